@@ -1,0 +1,269 @@
+//! Replay decisions: given the journal's state and what the handler asks for, what may happen now?
+//!
+//! Pure: the engine's hop carries out what [`plan`] says.
+
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::limits::INTERRUPTIONS;
+use crate::retry::{Backoff, RetryPolicy};
+use crate::state::{RunState, Step, StepState};
+use crate::{Failure, Json, Kind, NewEvent, RunId, Spec, StepId, Timestamp};
+
+/// Something that a handler waits for.
+#[derive(Clone, Debug)]
+pub struct Want {
+    /// Which step.
+    pub step: StepId,
+    /// What of it.
+    pub ask: Ask,
+    /// Where in the code.
+    pub at: &'static Location<'static>,
+}
+
+/// What a handler asks for.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// To execute a body.
+    Run(StepOptions),
+    /// To wait this long, from when it is first asked.
+    SleepFor(Duration),
+    /// To wait until then.
+    SleepUntil(Timestamp),
+    /// To send events.
+    Send(Vec<NewEvent>),
+    /// To run another function and wait for its result.
+    Invoke {
+        /// Its id.
+        function: Arc<str>,
+        /// The data of the event that it gets.
+        input: Json,
+    },
+}
+
+impl Ask {
+    /// The kind of step that asks this.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Run(_) => Kind::Run,
+            Self::SleepFor(_) | Self::SleepUntil(_) => Kind::Sleep,
+            Self::Send(_) => Kind::Send,
+            Self::Invoke { .. } => Kind::Invoke,
+        }
+    }
+}
+
+/// A step's own settings; the function's hold where it has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StepOptions {
+    /// Repetitions after the first attempt.
+    pub retries: Option<u32>,
+    /// How long one attempt may take.
+    pub timeout: Option<Duration>,
+    /// The waits between attempts.
+    pub backoff: Option<Backoff>,
+}
+
+impl StepOptions {
+    /// The retries that hold for this step.
+    pub fn policy(&self, spec: &Spec) -> RetryPolicy {
+        RetryPolicy {
+            retries: self.retries.unwrap_or(spec.retry.retries),
+            backoff: self.backoff.clone().unwrap_or_else(|| spec.retry.backoff.clone()),
+        }
+    }
+
+    /// The time-out that holds for this step.
+    pub fn timeout(&self, spec: &Spec) -> Duration {
+        self.timeout.unwrap_or(spec.timeout)
+    }
+}
+
+/// What may happen now.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Steps that are to be written down before anything else starts (rule 18): sleeps, events, invocations.
+    pub register: Vec<Want>,
+    /// Sleeps whose time has come.
+    pub awake: Vec<StepId>,
+    /// Invocations whose run may have ended.
+    pub children: Vec<Child>,
+    /// Bodies that may start.
+    pub ready: Vec<Ready>,
+    /// Steps that fail without another attempt, and why.
+    pub refused: Vec<(StepId, Failure)>,
+    /// Attempts whose worker is known to be dead.
+    pub interrupted: Vec<(StepId, u32)>,
+    /// The last moment at which somebody else's lease on a wanted step ends.
+    pub leased_until: Option<Timestamp>,
+    /// Sleeps and retries that are not due yet.
+    pub later: Vec<(StepId, Timestamp)>,
+}
+
+/// A run that this one invoked.
+#[derive(Clone, Debug)]
+pub struct Child {
+    /// The step that waits for it.
+    pub step: StepId,
+    /// The run.
+    pub run: RunId,
+    /// Its function.
+    pub function: Arc<str>,
+    /// What it gets.
+    pub input: Json,
+}
+
+/// A body that may start.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// Which step.
+    pub step: StepId,
+    /// The number of the attempt.
+    pub attempt: u32,
+    /// Failures before it.
+    pub failures: u32,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// How often and after how long it is tried again.
+    pub policy: RetryPolicy,
+    /// Whether its step was sent a wake of its own.
+    pub woken: bool,
+    /// Whether an attempt before this one lost its worker.
+    pub takeover: bool,
+}
+
+/// Who decides, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// The time.
+    pub now: Timestamp,
+    /// The deciding worker's process.
+    pub worker: &'a str,
+    /// Whether no other process can be alive: then a lease of another one is void (a local server that holds its
+    /// file's lock).
+    pub alone: bool,
+    /// The longest step that fits into a worker.
+    pub longest: Duration,
+    /// The function.
+    pub spec: &'a Spec,
+}
+
+/// Sorts what the handler wants by what may happen to it now.
+pub fn plan(state: &RunState, wants: &[Want], now: Situation<'_>) -> Plan {
+    let mut plan = Plan::default();
+    for want in wants {
+        match state.steps.get(&want.step) {
+            None => plan.unknown(want, &now),
+            Some(step) if step.kind != want.ask.kind() => plan.refused.push((want.step.clone(), other_kind(want, step))),
+            Some(step) => plan.known(want, step, &now),
+        }
+    }
+    plan
+}
+
+impl Plan {
+    fn unknown(&mut self, want: &Want, now: &Situation<'_>) {
+        match &want.ask {
+            Ask::Run(options) => self.body(want, options, None, now),
+            Ask::SleepFor(_) | Ask::SleepUntil(_) | Ask::Send(_) | Ask::Invoke { .. } => self.register.push(want.clone()),
+        }
+    }
+
+    fn known(&mut self, want: &Want, step: &Step, now: &Situation<'_>) {
+        match (&step.state, &want.ask) {
+            (StepState::Sleeping { until }, _) if *until <= now.now => self.awake.push(want.step.clone()),
+            (StepState::Sleeping { until }, _) => self.later.push((want.step.clone(), *until)),
+            (StepState::Invoking { child, function, input }, _) => self.children.push(Child {
+                step: want.step.clone(),
+                run: *child,
+                function: function.clone(),
+                input: input.clone(),
+            }),
+            (StepState::Waiting { retry_at, .. }, _) if *retry_at > now.now => {
+                self.later.push((want.step.clone(), *retry_at));
+            }
+            (StepState::Running { lease_until, worker }, Ask::Run(options)) => {
+                if now.alone && **worker != *now.worker {
+                    self.interrupted.push((want.step.clone(), step.attempt));
+                } else if now.now < *lease_until {
+                    self.leased_until = self.leased_until.max(Some(*lease_until));
+                } else {
+                    self.body(want, options, Some(step), now);
+                }
+            }
+            (StepState::Wanted | StepState::Waiting { .. }, Ask::Run(options)) => self.body(want, options, Some(step), now),
+            // an outcome is about to be revealed, or the handler's own drop is about to be replayed
+            (StepState::Done | StepState::Abandoned, _)
+            | (
+                StepState::Wanted | StepState::Waiting { .. } | StepState::Running { .. },
+                Ask::SleepFor(_) | Ask::SleepUntil(_) | Ask::Send(_) | Ask::Invoke { .. },
+            ) => {}
+        }
+    }
+
+    fn body(&mut self, want: &Want, options: &StepOptions, step: Option<&Step>, now: &Situation<'_>) {
+        let timeout = options.timeout(now.spec);
+        if timeout > now.longest {
+            return self.refused.push((want.step.clone(), too_long(&want.step, timeout, now.longest)));
+        }
+        let lost = step.is_some_and(|s| matches!(s.state, StepState::Running { .. }));
+        let interruptions = step.map_or(0, |s| s.interruptions) + u32::from(lost);
+        if interruptions >= INTERRUPTIONS {
+            return self.refused.push((want.step.clone(), interrupted(&want.step, interruptions)));
+        }
+        self.ready.push(Ready {
+            step: want.step.clone(),
+            attempt: step.map_or(0, |s| s.attempt) + 1,
+            failures: step.map_or(0, |s| s.failures),
+            timeout,
+            policy: options.policy(now.spec),
+            woken: step.is_some_and(|s| s.woken),
+            takeover: lost,
+        });
+    }
+}
+
+fn too_long(step: &str, timeout: Duration, longest: Duration) -> Failure {
+    Failure {
+        message: format!(
+            "step `{step}` has a time-out of {timeout:?}, but a worker has at most {longest:?} for a step; \
+             split the step, shorten its time-out or give the workers more time"
+        ),
+        code: Some("timeout-too-long".into()),
+    }
+}
+
+fn interrupted(step: &str, times: u32) -> Failure {
+    Failure {
+        message: format!(
+            "step `{step}` was interrupted {times} times in a row: its worker died each time before it ended \
+             (out of memory? out of time?)"
+        ),
+        code: Some("interrupted".into()),
+    }
+}
+
+/// The code now asks for something else under a recorded id.
+fn other_kind(want: &Want, step: &Step) -> Failure {
+    Failure {
+        message: format!(
+            "nondeterminism: the journal holds a {} under `{}`, the code at {} asks for a {}; give the new step another name",
+            word(step.kind),
+            want.step,
+            want.at,
+            word(want.ask.kind()),
+        ),
+        code: Some("nondeterminism".into()),
+    }
+}
+
+/// The word for a kind of step in messages.
+pub fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Run => "step with a body",
+        Kind::Sleep => "sleep",
+        Kind::Send => "send of events",
+        Kind::Invoke => "call of another function",
+    }
+}

@@ -1,0 +1,213 @@
+//! Events: what a user sends, as it comes in and as it is kept.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::json::{self, Json};
+use crate::limits::{EVENT_BYTES, EVENTS_PER_REQUEST, name_fault};
+use crate::{EventId, Timestamp};
+
+/// An event as its sender wrote it, checked.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// What happened: `client/enhance.requested`.
+    pub name: Arc<str>,
+    /// A JSON object.
+    pub data: Json,
+    /// The sender's id: a second event with it, within 24 hours, is the same event.
+    pub id: Option<Arc<str>>,
+    /// When it happened, if the sender says.
+    pub ts: Option<Timestamp>,
+    /// Whom it is about; a JSON object.
+    pub user: Option<Json>,
+}
+
+/// An accepted event.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Event {
+    /// Given by the engine.
+    pub id: EventId,
+    /// What happened.
+    pub name: Arc<str>,
+    /// A JSON object.
+    pub data: Json,
+    /// When it happened: the sender's word, else when it was received.
+    pub ts: Timestamp,
+    /// Whom it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<Json>,
+    /// The sender's own id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<Arc<str>>,
+    /// When it was accepted.
+    pub received_at: Timestamp,
+}
+
+/// Why a body or an event in it is refused. Says what to mend.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadEvent {
+    /// Not the JSON that is expected; has the place.
+    #[error("{0}")]
+    Malformed(String),
+    /// Past a limit.
+    #[error("{0}")]
+    TooLarge(String),
+}
+
+impl NewEvent {
+    /// An event of this name and data, without an id.
+    pub fn new(name: impl Into<Arc<str>>, data: Json) -> Self {
+        Self { name: name.into(), data, id: None, ts: None, user: None }
+    }
+
+    /// Reads a request's body: one event or an array. One bad event refuses them all.
+    ///
+    /// # Errors
+    /// [`BadEvent`] with the place and what is wrong there.
+    pub fn decode_all(body: &[u8]) -> Result<Vec<NewEvent>, BadEvent> {
+        let text = std::str::from_utf8(body)
+            .map_err(|e| malformed(format!("the body is not UTF-8 at byte {}", e.valid_up_to())))?;
+        json::check(text).map_err(|unfit| malformed(format!("the body {unfit}")))?;
+        if !text.trim_start().starts_with('[') {
+            return Ok(vec![Self::decode("the event", text)?]);
+        }
+        let elements: Vec<&RawValue> =
+            serde_json::from_str(text).map_err(|e| malformed(format!("the body is not valid JSON: {e}")))?;
+        if elements.len() > EVENTS_PER_REQUEST {
+            return Err(BadEvent::TooLarge(format!(
+                "the request has {} events; at most {EVENTS_PER_REQUEST} are allowed, send the rest in further requests",
+                elements.len()
+            )));
+        }
+        elements.iter().enumerate().map(|(i, e)| Self::decode(&format!("event {i}"), e.get())).collect()
+    }
+
+    fn decode(place: &str, text: &str) -> Result<Self, BadEvent> {
+        #[derive(Deserialize)]
+        struct Incoming {
+            name: String,
+            #[serde(default)]
+            data: Option<Box<RawValue>>,
+            #[serde(default)]
+            id: Option<String>,
+            #[serde(default)]
+            ts: Option<i64>,
+            #[serde(default)]
+            user: Option<Box<RawValue>>,
+        }
+        if text.len() > EVENT_BYTES {
+            return Err(BadEvent::TooLarge(format!(
+                "{place} has {} bytes; at most {EVENT_BYTES} are allowed: store large values elsewhere and send a reference",
+                text.len()
+            )));
+        }
+        if !text.trim_start().starts_with('{') {
+            return Err(malformed(format!("{place} is not a JSON object with at least a `name`")));
+        }
+        let incoming: Incoming =
+            serde_json::from_str(text).map_err(|e| malformed(format!("{place} is not a valid event: {e}")))?;
+        let event = Self {
+            name: incoming.name.into(),
+            data: incoming.data.map_or_else(json::empty_object, Into::into),
+            // an empty id is how some clients say "none"
+            id: incoming.id.filter(|id| !id.is_empty()).map(Into::into),
+            // a zero is how some clients say "now"
+            ts: incoming.ts.filter(|ts| *ts != 0).map(Timestamp::from_millis),
+            user: incoming.user.map(Into::into),
+        };
+        match event.fault() {
+            Some(fault) => Err(malformed(format!("{place}: {fault}"))),
+            None => Ok(event),
+        }
+    }
+
+    /// What is wrong with this event as a sentence; `None` when it can be accepted.
+    pub fn fault(&self) -> Option<String> {
+        if let Some(fault) = name_fault(&self.name) {
+            return Some(format!("`name` {fault}"));
+        }
+        if let Some(prefix) = ["inngest/", "stepladder/"].into_iter().find(|p| self.name.starts_with(p)) {
+            return Some(format!("names that start with `{prefix}` are reserved; choose another `name`"));
+        }
+        if let Some(fault) = self.id.as_deref().and_then(name_fault) {
+            return Some(format!("`id` {fault}"));
+        }
+        if !json::is_object(&self.data) {
+            return Some("`data` must be a JSON object".into());
+        }
+        if self.user.as_deref().is_some_and(|user| !json::is_object(user)) {
+            return Some("`user` must be a JSON object".into());
+        }
+        let range = 0..=Timestamp::MAX.as_millis();
+        if self.ts.is_some_and(|ts| !range.contains(&ts.as_millis())) {
+            return Some("`ts` must be milliseconds since 1970, before the year 10000".into());
+        }
+        None
+    }
+
+    /// The accepted event.
+    pub fn accept(self, id: EventId, now: Timestamp) -> Event {
+        Event {
+            id,
+            name: self.name,
+            data: self.data,
+            ts: self.ts.unwrap_or(now),
+            user: self.user,
+            external_id: self.id,
+            received_at: now,
+        }
+    }
+}
+
+fn malformed(message: String) -> BadEvent {
+    BadEvent::Malformed(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(body: &str) -> String {
+        NewEvent::decode_all(body.as_bytes()).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn one_event_or_an_array_is_read() {
+        let one = NewEvent::decode_all(br#" {"name":"a/b","data":{"x":1},"id":"k","ts":5,"v":"1"}"#).unwrap();
+        assert_eq!((one.len(), &*one[0].name, one[0].data.get()), (1, "a/b", r#"{"x":1}"#));
+        assert_eq!((one[0].id.as_deref(), one[0].ts), (Some("k"), Some(Timestamp::from_millis(5))));
+        let two = NewEvent::decode_all(br#"[{"name":"a"},{"name":"b","data":null}]"#).unwrap();
+        assert_eq!(two.iter().map(|e| e.data.get()).collect::<Vec<_>>(), ["{}", "{}"]);
+        assert_eq!(NewEvent::decode_all(b"[]").unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_refusal_names_the_place_and_the_fault() {
+        assert!(refused("{").contains("not a valid event"));
+        assert!(refused("").contains("not a JSON object"));
+        assert!(refused("7").contains("not a JSON object"));
+        assert!(refused(r#"[{"name":"a"},{"name":5}]"#).starts_with("event 1 is not a valid event: invalid type"));
+        assert!(refused(r#"[{"name":"a"}, 3]"#).starts_with("event 1 is not a JSON object"));
+        assert!(refused(r#"{"data":{}}"#).contains("missing field `name`"));
+        assert!(refused(r#"{"name":"a","data":[1]}"#).contains("`data` must be a JSON object"));
+        assert!(refused(r#"{"name":"a","data":"{}"}"#).contains("`data` must be a JSON object"));
+        assert!(refused(r#"{"name":"inngest/x"}"#).contains("reserved"));
+        assert!(refused(r#"{"name":""}"#).contains("`name` is empty"));
+        assert!(refused(r#"{"name":"a","ts":-1}"#).contains("`ts`"));
+        assert!(refused(r#"{"name":"a","ts":1.5}"#).contains("invalid type"));
+        assert!(refused(&format!(r#"{{"name":"{}"}}"#, "x".repeat(256))).contains("256 characters"));
+        assert!(refused(r#"{"name":"a","data":{"b":"\u0000"}}"#).contains("NUL"));
+        assert!(refused(&"[".repeat(200)).contains("levels deep"));
+    }
+
+    #[test]
+    fn sizes_are_bounded() {
+        let data = "x".repeat(EVENT_BYTES);
+        let body = format!(r#"{{"name":"a","data":{{"x":"{data}"}}}}"#);
+        assert!(matches!(NewEvent::decode_all(body.as_bytes()), Err(BadEvent::TooLarge(_))));
+        let many = format!("[{}]", vec![r#"{"name":"a"}"#; EVENTS_PER_REQUEST + 1].join(","));
+        assert!(matches!(NewEvent::decode_all(many.as_bytes()), Err(BadEvent::TooLarge(_))));
+    }
+}

@@ -1,0 +1,175 @@
+//! Identities: events, runs and steps.
+//!
+//! A run's id is a ULID whose time is its event's and whose random part is a hash of what makes the run unique.
+//! Starting "the same run" twice is therefore starting it once, whoever does it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
+use ulid::Ulid;
+
+use crate::Timestamp;
+
+/// The id of a step within its run: its name, plus `:1`, `:2`… when the name repeats.
+pub type StepId = Arc<str>;
+
+macro_rules! ulid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Ulid);
+
+        impl $name {
+            /// From a time and 80 bits; higher bits of `random` are ignored.
+            pub fn new(at: Timestamp, random: u128) -> Self {
+                Self(Ulid::from_parts(u64::try_from(at.as_millis()).unwrap_or(0), random))
+            }
+
+            /// The time within the id.
+            pub fn time(self) -> Timestamp {
+                Timestamp::from_millis(i64::try_from(self.0.timestamp_ms()).unwrap_or(i64::MAX))
+            }
+
+            /// The 16 bytes, which sort as the text does.
+            pub fn to_bytes(self) -> [u8; 16] {
+                self.0.to_bytes()
+            }
+
+            /// From the 16 bytes.
+            pub fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Ulid::from_bytes(bytes))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.0.array_to_str(&mut [0; ulid::ULID_LEN]))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NotAnId;
+            fn from_str(text: &str) -> Result<Self, NotAnId> {
+                Ulid::from_string(text).map(Self).map_err(|_| NotAnId)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(self.0.array_to_str(&mut [0; ulid::ULID_LEN]))
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                struct Text;
+                impl serde::de::Visitor<'_> for Text {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("a ULID of 26 characters")
+                    }
+                    fn visit_str<E: serde::de::Error>(self, v: &str) -> Result<$name, E> {
+                        v.parse().map_err(E::custom)
+                    }
+                }
+                d.deserialize_str(Text)
+            }
+        }
+    };
+}
+
+ulid_id! {
+    /// The id of an accepted event.
+    EventId
+}
+ulid_id! {
+    /// The id of a run.
+    RunId
+}
+
+/// A text that is not a ULID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an id: a ULID of 26 characters is expected")]
+pub struct NotAnId;
+
+impl EventId {
+    /// The next id of the same millisecond: events of one request keep their order.
+    pub fn next(self) -> Self {
+        Self(self.0.increment().unwrap_or_else(|wrapped| wrapped))
+    }
+}
+
+impl RunId {
+    /// The run that `event` starts of `function`.
+    pub fn started_by(event: EventId, function: &str) -> Self {
+        Self::new(event.time(), hash(&[b"event", &event.to_bytes(), function.as_bytes()]))
+    }
+
+    /// The run that step `step` of this run invokes, registered at `at`.
+    pub fn invoked_by(self, step: &str, at: Timestamp) -> Self {
+        Self::new(at, hash(&[b"invoke", &self.to_bytes(), step.as_bytes()]))
+    }
+
+    /// The run that handles this run's failure.
+    pub fn on_failure_of(self, at: Timestamp) -> Self {
+        Self::new(at, hash(&[b"on-failure", &self.to_bytes()]))
+    }
+
+    /// A rerun of this run; `nonce` tells two reruns apart.
+    pub fn rerun_of(self, at: Timestamp, nonce: u128) -> Self {
+        Self::new(at, hash(&[b"rerun", &self.to_bytes(), &nonce.to_be_bytes()]))
+    }
+}
+
+/// 80 bits of SHA-256 over length-prefixed parts.
+pub fn hash(parts: &[&[u8]]) -> u128 {
+    let mut sha = Sha256::new();
+    for part in parts {
+        sha.update((part.len() as u64).to_be_bytes());
+        sha.update(part);
+    }
+    let digest = sha.finalize();
+    digest.iter().take(10).fold(0, |acc, byte| acc << 8 | u128::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_event_and_function_give_the_same_run() {
+        let event = EventId::new(Timestamp::from_millis(1_700_000_000_000), 7);
+        assert_eq!(RunId::started_by(event, "hello"), RunId::started_by(event, "hello"));
+        assert_ne!(RunId::started_by(event, "hello"), RunId::started_by(event, "other"));
+        assert_ne!(RunId::started_by(event, "hello"), RunId::started_by(event.next(), "hello"));
+        assert_eq!(RunId::started_by(event, "hello").time(), event.time());
+    }
+
+    #[test]
+    fn parts_are_told_apart_by_length() {
+        assert_ne!(hash(&[b"ab", b"c"]), hash(&[b"a", b"bc"]));
+    }
+
+    #[test]
+    fn text_and_bytes_round_trip() {
+        let id = RunId::new(Timestamp::from_millis(1_700_000_000_000), u128::MAX);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(RunId::from_bytes(id.to_bytes()), id);
+        assert_eq!("nonsense".parse::<RunId>(), Err(NotAnId));
+    }
+
+    #[test]
+    fn events_of_one_request_sort_as_they_came() {
+        let first = EventId::new(Timestamp::from_millis(5), 41);
+        assert!(first.to_string() < first.next().to_string());
+    }
+}

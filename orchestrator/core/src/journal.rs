@@ -1,0 +1,235 @@
+//! The journal: the append-only list of a run's entries, the only truth about it.
+//!
+//! Entries are numbered 0, 1, 2… and are written in [`Record`]s: one conditional write, of one or several entries,
+//! that succeeds only while the number of its first entry is free. The JSON form of these types is what adapters
+//! store; it is externally tagged throughout, so that outcomes are kept as text and never taken apart.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Event, EventId, Json, RunId, StepId, Timestamp};
+
+/// The number of an entry within its run, from 0.
+pub type Seq = u64;
+
+/// One write: entries `seq`, `seq + 1`, ….
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// The number of the first entry.
+    pub seq: Seq,
+    /// Random: finding one's own token at a number means that one's write succeeded (rule 1).
+    #[serde(with = "token")]
+    pub token: u128,
+    /// The version of the code that wrote it.
+    pub code: Arc<str>,
+    /// What happened, in order.
+    pub entries: Vec<Entry>,
+}
+
+impl Record {
+    /// The number after the last entry.
+    pub fn next(&self) -> Seq {
+        self.seq + self.entries.len() as Seq
+    }
+}
+
+/// One fact, and when it was written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// By the clock of the one who wrote it.
+    pub at: Timestamp,
+    /// What happened.
+    pub fact: Fact,
+}
+
+/// What an entry says. Attempts count from 1.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Fact {
+    /// Entry 0 of every run.
+    RunCreated(Box<Created>),
+    /// An attempt's body is about to run, until `lease_until` at the latest.
+    StepStarted { step: StepId, attempt: u32, lease_until: Timestamp, worker: Arc<str> },
+    /// The attempt's value, memoized.
+    StepSucceeded { step: StepId, attempt: u32, output: Json },
+    /// The attempt failed; it is tried again at `retry_at`, or, without one, the failure is memoized.
+    StepFailed {
+        step: StepId,
+        attempt: u32,
+        error: Failure,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_at: Option<Timestamp>,
+    },
+    /// The attempt's worker is gone; this was no failure of the code and uses no retry.
+    AttemptInterrupted { step: StepId, attempt: u32 },
+    /// The handler dropped the body while it ran (`select!`).
+    StepAbandoned { step: StepId, attempt: u32 },
+    /// The step fails for good without another attempt: its time-out cannot fit a worker, or it was interrupted too
+    /// often.
+    StepRefused { step: StepId, error: Failure },
+    /// An outcome taken over from the run that this one repeats.
+    StepCarried { step: StepId, kind: Kind, outcome: Outcome },
+    /// Each of these steps has been sent its own wake.
+    StepsWoken { steps: Vec<StepId> },
+    /// A timer was set.
+    SleepStarted { step: StepId, until: Timestamp },
+    /// The timer's time has come.
+    SleepEnded { step: StepId },
+    /// Events were accepted, under ids that make a repetition harmless.
+    EventsSent { step: StepId, ids: Vec<EventId> },
+    /// Another function's run was asked for.
+    InvokeStarted { step: StepId, function: Arc<str>, child: RunId, input: Json },
+    /// That run ended.
+    InvokeEnded { step: StepId, outcome: Outcome },
+    /// The handler returned an error outside a step; it is run again at `retry_at`.
+    HandlerFailed { attempt: u32, error: Failure, retry_at: Timestamp },
+    /// The handler's value. The end.
+    RunCompleted { output: Json },
+    /// The handler's error. The end.
+    RunFailed { error: Failure },
+    /// Somebody asked for it. The end.
+    RunCancelled { reason: Arc<str> },
+    /// It never began. The end.
+    RunSkipped { reason: Arc<str> },
+}
+
+/// What a run starts from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Created {
+    /// The function's id.
+    pub function: Arc<str>,
+    /// The event, in full: a run needs no second read.
+    pub event: Event,
+    /// What started it.
+    pub origin: Origin,
+}
+
+/// What started a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Origin {
+    /// An event that the function's trigger matches.
+    Event,
+    /// A step of another run, which waits for this one's end.
+    Invoke { parent: RunId, step: StepId },
+    /// The failure of another run.
+    Failure { of: RunId },
+    /// A user's wish to run another run again.
+    Rerun { of: RunId },
+}
+
+/// What a handler waits for. A recorded outcome of one kind is never served to a step of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// A body to execute.
+    Run,
+    /// A timer.
+    Sleep,
+    /// Events to send.
+    Send,
+    /// Another function's result.
+    Invoke,
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Outcome {
+    /// With this value.
+    Value(Json),
+    /// With this failure, for good.
+    Failed(Failure),
+}
+
+/// An error as it is kept: what a person reads, and what code branches on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// A sentence; causes follow after colons.
+    pub message: String,
+    /// A short word to branch on: error types do not survive the journal, this does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+}
+
+impl Failure {
+    /// A failure without a code.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: None }
+    }
+}
+
+impl Fact {
+    /// The step that the fact is about, if it is about one.
+    pub fn step(&self) -> Option<&StepId> {
+        match self {
+            Self::StepStarted { step, .. }
+            | Self::StepSucceeded { step, .. }
+            | Self::StepFailed { step, .. }
+            | Self::AttemptInterrupted { step, .. }
+            | Self::StepAbandoned { step, .. }
+            | Self::StepRefused { step, .. }
+            | Self::StepCarried { step, .. }
+            | Self::SleepStarted { step, .. }
+            | Self::SleepEnded { step }
+            | Self::EventsSent { step, .. }
+            | Self::InvokeStarted { step, .. }
+            | Self::InvokeEnded { step, .. } => Some(step),
+            Self::RunCreated(_)
+            | Self::StepsWoken { .. }
+            | Self::HandlerFailed { .. }
+            | Self::RunCompleted { .. }
+            | Self::RunFailed { .. }
+            | Self::RunCancelled { .. }
+            | Self::RunSkipped { .. } => None,
+        }
+    }
+
+    /// Whether the run is over with this.
+    pub fn is_end(&self) -> bool {
+        matches!(
+            self,
+            Self::RunCompleted { .. } | Self::RunFailed { .. } | Self::RunCancelled { .. } | Self::RunSkipped { .. }
+        )
+    }
+
+    /// Whether losing this entry in a crash would lose only bookkeeping, no outcome. A write of such facts alone need
+    /// not be synced by itself on one machine: whatever follows it syncs it too.
+    pub fn is_bookkeeping(&self) -> bool {
+        matches!(self, Self::StepStarted { .. } | Self::AttemptInterrupted { .. })
+    }
+
+    /// The fact at a moment.
+    pub fn at(self, at: Timestamp) -> Entry {
+        Entry { at, fact: self }
+    }
+}
+
+mod token {
+    //! Tokens as hexadecimal text: JSON numbers stop at 64 bits.
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(token: &u128, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&format_args!("{token:032x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<u128, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(d)?;
+        u128::from_str_radix(&text, 16).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json;
+
+    #[test]
+    fn outcomes_keep_their_text() {
+        let at = Timestamp::from_millis(7);
+        let output = json::of(&serde_json::json!({"b": 1.0, "a": [1, 2]})).unwrap();
+        let fact = Fact::StepSucceeded { step: "load".into(), attempt: 1, output };
+        let record = Record { seq: 3, token: u128::MAX, code: "1".into(), entries: vec![fact.at(at)] };
+        let text = serde_json::to_string(&record).unwrap();
+        let back: Record = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&back).unwrap(), text);
+        assert_eq!((back.next(), back.token), (4, u128::MAX));
+    }
+}

@@ -1,0 +1,97 @@
+//! JSON kept as text: what a step returned is stored, passed on and compared without being taken apart.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::limits::JSON_DEPTH;
+
+/// A JSON text, shared. Decoding it is the business of whoever knows its type.
+pub type Json = Arc<RawValue>;
+
+/// A value as JSON.
+///
+/// # Errors
+/// When the value cannot be written as JSON: a map whose keys are not text, a failing `Serialize`.
+pub fn of<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Json> {
+    serde_json::value::to_raw_value(value).map(Into::into)
+}
+
+/// The JSON `null`.
+pub fn null() -> Json {
+    Arc::from(RawValue::NULL.to_owned())
+}
+
+/// The JSON `{}`.
+pub fn empty_object() -> Json {
+    Arc::from(RawValue::from_string("{}".to_owned()).unwrap_or_else(|_| RawValue::NULL.to_owned()))
+}
+
+/// Whether a (valid) JSON text is an object.
+pub fn is_object(json: &RawValue) -> bool {
+    json.get().trim_start().starts_with('{')
+}
+
+/// What a text holds that this engine refuses although JSON allows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// More nesting than [`JSON_DEPTH`].
+    #[error("is nested more than {JSON_DEPTH} levels deep at byte {0}")]
+    TooDeep(usize),
+    /// A NUL character, which PostgreSQL and many others cannot store.
+    #[error("contains a NUL character (\\u0000) at byte {0}; databases cannot store it, remove it")]
+    Nul(usize),
+}
+
+/// Checks a JSON text for depth and for NUL characters, in one pass and without recursion.
+///
+/// # Errors
+/// [`Unfit`], with the byte at which it was found.
+pub fn check(text: &str) -> Result<(), Unfit> {
+    let (mut depth, mut in_string) = (0_usize, false);
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match (in_string, byte) {
+            (true, b'\\') => {
+                if bytes[at + 1..].starts_with(b"u0000") {
+                    return Err(Unfit::Nul(at));
+                }
+                at += 1; // the escaped character is not looked at
+            }
+            (_, b'"') => in_string = !in_string,
+            (_, 0) => return Err(Unfit::Nul(at)),
+            (false, b'{' | b'[') => {
+                depth += 1;
+                if depth > JSON_DEPTH {
+                    return Err(Unfit::TooDeep(at));
+                }
+            }
+            (false, b'}' | b']') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        at += 1;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_is_bounded_outside_strings_only() {
+        let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        assert_eq!(check(&nested(JSON_DEPTH)), Ok(()));
+        assert_eq!(check(&nested(JSON_DEPTH + 1)), Err(Unfit::TooDeep(JSON_DEPTH)));
+        assert_eq!(check(&format!("{:?}", "[".repeat(500))), Ok(()));
+    }
+
+    #[test]
+    fn an_escaped_nul_is_found_and_an_escaped_backslash_is_not_one() {
+        assert_eq!(check(r#"{"a":"x\u0000"}"#), Err(Unfit::Nul(7)));
+        assert_eq!(check(r#"{"a":"x\\u0000"}"#), Ok(()));
+        assert_eq!(check("\"a\\"), Ok(()));
+    }
+}

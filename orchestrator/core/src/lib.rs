@@ -1,0 +1,35 @@
+//! The rules of a durable run, and nothing else.
+//!
+//! A run is its [journal](journal): numbered entries, each a fact. [`RunState::fold`] turns the entries into the
+//! state of the run, [`admits`](RunState::admits) says whether one more fact may be added, and [`decide`] says what
+//! may happen next. Everything here is a function of its arguments: no I/O, no clock, no randomness; `now` and
+//! seeds are passed in.
+//!
+//! What is deliberately not here: storage, queues and the polling of handlers (the `engine` and `sdk` crates).
+
+pub mod admits;
+pub mod decide;
+pub mod event;
+pub mod expr;
+pub mod id;
+pub mod journal;
+pub mod json;
+pub mod limits;
+pub mod retry;
+pub mod row;
+pub mod slot;
+pub mod spec;
+pub mod state;
+pub mod time;
+pub mod wake;
+
+pub use admits::Refusal;
+pub use event::{Event, NewEvent};
+pub use id::{EventId, RunId, StepId};
+pub use journal::{Entry, Fact, Failure, Kind, Outcome, Record, Seq};
+pub use json::Json;
+pub use row::{RunRow, Status};
+pub use spec::Spec;
+pub use state::RunState;
+pub use time::Timestamp;
+pub use wake::{Cause, Timer, Wake};

@@ -1,0 +1,67 @@
+//! The sizes past which something is refused, with a sentence that names the thing and its size.
+
+/// Bytes of one event, data and all: 3 MiB.
+pub const EVENT_BYTES: usize = 3 * 1024 * 1024;
+/// Events in one request.
+pub const EVENTS_PER_REQUEST: usize = 5_000;
+/// Bytes of one step's outcome: 4 MiB.
+pub const OUTCOME_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of all outcomes of a run: 32 MiB.
+pub const RUN_BYTES: usize = 32 * 1024 * 1024;
+/// Characters of a name (of an event, a function, a step) and of an id that a sender gives.
+pub const NAME_CHARS: usize = 255;
+/// Levels of arrays and objects in JSON that comes from outside. Decoders recurse: this keeps their stacks small.
+pub const JSON_DEPTH: usize = 100;
+/// Interruptions of one step in a row after which it fails for good.
+pub const INTERRUPTIONS: u32 = 10;
+/// Milliseconds for which an event's own `id` is remembered: 24 hours.
+pub const DEDUPLICATION_MS: i64 = 24 * 60 * 60 * 1000;
+/// Seconds that a queue message can be delayed at most (Amazon SQS, `DelaySeconds`); later wakes are timers.
+pub const QUEUE_DELAY_SECONDS: i64 = 900;
+
+/// Why a name is not a good one, as the end of a sentence; `None` when it is.
+pub fn name_fault(name: &str) -> Option<String> {
+    if name.is_empty() {
+        return Some("is empty".into());
+    }
+    let chars = name.chars().count();
+    if chars > NAME_CHARS {
+        return Some(format!("has {chars} characters; at most {NAME_CHARS} are allowed"));
+    }
+    if name.chars().any(char::is_control) {
+        return Some("contains a control character; use printable ones only".into());
+    }
+    None
+}
+
+/// Why a step cannot have this name; `None` when it can. A name that ends in `:1` would collide with the id that a
+/// repeated name gets.
+pub fn step_name_fault(name: &str) -> Option<String> {
+    if let Some(fault) = name_fault(name) {
+        return Some(fault);
+    }
+    let digits = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    (digits.len() < name.len() && digits.ends_with(':'))
+        .then(|| "ends in `:` and digits, which is how repeated names are numbered; choose another".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_bounded_in_characters_not_bytes() {
+        assert_eq!(name_fault(&"é".repeat(255)), None);
+        assert!(name_fault(&"é".repeat(256)).is_some());
+        assert!(name_fault("").is_some());
+        assert!(name_fault("a\0b").is_some());
+    }
+
+    #[test]
+    fn a_step_name_may_not_look_numbered() {
+        assert!(step_name_fault("load:1").is_some());
+        assert_eq!(step_name_fault("load:1a"), None);
+        assert_eq!(step_name_fault("load1"), None);
+        assert_eq!(step_name_fault("load:"), None);
+    }
+}

@@ -1,0 +1,366 @@
+//! The state of a run: what its entries say, folded together.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use crate::admits::Refusal;
+use crate::journal::{Created, Entry, Fact, Failure, Kind, Outcome, Record, Seq};
+use crate::{Json, RunId, Status, StepId, Timestamp, json};
+
+/// A run as its journal tells it.
+#[derive(Clone, Debug)]
+pub struct RunState {
+    /// Which run.
+    pub run: RunId,
+    /// The number of the next entry.
+    pub next: Seq,
+    /// What it started from.
+    pub created: Arc<Created>,
+    /// When entry 0 was written.
+    pub created_at: Timestamp,
+    /// When the latest entry was written.
+    pub last_at: Timestamp,
+    /// Every step with an entry.
+    pub steps: HashMap<StepId, Step>,
+    /// Outcomes in journal order: the order in which a replay reveals them (rule 7).
+    pub outcomes: Vec<Revealed>,
+    /// Bytes of all outcomes.
+    pub bytes: usize,
+    /// Times that the handler returned an error outside a step.
+    pub handler_failures: u32,
+    /// Until when the handler is not run again.
+    pub handler_retry_at: Option<Timestamp>,
+    /// When the first attempt of any step started.
+    pub started_at: Option<Timestamp>,
+    /// How it ended, if it did.
+    pub end: Option<End>,
+}
+
+/// One outcome as it is shown to a handler.
+#[derive(Clone, Debug)]
+pub struct Revealed {
+    /// Whose.
+    pub step: StepId,
+    /// Of which kind of step.
+    pub kind: Kind,
+    /// The outcome.
+    pub outcome: Outcome,
+    /// When it was written; `ctx.now()` once it is revealed.
+    pub at: Timestamp,
+}
+
+/// One step of a run.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What it is.
+    pub kind: Kind,
+    /// Where it stands.
+    pub state: StepState,
+    /// The number of the latest attempt; 0 before the first.
+    pub attempt: u32,
+    /// Attempts that failed by their own fault.
+    pub failures: u32,
+    /// Attempts in a row whose worker was lost.
+    pub interruptions: u32,
+    /// Whether it was sent a wake of its own.
+    pub woken: bool,
+}
+
+/// Where a step stands.
+#[derive(Clone, Debug)]
+pub enum StepState {
+    /// Known, but nothing of it has begun.
+    Wanted,
+    /// An attempt runs, by this worker, until then at the latest.
+    Running { lease_until: Timestamp, worker: Arc<str> },
+    /// The next attempt is due.
+    Waiting { retry_at: Timestamp, error: Option<Failure> },
+    /// A timer is set.
+    Sleeping { until: Timestamp },
+    /// Another run is to end first.
+    Invoking { child: RunId, function: Arc<str>, input: Json },
+    /// Its outcome is recorded.
+    Done,
+    /// The handler dropped it.
+    Abandoned,
+}
+
+/// How a run ended, and when.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// When.
+    pub at: Timestamp,
+    /// How.
+    pub how: Ending,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub enum Ending {
+    /// With a value.
+    Completed(Json),
+    /// With an error.
+    Failed(Failure),
+    /// On request.
+    Cancelled(Arc<str>),
+    /// Before it began.
+    Skipped(Arc<str>),
+}
+
+impl Ending {
+    /// The word for it.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Completed(_) => Status::Completed,
+            Self::Failed(_) => Status::Failed,
+            Self::Cancelled(_) => Status::Cancelled,
+            Self::Skipped(_) => Status::Skipped,
+        }
+    }
+
+    /// What a run that waits for this one is told.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Completed(output) => Outcome::Value(output.clone()),
+            Self::Failed(error) => Outcome::Failed(error.clone()),
+            Self::Cancelled(reason) => Outcome::Failed(Failure {
+                message: format!("the invoked run was cancelled: {reason}"),
+                code: Some("cancelled".into()),
+            }),
+            Self::Skipped(reason) => Outcome::Failed(Failure {
+                message: format!("the invoked run was skipped: {reason}"),
+                code: Some("skipped".into()),
+            }),
+        }
+    }
+}
+
+/// A journal that no engine of ours can have written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Corrupt {
+    /// There is no entry 0, or it is not `RunCreated`.
+    #[error("the journal of run {0} does not begin with RunCreated")]
+    NoBeginning(RunId),
+    /// A number is missing or comes twice.
+    #[error("the journal of run {run} has entry {found} where entry {expected} belongs")]
+    Gap { run: RunId, expected: Seq, found: Seq },
+}
+
+impl RunState {
+    /// The state that these records, from entry 0 on, add up to.
+    ///
+    /// # Errors
+    /// [`Corrupt`] when they are not a journal from its beginning.
+    pub fn fold<'a>(run: RunId, records: impl IntoIterator<Item = &'a Record>) -> Result<Self, Corrupt> {
+        let mut records = records.into_iter();
+        let first = records.next().ok_or(Corrupt::NoBeginning(run))?;
+        let Some(Entry { at, fact: Fact::RunCreated(created) }) = first.entries.first() else {
+            return Err(Corrupt::NoBeginning(run));
+        };
+        if first.seq != 0 {
+            return Err(Corrupt::Gap { run, expected: 0, found: first.seq });
+        }
+        let mut state = Self {
+            run,
+            next: 1,
+            created: Arc::new((**created).clone()),
+            created_at: *at,
+            last_at: *at,
+            steps: HashMap::new(),
+            outcomes: Vec::new(),
+            bytes: 0,
+            handler_failures: 0,
+            handler_retry_at: None,
+            started_at: None,
+            end: None,
+        };
+        first.entries[1..].iter().for_each(|entry| state.apply(entry));
+        for record in records {
+            state.extend(record)?;
+        }
+        Ok(state)
+    }
+
+    /// Adds the record that follows.
+    ///
+    /// # Errors
+    /// [`Corrupt`] when its number is not the next.
+    pub fn extend(&mut self, record: &Record) -> Result<(), Corrupt> {
+        if record.seq != self.next {
+            return Err(Corrupt::Gap { run: self.run, expected: self.next, found: record.seq });
+        }
+        record.entries.iter().for_each(|entry| self.apply(entry));
+        Ok(())
+    }
+
+    /// Adds one entry. Whether it may be added was [`admits`](Self::admits)' question, when it was written.
+    fn apply(&mut self, entry: &Entry) {
+        self.next += 1;
+        self.last_at = entry.at;
+        match &entry.fact {
+            Fact::StepsWoken { steps } => {
+                for id in steps {
+                    self.steps.entry(id.clone()).or_insert_with(|| Step::new(Kind::Run, StepState::Wanted)).woken = true;
+                }
+            }
+            Fact::HandlerFailed { attempt, retry_at, .. } => {
+                self.handler_failures = *attempt;
+                self.handler_retry_at = Some(*retry_at);
+            }
+            Fact::RunCompleted { output } => self.ended(entry.at, Ending::Completed(output.clone())),
+            Fact::RunFailed { error } => self.ended(entry.at, Ending::Failed(error.clone())),
+            Fact::RunCancelled { reason } => self.ended(entry.at, Ending::Cancelled(reason.clone())),
+            Fact::RunSkipped { reason } => self.ended(entry.at, Ending::Skipped(reason.clone())),
+            Fact::RunCreated(_) => {}
+            Fact::StepStarted { .. } => {
+                self.started_at.get_or_insert(entry.at);
+                self.apply_to_step(entry);
+            }
+            Fact::StepSucceeded { .. }
+            | Fact::StepFailed { .. }
+            | Fact::AttemptInterrupted { .. }
+            | Fact::StepAbandoned { .. }
+            | Fact::StepRefused { .. }
+            | Fact::StepCarried { .. }
+            | Fact::SleepStarted { .. }
+            | Fact::SleepEnded { .. }
+            | Fact::EventsSent { .. }
+            | Fact::InvokeStarted { .. }
+            | Fact::InvokeEnded { .. } => self.apply_to_step(entry),
+        }
+    }
+
+    fn apply_to_step(&mut self, entry: &Entry) {
+        let Some(id) = entry.fact.step() else { return };
+        if let Some(step) = Step::after(self.steps.get(id), entry) {
+            self.steps.insert(id.clone(), step);
+        }
+        if let Some(revealed) = Revealed::from(entry) {
+            self.bytes += revealed.bytes();
+            self.outcomes.push(revealed);
+        }
+    }
+
+    fn ended(&mut self, at: Timestamp, how: Ending) {
+        self.end.get_or_insert(End { at, how });
+    }
+
+    /// The status word: a run is `Running` from the first attempt of its first step on.
+    pub fn status(&self) -> Status {
+        match &self.end {
+            Some(end) => end.how.status(),
+            None if self.started_at.is_some() || !self.steps.is_empty() => Status::Running,
+            None => Status::Scheduled,
+        }
+    }
+
+    /// The number of the handler's current attempt, from 1.
+    pub fn handler_attempt(&self) -> u32 {
+        self.handler_failures + 1
+    }
+
+    /// Checks that all these may be added, in this order, as one record.
+    ///
+    /// # Errors
+    /// The first refusal.
+    pub fn admits_all(&self, entries: &[Entry]) -> Result<(), Refusal> {
+        crate::admits::all(self, entries)
+    }
+}
+
+impl Step {
+    /// A step before anything happened to it.
+    pub(crate) fn new(kind: Kind, state: StepState) -> Self {
+        Self { kind, state, attempt: 0, failures: 0, interruptions: 0, woken: false }
+    }
+
+    /// The step as it is after an entry about it; `None` when the entry does not change it.
+    pub(crate) fn after(before: Option<&Self>, entry: &Entry) -> Option<Self> {
+        let mut step = before.cloned().unwrap_or_else(|| Self::new(Kind::Run, StepState::Wanted));
+        match &entry.fact {
+            Fact::StepStarted { attempt, lease_until, worker, .. } => {
+                if let StepState::Running { .. } = step.state {
+                    step.interruptions += 1; // taken over: the one before did not report back
+                }
+                step.attempt = *attempt;
+                step.state = StepState::Running { lease_until: *lease_until, worker: worker.clone() };
+            }
+            Fact::StepFailed { error, retry_at: Some(retry_at), .. } => {
+                step.failures += 1;
+                step.interruptions = 0;
+                step.state = StepState::Waiting { retry_at: *retry_at, error: Some(error.clone()) };
+            }
+            Fact::StepFailed { retry_at: None, .. } => {
+                step.failures += 1;
+                step.state = StepState::Done;
+            }
+            Fact::StepSucceeded { .. } | Fact::StepRefused { .. } | Fact::SleepEnded { .. } | Fact::InvokeEnded { .. } => {
+                step.state = StepState::Done;
+            }
+            Fact::AttemptInterrupted { .. } => {
+                step.interruptions += 1;
+                step.state = StepState::Waiting { retry_at: entry.at, error: None };
+            }
+            Fact::StepAbandoned { .. } => step.state = StepState::Abandoned,
+            Fact::StepCarried { kind, .. } => (step.kind, step.state) = (*kind, StepState::Done),
+            Fact::SleepStarted { until, .. } => {
+                (step.kind, step.state) = (Kind::Sleep, StepState::Sleeping { until: *until });
+            }
+            Fact::EventsSent { .. } => (step.kind, step.state) = (Kind::Send, StepState::Done),
+            Fact::InvokeStarted { function, child, input, .. } => {
+                step.kind = Kind::Invoke;
+                step.state =
+                    StepState::Invoking { child: *child, function: function.clone(), input: input.clone() };
+            }
+            Fact::RunCreated(_)
+            | Fact::StepsWoken { .. }
+            | Fact::HandlerFailed { .. }
+            | Fact::RunCompleted { .. }
+            | Fact::RunFailed { .. }
+            | Fact::RunCancelled { .. }
+            | Fact::RunSkipped { .. } => return None,
+        }
+        Some(step)
+    }
+}
+
+impl Revealed {
+    /// The outcome that an entry records, if it records one.
+    pub fn from(entry: &Entry) -> Option<Self> {
+        let (step, kind, outcome) = match &entry.fact {
+            Fact::StepSucceeded { step, output, .. } => (step, Kind::Run, Outcome::Value(output.clone())),
+            Fact::StepFailed { step, error, retry_at: None, .. } | Fact::StepRefused { step, error } => {
+                (step, Kind::Run, Outcome::Failed(error.clone()))
+            }
+            Fact::StepCarried { step, kind, outcome } => (step, *kind, outcome.clone()),
+            Fact::SleepEnded { step } => (step, Kind::Sleep, Outcome::Value(json::null())),
+            Fact::EventsSent { step, ids } => {
+                (step, Kind::Send, Outcome::Value(json::of(ids).unwrap_or_else(|_| json::null())))
+            }
+            Fact::InvokeEnded { step, outcome } => (step, Kind::Invoke, outcome.clone()),
+            Fact::RunCreated(_)
+            | Fact::StepStarted { .. }
+            | Fact::StepFailed { retry_at: Some(_), .. }
+            | Fact::AttemptInterrupted { .. }
+            | Fact::StepAbandoned { .. }
+            | Fact::StepsWoken { .. }
+            | Fact::SleepStarted { .. }
+            | Fact::InvokeStarted { .. }
+            | Fact::HandlerFailed { .. }
+            | Fact::RunCompleted { .. }
+            | Fact::RunFailed { .. }
+            | Fact::RunCancelled { .. }
+            | Fact::RunSkipped { .. } => return None,
+        };
+        Some(Self { step: step.clone(), kind, outcome, at: entry.at })
+    }
+
+    fn bytes(&self) -> usize {
+        match &self.outcome {
+            Outcome::Value(value) => RawValue::get(value).len(),
+            Outcome::Failed(failure) => failure.message.len(),
+        }
+    }
+}

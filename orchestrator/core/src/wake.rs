@@ -1,0 +1,65 @@
+//! Wakes and timers: the messages that make a run move. They may be repeated freely and lost never.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{RunId, StepId, Timestamp};
+
+/// "Move this run." What there is to do is read from the journal, not from the wake.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wake {
+    /// Which run.
+    pub run: RunId,
+    /// Why it was sent.
+    pub cause: Cause,
+    /// The queue's fairness group: the function's id, or the key of its limit.
+    pub group: Arc<str>,
+}
+
+/// Why a wake was sent. For people who read logs; only [`Cause::Step`] narrows what the hop does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// The run was created.
+    Created,
+    /// A step ended, the next is due.
+    Next,
+    /// This step, out of many that may run side by side.
+    Step(StepId),
+    /// A timer's time has come, or a retry's.
+    Due,
+    /// Somebody else's lease is over: look whether they finished.
+    Lease,
+    /// A slot may be free.
+    Slot,
+    /// A run that this one invoked has ended.
+    ChildEnded,
+    /// The storage failed; the same again.
+    Again,
+    /// The hourly look whether the run still moves.
+    Watchdog,
+    /// The run was cancelled.
+    Cancelled,
+}
+
+/// Something to be done at a later minute, kept where the sweep finds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timer {
+    /// When.
+    pub due: Timestamp,
+    /// Whose.
+    pub run: RunId,
+    /// The run's function: the queue's fairness group.
+    pub group: Arc<str>,
+    /// What for. A run has at most one timer of a purpose at a time due.
+    pub purpose: Purpose,
+}
+
+/// What a timer is for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Purpose {
+    /// Wake the run for this step: a sleep ends, a retry is due.
+    Step(StepId),
+    /// Look after the run: rule 12.
+    Watchdog,
+}

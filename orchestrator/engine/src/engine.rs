@@ -1,0 +1,133 @@
+//! The engine: ingest, hop, sweep, and the answers to questions, over one backend.
+
+mod ask;
+mod cache;
+mod finish;
+mod hop;
+mod ingest;
+mod load;
+mod slots;
+mod sweep;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use stepladder_core::{RunId, Spec, Timestamp};
+
+use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
+use crate::config::Config;
+use crate::ports::{Backend, StoreError};
+use crate::program::Program;
+
+pub use ask::{Page, Rerun, RunFilter};
+pub use ingest::IdSeed;
+
+/// Moves runs forward and answers for them. Shared by everything in a process.
+pub struct Engine {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) config: Config,
+    programs: HashMap<Arc<str>, Arc<dyn Program>>,
+    /// In the order in which they were registered.
+    order: Vec<Arc<str>>,
+    /// This process, in the leases that it takes.
+    worker: Arc<str>,
+    cache: cache::Cache,
+}
+
+/// Why the engine cannot do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// There is no such thing; the sentence says what was looked for.
+    #[error("{0}")]
+    NotFound(String),
+    /// The request makes no sense; the sentence says why.
+    #[error("{0}")]
+    Invalid(String),
+    /// The store failed; trying again may help.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Engine {
+    /// An engine for these functions, on the machine's clock and randomness.
+    ///
+    /// # Errors
+    /// When a function cannot work: an id twice, a limit of 0, a default time-out that no worker can fit. The sentence
+    /// names the function.
+    pub fn new(backend: Arc<dyn Backend>, programs: Vec<Arc<dyn Program>>, config: Config) -> Result<Self, EngineError> {
+        Self::with_ports(backend, Arc::new(SystemClock), Arc::new(SystemEntropy), programs, config)
+    }
+
+    /// An engine with a clock and a randomness of the caller's.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub fn with_ports(
+        backend: Arc<dyn Backend>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        programs: Vec<Arc<dyn Program>>,
+        config: Config,
+    ) -> Result<Self, EngineError> {
+        let mut by_id: HashMap<Arc<str>, Arc<dyn Program>> = HashMap::new();
+        let mut order = Vec::new();
+        for program in programs {
+            let spec = program.spec();
+            if let Some(fault) = spec.fault() {
+                return Err(EngineError::Invalid(fault));
+            }
+            if spec.timeout > config.longest_step() {
+                return Err(EngineError::Invalid(format!(
+                    "function `{}` has a step time-out of {:?}, but a worker has at most {:?} for a step; \
+                     shorten it or give the workers more time",
+                    spec.id,
+                    spec.timeout,
+                    config.longest_step()
+                )));
+            }
+            let id = spec.id.clone();
+            order.push(id.clone());
+            if by_id.insert(id.clone(), program).is_some() {
+                return Err(EngineError::Invalid(format!("two functions have the id `{id}`; give one another id")));
+            }
+        }
+        for program in by_id.values() {
+            if let Some(handler) = &program.spec().on_failure
+                && !by_id.contains_key(handler)
+            {
+                return Err(EngineError::Invalid(format!(
+                    "function `{}` names `{handler}` as its on_failure, which is not registered",
+                    program.spec().id
+                )));
+            }
+        }
+        let worker = format!("{:016x}", entropy.bits() as u64).into();
+        let cache = cache::Cache::new(config.cache_bytes);
+        Ok(Self { backend, clock, entropy, config, programs: by_id, order, worker, cache })
+    }
+
+    /// The functions' descriptions, in the order in which they were registered.
+    pub fn specs(&self) -> impl Iterator<Item = &Spec> {
+        self.order.iter().map(|id| self.programs[id].spec())
+    }
+
+    /// The time by the engine's clock.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn program(&self, function: &str) -> Option<&Arc<dyn Program>> {
+        self.programs.get(function)
+    }
+}
+
+pub(crate) fn no_such_run(run: RunId) -> EngineError {
+    EngineError::NotFound(format!("there is no run {run}"))
+}

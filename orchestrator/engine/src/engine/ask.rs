@@ -1,0 +1,264 @@
+//! Questions and wishes from outside: look at runs, cancel one, run one again.
+
+use stepladder_core::journal::{Created, Fact, Origin, Outcome, Seq};
+use stepladder_core::slot::Limit;
+use stepladder_core::state::{RunState, StepState};
+use stepladder_core::{Cause, Event, EventId, Json, RunId, RunRow, Status, Timestamp, json};
+
+use super::{Engine, EngineError, no_such_run};
+use crate::ports::{Commit, RunQuery, Shown, StoreError};
+use crate::view::{self, JournalPage, RunDetail, RunSummary};
+
+/// Which runs to list.
+#[derive(Clone, Debug, Default)]
+pub struct RunFilter {
+    /// With this status.
+    pub status: Option<Status>,
+    /// Of this function.
+    pub function: Option<String>,
+    /// At most so many: 1 to 500, 50 unless told otherwise.
+    pub limit: Option<usize>,
+    /// Where the page before ended.
+    pub cursor: Option<RunId>,
+}
+
+/// A page of runs.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Newest first.
+    pub runs: Vec<RunSummary>,
+    /// To ask for the next page with; `None` at the end.
+    pub cursor: Option<RunId>,
+}
+
+/// How to run a run again.
+#[derive(Clone, Debug, Default)]
+pub struct Rerun {
+    /// Take over the outcomes of the steps before this one; run from it on. Without it, everything runs again.
+    pub from_step: Option<String>,
+    /// Another `data` for the event.
+    pub input: Option<Json>,
+}
+
+impl Engine {
+    /// An event, by its id or by the id that its sender gave it.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`]; [`EngineError::Store`].
+    pub async fn event(&self, id: &str) -> Result<Event, EngineError> {
+        let unknown = || EngineError::NotFound(format!("there is no event `{id}`"));
+        if let Ok(known) = id.parse::<EventId>()
+            && let Some(event) = self.backend.event(known).await?
+        {
+            return Ok(event);
+        }
+        let known = self.backend.resolve(id).await?.ok_or_else(unknown)?;
+        self.backend.event(known).await?.ok_or_else(unknown)
+    }
+
+    /// The runs that an event started, with their outputs, oldest first.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] for an unknown event; [`EngineError::Store`].
+    pub async fn runs_of_event(&self, id: &str) -> Result<Vec<RunSummary>, EngineError> {
+        let event = self.event(id).await?;
+        let mut runs = Vec::new();
+        for row in self.backend.runs_of(event.id).await? {
+            runs.push(self.summary(&row).await?);
+        }
+        Ok(runs)
+    }
+
+    /// A page of runs, newest first. Outputs are left out but for runs that are asked for one by one.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] for a limit that is none; [`EngineError::Store`].
+    pub async fn runs(&self, filter: RunFilter) -> Result<Page, EngineError> {
+        let limit = filter.limit.unwrap_or(50);
+        if !(1..=500).contains(&limit) {
+            return Err(EngineError::Invalid(format!("`limit` is {limit}; use 1 to 500")));
+        }
+        let shown = match filter.status {
+            None => Shown::All,
+            Some(status) if status.is_end() => Shown::Ended(status),
+            Some(_) => Shown::Live,
+        };
+        let mut page = Page { runs: Vec::new(), cursor: filter.cursor };
+        loop {
+            let query = RunQuery { function: filter.function.clone(), shown, before: page.cursor, limit };
+            let rows = self.backend.runs(query).await?;
+            let last = rows.len() < limit;
+            for row in rows {
+                page.cursor = Some(row.run);
+                let summary = self.summary(&row).await?;
+                if filter.status.is_none_or(|wanted| wanted == summary.status) {
+                    page.runs.push(summary);
+                }
+                if page.runs.len() == limit {
+                    return Ok(page);
+                }
+            }
+            if last {
+                page.cursor = None;
+                return Ok(page);
+            }
+        }
+    }
+
+    /// The row's summary; what a row does not know (whether a live run has begun, an output) comes from the journal.
+    async fn summary(&self, row: &RunRow) -> Result<RunSummary, EngineError> {
+        Ok(match self.state(row.run).await? {
+            Some(state) => RunSummary::of(&state),
+            None => RunSummary::of_row(row),
+        })
+    }
+
+    /// One run in full.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`]; [`EngineError::Store`].
+    pub async fn run(&self, run: RunId) -> Result<RunDetail, EngineError> {
+        let records = self.backend.read(run, 0).await?;
+        if records.is_empty() {
+            return Err(no_such_run(run));
+        }
+        let state = RunState::fold(run, &records).map_err(|e| StoreError::Unreadable(e.to_string()))?;
+        let (steps, handler_errors) = view::steps(&records);
+        Ok(RunDetail {
+            summary: RunSummary::of(&state),
+            origin: state.created.origin.clone(),
+            event: state.created.event.clone(),
+            steps,
+            handler_errors,
+            waiting: self.waiting(&state).await?,
+        })
+    }
+
+    /// Why a run is not moving.
+    async fn waiting(&self, state: &RunState) -> Result<Option<String>, EngineError> {
+        if state.end.is_some() || state.steps.values().any(|s| matches!(s.state, StepState::Running { .. })) {
+            return Ok(None);
+        }
+        let Some(program) = self.program(&state.created.function) else {
+            return Ok(Some(format!("waits for the function `{}` to be registered", state.created.function)));
+        };
+        let limits = program.spec().limits(&mut stepladder_core::spec::LazyScope::new(&state.created.event));
+        for limit in limits.unwrap_or_default() {
+            if let Some(ahead) = self.backend.position(&limit, state.run).await? {
+                let Limit { key, slots } = limit;
+                return Ok(Some(format!("number {} in line for a slot of `{key}` (limit {slots})", ahead + 1)));
+            }
+        }
+        if let Some(due) = state.handler_retry_at.filter(|due| *due > self.now()) {
+            return Ok(Some(format!("runs the function again at {due}")));
+        }
+        let soonest: Option<(Timestamp, String)> = state
+            .steps
+            .iter()
+            .filter_map(|(id, step)| match &step.state {
+                StepState::Sleeping { until } => Some((*until, format!("sleeps in `{id}` until {until}"))),
+                StepState::Waiting { retry_at, .. } => {
+                    Some((*retry_at, format!("tries step `{id}` again at {retry_at} (attempt {})", step.attempt + 1)))
+                }
+                StepState::Invoking { child, function, .. } => {
+                    Some((Timestamp::MAX, format!("waits in `{id}` for run {child} of `{function}`")))
+                }
+                StepState::Wanted | StepState::Running { .. } | StepState::Done | StepState::Abandoned => None,
+            })
+            .min();
+        Ok(soonest.map(|(_, sentence)| sentence))
+    }
+
+    /// A page of a run's journal.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`]; [`EngineError::Store`].
+    pub async fn journal(&self, run: RunId, from: Seq, limit: usize) -> Result<JournalPage, EngineError> {
+        // a record may begin before `from` and reach past it
+        let records = self.backend.read(run, 0).await?;
+        if records.is_empty() {
+            return Err(no_such_run(run));
+        }
+        let mut entries: Vec<_> = records
+            .iter()
+            .filter(|record| record.next() > from)
+            .flat_map(|record| (record.seq..).zip(record.entries.iter().cloned()))
+            .filter(|(seq, _)| *seq >= from)
+            .take(limit.saturating_add(1))
+            .collect();
+        let next = (entries.len() > limit).then(|| entries[limit].0);
+        entries.truncate(limit);
+        Ok(JournalPage { entries, next })
+    }
+
+    /// Cancels a run. A body that runs ends, but its outcome is refused. A finished run stays as it is; its finishing
+    /// work is done again (rule 28).
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`]; [`EngineError::Store`].
+    pub async fn cancel(&self, run: RunId, reason: &str) -> Result<Status, EngineError> {
+        let mut state = self.state(run).await?.ok_or_else(|| no_such_run(run))?;
+        let reason: std::sync::Arc<str> = reason.into();
+        loop {
+            let mut commit = Commit { wakes: vec![self.wake_of(&state, Cause::Cancelled)], ..Commit::default() };
+            let entries = match state.end {
+                Some(_) => Vec::new(),
+                None => vec![Fact::RunCancelled { reason: reason.clone() }.at(self.now())],
+            };
+            if self.append(&mut state, entries, &mut commit).await?.is_done() {
+                return Ok(state.status());
+            }
+        }
+    }
+
+    /// Runs a run again, as a new run.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] for an unknown run; [`EngineError::Invalid`] for an unknown step or an input that is
+    /// no object; [`EngineError::Store`].
+    pub async fn rerun(&self, run: RunId, how: Rerun) -> Result<RunId, EngineError> {
+        let state = self.state(run).await?.ok_or_else(|| no_such_run(run))?;
+        if self.program(&state.created.function).is_none() {
+            return Err(EngineError::Invalid(format!(
+                "run {run} is of function `{}`, which is not registered",
+                state.created.function
+            )));
+        }
+        let mut event = state.created.event.clone();
+        if let Some(input) = how.input {
+            if !json::is_object(&input) {
+                return Err(EngineError::Invalid("`input` must be a JSON object".into()));
+            }
+            event.data = input;
+        }
+        let now = self.now();
+        let carried = match &how.from_step {
+            None => Vec::new(),
+            Some(step) => carried(&state, step)?.into_iter().map(|fact| fact.at(now)).collect(),
+        };
+        let again = run.rerun_of(now, self.entropy.bits());
+        let created =
+            Created { function: state.created.function.clone(), event, origin: Origin::Rerun { of: run } };
+        self.start_runs(vec![(again, created, carried)]).await?;
+        Ok(again)
+    }
+}
+
+/// The outcomes recorded before `step` first appeared.
+fn carried(state: &RunState, step: &str) -> Result<Vec<Fact>, EngineError> {
+    let known = state.steps.get(step).is_some();
+    if !known {
+        let mut steps: Vec<&str> = state.steps.keys().map(|id| &**id).collect();
+        steps.sort_unstable();
+        return Err(EngineError::Invalid(format!(
+            "run {} has no step `{step}`; it has: {}",
+            state.run,
+            if steps.is_empty() { "none".into() } else { steps.join(", ") }
+        )));
+    }
+    let before = state.outcomes.iter().take_while(|revealed| &*revealed.step != step);
+    Ok(before
+        .filter(|revealed| matches!(revealed.outcome, Outcome::Value(_)))
+        .map(|r| Fact::StepCarried { step: r.step.clone(), kind: r.kind, outcome: r.outcome.clone() })
+        .collect())
+}

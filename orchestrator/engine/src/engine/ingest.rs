@@ -1,0 +1,1 @@
+//! Ingest: events in, runs out.

@@ -1,0 +1,17 @@
+//! The async shell around the core: what a run needs from the world, and the hop that moves it.
+//!
+//! The world comes in through [ports] (storage, queue, clock), functions through the [program] seam. The
+//! [`Engine`] ingests events, hops, sweeps and answers questions; [`Workers`] pull wakes from the queue and let the
+//! engine hop. The [`memory`] adapter serves tests; [`conformance`] is the suite that every adapter passes.
+
+pub mod clock;
+pub mod config;
+pub mod conformance;
+pub mod memory;
+pub mod ports;
+pub mod program;
+pub mod view;
+
+pub use config::{Config, Pace};
+pub use program::{Program, Session};
+pub use stepladder_core as core;

@@ -1,0 +1,277 @@
+//! The ports: what the engine needs of storage and queue, in small traits that every adapter implements.
+//!
+//! The rules for adapters, checked by the [conformance suite](crate::conformance):
+//!
+//! - A write at a taken number is a [`Committed::Conflict`], unless the token found there is one's own (rule 1).
+//! - A [`Commit`] is carried out in its order: `before`, `append`, `after`, `wakes`, `acks`. An adapter with
+//!   transactions does all of it or nothing; one without may stop anywhere between, and everything that has no entry
+//!   yet is then redone by a redelivered wake. After a conflict, nothing past `append` happens.
+//! - When a call returns `Ok`, what it wrote survives a crash, but for commits of [bookkeeping](Commit::is_bookkeeping)
+//!   and slots, which survive the death of the process at least.
+//! - Every method may be called again with the same arguments and changes nothing the second time.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use stepladder_core::journal::{Fact, Record, Seq};
+use stepladder_core::row::{RunRow, Status};
+use stepladder_core::slot::{Holder, Holding, Limit, Place};
+use stepladder_core::wake::{Timer, Wake};
+use stepladder_core::{Event, EventId, RunId, Timestamp};
+
+/// Everything an adapter provides.
+pub trait Backend: Journals + Commits + Events + Starts + Listings + Slots + Timers + Queue {}
+impl<T: Journals + Commits + Events + Starts + Listings + Slots + Timers + Queue> Backend for T {}
+
+/// A failure of the storage or the queue. The work is not lost: it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Throttled, unreachable, out of disk: trying again later may help.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// What was read cannot be understood; trying again does not help.
+    #[error("the store holds something unreadable: {0}")]
+    Unreadable(String),
+}
+
+/// What ports return.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// Reading journals.
+#[async_trait]
+pub trait Journals: Send + Sync {
+    /// The records of a run whose first entry is numbered `from` or later, in order; strongly consistent. Empty for an
+    /// unknown run.
+    async fn read(&self, run: RunId, from: Seq) -> StoreResult<Vec<Record>>;
+}
+
+/// Writing what a hop wants to happen.
+#[async_trait]
+pub trait Commits: Send + Sync {
+    /// Carries out a commit.
+    async fn commit(&self, commit: Commit) -> StoreResult<Committed>;
+}
+
+/// What one decision wants to happen, in the order in which it may become visible.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// Before the journal: later wakes (rule 11). A stale one is harmless, a missing one strands the run.
+    pub before: Vec<Later>,
+    /// The entries.
+    pub append: Option<Append>,
+    /// After the journal: what only holds once the entries are there.
+    pub after: Vec<After>,
+    /// Wakes that are due at once.
+    pub wakes: Vec<Wake>,
+    /// Deliveries that are done with.
+    pub acks: Vec<Receipt>,
+}
+
+/// Entries for one run.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// Which run.
+    pub run: RunId,
+    /// The entries, their number and their token.
+    pub record: Record,
+}
+
+/// A wake for later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Later {
+    /// Through the queue: due within 900 s (the most that SQS delays).
+    Wake { wake: Wake, due: Timestamp },
+    /// Through the sweep.
+    Timer(Timer),
+}
+
+/// What follows from entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum After {
+    /// The run's row shows its end.
+    Ended { run: RunId, at: Timestamp, status: Status },
+    /// A slot is free. Nothing happens when the holder does not hold it.
+    Release { limit: Limit, holder: Holder },
+    /// A place in a line is given up. Nothing happens when it is not there.
+    Leave { limit: Limit, run: RunId, step: stepladder_core::StepId },
+}
+
+/// What became of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// All of it was carried out.
+    Done,
+    /// The number was taken by somebody else. Read on and decide again (rule 2).
+    Conflict,
+}
+
+impl Commit {
+    /// Whether this consists of facts that need no sync of their own (see [`Fact::is_bookkeeping`]) and nothing else.
+    pub fn is_bookkeeping(&self) -> bool {
+        self.before.is_empty()
+            && self.wakes.is_empty()
+            && self.acks.is_empty()
+            && self.append.as_ref().is_none_or(|a| a.record.entries.iter().all(|e| Fact::is_bookkeeping(&e.fact)))
+    }
+}
+
+/// Accepted events.
+#[async_trait]
+pub trait Events: Send + Sync {
+    /// Stores events and gives them back as stored, in order. An event whose `external_id` was stored within 24 hours
+    /// before `now` comes back as the first one was, under the first one's id (rule 15). So does one whose `id` exists.
+    async fn accept(&self, events: Vec<Event>, now: Timestamp) -> StoreResult<Vec<Event>>;
+
+    /// An event by its id.
+    async fn event(&self, id: EventId) -> StoreResult<Option<Event>>;
+
+    /// The id of the event that a sender's id stands for, however long ago it came; the latest where it came again.
+    async fn resolve(&self, external_id: &str) -> StoreResult<Option<EventId>>;
+}
+
+/// Beginning runs.
+#[async_trait]
+pub trait Starts: Send + Sync {
+    /// Creates runs: entry 0, row, link from the event, watchdog, places in line and wake of each in one transaction
+    /// (rule 16). A run that exists is left as it is. The answer says for each whether it is new.
+    async fn start(&self, starts: Vec<Start>) -> StoreResult<Vec<bool>>;
+}
+
+/// One run to create.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The row; says which run.
+    pub row: RunRow,
+    /// The first record, numbered 0.
+    pub record: Record,
+    /// The watchdog (rule 12).
+    pub watchdog: Timer,
+    /// The first wake.
+    pub wake: Wake,
+    /// Places in waiting lines that the run takes on arrival, so that slots are given in the order of arrival.
+    pub places: Vec<(Limit, Place)>,
+}
+
+/// Listings, which may be a moment old.
+#[async_trait]
+pub trait Listings: Send + Sync {
+    /// Rows, newest first (by id, which begins with the event's time).
+    async fn runs(&self, query: RunQuery) -> StoreResult<Vec<RunRow>>;
+
+    /// The runs that an event started, oldest first.
+    async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>>;
+
+    /// One row.
+    async fn row(&self, run: RunId) -> StoreResult<Option<RunRow>>;
+}
+
+/// Which rows.
+#[derive(Clone, Debug, Default)]
+pub struct RunQuery {
+    /// Of this function only.
+    pub function: Option<String>,
+    /// Ended with this status, or (`Live`) not ended.
+    pub shown: Shown,
+    /// Before this run in the listing's order; the last one of the page before.
+    pub before: Option<RunId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Which runs a listing shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shown {
+    /// All.
+    #[default]
+    All,
+    /// Those that have not ended.
+    Live,
+    /// Those that ended so.
+    Ended(Status),
+}
+
+/// Slots and lines, keyed by [`Limit::key`]. Each call is atomic; the engine combines them (rules 20 to 25).
+#[async_trait]
+pub trait Slots: Send + Sync {
+    /// Takes a slot for `holder` until `lease_until`, if [`may_take`](stepladder_core::slot::may_take) allows it to the
+    /// place of (`holder.run`, `holder.step`) or, lacking that, of the run's arrival. Holders whose lease is over at
+    /// `now` are reaped first. Who takes leaves the line. A holder that holds already holds on, with the new lease.
+    async fn take(&self, limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> StoreResult<Taken>;
+
+    /// Joins the line. Who is in it keeps the place that he has.
+    async fn park(&self, limit: &Limit, place: Place) -> StoreResult<()>;
+
+    /// The first `n` of the line.
+    async fn line(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Place>>;
+
+    /// Who holds slots, dead leases included.
+    async fn holders(&self, limit: &Limit) -> StoreResult<Vec<Holding>>;
+
+    /// Where (`run`, any of its steps) stands in the line, counted from 0.
+    async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>>;
+}
+
+/// The answer to [`Slots::take`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// The slot is held.
+    Held,
+    /// None is free for the asker.
+    Full {
+        /// When the first of the holders' leases ends; `None` when nobody holds a slot.
+        free_at: Option<Timestamp>,
+    },
+}
+
+/// The sweep's timers, in minute buckets, and its cursor (rule 26).
+#[async_trait]
+pub trait Timers: Send + Sync {
+    /// The timers of a minute (counted from the epoch), soonest first.
+    async fn bucket(&self, minute: i64) -> StoreResult<Vec<Timer>>;
+
+    /// Sets timers. One that is set already (same run, purpose and due time) stays single.
+    async fn set(&self, timers: Vec<Timer>) -> StoreResult<()>;
+
+    /// The cursor; `None` before the first sweep.
+    async fn cursor(&self) -> StoreResult<Option<Cursor>>;
+
+    /// Replaces the cursor if it still is `expected`; buckets before its minute may be forgotten from then on.
+    async fn advance(&self, expected: Option<Cursor>, next: Cursor) -> StoreResult<bool>;
+}
+
+/// How far the sweep has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Cursor {
+    /// All buckets before this minute have been sent.
+    pub minute: i64,
+    /// What has been sent of later, still open buckets: hashes of the timers.
+    pub sent: Vec<(i64, Vec<u64>)>,
+}
+
+/// The queue of wakes.
+#[async_trait]
+pub trait Queue: Send + Sync {
+    /// Waits for wakes and takes up to `max`. Each stays invisible for `visibility` and comes again if it is not
+    /// acknowledged by then.
+    async fn receive(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>>;
+}
+
+/// A wake that was received.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The wake.
+    pub wake: Wake,
+    /// To acknowledge it with.
+    pub receipt: Receipt,
+    /// How often it has been delivered, this time included.
+    pub receives: u32,
+}
+
+/// Stands for one delivery towards its queue.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Receipt {
+    /// A row of a local queue.
+    Row(i64),
+    /// A receipt handle of SQS.
+    Handle(String),
+}

@@ -1,0 +1,96 @@
+//! The seam for front ends: how the engine sees a function.
+//!
+//! A [`Program`] opens a [`Session`] over a run's history. The session runs the handler up to where it waits, says
+//! what it waits for, executes bodies and is shown outcomes. The engine knows nothing of how: the Rust SDK polls a
+//! future; another front end may speak HTTP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use stepladder_core::decide::Want;
+use stepladder_core::journal::Failure;
+use stepladder_core::retry::Retry;
+use stepladder_core::state::Revealed;
+use stepladder_core::{Event, Json, RunId, Spec, StepId, Timestamp};
+
+/// A function.
+pub trait Program: Send + Sync {
+    /// Its description.
+    fn spec(&self) -> &Spec;
+
+    /// Opens a run of it. Nothing of the history has been revealed yet.
+    ///
+    /// # Errors
+    /// When the event is not what the function takes; such a run fails without a retry.
+    fn open(&self, history: History) -> Result<Box<dyn Session>, Failure>;
+}
+
+/// What a session begins with.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// Which run.
+    pub run: RunId,
+    /// The handler's attempt, from 1.
+    pub attempt: u32,
+    /// The event that started it.
+    pub event: Arc<Event>,
+    /// When the run was created.
+    pub created_at: Timestamp,
+    /// Recorded outcomes in journal order. [`Session::advance`] reveals them one at a time (rule 7).
+    pub outcomes: Vec<Revealed>,
+}
+
+/// A handler over a journal. Dropping it suspends the run.
+#[async_trait]
+pub trait Session: Send {
+    /// Runs the handler until it waits and no recorded outcome is left to reveal. Each outcome is revealed by itself,
+    /// in journal order, the handler polled to quiescence in between.
+    async fn advance(&mut self) -> Advance;
+
+    /// Lets these bodies run. They make progress while [`finished`](Self::finished) is awaited.
+    fn begin(&mut self, steps: &[StepId]);
+
+    /// Waits until a running body has ended, and gives all that have. Empty when the handler moved on for another
+    /// reason: [`advance`](Self::advance) says how. Cancelling the wait loses nothing.
+    async fn finished(&mut self) -> Vec<Finished>;
+
+    /// Stops a running body that has used up its time-out; it is then finished, with an error that says so.
+    fn expire(&mut self, step: &StepId, timeout: Duration);
+
+    /// Adds an outcome that has been recorded; the next [`advance`](Self::advance) reveals it.
+    fn reveal(&mut self, outcome: Revealed);
+
+    /// Bodies that were running and that the handler has dropped since the last call (`select!`).
+    fn dropped(&mut self) -> Vec<StepId>;
+
+    /// Recorded outcomes that the handler has not asked for (rule 6).
+    fn orphans(&self) -> Vec<StepId>;
+}
+
+/// Where a handler stands.
+#[derive(Debug)]
+pub enum Advance {
+    /// It waits for these, all of them, in the order in which it first asked. Running bodies are not among them.
+    Wanted(Vec<Want>),
+    /// It returned.
+    Ended(Result<Json, Fault>),
+}
+
+/// A body that ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// Whose.
+    pub step: StepId,
+    /// With what.
+    pub result: Result<Json, Fault>,
+}
+
+/// An error, and what it says of trying again.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// What is recorded.
+    pub failure: Failure,
+    /// Whether trying again makes sense.
+    pub retry: Retry,
+}

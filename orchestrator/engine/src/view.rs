@@ -1,0 +1,299 @@
+//! A run as people look at it: its steps, attempts and times, told from the journal.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use stepladder_core::journal::{Fact, Failure, Kind, Origin, Outcome, Record, Seq};
+use stepladder_core::state::{Ending, RunState};
+use stepladder_core::{Entry, Event, EventId, Json, RunId, RunRow, Status, StepId, Timestamp};
+
+/// One run in a listing.
+#[derive(Clone, Debug)]
+pub struct RunSummary {
+    /// Which run.
+    pub run: RunId,
+    /// Of which function.
+    pub function: Arc<str>,
+    /// Started by which event.
+    pub event: EventId,
+    /// Its status now.
+    pub status: Status,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When its first step began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// What the handler returned.
+    pub output: Option<Json>,
+    /// What it failed with, or why it was cancelled.
+    pub error: Option<Failure>,
+}
+
+/// One run in full.
+#[derive(Clone, Debug)]
+pub struct RunDetail {
+    /// What a listing shows.
+    pub summary: RunSummary,
+    /// What started it.
+    pub origin: Origin,
+    /// The event, in full.
+    pub event: Event,
+    /// Its steps in the order in which they were first heard of.
+    pub steps: Vec<StepView>,
+    /// Errors of the handler itself, outside its steps.
+    pub handler_errors: Vec<(Timestamp, Failure)>,
+    /// Why it is not moving, in a sentence; `None` when it moves or is over.
+    pub waiting: Option<String>,
+}
+
+/// One step.
+#[derive(Clone, Debug)]
+pub struct StepView {
+    /// Its id.
+    pub id: StepId,
+    /// What kind of step.
+    pub kind: Kind,
+    /// Where it stands.
+    pub status: StepStatus,
+    /// Its attempts, first to last.
+    pub attempts: Vec<AttemptView>,
+    /// What it returned.
+    pub output: Option<Json>,
+    /// What it failed with.
+    pub error: Option<Failure>,
+    /// When it was first heard of.
+    pub started_at: Timestamp,
+    /// When it had its outcome.
+    pub ended_at: Option<Timestamp>,
+    /// When it goes on: a sleep's end, the next attempt.
+    pub due: Option<Timestamp>,
+    /// The run that it invoked.
+    pub child: Option<RunId>,
+}
+
+/// Where a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepStatus {
+    /// Sent a wake; nothing has begun.
+    Scheduled,
+    /// An attempt runs.
+    Running,
+    /// A failed attempt is repeated later.
+    Retrying,
+    /// A timer runs.
+    Sleeping,
+    /// Another run is to end first.
+    Invoking,
+    /// It has a value.
+    Completed,
+    /// It failed for good.
+    Failed,
+    /// The handler dropped it.
+    Abandoned,
+}
+
+impl StepStatus {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "Scheduled",
+            Self::Running => "Running",
+            Self::Retrying => "Retrying",
+            Self::Sleeping => "Sleeping",
+            Self::Invoking => "Invoking",
+            Self::Completed => "Completed",
+            Self::Failed => "Failed",
+            Self::Abandoned => "Abandoned",
+        }
+    }
+}
+
+/// One attempt at a step.
+#[derive(Clone, Debug)]
+pub struct AttemptView {
+    /// Its number, from 1.
+    pub attempt: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// What it failed with.
+    pub error: Option<Failure>,
+    /// Whether its worker was lost.
+    pub interrupted: bool,
+}
+
+/// A page of a journal.
+#[derive(Clone, Debug)]
+pub struct JournalPage {
+    /// Entries with their numbers, in order.
+    pub entries: Vec<(Seq, Entry)>,
+    /// The number to ask for next; `None` at the end.
+    pub next: Option<Seq>,
+}
+
+impl RunSummary {
+    /// Of a run whose journal is at hand.
+    pub fn of(state: &RunState) -> Self {
+        let (output, error) = match state.end.as_ref().map(|end| &end.how) {
+            None => (None, None),
+            Some(Ending::Completed(output)) => (Some(output.clone()), None),
+            Some(Ending::Failed(error)) => (None, Some(error.clone())),
+            Some(Ending::Cancelled(reason)) => (None, Some(Failure::new(format!("cancelled: {reason}")))),
+            Some(Ending::Skipped(reason)) => (None, Some(Failure::new(format!("skipped: {reason}")))),
+        };
+        Self {
+            run: state.run,
+            function: state.created.function.clone(),
+            event: state.created.event.id,
+            status: state.status(),
+            created_at: state.created_at,
+            started_at: state.started_at,
+            ended_at: state.end.as_ref().map(|end| end.at),
+            output,
+            error,
+        }
+    }
+
+    /// Of a run of which only the row is at hand.
+    pub fn of_row(row: &RunRow) -> Self {
+        Self {
+            run: row.run,
+            function: row.function.clone(),
+            event: row.event,
+            status: row.ended.map_or(Status::Scheduled, |(_, status)| status),
+            created_at: row.created_at,
+            started_at: None,
+            ended_at: row.ended.map(|(at, _)| at),
+            output: None,
+            error: None,
+        }
+    }
+}
+
+/// The steps of a run as its journal tells them, and the errors of its handler.
+pub(crate) fn steps(records: &[Record]) -> (Vec<StepView>, Vec<(Timestamp, Failure)>) {
+    let mut story = Story::default();
+    records.iter().flat_map(|record| &record.entries).for_each(|entry| story.tell(entry));
+    (story.steps, story.handler_errors)
+}
+
+#[derive(Default)]
+struct Story {
+    steps: Vec<StepView>,
+    index: HashMap<StepId, usize>,
+    handler_errors: Vec<(Timestamp, Failure)>,
+}
+
+impl Story {
+    fn step(&mut self, id: &StepId, kind: Kind, at: Timestamp) -> &mut StepView {
+        let index = *self.index.entry(id.clone()).or_insert_with(|| {
+            self.steps.push(StepView {
+                id: id.clone(),
+                kind,
+                status: StepStatus::Scheduled,
+                attempts: Vec::new(),
+                output: None,
+                error: None,
+                started_at: at,
+                ended_at: None,
+                due: None,
+                child: None,
+            });
+            self.steps.len() - 1
+        });
+        &mut self.steps[index]
+    }
+
+    fn tell(&mut self, entry: &Entry) {
+        let at = entry.at;
+        match &entry.fact {
+            Fact::StepStarted { step, attempt, .. } => {
+                let view = self.step(step, Kind::Run, at);
+                if view.status == StepStatus::Running {
+                    view.close_attempt(at, None, true);
+                }
+                view.status = StepStatus::Running;
+                view.due = None;
+                view.attempts.push(AttemptView {
+                    attempt: *attempt,
+                    started_at: at,
+                    ended_at: None,
+                    error: None,
+                    interrupted: false,
+                });
+            }
+            Fact::StepSucceeded { step, output, .. } => {
+                let view = self.step(step, Kind::Run, at);
+                view.close_attempt(at, None, false);
+                view.settle(at, &Outcome::Value(output.clone()));
+            }
+            Fact::StepFailed { step, error, retry_at, .. } => {
+                let view = self.step(step, Kind::Run, at);
+                view.close_attempt(at, Some(error.clone()), false);
+                match retry_at {
+                    Some(due) => (view.status, view.due) = (StepStatus::Retrying, Some(*due)),
+                    None => view.settle(at, &Outcome::Failed(error.clone())),
+                }
+            }
+            Fact::AttemptInterrupted { step, .. } => {
+                let view = self.step(step, Kind::Run, at);
+                view.close_attempt(at, None, true);
+                (view.status, view.due) = (StepStatus::Retrying, Some(at));
+            }
+            Fact::StepAbandoned { step, .. } => {
+                let view = self.step(step, Kind::Run, at);
+                view.close_attempt(at, None, false);
+                (view.status, view.ended_at) = (StepStatus::Abandoned, Some(at));
+            }
+            Fact::StepRefused { step, error } => {
+                self.step(step, Kind::Run, at).settle(at, &Outcome::Failed(error.clone()));
+            }
+            Fact::StepCarried { step, kind, outcome } => self.step(step, *kind, at).settle(at, outcome),
+            Fact::StepsWoken { steps } => steps.iter().for_each(|id| {
+                self.step(id, Kind::Run, at);
+            }),
+            Fact::SleepStarted { step, until } => {
+                let view = self.step(step, Kind::Sleep, at);
+                (view.status, view.due) = (StepStatus::Sleeping, Some(*until));
+            }
+            Fact::SleepEnded { step } => {
+                let view = self.step(step, Kind::Sleep, at);
+                (view.status, view.ended_at, view.due) = (StepStatus::Completed, Some(at), None);
+            }
+            Fact::EventsSent { step, ids } => {
+                let view = self.step(step, Kind::Send, at);
+                (view.status, view.ended_at) = (StepStatus::Completed, Some(at));
+                view.output = stepladder_core::json::of(ids).ok();
+            }
+            Fact::InvokeStarted { step, child, .. } => {
+                let view = self.step(step, Kind::Invoke, at);
+                (view.status, view.child) = (StepStatus::Invoking, Some(*child));
+            }
+            Fact::InvokeEnded { step, outcome } => self.step(step, Kind::Invoke, at).settle(at, outcome),
+            Fact::HandlerFailed { error, .. } => self.handler_errors.push((at, error.clone())),
+            Fact::RunCreated(_)
+            | Fact::RunCompleted { .. }
+            | Fact::RunFailed { .. }
+            | Fact::RunCancelled { .. }
+            | Fact::RunSkipped { .. } => {}
+        }
+    }
+}
+
+impl StepView {
+    fn close_attempt(&mut self, at: Timestamp, error: Option<Failure>, interrupted: bool) {
+        if let Some(attempt) = self.attempts.last_mut() {
+            (attempt.ended_at, attempt.error, attempt.interrupted) = (Some(at), error, interrupted);
+        }
+    }
+
+    fn settle(&mut self, at: Timestamp, outcome: &Outcome) {
+        (self.ended_at, self.due) = (Some(at), None);
+        match outcome {
+            Outcome::Value(value) => (self.status, self.output) = (StepStatus::Completed, Some(value.clone())),
+            Outcome::Failed(error) => (self.status, self.error) = (StepStatus::Failed, Some(error.clone())),
+        }
+    }
+}
