@@ -92,8 +92,8 @@ pub enum After {
     Ended { run: RunId, at: Timestamp, status: Status },
     /// A slot is free. Nothing happens when the holder does not hold it.
     Release { limit: Limit, holder: Holder },
-    /// A place in a line is given up. Nothing happens when it is not there.
-    Leave { limit: Limit, run: RunId, step: stepladder_core::StepId },
+    /// A place in a line is given up: the one of this step, or all of the run's. Nothing happens when it has none.
+    Leave { limit: Limit, run: RunId, step: Option<stepladder_core::StepId> },
 }
 
 /// What became of a commit.
