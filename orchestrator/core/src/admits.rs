@@ -7,6 +7,7 @@ use crate::{StepId, Timestamp};
 
 /// Why a fact may not be added. Not an error of anyone: the one who is refused decides again from the journal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum Refusal {
     /// The run is over.
     #[error("the run has ended")]
@@ -46,7 +47,10 @@ impl RunState {
     /// # Errors
     /// The [`Refusal`] that says why not.
     pub fn admits(&self, entry: &Entry) -> Result<(), Refusal> {
-        judge(&Sight { base: self, touched: Vec::new(), ended: self.end.is_some(), handler: self.handler_failures }, entry)
+        judge(
+            &Sight { base: self, touched: Vec::new(), ended: self.end.is_some(), handler: self.handler_failures },
+            entry,
+        )
     }
 }
 
@@ -71,7 +75,12 @@ struct Sight<'a> {
 
 impl Sight<'_> {
     fn step(&self, id: &StepId) -> Option<&Step> {
-        self.touched.iter().rev().find(|(touched, _)| touched == id).map(|(_, step)| step).or_else(|| self.base.steps.get(id))
+        self.touched
+            .iter()
+            .rev()
+            .find(|(touched, _)| touched == id)
+            .map(|(_, step)| step)
+            .or_else(|| self.base.steps.get(id))
     }
 
     fn add(&mut self, entry: &Entry) {

@@ -155,7 +155,9 @@ pub fn plan(state: &RunState, wants: &[Want], now: Situation<'_>) -> Plan {
     for want in wants {
         match state.steps.get(&want.step) {
             None => plan.unknown(want, &now),
-            Some(step) if step.kind != want.ask.kind() => plan.refused.push((want.step.clone(), other_kind(want, step))),
+            Some(step) if step.kind != want.ask.kind() => {
+                plan.refused.push((want.step.clone(), other_kind(want, step)))
+            }
             Some(step) => plan.known(want, step, &now),
         }
     }
@@ -166,7 +168,9 @@ impl Plan {
     fn unknown(&mut self, want: &Want, now: &Situation<'_>) {
         match &want.ask {
             Ask::Run(options) => self.body(want, options, None, now),
-            Ask::SleepFor(_) | Ask::SleepUntil(_) | Ask::Send(_) | Ask::Invoke { .. } => self.register.push(want.clone()),
+            Ask::SleepFor(_) | Ask::SleepUntil(_) | Ask::Send(_) | Ask::Invoke { .. } => {
+                self.register.push(want.clone())
+            }
         }
     }
 
@@ -192,7 +196,9 @@ impl Plan {
                     self.body(want, options, Some(step), now);
                 }
             }
-            (StepState::Wanted | StepState::Waiting { .. }, Ask::Run(options)) => self.body(want, options, Some(step), now),
+            (StepState::Wanted | StepState::Waiting { .. }, Ask::Run(options)) => {
+                self.body(want, options, Some(step), now)
+            }
             // an outcome is about to be revealed, or the handler's own drop is about to be replayed
             (StepState::Done | StepState::Abandoned, _)
             | (

@@ -61,7 +61,9 @@ impl Expr {
             Value::Float(x) => Ok(x.to_string()),
             Value::Bool(b) => Ok(b.to_string()),
             Value::Null => Ok("null".into()),
-            other => Err(self.bad(format!("gives {other:?}, which cannot be a key; use a text, a number or a boolean"))),
+            other => {
+                Err(self.bad(format!("gives {other:?}, which cannot be a key; use a text, a number or a boolean")))
+            }
         }
     }
 

@@ -45,6 +45,7 @@ pub struct Entry {
 
 /// What an entry says. Attempts count from 1.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum Fact {
     /// Entry 0 of every run.
     RunCreated(Box<Created>),
@@ -106,6 +107,7 @@ pub struct Created {
 
 /// What started a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum Origin {
     /// An event that the function's trigger matches.
     Event,

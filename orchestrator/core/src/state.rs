@@ -70,6 +70,7 @@ pub struct Step {
 
 /// Where a step stands.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum StepState {
     /// Known, but nothing of it has begun.
     Wanted,
@@ -94,6 +95,20 @@ pub struct End {
     pub at: Timestamp,
     /// How.
     pub how: Ending,
+}
+
+impl End {
+    /// The end that an entry records, if it records one.
+    pub fn from(entry: &Entry) -> Option<Self> {
+        let how = match &entry.fact {
+            Fact::RunCompleted { output } => Ending::Completed(output.clone()),
+            Fact::RunFailed { error } => Ending::Failed(error.clone()),
+            Fact::RunCancelled { reason } => Ending::Cancelled(reason.clone()),
+            Fact::RunSkipped { reason } => Ending::Skipped(reason.clone()),
+            _ => return None,
+        };
+        Some(Self { at: entry.at, how })
+    }
 }
 
 /// How a run ended.
@@ -139,6 +154,7 @@ impl Ending {
 
 /// A journal that no engine of ours can have written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum Corrupt {
     /// There is no entry 0, or it is not `RunCreated`.
     #[error("the journal of run {0} does not begin with RunCreated")]
@@ -202,17 +218,20 @@ impl RunState {
         match &entry.fact {
             Fact::StepsWoken { steps } => {
                 for id in steps {
-                    self.steps.entry(id.clone()).or_insert_with(|| Step::new(Kind::Run, StepState::Wanted)).woken = true;
+                    self.steps.entry(id.clone()).or_insert_with(|| Step::new(Kind::Run, StepState::Wanted)).woken =
+                        true;
                 }
             }
             Fact::HandlerFailed { attempt, retry_at, .. } => {
                 self.handler_failures = *attempt;
                 self.handler_retry_at = Some(*retry_at);
             }
-            Fact::RunCompleted { output } => self.ended(entry.at, Ending::Completed(output.clone())),
-            Fact::RunFailed { error } => self.ended(entry.at, Ending::Failed(error.clone())),
-            Fact::RunCancelled { reason } => self.ended(entry.at, Ending::Cancelled(reason.clone())),
-            Fact::RunSkipped { reason } => self.ended(entry.at, Ending::Skipped(reason.clone())),
+            Fact::RunCompleted { .. }
+            | Fact::RunFailed { .. }
+            | Fact::RunCancelled { .. }
+            | Fact::RunSkipped { .. } => {
+                self.end = self.end.take().or_else(|| End::from(entry));
+            }
             Fact::RunCreated(_) => {}
             Fact::StepStarted { .. } => {
                 self.started_at.get_or_insert(entry.at);
@@ -241,10 +260,6 @@ impl RunState {
             self.bytes += revealed.bytes();
             self.outcomes.push(revealed);
         }
-    }
-
-    fn ended(&mut self, at: Timestamp, how: Ending) {
-        self.end.get_or_insert(End { at, how });
     }
 
     /// The status word: a run is `Running` from the first attempt of its first step on.
@@ -296,7 +311,10 @@ impl Step {
                 step.failures += 1;
                 step.state = StepState::Done;
             }
-            Fact::StepSucceeded { .. } | Fact::StepRefused { .. } | Fact::SleepEnded { .. } | Fact::InvokeEnded { .. } => {
+            Fact::StepSucceeded { .. }
+            | Fact::StepRefused { .. }
+            | Fact::SleepEnded { .. }
+            | Fact::InvokeEnded { .. } => {
                 step.state = StepState::Done;
             }
             Fact::AttemptInterrupted { .. } => {
@@ -311,8 +329,7 @@ impl Step {
             Fact::EventsSent { .. } => (step.kind, step.state) = (Kind::Send, StepState::Done),
             Fact::InvokeStarted { function, child, input, .. } => {
                 step.kind = Kind::Invoke;
-                step.state =
-                    StepState::Invoking { child: *child, function: function.clone(), input: input.clone() };
+                step.state = StepState::Invoking { child: *child, function: function.clone(), input: input.clone() };
             }
             Fact::RunCreated(_)
             | Fact::StepsWoken { .. }

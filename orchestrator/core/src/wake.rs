@@ -42,6 +42,24 @@ pub enum Cause {
     Cancelled,
 }
 
+impl Cause {
+    /// The same wake for another reason. One that names its step, or comes from the watchdog, goes on doing so: what
+    /// the hop does depends on it.
+    pub fn in_other_words(self, reason: Cause) -> Cause {
+        match self {
+            Self::Step(_) | Self::Watchdog => self,
+            Self::Created
+            | Self::Next
+            | Self::Due
+            | Self::Lease
+            | Self::Slot
+            | Self::ChildEnded
+            | Self::Again
+            | Self::Cancelled => reason,
+        }
+    }
+}
+
 /// Something to be done at a later minute, kept where the sweep finds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timer {

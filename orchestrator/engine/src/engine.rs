@@ -6,13 +6,15 @@ mod finish;
 mod hop;
 mod ingest;
 mod load;
+mod overdue;
 mod slots;
 mod sweep;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use stepladder_core::{RunId, Spec, Timestamp};
+use stepladder_core::{EventId, RunId, Spec, Timestamp};
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::Config;
@@ -21,6 +23,7 @@ use crate::program::Program;
 
 pub use ask::{Page, Rerun, RunFilter};
 pub use ingest::IdSeed;
+pub use sweep::Swept;
 
 /// Moves runs forward and answers for them. Shared by everything in a process.
 pub struct Engine {
@@ -34,6 +37,12 @@ pub struct Engine {
     /// This process, in the leases that it takes.
     worker: Arc<str>,
     cache: cache::Cache,
+    /// The latest event id that was given out.
+    latest_event: Mutex<Option<EventId>>,
+    /// Bodies that execute in this process.
+    bodies: overdue::Bodies,
+    /// Whether hops are to hand over instead of going on.
+    stopping: AtomicBool,
 }
 
 /// Why the engine cannot do what it was asked for.
@@ -56,7 +65,11 @@ impl Engine {
     /// # Errors
     /// When a function cannot work: an id twice, a limit of 0, a default time-out that no worker can fit. The sentence
     /// names the function.
-    pub fn new(backend: Arc<dyn Backend>, programs: Vec<Arc<dyn Program>>, config: Config) -> Result<Self, EngineError> {
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        programs: Vec<Arc<dyn Program>>,
+        config: Config,
+    ) -> Result<Self, EngineError> {
         Self::with_ports(backend, Arc::new(SystemClock), Arc::new(SystemEntropy), programs, config)
     }
 
@@ -105,7 +118,19 @@ impl Engine {
         }
         let worker = format!("{:016x}", entropy.bits() as u64).into();
         let cache = cache::Cache::new(config.cache_bytes);
-        Ok(Self { backend, clock, entropy, config, programs: by_id, order, worker, cache })
+        Ok(Self {
+            backend,
+            clock,
+            entropy,
+            config,
+            programs: by_id,
+            order,
+            worker,
+            cache,
+            latest_event: Mutex::default(),
+            bodies: overdue::Bodies::default(),
+            stopping: AtomicBool::new(false),
+        })
     }
 
     /// The functions' descriptions, in the order in which they were registered.
@@ -121,6 +146,15 @@ impl Engine {
     /// Its settings.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Tells hops to hand over at the next step instead of going on in the same invocation.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     fn program(&self, function: &str) -> Option<&Arc<dyn Program>> {

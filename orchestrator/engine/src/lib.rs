@@ -7,11 +7,15 @@
 pub mod clock;
 pub mod config;
 pub mod conformance;
+mod engine;
 pub mod memory;
 pub mod ports;
 pub mod program;
 pub mod view;
+mod workers;
 
 pub use config::{Config, Pace};
+pub use engine::{Engine, EngineError, IdSeed, Page, Rerun, RunFilter, Swept};
 pub use program::{Program, Session};
 pub use stepladder_core as core;
+pub use workers::Workers;

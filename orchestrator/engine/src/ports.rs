@@ -78,6 +78,7 @@ pub struct Append {
 
 /// A wake for later.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum Later {
     /// Through the queue: due within 900 s (the most that SQS delays).
     Wake { wake: Wake, due: Timestamp },
@@ -87,6 +88,7 @@ pub enum Later {
 
 /// What follows from entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum After {
     /// The run's row shows its end.
     Ended { run: RunId, at: Timestamp, status: Status },

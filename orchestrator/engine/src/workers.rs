@@ -1,1 +1,120 @@
-//! Workers: pull wakes from the queue and let the engine hop, many at a time.
+//! Workers: pull wakes from the queue and let the engine hop, many at a time; sweep once a minute; and keep an eye on
+//! bodies that do not stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+use crate::Engine;
+
+/// The minute between sweeps.
+const SWEEP: Duration = Duration::from_secs(60);
+/// How often the supervisor looks.
+const SUPERVISE: Duration = Duration::from_secs(1);
+/// How long a worker waits after the queue failed.
+const QUEUE_FAILED: Duration = Duration::from_secs(1);
+
+/// The running workers of a process.
+pub struct Workers {
+    engine: Arc<Engine>,
+    stop: watch::Sender<bool>,
+    puller: JoinHandle<()>,
+    sweeper: JoinHandle<()>,
+    slots: Arc<Semaphore>,
+    n: u32,
+    supervised: Arc<AtomicBool>,
+}
+
+impl Workers {
+    /// Starts pulling, with at most `n` hops side by side. Must be called within a tokio runtime.
+    pub fn start(engine: Arc<Engine>, n: usize) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let slots = Arc::new(Semaphore::new(n));
+        let puller = tokio::spawn(pull(engine.clone(), slots.clone(), n, stopped.clone()));
+        let sweeper = tokio::spawn(sweep(engine.clone(), stopped));
+        let supervised = Arc::new(AtomicBool::new(true));
+        supervise(engine.clone(), supervised.clone());
+        Self { engine, stop, puller, sweeper, slots, n: u32::try_from(n).unwrap_or(u32::MAX), supervised }
+    }
+
+    /// Stops pulling and lets what runs end within `grace`. Whatever does not is taken over by the next process, as
+    /// after a crash. Returns whether everything ended.
+    pub async fn stop(self, grace: Duration) -> bool {
+        self.engine.stop();
+        self.stop.send_replace(true);
+        self.supervised.store(false, Ordering::Relaxed);
+        let everything = async {
+            // the puller may be waiting for the queue; what it has received is either hopping or comes again
+            self.puller.abort();
+            self.sweeper.abort();
+            self.slots.acquire_many(self.n).await.is_ok()
+        };
+        tokio::time::timeout(grace, everything).await.unwrap_or(false)
+    }
+}
+
+async fn pull(engine: Arc<Engine>, slots: Arc<Semaphore>, n: usize, stopped: watch::Receiver<bool>) {
+    while !*stopped.borrow() {
+        let Ok(first) = slots.clone().acquire_owned().await else { return };
+        let more = slots.available_permits().min(n);
+        let deliveries = match engine.backend.receive(1 + more, engine.config.visibility()).await {
+            Ok(deliveries) => deliveries,
+            Err(error) => {
+                tracing::warn!(%error, "the queue failed; trying again");
+                engine.clock.sleep_until(engine.now() + QUEUE_FAILED).await;
+                continue;
+            }
+        };
+        let mut permit = Some(first);
+        for delivery in deliveries {
+            let permit = match permit.take() {
+                Some(permit) => permit,
+                None => match slots.clone().acquire_owned().await {
+                    Ok(permit) => permit,
+                    Err(_) => return,
+                },
+            };
+            let engine = engine.clone();
+            tokio::spawn(async move {
+                let run = delivery.wake.run;
+                if let Err(error) = engine.hop(delivery).await {
+                    tracing::error!(%run, %error, "a hop failed; the queue delivers its wake again");
+                }
+                drop(permit);
+            });
+        }
+    }
+}
+
+async fn sweep(engine: Arc<Engine>, stopped: watch::Receiver<bool>) {
+    while !*stopped.borrow() {
+        match engine.sweep().await {
+            Ok(swept) => tracing::debug!(?swept, "swept"),
+            Err(error) => tracing::warn!(%error, "a sweep failed; the next begins where it did"),
+        }
+        engine.clock.sleep_until(engine.now() + SWEEP).await;
+    }
+}
+
+/// The supervisor has a thread of its own: bodies that block may have taken all of the runtime's.
+fn supervise(engine: Arc<Engine>, on: Arc<AtomicBool>) {
+    let look = move || {
+        while on.load(Ordering::Relaxed) {
+            std::thread::sleep(SUPERVISE);
+            match futures::executor::block_on(engine.expel_overdue()) {
+                Ok(expelled) => {
+                    for (run, step) in expelled {
+                        tracing::error!(%run, %step, "a step blocks its thread past its time-out; its run goes on without it");
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "the supervisor could not write; it tries again"),
+            }
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("supervisor".into()).spawn(look) {
+        tracing::error!(%error, "no supervisor: steps that block their thread are not noticed");
+    }
+}

@@ -1,5 +1,7 @@
 //! Questions and wishes from outside: look at runs, cancel one, run one again.
 
+use std::sync::Arc;
+
 use stepladder_core::journal::{Created, Fact, Origin, Outcome, Seq};
 use stepladder_core::slot::Limit;
 use stepladder_core::state::{RunState, StepState};
@@ -197,8 +199,9 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NotFound`]; [`EngineError::Store`].
     pub async fn cancel(&self, run: RunId, reason: &str) -> Result<Status, EngineError> {
-        let mut state = self.state(run).await?.ok_or_else(|| no_such_run(run))?;
-        let reason: std::sync::Arc<str> = reason.into();
+        let state = self.state(run).await?.ok_or_else(|| no_such_run(run))?;
+        let mut state = Arc::unwrap_or_clone(state);
+        let reason: Arc<str> = reason.into();
         loop {
             let mut commit = Commit { wakes: vec![self.wake_of(&state, Cause::Cancelled)], ..Commit::default() };
             let entries = match state.end {
@@ -237,8 +240,7 @@ impl Engine {
             Some(step) => carried(&state, step)?.into_iter().map(|fact| fact.at(now)).collect(),
         };
         let again = run.rerun_of(now, self.entropy.bits());
-        let created =
-            Created { function: state.created.function.clone(), event, origin: Origin::Rerun { of: run } };
+        let created = Created { function: state.created.function.clone(), event, origin: Origin::Rerun { of: run } };
         self.start_runs(vec![(again, created, carried)]).await?;
         Ok(again)
     }

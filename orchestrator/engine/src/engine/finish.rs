@@ -1,0 +1,87 @@
+//! The end of a run: what follows from its last entry. Redone by every later wake of the run, so a crash in the middle
+//! loses nothing.
+
+use serde::Serialize;
+use stepladder_core::journal::{Created, Failure, Origin};
+use stepladder_core::slot::Limit;
+use stepladder_core::state::{End, Ending, RunState};
+use stepladder_core::{Cause, Event, EventId, RunId, Wake, json};
+
+use super::Engine;
+use crate::ports::{After, Commit, Receipt, StoreError};
+
+/// The name of the event that an on-failure function starts with.
+const FAILED: &str = "stepladder/function.failed";
+
+/// The data of that event.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FunctionFailed<'a> {
+    function_id: &'a str,
+    run_id: RunId,
+    error: &'a Failure,
+    event: &'a Event,
+}
+
+impl Engine {
+    /// What an ended run's commit carries: its row, and the wake of the run that waits for it (rule 19: every terminal
+    /// status tells the parent).
+    pub(super) fn tell_of_end(&self, state: &RunState, end: &End, limits: &[Limit], commit: &mut Commit) {
+        commit.after.push(After::Ended { run: state.run, at: end.at, status: end.how.status() });
+        for limit in limits {
+            commit.after.push(After::Leave { limit: limit.clone(), run: state.run, step: None });
+        }
+        if let Origin::Invoke { parent, .. } = &state.created.origin {
+            commit.wakes.push(Wake { run: *parent, cause: Cause::ChildEnded, group: state.created.function.clone() });
+        }
+    }
+
+    /// The run that handles this run's failure, if its function has one.
+    pub(super) fn failure_run(&self, state: &RunState, end: &End) -> Option<(RunId, Created)> {
+        let Ending::Failed(error) = &end.how else { return None };
+        let program = self.program(&state.created.function)?;
+        let function = program.spec().on_failure.clone()?;
+        let failed = FunctionFailed {
+            function_id: &state.created.function,
+            run_id: state.run,
+            error,
+            event: &state.created.event,
+        };
+        let run = state.run.on_failure_of(end.at);
+        let event = Event {
+            id: EventId::from_bytes(run.to_bytes()),
+            name: FAILED.into(),
+            data: json::of(&failed).ok()?,
+            ts: end.at,
+            user: None,
+            external_id: None,
+            received_at: end.at,
+        };
+        Some((run, Created { function, event, origin: Origin::Failure { of: state.run } }))
+    }
+
+    /// Does the finishing work of an ended run, and acknowledges the wake. Every later wake does it again (rules 22
+    /// and 28).
+    pub(super) async fn finish(
+        &self,
+        state: &RunState,
+        end: &End,
+        limits: &[Limit],
+        receipt: Receipt,
+    ) -> Result<(), StoreError> {
+        if let Some((run, created)) = self.failure_run(state, end) {
+            self.start_runs(vec![(run, created, Vec::new())]).await?;
+        }
+        let mut commit = Commit::default();
+        self.tell_of_end(state, end, limits, &mut commit);
+        if !limits.is_empty() {
+            self.release_settled(state, limits, &mut commit).await?;
+            // what frees slots and places comes before the look for those who wait
+            self.carry_out(std::mem::take(&mut commit)).await?;
+            self.pass_on(limits).await?;
+        }
+        commit.acks.push(receipt);
+        self.carry_out(commit).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,310 @@
+//! A hop: one invocation that moves a run forward. Load, replay, execute, append, hand over.
+//!
+//! The hop itself is a loop of three: what does the handler wait for (`hop/settle.rs`), which bodies start here
+//! (`hop/start.rs`), and what came of them (`hop/outcomes.rs`). Whatever is refused or overtaken ends in
+//! [`Next::Again`]: the run is replayed from its journal and everything is decided anew (rule 2).
+
+mod end;
+mod outcomes;
+mod settle;
+mod start;
+mod write_down;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::decide::{Ready, Situation};
+use stepladder_core::journal::{Entry, Fact, Failure};
+use stepladder_core::slot::{Holder, Limit};
+use stepladder_core::spec::LazyScope;
+use stepladder_core::state::{RunState, StepState};
+use stepladder_core::{Cause, Spec, StepId, Timestamp, Wake};
+
+use super::Engine;
+use super::load::Appended;
+use super::overdue::Watched;
+use super::slots::release;
+use crate::ports::{After, Commit, Delivery, Later, Receipt, StoreError};
+use crate::program::{History, Program, Session};
+
+/// How long a wake is put off when the storage failed (rule 13).
+const AGAIN: Duration = Duration::from_secs(10);
+/// How long a run waits for a function that nobody has registered, before it looks again.
+const UNREGISTERED: Duration = Duration::from_secs(60);
+/// What an invocation keeps for itself when it goes on to a further step.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// One invocation's view of a run.
+struct Hop<'e> {
+    engine: &'e Engine,
+    program: Arc<dyn Program>,
+    wake: Wake,
+    /// To acknowledge the wake with, once what it asks for is done or has its own wake.
+    receipt: Receipt,
+    state: RunState,
+    /// What goes out with the next append.
+    commit: Commit,
+    /// Outcomes that the handler has been shown ahead of the journal; they go out with the next append.
+    pending: Vec<Entry>,
+    /// How many of the journal's outcomes the session has been given.
+    shown: usize,
+    limits: Vec<Limit>,
+    /// Slots that were taken for attempts that could not be written down; given back when the hop ends, unless the
+    /// journal gives the attempt to somebody (rule 20).
+    reserved: Vec<Holder>,
+    running: HashMap<StepId, Running>,
+    /// Steps that another invocation has been woken for.
+    handed: HashSet<StepId>,
+    /// Whether this invocation has executed a body.
+    executed: bool,
+    deadline: Timestamp,
+    lease_until: Timestamp,
+}
+
+/// A body that executes here.
+struct Running {
+    ready: Ready,
+    /// When its time is up.
+    expires: Timestamp,
+    /// Whether it was stopped.
+    expired: bool,
+    /// The supervisor's eye on it.
+    _watched: Watched,
+}
+
+/// How to go on.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// Poll the handler again.
+    Advance,
+    /// Replay from the journal and decide anew.
+    Again,
+    /// The wake is done with, and acknowledged.
+    Done,
+}
+
+/// Whether a write acknowledges the wake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ack {
+    Now,
+    Later,
+}
+
+impl Engine {
+    /// Moves the run of a delivered wake, and acknowledges the wake.
+    ///
+    /// # Errors
+    /// When not even the wish to try again later could be written; the queue delivers the wake again.
+    pub async fn hop(&self, delivery: Delivery) -> Result<(), StoreError> {
+        let Delivery { wake, receipt, receives } = delivery;
+        let run = wake.run;
+        let cause = wake.cause.clone().in_other_words(Cause::Again);
+        let again = Wake { cause, ..wake.clone() };
+        let Err(error) = self.move_run(wake, receipt.clone(), receives > 1).await else { return Ok(()) };
+        // rule 13: a brown-out must not use up the queue's deliveries
+        tracing::warn!(%run, %error, "the storage failed; the run is woken again later");
+        let later = Later::Wake { wake: again, due: self.now() + AGAIN };
+        self.carry_out(Commit { before: vec![later], acks: vec![receipt], ..Commit::default() }).await?;
+        Ok(())
+    }
+
+    async fn move_run(&self, wake: Wake, receipt: Receipt, redelivered: bool) -> Result<(), StoreError> {
+        let deadline = self.now() + self.config.worker_timeout;
+        let Some(state) = self.take_state(wake.run).await? else {
+            tracing::debug!(run = %wake.run, "a wake of a run that does not exist");
+            self.carry_out(Commit { acks: vec![receipt], ..Commit::default() }).await?;
+            return Ok(());
+        };
+        let state = Arc::unwrap_or_clone(state);
+        let Some(program) = self.program(&state.created.function).cloned() else {
+            return self.put_off(&state, wake, receipt).await;
+        };
+        let mut hop = Hop {
+            engine: self,
+            program,
+            wake,
+            receipt,
+            state,
+            commit: Commit::default(),
+            pending: Vec::new(),
+            shown: 0,
+            limits: Vec::new(),
+            reserved: Vec::new(),
+            running: HashMap::new(),
+            handed: HashSet::new(),
+            executed: false,
+            deadline,
+            lease_until: deadline + self.config.lease_margin,
+        };
+        hop.run(redelivered).await?;
+        hop.unreserve().await?;
+        self.cache.put(Arc::new(hop.state));
+        Ok(())
+    }
+
+    /// A run of a function that is not in this binary: an older or newer one may know it.
+    async fn put_off(&self, state: &RunState, wake: Wake, receipt: Receipt) -> Result<(), StoreError> {
+        let mut commit = Commit { acks: vec![receipt], ..Commit::default() };
+        match &state.end {
+            Some(end) => self.tell_of_end(state, end, &[], &mut commit),
+            None => {
+                let function = &state.created.function;
+                tracing::warn!(run = %wake.run, %function, "a run waits: its function is not registered");
+                commit.before.push(self.later(wake, self.now() + UNREGISTERED));
+            }
+        }
+        self.carry_out(commit).await?;
+        Ok(())
+    }
+
+    /// The wait before a retry; shortened where the engine was told so.
+    pub(super) fn retry_wait(&self, wait: Duration) -> Duration {
+        self.config.retry_delay.map_or(wait, |short| short.min(wait))
+    }
+}
+
+impl Hop<'_> {
+    async fn run(&mut self, redelivered: bool) -> Result<(), StoreError> {
+        let created = self.state.created.clone();
+        match self.spec().limits(&mut LazyScope::new(&created.event)) {
+            Ok(limits) => self.limits = limits,
+            Err(bad) => {
+                let error = Failure::new(format!("the key of a concurrency limit: {bad}"));
+                self.append(vec![Fact::RunFailed { error }.at(self.now())], Ack::Later).await?;
+            }
+        }
+        if redelivered && !self.limits.is_empty() && self.state.end.is_none() {
+            self.redo_releases().await?;
+        }
+        loop {
+            if let Some(end) = &self.state.end {
+                return self.engine.finish(&self.state, end, &self.limits, self.receipt.clone()).await;
+            }
+            if self.state.handler_retry_at.is_some_and(|due| due > self.now()) {
+                // its wake was written before its entry
+                self.append(Vec::new(), Ack::Now).await?;
+                return Ok(());
+            }
+            let history = self.history();
+            let mut session = match self.program.open(history) {
+                Ok(session) => session,
+                Err(error) => {
+                    self.append(vec![Fact::RunFailed { error }.at(self.now())], Ack::Later).await?;
+                    continue;
+                }
+            };
+            if self.drive(session.as_mut()).await? == Next::Done {
+                return Ok(());
+            }
+        }
+    }
+
+    fn history(&mut self) -> History {
+        self.shown = self.state.outcomes.len();
+        History {
+            run: self.state.run,
+            attempt: self.state.handler_attempt(),
+            event: Arc::new(self.state.created.event.clone()),
+            created_at: self.state.created_at,
+            outcomes: self.state.outcomes.clone(),
+        }
+    }
+
+    /// Goes on with a session until the run must be replayed, or the wake is done with.
+    async fn drive(&mut self, session: &mut dyn Session) -> Result<Next, StoreError> {
+        loop {
+            if self.state.end.is_some() {
+                self.outlive(session).await?;
+                return Ok(Next::Again);
+            }
+            match self.settle(session).await? {
+                Next::Advance => {}
+                next => return Ok(next),
+            }
+        }
+    }
+
+    /// Appends entries with the commit that has gathered. What is overtaken keeps the releases and forgets the rest,
+    /// which is decided anew.
+    async fn append(&mut self, entries: Vec<Entry>, ack: Ack) -> Result<Appended, StoreError> {
+        let is_release = |after: &After| matches!(after, After::Release { .. } | After::Leave { .. });
+        let frees = !self.limits.is_empty() && self.commit.after.iter().any(is_release);
+        if ack == Ack::Now {
+            self.commit.acks.push(self.receipt.clone());
+        }
+        let appended = self.engine.append(&mut self.state, entries, &mut self.commit).await?;
+        if appended.is_done() {
+            if frees {
+                self.engine.pass_on(&self.limits).await?;
+            }
+            return Ok(appended);
+        }
+        tracing::debug!(run = %self.state.run, ?appended, "overtaken; deciding again");
+        self.commit.before.clear();
+        self.commit.wakes.clear();
+        self.commit.acks.clear();
+        self.commit.after.retain(|after| matches!(after, After::Release { .. }));
+        Ok(appended)
+    }
+
+    /// Rule 22: a worker may have died between an outcome and the release of its slot, or between the release and the
+    /// waking of who waits.
+    async fn redo_releases(&self) -> Result<(), StoreError> {
+        let mut commit = Commit::default();
+        self.engine.release_settled(&self.state, &self.limits, &mut commit).await?;
+        self.engine.carry_out(commit).await?;
+        self.engine.pass_on(&self.limits).await
+    }
+
+    /// Gives back slots that were taken for attempts that never came to be.
+    async fn unreserve(&mut self) -> Result<(), StoreError> {
+        if self.reserved.is_empty() {
+            return Ok(());
+        }
+        for holder in std::mem::take(&mut self.reserved) {
+            if !self.is_running(&holder.step, holder.attempt) {
+                self.commit.after.extend(self.limits.iter().map(|limit| release(limit, &holder)));
+            }
+        }
+        self.append(Vec::new(), Ack::Later).await?;
+        Ok(())
+    }
+
+    fn is_running(&self, step: &StepId, attempt: u32) -> bool {
+        let step = self.state.steps.get(step);
+        step.is_some_and(|s| s.attempt == attempt && matches!(s.state, StepState::Running { .. }))
+    }
+
+    fn holder(&self, step: &StepId, attempt: u32) -> Holder {
+        Holder { run: self.state.run, step: step.clone(), attempt }
+    }
+
+    /// The slots of an attempt that is over, with the next append.
+    fn give_back(&mut self, step: &StepId, attempt: u32) {
+        let holder = self.holder(step, attempt);
+        self.commit.after.extend(self.limits.iter().map(|limit| release(limit, &holder)));
+    }
+
+    fn wake(&self, cause: Cause) -> Wake {
+        self.engine.wake_of(&self.state, cause)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.engine.now()
+    }
+
+    fn spec(&self) -> &Spec {
+        self.program.spec()
+    }
+
+    fn situation(&self) -> Situation<'_> {
+        Situation {
+            now: self.now(),
+            worker: &self.engine.worker,
+            alone: self.engine.config.alone,
+            longest: self.engine.config.longest_step(),
+            spec: self.program.spec(),
+        }
+    }
+}

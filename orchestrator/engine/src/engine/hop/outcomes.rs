@@ -1,0 +1,176 @@
+//! What came of the bodies: outcomes, retries, and what is kept when somebody else was faster.
+
+use stepladder_core::journal::{Entry, Fact, Failure};
+use stepladder_core::limits::RUN_BYTES;
+use stepladder_core::retry::Retry;
+use stepladder_core::state::Revealed;
+use stepladder_core::{Cause, Json, Timestamp};
+
+use super::{Ack, Hop, Next, Running};
+use crate::engine::load::Appended;
+use crate::ports::{Commit, StoreError};
+use crate::program::{Fault, Finished, Session};
+
+impl Hop<'_> {
+    /// Turns ended bodies into entries.
+    ///
+    /// When no other body runs here and each outcome is final, the handler is shown the outcomes before they are
+    /// written, so that what follows from them (the next step's start, the run's end) travels in the same write.
+    /// Nothing is lost when that write is overtaken: the session is dropped, and replayed from the journal.
+    pub(super) async fn outcomes(
+        &mut self,
+        session: &mut dyn Session,
+        finished: Vec<Finished>,
+    ) -> Result<Next, StoreError> {
+        let now = self.now();
+        let mut entries = Vec::with_capacity(finished.len());
+        for Finished { step, result } in finished {
+            let Some(running) = self.running.remove(&step) else { continue };
+            self.give_back(&step, running.ready.attempt);
+            let entry = self.outcome(running, result, now);
+            self.say(&entry);
+            entries.push(entry);
+        }
+        if entries.is_empty() {
+            return Ok(Next::Advance); // a timer's time has come, or the handler moved on by itself
+        }
+        if self.running.is_empty() && entries.iter().all(|e| Revealed::from(e).is_some()) {
+            entries.iter().filter_map(Revealed::from).for_each(|revealed| session.reveal(revealed));
+            self.pending = entries;
+            return Ok(Next::Advance);
+        }
+        self.append_outcomes(session, entries).await
+    }
+
+    /// Appends outcomes at once, then shows them. Overtaken, tries again until each is written or refused.
+    async fn append_outcomes(
+        &mut self,
+        session: &mut dyn Session,
+        mut entries: Vec<Entry>,
+    ) -> Result<Next, StoreError> {
+        let alone = self.running.is_empty();
+        // a failure that is tried again later, and nothing else: its wake is written, this one is done with
+        let ack = match alone && entries.iter().all(|e| Revealed::from(e).is_none()) {
+            true => Ack::Now,
+            false => Ack::Later,
+        };
+        let retries = self.commit.before.clone();
+        loop {
+            match self.append(entries.clone(), ack).await? {
+                Appended::Done if ack == Ack::Now => return Ok(Next::Done),
+                Appended::Done => break,
+                Appended::Conflict => {}
+                Appended::Refused(_) => {
+                    let state = &self.state;
+                    entries.retain(|entry| state.admits(entry).is_ok());
+                    if entries.is_empty() {
+                        self.release_now().await?;
+                        break;
+                    }
+                }
+            }
+            self.commit.before = retries.clone();
+        }
+        if alone && self.state.end.is_none() && entries.is_empty() {
+            return Ok(Next::Again);
+        }
+        self.show(session);
+        Ok(Next::Advance)
+    }
+
+    /// A write of outcomes and what follows from them was overtaken: only the outcomes are kept (rule 4), and the run
+    /// is decided anew.
+    pub(super) async fn keep_outcomes(
+        &mut self,
+        session: &mut dyn Session,
+        mut entries: Vec<Entry>,
+    ) -> Result<Next, StoreError> {
+        entries.retain(|e| {
+            matches!(e.fact, Fact::StepSucceeded { .. } | Fact::StepFailed { .. } | Fact::StepAbandoned { .. })
+        });
+        loop {
+            let state = &self.state;
+            entries.retain(|entry| state.admits(entry).is_ok());
+            if entries.is_empty() {
+                self.release_now().await?;
+                break;
+            }
+            if self.append(entries.clone(), Ack::Later).await?.is_done() {
+                break;
+            }
+        }
+        if self.running.is_empty() {
+            return Ok(Next::Again);
+        }
+        // nothing is shown ahead of the journal while bodies run: the session goes on where it is
+        self.show(session);
+        Ok(Next::Advance)
+    }
+
+    /// Gives back slots although nothing is appended (rule 22: a refused worker still releases).
+    async fn release_now(&mut self) -> Result<(), StoreError> {
+        if self.commit.after.is_empty() {
+            return Ok(());
+        }
+        self.append(Vec::new(), Ack::Later).await.map(drop)
+    }
+
+    /// The run has ended under running bodies (it was cancelled): they may finish, their outcomes are refused, their
+    /// slots are freed.
+    pub(super) async fn outlive(&mut self, session: &mut dyn Session) -> Result<(), StoreError> {
+        self.pending.clear();
+        while !self.running.is_empty() {
+            let finished = self.wait(session, None).await;
+            let ended = finished.into_iter().map(|finished| finished.step).chain(session.dropped());
+            for step in ended.collect::<Vec<_>>() {
+                if let Some(running) = self.running.remove(&step) {
+                    self.give_back(&step, running.ready.attempt);
+                }
+            }
+            let after = std::mem::take(&mut self.commit.after);
+            self.engine.carry_out(Commit { after, ..Commit::default() }).await?;
+            self.engine.pass_on(&self.limits).await?;
+        }
+        Ok(())
+    }
+
+    /// The entry for a body's result.
+    fn outcome(&mut self, running: Running, result: Result<Json, Fault>, now: Timestamp) -> Entry {
+        let ready = running.ready;
+        let (step, attempt) = (ready.step, ready.attempt);
+        let Fault { failure, retry } = match result {
+            Ok(output) if self.state.bytes + output.get().len() > RUN_BYTES => Fault {
+                failure: Failure {
+                    message: format!(
+                        "step `{step}` returned {} bytes, with which the run would keep more than {RUN_BYTES}; \
+                         store large values elsewhere and return a reference",
+                        output.get().len()
+                    ),
+                    code: Some("too-large".into()),
+                },
+                retry: Retry::Never,
+            },
+            Ok(output) => return Fact::StepSucceeded { step, attempt, output }.at(now),
+            Err(fault) => fault,
+        };
+        let seed = self.engine.entropy.bits() as u64;
+        let wait = ready.policy.next_delay(ready.failures + 1, retry, seed);
+        let retry_at = wait.map(|wait| now + self.engine.retry_wait(wait));
+        if let Some(due) = retry_at {
+            let cause = if ready.woken { Cause::Step(step.clone()) } else { Cause::Due };
+            self.commit.before.push(self.engine.later(self.wake(cause), due));
+        }
+        Fact::StepFailed { step, attempt, error: failure, retry_at }.at(now)
+    }
+
+    fn say(&self, entry: &Entry) {
+        let (run, function) = (self.state.run, &self.state.created.function);
+        if let Fact::StepSucceeded { step, attempt, .. } = &entry.fact {
+            tracing::info!(target: "stepladder::run", %run, %function, %step, attempt, "step succeeded");
+        }
+        if let Fact::StepFailed { step, attempt, error, retry_at } = &entry.fact {
+            let retry_at = retry_at.map(tracing::field::display);
+            tracing::info!(target: "stepladder::run", %run, %function, %step, attempt, error = error.message, retry_at, "step failed");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What does the handler wait for? The middle of a hop: poll, write down, start.
+
+use stepladder_core::decide;
+use stepladder_core::journal::{Entry, Fact};
+
+use super::{Ack, Hop, Next};
+use crate::engine::load::Appended;
+use crate::ports::StoreError;
+use crate::program::{Advance, Session};
+
+impl Hop<'_> {
+    /// Polls the handler, writes down what needs no body, starts or hands over what does, and waits for bodies.
+    pub(super) async fn settle(&mut self, session: &mut dyn Session) -> Result<Next, StoreError> {
+        let advance = session.advance().await;
+        let mut entries = std::mem::take(&mut self.pending);
+        self.abandon(session, &mut entries);
+        match advance {
+            Advance::Ended(result) => self.end(session, result, entries).await,
+            Advance::Wanted(wants) => {
+                let plan = decide::plan(&self.state, &wants, self.situation());
+                let before = entries.len();
+                self.write_down(&plan, &mut entries).await?;
+                let frees = !self.limits.is_empty() && !plan.ready.is_empty() && !self.commit.after.is_empty();
+                if entries.len() > before || frees {
+                    // outcomes among these change what the handler wants: show them first. And a slot that is given
+                    // back is given back before the next is asked for.
+                    return self.append_and_show(session, entries).await;
+                }
+                self.start(session, plan, entries).await
+            }
+        }
+    }
+
+    /// Bodies that the handler dropped while they ran (`select!`).
+    pub(super) fn abandon(&mut self, session: &mut dyn Session, entries: &mut Vec<Entry>) {
+        for step in session.dropped() {
+            if let Some(running) = self.running.remove(&step) {
+                let attempt = running.ready.attempt;
+                self.give_back(&step, attempt);
+                entries.push(Fact::StepAbandoned { step, attempt }.at(self.now()));
+            }
+        }
+    }
+
+    /// Appends entries, then shows the session the outcomes that it has not been shown.
+    async fn append_and_show(&mut self, session: &mut dyn Session, entries: Vec<Entry>) -> Result<Next, StoreError> {
+        match self.append(entries.clone(), Ack::Later).await? {
+            Appended::Done => {
+                self.shown += shown_ahead(&entries);
+                self.show(session);
+                self.start_children(&entries).await?;
+                Ok(Next::Advance)
+            }
+            Appended::Conflict | Appended::Refused(_) => self.keep_outcomes(session, entries).await,
+        }
+    }
+
+    /// Gives the session what the journal has and it has not been given.
+    pub(super) fn show(&mut self, session: &mut dyn Session) {
+        for revealed in &self.state.outcomes[self.shown..] {
+            session.reveal(revealed.clone());
+        }
+        self.shown = self.state.outcomes.len();
+    }
+}
+
+/// How many outcomes among `entries` the session was shown ahead of the journal: those of bodies.
+pub(super) fn shown_ahead(entries: &[Entry]) -> usize {
+    let of_body = |e: &&Entry| matches!(e.fact, Fact::StepSucceeded { .. } | Fact::StepFailed { retry_at: None, .. });
+    entries.iter().filter(of_body).count()
+}

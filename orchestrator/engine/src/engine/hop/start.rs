@@ -1,0 +1,219 @@
+//! Which bodies start here, which are handed to other invocations, and the wait for those that run.
+
+use std::time::Duration;
+
+use stepladder_core::decide::{Plan, Ready};
+use stepladder_core::journal::{Entry, Fact};
+use stepladder_core::limits::QUEUE_DELAY_SECONDS;
+use stepladder_core::slot::ARRIVAL;
+use stepladder_core::{Cause, StepId, Timestamp};
+
+use super::settle::shown_ahead;
+use super::{Ack, Hop, MARGIN, Next, Running};
+use crate::config::Pace;
+use crate::engine::load::Appended;
+use crate::engine::slots::Slots;
+use crate::ports::{After, Later, StoreError};
+use crate::program::{Finished, Session};
+
+impl Hop<'_> {
+    /// Starts the bodies that may start here, appends that with what is pending, and waits for a body to end. When
+    /// there is none, the wake is done with.
+    pub(super) async fn start(
+        &mut self,
+        session: &mut dyn Session,
+        plan: Plan,
+        mut entries: Vec<Entry>,
+    ) -> Result<Next, StoreError> {
+        let mine = self.mine(&plan.ready);
+        if mine.len() > self.engine.config.side_by_side {
+            return self.fan_out(session, mine, entries).await;
+        }
+        let (here, handed): (Vec<_>, Vec<_>) = mine.into_iter().partition(|ready| self.fits(ready));
+        let starting = self.with_slots(here).await?;
+        entries.extend(starting.iter().map(|ready| self.started(ready)));
+        self.hand_over(&handed);
+        let suspends = starting.is_empty() && self.running.is_empty();
+        if suspends {
+            self.wait_for_others(&plan);
+        }
+        let nothing = entries.is_empty() && self.commit.wakes.is_empty() && self.commit.after.is_empty();
+        let appended = match suspends {
+            true => self.append(entries.clone(), Ack::Now).await?,
+            false if nothing => Appended::Done,
+            false => self.append(entries.clone(), Ack::Later).await?,
+        };
+        if !appended.is_done() {
+            let unstarted: Vec<_> = starting.iter().map(|r| self.holder(&r.step, r.attempt)).collect();
+            self.reserved.extend(unstarted);
+            return self.keep_outcomes(session, entries).await;
+        }
+        if suspends {
+            return Ok(Next::Done);
+        }
+        self.shown += shown_ahead(&entries);
+        self.handed.extend(handed.into_iter().map(|ready| ready.step));
+        if !starting.is_empty() && !self.begin(session, starting).await? {
+            return Ok(Next::Again);
+        }
+        let due = plan.later.iter().map(|(_, due)| *due).min();
+        let finished = self.wait(session, due).await;
+        self.outcomes(session, finished).await
+    }
+
+    /// Of the bodies that may start, those that are this invocation's business: a step that was sent a wake of its own
+    /// starts by that, or when the watchdog looks after the run.
+    fn mine(&self, ready: &[Ready]) -> Vec<Ready> {
+        let is_mine = |ready: &&Ready| match &self.wake.cause {
+            Cause::Step(step) => *step == ready.step || !ready.woken,
+            Cause::Watchdog => true,
+            Cause::Created
+            | Cause::Next
+            | Cause::Due
+            | Cause::Lease
+            | Cause::Slot
+            | Cause::ChildEnded
+            | Cause::Again
+            | Cause::Cancelled => !ready.woken,
+        };
+        ready.iter().filter(is_mine).filter(|r| !self.handed.contains(&r.step)).cloned().collect()
+    }
+
+    /// Whether a body starts in this invocation: the first (or the first few side by side) always, further ones only
+    /// within budget, while their time-out fits into what is left of it. A body whose attempt before lost its worker
+    /// gets an invocation of its own when this one has begun with something else.
+    fn fits(&self, ready: &Ready) -> bool {
+        if !self.executed {
+            return true;
+        }
+        self.engine.config.pace == Pace::WithinBudget
+            && !self.engine.is_stopping()
+            && self.now() + ready.timeout + MARGIN < self.deadline
+    }
+
+    async fn with_slots(&mut self, here: Vec<Ready>) -> Result<Vec<Ready>, StoreError> {
+        if self.limits.is_empty() {
+            return Ok(here);
+        }
+        let mut starting = Vec::new();
+        for ready in here {
+            let holder = self.holder(&ready.step, ready.attempt);
+            let slots = self.engine.take_slots(&self.state, &self.limits, &holder, self.lease_until).await?;
+            if slots == Slots::Held {
+                starting.push(ready);
+            }
+        }
+        Ok(starting)
+    }
+
+    fn started(&self, ready: &Ready) -> Entry {
+        Fact::StepStarted {
+            step: ready.step.clone(),
+            attempt: ready.attempt,
+            lease_until: self.lease_until,
+            worker: self.engine.worker.clone(),
+        }
+        .at(self.now())
+    }
+
+    /// Each of many gets a wake of its own. The wakes go out first, then the entry that says so: a crash between sends
+    /// them twice, never not at all; once the entry is there, never again (rule 9).
+    async fn fan_out(
+        &mut self,
+        session: &mut dyn Session,
+        mine: Vec<Ready>,
+        mut entries: Vec<Entry>,
+    ) -> Result<Next, StoreError> {
+        let now = self.now();
+        let steps: Vec<StepId> = mine.into_iter().map(|ready| ready.step).collect();
+        for step in &steps {
+            self.commit.before.push(Later::Wake { wake: self.wake(Cause::Step(step.clone())), due: now });
+        }
+        self.handed.extend(steps.iter().cloned());
+        entries.push(Fact::StepsWoken { steps }.at(now));
+        match self.append(entries.clone(), Ack::Later).await? {
+            Appended::Done => {
+                self.shown += shown_ahead(&entries);
+                Ok(Next::Advance)
+            }
+            Appended::Conflict | Appended::Refused(_) => self.keep_outcomes(session, entries).await,
+        }
+    }
+
+    /// What another invocation does next is woken: one wake for a few, which run side by side there too.
+    fn hand_over(&mut self, handed: &[Ready]) {
+        let (woken, plain): (Vec<_>, Vec<_>) = handed.iter().partition(|ready| ready.woken);
+        let mut wakes: Vec<_> = woken.into_iter().map(|r| self.wake(Cause::Step(r.step.clone()))).collect();
+        if !plain.is_empty() {
+            wakes.push(self.wake(Cause::Next));
+        }
+        self.commit.wakes.extend(wakes);
+    }
+
+    /// Nothing starts here. A lease that is alive is looked at again when it is over, by a copy of this wake: its
+    /// holder may be dead (rule 10).
+    fn wait_for_others(&mut self, plan: &Plan) {
+        if let Some(lease) = plan.leased_until {
+            let longest = self.now() + Duration::from_secs(QUEUE_DELAY_SECONDS as u64);
+            let wake = self.wake(self.wake.cause.clone().in_other_words(Cause::Lease));
+            let due = (lease + Duration::from_millis(1)).min(longest);
+            self.commit.before.push(Later::Wake { wake, due });
+        }
+        if plan.ready.is_empty() && self.state.started_at.is_none() {
+            // who wants no body now does not stand in the way of those who do
+            for limit in self.limits.clone() {
+                self.commit.after.push(After::Leave { limit, run: self.state.run, step: Some(ARRIVAL.into()) });
+            }
+        }
+    }
+
+    /// Lets bodies run. False when the lease ran out on the way here (rule 3): then nothing was started.
+    async fn begin(&mut self, session: &mut dyn Session, starting: Vec<Ready>) -> Result<bool, StoreError> {
+        let now = self.now();
+        if now >= self.lease_until {
+            let mut entries = Vec::new();
+            for Ready { step, attempt, .. } in starting {
+                self.give_back(&step, attempt);
+                entries.push(Fact::AttemptInterrupted { step, attempt }.at(now));
+            }
+            self.append(entries, Ack::Later).await?;
+            self.deadline = now + self.engine.config.worker_timeout;
+            self.lease_until = self.deadline + self.engine.config.lease_margin;
+            return Ok(false);
+        }
+        self.executed = true;
+        let steps: Vec<StepId> = starting.iter().map(|ready| ready.step.clone()).collect();
+        for ready in starting {
+            let (run, function) = (self.state.run, &self.state.created.function);
+            tracing::info!(target: "stepladder::run", %run, %function, step = %ready.step, attempt = ready.attempt, "step started");
+            let expires = now + ready.timeout;
+            let watched = self.engine.watch(&self.state, &ready, expires);
+            self.running.insert(ready.step.clone(), Running { expires, ready, expired: false, _watched: watched });
+        }
+        session.begin(&steps);
+        Ok(true)
+    }
+
+    /// Waits until a body has ended, its time is up, or `due` has come (a sleep that may win a `select!`).
+    pub(super) async fn wait(&mut self, session: &mut dyn Session, due: Option<Timestamp>) -> Vec<Finished> {
+        loop {
+            let now = self.now();
+            for (step, running) in &mut self.running {
+                if running.expires <= now && !running.expired {
+                    running.expired = true;
+                    session.expire(step, running.ready.timeout);
+                }
+            }
+            if due.is_some_and(|due| due <= now) {
+                return Vec::new();
+            }
+            let expires = self.running.values().filter(|r| !r.expired).map(|r| r.expires).min();
+            let alarm = due.into_iter().chain(expires).min().unwrap_or(Timestamp::MAX);
+            tokio::select! {
+                biased;
+                finished = session.finished() => return finished,
+                () = self.engine.clock.sleep_until(alarm) => {}
+            }
+        }
+    }
+}

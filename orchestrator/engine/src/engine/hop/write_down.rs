@@ -1,0 +1,137 @@
+//! What a handler wants that needs no body: timers, events, calls of other functions. It is written down before any
+//! body of the same set starts (rule 18).
+
+use stepladder_core::decide::{Ask, Child, Plan, Want};
+use stepladder_core::journal::{Created, Entry, Fact, Failure, Origin, Outcome};
+use stepladder_core::{Cause, Event, EventId, NewEvent, RunId, StepId, Timestamp, id};
+
+use super::Hop;
+use crate::ports::StoreError;
+
+impl Hop<'_> {
+    /// Sleeps, events, calls and their ends, refusals, interruptions. Later wakes go out before the entries (rule 11).
+    pub(super) async fn write_down(&mut self, plan: &Plan, entries: &mut Vec<Entry>) -> Result<(), StoreError> {
+        for (step, attempt) in &plan.interrupted {
+            entries.push(Fact::AttemptInterrupted { step: step.clone(), attempt: *attempt }.at(self.now()));
+            self.give_back(step, *attempt);
+        }
+        for want in &plan.register {
+            self.register(want, entries).await?;
+        }
+        for step in &plan.awake {
+            entries.push(Fact::SleepEnded { step: step.clone() }.at(self.now()));
+        }
+        for (step, error) in &plan.refused {
+            let (step, error) = (step.clone(), error.clone());
+            // the code asks for another kind of step than the journal holds: the run cannot go on
+            let fact = match error.code.as_deref() {
+                Some("nondeterminism") => Fact::RunFailed { error },
+                Some(_) | None => Fact::StepRefused { step, error },
+            };
+            entries.push(fact.at(self.now()));
+        }
+        for child in &plan.children {
+            if let Some(outcome) = self.look_after(child).await? {
+                entries.push(Fact::InvokeEnded { step: child.step.clone(), outcome }.at(self.now()));
+            }
+        }
+        // nothing is admitted after an end
+        if let Some(end) = entries.iter().position(|entry| entry.fact.is_end()) {
+            entries.truncate(end + 1);
+        }
+        Ok(())
+    }
+
+    async fn register(&mut self, want: &Want, entries: &mut Vec<Entry>) -> Result<(), StoreError> {
+        let (step, now) = (want.step.clone(), self.now());
+        match &want.ask {
+            Ask::Run(_) => {}
+            Ask::SleepFor(wait) => self.sleep(step, now + *wait, now, entries),
+            Ask::SleepUntil(until) => self.sleep(step, *until, now, entries),
+            Ask::Send(events) => {
+                let fact = match self.send(&step, events, now).await? {
+                    Ok(ids) => Fact::EventsSent { step, ids },
+                    Err(error) => Fact::RunFailed { error },
+                };
+                entries.push(fact.at(now));
+            }
+            Ask::Invoke { function, input } => {
+                let child = self.state.run.invoked_by(&step, self.state.created_at);
+                let (function, input) = (function.clone(), input.clone());
+                entries.push(Fact::InvokeStarted { step, function, child, input }.at(now));
+            }
+        }
+        Ok(())
+    }
+
+    fn sleep(&mut self, step: StepId, until: Timestamp, now: Timestamp, entries: &mut Vec<Entry>) {
+        entries.push(Fact::SleepStarted { step: step.clone(), until }.at(now));
+        if until <= now {
+            entries.push(Fact::SleepEnded { step }.at(now));
+        } else {
+            self.commit.before.push(self.engine.later(self.wake(Cause::Due), until));
+        }
+    }
+
+    /// Sends events under ids made of the run and the step: sent twice, they are the same events.
+    async fn send(
+        &self,
+        step: &StepId,
+        events: &[NewEvent],
+        now: Timestamp,
+    ) -> Result<Result<Vec<EventId>, Failure>, StoreError> {
+        if let Some(fault) = events.iter().find_map(|e| e.fault().map(|fault| format!("event `{}`: {fault}", e.name))) {
+            return Ok(Err(Failure::new(format!("step `{step}` cannot send: {fault}"))));
+        }
+        let random = id::hash(&[b"send", &self.state.run.to_bytes(), step.as_bytes()]);
+        let first = EventId::new(self.state.created_at, random);
+        let ids = std::iter::successors(Some(first), |id| Some(id.next()));
+        let accepted: Vec<Event> = ids.zip(events).map(|(id, event)| event.clone().accept(id, now)).collect();
+        self.engine.accept(accepted, now).await.map(Ok)
+    }
+
+    /// Makes sure that a called function's run exists (rule 19: the caller's entry came first), and asks whether it
+    /// has ended.
+    async fn look_after(&self, child: &Child) -> Result<Option<Outcome>, StoreError> {
+        if let Some(state) = self.engine.state(child.run).await? {
+            return Ok(state.end.as_ref().map(|end| end.how.outcome()));
+        }
+        if self.engine.program(&child.function).is_none() {
+            let Child { step, function, .. } = child;
+            return Ok(Some(Outcome::Failed(Failure {
+                message: format!("step `{step}` calls function `{function}`, which is not registered"),
+                code: Some("unknown-function".into()),
+            })));
+        }
+        self.engine.start_runs(vec![self.child_run(child)]).await?;
+        Ok(None)
+    }
+
+    /// Calls that were just written down get their runs at once; their ends wake this run.
+    pub(super) async fn start_children(&self, entries: &[Entry]) -> Result<(), StoreError> {
+        for entry in entries {
+            if let Fact::InvokeStarted { step, function, child, input } = &entry.fact
+                && self.engine.program(function).is_some()
+            {
+                let (step, function, input) = (step.clone(), function.clone(), input.clone());
+                let child = Child { step, run: *child, function, input };
+                self.engine.start_runs(vec![self.child_run(&child)]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn child_run(&self, child: &Child) -> (RunId, Created, Vec<Entry>) {
+        let event = Event {
+            id: EventId::from_bytes(child.run.to_bytes()),
+            name: "stepladder/function.invoked".into(),
+            data: child.input.clone(),
+            ts: self.state.created_at,
+            user: self.state.created.event.user.clone(),
+            external_id: None,
+            received_at: self.state.created_at,
+        };
+        let origin = Origin::Invoke { parent: self.state.run, step: child.step.clone() };
+        (child.run, Created { function: child.function.clone(), event, origin }, Vec::new())
+    }
+}

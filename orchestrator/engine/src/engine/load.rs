@@ -1,0 +1,116 @@
+//! Loading a run and appending to it: the two ends of every decision.
+
+use std::sync::Arc;
+
+use stepladder_core::journal::{Entry, Record};
+use stepladder_core::state::RunState;
+use stepladder_core::{Cause, Refusal, RunId, Wake};
+
+use super::Engine;
+use crate::ports::{Append, Commit, Committed, StoreError};
+
+/// How often a write whose reply was lost is sent again, with its token, before the wake is put off.
+const ATTEMPTS: u32 = 3;
+
+/// What became of an append.
+#[derive(Debug)]
+pub(super) enum Appended {
+    /// It is there, and all that comes with it was carried out.
+    Done,
+    /// Somebody else was faster. The state has read on; decide again.
+    Conflict,
+    /// The journal does not admit it any more; decide again.
+    Refused(Refusal),
+}
+
+impl Appended {
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+}
+
+impl Engine {
+    /// The state of a run as of now, for looking at; `None` when there is no such run.
+    pub(super) async fn state(&self, run: RunId) -> Result<Option<Arc<RunState>>, StoreError> {
+        self.read_on(run, self.cache.peek(run)).await
+    }
+
+    /// The state of a run as of now, taken out of the cache: for the one who moves it.
+    pub(super) async fn take_state(&self, run: RunId) -> Result<Option<Arc<RunState>>, StoreError> {
+        self.read_on(run, self.cache.take(run)).await
+    }
+
+    async fn read_on(&self, run: RunId, warm: Option<Arc<RunState>>) -> Result<Option<Arc<RunState>>, StoreError> {
+        let Some(mut state) = warm else {
+            let records = self.backend.read(run, 0).await?;
+            if records.is_empty() {
+                return Ok(None);
+            }
+            return RunState::fold(run, &records).map(|state| Some(Arc::new(state))).map_err(unreadable);
+        };
+        let records = self.backend.read(run, state.next).await?;
+        if !records.is_empty() {
+            let state = Arc::make_mut(&mut state);
+            records.iter().try_for_each(|record| state.extend(record)).map_err(unreadable)?;
+        }
+        Ok(Some(state))
+    }
+
+    /// Appends entries, and carries out the rest of the commit with them. Without entries, only the rest.
+    ///
+    /// The commit is taken when it was carried out and left as it is otherwise, so that the caller can give up what it
+    /// reserved.
+    pub(super) async fn append(
+        &self,
+        state: &mut RunState,
+        entries: Vec<Entry>,
+        commit: &mut Commit,
+    ) -> Result<Appended, StoreError> {
+        if entries.is_empty() {
+            self.carry_out(std::mem::take(commit)).await?;
+            return Ok(Appended::Done);
+        }
+        if let Err(refusal) = state.admits_all(&entries) {
+            return Ok(Appended::Refused(refusal));
+        }
+        let record = Record { seq: state.next, token: self.entropy.bits(), code: self.config.code.clone(), entries };
+        let whole = Commit { append: Some(Append { run: state.run, record: record.clone() }), ..commit.clone() };
+        match self.carry_out(whole).await? {
+            Committed::Done => {
+                state.extend(&record).map_err(unreadable)?;
+                *commit = Commit::default();
+                Ok(Appended::Done)
+            }
+            Committed::Conflict => {
+                for record in self.backend.read(state.run, state.next).await? {
+                    state.extend(&record).map_err(unreadable)?;
+                }
+                Ok(Appended::Conflict)
+            }
+        }
+    }
+
+    /// Carries out a commit. One whose reply is lost is sent again as it is: its token tells that it was written
+    /// (rule 1).
+    pub(super) async fn carry_out(&self, commit: Commit) -> Result<Committed, StoreError> {
+        let mut attempt = 1;
+        loop {
+            match self.backend.commit(commit.clone()).await {
+                Err(StoreError::Unavailable(why)) if attempt < ATTEMPTS => {
+                    tracing::warn!(attempt, why, "a write failed, it is sent again");
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// A wake of a run.
+    pub(super) fn wake_of(&self, state: &RunState, cause: Cause) -> Wake {
+        Wake { run: state.run, cause, group: state.created.function.clone() }
+    }
+}
+
+fn unreadable(corrupt: stepladder_core::state::Corrupt) -> StoreError {
+    StoreError::Unreadable(corrupt.to_string())
+}

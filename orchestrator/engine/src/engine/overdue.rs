@@ -1,0 +1,111 @@
+//! Bodies that execute in this process, and what becomes of one that does not stop when its time is up.
+//!
+//! A body that blocks its thread never lets its own timer fire. A supervisor on a thread of its own asks
+//! [`Engine::expel_overdue`] now and then; it writes the failure in the body's place, so that the run goes on (rule 29).
+//! The body's own outcome, should it ever come, is refused: its attempt is no longer the running one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use stepladder_core::decide::Ready;
+use stepladder_core::journal::{Fact, Failure};
+use stepladder_core::retry::Retry;
+use stepladder_core::slot::Holder;
+use stepladder_core::spec::LazyScope;
+use stepladder_core::state::RunState;
+use stepladder_core::{Cause, RunId, StepId, Timestamp};
+
+use super::Engine;
+use super::slots::release;
+use crate::ports::{Commit, StoreError};
+
+/// How long after its time a body is taken for stuck: its own timer comes first when its thread is free.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The bodies of this process.
+#[derive(Clone, Default)]
+pub(super) struct Bodies(Arc<Mutex<HashMap<u64, Body>>>);
+
+struct Body {
+    run: RunId,
+    ready: Ready,
+    expires: Timestamp,
+}
+
+/// A body's entry; gone when the body is.
+pub(super) struct Watched {
+    bodies: Bodies,
+    key: u64,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+impl Engine {
+    pub(super) fn watch(&self, state: &RunState, ready: &Ready, expires: Timestamp) -> Watched {
+        let key = self.entropy.bits() as u64;
+        let body = Body { run: state.run, ready: ready.clone(), expires };
+        self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, body);
+        Watched { bodies: self.bodies.clone(), key }
+    }
+
+    /// Fails the attempts whose bodies should have stopped and did not, in their place. Returns the steps.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was not written is found again at the next call.
+    pub async fn expel_overdue(&self) -> Result<Vec<(RunId, StepId)>, StoreError> {
+        let now = self.now();
+        let overdue: Vec<(u64, RunId, Ready)> = {
+            let bodies = self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_overdue = |body: &&Body| body.expires + PATIENCE < now;
+            let keyed = bodies.iter().filter(|(_, body)| is_overdue(body));
+            keyed.map(|(key, body)| (*key, body.run, body.ready.clone())).collect()
+        };
+        let mut expelled = Vec::new();
+        for (key, run, ready) in overdue {
+            self.expel(run, &ready).await?;
+            self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            expelled.push((run, ready.step));
+        }
+        Ok(expelled)
+    }
+
+    async fn expel(&self, run: RunId, ready: &Ready) -> Result<(), StoreError> {
+        let Some(state) = self.state(run).await? else { return Ok(()) };
+        let mut state = Arc::unwrap_or_clone(state);
+        let (step, attempt, timeout) = (&ready.step, ready.attempt, ready.timeout);
+        let error = Failure {
+            message: format!(
+                "step `{step}` ran past its time-out of {timeout:?} and did not stop: it blocks its thread; \
+                 put blocking code into stepladder::blocking"
+            ),
+            code: Some("timeout".into()),
+        };
+        let limits = match self.program(&state.created.function) {
+            Some(program) => program.spec().limits(&mut LazyScope::new(&state.created.event)).unwrap_or_default(),
+            None => Vec::new(),
+        };
+        let holder = Holder { run, step: step.clone(), attempt };
+        loop {
+            let now = self.now();
+            let mut commit =
+                Commit { after: limits.iter().map(|limit| release(limit, &holder)).collect(), ..Commit::default() };
+            let seed = self.entropy.bits() as u64;
+            let retry_at = ready
+                .policy
+                .next_delay(ready.failures + 1, Retry::Default, seed)
+                .map(|wait| now + self.retry_wait(wait));
+            let cause = if ready.woken { Cause::Step(step.clone()) } else { Cause::Due };
+            commit.before.push(self.later(self.wake_of(&state, cause), retry_at.unwrap_or(now)));
+            let fact = Fact::StepFailed { step: step.clone(), attempt, error: error.clone(), retry_at };
+            match self.append(&mut state, vec![fact.at(now)], &mut commit).await? {
+                super::load::Appended::Conflict => {}
+                super::load::Appended::Done | super::load::Appended::Refused(_) => return self.pass_on(&limits).await,
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Slots as the engine uses them: taking several, giving back, and waking those who wait (rules 20 to 25).
+
+use stepladder_core::slot::{Holder, Limit, Place};
+use stepladder_core::state::{RunState, StepState};
+use stepladder_core::{Cause, StepId, Timestamp, Wake};
+
+use super::Engine;
+use crate::ports::{After, Commit, Later, StoreError, Taken};
+
+/// After a lease's end, before the head of the line looks.
+const GRACE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// The answer to a step that asked for its slots.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Slots {
+    /// It has one of each limit.
+    Held,
+    /// It waits in line, and has none.
+    Parked,
+}
+
+impl Engine {
+    /// Takes a slot of each limit, in sorted order; refused at one, gives all back and waits in that one's line.
+    pub(super) async fn take_slots(
+        &self,
+        state: &RunState,
+        limits: &[Limit],
+        holder: &Holder,
+        lease_until: Timestamp,
+    ) -> Result<Slots, StoreError> {
+        for (i, limit) in limits.iter().enumerate() {
+            if self.take_or_park(state, limit, holder, lease_until).await? == Slots::Held {
+                continue;
+            }
+            let back = limits[..i].iter().map(|l| release(l, holder)).collect::<Vec<_>>();
+            if !back.is_empty() {
+                self.carry_out(Commit { after: back, ..Commit::default() }).await?;
+                self.pass_on(&limits[..i]).await?;
+            }
+            return Ok(Slots::Parked);
+        }
+        for limit in limits {
+            self.inherit_lease_wake(limit).await?;
+        }
+        Ok(Slots::Held)
+    }
+
+    /// Asks; refused, joins the line and asks once more (rule 21): a slot may have been freed between the two, by
+    /// someone who found the line empty. A run that still has the place of its arrival is in line already.
+    async fn take_or_park(
+        &self,
+        state: &RunState,
+        limit: &Limit,
+        holder: &Holder,
+        lease_until: Timestamp,
+    ) -> Result<Slots, StoreError> {
+        let now = self.now();
+        let mut taken = self.backend.take(limit, holder, lease_until, now).await?;
+        let arrived = || async { self.backend.position(limit, holder.run).await.map(|position| position.is_some()) };
+        if taken != Taken::Held && (state.started_at.is_some() || !arrived().await?) {
+            let place = Place { asked: now, event: state.created.event.id, run: holder.run, step: holder.step.clone() };
+            self.backend.park(limit, place).await?;
+            taken = self.backend.take(limit, holder, lease_until, self.now()).await?;
+        }
+        match taken {
+            Taken::Held => Ok(Slots::Held),
+            Taken::Full { free_at } => {
+                // rule 23: the head of the line owns a wake at the first lease's end
+                let head = self.backend.line(limit, 1).await?.pop();
+                if let (Some(free_at), Some(head)) = (free_at, head)
+                    && head.run == holder.run
+                {
+                    self.wake_later(&head, &limit.key, free_at).await?;
+                }
+                Ok(Slots::Parked)
+            }
+        }
+    }
+
+    /// Whoever is first in line now owns the wake at the first lease's end (rule 23).
+    async fn inherit_lease_wake(&self, limit: &Limit) -> Result<(), StoreError> {
+        let Some(head) = self.backend.line(limit, 1).await?.pop() else { return Ok(()) };
+        let holders = self.backend.holders(limit).await?;
+        match holders.iter().map(|h| h.lease_until).min() {
+            Some(free_at) => self.wake_later(&head, &limit.key, free_at).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn wake_later(
+        &self,
+        place: &Place,
+        group: &std::sync::Arc<str>,
+        free_at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let later = self.later(slot_wake(place, group), free_at + GRACE);
+        self.carry_out(Commit { before: vec![later], ..Commit::default() }).await?;
+        Ok(())
+    }
+
+    /// Wakes as many of each line as there are free slots (rule 24).
+    pub(super) async fn pass_on(&self, limits: &[Limit]) -> Result<(), StoreError> {
+        let mut wakes = Vec::new();
+        for limit in limits {
+            let now = self.now();
+            let held = self.backend.holders(limit).await?.iter().filter(|h| h.lease_until > now).count();
+            let free = (limit.slots as usize).saturating_sub(held);
+            if free > 0 {
+                wakes.extend(self.backend.line(limit, free).await?.iter().map(|place| slot_wake(place, &limit.key)));
+            }
+        }
+        if !wakes.is_empty() {
+            self.carry_out(Commit { wakes, ..Commit::default() }).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds the release of slots that this run holds for attempts that the journal gives to nobody (rules 20 and 22):
+    /// a crash may have come between an outcome and its release.
+    pub(super) async fn release_settled(
+        &self,
+        state: &RunState,
+        limits: &[Limit],
+        commit: &mut Commit,
+    ) -> Result<(), StoreError> {
+        for limit in limits {
+            for holding in self.backend.holders(limit).await? {
+                let holder = &holding.holder;
+                if holder.run == state.run && !is_running(state, &holder.step, holder.attempt) {
+                    commit.after.push(release(limit, holder));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the journal shows this attempt as running, or it may be about to: a slot is taken before its `StepStarted`.
+fn is_running(state: &RunState, step: &StepId, attempt: u32) -> bool {
+    if state.end.is_some() {
+        // a cancelled run's body may still execute; its own worker gives the slot back
+        return matches!(state.steps.get(step), Some(s) if s.attempt == attempt && matches!(s.state, StepState::Running { .. }));
+    }
+    match state.steps.get(step) {
+        None => true,
+        Some(s) => match s.state {
+            StepState::Running { .. } => attempt >= s.attempt,
+            StepState::Wanted | StepState::Waiting { .. } => attempt > s.attempt,
+            StepState::Sleeping { .. } | StepState::Invoking { .. } | StepState::Done | StepState::Abandoned => false,
+        },
+    }
+}
+
+pub(super) fn release(limit: &Limit, holder: &Holder) -> After {
+    After::Release { limit: limit.clone(), holder: holder.clone() }
+}
+
+/// The wake of a place: a step that has a wake of its own is named by it.
+fn slot_wake(place: &Place, group: &std::sync::Arc<str>) -> Wake {
+    let cause = if place.step.is_empty() { Cause::Slot } else { Cause::Step(place.step.clone()) };
+    Wake { run: place.run, cause, group: group.clone() }
+}
+
+impl Engine {
+    /// A wake at a time: through the queue while that can delay so long, else through the sweep.
+    pub(super) fn later(&self, wake: Wake, due: Timestamp) -> Later {
+        use stepladder_core::limits::QUEUE_DELAY_SECONDS;
+        use stepladder_core::wake::{Purpose, Timer};
+        let longest = std::time::Duration::from_secs(QUEUE_DELAY_SECONDS as u64);
+        if due.since(self.now()) <= longest {
+            return Later::Wake { wake, due };
+        }
+        let step = match wake.cause {
+            Cause::Step(step) => step,
+            Cause::Created
+            | Cause::Next
+            | Cause::Due
+            | Cause::Lease
+            | Cause::Slot
+            | Cause::ChildEnded
+            | Cause::Again
+            | Cause::Watchdog
+            | Cause::Cancelled => "".into(),
+        };
+        Later::Timer(Timer { due, run: wake.run, group: wake.group, purpose: Purpose::Step(step) })
+    }
+}
