@@ -1,0 +1,281 @@
+//! The journal under everything that may race for it: properties, checked on generated histories.
+//!
+//! The model: any number of workers propose entries at the end of the journal, each from what it last saw. A proposal
+//! is judged by `admits` on the whole journal, exactly as an append with its conflicts is, and added when admitted.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use stepladder_core::journal::{Created, Fact, Failure, Kind, Origin, Outcome, Record};
+use stepladder_core::state::{RunState, StepState};
+use stepladder_core::{Entry, Event, EventId, Refusal, RunId, StepId, Timestamp, json};
+
+const START: i64 = 1_000_000;
+
+fn run() -> RunId {
+    RunId::new(Timestamp::from_millis(START), 7)
+}
+
+fn beginning() -> Record {
+    let at = Timestamp::from_millis(START);
+    let event = Event {
+        id: EventId::new(at, 1),
+        name: "a/b".into(),
+        data: json::empty_object(),
+        ts: at,
+        user: None,
+        external_id: None,
+        received_at: at,
+    };
+    let created = Created { function: "f".into(), event, origin: Origin::Event };
+    record(0, vec![Fact::RunCreated(Box::new(created)).at(at)])
+}
+
+fn record(seq: u64, entries: Vec<Entry>) -> Record {
+    Record { seq, token: u128::from(seq), code: "1".into(), entries }
+}
+
+/// A proposal: of which kind, about which step, for which attempt, how much later than the one before.
+#[derive(Clone, Debug)]
+struct Proposal {
+    what: u8,
+    step: u8,
+    attempt: u32,
+    wait: i64,
+}
+
+fn proposals() -> impl Strategy<Value = Vec<Proposal>> {
+    let one = (0_u8..22, 0_u8..4, 1_u32..5, 0_i64..40)
+        .prop_map(|(what, step, attempt, wait)| Proposal { what, step, attempt, wait });
+    prop::collection::vec(one, 0..120)
+}
+
+fn step_id(n: u8) -> StepId {
+    format!("s{n}").into()
+}
+
+fn entry(p: &Proposal, now: i64) -> Entry {
+    let (step, attempt) = (step_id(p.step), p.attempt);
+    let at = Timestamp::from_millis(now);
+    let lease_until = Timestamp::from_millis(now + 30);
+    let error = Failure::new("broken");
+    let value = || json::of(&now).unwrap();
+    let fact = match p.what {
+        0..=4 => Fact::StepStarted { step, attempt, lease_until, worker: "w".into() },
+        5..=7 => Fact::StepSucceeded { step, attempt, output: value() },
+        8 | 9 => Fact::StepFailed { step, attempt, error, retry_at: Some(at) },
+        10 => Fact::StepFailed { step, attempt, error, retry_at: None },
+        11 => Fact::AttemptInterrupted { step, attempt },
+        12 => Fact::StepAbandoned { step, attempt },
+        13 => Fact::StepRefused { step, error },
+        14 => Fact::SleepStarted { step, until: lease_until },
+        15 => Fact::SleepEnded { step },
+        16 => Fact::EventsSent { step, ids: vec![EventId::new(at, 3)] },
+        17 => Fact::InvokeStarted { step, function: "g".into(), child: run(), input: json::null() },
+        18 => Fact::InvokeEnded { step, outcome: Outcome::Value(value()) },
+        19 => Fact::StepsWoken { steps: vec![step] },
+        20 => Fact::HandlerFailed { attempt, error, retry_at: at },
+        // ends are rare: most of a history is before them
+        _ if p.step == 0 && p.wait > 30 => match p.attempt {
+            1 => Fact::RunCompleted { output: json::null() },
+            2 => Fact::RunFailed { error },
+            3 => Fact::RunCancelled { reason: "enough".into() },
+            _ => Fact::RunSkipped { reason: "singleton".into() },
+        },
+        _ => Fact::StepCarried { step, kind: Kind::Run, outcome: Outcome::Value(value()) },
+    };
+    fact.at(at)
+}
+
+/// The journal that results when each proposal is judged, and added if it is admitted.
+fn journal(proposals: &[Proposal]) -> Vec<Record> {
+    let mut records = vec![beginning()];
+    let mut state = RunState::fold(run(), &records).unwrap();
+    let mut now = START;
+    for proposal in proposals {
+        now += proposal.wait;
+        let entry = entry(proposal, now);
+        if state.admits(&entry).is_ok() {
+            let record = record(state.next, vec![entry]);
+            state.extend(&record).unwrap();
+            records.push(record);
+        }
+    }
+    records
+}
+
+/// Everything that can be told of a state, for comparing two.
+fn told(state: &RunState) -> String {
+    let mut steps: Vec<String> = state.steps.iter().map(|(id, step)| format!("{id}: {step:?}")).collect();
+    steps.sort();
+    let outcomes: Vec<String> = state.outcomes.iter().map(|r| format!("{r:?}")).collect();
+    format!(
+        "{} {:?} {:?} {steps:?} {outcomes:?} {} {:?} {:?} {:?}",
+        state.next, state.last_at, state.status(), state.handler_failures, state.handler_retry_at, state.started_at, state.end
+    )
+}
+
+fn entries(records: &[Record]) -> impl Iterator<Item = &Entry> {
+    records.iter().flat_map(|record| &record.entries)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_proposed_a_step_has_at_most_one_outcome(proposals in proposals()) {
+        let records = journal(&proposals);
+        let state = RunState::fold(run(), &records).unwrap();
+        let mut outcomes: HashMap<&StepId, u32> = HashMap::new();
+        for revealed in &state.outcomes {
+            *outcomes.entry(&revealed.step).or_default() += 1;
+        }
+        prop_assert!(outcomes.values().all(|n| *n == 1), "{outcomes:?}");
+    }
+
+    #[test]
+    fn every_admitted_history_is_one_legal_state(proposals in proposals()) {
+        let records = journal(&proposals);
+        let state = RunState::fold(run(), &records).unwrap();
+        for (id, step) in &state.steps {
+            let revealed = state.outcomes.iter().filter(|r| r.step == *id).count();
+            prop_assert_eq!(matches!(step.state, StepState::Done), revealed == 1, "{} {:?}", id, step);
+            prop_assert!(step.failures <= step.attempt);
+            match &step.state {
+                StepState::Running { .. } => prop_assert!(step.attempt >= 1 && step.kind == Kind::Run),
+                StepState::Sleeping { .. } => prop_assert!(step.kind == Kind::Sleep),
+                StepState::Invoking { .. } => prop_assert!(step.kind == Kind::Invoke),
+                StepState::Wanted | StepState::Waiting { .. } | StepState::Done | StepState::Abandoned => {}
+            }
+        }
+        // nothing follows an end, and a run ends once
+        let ends: Vec<usize> = entries(&records).enumerate().filter(|(_, e)| e.fact.is_end()).map(|(i, _)| i).collect();
+        prop_assert!(ends.len() <= 1);
+        prop_assert!(ends.first().is_none_or(|end| end + 1 == entries(&records).count()));
+        prop_assert_eq!(state.end.is_some(), !ends.is_empty());
+    }
+
+    #[test]
+    fn attempts_count_up_by_one_and_no_two_leases_overlap(proposals in proposals()) {
+        let records = journal(&proposals);
+        let mut last: HashMap<StepId, (u32, Option<Timestamp>)> = HashMap::new();
+        for entry in entries(&records) {
+            match &entry.fact {
+                Fact::StepStarted { step, attempt, lease_until, .. } => {
+                    let (before, lease) = last.get(step).copied().unwrap_or((0, None));
+                    prop_assert_eq!(*attempt, before + 1);
+                    prop_assert!(lease.is_none_or(|lease| entry.at >= lease), "started under a live lease");
+                    last.insert(step.clone(), (*attempt, Some(*lease_until)));
+                }
+                Fact::StepSucceeded { step, attempt, .. }
+                | Fact::StepFailed { step, attempt, .. }
+                | Fact::AttemptInterrupted { step, attempt }
+                | Fact::StepAbandoned { step, attempt } => {
+                    // rule 3: only the running attempt reports
+                    prop_assert_eq!(last.get(step).copied().map(|(a, _)| a), Some(*attempt));
+                    prop_assert!(last[step].1.is_some(), "an outcome of an attempt that was over");
+                    last.insert(step.clone(), (*attempt, None));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_history_cut_anywhere_and_continued_ends_in_the_same_state(proposals in proposals(), cut in 0.0..1.0_f64) {
+        let records = journal(&proposals);
+        let whole = RunState::fold(run(), &records).unwrap();
+        let cut = 1 + (cut * (records.len() - 1) as f64) as usize;
+        let mut continued = RunState::fold(run(), &records[..cut]).unwrap();
+        for record in &records[cut..] {
+            continued.extend(record).unwrap();
+        }
+        prop_assert_eq!(told(&whole), told(&continued));
+    }
+
+    #[test]
+    fn a_history_stored_as_json_folds_to_the_same_state(proposals in proposals()) {
+        let records = journal(&proposals);
+        let stored: Vec<String> = records.iter().map(|r| serde_json::to_string(r).unwrap()).collect();
+        let loaded: Vec<Record> = stored.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+        let (before, after) = (RunState::fold(run(), &records).unwrap(), RunState::fold(run(), &loaded).unwrap());
+        prop_assert_eq!(told(&before), told(&after));
+    }
+
+    #[test]
+    fn entries_judged_together_are_judged_as_one_after_the_other(proposals in proposals(), more in proposals()) {
+        let records = journal(&proposals);
+        let state = RunState::fold(run(), &records).unwrap();
+        let mut now = state.last_at.as_millis();
+        let together: Vec<Entry> = more.iter().take(4).map(|p| { now += p.wait; entry(p, now) }).collect();
+        let mut one_by_one = Ok(());
+        let mut grown = state.clone();
+        for entry in &together {
+            if let Err(refusal) = grown.admits(entry) {
+                one_by_one = Err(refusal);
+                break;
+            }
+            let next = grown.next;
+            grown.extend(&record(next, vec![entry.clone()])).unwrap();
+        }
+        prop_assert_eq!(state.admits_all(&together), one_by_one);
+    }
+}
+
+fn state(facts: Vec<(i64, Fact)>) -> RunState {
+    let entries = facts.into_iter().map(|(at, fact)| fact.at(Timestamp::from_millis(START + at))).collect();
+    RunState::fold(run(), &[beginning(), record(1, entries)]).unwrap()
+}
+
+fn started(attempt: u32, lease: i64) -> Fact {
+    let lease_until = Timestamp::from_millis(START + lease);
+    Fact::StepStarted { step: "a".into(), attempt, lease_until, worker: "w".into() }
+}
+
+fn succeeded(attempt: u32) -> Fact {
+    Fact::StepSucceeded { step: "a".into(), attempt, output: json::null() }
+}
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millis(START + ms)
+}
+
+#[test]
+fn rule_3_a_late_outcome_is_admitted_while_nobody_took_over() {
+    let state = state(vec![(0, started(1, 10))]);
+    assert_eq!(state.admits(&succeeded(1).at(at(500))), Ok(()));
+}
+
+#[test]
+fn rule_3_an_outcome_of_an_attempt_that_was_taken_over_is_refused() {
+    let state = state(vec![(0, started(1, 10)), (10, started(2, 20))]);
+    let refused = state.admits(&succeeded(1).at(at(11)));
+    assert_eq!(refused, Err(Refusal::Fenced { step: "a".into(), attempt: 1 }));
+    assert_eq!(state.admits(&succeeded(2).at(at(11))), Ok(()));
+}
+
+#[test]
+fn rule_3_nobody_takes_over_under_a_live_lease() {
+    let state = state(vec![(0, started(1, 10))]);
+    assert!(matches!(state.admits(&started(2, 30).at(at(9))), Err(Refusal::Leased { .. })));
+    assert_eq!(state.admits(&started(2, 30).at(at(10))), Ok(()));
+}
+
+#[test]
+fn a_takeover_counts_as_an_interruption_and_a_failure_does_not() {
+    let interrupted = state(vec![(0, started(1, 10)), (10, started(2, 20)), (20, started(3, 30))]);
+    assert_eq!((interrupted.steps["a"].interruptions, interrupted.steps["a"].failures), (2, 0));
+    let failed = Fact::StepFailed { step: "a".into(), attempt: 1, error: Failure::new("x"), retry_at: Some(at(5)) };
+    let failed = state(vec![(0, started(1, 10)), (5, failed), (6, started(2, 20))]);
+    assert_eq!((failed.steps["a"].interruptions, failed.steps["a"].failures), (0, 1));
+}
+
+#[test]
+fn a_journal_with_a_hole_or_without_a_beginning_is_refused() {
+    let next = record(5, vec![succeeded(1).at(at(0))]);
+    assert!(RunState::fold(run(), &[beginning(), next.clone()]).is_err());
+    assert!(RunState::fold(run(), &[next]).is_err());
+    assert!(RunState::fold(run(), &Vec::<Record>::new()).is_err());
+    let _: Arc<Created> = RunState::fold(run(), &[beginning()]).unwrap().created;
+}
