@@ -1,1 +1,23 @@
-//! Stub.
+//! The harness of the end-to-end tests: it starts the real binary on a port and a file of its own, the services
+//! that the functions call, and faults between them; and it waits for conditions, with a limit.
+//!
+//! It knows the project only by what a user sees: the command line, HTTP and the environment. Nothing here reaches
+//! into the engine.
+
+pub mod aimock;
+pub mod api;
+pub mod binary;
+pub mod database;
+pub mod double;
+pub mod journal;
+pub mod openai;
+pub mod parts;
+pub mod postgres;
+pub mod proxy;
+pub mod server;
+pub mod wait;
+
+pub use api::Api;
+pub use journal::Journal;
+pub use server::Server;
+pub use wait::wait_for;

@@ -1,0 +1,143 @@
+//! The server's HTTP interface as a client sees it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::journal::Journal;
+use crate::wait::{LIMIT, wait_within};
+
+/// A client of one server.
+#[derive(Clone, Debug)]
+pub struct Api {
+    url: String,
+    http: reqwest::Client,
+}
+
+/// A status and a body; null when the body is no JSON.
+pub type Answered = (u16, Value);
+
+impl Api {
+    /// A client of the server at this address.
+    pub fn new(url: &str) -> Self {
+        let http = reqwest::Client::builder().no_proxy().timeout(LIMIT).build().expect("a client without options");
+        Self { url: url.to_owned(), http }
+    }
+
+    /// A request to a path, for what the other functions do not do.
+    pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.url))
+    }
+
+    /// GET, when the server may be away.
+    pub async fn try_get(&self, path: &str) -> reqwest::Result<Answered> {
+        answered(self.request(reqwest::Method::GET, path)).await
+    }
+
+    /// GET.
+    pub async fn get(&self, path: &str) -> Answered {
+        self.try_get(path).await.unwrap_or_else(|error| panic!("GET {path}: {error}"))
+    }
+
+    /// POST of raw bytes, when the server may be away.
+    pub async fn try_post(&self, path: &str, body: impl Into<reqwest::Body>) -> reqwest::Result<Answered> {
+        let request = self.request(reqwest::Method::POST, path).header("content-type", "application/json");
+        answered(request.body(body)).await
+    }
+
+    /// POST of raw bytes.
+    pub async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answered {
+        self.try_post(path, body).await.unwrap_or_else(|error| panic!("POST {path}: {error}"))
+    }
+
+    /// Sends an event or an array of them; the ids that are returned.
+    pub async fn send(&self, events: &Value) -> Vec<String> {
+        let (status, body) = self.post("/e/test", events.to_string()).await;
+        assert_eq!((status, &body["status"]), (200, &json!(200)), "{body}");
+        body["ids"].as_array().expect("ids").iter().map(|id| id.as_str().expect("text").to_owned()).collect()
+    }
+
+    /// The ids of the runs that an event started.
+    pub async fn runs_of(&self, event: &str) -> Vec<String> {
+        let (status, body) = self.get(&format!("/v1/events/{event}/runs")).await;
+        assert_eq!(status, 200, "{body}");
+        body["data"]
+            .as_array()
+            .expect("data")
+            .iter()
+            .map(|run| run["run_id"].as_str().expect("text").to_owned())
+            .collect()
+    }
+
+    /// The only run that an event started, waited for.
+    pub async fn run_of(&self, event: &str) -> String {
+        let runs = wait_within(LIMIT, "the event's run", async || {
+            let runs = self.runs_of(event).await;
+            if runs.is_empty() { None } else { Some(runs) }
+        })
+        .await;
+        assert_eq!(runs.len(), 1, "{runs:?}");
+        runs.into_iter().next().expect("one")
+    }
+
+    /// A run in full.
+    pub async fn run(&self, run: &str) -> Value {
+        let (status, mut body) = self.get(&format!("/v1/runs/{run}")).await;
+        assert_eq!(status, 200, "{body}");
+        body["data"].take()
+    }
+
+    /// The run when it has ended, however it did.
+    pub async fn ended(&self, run: &str) -> Value {
+        self.ended_within(LIMIT, run).await
+    }
+
+    /// [`Api::ended`] with a limit that is part of what the test says.
+    pub async fn ended_within(&self, limit: Duration, run: &str) -> Value {
+        wait_within(limit, &format!("the end of run {run}"), async || {
+            let found = self.run(run).await;
+            if found["ended_at"].is_null() { None } else { Some(found) }
+        })
+        .await
+    }
+
+    /// The run's whole journal.
+    pub async fn journal(&self, run: &str) -> Journal {
+        self.try_journal(run).await.unwrap_or_else(|error| panic!("the journal of {run}: {error}"))
+    }
+
+    /// The run's whole journal, when the server may be away.
+    pub async fn try_journal(&self, run: &str) -> reqwest::Result<Journal> {
+        let (mut entries, mut from) = (Vec::new(), 0);
+        loop {
+            let (status, mut body) = self.try_get(&format!("/v1/runs/{run}/journal?from={from}")).await?;
+            assert_eq!(status, 200, "{body}");
+            let Value::Array(page) = body["data"].take() else { panic!("no entries: {body}") };
+            entries.extend(page);
+            match body["next"].as_u64() {
+                Some(next) => from = next,
+                None => return Ok(Journal(entries)),
+            }
+        }
+    }
+
+    /// How many runs the server lists, of all functions.
+    pub async fn number_of_runs(&self) -> usize {
+        let (mut count, mut cursor) = (0, String::new());
+        loop {
+            let (status, body) = self.get(&format!("/v1/runs?limit=100{cursor}")).await;
+            assert_eq!(status, 200, "{body}");
+            count += body["data"].as_array().expect("data").len();
+            match body["cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return count,
+            }
+        }
+    }
+}
+
+async fn answered(request: reqwest::RequestBuilder) -> reqwest::Result<Answered> {
+    let answer = request.send().await?;
+    let (status, body) = (answer.status().as_u16(), answer.bytes().await?);
+    Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+}

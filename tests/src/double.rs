@@ -1,0 +1,93 @@
+//! A small HTTP server for doubles and proxies: every request goes to one async function, which answers it or cuts
+//! the connection. It keeps no state; its users do.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+/// A request with its whole body.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The method.
+    pub method: Method,
+    /// Path and query.
+    pub uri: Uri,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, complete.
+    pub body: Bytes,
+}
+
+impl Asked {
+    /// The body as JSON; null when it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+}
+
+/// What a double does about a request.
+#[derive(Debug)]
+pub enum Answer {
+    /// It answers.
+    Reply(Response<Full<Bytes>>),
+    /// It closes the connection without a word.
+    Cut,
+}
+
+impl Answer {
+    /// A JSON answer.
+    pub fn json(status: u16, body: &Value) -> Self {
+        Self::bytes(status, "application/json", body.to_string())
+    }
+
+    /// An answer of a content type.
+    pub fn bytes(status: u16, kind: &str, body: impl Into<Bytes>) -> Self {
+        let status = StatusCode::from_u16(status).expect("a status");
+        let reply = Response::builder().status(status).header("content-type", kind);
+        Self::Reply(reply.body(Full::new(body.into())).expect("a content type is a header value"))
+    }
+}
+
+/// Serves on a free loopback port until the test's runtime ends. A request whose client goes away is dropped where
+/// it is.
+pub async fn serve<F, Fut>(answer: F) -> SocketAddr
+where
+    F: Fn(Asked) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Answer> + Send + 'static,
+{
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let address = listener.local_addr().expect("a bound socket has an address");
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let answer = answer.clone();
+            let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+                let answer = answer.clone();
+                async move {
+                    let (head, body) = request.into_parts();
+                    let Ok(body) = body.collect().await else { return Err("the client went away".to_owned()) };
+                    let asked =
+                        Asked { method: head.method, uri: head.uri, headers: head.headers, body: body.to_bytes() };
+                    match answer(asked).await {
+                        Answer::Reply(reply) => Ok(reply),
+                        Answer::Cut => Err("cut".to_owned()),
+                    }
+                }
+            });
+            tokio::spawn(async move {
+                // an error here is the cut that was asked for, or a client that was killed
+                let _ =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
+                Ok::<_, Infallible>(())
+            });
+        }
+    });
+    address
+}

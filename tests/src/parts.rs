@@ -1,0 +1,42 @@
+//! The real parts that the full suites run against: where `./test` puts them, and how a process of theirs lives no
+//! longer than its test.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+
+use tokio::process::Child;
+
+use crate::binary;
+use crate::wait::wait_for;
+
+/// The folder that `./test` installs `node/package.json` in.
+pub fn node_folder() -> PathBuf {
+    let folder = binary::root().join(".test/node");
+    assert!(folder.join("node_modules").is_dir(), "{} is missing; run ./test once", folder.display());
+    folder
+}
+
+/// A file of an npm package.
+pub fn package_file(path: &str) -> PathBuf {
+    let file = node_folder().join("node_modules").join(path);
+    assert!(file.exists(), "{} is missing; run ./test once", file.display());
+    file
+}
+
+/// A port that nobody listened on a moment ago, for a program that cannot choose one itself.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// Waits until somebody listens on the port; panics with what the log says when the process ends first.
+pub async fn listening(process: &mut Child, port: u16, log: &Path) {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    wait_for(&format!("a listener on port {port}"), async || {
+        if let Some(status) = process.try_wait().expect("the process is ours") {
+            panic!("it ended with {status}:\n{}", std::fs::read_to_string(log).unwrap_or_default());
+        }
+        TcpStream::connect(address).ok()
+    })
+    .await;
+}

@@ -1,0 +1,135 @@
+//! A reverse proxy that counts what passes and makes the faults that it is told to make: what lies between a
+//! function and its database on a bad day.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::double::{Answer, Asked, serve};
+
+/// What happens to a request instead of being passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is answered with this status; the service never sees it.
+    Status(u16),
+    /// The connection is closed before the service sees it.
+    CutBefore,
+    /// The service does what it is asked, then the connection is closed: the client cannot know.
+    CutAfter,
+}
+
+/// A running proxy.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    open: Arc<watch::Sender<bool>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    faults: Vec<Fault>,
+    seen: Vec<Seen>,
+}
+
+/// A request that reached the proxy.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The method, in capitals.
+    pub method: String,
+    /// The path, with the prefix.
+    pub path: String,
+    /// The body.
+    pub body: serde_json::Value,
+    /// What was done to it.
+    pub fault: Option<Fault>,
+}
+
+impl Proxy {
+    /// Passes `prefix/…` on to `upstream/…` (an address without a final slash).
+    pub async fn start(prefix: &'static str, upstream: String) -> Self {
+        let state = Arc::new(Mutex::new(State::default()));
+        let open = Arc::new(watch::Sender::new(true));
+        let client = reqwest::Client::new();
+        let (inner, gate) = (Arc::clone(&state), open.subscribe());
+        let address = serve(move |asked| {
+            let (state, mut gate) = (Arc::clone(&inner), gate.clone());
+            let (client, upstream) = (client.clone(), upstream.clone());
+            async move {
+                let fault = note(&state, &asked);
+                gate.wait_for(|open| *open).await.expect("the proxy outlives its requests");
+                match fault {
+                    Some(Fault::Status(status)) => {
+                        return Answer::json(status, &json!({"message": "a fault on purpose"}));
+                    }
+                    Some(Fault::CutBefore) => return Answer::Cut,
+                    Some(Fault::CutAfter) | None => {}
+                }
+                let answer = pass_on(&client, prefix, &upstream, asked).await;
+                if fault == Some(Fault::CutAfter) { Answer::Cut } else { answer }
+            }
+        })
+        .await;
+        Self { address, state, open }
+    }
+
+    /// Where the proxy listens, without the prefix.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The next requests meet these faults, one each.
+    pub fn next_meet(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.state.lock().expect("no panic").faults.extend(faults);
+    }
+
+    /// Everything that reached the proxy, in order.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.state.lock().expect("no panic").seen.clone()
+    }
+
+    /// Requests are noted, then wait until [`Proxy::release`].
+    pub fn hold(&self) {
+        self.open.send_replace(false);
+    }
+
+    /// Lets held requests go on.
+    pub fn release(&self) {
+        self.open.send_replace(true);
+    }
+}
+
+fn note(state: &Mutex<State>, asked: &Asked) -> Option<Fault> {
+    let mut state = state.lock().expect("no panic");
+    let fault = if state.faults.is_empty() { None } else { Some(state.faults.remove(0)) };
+    state.seen.push(Seen {
+        method: asked.method.to_string(),
+        path: asked.uri.path().to_owned(),
+        body: asked.json(),
+        fault,
+    });
+    fault
+}
+
+async fn pass_on(client: &reqwest::Client, prefix: &str, upstream: &str, asked: Asked) -> Answer {
+    let path = asked.uri.path_and_query().map_or("/", |whole| whole.as_str());
+    let Some(rest) = path.strip_prefix(prefix) else {
+        return Answer::json(404, &json!({"message": format!("nothing is served at {path}, only under {prefix}")}));
+    };
+    let mut headers = asked.headers;
+    headers.remove("host");
+    let request = client.request(asked.method, format!("{upstream}{rest}")).headers(headers).body(asked.body);
+    let answer = match request.send().await {
+        Ok(answer) => answer,
+        Err(error) => return Answer::json(502, &json!({"message": format!("the service does not answer: {error}")})),
+    };
+    let status = answer.status().as_u16();
+    let kind = answer.headers().get("content-type").and_then(|kind| kind.to_str().ok());
+    let kind = kind.unwrap_or("application/octet-stream").to_owned();
+    match answer.bytes().await {
+        Ok(body) => Answer::bytes(status, &kind, body),
+        Err(error) => Answer::json(502, &json!({"message": format!("the service's answer broke off: {error}")})),
+    }
+}

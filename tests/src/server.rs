@@ -1,0 +1,175 @@
+//! The server under test as a process: started on a free port and a file of its own, killed as a power cut would,
+//! started again on the same file.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::wait::wait_for;
+use crate::{Api, binary};
+
+/// A server, running or not. Dropping it kills the process and removes its folder.
+#[derive(Debug)]
+pub struct Server {
+    folder: TempDir,
+    variables: Vec<(String, String)>,
+    arguments: Vec<String>,
+    process: Option<Child>,
+    starts: usize,
+    url: String,
+}
+
+impl Server {
+    /// A server that is to be started, without any variable of this process that it would listen to.
+    pub fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("stepladder-test-").tempdir().expect("a temporary folder");
+        let (variables, arguments) = (Vec::new(), Vec::new());
+        Self { folder, variables, arguments, process: None, starts: 0, url: String::new() }
+    }
+
+    /// Started without anything set, with short retry delays.
+    pub async fn plain() -> Self {
+        let mut server = Self::new().argument("--retry-delay").argument("20ms");
+        server.start().await;
+        server
+    }
+
+    /// Sets an environment variable.
+    pub fn variable(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Adds an argument of `dev`.
+    pub fn argument(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Starts it, on a new port each time, and waits until it serves.
+    pub async fn start(&mut self) {
+        assert!(self.process.is_none(), "it runs already");
+        self.starts += 1;
+        let file = |kind: &str| File::create(self.log_path(kind)).expect("a file in a folder of our own");
+        let mut command = command();
+        command.arg("dev").args(["--port", "0", "--db"]).arg(self.db()).args(&self.arguments);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(file("out")).stderr(file("err"));
+        let mut process = command.kill_on_drop(true).spawn().expect("the binary starts");
+        self.url = wait_for("the server's address on its standard output", async || {
+            if let Some(status) = process.try_wait().expect("the process is ours") {
+                panic!("the server ended with {status}:\n{}", self.log());
+            }
+            address(&self.log())
+        })
+        .await;
+        self.process = Some(process);
+        let api = self.api();
+        wait_for("the server's health", async || api.try_get("/health").await.ok().filter(|answer| answer.0 == 200))
+            .await;
+    }
+
+    /// `kill -9`, and waits until the process is gone.
+    pub async fn kill(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        process.kill().await.expect("the process is ours");
+    }
+
+    /// [`Server::kill`], then [`Server::start`].
+    pub async fn kill_and_restart(&mut self) {
+        self.kill().await;
+        self.start().await;
+    }
+
+    /// Ends it as Ctrl-C does, and waits until it is gone.
+    pub async fn interrupt(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("it runs");
+        let id = process.id().expect("it runs").to_string();
+        let sent = Command::new("kill").args(["-INT", &id]).status().await.expect("kill is everywhere");
+        assert!(sent.success(), "the signal was not sent");
+        process.wait().await.expect("the process is ours")
+    }
+
+    /// Its HTTP interface.
+    pub fn api(&self) -> Api {
+        Api::new(&self.url)
+    }
+
+    /// Its address, without a final slash.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        let port = self.url.rsplit(':').next().and_then(|port| port.parse().ok());
+        port.expect("an address ends with its port")
+    }
+
+    /// The data file.
+    pub fn db(&self) -> PathBuf {
+        self.folder.path().join("dev.db")
+    }
+
+    /// The folder that is removed with it.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Everything that it has printed since it was started last: standard output, then standard error.
+    pub fn log(&self) -> String {
+        let read = |kind: &str| std::fs::read(self.log_path(kind)).unwrap_or_default();
+        let text = [read("out"), read("err")].concat();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Panics when anything was logged at error level, or a thread panicked, since the last start.
+    pub fn assert_no_error_logged(&self) {
+        let log = self.log();
+        let bad = log.lines().find(|line| line.contains("ERROR") || line.contains("panicked at"));
+        assert_eq!(bad, None, "in the log:\n{log}");
+    }
+
+    /// A client command of the binary, told where this server is.
+    pub fn client(&self, arguments: &[&str]) -> Command {
+        let mut command = command();
+        command.args(arguments).env("STEPLADDER_URL", &self.url).current_dir(self.folder.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn log_path(&self, kind: &str) -> PathBuf {
+        self.folder.path().join(format!("{}.{kind}", self.starts))
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The binary, with none of the variables that it listens to.
+pub fn command() -> Command {
+    let mut command = Command::new(binary::path());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        let heard = ["STEPLADDER_", "OPENAI_", "SUPABASE_", "AWS_", "RUST_LOG", "CLICOLOR"];
+        if heard.iter().any(|prefix| text.starts_with(prefix)) {
+            command.env_remove(&name);
+        }
+    }
+    // a proxy that the machine is set up with is not for loopback
+    command.env("NO_PROXY", "127.0.0.1,localhost").env_remove("NO_COLOR").kill_on_drop(true);
+    command
+}
+
+fn address(log: &str) -> Option<String> {
+    let start = log.find("http://127.0.0.1:").or_else(|| log.find("http://localhost:"))?;
+    let (head, rest) = log[start..].split_once("//")?;
+    let port = rest.split_once(':')?.1;
+    let end = port.find(|letter: char| !letter.is_ascii_digit())?;
+    Some(format!("{head}//127.0.0.1:{}", &port[..end]))
+}
