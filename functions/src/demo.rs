@@ -1,0 +1,107 @@
+//! `dev --demo`: stand-ins for OpenAI and Supabase on loopback, so that the enhance function can be watched
+//! retrying and finishing without a key.
+//!
+//! They are labelled as what they are, in every answer and log line. They are not doubles for tests: those check what
+//! they are sent.
+
+mod openai;
+mod supabase;
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use axum::Router;
+use stepladder::{Demo, EventData, Result};
+use tokio::net::TcpListener;
+
+use crate::{enhance_client::EnhanceRequested, hello_world::Hello};
+
+/// What every stand-in calls itself.
+pub const LABEL: &str = "stand-in";
+
+/// How the stand-ins behave.
+#[derive(Debug, Clone, Copy)]
+pub struct Behaviour {
+    /// How long the AI thinks.
+    pub thinking: Duration,
+    /// How many requests the database refuses at first.
+    pub failures: u32,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self { thinking: Duration::from_secs(1), failures: 2 }
+    }
+}
+
+/// Where the stand-ins listen, until the process ends.
+#[derive(Debug, Clone, Copy)]
+pub struct StandIns {
+    /// The address that plays OpenAI.
+    pub openai: SocketAddr,
+    /// The address that plays Supabase.
+    pub supabase: SocketAddr,
+}
+
+impl StandIns {
+    /// Starts both, on free ports of the loopback address.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub async fn start(behaviour: Behaviour) -> io::Result<Self> {
+        Ok(Self {
+            openai: serve(openai::router(behaviour.thinking)).await?,
+            supabase: serve(supabase::router(behaviour.failures)).await?,
+        })
+    }
+
+    /// The variables that lead the functions here.
+    #[must_use]
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let pairs = [
+            ("OPENAI_API_KEY", LABEL.to_owned()),
+            ("OPENAI_BASE_URL", format!("http://{}/v1", self.openai)),
+            ("OPENAI_MODEL", LABEL.to_owned()),
+            ("SUPABASE_URL", format!("http://{}", self.supabase)),
+            ("SUPABASE_SERVICE_ROLE_KEY", LABEL.to_owned()),
+        ];
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+/// What `dev --demo` prepares: both stand-ins, the variables that lead to them, and one event for each function.
+///
+/// # Errors
+/// When no port can be had.
+pub async fn start() -> Result<Demo> {
+    let stand_ins = StandIns::start(Behaviour::default()).await?;
+    let mut demo = Demo::new();
+    for (name, value) in stand_ins.variables() {
+        demo = demo.variable(name, value);
+    }
+    demo.note(format!("OpenAI is a {LABEL} at http://{}: no model is asked, nothing is paid", stand_ins.openai))
+        .note(format!("Supabase is a {LABEL} at http://{}: it refuses its first two requests", stand_ins.supabase))
+        .event(
+            EnhanceRequested::NAME,
+            &EnhanceRequested {
+                client_id: "00000000-0000-4000-8000-000000000001".to_owned(),
+                client_name: "Acme Analytics".to_owned(),
+                client_domain: "acme.example".to_owned(),
+            },
+        )?
+        .event(Hello::NAME, &Hello { name: Some("newcomer".to_owned()), message: None })
+}
+
+async fn serve(router: Router) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::warn!(target: "stepladder::demo", "a {LABEL} stopped: {error}");
+        }
+    });
+    Ok(address)
+}

@@ -1,0 +1,69 @@
+//! A stand-in for OpenAI: it answers every chat completion with business intelligence made up from the question.
+//!
+//! No model runs here. The answer has the shape the schema asks for, and says in its own text where it comes from.
+
+use std::time::Duration;
+
+use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::post};
+use serde_json::{Value, json};
+
+use super::LABEL;
+use crate::enhance_client::{BusinessIntelligence, Competitor, Profile};
+
+/// The routes; each answer takes `delay`, so that the step can be seen running.
+pub(super) fn router(delay: Duration) -> Router {
+    Router::new().route("/v1/chat/completions", post(move |Json(body): Json<Value>| answer(body, delay)))
+}
+
+async fn answer(body: Value, delay: Duration) -> impl IntoResponse {
+    let asked = body["messages"].as_array().and_then(|all| all.last()).and_then(|last| last["content"].as_str());
+    let question: Value = asked.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let company = question["company"].as_str().unwrap_or("The company");
+    let domain = question["domain"].as_str().unwrap_or("company.example");
+    tracing::info!(target: "stepladder::demo", "{LABEL} for OpenAI: thinking about {company} for {delay:?}");
+    tokio::time::sleep(delay).await;
+    let content = serde_json::to_string(&intelligence(company, domain)).unwrap_or_default();
+    let tokens = json!({ "prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0 });
+    let answer = json!({
+        "id": "chatcmpl-stand-in",
+        "object": "chat.completion",
+        "created": 0,
+        "model": LABEL,
+        "choices": [{
+            "index": 0,
+            "finish_reason": "stop",
+            "message": { "role": "assistant", "content": content, "refusal": null },
+        }],
+        "usage": tokens,
+    });
+    (StatusCode::OK, [("x-stand-in", "openai")], Json(answer))
+}
+
+// more entries than the caps allow, and repeats, so that `process-data` has something to do
+fn intelligence(company: &str, domain: &str) -> BusinessIntelligence {
+    let numbered = |what: &str, n: usize| (1..=n).map(|i| format!("{what} {i} of {company}")).collect::<Vec<_>>();
+    let lines = |entries: &[&str]| entries.iter().map(|entry| (*entry).to_owned()).collect::<Vec<_>>();
+    let stem = domain.split('.').next().unwrap_or("company");
+    BusinessIntelligence {
+        profile: Profile {
+            industry: "Software".to_owned(),
+            description: format!("{company} ({domain}), as the {LABEL} for OpenAI imagines it. No model was asked."),
+            business_model: "Subscriptions, billed by month or by year".to_owned(),
+            tone: "Plain and friendly".to_owned(),
+            products: numbered("Product", 14),
+            services: lines(&["Consulting", "Training", "consulting", "Support"]),
+            audiences: lines(&["Small companies", "Agencies", "Public authorities"]),
+            keywords: numbered("Keyword", 26),
+            unique_selling_points: lines(&["Runs in your own account", "Never pays twice", "Never pays twice"]),
+            locations: lines(&["Berlin", "Lisbon", ""]),
+        },
+        competitors: ["rival", "other", "RIVAL"]
+            .iter()
+            .map(|kind| Competitor {
+                name: format!("{kind} of {company}"),
+                domain: format!("https://www.{kind}-{stem}.example/"),
+                reason: "Sells the same to the same people.".to_owned(),
+            })
+            .collect(),
+    }
+}

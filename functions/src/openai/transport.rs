@@ -1,0 +1,150 @@
+//! How a request to OpenAI is sent: once, with the status, `Retry-After` and the service's own words kept.
+//!
+//! The client would retry three times by itself, and its errors drop the header and, where the body has a foreign
+//! shape, the status. As the client's HTTP service, this sees the response first. It decides nothing about retries
+//! beyond naming them in the error: the engine retries.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use async_openai::{error::OpenAIError, middleware::HttpRequestFactory};
+use axum::http;
+use reqwest::{Response, StatusCode, header::HeaderMap};
+use serde_json::Value;
+use stepladder::Error;
+
+use crate::secret::Secret;
+
+/// The client's HTTP service.
+#[derive(Clone, Debug)]
+pub(super) struct SendOnce {
+    client: reqwest::Client,
+    key: Secret,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The server did not answer, or not to the end.
+    Unreachable(reqwest::Error),
+    /// It answered with another status than 2xx.
+    Rejected {
+        status: StatusCode,
+        retry_after: Option<String>,
+        /// OpenAI's finer header, in milliseconds.
+        retry_after_ms: Option<u64>,
+        /// What the service said, masked and cut.
+        said: String,
+    },
+}
+
+impl SendOnce {
+    pub(super) fn new(key: Secret) -> Result<Self, Error> {
+        // a redirect would carry what a client's data is to a server that nobody named
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+        Ok(Self { client, key })
+    }
+
+    async fn send(self, request: HttpRequestFactory) -> Result<Response, OpenAIError> {
+        let request = request.build().await?;
+        let response = self.client.execute(request).await.map_err(unreachable)?;
+        let status = response.status();
+        let headers = response.headers().clone();
+        let body = response.bytes().await.map_err(unreachable)?;
+        let text = self.key.mask(&String::from_utf8_lossy(&body));
+        if status.is_success() {
+            // masked, because the client logs an answer that it cannot read
+            return Ok(http::Response::builder().status(status).body(text).expect("a status alone is valid").into());
+        }
+        Err(boxed(Failure::Rejected {
+            status,
+            retry_after: header(&headers, "retry-after"),
+            retry_after_ms: header(&headers, "retry-after-ms").and_then(|ms| ms.trim().parse().ok()),
+            said: self.key.excerpt(&said(&text)),
+        }))
+    }
+}
+
+impl tower::Service<HttpRequestFactory> for SendOnce {
+    type Response = Response;
+    type Error = OpenAIError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, OpenAIError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), OpenAIError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: HttpRequestFactory) -> Self::Future {
+        Box::pin(self.clone().send(request))
+    }
+}
+
+impl Failure {
+    /// The same as the engine's kind of error: 408, 429 and 5xx are retried, every other status is terminal.
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::Unreachable(error) if error.is_builder() => Error::terminal(error),
+            Self::Unreachable(error) => Error::new(error),
+            Self::Rejected { status, retry_after, retry_after_ms, said } => {
+                let message = format!("openai answered {status}: {said}{}", hint(status));
+                let retryable = status.is_server_error() || matches!(status.as_u16(), 408 | 409 | 425 | 429);
+                match retry_after_ms {
+                    Some(ms) if retryable => Error::retry_after(Duration::from_millis(ms), message),
+                    Some(_) | None => Error::from_http_status(status.as_u16(), retry_after.as_deref(), message),
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable(error) => write!(f, "openai cannot be reached: {error}"),
+            Self::Rejected { status, said, .. } => write!(f, "openai answered {status}: {said}"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+fn boxed(failure: Failure) -> OpenAIError {
+    OpenAIError::Boxed(Box::new(failure))
+}
+
+// an address may hold a password, and a query a key
+fn unreachable(error: reqwest::Error) -> OpenAIError {
+    boxed(Failure::Unreachable(error.without_url()))
+}
+
+fn header(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+fn hint(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => " (check OPENAI_API_KEY)",
+        StatusCode::NOT_FOUND => " (check OPENAI_BASE_URL and OPENAI_MODEL)",
+        _ => "",
+    }
+}
+
+// OpenAI says {"error":{"message","code"}}; servers like it say {"error":"…"}, {"message":"…"}, or plain text
+fn said(body: &str) -> String {
+    let Ok(json) = serde_json::from_str::<Value>(body) else {
+        return if body.trim().is_empty() { "(nothing said)".to_owned() } else { body.to_owned() };
+    };
+    let error = json.get("error").unwrap_or(&json);
+    let message = error.as_str().or_else(|| error["message"].as_str());
+    let code = error["code"].as_str().or_else(|| error["type"].as_str());
+    match (message, code) {
+        (Some(message), Some(code)) => format!("{message} [{code}]"),
+        (Some(message), None) => message.to_owned(),
+        (None, _) => body.to_owned(),
+    }
+}
