@@ -1,0 +1,42 @@
+# The words for what is done here every day; `just` alone lists them.
+
+_:
+    @just --list --unsorted
+
+# the local server with every function, on http://localhost:8288
+dev *ARGS:
+    cargo run -- dev {{ ARGS }}
+
+# the local server with stand-ins for OpenAI and Supabase: watch a run retry and finish, without a key
+demo *ARGS:
+    cargo run -- dev --demo {{ ARGS }}
+
+# every test that needs no AWS account
+test:
+    ./test
+
+# formatting, lints, and the rules for dependencies
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --features stepladder-tests/full -- -D warnings
+    cargo deny check bans licenses sources
+
+# formats everything
+fmt:
+    cargo fmt --all
+
+# known advisories about the dependencies (fetches their database)
+audit:
+    cargo deny check advisories
+
+# the documentation of every crate
+doc *ARGS:
+    cargo doc --no-deps --workspace {{ ARGS }}
+
+# steps per second, gaps between steps, memory
+bench *ARGS:
+    cargo bench --workspace {{ ARGS }}
+
+# all that must pass before a change lands
+ci:
+    .ci/run
