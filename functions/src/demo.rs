@@ -21,6 +21,8 @@ use crate::{enhance_client::EnhanceRequested, hello_world::Hello};
 
 /// What every stand-in calls itself.
 pub const LABEL: &str = "stand-in";
+/// The key for both; they do not look at it.
+pub const KEY: &str = "no-key-is-needed";
 
 /// How the stand-ins behave.
 #[derive(Debug, Clone, Copy)]
@@ -62,11 +64,11 @@ impl StandIns {
     #[must_use]
     pub fn variables(&self) -> Vec<(String, String)> {
         let pairs = [
-            ("OPENAI_API_KEY", LABEL.to_owned()),
+            ("OPENAI_API_KEY", KEY.to_owned()),
             ("OPENAI_BASE_URL", format!("http://{}/v1", self.openai)),
             ("OPENAI_MODEL", LABEL.to_owned()),
             ("SUPABASE_URL", format!("http://{}", self.supabase)),
-            ("SUPABASE_SERVICE_ROLE_KEY", LABEL.to_owned()),
+            ("SUPABASE_SERVICE_ROLE_KEY", KEY.to_owned()),
         ];
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }

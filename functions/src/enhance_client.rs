@@ -6,8 +6,6 @@
 mod intelligence;
 mod tidy;
 
-use std::time::Duration;
-
 use stepladder::prelude::*;
 
 pub use self::{
@@ -97,11 +95,8 @@ async fn enhance_client(
 
 // found out before anything is paid for
 fn refuse_blanks(client: &EnhanceRequested) -> Result<()> {
-    let fields = [
-        ("clientId", &client.client_id),
-        ("clientName", &client.client_name),
-        ("clientDomain", &client.client_domain),
-    ];
+    let fields =
+        [("clientId", &client.client_id), ("clientName", &client.client_name), ("clientDomain", &client.client_domain)];
     match fields.into_iter().find(|(_, value)| value.trim().is_empty()) {
         Some((field, _)) => Err(Error::terminal(format!("the event's {field} is blank; send it filled in"))),
         None => Ok(()),

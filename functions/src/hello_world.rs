@@ -2,8 +2,6 @@
 //!
 //! It needs no service and no key: it is here to see that events arrive and that runs finish.
 
-use std::time::Duration;
-
 use stepladder::prelude::*;
 
 /// The data of `test/hello.world`; both fields may be missing.

@@ -10,8 +10,8 @@ use async_openai::{
     config::OpenAIConfig,
     error::OpenAIError,
     types::chat::{
-        ChatCompletionRequestSystemMessage, ChatCompletionRequestUserMessage,
-        CreateChatCompletionRequest, ResponseFormat, ResponseFormatJsonSchema,
+        ChatCompletionRequestSystemMessage, ChatCompletionRequestUserMessage, CreateChatCompletionRequest,
+        ResponseFormat, ResponseFormatJsonSchema,
     },
 };
 use serde::de::DeserializeOwned;
@@ -85,7 +85,9 @@ impl OpenAi {
     /// is cut off or does not fit the schema, since the next one may. Terminal: every other 4xx, and an answer that
     /// the model or its content filter refused, since asking again costs the same for the same no.
     pub async fn answer<T: DeserializeOwned>(&self, question: Question) -> Result<T> {
-        let completion: Completion = self.client.chat().create_byot(self.request(question)).await.map_err(|e| self.error(e))?;
+        let answer: Value = self.client.chat().create_byot(self.request(question)).await.map_err(|e| self.error(e))?;
+        let completion: Completion = serde_json::from_value(answer)
+            .map_err(|fault| Error::new(format!("openai's answer is no chat completion: {fault}")))?;
         let Some(choice) = completion.choices.into_iter().next() else {
             return Err(Error::new("openai answered without a choice"));
         };
@@ -98,8 +100,12 @@ impl OpenAi {
         }
         let content = choice.message.content.unwrap_or_default();
         serde_json::from_str(&content).map_err(|fault| {
-            let why = if finish == "length" { "it was cut off at the length limit".to_owned() } else { fault.to_string() };
-            Error::new(format!("openai's answer does not fit the schema ({why}): {}", start(&self.key.excerpt(&content))))
+            let why =
+                if finish == "length" { "it was cut off at the length limit".to_owned() } else { fault.to_string() };
+            Error::new(format!(
+                "openai's answer does not fit the schema ({why}): {}",
+                start(&self.key.excerpt(&content))
+            ))
         })
     }
 
@@ -128,9 +134,6 @@ impl OpenAi {
                 Ok(failure) => failure.into_error(),
                 Err(other) => Error::new(self.key.mask(&other.to_string())),
             },
-            OpenAIError::JSONDeserialize(fault, _) => {
-                Error::new(format!("openai's answer is not a chat completion: {fault}; is OPENAI_BASE_URL right?"))
-            }
             OpenAIError::InvalidArgument(what) => Error::terminal(self.key.mask(&what)),
             // what is left cannot come from this transport: kept whole, so that it would be noticed
             other => Error::new(self.key.mask(&other.to_string())),

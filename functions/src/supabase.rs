@@ -79,7 +79,10 @@ impl Supabase {
 
     async fn execute(&self, what: &str, table: &str, request: Builder) -> Result<String> {
         // `without_url`, because an address may hold a password
-        let response = request.execute().await.map_err(|error| Error::new(error.without_url()))?;
+        let response = request.execute().await.map_err(|error| {
+            // no request was made: the address or a header is wrong
+            if error.is_builder() { Error::terminal(error.without_url()) } else { Error::new(error.without_url()) }
+        })?;
         let status = response.status();
         let retry_after =
             response.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -92,7 +95,7 @@ impl Supabase {
         let message = format!("supabase answered {status} to the {what} of `{table}`: {said}{hint}");
         // PostgREST's 409 is a violated constraint, which trying again does not mend
         if status.as_u16() == 409 {
-            return Err(Error::terminal(message));
+            return Err(Error::terminal(message).with_code("http-409"));
         }
         Err(Error::from_http_status(status.as_u16(), retry_after.as_deref(), message))
     }

@@ -56,7 +56,8 @@ pub struct Competitor {
 #[must_use]
 pub fn schema() -> Value {
     let text = |description: &str| json!({ "type": "string", "description": description });
-    let list = |description: &str| json!({ "type": "array", "items": { "type": "string" }, "description": description });
+    let list =
+        |description: &str| json!({ "type": "array", "items": { "type": "string" }, "description": description });
     let competitor = object(vec![
         ("name", text("the competitor's name")),
         ("domain", text("the bare domain of its web site, such as example.com")),

@@ -130,7 +130,8 @@ mod tests {
         let tidy = limit_array_fields(raw, "client.example");
         // by way of JSON, so that a list added to the type and forgotten here is found
         let json = serde_json::to_value(&tidy).unwrap();
-        let lists: Vec<_> = json.as_object().unwrap().iter().filter_map(|(name, v)| Some((name, v.as_array()?))).collect();
+        let lists: Vec<_> =
+            json.as_object().unwrap().iter().filter_map(|(name, v)| Some((name, v.as_array()?))).collect();
         assert_eq!(lists.len(), 7);
         for (name, entries) in lists {
             assert!((1..=20).contains(&entries.len()), "{name} has {}", entries.len());

@@ -15,6 +15,7 @@ use std::{
 use async_openai::{error::OpenAIError, middleware::HttpRequestFactory};
 use axum::http;
 use reqwest::{Response, StatusCode, header::HeaderMap};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use stepladder::Error;
 
@@ -32,6 +33,8 @@ pub(super) struct SendOnce {
 pub(super) enum Failure {
     /// The server did not answer, or not to the end.
     Unreachable(reqwest::Error),
+    /// It answered 2xx with this, masked and cut.
+    NoJson(String),
     /// It answered with another status than 2xx.
     Rejected {
         status: StatusCode,
@@ -56,11 +59,14 @@ impl SendOnce {
         let status = response.status();
         let headers = response.headers().clone();
         let body = response.bytes().await.map_err(unreachable)?;
-        let text = self.key.mask(&String::from_utf8_lossy(&body));
         if status.is_success() {
-            // masked, because the client logs an answer that it cannot read
-            return Ok(http::Response::builder().status(status).body(text).expect("a status alone is valid").into());
+            // looked at here, because the client logs an answer that it cannot read, whatever is in it
+            return match serde_json::from_slice::<IgnoredAny>(&body) {
+                Ok(IgnoredAny) => Ok(http::Response::new(body).into()),
+                Err(_) => Err(boxed(Failure::NoJson(self.key.excerpt(&String::from_utf8_lossy(&body))))),
+            };
         }
+        let text = String::from_utf8_lossy(&body);
         Err(boxed(Failure::Rejected {
             status,
             retry_after: header(&headers, "retry-after"),
@@ -90,11 +96,13 @@ impl Failure {
         match self {
             Self::Unreachable(error) if error.is_builder() => Error::terminal(error),
             Self::Unreachable(error) => Error::new(error),
+            Self::NoJson(said) => Error::new(format!("openai's answer is no JSON (check OPENAI_BASE_URL): {said}")),
             Self::Rejected { status, retry_after, retry_after_ms, said } => {
                 let message = format!("openai answered {status}: {said}{}", hint(status));
                 let retryable = status.is_server_error() || matches!(status.as_u16(), 408 | 409 | 425 | 429);
                 match retry_after_ms {
-                    Some(ms) if retryable => Error::retry_after(Duration::from_millis(ms), message),
+                    Some(ms) if retryable => Error::retry_after(Duration::from_millis(ms), message)
+                        .with_code(format!("http-{}", status.as_u16())),
                     Some(_) | None => Error::from_http_status(status.as_u16(), retry_after.as_deref(), message),
                 }
             }
@@ -106,6 +114,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable(error) => write!(f, "openai cannot be reached: {error}"),
+            Self::NoJson(said) => write!(f, "openai's answer is no JSON: {said}"),
             Self::Rejected { status, said, .. } => write!(f, "openai answered {status}: {said}"),
         }
     }

@@ -1,0 +1,43 @@
+//! The stand-ins, asked through the real clients: what `dev --demo` shows is what the services would do.
+
+use std::time::Duration;
+
+use serde_json::json;
+use stepladder_functions::{
+    demo::{Behaviour, KEY, LABEL, StandIns},
+    enhance_client::{BusinessIntelligence, EnhanceRequested, limit_array_fields, question},
+    openai::OpenAi,
+    supabase::Supabase,
+};
+
+#[tokio::test]
+async fn the_stand_in_for_openai_answers_in_the_schema_and_says_what_it_is() {
+    let stand_ins = StandIns::start(Behaviour { thinking: Duration::ZERO, failures: 0 }).await.unwrap();
+    let openai = OpenAi::new(KEY, &format!("http://{}/v1", stand_ins.openai), LABEL).unwrap();
+    let client = EnhanceRequested {
+        client_id: "c-1".to_owned(),
+        client_name: "Acme".to_owned(),
+        client_domain: "acme.example".to_owned(),
+    };
+    let raw: BusinessIntelligence = openai.answer(question(&client)).await.unwrap();
+    assert!(raw.profile.description.contains("Acme (acme.example)"), "{}", raw.profile.description);
+    assert!(raw.profile.description.contains(LABEL), "{}", raw.profile.description);
+    // the demonstration gives `process-data` something to do
+    let tidy = limit_array_fields(raw.clone(), &client.client_domain);
+    assert!(tidy.profile.products.len() < raw.profile.products.len());
+    assert_eq!(tidy.competitors.len(), 2);
+}
+
+#[tokio::test]
+async fn the_stand_in_for_supabase_refuses_twice_and_then_works() {
+    let stand_ins = StandIns::start(Behaviour { thinking: Duration::ZERO, failures: 2 }).await.unwrap();
+    let supabase = Supabase::new(&format!("http://{}", stand_ins.supabase), KEY).unwrap();
+    for nth in ["failure 1 of 2", "failure 2 of 2"] {
+        let error = supabase.update_by_id("clients", "c-1", &json!({})).await.unwrap_err();
+        assert_eq!(error.retry(), stepladder::Retry::After(Duration::from_secs(2)));
+        assert!(error.to_string().contains(LABEL) && error.to_string().contains(nth), "{error}");
+    }
+    supabase.update_by_id("clients", "c-1", &json!({})).await.unwrap();
+    let rows = [json!({ "client_id": "c-1", "domain": "rival.example" })];
+    supabase.upsert("competitors", "client_id,domain", &rows).await.unwrap();
+}

@@ -1,0 +1,170 @@
+//! The real PostgREST client against a server that checks what it is sent and answers as Supabase does.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stepladder::Error;
+use stepladder_functions::supabase::Supabase;
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{header, method, path, query_param},
+};
+
+const KEY: &str = "service-role-0123456789";
+
+fn supabase(server: &MockServer) -> Supabase {
+    Supabase::new(&format!("{}/", server.uri()), KEY).unwrap()
+}
+
+async fn answering(template: ResponseTemplate) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(wiremock::matchers::any()).respond_with(template).mount(&server).await;
+    server
+}
+
+async fn update(server: &MockServer) -> Result<(), Error> {
+    supabase(server).update_by_id("clients", "c-1", &json!({ "industry": "Tools" })).await
+}
+
+fn wait(error: &Error) -> Option<Duration> {
+    match error.retry() {
+        stepladder::Retry::After(wait) => Some(wait),
+        stepladder::Retry::Default | stepladder::Retry::Never => None,
+    }
+}
+
+#[tokio::test]
+async fn an_update_patches_the_one_row_with_both_headers_of_the_key() {
+    let server = MockServer::start().await;
+    Mock::given(method("PATCH"))
+        .and(path("/rest/v1/clients"))
+        .and(query_param("id", "eq.c-1"))
+        .and(header("apikey", KEY))
+        .and(header("authorization", format!("Bearer {KEY}")))
+        .and(header("content-type", "application/json"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(json!([{ "id": "c-1" }])))
+        .expect(1)
+        .mount(&server)
+        .await;
+    update(&server).await.unwrap();
+    let body: Value = server.received_requests().await.unwrap()[0].body_json().unwrap();
+    assert_eq!(body, json!({ "industry": "Tools" }));
+}
+
+#[tokio::test]
+async fn an_id_cannot_widen_the_update() {
+    let server = answering(ResponseTemplate::new(200).set_body_json(json!([{ "id": "x" }]))).await;
+    let id = "1&id=neq.0#,or=(a)";
+    supabase(&server).update_by_id("clients", id, &json!({})).await.unwrap();
+    let requests = server.received_requests().await.unwrap();
+    let ids: Vec<_> =
+        requests[0].url.query_pairs().filter(|(name, _)| name == "id").map(|(_, v)| v.into_owned()).collect();
+    assert_eq!(ids, [format!("eq.{id}")]);
+}
+
+#[tokio::test]
+async fn an_update_that_meets_no_row_is_terminal_and_says_so() {
+    let server = answering(ResponseTemplate::new(200).set_body_json(json!([]))).await;
+    let error = update(&server).await.unwrap_err();
+    assert!(error.is_terminal());
+    assert!(error.to_string().contains("no row of `clients` has the id c-1"), "{error}");
+}
+
+#[tokio::test]
+async fn an_upsert_merges_duplicates_on_the_columns_given() {
+    let server = MockServer::start().await;
+    Mock::given(method("POST"))
+        .and(path("/rest/v1/competitors"))
+        .and(query_param("on_conflict", "client_id,domain"))
+        .and(header("apikey", KEY))
+        .respond_with(ResponseTemplate::new(201).set_body_json(json!([{ "id": "1" }])))
+        .expect(1)
+        .mount(&server)
+        .await;
+    let rows = [json!({ "client_id": "c-1", "domain": "rival.example" })];
+    supabase(&server).upsert("competitors", "client_id,domain", &rows).await.unwrap();
+    let requests = server.received_requests().await.unwrap();
+    let prefer = requests[0].headers["prefer"].to_str().unwrap();
+    assert!(prefer.split(',').any(|wish| wish.trim() == "resolution=merge-duplicates"), "{prefer}");
+    assert_eq!(requests[0].body_json::<Value>().unwrap(), json!(rows));
+}
+
+#[tokio::test]
+async fn an_upsert_of_nothing_asks_nothing() {
+    let server = answering(ResponseTemplate::new(500)).await;
+    supabase(&server).upsert("competitors", "client_id,domain", &Vec::<Value>::new()).await.unwrap();
+    assert!(server.received_requests().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn pushed_back_requests_wait_as_long_as_the_service_asks() {
+    for status in [429, 503] {
+        let template = ResponseTemplate::new(status).insert_header("retry-after", "11").set_body_string("busy");
+        let error = update(&answering(template).await).await.unwrap_err();
+        assert_eq!(wait(&error), Some(Duration::from_secs(11)), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn server_errors_are_retried_and_asked_once_each() {
+    for status in [500, 502, 503, 504] {
+        let server = answering(ResponseTemplate::new(status).set_body_string("<html>away</html>")).await;
+        let error = update(&server).await.unwrap_err();
+        assert!(!error.is_terminal(), "{error:?}");
+        assert_eq!(server.received_requests().await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn other_refusals_are_terminal_with_all_that_the_database_said() {
+    let body = json!({ "code": "22P02", "message": "invalid input syntax for type uuid: \"c-1\"",
+                       "details": "some details", "hint": "a hint" });
+    for status in [400, 403, 404, 409] {
+        let server = answering(ResponseTemplate::new(status).set_body_json(&body)).await;
+        let error = update(&server).await.unwrap_err();
+        assert!(error.is_terminal(), "{status}");
+        assert_eq!(error.code(), Some(format!("http-{status}").as_str()));
+        for said in ["clients", "invalid input syntax", "22P02", "some details", "a hint"] {
+            assert!(error.to_string().contains(said), "{said} is missing: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_401_is_terminal_and_never_shows_the_key() {
+    let body = json!({ "message": format!("Invalid API key {KEY}"), "hint": format!("Bearer {KEY} is no JWT") });
+    let error = update(&answering(ResponseTemplate::new(401).set_body_json(body)).await).await.unwrap_err();
+    assert!(error.is_terminal());
+    let shown = format!("{error} {error:#} {error:?}");
+    assert!(shown.contains("Invalid API key ***") && shown.contains("SUPABASE_SERVICE_ROLE_KEY"), "{shown}");
+    assert!(!shown.contains(KEY), "{shown}");
+}
+
+#[tokio::test]
+async fn a_success_that_is_no_list_is_retried() {
+    let error = update(&answering(ResponseTemplate::new(200).set_body_string("<html>")).await).await.unwrap_err();
+    assert!(!error.is_terminal());
+}
+
+#[tokio::test]
+async fn no_connection_is_retried_and_shows_no_password_of_the_address() {
+    // a port that was free a moment ago, and listens no more
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let supabase = Supabase::new(&format!("http://user:hunter2@127.0.0.1:{port}"), KEY).unwrap();
+    let error = supabase.update_by_id("clients", "c-1", &json!({})).await.unwrap_err();
+    assert!(!error.is_terminal());
+    assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+}
+
+#[test]
+fn settings_that_cannot_work_are_terminal_and_named() {
+    let error = Supabase::new("http://127.0.0.1", "line\nbreak").unwrap_err();
+    assert!(error.is_terminal() && error.to_string().contains("SUPABASE_SERVICE_ROLE_KEY"), "{error}");
+    let error = Supabase::new("your-project.supabase.co", KEY).unwrap_err();
+    assert!(error.is_terminal() && error.to_string().contains("SUPABASE_URL"), "{error}");
+}
+
+#[test]
+fn debug_output_shows_no_key() {
+    assert!(!format!("{:?}", Supabase::new("http://127.0.0.1", KEY).unwrap()).contains(KEY));
+}
