@@ -1,1 +1,23 @@
-//! Stub.
+//! Durable functions: ordinary async Rust made of named steps, each of which runs once and is remembered.
+//!
+//! This is the one crate to depend on. It passes on what functions are written with ([`prelude`], [`Context`],
+//! [`Function`]) and how they are tested ([`testing`]), and adds [`App`], whose [`run`](App::run) is the whole program:
+//! the command line and the local server.
+//!
+//! What is deliberately not here: how a run works (the crates `stepladder-core` and `stepladder-engine`).
+//!
+//! # Features
+//! `local` (default) is the local server: `dev`, with SQLite and the HTTP API. Without it the command line keeps the
+//! commands that talk to a server elsewhere.
+
+mod app;
+mod cli;
+mod client;
+mod demo;
+mod follow;
+mod terminal;
+
+pub use app::App;
+pub use demo::Demo;
+pub use stepladder_engine::Pace;
+pub use stepladder_sdk::*;

@@ -1,0 +1,127 @@
+//! The program that users write: their functions, and what these share.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use stepladder_engine::{Pace, Program};
+use stepladder_sdk::{Function, Result, States};
+
+use crate::cli;
+use crate::demo::Demo;
+use crate::terminal::Stop;
+
+/// Functions and how to run them. [`run`](App::run) is the whole program.
+///
+/// ```no_run
+/// use stepladder::prelude::*;
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Hello { name: String }
+///
+/// impl EventData for Hello { const NAME: &'static str = "test/hello.world"; }
+///
+/// async fn hello(ctx: Context, event: Event<Hello>) -> Result<String> {
+///     ctx.step("greet", || async { Ok(format!("hello, {}", event.data.name)) }).await
+/// }
+///
+/// fn main() -> std::process::ExitCode {
+///     stepladder::App::new().function(Function::new("hello", hello)).run()
+/// }
+/// ```
+#[must_use = "an App does nothing until it is run"]
+pub struct App {
+    functions: Vec<Function>,
+    states: States,
+    pub(crate) pace: Pace,
+    pub(crate) code: Option<String>,
+    pub(crate) demo: Option<DemoHook>,
+}
+
+/// Prepares a demonstration.
+pub(crate) type DemoHook = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<Demo>> + Send>> + Send>;
+
+impl Default for App {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl App {
+    /// Without functions.
+    pub fn new() -> Self {
+        Self { functions: Vec::new(), states: States::default(), pace: Pace::default(), code: None, demo: None }
+    }
+
+    /// Registers a function.
+    pub fn function(mut self, function: Function) -> Self {
+        self.functions.push(function);
+        self
+    }
+
+    /// Registers several functions.
+    pub fn functions(mut self, functions: impl IntoIterator<Item = Function>) -> Self {
+        self.functions.extend(functions);
+        self
+    }
+
+    /// Shares a value, such as a client built once, with every function: `ctx.state::<T>()`. One value a type.
+    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.states.insert(value);
+        self
+    }
+
+    /// How far one hop goes; one step unless told otherwise. `dev --pace` goes before it.
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
+    }
+
+    /// The version of the code, written into every journal record: `env!("CARGO_PKG_VERSION")`, a commit. Shows which
+    /// deployment did what.
+    pub fn code_version(mut self, version: impl Into<String>) -> Self {
+        self.code = Some(version.into());
+        self
+    }
+
+    /// What `dev --demo` prepares: stand-ins for services that the functions call. Called once, inside the server's
+    /// runtime, before anything else starts; what it spawns lives as long as the server.
+    ///
+    /// ```no_run
+    /// use stepladder::{App, Demo};
+    ///
+    /// let app = App::new().demo(|| async {
+    ///     Ok(Demo::new()
+    ///         .variable("GREETING_URL", "http://127.0.0.1:4000")
+    ///         .note("greetings come from a stand-in at http://127.0.0.1:4000")
+    ///         .event("test/hello.world", &serde_json::json!({ "name": "you" }))?)
+    /// });
+    /// ```
+    pub fn demo<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Demo>> + Send + 'static,
+    {
+        self.demo = Some(Box::new(|| Box::pin(hook())));
+        self
+    }
+
+    /// Does what the command line says: `dev` starts the local server, `--help` lists the rest. The code is 0, 1 after
+    /// an error that was told in one line, or 2 for a command line that makes no sense.
+    pub fn run(self) -> ExitCode {
+        match cli::run(self, std::env::args_os()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(stop) => stop.exit(),
+        }
+    }
+
+    /// The functions as the engine sees them.
+    pub(crate) fn programs(&mut self) -> Result<Vec<Arc<dyn Program>>, Stop> {
+        let mut programs = Vec::new();
+        for function in std::mem::take(&mut self.functions) {
+            programs.extend(function.programs(&self.states).map_err(Stop::Problem)?);
+        }
+        Ok(programs)
+    }
+}

@@ -1,0 +1,202 @@
+//! The command line: what can be asked for, and the texts of its help. What each command does is in a file of its own.
+
+pub(crate) mod cancel;
+#[cfg(feature = "local")]
+pub(crate) mod dev;
+pub(crate) mod functions;
+pub(crate) mod rerun;
+pub(crate) mod run;
+pub(crate) mod runs;
+pub(crate) mod send;
+
+use std::ffi::OsString;
+
+use clap::{Args, Parser, Subcommand};
+use stepladder_core::{RunId, Status};
+
+use crate::app::App;
+use crate::client::Client;
+use crate::terminal::{Done, Stop};
+
+/// Where the commands look for a server unless told otherwise.
+pub(crate) const LOCAL: &str = "http://127.0.0.1:8288";
+
+/// Durable functions: what runs them, and what looks after them.
+///
+/// Without a command, `dev` starts the local server.
+#[derive(Debug, Parser)]
+#[command(name = "stepladder", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[cfg(feature = "local")]
+    #[command(flatten, next_help_heading = "Options of dev")]
+    dev: dev::DevArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  stepladder                                     start the local server: http://localhost:8288
+  stepladder --demo                              …with stand-ins for other services: no keys needed
+  stepladder send test/hello.world --wait        send an event, watch what it starts
+  stepladder runs --status failed                what went wrong
+  stepladder rerun 01JB… --from-step update      run it again, keeping the steps before
+
+Commands find the server at http://127.0.0.1:8288, at STEPLADDER_URL, or at --url.
+A server that asks for a dashboard token gets the one in STEPLADDER_DASHBOARD_TOKEN.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the local server: HTTP API, workers, a page to look at
+    #[cfg(feature = "local")]
+    #[command(after_help = dev::EXAMPLES)]
+    Dev(dev::DevArgs),
+    /// List the functions that this program has registered: id, triggers, limits
+    Functions(functions::FunctionsArgs),
+    /// Send an event; with --wait, follow the runs that it starts to their end
+    #[command(after_help = send::EXAMPLES)]
+    Send(send::SendArgs),
+    /// List runs, newest first
+    #[command(after_help = runs::EXAMPLES)]
+    Runs(runs::RunsArgs),
+    /// Show one run: its steps, attempts, timings and errors
+    Run(run::RunArgs),
+    /// Cancel a run; a step that is executing ends, but its outcome is refused
+    Cancel(cancel::CancelArgs),
+    /// Run a run again, as a new run
+    #[command(after_help = rerun::EXAMPLES)]
+    Rerun(rerun::RerunArgs),
+}
+
+/// Which server.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ServerArgs {
+    /// Address of the server
+    #[arg(long, value_name = "URL", env = "STEPLADDER_URL", hide_env_values = true, default_value = LOCAL)]
+    pub(crate) url: String,
+}
+
+/// How to answer.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct OutputArgs {
+    /// Print the server's JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A run that is named.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct RunIdArg {
+    /// The run's id, as `runs` shows it
+    #[arg(value_name = "ID", value_parser = parse_run_id)]
+    pub(crate) id: RunId,
+}
+
+impl ServerArgs {
+    pub(crate) fn client(&self) -> Result<Client, Stop> {
+        Client::new(&self.url)
+    }
+}
+
+/// Reads the command line and does what it says.
+pub(crate) fn run(app: App, args: impl IntoIterator<Item = OsString>) -> Done {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        // help is no error, and knows its own way to the terminal
+        Err(e) => {
+            let code = e.exit_code();
+            e.print().map_err(|_| Stop::ClosedPipe)?;
+            return if code == 0 { Ok(()) } else { Err(Stop::Usage) };
+        }
+    };
+    let runtime = runtime(cli.is_server())?;
+    let done = runtime.block_on(cli.execute(app));
+    // a body that blocks its thread must not keep the process alive
+    runtime.shutdown_background();
+    done
+}
+
+fn runtime(server: bool) -> Result<tokio::runtime::Runtime, Stop> {
+    let mut builder = if server {
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        tokio::runtime::Builder::new_current_thread()
+    };
+    builder.enable_all().build().map_err(|e| Stop::problem(format!("no threads to run on: {e}")))
+}
+
+impl Cli {
+    fn is_server(&self) -> bool {
+        #[cfg(feature = "local")]
+        return matches!(self.command, None | Some(Command::Dev(_)));
+        #[cfg(not(feature = "local"))]
+        return false;
+    }
+
+    async fn execute(self, app: App) -> Done {
+        match self.command {
+            #[cfg(feature = "local")]
+            None => dev::execute(app, self.dev).await,
+            #[cfg(not(feature = "local"))]
+            None => Err(Stop::problem("a command is missing; `--help` lists them")),
+            #[cfg(feature = "local")]
+            Some(Command::Dev(args)) => dev::execute(app, args).await,
+            Some(Command::Functions(args)) => functions::execute(app, args).await,
+            Some(Command::Send(args)) => send::execute(args).await,
+            Some(Command::Runs(args)) => runs::execute(args).await,
+            Some(Command::Run(args)) => run::execute(args).await,
+            Some(Command::Cancel(args)) => cancel::execute(args).await,
+            Some(Command::Rerun(args)) => rerun::execute(args).await,
+        }
+    }
+}
+
+pub(crate) fn parse_run_id(text: &str) -> Result<RunId, String> {
+    text.parse().map_err(|_| "a run's id has 26 letters and digits; `stepladder runs` lists them".to_owned())
+}
+
+pub(crate) fn parse_status(text: &str) -> Result<Status, String> {
+    text.parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Cli, String> {
+        Cli::try_parse_from([&["stepladder"], args].concat()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bad_id_status_or_limit_is_refused_with_what_would_do() {
+        assert!(parse(&["run", "01"]).unwrap_err().contains("`stepladder runs` lists them"));
+        assert!(parse(&["runs", "--status", "done"]).unwrap_err().contains("use Scheduled, Running"));
+        assert!(parse(&["runs", "--limit", "0"]).unwrap_err().contains("1..=500"));
+        assert!(parse(&["runs", "--status", "failed"]).is_ok());
+    }
+
+    #[cfg(feature = "local")]
+    #[test]
+    fn without_a_command_the_options_are_those_of_dev() {
+        let cli = parse(&["--demo", "--port", "0"]).unwrap();
+        assert!(cli.is_server() && cli.dev.demo && cli.dev.port == 0);
+        assert!(parse(&["--demo", "runs"]).is_err());
+    }
+
+    #[cfg(feature = "local")]
+    #[test]
+    fn retry_delays_are_read_with_their_units() {
+        let Some(Command::Dev(args)) = parse(&["dev", "--retry-delay", "50ms"]).unwrap().command else {
+            panic!("dev");
+        };
+        assert_eq!(args.retry_delay, Some(std::time::Duration::from_millis(50)));
+        assert!(parse(&["dev", "--retry-delay", "50"]).unwrap_err().contains("write it like 50ms"));
+    }
+}

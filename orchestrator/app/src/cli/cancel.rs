@@ -1,0 +1,27 @@
+//! `cancel ID`.
+
+use clap::Args;
+
+use super::{OutputArgs, RunIdArg, ServerArgs};
+use crate::terminal::{Done, print, status};
+
+#[derive(Args, Debug)]
+pub(crate) struct CancelArgs {
+    #[command(flatten)]
+    run: RunIdArg,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+pub(crate) async fn execute(args: CancelArgs) -> Done {
+    let (told, json) = args.server.client()?.cancel(args.run.id).await?;
+    if args.output.json {
+        return print(json);
+    }
+    match told.status {
+        Some(now) => print(format_args!("run {} is {}", told.run_id, status(now))),
+        None => print(format_args!("run {} is to be cancelled", told.run_id)),
+    }
+}

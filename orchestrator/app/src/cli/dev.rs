@@ -1,0 +1,231 @@
+//! `dev`: the local server. HTTP, workers and a page, in one process on one SQLite file.
+
+mod banner;
+mod guard;
+mod live;
+mod logs;
+mod stopping;
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use banner::Ready;
+use clap::{Args, ValueEnum};
+use guard::Access;
+use live::Live;
+use stepladder_engine::ports::Backend;
+use stepladder_engine::{Config, Engine, Pace, Workers};
+use stepladder_sqlite::Sqlite;
+use stopping::Wishes;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::app::App;
+use crate::client::wire::Function;
+use crate::demo::Demo;
+use crate::terminal::text::{duration, parse_duration};
+use crate::terminal::{Done, Stop, print, remark};
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  stepladder dev                          http://localhost:8288, data in .stepladder/dev.db
+  stepladder dev --demo                   with stand-ins for other services: no keys needed
+  stepladder dev --port 0 --db /tmp/a.db  a free port, another file
+  stepladder dev --retry-delay 50ms       no long waits between attempts
+
+Ctrl-C lets the steps that execute end, for at most 10 s; twice stops at once.
+Either way the next start goes on where this one was.";
+
+/// Steps that execute may take so long to end when the server is stopped.
+const GRACE: Duration = Duration::from_secs(10);
+/// The wait before a retry in a demonstration, unless told otherwise: long enough to see.
+const DEMO_RETRY: Duration = Duration::from_secs(2);
+
+#[derive(Args, Debug)]
+pub(crate) struct DevArgs {
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, default_value_t = 8288)]
+    pub(super) port: u16,
+    /// Address to listen on; one that others can reach needs an event key and STEPLADDER_DASHBOARD_TOKEN
+    #[arg(long, default_value = "127.0.0.1")]
+    host: String,
+    /// Data file; made when it is not there
+    #[arg(long, value_name = "PATH", default_value = ".stepladder/dev.db")]
+    db: PathBuf,
+    /// Key that events must come with; may be repeated. Also STEPLADDER_EVENT_KEYS, separated by commas
+    #[arg(long = "event-key", value_name = "KEY")]
+    event_keys: Vec<String>,
+    /// Start stand-ins for the services that the functions call, and send example events
+    #[arg(long)]
+    pub(super) demo: bool,
+    /// Shorten every wait before a retry to this: 50ms, 2s. For tests and demonstrations, on loopback only
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(super) retry_delay: Option<Duration>,
+    /// How far one hop goes: one step, or as many as fit into the time that a hop may take
+    #[arg(long, value_enum)]
+    pace: Option<PaceArg>,
+    /// How many hops may run side by side
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: u16,
+    /// How long one hop may take; a step's time-out must fit into it
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = parse_duration)]
+    worker_timeout: Duration,
+    /// Do not show what runs do
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+// plain comments: a text for each value would spread the help over twice as many lines
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum PaceArg {
+    Step,
+    Budget,
+}
+
+pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
+    let access = access(&args)?;
+    let mut wishes = Wishes::listen().map_err(|e| Stop::problem(format!("Ctrl-C cannot be listened for: {e}")))?;
+    let live = (!args.quiet).then(Live::start);
+    logs::start(live.clone())?;
+    let demo = demo(&mut app, args.demo).await?;
+    let config = config(&app, &args);
+    let programs = app.programs()?;
+    let listener = listen(&args.host, args.port).await?;
+    let address = address(&args.host, listener.local_addr().map_err(|e| cannot_listen(&args.host, args.port, &e))?);
+    let backend = Arc::new(open(&args.db)?);
+    let engine = Arc::new(Engine::new(backend, programs, config).map_err(Stop::problem)?);
+
+    let functions: Vec<Function> = engine.specs().map(Function::of).collect();
+    let router = stepladder_server::router(
+        engine.clone(),
+        stepladder_server::Options {
+            event_keys: access.event_keys.clone(),
+            dashboard_token: access.dashboard_token.clone(),
+            loopback: access.loopback,
+            version: env!("CARGO_PKG_VERSION").into(),
+        },
+    );
+    let (stop, mut stopped) = watch::channel(false);
+    let mut http = tokio::spawn(stepladder_server::serve(listener, router, async move {
+        // the sender is dropped when the server ends anyhow
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    }));
+    let workers = Workers::start(engine.clone(), args.concurrency.into());
+    let notes = notes(&demo, engine.config());
+    let keyed = !access.event_keys.is_empty();
+    print(Ready { address: &address, db: &args.db, functions: &functions, keyed, notes: &notes }.text())?;
+    if !demo.events.is_empty() {
+        engine.ingest(demo.events, None).await.map_err(Stop::problem)?;
+    }
+
+    tokio::select! {
+        () = wishes.next() => {}
+        ended = &mut http => return Err(server_ended(ended)),
+    }
+    remark(format_args!("stopping: what executes may end within {} (Ctrl-C again stops at once)", duration(GRACE)))?;
+    stop.send_replace(true);
+    let done = tokio::select! {
+        () = wishes.next() => Err(Stop::Interrupted),
+        (in_time, _) = async { tokio::join!(workers.stop(GRACE), tokio::time::timeout(GRACE, &mut http)) } => match in_time {
+            true => Ok(()),
+            false => remark("some steps did not end in time; the next start takes them over"),
+        },
+    };
+    if let Some(live) = live {
+        live.flush();
+    }
+    done
+}
+
+fn access(args: &DevArgs) -> Result<Access, Stop> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+    let mut keys = args.event_keys.clone();
+    if let Some(more) = variable("STEPLADDER_EVENT_KEYS") {
+        keys.extend(more.split(',').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned));
+    }
+    Access::judge(&args.host, keys, variable("STEPLADDER_DASHBOARD_TOKEN"), args.retry_delay.is_some())
+}
+
+async fn demo(app: &mut App, wanted: bool) -> Result<Demo, Stop> {
+    if !wanted {
+        return Ok(Demo::new());
+    }
+    let Some(hook) = app.demo.take() else {
+        return Err(Stop::problem("this program has no demonstration; it registers one with `App::demo`"));
+    };
+    let demo = hook().await.map_err(|e| Stop::problem(format!("the demonstration cannot start: {e}")))?;
+    for (name, value) in &demo.variables {
+        stepladder_sdk::override_env(name, value);
+    }
+    Ok(demo)
+}
+
+fn config(app: &App, args: &DevArgs) -> Config {
+    let defaults = Config::default();
+    Config {
+        pace: match args.pace {
+            Some(PaceArg::Step) => Pace::StepPerInvocation,
+            Some(PaceArg::Budget) => Pace::WithinBudget,
+            None => app.pace,
+        },
+        worker_timeout: args.worker_timeout,
+        alone: true,
+        retry_delay: args.retry_delay.or(args.demo.then_some(DEMO_RETRY)),
+        code: app.code.clone().map_or(defaults.code, Into::into),
+        ..defaults
+    }
+}
+
+async fn listen(host: &str, port: u16) -> Result<TcpListener, Stop> {
+    TcpListener::bind((host.trim_matches(['[', ']']), port)).await.map_err(|e| cannot_listen(host, port, &e))
+}
+
+fn cannot_listen(host: &str, port: u16, error: &std::io::Error) -> Stop {
+    Stop::problem(match error.kind() {
+        ErrorKind::AddrInUse => {
+            format!(
+                "port {port} is in use, perhaps by another `stepladder dev`; stop that one, or choose another with --port"
+            )
+        }
+        ErrorKind::PermissionDenied => {
+            format!("port {port} needs rights that this user does not have; choose one above 1023")
+        }
+        _ => format!("no server can listen on {host}:{port}: {error}"),
+    })
+}
+
+/// The address to open in a browser.
+fn address(host: &str, bound: SocketAddr) -> String {
+    match host {
+        "127.0.0.1" | "localhost" | "::1" | "[::1]" => format!("http://localhost:{}", bound.port()),
+        _ => format!("http://{bound}"),
+    }
+}
+
+fn open(db: &Path) -> Result<impl Backend + 'static, Stop> {
+    if let Some(folder) = db.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|e| {
+            Stop::problem(format!("the folder `{}` cannot be made: {e}; name another file with --db", folder.display()))
+        })?;
+    }
+    Sqlite::open(db, stepladder_sqlite::Options::default()).map_err(Stop::problem)
+}
+
+fn notes(demo: &Demo, config: &Config) -> Vec<String> {
+    let mut notes = demo.notes.clone();
+    if let Some(wait) = config.retry_delay {
+        notes.push(format!("every wait before a retry is shortened to {}", duration(wait)));
+    }
+    notes
+}
+
+fn server_ended(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> Stop {
+    Stop::problem(match ended {
+        Ok(Ok(())) => "the server ended by itself".into(),
+        Ok(Err(e)) => format!("the server cannot go on: {e}"),
+        Err(e) => format!("the server cannot go on: {e}"),
+    })
+}

@@ -1,0 +1,101 @@
+//! What a local server says when it is ready: where it is, what it can do, one line to try.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use owo_colors::OwoColorize;
+
+use crate::cli::functions::listing;
+use crate::client::wire::Function;
+use crate::terminal::text::one_line;
+
+/// A server that is ready.
+pub(super) struct Ready<'a> {
+    pub(super) address: &'a str,
+    pub(super) db: &'a Path,
+    pub(super) functions: &'a [Function],
+    /// Whether events need a key.
+    pub(super) keyed: bool,
+    pub(super) notes: &'a [String],
+}
+
+impl Ready<'_> {
+    /// All of it, on several lines.
+    pub(super) fn text(&self) -> String {
+        let mut out = format!("{} {}\n", "Stepladder is ready:".green().bold(), self.address.bold());
+        let mut say = |line: String| {
+            // writing to a string does not fail
+            let _ = writeln!(out, "{line}");
+        };
+        say(format!("{} {}\n", "data in".dimmed(), self.db.display()));
+        if self.functions.is_empty() {
+            say("no functions are registered; add one with `App::function`".yellow().to_string());
+        } else {
+            say(listing(self.functions).to_string());
+        }
+        if let Some(curl) = self.curl() {
+            say(format!("\n{}\n  {curl}", "try".dimmed()));
+        }
+        if !self.notes.is_empty() {
+            say(String::new());
+        }
+        for note in self.notes {
+            say(format!("{} {}", "note".yellow(), one_line(note, usize::MAX)));
+        }
+        out
+    }
+
+    /// Sends the first event that starts something and has no condition.
+    fn curl(&self) -> Option<String> {
+        let mut triggers = self.functions.iter().flat_map(|function| &function.triggers);
+        let event = &triggers.find(|trigger| trigger.condition.is_none())?.event;
+        let key = if self.keyed { "YOUR_EVENT_KEY" } else { "local" };
+        let body = serde_json::json!({ "name": event }).to_string().replace('\'', r"'\''");
+        Some(format!("curl {}/e/{key} -d '{body}'", self.address))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::client::wire::Trigger;
+
+    use super::*;
+
+    fn text(functions: &[Function], keyed: bool) -> String {
+        let notes = ["a stand-in answers".to_owned()];
+        let ready =
+            Ready { address: "http://localhost:8288", db: Path::new("x/dev.db"), functions, keyed, notes: &notes };
+        console::strip_ansi_codes(&ready.text()).into_owned()
+    }
+
+    fn function(condition: Option<&str>) -> Function {
+        Function {
+            id: "hello".into(),
+            triggers: vec![Trigger { event: "it's".into(), condition: condition.map(str::to_owned) }],
+            retries: 4,
+            timeout_ms: 60_000,
+            concurrency: Vec::new(),
+            on_failure: None,
+        }
+    }
+
+    #[test]
+    fn it_gives_the_address_the_functions_and_a_line_to_try() {
+        let text = text(&[function(None)], false);
+        assert!(text.starts_with("Stepladder is ready: http://localhost:8288\ndata in x/dev.db\n"), "{text}");
+        assert!(text.contains("hello     it's"), "{text}");
+        assert!(text.contains(r#"curl http://localhost:8288/e/local -d '{"name":"it'\''s"}'"#), "{text}");
+        assert!(text.ends_with("note a stand-in answers\n"), "{text}");
+    }
+
+    #[test]
+    fn a_key_is_never_printed() {
+        assert!(text(&[function(None)], true).contains("/e/YOUR_EVENT_KEY -d"));
+    }
+
+    #[test]
+    fn without_an_event_that_always_starts_something_there_is_nothing_to_try() {
+        assert!(!text(&[function(Some("false"))], false).contains("curl"));
+        assert!(text(&[], false).contains("no functions are registered"));
+    }
+}

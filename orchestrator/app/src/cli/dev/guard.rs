@@ -1,0 +1,85 @@
+//! What a local server refuses to start with: options that would open it to strangers.
+
+use std::net::IpAddr;
+
+use crate::terminal::Stop;
+
+/// Who may send, who may look, and from where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Access {
+    pub(super) loopback: bool,
+    pub(super) event_keys: Vec<String>,
+    pub(super) dashboard_token: Option<String>,
+}
+
+impl Access {
+    /// Judges the options.
+    ///
+    /// # Errors
+    /// For a server that others can reach, without an event key and a dashboard token, or with shortened retries.
+    pub(super) fn judge(
+        host: &str,
+        event_keys: Vec<String>,
+        dashboard_token: Option<String>,
+        retry_delay: bool,
+    ) -> Result<Self, Stop> {
+        let loopback = is_loopback(host);
+        let mut missing = Vec::new();
+        if event_keys.is_empty() {
+            missing.push("an event key (--event-key or STEPLADDER_EVENT_KEYS)");
+        }
+        if dashboard_token.is_none() {
+            missing.push("a dashboard token (STEPLADDER_DASHBOARD_TOKEN)");
+        }
+        if !loopback && !missing.is_empty() {
+            return Err(Stop::problem(format!(
+                "others can reach a server on {host}; give it {}, or keep --host 127.0.0.1",
+                missing.join(" and ")
+            )));
+        }
+        if !loopback && retry_delay {
+            return Err(Stop::problem(format!(
+                "--retry-delay is for tests and demonstrations on this machine, not on {host}; leave it out"
+            )));
+        }
+        Ok(Self { loopback, event_keys, dashboard_token })
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(host: &str, keys: &[&str], token: Option<&str>, retry_delay: bool) -> String {
+        let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+        match Access::judge(host, keys, token.map(str::to_owned), retry_delay) {
+            Err(Stop::Problem(sentence)) => sentence,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn on_loopback_nothing_is_asked_for() {
+        for host in ["127.0.0.1", "localhost", "::1", "[::1]", "127.8.8.8"] {
+            assert!(Access::judge(host, Vec::new(), None, true).unwrap().loopback, "{host}");
+        }
+    }
+
+    #[test]
+    fn elsewhere_a_key_and_a_token_are_needed() {
+        assert!(refused("0.0.0.0", &[], None, false).contains("an event key"));
+        assert!(refused("0.0.0.0", &["k"], None, false).contains("it a dashboard token (STEPLADDER_DASHBOARD_TOKEN)"));
+        assert!(refused("::", &[], Some("t"), false).contains("an event key (--event-key"));
+        let access = Access::judge("0.0.0.0", vec!["k".into()], Some("t".into()), false).unwrap();
+        assert!(!access.loopback);
+    }
+
+    #[test]
+    fn retries_are_shortened_on_loopback_only() {
+        assert!(refused("10.0.0.1", &["k"], Some("t"), true).contains("--retry-delay"));
+    }
+}

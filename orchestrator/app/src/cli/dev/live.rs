@@ -1,0 +1,216 @@
+//! What runs do, as it happens: one line for each thing, from the engine's own accounts of it.
+//!
+//! A thread of its own writes the lines. Nobody waits for a terminal that is slow or a pipe that is full: lines that
+//! find no room are counted and left out.
+
+use std::fmt::{self, Write as _};
+use std::io::{BufWriter, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use owo_colors::OwoColorize;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+use crate::terminal::text::{between, duration, one_line};
+use crate::terminal::{status, step_status};
+
+/// Where the engine tells what runs do.
+pub(super) const TARGET: &str = "stepladder::run";
+
+/// Lines that may wait to be written.
+const ROOM: usize = 4_096;
+
+/// Turns the engine's accounts into lines.
+#[derive(Clone)]
+pub(super) struct Live {
+    lines: SyncSender<Line>,
+    left_out: Arc<AtomicU64>,
+}
+
+enum Line {
+    Text(String),
+    /// Tells that all before it has been written.
+    Mark(SyncSender<()>),
+}
+
+impl Live {
+    /// Lines go to standard output.
+    pub(super) fn start() -> Self {
+        let (lines, waiting) = sync_channel(ROOM);
+        let left_out = Arc::new(AtomicU64::new(0));
+        let counted = left_out.clone();
+        std::thread::spawn(move || write_all(&waiting, &counted));
+        Self { lines, left_out }
+    }
+
+    /// Waits until what was told so far is written, for a moment at most.
+    pub(super) fn flush(&self) {
+        let (written, wait) = sync_channel(1);
+        if self.lines.try_send(Line::Mark(written)).is_ok() {
+            // a reader that has stopped reading must not keep the process
+            let _ = wait.recv_timeout(Duration::from_millis(500));
+        }
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Live {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut told = Told::default();
+        event.record(&mut told);
+        let Some(line) = told.line(Timestamp::now()) else { return };
+        if self.lines.try_send(Line::Text(line)).is_err() {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn write_all(waiting: &Receiver<Line>, left_out: &AtomicU64) {
+    let mut marks = Vec::new();
+    while let Ok(first) = waiting.recv() {
+        let mut out = BufWriter::new(anstream::stdout().lock());
+        let mut written = Ok(());
+        for line in std::iter::once(first).chain(waiting.try_iter()) {
+            match line {
+                Line::Text(text) => written = written.and_then(|()| writeln!(out, "{text}")),
+                Line::Mark(mark) => marks.push(mark),
+            }
+        }
+        let missing = left_out.swap(0, Ordering::Relaxed);
+        if missing > 0 {
+            written = written.and_then(|()| writeln!(out, "… {missing} lines left out: too many at once"));
+        }
+        if written.and_then(|()| out.flush()).is_err() {
+            // nobody reads any more; the runs go on
+            return;
+        }
+        for mark in marks.drain(..) {
+            // whoever asked may have stopped waiting
+            let _ = mark.send(());
+        }
+    }
+}
+
+/// What one account says.
+#[derive(Debug, Default)]
+struct Told {
+    message: String,
+    run: String,
+    function: String,
+    step: String,
+    attempt: u64,
+    error: Option<String>,
+    retry_at: Option<String>,
+    status: Option<String>,
+}
+
+impl Told {
+    fn line(&self, now: Timestamp) -> Option<String> {
+        // the end of a ULID tells neighbours apart, its beginning is the time
+        let run = self.run.get(self.run.len().saturating_sub(6)..).unwrap_or(&self.run);
+        let mut line = format!("{} {} {}", clock(now).dimmed(), run.dimmed(), one_line(&self.function, 60).bold());
+        let step = one_line(&self.step, 60);
+        let attempt = if self.attempt > 1 { format!(" (attempt {})", self.attempt) } else { String::new() };
+        let error = self.error.as_deref().map(|error| format!(": {}", one_line(error, 200).red())).unwrap_or_default();
+        // writing to a string does not fail
+        let _ = match self.message.as_str() {
+            "step succeeded" => write!(line, " {step} {}{attempt}", step_status("Completed")),
+            "step failed" => {
+                let next = match self.retry_at.as_ref().and_then(|at| at.parse().ok()) {
+                    Some(at) => format!("{}, again in {}", "failed".yellow(), duration(between(now, at))),
+                    None => "failed for good".red().to_string(),
+                };
+                write!(line, " {step} {next}{attempt}{error}")
+            }
+            "run ended" => {
+                let word = self.status.as_deref().unwrap_or_default();
+                write!(line, " run {}{error}", word.parse().map_or_else(|_| word.to_owned(), status))
+            }
+            "run started" => write!(line, " {}", "run started".cyan()),
+            "step started" => write!(line, " {step} {}{attempt}", "started".dimmed()),
+            _ => return None,
+        };
+        Some(line)
+    }
+}
+
+impl Visit for Told {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "attempt" {
+            self.attempt = value;
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => self.message = value.into(),
+            "run" => self.run = value.into(),
+            "function" => self.function = value.into(),
+            "step" => self.step = value.into(),
+            "error" => self.error = Some(value.into()),
+            "retry_at" => self.retry_at = Some(value.into()),
+            "status" => self.status = Some(value.into()),
+            _ => {}
+        }
+    }
+}
+
+fn clock(now: Timestamp) -> impl fmt::Display {
+    now.strftime("%H:%M:%S")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(told: Told) -> Option<String> {
+        let line = told.line("2026-01-01T10:20:30Z".parse().unwrap())?;
+        Some(console::strip_ansi_codes(&line).into_owned())
+    }
+
+    fn told(message: &str) -> Told {
+        Told {
+            message: message.into(),
+            run: "01KAVZ9Y3M0000000000000001".into(),
+            function: "enhance".into(),
+            step: "call".into(),
+            attempt: 1,
+            ..Told::default()
+        }
+    }
+
+    #[test]
+    fn a_failure_says_when_it_is_tried_again() {
+        let failed = Told {
+            error: Some("503\nlater".into()),
+            retry_at: Some("2026-01-01T10:20:32Z".into()),
+            attempt: 2,
+            ..told("step failed")
+        };
+        assert_eq!(
+            line(failed).as_deref(),
+            Some("10:20:30 000001 enhance call failed, again in 2.00 s (attempt 2): 503 later")
+        );
+        assert_eq!(line(told("step failed")).as_deref(), Some("10:20:30 000001 enhance call failed for good"));
+    }
+
+    #[test]
+    fn an_end_says_how() {
+        let ended = Told { status: Some("Completed".into()), step: String::new(), ..told("run ended") };
+        assert_eq!(line(ended).as_deref(), Some("10:20:30 000001 enhance run Completed"));
+    }
+
+    #[test]
+    fn unknown_accounts_take_no_line() {
+        assert_eq!(line(told("appended")), None);
+    }
+}

@@ -1,0 +1,36 @@
+//! Where logs go: to standard error, as `RUST_LOG` says. What runs do goes to standard output, in lines of its own.
+
+use std::io;
+
+use anstream::{AutoStream, ColorChoice};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
+
+use super::live::{Live, TARGET};
+use crate::terminal::Stop;
+
+/// Starts logging. With `live`, what runs do is shown too.
+///
+/// # Errors
+/// When `RUST_LOG` makes no sense.
+pub(super) fn start(live: Option<Live>) -> Result<(), Stop> {
+    let levels = std::env::var("RUST_LOG").unwrap_or_default();
+    let levels = if levels.trim().is_empty() { "info" } else { &levels };
+    let filter = EnvFilter::builder().parse(levels).map_err(|e| {
+        Stop::problem(format!("RUST_LOG is `{levels}`: {e}; write it like info or stepladder_engine=debug"))
+    })?;
+    let coloured = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
+    let logs = fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(coloured)
+        .with_filter(filter)
+        .with_filter(filter_fn(|metadata| metadata.target() != TARGET));
+    let runs = live.map(|live| {
+        live.with_filter(filter_fn(|metadata| metadata.target() == TARGET && *metadata.level() <= tracing::Level::INFO))
+    });
+    // a program that has set up its own logs keeps them
+    let _ = tracing_subscriber::registry().with(runs).with(logs).try_init();
+    Ok(())
+}

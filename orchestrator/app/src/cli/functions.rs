@@ -1,0 +1,108 @@
+//! `functions`: what is registered, here or at a server.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::OutputArgs;
+use crate::app::App;
+use crate::client::Client;
+use crate::client::wire::{Concurrency, Function};
+use crate::terminal::table::Table;
+use crate::terminal::text::{duration, one_line};
+use crate::terminal::{Done, Stop, print, remark};
+
+#[derive(Args, Debug)]
+pub(crate) struct FunctionsArgs {
+    /// Ask this server instead of this program
+    #[arg(long, value_name = "URL", env = "STEPLADDER_URL", hide_env_values = true)]
+    url: Option<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(crate) async fn execute(app: App, args: FunctionsArgs) -> Done {
+    let (functions, json) = match args.url {
+        Some(url) => Client::new(&url)?.functions().await?,
+        None => registered(app)?,
+    };
+    if args.output.json {
+        return print(json);
+    }
+    if functions.is_empty() {
+        return remark("no functions are registered; add one with `App::function`");
+    }
+    print(listing(&functions))
+}
+
+fn registered(mut app: App) -> Result<(Vec<Function>, String), Stop> {
+    let functions: Vec<Function> = app.programs()?.iter().map(|program| Function::of(program.spec())).collect();
+    let json = serde_json::json!({ "data": &functions }).to_string();
+    Ok((functions, json))
+}
+
+/// One line a function.
+pub(crate) fn listing(functions: &[Function]) -> Table {
+    let mut table = Table::new(["FUNCTION", "TRIGGERS", "RETRIES", "TIME-OUT", "LIMITS"]);
+    for function in functions {
+        table.row([
+            one_line(&function.id, 80),
+            triggers(function),
+            function.retries.to_string(),
+            duration(Duration::from_millis(function.timeout_ms)),
+            function.concurrency.iter().map(limit).collect::<Vec<_>>().join(", "),
+        ]);
+    }
+    table
+}
+
+fn triggers(function: &Function) -> String {
+    let told: Vec<String> = function
+        .triggers
+        .iter()
+        .map(|trigger| match &trigger.condition {
+            Some(condition) => format!("{} if {condition}", trigger.event),
+            None => trigger.event.clone(),
+        })
+        .collect();
+    one_line(&told.join(", "), 100)
+}
+
+fn limit(concurrency: &Concurrency) -> String {
+    match &concurrency.key {
+        Some(key) => format!("{} at once for each {key}", concurrency.limit),
+        None => format!("{} at once", concurrency.limit),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::client::wire::Trigger;
+
+    use super::*;
+
+    #[test]
+    fn a_function_is_a_line_with_its_triggers_and_limits() {
+        let function = Function {
+            id: "enhance".into(),
+            triggers: vec![
+                Trigger { event: "a/b".into(), condition: None },
+                Trigger { event: "c".into(), condition: Some("event.data.x > 1".into()) },
+            ],
+            retries: 2,
+            timeout_ms: 60_000,
+            concurrency: vec![
+                Concurrency { limit: 3, key: None },
+                Concurrency { limit: 1, key: Some("event.data.id".into()) },
+            ],
+            on_failure: None,
+        };
+        let text = listing(&[function]).to_string();
+        assert_eq!(
+            console::strip_ansi_codes(&text).lines().nth(1),
+            Some(
+                "enhance   a/b, c if event.data.x > 1  2        1 m 0 s   3 at once, 1 at once for each event.data.id"
+            )
+        );
+    }
+}

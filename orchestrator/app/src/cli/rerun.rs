@@ -1,0 +1,49 @@
+//! `rerun ID`.
+
+use clap::Args;
+use serde_json::value::RawValue;
+
+use super::send::read_data;
+use super::{OutputArgs, RunIdArg, ServerArgs};
+use crate::client::wire::Rerun;
+use crate::follow;
+use crate::terminal::{Done, print};
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  stepladder rerun 01JB…                               all of it, with the same event
+  stepladder rerun 01JB… --from-step update-client     keep the outcomes of the steps before
+  stepladder rerun 01JB… --input '{\"clientId\":\"7\"}'    with other data";
+
+#[derive(Args, Debug)]
+pub(crate) struct RerunArgs {
+    #[command(flatten)]
+    run: RunIdArg,
+    /// Take over the outcomes of the steps before this one, run from it on
+    #[arg(long, value_name = "STEP")]
+    from_step: Option<String>,
+    /// Other data for the event: a JSON object, `@file`, or `-` for standard input
+    #[arg(long, value_name = "JSON")]
+    input: Option<String>,
+    /// Follow the new run to its end; exit 1 if it does not complete
+    #[arg(long)]
+    wait: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+pub(crate) async fn execute(args: RerunArgs) -> Done {
+    let input: Option<Box<RawValue>> = args.input.as_deref().map(|input| read_data("--input", input)).transpose()?;
+    let client = args.server.client()?;
+    let how = Rerun { from_step: args.from_step.as_deref(), input: input.as_deref() };
+    let (told, json) = client.rerun(args.run.id, &how).await?;
+    if args.output.json && !args.wait {
+        return print(json);
+    }
+    if !args.output.json {
+        print(format_args!("run {} repeats {}", told.run_id, args.run.id))?;
+    }
+    if args.wait { follow::to_the_end(&client, &[told.run_id], args.output.json).await } else { Ok(()) }
+}

@@ -1,0 +1,151 @@
+//! `run ID`: one run with its steps, attempts, timings and errors.
+
+use std::fmt::Write;
+
+use clap::Args;
+use jiff::Timestamp;
+use owo_colors::OwoColorize;
+use stepladder_core::journal::Origin;
+
+use super::{OutputArgs, RunIdArg, ServerArgs};
+use crate::client::wire::{Attempt, Failure, Run, Step};
+use crate::terminal::table::Table;
+use crate::terminal::text::{between, duration, one_line, pretty_json, relative};
+use crate::terminal::{Done, print, status, step_status};
+
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    run: RunIdArg,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+pub(crate) async fn execute(args: RunArgs) -> Done {
+    let (run, json) = args.server.client()?.run(args.run.id).await?;
+    if args.output.json { print(json) } else { print(story(&run, Timestamp::now()).trim_end()) }
+}
+
+fn story(run: &Run, now: Timestamp) -> String {
+    let mut out = format!("{} {} {}\n", run.run_id, one_line(&run.function_id, 80).bold(), status(run.status));
+    let mut say = |what: &str, value: String| {
+        // writing to a string does not fail
+        let _ = writeln!(out, "  {} {value}", format!("{what:8}").dimmed());
+    };
+    match &run.event {
+        Some(event) => say("event", format!("{} {}", one_line(&event.name, 80), run.event_id)),
+        None => say("event", run.event_id.to_string()),
+    }
+    match &run.origin {
+        None | Some(Origin::Event) => {}
+        Some(Origin::Invoke { parent, step }) => say("origin", format!("invoked by step `{step}` of run {parent}")),
+        Some(Origin::Failure { of }) => say("origin", format!("the failure of run {of}")),
+        Some(Origin::Rerun { of }) => say("origin", format!("repeats run {of}")),
+    }
+    say("created", format!("{} ({})", run.created_at, relative(run.created_at, now)));
+    match run.ended_at {
+        Some(end) => say("took", duration(between(run.created_at, end))),
+        None => say("for", duration(between(run.created_at, now))),
+    }
+    if let Some(waiting) = &run.waiting {
+        say("waiting", one_line(waiting, 200));
+    }
+    if !run.steps.is_empty() {
+        let _ = writeln!(out, "\n{}", steps(&run.steps, now));
+    }
+    for failed in &run.handler_errors {
+        let _ = writeln!(out, "\n{} at {}\n{}", "the handler failed".yellow(), failed.at, told(&failed.error));
+    }
+    if let Some(error) = &run.error {
+        let _ = writeln!(out, "\n{}\n{}", "error".red(), told(error));
+    }
+    if let Some(output) = &run.output {
+        let _ = writeln!(out, "\n{}\n{}", "output".dimmed(), pretty_json(output.get()));
+    }
+    out
+}
+
+fn steps(steps: &[Step], now: Timestamp) -> Table {
+    let mut table = Table::new(["STEP", "KIND", "STATUS", "ATTEMPTS", "TOOK", ""]);
+    for step in steps {
+        let remark = match (step.child, step.due) {
+            (Some(child), _) => format!("run {child}"),
+            (None, Some(due)) => relative(due, now),
+            (None, None) => String::new(),
+        };
+        table.row([
+            one_line(&step.id, 80),
+            step.kind.clone(),
+            step_status(&step.status),
+            if step.attempts.is_empty() { String::new() } else { step.attempts.len().to_string() },
+            step.ended_at.map(|end| duration(between(step.started_at, end))).unwrap_or_default(),
+            remark,
+        ]);
+        step.attempts.iter().filter_map(went_wrong).for_each(|note| table.note(note));
+        if let Some(error) = step.error.as_ref().filter(|_| step.attempts.is_empty()) {
+            table.note(one_line(&error.message, 200).red().to_string());
+        }
+    }
+    table
+}
+
+/// What an attempt failed with, in a line.
+pub(crate) fn went_wrong(attempt: &Attempt) -> Option<String> {
+    let after = attempt.ended_at.map(|end| duration(between(attempt.started_at, end))).unwrap_or_default();
+    let number = attempt.attempt;
+    match &attempt.error {
+        Some(error) => Some(format!("attempt {number} failed after {after}: {}", one_line(&error.message, 300).red())),
+        None if attempt.interrupted => {
+            Some(format!("attempt {number} was interrupted after {after}").yellow().to_string())
+        }
+        None => None,
+    }
+}
+
+/// All of a message, each line by itself.
+fn told(error: &Failure) -> String {
+    let mut lines: Vec<String> = error.message.lines().map(|line| one_line(line, usize::MAX)).collect();
+    lines.extend(error.code.as_ref().map(|code| format!("code: {code}")));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUN: &str = r#"{"run_id":"01KAVZ9Y3M0000000000000001","function_id":"enhance","status":"Completed",
+        "event_id":"01KAVZ9Y3M0000000000000002","created_at":"2026-01-01T00:00:00.000Z",
+        "run_started_at":"2026-01-01T00:00:00.100Z","ended_at":"2026-01-01T00:00:03.000Z","output":{"b":1,"a":2},
+        "error":null,"origin":{"Rerun":{"of":"01KAVZ9Y3M0000000000000003"}},"waiting":null,"handler_errors":[],
+        "event":{"id":"01KAVZ9Y3M0000000000000002","name":"client/enhance.requested","data":{},"ts":1},
+        "steps":[{"id":"update","kind":"run","status":"Completed","output":null,"error":null,"child":null,"due":null,
+          "started_at":"2026-01-01T00:00:00.100Z","ended_at":"2026-01-01T00:00:02.600Z","attempts":[
+           {"attempt":1,"started_at":"2026-01-01T00:00:00.100Z","ended_at":"2026-01-01T00:00:00.150Z",
+            "error":{"message":"503: try\nlater"},"interrupted":false},
+           {"attempt":2,"started_at":"2026-01-01T00:00:01.000Z","ended_at":"2026-01-01T00:00:01.500Z","error":null,
+            "interrupted":true},
+           {"attempt":3,"started_at":"2026-01-01T00:00:02.500Z","ended_at":"2026-01-01T00:00:02.600Z","error":null,
+            "interrupted":false}]}]}"#;
+
+    #[test]
+    fn a_run_tells_its_steps_attempts_timings_and_output() {
+        let run: Run = serde_json::from_str(RUN).unwrap();
+        let text = story(&run, "2026-01-01T00:01:00Z".parse().unwrap());
+        let plain = console::strip_ansi_codes(&text);
+        assert_eq!(
+            plain,
+            "01KAVZ9Y3M0000000000000001 enhance Completed\n  \
+               event    client/enhance.requested 01KAVZ9Y3M0000000000000002\n  \
+               origin   repeats run 01KAVZ9Y3M0000000000000003\n  \
+               created  2026-01-01T00:00:00Z (1 m 0 s ago)\n  \
+               took     3.00 s\n\n\
+             STEP    KIND  STATUS     ATTEMPTS  TOOK    \n\
+             update  run   Completed  3         2.50 s  \n    \
+                 attempt 1 failed after 50 ms: 503: try later\n    \
+                 attempt 2 was interrupted after 500 ms\n\n\
+             output\n{\n  \"b\": 1,\n  \"a\": 2\n}\n"
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! `runs`: a listing.
+
+use clap::Args;
+use jiff::Timestamp;
+use owo_colors::OwoColorize;
+use stepladder_core::Status;
+
+use super::{OutputArgs, ServerArgs, parse_status};
+use crate::client::wire::Run;
+use crate::terminal::table::Table;
+use crate::terminal::text::{between, duration, one_line, relative};
+use crate::terminal::{Done, print, remark, status};
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  stepladder runs --status failed --limit 10
+  stepladder runs --function enhance-client-with-ai
+  stepladder runs --json | jq -r '.data[].run_id'";
+
+#[derive(Args, Debug)]
+pub(crate) struct RunsArgs {
+    /// Only runs of this status: scheduled, running, completed, failed, cancelled, skipped
+    #[arg(long, value_name = "STATUS", value_parser = parse_status)]
+    status: Option<Status>,
+    /// Only runs of this function
+    #[arg(long, value_name = "ID")]
+    function: Option<String>,
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=500))]
+    limit: u16,
+    /// Go on where a page ended
+    #[arg(long, value_name = "ID")]
+    cursor: Option<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+pub(crate) async fn execute(args: RunsArgs) -> Done {
+    let mut query = vec![("limit", args.limit.to_string())];
+    query.extend(args.status.map(|status| ("status", status.to_string())));
+    query.extend(args.function.map(|function| ("function", function)));
+    query.extend(args.cursor.map(|cursor| ("cursor", cursor)));
+    let (page, json) = args.server.client()?.runs(&query).await?;
+    if args.output.json {
+        return print(json);
+    }
+    if page.data.is_empty() {
+        return remark("no such runs; `stepladder send NAME` starts some");
+    }
+    print(listing(&page.data, Timestamp::now()))?;
+    match page.cursor {
+        Some(cursor) => remark(format_args!("older ones: --cursor {cursor}").dimmed()),
+        None => Ok(()),
+    }
+}
+
+fn listing(runs: &[Run], now: Timestamp) -> Table {
+    let mut table = Table::new(["RUN", "FUNCTION", "STATUS", "CREATED", "TOOK", ""]);
+    for run in runs {
+        let took = run.ended_at.map(|end| duration(between(run.created_at, end))).unwrap_or_default();
+        let error = run.error.as_ref().map(|error| one_line(&error.message, 60).dimmed().to_string());
+        table.row([
+            run.run_id.to_string(),
+            one_line(&run.function_id, 60),
+            status(run.status),
+            relative(run.created_at, now),
+            took,
+            error.unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_a_line_with_its_status_times_and_error() {
+        let run: Run = serde_json::from_str(
+            r#"{"run_id":"01KAVZ9Y3M0000000000000001","function_id":"hello","status":"Failed",
+                "event_id":"01KAVZ9Y3M0000000000000002","created_at":"2026-01-01T00:00:00Z","run_started_at":null,
+                "ended_at":"2026-01-01T00:00:01.5Z","output":null,"error":{"message":"no\nway"},"new":1}"#,
+        )
+        .unwrap();
+        let text = listing(&[run], "2026-01-01T00:01:00Z".parse().unwrap()).to_string();
+        let plain = console::strip_ansi_codes(&text);
+        assert_eq!(
+            plain.lines().nth(1),
+            Some("01KAVZ9Y3M0000000000000001  hello     Failed  1 m 0 s ago  1.50 s  no way")
+        );
+    }
+}

@@ -1,0 +1,143 @@
+//! `send NAME [DATA]`.
+
+use std::io::Read;
+
+use clap::Args;
+use owo_colors::OwoColorize;
+use serde_json::value::RawValue;
+
+use super::{OutputArgs, ServerArgs};
+use crate::client::wire::NewEvent;
+use crate::follow;
+use crate::terminal::{Done, Stop, print};
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  stepladder send test/hello.world --wait
+  stepladder send client/enhance.requested \\
+      '{\"clientId\":\"1\",\"clientName\":\"Acme\",\"clientDomain\":\"acme.test\"}' --wait
+  stepladder send import/file.added @data.json --id file-7
+  jq -n '{n: 1}' | stepladder send test/numbers -";
+
+#[derive(Args, Debug)]
+pub(crate) struct SendArgs {
+    /// The event's name: `client/enhance.requested`
+    name: String,
+    /// The event's data: a JSON object, `@file`, or `-` for standard input
+    #[arg(value_name = "DATA", allow_hyphen_values = true)]
+    data: Option<String>,
+    /// An id of yours: within 24 hours a second event with it is the same event
+    #[arg(long)]
+    id: Option<String>,
+    /// Follow the runs that it starts to their end; exit 1 if one does not complete
+    #[arg(long)]
+    wait: bool,
+    /// The event key; otherwise the first of STEPLADDER_EVENT_KEYS
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+pub(crate) async fn execute(args: SendArgs) -> Done {
+    let data = args.data.as_deref().map(|data| read_data("DATA", data)).transpose()?;
+    let event = NewEvent { name: &args.name, data: data.as_deref(), id: args.id.as_deref() };
+    let event = serde_json::to_string(&event).map_err(|e| Stop::problem(format!("the event is no JSON: {e}")))?;
+    let client = args.server.client()?;
+    let (sent, json) = client.send(&key(args.key), event).await?;
+    let Some(id) = sent.ids.first().map(ToString::to_string) else {
+        return Err(Stop::problem("the server took the event but gave it no id"));
+    };
+    if args.output.json && !args.wait {
+        return print(json);
+    }
+    if !args.output.json {
+        print(format_args!("{} {} {}", "event".dimmed(), id, args.name.bold()))?;
+    }
+    if !args.wait {
+        return Ok(());
+    }
+    let (runs, _) = client.runs_of_event(&id).await?;
+    if runs.is_empty() {
+        return Err(Stop::problem(format!(
+            "`{}` starts no function of this server; `stepladder functions` lists the triggers",
+            args.name
+        )));
+    }
+    let runs: Vec<_> = runs.iter().map(|run| run.run_id).collect();
+    follow::to_the_end(&client, &runs, args.output.json).await
+}
+
+/// Any key will do where the server has none.
+fn key(given: Option<String>) -> String {
+    let configured = || std::env::var("STEPLADDER_EVENT_KEYS").ok();
+    given
+        .or_else(|| configured()?.split(',').map(str::trim).find(|key| !key.is_empty()).map(str::to_owned))
+        .unwrap_or_else(|| "local".into())
+}
+
+/// JSON from the command line, a file or standard input, as it is: numbers keep their digits.
+///
+/// # Errors
+/// When it cannot be read, or is not a JSON object.
+pub(crate) fn read_data(what: &str, given: &str) -> Result<Box<RawValue>, Stop> {
+    let text = match given {
+        "-" => {
+            let mut text = String::new();
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .map_err(|e| Stop::problem(format!("standard input cannot be read: {e}")))?;
+            text
+        }
+        _ => match given.strip_prefix('@') {
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|e| Stop::problem(format!("the file `{path}` cannot be read: {e}")))?,
+            None => given.to_owned(),
+        },
+    };
+    let json: Box<RawValue> = serde_json::from_str(text.trim()).map_err(|e| {
+        Stop::problem(format!("{what} is not valid JSON: {e}; quote it for the shell: '{{\"clientId\": \"1\"}}'"))
+    })?;
+    if json.get().starts_with('{') { Ok(json) } else { Err(Stop::problem(format!("{what} must be a JSON object"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(given: &str) -> String {
+        match read_data("DATA", given) {
+            Err(Stop::Problem(sentence)) => sentence,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn data_is_taken_as_it_is() {
+        let data = read_data("DATA", r#" {"n": 1.00, "big": 12345678901234567890123} "#).unwrap();
+        assert_eq!(data.get(), r#"{"n": 1.00, "big": 12345678901234567890123}"#);
+    }
+
+    #[test]
+    fn data_that_is_no_object_is_refused_with_what_would_do() {
+        assert!(refused("{clientId: 1}").contains("quote it for the shell"));
+        assert_eq!(refused("[1]"), "DATA must be a JSON object");
+        assert!(refused("@/no/such/file").contains("`/no/such/file` cannot be read"));
+    }
+
+    #[test]
+    fn data_comes_from_a_file() {
+        let file = std::env::temp_dir().join(format!("stepladder-send-{}.json", std::process::id()));
+        std::fs::write(&file, "{\"a\":1}\n").unwrap();
+        let data = read_data("DATA", &format!("@{}", file.display()));
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(data.unwrap().get(), r#"{"a":1}"#);
+    }
+
+    #[test]
+    fn a_given_key_goes_before_the_configured_ones() {
+        assert_eq!(key(Some("k".into())), "k");
+    }
+}

@@ -1,0 +1,189 @@
+//! A server, as the commands talk to it: the HTTP API and nothing of the engine.
+
+pub(crate) mod wire;
+
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use serde::de::DeserializeOwned;
+use stepladder_core::RunId;
+use wire::{Data, Run, Sent};
+
+use crate::terminal::Stop;
+
+/// The dashboard token, sent as a bearer token.
+const TOKEN: &str = "STEPLADDER_DASHBOARD_TOKEN";
+
+/// A connection to a server.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: Option<String>,
+}
+
+/// Why a server did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// Nothing listens there, or it went away.
+    #[error("no server answers at {0}; start one with `cargo run`, or name another with --url")]
+    Unreachable(String),
+    /// It said no.
+    #[error("{message}")]
+    Refused {
+        /// What it answered.
+        status: StatusCode,
+        /// Its own sentence.
+        message: String,
+    },
+    /// What answers speaks another language.
+    #[error("what answers at {url} does not look like a Stepladder server ({why}); check --url")]
+    Foreign {
+        /// Where.
+        url: String,
+        /// How it shows.
+        why: String,
+    },
+}
+
+impl From<ClientError> for Stop {
+    fn from(error: ClientError) -> Self {
+        Self::problem(error)
+    }
+}
+
+impl Client {
+    /// A client for the server at `url`.
+    ///
+    /// # Errors
+    /// When `url` is none.
+    pub(crate) fn new(url: &str) -> Result<Self, Stop> {
+        let base: Url = url
+            .parse()
+            .ok()
+            .filter(|base: &Url| matches!(base.scheme(), "http" | "https") && base.has_host())
+            .ok_or_else(|| {
+                Stop::problem(format!("`{url}` is not the address of a server; write it like http://127.0.0.1:8288"))
+            })?;
+        let mut http = reqwest::Client::builder().timeout(Duration::from_secs(30));
+        if is_loopback(&base) {
+            // a proxy of the company's cannot reach this machine
+            http = http.no_proxy();
+        }
+        let http = http.build().map_err(|e| Stop::problem(format!("no HTTP client: {}", root_cause(&e))))?;
+        Ok(Self { http, base, token: std::env::var(TOKEN).ok().filter(|token| !token.is_empty()) })
+    }
+
+    /// Sends an event, already JSON.
+    pub(crate) async fn send(&self, key: &str, event: String) -> Result<(Sent, String), ClientError> {
+        let text = self.call(self.request(Method::POST, &["e", key]).body(event)).await?;
+        Ok((self.decode(&text)?, text))
+    }
+
+    /// The runs of an event.
+    pub(crate) async fn runs_of_event(&self, event: &str) -> Result<(Vec<Run>, String), ClientError> {
+        let text = self.call(self.request(Method::GET, &["v1", "events", event, "runs"])).await?;
+        Ok((self.decode::<Data<_>>(&text)?.data, text))
+    }
+
+    /// A listing of runs.
+    pub(crate) async fn runs(&self, query: &[(&str, String)]) -> Result<(Data<Vec<Run>>, String), ClientError> {
+        let mut url = self.url(&["v1", "runs"]);
+        url.query_pairs_mut().extend_pairs(query);
+        let text = self.call(self.http.get(url)).await?;
+        Ok((self.decode(&text)?, text))
+    }
+
+    /// One run in full.
+    pub(crate) async fn run(&self, run: RunId) -> Result<(Run, String), ClientError> {
+        let text = self.call(self.request(Method::GET, &["v1", "runs", &run.to_string()])).await?;
+        Ok((self.decode::<Data<_>>(&text)?.data, text))
+    }
+
+    /// Cancels a run.
+    pub(crate) async fn cancel(&self, run: RunId) -> Result<(wire::Told, String), ClientError> {
+        let text = self.call(self.request(Method::DELETE, &["v1", "runs", &run.to_string()])).await?;
+        Ok((self.decode::<Data<_>>(&text)?.data, text))
+    }
+
+    /// Runs a run again.
+    pub(crate) async fn rerun(&self, run: RunId, how: &wire::Rerun<'_>) -> Result<(wire::Told, String), ClientError> {
+        let request = self.request(Method::POST, &["v1", "runs", &run.to_string(), "rerun"]).json(how);
+        let text = self.call(request).await?;
+        Ok((self.decode::<Data<_>>(&text)?.data, text))
+    }
+
+    /// What the server has registered.
+    pub(crate) async fn functions(&self) -> Result<(Vec<wire::Function>, String), ClientError> {
+        let text = self.call(self.request(Method::GET, &["v1", "functions"])).await?;
+        Ok((self.decode::<Data<_>>(&text)?.data, text))
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        self.http.request(method, self.url(path))
+    }
+
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        // a URL with a host always has a path to add to
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        url
+    }
+
+    /// The body of a good answer.
+    async fn call(&self, request: RequestBuilder) -> Result<String, ClientError> {
+        let request = request.header("content-type", "application/json");
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        };
+        let response = request.send().await.map_err(|e| self.transport(&e))?;
+        let status = response.status();
+        let text = response.text().await.map_err(|e| self.transport(&e))?;
+        if status.is_success() {
+            return Ok(text);
+        }
+        match serde_json::from_str::<wire::Refused>(&text) {
+            Ok(refused) if status == StatusCode::UNAUTHORIZED && self.token.is_none() => Err(ClientError::Refused {
+                status,
+                message: format!("{} (the commands take a dashboard token from {TOKEN})", refused.error),
+            }),
+            Ok(refused) => Err(ClientError::Refused { status, message: refused.error }),
+            Err(_) => Err(self.foreign(format!("HTTP {}", status.as_u16()))),
+        }
+    }
+
+    fn decode<T: DeserializeOwned>(&self, text: &str) -> Result<T, ClientError> {
+        serde_json::from_str(text).map_err(|e| self.foreign(format!("unexpected JSON: {e}")))
+    }
+
+    fn transport(&self, error: &reqwest::Error) -> ClientError {
+        if error.is_connect() || error.is_timeout() || error.is_request() || error.is_body() {
+            ClientError::Unreachable(self.base.as_str().trim_end_matches('/').to_owned())
+        } else {
+            self.foreign(root_cause(error))
+        }
+    }
+
+    fn foreign(&self, why: String) -> ClientError {
+        ClientError::Foreign { url: self.base.as_str().trim_end_matches('/').to_owned(), why }
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests;

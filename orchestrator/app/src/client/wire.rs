@@ -1,0 +1,185 @@
+//! The JSON of the HTTP API, as far as the commands read and write it. Fields that a command does not show are left
+//! out, so that a newer server's additions do no harm.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use stepladder_core::journal::Origin;
+use stepladder_core::{EventId, RunId, Status};
+
+/// The envelope of an answer.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Data<T> {
+    pub(crate) data: T,
+    #[serde(default)]
+    pub(crate) cursor: Option<String>,
+}
+
+/// The answer to an event.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Sent {
+    pub(crate) ids: Vec<EventId>,
+}
+
+/// The answer to what cannot be done.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Refused {
+    pub(crate) error: String,
+}
+
+/// The answer to a cancel or a rerun.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Told {
+    pub(crate) run_id: RunId,
+    #[serde(default)]
+    pub(crate) status: Option<Status>,
+}
+
+/// The wish for a rerun.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Rerun<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) from_step: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) input: Option<&'a RawValue>,
+}
+
+/// An event that is sent.
+#[derive(Debug, Serialize)]
+pub(crate) struct NewEvent<'a> {
+    pub(crate) name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) data: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<&'a str>,
+}
+
+/// A run; the fields from `origin` on are there when one run is asked for.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Run {
+    pub(crate) run_id: RunId,
+    pub(crate) function_id: String,
+    pub(crate) status: Status,
+    pub(crate) event_id: EventId,
+    pub(crate) created_at: Timestamp,
+    #[serde(default)]
+    pub(crate) ended_at: Option<Timestamp>,
+    #[serde(default)]
+    pub(crate) output: Option<Box<RawValue>>,
+    #[serde(default)]
+    pub(crate) error: Option<Failure>,
+    #[serde(default)]
+    pub(crate) origin: Option<Origin>,
+    #[serde(default)]
+    pub(crate) event: Option<Event>,
+    #[serde(default)]
+    pub(crate) waiting: Option<String>,
+    #[serde(default)]
+    pub(crate) handler_errors: Vec<HandlerError>,
+    #[serde(default)]
+    pub(crate) steps: Vec<Step>,
+}
+
+/// What something failed with.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) message: String,
+    #[serde(default)]
+    pub(crate) code: Option<String>,
+}
+
+/// The event of a run.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Event {
+    pub(crate) name: String,
+}
+
+/// An error of the handler outside its steps.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct HandlerError {
+    pub(crate) at: Timestamp,
+    pub(crate) error: Failure,
+}
+
+/// A step of a run.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Step {
+    pub(crate) id: String,
+    pub(crate) kind: String,
+    pub(crate) status: String,
+    #[serde(default)]
+    pub(crate) error: Option<Failure>,
+    pub(crate) started_at: Timestamp,
+    #[serde(default)]
+    pub(crate) ended_at: Option<Timestamp>,
+    #[serde(default)]
+    pub(crate) due: Option<Timestamp>,
+    #[serde(default)]
+    pub(crate) child: Option<RunId>,
+    #[serde(default)]
+    pub(crate) attempts: Vec<Attempt>,
+}
+
+/// A try at a step.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Attempt {
+    pub(crate) attempt: u32,
+    pub(crate) started_at: Timestamp,
+    #[serde(default)]
+    pub(crate) ended_at: Option<Timestamp>,
+    #[serde(default)]
+    pub(crate) error: Option<Failure>,
+    #[serde(default)]
+    pub(crate) interrupted: bool,
+}
+
+/// A registered function. Also written: `functions --json` without a server has the server's shape.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Function {
+    pub(crate) id: String,
+    pub(crate) triggers: Vec<Trigger>,
+    pub(crate) retries: u32,
+    pub(crate) timeout_ms: u64,
+    pub(crate) concurrency: Vec<Concurrency>,
+    pub(crate) on_failure: Option<String>,
+}
+
+/// What starts a function.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Trigger {
+    pub(crate) event: String,
+    #[serde(rename = "if")]
+    pub(crate) condition: Option<String>,
+}
+
+/// A limit on executing steps.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Concurrency {
+    pub(crate) limit: u32,
+    pub(crate) key: Option<String>,
+}
+
+impl Function {
+    /// Of a description.
+    pub(crate) fn of(spec: &stepladder_core::Spec) -> Self {
+        Self {
+            id: spec.id.to_string(),
+            triggers: spec
+                .triggers
+                .iter()
+                .map(|t| Trigger {
+                    event: t.event.to_string(),
+                    condition: t.condition.as_ref().map(|c| c.source().to_owned()),
+                })
+                .collect(),
+            retries: spec.retry.retries,
+            timeout_ms: u64::try_from(spec.timeout.as_millis()).unwrap_or(u64::MAX),
+            concurrency: spec
+                .concurrency
+                .iter()
+                .map(|c| Concurrency { limit: c.limit, key: c.key.as_ref().map(|key| key.source().to_owned()) })
+                .collect(),
+            on_failure: spec.on_failure.as_ref().map(|id| id.to_string()),
+        }
+    }
+}

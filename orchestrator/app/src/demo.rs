@@ -1,0 +1,48 @@
+//! What a demonstration brings along: stand-ins for services, so that a newcomer without keys sees functions at work.
+
+use serde::Serialize;
+use stepladder_core::{NewEvent, json};
+use stepladder_sdk::{Error, Result};
+
+/// A prepared demonstration; see [`App::demo`](crate::App::demo).
+#[derive(Clone, Debug, Default)]
+pub struct Demo {
+    pub(crate) variables: Vec<(String, String)>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) events: Vec<NewEvent>,
+}
+
+impl Demo {
+    /// Without anything.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A value that [`env`](crate::env) gives instead of the environment's.
+    #[must_use]
+    pub fn variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    /// A line to print at the start.
+    #[must_use]
+    pub fn note(mut self, line: impl Into<String>) -> Self {
+        self.notes.push(line.into());
+        self
+    }
+
+    /// An event to send once the server runs, so that there is something to see.
+    ///
+    /// # Errors
+    /// When the event would not be accepted: a name that is reserved, data that are no JSON object.
+    pub fn event(mut self, name: &str, data: &impl Serialize) -> Result<Self> {
+        let data = json::of(data).map_err(|e| Error::terminal(format!("the data of `{name}`: {e}")))?;
+        let event = NewEvent::new(name, data);
+        if let Some(fault) = event.fault() {
+            return Err(Error::terminal(format!("the demonstration's event `{name}`: {fault}")));
+        }
+        self.events.push(event);
+        Ok(self)
+    }
+}

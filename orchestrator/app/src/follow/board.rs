@@ -1,0 +1,97 @@
+//! The moving part of the terminal: a line for each step under way, with a spinner and what it waits for. What is over
+//! scrolls by above it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use owo_colors::OwoColorize;
+use stepladder_core::RunId;
+
+use crate::client::wire::{Run, Step};
+use crate::terminal::text::{between, duration, one_line};
+
+/// More moving lines than this help nobody, and do not fit.
+const LINES: usize = 12;
+
+/// Lines that move.
+#[derive(Debug)]
+pub(super) struct Board {
+    lines: MultiProgress,
+    moving: HashMap<(RunId, String), ProgressBar>,
+}
+
+impl Board {
+    pub(super) fn new() -> Self {
+        Self { lines: MultiProgress::new(), moving: HashMap::new() }
+    }
+
+    /// A line that stays.
+    pub(super) fn above(&self, line: &str) {
+        // a terminal that is gone shows nothing, and the runs go on
+        let _ = self.lines.println(line);
+    }
+
+    /// Shows a run's steps that are under way.
+    pub(super) fn show(&mut self, run: &Run) {
+        let now = Timestamp::now();
+        let mut shown: Vec<(String, String)> = run
+            .steps
+            .iter()
+            .filter(|step| step.ended_at.is_none())
+            .map(|step| (step.id.clone(), under_way(step, now)))
+            .collect();
+        if shown.is_empty() && !run.status.is_end() {
+            let waiting = run.waiting.as_deref().unwrap_or("under way");
+            shown.push((String::new(), one_line(waiting, 100)));
+        }
+        let lines = &self.lines;
+        self.moving.retain(|(of, step), bar| {
+            let stays = *of != run.run_id || shown.iter().any(|(id, _)| id == step);
+            if !stays {
+                bar.finish_and_clear();
+                lines.remove(bar);
+            }
+            stays
+        });
+        for (step, message) in shown {
+            let key = (run.run_id, step);
+            if !self.moving.contains_key(&key) && self.moving.len() >= LINES {
+                continue;
+            }
+            self.moving.entry(key).or_insert_with(|| spinner(lines)).set_message(message);
+        }
+    }
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        self.moving.values().for_each(ProgressBar::finish_and_clear);
+    }
+}
+
+fn spinner(lines: &MultiProgress) -> ProgressBar {
+    let style = ProgressStyle::with_template("  {spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let bar = lines.add(ProgressBar::new_spinner().with_style(style));
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+fn under_way(step: &Step, now: Timestamp) -> String {
+    let name = one_line(&step.id, 60).bold().to_string();
+    let left = step.due.map(|due| duration(between(now, due))).unwrap_or_default();
+    let since = step.attempts.last().map_or(step.started_at, |attempt| attempt.started_at);
+    let elapsed = duration(between(since, now));
+    match (step.status.as_str(), step.attempts.len()) {
+        ("Retrying", n) => format!("{name} attempt {} in {left}", n + 1),
+        ("Sleeping", _) => format!("{name} sleeps, {left} left"),
+        ("Running", 1) => format!("{name} {}", elapsed.dimmed()),
+        ("Running", n) => format!("{name} attempt {n} {}", elapsed.dimmed()),
+        ("Invoking", _) => match step.child {
+            Some(child) => format!("{name} waits for run {child}"),
+            None => format!("{name} waits for another run"),
+        },
+        (other, _) => format!("{name} {}", one_line(other, 40).to_lowercase()),
+    }
+}

@@ -1,0 +1,132 @@
+//! What has happened to a run since it was last looked at, each thing told once, in a line.
+
+use std::collections::HashSet;
+
+use owo_colors::OwoColorize;
+
+use crate::cli::run::went_wrong;
+use crate::client::wire::{Run, Step};
+use crate::terminal::text::{between, duration, one_line};
+use crate::terminal::{status, step_status};
+
+/// What has been told of a run.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    told: HashSet<Told>,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Told {
+    Begin,
+    Attempt(String, u32),
+    Sleep(String),
+    Step(String),
+    Handler(usize),
+    End,
+}
+
+impl News {
+    /// The lines to add.
+    pub(super) fn of(&mut self, run: &Run) -> Vec<String> {
+        // what happened at the same time stays in the order of the steps
+        let mut lines = Vec::new();
+        if self.told.insert(Told::Begin) {
+            lines.push((run.created_at, format!("{} {}", "run".dimmed(), tag(run))));
+        }
+        for step in &run.steps {
+            self.of_step(step, &mut lines);
+        }
+        for (i, failed) in run.handler_errors.iter().enumerate() {
+            if self.told.insert(Told::Handler(i)) {
+                let error = one_line(&failed.error.message, 300);
+                lines.push((failed.at, format!("  {} {}", "the handler failed:".yellow(), error.red())));
+            }
+        }
+        lines.sort_by_key(|(at, _)| *at);
+        let mut lines: Vec<String> = lines.into_iter().map(|(_, line)| line).collect();
+        if let Some(end) = run.ended_at
+            && self.told.insert(Told::End)
+        {
+            let took = duration(between(run.created_at, end));
+            lines.push(format!("{} {} {} in {took}", "run".dimmed(), tag(run), status(run.status)));
+        }
+        lines
+    }
+
+    fn of_step(&mut self, step: &Step, lines: &mut Vec<(jiff::Timestamp, String)>) {
+        let name = one_line(&step.id, 80);
+        for attempt in &step.attempts {
+            if let (Some(at), Some(wrong)) = (attempt.ended_at, went_wrong(attempt))
+                && self.told.insert(Told::Attempt(step.id.clone(), attempt.attempt))
+            {
+                lines.push((at, format!("  {name} {wrong}")));
+            }
+        }
+        if step.kind == "sleep" && step.ended_at.is_none() && self.told.insert(Told::Sleep(step.id.clone())) {
+            let until = step.due.map(|due| format!(" for {}", duration(between(step.started_at, due))));
+            lines.push((step.started_at, format!("  {name} {}{}", "sleeps".cyan(), until.unwrap_or_default())));
+        }
+        if let Some(end) = step.ended_at
+            && self.told.insert(Told::Step(step.id.clone()))
+        {
+            let took = duration(between(step.started_at, end));
+            lines.push((end, format!("  {name} {} {}", step_status(&step.status), took.dimmed())));
+        }
+    }
+}
+
+fn tag(run: &Run) -> String {
+    format!("{} {}", run.run_id, one_line(&run.function_id, 80).bold())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(rest: &str) -> Run {
+        serde_json::from_str(&format!(
+            r#"{{"run_id":"01KAVZ9Y3M0000000000000001","function_id":"f","event_id":"01KAVZ9Y3M0000000000000002",
+                "created_at":"2026-01-01T00:00:00Z",{rest}}}"#
+        ))
+        .unwrap()
+    }
+
+    fn plain(lines: &[String]) -> Vec<String> {
+        lines.iter().map(|line| console::strip_ansi_codes(line).into_owned()).collect()
+    }
+
+    #[test]
+    fn each_thing_is_told_once_and_in_order() {
+        let mut news = News::default();
+        let failed = r#"{"attempt":1,"started_at":"2026-01-01T00:00:00Z","ended_at":"2026-01-01T00:00:01Z",
+            "error":{"message":"no"},"interrupted":false}"#;
+        let retrying = run(&format!(
+            r#""status":"Running","steps":[{{"id":"s","kind":"run","status":"Retrying",
+                "started_at":"2026-01-01T00:00:00Z","attempts":[{failed}]}}]"#
+        ));
+        assert_eq!(
+            plain(&news.of(&retrying)),
+            ["run 01KAVZ9Y3M0000000000000001 f", "  s attempt 1 failed after 1.00 s: no"]
+        );
+        assert!(news.of(&retrying).is_empty());
+        let done = run(&format!(
+            r#""status":"Completed","ended_at":"2026-01-01T00:00:03Z","steps":[{{"id":"s","kind":"run",
+                "status":"Completed","started_at":"2026-01-01T00:00:00Z","ended_at":"2026-01-01T00:00:02Z",
+                "attempts":[{failed}]}}]"#
+        ));
+        assert_eq!(
+            plain(&news.of(&done)),
+            ["  s Completed 2.00 s", "run 01KAVZ9Y3M0000000000000001 f Completed in 3.00 s"]
+        );
+        assert!(news.of(&done).is_empty());
+    }
+
+    #[test]
+    fn a_sleep_is_told_when_it_begins_and_when_it_ends() {
+        let mut news = News::default();
+        let asleep = run(r#""status":"Running","steps":[{"id":"nap","kind":"sleep","status":"Sleeping",
+                "started_at":"2026-01-01T00:00:00Z","due":"2026-01-01T00:02:00Z"}]"#);
+        assert_eq!(plain(&news.of(&asleep))[1], "  nap sleeps for 2 m 0 s");
+        assert!(news.of(&asleep).is_empty());
+    }
+}

@@ -1,0 +1,102 @@
+//! What the command line writes, and how it ends.
+//!
+//! Colours are written always and taken out where nobody sees them: in a pipe, under `NO_COLOR`. A reader that goes
+//! away (`stepladder runs | head -1`) ends the command silently.
+
+pub(crate) mod table;
+pub(crate) mod text;
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::process::ExitCode;
+
+use owo_colors::OwoColorize;
+use stepladder_core::Status;
+
+/// Why a command ends before its end.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// It cannot do what it was asked for; one line that says why and what to do.
+    Problem(String),
+    /// It did what it was asked for, and what it looked at has failed; all has been said.
+    Failed,
+    /// Asked twice to stop.
+    #[cfg(feature = "local")]
+    Interrupted,
+    /// The command line makes no sense; clap has said why.
+    Usage,
+    /// Nobody reads what it writes.
+    ClosedPipe,
+}
+
+/// How a command ends.
+pub(crate) type Done = Result<(), Stop>;
+
+impl Stop {
+    pub(crate) fn problem(sentence: impl Display) -> Self {
+        Self::Problem(sentence.to_string())
+    }
+
+    /// Says what there is to say, and gives the process's exit code.
+    pub(crate) fn exit(self) -> ExitCode {
+        match self {
+            Self::Problem(sentence) => {
+                let line = text::one_line(&sentence, usize::MAX);
+                // there is nowhere left to report that this cannot be written
+                let _ = writeln!(anstream::stderr(), "{} {line}", "error:".red().bold());
+                ExitCode::FAILURE
+            }
+            Self::Failed => ExitCode::FAILURE,
+            #[cfg(feature = "local")]
+            // 128 + SIGINT, as shells count
+            Self::Interrupted => ExitCode::from(130),
+            Self::Usage => ExitCode::from(2),
+            Self::ClosedPipe => ExitCode::SUCCESS,
+        }
+    }
+}
+
+/// Writes one line, or several.
+pub(crate) fn print(line: impl Display) -> Done {
+    let mut out = anstream::stdout().lock();
+    written(writeln!(out, "{line}").and_then(|()| out.flush()))
+}
+
+/// Writes a remark that is not the command's output.
+pub(crate) fn remark(line: impl Display) -> Done {
+    written(writeln!(anstream::stderr(), "{line}"))
+}
+
+fn written(result: io::Result<()>) -> Done {
+    result.map_err(|e| match e.kind() {
+        ErrorKind::BrokenPipe => Stop::ClosedPipe,
+        _ => Stop::Problem(format!("the output cannot be written: {e}")),
+    })
+}
+
+/// Whether a person watches: then lines may move.
+pub(crate) fn is_watched() -> bool {
+    io::stdout().is_terminal() && io::stderr().is_terminal()
+}
+
+/// A status in its colour.
+pub(crate) fn status(status: Status) -> String {
+    match status {
+        Status::Scheduled => status.cyan().to_string(),
+        Status::Running => status.blue().to_string(),
+        Status::Completed => status.green().to_string(),
+        Status::Failed => status.red().to_string(),
+        Status::Cancelled | Status::Skipped => status.yellow().to_string(),
+    }
+}
+
+/// A step's status in its colour; the words are the server's.
+pub(crate) fn step_status(word: &str) -> String {
+    match word {
+        "Completed" => word.green().to_string(),
+        "Failed" => word.red().to_string(),
+        "Retrying" | "Abandoned" => word.yellow().to_string(),
+        "Running" => word.blue().to_string(),
+        other => text::one_line(other, 40).cyan().to_string(),
+    }
+}

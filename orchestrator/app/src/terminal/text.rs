@@ -1,0 +1,123 @@
+//! Durations, ages and foreign texts, as people read and write them.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// Reads `50ms`, `2s`, `1m 30s`, `30d`. A day has 24 hours.
+///
+/// # Errors
+/// A sentence, for the option that it was given to.
+#[cfg(feature = "local")]
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let span: Option<jiff::Span> = text.trim().parse().ok();
+    span.and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok())
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| format!("`{text}` is not a duration; write it like 50ms, 2s or 1m"))
+}
+
+/// `7 ms`, `1.2 s`, `3 m 12 s`, `2 h 5 m`, `12 d 3 h`.
+pub(crate) fn duration(duration: Duration) -> String {
+    let (ms, s) = (duration.as_millis(), duration.as_secs());
+    match s {
+        0 => format!("{ms} ms"),
+        1..10 => format!("{}.{:02} s", s, duration.subsec_millis() / 10),
+        10..60 => format!("{}.{} s", s, duration.subsec_millis() / 100),
+        60..3_600 => format!("{} m {} s", s / 60, s % 60),
+        3_600..86_400 => format!("{} h {} m", s / 3_600, s / 60 % 60),
+        _ => format!("{} d {} h", s / 86_400, s / 3_600 % 24),
+    }
+}
+
+/// From one moment to another; nothing when it is not after it.
+pub(crate) fn between(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}
+
+/// `12.0 s ago`; `in 3 m 12 s`.
+pub(crate) fn relative(moment: Timestamp, now: Timestamp) -> String {
+    let past = between(moment, now);
+    let future = between(now, moment);
+    if future > Duration::ZERO { format!("in {}", duration(future)) } else { format!("{} ago", duration(past)) }
+}
+
+/// A foreign text as one line of at most `longest` characters: what would move the cursor or break the line is taken
+/// out.
+pub(crate) fn one_line(text: &str, longest: usize) -> String {
+    let words: Vec<&str> =
+        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
+    let line = words.join(" ");
+    if line.chars().count() <= longest {
+        return line;
+    }
+    let cut: String = line.chars().take(longest.saturating_sub(1)).collect();
+    format!("{cut}…")
+}
+
+/// JSON on several lines, its keys in the order in which they came.
+pub(crate) fn pretty_json(json: &str) -> String {
+    let pretty = || {
+        let mut out = Vec::new();
+        let mut from = serde_json::Deserializer::from_str(json);
+        let mut to = serde_json::Serializer::pretty(&mut out);
+        serde_transcode::transcode(&mut from, &mut to).ok()?;
+        String::from_utf8(out).ok()
+    };
+    pretty().unwrap_or_else(|| json.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(feature = "local")]
+    #[test]
+    fn durations_are_read_with_their_units() {
+        assert_eq!(parse_duration("50ms"), Ok(Duration::from_millis(50)));
+        assert_eq!(parse_duration("2s"), Ok(Duration::from_secs(2)));
+        assert_eq!(parse_duration("1m"), Ok(Duration::from_secs(60)));
+        assert_eq!(parse_duration("1h 30m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(parse_duration("30d"), Ok(Duration::from_secs(2_592_000)));
+        assert_eq!(parse_duration("0s"), Ok(Duration::ZERO));
+    }
+
+    #[cfg(feature = "local")]
+    #[test]
+    fn what_is_no_duration_is_refused_with_an_example() {
+        for text in ["", "5", "ms", "-2s", "soon"] {
+            assert!(parse_duration(text).expect_err(text).contains("write it like 50ms"), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_written_as_precisely_as_is_of_use() {
+        let told = |ms| duration(Duration::from_millis(ms));
+        assert_eq!(told(7), "7 ms");
+        assert_eq!(told(1_204), "1.20 s");
+        assert_eq!(told(12_999), "12.9 s");
+        assert_eq!(told(192_000), "3 m 12 s");
+        assert_eq!(told(7_500_000), "2 h 5 m");
+        assert_eq!(told(90_000_000), "1 d 1 h");
+    }
+
+    #[test]
+    fn moments_are_told_from_now() {
+        let now: Timestamp = "2026-01-01T00:00:10Z".parse().unwrap();
+        assert_eq!(relative("2026-01-01T00:00:00Z".parse().unwrap(), now), "10.0 s ago");
+        assert_eq!(relative("2026-01-01T00:01:10Z".parse().unwrap(), now), "in 1 m 0 s");
+        assert_eq!(relative(now, now), "0 ms ago");
+    }
+
+    #[test]
+    fn a_foreign_text_cannot_break_the_line_or_move_the_cursor() {
+        assert_eq!(one_line("a\n\tb\u{1b}[2Jc\r\n", 80), "a b [2Jc");
+        assert_eq!(one_line("abcdef", 4), "abc…");
+        assert_eq!(one_line("abcd", 4), "abcd");
+    }
+
+    #[test]
+    fn pretty_json_keeps_the_order_of_the_keys() {
+        assert_eq!(pretty_json(r#"{"b":1,"a":[]}"#), "{\n  \"b\": 1,\n  \"a\": []\n}");
+        assert_eq!(pretty_json("not json"), "not json");
+    }
+}
