@@ -1,0 +1,124 @@
+//! Ends of the process, gentle and not, and what the next one makes of them.
+
+use std::time::Duration;
+
+use serde_json::json;
+use stepladder_tests::database::Database;
+use stepladder_tests::openai::OpenAi;
+use stepladder_tests::{Server, wait_for};
+
+/// Far below a lease of `call-openai`, which may run for 90 s: whoever finishes within this did not wait for it.
+const AT_ONCE: Duration = Duration::from_secs(20);
+
+async fn with_doubles(ai: &OpenAi, database: &Database) -> Server {
+    let mut server = Server::new()
+        .variable("OPENAI_API_KEY", "sk-a-key-of-this-test")
+        .variable("OPENAI_BASE_URL", ai.url())
+        .variable("SUPABASE_URL", database.url())
+        .variable("SUPABASE_SERVICE_ROLE_KEY", "a-role-key-of-this-test")
+        .argument("--retry-delay")
+        .argument("20ms");
+    server.start().await;
+    server
+}
+
+async fn send_enhance(server: &Server) -> String {
+    let data = json!({"clientId": "c1", "clientName": "Acme", "clientDomain": "acme.example"});
+    let ids = server.api().send(&json!({"name": "client/enhance.requested", "data": data})).await;
+    server.api().run_of(&ids[0]).await
+}
+
+#[tokio::test]
+async fn what_was_running_at_a_kill_is_taken_over_at_once() {
+    let (ai, database) = (OpenAi::start().await, Database::start().await);
+    let mut server = with_doubles(&ai, &database).await;
+    ai.hold();
+    let run = send_enhance(&server).await;
+    wait_for("the request to the AI", async || (ai.count().now == 1).then_some(())).await;
+    let before = server.api().journal(&run).await;
+    server.kill().await;
+    ai.release();
+    server.start().await;
+
+    let ended = server.api().ended_within(AT_ONCE, &run).await;
+    assert_eq!(ended["status"], "Completed", "{ended}");
+    let journal = server.api().journal(&run).await;
+    journal.assert_legal();
+    journal.assert_continues(&before);
+    assert_eq!(journal.steps("AttemptInterrupted"), ["call-openai"], "{:#?}", journal.story());
+    assert_eq!(ai.count().requests.len(), 2, "the interrupted attempt and the one after it");
+    server.assert_no_error_logged();
+}
+
+#[tokio::test]
+async fn a_step_interrupted_again_and_again_is_taken_over_each_time() {
+    let (ai, database) = (OpenAi::start().await, Database::start().await);
+    let mut server = with_doubles(&ai, &database).await;
+    ai.hold();
+    let run = send_enhance(&server).await;
+    for kills in 1..=5 {
+        wait_for("the next request to the AI", async || (ai.count().requests.len() == kills).then_some(())).await;
+        server.kill_and_restart().await;
+    }
+    ai.release();
+    // more interruptions than the function has retries: they are not the code's failures and use none up
+    assert_eq!(server.api().ended_within(AT_ONCE, &run).await["status"], "Completed");
+    let journal = server.api().journal(&run).await;
+    journal.assert_legal();
+    assert_eq!(journal.steps("AttemptInterrupted").len(), 5, "{:#?}", journal.story());
+}
+
+#[tokio::test]
+async fn a_gentle_stop_lets_the_running_step_finish() {
+    let (ai, database) = (OpenAi::start().await, Database::start().await);
+    let mut server = with_doubles(&ai, &database).await;
+    ai.hold();
+    let run = send_enhance(&server).await;
+    wait_for("the request to the AI", async || (ai.count().now == 1).then_some(())).await;
+    let api = server.api();
+    let (status, ()) = tokio::join!(server.interrupt(), async {
+        wait_for("the server to stop serving", async || api.try_get("/health").await.err()).await;
+        ai.release();
+    });
+    assert!(status.success(), "{status}: {}", server.log());
+
+    server.start().await;
+    assert_eq!(server.api().ended_within(AT_ONCE, &run).await["status"], "Completed");
+    let journal = server.api().journal(&run).await;
+    journal.assert_legal();
+    assert_eq!(journal.steps("AttemptInterrupted"), [""; 0], "{:#?}", journal.story());
+    assert_eq!(ai.count().requests.len(), 1, "the answer that came during the stop was kept");
+}
+
+#[tokio::test]
+async fn a_sleep_goes_on_where_it_was() {
+    let mut server = Server::plain().await;
+    let ids = server.api().send(&json!({"name": "test/hello.world", "data": {"name": "Ada"}})).await;
+    let run = server.api().run_of(&ids[0]).await;
+    let before = wait_for("the sleep", async || {
+        let journal = server.api().journal(&run).await;
+        (!journal.steps("SleepStarted").is_empty()).then_some(journal)
+    })
+    .await;
+    server.kill_and_restart().await;
+    let ended = server.api().ended_within(AT_ONCE, &run).await;
+    assert_eq!((&ended["status"], &ended["output"]["greeting"]), (&json!("Completed"), &json!("Hello, Ada!")));
+    let journal = server.api().journal(&run).await;
+    journal.assert_legal();
+    journal.assert_continues(&before);
+}
+
+#[tokio::test]
+async fn an_accepted_event_outlives_a_kill_right_after_its_answer() {
+    let mut server = Server::plain().await;
+    let batch: Vec<_> = (0..20).map(|n| json!({"name": "test/hello.world", "data": {"name": n.to_string()}})).collect();
+    let ids = server.api().send(&json!(batch)).await;
+    server.kill_and_restart().await;
+    for (n, id) in ids.iter().enumerate() {
+        let run = server.api().run_of(id).await;
+        let ended = server.api().ended_within(AT_ONCE, &run).await;
+        assert_eq!(ended["output"]["greeting"], format!("Hello, {n}!"), "{ended}");
+    }
+    assert_eq!(server.api().number_of_runs().await, 20);
+    server.assert_no_error_logged();
+}
