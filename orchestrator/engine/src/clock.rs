@@ -76,3 +76,44 @@ impl Entropy for SeededEntropy {
         u128::from(self.half()) << 64 | u128::from(self.half())
     }
 }
+
+/// A clock that stands still until it is moved: months of sleep in milliseconds.
+#[derive(Debug)]
+pub struct VirtualClock {
+    now: std::sync::atomic::AtomicI64,
+    moved: tokio::sync::watch::Sender<i64>,
+}
+
+impl VirtualClock {
+    /// A clock that shows `start`.
+    pub fn new(start: Timestamp) -> Self {
+        let now = std::sync::atomic::AtomicI64::new(start.as_millis());
+        Self { now, moved: tokio::sync::watch::Sender::new(start.as_millis()) }
+    }
+
+    /// Moves it to a moment; never back.
+    pub fn set(&self, now: Timestamp) {
+        let now = now.as_millis();
+        let before = self.now.fetch_max(now, Ordering::SeqCst);
+        self.moved.send_replace(now.max(before));
+    }
+
+    /// Moves it on.
+    pub fn advance(&self, by: Duration) {
+        self.set(self.now() + by);
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.now.load(Ordering::SeqCst))
+    }
+
+    fn sleep_until(&self, due: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let mut moved = self.moved.subscribe();
+        Box::pin(async move {
+            // the sender lives as long as the clock, which outlives this borrow
+            let _ = moved.wait_for(|now| *now >= due.as_millis()).await;
+        })
+    }
+}

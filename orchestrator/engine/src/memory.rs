@@ -1,1 +1,285 @@
-//! The memory adapter.
+//! Storage and queue in memory, for tests and for the SDK's `TestApp`. One lock, no durability.
+
+mod queue;
+mod slots;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use stepladder_core::journal::{Record, Seq};
+use stepladder_core::limits::DEDUPLICATION_MS;
+use stepladder_core::{Event, EventId, RunId, RunRow, Timer, Timestamp};
+
+use crate::clock::Clock;
+use crate::ports::*;
+
+/// The adapter.
+pub struct Memory {
+    clock: Arc<dyn Clock>,
+    inner: Mutex<Inner>,
+    /// Told when a wake is added.
+    arrivals: tokio::sync::Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    journals: HashMap<RunId, Vec<Record>>,
+    rows: BTreeMap<RunId, RunRow>,
+    events: HashMap<EventId, Event>,
+    /// The latest event of each sender's id.
+    external: HashMap<Arc<str>, EventId>,
+    runs_of: HashMap<EventId, Vec<RunId>>,
+    timers: BTreeMap<i64, Vec<Timer>>,
+    cursor: Option<Cursor>,
+    queue: queue::Messages,
+    slots: HashMap<Arc<str>, slots::Slots>,
+    counts: Counts,
+}
+
+/// How often the ports were used: what a budget is checked against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Reads of journals.
+    pub reads: u64,
+    /// Writes of journal records.
+    pub appends: u64,
+    /// Of those, refused because the number was taken.
+    pub conflicts: u64,
+    /// Wakes sent, at once or for later.
+    pub sends: u64,
+    /// Wakes received.
+    pub receives: u64,
+    /// Calls about slots.
+    pub slots: u64,
+}
+
+impl Memory {
+    /// An empty one.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, inner: Mutex::default(), arrivals: tokio::sync::Notify::new() }
+    }
+
+    /// When the next wake becomes visible or the next timer is due; `None` when nothing ever will be.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let inner = self.lock();
+        let cursor = inner.cursor.as_ref();
+        let unsent = |timer: &&Timer| cursor.is_none_or(|c| timer.due.minute() >= c.minute);
+        let timer = inner.timers.values().flatten().filter(unsent).map(|timer| timer.due).min();
+        inner.queue.next_due().into_iter().chain(timer).min()
+    }
+
+    /// Forgets what was delivered and not acknowledged: those wakes are visible again, as after a restart.
+    pub fn redeliver(&self) {
+        self.lock().queue.redeliver(self.clock.now());
+        self.arrivals.notify_waiters();
+    }
+
+    /// How often the ports were used so far.
+    pub fn counts(&self) -> Counts {
+        self.lock().counts
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+#[async_trait]
+impl Journals for Memory {
+    async fn read(&self, run: RunId, from: Seq) -> StoreResult<Vec<Record>> {
+        let mut inner = self.lock();
+        inner.counts.reads += 1;
+        let records = inner.journals.get(&run).map_or(&[][..], Vec::as_slice);
+        Ok(records[records.partition_point(|record| record.seq < from)..].to_vec())
+    }
+}
+
+#[async_trait]
+impl Commits for Memory {
+    async fn commit(&self, commit: Commit) -> StoreResult<Committed> {
+        let now = self.now();
+        let mut inner = self.lock();
+        let Commit { before, append, after, wakes, acks } = commit;
+        if let Some(append) = append
+            && inner.append(append) == Committed::Conflict
+        {
+            return Ok(Committed::Conflict);
+        }
+        for later in before {
+            match later {
+                Later::Wake { wake, due } => inner.send(wake, due),
+                Later::Timer(timer) => inner.set_timer(timer),
+            }
+        }
+        for after in after {
+            inner.carry_out(after);
+        }
+        wakes.into_iter().for_each(|wake| inner.send(wake, now));
+        acks.iter().for_each(|receipt| inner.queue.ack(receipt));
+        drop(inner);
+        self.arrivals.notify_waiters();
+        Ok(Committed::Done)
+    }
+}
+
+impl Inner {
+    fn append(&mut self, Append { run, record }: Append) -> Committed {
+        self.counts.appends += 1;
+        let records = self.journals.entry(run).or_default();
+        if records.iter().any(|known| known.seq == record.seq && known.token == record.token) {
+            return Committed::Done; // rule 1: one's own write, whose reply was lost
+        }
+        if record.seq != records.last().map_or(0, Record::next) {
+            self.counts.conflicts += 1;
+            return Committed::Conflict;
+        }
+        records.push(record);
+        Committed::Done
+    }
+
+    fn send(&mut self, wake: stepladder_core::Wake, due: Timestamp) {
+        self.counts.sends += 1;
+        self.queue.send(wake, due);
+    }
+
+    fn set_timer(&mut self, timer: Timer) {
+        let bucket = self.timers.entry(timer.due.minute()).or_default();
+        if !bucket.iter().any(|known| known.due == timer.due && known.run == timer.run && known.purpose == timer.purpose)
+        {
+            bucket.push(timer);
+            bucket.sort_by_key(|timer| timer.due);
+        }
+    }
+
+    fn carry_out(&mut self, after: After) {
+        match after {
+            After::Ended { run, at, status } => {
+                if let Some(row) = self.rows.get_mut(&run) {
+                    row.ended = Some((at, status));
+                }
+            }
+            After::Release { limit, holder } => self.slots.entry(limit.key).or_default().release(&holder),
+            After::Leave { limit, run, step } => self.slots.entry(limit.key).or_default().leave(run, step.as_ref()),
+        }
+    }
+}
+
+#[async_trait]
+impl Events for Memory {
+    async fn accept(&self, events: Vec<Event>, now: Timestamp) -> StoreResult<Vec<Event>> {
+        let mut inner = self.lock();
+        let mut stored = Vec::with_capacity(events.len());
+        for event in events {
+            let external = event.external_id.as_ref().and_then(|id| inner.external.get(id));
+            let first = external.or(Some(&event.id)).and_then(|id| inner.events.get(id));
+            let is_repeated = |first: &&Event| {
+                first.id == event.id || now.as_millis() - first.received_at.as_millis() < DEDUPLICATION_MS
+            };
+            if let Some(first) = first.filter(is_repeated) {
+                stored.push(first.clone());
+                continue;
+            }
+            if let Some(id) = &event.external_id {
+                inner.external.insert(id.clone(), event.id);
+            }
+            // an event may come under an id that exists, with another external id: the id decides
+            let known = inner.events.entry(event.id).or_insert(event);
+            stored.push(known.clone());
+        }
+        Ok(stored)
+    }
+
+    async fn event(&self, id: EventId) -> StoreResult<Option<Event>> {
+        Ok(self.lock().events.get(&id).cloned())
+    }
+
+    async fn resolve(&self, external_id: &str) -> StoreResult<Option<EventId>> {
+        Ok(self.lock().external.get(external_id).copied())
+    }
+}
+
+#[async_trait]
+impl Starts for Memory {
+    async fn start(&self, starts: Vec<Start>) -> StoreResult<Vec<bool>> {
+        let now = self.now();
+        let mut inner = self.lock();
+        let mut new = Vec::with_capacity(starts.len());
+        for Start { row, record, watchdog, wake, places } in starts {
+            let run = row.run;
+            let is_new = !inner.journals.contains_key(&run);
+            new.push(is_new);
+            if !is_new {
+                continue;
+            }
+            inner.journals.insert(run, vec![record]);
+            inner.runs_of.entry(row.event).or_default().push(run);
+            inner.rows.insert(run, row);
+            inner.set_timer(watchdog);
+            for (limit, place) in places {
+                inner.slots.entry(limit.key).or_default().park(place);
+            }
+            inner.send(wake, now);
+        }
+        drop(inner);
+        self.arrivals.notify_waiters();
+        Ok(new)
+    }
+}
+
+#[async_trait]
+impl Listings for Memory {
+    async fn runs(&self, query: RunQuery) -> StoreResult<Vec<RunRow>> {
+        let inner = self.lock();
+        let is_shown = |row: &&RunRow| match query.shown {
+            Shown::All => true,
+            Shown::Live => row.ended.is_none(),
+            Shown::Ended(status) => row.ended.is_some_and(|(_, ended)| ended == status),
+        };
+        let rows = inner.rows.values().rev();
+        let rows = rows.filter(|row| query.before.is_none_or(|before| row.run < before));
+        let rows = rows.filter(|row| query.function.as_ref().is_none_or(|f| **f == *row.function));
+        Ok(rows.filter(is_shown).take(query.limit).cloned().collect())
+    }
+
+    async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>> {
+        let inner = self.lock();
+        let runs = inner.runs_of.get(&event).map_or(&[][..], Vec::as_slice);
+        Ok(runs.iter().filter_map(|run| inner.rows.get(run)).cloned().collect())
+    }
+
+    async fn row(&self, run: RunId) -> StoreResult<Option<RunRow>> {
+        Ok(self.lock().rows.get(&run).cloned())
+    }
+}
+
+#[async_trait]
+impl Timers for Memory {
+    async fn bucket(&self, minute: i64) -> StoreResult<Vec<Timer>> {
+        Ok(self.lock().timers.get(&minute).cloned().unwrap_or_default())
+    }
+
+    async fn set(&self, timers: Vec<Timer>) -> StoreResult<()> {
+        let mut inner = self.lock();
+        timers.into_iter().for_each(|timer| inner.set_timer(timer));
+        Ok(())
+    }
+
+    async fn cursor(&self) -> StoreResult<Option<Cursor>> {
+        Ok(self.lock().cursor.clone())
+    }
+
+    async fn advance(&self, expected: Option<Cursor>, next: Cursor) -> StoreResult<bool> {
+        let mut inner = self.lock();
+        if inner.cursor != expected {
+            return Ok(false);
+        }
+        inner.timers = inner.timers.split_off(&next.minute);
+        inner.cursor = Some(next);
+        Ok(true)
+    }
+}
