@@ -90,10 +90,10 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
     let mut wishes = Wishes::listen().map_err(|e| Stop::problem(format!("Ctrl-C cannot be listened for: {e}")))?;
     let live = (!args.quiet).then(Live::start);
     logs::start(live.clone())?;
-    let demo = demo(&mut app, args.demo).await?;
     let config = config(&app, &args);
     let programs = app.programs()?;
     let listener = listen(&args.host, args.port).await?;
+    let demo = demo(&mut app, args.demo).await?;
     let address = address(&args.host, listener.local_addr().map_err(|e| cannot_listen(&args.host, args.port, &e))?);
     let backend = Arc::new(open(&args.db)?);
     let engine = Arc::new(Engine::new(backend, programs, config).map_err(Stop::problem)?);

@@ -7,7 +7,7 @@ use clap::Args;
 use super::OutputArgs;
 use crate::app::App;
 use crate::client::Client;
-use crate::client::wire::{Concurrency, Function};
+use crate::client::wire::{Concurrency, Data, Function};
 use crate::terminal::table::Table;
 use crate::terminal::text::{duration, one_line};
 use crate::terminal::{Done, Stop, print, remark};
@@ -37,8 +37,9 @@ pub(crate) async fn execute(app: App, args: FunctionsArgs) -> Done {
 
 fn registered(mut app: App) -> Result<(Vec<Function>, String), Stop> {
     let functions: Vec<Function> = app.programs()?.iter().map(|program| Function::of(program.spec())).collect();
-    let json = serde_json::json!({ "data": &functions }).to_string();
-    Ok((functions, json))
+    let answer = Data { data: functions, cursor: None };
+    let json = serde_json::to_string(&answer).map_err(|e| Stop::problem(format!("the functions are no JSON: {e}")))?;
+    Ok((answer.data, json))
 }
 
 /// One line a function.

@@ -8,10 +8,10 @@ use stepladder_core::journal::Origin;
 use stepladder_core::{EventId, RunId, Status};
 
 /// The envelope of an answer.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Data<T> {
     pub(crate) data: T,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cursor: Option<String>,
 }
 
