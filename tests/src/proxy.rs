@@ -25,12 +25,30 @@ pub enum Fault {
 pub struct Proxy {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
-    open: Arc<watch::Sender<bool>>,
+    held: Arc<watch::Sender<Held>>,
+}
+
+/// Which requests wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    None,
+    All,
+    Method(&'static str),
+}
+
+impl Held {
+    fn is_free(self, method: &str) -> bool {
+        match self {
+            Self::None => true,
+            Self::All => false,
+            Self::Method(held) => held != method,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct State {
-    faults: Vec<Fault>,
+    faults: Vec<(&'static str, Fault)>,
     seen: Vec<Seen>,
 }
 
@@ -51,15 +69,17 @@ impl Proxy {
     /// Passes `prefix/…` on to `upstream/…` (an address without a final slash).
     pub async fn start(prefix: &'static str, upstream: String) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
-        let open = Arc::new(watch::Sender::new(true));
+        let held = Arc::new(watch::Sender::new(Held::None));
         let client = reqwest::Client::new();
-        let (inner, gate) = (Arc::clone(&state), open.subscribe());
+        let (inner, gate) = (Arc::clone(&state), held.subscribe());
         let address = serve(move |asked| {
             let (state, mut gate) = (Arc::clone(&inner), gate.clone());
             let (client, upstream) = (client.clone(), upstream.clone());
             async move {
                 let fault = note(&state, &asked);
-                gate.wait_for(|open| *open).await.expect("the proxy outlives its requests");
+                gate.wait_for(|held| held.is_free(asked.method.as_str()))
+                    .await
+                    .expect("the proxy outlives its requests");
                 match fault {
                     Some(Fault::Status(status)) => {
                         return Answer::json(status, &json!({"message": "a fault on purpose"}));
@@ -72,7 +92,7 @@ impl Proxy {
             }
         })
         .await;
-        Self { address, state, open }
+        Self { address, state, held }
     }
 
     /// Where the proxy listens, without the prefix.
@@ -80,9 +100,9 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// The next requests meet these faults, one each.
-    pub fn next_meet(&self, faults: impl IntoIterator<Item = Fault>) {
-        self.state.lock().expect("no panic").faults.extend(faults);
+    /// The next requests of this method meet these faults, one each.
+    pub fn next_meet(&self, method: &'static str, faults: impl IntoIterator<Item = Fault>) {
+        self.state.lock().expect("no panic").faults.extend(faults.into_iter().map(|fault| (method, fault)));
     }
 
     /// Everything that reached the proxy, in order.
@@ -90,20 +110,31 @@ impl Proxy {
         self.state.lock().expect("no panic").seen.clone()
     }
 
+    /// Faults that nothing has met are not made any more.
+    pub fn forget_faults(&self) {
+        self.state.lock().expect("no panic").faults.clear();
+    }
+
     /// Requests are noted, then wait until [`Proxy::release`].
     pub fn hold(&self) {
-        self.open.send_replace(false);
+        self.held.send_replace(Held::All);
+    }
+
+    /// [`Proxy::hold`], for one method only.
+    pub fn hold_method(&self, method: &'static str) {
+        self.held.send_replace(Held::Method(method));
     }
 
     /// Lets held requests go on.
     pub fn release(&self) {
-        self.open.send_replace(true);
+        self.held.send_replace(Held::None);
     }
 }
 
 fn note(state: &Mutex<State>, asked: &Asked) -> Option<Fault> {
     let mut state = state.lock().expect("no panic");
-    let fault = if state.faults.is_empty() { None } else { Some(state.faults.remove(0)) };
+    let due = state.faults.iter().position(|(method, _)| asked.method == *method);
+    let fault = due.map(|place| state.faults.remove(place).1);
     state.seen.push(Seen {
         method: asked.method.to_string(),
         path: asked.uri.path().to_owned(),

@@ -166,10 +166,10 @@ pub fn command() -> Command {
     command
 }
 
+/// The address in `Stepladder is ready: http://localhost:8288`, as one that no resolver is needed for.
 fn address(log: &str) -> Option<String> {
-    let start = log.find("http://127.0.0.1:").or_else(|| log.find("http://localhost:"))?;
-    let (head, rest) = log[start..].split_once("//")?;
-    let port = rest.split_once(':')?.1;
+    let (_, rest) = log.split_once("ready: http://")?;
+    let (_, port) = rest.split_once(':')?;
     let end = port.find(|letter: char| !letter.is_ascii_digit())?;
-    Some(format!("{head}//127.0.0.1:{}", &port[..end]))
+    Some(format!("http://127.0.0.1:{}", &port[..end]))
 }

@@ -1,0 +1,247 @@
+//! Pay once: whatever fails or is killed after the AI has answered, the AI is not asked again.
+//!
+//! The real binary, against an OpenAI-compatible server and the real PostgREST over a real PostgreSQL, with a proxy
+//! before each that makes faults and holds requests back.
+
+use serde_json::{Value, json};
+use stepladder_tests::aimock::AiMock;
+use stepladder_tests::postgres::Postgres;
+use stepladder_tests::proxy::{Fault, Proxy};
+use stepladder_tests::{Journal, Server, wait_for};
+
+const UNAVAILABLE: Fault = Fault::Status(503);
+
+/// Everything that the enhance run touches.
+struct World {
+    ai: AiMock,
+    /// Before the AI.
+    line: Proxy,
+    postgres: Postgres,
+    /// Before the database.
+    database: Proxy,
+    server: Server,
+}
+
+impl World {
+    async fn start() -> Self {
+        let answer = intelligence();
+        let (ai, postgres) = tokio::join!(AiMock::start(&answer), Postgres::start());
+        let line = Proxy::start("/v1", ai.url()).await;
+        let database = Proxy::start("/rest/v1", postgres.rest_url()).await;
+        let mut server = Server::new()
+            .variable("OPENAI_API_KEY", "sk-a-key-of-this-test")
+            .variable("OPENAI_BASE_URL", format!("{}/v1", line.url()))
+            .variable("SUPABASE_URL", database.url())
+            .variable("SUPABASE_SERVICE_ROLE_KEY", postgres.service_role_key())
+            .argument("--retry-delay")
+            .argument("20ms");
+        server.start().await;
+        Self { ai, line, postgres, database, server }
+    }
+
+    /// A new client's row, and the event that asks to enhance it.
+    async fn client(&self, n: usize) -> Client {
+        let id = format!("00000000-0000-4000-8000-{n:012}");
+        let name = format!("Client number {n} of this test");
+        self.postgres.execute(&format!("insert into clients (id, name) values ('{id}', '{name}')")).await;
+        Client { id, name }
+    }
+
+    async fn send(&self, client: &Client) -> String {
+        let ids = self.server.api().send(&client.event()).await;
+        self.server.api().run_of(&ids[0]).await
+    }
+
+    /// How often the AI itself was asked about a client.
+    async fn asked_about(&self, client: &Client) -> usize {
+        let requests = self.ai.requests().await;
+        requests.iter().filter(|request| request["messages"].to_string().contains(&client.name)).count()
+    }
+
+    /// Panics unless the rows of a client are what the AI's answer comes to, once.
+    async fn assert_rows(&self, client: &Client) {
+        let id = &client.id;
+        let rows = self.postgres.rows(&format!("select * from clients where id = '{id}'")).await;
+        let row = &rows[0];
+        assert_eq!((&row["industry"], &row["name"]), (&json!("Tea"), &json!(client.name)), "{row}");
+        assert_eq!(row["products"].as_array().map(Vec::len), Some(10), "the caps hold: {row}");
+        let query = format!("select name, domain from competitors where client_id = '{id}' order by domain");
+        let expected =
+            json!([{"name": "First", "domain": "first.example"}, {"name": "Second", "domain": "second.example"}]);
+        assert_eq!(json!(self.postgres.rows(&query).await), expected, "each competitor once");
+    }
+
+    /// Panics unless the run ended well, with a legal journal that continues what was read before a kill, and nothing
+    /// that was acknowledged then was done again.
+    async fn assert_survived(&self, what: &str, run: &str, client: &Client, before: &Journal) {
+        let ended = self.server.api().ended(run).await;
+        assert_eq!(ended["status"], "Completed", "{what}: {ended}");
+        let journal = self.server.api().journal(run).await;
+        journal.assert_legal();
+        journal.assert_continues(before);
+        let later = Journal(journal.0[before.len()..].to_vec()).steps("StepStarted");
+        let again = before.succeeded().into_iter().find(|step| later.contains(step));
+        assert_eq!(again, None, "{what}: a step ran again after its outcome: {:#?}", journal.story());
+        let attempts = journal.steps("StepStarted").iter().filter(|step| *step == "call-openai").count();
+        let asked = self.asked_about(client).await;
+        assert!((1..=attempts).contains(&asked), "{what}: {asked} requests in {attempts} attempts");
+        self.assert_rows(client).await;
+        self.server.assert_no_error_logged();
+    }
+}
+
+struct Client {
+    id: String,
+    name: String,
+}
+
+impl Client {
+    fn event(&self) -> Value {
+        let data = json!({"clientId": self.id, "clientName": self.name, "clientDomain": "acme.example"});
+        json!({"name": "client/enhance.requested", "id": self.id, "data": data})
+    }
+}
+
+/// What the AI says of everybody: more than the caps allow, and one competitor twice.
+fn intelligence() -> Value {
+    let many: Vec<_> = (1..=12).map(|n| format!("Product {n}")).collect();
+    let competitor = |name: &str, domain: &str| json!({"name": name, "domain": domain, "reason": "Sells tea too."});
+    json!({
+        "industry": "Tea", "description": "Sells tea.", "business_model": "Shops", "tone": "Warm",
+        "products": many, "services": ["Tasting"], "audiences": ["Everybody"], "keywords": ["tea"],
+        "unique_selling_points": ["Fresh"], "locations": ["Lisbon"],
+        "competitors": [
+            competitor("Second", "second.example"),
+            competitor("First", "first.example"),
+            competitor("First", "https://www.first.example/"),
+        ],
+    })
+}
+
+#[tokio::test]
+async fn the_ai_is_asked_once_though_the_database_fails_twice() {
+    let world = World::start().await;
+    for (n, faults) in [[UNAVAILABLE; 2], [Fault::CutBefore; 2], [Fault::CutAfter; 2]].into_iter().enumerate() {
+        let client = world.client(n).await;
+        world.database.next_meet("PATCH", faults);
+        world.database.next_meet("POST", faults);
+        let run = world.send(&client).await;
+        world.assert_survived(&format!("{faults:?}"), &run, &client, &Journal::default()).await;
+        assert_eq!(world.asked_about(&client).await, 1, "{faults:?}");
+        let failed = world.server.api().journal(&run).await.steps("StepFailed");
+        assert_eq!(
+            failed,
+            ["update-client", "update-client", "upsert-competitors", "upsert-competitors"],
+            "{faults:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_kill_after_each_entry_loses_nothing_and_repeats_nothing() {
+    let mut world = World::start().await;
+    // every run meets one fault at each table, so that failed attempts are among the entries
+    let undisturbed = world.client(0).await;
+    make_faults(&world);
+    let run = world.send(&undisturbed).await;
+    world.assert_survived("undisturbed", &run, &undisturbed, &Journal::default()).await;
+    let entries = world.server.api().journal(&run).await.len();
+    assert!(entries >= 14, "an event, four steps, two failures and an end are 14 entries: {entries}");
+
+    for k in 1..=entries {
+        let client = world.client(k).await;
+        make_faults(&world);
+        let run = world.send(&client).await;
+        let before = wait_for("the entry", async || {
+            let journal = world.server.api().journal(&run).await;
+            (journal.len() >= k).then_some(journal)
+        })
+        .await;
+        world.server.kill_and_restart().await;
+        let what = format!("killed at entry {} ({k})", before.len());
+        world.assert_survived(&what, &run, &client, &before).await;
+    }
+}
+
+/// One fault at each table, and none left over from before: a kill can come before they are met.
+fn make_faults(world: &World) {
+    world.database.forget_faults();
+    world.database.next_meet("PATCH", [UNAVAILABLE]);
+    world.database.next_meet("POST", [Fault::CutAfter]);
+}
+
+#[tokio::test]
+async fn a_kill_while_a_body_is_in_flight_repeats_that_body_alone() {
+    let mut world = World::start().await;
+    let client = world.client(1).await;
+    world.line.hold();
+    let run = world.send(&client).await;
+    wait_for("the request to the AI", async || (!world.line.seen().is_empty()).then_some(())).await;
+    let before = world.server.api().journal(&run).await;
+    world.server.kill().await;
+    world.line.release();
+    world.database.hold();
+    world.server.start().await;
+    world.server.api().journal(&run).await.assert_continues(&before);
+
+    // the AI has answered by the time that the database is asked; then one kill in each of its two steps
+    for method in ["PATCH", "POST"] {
+        let asked = async || world.database.seen().iter().any(|seen| seen.method == method).then_some(());
+        wait_for("the request to the database", asked).await;
+        let before = world.server.api().journal(&run).await;
+        assert!(before.succeeded().contains("call-openai"), "{:#?}", before.story());
+        world.server.kill().await;
+        world.database.release();
+        let seen = world.database.seen().len();
+        if method == "PATCH" {
+            world.database.hold_method("POST");
+        }
+        world.server.start().await;
+        wait_for("the database to be asked again", async || (world.database.seen().len() > seen).then_some(())).await;
+        world.server.api().journal(&run).await.assert_continues(&before);
+    }
+    world.assert_survived("in flight", &run, &client, &Journal::default()).await;
+    let journal = world.server.api().journal(&run).await;
+    let interrupted = journal.steps("AttemptInterrupted");
+    assert_eq!(interrupted, ["call-openai", "update-client", "upsert-competitors"], "{:#?}", journal.story());
+}
+
+#[tokio::test]
+async fn a_kill_while_the_event_is_taken_leaves_one_run_when_the_sender_repeats_it() {
+    let mut world = World::start().await;
+    for n in 1..=5 {
+        let client = world.client(n).await;
+        let (api, body) = (world.server.api(), client.event().to_string());
+        let sending = tokio::spawn(async move { api.try_post("/e/test", body).await });
+        // the more rounds it is given, the further the request gets before the kill
+        for _ in 0..n * n {
+            tokio::task::yield_now().await;
+        }
+        world.server.kill().await;
+        // answered or cut off: the sender who does not know sends it again
+        let first = sending.await.expect("no panic").ok();
+        world.server.start().await;
+        let ids = world.server.api().send(&client.event()).await;
+        if let Some((200, answer)) = first {
+            assert_eq!(answer["ids"], json!(ids), "an acknowledged id stands");
+        }
+        let run = world.server.api().run_of(&ids[0]).await;
+        world.assert_survived("repeated event", &run, &client, &Journal::default()).await;
+        assert_eq!(world.server.api().number_of_runs().await, n, "one run an event");
+    }
+}
+
+#[tokio::test]
+async fn secrets_reach_neither_journal_nor_log() {
+    let world = World::start().await;
+    let client = world.client(1).await;
+    world.database.next_meet("PATCH", [Fault::Status(401)]);
+    let run = world.send(&client).await;
+    let ended = world.server.api().ended(&run).await;
+    assert_eq!(ended["status"], "Failed", "a 401 is not retried: {ended}");
+    assert!(ended["error"]["message"].as_str().is_some_and(|said| said.contains("a fault on purpose")), "{ended}");
+    let everything = format!("{ended}{:?}{}", world.server.api().journal(&run).await, world.server.log());
+    for secret in ["sk-a-key-of-this-test", world.postgres.service_role_key()] {
+        assert!(!everything.contains(secret), "{secret} is told to everybody");
+    }
+}
