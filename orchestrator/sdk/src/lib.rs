@@ -1,1 +1,35 @@
-//! Stub.
+//! What a function is written with.
+//!
+//! A function is an ordinary async fn over a [`Context`]; its named [steps](Context::step) are remembered, so that it
+//! can be stopped and replayed at any of them. This crate has the [`Context`], the [`Function`] that carries it, the
+//! [`Error`] that says what to retry, and [`testing`] to run it all on a virtual clock.
+//!
+//! What is deliberately not here: storage, queues, and when a step may run; that is the engine, which knows this crate
+//! only through its [`Program`](stepladder_engine::Program) seam.
+
+mod blocking;
+mod board;
+mod context;
+mod environment;
+pub mod error;
+mod event;
+mod function;
+mod map;
+pub mod prelude;
+mod session;
+mod states;
+mod step;
+
+pub use blocking::blocking;
+pub use context::{Context, Moment};
+pub use environment::override_env;
+pub use error::{Error, Result, ResultExt, env};
+pub use event::{Event, EventData, FunctionFailed, ToEvent};
+pub use function::{Concurrency, Function};
+pub use map::Map;
+pub use serde_json::json;
+pub use states::States;
+pub use step::Step;
+pub use stepladder_core::retry::{Backoff, Retry};
+pub use stepladder_core::{EventId, Failure, Json, NewEvent, RunId, Timestamp};
+pub use uuid::Uuid;

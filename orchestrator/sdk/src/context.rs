@@ -1,0 +1,240 @@
+//! What a function does durable things with.
+
+mod chance;
+mod moment;
+
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use stepladder_core::decide::{Ask, StepOptions};
+use stepladder_core::limits::step_name_fault;
+use stepladder_core::{EventId, Json, NewEvent, RunId, Timestamp, json};
+use uuid::Uuid;
+
+use crate::board::Board;
+use crate::event::{ToEvent, sendable};
+use crate::step::{Body, RawStep};
+use crate::{Error, Map, Result, States, Step};
+
+pub use moment::Moment;
+
+/// The run that a function moves. Not `Clone`: its steps belong to the function's own future, not to other tasks.
+///
+/// Code between steps runs again at every replay. What has an effect, takes long or gives another answer the second
+/// time belongs into a [`step`](Self::step); for time and chance there are [`now`](Self::now), [`uuid`](Self::uuid)
+/// and [`random`](Self::random), which give the same at every replay.
+pub struct Context {
+    board: Arc<Board>,
+    states: States,
+    attempt: u32,
+}
+
+impl Context {
+    pub(crate) fn new(board: Arc<Board>, states: States, attempt: u32) -> Self {
+        Self { board, states, attempt }
+    }
+
+    /// A step with a body. The body's value is recorded as JSON; a replay is served the record instead of running it
+    /// again. Its failures are retried as the error, the step and the function say.
+    ///
+    /// A name that is used again is numbered: `name`, `name:1`, `name:2`, in the order in which the steps are made. A
+    /// name has at most 255 characters and may not end in `:` and digits.
+    ///
+    /// ```
+    /// # use stepladder_sdk::prelude::*;
+    /// # async fn fetch(id: u32) -> Result<String> { Ok(id.to_string()) }
+    /// # async fn example(ctx: Context) -> Result<()> {
+    /// let page = ctx.step("fetch", || fetch(7)).retries(5).timeout(Duration::from_secs(30)).await?;
+    /// let words = ctx.step("count", async || Ok(page.split(' ').count())).await?;
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn step<'a, T, F, Fut>(&'a self, name: impl Into<String>, body: F) -> Step<'a, T>
+    where
+        T: Serialize + DeserializeOwned,
+        F: FnOnce() -> Fut + Send + 'a,
+        Fut: Future<Output = Result<T>> + Send + 'a,
+    {
+        let body: Body<'a> = Box::new(move || {
+            let running = body();
+            Box::pin(async move { encode(&running.await?) })
+        });
+        self.make(name.into(), Ask::Run(StepOptions::default()), Some(body), decode)
+    }
+
+    /// One step for each item, all with this name, at most [`limit`](Map::limit) of them at a time.
+    #[track_caller]
+    pub fn map<'a, I, T, F, Fut>(&'a self, name: impl Into<String>, items: I, f: F) -> Map<'a, T>
+    where
+        I: IntoIterator,
+        I::Item: Send + 'a,
+        T: Serialize + DeserializeOwned,
+        F: Fn(I::Item) -> Fut + Send + Sync + 'a,
+        Fut: Future<Output = Result<T>> + Send + 'a,
+    {
+        let (name, f) = (name.into(), Arc::new(f));
+        let mut steps = Vec::new();
+        for item in items {
+            let f = f.clone();
+            steps.push(self.step(name.clone(), move || f(item)));
+        }
+        Map::new(steps)
+    }
+
+    /// Waits this long, from when the step is first asked for. Nothing runs meanwhile; it may be months.
+    #[track_caller]
+    pub fn sleep(&self, name: impl Into<String>, wait: Duration) -> Step<'_, ()> {
+        self.make(name.into(), Ask::SleepFor(wait), None, nothing)
+    }
+
+    /// Waits until a moment; not at all when it has passed.
+    #[track_caller]
+    pub fn sleep_until(&self, name: impl Into<String>, moment: impl Moment) -> Step<'_, ()> {
+        self.make(name.into(), Ask::SleepUntil(moment.timestamp()), None, nothing)
+    }
+
+    /// Sends an event, once, and gives its id. Functions that it triggers run by themselves.
+    #[track_caller]
+    pub fn send_event(&self, name: impl Into<String>, event: impl ToEvent) -> Step<'_, EventId> {
+        self.send(name.into(), sendable(&event).map(|event| vec![event]), only)
+    }
+
+    /// Sends several events, once, and gives their ids in order.
+    #[track_caller]
+    pub fn send_events<E: ToEvent>(
+        &self,
+        name: impl Into<String>,
+        events: impl IntoIterator<Item = E>,
+    ) -> Step<'_, Vec<EventId>> {
+        self.send(name.into(), events.into_iter().map(|event| sendable(&event)).collect(), decode)
+    }
+
+    /// Runs another function and waits for what it returns. `input` is the data of its event: a JSON object.
+    ///
+    /// ```
+    /// # use stepladder_sdk::prelude::*;
+    /// # async fn example(ctx: Context) -> Result<()> {
+    /// let total: u64 = ctx.invoke("sum up", "add-numbers", &json!({"numbers": [1, 2]})).await?;
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn invoke<O: DeserializeOwned>(
+        &self,
+        name: impl Into<String>,
+        function: impl Into<Arc<str>>,
+        input: &(impl Serialize + ?Sized),
+    ) -> Step<'_, O> {
+        let (name, function) = (name.into(), function.into());
+        let (input, fault) = match object(input) {
+            Ok(input) => (input, None),
+            Err(error) => (json::empty_object(), Some(prefixed(&name, &error))),
+        };
+        self.make_faulty(name, Ask::Invoke { function, input }, None, decode, fault)
+    }
+
+    /// A value that all functions share, by its type: a client, a pool, settings.
+    ///
+    /// # Errors
+    /// Terminal, naming the type, when it was not added with `App::state`.
+    pub fn state<T: Send + Sync + 'static>(&self) -> Result<&T> {
+        self.states.get()
+    }
+
+    /// The time of the latest recorded outcome that the function has seen; before the first, when the run was created.
+    /// The same at every replay.
+    pub fn now(&self) -> Timestamp {
+        self.board.now()
+    }
+
+    /// A random (version 4) UUID, the same at every replay. Made from the run's id: not a secret. Within a step's body
+    /// it is the same for every attempt, which makes it an idempotency key.
+    pub fn uuid(&self) -> Uuid {
+        chance::uuid(&self.board)
+    }
+
+    /// A random number, the same at every replay. Made from the run's id: not for secrets.
+    pub fn random(&self) -> u64 {
+        chance::number(&self.board)
+    }
+
+    /// The run's id.
+    pub fn run_id(&self) -> RunId {
+        self.board.run()
+    }
+
+    /// The number of the function's attempt, from 1. It counts errors that the function itself returned, not those of
+    /// its steps.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    #[track_caller]
+    fn send<'a, T>(&'a self, name: String, events: Result<Vec<NewEvent>>, decode: Decode<T>) -> Step<'a, T> {
+        let (events, fault) = match events {
+            Ok(events) => (events, None),
+            Err(error) => (Vec::new(), Some(prefixed(&name, &error))),
+        };
+        self.make_faulty(name, Ask::Send(events), None, decode, fault)
+    }
+
+    #[track_caller]
+    fn make<'a, T>(&'a self, name: String, ask: Ask, body: Option<Body<'a>>, decode: Decode<T>) -> Step<'a, T> {
+        self.make_faulty(name, ask, body, decode, None)
+    }
+
+    #[track_caller]
+    fn make_faulty<'a, T>(
+        &'a self,
+        name: String,
+        ask: Ask,
+        body: Option<Body<'a>>,
+        decode: Decode<T>,
+        fault: Option<Error>,
+    ) -> Step<'a, T> {
+        let at = Location::caller();
+        let bad_name = step_name_fault(&name)
+            .map(|fault| Error::terminal(format!("the step name `{name}` ({at}) {fault}")).with_code("bad-step-name"));
+        let id = self.board.number(name);
+        let raw = RawStep::new(self.board.clone(), id, ask, body, at).faulty(bad_name.or(fault));
+        Step::new(raw, decode)
+    }
+}
+
+type Decode<T> = fn(&RawValue) -> serde_json::Result<T>;
+
+fn encode<T: Serialize>(value: &T) -> Result<Json> {
+    json::of(value).map_err(|error| {
+        Error::terminal(format!("{} cannot be written as JSON: {error}", std::any::type_name::<T>()))
+            .with_code("unencodable")
+    })
+}
+
+fn decode<T: DeserializeOwned>(outcome: &RawValue) -> serde_json::Result<T> {
+    serde_json::from_str(outcome.get())
+}
+
+/// A sleep is over, whatever was recorded of it.
+fn nothing(_: &RawValue) -> serde_json::Result<()> {
+    Ok(())
+}
+
+fn only(outcome: &RawValue) -> serde_json::Result<EventId> {
+    let [id] = decode(outcome)?;
+    Ok(id)
+}
+
+fn object(input: &(impl Serialize + ?Sized)) -> Result<Json> {
+    let input = json::of(input).map_err(|error| Error::terminal(format!("its input is not JSON: {error}")))?;
+    match json::is_object(&input) {
+        true => Ok(input),
+        false => Err(Error::terminal("its input must be a JSON object, as the data of an event")),
+    }
+}
+
+fn prefixed(name: &str, error: &Error) -> Error {
+    Error::terminal(format!("step `{name}`: {error}"))
+}

@@ -1,0 +1,15 @@
+//! A caught panic as an error: a bug in one body must not end the process.
+
+use std::any::Any;
+
+use super::Error;
+
+/// What a panic said. It is retried like any error: many panics are a missing answer that was unwrapped.
+pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Error {
+    let text = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    Error::new(format!("panicked: {text}")).with_code("panic")
+}

@@ -1,0 +1,77 @@
+use super::*;
+
+#[derive(Debug, thiserror::Error)]
+#[error("outer")]
+struct Outer(#[source] std::num::ParseIntError);
+
+fn parse(text: &str) -> std::result::Result<i32, Outer> {
+    text.parse().map_err(Outer)
+}
+
+#[test]
+fn any_error_becomes_retryable_by_a_question_mark() {
+    let failed = || -> Result<i32> { Ok(parse("x")?) };
+    let error = failed().unwrap_err();
+    assert_eq!(error.retry(), Retry::Default);
+    assert_eq!(error.to_string(), "outer");
+    assert_eq!(format!("{error:#}"), "outer: invalid digit found in string");
+    assert!(error.downcast_ref::<Outer>().is_some());
+    assert_eq!(error.into_fault().failure.message, "outer: invalid digit found in string");
+}
+
+#[test]
+fn results_say_what_is_to_be_done() {
+    assert!(parse("x").terminal().unwrap_err().is_terminal());
+    let wait = Duration::from_secs(9);
+    assert_eq!(parse("x").retry_after(wait).unwrap_err().retry(), Retry::After(wait));
+    let coded = parse("x").code("not-a-number").unwrap_err();
+    assert_eq!((coded.code(), coded.is_terminal()), (Some("not-a-number"), false));
+}
+
+#[test]
+fn codes_reach_the_journal() {
+    let fault = Error::terminal("taken").with_code("email-taken").into_fault();
+    assert_eq!(fault.failure, Failure { message: "taken".into(), code: Some("email-taken".into()) });
+    assert_eq!(fault.retry, Retry::Never);
+}
+
+#[test]
+fn a_missing_variable_is_terminal_and_named() {
+    let error = env("STEPLADDER_SURELY_NOT_SET").unwrap_err();
+    assert!(error.is_terminal());
+    assert!(error.to_string().contains("STEPLADDER_SURELY_NOT_SET is not set"));
+    let plain: Error = std::env::var("STEPLADDER_SURELY_NOT_SET").unwrap_err().into();
+    assert!(plain.is_terminal());
+}
+
+#[test]
+fn a_client_error_is_terminal_and_a_busy_server_is_not() {
+    let retry = |status| Error::from_http_status(status, None, "x").retry();
+    for status in [400, 401, 403, 404, 410, 422] {
+        assert_eq!(retry(status), Retry::Never, "{status}");
+    }
+    for status in [302, 408, 409, 423, 425, 429, 500, 502, 503, 504] {
+        assert_eq!(retry(status), Retry::Default, "{status}");
+    }
+    assert_eq!(Error::from_http_status(429, None, "x").code(), Some("http-429"));
+}
+
+#[test]
+fn retry_after_is_seconds_or_a_date() {
+    let retry = |after: &str| Error::from_http_status(429, Some(after), "x").retry();
+    assert_eq!(retry("7"), Retry::After(Duration::from_secs(7)));
+    assert_eq!(retry("Wed, 21 Oct 2015 07:28:00 GMT"), Retry::After(Duration::ZERO));
+    let soon = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(100));
+    let Retry::After(wait) = retry(&soon) else { panic!("a wait") };
+    assert!(wait > Duration::from_secs(90) && wait <= Duration::from_secs(100), "{wait:?}");
+    assert_eq!(retry("999999999"), Retry::After(Duration::from_secs(86_400)), "no more than a day is believed");
+    assert_eq!(retry("soon"), Retry::Default);
+    assert_eq!(Error::from_http_status(400, Some("7"), "x").retry(), Retry::Never);
+}
+
+#[test]
+fn a_long_body_is_cut_between_characters() {
+    assert_eq!(http::cut(&"é".repeat(3_000)).len(), 2_048);
+    assert_eq!(http::cut(&format!("x{}", "é".repeat(3_000))).len(), 2_047);
+    assert_eq!(http::cut("short"), "short");
+}

@@ -1,0 +1,191 @@
+//! A function: a handler with its id, triggers, retries and limits.
+
+mod program;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use serde::Serialize;
+use stepladder_core::expr::Expr;
+use stepladder_core::retry::Backoff;
+use stepladder_core::spec::{self, Trigger};
+use stepladder_core::{Failure, Json, Spec, json};
+use stepladder_engine::Program;
+
+use crate::{Context, Error, Event, EventData, FunctionFailed, Result, States};
+use program::RustProgram;
+
+/// A handler whose types have been put away: reads the event, gives the future.
+type Handler =
+    Arc<dyn Fn(Context, &stepladder_core::Event) -> Result<BoxFuture<'static, Result<Json>>, Failure> + Send + Sync>;
+
+/// A function to register with `App::function`.
+///
+/// ```
+/// use stepladder_sdk::prelude::*;
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Hello { name: String }
+///
+/// impl EventData for Hello { const NAME: &'static str = "test/hello.world"; }
+///
+/// async fn hello(ctx: Context, event: Event<Hello>) -> Result<String> {
+///     ctx.step("greet", async || Ok(format!("Hello, {}!", event.data.name))).await
+/// }
+///
+/// let function = Function::new("hello-world", hello).retries(2).concurrency(Concurrency::limit(3));
+/// ```
+pub struct Function {
+    spec: Spec,
+    condition: Option<String>,
+    concurrency: Vec<Concurrency>,
+    handler: Handler,
+    on_failure: Option<Handler>,
+}
+
+/// At most so many steps of a function execute at a time; with a [`key`](Self::key), so many for each of its values.
+#[derive(Clone, Debug)]
+pub struct Concurrency {
+    limit: u32,
+    key: Option<String>,
+}
+
+impl Concurrency {
+    /// At most `n` at a time; at least 1.
+    pub fn limit(n: u32) -> Self {
+        Self { limit: n, key: None }
+    }
+
+    /// For each value of a CEL expression over the `event`: `event.data.clientId`.
+    #[must_use]
+    pub fn key(mut self, cel: impl Into<String>) -> Self {
+        self.key = Some(cel.into());
+        self
+    }
+}
+
+impl Function {
+    /// A function with its id (at most 255 characters, unique in an app). The type of its event says what starts it.
+    ///
+    /// The handler is an `async fn` or a closure that gives a future. It gets 4 retries, 60 s for a step and no limits
+    /// unless the methods say otherwise.
+    pub fn new<T, O, H, Fut>(id: impl Into<Arc<str>>, handler: H) -> Self
+    where
+        T: EventData,
+        O: Serialize,
+        H: Fn(Context, Event<T>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<O>> + Send + 'static,
+    {
+        let mut spec = Spec::new(id);
+        spec.triggers = T::NAMES.iter().map(|name| Trigger { event: (*name).into(), condition: None }).collect();
+        Self { spec, condition: None, concurrency: Vec::new(), handler: erased(handler), on_failure: None }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.spec.id
+    }
+
+    /// Repetitions after a first attempt: of each of its steps, and of the function itself when it returns an error. 4
+    /// unless told otherwise; 0 tries once.
+    #[must_use]
+    pub fn retries(mut self, n: u32) -> Self {
+        self.spec.retry.retries = n;
+        self
+    }
+
+    /// The waits between attempts.
+    #[must_use]
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.spec.retry.backoff = backoff;
+        self
+    }
+
+    /// How long one attempt of a step may take, unless the step says otherwise. 60 s unless told otherwise. The app
+    /// does not start when no worker has that long.
+    #[must_use]
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.spec.timeout = limit;
+        self
+    }
+
+    /// A limit on how many of its steps execute at a time. Several limits hold all at once.
+    #[must_use]
+    pub fn concurrency(mut self, limit: Concurrency) -> Self {
+        self.concurrency.push(limit);
+        self
+    }
+
+    /// Only events of which this CEL expression is true start it: `event.data.plan == "pro"`. The app does not start
+    /// with an expression that is none.
+    #[must_use]
+    pub fn when(mut self, cel: impl Into<String>) -> Self {
+        self.condition = Some(cel.into());
+        self
+    }
+
+    /// Runs when a run of this function has failed for good: a function of its own, with id `<id>/on-failure` and
+    /// steps of its own.
+    #[must_use]
+    pub fn on_failure<O, H, Fut>(mut self, handler: H) -> Self
+    where
+        O: Serialize,
+        H: Fn(Context, Event<FunctionFailed>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<O>> + Send + 'static,
+    {
+        self.on_failure = Some(erased(handler));
+        self
+    }
+
+    /// What the engine runs: the function, and its on-failure function if it has one.
+    ///
+    /// # Errors
+    /// A sentence that names the function and what is wrong with it: a CEL expression that is none.
+    pub fn programs(self, states: &States) -> Result<Vec<Arc<dyn Program>>, String> {
+        let Self { mut spec, condition, concurrency, handler, on_failure } = self;
+        let id = spec.id.clone();
+        let compile = |what: &str, cel: &str| {
+            Expr::compile(cel).map_err(|bad| format!("the {what} of function `{id}` is not a CEL expression: {bad}"))
+        };
+        if let Some(cel) = condition {
+            let condition = compile("condition", &cel)?;
+            spec.triggers.iter_mut().for_each(|trigger| trigger.condition = Some(condition.clone()));
+        }
+        for Concurrency { limit, key } in concurrency {
+            let key = key.map(|cel| compile("concurrency key", &cel)).transpose()?;
+            spec.concurrency.push(spec::Concurrency { limit, key });
+        }
+        let mut programs: Vec<Arc<dyn Program>> = Vec::new();
+        if let Some(handler) = on_failure {
+            let mut after = Spec::new(format!("{id}/on-failure"));
+            after.retry = spec.retry.clone();
+            after.timeout = spec.timeout;
+            spec.on_failure = Some(after.id.clone());
+            programs.push(Arc::new(RustProgram::new(after, handler, states.clone())));
+        }
+        programs.insert(0, Arc::new(RustProgram::new(spec, handler, states.clone())));
+        Ok(programs)
+    }
+}
+
+fn erased<T, O, H, Fut>(handler: H) -> Handler
+where
+    T: EventData,
+    O: Serialize,
+    H: Fn(Context, Event<T>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<O>> + Send + 'static,
+{
+    let handler = Arc::new(handler);
+    Arc::new(move |ctx, event| {
+        let (handler, event) = (handler.clone(), Event::<T>::read(event)?);
+        Ok(Box::pin(async move {
+            // called in here, where a panic is caught
+            let output = handler(ctx, event).await?;
+            json::of(&output).map_err(|error| {
+                Error::terminal(format!("what the function returned cannot be written as JSON: {error}"))
+                    .with_code("unencodable")
+            })
+        }))
+    })
+}

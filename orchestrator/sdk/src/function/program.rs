@@ -1,0 +1,36 @@
+//! A Rust function as the engine sees it.
+
+use std::sync::Arc;
+
+use stepladder_core::{Failure, Spec};
+use stepladder_engine::program::{History, Program, Session};
+
+use super::Handler;
+use crate::board::Board;
+use crate::session::RustSession;
+use crate::{Context, States};
+
+pub(super) struct RustProgram {
+    spec: Spec,
+    handler: Handler,
+    states: States,
+}
+
+impl RustProgram {
+    pub(super) fn new(spec: Spec, handler: Handler, states: States) -> Self {
+        Self { spec, handler, states }
+    }
+}
+
+impl Program for RustProgram {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {
+        let board = Arc::new(Board::new(history.run, history.created_at, history.outcomes));
+        let context = Context::new(board.clone(), self.states.clone(), history.attempt);
+        let future = (self.handler)(context, &history.event)?;
+        Ok(Box::new(RustSession::new(future, board)))
+    }
+}

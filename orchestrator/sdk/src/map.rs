@@ -1,0 +1,68 @@
+//! A bounded fan-out: one step an item, so many at a time.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use stepladder_core::retry::Backoff;
+
+use crate::{Result, Step};
+
+/// One step for each item of [`Context::map`](crate::Context::map). Gives the values in the order of the items.
+///
+/// # Errors
+/// The first failure, in the order of the items; steps that run then are abandoned.
+#[must_use = "a map does nothing until it is awaited"]
+pub struct Map<'a, T> {
+    steps: Vec<Step<'a, T>>,
+    limit: usize,
+    running: Option<BoxFuture<'a, Result<Vec<T>>>>,
+}
+
+impl<'a, T> Map<'a, T> {
+    pub(crate) fn new(steps: Vec<Step<'a, T>>) -> Self {
+        Self { steps, limit: usize::MAX, running: None }
+    }
+
+    /// At most `n` steps are under way at a time; at least one is. All of them unless told otherwise.
+    pub fn limit(mut self, n: usize) -> Self {
+        self.limit = n.max(1);
+        self
+    }
+
+    /// [`Step::retries`] of each.
+    pub fn retries(self, n: u32) -> Self {
+        self.each(|step| step.retries(n))
+    }
+
+    /// [`Step::timeout`] of each.
+    pub fn timeout(self, limit: Duration) -> Self {
+        self.each(|step| step.timeout(limit))
+    }
+
+    /// [`Step::backoff`] of each.
+    pub fn backoff(self, backoff: Backoff) -> Self {
+        self.each(|step| step.backoff(backoff.clone()))
+    }
+
+    fn each(mut self, change: impl FnMut(Step<'a, T>) -> Step<'a, T>) -> Self {
+        self.steps = self.steps.into_iter().map(change).collect();
+        self
+    }
+}
+
+impl<'a, T: Send + 'a> Future for Map<'a, T> {
+    type Output = Result<Vec<T>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { steps, limit, running } = self.get_mut();
+        let running = running.get_or_insert_with(|| {
+            let steps = std::mem::take(steps);
+            let limit = (*limit).clamp(1, steps.len().max(1));
+            Box::pin(stream::iter(steps).buffered(limit).try_collect())
+        });
+        running.as_mut().poll(cx)
+    }
+}

@@ -1,0 +1,8 @@
+//! What a file with functions in it needs: `use stepladder::prelude::*;`.
+
+pub use std::time::Duration;
+
+pub use serde::{Deserialize, Serialize};
+pub use serde_json::json;
+
+pub use crate::{Backoff, Concurrency, Context, Error, Event, EventData, Function, FunctionFailed, Result, ResultExt};

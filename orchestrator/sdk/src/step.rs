@@ -1,0 +1,76 @@
+//! A step: a plain, `Unpin` future with options, which does nothing before its first poll.
+
+mod raw;
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use stepladder_core::retry::Backoff;
+
+use crate::{Error, Result};
+
+pub(crate) use raw::{Body, RawStep};
+
+/// One named, remembered unit of a run. Await it, or compose it as any future: `join!`, `try_join_all`, `select!`.
+///
+/// Its body runs once for each attempt; when it has a value, that value is recorded, and every replay is served the
+/// record. A `select!` that drops it while its body runs abandons the body.
+///
+/// # Errors
+/// Its failure, once its retries are used up, or at once when it is terminal. What comes out has been recorded: it
+/// keeps its message and its [`code`](Error::code), and is terminal for the function. Terminal as well, with these
+/// codes: `undecodable-memo` (the recorded value does not fit the type), `nondeterminism` (the record is of another
+/// kind of step), `timeout`, `too-large`, `misplaced-step`.
+#[must_use = "a step does nothing until it is awaited"]
+pub struct Step<'a, T> {
+    raw: RawStep<'a>,
+    decode: fn(&RawValue) -> serde_json::Result<T>,
+}
+
+impl<'a, T> Step<'a, T> {
+    pub(crate) fn new(raw: RawStep<'a>, decode: fn(&RawValue) -> serde_json::Result<T>) -> Self {
+        Self { raw, decode }
+    }
+
+    /// Repetitions of the body after its first attempt, instead of the function's. 0 tries once.
+    pub fn retries(mut self, n: u32) -> Self {
+        self.raw.options(|options| options.retries = Some(n));
+        self
+    }
+
+    /// How long one attempt of the body may take, instead of the function's time-out (60 s unless it says otherwise).
+    /// An attempt that takes longer is stopped, and has failed.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.raw.options(|options| options.timeout = Some(limit));
+        self
+    }
+
+    /// The waits between attempts, instead of the function's.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.raw.options(|options| options.backoff = Some(backoff));
+        self
+    }
+}
+
+impl<T> Future for Step<'_, T> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        let this = self.get_mut();
+        let decode = this.decode;
+        this.raw.poll(cx).map(|outcome| {
+            decode(&*outcome?).map_err(|error| {
+                Error::terminal(format!(
+                    "the recorded outcome of step `{}` ({}) does not fit its type {}: {error}; give the step another \
+                     name, or let the type read what was recorded",
+                    this.raw.id(),
+                    this.raw.at(),
+                    std::any::type_name::<T>()
+                ))
+                .with_code("undecodable-memo")
+            })
+        })
+    }
+}

@@ -1,0 +1,156 @@
+//! A step without its type: the part that asks, runs the body and takes the recorded JSON.
+
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use stepladder_core::decide::{Ask, StepOptions, word};
+use stepladder_core::limits::OUTCOME_BYTES;
+use stepladder_core::state::Revealed;
+use stepladder_core::{Failure, Json, Outcome, StepId};
+
+use crate::board::{self, Answer, Board, Place};
+use crate::error::panicked;
+use crate::{Error, Result};
+
+/// What makes a body's future.
+pub(crate) type Body<'a> = Box<dyn FnOnce() -> BoxFuture<'a, Result<Json>> + Send + 'a>;
+
+pub(crate) struct RawStep<'a> {
+    board: Arc<Board>,
+    id: StepId,
+    ask: Ask,
+    body: Option<Body<'a>>,
+    running: Option<BoxFuture<'a, Result<Json>>>,
+    /// Its place on the board, from its first poll on.
+    place: Option<usize>,
+    at: &'static Location<'static>,
+    /// What was wrong with it from the beginning.
+    fault: Option<Error>,
+}
+
+impl<'a> RawStep<'a> {
+    pub(crate) fn new(
+        board: Arc<Board>,
+        id: StepId,
+        ask: Ask,
+        body: Option<Body<'a>>,
+        at: &'static Location<'static>,
+    ) -> Self {
+        Self { board, id, ask, body, running: None, place: None, at, fault: None }
+    }
+
+    /// The step fails with this when it is polled.
+    pub(crate) fn faulty(mut self, fault: Option<Error>) -> Self {
+        self.fault = fault;
+        self
+    }
+
+    pub(crate) fn id(&self) -> &StepId {
+        &self.id
+    }
+
+    pub(crate) fn at(&self) -> &'static Location<'static> {
+        self.at
+    }
+
+    /// Changes the options of a step with a body; the others have none.
+    pub(crate) fn options(&mut self, change: impl FnOnce(&mut StepOptions)) {
+        match &mut self.ask {
+            Ask::Run(options) => change(options),
+            Ask::SleepFor(_) | Ask::SleepUntil(_) | Ask::Send(_) | Ask::Invoke { .. } => {}
+        }
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Json>> {
+        if let Some(fault) = self.fault.take() {
+            return Poll::Ready(Err(fault));
+        }
+        let want = || board::want(&self.id, &self.ask, self.at);
+        match self.board.poll(&mut self.place, want, cx.waker()) {
+            Answer::Wait => Poll::Pending,
+            Answer::Stop => {
+                self.running = None;
+                Poll::Pending
+            }
+            Answer::Run => {
+                self.poll_body(cx);
+                Poll::Pending // the outcome is recorded before the handler sees it
+            }
+            Answer::Outcome(revealed) => Poll::Ready(self.outcome(revealed)),
+            Answer::Misplaced(why) => Poll::Ready(Err(Error::terminal(why).with_code("misplaced-step"))),
+        }
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) {
+        let Some(place) = self.place else { return };
+        let Self { board, body, running, .. } = self;
+        let before = board.move_to(Place::body(place));
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(body) = body.take() {
+                *running = Some(body());
+            }
+            match running {
+                Some(running) => running.as_mut().poll(cx),
+                None => Poll::Pending,
+            }
+        }));
+        let result = match polled {
+            Ok(Poll::Pending) => None,
+            Ok(Poll::Ready(result)) => Some(result),
+            Err(payload) => Some(Err(panicked(&*payload))),
+        };
+        if let Some(result) = result {
+            self.running = None; // still inside the body: so are the drops of what it holds
+            let result = result.and_then(|output| self.bounded(output)).map_err(Error::into_fault);
+            self.board.finish(place, result);
+        }
+        self.board.move_to(before);
+    }
+
+    fn bounded(&self, output: Json) -> Result<Json> {
+        let bytes = output.get().len();
+        if bytes <= OUTCOME_BYTES {
+            return Ok(output);
+        }
+        let message = format!(
+            "step `{}` returned {bytes} bytes; at most {OUTCOME_BYTES} are allowed: store large values elsewhere and \
+             return a reference",
+            self.id
+        );
+        Err(Error::terminal(message).with_code("too-large"))
+    }
+
+    fn outcome(&self, revealed: Revealed) -> Result<Json> {
+        let Revealed { kind, outcome, .. } = revealed;
+        match outcome {
+            // the engine's own refusals say what is wrong
+            Outcome::Failed(failure) if kind == self.ask.kind() || is_nondeterminism(&failure) => {
+                Err(Error::memoized(failure))
+            }
+            Outcome::Value(value) if kind == self.ask.kind() => Ok(value),
+            Outcome::Value(_) | Outcome::Failed(_) => Err(Error::terminal(format!(
+                "nondeterminism: the journal holds a {} under `{}`, the code at {} asks for a {}; give the new step \
+                 another name",
+                word(kind),
+                self.id,
+                self.at,
+                word(self.ask.kind()),
+            ))
+            .with_code("nondeterminism")),
+        }
+    }
+}
+
+fn is_nondeterminism(failure: &Failure) -> bool {
+    failure.code.as_deref() == Some("nondeterminism")
+}
+
+impl Drop for RawStep<'_> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            self.board.forget(place);
+        }
+    }
+}
