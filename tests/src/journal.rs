@@ -60,30 +60,81 @@ impl Journal {
         assert_eq!(&self.0[..earlier.len()], &earlier.0[..], "entries changed");
     }
 
-    /// Panics unless the entries tell one legal line of events: numbered without a gap, nothing after the end, at most
-    /// one outcome a step, no attempt after the outcome, no attempt twice.
+    /// Panics unless the entries tell one legal line of events.
     pub fn assert_legal(&self) {
-        let story = self.story();
+        assert_eq!(self.fault(), None, "{:#?}", self.story());
+    }
+
+    /// What no journal may say, if this one says it: entries are numbered without a gap, the first creates the run,
+    /// nothing follows the end, and a step has one outcome, no attempt after it and none twice.
+    pub fn fault(&self) -> Option<String> {
         let mut done = BTreeSet::new();
         let mut attempts = BTreeMap::new();
         let mut over = false;
-        for (number, entry) in self.0.iter().enumerate() {
-            assert_eq!(entry["seq"], number, "{story:#?}");
-        }
-        for (name, fact) in self.facts() {
-            assert!(!over, "something follows the end: {story:#?}");
+        for (number, (name, fact)) in self.facts().enumerate() {
             let step = fact["step"].as_str().unwrap_or_default().to_owned();
+            if self.0[number]["seq"] != number {
+                return Some(format!("entry {number} has another number"));
+            }
+            if over {
+                return Some(format!("{name} follows the end"));
+            }
+            if (name == "RunCreated") != (number == 0) {
+                return Some(format!("{name} is entry {number}"));
+            }
             match name {
+                "StepStarted" if done.contains(&step) => return Some(format!("{step} ran again after its outcome")),
                 "StepStarted" => {
-                    assert!(!done.contains(&step), "{step} ran again after its outcome: {story:#?}");
-                    let attempt = fact["attempt"].as_u64().expect("a number");
-                    let before = attempts.insert(step, attempt).unwrap_or(0);
-                    assert!(attempt > before, "attempt {attempt} after {before}: {story:#?}");
+                    let attempt = fact["attempt"].as_u64().unwrap_or_default();
+                    let before = attempts.insert(step, attempt).unwrap_or_default();
+                    if attempt <= before {
+                        return Some(format!("attempt {attempt} follows attempt {before}"));
+                    }
                 }
-                "StepSucceeded" => assert!(done.insert(step), "two outcomes: {story:#?}"),
-                "RunCreated" => assert_eq!(story[0], "RunCreated", "{story:#?}"),
-                _ => over = name.starts_with("Run"),
+                "StepSucceeded" if !done.insert(step.clone()) => return Some(format!("{step} has two outcomes")),
+                "RunCompleted" | "RunFailed" | "RunCancelled" | "RunSkipped" => over = true,
+                _ => {}
             }
         }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn journal(facts: &[Value]) -> Journal {
+        Journal(facts.iter().enumerate().map(|(seq, fact)| json!({"seq": seq, "at": "", "fact": fact})).collect())
+    }
+
+    fn started(attempt: u64) -> Value {
+        json!({"StepStarted": {"step": "a", "attempt": attempt}})
+    }
+
+    fn fault(facts: &[Value]) -> Option<String> {
+        journal(&[&[json!({"RunCreated": {}})], facts].concat()).fault()
+    }
+
+    #[test]
+    fn one_line_of_events_is_legal() {
+        let interrupted = json!({"AttemptInterrupted": {"step": "a", "attempt": 1}});
+        let succeeded = json!({"StepSucceeded": {"step": "a", "attempt": 2}});
+        let story = [started(1), interrupted, started(2), succeeded, json!({"RunCompleted": {}})];
+        assert_eq!(fault(&story), None);
+    }
+
+    #[test]
+    fn what_must_never_happen_is_found() {
+        let (succeeded, end) = (json!({"StepSucceeded": {"step": "a"}}), json!({"RunCompleted": {}}));
+        let found = |facts: &[Value]| fault(facts).expect("a fault");
+        assert!(found(&[started(1), succeeded.clone(), started(2)]).contains("ran again"));
+        assert!(found(&[started(1), succeeded.clone(), succeeded.clone()]).contains("two outcomes"));
+        assert!(found(&[started(1), started(1)]).contains("follows attempt"));
+        assert!(found(&[end.clone(), end]).contains("follows the end"));
+        assert!(found(&[json!({"RunCreated": {}})]).contains("is entry 1"));
+        assert!(Journal(vec![json!({"seq": 1, "fact": {"RunCreated": {}}})]).fault().is_some());
     }
 }

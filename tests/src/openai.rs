@@ -138,3 +138,20 @@ pub fn fitting(schema: &Value, name: &str) -> Value {
         Some(_) | None => json!(format!("{}.example", name.replace('_', "-"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_fits_its_schema() {
+        let schema = json!({"type": "object", "properties": {
+            "name": {"type": "string"},
+            "size": {"type": ["integer", "null"]},
+            "kind": {"type": "string", "enum": ["b", "c"]},
+            "parts": {"type": "array", "items": {"type": "object", "properties": {"ok": {"type": "boolean"}}}},
+        }});
+        let expected = json!({"name": "name.example", "size": 1, "kind": "b", "parts": [{"ok": true}]});
+        assert_eq!(fitting(&schema, "answer"), expected);
+    }
+}
