@@ -1,10 +1,12 @@
 //! What is known about a client's business: the AI's answer, the schema that asks for it, and the columns it fills.
 //!
-//! The field names are those of the JSON schema and of the table `clients` at once. Limits are not here: strict
-//! schemas cannot state them for every server, so `tidy.rs` applies them.
+//! The field names are those of the JSON schema and of the table `clients` at once. The schema asks for the
+//! limits in words, since strict schemas cannot state them for every server; `tidy.rs` applies them.
 
 use serde_json::{Map, Value, json};
 use stepladder::prelude::*;
+
+use super::tidy::Caps;
 
 /// The AI's answer, and, tidied, what a run ends with.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,25 +58,35 @@ pub struct Competitor {
 #[must_use]
 pub fn schema() -> Value {
     let text = |description: &str| json!({ "type": "string", "description": description });
-    let list =
-        |description: &str| json!({ "type": "array", "items": { "type": "string" }, "description": description });
+    let list = |description: &str, most: usize| {
+        json!({
+            "type": "array",
+            "items": { "type": "string" },
+            "description": format!("{description}, at most {most}"),
+        })
+    };
     let competitor = object(vec![
         ("name", text("the competitor's name")),
         ("domain", text("the bare domain of its web site, such as example.com")),
         ("reason", text("why it competes, in one sentence")),
     ]);
+    let competitors = json!({
+        "type": "array",
+        "items": competitor,
+        "description": format!("at most {}", Caps::COMPETITORS),
+    });
     object(vec![
         ("industry", text("the industry, in a few words")),
         ("description", text("what the company does, in two to four sentences")),
         ("business_model", text("how it earns money")),
         ("tone", text("the voice of the company's own texts, in a few words")),
-        ("products", list("what it sells, at most 10")),
-        ("services", list("what it does for others, at most 10")),
-        ("audiences", list("who buys, at most 8")),
-        ("keywords", list("what buyers search for, at most 20")),
-        ("unique_selling_points", list("what sets it apart, at most 8")),
-        ("locations", list("where it is and where it sells, at most 10")),
-        ("competitors", json!({ "type": "array", "items": competitor, "description": "at most 10" })),
+        ("products", list("what it sells", Caps::PRODUCTS)),
+        ("services", list("what it does for others", Caps::SERVICES)),
+        ("audiences", list("who buys", Caps::AUDIENCES)),
+        ("keywords", list("what buyers search for", Caps::KEYWORDS)),
+        ("unique_selling_points", list("what sets it apart", Caps::UNIQUE_SELLING_POINTS)),
+        ("locations", list("where it is and where it sells", Caps::LOCATIONS)),
+        ("competitors", competitors),
     ])
 }
 
