@@ -1,0 +1,147 @@
+//! Every port call, every fault: whatever goes wrong at whichever call, each run ends as it should, and no body is
+//! executed that has an outcome.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::decide::{Ask, StepOptions};
+use stepladder_core::journal::Fact;
+use stepladder_core::retry::Backoff;
+use stepladder_core::spec::Concurrency;
+use stepladder_core::{NewEvent, Status, json};
+use stepladder_engine::clock::Clock;
+use stepladder_engine::ports::Queue;
+use stepladder_engine::{Engine, Pace};
+use support::faults::{FAULTS, Fault, Faulty};
+use support::script::{Executed, Script, fault};
+use support::{World, count};
+
+/// A graph with everything in it: parallel steps of unequal length, a retry, a sleep, events, a call.
+fn everything(limited: bool) -> (Script, Script) {
+    let retry = StepOptions { backoff: Some(Backoff::Fixed(Duration::from_secs(7))), ..StepOptions::default() };
+    let main = Script::new("main")
+        .spec(|spec| {
+            if limited {
+                spec.concurrency.push(Concurrency { limit: 1, key: None });
+            }
+        })
+        .step("first", &[])
+        .step("left", &["first"])
+        .body_with("right", &["first"], retry, |n| async move { if n == 1 { Err(fault("once")) } else { Ok(()) } })
+        .ask("nap", &["left"], Ask::SleepFor(Duration::from_secs(5)))
+        .ask("told", &["nap"], Ask::Send(vec![NewEvent::new("told", json::empty_object())]))
+        .ask("asked", &["right"], Ask::Invoke { function: "helper".into(), input: json::empty_object() })
+        .step("last", &["told", "asked"]);
+    let helper = Script::new("helper").spec(|spec| spec.triggers.clear()).step("help", &[]);
+    (main, helper)
+}
+
+/// Works until every run has ended, dying and restarting where the fault says so. Returns whether it happened.
+async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
+    let (main, helper) = everything(limited);
+    let (main_done, helper_done) = (main.executed(), helper.executed());
+    let mut world = World::new(vec![main.program(), helper.program()]).pace(pace);
+    let faulty = Faulty::new(world.memory.clone(), fault, at);
+    let engine = world.engine_on(faulty.clone());
+    let event = NewEvent { id: Some("once".into()), ..NewEvent::new("go", json::empty_object()) };
+
+    let mut engine = engine;
+    let mut ingested = false;
+    let mut last_sweep = world.clock.now();
+    for _ in 0..400 {
+        // the client sends again until it is answered
+        let life = async {
+            if !ingested {
+                ingested = engine.ingest(vec![event.clone()], None).await.is_ok();
+            }
+            if world.clock.now() >= last_sweep + Duration::from_secs(60) {
+                last_sweep = world.clock.now();
+                engine.sweep().await.ok();
+            }
+            work(&world, &engine).await
+        };
+        let alive = tokio::select! {
+            biased;
+            () = faulty.death.notified() => None,
+            more = life => Some(more),
+        };
+        match alive {
+            None => engine = world.engine(), // the process died; the next has no fault
+            Some(true) => {}
+            Some(false) if ingested && done(&engine).await => break,
+            Some(false) => {
+                let minute = world.clock.now() + Duration::from_secs(60);
+                world.clock.set(world.memory.next_due().unwrap_or(minute).clamp(world.clock.now(), minute));
+            }
+        }
+    }
+    let engine = world.engine();
+    let place = format!("{pace:?}, limited {limited}, {fault:?} at call {at}");
+    let runs = engine.runs_of_event("once").await.unwrap();
+    assert_eq!(runs.len(), 1, "{place}");
+    let detail = engine.run(runs[0].run).await.unwrap();
+    assert_eq!(detail.summary.status, Status::Completed, "{place}: {detail:#?}");
+    check(&world, &engine, runs[0].run, &main_done, &place).await;
+    for step in &detail.steps {
+        if let Some(child) = step.child {
+            check(&world, &engine, child, &helper_done, &place).await;
+        }
+    }
+    faulty.happened()
+}
+
+/// Hops what is visible. Whether there was something.
+async fn work(world: &World, engine: &Arc<Engine>) -> bool {
+    if world.memory.next_due().is_none_or(|due| due > world.clock.now()) {
+        return false;
+    }
+    for delivery in world.memory.receive(4, engine.config().visibility()).await.unwrap() {
+        engine.hop(delivery).await.ok();
+    }
+    true
+}
+
+async fn done(engine: &Engine) -> bool {
+    let runs = engine.runs(Default::default()).await;
+    runs.is_ok_and(|page| !page.runs.is_empty() && page.runs.iter().all(|run| run.status.is_end()))
+}
+
+/// A body is executed only after its `StepStarted`, and each step has one outcome.
+async fn check(world: &World, engine: &Engine, run: stepladder_core::RunId, executed: &Executed, place: &str) {
+    let journal = world.journal(engine, run).await;
+    for entry in &journal {
+        let Fact::StepSucceeded { step, .. } = &entry.fact else { continue };
+        let started = count(&journal, |f| matches!(f, Fact::StepStarted { step: s, .. } if s == step));
+        let succeeded = count(&journal, |f| matches!(f, Fact::StepSucceeded { step: s, .. } if s == step));
+        assert_eq!(succeeded, 1, "{place}: {step}");
+        assert!(executed.of(step) as usize <= started, "{place}: {step} executed without a start");
+    }
+}
+
+async fn at_every_call(pace: Pace, limited: bool) {
+    for fault in FAULTS {
+        let mut at = 1;
+        while ends_well(pace, limited, fault, at).await {
+            at += 1;
+        }
+        assert!(at > 20, "only {at} calls: the fault was never in the way");
+    }
+}
+
+#[tokio::test]
+async fn one_step_an_invocation_survives_every_fault_at_every_call() {
+    at_every_call(Pace::StepPerInvocation, false).await;
+}
+
+#[tokio::test]
+async fn within_budget_survives_every_fault_at_every_call() {
+    at_every_call(Pace::WithinBudget, false).await;
+}
+
+#[tokio::test]
+async fn with_a_limit_of_one_every_fault_at_every_call_is_survived() {
+    at_every_call(Pace::StepPerInvocation, true).await;
+    at_every_call(Pace::WithinBudget, true).await;
+}

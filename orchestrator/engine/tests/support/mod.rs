@@ -1,0 +1,122 @@
+//! What the engine's tests share: scripted functions, a backend that fails on purpose, and a world to run them in.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+
+pub mod faults;
+pub mod script;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::journal::{Entry, Fact};
+use stepladder_core::{EventId, NewEvent, RunId, Status, Timestamp, json};
+use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
+use stepladder_engine::memory::Memory;
+use stepladder_engine::ports::{Backend, Queue};
+use stepladder_engine::view::RunDetail;
+use stepladder_engine::{Config, Engine, Pace, Program};
+
+/// A memory, a clock, and functions.
+pub struct World {
+    pub memory: Arc<Memory>,
+    pub clock: Arc<VirtualClock>,
+    pub programs: Vec<Arc<dyn Program>>,
+    pub config: Config,
+    pub seed: u64,
+}
+
+impl World {
+    pub fn new(programs: Vec<Arc<dyn Program>>) -> Self {
+        let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_700_000_000_000)));
+        let memory = Arc::new(Memory::new(clock.clone()));
+        Self { memory, clock, programs, config: Config::default(), seed: 1 }
+    }
+
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.config.pace = pace;
+        self
+    }
+
+    pub fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// A process: its own worker id, its own cache.
+    pub fn engine(&mut self) -> Arc<Engine> {
+        self.engine_on(self.memory.clone())
+    }
+
+    pub fn engine_on(&mut self, backend: Arc<dyn Backend>) -> Arc<Engine> {
+        self.seed += 1;
+        let entropy = Arc::new(SeededEntropy::new(self.seed));
+        let engine =
+            Engine::with_ports(backend, self.clock.clone(), entropy, self.programs.clone(), self.config.clone());
+        Arc::new(engine.expect("functions that can work"))
+    }
+
+    /// Sends `go`; the runs that it starts have to be asked for.
+    pub async fn go(&self, engine: &Engine) -> EventId {
+        let event = NewEvent::new("go", json::empty_object());
+        engine.ingest(vec![event], None).await.expect("ingested")[0]
+    }
+
+    /// Hops, sweeps and moves the clock until nothing is due any more, within a year.
+    pub async fn settle(&self, engine: &Arc<Engine>) {
+        let end = self.clock.now() + Duration::from_secs(365 * 86_400);
+        engine.sweep().await.expect("swept");
+        while let Some(due) = self.memory.next_due() {
+            if due > end {
+                return;
+            }
+            if due > self.clock.now() {
+                // the sweep is there every minute: for a timer it comes in time
+                self.clock.set(due.max(self.clock.now()));
+                engine.sweep().await.expect("swept");
+            }
+            self.hop_once(engine).await;
+            if self.all_ended(engine).await {
+                return;
+            }
+        }
+    }
+
+    /// One delivery, if one is visible.
+    pub async fn hop_once(&self, engine: &Arc<Engine>) {
+        if self.memory.next_due().is_none_or(|due| due > self.clock.now()) {
+            return;
+        }
+        let received = self.memory.receive(1, engine.config().visibility());
+        let Ok(Ok(deliveries)) = tokio::time::timeout(Duration::from_millis(1), received).await else { return };
+        for delivery in deliveries {
+            engine.hop(delivery).await.expect("hopped");
+        }
+    }
+
+    async fn all_ended(&self, engine: &Engine) -> bool {
+        let runs = engine.runs(Default::default()).await.expect("listed").runs;
+        runs.iter().all(|run| run.status.is_end())
+    }
+
+    pub async fn runs(&self, engine: &Engine, event: EventId) -> Vec<RunDetail> {
+        let mut runs = Vec::new();
+        for run in engine.runs_of_event(&event.to_string()).await.expect("listed") {
+            runs.push(engine.run(run.run).await.expect("a run"));
+        }
+        runs
+    }
+
+    pub async fn status(&self, engine: &Engine, event: EventId) -> Status {
+        self.runs(engine, event).await[0].summary.status
+    }
+
+    pub async fn journal(&self, engine: &Engine, run: RunId) -> Vec<Entry> {
+        let page = engine.journal(run, 0, usize::MAX - 1).await.expect("a journal");
+        page.entries.into_iter().map(|(_, entry)| entry).collect()
+    }
+}
+
+/// How many entries are of a kind.
+pub fn count(journal: &[Entry], is: impl Fn(&Fact) -> bool) -> usize {
+    journal.iter().filter(|entry| is(&entry.fact)).count()
+}

@@ -1,0 +1,240 @@
+//! A function as a graph of steps: each asks for its own once those it comes after have their outcomes. Enough of a
+//! front end to test the engine with, without the SDK.
+
+use std::collections::HashMap;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use stepladder_core::decide::{Ask, StepOptions, Want};
+use stepladder_core::journal::{Failure, Outcome};
+use stepladder_core::retry::Retry;
+use stepladder_core::spec::Trigger;
+use stepladder_core::state::Revealed;
+use stepladder_core::{Json, Spec, StepId, json};
+use stepladder_engine::program::{Advance, Fault, Finished, History, Program, Session};
+
+type BodyFuture = Pin<Box<dyn Future<Output = Result<Json, Fault>> + Send>>;
+type Body = Arc<dyn Fn(u32) -> BodyFuture + Send + Sync>;
+
+/// What a step of a script does.
+#[derive(Clone)]
+enum What {
+    Run(Body, StepOptions),
+    Ask(Ask),
+}
+
+#[derive(Clone)]
+struct Op {
+    id: StepId,
+    after: Vec<StepId>,
+    what: What,
+}
+
+/// A function made of such steps. It completes with the number of its outcomes; a failed step fails it for good.
+#[derive(Clone)]
+pub struct Script {
+    spec: Spec,
+    ops: Vec<Op>,
+    executed: Executed,
+}
+
+/// How often each body was executed, over all sessions of a script.
+#[derive(Clone, Default)]
+pub struct Executed(Arc<Mutex<HashMap<StepId, u32>>>);
+
+impl Executed {
+    fn count(&self, id: &StepId) -> u32 {
+        let mut counts = self.0.lock().unwrap();
+        let count = counts.entry(id.clone()).or_default();
+        *count += 1;
+        *count
+    }
+
+    /// Executions of one step's body.
+    pub fn of(&self, id: &str) -> u32 {
+        self.0.lock().unwrap().get(id).copied().unwrap_or(0)
+    }
+}
+
+impl Script {
+    /// A function that the event `go` starts.
+    pub fn new(id: &str) -> Self {
+        let mut spec = Spec::new(id);
+        spec.triggers.push(Trigger { event: "go".into(), condition: None });
+        Self { spec, ops: Vec::new(), executed: Executed::default() }
+    }
+
+    /// Changes the description.
+    pub fn spec(mut self, change: impl FnOnce(&mut Spec)) -> Self {
+        change(&mut self.spec);
+        self
+    }
+
+    /// A step that succeeds.
+    pub fn step(self, id: &str, after: &[&str]) -> Self {
+        self.body(id, after, |_| async { Ok(()) })
+    }
+
+    /// A step whose body gets the number of its execution, from 1.
+    pub fn body<F, Fut>(self, id: &str, after: &[&str], body: F) -> Self
+    where
+        F: Fn(u32) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), Fault>> + Send + 'static,
+    {
+        self.body_with(id, after, StepOptions::default(), body)
+    }
+
+    /// A step with options.
+    pub fn body_with<F, Fut>(mut self, id: &str, after: &[&str], options: StepOptions, body: F) -> Self
+    where
+        F: Fn(u32) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), Fault>> + Send + 'static,
+    {
+        let body: Body = Arc::new(move |n| {
+            let body = body(n);
+            Box::pin(async move { body.await.map(|()| json::of(&n).unwrap()) })
+        });
+        self.ops.push(op(id, after, What::Run(body, options)));
+        self
+    }
+
+    /// Anything else that a handler can ask for.
+    pub fn ask(mut self, id: &str, after: &[&str], ask: Ask) -> Self {
+        self.ops.push(op(id, after, What::Ask(ask)));
+        self
+    }
+
+    /// How often its bodies were executed.
+    pub fn executed(&self) -> Executed {
+        self.executed.clone()
+    }
+
+    /// As the engine takes it.
+    pub fn program(self) -> Arc<dyn Program> {
+        Arc::new(self)
+    }
+}
+
+fn op(id: &str, after: &[&str], what: What) -> Op {
+    Op { id: id.into(), after: after.iter().map(|id| StepId::from(*id)).collect(), what }
+}
+
+/// A failure that is tried again.
+pub fn fault(message: &str) -> Fault {
+    Fault { failure: Failure::new(message), retry: Retry::Default }
+}
+
+/// A failure that is not.
+pub fn terminal(message: &str) -> Fault {
+    Fault { failure: Failure::new(message), retry: Retry::Never }
+}
+
+impl Program for Script {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {
+        Ok(Box::new(Play {
+            script: self.clone(),
+            seen: HashMap::new(),
+            order: Vec::new(),
+            waiting: history.outcomes,
+            running: FuturesUnordered::new(),
+            begun: Vec::new(),
+            expired: Vec::new(),
+        }))
+    }
+}
+
+struct Play {
+    script: Script,
+    seen: HashMap<StepId, Outcome>,
+    order: Vec<StepId>,
+    waiting: Vec<Revealed>,
+    running: FuturesUnordered<Pin<Box<dyn Future<Output = (StepId, Result<Json, Fault>)> + Send>>>,
+    begun: Vec<StepId>,
+    expired: Vec<(StepId, Duration)>,
+}
+
+#[async_trait]
+impl Session for Play {
+    async fn advance(&mut self) -> Advance {
+        for revealed in self.waiting.drain(..) {
+            self.order.push(revealed.step.clone());
+            self.seen.insert(revealed.step, revealed.outcome);
+        }
+        for op in &self.script.ops {
+            if let Some(Outcome::Failed(failure)) = self.seen.get(&op.id) {
+                return Advance::Ended(Err(Fault { failure: failure.clone(), retry: Retry::Never }));
+            }
+        }
+        let wanted: Vec<Want> = self
+            .script
+            .ops
+            .iter()
+            .filter(|op| !self.seen.contains_key(&op.id) && !self.begun.contains(&op.id))
+            .filter(|op| op.after.iter().all(|id| self.seen.contains_key(id)))
+            .map(|op| Want {
+                step: op.id.clone(),
+                ask: match &op.what {
+                    What::Run(_, options) => Ask::Run(options.clone()),
+                    What::Ask(ask) => ask.clone(),
+                },
+                at: Location::caller(),
+            })
+            .collect();
+        if self.script.ops.iter().all(|op| self.seen.contains_key(&op.id)) {
+            return Advance::Ended(Ok(json::of(&self.order).unwrap()));
+        }
+        Advance::Wanted(wanted)
+    }
+
+    fn begin(&mut self, steps: &[StepId]) {
+        for id in steps {
+            let op = self.script.ops.iter().find(|op| op.id == *id).expect("a step of the script");
+            let What::Run(body, _) = &op.what else { panic!("{id} has no body") };
+            let body = body(self.script.executed.count(id));
+            let id = id.clone();
+            self.begun.push(id.clone());
+            self.running.push(Box::pin(async move { (id, body.await) }));
+        }
+    }
+
+    async fn finished(&mut self) -> Vec<Finished> {
+        if let Some((step, timeout)) = self.expired.pop() {
+            self.begun.retain(|id| *id != step);
+            let message = format!("step `{step}` ran past its time-out of {timeout:?}");
+            return vec![Finished { step, result: Err(fault(&message)) }];
+        }
+        loop {
+            let Some((step, result)) = self.running.next().await else { std::future::pending().await };
+            // a body that was stopped is not heard of again
+            if self.begun.contains(&step) {
+                self.begun.retain(|id| *id != step);
+                return vec![Finished { step, result }];
+            }
+        }
+    }
+
+    fn expire(&mut self, step: &StepId, timeout: Duration) {
+        self.expired.push((step.clone(), timeout));
+    }
+
+    fn reveal(&mut self, outcome: Revealed) {
+        self.waiting.push(outcome);
+    }
+
+    fn dropped(&mut self) -> Vec<StepId> {
+        Vec::new()
+    }
+
+    fn orphans(&self) -> Vec<StepId> {
+        self.seen.keys().filter(|id| !self.script.ops.iter().any(|op| op.id == **id)).cloned().collect()
+    }
+}
