@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{FuturesUnordered, StreamExt};
 use stepladder_core::retry::Backoff;
 
 use crate::{Result, Step};
@@ -13,7 +13,7 @@ use crate::{Result, Step};
 /// One step for each item of [`Context::map`](crate::Context::map). Gives the values in the order of the items.
 ///
 /// # Errors
-/// The first failure, in the order of the items; steps that run then are abandoned.
+/// The first failure that is recorded; steps that run then are abandoned.
 #[must_use = "a map does nothing until it is awaited"]
 pub struct Map<'a, T> {
     steps: Vec<Step<'a, T>>,
@@ -58,11 +58,27 @@ impl<'a, T: Send + 'a> Future for Map<'a, T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { steps, limit, running } = self.get_mut();
-        let running = running.get_or_insert_with(|| {
-            let steps = std::mem::take(steps);
-            let limit = (*limit).clamp(1, steps.len().max(1));
-            Box::pin(stream::iter(steps).buffered(limit).try_collect())
-        });
+        let running = running.get_or_insert_with(|| Box::pin(values(std::mem::take(steps), *limit)));
         running.as_mut().poll(cx)
     }
+}
+
+/// Keeps `limit` steps under way. A slow item keeps one place, not those of the items after it.
+async fn values<T>(steps: Vec<Step<'_, T>>, limit: usize) -> Result<Vec<T>> {
+    let mut values = Vec::with_capacity(steps.len());
+    let mut waiting = steps.into_iter().enumerate();
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        under_way.extend(waiting.by_ref().take(limit - under_way.len()).map(|(i, step)| numbered(i, step)));
+        match under_way.next().await {
+            Some(ended) => values.push(ended?),
+            None => break,
+        }
+    }
+    values.sort_unstable_by_key(|(i, _)| *i);
+    Ok(values.into_iter().map(|(_, value)| value).collect())
+}
+
+async fn numbered<T>(i: usize, step: Step<'_, T>) -> Result<(usize, T)> {
+    Ok((i, step.await?))
 }

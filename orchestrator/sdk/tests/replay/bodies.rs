@@ -1,0 +1,185 @@
+//! Bodies: started, stopped, dropped, panicking, too large.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use stepladder_core::Failure;
+use stepladder_core::limits::OUTCOME_BYTES;
+use stepladder_core::retry::Retry;
+use stepladder_sdk::{Context, Error, Event, Function, Result, States, blocking};
+
+use crate::driver::{Run, Start, end, ids, never, wanted};
+
+/// Counts how often it is dropped.
+struct Guard(Arc<AtomicU32>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn counted(function: Function) -> (Run, Arc<AtomicU32>) {
+    let drops = Arc::new(AtomicU32::new(0));
+    let mut states = States::default();
+    states.insert(drops.clone());
+    (Run::with_states(function, &states), drops)
+}
+
+async fn raced(ctx: Context, _: Event<Start>) -> Result<&'static str> {
+    let drops = ctx.state::<Arc<AtomicU32>>()?;
+    tokio::select! {
+        biased; // the order of the wishes is asserted on
+        r = ctx.step("slow", async || { let _guard = Guard(drops.clone()); never().await; Ok(()) }) => r.map(|()| "step"),
+        r = ctx.sleep("limit", Duration::from_secs(1)) => r.map(|()| "sleep"),
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_body_is_reported_once() {
+    let (mut run, drops) = counted(Function::new("f", raced));
+    let mut session = run.open();
+    assert_eq!(ids(&wanted(session.as_mut()).await), ["slow", "limit"]);
+    session.begin(&["slow".into()]);
+    assert!(futures::poll!(session.finished()).is_pending());
+    assert_eq!(ids(&wanted(session.as_mut()).await), ["limit"], "running bodies are not listed");
+    assert!(session.dropped().is_empty());
+    session.reveal(run.record("limit".into(), stepladder_core::Kind::Sleep, value("null")));
+    assert_eq!(end(session.as_mut()).await, Ok(r#""sleep""#.into()));
+    assert_eq!(session.dropped(), ["slow".into()]);
+    assert!(session.dropped().is_empty());
+    assert_eq!(drops.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_step_that_never_ran_is_not_reported_as_a_dropped_body() {
+    let (run, _) = counted(Function::new("f", raced));
+    let run = run.slept("limit");
+    let mut session = run.open();
+    assert_eq!(end(session.as_mut()).await, Ok(r#""sleep""#.into()));
+    assert!(session.dropped().is_empty());
+}
+
+#[tokio::test]
+async fn dropping_the_session_drops_its_bodies() {
+    let (run, drops) = counted(Function::new("f", raced));
+    let mut session = run.open();
+    wanted(session.as_mut()).await;
+    session.begin(&["slow".into()]);
+    assert!(futures::poll!(session.finished()).is_pending());
+    drop(session);
+    assert_eq!(drops.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_body_past_its_time_out_is_stopped_and_has_failed() {
+    let (run, drops) = counted(Function::new("f", raced));
+    let mut session = run.open();
+    wanted(session.as_mut()).await;
+    session.begin(&["slow".into()]);
+    assert!(futures::poll!(session.finished()).is_pending());
+    session.expire(&"slow".into(), Duration::from_secs(30));
+    let mut finished = session.finished().await;
+    let fault = finished.remove(0).result.unwrap_err();
+    assert_eq!(fault.failure.message, "step `slow` ran past its time-out of 30s");
+    assert_eq!((fault.failure.code.as_deref(), fault.retry), (Some("timeout"), Retry::Default));
+    assert_eq!(drops.load(Ordering::Relaxed), 1, "its body is gone");
+    assert_eq!(ids(&wanted(session.as_mut()).await), ["limit"], "another attempt is another session's");
+    session.expire(&"slow".into(), Duration::from_secs(30));
+    assert!(futures::poll!(session.finished()).is_pending(), "it has failed once");
+}
+
+#[tokio::test]
+async fn bodies_run_side_by_side_and_a_cancelled_wait_loses_nothing() {
+    async fn three(ctx: Context, _: Event<Start>) -> Result<Vec<u64>> {
+        futures::future::try_join_all((1..=3_u64).map(|i| {
+            ctx.step("w", async move || {
+                tokio::time::sleep(Duration::from_secs(i)).await;
+                Ok(i)
+            })
+        }))
+        .await
+    }
+    tokio::time::pause();
+    let run = Run::of(Function::new("f", three));
+    let mut session = run.open();
+    let wants = wanted(session.as_mut()).await;
+    assert_eq!(ids(&wants), ["w", "w:1", "w:2"]);
+    let steps: Vec<_> = wants.into_iter().map(|want| want.step).collect();
+    let begun = tokio::time::Instant::now();
+    session.begin(&steps);
+    assert!(tokio::time::timeout(Duration::from_millis(10), session.finished()).await.is_err());
+    let mut ended = Vec::new();
+    while ended.len() < 3 {
+        ended.extend(session.finished().await.into_iter().map(|finished| finished.step));
+    }
+    assert_eq!(ended, steps);
+    assert_eq!(begun.elapsed().as_secs(), 3);
+}
+
+#[tokio::test]
+async fn panics_are_failures_that_are_retried() {
+    async fn panics(ctx: Context, _: Event<Start>) -> Result<u8> {
+        let list: Vec<u8> = Vec::new();
+        let failed = ctx.step("boom", async || Ok(list[3])).retries(1).await.unwrap_err();
+        assert!(failed.to_string().starts_with("panicked: index out of bounds"), "{failed}");
+        panic!("in the handler, {}", ctx.run_id())
+    }
+    let mut run = Run::of(Function::new("f", panics));
+    let failure = run.to_end(true).await.unwrap_err();
+    assert!(failure.message.starts_with("panicked: in the handler, 01"), "{failure:?}");
+    assert_eq!(run.failures.len(), 2);
+}
+
+#[tokio::test]
+async fn a_terminal_error_is_not_retried_and_its_code_reaches_the_handler() {
+    async fn caught(ctx: Context, _: Event<Start>) -> Result<String> {
+        let created = ctx.step("create", async || -> Result<u8> {
+            Err(Error::terminal("this address is taken").with_code("email-taken"))
+        });
+        match created.await {
+            Err(error) if error.code() == Some("email-taken") => Ok(error.to_string()),
+            other => Ok(format!("{other:?}")),
+        }
+    }
+    let mut run = Run::of(Function::new("f", caught));
+    assert_eq!(run.to_end(false).await, Ok(r#""this address is taken""#.into()));
+    assert_eq!(run.failures.len(), 1);
+}
+
+#[tokio::test]
+async fn a_memoized_failure_is_terminal_for_the_handler() {
+    async fn passes_on(ctx: Context, _: Event<Start>) -> Result<u8> {
+        ctx.step("a", async || Ok(1_u8)).await
+    }
+    let failure = Failure { message: "HTTP 503".into(), code: Some("http-503".into()) };
+    let run = Run::of(Function::new("f", passes_on)).failed("a", failure.clone());
+    let mut session = run.open();
+    let stepladder_engine::program::Advance::Ended(Err(fault)) = session.advance().await else { panic!("an error") };
+    assert_eq!((fault.failure, fault.retry), (failure, Retry::Never));
+}
+
+#[tokio::test]
+async fn an_outcome_past_the_limit_names_step_and_size() {
+    async fn large(ctx: Context, _: Event<Start>) -> Result<()> {
+        ctx.step("export", async || Ok("x".repeat(OUTCOME_BYTES))).await.map(drop)
+    }
+    let mut run = Run::of(Function::new("f", large));
+    let failure = run.to_end(false).await.unwrap_err();
+    assert_eq!(failure.code.as_deref(), Some("too-large"));
+    assert!(failure.message.contains("step `export` returned 4194306 bytes"), "{failure:?}");
+    assert_eq!(run.failures.len(), 1, "it would be as large the next time");
+}
+
+#[tokio::test]
+async fn code_that_blocks_gives_its_value_its_error_or_its_panic() {
+    assert_eq!(blocking(|| Ok(5)).await.unwrap(), 5);
+    assert!(blocking(|| -> Result<u8> { Err(Error::terminal("no")) }).await.unwrap_err().is_terminal());
+    let panicked = blocking(|| -> Result<u8> { panic!("deep down") }).await.unwrap_err();
+    assert_eq!(panicked.to_string(), "panicked: deep down");
+}
+
+fn value(json: &str) -> stepladder_core::Outcome {
+    stepladder_core::Outcome::Value(serde_json::from_str(json).unwrap())
+}

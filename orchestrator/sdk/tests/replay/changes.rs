@@ -1,0 +1,132 @@
+//! Rule 6 and what belongs to it: the code has changed under a run that was recorded by the code before.
+
+use std::time::Duration;
+
+use stepladder_core::{Failure, Json, Kind, Outcome, json};
+use stepladder_sdk::{Context, Event, Function, Result};
+
+use crate::driver::{Run, Start, end, ids, wanted};
+
+fn two_recorded(function: Function) -> Run {
+    Run::of(function).recorded("a", 1).recorded("b", 2)
+}
+
+#[tokio::test]
+async fn an_inserted_step_runs_and_the_others_keep_their_outcomes() {
+    async fn inserted(ctx: Context, _: Event<Start>) -> Result<u8> {
+        let a = ctx.step("a", async || Ok(90_u8)).await?;
+        let new = ctx.step("new", async || Ok(40_u8)).await?;
+        Ok(a + new + ctx.step("b", async || Ok(90_u8)).await?)
+    }
+    let mut run = two_recorded(Function::new("f", inserted));
+    assert_eq!(ids(&wanted(run.open().as_mut()).await), ["new"]);
+    assert_eq!(run.to_end(true).await, Ok("43".into()));
+    assert_eq!(run.steps(), ["a", "b", "new"]);
+}
+
+#[tokio::test]
+async fn rule_6_the_outcome_of_a_removed_step_is_ignored_and_reported() {
+    async fn removed(ctx: Context, _: Event<Start>) -> Result<u8> {
+        ctx.step("b", async || Ok(90_u8)).await
+    }
+    let run = two_recorded(Function::new("f", removed));
+    let mut session = run.open();
+    assert_eq!(end(session.as_mut()).await, Ok("2".into()));
+    assert_eq!(session.orphans(), ["a".into()]);
+}
+
+#[tokio::test]
+async fn rule_6_outcomes_after_the_end_are_reported_too() {
+    async fn nothing(_: Context, _: Event<Start>) -> Result<u8> {
+        Ok(0)
+    }
+    let run = two_recorded(Function::new("f", nothing));
+    let mut session = run.open();
+    assert_eq!(end(session.as_mut()).await, Ok("0".into()));
+    assert_eq!(session.orphans(), ["a".into(), "b".into()]);
+}
+
+#[tokio::test]
+async fn rule_6_the_loser_of_a_select_is_no_orphan() {
+    async fn raced(ctx: Context, _: Event<Start>) -> Result<u8> {
+        tokio::select! {
+            r = ctx.step("a", async || Ok(1_u8)) => r,
+            r = ctx.step("b", async || Ok(2_u8)) => r,
+        }
+    }
+    let run = two_recorded(Function::new("f", raced));
+    let mut session = run.open();
+    assert_eq!(end(session.as_mut()).await, Ok("1".into()));
+    assert!(session.orphans().is_empty());
+}
+
+#[tokio::test]
+async fn swapped_steps_keep_their_outcomes() {
+    async fn swapped(ctx: Context, _: Event<Start>) -> Result<Vec<u8>> {
+        let b = ctx.step("b", async || Ok(90_u8)).await?;
+        Ok(vec![ctx.step("a", async || Ok(90_u8)).await?, b])
+    }
+    let run = two_recorded(Function::new("f", swapped));
+    let mut session = run.open();
+    assert_eq!(end(session.as_mut()).await, Ok("[1,2]".into()));
+    assert!(session.orphans().is_empty());
+}
+
+#[tokio::test]
+async fn another_kind_of_step_under_a_recorded_id_is_nondeterminism_with_its_place() {
+    async fn sleeps(ctx: Context, _: Event<Start>) -> Result<()> {
+        ctx.sleep("a", Duration::from_secs(1)).await
+    }
+    let failure = end(two_recorded(Function::new("f", sleeps)).open().as_mut()).await.unwrap_err();
+    assert_eq!(failure.code.as_deref(), Some("nondeterminism"));
+    assert!(failure.message.contains("holds a step with a body under `a`"), "{failure:?}");
+    assert!(failure.message.contains("changes.rs:"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_failure_of_another_kind_of_step_is_nondeterminism_as_well() {
+    async fn runs(ctx: Context, _: Event<Start>) -> Result<u8> {
+        ctx.step("a", async || Ok(1_u8)).await
+    }
+    let mut run = Run::of(Function::new("f", runs));
+    run.record("a".into(), Kind::Invoke, Outcome::Failed(Failure::new("the other one failed")));
+    let failure = end(run.open().as_mut()).await.unwrap_err();
+    assert_eq!(failure.code.as_deref(), Some("nondeterminism"));
+}
+
+#[tokio::test]
+async fn a_memo_that_no_longer_decodes_names_step_type_and_reason() {
+    async fn typed(ctx: Context, _: Event<Start>) -> Result<Vec<String>> {
+        ctx.step("a", async || Ok(vec![String::new()])).await
+    }
+    let failure = end(two_recorded(Function::new("f", typed)).open().as_mut()).await.unwrap_err();
+    assert_eq!(failure.code.as_deref(), Some("undecodable-memo"));
+    for part in ["step `a`", "changes.rs:", "Vec<alloc::string::String>", "invalid type: integer `1`"] {
+        assert!(failure.message.contains(part), "{part}: {failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_type_that_does_not_round_trip_fails_in_its_first_run() {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Lossy {
+        #[serde(skip_serializing)]
+        secret: u8,
+    }
+    async fn lossy(ctx: Context, _: Event<Start>) -> Result<u8> {
+        Ok(ctx.step("a", async || Ok(Lossy { secret: 1 })).await?.secret)
+    }
+    let failure = Run::of(Function::new("f", lossy)).to_end(false).await.unwrap_err();
+    assert_eq!(failure.code.as_deref(), Some("undecodable-memo"));
+}
+
+#[tokio::test]
+async fn a_sleep_does_not_care_what_was_recorded_of_it() {
+    async fn sleeps(ctx: Context, _: Event<Start>) -> Result<()> {
+        ctx.sleep("s", Duration::from_secs(1)).await
+    }
+    let mut run = Run::of(Function::new("f", sleeps));
+    let something: Json = json::of(&5).unwrap();
+    run.record("s".into(), Kind::Sleep, Outcome::Value(something));
+    assert_eq!(end(run.open().as_mut()).await, Ok("null".into()));
+}

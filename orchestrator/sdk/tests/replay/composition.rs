@@ -1,0 +1,124 @@
+//! Steps compose as plain futures do.
+
+use futures::future::try_join_all;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use stepladder_sdk::{Context, Event, Function, Result};
+
+use crate::driver::{Run, Start, end, ids, wanted};
+
+async fn length(text: &str) -> Result<usize> {
+    tokio::task::yield_now().await;
+    Ok(text.len())
+}
+
+async fn doubled(ctx: &Context, text: &str) -> Result<usize> {
+    let n = ctx.step("length", || length(text)).await?;
+    ctx.step("double", async || Ok(n * 2)).await
+}
+
+#[tokio::test]
+async fn helpers_loops_and_joins_mix() {
+    async fn mixed(ctx: Context, event: Event<Start>) -> Result<Vec<usize>> {
+        let items = vec!["a".to_owned(), "bb".into(), "ccc".into()];
+        let helpers = try_join_all(items.iter().map(|item| doubled(&ctx, item))).await?;
+        let mut steps = Vec::new();
+        for item in &items {
+            steps.push(ctx.step(format!("length of {item}"), || length(item)));
+        }
+        let looped = try_join_all(steps).await?;
+        let (id, four) = tokio::join!(
+            ctx.step("id", async || Ok(event.data.id.clone())).retries(9),
+            ctx.step("four", async || Ok(4))
+        );
+        let (p, q) = tokio::try_join!(doubled(&ctx, "dddd"), ctx.step("q", || length("eeeee")))?;
+        let bodies = vec![ctx.step("x", || length("x")), ctx.step("y", async || Ok(3)).retries(2)];
+        let mixed = try_join_all(bodies).await?;
+        let buffered: Vec<_> = items.iter().map(|item| ctx.step("buffered", || length(item))).collect();
+        let buffered: Vec<usize> = stream::iter(buffered).buffered(2).try_collect().await?;
+        Ok([helpers, looped, vec![id?.len(), four?, p, q], mixed, buffered].concat())
+    }
+    for a_session_each in [true, false] {
+        let mut run = Run::of(Function::new("f", mixed));
+        assert_eq!(run.to_end(a_session_each).await, Ok("[2,4,6,1,2,3,3,4,8,5,1,3,1,2,3]".into()));
+        assert_eq!(run.hops, if a_session_each { 20 } else { 1 });
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_repeats_has_a_memo_for_each_use() {
+    async fn repeats(ctx: Context, _: Event<Start>) -> Result<Vec<u32>> {
+        let mut seen = Vec::new();
+        for i in 0..3 {
+            seen.push(ctx.step("page", async || Ok(i * 10)).await?);
+        }
+        Ok(seen)
+    }
+    let mut run = Run::of(Function::new("f", repeats));
+    assert_eq!(run.to_end(true).await, Ok("[0,10,20]".into()));
+    assert_eq!(run.steps(), ["page", "page:1", "page:2"]);
+    let replayed = Run::of(Function::new("f", repeats)).recorded("page", 7).recorded("page:1", 8).recorded("page:2", 9);
+    assert_eq!(end(replayed.open().as_mut()).await, Ok("[7,8,9]".into()));
+}
+
+#[tokio::test]
+async fn names_are_numbered_when_steps_are_made_not_when_they_are_polled() {
+    async fn reversed(ctx: Context, _: Event<Start>) -> Result<Vec<u32>> {
+        let first = ctx.step("n", async || Ok(1));
+        let second = ctx.step("n", async || Ok(2));
+        let second = second.await?;
+        Ok(vec![first.await?, second])
+    }
+    let mut run = Run::of(Function::new("f", reversed));
+    assert_eq!(run.to_end(true).await, Ok("[1,2]".into()));
+    assert_eq!(run.steps(), ["n:1", "n"]);
+}
+
+#[tokio::test]
+async fn a_map_has_no_more_steps_under_way_than_its_limit() {
+    async fn mapped(ctx: Context, _: Event<Start>) -> Result<Vec<u32>> {
+        let items: Vec<u32> = (0..5).collect();
+        ctx.map("item", &items, async |i: &u32| Ok(i * 2)).limit(2).retries(1).await
+    }
+    let mut run = Run::of(Function::new("f", mapped));
+    assert_eq!(ids(&wanted(run.open().as_mut()).await), ["item", "item:1"]);
+    assert_eq!(run.to_end(true).await, Ok("[0,2,4,6,8]".into()));
+    assert_eq!(run.steps().len(), 5);
+    // the place of one that is done is taken by the next at once, not when the last of a wave is done
+    let run = Run::of(Function::new("f", mapped)).recorded("item:1", 2);
+    assert_eq!(ids(&wanted(run.open().as_mut()).await), ["item", "item:2"]);
+    let run = run.recorded("item:2", 4).recorded("item:3", 6).recorded("item:4", 8);
+    assert_eq!(ids(&wanted(run.open().as_mut()).await), ["item"]);
+    assert_eq!(end(run.recorded("item", 0).open().as_mut()).await, Ok("[0,2,4,6,8]".into()));
+}
+
+#[tokio::test]
+async fn a_map_of_nothing_is_done() {
+    async fn nothing(ctx: Context, _: Event<Start>) -> Result<Vec<u32>> {
+        ctx.map("item", Vec::<u32>::new(), async |i| Ok(i)).limit(0).await
+    }
+    assert_eq!(end(Run::of(Function::new("f", nothing)).open().as_mut()).await, Ok("[]".into()));
+}
+
+#[tokio::test]
+async fn rule_8_what_a_newly_shown_outcome_leads_to_is_wanted_before_its_siblings_are_done() {
+    async fn flows(ctx: Context, _: Event<Start>) -> Result<()> {
+        let chain = async {
+            ctx.step("a", async || Ok(())).await?;
+            ctx.step("c", async || Ok(())).await
+        };
+        tokio::try_join!(chain, ctx.step("b", async || Ok(()))).map(drop)
+    }
+    let run = Run::of(Function::new("f", flows)).recorded("a", ());
+    assert_eq!(ids(&wanted(run.open().as_mut()).await), ["b", "c"]);
+}
+
+#[tokio::test]
+async fn a_join_of_a_thousand_is_listed_in_the_order_asked() {
+    async fn thousand(ctx: Context, _: Event<Start>) -> Result<u64> {
+        Ok(try_join_all((0..1_000_u64).map(|i| ctx.step("n", async move || Ok(i)))).await?.iter().sum())
+    }
+    let mut run = Run::of(Function::new("f", thousand));
+    let wants = wanted(run.open().as_mut()).await;
+    assert_eq!((wants.len(), &*wants[0].step, &*wants[999].step), (1_000, "n", "n:999"));
+    assert_eq!(run.to_end(false).await, Ok("499500".into()));
+}

@@ -1,0 +1,183 @@
+//! A small driver over the engine's seam: keeps a journal of outcomes, and opens a session a hop. No storage, no queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use stepladder_core::decide::{Ask, Want};
+use stepladder_core::retry::Retry;
+use stepladder_core::state::Revealed;
+use stepladder_core::{Event, EventId, Failure, Kind, Outcome, RunId, StepId, Timestamp, json};
+use stepladder_engine::Program;
+use stepladder_engine::program::{Advance, Fault, Finished, History, Session};
+use stepladder_sdk::{EventData, Function, States};
+
+/// When the run was created.
+pub(crate) const CREATED: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Start {
+    pub(crate) id: String,
+}
+
+impl EventData for Start {
+    const NAME: &'static str = "test/start";
+}
+
+/// One run: its function and what has been recorded.
+pub(crate) struct Run {
+    pub(crate) program: Arc<dyn Program>,
+    pub(crate) journal: Vec<Revealed>,
+    /// Failed attempts, in order.
+    pub(crate) failures: Vec<(StepId, Failure)>,
+    pub(crate) hops: u32,
+}
+
+pub(crate) type Ended = Result<String, Failure>;
+
+impl Run {
+    pub(crate) fn of(function: Function) -> Self {
+        Self::with_states(function, &States::default())
+    }
+
+    pub(crate) fn with_states(function: Function, states: &States) -> Self {
+        let program = function.programs(states).expect("a good function").swap_remove(0);
+        Self { program, journal: Vec::new(), failures: Vec::new(), hops: 0 }
+    }
+
+    /// A recorded value of a body.
+    pub(crate) fn recorded(mut self, step: &str, value: impl Serialize) -> Self {
+        self.record(step.into(), Kind::Run, Outcome::Value(json::of(&value).unwrap()));
+        self
+    }
+
+    /// A sleep that is over.
+    pub(crate) fn slept(mut self, step: &str) -> Self {
+        self.record(step.into(), Kind::Sleep, Outcome::Value(json::null()));
+        self
+    }
+
+    /// A memoized failure of a body.
+    pub(crate) fn failed(mut self, step: &str, failure: Failure) -> Self {
+        self.record(step.into(), Kind::Run, Outcome::Failed(failure));
+        self
+    }
+
+    pub(crate) fn record(&mut self, step: StepId, kind: Kind, outcome: Outcome) -> Revealed {
+        let at = CREATED + Duration::from_secs(1 + self.journal.len() as u64);
+        let revealed = Revealed { step, kind, outcome, at };
+        self.journal.push(revealed.clone());
+        revealed
+    }
+
+    pub(crate) fn open(&self) -> Box<dyn Session> {
+        self.try_open().expect("an event that fits")
+    }
+
+    pub(crate) fn try_open(&self) -> Result<Box<dyn Session>, Failure> {
+        let event = Event {
+            id: EventId::new(CREATED, 1),
+            name: "test/start".into(),
+            data: json::of(&serde_json::json!({"id": "abc"})).unwrap(),
+            ts: CREATED,
+            user: None,
+            external_id: None,
+            received_at: CREATED,
+        };
+        self.program.open(History {
+            run: RunId::new(CREATED, 7),
+            attempt: 1,
+            event: Arc::new(event),
+            created_at: CREATED,
+            outcomes: self.journal.clone(),
+        })
+    }
+
+    /// Runs to the end: one body (or one sleep) after another, in a session of its own each, or all in one session.
+    pub(crate) async fn to_end(&mut self, a_session_each: bool) -> Ended {
+        loop {
+            self.hops += 1;
+            let mut session = self.open();
+            loop {
+                let wants = match session.advance().await {
+                    Advance::Ended(result) => return said(result),
+                    Advance::Wanted(wants) => wants,
+                };
+                assert!(!wants.is_empty(), "nothing is wanted, nothing runs");
+                let retried = self.carry_out(session.as_mut(), &wants).await;
+                if a_session_each || retried {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Runs the first body, else ends the first sleep. Says whether the body is to be tried again.
+    async fn carry_out(&mut self, session: &mut dyn Session, wants: &[Want]) -> bool {
+        let Some(want) = wants.iter().find(|want| want.ask.kind() == Kind::Run) else {
+            let want = &wants[0];
+            let outcome = self.record(want.step.clone(), want.ask.kind(), Outcome::Value(json::null()));
+            session.reveal(outcome);
+            return false;
+        };
+        session.begin(std::slice::from_ref(&want.step));
+        let finished = session.finished().await;
+        assert!(!finished.is_empty(), "a body was to end");
+        let mut retried = false;
+        for Finished { step, result } in finished {
+            let outcome = match result {
+                Ok(value) => Outcome::Value(value),
+                Err(Fault { failure, retry }) => {
+                    self.failures.push((step.clone(), failure.clone()));
+                    let tried = self.failures.iter().filter(|(of, _)| *of == step).count();
+                    let retries = match &want.ask {
+                        Ask::Run(options) => options.policy(self.program.spec()).retries,
+                        Ask::SleepFor(_) | Ask::SleepUntil(_) | Ask::Send(_) | Ask::Invoke { .. } => 0,
+                    };
+                    if retry != Retry::Never && tried <= retries as usize {
+                        retried = true;
+                        continue;
+                    }
+                    Outcome::Failed(failure)
+                }
+            };
+            let outcome = self.record(step, Kind::Run, outcome);
+            session.reveal(outcome);
+        }
+        retried
+    }
+
+    /// The steps with an outcome, in journal order.
+    pub(crate) fn steps(&self) -> Vec<&str> {
+        self.journal.iter().map(|revealed| &*revealed.step).collect()
+    }
+}
+
+/// The end of a session that needs nothing further.
+pub(crate) async fn end(session: &mut dyn Session) -> Ended {
+    match session.advance().await {
+        Advance::Ended(result) => said(result),
+        Advance::Wanted(wants) => panic!("it waits for {:?}", ids(&wants)),
+    }
+}
+
+/// What a session waits for.
+pub(crate) async fn wanted(session: &mut dyn Session) -> Vec<Want> {
+    match session.advance().await {
+        Advance::Wanted(wants) => wants,
+        Advance::Ended(result) => panic!("it ended: {result:?}"),
+    }
+}
+
+pub(crate) fn ids(wants: &[Want]) -> Vec<&str> {
+    wants.iter().map(|want| &*want.step).collect()
+}
+
+pub(crate) fn said(result: Result<stepladder_core::Json, Fault>) -> Ended {
+    result.map(|json| json.get().to_owned()).map_err(|fault| fault.failure)
+}
+
+/// A future that is never ready.
+pub(crate) async fn never() {
+    std::future::pending::<()>().await;
+}

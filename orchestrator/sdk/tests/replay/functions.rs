@@ -1,0 +1,96 @@
+//! Functions as they are described to the engine.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use stepladder_sdk::{Backoff, Concurrency, Context, Event, EventData, Function, FunctionFailed, Result, States};
+
+use crate::driver::{Run, Start, end};
+
+async fn handler(_: Context, _: Event<Start>) -> Result<()> {
+    Ok(())
+}
+
+fn refused(function: Function) -> String {
+    function.programs(&States::default()).err().expect("refused")
+}
+
+#[test]
+fn what_the_builder_was_told_is_in_the_spec() {
+    let function = Function::new("f", handler)
+        .retries(2)
+        .backoff(Backoff::Fixed(Duration::from_secs(1)))
+        .timeout(Duration::from_secs(9))
+        .concurrency(Concurrency::limit(3))
+        .concurrency(Concurrency::limit(1).key("event.data.id"))
+        .when("event.data.id != ''");
+    assert_eq!(function.id(), "f");
+    let programs = function.programs(&States::default()).unwrap();
+    let spec = programs[0].spec();
+    assert_eq!((programs.len(), &*spec.id, spec.retry.retries), (1, "f", 2));
+    assert_eq!((spec.timeout, &spec.retry.backoff), (Duration::from_secs(9), &Backoff::Fixed(Duration::from_secs(1))));
+    assert_eq!(&*spec.triggers[0].event, "test/start");
+    assert_eq!(spec.triggers[0].condition.as_ref().unwrap().source(), "event.data.id != ''");
+    let limits: Vec<_> = spec.concurrency.iter().map(|c| (c.limit, c.key.as_ref().map(|k| k.source()))).collect();
+    assert_eq!(limits, [(3, None), (1, Some("event.data.id"))]);
+}
+
+#[test]
+fn an_expression_that_is_none_is_reported_with_its_function() {
+    let said = refused(Function::new("f", handler).when("event.data."));
+    assert!(said.contains("condition of function `f`") && said.contains("`event.data.`"), "{said}");
+    let said = refused(Function::new("g", handler).concurrency(Concurrency::limit(1).key("(")));
+    assert!(said.contains("concurrency key of function `g`"), "{said}");
+}
+
+#[test]
+fn an_on_failure_handler_is_a_function_of_its_own() {
+    async fn undo(_: Context, event: Event<FunctionFailed>) -> Result<String> {
+        Ok(event.data.function_id)
+    }
+    let programs = Function::new("f", handler).retries(1).on_failure(undo).programs(&States::default()).unwrap();
+    assert_eq!(programs[0].spec().on_failure.as_deref(), Some("f/on-failure"));
+    let after = programs[1].spec();
+    assert_eq!((&*after.id, after.triggers.len(), after.retry.retries), ("f/on-failure", 0, 1));
+}
+
+#[tokio::test]
+async fn a_type_may_stand_for_several_events() {
+    enum Change {
+        Started(String),
+        Gone,
+    }
+    impl<'de> Deserialize<'de> for Change {
+        fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+            Start::deserialize(d).map(|start| Self::Started(start.id))
+        }
+    }
+    impl EventData for Change {
+        const NAME: &'static str = "test/start";
+        const NAMES: &'static [&'static str] = &["test/start", "test/gone"];
+        fn decode(name: &str, data: &RawValue) -> serde_json::Result<Self> {
+            if name == "test/gone" { Ok(Self::Gone) } else { serde_json::from_str(data.get()) }
+        }
+    }
+    async fn changed(_: Context, event: Event<Change>) -> Result<String> {
+        Ok(match event.data {
+            Change::Started(id) => id,
+            Change::Gone => "gone".into(),
+        })
+    }
+    let run = Run::of(Function::new("f", changed));
+    let names: Vec<_> = run.program.spec().triggers.iter().map(|t| &*t.event).collect();
+    assert_eq!(names, ["test/start", "test/gone"]);
+    assert_eq!(end(run.open().as_mut()).await, Ok(r#""abc""#.into()));
+}
+
+#[tokio::test]
+async fn a_closure_may_be_a_handler_and_capture_clients() {
+    let client = std::sync::Arc::new(5_u32);
+    let function = Function::new("f", move |ctx: Context, event: Event<Start>| {
+        let client = client.clone();
+        async move { ctx.step("a", async || Ok(event.data.id.len() + *client as usize)).await }
+    });
+    assert_eq!(Run::of(function).to_end(true).await, Ok("8".into()));
+}

@@ -1,0 +1,150 @@
+//! What functions must not do, and what they are told.
+
+use std::time::Duration;
+
+use stepladder_core::retry::Retry;
+use stepladder_core::{Json, NewEvent, json};
+use stepladder_engine::program::Advance;
+use stepladder_sdk::{Context, Event, Function, Result};
+
+use crate::driver::{Run, Start, end, ids, never, wanted};
+
+#[tokio::test]
+async fn a_step_within_a_step_fails_and_says_so() {
+    async fn nested(ctx: Context, _: Event<Start>) -> Result<u8> {
+        ctx.step("outer", async || ctx.step("inner", async || Ok(1_u8)).await).await
+    }
+    let mut run = Run::of(Function::new("f", nested));
+    let failure = run.to_end(true).await.unwrap_err();
+    assert_eq!(failure.code.as_deref(), Some("misplaced-step"));
+    assert!(failure.message.contains("step `inner`"), "{failure:?}");
+    assert!(failure.message.contains("inside the body of step `outer`; steps do not nest"), "{failure:?}");
+    assert_eq!(run.failures.len(), 1, "terminal");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_on_another_task_fails_and_says_so() {
+    async fn spawned(ctx: Context, _: Event<Start>) -> Result<u8> {
+        tokio::spawn(async move { ctx.step("in-task", async || Ok(1_u8)).await }).await?
+    }
+    let failure = Run::of(Function::new("f", spawned)).to_end(true).await.unwrap_err();
+    assert_eq!(failure.code.as_deref(), Some("misplaced-step"));
+    assert!(failure.message.contains("step `in-task`"), "{failure:?}");
+    assert!(failure.message.contains("tokio::spawn"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_bad_step_name_fails_terminally_with_its_place() {
+    async fn numbered(ctx: Context, _: Event<Start>) -> Result<u8> {
+        ctx.step("load:1", async || Ok(1_u8)).await
+    }
+    let mut session = Run::of(Function::new("f", numbered)).open();
+    let Advance::Ended(Err(fault)) = session.advance().await else { panic!("an error") };
+    assert_eq!((fault.failure.code.as_deref(), fault.retry), (Some("bad-step-name"), Retry::Never));
+    assert!(fault.failure.message.contains("misuse.rs:"), "{fault:?}");
+    assert!(fault.failure.message.contains("ends in `:` and digits"), "{fault:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_something_that_is_no_step_is_allowed() {
+    async fn waits(ctx: Context, _: Event<Start>) -> Result<u8> {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        tokio::task::yield_now().await;
+        ctx.step("a", async || Ok(1_u8)).await
+    }
+    assert_eq!(Run::of(Function::new("f", waits)).to_end(true).await, Ok("1".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_ever_for_something_that_is_no_step_ends_and_says_so() {
+    async fn stuck(ctx: Context, _: Event<Start>) -> Result<u8> {
+        never().await;
+        ctx.step("a", async || Ok(1_u8)).await
+    }
+    let begun = tokio::time::Instant::now();
+    let mut session = Run::of(Function::new("f", stuck)).open();
+    let Advance::Ended(Err(fault)) = session.advance().await else { panic!("an error") };
+    assert_eq!(fault.failure.message, "the function waits for something that is not a step; wrap it in ctx.step");
+    assert_eq!((fault.failure.code.as_deref(), fault.retry), (Some("not-a-step"), Retry::Never));
+    assert_eq!(begun.elapsed(), Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn a_channel_between_two_arms_is_no_reason_to_give_up() {
+    async fn channel(ctx: Context, _: Event<Start>) -> Result<u8> {
+        let (tx, rx) = tokio::sync::oneshot::channel();
+        let first = async {
+            let value = ctx.step("a", async || Ok(1_u8)).await;
+            tx.send(5_u8).unwrap();
+            value
+        };
+        let (a, b) = tokio::join!(first, rx);
+        Ok(a? + b?)
+    }
+    for a_session_each in [true, false] {
+        assert_eq!(Run::of(Function::new("f", channel)).to_end(a_session_each).await, Ok("6".into()));
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_moves_on_by_itself_is_not_waited_out() {
+    async fn beside(ctx: Context, _: Event<Start>) -> Result<u8> {
+        tokio::select! {
+            r = ctx.step("slow", async || { never().await; Ok(1_u8) }) => r,
+            r = async { tokio::time::sleep(Duration::from_secs(1)).await; ctx.step("b", async || Ok(2_u8)).await } => r,
+        }
+    }
+    tokio::time::pause();
+    let mut session = Run::of(Function::new("f", beside)).open();
+    assert_eq!(ids(&wanted(session.as_mut()).await), ["slow"]);
+    session.begin(&["slow".into()]);
+    assert!(session.finished().await.is_empty());
+    assert_eq!(ids(&wanted(session.as_mut()).await), ["b"]);
+}
+
+#[tokio::test]
+async fn a_handler_that_wakes_itself_for_ever_lends_its_thread() {
+    async fn busy(_: Context, _: Event<Start>) -> Result<()> {
+        std::future::poll_fn(|cx| {
+            cx.waker().wake_by_ref();
+            std::task::Poll::<()>::Pending
+        })
+        .await;
+        Ok(())
+    }
+    let mut session = Run::of(Function::new("f", busy)).open();
+    assert!(futures::poll!(session.advance()).is_pending());
+}
+
+#[tokio::test]
+async fn an_event_that_does_not_fit_fails_the_run_when_it_opens() {
+    #[derive(serde::Deserialize)]
+    #[allow(dead_code, reason = "read by no one: the event does not have it")]
+    struct Other {
+        missing: u8,
+    }
+    impl stepladder_sdk::EventData for Other {
+        const NAME: &'static str = "test/start";
+    }
+    async fn handler(_: Context, _: Event<Other>) -> Result<()> {
+        Ok(())
+    }
+    let failure = Run::of(Function::new("f", handler)).try_open().err().expect("refused");
+    assert_eq!(failure.code.as_deref(), Some("bad-event"));
+    assert!(failure.message.contains("event `test/start`") && failure.message.contains("missing field"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn events_and_inputs_that_cannot_be_sent_fail_their_step() {
+    async fn sends(ctx: Context, _: Event<Start>) -> Result<Vec<String>> {
+        let text: Json = json::of("text").unwrap();
+        let reserved = ctx.send_event("a", NewEvent::new("inngest/x", json::empty_object())).await.unwrap_err();
+        let shape = ctx.send_events("b", [NewEvent::new("x", text)]).await.unwrap_err();
+        let input = ctx.invoke::<()>("c", "g", &5).await.unwrap_err();
+        Ok([reserved, shape, input].iter().map(ToString::to_string).collect())
+    }
+    let said = end(Run::of(Function::new("f", sends)).open().as_mut()).await.unwrap();
+    for part in ["step `a`", "reserved", "step `b`", "must be a JSON object", "step `c`: its input"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}

@@ -1,0 +1,128 @@
+//! Time, chance, shared state, and the wishes that are not bodies.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use stepladder_core::decide::Ask;
+use stepladder_core::{EventId, Kind, NewEvent, Outcome, Timestamp, json};
+use stepladder_sdk::{Backoff, Context, Event, EventData, Function, Result, States};
+
+use crate::driver::{CREATED, Run, Start, end, ids, wanted};
+
+#[tokio::test]
+async fn now_is_the_time_of_the_latest_outcome_that_was_seen() {
+    async fn clock(ctx: Context, event: Event<Start>) -> Result<Vec<u128>> {
+        let since = |t: Timestamp| t.since(event.ts).as_millis();
+        let before = since(ctx.now());
+        ctx.step("a", async || Ok(())).await?;
+        let between = since(ctx.now());
+        ctx.step("b", async || Ok(())).await?;
+        Ok(vec![before, between, since(ctx.now())])
+    }
+    let run = Run::of(Function::new("f", clock)).recorded("a", ()).recorded("b", ());
+    assert_eq!(end(run.open().as_mut()).await, Ok("[0,1000,2000]".into()));
+}
+
+#[tokio::test]
+async fn chance_repeats_in_every_replay_and_differs_from_draw_to_draw() {
+    async fn draws(ctx: Context, _: Event<Start>) -> Result<(String, String, u64, u64)> {
+        Ok((ctx.uuid().to_string(), ctx.uuid().to_string(), ctx.random(), ctx.random()))
+    }
+    let run = Run::of(Function::new("f", draws));
+    let first = end(run.open().as_mut()).await.unwrap();
+    assert_eq!(end(run.open().as_mut()).await.unwrap(), first);
+    let (a, b, c, d): (String, String, u64, u64) = serde_json::from_str(&first).unwrap();
+    assert!(a != b && c != d);
+    assert_eq!(a.parse::<stepladder_sdk::Uuid>().unwrap().get_version_num(), 4);
+}
+
+#[tokio::test]
+async fn chance_within_a_body_does_not_move_the_functions_own() {
+    async fn draws(ctx: Context, _: Event<Start>) -> Result<(String, u64)> {
+        let key = ctx.step("key", async || Ok(ctx.uuid().to_string())).await?;
+        Ok((key, ctx.random()))
+    }
+    let mut live = Run::of(Function::new("f", draws));
+    let first = live.to_end(false).await.unwrap();
+    assert_eq!(end(live.open().as_mut()).await.unwrap(), first, "the replay does not run the body");
+    assert_eq!(Run::of(Function::new("f", draws)).to_end(true).await.unwrap(), first, "the key is the same again");
+}
+
+#[tokio::test]
+async fn shared_state_is_found_by_its_type() {
+    async fn uses(ctx: Context, _: Event<Start>) -> Result<usize> {
+        let missing = ctx.state::<u8>().unwrap_err();
+        assert!(missing.is_terminal() && missing.to_string().contains("u8"), "{missing:?}");
+        Ok(ctx.state::<String>()?.len())
+    }
+    let mut states = States::default();
+    states.insert("four".to_owned());
+    assert_eq!(end(Run::with_states(Function::new("f", uses), &states).open().as_mut()).await, Ok("4".into()));
+}
+
+#[derive(Serialize, Deserialize)]
+struct Told {
+    who: String,
+}
+
+impl EventData for Told {
+    const NAME: &'static str = "client/told";
+}
+
+#[tokio::test]
+async fn wishes_without_a_body_say_what_they_ask() {
+    async fn asks(ctx: Context, _: Event<Start>) -> Result<()> {
+        let until = Timestamp::from_millis(1_800_000_000_000);
+        let system = UNIX_EPOCH + Duration::from_millis(1_800_000_000_000);
+        let (a, b, c, d, e, f) = tokio::join!(
+            ctx.sleep("nap", Duration::from_secs(5)),
+            ctx.sleep_until("until", until),
+            ctx.sleep_until("system", system),
+            ctx.send_event("tell", Told { who: "ada".into() }),
+            ctx.send_events("tell all", [NewEvent::new("x/y", json::empty_object())]),
+            ctx.invoke::<u8>("call", "other", &Told { who: "ada".into() }),
+        );
+        let _ = (a?, b?, c?, d?, e?, f?);
+        Ok(())
+    }
+    let run = Run::of(Function::new("f", asks));
+    let wants = wanted(run.open().as_mut()).await;
+    assert_eq!(ids(&wants), ["nap", "until", "system", "tell", "tell all", "call"]);
+    let asks: Vec<&Ask> = wants.iter().map(|want| &want.ask).collect();
+    assert!(matches!(asks[0], Ask::SleepFor(wait) if wait.as_secs() == 5));
+    let moment = |ask: &Ask| matches!(ask, Ask::SleepUntil(t) if t.as_millis() == 1_800_000_000_000);
+    assert!(moment(asks[1]) && moment(asks[2]));
+    let one = |name: &str, ask: &Ask| matches!(ask, Ask::Send(events) if events.len() == 1 && &*events[0].name == name);
+    assert!(one("client/told", asks[3]) && one("x/y", asks[4]));
+    let Ask::Invoke { function, input } = asks[5] else { panic!("a call") };
+    assert_eq!((&**function, input.get()), ("other", r#"{"who":"ada"}"#));
+    assert!(wants[0].at.file().ends_with("values.rs"));
+}
+
+#[tokio::test]
+async fn sent_events_give_their_ids_and_calls_their_value() {
+    async fn asks(ctx: Context, _: Event<Start>) -> Result<(EventId, usize, u8)> {
+        let id = ctx.send_event("one", Told { who: "ada".into() }).await?;
+        let all = ctx.send_events("all", [Told { who: "a".into() }, Told { who: "b".into() }]).await?;
+        Ok((id, all.len(), ctx.invoke("call", "other", &Told { who: "ada".into() }).await?))
+    }
+    let mut run = Run::of(Function::new("f", asks));
+    let id = EventId::new(CREATED, 5);
+    let ids = |ids: &[EventId]| Outcome::Value(json::of(ids).unwrap());
+    run.record("one".into(), Kind::Send, ids(&[id]));
+    run.record("all".into(), Kind::Send, ids(&[id, id.next()]));
+    run.record("call".into(), Kind::Invoke, Outcome::Value(json::of(&7).unwrap()));
+    assert_eq!(end(run.open().as_mut()).await, Ok(format!(r#"["{id}",2,7]"#)));
+}
+
+#[tokio::test]
+async fn a_steps_own_options_go_with_its_wish() {
+    async fn options(ctx: Context, _: Event<Start>) -> Result<u8> {
+        let fixed = Backoff::Fixed(Duration::from_secs(3));
+        ctx.step("a", async || Ok(1)).retries(7).timeout(Duration::from_secs(9)).backoff(fixed).await
+    }
+    let wants = wanted(Run::of(Function::new("f", options)).open().as_mut()).await;
+    let Ask::Run(options) = &wants[0].ask else { panic!("a body") };
+    assert_eq!((options.retries, options.timeout), (Some(7), Some(Duration::from_secs(9))));
+    assert_eq!(options.backoff, Some(Backoff::Fixed(Duration::from_secs(3))));
+}
