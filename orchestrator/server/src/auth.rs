@@ -1,0 +1,145 @@
+//! Who may send and who may look: event keys and the dashboard token, compared in constant time.
+//!
+//! Only hashes are kept and compared, so that neither the content nor the length of a secret shows in the time that
+//! a comparison takes, and no secret shows in a debug print.
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::error::Problem;
+use crate::router::Shared;
+
+/// The cookie that the login page sets.
+pub(crate) const COOKIE: &str = "stepladder_login";
+
+/// The hash of a secret.
+#[derive(Clone, Debug)]
+struct Secret([u8; 32]);
+
+impl Secret {
+    fn of(text: &str) -> Self {
+        Self(Sha256::digest(text).into())
+    }
+
+    fn is(&self, text: &str) -> bool {
+        self.0.ct_eq(&Self::of(text).0).into()
+    }
+}
+
+/// The keys that events must come with.
+#[derive(Clone, Debug)]
+pub(crate) struct EventKeys {
+    keys: Vec<Secret>,
+    /// Whether any key does while none is configured.
+    open: bool,
+}
+
+impl EventKeys {
+    pub(crate) fn new(keys: &[String], loopback: bool) -> Self {
+        Self { keys: keys.iter().map(|key| Secret::of(key)).collect(), open: loopback && keys.is_empty() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Whether a key is one of these. All are compared: which one it is does not show in the time either.
+    pub(crate) fn admit(&self, key: Option<&str>) -> Result<(), Problem> {
+        let known = key.is_some_and(|key| self.keys.iter().fold(false, |known, own| own.is(key) | known));
+        if known || self.open {
+            return Ok(());
+        }
+        let sentence = "the event key is not known here; send to /e/{key} with a key that the server was started with";
+        Err(Problem::new(StatusCode::UNAUTHORIZED, sentence))
+    }
+}
+
+/// The token that is asked for before anything is shown.
+#[derive(Clone, Debug)]
+pub(crate) struct Token {
+    token: Secret,
+    /// What the login's cookie holds: not the token itself, which may have characters that a cookie may not.
+    pub(crate) cookie: String,
+}
+
+impl Token {
+    pub(crate) fn new(token: &str) -> Self {
+        let digest = Sha256::digest(format!("stepladder login\0{token}"));
+        let cookie = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { token: Secret::of(token), cookie }
+    }
+
+    pub(crate) fn is(&self, token: &str) -> bool {
+        self.token.is(token)
+    }
+
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
+        if let Some((scheme, token)) = bearer
+            && scheme.eq_ignore_ascii_case("bearer")
+            && self.is(token.trim())
+        {
+            return true;
+        }
+        let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        cookies
+            .flat_map(|line| line.split(';'))
+            .filter_map(|cookie| cookie.trim().split_once('='))
+            .any(|(name, value)| name == COOKIE && bool::from(value.as_bytes().ct_eq(self.cookie.as_bytes())))
+    }
+}
+
+/// Asks for the token, where one is configured. A browser that opens a page is led to the login.
+pub(crate) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let Some(token) = &shared.token else { return next.run(request).await };
+    if token.admits(request.headers()) {
+        return next.run(request).await;
+    }
+    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    if request.method() == Method::GET && accept.is_some_and(|accept| accept.contains("text/html")) {
+        return Redirect::to("/login").into_response();
+    }
+    let sentence = "the dashboard token is asked for: send it as `Authorization: Bearer …`, or log in at /login";
+    Problem::new(StatusCode::UNAUTHORIZED, sentence).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: header::HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.parse().unwrap())])
+    }
+
+    #[test]
+    fn a_key_must_be_one_of_those_configured() {
+        let keys = EventKeys::new(&["one".into(), "two".into()], true);
+        assert!(keys.admit(Some("one")).is_ok() && keys.admit(Some("two")).is_ok());
+        for wrong in [Some("three"), Some("on"), Some(""), None] {
+            assert_eq!(keys.admit(wrong).unwrap_err().status, StatusCode::UNAUTHORIZED, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn without_keys_any_key_does_on_loopback_only() {
+        assert!(EventKeys::new(&[], true).admit(Some("any")).is_ok());
+        assert!(EventKeys::new(&[], false).admit(Some("any")).is_err());
+    }
+
+    #[test]
+    fn the_token_comes_as_a_bearer_or_as_the_logins_cookie() {
+        let token = Token::new("sesame");
+        assert!(token.admits(&headers(header::AUTHORIZATION, "Bearer sesame")));
+        assert!(token.admits(&headers(header::COOKIE, &format!("a=b; {COOKIE}={}", token.cookie))));
+        for wrong in ["Bearer sesam", "Bearer ", "Basic sesame", "sesame"] {
+            assert!(!token.admits(&headers(header::AUTHORIZATION, wrong)), "{wrong}");
+        }
+        for wrong in [format!("{COOKIE}=sesame"), format!("{COOKIE}="), format!("x={}", token.cookie)] {
+            assert!(!token.admits(&headers(header::COOKIE, &wrong)), "{wrong}");
+        }
+    }
+}

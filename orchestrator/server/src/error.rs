@@ -1,0 +1,88 @@
+//! What cannot be done, as an answer: a status and a sentence. Bad input is never logged as an error and never
+//! answered with 500.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use stepladder_core::event::BadEvent;
+use stepladder_engine::EngineError;
+use stepladder_engine::ports::StoreError;
+
+/// Seconds after which a client that was pushed back may try again.
+const RETRY_AFTER: &str = "1";
+
+/// A status and a sentence that says what is wrong and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) status: StatusCode,
+    pub(crate) sentence: String,
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, sentence: impl Into<String>) -> Self {
+        Self { status, sentence: sentence.into() }
+    }
+
+    pub(crate) fn bad_request(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, sentence)
+    }
+
+    pub(crate) fn not_found(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, sentence)
+    }
+
+    pub(crate) fn forbidden(sentence: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, sentence)
+    }
+
+    /// The answer with a body of the caller's; the headers that belong to the status are added.
+    pub(crate) fn with_body(&self, body: impl IntoResponse) -> Response {
+        let mut response = (self.status, body).into_response();
+        let headers = response.headers_mut();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE || self.status == StatusCode::TOO_MANY_REQUESTS {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            error: &'a str,
+        }
+        self.with_body(Json(Body { error: &self.sentence }))
+    }
+}
+
+impl From<EngineError> for Problem {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::NotFound(sentence) => Self::not_found(sentence),
+            EngineError::Invalid(sentence) => Self::bad_request(sentence),
+            EngineError::Store(StoreError::Unavailable(why)) => {
+                tracing::warn!(%why, "the store is unavailable; the client is told to try again");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "the store is unavailable for the moment; try again")
+            }
+            EngineError::Store(StoreError::Unreadable(why)) => {
+                tracing::error!(%why, "the store holds something unreadable");
+                let sentence = "the store holds something unreadable; the server's log says what";
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, sentence)
+            }
+        }
+    }
+}
+
+impl From<BadEvent> for Problem {
+    fn from(bad: BadEvent) -> Self {
+        match bad {
+            BadEvent::Malformed(sentence) => Self::bad_request(sentence),
+            BadEvent::TooLarge(sentence) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, sentence),
+        }
+    }
+}

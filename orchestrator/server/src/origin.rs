@@ -1,0 +1,121 @@
+//! Where a request comes from: pages of other sites are refused, and on loopback so are names that are not this
+//! machine's. A page elsewhere could otherwise read and cancel runs through its visitor's browser, on loopback even
+//! through a name of its own that it points here (DNS rebinding).
+//!
+//! The event API is not guarded by this: front ends send to it from the browser.
+
+use axum::extract::{Request, State};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::error::Problem;
+use crate::router::Shared;
+
+pub(crate) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    match check(request.headers(), request.uri().authority(), shared.loopback) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+fn check(headers: &HeaderMap, asked: Option<&Authority>, loopback: bool) -> Result<(), Problem> {
+    let unreadable = || Problem::forbidden("the `Host` header is not a host name and a port");
+    let mut hosts = Vec::new();
+    for value in headers.get_all(header::HOST) {
+        let text = value.to_str().map_err(|_| unreadable())?;
+        hosts.push(text.parse::<Authority>().ok().filter(|_| !text.contains('@')).ok_or_else(unreadable)?);
+    }
+    hosts.extend(asked.cloned());
+    // browsers always say which host they ask; a client that does not is none, and needs no guarding
+    if loopback && let Some(foreign) = hosts.iter().find(|host| !is_this_machine(host.host())) {
+        return Err(Problem::forbidden(format!(
+            "this server answers on this machine only, not as `{}`; use http://localhost",
+            foreign.host()
+        )));
+    }
+    for origin in headers.get_all(header::ORIGIN) {
+        let origin = origin.to_str().unwrap_or_default();
+        if hosts.is_empty() || !hosts.iter().all(|host| is_same(origin, host)) {
+            return Err(Problem::forbidden("pages of other origins may only send events here, to POST /e/{key}"));
+        }
+    }
+    Ok(())
+}
+
+fn is_this_machine(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether an origin is the host that is asked. Whether it was asked by TLS is not known here.
+fn is_same(origin: &str, host: &Authority) -> bool {
+    let (rest, port) = match (origin.strip_prefix("http://"), origin.strip_prefix("https://")) {
+        (Some(rest), _) => (rest, 80),
+        (None, Some(rest)) => (rest, 443),
+        (None, None) => return false,
+    };
+    rest.parse::<Authority>().is_ok_and(|origin| {
+        origin.host().eq_ignore_ascii_case(host.host())
+            && origin.port_u16().unwrap_or(port) == host.port_u16().unwrap_or(port)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passes(host: Option<&str>, origin: Option<&str>, loopback: bool) -> bool {
+        let mut headers = HeaderMap::new();
+        if let Some(host) = host {
+            headers.insert(header::HOST, host.parse().unwrap());
+        }
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, origin.parse().unwrap());
+        }
+        check(&headers, None, loopback).is_ok()
+    }
+
+    #[test]
+    fn on_loopback_only_names_of_this_machine_pass() {
+        for own in
+            ["localhost:8288", "LOCALHOST", "127.0.0.1:8288", "127.1.2.3", "[::1]:8288", "app.localhost", "localhost."]
+        {
+            assert!(passes(Some(own), None, true), "{own}");
+        }
+        for foreign in
+            ["evil.example", "localhost.evil.example", "notlocalhost", "10.0.0.1:8288", "a@localhost", "", "::"]
+        {
+            assert!(!passes(Some(foreign), None, true), "{foreign}");
+        }
+        assert!(passes(None, None, true));
+        assert!(passes(Some("steps.example"), None, false));
+    }
+
+    #[test]
+    fn only_pages_of_the_server_itself_pass() {
+        assert!(passes(Some("localhost:8288"), Some("http://localhost:8288"), true));
+        assert!(passes(Some("steps.example"), Some("https://Steps.example"), false));
+        assert!(passes(Some("steps.example:443"), Some("https://steps.example"), false));
+        for foreign in ["http://localhost:3000", "http://127.0.0.1:8288", "null", "", "https://evil.example", "file://"]
+        {
+            assert!(!passes(Some("localhost:8288"), Some(foreign), true), "{foreign}");
+        }
+        assert!(!passes(None, Some("https://evil.example"), false));
+        assert!(!passes(Some("steps.example"), Some("https://steps.example.evil"), false));
+    }
+
+    #[test]
+    fn every_host_that_a_request_names_is_checked() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::HOST, "localhost".parse().unwrap());
+        headers.append(header::HOST, "evil.example".parse().unwrap());
+        assert!(check(&headers, None, true).is_err());
+        headers.clear();
+        assert!(check(&headers, Some(&"evil.example".parse().unwrap()), true).is_err());
+    }
+}

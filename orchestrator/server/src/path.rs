@@ -1,0 +1,50 @@
+//! Ids in paths. What cannot be an id is unknown, not malformed: 404.
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use stepladder_core::RunId;
+
+use crate::error::Problem;
+
+/// The run that a path names.
+pub(crate) struct RunPath(pub(crate) RunId);
+
+/// The event that a path names: its id, or the one that its sender gave it.
+pub(crate) struct EventPath(pub(crate) String);
+
+/// The key in a path; `None` when it is not UTF-8.
+pub(crate) struct KeyPath(pub(crate) Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for RunPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = segment(parts, state).await.unwrap_or_default();
+        text.parse().map(Self).map_err(|_| {
+            Problem::not_found(format!("there is no run `{text}`: the id of a run is a ULID of 26 characters"))
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for EventPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = segment(parts, state).await.filter(|text| !text.contains('\0'));
+        text.map(Self)
+            .ok_or_else(|| Problem::not_found("there is no such event: its id is not a text that an id can be"))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for KeyPath {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(segment(parts, state).await))
+    }
+}
+
+/// The one variable part of a path, decoded; `None` when it is not UTF-8.
+async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Option<String> {
+    Path::<String>::from_request_parts(parts, state).await.ok().map(|Path(text)| text)
+}

@@ -1,0 +1,145 @@
+//! The routes, what guards which of them, and the server on a listener.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{delete, get, post};
+use axum::serve::ListenerExt;
+use stepladder_engine::Engine;
+use tokio::net::TcpListener;
+
+use crate::auth::{self, EventKeys, Token};
+use crate::body::Budget;
+use crate::error::Problem;
+use crate::{compat, events, functions, login, origin, page, runs};
+
+/// What a server is told besides its engine.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// The keys that events may come with. While there are none, any key is accepted on loopback, and none elsewhere.
+    pub event_keys: Vec<String>,
+    /// Asked for by everything but `/e`, `/health` and signals.
+    pub dashboard_token: Option<String>,
+    /// Whether the server listens on a loopback address: then it answers to names of this machine only.
+    pub loopback: bool,
+    /// The version that is shown.
+    pub version: String,
+}
+
+impl fmt::Debug for Options {
+    /// Without the secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("event_keys", &self.event_keys.len())
+            .field("dashboard_token", &self.dashboard_token.is_some())
+            .field("loopback", &self.loopback)
+            .field("version", &self.version)
+            .finish()
+    }
+}
+
+/// What all handlers share.
+pub(crate) type Shared = Arc<Serving>;
+
+/// See [`Shared`].
+pub(crate) struct Serving {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) keys: EventKeys,
+    pub(crate) token: Option<Token>,
+    pub(crate) loopback: bool,
+    pub(crate) version: String,
+    pub(crate) bodies: Budget,
+}
+
+/// The whole HTTP interface over an engine.
+pub fn router(engine: Arc<Engine>, options: Options) -> Router {
+    let shared: Shared = Arc::new(Serving {
+        engine,
+        keys: EventKeys::new(&options.event_keys, options.loopback),
+        token: options.dashboard_token.as_deref().map(Token::new),
+        loopback: options.loopback,
+        version: options.version,
+        bodies: Budget::default(),
+    });
+    let events = Router::new()
+        .route("/e/{key}", post(events::receive).options(events::preflight))
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(events::allow_every_origin));
+    let open = Router::new()
+        .route("/health", get(compat::health))
+        .route("/v1/signals/{token}", post(runs::signal))
+        .route("/login", get(login::form).post(login::log_in))
+        .route("/style.css", get(page::style))
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(shared.clone(), origin::guard));
+    let guarded = Router::new()
+        .route("/", get(page::overview))
+        .route("/runs/{id}", get(page::run))
+        .route("/v1/events/{id}", get(events::one))
+        .route("/v1/events/{id}/runs", get(events::runs))
+        .route("/v1/runs", get(runs::list))
+        .route("/v1/runs/{id}", delete(runs::cancel).get(runs::one))
+        .route("/v1/runs/{id}/journal", get(runs::journal))
+        .route("/v1/runs/{id}/rerun", post(runs::rerun))
+        .route("/v1/functions", get(functions::list))
+        .route("/api/inngest", get(compat::introspection))
+        .route("/dev", get(compat::dev))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(no_such_route)
+        .layer(from_fn_with_state(shared.clone(), auth::guard))
+        .layer(from_fn_with_state(shared.clone(), origin::guard));
+    guarded.merge(open).merge(events).layer(from_fn(log)).with_state(shared)
+}
+
+/// Serves until `shutdown` completes; requests under way are answered.
+///
+/// # Errors
+/// When the listener fails for good.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let listener = listener.tap_io(|connection| {
+        // answers are small and complete: waiting to fill a packet would only delay them
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "a connection stays with delayed small packets");
+        }
+    });
+    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
+}
+
+async fn no_such_route() -> Problem {
+    Problem::not_found(
+        "there is no such route; events go to POST /e/{key}, everything else is under /v1, pages under /",
+    )
+}
+
+async fn method_not_allowed(method: Method) -> Problem {
+    let sentence = format!("this route does not take {method}; the `allow` header lists what it takes");
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, sentence)
+}
+
+/// One line a request, by the route's template: a path has the event key in it.
+async fn log(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let begun = Instant::now();
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    tracing::debug!(
+        %method,
+        route = route.as_ref().map_or("none", MatchedPath::as_str),
+        status = response.status().as_u16(),
+        ms = begun.elapsed().as_secs_f64() * 1_000.0,
+        "answered"
+    );
+    response
+}

@@ -1,0 +1,170 @@
+//! Runs over REST: list, look, cancel, run again.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use stepladder_core::limits::EVENT_BYTES;
+use stepladder_core::{RunId, Status, json};
+use stepladder_engine::{Rerun, RunFilter};
+
+use crate::error::Problem;
+use crate::path::RunPath;
+use crate::router::Shared;
+use crate::wire::{Data, Entry, FullRun, Run};
+
+/// Bytes of a wish for a rerun: an event's data, and a step's name.
+const RERUN_BYTES: usize = EVENT_BYTES + 64 * 1024;
+/// Entries in a page of a journal, unless told otherwise, and at most.
+const ENTRIES: usize = 500;
+const MOST_ENTRIES: usize = 1_000;
+
+/// Which runs, as the query says it. Empty parts are as good as missing ones.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Which {
+    status: Option<String>,
+    function: Option<String>,
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+impl Which {
+    /// What the query means.
+    ///
+    /// # Errors
+    /// 400 with what is wrong with which part.
+    pub(crate) fn filter(query: Result<Query<Self>, QueryRejection>) -> Result<RunFilter, Problem> {
+        let Query(which) =
+            query.map_err(|e| Problem::bad_request(format!("the query cannot be read: {}", e.body_text())))?;
+        let given = |part: Option<String>| part.filter(|text| !text.is_empty());
+        let status = given(which.status).map(|text| text.parse::<Status>()).transpose();
+        Ok(RunFilter {
+            status: status.map_err(|fault| Problem::bad_request(format!("`status`: {fault}")))?,
+            function: given(which.function),
+            limit: number("limit", given(which.limit), "1 to 500")?,
+            cursor: match given(which.cursor) {
+                None => None,
+                Some(text) => Some(text.parse().map_err(|_| {
+                    Problem::bad_request(format!("`cursor` is `{text}`; use the `cursor` of the page before"))
+                })?),
+            },
+        })
+    }
+}
+
+/// `GET /v1/runs`.
+pub(crate) async fn list(
+    State(shared): State<Shared>,
+    query: Result<Query<Which>, QueryRejection>,
+) -> Result<Response, Problem> {
+    #[derive(Serialize)]
+    struct Page<'a> {
+        data: Vec<Run<'a>>,
+        cursor: Option<RunId>,
+    }
+    let page = shared.engine.runs(Which::filter(query)?).await?;
+    Ok(Json(Page { data: page.runs.iter().map(Run::of).collect(), cursor: page.cursor }).into_response())
+}
+
+/// `GET /v1/runs/{id}`.
+pub(crate) async fn one(State(shared): State<Shared>, RunPath(run): RunPath) -> Result<Response, Problem> {
+    let run = shared.engine.run(run).await?;
+    Ok(Json(Data { data: FullRun::of(&run) }).into_response())
+}
+
+/// Which entries, as the query says it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Entries {
+    from: Option<String>,
+    limit: Option<String>,
+}
+
+/// `GET /v1/runs/{id}/journal`.
+pub(crate) async fn journal(
+    State(shared): State<Shared>,
+    RunPath(run): RunPath,
+    query: Result<Query<Entries>, QueryRejection>,
+) -> Result<Response, Problem> {
+    #[derive(Serialize)]
+    struct Page<'a> {
+        data: Vec<Entry<'a>>,
+        next: Option<u64>,
+    }
+    let Query(asked) =
+        query.map_err(|e| Problem::bad_request(format!("the query cannot be read: {}", e.body_text())))?;
+    let from = number("from", asked.from, "the number of an entry, from 0")?.unwrap_or(0);
+    let limit = number("limit", asked.limit, "1 to 1000")?.unwrap_or(ENTRIES);
+    if !(1..=MOST_ENTRIES).contains(&limit) {
+        return Err(Problem::bad_request(format!("`limit` is {limit}; use 1 to {MOST_ENTRIES}")));
+    }
+    let page = shared.engine.journal(run, from, limit).await?;
+    let data = page.entries.iter().map(|(seq, entry)| Entry::of(*seq, entry)).collect();
+    Ok(Json(Page { data, next: page.next }).into_response())
+}
+
+/// `DELETE /v1/runs/{id}`.
+pub(crate) async fn cancel(State(shared): State<Shared>, RunPath(run): RunPath) -> Result<Response, Problem> {
+    #[derive(Serialize)]
+    struct Cancelled {
+        run_id: RunId,
+        status: Status,
+    }
+    let status = shared.engine.cancel(run, "somebody asked for it").await?;
+    Ok((StatusCode::ACCEPTED, Json(Data { data: Cancelled { run_id: run, status } })).into_response())
+}
+
+/// `POST /v1/runs/{id}/rerun`.
+pub(crate) async fn rerun(
+    State(shared): State<Shared>,
+    RunPath(run): RunPath,
+    body: Body,
+) -> Result<Response, Problem> {
+    #[derive(Serialize)]
+    struct Begun {
+        run_id: RunId,
+    }
+    let body = shared.bodies.read(body, RERUN_BYTES).await?;
+    let again = shared.engine.rerun(run, how(&body.bytes)?).await?;
+    Ok((StatusCode::CREATED, Json(Data { data: Begun { run_id: again } })).into_response())
+}
+
+/// What a rerun's body asks for; nothing asks for all of it again.
+fn how(body: &[u8]) -> Result<Rerun, Problem> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Wish {
+        from_step: Option<String>,
+        input: Option<Box<RawValue>>,
+    }
+    let text = std::str::from_utf8(body)
+        .map_err(|e| Problem::bad_request(format!("the body is not UTF-8 at byte {}", e.valid_up_to())))?;
+    if text.trim().is_empty() {
+        return Ok(Rerun::default());
+    }
+    json::check(text).map_err(|unfit| Problem::bad_request(format!("the body {unfit}")))?;
+    if !text.trim_start().starts_with('{') {
+        return Err(Problem::bad_request("the body is not a JSON object with `from_step` or `input`"));
+    }
+    let wish: Wish = serde_json::from_str(text)
+        .map_err(|e| Problem::bad_request(format!("the body is not a wish for a rerun: {e}")))?;
+    if let Some(input) = wish.input.as_ref().filter(|input| input.get().len() > EVENT_BYTES) {
+        let sentence = format!("`input` has {} bytes; at most {EVENT_BYTES} are allowed", input.get().len());
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, sentence));
+    }
+    Ok(Rerun { from_step: wish.from_step, input: wish.input.map(Into::into) })
+}
+
+/// `POST /v1/signals/{token}`: no function can wait for a signal yet, so none does.
+pub(crate) async fn signal() -> Problem {
+    Problem::not_found("no run waits for this signal; it was completed before, or its run is over")
+}
+
+fn number<T: std::str::FromStr>(name: &str, text: Option<String>, range: &str) -> Result<Option<T>, Problem> {
+    text.filter(|text| !text.is_empty())
+        .map(|text| text.parse().map_err(|_| Problem::bad_request(format!("`{name}` is `{text}`; use {range}"))))
+        .transpose()
+}
