@@ -60,12 +60,12 @@ impl Memory {
         Self { clock, inner: Mutex::default(), arrivals: tokio::sync::Notify::new() }
     }
 
-    /// When the next wake becomes visible or the next timer is due; `None` when nothing ever will be.
+    /// When the next wake becomes visible or the next timer is due; `None` when nothing ever will be. Timers whose time
+    /// has come are the sweep's: they stay in their buckets for a while after they were sent.
     pub fn next_due(&self) -> Option<Timestamp> {
+        let now = self.now();
         let inner = self.lock();
-        let cursor = inner.cursor.as_ref();
-        let unsent = |timer: &&Timer| cursor.is_none_or(|c| timer.due.minute() >= c.minute);
-        let timer = inner.timers.values().flatten().filter(unsent).map(|timer| timer.due).min();
+        let timer = inner.timers.values().flatten().map(|timer| timer.due).filter(|due| *due > now).min();
         inner.queue.next_due().into_iter().chain(timer).min()
     }
 
