@@ -80,13 +80,14 @@ impl Supabase {
     async fn execute(&self, what: &str, table: &str, request: Builder) -> Result<String> {
         // `without_url`, because an address may hold a password
         let response = request.execute().await.map_err(|error| {
-            // no request was made: the address or a header is wrong
-            if error.is_builder() { Error::terminal(error.without_url()) } else { Error::new(error.without_url()) }
+            let (terminal, message) = (error.is_builder(), unreachable(&error.without_url()));
+            // a builder's error: no request was made, the address or a header is wrong
+            if terminal { Error::terminal(message) } else { Error::new(message) }
         })?;
         let status = response.status();
         let retry_after =
             response.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let body = response.text().await.map_err(|error| Error::new(error.without_url()))?;
+        let body = response.text().await.map_err(|error| Error::new(unreachable(&error.without_url())))?;
         if status.is_success() {
             return Ok(body);
         }
@@ -105,6 +106,13 @@ impl fmt::Debug for Supabase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Supabase").field("key", &self.key).finish_non_exhaustive()
     }
+}
+
+// the client's HTTP error is of an older kind than the project's: it goes on as text, with its causes
+fn unreachable(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let causes: Vec<_> = causes.map(ToString::to_string).collect();
+    format!("supabase cannot be reached: {}", causes.join(": "))
 }
 
 // PostgREST says {"code","message","details","hint"}; the gateway before it {"message"}, or plain text

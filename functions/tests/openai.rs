@@ -221,6 +221,7 @@ async fn no_connection_is_retried_and_shows_no_password_of_the_address() {
     let openai = OpenAi::new(KEY, &format!("http://user:hunter2@127.0.0.1:{port}/v1"), "m").unwrap();
     let error = openai.answer::<Value>(question(&client())).await.unwrap_err();
     assert!(!error.is_terminal());
+    assert!(format!("{error:#}").starts_with("openai cannot be reached: "), "{error:#}");
     assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
 }
 

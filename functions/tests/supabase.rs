@@ -153,6 +153,7 @@ async fn no_connection_is_retried_and_shows_no_password_of_the_address() {
     let supabase = Supabase::new(&format!("http://user:hunter2@127.0.0.1:{port}"), KEY).unwrap();
     let error = supabase.update_by_id("clients", "c-1", &json!({})).await.unwrap_err();
     assert!(!error.is_terminal());
+    assert!(error.to_string().starts_with("supabase cannot be reached: "), "{error}");
     assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
 }
 

@@ -94,8 +94,8 @@ impl Failure {
     /// The same as the engine's kind of error: 408, 429 and 5xx are retried, every other status is terminal.
     pub(super) fn into_error(self) -> Error {
         match self {
-            Self::Unreachable(error) if error.is_builder() => Error::terminal(error),
-            Self::Unreachable(error) => Error::new(error),
+            // what causes it says whether trying again makes sense
+            Self::Unreachable(_) => Error::new(self),
             Self::NoJson(said) => Error::new(format!("openai's answer is no JSON (check OPENAI_BASE_URL): {said}")),
             Self::Rejected { status, retry_after, retry_after_ms, said } => {
                 let message = format!("openai answered {status}: {said}{}", hint(status));
@@ -113,14 +113,21 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(error) => write!(f, "openai cannot be reached: {error}"),
+            Self::Unreachable(_) => f.write_str("openai cannot be reached"),
             Self::NoJson(said) => write!(f, "openai's answer is no JSON: {said}"),
             Self::Rejected { status, said, .. } => write!(f, "openai answered {status}: {said}"),
         }
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreachable(error) => Some(error),
+            Self::NoJson(_) | Self::Rejected { .. } => None,
+        }
+    }
+}
 
 fn boxed(failure: Failure) -> OpenAIError {
     OpenAIError::Boxed(Box::new(failure))
