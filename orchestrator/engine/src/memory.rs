@@ -12,6 +12,7 @@ use stepladder_core::limits::DEDUPLICATION_MS;
 use stepladder_core::{Event, EventId, RunId, RunRow, Timer, Timestamp};
 
 use crate::clock::Clock;
+use crate::local::{Line, Messages};
 use crate::ports::*;
 
 /// The adapter.
@@ -32,8 +33,10 @@ struct Inner {
     runs_of: HashMap<EventId, Vec<RunId>>,
     timers: BTreeMap<i64, Vec<Timer>>,
     cursor: Option<Cursor>,
-    queue: queue::Messages,
-    slots: HashMap<Arc<str>, slots::Slots>,
+    queue: Messages,
+    /// The number of the latest message.
+    sent: i64,
+    lines: HashMap<Arc<str>, Line>,
     counts: Counts,
 }
 
@@ -73,6 +76,11 @@ impl Memory {
     pub fn redeliver(&self) {
         self.lock().queue.redeliver(self.clock.now());
         self.arrivals.notify_waiters();
+    }
+
+    /// Loses every wake, as a queue does whose messages have expired.
+    pub fn lose_wakes(&self) {
+        self.lock().queue = Default::default();
     }
 
     /// How often the ports were used so far.
@@ -120,7 +128,7 @@ impl Commits for Memory {
             inner.carry_out(after);
         }
         wakes.into_iter().for_each(|wake| inner.send(wake, now));
-        acks.iter().for_each(|receipt| inner.queue.ack(receipt));
+        acks.iter().for_each(|receipt| inner.ack(receipt));
         drop(inner);
         self.arrivals.notify_waiters();
         Ok(Committed::Done)
@@ -144,7 +152,14 @@ impl Inner {
 
     fn send(&mut self, wake: stepladder_core::Wake, due: Timestamp) {
         self.counts.sends += 1;
-        self.queue.send(wake, due);
+        self.sent += 1;
+        self.queue.send(self.sent, wake, due);
+    }
+
+    fn ack(&mut self, receipt: &Receipt) {
+        if let Some(number) = self.queue.number(receipt) {
+            self.queue.remove(number);
+        }
     }
 
     fn set_timer(&mut self, timer: Timer) {
@@ -163,8 +178,8 @@ impl Inner {
                     row.ended = Some((at, status));
                 }
             }
-            After::Release { limit, holder } => self.slots.entry(limit.key).or_default().release(&holder),
-            After::Leave { limit, run, step } => self.slots.entry(limit.key).or_default().leave(run, step.as_ref()),
+            After::Release { limit, holder } => self.lines.entry(limit.key).or_default().release(&holder),
+            After::Leave { limit, run, step } => self.lines.entry(limit.key).or_default().leave(run, step.as_ref()),
         }
     }
 }
@@ -221,7 +236,7 @@ impl Starts for Memory {
             inner.rows.insert(run, row);
             inner.set_timer(watchdog);
             for (limit, place) in places {
-                inner.slots.entry(limit.key).or_default().park(place);
+                inner.lines.entry(limit.key).or_default().park(place);
             }
             inner.send(wake, now);
         }

@@ -1,0 +1,105 @@
+//! Wakes, visible at their time, invisible once delivered, visible again when nobody acknowledges.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use stepladder_core::{Timestamp, Wake};
+
+use crate::ports::{Delivery, Receipt};
+
+/// All messages of a queue. Each has a number that its adapter gives it.
+#[derive(Debug, Default)]
+pub struct Messages {
+    messages: HashMap<i64, Message>,
+    /// By when they are visible, then by number: first come, first served.
+    visible: BTreeSet<(Timestamp, i64)>,
+    /// The latest delivery of each message that was delivered. An earlier one's receipt stands for nothing any more.
+    delivered: HashMap<i64, i64>,
+    deliveries: i64,
+}
+
+#[derive(Debug)]
+struct Message {
+    wake: Wake,
+    visible_at: Timestamp,
+    receives: u32,
+    delivery: Option<i64>,
+}
+
+impl Messages {
+    /// Adds a message under a number that no other message has.
+    pub fn send(&mut self, number: i64, wake: Wake, due: Timestamp) {
+        self.messages.insert(number, Message { wake, visible_at: due, receives: 0, delivery: None });
+        self.visible.insert((due, number));
+    }
+
+    /// Delivers up to `max` messages that are visible at `now`, the longest due first.
+    pub fn take(&mut self, now: Timestamp, max: usize, visibility: Duration) -> Vec<Delivery> {
+        let mut taken = Vec::new();
+        while taken.len() < max {
+            let Some(&(visible_at, number)) = self.visible.first().filter(|(visible_at, _)| *visible_at <= now) else {
+                break;
+            };
+            self.visible.remove(&(visible_at, number));
+            let Some(message) = self.messages.get_mut(&number) else { continue };
+            self.deliveries += 1;
+            if let Some(earlier) = message.delivery.replace(self.deliveries) {
+                self.delivered.remove(&earlier);
+            }
+            self.delivered.insert(self.deliveries, number);
+            message.receives += 1;
+            message.visible_at = now + visibility;
+            self.visible.insert((message.visible_at, number));
+            taken.push(Delivery {
+                wake: message.wake.clone(),
+                receipt: Receipt::Row(self.deliveries),
+                receives: message.receives,
+            });
+        }
+        taken
+    }
+
+    /// The number of the message whose latest delivery this receipt stands for.
+    pub fn number(&self, receipt: &Receipt) -> Option<i64> {
+        match receipt {
+            Receipt::Row(delivery) => self.delivered.get(delivery).copied(),
+            Receipt::Handle(_) => None,
+        }
+    }
+
+    /// Removes a message.
+    pub fn remove(&mut self, number: i64) {
+        if let Some(message) = self.messages.remove(&number) {
+            self.visible.remove(&(message.visible_at, number));
+            if let Some(delivery) = message.delivery {
+                self.delivered.remove(&delivery);
+            }
+        }
+    }
+
+    /// When the next message is visible.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.visible.first().map(|(visible_at, _)| *visible_at)
+    }
+
+    /// Makes what was delivered and not acknowledged visible again, as a restart does.
+    pub fn redeliver(&mut self, now: Timestamp) {
+        for (number, message) in &mut self.messages {
+            if message.delivery.is_some() && message.visible_at > now {
+                self.visible.remove(&(message.visible_at, *number));
+                message.visible_at = now;
+                self.visible.insert((now, *number));
+            }
+        }
+    }
+
+    /// How many messages there are, visible or not.
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+}
