@@ -164,7 +164,9 @@ impl Inner {
 
     fn set_timer(&mut self, timer: Timer) {
         let bucket = self.timers.entry(timer.due.minute()).or_default();
-        if !bucket.iter().any(|known| known.due == timer.due && known.run == timer.run && known.purpose == timer.purpose)
+        if !bucket
+            .iter()
+            .any(|known| known.due == timer.due && known.run == timer.run && known.purpose == timer.purpose)
         {
             bucket.push(timer);
             bucket.sort_by_key(|timer| timer.due);

@@ -47,6 +47,8 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
     let engine = world.engine_on(faulty.clone());
     let event = NewEvent { id: Some("once".into()), ..NewEvent::new("go", json::empty_object()) };
 
+    // looks on from outside: the fault is not for it
+    let onlooker = world.engine();
     let mut engine = engine;
     let mut ingested = false;
     let mut last_sweep = world.clock.now();
@@ -70,7 +72,7 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
         match alive {
             None => engine = world.engine(), // the process died; the next has no fault
             Some(true) => {}
-            Some(false) if ingested && done(&engine).await => break,
+            Some(false) if ingested && done(&onlooker).await => break,
             Some(false) => {
                 let minute = world.clock.now() + Duration::from_secs(60);
                 world.clock.set(world.memory.next_due().unwrap_or(minute).clamp(world.clock.now(), minute));

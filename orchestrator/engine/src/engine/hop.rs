@@ -58,6 +58,8 @@ struct Hop<'e> {
     handed: HashSet<StepId>,
     /// Whether this invocation has executed a body.
     executed: bool,
+    /// Whether the wake was delivered before: somebody may have died over it.
+    redelivered: bool,
     deadline: Timestamp,
     lease_until: Timestamp,
 }
@@ -134,10 +136,11 @@ impl Engine {
             running: HashMap::new(),
             handed: HashSet::new(),
             executed: false,
+            redelivered,
             deadline,
             lease_until: deadline + self.config.lease_margin,
         };
-        hop.run(redelivered).await?;
+        hop.run().await?;
         hop.unreserve().await?;
         self.cache.put(Arc::new(hop.state));
         Ok(())
@@ -165,7 +168,7 @@ impl Engine {
 }
 
 impl Hop<'_> {
-    async fn run(&mut self, redelivered: bool) -> Result<(), StoreError> {
+    async fn run(&mut self) -> Result<(), StoreError> {
         let created = self.state.created.clone();
         match self.spec().limits(&mut LazyScope::new(&created.event)) {
             Ok(limits) => self.limits = limits,
@@ -174,7 +177,7 @@ impl Hop<'_> {
                 self.append(vec![Fact::RunFailed { error }.at(self.now())], Ack::Later).await?;
             }
         }
-        if redelivered && !self.limits.is_empty() && self.state.end.is_none() {
+        if self.redelivered && !self.limits.is_empty() && self.state.end.is_none() {
             self.redo_releases().await?;
         }
         loop {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stepladder_core::journal::{Entry, Record};
 use stepladder_core::state::RunState;
-use stepladder_core::{Cause, Refusal, RunId, Wake};
+use stepladder_core::{Cause, RunId, Wake};
 
 use super::Engine;
 use crate::ports::{Append, Commit, Committed, StoreError};
@@ -20,7 +20,7 @@ pub(super) enum Appended {
     /// Somebody else was faster. The state has read on; decide again.
     Conflict,
     /// The journal does not admit it any more; decide again.
-    Refused(Refusal),
+    Refused,
 }
 
 impl Appended {
@@ -71,7 +71,8 @@ impl Engine {
             return Ok(Appended::Done);
         }
         if let Err(refusal) = state.admits_all(&entries) {
-            return Ok(Appended::Refused(refusal));
+            tracing::debug!(run = %state.run, %refusal, "not admitted; deciding again");
+            return Ok(Appended::Refused);
         }
         let record = Record { seq: state.next, token: self.entropy.bits(), code: self.config.code.clone(), entries };
         let whole = Commit { append: Some(Append { run: state.run, record: record.clone() }), ..commit.clone() };

@@ -104,7 +104,7 @@ impl Engine {
             let fact = Fact::StepFailed { step: step.clone(), attempt, error: error.clone(), retry_at };
             match self.append(&mut state, vec![fact.at(now)], &mut commit).await? {
                 super::load::Appended::Conflict => {}
-                super::load::Appended::Done | super::load::Appended::Refused(_) => return self.pass_on(&limits).await,
+                super::load::Appended::Done | super::load::Appended::Refused => return self.pass_on(&limits).await,
             }
         }
     }

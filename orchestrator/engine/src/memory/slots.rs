@@ -9,13 +9,7 @@ use crate::ports::{Slots, StoreResult, Taken};
 
 #[async_trait]
 impl Slots for Memory {
-    async fn take(
-        &self,
-        limit: &Limit,
-        holder: &Holder,
-        lease_until: Timestamp,
-        now: Timestamp,
-    ) -> StoreResult<Taken> {
+    async fn take(&self, limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> StoreResult<Taken> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
         Ok(inner.lines.entry(limit.key.clone()).or_default().take(limit.slots, holder, lease_until, now).0)

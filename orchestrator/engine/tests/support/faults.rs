@@ -23,10 +23,22 @@ pub enum Fault {
     LoseReply,
     /// The call fails and does nothing.
     Refuse,
+    /// The process dies within a commit, after so many of its five parts (as on a store without transactions); other
+    /// calls fail before they do anything.
+    Tear(u8),
 }
 
 /// All of them.
-pub const FAULTS: [Fault; 4] = [Fault::DieBefore, Fault::DieAfter, Fault::LoseReply, Fault::Refuse];
+pub const FAULTS: [Fault; 8] = [
+    Fault::DieBefore,
+    Fault::DieAfter,
+    Fault::LoseReply,
+    Fault::Refuse,
+    Fault::Tear(1),
+    Fault::Tear(2),
+    Fault::Tear(3),
+    Fault::Tear(4),
+];
 
 /// The backend.
 pub struct Faulty {
@@ -73,6 +85,7 @@ impl Faulty {
                 call.await.ok();
                 Err(StoreError::Unavailable("the reply was lost".into()))
             }
+            Fault::Tear(_) => self.die().await,
             Fault::Refuse => Err(StoreError::Unavailable("throttled".into())),
         }
     }
@@ -90,7 +103,26 @@ macro_rules! pass_through {
 }
 
 pass_through!(Journals { read(run: RunId, from: Seq) -> Vec<Record>; });
-pass_through!(Commits { commit(commit: Commit) -> Committed; });
+
+#[async_trait]
+impl Commits for Faulty {
+    async fn commit(&self, commit: Commit) -> StoreResult<Committed> {
+        if let Fault::Tear(parts) = self.fault
+            && self.calls.load(SeqCst) + 1 == self.at
+        {
+            let Commit { before, append, after, wakes, acks } = commit.clone();
+            let torn = Commit {
+                before,
+                append: append.filter(|_| parts > 1),
+                after: if parts > 2 { after } else { Vec::new() },
+                wakes: if parts > 3 { wakes } else { Vec::new() },
+                acks: if parts > 4 { acks } else { Vec::new() },
+            };
+            self.inner.commit(torn).await?;
+        }
+        self.call(self.inner.commit(commit)).await
+    }
+}
 pass_through!(Events {
     accept(events: Vec<Event>, now: Timestamp) -> Vec<Event>;
     event(id: EventId) -> Option<Event>;

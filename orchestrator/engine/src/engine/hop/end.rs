@@ -41,7 +41,7 @@ impl Hop<'_> {
         };
         match appended {
             Appended::Done => Ok(Next::Done),
-            Appended::Conflict | Appended::Refused(_) => self.keep_outcomes(session, entries).await,
+            Appended::Conflict | Appended::Refused => self.keep_outcomes(session, entries).await,
         }
     }
 

@@ -60,7 +60,7 @@ impl Hop<'_> {
                 Appended::Done if ack == Ack::Now => return Ok(Next::Done),
                 Appended::Done => break,
                 Appended::Conflict => {}
-                Appended::Refused(_) => {
+                Appended::Refused => {
                     let state = &self.state;
                     entries.retain(|entry| state.admits(entry).is_ok());
                     if entries.is_empty() {

@@ -51,7 +51,7 @@ impl Hop<'_> {
                 self.start_children(&entries).await?;
                 Ok(Next::Advance)
             }
-            Appended::Conflict | Appended::Refused(_) => self.keep_outcomes(session, entries).await,
+            Appended::Conflict | Appended::Refused => self.keep_outcomes(session, entries).await,
         }
     }
 

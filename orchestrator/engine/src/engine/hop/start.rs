@@ -26,6 +26,9 @@ impl Hop<'_> {
         mut entries: Vec<Entry>,
     ) -> Result<Next, StoreError> {
         let mine = self.mine(&plan.ready);
+        if self.redelivered && mine.iter().any(|ready| ready.takeover) {
+            return self.take_over_later(session, entries).await;
+        }
         if mine.len() > self.engine.config.side_by_side {
             return self.fan_out(session, mine, entries).await;
         }
@@ -59,6 +62,17 @@ impl Hop<'_> {
         let due = plan.later.iter().map(|(_, due)| *due).min();
         let finished = self.wait(session, due).await;
         self.outcomes(session, finished).await
+    }
+
+    /// A takeover gets a wake of its own (rule 14): should it end as the attempt before did, the journal counts that, and
+    /// the queue does not give the message up.
+    async fn take_over_later(&mut self, session: &mut dyn Session, entries: Vec<Entry>) -> Result<Next, StoreError> {
+        let wake = self.wake(self.wake.cause.clone().in_other_words(Cause::Lease));
+        self.commit.wakes.push(wake);
+        match self.append(entries.clone(), Ack::Now).await? {
+            Appended::Done => Ok(Next::Done),
+            Appended::Conflict | Appended::Refused => self.keep_outcomes(session, entries).await,
+        }
     }
 
     /// Of the bodies that may start, those that are this invocation's business: a step that was sent a wake of its own
@@ -136,7 +150,7 @@ impl Hop<'_> {
                 self.shown += shown_ahead(&entries);
                 Ok(Next::Advance)
             }
-            Appended::Conflict | Appended::Refused(_) => self.keep_outcomes(session, entries).await,
+            Appended::Conflict | Appended::Refused => self.keep_outcomes(session, entries).await,
         }
     }
 
