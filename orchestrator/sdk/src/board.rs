@@ -285,14 +285,10 @@ impl Board {
         let mut inner = self.lock();
         let running = |at: &usize| matches!(inner.ops[*at].standing, Standing::Running);
         let Some(at) = inner.index.get(step).copied().filter(running) else { return };
-        let failure = Failure {
-            message: format!("step `{step}` ran past its time-out of {timeout:?}"),
-            code: Some("timeout".into()),
-        };
         let op = &mut inner.ops[at];
         op.standing = Standing::Spent;
         let waker = op.waker.take(); // polled once more, the step drops its body
-        inner.finished.push(Finished { step: step.clone(), result: Err(Fault { failure, retry: Retry::Default }) });
+        inner.finished.push(timed_out(step, timeout));
         drop(inner);
         waker.into_iter().for_each(Waker::wake);
     }
@@ -360,6 +356,15 @@ impl Inner {
             }
         }
     }
+}
+
+/// A body that was stopped because its time was up.
+pub(crate) fn timed_out(step: &StepId, timeout: Duration) -> Finished {
+    let failure = Failure {
+        message: format!("step `{step}` ran past its time-out of {timeout:?}"),
+        code: Some("timeout".into()),
+    };
+    Finished { step: step.clone(), result: Err(Fault { failure, retry: Retry::Default }) }
 }
 
 /// A wish, as it is put up.

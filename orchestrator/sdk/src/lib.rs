@@ -19,6 +19,7 @@ pub mod prelude;
 mod session;
 mod states;
 mod step;
+pub mod testing;
 
 pub use blocking::blocking;
 pub use context::{Context, Moment};

@@ -1,0 +1,74 @@
+//! The virtual clock, which also knows who waits for it and until when.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use stepladder_core::Timestamp;
+use stepladder_engine::clock::{Clock, VirtualClock};
+
+pub(super) struct TestClock {
+    clock: VirtualClock,
+    /// How many wait for each moment.
+    alarms: Mutex<BTreeMap<Timestamp, usize>>,
+}
+
+impl TestClock {
+    pub(super) fn new(start: Timestamp) -> Self {
+        Self { clock: VirtualClock::new(start), alarms: Mutex::default() }
+    }
+
+    pub(super) fn set(&self, now: Timestamp) {
+        self.clock.set(now);
+    }
+
+    /// The next moment that somebody waits for.
+    pub(super) fn next_alarm(&self) -> Option<Timestamp> {
+        let now = self.now();
+        self.alarms().keys().copied().find(|due| *due > now && *due < Timestamp::MAX)
+    }
+
+    fn alarms(&self) -> MutexGuard<'_, BTreeMap<Timestamp, usize>> {
+        self.alarms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn sleep_until(&self, due: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let alarm = Alarm::set(self, due);
+        Box::pin(async move {
+            self.clock.sleep_until(due).await;
+            drop(alarm);
+        })
+    }
+}
+
+/// Somebody waits; nobody does once this is dropped.
+struct Alarm<'c> {
+    clock: &'c TestClock,
+    due: Timestamp,
+}
+
+impl<'c> Alarm<'c> {
+    fn set(clock: &'c TestClock, due: Timestamp) -> Self {
+        *clock.alarms().entry(due).or_default() += 1;
+        Self { clock, due }
+    }
+}
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        let mut alarms = self.clock.alarms();
+        if let Some(waiting) = alarms.get_mut(&self.due) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                alarms.remove(&self.due);
+            }
+        }
+    }
+}

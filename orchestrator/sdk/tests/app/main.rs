@@ -1,0 +1,5 @@
+//! Functions on the real engine, in memory, on a virtual clock.
+
+mod concurrency;
+mod failing;
+mod running;

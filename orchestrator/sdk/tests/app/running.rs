@@ -1,0 +1,147 @@
+//! Runs that go as they should: sleeps, events, calls, fan-outs, races.
+
+use std::time::Duration;
+
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{Fact, Pace, Status, TestApp};
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Order {
+    pub(crate) client_id: String,
+}
+
+impl EventData for Order {
+    const NAME: &'static str = "shop/order.placed";
+}
+
+pub(crate) fn order() -> Order {
+    Order { client_id: "acme".into() }
+}
+
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
+
+async fn two_months(ctx: Context, event: Event<Order>) -> Result<String> {
+    let first = ctx.step("first", async || Ok(event.data.client_id.clone())).await?;
+    ctx.sleep("a month", MONTH).await?;
+    ctx.sleep_until("another", event.ts + 2 * MONTH).await?;
+    ctx.step("last", async || Ok(first + "!")).await
+}
+
+#[tokio::test]
+async fn months_of_sleep_pass_at_once_and_every_body_runs_once() {
+    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
+        let mut app = TestApp::new().function(Function::new("f", two_months)).pace(pace);
+        let begun = app.now();
+        let run = app.send(&order()).await.remove(0);
+        assert_eq!((run.status(), run.output::<String>()), (Status::Completed, "acme!".into()));
+        assert_eq!(app.now().since(begun), 2 * MONTH);
+        assert_eq!(run.steps(), ["first", "a month", "another", "last"]);
+        assert_eq!((run.executions("first"), run.executions("last"), run.attempts("last")), (1, 1, 1));
+        assert!(matches!(run.journal()[0].fact, Fact::RunCreated(_)));
+        assert!(matches!(run.journal().last().unwrap().fact, Fact::RunCompleted { .. }));
+    }
+}
+
+#[tokio::test]
+async fn a_test_can_look_at_a_run_on_its_way() {
+    let mut app = TestApp::new().function(Function::new("f", two_months));
+    let run = app.start(&order()).await.remove(0);
+    assert_eq!((run.status(), run.executions("first")), (Status::Running, 1));
+    app.advance(MONTH - Duration::from_secs(1)).await;
+    assert_eq!(app.runs().await[0].steps(), ["first", "a month"]);
+    app.advance(Duration::from_secs(1)).await;
+    assert_eq!(app.runs().await[0].steps(), ["first", "a month", "another"]);
+    app.advance(MONTH).await;
+    assert_eq!(app.runs().await[0].status(), Status::Completed);
+}
+
+#[tokio::test]
+async fn an_event_that_a_function_sends_starts_others() {
+    #[derive(Serialize, Deserialize)]
+    struct Shipped {
+        parcel: u32,
+    }
+    impl EventData for Shipped {
+        const NAME: &'static str = "shop/shipped";
+    }
+    async fn ship(ctx: Context, _: Event<Order>) -> Result<()> {
+        ctx.send_event("tell", Shipped { parcel: 7 }).await.map(drop)
+    }
+    async fn thank(_: Context, event: Event<Shipped>) -> Result<u32> {
+        Ok(event.data.parcel)
+    }
+    let mut app = TestApp::new().function(Function::new("ship", ship)).function(Function::new("thank", thank));
+    let run = app.send(&order()).await.remove(0);
+    assert_eq!(run.status(), Status::Completed);
+    assert_eq!(app.runs_of_function("thank").await[0].output::<u32>(), 7);
+}
+
+#[tokio::test]
+async fn a_called_function_gives_its_value_or_its_failure() {
+    #[derive(Serialize, Deserialize)]
+    struct Numbers {
+        numbers: Vec<u32>,
+    }
+    impl EventData for Numbers {
+        const NAME: &'static str = "math/numbers";
+    }
+    async fn sum(ctx: Context, event: Event<Numbers>) -> Result<u32> {
+        if event.data.numbers.is_empty() {
+            return Err(Error::terminal("nothing to add").with_code("empty"));
+        }
+        ctx.step("add", async || Ok(event.data.numbers.iter().sum())).await
+    }
+    async fn parent(ctx: Context, _: Event<Order>) -> Result<(u32, String)> {
+        let total = ctx.invoke("total", "sum", &json!({"numbers": [1, 2, 3]})).await?;
+        let failed = ctx.invoke::<u32>("nothing", "sum", &Numbers { numbers: Vec::new() }).await.unwrap_err();
+        assert_eq!(failed.code(), Some("empty"));
+        Ok((total, failed.to_string()))
+    }
+    let mut app = TestApp::new().function(Function::new("parent", parent)).function(Function::new("sum", sum));
+    let run = app.send(&order()).await.remove(0);
+    assert_eq!(run.output::<(u32, String)>(), (6, "nothing to add".into()));
+    assert_eq!(app.runs_of_function("sum").await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_fan_out_of_fifty_runs_every_body_once() {
+    async fn fan(ctx: Context, _: Event<Order>) -> Result<u32> {
+        let values = ctx.map("item", 0..50_u32, async |i| Ok(i)).await?;
+        ctx.step("sum", async || Ok(values.iter().sum())).await
+    }
+    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
+        let mut app = TestApp::new().function(Function::new("fan", fan)).pace(pace);
+        let run = app.send(&order()).await.remove(0);
+        assert_eq!(run.output::<u32>(), 1_225);
+        assert_eq!((run.steps().len(), run.executions("item"), run.executions("item:49")), (51, 1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_sleep_that_wins_a_race_abandons_the_body() {
+    async fn raced(ctx: Context, _: Event<Order>) -> Result<&'static str> {
+        tokio::select! {
+            r = ctx.step("slow", async || Ok(())) => r.map(|()| "step"),
+            r = ctx.sleep("limit", Duration::from_secs(5)) => r.map(|()| "sleep"),
+        }
+    }
+    let mut app = TestApp::new().function(Function::new("raced", raced)).hang("slow");
+    let run = app.send(&order()).await.remove(0);
+    assert_eq!(run.output::<String>(), "sleep");
+    assert!(run.journal().iter().any(|e| matches!(&e.fact, Fact::StepAbandoned { step, .. } if &**step == "slow")));
+    let mut app = TestApp::new().function(Function::new("raced", raced));
+    assert_eq!(app.send(&order()).await.remove(0).output::<String>(), "step");
+}
+
+#[tokio::test]
+async fn bodies_may_take_real_time_while_the_clock_stands_still() {
+    async fn reads(ctx: Context, _: Event<Order>) -> Result<usize> {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        ctx.step("read", || stepladder_sdk::blocking(move || Ok(std::fs::read(path)?.len()))).await
+    }
+    let mut app = TestApp::new().function(Function::new("reads", reads));
+    let begun = app.now();
+    assert!(app.send(&order()).await.remove(0).output::<usize>() > 100);
+    assert_eq!(app.now(), begun);
+}
