@@ -1,0 +1,177 @@
+//! `enhance-client-with-ai` from event to end, on a virtual clock, with the real clients against servers that count
+//! what they are asked.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stepladder::testing::{Status, TestApp, TestRun};
+use stepladder_functions::{
+    enhance_client::{BusinessIntelligence, EnhanceRequested, function_with},
+    openai::OpenAi,
+    services::Services,
+    supabase::Supabase,
+};
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{method, path},
+};
+
+const AI_KEY: &str = "sk-test-0123456789";
+const DATABASE_KEY: &str = "service-role-0123456789";
+
+/// The two services; what they answer is mounted by each test.
+struct World {
+    ai: MockServer,
+    database: MockServer,
+}
+
+impl World {
+    async fn start() -> Self {
+        Self { ai: MockServer::start().await, database: MockServer::start().await }
+    }
+
+    async fn ai_says(&self, template: ResponseTemplate) {
+        Mock::given(path("/v1/chat/completions")).respond_with(template).mount(&self.ai).await;
+    }
+
+    async fn ai_knows(&self, competitors: Value) {
+        let content = intelligence(competitors).to_string();
+        let message = json!({ "role": "assistant", "content": content });
+        let body = json!({ "choices": [{ "index": 0, "finish_reason": "stop", "message": message }] });
+        self.ai_says(ResponseTemplate::new(200).set_body_json(body)).await;
+    }
+
+    async fn database_works(&self) {
+        let row = ResponseTemplate::new(200).set_body_json(json!([{ "id": "c-1" }]));
+        Mock::given(path("/rest/v1/clients")).respond_with(row).mount(&self.database).await;
+        let rows = ResponseTemplate::new(201).set_body_json(json!([]));
+        Mock::given(path("/rest/v1/competitors")).respond_with(rows).mount(&self.database).await;
+    }
+
+    async fn database_says_first(&self, verb: &str, times: u64, template: ResponseTemplate) {
+        let first = Mock::given(method(verb)).respond_with(template).up_to_n_times(times).with_priority(1);
+        first.mount(&self.database).await;
+    }
+
+    /// The function on these two services.
+    fn app(&self) -> TestApp {
+        let openai = OpenAi::new(AI_KEY, &format!("{}/v1", self.ai.uri()), "some-model").unwrap();
+        let supabase = Supabase::new(&self.database.uri(), DATABASE_KEY).unwrap();
+        TestApp::new().function(function_with(Services::new(Some(openai), Some(supabase))))
+    }
+
+    async fn run(&self, client_id: &str) -> TestRun {
+        self.app().send(&requested(client_id)).await.remove(0)
+    }
+
+    async fn asked(server: &MockServer, verb: &str) -> Vec<Value> {
+        let requests = server.received_requests().await.unwrap();
+        let of_verb = requests.iter().filter(|request| request.method.as_str() == verb);
+        of_verb.map(|request| request.body_json().unwrap()).collect()
+    }
+}
+
+fn requested(client_id: &str) -> EnhanceRequested {
+    EnhanceRequested {
+        client_id: client_id.to_owned(),
+        client_name: "Acme".to_owned(),
+        client_domain: "acme.example".to_owned(),
+    }
+}
+
+fn intelligence(competitors: Value) -> Value {
+    let keywords: Vec<_> = (0..40).map(|n| format!("keyword {n}")).collect();
+    json!({
+        "industry": "Tools", "description": " Makes tools. ", "business_model": "Sales", "tone": "Plain",
+        "products": ["Hammer", "hammer "], "services": [], "audiences": ["Builders"], "keywords": keywords,
+        "unique_selling_points": [], "locations": ["Leeds"], "competitors": competitors,
+    })
+}
+
+fn rival() -> Value {
+    json!([{ "name": "Rival", "domain": "https://www.rival.example/", "reason": "hammers too" }])
+}
+
+#[tokio::test]
+async fn the_ai_is_paid_once_though_the_database_fails_twice() {
+    let world = World::start().await;
+    world.ai_knows(rival()).await;
+    world.database_says_first("PATCH", 2, ResponseTemplate::new(503).set_body_string("away")).await;
+    world.database_works().await;
+
+    let run = world.run("c-1").await;
+    assert_eq!(run.status(), Status::Completed, "{:?}", run.error());
+    assert_eq!(World::asked(&world.ai, "POST").await.len(), 1);
+    assert_eq!((run.attempts("call-openai"), run.attempts("update-client")), (1, 3));
+
+    // what was stored is what the run ends with: the answer, tidied and capped
+    let output: BusinessIntelligence = run.output();
+    let patches = World::asked(&world.database, "PATCH").await;
+    assert_eq!(patches.len(), 3);
+    assert_eq!(patches[2], serde_json::to_value(&output.profile).unwrap());
+    assert_eq!(output.profile.description, "Makes tools.");
+    assert_eq!((output.profile.products.len(), output.profile.keywords.len()), (1, 20));
+    let row = json!({ "client_id": "c-1", "name": "Rival", "domain": "rival.example", "reason": "hammers too" });
+    assert_eq!(World::asked(&world.database, "POST").await, [json!([row])]);
+}
+
+#[tokio::test]
+async fn without_competitors_the_last_step_asks_nothing() {
+    let world = World::start().await;
+    world.ai_knows(json!([])).await;
+    world.database_works().await;
+    let run = world.run("c-1").await;
+    assert_eq!(run.status(), Status::Completed, "{:?}", run.error());
+    assert_eq!(run.attempts("upsert-competitors"), 1);
+    assert_eq!(World::asked(&world.database, "POST").await.len(), 0);
+}
+
+#[tokio::test]
+async fn an_ai_that_stays_busy_is_asked_three_times_as_far_apart_as_it_says_and_the_database_never() {
+    let world = World::start().await;
+    world.ai_says(ResponseTemplate::new(429).insert_header("retry-after", "7")).await;
+    let mut app = world.app();
+    let started = app.now();
+    let run = app.send(&requested("c-1")).await.remove(0);
+    assert_eq!(run.status(), Status::Failed);
+    assert_eq!(World::asked(&world.ai, "POST").await.len(), 3);
+    assert_eq!(app.now().since(started), 2 * Duration::from_secs(7));
+    assert!(world.database.received_requests().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_refused_key_fails_the_run_at_once_and_is_told_nowhere() {
+    let world = World::start().await;
+    let body = json!({ "error": { "message": format!("Incorrect API key provided: {AI_KEY}") } });
+    world.ai_says(ResponseTemplate::new(401).set_body_json(body)).await;
+    let run = world.run("c-1").await;
+    assert_eq!(run.status(), Status::Failed);
+    assert_eq!(World::asked(&world.ai, "POST").await.len(), 1);
+    let told = format!("{:?} {:?}", run.error(), run.journal());
+    assert!(told.contains("Incorrect API key provided: ***"), "{told}");
+    assert!(!told.contains(AI_KEY) && !told.contains(DATABASE_KEY), "{told}");
+}
+
+#[tokio::test]
+async fn a_client_without_a_row_fails_the_run_at_once_and_stores_no_competitors() {
+    let world = World::start().await;
+    world.ai_knows(rival()).await;
+    world.database_says_first("PATCH", 9, ResponseTemplate::new(200).set_body_json(json!([]))).await;
+    world.database_works().await;
+    let run = world.run("c-404").await;
+    assert_eq!(run.status(), Status::Failed);
+    let told = format!("{:?}", run.error());
+    assert!(told.contains("no row of `clients` has the id c-404"), "{told}");
+    assert_eq!(World::asked(&world.database, "PATCH").await.len(), 1);
+    assert_eq!(World::asked(&world.database, "POST").await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_blank_id_is_found_out_before_anything_is_paid_for() {
+    let world = World::start().await;
+    world.ai_knows(rival()).await;
+    let run = world.run(" ").await;
+    assert_eq!(run.status(), Status::Failed);
+    assert!(format!("{:?}", run.error()).contains("clientId is blank"), "{:?}", run.error());
+    assert_eq!(World::asked(&world.ai, "POST").await.len(), 0);
+}

@@ -1,0 +1,29 @@
+//! `hello-world` from event to end, on a virtual clock.
+
+use std::time::Duration;
+
+use stepladder::testing::{Status, TestApp};
+use stepladder_functions::hello_world::{Greeted, Hello, function};
+
+async fn greeted(hello: Hello) -> Greeted {
+    let mut app = TestApp::new().function(function());
+    let started = app.now();
+    let run = app.send(&hello).await.remove(0);
+    assert_eq!(app.now().since(started), Duration::from_secs(1), "a second's sleep lies between");
+    assert_eq!(run.status(), Status::Completed, "{:?}", run.error());
+    run.output()
+}
+
+#[tokio::test]
+async fn it_greets_by_name_and_passes_the_message_on() {
+    let hello = Hello { name: Some(" Ada ".to_owned()), message: Some("Welcome.".to_owned()) };
+    let expected = Greeted { greeting: "Hello, Ada! Welcome.".to_owned(), farewell: "Goodbye, Ada!".to_owned() };
+    assert_eq!(greeted(hello).await, expected);
+}
+
+#[tokio::test]
+async fn it_greets_the_world_when_nobody_is_named() {
+    let expected = Greeted { greeting: "Hello, World!".to_owned(), farewell: "Goodbye, World!".to_owned() };
+    assert_eq!(greeted(Hello::default()).await, expected);
+    assert_eq!(greeted(Hello { name: Some("  ".to_owned()), message: Some(String::new()) }).await, expected);
+}

@@ -1,0 +1,34 @@
+//! A missing variable fails the one step that needs it. Alone in its file, since it changes the environment as the
+//! whole process sees it.
+
+use stepladder::testing::{Status, TestApp};
+use stepladder_functions::{
+    enhance_client::{BusinessIntelligence, EnhanceRequested, function},
+    hello_world::{self, Hello},
+};
+
+#[tokio::test]
+async fn a_missing_variable_fails_its_step_at_once_and_is_named() {
+    for name in ["OPENAI_API_KEY", "SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY"] {
+        // empty is as good as missing, and holds on a machine that has the variable
+        stepladder::override_env(name, "");
+    }
+    let event = EnhanceRequested {
+        client_id: "c-1".to_owned(),
+        client_name: "Acme".to_owned(),
+        client_domain: "acme.example".to_owned(),
+    };
+    let run = TestApp::new().function(function()).send(&event).await.remove(0);
+    assert_eq!((run.status(), run.attempts("call-openai")), (Status::Failed, 1));
+    assert!(format!("{:?}", run.error()).contains("OPENAI_API_KEY"), "{:?}", run.error());
+
+    // with the AI's step spared, the database's is the one that fails
+    let mut app = TestApp::new().function(function()).mock("call-openai", BusinessIntelligence::default());
+    let run = app.send(&event).await.remove(0);
+    assert_eq!((run.status(), run.attempts("update-client")), (Status::Failed, 1));
+    assert!(format!("{:?}", run.error()).contains("SUPABASE_URL"), "{:?}", run.error());
+
+    // and everything that needs none of them goes on
+    let run = TestApp::new().function(hello_world::function()).send(&Hello::default()).await.remove(0);
+    assert_eq!(run.status(), Status::Completed);
+}
