@@ -8,7 +8,7 @@ use owo_colors::OwoColorize;
 use stepladder_core::journal::Origin;
 
 use super::{OutputArgs, RunIdArg, ServerArgs};
-use crate::client::wire::{Attempt, Failure, Run, Step};
+use crate::client::wire::{Attempt, Failure, Run};
 use crate::terminal::table::Table;
 use crate::terminal::text::{between, duration, one_line, pretty_json, relative};
 use crate::terminal::{Done, print, status, step_status};
@@ -53,7 +53,7 @@ fn story(run: &Run, now: Timestamp) -> String {
         say("waiting", one_line(waiting, 200));
     }
     if !run.steps.is_empty() {
-        let _ = writeln!(out, "\n{}", steps(&run.steps, now));
+        let _ = writeln!(out, "\n{}", steps(run, now));
     }
     for failed in &run.handler_errors {
         let _ = writeln!(out, "\n{} at {}\n{}", "the handler failed".yellow(), failed.at, told(&failed.error));
@@ -67,13 +67,14 @@ fn story(run: &Run, now: Timestamp) -> String {
     out
 }
 
-fn steps(steps: &[Step], now: Timestamp) -> Table {
+fn steps(run: &Run, now: Timestamp) -> Table {
     let mut table = Table::new(["STEP", "KIND", "STATUS", "ATTEMPTS", "TOOK", ""]);
-    for step in steps {
+    for step in &run.steps {
         let remark = match (step.child, step.due) {
             (Some(child), _) => format!("run {child}"),
-            (None, Some(due)) => relative(due, now),
-            (None, None) => String::new(),
+            // nothing follows in a run that is over
+            (None, Some(due)) if !run.status.is_end() => relative(due, now),
+            (None, Some(_) | None) => String::new(),
         };
         table.row([
             one_line(&step.id, 80),
@@ -141,8 +142,8 @@ mod tests {
                origin   repeats run 01KAVZ9Y3M0000000000000003\n  \
                created  2026-01-01T00:00:00Z (1 m 0 s ago)\n  \
                took     3.00 s\n\n\
-             STEP    KIND  STATUS     ATTEMPTS  TOOK    \n\
-             update  run   Completed  3         2.50 s  \n    \
+             STEP    KIND  STATUS     ATTEMPTS  TOOK\n\
+             update  run   Completed  3         2.50 s\n    \
                  attempt 1 failed after 50 ms: 503: try later\n    \
                  attempt 2 was interrupted after 500 ms\n\n\
              output\n{\n  \"b\": 1,\n  \"a\": 2\n}\n"

@@ -28,11 +28,8 @@ enum Told {
 impl News {
     /// The lines to add.
     pub(super) fn of(&mut self, run: &Run) -> Vec<String> {
-        // what happened at the same time stays in the order of the steps
+        let begin = self.told.insert(Told::Begin).then(|| format!("{} {}", "run".dimmed(), tag(run)));
         let mut lines = Vec::new();
-        if self.told.insert(Told::Begin) {
-            lines.push((run.created_at, format!("{} {}", "run".dimmed(), tag(run))));
-        }
         for step in &run.steps {
             self.of_step(step, &mut lines);
         }
@@ -42,8 +39,9 @@ impl News {
                 lines.push((failed.at, format!("  {} {}", "the handler failed:".yellow(), error.red())));
             }
         }
+        // what happened at the same time stays in the order of the steps
         lines.sort_by_key(|(at, _)| *at);
-        let mut lines: Vec<String> = lines.into_iter().map(|(_, line)| line).collect();
+        let mut lines: Vec<String> = begin.into_iter().chain(lines.into_iter().map(|(_, line)| line)).collect();
         if let Some(end) = run.ended_at
             && self.told.insert(Told::End)
         {
@@ -119,6 +117,13 @@ mod tests {
             ["  s Completed 2.00 s", "run 01KAVZ9Y3M0000000000000001 f Completed in 3.00 s"]
         );
         assert!(news.of(&done).is_empty());
+    }
+
+    #[test]
+    fn outcomes_that_are_older_than_the_run_come_after_its_beginning() {
+        let carried = run(r#""status":"Running","steps":[{"id":"s","kind":"run","status":"Completed",
+                "started_at":"2025-12-31T23:59:59Z","ended_at":"2025-12-31T23:59:59Z"}]"#);
+        assert_eq!(plain(&News::default().of(&carried)), ["run 01KAVZ9Y3M0000000000000001 f", "  s Completed 0 ms"]);
     }
 
     #[test]

@@ -59,10 +59,10 @@ impl fmt::Display for Table {
 }
 
 fn write_row(f: &mut fmt::Formatter<'_>, cells: &[String], widths: &[usize]) -> fmt::Result {
-    let last = cells.len().saturating_sub(1);
-    for (i, (cell, width)) in cells.iter().zip(widths).enumerate() {
+    let filled = cells.iter().rposition(|cell| measure_text_width(cell) > 0).map_or(0, |last| last + 1);
+    for (i, (cell, width)) in cells.iter().zip(widths).take(filled).enumerate() {
         f.write_str(cell)?;
-        if i < last {
+        if i + 1 < filled {
             write!(f, "{:1$}", "", width.saturating_sub(measure_text_width(cell)) + 2)?;
         }
     }
@@ -84,6 +84,13 @@ mod tests {
         table.note("and why".into());
         table.row(["b".into(), "failed".into()]);
         assert_eq!(plain(&table), "ID         STATUS\na-long-id  ok\n    and why\nb          failed");
+    }
+
+    #[test]
+    fn lines_end_with_their_last_word() {
+        let mut table = Table::new(["A", "B", ""]);
+        table.row(["long".into(), String::new(), String::new()]);
+        assert_eq!(plain(&table), "A     B\nlong");
     }
 
     #[test]
