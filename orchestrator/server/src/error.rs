@@ -86,3 +86,28 @@ impl From<BadEvent> for Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_pushed_back_is_told_when_to_come_again() {
+        let down = Problem::from(EngineError::Store(StoreError::Unavailable("disk full at /secret".into())));
+        assert!(!down.sentence.contains("secret"));
+        let down = down.into_response();
+        assert_eq!(down.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(down.headers()[header::RETRY_AFTER], "1");
+        let busy = Problem::new(StatusCode::TOO_MANY_REQUESTS, "busy").into_response();
+        assert_eq!(busy.headers()[header::RETRY_AFTER], "1");
+        assert!(Problem::bad_request("no").into_response().headers().get(header::RETRY_AFTER).is_none());
+    }
+
+    #[test]
+    fn bad_input_is_a_4xx() {
+        let of = |error: EngineError| Problem::from(error).status.as_u16();
+        assert_eq!(of(EngineError::NotFound("x".into())), 404);
+        assert_eq!(of(EngineError::Invalid("x".into())), 400);
+        assert_eq!(Problem::from(BadEvent::TooLarge("x".into())).status, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+}

@@ -1,0 +1,146 @@
+//! Who may send, who may look, and from where.
+
+use axum::body::Body;
+use axum::http::{Method, Request};
+use serde_json::json;
+use stepladder_server::Options;
+
+use crate::world::World;
+
+fn guarded() -> World {
+    World::with(Options {
+        event_keys: vec!["first-key".into(), "second-key".into()],
+        dashboard_token: Some("the-token".into()),
+        loopback: false,
+        version: "1".into(),
+    })
+}
+
+/// Everything that only who has the token may see.
+const GUARDED: [(Method, &str); 9] = [
+    (Method::GET, "/"),
+    (Method::GET, "/runs/x"),
+    (Method::GET, "/v1/runs"),
+    (Method::GET, "/v1/runs/x"),
+    (Method::DELETE, "/v1/runs/x"),
+    (Method::GET, "/v1/events/x"),
+    (Method::GET, "/v1/functions"),
+    (Method::GET, "/api/inngest"),
+    (Method::GET, "/nowhere"),
+];
+
+#[tokio::test]
+async fn only_configured_keys_may_send() {
+    let world = guarded();
+    for key in ["first-key", "second-key", "first%2Dkey"] {
+        assert_eq!(world.post(&format!("/e/{key}"), r#"{"name":"a"}"#).await.status, 200, "{key}");
+    }
+    for key in ["first", "first-key-", "%00", "%FF", "the-token", "First-Key"] {
+        let answer = world.post(&format!("/e/{key}"), r#"{"name":"a","id":"stored"}"#).await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["status"]), (401, &json!(401)), "{key}");
+        assert!(answer.sentence().contains("event key") && answer.json()["ids"] == json!([]));
+    }
+    let look = world.get_with("/v1/events/stored", "authorization", "Bearer the-token").await;
+    assert_eq!(look.status, 404, "an event of a wrong key was stored");
+}
+
+#[tokio::test]
+async fn without_keys_only_loopback_takes_events() {
+    let far = World::with(Options { loopback: false, ..Options::default() });
+    assert_eq!(far.post("/e/any", r#"{"name":"a"}"#).await.status, 401);
+    assert_eq!(World::new().post("/e/%FF", r#"{"name":"a"}"#).await.status, 200);
+}
+
+#[tokio::test]
+async fn secrets_are_not_logged() {
+    let world = guarded();
+    world.post("/e/first-key", r#"{"name":"test/echo"}"#).await;
+    world.post("/e/wrong-key", r#"{"name":"test/echo"}"#).await;
+    world.get_with("/v1/runs", "authorization", "Bearer the-token").await;
+    world.post("/login", "token=the-token").await;
+    world.settle().await;
+    let log = world.log();
+    assert!(log.contains("/e/{key}"), "requests are logged by their route: {log}");
+    for secret in ["first-key", "wrong-key", "the-token"] {
+        assert!(!log.contains(secret), "{log}");
+    }
+    let options =
+        Options { event_keys: vec!["k-e-y".into()], dashboard_token: Some("t-o-k".into()), ..Options::default() };
+    assert!(!format!("{options:?}").contains("k-e-y") && !format!("{options:?}").contains("t-o-k"));
+}
+
+#[tokio::test]
+async fn the_token_is_asked_for_before_anything_is_shown() {
+    let world = guarded();
+    for (method, path) in GUARDED {
+        let answer = world.request(method.clone(), path, "").await;
+        assert_eq!((answer.status.as_u16(), answer.header("www-authenticate")), (401, "Bearer"), "{method} {path}");
+        assert!(answer.sentence().contains("/login"));
+        let wrong = world.get_with(path, "authorization", "Bearer the-toke").await;
+        assert_eq!(wrong.status, 401, "{path}");
+        let right = world.get_with(path, "authorization", "Bearer the-token").await;
+        assert!(![401, 403].contains(&right.status.as_u16()), "{path}: {}", right.text);
+    }
+    assert_eq!(world.get("/health").await.status, 200);
+    assert_eq!(world.post("/v1/signals/x", "").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_browser_is_led_to_the_login_and_stays_logged_in() {
+    let world = guarded();
+    let led = world.get_with("/", "accept", "text/html,*/*").await;
+    assert_eq!((led.status.as_u16(), led.header("location")), (303, "/login"));
+    let form = world.get("/login").await;
+    assert!(form.status == 200 && form.text.contains("name=\"token\""));
+
+    let log_in = |body: &'static str| {
+        let request = Request::post("/login").header("content-type", "application/x-www-form-urlencoded");
+        world.ask(request.header("x-forwarded-proto", "https").body(Body::from(body)).unwrap())
+    };
+    let wrong = log_in("token=another").await;
+    assert_eq!((wrong.status.as_u16(), wrong.header("set-cookie")), (401, ""));
+    let right = log_in("token=the-token").await;
+    assert_eq!((right.status.as_u16(), right.header("location")), (303, "/"));
+    let cookie = right.header("set-cookie");
+    for part in ["HttpOnly", "SameSite=Strict", "Path=/", "Secure"] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    assert!(!cookie.contains("the-token"), "{cookie}");
+    let pair = cookie.split(';').next().unwrap();
+    assert_eq!(world.get_with("/", "cookie", pair).await.status, 200);
+    assert_eq!(world.get_with("/", "cookie", &pair[..pair.len() - 1]).await.status, 401);
+    for bad in ["", "token", "other=1", "token=a&token=b", "token=%FF"] {
+        let answer = log_in(bad).await;
+        assert!(answer.status.is_client_error(), "{bad}: {}", answer.status);
+    }
+    world.assert_no_error_logged();
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_are_refused_everywhere_but_at_the_event_api() {
+    let world = World::new();
+    for (method, path) in GUARDED.into_iter().chain([(Method::GET, "/health"), (Method::POST, "/v1/signals/x")]) {
+        for origin in ["https://evil.example", "http://localhost:3000", "null"] {
+            let request = Request::builder().method(method.clone()).uri(path).header("host", "localhost:8288");
+            let answer = world.ask(request.header("origin", origin).body(Body::empty()).unwrap()).await;
+            assert_eq!(answer.status, 403, "{method} {path} from {origin}");
+            assert!(
+                answer.sentence().contains("other origins") && answer.header("access-control-allow-origin").is_empty()
+            );
+        }
+    }
+    let own = Request::get("/v1/runs").header("host", "localhost:8288").header("origin", "http://localhost:8288");
+    assert_eq!(world.ask(own.body(Body::empty()).unwrap()).await.status, 200);
+}
+
+#[tokio::test]
+async fn on_loopback_foreign_hosts_are_refused() {
+    let world = World::new();
+    let answer = world.get_with("/v1/runs", "host", "rebound.example:8288").await;
+    assert_eq!(answer.status, 403);
+    assert!(answer.sentence().contains("`rebound.example`"), "{}", answer.text);
+    assert_eq!(world.get_with("/v1/runs", "host", "127.0.0.1:8288").await.status, 200);
+    assert_eq!(world.get("http://rebound.example/v1/runs").await.status, 403, "in the request line");
+    let far = World::with(Options { loopback: false, ..Options::default() });
+    assert_eq!(far.get_with("/v1/runs", "host", "steps.example").await.status, 200);
+}

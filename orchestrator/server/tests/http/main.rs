@@ -1,0 +1,11 @@
+//! The HTTP interface over the real engine on the memory adapter: what each route answers, what is refused, and that
+//! nothing is stored or logged as an error when it is.
+
+mod access;
+mod bad_input;
+mod pages;
+mod reading;
+mod script;
+mod sending;
+mod serving;
+mod world;

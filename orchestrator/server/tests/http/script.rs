@@ -1,0 +1,125 @@
+//! A function of one step: enough to have runs to show.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use stepladder_core::decide::{Ask, Want};
+use stepladder_core::expr::Expr;
+use stepladder_core::journal::{Failure, Outcome};
+use stepladder_core::retry::Retry;
+use stepladder_core::spec::{Concurrency, Trigger};
+use stepladder_core::state::Revealed;
+use stepladder_core::{Event, Spec, StepId};
+use stepladder_engine::program::{Advance, Fault, Finished, History};
+use stepladder_engine::{Program, Session};
+
+/// The function. Its step gives the event's data back; an event with a text `fail` makes it fail with that.
+pub(crate) struct Script {
+    spec: Spec,
+    step: StepId,
+    ask: Ask,
+}
+
+impl Script {
+    /// `echo`, started by `test/echo`.
+    pub(crate) fn echo() -> Arc<dyn Program> {
+        let mut spec = Spec::new("echo");
+        spec.triggers.push(Trigger { event: "test/echo".into(), condition: None });
+        spec.concurrency.push(Concurrency { limit: 2, key: Some(Expr::compile("event.name").unwrap()) });
+        Arc::new(Self { spec, step: "say".into(), ask: Ask::Run(Default::default()) })
+    }
+
+    /// `nap`, started by `test/nap` where `data.long` is true: sleeps for an hour.
+    pub(crate) fn nap() -> Arc<dyn Program> {
+        let mut spec = Spec::new("nap");
+        let condition = Some(Expr::compile("event.data.long == true").unwrap());
+        spec.triggers.push(Trigger { event: "test/nap".into(), condition });
+        spec.on_failure = Some("echo".into());
+        Arc::new(Self { spec, step: "rest".into(), ask: Ask::SleepFor(Duration::from_secs(3_600)) })
+    }
+
+    /// A function whose names are HTML, started by `<i>markup</i>`.
+    pub(crate) fn markup() -> Arc<dyn Program> {
+        let mut spec = Spec::new("<b>bold</b>");
+        spec.triggers.push(Trigger { event: "<i>markup</i>".into(), condition: None });
+        Arc::new(Self { spec, step: "<u>step</u>".into(), ask: Ask::Run(Default::default()) })
+    }
+}
+
+impl Program for Script {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {
+        let outcome = history.outcomes.into_iter().find(|revealed| revealed.step == self.step);
+        Ok(Box::new(Performance {
+            step: self.step.clone(),
+            ask: self.ask.clone(),
+            event: history.event,
+            running: false,
+            outcome,
+        }))
+    }
+}
+
+struct Performance {
+    step: StepId,
+    ask: Ask,
+    event: Arc<Event>,
+    running: bool,
+    outcome: Option<Revealed>,
+}
+
+#[async_trait]
+impl Session for Performance {
+    async fn advance(&mut self) -> Advance {
+        match &self.outcome {
+            Some(Revealed { outcome: Outcome::Value(value), .. }) => Advance::Ended(Ok(value.clone())),
+            Some(Revealed { outcome: Outcome::Failed(failure), .. }) => {
+                Advance::Ended(Err(Fault { failure: failure.clone(), retry: Retry::Never }))
+            }
+            None if self.running => Advance::Wanted(Vec::new()),
+            None => Advance::Wanted(vec![Want {
+                step: self.step.clone(),
+                ask: self.ask.clone(),
+                at: std::panic::Location::caller(),
+            }]),
+        }
+    }
+
+    fn begin(&mut self, _steps: &[StepId]) {
+        self.running = true;
+    }
+
+    async fn finished(&mut self) -> Vec<Finished> {
+        if !std::mem::take(&mut self.running) {
+            std::future::pending::<()>().await;
+        }
+        let data: serde_json::Value = serde_json::from_str(self.event.data.get()).unwrap();
+        let result = match data["fail"].as_str() {
+            None => Ok(self.event.data.clone()),
+            Some(why) => {
+                Err(Fault { failure: Failure { message: why.into(), code: Some("asked".into()) }, retry: Retry::Never })
+            }
+        };
+        vec![Finished { step: self.step.clone(), result }]
+    }
+
+    fn expire(&mut self, _step: &StepId, _timeout: Duration) {
+        self.running = false;
+    }
+
+    fn reveal(&mut self, outcome: Revealed) {
+        self.outcome = Some(outcome);
+    }
+
+    fn dropped(&mut self) -> Vec<StepId> {
+        Vec::new()
+    }
+
+    fn orphans(&self) -> Vec<StepId> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,160 @@
+//! A server without a socket, and what it logged.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use serde_json::Value;
+use stepladder_core::Timestamp;
+use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
+use stepladder_engine::memory::Memory;
+use stepladder_engine::ports::Queue;
+use stepladder_engine::{Config, Engine};
+use stepladder_server::{Options, router};
+use tower::ServiceExt;
+use tracing::subscriber::DefaultGuard;
+
+use crate::script::Script;
+
+/// The server, its storage and its log.
+pub(crate) struct World {
+    memory: Arc<Memory>,
+    clock: Arc<VirtualClock>,
+    engine: Arc<Engine>,
+    pub(crate) router: Router,
+    log: Log,
+    _logging: DefaultGuard,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
+    }
+
+    /// What `data` is in it.
+    pub(crate) fn data(&self) -> Value {
+        self.json()["data"].take()
+    }
+
+    /// The sentence of a refusal.
+    pub(crate) fn sentence(&self) -> String {
+        self.json()["error"].as_str().unwrap_or_else(|| panic!("no error: {}", self.text)).to_owned()
+    }
+
+    /// A header as text; empty when it is not there.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl World {
+    /// On loopback, without keys.
+    pub(crate) fn new() -> Self {
+        Self::with(Options { loopback: true, version: "1.2.3".into(), ..Options::default() })
+    }
+
+    pub(crate) fn with(options: Options) -> Self {
+        let log = Log::default();
+        let logging = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer({
+                let log = log.clone();
+                move || log.clone()
+            })
+            .finish();
+        let logging = tracing::subscriber::set_default(logging);
+        let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_700_000_000_000)));
+        let memory = Arc::new(Memory::new(clock.clone()));
+        let programs = vec![Script::echo(), Script::nap(), Script::markup()];
+        let entropy = Arc::new(SeededEntropy::new(7));
+        let engine = Engine::with_ports(memory.clone(), clock.clone(), entropy, programs, Config::default()).unwrap();
+        let engine = Arc::new(engine);
+        let router = router(engine.clone(), options);
+        Self { memory, clock, engine, router, log, _logging: logging }
+    }
+
+    pub(crate) async fn ask(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        Answer { status: head.status, headers: head.headers, text: String::from_utf8(body.into()).unwrap() }
+    }
+
+    pub(crate) async fn request(&self, method: Method, path: &str, body: impl Into<Body>) -> Answer {
+        self.ask(Request::builder().method(method).uri(path).body(body.into()).unwrap()).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.request(Method::GET, path, "").await
+    }
+
+    /// A GET with one header.
+    pub(crate) async fn get_with(&self, path: &str, name: &str, value: &str) -> Answer {
+        self.ask(Request::builder().uri(path).header(name, value).body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
+        self.request(Method::POST, path, body).await
+    }
+
+    /// Sends events and lets their runs go on as far as they can now; the events' ids.
+    pub(crate) async fn send(&self, events: Value) -> Vec<String> {
+        let answer = self.post("/e/key", events.to_string()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        self.settle().await;
+        answer.json()["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Sends an event that starts one run; the run's id.
+    pub(crate) async fn run(&self, event: Value) -> String {
+        let event = self.send(event).await.remove(0);
+        let runs = self.get(&format!("/v1/events/{event}/runs")).await.data();
+        assert_eq!(runs.as_array().unwrap().len(), 1, "{runs}");
+        runs[0]["run_id"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn settle(&self) {
+        while self.memory.next_due().is_some_and(|due| due <= self.clock.now()) {
+            for delivery in self.memory.receive(1, self.engine.config().visibility()).await.unwrap() {
+                self.engine.hop(delivery).await.unwrap();
+            }
+        }
+    }
+
+    /// What was logged so far.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8(self.log.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// Panics when anything was logged as an error.
+    pub(crate) fn assert_no_error_logged(&self) {
+        let log = self.log();
+        assert!(!log.contains("ERROR"), "{log}");
+    }
+}
+
+/// Lines in memory.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(line)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
