@@ -1,7 +1,7 @@
 //! The one error of functions and steps: opaque, and clear about whether trying again makes sense.
 //!
 //! Not itself a `std::error::Error`, so that every one of those turns into it by `?`. What is not here: the engine's
-//! view of it ([`Failure`](stepladder_core::Failure)), which is all that survives the journal.
+//! view of it ([`Failure`]), which is all that survives the journal.
 
 pub mod http;
 mod panic;

@@ -50,8 +50,8 @@ fn wait(text: &str) -> Option<Duration> {
     Some(wait.min(LONGEST_WAIT))
 }
 
-/// A text cut to what an error keeps.
-pub(crate) fn cut(text: &str) -> &str {
+/// What an error keeps of a service's answer: the first 2 KB, cut between characters.
+pub fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(BODY_BYTES)]
 }
 

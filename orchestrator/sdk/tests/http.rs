@@ -1,0 +1,63 @@
+//! Answers of HTTP services, as functions meet them: over a real socket.
+#![cfg(feature = "reqwest")]
+
+use std::time::Duration;
+
+use stepladder_core::retry::Retry;
+use stepladder_sdk::error::http::check;
+use stepladder_sdk::{Error, Result};
+use wiremock::matchers::any;
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+async fn answer(template: ResponseTemplate) -> Result<String> {
+    let server = MockServer::start().await;
+    Mock::given(any()).respond_with(template).mount(&server).await;
+    let response = reqwest::get(format!("{}/rest/v1/clients?apikey=secret", server.uri())).await?;
+    Ok(check(response).await?.text().await?)
+}
+
+#[tokio::test]
+async fn a_success_is_passed_on() {
+    assert_eq!(answer(ResponseTemplate::new(201).set_body_string("made")).await.unwrap(), "made");
+}
+
+#[tokio::test]
+async fn a_refusal_is_terminal_and_says_what_the_service_said() {
+    let error = answer(ResponseTemplate::new(400).set_body_string("no such column: nmae\n")).await.unwrap_err();
+    let said = "HTTP 400 Bad Request from 127.0.0.1/rest/v1/clients: no such column: nmae";
+    assert_eq!((error.to_string().as_str(), error.code(), error.is_terminal()), (said, Some("http-400"), true));
+}
+
+#[tokio::test]
+async fn a_busy_service_is_asked_again_when_it_says() {
+    let error = answer(ResponseTemplate::new(429).insert_header("Retry-After", "7")).await.unwrap_err();
+    assert_eq!(error.retry(), Retry::After(Duration::from_secs(7)));
+    let error = answer(ResponseTemplate::new(503)).await.unwrap_err();
+    assert_eq!((error.retry(), error.to_string().contains("503 Service Unavailable")), (Retry::Default, true));
+}
+
+#[tokio::test]
+async fn a_long_answer_is_cut() {
+    let error = answer(ResponseTemplate::new(500).set_body_string("x".repeat(100_000))).await.unwrap_err();
+    assert!((2_048..2_200).contains(&error.to_string().len()), "{}", error.to_string().len());
+}
+
+#[tokio::test]
+async fn errors_of_the_client_are_classified_wherever_they_are() {
+    let wrong: Error = reqwest::get("not an address").await.unwrap_err().into();
+    assert!(wrong.is_terminal(), "no request was made: {wrong:?}");
+    // nobody listens on port 9 of the loopback
+    let refused: Error = reqwest::get("http://127.0.0.1:9/x?apikey=secret").await.unwrap_err().into();
+    assert_eq!(refused.retry(), Retry::Default);
+    assert!(
+        format!("{refused:#}").contains("127.0.0.1:9/x") && !format!("{refused:#}").contains("secret"),
+        "{refused:#}"
+    );
+    let server = MockServer::start().await;
+    Mock::given(any()).respond_with(ResponseTemplate::new(404)).mount(&server).await;
+    let status = reqwest::get(server.uri()).await.unwrap().error_for_status().unwrap_err();
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] reqwest::Error);
+    assert!(Error::from(Outer(status)).is_terminal(), "found among the causes");
+}
