@@ -248,7 +248,7 @@ impl Engine {
 
 /// The outcomes recorded before `step` first appeared.
 fn carried(state: &RunState, step: &str) -> Result<Vec<Fact>, EngineError> {
-    let known = state.steps.get(step).is_some();
+    let known = state.steps.contains_key(step);
     if !known {
         let mut steps: Vec<&str> = state.steps.keys().map(|id| &**id).collect();
         steps.sort_unstable();
