@@ -4,6 +4,7 @@ mod banner;
 mod guard;
 mod live;
 mod logs;
+mod retention;
 mod stopping;
 
 use std::io::ErrorKind;
@@ -16,7 +17,6 @@ use banner::Ready;
 use clap::{Args, ValueEnum};
 use guard::Access;
 use live::Live;
-use stepladder_engine::ports::Backend;
 use stepladder_engine::{Config, Engine, Pace, Workers};
 use stepladder_sqlite::Sqlite;
 use stopping::Wishes;
@@ -73,6 +73,9 @@ pub(crate) struct DevArgs {
     /// How long one hop may take; a step's time-out must fit into it
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = parse_duration)]
     worker_timeout: Duration,
+    /// How long ended runs are kept
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = parse_duration)]
+    keep: Duration,
     /// Do not show what runs do
     #[arg(short, long)]
     quiet: bool,
@@ -96,7 +99,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
     let demo = demo(&mut app, args.demo).await?;
     let address = address(&args.host, listener.local_addr().map_err(|e| cannot_listen(&args.host, args.port, &e))?);
     let backend = Arc::new(open(&args.db)?);
-    let engine = Arc::new(Engine::new(backend, programs, config).map_err(Stop::problem)?);
+    let engine = Arc::new(Engine::new(backend.clone(), programs, config).map_err(Stop::problem)?);
 
     let functions: Vec<Function> = engine.specs().map(Function::of).collect();
     let router = stepladder_server::router(
@@ -113,6 +116,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
         // the sender is dropped when the server ends anyhow
         let _ = stopped.wait_for(|stopped| *stopped).await;
     }));
+    let pruning = tokio::spawn(retention::keep(backend, engine.clone(), args.keep));
     let workers = Workers::start(engine.clone(), args.concurrency.into());
     let notes = notes(&demo, engine.config());
     let keyed = !access.event_keys.is_empty();
@@ -127,6 +131,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
     }
     remark(format_args!("stopping: what executes may end within {} (Ctrl-C again stops at once)", duration(GRACE)))?;
     stop.send_replace(true);
+    pruning.abort();
     let done = tokio::select! {
         () = wishes.next() => Err(Stop::Interrupted),
         (in_time, _) = async { tokio::join!(workers.stop(GRACE), tokio::time::timeout(GRACE, &mut http)) } => match in_time {
@@ -205,7 +210,7 @@ fn address(host: &str, bound: SocketAddr) -> String {
     }
 }
 
-fn open(db: &Path) -> Result<impl Backend + 'static, Stop> {
+fn open(db: &Path) -> Result<Sqlite, Stop> {
     if let Some(folder) = db.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(|e| {
             Stop::problem(format!("the folder `{}` cannot be made: {e}; name another file with --db", folder.display()))
