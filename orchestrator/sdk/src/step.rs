@@ -61,7 +61,7 @@ impl<T> Future for Step<'_, T> {
         let this = self.get_mut();
         let decode = this.decode;
         this.raw.poll(cx).map(|outcome| {
-            decode(&*outcome?).map_err(|error| {
+            decode(&outcome?).map_err(|error| {
                 Error::terminal(format!(
                     "the recorded outcome of step `{}` ({}) does not fit its type {}: {error}; give the step another \
                      name, or let the type read what was recorded",

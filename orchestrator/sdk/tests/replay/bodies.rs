@@ -127,7 +127,7 @@ async fn panics_are_failures_that_are_retried() {
         panic!("in the handler, {}", ctx.run_id())
     }
     let mut run = Run::of(Function::new("f", panics));
-    let failure = run.to_end(true).await.unwrap_err();
+    let failure = run.run(true).await.unwrap_err();
     assert!(failure.message.starts_with("panicked: in the handler, 01"), "{failure:?}");
     assert_eq!(run.failures.len(), 2);
 }
@@ -144,7 +144,7 @@ async fn a_terminal_error_is_not_retried_and_its_code_reaches_the_handler() {
         }
     }
     let mut run = Run::of(Function::new("f", caught));
-    assert_eq!(run.to_end(false).await, Ok(r#""this address is taken""#.into()));
+    assert_eq!(run.run(false).await, Ok(r#""this address is taken""#.into()));
     assert_eq!(run.failures.len(), 1);
 }
 
@@ -166,7 +166,7 @@ async fn an_outcome_past_the_limit_names_step_and_size() {
         ctx.step("export", async || Ok("x".repeat(OUTCOME_BYTES))).await.map(drop)
     }
     let mut run = Run::of(Function::new("f", large));
-    let failure = run.to_end(false).await.unwrap_err();
+    let failure = run.run(false).await.unwrap_err();
     assert_eq!(failure.code.as_deref(), Some("too-large"));
     assert!(failure.message.contains("step `export` returned 4194306 bytes"), "{failure:?}");
     assert_eq!(run.failures.len(), 1, "it would be as large the next time");

@@ -20,7 +20,7 @@ async fn an_inserted_step_runs_and_the_others_keep_their_outcomes() {
     }
     let mut run = two_recorded(Function::new("f", inserted));
     assert_eq!(ids(&wanted(run.open().as_mut()).await), ["new"]);
-    assert_eq!(run.to_end(true).await, Ok("43".into()));
+    assert_eq!(run.run(true).await, Ok("43".into()));
     assert_eq!(run.steps(), ["a", "b", "new"]);
 }
 
@@ -116,7 +116,7 @@ async fn a_type_that_does_not_round_trip_fails_in_its_first_run() {
     async fn lossy(ctx: Context, _: Event<Start>) -> Result<u8> {
         Ok(ctx.step("a", async || Ok(Lossy { secret: 1 })).await?.secret)
     }
-    let failure = Run::of(Function::new("f", lossy)).to_end(false).await.unwrap_err();
+    let failure = Run::of(Function::new("f", lossy)).run(false).await.unwrap_err();
     assert_eq!(failure.code.as_deref(), Some("undecodable-memo"));
 }
 

@@ -39,7 +39,7 @@ async fn helpers_loops_and_joins_mix() {
     }
     for a_session_each in [true, false] {
         let mut run = Run::of(Function::new("f", mixed));
-        assert_eq!(run.to_end(a_session_each).await, Ok("[2,4,6,1,2,3,3,4,8,5,1,3,1,2,3]".into()));
+        assert_eq!(run.run(a_session_each).await, Ok("[2,4,6,1,2,3,3,4,8,5,1,3,1,2,3]".into()));
         assert_eq!(run.hops, if a_session_each { 20 } else { 1 });
     }
 }
@@ -54,7 +54,7 @@ async fn a_name_that_repeats_has_a_memo_for_each_use() {
         Ok(seen)
     }
     let mut run = Run::of(Function::new("f", repeats));
-    assert_eq!(run.to_end(true).await, Ok("[0,10,20]".into()));
+    assert_eq!(run.run(true).await, Ok("[0,10,20]".into()));
     assert_eq!(run.steps(), ["page", "page:1", "page:2"]);
     let replayed = Run::of(Function::new("f", repeats)).recorded("page", 7).recorded("page:1", 8).recorded("page:2", 9);
     assert_eq!(end(replayed.open().as_mut()).await, Ok("[7,8,9]".into()));
@@ -69,7 +69,7 @@ async fn names_are_numbered_when_steps_are_made_not_when_they_are_polled() {
         Ok(vec![first.await?, second])
     }
     let mut run = Run::of(Function::new("f", reversed));
-    assert_eq!(run.to_end(true).await, Ok("[1,2]".into()));
+    assert_eq!(run.run(true).await, Ok("[1,2]".into()));
     assert_eq!(run.steps(), ["n:1", "n"]);
 }
 
@@ -81,7 +81,7 @@ async fn a_map_has_no_more_steps_under_way_than_its_limit() {
     }
     let mut run = Run::of(Function::new("f", mapped));
     assert_eq!(ids(&wanted(run.open().as_mut()).await), ["item", "item:1"]);
-    assert_eq!(run.to_end(true).await, Ok("[0,2,4,6,8]".into()));
+    assert_eq!(run.run(true).await, Ok("[0,2,4,6,8]".into()));
     assert_eq!(run.steps().len(), 5);
     // the place of one that is done is taken by the next at once, not when the last of a wave is done
     let run = Run::of(Function::new("f", mapped)).recorded("item:1", 2);
@@ -120,5 +120,5 @@ async fn a_join_of_a_thousand_is_listed_in_the_order_asked() {
     let mut run = Run::of(Function::new("f", thousand));
     let wants = wanted(run.open().as_mut()).await;
     assert_eq!((wants.len(), &*wants[0].step, &*wants[999].step), (1_000, "n", "n:999"));
-    assert_eq!(run.to_end(false).await, Ok("499500".into()));
+    assert_eq!(run.run(false).await, Ok("499500".into()));
 }

@@ -94,7 +94,7 @@ impl Run {
     }
 
     /// Runs to the end: one body (or one sleep) after another, in a session of its own each, or all in one session.
-    pub(crate) async fn to_end(&mut self, a_session_each: bool) -> Ended {
+    pub(crate) async fn run(&mut self, a_session_each: bool) -> Ended {
         loop {
             self.hops += 1;
             let mut session = self.open();

@@ -92,5 +92,5 @@ async fn a_closure_may_be_a_handler_and_capture_clients() {
         let client = client.clone();
         async move { ctx.step("a", async || Ok(event.data.id.len() + *client as usize)).await }
     });
-    assert_eq!(Run::of(function).to_end(true).await, Ok("8".into()));
+    assert_eq!(Run::of(function).run(true).await, Ok("8".into()));
 }

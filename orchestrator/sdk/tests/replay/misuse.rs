@@ -15,7 +15,7 @@ async fn a_step_within_a_step_fails_and_says_so() {
         ctx.step("outer", async || ctx.step("inner", async || Ok(1_u8)).await).await
     }
     let mut run = Run::of(Function::new("f", nested));
-    let failure = run.to_end(true).await.unwrap_err();
+    let failure = run.run(true).await.unwrap_err();
     assert_eq!(failure.code.as_deref(), Some("misplaced-step"));
     assert!(failure.message.contains("step `inner`"), "{failure:?}");
     assert!(failure.message.contains("inside the body of step `outer`; steps do not nest"), "{failure:?}");
@@ -27,7 +27,7 @@ async fn a_step_on_another_task_fails_and_says_so() {
     async fn spawned(ctx: Context, _: Event<Start>) -> Result<u8> {
         tokio::spawn(async move { ctx.step("in-task", async || Ok(1_u8)).await }).await?
     }
-    let failure = Run::of(Function::new("f", spawned)).to_end(true).await.unwrap_err();
+    let failure = Run::of(Function::new("f", spawned)).run(true).await.unwrap_err();
     assert_eq!(failure.code.as_deref(), Some("misplaced-step"));
     assert!(failure.message.contains("step `in-task`"), "{failure:?}");
     assert!(failure.message.contains("tokio::spawn"), "{failure:?}");
@@ -52,7 +52,7 @@ async fn waiting_for_something_that_is_no_step_is_allowed() {
         tokio::task::yield_now().await;
         ctx.step("a", async || Ok(1_u8)).await
     }
-    assert_eq!(Run::of(Function::new("f", waits)).to_end(true).await, Ok("1".into()));
+    assert_eq!(Run::of(Function::new("f", waits)).run(true).await, Ok("1".into()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,7 +82,7 @@ async fn a_channel_between_two_arms_is_no_reason_to_give_up() {
         Ok(a? + b?)
     }
     for a_session_each in [true, false] {
-        assert_eq!(Run::of(Function::new("f", channel)).to_end(a_session_each).await, Ok("6".into()));
+        assert_eq!(Run::of(Function::new("f", channel)).run(a_session_each).await, Ok("6".into()));
     }
 }
 

@@ -43,9 +43,9 @@ async fn chance_within_a_body_does_not_move_the_functions_own() {
         Ok((key, ctx.random()))
     }
     let mut live = Run::of(Function::new("f", draws));
-    let first = live.to_end(false).await.unwrap();
+    let first = live.run(false).await.unwrap();
     assert_eq!(end(live.open().as_mut()).await.unwrap(), first, "the replay does not run the body");
-    assert_eq!(Run::of(Function::new("f", draws)).to_end(true).await.unwrap(), first, "the key is the same again");
+    assert_eq!(Run::of(Function::new("f", draws)).run(true).await.unwrap(), first, "the key is the same again");
 }
 
 #[tokio::test]
