@@ -16,7 +16,7 @@ use stepladder_core::{RunId, Status};
 
 use crate::app::App;
 use crate::client::Client;
-use crate::terminal::{Done, Stop};
+use crate::terminal::{self, Done, Stop};
 
 /// Where the commands look for a server unless told otherwise.
 pub(crate) const LOCAL: &str = "http://127.0.0.1:8288";
@@ -105,7 +105,7 @@ pub(crate) fn run(app: App, args: impl IntoIterator<Item = OsString>) -> Done {
         // help is no error, and knows its own way to the terminal
         Err(e) => {
             let code = e.exit_code();
-            e.print().map_err(|_| Stop::ClosedPipe)?;
+            terminal::written(e.print())?;
             return if code == 0 { Ok(()) } else { Err(Stop::Usage) };
         }
     };

@@ -19,7 +19,7 @@ use crate::terminal::{Done, Stop, is_watched, print, status};
 /// Asked first after this long; a run of no time at all is seen to end at once.
 const SOON: Duration = Duration::from_millis(40);
 /// Asked at least this often.
-const SELDOM: Duration = Duration::from_millis(500);
+const SELDOM: Duration = Duration::from_millis(250);
 /// A server that restarts takes up its runs again: so long it is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 

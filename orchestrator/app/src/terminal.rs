@@ -67,7 +67,8 @@ pub(crate) fn remark(line: impl Display) -> Done {
     written(writeln!(anstream::stderr(), "{line}"))
 }
 
-fn written(result: io::Result<()>) -> Done {
+/// What came of writing.
+pub(crate) fn written(result: io::Result<()>) -> Done {
     result.map_err(|e| match e.kind() {
         ErrorKind::BrokenPipe => Stop::ClosedPipe,
         _ => Stop::Problem(format!("the output cannot be written: {e}")),

@@ -1,9 +1,11 @@
 //! Where logs go: to standard error, as `RUST_LOG` says. What runs do goes to standard output, in lines of its own.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use anstream::{AutoStream, ColorChoice};
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
@@ -21,16 +23,29 @@ pub(super) fn start(live: Option<Live>) -> Result<(), Stop> {
     let filter = EnvFilter::builder().parse(levels).map_err(|e| {
         Stop::problem(format!("RUST_LOG is `{levels}`: {e}; write it like info or stepladder_engine=debug"))
     })?;
+    let filter = filter.and(filter_fn(|metadata| metadata.target() != TARGET));
     let coloured = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
     let logs = fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(coloured)
-        .with_filter(filter)
-        .with_filter(filter_fn(|metadata| metadata.target() != TARGET));
+        .with_timer(Clock { short: io::stderr().is_terminal() })
+        .with_filter(filter);
     let runs = live.map(|live| {
         live.with_filter(filter_fn(|metadata| metadata.target() == TARGET && *metadata.level() <= tracing::Level::INFO))
     });
     // a program that has set up its own logs keeps them
     let _ = tracing_subscriber::registry().with(runs).with(logs).try_init();
     Ok(())
+}
+
+/// The time of a log line, in UTC: for a person as short as that of the runs' lines, in full for a file.
+struct Clock {
+    short: bool,
+}
+
+impl FormatTime for Clock {
+    fn format_time(&self, out: &mut Writer<'_>) -> std::fmt::Result {
+        let now = jiff::Timestamp::now();
+        if self.short { write!(out, "{}", now.strftime("%H:%M:%S")) } else { write!(out, "{now:.3}") }
+    }
 }
