@@ -1,0 +1,30 @@
+//! What is kept in memory because it is void once the process ends: deliveries that are out, and slots that are held.
+//! The wakes and places themselves are rows too; memory follows the rows, after their commit.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use stepladder_engine::local::{Line, Messages};
+use tokio::sync::Notify;
+
+/// Queue and lines.
+pub(crate) struct Held {
+    messages: Mutex<Messages>,
+    lines: Mutex<HashMap<Arc<str>, Line>>,
+    /// Told when a wake is added.
+    pub(crate) arrivals: Notify,
+}
+
+impl Held {
+    pub(crate) fn new(messages: Messages, lines: HashMap<Arc<str>, Line>) -> Self {
+        Self { messages: Mutex::new(messages), lines: Mutex::new(lines), arrivals: Notify::new() }
+    }
+
+    pub(crate) fn messages(&self) -> MutexGuard<'_, Messages> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lines(&self) -> MutexGuard<'_, HashMap<Arc<str>, Line>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,87 @@
+//! Rows, and what they become: the conversions between the core's types and the tables'.
+
+use rusqlite::Row;
+use serde::de::DeserializeOwned;
+use stepladder_core::{EventId, Record, RunId, RunRow, Timer, Timestamp};
+
+use crate::fault::Fault;
+
+/// A record as it is stored.
+pub(crate) struct RecordRow {
+    pub(crate) run: [u8; 16],
+    pub(crate) seq: i64,
+    pub(crate) next: i64,
+    pub(crate) token: [u8; 16],
+    pub(crate) code: std::sync::Arc<str>,
+    pub(crate) entries: String,
+}
+
+impl RecordRow {
+    pub(crate) fn new(run: RunId, record: &Record) -> Result<Self, Fault> {
+        Ok(Self {
+            run: run.to_bytes(),
+            seq: number(record.seq)?,
+            next: number(record.next())?,
+            token: record.token.to_be_bytes(),
+            code: record.code.clone(),
+            entries: serde_json::to_string(&record.entries)?,
+        })
+    }
+}
+
+/// From the columns `seq, token, code, entries`.
+pub(crate) fn record(row: &Row<'_>) -> Result<Record, Fault> {
+    Ok(Record {
+        seq: u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0),
+        token: u128::from_be_bytes(row.get(1)?),
+        code: row.get(2)?,
+        entries: from_json(row, 3)?,
+    })
+}
+
+/// A timer as it is stored.
+pub(crate) struct TimerRow {
+    pub(crate) minute: i64,
+    pub(crate) due: i64,
+    pub(crate) run: [u8; 16],
+    pub(crate) purpose: String,
+    pub(crate) timer: String,
+}
+
+impl TimerRow {
+    pub(crate) fn new(timer: &Timer) -> Result<Self, Fault> {
+        Ok(Self {
+            minute: timer.due.minute(),
+            due: timer.due.as_millis(),
+            run: timer.run.to_bytes(),
+            purpose: serde_json::to_string(&timer.purpose)?,
+            timer: serde_json::to_string(timer)?,
+        })
+    }
+}
+
+/// The columns that [`run_row`] reads.
+pub(crate) const RUN_COLUMNS: &str = "run, function, event, created_at, ended_at, status";
+
+pub(crate) fn run_row(row: &Row<'_>) -> Result<RunRow, Fault> {
+    let status: Option<Box<str>> = row.get(5)?;
+    let status = status.map(|status| status.parse().map_err(Fault::Unreadable)).transpose()?;
+    let ended_at: Option<i64> = row.get(4)?;
+    Ok(RunRow {
+        run: RunId::from_bytes(row.get(0)?),
+        function: row.get(1)?,
+        event: EventId::from_bytes(row.get(2)?),
+        created_at: Timestamp::from_millis(row.get(3)?),
+        ended: ended_at.map(Timestamp::from_millis).zip(status),
+    })
+}
+
+/// A column of JSON.
+pub(crate) fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T, Fault> {
+    let text = row.get_ref(column)?.as_str().map_err(|error| Fault::Unreadable(error.to_string()))?;
+    Ok(serde_json::from_str(text)?)
+}
+
+fn number(n: u64) -> Result<i64, Fault> {
+    i64::try_from(n).map_err(|_| Fault::Unreadable(format!("entry number {n} is past the largest possible")))
+}

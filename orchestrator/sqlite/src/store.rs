@@ -1,0 +1,10 @@
+//! The ports, one file each.
+
+mod commits;
+mod events;
+mod journals;
+mod listings;
+mod queue;
+mod slots;
+mod starts;
+mod timers;

@@ -1,0 +1,66 @@
+//! Listings of runs.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, ToSql};
+use stepladder_core::{EventId, RunId, RunRow};
+use stepladder_engine::ports::{Listings, RunQuery, Shown, StoreResult};
+
+use crate::Sqlite;
+use crate::fault::Fault;
+use crate::rows::{RUN_COLUMNS, run_row};
+
+#[async_trait]
+impl Listings for Sqlite {
+    async fn runs(&self, query: RunQuery) -> StoreResult<Vec<RunRow>> {
+        self.readers.list(move |db| runs(db, &query)).await
+    }
+
+    async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>> {
+        let sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE event = ?1 ORDER BY created_at, run");
+        self.readers.read(|db| rows(db, &sql, &[&event.to_bytes()]))
+    }
+
+    async fn row(&self, run: RunId) -> StoreResult<Option<RunRow>> {
+        let sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE run = ?1");
+        self.readers.read(|db| Ok(rows(db, &sql, &[&run.to_bytes()])?.pop()))
+    }
+}
+
+fn runs(db: &Connection, query: &RunQuery) -> Result<Vec<RunRow>, Fault> {
+    let before = query.before.map(RunId::to_bytes);
+    let status = match query.shown {
+        Shown::Ended(status) => Some(status.to_string()),
+        Shown::All | Shown::Live => None,
+    };
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+    let mut conditions = vec!["TRUE"];
+    let mut values: Vec<&dyn ToSql> = Vec::new();
+    if let Some(before) = &before {
+        conditions.push("run < ?");
+        values.push(before);
+    }
+    if let Some(function) = &query.function {
+        conditions.push("function = ?");
+        values.push(function);
+    }
+    if let Some(status) = &status {
+        conditions.push("status = ?");
+        values.push(status);
+    }
+    if query.shown == Shown::Live {
+        conditions.push("status IS NULL");
+    }
+    values.push(&limit);
+    let conditions = conditions.join(" AND ");
+    rows(db, &format!("SELECT {RUN_COLUMNS} FROM runs WHERE {conditions} ORDER BY run DESC LIMIT ?"), &values)
+}
+
+fn rows(db: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<RunRow>, Fault> {
+    let mut query = db.prepare_cached(sql)?;
+    let mut found = query.query(values)?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.next()? {
+        rows.push(run_row(row)?);
+    }
+    Ok(rows)
+}

@@ -1,0 +1,32 @@
+//! Receiving wakes: from memory, so that it writes nothing.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use stepladder_core::Timestamp;
+use stepladder_engine::ports::{Delivery, Queue, StoreResult};
+
+use crate::Sqlite;
+
+#[async_trait]
+impl Queue for Sqlite {
+    async fn receive(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>> {
+        loop {
+            let arrival = self.held.arrivals.notified();
+            tokio::pin!(arrival);
+            arrival.as_mut().enable();
+            let due = {
+                let mut messages = self.held.messages();
+                let taken = messages.take(self.clock.now(), max, visibility);
+                if !taken.is_empty() {
+                    return Ok(taken);
+                }
+                messages.next_due().unwrap_or(Timestamp::MAX)
+            };
+            tokio::select! {
+                () = arrival => {}
+                () = self.clock.sleep_until(due) => {}
+            }
+        }
+    }
+}

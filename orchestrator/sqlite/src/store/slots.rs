@@ -1,0 +1,53 @@
+//! Slots and lines. Memory decides, because whoever holds a slot dies with the process; places in a line are written
+//! down behind it, in the order in which they change and before any commit that is handed in later. So a run whose
+//! commit says that it waits, or that its step started, is found in its line, or out of it, after a restart.
+
+use async_trait::async_trait;
+use stepladder_core::slot::{Holder, Holding, Limit, Place};
+use stepladder_core::{RunId, Timestamp};
+use stepladder_engine::ports::{Slots, StoreError, StoreResult, Taken};
+
+use super::starts::join;
+use crate::Sqlite;
+
+#[async_trait]
+impl Slots for Sqlite {
+    async fn take(&self, limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> StoreResult<Taken> {
+        let mut lines = self.held.lines();
+        let line = lines.entry(limit.key.clone()).or_default();
+        let (taken, left) = line.take(limit.slots, holder, lease_until, now);
+        if let Some(place) = left {
+            let key = limit.key.clone();
+            // handed in under the lock: rows change in the order in which memory did
+            self.writer.owe(move |db| {
+                let mut places = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2 AND step = ?3")?;
+                places.execute((&key, place.run.to_bytes(), &place.step))?;
+                Ok(())
+            });
+        }
+        Ok(taken)
+    }
+
+    async fn park(&self, limit: &Limit, place: Place) -> StoreResult<()> {
+        let text = serde_json::to_string(&place).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+        let mut lines = self.held.lines();
+        if lines.entry(limit.key.clone()).or_default().park(place.clone()) {
+            let limit = limit.clone();
+            self.writer.owe(move |db| join(db, &limit, &place, &text));
+        }
+        Ok(())
+    }
+
+    async fn line(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Place>> {
+        let lines = self.held.lines();
+        Ok(lines.get(&limit.key).map_or_else(Vec::new, |line| line.places().take(n).cloned().collect()))
+    }
+
+    async fn holders(&self, limit: &Limit) -> StoreResult<Vec<Holding>> {
+        Ok(self.held.lines().get(&limit.key).map_or_else(Vec::new, |line| line.holders().to_vec()))
+    }
+
+    async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {
+        Ok(self.held.lines().get(&limit.key).and_then(|line| line.position(run)))
+    }
+}

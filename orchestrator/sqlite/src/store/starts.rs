@@ -1,0 +1,88 @@
+//! Beginning runs: all that belongs to the beginning of a run, of all runs of a call, in one transaction (rule 16).
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use stepladder_core::RunRow;
+use stepladder_core::slot::{Limit, Place};
+use stepladder_engine::ports::{Start, Starts, StoreResult};
+
+use super::commits::{Sending, deliver, insert, send};
+use super::timers::set_timer;
+use crate::Sqlite;
+use crate::fault::Fault;
+use crate::held::Held;
+use crate::rows::{RecordRow, TimerRow};
+use crate::writer::Sync;
+
+/// A start as it is stored.
+struct StartRows {
+    row: RunRow,
+    record: RecordRow,
+    watchdog: TimerRow,
+    wake: (i64, i64, String),
+    places: Vec<(Limit, Place, String)>,
+}
+
+#[async_trait]
+impl Starts for Sqlite {
+    async fn start(&self, starts: Vec<Start>) -> StoreResult<Vec<bool>> {
+        let prepared: Result<Vec<_>, Fault> = starts.into_iter().map(|start| self.prepare(start)).collect();
+        let (rows, following): (Vec<_>, Vec<_>) = prepared.map_err(Fault::into_store_error)?.into_iter().unzip();
+        let work = move |db: &Connection| rows.iter().map(|start| begin(db, start)).collect::<Result<Vec<_>, _>>();
+        let follow = move |new: &Vec<bool>, held: &Held| {
+            let begun = following.into_iter().zip(new).filter(|(_, new)| **new).map(|(following, _)| following);
+            let (wakes, places): (Vec<_>, Vec<_>) = begun.unzip();
+            if places.iter().any(|places: &Vec<_>| !places.is_empty()) {
+                let mut lines = held.lines();
+                for (limit, place) in places.into_iter().flatten() {
+                    lines.entry(limit.key).or_default().park(place);
+                }
+            }
+            deliver(wakes, &[], held);
+        };
+        self.writer.run(Sync::Synced, work, follow).await
+    }
+}
+
+impl Sqlite {
+    fn prepare(&self, start: Start) -> Result<(StartRows, (Sending, Vec<(Limit, Place)>)), Fault> {
+        let Start { row, record, watchdog, wake, places } = start;
+        let mut sending = self.sending(wake, self.clock.now())?;
+        let place = |(limit, place): &(Limit, Place)| {
+            serde_json::to_string(place).map(|text| (limit.clone(), place.clone(), text))
+        };
+        let rows = StartRows {
+            record: RecordRow::new(row.run, &record)?,
+            row,
+            watchdog: TimerRow::new(&watchdog)?,
+            wake: sending.take_row(),
+            places: places.iter().map(place).collect::<Result<_, _>>()?,
+        };
+        Ok((rows, (sending, places)))
+    }
+}
+
+fn begin(db: &Connection, start: &StartRows) -> Result<bool, Fault> {
+    let StartRows { row, record, watchdog, wake: (n, due, wake), places } = start;
+    let mut runs = db.prepare_cached(
+        "INSERT OR IGNORE INTO runs (run, function, event, created_at, ended_at, status) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    let (ended_at, status) = row.ended.map(|(at, status)| (at.as_millis(), status.to_string())).unzip();
+    let event = row.event.to_bytes();
+    let new = (row.run.to_bytes(), &row.function, event, row.created_at.as_millis(), ended_at, status);
+    if runs.execute(new)? == 0 {
+        return Ok(false);
+    }
+    insert(db, record)?;
+    set_timer(db, watchdog)?;
+    places.iter().try_for_each(|(limit, place, text)| join(db, limit, place, text))?;
+    send(db, *n, *due, wake)?;
+    Ok(true)
+}
+
+/// Adds a place to a line, unless the run and step have one.
+pub(super) fn join(db: &Connection, limit: &Limit, place: &Place, text: &str) -> Result<(), Fault> {
+    db.prepare_cached("INSERT OR IGNORE INTO places (key, run, step, slots, place) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute((&limit.key, place.run.to_bytes(), &place.step, limit.slots, text))?;
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! The sweep's timers, and its cursor.
+
+use async_trait::async_trait;
+use rusqlite::{Connection, OptionalExtension};
+use stepladder_core::Timer;
+use stepladder_engine::ports::{Cursor, StoreResult, Timers};
+
+use crate::fault::Fault;
+use crate::rows::TimerRow;
+use crate::writer::Sync;
+use crate::{Sqlite, rows};
+
+#[async_trait]
+impl Timers for Sqlite {
+    async fn bucket(&self, minute: i64) -> StoreResult<Vec<Timer>> {
+        let look = move |db: &Connection| {
+            let mut query = db.prepare_cached("SELECT timer FROM timers WHERE minute = ?1 ORDER BY due")?;
+            let mut found = query.query([minute])?;
+            let mut timers = Vec::new();
+            while let Some(row) = found.next()? {
+                timers.push(rows::from_json(row, 0)?);
+            }
+            Ok(timers)
+        };
+        self.readers.list(look).await
+    }
+
+    async fn set(&self, timers: Vec<Timer>) -> StoreResult<()> {
+        let rows: Result<Vec<_>, Fault> = timers.iter().map(TimerRow::new).collect();
+        let rows = rows.map_err(Fault::into_store_error)?;
+        let work = move |db: &Connection| rows.iter().try_for_each(|timer| set_timer(db, timer));
+        self.writer.run(Sync::Synced, work, |(), _| {}).await
+    }
+
+    async fn cursor(&self) -> StoreResult<Option<Cursor>> {
+        self.readers.read(cursor)
+    }
+
+    async fn advance(&self, expected: Option<Cursor>, next: Cursor) -> StoreResult<bool> {
+        let work = move |db: &Connection| {
+            if cursor(db)? != expected {
+                return Ok(false);
+            }
+            let text = serde_json::to_string(&next)?;
+            db.prepare_cached("INSERT OR REPLACE INTO cursor (n, cursor) VALUES (1, ?1)")?.execute([text])?;
+            db.prepare_cached("DELETE FROM timers WHERE minute < ?1")?.execute([next.minute])?;
+            Ok(true)
+        };
+        self.writer.run(Sync::Synced, work, |_, _| {}).await
+    }
+}
+
+fn cursor(db: &Connection) -> Result<Option<Cursor>, Fault> {
+    let mut query = db.prepare_cached("SELECT cursor FROM cursor")?;
+    let text: Option<String> = query.query_row([], |row| row.get(0)).optional()?;
+    Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
+}
+
+pub(super) fn set_timer(db: &Connection, timer: &TimerRow) -> Result<(), Fault> {
+    let TimerRow { minute, due, run, purpose, timer } = timer;
+    db.prepare_cached("INSERT OR IGNORE INTO timers (minute, due, run, purpose, timer) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute((minute, due, run, purpose, timer))?;
+    Ok(())
+}
