@@ -78,6 +78,11 @@ impl Memory {
         self.arrivals.notify_waiters();
     }
 
+    /// How many timers are set and not passed by the cursor.
+    pub fn timers(&self) -> usize {
+        self.lock().timers.values().map(Vec::len).sum()
+    }
+
     /// Loses every wake, as a queue does whose messages have expired.
     pub fn lose_wakes(&self) {
         self.lock().queue = Default::default();

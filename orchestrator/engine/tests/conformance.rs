@@ -1,0 +1,12 @@
+//! The memory adapter, under the suite that every adapter passes.
+
+use std::sync::Arc;
+
+use stepladder_engine::clock::VirtualClock;
+use stepladder_engine::conformance::{Subject, start};
+use stepladder_engine::memory::Memory;
+
+stepladder_engine::conformance!(|| {
+    let clock = Arc::new(VirtualClock::new(start()));
+    Subject::new(Memory::new(clock.clone()), clock)
+});

@@ -1,0 +1,423 @@
+//! The rules of the hop, each by its number: a test that fails when the rule's code is taken out.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use stepladder_core::decide::{Ask, StepOptions};
+use stepladder_core::journal::{Fact, Record};
+use stepladder_core::retry::Backoff;
+use stepladder_core::{Cause, NewEvent, Status, json};
+use stepladder_engine::clock::Clock;
+use stepladder_engine::ports::{Append, Commit, Commits, Queue};
+use stepladder_engine::{Engine, EngineError, Pace, RunFilter};
+use support::faults::{Fault, Faulty};
+use support::script::{Script, fault, terminal};
+use support::{World, count};
+use tokio::sync::Notify;
+
+fn fixed(secs: u64) -> StepOptions {
+    StepOptions { backoff: Some(Backoff::Fixed(Duration::from_secs(secs))), ..StepOptions::default() }
+}
+
+async fn only_run(engine: &Engine) -> stepladder_core::RunId {
+    let runs = engine.runs(RunFilter::default()).await.unwrap().runs;
+    assert_eq!(runs.len(), 1);
+    runs[0].run
+}
+
+/// A step whose body waits for a word, and says when it has begun.
+fn gated(script: Script, id: &str, after: &[&str]) -> (Script, Arc<Notify>, Arc<Notify>) {
+    let (begun, open) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (b, o) = (begun.clone(), open.clone());
+    let script = script.body(id, after, move |_| {
+        let (b, o) = (b.clone(), o.clone());
+        async move {
+            b.notify_one();
+            o.notified().await;
+            Ok(())
+        }
+    });
+    (script, begun, open)
+}
+
+/// Hops one delivery on a task of its own.
+fn spawn_hop(world: &World, engine: &Arc<Engine>) -> tokio::task::JoinHandle<()> {
+    let (memory, engine) = (world.memory.clone(), engine.clone());
+    tokio::spawn(async move {
+        let delivery = memory.receive(1, engine.config().visibility()).await.unwrap().remove(0);
+        engine.hop(delivery).await.unwrap();
+    })
+}
+
+/// Writes a harmless entry behind the engine's back.
+async fn overtake(world: &World, engine: &Engine) {
+    let run = only_run(engine).await;
+    let seq = engine.journal(run, 0, 1_000).await.unwrap().entries.len() as u64;
+    let entries = vec![Fact::StepsWoken { steps: vec![] }.at(world.clock.now())];
+    let record = Record { seq, token: 99, code: "other".into(), entries };
+    let append = Some(Append { run, record });
+    world.memory.commit(Commit { append, ..Commit::default() }).await.unwrap();
+}
+
+#[tokio::test]
+async fn rule_1_a_write_whose_reply_was_lost_is_not_done_twice() {
+    for at in 1..40 {
+        let script = Script::new("f").step("a", &[]).step("b", &["a"]);
+        let executed = script.executed();
+        let mut world = World::new(vec![script.program()]);
+        let faulty = Faulty::new(world.memory.clone(), Fault::LoseReply, at);
+        let engine = world.engine_on(faulty);
+        let event = NewEvent { id: Some("once".into()), ..NewEvent::new("go", json::empty_object()) };
+        while engine.ingest(vec![event.clone()], None).await.is_err() {}
+        world.settle_within(&engine, Duration::from_secs(60)).await;
+        let onlooker = world.engine();
+        let runs = onlooker.runs(RunFilter::default()).await.unwrap().runs;
+        assert_eq!((runs.len(), runs[0].status), (1, Status::Completed), "reply {at} lost");
+        assert_eq!((executed.of("a"), executed.of("b")), (1, 1), "reply {at} lost");
+        assert_eq!(world.memory.counts().conflicts, 0, "reply {at} lost: its own entry was taken for another's");
+    }
+}
+
+#[tokio::test]
+async fn rule_2_a_refused_append_decides_again_instead_of_stopping() {
+    let (script, begun, open) = gated(Script::new("f"), "a", &[]);
+    let script = script.step("b", &["a"]);
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    let hop = spawn_hop(&world, &engine);
+    begun.notified().await;
+    overtake(&world, &engine).await;
+    open.notify_one();
+    hop.await.unwrap();
+    // no time passes: whatever is to happen has its wake
+    world.settle_within(&engine, Duration::ZERO).await;
+    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+}
+
+#[tokio::test]
+async fn rule_3_a_body_does_not_start_when_its_lease_ran_out_on_the_way() {
+    let script = Script::new("f").step("a", &[]);
+    let executed = script.executed();
+    let mut world = World::new(vec![script.program()]);
+    let slow = support::slow::Slow::new(world.memory.clone(), world.clock.clone(), |fact| {
+        matches!(fact, Fact::StepStarted { attempt: 1, .. }).then_some(Duration::from_secs(3_600))
+    });
+    let engine = world.engine_on(slow);
+    world.go(&engine).await;
+    world.settle(&engine).await;
+    let run = only_run(&engine).await;
+    let journal = world.journal(&engine, run).await;
+    assert_eq!(count(&journal, |f| matches!(f, Fact::AttemptInterrupted { attempt: 1, .. })), 1, "{journal:#?}");
+    assert_eq!(executed.of("a"), 1);
+    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed);
+}
+
+#[tokio::test]
+async fn rule_4_an_outcome_survives_the_conflict_that_its_companion_does_not() {
+    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
+        let (script, begun, open) = gated(Script::new("f"), "a", &[]);
+        let script = script.step("b", &["a"]);
+        let executed = script.executed();
+        let mut world = World::new(vec![script.program()]).pace(pace);
+        let engine = world.engine();
+        world.go(&engine).await;
+        let hop = spawn_hop(&world, &engine);
+        begun.notified().await;
+        overtake(&world, &engine).await;
+        open.notify_one();
+        hop.await.unwrap();
+        world.settle_within(&engine, Duration::ZERO).await;
+        let run = only_run(&engine).await;
+        assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed, "{pace:?}");
+        assert_eq!((executed.of("a"), executed.of("b")), (1, 1), "{pace:?}");
+    }
+}
+
+#[tokio::test]
+async fn rule_6_records_carry_the_version_of_the_code_that_wrote_them() {
+    use stepladder_engine::ports::Journals;
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]).config(|c| c.code = "v7".into());
+    let engine = world.engine();
+    world.go(&engine).await;
+    world.settle(&engine).await;
+    let records = world.memory.read(only_run(&engine).await, 0).await.unwrap();
+    assert!(records.len() > 2 && records.iter().all(|record| &*record.code == "v7"));
+}
+
+#[tokio::test]
+async fn rule_8_what_one_outcome_makes_possible_starts_before_its_siblings_end() {
+    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
+        // join!(async { a; c }, b), where b's body waits for c's
+        let c_ran = Arc::new(Notify::new());
+        let (tell, wait) = (c_ran.clone(), c_ran);
+        let script = Script::new("f")
+            .step("a", &[])
+            .body("b", &[], move |_| {
+                let wait = wait.clone();
+                async move {
+                    wait.notified().await;
+                    Ok(())
+                }
+            })
+            .body("c", &["a"], move |_| {
+                tell.notify_one();
+                async { Ok(()) }
+            });
+        let mut world = World::new(vec![script.program()]).pace(pace);
+        let engine = world.engine();
+        world.go(&engine).await;
+        let first = spawn_hop(&world, &engine);
+        let second = spawn_hop(&world, &engine);
+        tokio::time::timeout(Duration::from_secs(10), first).await.expect("b waits for c, which nobody started").unwrap();
+        second.abort();
+        world.memory.redeliver();
+        world.settle(&engine).await;
+        assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed, "{pace:?}");
+    }
+}
+
+#[tokio::test]
+async fn rule_9_a_fan_out_is_sent_once_however_often_its_wake_comes() {
+    let script = (0..40).fold(Script::new("f"), |script, n| script.step(&format!("s{n}"), &[]));
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    let first = world.memory.receive(1, Duration::ZERO).await.unwrap().remove(0);
+    engine.hop(first.clone()).await.unwrap();
+    let sent = world.memory.counts().sends;
+    assert_eq!(sent, 1 + 40, "the run's own wake, and one for each step");
+    for _ in 0..3 {
+        engine.hop(first.clone()).await.unwrap();
+    }
+    assert_eq!(world.memory.counts().sends, sent);
+    world.settle(&engine).await;
+    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+}
+
+#[tokio::test]
+async fn rule_10_a_hop_that_meets_a_live_lease_leaves_a_wake_for_its_end() {
+    let (script, begun, _open) = gated(Script::new("f"), "a", &[]);
+    let mut world = World::new(vec![script.program()]);
+    let (dies, lives) = (world.engine(), world.engine());
+    world.go(&dies).await;
+    let hop = spawn_hop(&world, &dies);
+    begun.notified().await;
+    hop.abort(); // the worker dies in the body
+    let _ = hop.await;
+    world.memory.redeliver(); // its wake comes early
+    world.hop_once(&lives).await;
+    let lease = world.clock.now() + lives.config().worker_timeout + lives.config().lease_margin;
+    let run = only_run(&lives).await;
+    assert_eq!(world.memory.next_due(), Some(lease + Duration::from_millis(1)), "exactly one copy, at the lease's end");
+    world.clock.set(lease + Duration::from_millis(1));
+    let takeover = spawn_hop(&world, &lives);
+    begun.notified().await;
+    takeover.abort();
+    let journal = world.journal(&lives, run).await;
+    assert_eq!(count(&journal, |f| matches!(f, Fact::StepStarted { attempt: 2, .. })), 1);
+}
+
+#[tokio::test]
+async fn rule_11_a_later_wake_is_there_before_its_entry() {
+    // dies after the later wakes, before the entry: the sleep is decided again, and ends once
+    let script = Script::new("f").ask("nap", &[], Ask::SleepFor(Duration::from_secs(3_600))).step("a", &["nap"]);
+    let mut world = World::new(vec![script.program()]);
+    let torn = support::slow::only_before(world.memory.clone(), |fact| matches!(fact, Fact::SleepStarted { .. }));
+    let dying = world.engine_on(torn);
+    world.go(&dying).await;
+    let hop = spawn_hop(&world, &dying);
+    while world.memory.counts().appends == 0 && world.memory.timers() < 2 {
+        tokio::task::yield_now().await;
+    }
+    hop.abort();
+    let run = only_run(&dying).await;
+    let engine = world.engine();
+    assert_eq!(count(&world.journal(&engine, run).await, |f| matches!(f, Fact::SleepStarted { .. })), 0);
+    assert_eq!(world.memory.timers(), 2, "the watchdog, and the sleep's timer without its entry");
+}
+
+#[tokio::test]
+async fn rule_12_a_run_whose_wakes_were_lost_is_woken_by_its_watchdog() {
+    for nap in [None, Some(Duration::from_secs(40 * 86_400))] {
+        let script = Script::new("f");
+        let script = match nap {
+            None => script.step("a", &[]),
+            Some(nap) => script.ask("nap", &[], Ask::SleepFor(nap)).step("a", &["nap"]),
+        };
+        let mut world = World::new(vec![script.program()]);
+        let engine = world.engine();
+        world.go(&engine).await;
+        if nap.is_some() {
+            world.hop_once(&engine).await;
+        }
+        world.memory.lose_wakes();
+        world.settle(&engine).await;
+        assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed, "{nap:?}");
+    }
+}
+
+#[tokio::test]
+async fn rule_13_a_storage_error_puts_the_wake_off_and_acknowledges_it() {
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    let brown_out = support::slow::refuse_reads(world.memory.clone());
+    let unlucky = world.engine_on(brown_out);
+    world.hop_once(&unlucky).await;
+    let due = world.memory.next_due().unwrap();
+    assert_eq!(due, world.clock.now() + Duration::from_secs(10));
+    world.clock.set(due);
+    let delivery = world.memory.receive(1, Duration::from_secs(1)).await.unwrap().remove(0);
+    assert_eq!((delivery.receives, delivery.wake.cause), (1, Cause::Again), "a fresh message, not a redelivery");
+}
+
+#[tokio::test]
+async fn rule_14_ten_interruptions_fail_a_step_and_the_queue_never_counts_to_three() {
+    let (script, begun, _open) = gated(Script::new("f"), "a", &[]);
+    let mut world = World::new(vec![script.program()]);
+    let mut most = 0;
+    let engine = world.engine();
+    world.go(&engine).await;
+    for _ in 0..200 {
+        let Some(due) = world.memory.next_due() else { break };
+        world.clock.set(due.max(world.clock.now()));
+        let engine = world.engine();
+        engine.sweep().await.unwrap();
+        if world.memory.next_due().is_none_or(|due| due > world.clock.now()) {
+            continue;
+        }
+        let delivery = world.memory.receive(1, engine.config().visibility()).await.unwrap().remove(0);
+        most = most.max(delivery.receives);
+        let hop = tokio::spawn(async move { engine.hop(delivery).await });
+        tokio::select! {
+            () = begun.notified() => {}
+            () = async { while !hop.is_finished() { tokio::task::yield_now().await } } => continue,
+        }
+        hop.abort(); // the worker dies in the body, each time
+    }
+    let detail = engine.run(only_run(&engine).await).await.unwrap();
+    let error = detail.summary.error.expect("it failed");
+    assert_eq!(detail.summary.status, Status::Failed);
+    assert_eq!(error.code.as_deref(), Some("interrupted"), "{}", error.message);
+    assert!(error.message.contains("`a` was interrupted 10 times"), "{}", error.message);
+    assert!(most <= 2, "a message was delivered {most} times");
+}
+
+#[tokio::test]
+async fn rule_15_a_repeated_event_finishes_what_the_first_did_not_get_to() {
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    // call 1 stores the event, call 2 would start the run
+    let faulty = Faulty::new(world.memory.clone(), Fault::DieBefore, 2);
+    let dying = world.engine_on(faulty.clone());
+    let event = NewEvent { id: Some("once".into()), ..NewEvent::new("go", json::empty_object()) };
+    tokio::select! {
+        _ = dying.ingest(vec![event.clone()], None) => panic!("it should have died"),
+        () = faulty.death.notified() => {}
+    }
+    let engine = world.engine();
+    assert_eq!(engine.runs_of_event("once").await.unwrap().len(), 0);
+    let first = engine.event("once").await.unwrap().id;
+    assert_eq!(engine.ingest(vec![event], None).await.unwrap(), [first]);
+    assert_eq!(engine.runs_of_event("once").await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn rule_18_waits_are_written_down_before_any_step_of_their_set_starts() {
+    let script = Script::new("f").step("a", &[]).ask("nap", &[], Ask::SleepFor(Duration::from_secs(5)));
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    world.settle(&engine).await;
+    let journal = world.journal(&engine, only_run(&engine).await).await;
+    let place = |is: fn(&Fact) -> bool| journal.iter().position(|entry| is(&entry.fact)).unwrap();
+    assert!(place(|f| matches!(f, Fact::SleepStarted { .. })) < place(|f| matches!(f, Fact::StepStarted { .. })));
+}
+
+#[tokio::test]
+async fn rule_19_every_end_of_a_called_run_is_told_to_its_caller() {
+    let ask = Ask::Invoke { function: "child".into(), input: json::empty_object() };
+    for (name, child, cancel) in [
+        ("completed", Script::new("child").step("x", &[]), false),
+        ("failed", Script::new("child").body("x", &[], |_| async { Err(terminal("no")) }), false),
+        ("cancelled", Script::new("child").ask("x", &[], Ask::SleepFor(Duration::from_secs(9))), true),
+        ("unknown", Script::new("other").step("x", &[]), false),
+    ] {
+        let child = child.spec(|spec| spec.triggers.clear());
+        let parent = Script::new("parent").ask("call", &[], ask.clone());
+        let mut world = World::new(vec![parent.program(), child.program()]);
+        let engine = world.engine();
+        let event = world.go(&engine).await;
+        if cancel {
+            world.hop_once(&engine).await;
+            world.hop_once(&engine).await;
+            let parent = &world.runs(&engine, event).await[0];
+            engine.cancel(parent.steps[0].child.unwrap(), "enough").await.unwrap();
+        }
+        world.settle_within(&engine, Duration::ZERO).await;
+        let parent = &world.runs(&engine, event).await[0];
+        let wanted = if name == "completed" { Status::Completed } else { Status::Failed };
+        assert_eq!(parent.summary.status, wanted, "{name}: {:?}", parent.summary.error);
+    }
+}
+
+#[tokio::test]
+async fn rule_28_cancelling_a_finished_run_redoes_its_finishing_work() {
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    world.settle(&engine).await;
+    let run = only_run(&engine).await;
+    let before = world.memory.counts();
+    assert_eq!(engine.cancel(run, "late").await.unwrap(), Status::Completed);
+    assert_eq!(world.memory.counts().sends, before.sends + 1);
+    world.hop_once(&engine).await;
+    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed);
+    let nowhere = stepladder_core::RunId::new(world.clock.now(), 1);
+    assert!(matches!(engine.cancel(nowhere, "x").await, Err(EngineError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn rule_29_a_body_that_blocks_its_thread_is_failed_in_its_place() {
+    let released = Arc::new(AtomicBool::new(false));
+    let blocked = released.clone();
+    let options = StepOptions { timeout: Some(Duration::from_secs(5)), ..fixed(1) };
+    let (begun, began) = std::sync::mpsc::channel();
+    let script = Script::new("f").body_with("a", &[], options, move |n| {
+        let (blocked, begun) = (blocked.clone(), begun.clone());
+        async move {
+            begun.send(()).unwrap();
+            while n == 1 && !blocked.load(SeqCst) {
+                std::thread::yield_now(); // its own timer never fires
+            }
+            Ok(())
+        }
+    });
+    let executed = script.executed();
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    let (memory, stuck) = (world.memory.clone(), engine.clone());
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let delivery = memory.receive(1, stuck.config().visibility()).await.unwrap().remove(0);
+            stuck.hop(delivery).await.unwrap();
+        });
+    });
+    began.recv().unwrap();
+    world.clock.advance(Duration::from_secs(8));
+    assert_eq!(engine.expel_overdue().await.unwrap().len(), 1);
+    assert_eq!(engine.expel_overdue().await.unwrap().len(), 0, "once");
+    world.settle(&engine).await;
+    let run = only_run(&engine).await;
+    let journal = world.journal(&engine, run).await;
+    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed, "{journal:#?}");
+    released.store(true, SeqCst);
+    thread.join().unwrap();
+    assert_eq!(executed.of("a"), 2);
+    assert_eq!(count(&world.journal(&engine, run).await, |f| matches!(f, Fact::StepSucceeded { .. })), 1, "{}", fault("").failure.message);
+}

@@ -1,0 +1,316 @@
+//! Limits: never more holders than slots, nobody waits beside a free slot, and the line is served in order.
+
+mod support;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
+
+use stepladder_core::decide::Ask;
+use stepladder_core::expr::Expr;
+use stepladder_core::journal::Fact;
+use stepladder_core::slot::{Holder, Limit};
+use stepladder_core::spec::Concurrency;
+use stepladder_core::{EventId, NewEvent, RunId, Status, Timestamp, json};
+use stepladder_engine::clock::Clock;
+use stepladder_engine::ports::{Queue, Slots};
+use stepladder_engine::{Engine, Pace, RunFilter};
+use support::World;
+use support::script::Script;
+use tokio::sync::{Notify, Semaphore};
+
+fn limited(script: Script, limit: u32) -> Script {
+    script.spec(|spec| spec.concurrency.push(Concurrency { limit, key: None }))
+}
+
+fn limit(slots: u32) -> Limit {
+    Limit { key: "f/0".into(), slots }
+}
+
+async fn go(engine: &Engine, n: usize) -> Vec<EventId> {
+    engine.ingest(vec![NewEvent::new("go", json::empty_object()); n], None).await.unwrap()
+}
+
+/// Works with several workers at once until nothing is due at this moment.
+async fn work(world: &World, engines: &[Arc<Engine>]) {
+    while world.memory.next_due().is_some_and(|due| due <= world.clock.now()) {
+        let deliveries = world.memory.receive(8, Duration::from_secs(150)).await.unwrap();
+        let hops = deliveries.into_iter().enumerate().map(|(i, delivery)| {
+            let engine = engines[i % engines.len()].clone();
+            tokio::spawn(async move { engine.hop(delivery).await.unwrap() })
+        });
+        for hop in hops.collect::<Vec<_>>() {
+            hop.await.unwrap();
+        }
+    }
+}
+
+/// The order in which runs took their first slot, by the number of their event.
+async fn admitted(engine: &Engine, events: &[EventId]) -> Vec<usize> {
+    let mut order = Vec::new();
+    for run in engine.runs(RunFilter { limit: Some(500), ..RunFilter::default() }).await.unwrap().runs {
+        let journal = engine.journal(run.run, 0, 100).await.unwrap().entries;
+        let started = journal.iter().find(|(_, e)| matches!(e.fact, Fact::StepStarted { .. }));
+        let n = events.iter().position(|id| *id == run.event).unwrap();
+        order.push((started.map(|(_, e)| e.at), n));
+    }
+    order.sort();
+    order.into_iter().map(|(_, n)| n).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn fifty_runs_share_three_slots_in_the_order_of_their_arrival() {
+    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
+        let (now, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let (n, m) = (now.clone(), most.clone());
+        let clocks: Arc<std::sync::OnceLock<Arc<stepladder_engine::clock::VirtualClock>>> = Arc::default();
+        let clock = clocks.clone();
+        let body = move |_| {
+            let (n, m, clock) = (n.clone(), m.clone(), clock.clone());
+            async move {
+                m.fetch_max(n.fetch_add(1, SeqCst) + 1, SeqCst);
+                tokio::task::yield_now().await;
+                // so that no two runs are admitted in the same millisecond and the order can be read off the journals
+                clock.get().unwrap().advance(Duration::from_millis(1));
+                n.fetch_sub(1, SeqCst);
+                Ok(())
+            }
+        };
+        let script = limited(Script::new("f"), 3).body("a", &[], body.clone()).body("b", &["a"], body);
+        let mut world = World::new(vec![script.program()]).pace(pace);
+        clocks.set(world.clock.clone()).ok();
+        let engines = [world.engine(), world.engine(), world.engine()];
+        let events = go(&engines[0], 50).await;
+        work(&world, &engines).await;
+        let runs = engines[0].runs(RunFilter { limit: Some(500), ..RunFilter::default() }).await.unwrap().runs;
+        assert_eq!(runs.iter().filter(|run| run.status == Status::Completed).count(), 50, "{pace:?}");
+        assert!((1..=3).contains(&most.load(SeqCst)), "{pace:?}: {} at once", most.load(SeqCst));
+        // with three slots, a run may overtake those that are admitted with it, and nobody else
+        for (place, event) in admitted(&engines[0], &events).await.into_iter().enumerate() {
+            assert!(event.abs_diff(place) < 3, "{pace:?}: event {event} was admitted as number {place}");
+        }
+        assert!(world.memory.holders(&limit(3)).await.unwrap().is_empty(), "{pace:?}");
+        assert!(world.memory.line(&limit(3), 1).await.unwrap().is_empty(), "{pace:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn each_value_of_a_key_has_slots_of_its_own() {
+    let most: Arc<std::sync::Mutex<HashMap<&str, (u32, u32)>>> = Arc::default();
+    let gate = Arc::new(Semaphore::new(0));
+    let (_, open) = (most.clone(), gate.clone());
+    let key = Some(Expr::compile("event.data.client").unwrap());
+    let script = Script::new("f")
+        .spec(|spec| spec.concurrency.push(Concurrency { limit: 1, key }))
+        .body("a", &[], move |_| {
+            let open = open.clone();
+            async move {
+                open.acquire().await.unwrap().forget();
+                Ok(())
+            }
+        });
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    let of = |client: &str| NewEvent::new("go", json::of(&serde_json::json!({ "client": client })).unwrap());
+    engine.ingest(vec![of("x"), of("x"), of("y"), of("y")], None).await.unwrap();
+    let hops: Vec<_> = world.memory.receive(4, Duration::from_secs(150)).await.unwrap();
+    let hops: Vec<_> = hops
+        .into_iter()
+        .map(|delivery| {
+            let engine = engine.clone();
+            tokio::spawn(async move { engine.hop(delivery).await.unwrap() })
+        })
+        .collect();
+    // one of each client holds its slot, the other waits in its line
+    for client in ["x", "y"] {
+        let limit = Limit { key: format!("f/0/{client}").into(), slots: 1 };
+        while world.memory.holders(&limit).await.unwrap().len() != 1 || world.memory.line(&limit, 9).await.unwrap().len() != 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+    gate.add_permits(4);
+    for hop in hops {
+        hop.await.unwrap();
+    }
+    work(&world, &[engine.clone()]).await;
+    let runs = engine.runs(RunFilter::default()).await.unwrap().runs;
+    assert!(runs.iter().all(|run| run.status == Status::Completed));
+    assert_eq!(most.lock().unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_evaluated_fails_the_run_and_says_why() {
+    let key = Some(Expr::compile("event.data.missing").unwrap());
+    let script = Script::new("f").spec(|spec| spec.concurrency.push(Concurrency { limit: 1, key })).step("a", &[]);
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    go(&engine, 1).await;
+    work(&world, &[engine.clone()]).await;
+    let run = engine.runs(RunFilter::default()).await.unwrap().runs.remove(0);
+    assert_eq!(run.status, Status::Failed);
+    assert!(run.error.unwrap().message.contains("`event.data.missing`"));
+}
+
+/// A run whose body waits, with the notes that tell and let it.
+fn gated(limit: u32) -> (Script, Arc<Notify>, Arc<Semaphore>) {
+    let (begun, open) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
+    let (b, o) = (begun.clone(), open.clone());
+    let script = limited(Script::new("f"), limit).body("a", &[], move |_| {
+        let (b, o) = (b.clone(), o.clone());
+        async move {
+            b.notify_one();
+            o.acquire().await.unwrap().forget();
+            Ok(())
+        }
+    });
+    (script, begun, open)
+}
+
+#[tokio::test]
+async fn rule_20_a_hop_that_lost_does_not_give_back_the_winners_slot() {
+    let (script, begun, open) = gated(1);
+    let mut world = World::new(vec![script.program()]);
+    let (one, two) = (world.engine(), world.engine());
+    go(&one, 1).await;
+    let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
+    let (first, again) = (one.clone(), delivery.clone());
+    let winner = tokio::spawn(async move { first.hop(again).await.unwrap() });
+    begun.notified().await;
+    // the same wake a second time: it meets the lease, and must leave the slot alone
+    two.hop(delivery).await.unwrap();
+    assert_eq!(world.memory.holders(&limit(1)).await.unwrap().len(), 1);
+    open.add_permits(1);
+    winner.await.unwrap();
+    assert!(world.memory.holders(&limit(1)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn rule_20_a_holder_that_never_came_to_be_is_given_back() {
+    // the run is cancelled between the taking of the slot and the writing of the start
+    let (script, _begun, _open) = gated(1);
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    go(&engine, 1).await;
+    let run = engine.runs(RunFilter::default()).await.unwrap().runs[0].run;
+    let onlooker = world.engine();
+    let cancels = support::slow::Slow::new(world.memory.clone(), world.clock.clone(), |_| None);
+    let hopping = world.engine_on(cancels);
+    onlooker.cancel(run, "enough").await.unwrap();
+    let holder = Holder { run, step: "a".into(), attempt: 1 };
+    let lease = world.clock.now() + Duration::from_secs(125);
+    world.memory.take(&limit(1), &holder, lease, world.clock.now()).await.unwrap();
+    work(&world, &[hopping]).await;
+    assert!(world.memory.holders(&limit(1)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn rule_22_a_cancelled_runs_worker_still_gives_its_slot_back() {
+    let (script, begun, open) = gated(1);
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    let events = go(&engine, 2).await;
+    let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
+    let hopping = engine.clone();
+    let hop = tokio::spawn(async move { hopping.hop(delivery).await.unwrap() });
+    begun.notified().await;
+    let run = engine.runs_of_event(&events[0].to_string()).await.unwrap()[0].run;
+    engine.cancel(run, "enough").await.unwrap();
+    assert_eq!(world.memory.holders(&limit(1)).await.unwrap().len(), 1, "the body runs on");
+    open.add_permits(1);
+    hop.await.unwrap();
+    open.add_permits(1);
+    work(&world, &[engine.clone()]).await;
+    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Cancelled);
+    assert_eq!(world.status(&engine, events[1]).await, Status::Completed, "the next in line got the slot");
+}
+
+#[tokio::test]
+async fn rule_23_when_a_holder_dies_the_head_of_the_line_asks_at_the_end_of_its_lease() {
+    let (script, begun, open) = gated(1);
+    let mut world = World::new(vec![script.program()]);
+    let (dies, lives) = (world.engine(), world.engine());
+    let events = go(&dies, 3).await;
+    let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
+    let hop = tokio::spawn(async move { dies.hop(delivery).await.unwrap() });
+    begun.notified().await;
+    work(&world, &[lives.clone()]).await; // the others are refused, and wait
+    let dead = lives.runs_of_event(&events[0].to_string()).await.unwrap()[0].run;
+    hop.abort();
+    let _ = hop.await;
+    lives.cancel(dead, "its worker is dead").await.unwrap();
+    work(&world, &[lives.clone()]).await;
+    assert_eq!(world.memory.holders(&limit(1)).await.unwrap().len(), 1, "nobody gave the slot back");
+    // whoever wakes now is woken by the lease's end, not by the dead worker's message
+    let lease = world.memory.holders(&limit(1)).await.unwrap()[0].lease_until;
+    world.clock.set(lease + Duration::from_millis(200));
+    open.add_permits(2);
+    work(&world, &[lives.clone()]).await;
+    assert_eq!(world.status(&lives, events[1]).await, Status::Completed);
+}
+
+#[tokio::test]
+async fn rule_24_a_run_that_is_woken_and_cannot_use_the_slot_passes_it_on() {
+    // the head of the line is cancelled while it waits: its wake must not be the end of the matter
+    let (script, begun, open) = gated(1);
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    let events = go(&engine, 3).await;
+    let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
+    let hopping = engine.clone();
+    let hop = tokio::spawn(async move { hopping.hop(delivery).await.unwrap() });
+    begun.notified().await;
+    work(&world, &[engine.clone()]).await;
+    open.add_permits(1);
+    hop.await.unwrap(); // frees the slot and wakes the second
+    let second = engine.runs_of_event(&events[1].to_string()).await.unwrap()[0].run;
+    engine.cancel(second, "no longer").await.unwrap();
+    open.add_permits(1);
+    work(&world, &[engine.clone()]).await;
+    assert_eq!(world.status(&engine, events[1]).await, Status::Cancelled);
+    assert_eq!(world.status(&engine, events[2]).await, Status::Completed);
+}
+
+#[tokio::test]
+async fn rule_25_who_wants_no_slot_does_not_stand_in_the_way() {
+    // a run that sleeps first gives up the place of its arrival
+    let sleeper = limited(Script::new("f"), 1)
+        .ask("nap", &[], Ask::SleepFor(Duration::from_secs(3_000)))
+        .step("a", &["nap"]);
+    let mut world = World::new(vec![sleeper.program()]);
+    let engine = world.engine();
+    go(&engine, 2).await;
+    work(&world, &[engine.clone()]).await;
+    assert!(world.memory.line(&limit(1), 9).await.unwrap().is_empty());
+    world.settle(&engine).await;
+    let runs = engine.runs(RunFilter::default()).await.unwrap().runs;
+    assert!(runs.iter().all(|run| run.status == Status::Completed));
+}
+
+#[tokio::test]
+async fn rule_26_a_sweep_that_dies_is_repeated_and_nothing_is_sent_three_times() {
+    let script = Script::new("f").ask("nap", &[], Ask::SleepFor(Duration::from_secs(7_200))).step("a", &["nap"]);
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    engine.sweep().await.unwrap();
+    go(&engine, 1).await;
+    work(&world, &[engine.clone()]).await;
+    let due = world.clock.now() + Duration::from_secs(7_200);
+    // an hour of missed minutes: the cursor knows where to go on
+    world.clock.set(due - Duration::from_secs(30));
+    // the sweep dies after sending, before it moves the cursor on
+    let torn = support::slow::no_cursor(world.memory.clone());
+    let dying = world.engine_on(torn);
+    let before = world.memory.counts().sends;
+    assert!(dying.sweep().await.is_err());
+    engine.sweep().await.unwrap();
+    engine.sweep().await.unwrap();
+    let minute = due.minute();
+    world.clock.set(Timestamp::of_minute(minute + 1));
+    engine.sweep().await.unwrap();
+    // the watchdog's look at the run does not wake it: its own timer is still to come
+    assert_eq!(world.memory.counts().sends - before, 2, "once by the sweep that died, once by the next");
+    work(&world, &[engine.clone()]).await;
+    let run: RunId = engine.runs(RunFilter::default()).await.unwrap().runs[0].run;
+    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed);
+}

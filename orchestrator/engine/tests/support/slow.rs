@@ -1,0 +1,128 @@
+//! Backends that are slow, or fail in one particular place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use stepladder_core::journal::{Fact, Record, Seq};
+use stepladder_core::slot::{Holder, Holding, Limit, Place};
+use stepladder_core::{Event, EventId, RunId, RunRow, Timer, Timestamp};
+use stepladder_engine::clock::{Clock, VirtualClock};
+use stepladder_engine::memory::Memory;
+use stepladder_engine::ports::*;
+
+type Hook = Box<dyn Fn(&Fact) -> Option<Duration> + Send + Sync>;
+
+/// A memory whose commits take time, or are carried out in part.
+pub struct Slow {
+    inner: Arc<Memory>,
+    clock: Option<Arc<VirtualClock>>,
+    hook: Hook,
+    reads: bool,
+    cursor: bool,
+}
+
+impl Slow {
+    /// After a commit with such a fact, that much time has passed.
+    pub fn new(
+        inner: Arc<Memory>,
+        clock: Arc<VirtualClock>,
+        hook: impl Fn(&Fact) -> Option<Duration> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self { inner, clock: Some(clock), hook: Box::new(hook), reads: true, cursor: true })
+    }
+}
+
+/// Of a commit with such a fact only what comes before the journal is carried out; then the process hangs.
+pub fn only_before(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + 'static) -> Arc<Slow> {
+    let hook: Hook = Box::new(move |fact| is(fact).then_some(Duration::ZERO));
+    Arc::new(Slow { inner, clock: None, hook, reads: true, cursor: true })
+}
+
+/// No journal can be read.
+pub fn refuse_reads(inner: Arc<Memory>) -> Arc<Slow> {
+    Arc::new(Slow { inner, clock: None, hook: Box::new(|_| None), reads: false, cursor: true })
+}
+
+/// The sweep's cursor cannot be written.
+pub fn no_cursor(inner: Arc<Memory>) -> Arc<Slow> {
+    Arc::new(Slow { inner, clock: None, hook: Box::new(|_| None), reads: true, cursor: false })
+}
+
+#[async_trait]
+impl Journals for Slow {
+    async fn read(&self, run: RunId, from: Seq) -> StoreResult<Vec<Record>> {
+        if self.reads { self.inner.read(run, from).await } else { Err(StoreError::Unavailable("brown-out".into())) }
+    }
+}
+
+#[async_trait]
+impl Commits for Slow {
+    async fn commit(&self, commit: Commit) -> StoreResult<Committed> {
+        let facts = commit.append.iter().flat_map(|append| &append.record.entries);
+        let hit = facts.into_iter().find_map(|entry| (self.hook)(&entry.fact));
+        match (hit, &self.clock) {
+            (Some(_), None) => {
+                self.inner.commit(Commit { before: commit.before, ..Commit::default() }).await?;
+                std::future::pending().await
+            }
+            (hit, clock) => {
+                let committed = self.inner.commit(commit).await;
+                if let (Some(wait), Some(clock)) = (hit, clock) {
+                    clock.set(clock.now() + wait);
+                }
+                committed
+            }
+        }
+    }
+}
+
+macro_rules! pass_on {
+    ($port:ident { $($name:ident($($arg:ident: $ty:ty),*) -> $out:ty;)* }) => {
+        #[async_trait]
+        impl $port for Slow {
+            $(async fn $name(&self, $($arg: $ty),*) -> StoreResult<$out> {
+                self.inner.$name($($arg),*).await
+            })*
+        }
+    };
+}
+
+pass_on!(Events {
+    accept(events: Vec<Event>, now: Timestamp) -> Vec<Event>;
+    event(id: EventId) -> Option<Event>;
+    resolve(external_id: &str) -> Option<EventId>;
+});
+pass_on!(Starts { start(starts: Vec<Start>) -> Vec<bool>; });
+pass_on!(Listings {
+    runs(query: RunQuery) -> Vec<RunRow>;
+    runs_of(event: EventId) -> Vec<RunRow>;
+    row(run: RunId) -> Option<RunRow>;
+});
+pass_on!(Slots {
+    take(limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Taken;
+    park(limit: &Limit, place: Place) -> ();
+    line(limit: &Limit, n: usize) -> Vec<Place>;
+    holders(limit: &Limit) -> Vec<Holding>;
+    position(limit: &Limit, run: RunId) -> Option<usize>;
+});
+#[async_trait]
+impl Timers for Slow {
+    async fn bucket(&self, minute: i64) -> StoreResult<Vec<Timer>> {
+        self.inner.bucket(minute).await
+    }
+    async fn set(&self, timers: Vec<Timer>) -> StoreResult<()> {
+        self.inner.set(timers).await
+    }
+    async fn cursor(&self) -> StoreResult<Option<Cursor>> {
+        self.inner.cursor().await
+    }
+    async fn advance(&self, expected: Option<Cursor>, next: Cursor) -> StoreResult<bool> {
+        if self.cursor {
+            self.inner.advance(expected, next).await
+        } else {
+            Err(StoreError::Unavailable("throttled".into()))
+        }
+    }
+}
+pass_on!(Queue { receive(max: usize, visibility: Duration) -> Vec<Delivery>; });
