@@ -42,9 +42,14 @@ pub enum Unfit {
     /// A NUL character, which PostgreSQL and many others cannot store.
     #[error("contains a NUL character (\\u0000) at byte {0}; databases cannot store it, remove it")]
     Nul(usize),
+    /// One half of a surrogate pair, which is no character: no decoder of text takes it.
+    #[error(
+        "contains half a surrogate pair (\\uD800 to \\uDFFF) at byte {0}; write both halves or the character itself"
+    )]
+    HalfPair(usize),
 }
 
-/// Checks a JSON text for depth and for NUL characters, in one pass and without recursion.
+/// Checks a JSON text for depth, NUL characters and halves of surrogate pairs, in one pass and without recursion.
 ///
 /// # Errors
 /// [`Unfit`], with the byte at which it was found.
@@ -57,6 +62,11 @@ pub fn check(text: &str) -> Result<(), Unfit> {
             (true, b'\\') => {
                 if bytes[at + 1..].starts_with(b"u0000") {
                     return Err(Unfit::Nul(at));
+                }
+                match code_unit(&bytes[at..]) {
+                    Some(0xD800..0xDC00) if matches!(code_unit(&bytes[at + 6..]), Some(0xDC00..0xE000)) => at += 6,
+                    Some(0xD800..0xE000) => return Err(Unfit::HalfPair(at)),
+                    Some(_) | None => {}
                 }
                 at += 1; // the escaped character is not looked at
             }
@@ -76,6 +86,12 @@ pub fn check(text: &str) -> Result<(), Unfit> {
     Ok(())
 }
 
+/// The number of an escape like `\u00e9` that the bytes begin with.
+fn code_unit(bytes: &[u8]) -> Option<u16> {
+    let digits = bytes.strip_prefix(b"\\u")?.get(..4)?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +109,15 @@ mod tests {
         assert_eq!(check(r#"{"a":"x\u0000"}"#), Err(Unfit::Nul(7)));
         assert_eq!(check(r#"{"a":"x\\u0000"}"#), Ok(()));
         assert_eq!(check("\"a\\"), Ok(()));
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_found_and_a_whole_one_is_text() {
+        assert_eq!(check(r#"["\ud83d\ude00 \u00e9 \uffff"]"#), Ok(()));
+        assert_eq!(check(r#"["\ud800"]"#), Err(Unfit::HalfPair(2)));
+        assert_eq!(check(r#"["\ude00\ud83d"]"#), Err(Unfit::HalfPair(2)));
+        assert_eq!(check(r#"["\ud83d\ud83d\ude00"]"#), Err(Unfit::HalfPair(2)));
+        assert_eq!(check(r#"["\ud83d"#), Err(Unfit::HalfPair(2)));
+        assert_eq!(check(r#"["\\ud800"]"#), Ok(()));
     }
 }
