@@ -42,11 +42,15 @@ enum Line {
 impl Live {
     /// Lines go to standard output.
     pub(super) fn start() -> Self {
-        let (lines, waiting) = sync_channel(ROOM);
-        let left_out = Arc::new(AtomicU64::new(0));
-        let counted = left_out.clone();
-        std::thread::spawn(move || write_all(&waiting, &counted));
-        Self { lines, left_out }
+        let (live, waiting) = Self::with_room(ROOM);
+        let left_out = live.left_out.clone();
+        std::thread::spawn(move || write_all(&waiting, &left_out));
+        live
+    }
+
+    fn with_room(room: usize) -> (Self, Receiver<Line>) {
+        let (lines, waiting) = sync_channel(room);
+        (Self { lines, left_out: Arc::default() }, waiting)
     }
 
     /// Waits until what was told so far is written, for a moment at most.
@@ -201,6 +205,24 @@ mod tests {
             Some("10:20:30 000001 enhance call failed, again in 2.00 s (attempt 2): 503 later")
         );
         assert_eq!(line(told("step failed")).as_deref(), Some("10:20:30 000001 enhance call failed for good"));
+    }
+
+    #[test]
+    fn accounts_become_lines_and_those_without_room_are_counted() {
+        use tracing_subscriber::layer::SubscriberExt;
+
+        let (live, waiting) = Live::with_room(1);
+        let subscriber = tracing_subscriber::registry().with(live.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            for attempt in [1_u32, 2] {
+                tracing::info!(target: TARGET, run = %"01KAVZ9Y3M0000000000000001", function = %"f", step = %"s", attempt, "step succeeded");
+            }
+        });
+        let Ok(Line::Text(line)) = waiting.try_recv() else { panic!("a line") };
+        let plain = console::strip_ansi_codes(&line).into_owned();
+        assert!(plain.ends_with(" 000001 f s Completed"), "{plain}");
+        assert!(waiting.try_recv().is_err());
+        assert_eq!(live.left_out.load(Ordering::Relaxed), 1);
     }
 
     #[test]
