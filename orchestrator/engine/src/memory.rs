@@ -271,7 +271,9 @@ impl Listings for Memory {
     async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>> {
         let inner = self.lock();
         let runs = inner.runs_of.get(&event).map_or(&[][..], Vec::as_slice);
-        Ok(runs.iter().filter_map(|run| inner.rows.get(run)).cloned().collect())
+        let mut rows: Vec<_> = runs.iter().filter_map(|run| inner.rows.get(run)).cloned().collect();
+        rows.sort_by_key(|row| (row.created_at, row.run));
+        Ok(rows)
     }
 
     async fn row(&self, run: RunId) -> StoreResult<Option<RunRow>> {

@@ -1,0 +1,148 @@
+//! What the checks are made of: runs, events, records and wakes with as little in them as will do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::journal::{Created, Origin};
+use stepladder_core::slot::{Holder, Limit, Place};
+use stepladder_core::wake::Purpose;
+use stepladder_core::{Cause, Event, EventId, Fact, Record, RunId, RunRow, Timer, Timestamp, Wake, json};
+
+use super::Subject;
+use crate::ports::{Append, Backend, Commit, Committed, Delivery, Start};
+
+/// 2023-11-14T22:13:00Z.
+pub(super) const START: Timestamp = Timestamp::from_millis(1_699_999_980_000);
+/// Longer than any check takes, unless it moves the clock.
+pub(super) const VISIBILITY: Duration = Duration::from_secs(150);
+
+pub(super) fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// The beginning of the `n`th minute after the start's.
+pub(super) fn start_of_next(n: u64) -> Timestamp {
+    START + seconds(60 * n)
+}
+
+/// The `n`th run; later ones have later ids.
+pub(super) fn run(n: u64) -> RunId {
+    RunId::new(START + Duration::from_millis(n), u128::from(n))
+}
+
+pub(super) fn event_id(n: u64) -> EventId {
+    EventId::new(START + Duration::from_millis(n), u128::from(n))
+}
+
+pub(super) fn event(n: u64) -> Event {
+    Event {
+        id: event_id(n),
+        name: "shop/order.placed".into(),
+        data: json::of(&serde_json::json!({"order": n, "text": "ünï\u{1F980} \"quoted\""})).expect("JSON"),
+        ts: START,
+        user: None,
+        external_id: None,
+        received_at: START,
+    }
+}
+
+/// An event that its sender gave an id, received `after` the start.
+pub(super) fn named(n: u64, external_id: &str, after: Duration) -> Event {
+    Event { external_id: Some(external_id.into()), received_at: START + after, ..event(n) }
+}
+
+/// A record of `len` entries at `seq`.
+pub(super) fn record(seq: u64, token: u128, len: u32) -> Record {
+    let fact = |attempt| Fact::StepSucceeded { step: "pay".into(), attempt, output: json::null() };
+    Record { seq, token, code: "1".into(), entries: (1..=len).map(|attempt| fact(attempt).at(START)).collect() }
+}
+
+pub(super) fn append(run: RunId, record: Record) -> Commit {
+    Commit { append: Some(Append { run, record }), ..Commit::default() }
+}
+
+pub(super) fn wake(run: RunId) -> Wake {
+    Wake { run, cause: Cause::Next, group: "orders".into() }
+}
+
+pub(super) fn timer(run: RunId, due: Timestamp) -> Timer {
+    Timer { due, run, group: "orders".into(), purpose: Purpose::Watchdog }
+}
+
+pub(super) fn begin(n: u64, function: &str, event: EventId) -> Start {
+    let (run, created_at) = (run(n), START + Duration::from_millis(n));
+    let event = Event { id: event, ..super::given::event(n) };
+    let row = RunRow { run, function: function.into(), event: event.id, created_at, ended: None };
+    let created = Created { function: function.into(), event, origin: Origin::Event };
+    let entries = vec![Fact::RunCreated(Box::new(created)).at(created_at)];
+    Start {
+        row,
+        record: Record { seq: 0, token: u128::from(n) + 1_000, code: "1".into(), entries },
+        watchdog: timer(run, START + seconds(3_600)),
+        wake: Wake { run, cause: Cause::Created, group: function.into() },
+        places: Vec::new(),
+    }
+}
+
+pub(super) fn limit(key: &str, slots: u32) -> Limit {
+    Limit { key: key.into(), slots }
+}
+
+pub(super) fn holder(n: u64, step: &str, attempt: u32) -> Holder {
+    Holder { run: run(n), step: step.into(), attempt }
+}
+
+/// A place of the `n`th run, asked for `after` the start.
+pub(super) fn place(n: u64, step: &str, after: u64) -> Place {
+    Place { asked: START + seconds(after), event: event_id(n), run: run(n), step: step.into() }
+}
+
+/// Records, in a form that can be compared.
+pub(super) fn text(records: &[Record]) -> Vec<String> {
+    records.iter().map(|record| serde_json::to_string(record).expect("JSON")).collect()
+}
+
+pub(super) fn event_text(event: &Event) -> String {
+    serde_json::to_string(event).expect("JSON")
+}
+
+impl Subject {
+    pub(super) fn now(&self) -> Timestamp {
+        use crate::clock::Clock;
+        self.clock.now()
+    }
+
+    /// Commits, and expects it to be done.
+    pub(super) async fn done(&self, commit: Commit) {
+        assert_eq!(self.backend.commit(commit).await.expect("a commit"), Committed::Done);
+    }
+
+    /// What is visible at once; empty when nothing is.
+    pub(super) async fn receive(&self, max: usize) -> Vec<Delivery> {
+        let receive = self.backend.receive(max, VISIBILITY);
+        tokio::pin!(receive);
+        match futures::poll!(&mut receive) {
+            std::task::Poll::Ready(received) => received.expect("a queue"),
+            std::task::Poll::Pending => Vec::new(),
+        }
+    }
+
+    /// The runs whose wakes are visible now.
+    pub(super) async fn woken(&self) -> Vec<RunId> {
+        self.receive(100).await.into_iter().map(|delivery| delivery.wake.run).collect()
+    }
+}
+
+/// Runs `n` tasks at once, and gathers what they say.
+pub(super) async fn at_once<F, T>(n: u64, task: impl Fn(u64, Arc<dyn Backend>) -> F, on: &Subject) -> Vec<T>
+where
+    F: Future<Output = T> + Send + 'static,
+    T: Send + 'static,
+{
+    let tasks: Vec<_> = (0..n).map(|i| tokio::spawn(task(i, on.backend.clone()))).collect();
+    let mut answers = Vec::new();
+    for task in tasks {
+        answers.push(task.await.expect("a task"));
+    }
+    answers
+}

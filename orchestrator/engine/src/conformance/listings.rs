@@ -1,0 +1,90 @@
+//! Listings of runs.
+
+use stepladder_core::{RunId, RunRow, Status};
+
+use super::Subject;
+use super::given::{begin, event_id, run};
+use crate::ports::{After, Commit, RunQuery, Shown};
+
+/// Six runs: the even ones of `mail`, the odd ones of `orders`; 1 completed, 2 and 3 failed, the others live.
+async fn six(on: &Subject) {
+    let function = |n| if n % 2 == 0 { "mail" } else { "orders" };
+    let starts = [4, 1, 6, 3, 2, 5].map(|n| begin(n, function(n), event_id(1 + n / 4)));
+    on.backend.start(starts.into()).await.expect("a start");
+    let ends = [(1, Status::Completed), (2, Status::Failed), (3, Status::Failed)];
+    let after = ends.map(|(n, status)| After::Ended { run: run(n), at: on.now(), status });
+    on.done(Commit { after: after.into(), ..Commit::default() }).await;
+}
+
+fn ids(rows: Vec<RunRow>) -> Vec<RunId> {
+    rows.into_iter().map(|row| row.run).collect()
+}
+
+async fn listed(on: &Subject, query: RunQuery) -> Vec<RunId> {
+    ids(on.backend.runs(query).await.expect("a listing"))
+}
+
+fn runs(numbers: &[u64]) -> Vec<RunId> {
+    numbers.iter().map(|n| run(*n)).collect()
+}
+
+/// By id, which begins with the event's time.
+pub async fn runs_are_listed_newest_first(on: Subject) {
+    six(&on).await;
+    assert_eq!(listed(&on, RunQuery { limit: 100, ..RunQuery::default() }).await, runs(&[6, 5, 4, 3, 2, 1]));
+    assert_eq!(listed(&on, RunQuery { limit: 2, ..RunQuery::default() }).await, runs(&[6, 5]));
+    assert_eq!(on.backend.row(run(9)).await.expect("a row"), None);
+}
+
+/// By function, by status, by both.
+pub async fn listings_are_filtered(on: Subject) {
+    six(&on).await;
+    let all = RunQuery { limit: 100, ..RunQuery::default() };
+    let mail = RunQuery { function: Some("mail".into()), ..all.clone() };
+    let shown = |shown, query: &RunQuery| RunQuery { shown, ..query.clone() };
+    assert_eq!(listed(&on, mail.clone()).await, runs(&[6, 4, 2]));
+    assert_eq!(listed(&on, RunQuery { function: Some("none".into()), ..all.clone() }).await, runs(&[]));
+    assert_eq!(listed(&on, shown(Shown::Live, &all)).await, runs(&[6, 5, 4]));
+    assert_eq!(listed(&on, shown(Shown::Live, &mail)).await, runs(&[6, 4]));
+    assert_eq!(listed(&on, shown(Shown::Ended(Status::Failed), &all)).await, runs(&[3, 2]));
+    assert_eq!(listed(&on, shown(Shown::Ended(Status::Failed), &mail)).await, runs(&[2]));
+    assert_eq!(listed(&on, shown(Shown::Ended(Status::Completed), &mail)).await, runs(&[]));
+    assert_eq!(listed(&on, shown(Shown::Ended(Status::Cancelled), &all)).await, runs(&[]));
+}
+
+/// The page after a run begins with the next older one.
+pub async fn pages_follow_each_other(on: Subject) {
+    six(&on).await;
+    for (shown, function, expected) in [
+        (Shown::All, None, runs(&[6, 5, 4, 3, 2, 1])),
+        (Shown::All, Some("orders"), runs(&[5, 3, 1])),
+        (Shown::Live, None, runs(&[6, 5, 4])),
+        (Shown::Ended(Status::Failed), None, runs(&[3, 2])),
+    ] {
+        let (mut found, mut before) = (Vec::new(), None);
+        loop {
+            let query = RunQuery { function: function.map(Into::into), shown, before, limit: 2 };
+            let page = listed(&on, query).await;
+            assert!(page.len() <= 2);
+            let Some(last) = page.last() else { break };
+            before = Some(*last);
+            found.extend(page);
+        }
+        assert_eq!(found, expected);
+    }
+}
+
+/// None for an event that started none.
+pub async fn runs_of_an_event_come_oldest_first(on: Subject) {
+    six(&on).await;
+    let of = async |event| {
+        let mut rows = on.backend.runs_of(event_id(event)).await.expect("rows");
+        let listed = ids(rows.clone());
+        rows.sort_by_key(|row| row.created_at);
+        assert_eq!(ids(rows), listed);
+        listed
+    };
+    assert_eq!(of(1).await, runs(&[1, 2, 3]));
+    assert_eq!(of(2).await, runs(&[4, 5, 6]));
+    assert_eq!(of(3).await, runs(&[]));
+}

@@ -1,0 +1,94 @@
+//! Many at once: the same calls from tasks on several threads.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Subject;
+use super::given::{
+    START, VISIBILITY, append, at_once, begin, event_id, holder, limit, named, record, run, start_of_next, wake,
+};
+use crate::ports::{Backend, Commit, Committed, Cursor, Taken};
+
+/// The journal has the one that was told so.
+pub async fn of_many_appends_at_one_number_one_succeeds(on: Subject) {
+    for seq in 0..5 {
+        let answers = at_once(
+            16,
+            |i, backend| async move {
+                let token = u128::from(i + 1);
+                (token, backend.commit(append(run(1), record(seq, token, 1))).await.expect("a commit"))
+            },
+            &on,
+        )
+        .await;
+        let done: Vec<_> = answers.iter().filter(|(_, answer)| *answer == Committed::Done).collect();
+        assert_eq!(done.len(), 1);
+        let read = on.backend.read(run(1), seq).await.expect("a read");
+        assert_eq!((read.len(), read[0].token), (1, done[0].0));
+    }
+}
+
+/// And the run has one row and one wake.
+pub async fn of_many_starts_of_one_run_one_is_new(on: Subject) {
+    let start = |_, backend: Arc<dyn Backend>| async move {
+        backend.start(vec![begin(1, "orders", event_id(1)), begin(2, "orders", event_id(1))]).await.expect("a start")
+    };
+    let answers = at_once(16, start, &on).await;
+    for run in 0..2 {
+        assert_eq!(answers.iter().filter(|new| new[run]).count(), 1);
+    }
+    assert_eq!(on.backend.runs_of(event_id(1)).await.expect("rows").len(), 2);
+    assert_eq!(on.woken().await.len(), 2);
+}
+
+/// Whoever was refused holds nothing.
+pub async fn of_many_that_take_no_more_hold_than_there_are_slots(on: Subject) {
+    let three = limit("orders", 3);
+    let take = |i, backend: Arc<dyn Backend>| async move {
+        let taken = backend.take(&limit("orders", 3), &holder(i, "pay", 1), start_of_next(1), START).await;
+        (i, taken.expect("an answer") == Taken::Held)
+    };
+    let answers = at_once(24, take, &on).await;
+    let told: HashSet<_> = answers.into_iter().filter(|(_, held)| *held).map(|(i, _)| run(i)).collect();
+    let held = on.backend.holders(&three).await.expect("holders");
+    assert_eq!(told.len(), 3);
+    assert_eq!(held.into_iter().map(|holding| holding.holder.run).collect::<HashSet<_>>(), told);
+}
+
+/// No wake is given to two, none is left out.
+pub async fn of_many_receivers_each_wake_has_one(on: Subject) {
+    on.done(Commit { wakes: (0..40).map(|n| wake(run(n))).collect(), ..Commit::default() }).await;
+    let receive = |_, backend: Arc<dyn Backend>| async move {
+        let mut runs = Vec::new();
+        while runs.len() < 5 {
+            let received = backend.receive(5 - runs.len(), VISIBILITY).await.expect("a queue");
+            runs.extend(received.into_iter().map(|delivery| delivery.wake.run));
+        }
+        runs
+    };
+    let received = at_once(8, receive, &on).await.concat();
+    assert_eq!((received.len(), received.into_iter().collect::<HashSet<_>>().len()), (40, 40));
+}
+
+/// All are given that one's id.
+pub async fn of_many_repeats_of_an_event_one_is_stored(on: Subject) {
+    let accept = |i, backend: Arc<dyn Backend>| async move {
+        backend.accept(vec![named(i, "order-1", Duration::ZERO)], START).await.expect("an event")[0].id
+    };
+    let ids: HashSet<_> = at_once(16, accept, &on).await.into_iter().collect();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(on.backend.resolve("order-1").await.expect("a read"), ids.into_iter().next());
+}
+
+/// The others are told that it was not where they expected it.
+pub async fn of_many_that_move_the_cursor_one_does(on: Subject) {
+    let advance = |i, backend: Arc<dyn Backend>| async move {
+        let next = Cursor { minute: START.minute() + i as i64, sent: Vec::new() };
+        (next.clone(), backend.advance(None, next).await.expect("an answer"))
+    };
+    let answers = at_once(16, advance, &on).await;
+    let moved: Vec<_> = answers.into_iter().filter(|(_, moved)| *moved).map(|(next, _)| next).collect();
+    assert_eq!(moved.len(), 1);
+    assert_eq!(on.backend.cursor().await.expect("a cursor").as_ref(), moved.first());
+}

@@ -1,0 +1,213 @@
+//! Slots and lines.
+
+use stepladder_core::Timestamp;
+use stepladder_core::slot::{ARRIVAL, Holder, Holding, Limit, Place};
+
+use super::Subject;
+use super::given::{holder, limit, place, run, start_of_next};
+use crate::ports::{After, Commit, Taken};
+
+async fn take(on: &Subject, limit: &Limit, holder: &Holder) -> bool {
+    let taken = on.backend.take(limit, holder, start_of_next(1), on.now()).await.expect("an answer");
+    taken == Taken::Held
+}
+
+async fn park(on: &Subject, limit: &Limit, place: Place) {
+    on.backend.park(limit, place).await.expect("a place");
+}
+
+async fn release(on: &Subject, limit: &Limit, holder: Holder) {
+    on.done(Commit { after: vec![After::Release { limit: limit.clone(), holder }], ..Commit::default() }).await;
+}
+
+async fn line(on: &Subject, limit: &Limit) -> Vec<Place> {
+    on.backend.line(limit, 100).await.expect("a line")
+}
+
+async fn holders(on: &Subject, limit: &Limit) -> Vec<Holder> {
+    let mut holders: Vec<_> =
+        on.backend.holders(limit).await.expect("holders").into_iter().map(|holding| holding.holder).collect();
+    holders.sort_unstable();
+    holders
+}
+
+/// And shows who has it, and until when.
+pub async fn a_free_slot_is_taken(on: Subject) {
+    let two = limit("orders", 2);
+    assert!(on.backend.holders(&two).await.expect("holders").is_empty());
+    assert!(take(&on, &two, &holder(1, "pay", 1)).await);
+    let holding = Holding { holder: holder(1, "pay", 1), lease_until: start_of_next(1) };
+    assert_eq!(on.backend.holders(&two).await.expect("holders"), [holding]);
+    assert!(take(&on, &two, &holder(1, "ship", 1)).await);
+    assert!(!take(&on, &two, &holder(2, "pay", 1)).await);
+}
+
+/// The first that ends.
+pub async fn a_full_limit_says_when_a_lease_ends(on: Subject) {
+    let two = limit("orders", 2);
+    for (n, lease) in [(1, start_of_next(2)), (2, start_of_next(1))] {
+        let taken = on.backend.take(&two, &holder(n, "pay", 1), lease, on.now()).await.expect("a slot");
+        assert_eq!(taken, Taken::Held);
+    }
+    let refused = on.backend.take(&two, &holder(3, "pay", 1), start_of_next(1), on.now()).await.expect("an answer");
+    assert_eq!(refused, Taken::Full { free_at: Some(start_of_next(1)) });
+    let none = on.backend.take(&limit("none", 0), &holder(3, "pay", 1), start_of_next(1), on.now()).await;
+    assert_eq!(none.expect("an answer"), Taken::Full { free_at: None });
+}
+
+/// Another attempt, step or run gives back nothing.
+pub async fn rule_20_only_the_holder_gives_back(on: Subject) {
+    let one = limit("orders", 1);
+    assert!(take(&on, &one, &holder(1, "pay", 2)).await);
+    for other in [holder(1, "pay", 1), holder(1, "ship", 2), holder(2, "pay", 2)] {
+        release(&on, &one, other).await;
+        assert_eq!(holders(&on, &one).await, [holder(1, "pay", 2)]);
+    }
+    release(&on, &one, holder(1, "pay", 2)).await;
+    assert!(holders(&on, &one).await.is_empty());
+    release(&on, &limit("unknown", 1), holder(1, "pay", 2)).await;
+}
+
+/// It needs no second slot, and passes any line.
+pub async fn a_holder_keeps_its_slot_with_the_new_lease(on: Subject) {
+    let one = limit("orders", 1);
+    assert!(take(&on, &one, &holder(1, "pay", 1)).await);
+    park(&on, &one, place(2, "pay", 0)).await;
+    let later: Timestamp = start_of_next(5);
+    let taken = on.backend.take(&one, &holder(1, "pay", 1), later, on.now()).await.expect("an answer");
+    assert_eq!(taken, Taken::Held);
+    let held = on.backend.holders(&one).await.expect("holders");
+    assert_eq!(held, [Holding { holder: holder(1, "pay", 1), lease_until: later }]);
+    assert_eq!(line(&on, &one).await.len(), 1);
+}
+
+/// At the end of the lease, not before.
+pub async fn dead_holders_are_reaped_by_who_asks(on: Subject) {
+    let one = limit("orders", 1);
+    let (end, next) = (start_of_next(1), start_of_next(2));
+    assert!(take(&on, &one, &holder(1, "pay", 1)).await);
+    let before = end - std::time::Duration::from_millis(1);
+    let refused = on.backend.take(&one, &holder(2, "pay", 1), next, before).await.expect("an answer");
+    assert_eq!(refused, Taken::Full { free_at: Some(end) });
+    let taken = on.backend.take(&one, &holder(2, "pay", 1), next, end).await.expect("an answer");
+    assert_eq!(taken, Taken::Held);
+    assert_eq!(holders(&on, &one).await, [holder(2, "pay", 1)]);
+}
+
+/// A place below the number of free slots may take; one at or above it may not.
+pub async fn rule_25_who_is_first_in_line_is_first_to_take(on: Subject) {
+    let two = limit("orders", 2);
+    for n in 1..=3 {
+        park(&on, &two, place(n, "pay", n)).await;
+    }
+    assert!(!take(&on, &two, &holder(3, "pay", 1)).await);
+    assert!(take(&on, &two, &holder(2, "pay", 1)).await);
+    assert!(!take(&on, &two, &holder(3, "pay", 1)).await);
+    assert!(take(&on, &two, &holder(1, "pay", 1)).await);
+    assert!(!take(&on, &two, &holder(3, "pay", 1)).await);
+    release(&on, &two, holder(2, "pay", 1)).await;
+    assert!(take(&on, &two, &holder(3, "pay", 1)).await);
+}
+
+/// Who has no place waits while anyone does, even when slots are free.
+pub async fn rule_25_nobody_passes_a_line(on: Subject) {
+    let two = limit("orders", 2);
+    park(&on, &two, place(1, "pay", 0)).await;
+    assert!(!take(&on, &two, &holder(2, "pay", 1)).await);
+    // a place of the same run's other step is no place of this step
+    assert!(!take(&on, &two, &holder(1, "ship", 1)).await);
+    assert!(take(&on, &two, &holder(1, "pay", 1)).await);
+    assert!(take(&on, &two, &holder(2, "pay", 1)).await);
+}
+
+/// Taking is leaving; being refused is not.
+pub async fn who_takes_leaves_the_line(on: Subject) {
+    let one = limit("orders", 1);
+    park(&on, &one, place(1, "pay", 0)).await;
+    park(&on, &one, place(2, "pay", 1)).await;
+    assert!(!take(&on, &one, &holder(2, "pay", 1)).await);
+    assert_eq!(on.backend.position(&one, run(2)).await.expect("a position"), Some(1));
+    assert!(take(&on, &one, &holder(1, "pay", 1)).await);
+    assert_eq!(line(&on, &one).await, [place(2, "pay", 1)]);
+    assert_eq!(on.backend.position(&one, run(1)).await.expect("a position"), None);
+    assert_eq!(on.backend.position(&one, run(2)).await.expect("a position"), Some(0));
+}
+
+/// Whatever the step's name; the place is used up with it.
+pub async fn an_arrivals_place_serves_the_first_step(on: Subject) {
+    let two = limit("orders", 2);
+    park(&on, &two, place(1, ARRIVAL, 0)).await;
+    park(&on, &two, place(2, ARRIVAL, 1)).await;
+    park(&on, &two, place(3, ARRIVAL, 2)).await;
+    assert!(!take(&on, &two, &holder(3, "pay", 1)).await);
+    assert!(take(&on, &two, &holder(1, "pay", 1)).await);
+    assert_eq!(line(&on, &two).await, [place(2, ARRIVAL, 1), place(3, ARRIVAL, 2)]);
+    // its next step is a newcomer
+    assert!(!take(&on, &two, &holder(1, "ship", 1)).await);
+    assert!(take(&on, &two, &holder(2, "pay", 1)).await);
+}
+
+/// Only the place that was used is left.
+pub async fn the_place_of_the_step_goes_before_that_of_the_arrival(on: Subject) {
+    let one = limit("orders", 1);
+    park(&on, &one, place(1, "pay", 0)).await;
+    park(&on, &one, place(1, ARRIVAL, 1)).await;
+    assert!(take(&on, &one, &holder(1, "pay", 1)).await);
+    assert_eq!(line(&on, &one).await, [place(1, ARRIVAL, 1)]);
+}
+
+/// However often, and whenever, it is asked for again.
+pub async fn a_place_in_line_is_kept(on: Subject) {
+    let one = limit("orders", 1);
+    park(&on, &one, place(1, "pay", 5)).await;
+    park(&on, &one, place(2, "pay", 6)).await;
+    park(&on, &one, place(1, "pay", 9)).await;
+    park(&on, &one, place(2, "pay", 1)).await;
+    assert_eq!(line(&on, &one).await, [place(1, "pay", 5), place(2, "pay", 6)]);
+    // another step of the run has a place of its own
+    park(&on, &one, place(1, "ship", 7)).await;
+    assert_eq!(line(&on, &one).await.len(), 3);
+    assert_eq!(on.backend.position(&one, run(1)).await.expect("a position"), Some(0));
+}
+
+/// Whoever joined first by the clock, then whose event came first.
+pub async fn lines_are_served_by_time_then_by_event(on: Subject) {
+    let one = limit("orders", 1);
+    for place in [place(3, "pay", 1), place(2, "pay", 1), place(9, "pay", 0), place(1, "pay", 2)] {
+        park(&on, &one, place).await;
+    }
+    let order: Vec<_> = line(&on, &one).await.into_iter().map(|place| place.run).collect();
+    assert_eq!(order, [run(9), run(2), run(3), run(1)]);
+    let first: Vec<_> = on.backend.line(&one, 2).await.expect("a line").into_iter().map(|place| place.run).collect();
+    assert_eq!(first, [run(9), run(2)]);
+}
+
+/// Nothing happens to who has no place.
+pub async fn leaving_gives_up_one_place_or_all(on: Subject) {
+    let one = limit("orders", 1);
+    for place in [place(1, "pay", 0), place(1, "ship", 1), place(1, ARRIVAL, 2), place(2, "pay", 3)] {
+        park(&on, &one, place).await;
+    }
+    let leave = |n, step: Option<&str>| Commit {
+        after: vec![After::Leave { limit: one.clone(), run: run(n), step: step.map(Into::into) }],
+        ..Commit::default()
+    };
+    on.done(leave(1, Some("pay"))).await;
+    assert_eq!(line(&on, &one).await, [place(1, "ship", 1), place(1, ARRIVAL, 2), place(2, "pay", 3)]);
+    on.done(leave(1, Some("pay"))).await;
+    on.done(leave(3, None)).await;
+    assert_eq!(line(&on, &one).await.len(), 3);
+    on.done(leave(1, None)).await;
+    assert_eq!(line(&on, &one).await, [place(2, "pay", 3)]);
+}
+
+/// The same run may hold one of each.
+pub async fn limits_of_other_keys_are_other_slots(on: Subject) {
+    let (eu, us) = (limit("orders:eu", 1), limit("orders:us", 1));
+    park(&on, &us, place(2, "pay", 0)).await;
+    assert!(take(&on, &eu, &holder(1, "pay", 1)).await);
+    assert!(!take(&on, &us, &holder(1, "pay", 1)).await);
+    release(&on, &us, holder(1, "pay", 1)).await;
+    assert_eq!(holders(&on, &eu).await.len(), 1);
+    assert_eq!(on.backend.position(&eu, run(2)).await.expect("a position"), None);
+}

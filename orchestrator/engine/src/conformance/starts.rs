@@ -1,0 +1,85 @@
+//! Beginning runs.
+
+use stepladder_core::slot::ARRIVAL;
+use stepladder_core::{Cause, Status};
+
+use super::Subject;
+use super::given::{append, begin, event_id, limit, place, record, run, text, timer};
+use crate::ports::{After, Commit, Start};
+
+async fn start(on: &Subject, starts: Vec<Start>) -> Vec<bool> {
+    on.backend.start(starts).await.expect("a start")
+}
+
+/// Entry 0, row, link from the event, watchdog, wake.
+pub async fn a_start_creates_everything_of_a_run(on: Subject) {
+    let given = begin(1, "orders", event_id(7));
+    assert_eq!(start(&on, vec![given.clone()]).await, [true]);
+    assert_eq!(text(&on.backend.read(run(1), 0).await.expect("a read")), text(std::slice::from_ref(&given.record)));
+    assert_eq!(on.backend.row(run(1)).await.expect("a row"), Some(given.row.clone()));
+    assert_eq!(on.backend.runs_of(event_id(7)).await.expect("rows"), [given.row]);
+    let due = given.watchdog.due;
+    assert_eq!(on.backend.bucket(due.minute()).await.expect("a bucket"), [timer(run(1), due)]);
+    let delivery = on.receive(9).await.pop().expect("the first wake");
+    assert_eq!((delivery.wake.run, delivery.wake.cause, delivery.receives), (run(1), Cause::Created, 1));
+}
+
+/// The second start answers so, and adds nothing.
+pub async fn rule_16_a_run_starts_once(on: Subject) {
+    let mut given = begin(1, "orders", event_id(7));
+    assert_eq!(start(&on, vec![given.clone()]).await, [true]);
+    given.record.token += 1;
+    given.places = vec![(limit("orders", 1), place(1, ARRIVAL, 0))];
+    assert_eq!(start(&on, vec![given]).await, [false]);
+    assert_eq!(on.backend.read(run(1), 0).await.expect("a read")[0].token, 1_001);
+    assert_eq!(on.backend.runs_of(event_id(7)).await.expect("rows").len(), 1);
+    assert_eq!(on.woken().await, [run(1)]);
+    assert!(on.backend.line(&limit("orders", 1), 9).await.expect("a line").is_empty());
+}
+
+/// Each run of a batch is judged by itself, and the answers are in its order.
+pub async fn a_batch_starts_what_is_new(on: Subject) {
+    start(&on, vec![begin(2, "orders", event_id(1))]).await;
+    let batch = vec![begin(1, "orders", event_id(1)), begin(2, "orders", event_id(1)), begin(3, "mail", event_id(1))];
+    let mut twice = batch.clone();
+    twice.push(begin(3, "mail", event_id(1)));
+    assert_eq!(start(&on, twice).await, [true, false, true, false]);
+    assert_eq!(on.backend.runs_of(event_id(1)).await.expect("rows").len(), 3);
+    assert_eq!(start(&on, batch).await, [false, false, false]);
+    assert!(start(&on, Vec::new()).await.is_empty());
+}
+
+/// In the order of the batch's times.
+pub async fn a_start_takes_its_places_in_line(on: Subject) {
+    let (all, ours) = (limit("orders", 1), limit("orders:eu", 1));
+    let places = |n| vec![(all.clone(), place(n, ARRIVAL, 1)), (ours.clone(), place(n, ARRIVAL, 1))];
+    let with = |n| Start { places: places(n), ..begin(n, "orders", event_id(n)) };
+    start(&on, vec![with(2), with(1)]).await;
+    for limit in [&all, &ours] {
+        assert_eq!(on.backend.line(limit, 9).await.expect("a line"), [place(1, ARRIVAL, 1), place(2, ARRIVAL, 1)]);
+        assert_eq!(on.backend.position(limit, run(2)).await.expect("a position"), Some(1));
+    }
+}
+
+/// A run that has gone on, or ended, is left as it is.
+pub async fn a_repeated_start_gives_up_no_progress(on: Subject) {
+    let all = limit("orders", 1);
+    let given = Start { places: vec![(all.clone(), place(1, ARRIVAL, 0))], ..begin(1, "orders", event_id(1)) };
+    start(&on, vec![given.clone()]).await;
+    let first = on.receive(1).await.pop().expect("the first wake");
+    let ended = (on.now(), Status::Completed);
+    let commit = Commit {
+        after: vec![
+            After::Leave { limit: all.clone(), run: run(1), step: None },
+            After::Ended { run: run(1), at: ended.0, status: ended.1 },
+        ],
+        acks: vec![first.receipt],
+        ..append(run(1), record(1, 5, 1))
+    };
+    on.done(commit).await;
+    assert_eq!(start(&on, vec![given]).await, [false]);
+    assert_eq!(on.backend.read(run(1), 0).await.expect("a read").len(), 2);
+    assert_eq!(on.backend.row(run(1)).await.expect("a row").and_then(|row| row.ended), Some(ended));
+    assert!(on.backend.line(&all, 9).await.expect("a line").is_empty());
+    assert!(on.woken().await.is_empty());
+}

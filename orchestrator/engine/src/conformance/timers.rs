@@ -1,0 +1,69 @@
+//! The sweep's timers and its cursor.
+
+use stepladder_core::Timer;
+use stepladder_core::wake::Purpose;
+
+use super::Subject;
+use super::given::{START, run, seconds, timer};
+use crate::ports::{Commit, Cursor, Later};
+
+async fn bucket(on: &Subject, minute: i64) -> Vec<Timer> {
+    on.backend.bucket(minute).await.expect("a bucket")
+}
+
+/// Soonest first.
+pub async fn timers_are_in_the_bucket_of_their_minute(on: Subject) {
+    let at = |s| timer(run(s), START + seconds(s));
+    on.backend.set(vec![at(59), at(60), at(0), at(61)]).await.expect("timers");
+    let minute = START.minute();
+    assert_eq!(bucket(&on, minute).await, [at(0), at(59)]);
+    assert_eq!(bucket(&on, minute + 1).await, [at(60), at(61)]);
+    assert!(bucket(&on, minute + 2).await.is_empty());
+}
+
+/// Same run, purpose and due time; anything else is another timer.
+pub async fn a_timer_is_set_once(on: Subject) {
+    let due = START + seconds(5);
+    let step = |name: &str| Timer { purpose: Purpose::Step(name.into()), ..timer(run(1), due) };
+    let timers = vec![timer(run(1), due), step("pay"), step(""), step("Watchdog"), timer(run(2), due)];
+    on.backend.set(timers.clone()).await.expect("timers");
+    on.backend.set(timers.clone()).await.expect("timers");
+    on.backend.set(vec![Timer { group: "other".into(), ..timers[0].clone() }]).await.expect("timers");
+    let found = bucket(&on, due.minute()).await;
+    assert_eq!(found.len(), timers.len());
+    assert!(timers.iter().all(|timer| found.contains(timer)));
+    on.backend.set(vec![timer(run(1), due + seconds(1))]).await.expect("timers");
+    assert_eq!(bucket(&on, due.minute()).await.len(), timers.len() + 1);
+}
+
+/// Once, like any other.
+pub async fn timers_are_set_by_a_commit(on: Subject) {
+    let timer = timer(run(1), START + seconds(90));
+    let commit = Commit { before: vec![Later::Timer(timer.clone())], ..Commit::default() };
+    on.done(commit.clone()).await;
+    on.done(commit).await;
+    assert_eq!(bucket(&on, START.minute() + 1).await, [timer]);
+}
+
+/// Compared as a whole. Open buckets keep their timers.
+pub async fn rule_26_a_cursor_moves_only_from_where_it_is_expected(on: Subject) {
+    assert_eq!(on.backend.cursor().await.expect("a cursor"), None);
+    let minute = START.minute();
+    let first = Cursor { minute, sent: vec![(minute, vec![1, u64::MAX])] };
+    let second = Cursor { minute, sent: Vec::new() };
+    let third = Cursor { minute: minute + 1, sent: Vec::new() };
+    let advance = async |from: Option<&Cursor>, to: &Cursor| {
+        on.backend.advance(from.cloned(), to.clone()).await.expect("an answer")
+    };
+    assert!(!advance(Some(&second), &first).await);
+    assert!(advance(None, &first).await);
+    assert!(!advance(None, &third).await);
+    assert!(!advance(Some(&second), &third).await);
+    assert_eq!(on.backend.cursor().await.expect("a cursor").as_ref(), Some(&first));
+    on.backend.set(vec![timer(run(1), START), timer(run(2), START + seconds(60))]).await.expect("timers");
+    assert!(advance(Some(&first), &second).await);
+    assert_eq!(bucket(&on, minute).await.len(), 1);
+    assert!(advance(Some(&second), &third).await);
+    assert_eq!(bucket(&on, minute + 1).await.len(), 1);
+    assert_eq!(on.backend.cursor().await.expect("a cursor"), Some(third));
+}

@@ -1,0 +1,14 @@
+//! The SQLite adapter, under the suite that every adapter passes.
+
+use std::sync::Arc;
+
+use stepladder_engine::clock::VirtualClock;
+use stepladder_engine::conformance::{Subject, start};
+use stepladder_sqlite::{Options, Sqlite};
+
+stepladder_engine::conformance!(|| {
+    let folder = tempfile::tempdir().expect("a folder");
+    let clock = Arc::new(VirtualClock::new(start()));
+    let sqlite = Sqlite::open(folder.path().join("data.db"), Options { clock: clock.clone() }).expect("a data file");
+    Subject::new(sqlite, clock).keeping(folder)
+});
