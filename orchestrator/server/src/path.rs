@@ -3,6 +3,7 @@
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use stepladder_core::RunId;
+use stepladder_core::limits::name_fault;
 
 use crate::error::Problem;
 
@@ -19,10 +20,9 @@ impl<S: Send + Sync> FromRequestParts<S> for RunPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let text = segment(parts, state).await.unwrap_or_default();
-        text.parse().map(Self).map_err(|_| {
-            Problem::not_found(format!("there is no run `{text}`: the id of a run is a ULID of 26 characters"))
-        })
+        let run = segment(parts, state).await.and_then(|text| text.parse().ok());
+        run.map(Self)
+            .ok_or_else(|| Problem::not_found("there is no such run: the id of a run is a ULID of 26 characters"))
     }
 }
 
@@ -30,9 +30,10 @@ impl<S: Send + Sync> FromRequestParts<S> for EventPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let text = segment(parts, state).await.filter(|text| !text.contains('\0'));
+        // no event was ever accepted under an id that cannot be one: the store need not be asked
+        let text = segment(parts, state).await.filter(|text| name_fault(text).is_none());
         text.map(Self)
-            .ok_or_else(|| Problem::not_found("there is no such event: its id is not a text that an id can be"))
+            .ok_or_else(|| Problem::not_found("there is no such event: this is not an id that an event can have"))
     }
 }
 
