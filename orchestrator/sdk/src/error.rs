@@ -201,22 +201,5 @@ impl<T, E: Into<Source>> ResultExt<T> for std::result::Result<T, E> {
     }
 }
 
-/// An environment variable. Read it inside the step that needs it: then only that step fails without it.
-///
-/// # Errors
-/// Terminal, naming the variable, when it is not set, empty or not Unicode. Code `missing-variable`.
-pub fn env(name: &str) -> Result<String> {
-    let missing = |why: &str| {
-        Error::terminal(format!("the environment variable {name} {why}; set it and run this again"))
-            .with_code("missing-variable")
-    };
-    match crate::environment::variable(name) {
-        Ok(value) if value.is_empty() => Err(missing("is empty")),
-        Ok(value) => Ok(value),
-        Err(std::env::VarError::NotPresent) => Err(missing("is not set")),
-        Err(std::env::VarError::NotUnicode(_)) => Err(missing("is not Unicode")),
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -23,8 +23,8 @@ pub mod testing;
 
 pub use blocking::blocking;
 pub use context::{Context, Moment};
-pub use environment::override_env;
-pub use error::{Error, Result, ResultExt, env};
+pub use environment::{env, override_env};
+pub use error::{Error, Result, ResultExt};
 pub use event::{Event, EventData, FunctionFailed, ToEvent};
 pub use function::{Concurrency, Function};
 pub use map::Map;

@@ -57,7 +57,16 @@ impl RustSession {
 
     fn end(&mut self, result: Result<Json>) {
         self.ended = Some(result.map_err(Error::into_fault));
-        self.handler = None; // bodies that still run are dropped with it, and reported
+        self.drop_handler(); // bodies that still run are dropped with it, and reported
+    }
+
+    /// What the handler holds may panic when it is dropped; that is no reason to take the engine down.
+    fn drop_handler(&mut self) {
+        let handler = self.handler.take();
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {
+            let error = panicked(&*payload);
+            tracing::error!(run = %self.board.run(), %error, "a value that the function held panicked when it was dropped");
+        }
     }
 
     /// Polls until the handler has ended, or waits with no recorded outcome left (rule 7).
@@ -108,6 +117,12 @@ impl RustSession {
             "the function waits for something that is not a step; it runs again at every replay, wrap it in ctx.step"
         );
         tokio::time::timeout(GRACE - UNUSUAL, woken()).await.is_ok()
+    }
+}
+
+impl Drop for RustSession {
+    fn drop(&mut self) {
+        self.drop_handler();
     }
 }
 

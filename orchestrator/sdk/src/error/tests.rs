@@ -36,15 +36,6 @@ fn codes_reach_the_journal() {
 }
 
 #[test]
-fn a_missing_variable_is_terminal_and_named() {
-    let error = env("STEPLADDER_SURELY_NOT_SET").unwrap_err();
-    assert!(error.is_terminal());
-    assert!(error.to_string().contains("STEPLADDER_SURELY_NOT_SET is not set"));
-    let plain: Error = std::env::var("STEPLADDER_SURELY_NOT_SET").unwrap_err().into();
-    assert!(plain.is_terminal());
-}
-
-#[test]
 fn a_client_error_is_terminal_and_a_busy_server_is_not() {
     let retry = |status| Error::from_http_status(status, None, "x").retry();
     for status in [400, 401, 403, 404, 410, 422] {

@@ -133,6 +133,23 @@ async fn panics_are_failures_that_are_retried() {
 }
 
 #[tokio::test]
+async fn a_guard_that_panics_when_it_is_dropped_does_no_harm() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+    async fn holds(ctx: Context, _: Event<Start>) -> Result<u8> {
+        let _bomb = Bomb;
+        ctx.step("a", async || Ok(1_u8)).await
+    }
+    let mut session = Run::of(Function::new("f", holds)).open();
+    wanted(session.as_mut()).await;
+    drop(session);
+}
+
+#[tokio::test]
 async fn a_terminal_error_is_not_retried_and_its_code_reaches_the_handler() {
     async fn caught(ctx: Context, _: Event<Start>) -> Result<String> {
         let created = ctx.step("create", async || -> Result<u8> {
