@@ -1,6 +1,6 @@
 //! The axum router: event API, REST, a plain page; the same on a laptop and anywhere else.
 //!
-//! [`router`] answers over an [`Engine`](stepladder_engine::Engine); [`serve`] puts it on a listener. Handlers
+//! [`router()`] answers over an [`Engine`](stepladder_engine::Engine); [`serve`] puts it on a listener. Handlers
 //! translate and refuse: what came in becomes a call of the engine, what it says becomes JSON (wire types, which
 //! are not the domain's) or a page.
 //!
