@@ -108,11 +108,12 @@ pub enum Committed {
 }
 
 impl Commit {
-    /// Whether this consists of facts that need no sync of their own (see [`Fact::is_bookkeeping`]) and nothing else.
+    /// Whether this consists of facts that need no sync of their own (see [`Fact::is_bookkeeping`]), of releases and of
+    /// acknowledgements: one that is lost repeats a wake, which harms nothing.
     pub fn is_bookkeeping(&self) -> bool {
         self.before.is_empty()
             && self.wakes.is_empty()
-            && self.acks.is_empty()
+            && self.after.iter().all(|after| matches!(after, After::Release { .. } | After::Leave { .. }))
             && self.append.as_ref().is_none_or(|a| a.record.entries.iter().all(|e| Fact::is_bookkeeping(&e.fact)))
     }
 }

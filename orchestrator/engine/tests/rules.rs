@@ -172,7 +172,10 @@ async fn rule_8_what_one_outcome_makes_possible_starts_before_its_siblings_end()
         world.go(&engine).await;
         let first = spawn_hop(&world, &engine);
         let second = spawn_hop(&world, &engine);
-        tokio::time::timeout(Duration::from_secs(10), first).await.expect("b waits for c, which nobody started").unwrap();
+        tokio::time::timeout(Duration::from_secs(10), first)
+            .await
+            .expect("b waits for c, which nobody started")
+            .unwrap();
         second.abort();
         world.memory.redeliver();
         world.settle(&engine).await;
@@ -419,5 +422,10 @@ async fn rule_29_a_body_that_blocks_its_thread_is_failed_in_its_place() {
     released.store(true, SeqCst);
     thread.join().unwrap();
     assert_eq!(executed.of("a"), 2);
-    assert_eq!(count(&world.journal(&engine, run).await, |f| matches!(f, Fact::StepSucceeded { .. })), 1, "{}", fault("").failure.message);
+    assert_eq!(
+        count(&world.journal(&engine, run).await, |f| matches!(f, Fact::StepSucceeded { .. })),
+        1,
+        "{}",
+        fault("").failure.message
+    );
 }

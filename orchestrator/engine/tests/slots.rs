@@ -83,6 +83,8 @@ async fn fifty_runs_share_three_slots_in_the_order_of_their_arrival() {
         let engines = [world.engine(), world.engine(), world.engine()];
         let events = go(&engines[0], 50).await;
         work(&world, &engines).await;
+        let sends = world.memory.counts().sends;
+        assert!(sends < 50 * 2 * 8, "{pace:?}: {sends} wakes for 100 steps");
         let runs = engines[0].runs(RunFilter { limit: Some(500), ..RunFilter::default() }).await.unwrap().runs;
         assert_eq!(runs.iter().filter(|run| run.status == Status::Completed).count(), 50, "{pace:?}");
         assert!((1..=3).contains(&most.load(SeqCst)), "{pace:?}: {} at once", most.load(SeqCst));
@@ -101,9 +103,8 @@ async fn each_value_of_a_key_has_slots_of_its_own() {
     let gate = Arc::new(Semaphore::new(0));
     let (_, open) = (most.clone(), gate.clone());
     let key = Some(Expr::compile("event.data.client").unwrap());
-    let script = Script::new("f")
-        .spec(|spec| spec.concurrency.push(Concurrency { limit: 1, key }))
-        .body("a", &[], move |_| {
+    let script =
+        Script::new("f").spec(|spec| spec.concurrency.push(Concurrency { limit: 1, key })).body("a", &[], move |_| {
             let open = open.clone();
             async move {
                 open.acquire().await.unwrap().forget();
@@ -125,7 +126,9 @@ async fn each_value_of_a_key_has_slots_of_its_own() {
     // one of each client holds its slot, the other waits in its line
     for client in ["x", "y"] {
         let limit = Limit { key: format!("f/0/{client}").into(), slots: 1 };
-        while world.memory.holders(&limit).await.unwrap().len() != 1 || world.memory.line(&limit, 9).await.unwrap().len() != 1 {
+        while world.memory.holders(&limit).await.unwrap().len() != 1
+            || world.memory.line(&limit, 9).await.unwrap().len() != 1
+        {
             tokio::task::yield_now().await;
         }
     }
@@ -274,9 +277,8 @@ async fn rule_24_a_run_that_is_woken_and_cannot_use_the_slot_passes_it_on() {
 #[tokio::test]
 async fn rule_25_who_wants_no_slot_does_not_stand_in_the_way() {
     // a run that sleeps first gives up the place of its arrival
-    let sleeper = limited(Script::new("f"), 1)
-        .ask("nap", &[], Ask::SleepFor(Duration::from_secs(3_000)))
-        .step("a", &["nap"]);
+    let sleeper =
+        limited(Script::new("f"), 1).ask("nap", &[], Ask::SleepFor(Duration::from_secs(3_000))).step("a", &["nap"]);
     let mut world = World::new(vec![sleeper.program()]);
     let engine = world.engine();
     go(&engine, 2).await;

@@ -26,11 +26,8 @@ struct FunctionFailed<'a> {
 impl Engine {
     /// What an ended run's commit carries: its row, and the wake of the run that waits for it (rule 19: every terminal
     /// status tells the parent).
-    pub(super) fn tell_of_end(&self, state: &RunState, end: &End, limits: &[Limit], commit: &mut Commit) {
+    pub(super) fn tell_of_end(&self, state: &RunState, end: &End, commit: &mut Commit) {
         commit.after.push(After::Ended { run: state.run, at: end.at, status: end.how.status() });
-        for limit in limits {
-            commit.after.push(After::Leave { limit: limit.clone(), run: state.run, step: None });
-        }
         if let Origin::Invoke { parent, .. } = &state.created.origin {
             commit.wakes.push(Wake { run: *parent, cause: Cause::ChildEnded, group: state.created.function.clone() });
         }
@@ -61,25 +58,34 @@ impl Engine {
     }
 
     /// Does the finishing work of an ended run, and acknowledges the wake. Every later wake does it again (rules 22
-    /// and 28).
+    /// and 28). Those who wait for a slot are woken only where one was freed, or may have been by the one who died over
+    /// this wake: waking them at every repetition would multiply wakes without end.
     pub(super) async fn finish(
         &self,
         state: &RunState,
         end: &End,
         limits: &[Limit],
-        receipt: Receipt,
+        (receipt, redelivered): (Receipt, bool),
     ) -> Result<(), StoreError> {
         if let Some((run, created)) = self.failure_run(state, end) {
             self.start_runs(vec![(run, created, Vec::new())]).await?;
         }
         let mut commit = Commit::default();
-        self.tell_of_end(state, end, limits, &mut commit);
         if !limits.is_empty() {
             self.release_settled(state, limits, &mut commit).await?;
-            // what frees slots and places comes before the look for those who wait
-            self.carry_out(std::mem::take(&mut commit)).await?;
-            self.pass_on(limits).await?;
+            let mut frees = !commit.after.is_empty();
+            for limit in limits {
+                frees |= self.backend.position(limit, state.run).await?.is_some();
+            }
+            if frees || redelivered {
+                let leave = |limit: &Limit| After::Leave { limit: limit.clone(), run: state.run, step: None };
+                commit.after.extend(limits.iter().map(leave));
+                // what frees slots and places comes before the look for those who wait
+                self.carry_out(std::mem::take(&mut commit)).await?;
+                self.pass_on(limits).await?;
+            }
         }
+        self.tell_of_end(state, end, &mut commit);
         commit.acks.push(receipt);
         self.carry_out(commit).await?;
         Ok(())

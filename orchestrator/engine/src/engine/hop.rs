@@ -150,7 +150,7 @@ impl Engine {
     async fn put_off(&self, state: &RunState, wake: Wake, receipt: Receipt) -> Result<(), StoreError> {
         let mut commit = Commit { acks: vec![receipt], ..Commit::default() };
         match &state.end {
-            Some(end) => self.tell_of_end(state, end, &[], &mut commit),
+            Some(end) => self.tell_of_end(state, end, &mut commit),
             None => {
                 let function = &state.created.function;
                 tracing::warn!(run = %wake.run, %function, "a run waits: its function is not registered");
@@ -182,7 +182,10 @@ impl Hop<'_> {
         }
         loop {
             if let Some(end) = &self.state.end {
-                return self.engine.finish(&self.state, end, &self.limits, self.receipt.clone()).await;
+                return self
+                    .engine
+                    .finish(&self.state, end, &self.limits, (self.receipt.clone(), self.redelivered))
+                    .await;
             }
             if self.state.handler_retry_at.is_some_and(|due| due > self.now()) {
                 // its wake was written before its entry
@@ -233,13 +236,18 @@ impl Hop<'_> {
     async fn append(&mut self, entries: Vec<Entry>, ack: Ack) -> Result<Appended, StoreError> {
         let is_release = |after: &After| matches!(after, After::Release { .. } | After::Leave { .. });
         let frees = !self.limits.is_empty() && self.commit.after.iter().any(is_release);
-        if ack == Ack::Now {
+        if ack == Ack::Now && !frees {
             self.commit.acks.push(self.receipt.clone());
         }
         let appended = self.engine.append(&mut self.state, entries, &mut self.commit).await?;
         if appended.is_done() {
             if frees {
+                // who waits is woken before the wake is done with: a crash between repeats it (rule 22)
                 self.engine.pass_on(&self.limits).await?;
+                if ack == Ack::Now {
+                    let acks = vec![self.receipt.clone()];
+                    self.engine.carry_out(Commit { acks, ..Commit::default() }).await?;
+                }
             }
             return Ok(appended);
         }

@@ -27,7 +27,10 @@ impl Line {
     ) -> (Taken, Option<Place>) {
         if let Some(held) = self.held.iter_mut().find(|holding| holding.holder == *holder) {
             held.lease_until = lease_until;
-            return (Taken::Held, None);
+            // it may have parked after another of its hops had taken the slot
+            let place = self.place(holder.run, &holder.step).cloned();
+            self.leave(holder.run, Some(&holder.step));
+            return (Taken::Held, place);
         }
         self.held.retain(|holding| holding.lease_until > now);
         let free = slots.saturating_sub(u32::try_from(self.held.len()).unwrap_or(u32::MAX));

@@ -39,6 +39,7 @@ impl Hop<'_> {
         let suspends = starting.is_empty() && self.running.is_empty();
         if suspends {
             self.wait_for_others(&plan);
+            self.leave_unused(&plan).await?;
         }
         let nothing = entries.is_empty() && self.commit.wakes.is_empty() && self.commit.after.is_empty();
         let appended = match suspends {
@@ -173,12 +174,25 @@ impl Hop<'_> {
             let due = (lease + Duration::from_millis(1)).min(longest);
             self.commit.before.push(Later::Wake { wake, due });
         }
-        if plan.ready.is_empty() && self.state.started_at.is_none() {
-            // who wants no body now does not stand in the way of those who do
-            for limit in self.limits.clone() {
-                self.commit.after.push(After::Leave { limit, run: self.state.run, step: Some(ARRIVAL.into()) });
+    }
+
+    /// Who wants no body now does not stand in the way of those who do: the place of the run's arrival, or of the step
+    /// that this wake names, is given up when nothing asks for it (rule 24: a wake that cannot use its slot passes it
+    /// on).
+    async fn leave_unused(&mut self, plan: &Plan) -> Result<(), StoreError> {
+        let step = match &self.wake.cause {
+            Cause::Step(step) if plan.ready.iter().all(|ready| ready.step != *step) => step.clone(),
+            _ if plan.ready.is_empty() && self.state.started_at.is_none() => ARRIVAL.into(),
+            _ => return Ok(()),
+        };
+        for limit in self.limits.clone() {
+            let line = self.engine.backend.line(&limit, limit.slots as usize).await?;
+            if line.iter().any(|place| place.run == self.state.run && place.step == step) {
+                let run = self.state.run;
+                self.commit.after.push(After::Leave { limit, run, step: Some(step.clone()) });
             }
         }
+        Ok(())
     }
 
     /// Lets bodies run. False when the lease ran out on the way here (rule 3): then nothing was started.
