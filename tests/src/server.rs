@@ -78,6 +78,33 @@ impl Server {
         process.kill().await.expect("the process is ours");
     }
 
+    /// `kill -9` the moment that the n-th write from now reaches the data file, seen by its log growing; whether that
+    /// moment came before `over`. The server's file must be a new one: an old log is written from its start again.
+    pub async fn kill_at_write(&mut self, n: usize, over: impl Fn() -> bool + Send + 'static) -> bool {
+        let mut process = self.process.take().expect("it runs");
+        let log = self.folder.path().join("dev.db-wal");
+        let size = move || std::fs::metadata(&log).map_or(0, |file| file.len());
+        let watching = tokio::task::spawn_blocking(move || {
+            let (mut last, mut writes) = (size(), 0);
+            while writes < n && !over() {
+                let now = size();
+                writes += usize::from(now != last);
+                last = now;
+            }
+            if writes == n {
+                process.start_kill().expect("the process is ours");
+            }
+            (process, writes == n)
+        });
+        let (mut process, came) = watching.await.expect("no panic");
+        if came {
+            process.wait().await.expect("the process is ours");
+        } else {
+            self.process = Some(process);
+        }
+        came
+    }
+
     /// [`Server::kill`], then [`Server::start`].
     pub async fn kill_and_restart(&mut self) {
         self.kill().await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use stepladder_tests::aimock::AiMock;
 use stepladder_tests::postgres::Postgres;
 use stepladder_tests::proxy::{Fault, Proxy};
-use stepladder_tests::{Journal, Server, wait_for};
+use stepladder_tests::{Api, Journal, Server, wait_for};
 
 const UNAVAILABLE: Fault = Fault::Status(503);
 
@@ -28,15 +28,21 @@ impl World {
         let (ai, postgres) = tokio::join!(AiMock::start(&answer), Postgres::start());
         let line = Proxy::start("/v1", ai.url()).await;
         let database = Proxy::start("/rest/v1", postgres.rest_url()).await;
-        let mut server = Server::new()
+        let mut world = Self { ai, line, postgres, database, server: Server::new() };
+        world.renew_server().await;
+        world
+    }
+
+    /// Another server, on a file of its own.
+    async fn renew_server(&mut self) {
+        self.server = Server::new()
             .variable("OPENAI_API_KEY", "sk-a-key-of-this-test")
-            .variable("OPENAI_BASE_URL", format!("{}/v1", line.url()))
-            .variable("SUPABASE_URL", database.url())
-            .variable("SUPABASE_SERVICE_ROLE_KEY", postgres.service_role_key())
+            .variable("OPENAI_BASE_URL", format!("{}/v1", self.line.url()))
+            .variable("SUPABASE_URL", self.database.url())
+            .variable("SUPABASE_SERVICE_ROLE_KEY", self.postgres.service_role_key())
             .argument("--retry-delay")
             .argument("20ms");
-        server.start().await;
-        Self { ai, line, postgres, database, server }
+        self.server.start().await;
     }
 
     /// A new client's row, and the event that asks to enhance it.
@@ -161,6 +167,42 @@ async fn a_kill_after_each_entry_loses_nothing_and_repeats_nothing() {
         let what = format!("killed at entry {} ({k})", before.len());
         world.assert_survived(&what, &run, &client, &before).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_kill_at_each_write_loses_nothing_and_repeats_nothing() {
+    let mut world = World::start().await;
+    let mut kills = 0;
+    loop {
+        let n = kills + 1;
+        world.renew_server().await;
+        let client = world.client(n).await;
+        make_faults(&world);
+        let (api, event) = (world.server.api(), client.event());
+        let sending = tokio::spawn(async move { until_it_ends(&api, &event).await });
+        if !world.server.kill_at_write(n, move || sending.is_finished()).await {
+            break;
+        }
+        kills = n;
+        world.server.start().await;
+        // the kill may have come before the answer: a sender who has none sends again
+        let run = world.send(&client).await;
+        let what = format!("killed at write {n}");
+        world.assert_survived(&what, &run, &client, &Journal::default()).await;
+        assert_eq!(world.server.api().number_of_runs().await, 1, "{what}");
+    }
+    // at the least the event, four outcomes, two failures and the end: other entries may share a write with one of them
+    assert!(kills >= 8, "only {kills} writes were seen");
+}
+
+/// Sends an event and waits for its run to end; gives up when the server is gone.
+async fn until_it_ends(api: &Api, event: &Value) -> Option<()> {
+    let (_, sent) = api.try_post("/e/test", event.to_string()).await.ok()?;
+    let runs = format!("/v1/events/{}/runs", sent["ids"][0].as_str()?);
+    while api.try_get(&runs).await.ok()?.1["data"][0]["ended_at"].is_null() {
+        tokio::task::yield_now().await;
+    }
+    Some(())
 }
 
 /// One fault at each table, and none left over from before: a kill can come before they are met.
