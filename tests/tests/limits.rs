@@ -58,11 +58,11 @@ async fn fifty_events_against_a_limit_of_three() {
     assert_eq!((count.requests.len(), count.most), (EVENTS, LIMIT), "one request a run, never more than the limit");
     assert_eq!(database.rows().clients.len(), EVENTS);
 
-    // Admitted in order of arrival: whoever is overtaken holds a slot itself and only writes it down a moment later,
-    // so at most LIMIT - 1 of those who came after can be seen before it.
+    // Admitted in order of arrival: whoever came earlier and is seen later was admitted already, so it held one of the
+    // other slots, and only wrote it down or asked the AI a moment later.
     for (at, n) in &started {
-        let earlier = started.iter().filter(|(other_at, other)| other > n && other_at < at).count();
-        assert!(earlier < LIMIT, "{earlier} runs that came after run {n} started before it: {started:#?}");
+        let overtaken = started.iter().filter(|(other_at, other)| other < n && other_at > at).count();
+        assert!(overtaken < LIMIT, "run {n} started before {overtaken} that came earlier: {started:#?}");
     }
     for (place, request) in count.requests.iter().enumerate() {
         let n = asked_about(request);

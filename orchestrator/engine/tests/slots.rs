@@ -88,9 +88,9 @@ async fn fifty_runs_share_three_slots_in_the_order_of_their_arrival() {
         let runs = engines[0].runs(RunFilter { limit: Some(500), ..RunFilter::default() }).await.unwrap().runs;
         assert_eq!(runs.iter().filter(|run| run.status == Status::Completed).count(), 50, "{pace:?}");
         assert!((1..=3).contains(&most.load(SeqCst)), "{pace:?}: {} at once", most.load(SeqCst));
-        // with three slots, a run may overtake those that are admitted with it, and nobody else
+        // with three slots, a run may overtake the two that hold the others, however slow these are, and nobody else
         for (place, event) in admitted(&engines[0], &events).await.into_iter().enumerate() {
-            assert!(event.abs_diff(place) < 3, "{pace:?}: event {event} was admitted as number {place}");
+            assert!(event < place + 3, "{pace:?}: event {event} was admitted as number {place}");
         }
         assert!(world.memory.holders(&limit(3)).await.unwrap().is_empty(), "{pace:?}");
         assert!(world.memory.line(&limit(3), 1).await.unwrap().is_empty(), "{pace:?}");
