@@ -43,7 +43,10 @@ impl Writer {
     pub(crate) fn start(db: Connection, held: Arc<Held>) -> std::io::Result<Self> {
         let inbox = Arc::new(Inbox::default());
         let theirs = inbox.clone();
-        let write = move || Writing { db, held, synced: Sync::Synced, owed: Vec::new() }.run(&theirs);
+        let write = move || {
+            let _close = CloseAtEnd(&theirs);
+            Writing { db, held, synced: None, owed: Vec::new() }.run(&theirs);
+        };
         let thread = std::thread::Builder::new().name("sqlite-writer".into()).spawn(write)?;
         Ok(Self { inbox, thread: Some(thread) })
     }
@@ -70,6 +73,10 @@ impl Writer {
 
     fn hand_in(&self, job: Box<dyn Job>) {
         let mut waiting = self.inbox.lock();
+        if waiting.closed {
+            // nobody will take it: dropping it tells whoever waits for its answer
+            return;
+        }
         waiting.jobs.push(job);
         let first = waiting.jobs.len() == 1;
         drop(waiting);
@@ -106,12 +113,23 @@ impl Inbox {
     }
 }
 
+/// However the thread ends: nobody waits for answers that will not come.
+struct CloseAtEnd<'a>(&'a Inbox);
+
+impl Drop for CloseAtEnd<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.0.lock();
+        waiting.closed = true;
+        waiting.jobs.clear();
+    }
+}
+
 /// The writing thread's own.
 struct Writing {
     db: Connection,
     held: Arc<Held>,
-    /// What `PRAGMA synchronous` stands at.
-    synced: Sync,
+    /// What `PRAGMA synchronous` was last set for.
+    synced: Option<Sync>,
     /// Jobs that failed and that nobody else will try again.
     owed: Vec<Box<dyn Job>>,
 }
@@ -159,13 +177,13 @@ impl Writing {
     }
 
     fn attempt(&mut self, sync: Sync, group: &mut [Box<dyn Job>]) -> Result<(), Fault> {
-        if sync != self.synced {
+        if Some(sync) != self.synced {
             // takes effect when it is compiled, so it cannot be a cached statement
             self.db.execute_batch(match sync {
                 Sync::Synced => "PRAGMA synchronous = FULL",
                 Sync::WithTheNext => "PRAGMA synchronous = NORMAL",
             })?;
-            self.synced = sync;
+            self.synced = Some(sync);
         }
         self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         for job in group {

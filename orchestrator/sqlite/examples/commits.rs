@@ -1,0 +1,91 @@
+//! How fast the adapter writes, by itself: `cargo run --release -p stepladder-sqlite --example commits [FOLDER]`.
+//!
+//! A caller does what a hop does for a step: an unsynced `StepStarted`, then a synced outcome with the next wake and
+//! the acknowledgement of the one before. Reported are synced commits a second and how long one takes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stepladder_core::{Cause, Fact, Record, RunId, Timestamp, Wake, json};
+use stepladder_engine::ports::{Append, Commit, Commits, Committed, Queue};
+use stepladder_sqlite::{Options, Sqlite};
+
+#[tokio::main]
+async fn main() {
+    let folder = std::env::args().nth(1).unwrap_or_else(|| ".".into());
+    let path = std::path::Path::new(&folder).join(format!("commits-{}.db", std::process::id()));
+    let sqlite = Arc::new(Sqlite::open(&path, Options::default()).expect("a data file"));
+    for (callers, steps) in [(1, 2_000), (8, 1_000), (64, 500), (256, 200)] {
+        measure(&sqlite, callers, steps).await;
+    }
+    drop(sqlite);
+    for suffix in ["", "-wal", "-shm", ".lock"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
+    }
+}
+
+async fn measure(sqlite: &Arc<Sqlite>, callers: u128, steps: u64) {
+    let begun = Instant::now();
+    let tasks: Vec<_> = (0..callers)
+        .map(|caller| {
+            let sqlite = sqlite.clone();
+            tokio::spawn(async move { chain(&sqlite, RunId::new(now(), caller), steps).await })
+        })
+        .collect();
+    let (mut synced, mut unsynced) = (Vec::new(), Vec::new());
+    for task in tasks {
+        let (s, u) = task.await.expect("a caller");
+        synced.extend(s);
+        unsynced.extend(u);
+    }
+    let rate = synced.len() as f64 / begun.elapsed().as_secs_f64();
+    println!(
+        "{callers:>4} callers: {rate:>7.0} steps/s; synced p50 {:?} p99 {:?}; unsynced p50 {:?} p99 {:?}",
+        percentile(&mut synced, 50),
+        percentile(&mut synced, 99),
+        percentile(&mut unsynced, 50),
+        percentile(&mut unsynced, 99),
+    );
+}
+
+async fn chain(sqlite: &Sqlite, run: RunId, steps: u64) -> (Vec<Duration>, Vec<Duration>) {
+    let (mut synced, mut unsynced) = (Vec::new(), Vec::new());
+    let mut acks = Vec::new();
+    for step in 0..steps {
+        let started = Fact::StepStarted { step: "pay".into(), attempt: 1, lease_until: now(), worker: "w".into() };
+        let output = json::of("an outcome of some forty bytes, as many are").expect("JSON");
+        let ended = Fact::StepSucceeded { step: "pay".into(), attempt: 1, output };
+        let begun = Instant::now();
+        commit(sqlite, Commit { append: Some(append(run, 2 * step, started)), ..Commit::default() }).await;
+        unsynced.push(begun.elapsed());
+        let wakes = vec![Wake { run, cause: Cause::Next, group: "orders".into() }];
+        let begun = Instant::now();
+        commit(sqlite, Commit { append: Some(append(run, 2 * step + 1, ended)), wakes, acks, ..Commit::default() })
+            .await;
+        synced.push(begun.elapsed());
+        // not always this run's own; each is acknowledged once all the same
+        let received = sqlite.receive(1, Duration::from_secs(60)).await.expect("a queue");
+        acks = received.into_iter().map(|delivery| delivery.receipt).collect();
+    }
+    commit(sqlite, Commit { acks, ..Commit::default() }).await;
+    (synced, unsynced)
+}
+
+async fn commit(sqlite: &Sqlite, commit: Commit) {
+    assert_eq!(sqlite.commit(commit).await.expect("a commit"), Committed::Done);
+}
+
+fn append(run: RunId, seq: u64, fact: Fact) -> Append {
+    let token = u128::from(seq) << 64 | 0x5eed;
+    Append { run, record: Record { seq, token, code: "1".into(), entries: vec![fact.at(now())] } }
+}
+
+fn now() -> Timestamp {
+    use stepladder_engine::clock::{Clock, SystemClock};
+    SystemClock.now()
+}
+
+fn percentile(times: &mut [Duration], percent: usize) -> Duration {
+    times.sort_unstable();
+    times[(times.len() - 1) * percent / 100]
+}

@@ -1,0 +1,76 @@
+//! Retention.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::journal::{Created, Origin};
+use stepladder_core::wake::Purpose;
+use stepladder_core::{Cause, Event, EventId, Fact, Record, RunId, RunRow, Status, Timer, Timestamp, Wake, json};
+use stepladder_engine::clock::VirtualClock;
+use stepladder_engine::ports::{After, Commit, Commits, Events, Journals, Listings, RunQuery, Start, Starts};
+use stepladder_sqlite::{Options, Pruned, Sqlite};
+
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn run(n: u64) -> RunId {
+    RunId::new(NOW, u128::from(n))
+}
+
+fn event(n: u64) -> Event {
+    Event {
+        id: EventId::new(NOW, u128::from(n)),
+        name: "a".into(),
+        data: json::empty_object(),
+        ts: NOW,
+        user: None,
+        external_id: None,
+        received_at: NOW,
+    }
+}
+
+fn start(n: u64, event: &Event) -> Start {
+    let row = RunRow { run: run(n), function: "f".into(), event: event.id, created_at: NOW, ended: None };
+    let created = Created { function: "f".into(), event: event.clone(), origin: Origin::Event };
+    let entries = vec![Fact::RunCreated(Box::new(created)).at(NOW)];
+    Start {
+        row,
+        record: Record { seq: 0, token: u128::from(n), code: "1".into(), entries },
+        watchdog: Timer { due: NOW, run: run(n), group: "f".into(), purpose: Purpose::Watchdog },
+        wake: Wake { run: run(n), cause: Cause::Created, group: "f".into() },
+        places: Vec::new(),
+    }
+}
+
+async fn end(sqlite: &Sqlite, n: u64, at: Timestamp) {
+    let after = vec![After::Ended { run: run(n), at, status: Status::Completed }];
+    sqlite.commit(Commit { after, ..Commit::default() }).await.expect("a commit");
+}
+
+#[tokio::test]
+async fn what_ended_long_ago_goes_and_what_lives_stays() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let clock = Arc::new(VirtualClock::new(NOW));
+    let sqlite = Sqlite::open(folder.path().join("dev.db"), Options { clock }).expect("a data file");
+    let events: Vec<_> = (0..250).map(event).collect();
+    sqlite.accept(events.clone(), NOW).await.expect("events");
+    // an event with two runs, of which one lives
+    let mut starts: Vec<_> = events.iter().enumerate().map(|(n, event)| start(n as u64, event)).collect();
+    starts.push(start(1_000, &events[0]));
+    sqlite.start(starts).await.expect("runs");
+    for n in 0..248 {
+        end(&sqlite, n, NOW + DAY).await;
+    }
+    end(&sqlite, 248, NOW + DAY * 20).await;
+
+    assert_eq!(sqlite.prune(NOW + DAY).await.expect("pruned"), Pruned::default());
+    let pruned = sqlite.prune(NOW + DAY * 10).await.expect("pruned");
+    assert_eq!(pruned, Pruned { runs: 248, events: 247 });
+
+    let left = sqlite.runs(RunQuery { limit: 1_000, ..RunQuery::default() }).await.expect("a listing");
+    assert_eq!(left.iter().map(|row| row.run).collect::<Vec<_>>(), [run(1_000), run(249), run(248)]);
+    assert!(sqlite.read(run(5), 0).await.expect("a journal").is_empty());
+    assert_eq!(sqlite.read(run(249), 0).await.expect("a journal").len(), 1);
+    assert!(sqlite.event(events[5].id).await.expect("an event").is_none());
+    assert!(sqlite.event(events[0].id).await.expect("an event").is_some());
+}

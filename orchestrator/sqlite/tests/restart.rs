@@ -1,0 +1,160 @@
+//! What a process finds that opens the file of one before.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::slot::{ARRIVAL, Holder, Limit, Place};
+use stepladder_core::{Cause, EventId, RunId, Timestamp, Wake};
+use stepladder_engine::clock::VirtualClock;
+use stepladder_engine::ports::{Commit, Commits, Delivery, Later, Queue, Slots, Taken};
+use stepladder_sqlite::{OpenError, Options, Sqlite};
+
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+const VISIBILITY: Duration = Duration::from_secs(150);
+
+fn open_at(path: &Path, now: Timestamp) -> Result<Sqlite, OpenError> {
+    Sqlite::open(path, Options { clock: Arc::new(VirtualClock::new(now)) })
+}
+
+fn open(path: &Path) -> Sqlite {
+    open_at(path, NOW).expect("a data file")
+}
+
+fn run(n: u64) -> RunId {
+    RunId::new(NOW, u128::from(n))
+}
+
+fn wake(n: u64) -> Wake {
+    Wake { run: run(n), cause: Cause::Next, group: "orders".into() }
+}
+
+/// What is visible at once.
+async fn received(sqlite: &Sqlite) -> Vec<Delivery> {
+    let receive = sqlite.receive(100, VISIBILITY);
+    futures::pin_mut!(receive);
+    match futures::poll!(receive) {
+        std::task::Poll::Ready(received) => received.expect("a queue"),
+        std::task::Poll::Pending => Vec::new(),
+    }
+}
+
+async fn commit(sqlite: &Sqlite, commit: Commit) {
+    sqlite.commit(commit).await.expect("a commit");
+}
+
+#[tokio::test]
+async fn rule_30_a_second_opener_is_refused_in_one_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("dev.db");
+    let first = open(&path);
+    let refused = open_at(&path, NOW).expect_err("the file is in use");
+    assert!(matches!(refused, OpenError::InUse { .. }));
+    let line = refused.to_string();
+    assert!(line.contains("dev.db") && line.contains("in use by another process") && line.contains("--db"), "{line}");
+    assert!(!line.contains('\n'));
+    drop(first);
+    open(&path);
+}
+
+#[tokio::test]
+async fn what_was_out_with_a_worker_comes_again_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("dev.db");
+    let sqlite = open(&path);
+    commit(&sqlite, Commit { wakes: vec![wake(1), wake(2), wake(3)], ..Commit::default() }).await;
+    let acks = received(&sqlite).await.into_iter().filter(|d| d.wake.run == run(2)).map(|d| d.receipt).collect();
+    commit(&sqlite, Commit { acks, ..Commit::default() }).await;
+    drop(sqlite);
+    let again: Vec<_> = received(&open(&path)).await.into_iter().map(|d| (d.wake, d.receives)).collect();
+    assert_eq!(again, [(wake(1), 1), (wake(3), 1)]);
+}
+
+#[tokio::test]
+async fn a_delayed_wake_waits_on_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("dev.db");
+    let due = NOW + Duration::from_secs(600);
+    let sqlite = open(&path);
+    commit(&sqlite, Commit { before: vec![Later::Wake { wake: wake(1), due }], ..Commit::default() }).await;
+    drop(sqlite);
+    let sqlite = open_at(&path, due - Duration::from_millis(1)).expect("a data file");
+    assert!(received(&sqlite).await.is_empty());
+    drop(sqlite);
+    let sqlite = open_at(&path, due).expect("a data file");
+    assert_eq!(received(&sqlite).await.len(), 1);
+}
+
+#[tokio::test]
+async fn slots_of_the_dead_are_free_and_as_many_are_woken() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("dev.db");
+    let two = Limit { key: "orders".into(), slots: 2 };
+    let holder = |n| Holder { run: run(n), step: "pay".into(), attempt: 1 };
+    let lease_until = NOW + Duration::from_secs(3_600);
+    let place = |n: u64, step: &str| Place {
+        asked: NOW + Duration::from_millis(n),
+        event: EventId::new(NOW, u128::from(n)),
+        run: run(n),
+        step: step.into(),
+    };
+    let sqlite = open(&path);
+    for n in [1, 2] {
+        assert_eq!(sqlite.take(&two, &holder(n), lease_until, NOW).await.expect("a slot"), Taken::Held);
+    }
+    for place in [place(5, ARRIVAL), place(3, "pay"), place(4, ARRIVAL)] {
+        sqlite.park(&two, place).await.expect("a place");
+    }
+    drop(sqlite);
+    let sqlite = open(&path);
+    assert!(sqlite.holders(&two).await.expect("holders").is_empty());
+    assert_eq!(sqlite.line(&two, 9).await.expect("a line"), [place(3, "pay"), place(4, ARRIVAL), place(5, ARRIVAL)]);
+    let mut woken: Vec<_> = received(&sqlite).await.into_iter().map(|d| (d.wake.run, d.wake.cause)).collect();
+    woken.sort_by_key(|(run, _)| *run);
+    assert_eq!(woken, [(run(3), Cause::Step("pay".into())), (run(4), Cause::Slot)]);
+    // who takes has left the line for good
+    assert_eq!(sqlite.take(&two, &holder(3), lease_until, NOW).await.expect("a slot"), Taken::Held);
+    drop(sqlite);
+    assert_eq!(open(&path).line(&two, 9).await.expect("a line"), [place(4, ARRIVAL), place(5, ARRIVAL)]);
+}
+
+#[tokio::test]
+async fn numbers_of_wakes_are_never_given_twice() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("dev.db");
+    for n in 1..=4 {
+        let sqlite = open(&path);
+        commit(&sqlite, Commit { wakes: vec![wake(n)], ..Commit::default() }).await;
+        let received = received(&sqlite).await;
+        assert_eq!(received.len(), usize::try_from(n).expect("small"));
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_a_later_version_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("dev.db");
+    drop(open(&path));
+    let db = rusqlite::Connection::open(&path).expect("a database");
+    db.pragma_update(None, "user_version", 99).expect("a version");
+    drop(db);
+    let refused = open_at(&path, NOW).expect_err("a later version");
+    assert!(refused.to_string().contains("has version 99, this program knows 1"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("notes.txt");
+    let notes = "milk, eggs, bread\n".repeat(100);
+    std::fs::write(&path, &notes).expect("a file");
+    let refused = open_at(&path, NOW).expect_err("no database");
+    assert!(refused.to_string().contains("notes.txt"), "{refused}");
+    assert_eq!(std::fs::read_to_string(&path).expect("a file"), notes);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_is_named() {
+    let refused = open_at(Path::new("/nowhere/at/all/dev.db"), NOW).expect_err("no folder");
+    assert!(refused.to_string().contains("/nowhere/at/all/dev.db.lock"), "{refused}");
+}
