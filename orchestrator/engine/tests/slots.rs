@@ -14,7 +14,7 @@ use stepladder_core::slot::{Holder, Limit};
 use stepladder_core::spec::Concurrency;
 use stepladder_core::{EventId, NewEvent, RunId, Status, Timestamp, json};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Queue, Slots};
+use stepladder_engine::ports::{After, Commit, Queue, Slots};
 use stepladder_engine::{Engine, Pace, RunFilter};
 use support::World;
 use support::script::Script;
@@ -172,19 +172,26 @@ fn gated(limit: u32) -> (Script, Arc<Notify>, Arc<Semaphore>) {
 
 #[tokio::test]
 async fn rule_20_a_hop_that_lost_does_not_give_back_the_winners_slot() {
+    // one wake twice: both hops have the slot, in the same holder's name, and write the start at the same time
     let (script, begun, open) = gated(1);
     let mut world = World::new(vec![script.program()]);
-    let (one, two) = (world.engine(), world.engine());
-    go(&one, 1).await;
+    let same_time = support::slow::together(world.memory.clone(), |fact| matches!(fact, Fact::StepStarted { .. }));
+    let engines = [world.engine_on(same_time.clone()), world.engine_on(same_time)];
+    go(&engines[0], 1).await;
     let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
-    let (first, again) = (one.clone(), delivery.clone());
-    let winner = tokio::spawn(async move { first.hop(again).await.unwrap() });
+    let hops = engines.map(|engine| {
+        let delivery = delivery.clone();
+        tokio::spawn(async move { engine.hop(delivery).await.unwrap() })
+    });
     begun.notified().await;
-    // the same wake a second time: it meets the lease, and must leave the slot alone
-    two.hop(delivery).await.unwrap();
-    assert_eq!(world.memory.holders(&limit(1)).await.unwrap().len(), 1);
+    while hops.iter().all(|hop| !hop.is_finished()) {
+        tokio::task::yield_now().await; // until the loser is done
+    }
+    assert_eq!(world.memory.holders(&limit(1)).await.unwrap().len(), 1, "the winner's body runs without a slot");
     open.add_permits(1);
-    winner.await.unwrap();
+    for hop in hops {
+        hop.await.unwrap();
+    }
     assert!(world.memory.holders(&limit(1)).await.unwrap().is_empty());
 }
 
@@ -205,6 +212,63 @@ async fn rule_20_a_holder_that_never_came_to_be_is_given_back() {
     world.memory.take(&limit(1), &holder, lease, world.clock.now()).await.unwrap();
     work(&world, &[hopping]).await;
     assert!(world.memory.holders(&limit(1)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn rule_21_who_is_refused_parks_and_then_asks_once_more() {
+    // the slot is freed between the refusal and the parking, by someone who finds nobody in line
+    let script = limited(Script::new("f"), 1).step("a", &[]).step("b", &["a"]);
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    let events = go(&engine, 1).await;
+    world.hop_once(&engine).await;
+    let other = Holder { run: RunId::new(world.clock.now(), 9), step: "x".into(), attempt: 1 };
+    let lease = world.clock.now() + Duration::from_secs(100);
+    world.memory.take(&limit(1), &other, lease, world.clock.now()).await.unwrap();
+    let after = vec![After::Release { limit: limit(1), holder: other }];
+    let freed = Commit { after, ..Commit::default() };
+    let unlucky = world.engine_on(support::slow::before_park(world.memory.clone(), freed));
+    work(&world, &[unlucky]).await;
+    assert_eq!(world.status(&engine, events[0]).await, Status::Completed);
+}
+
+#[tokio::test]
+async fn rule_22_a_redelivered_wake_redoes_the_release_and_the_waking() {
+    // the worker dies between the outcome and the release; its run goes to sleep, another waits for the slot
+    let script = limited(Script::new("f"), 1)
+        .step("a", &[])
+        .ask("nap", &["a"], Ask::SleepFor(Duration::from_secs(60)));
+    let mut world = World::new(vec![script.program()]);
+    let torn = support::slow::only_journal(world.memory.clone(), |fact| matches!(fact, Fact::StepSucceeded { .. }));
+    let (dying, engine) = (world.engine_on(torn), world.engine());
+    go(&engine, 2).await;
+    let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
+    let hop = tokio::spawn(async move { dying.hop(delivery).await });
+    let onlooker = world.engine();
+    loop {
+        let started = world.memory.counts().appends;
+        tokio::task::yield_now().await;
+        let runs = onlooker.runs(RunFilter::default()).await.unwrap().runs;
+        let mut written = 0;
+        for run in &runs {
+            let journal = world.journal(&onlooker, run.run).await;
+            written += support::count(&journal, |f| matches!(f, Fact::StepSucceeded { .. }));
+        }
+        if written == 1 && started > 0 {
+            break;
+        }
+    }
+    hop.abort();
+    let _ = hop.await;
+    assert_eq!(world.memory.holders(&limit(1)).await.unwrap().len(), 1, "the slot was not given back");
+    work(&world, &[engine.clone()]).await; // the other is refused, and waits
+    world.memory.redeliver();
+    work(&world, &[engine.clone()]).await;
+    let runs = engine.runs(RunFilter::default()).await.unwrap().runs;
+    for run in runs {
+        let journal = world.journal(&engine, run.run).await;
+        assert_eq!(support::count(&journal, |f| matches!(f, Fact::StepSucceeded { .. })), 1, "{journal:#?}");
+    }
 }
 
 #[tokio::test]

@@ -20,6 +20,10 @@ pub struct Slow {
     hook: Hook,
     reads: bool,
     cursor: bool,
+    /// Commits with such a fact wait for each other here.
+    together: Option<Arc<tokio::sync::Barrier>>,
+    /// Happens just before a step joins a line.
+    before_park: Option<Commit>,
 }
 
 impl Slow {
@@ -29,24 +33,44 @@ impl Slow {
         clock: Arc<VirtualClock>,
         hook: impl Fn(&Fact) -> Option<Duration> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { inner, clock: Some(clock), hook: Box::new(hook), reads: true, cursor: true })
+        Arc::new(Self { inner, clock: Some(clock), hook: Box::new(hook), reads: true, cursor: true, together: None, before_park: None })
     }
 }
 
 /// Of a commit with such a fact only what comes before the journal is carried out; then the process hangs.
 pub fn only_before(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + 'static) -> Arc<Slow> {
     let hook: Hook = Box::new(move |fact| is(fact).then_some(Duration::ZERO));
-    Arc::new(Slow { inner, clock: None, hook, reads: true, cursor: true })
+    Arc::new(Slow { inner, clock: None, hook, reads: true, cursor: true, together: None, before_park: None })
+}
+
+/// Of a commit with such a fact only the entries are written; then the process hangs.
+pub fn only_journal(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + 'static) -> Arc<Slow> {
+    let hook: Hook = Box::new(move |fact| is(fact).then_some(Duration::MAX));
+    Arc::new(Slow { inner, clock: None, hook, reads: true, cursor: true, together: None, before_park: None })
 }
 
 /// No journal can be read.
 pub fn refuse_reads(inner: Arc<Memory>) -> Arc<Slow> {
-    Arc::new(Slow { inner, clock: None, hook: Box::new(|_| None), reads: false, cursor: true })
+    Arc::new(Slow { inner, clock: None, hook: Box::new(|_| None), reads: false, cursor: true, together: None, before_park: None })
 }
 
 /// The sweep's cursor cannot be written.
 pub fn no_cursor(inner: Arc<Memory>) -> Arc<Slow> {
-    Arc::new(Slow { inner, clock: None, hook: Box::new(|_| None), reads: true, cursor: false })
+    Arc::new(Slow { inner, clock: None, hook: Box::new(|_| None), reads: true, cursor: false, together: None, before_park: None })
+}
+
+/// Two commits with such a fact come at the same time.
+pub fn together(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + 'static) -> Arc<Slow> {
+    let hook: Hook = Box::new(move |fact| is(fact).then_some(Duration::ZERO));
+    let together = Some(Arc::new(tokio::sync::Barrier::new(2)));
+    let clock = Some(Arc::new(VirtualClock::new(Timestamp::from_millis(0))));
+    Arc::new(Slow { inner, clock, hook, reads: true, cursor: true, together, before_park: None })
+}
+
+/// Something happens between a refused request for a slot and the joining of the line.
+pub fn before_park(inner: Arc<Memory>, commit: Commit) -> Arc<Slow> {
+    let hook: Hook = Box::new(|_| None);
+    Arc::new(Slow { inner, clock: None, hook, reads: true, cursor: true, together: None, before_park: Some(commit) })
 }
 
 #[async_trait]
@@ -61,9 +85,13 @@ impl Commits for Slow {
     async fn commit(&self, commit: Commit) -> StoreResult<Committed> {
         let facts = commit.append.iter().flat_map(|append| &append.record.entries);
         let hit = facts.into_iter().find_map(|entry| (self.hook)(&entry.fact));
+        if let (Some(_), Some(together)) = (hit, &self.together) {
+            together.wait().await;
+        }
         match (hit, &self.clock) {
-            (Some(_), None) => {
-                self.inner.commit(Commit { before: commit.before, ..Commit::default() }).await?;
+            (Some(part), None) => {
+                let append = commit.append.filter(|_| part == Duration::MAX);
+                self.inner.commit(Commit { before: commit.before, append, ..Commit::default() }).await?;
                 std::future::pending().await
             }
             (hit, clock) => {
@@ -99,13 +127,27 @@ pass_on!(Listings {
     runs_of(event: EventId) -> Vec<RunRow>;
     row(run: RunId) -> Option<RunRow>;
 });
-pass_on!(Slots {
-    take(limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Taken;
-    park(limit: &Limit, place: Place) -> ();
-    line(limit: &Limit, n: usize) -> Vec<Place>;
-    holders(limit: &Limit) -> Vec<Holding>;
-    position(limit: &Limit, run: RunId) -> Option<usize>;
-});
+#[async_trait]
+impl Slots for Slow {
+    async fn take(&self, limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> StoreResult<Taken> {
+        self.inner.take(limit, holder, lease_until, now).await
+    }
+    async fn park(&self, limit: &Limit, place: Place) -> StoreResult<()> {
+        if let Some(commit) = &self.before_park {
+            self.inner.commit(commit.clone()).await?;
+        }
+        self.inner.park(limit, place).await
+    }
+    async fn line(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Place>> {
+        self.inner.line(limit, n).await
+    }
+    async fn holders(&self, limit: &Limit) -> StoreResult<Vec<Holding>> {
+        self.inner.holders(limit).await
+    }
+    async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {
+        self.inner.position(limit, run).await
+    }
+}
 #[async_trait]
 impl Timers for Slow {
     async fn bucket(&self, minute: i64) -> StoreResult<Vec<Timer>> {
