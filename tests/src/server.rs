@@ -2,6 +2,7 @@
 //! started again on the same file.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
@@ -78,16 +79,22 @@ impl Server {
         process.kill().await.expect("the process is ours");
     }
 
-    /// `kill -9` the moment that the n-th write from now reaches the data file, seen by its log growing; whether that
-    /// moment came before `over`. The server's file must be a new one: an old log is written from its start again.
+    /// `kill -9` the moment that the n-th write from now reaches the data file; whether that was before `over`.
+    ///
+    /// Writes are seen in the index of SQLite's write-ahead log, whose 4 bytes at 16 are the number of its last valid
+    /// frame (<https://sqlite.org/walformat.html>).
     pub async fn kill_at_write(&mut self, n: usize, over: impl Fn() -> bool + Send + 'static) -> bool {
         let mut process = self.process.take().expect("it runs");
-        let log = self.folder.path().join("dev.db-wal");
-        let size = move || std::fs::metadata(&log).map_or(0, |file| file.len());
+        let index = File::open(self.folder.path().join("dev.db-shm")).expect("the data file is open");
+        let last_frame = move || {
+            let mut frame = [0; 4];
+            index.read_exact_at(&mut frame, 16).expect("the index has a header");
+            frame
+        };
         let watching = tokio::task::spawn_blocking(move || {
-            let (mut last, mut writes) = (size(), 0);
+            let (mut last, mut writes) = (last_frame(), 0);
             while writes < n && !over() {
-                let now = size();
+                let now = last_frame();
                 writes += usize::from(now != last);
                 last = now;
             }
