@@ -208,7 +208,11 @@ impl Engine {
                 Some(_) => Vec::new(),
                 None => vec![Fact::RunCancelled { reason: reason.clone() }.at(self.now())],
             };
+            let ends = !entries.is_empty();
             if self.append(&mut state, entries, &mut commit).await?.is_done() {
+                if let Some(end) = state.end.as_ref().filter(|_| ends) {
+                    super::hop::say_end(&state, end);
+                }
                 return Ok(state.status());
             }
         }

@@ -18,7 +18,7 @@ use stepladder_core::decide::{Ready, Situation};
 use stepladder_core::journal::{Entry, Fact, Failure};
 use stepladder_core::slot::{Holder, Limit};
 use stepladder_core::spec::LazyScope;
-use stepladder_core::state::{RunState, StepState};
+use stepladder_core::state::{End, Ending, RunState, StepState};
 use stepladder_core::{Cause, Spec, StepId, Timestamp, Wake};
 
 use super::Engine;
@@ -167,9 +167,26 @@ impl Engine {
     }
 }
 
+/// Tells whoever follows this process's runs that one has ended.
+pub(super) fn say_end(state: &RunState, end: &End) {
+    let (run, function, status) = (state.run, &state.created.function, end.how.status());
+    match &end.how {
+        Ending::Failed(error) => {
+            tracing::info!(target: "stepladder::run", %run, %function, %status, error = error.message, "run ended");
+        }
+        Ending::Completed(_) | Ending::Cancelled(_) | Ending::Skipped(_) => {
+            tracing::info!(target: "stepladder::run", %run, %function, %status, "run ended");
+        }
+    }
+}
+
 impl Hop<'_> {
     async fn run(&mut self) -> Result<(), StoreError> {
         let created = self.state.created.clone();
+        if self.state.next == 1 {
+            let (run, function) = (self.state.run, &created.function);
+            tracing::info!(target: "stepladder::run", %run, %function, "run started");
+        }
         match self.spec().limits(&mut LazyScope::new(&created.event)) {
             Ok(limits) => self.limits = limits,
             Err(bad) => {

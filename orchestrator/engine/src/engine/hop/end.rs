@@ -31,7 +31,7 @@ impl Hop<'_> {
                 self.engine.tell_of_end(&self.state, &end, &mut self.commit);
                 let appended = self.append(entries.clone(), if simple { Ack::Now } else { Ack::Later }).await?;
                 if appended.is_done() {
-                    self.say_end(&end);
+                    super::say_end(&self.state, &end);
                 }
                 match appended {
                     Appended::Done if !simple => return Ok(Next::Again),
@@ -65,20 +65,6 @@ impl Hop<'_> {
                 let retry_at = self.now() + self.engine.retry_wait(wait);
                 self.commit.before.push(self.engine.later(self.wake(Cause::Due), retry_at));
                 Fact::HandlerFailed { attempt, error: failure, retry_at }
-            }
-        }
-    }
-
-    fn say_end(&self, end: &End) {
-        let (run, function, status) = (self.state.run, &self.state.created.function, end.how.status());
-        match &end.how {
-            stepladder_core::state::Ending::Failed(error) => {
-                tracing::info!(target: "stepladder::run", %run, %function, %status, error = error.message, "run ended");
-            }
-            stepladder_core::state::Ending::Completed(_)
-            | stepladder_core::state::Ending::Cancelled(_)
-            | stepladder_core::state::Ending::Skipped(_) => {
-                tracing::info!(target: "stepladder::run", %run, %function, %status, "run ended");
             }
         }
     }
