@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use stepladder_core::slot::Place;
 use stepladder_core::{Cause, Timestamp, Wake};
@@ -97,12 +98,20 @@ impl Sqlite {
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
-    db.set_prepared_statement_cache_capacity(64);
+    keep_statements(&db)?;
     db.pragma_update(None, "journal_mode", "wal")?;
     db.pragma_update(None, "synchronous", "full")?;
     db.pragma_update(None, "temp_store", "memory")?;
     db.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
     Ok(db)
+}
+
+/// Statements are compiled once. Without the planner's "stability guarantee", a build with STAT4 compiles a statement
+/// again whenever a value is bound that may sway its plan (<https://sqlite.org/queryplanner-ng.html#qpstab>).
+pub(crate) fn keep_statements(db: &Connection) -> rusqlite::Result<()> {
+    db.set_prepared_statement_cache_capacity(64);
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 /// Pages in the write-ahead log after which they are moved to the data file: 16 MiB. More of them change several times

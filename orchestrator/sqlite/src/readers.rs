@@ -7,6 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 use stepladder_engine::ports::{StoreError, StoreResult};
 
 use crate::fault::Fault;
+use crate::open::keep_statements;
 
 pub(crate) struct Readers {
     path: PathBuf,
@@ -47,7 +48,7 @@ impl Readers {
     fn connect(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(&self.path, flags)?;
-        db.set_prepared_statement_cache_capacity(64);
+        keep_statements(&db)?;
         db.pragma_update(None, "query_only", true)?;
         Ok(db)
     }

@@ -4,6 +4,8 @@
 //! with the operating system), and is synced with the next that is.
 
 mod job;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
