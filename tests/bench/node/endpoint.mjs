@@ -1,0 +1,34 @@
+// The same functions as the benchmark's own, for Restate's server. Prints the port that it serves on.
+import http2 from "node:http2";
+
+// what the SDK needs of a newer Node.js than 20
+Promise.withResolvers ??= function () {
+  let resolve, reject;
+  const promise = new Promise((yes, no) => ([resolve, reject] = [yes, no]));
+  return { promise, resolve, reject };
+};
+const restate = await import("@restatedev/restate-sdk");
+
+const nanoseconds = () => Number(process.hrtime.bigint());
+
+const bench = restate.service({
+  name: "bench",
+  handlers: {
+    // gives when each body began and ended
+    sequential: async (ctx, steps) => {
+      const marks = [];
+      for (let i = 0; i < steps; i++) {
+        marks.push(await ctx.run(`step-${i}`, () => [nanoseconds(), nanoseconds()]));
+      }
+      return marks;
+    },
+    three: async (ctx, n) => {
+      const first = await ctx.run("first", () => n + 1);
+      const second = await ctx.run("second", () => first + 1);
+      return await ctx.run("third", () => second + 1);
+    },
+  },
+});
+
+const server = http2.createServer(restate.createEndpointHandler({ services: [bench] }));
+server.listen(0, "127.0.0.1", () => console.log(server.address().port));

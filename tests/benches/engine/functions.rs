@@ -1,0 +1,53 @@
+//! The functions that are measured: steps whose bodies do nothing.
+
+use std::sync::LazyLock;
+use std::time::Instant;
+
+use stepladder::App;
+use stepladder::prelude::*;
+
+/// Starts [`sequential`].
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Sequential {
+    /// How many steps.
+    pub(crate) steps: usize,
+}
+
+impl EventData for Sequential {
+    const NAME: &'static str = "bench/sequential";
+}
+
+/// Starts three steps.
+#[derive(Serialize, Deserialize)]
+struct Three {
+    n: u64,
+}
+
+impl EventData for Three {
+    const NAME: &'static str = "bench/three";
+}
+
+/// The app that the server runs.
+pub(crate) fn app() -> App {
+    App::new().function(Function::new("sequential", sequential)).function(Function::new("three", three))
+}
+
+/// Gives when each body began and ended, in nanoseconds of one clock.
+async fn sequential(ctx: Context, event: Event<Sequential>) -> Result<Vec<(u64, u64)>> {
+    let mut marks = Vec::new();
+    for i in 0..event.data.steps {
+        marks.push(ctx.step(format!("step-{i}"), async || Ok((nanoseconds(), nanoseconds()))).await?);
+    }
+    Ok(marks)
+}
+
+async fn three(ctx: Context, event: Event<Three>) -> Result<u64> {
+    let first = ctx.step("first", async || Ok(event.data.n + 1)).await?;
+    let second = ctx.step("second", async || Ok(first + 1)).await?;
+    ctx.step("third", async || Ok(second + 1)).await
+}
+
+fn nanoseconds() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}

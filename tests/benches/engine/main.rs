@@ -1,0 +1,51 @@
+//! How fast the engine is on this machine: `just bench`, or `just bench --quick`.
+//!
+//! The server is the real one (SQLite, HTTP, workers) in a process of its own: this executable again, with functions
+//! that do nothing. It is driven over HTTP, and beside it, where npm is there, Restate's server with the same
+//! functions. Nothing here judges a figure: machines differ.
+
+mod functions;
+mod machine;
+mod marks;
+mod measured;
+mod options;
+mod ours;
+mod process;
+mod replay;
+mod report;
+mod restate;
+
+use std::process::ExitCode;
+
+use machine::Machine;
+use options::Options;
+
+fn main() -> ExitCode {
+    if std::env::args().nth(1).is_some_and(|command| command == "dev") {
+        return functions::app().run();
+    }
+    let options = match Options::from_arguments() {
+        Ok(options) => options,
+        Err(fault) => {
+            eprintln!("{fault}");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("a runtime").block_on(measure(&options));
+    ExitCode::SUCCESS
+}
+
+async fn measure(options: &Options) {
+    report::introduction(&Machine::look());
+    report::replays(&[20, 700].map(|bytes| replay::measure(bytes, options.replays)));
+    let ours = ours::measure(options).await;
+    report::ours(&ours, options);
+    if !options.alone {
+        match restate::install() {
+            Ok(parts) => report::restate(&restate::measure(&parts, options).await, &ours),
+            Err(why) => println!("\nRestate is not measured beside it: {why}"),
+        }
+    }
+    report::afterwards(&Machine::look());
+}

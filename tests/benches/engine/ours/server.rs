@@ -1,0 +1,59 @@
+//! This executable again, as the server: `dev`, on a free port and a data file of its own.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use stepladder_tests::{Api, wait_for};
+use tempfile::TempDir;
+
+/// A running server. Dropping it ends it and removes its file.
+#[derive(Debug)]
+pub(super) struct Server {
+    process: Child,
+    url: String,
+    _folder: TempDir,
+}
+
+impl Server {
+    /// Starts it at a pace, and waits until it serves.
+    pub(super) async fn start(pace: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("stepladder-bench-").tempdir().expect("a temporary folder");
+        let mut command = Command::new(std::env::current_exe().expect("a program knows its own path"));
+        command.args(["dev", "--quiet", "--port", "0", "--pace", pace, "--db"]).arg(folder.path().join("bench.db"));
+        command.env("RUST_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::piped());
+        for name in ["STEPLADDER_EVENT_KEYS", "STEPLADDER_DASHBOARD_TOKEN"] {
+            command.env_remove(name);
+        }
+        let mut process = command.spawn().expect("this program starts");
+        let output = process.stdout.take().expect("it is piped");
+        let ready = BufReader::new(output).lines().map_while(Result::ok).find_map(|line| port(&line));
+        let port = ready.expect("the server says where it is");
+        let server = Self { process, url: format!("http://127.0.0.1:{port}"), _folder: folder };
+        let api = server.api();
+        wait_for("the server's health", async || api.try_get("/health").await.ok().filter(|a| a.0 == 200)).await;
+        server
+    }
+
+    /// A client of it.
+    pub(super) fn api(&self) -> Api {
+        Api::new(&self.url)
+    }
+
+    /// Its process.
+    pub(super) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // one that has ended by itself has nothing left to end
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Of `Stepladder is ready: http://localhost:8288`.
+fn port(line: &str) -> Option<u16> {
+    line.split_once("ready: http://localhost:")?.1.trim().parse().ok()
+}

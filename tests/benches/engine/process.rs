@@ -1,0 +1,82 @@
+//! What processes cost: processor time and memory, as Linux tells it. Elsewhere there are no such figures.
+
+use std::time::{Duration, Instant};
+
+/// Linux counts processor time in hundredths of a second, whatever its own tick is.
+const TICK: Duration = Duration::from_millis(10);
+
+/// The processor time of a process so far, and of the machine, to take differences of.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch {
+    pids: Vec<u32>,
+    begun: Instant,
+    used: Option<Duration>,
+    own: Option<Duration>,
+    busy: Option<Duration>,
+}
+
+/// What happened since.
+#[derive(Clone, Debug)]
+pub(crate) struct Used {
+    /// By the clock.
+    pub(crate) elapsed: Duration,
+    /// Processor time of the processes that were watched, together.
+    pub(crate) cpu: Option<Duration>,
+    /// Processors that other programs than these and this one had, on average.
+    pub(crate) others: Option<f64>,
+}
+
+impl Watch {
+    /// Begins to watch processes.
+    pub(crate) fn start(pids: &[u32]) -> Self {
+        Self {
+            pids: pids.to_vec(),
+            begun: Instant::now(),
+            used: cpu_of(pids),
+            own: cpu_of(&[std::process::id()]),
+            busy: busy(),
+        }
+    }
+
+    /// What happened since then.
+    pub(crate) fn stop(&self) -> Used {
+        let now = Self::start(&self.pids);
+        let elapsed = self.begun.elapsed();
+        let since = |now: Option<Duration>, then: Option<Duration>| now?.checked_sub(then?);
+        let (cpu, own, busy) = (since(now.used, self.used), since(now.own, self.own), since(now.busy, self.busy));
+        let others = || Some(busy?.saturating_sub(cpu? + own?).as_secs_f64() / elapsed.as_secs_f64());
+        Used { elapsed, cpu, others: others() }
+    }
+}
+
+/// The most memory that the processes had, each at its time, in bytes.
+pub(crate) fn peak_memory(pids: &[u32]) -> Option<u64> {
+    pids.iter().map(|pid| peak_of(*pid)).sum()
+}
+
+fn peak_of(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()? * 1024)
+}
+
+fn cpu_of(pids: &[u32]) -> Option<Duration> {
+    pids.iter()
+        .map(|pid| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            // the name, in brackets, may hold anything; user and system time are the 12th and 13th after it
+            let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
+            let ticks = fields.next()?.parse::<u32>().ok()? + fields.next()?.parse::<u32>().ok()?;
+            Some(TICK * ticks)
+        })
+        .sum()
+}
+
+/// User and system time of the whole machine.
+fn busy() -> Option<Duration> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let mut fields = stat.strip_prefix("cpu")?.split_whitespace();
+    let (user, nice, system) = (fields.next()?, fields.next()?, fields.next()?);
+    let ticks: u32 = [user, nice, system].iter().map(|text| text.parse::<u32>().unwrap_or(0)).sum();
+    Some(TICK * ticks)
+}

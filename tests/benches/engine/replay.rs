@@ -1,0 +1,128 @@
+//! Replaying a journal of 1,000 steps, in this process: from its text to the step that comes next.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stepladder::prelude::*;
+use stepladder::{Json, RunId, States, Timestamp};
+use stepladder_core::journal::{Created, Entry, Fact, Origin, Record};
+use stepladder_core::{EventId, RunState, json};
+use stepladder_engine::Program;
+use stepladder_engine::program::{Advance, History};
+
+use crate::marks::percentile;
+
+const STEPS: usize = 1_000;
+
+/// How long the parts of a replay take: medians.
+#[derive(Clone, Debug)]
+pub(crate) struct Replay {
+    /// Bytes of each step's outcome.
+    pub(crate) bytes: usize,
+    /// Reading the journal's JSON.
+    pub(crate) read: Duration,
+    /// Folding its entries to the run's state.
+    pub(crate) fold: Duration,
+    /// Running the function up to the step that comes next, outcomes decoded on the way.
+    pub(crate) run: Duration,
+}
+
+#[derive(Deserialize)]
+struct Thousand {}
+
+impl EventData for Thousand {
+    const NAME: &'static str = "bench/thousand";
+}
+
+async fn thousand(ctx: Context, _: Event<Thousand>) -> Result<usize> {
+    let mut bytes = 0;
+    for _ in 0..STEPS {
+        bytes += ctx.step("page", async || Ok(String::new())).await?.len();
+    }
+    ctx.step("last", async || Ok(bytes)).await
+}
+
+/// Replays a journal whose outcomes have so many bytes, so many times.
+pub(crate) fn measure(bytes: usize, times: usize) -> Replay {
+    let program = program();
+    let run = RunId::new(Timestamp::from_millis(0), 7);
+    let text = serde_json::to_string(&records(bytes)).expect("records are JSON");
+    let (mut read, mut fold, mut ran) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..times {
+        let begun = Instant::now();
+        let records: Vec<Record> = serde_json::from_str(&text).expect("they were written just now");
+        read.push(begun.elapsed());
+        let begun = Instant::now();
+        let state = RunState::fold(run, &records).expect("the records follow each other");
+        fold.push(begun.elapsed());
+        let begun = Instant::now();
+        assert_eq!(next_step(program.as_ref(), &state), "last");
+        ran.push(begun.elapsed());
+    }
+    Replay { bytes, read: percentile(&mut read, 50), fold: percentile(&mut fold, 50), run: percentile(&mut ran, 50) }
+}
+
+fn program() -> Arc<dyn Program> {
+    let programs = Function::new("thousand", thousand).programs(&States::default());
+    programs.expect("a function without expressions").remove(0)
+}
+
+/// The one step that the function wants after all that is recorded.
+fn next_step(program: &dyn Program, state: &RunState) -> String {
+    let history = History {
+        run: state.run,
+        attempt: 1,
+        event: Arc::new(state.created.event.clone()),
+        created_at: state.created_at,
+        outcomes: state.outcomes.clone(),
+    };
+    let mut session = program.open(history).expect("the event is what the function takes");
+    match futures::executor::block_on(session.advance()) {
+        Advance::Wanted(wants) if wants.len() == 1 => wants[0].step.to_string(),
+        other => panic!("one step is wanted after a replay: {other:?}"),
+    }
+}
+
+/// As the engine writes them within a budget: an outcome, and the beginning of the next step.
+fn records(bytes: usize) -> Vec<Record> {
+    let output = json::of(&"x".repeat(bytes.saturating_sub(2))).expect("text is JSON");
+    let mut records = vec![record(0, vec![Fact::RunCreated(Box::new(created())), started(0)])];
+    for step in 0..STEPS {
+        let mut facts = vec![Fact::StepSucceeded { step: name(step).into(), attempt: 1, output: output.clone() }];
+        if step + 1 < STEPS {
+            facts.push(started(step + 1));
+        }
+        records.push(record(2 + 2 * step as u64, facts));
+    }
+    records
+}
+
+fn started(step: usize) -> Fact {
+    let lease_until = Timestamp::from_millis(120_000);
+    Fact::StepStarted { step: name(step).into(), attempt: 1, lease_until, worker: "bench".into() }
+}
+
+fn record(seq: u64, facts: Vec<Fact>) -> Record {
+    let at = Timestamp::from_millis(1);
+    let entries: Vec<Entry> = facts.into_iter().map(|fact| fact.at(at)).collect();
+    Record { seq, token: u128::from(seq), code: "1".into(), entries }
+}
+
+fn name(step: usize) -> String {
+    if step == 0 { "page".into() } else { format!("page:{step}") }
+}
+
+fn created() -> Created {
+    let now = Timestamp::from_millis(0);
+    let data: Json = json::empty_object();
+    let event = stepladder_core::Event {
+        id: EventId::new(now, 1),
+        name: Thousand::NAME.into(),
+        data,
+        ts: now,
+        user: None,
+        external_id: None,
+        received_at: now,
+    };
+    Created { function: "thousand".into(), event, origin: Origin::Event }
+}

@@ -1,0 +1,120 @@
+//! What is printed.
+
+use std::time::Duration;
+
+use crate::machine::Machine;
+use crate::measured::{Many, Measured, Sequential};
+use crate::options::{Options, STEPS, STEPS_OF_MANY};
+use crate::ours::Ours;
+use crate::replay::Replay;
+
+/// What all figures depend on.
+pub(crate) fn introduction(machine: &Machine) {
+    println!("{}", looks(machine));
+    println!("Stepladder: SQLite with WAL, synchronous=FULL, group commit; no step starts before the outcome of the");
+    println!("one before is on disk. Server and functions are one process, the client another, all on this machine.");
+}
+
+/// The machine again: another one than before makes all figures doubtful.
+pub(crate) fn afterwards(machine: &Machine) {
+    println!("\nAfterwards: {}", looks(machine));
+}
+
+fn looks(Machine { processors, load, sync: (p50, p99) }: &Machine) -> String {
+    let load = load.map_or("unknown".into(), |load| format!("{load:.1}"));
+    format!("{processors} processors, load {load}; a 4 KiB write with fdatasync: p50 {}, p99 {}", ms(*p50), ms(*p99))
+}
+
+/// Replays in this process.
+pub(crate) fn replays(replays: &[Replay]) {
+    println!("\nReplay of 1,000 steps (medians)");
+    for Replay { bytes, read, fold, run } in replays {
+        let (all, read, fold, run) = (ms(*read + *fold + *run), ms(*read), ms(*fold), ms(*run));
+        println!(
+            "  outcomes of {bytes:>3} bytes: {all} = {read} reading JSON + {fold} folding + {run} running the function"
+        );
+    }
+}
+
+/// Our server.
+pub(crate) fn ours(ours: &Ours, options: &Options) {
+    println!("\n{} runs of {STEPS} sequential steps, one after the other", options.sequential_runs);
+    for pace in [&ours.step, &ours.budget] {
+        println!("  {:<24} {}", pace.name, sequential(&pace.sequential));
+    }
+    println!("\n{} runs of {STEPS_OF_MANY} steps, {} times", options.runs, options.rounds);
+    for pace in [&ours.step, &ours.budget] {
+        for way in &pace.many {
+            println!("  {:<24} {}", pace.name, many(way));
+        }
+    }
+    let rate = options.events as f64 / ours.ingest.elapsed.as_secs_f64();
+    println!(
+        "\n{} events that start nothing, in batches: {rate:.0} events/s{}",
+        options.events,
+        noise(ours.ingest.others)
+    );
+    for pace in [&ours.step, &ours.budget] {
+        println!("Peak memory {}: {}", pace.name, memory(pace.memory));
+    }
+}
+
+/// Restate's, and how ours compares.
+pub(crate) fn restate(restate: &Measured, ours: &Ours) {
+    println!("\n{} (its default settings: its log is synced too; server and Node.js process together)", restate.name);
+    println!("  {:<24} {}", format!("{STEPS} sequential steps"), sequential(&restate.sequential));
+    for way in &restate.many {
+        println!("  {:<24} {}", format!("runs of {STEPS_OF_MANY} steps"), many(way));
+    }
+    println!("  peak memory {}", memory(restate.memory));
+    println!("\nBeside {}", restate.name);
+    let (gap, rate) = (restate.sequential.gaps.p50.as_secs_f64(), restate.best().rate());
+    for pace in [&ours.step, &ours.budget] {
+        let shorter = gap / pace.sequential.gaps.p50.as_secs_f64();
+        // like for like: one run a request
+        let single = pace.many.last().expect("at least one way").rate() / rate;
+        let batched = pace.many.first().expect("at least one way").rate() / rate;
+        println!(
+            "  {:<24} gaps {shorter:.1} times shorter; {single:.1} times its runs/s with one event a request, {batched:.1} in batches",
+            pace.name
+        );
+    }
+}
+
+fn sequential(of: &Sequential) -> String {
+    let gaps = &of.gaps;
+    format!(
+        "{:.2} ms a step; gap p50 {}, p99 {}; CPU {} a step{}",
+        gaps.step_ms,
+        ms(gaps.p50),
+        ms(gaps.p99),
+        micros(of.cpu),
+        noise(of.others)
+    )
+}
+
+fn many(of: &Many) -> String {
+    let (slowest, fastest) = (of.rates.first().unwrap_or(&0.0), of.rates.last().unwrap_or(&0.0));
+    let (rate, cpu, noise) = (of.rate(), micros(of.cpu), noise(of.others));
+    format!("{rate:.0} runs/s ({slowest:.0} to {fastest:.0}); CPU {cpu} a step; {}{noise}", of.sent)
+}
+
+/// Said only where it matters: a figure that others disturbed is to be taken again.
+fn noise(others: Option<f64>) -> String {
+    match others {
+        Some(others) if others > 0.1 => format!(" [noisy: other programs had {others:.1} processors]"),
+        Some(_) | None => String::new(),
+    }
+}
+
+fn ms(time: Duration) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1e3)
+}
+
+fn micros(time: Option<Duration>) -> String {
+    time.map_or("unknown".into(), |time| format!("{:.0} µs", time.as_secs_f64() * 1e6))
+}
+
+fn memory(bytes: Option<u64>) -> String {
+    bytes.map_or("unknown".into(), |bytes| format!("{:.0} MB", bytes as f64 / 1e6))
+}

@@ -1,0 +1,92 @@
+//! Restate's two processes: its server, and the functions that it calls.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
+use stepladder_tests::parts::free_port;
+use stepladder_tests::{Api, wait_for};
+use tempfile::TempDir;
+
+use super::Parts;
+
+/// A running server with its functions. Dropping it ends both and removes what they wrote.
+#[derive(Debug)]
+pub(super) struct Server {
+    server: Process,
+    functions: Process,
+    ingress: u16,
+    _folder: TempDir,
+}
+
+/// A process that ends with its value.
+#[derive(Debug)]
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // one that has ended by itself has nothing left to end
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Server {
+    /// Starts both, makes them known to each other, and waits until a function answers.
+    pub(super) async fn start(parts: &Parts) -> Self {
+        let folder = tempfile::Builder::new().prefix("stepladder-bench-").tempdir().expect("a temporary folder");
+        let (functions, port) = functions(parts, folder.path());
+        let (ingress, admin) = (free_port(), free_port());
+        let mut command = Command::new(&parts.server);
+        command.args(["--no-logo", "--listen-mode", "tcp", "--bind-ip", "127.0.0.1", "--bind-port"]);
+        command.arg(free_port().to_string()).arg("--base-dir").arg(folder.path().join("data"));
+        command.env("RESTATE_INGRESS__BIND_PORT", ingress.to_string());
+        command.env("RESTATE_ADMIN__BIND_PORT", admin.to_string());
+        command.env("RESTATE_DISABLE_TELEMETRY", "true").env("RUST_LOG", "error");
+        let server = Process(quietly(&mut command, folder.path(), "server").spawn().expect("Restate's server starts"));
+
+        let admin = Api::new(&format!("http://127.0.0.1:{admin}"));
+        let deployment = json!({"uri": format!("http://127.0.0.1:{port}")}).to_string();
+        wait_for("Restate's functions to be registered", async || {
+            let registered = admin.try_post("/deployments", deployment.clone()).await;
+            registered.ok().filter(|(status, _)| (200..300).contains(status))
+        })
+        .await;
+        let server = Self { server, functions, ingress, _folder: folder };
+        let api = server.api();
+        wait_for("an answer of Restate", async || {
+            api.try_post("/bench/three", "0").await.ok().filter(|answer| answer.0 == 200)
+        })
+        .await;
+        server
+    }
+
+    /// A client of its functions.
+    pub(super) fn api(&self) -> Api {
+        Api::new(&format!("http://127.0.0.1:{}", self.ingress))
+    }
+
+    /// Its processes. Ours runs functions itself, so both count.
+    pub(super) fn pids(&self) -> [u32; 2] {
+        [self.server.0.id(), self.functions.0.id()]
+    }
+}
+
+fn functions(parts: &Parts, folder: &Path) -> (Process, u16) {
+    let mut command = Command::new("node");
+    command.arg(&parts.functions).env("NODE_ENV", "production").env("RESTATE_LOGGING", "ERROR");
+    let command = quietly(&mut command, folder, "functions").stdout(Stdio::piped());
+    let mut process = Process(command.spawn().expect("node starts"));
+    let output = process.0.stdout.take().expect("it is piped");
+    let said = BufReader::new(output).lines().map_while(Result::ok).next();
+    let port = said.and_then(|line| line.trim().parse().ok()).expect("the functions say where they are");
+    (process, port)
+}
+
+/// What it says goes to a file: a terminal would slow it down.
+fn quietly<'a>(command: &'a mut Command, folder: &Path, name: &str) -> &'a mut Command {
+    let log = |kind: &str| File::create(folder.join(format!("{name}.{kind}"))).expect("a file in a folder of our own");
+    command.stdin(Stdio::null()).stdout(log("out")).stderr(log("err"))
+}
