@@ -43,11 +43,10 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// The same wake for another reason. One that names its step, or comes from the watchdog, goes on doing so: what
-    /// the hop does depends on it.
-    pub fn in_other_words(self, reason: Cause) -> Cause {
+    /// The step that the wake is for, if it is for one alone.
+    pub fn step(&self) -> Option<&StepId> {
         match self {
-            Self::Step(_) | Self::Watchdog => self,
+            Self::Step(step) => Some(step),
             Self::Created
             | Self::Next
             | Self::Due
@@ -55,8 +54,15 @@ impl Cause {
             | Self::Slot
             | Self::ChildEnded
             | Self::Again
-            | Self::Cancelled => reason,
+            | Self::Watchdog
+            | Self::Cancelled => None,
         }
+    }
+
+    /// The same wake for another reason. One that names its step, or comes from the watchdog, goes on doing so: what
+    /// the hop does depends on it.
+    pub fn in_other_words(self, reason: Cause) -> Cause {
+        if self.step().is_some() || self == Self::Watchdog { self } else { reason }
     }
 }
 

@@ -46,8 +46,12 @@ struct Proposal {
 }
 
 fn proposals() -> impl Strategy<Value = Vec<Proposal>> {
-    let one = (0_u8..22, 0_u8..4, 1_u32..5, 0_i64..40)
-        .prop_map(|(what, step, attempt, wait)| Proposal { what, step, attempt, wait });
+    let one = (0_u8..22, 0_u8..4, 1_u32..5, 0_i64..40).prop_map(|(what, step, attempt, wait)| Proposal {
+        what,
+        step,
+        attempt,
+        wait,
+    });
     prop::collection::vec(one, 0..120)
 }
 
@@ -112,7 +116,13 @@ fn told(state: &RunState) -> String {
     let outcomes: Vec<String> = state.outcomes.iter().map(|r| format!("{r:?}")).collect();
     format!(
         "{} {:?} {:?} {steps:?} {outcomes:?} {} {:?} {:?} {:?}",
-        state.next, state.last_at, state.status(), state.handler_failures, state.handler_retry_at, state.started_at, state.end
+        state.next,
+        state.last_at,
+        state.status(),
+        state.handler_failures,
+        state.handler_retry_at,
+        state.started_at,
+        state.end
     )
 }
 

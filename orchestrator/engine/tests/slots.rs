@@ -235,9 +235,7 @@ async fn rule_21_who_is_refused_parks_and_then_asks_once_more() {
 #[tokio::test]
 async fn rule_22_a_redelivered_wake_redoes_the_release_and_the_waking() {
     // the worker dies between the outcome and the release; its run goes to sleep, another waits for the slot
-    let script = limited(Script::new("f"), 1)
-        .step("a", &[])
-        .ask("nap", &["a"], Ask::SleepFor(Duration::from_secs(60)));
+    let script = limited(Script::new("f"), 1).step("a", &[]).ask("nap", &["a"], Ask::SleepFor(Duration::from_secs(60)));
     let mut world = World::new(vec![script.program()]);
     let torn = support::slow::only_journal(world.memory.clone(), |fact| matches!(fact, Fact::StepSucceeded { .. }));
     let (dying, engine) = (world.engine_on(torn), world.engine());

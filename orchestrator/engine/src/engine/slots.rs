@@ -170,18 +170,7 @@ impl Engine {
         if due.since(self.now()) <= longest {
             return Later::Wake { wake, due };
         }
-        let step = match wake.cause {
-            Cause::Step(step) => step,
-            Cause::Created
-            | Cause::Next
-            | Cause::Due
-            | Cause::Lease
-            | Cause::Slot
-            | Cause::ChildEnded
-            | Cause::Again
-            | Cause::Watchdog
-            | Cause::Cancelled => "".into(),
-        };
+        let step = wake.cause.step().cloned().unwrap_or_else(|| "".into());
         Later::Timer(Timer { due, run: wake.run, group: wake.group, purpose: Purpose::Step(step) })
     }
 }

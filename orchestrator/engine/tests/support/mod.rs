@@ -9,13 +9,16 @@ pub mod slow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::journal::{Entry, Fact};
+use stepladder_core::journal::{Entry, Fact, Record};
 use stepladder_core::{EventId, NewEvent, RunId, Status, Timestamp, json};
 use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
 use stepladder_engine::memory::Memory;
-use stepladder_engine::ports::{Backend, Queue};
+use stepladder_engine::ports::{Append, Backend, Commit, Commits, Queue};
 use stepladder_engine::view::RunDetail;
-use stepladder_engine::{Config, Engine, Pace, Program};
+use stepladder_engine::{Config, Engine, Pace, Program, RunFilter};
+use tokio::sync::Notify;
+
+use script::Script;
 
 /// A memory, a clock, and functions.
 pub struct World {
@@ -125,4 +128,45 @@ impl World {
 /// How many entries are of a kind.
 pub fn count(journal: &[Entry], is: impl Fn(&Fact) -> bool) -> usize {
     journal.iter().filter(|entry| is(&entry.fact)).count()
+}
+
+/// The one run that there is.
+pub async fn only_run(engine: &Engine) -> stepladder_core::RunId {
+    let runs = engine.runs(RunFilter::default()).await.unwrap().runs;
+    assert_eq!(runs.len(), 1);
+    runs[0].run
+}
+
+/// A step whose body waits for a word, and says when it has begun.
+pub fn gated(script: Script, id: &str, after: &[&str]) -> (Script, Arc<Notify>, Arc<Notify>) {
+    let (begun, open) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (b, o) = (begun.clone(), open.clone());
+    let script = script.body(id, after, move |_| {
+        let (b, o) = (b.clone(), o.clone());
+        async move {
+            b.notify_one();
+            o.notified().await;
+            Ok(())
+        }
+    });
+    (script, begun, open)
+}
+
+/// Hops one delivery on a task of its own.
+pub fn spawn_hop(world: &World, engine: &Arc<Engine>) -> tokio::task::JoinHandle<()> {
+    let (memory, engine) = (world.memory.clone(), engine.clone());
+    tokio::spawn(async move {
+        let delivery = memory.receive(1, engine.config().visibility()).await.unwrap().remove(0);
+        engine.hop(delivery).await.unwrap();
+    })
+}
+
+/// Writes a harmless entry behind the engine's back.
+pub async fn overtake(world: &World, engine: &Engine) {
+    let run = only_run(engine).await;
+    let seq = engine.journal(run, 0, 1_000).await.unwrap().entries.len() as u64;
+    let entries = vec![Fact::StepsWoken { steps: vec![] }.at(world.clock.now())];
+    let record = Record { seq, token: 99, code: "other".into(), entries };
+    let append = Some(Append { run, record });
+    world.memory.commit(Commit { append, ..Commit::default() }).await.unwrap();
 }

@@ -33,7 +33,15 @@ impl Slow {
         clock: Arc<VirtualClock>,
         hook: impl Fn(&Fact) -> Option<Duration> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { inner, clock: Some(clock), hook: Box::new(hook), reads: true, cursor: true, together: None, before_park: None })
+        Arc::new(Self {
+            inner,
+            clock: Some(clock),
+            hook: Box::new(hook),
+            reads: true,
+            cursor: true,
+            together: None,
+            before_park: None,
+        })
     }
 }
 
@@ -51,12 +59,28 @@ pub fn only_journal(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync
 
 /// No journal can be read.
 pub fn refuse_reads(inner: Arc<Memory>) -> Arc<Slow> {
-    Arc::new(Slow { inner, clock: None, hook: Box::new(|_| None), reads: false, cursor: true, together: None, before_park: None })
+    Arc::new(Slow {
+        inner,
+        clock: None,
+        hook: Box::new(|_| None),
+        reads: false,
+        cursor: true,
+        together: None,
+        before_park: None,
+    })
 }
 
 /// The sweep's cursor cannot be written.
 pub fn no_cursor(inner: Arc<Memory>) -> Arc<Slow> {
-    Arc::new(Slow { inner, clock: None, hook: Box::new(|_| None), reads: true, cursor: false, together: None, before_park: None })
+    Arc::new(Slow {
+        inner,
+        clock: None,
+        hook: Box::new(|_| None),
+        reads: true,
+        cursor: false,
+        together: None,
+        before_park: None,
+    })
 }
 
 /// Two commits with such a fact come at the same time.

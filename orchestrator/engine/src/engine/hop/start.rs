@@ -79,18 +79,8 @@ impl Hop<'_> {
     /// Of the bodies that may start, those that are this invocation's business: a step that was sent a wake of its own
     /// starts by that, or when the watchdog looks after the run.
     fn mine(&self, ready: &[Ready]) -> Vec<Ready> {
-        let is_mine = |ready: &&Ready| match &self.wake.cause {
-            Cause::Step(step) => *step == ready.step || !ready.woken,
-            Cause::Watchdog => true,
-            Cause::Created
-            | Cause::Next
-            | Cause::Due
-            | Cause::Lease
-            | Cause::Slot
-            | Cause::ChildEnded
-            | Cause::Again
-            | Cause::Cancelled => !ready.woken,
-        };
+        let named = |ready: &Ready| self.wake.cause.step() == Some(&ready.step);
+        let is_mine = |ready: &&Ready| !ready.woken || named(ready) || self.wake.cause == Cause::Watchdog;
         ready.iter().filter(is_mine).filter(|r| !self.handed.contains(&r.step)).cloned().collect()
     }
 
@@ -180,8 +170,8 @@ impl Hop<'_> {
     /// that this wake names, is given up when nothing asks for it (rule 24: a wake that cannot use its slot passes it
     /// on).
     async fn leave_unused(&mut self, plan: &Plan) -> Result<(), StoreError> {
-        let step = match &self.wake.cause {
-            Cause::Step(step) if plan.ready.iter().all(|ready| ready.step != *step) => step.clone(),
+        let step = match self.wake.cause.step() {
+            Some(step) if plan.ready.iter().all(|ready| ready.step != *step) => step.clone(),
             _ if plan.ready.is_empty() && self.state.started_at.is_none() => ARRIVAL.into(),
             _ => return Ok(()),
         };

@@ -1,4 +1,5 @@
-//! The rules of the hop, each by its number: a test that fails when the rule's code is taken out.
+//! The rules of wakes, events and ends (10 to 19, 28, 29), each by its number: a test that fails when the rule's code
+//! is taken out.
 
 mod support;
 
@@ -7,198 +8,18 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use stepladder_core::decide::{Ask, StepOptions};
-use stepladder_core::journal::{Fact, Record};
+use stepladder_core::journal::Fact;
 use stepladder_core::retry::Backoff;
 use stepladder_core::{Cause, NewEvent, Status, json};
+use stepladder_engine::EngineError;
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Append, Commit, Commits, Queue};
-use stepladder_engine::{Engine, EngineError, Pace, RunFilter};
+use stepladder_engine::ports::Queue;
 use support::faults::{Fault, Faulty};
-use support::script::{Script, fault, terminal};
-use support::{World, count};
-use tokio::sync::Notify;
+use support::script::{Script, terminal};
+use support::{World, count, gated, only_run, spawn_hop};
 
 fn fixed(secs: u64) -> StepOptions {
     StepOptions { backoff: Some(Backoff::Fixed(Duration::from_secs(secs))), ..StepOptions::default() }
-}
-
-async fn only_run(engine: &Engine) -> stepladder_core::RunId {
-    let runs = engine.runs(RunFilter::default()).await.unwrap().runs;
-    assert_eq!(runs.len(), 1);
-    runs[0].run
-}
-
-/// A step whose body waits for a word, and says when it has begun.
-fn gated(script: Script, id: &str, after: &[&str]) -> (Script, Arc<Notify>, Arc<Notify>) {
-    let (begun, open) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (b, o) = (begun.clone(), open.clone());
-    let script = script.body(id, after, move |_| {
-        let (b, o) = (b.clone(), o.clone());
-        async move {
-            b.notify_one();
-            o.notified().await;
-            Ok(())
-        }
-    });
-    (script, begun, open)
-}
-
-/// Hops one delivery on a task of its own.
-fn spawn_hop(world: &World, engine: &Arc<Engine>) -> tokio::task::JoinHandle<()> {
-    let (memory, engine) = (world.memory.clone(), engine.clone());
-    tokio::spawn(async move {
-        let delivery = memory.receive(1, engine.config().visibility()).await.unwrap().remove(0);
-        engine.hop(delivery).await.unwrap();
-    })
-}
-
-/// Writes a harmless entry behind the engine's back.
-async fn overtake(world: &World, engine: &Engine) {
-    let run = only_run(engine).await;
-    let seq = engine.journal(run, 0, 1_000).await.unwrap().entries.len() as u64;
-    let entries = vec![Fact::StepsWoken { steps: vec![] }.at(world.clock.now())];
-    let record = Record { seq, token: 99, code: "other".into(), entries };
-    let append = Some(Append { run, record });
-    world.memory.commit(Commit { append, ..Commit::default() }).await.unwrap();
-}
-
-#[tokio::test]
-async fn rule_1_a_write_whose_reply_was_lost_is_not_done_twice() {
-    for at in 1..40 {
-        let script = Script::new("f").step("a", &[]).step("b", &["a"]);
-        let executed = script.executed();
-        let mut world = World::new(vec![script.program()]);
-        let faulty = Faulty::new(world.memory.clone(), Fault::LoseReply, at);
-        let engine = world.engine_on(faulty);
-        let event = NewEvent { id: Some("once".into()), ..NewEvent::new("go", json::empty_object()) };
-        while engine.ingest(vec![event.clone()], None).await.is_err() {}
-        world.settle_within(&engine, Duration::from_secs(60)).await;
-        let onlooker = world.engine();
-        let runs = onlooker.runs(RunFilter::default()).await.unwrap().runs;
-        assert_eq!((runs.len(), runs[0].status), (1, Status::Completed), "reply {at} lost");
-        assert_eq!((executed.of("a"), executed.of("b")), (1, 1), "reply {at} lost");
-        assert_eq!(world.memory.counts().conflicts, 0, "reply {at} lost: its own entry was taken for another's");
-    }
-}
-
-#[tokio::test]
-async fn rule_2_a_refused_append_decides_again_instead_of_stopping() {
-    let (script, begun, open) = gated(Script::new("f"), "a", &[]);
-    let script = script.step("b", &["a"]);
-    let mut world = World::new(vec![script.program()]);
-    let engine = world.engine();
-    world.go(&engine).await;
-    let hop = spawn_hop(&world, &engine);
-    begun.notified().await;
-    overtake(&world, &engine).await;
-    open.notify_one();
-    hop.await.unwrap();
-    // no time passes: whatever is to happen has its wake
-    world.settle_within(&engine, Duration::ZERO).await;
-    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
-}
-
-#[tokio::test]
-async fn rule_3_a_body_does_not_start_when_its_lease_ran_out_on_the_way() {
-    let script = Script::new("f").step("a", &[]);
-    let executed = script.executed();
-    let mut world = World::new(vec![script.program()]);
-    let slow = support::slow::Slow::new(world.memory.clone(), world.clock.clone(), |fact| {
-        matches!(fact, Fact::StepStarted { attempt: 1, .. }).then_some(Duration::from_secs(3_600))
-    });
-    let engine = world.engine_on(slow);
-    world.go(&engine).await;
-    world.settle(&engine).await;
-    let run = only_run(&engine).await;
-    let journal = world.journal(&engine, run).await;
-    assert_eq!(count(&journal, |f| matches!(f, Fact::AttemptInterrupted { attempt: 1, .. })), 1, "{journal:#?}");
-    assert_eq!(executed.of("a"), 1);
-    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed);
-}
-
-#[tokio::test]
-async fn rule_4_an_outcome_survives_the_conflict_that_its_companion_does_not() {
-    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
-        let (script, begun, open) = gated(Script::new("f"), "a", &[]);
-        let script = script.step("b", &["a"]);
-        let executed = script.executed();
-        let mut world = World::new(vec![script.program()]).pace(pace);
-        let engine = world.engine();
-        world.go(&engine).await;
-        let hop = spawn_hop(&world, &engine);
-        begun.notified().await;
-        overtake(&world, &engine).await;
-        open.notify_one();
-        hop.await.unwrap();
-        world.settle_within(&engine, Duration::ZERO).await;
-        let run = only_run(&engine).await;
-        assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed, "{pace:?}");
-        assert_eq!((executed.of("a"), executed.of("b")), (1, 1), "{pace:?}");
-    }
-}
-
-#[tokio::test]
-async fn rule_6_records_carry_the_version_of_the_code_that_wrote_them() {
-    use stepladder_engine::ports::Journals;
-    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]).config(|c| c.code = "v7".into());
-    let engine = world.engine();
-    world.go(&engine).await;
-    world.settle(&engine).await;
-    let records = world.memory.read(only_run(&engine).await, 0).await.unwrap();
-    assert!(records.len() > 2 && records.iter().all(|record| &*record.code == "v7"));
-}
-
-#[tokio::test]
-async fn rule_8_what_one_outcome_makes_possible_starts_before_its_siblings_end() {
-    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
-        // join!(async { a; c }, b), where b's body waits for c's
-        let c_ran = Arc::new(Notify::new());
-        let (tell, wait) = (c_ran.clone(), c_ran);
-        let script = Script::new("f")
-            .step("a", &[])
-            .body("b", &[], move |_| {
-                let wait = wait.clone();
-                async move {
-                    wait.notified().await;
-                    Ok(())
-                }
-            })
-            .body("c", &["a"], move |_| {
-                tell.notify_one();
-                async { Ok(()) }
-            });
-        let mut world = World::new(vec![script.program()]).pace(pace);
-        let engine = world.engine();
-        world.go(&engine).await;
-        let first = spawn_hop(&world, &engine);
-        let second = spawn_hop(&world, &engine);
-        tokio::time::timeout(Duration::from_secs(10), first)
-            .await
-            .expect("b waits for c, which nobody started")
-            .unwrap();
-        second.abort();
-        world.memory.redeliver();
-        world.settle(&engine).await;
-        assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed, "{pace:?}");
-    }
-}
-
-#[tokio::test]
-async fn rule_9_a_fan_out_is_sent_once_however_often_its_wake_comes() {
-    let script = (0..40).fold(Script::new("f"), |script, n| script.step(&format!("s{n}"), &[]));
-    let mut world = World::new(vec![script.program()]);
-    let engine = world.engine();
-    world.go(&engine).await;
-    let first = world.memory.receive(1, Duration::ZERO).await.unwrap().remove(0);
-    engine.hop(first.clone()).await.unwrap();
-    let sent = world.memory.counts().sends;
-    assert_eq!(sent, 1 + 40, "the run's own wake, and one for each step");
-    for _ in 0..3 {
-        engine.hop(first.clone()).await.unwrap();
-    }
-    assert_eq!(world.memory.counts().sends, sent);
-    world.settle(&engine).await;
-    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
 }
 
 #[tokio::test]
@@ -422,10 +243,5 @@ async fn rule_29_a_body_that_blocks_its_thread_is_failed_in_its_place() {
     released.store(true, SeqCst);
     thread.join().unwrap();
     assert_eq!(executed.of("a"), 2);
-    assert_eq!(
-        count(&world.journal(&engine, run).await, |f| matches!(f, Fact::StepSucceeded { .. })),
-        1,
-        "{}",
-        fault("").failure.message
-    );
+    assert_eq!(count(&world.journal(&engine, run).await, |f| matches!(f, Fact::StepSucceeded { .. })), 1,);
 }

@@ -1,0 +1,149 @@
+//! The rules of the journal and of replay (1 to 9), each by its number: a test that fails when the rule's code is taken
+//! out. Rule 7 is the SDK's.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::journal::Fact;
+use stepladder_core::{NewEvent, Status, json};
+use stepladder_engine::ports::Queue;
+use stepladder_engine::{Pace, RunFilter};
+use support::faults::{Fault, Faulty};
+use support::script::{Executed, Script};
+use support::{World, count, gated, only_run, overtake, spawn_hop};
+use tokio::sync::Notify;
+
+#[tokio::test]
+async fn rule_1_a_write_whose_reply_was_lost_is_not_done_twice() {
+    for at in 1..40 {
+        let script = Script::new("f").step("a", &[]).step("b", &["a"]);
+        let executed = script.executed();
+        let mut world = World::new(vec![script.program()]);
+        let faulty = Faulty::new(world.memory.clone(), Fault::LoseReply, at);
+        let engine = world.engine_on(faulty);
+        let event = NewEvent { id: Some("once".into()), ..NewEvent::new("go", json::empty_object()) };
+        while engine.ingest(vec![event.clone()], None).await.is_err() {}
+        world.settle_within(&engine, Duration::from_secs(60)).await;
+        let onlooker = world.engine();
+        let runs = onlooker.runs(RunFilter::default()).await.unwrap().runs;
+        assert_eq!((runs.len(), runs[0].status), (1, Status::Completed), "reply {at} lost");
+        assert_eq!((executed.of("a"), executed.of("b")), (1, 1), "reply {at} lost");
+        assert_eq!(world.memory.counts().conflicts, 0, "reply {at} lost: its own entry was taken for another's");
+    }
+}
+
+/// Two steps, `a` then `b`; somebody else writes while the body of `a` runs. No time passes afterwards: whatever is to
+/// happen has its wake.
+async fn overtaken(pace: Pace) -> (Status, Executed) {
+    let (script, begun, open) = gated(Script::new("f"), "a", &[]);
+    let script = script.step("b", &["a"]);
+    let executed = script.executed();
+    let mut world = World::new(vec![script.program()]).pace(pace);
+    let engine = world.engine();
+    world.go(&engine).await;
+    let hop = spawn_hop(&world, &engine);
+    begun.notified().await;
+    overtake(&world, &engine).await;
+    open.notify_one();
+    hop.await.unwrap();
+    world.settle_within(&engine, Duration::ZERO).await;
+    (engine.run(only_run(&engine).await).await.unwrap().summary.status, executed)
+}
+
+#[tokio::test]
+async fn rule_2_a_refused_append_decides_again_instead_of_stopping() {
+    assert_eq!(overtaken(Pace::StepPerInvocation).await.0, Status::Completed);
+    assert_eq!(overtaken(Pace::WithinBudget).await.0, Status::Completed);
+}
+
+#[tokio::test]
+async fn rule_3_a_body_does_not_start_when_its_lease_ran_out_on_the_way() {
+    let script = Script::new("f").step("a", &[]);
+    let executed = script.executed();
+    let mut world = World::new(vec![script.program()]);
+    let slow = support::slow::Slow::new(world.memory.clone(), world.clock.clone(), |fact| {
+        matches!(fact, Fact::StepStarted { attempt: 1, .. }).then_some(Duration::from_secs(3_600))
+    });
+    let engine = world.engine_on(slow);
+    world.go(&engine).await;
+    world.settle(&engine).await;
+    let run = only_run(&engine).await;
+    let journal = world.journal(&engine, run).await;
+    assert_eq!(count(&journal, |f| matches!(f, Fact::AttemptInterrupted { attempt: 1, .. })), 1, "{journal:#?}");
+    assert_eq!(executed.of("a"), 1);
+    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed);
+}
+
+#[tokio::test]
+async fn rule_4_an_outcome_survives_the_conflict_that_its_companion_does_not() {
+    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
+        let (_, executed) = overtaken(pace).await;
+        assert_eq!((executed.of("a"), executed.of("b")), (1, 1), "{pace:?}");
+    }
+}
+
+#[tokio::test]
+async fn rule_6_records_carry_the_version_of_the_code_that_wrote_them() {
+    use stepladder_engine::ports::Journals;
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]).config(|c| c.code = "v7".into());
+    let engine = world.engine();
+    world.go(&engine).await;
+    world.settle(&engine).await;
+    let records = world.memory.read(only_run(&engine).await, 0).await.unwrap();
+    assert!(records.len() > 2 && records.iter().all(|record| &*record.code == "v7"));
+}
+
+#[tokio::test]
+async fn rule_8_what_one_outcome_makes_possible_starts_before_its_siblings_end() {
+    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
+        // join!(async { a; c }, b), where b's body waits for c's
+        let c_ran = Arc::new(Notify::new());
+        let (tell, wait) = (c_ran.clone(), c_ran);
+        let script = Script::new("f")
+            .step("a", &[])
+            .body("b", &[], move |_| {
+                let wait = wait.clone();
+                async move {
+                    wait.notified().await;
+                    Ok(())
+                }
+            })
+            .body("c", &["a"], move |_| {
+                tell.notify_one();
+                async { Ok(()) }
+            });
+        let mut world = World::new(vec![script.program()]).pace(pace);
+        let engine = world.engine();
+        world.go(&engine).await;
+        let first = spawn_hop(&world, &engine);
+        let second = spawn_hop(&world, &engine);
+        tokio::time::timeout(Duration::from_secs(10), first)
+            .await
+            .expect("b waits for c, which nobody started")
+            .unwrap();
+        second.abort();
+        world.memory.redeliver();
+        world.settle(&engine).await;
+        assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed, "{pace:?}");
+    }
+}
+
+#[tokio::test]
+async fn rule_9_a_fan_out_is_sent_once_however_often_its_wake_comes() {
+    let script = (0..40).fold(Script::new("f"), |script, n| script.step(&format!("s{n}"), &[]));
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    let first = world.memory.receive(1, Duration::ZERO).await.unwrap().remove(0);
+    engine.hop(first.clone()).await.unwrap();
+    let sent = world.memory.counts().sends;
+    assert_eq!(sent, 1 + 40, "the run's own wake, and one for each step");
+    for _ in 0..3 {
+        engine.hop(first.clone()).await.unwrap();
+    }
+    assert_eq!(world.memory.counts().sends, sent);
+    world.settle(&engine).await;
+    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+}
