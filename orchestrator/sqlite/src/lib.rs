@@ -17,6 +17,7 @@ mod readers;
 mod rows;
 mod schema;
 mod store;
+mod wal;
 mod writer;
 
 pub use open::{OpenError, Options};
@@ -35,6 +36,7 @@ pub struct Sqlite {
     held: Arc<held::Held>,
     /// The number of the latest wake.
     wakes: AtomicI64,
+    _stretching: wal::Stretching,
     /// Released last, when the file is closed.
     _lock: lock::Lock,
 }

@@ -1,8 +1,6 @@
 //! Opening a data file: the lock, the tables, and the estate of the process that had it before.
 
 use std::collections::HashMap;
-use std::fs::OpenOptions;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -18,8 +16,9 @@ use crate::fault::Fault;
 use crate::held::Held;
 use crate::lock::Lock;
 use crate::readers::Readers;
+use crate::wal::Stretching;
 use crate::writer::Writer;
-use crate::{Sqlite, rows, schema};
+use crate::{Sqlite, rows, schema, wal};
 
 /// How the adapter works.
 #[derive(Clone)]
@@ -81,16 +80,21 @@ impl Sqlite {
             return Err(OpenError::Newer { db: path.to_owned(), found });
         }
         schema::migrate(&mut db, found).map_err(|error| unusable(error.into()))?;
-        if let Err(error) = stretch_wal(path) {
-            tracing::debug!(%error, "the write-ahead log grows as it is written");
-        }
         let (messages, latest) = queued(&mut db, options.clock.now()).map_err(unusable)?;
         let lines = lines(&db).map_err(unusable)?;
         let held = Arc::new(Held::new(messages, lines));
         let writer = Writer::start(db, held.clone())
             .map_err(|error| OpenError::Unusable { db: path.to_owned(), why: error.to_string() })?;
         let readers = Arc::new(Readers::new(path));
-        Ok(Self { clock: options.clock, readers, writer, held, wakes: AtomicI64::new(latest), _lock: lock })
+        Ok(Self {
+            clock: options.clock,
+            readers,
+            writer,
+            held,
+            wakes: AtomicI64::new(latest),
+            _stretching: Stretching::start(path),
+            _lock: lock,
+        })
     }
 }
 
@@ -102,7 +106,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     db.pragma_update(None, "journal_mode", "wal")?;
     db.pragma_update(None, "synchronous", "full")?;
     db.pragma_update(None, "temp_store", "memory")?;
-    db.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
+    db.pragma_update(None, "wal_autocheckpoint", wal::PAGES)?;
     Ok(db)
 }
 
@@ -112,23 +116,6 @@ pub(crate) fn keep_statements(db: &Connection) -> rusqlite::Result<()> {
     db.set_prepared_statement_cache_capacity(64);
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
-}
-
-/// Pages in the write-ahead log after which they are moved to the data file: 16 MiB. More of them change several times
-/// before, and are moved once.
-const WAL_PAGES: u32 = 4_000;
-
-/// Fills the write-ahead log up with zeros to the length that it reaches anyway: syncing what overwrites a file is
-/// faster, and more evenly so, than syncing what makes it longer. SQLite reads it up to the first page without a valid
-/// checksum (<https://sqlite.org/fileformat2.html#walformat>), so zeros are no content.
-fn stretch_wal(db: &Path) -> std::io::Result<()> {
-    let mut name = db.as_os_str().to_owned();
-    name.push("-wal");
-    let mut wal = OpenOptions::new().append(true).open(name)?;
-    let (header, page) = (32_u64, 4_096 + 24);
-    let missing = (header + u64::from(WAL_PAGES) * page).saturating_sub(wal.metadata()?.len());
-    std::io::copy(&mut std::io::repeat(0).take(missing), &mut wal)?;
-    wal.sync_all()
 }
 
 /// The queue as the process before left it, plus a wake for each that may have a slot now; and the latest number.

@@ -1,7 +1,7 @@
 //! Retention: what ended long ago is deleted, a little at a time, so that nobody waits for it.
 
 use rusqlite::Connection;
-use stepladder_core::Timestamp;
+use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::ports::StoreResult;
 
 use crate::Sqlite;
@@ -22,41 +22,70 @@ pub struct Pruned {
 
 impl Sqlite {
     /// Deletes runs that ended before `older_than`, with their journals, and events that were received before it and
-    /// of which no run is left. Live runs are never touched, however old.
+    /// of which no run is left. Live runs are never touched, however old. A sender's event ids are forgotten with
+    /// their events, so `older_than` should be more than 24 hours ago.
     ///
     /// # Errors
     /// [`StoreError`](stepladder_engine::ports::StoreError); what was deleted by then stays deleted.
     pub async fn prune(&self, older_than: Timestamp) -> StoreResult<Pruned> {
-        let older_than = older_than.as_millis();
         let mut pruned = Pruned::default();
+        // what may go is looked for by a reader: the writer only deletes
         loop {
-            let runs = self.writer.run(Sync::WithTheNext, move |db| runs(db, older_than), |_, _| {}).await?;
-            let events = self.writer.run(Sync::WithTheNext, move |db| events(db, older_than), |_, _| {}).await?;
-            pruned.runs += runs;
-            pruned.events += events;
-            if runs == 0 && events == 0 {
+            let ended = self.readers.list(move |db| ended_runs(db, older_than)).await?;
+            if ended.is_empty() {
+                break;
+            }
+            pruned.runs += ended.len();
+            self.writer.run(Sync::WithTheNext, move |db| delete_runs(db, &ended), |_, _| {}).await?;
+        }
+        loop {
+            let orphans = self.readers.list(move |db| orphaned_events(db, older_than)).await?;
+            if orphans.is_empty() {
                 return Ok(pruned);
             }
+            pruned.events +=
+                self.writer.run(Sync::WithTheNext, move |db| delete_events(db, &orphans), |_, _| {}).await?;
         }
     }
 }
 
-fn runs(db: &Connection, older_than: i64) -> Result<usize, Fault> {
-    let mut ended =
-        db.prepare_cached("SELECT run FROM runs WHERE status IS NOT NULL AND ended_at < ?1 ORDER BY run LIMIT ?2")?;
-    let found = ended.query_map((older_than, BATCH), |row| row.get::<_, [u8; 16]>(0))?;
-    let found = found.collect::<rusqlite::Result<Vec<_>>>()?;
-    for run in &found {
+/// Ids begin with the time, so the look ends where runs are too young.
+fn ended_runs(db: &Connection, older_than: Timestamp) -> Result<Vec<[u8; 16]>, Fault> {
+    let mut ended = db.prepare_cached(
+        "SELECT run FROM runs WHERE run < ?1 AND status IS NOT NULL AND ended_at < ?2 ORDER BY run LIMIT ?3",
+    )?;
+    let youngest = RunId::new(older_than, 0).to_bytes();
+    let found = ended.query_map((youngest, older_than.as_millis(), BATCH), |row| row.get(0))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+fn delete_runs(db: &Connection, runs: &[[u8; 16]]) -> Result<(), Fault> {
+    for run in runs {
         db.prepare_cached("DELETE FROM journal WHERE run = ?1")?.execute([run])?;
         db.prepare_cached("DELETE FROM runs WHERE run = ?1")?.execute([run])?;
     }
-    Ok(found.len())
+    Ok(())
 }
 
-fn events(db: &Connection, older_than: i64) -> Result<usize, Fault> {
+/// Events are numbered as they came, so the look ends at the first that is too young.
+fn orphaned_events(db: &Connection, older_than: Timestamp) -> Result<Vec<i64>, Fault> {
     let mut orphans = db.prepare_cached(
-        "DELETE FROM events WHERE n IN (SELECT n FROM events WHERE received_at < ?1 \
-         AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.event = events.id) ORDER BY n LIMIT ?2)",
+        "SELECT n FROM events \
+         WHERE n < COALESCE((SELECT n FROM events WHERE received_at >= ?1 ORDER BY n LIMIT 1), ?2) \
+         AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.event = events.id) ORDER BY n LIMIT ?3",
     )?;
-    Ok(orphans.execute((older_than, BATCH))?)
+    let found = orphans.query_map((older_than.as_millis(), i64::MAX, BATCH), |row| row.get(0))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Deletes those that still have no run: a repeat of the event may have started one meanwhile.
+fn delete_events(db: &Connection, events: &[i64]) -> Result<usize, Fault> {
+    let mut delete = db.prepare_cached(
+        "DELETE FROM events WHERE n = ?1 AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.event = events.id)",
+    )?;
+    let mut deleted = 0;
+    for n in events {
+        deleted += delete.execute([n])?;
+    }
+    Ok(deleted)
 }

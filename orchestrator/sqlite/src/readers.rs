@@ -9,6 +9,9 @@ use stepladder_engine::ports::{StoreError, StoreResult};
 use crate::fault::Fault;
 use crate::open::keep_statements;
 
+/// Connections that are kept for later.
+const IDLE: usize = 16;
+
 pub(crate) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
@@ -31,7 +34,10 @@ impl Readers {
             None => self.connect().map_err(|error| Fault::from(error).into_store_error())?,
         };
         let result = look(&db).map_err(Fault::into_store_error);
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(db);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE {
+            idle.push(db);
+        }
         result
     }
 

@@ -154,31 +154,34 @@ impl Writing {
     }
 
     /// Carries out a group. When one job fails, each gets a transaction of its own: nobody fails for another's fault.
+    /// When the transaction itself fails, it fails for all.
     fn write(&mut self, mut group: Vec<Box<dyn Job>>) {
-        let Err(fault) = self.transact(&mut group) else {
-            return group.into_iter().for_each(|job| job.done(&self.held));
-        };
-        if group.len() > 1 {
-            return group.into_iter().for_each(|job| self.write(vec![job]));
-        }
-        self.owed.extend(group.pop().and_then(|job| job.failed(fault)));
-    }
-
-    fn transact(&mut self, group: &mut [Box<dyn Job>]) -> StoreResult<()> {
-        let sync = if group.iter().any(|job| job.sync() == Sync::Synced) { Sync::Synced } else { Sync::WithTheNext };
-        let result = self.attempt(sync, group);
-        result.map_err(|fault| {
-            // some failures roll back by themselves; the rest is rolled back here
-            if !self.db.is_autocommit()
-                && let Err(error) = self.db.execute_batch("ROLLBACK")
-            {
-                tracing::error!(%error, "a failed transaction could not be rolled back");
+        match self.transact(&mut group) {
+            Ok(()) => group.into_iter().for_each(|job| job.done(&self.held)),
+            Err(Undone { of_a_job: true, .. }) if group.len() > 1 => {
+                group.into_iter().for_each(|job| self.write(vec![job]));
             }
-            fault.into_store_error()
-        })
+            Err(Undone { fault, .. }) => {
+                let fault = fault.into_store_error();
+                self.owed.extend(group.into_iter().filter_map(|job| job.failed(same(&fault))));
+            }
+        }
     }
 
-    fn attempt(&mut self, sync: Sync, group: &mut [Box<dyn Job>]) -> Result<(), Fault> {
+    fn transact(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), Undone> {
+        let result = self.attempt(group);
+        // some failures roll back by themselves; after the others it is done here
+        if result.is_err()
+            && !self.db.is_autocommit()
+            && let Err(error) = self.db.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "a failed transaction could not be rolled back");
+        }
+        result
+    }
+
+    fn attempt(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), Undone> {
+        let sync = if group.iter().any(|job| job.sync() == Sync::Synced) { Sync::Synced } else { Sync::WithTheNext };
         if Some(sync) != self.synced {
             // takes effect when it is compiled, so it cannot be a cached statement
             self.db.execute_batch(match sync {
@@ -189,9 +192,30 @@ impl Writing {
         }
         self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         for job in group {
-            job.work(&self.db)?;
+            job.work(&self.db).map_err(|fault| Undone { fault, of_a_job: true })?;
         }
         self.db.prepare_cached("COMMIT")?.execute([])?;
         Ok(())
+    }
+}
+
+/// Why a transaction came to nothing.
+struct Undone {
+    fault: Fault,
+    /// Whether it was one of its jobs that failed.
+    of_a_job: bool,
+}
+
+impl From<rusqlite::Error> for Undone {
+    fn from(error: rusqlite::Error) -> Self {
+        Self { fault: error.into(), of_a_job: false }
+    }
+}
+
+/// The same failure, for another who waits.
+fn same(fault: &StoreError) -> StoreError {
+    match fault {
+        StoreError::Unavailable(why) => StoreError::Unavailable(why.clone()),
+        StoreError::Unreadable(what) => StoreError::Unreadable(what.clone()),
     }
 }
