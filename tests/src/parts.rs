@@ -1,6 +1,7 @@
 //! The real parts that the full suites run against: where `./test` puts them, and how a process of theirs lives no
 //! longer than its test.
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 
@@ -29,10 +30,18 @@ pub fn postgrest() -> PathBuf {
     if packaged.exists() { packaged } else { PathBuf::from("postgrest") }
 }
 
-/// A port that nobody listened on a moment ago, for a program that cannot choose one itself.
+/// A port that nobody listened on a moment ago, for a program that cannot choose one itself. It lies below those that
+/// the operating system gives out (32768 and up on Linux), so no test that asks for any port takes it meanwhile.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    const RANGE: std::ops::Range<u64> = 20_000..32_000;
+    loop {
+        // a new hasher is seeded at random: tests beside this one look elsewhere
+        let random = RandomState::new().hash_one(std::process::id());
+        let port = (RANGE.start + random % (RANGE.end - RANGE.start)) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Waits until somebody listens on the port; panics with what the log says when the process ends first.

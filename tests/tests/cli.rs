@@ -3,8 +3,9 @@
 use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
-use stepladder_tests::{Server, parts, server, wait_for};
+use stepladder_tests::{Server, server, wait_for};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
 use tokio::process::Command;
 
 struct Said {
@@ -181,7 +182,10 @@ async fn a_failure_is_one_line_and_an_exit_code() {
     }
     server.assert_no_error_logged();
 
-    let away = format!("http://127.0.0.1:{}", parts::free_port());
+    // bound, but not listening: whoever connects is refused, and nobody else gets the port
+    let nobody_listens = TcpSocket::new_v4().expect("a socket");
+    nobody_listens.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let away = format!("http://{}", nobody_listens.local_addr().expect("it is bound"));
     for arguments in [&["runs"][..], &["run", nobody], &["send", "test/hello.world"], &["cancel", nobody]] {
         let mut command = alone(arguments);
         command.env("STEPLADDER_URL", &away);
