@@ -1,6 +1,6 @@
 //! Store and queue of the engine in one SQLite file, for one process at a time.
 //!
-//! Every write goes to one [writer] thread, which puts whatever waits into one transaction: many commits, one sync.
+//! Every write goes to one thread (`writer.rs`), which puts whatever waits into one transaction: many commits, one sync.
 //! Journals, events, runs, wakes, timers and waiting lines are rows; who holds a slot and which deliveries are out is
 //! kept in memory, because both are void once the process ends. The file is locked while it is open, so a process that
 //! opens it knows that its predecessor is dead: what that one had received is delivered again, the slots that it held

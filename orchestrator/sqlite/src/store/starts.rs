@@ -14,6 +14,9 @@ use crate::held::Held;
 use crate::rows::{RecordRow, TimerRow};
 use crate::writer::Sync;
 
+/// What of a start memory gets, once the rows are committed.
+type Following = (Sending, Vec<(Limit, Place)>);
+
 /// A start as it is stored.
 struct StartRows {
     row: RunRow,
@@ -45,7 +48,7 @@ impl Starts for Sqlite {
 }
 
 impl Sqlite {
-    fn prepare(&self, start: Start) -> Result<(StartRows, (Sending, Vec<(Limit, Place)>)), Fault> {
+    fn prepare(&self, start: Start) -> Result<(StartRows, Following), Fault> {
         let Start { row, record, watchdog, wake, places } = start;
         let mut sending = self.sending(wake, self.clock.now())?;
         let place = |(limit, place): &(Limit, Place)| {
