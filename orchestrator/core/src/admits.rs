@@ -88,6 +88,11 @@ impl Sight<'_> {
         if let Fact::HandlerFailed { attempt, .. } = entry.fact {
             self.handler = attempt;
         }
+        if let Fact::StepsWoken { steps } = &entry.fact {
+            for id in steps.iter().filter(|id| self.step(id).is_none()).cloned().collect::<Vec<_>>() {
+                self.touched.push((id, Step::new(Kind::Run, StepState::Wanted)));
+            }
+        }
         if let Some(id) = entry.fact.step()
             && let Some(step) = Step::after(self.step(id), entry)
         {
