@@ -83,6 +83,11 @@ impl Memory {
         self.lock().timers.values().map(Vec::len).sum()
     }
 
+    /// How many wakes are there, delivered or not.
+    pub fn wakes(&self) -> usize {
+        self.lock().queue.len()
+    }
+
     /// Loses every wake, as a queue does whose messages have expired.
     pub fn lose_wakes(&self) {
         self.lock().queue = Default::default();
