@@ -3,6 +3,7 @@
 mod support;
 
 use std::collections::HashMap;
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
@@ -136,7 +137,7 @@ async fn each_value_of_a_key_has_slots_of_its_own() {
     for hop in hops {
         hop.await.unwrap();
     }
-    work(&world, &[engine.clone()]).await;
+    work(&world, from_ref(&engine)).await;
     let runs = engine.runs(RunFilter::default()).await.unwrap().runs;
     assert!(runs.iter().all(|run| run.status == Status::Completed));
     assert_eq!(most.lock().unwrap().len(), 0);
@@ -149,7 +150,7 @@ async fn a_key_that_cannot_be_evaluated_fails_the_run_and_says_why() {
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
     go(&engine, 1).await;
-    work(&world, &[engine.clone()]).await;
+    work(&world, from_ref(&engine)).await;
     let run = engine.runs(RunFilter::default()).await.unwrap().runs.remove(0);
     assert_eq!(run.status, Status::Failed);
     assert!(run.error.unwrap().message.contains("`event.data.missing`"));
@@ -259,9 +260,9 @@ async fn rule_22_a_redelivered_wake_redoes_the_release_and_the_waking() {
     hop.abort();
     let _ = hop.await;
     assert_eq!(world.memory.holders(&limit(1)).await.unwrap().len(), 1, "the slot was not given back");
-    work(&world, &[engine.clone()]).await; // the other is refused, and waits
+    work(&world, from_ref(&engine)).await; // the other is refused, and waits
     world.memory.redeliver();
-    work(&world, &[engine.clone()]).await;
+    work(&world, from_ref(&engine)).await;
     let runs = engine.runs(RunFilter::default()).await.unwrap().runs;
     for run in runs {
         let journal = world.journal(&engine, run.run).await;
@@ -285,7 +286,7 @@ async fn rule_22_a_cancelled_runs_worker_still_gives_its_slot_back() {
     open.add_permits(1);
     hop.await.unwrap();
     open.add_permits(1);
-    work(&world, &[engine.clone()]).await;
+    work(&world, from_ref(&engine)).await;
     assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Cancelled);
     assert_eq!(world.status(&engine, events[1]).await, Status::Completed, "the next in line got the slot");
 }
@@ -299,18 +300,18 @@ async fn rule_23_when_a_holder_dies_the_head_of_the_line_asks_at_the_end_of_its_
     let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
     let hop = tokio::spawn(async move { dies.hop(delivery).await.unwrap() });
     begun.notified().await;
-    work(&world, &[lives.clone()]).await; // the others are refused, and wait
+    work(&world, from_ref(&lives)).await; // the others are refused, and wait
     let dead = lives.runs_of_event(&events[0].to_string()).await.unwrap()[0].run;
     hop.abort();
     let _ = hop.await;
     lives.cancel(dead, "its worker is dead").await.unwrap();
-    work(&world, &[lives.clone()]).await;
+    work(&world, from_ref(&lives)).await;
     assert_eq!(world.memory.holders(&limit(1)).await.unwrap().len(), 1, "nobody gave the slot back");
     // whoever wakes now is woken by the lease's end, not by the dead worker's message
     let lease = world.memory.holders(&limit(1)).await.unwrap()[0].lease_until;
     world.clock.set(lease + Duration::from_millis(200));
     open.add_permits(2);
-    work(&world, &[lives.clone()]).await;
+    work(&world, from_ref(&lives)).await;
     assert_eq!(world.status(&lives, events[1]).await, Status::Completed);
 }
 
@@ -325,13 +326,13 @@ async fn rule_24_a_run_that_is_woken_and_cannot_use_the_slot_passes_it_on() {
     let hopping = engine.clone();
     let hop = tokio::spawn(async move { hopping.hop(delivery).await.unwrap() });
     begun.notified().await;
-    work(&world, &[engine.clone()]).await;
+    work(&world, from_ref(&engine)).await;
     open.add_permits(1);
     hop.await.unwrap(); // frees the slot and wakes the second
     let second = engine.runs_of_event(&events[1].to_string()).await.unwrap()[0].run;
     engine.cancel(second, "no longer").await.unwrap();
     open.add_permits(1);
-    work(&world, &[engine.clone()]).await;
+    work(&world, from_ref(&engine)).await;
     assert_eq!(world.status(&engine, events[1]).await, Status::Cancelled);
     assert_eq!(world.status(&engine, events[2]).await, Status::Completed);
 }
@@ -344,7 +345,7 @@ async fn rule_25_who_wants_no_slot_does_not_stand_in_the_way() {
     let mut world = World::new(vec![sleeper.program()]);
     let engine = world.engine();
     go(&engine, 2).await;
-    work(&world, &[engine.clone()]).await;
+    work(&world, from_ref(&engine)).await;
     assert!(world.memory.line(&limit(1), 9).await.unwrap().is_empty());
     world.settle(&engine).await;
     let runs = engine.runs(RunFilter::default()).await.unwrap().runs;
@@ -358,7 +359,7 @@ async fn rule_26_a_sweep_that_dies_is_repeated_and_nothing_is_sent_three_times()
     let engine = world.engine();
     engine.sweep().await.unwrap();
     go(&engine, 1).await;
-    work(&world, &[engine.clone()]).await;
+    work(&world, from_ref(&engine)).await;
     let due = world.clock.now() + Duration::from_secs(7_200);
     // an hour of missed minutes: the cursor knows where to go on
     world.clock.set(due - Duration::from_secs(30));
@@ -374,7 +375,7 @@ async fn rule_26_a_sweep_that_dies_is_repeated_and_nothing_is_sent_three_times()
     engine.sweep().await.unwrap();
     // the watchdog's look at the run does not wake it: its own timer is still to come
     assert_eq!(world.memory.counts().sends - before, 2, "once by the sweep that died, once by the next");
-    work(&world, &[engine.clone()]).await;
+    work(&world, from_ref(&engine)).await;
     let run: RunId = engine.runs(RunFilter::default()).await.unwrap().runs[0].run;
     assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed);
 }

@@ -19,6 +19,7 @@ use stepladder_core::{Json, Spec, StepId, json};
 use stepladder_engine::program::{Advance, Fault, Finished, History, Program, Session};
 
 type BodyFuture = Pin<Box<dyn Future<Output = Result<Json, Fault>> + Send>>;
+type RunningBody = Pin<Box<dyn Future<Output = (StepId, Result<Json, Fault>)> + Send>>;
 type Body = Arc<dyn Fn(u32) -> BodyFuture + Send + Sync>;
 
 /// What a step of a script does.
@@ -157,7 +158,7 @@ struct Play {
     seen: HashMap<StepId, Outcome>,
     order: Vec<StepId>,
     waiting: Vec<Revealed>,
-    running: FuturesUnordered<Pin<Box<dyn Future<Output = (StepId, Result<Json, Fault>)> + Send>>>,
+    running: FuturesUnordered<RunningBody>,
     begun: Vec<StepId>,
     expired: Vec<(StepId, Duration)>,
 }
