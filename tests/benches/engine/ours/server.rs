@@ -1,7 +1,7 @@
 //! This executable again, as the server: `dev`, on a free port and a data file of its own.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use stepladder_tests::{Api, wait_for};
 use tempfile::TempDir;
@@ -10,6 +10,8 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub(super) struct Server {
     process: Child,
+    /// Kept open: a server that cannot say what it has to say ends.
+    _output: BufReader<ChildStdout>,
     url: String,
     _folder: TempDir,
 }
@@ -25,10 +27,10 @@ impl Server {
             command.env_remove(name);
         }
         let mut process = command.spawn().expect("this program starts");
-        let output = process.stdout.take().expect("it is piped");
-        let ready = BufReader::new(output).lines().map_while(Result::ok).find_map(|line| port(&line));
-        let port = ready.expect("the server says where it is");
-        let server = Self { process, url: format!("http://127.0.0.1:{port}"), _folder: folder };
+        let mut output = BufReader::new(process.stdout.take().expect("it is piped"));
+        let ready = output.by_ref().lines().map_while(Result::ok).find_map(|line| port(&line));
+        let url = format!("http://127.0.0.1:{}", ready.expect("the server says where it is"));
+        let server = Self { process, _output: output, url, _folder: folder };
         let api = server.api();
         wait_for("the server's health", async || api.try_get("/health").await.ok().filter(|a| a.0 == 200)).await;
         server
