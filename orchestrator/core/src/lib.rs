@@ -1,6 +1,6 @@
 //! The rules of a durable run, and nothing else.
 //!
-//! A run is its [journal](journal): numbered entries, each a fact. [`RunState::fold`] turns the entries into the
+//! A run is its [journal]: numbered entries, each a fact. [`RunState::fold`] turns the entries into the
 //! state of the run, [`admits`](RunState::admits) says whether one more fact may be added, and [`decide`] says what
 //! may happen next. Everything here is a function of its arguments: no I/O, no clock, no randomness; `now` and
 //! seeds are passed in.

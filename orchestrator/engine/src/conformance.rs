@@ -1,6 +1,6 @@
 //! The one suite that every adapter passes: each sentence of the [ports](crate::ports) as a check.
 //!
-//! An adapter runs it with [`conformance!`](crate::conformance), which makes each check a test of its own, named by its
+//! An adapter runs it with [`conformance!`](macro@crate::conformance), which makes each check a test of its own, named by its
 //! outcome. Time stands still unless a check moves it: an adapter under test measures its queue's delays with the
 //! [`VirtualClock`] of its [`Subject`].
 

@@ -2,7 +2,7 @@
 //!
 //! The world comes in through [ports] (storage, queue, clock), functions through the [program] seam. The
 //! [`Engine`] ingests events, hops, sweeps and answers questions; [`Workers`] pull wakes from the queue and let the
-//! engine hop. The [`memory`] adapter serves tests; [`conformance`] is the suite that every adapter passes.
+//! engine hop. The [`memory`] adapter serves tests; [`mod@conformance`] is the suite that every adapter passes.
 
 pub mod clock;
 pub mod config;

@@ -1,6 +1,6 @@
 //! The ports: what the engine needs of storage and queue, in small traits that every adapter implements.
 //!
-//! The rules for adapters, checked by the [conformance suite](crate::conformance):
+//! The rules for adapters, checked by the [conformance suite](mod@crate::conformance):
 //!
 //! - A write at a taken number is a [`Committed::Conflict`], unless the token found there is one's own (rule 1).
 //! - A [`Commit`] is carried out in its order: `before`, `append`, `after`, `wakes`, `acks`. An adapter with
