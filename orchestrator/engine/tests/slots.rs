@@ -13,7 +13,7 @@ use stepladder_core::expr::Expr;
 use stepladder_core::journal::Fact;
 use stepladder_core::slot::{Holder, Limit};
 use stepladder_core::spec::Concurrency;
-use stepladder_core::{EventId, NewEvent, RunId, Status, Timestamp, json};
+use stepladder_core::{EventId, NewEvent, RunId, Status, json};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{After, Commit, Queue, Slots};
 use stepladder_engine::{Engine, Pace, RunFilter};
@@ -350,32 +350,4 @@ async fn rule_25_who_wants_no_slot_does_not_stand_in_the_way() {
     world.settle(&engine).await;
     let runs = engine.runs(RunFilter::default()).await.unwrap().runs;
     assert!(runs.iter().all(|run| run.status == Status::Completed));
-}
-
-#[tokio::test]
-async fn rule_26_a_sweep_that_dies_is_repeated_and_nothing_is_sent_three_times() {
-    let script = Script::new("f").ask("nap", &[], Ask::SleepFor(Duration::from_secs(7_200))).step("a", &["nap"]);
-    let mut world = World::new(vec![script.program()]);
-    let engine = world.engine();
-    engine.sweep().await.unwrap();
-    go(&engine, 1).await;
-    work(&world, from_ref(&engine)).await;
-    let due = world.clock.now() + Duration::from_secs(7_200);
-    // an hour of missed minutes: the cursor knows where to go on
-    world.clock.set(due - Duration::from_secs(30));
-    // the sweep dies after sending, before it moves the cursor on
-    let torn = support::slow::no_cursor(world.memory.clone());
-    let dying = world.engine_on(torn);
-    let before = world.memory.counts().sends;
-    assert!(dying.sweep().await.is_err());
-    engine.sweep().await.unwrap();
-    engine.sweep().await.unwrap();
-    let minute = due.minute();
-    world.clock.set(Timestamp::of_minute(minute + 1));
-    engine.sweep().await.unwrap();
-    // the watchdog's look at the run does not wake it: its own timer is still to come
-    assert_eq!(world.memory.counts().sends - before, 2, "once by the sweep that died, once by the next");
-    work(&world, from_ref(&engine)).await;
-    let run: RunId = engine.runs(RunFilter::default()).await.unwrap().runs[0].run;
-    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed);
 }
