@@ -1,6 +1,8 @@
 //! What is kept in memory because it is void once the process ends: deliveries that are out, and slots that are held.
 //! The wakes and places themselves are rows too; memory follows the rows, after their commit.
 
+mod ends;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,13 +13,19 @@ use tokio::sync::Notify;
 pub(crate) struct Held {
     messages: Mutex<Messages>,
     lines: Mutex<HashMap<Arc<str>, Line>>,
+    pub(crate) ends: ends::Ends,
     /// Told when a wake is added.
     pub(crate) arrivals: Notify,
 }
 
 impl Held {
     pub(crate) fn new(messages: Messages, lines: HashMap<Arc<str>, Line>) -> Self {
-        Self { messages: Mutex::new(messages), lines: Mutex::new(lines), arrivals: Notify::new() }
+        Self {
+            messages: Mutex::new(messages),
+            lines: Mutex::new(lines),
+            ends: ends::Ends::default(),
+            arrivals: Notify::new(),
+        }
     }
 
     pub(crate) fn messages(&self) -> MutexGuard<'_, Messages> {

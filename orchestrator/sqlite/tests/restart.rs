@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepladder_core::slot::{ARRIVAL, Holder, Limit, Place};
-use stepladder_core::{Cause, EventId, RunId, Timestamp, Wake};
+use stepladder_core::{Cause, EventId, Fact, Record, RunId, Timestamp, Wake};
 use stepladder_engine::clock::VirtualClock;
-use stepladder_engine::ports::{Commit, Commits, Delivery, Later, Queue, Slots, Taken};
+use stepladder_engine::ports::{Append, Commit, Commits, Delivery, Journals, Later, Queue, Slots, Taken};
 use stepladder_sqlite::{OpenError, Options, Sqlite};
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -116,6 +116,26 @@ async fn slots_of_the_dead_are_free_and_as_many_are_woken() {
     assert_eq!(sqlite.take(&two, &holder(3), lease_until, NOW).await.expect("a slot"), Taken::Held);
     drop(sqlite);
     assert_eq!(open(&path).line(&two, 9).await.expect("a line"), [place(4, ARRIVAL), place(5, ARRIVAL)]);
+}
+
+#[tokio::test]
+async fn a_write_that_is_repeated_late_hides_nothing_that_came_after() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("dev.db");
+    let append = |seq: u64| {
+        let entries = vec![Fact::StepsWoken { steps: Vec::new() }.at(NOW)];
+        Some(Append { run: run(1), record: Record { seq, token: u128::from(seq), code: "1".into(), entries } })
+    };
+    let sqlite = open(&path);
+    for seq in 0..3 {
+        commit(&sqlite, Commit { append: append(seq), ..Commit::default() }).await;
+    }
+    drop(sqlite);
+    let sqlite = open(&path);
+    commit(&sqlite, Commit { append: append(0), wakes: vec![wake(1)], ..Commit::default() }).await;
+    assert_eq!(sqlite.read(run(1), 1).await.expect("a journal").len(), 2);
+    // it was carried out once, with the wakes that it had then
+    assert!(received(&sqlite).await.is_empty());
 }
 
 #[tokio::test]

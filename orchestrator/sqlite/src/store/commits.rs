@@ -32,6 +32,7 @@ impl Commits for Sqlite {
         let mut timers = Vec::new();
         let mut sent = Vec::with_capacity(before.len() + wakes.len());
         let mut record = None;
+        let end = append.as_ref().map(|append| (append.run, append.record.next()));
         let prepared: Result<(), Fault> = (|| {
             for later in before {
                 match later {
@@ -50,26 +51,31 @@ impl Commits for Sqlite {
         let (rows, carried) = (after.clone(), acked.clone());
         let numbers: Vec<(i64, i64, String)> = sent.iter_mut().map(Sending::take_row).collect();
         let work = move |db: &Connection| {
-            match record.as_ref().map_or(Ok(Written::Now), |record| write(db, record))? {
-                Written::Taken => return Ok(Committed::Conflict),
-                // all of the commit was carried out with it
-                Written::Before => return Ok(Committed::Done),
-                Written::Now => {}
+            let written = record.as_ref().map_or(Ok(Written::Now), |record| write(db, record))?;
+            if written != Written::Now {
+                // taken by another, or carried out before with all that belongs to it
+                return Ok(written);
             }
             timers.iter().try_for_each(|timer| set_timer(db, timer))?;
             rows.iter().try_for_each(|after| carry_out(db, after))?;
             numbers.iter().try_for_each(|(n, due, text)| send(db, *n, *due, text))?;
             acked.iter().try_for_each(|n| acknowledge(db, *n))?;
-            Ok(Committed::Done)
+            Ok(written)
         };
-        let follow = move |committed: &Committed, held: &Held| {
-            if *committed == Committed::Conflict {
+        let follow = move |written: &Written, held: &Held| {
+            if *written != Written::Now {
                 return;
+            }
+            if let Some((run, next)) = end {
+                held.ends.note(run, next);
             }
             free(after, held);
             deliver(sent, &carried, held);
         };
-        self.writer.run(sync, work, follow).await
+        Ok(match self.writer.run(sync, work, follow).await? {
+            Written::Now | Written::Before => Committed::Done,
+            Written::Taken => Committed::Conflict,
+        })
     }
 }
 
@@ -96,6 +102,7 @@ impl Sqlite {
 }
 
 /// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Written {
     Now,
     /// Its own token is there (rule 1).

@@ -9,6 +9,9 @@ use crate::{Sqlite, rows};
 #[async_trait]
 impl Journals for Sqlite {
     async fn read(&self, run: RunId, from: Seq) -> StoreResult<Vec<Record>> {
+        if self.held.ends.is_past(run, from) {
+            return Ok(Vec::new());
+        }
         let Ok(from) = i64::try_from(from) else { return Ok(Vec::new()) };
         self.readers.read(|db| {
             let mut query = db.prepare_cached(

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use rusqlite::Connection;
-use stepladder_core::RunRow;
 use stepladder_core::slot::{Limit, Place};
+use stepladder_core::{RunId, RunRow, Seq};
 use stepladder_engine::ports::{Start, Starts, StoreResult};
 
 use super::commits::{Sending, deliver, insert, send};
@@ -15,7 +15,12 @@ use crate::rows::{RecordRow, TimerRow};
 use crate::writer::Sync;
 
 /// What of a start memory gets, once the rows are committed.
-type Following = (Sending, Vec<(Limit, Place)>);
+struct Following {
+    run: RunId,
+    next: Seq,
+    wake: Sending,
+    places: Vec<(Limit, Place)>,
+}
 
 /// A start as it is stored.
 struct StartRows {
@@ -33,13 +38,17 @@ impl Starts for Sqlite {
         let (rows, following): (Vec<_>, Vec<_>) = prepared.map_err(Fault::into_store_error)?.into_iter().unzip();
         let work = move |db: &Connection| rows.iter().map(|start| begin(db, start)).collect::<Result<Vec<_>, _>>();
         let follow = move |new: &Vec<bool>, held: &Held| {
-            let begun = following.into_iter().zip(new).filter(|(_, new)| **new).map(|(following, _)| following);
-            let (wakes, places): (Vec<_>, Vec<_>) = begun.unzip();
-            if places.iter().any(|places: &Vec<_>| !places.is_empty()) {
-                let mut lines = held.lines();
-                for (limit, place) in places.into_iter().flatten() {
-                    lines.entry(limit.key).or_default().park(place);
+            let mut wakes = Vec::with_capacity(following.len());
+            let begun = following.into_iter().zip(new).filter(|(_, new)| **new);
+            for (Following { run, next, wake, places }, _) in begun {
+                held.ends.note(run, next);
+                if !places.is_empty() {
+                    let mut lines = held.lines();
+                    for (limit, place) in places {
+                        lines.entry(limit.key).or_default().park(place);
+                    }
                 }
+                wakes.push(wake);
             }
             deliver(wakes, &[], held);
         };
@@ -54,14 +63,15 @@ impl Sqlite {
         let place = |(limit, place): &(Limit, Place)| {
             serde_json::to_string(place).map(|text| (limit.clone(), place.clone(), text))
         };
+        let (run, next) = (row.run, record.next());
         let rows = StartRows {
-            record: RecordRow::new(row.run, &record)?,
+            record: RecordRow::new(run, &record)?,
             row,
             watchdog: TimerRow::new(&watchdog)?,
             wake: sending.take_row(),
             places: places.iter().map(place).collect::<Result<_, _>>()?,
         };
-        Ok((rows, (sending, places)))
+        Ok((rows, Following { run, next, wake: sending, places }))
     }
 }
 
