@@ -1,0 +1,44 @@
+//! What a run costs in requests, counted at the ports: on DynamoDB and SQS each of them has a price.
+
+mod support;
+
+use stepladder_engine::Pace;
+use stepladder_engine::memory::Counts;
+use support::World;
+use support::script::Script;
+
+/// The requests of a run of `n` sequential steps, from its first hop to its end.
+async fn counts(pace: Pace, n: usize) -> Counts {
+    let names: Vec<String> = (0..n).map(|i| format!("s{i}")).collect();
+    let script = (0..n).fold(Script::new("f"), |script, i| match i {
+        0 => script.step(&names[0], &[]),
+        _ => script.step(&names[i], &[&names[i - 1]]),
+    });
+    let mut world = World::new(vec![script.program()]).pace(pace);
+    let engine = world.engine();
+    world.go(&engine).await;
+    // not through `settle`, which looks at the runs between hops
+    while world.memory.wakes() > 0 {
+        world.hop_once(&engine).await;
+    }
+    world.memory.counts()
+}
+
+#[tokio::test]
+async fn one_step_an_invocation_costs_a_read_two_writes_and_a_send_a_step() {
+    for n in [1, 3, 30, 300] {
+        let counts = counts(Pace::StepPerInvocation, n).await;
+        let n = n as u64;
+        assert_eq!((counts.reads, counts.appends, counts.sends, counts.receives), (n, 2 * n, n, n), "{n} steps");
+        assert_eq!((counts.conflicts, counts.slots), (0, 0), "{n} steps");
+    }
+}
+
+#[tokio::test]
+async fn within_budget_a_run_costs_a_write_a_step_and_one_more() {
+    for n in [1, 3, 30, 300] {
+        let counts = counts(Pace::WithinBudget, n).await;
+        assert_eq!((counts.reads, counts.appends, counts.sends, counts.receives), (1, n as u64 + 1, 1, 1), "{n} steps");
+        assert_eq!((counts.conflicts, counts.slots), (0, 0), "{n} steps");
+    }
+}
