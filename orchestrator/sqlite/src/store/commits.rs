@@ -72,7 +72,7 @@ impl Commits for Sqlite {
             free(after, held);
             deliver(sent, &carried, held);
         };
-        Ok(match self.writer.run(sync, work, follow).await? {
+        Ok(match self.writer.run_here(sync, work, follow).await? {
             Written::Now | Written::Before => Committed::Done,
             Written::Taken => Committed::Conflict,
         })
