@@ -1,13 +1,14 @@
 //! A backend that fails on purpose: at one chosen call, in one chosen way.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use stepladder_core::journal::{Record, Seq};
 use stepladder_core::slot::{Holder, Holding, Limit, Place};
 use stepladder_core::{Event, EventId, RunId, RunRow, Timer, Timestamp};
+use stepladder_engine::clock::{Entropy, SeededEntropy};
 use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::*;
 use tokio::sync::Notify;
@@ -44,8 +45,10 @@ pub const FAULTS: [Fault; 8] = [
 pub struct Faulty {
     inner: Arc<Memory>,
     /// The number of the call that goes wrong, from 1; 0 for none.
-    at: u32,
-    fault: Fault,
+    at: AtomicU32,
+    fault: Mutex<Fault>,
+    /// Where further faults come from, once one has passed.
+    chance: Option<Arc<SeededEntropy>>,
     calls: AtomicU32,
     died: AtomicBool,
     pub death: Notify,
@@ -53,13 +56,32 @@ pub struct Faulty {
 
 impl Faulty {
     pub fn new(inner: Arc<Memory>, fault: Fault, at: u32) -> Arc<Self> {
+        Arc::new(Self::build(inner, fault, at, None))
+    }
+
+    /// Fails again and again, on average at every `every`th call, until it has died.
+    pub fn often(inner: Arc<Memory>, chance: Arc<SeededEntropy>, every: u32) -> Arc<Self> {
+        let faulty = Self::build(inner, Fault::Refuse, 0, Some(chance));
+        faulty.arm(every);
+        Arc::new(faulty)
+    }
+
+    fn build(inner: Arc<Memory>, fault: Fault, at: u32, chance: Option<Arc<SeededEntropy>>) -> Self {
         let (calls, died) = (AtomicU32::new(0), AtomicBool::new(false));
-        Arc::new(Self { inner, at, fault, calls, died, death: Notify::new() })
+        let (at, fault) = (AtomicU32::new(at), Mutex::new(fault));
+        Self { inner, at, fault, chance, calls, died, death: Notify::new() }
+    }
+
+    fn arm(&self, every: u32) {
+        let Some(chance) = &self.chance else { return };
+        let bits = chance.bits();
+        *self.fault.lock().unwrap() = FAULTS[(bits >> 64) as usize % FAULTS.len()];
+        self.at.store(self.calls.load(SeqCst) + 1 + bits as u32 % (2 * every), SeqCst);
     }
 
     /// Whether the fault has happened.
     pub fn happened(&self) -> bool {
-        self.calls.load(SeqCst) >= self.at
+        self.calls.load(SeqCst) >= self.at.load(SeqCst)
     }
 
     async fn die<T>(&self) -> T {
@@ -72,10 +94,12 @@ impl Faulty {
         if self.died.load(SeqCst) {
             return self.die().await;
         }
-        if self.calls.fetch_add(1, SeqCst) + 1 != self.at {
+        if self.calls.fetch_add(1, SeqCst) + 1 != self.at.load(SeqCst) {
             return call.await;
         }
-        match self.fault {
+        let fault = *self.fault.lock().unwrap();
+        self.arm(40);
+        match fault {
             Fault::DieBefore => self.die().await,
             Fault::DieAfter => {
                 call.await.ok();
@@ -107,8 +131,10 @@ pass_through!(Journals { read(run: RunId, from: Seq) -> Vec<Record>; });
 #[async_trait]
 impl Commits for Faulty {
     async fn commit(&self, commit: Commit) -> StoreResult<Committed> {
-        if let Fault::Tear(parts) = self.fault
-            && self.calls.load(SeqCst) + 1 == self.at
+        let fault = *self.fault.lock().unwrap();
+        if let Fault::Tear(parts) = fault
+            && self.calls.load(SeqCst) + 1 == self.at.load(SeqCst)
+            && !self.died.load(SeqCst)
         {
             let Commit { before, append, after, wakes, acks } = commit.clone();
             let torn = Commit {

@@ -1,0 +1,200 @@
+//! Functions made by chance, under faults that come by chance: crashes, lost replies, torn commits, duplicated and
+//! repeated wakes, cancels. Whatever happens, every run ends, as it should, with at most one outcome a step.
+//!
+//! A failure prints its seed; `CHAOS_SEED=n` runs that one alone, `CHAOS_SEEDS=n` runs so many.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use stepladder_core::decide::{Ask, StepOptions};
+use stepladder_core::journal::Fact;
+use stepladder_core::retry::Backoff;
+use stepladder_core::slot::Limit;
+use stepladder_core::spec::Concurrency;
+use stepladder_core::{NewEvent, RunId, Status, json};
+use stepladder_engine::clock::{Clock, Entropy, SeededEntropy};
+use stepladder_engine::ports::{Queue, Slots};
+use stepladder_engine::{Engine, Pace, RunFilter};
+use support::faults::Faulty;
+use support::script::{Executed, Script, fault};
+use support::{World, count};
+
+/// Chance, in small numbers.
+#[derive(Clone)]
+struct Dice(Arc<SeededEntropy>);
+
+impl Dice {
+    fn below(&self, n: u64) -> u64 {
+        self.0.bits() as u64 % n
+    }
+
+    fn one_in(&self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// A graph of up to eight steps.
+fn script(dice: &Dice) -> Script {
+    let mut script = Script::new("main");
+    let limit = dice.below(3) as u32;
+    if limit > 0 {
+        script = script.spec(|spec| spec.concurrency.push(Concurrency { limit, key: None }));
+    }
+    let mut ids: Vec<String> = Vec::new();
+    for n in 0..2 + dice.below(7) {
+        let id = format!("s{n}");
+        let after: Vec<&str> = ids.iter().filter(|_| dice.one_in(2)).map(String::as_str).collect();
+        script = match dice.below(8) {
+            0 => script.ask(&id, &after, Ask::SleepFor(Duration::from_secs(dice.below(3_000)))),
+            1 => script.ask(&id, &after, Ask::Send(vec![NewEvent::new("told", json::empty_object())])),
+            2 => script.ask(&id, &after, Ask::Invoke { function: "helper".into(), input: json::empty_object() }),
+            _ => {
+                let backoff = Some(Backoff::Fixed(Duration::from_secs(dice.below(30))));
+                // crashes between a failure and its entry repeat it: a few more retries than failures
+                let options = StepOptions { backoff, retries: Some(50), ..StepOptions::default() };
+                let (fails, yields) = (dice.below(3) as u32, dice.below(4));
+                script.body_with(&id, &after, options, move |n| async move {
+                    for _ in 0..yields {
+                        tokio::task::yield_now().await;
+                    }
+                    if n <= fails { Err(fault("by chance")) } else { Ok(()) }
+                })
+            }
+        };
+        ids.push(id);
+    }
+    script
+}
+
+async fn chaos(seed: u64) {
+    let dice = Dice(Arc::new(SeededEntropy::new(seed)));
+    let main = script(&dice);
+    let helper = Script::new("helper").spec(|spec| spec.triggers.clear()).step("help", &[]);
+    let (main_done, helper_done) = (main.executed(), helper.executed());
+    let pace = if dice.one_in(2) { Pace::StepPerInvocation } else { Pace::WithinBudget };
+    let side_by_side = 1 + dice.below(4) as usize;
+    let mut world = World::new(vec![main.program(), helper.program()])
+        .pace(pace)
+        .config(|config| (config.side_by_side, config.cache_bytes) = (side_by_side, 1 << (10 + dice.below(12))));
+    world.seed = seed << 8;
+    let every = 10 + dice.below(60) as u32;
+    let mut faulty = Faulty::often(world.memory.clone(), dice.0.clone(), every);
+    let mut engine = world.engine_on(faulty.clone());
+    let onlooker = world.engine();
+    let events: Vec<NewEvent> = (0..1 + dice.below(4))
+        .map(|n| NewEvent { id: Some(format!("e{n}").into()), ..NewEvent::new("go", json::empty_object()) })
+        .collect();
+    let mut ingested = false;
+    let mut calm = 0;
+    for _ in 0..20_000 {
+        let life = live(&world, &engine, &dice, &events, &mut ingested);
+        let died = tokio::select! {
+            biased;
+            () = faulty.death.notified() => true,
+            () = life => false,
+        };
+        if died {
+            // enough is enough: the last lives are long ones
+            calm += 1;
+            faulty = Faulty::often(world.memory.clone(), dice.0.clone(), every + calm * 5);
+            engine = world.engine_on(faulty.clone());
+        }
+        if ingested && all_ended(&onlooker, events.len()).await {
+            return check(&world, &onlooker, seed, (&main_done, &helper_done)).await;
+        }
+    }
+    let mut stories = Vec::new();
+    for run in onlooker.runs(RunFilter::default()).await.unwrap().runs {
+        stories.push(onlooker.run(run.run).await.unwrap());
+    }
+    panic!("seed {seed}: not every run ended: {stories:#?}");
+}
+
+/// A moment in the life of a process.
+async fn live(world: &World, engine: &Arc<Engine>, dice: &Dice, events: &[NewEvent], ingested: &mut bool) {
+    if !*ingested {
+        *ingested = engine.ingest(events.to_vec(), None).await.is_ok();
+    }
+    if dice.one_in(20) {
+        world.memory.redeliver();
+    }
+    if dice.one_in(150)
+        && let Ok(page) = engine.runs(RunFilter::default()).await
+        && !page.runs.is_empty()
+    {
+        let run = page.runs[dice.below(page.runs.len() as u64) as usize].run;
+        engine.cancel(run, "by chance").await.ok();
+    }
+    let now = world.clock.now();
+    match world.memory.next_due() {
+        Some(due) if due <= now => {
+            let max = 1 + dice.below(3) as usize;
+            let mut deliveries = world.memory.receive(max, engine.config().visibility()).await.unwrap();
+            if dice.one_in(10) {
+                deliveries.extend(deliveries.clone()); // the same wake twice at once
+            }
+            join_all(deliveries.into_iter().map(|delivery| engine.hop(delivery))).await;
+        }
+        due => {
+            let minute = now + Duration::from_secs(60);
+            world.clock.set(due.unwrap_or(minute).min(minute));
+            engine.sweep().await.ok();
+        }
+    }
+}
+
+async fn all_ended(onlooker: &Engine, events: usize) -> bool {
+    let runs = onlooker.runs(RunFilter::default()).await.unwrap().runs;
+    runs.len() >= events && runs.iter().all(|run| run.status.is_end())
+}
+
+async fn check(world: &World, onlooker: &Arc<Engine>, seed: u64, executed: (&Executed, &Executed)) {
+    for run in onlooker.runs(RunFilter::default()).await.unwrap().runs {
+        let done = if &*run.function == "main" { executed.0 } else { executed.1 };
+        let called = cancelled_call(onlooker, run.run).await;
+        assert!(
+            run.status == Status::Completed || run.status == Status::Cancelled || called,
+            "seed {seed}: {:#?}",
+            onlooker.run(run.run).await.unwrap()
+        );
+        let journal = world.journal(onlooker, run.run).await;
+        for entry in &journal {
+            let Some(step) = entry.fact.step() else { continue };
+            let outcomes = count(
+                &journal,
+                |f| matches!(f, Fact::StepSucceeded { step: s, .. } | Fact::StepFailed { step: s, retry_at: None, .. } if s == step),
+            );
+            assert!(outcomes <= 1, "seed {seed}: {step} has {outcomes} outcomes: {journal:#?}");
+            assert!(done.of(step) < 1_000, "seed {seed}: {step} was executed without end");
+        }
+    }
+    // nobody is left in a line once the dead have been buried
+    world.clock.advance(Duration::from_secs(7_200));
+    onlooker.sweep().await.unwrap();
+    while world.memory.next_due().is_some_and(|due| due <= world.clock.now()) {
+        world.hop_once(onlooker).await;
+    }
+    let limit = Limit { key: "main/0".into(), slots: 1 };
+    let left = world.memory.line(&limit, 9).await.unwrap();
+    assert!(left.is_empty(), "seed {seed}: {left:?} wait for ever");
+}
+
+/// Whether the run failed because a run that it called was cancelled.
+async fn cancelled_call(onlooker: &Engine, run: RunId) -> bool {
+    let error = onlooker.run(run).await.unwrap().summary.error;
+    error.is_some_and(|error| error.code.as_deref() == Some("cancelled"))
+}
+
+#[tokio::test]
+async fn whatever_goes_wrong_every_run_ends_as_it_should() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    if let Some(seed) = number("CHAOS_SEED") {
+        return chaos(seed).await;
+    }
+    for seed in 0..number("CHAOS_SEEDS").unwrap_or(300) {
+        chaos(seed).await;
+    }
+}
