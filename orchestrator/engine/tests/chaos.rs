@@ -6,6 +6,7 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -36,8 +37,8 @@ impl Dice {
     }
 }
 
-/// A graph of up to eight steps.
-fn script(dice: &Dice) -> Script {
+/// A graph of up to eight steps, and its limit; 0 for none.
+fn script(dice: &Dice) -> (Script, usize) {
     let mut script = Script::new("main");
     let limit = dice.below(3) as u32;
     if limit > 0 {
@@ -66,12 +67,12 @@ fn script(dice: &Dice) -> Script {
         };
         ids.push(id);
     }
-    script
+    (script, limit as usize)
 }
 
 async fn chaos(seed: u64) {
     let dice = Dice(Arc::new(SeededEntropy::new(seed)));
-    let main = script(&dice);
+    let (main, limit) = script(&dice);
     let helper = Script::new("helper").spec(|spec| spec.triggers.clear()).step("help", &[]);
     let (main_done, helper_done) = (main.executed(), helper.executed());
     let pace = if dice.one_in(2) { Pace::StepPerInvocation } else { Pace::WithinBudget };
@@ -80,15 +81,17 @@ async fn chaos(seed: u64) {
         .pace(pace)
         .config(|config| (config.side_by_side, config.cache_bytes) = (side_by_side, 1 << (10 + dice.below(12))));
     world.seed = seed << 8;
-    let every = 10 + dice.below(60) as u32;
-    let mut faulty = Faulty::often(world.memory.clone(), dice.0.clone(), every);
+    let every = 5 + dice.below(60) as u32;
+    let faults_at_most = dice.below(5) as u32;
+    let faults = Arc::new(AtomicU32::new(faults_at_most));
+    let mut faulty = Faulty::often(world.memory.clone(), dice.0.clone(), every, faults.clone());
     let mut engine = world.engine_on(faulty.clone());
     let onlooker = world.engine();
     let events: Vec<NewEvent> = (0..1 + dice.below(4))
         .map(|n| NewEvent { id: Some(format!("e{n}").into()), ..NewEvent::new("go", json::empty_object()) })
         .collect();
     let mut ingested = false;
-    let mut calm = 0;
+    let begun = world.clock.now();
     for _ in 0..20_000 {
         let life = live(&world, &engine, &dice, &events, &mut ingested);
         let died = tokio::select! {
@@ -97,20 +100,36 @@ async fn chaos(seed: u64) {
             () = life => false,
         };
         if died {
-            // enough is enough: the last lives are long ones
-            calm += 1;
-            faulty = Faulty::often(world.memory.clone(), dice.0.clone(), every + calm * 5);
+            faulty = Faulty::often(world.memory.clone(), dice.0.clone(), every, faults.clone());
             engine = world.engine_on(faulty.clone());
         }
         if ingested && all_ended(&onlooker, events.len()).await {
+            // what nobody can shorten, some for retries, and for each fault the longest that a lost wake or slot takes;
+            // a run that only its watchdog brought back comes an hour later
+            let (took, slept) = (world.clock.now().since(begun), slept(&world, &onlooker).await);
+            let patience = slept + Duration::from_secs(700) + 310 * Duration::from_secs(1) * faults_at_most;
+            if took >= patience {
+                let told = told(&world, &onlooker).await;
+                panic!("seed {seed}: it took {took:?}, of which {slept:?} of sleep:\n{told}");
+            }
+            assert!(limit == 0 || main_done.most() <= limit, "seed {seed}: {} at once", main_done.most());
+            assert_eq!((main_done.twice(), helper_done.twice()), (None, None), "seed {seed}");
             return check(&world, &onlooker, seed, (&main_done, &helper_done)).await;
         }
     }
-    let mut stories = Vec::new();
+    panic!("seed {seed}: not every run ended:\n{}", told(&world, &onlooker).await);
+}
+
+/// The journals, for whoever looks for the reason.
+async fn told(world: &World, onlooker: &Engine) -> String {
+    let mut lines = Vec::new();
     for run in onlooker.runs(RunFilter::default()).await.unwrap().runs {
-        stories.push(onlooker.run(run.run).await.unwrap());
+        lines.push(format!("{} {}", run.run, run.function));
+        for entry in world.journal(onlooker, run.run).await {
+            lines.push(format!("  {} {:.160}", entry.at, format!("{:?}", entry.fact)));
+        }
     }
-    panic!("seed {seed}: not every run ended: {stories:#?}");
+    lines.join("\n")
 }
 
 /// A moment in the life of a process.
@@ -144,6 +163,20 @@ async fn live(world: &World, engine: &Arc<Engine>, dice: &Dice, events: &[NewEve
             engine.sweep().await.ok();
         }
     }
+}
+
+/// How long the run that slept longest slept, one sleep after the other.
+async fn slept(world: &World, onlooker: &Engine) -> Duration {
+    let mut longest = Duration::ZERO;
+    for run in onlooker.runs(RunFilter::default()).await.unwrap().runs {
+        let journal = world.journal(onlooker, run.run).await;
+        let sleeps = journal.iter().filter_map(|entry| match entry.fact {
+            Fact::SleepStarted { until, .. } => Some(until.since(entry.at)),
+            _ => None,
+        });
+        longest = longest.max(sleeps.sum());
+    }
+    longest
 }
 
 async fn all_ended(onlooker: &Engine, events: usize) -> bool {

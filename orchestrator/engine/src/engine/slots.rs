@@ -19,17 +19,28 @@ pub(super) enum Slots {
     Parked,
 }
 
+/// Who asks for slots.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker<'a> {
+    /// In whose name they are held.
+    pub(super) holder: &'a Holder,
+    /// Until when at the latest.
+    pub(super) lease_until: Timestamp,
+    /// Whether the step has a wake of its own, and so a place of its own.
+    pub(super) by_itself: bool,
+}
+
 impl Engine {
     /// Takes a slot of each limit, in sorted order; refused at one, gives all back and waits in that one's line.
     pub(super) async fn take_slots(
         &self,
         state: &RunState,
         limits: &[Limit],
-        holder: &Holder,
-        lease_until: Timestamp,
+        asker: Asker<'_>,
     ) -> Result<Slots, StoreError> {
+        let holder = asker.holder;
         for (i, limit) in limits.iter().enumerate() {
-            if self.take_or_park(state, limit, holder, lease_until).await? == Slots::Held {
+            if self.take_or_park(state, limit, asker).await? == Slots::Held {
                 continue;
             }
             let back = limits[..i].iter().map(|l| release(l, holder)).collect::<Vec<_>>();
@@ -46,19 +57,17 @@ impl Engine {
     }
 
     /// Asks; refused, joins the line and asks once more (rule 21): a slot may have been freed between the two, by
-    /// someone who found the line empty. A run that still has the place of its arrival is in line already.
-    async fn take_or_park(
-        &self,
-        state: &RunState,
-        limit: &Limit,
-        holder: &Holder,
-        lease_until: Timestamp,
-    ) -> Result<Slots, StoreError> {
+    /// someone who found the line empty. A run that still has the place of its arrival is in line already, with all
+    /// its first steps but those that have wakes of their own: a wake of the run is none of theirs.
+    async fn take_or_park(&self, state: &RunState, limit: &Limit, asker: Asker<'_>) -> Result<Slots, StoreError> {
+        let Asker { holder, lease_until, by_itself } = asker;
         let now = self.now();
         let mut taken = self.backend.take(limit, holder, lease_until, now).await?;
         let arrived = || async { self.backend.position(limit, holder.run).await.map(|position| position.is_some()) };
-        if taken != Taken::Held && (state.started_at.is_some() || !arrived().await?) {
-            let place = Place { asked: now, event: state.created.event.id, run: holder.run, step: holder.step.clone() };
+        if taken != Taken::Held && (by_itself || state.started_at.is_some() || !arrived().await?) {
+            // the first steps wait since the run's arrival
+            let asked = if state.started_at.is_none() { state.created_at } else { now };
+            let place = Place { asked, event: state.created.event.id, run: holder.run, step: holder.step.clone() };
             self.backend.park(limit, place).await?;
             taken = self.backend.take(limit, holder, lease_until, self.now()).await?;
         }

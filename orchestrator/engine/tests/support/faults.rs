@@ -47,8 +47,10 @@ pub struct Faulty {
     /// The number of the call that goes wrong, from 1; 0 for none.
     at: AtomicU32,
     fault: Mutex<Fault>,
-    /// Where further faults come from, once one has passed.
-    chance: Option<Arc<SeededEntropy>>,
+    /// Where further faults come from, once one has passed; on average so many calls later.
+    chance: Option<(Arc<SeededEntropy>, u32)>,
+    /// How many more there may be.
+    left: Arc<AtomicU32>,
     calls: AtomicU32,
     died: AtomicBool,
     pub death: Notify,
@@ -59,21 +61,26 @@ impl Faulty {
         Arc::new(Self::build(inner, fault, at, None))
     }
 
-    /// Fails again and again, on average at every `every`th call, until it has died.
-    pub fn often(inner: Arc<Memory>, chance: Arc<SeededEntropy>, every: u32) -> Arc<Self> {
-        let faulty = Self::build(inner, Fault::Refuse, 0, Some(chance));
-        faulty.arm(every);
+    /// Fails again and again, on average at every `every`th call, until it has died or no faults are left.
+    pub fn often(inner: Arc<Memory>, chance: Arc<SeededEntropy>, every: u32, left: Arc<AtomicU32>) -> Arc<Self> {
+        let faulty = Self { left, ..Self::build(inner, Fault::Refuse, 0, Some((chance, every))) };
+        faulty.arm();
         Arc::new(faulty)
     }
 
-    fn build(inner: Arc<Memory>, fault: Fault, at: u32, chance: Option<Arc<SeededEntropy>>) -> Self {
+    fn build(inner: Arc<Memory>, fault: Fault, at: u32, chance: Option<(Arc<SeededEntropy>, u32)>) -> Self {
+        let left = Arc::default();
         let (calls, died) = (AtomicU32::new(0), AtomicBool::new(false));
         let (at, fault) = (AtomicU32::new(at), Mutex::new(fault));
-        Self { inner, at, fault, chance, calls, died, death: Notify::new() }
+        Self { inner, at, fault, chance, left, calls, died, death: Notify::new() }
     }
 
-    fn arm(&self, every: u32) {
-        let Some(chance) = &self.chance else { return };
+    fn arm(&self) {
+        let Some((chance, every)) = &self.chance else { return };
+        if self.left.load(SeqCst) == 0 {
+            return;
+        }
+        self.left.fetch_sub(1, SeqCst);
         let bits = chance.bits();
         *self.fault.lock().unwrap() = FAULTS[(bits >> 64) as usize % FAULTS.len()];
         self.at.store(self.calls.load(SeqCst) + 1 + bits as u32 % (2 * every), SeqCst);
@@ -98,7 +105,7 @@ impl Faulty {
             return call.await;
         }
         let fault = *self.fault.lock().unwrap();
-        self.arm(40);
+        self.arm();
         match fault {
             Fault::DieBefore => self.die().await,
             Fault::DieAfter => {

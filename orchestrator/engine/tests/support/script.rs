@@ -15,7 +15,7 @@ use stepladder_core::journal::{Failure, Outcome};
 use stepladder_core::retry::Retry;
 use stepladder_core::spec::Trigger;
 use stepladder_core::state::Revealed;
-use stepladder_core::{Json, Spec, StepId, json};
+use stepladder_core::{Json, RunId, Spec, StepId, json};
 use stepladder_engine::program::{Advance, Fault, Finished, History, Program, Session};
 
 type BodyFuture = Pin<Box<dyn Future<Output = Result<Json, Fault>> + Send>>;
@@ -44,21 +44,63 @@ pub struct Script {
     executed: Executed,
 }
 
-/// How often each body was executed, over all sessions of a script.
+/// What was executed, over all sessions of a script.
 #[derive(Clone, Default)]
-pub struct Executed(Arc<Mutex<HashMap<StepId, u32>>>);
+pub struct Executed(Arc<Mutex<Account>>);
+
+#[derive(Default)]
+struct Account {
+    /// How often each body was executed.
+    counts: HashMap<StepId, u32>,
+    /// What is being executed.
+    now: Vec<(RunId, StepId)>,
+    /// The most bodies at a time.
+    most: usize,
+    /// A body that was executed while it was being executed.
+    twice: Option<(RunId, StepId)>,
+}
+
+/// A body that is being executed, until it is dropped.
+struct Executing {
+    executed: Executed,
+    what: (RunId, StepId),
+}
+
+impl Drop for Executing {
+    fn drop(&mut self) {
+        let now = &mut self.executed.0.lock().unwrap().now;
+        let at = now.iter().position(|what| *what == self.what).expect("begun");
+        now.swap_remove(at);
+    }
+}
 
 impl Executed {
-    fn count(&self, id: &StepId) -> u32 {
-        let mut counts = self.0.lock().unwrap();
-        let count = counts.entry(id.clone()).or_default();
+    fn begin(&self, run: RunId, id: &StepId) -> (u32, Executing) {
+        let mut account = self.0.lock().unwrap();
+        let what = (run, id.clone());
+        if account.now.contains(&what) {
+            account.twice = Some(what.clone());
+        }
+        account.now.push(what.clone());
+        account.most = account.most.max(account.now.len());
+        let count = account.counts.entry(id.clone()).or_default();
         *count += 1;
-        *count
+        (*count, Executing { executed: self.clone(), what })
+    }
+
+    /// The most bodies that were executed at a time.
+    pub fn most(&self) -> usize {
+        self.0.lock().unwrap().most
+    }
+
+    /// A body that was executed while it was being executed: there must be none.
+    pub fn twice(&self) -> Option<(RunId, StepId)> {
+        self.0.lock().unwrap().twice.clone()
     }
 
     /// Executions of one step's body.
     pub fn of(&self, id: &str) -> u32 {
-        self.0.lock().unwrap().get(id).copied().unwrap_or(0)
+        self.0.lock().unwrap().counts.get(id).copied().unwrap_or(0)
     }
 }
 
@@ -142,6 +184,7 @@ impl Program for Script {
 
     fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {
         Ok(Box::new(Play {
+            run: history.run,
             script: self.clone(),
             seen: HashMap::new(),
             order: Vec::new(),
@@ -154,6 +197,7 @@ impl Program for Script {
 }
 
 struct Play {
+    run: RunId,
     script: Script,
     seen: HashMap<StepId, Outcome>,
     order: Vec<StepId>,
@@ -200,10 +244,15 @@ impl Session for Play {
         for id in steps {
             let op = self.script.ops.iter().find(|op| op.id == *id).expect("a step of the script");
             let What::Run(body, _) = &op.what else { panic!("{id} has no body") };
-            let body = body(self.script.executed.count(id));
+            let (n, executing) = self.script.executed.begin(self.run, id);
+            let body = body(n);
             let id = id.clone();
             self.begun.push(id.clone());
-            self.running.push(Box::pin(async move { (id, body.await) }));
+            self.running.push(Box::pin(async move {
+                let result = body.await;
+                drop(executing);
+                (id, result)
+            }));
         }
     }
 

@@ -3,7 +3,7 @@
 use stepladder_core::journal::{Entry, Fact, Failure};
 use stepladder_core::limits::RUN_BYTES;
 use stepladder_core::retry::Retry;
-use stepladder_core::state::Revealed;
+use stepladder_core::state::{Revealed, StepState};
 use stepladder_core::{Cause, Json, Timestamp};
 
 use super::{Ack, Hop, Next, Running};
@@ -49,8 +49,11 @@ impl Hop<'_> {
         mut entries: Vec<Entry>,
     ) -> Result<Next, StoreError> {
         let alone = self.running.is_empty();
-        // a failure that is tried again later, and nothing else: its wake is written, this one is done with
-        let ack = match alone && entries.iter().all(|e| Revealed::from(e).is_none()) {
+        // a failure that is tried again later, and nothing else: its wake is written, this one is done with. Where
+        // somebody else's attempt runs, its lease is still to be looked after (rule 10).
+        let running = self.state.steps.values().filter(|s| matches!(s.state, StepState::Running { .. })).count();
+        let lonely = alone && running == entries.len();
+        let ack = match lonely && entries.iter().all(|e| Revealed::from(e).is_none()) {
             true => Ack::Now,
             false => Ack::Later,
         };

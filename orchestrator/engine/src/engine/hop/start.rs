@@ -12,7 +12,7 @@ use super::settle::shown_ahead;
 use super::{Ack, Hop, MARGIN, Next, Running};
 use crate::config::Pace;
 use crate::engine::load::Appended;
-use crate::engine::slots::Slots;
+use crate::engine::slots::{Asker, Slots};
 use crate::ports::{After, Later, StoreError};
 use crate::program::{Finished, Session};
 
@@ -32,6 +32,7 @@ impl Hop<'_> {
         if mine.len() > self.engine.config.side_by_side {
             return self.fan_out(session, mine, entries).await;
         }
+        let unasked = mine.is_empty();
         let (here, handed): (Vec<_>, Vec<_>) = mine.into_iter().partition(|ready| self.fits(ready));
         let starting = self.with_slots(here).await?;
         entries.extend(starting.iter().map(|ready| self.started(ready)));
@@ -39,7 +40,7 @@ impl Hop<'_> {
         let suspends = starting.is_empty() && self.running.is_empty();
         if suspends {
             self.wait_for_others(&plan);
-            self.leave_unused(&plan).await?;
+            self.leave_unused(&plan, unasked).await?;
         }
         let nothing = entries.is_empty() && self.commit.wakes.is_empty() && self.commit.after.is_empty();
         let appended = match suspends {
@@ -103,7 +104,9 @@ impl Hop<'_> {
         let mut starting = Vec::new();
         for ready in here {
             let holder = self.holder(&ready.step, ready.attempt);
-            let slots = self.engine.take_slots(&self.state, &self.limits, &holder, self.lease_until).await?;
+            let by_itself = ready.woken || self.wake.cause.step() == Some(&ready.step);
+            let asker = Asker { holder: &holder, lease_until: self.lease_until, by_itself };
+            let slots = self.engine.take_slots(&self.state, &self.limits, asker).await?;
             if slots == Slots::Held {
                 starting.push(ready);
             }
@@ -136,6 +139,11 @@ impl Hop<'_> {
         }
         self.handed.extend(steps.iter().cloned());
         entries.push(Fact::StepsWoken { steps }.at(now));
+        if self.state.started_at.is_none() {
+            // each waits in line by itself from here on
+            let leave = |limit| After::Leave { limit, run: self.state.run, step: Some(ARRIVAL.into()) };
+            self.commit.after.extend(self.limits.iter().cloned().map(leave));
+        }
         match self.append(entries.clone(), Ack::Later).await? {
             Appended::Done => {
                 self.shown += shown_ahead(&entries);
@@ -169,11 +177,11 @@ impl Hop<'_> {
     /// Who wants no body now does not stand in the way of those who do: the place of the run's arrival, or of the step
     /// that this wake names, is given up when nothing asks for it (rule 24: a wake that cannot use its slot passes it
     /// on).
-    async fn leave_unused(&mut self, plan: &Plan) -> Result<(), StoreError> {
+    async fn leave_unused(&mut self, plan: &Plan, unasked: bool) -> Result<(), StoreError> {
         let step = match self.wake.cause.step() {
             Some(step) if plan.ready.iter().all(|ready| ready.step != *step) => step.clone(),
-            _ if plan.ready.is_empty() && self.state.started_at.is_none() => ARRIVAL.into(),
-            _ => return Ok(()),
+            None if unasked && self.state.started_at.is_none() => ARRIVAL.into(),
+            Some(_) | None => return Ok(()),
         };
         for limit in self.limits.clone() {
             let line = self.engine.backend.line(&limit, limit.slots as usize).await?;
