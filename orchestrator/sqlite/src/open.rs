@@ -66,6 +66,11 @@ impl Sqlite {
     /// [`OpenError`], in one line.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
         let path = path.as_ref();
+        if path.is_dir() {
+            // before the lock, which would leave its file beside somebody's folder
+            let why = "it is a folder; name a file in it".to_owned();
+            return Err(OpenError::Unusable { db: path.to_owned(), why });
+        }
         let lock = Lock::take(path)?;
         let unusable = |fault: Fault| OpenError::Unusable {
             db: path.to_owned(),

@@ -178,3 +178,14 @@ async fn a_folder_that_is_not_there_is_named() {
     let refused = open_at(Path::new("/nowhere/at/all/dev.db"), NOW).expect_err("no folder");
     assert!(refused.to_string().contains("/nowhere/at/all/dev.db.lock"), "{refused}");
 }
+
+#[tokio::test]
+async fn a_folder_is_refused_and_nothing_is_left_beside_it() {
+    let outer = tempfile::tempdir().expect("a folder");
+    let path = outer.path().join("data");
+    std::fs::create_dir(&path).expect("a folder");
+    let refused = Sqlite::open(&path, Options::default()).err().expect("refused").to_string();
+    assert!(refused.contains("is a folder"), "{refused}");
+    let left: Vec<_> = std::fs::read_dir(outer.path()).expect("a listing").collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
