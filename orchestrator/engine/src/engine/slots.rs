@@ -107,14 +107,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Wakes as many of each line as there are free slots (rule 24).
+    /// Wakes as many of each line as there are free slots (rule 24). Where there is none, a place was given up: the new
+    /// head inherits the wake at the first lease's end (rule 23).
     pub(super) async fn pass_on(&self, limits: &[Limit]) -> Result<(), StoreError> {
         let mut wakes = Vec::new();
         for limit in limits {
             let now = self.now();
             let held = self.backend.holders(limit).await?.iter().filter(|h| h.lease_until > now).count();
             let free = (limit.slots as usize).saturating_sub(held);
-            if free > 0 {
+            if free == 0 {
+                self.inherit_lease_wake(limit).await?;
+            } else {
                 wakes.extend(self.backend.line(limit, free).await?.iter().map(|place| slot_wake(place, &limit.key)));
             }
         }
