@@ -184,7 +184,8 @@ async fn a_folder_is_refused_and_nothing_is_left_beside_it() {
     let outer = tempfile::tempdir().expect("a folder");
     let path = outer.path().join("data");
     std::fs::create_dir(&path).expect("a folder");
-    let refused = Sqlite::open(&path, Options::default()).err().expect("refused").to_string();
+    let Err(refused) = Sqlite::open(&path, Options::default()) else { panic!("it was opened") };
+    let refused = refused.to_string();
     assert!(refused.contains("is a folder"), "{refused}");
     let left: Vec<_> = std::fs::read_dir(outer.path()).expect("a listing").collect();
     assert_eq!(left.len(), 1, "{left:?}");
