@@ -73,7 +73,7 @@ impl Writer {
     ) -> StoreResult<T> {
         let (reply, answer) = oneshot::channel();
         self.hand_in(Box::new(Task::new(sync, work, after, reply)));
-        answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the data file is being closed".into())))
+        answered(answer).await
     }
 
     /// As [`run`](Self::run), on this thread when nobody writes, nothing waits, and the disk has been quick. For small
@@ -88,7 +88,7 @@ impl Writer {
         if let Some(job) = self.write_here(Box::new(Task::new(sync, work, after, reply))) {
             self.hand_in(job);
         }
-        answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the data file is being closed".into())))
+        answered(answer).await
     }
 
     /// Gives the job back when it has to wait.
@@ -124,6 +124,10 @@ impl Writer {
             self.inbox.arrived.notify_one();
         }
     }
+}
+
+async fn answered<T>(answer: oneshot::Receiver<StoreResult<T>>) -> StoreResult<T> {
+    answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the data file is being closed".into())))
 }
 
 impl Drop for Writer {

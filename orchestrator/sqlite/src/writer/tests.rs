@@ -145,3 +145,20 @@ async fn a_writer_that_died_answers_instead_of_keeping_people_waiting() {
     let late = writer.run(Sync::Synced, insert(1), |_, _| {}).await.expect_err("nobody writes");
     assert!(late.to_string().contains("closed"), "{late}");
 }
+
+#[tokio::test]
+async fn a_lone_commit_is_written_where_it_is_unless_the_disk_is_slow_or_somebody_writes() {
+    let (_folder, writer) = writer();
+    let thread = |_: &Connection| Ok(std::thread::current().id());
+    let here = std::thread::current().id();
+    assert_eq!(writer.run_here(Sync::Synced, thread, |_, _| {}).await.expect("a thread"), here);
+    lock(&writer.writing).takes = std::time::Duration::from_secs(1);
+    assert_ne!(writer.run_here(Sync::Synced, thread, |_, _| {}).await.expect("a thread"), here);
+    assert_eq!(writer.run_here(Sync::WithTheNext, thread, |_, _| {}).await.expect("a thread"), here);
+    let release = hold(&writer);
+    let waits = writer.run_here(Sync::WithTheNext, thread, |_, _| {});
+    futures::pin_mut!(waits);
+    assert!(futures::poll!(&mut waits).is_pending());
+    drop(release);
+    assert_ne!(waits.await.expect("a thread"), here);
+}

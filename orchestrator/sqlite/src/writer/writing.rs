@@ -23,7 +23,7 @@ pub(super) struct Writing {
     /// What `PRAGMA synchronous` was last set for.
     synced: Option<Sync>,
     /// How long a synced transaction takes, as a running average.
-    takes: Duration,
+    pub(super) takes: Duration,
     /// Jobs that failed and that nobody else will try again.
     owed: Vec<Box<dyn Job>>,
 }
