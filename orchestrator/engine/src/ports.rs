@@ -2,7 +2,9 @@
 //!
 //! The rules for adapters, checked by the [conformance suite](mod@crate::conformance):
 //!
-//! - A write at a taken number is a [`Committed::Conflict`], unless the token found there is one's own (rule 1).
+//! - A write at a taken number is a [`Committed::Conflict`], unless the token found there is one's own (rule 1). A number
+//!   is taken when a record begins at it: the engine only ever appends at the number after the last record that it has
+//!   read, so an adapter need not look for gaps, or for records that reach past the number.
 //! - A [`Commit`] is carried out in its order: `before`, `append`, `after`, `wakes`, `acks`. An adapter with
 //!   transactions does all of it or nothing; one without may stop anywhere between, and everything that has no entry
 //!   yet is then redone by a redelivered wake. After a conflict, nothing past `append` happens.

@@ -6,7 +6,10 @@ use stepladder_engine::clock::VirtualClock;
 use stepladder_engine::conformance::{Subject, start};
 use stepladder_engine::memory::Memory;
 
-stepladder_engine::conformance!(|| {
+async fn memory() -> Subject {
     let clock = Arc::new(VirtualClock::new(start()));
     Subject::new(Memory::new(clock.clone()), clock)
-});
+}
+
+stepladder_engine::conformance!(memory);
+stepladder_engine::conformance_local!(memory);

@@ -6,9 +6,12 @@ use stepladder_engine::clock::VirtualClock;
 use stepladder_engine::conformance::{Subject, start};
 use stepladder_sqlite::{Options, Sqlite};
 
-stepladder_engine::conformance!(|| {
+async fn sqlite() -> Subject {
     let folder = tempfile::tempdir().expect("a folder");
     let clock = Arc::new(VirtualClock::new(start()));
     let sqlite = Sqlite::open(folder.path().join("data.db"), Options { clock: clock.clone() }).expect("a data file");
     Subject::new(sqlite, clock).keeping(folder)
-});
+}
+
+stepladder_engine::conformance!(sqlite);
+stepladder_engine::conformance_local!(sqlite);

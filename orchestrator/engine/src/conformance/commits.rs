@@ -8,7 +8,7 @@ use super::given::{
 };
 use crate::ports::{After, Append, Commit, Committed, Later, Receipt, Taken};
 
-async fn conflicts(on: &Subject, commit: Commit) {
+pub(super) async fn conflicts(on: &Subject, commit: Commit) {
     assert_eq!(on.backend.commit(commit).await.expect("a commit"), Committed::Conflict);
 }
 
@@ -19,21 +19,6 @@ pub async fn an_append_at_a_taken_number_conflicts(on: Subject) {
     assert_eq!(text(&on.backend.read(run(1), 0).await.expect("a read")), text(&[record(0, 1, 1)]));
     // another run has numbers of its own
     on.done(append(run(2), record(0, 2, 1))).await;
-}
-
-/// A number that does not follow the last entry would leave a gap.
-pub async fn an_append_past_the_end_conflicts(on: Subject) {
-    on.done(append(run(1), record(0, 1, 2))).await;
-    conflicts(&on, append(run(1), record(3, 2, 1))).await;
-    assert_eq!(on.backend.read(run(1), 0).await.expect("a read").len(), 1);
-}
-
-/// A record takes the numbers of all its entries.
-pub async fn an_append_within_a_record_conflicts(on: Subject) {
-    on.done(append(run(1), record(0, 1, 3))).await;
-    conflicts(&on, append(run(1), record(2, 2, 1))).await;
-    conflicts(&on, append(run(1), record(1, 1, 1))).await;
-    assert_eq!(on.backend.read(run(1), 0).await.expect("a read").len(), 1);
 }
 
 /// The reply was lost; the same write again has succeeded already.
@@ -77,7 +62,7 @@ pub async fn nothing_after_the_append_happens_on_a_conflict(on: Subject) {
     assert_eq!(on.backend.holders(&one).await.expect("holders").len(), 1);
     assert_eq!(on.backend.line(&one, 9).await.expect("a line").len(), 1);
     assert!(on.woken().await.is_empty());
-    on.clock.advance(super::given::VISIBILITY);
+    on.advance(super::given::VISIBILITY).await;
     assert_eq!(on.woken().await, [run(1)]);
 }
 
@@ -135,6 +120,6 @@ pub async fn a_commit_may_be_repeated(on: Subject) {
     assert_eq!(on.backend.read(run(1), 1).await.expect("a read").len(), 1);
     assert_eq!(on.backend.bucket(due.minute()).await.expect("a bucket").len(), 1);
     assert_eq!(on.backend.holders(&one).await.expect("holders")[0].holder, holder(2, "pay", 1));
-    on.clock.advance(super::given::VISIBILITY);
+    on.advance(super::given::VISIBILITY).await;
     assert!(on.woken().await.is_empty());
 }

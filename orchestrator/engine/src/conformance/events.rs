@@ -85,7 +85,7 @@ pub async fn a_sender_id_stands_for_the_latest_event(on: Subject) {
     assert_eq!(on.backend.resolve("order-1").await.expect("a read"), None);
     accept(&on, vec![named(9, "order-1", Duration::ZERO)], Duration::ZERO).await;
     assert_eq!(on.backend.resolve("order-1").await.expect("a read"), Some(event_id(9)));
-    on.clock.advance(DAY * 3);
+    on.advance(DAY * 3).await;
     assert_eq!(on.backend.resolve("order-1").await.expect("a read"), Some(event_id(9)));
     // its id sorts below the first one's: the latest is the one that came last
     accept(&on, vec![named(2, "order-1", DAY * 3)], DAY * 3).await;

@@ -1,5 +1,7 @@
 //! Beginning runs.
 
+use std::collections::BTreeSet;
+
 use stepladder_core::slot::ARRIVAL;
 use stepladder_core::{Cause, Status};
 
@@ -33,7 +35,8 @@ pub async fn rule_16_a_run_starts_once(on: Subject) {
     assert_eq!(start(&on, vec![given]).await, [false]);
     assert_eq!(on.backend.read(run(1), 0).await.expect("a read")[0].token, 1_001);
     assert_eq!(on.backend.runs_of(event_id(7)).await.expect("rows").len(), 1);
-    assert_eq!(on.woken().await, [run(1)]);
+    // a start that is repeated may wake the run again, for the one before may have died over that
+    assert_eq!(BTreeSet::from_iter(on.woken().await), BTreeSet::from([run(1)]));
     assert!(on.backend.line(&limit("orders", 1), 9).await.expect("a line").is_empty());
 }
 

@@ -1,0 +1,91 @@
+//! What an adapter promises beside the rest when its process is the only one on its storage: journals without a gap by
+//! its own look, wakes in order, to the millisecond, and no more of them than asked for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Subject;
+use super::commits::conflicts;
+use super::given::{VISIBILITY, append, at_once, begin, event_id, record, run, seconds, wake};
+use super::queue::send;
+use crate::ports::{Backend, Commit, Later};
+
+/// A number that does not follow the last entry would leave a gap.
+pub async fn an_append_past_the_end_conflicts(on: Subject) {
+    on.done(append(run(1), record(0, 1, 2))).await;
+    conflicts(&on, append(run(1), record(3, 2, 1))).await;
+    assert_eq!(on.backend.read(run(1), 0).await.expect("a read").len(), 1);
+}
+
+/// A record takes the numbers of all its entries.
+pub async fn an_append_within_a_record_conflicts(on: Subject) {
+    on.done(append(run(1), record(0, 1, 3))).await;
+    conflicts(&on, append(run(1), record(2, 2, 1))).await;
+    conflicts(&on, append(run(1), record(1, 1, 1))).await;
+    assert_eq!(on.backend.read(run(1), 0).await.expect("a read").len(), 1);
+}
+
+/// Not once more.
+pub async fn rule_16_a_repeated_start_sends_no_wake(on: Subject) {
+    for new in [true, false, false] {
+        assert_eq!(on.backend.start(vec![begin(1, "orders", event_id(7))]).await.expect("a start"), [new]);
+    }
+    assert_eq!(on.woken().await, [run(1)]);
+}
+
+/// The one that is new.
+pub async fn of_many_starts_of_one_run_one_sends_its_wake(on: Subject) {
+    let start = |_, backend: Arc<dyn Backend>| async move {
+        backend.start(vec![begin(1, "orders", event_id(1)), begin(2, "orders", event_id(1))]).await.expect("a start")
+    };
+    at_once(16, start, &on).await;
+    assert_eq!(on.woken().await.len(), 2);
+}
+
+/// By due time, not by when they were sent.
+pub async fn wakes_come_in_the_order_of_their_time(on: Subject) {
+    let later = |n, s| Later::Wake { wake: wake(run(n)), due: on.now() + seconds(s) };
+    on.done(Commit { before: vec![later(3, 30), later(2, 20)], ..Commit::default() }).await;
+    on.done(Commit { before: vec![later(1, 10)], ..Commit::default() }).await;
+    on.advance(seconds(60)).await;
+    assert_eq!(on.woken().await, [run(1), run(2), run(3)]);
+}
+
+/// Neither before nor after.
+pub async fn a_delayed_wake_comes_to_the_millisecond(on: Subject) {
+    let before = vec![Later::Wake { wake: wake(run(1)), due: on.now() + seconds(900) }];
+    on.done(Commit { before, ..Commit::default() }).await;
+    on.advance(seconds(900) - Duration::from_millis(1)).await;
+    assert!(on.woken().await.is_empty());
+    on.advance(Duration::from_millis(1)).await;
+    assert_eq!(on.woken().await, [run(1)]);
+}
+
+/// The others stay visible.
+pub async fn receiving_takes_what_is_longest_due(on: Subject) {
+    for n in 1..=3 {
+        send(&on, n).await;
+    }
+    let first: Vec<_> = on.receive(2).await.into_iter().map(|delivery| delivery.wake.run).collect();
+    assert_eq!(first, [run(1), run(2)]);
+    assert_eq!(on.woken().await, [run(3)]);
+}
+
+/// It need not ask again: not for a new one, and not for one whose time comes.
+pub async fn a_receiver_that_waits_is_told_of_a_new_wake(on: Subject) {
+    let backend = on.backend.clone();
+    let waiting = tokio::spawn(async move { backend.receive(1, VISIBILITY).await });
+    tokio::task::yield_now().await;
+    send(&on, 1).await;
+    let received = waiting.await.expect("a task").expect("a queue");
+    assert_eq!(received[0].wake.run, run(1));
+
+    let before = vec![Later::Wake { wake: wake(run(2)), due: on.now() + seconds(60) }];
+    on.done(Commit { before, ..Commit::default() }).await;
+    let backend = on.backend.clone();
+    let waiting = tokio::spawn(async move { backend.receive(1, VISIBILITY).await });
+    tokio::task::yield_now().await;
+    on.advance(seconds(60)).await;
+    let received = waiting.await.expect("a task").expect("a queue");
+    assert_eq!(received[0].wake.run, run(2));
+}
