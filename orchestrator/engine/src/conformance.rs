@@ -49,7 +49,12 @@ pub struct Subject {
 impl Subject {
     /// An adapter, and the clock that it was given.
     pub fn new(backend: impl Backend + 'static, clock: Arc<VirtualClock>) -> Self {
-        Self { backend: Arc::new(backend), clock, keep: Box::new(()), look: None, moved: None }
+        Self::of(Arc::new(backend), clock)
+    }
+
+    /// The same for an adapter that is shared.
+    pub fn of(backend: Arc<dyn Backend>, clock: Arc<VirtualClock>) -> Self {
+        Self { backend, clock, keep: Box::new(()), look: None, moved: None }
     }
 
     /// The same, with something that has to live as long.

@@ -1,0 +1,169 @@
+//! The queue of wakes on SQS: sending (also for later), receiving, acknowledging.
+//!
+//! A standard queue: wakes may come twice and in any order, which the engine expects. `MessageGroupId` makes it a fair
+//! queue: one function, or one key of a limit, that sends very much does not make the others wait. In a Lambda function
+//! nothing is received here; the event source mapping does that, and the invocation's answer acknowledges.
+
+pub(crate) mod address;
+pub(crate) mod letters;
+pub(crate) mod message;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_sqs::types::{
+    DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName, MessageSystemAttributeNameForSends,
+    MessageSystemAttributeValue, SendMessageBatchRequestEntry,
+};
+use futures::future::try_join_all;
+use stepladder_core::{Timestamp, Wake};
+use stepladder_engine::ports::{Delivery, Queue, Receipt, StoreError, StoreResult};
+
+use crate::Aws;
+use crate::fault::unavailable;
+use message::{Envelope, decode, envelope};
+
+/// Entries in one batch.
+const BATCH: usize = 10;
+/// How long a receiver waits for a message: the most that SQS waits.
+const WAIT: i32 = 20;
+
+#[async_trait]
+impl Queue for Aws {
+    async fn receive(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>> {
+        loop {
+            let received = self.receive_within(max, visibility, WAIT).await?;
+            if !received.is_empty() {
+                return Ok(received);
+            }
+        }
+    }
+}
+
+impl Aws {
+    /// What is visible in the steps queue at this moment, at most 10 messages.
+    ///
+    /// # Errors
+    /// When the queue does not answer.
+    pub async fn look(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>> {
+        self.receive_within(max, visibility, 0).await
+    }
+
+    async fn receive_within(&self, max: usize, visibility: Duration, wait: i32) -> StoreResult<Vec<Delivery>> {
+        let timeout = aws_sdk_sqs::config::timeout::TimeoutConfig::builder()
+            .operation_attempt_timeout(Duration::from_secs(5 + u64::from(wait.unsigned_abs())))
+            .build();
+        let request = self
+            .sqs
+            .receive_message()
+            .queue_url(&self.queues.steps)
+            .max_number_of_messages(i32::try_from(max.min(BATCH)).unwrap_or(1))
+            .visibility_timeout(i32::try_from(visibility.as_secs()).unwrap_or(i32::MAX))
+            .wait_time_seconds(wait)
+            .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
+            .customize()
+            .config_override(aws_sdk_sqs::config::Config::builder().timeout_config(timeout));
+        let answer = request.send().await.map_err(|e| unavailable("ReceiveMessage", &e))?;
+        Ok(answer.messages.unwrap_or_default().into_iter().filter_map(delivery).collect())
+    }
+
+    /// Sends wakes, each due at its time; 10 of a queue in one request.
+    pub(crate) async fn send(&self, wakes: Vec<(Wake, Timestamp)>, now: Timestamp) -> StoreResult<()> {
+        let mut by_queue: BTreeMap<&str, Vec<Envelope>> = BTreeMap::new();
+        for (wake, due) in &wakes {
+            by_queue.entry(self.queues.of(&wake.group)).or_default().push(envelope(wake, *due, now)?);
+        }
+        let batches = by_queue.iter().flat_map(|(queue, all)| all.chunks(BATCH).map(move |batch| (*queue, batch)));
+        try_join_all(batches.map(|(queue, batch)| self.send_batch(queue, batch))).await.map(drop)
+    }
+
+    async fn send_batch(&self, queue: &str, batch: &[Envelope]) -> StoreResult<()> {
+        let trace = (self.trace)().map(|header| {
+            let value = MessageSystemAttributeValue::builder().data_type("String").string_value(header).build();
+            value.map_err(|e| StoreError::Unreadable(e.to_string()))
+        });
+        let trace = trace.transpose()?;
+        if let [one] = batch {
+            let mut request = self
+                .sqs
+                .send_message()
+                .queue_url(queue)
+                .message_body(&one.body)
+                .message_group_id(&one.group)
+                .delay_seconds(one.delay);
+            if let Some(trace) = trace {
+                request = request.message_system_attributes(MessageSystemAttributeNameForSends::AwsTraceHeader, trace);
+            }
+            return request.send().await.map(drop).map_err(|e| unavailable("SendMessage", &e));
+        }
+        let mut left: Vec<usize> = (0..batch.len()).collect();
+        let mut round = 0;
+        while !left.is_empty() {
+            self.pause(&mut round, "SendMessageBatch", left.len()).await?;
+            let entries = left.iter().map(|i| {
+                let mut entry = SendMessageBatchRequestEntry::builder()
+                    .id(i.to_string())
+                    .message_body(&batch[*i].body)
+                    .message_group_id(&batch[*i].group)
+                    .delay_seconds(batch[*i].delay);
+                if let Some(trace) = &trace {
+                    let name = MessageSystemAttributeNameForSends::AwsTraceHeader;
+                    entry = entry.message_system_attributes(name, trace.clone());
+                }
+                entry.build().map_err(|e| StoreError::Unreadable(e.to_string()))
+            });
+            let entries = entries.collect::<StoreResult<Vec<_>>>()?;
+            let request = self.sqs.send_message_batch().queue_url(queue).set_entries(Some(entries));
+            let answer = request.send().await.map_err(|e| unavailable("SendMessageBatch", &e))?;
+            // a batch may succeed in parts
+            left =
+                answer.failed.iter().filter_map(|failed| failed.id.parse().ok()).filter(|i| *i < batch.len()).collect();
+        }
+        Ok(())
+    }
+
+    /// Deletes what was received here. A receipt that is out of date (the message was delivered again meanwhile) stands
+    /// for nothing any more.
+    pub(crate) async fn acknowledge(&self, acks: Vec<Receipt>) -> StoreResult<()> {
+        let handles: Vec<String> = acks
+            .into_iter()
+            .filter_map(|receipt| match receipt {
+                Receipt::Handle(handle) => Some(handle),
+                Receipt::Row(_) /*| Receipt::Invocation*/ => None,
+            })
+            .collect();
+        for batch in handles.chunks(BATCH) {
+            let mut left: Vec<usize> = (0..batch.len()).collect();
+            let mut round = 0;
+            while !left.is_empty() {
+                self.pause(&mut round, "DeleteMessageBatch", left.len()).await?;
+                let entries = left.iter().map(|i| {
+                    let entry = DeleteMessageBatchRequestEntry::builder().id(i.to_string()).receipt_handle(&batch[*i]);
+                    entry.build().map_err(|e| StoreError::Unreadable(e.to_string()))
+                });
+                let entries = entries.collect::<StoreResult<Vec<_>>>()?;
+                let request = self.sqs.delete_message_batch().queue_url(&self.queues.steps).set_entries(Some(entries));
+                let answer = request.send().await.map_err(|e| unavailable("DeleteMessageBatch", &e))?;
+                let failed = answer.failed.iter().filter(|failed| !failed.sender_fault);
+                left = failed.filter_map(|failed| failed.id.parse().ok()).filter(|i| *i < batch.len()).collect();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A message that is no wake is left alone: the queue gives it to the dead letters, where a person finds it.
+fn delivery(message: Message) -> Option<Delivery> {
+    let (body, handle) = (message.body?, message.receipt_handle?);
+    let wake = match decode(&body) {
+        Ok(wake) => wake,
+        Err(error) => {
+            tracing::error!(%error, message = message.message_id, "a message of the steps queue is no wake");
+            return None;
+        }
+    };
+    let count = message.attributes?.remove(&MessageSystemAttributeName::ApproximateReceiveCount);
+    let receives = count.and_then(|count| count.parse().ok()).unwrap_or(1);
+    Some(Delivery { wake, receipt: Receipt::Handle(handle), receives })
+}

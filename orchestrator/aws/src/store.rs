@@ -1,0 +1,11 @@
+//! The ports over the table, one file each.
+
+mod commits;
+mod events;
+mod journals;
+mod keep;
+mod listings;
+mod places;
+mod slots;
+mod starts;
+mod timers;

@@ -1,0 +1,89 @@
+//! A commit, carried out in its order.
+
+use async_trait::async_trait;
+use futures::future::{try_join, try_join_all};
+use stepladder_core::{RunId, Status, Timer, Timestamp};
+use stepladder_engine::ports::{After, Append, Commit, Commits, Committed, Later, StoreResult};
+
+use super::journals::token;
+use crate::Aws;
+use crate::fault::{CONDITION, is_code, unavailable};
+use crate::item::{keys, number, text};
+use crate::layout;
+use crate::table::Put;
+
+#[async_trait]
+impl Commits for Aws {
+    async fn commit(&self, commit: Commit) -> StoreResult<Committed> {
+        let Commit { before, append, after, wakes, acks } = commit;
+        let now = self.now();
+        let (later, timers) = split(before);
+        try_join(self.send(later, now), self.set_timers(timers)).await?;
+        if let Some(append) = append
+            && self.append(append, now).await? == Committed::Conflict
+        {
+            return Ok(Committed::Conflict);
+        }
+        try_join_all(after.into_iter().map(|after| self.carry_out(after, now))).await?;
+        self.send(wakes.into_iter().map(|wake| (wake, now)).collect(), now).await?;
+        self.acknowledge(acks).await?;
+        Ok(Committed::Done)
+    }
+}
+
+fn split(before: Vec<Later>) -> (Vec<(stepladder_core::Wake, Timestamp)>, Vec<Timer>) {
+    let (mut wakes, mut timers) = (Vec::new(), Vec::new());
+    for later in before {
+        match later {
+            Later::Wake { wake, due } => wakes.push((wake, due)),
+            Later::Timer(timer) => timers.push(timer),
+        }
+    }
+    (wakes, timers)
+}
+
+impl Aws {
+    /// One conditional put. A number that is taken is a conflict, unless one's own token is found there: then an
+    /// earlier attempt at the same write succeeded and only its reply was lost (rule 1).
+    async fn append(&self, Append { run, record }: Append, now: Timestamp) -> StoreResult<Committed> {
+        let (mut item, value) = self.record_item(run, &record, now)?;
+        if value.has_parts() {
+            self.put_parts(&value, self.ttl(now)).await?;
+        }
+        value.add_to(&mut item);
+        match self.put_new(item).await? {
+            Put::Done => Ok(Committed::Done),
+            Put::Refused(there) if token(&there)? == record.token => Ok(Committed::Done),
+            Put::Refused(_) => Ok(Committed::Conflict),
+        }
+    }
+
+    async fn carry_out(&self, after: After, now: Timestamp) -> StoreResult<()> {
+        match after {
+            After::Ended { run, at, status } => self.end_row(run, at, status, now).await,
+            After::Release { limit, holder } => self.release(&limit, &holder).await,
+            After::Leave { limit, run, step } => self.leave(&limit, run, step.as_deref()).await,
+        }
+    }
+
+    /// The row shows the end. A run without a row has outlived its retention.
+    async fn end_row(&self, run: RunId, at: Timestamp, status: Status, now: Timestamp) -> StoreResult<()> {
+        let request = self
+            .dynamo
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(keys(&layout::row(run))))
+            .update_expression("SET ended = :at, #s = :status, #t = :ttl")
+            .condition_expression("attribute_exists(PK)")
+            .expression_attribute_names("#s", "status")
+            .expression_attribute_names("#t", "ttl")
+            .expression_attribute_values(":at", number(at.as_millis()))
+            .expression_attribute_values(":status", text(status.to_string()))
+            .expression_attribute_values(":ttl", number(self.ttl(now)));
+        match request.send().await {
+            Ok(_) => Ok(()),
+            Err(e) if is_code(&e, CONDITION) => Ok(()),
+            Err(e) => Err(unavailable("UpdateItem", &e)),
+        }
+    }
+}

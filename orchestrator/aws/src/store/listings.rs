@@ -1,0 +1,117 @@
+//! Listings: rows of runs, newest first, from the indexes.
+//!
+//! An index partition is one of the shards of an hour, or of a function's day. Which hours and days have runs is
+//! listed in partitions of their own, so that a table that was quiet for a month costs no walk through its hours.
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::types::AttributeValue;
+use futures::future::try_join_all;
+use stepladder_core::{EventId, RunId, RunRow};
+use stepladder_engine::ports::{Listings, RunQuery, Shown, StoreError, StoreResult};
+
+use crate::Aws;
+use crate::item::{Item, Read, text};
+use crate::layout::{self, BY_FUNCTION, BY_HOUR, LISTING_SHARDS};
+use crate::table::Ask;
+
+#[async_trait]
+impl Listings for Aws {
+    async fn runs(&self, query: RunQuery) -> StoreResult<Vec<RunRow>> {
+        let mut rows = Vec::new();
+        for period in self.periods(&query).await? {
+            let partitions = (0..LISTING_SHARDS).map(|shard| self.shard(&query, period, shard));
+            let mut of_period = try_join_all(partitions).await?.concat();
+            of_period.sort_by_key(|row| std::cmp::Reverse(row.run));
+            rows.extend(of_period);
+            if rows.len() >= query.limit {
+                rows.truncate(query.limit);
+                break;
+            }
+        }
+        Ok(rows)
+    }
+
+    async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>> {
+        let links = Ask {
+            partition: ("PK", layout::event(event).pk),
+            range: Some(("begins_with(SK, :a)", vec!["R#".into()])),
+            strong: true,
+            ..Ask::default()
+        };
+        let runs = self.query(links).await?;
+        let run_of = |link: &Item| {
+            let run = link.text("SK")?.strip_prefix("R#").and_then(|id| id.parse().ok());
+            run.map(layout::row).ok_or_else(|| StoreError::Unreadable(format!("a run of event {event} has no id")))
+        };
+        let wanted = runs.iter().map(run_of).collect::<StoreResult<Vec<_>>>()?;
+        let mut rows = self.get_many(wanted).await?.iter().map(row).collect::<StoreResult<Vec<_>>>()?;
+        rows.sort_by_key(|row| (row.created_at, row.run));
+        Ok(rows)
+    }
+
+    async fn row(&self, run: RunId) -> StoreResult<Option<RunRow>> {
+        self.get(&layout::row(run)).await?.map(|item| row(&item)).transpose()
+    }
+}
+
+impl Aws {
+    /// The hours, or the function's days, that have runs, newest first.
+    async fn periods(&self, query: &RunQuery) -> StoreResult<Vec<i64>> {
+        let before = query.before.map(RunId::time);
+        let (partition, last) = match &query.function {
+            None => (layout::HOURS.to_owned(), before.map(|at| format!("{:08}", layout::hour_of(at)))),
+            Some(function) => (layout::days(function), before.map(|at| format!("{:06}", layout::day_of(at)))),
+        };
+        let listed = Ask {
+            partition: ("PK", partition),
+            range: last.map(|last| ("SK <= :a", vec![last])),
+            backward: true,
+            // strong: a run that was just sent is looked for at once
+            strong: true,
+            ..Ask::default()
+        };
+        let number = |item: &Item| {
+            let number = item.text("SK")?.parse();
+            number.map_err(|_| StoreError::Unreadable("a listed hour or day is no number".into()))
+        };
+        self.query(listed).await?.iter().map(number).collect()
+    }
+
+    async fn shard(&self, query: &RunQuery, period: i64, shard: u64) -> StoreResult<Vec<RunRow>> {
+        let (index, partition) = match &query.function {
+            None => (BY_HOUR, ("hour", layout::hour_shard(period, shard))),
+            Some(function) => (BY_FUNCTION, ("day", layout::day_shard(function, period, shard))),
+        };
+        let filter: Option<(&'static str, Vec<(&'static str, AttributeValue)>)> = match query.shown {
+            Shown::All => None,
+            Shown::Live => Some(("attribute_not_exists(ended)", Vec::new())),
+            Shown::Ended(status) => Some(("#s = :s", vec![(":s", text(status.to_string()))])),
+        };
+        let ask = Ask {
+            index: Some(index),
+            partition,
+            // `run` is the indexes' sort key
+            range: query.before.map(|before| ("#r < :a", vec![before.to_string()])),
+            filter,
+            backward: true,
+            limit: Some(query.limit),
+            ..Ask::default()
+        };
+        self.query(ask).await?.iter().map(row).collect()
+    }
+}
+
+fn row(item: &Item) -> StoreResult<RunRow> {
+    let status = |text: &str| text.parse().map_err(StoreError::Unreadable);
+    let ended = match item.contains_key("ended") {
+        true => Some((item.time("ended")?, status(item.text("status")?)?)),
+        false => None,
+    };
+    Ok(RunRow {
+        run: item.run("run")?,
+        function: item.text("function")?.into(),
+        event: item.event("event")?,
+        created_at: item.time("created")?,
+        ended,
+    })
+}

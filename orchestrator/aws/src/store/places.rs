@@ -1,0 +1,112 @@
+//! Places in waiting lines: one item in the line, where the head is one Query away, and one beside the run, so that a
+//! run's own place is found without a walk through the line.
+//!
+//! The run's item is written first and removed last, and holds the place: a crash between the two writes leaves a run
+//! that comes back to the place that it had.
+
+use stepladder_core::slot::{Limit, Place};
+use stepladder_core::{RunId, Timestamp};
+use stepladder_engine::ports::{StoreError, StoreResult};
+
+use crate::Aws;
+use crate::item::{Item, Read, item, text};
+use crate::layout::{self, Key};
+use crate::table::{Ask, Put};
+
+impl Aws {
+    /// The run's item and the line's, in the order in which they are written.
+    pub(super) fn place_items(&self, limit: &Limit, place: &Place, now: Timestamp) -> [Item; 2] {
+        let ttl = self.ttl(now);
+        let key = Key { pk: layout::line(limit), sk: layout::place_sk(place) };
+        let mut of_run = item(&layout::place_of(limit, place.run, &place.step), ttl);
+        of_run.insert("line".into(), text(&key.pk));
+        of_run.insert("at".into(), text(&key.sk));
+        of_run.insert("step".into(), text(&*place.step));
+        let mut of_line = item(&key, ttl);
+        of_line.insert("step".into(), text(&*place.step));
+        [of_run, of_line]
+    }
+
+    /// Joins the line; who is in it keeps the place that he has.
+    pub(super) async fn join(&self, limit: &Limit, place: &Place) -> StoreResult<()> {
+        let [of_run, mut of_line] = self.place_items(limit, place, self.now());
+        if let Put::Refused(there) = self.put_new(of_run).await? {
+            of_line.insert("SK".into(), text(there.text("at")?));
+        }
+        self.put(of_line).await
+    }
+
+    /// Gives up the place of a step, or all of the run's.
+    pub(super) async fn leave(&self, limit: &Limit, run: RunId, step: Option<&str>) -> StoreResult<()> {
+        let places = match step {
+            Some(step) => self.get(&layout::place_of(limit, run, step)).await?.into_iter().collect(),
+            None => self.places_of(limit, run).await?,
+        };
+        for place in places {
+            self.remove_place(&key_of(&place)?, &Key { pk: place.text("PK")?.into(), sk: place.text("SK")?.into() })
+                .await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn remove_place(&self, of_line: &Key, of_run: &Key) -> StoreResult<()> {
+        self.delete(of_line).await?;
+        self.delete(of_run).await
+    }
+
+    /// The run's items of its places in this line.
+    pub(super) async fn places_of(&self, limit: &Limit, run: RunId) -> StoreResult<Vec<Item>> {
+        self.query(Ask {
+            partition: ("PK", layout::run(run)),
+            range: Some(("begins_with(SK, :a)", vec![layout::places_of(limit)])),
+            strong: true,
+            ..Ask::default()
+        })
+        .await
+    }
+
+    /// The first of a run's places that is in the line.
+    pub(super) async fn first_place(&self, limit: &Limit, run: RunId) -> StoreResult<Option<Place>> {
+        let mut keys = self.places_of(limit, run).await?.iter().map(key_of).collect::<StoreResult<Vec<_>>>()?;
+        keys.sort_by(|a, b| a.sk.cmp(&b.sk));
+        for key in keys {
+            if let Some(item) = self.get(&key).await? {
+                return place(&item).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first `n` of the line.
+    pub(super) async fn first_in_line(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Place>> {
+        if n == 0 {
+            return Ok(Vec::new());
+        }
+        let ask = Ask { partition: ("PK", layout::line(limit)), strong: true, limit: Some(n), ..Ask::default() };
+        self.query(ask).await?.iter().map(place).collect()
+    }
+
+    /// How many stand before a place.
+    pub(super) async fn ahead_of(&self, limit: &Limit, place: &Place) -> StoreResult<usize> {
+        let range = Some(("SK < :a", vec![layout::place_sk(place)]));
+        self.count(Ask { partition: ("PK", layout::line(limit)), range, ..Ask::default() }).await
+    }
+}
+
+/// The key in the line, from the run's item.
+fn key_of(of_run: &Item) -> StoreResult<Key> {
+    Ok(Key { pk: of_run.text("line")?.into(), sk: of_run.text("at")?.into() })
+}
+
+/// A place, from its item in the line: `asked#event#run#hash` and the step.
+fn place(item: &Item) -> StoreResult<Place> {
+    let broken = || StoreError::Unreadable("a place in a line is not as it was written".into());
+    let mut fields = item.text("SK")?.split('#');
+    let mut field = || fields.next().ok_or_else(broken);
+    Ok(Place {
+        asked: Timestamp::from_millis(field()?.parse().map_err(|_| broken())?),
+        event: field()?.parse().map_err(|_| broken())?,
+        run: field()?.parse().map_err(|_| broken())?,
+        step: item.text("step")?.into(),
+    })
+}

@@ -1,0 +1,174 @@
+//! Beginning runs: all that belongs to the beginning of a run in one transaction (rule 16), then its first wake.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
+use futures::{StreamExt, TryStreamExt, stream};
+use stepladder_core::{RunId, RunRow, Timestamp};
+use stepladder_engine::ports::{Start, Starts, StoreError, StoreResult};
+
+use super::timers::timer_item;
+use crate::Aws;
+use crate::fault::{is_code, unavailable};
+use crate::item::{Item, item, number, text};
+use crate::layout::{self, Key, LISTING_SHARDS};
+use crate::table::{Ask, IS_NEW};
+
+/// How many runs are begun side by side.
+const AT_ONCE: usize = 16;
+/// How often a transaction that met another one is sent again.
+const ROUNDS: u32 = 6;
+
+/// What became of a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begun {
+    New,
+    /// It exists and has not moved: its first wake may never have been sent.
+    Unmoved,
+    Moved,
+}
+
+#[async_trait]
+impl Starts for Aws {
+    async fn start(&self, starts: Vec<Start>) -> StoreResult<Vec<bool>> {
+        let now = self.now();
+        let mut seen = HashSet::new();
+        let begin = |start| async move {
+            let (start, first): (&Start, bool) = start;
+            // a second one of a run in the same call is the same run
+            if first { self.begin(start, now).await } else { Ok(Begun::Moved) }
+        };
+        let all: Vec<_> = starts.iter().map(|start| begin((start, seen.insert(start.row.run)))).collect();
+        let begun: Vec<Begun> = stream::iter(all).buffered(AT_ONCE).try_collect().await?;
+        let wakes = starts.into_iter().zip(&begun).filter(|(_, begun)| **begun != Begun::Moved);
+        self.send(wakes.map(|(start, _)| (start.wake, now)).collect(), now).await?;
+        Ok(begun.into_iter().map(|begun| begun == Begun::New).collect())
+    }
+}
+
+impl Aws {
+    async fn begin(&self, start: &Start, now: Timestamp) -> StoreResult<Begun> {
+        let run = start.row.run;
+        self.list(&start.row, now).await?;
+        let (mut first, value) = self.record_item(run, &start.record, now)?;
+        if value.has_parts() {
+            self.put_parts(&value, self.ttl(now)).await?;
+        }
+        value.add_to(&mut first);
+        let mut items = vec![
+            self.row_item(&start.row, now),
+            item(&layout::run_of(start.row.event, run), self.ttl(now)),
+            timer_item(&start.watchdog, now),
+        ];
+        for (limit, place) in &start.places {
+            items.extend(self.place_items(limit, place, now));
+        }
+        let mut round = 0;
+        loop {
+            self.pause(&mut round, "TransactWriteItems", items.len() + 1).await?;
+            match self.transact(&first, &items).await? {
+                Transacted::Done => return Ok(Begun::New),
+                Transacted::Exists => return self.begun_before(run).await,
+                Transacted::Busy if round == ROUNDS => {
+                    return Err(StoreError::Unavailable(format!("run {run} cannot be begun: others write to it")));
+                }
+                Transacted::Busy => {}
+            }
+        }
+    }
+
+    /// Whether a run that exists has moved. A transaction whose reply was lost is repeated by the SDK under its own
+    /// token, and is no such case.
+    async fn begun_before(&self, run: RunId) -> StoreResult<Begun> {
+        let moved = Ask {
+            partition: ("PK", layout::run(run)),
+            range: Some(("SK BETWEEN :a AND :b", vec![layout::record_sk(1), "J#~".into()])),
+            strong: true,
+            limit: Some(1),
+            attributes: Some("PK"),
+            ..Ask::default()
+        };
+        Ok(if self.query(moved).await?.is_empty() { Begun::Unmoved } else { Begun::Moved })
+    }
+
+    async fn transact(&self, first: &Item, others: &[Item]) -> StoreResult<Transacted> {
+        let new = Put::builder().table_name(&self.table).set_item(Some(first.clone())).condition_expression(IS_NEW);
+        let others = others.iter().map(|item| Put::builder().table_name(&self.table).set_item(Some(item.clone())));
+        let puts = std::iter::once(new).chain(others).map(|put| {
+            let put = put.build().map_err(|e| StoreError::Unreadable(e.to_string()))?;
+            Ok(TransactWriteItem::builder().put(put).build())
+        });
+        let request =
+            self.dynamo.transact_write_items().set_transact_items(Some(puts.collect::<StoreResult<Vec<_>>>()?));
+        let error = match request.send().await {
+            Ok(_) => return Ok(Transacted::Done),
+            Err(error) => error,
+        };
+        if is_code(&error, "TransactionInProgressException") {
+            return Ok(Transacted::Busy);
+        }
+        use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError::TransactionCanceledException as Cancelled;
+        let Some(Cancelled(cancelled)) = error.as_service_error() else {
+            return Err(unavailable("TransactWriteItems", &error));
+        };
+        let reasons = cancelled.cancellation_reasons();
+        match reasons.first() {
+            Some(first) if first.code() == Some("ConditionalCheckFailed") => Ok(Transacted::Exists),
+            Some(_) | None => {
+                let codes: Vec<_> =
+                    reasons.iter().filter_map(|reason| reason.code()).filter(|c| *c != "None").collect();
+                let passing = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
+                if !codes.is_empty() && codes.iter().all(|code| passing.contains(code)) {
+                    return Ok(Transacted::Busy);
+                }
+                Err(StoreError::Unavailable(format!("TransactWriteItems was cancelled: {}", codes.join(", "))))
+            }
+        }
+    }
+
+    fn row_item(&self, row: &RunRow, now: Timestamp) -> Item {
+        let shard = layout::shard(row.run, LISTING_SHARDS);
+        let at = row.run.time();
+        let mut item = item(&layout::row(row.run), self.ttl(now));
+        item.insert("run".into(), text(row.run.to_string()));
+        item.insert("function".into(), text(&*row.function));
+        item.insert("event".into(), text(row.event.to_string()));
+        item.insert("created".into(), number(row.created_at.as_millis()));
+        item.insert("hour".into(), text(layout::hour_shard(layout::hour_of(at), shard)));
+        item.insert("day".into(), text(layout::day_shard(&row.function, layout::day_of(at), shard)));
+        if let Some((at, status)) = row.ended {
+            item.insert("ended".into(), number(at.as_millis()));
+            item.insert("status".into(), text(status.to_string()));
+        }
+        item
+    }
+
+    /// Lists the hour and the function's day before the run is in them: an index goes before what it leads to.
+    async fn list(&self, row: &RunRow, now: Timestamp) -> StoreResult<()> {
+        let at = row.run.time();
+        let hour = Key { pk: layout::HOURS.into(), sk: format!("{:08}", layout::hour_of(at)) };
+        let day = Key { pk: layout::days(&row.function), sk: format!("{:06}", layout::day_of(at)) };
+        for key in [hour, day] {
+            let known = self.listed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains(&key);
+            if !known {
+                self.put(item(&key, self.ttl(now.max(at)))).await?;
+                let mut listed = self.listed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if listed.len() > 10_000 {
+                    listed.clear();
+                }
+                listed.insert(key);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What became of a transaction.
+enum Transacted {
+    Done,
+    /// The run exists.
+    Exists,
+    /// Another one touches the same items, or the table is throttled.
+    Busy,
+}

@@ -1,0 +1,148 @@
+//! The sweep's timers, in sharded minute buckets, and its cursor.
+//!
+//! Timers are never deleted: the cursor passes them, and their time to live removes them.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::try_join_all;
+use stepladder_core::wake::Purpose;
+use stepladder_core::{Timer, Timestamp};
+use stepladder_engine::ports::{Cursor, StoreError, StoreResult, Timers};
+
+use crate::Aws;
+use crate::item::{Item, Read, bytes, item, number, text};
+use crate::layout::{self, TIMER_SHARDS};
+use crate::table::Put;
+
+/// A timer is kept so long after its time: the sweep is minutes behind at most, unless it does not run at all.
+const KEPT: Duration = Duration::from_secs(7 * 86_400);
+/// Marks of sent timers that a cursor's item holds, of 8 bytes each. Those beyond it are sent once more, which harms
+/// nothing.
+const MARKS: usize = 40_000;
+
+#[async_trait]
+impl Timers for Aws {
+    async fn bucket(&self, minute: i64) -> StoreResult<Vec<Timer>> {
+        let shards = (0..TIMER_SHARDS)
+            .map(|shard| async move { self.query_partition(&layout::timers(minute, shard), true).await });
+        let items = try_join_all(shards).await?.concat();
+        let mut timers = items.iter().map(timer).collect::<StoreResult<Vec<_>>>()?;
+        timers.sort_by_key(|timer| timer.due);
+        Ok(timers)
+    }
+
+    async fn set(&self, timers: Vec<Timer>) -> StoreResult<()> {
+        self.set_timers(timers).await
+    }
+
+    async fn cursor(&self) -> StoreResult<Option<Cursor>> {
+        self.get(&layout::cursor()).await?.map(|item| decode(&item)).transpose()
+    }
+
+    async fn advance(&self, expected: Option<Cursor>, next: Cursor) -> StoreResult<bool> {
+        let mut item = Item::from([("PK".into(), text(layout::cursor().pk)), ("SK".into(), text(layout::cursor().sk))]);
+        let sent = encode(&next);
+        item.insert("minute".into(), number(next.minute));
+        item.insert("hash".into(), text(hash(next.minute, &sent)));
+        item.insert("sent".into(), bytes(sent));
+        let put = match &expected {
+            None => self.put_new(item).await?,
+            Some(expected) => {
+                let expected = text(hash(expected.minute, &encode(expected)));
+                self.put_if_named(item, "#hash = :expected", ("#hash", "hash"), (":expected", expected)).await?
+            }
+        };
+        Ok(matches!(put, Put::Done))
+    }
+}
+
+impl Aws {
+    pub(super) async fn set_timers(&self, timers: Vec<Timer>) -> StoreResult<()> {
+        let now = self.now();
+        let mut items: HashMap<_, _> = HashMap::new();
+        for timer in &timers {
+            items.insert(layout::timer(timer), timer_item(timer, now));
+        }
+        match items.len() {
+            0 => Ok(()),
+            1 => try_join_all(items.into_values().map(|item| self.put(item))).await.map(drop),
+            _ => self.put_many(items.into_values().collect()).await,
+        }
+    }
+}
+
+pub(super) fn timer_item(timer: &Timer, now: Timestamp) -> Item {
+    let ttl = (timer.due.max(now) + KEPT).as_millis() / 1_000;
+    let mut item = item(&layout::timer(timer), ttl);
+    item.insert("due".into(), number(timer.due.as_millis()));
+    item.insert("run".into(), text(timer.run.to_string()));
+    item.insert("group".into(), text(&*timer.group));
+    if let Purpose::Step(step) = &timer.purpose {
+        item.insert("step".into(), text(&**step));
+    }
+    item
+}
+
+fn timer(item: &Item) -> StoreResult<Timer> {
+    let purpose = match item.contains_key("step") {
+        true => Purpose::Step(item.text("step")?.into()),
+        false => Purpose::Watchdog,
+    };
+    Ok(Timer { due: item.time("due")?, run: item.run("run")?, group: item.text("group")?.into(), purpose })
+}
+
+/// The marks as bytes: for each minute its number, how many, and 8 bytes for each.
+fn encode(cursor: &Cursor) -> Vec<u8> {
+    let mut left = MARKS;
+    let mut bytes = Vec::new();
+    for (minute, marks) in &cursor.sent {
+        let kept = &marks[..marks.len().min(left)];
+        left -= kept.len();
+        bytes.extend_from_slice(&minute.to_be_bytes());
+        bytes.extend_from_slice(&(kept.len() as u64).to_be_bytes());
+        kept.iter().for_each(|mark| bytes.extend_from_slice(&mark.to_be_bytes()));
+    }
+    bytes
+}
+
+fn decode(item: &Item) -> StoreResult<Cursor> {
+    let broken = || StoreError::Unreadable("the sweep's cursor is not as it was written".into());
+    let mut words = item.bytes("sent")?.chunks_exact(8).map(|word| word.try_into().map(u64::from_be_bytes));
+    let mut next = || words.next().and_then(Result::ok);
+    let mut sent = Vec::new();
+    while let Some(minute) = next() {
+        let n = next().ok_or_else(broken)?;
+        let marks = (0..n).map(|_| next()).collect::<Option<Vec<_>>>().ok_or_else(broken)?;
+        sent.push((minute as i64, marks));
+    }
+    Ok(Cursor { minute: item.number("minute")?, sent })
+}
+
+fn hash(minute: i64, sent: &[u8]) -> String {
+    layout::digest(&[&minute.to_be_bytes(), sent])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(cursor: &Cursor) -> Item {
+        Item::from([("minute".into(), number(cursor.minute)), ("sent".into(), bytes(encode(cursor)))])
+    }
+
+    #[test]
+    fn a_cursor_comes_back_as_it_was() {
+        let cursor = Cursor { minute: 7, sent: vec![(7, vec![1, u64::MAX]), (8, Vec::new()), (9, vec![3])] };
+        assert_eq!(decode(&stored(&cursor)).unwrap(), cursor);
+    }
+
+    #[test]
+    fn a_cursor_with_more_marks_than_fit_forgets_some_and_still_matches_itself() {
+        let cursor = Cursor { minute: 7, sent: vec![(7, vec![5; MARKS - 1]), (8, vec![6; 10])] };
+        let kept = decode(&stored(&cursor)).unwrap();
+        assert_eq!(kept.sent[1].1.len(), 1);
+        assert_eq!(hash(kept.minute, &encode(&kept)), hash(cursor.minute, &encode(&cursor)));
+    }
+}

@@ -1,0 +1,283 @@
+//! The few requests that everything is made of, with pages and partial answers followed to their end.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::{
+    AttributeValue, KeysAndAttributes, PutRequest, ReturnValuesOnConditionCheckFailure, WriteRequest,
+};
+use stepladder_engine::ports::{StoreError, StoreResult};
+
+use crate::Aws;
+use crate::fault::{CONDITION, is_code, unavailable};
+use crate::item::{Item, keys, text};
+use crate::layout::Key;
+
+/// The item does not exist.
+pub(crate) const IS_NEW: &str = "attribute_not_exists(PK)";
+/// Attribute names that DynamoDB reserves, and what stands for them in expressions.
+const ALIASES: [(&str, &str); 4] = [("#s", "status"), ("#r", "run"), ("#l", "line"), ("#a", "at")];
+/// Items in one BatchWriteItem.
+const WRITES: usize = 25;
+/// Keys in one BatchGetItem.
+const GETS: usize = 100;
+/// How often what a batch left undone is asked for again.
+const ROUNDS: u32 = 8;
+
+/// What became of a conditional put.
+#[derive(Debug)]
+pub(crate) enum Put {
+    /// It is there.
+    Done,
+    /// The condition did not hold: what is there instead.
+    Refused(Item),
+}
+
+/// Which items of a partition.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ask<'a> {
+    pub(crate) index: Option<&'static str>,
+    /// The partition's attribute and value.
+    pub(crate) partition: (&'static str, String),
+    /// A condition on the sort key, with `:a` and `:b`.
+    pub(crate) range: Option<(&'static str, Vec<String>)>,
+    /// A filter on attributes, its values and names.
+    pub(crate) filter: Option<(&'static str, Vec<(&'static str, AttributeValue)>)>,
+    pub(crate) strong: bool,
+    pub(crate) backward: bool,
+    /// At most so many items.
+    pub(crate) limit: Option<usize>,
+    pub(crate) attributes: Option<&'a str>,
+}
+
+impl Aws {
+    /// Writes an item, whatever is there.
+    pub(crate) async fn put(&self, item: Item) -> StoreResult<()> {
+        let request = self.dynamo.put_item().table_name(&self.table).set_item(Some(item));
+        request.send().await.map(drop).map_err(|e| unavailable("PutItem", &e))
+    }
+
+    /// Writes an item if there is none, and tells what is there otherwise.
+    pub(crate) async fn put_new(&self, item: Item) -> StoreResult<Put> {
+        self.put_if(item, IS_NEW, &[], HashMap::new()).await
+    }
+
+    /// Writes an item if the condition holds of what is there, and tells what that is otherwise.
+    async fn put_if(
+        &self,
+        item: Item,
+        condition: &str,
+        names: &[(&str, &str)],
+        values: HashMap<String, AttributeValue>,
+    ) -> StoreResult<Put> {
+        let names =
+            names.iter().map(|(alias, name)| ((*alias).to_owned(), (*name).to_owned())).collect::<HashMap<_, _>>();
+        let key = Key { pk: item_text(&item, "PK"), sk: item_text(&item, "SK") };
+        let request = self
+            .dynamo
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression(condition)
+            .set_expression_attribute_names((!names.is_empty()).then_some(names))
+            .set_expression_attribute_values((!values.is_empty()).then_some(values))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match request.send().await {
+            Ok(_) => Ok(Put::Done),
+            Err(e) if is_code(&e, CONDITION) => {
+                use aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException as Failed;
+                let found = match e.as_service_error() {
+                    Some(Failed(failed)) => failed.item().cloned(),
+                    Some(_) | None => None,
+                };
+                match found {
+                    Some(found) => Ok(Put::Refused(found)),
+                    None => Ok(Put::Refused(self.get(&key).await?.unwrap_or_default())),
+                }
+            }
+            Err(e) => Err(unavailable("PutItem", &e)),
+        }
+    }
+
+    /// The same with a condition that names an attribute by an alias, and has one value.
+    pub(crate) async fn put_if_named(
+        &self,
+        item: Item,
+        condition: &str,
+        (alias, name): (&str, &str),
+        (placeholder, value): (&str, AttributeValue),
+    ) -> StoreResult<Put> {
+        let values = HashMap::from([(placeholder.to_owned(), value)]);
+        self.put_if(item, condition, &[(alias, name)], values).await
+    }
+
+    /// Reads an item strongly.
+    pub(crate) async fn get(&self, key: &Key) -> StoreResult<Option<Item>> {
+        let request = self.dynamo.get_item().table_name(&self.table).set_key(Some(keys(key))).consistent_read(true);
+        request.send().await.map(|answer| answer.item).map_err(|e| unavailable("GetItem", &e))
+    }
+
+    /// Removes an item; nothing happens when there is none.
+    pub(crate) async fn delete(&self, key: &Key) -> StoreResult<()> {
+        let request = self.dynamo.delete_item().table_name(&self.table).set_key(Some(keys(key)));
+        request.send().await.map(drop).map_err(|e| unavailable("DeleteItem", &e))
+    }
+
+    /// Items of a partition in order, page by page.
+    pub(crate) async fn query(&self, ask: Ask<'_>) -> StoreResult<Vec<Item>> {
+        let mut found = Vec::new();
+        let mut from = None;
+        loop {
+            let page = self.query_page(&ask, found.len(), from).await?;
+            found.extend(page.items.unwrap_or_default());
+            from = page.last_evaluated_key;
+            if from.is_none() || ask.limit.is_some_and(|limit| found.len() >= limit) {
+                found.truncate(ask.limit.unwrap_or(usize::MAX));
+                return Ok(found);
+            }
+        }
+    }
+
+    /// How many items there are.
+    pub(crate) async fn count(&self, ask: Ask<'_>) -> StoreResult<usize> {
+        let (mut count, mut from) = (0, None);
+        loop {
+            let request = self.query_request(&ask, 0, from).select(aws_sdk_dynamodb::types::Select::Count);
+            let page = request.send().await.map_err(|e| unavailable("Query", &e))?;
+            count += usize::try_from(page.count).unwrap_or(0);
+            from = page.last_evaluated_key;
+            if from.is_none() {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// A whole partition.
+    pub(crate) async fn query_partition(&self, pk: &str, strong: bool) -> StoreResult<Vec<Item>> {
+        self.query(Ask { partition: ("PK", pk.to_owned()), strong, ..Ask::default() }).await
+    }
+
+    async fn query_page(
+        &self,
+        ask: &Ask<'_>,
+        found: usize,
+        from: Option<Item>,
+    ) -> StoreResult<aws_sdk_dynamodb::operation::query::QueryOutput> {
+        self.query_request(ask, found, from).send().await.map_err(|e| unavailable("Query", &e))
+    }
+
+    fn query_request(
+        &self,
+        ask: &Ask<'_>,
+        found: usize,
+        from: Option<Item>,
+    ) -> aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder {
+        let (name, value) = &ask.partition;
+        let mut condition = "#p = :p".to_owned();
+        let mut request = self
+            .dynamo
+            .query()
+            .table_name(&self.table)
+            .set_index_name(ask.index.map(str::to_owned))
+            .expression_attribute_names("#p", *name)
+            .expression_attribute_values(":p", text(value))
+            .scan_index_forward(!ask.backward)
+            .set_consistent_read(ask.strong.then_some(true))
+            .set_exclusive_start_key(from);
+        if let Some((range, bounds)) = &ask.range {
+            condition.push_str(" AND ");
+            condition.push_str(range);
+            for (name, bound) in [":a", ":b"].into_iter().zip(bounds) {
+                request = request.expression_attribute_values(name, text(bound));
+            }
+        }
+        if let Some((filter, values)) = &ask.filter {
+            request = request.filter_expression(*filter);
+            for (name, value) in values {
+                request = request.expression_attribute_values(*name, value.clone());
+            }
+        }
+        if let Some(attributes) = ask.attributes {
+            request = request.projection_expression(attributes);
+        }
+        let used = |alias: &str| {
+            let range = ask.range.as_ref().is_some_and(|(range, _)| range.contains(alias));
+            let filter = ask.filter.as_ref().is_some_and(|(filter, _)| filter.contains(alias));
+            range || filter || ask.attributes.is_some_and(|attributes| attributes.contains(alias))
+        };
+        for (alias, name) in ALIASES.into_iter().filter(|(alias, _)| used(alias)) {
+            request = request.expression_attribute_names(alias, name);
+        }
+        // a limit counts before the filter: a page of what is asked for, and more where the filter leaves few
+        let limit = ask.limit.map(|limit| if ask.filter.is_some() { limit.max(100) } else { limit - found.min(limit) });
+        request.key_condition_expression(condition).set_limit(limit.and_then(|limit| i32::try_from(limit).ok()))
+    }
+
+    /// Reads many items strongly; those that are not there are left out. What the service leaves undone is asked for
+    /// again.
+    pub(crate) async fn get_many(&self, wanted: Vec<Key>) -> StoreResult<Vec<Item>> {
+        let mut found = Vec::new();
+        for chunk in wanted.chunks(GETS) {
+            let mut left: Vec<Item> = chunk.iter().map(keys).collect();
+            let mut round = 0;
+            while !left.is_empty() {
+                self.pause(&mut round, "BatchGetItem", left.len()).await?;
+                let asked = KeysAndAttributes::builder()
+                    .set_keys(Some(std::mem::take(&mut left)))
+                    .consistent_read(true)
+                    .build()
+                    .map_err(|e| StoreError::Unreadable(e.to_string()))?;
+                let request = self.dynamo.batch_get_item().request_items(&self.table, asked);
+                let answer = request.send().await.map_err(|e| unavailable("BatchGetItem", &e))?;
+                found.extend(answer.responses.unwrap_or_default().into_values().flatten());
+                left.extend(answer.unprocessed_keys.unwrap_or_default().into_values().flat_map(|left| left.keys));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Writes many items, in no order. What the service leaves undone is sent again.
+    pub(crate) async fn put_many(&self, items: Vec<Item>) -> StoreResult<()> {
+        let put = |item| {
+            PutRequest::builder()
+                .set_item(Some(item))
+                .build()
+                .map(|put| WriteRequest::builder().put_request(put).build())
+        };
+        self.write_many(items.into_iter().map(put).collect::<Result<_, _>>()).await
+    }
+
+    async fn write_many(
+        &self,
+        writes: Result<Vec<WriteRequest>, aws_sdk_dynamodb::error::BuildError>,
+    ) -> StoreResult<()> {
+        let writes = writes.map_err(|e| StoreError::Unreadable(e.to_string()))?;
+        for chunk in writes.chunks(WRITES) {
+            let mut left = chunk.to_vec();
+            let mut round = 0;
+            while !left.is_empty() {
+                self.pause(&mut round, "BatchWriteItem", left.len()).await?;
+                let request = self.dynamo.batch_write_item().request_items(&self.table, std::mem::take(&mut left));
+                let answer = request.send().await.map_err(|e| unavailable("BatchWriteItem", &e))?;
+                left.extend(answer.unprocessed_items.unwrap_or_default().into_values().flatten());
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits before a repetition, longer each time; gives up in the end.
+    pub(crate) async fn pause(&self, round: &mut u32, operation: &str, left: usize) -> StoreResult<()> {
+        if *round == ROUNDS {
+            return Err(StoreError::Unavailable(format!("{operation}: {left} of a batch are left undone, throttled")));
+        }
+        if *round > 0 {
+            tokio::time::sleep(Duration::from_millis(25 << *round)).await;
+        }
+        *round += 1;
+        Ok(())
+    }
+}
+
+fn item_text(item: &Item, name: &str) -> String {
+    item.get(name).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default()
+}

@@ -1,0 +1,37 @@
+//! A table and queues as `template.yaml` makes them, on an emulator.
+
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
+    ScalarAttributeType,
+};
+
+/// Makes the table.
+pub async fn create(client: &aws_sdk_dynamodb::Client, name: &str) {
+    let key = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("a key");
+    let index = |name: &str, hash: &str| {
+        let projection = Projection::builder().projection_type(ProjectionType::All).build();
+        GlobalSecondaryIndex::builder()
+            .index_name(name)
+            .key_schema(key(hash, KeyType::Hash))
+            .key_schema(key("run", KeyType::Range))
+            .projection(projection)
+            .build()
+            .expect("an index")
+    };
+    let text = |name: &str| {
+        let text = AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S);
+        text.build().expect("an attribute")
+    };
+    client
+        .create_table()
+        .table_name(name)
+        .billing_mode(BillingMode::PayPerRequest)
+        .set_attribute_definitions(Some(["PK", "SK", "hour", "day", "run"].map(text).into()))
+        .key_schema(key("PK", KeyType::Hash))
+        .key_schema(key("SK", KeyType::Range))
+        .global_secondary_indexes(index("runs-by-hour", "hour"))
+        .global_secondary_indexes(index("runs-by-function", "day"))
+        .send()
+        .await
+        .expect("a table");
+}
