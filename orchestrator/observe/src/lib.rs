@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`logs`] | one JSON object a line |
 //! | [`metrics`] | which lines are metrics too, in the embedded metric format |
+//! | [`trace`] | the header that links invocations to one trace, and what each of them adds to it |
 //!
 //! # Lines
 //!
@@ -26,5 +27,6 @@
 
 pub mod logs;
 pub mod metrics;
+pub mod trace;
 
 pub use logs::{Options, start};
