@@ -1,0 +1,192 @@
+//! What an event or a span says, as JSON values of bounded size. Where they stand in a line is decided elsewhere.
+
+use std::error::Error;
+use std::fmt::{self, Write as _};
+
+use serde_json::Value;
+use tracing::field::{Field, Visit};
+
+/// The most that one string takes in a line, in bytes of JSON: 64 KiB.
+pub(crate) const STRING_BYTES: usize = 64 * 1024;
+
+/// Room for the mark behind what was cut.
+const MARK_BYTES: usize = 48;
+
+/// Names and values in the order in which they were recorded, each name once.
+#[derive(Debug, Default)]
+pub(crate) struct Fields(Vec<(&'static str, Value)>);
+
+impl Fields {
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(Value::as_str)
+    }
+
+    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
+        let at = self.0.iter().position(|(known, _)| *known == name)?;
+        Some(self.0.remove(at).1)
+    }
+
+    /// Adds what is not known here: whatever is nearer to the event wins.
+    pub(crate) fn add_missing(&mut self, outer: &Self) {
+        for (name, value) in &outer.0 {
+            if self.get(name).is_none() {
+                self.0.push((name, value.clone()));
+            }
+        }
+    }
+
+    pub(crate) fn into_iter(self) -> impl Iterator<Item = (&'static str, Value)> {
+        self.0.into_iter()
+    }
+
+    fn set(&mut self, field: &Field, value: Value) {
+        let name = field.name();
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((name, value)),
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let mut text = Bounded::default();
+        // a value that cannot be formatted says as much as it wrote until then
+        let _ = write!(text, "{value:?}");
+        self.set(field, Value::String(text.finish()));
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        let mut text = Bounded::default();
+        let _ = write!(text, "{value}");
+        let mut source = value.source();
+        while let Some(cause) = source {
+            let _ = write!(text, ": {cause}");
+            source = cause.source();
+        }
+        self.set(field, Value::String(text.finish()));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.set(field, Value::String(cut(value, STRING_BYTES)));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.set(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.set(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.set(field, value.into());
+    }
+
+    fn record_i128(&mut self, field: &Field, value: i128) {
+        self.set(field, i64::try_from(value).map_or_else(|_| value.to_string().into(), Value::from));
+    }
+
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        self.set(field, u64::try_from(value).map_or_else(|_| value.to_string().into(), Value::from));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        // JSON has no NaN and no infinity: they become null
+        self.set(field, value.into());
+    }
+}
+
+/// Text that keeps its beginning, and counts what comes after it.
+#[derive(Default)]
+struct Bounded {
+    kept: String,
+    bytes: usize,
+}
+
+impl Bounded {
+    fn finish(self) -> String {
+        if self.bytes == self.kept.len() {
+            return cut(&self.kept, STRING_BYTES);
+        }
+        cut_marked(&self.kept, STRING_BYTES, self.bytes)
+    }
+}
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        // once something was left out nothing may follow
+        if self.bytes == self.kept.len() {
+            let end = text.floor_char_boundary(STRING_BYTES - self.kept.len());
+            self.kept.push_str(&text[..end]);
+        }
+        self.bytes += text.len();
+        Ok(())
+    }
+}
+
+/// The text, or as much of its beginning as fits `room` bytes of JSON together with a mark that says what it was.
+pub(super) fn cut(text: &str, room: usize) -> String {
+    if json_bytes(text) <= room { text.to_owned() } else { cut_marked(text, room, text.len()) }
+}
+
+fn cut_marked(text: &str, room: usize, bytes: usize) -> String {
+    let room = room.saturating_sub(MARK_BYTES);
+    let mut used = 0;
+    let end = text.char_indices().find_map(|(at, char)| {
+        used += char_bytes(char);
+        (used > room).then_some(at)
+    });
+    format!("{}… [cut, {bytes} bytes]", &text[..end.unwrap_or(text.len())])
+}
+
+/// What a string takes in JSON, without its quotes.
+pub(super) fn json_bytes(text: &str) -> usize {
+    text.chars().map(char_bytes).sum()
+}
+
+fn char_bytes(char: char) -> usize {
+    match char {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+        '\0'..='\u{1f}' => 6,
+        _ => char.len_utf8(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_those_of_the_json_that_is_written() {
+        for text in ["", "plain", "\"\\\n\r\t\u{8}\u{c}", "\0\u{1}\u{1f}\u{7f}", "é…😀\u{2028}"] {
+            let written = serde_json::to_string(text).unwrap();
+            assert_eq!(json_bytes(text) + 2, written.len(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_cut_string_keeps_its_beginning_and_says_how_long_it_was() {
+        assert_eq!(cut("short", 5), "short");
+        let text = cut(&"é".repeat(1_000), 148);
+        assert_eq!(text, format!("{}… [cut, 2000 bytes]", "é".repeat(50)));
+        let control = cut(&"\u{1}".repeat(STRING_BYTES), STRING_BYTES);
+        assert!(json_bytes(&control) <= STRING_BYTES);
+    }
+
+    #[test]
+    fn what_is_formatted_is_bounded_while_it_is_formatted() {
+        let mut text = Bounded::default();
+        for _ in 0..3 {
+            text.write_str(&"é".repeat(STRING_BYTES / 4 + 1)).unwrap();
+        }
+        assert!(text.kept.len() <= STRING_BYTES);
+        let text = text.finish();
+        assert!(text.ends_with("… [cut, 98310 bytes]"), "{}", &text[text.len() - 40..]);
+        assert!(json_bytes(&text) <= STRING_BYTES);
+    }
+}

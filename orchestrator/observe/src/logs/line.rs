@@ -1,0 +1,125 @@
+//! One line: the order of its members, names that are taken, and its size. It knows neither clock nor writer.
+
+use std::borrow::Cow;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
+
+use super::fields::{STRING_BYTES, cut, json_bytes};
+
+/// The most that a line takes, in bytes: 256 KiB less what CloudWatch adds to each log event.
+///
+/// A log event may have 1 MB today ([PutLogEvents]); it was 256 KB for long, and is in some regions and in what reads
+/// logs after CloudWatch.
+///
+/// [PutLogEvents]: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html
+pub const LINE_BYTES: usize = 256 * 1024 - 26;
+
+/// Kept free for what follows the fields: constants and metrics.
+const TAIL_BYTES: usize = 16 * 1024;
+
+/// Less room than this takes no string any more.
+const LEAST_BYTES: usize = 128;
+
+/// Members that every line has, so that a field of the same name must give way.
+const TAKEN: [&str; 7] = ["timestamp", "level", "target", "role", "stack", "code", "left_out"];
+
+/// The members of a line, in their order.
+#[derive(Debug)]
+pub(super) struct Line {
+    members: Vec<(Cow<'static, str>, Value)>,
+    room: usize,
+    left_out: u64,
+}
+
+impl Line {
+    pub(super) fn new() -> Self {
+        Self { members: Vec::with_capacity(24), room: LINE_BYTES - TAIL_BYTES, left_out: 0 }
+    }
+
+    /// Adds a member of the line's own.
+    pub(super) fn member(&mut self, name: &'static str, value: impl Into<Value>) {
+        self.members.push((name.into(), value.into()));
+    }
+
+    /// Adds a field as far as there is room. A name that the line itself uses becomes `fields.<name>`.
+    pub(super) fn field(&mut self, name: &'static str, value: Value) {
+        // capitals and underscores begin the members of metrics
+        let taken = TAKEN.contains(&name) || name.starts_with(|first: char| first == '_' || first.is_ascii_uppercase());
+        let name = if taken { Cow::Owned(format!("fields.{name}")) } else { Cow::Borrowed(name) };
+        if self.members.iter().any(|(known, _)| *known == name) {
+            return;
+        }
+        let room = self.room.saturating_sub(json_bytes(&name) + 6);
+        if room < LEAST_BYTES {
+            self.left_out += 1;
+            return;
+        }
+        let (value, bytes) = match value {
+            Value::String(text) => {
+                let text = cut(&text, room.min(STRING_BYTES));
+                let bytes = json_bytes(&text);
+                (Value::String(text), bytes)
+            }
+            other => (other, 32),
+        };
+        self.room = room.saturating_sub(bytes);
+        self.members.push((name, value));
+    }
+
+    /// The line's text, with its end of line.
+    pub(super) fn finish(mut self) -> String {
+        if self.left_out > 0 {
+            self.member("left_out", self.left_out);
+        }
+        // strings and numbers under distinct string keys always serialize
+        let mut text = serde_json::to_string(&self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+}
+
+impl Serialize for Line {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.members.len()))?;
+        for (name, value) in &self.members {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_never_replaces_a_member_of_the_line() {
+        let mut line = Line::new();
+        line.member("level", "INFO");
+        for name in ["level", "level", "_aws", "Stack", "code", "run"] {
+            line.field(name, name.into());
+        }
+        line.member("code", "7");
+        assert_eq!(
+            line.finish(),
+            "{\"level\":\"INFO\",\"fields.level\":\"level\",\"fields._aws\":\"_aws\",\"fields.Stack\":\"Stack\",\
+             \"fields.code\":\"code\",\"run\":\"run\",\"code\":\"7\"}\n"
+        );
+    }
+
+    #[test]
+    fn fields_that_find_no_room_are_counted() {
+        let names: Vec<&'static str> = vec!["a", "b", "c", "d", "e", "f"];
+        let mut line = Line::new();
+        for name in &names {
+            line.field(name, "\u{1}\"".repeat(STRING_BYTES).into());
+        }
+        line.field("g", 1.into());
+        let text = line.finish();
+        assert!(text.len() <= LINE_BYTES, "{}", text.len());
+        let read: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read["left_out"], 3);
+        assert!(read["a"].as_str().unwrap().ends_with("… [cut, 131072 bytes]"));
+    }
+}

@@ -1,0 +1,191 @@
+//! Headers, documents, and a real socket for a daemon.
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::*;
+
+const ROOT: &str = "Root=1-5759e988-bd862e3fe1be46a994272793";
+
+fn header(rest: &str) -> Header {
+    Header::parse(&format!("{ROOT}{rest}")).unwrap()
+}
+
+fn sampled() -> Header {
+    header(";Parent=53995c3f42cd8ad8;Sampled=1")
+}
+
+fn hop(header: &Header) -> Subsegment<'_> {
+    Subsegment {
+        name: "enhance",
+        id: SegmentId::new(0x0123_4567_89ab_cdef),
+        header,
+        start: "2026-01-01T10:20:30.25Z".parse().unwrap(),
+        end: "2026-01-01T10:20:31.5Z".parse().unwrap(),
+        outcome: Outcome::Ok,
+        namespace: None,
+        annotations: &[("run", "01KAVZ9Y3M0000000000000001"), ("function", "enhance"), ("step", "call")],
+    }
+}
+
+fn document(subsegment: &Subsegment<'_>) -> Value {
+    serde_json::from_str(&subsegment.document().unwrap()).unwrap()
+}
+
+#[test]
+fn headers_are_read_and_written_alike() {
+    for rest in ["", ";Sampled=0", ";Sampled=1", ";Parent=53995c3f42cd8ad8", ";Parent=53995c3f42cd8ad8;Sampled=1"] {
+        let text = format!("{ROOT}{rest}");
+        assert_eq!(Header::parse(&text).unwrap().to_string(), text);
+    }
+}
+
+#[test]
+fn parts_that_are_not_passed_on_are_read_over() {
+    let lambda = header(";Parent=53995c3f42cd8ad8;Sampled=1;Lineage=1:a87bd80c:0,25:68fd508a:5");
+    assert_eq!(lambda, sampled());
+    let balancer = "Self=1-67891234-12456789abcdef012345678; Sampled=? ;Root=1-5759e988-bd862e3fe1be46a994272793;x;=;;";
+    let read = Header::parse(balancer).unwrap();
+    assert_eq!((read.parent(), read.sampling()), (None, Sampling::Open));
+    assert_eq!(read.to_string(), ROOT);
+    assert_eq!(header(";Parent=nonsense;Sampled=yes").to_string(), ROOT);
+}
+
+#[test]
+fn what_names_no_trace_is_no_header() {
+    let garbage = [
+        "",
+        ";;;",
+        "Root=",
+        "Root",
+        "Parent=53995c3f42cd8ad8;Sampled=1",
+        "Root=2-5759e988-bd862e3fe1be46a994272793",
+        "Root=1-5759e988-bd862e3fe1be46a99427279",
+        "Root=1-5759e988-bd862e3fe1be46a99427279é",
+        "Root=1-5759e988-bd862e3fe1be46a994272793-1",
+        "root=1-5759e988-bd862e3fe1be46a994272793",
+        "Root=1-+759e988-bd862e3fe1be46a994272793",
+        "\0\u{1}Root",
+    ];
+    for text in garbage {
+        assert_eq!(Header::parse(text), None, "{text:?}");
+    }
+}
+
+#[test]
+fn a_new_trace_is_named_by_its_second_and_96_bits() {
+    let at = Timestamp::from_second(0x5759_e988).unwrap();
+    let new = Header::new(at, u128::MAX - 1, Sampling::Yes);
+    assert_eq!(new.to_string(), "Root=1-5759e988-fffffffffffffffffffffffe;Sampled=1");
+    assert_eq!(Header::parse(&new.to_string()), Some(new));
+}
+
+#[test]
+fn what_follows_has_our_subsegment_for_a_parent_where_there_is_one() {
+    let id = SegmentId::new(7);
+    assert_eq!(sampled().pass_on(id).to_string(), format!("{ROOT};Parent=0000000000000007;Sampled=1"));
+    let not = header(";Parent=53995c3f42cd8ad8;Sampled=0");
+    assert_eq!(not.pass_on(id), not);
+}
+
+#[test]
+fn a_daemon_receives_what_x_ray_reads() {
+    let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
+    daemon.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let address = daemon.local_addr().unwrap();
+    let mut buffer = vec![0; 65_536];
+    for address in [address.to_string(), format!("tcp:127.0.0.1:1 udp:{address}")] {
+        let header = sampled();
+        assert!(Daemon::at(&address).send(&hop(&header)));
+        let length = daemon.recv(&mut buffer).unwrap();
+        let text = std::str::from_utf8(&buffer[..length]).unwrap();
+        let (prefix, document) = text.split_once('\n').unwrap();
+        assert_eq!(prefix, r#"{"format": "json", "version": 1}"#);
+        assert_eq!(
+            serde_json::from_str::<Value>(document).unwrap(),
+            json!({
+                "name": "enhance",
+                "id": "0123456789abcdef",
+                "trace_id": "1-5759e988-bd862e3fe1be46a994272793",
+                "parent_id": "53995c3f42cd8ad8",
+                "type": "subsegment",
+                "start_time": 1_767_262_830.25,
+                "end_time": 1_767_262_831.5,
+                "annotations": {"run": "01KAVZ9Y3M0000000000000001", "function": "enhance", "step": "call"},
+            })
+        );
+    }
+}
+
+#[test]
+fn nothing_is_sent_of_a_trace_that_is_not_recorded() {
+    let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
+    daemon.set_nonblocking(true).unwrap();
+    let sender = Daemon::at(&daemon.local_addr().unwrap().to_string());
+    for rest in [";Parent=53995c3f42cd8ad8;Sampled=0", ";Parent=53995c3f42cd8ad8", ";Sampled=1", ""] {
+        assert!(!sender.send(&hop(&header(rest))), "{rest}");
+    }
+    assert!(daemon.recv(&mut [0; 16]).is_err());
+}
+
+#[test]
+fn failures_are_flagged() {
+    let header = sampled();
+    let with = |outcome| document(&Subsegment { outcome, namespace: Some("aws"), ..hop(&header) });
+    let (error, fault) = (with(Outcome::Error), with(Outcome::Fault));
+    assert_eq!((&error["error"], error.get("fault")), (&json!(true), None));
+    assert_eq!((&fault["fault"], fault.get("error")), (&json!(true), None));
+    assert_eq!(fault["namespace"], "aws");
+}
+
+#[test]
+fn names_and_annotations_are_made_to_fit() {
+    let header = sampled();
+    let long = "é".repeat(2_000);
+    let keys: Vec<String> = (0..60).map(|n| format!("key-{n}")).collect();
+    let many: Vec<_> = keys.iter().map(|key| (key.as_str(), "v")).collect();
+    let fitted = document(&Subsegment { name: "a<b>\n\"c\" %", annotations: &many, ..hop(&header) });
+    assert_eq!(fitted["name"], "a_b___c_ %");
+    assert_eq!(fitted["annotations"].as_object().unwrap().len(), 50);
+    assert_eq!(fitted["annotations"]["key_7"], "v");
+    let fitted = document(&Subsegment { name: &long, annotations: &[("run", &long), ("", "")], ..hop(&header) });
+    assert_eq!(fitted["name"].as_str().unwrap().chars().count(), 200);
+    assert_eq!(fitted["annotations"]["run"].as_str().unwrap().chars().count(), 1_000);
+    assert_eq!(document(&Subsegment { name: " ", ..hop(&header) })["name"], "stepladder");
+    let early = document(&Subsegment { end: Timestamp::UNIX_EPOCH, ..hop(&header) });
+    assert_eq!(early["end_time"], early["start_time"]);
+}
+
+#[test]
+fn what_is_too_large_is_not_sent() {
+    let header = sampled();
+    let long = "😀".repeat(1_000);
+    let keys: Vec<String> = (0..50).map(|n| format!("k{n}")).collect();
+    let many: Vec<_> = keys.iter().map(|key| (key.as_str(), long.as_str())).collect();
+    let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let sender = Daemon::at(&daemon.local_addr().unwrap().to_string());
+    assert!(!sender.send(&Subsegment { annotations: &many, ..hop(&header) }));
+    assert!(sender.send(&Subsegment { annotations: &many[..15], ..hop(&header) }));
+}
+
+#[test]
+fn an_address_that_makes_no_sense_fails_nobody() {
+    for address in ["", "nonsense", "127.0.0.1", "udp:", "127.0.0.1:99999999"] {
+        assert!(!Daemon::at(address).send(&hop(&sampled())), "{address}");
+    }
+}
+
+#[tokio::test]
+async fn a_header_is_current_within_its_scope_only() {
+    assert_eq!(current(), None);
+    let inner = scope("outer".into(), async {
+        assert_eq!(current().as_deref(), Some("outer"));
+        tokio::task::yield_now().await;
+        scope("inner".into(), async { current() }).await
+    });
+    let (inner, beside) = tokio::join!(inner, async { current() });
+    assert_eq!((inner.as_deref(), beside), (Some("inner"), None));
+    assert_eq!(current(), None);
+}
