@@ -282,4 +282,7 @@ pub enum Receipt {
     Row(i64),
     /// A receipt handle of SQS.
     Handle(String),
+    /// None of its own: the wake came with an invocation of a Lambda function, whose answer acknowledges it. In a commit,
+    /// adapters pass over it.
+    Invocation,
 }
