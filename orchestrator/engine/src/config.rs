@@ -1,5 +1,6 @@
 //! What an engine can be told.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub struct Config {
     pub pace: Pace,
     /// How long one invocation may take.
     pub worker_timeout: Duration,
+    /// The same for functions that have workers of their own, by the function's id.
+    pub worker_timeouts: HashMap<Arc<str>, Duration>,
     /// Added to an invocation's deadline to make a lease: room for clocks that differ.
     pub lease_margin: Duration,
     /// Added to the worker's time-out to make a message's visibility.
@@ -42,6 +45,7 @@ impl Default for Config {
         Self {
             pace: Pace::default(),
             worker_timeout: Duration::from_secs(120),
+            worker_timeouts: HashMap::new(),
             lease_margin: Duration::from_secs(5),
             visibility_margin: Duration::from_secs(30),
             side_by_side: 16,
@@ -54,13 +58,21 @@ impl Default for Config {
 }
 
 impl Config {
-    /// How long a received wake stays invisible: the worker's time-out and a margin (rule 13).
+    /// How long a received wake stays invisible: the worker's time-out and a margin (rule 13). Whose wake it will be is
+    /// not known before, so the longest of all counts.
     pub fn visibility(&self) -> Duration {
-        self.worker_timeout + self.visibility_margin
+        let longest = self.worker_timeouts.values().fold(self.worker_timeout, |longest, own| longest.max(*own));
+        longest + self.visibility_margin
     }
 
-    /// The longest step that fits into a worker. What is left over is for loading and for writing the outcome.
-    pub fn longest_step(&self) -> Duration {
-        self.worker_timeout.saturating_sub(Duration::from_secs(5))
+    /// How long one invocation may take that moves a run of this function.
+    pub fn worker_timeout_of(&self, function: &str) -> Duration {
+        self.worker_timeouts.get(function).copied().unwrap_or(self.worker_timeout)
+    }
+
+    /// The longest step that fits into a worker of this function. What is left over is for loading and for writing the
+    /// outcome.
+    pub fn longest_step(&self, function: &str) -> Duration {
+        self.worker_timeout_of(function).saturating_sub(Duration::from_secs(5))
     }
 }

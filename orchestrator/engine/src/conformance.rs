@@ -191,6 +191,7 @@ suite! {
             an_arrivals_place_serves_the_first_step,
             the_place_of_the_step_goes_before_that_of_the_arrival,
             a_place_in_line_is_kept,
+            the_first_place_of_a_run_is_found,
             lines_are_served_by_time_then_by_event,
             leaving_gives_up_one_place_or_all,
             limits_of_other_keys_are_other_slots;

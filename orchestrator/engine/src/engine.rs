@@ -91,13 +91,12 @@ impl Engine {
             if let Some(fault) = spec.fault() {
                 return Err(EngineError::Invalid(fault));
             }
-            if spec.timeout > config.longest_step() {
+            let longest = config.longest_step(&spec.id);
+            if spec.timeout > longest {
                 return Err(EngineError::Invalid(format!(
-                    "function `{}` has a step time-out of {:?}, but a worker has at most {:?} for a step; \
-                     shorten it or give the workers more time",
-                    spec.id,
-                    spec.timeout,
-                    config.longest_step()
+                    "function `{}` has a step time-out of {:?}, but a worker of it has at most {longest:?} for a step; \
+                     shorten it or give its workers more time",
+                    spec.id, spec.timeout
                 )));
             }
             let id = spec.id.clone();

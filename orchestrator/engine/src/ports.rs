@@ -212,7 +212,10 @@ pub trait Slots: Send + Sync {
     /// Who holds slots, dead leases included.
     async fn holders(&self, limit: &Limit) -> StoreResult<Vec<Holding>>;
 
-    /// Where (`run`, any of its steps) stands in the line, counted from 0.
+    /// The first of the run's places in the line, if it has any: cheaper than to count who stands before it.
+    async fn place(&self, limit: &Limit, run: RunId) -> StoreResult<Option<Place>>;
+
+    /// Where (`run`, any of its steps) stands in the line, counted from 0. For people who ask: no hop needs it.
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>>;
 }
 
@@ -279,4 +282,7 @@ pub enum Receipt {
     Row(i64),
     /// A receipt handle of SQS.
     Handle(String),
+    /// None of its own: the wake came with an invocation of a Lambda function, whose answer acknowledges it. In a commit,
+    /// adapters pass over it.
+    Invocation,
 }

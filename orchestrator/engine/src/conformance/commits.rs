@@ -111,7 +111,7 @@ pub async fn a_commit_may_be_repeated(on: Subject) {
             After::Leave { limit: one.clone(), run: run(1), step: None },
         ],
         wakes: Vec::new(),
-        acks: vec![receipt, Receipt::Row(-1)],
+        acks: vec![receipt, Receipt::Row(-1), Receipt::Invocation],
     };
     on.done(commit.clone()).await;
     let taken = on.backend.take(&one, &holder(2, "pay", 1), start_of_next(1), on.now()).await.expect("a slot");

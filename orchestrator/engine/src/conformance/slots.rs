@@ -170,6 +170,22 @@ pub async fn a_place_in_line_is_kept(on: Subject) {
     assert_eq!(on.backend.position(&one, run(1)).await.expect("a position"), Some(0));
 }
 
+/// Of several, the one that is served first; none for who does not wait.
+pub async fn the_first_place_of_a_run_is_found(on: Subject) {
+    let one = limit("orders", 1);
+    let of = async |n| on.backend.place(&one, run(n)).await.expect("a place");
+    assert_eq!(of(1).await, None);
+    for place in [place(2, "pay", 0), place(1, "pay", 9), place(1, "ship", 3), place(1, ARRIVAL, 5)] {
+        park(&on, &one, place).await;
+    }
+    assert_eq!(of(1).await, Some(place(1, "ship", 3)));
+    assert_eq!(of(2).await, Some(place(2, "pay", 0)));
+    assert_eq!(of(3).await, None);
+    assert_eq!(on.backend.place(&limit("orders:eu", 1), run(1)).await.expect("a place"), None);
+    assert!(take(&on, &one, &holder(2, "pay", 1)).await);
+    assert_eq!(of(2).await, None);
+}
+
 /// Whoever joined first by the clock, then whose event came first.
 pub async fn lines_are_served_by_time_then_by_event(on: Subject) {
     let one = limit("orders", 1);

@@ -75,7 +75,7 @@ impl Engine {
             self.release_settled(state, limits, &mut commit).await?;
             let mut frees = !commit.after.is_empty();
             for limit in limits {
-                frees |= self.backend.position(limit, state.run).await?.is_some();
+                frees |= self.backend.place(limit, state.run).await?.is_some();
             }
             if frees || redelivered {
                 let leave = |limit: &Limit| After::Leave { limit: limit.clone(), run: state.run, step: None };

@@ -112,7 +112,7 @@ impl Engine {
     }
 
     async fn move_run(&self, wake: Wake, receipt: Receipt, redelivered: bool) -> Result<(), StoreError> {
-        let deadline = self.now() + self.config.worker_timeout;
+        let began = self.now();
         let Some(state) = self.take_state(wake.run).await? else {
             tracing::debug!(run = %wake.run, "a wake of a run that does not exist");
             self.carry_out(Commit { acks: vec![receipt], ..Commit::default() }).await?;
@@ -122,6 +122,7 @@ impl Engine {
         let Some(program) = self.program(&state.created.function).cloned() else {
             return self.put_off(&state, wake, receipt).await;
         };
+        let deadline = began + self.config.worker_timeout_of(&state.created.function);
         let mut hop = Hop {
             engine: self,
             program,
@@ -331,7 +332,7 @@ impl Hop<'_> {
             now: self.now(),
             worker: &self.engine.worker,
             alone: self.engine.config.alone,
-            longest: self.engine.config.longest_step(),
+            longest: self.engine.config.longest_step(&self.state.created.function),
             spec: self.program.spec(),
         }
     }

@@ -63,7 +63,7 @@ impl Engine {
         let Asker { holder, lease_until, by_itself } = asker;
         let now = self.now();
         let mut taken = self.backend.take(limit, holder, lease_until, now).await?;
-        let arrived = || async { self.backend.position(limit, holder.run).await.map(|position| position.is_some()) };
+        let arrived = || async { self.backend.place(limit, holder.run).await.map(|place| place.is_some()) };
         if taken != Taken::Held && (by_itself || state.started_at.is_some() || !arrived().await?) {
             // the first steps wait since the run's arrival
             let asked = if state.started_at.is_none() { state.created_at } else { now };

@@ -86,10 +86,14 @@ impl Line {
         &self.held
     }
 
+    /// The first of a run's places.
+    pub fn first_of(&self, run: RunId) -> Option<&Place> {
+        self.of_run.get(&run)?.iter().min()
+    }
+
     /// Where the first of a run's places stands, counted from 0.
     pub fn position(&self, run: RunId) -> Option<usize> {
-        let first = self.of_run.get(&run)?.iter().min()?;
-        Some(self.places.range(..first).count())
+        self.first_of(run).map(|first| self.places.range(..first).count())
     }
 
     /// Whether nobody holds and nobody waits: then nothing is lost by forgetting it.

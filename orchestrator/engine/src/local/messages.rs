@@ -63,7 +63,7 @@ impl Messages {
     pub fn number(&self, receipt: &Receipt) -> Option<i64> {
         match receipt {
             Receipt::Row(delivery) => self.delivered.get(delivery).copied(),
-            Receipt::Handle(_) => None,
+            Receipt::Handle(_) | Receipt::Invocation => None,
         }
     }
 

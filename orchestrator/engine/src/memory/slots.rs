@@ -34,6 +34,12 @@ impl Slots for Memory {
         Ok(inner.lines.get(&limit.key).map_or_else(Vec::new, |line| line.holders().to_vec()))
     }
 
+    async fn place(&self, limit: &Limit, run: RunId) -> StoreResult<Option<Place>> {
+        let mut inner = self.lock();
+        inner.counts.slots += 1;
+        Ok(inner.lines.get(&limit.key).and_then(|line| line.first_of(run)).cloned())
+    }
+
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {
         let mut inner = self.lock();
         inner.counts.slots += 1;

@@ -172,6 +172,7 @@ pass_through!(Slots {
     park(limit: &Limit, place: Place) -> ();
     line(limit: &Limit, n: usize) -> Vec<Place>;
     holders(limit: &Limit) -> Vec<Holding>;
+    place(limit: &Limit, run: RunId) -> Option<Place>;
     position(limit: &Limit, run: RunId) -> Option<usize>;
 });
 pass_through!(Timers {

@@ -168,6 +168,9 @@ impl Slots for Slow {
     async fn holders(&self, limit: &Limit) -> StoreResult<Vec<Holding>> {
         self.inner.holders(limit).await
     }
+    async fn place(&self, limit: &Limit, run: RunId) -> StoreResult<Option<Place>> {
+        self.inner.place(limit, run).await
+    }
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {
         self.inner.position(limit, run).await
     }

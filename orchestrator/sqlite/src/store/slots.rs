@@ -47,6 +47,10 @@ impl Slots for Sqlite {
         Ok(self.held.lines().get(&limit.key).map_or_else(Vec::new, |line| line.holders().to_vec()))
     }
 
+    async fn place(&self, limit: &Limit, run: RunId) -> StoreResult<Option<Place>> {
+        Ok(self.held.lines().get(&limit.key).and_then(|line| line.first_of(run)).cloned())
+    }
+
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {
         Ok(self.held.lines().get(&limit.key).and_then(|line| line.position(run)))
     }

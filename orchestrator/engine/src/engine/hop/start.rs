@@ -203,7 +203,7 @@ impl Hop<'_> {
                 entries.push(Fact::AttemptInterrupted { step, attempt }.at(now));
             }
             self.append(entries, Ack::Later).await?;
-            self.deadline = now + self.engine.config.worker_timeout;
+            self.deadline = now + self.engine.config.worker_timeout_of(&self.state.created.function);
             self.lease_until = self.deadline + self.engine.config.lease_margin;
             return Ok(false);
         }
