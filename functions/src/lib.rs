@@ -5,6 +5,7 @@
 
 use stepladder::prelude::*;
 
+#[cfg(feature = "local")]
 pub mod demo;
 pub mod enhance_client;
 pub mod hello_world;

@@ -3,5 +3,8 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    stepladder::App::new().functions(stepladder_functions::all()).demo(stepladder_functions::demo::start).run()
+    let app = stepladder::App::new().functions(stepladder_functions::all()).code_version(env!("CARGO_PKG_VERSION"));
+    #[cfg(feature = "local")]
+    let app = app.demo(stepladder_functions::demo::start);
+    app.run()
 }

@@ -109,7 +109,14 @@ impl App {
 
     /// Does what the command line says: `dev` starts the local server, `--help` lists the rest. The code is 0, 1 after
     /// an error that was told in one line, or 2 for a command line that makes no sense.
+    ///
+    /// Inside AWS Lambda (`AWS_LAMBDA_RUNTIME_API` is set) there is no command line: `STEPLADDER_ROLE` says which part the
+    /// process plays, and it serves invocations until Lambda ends it.
     pub fn run(self) -> ExitCode {
+        #[cfg(feature = "aws")]
+        if crate::lambda::is_here() {
+            return crate::lambda::run(self);
+        }
         match cli::run(self, std::env::args_os()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(stop) => stop.exit(),

@@ -7,14 +7,18 @@
 //! What is deliberately not here: how a run works (the crates `stepladder-core` and `stepladder-engine`).
 //!
 //! # Features
-//! `local` (default) is the local server: `dev`, with SQLite and the HTTP API. Without it the command line keeps the
-//! commands that talk to a server elsewhere.
+//! - `local` (default) is the local server: `dev`, with SQLite and the HTTP API. Without it the command line keeps the
+//!   commands that talk to a server elsewhere.
+//! - `aws` (default) is what runs on AWS: the roles of a Lambda function, and `--table` of the command line. A binary for
+//!   Lambda has this one alone.
 
 mod app;
 mod cli;
 mod client;
 mod demo;
 mod follow;
+#[cfg(feature = "aws")]
+mod lambda;
 mod terminal;
 
 pub use app::App;

@@ -130,7 +130,7 @@ impl Aws {
             .into_iter()
             .filter_map(|receipt| match receipt {
                 Receipt::Handle(handle) => Some(handle),
-                Receipt::Row(_) /*| Receipt::Invocation*/ => None,
+                Receipt::Row(_) | Receipt::Invocation => None,
             })
             .collect();
         for batch in handles.chunks(BATCH) {

@@ -84,7 +84,6 @@ impl Slots for Aws {
         Ok(self.shards(limit).await?.into_iter().flat_map(|shard| shard.held).collect())
     }
 
-    #[cfg(any())]
     async fn place(&self, limit: &Limit, run: RunId) -> StoreResult<Option<Place>> {
         self.first_place(limit, run).await
     }

@@ -1,0 +1,112 @@
+//! On Lambda: one binary, whose environment says which role it plays.
+//!
+//! `worker` moves runs (its event source is the steps queue), `ingest` takes events from the events queue, `sweep` is
+//! called once a minute, `http` answers what the local server answers. All are the engine over the table and the
+//! queues; what differs is who calls, and how it is told of success.
+//!
+//! What is deliberately not here: any decision about runs (the `engine` crate), and what a role may do (`template.yaml`).
+
+mod environment;
+mod http;
+mod ingest;
+mod records;
+mod supervisor;
+mod sweep;
+mod worker;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use stepladder_aws::{Aws, Connection};
+use stepladder_engine::clock::SystemClock;
+use stepladder_engine::{Config, Engine};
+
+use crate::app::App;
+use environment::{Role, Settings};
+
+/// Whether this process was started by Lambda.
+pub(crate) fn is_here() -> bool {
+    std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some()
+}
+
+/// What all roles have.
+pub(crate) struct Process {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) aws: Arc<Aws>,
+    pub(crate) settings: Settings,
+}
+
+/// Serves invocations until Lambda ends the process. A start that fails is told in one line of the log, and by the exit
+/// code; Lambda then reports the invocation as failed.
+pub(crate) fn run(app: App) -> ExitCode {
+    let settings = match Settings::read(|name| std::env::var(name).ok()) {
+        Ok(settings) => settings,
+        Err(problem) => {
+            logs(&Settings::unknown(), "");
+            return refused(&problem);
+        }
+    };
+    logs(&settings, app.code.as_deref().unwrap_or_default());
+    // one thread for the role and the bodies, one so that a body that blocks does not stop the others
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return refused(&format!("no threads to run on: {error}")),
+    };
+    match runtime.block_on(serve(app, settings)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => refused(&problem),
+    }
+}
+
+async fn serve(mut app: App, settings: Settings) -> Result<(), String> {
+    let programs = app.programs().map_err(|stop| stop.sentence())?;
+    let aws = Arc::new(backend(&stepladder_aws::connect().await, &settings));
+    let engine = Engine::new(aws.clone(), programs, config(&app, &settings)).map_err(|e| e.to_string())?;
+    let process = Arc::new(Process { engine: Arc::new(engine), aws, settings });
+    let served = match process.settings.role {
+        Role::Worker => worker::serve(process).await,
+        Role::Ingest => ingest::serve(process).await,
+        Role::Sweep => sweep::serve(process).await,
+        Role::Http => http::serve(process).await,
+    };
+    served.map_err(|e| format!("the runtime cannot go on: {e}"))
+}
+
+fn backend(connection: &Connection, settings: &Settings) -> Aws {
+    let options = stepladder_aws::Options {
+        table: settings.table.clone(),
+        queues: settings.queues.clone(),
+        clock: Arc::new(SystemClock),
+        retention: settings.retention,
+        trace: stepladder_observe::trace::current,
+    };
+    Aws::new(connection, options)
+}
+
+fn config(app: &App, settings: &Settings) -> Config {
+    let defaults = Config::default();
+    let dedicated = &settings.queues.dedicated;
+    Config {
+        pace: settings.pace.unwrap_or(app.pace),
+        worker_timeout: settings.worker_timeout,
+        worker_timeouts: dedicated.iter().map(|(id, own)| (id.as_str().into(), own.worker_timeout())).collect(),
+        code: app.code.clone().map_or(defaults.code, Into::into),
+        ..defaults
+    }
+}
+
+fn logs(settings: &Settings, code: &str) {
+    let options = stepladder_observe::Options {
+        role: settings.role.to_string(),
+        stack: settings.stack.clone(),
+        code: code.to_owned(),
+        filter: None,
+    };
+    stepladder_observe::logs::start(options, std::io::stdout());
+}
+
+fn refused(problem: &str) -> ExitCode {
+    tracing::error!(error = problem, "cannot start");
+    ExitCode::FAILURE
+}

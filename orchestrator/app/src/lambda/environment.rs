@@ -1,0 +1,182 @@
+//! What the environment says: `template.yaml` sets it.
+
+use std::fmt;
+use std::time::Duration;
+
+use stepladder_aws::Addresses;
+use stepladder_engine::Pace;
+
+/// Which part a process plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Moves runs.
+    Worker,
+    /// Takes events from the events queue.
+    Ingest,
+    /// Fires timers, looks after runs.
+    Sweep,
+    /// Answers HTTP.
+    Http,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Worker => "worker",
+            Self::Ingest => "ingest",
+            Self::Sweep => "sweep",
+            Self::Http => "http",
+        })
+    }
+}
+
+/// All of it.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) role: Role,
+    pub(crate) table: String,
+    pub(crate) queues: Addresses,
+    pub(crate) stack: String,
+    pub(crate) pace: Option<Pace>,
+    pub(crate) worker_timeout: Duration,
+    pub(crate) retention: Duration,
+    pub(crate) event_keys: Vec<String>,
+    pub(crate) dashboard_token: Option<String>,
+}
+
+/// Workers' time-out unless `STEPLADDER_WORKER_TIMEOUT` says otherwise.
+const WORKER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Days that a run's items are kept unless `STEPLADDER_RETENTION_DAYS` says otherwise.
+const RETENTION_DAYS: u64 = 30;
+const DAY: Duration = Duration::from_secs(86_400);
+
+impl Settings {
+    /// Reads the variables; an empty one counts as missing.
+    ///
+    /// # Errors
+    /// A sentence that names the variable and says what it should be.
+    pub(crate) fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let optional = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+        let required = |name: &str| optional(name).ok_or_else(|| format!("{name} is not set; template.yaml sets it"));
+        let number = |name: &str| {
+            let bad = |text: String| format!("{name} is `{text}`; it must be a whole number of 1 or more");
+            let read = |text: String| text.trim().parse::<u64>().ok().filter(|n| *n > 0).ok_or_else(|| bad(text));
+            optional(name).map(read).transpose()
+        };
+        let role = match required("STEPLADDER_ROLE")?.as_str() {
+            "worker" => Role::Worker,
+            "ingest" => Role::Ingest,
+            "sweep" => Role::Sweep,
+            "http" => Role::Http,
+            other => return Err(format!("STEPLADDER_ROLE is `{other}`; it must be worker, ingest, sweep or http")),
+        };
+        let pace = match optional("STEPLADDER_PACE").as_deref() {
+            None => None,
+            Some("step") => Some(Pace::StepPerInvocation),
+            Some("budget") => Some(Pace::WithinBudget),
+            Some(other) => return Err(format!("STEPLADDER_PACE is `{other}`; it must be step or budget")),
+        };
+        let dedicated = optional("STEPLADDER_DEDICATED").map_or(Ok(Default::default()), |json| {
+            serde_json::from_str(&json).map_err(|e| {
+                format!("STEPLADDER_DEDICATED: {e}; write it like {{\"function-id\":{{\"queue\":\"https://…\",\"timeout\":300}}}}")
+            })
+        })?;
+        let keys = optional("STEPLADDER_EVENT_KEYS").unwrap_or_default();
+        let settings = Self {
+            role,
+            table: required("STEPLADDER_TABLE")?,
+            queues: Addresses {
+                steps: required("STEPLADDER_STEPS_QUEUE_URL")?,
+                events: optional("STEPLADDER_EVENTS_QUEUE_URL"),
+                steps_dead_letters: optional("STEPLADDER_STEPS_DEAD_LETTERS_URL"),
+                events_dead_letters: optional("STEPLADDER_EVENTS_DEAD_LETTERS_URL"),
+                dedicated,
+            },
+            stack: optional("STEPLADDER_STACK").unwrap_or_else(|| "stepladder".into()),
+            pace,
+            worker_timeout: number("STEPLADDER_WORKER_TIMEOUT")?.map_or(WORKER_TIMEOUT, Duration::from_secs),
+            retention: DAY * u32::try_from(number("STEPLADDER_RETENTION_DAYS")?.unwrap_or(RETENTION_DAYS).min(36_500)).unwrap_or(30),
+            event_keys: keys.split(',').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect(),
+            dashboard_token: optional("STEPLADDER_DASHBOARD_TOKEN"),
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// A front that others can reach is never open.
+    fn check(&self) -> Result<(), String> {
+        if self.role == Role::Http && (self.event_keys.is_empty() || self.dashboard_token.is_none()) {
+            return Err("others can reach this: STEPLADDER_EVENT_KEYS and STEPLADDER_DASHBOARD_TOKEN must be set".into());
+        }
+        Ok(())
+    }
+
+    /// Enough to write the line that says why nothing more is known.
+    pub(crate) fn unknown() -> Self {
+        Self {
+            role: Role::Worker,
+            table: String::new(),
+            queues: Addresses::default(),
+            stack: std::env::var("STEPLADDER_STACK").unwrap_or_default(),
+            pace: None,
+            worker_timeout: WORKER_TIMEOUT,
+            retention: DAY,
+            event_keys: Vec::new(),
+            dashboard_token: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(more: &[(&str, &str)]) -> Result<Settings, String> {
+        let least = [
+            ("STEPLADDER_ROLE", "worker"),
+            ("STEPLADDER_TABLE", "runs"),
+            ("STEPLADDER_STEPS_QUEUE_URL", "https://sqs.test/steps"),
+        ];
+        // the later one counts
+        let all: Vec<_> = least.iter().chain(more).collect();
+        Settings::read(|name| all.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    fn refused(more: &[(&str, &str)]) -> String {
+        read(more).err().expect("refused")
+    }
+
+    #[test]
+    fn what_is_not_said_has_a_default() {
+        let settings = read(&[]).unwrap();
+        assert_eq!((settings.role, settings.worker_timeout, settings.pace), (Role::Worker, WORKER_TIMEOUT, None));
+        assert_eq!((settings.retention, &*settings.stack), (DAY * 30, "stepladder"));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        assert!(refused(&[("STEPLADDER_TABLE", " ")]).starts_with("STEPLADDER_TABLE is not set"));
+        assert!(refused(&[("STEPLADDER_ROLE", "boss")]).contains("must be worker, ingest, sweep or http"));
+        assert!(refused(&[("STEPLADDER_PACE", "fast")]).contains("must be step or budget"));
+        assert!(refused(&[("STEPLADDER_WORKER_TIMEOUT", "2m")]).contains("a whole number"));
+        assert!(refused(&[("STEPLADDER_RETENTION_DAYS", "0")]).contains("a whole number of 1 or more"));
+        assert!(refused(&[("STEPLADDER_DEDICATED", "[]")]).starts_with("STEPLADDER_DEDICATED: "));
+    }
+
+    #[test]
+    fn a_front_without_keys_or_token_is_refused() {
+        let http = ("STEPLADDER_ROLE", "http");
+        let (keys, token) = (("STEPLADDER_EVENT_KEYS", "a, b"), ("STEPLADDER_DASHBOARD_TOKEN", "t"));
+        assert!(refused(&[http]).contains("must be set"));
+        assert!(refused(&[http, keys]).contains("must be set"));
+        assert!(refused(&[http, token]).contains("must be set"));
+        assert_eq!(read(&[http, keys, token]).unwrap().event_keys, ["a", "b"]);
+    }
+
+    #[test]
+    fn functions_of_their_own_queues_are_read() {
+        let json = r#"{"report":{"queue":"https://sqs.test/report","timeout":300}}"#;
+        let settings = read(&[("STEPLADDER_DEDICATED", json)]).unwrap();
+        assert_eq!(settings.queues.dedicated["report"].worker_timeout(), Duration::from_secs(300));
+    }
+}

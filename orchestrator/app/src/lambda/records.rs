@@ -1,0 +1,71 @@
+//! Records of an SQS event, each by itself: one that fails, panics or makes no sense is reported, and its neighbours
+//! are done with.
+
+use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use futures::future::join_all;
+use stepladder_core::Timestamp;
+
+/// Does what is to be done for each record, side by side, each on a task of its own so that a panic ends no other.
+/// Those that did not succeed are named in the answer (`ReportBatchItemFailures`); the queue delivers them again.
+pub(super) async fn each<F, Fut>(event: SqsEvent, work: F) -> SqsBatchResponse
+where
+    F: Fn(SqsMessage) -> Fut,
+    Fut: Future<Output = Result<(), String>> + Send + 'static,
+{
+    let begun = event.records.into_iter().map(|record| {
+        let id = record.message_id.clone().unwrap_or_default();
+        let task = tokio::spawn(work(record));
+        async move {
+            let error = match task.await {
+                Ok(Ok(())) => return None,
+                Ok(Err(error)) => error,
+                Err(panic) => format!("a panic: {panic}"),
+            };
+            tracing::error!(message_id = id, error, "a record failed; the queue delivers it again");
+            Some(BatchItemFailure { item_identifier: id, ..Default::default() })
+        }
+    });
+    let failures = join_all(begun).await.into_iter().flatten().collect();
+    SqsBatchResponse { batch_item_failures: failures, ..Default::default() }
+}
+
+/// How often a record has been delivered, this time included.
+pub(super) fn receives(record: &SqsMessage) -> u32 {
+    record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
+}
+
+/// When its message was sent.
+pub(super) fn sent_at(record: &SqsMessage) -> Option<Timestamp> {
+    let sent = record.attributes.get("SentTimestamp").and_then(|ms| ms.parse().ok());
+    sent.map(Timestamp::from_millis)
+}
+
+/// A message attribute of text.
+pub(super) fn attribute<'a>(record: &'a SqsMessage, name: &str) -> Option<&'a str> {
+    record.message_attributes.get(name).and_then(|attribute| attribute.string_value.as_deref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(bodies: &[&str]) -> SqsEvent {
+        let record = |body: &&str| serde_json::json!({"messageId": format!("m-{body}"), "body": body});
+        serde_json::from_value(serde_json::json!({"Records": bodies.iter().map(record).collect::<Vec<_>>()})).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_fails_or_panics_is_reported_and_the_rest_is_done() {
+        let answer = each(event(&["good", "bad", "panic", "fine"]), |record| async move {
+            match record.body.as_deref() {
+                Some("bad") => Err("no".to_owned()),
+                Some("panic") => panic!("on purpose"),
+                Some(_) | None => Ok(()),
+            }
+        })
+        .await;
+        let failed: Vec<_> = answer.batch_item_failures.iter().map(|f| f.item_identifier.as_str()).collect();
+        assert_eq!(failed, ["m-bad", "m-panic"]);
+        assert_eq!(serde_json::to_value(&answer).unwrap()["batchItemFailures"][0]["itemIdentifier"], "m-bad");
+    }
+}

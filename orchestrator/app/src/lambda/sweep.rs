@@ -1,0 +1,25 @@
+//! The sweep: called once a minute. It fires what is due, and tells the table where the queues are.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde::de::IgnoredAny;
+
+use super::Process;
+
+pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
+    let published = Arc::new(AtomicBool::new(false));
+    lambda_runtime::run(service_fn(move |_: LambdaEvent<IgnoredAny>| sweep(process.clone(), published.clone()))).await
+}
+
+async fn sweep(process: Arc<Process>, published: Arc<AtomicBool>) -> Result<(), Error> {
+    let swept = process.engine.sweep().await?;
+    tracing::info!(target: "stepladder::sweep", timers = swept.timers, watched = swept.watched, "swept");
+    // the addresses change with a deployment, and a deployment starts new processes
+    if !published.load(Ordering::Relaxed) {
+        process.aws.publish(&process.settings.queues).await?;
+        published.store(true, Ordering::Relaxed);
+    }
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! The worker: a record of the steps queue is a wake, and a wake is a hop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use stepladder_core::Timestamp;
+use stepladder_engine::clock::{Entropy, SystemEntropy};
+use stepladder_engine::ports::{Delivery, Receipt};
+use stepladder_observe::trace::{self, Daemon, Header, Outcome, SegmentId, Subsegment};
+use tracing::Instrument;
+
+use super::{Process, records, supervisor};
+
+/// What an invocation keeps for its answer: a hop counts its deadline without it.
+const RESERVE: Duration = Duration::from_millis(500);
+
+pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
+    supervisor::start(&process);
+    let daemon = Arc::new(Daemon::from_env());
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
+        invoked(process.clone(), daemon.clone(), event)
+    }))
+    .await
+}
+
+async fn invoked(
+    process: Arc<Process>,
+    daemon: Arc<Daemon>,
+    event: LambdaEvent<SqsEvent>,
+) -> Result<SqsBatchResponse, Error> {
+    let context = event.context;
+    let deadline = Timestamp::from_millis(i64::try_from(context.deadline).unwrap_or(i64::MAX)) - RESERVE;
+    let header = context.xray_trace_id.as_deref().and_then(Header::parse).or_else(Header::from_env);
+    let answer = records::each(event.payload, |record| {
+        let span = tracing::info_span!("hop", request_id = context.request_id, run = tracing::field::Empty);
+        let traced = Traced { daemon: daemon.clone(), header: header.clone() };
+        hop(process.clone(), record, deadline, traced).instrument(span)
+    });
+    Ok(answer.await)
+}
+
+/// The trace that a hop belongs to.
+struct Traced {
+    daemon: Arc<Daemon>,
+    header: Option<Header>,
+}
+
+async fn hop(process: Arc<Process>, record: SqsMessage, deadline: Timestamp, traced: Traced) -> Result<(), String> {
+    let wake = stepladder_aws::decode_wake(record.body.as_deref().unwrap_or_default())?;
+    tracing::Span::current().record("run", tracing::field::display(wake.run));
+    let (run, group) = (wake.run.to_string(), wake.group.clone());
+    let step = wake.cause.step().cloned();
+    let delivery = Delivery { wake, receipt: Receipt::Invocation, receives: records::receives(&record) };
+    let engine = process.engine.clone();
+    let hop = async move { engine.hop_until(delivery, deadline).await.map_err(|e| e.to_string()) };
+    let Some(header) = traced.header else { return hop.await };
+    let id = SegmentId::new(SystemEntropy.bits() as u64);
+    let start = jiff::Timestamp::now();
+    let result = trace::scope(header.pass_on(id).to_string(), hop).await;
+    let mut annotations = vec![("run", run.as_str()), ("group", &*group)];
+    annotations.extend(step.as_deref().map(|step| ("step", step)));
+    traced.daemon.send(&Subsegment {
+        name: "hop",
+        id,
+        header: &header,
+        start,
+        end: jiff::Timestamp::now(),
+        outcome: if result.is_ok() { Outcome::Ok } else { Outcome::Fault },
+        namespace: None,
+        annotations: &annotations,
+    });
+    result
+}
