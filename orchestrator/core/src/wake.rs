@@ -17,7 +17,8 @@ pub struct Wake {
     pub group: Arc<str>,
 }
 
-/// Why a wake was sent. For people who read logs; only [`Cause::Step`] narrows what the hop does.
+/// Why a wake was sent. For people who read logs; only a cause that names its [step](Cause::step) narrows what the hop
+/// does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
     /// The run was created.
@@ -40,14 +41,18 @@ pub enum Cause {
     Watchdog,
     /// The run was cancelled.
     Cancelled,
+    /// An invocation had too little time left for what is to start: this one starts it, however little it has itself, so
+    /// that nothing is handed on for ever. For this step alone, where that one's wake was.
+    Fresh(Option<StepId>),
 }
 
 impl Cause {
     /// The step that the wake is for, if it is for one alone.
     pub fn step(&self) -> Option<&StepId> {
         match self {
-            Self::Step(step) => Some(step),
-            Self::Created
+            Self::Step(step) | Self::Fresh(Some(step)) => Some(step),
+            Self::Fresh(None)
+            | Self::Created
             | Self::Next
             | Self::Due
             | Self::Lease

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::join_all;
 use stepladder_core::decide::{Ask, StepOptions};
 use stepladder_core::journal::Fact;
@@ -155,7 +156,12 @@ async fn live(world: &World, engine: &Arc<Engine>, dice: &Dice, events: &[NewEve
             if dice.one_in(10) {
                 deliveries.extend(deliveries.clone()); // the same wake twice at once
             }
-            join_all(deliveries.into_iter().map(|delivery| engine.hop(delivery))).await;
+            let hops = deliveries.into_iter().map(|delivery| match dice.one_in(3) {
+                // an invocation that has some of its time left, or nearly none
+                true => engine.hop_until(delivery, now + Duration::from_secs(dice.below(120))).left_future(),
+                false => engine.hop(delivery).right_future(),
+            });
+            join_all(hops.collect::<Vec<_>>()).await;
         }
         due => {
             let minute = now + Duration::from_secs(60);

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use stepladder_core::decide::StepOptions;
 use stepladder_core::journal::Fact;
-use stepladder_core::{Status, Timestamp};
+use stepladder_core::{Cause, Status, Timestamp};
 use stepladder_engine::clock::{Clock, SeededEntropy};
+use stepladder_engine::ports::{Delivery, Queue};
 use stepladder_engine::{Config, Engine, EngineError};
 use support::script::Script;
-use support::{World, only_run};
+use support::{World, gated, only_run};
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -66,4 +67,95 @@ async fn a_default_that_does_not_fit_the_functions_own_workers_is_refused() {
     assert!(made("long").is_ok());
     let Err(EngineError::Invalid(why)) = made("short") else { panic!("600 s in a worker of 120 s") };
     assert!(why.contains("`short`") && why.contains("at most 115s"), "{why}");
+}
+
+/// The one wake that is visible.
+async fn visible(world: &World) -> Delivery {
+    assert_eq!(world.memory.next_due(), Some(world.clock.now()), "nothing is visible");
+    let mut deliveries = world.memory.receive(9, seconds(150)).await.unwrap();
+    assert_eq!(deliveries.len(), 1);
+    deliveries.remove(0)
+}
+
+#[tokio::test]
+async fn a_nearly_spent_invocation_hands_its_step_to_a_fresh_one_once() {
+    let script = Script::new("f").body_with("a", &[], lasting(60), |_| async { Ok(()) }).step("b", &["a"]);
+    let executed = script.executed();
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    let spent = world.clock.now() + seconds(61);
+    engine.hop_until(visible(&world).await, spent).await.unwrap();
+    assert_eq!((executed.of("a"), world.memory.wakes()), (0, 1), "started, or not handed over");
+    let fresh = visible(&world).await;
+    assert_eq!((&fresh.wake.cause, fresh.receives), (&Cause::Fresh(None), 1));
+    engine.hop_until(fresh, spent).await.unwrap();
+    assert_eq!((executed.of("a"), executed.of("b")), (1, 0), "handed on for ever");
+    assert_eq!(leases(&world, &engine).await, [spent + engine.config().lease_margin], "the lease is the invocation's");
+    assert_eq!(visible(&world).await.wake.cause, Cause::Next);
+}
+
+#[tokio::test]
+async fn an_invocation_that_a_step_just_fits_into_starts_it() {
+    let script = Script::new("f").body_with("a", &[], lasting(60), |_| async { Ok(()) });
+    let executed = script.executed();
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    engine.hop_until(visible(&world).await, world.clock.now() + seconds(62)).await.unwrap();
+    assert_eq!((executed.of("a"), world.memory.wakes()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_step_with_a_wake_of_its_own_is_handed_over_by_its_name_and_once() {
+    let script = Script::new("f").step("a", &[]).step("b", &[]);
+    let executed = script.executed();
+    let mut world = World::new(vec![script.program()]).config(|config| config.side_by_side = 1);
+    let engine = world.engine();
+    world.go(&engine).await;
+    world.hop_once(&engine).await;
+    let spent = world.clock.now() + seconds(9);
+    for cause in [Cause::Step as fn(_) -> _, |step| Cause::Fresh(Some(step))] {
+        assert_eq!((executed.of("a"), executed.of("b")), (0, 0));
+        let deliveries = world.memory.receive(9, seconds(150)).await.unwrap();
+        let causes: Vec<_> = deliveries.iter().map(|delivery| delivery.wake.cause.clone()).collect();
+        assert_eq!(causes, [cause("a".into()), cause("b".into())]);
+        for delivery in deliveries {
+            engine.hop_until(delivery, spent).await.unwrap();
+        }
+    }
+    assert_eq!((executed.of("a"), executed.of("b")), (1, 1));
+    world.settle_within(&engine, Duration::ZERO).await;
+    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+}
+
+#[tokio::test]
+async fn a_lease_that_is_lost_before_its_body_starts_is_handed_to_a_fresh_invocation() {
+    let script = Script::new("f").step("a", &[]);
+    let executed = script.executed();
+    let mut world = World::new(vec![script.program()]);
+    let slow = support::slow::Slow::new(world.memory.clone(), world.clock.clone(), |fact| {
+        matches!(fact, Fact::StepStarted { attempt: 1, .. }).then_some(seconds(600))
+    });
+    let engine = world.engine_on(slow);
+    world.go(&engine).await;
+    engine.hop_until(visible(&world).await, world.clock.now() + seconds(100)).await.unwrap();
+    assert_eq!(executed.of("a"), 0);
+    assert_eq!(visible(&world).await.wake.cause, Cause::Fresh(None));
+}
+
+#[tokio::test]
+async fn a_stuck_body_is_failed_before_its_invocation_ends() {
+    let (script, begun, _open) = gated(Script::new("f"), "a", &[]);
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    let (delivery, hopping) = (visible(&world).await, engine.clone());
+    let deadline = world.clock.now() + seconds(62);
+    let hop = tokio::spawn(async move { hopping.hop_until(delivery, deadline).await });
+    begun.notified().await;
+    // the body's own timer, which would fire now, has no thread to fire on
+    world.clock.set(deadline - Duration::from_millis(900));
+    assert_eq!(engine.expel_overdue().await.unwrap().len(), 1);
+    hop.abort();
 }

@@ -8,6 +8,7 @@ mod end;
 mod outcomes;
 mod settle;
 mod start;
+mod timing;
 mod write_down;
 
 use std::collections::{HashMap, HashSet};
@@ -27,6 +28,7 @@ use super::overdue::Watched;
 use super::slots::release;
 use crate::ports::{After, Commit, Delivery, Later, Receipt, StoreError};
 use crate::program::{History, Program, Session};
+use timing::Punctuality;
 
 /// How long a wake is put off when the storage failed (rule 13).
 const AGAIN: Duration = Duration::from_secs(10);
@@ -62,6 +64,16 @@ struct Hop<'e> {
     redelivered: bool,
     deadline: Timestamp,
     lease_until: Timestamp,
+    /// Whether the wake came at its time.
+    punctuality: Punctuality,
+}
+
+/// What is known of the invocation before the run is.
+#[derive(Clone, Copy, Debug)]
+struct Invocation {
+    redelivered: bool,
+    /// `None`: as long as a worker of the run's function has.
+    deadline: Option<Timestamp>,
 }
 
 /// A body that executes here.
@@ -94,16 +106,30 @@ enum Ack {
 }
 
 impl Engine {
-    /// Moves the run of a delivered wake, and acknowledges the wake.
+    /// Moves the run of a delivered wake, and acknowledges the wake. The hop has the time of a worker of its function.
     ///
     /// # Errors
     /// When not even the wish to try again later could be written; the queue delivers the wake again.
     pub async fn hop(&self, delivery: Delivery) -> Result<(), StoreError> {
+        self.hop_within(delivery, None).await
+    }
+
+    /// The same, in an invocation that is ended at `deadline`, whatever runs then. A step that does not fit into what is
+    /// left of it is handed to a fresh invocation, once.
+    ///
+    /// # Errors
+    /// As [`Engine::hop`].
+    pub async fn hop_until(&self, delivery: Delivery, deadline: Timestamp) -> Result<(), StoreError> {
+        self.hop_within(delivery, Some(deadline)).await
+    }
+
+    async fn hop_within(&self, delivery: Delivery, deadline: Option<Timestamp>) -> Result<(), StoreError> {
         let Delivery { wake, receipt, receives } = delivery;
         let run = wake.run;
         let cause = wake.cause.clone().in_other_words(Cause::Again);
         let again = Wake { cause, ..wake.clone() };
-        let Err(error) = self.move_run(wake, receipt.clone(), receives > 1).await else { return Ok(()) };
+        let invocation = Invocation { redelivered: receives > 1, deadline };
+        let Err(error) = self.move_run(wake, receipt.clone(), invocation).await else { return Ok(()) };
         // rule 13: a brown-out must not use up the queue's deliveries
         tracing::warn!(%run, %error, "the storage failed; the run is woken again later");
         let later = Later::Wake { wake: again, due: self.now() + AGAIN };
@@ -111,7 +137,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn move_run(&self, wake: Wake, receipt: Receipt, redelivered: bool) -> Result<(), StoreError> {
+    async fn move_run(&self, wake: Wake, receipt: Receipt, invocation: Invocation) -> Result<(), StoreError> {
         let began = self.now();
         let Some(state) = self.take_state(wake.run).await? else {
             tracing::debug!(run = %wake.run, "a wake of a run that does not exist");
@@ -122,7 +148,9 @@ impl Engine {
         let Some(program) = self.program(&state.created.function).cloned() else {
             return self.put_off(&state, wake, receipt).await;
         };
-        let deadline = began + self.config.worker_timeout_of(&state.created.function);
+        let Invocation { redelivered, deadline } = invocation;
+        let own = || began + self.config.worker_timeout_of(&state.created.function);
+        let deadline = deadline.unwrap_or_else(own);
         let mut hop = Hop {
             engine: self,
             program,
@@ -140,6 +168,7 @@ impl Engine {
             redelivered,
             deadline,
             lease_until: deadline + self.config.lease_margin,
+            punctuality: Punctuality::Unknown,
         };
         hop.run().await?;
         hop.unreserve().await?;
@@ -205,8 +234,9 @@ impl Hop<'_> {
                     .finish(&self.state, end, &self.limits, (self.receipt.clone(), self.redelivered))
                     .await;
             }
-            if self.state.handler_retry_at.is_some_and(|due| due > self.now()) {
+            if let Some(due) = self.state.handler_retry_at.filter(|due| *due > self.now()) {
                 // its wake was written before its entry
+                self.repeat_if_early(due);
                 self.append(Vec::new(), Ack::Now).await?;
                 return Ok(());
             }

@@ -22,6 +22,8 @@ use crate::ports::{Commit, StoreError};
 
 /// How long after its time a body is taken for stuck: its own timer comes first when its thread is free.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Less patience is had where so little is left of the invocation: what is written after its end is not written.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
 
 /// The bodies of this process.
 #[derive(Clone, Default)]
@@ -30,7 +32,8 @@ pub(super) struct Bodies(Arc<Mutex<HashMap<u64, Body>>>);
 struct Body {
     run: RunId,
     ready: Ready,
-    expires: Timestamp,
+    /// From when on it is taken for stuck.
+    stuck_at: Timestamp,
 }
 
 /// A body's entry; gone when the body is.
@@ -46,9 +49,16 @@ impl Drop for Watched {
 }
 
 impl Engine {
-    pub(super) fn watch(&self, state: &RunState, ready: &Ready, expires: Timestamp) -> Watched {
+    /// Keeps an eye on a body that is to stop at `expires`, in an invocation that ends at `deadline`.
+    pub(super) fn watch(
+        &self,
+        state: &RunState,
+        ready: &Ready,
+        (expires, deadline): (Timestamp, Timestamp),
+    ) -> Watched {
         let key = self.entropy.bits() as u64;
-        let body = Body { run: state.run, ready: ready.clone(), expires };
+        let stuck_at = (expires + PATIENCE).min(deadline - LAST_CHANCE).max(expires);
+        let body = Body { run: state.run, ready: ready.clone(), stuck_at };
         self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, body);
         Watched { bodies: self.bodies.clone(), key }
     }
@@ -61,7 +71,7 @@ impl Engine {
         let now = self.now();
         let overdue: Vec<(u64, RunId, Ready)> = {
             let bodies = self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_overdue = |body: &&Body| body.expires + PATIENCE < now;
+            let is_overdue = |body: &&Body| body.stuck_at < now;
             let keyed = bodies.iter().filter(|(_, body)| is_overdue(body));
             keyed.map(|(key, body)| (*key, body.run, body.ready.clone())).collect()
         };

@@ -52,7 +52,7 @@ impl Hop<'_> {
         // a failure that is tried again later, and nothing else: its wake is written, this one is done with. Where
         // somebody else's attempt runs, its lease is still to be looked after (rule 10).
         let running = self.state.steps.values().filter(|s| matches!(s.state, StepState::Running { .. })).count();
-        let lonely = alone && running == entries.len();
+        let lonely = alone && running == entries.len() && !self.is_early();
         let ack = match lonely && entries.iter().all(|e| Revealed::from(e).is_none()) {
             true => Ack::Now,
             false => Ack::Later,

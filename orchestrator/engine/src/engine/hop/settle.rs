@@ -18,6 +18,7 @@ impl Hop<'_> {
             Advance::Ended(result) => self.end(session, result, entries).await,
             Advance::Wanted(wants) => {
                 let plan = decide::plan(&self.state, &wants, self.situation());
+                self.notice(&plan);
                 let before = entries.len();
                 self.write_down(&plan, &mut entries).await?;
                 let frees = !self.limits.is_empty() && !plan.ready.is_empty() && !self.commit.after.is_empty();

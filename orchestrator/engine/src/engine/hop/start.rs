@@ -1,10 +1,7 @@
 //! Which bodies start here, which are handed to other invocations, and the wait for those that run.
 
-use std::time::Duration;
-
 use stepladder_core::decide::{Plan, Ready};
 use stepladder_core::journal::{Entry, Fact};
-use stepladder_core::limits::QUEUE_DELAY_SECONDS;
 use stepladder_core::slot::ARRIVAL;
 use stepladder_core::{Cause, StepId, Timestamp};
 
@@ -32,14 +29,15 @@ impl Hop<'_> {
         if mine.len() > self.engine.config.side_by_side {
             return self.fan_out(session, mine, entries).await;
         }
-        let unasked = mine.is_empty();
+        let (unasked, late) = (mine.is_empty(), !self.executed);
         let (here, handed): (Vec<_>, Vec<_>) = mine.into_iter().partition(|ready| self.fits(ready));
         let starting = self.with_slots(here).await?;
+        self.notice_retries(&starting);
         entries.extend(starting.iter().map(|ready| self.started(ready)));
-        self.hand_over(&handed);
+        self.hand_over(&handed, late);
         let suspends = starting.is_empty() && self.running.is_empty();
         if suspends {
-            self.wait_for_others(&plan);
+            self.look_again(&plan);
             self.leave_unused(&plan, unasked).await?;
         }
         let nothing = entries.is_empty() && self.commit.wakes.is_empty() && self.commit.after.is_empty();
@@ -58,9 +56,10 @@ impl Hop<'_> {
         }
         self.shown += shown_ahead(&entries);
         self.handed.extend(handed.into_iter().map(|ready| ready.step));
-        if !starting.is_empty() && !self.begin(session, starting).await? {
-            return Ok(Next::Again);
+        if self.now() >= self.lease_until && !starting.is_empty() {
+            return self.lose_lease(starting).await;
         }
+        self.begin(session, starting);
         let due = plan.later.iter().map(|(_, due)| *due).min();
         let finished = self.wait(session, due).await;
         self.outcomes(session, finished).await
@@ -85,12 +84,12 @@ impl Hop<'_> {
         ready.iter().filter(is_mine).filter(|r| !self.handed.contains(&r.step)).cloned().collect()
     }
 
-    /// Whether a body starts in this invocation: the first (or the first few side by side) always, further ones only
-    /// within budget, while their time-out fits into what is left of it. A body whose attempt before lost its worker
-    /// gets an invocation of its own when this one has begun with something else.
+    /// Whether a body starts in this invocation: the first (or the first few side by side) unless too little time is
+    /// left, further ones only within budget, while their time-out fits into what is left of it. A body whose attempt
+    /// before lost its worker gets an invocation of its own when this one has begun with something else.
     fn fits(&self, ready: &Ready) -> bool {
         if !self.executed {
-            return true;
+            return !self.is_too_late_for(ready);
         }
         self.engine.config.pace == Pace::WithinBudget
             && !self.engine.is_stopping()
@@ -153,25 +152,20 @@ impl Hop<'_> {
         }
     }
 
-    /// What another invocation does next is woken: one wake for a few, which run side by side there too.
-    fn hand_over(&mut self, handed: &[Ready]) {
+    /// What another invocation does next is woken: one wake for a few, which run side by side there too. What this one
+    /// was too late for is started there in any case.
+    fn hand_over(&mut self, handed: &[Ready], late: bool) {
         let (woken, plain): (Vec<_>, Vec<_>) = handed.iter().partition(|ready| ready.woken);
-        let mut wakes: Vec<_> = woken.into_iter().map(|r| self.wake(Cause::Step(r.step.clone()))).collect();
+        let steps = woken.into_iter().map(|ready| ready.step.clone());
+        let mut causes: Vec<_> = match late {
+            true => steps.map(|step| Cause::Fresh(Some(step))).collect(),
+            false => steps.map(Cause::Step).collect(),
+        };
         if !plain.is_empty() {
-            wakes.push(self.wake(Cause::Next));
+            causes.push(if late { Cause::Fresh(None) } else { Cause::Next });
         }
+        let wakes: Vec<_> = causes.into_iter().map(|cause| self.wake(cause)).collect();
         self.commit.wakes.extend(wakes);
-    }
-
-    /// Nothing starts here. A lease that is alive is looked at again when it is over, by a copy of this wake: its
-    /// holder may be dead (rule 10).
-    fn wait_for_others(&mut self, plan: &Plan) {
-        if let Some(lease) = plan.leased_until {
-            let longest = self.now() + Duration::from_secs(QUEUE_DELAY_SECONDS as u64);
-            let wake = self.wake(self.wake.cause.clone().in_other_words(Cause::Lease));
-            let due = (lease + Duration::from_millis(1)).min(longest);
-            self.commit.before.push(Later::Wake { wake, due });
-        }
     }
 
     /// Who wants no body now does not stand in the way of those who do: the place of the run's arrival, or of the step
@@ -193,31 +187,36 @@ impl Hop<'_> {
         Ok(())
     }
 
-    /// Lets bodies run. False when the lease ran out on the way here (rule 3): then nothing was started.
-    async fn begin(&mut self, session: &mut dyn Session, starting: Vec<Ready>) -> Result<bool, StoreError> {
-        let now = self.now();
-        if now >= self.lease_until {
-            let mut entries = Vec::new();
-            for Ready { step, attempt, .. } in starting {
-                self.give_back(&step, attempt);
-                entries.push(Fact::AttemptInterrupted { step, attempt }.at(now));
-            }
-            self.append(entries, Ack::Later).await?;
-            self.deadline = now + self.engine.config.worker_timeout_of(&self.state.created.function);
-            self.lease_until = self.deadline + self.engine.config.lease_margin;
-            return Ok(false);
+    /// The lease ran out on the way here (rule 3): somebody else may take over, so nothing starts. Another invocation does.
+    async fn lose_lease(&mut self, starting: Vec<Ready>) -> Result<Next, StoreError> {
+        self.hand_over(&starting, true);
+        let mut entries = Vec::new();
+        for Ready { step, attempt, .. } in starting {
+            self.give_back(&step, attempt);
+            entries.push(Fact::AttemptInterrupted { step, attempt }.at(self.now()));
         }
+        match self.append(entries, Ack::Now).await? {
+            Appended::Done => Ok(Next::Done),
+            Appended::Conflict | Appended::Refused => Ok(Next::Again),
+        }
+    }
+
+    /// Lets bodies run.
+    fn begin(&mut self, session: &mut dyn Session, starting: Vec<Ready>) {
+        if starting.is_empty() {
+            return;
+        }
+        let now = self.now();
         self.executed = true;
         let steps: Vec<StepId> = starting.iter().map(|ready| ready.step.clone()).collect();
         for ready in starting {
             let (run, function) = (self.state.run, &self.state.created.function);
             tracing::info!(target: "stepladder::run", %run, %function, step = %ready.step, attempt = ready.attempt, "step started");
             let expires = now + ready.timeout;
-            let watched = self.engine.watch(&self.state, &ready, expires);
+            let watched = self.engine.watch(&self.state, &ready, (expires, self.deadline));
             self.running.insert(ready.step.clone(), Running { expires, ready, expired: false, _watched: watched });
         }
         session.begin(&steps);
-        Ok(true)
     }
 
     /// Waits until a body has ended, its time is up, or `due` has come (a sleep that may win a `select!`).

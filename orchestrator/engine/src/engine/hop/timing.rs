@@ -1,0 +1,120 @@
+//! Too late, too early: what a hop does with an invocation that has little time left, and with a wake that came before
+//! its moment.
+//!
+//! Wakes come early because clocks differ between hosts, and because a queue may count whole seconds. A wake that did not
+//! meet what it was sent for is repeated for that moment, like one that meets a lease (rule 10): one copy for one wake, so
+//! that wakes never grow in number. Which wake may be for which timer is told by its cause; those that are for none
+//! leave no copy, and those that met theirs neither.
+
+use std::time::Duration;
+
+use stepladder_core::decide::{Plan, Ready};
+use stepladder_core::limits::QUEUE_DELAY_SECONDS;
+use stepladder_core::state::StepState;
+use stepladder_core::{Cause, StepId, Timestamp};
+
+use super::{Hop, MARGIN};
+use crate::ports::Later;
+
+/// A wake is for nothing that is due later than this: no clock is that far off.
+const EARLY: Duration = Duration::from_secs(60);
+
+/// Whether a wake came at its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Punctuality {
+    /// Nothing has been looked at yet.
+    Unknown,
+    /// It met what it may have been sent for, or can have been sent for nothing that is still to come.
+    InTime,
+    /// It may have been sent for this moment.
+    Early(Timestamp),
+}
+
+impl Hop<'_> {
+    /// Whether too little is left of this invocation for a body that would be its first. Steps that fit no worker have
+    /// been refused, so a fresh invocation has more time than this one, which has lost some. It starts what it is handed
+    /// whether it fits or not: a hand-over is never followed by another.
+    pub(super) fn is_too_late_for(&self, ready: &Ready) -> bool {
+        let is_fresh = matches!(self.wake.cause, Cause::Fresh(_));
+        !is_fresh && self.now() + ready.timeout + MARGIN > self.deadline
+    }
+
+    /// Looks, once, whether the wake came before its time.
+    pub(super) fn notice(&mut self, plan: &Plan) {
+        if self.punctuality != Punctuality::Unknown {
+            return;
+        }
+        let soon = self.now() + EARLY;
+        let ours = |step: &StepId| self.may_be_for(step);
+        let next = plan.later.iter().filter(|(step, due)| *due <= soon && ours(step)).map(|(_, due)| *due).min();
+        self.punctuality = match next {
+            Some(due) if !plan.awake.iter().any(ours) => Punctuality::Early(due),
+            Some(_) | None => Punctuality::InTime,
+        };
+    }
+
+    /// A retry that starts is what the wake was for.
+    pub(super) fn notice_retries(&mut self, starting: &[Ready]) {
+        let is_retry = |step: &StepId| {
+            let state = self.state.steps.get(step).map(|step| &step.state);
+            matches!(state, Some(StepState::Waiting { error: Some(_), .. }))
+        };
+        if starting.iter().any(|ready| is_retry(&ready.step) && self.may_be_for(&ready.step)) {
+            self.punctuality = Punctuality::InTime;
+        }
+    }
+
+    pub(super) fn is_early(&self) -> bool {
+        matches!(self.punctuality, Punctuality::Early(_))
+    }
+
+    /// Nothing starts here. A lease that is alive is looked at again when it is over, by a copy of this wake: its holder
+    /// may be dead (rule 10). A wake that came early comes again at its moment; where that is before the lease's end,
+    /// it meets the lease then.
+    pub(super) fn look_again(&mut self, plan: &Plan) {
+        let longest = self.now() + Duration::from_secs(QUEUE_DELAY_SECONDS as u64);
+        let lease = plan.leased_until.map(|lease| (lease + Duration::from_millis(1)).min(longest));
+        let early = match self.punctuality {
+            Punctuality::Early(due) => Some(due).filter(|due| plan.later.iter().any(|(_, later)| later == due)),
+            Punctuality::Unknown | Punctuality::InTime => None,
+        };
+        let cause = self.wake.cause.clone();
+        let (cause, due) = match (early, lease) {
+            (Some(due), lease) if lease.is_none_or(|lease| due <= lease) => (cause, due),
+            (_, Some(lease)) => (cause.in_other_words(Cause::Lease), lease),
+            (_, None) => return,
+        };
+        self.commit.before.push(Later::Wake { wake: self.wake(cause), due });
+    }
+
+    /// The handler is run again at `due`; this wake may be the one for it, come too early.
+    pub(super) fn repeat_if_early(&mut self, due: Timestamp) {
+        if due <= self.now() + EARLY && self.is_for_any_timer() {
+            self.commit.before.push(Later::Wake { wake: self.wake(self.wake.cause.clone()), due });
+        }
+    }
+
+    /// Whether the wake can be the one that was sent for this step's sleep or retry.
+    fn may_be_for(&self, step: &StepId) -> bool {
+        match self.wake.cause.step() {
+            Some(named) => named == step,
+            // a step that has wakes of its own has one for its retries too
+            None => self.is_for_any_timer() && self.state.steps.get(step).is_none_or(|step| !step.woken),
+        }
+    }
+
+    /// Whether the wake can be one that was sent for a timer, and names none: the other causes have wakes beside it.
+    fn is_for_any_timer(&self) -> bool {
+        match self.wake.cause {
+            Cause::Due | Cause::Lease | Cause::Again | Cause::Fresh(None) => true,
+            Cause::Created
+            | Cause::Next
+            | Cause::Step(_)
+            | Cause::Fresh(Some(_))
+            | Cause::Slot
+            | Cause::ChildEnded
+            | Cause::Watchdog
+            | Cause::Cancelled => false,
+        }
+    }
+}

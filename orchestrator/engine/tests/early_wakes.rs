@@ -1,0 +1,215 @@
+//! Wakes that come before their moment, as they do where hosts' clocks differ: they are not lost, and they do not multiply.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use stepladder_core::decide::{Ask, StepOptions};
+use stepladder_core::journal::Failure;
+use stepladder_core::retry::Backoff;
+use stepladder_core::state::Revealed;
+use stepladder_core::{Cause, Spec, Status, StepId, Timestamp, Wake};
+use stepladder_engine::Engine;
+use stepladder_engine::clock::Clock;
+use stepladder_engine::ports::{Commit, Commits};
+use stepladder_engine::program::{Advance, Finished, History, Program, Session};
+use support::script::{Script, fault};
+use support::{World, only_run};
+
+const NAP: Duration = Duration::from_secs(30);
+
+async fn send(world: &World, engine: &Engine, cause: Cause) {
+    let wake = Wake { run: only_run(engine).await, cause, group: "f".into() };
+    world.memory.commit(Commit { wakes: vec![wake], ..Commit::default() }).await.unwrap();
+}
+
+async fn status(engine: &Engine) -> Status {
+    engine.run(only_run(engine).await).await.unwrap().summary.status
+}
+
+/// Hops until nothing is visible.
+async fn hop(world: &World, engine: &Arc<Engine>) {
+    while world.memory.next_due().is_some_and(|due| due <= world.clock.now()) {
+        world.hop_once(engine).await;
+    }
+}
+
+/// The run waits for `due`; its one wake comes some milliseconds before.
+async fn comes_early(world: &World, engine: &Arc<Engine>, cause: Cause, due: Timestamp) {
+    world.clock.set(due - Duration::from_millis(7));
+    world.memory.lose_wakes();
+    send(world, engine, cause).await;
+    world.hop_once(engine).await;
+    assert_eq!((world.memory.wakes(), world.memory.next_due()), (1, Some(due)), "one copy, for the moment");
+    world.clock.set(due);
+    hop(world, engine).await;
+}
+
+fn sleeper(nap: Duration) -> Script {
+    Script::new("f").ask("nap", &[], Ask::SleepFor(nap))
+}
+
+/// A step that fails once.
+fn retried() -> Script {
+    let options = StepOptions { backoff: Some(Backoff::Fixed(NAP)), ..StepOptions::default() };
+    let body = |n| async move { if n == 1 { Err(fault("once")) } else { Ok(()) } };
+    Script::new("f").body_with("a", &[], options, body)
+}
+
+#[tokio::test]
+async fn a_wake_that_comes_before_its_sleep_ends_is_repeated() {
+    for cause in [Cause::Due, Cause::Again, Cause::Fresh(None), Cause::Lease] {
+        let mut world = World::new(vec![sleeper(NAP).program()]);
+        let engine = world.engine();
+        world.go(&engine).await;
+        world.hop_once(&engine).await;
+        comes_early(&world, &engine, cause, world.clock.now() + NAP).await;
+        assert_eq!((status(&engine).await, world.memory.wakes()), (Status::Completed, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_wake_that_comes_before_its_retry_is_repeated() {
+    for side_by_side in [16, 1] {
+        let script = retried().step("b", &[]);
+        let executed = script.executed();
+        let mut world = World::new(vec![script.program()]).config(|config| config.side_by_side = side_by_side);
+        let engine = world.engine();
+        world.go(&engine).await;
+        hop(&world, &engine).await;
+        assert_eq!(executed.of("a"), 1);
+        let cause = if side_by_side == 1 { Cause::Step("a".into()) } else { Cause::Due };
+        comes_early(&world, &engine, cause, world.clock.now() + NAP).await;
+        assert_eq!(executed.of("a"), 2);
+        assert_eq!(status(&engine).await, Status::Completed);
+    }
+}
+
+#[tokio::test]
+async fn a_wake_that_comes_before_the_handlers_retry_is_repeated() {
+    let mut world = World::new(vec![Arc::new(Unlucky::new())]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    hop(&world, &engine).await;
+    comes_early(&world, &engine, Cause::Due, world.clock.now() + NAP).await;
+    assert_eq!(status(&engine).await, Status::Completed);
+}
+
+#[tokio::test]
+async fn an_early_wake_that_does_something_else_meanwhile_is_repeated_too() {
+    let script = retried().ask("nap", &[], Ask::SleepFor(NAP * 2));
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    hop(&world, &engine).await;
+    // of the two wakes, that of the retry is met by whichever comes first, and the other is for the sleep
+    world.clock.advance(NAP);
+    world.memory.lose_wakes();
+    send(&world, &engine, Cause::Due).await;
+    send(&world, &engine, Cause::Due).await;
+    hop(&world, &engine).await;
+    assert_eq!(world.memory.wakes(), 1);
+    world.clock.advance(NAP);
+    hop(&world, &engine).await;
+    assert_eq!(status(&engine).await, Status::Completed);
+}
+
+#[tokio::test]
+async fn a_repeated_wake_that_is_for_no_timer_leaves_nothing_behind() {
+    let mut world = World::new(vec![sleeper(NAP).program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    world.hop_once(&engine).await;
+    let causes =
+        [Cause::Created, Cause::Next, Cause::Slot, Cause::ChildEnded, Cause::Watchdog, Cause::Step("b".into())];
+    for cause in causes.into_iter().cycle().take(30) {
+        send(&world, &engine, cause).await;
+        world.hop_once(&engine).await;
+    }
+    assert_eq!(world.memory.wakes(), 1, "the sleep's own");
+}
+
+#[tokio::test]
+async fn a_wake_is_not_for_what_is_due_much_later() {
+    let mut world = World::new(vec![sleeper(NAP * 3).program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    world.hop_once(&engine).await;
+    send(&world, &engine, Cause::Due).await;
+    world.hop_once(&engine).await;
+    assert_eq!(world.memory.wakes(), 1, "the sleep's own");
+}
+
+#[tokio::test]
+async fn repeated_timer_wakes_do_not_multiply() {
+    let names: Vec<String> = (0..20).map(|n| format!("nap{n}")).collect();
+    let script = (0..20).fold(Script::new("f"), |script, n| {
+        let after: Vec<&str> = names[..n].last().map(String::as_str).into_iter().collect();
+        script.ask(&names[n], &after, Ask::SleepFor(NAP))
+    });
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    world.hop_once(&engine).await;
+    for _ in 0..3 {
+        send(&world, &engine, Cause::Due).await;
+    }
+    for _ in 0..20 {
+        hop(&world, &engine).await;
+        assert!(world.memory.wakes() <= 4, "{} wakes for one sleep", world.memory.wakes());
+        world.clock.advance(NAP);
+    }
+    hop(&world, &engine).await;
+    assert_eq!((status(&engine).await, world.memory.wakes()), (Status::Completed, 0));
+}
+
+/// A function whose handler fails once, outside of any step.
+struct Unlucky(Spec);
+
+impl Unlucky {
+    fn new() -> Self {
+        let mut spec = sleeper(NAP).program().spec().clone();
+        spec.retry.backoff = Backoff::Fixed(NAP);
+        Self(spec)
+    }
+}
+
+impl Program for Unlucky {
+    fn spec(&self) -> &Spec {
+        &self.0
+    }
+
+    fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {
+        Ok(Box::new(Once(history.attempt)))
+    }
+}
+
+/// Its handler, with the number of the attempt.
+struct Once(u32);
+
+#[async_trait]
+impl Session for Once {
+    async fn advance(&mut self) -> Advance {
+        Advance::Ended(if self.0 == 1 { Err(fault("once")) } else { Ok(stepladder_core::json::null()) })
+    }
+
+    fn begin(&mut self, _: &[StepId]) {}
+
+    async fn finished(&mut self) -> Vec<Finished> {
+        std::future::pending().await
+    }
+
+    fn expire(&mut self, _: &StepId, _: Duration) {}
+
+    fn reveal(&mut self, _: Revealed) {}
+
+    fn dropped(&mut self) -> Vec<StepId> {
+        Vec::new()
+    }
+
+    fn orphans(&self) -> Vec<StepId> {
+        Vec::new()
+    }
+}
