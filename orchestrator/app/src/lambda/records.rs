@@ -22,11 +22,15 @@ where
                 Err(panic) => format!("a panic: {panic}"),
             };
             tracing::error!(message_id = id, error, "a record failed; the queue delivers it again");
-            Some(BatchItemFailure { item_identifier: id, ..Default::default() })
+            let mut failure = BatchItemFailure::default();
+            failure.item_identifier = id;
+            Some(failure)
         }
     });
     let failures = join_all(begun).await.into_iter().flatten().collect();
-    SqsBatchResponse { batch_item_failures: failures, ..Default::default() }
+    let mut answer = SqsBatchResponse::default();
+    answer.batch_item_failures = failures;
+    answer
 }
 
 /// How often a record has been delivered, this time included.
