@@ -132,6 +132,25 @@ impl Engine {
         })
     }
 
+    /// The same engine over a backend of its own, for the thread that supervises this one's bodies: they may have blocked
+    /// the threads, and so the connections, that this one writes with. It knows the bodies that execute here
+    /// ([`Engine::expel_overdue`]), and shares nothing else that changes.
+    pub fn supervisor(&self, backend: Arc<dyn Backend>) -> Self {
+        Self {
+            backend,
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            config: self.config.clone(),
+            programs: self.programs.clone(),
+            order: self.order.clone(),
+            worker: self.worker.clone(),
+            cache: cache::Cache::new(self.config.cache_bytes),
+            latest_event: Mutex::default(),
+            bodies: self.bodies.clone(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
     /// The functions' descriptions, in the order in which they were registered.
     pub fn specs(&self) -> impl Iterator<Item = &Spec> {
         self.order.iter().map(|id| self.programs[id].spec())

@@ -45,6 +45,14 @@ pub trait Journals: Send + Sync {
     /// The records of a run whose first entry is numbered `from` or later, in order; strongly consistent. Empty for an
     /// unknown run.
     async fn read(&self, run: RunId, from: Seq) -> StoreResult<Vec<Record>>;
+
+    /// Keeps what belongs to a live run: journal, row, places and event (rule 27). A store that forgets by itself renews
+    /// them, so that all of it outlives the next visits of the watchdog, which asks for this at each; it is free to do
+    /// nothing while there is time left. One that forgets nothing has nothing to do.
+    async fn keep(&self, run: RunId, event: EventId, now: Timestamp) -> StoreResult<()> {
+        let _ = (run, event, now);
+        Ok(())
+    }
 }
 
 /// Writing what a hop wants to happen.

@@ -1,4 +1,5 @@
-//! The sweep (rule 26): timers are found however late the sweep or their writer is, and sent no more often than they must.
+//! The sweep (rules 26 and 27): timers are found however late the sweep or their writer is, and sent no more often than
+//! they must; what belongs to live runs is kept.
 
 mod support;
 
@@ -56,4 +57,46 @@ async fn rule_26_a_timer_whose_writer_was_late_is_found_in_a_minute_that_has_beg
     assert_eq!(world.memory.counts().sends, before + 1);
     engine.sweep().await.unwrap();
     assert_eq!(world.memory.counts().sends, before + 1, "sent again although it was marked");
+}
+
+#[tokio::test]
+async fn rule_26_a_sweep_that_dies_is_gone_on_with_after_the_last_minute_that_it_sent() {
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    engine.sweep().await.unwrap();
+    let run = only_run(&engine).await;
+    let at =
+        |secs, purpose| Timer { due: world.clock.now() + Duration::from_secs(secs), run, group: "f".into(), purpose };
+    let wakes = (0..250).map(|n| at(600, Purpose::Step(format!("s{n}").into())));
+    world.memory.set(wakes.chain([at(720, Purpose::Watchdog)]).collect()).await.unwrap();
+    world.clock.advance(Duration::from_secs(700));
+    let unlucky = world.engine_on(support::slow::refuse_reads(world.memory.clone()));
+    let before = world.memory.counts().sends;
+    assert!(unlucky.sweep().await.is_err(), "it cannot look after the run");
+    assert_eq!(world.memory.counts().sends - before, 250);
+    let swept = engine.sweep().await.unwrap();
+    assert_eq!((swept.timers, swept.watched), (0, 1), "the first minute was sent again");
+}
+
+#[tokio::test]
+async fn rule_27_what_belongs_to_a_live_run_is_kept_at_each_visit() {
+    let sleeper = Script::new("f").ask("nap", &[], Ask::SleepFor(Duration::from_secs(20 * 86_400)));
+    let ended = Script::new("g").step("a", &[]);
+    let mut world = World::new(vec![sleeper.program(), ended.program()]);
+    let store = support::slow::Slow::new(world.memory.clone(), world.clock.clone(), |_| None);
+    let engine = world.engine_on(store.clone());
+    let event = world.go(&engine).await;
+    for _ in 0..2 {
+        world.hop_once(&engine).await;
+    }
+    let runs = world.runs(&engine, event).await;
+    let live: Vec<_> = runs.iter().filter(|run| !run.summary.status.is_end()).map(|run| run.summary.run).collect();
+    assert_eq!((runs.len(), live.len()), (2, 1));
+    for visits in 1..=9 {
+        // the first visit is after an hour, the others are daily
+        world.clock.advance(Duration::from_secs(if visits == 1 { 3_700 } else { 86_400 }));
+        engine.sweep().await.unwrap();
+        assert_eq!(store.kept(), live.repeat(visits));
+    }
 }

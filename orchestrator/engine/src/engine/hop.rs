@@ -8,6 +8,7 @@ mod end;
 mod outcomes;
 mod settle;
 mod start;
+mod telling;
 mod timing;
 mod write_down;
 
@@ -19,7 +20,7 @@ use stepladder_core::decide::{Ready, Situation};
 use stepladder_core::journal::{Entry, Fact, Failure};
 use stepladder_core::slot::{Holder, Limit};
 use stepladder_core::spec::LazyScope;
-use stepladder_core::state::{End, Ending, RunState, StepState};
+use stepladder_core::state::{RunState, StepState};
 use stepladder_core::{Cause, Spec, StepId, Timestamp, Wake};
 
 use super::Engine;
@@ -29,6 +30,8 @@ use super::slots::release;
 use crate::ports::{After, Commit, Delivery, Later, Receipt, StoreError};
 use crate::program::{History, Program, Session};
 use timing::Punctuality;
+
+pub(super) use telling::{say, say_end};
 
 /// How long a wake is put off when the storage failed (rule 13).
 const AGAIN: Duration = Duration::from_secs(10);
@@ -66,6 +69,8 @@ struct Hop<'e> {
     lease_until: Timestamp,
     /// Whether the wake came at its time.
     punctuality: Punctuality,
+    /// Steps of which it was told that they wait for a slot.
+    told_to_wait: HashSet<StepId>,
 }
 
 /// What is known of the invocation before the run is.
@@ -79,6 +84,7 @@ struct Invocation {
 /// A body that executes here.
 struct Running {
     ready: Ready,
+    began: Timestamp,
     /// When its time is up.
     expires: Timestamp,
     /// Whether it was stopped.
@@ -169,6 +175,7 @@ impl Engine {
             deadline,
             lease_until: deadline + self.config.lease_margin,
             punctuality: Punctuality::Unknown,
+            told_to_wait: HashSet::new(),
         };
         hop.run().await?;
         hop.unreserve().await?;
@@ -194,19 +201,6 @@ impl Engine {
     /// The wait before a retry; shortened where the engine was told so.
     pub(super) fn retry_wait(&self, wait: Duration) -> Duration {
         self.config.retry_delay.map_or(wait, |short| short.min(wait))
-    }
-}
-
-/// Tells whoever follows this process's runs that one has ended.
-pub(super) fn say_end(state: &RunState, end: &End) {
-    let (run, function, status) = (state.run, &state.created.function, end.how.status());
-    match &end.how {
-        Ending::Failed(error) => {
-            tracing::info!(target: "stepladder::run", %run, %function, %status, error = error.message, "run ended");
-        }
-        Ending::Completed(_) | Ending::Cancelled(_) | Ending::Skipped(_) => {
-            tracing::info!(target: "stepladder::run", %run, %function, %status, "run ended");
-        }
     }
 }
 
@@ -287,8 +281,11 @@ impl Hop<'_> {
         if ack == Ack::Now && !frees {
             self.commit.acks.push(self.receipt.clone());
         }
+        let is_interruption = |entry: &&Entry| matches!(entry.fact, Fact::AttemptInterrupted { .. });
+        let interrupted: Vec<Entry> = entries.iter().filter(is_interruption).cloned().collect();
         let appended = self.engine.append(&mut self.state, entries, &mut self.commit).await?;
         if appended.is_done() {
+            interrupted.iter().for_each(|entry| say(&self.state, entry, Duration::ZERO));
             if frees {
                 // who waits is woken before the wake is done with: a crash between repeats it (rule 22)
                 self.engine.pass_on(&self.limits).await?;

@@ -17,6 +17,7 @@ use stepladder_core::state::RunState;
 use stepladder_core::{Cause, RunId, StepId, Timestamp};
 
 use super::Engine;
+use super::load::Appended;
 use super::slots::release;
 use crate::ports::{Commit, StoreError};
 
@@ -32,6 +33,7 @@ pub(super) struct Bodies(Arc<Mutex<HashMap<u64, Body>>>);
 struct Body {
     run: RunId,
     ready: Ready,
+    began: Timestamp,
     /// From when on it is taken for stuck.
     stuck_at: Timestamp,
 }
@@ -58,7 +60,7 @@ impl Engine {
     ) -> Watched {
         let key = self.entropy.bits() as u64;
         let stuck_at = (expires + PATIENCE).min(deadline - LAST_CHANCE).max(expires);
-        let body = Body { run: state.run, ready: ready.clone(), stuck_at };
+        let body = Body { run: state.run, ready: ready.clone(), began: self.now(), stuck_at };
         self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, body);
         Watched { bodies: self.bodies.clone(), key }
     }
@@ -69,22 +71,22 @@ impl Engine {
     /// [`StoreError`]; what was not written is found again at the next call.
     pub async fn expel_overdue(&self) -> Result<Vec<(RunId, StepId)>, StoreError> {
         let now = self.now();
-        let overdue: Vec<(u64, RunId, Ready)> = {
+        let overdue: Vec<(u64, RunId, Ready, Timestamp)> = {
             let bodies = self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner);
             let is_overdue = |body: &&Body| body.stuck_at < now;
             let keyed = bodies.iter().filter(|(_, body)| is_overdue(body));
-            keyed.map(|(key, body)| (*key, body.run, body.ready.clone())).collect()
+            keyed.map(|(key, body)| (*key, body.run, body.ready.clone(), body.began)).collect()
         };
         let mut expelled = Vec::new();
-        for (key, run, ready) in overdue {
-            self.expel(run, &ready).await?;
+        for (key, run, ready, began) in overdue {
+            self.expel(run, &ready, began).await?;
             self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
             expelled.push((run, ready.step));
         }
         Ok(expelled)
     }
 
-    async fn expel(&self, run: RunId, ready: &Ready) -> Result<(), StoreError> {
+    async fn expel(&self, run: RunId, ready: &Ready, began: Timestamp) -> Result<(), StoreError> {
         let Some(state) = self.state(run).await? else { return Ok(()) };
         let mut state = Arc::unwrap_or_clone(state);
         let (step, attempt, timeout) = (&ready.step, ready.attempt, ready.timeout);
@@ -112,10 +114,13 @@ impl Engine {
             let cause = if ready.woken { Cause::Step(step.clone()) } else { Cause::Due };
             commit.before.push(self.later(self.wake_of(&state, cause), retry_at.unwrap_or(now)));
             let fact = Fact::StepFailed { step: step.clone(), attempt, error: error.clone(), retry_at };
-            match self.append(&mut state, vec![fact.at(now)], &mut commit).await? {
-                super::load::Appended::Conflict => {}
-                super::load::Appended::Done | super::load::Appended::Refused => return self.pass_on(&limits).await,
+            let failed = fact.at(now);
+            match self.append(&mut state, vec![failed.clone()], &mut commit).await? {
+                Appended::Conflict => continue,
+                Appended::Done => super::hop::say(&state, &failed, now.since(began)),
+                Appended::Refused => {}
             }
+            return self.pass_on(&limits).await;
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Slots as the engine uses them: taking several, giving back, and waking those who wait (rules 20 to 25).
 
+use std::sync::Arc;
+
 use stepladder_core::slot::{Holder, Limit, Place};
 use stepladder_core::state::{RunState, StepState};
 use stepladder_core::{Cause, StepId, Timestamp, Wake};
@@ -16,7 +18,10 @@ pub(super) enum Slots {
     /// It has one of each limit.
     Held,
     /// It waits in line, and has none.
-    Parked,
+    Parked {
+        /// The line's.
+        key: Arc<str>,
+    },
 }
 
 /// Who asks for slots.
@@ -48,7 +53,7 @@ impl Engine {
                 self.carry_out(Commit { after: back, ..Commit::default() }).await?;
                 self.pass_on(&limits[..i]).await?;
             }
-            return Ok(Slots::Parked);
+            return Ok(Slots::Parked { key: limit.key.clone() });
         }
         for limit in limits {
             self.inherit_lease_wake(limit).await?;
@@ -81,7 +86,7 @@ impl Engine {
                 {
                     self.wake_later(&head, &limit.key, free_at).await?;
                 }
-                Ok(Slots::Parked)
+                Ok(Slots::Parked { key: limit.key.clone() })
             }
         }
     }
@@ -96,12 +101,7 @@ impl Engine {
         }
     }
 
-    async fn wake_later(
-        &self,
-        place: &Place,
-        group: &std::sync::Arc<str>,
-        free_at: Timestamp,
-    ) -> Result<(), StoreError> {
+    async fn wake_later(&self, place: &Place, group: &Arc<str>, free_at: Timestamp) -> Result<(), StoreError> {
         let later = self.later(slot_wake(place, group), free_at + GRACE);
         self.carry_out(Commit { before: vec![later], ..Commit::default() }).await?;
         Ok(())
@@ -168,7 +168,7 @@ pub(super) fn release(limit: &Limit, holder: &Holder) -> After {
 }
 
 /// The wake of a place: a step that has a wake of its own is named by it.
-fn slot_wake(place: &Place, group: &std::sync::Arc<str>) -> Wake {
+fn slot_wake(place: &Place, group: &Arc<str>) -> Wake {
     let cause = if place.step.is_empty() { Cause::Slot } else { Cause::Step(place.step.clone()) };
     Wake { run: place.run, cause, group: group.clone() }
 }

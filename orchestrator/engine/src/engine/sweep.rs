@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use stepladder_core::state::{RunState, StepState};
 use stepladder_core::wake::Purpose;
 use stepladder_core::{Cause, Timer, Timestamp, Wake, id};
@@ -14,6 +15,12 @@ use crate::ports::{Commit, Cursor, Later, StoreError};
 const AHEAD: Duration = Duration::from_secs(120);
 /// How long a bucket stays open after its minute: writers' clocks differ (rule 26).
 const OPEN: Duration = Duration::from_secs(120);
+/// Buckets that are read at a time.
+const READS: usize = 16;
+/// Wakes that are sent in one commit.
+const WAKES: usize = 100;
+/// Runs that are looked after at a time.
+const VISITS: usize = 16;
 /// A sleeping run is looked after at least this often.
 const DAILY: Duration = Duration::from_secs(24 * 3_600);
 
@@ -30,63 +37,97 @@ impl Engine {
     /// Sends the timers that fall due and moves the cursor on. May run any number of times, and side by side.
     ///
     /// # Errors
-    /// [`StoreError`]; the next sweep begins where this one did.
+    /// [`StoreError`]; the next sweep begins after the last minute that this one has sent whole.
     pub async fn sweep(&self) -> Result<Swept, StoreError> {
         let now = self.now();
-        let before = self.backend.cursor().await?;
+        let mut known = self.backend.cursor().await?;
         let open_from = (now - OPEN).minute();
         // a store that was never swept has no timers older than its first hop
-        let mut cursor = before.clone().unwrap_or(Cursor { minute: open_from, sent: Vec::new() });
+        let mut cursor = known.clone().unwrap_or(Cursor { minute: open_from, sent: Vec::new() });
         let mut swept = Swept::default();
-        for minute in cursor.minute..=(now + AHEAD).minute() {
-            let timers = self.backend.bucket(minute).await?;
+        let window = cursor.minute..=(now + AHEAD).minute();
+        let reads = window.map(|minute| async move { (minute, self.backend.bucket(minute).await) });
+        let mut buckets = stream::iter(reads).buffered(READS);
+        while let Some((minute, timers)) = buckets.next().await {
+            let timers = timers?;
             if timers.is_empty() {
                 continue;
             }
-            let mut sent = cursor.sent.iter().position(|(m, _)| *m == minute).map(|i| cursor.sent.swap_remove(i).1);
-            let sent_before = sent.get_or_insert_default();
-            for timer in timers {
-                let mark = mark(&timer);
-                if timer.due > now + AHEAD || sent_before.contains(&mark) {
-                    continue;
-                }
-                self.fire(timer, now, &mut swept).await?;
-                sent_before.push(mark);
+            let sent = cursor.sent.iter().position(|(m, _)| *m == minute).map(|i| cursor.sent.swap_remove(i).1);
+            let mut sent = sent.unwrap_or_default();
+            let is_new = |timer: &Timer| timer.due <= now + AHEAD && !sent.contains(&mark(timer));
+            let due: Vec<Timer> = timers.into_iter().filter(is_new).collect();
+            sent.extend(due.iter().map(mark));
+            cursor.sent.push((minute, sent));
+            if due.is_empty() {
+                continue;
             }
-            cursor.sent.push((minute, sent.unwrap_or_default()));
+            self.fire(due, now, &mut swept).await?;
+            // what comes after may fail: this minute is not to be sent again then
+            match self.move_cursor(&mut known, &mut cursor, (minute + 1).min(open_from)).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(swept),
+                // what is due is sent all the same; the last move says how it went
+                Err(error) => tracing::warn!(%error, "the sweep's cursor could not be moved"),
+            }
         }
-        // rule 26: only after sending, and never past what may still be written to
-        cursor.minute = cursor.minute.max(open_from);
-        cursor.sent.retain(|(minute, _)| *minute >= cursor.minute);
-        cursor.sent.sort_unstable();
-        if before.as_ref() != Some(&cursor) {
-            self.backend.advance(before, cursor).await?;
-        }
+        self.move_cursor(&mut known, &mut cursor, open_from).await?;
         Ok(swept)
     }
 
-    async fn fire(&self, timer: Timer, now: Timestamp, swept: &mut Swept) -> Result<(), StoreError> {
-        let Timer { due, run, group, purpose } = timer;
-        let cause = match purpose {
-            Purpose::Watchdog => {
-                swept.watched += 1;
-                return self.look_after(run, now).await;
-            }
-            Purpose::Step(step) if step.is_empty() => Cause::Due,
-            Purpose::Step(step) => Cause::Step(step),
-        };
-        swept.timers += 1;
-        let later = Later::Wake { wake: Wake { run, cause, group }, due };
-        self.carry_out(Commit { before: vec![later], ..Commit::default() }).await?;
+    /// Moves the cursor to a minute: rule 26, only after sending, and never past what may still be written to. False when
+    /// another sweep has moved it meanwhile, and goes on from there.
+    async fn move_cursor(
+        &self,
+        known: &mut Option<Cursor>,
+        cursor: &mut Cursor,
+        minute: i64,
+    ) -> Result<bool, StoreError> {
+        cursor.minute = cursor.minute.max(minute);
+        let open = cursor.minute;
+        cursor.sent.retain(|(minute, _)| *minute >= open);
+        cursor.sent.sort_unstable();
+        if known.as_ref() == Some(cursor) {
+            return Ok(true);
+        }
+        let moved = self.backend.advance(known.clone(), cursor.clone()).await?;
+        *known = Some(cursor.clone());
+        Ok(moved)
+    }
+
+    /// Many at a time: ten thousand may be due in one minute.
+    async fn fire(&self, timers: Vec<Timer>, now: Timestamp, swept: &mut Swept) -> Result<(), StoreError> {
+        let (mut wakes, mut watched) = (Vec::new(), Vec::new());
+        for Timer { due, run, group, purpose } in timers {
+            let cause = match purpose {
+                Purpose::Watchdog => {
+                    watched.push(run);
+                    continue;
+                }
+                Purpose::Step(step) if step.is_empty() => Cause::Due,
+                Purpose::Step(step) => Cause::Step(step),
+            };
+            wakes.push(Later::Wake { wake: Wake { run, cause, group }, due });
+        }
+        for before in wakes.chunks(WAKES) {
+            self.carry_out(Commit { before: before.to_vec(), ..Commit::default() }).await?;
+            swept.timers += before.len();
+        }
+        swept.watched += watched.len();
+        let visits = watched.into_iter().map(|run| self.look_after(run, now));
+        stream::iter(visits).buffer_unordered(VISITS).try_collect::<Vec<()>>().await?;
         Ok(())
     }
 
-    /// Rule 12: a live run is woken if it should have moved, and its watchdog moves on.
+    /// Rule 12: a live run is woken if it should have moved, and its watchdog moves on. Rule 27: what belongs to it is
+    /// kept.
     async fn look_after(&self, run: stepladder_core::RunId, now: Timestamp) -> Result<(), StoreError> {
         let Some(state) = self.state(run).await? else { return Ok(()) };
         if state.end.is_some() {
             return Ok(());
         }
+        // before anything that may fail: what was forgotten cannot be looked after again
+        self.backend.keep(run, state.created.event.id, now).await?;
         let next = next_move(&state);
         let due = match next {
             Some(next) if next > now => (next + WATCH).min(now + DAILY),

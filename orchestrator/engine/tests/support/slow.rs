@@ -1,6 +1,6 @@
 //! Backends that are slow, or fail in one particular place.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,6 +24,8 @@ pub struct Slow {
     together: Option<Arc<tokio::sync::Barrier>>,
     /// Happens just before a step joins a line.
     before_park: Option<Commit>,
+    /// The runs that were kept (rule 27), as often as they were.
+    kept: Mutex<Vec<RunId>>,
 }
 
 impl Slow {
@@ -41,20 +43,45 @@ impl Slow {
             cursor: true,
             together: None,
             before_park: None,
+            kept: Mutex::default(),
         })
+    }
+}
+
+impl Slow {
+    pub fn kept(&self) -> Vec<RunId> {
+        self.kept.lock().unwrap().clone()
     }
 }
 
 /// Of a commit with such a fact only what comes before the journal is carried out; then the process hangs.
 pub fn only_before(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + 'static) -> Arc<Slow> {
     let hook: Hook = Box::new(move |fact| is(fact).then_some(Duration::ZERO));
-    Arc::new(Slow { inner, clock: None, hook, reads: true, cursor: true, together: None, before_park: None })
+    Arc::new(Slow {
+        inner,
+        clock: None,
+        hook,
+        reads: true,
+        cursor: true,
+        together: None,
+        before_park: None,
+        kept: Mutex::default(),
+    })
 }
 
 /// Of a commit with such a fact only the entries are written; then the process hangs.
 pub fn only_journal(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + 'static) -> Arc<Slow> {
     let hook: Hook = Box::new(move |fact| is(fact).then_some(Duration::MAX));
-    Arc::new(Slow { inner, clock: None, hook, reads: true, cursor: true, together: None, before_park: None })
+    Arc::new(Slow {
+        inner,
+        clock: None,
+        hook,
+        reads: true,
+        cursor: true,
+        together: None,
+        before_park: None,
+        kept: Mutex::default(),
+    })
 }
 
 /// No journal can be read.
@@ -67,6 +94,7 @@ pub fn refuse_reads(inner: Arc<Memory>) -> Arc<Slow> {
         cursor: true,
         together: None,
         before_park: None,
+        kept: Mutex::default(),
     })
 }
 
@@ -80,6 +108,7 @@ pub fn no_cursor(inner: Arc<Memory>) -> Arc<Slow> {
         cursor: false,
         together: None,
         before_park: None,
+        kept: Mutex::default(),
     })
 }
 
@@ -88,19 +117,42 @@ pub fn together(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + '
     let hook: Hook = Box::new(move |fact| is(fact).then_some(Duration::ZERO));
     let together = Some(Arc::new(tokio::sync::Barrier::new(2)));
     let clock = Some(Arc::new(VirtualClock::new(Timestamp::from_millis(0))));
-    Arc::new(Slow { inner, clock, hook, reads: true, cursor: true, together, before_park: None })
+    Arc::new(Slow {
+        inner,
+        clock,
+        hook,
+        reads: true,
+        cursor: true,
+        together,
+        before_park: None,
+        kept: Mutex::default(),
+    })
 }
 
 /// Something happens between a refused request for a slot and the joining of the line.
 pub fn before_park(inner: Arc<Memory>, commit: Commit) -> Arc<Slow> {
     let hook: Hook = Box::new(|_| None);
-    Arc::new(Slow { inner, clock: None, hook, reads: true, cursor: true, together: None, before_park: Some(commit) })
+    Arc::new(Slow {
+        inner,
+        clock: None,
+        hook,
+        reads: true,
+        cursor: true,
+        together: None,
+        before_park: Some(commit),
+        kept: Mutex::default(),
+    })
 }
 
 #[async_trait]
 impl Journals for Slow {
     async fn read(&self, run: RunId, from: Seq) -> StoreResult<Vec<Record>> {
         if self.reads { self.inner.read(run, from).await } else { Err(StoreError::Unavailable("brown-out".into())) }
+    }
+
+    async fn keep(&self, run: RunId, _: EventId, _: Timestamp) -> StoreResult<()> {
+        self.kept.lock().unwrap().push(run);
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use stepladder_core::retry::Retry;
 use stepladder_core::state::{Revealed, StepState};
 use stepladder_core::{Cause, Json, Timestamp};
 
-use super::{Ack, Hop, Next, Running};
+use super::{Ack, Hop, Next, Running, say};
 use crate::engine::load::Appended;
 use crate::ports::{Commit, StoreError};
 use crate::program::{Fault, Finished, Session};
@@ -27,8 +27,9 @@ impl Hop<'_> {
         for Finished { step, result } in finished {
             let Some(running) = self.running.remove(&step) else { continue };
             self.give_back(&step, running.ready.attempt);
+            let took = now.since(running.began);
             let entry = self.outcome(running, result, now);
-            self.say(&entry);
+            say(&self.state, &entry, took);
             entries.push(entry);
         }
         if entries.is_empty() {
@@ -164,16 +165,5 @@ impl Hop<'_> {
             self.commit.before.push(self.engine.later(self.wake(cause), due));
         }
         Fact::StepFailed { step, attempt, error: failure, retry_at }.at(now)
-    }
-
-    fn say(&self, entry: &Entry) {
-        let (run, function) = (self.state.run, &self.state.created.function);
-        if let Fact::StepSucceeded { step, attempt, .. } = &entry.fact {
-            tracing::info!(target: "stepladder::run", %run, %function, %step, attempt, "step succeeded");
-        }
-        if let Fact::StepFailed { step, attempt, error, retry_at } = &entry.fact {
-            let retry_at = retry_at.map(tracing::field::display);
-            tracing::info!(target: "stepladder::run", %run, %function, %step, attempt, error = error.message, retry_at, "step failed");
-        }
     }
 }

@@ -6,6 +6,7 @@ use stepladder_core::slot::ARRIVAL;
 use stepladder_core::{Cause, StepId, Timestamp};
 
 use super::settle::shown_ahead;
+use super::telling::say_waits;
 use super::{Ack, Hop, MARGIN, Next, Running};
 use crate::config::Pace;
 use crate::engine::load::Appended;
@@ -105,9 +106,12 @@ impl Hop<'_> {
             let holder = self.holder(&ready.step, ready.attempt);
             let by_itself = ready.woken || self.wake.cause.step() == Some(&ready.step);
             let asker = Asker { holder: &holder, lease_until: self.lease_until, by_itself };
-            let slots = self.engine.take_slots(&self.state, &self.limits, asker).await?;
-            if slots == Slots::Held {
-                starting.push(ready);
+            match self.engine.take_slots(&self.state, &self.limits, asker).await? {
+                Slots::Held => starting.push(ready),
+                Slots::Parked { key } if self.told_to_wait.insert(ready.step.clone()) => {
+                    say_waits(&self.state, &ready, &key);
+                }
+                Slots::Parked { .. } => {}
             }
         }
         Ok(starting)
@@ -214,7 +218,8 @@ impl Hop<'_> {
             tracing::info!(target: "stepladder::run", %run, %function, step = %ready.step, attempt = ready.attempt, "step started");
             let expires = now + ready.timeout;
             let watched = self.engine.watch(&self.state, &ready, (expires, self.deadline));
-            self.running.insert(ready.step.clone(), Running { expires, ready, expired: false, _watched: watched });
+            self.running
+                .insert(ready.step.clone(), Running { began: now, expires, ready, expired: false, _watched: watched });
         }
         session.begin(&steps);
     }

@@ -1,0 +1,49 @@
+//! What is told of runs, for logs and metrics: events of the target `stepladder::run`. Whoever reads them goes by their
+//! messages and fields, times in milliseconds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::decide::Ready;
+use stepladder_core::journal::{Entry, Fact};
+use stepladder_core::state::{End, Ending, RunState};
+
+/// Tells whoever follows this process's runs that one has ended.
+pub(in crate::engine) fn say_end(state: &RunState, end: &End) {
+    let (run, function, status) = (state.run, &state.created.function, end.how.status());
+    let ms = millis(end.at.since(state.created_at));
+    match &end.how {
+        Ending::Failed(error) => {
+            tracing::info!(target: "stepladder::run", %run, %function, %status, ms, error = error.message, "run ended");
+        }
+        Ending::Completed(_) | Ending::Cancelled(_) | Ending::Skipped(_) => {
+            tracing::info!(target: "stepladder::run", %run, %function, %status, ms, "run ended");
+        }
+    }
+}
+
+/// Tells them what became of an attempt, after so long.
+pub(in crate::engine) fn say(state: &RunState, entry: &Entry, took: Duration) {
+    let (run, function, ms) = (state.run, &state.created.function, millis(took));
+    if let Fact::StepSucceeded { step, attempt, .. } = &entry.fact {
+        tracing::info!(target: "stepladder::run", %run, %function, %step, attempt, ms, "step succeeded");
+    }
+    if let Fact::StepFailed { step, attempt, error, retry_at } = &entry.fact {
+        let retry_at = retry_at.map(tracing::field::display);
+        tracing::info!(target: "stepladder::run", %run, %function, %step, attempt, ms, error = error.message, retry_at, "step failed");
+    }
+    if let Fact::AttemptInterrupted { step, attempt } = &entry.fact {
+        tracing::info!(target: "stepladder::run", %run, %function, %step, attempt, "step interrupted");
+    }
+}
+
+/// Tells them that a step waits in the line of this key.
+pub(super) fn say_waits(state: &RunState, ready: &Ready, key: &Arc<str>) {
+    let (run, function, step, attempt) = (state.run, &state.created.function, &ready.step, ready.attempt);
+    tracing::info!(target: "stepladder::run", %run, %function, %step, attempt, %key, "step waits");
+}
+
+/// A duration as it is told.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
