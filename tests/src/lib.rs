@@ -6,18 +6,23 @@
 
 pub mod aimock;
 pub mod api;
+pub mod aws_json;
 pub mod binary;
 pub mod database;
 pub mod double;
+pub mod dynamodb_local;
 pub mod journal;
+pub mod ministack;
 pub mod openai;
 pub mod parts;
 pub mod postgres;
 pub mod proxy;
 pub mod server;
+pub mod tied;
 pub mod wait;
 
 pub use api::Api;
+pub use aws_json::AwsJson;
 pub use journal::Journal;
 pub use server::Server;
 pub use wait::wait_for;
