@@ -6,7 +6,9 @@
 
 pub mod aimock;
 pub mod api;
+pub mod aws_faults;
 pub mod aws_json;
+mod aws_parts;
 pub mod binary;
 pub mod database;
 pub mod double;
