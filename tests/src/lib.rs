@@ -14,6 +14,8 @@ pub mod database;
 pub mod double;
 pub mod dynamodb_local;
 pub mod journal;
+pub mod lambda_api;
+pub mod lambda_pump;
 pub mod ministack;
 pub mod openai;
 pub mod parts;
