@@ -3,8 +3,8 @@
 `STEPLADDER_TIME_OFFSET` names a file of eight bytes, an unsigned number of nanoseconds, little-endian: `time.time()` is
 that far ahead. The file is mapped, so a new number counts from the next call on, and reading it costs nothing.
 
-Only `time.time()` is moved: queues, retention and tokens count by it. Timers count by `time.monotonic()`, signatures are
-compared with `datetime`, and a Lambda is told its deadline in the time that it reads itself: those stay as they are.
+Only `time.time()` is moved: queues, retention and tokens count by it. Timers count by `time.monotonic()`, signatures
+are compared with `datetime`, and a Lambda is told its deadline in the time that it reads itself: those stay.
 """
 
 import mmap

@@ -1,5 +1,5 @@
-//! AWS's JSON protocol over plain HTTP, as SQS and DynamoDB speak it: for tests that ask an emulator, or what lies before
-//! it, without the SDK and its retries. Nothing is signed; emulators look at the shape only.
+//! AWS's JSON protocol over plain HTTP, as SQS and DynamoDB speak it: for tests that ask an emulator, or what lies
+//! before it, without the SDK and its retries. Nothing is signed; emulators look at the shape only.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,5 +1,8 @@
-//! ministack: SQS, DynamoDB and Lambda on this machine, with time that a test moves. What it does otherwise than AWS
-//! stands in the adapter's tests that allow for it.
+//! ministack: SQS, DynamoDB and Lambda on this machine, with time that a test moves.
+//!
+//! It is kinder than AWS where it takes a delay above 900 s and a group's name above 128 characters, and keeps the order
+//! of a standard queue; it is harsher where it refuses a receipt handle that was superseded or used. It never
+//! throttles: [`crate::aws_faults`] does.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -26,8 +29,8 @@ struct Server {
     process: Tied,
 }
 
-/// A ministack that nobody else has: its time is the test's own. Starting takes a second, so a dropped one goes, emptied,
-/// to the next test that asks.
+/// A ministack that nobody else has: its time is the test's own. Starting takes a second, so a dropped one goes to the
+/// next test that asks, emptied.
 #[derive(Debug)]
 pub struct Ministack {
     /// There until it is dropped.
