@@ -1,41 +1,19 @@
-//! The adapter for AWS under the suite that every adapter passes, against emulators.
+//! The adapter for AWS under the suite that every adapter passes: with the table on Amazon's own DynamoDB Local, and on
+//! a second emulator.
 
 #[path = "aws/table.rs"]
 mod table;
+#[path = "aws/world.rs"]
+mod world;
 
-use std::sync::Arc;
-use std::time::Duration;
+mod on_dynamodb_local {
+    use crate::world::{Tables, subject};
 
-use stepladder_aws::{Addresses, Aws, Connection, Options};
-use stepladder_engine::clock::{Clock, VirtualClock};
-use stepladder_engine::conformance::{Subject, start};
-
-async fn subject() -> Subject {
-    let dynamo = std::env::var("DYNAMO").unwrap_or("http://127.0.0.1:8000".into());
-    let sqs = "http://127.0.0.1:4566".to_string();
-    let connection = Connection::emulators(&dynamo, &sqs).await;
-    let n = format!("t{:032x}", rand());
-    table::create(connection.dynamo(), &n).await;
-    let queue = connection.sqs().create_queue().queue_name(&n).send().await.unwrap().queue_url.unwrap();
-    let clock = Arc::new(VirtualClock::new(start()));
-    let options = Options {
-        table: n,
-        queues: Addresses { steps: queue, ..Addresses::default() },
-        clock: clock.clone(),
-        retention: Duration::from_secs(30 * 86_400),
-        trace: || None,
-    };
-    let aws = Arc::new(Aws::new(&connection, options));
-    let look = aws.clone();
-    Subject::of(aws, clock).looking(move |max, visibility| {
-        let aws = look.clone();
-        async move { aws.look(max, visibility).await }
-    })
+    stepladder_engine::conformance!(async || subject(Tables::DynamoDbLocal).await);
 }
 
-fn rand() -> u128 {
-    use stepladder_engine::clock::{Entropy, SystemEntropy};
-    SystemEntropy.bits()
-}
+mod on_ministack {
+    use crate::world::{Tables, subject};
 
-stepladder_engine::conformance!(subject);
+    stepladder_engine::conformance!(async || subject(Tables::Ministack).await);
+}

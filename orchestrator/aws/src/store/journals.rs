@@ -35,7 +35,6 @@ impl Journals for Aws {
         Ok(records)
     }
 
-    #[cfg(any())]
     async fn keep(&self, run: RunId, event: stepladder_core::EventId, now: Timestamp) -> StoreResult<()> {
         self.renew(run, event, now).await
     }

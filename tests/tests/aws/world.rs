@@ -1,0 +1,72 @@
+//! A table and queues of a test's own on emulators, and the adapter over them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use stepladder_aws::{Addresses, Aws, Connection, Options};
+use stepladder_engine::clock::{Clock, VirtualClock};
+use stepladder_engine::conformance::{Subject, start};
+use stepladder_tests::aws_json::fresh_name;
+use stepladder_tests::dynamodb_local::DynamoDbLocal;
+use stepladder_tests::ministack::Ministack;
+
+use crate::table;
+
+/// Which emulator keeps the table. The queues are ministack's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tables {
+    /// Amazon's own DynamoDB Local.
+    DynamoDbLocal,
+    /// ministack.
+    Ministack,
+}
+
+/// How long items are kept.
+pub(crate) const RETENTION: Duration = Duration::from_secs(30 * 86_400);
+
+/// The adapter, empty, under the conformance suite.
+pub(crate) async fn subject(tables: Tables) -> Subject {
+    let ministack = Arc::new(Ministack::start().await);
+    let dynamo = match tables {
+        Tables::DynamoDbLocal => DynamoDbLocal::shared().await.url().to_owned(),
+        Tables::Ministack => ministack.url(),
+    };
+    let connection = Connection::emulators(&dynamo, &ministack.url()).await;
+    let clock = Arc::new(VirtualClock::new(start()));
+    let aws = Arc::new(adapter(&connection, clock.clone()).await);
+    let look = aws.clone();
+    let (moving, clock_there) = (ministack.clone(), clock.clone());
+    let moved_to = Arc::new(AtomicI64::new(clock.now().as_millis()));
+    Subject::of(aws, clock)
+        .keeping(ministack)
+        .looking(move |max, visibility| {
+            let aws = look.clone();
+            async move { aws.look(max, visibility).await }
+        })
+        .following_time(move || {
+            let now = clock_there.now().as_millis();
+            let by = now - moved_to.swap(now, Ordering::SeqCst);
+            moving.advance(Duration::from_millis(by.unsigned_abs()));
+            async {}
+        })
+}
+
+/// The adapter over a table and queues that are made for it.
+pub(crate) async fn adapter(connection: &Connection, clock: Arc<dyn Clock>) -> Aws {
+    let name = fresh_name("runs");
+    table::create(connection.dynamo(), &name).await;
+    let queues = Addresses {
+        steps: queue(connection, &format!("{name}-steps")).await,
+        events: Some(queue(connection, &format!("{name}-events")).await),
+        steps_dead_letters: Some(queue(connection, &format!("{name}-steps-dead")).await),
+        events_dead_letters: Some(queue(connection, &format!("{name}-events-dead")).await),
+        ..Addresses::default()
+    };
+    Aws::new(connection, Options { table: name, queues, clock, retention: RETENTION, trace: || None })
+}
+
+async fn queue(connection: &Connection, name: &str) -> String {
+    let made = connection.sqs().create_queue().queue_name(name).send().await.expect("a queue");
+    made.queue_url.expect("a queue has a URL")
+}
