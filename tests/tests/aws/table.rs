@@ -7,7 +7,8 @@ use aws_sdk_dynamodb::types::{
 
 /// Makes the table.
 pub(crate) async fn create(client: &aws_sdk_dynamodb::Client, name: &str) {
-    let key = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("a key");
+    let key =
+        |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("a key");
     let index = |name: &str, hash: &str| {
         let projection = Projection::builder().projection_type(ProjectionType::All).build();
         GlobalSecondaryIndex::builder()

@@ -95,7 +95,9 @@ impl Settings {
             stack: optional("STEPLADDER_STACK").unwrap_or_else(|| "stepladder".into()),
             pace,
             worker_timeout: number("STEPLADDER_WORKER_TIMEOUT")?.map_or(WORKER_TIMEOUT, Duration::from_secs),
-            retention: DAY * u32::try_from(number("STEPLADDER_RETENTION_DAYS")?.unwrap_or(RETENTION_DAYS).min(36_500)).unwrap_or(30),
+            retention: DAY
+                * u32::try_from(number("STEPLADDER_RETENTION_DAYS")?.unwrap_or(RETENTION_DAYS).min(36_500))
+                    .unwrap_or(30),
             event_keys: keys.split(',').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect(),
             dashboard_token: optional("STEPLADDER_DASHBOARD_TOKEN"),
         };
@@ -106,7 +108,9 @@ impl Settings {
     /// A front that others can reach is never open.
     fn check(&self) -> Result<(), String> {
         if self.role == Role::Http && (self.event_keys.is_empty() || self.dashboard_token.is_none()) {
-            return Err("others can reach this: STEPLADDER_EVENT_KEYS and STEPLADDER_DASHBOARD_TOKEN must be set".into());
+            return Err(
+                "others can reach this: STEPLADDER_EVENT_KEYS and STEPLADDER_DASHBOARD_TOKEN must be set".into()
+            );
         }
         Ok(())
     }

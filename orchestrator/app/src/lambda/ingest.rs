@@ -13,9 +13,7 @@ use super::{Process, records};
 pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
         let process = process.clone();
-        async move {
-            Ok::<_, Error>(records::each(event.payload, |record| take(process.clone(), record)).await)
-        }
+        async move { Ok::<_, Error>(records::each(event.payload, |record| take(process.clone(), record)).await) }
     }))
     .await
 }

@@ -19,10 +19,8 @@ const RESERVE: Duration = Duration::from_millis(500);
 pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
     supervisor::start(&process);
     let daemon = Arc::new(Daemon::from_env());
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
-        invoked(process.clone(), daemon.clone(), event)
-    }))
-    .await
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| invoked(process.clone(), daemon.clone(), event)))
+        .await
 }
 
 async fn invoked(
