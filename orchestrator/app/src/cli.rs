@@ -4,6 +4,8 @@ pub(crate) mod cancel;
 #[cfg(feature = "local")]
 pub(crate) mod dev;
 pub(crate) mod functions;
+#[cfg(feature = "aws")]
+pub(crate) mod redrive;
 pub(crate) mod rerun;
 pub(crate) mod run;
 pub(crate) mod runs;
@@ -43,7 +45,8 @@ Examples:
   stepladder rerun 01JB… --from-step update      run it again, keeping the steps before
 
 Commands find the server at http://127.0.0.1:8288, at STEPLADDER_URL, or at --url.
-A server that asks for a dashboard token gets the one in STEPLADDER_DASHBOARD_TOKEN.";
+A server that asks for a dashboard token gets the one in STEPLADDER_DASHBOARD_TOKEN.
+With --table NAME they ask no server but a DynamoDB table, with your AWS credentials.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -66,6 +69,10 @@ enum Command {
     /// Run a run again, as a new run
     #[command(after_help = rerun::EXAMPLES)]
     Rerun(rerun::RerunArgs),
+    /// Move dead letters back to their queues, and say what they were
+    #[cfg(feature = "aws")]
+    #[command(after_help = redrive::EXAMPLES)]
+    Redrive(redrive::RedriveArgs),
 }
 
 /// Which server.
@@ -74,6 +81,17 @@ pub(crate) struct ServerArgs {
     /// Address of the server
     #[arg(long, value_name = "URL", env = "STEPLADDER_URL", hide_env_values = true, default_value = LOCAL)]
     pub(crate) url: String,
+    /// Ask no server, but this DynamoDB table: needs AWS credentials and a region, as the AWS CLI does
+    #[cfg(feature = "aws")]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) table: Option<String>,
+}
+
+/// Whether a command changes something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Reads,
+    Writes,
 }
 
 /// How to answer.
@@ -93,7 +111,12 @@ pub(crate) struct RunIdArg {
 }
 
 impl ServerArgs {
-    pub(crate) fn client(&self) -> Result<Client, Stop> {
+    pub(crate) async fn client(&self, app: App, access: Access) -> Result<Client, Stop> {
+        #[cfg(feature = "aws")]
+        if let Some(table) = &self.table {
+            return Client::of_table(app, table, access == Access::Writes).await;
+        }
+        let _ = (app, access);
         Client::new(&self.url)
     }
 }
@@ -142,11 +165,13 @@ impl Cli {
             #[cfg(feature = "local")]
             Some(Command::Dev(args)) => dev::execute(app, args).await,
             Some(Command::Functions(args)) => functions::execute(app, args).await,
-            Some(Command::Send(args)) => send::execute(args).await,
-            Some(Command::Runs(args)) => runs::execute(args).await,
-            Some(Command::Run(args)) => run::execute(args).await,
-            Some(Command::Cancel(args)) => cancel::execute(args).await,
-            Some(Command::Rerun(args)) => rerun::execute(args).await,
+            Some(Command::Send(args)) => send::execute(app, args).await,
+            Some(Command::Runs(args)) => runs::execute(app, args).await,
+            Some(Command::Run(args)) => run::execute(app, args).await,
+            Some(Command::Cancel(args)) => cancel::execute(app, args).await,
+            #[cfg(feature = "aws")]
+            Some(Command::Redrive(args)) => redrive::execute(args).await,
+            Some(Command::Rerun(args)) => rerun::execute(app, args).await,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! A server, as the commands talk to it: the HTTP API and nothing of the engine.
 
+#[cfg(feature = "aws")]
+pub(crate) mod here;
 pub(crate) mod wire;
 
 use std::time::Duration;
@@ -20,6 +22,9 @@ pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
     token: Option<String>,
+    /// The server itself, where there is none to connect to: over a table.
+    #[cfg(feature = "aws")]
+    here: Option<axum::Router>,
 }
 
 /// Why a server did not do what it was asked for.
@@ -71,7 +76,24 @@ impl Client {
             http = http.no_proxy();
         }
         let http = http.build().map_err(|e| Stop::problem(format!("no HTTP client: {}", root_cause(&e))))?;
-        Ok(Self { http, base, token: std::env::var(TOKEN).ok().filter(|token| !token.is_empty()) })
+        Ok(Self {
+            http,
+            base,
+            token: std::env::var(TOKEN).ok().filter(|token| !token.is_empty()),
+            #[cfg(feature = "aws")]
+            here: None,
+        })
+    }
+
+    /// Sends a request, and gives the answer's status and body.
+    async fn answer(&self, request: RequestBuilder) -> Result<(StatusCode, String), ClientError> {
+        #[cfg(feature = "aws")]
+        if let Some(router) = &self.here {
+            return here::answer(router.clone(), request).await.map_err(|why| self.foreign(why));
+        }
+        let response = request.send().await.map_err(|e| self.transport(&e))?;
+        let status = response.status();
+        Ok((status, response.text().await.map_err(|e| self.transport(&e))?))
     }
 
     /// Sends an event, already JSON.
@@ -139,9 +161,7 @@ impl Client {
             Some(token) => request.bearer_auth(token),
             None => request,
         };
-        let response = request.send().await.map_err(|e| self.transport(&e))?;
-        let status = response.status();
-        let text = response.text().await.map_err(|e| self.transport(&e))?;
+        let (status, text) = self.answer(request).await?;
         if status.is_success() {
             return Ok(text);
         }

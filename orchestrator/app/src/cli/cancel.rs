@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::{OutputArgs, RunIdArg, ServerArgs};
+use super::{Access, OutputArgs, RunIdArg, ServerArgs};
+use crate::app::App;
 use crate::terminal::{Done, print, status};
 
 #[derive(Args, Debug)]
@@ -15,8 +16,8 @@ pub(crate) struct CancelArgs {
     server: ServerArgs,
 }
 
-pub(crate) async fn execute(args: CancelArgs) -> Done {
-    let (told, json) = args.server.client()?.cancel(args.run.id).await?;
+pub(crate) async fn execute(app: App, args: CancelArgs) -> Done {
+    let (told, json) = args.server.client(app, Access::Writes).await?.cancel(args.run.id).await?;
     if args.output.json {
         return print(json);
     }

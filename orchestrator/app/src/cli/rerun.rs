@@ -4,7 +4,8 @@ use clap::Args;
 use serde_json::value::RawValue;
 
 use super::send::read_data;
-use super::{OutputArgs, RunIdArg, ServerArgs};
+use super::{Access, OutputArgs, RunIdArg, ServerArgs};
+use crate::app::App;
 use crate::client::wire::Rerun;
 use crate::follow;
 use crate::terminal::{Done, print};
@@ -34,9 +35,9 @@ pub(crate) struct RerunArgs {
     server: ServerArgs,
 }
 
-pub(crate) async fn execute(args: RerunArgs) -> Done {
+pub(crate) async fn execute(app: App, args: RerunArgs) -> Done {
     let input: Option<Box<RawValue>> = args.input.as_deref().map(|input| read_data("--input", input)).transpose()?;
-    let client = args.server.client()?;
+    let client = args.server.client(app, Access::Writes).await?;
     let how = Rerun { from_step: args.from_step.as_deref(), input: input.as_deref() };
     let (told, json) = client.rerun(args.run.id, &how).await?;
     if args.output.json && !args.wait {

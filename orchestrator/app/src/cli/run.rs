@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use owo_colors::OwoColorize;
 use stepladder_core::journal::Origin;
 
-use super::{OutputArgs, RunIdArg, ServerArgs};
+use super::{Access, OutputArgs, RunIdArg, ServerArgs};
+use crate::app::App;
 use crate::client::wire::{Attempt, Failure, Run};
 use crate::terminal::table::Table;
 use crate::terminal::text::{between, duration, one_line, pretty_json, relative};
@@ -23,8 +24,8 @@ pub(crate) struct RunArgs {
     server: ServerArgs,
 }
 
-pub(crate) async fn execute(args: RunArgs) -> Done {
-    let (run, json) = args.server.client()?.run(args.run.id).await?;
+pub(crate) async fn execute(app: App, args: RunArgs) -> Done {
+    let (run, json) = args.server.client(app, Access::Reads).await?.run(args.run.id).await?;
     if args.output.json { print(json) } else { print(story(&run, Timestamp::now()).trim_end()) }
 }
 

@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use owo_colors::OwoColorize;
 use stepladder_core::Status;
 
-use super::{OutputArgs, ServerArgs, parse_status};
+use super::{Access, OutputArgs, ServerArgs, parse_status};
+use crate::app::App;
 use crate::client::wire::Run;
 use crate::terminal::table::Table;
 use crate::terminal::text::{between, duration, one_line, relative};
@@ -37,12 +38,12 @@ pub(crate) struct RunsArgs {
     server: ServerArgs,
 }
 
-pub(crate) async fn execute(args: RunsArgs) -> Done {
+pub(crate) async fn execute(app: App, args: RunsArgs) -> Done {
     let mut query = vec![("limit", args.limit.to_string())];
     query.extend(args.status.map(|status| ("status", status.to_string())));
     query.extend(args.function.map(|function| ("function", function)));
     query.extend(args.cursor.map(|cursor| ("cursor", cursor)));
-    let (page, json) = args.server.client()?.runs(&query).await?;
+    let (page, json) = args.server.client(app, Access::Reads).await?.runs(&query).await?;
     if args.output.json {
         return print(json);
     }

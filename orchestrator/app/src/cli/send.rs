@@ -6,7 +6,8 @@ use clap::Args;
 use owo_colors::OwoColorize;
 use serde_json::value::RawValue;
 
-use super::{OutputArgs, ServerArgs};
+use super::{Access, OutputArgs, ServerArgs};
+use crate::app::App;
 use crate::client::wire::NewEvent;
 use crate::follow;
 use crate::terminal::{Done, Stop, print};
@@ -41,11 +42,11 @@ pub(crate) struct SendArgs {
     server: ServerArgs,
 }
 
-pub(crate) async fn execute(args: SendArgs) -> Done {
+pub(crate) async fn execute(app: App, args: SendArgs) -> Done {
     let data = args.data.as_deref().map(|data| read_data("DATA", data)).transpose()?;
     let event = NewEvent { name: &args.name, data: data.as_deref(), id: args.id.as_deref() };
     let event = serde_json::to_string(&event).map_err(|e| Stop::problem(format!("the event is no JSON: {e}")))?;
-    let client = args.server.client()?;
+    let client = args.server.client(app, Access::Writes).await?;
     let (sent, json) = client.send(&key(args.key), event).await?;
     let Some(id) = sent.ids.first().map(ToString::to_string) else {
         return Err(Stop::problem("the server took the event but gave it no id"));

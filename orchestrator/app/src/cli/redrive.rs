@@ -1,0 +1,160 @@
+//! `redrive`: dead letters, what they were and back to their queues.
+
+use clap::Args;
+use jiff::Timestamp;
+use owo_colors::OwoColorize;
+use serde::Serialize;
+use stepladder_aws::{DeadLetter, Letters, What};
+
+use super::OutputArgs;
+use crate::client::here;
+use crate::terminal::table::Table;
+use crate::terminal::text::{one_line, relative};
+use crate::terminal::{Done, Stop, print, remark};
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  stepladder redrive --table my-stack --look     what lies there, without moving it
+  stepladder redrive --table my-stack            move all of it back
+  stepladder redrive --table my-stack --events --limit 10
+
+A wake that comes back moves its run on; one whose run has ended does nothing. An event keeps the
+id that its first message gave it, so it starts nothing twice. What nobody can read is left where
+it is.";
+
+#[derive(Args, Debug)]
+pub(crate) struct RedriveArgs {
+    /// The DynamoDB table, which names the queues; needs AWS credentials and a region, as the AWS CLI does
+    #[arg(long, value_name = "NAME")]
+    table: String,
+    /// Only those of the events queue
+    #[arg(long, conflicts_with = "steps")]
+    events: bool,
+    /// Only those of the steps queue
+    #[arg(long)]
+    steps: bool,
+    /// Say what they are, and leave them where they are
+    #[arg(long)]
+    look: bool,
+    /// How many of each queue at most
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// A dead letter as JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    queue: &'static str,
+    moved: bool,
+    message: &'a str,
+    sent_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreadable: Option<&'a str>,
+}
+
+pub(crate) async fn execute(args: RedriveArgs) -> Done {
+    let (aws, published) = here::open(&args.table).await?;
+    if published.is_none() {
+        return Err(here::unnamed(&args.table));
+    }
+    let queues = [(Letters::Wakes, "steps", !args.events), (Letters::Events, "events", !args.steps)];
+    let (mut found, mut moved) = (Vec::new(), 0);
+    for (letters, queue, _) in queues.into_iter().filter(|(_, _, wanted)| *wanted) {
+        let redriven = aws.redrive(letters, args.limit as usize, args.look).await.map_err(Stop::problem)?;
+        moved += redriven.moved.len();
+        found.extend(redriven.moved.into_iter().map(|letter| (queue, true, letter)));
+        found.extend(redriven.left.into_iter().map(|letter| (queue, false, letter)));
+    }
+    if args.output.json {
+        let lines: Vec<Line<'_>> = found.iter().map(line).collect();
+        let json = serde_json::to_string(&serde_json::json!({ "data": lines }));
+        return print(json.map_err(Stop::problem)?);
+    }
+    if found.is_empty() {
+        return remark("no dead letters");
+    }
+    print(listing(&found, Timestamp::now()))?;
+    let left = found.len() - moved;
+    match (args.look, left) {
+        (true, _) => remark(format_args!("{left} found; without --look they are moved back")),
+        (false, 0) => remark(format_args!("{moved} moved back")),
+        (false, _) => remark(format_args!("{moved} moved back, {left} left: nobody can read them")),
+    }
+}
+
+fn line<'a>((queue, moved, letter): &'a (&'static str, bool, DeadLetter)) -> Line<'a> {
+    let mut line = Line {
+        queue,
+        moved: *moved,
+        message: &letter.message,
+        sent_at: letter.sent_at.map(|at| at.to_string()),
+        run: None,
+        cause: None,
+        events: None,
+        unreadable: None,
+    };
+    match &letter.what {
+        What::Wake(wake) => {
+            line.run = Some(wake.run.to_string());
+            line.cause = Some(format!("{:?}", wake.cause));
+        }
+        What::Events(names) => line.events = Some(names),
+        What::Unreadable(beginning) => line.unreadable = Some(beginning),
+    }
+    line
+}
+
+fn listing(found: &[(&'static str, bool, DeadLetter)], now: Timestamp) -> Table {
+    let mut table = Table::new(["QUEUE", "WHAT", "SENT", ""]);
+    for (queue, moved, letter) in found {
+        let what = match &letter.what {
+            What::Wake(wake) => format!("wake of run {} ({:?})", wake.run, wake.cause),
+            What::Events(names) => format!("event {}", names.join(", ")),
+            What::Unreadable(beginning) => format!("unreadable: {beginning}"),
+        };
+        let sent = letter.sent_at.and_then(|at| Timestamp::from_millisecond(at.as_millis()).ok());
+        table.row([
+            (*queue).to_owned(),
+            one_line(&what, 100),
+            sent.map(|at| relative(at, now)).unwrap_or_default(),
+            if *moved { "moved back".green().to_string() } else { "left".dimmed().to_string() },
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_letter_is_a_line_that_says_what_it_was() {
+        let wake =
+            serde_json::from_str(r#"{"run":"01KAVZ9Y3M0000000000000001","cause":"Next","group":"hello"}"#).unwrap();
+        let at = stepladder_core::Timestamp::from_millis(1_767_225_600_000);
+        let letter = |what| DeadLetter { what, sent_at: Some(at), message: "m".into() };
+        let found = [
+            ("steps", true, letter(What::Wake(wake))),
+            ("events", true, letter(What::Events(vec!["a/b".into(), "c".into()]))),
+            ("events", false, letter(What::Unreadable("<xml>\n".into()))),
+        ];
+        let text = listing(&found, "2026-01-01T00:01:00Z".parse().unwrap()).to_string();
+        let plain: Vec<_> = console::strip_ansi_codes(&text).lines().skip(1).map(str::to_owned).collect();
+        assert!(plain[0].starts_with("steps   wake of run 01KAVZ9Y3M0000000000000001 (Next)"), "{plain:?}");
+        assert!(plain[1].contains("event a/b, c") && plain[1].contains("1 m 0 s ago"), "{plain:?}");
+        assert!(plain[2].contains("unreadable: <xml>") && plain[2].ends_with("left"), "{plain:?}");
+        let json = serde_json::to_value(line(&found[0])).unwrap();
+        assert_eq!(
+            (json["cause"].as_str(), json["moved"].as_bool(), json.get("events")),
+            (Some("Next"), Some(true), None)
+        );
+    }
+}

@@ -1,0 +1,81 @@
+//! The server in this very process, over a DynamoDB table: the same requests, answered without a connection.
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use reqwest::{RequestBuilder, StatusCode};
+use stepladder_aws::{Addresses, Aws};
+use stepladder_engine::clock::SystemClock;
+use stepladder_engine::{Config, Engine};
+use tower::ServiceExt;
+
+use super::Client;
+use crate::app::App;
+use crate::terminal::Stop;
+
+/// Where a server would be; only its path counts.
+const NOWHERE: &str = "http://127.0.0.1";
+/// Items that the command line writes live as long as the stack's own; it does not know its setting.
+const RETENTION: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
+
+/// The answer's status and body.
+pub(super) async fn answer(router: Router, request: RequestBuilder) -> Result<(StatusCode, String), String> {
+    let request = request.build().map_err(|e| e.to_string())?;
+    let request = axum::http::Request::try_from(request).map_err(|e| e.to_string())?;
+    let Ok(response) = router.oneshot(request.map(Body::new)).await;
+    let status = response.status();
+    let body = to_bytes(response.into_body(), usize::MAX).await.map_err(|e| e.to_string())?;
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// Opens a table: the adapter, with the queues that the table names.
+pub(crate) async fn open(table: &str) -> Result<(Aws, Option<Addresses>), Stop> {
+    let connection = stepladder_aws::connect().await;
+    let over = |queues| {
+        let clock = std::sync::Arc::new(SystemClock);
+        let options =
+            stepladder_aws::Options { table: table.to_owned(), queues, clock, retention: RETENTION, trace: || None };
+        Aws::new(&connection, options)
+    };
+    let published = over(Addresses::default()).published().await.map_err(|e| {
+        Stop::problem(format!(
+            "the table `{table}` cannot be read: {e}; are AWS_REGION (or AWS_PROFILE) and credentials set?"
+        ))
+    })?;
+    Ok((over(published.clone().unwrap_or_default()), published))
+}
+
+impl Client {
+    /// A client of a table, without a server: this program's functions over what the table holds. With `writes`, the
+    /// table must name its queues.
+    ///
+    /// # Errors
+    /// When the table cannot be read, or does not name its queues.
+    pub(crate) async fn of_table(mut app: App, table: &str, writes: bool) -> Result<Self, Stop> {
+        let (aws, published) = open(table).await?;
+        if writes && published.is_none() {
+            return Err(unnamed(table));
+        }
+        let defaults = Config::default();
+        let config = Config {
+            // the longest that a Lambda function may have: no function is refused here
+            worker_timeout: std::time::Duration::from_secs(900),
+            code: app.code.clone().map_or(defaults.code, Into::into),
+            ..defaults
+        };
+        let engine = Engine::new(std::sync::Arc::new(aws), app.programs()?, config).map_err(Stop::problem)?;
+        let options = stepladder_server::Options {
+            loopback: true,
+            version: env!("CARGO_PKG_VERSION").into(),
+            ..Default::default()
+        };
+        let here = stepladder_server::router(std::sync::Arc::new(engine), options);
+        Ok(Self { here: Some(here), ..Self::new(NOWHERE)? })
+    }
+}
+
+/// What to say where the queues are not known.
+pub(crate) fn unnamed(table: &str) -> Stop {
+    Stop::problem(format!(
+        "the table `{table}` does not say where its queues are; the sweep writes that within a minute of a deployment"
+    ))
+}
