@@ -37,6 +37,10 @@ doc *ARGS:
 bench *ARGS:
     cargo bench -p stepladder-tests --bench engine -- {{ ARGS }}
 
+# the binary that is deployed: its size, and the time from its start to the answer of its first invocation
+bench-lambda:
+    cargo bench -p stepladder-tests --bench lambda
+
 # all that must pass before a change lands
 ci:
     .ci/run

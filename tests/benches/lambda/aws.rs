@@ -1,0 +1,40 @@
+//! DynamoDB and SQS as far as one hop goes: a run that has just begun is read, everything written is taken.
+
+use serde_json::{Value, json};
+use stepladder_tests::double::{Answer, serve};
+
+/// The run that there is.
+pub(crate) const RUN: &str = "01HF7YAT000000000000000001";
+
+/// On a free port; its address.
+pub(crate) async fn start() -> String {
+    let address = serve(|asked| async move {
+        let target = asked.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+        let operation = target.rsplit('.').next().unwrap_or_default();
+        Answer::json(200, &answer(operation))
+    })
+    .await;
+    format!("http://{address}")
+}
+
+fn answer(operation: &str) -> Value {
+    match operation {
+        "Query" => json!({"Items": [first_record()], "Count": 1, "ScannedCount": 1}),
+        "SendMessage" => json!({"MessageId": "1", "MD5OfMessageBody": ""}),
+        _ => json!({}),
+    }
+}
+
+/// The first record of the run, as the adapter writes it.
+fn first_record() -> Value {
+    let event = json!({
+        "id": RUN, "name": "test/hello.world", "data": {"name": "Ada"},
+        "ts": 1_700_000_000_000_i64, "received_at": 1_700_000_000_000_i64,
+    });
+    let created = json!({"RunCreated": {"function": "hello-world", "event": event, "origin": "Event"}});
+    let entries = json!([{"at": 1_700_000_000_000_i64, "fact": created}]).to_string();
+    json!({
+        "PK": {"S": format!("R#{RUN}")}, "SK": {"S": "J#0000000000"}, "c": {"S": "0"},
+        "t": {"B": "AAAAAAAAAAAAAAAAAAAAAQ=="}, "v": {"S": entries}, "ttl": {"N": "9999999999"},
+    })
+}

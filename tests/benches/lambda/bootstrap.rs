@@ -1,0 +1,47 @@
+//! The binary as it is deployed: built, stripped, started.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use stepladder_tests::binary::root;
+use stepladder_tests::lambda_api::LambdaApi;
+
+/// The stripped binary, and the folder that it lies in.
+pub(crate) struct Bootstrap {
+    pub(crate) path: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+/// Builds it for this machine, with the features of `functions/CargoLambda.toml`.
+pub(crate) fn build() -> Bootstrap {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build.current_dir(root()).args(["build", "--release", "--package", "stepladder-functions", "--bin", "stepladder"]);
+    build.args(["--no-default-features", "--features", "lambda"]).arg("--target-dir").arg(target().join("lambda"));
+    assert!(build.status().expect("cargo starts").success(), "the binary does not build");
+    let folder = tempfile::Builder::new().prefix("stepladder-bootstrap-").tempdir().expect("a temporary folder");
+    let path = folder.path().join("bootstrap");
+    std::fs::copy(target().join("lambda/release/stepladder"), &path).expect("the binary was just built");
+    let stripped = Command::new("strip").arg(&path).status().expect("strip is there (Debian: apt-get install binutils)");
+    assert!(stripped.success(), "the binary cannot be stripped");
+    Bootstrap { path, _folder: folder }
+}
+
+/// The target folder that this benchmark was built in: `<target>/<profile>/deps/<this>`.
+fn target() -> PathBuf {
+    let this = std::env::current_exe().expect("a program knows its own path");
+    this.ancestors().nth(3).map(Path::to_path_buf).expect("a benchmark lies in <target>/<profile>/deps")
+}
+
+impl Bootstrap {
+    /// A process of it, with the environment that Lambda and the template give it and nothing else.
+    pub(crate) fn start(&self, lambda: &LambdaApi, aws: String) -> std::io::Result<tokio::process::Child> {
+        let mut command = tokio::process::Command::new(&self.path);
+        command.env_clear().envs(lambda.env());
+        command.env("AWS_ENDPOINT_URL", aws);
+        command.env("STEPLADDER_ROLE", "worker").env("STEPLADDER_TABLE", "runs");
+        command.env("STEPLADDER_STEPS_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/000000000000/steps");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
+        command.spawn()
+    }
+}
