@@ -22,7 +22,8 @@ pub(crate) fn build() -> Bootstrap {
     let folder = tempfile::Builder::new().prefix("stepladder-bootstrap-").tempdir().expect("a temporary folder");
     let path = folder.path().join("bootstrap");
     std::fs::copy(target().join("lambda/release/stepladder"), &path).expect("the binary was just built");
-    let stripped = Command::new("strip").arg(&path).status().expect("strip is there (Debian: apt-get install binutils)");
+    let stripped =
+        Command::new("strip").arg(&path).status().expect("strip is there (Debian: apt-get install binutils)");
     assert!(stripped.success(), "the binary cannot be stripped");
     Bootstrap { path, _folder: folder }
 }
