@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName};
+use futures::future::try_join_all;
 use stepladder_core::{Timestamp, Wake};
 use stepladder_engine::ports::{StoreError, StoreResult};
 
@@ -73,6 +74,7 @@ impl Aws {
         };
         let dead = dead.as_deref().ok_or_else(|| unknown("dead letters"))?;
         let (mut redriven, mut seen) = (Redriven::default(), std::collections::HashSet::new());
+        let mut handles = Vec::new();
         while redriven.moved.len() + redriven.left.len() < most {
             let left = most - redriven.moved.len() - redriven.left.len();
             let messages = self.take_dead(dead, left).await?;
@@ -85,13 +87,21 @@ impl Aws {
                 let letter = letter(&message, letters);
                 if only_look || matches!(letter.what, What::Unreadable(_)) {
                     redriven.left.push(letter);
+                    handles.extend(message.receipt_handle);
                 } else {
                     self.move_back(dead, &message, &letter).await?;
                     redriven.moved.push(letter);
                 }
             }
         }
+        try_join_all(handles.into_iter().map(|handle| self.show_again(dead, handle))).await?;
         Ok(redriven)
+    }
+
+    /// A message that stays is visible to others at once.
+    async fn show_again(&self, dead: &str, handle: String) -> StoreResult<()> {
+        let request = self.sqs.change_message_visibility().queue_url(dead).receipt_handle(handle).visibility_timeout(0);
+        request.send().await.map(drop).map_err(|e| unavailable("ChangeMessageVisibility", &e))
     }
 
     async fn take_dead(&self, dead: &str, most: usize) -> StoreResult<Vec<Message>> {

@@ -17,20 +17,27 @@ const LAST: &str = "J#~";
 #[async_trait]
 impl Journals for Aws {
     async fn read(&self, run: RunId, from: Seq) -> StoreResult<Vec<Record>> {
-        let items = self
+        // the row sorts behind the records: whoever reads all of them gets it along, to see whether they are all
+        let last = if from == 0 { layout::MAIN } else { LAST };
+        let mut items = self
             .query(Ask {
                 partition: ("PK", layout::run(run)),
-                range: Some(("SK BETWEEN :a AND :b", vec![layout::record_sk(from), LAST.into()])),
+                range: Some(("SK BETWEEN :a AND :b", vec![layout::record_sk(from), last.into()])),
                 strong: true,
                 ..Ask::default()
             })
             .await?;
+        let row = items.pop_if(|item| item.text("SK").is_ok_and(|sk| sk == layout::MAIN));
         if from == 0 && has_expired(&items, self.now()) {
             return Ok(Vec::new());
         }
         let mut records = Vec::with_capacity(items.len());
         for item in &items {
             records.push(self.record(item).await?);
+        }
+        let has_end = |records: &[Record]| records.iter().flat_map(|r| &r.entries).any(|entry| entry.fact.is_end());
+        if row.is_some_and(|row| row.contains_key("ended")) && !has_end(&records) {
+            return Ok(Vec::new());
         }
         Ok(records)
     }
@@ -41,7 +48,8 @@ impl Journals for Aws {
 }
 
 /// Items of a run that is over and past its retention go one by one, in any order: what is left of them is no run. The
-/// first record lives no longer than any other, so it speaks for all.
+/// first record lives no longer than any other, so it speaks for all, unless the retention was shortened meanwhile: then
+/// it may outlive the run's end, which its row still knows of.
 fn has_expired(items: &[Item], now: Timestamp) -> bool {
     let Some(first) = items.first() else { return false };
     let is_first = first.text("SK").is_ok_and(|sk| sk == layout::record_sk(0));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use stepladder_core::slot::ARRIVAL;
-use stepladder_core::{Cause, Status};
+use stepladder_core::{Cause, Fact, Record, Status, json};
 
 use super::Subject;
 use super::given::{append, begin, event_id, limit, place, record, run, text, timer};
@@ -71,13 +71,14 @@ pub async fn a_repeated_start_gives_up_no_progress(on: Subject) {
     start(&on, vec![given.clone()]).await;
     let first = on.receive(1).await.pop().expect("the first wake");
     let ended = (on.now(), Status::Completed);
+    let end = Fact::RunCompleted { output: json::null() }.at(on.now());
     let commit = Commit {
         after: vec![
             After::Leave { limit: all.clone(), run: run(1), step: None },
             After::Ended { run: run(1), at: ended.0, status: ended.1 },
         ],
         acks: vec![first.receipt],
-        ..append(run(1), record(1, 5, 1))
+        ..append(run(1), Record { entries: vec![end], ..record(1, 5, 0) })
     };
     on.done(commit).await;
     assert_eq!(start(&on, vec![given]).await, [false]);
