@@ -13,7 +13,6 @@ use std::{
 };
 
 use async_openai::{error::OpenAIError, middleware::HttpRequestFactory};
-use axum::http;
 use reqwest::{Response, StatusCode, header::HeaderMap};
 use serde::de::IgnoredAny;
 use serde_json::Value;
