@@ -13,7 +13,7 @@
 //! | event | `E#id` / `M` | conditional put, 1 WRU a KB | Get, strong |
 //! | event's runs | `E#id` / `R#run` | in the start's transaction | Query, then the rows in batches of 100 |
 //! | sender's id | `D#hash` / `M` | conditional put: 24 h | Get, strong |
-//! | timer | `T#minute#shard` / `due#run#purpose` | put; in the start's transaction the first watchdog | Query of all 8 shards, strong: half an RRU for an empty one |
+//! | timer | `T#minute#shard` / `due#run#purpose` | put; in the start's transaction the first watchdog | Query of all 8 shards, strong: 8 RRU at least |
 //! | cursor | `S#sweep` / `M` | conditional put a sweep that sent something | Get, strong |
 //! | holders of slots | `C#key` / `S#shard` | conditional update, 1 WRU to take, 1 to give back | Query of all shards, strong |
 //! | place in line | `Q#key` / `asked#event#run#step` | put and delete, 1 WRU each | Query of the first few, strong |

@@ -1,0 +1,1 @@
+//! Everything that can go wrong between the engine and AWS.
