@@ -178,6 +178,12 @@ pub(crate) fn days(function: &str) -> String {
     format!("S#days#{function}")
 }
 
+/// The items that list the run's hour and its function's day.
+pub(crate) fn listed(run: RunId, function: &str) -> [Key; 2] {
+    let at = run.time();
+    [Key::new(HOURS.into(), format!("{:08}", hour_of(at))), Key::new(days(function), format!("{:06}", day_of(at)))]
+}
+
 /// Which of `n` shards a run belongs to.
 pub(crate) fn shard(run: RunId, n: u64) -> u64 {
     let bytes = run.to_bytes();
