@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test uses its own part")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::config::Credentials;
 use stepladder::{Function, States};
 use stepladder_aws::{Addresses, Aws, Connection, Options};
-use stepladder_core::journal::Fact;
+use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::{EventId, NewEvent, RunId, Timestamp};
 use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
 use stepladder_engine::conformance::start;
@@ -220,6 +221,7 @@ impl Stage {
     /// What the journal says, but for times, leases and names of workers.
     pub(crate) async fn facts(&self, run: RunId) -> Vec<String> {
         let page = self.onlooker().journal(run, 0, usize::MAX - 1).await.expect("a journal");
+        assert_nothing_is_early(page.entries.iter().map(|(_, entry)| entry));
         page.entries.iter().map(|(_, entry)| told(&entry.fact)).collect()
     }
 
@@ -232,6 +234,22 @@ impl Stage {
 fn options(table: &str, queues: &Addresses, clock: &Arc<VirtualClock>) -> Options {
     let (table, queues, clock) = (table.to_owned(), queues.clone(), clock.clone());
     Options { table, queues, clock, retention: RETENTION, trace: || None }
+}
+
+/// No sleep ends, and nothing is tried again, before its time.
+fn assert_nothing_is_early<'a>(entries: impl Iterator<Item = &'a Entry>) {
+    let mut due = BTreeMap::new();
+    for Entry { at, fact } in entries {
+        match fact {
+            Fact::SleepStarted { step, until } | Fact::StepFailed { step, retry_at: Some(until), .. } => {
+                due.insert(step, *until);
+            }
+            Fact::SleepEnded { step } | Fact::StepStarted { step, .. } => {
+                assert!(due.get(step).is_none_or(|due| due <= at), "`{step}` goes on at {at}, before its time");
+            }
+            _ => {}
+        }
+    }
 }
 
 fn told(fact: &Fact) -> String {
