@@ -8,8 +8,9 @@ use futures::future::join_all;
 use stepladder_core::slot::{Holder, Limit};
 use stepladder_core::{RunId, Status, Timestamp};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Slots, Taken};
+use stepladder_engine::ports::{After, Commit, Commits, Slots, Taken};
 use stepladder_tests::aws_faults::Fault;
+use stepladder_tests::wait_for;
 
 use crate::functions::{Account, go, narrow};
 use crate::stage::{Sdk, Stage};
@@ -61,6 +62,32 @@ async fn lost_replies_let_nobody_exceed_a_limit_or_wait_for_ever() {
     stage.wire.clear();
     assert_ended(&stage, &account).await;
     assert!((0..RUNS).all(|n| account.of(n).values().all(|times| *times == 1)));
+}
+
+/// An asker counts the holders, then reads the line; another one takes the last slot and leaves the line in between.
+#[tokio::test]
+async fn a_slot_that_was_free_a_moment_ago_is_not_given_twice() {
+    let stage = Stage::new(Sdk::Tells, vec![narrow(&Account::default())]).await;
+    let one = Limit { key: "one".into(), slots: 1 };
+    let holder = |n| Holder { run: RunId::new(Timestamp::from_millis(1), n), step: "s".into(), attempt: 1 };
+    let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
+    // the item that keeps the holders is there
+    stage.lambda.take(&one, &holder(0), until, now).await.expect("taken");
+    let after = vec![After::Release { limit: one.clone(), holder: holder(0) }];
+    stage.lambda.commit(Commit { after, ..Commit::default() }).await.expect("released");
+    let held = Arc::new(AtomicBool::new(false));
+    let holding = held.clone();
+    stage.wire.plan(move |call| {
+        let line = call.body["ExpressionAttributeValues"][":p"]["S"].as_str().is_some_and(|pk| pk.starts_with("Q#"));
+        if line && !holding.swap(true, Ordering::SeqCst) { Fault::Hold } else { Fault::Pass }
+    });
+    let (aws, limit) = (stage.aws.clone(), one.clone());
+    let slow = tokio::spawn(async move { aws.take(&limit, &holder(1), until, now).await });
+    wait_for("the line to be read", async || held.load(Ordering::SeqCst).then_some(())).await;
+    assert_eq!(stage.lambda.take(&one, &holder(2), until, now).await.expect("taken"), Taken::Held);
+    stage.dynamo.release();
+    assert_eq!(slow.await.expect("no panic").expect("answered"), Taken::Full { free_at: Some(until) });
+    assert_eq!(stage.lambda.holders(&one).await.expect("holders").len(), 1);
 }
 
 /// Rule 24: a place that is left behind would be woken in vain, and what is free stays free.
