@@ -57,6 +57,7 @@ pub enum Fault {
 }
 
 type Plan = Arc<dyn Fn(&Request) -> Fault + Send + Sync>;
+type Witness = Arc<dyn Fn(&Request, &Value) + Send + Sync>;
 
 /// A running proxy.
 #[derive(Clone)]
@@ -68,6 +69,7 @@ pub struct AwsFaults {
 
 struct State {
     plan: Plan,
+    witness: Option<Witness>,
     counts: BTreeMap<String, u64>,
 }
 
@@ -75,13 +77,14 @@ impl AwsFaults {
     /// Passes everything on to the service at `upstream` (an address without a final slash), until told otherwise.
     pub async fn start(upstream: impl Into<String>) -> Self {
         let (upstream, client) = (upstream.into(), plain_client());
-        let state = Arc::new(Mutex::new(State { plan: Arc::new(|_| Fault::Pass), counts: BTreeMap::new() }));
+        let state =
+            Arc::new(Mutex::new(State { plan: Arc::new(|_| Fault::Pass), witness: None, counts: BTreeMap::new() }));
         let gate = Arc::new(watch::Sender::new(0));
         let (inner, opens) = (Arc::clone(&state), gate.subscribe());
         let address = serve(move |asked| {
             let (state, opens) = (Arc::clone(&inner), opens.clone());
             let (client, upstream) = (client.clone(), upstream.clone());
-            async move { meet(&state, opens, &Upstream { client, url: upstream }, asked).await }
+            async move { meet(&state, opens, Upstream { client, url: upstream, witnessed: None }, asked).await }
         })
         .await;
         Self { address, state, gate }
@@ -100,6 +103,12 @@ impl AwsFaults {
     /// No faults any more.
     pub fn clear(&self) {
         self.plan(|_| Fault::Pass);
+    }
+
+    /// From now on, each answer of the service is told to `see`, whether it reaches the client or not. DynamoDB is asked
+    /// to say in it what it counted (`ReturnConsumedCapacity`).
+    pub fn witness(&self, see: impl Fn(&Request, &Value) + Send + Sync + 'static) {
+        self.state.lock().expect("no panic").witness = Some(Arc::new(see));
     }
 
     /// Lets the requests go on that are held now.
@@ -127,15 +136,30 @@ impl fmt::Debug for AwsFaults {
 struct Upstream {
     client: reqwest::Client,
     url: String,
+    /// Who is told of the answer, and to which request.
+    witnessed: Option<(Witness, Request)>,
 }
 
-async fn meet(state: &Mutex<State>, mut gate: watch::Receiver<u64>, upstream: &Upstream, asked: Asked) -> Answer {
+async fn meet(
+    state: &Mutex<State>,
+    mut gate: watch::Receiver<u64>,
+    mut upstream: Upstream,
+    mut asked: Asked,
+) -> Answer {
     let target = asked.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let (service, operation) = target.split_once('.').unwrap_or(("", asked.uri.path()));
-    let is_sqs = service == "AmazonSQS";
+    let (is_sqs, operation) = (service == "AmazonSQS", operation.to_owned());
     // before the request counts: whoever sees it counted may release it
     gate.mark_unchanged();
-    let (request, fault) = note(state, operation, asked.json());
+    let (request, fault) = note(state, &operation, asked.json());
+    if let Some(witness) = state.lock().expect("no panic").witness.clone() {
+        if !is_sqs {
+            let mut body = request.body.clone();
+            body["ReturnConsumedCapacity"] = json!("INDEXES");
+            asked.body = body.to_string().into();
+        }
+        upstream.witnessed = Some((witness, request.clone()));
+    }
     match fault {
         Fault::Pass => upstream.answer(asked).await,
         Fault::LoseRequest => Answer::Cut,
@@ -175,9 +199,18 @@ impl Upstream {
     async fn answer(&self, asked: Asked) -> Answer {
         let path = asked.uri.path_and_query().map_or("/", |whole| whole.as_str());
         match forward(&self.client, format!("{}{path}", self.url), asked.clone()).await {
-            Ok(reply) => Answer::Reply(reply),
+            Ok(reply) => Answer::Reply(self.told(reply).await),
             Err(error) => Answer::json(502, &json!({"message": format!("the service does not answer: {error}")})),
         }
+    }
+
+    async fn told(&self, reply: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+        let Some((witness, request)) = &self.witnessed else { return reply };
+        let (head, body) = reply.into_parts();
+        let Ok(body) = body.collect().await;
+        let body = body.to_bytes();
+        witness(request, &serde_json::from_slice(&body).unwrap_or(Value::Null));
+        Response::from_parts(head, Full::new(body))
     }
 
     async fn answer_partly(&self, request: &Request, places: &[usize], mut asked: Asked) -> Answer {

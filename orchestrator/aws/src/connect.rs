@@ -43,7 +43,12 @@ impl Connection {
             .timeout_config(timeouts())
             .load()
             .await;
-        let at = |url: &str| shared.clone().into_builder().endpoint_url(url).build();
+        Self::at(&shared, dynamo, sqs)
+    }
+
+    /// With a configuration of the caller's, at these endpoints.
+    pub fn at(config: &SdkConfig, dynamo: &str, sqs: &str) -> Self {
+        let at = |url: &str| config.clone().into_builder().endpoint_url(url).build();
         Self { dynamo: aws_sdk_dynamodb::Client::new(&at(dynamo)), sqs: aws_sdk_sqs::Client::new(&at(sqs)) }
     }
 

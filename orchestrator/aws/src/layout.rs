@@ -13,7 +13,7 @@
 //! | event | `E#id` / `M` | conditional put, 1 WRU a KB | Get, strong |
 //! | event's runs | `E#id` / `R#run` | in the start's transaction | Query, then the rows in batches of 100 |
 //! | sender's id | `D#hash` / `M` | conditional put: 24 h | Get, strong |
-//! | timer | `T#minute#shard` / `due#run#purpose` | put; in the start's transaction the first watchdog | Query of all 8 shards, strong: half an RRU for an empty one |
+//! | timer | `T#minute#shard` / `due#run#purpose` | put; in the start's transaction the first watchdog | Query of all 8 shards, strong: 8 RRU at least |
 //! | cursor | `S#sweep` / `M` | conditional put a sweep that sent something | Get, strong |
 //! | holders of slots | `C#key` / `S#shard` | conditional update, 1 WRU to take, 1 to give back | Query of all shards, strong |
 //! | place in line | `Q#key` / `asked#event#run#step` | put and delete, 1 WRU each | Query of the first few, strong |
@@ -176,6 +176,12 @@ pub(crate) const HOURS: &str = "S#hours";
 /// The partition that lists the days on which a function had runs.
 pub(crate) fn days(function: &str) -> String {
     format!("S#days#{function}")
+}
+
+/// The items that list the run's hour and its function's day.
+pub(crate) fn listed(run: RunId, function: &str) -> [Key; 2] {
+    let at = run.time();
+    [Key::new(HOURS.into(), format!("{:08}", hour_of(at))), Key::new(days(function), format!("{:06}", day_of(at)))]
 }
 
 /// Which of `n` shards a run belongs to.

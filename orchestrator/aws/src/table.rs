@@ -16,7 +16,7 @@ use crate::layout::Key;
 /// The item does not exist.
 pub(crate) const IS_NEW: &str = "attribute_not_exists(PK)";
 /// Attribute names that DynamoDB reserves, and what stands for them in expressions.
-const ALIASES: [(&str, &str); 4] = [("#s", "status"), ("#r", "run"), ("#l", "line"), ("#a", "at")];
+const ALIASES: [(&str, &str); 5] = [("#s", "status"), ("#r", "run"), ("#l", "line"), ("#a", "at"), ("#f", "function")];
 /// Items in one BatchWriteItem.
 const WRITES: usize = 25;
 /// Keys in one BatchGetItem.

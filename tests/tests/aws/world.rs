@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use stepladder_aws::{Addresses, Aws, Connection, Options};
+use stepladder_aws::{Aws, Connection, Options};
 use stepladder_engine::clock::{Clock, VirtualClock};
 use stepladder_engine::conformance::{Subject, start};
-use stepladder_tests::aws_json::fresh_name;
 use stepladder_tests::dynamodb_local::DynamoDbLocal;
 use stepladder_tests::ministack::Ministack;
 
@@ -53,20 +52,7 @@ pub(crate) async fn subject(tables: Tables) -> Subject {
 }
 
 /// The adapter over a table and queues that are made for it.
-pub(crate) async fn adapter(connection: &Connection, clock: Arc<dyn Clock>) -> Aws {
-    let name = fresh_name("runs");
-    table::create(connection.dynamo(), &name).await;
-    let queues = Addresses {
-        steps: queue(connection, &format!("{name}-steps")).await,
-        events: Some(queue(connection, &format!("{name}-events")).await),
-        steps_dead_letters: Some(queue(connection, &format!("{name}-steps-dead")).await),
-        events_dead_letters: Some(queue(connection, &format!("{name}-events-dead")).await),
-        ..Addresses::default()
-    };
-    Aws::new(connection, Options { table: name, queues, clock, retention: RETENTION, trace: || None })
-}
-
-async fn queue(connection: &Connection, name: &str) -> String {
-    let made = connection.sqs().create_queue().queue_name(name).send().await.expect("a queue");
-    made.queue_url.expect("a queue has a URL")
+async fn adapter(connection: &Connection, clock: Arc<dyn Clock>) -> Aws {
+    let (table, queues) = table::make(connection).await;
+    Aws::new(connection, Options { table, queues, clock, retention: RETENTION, trace: || None })
 }

@@ -2,7 +2,8 @@
 //!
 //! Each item is written with a time to live of the retention and two days. The watchdog visits a live run at least once
 //! a day and calls this; once half of the retention is used up, the items of the run are given a new time. The first
-//! record comes last: as long as it is there, so is all the rest.
+//! record comes last: as long as it is there, so is all the rest. The hour and the day under which listings find the run are
+//! renewed with it.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use stepladder_core::{EventId, RunId, Timestamp};
@@ -31,7 +32,7 @@ impl Aws {
             let items = self.query(Ask {
                 partition: ("PK", pk),
                 strong: true,
-                attributes: Some("PK, SK, b, #l, #a"),
+                attributes: Some("PK, SK, b, #l, #a, #f"),
                 ..Ask::default()
             });
             for item in items.await? {
@@ -41,6 +42,11 @@ impl Aws {
                 }
                 if item.contains_key("line") {
                     wanted.push(Key { pk: item.text("line")?.into(), sk: item.text("at")?.into() });
+                }
+                if item.contains_key("function") {
+                    for key in layout::listed(run, item.text("function")?) {
+                        self.put_listed(&key, now).await?;
+                    }
                 }
                 wanted.push(key(&item)?);
             }

@@ -4,7 +4,7 @@
 //! The run's item is written first and removed last, and holds the place: a crash between the two writes leaves a run
 //! that comes back to the place that it had.
 
-use stepladder_core::slot::{Limit, Place};
+use stepladder_core::slot::{ARRIVAL, Holder, Limit, Place};
 use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::ports::{StoreError, StoreResult};
 
@@ -47,6 +47,18 @@ impl Aws {
                 .await?;
         }
         Ok(())
+    }
+
+    /// Gives up the place from which a holder took: its step's own, else that of the run's arrival.
+    pub(super) async fn leave_as(&self, limit: &Limit, holder: &Holder) -> StoreResult<()> {
+        let places = self.places_of(limit, holder.run).await?;
+        let of = |step: &str| places.iter().find(|place| place.text("step").is_ok_and(|its| its == step));
+        match of(&holder.step).or_else(|| of(ARRIVAL)) {
+            Some(place) => {
+                self.remove_place(&key_of(place)?, &layout::place_of(limit, holder.run, place.text("step")?)).await
+            }
+            None => Ok(()),
+        }
     }
 
     pub(super) async fn remove_place(&self, of_line: &Key, of_run: &Key) -> StoreResult<()> {

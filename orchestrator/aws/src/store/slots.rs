@@ -38,7 +38,8 @@ impl Slots for Aws {
             let all = || shards.iter().flat_map(|shard| &shard.held);
             if let Some(shard) = shards.iter().find(|shard| shard.held.iter().any(|h| h.holder == *holder)) {
                 if self.hold_on(limit, shard.number, holder, lease_until).await? {
-                    self.leave(limit, holder.run, Some(&holder.step)).await?;
+                    // it was taken before, and what followed is not known: the reply was lost, or the process
+                    self.leave_as(limit, holder).await?;
                     return Ok(Taken::Held);
                 }
                 continue;

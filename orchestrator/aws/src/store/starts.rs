@@ -147,12 +147,10 @@ impl Aws {
     /// Lists the hour and the function's day before the run is in them: an index goes before what it leads to.
     async fn list(&self, row: &RunRow, now: Timestamp) -> StoreResult<()> {
         let at = row.run.time();
-        let hour = Key { pk: layout::HOURS.into(), sk: format!("{:08}", layout::hour_of(at)) };
-        let day = Key { pk: layout::days(&row.function), sk: format!("{:06}", layout::day_of(at)) };
-        for key in [hour, day] {
+        for key in layout::listed(row.run, &row.function) {
             let known = self.listed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains(&key);
             if !known {
-                self.put(item(&key, self.ttl(now.max(at)))).await?;
+                self.put_listed(&key, now.max(at)).await?;
                 let mut listed = self.listed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 if listed.len() > 10_000 {
                     listed.clear();
@@ -161,6 +159,11 @@ impl Aws {
             }
         }
         Ok(())
+    }
+
+    /// An hour or a day is listed for twice the retention: its runs may end late, and are kept from their ends on.
+    pub(super) async fn put_listed(&self, key: &Key, now: Timestamp) -> StoreResult<()> {
+        self.put(item(key, self.ttl(now + self.retention))).await
     }
 }
 

@@ -111,6 +111,22 @@ impl Hop<'_> {
         Ok(Next::Advance)
     }
 
+    /// What the handler wanted next could not be had. The outcomes that were to travel with it are written by themselves, so
+    /// that no body is executed again for it; the error is given back.
+    pub(super) async fn save_outcomes(
+        &mut self,
+        session: &mut dyn Session,
+        entries: Vec<Entry>,
+        error: StoreError,
+    ) -> StoreError {
+        self.commit.before.clear();
+        self.commit.wakes.clear();
+        if let Err(second) = self.keep_outcomes(session, entries).await {
+            tracing::warn!(run = %self.state.run, error = %second, "outcomes could not be written; their steps run again");
+        }
+        error
+    }
+
     /// Gives back slots although nothing is appended (rule 22: a refused worker still releases).
     async fn release_now(&mut self) -> Result<(), StoreError> {
         if self.commit.after.is_empty() {

@@ -20,7 +20,10 @@ impl Hop<'_> {
                 let plan = decide::plan(&self.state, &wants, self.situation());
                 self.notice(&plan);
                 let before = entries.len();
-                self.write_down(&plan, &mut entries).await?;
+                if let Err(error) = self.write_down(&plan, &mut entries).await {
+                    entries.truncate(before);
+                    return Err(self.save_outcomes(session, entries, error).await);
+                }
                 let frees = !self.limits.is_empty() && !plan.ready.is_empty() && !self.commit.after.is_empty();
                 if entries.len() > before || frees {
                     // outcomes among these change what the handler wants: show them first. And a slot that is given

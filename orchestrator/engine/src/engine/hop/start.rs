@@ -32,14 +32,19 @@ impl Hop<'_> {
         }
         let (unasked, late) = (mine.is_empty(), !self.executed);
         let (here, handed): (Vec<_>, Vec<_>) = mine.into_iter().partition(|ready| self.fits(ready));
-        let starting = self.with_slots(here).await?;
+        let starting = match self.with_slots(here).await {
+            Ok(starting) => starting,
+            Err(error) => return Err(self.save_outcomes(session, entries, error).await),
+        };
         self.notice_retries(&starting);
         entries.extend(starting.iter().map(|ready| self.started(ready)));
         self.hand_over(&handed, late);
         let suspends = starting.is_empty() && self.running.is_empty();
         if suspends {
             self.look_again(&plan);
-            self.leave_unused(&plan, unasked).await?;
+            if let Err(error) = self.leave_unused(&plan, unasked).await {
+                return Err(self.save_outcomes(session, entries, error).await);
+            }
         }
         let nothing = entries.is_empty() && self.commit.wakes.is_empty() && self.commit.after.is_empty();
         let appended = match suspends {

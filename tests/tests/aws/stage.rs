@@ -1,0 +1,288 @@
+//! An engine over the adapter for AWS, between two emulators, on a clock that moves all of it: what happens on it is
+//! what would happen to a Lambda worker, one delivery at a time.
+
+#![allow(dead_code, reason = "each test uses its own part")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_dynamodb::config::Credentials;
+use stepladder::{Function, States};
+use stepladder_aws::{Addresses, Aws, Connection, Options};
+use stepladder_core::journal::{Entry, Fact};
+use stepladder_core::{EventId, NewEvent, RunId, Timestamp};
+use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
+use stepladder_engine::conformance::start;
+use stepladder_engine::ports::{Commit, Commits, Cursor, Delivery, Receipt, Timers};
+use stepladder_engine::view::RunDetail;
+use stepladder_engine::{Config, Engine, Program};
+use stepladder_tests::aws_faults::AwsFaults;
+use stepladder_tests::dynamodb_local::DynamoDbLocal;
+use stepladder_tests::ministack::Ministack;
+
+use crate::table;
+use crate::wire::Wire;
+
+/// How long items are kept.
+pub(crate) const RETENTION: Duration = Duration::from_secs(30 * 86_400);
+/// How far ahead of their time the sweep sends timers.
+const AHEAD: Duration = Duration::from_secs(120);
+
+/// How the SDK deals with faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sdk {
+    /// Tries 3 times, as in production, but at once.
+    Retries,
+    /// Tells the engine of the first.
+    Tells,
+}
+
+pub(crate) struct Stage {
+    pub(crate) clock: Arc<VirtualClock>,
+    pub(crate) wire: Arc<Wire>,
+    /// To see and change the table without being seen.
+    pub(crate) direct: Connection,
+    pub(crate) table: String,
+    queues: Addresses,
+    /// The adapter under test.
+    pub(crate) aws: Arc<Aws>,
+    /// The same places, past the wire: where Lambda receives and deletes messages.
+    pub(crate) lambda: Arc<Aws>,
+    pub(crate) config: Config,
+    pub(crate) dynamo: AwsFaults,
+    sqs: AwsFaults,
+    ministack: Ministack,
+    programs: Vec<Arc<dyn Program>>,
+    seed: AtomicU64,
+}
+
+impl Stage {
+    /// With these functions.
+    pub(crate) async fn new(sdk: Sdk, functions: Vec<Function>) -> Self {
+        let (ministack, tables) = (Ministack::start().await, DynamoDbLocal::shared().await);
+        let dynamo = AwsFaults::start(tables.url()).await;
+        let sqs = AwsFaults::start(ministack.url()).await;
+        let clock = Arc::new(VirtualClock::new(start()));
+        let wire = Wire::new(clock.clone(), [&dynamo, &sqs]);
+        let direct = connection(Sdk::Retries, &tables.url(), &ministack.url()).await;
+        let (table, queues) = table::make(&direct).await;
+        let options = || options(&table, &queues, &clock);
+        let aws = Arc::new(Aws::new(&connection(sdk, &dynamo.url(), &sqs.url()).await, options()));
+        let lambda = Arc::new(Aws::new(&direct, options()));
+        let states = States::default();
+        let programs = functions.into_iter().flat_map(|f| f.programs(&states).expect("a function that can work"));
+        let programs = programs.collect();
+        let (config, seed) = (Config::default(), AtomicU64::new(1));
+        Self { clock, wire, direct, table, queues, aws, lambda, config, dynamo, sqs, ministack, programs, seed }
+    }
+
+    /// The adapter with the connection that a Lambda function has: its time-outs, its retries.
+    pub(crate) async fn with_production_clients(mut self) -> Self {
+        let connection = Connection::emulators(&self.dynamo.url(), &self.sqs.url()).await;
+        self.aws = Arc::new(Aws::new(&connection, options(&self.table, &self.queues, &self.clock)));
+        self
+    }
+
+    /// A process: its own cache and worker's name.
+    pub(crate) fn engine(&self) -> Arc<Engine> {
+        self.engine_with(&self.config)
+    }
+
+    pub(crate) fn engine_with(&self, config: &Config) -> Arc<Engine> {
+        let entropy = Arc::new(SeededEntropy::new(self.seed.fetch_add(1, Ordering::Relaxed) << 32));
+        let engine =
+            Engine::with_ports(self.aws.clone(), self.clock.clone(), entropy, self.programs.clone(), config.clone());
+        Arc::new(engine.expect("functions that can work"))
+    }
+
+    /// Sends an event, as often as it takes: a sender repeats what failed under the same id.
+    pub(crate) async fn send(&self, engine: &Engine, event: &NewEvent) -> EventId {
+        for _ in 0..5 {
+            if let Ok(ids) = engine.ingest(vec![event.clone()], None).await {
+                return ids[0];
+            }
+        }
+        panic!("the event cannot be sent");
+    }
+
+    /// Time moves, for all.
+    pub(crate) fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        self.ministack.advance(by);
+    }
+
+    fn advance_to(&self, moment: Timestamp) {
+        self.advance(moment.since(self.clock.now()));
+    }
+
+    /// What is visible in the queue now, in the order in which it was sent.
+    pub(crate) async fn look(&self) -> Vec<Delivery> {
+        self.lambda.look(10, self.config.visibility()).await.expect("the queue answers")
+    }
+
+    /// One invocation for one message. What Lambda does: an answer without an error deletes the message.
+    pub(crate) async fn invoke(&self, engine: &Engine, delivery: Delivery) -> bool {
+        let Delivery { wake, receipt, receives } = delivery;
+        let inner = Delivery { wake, receipt: Receipt::Invocation, receives };
+        match engine.hop(inner).await {
+            Ok(()) => {
+                self.delete(receipt).await;
+                true
+            }
+            Err(_) => {
+                self.wire.expect(self.clock.now() + self.config.visibility());
+                false
+            }
+        }
+    }
+
+    pub(crate) async fn delete(&self, receipt: Receipt) {
+        self.lambda.commit(Commit { acks: vec![receipt], ..Commit::default() }).await.expect("the queue answers");
+    }
+
+    /// Hops whatever comes, one at a time, and moves time on to what is due next, until nothing is. Gives the number of
+    /// invocations.
+    pub(crate) async fn settle(&self, mut engine: impl FnMut() -> Arc<Engine>) -> usize {
+        let mut hops = 0;
+        loop {
+            let deliveries = self.look().await;
+            if deliveries.is_empty() && !self.move_on(&engine()).await {
+                return hops;
+            }
+            for delivery in deliveries {
+                hops += 1;
+                assert!(hops < 2_000, "wakes without end");
+                self.invoke(&engine(), delivery).await;
+            }
+        }
+    }
+
+    /// Moves time on to what is due next; false when nothing is. The sweep comes where it has something to do.
+    pub(crate) async fn move_on(&self, engine: &Engine) -> bool {
+        if self.wire.take_timers(AHEAD) {
+            self.sweep(engine).await;
+            return true;
+        }
+        match self.wire.next_due() {
+            Some(due) => {
+                // a timer is sent before its time
+                let now = self.clock.now();
+                self.advance_to(due);
+                self.clock.now() > now
+            }
+            None => false,
+        }
+    }
+
+    /// A sweep, as if there had been one each minute: the minutes before had nothing.
+    pub(crate) async fn sweep(&self, engine: &Engine) {
+        let minute = (self.clock.now() - AHEAD).minute() - 1;
+        let there = self.lambda.cursor().await.expect("the table answers");
+        if there.as_ref().is_none_or(|cursor| cursor.minute < minute) {
+            let next = Cursor { minute, sent: Vec::new() };
+            assert!(self.lambda.advance(there, next).await.expect("the table answers"));
+        }
+        for _ in 0..3 {
+            if engine.sweep().await.is_ok() {
+                return;
+            }
+        }
+        panic!("no sweep comes to its end");
+    }
+
+    /// The runs of an event, in full.
+    pub(crate) async fn runs(&self, event: EventId) -> Vec<RunDetail> {
+        let onlooker = self.onlooker();
+        let mut runs = Vec::new();
+        for run in onlooker.runs_of_event(&event.to_string()).await.expect("listed") {
+            runs.push(onlooker.run(run.run).await.expect("a run"));
+        }
+        runs
+    }
+
+    /// An engine past the wire, that has seen nothing.
+    pub(crate) fn onlooker(&self) -> Engine {
+        let entropy = Arc::new(SeededEntropy::new(u64::MAX));
+        let engine = Engine::with_ports(
+            self.lambda.clone(),
+            self.clock.clone(),
+            entropy,
+            self.programs.clone(),
+            self.config.clone(),
+        );
+        engine.expect("functions that can work")
+    }
+
+    /// What the journal says, but for times, leases and names of workers.
+    pub(crate) async fn facts(&self, run: RunId) -> Vec<String> {
+        let page = self.onlooker().journal(run, 0, usize::MAX - 1).await.expect("a journal");
+        assert_nothing_is_early(page.entries.iter().map(|(_, entry)| entry));
+        page.entries.iter().map(|(_, entry)| told(&entry.fact)).collect()
+    }
+
+    /// Fails when something passed that AWS would not have taken.
+    pub(crate) fn assert_within_limits(&self) {
+        assert_eq!(self.wire.breaches(), [] as [String; 0]);
+    }
+}
+
+fn options(table: &str, queues: &Addresses, clock: &Arc<VirtualClock>) -> Options {
+    let (table, queues, clock) = (table.to_owned(), queues.clone(), clock.clone());
+    Options { table, queues, clock, retention: RETENTION, trace: || None }
+}
+
+/// No sleep ends, and nothing is tried again, before its time.
+fn assert_nothing_is_early<'a>(entries: impl Iterator<Item = &'a Entry>) {
+    let mut due = BTreeMap::new();
+    for Entry { at, fact } in entries {
+        match fact {
+            Fact::SleepStarted { step, until } | Fact::StepFailed { step, retry_at: Some(until), .. } => {
+                due.insert(step, *until);
+            }
+            Fact::SleepEnded { step } | Fact::StepStarted { step, .. } => {
+                assert!(due.get(step).is_none_or(|due| due <= at), "`{step}` goes on at {at}, before its time");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn told(fact: &Fact) -> String {
+    match fact {
+        Fact::RunCreated(created) => format!("created {}", created.function),
+        Fact::StepStarted { step, attempt, .. } => format!("{step} started, {attempt}"),
+        Fact::StepSucceeded { step, attempt, output } => format!("{step} succeeded, {attempt}: {:.60}", output.get()),
+        Fact::StepFailed { step, attempt, error, retry_at } => {
+            format!("{step} failed, {attempt}: {}, again: {}", error.message, retry_at.is_some())
+        }
+        Fact::SleepStarted { step, .. } => format!("{step} sleeps"),
+        Fact::SleepEnded { step } => format!("{step} awake"),
+        Fact::EventsSent { step, ids } => format!("{step} sent {}", ids.len()),
+        Fact::InvokeStarted { step, function, .. } => format!("{step} calls {function}"),
+        Fact::RunCompleted { output } => format!("completed: {:.60}", output.get()),
+        other => format!("{other:?}"),
+    }
+}
+
+async fn connection(sdk: Sdk, dynamo: &str, sqs: &str) -> Connection {
+    let retries = match sdk {
+        Sdk::Retries => {
+            let at_once = Duration::from_millis(1);
+            RetryConfig::standard().with_initial_backoff(at_once).with_max_backoff(at_once)
+        }
+        Sdk::Tells => RetryConfig::disabled(),
+    };
+    let shared = aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(Credentials::new("emulator", "emulator", None, None, "emulator"))
+        .retry_config(retries)
+        .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(20)).build())
+        .load()
+        .await;
+    Connection::at(&shared, dynamo, sqs)
+}

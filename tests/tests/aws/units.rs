@@ -1,0 +1,86 @@
+//! What DynamoDB and SQS count of a request: items by their names and values, writes by the KB, reads by 4 KB, messages
+//! by 64 KB ("Item sizes and formats", "Read and write request units", "SQS pricing").
+
+use serde_json::Value;
+
+/// The most that an item may have: 400 KB.
+pub(crate) const ITEM_BYTES: usize = 400 * 1_024;
+
+/// The bytes of an item, names and values.
+pub(crate) fn item_bytes(item: &Value) -> usize {
+    members(item).map(|(name, value)| name.len() + value_bytes(value)).sum()
+}
+
+fn value_bytes(value: &Value) -> usize {
+    let (kind, inner) = members(value).next().expect("an attribute has a type");
+    match kind.as_str() {
+        "S" => inner.as_str().expect("text").len(),
+        // two digits a byte, and one more
+        "N" => inner.as_str().expect("digits").len().div_ceil(2) + 1,
+        "B" => {
+            let base64 = inner.as_str().expect("base64");
+            base64.len() / 4 * 3 - base64.bytes().rev().take_while(|byte| *byte == b'=').count()
+        }
+        "BOOL" | "NULL" => 1,
+        "M" => 3 + members(inner).map(|(name, value)| 1 + name.len() + value_bytes(value)).sum::<usize>(),
+        "L" => 3 + inner.as_array().expect("a list").iter().map(|value| 1 + value_bytes(value)).sum::<usize>(),
+        other => panic!("nothing of ours has the type {other}"),
+    }
+}
+
+fn members(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    object.as_object().into_iter().flatten()
+}
+
+/// Write units of an item.
+pub(crate) fn to_write(item: &Value) -> f64 {
+    item_bytes(item).div_ceil(1_024).max(1) as f64
+}
+
+/// Read units of these items together, strongly or not; what finds nothing counts as if it had found something small.
+pub(crate) fn to_read(items: &[Value], strong: bool) -> f64 {
+    let bytes: usize = items.iter().map(item_bytes).sum();
+    bytes.div_ceil(4_096).max(1) as f64 * if strong { 1.0 } else { 0.5 }
+}
+
+/// The items that a request writes, each with the factor that its units count by.
+pub(crate) fn written<'a>(operation: &str, body: &'a Value) -> Vec<(&'a Value, f64)> {
+    match operation {
+        "PutItem" => vec![(&body["Item"], 1.0)],
+        "BatchWriteItem" => {
+            let tables = members(&body["RequestItems"]).flat_map(|(_, writes)| writes.as_array().into_iter().flatten());
+            tables.map(|write| (&write["PutRequest"]["Item"], 1.0)).collect()
+        }
+        // an item in a transaction is prepared, then written
+        "TransactWriteItems" => {
+            let all = body["TransactItems"].as_array().into_iter().flatten();
+            all.map(|write| (&write["Put"]["Item"], 2.0)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// How many index entries of its own an item has: each is written for one unit more.
+pub(crate) fn index_entries(item: &Value) -> f64 {
+    ["hour", "day"].into_iter().filter(|name| item.get(name).is_some()).count() as f64
+}
+
+/// Requests to SQS as they are paid: one for each 64 KB.
+pub(crate) fn sqs_requests(body: &Value) -> f64 {
+    body.to_string().len().div_ceil(64 * 1_024).max(1) as f64
+}
+
+/// The messages of a request that sends some.
+pub(crate) fn messages<'a>(operation: &str, body: &'a Value) -> Vec<&'a Value> {
+    match operation {
+        "SendMessage" => vec![body],
+        "SendMessageBatch" => body["Entries"].as_array().into_iter().flatten().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The keys of a table's item, in one text.
+pub(crate) fn key(item: &Value) -> String {
+    let part = |name: &str| item[name]["S"].as_str().unwrap_or_default().to_owned();
+    format!("{}/{}", part("PK"), part("SK"))
+}

@@ -1,0 +1,212 @@
+//! What passes between the adapter and AWS: counted, held against the limits that emulators do not keep, and met with
+//! the faults of a plan.
+
+#![allow(dead_code, reason = "each test uses its own part")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use serde_json::Value;
+use stepladder_core::Timestamp;
+use stepladder_engine::clock::{Clock, VirtualClock};
+use stepladder_tests::aws_faults::{AwsFaults, Fault, Request};
+
+use crate::units;
+
+/// Requests by operation, and the units that are paid for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Tally {
+    pub(crate) requests: BTreeMap<String, u64>,
+    /// Write request units.
+    pub(crate) writes: f64,
+    /// Read request units.
+    pub(crate) reads: f64,
+    /// Requests to SQS, each 64 KB.
+    pub(crate) sqs: f64,
+}
+
+impl Tally {
+    pub(crate) fn of(&self, operation: &str) -> u64 {
+        self.requests.get(operation).copied().unwrap_or(0)
+    }
+}
+
+/// A request as a plan sees it.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) operation: &'a str,
+    pub(crate) body: &'a Value,
+    /// How many requests for the same operation came before, since the plan was made.
+    pub(crate) n: usize,
+}
+
+impl Call<'_> {
+    /// Whether it changes anything, or reads a run's journal: all that a run's life consists of. The sweep's reading is
+    /// not part of it.
+    pub(crate) fn is_of_a_run(&self) -> bool {
+        match self.operation {
+            "Query" => {
+                self.body["ExpressionAttributeValues"][":p"]["S"].as_str().is_some_and(|pk| pk.starts_with("R#"))
+            }
+            "GetItem" | "BatchGetItem" => false,
+            _ => true,
+        }
+    }
+}
+
+type Plan = Box<dyn FnMut(&Call<'_>) -> Fault + Send>;
+
+pub(crate) struct Wire {
+    clock: Arc<VirtualClock>,
+    state: Mutex<State>,
+}
+
+struct State {
+    tally: Tally,
+    plan: Plan,
+    seen: BTreeMap<String, usize>,
+    /// When messages that were sent for later, and timers, fall due.
+    dues: BTreeSet<Timestamp>,
+    timers: BTreeSet<Timestamp>,
+    /// What AWS would not have taken.
+    breaches: Vec<String>,
+}
+
+impl Wire {
+    /// Between the clients and these two services.
+    pub(crate) fn new(clock: Arc<VirtualClock>, proxies: [&AwsFaults; 2]) -> Arc<Self> {
+        let state = State {
+            tally: Tally::default(),
+            plan: Box::new(|_| Fault::Pass),
+            seen: BTreeMap::new(),
+            dues: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            breaches: Vec::new(),
+        };
+        let wire = Arc::new(Self { clock, state: Mutex::new(state) });
+        for proxy in proxies {
+            let (meeting, told) = (wire.clone(), wire.clone());
+            proxy.plan(move |request| meeting.meet(request));
+            proxy.witness(move |request, answer| told.answered(request, answer));
+        }
+        wire
+    }
+
+    /// From now on, each request meets what the plan says.
+    pub(crate) fn plan(&self, plan: impl FnMut(&Call<'_>) -> Fault + Send + 'static) {
+        let mut state = self.lock();
+        state.plan = Box::new(plan);
+        state.seen.clear();
+    }
+
+    /// No faults any more.
+    pub(crate) fn clear(&self) {
+        self.plan(|_| Fault::Pass);
+    }
+
+    /// What passed since the last call.
+    pub(crate) fn take_tally(&self) -> Tally {
+        std::mem::take(&mut self.lock().tally)
+    }
+
+    /// The next moment at which something that was sent falls due.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        let (state, now) = (self.lock(), self.clock.now());
+        let later = |all: &BTreeSet<Timestamp>| all.iter().copied().find(|due| *due > now);
+        later(&state.dues).into_iter().chain(later(&state.timers)).min()
+    }
+
+    /// Whether a sweep is to come: a timer falls due within its reach.
+    pub(crate) fn take_timers(&self, within: Duration) -> bool {
+        let (mut state, soon) = (self.lock(), self.clock.now() + within);
+        let later = state.timers.split_off(&(soon + Duration::from_millis(1)));
+        !std::mem::replace(&mut state.timers, later).is_empty()
+    }
+
+    /// Something falls due that was not sent here: a message that comes again.
+    pub(crate) fn expect(&self, due: Timestamp) {
+        self.lock().dues.insert(due);
+    }
+
+    /// What AWS would not have taken, of all that passed.
+    pub(crate) fn breaches(&self) -> Vec<String> {
+        self.lock().breaches.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn meet(&self, request: &Request) -> Fault {
+        let (operation, body) = (request.operation.as_str(), &request.body);
+        let now = self.clock.now();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        *state.tally.requests.entry(operation.to_owned()).or_default() += 1;
+        if body.get("QueueUrl").is_some() {
+            state.tally.sqs += units::sqs_requests(body);
+        }
+        for (item, factor) in units::written(operation, body) {
+            state.tally.writes += units::to_write(item) * factor + units::index_entries(item);
+            if units::item_bytes(item) > units::ITEM_BYTES {
+                state.breaches.push(format!("{operation}: {} is too large", units::key(item)));
+            }
+            let (pk, sk) = (item["PK"]["S"].as_str().unwrap_or(""), item["SK"]["S"].as_str().unwrap_or(""));
+            if pk.starts_with("T#") && !sk.ends_with("#watchdog") {
+                let due = item["due"]["N"].as_str().and_then(|ms| ms.parse().ok()).expect("a timer has a time");
+                state.timers.insert(Timestamp::from_millis(due));
+            }
+        }
+        for message in units::messages(operation, body) {
+            let delay = message["DelaySeconds"].as_i64().unwrap_or(0);
+            let group = message["MessageGroupId"].as_str().unwrap_or("");
+            if !(0..=900).contains(&delay) {
+                state.breaches.push(format!("{operation}: a delay of {delay} s"));
+            }
+            if group.is_empty() || group.len() > 128 || !group.bytes().all(|byte| byte.is_ascii_graphic()) {
+                state.breaches.push(format!("{operation}: the group {group:?}"));
+            }
+            if delay > 0 {
+                state.dues.insert(now + Duration::from_secs(delay.unsigned_abs()));
+            }
+        }
+        let seen = state.seen.entry(operation.to_owned()).or_default();
+        let call = Call { operation, body, n: *seen };
+        *seen += 1;
+        (state.plan)(&call)
+    }
+
+    fn answered(&self, request: &Request, answer: &Value) {
+        let strong = request.body["ConsistentRead"] == true;
+        let found = match request.operation.as_str() {
+            "Query" => answer["Items"].as_array().cloned().unwrap_or_default(),
+            "GetItem" => answer.get("Item").cloned().into_iter().collect(),
+            _ => return self.changed(request, answer),
+        };
+        let (units, counted) = (units::to_read(&found, strong), answer["ConsumedCapacity"]["CapacityUnits"].as_f64());
+        let mut state = self.lock();
+        state.tally.reads += units;
+        // DynamoDB Local counts nothing for what it does not find
+        if counted != Some(units) && !found.is_empty() {
+            state.breaches.push(format!("{units} read units are counted as {counted:?}: {}", request.body));
+        }
+    }
+
+    /// An update or a deletion names no size: the service says what it counted.
+    fn changed(&self, request: &Request, answer: &Value) {
+        if request.operation == "PutItem" {
+            let counted = answer["ConsumedCapacity"]["CapacityUnits"].as_f64();
+            let item = &request.body["Item"];
+            let units = units::to_write(item) + units::index_entries(item);
+            if counted.is_some_and(|counted| counted != units) {
+                self.lock().breaches.push(format!("{units} write units are counted as {counted:?}: {}", request.body));
+            }
+        }
+        if matches!(request.operation.as_str(), "UpdateItem" | "DeleteItem") {
+            // a condition that does not hold is paid for, too
+            let counted = answer["ConsumedCapacity"]["CapacityUnits"].as_f64().unwrap_or(1.0);
+            self.lock().tally.writes += counted;
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! `infra/COST.md` says what was counted: its rows are looked for, word for word.
+
+use stepladder_tests::binary;
+
+use crate::price::{DURABLE_FUNCTIONS, GB_SECOND, INVOCATIONS, READS, SQS, STEP_FUNCTIONS, WRITES};
+
+fn rows() -> Vec<String> {
+    let path = binary::root().join("infra/COST.md");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    text.lines().filter(|line| line.starts_with('|')).map(squeezed).collect()
+}
+
+/// Without the spaces that line up columns.
+fn squeezed(row: &str) -> String {
+    row.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Fails when a row is not there, and says how it would have to read.
+pub(crate) fn holds(computed: &[String]) {
+    let there = rows();
+    let missing: Vec<&String> = computed.iter().filter(|row| !there.contains(&squeezed(row))).collect();
+    assert!(missing.is_empty(), "infra/COST.md lacks, or has otherwise:\n{missing:#?}");
+}
+
+#[test]
+fn the_list_prices_are_those_that_were_computed_with() {
+    holds(&[
+        format!("| DynamoDB on demand, write request units | ${WRITES} a million |"),
+        format!("| DynamoDB on demand, read request units | ${READS} a million |"),
+        format!("| SQS standard, requests | ${SQS:.2} a million |"),
+        format!("| Lambda, requests | ${INVOCATIONS:.2} a million |"),
+        format!("| Lambda, arm64 | ${GB_SECOND:.10} a GB-second |"),
+        format!("| Step Functions Standard, transitions | ${STEP_FUNCTIONS} a million |"),
+        format!("| Lambda durable functions, operations | ${DURABLE_FUNCTIONS} a million |"),
+    ]);
+}
+
+#[test]
+fn compute_is_priced_by_its_formula() {
+    let of = |memory: f64, seconds: f64| memory / 1_024.0 * seconds * GB_SECOND * 1_000_000.0;
+    holds(&[
+        format!("| 256 MB, 20 ms | ${:.3} |", of(256.0, 0.020)),
+        format!("| 256 MB, 200 ms | ${:.2} |", of(256.0, 0.2)),
+        format!("| 256 MB, 2 s | ${:.2} |", of(256.0, 2.0)),
+    ]);
+}

@@ -1,0 +1,67 @@
+//! The functions that are measured. A plain step's outcome has 200 bytes.
+
+use futures::future::try_join_all;
+use stepladder::prelude::*;
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Go {
+    n: u32,
+}
+
+impl EventData for Go {
+    const NAME: &'static str = "shop/go";
+}
+
+/// One after the other, as many as the event says.
+pub(crate) fn plain() -> Function {
+    Function::new("plain", steps)
+}
+
+/// The same under a limit that has room.
+pub(crate) fn limited() -> Function {
+    Function::new("limited", steps).concurrency(Concurrency::limit(10))
+}
+
+/// The same, one at a time.
+pub(crate) fn queued() -> Function {
+    Function::new("queued", steps).concurrency(Concurrency::limit(1))
+}
+
+async fn steps(ctx: Context, event: Event<Go>) -> Result<()> {
+    for _ in 0..event.data.n {
+        ctx.step("work", outcome).await?;
+    }
+    Ok(())
+}
+
+/// A step, a wait of so many seconds, a step.
+pub(crate) fn sleeping() -> Function {
+    Function::new("sleeping", async |ctx: Context, event: Event<Go>| {
+        ctx.step("before", outcome).await?;
+        ctx.sleep("wait", Duration::from_secs(event.data.n.into())).await?;
+        ctx.step("after", outcome).await
+    })
+}
+
+/// A step whose first attempt fails.
+pub(crate) fn failing() -> Function {
+    Function::new("failing", async |ctx: Context, _: Event<Go>| ctx.step("work", fails_once).await)
+        .backoff(Backoff::Fixed(Duration::from_millis(15_300)))
+}
+
+/// So many at once.
+pub(crate) fn joining() -> Function {
+    Function::new("joining", async |ctx: Context, event: Event<Go>| {
+        try_join_all((0..event.data.n).map(|_| ctx.step("work", outcome))).await
+    })
+}
+
+async fn outcome() -> Result<String> {
+    Ok("x".repeat(198))
+}
+
+async fn fails_once() -> Result<String> {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static TRIES: AtomicU32 = AtomicU32::new(0);
+    if TRIES.fetch_add(1, Ordering::SeqCst) == 0 { Err(Error::new("refused")) } else { outcome().await }
+}

@@ -1,0 +1,18 @@
+//! What a run costs in requests and in units, counted at the wire between the adapter and AWS, not timed; and the
+//! prices of `infra/COST.md`, which follow from the counts.
+
+#[path = "../aws/stage.rs"]
+mod stage;
+#[path = "../aws/table.rs"]
+mod table;
+#[path = "../aws/units.rs"]
+mod units;
+#[path = "../aws/wire.rs"]
+mod wire;
+
+mod document;
+mod functions;
+mod measure;
+mod price;
+mod steps;
+mod surcharges;

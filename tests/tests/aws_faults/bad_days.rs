@@ -1,0 +1,119 @@
+//! Throttles, broken services, conflicts and stalls.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use stepladder_core::Status;
+use stepladder_tests::aws_faults::Fault;
+
+use crate::functions::{Account, everything, everything_once, go};
+use crate::stage::{Sdk, Stage};
+use crate::wire::Call;
+
+fn is_dynamo(call: &Call<'_>) -> bool {
+    call.body.get("QueueUrl").is_none()
+}
+
+/// One run of everything that meets these faults, to its end, each body as often as it should be.
+async fn survives(plan: impl Fn(usize, &Call<'_>) -> Fault + Send + 'static) {
+    let account = Account::default();
+    let stage = Stage::new(Sdk::Retries, everything(&account)).await;
+    let mut n = 0;
+    stage.wire.plan(move |call| {
+        n += 1;
+        plan(n, call)
+    });
+    let engine = stage.engine();
+    let event = stage.send(&engine, &go(1)).await;
+    stage.settle(|| engine.clone()).await;
+    stage.wire.clear();
+    let run = &stage.runs(event).await[0];
+    assert_eq!(run.summary.status, Status::Completed, "{:#?}", stage.facts(run.summary.run).await);
+    assert_eq!(account.of(1), everything_once());
+    stage.assert_within_limits();
+}
+
+#[tokio::test]
+async fn every_third_request_may_be_throttled() {
+    survives(|n, _| if n % 3 == 0 { Fault::Throttle } else { Fault::Pass }).await;
+}
+
+#[tokio::test]
+async fn a_service_may_be_broken_for_every_third_request() {
+    survives(|n, _| match n % 6 {
+        0 => Fault::Status(500),
+        3 => Fault::Status(503),
+        _ => Fault::Pass,
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_run_is_begun_after_conflicts_with_other_transactions() {
+    survives(|_, call| match call.operation {
+        "TransactWriteItems" if call.n < 3 => Fault::Conflict,
+        "TransactWriteItems" if call.n < 4 => Fault::Refuse("TransactionInProgressException"),
+        _ => Fault::Pass,
+    })
+    .await;
+}
+
+/// Rule 13: the deliveries of a message are not used up by a table that is throttled; the run is woken again later.
+#[tokio::test]
+async fn a_brown_out_of_the_table_puts_wakes_off_and_loses_none() {
+    let account = Account::default();
+    let stage = Stage::new(Sdk::Retries, everything(&account)).await;
+    let engine = stage.engine();
+    let event = stage.send(&engine, &go(1)).await;
+    stage.wire.plan(|call| if is_dynamo(call) { Fault::Throttle } else { Fault::Pass });
+    for _ in 0..10 {
+        let mut deliveries = stage.look().await;
+        assert_eq!(deliveries.len(), 1, "one message, and one only");
+        let delivery = deliveries.remove(0);
+        assert_eq!(delivery.receives, 1, "not one that came again");
+        assert!(stage.invoke(&engine, delivery).await, "the message is acknowledged");
+        stage.advance(Duration::from_secs(10));
+    }
+    stage.wire.clear();
+    stage.settle(|| engine.clone()).await;
+    assert_eq!(stage.runs(event).await[0].summary.status, Status::Completed);
+    assert_eq!(account.of(1), everything_once());
+    stage.assert_within_limits();
+}
+
+/// The queue is no better: then the message comes again when its visibility is over.
+#[tokio::test]
+async fn a_brown_out_of_everything_leaves_the_message_in_the_queue() {
+    let account = Account::default();
+    let stage = Stage::new(Sdk::Retries, everything(&account)).await;
+    let engine = stage.engine();
+    let event = stage.send(&engine, &go(1)).await;
+    stage.wire.plan(|_| Fault::Throttle);
+    let delivery = stage.look().await.remove(0);
+    assert!(!stage.invoke(&engine, delivery).await);
+    assert!(stage.look().await.is_empty());
+    stage.wire.clear();
+    stage.settle(|| engine.clone()).await;
+    assert_eq!(stage.runs(event).await[0].summary.status, Status::Completed);
+    assert_eq!(account.of(1), everything_once());
+}
+
+/// A request that is never answered is given up after the 5 s of an attempt, and made again: the one test that waits.
+#[tokio::test]
+async fn a_stalled_connection_is_given_up_and_the_outcome_is_written_all_the_same() {
+    let account = Account::default();
+    let stage = Stage::new(Sdk::Retries, everything(&account)).await.with_production_clients().await;
+    let engine = stage.engine();
+    let stalled = Arc::new(AtomicBool::new(false));
+    let stalls = stalled.clone();
+    stage.wire.plan(move |call| {
+        let is_outcome = call.operation == "PutItem" && call.body.to_string().contains("StepSucceeded");
+        if is_outcome && !stalls.swap(true, Ordering::SeqCst) { Fault::Hold } else { Fault::Pass }
+    });
+    let event = stage.send(&engine, &go(1)).await;
+    stage.settle(|| engine.clone()).await;
+    assert!(stalled.load(Ordering::SeqCst));
+    assert_eq!(stage.runs(event).await[0].summary.status, Status::Completed);
+    assert_eq!(account.of(1), everything_once());
+}

@@ -1,0 +1,90 @@
+//! Batches that AWS carries out in part: what is left undone is asked for again.
+
+use std::time::Duration;
+
+use stepladder_core::{RunId, Status, Timestamp, Wake};
+use stepladder_engine::clock::Clock;
+use stepladder_engine::ports::{Commit, Commits, Later, Listings};
+use stepladder_tests::aws_faults::Fault;
+
+use crate::functions::{Account, everything, go, patient, wide};
+use crate::stage::{Sdk, Stage};
+
+fn first_without(operation: &'static str, places: &[usize]) -> impl FnMut(&crate::wire::Call<'_>) -> Fault + use<> {
+    let places = places.to_vec();
+    move |call| match call.operation == operation && call.n == 0 {
+        true => Fault::LeaveOut(places.clone()),
+        false => Fault::Pass,
+    }
+}
+
+/// Two sleeps are set in one batch.
+#[tokio::test]
+async fn timers_that_a_batch_left_out_are_set_after_all() {
+    let account = Account::default();
+    let stage = Stage::new(Sdk::Tells, vec![patient(&account, Duration::from_secs(1_800))]).await;
+    stage.wire.plan(first_without("BatchWriteItem", &[1]));
+    let engine = stage.engine();
+    stage.wire.take_tally();
+    stage.send(&engine, &go(1)).await;
+    let delivery = stage.look().await.remove(0);
+    assert!(stage.invoke(&engine, delivery).await);
+    assert_eq!(stage.wire.take_tally().of("BatchWriteItem"), 2);
+    stage.advance(Duration::from_secs(1_800));
+    stage.sweep(&engine).await;
+    stage.advance(Duration::from_secs(60));
+    let woken = stage.look().await.len();
+    assert_eq!(woken, 2, "one wake for each sleep");
+}
+
+#[tokio::test]
+async fn wakes_that_a_batch_left_out_are_sent_after_all() {
+    let account = Account::default();
+    let mut stage = Stage::new(Sdk::Tells, vec![wide(&account, 12)]).await;
+    stage.config.side_by_side = 4;
+    stage.wire.plan(first_without("SendMessageBatch", &[0, 3, 7]));
+    let engine = stage.engine();
+    let event = stage.send(&engine, &go(1)).await;
+    stage.settle(|| engine.clone()).await;
+    let run = &stage.runs(event).await[0];
+    assert_eq!(run.summary.status, Status::Completed, "{:#?}", stage.facts(run.summary.run).await);
+    assert!(account.of(1).values().all(|times| *times == 1) && account.of(1).len() == 12);
+    stage.assert_within_limits();
+}
+
+#[tokio::test]
+async fn rows_that_a_batch_left_out_are_read_after_all() {
+    let account = Account::default();
+    let stage = Stage::new(Sdk::Tells, {
+        let mut functions = everything(&account);
+        functions.push(wide(&account, 1));
+        functions.push(patient(&account, Duration::from_secs(60)));
+        functions
+    })
+    .await;
+    let engine = stage.engine();
+    let event = stage.send(&engine, &go(1)).await;
+    stage.wire.plan(first_without("BatchGetItem", &[0, 2]));
+    assert_eq!(stage.aws.runs_of(event).await.expect("listed").len(), 3);
+}
+
+#[tokio::test]
+async fn messages_that_a_batch_did_not_delete_are_deleted_after_all() {
+    let account = Account::default();
+    let stage = Stage::new(Sdk::Tells, everything(&account)).await;
+    let wake = |n| Wake {
+        run: RunId::new(Timestamp::from_millis(1), n),
+        cause: stepladder_core::Cause::Due,
+        group: "everything".into(),
+    };
+    let due = stage.clock.now();
+    let before = (0..3).map(|n| Later::Wake { wake: wake(n), due }).collect();
+    stage.aws.commit(Commit { before, ..Commit::default() }).await.expect("sent");
+    let received = stage.look().await;
+    assert_eq!(received.len(), 3);
+    stage.wire.plan(first_without("DeleteMessageBatch", &[1]));
+    let acks = received.into_iter().map(|delivery| delivery.receipt).collect();
+    stage.aws.commit(Commit { acks, ..Commit::default() }).await.expect("deleted");
+    stage.advance(stage.config.visibility());
+    assert!(stage.look().await.is_empty());
+}

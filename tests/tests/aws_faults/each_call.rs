@@ -1,0 +1,126 @@
+//! Each call of a run's life in its turn: the request is lost, the reply is lost, or the process dies there. The run ends
+//! as if nothing had happened.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use stepladder::Pace;
+use stepladder_core::Status;
+use stepladder_tests::aws_faults::Fault;
+
+use crate::functions::{Account, everything, everything_once, go, patient};
+use crate::stage::{Sdk, Stage};
+
+/// One run with a fault at call number `at`; `usize::MAX` for none. How many calls there were.
+async fn run(stage: &Stage, n: u32, at: usize, fault: Fault) -> usize {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    stage.wire.plan(move |call| {
+        if call.is_of_a_run() && counted.fetch_add(1, Ordering::SeqCst) == at { fault.clone() } else { Fault::Pass }
+    });
+    let engine = stage.engine();
+    stage.send(&engine, &go(n)).await;
+    stage.settle(|| engine.clone()).await;
+    calls.load(Ordering::SeqCst)
+}
+
+/// Facts of the run that `go-n` started, which has completed.
+async fn facts(stage: &Stage, n: u32) -> Vec<String> {
+    let runs = stage.onlooker().runs_of_event(&format!("go-{n}")).await.expect("listed");
+    assert_eq!(runs.len(), 1, "{n}");
+    let facts = stage.facts(runs[0].run).await;
+    assert_eq!(runs[0].status, Status::Completed, "{n}: {facts:#?}");
+    facts
+}
+
+/// The same with a fault at each of its calls: what the journal says is what it says of a clean run.
+async fn at_each_call(stage: &Stage, fault: Fault, check: impl Fn(u32)) -> usize {
+    let calls = run(stage, 0, usize::MAX, Fault::Pass).await;
+    let clean = facts(stage, 0).await;
+    for at in 0..calls {
+        let n = at as u32 + 1;
+        run(stage, n, at, fault.clone()).await;
+        assert_eq!(facts(stage, n).await, clean, "{fault:?} at call {at} of {calls}");
+        check(n);
+    }
+    stage.assert_within_limits();
+    calls
+}
+
+async fn everything_at_each_call(sdk: Sdk, pace: Pace, fault: Fault) {
+    let account = Account::default();
+    let mut stage = Stage::new(sdk, everything(&account)).await;
+    stage.config.pace = pace;
+    let calls = at_each_call(&stage, fault.clone(), |n| {
+        assert_eq!(account.of(n), everything_once(), "{fault:?} at call {}", n - 1);
+    });
+    assert!(calls.await > 20);
+}
+
+#[tokio::test]
+async fn a_reply_that_is_lost_anywhere_changes_nothing_where_the_sdk_tries_again() {
+    everything_at_each_call(Sdk::Retries, Pace::WithinBudget, Fault::LoseReply).await;
+}
+
+#[tokio::test]
+async fn a_reply_that_is_lost_anywhere_changes_nothing_where_the_engine_tries_again() {
+    everything_at_each_call(Sdk::Tells, Pace::StepPerInvocation, Fault::LoseReply).await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_lost_anywhere_changes_nothing() {
+    everything_at_each_call(Sdk::Tells, Pace::StepPerInvocation, Fault::LoseRequest).await;
+}
+
+#[tokio::test]
+async fn timers_and_sweeps_survive_lost_replies() {
+    let account = Account::default();
+    let stage = Stage::new(Sdk::Retries, vec![patient(&account, Duration::from_secs(1_800))]).await;
+    at_each_call(&stage, Fault::LoseReply, |n| assert_eq!(account.of(n).values().sum::<u32>(), 1)).await;
+}
+
+/// The process dies at a call: whether that is carried out nobody knows, and nothing comes after it. Its message comes
+/// again, to another process.
+#[tokio::test]
+async fn a_process_may_die_at_any_call() {
+    let account = Account::default();
+    let stage = Stage::new(Sdk::Tells, everything(&account)).await;
+    let calls = run(&stage, 0, usize::MAX, Fault::Pass).await;
+    for at in 0..calls {
+        let n = at as u32 + 1;
+        let dead = Arc::new(AtomicBool::new(false));
+        let (count, dying) = (Cell::new(0), dead.clone());
+        stage.wire.plan(move |call| {
+            if dying.load(Ordering::SeqCst) {
+                return Fault::LoseRequest;
+            }
+            if !call.is_of_a_run() || count.replace(count.get() + 1) != at {
+                return Fault::Pass;
+            }
+            dying.store(true, Ordering::SeqCst);
+            if at % 2 == 0 { Fault::LoseReply } else { Fault::LoseRequest }
+        });
+        let mut engine = stage.engine();
+        let mut living = || {
+            if dead.swap(false, Ordering::SeqCst) {
+                stage.wire.clear();
+                engine = stage.engine();
+            }
+            engine.clone()
+        };
+        while living().ingest(vec![go(n)], None).await.is_err() {}
+        stage.settle(living).await;
+        let facts = facts(&stage, n).await;
+        for (step, executed) in account.of(n) {
+            let of = |what: &str| facts.iter().filter(|fact| fact.starts_with(&format!("{step} {what}"))).count();
+            if step != "told" {
+                assert_eq!(of("succeeded"), 1, "dead at {at}: {facts:#?}");
+                assert!(executed as usize <= of("started"), "dead at {at}: {step} {executed} times: {facts:#?}");
+            }
+        }
+        assert!(account.of(n)["told"] <= 2, "dead at {at}");
+    }
+    stage.assert_within_limits();
+}

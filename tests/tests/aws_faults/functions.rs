@@ -1,0 +1,182 @@
+//! The functions that are to survive, and an account of what their bodies did.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use futures::future::{join_all, try_join_all};
+use stepladder::prelude::*;
+use stepladder_core::{NewEvent, json};
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Go {
+    pub(crate) n: u32,
+}
+
+impl EventData for Go {
+    const NAME: &'static str = "shop/go";
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Told {
+    n: u32,
+}
+
+impl EventData for Told {
+    const NAME: &'static str = "shop/told";
+}
+
+/// The event that starts number `n`.
+pub(crate) fn go(n: u32) -> NewEvent {
+    let data = json::of(&Go { n }).expect("JSON");
+    NewEvent { id: Some(format!("go-{n}").into()), ..NewEvent::new(Go::NAME, data) }
+}
+
+/// How often the bodies of each number's steps were executed, and how many at a time.
+#[derive(Clone, Default)]
+pub(crate) struct Account(Arc<Mutex<Bodies>>);
+
+#[derive(Default)]
+struct Bodies {
+    of: BTreeMap<(u32, String), u32>,
+    now: usize,
+    most: usize,
+    order: Vec<u32>,
+}
+
+impl Account {
+    fn begin(&self, n: u32, step: &str) -> u32 {
+        let mut bodies = self.0.lock().expect("no panic");
+        bodies.now += 1;
+        bodies.most = bodies.most.max(bodies.now);
+        bodies.order.push(n);
+        let count = bodies.of.entry((n, step.to_owned())).or_default();
+        *count += 1;
+        *count
+    }
+
+    fn end(&self) {
+        self.0.lock().expect("no panic").now -= 1;
+    }
+
+    /// A body that gives others time to begin.
+    async fn body(&self, n: u32, step: &str) -> u32 {
+        let count = self.begin(n, step);
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        self.end();
+        count
+    }
+
+    /// Executions, by step.
+    pub(crate) fn of(&self, n: u32) -> BTreeMap<String, u32> {
+        let bodies = self.0.lock().expect("no panic");
+        bodies.of.iter().filter(|((of, _), _)| *of == n).map(|((_, step), count)| (step.clone(), *count)).collect()
+    }
+
+    /// The most bodies at a time.
+    pub(crate) fn most(&self) -> usize {
+        self.0.lock().expect("no panic").most
+    }
+
+    /// The numbers, in the order in which their first bodies began.
+    pub(crate) fn order(&self) -> Vec<u32> {
+        let mut order = self.0.lock().expect("no panic").order.clone();
+        let mut seen = std::collections::HashSet::new();
+        order.retain(|n| seen.insert(*n));
+        order
+    }
+}
+
+/// Steps, two side by side, a sleep, a failure, an event: all that a run writes in different ways.
+pub(crate) fn everything(account: &Account) -> Vec<Function> {
+    let (mine, theirs) = (account.clone(), account.clone());
+    let main = Function::new("everything", move |ctx: Context, event: Event<Go>| {
+        let account = mine.clone();
+        async move {
+            let (n, account) = (event.data.n, &account);
+            ctx.step("first", async || Ok(account.body(n, "first").await)).await?;
+            ctx.sleep("a minute", Duration::from_secs(60)).await?;
+            let both = ["left", "right"].map(|name| ctx.step(name, async move || Ok(account.body(n, name).await)));
+            try_join_all(both).await?;
+            let fails = async || match account.body(n, "fails").await {
+                1 => Err(Error::new("refused")),
+                _ => Ok(()),
+            };
+            ctx.step("fails", fails).await?;
+            ctx.send_event("tell", Told { n }).await?;
+            Ok("done")
+        }
+    });
+    let told = Function::new("told", move |ctx: Context, event: Event<Told>| {
+        let account = theirs.clone();
+        async move { ctx.step("told", async || Ok(account.body(event.data.n, "told").await)).await }
+    });
+    vec![main.backoff(Backoff::Fixed(Duration::from_millis(15_300))), told]
+}
+
+/// What the account has of it when each body was executed as often as it should be.
+pub(crate) fn everything_once() -> BTreeMap<String, u32> {
+    [("first", 1), ("left", 1), ("right", 1), ("fails", 2), ("told", 1)].map(|(name, n)| (name.to_owned(), n)).into()
+}
+
+/// Two waits that the sweep ends, the second a minute after the first.
+pub(crate) fn patient(account: &Account, wait: Duration) -> Function {
+    let account = account.clone();
+    Function::new("patient", move |ctx: Context, event: Event<Go>| {
+        let account = account.clone();
+        async move {
+            let sleeps =
+                [("one", wait), ("two", wait + Duration::from_secs(60))].map(|(name, wait)| ctx.sleep(name, wait));
+            join_all(sleeps).await.into_iter().collect::<Result<Vec<()>>>()?;
+            ctx.step("after", async || Ok(account.body(event.data.n, "after").await)).await
+        }
+    })
+}
+
+/// So many steps at once, each by itself.
+pub(crate) fn wide(account: &Account, width: u32) -> Function {
+    let account = account.clone();
+    Function::new("wide", move |ctx: Context, event: Event<Go>| {
+        let account = account.clone();
+        async move {
+            let n = event.data.n;
+            let steps = (0..width).map(|i| {
+                let account = account.clone();
+                ctx.step("part", async move || Ok(account.body(n, &format!("part {i}")).await))
+            });
+            try_join_all(steps).await
+        }
+    })
+}
+
+/// Two steps, of all runs at most two at a time.
+pub(crate) fn narrow(account: &Account) -> Function {
+    let account = account.clone();
+    Function::new("narrow", move |ctx: Context, event: Event<Go>| {
+        let account = account.clone();
+        async move {
+            let (n, account) = (event.data.n, &account);
+            ctx.step("one", async || Ok(account.body(n, "one").await)).await?;
+            ctx.step("two", async || Ok(account.body(n, "two").await)).await
+        }
+    })
+    .concurrency(Concurrency::limit(2))
+}
+
+/// A step with an outcome of 3 MB that hardly shrinks, and one that has seen it.
+pub(crate) fn large() -> Function {
+    Function::new("large", async |ctx: Context, _: Event<Go>| {
+        let text: String = ctx.step("much", async || Ok(noise(3_000_000))).await?;
+        ctx.step("after", async || Ok(text == noise(3_000_000))).await
+    })
+}
+
+fn noise(n: usize) -> String {
+    let mut seed = 7_u64;
+    let mut letter = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'0' + (seed >> 58) as u8)
+    };
+    (0..n).map(|_| letter()).collect()
+}

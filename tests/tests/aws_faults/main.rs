@@ -1,0 +1,20 @@
+//! Everything that can go wrong between the engine and AWS: requests and replies lost at every call of a run, throttles,
+//! stalls, batches carried out in part, messages twice and out of order, large values, and time that passes.
+
+#[path = "../aws/stage.rs"]
+mod stage;
+#[path = "../aws/table.rs"]
+mod table;
+#[path = "../aws/units.rs"]
+mod units;
+#[path = "../aws/wire.rs"]
+mod wire;
+
+mod bad_days;
+mod batches;
+mod each_call;
+mod functions;
+mod large;
+mod messages;
+mod retention;
+mod slots;

@@ -1,0 +1,75 @@
+//! Messages that come twice, in the wrong order, and to several workers at once: SQS promises none of it away.
+
+use std::sync::Arc;
+
+use stepladder_core::Status;
+use stepladder_engine::ports::{Delivery, Receipt};
+
+use crate::functions::{Account, everything, everything_once, go};
+use crate::stage::{Sdk, Stage};
+
+fn copy(delivery: &Delivery) -> Delivery {
+    Delivery { wake: delivery.wake.clone(), receipt: Receipt::Invocation, receives: 2 }
+}
+
+async fn assert_ended(stage: &Stage, account: &Account, numbers: std::ops::Range<u32>) {
+    for n in numbers {
+        let runs = stage.onlooker().runs_of_event(&format!("go-{n}")).await.expect("listed");
+        assert_eq!((runs.len(), runs[0].status), (1, Status::Completed), "{:#?}", stage.facts(runs[0].run).await);
+        assert_eq!(account.of(n), everything_once(), "{n}");
+    }
+    stage.assert_within_limits();
+}
+
+#[tokio::test]
+async fn each_wake_may_come_twice_in_reverse_order_and_again_to_a_cold_worker() {
+    let account = Account::default();
+    let stage = Stage::new(Sdk::Tells, everything(&account)).await;
+    let engine = stage.engine();
+    for n in 0..3 {
+        stage.send(&engine, &go(n)).await;
+    }
+    loop {
+        let mut deliveries = stage.look().await;
+        if deliveries.is_empty() && !stage.move_on(&engine).await {
+            break;
+        }
+        deliveries.reverse();
+        for delivery in deliveries {
+            let (again, cold) = (copy(&delivery), copy(&delivery));
+            assert!(stage.invoke(&engine, delivery).await);
+            engine.hop(again).await.expect("hopped");
+            stage.engine().hop(cold).await.expect("hopped");
+        }
+    }
+    assert_ended(&stage, &account, 0..3).await;
+}
+
+/// Two workers with the same wake at the same time, on threads of their own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn two_workers_that_race_for_a_run_execute_each_body_once() {
+    let account = Account::default();
+    let stage = Arc::new(Stage::new(Sdk::Tells, everything(&account)).await);
+    let workers = [stage.engine(), stage.engine()];
+    for n in 0..6 {
+        stage.send(&workers[0], &go(n)).await;
+    }
+    loop {
+        let deliveries = stage.look().await;
+        if deliveries.is_empty() && !stage.move_on(&workers[0]).await {
+            break;
+        }
+        let mut hops = Vec::new();
+        for delivery in deliveries {
+            for worker in workers.clone() {
+                let same = copy(&delivery);
+                hops.push(tokio::spawn(async move { worker.hop(same).await }));
+            }
+            stage.delete(delivery.receipt).await;
+        }
+        for hop in hops {
+            hop.await.expect("no panic").expect("hopped");
+        }
+    }
+    assert_ended(&stage, &account, 0..6).await;
+}

@@ -1,0 +1,110 @@
+//! Rule 27: what belongs to a live run does not expire under it; and what has expired is no run.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use stepladder_core::{Status, Timestamp};
+use stepladder_engine::RunFilter;
+use stepladder_engine::clock::Clock;
+use stepladder_engine::ports::{Cursor, Timers};
+
+use crate::functions::{Account, everything, go, patient};
+use crate::stage::{RETENTION, Sdk, Stage};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+type Item = HashMap<String, AttributeValue>;
+
+fn text<'a>(item: &'a Item, name: &str) -> &'a str {
+    item.get(name).and_then(|value| value.as_s().ok()).map_or("", String::as_str)
+}
+
+async fn all_items(stage: &Stage) -> Vec<Item> {
+    let pages = stage.direct.dynamo().scan().table_name(&stage.table).into_paginator().items().send();
+    pages.try_collect().await.expect("scanned")
+}
+
+/// What DynamoDB does with expired items, but at once.
+async fn expire(stage: &Stage) {
+    let now = stage.clock.now().as_millis() / 1_000;
+    for item in all_items(stage).await {
+        let ttl = item.get("ttl").and_then(|ttl| ttl.as_n().ok()).and_then(|ttl| ttl.parse::<i64>().ok());
+        if ttl.is_some_and(|ttl| ttl <= now) {
+            let key: Item = ["PK", "SK"].map(|name| (name.to_owned(), item[name].clone())).into();
+            let deletion = stage.direct.dynamo().delete_item().table_name(&stage.table).set_key(Some(key));
+            deletion.send().await.expect("deleted");
+        }
+    }
+}
+
+/// The sweep comes when the watchdog is due; the minutes between have nothing.
+async fn sweep_at(stage: &Stage, moment: Timestamp) {
+    stage.advance(moment.since(stage.clock.now()));
+    let there = stage.lambda.cursor().await.expect("a cursor");
+    stage.lambda.advance(there, Cursor { minute: moment.minute(), sent: Vec::new() }).await.expect("moved");
+    stage.engine().sweep().await.expect("swept");
+}
+
+#[tokio::test]
+async fn a_run_that_sleeps_for_seventy_days_keeps_all_that_belongs_to_it() {
+    let account = Account::default();
+    let stage = Stage::new(Sdk::Tells, vec![patient(&account, 70 * DAY)]).await;
+    let engine = stage.engine();
+    let event = stage.send(&engine, &go(1)).await;
+    let run = stage.runs(event).await[0].summary.run;
+    let begun = stage.clock.now();
+    let hop = stage.look().await.remove(0);
+    assert!(stage.invoke(&engine, hop).await);
+    let wakes_at = begun + 70 * DAY;
+    // the first look is an hour after the start, the others are a day apart
+    for day in 0..70 {
+        sweep_at(&stage, begun + Duration::from_secs(3_600) + day * DAY).await;
+        if day % 10 == 9 {
+            expire(&stage).await;
+        }
+    }
+    let items = all_items(&stage).await;
+    let of_run = |item: &&Item| {
+        let pk = text(item, "PK");
+        [run.to_string(), event.to_string()].iter().any(|id| pk.ends_with(id))
+            || pk == "S#hours"
+            || pk.starts_with("S#days#")
+    };
+    let kept: Vec<&Item> = items.iter().filter(of_run).collect();
+    let kinds: Vec<String> = kept.iter().map(|item| format!("{}/{}", text(item, "PK"), text(item, "SK"))).collect();
+    // two records, the row; the event, its link to the run; the hour and the day that list it
+    assert_eq!(kept.len(), 7, "{kinds:#?}");
+    for (item, kind) in kept.iter().zip(&kinds) {
+        let ttl: i64 = item["ttl"].as_n().expect("a number").parse().expect("digits");
+        assert!(ttl > wakes_at.as_millis() / 1_000, "{kind} expires before the wake");
+    }
+    assert_eq!(stage.onlooker().runs(RunFilter::default()).await.expect("listed").runs.len(), 1);
+    sweep_at(&stage, wakes_at).await;
+    stage.settle(|| stage.engine()).await;
+    let ended = &stage.runs(event).await[0];
+    assert_eq!(ended.summary.status, Status::Completed);
+    assert!(stage.clock.now() >= wakes_at, "never early");
+    assert_eq!(account.of(1).values().sum::<u32>(), 1);
+    stage.assert_within_limits();
+}
+
+#[tokio::test]
+async fn what_is_left_of_an_expired_run_is_no_run() {
+    let account = Account::default();
+    let stage = Stage::new(Sdk::Tells, everything(&account)).await;
+    let engine = stage.engine();
+    let event = stage.send(&engine, &go(1)).await;
+    stage.settle(|| engine.clone()).await;
+    let run = stage.runs(event).await[0].summary.run;
+    let (pk, first) = (format!("R#{run}"), "J#0000000000");
+    stage.advance(RETENTION + 3 * DAY);
+    let gone = |error: String| assert!(error.contains("there is no run"), "{error}");
+    gone(stage.onlooker().run(run).await.expect_err("expired, though all of it is there").to_string());
+    let key = [("PK", pk.as_str()), ("SK", first)].map(|(name, s)| (name.to_owned(), AttributeValue::S(s.into())));
+    let deletion = stage.direct.dynamo().delete_item().table_name(&stage.table).set_key(Some(key.into()));
+    deletion.send().await.expect("deleted");
+    gone(stage.onlooker().run(run).await.expect_err("its first record is gone").to_string());
+    // a late wake of it moves nothing
+    assert_eq!(stage.settle(|| stage.engine()).await, 0);
+}
