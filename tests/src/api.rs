@@ -12,6 +12,7 @@ use crate::wait::{LIMIT, wait_within};
 pub struct Api {
     url: String,
     http: reqwest::Client,
+    token: Option<String>,
 }
 
 /// A status and a body; null when the body is no JSON.
@@ -21,12 +22,21 @@ impl Api {
     /// A client of the server at this address.
     pub fn new(url: &str) -> Self {
         let http = reqwest::Client::builder().no_proxy().timeout(LIMIT).build().expect("a client without options");
-        Self { url: url.to_owned(), http }
+        Self { url: url.to_owned(), http, token: None }
+    }
+
+    /// The same, with a dashboard token.
+    pub fn with_token(self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self }
     }
 
     /// A request to a path, for what the other functions do not do.
     pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.url))
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
     }
 
     /// GET, when the server may be away.

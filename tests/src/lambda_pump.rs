@@ -42,6 +42,20 @@ impl LambdaPump {
 
     /// Receives once, invokes once. `None` when there was no message to receive.
     pub async fn pump(&self) -> Option<Pumped> {
+        let (messages, pumped) = self.invoke().await?;
+        self.delete(messages.iter().filter(|message| pumped.deleted.contains(&text(&message["MessageId"])))).await;
+        Some(pumped)
+    }
+
+    /// Receives once, invokes once, and loses the function's answer: no message is deleted, and all come again.
+    pub async fn pump_and_lose(&self) -> Option<Pumped> {
+        let (_, Pumped { deleted, mut failed, outcome }) = self.invoke().await?;
+        failed.extend(deleted);
+        Some(Pumped { deleted: Vec::new(), failed, outcome })
+    }
+
+    /// What was received, and what is to become of it.
+    async fn invoke(&self) -> Option<(Vec<Value>, Pumped)> {
         let messages = self.receive().await;
         if messages.is_empty() {
             return None;
@@ -51,8 +65,7 @@ impl LambdaPump {
         let all: Vec<_> = messages.iter().map(|message| text(&message["MessageId"])).collect();
         let failed = failed(&outcome, &all);
         let deleted: Vec<_> = all.into_iter().filter(|id| !failed.contains(id)).collect();
-        self.delete(messages.iter().filter(|message| deleted.contains(&text(&message["MessageId"])))).await;
-        Some(Pumped { deleted, failed, outcome })
+        Some((messages, Pumped { deleted, failed, outcome }))
     }
 
     /// Pumps until nothing is to be received: what came of each batch.

@@ -17,6 +17,8 @@ use crate::double::{Answer, Asked, serve};
 pub enum Fault {
     /// It is answered with this status; the service never sees it.
     Status(u16),
+    /// It is answered with status 503, and to be sent again after this many seconds; the service never sees it.
+    RetryAfter(u32),
     /// The connection is closed before the service sees it.
     CutBefore,
     /// The service does what it is asked, then the connection is closed: the client cannot know.
@@ -87,6 +89,7 @@ impl Proxy {
                     Some(Fault::Status(status)) => {
                         return Answer::json(status, &json!({"message": "a fault on purpose"}));
                     }
+                    Some(Fault::RetryAfter(seconds)) => return retry_after(seconds),
                     Some(Fault::CutBefore) => return Answer::Cut,
                     Some(Fault::CutAfter) | None => {}
                 }
@@ -132,6 +135,13 @@ impl Proxy {
     pub fn release(&self) {
         self.held.send_replace(Held::None);
     }
+}
+
+fn retry_after(seconds: u32) -> Answer {
+    let body = json!({"message": "a fault on purpose"}).to_string();
+    let reply = Response::builder().status(503).header("content-type", "application/json");
+    let reply = reply.header("retry-after", seconds).body(Full::new(Bytes::from(body)));
+    Answer::Reply(reply.expect("a number is a header value"))
 }
 
 fn note(state: &Mutex<State>, asked: &Asked) -> Option<Fault> {

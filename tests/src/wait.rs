@@ -11,13 +11,22 @@ pub async fn wait_for<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T 
 }
 
 /// [`wait_for`] with a limit that is part of what the test says.
-pub async fn wait_within<T>(limit: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn wait_within<T>(limit: Duration, what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    wait(limit, Duration::from_millis(2), what, look).await
+}
+
+/// [`wait_for`], asking less often: where each question is work for somebody whom the test waits for.
+pub async fn wait_calmly<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    wait(LIMIT, Duration::from_millis(100), what, look).await
+}
+
+async fn wait<T>(limit: Duration, each: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = look().await {
             return found;
         }
         assert!(start.elapsed() < limit, "waited {limit:?} for {what}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        tokio::time::sleep(each).await;
     }
 }

@@ -1,0 +1,74 @@
+"""Deploys template.yaml as it is to an emulator: deploy.py FOLDER BOOTSTRAP STACK [PARAMETER=VALUE …]
+
+The functions' code is the program BOOTSTRAP instead of a build of it. FOLDER is empty and takes what is in between.
+Where the emulator is, and with which credentials, is in the environment. Prints the stack's outputs as JSON.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+BUCKET = "deployments"
+
+folder, bootstrap, stack, *parameters = sys.argv[1:]
+folder = Path(folder)
+
+
+def code():
+    program, archive = folder / "bootstrap", folder / "code.zip"
+    shutil.copy(bootstrap, program)
+    if shutil.which("strip"):
+        # four functions unpack it, and a debug binary is ten times as large
+        subprocess.run(["strip", program], check=False)
+    # the least compression: the archive travels over the loopback only
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        file.write(program, "bootstrap")
+    return archive
+
+
+def template():
+    lines = (ROOT / "template.yaml").read_text().splitlines()
+    places = [i for i, line in enumerate(lines) if line.strip().startswith("CodeUri:")]
+    if len(places) != 1:
+        sys.exit(f"template.yaml names its code {len(places)} times")
+    lines[places[0]] = lines[places[0]].replace("CodeUri: functions", f"CodeUri: {code()}")
+    file = folder / "template.yaml"
+    file.write_text("\n".join(lines))
+    shutil.copytree(ROOT / "infra", folder / "infra")
+    return file
+
+
+def deploy():
+    config = Config(s3={"addressing_style": "path"})
+    boto3.client("s3", config=config).create_bucket(Bucket=BUCKET)
+    sam = [Path(sys.executable).parent / "sam", "deploy", "--template-file", template(), "--stack-name", stack]
+    sam += ["--s3-bucket", BUCKET, "--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-progressbar"]
+    done = subprocess.run([*sam, "--parameter-overrides", *parameters], cwd=folder, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        sys.exit(done.stdout)
+
+
+def set_concurrency_again():
+    # ministack keeps the template's number as text, and its poller stops on that
+    functions = boto3.client("lambda")
+    for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
+        most = int(mapping["ScalingConfig"]["MaximumConcurrency"])
+        functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": most})
+
+
+def outputs():
+    described = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+
+
+deploy()
+set_concurrency_again()
+print(json.dumps(outputs()))

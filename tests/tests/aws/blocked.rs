@@ -1,0 +1,74 @@
+//! A body that blocks its thread: its own time-out never comes, and the supervisor's thread is what ends it.
+//!
+//! No function of the product does this, so the program under test is this executable itself.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::json;
+use stepladder::prelude::{Backoff, Context, Deserialize, Event, EventData, Function, Result};
+
+use crate::roles::World;
+use crate::{again, assert_completed};
+
+/// The data of the event that starts the function which blocks its thread.
+#[derive(Deserialize)]
+struct Block {}
+
+impl EventData for Block {
+    const NAME: &'static str = "test/block";
+}
+
+/// Where the first attempt leaves word that it has begun.
+const BEGUN: &str = "STEPLADDER_TEST_BEGUN";
+
+/// This executable, run by itself once more, is a program with one function: its first attempt blocks for ever.
+#[test]
+fn a_program_whose_function_blocks_its_thread() {
+    let Some(begun) = std::env::var_os(BEGUN).map(PathBuf::from) else { return };
+    let function = Function::new("block", move |ctx: Context, _: Event<Block>| {
+        let begun = begun.clone();
+        async move { block_once(ctx, begun).await }
+    });
+    let _ended = stepladder::App::new().function(function.backoff(Backoff::Fixed(Duration::ZERO))).run();
+}
+
+async fn block_once(ctx: Context, begun: PathBuf) -> Result<String> {
+    let body = async || {
+        if std::fs::exists(&begun)? {
+            return Ok("did not block".to_owned());
+        }
+        std::fs::write(&begun, "")?;
+        loop {
+            std::thread::park();
+        }
+    };
+    ctx.step("block", body).timeout(Duration::from_secs(1)).await
+}
+
+#[tokio::test]
+async fn a_body_that_blocks_its_thread_is_failed_in_its_place_and_its_process_ends() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let begun = folder.path().join("begun").to_string_lossy().into_owned();
+    let this = std::env::current_exe().expect("a test knows its own path");
+    let arguments = ["--exact", "blocked::a_program_whose_function_blocks_its_thread", "--nocapture"];
+    let program = std::iter::once(this).chain(arguments.map(PathBuf::from)).collect();
+    let world = World::of(program, &[(BEGUN, begun)]).await;
+    let [run] = world.runs([json!({"name": "test/block", "id": "block", "data": {}})]).await;
+    let mut blocked = world.worker();
+    let pump = world.steps();
+    let status = tokio::select! {
+        pumped = pump.pump() => panic!("nobody answers: {pumped:?}\n{}", blocked.log()),
+        status = blocked.ended() => status,
+    };
+    assert_eq!(status.code(), Some(1), "{}", blocked.log());
+    assert!(blocked.log().contains("a step blocks its thread past its time-out"), "{}", blocked.log());
+    let journal = world.journal(run).await;
+    let (_, failure) = journal.facts().find(|(name, _)| *name == "StepFailed").expect("written before the end");
+    assert_eq!(failure["error"]["code"], "timeout", "{failure}");
+
+    let _other = world.worker();
+    world.until_ended(&[run]).await;
+    assert_completed(&world, run).await;
+    assert_eq!(again(&world.journal(run).await), [("block".to_owned(), 2)]);
+}

@@ -1,0 +1,291 @@
+//! Roles of a Lambda function as processes, over a table on DynamoDB Local and queues on ministack, each invoked when
+//! the test says so: what dies and what repeats is the test's to decide.
+//!
+//! A role's process has the machine's clock. The queues' time is moved, so wakes may come before theirs.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stepladder_aws::{Addresses, Aws, Connection, Options};
+use stepladder_core::RunId;
+use stepladder_engine::clock::{Clock, SystemClock};
+use stepladder_engine::view::RunSummary;
+use stepladder_engine::{Config, Engine};
+use stepladder_tests::aws_json::{ACCOUNT, REGION, fresh_name};
+use stepladder_tests::dynamodb_local::DynamoDbLocal;
+use stepladder_tests::lambda_api::LambdaApi;
+use stepladder_tests::lambda_pump::LambdaPump;
+use stepladder_tests::ministack::Ministack;
+use stepladder_tests::{Journal, binary, wait_calmly};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::table;
+
+/// For how long a message that was received is invisible: the worker's time-out of 120 s and half a minute.
+pub(crate) const VISIBILITY: Duration = Duration::from_secs(150);
+
+/// A table, queues and what may be started over them.
+pub(crate) struct World {
+    pub(crate) stack: Ministack,
+    program: Vec<PathBuf>,
+    variables: Vec<(String, String)>,
+    connection: Connection,
+    dynamo: String,
+    table: String,
+    queues: Addresses,
+    workers: LambdaApi,
+    ingests: LambdaApi,
+    folder: TempDir,
+}
+
+/// The process of a role.
+pub(crate) struct Role {
+    process: Child,
+    log: PathBuf,
+}
+
+impl World {
+    /// Of the binary under test, with these variables in each role's environment.
+    pub(crate) async fn start(variables: &[(&str, String)]) -> Self {
+        Self::of(vec![binary::path().to_owned()], variables).await
+    }
+
+    /// Of a program with its arguments.
+    pub(crate) async fn of(program: Vec<PathBuf>, variables: &[(&str, String)]) -> Self {
+        let (stack, dynamo) = (Ministack::start().await, DynamoDbLocal::shared().await);
+        let connection = Connection::emulators(&dynamo.url(), &stack.url()).await;
+        let name = fresh_name("runs");
+        table::create(connection.dynamo(), &name).await;
+        let (steps, steps_dead_letters) = queue(&stack, &format!("{name}-steps")).await;
+        let (events, events_dead_letters) = queue(&stack, &format!("{name}-events")).await;
+        let queues = Addresses {
+            steps,
+            events: Some(events),
+            steps_dead_letters: Some(steps_dead_letters),
+            events_dead_letters: Some(events_dead_letters),
+            ..Addresses::default()
+        };
+        Self {
+            stack,
+            program,
+            variables: variables.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            connection,
+            dynamo: dynamo.url(),
+            table: name,
+            queues,
+            workers: LambdaApi::start().await,
+            ingests: LambdaApi::start().await,
+            folder: tempfile::Builder::new().prefix("stepladder-roles-").tempdir().expect("a temporary folder"),
+        }
+    }
+
+    /// Starts a worker.
+    pub(crate) fn worker(&self) -> Role {
+        self.role("worker", &self.workers, &[])
+    }
+
+    /// Starts a worker that is deployed with a variable that makes no sense.
+    pub(crate) fn broken_worker(&self) -> Role {
+        self.role("worker", &self.workers, &[("STEPLADDER_PACE", "breakneck")])
+    }
+
+    /// Starts an ingest.
+    pub(crate) fn ingest(&self) -> Role {
+        self.role("ingest", &self.ingests, &[])
+    }
+
+    fn role(&self, role: &str, api: &LambdaApi, more: &[(&str, &str)]) -> Role {
+        let mut command = Command::new(&self.program[0]);
+        command.args(&self.program[1..]).env_clear().envs(api.env());
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("AWS_ENDPOINT_URL_DYNAMODB", &self.dynamo).env("AWS_ENDPOINT_URL_SQS", self.stack.url());
+        command.env("STEPLADDER_ROLE", role).env("STEPLADDER_TABLE", &self.table);
+        command.env("STEPLADDER_STEPS_QUEUE_URL", &self.queues.steps);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value))).envs(more.iter().copied());
+        let log = self.folder.path().join(fresh_name(role));
+        let file = File::create(&log).expect("a file in a folder of our own");
+        command.stdin(Stdio::null()).stdout(file.try_clone().expect("a file")).stderr(file).kill_on_drop(true);
+        Role { process: command.spawn().expect("the program starts"), log }
+    }
+
+    /// Between the steps queue and the workers.
+    pub(crate) fn steps(&self) -> LambdaPump {
+        let mut pump = LambdaPump::new(self.stack.url(), &self.queues.steps, self.workers.clone());
+        pump.timeout = Duration::from_secs(120);
+        pump
+    }
+
+    /// Between the events queue and the ingests.
+    pub(crate) fn events(&self) -> LambdaPump {
+        LambdaPump::new(self.stack.url(), self.events_queue(), self.ingests.clone())
+    }
+
+    /// Sends messages to the events queue, in this order.
+    pub(crate) async fn send(&self, bodies: &[String]) {
+        for body in bodies {
+            post(&self.stack, self.events_queue(), body).await;
+        }
+    }
+
+    /// Sends events, one a message, and takes them in: the run of each.
+    pub(crate) async fn runs<const N: usize>(&self, events: [Value; N]) -> [RunId; N] {
+        self.send(&events.each_ref().map(ToString::to_string)).await;
+        let ingest = self.ingest();
+        for pumped in self.events().drain().await {
+            assert_eq!(pumped.failed, [] as [String; 0], "{pumped:?}\n{}", ingest.log());
+        }
+        let mut runs = Vec::new();
+        for event in events {
+            runs.push(self.run_of(event["id"].as_str().expect("text")).await);
+        }
+        runs.try_into().expect("as many as events")
+    }
+
+    /// The only run that an event started.
+    pub(crate) async fn run_of(&self, event: &str) -> RunId {
+        let runs = self.engine(Arc::new(SystemClock)).runs_of_event(event).await.expect("the event is known");
+        assert_eq!(runs.len(), 1, "{runs:?}");
+        runs[0].run
+    }
+
+    /// The engine in this process, over the same table and queues, with a clock of the test's.
+    pub(crate) fn engine(&self, clock: Arc<dyn Clock>) -> Engine {
+        let aws = Arc::new(self.aws(clock.clone()));
+        let entropy = Arc::new(stepladder_engine::clock::SystemEntropy);
+        Engine::with_ports(aws, clock, entropy, Vec::new(), Config::default()).expect("no function, no fault")
+    }
+
+    /// The adapter in this process.
+    pub(crate) fn aws(&self, clock: Arc<dyn Clock>) -> Aws {
+        let retention = Duration::from_secs(30 * 86_400);
+        let options =
+            Options { table: self.table.clone(), queues: self.queues.clone(), clock, retention, trace: || None };
+        Aws::new(&self.connection, options)
+    }
+
+    /// A run as it is now.
+    pub(crate) async fn run(&self, run: RunId) -> RunSummary {
+        self.engine(Arc::new(SystemClock)).run(run).await.expect("the run is known").summary
+    }
+
+    /// Its journal, which is a legal one.
+    pub(crate) async fn journal(&self, run: RunId) -> Journal {
+        let page = self.engine(Arc::new(SystemClock)).journal(run, 0, 1_000).await.expect("the run is known");
+        let entry = |(seq, entry): &(u64, stepladder_core::Entry)| json!({"seq": seq, "at": entry.at.to_string(), "fact": entry.fact});
+        let journal = Journal(page.entries.iter().map(entry).collect());
+        journal.assert_legal();
+        journal
+    }
+
+    /// Gives wakes to the workers, and moves the queues' time on when there is none, until all of these runs have ended.
+    pub(crate) async fn until_ended(&self, runs: &[RunId]) {
+        let pump = self.steps();
+        wait_calmly("the end of the runs", async || {
+            for pumped in pump.drain().await {
+                assert_eq!(pumped.failed, [] as [String; 0], "{pumped:?}");
+            }
+            for run in runs {
+                if self.run(*run).await.ended_at.is_none() {
+                    self.stack.advance(Duration::from_secs(1));
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await;
+    }
+
+    /// How many messages are in the steps queue, in whichever state.
+    pub(crate) async fn wakes(&self) -> u64 {
+        count(&self.stack, &self.queues.steps).await
+    }
+
+    /// How many wakes nobody could work on.
+    pub(crate) async fn dead_wakes(&self) -> u64 {
+        count(&self.stack, self.queues.steps_dead_letters.as_deref().expect("made above")).await
+    }
+
+    /// Puts a message into the steps queue.
+    pub(crate) async fn post_wake(&self, body: &str) -> String {
+        post(&self.stack, &self.queues.steps, body).await
+    }
+
+    /// Each visible message of a queue comes twice from here on, the last one first. Those of `doubled` came twice
+    /// already.
+    pub(crate) async fn double(&self, queue: &str, doubled: &mut HashSet<String>) {
+        let client = self.stack.client();
+        let asked = json!({"QueueUrl": queue, "MaxNumberOfMessages": 10});
+        let answer = client.sqs("ReceiveMessage", &asked).await.expect("an answer").expect("the queue is there");
+        for message in answer["Messages"].as_array().into_iter().flatten().rev() {
+            let (id, handle) = (message["MessageId"].as_str().expect("text"), &message["ReceiptHandle"]);
+            if doubled.contains(id) {
+                let asked = json!({"QueueUrl": queue, "ReceiptHandle": handle, "VisibilityTimeout": 0});
+                client.sqs("ChangeMessageVisibility", &asked).await.expect("an answer").expect("it is ours");
+                continue;
+            }
+            for _ in 0..2 {
+                doubled.insert(post(&self.stack, queue, message["Body"].as_str().expect("text")).await);
+            }
+            let asked = json!({"QueueUrl": queue, "ReceiptHandle": handle});
+            client.sqs("DeleteMessage", &asked).await.expect("an answer").expect("it is ours");
+        }
+    }
+
+    pub(crate) fn steps_queue(&self) -> &str {
+        &self.queues.steps
+    }
+
+    pub(crate) fn events_queue(&self) -> &str {
+        self.queues.events.as_deref().expect("made above")
+    }
+}
+
+impl Role {
+    /// `kill -9`, and waits until it is gone.
+    pub(crate) async fn kill(&mut self) {
+        self.process.kill().await.expect("the process is ours");
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        self.process.wait().await.expect("the process is ours")
+    }
+
+    /// What it printed.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("a file in a folder of our own")
+    }
+}
+
+/// A queue that gives a message up after five receives, and the queue that takes it then.
+async fn queue(stack: &Ministack, name: &str) -> (String, String) {
+    let client = stack.client();
+    let dead = client.create_queue(&format!("{name}-dead"), &json!({})).await;
+    let arn = format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{name}-dead");
+    let redrive = json!({"deadLetterTargetArn": arn, "maxReceiveCount": 5}).to_string();
+    let attributes = json!({"VisibilityTimeout": VISIBILITY.as_secs().to_string(), "RedrivePolicy": redrive});
+    (client.create_queue(name, &attributes).await, dead)
+}
+
+async fn post(stack: &Ministack, queue: &str, body: &str) -> String {
+    let asked = json!({"QueueUrl": queue, "MessageBody": body});
+    let answer = stack.client().sqs("SendMessage", &asked).await.expect("an answer").expect("the queue is there");
+    answer["MessageId"].as_str().expect("text").to_owned()
+}
+
+async fn count(stack: &Ministack, queue: &str) -> u64 {
+    let asked = json!({"QueueUrl": queue, "AttributeNames": ["All"]});
+    let answer =
+        stack.client().sqs("GetQueueAttributes", &asked).await.expect("an answer").expect("the queue is there");
+    let number = |which: &str| -> u64 {
+        let count = answer["Attributes"][format!("ApproximateNumberOfMessages{which}")].as_str();
+        count.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("no count: {answer}"))
+    };
+    number("") + number("NotVisible") + number("Delayed")
+}

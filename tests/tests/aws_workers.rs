@@ -1,0 +1,281 @@
+//! Workers that die and messages that repeat: the roles' processes on the queues and the table, with a hand on each
+//! delivery. A body runs again only where nobody can know whether it ended, and a run ends whatever happens to its wakes.
+
+#[path = "aws/blocked.rs"]
+mod blocked;
+#[path = "aws/roles.rs"]
+mod roles;
+#[path = "aws/table.rs"]
+mod table;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stepladder_aws::Letters;
+use stepladder_core::{RunId, Status};
+use stepladder_engine::RunFilter;
+use stepladder_engine::clock::{SystemClock, VirtualClock};
+use stepladder_tests::database::Database;
+use stepladder_tests::lambda_api::Outcome;
+use stepladder_tests::openai::OpenAi;
+use stepladder_tests::{Journal, wait_calmly, wait_for};
+
+use roles::{VISIBILITY, World};
+
+/// The time-out of an invocation that is not to end: its leases are over 5 s after it.
+const SHORT: Duration = Duration::from_secs(2);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn hello(id: &str) -> Value {
+    json!({"name": "test/hello.world", "id": id, "data": {"name": id}})
+}
+
+fn enhance(id: &str) -> Value {
+    let data = json!({"clientId": id, "clientName": "Acme", "clientDomain": "acme.example"});
+    json!({"name": "client/enhance.requested", "id": id, "data": data})
+}
+
+/// The roles of the binary, and doubles of what its functions call.
+async fn with_doubles() -> (World, OpenAi, Database) {
+    let (ai, database) = (OpenAi::start().await, Database::start().await);
+    let world = World::start(&[
+        ("OPENAI_API_KEY", "sk-a-key-of-this-test".into()),
+        ("OPENAI_BASE_URL", ai.url()),
+        ("SUPABASE_URL", database.url()),
+        ("SUPABASE_SERVICE_ROLE_KEY", "a-key-of-this-test".into()),
+    ])
+    .await;
+    (world, ai, database)
+}
+
+/// How often the body of each step was started, where more than once.
+fn again(journal: &Journal) -> Vec<(String, usize)> {
+    let started = journal.steps("StepStarted");
+    let steps: HashSet<_> = started.iter().collect();
+    let counted = steps.into_iter().map(|step| (step.clone(), started.iter().filter(|other| *other == step).count()));
+    counted.filter(|(_, times)| *times > 1).collect()
+}
+
+async fn assert_completed(world: &World, run: RunId) {
+    let summary = world.run(run).await;
+    assert_eq!(summary.status, Status::Completed, "{summary:?}");
+}
+
+#[tokio::test]
+async fn a_body_whose_worker_is_killed_runs_again_when_its_lease_is_over_and_nothing_else_does() {
+    let (world, ai, database) = with_doubles().await;
+    let [run] = world.runs([enhance("killed")]).await;
+    ai.hold();
+    let mut dying = world.worker();
+    let mut pump = world.steps();
+    pump.timeout = SHORT;
+    let asked = async || (!ai.count().requests.is_empty()).then_some(());
+    let deliver = async {
+        // so short an invocation hands the step over, once; the next one starts it
+        let mut last = None;
+        while asked().await.is_none() {
+            last = pump.pump().await.or(last);
+        }
+        last.expect("a delivery").outcome
+    };
+    let kill = async {
+        wait_for("the request to the AI", asked).await;
+        dying.kill().await;
+    };
+    let (outcome, ()) = tokio::join!(deliver, kill);
+    assert_eq!(outcome, Outcome::TimedOut);
+    ai.release();
+
+    let _other = world.worker();
+    world.stack.advance(VISIBILITY);
+    world.until_ended(&[run]).await;
+    assert_completed(&world, run).await;
+    let journal = world.journal(run).await;
+    assert_eq!(again(&journal), [("call-openai".to_owned(), 2)], "{:#?}", journal.story());
+    assert_eq!(ai.count().requests.len(), 2, "once for each attempt");
+    assert_eq!(ai.count().most, 1, "no two bodies of a step at a time");
+    assert_eq!(database.rows().requests.len(), 2, "{:?}", database.rows().requests);
+}
+
+#[tokio::test]
+async fn a_worker_killed_in_the_middle_of_a_batch_loses_none_of_its_runs() {
+    let (world, ai, _) = with_doubles().await;
+    let [slow, quick @ ..] = world.runs([enhance("slow"), hello("first"), hello("second")]).await;
+    ai.hold();
+    let mut dying = world.worker();
+    let mut pump = world.steps();
+    pump.timeout = SHORT;
+    // so short an invocation hands the steps over, once; the next one starts them
+    let handed_over = pump.pump().await.expect("three wakes");
+    assert_eq!((handed_over.deleted.len(), handed_over.failed.len()), (3, 0));
+    let kill = async {
+        wait_for("all three to be under way", async || {
+            let greeted = async |run| world.journal(run).await.succeeded().contains("greet");
+            (!ai.count().requests.is_empty() && greeted(quick[0]).await && greeted(quick[1]).await).then_some(())
+        })
+        .await;
+        dying.kill().await;
+    };
+    let (batch, ()) = tokio::join!(pump.pump(), kill);
+    let batch = batch.expect("three wakes");
+    assert_eq!((batch.outcome, batch.failed.len()), (Outcome::TimedOut, 3));
+    ai.release();
+
+    let _other = world.worker();
+    world.stack.advance(VISIBILITY);
+    world.until_ended(&[slow, quick[0], quick[1]]).await;
+    for run in [slow, quick[0], quick[1]] {
+        assert_completed(&world, run).await;
+    }
+    assert_eq!(again(&world.journal(slow).await), [("call-openai".to_owned(), 2)]);
+    for run in quick {
+        assert_eq!(again(&world.journal(run).await), []);
+    }
+}
+
+#[tokio::test]
+async fn messages_that_come_twice_and_in_reverse_execute_every_body_once() {
+    let (world, ai, database) = with_doubles().await;
+    let events = ["a", "b"].map(|id| [hello(&format!("hello-{id}")), enhance(&format!("enhance-{id}"))]).concat();
+    world.send(&events.iter().map(ToString::to_string).collect::<Vec<_>>()).await;
+    let mut doubled = HashSet::new();
+    world.double(world.events_queue(), &mut doubled).await;
+    assert_eq!(doubled.len(), 8);
+    let ingests = [world.ingest(), world.ingest()];
+    let mut pump = world.events();
+    pump.batch_size = 3;
+    tokio::join!(pump.drain(), pump.drain());
+    let mut runs = Vec::new();
+    for event in &events {
+        runs.push(world.run_of(event["id"].as_str().expect("text")).await);
+    }
+
+    let workers = [world.worker(), world.worker()];
+    let pump = world.steps();
+    wait_calmly("the end of the runs", async || {
+        world.double(world.steps_queue(), &mut doubled).await;
+        let (mut pumped, more) = tokio::join!(pump.drain(), pump.drain());
+        pumped.extend(more);
+        assert!(pumped.iter().all(|pumped| pumped.failed.is_empty()), "{pumped:?}");
+        for run in &runs {
+            world.run(*run).await.ended_at?;
+        }
+        Some(())
+    })
+    .await;
+    for run in &runs {
+        assert_completed(&world, *run).await;
+        let journal = world.journal(*run).await;
+        assert_eq!((again(&journal), journal.steps("StepFailed")), (vec![], vec![]), "{:#?}", journal.story());
+    }
+    assert_eq!(ai.count().requests.len(), 2, "once a run");
+    assert_eq!(database.rows().requests.len(), 4, "{:?}", database.rows().requests);
+    for role in ingests.iter().chain(&workers) {
+        assert!(!role.log().contains("\"level\":\"ERROR\""), "{}", role.log());
+    }
+}
+
+#[tokio::test]
+async fn an_event_without_an_id_is_one_event_however_often_its_message_comes() {
+    let world = World::start(&[]).await;
+    let event = json!({"name": "test/hello.world", "data": {"name": "anonymous"}});
+    world.send(&[json!([event, event]).to_string()]).await;
+    let pump = world.events();
+    let mut runs = HashSet::new();
+    for delivery in 1..=3 {
+        let mut ingest = world.ingest();
+        let pumped = pump.pump_and_lose().await.expect("the message");
+        assert!(matches!(pumped.outcome, Outcome::Response(_)), "{pumped:?}");
+        ingest.kill().await;
+        world.stack.advance(VISIBILITY);
+        let page = world.engine(Arc::new(SystemClock)).runs(RunFilter::default()).await.expect("a page");
+        runs.extend(page.runs.iter().map(|run| run.run));
+        assert_eq!(runs.len(), 2, "two events, one run each, after delivery {delivery}");
+    }
+    let _worker = world.worker();
+    let runs: Vec<_> = runs.into_iter().collect();
+    world.until_ended(&runs).await;
+    for run in runs {
+        assert_completed(&world, run).await;
+    }
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_in_a_batch_is_reported_alone() {
+    let world = World::start(&[]).await;
+    let [first, second] = world.runs([hello("beside-1"), hello("beside-2")]).await;
+    let worker = world.worker();
+    let broken = world.post_wake(r#"{"run": "nobody's"}"#).await;
+    let batch = world.steps().pump().await.expect("three messages");
+    assert_eq!((batch.deleted.len(), batch.failed), (2, vec![broken.clone()]));
+    assert!(worker.log().contains(&broken), "the log says which: {}", worker.log());
+    world.until_ended(&[first, second]).await;
+
+    world.send(&[hello("beside-3").to_string(), "no event".into(), hello("beside-4").to_string()]).await;
+    let _ingest = world.ingest();
+    let batch = world.events().pump().await.expect("three messages");
+    assert_eq!((batch.deleted.len(), batch.failed.len()), (2, 1));
+    let more = [world.run_of("beside-3").await, world.run_of("beside-4").await];
+    world.until_ended(&more).await;
+    for run in [first, second, more[0], more[1]] {
+        assert_completed(&world, run).await;
+        assert_eq!(again(&world.journal(run).await), []);
+    }
+}
+
+/// A run whose only wake is given up by the queue: five workers in a row cannot even start.
+async fn run_without_wake(world: &World) -> RunId {
+    let [run] = world.runs([hello("given-up")]).await;
+    let mut pump = world.steps();
+    pump.timeout = Duration::from_millis(1);
+    for delivery in 1..=5 {
+        let mut worker = world.broken_worker();
+        assert!(!worker.ended().await.success());
+        let said: Value = serde_json::from_str(worker.log().trim()).expect("a line of JSON");
+        assert!(said["error"].as_str().is_some_and(|said| said.contains("STEPLADDER_PACE")), "{said}");
+        let pumped = pump.pump().await.unwrap_or_else(|| panic!("delivery {delivery}"));
+        assert_eq!((pumped.outcome, pumped.failed.len()), (Outcome::TimedOut, 1));
+        assert_eq!((world.wakes().await, world.dead_wakes().await), (1, 0), "after delivery {delivery}");
+        world.stack.advance(VISIBILITY);
+    }
+    assert_eq!(pump.pump().await, None, "there is no sixth delivery");
+    assert_eq!((world.wakes().await, world.dead_wakes().await), (0, 1));
+    run
+}
+
+#[tokio::test]
+async fn a_run_whose_wake_is_a_dead_letter_is_woken_by_its_watchdog_an_hour_after_its_creation() {
+    let world = World::start(&[]).await;
+    let run = run_without_wake(&world).await;
+    let created = world.run(run).await.created_at;
+    let clock = Arc::new(VirtualClock::new(created + HOUR - Duration::from_secs(180)));
+    let engine = world.engine(clock.clone());
+    assert_eq!(engine.sweep().await.expect("a sweep").watched, 0, "three minutes before");
+    assert_eq!(world.wakes().await, 0);
+    clock.set(created + HOUR);
+    assert_eq!(engine.sweep().await.expect("a sweep").watched, 1);
+    assert_eq!(world.wakes().await, 1);
+    let _worker = world.worker();
+    world.until_ended(&[run]).await;
+    assert_completed(&world, run).await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_is_moved_back_moves_its_run() {
+    let world = World::start(&[]).await;
+    let run = run_without_wake(&world).await;
+    let aws = world.aws(Arc::new(SystemClock));
+    let looked = aws.redrive(Letters::Wakes, 10, true).await.expect("the queues answer");
+    assert_eq!((looked.moved.len(), looked.left.len()), (0, 1));
+    assert_eq!((world.wakes().await, world.dead_wakes().await), (0, 1), "looking moves nothing");
+    // who looked keeps it for a minute
+    world.stack.advance(Duration::from_secs(60));
+    let redriven = aws.redrive(Letters::Wakes, 10, false).await.expect("the queues answer");
+    assert_eq!((redriven.moved.len(), redriven.left.len()), (1, 0));
+    assert_eq!((world.wakes().await, world.dead_wakes().await), (1, 0));
+    let _worker = world.worker();
+    world.until_ended(&[run]).await;
+    assert_completed(&world, run).await;
+}

@@ -1,0 +1,256 @@
+//! On Lambda: `template.yaml` deployed through CloudFormation, every role a process of the binary under test. Events come
+//! in by queue and by HTTP, runs move through the queues, and all that is known of them is what an account's owner sees.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use stepladder_tests::aimock::AiMock;
+use stepladder_tests::deployed::{Deployed, EVENT_KEY, STACK, TOKEN};
+use stepladder_tests::postgres::Postgres;
+use stepladder_tests::proxy::{Fault, Proxy};
+use stepladder_tests::wait_calmly;
+use tokio::sync::OnceCell;
+
+const EVENTS: &str = "EventsQueueUrl";
+const EVENTS_DEAD: &str = "EventsDeadLettersUrl";
+const STEPS: &str = "StepsQueueUrl";
+const STEPS_DEAD: &str = "StepsDeadLettersUrl";
+
+/// A deployment takes ten seconds, so the tests that need no doubles share one. Nothing is set for OpenAI or Supabase.
+async fn shared() -> &'static Deployed {
+    static SHARED: OnceCell<Deployed> = OnceCell::const_new();
+    SHARED.get_or_init(|| Deployed::start(&[])).await
+}
+
+fn hello(id: &str, name: &str) -> Value {
+    json!({"name": "test/hello.world", "id": id, "data": {"name": name}})
+}
+
+fn enhance(id: &str) -> Value {
+    let data = json!({"clientId": id, "clientName": "Acme", "clientDomain": "acme.example"});
+    json!({"name": "client/enhance.requested", "id": id, "data": data})
+}
+
+/// The only run of an event that may not have been taken in yet.
+async fn run_of(stack: &Deployed, event: &str) -> String {
+    let (api, path) = (stack.api(), format!("/v1/events/{event}/runs"));
+    wait_calmly("the event to be known", async || (api.get(&path).await.0 == 200).then_some(())).await;
+    api.run_of(event).await
+}
+
+#[tokio::test]
+async fn an_event_by_http_is_a_run_that_is_shown_to_whoever_has_the_token() {
+    let stack = shared().await;
+    let (api, stranger) = (stack.api(), stack.stranger());
+    let (status, refused) = stranger.post("/e/wrong", hello("by-http", "Ada").to_string()).await;
+    assert_eq!((status, refused["ids"].clone()), (401, json!([])), "{refused}");
+    let (status, _) = api.get("/v1/events/by-http").await;
+    assert_eq!(status, 404, "a refused event is not taken in");
+
+    let ids = stranger.send(&hello("by-http", "Ada")).await;
+    let run = api.run_of(&ids[0]).await;
+    let ended = api.ended(&run).await;
+    assert_eq!((&ended["status"], &ended["output"]["farewell"]), (&json!("Completed"), &json!("Goodbye, Ada!")));
+    api.journal(&run).await.assert_legal();
+
+    let paths = [
+        "/".to_owned(),
+        "/v1/runs".to_owned(),
+        "/v1/functions".to_owned(),
+        format!("/runs/{run}"),
+        format!("/v1/runs/{run}"),
+        format!("/v1/runs/{run}/journal"),
+        format!("/v1/events/{}", ids[0]),
+        format!("/v1/events/{}/runs", ids[0]),
+    ];
+    for path in paths {
+        assert_eq!(stranger.get(&path).await.0, 401, "GET {path} without the token");
+        assert_eq!(api.get(&path).await.0, 200, "GET {path} with the token");
+    }
+    let page = api.request(Method::GET, "/").send().await.expect("an answer").text().await.expect("text");
+    assert!(
+        page.contains(&run) && page.contains("enhance-client-with-ai"),
+        "the page lists runs and functions: {page}"
+    );
+}
+
+#[tokio::test]
+async fn a_browser_logs_in_with_the_token_and_pages_of_other_sites_cannot() {
+    let stack = shared().await;
+    // what is answered is looked at, not followed: paths are absolute, and the emulator's have a prefix
+    let plain = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    let browser = plain.build().expect("a client");
+    let (url, own) = (stack.http_url(), stack.endpoint());
+    let ask = async |request: reqwest::RequestBuilder| request.send().await.expect("an answer");
+
+    let led = ask(browser.get(format!("{url}/")).header("accept", "text/html")).await;
+    assert_eq!((led.status().as_u16(), &led.headers()["location"]), (303, &"/login".parse().expect("a header")));
+
+    let form = |origin: &str, token: &str| {
+        let request = browser.post(format!("{url}/login")).header("origin", origin);
+        request.header("content-type", "application/x-www-form-urlencoded").body(format!("token={token}"))
+    };
+    assert_eq!(ask(form("https://elsewhere.example", TOKEN)).await.status(), 403);
+    assert!(ask(form(&own, "guessed")).await.headers().get("set-cookie").is_none(), "the wrong token");
+    let logged_in = ask(form(&own, TOKEN)).await;
+    assert_eq!(logged_in.status(), 303);
+    let cookie =
+        logged_in.headers()["set-cookie"].to_str().expect("text").split(';').next().expect("a cookie").to_owned();
+    let page = ask(browser.get(format!("{url}/")).header("cookie", cookie)).await;
+    assert_eq!(page.status(), 200);
+}
+
+#[tokio::test]
+async fn what_is_no_event_ends_among_the_dead_letters_and_its_neighbours_in_runs() {
+    let stack = shared().await;
+    let broken = r#"{"name": "test/hello.world", "data": "#.to_owned();
+    let good = [hello("beside-broken-1", "Bob"), hello("beside-broken-2", "Eve")].map(|event| event.to_string());
+    let [first, second] = good;
+    let ids = stack.send(EVENTS, &[first, broken.clone(), second]).await;
+    let refused = async || {
+        let lines = stack.lines("ingest").await;
+        lines.iter().filter(|line| line["message_id"] == json!(ids[1])).count()
+    };
+    for delivery in 1..=5 {
+        wait_calmly("the refusal of a delivery", async || (refused().await >= delivery).then_some(())).await;
+        assert_eq!(refused().await, delivery, "it is not taken again before its visibility is over");
+        assert_eq!(stack.messages(EVENTS_DEAD).await, [0; 3], "after {delivery} deliveries");
+        stack.advance(Duration::from_secs(180));
+    }
+    wait_calmly("the dead letter", async || (stack.messages(EVENTS_DEAD).await == [1, 0, 0]).then_some(())).await;
+    let asked = json!({"QueueUrl": stack.output(EVENTS_DEAD), "VisibilityTimeout": 0});
+    let dead = stack.client().sqs("ReceiveMessage", &asked).await.expect("an answer").expect("the queue is there");
+    assert_eq!(dead["Messages"][0]["Body"], json!(broken));
+
+    for event in ["beside-broken-1", "beside-broken-2"] {
+        let run = run_of(stack, event).await;
+        assert_eq!(stack.api().ended(&run).await["status"], "Completed");
+        stack.api().journal(&run).await.assert_legal();
+    }
+    stack.until_empty(EVENTS).await;
+    assert_eq!(stack.messages(STEPS_DEAD).await, [0; 3]);
+}
+
+#[tokio::test]
+async fn the_sweep_runs_each_minute_and_writes_where_the_queues_are() {
+    let stack = shared().await;
+    stack.advance(Duration::from_secs(61));
+    let swept = stack.line("sweep", "swept", |line| line["message"] == "swept").await;
+    assert_eq!((&swept["role"], metric(&swept, "SweepTimers")), (&json!("sweep"), json!("Count")), "{swept}");
+    let asked = json!({
+        "TableName": stack.output("TableName"), "Key": {"PK": {"S": "S#queues"}, "SK": {"S": "M"}},
+    });
+    let addresses: Value = wait_calmly("the addresses", async || {
+        let answer = stack.client().dynamodb("GetItem", &asked).await.expect("an answer").expect("the table is there");
+        let text = answer["Item"]["v"]["S"].as_str()?.to_owned();
+        Some(serde_json::from_str(&text).expect("JSON"))
+    })
+    .await;
+    let names = [
+        ("steps", STEPS),
+        ("events", EVENTS),
+        ("steps_dead_letters", STEPS_DEAD),
+        ("events_dead_letters", EVENTS_DEAD),
+    ];
+    for (name, output) in names {
+        assert_eq!(addresses[name], stack.output(output), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn every_line_is_json_and_ended_runs_are_metrics_though_no_invocation_fails() {
+    let stack = shared().await;
+    let api = stack.api();
+    let ids = api.send(&json!([hello("metric", "Mel"), enhance("metric-of-failure")])).await;
+    let (completed, failed) = (api.run_of(&ids[0]).await, api.run_of(&ids[1]).await);
+    assert_eq!(api.ended(&completed).await["status"], "Completed");
+    let ended = api.ended(&failed).await;
+    assert_eq!(ended["status"], "Failed");
+    let said = ended["error"]["message"].as_str().expect("text");
+    assert!(said.contains("OPENAI_API_KEY"), "an empty parameter counts as a missing variable: {said}");
+
+    for (run, function, name) in
+        [(&completed, "hello-world", "RunsCompleted"), (&failed, "enhance-client-with-ai", "RunsFailed")]
+    {
+        let line = stack.line("worker", name, |line| line["run"] == json!(run) && !line[name].is_null()).await;
+        assert_eq!((&line[name], metric(&line, name)), (&json!(1), json!("Count")), "{line}");
+        assert_eq!((&line["Stack"], &line["Function"]), (&json!(STACK), &json!(function)), "{line}");
+        assert_eq!(metric(&line, "RunDuration"), "Milliseconds", "{line}");
+    }
+    // a wake is deleted when its invocation succeeds, and comes again otherwise
+    stack.until_empty(STEPS).await;
+    assert_eq!(stack.messages(STEPS_DEAD).await, [0; 3]);
+    let problems = |line: &&Value| line["level"] == "ERROR" || line["level"] == "WARN";
+    let lines = stack.lines("worker").await;
+    assert_eq!(lines.iter().filter(problems).collect::<Vec<_>>(), [] as [&Value; 0]);
+    for role in ["ingest", "sweep", "http"] {
+        stack.lines(role).await;
+    }
+}
+
+/// The unit of a metric that a line declares; null when it declares none of that name.
+fn metric(line: &Value, name: &str) -> Value {
+    let declared = &line["_aws"]["CloudWatchMetrics"][0];
+    let metrics = declared["Metrics"].as_array().cloned().unwrap_or_default();
+    let found = metrics.into_iter().find(|metric| metric["Name"] == name && declared["Namespace"] == "Stepladder");
+    found.map_or(Value::Null, |metric| metric["Unit"].clone())
+}
+
+#[tokio::test]
+async fn an_event_in_the_queue_ends_as_a_row_though_the_database_refuses_twice_and_the_ai_is_asked_once() {
+    let answer = intelligence();
+    let (ai, postgres) = tokio::join!(AiMock::start(&answer), Postgres::start());
+    let line = Proxy::start("/v1", ai.url()).await;
+    let database = Proxy::start("/rest/v1", postgres.rest_url()).await;
+    let stack = Deployed::start(&[
+        ("OpenAiApiKey", "sk-a-key-of-this-test".into()),
+        ("OpenAiBaseUrl", format!("{}/v1", line.url())),
+        ("SupabaseUrl", database.url()),
+        ("SupabaseServiceRoleKey", postgres.service_role_key().into()),
+    ])
+    .await;
+    let client = "00000000-0000-4000-8000-000000000001";
+    postgres.execute(&format!("insert into clients (id, name) values ('{client}', 'Acme')")).await;
+    database.next_meet("PATCH", [Fault::RetryAfter(1); 2]);
+    // one message may hold one event or several; a queue may give a message twice
+    let greeting = hello("by-queue", "Ada").to_string();
+    let request = json!([enhance(client)]).to_string();
+    stack.send(EVENTS, &[greeting.clone(), request.clone(), greeting, request]).await;
+
+    let greeted = stack.api().ended(&run_of(&stack, "by-queue").await).await;
+    assert_eq!((&greeted["status"], &greeted["output"]["greeting"]), (&json!("Completed"), &json!("Hello, Ada!")));
+    let run = run_of(&stack, client).await;
+    let enhanced = stack.api().ended(&run).await;
+    assert_eq!(enhanced["status"], "Completed", "{enhanced}");
+    let journal = stack.api().journal(&run).await;
+    journal.assert_legal();
+    assert_eq!(journal.steps("StepFailed"), ["update-client"; 2], "{:#?}", journal.story());
+    assert_eq!(ai.requests().await.len(), 1, "the AI is paid once");
+
+    let rows = postgres.rows(&format!("select industry, products from clients where id = '{client}'")).await;
+    assert_eq!(json!(rows), json!([{"industry": "Tea", "products": ["Assam"]}]));
+    let rows = postgres.rows(&format!("select name, domain from competitors where client_id = '{client}'")).await;
+    assert_eq!(json!(rows), json!([{"name": "First", "domain": "first.example"}]));
+    assert_eq!(stack.api().number_of_runs().await, 2, "two messages of an event are one run");
+    stack.until_empty(EVENTS).await;
+    // the second message's wake may have met a lease, and look again when that would be over
+    stack.advance(Duration::from_secs(900));
+    stack.until_empty(STEPS).await;
+    for secret in ["sk-a-key-of-this-test", postgres.service_role_key(), TOKEN, &format!("/e/{EVENT_KEY}")] {
+        for role in ["worker", "ingest", "http"] {
+            let lines = stack.lines(role).await;
+            assert!(!json!(lines).to_string().contains(secret), "{role} logs a secret");
+        }
+    }
+}
+
+/// What the AI says.
+fn intelligence() -> Value {
+    json!({
+        "industry": "Tea", "description": "Sells tea.", "business_model": "Shops", "tone": "Warm",
+        "products": ["Assam"], "services": ["Tasting"], "audiences": ["Everybody"], "keywords": ["tea"],
+        "unique_selling_points": ["Fresh"], "locations": ["Lisbon"],
+        "competitors": [{"name": "First", "domain": "first.example", "reason": "Sells tea too."}],
+    })
+}
