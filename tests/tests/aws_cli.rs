@@ -1,5 +1,7 @@
 //! The command line over a table: what it reads, what it changes, and what it says when it cannot.
 
+#[path = "aws/queues.rs"]
+mod queues;
 #[path = "aws/table.rs"]
 mod table;
 
@@ -27,15 +29,8 @@ impl World {
         let connection = Connection::emulators(&ministack.url(), &ministack.url()).await;
         let table = fresh_name("runs");
         table::create(connection.dynamo(), &table).await;
+        let queues = queues::create(&connection, &table).await;
         let sqs = ministack.client();
-        let queue = async |kind: &str| sqs.create_queue(&format!("{table}-{kind}"), &json!({})).await;
-        let queues = Addresses {
-            steps: queue("steps").await,
-            events: Some(queue("events").await),
-            steps_dead_letters: Some(queue("steps-dead").await),
-            events_dead_letters: Some(queue("events-dead").await),
-            ..Addresses::default()
-        };
         Self { sqs, ministack, table, queues }
     }
 

@@ -1,6 +1,8 @@
 //! The adapter for AWS under the suite that every adapter passes: with the table on Amazon's own DynamoDB Local, and on
 //! a second emulator.
 
+#[path = "aws/queues.rs"]
+mod queues;
 #[path = "aws/table.rs"]
 mod table;
 #[path = "aws/world.rs"]

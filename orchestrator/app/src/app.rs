@@ -8,9 +8,7 @@ use std::sync::Arc;
 use stepladder_engine::{Pace, Program};
 use stepladder_sdk::{Function, Result, States};
 
-use crate::cli;
 use crate::demo::Demo;
-use crate::terminal::Stop;
 
 /// Functions and how to run them. [`run`](App::run) is the whole program.
 ///
@@ -117,17 +115,31 @@ impl App {
         if crate::lambda::is_here() {
             return crate::lambda::run(self);
         }
-        match cli::run(self, std::env::args_os()) {
+        self.command_line()
+    }
+
+    #[cfg(feature = "cli")]
+    fn command_line(self) -> ExitCode {
+        match crate::cli::run(self, std::env::args_os()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(stop) => stop.exit(),
         }
     }
 
+    #[cfg(not(feature = "cli"))]
+    fn command_line(self) -> ExitCode {
+        eprintln!(
+            "error: this build is for AWS Lambda, and AWS_LAMBDA_RUNTIME_API is not set here; the feature `cli` of the \
+             crate `stepladder` brings the command line"
+        );
+        ExitCode::FAILURE
+    }
+
     /// The functions as the engine sees them.
-    pub(crate) fn programs(&mut self) -> Result<Vec<Arc<dyn Program>>, Stop> {
+    pub(crate) fn programs(&mut self) -> Result<Vec<Arc<dyn Program>>, String> {
         let mut programs = Vec::new();
         for function in std::mem::take(&mut self.functions) {
-            programs.extend(function.programs(&self.states).map_err(Stop::Problem)?);
+            programs.extend(function.programs(&self.states)?);
         }
         Ok(programs)
     }

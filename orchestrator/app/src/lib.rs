@@ -7,18 +7,22 @@
 //! What is deliberately not here: how a run works (the crates `stepladder-core` and `stepladder-engine`).
 //!
 //! # Features
-//! - `local` (default) is the local server: `dev`, with SQLite and the HTTP API. Without it the command line keeps the
-//!   commands that talk to a server elsewhere.
+//! - `cli` is the command line, with the commands that talk to a server elsewhere.
+//! - `local` (default) adds the local server to it: `dev`, with SQLite and the HTTP API.
 //! - `aws` (default) is what runs on AWS: the roles of a Lambda function, and `--table` of the command line. A binary for
-//!   Lambda has this one alone.
+//!   Lambda has this one alone, which keeps it small.
 
 mod app;
+#[cfg(feature = "cli")]
 mod cli;
+#[cfg(feature = "cli")]
 mod client;
 mod demo;
+#[cfg(feature = "cli")]
 mod follow;
 #[cfg(feature = "aws")]
 mod lambda;
+#[cfg(feature = "cli")]
 mod terminal;
 
 pub use app::App;

@@ -37,15 +37,6 @@ impl Stop {
         Self::Problem(sentence.to_string())
     }
 
-    /// What there is to say, where nobody sits at a terminal.
-    #[cfg(feature = "aws")]
-    pub(crate) fn sentence(self) -> String {
-        match self {
-            Self::Problem(sentence) => sentence,
-            other => format!("{other:?}"),
-        }
-    }
-
     /// Says what there is to say, and gives the process's exit code.
     pub(crate) fn exit(self) -> ExitCode {
         match self {

@@ -22,11 +22,12 @@ use stepladder_engine::ports::{Commit, Commits, Cursor, Delivery, Receipt, Timer
 use stepladder_engine::view::RunDetail;
 use stepladder_engine::{Config, Engine, Program};
 use stepladder_tests::aws_faults::AwsFaults;
+use stepladder_tests::aws_json::fresh_name;
 use stepladder_tests::dynamodb_local::DynamoDbLocal;
 use stepladder_tests::ministack::Ministack;
 
-use crate::table;
 use crate::wire::Wire;
+use crate::{queues, table};
 
 /// How long items are kept.
 pub(crate) const RETENTION: Duration = Duration::from_secs(30 * 86_400);
@@ -70,7 +71,9 @@ impl Stage {
         let clock = Arc::new(VirtualClock::new(start()));
         let wire = Wire::new(clock.clone(), [&dynamo, &sqs]);
         let direct = connection(Sdk::Retries, &tables.url(), &ministack.url()).await;
-        let (table, queues) = table::make(&direct).await;
+        let table = fresh_name("runs");
+        table::create(direct.dynamo(), &table).await;
+        let queues = queues::create(&direct, &table).await;
         let options = || options(&table, &queues, &clock);
         let aws = Arc::new(Aws::new(&connection(sdk, &dynamo.url(), &sqs.url()).await, options()));
         let lambda = Arc::new(Aws::new(&direct, options()));

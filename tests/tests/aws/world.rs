@@ -7,10 +7,11 @@ use std::time::Duration;
 use stepladder_aws::{Aws, Connection, Options};
 use stepladder_engine::clock::{Clock, VirtualClock};
 use stepladder_engine::conformance::{Subject, start};
+use stepladder_tests::aws_json::fresh_name;
 use stepladder_tests::dynamodb_local::DynamoDbLocal;
 use stepladder_tests::ministack::Ministack;
 
-use crate::table;
+use crate::{queues, table};
 
 /// Which emulator keeps the table. The queues are ministack's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub(crate) async fn subject(tables: Tables) -> Subject {
 
 /// The adapter over a table and queues that are made for it.
 async fn adapter(connection: &Connection, clock: Arc<dyn Clock>) -> Aws {
-    let (table, queues) = table::make(connection).await;
+    let table = fresh_name("runs");
+    table::create(connection.dynamo(), &table).await;
+    let queues = queues::create(connection, &table).await;
     Aws::new(connection, Options { table, queues, clock, retention: RETENTION, trace: || None })
 }

@@ -1,6 +1,8 @@
 //! What a run costs in requests and in units, counted at the wire between the adapter and AWS, not timed; and the
 //! prices of `infra/COST.md`, which follow from the counts.
 
+#[path = "../aws/queues.rs"]
+mod queues;
 #[path = "../aws/stage.rs"]
 mod stage;
 #[path = "../aws/table.rs"]

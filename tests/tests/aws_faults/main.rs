@@ -1,6 +1,8 @@
 //! Everything that can go wrong between the engine and AWS: requests and replies lost at every call of a run, throttles,
 //! stalls, batches carried out in part, messages twice and out of order, large values, and time that passes.
 
+#[path = "../aws/queues.rs"]
+mod queues;
 #[path = "../aws/stage.rs"]
 mod stage;
 #[path = "../aws/table.rs"]

@@ -94,7 +94,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
     let live = (!args.quiet).then(Live::start);
     logs::start(live.clone())?;
     let config = config(&app, &args);
-    let programs = app.programs()?;
+    let programs = app.programs().map_err(Stop::problem)?;
     let listener = listen(&args.host, args.port).await?;
     let demo = demo(&mut app, args.demo).await?;
     let address = address(&args.host, listener.local_addr().map_err(|e| cannot_listen(&args.host, args.port, &e))?);

@@ -36,7 +36,8 @@ pub(crate) async fn execute(app: App, args: FunctionsArgs) -> Done {
 }
 
 fn registered(mut app: App) -> Result<(Vec<Function>, String), Stop> {
-    let functions: Vec<Function> = app.programs()?.iter().map(|program| Function::of(program.spec())).collect();
+    let functions: Vec<Function> =
+        app.programs().map_err(Stop::problem)?.iter().map(|program| Function::of(program.spec())).collect();
     let answer = Data { data: functions, cursor: None };
     let json = serde_json::to_string(&answer).map_err(|e| Stop::problem(format!("the functions are no JSON: {e}")))?;
     Ok((answer.data, json))

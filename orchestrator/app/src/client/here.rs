@@ -62,7 +62,8 @@ impl Client {
             code: app.code.clone().map_or(defaults.code, Into::into),
             ..defaults
         };
-        let engine = Engine::new(std::sync::Arc::new(aws), app.programs()?, config).map_err(Stop::problem)?;
+        let engine = Engine::new(std::sync::Arc::new(aws), app.programs().map_err(Stop::problem)?, config)
+            .map_err(Stop::problem)?;
         let options = stepladder_server::Options {
             loopback: true,
             version: env!("CARGO_PKG_VERSION").into(),
