@@ -26,7 +26,7 @@ impl World {
     /// A table, and queues of which it does not know yet.
     async fn start() -> Self {
         let ministack = Ministack::start().await;
-        let connection = Connection::emulators(&ministack.url(), &ministack.url()).await;
+        let connection = Connection::emulators(&ministack.url(), &ministack.url());
         let table = fresh_name("runs");
         table::create(connection.dynamo(), &table).await;
         let queues = queues::create(&connection, &table).await;
@@ -36,7 +36,7 @@ impl World {
 
     /// What the sweep does once after a deployment.
     async fn publish(&self) {
-        let connection = Connection::emulators(&self.ministack.url(), &self.ministack.url()).await;
+        let connection = Connection::emulators(&self.ministack.url(), &self.ministack.url());
         let options = Options {
             table: self.table.clone(),
             queues: self.queues.clone(),

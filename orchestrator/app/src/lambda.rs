@@ -61,7 +61,7 @@ pub(crate) fn run(app: App) -> ExitCode {
 
 async fn serve(mut app: App, settings: Settings) -> Result<(), String> {
     let programs = app.programs()?;
-    let aws = Arc::new(backend(&stepladder_aws::connect().await, &settings));
+    let aws = Arc::new(backend(&Connection::from_environment(), &settings));
     let engine = Engine::new(aws.clone(), programs, config(&app, &settings)).map_err(|e| e.to_string())?;
     let process = Arc::new(Process { engine: Arc::new(engine), aws, settings });
     let served = match process.settings.role {

@@ -22,7 +22,9 @@ use std::time::Duration;
 use stepladder_core::Timestamp;
 use stepladder_engine::clock::Clock;
 
-pub use connect::{Connection, connect};
+pub use connect::Connection;
+#[cfg(feature = "people")]
+pub use connect::connect;
 pub use queue::address::{Addresses, Dedicated};
 pub use queue::letters::{DeadLetter, Letters, MESSAGE_ID, Redriven, SENT_AT, What};
 pub use queue::message::decode as decode_wake;

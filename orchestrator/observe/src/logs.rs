@@ -18,7 +18,7 @@ use serde_json::Value;
 use tracing::metadata::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::{EnvFilter, FilterExt, ParseError, filter_fn};
+use tracing_subscriber::filter::{FilterExt, ParseError, Targets, filter_fn};
 use tracing_subscriber::layer::{Context, Filter, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -44,7 +44,8 @@ pub struct Options {
     pub stack: String,
     /// The version of its code, as the deployment names it.
     pub code: String,
-    /// Which lines are written, in the syntax of `RUST_LOG`, which is read when this is `None`. Blank means `info`.
+    /// Which lines are written, in the syntax of `RUST_LOG`, which is read when this is `None`: a level, or levels of
+    /// modules (`info,stepladder_engine=debug`). Blank means `info`.
     pub filter: Option<String>,
 }
 
@@ -73,20 +74,20 @@ pub fn subscriber<W: Write + Send + 'static>(options: Options, writer: W) -> imp
     let filter = parse(&levels).unwrap_or_else(|bad| {
         let told = format!("RUST_LOG is `{levels}`: {bad}; write it like info or stepladder_engine=debug");
         logs.say(Level::WARN, module_path!(), &told);
-        EnvFilter::new("info")
+        Targets::new().with_default(LevelFilter::INFO)
     });
     tracing_subscriber::registry().with(logs.with_filter(with_spans(filter)))
 }
 
 /// What runs do is written at `info` whatever is said of everything else, since metrics and alarms live on it. Only
 /// its own name silences it (`stepladder::run=off`).
-fn parse(levels: &str) -> Result<EnvFilter, ParseError> {
+fn parse(levels: &str) -> Result<Targets, ParseError> {
     // what is said later of the same target wins
-    EnvFilter::builder().parse(format!("{}=info,{}=info,{levels}", metrics::RUN_TARGET, metrics::SWEEP_TARGET))
+    format!("{}=info,{}=info,{levels}", metrics::RUN_TARGET, metrics::SWEEP_TARGET).parse()
 }
 
 /// Spans are known also where only warnings are written: they say whose warnings these are.
-fn with_spans<S: Subscriber>(filter: EnvFilter) -> impl Filter<S> {
+fn with_spans<S: Subscriber>(filter: Targets) -> impl Filter<S> {
     let spans = filter_fn(|of| of.is_span() && *of.level() <= Level::INFO).with_max_level_hint(LevelFilter::INFO);
     filter.or(spans)
 }

@@ -59,7 +59,7 @@ impl World {
     /// Of a program with its arguments.
     pub(crate) async fn of(program: Vec<PathBuf>, variables: &[(&str, String)]) -> Self {
         let (stack, dynamo) = (Ministack::start().await, DynamoDbLocal::shared().await);
-        let connection = Connection::emulators(&dynamo.url(), &stack.url()).await;
+        let connection = Connection::emulators(&dynamo.url(), &stack.url());
         let name = fresh_name("runs");
         table::create(connection.dynamo(), &name).await;
         let (steps, steps_dead_letters) = queue(&stack, &format!("{name}-steps")).await;

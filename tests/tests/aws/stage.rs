@@ -86,7 +86,7 @@ impl Stage {
 
     /// The adapter with the connection that a Lambda function has: its time-outs, its retries.
     pub(crate) async fn with_production_clients(mut self) -> Self {
-        let connection = Connection::emulators(&self.dynamo.url(), &self.sqs.url()).await;
+        let connection = Connection::emulators(&self.dynamo.url(), &self.sqs.url());
         self.aws = Arc::new(Aws::new(&connection, options(&self.table, &self.queues, &self.clock)));
         self
     }

@@ -32,7 +32,7 @@ pub(crate) async fn subject(tables: Tables) -> Subject {
         Tables::DynamoDbLocal => DynamoDbLocal::shared().await.url().to_owned(),
         Tables::Ministack => ministack.url(),
     };
-    let connection = Connection::emulators(&dynamo, &ministack.url()).await;
+    let connection = Connection::emulators(&dynamo, &ministack.url());
     let clock = Arc::new(VirtualClock::new(start()));
     let aws = Arc::new(adapter(&connection, clock.clone()).await);
     let look = aws.clone();

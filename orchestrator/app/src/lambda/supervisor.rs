@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use stepladder_aws::Connection;
+
 use super::{Process, backend};
 
 /// How often it looks.
@@ -23,7 +25,7 @@ pub(super) fn start(process: &Arc<Process>) {
 
 async fn watch(process: Arc<Process>) {
     tokio::time::sleep(EACH).await;
-    let own = Arc::new(backend(&stepladder_aws::connect().await, &process.settings));
+    let own = Arc::new(backend(&Connection::from_environment(), &process.settings));
     let engine = process.engine.supervisor(own);
     loop {
         match engine.expel_overdue().await {
