@@ -12,11 +12,12 @@ pub(crate) struct Bootstrap {
     _folder: tempfile::TempDir,
 }
 
-/// Builds it for this machine, with the features of `functions/CargoLambda.toml`.
+/// Builds it for this machine, with the features of `functions/CargoLambda.toml` and the profile of
+/// `functions/.cargo/config.toml`.
 pub(crate) fn build() -> Bootstrap {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.current_dir(root()).args(["build", "--release", "--package", "stepladder-functions", "--bin", "stepladder"]);
+    build.current_dir(root().join("functions")).args(["build", "--release", "--package", "stepladder-functions", "--bin", "stepladder"]);
     build.args(["--no-default-features", "--features", "lambda"]).arg("--target-dir").arg(target().join("lambda"));
     assert!(build.status().expect("cargo starts").success(), "the binary does not build");
     let folder = tempfile::Builder::new().prefix("stepladder-bootstrap-").tempdir().expect("a temporary folder");
