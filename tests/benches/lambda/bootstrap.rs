@@ -17,7 +17,8 @@ pub(crate) struct Bootstrap {
 pub(crate) fn build() -> Bootstrap {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.current_dir(root().join("functions")).args(["build", "--release", "--package", "stepladder-functions", "--bin", "stepladder"]);
+    build.current_dir(root().join("functions"));
+    build.args(["build", "--release", "--package", "stepladder-functions", "--bin", "stepladder"]);
     build.args(["--no-default-features", "--features", "lambda"]).arg("--target-dir").arg(target().join("lambda"));
     assert!(build.status().expect("cargo starts").success(), "the binary does not build");
     let folder = tempfile::Builder::new().prefix("stepladder-bootstrap-").tempdir().expect("a temporary folder");
