@@ -11,69 +11,20 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::join_all;
-use stepladder_core::decide::{Ask, StepOptions};
 use stepladder_core::journal::Fact;
-use stepladder_core::retry::Backoff;
 use stepladder_core::slot::Limit;
-use stepladder_core::spec::Concurrency;
 use stepladder_core::{NewEvent, RunId, Status, json};
-use stepladder_engine::clock::{Clock, Entropy, SeededEntropy};
+use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Queue, Slots};
 use stepladder_engine::{Engine, Pace, RunFilter};
+use support::chance::{Dice, graph};
 use support::faults::Faulty;
-use support::script::{Executed, Script, fault};
+use support::script::{Executed, Script};
 use support::{World, count};
 
-/// Chance, in small numbers.
-#[derive(Clone)]
-struct Dice(Arc<SeededEntropy>);
-
-impl Dice {
-    fn below(&self, n: u64) -> u64 {
-        self.0.bits() as u64 % n
-    }
-
-    fn one_in(&self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-}
-
-/// A graph of up to eight steps, and its limit; 0 for none.
-fn script(dice: &Dice) -> (Script, usize) {
-    let mut script = Script::new("main");
-    let limit = dice.below(3) as u32;
-    if limit > 0 {
-        script = script.spec(|spec| spec.concurrency.push(Concurrency { limit, key: None }));
-    }
-    let mut ids: Vec<String> = Vec::new();
-    for n in 0..2 + dice.below(7) {
-        let id = format!("s{n}");
-        let after: Vec<&str> = ids.iter().filter(|_| dice.one_in(2)).map(String::as_str).collect();
-        script = match dice.below(8) {
-            0 => script.ask(&id, &after, Ask::SleepFor(Duration::from_secs(dice.below(3_000)))),
-            1 => script.ask(&id, &after, Ask::Send(vec![NewEvent::new("told", json::empty_object())])),
-            2 => script.ask(&id, &after, Ask::Invoke { function: "helper".into(), input: json::empty_object() }),
-            _ => {
-                let backoff = Some(Backoff::Fixed(Duration::from_secs(dice.below(30))));
-                // crashes between a failure and its entry repeat it: a few more retries than failures
-                let options = StepOptions { backoff, retries: Some(50), ..StepOptions::default() };
-                let (fails, yields) = (dice.below(3) as u32, dice.below(4));
-                script.body_with(&id, &after, options, move |n| async move {
-                    for _ in 0..yields {
-                        tokio::task::yield_now().await;
-                    }
-                    if n <= fails { Err(fault("by chance")) } else { Ok(()) }
-                })
-            }
-        };
-        ids.push(id);
-    }
-    (script, limit as usize)
-}
-
 async fn chaos(seed: u64) {
-    let dice = Dice(Arc::new(SeededEntropy::new(seed)));
-    let (main, limit) = script(&dice);
+    let dice = Dice::new(seed);
+    let (main, limit) = graph(&dice, 9);
     let helper = Script::new("helper").spec(|spec| spec.triggers.clear()).step("help", &[]);
     let (main_done, helper_done) = (main.executed(), helper.executed());
     let pace = if dice.one_in(2) { Pace::StepPerInvocation } else { Pace::WithinBudget };
@@ -85,7 +36,7 @@ async fn chaos(seed: u64) {
     let every = 5 + dice.below(60) as u32;
     let faults_at_most = dice.below(5) as u32;
     let faults = Arc::new(AtomicU32::new(faults_at_most));
-    let mut faulty = Faulty::often(world.memory.clone(), dice.0.clone(), every, faults.clone());
+    let mut faulty = Faulty::often(world.memory.clone(), dice.bits(), every, faults.clone());
     let mut engine = world.engine_on(faulty.clone());
     let onlooker = world.engine();
     let events: Vec<NewEvent> = (0..1 + dice.below(4))
@@ -101,7 +52,7 @@ async fn chaos(seed: u64) {
             () = life => false,
         };
         if died {
-            faulty = Faulty::often(world.memory.clone(), dice.0.clone(), every, faults.clone());
+            faulty = Faulty::often(world.memory.clone(), dice.bits(), every, faults.clone());
             engine = world.engine_on(faulty.clone());
         }
         if ingested && all_ended(&onlooker, events.len()).await {

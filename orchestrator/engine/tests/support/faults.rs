@@ -91,6 +91,11 @@ impl Faulty {
         self.calls.load(SeqCst) >= self.at.load(SeqCst)
     }
 
+    /// Whether the process is dead.
+    pub fn has_died(&self) -> bool {
+        self.died.load(SeqCst)
+    }
+
     async fn die<T>(&self) -> T {
         self.died.store(true, SeqCst);
         self.death.notify_one();

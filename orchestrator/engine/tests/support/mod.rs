@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
+pub mod chance;
 pub mod faults;
 pub mod script;
 pub mod slow;
@@ -52,10 +53,14 @@ impl World {
     }
 
     pub fn engine_on(&mut self, backend: Arc<dyn Backend>) -> Arc<Engine> {
+        self.engine_at(backend, self.clock.clone())
+    }
+
+    /// One whose clock is not the world's.
+    pub fn engine_at(&mut self, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>) -> Arc<Engine> {
         self.seed += 1;
         let entropy = Arc::new(SeededEntropy::new(self.seed));
-        let engine =
-            Engine::with_ports(backend, self.clock.clone(), entropy, self.programs.clone(), self.config.clone());
+        let engine = Engine::with_ports(backend, clock, entropy, self.programs.clone(), self.config.clone());
         Arc::new(engine.expect("functions that can work"))
     }
 

@@ -58,6 +58,8 @@ struct Account {
     most: usize,
     /// A body that was executed while it was being executed.
     twice: Option<(RunId, StepId)>,
+    /// How often each body was executed, by run.
+    by_run: HashMap<(RunId, StepId), u32>,
 }
 
 /// A body that is being executed, until it is dropped.
@@ -83,6 +85,7 @@ impl Executed {
         }
         account.now.push(what.clone());
         account.most = account.most.max(account.now.len());
+        *account.by_run.entry(what.clone()).or_default() += 1;
         let count = account.counts.entry(id.clone()).or_default();
         *count += 1;
         (*count, Executing { executed: self.clone(), what })
@@ -96,6 +99,16 @@ impl Executed {
     /// A body that was executed while it was being executed: there must be none.
     pub fn twice(&self) -> Option<(RunId, StepId)> {
         self.0.lock().unwrap().twice.clone()
+    }
+
+    /// Executions of each body, by run.
+    pub fn by_run(&self) -> HashMap<(RunId, StepId), u32> {
+        self.0.lock().unwrap().by_run.clone()
+    }
+
+    /// What is being executed; a body as often as it is.
+    pub fn now(&self) -> Vec<(RunId, StepId)> {
+        self.0.lock().unwrap().now.clone()
     }
 
     /// Executions of one step's body.

@@ -1,0 +1,64 @@
+//! Tasks on one thread, of which chance picks the next: every interleaving of port calls is one seed away.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::task::{Context, Wake, Waker};
+
+use crate::support::chance::Dice;
+
+/// All that goes on, in every process.
+#[derive(Default)]
+pub(crate) struct Scheduler {
+    tasks: Vec<Task>,
+}
+
+struct Task {
+    /// Which process it dies with.
+    process: usize,
+    future: Pin<Box<dyn Future<Output = ()>>>,
+    woken: Arc<Woken>,
+}
+
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+impl Scheduler {
+    /// Adds a task to a process.
+    pub(crate) fn spawn(&mut self, process: usize, future: impl Future<Output = ()> + 'static) {
+        let woken = Arc::new(Woken(AtomicBool::new(true)));
+        self.tasks.push(Task { process, future: Box::pin(future), woken });
+    }
+
+    /// Polls one task that has something to do, of a process that is not frozen. Whether there was one.
+    pub(crate) fn poll_one(&mut self, dice: &Dice, is_frozen: impl Fn(usize) -> bool) -> bool {
+        let ready = |task: &Task| task.woken.0.load(SeqCst) && !is_frozen(task.process);
+        let ready: Vec<usize> = (0..self.tasks.len()).filter(|n| ready(&self.tasks[*n])).collect();
+        if ready.is_empty() {
+            return false;
+        }
+        let at = ready[dice.below(ready.len() as u64) as usize];
+        let task = &mut self.tasks[at];
+        task.woken.0.store(false, SeqCst);
+        let waker = Waker::from(task.woken.clone());
+        if task.future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+            self.tasks.swap_remove(at);
+        }
+        true
+    }
+
+    /// How many tasks a process has.
+    pub(crate) fn tasks_of(&self, process: usize) -> usize {
+        self.tasks.iter().filter(|task| task.process == process).count()
+    }
+
+    /// Drops what a process was doing.
+    pub(crate) fn kill(&mut self, process: usize) {
+        self.tasks.retain(|task| task.process != process);
+    }
+}

@@ -1,0 +1,68 @@
+//! Chance in small numbers, and functions made by it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::decide::{Ask, StepOptions};
+use stepladder_core::retry::Backoff;
+use stepladder_core::spec::Concurrency;
+use stepladder_core::{NewEvent, json};
+use stepladder_engine::clock::{Entropy, SeededEntropy};
+
+use super::script::{Script, fault};
+
+/// Chance, in small numbers.
+#[derive(Clone)]
+pub struct Dice(Arc<SeededEntropy>);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(Arc::new(SeededEntropy::new(seed)))
+    }
+
+    /// What the numbers are made of.
+    pub fn bits(&self) -> Arc<SeededEntropy> {
+        self.0.clone()
+    }
+
+    pub fn below(&self, n: u64) -> u64 {
+        self.0.bits() as u64 % n
+    }
+
+    pub fn one_in(&self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// A graph of at least two and fewer than `most` steps, and its limit; 0 for none.
+pub fn graph(dice: &Dice, most: u64) -> (Script, usize) {
+    let mut script = Script::new("main");
+    let limit = dice.below(3) as u32;
+    if limit > 0 {
+        script = script.spec(|spec| spec.concurrency.push(Concurrency { limit, key: None }));
+    }
+    let mut ids: Vec<String> = Vec::new();
+    for n in 0..2 + dice.below(most - 2) {
+        let id = format!("s{n}");
+        let after: Vec<&str> = ids.iter().filter(|_| dice.one_in(2)).map(String::as_str).collect();
+        script = match dice.below(8) {
+            0 => script.ask(&id, &after, Ask::SleepFor(Duration::from_secs(dice.below(3_000)))),
+            1 => script.ask(&id, &after, Ask::Send(vec![NewEvent::new("told", json::empty_object())])),
+            2 => script.ask(&id, &after, Ask::Invoke { function: "helper".into(), input: json::empty_object() }),
+            _ => {
+                let backoff = Some(Backoff::Fixed(Duration::from_secs(dice.below(30))));
+                // crashes between a failure and its entry repeat it: a few more retries than failures
+                let options = StepOptions { backoff, retries: Some(50), ..StepOptions::default() };
+                let (fails, yields) = (dice.below(3) as u32, dice.below(4));
+                script.body_with(&id, &after, options, move |n| async move {
+                    for _ in 0..yields {
+                        tokio::task::yield_now().await;
+                    }
+                    if n <= fails { Err(fault("by chance")) } else { Ok(()) }
+                })
+            }
+        };
+        ids.push(id);
+    }
+    (script, limit as usize)
+}
