@@ -59,6 +59,22 @@ async fn rule_2_a_refused_append_decides_again_instead_of_stopping() {
 }
 
 #[tokio::test]
+async fn rule_2_a_fan_out_that_was_overtaken_is_sent_after_all() {
+    let (script, begun, open) = gated(Script::new("f"), "a", &[]);
+    let script = script.step("b", &["a"]).step("c", &["a"]);
+    let mut world = World::new(vec![script.program()]).pace(Pace::WithinBudget).config(|c| c.side_by_side = 1);
+    let engine = world.engine();
+    world.go(&engine).await;
+    let hop = spawn_hop(&world, &engine);
+    begun.notified().await;
+    overtake(&world, &engine).await;
+    open.notify_one();
+    hop.await.unwrap();
+    world.settle_within(&engine, Duration::ZERO).await;
+    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+}
+
+#[tokio::test]
 async fn rule_3_a_body_does_not_start_when_its_lease_ran_out_on_the_way() {
     let script = Script::new("f").step("a", &[]);
     let executed = script.executed();

@@ -1,7 +1,8 @@
 //! The storage as one process sees it: others get in between at each call, listings may be stale, and calls fail as
 //! [`Faulty`] lets them.
 
-use std::sync::Arc;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,12 +18,24 @@ use crate::support::faults::Faulty;
 pub(crate) struct Port {
     pub(crate) inner: Arc<Faulty>,
     pub(crate) dice: Dice,
+    /// What was asked and answered, where somebody wants to know.
+    pub(crate) log: Option<Log>,
 }
 
+/// Calls in the order of their answers.
+pub(crate) type Log = Arc<Mutex<Vec<String>>>;
+
 impl Port {
-    async fn call<T>(&self, call: impl Future<Output = StoreResult<T>>) -> StoreResult<T> {
+    async fn call<T: Debug>(
+        &self,
+        call: impl Future<Output = StoreResult<T>>,
+        asked: Option<String>,
+    ) -> StoreResult<T> {
         tokio::task::yield_now().await;
         let reply = call.await;
+        if let (Some(log), Some(asked)) = (&self.log, asked) {
+            log.lock().unwrap().push(format!("    {asked} -> {:.100}", format!("{reply:?}")));
+        }
         tokio::task::yield_now().await;
         reply
     }
@@ -42,7 +55,8 @@ macro_rules! pass_on {
         #[async_trait]
         impl $port for Port {
             $(async fn $name(&self, $($arg: $ty),*) -> StoreResult<$out> {
-                self.call(self.inner.$name($($arg),*)).await
+                let asked = self.log.is_some().then(|| format!("{} {:?}", stringify!($name), ($(&$arg,)*)));
+                self.call(self.inner.$name($($arg),*), asked).await
             })*
         }
     };
@@ -75,12 +89,12 @@ pass_on!(Queue { receive(max: usize, visibility: Duration) -> Vec<Delivery>; });
 #[async_trait]
 impl Listings for Port {
     async fn runs(&self, query: RunQuery) -> StoreResult<Vec<RunRow>> {
-        Ok(self.stale(self.call(self.inner.runs(query)).await?))
+        Ok(self.stale(self.call(self.inner.runs(query), None).await?))
     }
     async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>> {
-        Ok(self.stale(self.call(self.inner.runs_of(event)).await?))
+        Ok(self.stale(self.call(self.inner.runs_of(event), None).await?))
     }
     async fn row(&self, run: RunId) -> StoreResult<Option<RunRow>> {
-        self.call(self.inner.row(run)).await
+        self.call(self.inner.row(run), None).await
     }
 }

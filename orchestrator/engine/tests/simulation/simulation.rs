@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use futures::FutureExt;
+use stepladder_core::journal::Fact;
 use stepladder_core::slot::Limit;
 use stepladder_core::{NewEvent, Status, Timestamp, json};
 use stepladder_engine::clock::{Clock, VirtualClock};
@@ -17,7 +18,7 @@ use stepladder_engine::{Engine, Pace};
 
 use crate::invariants::{Broken, Invariants, journal, rows};
 use crate::knobs::Knobs;
-use crate::port::Port;
+use crate::port::{Log, Port};
 use crate::scheduler::Scheduler;
 use crate::support::World;
 use crate::support::chance::{Dice, graph};
@@ -60,7 +61,9 @@ pub(crate) struct Failed {
 
 pub(crate) struct Simulation {
     world: World,
+    /// What may still happen, of all that was allowed.
     knobs: Knobs,
+    allowed: Knobs,
     /// Who goes next; what happens around.
     dice: Dice,
     /// Which calls fail, and when.
@@ -75,10 +78,12 @@ pub(crate) struct Simulation {
     accepted: Rc<Cell<bool>>,
     sending: Rc<Cell<bool>>,
     story: Vec<String>,
+    /// The calls of all workers, where the story is to be told with them.
+    log: Option<Log>,
 }
 
 impl Simulation {
-    pub(crate) fn new(seed: u64, knobs: Knobs) -> Self {
+    pub(crate) fn new(seed: u64, knobs: Knobs, log: Option<Log>) -> Self {
         let stream = |n: u64| Dice::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(n << 48));
         let settings = stream(1);
         let (main, slots) = graph(&stream(2), knobs.steps);
@@ -97,6 +102,7 @@ impl Simulation {
             invariants: Invariants::new((slots > 0).then(|| limit.clone()), executed, skew),
             world,
             knobs,
+            allowed: knobs,
             dice: stream(3),
             faults: (stream(4), Arc::new(AtomicU32::new(knobs.faults as u32))),
             scheduler: Scheduler::default(),
@@ -107,6 +113,7 @@ impl Simulation {
             accepted: Rc::default(),
             sending: Rc::default(),
             story: Vec::new(),
+            log,
         };
         let clocks = stream(5);
         for _ in 0..knobs.processes {
@@ -122,7 +129,7 @@ impl Simulation {
         let (dice, left) = &self.faults;
         let every = 5 + dice.below(60) as u32;
         let faulty = Faulty::often(self.world.memory.clone(), dice.bits(), every, left.clone());
-        let port = Arc::new(Port { inner: faulty.clone(), dice: self.dice.clone() });
+        let port = Arc::new(Port { inner: faulty.clone(), dice: self.dice.clone(), log: self.log.clone() });
         let engine = self.world.engine_at(port, clock.clone());
         Process { faulty, engine, clock, frozen_until: self.begun }
     }
@@ -142,6 +149,7 @@ impl Simulation {
     fn turns(&mut self) -> Result<(), Broken> {
         for _ in 0..TURNS {
             self.bury();
+            self.overhear();
             self.invariants.check(&self.world.memory, self.now())?;
             if self.accepted.get() && rows(&self.world.memory).iter().all(|row| row.ended.is_some()) && self.is_idle() {
                 return self.at_the_end();
@@ -164,6 +172,14 @@ impl Simulation {
     fn tell(&mut self, what: String) {
         let at = self.now().since(self.begun);
         self.story.push(format!("{:>10.3} s  {what}", at.as_secs_f64()));
+    }
+
+    /// What workers asked the storage since the last time.
+    fn overhear(&mut self) {
+        if let Some(log) = &self.log {
+            let calls = std::mem::take(&mut *log.lock().unwrap());
+            calls.into_iter().for_each(|call| self.tell(call));
+        }
     }
 
     fn one(&self) -> usize {
@@ -292,9 +308,29 @@ impl Simulation {
         });
     }
 
+    /// How long it may take: what nobody can shorten, some for retries, and for each fault and each freeze the longest that
+    /// a lost wake or slot takes. A run that only its watchdog brought back comes an hour later.
+    fn patience(&self) -> Duration {
+        let slept = rows(&self.world.memory).into_iter().map(|row| {
+            let sleeps = journal(&self.world.memory, row.run).into_iter().filter_map(|entry| match entry.fact {
+                Fact::SleepStarted { until, .. } => Some(until.since(entry.at)),
+                _ => None,
+            });
+            sleeps.sum::<Duration>()
+        });
+        let once = Duration::from_secs(310);
+        let faults =
+            self.allowed.faults as u32 * once + self.allowed.freezes as u32 * (once + Duration::from_secs(400));
+        slept.max().unwrap_or_default() + Duration::from_secs(700) + faults
+    }
+
     /// What must hold once every run has ended.
     fn at_the_end(&mut self) -> Result<(), Broken> {
         let memory = self.world.memory.clone();
+        let (took, patience) = (self.now().since(self.begun), self.patience());
+        if took > patience {
+            return Err(format!("it took {took:?}, and should have taken at most {patience:?}"));
+        }
         let onlooker = self.world.engine_on(memory.clone());
         let runs = rows(&memory);
         let of_main = runs.iter().filter(|row| &*row.function == "main").count() as u64;

@@ -145,8 +145,7 @@ impl Hop<'_> {
         for step in &steps {
             self.commit.before.push(Later::Wake { wake: self.wake(Cause::Step(step.clone())), due: now });
         }
-        self.handed.extend(steps.iter().cloned());
-        entries.push(Fact::StepsWoken { steps }.at(now));
+        entries.push(Fact::StepsWoken { steps: steps.clone() }.at(now));
         if self.state.started_at.is_none() {
             // each waits in line by itself from here on
             let leave = |limit| After::Leave { limit, run: self.state.run, step: Some(ARRIVAL.into()) };
@@ -155,6 +154,8 @@ impl Hop<'_> {
         match self.append(entries.clone(), Ack::Later).await? {
             Appended::Done => {
                 self.shown += shown_ahead(&entries);
+                // overtaken, nobody else has them: decided again, they may be this invocation's business
+                self.handed.extend(steps);
                 Ok(Next::Advance)
             }
             Appended::Conflict | Appended::Refused => self.keep_outcomes(session, entries).await,
