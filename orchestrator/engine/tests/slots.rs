@@ -11,7 +11,7 @@ use std::time::Duration;
 use stepladder_core::decide::Ask;
 use stepladder_core::expr::Expr;
 use stepladder_core::journal::Fact;
-use stepladder_core::slot::{Holder, Limit};
+use stepladder_core::slot::{Holder, Limit, Place};
 use stepladder_core::spec::Concurrency;
 use stepladder_core::{EventId, NewEvent, RunId, Status, json};
 use stepladder_engine::clock::Clock;
@@ -350,4 +350,21 @@ async fn rule_25_who_wants_no_slot_does_not_stand_in_the_way() {
     world.settle(&engine).await;
     let runs = engine.runs(RunFilter::default()).await.unwrap().runs;
     assert!(runs.iter().all(|run| run.status == Status::Completed));
+}
+
+#[tokio::test]
+async fn rule_24_a_place_that_nobody_will_use_is_given_up_within_the_hour() {
+    let mut world = World::new(vec![limited(Script::new("f").step("a", &[]), 1).program()]);
+    let engine = world.engine();
+    let event = world.go(&engine).await;
+    world.settle(&engine).await;
+    let run = world.runs(&engine, event).await[0].summary.run;
+    // a worker that stood still between being refused and joining the line goes on, joins it, and dies
+    let place = Place { asked: world.clock.now(), event, run, step: "a".into() };
+    world.memory.park(&limit(1), place).await.unwrap();
+    world.clock.advance(Duration::from_secs(60));
+    let next = world.go(&engine).await;
+    world.settle_within(&engine, Duration::from_secs(3_700)).await;
+    assert_eq!(world.status(&engine, next).await, Status::Completed);
+    assert_eq!(world.memory.line(&limit(1), 9).await.unwrap(), []);
 }

@@ -218,7 +218,9 @@ impl Hop<'_> {
                 self.append(vec![Fact::RunFailed { error }.at(self.now())], Ack::Later).await?;
             }
         }
-        if self.redelivered && !self.limits.is_empty() && self.state.end.is_none() {
+        // a watchdog looks after the line, too: a worker that stood still may have joined it for a run that had ended
+        let looks_after = self.redelivered || self.wake.cause == Cause::Watchdog;
+        if looks_after && !self.limits.is_empty() && self.state.end.is_none() {
             self.redo_releases().await?;
         }
         loop {

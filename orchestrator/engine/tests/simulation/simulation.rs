@@ -346,19 +346,14 @@ impl Simulation {
                 other => return Err(format!("{} ended as {other:?}: {:?}", row.run, run.summary.error)),
             }
         }
-        // once the dead have been buried, nobody is left in a line, and no slot is held
+        // once the dead have been buried, whoever comes gets through, and leaves an empty line
         self.world.clock.advance(Duration::from_secs(7_200));
-        drop(now(onlooker.sweep()));
-        for _ in 0..10_000 {
-            if memory.next_due().is_none_or(|due| due > self.now()) {
-                break;
-            }
-            let Some(Ok(deliveries)) = memory.receive(1, onlooker.config().visibility()).now_or_never() else { break };
-            for delivery in deliveries {
-                now(onlooker.hop(delivery)).map_err(|e| e.to_string())?;
-            }
-        }
+        let last = NewEvent::new("go", json::empty_object());
+        let event = block_on(onlooker.ingest(vec![last], None)).map_err(|e| e.to_string())?[0];
+        block_on(self.world.settle_within(&onlooker, self.patience() + Duration::from_secs(3_600)));
+        let status = block_on(self.world.status(&onlooker, event));
         match now(memory.line(&self.limit, 9)) {
+            _ if status != Status::Completed => Err(format!("who came last is {status:?}")),
             Ok(line) if line.is_empty() => Ok(()),
             other => Err(format!("they wait for ever: {other:?}")),
         }
@@ -381,4 +376,10 @@ impl Simulation {
 /// A future that nothing holds up.
 fn now<T>(future: impl Future<Output = T>) -> T {
     future.now_or_never().unwrap_or_else(|| panic!("it waits for something"))
+}
+
+/// A future that waits for nothing but its own turn.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    runtime.expect("a runtime").block_on(future)
 }
