@@ -1,6 +1,8 @@
 //! Several workers over one memory, on clocks of their own, under a scheduler that chance rules. Everything comes from
 //! the seed: the function, the interleaving, the faults, the clocks.
 
+mod ending;
+
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -9,11 +11,10 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use futures::FutureExt;
-use stepladder_core::journal::Fact;
 use stepladder_core::slot::Limit;
-use stepladder_core::{NewEvent, Status, Timestamp, json};
+use stepladder_core::{NewEvent, Timestamp, json};
 use stepladder_engine::clock::{Clock, VirtualClock};
-use stepladder_engine::ports::{Queue, Slots};
+use stepladder_engine::ports::Queue;
 use stepladder_engine::{Engine, Pace};
 
 use crate::invariants::{Broken, Invariants, journal, rows};
@@ -308,57 +309,6 @@ impl Simulation {
         });
     }
 
-    /// How long it may take: what nobody can shorten, some for retries, and for each fault and each freeze the longest that
-    /// a lost wake or slot takes. A run that only its watchdog brought back comes an hour later.
-    fn patience(&self) -> Duration {
-        let slept = rows(&self.world.memory).into_iter().map(|row| {
-            let sleeps = journal(&self.world.memory, row.run).into_iter().filter_map(|entry| match entry.fact {
-                Fact::SleepStarted { until, .. } => Some(until.since(entry.at)),
-                _ => None,
-            });
-            sleeps.sum::<Duration>()
-        });
-        let once = Duration::from_secs(310);
-        let faults =
-            self.allowed.faults as u32 * once + self.allowed.freezes as u32 * (once + Duration::from_secs(400));
-        slept.max().unwrap_or_default() + Duration::from_secs(700) + faults
-    }
-
-    /// What must hold once every run has ended.
-    fn at_the_end(&mut self) -> Result<(), Broken> {
-        let memory = self.world.memory.clone();
-        let (took, patience) = (self.now().since(self.begun), self.patience());
-        if took > patience {
-            return Err(format!("it took {took:?}, and should have taken at most {patience:?}"));
-        }
-        let onlooker = self.world.engine_on(memory.clone());
-        let runs = rows(&memory);
-        let of_main = runs.iter().filter(|row| &*row.function == "main").count() as u64;
-        if of_main != self.knobs.events {
-            return Err(format!("{} events started {of_main} runs", self.knobs.events));
-        }
-        for row in &runs {
-            let run = now(onlooker.run(row.run)).map_err(|e| e.to_string())?;
-            let called = run.summary.error.as_ref().is_some_and(|error| error.code.as_deref() == Some("cancelled"));
-            match run.summary.status {
-                Status::Completed | Status::Cancelled => {}
-                _ if called => {}
-                other => return Err(format!("{} ended as {other:?}: {:?}", row.run, run.summary.error)),
-            }
-        }
-        // once the dead have been buried, whoever comes gets through, and leaves an empty line
-        self.world.clock.advance(Duration::from_secs(7_200));
-        let last = NewEvent::new("go", json::empty_object());
-        let event = block_on(onlooker.ingest(vec![last], None)).map_err(|e| e.to_string())?[0];
-        block_on(self.world.settle_within(&onlooker, self.patience() + Duration::from_secs(3_600)));
-        let status = block_on(self.world.status(&onlooker, event));
-        match now(memory.line(&self.limit, 9)) {
-            _ if status != Status::Completed => Err(format!("who came last is {status:?}")),
-            Ok(line) if line.is_empty() => Ok(()),
-            other => Err(format!("they wait for ever: {other:?}")),
-        }
-    }
-
     /// The story, with the journals that came of it.
     fn told(&mut self) -> Vec<String> {
         let mut story = std::mem::take(&mut self.story);
@@ -371,15 +321,4 @@ impl Simulation {
         }
         story
     }
-}
-
-/// A future that nothing holds up.
-fn now<T>(future: impl Future<Output = T>) -> T {
-    future.now_or_never().unwrap_or_else(|| panic!("it waits for something"))
-}
-
-/// A future that waits for nothing but its own turn.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    runtime.expect("a runtime").block_on(future)
 }
