@@ -34,13 +34,13 @@ async fn rule_1_a_write_whose_reply_was_lost_is_not_done_twice() {
     }
 }
 
-/// Two steps, `a` then `b`; somebody else writes while the body of `a` runs. No time passes afterwards: whatever is to
-/// happen has its wake.
-async fn overtaken(pace: Pace) -> (Status, Executed) {
+/// A step `a`, then what `after` adds; somebody else writes while the body of `a` runs. No time passes afterwards: whatever
+/// is to happen has its wake.
+async fn overtaken(pace: Pace, side_by_side: usize, after: impl FnOnce(Script) -> Script) -> (Status, Executed) {
     let (script, begun, open) = gated(Script::new("f"), "a", &[]);
-    let script = script.step("b", &["a"]);
+    let script = after(script);
     let executed = script.executed();
-    let mut world = World::new(vec![script.program()]).pace(pace);
+    let mut world = World::new(vec![script.program()]).pace(pace).config(|config| config.side_by_side = side_by_side);
     let engine = world.engine();
     world.go(&engine).await;
     let hop = spawn_hop(&world, &engine);
@@ -52,26 +52,21 @@ async fn overtaken(pace: Pace) -> (Status, Executed) {
     (engine.run(only_run(&engine).await).await.unwrap().summary.status, executed)
 }
 
+fn then_b(script: Script) -> Script {
+    script.step("b", &["a"])
+}
+
 #[tokio::test]
 async fn rule_2_a_refused_append_decides_again_instead_of_stopping() {
-    assert_eq!(overtaken(Pace::StepPerInvocation).await.0, Status::Completed);
-    assert_eq!(overtaken(Pace::WithinBudget).await.0, Status::Completed);
+    assert_eq!(overtaken(Pace::StepPerInvocation, 16, then_b).await.0, Status::Completed);
+    assert_eq!(overtaken(Pace::WithinBudget, 16, then_b).await.0, Status::Completed);
 }
 
 #[tokio::test]
 async fn rule_2_a_fan_out_that_was_overtaken_is_sent_after_all() {
-    let (script, begun, open) = gated(Script::new("f"), "a", &[]);
-    let script = script.step("b", &["a"]).step("c", &["a"]);
-    let mut world = World::new(vec![script.program()]).pace(Pace::WithinBudget).config(|c| c.side_by_side = 1);
-    let engine = world.engine();
-    world.go(&engine).await;
-    let hop = spawn_hop(&world, &engine);
-    begun.notified().await;
-    overtake(&world, &engine).await;
-    open.notify_one();
-    hop.await.unwrap();
-    world.settle_within(&engine, Duration::ZERO).await;
-    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+    let two = |script: Script| script.step("b", &["a"]).step("c", &["a"]);
+    let (status, executed) = overtaken(Pace::WithinBudget, 1, two).await;
+    assert_eq!((status, executed.of("b"), executed.of("c")), (Status::Completed, 1, 1));
 }
 
 #[tokio::test]
@@ -95,7 +90,7 @@ async fn rule_3_a_body_does_not_start_when_its_lease_ran_out_on_the_way() {
 #[tokio::test]
 async fn rule_4_an_outcome_survives_the_conflict_that_its_companion_does_not() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
-        let (_, executed) = overtaken(pace).await;
+        let (_, executed) = overtaken(pace, 16, then_b).await;
         assert_eq!((executed.of("a"), executed.of("b")), (1, 1), "{pace:?}");
     }
 }
