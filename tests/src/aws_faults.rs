@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -47,8 +46,6 @@ pub enum Fault {
     Refuse(&'static str),
     /// This status, as a broken service gives it: 500 or 503; nothing is done.
     Status(u16),
-    /// It passes after this long, in real time: for what a client does that waits no longer.
-    Delay(Duration),
     /// It passes after [`AwsFaults::release`].
     Hold,
     /// A batch without the entries at these places: they are answered as unprocessed, or failed by the service's
@@ -173,10 +170,6 @@ async fn meet(
         Fault::Refuse(code) => refusal(400, code),
         Fault::Status(status) => {
             refusal(status, if status == 503 { "ServiceUnavailable" } else { "InternalServerError" })
-        }
-        Fault::Delay(time) => {
-            tokio::time::sleep(time).await;
-            upstream.answer(asked).await
         }
         Fault::Hold => {
             gate.changed().await.expect("the proxy outlives its requests");

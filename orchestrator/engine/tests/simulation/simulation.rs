@@ -78,6 +78,8 @@ pub(crate) struct Simulation {
     /// Whether the sender was told that its events are accepted; whether it is being told.
     accepted: Rc<Cell<bool>>,
     sending: Rc<Cell<bool>>,
+    /// How many workers have died.
+    deaths: u64,
     story: Vec<String>,
     /// The calls of all workers, where the story is to be told with them.
     log: Option<Log>,
@@ -113,6 +115,7 @@ impl Simulation {
             swept: now,
             accepted: Rc::default(),
             sending: Rc::default(),
+            deaths: 0,
             story: Vec::new(),
             log,
         };
@@ -201,6 +204,7 @@ impl Simulation {
         for n in 0..self.processes.len() {
             if self.processes[n].faulty.has_died() {
                 self.tell(format!("worker {n} dies"));
+                self.deaths += 1;
                 self.scheduler.kill(n);
                 self.sending.set(false);
                 let clock = self.processes[n].clock.clone();

@@ -27,12 +27,22 @@ impl Simulation {
         slept.max().unwrap_or_default() + Duration::from_secs(700) + faults
     }
 
+    /// Attempts that were given up for lost.
+    fn interruptions(&self) -> usize {
+        let of = |run| journal(&self.world.memory, run).into_iter();
+        let entries = rows(&self.world.memory).into_iter().flat_map(|row| of(row.run));
+        entries.filter(|entry| matches!(entry.fact, Fact::AttemptInterrupted { .. })).count()
+    }
+
     /// What must hold once every run has ended.
     pub(super) fn at_the_end(&mut self) -> Result<(), Broken> {
         let memory = self.world.memory.clone();
         let (took, patience) = (self.now().since(self.begun), self.patience());
         if took > patience {
             return Err(format!("it took {took:?}, and should have taken at most {patience:?}"));
+        }
+        if self.deaths + self.allowed.freezes == 0 && self.interruptions() > 0 {
+            return Err("an attempt lost its worker, though none died or stood still".into());
         }
         let onlooker = self.world.engine_on(memory.clone());
         let runs = rows(&memory);
