@@ -15,7 +15,7 @@ use stepladder_core::slot::{Holder, Limit, Place};
 use stepladder_core::spec::Concurrency;
 use stepladder_core::{EventId, NewEvent, RunId, Status, json};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{After, Commit, Queue, Slots};
+use stepladder_engine::ports::{After, Commit, Commits, Queue, Slots};
 use stepladder_engine::{Engine, Pace, RunFilter};
 use support::World;
 use support::script::Script;
@@ -226,8 +226,12 @@ async fn rule_21_who_is_refused_parks_and_then_asks_once_more() {
     let other = Holder { run: RunId::new(world.clock.now(), 9), step: "x".into(), attempt: 1 };
     let lease = world.clock.now() + Duration::from_secs(100);
     world.memory.take(&limit(1), &other, lease, world.clock.now()).await.unwrap();
-    let after = vec![After::Release { limit: limit(1), holder: other }];
-    let freed = Commit { after, ..Commit::default() };
+    let memory = world.memory.clone();
+    let freed = move || {
+        let after = vec![After::Release { limit: limit(1), holder: other.clone() }];
+        let (memory, freed) = (memory.clone(), Commit { after, ..Commit::default() });
+        async move { memory.commit(freed).await.map(drop).unwrap() }
+    };
     let unlucky = world.engine_on(support::slow::before_park(world.memory.clone(), freed));
     work(&world, &[unlucky]).await;
     assert_eq!(world.status(&engine, events[0]).await, Status::Completed);
@@ -367,4 +371,34 @@ async fn rule_24_a_place_that_nobody_will_use_is_given_up_within_the_hour() {
     world.settle_within(&engine, Duration::from_secs(3_700)).await;
     assert_eq!(world.status(&engine, next).await, Status::Completed);
     assert_eq!(world.memory.line(&limit(1), 9).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn rule_21_who_joins_the_line_of_what_is_done_meanwhile_leaves_it() {
+    // one wake twice: the first hop is refused; before it joins the line, the second executes the step and ends the run,
+    // and somebody else takes the slot
+    let script = limited(Script::new("f"), 1).step("a", &[]).step("b", &["a"]);
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    let events = go(&engine, 1).await;
+    world.hop_once(&engine).await;
+    let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
+    let (start, lease) = (world.clock.now(), world.clock.now() + Duration::from_secs(100));
+    let holder = move |n| Holder { run: RunId::new(start, n), step: "x".into(), attempt: 1 };
+    world.memory.take(&limit(1), &holder(1), lease, start).await.unwrap();
+    let (memory, fast, twin) = (world.memory.clone(), engine.clone(), delivery.clone());
+    let interlude = move || {
+        let (memory, fast, twin) = (memory.clone(), fast.clone(), twin.clone());
+        async move {
+            let after = vec![After::Release { limit: limit(1), holder: holder(1) }];
+            memory.commit(Commit { after, ..Commit::default() }).await.unwrap();
+            fast.hop(twin).await.unwrap();
+            memory.take(&limit(1), &holder(2), lease, start).await.unwrap();
+        }
+    };
+    let slow = world.engine_on(support::slow::before_park(world.memory.clone(), interlude));
+    slow.hop(delivery).await.unwrap();
+    assert_eq!(world.memory.line(&limit(1), 9).await.unwrap(), []);
+    work(&world, from_ref(&engine)).await;
+    assert_eq!(world.status(&engine, events[0]).await, Status::Completed);
 }

@@ -27,7 +27,11 @@ async fn assert_ended(stage: &Stage, account: &Account) {
         let runs = stage.onlooker().runs_of_event(&format!("go-{n}")).await.expect("listed");
         assert_eq!(runs[0].status, Status::Completed, "{n}: {:#?}", stage.facts(runs[0].run).await);
     }
-    assert!(stage.lambda.line(&limit(), 10).await.expect("a line").is_empty(), "nobody waits any more");
+    let line = stage.lambda.line(&limit(), 10).await.expect("a line");
+    for place in &line {
+        println!("waits still: {place:?}\n{:#?}", stage.facts(place.run).await);
+    }
+    assert!(line.is_empty(), "nobody waits any more: {line:?}");
     let now = stage.clock.now();
     let alive = stage.lambda.holders(&limit()).await.expect("holders").into_iter().filter(|h| h.lease_until > now);
     assert_eq!(alive.count(), 0, "nobody holds any more");

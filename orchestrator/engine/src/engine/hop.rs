@@ -58,6 +58,8 @@ struct Hop<'e> {
     /// Slots that were taken for attempts that could not be written down; given back when the hop ends, unless the
     /// journal gives the attempt to somebody (rule 20).
     reserved: Vec<Holder>,
+    /// Attempts for which a line was joined, until it is seen that they still wait.
+    joined: Vec<Holder>,
     running: HashMap<StepId, Running>,
     /// Steps that another invocation has been woken for.
     handed: HashSet<StepId>,
@@ -168,6 +170,7 @@ impl Engine {
             shown: 0,
             limits: Vec::new(),
             reserved: Vec::new(),
+            joined: Vec::new(),
             running: HashMap::new(),
             handed: HashSet::new(),
             executed: false,

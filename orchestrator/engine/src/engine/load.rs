@@ -83,12 +83,17 @@ impl Engine {
                 Ok(Appended::Done)
             }
             Committed::Conflict => {
-                for record in self.backend.read(state.run, state.next).await? {
-                    state.extend(&record).map_err(unreadable)?;
-                }
+                self.catch_up(state).await?;
                 Ok(Appended::Conflict)
             }
         }
+    }
+
+    /// Reads on what others have written since; whether there was anything.
+    pub(super) async fn catch_up(&self, state: &mut RunState) -> Result<bool, StoreError> {
+        let records = self.backend.read(state.run, state.next).await?;
+        records.iter().try_for_each(|record| state.extend(record)).map_err(unreadable)?;
+        Ok(!records.is_empty())
     }
 
     /// Carries out a commit. One whose reply is lost is sent again as it is: its token tells that it was written

@@ -21,6 +21,8 @@ pub(super) enum Slots {
     Parked {
         /// The line's.
         key: Arc<str>,
+        /// Whether it joined the line just now.
+        joined: bool,
     },
 }
 
@@ -45,7 +47,8 @@ impl Engine {
     ) -> Result<Slots, StoreError> {
         let holder = asker.holder;
         for (i, limit) in limits.iter().enumerate() {
-            if self.take_or_park(state, limit, asker).await? == Slots::Held {
+            let parked = self.take_or_park(state, limit, asker).await?;
+            if parked == Slots::Held {
                 continue;
             }
             let back = limits[..i].iter().map(|l| release(l, holder)).collect::<Vec<_>>();
@@ -53,7 +56,7 @@ impl Engine {
                 self.carry_out(Commit { after: back, ..Commit::default() }).await?;
                 self.pass_on(&limits[..i]).await?;
             }
-            return Ok(Slots::Parked { key: limit.key.clone() });
+            return Ok(parked);
         }
         for limit in limits {
             self.inherit_lease_wake(limit).await?;
@@ -69,7 +72,8 @@ impl Engine {
         let now = self.now();
         let mut taken = self.backend.take(limit, holder, lease_until, now).await?;
         let arrived = || async { self.backend.place(limit, holder.run).await.map(|place| place.is_some()) };
-        if taken != Taken::Held && (by_itself || state.started_at.is_some() || !arrived().await?) {
+        let joins = taken != Taken::Held && (by_itself || state.started_at.is_some() || !arrived().await?);
+        if joins {
             // the first steps wait since the run's arrival
             let asked = if state.started_at.is_none() { state.created_at } else { now };
             let place = Place { asked, event: state.created.event.id, run: holder.run, step: holder.step.clone() };
@@ -86,7 +90,7 @@ impl Engine {
                 {
                     self.wake_later(&head, &limit.key, free_at).await?;
                 }
-                Ok(Slots::Parked { key: limit.key.clone() })
+                Ok(Slots::Parked { key: limit.key.clone(), joined: joins })
             }
         }
     }

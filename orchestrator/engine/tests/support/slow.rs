@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use stepladder_core::journal::{Fact, Record, Seq};
 use stepladder_core::slot::{Holder, Holding, Limit, Place};
 use stepladder_core::{Event, EventId, RunId, RunRow, Timer, Timestamp};
@@ -12,6 +13,7 @@ use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::*;
 
 type Hook = Box<dyn Fn(&Fact) -> Option<Duration> + Send + Sync>;
+type Interlude = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A memory whose commits take time, or are carried out in part.
 pub struct Slow {
@@ -23,32 +25,35 @@ pub struct Slow {
     /// Commits with such a fact wait for each other here.
     together: Option<Arc<tokio::sync::Barrier>>,
     /// Happens just before a step joins a line.
-    before_park: Option<Commit>,
+    before_park: Option<Interlude>,
     /// The runs that were kept (rule 27), as often as they were.
     kept: Mutex<Vec<RunId>>,
 }
 
 impl Slow {
+    /// One in which nothing is slow yet.
+    fn of(inner: Arc<Memory>) -> Self {
+        Self {
+            inner,
+            clock: None,
+            hook: Box::new(|_| None),
+            reads: true,
+            cursor: true,
+            together: None,
+            before_park: None,
+            kept: Mutex::default(),
+        }
+    }
+
     /// After a commit with such a fact, that much time has passed.
     pub fn new(
         inner: Arc<Memory>,
         clock: Arc<VirtualClock>,
         hook: impl Fn(&Fact) -> Option<Duration> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self {
-            inner,
-            clock: Some(clock),
-            hook: Box::new(hook),
-            reads: true,
-            cursor: true,
-            together: None,
-            before_park: None,
-            kept: Mutex::default(),
-        })
+        Arc::new(Self { clock: Some(clock), hook: Box::new(hook), ..Self::of(inner) })
     }
-}
 
-impl Slow {
     pub fn kept(&self) -> Vec<RunId> {
         self.kept.lock().unwrap().clone()
     }
@@ -57,59 +62,23 @@ impl Slow {
 /// Of a commit with such a fact only what comes before the journal is carried out; then the process hangs.
 pub fn only_before(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + 'static) -> Arc<Slow> {
     let hook: Hook = Box::new(move |fact| is(fact).then_some(Duration::ZERO));
-    Arc::new(Slow {
-        inner,
-        clock: None,
-        hook,
-        reads: true,
-        cursor: true,
-        together: None,
-        before_park: None,
-        kept: Mutex::default(),
-    })
+    Arc::new(Slow { hook, ..Slow::of(inner) })
 }
 
 /// Of a commit with such a fact only the entries are written; then the process hangs.
 pub fn only_journal(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + 'static) -> Arc<Slow> {
     let hook: Hook = Box::new(move |fact| is(fact).then_some(Duration::MAX));
-    Arc::new(Slow {
-        inner,
-        clock: None,
-        hook,
-        reads: true,
-        cursor: true,
-        together: None,
-        before_park: None,
-        kept: Mutex::default(),
-    })
+    Arc::new(Slow { hook, ..Slow::of(inner) })
 }
 
 /// No journal can be read.
 pub fn refuse_reads(inner: Arc<Memory>) -> Arc<Slow> {
-    Arc::new(Slow {
-        inner,
-        clock: None,
-        hook: Box::new(|_| None),
-        reads: false,
-        cursor: true,
-        together: None,
-        before_park: None,
-        kept: Mutex::default(),
-    })
+    Arc::new(Slow { reads: false, ..Slow::of(inner) })
 }
 
 /// The sweep's cursor cannot be written.
 pub fn no_cursor(inner: Arc<Memory>) -> Arc<Slow> {
-    Arc::new(Slow {
-        inner,
-        clock: None,
-        hook: Box::new(|_| None),
-        reads: true,
-        cursor: false,
-        together: None,
-        before_park: None,
-        kept: Mutex::default(),
-    })
+    Arc::new(Slow { cursor: false, ..Slow::of(inner) })
 }
 
 /// Two commits with such a fact come at the same time.
@@ -117,31 +86,16 @@ pub fn together(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + '
     let hook: Hook = Box::new(move |fact| is(fact).then_some(Duration::ZERO));
     let together = Some(Arc::new(tokio::sync::Barrier::new(2)));
     let clock = Some(Arc::new(VirtualClock::new(Timestamp::from_millis(0))));
-    Arc::new(Slow {
-        inner,
-        clock,
-        hook,
-        reads: true,
-        cursor: true,
-        together,
-        before_park: None,
-        kept: Mutex::default(),
-    })
+    Arc::new(Slow { clock, hook, together, ..Slow::of(inner) })
 }
 
 /// Something happens between a refused request for a slot and the joining of the line.
-pub fn before_park(inner: Arc<Memory>, commit: Commit) -> Arc<Slow> {
-    let hook: Hook = Box::new(|_| None);
-    Arc::new(Slow {
-        inner,
-        clock: None,
-        hook,
-        reads: true,
-        cursor: true,
-        together: None,
-        before_park: Some(commit),
-        kept: Mutex::default(),
-    })
+pub fn before_park<F>(inner: Arc<Memory>, interlude: impl Fn() -> F + Send + Sync + 'static) -> Arc<Slow>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let before_park: Option<Interlude> = Some(Box::new(move || Box::pin(interlude())));
+    Arc::new(Slow { before_park, ..Slow::of(inner) })
 }
 
 #[async_trait]
@@ -209,8 +163,8 @@ impl Slots for Slow {
         self.inner.take(limit, holder, lease_until, now).await
     }
     async fn park(&self, limit: &Limit, place: Place) -> StoreResult<()> {
-        if let Some(commit) = &self.before_park {
-            self.inner.commit(commit.clone()).await?;
+        if let Some(interlude) = &self.before_park {
+            interlude().await;
         }
         self.inner.park(limit, place).await
     }

@@ -2,7 +2,7 @@
 
 use stepladder_core::decide::{Plan, Ready};
 use stepladder_core::journal::{Entry, Fact};
-use stepladder_core::slot::ARRIVAL;
+use stepladder_core::slot::{ARRIVAL, Holder};
 use stepladder_core::{Cause, StepId, Timestamp};
 
 use super::settle::shown_ahead;
@@ -41,6 +41,9 @@ impl Hop<'_> {
         self.hand_over(&handed, late);
         let suspends = starting.is_empty() && self.running.is_empty();
         if suspends {
+            if self.joined_in_vain().await? {
+                return self.keep_outcomes(session, entries).await;
+            }
             self.look_again(&plan);
             if let Err(error) = self.leave_unused(&plan, unasked).await {
                 return Err(self.save_outcomes(session, entries, error).await);
@@ -113,13 +116,32 @@ impl Hop<'_> {
             let asker = Asker { holder: &holder, lease_until: self.lease_until, by_itself };
             match self.engine.take_slots(&self.state, &self.limits, asker).await? {
                 Slots::Held => starting.push(ready),
-                Slots::Parked { key } if self.told_to_wait.insert(ready.step.clone()) => {
-                    say_waits(&self.state, &ready, &key);
+                Slots::Parked { key, joined } => {
+                    if self.told_to_wait.insert(ready.step.clone()) {
+                        say_waits(&self.state, &ready, &key);
+                    }
+                    self.joined.extend(joined.then_some(holder));
                 }
-                Slots::Parked { .. } => {}
             }
         }
         Ok(starting)
+    }
+
+    /// Looks at the journal after lines were joined: another hop may have executed a step in between, and found nobody
+    /// in line to remove when it was done. Who joined for an attempt that has started leaves. Whether the journal went
+    /// on, and all must be decided anew.
+    async fn joined_in_vain(&mut self) -> Result<bool, StoreError> {
+        if self.joined.is_empty() {
+            return Ok(false);
+        }
+        let went_on = self.engine.catch_up(&mut self.state).await?;
+        for Holder { run, step, attempt } in std::mem::take(&mut self.joined) {
+            if self.state.steps.get(&step).is_some_and(|s| s.attempt >= attempt) {
+                let leave = |limit| After::Leave { limit, run, step: Some(step.clone()) };
+                self.commit.after.extend(self.limits.iter().cloned().map(leave));
+            }
+        }
+        Ok(went_on)
     }
 
     fn started(&self, ready: &Ready) -> Entry {
