@@ -232,11 +232,13 @@ pub trait Slots: Send + Sync {
 pub enum Taken {
     /// The slot is held.
     Held,
-    /// None is free for the asker.
+    /// None is free.
     Full {
         /// When the first of the holders' leases ends; `None` when nobody holds a slot.
         free_at: Option<Timestamp>,
     },
+    /// Some are free, but not for the asker: others stand before him.
+    Behind,
 }
 
 /// The sweep's timers, in minute buckets, and its cursor (rule 26).

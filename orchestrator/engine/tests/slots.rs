@@ -357,7 +357,7 @@ async fn rule_25_who_wants_no_slot_does_not_stand_in_the_way() {
 }
 
 #[tokio::test]
-async fn rule_24_a_place_that_nobody_will_use_is_given_up_within_the_hour() {
+async fn rule_24_a_place_that_nobody_will_use_is_given_up_when_somebody_waits_behind_it() {
     let mut world = World::new(vec![limited(Script::new("f").step("a", &[]), 1).program()]);
     let engine = world.engine();
     let event = world.go(&engine).await;
@@ -368,7 +368,7 @@ async fn rule_24_a_place_that_nobody_will_use_is_given_up_within_the_hour() {
     world.memory.park(&limit(1), place).await.unwrap();
     world.clock.advance(Duration::from_secs(60));
     let next = world.go(&engine).await;
-    world.settle_within(&engine, Duration::from_secs(3_700)).await;
+    world.settle_within(&engine, Duration::from_secs(15)).await;
     assert_eq!(world.status(&engine, next).await, Status::Completed);
     assert_eq!(world.memory.line(&limit(1), 9).await.unwrap(), []);
 }

@@ -1,12 +1,14 @@
 //! Limits under faults: never more bodies than slots, nobody forgotten, first come first served.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::join_all;
-use stepladder_core::slot::{Holder, Limit};
-use stepladder_core::{RunId, Status, Timestamp};
+use stepladder_core::slot::{Holder, Limit, Place};
+use stepladder_core::{EventId, RunId, Status, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{After, Commit, Commits, Slots, Taken};
 use stepladder_tests::aws_faults::Fault;
@@ -114,6 +116,72 @@ async fn who_takes_a_slot_leaves_the_line_also_where_the_reply_is_lost() {
         assert!(stage.lambda.line(&limit(), 10).await.expect("a line").is_empty(), "{n} stands in line no more");
         assert_eq!(stage.lambda.place(&limit(), run).await.expect("a place"), None);
     }
+}
+
+/// The reply of who joins is lost, and his place is used up before the SDK sends the request again.
+#[tokio::test]
+async fn a_place_that_was_given_up_is_not_brought_back_by_a_repeated_request() {
+    let stage = Stage::new(Sdk::Retries, vec![narrow(&Account::default())]).await;
+    let one = Limit { key: "one".into(), slots: 1 };
+    let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
+    let run = RunId::new(Timestamp::from_millis(1), 1);
+    let place = Place { asked: now, event: EventId::from_bytes([7; 16]), run, step: "s".into() };
+    let repeated = Arc::new(AtomicBool::new(false));
+    let repeats = repeated.clone();
+    stage.wire.plan(move |call| match (call.operation, call.n) {
+        ("TransactWriteItems", 0) => Fault::LoseReply,
+        ("TransactWriteItems", 1) => {
+            repeats.store(true, Ordering::SeqCst);
+            Fault::Hold
+        }
+        _ => Fault::Pass,
+    });
+    let (aws, limit) = (stage.aws.clone(), one.clone());
+    let slow = tokio::spawn(async move { aws.park(&limit, place).await });
+    wait_for("the request to be repeated", async || repeated.load(Ordering::SeqCst).then_some(())).await;
+    assert!(stage.lambda.place(&one, run).await.expect("read").is_some());
+    let holder = Holder { run, step: "s".into(), attempt: 1 };
+    assert_eq!(stage.lambda.take(&one, &holder, until, now).await.expect("taken"), Taken::Held);
+    stage.dynamo.release();
+    slow.await.expect("no panic").expect("joined");
+    assert_eq!(stage.lambda.line(&one, 9).await.expect("a line"), []);
+}
+
+/// Deletes what leads from a run to its places.
+async fn forget_places(stage: &Stage, run: RunId) {
+    let dynamo = stage.direct.dynamo();
+    let all = dynamo.scan().table_name(&stage.table).send().await.expect("the table answers");
+    let of_run = |item: &&HashMap<String, AttributeValue>| {
+        item["PK"].as_s().is_ok_and(|pk| *pk == format!("R#{run}"))
+            && item["SK"].as_s().is_ok_and(|sk| sk.starts_with("P#"))
+    };
+    for item in all.items().iter().filter(of_run) {
+        let keys = ["PK", "SK"].map(|name| (name.to_owned(), item[name].clone()));
+        let delete = dynamo.delete_item().table_name(&stage.table).set_key(Some(keys.into()));
+        delete.send().await.expect("deleted");
+    }
+}
+
+/// A process that died between the two writes of giving a place up.
+#[tokio::test]
+async fn a_place_that_no_run_knows_of_goes_when_its_turn_comes() {
+    let account = Account::default();
+    let stage = Stage::new(Sdk::Retries, vec![narrow(&account)]).await;
+    let engine = stage.engine();
+    let event = stage.send(&engine, &go(0)).await;
+    stage.settle(|| engine.clone()).await;
+    let run = stage.runs(event).await[0].summary.run;
+    for step in ["one", "two"] {
+        let place = Place { asked: stage.clock.now(), event, run, step: step.into() };
+        stage.lambda.park(&limit(), place).await.expect("parked");
+        forget_places(&stage, run).await;
+    }
+    assert_eq!(stage.lambda.line(&limit(), 9).await.expect("a line").len(), 2);
+    for n in 1..RUNS {
+        stage.send(&engine, &go(n)).await;
+    }
+    stage.settle(|| engine.clone()).await;
+    assert_ended(&stage, &account).await;
 }
 
 /// Both slots are held by others while all arrive; every reply that says "taken" is lost.

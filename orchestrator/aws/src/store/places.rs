@@ -1,8 +1,11 @@
 //! Places in waiting lines: one item in the line, where the head is one Query away, and one beside the run, so that a
 //! run's own place is found without a walk through the line.
 //!
-//! The run's item is written first and removed last, and holds the place: a crash between the two writes leaves a run
-//! that comes back to the place that it had.
+//! Both are written in one transaction, for the SDK repeats that under its token, and DynamoDB then carries it out once: a
+//! plain put whose reply was lost would be repeated, and bring a place back that somebody has given up in between. The
+//! run's item is removed first: who joins at that moment either is seen by the removal of the line's item, or finds the
+//! run's gone. A crash between the two leaves a place in the line that no run's item leads to. When its turn comes its run
+//! is woken, gives it up, and it is found at the head of the line.
 
 use stepladder_core::slot::{ARRIVAL, Holder, Limit, Place};
 use stepladder_core::{RunId, Timestamp};
@@ -11,7 +14,9 @@ use stepladder_engine::ports::{StoreError, StoreResult};
 use crate::Aws;
 use crate::item::{Item, Read, item, text};
 use crate::layout::{self, Key};
-use crate::table::{Ask, Put};
+use crate::table::Ask;
+
+use super::starts::Transacted;
 
 impl Aws {
     /// The run's item and the line's, in the order in which they are written.
@@ -29,14 +34,25 @@ impl Aws {
 
     /// Joins the line; who is in it keeps the place that he has.
     pub(super) async fn join(&self, limit: &Limit, place: &Place) -> StoreResult<()> {
-        let [of_run, mut of_line] = self.place_items(limit, place, self.now());
-        if let Put::Refused(there) = self.put_new(of_run).await? {
-            of_line.insert("SK".into(), text(there.text("at")?));
+        let [of_run, of_line] = self.place_items(limit, place, self.now());
+        let key = layout::place_of(limit, place.run, &place.step);
+        let mut round = 0;
+        loop {
+            self.pause(&mut round, "TransactWriteItems", 2).await?;
+            if let Transacted::Done = self.transact(&of_run, None, std::slice::from_ref(&of_line)).await? {
+                return Ok(());
+            }
+            let Some(there) = self.get(&key).await? else { continue };
+            let at = there.text("at")?;
+            let again = Item::from_iter([("SK".into(), text(at))]);
+            let of_line = of_line.clone().into_iter().chain(again).collect::<Item>();
+            if let Transacted::Done = self.transact(&there, Some(("at", at)), &[of_line]).await? {
+                return Ok(());
+            }
         }
-        self.put(of_line).await
     }
 
-    /// Gives up the place of a step, or all of the run's.
+    /// Gives up the place of a step, or all of the run's; also one at the head of the line that no run's item leads to.
     pub(super) async fn leave(&self, limit: &Limit, run: RunId, step: Option<&str>) -> StoreResult<()> {
         let places = match step {
             Some(step) => self.get(&layout::place_of(limit, run, step)).await?.into_iter().collect(),
@@ -45,6 +61,11 @@ impl Aws {
         for place in places {
             self.remove_place(&key_of(&place)?, &Key { pk: place.text("PK")?.into(), sk: place.text("SK")?.into() })
                 .await?;
+        }
+        for place in self.first_in_line(limit, limit.slots as usize).await? {
+            if place.run == run && step.is_none_or(|step| *place.step == *step) {
+                self.delete(&Key { pk: layout::line(limit), sk: layout::place_sk(&place) }).await?;
+            }
         }
         Ok(())
     }
@@ -62,8 +83,8 @@ impl Aws {
     }
 
     pub(super) async fn remove_place(&self, of_line: &Key, of_run: &Key) -> StoreResult<()> {
-        self.delete(of_line).await?;
-        self.delete(of_run).await
+        self.delete(of_run).await?;
+        self.delete(of_line).await
     }
 
     /// The run's items of its places in this line.

@@ -53,7 +53,7 @@ impl Slots for Aws {
             let line = self.first_in_line(limit, free as usize).await?;
             let place = own(&line, holder);
             if !may_take(free, place.map(|(ahead, _)| ahead), line.len()) {
-                return Ok(full());
+                return Ok(Taken::Behind);
             }
             // every asker begins with another item: they meet less often
             let first = layout::shard(holder.run, shards.len() as u64) as usize;

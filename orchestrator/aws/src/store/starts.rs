@@ -67,9 +67,9 @@ impl Aws {
         let mut round = 0;
         loop {
             self.pause(&mut round, "TransactWriteItems", items.len() + 1).await?;
-            match self.transact(&first, &items).await? {
+            match self.transact(&first, None, &items).await? {
                 Transacted::Done => return Ok(Begun::New),
-                Transacted::Exists => return self.begun_before(run).await,
+                Transacted::Refused => return self.begun_before(run).await,
                 Transacted::Busy if round == ROUNDS => {
                     return Err(StoreError::Unavailable(format!("run {run} cannot be begun: others write to it")));
                 }
@@ -92,10 +92,23 @@ impl Aws {
         Ok(if self.query(moved).await?.is_empty() { Begun::Unmoved } else { Begun::Moved })
     }
 
-    async fn transact(&self, first: &Item, others: &[Item]) -> StoreResult<Transacted> {
-        let new = Put::builder().table_name(&self.table).set_item(Some(first.clone())).condition_expression(IS_NEW);
+    /// Writes all of these, or none: on the condition that the first is not there yet, or is as it was seen.
+    pub(super) async fn transact(
+        &self,
+        first: &Item,
+        seen: Option<Seen<'_>>,
+        others: &[Item],
+    ) -> StoreResult<Transacted> {
+        let put = Put::builder().table_name(&self.table).set_item(Some(first.clone()));
+        let first = match seen {
+            None => put.condition_expression(IS_NEW),
+            Some((name, value)) => put
+                .condition_expression("#n = :v")
+                .expression_attribute_names("#n", name)
+                .expression_attribute_values(":v", text(value)),
+        };
         let others = others.iter().map(|item| Put::builder().table_name(&self.table).set_item(Some(item.clone())));
-        let puts = std::iter::once(new).chain(others).map(|put| {
+        let puts = std::iter::once(first).chain(others).map(|put| {
             let put = put.build().map_err(|e| StoreError::Unreadable(e.to_string()))?;
             Ok(TransactWriteItem::builder().put(put).build())
         });
@@ -114,7 +127,7 @@ impl Aws {
         };
         let reasons = cancelled.cancellation_reasons();
         match reasons.first() {
-            Some(first) if first.code() == Some("ConditionalCheckFailed") => Ok(Transacted::Exists),
+            Some(first) if first.code() == Some("ConditionalCheckFailed") => Ok(Transacted::Refused),
             Some(_) | None => {
                 let codes: Vec<_> =
                     reasons.iter().filter_map(|reason| reason.code()).filter(|c| *c != "None").collect();
@@ -167,11 +180,14 @@ impl Aws {
     }
 }
 
+/// An attribute of an item, and its value.
+pub(super) type Seen<'a> = (&'a str, &'a str);
+
 /// What became of a transaction.
-enum Transacted {
+pub(super) enum Transacted {
     Done,
-    /// The run exists.
-    Exists,
+    /// Its first item is there, or is not as it was seen.
+    Refused,
     /// Another one touches the same items, or the table is throttled.
     Busy,
 }

@@ -113,7 +113,8 @@ pub async fn rule_25_who_is_first_in_line_is_first_to_take(on: Subject) {
 pub async fn rule_25_nobody_passes_a_line(on: Subject) {
     let two = limit("orders", 2);
     park(&on, &two, place(1, "pay", 0)).await;
-    assert!(!take(&on, &two, &holder(2, "pay", 1)).await);
+    let refused = on.backend.take(&two, &holder(2, "pay", 1), start_of_next(1), on.now()).await.expect("an answer");
+    assert_eq!(refused, Taken::Behind);
     // a place of the same run's other step is no place of this step
     assert!(!take(&on, &two, &holder(1, "ship", 1)).await);
     assert!(take(&on, &two, &holder(1, "pay", 1)).await);

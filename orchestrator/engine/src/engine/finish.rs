@@ -23,6 +23,17 @@ struct FunctionFailed<'a> {
     event: &'a Event,
 }
 
+/// Where an ended run may still have a place in line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Where the run says that it is.
+    AtRun,
+    /// The place was given a turn: also at the head of the line, should the run know nothing of it.
+    InLine,
+    /// Somebody may have died over the finishing work: all of it is redone.
+    Redo,
+}
+
 impl Engine {
     /// What an ended run's commit carries: its row, and the wake of the run that waits for it (rule 19: every terminal
     /// status tells the parent).
@@ -65,7 +76,7 @@ impl Engine {
         state: &RunState,
         end: &End,
         limits: &[Limit],
-        (receipt, redelivered): (Receipt, bool),
+        (receipt, look): (Receipt, Look),
     ) -> Result<(), StoreError> {
         if let Some((run, created)) = self.failure_run(state, end) {
             self.start_runs(vec![(run, created, Vec::new())]).await?;
@@ -75,9 +86,15 @@ impl Engine {
             self.release_settled(state, limits, &mut commit).await?;
             let mut frees = !commit.after.is_empty();
             for limit in limits {
-                frees |= self.backend.place(limit, state.run).await?.is_some();
+                frees |= match look {
+                    Look::InLine => {
+                        let line = self.backend.line(limit, limit.slots as usize).await?;
+                        line.iter().any(|place| place.run == state.run)
+                    }
+                    Look::AtRun | Look::Redo => false,
+                } || self.backend.place(limit, state.run).await?.is_some();
             }
-            if frees || redelivered {
+            if frees || look == Look::Redo {
                 let leave = |limit: &Limit| After::Leave { limit: limit.clone(), run: state.run, step: None };
                 commit.after.extend(limits.iter().map(leave));
                 // what frees slots and places comes before the look for those who wait

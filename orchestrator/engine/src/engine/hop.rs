@@ -24,6 +24,7 @@ use stepladder_core::state::{RunState, StepState};
 use stepladder_core::{Cause, Spec, StepId, Timestamp, Wake};
 
 use super::Engine;
+use super::finish::Look;
 use super::load::Appended;
 use super::overdue::Watched;
 use super::slots::release;
@@ -228,10 +229,13 @@ impl Hop<'_> {
         }
         loop {
             if let Some(end) = &self.state.end {
-                return self
-                    .engine
-                    .finish(&self.state, end, &self.limits, (self.receipt.clone(), self.redelivered))
-                    .await;
+                let had_a_turn = self.wake.cause == Cause::Slot || self.wake.cause.step().is_some();
+                let look = match had_a_turn {
+                    _ if self.redelivered => Look::Redo,
+                    true => Look::InLine,
+                    false => Look::AtRun,
+                };
+                return self.engine.finish(&self.state, end, &self.limits, (self.receipt.clone(), look)).await;
             }
             if let Some(due) = self.state.handler_retry_at.filter(|due| *due > self.now()) {
                 // its wake was written before its entry

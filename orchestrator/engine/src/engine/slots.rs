@@ -12,6 +12,9 @@ use crate::ports::{After, Commit, Later, StoreError, Taken};
 /// After a lease's end, before the head of the line looks.
 const GRACE: std::time::Duration = std::time::Duration::from_millis(100);
 
+/// How long who is first in line may take to use a slot that is free.
+const TURN: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// The answer to a step that asked for its slots.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Slots {
@@ -82,6 +85,15 @@ impl Engine {
         }
         match taken {
             Taken::Held => Ok(Slots::Held),
+            Taken::Behind => {
+                // who is first has been woken for the free slot. Should that be a place that nobody will use, or the
+                // wake be lost, it is woken once more: a free slot is never waited for until a watchdog comes
+                let head = self.backend.line(limit, 1).await?.pop();
+                if let Some(head) = head.filter(|head| head.asked + TURN < self.now()) {
+                    self.wake_later(&head, &limit.key, self.now() + TURN).await?;
+                }
+                Ok(Slots::Parked { key: limit.key.clone(), joined: joins })
+            }
             Taken::Full { free_at } => {
                 // rule 23: the head of the line owns a wake at the first lease's end
                 let head = self.backend.line(limit, 1).await?.pop();

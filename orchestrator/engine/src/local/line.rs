@@ -37,8 +37,11 @@ impl Line {
         let place = self.place(holder.run, &holder.step).or_else(|| self.place(holder.run, ARRIVAL)).cloned();
         // who is not among the first `free` need not be counted out
         let ahead = place.as_ref().map(|place| self.places.range(..place).take(free as usize).count());
-        if !may_take(free, ahead, self.places.len()) {
+        if free == 0 {
             return (Taken::Full { free_at: self.held.iter().map(|holding| holding.lease_until).min() }, None);
+        }
+        if !may_take(free, ahead, self.places.len()) {
+            return (Taken::Behind, None);
         }
         if let Some(place) = &place {
             self.leave(place.run, Some(&place.step));
