@@ -1,0 +1,181 @@
+//! What must hold between runs: an event starts a function once, a parent is told what its child came to.
+
+use std::collections::{HashMap, HashSet};
+
+use stepladder_core::journal::{Entry, Fact, Origin, Outcome};
+use stepladder_core::state::{End, Ending};
+use stepladder_core::{EventId, RunId, StepId};
+
+use crate::one_run;
+
+/// A run, and all that was written of it, in order.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    /// Which run.
+    pub run: RunId,
+    /// Its entries, from 0 on.
+    pub entries: Vec<Entry>,
+}
+
+impl Journal {
+    /// How it ended, if it did.
+    fn ending(&self) -> Option<Ending> {
+        self.entries.iter().find_map(End::from).map(|end| end.how)
+    }
+
+    /// The event, the function, and what started the run.
+    fn created(&self) -> Option<(EventId, &str, &Origin)> {
+        match &self.entries.first()?.fact {
+            Fact::RunCreated(created) => Some((created.event.id, &created.function, &created.origin)),
+            _ => None,
+        }
+    }
+}
+
+/// Whatever is not as it must be, each in a sentence. These are all journals of a storage: a run whose parent is not
+/// among them is one whose parent is missing.
+pub fn check(journals: &[Journal]) -> Vec<String> {
+    let mut broken: Vec<String> = journals.iter().flat_map(one_run::check).collect();
+    let by_run: HashMap<RunId, &Journal> = journals.iter().map(|journal| (journal.run, journal)).collect();
+    if by_run.len() != journals.len() {
+        broken.push("a run has more than one journal".into());
+    }
+    let mut started = HashSet::new();
+    let mut failed = HashSet::new();
+    for journal in journals {
+        let Some((event, function, origin)) = journal.created() else { continue };
+        match origin {
+            Origin::Event if !started.insert((event, function)) => {
+                broken.push(format!(
+                    "event {event} started `{function}` more than once, {} is one of the runs",
+                    journal.run
+                ));
+            }
+            Origin::Failure { of } if !failed.insert(*of) => {
+                broken.push(format!("the failure of {of} is handled twice"));
+            }
+            Origin::Failure { of } => match by_run.get(of).and_then(|run| run.ending()) {
+                Some(Ending::Failed(_)) => {}
+                _ => broken.push(format!("{} handles the failure of {of}, which did not fail", journal.run)),
+            },
+            Origin::Invoke { parent, step } => {
+                let asked = by_run.get(parent).is_some_and(|parent| invoked(parent, step) == Some(journal.run));
+                if !asked {
+                    broken
+                        .push(format!("{} was called by `{step}` of {parent}, which says nothing of it", journal.run));
+                }
+            }
+            Origin::Event | Origin::Rerun { .. } => {}
+        }
+        broken.extend(told_of_children(journal, &by_run));
+    }
+    broken
+}
+
+/// The runs that have not ended.
+pub fn unfinished(journals: &[Journal]) -> Vec<RunId> {
+    journals.iter().filter(|journal| journal.ending().is_none()).map(|journal| journal.run).collect()
+}
+
+/// The run that a step asked for.
+fn invoked(parent: &Journal, by: &StepId) -> Option<RunId> {
+    parent.entries.iter().find_map(|entry| match &entry.fact {
+        Fact::InvokeStarted { step, child, .. } if step == by => Some(*child),
+        _ => None,
+    })
+}
+
+/// What a parent wrote of its children's ends is how they ended.
+fn told_of_children(parent: &Journal, by_run: &HashMap<RunId, &Journal>) -> Vec<String> {
+    let mut broken = Vec::new();
+    for entry in &parent.entries {
+        let Fact::InvokeEnded { step, outcome } = &entry.fact else { continue };
+        let Some(child) = invoked(parent, step) else { continue };
+        let ending = by_run.get(&child).and_then(|child| child.ending());
+        let is_true = match (&ending, outcome) {
+            (Some(Ending::Completed(output)), Outcome::Value(told)) => output.get() == told.get(),
+            (Some(Ending::Failed(_) | Ending::Cancelled(_) | Ending::Skipped(_)), Outcome::Failed(_)) => true,
+            // a function that nobody has registered, or an input that cannot be: the call failed, there is no run
+            (None, Outcome::Failed(_)) => !by_run.contains_key(&child),
+            (Some(_) | None, Outcome::Value(_) | Outcome::Failed(_)) => false,
+        };
+        if !is_true {
+            let run = parent.run;
+            broken.push(format!("`{step}` of {run} was told {outcome:?}, its child {child} ended as {ending:?}"));
+        }
+    }
+    broken
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use stepladder_core::journal::{Created, Failure};
+    use stepladder_core::{Event, Timestamp, json};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    fn journal(n: u128, origin: Origin, facts: Vec<Fact>) -> Journal {
+        let event = Event {
+            id: EventId::from_bytes([7; 16]),
+            name: "go".into(),
+            data: json::empty_object(),
+            ts: NOW,
+            user: None,
+            external_id: None,
+            received_at: NOW,
+        };
+        let created = Fact::RunCreated(Box::new(Created { function: "f".into(), event, origin }));
+        let entries = std::iter::once(created).chain(facts).map(|fact| fact.at(NOW)).collect();
+        Journal { run: RunId::new(NOW, n), entries }
+    }
+
+    fn completed() -> Fact {
+        Fact::RunCompleted { output: json::empty_object() }
+    }
+
+    fn called(n: u128) -> Fact {
+        let child = RunId::new(NOW, n);
+        Fact::InvokeStarted { step: "call".into(), function: Arc::from("f"), child, input: json::empty_object() }
+    }
+
+    fn told(outcome: Outcome) -> Fact {
+        Fact::InvokeEnded { step: "call".into(), outcome }
+    }
+
+    #[test]
+    fn a_run_and_its_child_are_as_they_must_be() {
+        let step = StepId::from("call");
+        let parent =
+            journal(1, Origin::Event, vec![called(2), told(Outcome::Value(json::empty_object())), completed()]);
+        let child = journal(2, Origin::Invoke { parent: parent.run, step }, vec![completed()]);
+        assert_eq!(check(&[parent, child]), [] as [String; 0]);
+    }
+
+    #[test]
+    fn an_event_that_started_a_function_twice_is_seen() {
+        let twice = [1, 2].map(|n| journal(n, Origin::Event, vec![]));
+        assert_eq!(check(&twice).len(), 1);
+        assert_eq!(unfinished(&twice).len(), 2);
+    }
+
+    #[test]
+    fn a_parent_that_was_told_something_else_is_seen() {
+        let step = StepId::from("call");
+        let failed = Outcome::Failed(Failure::new("no"));
+        let parent = journal(1, Origin::Event, vec![called(2), told(failed), completed()]);
+        let child = journal(2, Origin::Invoke { parent: parent.run, step }, vec![completed()]);
+        assert_eq!(check(&[parent, child]).len(), 1);
+    }
+
+    #[test]
+    fn a_child_that_nobody_asked_for_and_a_failure_that_was_none_are_seen() {
+        let parent = journal(1, Origin::Event, vec![completed()]);
+        let child = journal(2, Origin::Invoke { parent: parent.run, step: "call".into() }, vec![completed()]);
+        let handler = journal(3, Origin::Failure { of: parent.run }, vec![completed()]);
+        assert_eq!(check(&[parent, child, handler]).len(), 2);
+    }
+}

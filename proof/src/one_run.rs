@@ -1,0 +1,205 @@
+//! What must hold of one journal: at most one outcome a step, of an attempt that was running; no two attempts at once;
+//! nothing after the end.
+
+use std::collections::HashMap;
+
+use stepladder_core::journal::{Entry, Fact, Origin};
+use stepladder_core::{StepId, Timestamp};
+
+use crate::Journal;
+
+/// What the entries so far say of a step.
+#[derive(Default)]
+struct Step {
+    /// The number of the latest attempt.
+    attempt: u32,
+    /// Until when it runs at the latest, while it does.
+    running: Option<Timestamp>,
+    /// Not before this may it go on.
+    due: Option<Timestamp>,
+    /// Whether a timer, or a child, is waited for.
+    waits: bool,
+    settled: bool,
+}
+
+/// Whatever is not as it must be, each in a sentence.
+pub(crate) fn check(journal: &Journal) -> Vec<String> {
+    let mut broken = Vec::new();
+    let mut steps: HashMap<StepId, Step> = HashMap::new();
+    let mut is_rerun = false;
+    let mut ended = false;
+    let mut handler = 0;
+    for (n, entry) in journal.entries.iter().enumerate() {
+        let mut wrong = |what: &str| {
+            broken.push(format!("{what}: entry {n} of {}, {:.200}", journal.run, format!("{:?}", entry.fact)));
+        };
+        if ended {
+            wrong("something was written after the end");
+        }
+        match &entry.fact {
+            Fact::RunCreated(created) if n == 0 => is_rerun = matches!(created.origin, Origin::Rerun { .. }),
+            _ if n == 0 => wrong("the run does not begin with its creation"),
+            Fact::RunCreated(_) => wrong("the run was created again"),
+            Fact::HandlerFailed { attempt, .. } => {
+                handler += 1;
+                if *attempt != handler {
+                    wrong("an attempt of the handler is missing");
+                }
+            }
+            Fact::StepCarried { .. } if !is_rerun => wrong("an outcome was taken over, though from nobody"),
+            _ => {}
+        }
+        ended |= entry.fact.is_end();
+        if let Some(step) = entry.fact.step()
+            && let Err(what) = follow(steps.entry(step.clone()).or_default(), entry)
+        {
+            wrong(what);
+        }
+    }
+    broken
+}
+
+/// Takes one entry further.
+fn follow(step: &mut Step, entry: &Entry) -> Result<(), &'static str> {
+    if step.settled {
+        return Err("the step has its outcome already");
+    }
+    match &entry.fact {
+        Fact::StepStarted { attempt, lease_until, .. } => {
+            if step.running.is_some_and(|until| entry.at < until) {
+                return Err("two attempts run at once");
+            }
+            if step.due.is_some_and(|due| entry.at < due) {
+                return Err("it was tried again before its time");
+            }
+            if *attempt != step.attempt + 1 {
+                return Err("the attempt is not the next one");
+            }
+            (step.attempt, step.running) = (*attempt, Some(*lease_until));
+        }
+        Fact::StepSucceeded { attempt, .. } | Fact::StepAbandoned { attempt, .. } => {
+            ends(step, *attempt)?;
+            step.settled = true;
+        }
+        Fact::StepFailed { attempt, retry_at, .. } => {
+            ends(step, *attempt)?;
+            (step.settled, step.due) = (retry_at.is_none(), *retry_at);
+        }
+        Fact::AttemptInterrupted { attempt, .. } => ends(step, *attempt)?,
+        Fact::StepRefused { .. } | Fact::StepCarried { .. } | Fact::EventsSent { .. } => step.settled = true,
+        Fact::SleepStarted { until, .. } => {
+            if std::mem::replace(&mut step.waits, true) {
+                return Err("the timer was set twice");
+            }
+            step.due = Some(*until);
+        }
+        Fact::InvokeStarted { .. } => {
+            if std::mem::replace(&mut step.waits, true) {
+                return Err("the child was asked for twice");
+            }
+        }
+        Fact::SleepEnded { .. } | Fact::InvokeEnded { .. } => {
+            if !step.waits {
+                return Err("what ended had not begun");
+            }
+            if step.due.is_some_and(|due| entry.at < due) {
+                return Err("the timer ended before its time");
+            }
+            step.settled = true;
+        }
+        Fact::RunCreated(_)
+        | Fact::StepsWoken { .. }
+        | Fact::HandlerFailed { .. }
+        | Fact::RunCompleted { .. }
+        | Fact::RunFailed { .. }
+        | Fact::RunCancelled { .. }
+        | Fact::RunSkipped { .. } => {}
+    }
+    Ok(())
+}
+
+/// An attempt's end is that of the running one.
+fn ends(step: &mut Step, attempt: u32) -> Result<(), &'static str> {
+    if step.running.take().is_none() || attempt != step.attempt {
+        return Err("this attempt was not running");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use stepladder_core::journal::{Created, Failure};
+    use stepladder_core::{Event, EventId, RunId, json};
+
+    use super::*;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_millis(1_700_000_000_000 + ms)
+    }
+
+    fn created() -> Entry {
+        let event = Event {
+            id: EventId::from_bytes([7; 16]),
+            name: "go".into(),
+            data: json::empty_object(),
+            ts: at(0),
+            user: None,
+            external_id: None,
+            received_at: at(0),
+        };
+        Fact::RunCreated(Box::new(Created { function: "f".into(), event, origin: Origin::Event })).at(at(0))
+    }
+
+    fn started(attempt: u32, when: i64) -> Entry {
+        Fact::StepStarted { step: "a".into(), attempt, lease_until: at(when + 100), worker: "w".into() }.at(at(when))
+    }
+
+    fn succeeded(attempt: u32, when: i64) -> Entry {
+        Fact::StepSucceeded { step: "a".into(), attempt, output: json::empty_object() }.at(at(when))
+    }
+
+    fn failed(attempt: u32, retry_at: Option<i64>) -> Entry {
+        let error = Failure::new("no");
+        Fact::StepFailed { step: "a".into(), attempt, error, retry_at: retry_at.map(at) }.at(at(1))
+    }
+
+    fn first_broken(entries: Vec<Entry>) -> Option<String> {
+        let entries = std::iter::once(created()).chain(entries).collect();
+        let found = check(&Journal { run: RunId::new(at(0), 1), entries });
+        found.first().map(|found| found.split(':').next().unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn a_step_that_failed_and_then_succeeded_is_right() {
+        assert_eq!(first_broken(vec![started(1, 0), failed(1, Some(20)), started(2, 20), succeeded(2, 30)]), None);
+        assert_eq!(first_broken(vec![started(1, 0), started(2, 100), succeeded(2, 101)]), None);
+    }
+
+    #[test]
+    fn what_must_not_be_is_seen() {
+        let cases = [
+            (vec![started(1, 0), succeeded(1, 1), succeeded(1, 2)], "the step has its outcome already"),
+            (vec![started(1, 0), succeeded(2, 1)], "this attempt was not running"),
+            (vec![succeeded(1, 1)], "this attempt was not running"),
+            (vec![started(1, 0), started(2, 99)], "two attempts run at once"),
+            (vec![started(2, 0)], "the attempt is not the next one"),
+            (vec![started(1, 0), failed(1, Some(20)), started(2, 19)], "it was tried again before its time"),
+            (vec![started(1, 0), failed(1, None), started(2, 500)], "the step has its outcome already"),
+            (vec![Fact::SleepEnded { step: "a".into() }.at(at(1))], "what ended had not begun"),
+            (
+                vec![
+                    Fact::SleepStarted { step: "a".into(), until: at(9) }.at(at(1)),
+                    Fact::SleepEnded { step: "a".into() }.at(at(8)),
+                ],
+                "the timer ended before its time",
+            ),
+            (
+                vec![Fact::RunCancelled { reason: "no".into() }.at(at(1)), started(1, 2)],
+                "something was written after the end",
+            ),
+        ];
+        for (entries, what) in cases {
+            assert_eq!(first_broken(entries).as_deref(), Some(what));
+        }
+    }
+}
