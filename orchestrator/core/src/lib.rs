@@ -15,6 +15,8 @@ pub mod id;
 pub mod journal;
 pub mod json;
 pub mod limits;
+#[doc(hidden)]
+pub mod planted;
 pub mod retry;
 pub mod row;
 pub mod slot;

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod conformance;
 mod engine;
+pub mod intercept;
 pub mod local;
 pub mod memory;
 pub mod ports;

@@ -368,7 +368,7 @@ async fn rule_24_a_place_that_nobody_will_use_is_given_up_when_somebody_waits_be
     world.memory.park(&limit(1), place).await.unwrap();
     world.clock.advance(Duration::from_secs(60));
     let next = world.go(&engine).await;
-    world.settle_within(&engine, Duration::from_secs(15)).await;
+    world.settle_within(&engine, Duration::from_secs(1)).await;
     assert_eq!(world.status(&engine, next).await, Status::Completed);
     assert_eq!(world.memory.line(&limit(1), 9).await.unwrap(), []);
 }

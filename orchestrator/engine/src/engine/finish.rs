@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 use stepladder_core::journal::{Created, Failure, Origin};
+use stepladder_core::planted::{self, Plant};
 use stepladder_core::slot::Limit;
 use stepladder_core::state::{End, Ending, RunState};
 use stepladder_core::{Cause, Event, EventId, RunId, Wake, json};
@@ -39,7 +40,8 @@ impl Engine {
     /// status tells the parent).
     pub(super) fn tell_of_end(&self, state: &RunState, end: &End, commit: &mut Commit) {
         commit.after.push(After::Ended { run: state.run, at: end.at, status: end.how.status() });
-        if let Origin::Invoke { parent, .. } = &state.created.origin {
+        let is_told = matches!(end.how, Ending::Completed(_)) || !planted::is(Plant::OnlySuccessIsTold);
+        if let (Origin::Invoke { parent, .. }, true) = (&state.created.origin, is_told) {
             commit.wakes.push(Wake { run: *parent, cause: Cause::ChildEnded, group: state.created.function.clone() });
         }
     }
@@ -82,7 +84,7 @@ impl Engine {
             self.start_runs(vec![(run, created, Vec::new())]).await?;
         }
         let mut commit = Commit::default();
-        if !limits.is_empty() {
+        if !limits.is_empty() && !planted::is(Plant::ReleaseIsNotRedone) {
             self.release_settled(state, limits, &mut commit).await?;
             let mut frees = !commit.after.is_empty();
             for limit in limits {

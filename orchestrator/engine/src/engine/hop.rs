@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use stepladder_core::decide::{Ready, Situation};
 use stepladder_core::journal::{Entry, Fact, Failure};
+use stepladder_core::planted::{self, Plant};
 use stepladder_core::slot::{Holder, Limit};
 use stepladder_core::spec::LazyScope;
 use stepladder_core::state::{RunState, StepState};
@@ -139,6 +140,9 @@ impl Engine {
         let again = Wake { cause, ..wake.clone() };
         let invocation = Invocation { redelivered: receives > 1, deadline };
         let Err(error) = self.move_run(wake, receipt.clone(), invocation).await else { return Ok(()) };
+        if planted::is(Plant::ErrorsAreTheQueues) {
+            return Err(error);
+        }
         // rule 13: a brown-out must not use up the queue's deliveries
         tracing::warn!(%run, %error, "the storage failed; the run is woken again later");
         let later = Later::Wake { wake: again, due: self.now() + AGAIN };
@@ -224,13 +228,14 @@ impl Hop<'_> {
         }
         // a watchdog looks after the line, too: a worker that stood still may have joined it for a run that had ended
         let looks_after = self.redelivered || self.wake.cause == Cause::Watchdog;
-        if looks_after && !self.limits.is_empty() && self.state.end.is_none() {
+        let had_ended = self.state.end.is_some();
+        if looks_after && !self.limits.is_empty() && !had_ended {
             self.redo_releases().await?;
         }
         loop {
             if let Some(end) = &self.state.end {
                 let had_a_turn = self.wake.cause == Cause::Slot || self.wake.cause.step().is_some();
-                let look = match had_a_turn {
+                let look = match had_ended && had_a_turn {
                     _ if self.redelivered => Look::Redo,
                     true => Look::InLine,
                     false => Look::AtRun,
@@ -292,7 +297,11 @@ impl Hop<'_> {
         }
         let is_interruption = |entry: &&Entry| matches!(entry.fact, Fact::AttemptInterrupted { .. });
         let interrupted: Vec<Entry> = entries.iter().filter(is_interruption).cloned().collect();
+        let late = planted::is(Plant::LaterWakeAfterEntry).then(|| std::mem::take(&mut self.commit.before));
         let appended = self.engine.append(&mut self.state, entries, &mut self.commit).await?;
+        if let Some(before) = late.filter(|_| appended.is_done()) {
+            self.engine.carry_out(Commit { before, ..Commit::default() }).await?;
+        }
         if appended.is_done() {
             interrupted.iter().for_each(|entry| say(&self.state, entry, Duration::ZERO));
             if frees {
@@ -316,6 +325,9 @@ impl Hop<'_> {
     /// Rule 22: a worker may have died between an outcome and the release of its slot, or between the release and the
     /// waking of who waits.
     async fn redo_releases(&self) -> Result<(), StoreError> {
+        if planted::is(Plant::ReleaseIsNotRedone) {
+            return Ok(());
+        }
         let mut commit = Commit::default();
         self.engine.release_settled(&self.state, &self.limits, &mut commit).await?;
         self.engine.carry_out(commit).await?;
@@ -328,7 +340,7 @@ impl Hop<'_> {
             return Ok(());
         }
         for holder in std::mem::take(&mut self.reserved) {
-            if !self.is_running(&holder.step, holder.attempt) {
+            if !self.is_running(&holder.step, holder.attempt) || planted::is(Plant::LoserFreesTheSlot) {
                 self.commit.after.extend(self.limits.iter().map(|limit| release(limit, &holder)));
             }
         }

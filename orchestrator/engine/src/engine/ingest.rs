@@ -4,6 +4,7 @@
 //! after a crash redoes whatever the first one did not get to.
 
 use stepladder_core::journal::{Created, Entry, Fact, Origin, Record};
+use stepladder_core::planted::{self, Plant};
 use stepladder_core::slot::{ARRIVAL, Place};
 use stepladder_core::spec::LazyScope;
 use stepladder_core::wake::Purpose;
@@ -55,7 +56,8 @@ impl Engine {
         let events = self.backend.accept(events, now).await?;
         let ids = events.iter().map(|event| event.id).collect();
         let mut runs = Vec::new();
-        for event in events {
+        let is_new = |event: &Event| event.received_at == now || !planted::is(Plant::RepeatedEventIsSkipped);
+        for event in events.into_iter().filter(is_new) {
             self.triggered(event, now, &mut runs);
         }
         if !runs.is_empty() {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use stepladder_core::slot::{Holder, Limit, Place};
+use stepladder_core::planted::{self, Plant};
+use stepladder_core::slot::{ARRIVAL, Holder, Limit, Place};
 use stepladder_core::state::{RunState, StepState};
 use stepladder_core::{Cause, StepId, Timestamp, Wake};
 
@@ -11,9 +12,6 @@ use crate::ports::{After, Commit, Later, StoreError, Taken};
 
 /// After a lease's end, before the head of the line looks.
 const GRACE: std::time::Duration = std::time::Duration::from_millis(100);
-
-/// How long who is first in line may take to use a slot that is free.
-const TURN: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The answer to a step that asked for its slots.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,17 +79,14 @@ impl Engine {
             let asked = if state.started_at.is_none() { state.created_at } else { now };
             let place = Place { asked, event: state.created.event.id, run: holder.run, step: holder.step.clone() };
             self.backend.park(limit, place).await?;
-            taken = self.backend.take(limit, holder, lease_until, self.now()).await?;
+            if !planted::is(Plant::ParksWithoutAsking) {
+                taken = self.backend.take(limit, holder, lease_until, self.now()).await?;
+            }
         }
         match taken {
             Taken::Held => Ok(Slots::Held),
             Taken::Behind => {
-                // who is first has been woken for the free slot. Should that be a place that nobody will use, or the
-                // wake be lost, it is woken once more: a free slot is never waited for until a watchdog comes
-                let head = self.backend.line(limit, 1).await?.pop();
-                if let Some(head) = head.filter(|head| head.asked + TURN < self.now()) {
-                    self.wake_later(&head, &limit.key, self.now() + TURN).await?;
-                }
+                self.remove_dead_head(limit).await?;
                 Ok(Slots::Parked { key: limit.key.clone(), joined: joins })
             }
             Taken::Full { free_at } => {
@@ -99,6 +94,7 @@ impl Engine {
                 let head = self.backend.line(limit, 1).await?.pop();
                 if let (Some(free_at), Some(head)) = (free_at, head)
                     && head.run == holder.run
+                    && !planted::is(Plant::HeadHasNoWake)
                 {
                     self.wake_later(&head, &limit.key, free_at).await?;
                 }
@@ -107,9 +103,25 @@ impl Engine {
         }
     }
 
+    /// Who is first was woken for the free slot. A place that nobody will use, left by a worker that stood still or
+    /// died, is removed by who waits behind it: it would be in the way until a watchdog came.
+    async fn remove_dead_head(&self, limit: &Limit) -> Result<(), StoreError> {
+        let Some(head) = self.backend.line(limit, 1).await?.pop() else { return Ok(()) };
+        let state = self.state(head.run).await?;
+        if state.is_none_or(|state| is_wanted(&state, &head.step)) {
+            return Ok(());
+        }
+        let leave = After::Leave { limit: limit.clone(), run: head.run, step: Some(head.step) };
+        self.carry_out(Commit { after: vec![leave], ..Commit::default() }).await?;
+        self.pass_on(std::slice::from_ref(limit)).await
+    }
+
     /// Whoever is first in line now owns the wake at the first lease's end (rule 23).
     async fn inherit_lease_wake(&self, limit: &Limit) -> Result<(), StoreError> {
         let Some(head) = self.backend.line(limit, 1).await?.pop() else { return Ok(()) };
+        if planted::is(Plant::HeadHasNoWake) {
+            return Ok(());
+        }
         let holders = self.backend.holders(limit).await?;
         match holders.iter().map(|h| h.lease_until).min() {
             Some(free_at) => self.wake_later(&head, &limit.key, free_at).await,
@@ -127,6 +139,9 @@ impl Engine {
     /// head inherits the wake at the first lease's end (rule 23).
     pub(super) async fn pass_on(&self, limits: &[Limit]) -> Result<(), StoreError> {
         let mut wakes = Vec::new();
+        if planted::is(Plant::NothingIsPassedOn) {
+            return Ok(());
+        }
         for limit in limits {
             let now = self.now();
             let held = self.backend.holders(limit).await?.iter().filter(|h| h.lease_until > now).count();
@@ -161,6 +176,15 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Whether the run may still use the place of this step, or of its arrival.
+fn is_wanted(state: &RunState, step: &StepId) -> bool {
+    let is_settled = || {
+        let step = state.steps.get(step);
+        step.is_some_and(|s| matches!(s.state, StepState::Done | StepState::Abandoned))
+    };
+    state.end.is_none() && !(if **step == *ARRIVAL { state.started_at.is_some() } else { is_settled() })
 }
 
 /// Whether the journal shows this attempt as running, or it may be about to: a slot is taken before its `StepStarted`.

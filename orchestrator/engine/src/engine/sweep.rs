@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use stepladder_core::planted::{self, Plant};
 use stepladder_core::state::{RunState, StepState};
 use stepladder_core::wake::Purpose;
 use stepladder_core::{Cause, Timer, Timestamp, Wake, id};
@@ -62,6 +63,9 @@ impl Engine {
             if due.is_empty() {
                 continue;
             }
+            if planted::is(Plant::CursorFirst) {
+                self.move_cursor(&mut known, &mut cursor, (minute + 1).min(open_from)).await?;
+            }
             self.fire(due, now, &mut swept).await?;
             // what comes after may fail: this minute is not to be sent again then
             match self.move_cursor(&mut known, &mut cursor, (minute + 1).min(open_from)).await {
@@ -101,7 +105,7 @@ impl Engine {
         for Timer { due, run, group, purpose } in timers {
             let cause = match purpose {
                 Purpose::Watchdog => {
-                    watched.push(run);
+                    watched.extend((!planted::is(Plant::NoWatchdog)).then_some(run));
                     continue;
                 }
                 Purpose::Step(step) if step.is_empty() => Cause::Due,

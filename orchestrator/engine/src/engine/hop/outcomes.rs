@@ -2,6 +2,7 @@
 
 use stepladder_core::journal::{Entry, Fact, Failure};
 use stepladder_core::limits::RUN_BYTES;
+use stepladder_core::planted::{self, Plant};
 use stepladder_core::retry::Retry;
 use stepladder_core::state::{Revealed, StepState};
 use stepladder_core::{Cause, Json, Timestamp};
@@ -89,8 +90,13 @@ impl Hop<'_> {
         session: &mut dyn Session,
         mut entries: Vec<Entry>,
     ) -> Result<Next, StoreError> {
+        if planted::is(Plant::OvertakenStops) {
+            let acks = vec![self.receipt.clone()];
+            return self.engine.carry_out(Commit { acks, ..Commit::default() }).await.map(|_| Next::Done);
+        }
         entries.retain(|e| {
             matches!(e.fact, Fact::StepSucceeded { .. } | Fact::StepFailed { .. } | Fact::StepAbandoned { .. })
+                || (planted::is(Plant::OvertakenStartsAnyway) && matches!(e.fact, Fact::StepStarted { .. }))
         });
         loop {
             let state = &self.state;
@@ -129,7 +135,7 @@ impl Hop<'_> {
 
     /// Gives back slots although nothing is appended (rule 22: a refused worker still releases).
     async fn release_now(&mut self) -> Result<(), StoreError> {
-        if self.commit.after.is_empty() {
+        if self.commit.after.is_empty() || planted::is(Plant::RefusedKeepsItsSlot) {
             return Ok(());
         }
         self.append(Vec::new(), Ack::Later).await.map(drop)
@@ -147,7 +153,8 @@ impl Hop<'_> {
                     self.give_back(&step, running.ready.attempt);
                 }
             }
-            let after = std::mem::take(&mut self.commit.after);
+            let mut after = std::mem::take(&mut self.commit.after);
+            after.retain(|_| !planted::is(Plant::RefusedKeepsItsSlot));
             self.engine.carry_out(Commit { after, ..Commit::default() }).await?;
             self.engine.pass_on(&self.limits).await?;
         }

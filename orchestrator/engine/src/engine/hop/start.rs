@@ -2,6 +2,7 @@
 
 use stepladder_core::decide::{Plan, Ready};
 use stepladder_core::journal::{Entry, Fact};
+use stepladder_core::planted::{self, Plant};
 use stepladder_core::slot::{ARRIVAL, Holder};
 use stepladder_core::{Cause, StepId, Timestamp};
 
@@ -24,7 +25,8 @@ impl Hop<'_> {
         mut entries: Vec<Entry>,
     ) -> Result<Next, StoreError> {
         let mine = self.mine(&plan.ready);
-        if self.redelivered && mine.iter().any(|ready| ready.takeover) {
+        let takes_over = mine.iter().any(|ready| ready.takeover) && !planted::is(Plant::TakeoverKeepsItsWake);
+        if self.redelivered && takes_over {
             return self.take_over_later(session, entries).await;
         }
         if mine.len() > self.engine.config.side_by_side {
@@ -65,12 +67,16 @@ impl Hop<'_> {
         }
         self.shown += shown_ahead(&entries);
         self.handed.extend(handed.into_iter().map(|ready| ready.step));
-        if self.now() >= self.lease_until && !starting.is_empty() {
+        let is_late = self.now() >= self.lease_until && !planted::is(Plant::LeaseIsNotLookedAtAgain);
+        if is_late && !starting.is_empty() {
             return self.lose_lease(starting).await;
         }
         self.begin(session, starting);
         let due = plan.later.iter().map(|(_, due)| *due).min();
-        let finished = self.wait(session, due).await;
+        let mut finished = self.wait(session, due).await;
+        while planted::is(Plant::PolledAfterTheLast) && finished.len() < self.running.len() {
+            finished.extend(self.wait(session, None).await);
+        }
         self.outcomes(session, finished).await
     }
 
@@ -89,7 +95,8 @@ impl Hop<'_> {
     /// starts by that, or when the watchdog looks after the run.
     fn mine(&self, ready: &[Ready]) -> Vec<Ready> {
         let named = |ready: &Ready| self.wake.cause.step() == Some(&ready.step);
-        let is_mine = |ready: &&Ready| !ready.woken || named(ready) || self.wake.cause == Cause::Watchdog;
+        let again = planted::is(Plant::FansOutAgain) || self.wake.cause == Cause::Watchdog;
+        let is_mine = |ready: &&Ready| !ready.woken || named(ready) || again;
         ready.iter().filter(is_mine).filter(|r| !self.handed.contains(&r.step)).cloned().collect()
     }
 
@@ -131,7 +138,7 @@ impl Hop<'_> {
     /// in line to remove when it was done. Who joined for an attempt that has started leaves. Whether the journal went
     /// on, and all must be decided anew.
     async fn joined_in_vain(&mut self) -> Result<bool, StoreError> {
-        if self.joined.is_empty() {
+        if self.joined.is_empty() || planted::is(Plant::JoinsUnseeing) {
             return Ok(false);
         }
         let went_on = self.engine.catch_up(&mut self.state).await?;

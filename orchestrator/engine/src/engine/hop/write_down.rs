@@ -3,6 +3,7 @@
 
 use stepladder_core::decide::{Ask, Child, Plan, Want};
 use stepladder_core::journal::{Created, Entry, Fact, Failure, Origin, Outcome};
+use stepladder_core::planted::{self, Plant};
 use stepladder_core::{Cause, Event, EventId, NewEvent, RunId, StepId, Timestamp, id};
 
 use super::Hop;
@@ -56,8 +57,14 @@ impl Hop<'_> {
                 entries.push(fact.at(now));
             }
             Ask::Invoke { function, input } => {
-                let child = self.state.run.invoked_by(&step, self.state.created_at);
+                let mut child = self.state.run.invoked_by(&step, self.state.created_at);
                 let (function, input) = (function.clone(), input.clone());
+                if planted::is(Plant::ChildrenAreAnonymous) {
+                    child = RunId::new(now, self.engine.entropy.bits());
+                    let (step, function, input) = (step.clone(), function.clone(), input.clone());
+                    let child = self.child_run(&Child { step, run: child, function, input });
+                    self.engine.start_runs(vec![child]).await?;
+                }
                 entries.push(Fact::InvokeStarted { step, function, child, input }.at(now));
             }
         }

@@ -1,0 +1,101 @@
+//! A backend of which every call passes through somebody's hands: to count, delay or fail calls, in tests and in
+//! measurements. What is done with a call is an [`Intercept`]; [`Intercepted`] makes a backend of it.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use stepladder_core::journal::{Record, Seq};
+use stepladder_core::slot::{Holder, Holding, Limit, Place};
+use stepladder_core::{Event, EventId, RunId, RunRow, Timer, Timestamp};
+
+use crate::ports::*;
+
+/// A call on its way to the backend.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The port's method.
+    pub name: &'static str,
+    /// What it was given.
+    pub asked: &'a (dyn Debug + Sync),
+    /// The commit, where that is what is asked.
+    pub commit: Option<&'a Commit>,
+}
+
+/// Whose hands a call passes through.
+#[async_trait]
+pub trait Intercept: Send + Sync {
+    /// Where calls go.
+    fn backend(&self) -> &dyn Backend;
+
+    /// Answers a call: by `reply`, which does nothing before it is awaited, or otherwise.
+    async fn around<'a, T: Debug + Send>(
+        &'a self,
+        call: Call<'a>,
+        reply: BoxFuture<'a, StoreResult<T>>,
+    ) -> StoreResult<T>;
+}
+
+/// The backend.
+#[derive(Clone, Debug)]
+pub struct Intercepted<I>(pub I);
+
+macro_rules! intercept {
+    ($($port:ident { $($name:ident($($arg:ident: $ty:ty),*) -> $out:ty;)* })*) => {$(
+        #[async_trait]
+        impl<I: Intercept> $port for Intercepted<I> {
+            $(async fn $name(&self, $($arg: $ty),*) -> StoreResult<$out> {
+                let asked = ($($arg.clone(),)*);
+                let call = Call { name: stringify!($name), asked: &asked, commit: None };
+                self.0.around(call, self.0.backend().$name($($arg),*)).await
+            })*
+        }
+    )*};
+}
+
+intercept! {
+    Events {
+        accept(events: Vec<Event>, now: Timestamp) -> Vec<Event>;
+        event(id: EventId) -> Option<Event>;
+        resolve(external_id: &str) -> Option<EventId>;
+    }
+    Starts {
+        start(starts: Vec<Start>) -> Vec<bool>;
+    }
+    Listings {
+        runs(query: RunQuery) -> Vec<RunRow>;
+        runs_of(event: EventId) -> Vec<RunRow>;
+        row(run: RunId) -> Option<RunRow>;
+    }
+    Journals {
+        read(run: RunId, from: Seq) -> Vec<Record>;
+        keep(run: RunId, event: EventId, now: Timestamp) -> ();
+    }
+    Slots {
+        take(limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Taken;
+        park(limit: &Limit, place: Place) -> ();
+        line(limit: &Limit, n: usize) -> Vec<Place>;
+        holders(limit: &Limit) -> Vec<Holding>;
+        place(limit: &Limit, run: RunId) -> Option<Place>;
+        position(limit: &Limit, run: RunId) -> Option<usize>;
+    }
+    Timers {
+        bucket(minute: i64) -> Vec<Timer>;
+        set(timers: Vec<Timer>) -> ();
+        cursor() -> Option<Cursor>;
+        advance(expected: Option<Cursor>, next: Cursor) -> bool;
+    }
+    Queue {
+        receive(max: usize, visibility: Duration) -> Vec<Delivery>;
+    }
+}
+
+#[async_trait]
+impl<I: Intercept> Commits for Intercepted<I> {
+    async fn commit(&self, commit: Commit) -> StoreResult<Committed> {
+        let asked = commit.clone();
+        let call = Call { name: "commit", asked: &asked, commit: Some(&asked) };
+        self.0.around(call, self.0.backend().commit(commit)).await
+    }
+}
