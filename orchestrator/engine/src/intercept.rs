@@ -29,6 +29,11 @@ pub trait Intercept: Send + Sync {
     /// Where calls go.
     fn backend(&self) -> &dyn Backend;
 
+    /// What becomes of a commit on its way.
+    fn amended(&self, commit: Commit) -> Commit {
+        commit
+    }
+
     /// Answers a call: by `reply`, which does nothing before it is awaited, or otherwise.
     async fn around<'a, T: Debug + Send>(
         &'a self,
@@ -94,6 +99,7 @@ intercept! {
 #[async_trait]
 impl<I: Intercept> Commits for Intercepted<I> {
     async fn commit(&self, commit: Commit) -> StoreResult<Committed> {
+        let commit = self.0.amended(commit);
         let asked = commit.clone();
         let call = Call { name: "commit", asked: &asked, commit: Some(&asked) };
         self.0.around(call, self.0.backend().commit(commit)).await

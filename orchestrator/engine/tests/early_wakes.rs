@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepladder_core::decide::{Ask, StepOptions};
-use stepladder_core::journal::Failure;
+use stepladder_core::journal::{Fact, Failure};
 use stepladder_core::retry::Backoff;
 use stepladder_core::state::Revealed;
 use stepladder_core::{Cause, Spec, Status, StepId, Timestamp, Wake};
 use stepladder_engine::Engine;
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Commit, Commits};
+use stepladder_engine::ports::{Commit, Commits, Queue};
 use stepladder_engine::program::{Advance, Finished, History, Program, Session};
 use support::script::{Script, fault};
 use support::{World, only_run};
@@ -212,4 +212,30 @@ impl Session for Once {
     fn orphans(&self) -> Vec<StepId> {
         Vec::new()
     }
+}
+
+/// Two retries, due a second apart; both wakes come early, meet the sooner one's moment and come again for it, at once.
+#[tokio::test]
+async fn of_two_early_wakes_that_meet_at_one_moment_the_second_comes_again_for_the_other() {
+    let failing =
+        |seconds| StepOptions { backoff: Some(Backoff::Fixed(Duration::from_secs(seconds))), ..StepOptions::default() };
+    let once = |n| async move { if n == 1 { Err(fault("once")) } else { Ok(()) } };
+    let script = Script::new("f").body_with("a", &[], failing(3), once).body_with("b", &[], failing(4), once);
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    world.hop_once(&engine).await;
+    world.memory.lose_wakes();
+    world.clock.advance(Duration::from_secs(3));
+    for _ in 0..2 {
+        send(&world, &engine, Cause::Due).await;
+    }
+    let started = |fact: &Fact| matches!(fact, Fact::StepStarted { attempt: 2, .. });
+    let together = support::slow::together(world.memory.clone(), started);
+    let deliveries = world.memory.receive(2, Duration::from_secs(150)).await.unwrap();
+    let both = [world.engine_on(together.clone()), world.engine_on(together)];
+    let hops = both.iter().zip(deliveries).map(|(engine, delivery)| engine.hop(delivery));
+    futures::future::try_join_all(hops).await.unwrap();
+    world.settle_within(&engine, Duration::from_secs(2)).await;
+    assert_eq!(status(&engine).await, Status::Completed);
 }

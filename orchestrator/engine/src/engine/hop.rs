@@ -245,6 +245,7 @@ impl Hop<'_> {
             if let Some(due) = self.state.handler_retry_at.filter(|due| *due > self.now()) {
                 // its wake was written before its entry
                 self.repeat_if_early(due);
+                self.give_up_the_turn(due);
                 self.append(Vec::new(), Ack::Now).await?;
                 return Ok(());
             }
@@ -319,6 +320,8 @@ impl Hop<'_> {
         self.commit.wakes.clear();
         self.commit.acks.clear();
         self.commit.after.retain(|after| matches!(after, After::Release { .. }));
+        // what this wake met has been somebody else's: it may have been sent for another moment
+        self.punctuality = Punctuality::Unknown;
         Ok(appended)
     }
 

@@ -11,14 +11,18 @@ use std::time::Duration;
 use stepladder_core::decide::{Plan, Ready};
 use stepladder_core::limits::QUEUE_DELAY_SECONDS;
 use stepladder_core::planted::{self, Plant};
+use stepladder_core::slot::ARRIVAL;
 use stepladder_core::state::StepState;
 use stepladder_core::{Cause, StepId, Timestamp};
 
 use super::{Hop, MARGIN};
-use crate::ports::Later;
+use crate::ports::{After, Later};
 
 /// A wake is for nothing that is due later than this: no clock is that far off.
 const EARLY: Duration = Duration::from_secs(60);
+
+/// For so long a free slot may wait for its taker.
+const MOMENT: Duration = Duration::from_secs(5);
 
 /// Whether a wake came at its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +98,24 @@ impl Hop<'_> {
         if due <= self.now() + EARLY && self.is_for_any_timer() {
             self.commit.before.push(Later::Wake { wake: self.wake(self.wake.cause.clone()), due });
         }
+    }
+
+    /// A slot may be free for this run, whose handler runs again at `due`. Where that is a moment away, by this clock, the
+    /// wake comes again then; else the place is given up, and the slot is passed on (rule 24). The handler's next attempt
+    /// asks anew.
+    pub(super) fn give_up_the_turn(&mut self, due: Timestamp) {
+        let step = match self.wake.cause.step() {
+            Some(step) => step.clone(),
+            None if self.wake.cause == Cause::Slot => ARRIVAL.into(),
+            None => return,
+        };
+        if due <= self.now() + MOMENT {
+            self.commit.before.push(Later::Wake { wake: self.wake(self.wake.cause.clone()), due });
+            return;
+        }
+        let run = self.state.run;
+        let leave = |limit| After::Leave { limit, run, step: Some(step.clone()) };
+        self.commit.after.extend(self.limits.iter().cloned().map(leave));
     }
 
     /// Whether the wake can be the one that was sent for this step's sleep or retry.

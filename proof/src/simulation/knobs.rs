@@ -1,8 +1,9 @@
 //! How much of everything may happen. A seed chooses; shrinking lowers one after the other while the failure stays.
 
-use crate::support::chance::Dice;
+use crate::dice::Dice;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The amounts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Knobs {
     /// Workers that share the storage.
     pub(crate) processes: u64,
@@ -10,29 +11,47 @@ pub(crate) struct Knobs {
     pub(crate) faults: u64,
     /// How often a process stands still for minutes, its bodies with it.
     pub(crate) freezes: u64,
+    /// How often the storage refuses everything for many minutes.
+    pub(crate) brown_outs: u64,
+    /// How often a wake is lost for good.
+    pub(crate) losses: u64,
     /// How far each worker's clock may be off, in milliseconds, either way.
     pub(crate) skew: u64,
     /// How often all that is delivered and not acknowledged is delivered again.
     pub(crate) redeliveries: u64,
     /// How often somebody cancels a run.
     pub(crate) cancels: u64,
-    /// Events that start a run.
+    /// How often somebody runs an ended run again.
+    pub(crate) reruns: u64,
+    /// Whether a body may take its process with it.
+    pub(crate) deadly: u64,
+    /// Events that start runs.
     pub(crate) events: u64,
-    /// The function has fewer steps than this, and at least two.
-    pub(crate) steps: u64,
+    /// About so many leaves has the larger tree.
+    pub(crate) leaves: u64,
 }
 
 impl Knobs {
-    pub(crate) fn of(dice: &Dice) -> Self {
+    /// What a seed chooses.
+    pub(crate) fn of(seed: u64) -> Self {
+        let dice = Dice::new(seed);
+        let rarely = |n: u64| u64::from(dice.one_in(n));
+        // every third has no faults at all: what goes wrong then has no excuse
+        let calm = dice.one_in(3);
+        let only = |amount: u64| if calm { 0 } else { amount };
         Self {
             processes: 1 + dice.below(3),
-            faults: dice.below(8),
-            freezes: dice.below(3),
+            faults: only(dice.below(8)),
+            freezes: only(dice.below(3)),
+            brown_outs: only(rarely(6)),
+            losses: only(rarely(6)),
             skew: dice.below(2_001),
             redeliveries: dice.below(4),
             cancels: dice.below(2),
-            events: 1 + dice.below(4),
-            steps: 3 + dice.below(7),
+            reruns: dice.below(2),
+            deadly: only(rarely(6)),
+            events: 1 + dice.below(5),
+            leaves: 1 + dice.below(9),
         }
     }
 
@@ -44,12 +63,16 @@ impl Knobs {
             all.extend([
                 Self { faults: less(self.faults, 0)[n], ..*self },
                 Self { freezes: less(self.freezes, 0)[n], ..*self },
+                Self { brown_outs: less(self.brown_outs, 0)[n], ..*self },
+                Self { losses: less(self.losses, 0)[n], ..*self },
                 Self { redeliveries: less(self.redeliveries, 0)[n], ..*self },
                 Self { cancels: less(self.cancels, 0)[n], ..*self },
+                Self { reruns: less(self.reruns, 0)[n], ..*self },
+                Self { deadly: less(self.deadly, 0)[n], ..*self },
                 Self { skew: less(self.skew, 0)[n], ..*self },
                 Self { events: less(self.events, 1)[n], ..*self },
                 Self { processes: less(self.processes, 1)[n], ..*self },
-                Self { steps: less(self.steps, 3)[n], ..*self },
+                Self { leaves: less(self.leaves, 1)[n], ..*self },
             ]);
         }
         all.retain(|smaller| smaller != self);

@@ -2,15 +2,17 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Wake, Waker};
 
-use crate::support::chance::Dice;
+use crate::dice::Dice;
 
 /// All that goes on, in every process.
 #[derive(Default)]
 pub(crate) struct Scheduler {
     tasks: Vec<Task>,
+    /// Whose task is being polled.
+    pub(crate) current: Arc<AtomicUsize>,
 }
 
 struct Task {
@@ -46,8 +48,9 @@ impl Scheduler {
         let task = &mut self.tasks[at];
         task.woken.0.store(false, SeqCst);
         let waker = Waker::from(task.woken.clone());
+        self.current.store(task.process, SeqCst);
         if task.future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
-            self.tasks.swap_remove(at);
+            drop(self.tasks.swap_remove(at));
         }
         true
     }

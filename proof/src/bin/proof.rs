@@ -1,0 +1,107 @@
+//! Runs the simulation for so many actions, and tells what it covered.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use stepladder_proof::{Covered, Site, run_seed};
+
+/// Look for an interleaving, a crash or a lost reply that the engine does not survive
+#[derive(Debug, Parser)]
+#[command(
+    name = "proof",
+    version,
+    after_help = "A failure prints its seed and its shortest story; --seed runs that one again."
+)]
+struct Args {
+    /// Go on until so many actions were simulated: polls of tasks and calls of the storage
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    actions: u64,
+    /// The first seed
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    from: u64,
+    /// Run this seed alone
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["actions", "from"])]
+    seed: Option<u64>,
+    /// List every place in the engine that calls the storage, and what befell it there
+    #[arg(long)]
+    places: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let (covered, begun) = (Covered::default(), Instant::now());
+    let mut told = Progress::new();
+    let (mut actions, mut seed) = (0, args.seed.unwrap_or(args.from));
+    let first = seed;
+    loop {
+        match run_seed(seed, true, Some(&covered)) {
+            Ok(more) => actions += more,
+            Err(broken) => {
+                told.clear();
+                println!("{broken}");
+                println!("\nrun it again with --seed {seed}");
+                return ExitCode::FAILURE;
+            }
+        }
+        seed += 1;
+        if args.seed.is_some() || actions >= args.actions {
+            break;
+        }
+        told.tell(actions, args.actions, seed - first);
+    }
+    told.clear();
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("{actions} actions in {seconds:.1} s: {} seeds, from {first}, and all that must hold held", seed - first);
+    let is_covered = report(&covered.sites(), args.places);
+    // one seed alone, or a few, cover little
+    match is_covered || actions < 1_000_000 {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// Tells what befell the places that call the storage; whether a process died at each of them.
+fn report(sites: &[Site], each: bool) -> bool {
+    let count = |is: fn(&Site) -> bool| sites.iter().filter(|site| is(site)).count();
+    println!(
+        "{} places in the engine call the storage: {} were met, a process died at {}, a call failed at {}",
+        sites.len(),
+        count(|site| site.calls > 0),
+        count(|site| site.crashes > 0),
+        count(|site| site.failures > 0),
+    );
+    for site in sites.iter().filter(|site| each || site.crashes == 0) {
+        let Site { function, method, calls, crashes, failures } = site;
+        println!("  {function:28} {method:10} {calls:>10} calls {crashes:>8} crashes {failures:>8} failures");
+    }
+    sites.iter().all(|site| site.crashes > 0)
+}
+
+/// A line that is written over, on a terminal; nothing in a pipe.
+struct Progress {
+    is_terminal: bool,
+    said: Instant,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { is_terminal: std::io::stderr().is_terminal(), said: Instant::now() }
+    }
+
+    fn tell(&mut self, actions: u64, of: u64, seeds: u64) {
+        if self.is_terminal && self.said.elapsed().as_millis() > 200 {
+            self.said = Instant::now();
+            let percent = 100 * actions / of.max(1);
+            eprint!("\r{percent:>3} %  {actions} actions, {seeds} seeds");
+            std::io::stderr().flush().ok();
+        }
+    }
+
+    fn clear(&self) {
+        if self.is_terminal {
+            eprint!("\r\x1b[K");
+        }
+    }
+}

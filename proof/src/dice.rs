@@ -1,0 +1,28 @@
+//! Chance in small numbers, from a seed.
+
+use std::sync::Arc;
+
+use stepladder_engine::clock::{Entropy, SeededEntropy};
+
+/// A stream of chance.
+#[derive(Clone)]
+pub(crate) struct Dice(Arc<SeededEntropy>);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(Arc::new(SeededEntropy::new(seed)))
+    }
+
+    /// One of the streams of a seed; they share nothing, so that one more throw in one does not change the others.
+    pub(crate) fn stream(seed: u64, n: u64) -> Self {
+        Self::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(n << 48))
+    }
+
+    pub(crate) fn below(&self, n: u64) -> u64 {
+        self.0.bits() as u64 % n
+    }
+
+    pub(crate) fn one_in(&self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}

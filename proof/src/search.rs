@@ -1,0 +1,108 @@
+//! One seed, and what is told of it when it fails: as little of everything as still shows it, and its story.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::simulation::coverage::{Coverage, expected};
+use crate::simulation::knobs::Knobs;
+use crate::simulation::{Failed, Simulation};
+
+/// What a seed has shown.
+#[derive(Clone, Debug)]
+pub struct Broken {
+    /// The seed.
+    pub seed: u64,
+    /// What must not be, in a sentence.
+    pub why: String,
+    /// How little of everything shows it.
+    pub with: String,
+    /// What happened, line by line.
+    pub story: Vec<String>,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, why, with, story } = self;
+        write!(f, "seed {seed}: {why}\nshown by {with}\n{}", story.join("\n"))
+    }
+}
+
+/// Runs a seed; gives the number of actions. `tells` says whether a failure is to be shrunk and told in full.
+///
+/// # Errors
+/// What must not be, when it is.
+pub fn run_seed(seed: u64, tells: bool, covered: Option<&Covered>) -> Result<u64, Box<Broken>> {
+    let coverage = covered.map(|covered| covered.0.clone());
+    let knobs = Knobs::of(seed);
+    let Failed { why, story } = match Simulation::new(seed, knobs, false, coverage).run() {
+        Ok(actions) => return Ok(actions),
+        Err(failed) => failed,
+    };
+    let broken = Broken { seed, why, with: format!("{knobs:?}"), story };
+    Err(Box::new(if tells { shrink(seed, knobs, broken) } else { broken }))
+}
+
+fn shrink(seed: u64, mut knobs: Knobs, mut broken: Broken) -> Broken {
+    let fails = |knobs: Knobs| Some((knobs, Simulation::new(seed, knobs, false, None).run().err()?));
+    while let Some((smaller, Failed { why, story })) = knobs.smaller().into_iter().find_map(fails) {
+        knobs = smaller;
+        broken = Broken { seed, why, with: format!("{knobs:?}"), story };
+    }
+    // once more, with every call
+    if let Err(Failed { why, story }) = Simulation::new(seed, knobs, true, None).run() {
+        broken = Broken { why, story, ..broken };
+    }
+    broken
+}
+
+/// Where in the engine the storage was called, and what befell these calls.
+#[derive(Clone, Default)]
+pub struct Covered(Arc<Coverage>);
+
+/// One such place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// The engine's function.
+    pub function: String,
+    /// The port's method.
+    pub method: &'static str,
+    /// How often it was called.
+    pub calls: u64,
+    /// How often the process died before, within or after the call.
+    pub crashes: u64,
+    /// How often the call was refused, or its reply lost.
+    pub failures: u64,
+}
+
+impl Covered {
+    /// All places that the engine's source has, those without a call included.
+    pub fn sites(&self) -> Vec<Site> {
+        let mut met = self.0.sites();
+        let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../orchestrator/engine/src/engine");
+        for site in expected(&engine) {
+            met.entry(site).or_default();
+        }
+        let site = |((function, method), befell): ((String, &'static str), crate::simulation::coverage::Befell)| Site {
+            function,
+            method,
+            calls: befell.calls,
+            crashes: befell.crashes,
+            failures: befell.failures,
+        };
+        met.into_iter().map(site).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_tells_the_same_story_each_time() {
+        let story = |seed| Simulation::new(seed, Knobs::of(seed), false, None).story();
+        for seed in 0..20 {
+            assert_eq!(story(seed), story(seed));
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! Several workers over one memory, on clocks of their own, under a scheduler that chance rules. Everything comes from
+//! the seed: the functions, the interleaving, the faults, the clocks.
+
+mod account;
+pub(crate) mod coverage;
+mod ending;
+mod functions;
+mod gaps;
+mod interference;
+mod invariants;
+pub(crate) mod knobs;
+mod scheduler;
+mod tree;
+mod wire;
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{Either, select};
+use stepladder_core::{Cause, EventId, NewEvent, RunId, Timestamp, json};
+use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
+use stepladder_engine::intercept::Intercepted;
+use stepladder_engine::memory::Memory;
+use stepladder_engine::ports::{Backend, Commit, Commits, Queue};
+use stepladder_engine::{Config, Engine, Pace, Program};
+
+use crate::dice::Dice;
+use account::Account;
+use coverage::Coverage;
+use functions::Go;
+use invariants::{Broken, Invariants, journal, rows};
+use knobs::Knobs;
+use scheduler::Scheduler;
+use stepladder_sdk::EventData;
+use tree::{NOBODY, Place};
+use wire::{Shared, Wire};
+
+/// Actions after which a run that has not ended never will.
+const TURNS: u32 = 400_000;
+/// Hops of one process at a time: no run waits for a worker.
+const AT_A_TIME: usize = 24;
+/// After so long without a write, nothing will happen any more: watchdogs come within the hour.
+const STANDSTILL: Duration = Duration::from_secs(5 * 3_600);
+/// Deliveries after which the queue gives a message up.
+const DELIVERIES: u32 = 5;
+
+/// A worker's clock: right by so many milliseconds.
+struct Skewed {
+    clock: Arc<VirtualClock>,
+    by: i64,
+}
+
+impl Clock for Skewed {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.clock.now().as_millis() + self.by)
+    }
+
+    fn sleep_until(&self, due: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.clock.sleep_until(Timestamp::from_millis(due.as_millis() - self.by))
+    }
+}
+
+struct Process {
+    wire: Arc<Intercepted<Wire>>,
+    engine: Arc<Engine>,
+    clock: Arc<Skewed>,
+    frozen_until: Timestamp,
+}
+
+/// How it failed: why, and what had happened.
+pub(crate) struct Failed {
+    pub(crate) why: Broken,
+    pub(crate) story: Vec<String>,
+}
+
+/// What a client was told, and must find true.
+#[derive(Default)]
+struct Told {
+    /// That its events are accepted, under these ids.
+    accepted: Vec<EventId>,
+    /// How many it has yet to be told of.
+    unanswered: u64,
+    sending: bool,
+    /// That these runs have ended, since it cancelled them.
+    ended: Vec<RunId>,
+}
+
+/// What has happened, of what nobody can be blamed for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mishaps {
+    deaths: u32,
+    freezes: u32,
+    brown_outs: u32,
+    losses: u32,
+    redeliveries: u32,
+    /// How far the clock was moved for no reason.
+    drift: Duration,
+}
+
+pub(crate) struct Simulation {
+    memory: Arc<Memory>,
+    clock: Arc<VirtualClock>,
+    programs: Vec<Arc<dyn Program>>,
+    config: Config,
+    seed: u64,
+    /// Engines so far.
+    engines: u64,
+    /// What may still happen, of all that was allowed.
+    knobs: Knobs,
+    allowed: Knobs,
+    mishaps: Mishaps,
+    /// Who goes next; what happens around.
+    dice: Dice,
+    /// Which calls fail, and when; on average every so manieth.
+    fate: Dice,
+    every: u64,
+    shared: Arc<Shared>,
+    scheduler: Scheduler,
+    processes: Vec<Process>,
+    invariants: Invariants,
+    begun: Timestamp,
+    swept: Timestamp,
+    /// When something was written for the last time.
+    moved: Timestamp,
+    /// Whether all has ended that was sent at first, and nothing goes wrong any more.
+    afterwards: bool,
+    told: Rc<RefCell<Told>>,
+    dying: Arc<AtomicUsize>,
+    /// Invocations whose time was up.
+    cut: Rc<Cell<u32>>,
+    story: Vec<String>,
+    /// What was seen that must not be, where it is not looked for after every action.
+    broken: Option<Broken>,
+}
+
+impl Simulation {
+    pub(crate) fn new(seed: u64, knobs: Knobs, loud: bool, coverage: Option<Arc<Coverage>>) -> Self {
+        let stream = |n: u64| Dice::stream(seed, n);
+        let settings = stream(1);
+        let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_700_000_000_000)));
+        let memory = Arc::new(Memory::new(clock.clone()));
+        let (account, dying) = (Account::default(), Arc::new(AtomicUsize::new(NOBODY)));
+        let scheduler = Scheduler::default();
+        let place = Place {
+            account: account.clone(),
+            clock: clock.clone(),
+            current: scheduler.current.clone(),
+            dying: dying.clone(),
+        };
+        let functions = functions::functions(&stream(2), &place, knobs.leaves, knobs.deadly > 0);
+        let pace = if settings.one_in(2) { Pace::StepPerInvocation } else { Pace::WithinBudget };
+        let side_by_side = 1 + settings.below(4) as usize;
+        let cache_bytes = 1 << (10 + settings.below(12));
+        let config = Config { pace, side_by_side, cache_bytes, ..Config::default() };
+        let now = clock.now();
+        let skew = Duration::from_millis(2 * knobs.skew);
+        let mut simulation = Self {
+            invariants: Invariants::new(memory.clone(), account, &functions.limits, skew),
+            memory,
+            clock,
+            programs: functions.programs,
+            config,
+            seed,
+            engines: 0,
+            knobs,
+            allowed: knobs,
+            mishaps: Mishaps::default(),
+            dice: stream(3),
+            every: 5 + stream(4).below(60),
+            fate: stream(4),
+            shared: Shared::new(knobs.faults, loud, coverage),
+            scheduler,
+            processes: Vec::new(),
+            begun: now,
+            swept: now,
+            moved: now,
+            afterwards: false,
+            told: Rc::new(RefCell::new(Told { unanswered: knobs.events, ..Told::default() })),
+            dying,
+            cut: Rc::default(),
+            broken: None,
+            story: vec![functions.told, format!("{pace:?}, {side_by_side} side by side")],
+        };
+        let clocks = stream(5);
+        for _ in 0..knobs.processes {
+            let by = clocks.below(2 * knobs.skew + 1) as i64 - knobs.skew as i64;
+            let clock = Arc::new(Skewed { clock: simulation.clock.clone(), by });
+            let process = simulation.process(clock);
+            simulation.processes.push(process);
+        }
+        simulation
+    }
+
+    fn process(&mut self, clock: Arc<Skewed>) -> Process {
+        let chance = (self.dice.clone(), self.fate.clone(), self.every);
+        let wire = Wire::new(self.memory.clone(), self.clock.clone(), self.shared.clone(), chance, clock.by);
+        let wire = Arc::new(Intercepted(wire));
+        let engine = self.engine(wire.clone(), clock.clone());
+        Process { wire, engine, clock, frozen_until: self.begun }
+    }
+
+    fn engine(&mut self, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>) -> Arc<Engine> {
+        self.engines += 1;
+        let entropy = Arc::new(SeededEntropy::new((self.seed << 8).wrapping_add(self.engines)));
+        let engine = Engine::with_ports(backend, clock, entropy, self.programs.clone(), self.config.clone());
+        Arc::new(engine.expect("functions that can work"))
+    }
+
+    /// To the end; gives the number of actions.
+    pub(crate) fn run(mut self) -> Result<u64, Failed> {
+        let result = self.turns();
+        result.map_err(|why| Failed { why, story: self.whole_story() })
+    }
+
+    /// What happened, whether or not it should have.
+    #[cfg(test)]
+    pub(crate) fn story(mut self) -> Vec<String> {
+        drop(self.turns());
+        self.whole_story()
+    }
+
+    fn turns(&mut self) -> Result<u64, Broken> {
+        for turn in 0..TURNS {
+            self.bury();
+            self.mishaps.deaths += self.cut.take();
+            self.overhear();
+            let (now, touched) = (self.clock.now(), self.shared.take_touched());
+            if !touched.is_empty() {
+                self.moved = now;
+            }
+            self.invariants.check(now, touched)?;
+            self.nobody_waits_for_nothing(now)?;
+            self.what_was_told_is_true()?;
+            self.broken.take().map_or(Ok(()), Err)?;
+            if now.since(self.moved) > STANDSTILL {
+                return Err(self.who_stands_still());
+            }
+            if self.has_ended() {
+                self.at_the_end()?;
+                if self.afterwards {
+                    self.nothing_is_left()?;
+                    return Ok(u64::from(turn) + self.shared.calls.load(SeqCst));
+                }
+                self.begin_afterwards();
+            }
+            match self.dice.below(500) {
+                0 => {
+                    let by = Duration::from_millis(self.dice.below(3_000));
+                    self.mishaps.drift += by;
+                    self.clock.advance(by);
+                }
+                1..4 => self.somebody_interferes(),
+                4..50 => self.receive(),
+                _ if self.poll() => {}
+                _ => self.wait(),
+            }
+        }
+        Err("not every run ended".into())
+    }
+
+    fn has_ended(&self) -> bool {
+        self.told.borrow().unanswered == 0
+            && (0..self.processes.len()).all(|n| self.scheduler.tasks_of(n) == 0)
+            && rows(&self.memory).iter().all(|row| row.ended.is_some())
+    }
+
+    fn tell(&mut self, what: String) {
+        let at = self.clock.now().since(self.begun);
+        self.story.push(format!("{:>10.3} s  {what}", at.as_secs_f64()));
+    }
+
+    /// What workers asked the storage since the last time.
+    fn overhear(&mut self) {
+        for call in self.shared.take_log() {
+            self.tell(call);
+        }
+    }
+
+    fn one(&self) -> usize {
+        self.dice.below(self.processes.len() as u64) as usize
+    }
+
+    fn poll(&mut self) -> bool {
+        let now = self.clock.now();
+        self.scheduler.poll_one(&self.dice, |process| self.processes[process].frozen_until > now)
+    }
+
+    /// Who died is started again, with nothing in memory.
+    fn bury(&mut self) {
+        let dying = self.dying.swap(NOBODY, SeqCst);
+        if let Some(process) = self.processes.get(dying) {
+            process.wire.0.kill();
+        }
+        for n in 0..self.processes.len() {
+            if self.processes[n].wire.0.has_died() {
+                self.tell(format!("worker {n} dies"));
+                self.mishaps.deaths += 1;
+                self.scheduler.kill(n);
+                self.told.borrow_mut().sending = false;
+                let clock = self.processes[n].clock.clone();
+                self.processes[n] = self.process(clock);
+            }
+        }
+    }
+
+    /// Once more, with nothing that goes wrong: whoever comes now gets through.
+    fn begin_afterwards(&mut self) {
+        self.afterwards = true;
+        let Knobs { processes, skew, leaves, .. } = self.knobs;
+        self.knobs = Knobs { processes, skew, leaves, ..Knobs::default() };
+        self.shared.faults_left.store(0, SeqCst);
+        // leases of the dead are over
+        self.clock.advance(Duration::from_secs(1_000));
+        self.moved = self.clock.now();
+        for process in &mut self.processes {
+            process.frozen_until = self.begun;
+            process.wire.0.disarm();
+        }
+        self.told.borrow_mut().unanswered = 2;
+        self.tell("all has ended; once more, with nothing that goes wrong".into());
+    }
+
+    /// A worker takes a wake, if one is visible, and hops. What was delivered too often is a dead letter.
+    fn receive(&mut self) {
+        let at = self.one();
+        let process = &self.processes[at];
+        let now = self.clock.now();
+        let is_due = self.memory.next_due().is_some_and(|due| due <= now);
+        if process.frozen_until > now || self.scheduler.tasks_of(at) >= AT_A_TIME || !is_due {
+            return;
+        }
+        let (engine, clock) = (process.engine.clone(), process.clock.clone());
+        let received = self.memory.receive(1, engine.config().visibility());
+        let Some(Ok(deliveries)) = received.now_or_never() else { return };
+        for delivery in deliveries {
+            let is_dead = delivery.receives > DELIVERIES;
+            if is_dead && !self.has_an_excuse_for_dead_letters() {
+                self.broken = Some(format!("{:?} was delivered {DELIVERIES} times in vain", delivery.wake));
+            }
+            if is_dead || (self.knobs.losses > 0 && self.dice.one_in(20)) {
+                self.tell(format!("{:?} of {} is lost", delivery.wake.cause, delivery.wake.run));
+                self.knobs.losses -= u64::from(!is_dead);
+                self.mishaps.losses += 1;
+                let acks = vec![delivery.receipt];
+                invariants::at_once(self.memory.commit(Commit { acks, ..Commit::default() }));
+                continue;
+            }
+            self.tell(format!("worker {at} takes {:?} of {}", delivery.wake.cause, delivery.wake.run));
+            let engine = engine.clone();
+            // an invocation that begins late has less time than a worker has; a fresh one has all of it
+            let is_fresh = matches!(delivery.wake.cause, Cause::Fresh(_));
+            let short = self.dice.one_in(3) && !is_fresh;
+            let deadline = short.then(|| clock.now() + Duration::from_secs(self.dice.below(120)));
+            let (cut, clock) = (self.cut.clone(), clock.clone());
+            self.scheduler.spawn(at, async move {
+                let Some(deadline) = deadline else {
+                    drop(engine.hop(delivery).await);
+                    return;
+                };
+                let hop = std::pin::pin!(engine.hop_until(delivery, deadline));
+                if let Either::Right(_) = select(hop, clock.sleep_until(deadline)).await {
+                    cut.set(cut.get() + 1);
+                }
+            });
+        }
+    }
+
+    /// Nobody has anything to do at this moment: the next thing happens.
+    fn wait(&mut self) {
+        let now = self.clock.now();
+        let is_to_send = self.told.borrow().unanswered > 0 && !self.told.borrow().sending;
+        if is_to_send {
+            return self.send();
+        }
+        if now.since(self.moved) > STANDSTILL / 2 && self.somebody_cancels_what_has_ended() {
+            return;
+        }
+        if now.since(self.swept) >= Duration::from_secs(60) {
+            self.swept = now;
+            let at = self.one();
+            let engine = self.processes[at].engine.clone();
+            self.scheduler.spawn(at, async move { drop(engine.sweep().await) });
+            return;
+        }
+        let due = self.memory.next_due();
+        let is_free = |(n, p): (usize, &Process)| p.frozen_until <= now && self.scheduler.tasks_of(n) < AT_A_TIME;
+        if due.is_some_and(|due| due <= now) && self.processes.iter().enumerate().any(is_free) {
+            return self.receive();
+        }
+        let thaws = self.processes.iter().map(|process| process.frozen_until);
+        let next = due.into_iter().chain(self.clock.pending()).chain(thaws).filter(|at| *at > now).min();
+        let sweep = self.swept + Duration::from_secs(60);
+        self.clock.set(next.unwrap_or(sweep).min(sweep));
+    }
+
+    /// The sender sends its events, under the same ids each time, until it is told that they are accepted.
+    fn send(&mut self) {
+        let at = self.one();
+        let (n, when) = (self.told.borrow().unanswered, if self.afterwards { "late" } else { "e" });
+        self.tell(format!("{n} events are sent to worker {at}"));
+        let of = |n: u64| {
+            let data = json::of(&Go { k: n % 2 }).expect("JSON");
+            NewEvent { id: Some(format!("{when}{n}").into()), ..NewEvent::new(Go::NAME, data) }
+        };
+        let events: Vec<NewEvent> = (0..n).map(of).collect();
+        let (engine, told) = (self.processes[at].engine.clone(), self.told.clone());
+        told.borrow_mut().sending = true;
+        self.scheduler.spawn(at, async move {
+            let accepted = engine.ingest(events, None).await;
+            let mut told = told.borrow_mut();
+            told.sending = false;
+            if let Ok(ids) = accepted {
+                told.accepted.extend(ids);
+                told.unanswered = 0;
+            }
+        });
+    }
+
+    /// The story, with the journals that came of it.
+    fn whole_story(&mut self) -> Vec<String> {
+        self.overhear();
+        let mut story = std::mem::take(&mut self.story);
+        for row in rows(&self.memory) {
+            story.push(format!("{} {}", row.run, row.function));
+            for entry in journal(&self.memory, row.run) {
+                let at = entry.at.since(self.begun).as_secs_f64();
+                story.push(format!("{at:>10.3} s    {:.160}", format!("{:?}", entry.fact)));
+            }
+        }
+        story
+    }
+}

@@ -1,0 +1,188 @@
+//! What must hold once every run has ended.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use stepladder_core::RunId;
+use stepladder_core::journal::{Fact, Origin};
+use stepladder_core::state::{Ending, RunState};
+use stepladder_engine::clock::Clock;
+use stepladder_engine::ports::{Journals, Listings, Slots};
+use stepladder_engine::program::{Advance, History};
+
+use super::functions::{HEARER, MAIN, OTHER};
+use super::invariants::{Broken, at_once, journal, rows};
+use super::{Mishaps, Simulation};
+use crate::{Journal, check, unfinished};
+
+impl Simulation {
+    pub(super) fn at_the_end(&mut self) -> Result<(), Broken> {
+        self.no_run_stood_still()?;
+        self.no_attempt_was_lost_for_no_reason()?;
+        self.each_event_led_to_its_runs()?;
+        self.wakes_did_not_multiply()?;
+        self.runs_ended_as_they_should()?;
+        self.journals_are_right()?;
+        self.replays_end_the_same_way()
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (RunId, Fact)> {
+        let memory = self.memory.clone();
+        let of = move |run| journal(&memory, run).into_iter().map(move |entry| (run, entry.fact));
+        rows(&self.memory).into_iter().flat_map(move |row| of(row.run))
+    }
+
+    /// Where nobody died or stood still, and outcomes could be written, each attempt has an end of its own.
+    fn no_attempt_was_lost_for_no_reason(&self) -> Result<(), Broken> {
+        if self.mishaps.deaths + self.mishaps.freezes + self.mishaps.brown_outs > 0 {
+            return Ok(());
+        }
+        let mut running: HashMap<(RunId, String), u32> = HashMap::new();
+        for (run, fact) in self.entries() {
+            let Some(step) = fact.step() else { continue };
+            let key = (run, step.to_string());
+            match fact {
+                Fact::StepStarted { attempt, .. } => {
+                    if let Some(before) = running.insert(key, attempt) {
+                        return Err(format!(
+                            "attempt {before} of `{step}` of {run} was given up, though nobody died",
+                            step = fact.step().expect("of a step")
+                        ));
+                    }
+                }
+                Fact::AttemptInterrupted { .. } => {
+                    // given back by its own worker, whose lease ran out on the way: the clocks differ
+                    running.remove(&key);
+                }
+                Fact::StepSucceeded { .. } | Fact::StepFailed { .. } | Fact::StepAbandoned { .. } => {
+                    running.remove(&key);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Exactly one run of each function that an event matches, whoever sent it.
+    fn each_event_led_to_its_runs(&self) -> Result<(), Broken> {
+        let accepted = self.told.borrow().accepted.clone();
+        let sent = self.entries().filter_map(|(_, fact)| match fact {
+            Fact::EventsSent { ids, .. } => Some(ids),
+            _ => None,
+        });
+        let mut wanted: Vec<_> = accepted.iter().flat_map(|id| [(*id, MAIN), (*id, OTHER)]).collect();
+        wanted.extend(sent.flatten().map(|id| (id, HEARER)));
+        for (id, function) in wanted {
+            let runs = at_once(self.memory.runs_of(id));
+            let by_event = runs.iter().filter(|row| *row.function == *function && self.is_of_event(row.run));
+            match by_event.count() {
+                1 => {}
+                n => return Err(format!("event {id} led to {n} runs of `{function}`")),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_of_event(&self, run: RunId) -> bool {
+        match journal(&self.memory, run).first().map(|entry| &entry.fact) {
+            Some(Fact::RunCreated(created)) => created.origin == Origin::Event,
+            _ => false,
+        }
+    }
+
+    /// A few wakes for each entry; in a brown-out each is put off every ten seconds, and nothing can be said of their number.
+    fn wakes_did_not_multiply(&self) -> Result<(), Broken> {
+        if self.mishaps.brown_outs > 0 {
+            return Ok(());
+        }
+        let entries = self.entries().count() as u64;
+        let Mishaps { deaths, freezes, redeliveries, .. } = self.mishaps;
+        let mishaps = u64::from(deaths + freezes + redeliveries) + self.allowed.faults;
+        let (sends, most) = (self.memory.counts().sends, 40 + 3 * entries + 25 * mishaps);
+        match sends <= most {
+            true => Ok(()),
+            false => Err(format!("{sends} wakes were sent for {entries} entries; at most {most}")),
+        }
+    }
+
+    /// Completed; or failed for a reason that the function has; or cancelled by somebody.
+    fn runs_ended_as_they_should(&self) -> Result<(), Broken> {
+        let known = ["hopeless", "tripped", "the child failed"];
+        for (run, fact) in self.entries() {
+            if let Fact::RunFailed { error } = fact
+                && !known.contains(&error.message.as_str())
+            {
+                return Err(format!("{run} failed: {}", error.message));
+            }
+        }
+        for row in rows(&self.memory) {
+            let said = row.ended.map(|(_, status)| status);
+            let is = self.state(row.run).map(|state| state.status());
+            if said != is {
+                return Err(format!("{} is listed as {said:?} and is {is:?}", row.run));
+            }
+        }
+        Ok(())
+    }
+
+    fn state(&self, run: RunId) -> Option<RunState> {
+        RunState::fold(run, &at_once(self.memory.read(run, 0))).ok()
+    }
+
+    fn journals_are_right(&self) -> Result<(), Broken> {
+        let of = |run| Journal { run, entries: journal(&self.memory, run) };
+        let journals: Vec<Journal> = rows(&self.memory).into_iter().map(|row| of(row.run)).collect();
+        match check(&journals).into_iter().next() {
+            Some(broken) => Err(broken),
+            None if unfinished(&journals).is_empty() => Ok(()),
+            None => Err("a run is listed as ended, and is not".into()),
+        }
+    }
+
+    /// The handler, shown the journal, comes to the same end.
+    fn replays_end_the_same_way(&self) -> Result<(), Broken> {
+        for row in rows(&self.memory) {
+            let Some(state) = self.state(row.run) else { continue };
+            let Some(end) = &state.end else { continue };
+            let program = self.programs.iter().find(|program| *program.spec().id == *row.function);
+            let Some(program) = program else { continue };
+            let history = History {
+                run: row.run,
+                attempt: state.handler_attempt(),
+                event: Arc::new(state.created.event.clone()),
+                created_at: state.created_at,
+                outcomes: state.outcomes.clone(),
+            };
+            let mut session = program.open(history).map_err(|failure| failure.message)?;
+            let replayed = block_on(session.advance());
+            let is_same = match (&end.how, &replayed) {
+                (Ending::Completed(output), Advance::Ended(Ok(again))) => output.get() == again.get(),
+                (Ending::Failed(error), Advance::Ended(Err(again))) => *error == again.failure,
+                (Ending::Cancelled(_) | Ending::Skipped(_), _) => true,
+                (Ending::Completed(_) | Ending::Failed(_), _) => false,
+            };
+            if !is_same {
+                return Err(format!("{} ended as {:?}; its journal replays to {replayed:?}", row.run, end.how));
+            }
+        }
+        Ok(())
+    }
+
+    /// Who came last got through, and left empty lines.
+    pub(super) fn nothing_is_left(&self) -> Result<(), Broken> {
+        for limit in self.invariants.limits() {
+            let (line, held) = (at_once(self.memory.line(limit, 9)), at_once(self.memory.holders(limit)));
+            let alive: Vec<_> = held.into_iter().filter(|h| h.lease_until > self.clock.now()).collect();
+            if !line.is_empty() || !alive.is_empty() {
+                return Err(format!("`{}` is left with {line:?} in line, held by {alive:?}", limit.key));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A future that waits for nothing but its own turn.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    runtime.expect("a runtime").block_on(future)
+}

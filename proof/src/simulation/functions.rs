@@ -1,0 +1,133 @@
+//! The functions of a simulation: two that an event starts, one that is called, one that sent events start, one that
+//! hears of failures.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::slot::Limit;
+use stepladder_engine::Program;
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::{Backoff, FunctionFailed, States};
+
+use super::tree::{Allowed, Node, Place, grow};
+use crate::dice::Dice;
+
+/// The function with the large tree.
+pub(crate) const MAIN: &str = "main";
+/// Another one that the same event starts.
+pub(crate) const OTHER: &str = "other";
+/// The one that others call.
+pub(crate) const HELPER: &str = "helper";
+/// The one that sent events start.
+pub(crate) const HEARER: &str = "hearer";
+
+/// What starts [`MAIN`] and [`OTHER`].
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Go {
+    /// The key of the limit.
+    pub(crate) k: u64,
+}
+
+impl EventData for Go {
+    const NAME: &'static str = "sim/go";
+}
+
+/// What starts [`HEARER`].
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Told {
+    pub(crate) n: u64,
+}
+
+impl EventData for Told {
+    const NAME: &'static str = "sim/told";
+}
+
+#[derive(Serialize, Deserialize)]
+struct Called {
+    n: u64,
+}
+
+impl EventData for Called {
+    const NAME: &'static str = "";
+    const NAMES: &'static [&'static str] = &[];
+}
+
+/// How the functions were made.
+pub(crate) struct Functions {
+    pub(crate) programs: Vec<Arc<dyn Program>>,
+    /// Every limit that there is.
+    pub(crate) limits: Vec<Limit>,
+    /// What they are, in words.
+    pub(crate) told: String,
+}
+
+/// Makes them by chance.
+pub(crate) fn functions(dice: &Dice, place: &Place, leaves: u64, deadly: bool) -> Functions {
+    let mut limits = Vec::new();
+    let mut limit = |id: &str| -> Option<Concurrency> {
+        let slots = dice.below(4) as u32;
+        if slots == 0 || slots == 3 {
+            return None;
+        }
+        let keyed = dice.one_in(3);
+        let keys = if keyed { vec!["/0", "/1"] } else { vec![""] };
+        limits.extend(keys.into_iter().map(|key| Limit { key: format!("{id}/0{key}").into(), slots }));
+        let limit = Concurrency::limit(slots);
+        Some(if keyed { limit.key("string(event.data.k)") } else { limit })
+    };
+    let (main_limit, helper_limit) = (limit(MAIN), dice.one_in(3));
+    let allowed = Allowed { leaves, calls: true, meets: main_limit.is_none(), deadly: deadly && main_limit.is_none() };
+    let trees = [
+        (MAIN, grow(dice, allowed)),
+        (OTHER, grow(dice, Allowed { leaves: 2, calls: dice.one_in(2), meets: false, deadly: false })),
+        (HELPER, grow(dice, Allowed { leaves: 3, calls: false, meets: false, deadly: false })),
+    ];
+    let told = format!("{trees:?}, limits: {main_limit:?}, {helper_limit}");
+    let [main, other, helper] = trees.map(|(_, tree)| Arc::new(tree));
+    let mut main = patient(function::<Go>(MAIN, main, place)).on_failure(hears::<FunctionFailed>(place));
+    if let Some(limit) = main_limit {
+        main = main.concurrency(limit);
+    }
+    let mut helper = patient(function::<Called>(HELPER, helper, place));
+    if helper_limit {
+        limits.push(Limit { key: format!("{HELPER}/0").into(), slots: 1 });
+        helper = helper.concurrency(Concurrency::limit(1));
+    }
+    let hearer = Function::new(HEARER, hears::<Told>(place));
+    let all = [main, patient(function::<Go>(OTHER, other, place)), helper, patient(hearer)];
+    let states = States::default();
+    let programs = all.into_iter().flat_map(|f| f.programs(&states).expect("functions that can work")).collect();
+    Functions { programs, limits, told }
+}
+
+/// Nothing fails for having been tried too often.
+fn patient(function: Function) -> Function {
+    function.retries(20).backoff(Backoff::Fixed(Duration::from_secs(2)))
+}
+
+fn function<T: EventData>(id: &'static str, tree: Arc<Node>, place: &Place) -> Function {
+    let place = place.clone();
+    Function::new(id, move |ctx: Context, _: Event<T>| {
+        let (tree, place) = (tree.clone(), place.clone());
+        async move { tree.run(&ctx, &place).await }
+    })
+}
+
+type Heard = std::pin::Pin<Box<dyn Future<Output = Result<u32>> + Send>>;
+
+/// A handler with one step.
+fn hears<T: EventData>(place: &Place) -> impl Fn(Context, Event<T>) -> Heard + Send + Sync + 'static {
+    let place = place.clone();
+    move |ctx, _| {
+        let account = place.account.clone();
+        Box::pin(async move {
+            let run = ctx.run_id();
+            ctx.step("hear", async || {
+                let (n, executing) = account.begin(run, "hear");
+                executing.end();
+                Ok(n)
+            })
+            .await
+        })
+    }
+}

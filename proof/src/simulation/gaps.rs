@@ -1,0 +1,67 @@
+//! How long a run stood still without a reason: the time from when an entry could have been written until it was.
+
+use std::time::Duration;
+
+use stepladder_core::journal::{Entry, Fact, Record};
+use stepladder_core::state::{RunState, StepState};
+use stepladder_core::{RunId, StepId, Timestamp};
+
+/// The longest such time of a run that has ended, and the entry that came late. `ended` tells when another run ended.
+pub(crate) fn longest(
+    run: RunId,
+    records: &[Record],
+    ended: impl Fn(RunId) -> Option<Timestamp>,
+) -> Option<(Duration, Entry)> {
+    let (first, rest) = records.split_first()?;
+    let mut state = RunState::fold(run, std::slice::from_ref(first)).ok()?;
+    let mut longest: Option<(Duration, Entry)> = None;
+    for record in rest {
+        // what travels with it is written at the same time
+        if let Some(entry) = record.entries.first() {
+            let due = due(&state, entry, &ended).max(state.handler_retry_at.unwrap_or(Timestamp::from_millis(0)));
+            let late = entry.at.since(due);
+            if longest.as_ref().is_none_or(|(time, _)| late > *time) {
+                longest = Some((late, entry.clone()));
+            }
+        }
+        state.extend(record).ok()?;
+    }
+    longest
+}
+
+/// When an entry could have been written at the earliest.
+fn due(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestamp>) -> Timestamp {
+    let of = |step: &StepId| state.steps.get(step).map(|step| &step.state);
+    match &entry.fact {
+        Fact::StepStarted { step, .. } | Fact::StepRefused { step, .. } | Fact::AttemptInterrupted { step, .. } => {
+            match of(step) {
+                Some(StepState::Waiting { retry_at, .. }) => *retry_at,
+                Some(StepState::Running { lease_until, .. }) => *lease_until,
+                _ => state.last_at,
+            }
+        }
+        Fact::SleepEnded { step } => match of(step) {
+            Some(StepState::Sleeping { until }) => *until,
+            _ => state.last_at,
+        },
+        Fact::InvokeEnded { step, .. } => match of(step) {
+            Some(StepState::Invoking { child, .. }) => ended(*child).unwrap_or(entry.at),
+            _ => state.last_at,
+        },
+        // bodies take their time, and a cancel comes when it comes
+        Fact::StepSucceeded { .. }
+        | Fact::StepFailed { .. }
+        | Fact::StepAbandoned { .. }
+        | Fact::RunCancelled { .. } => entry.at,
+        Fact::RunCreated(_)
+        | Fact::StepCarried { .. }
+        | Fact::StepsWoken { .. }
+        | Fact::SleepStarted { .. }
+        | Fact::EventsSent { .. }
+        | Fact::InvokeStarted { .. }
+        | Fact::HandlerFailed { .. }
+        | Fact::RunCompleted { .. }
+        | Fact::RunFailed { .. }
+        | Fact::RunSkipped { .. } => state.last_at,
+    }
+}

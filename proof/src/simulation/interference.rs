@@ -1,0 +1,180 @@
+//! What happens around workers: cancels, repetitions, processes that stand still, a storage that refuses everything; and
+//! what must hold of it at every moment.
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use stepladder_core::RunId;
+use stepladder_core::Timestamp;
+use stepladder_engine::Rerun;
+use stepladder_engine::clock::Clock;
+use stepladder_engine::ports::{Events, Journals, Listings};
+
+use super::invariants::{Broken, at_once, journal, rows};
+use super::{Mishaps, Simulation, gaps};
+
+/// How long a run may stand still, or a slot be free, where nothing went wrong.
+const PROMPT: Duration = Duration::from_secs(15);
+/// How much longer a crash, a lost reply or a repetition may take: a lease, a message's visibility, a retry of its wake.
+const MISHAP: Duration = Duration::from_secs(310);
+/// How much longer a process may stand still.
+const FREEZE: Duration = Duration::from_secs(400);
+/// How much longer the storage may refuse everything.
+const BROWN_OUT: Duration = Duration::from_secs(1_500);
+/// How much longer a run takes whose wake is lost for good: its watchdog comes within the hour.
+const WATCHDOG: Duration = Duration::from_secs(3_700);
+
+impl Simulation {
+    pub(super) fn somebody_interferes(&mut self) {
+        let at = self.one();
+        match self.dice.below(6) {
+            0 if self.knobs.redeliveries > 0 => {
+                self.knobs.redeliveries -= 1;
+                self.mishaps.redeliveries += 1;
+                self.memory.redeliver();
+                self.tell("what was delivered is delivered again".into());
+            }
+            1 if self.knobs.cancels > 0 => {
+                let Some(run) = self.any_run(|_| true) else { return };
+                self.knobs.cancels -= 1;
+                self.tell(format!("somebody cancels {run} at worker {at}"));
+                let (engine, told) = (self.processes[at].engine.clone(), self.told.clone());
+                self.scheduler.spawn(at, async move {
+                    if engine.cancel(run, "by chance").await.is_ok() {
+                        told.borrow_mut().ended.push(run);
+                    }
+                });
+            }
+            2 if self.knobs.freezes > 0 => {
+                self.knobs.freezes -= 1;
+                self.mishaps.freezes += 1;
+                let time = Duration::from_millis(self.dice.below(FREEZE.as_millis() as u64));
+                self.processes[at].frozen_until = self.clock.now() + time;
+                self.tell(format!("worker {at} stands still for {time:?}"));
+            }
+            3 if self.knobs.brown_outs > 0 => {
+                self.knobs.brown_outs -= 1;
+                self.mishaps.brown_outs += 1;
+                let until = self.clock.now() + Duration::from_secs(600 + self.dice.below(800));
+                self.shared.brown_out_until.store(until.as_millis(), SeqCst);
+                self.tell(format!("the storage refuses everything until {until}"));
+            }
+            4 if self.knobs.reruns > 0 => {
+                let Some(run) = self.any_run(|ended| ended) else { return };
+                self.knobs.reruns -= 1;
+                self.tell(format!("somebody runs {run} again at worker {at}"));
+                let engine = self.processes[at].engine.clone();
+                self.scheduler.spawn(at, async move { drop(engine.rerun(run, Rerun::default()).await) });
+            }
+            _ => {}
+        }
+    }
+
+    /// What has ended but is not listed so: its last wake was lost. Whoever sees it in the list cancels it (rule 28). Once.
+    pub(super) fn somebody_cancels_what_has_ended(&mut self) -> bool {
+        let is_torn = |run: &RunId| journal(&self.memory, *run).iter().any(|entry| entry.fact.is_end());
+        let torn = rows(&self.memory).into_iter().filter(|row| row.ended.is_none()).map(|row| row.run);
+        let Some(run) = torn.filter(is_torn).find(|run| !self.told.borrow().ended.contains(run)) else { return false };
+        let at = self.one();
+        self.tell(format!("somebody cancels {run}, which has ended, at worker {at}"));
+        let (engine, told) = (self.processes[at].engine.clone(), self.told.clone());
+        told.borrow_mut().ended.push(run);
+        self.scheduler.spawn(at, async move { drop(engine.cancel(run, "it has ended").await) });
+        true
+    }
+
+    /// Each delivery in vain has its reason: a worker that died or stood still, a repetition, a failed call.
+    pub(super) fn has_an_excuse_for_dead_letters(&self) -> bool {
+        let Mishaps { deaths, freezes, redeliveries, .. } = self.mishaps;
+        deaths + freezes + redeliveries + self.used_faults() >= super::DELIVERIES - 1
+    }
+
+    /// Faults that have come.
+    fn used_faults(&self) -> u32 {
+        let allowed = self.allowed.faults as u32;
+        allowed - self.shared.faults_left.load(SeqCst).min(allowed)
+    }
+
+    /// Who has not ended, when nothing happens any more.
+    pub(super) fn who_stands_still(&self) -> Broken {
+        let live = rows(&self.memory).into_iter().filter(|row| row.ended.is_none());
+        let live: Vec<_> = live.map(|row| format!("{} of `{}`", row.run, row.function)).collect();
+        format!("nothing happens any more, and these have not ended: {}", live.join(", "))
+    }
+
+    fn any_run(&self, fits: impl Fn(bool) -> bool) -> Option<RunId> {
+        let runs: Vec<_> = rows(&self.memory).into_iter().filter(|row| fits(row.ended.is_some())).collect();
+        (!runs.is_empty()).then(|| runs[self.dice.below(runs.len() as u64) as usize].run)
+    }
+
+    /// How long something may take that should happen at once, by all that went wrong.
+    pub(super) fn patience(&self) -> Duration {
+        let mishaps = self.mishaps;
+        let used = self.used_faults();
+        let slow = 2 * Duration::from_millis(2 * self.allowed.skew);
+        PROMPT
+            + slow
+            + mishaps.drift
+            + MISHAP * (used + mishaps.deaths + mishaps.redeliveries)
+            + (FREEZE + MISHAP) * mishaps.freezes
+            + (BROWN_OUT + MISHAP) * mishaps.brown_outs
+            + WATCHDOG * mishaps.losses
+    }
+
+    /// No slot is free for long while somebody waits, no run stands still for no reason.
+    pub(super) fn nobody_waits_for_nothing(&self, now: Timestamp) -> Result<(), Broken> {
+        let patience = self.patience();
+        match self.invariants.idle(now) {
+            Some((time, limit)) if time > patience => {
+                Err(format!("a slot of `{}` is free for {time:?} while somebody waits for it", limit.key))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// No run stood still for no reason, in the end.
+    pub(super) fn no_run_stood_still(&self) -> Result<(), Broken> {
+        let patience = self.patience();
+        for row in rows(&self.memory) {
+            let limited = self.programs.iter().any(|program| {
+                let spec = program.spec();
+                *spec.id == *row.function && !spec.concurrency.is_empty()
+            });
+            if limited {
+                continue; // it may have waited in line, which is looked after where slots are
+            }
+            let records = at_once(self.memory.read(row.run, 0));
+            let ended = |run| journal(&self.memory, run).into_iter().find(|e| e.fact.is_end()).map(|end| end.at);
+            let late = gaps::longest(row.run, &records, ended).filter(|(late, _)| *late > patience);
+            if let Some((late, entry)) = late {
+                let fact = format!("{:?}", entry.fact);
+                return Err(format!("{} stood still for {late:?} before {fact:.100}; at most {patience:?}", row.run));
+            }
+        }
+        Ok(())
+    }
+
+    /// Accepted events are there, with their runs; cancelled runs have ended.
+    pub(super) fn what_was_told_is_true(&mut self) -> Result<(), Broken> {
+        let told = self.told.borrow();
+        for id in &told.accepted {
+            if at_once(self.memory.event(*id)).is_none() {
+                return Err(format!("event {id} was accepted and is not there"));
+            }
+            let runs = at_once(self.memory.runs_of(*id));
+            for function in [super::functions::MAIN, super::functions::OTHER] {
+                let started = runs.iter().filter(|row| *row.function == *function);
+                // those that were run again are of the same event
+                if started.count() == 0 {
+                    return Err(format!("event {id} was accepted, and no run of `{function}` is there"));
+                }
+            }
+        }
+        for run in &told.ended {
+            if !journal(&self.memory, *run).iter().any(|entry| entry.fact.is_end()) {
+                return Err(format!("{run} was cancelled, and goes on"));
+            }
+        }
+        Ok(())
+    }
+}

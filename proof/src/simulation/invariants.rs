@@ -1,0 +1,168 @@
+//! What holds at every moment, looked at after every action.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use stepladder_core::journal::{Entry, Fact};
+use stepladder_core::slot::{ARRIVAL, Holding, Limit, Place};
+use stepladder_core::{RunId, RunRow, StepId, Timestamp};
+use stepladder_engine::memory::Memory;
+use stepladder_engine::ports::{Journals, Listings, RunQuery, Shown, Slots};
+
+use super::account::{Account, Body};
+
+/// What must not be, in a sentence.
+pub(crate) type Broken = String;
+
+/// Looks at the storage itself, and at what bodies wrote down.
+pub(crate) struct Invariants {
+    memory: Arc<Memory>,
+    account: Account,
+    /// How far clocks are apart at most: a lease may be shorter than it says by that.
+    skew: Duration,
+    lines: Vec<Line>,
+    /// How often a body had been executed when its outcome was written.
+    memoized: HashMap<Body, u32>,
+}
+
+/// What was seen of a limit's slots.
+struct Line {
+    limit: Limit,
+    places: Vec<Place>,
+    held: Vec<Holding>,
+    /// Since when a slot is free while somebody waits.
+    idle_since: Option<Timestamp>,
+}
+
+/// The journal of a run, as it is.
+pub(crate) fn journal(memory: &Memory, run: RunId) -> Vec<Entry> {
+    let records = at_once(memory.read(run, 0));
+    records.into_iter().flat_map(|record| record.entries).collect()
+}
+
+/// All runs.
+pub(crate) fn rows(memory: &Memory) -> Vec<RunRow> {
+    at_once(memory.runs(RunQuery { function: None, shown: Shown::All, before: None, limit: usize::MAX }))
+}
+
+/// What memory answers at once.
+pub(crate) fn at_once<T, E: std::fmt::Debug>(answer: impl Future<Output = Result<T, E>>) -> T {
+    answer.now_or_never().expect("memory answers at once").expect("memory answers")
+}
+
+impl Invariants {
+    pub(crate) fn new(memory: Arc<Memory>, account: Account, limits: &[Limit], skew: Duration) -> Self {
+        let line = |limit: &Limit| Line { limit: limit.clone(), places: vec![], held: vec![], idle_since: None };
+        Self { memory, account, skew, lines: limits.iter().map(line).collect(), memoized: HashMap::new() }
+    }
+
+    /// After an action, at the true time; `touched` are the runs that were appended to.
+    pub(crate) fn check(&mut self, now: Timestamp, touched: Vec<RunId>) -> Result<(), Broken> {
+        for run in touched.into_iter().collect::<HashSet<_>>() {
+            self.run(run)?;
+        }
+        self.no_body_under_two_live_leases(now)?;
+        let (memory, skew) = (self.memory.clone(), self.skew);
+        self.lines.iter_mut().try_for_each(|line| line.look(&memory, now, skew))
+    }
+
+    /// The longest that a slot is free by now while somebody waits for it.
+    pub(crate) fn idle(&self, now: Timestamp) -> Option<(Duration, &Limit)> {
+        let idle = self.lines.iter().filter_map(|line| Some((now.since(line.idle_since?), &line.limit)));
+        idle.max_by_key(|(time, _)| *time)
+    }
+
+    /// All limits.
+    pub(crate) fn limits(&self) -> impl Iterator<Item = &Limit> {
+        self.lines.iter().map(|line| &line.limit)
+    }
+
+    /// One outcome a step, no execution without a start, nothing memoized executed again.
+    fn run(&mut self, run: RunId) -> Result<(), Broken> {
+        let mut outcomes: HashMap<StepId, u32> = HashMap::new();
+        let mut starts: HashMap<StepId, u32> = HashMap::new();
+        for entry in journal(&self.memory, run) {
+            match entry.fact {
+                Fact::StepSucceeded { step, .. } | Fact::StepFailed { step, retry_at: None, .. } => {
+                    let body = (run, step.clone());
+                    let executions = self.account.executions(&body);
+                    self.memoized.entry(body).or_insert(executions);
+                    *outcomes.entry(step).or_default() += 1;
+                }
+                Fact::StepStarted { step, .. } => *starts.entry(step).or_default() += 1,
+                _ => {}
+            }
+        }
+        if let Some((step, n)) = outcomes.iter().find(|(_, n)| **n > 1) {
+            return Err(format!("`{step}` of {run} has {n} outcomes"));
+        }
+        for (step, executions) in self.account.of_run(run) {
+            if executions > starts.get(&step).copied().unwrap_or(0) {
+                return Err(format!(
+                    "`{step}` of {run} was executed {executions} times, more often than it was started"
+                ));
+            }
+            let memoized = self.memoized.get(&(run, step.clone()));
+            if memoized.is_some_and(|before| executions > *before) {
+                return Err(format!("`{step}` of {run} was executed again after its outcome was written"));
+            }
+        }
+        Ok(())
+    }
+
+    fn no_body_under_two_live_leases(&self, now: Timestamp) -> Result<(), Broken> {
+        for (run, step) in self.account.twice() {
+            let leases = journal(&self.memory, run).into_iter().filter_map(|entry| match entry.fact {
+                Fact::StepStarted { step: started, lease_until, .. } if started == step => Some(lease_until),
+                _ => None,
+            });
+            let mut leases: Vec<Timestamp> = leases.collect();
+            // of all but the latest attempt; its own is alive, as it should be
+            leases.pop();
+            if leases.last().is_none_or(|before| *before > now + self.skew) {
+                return Err(format!(
+                    "`{step}` of {run} is executed twice at once, at {now}; leases before: {leases:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Line {
+    fn look(&mut self, memory: &Memory, now: Timestamp, skew: Duration) -> Result<(), Broken> {
+        let held = at_once(memory.holders(&self.limit));
+        let places = at_once(memory.line(&self.limit, usize::MAX));
+        let slots = self.limit.slots as usize;
+        if held.len() > slots {
+            return Err(format!("{} hold one of {slots} slots of `{}`: {held:?}", held.len(), self.limit.key));
+        }
+        self.in_order(&held, now, skew)?;
+        let alive = held.iter().filter(|holding| holding.lease_until > now).count();
+        let is_idle = alive < slots && !places.is_empty();
+        self.idle_since = self.idle_since.or(Some(now)).filter(|_| is_idle);
+        (self.held, self.places) = (held, places);
+        Ok(())
+    }
+
+    /// Who has taken a slot since the last look was among the first of the line, or nobody waited.
+    fn in_order(&self, held: &[Holding], now: Timestamp, skew: Duration) -> Result<(), Broken> {
+        // by a fast clock, leases are over that are not
+        let alive = self.held.iter().filter(|before| before.lease_until > now + skew).count();
+        let free = (self.limit.slots as usize).saturating_sub(alive);
+        for new in held.iter().filter(|new| self.held.iter().all(|before| before.holder != new.holder)) {
+            let of = |step: &str| self.places.iter().position(|p| p.run == new.holder.run && *p.step == *step);
+            let ahead = of(&new.holder.step).or_else(|| of(ARRIVAL)).unwrap_or(self.places.len());
+            let waited = of(&new.holder.step).is_some() || of(ARRIVAL).is_some();
+            if ahead >= free && (waited || !self.places.is_empty()) {
+                return Err(format!(
+                    "{:?} took one of {free} free slots of `{}`, {ahead} stood before it in {:?}",
+                    new.holder, self.limit.key, self.places
+                ));
+            }
+        }
+        Ok(())
+    }
+}

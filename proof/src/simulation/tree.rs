@@ -1,0 +1,243 @@
+//! Functions made by chance: trees of steps, parallel groups, races, sleeps, events, calls and failures, run by the real
+//! `Context` of the SDK.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all, select_all};
+use serde_json::{Value, json};
+use stepladder_engine::clock::{Clock, VirtualClock};
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::{Backoff, Error};
+
+use super::account::Account;
+use super::functions::{HELPER, Told};
+use crate::dice::Dice;
+
+/// A part of a function.
+#[derive(Clone, Debug)]
+pub(crate) enum Node {
+    Step(String, Fate),
+    Sleep(String, Duration),
+    /// Two steps whose names are one, numbered.
+    Twice(String),
+    Send(String, u64),
+    Call(String),
+    /// The handler itself fails, at its first attempts.
+    Trip(u32),
+    Seq(Vec<Node>),
+    Join(Vec<Node>),
+    Race(Vec<Node>),
+    /// The first step waits, in its body, for what comes after the second one: it ends only where the handler is polled
+    /// after each outcome.
+    Meet(String),
+}
+
+/// What becomes of a step's body.
+#[derive(Clone, Debug)]
+pub(crate) enum Fate {
+    /// It fails so often, and gives others so many turns in between.
+    Fails { times: u32, turns: u64, wait: Duration },
+    /// It takes time.
+    Takes(Duration),
+    /// It fails for good; the handler goes on without it, or fails with it.
+    Hopeless { caught: bool },
+    /// It takes its process with it, each time.
+    Deadly,
+}
+
+/// What may be in a tree.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowed {
+    /// At most so many leaves, about.
+    pub(crate) leaves: u64,
+    pub(crate) calls: bool,
+    pub(crate) meets: bool,
+    pub(crate) deadly: bool,
+}
+
+/// Grows a tree.
+pub(crate) fn grow(dice: &Dice, allowed: Allowed) -> Node {
+    let mut leaves = 1 + dice.below(allowed.leaves);
+    let mut count = 0;
+    let mut all = Vec::new();
+    while leaves > 0 {
+        all.push(branch(dice, allowed, &mut leaves, &mut count, 0));
+    }
+    if allowed.deadly {
+        all.push(Node::Step("deadly".into(), Fate::Deadly));
+    }
+    Node::Seq(all)
+}
+
+fn branch(dice: &Dice, allowed: Allowed, leaves: &mut u64, count: &mut u32, depth: u32) -> Node {
+    let several = |leaves: &mut u64, count: &mut u32| {
+        let n = 2 + dice.below(3);
+        (0..n).map(|_| branch(dice, allowed, leaves, count, depth + 1)).collect::<Vec<_>>()
+    };
+    match dice.below(10) {
+        0 if depth < 3 && *leaves > 2 => Node::Seq(several(leaves, count)),
+        1 | 2 if depth < 3 && *leaves > 1 => Node::Join(several(leaves, count)),
+        3 if depth < 3 && *leaves > 1 => Node::Race(several(leaves, count)),
+        _ => {
+            *leaves = leaves.saturating_sub(1);
+            *count += 1;
+            leaf(dice, allowed, *count)
+        }
+    }
+}
+
+fn leaf(dice: &Dice, allowed: Allowed, n: u32) -> Node {
+    let seconds = |most: u64| Duration::from_secs(dice.below(most));
+    match dice.below(16) {
+        0 | 1 => Node::Sleep(format!("sleep-{n}"), seconds(if dice.one_in(2) { 60 } else { 3_000 })),
+        2 => Node::Send(format!("send-{n}"), 1 + dice.below(2)),
+        3 | 4 if allowed.calls => Node::Call(format!("call-{n}")),
+        5 => Node::Trip(1 + dice.below(2) as u32),
+        6 => Node::Twice(format!("twice-{n}")),
+        7 if allowed.meets => Node::Meet(format!("meet-{n}")),
+        8 => Node::Step(format!("slow-{n}"), Fate::Takes(seconds(55))),
+        9 => Node::Step(format!("hopeless-{n}"), Fate::Hopeless { caught: !dice.one_in(4) }),
+        _ => {
+            let (times, turns) = (dice.below(3) as u32, dice.below(4));
+            Node::Step(format!("step-{n}"), Fate::Fails { times, turns, wait: seconds(30) })
+        }
+    }
+}
+
+/// What bodies need of the world.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) account: Account,
+    pub(crate) clock: Arc<VirtualClock>,
+    /// The process whose task is being polled, and the one that is to die.
+    pub(crate) current: Arc<AtomicUsize>,
+    pub(crate) dying: Arc<AtomicUsize>,
+}
+
+/// No process.
+pub(crate) const NOBODY: usize = usize::MAX;
+
+impl Node {
+    /// Runs this part of a function.
+    pub(crate) fn run<'a>(&'a self, ctx: &'a Context, place: &'a Place) -> BoxFuture<'a, Result<Value>> {
+        async move {
+            match self {
+                Self::Step(name, fate) => step(ctx, place, name, fate).await,
+                Self::Sleep(name, time) => ctx.sleep(name, *time).await.map(|()| Value::Null),
+                Self::Twice(name) => {
+                    let both = [name.clone(), format!("{name}:1")]
+                        .map(|id| ctx.step(name, async move || Ok(place.account.begin(ctx.run_id(), &id).0)));
+                    Ok(json!(join_all(both).await.into_iter().collect::<Result<Vec<_>>>()?))
+                }
+                Self::Send(name, n) => {
+                    let events = (0..*n).map(|n| Told { n });
+                    ctx.send_events(name, events).await.map(|ids| json!(ids.len()))
+                }
+                Self::Call(name) => {
+                    let result: Result<Value> = ctx.invoke(name, HELPER, &json!({"n": 1})).await;
+                    // what became of the child is part of the result, not the end of it
+                    Ok(result.unwrap_or_else(|_| json!("the child failed")))
+                }
+                Self::Trip(times) if ctx.attempt() <= *times => Err(Error::new("tripped")),
+                Self::Trip(times) => Ok(json!(times)),
+                Self::Seq(nodes) => {
+                    let mut all = Vec::new();
+                    for node in nodes {
+                        all.push(node.run(ctx, place).await?);
+                    }
+                    Ok(json!(all))
+                }
+                Self::Join(nodes) => {
+                    let all = join_all(nodes.iter().map(|node| node.run(ctx, place))).await;
+                    Ok(json!(all.into_iter().collect::<Result<Vec<_>>>()?))
+                }
+                Self::Race(nodes) => {
+                    let (first, n, _) = select_all(nodes.iter().map(|node| node.run(ctx, place))).await;
+                    Ok(json!([n, first?]))
+                }
+                Self::Meet(name) => meet(ctx, place, name).await,
+            }
+        }
+        .boxed()
+    }
+}
+
+async fn step(ctx: &Context, place: &Place, name: &str, fate: &Fate) -> Result<Value> {
+    let run = ctx.run_id();
+    match fate {
+        Fate::Fails { times, turns, wait } => {
+            let body = async move || {
+                let (n, executing) = place.account.begin(run, name);
+                for _ in 0..*turns {
+                    tokio::task::yield_now().await;
+                }
+                executing.end();
+                if n <= *times { Err(Error::new("by chance")) } else { Ok(json!(n)) }
+            };
+            // crashes between a failure and its entry repeat it: a few more retries than failures
+            ctx.step(name, body).retries(50).backoff(Backoff::Fixed(*wait)).await
+        }
+        Fate::Takes(time) => {
+            let body = async move || {
+                let (n, executing) = place.account.begin(run, name);
+                place.clock.sleep_until(place.clock.now() + *time).await;
+                executing.end();
+                Ok(json!(n))
+            };
+            // a worker that stands still runs past it
+            ctx.step(name, body).retries(50).backoff(Backoff::Fixed(Duration::from_secs(5))).await
+        }
+        Fate::Hopeless { caught } => {
+            let body = async move || {
+                let (_, executing) = place.account.begin(run, name);
+                executing.end();
+                Err(Error::terminal("hopeless"))
+            };
+            let result: Result<Value> = ctx.step(name, body).await;
+            if *caught { Ok(result.unwrap_or_else(|error| json!(error.to_string()))) } else { result }
+        }
+        Fate::Deadly => {
+            let body = async move || {
+                let (_, _executing) = place.account.begin(run, name);
+                place.dying.store(place.current.load(SeqCst), SeqCst);
+                futures::future::pending::<Result<Value>>().await
+            };
+            let result = ctx.step(name, body).await;
+            Ok(result.unwrap_or_else(|error| json!(error.code())))
+        }
+    }
+}
+
+async fn meet(ctx: &Context, place: &Place, name: &str) -> Result<Value> {
+    let run = ctx.run_id();
+    let [first, second, third] = ["waits", "first", "then"].map(|part| format!("{name}-{part}"));
+    let awaited = third.clone();
+    let waits = async {
+        let body = async || {
+            let (n, executing) = place.account.begin(run, &first);
+            while !place.account.has_ended(run, &awaited) {
+                place.clock.sleep_until(place.clock.now() + Duration::from_secs(1)).await;
+            }
+            executing.end();
+            Ok(n)
+        };
+        let backoff = Backoff::Fixed(Duration::from_secs(1));
+        ctx.step(&first, body).retries(50).timeout(Duration::from_secs(100)).backoff(backoff).await
+    };
+    let brief = async |id: &str| {
+        let (n, executing) = place.account.begin(run, id);
+        executing.end();
+        Ok(n)
+    };
+    let steps = async {
+        let one: u32 = ctx.step(&second, async || brief(&second).await).await?;
+        let two: u32 = ctx.step(&third, async || brief(&third).await).await?;
+        Ok(one + two)
+    };
+    let (waited, sum): (Result<u32>, Result<u32>) = futures::future::join(waits, steps).await;
+    waited?;
+    Ok(json!(sum? > 0))
+}

@@ -1,0 +1,243 @@
+//! The storage as one process sees it: others get in between at each call, listings may be stale, calls fail, and the
+//! process dies before, in the middle of, or after them.
+
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use stepladder_core::{RunId, Timestamp};
+use stepladder_engine::clock::{Clock, VirtualClock};
+use stepladder_engine::intercept::{Call, Intercept};
+use stepladder_engine::memory::Memory;
+use stepladder_engine::ports::{Backend, Commit, Commits, Later, StoreError, StoreResult};
+
+use super::coverage::Coverage;
+use crate::dice::Dice;
+
+/// What goes wrong at a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The process dies before the call does anything.
+    DieBefore,
+    /// The process dies after the call did everything.
+    DieAfter,
+    /// The call does everything, the reply is lost.
+    LoseReply,
+    /// The call fails and does nothing.
+    Refuse,
+    /// The process dies within a commit, after so many of its five parts (as on a store without transactions); before any
+    /// other call.
+    Tear(u8),
+}
+
+const FAULTS: [Fault; 8] = [
+    Fault::DieBefore,
+    Fault::DieAfter,
+    Fault::LoseReply,
+    Fault::Refuse,
+    Fault::Tear(1),
+    Fault::Tear(2),
+    Fault::Tear(3),
+    Fault::Tear(4),
+];
+
+/// What all processes share: how many faults are left, and what is told of the calls.
+#[derive(Default)]
+pub(crate) struct Shared {
+    pub(crate) faults_left: AtomicU32,
+    /// Until then, every call is refused: milliseconds since 1970.
+    pub(crate) brown_out_until: AtomicI64,
+    /// Calls so far.
+    pub(crate) calls: AtomicU64,
+    /// The runs that were appended to since somebody looked.
+    touched: Mutex<Vec<RunId>>,
+    /// Calls in the order of their answers, where the story is told with them.
+    log: Option<Mutex<Vec<String>>>,
+    pub(crate) coverage: Option<Arc<Coverage>>,
+}
+
+impl Shared {
+    pub(crate) fn new(faults: u64, loud: bool, coverage: Option<Arc<Coverage>>) -> Arc<Self> {
+        let log = loud.then(Mutex::default);
+        let faults_left = AtomicU32::new(u32::try_from(faults).unwrap_or(u32::MAX));
+        Arc::new(Self { faults_left, log, coverage, ..Self::default() })
+    }
+
+    /// The runs that were appended to since the last time.
+    pub(crate) fn take_touched(&self) -> Vec<RunId> {
+        std::mem::take(&mut *self.touched.lock().expect("no panic"))
+    }
+
+    /// The calls since the last time, in words.
+    pub(crate) fn take_log(&self) -> Vec<String> {
+        self.log.as_ref().map_or_else(Vec::new, |log| std::mem::take(&mut *log.lock().expect("no panic")))
+    }
+}
+
+/// The storage of one process.
+pub(crate) struct Wire {
+    memory: Arc<Memory>,
+    clock: Arc<VirtualClock>,
+    shared: Arc<Shared>,
+    /// Who goes on; which call fails, and how.
+    dice: Dice,
+    fate: Dice,
+    /// A fault comes on average at every so manieth call.
+    every: u64,
+    /// The calls until the next fault; none when there is none to come.
+    countdown: Mutex<Option<u64>>,
+    died: AtomicBool,
+    /// By how many milliseconds the process's clock is ahead.
+    ahead: i64,
+}
+
+impl Wire {
+    pub(crate) fn new(
+        memory: Arc<Memory>,
+        clock: Arc<VirtualClock>,
+        shared: Arc<Shared>,
+        (dice, fate, every): (Dice, Dice, u64),
+        ahead: i64,
+    ) -> Self {
+        let (countdown, died) = (Mutex::default(), AtomicBool::new(false));
+        let wire = Self { memory, clock, shared, dice, fate, every, countdown, died, ahead };
+        wire.arm();
+        wire
+    }
+
+    /// Whether the process is dead.
+    pub(crate) fn has_died(&self) -> bool {
+        self.died.load(SeqCst)
+    }
+
+    /// The process dies at this moment.
+    pub(crate) fn kill(&self) {
+        self.died.store(true, SeqCst);
+    }
+
+    /// No fault comes any more.
+    pub(crate) fn disarm(&self) {
+        *self.countdown.lock().expect("no panic") = None;
+    }
+
+    fn arm(&self) {
+        let left = &self.shared.faults_left;
+        let armed = left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        *self.countdown.lock().expect("no panic") = armed.then(|| 1 + self.fate.below(2 * self.every));
+    }
+
+    /// What goes wrong at this call, if anything does.
+    fn fault(&self, call: &Call<'_>) -> Option<Fault> {
+        // a table may be throttled; the queue beside it is not
+        let only_queue = call.commit.is_some_and(|commit| commit.append.is_none() && commit.after.is_empty());
+        if self.clock.now().as_millis() < self.shared.brown_out_until.load(SeqCst) && !only_queue {
+            return Some(Fault::Refuse);
+        }
+        let comes = {
+            let mut countdown = self.countdown.lock().expect("no panic");
+            let left = countdown.as_mut()?;
+            *left -= 1;
+            *left == 0
+        };
+        comes.then(|| {
+            self.arm();
+            FAULTS[self.fate.below(FAULTS.len() as u64) as usize]
+        })
+    }
+
+    async fn die<T>(&self) -> T {
+        self.kill();
+        std::future::pending().await
+    }
+
+    async fn meet<T>(
+        &self,
+        call: Call<'_>,
+        fault: Option<Fault>,
+        reply: BoxFuture<'_, StoreResult<T>>,
+    ) -> StoreResult<T> {
+        match (fault, call.commit) {
+            (None, _) => reply.await,
+            (Some(Fault::Tear(parts)), Some(commit)) => {
+                self.memory.commit(torn(commit.clone(), parts)).await.ok();
+                self.die().await
+            }
+            (Some(Fault::DieBefore | Fault::Tear(_)), _) => self.die().await,
+            (Some(Fault::DieAfter), _) => {
+                reply.await.ok();
+                self.die().await
+            }
+            (Some(Fault::LoseReply), _) => {
+                reply.await.ok();
+                Err(StoreError::Unavailable("the reply was lost".into()))
+            }
+            (Some(Fault::Refuse), _) => Err(StoreError::Unavailable("throttled".into())),
+        }
+    }
+}
+
+/// The first parts of a commit, in the order in which a store without transactions writes them.
+fn torn(commit: Commit, parts: u8) -> Commit {
+    let Commit { before, append, after, wakes, acks } = commit;
+    Commit {
+        before,
+        append: append.filter(|_| parts > 1),
+        after: if parts > 2 { after } else { Vec::new() },
+        wakes: if parts > 3 { wakes } else { Vec::new() },
+        acks: if parts > 4 { acks } else { Vec::new() },
+    }
+}
+
+#[async_trait]
+impl Intercept for Wire {
+    fn backend(&self) -> &dyn Backend {
+        &*self.memory
+    }
+
+    /// A queue is told for how long to delay a message, by whoever sends it and by his clock.
+    fn amended(&self, mut commit: Commit) -> Commit {
+        for later in &mut commit.before {
+            if let Later::Wake { due, .. } = later {
+                *due = Timestamp::from_millis(due.as_millis() - self.ahead);
+            }
+        }
+        commit
+    }
+
+    async fn around<'a, T: Debug + Send>(
+        &'a self,
+        call: Call<'a>,
+        reply: BoxFuture<'a, StoreResult<T>>,
+    ) -> StoreResult<T> {
+        tokio::task::yield_now().await;
+        if self.has_died() {
+            return self.die().await;
+        }
+        self.shared.calls.fetch_add(1, SeqCst);
+        if let Some(append) = call.commit.and_then(|commit| commit.append.as_ref()) {
+            self.shared.touched.lock().expect("no panic").push(append.run);
+        }
+        let fault = self.fault(&call);
+        if let Some(coverage) = &self.shared.coverage {
+            coverage.note(call.name, fault);
+        }
+        if let (Some(log), Some(fault)) = (&self.shared.log, fault) {
+            log.lock().expect("no panic").push(format!("    {fault:?} at {}", call.name));
+        }
+        let reply = self.meet(call, fault, reply).await;
+        if let Some(log) = &self.shared.log {
+            let asked = format!("{:?}", call.asked);
+            log.lock().expect("no panic").push(format!(
+                "    {} {asked:.300} -> {:.100}",
+                call.name,
+                format!("{reply:?}")
+            ));
+        }
+        if self.dice.one_in(2) {
+            tokio::task::yield_now().await;
+        }
+        reply
+    }
+}
