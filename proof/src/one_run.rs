@@ -20,6 +20,8 @@ struct Step {
     /// Whether a timer, or a child, is waited for.
     waits: bool,
     settled: bool,
+    /// Whether the handler dropped it.
+    abandoned: bool,
 }
 
 /// Whatever is not as it must be, each in a sentence.
@@ -44,6 +46,10 @@ pub(crate) fn check(journal: &Journal) -> Vec<String> {
                 handler += 1;
                 if *attempt != handler {
                     wrong("an attempt of the handler is missing");
+                }
+                // what one attempt of the handler dropped, the next may want
+                for step in steps.values_mut().filter(|step| step.abandoned) {
+                    (step.settled, step.abandoned) = (false, false);
                 }
             }
             Fact::StepCarried { .. } if !is_rerun => wrong("an outcome was taken over, though from nobody"),
@@ -77,9 +83,13 @@ fn follow(step: &mut Step, entry: &Entry) -> Result<(), &'static str> {
             }
             (step.attempt, step.running) = (*attempt, Some(*lease_until));
         }
-        Fact::StepSucceeded { attempt, .. } | Fact::StepAbandoned { attempt, .. } => {
+        Fact::StepSucceeded { attempt, .. } => {
             ends(step, *attempt)?;
             step.settled = true;
+        }
+        Fact::StepAbandoned { attempt, .. } => {
+            ends(step, *attempt)?;
+            (step.settled, step.abandoned) = (true, true);
         }
         Fact::StepFailed { attempt, retry_at, .. } => {
             ends(step, *attempt)?;

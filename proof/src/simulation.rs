@@ -17,7 +17,7 @@ use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -37,7 +37,7 @@ use invariants::{Broken, Invariants, journal, rows};
 use knobs::Knobs;
 use scheduler::Scheduler;
 use stepladder_sdk::EventData;
-use tree::{NOBODY, Place};
+use tree::Place;
 use wire::{Shared, Wire};
 
 /// Actions after which a run that has not ended never will.
@@ -130,7 +130,6 @@ pub(crate) struct Simulation {
     /// Whether all has ended that was sent at first, and nothing goes wrong any more.
     afterwards: bool,
     told: Rc<RefCell<Told>>,
-    dying: Arc<AtomicUsize>,
     /// Invocations whose time was up.
     cut: Rc<Cell<u32>>,
     story: Vec<String>,
@@ -144,14 +143,8 @@ impl Simulation {
         let settings = stream(1);
         let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_700_000_000_000)));
         let memory = Arc::new(Memory::new(clock.clone()));
-        let (account, dying) = (Account::default(), Arc::new(AtomicUsize::new(NOBODY)));
-        let scheduler = Scheduler::default();
-        let place = Place {
-            account: account.clone(),
-            clock: clock.clone(),
-            current: scheduler.current.clone(),
-            dying: dying.clone(),
-        };
+        let (account, scheduler) = (Account::default(), Scheduler::default());
+        let place = Place { account: account.clone(), clock: clock.clone(), dying: scheduler.dying.clone() };
         let functions = functions::functions(&stream(2), &place, knobs.leaves, knobs.deadly > 0);
         let pace = if settings.one_in(2) { Pace::StepPerInvocation } else { Pace::WithinBudget };
         let side_by_side = 1 + settings.below(4) as usize;
@@ -181,7 +174,6 @@ impl Simulation {
             moved: now,
             afterwards: false,
             told: Rc::new(RefCell::new(Told { unanswered: knobs.events, ..Told::default() })),
-            dying,
             cut: Rc::default(),
             broken: None,
             story: vec![functions.told, format!("{pace:?}, {side_by_side} side by side")],
@@ -287,15 +279,13 @@ impl Simulation {
 
     fn poll(&mut self) -> bool {
         let now = self.clock.now();
-        self.scheduler.poll_one(&self.dice, |process| self.processes[process].frozen_until > now)
+        let polled = self.scheduler.poll_one(&self.dice, |process| self.processes[process].frozen_until > now);
+        self.mishaps.deaths += u32::from(polled == Some(true));
+        polled.is_some()
     }
 
     /// Who died is started again, with nothing in memory.
     fn bury(&mut self) {
-        let dying = self.dying.swap(NOBODY, SeqCst);
-        if let Some(process) = self.processes.get(dying) {
-            process.wire.0.kill();
-        }
         for n in 0..self.processes.len() {
             if self.processes[n].wire.0.has_died() {
                 self.tell(format!("worker {n} dies"));

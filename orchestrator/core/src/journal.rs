@@ -184,6 +184,19 @@ impl Fact {
         }
     }
 
+    /// Whether it says that the handler was running when it was written: something began that only a handler asks for.
+    /// Outcomes may come while it waits.
+    pub fn is_of_a_handler(&self) -> bool {
+        matches!(
+            self,
+            Self::StepStarted { .. }
+                | Self::StepsWoken { .. }
+                | Self::SleepStarted { .. }
+                | Self::EventsSent { .. }
+                | Self::InvokeStarted { .. }
+        )
+    }
+
     /// Whether the run is over with this.
     pub fn is_end(&self) -> bool {
         matches!(

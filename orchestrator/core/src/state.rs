@@ -215,6 +215,10 @@ impl RunState {
     fn apply(&mut self, entry: &Entry) {
         self.next += 1;
         self.last_at = entry.at;
+        if entry.fact.is_of_a_handler() {
+            // it has been run again since its error, whatever another host's clock says
+            self.handler_retry_at = None;
+        }
         match &entry.fact {
             Fact::StepsWoken { steps } => {
                 for id in steps {
@@ -225,6 +229,10 @@ impl RunState {
             Fact::HandlerFailed { attempt, retry_at, .. } => {
                 self.handler_failures = *attempt;
                 self.handler_retry_at = Some(*retry_at);
+                // what the handler dropped when it returned its error, its next attempt may want
+                for step in self.steps.values_mut().filter(|step| matches!(step.state, StepState::Abandoned)) {
+                    step.state = StepState::Wanted;
+                }
             }
             Fact::RunCompleted { .. }
             | Fact::RunFailed { .. }

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Context, Wake, Waker};
 
 use crate::dice::Dice;
@@ -11,8 +11,8 @@ use crate::dice::Dice;
 #[derive(Default)]
 pub(crate) struct Scheduler {
     tasks: Vec<Task>,
-    /// Whose task is being polled.
-    pub(crate) current: Arc<AtomicUsize>,
+    /// Set by a body that takes its invocation with it.
+    pub(crate) dying: Arc<AtomicBool>,
 }
 
 struct Task {
@@ -37,22 +37,23 @@ impl Scheduler {
         self.tasks.push(Task { process, future: Box::pin(future), woken });
     }
 
-    /// Polls one task that has something to do, of a process that is not frozen. Whether there was one.
-    pub(crate) fn poll_one(&mut self, dice: &Dice, is_frozen: impl Fn(usize) -> bool) -> bool {
+    /// Polls one task that has something to do, of a process that is not frozen. Whether it died; `None` when there was none.
+    pub(crate) fn poll_one(&mut self, dice: &Dice, is_frozen: impl Fn(usize) -> bool) -> Option<bool> {
         let ready = |task: &Task| task.woken.0.load(SeqCst) && !is_frozen(task.process);
         let ready: Vec<usize> = (0..self.tasks.len()).filter(|n| ready(&self.tasks[*n])).collect();
         if ready.is_empty() {
-            return false;
+            return None;
         }
         let at = ready[dice.below(ready.len() as u64) as usize];
         let task = &mut self.tasks[at];
         task.woken.0.store(false, SeqCst);
         let waker = Waker::from(task.woken.clone());
-        self.current.store(task.process, SeqCst);
-        if task.future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
+        let is_ready = task.future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+        let dies = self.dying.swap(false, SeqCst);
+        if is_ready || dies {
             drop(self.tasks.swap_remove(at));
         }
-        true
+        Some(dies)
     }
 
     /// How many tasks a process has.

@@ -2,11 +2,11 @@
 //! `Context` of the SDK.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, join_all, select_all};
+use futures::future::{BoxFuture, join_all, select_all, try_join_all};
 use serde_json::{Value, json};
 use stepladder_engine::clock::{Clock, VirtualClock};
 use stepladder_sdk::prelude::*;
@@ -29,6 +29,8 @@ pub(crate) enum Node {
     Trip(u32),
     Seq(Vec<Node>),
     Join(Vec<Node>),
+    /// All at once, until the first fails: what runs then is dropped.
+    TryJoin(Vec<Node>),
     Race(Vec<Node>),
     /// The first step waits, in its body, for what comes after the second one: it ends only where the handler is polled
     /// after each outcome.
@@ -44,7 +46,7 @@ pub(crate) enum Fate {
     Takes(Duration),
     /// It fails for good; the handler goes on without it, or fails with it.
     Hopeless { caught: bool },
-    /// It takes its process with it, each time.
+    /// It takes its invocation with it, each time.
     Deadly,
 }
 
@@ -81,6 +83,7 @@ fn branch(dice: &Dice, allowed: Allowed, leaves: &mut u64, count: &mut u32, dept
         0 if depth < 3 && *leaves > 2 => Node::Seq(several(leaves, count)),
         1 | 2 if depth < 3 && *leaves > 1 => Node::Join(several(leaves, count)),
         3 if depth < 3 && *leaves > 1 => Node::Race(several(leaves, count)),
+        4 if depth < 3 && *leaves > 1 => Node::TryJoin(several(leaves, count)),
         _ => {
             *leaves = leaves.saturating_sub(1);
             *count += 1;
@@ -112,13 +115,9 @@ fn leaf(dice: &Dice, allowed: Allowed, n: u32) -> Node {
 pub(crate) struct Place {
     pub(crate) account: Account,
     pub(crate) clock: Arc<VirtualClock>,
-    /// The process whose task is being polled, and the one that is to die.
-    pub(crate) current: Arc<AtomicUsize>,
-    pub(crate) dying: Arc<AtomicUsize>,
+    /// Whether the invocation is to die that is being polled.
+    pub(crate) dying: Arc<AtomicBool>,
 }
-
-/// No process.
-pub(crate) const NOBODY: usize = usize::MAX;
 
 impl Node {
     /// Runs this part of a function.
@@ -154,6 +153,7 @@ impl Node {
                     let all = join_all(nodes.iter().map(|node| node.run(ctx, place))).await;
                     Ok(json!(all.into_iter().collect::<Result<Vec<_>>>()?))
                 }
+                Self::TryJoin(nodes) => Ok(json!(try_join_all(nodes.iter().map(|node| node.run(ctx, place))).await?)),
                 Self::Race(nodes) => {
                     let (first, n, _) = select_all(nodes.iter().map(|node| node.run(ctx, place))).await;
                     Ok(json!([n, first?]))
@@ -202,7 +202,7 @@ async fn step(ctx: &Context, place: &Place, name: &str, fate: &Fate) -> Result<V
         Fate::Deadly => {
             let body = async move || {
                 let (_, _executing) = place.account.begin(run, name);
-                place.dying.store(place.current.load(SeqCst), SeqCst);
+                place.dying.store(true, SeqCst);
                 futures::future::pending::<Result<Value>>().await
             };
             let result = ctx.step(name, body).await;

@@ -112,11 +112,6 @@ impl Wire {
         self.died.load(SeqCst)
     }
 
-    /// The process dies at this moment.
-    pub(crate) fn kill(&self) {
-        self.died.store(true, SeqCst);
-    }
-
     /// No fault comes any more.
     pub(crate) fn disarm(&self) {
         *self.countdown.lock().expect("no panic") = None;
@@ -148,7 +143,7 @@ impl Wire {
     }
 
     async fn die<T>(&self) -> T {
-        self.kill();
+        self.died.store(true, SeqCst);
         std::future::pending().await
     }
 

@@ -15,7 +15,10 @@ impl Hop<'_> {
         let mut entries = std::mem::take(&mut self.pending);
         self.abandon(session, &mut entries);
         match advance {
-            Advance::Ended(result) => self.end(session, result, entries).await,
+            Advance::Ended(result) => {
+                self.abandon_the_rest(&mut entries);
+                self.end(session, result, entries).await
+            }
             Advance::Wanted(wants) => {
                 let plan = decide::plan(&self.state, &wants, self.situation());
                 self.notice(&plan);
@@ -43,6 +46,15 @@ impl Hop<'_> {
                 self.give_back(&step, attempt);
                 entries.push(Fact::StepAbandoned { step, attempt }.at(self.now()));
             }
+        }
+    }
+
+    /// Bodies whose outcomes came too late for a handler that has returned: it was not shown them.
+    fn abandon_the_rest(&mut self, entries: &mut Vec<Entry>) {
+        for (step, running) in std::mem::take(&mut self.running) {
+            let attempt = running.ready.attempt;
+            self.give_back(&step, attempt);
+            entries.push(Fact::StepAbandoned { step, attempt }.at(self.now()));
         }
     }
 
