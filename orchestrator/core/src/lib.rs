@@ -17,6 +17,7 @@ pub mod json;
 pub mod limits;
 pub mod retry;
 pub mod row;
+pub mod sentence;
 pub mod slot;
 pub mod spec;
 pub mod state;

@@ -160,7 +160,8 @@ impl Engine {
             .filter_map(|(id, step)| match &step.state {
                 StepState::Sleeping { until } => Some((*until, format!("sleeps in `{id}` until {until}"))),
                 StepState::Waiting { retry_at, .. } => {
-                    Some((*retry_at, format!("tries step `{id}` again at {retry_at} (attempt {})", step.attempt + 1)))
+                    let next = step.attempt.saturating_add(1);
+                    Some((*retry_at, format!("tries step `{id}` again at {retry_at} (attempt {next})")))
                 }
                 StepState::Invoking { child, function, .. } => {
                     Some((Timestamp::MAX, format!("waits in `{id}` for run {child} of `{function}`")))
