@@ -10,7 +10,9 @@ pub fn wake(input: &[u8]) {
     if let Ok(wake) = serde_json::from_str::<Wake>(text) {
         let written = serde_json::to_string(&wake).expect("a wake can be sent");
         assert_eq!(serde_json::from_str::<Wake>(&written).expect("a sent wake can be read"), wake);
-        assert!(wake.cause.step().is_none_or(|step| text.contains("Step") || text.contains("Fresh") || step.is_empty()));
+        assert!(
+            wake.cause.step().is_none_or(|step| text.contains("Step") || text.contains("Fresh") || step.is_empty())
+        );
     }
     if let Ok(timer) = serde_json::from_str::<Timer>(text) {
         let written = serde_json::to_string(&timer).expect("a timer can be set");

@@ -11,6 +11,9 @@ use super::{Engine, EngineError, no_such_run};
 use crate::ports::{Commit, RunQuery, Shown, StoreError};
 use crate::view::{self, JournalPage, RunDetail, RunSummary};
 
+/// Runs in a page of a listing, at most.
+const MOST_RUNS: usize = 500;
+
 /// Which runs to list.
 #[derive(Clone, Debug, Default)]
 pub struct RunFilter {
@@ -71,14 +74,15 @@ impl Engine {
         Ok(runs)
     }
 
-    /// A page of runs, newest first. Outputs are left out but for runs that are asked for one by one.
+    /// A page of runs, newest first. Outputs are left out: 500 of them may be 2 GiB. A run that is asked for by itself,
+    /// or with its event, has its own.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for a limit that is none; [`EngineError::Store`].
     pub async fn runs(&self, filter: RunFilter) -> Result<Page, EngineError> {
         let limit = filter.limit.unwrap_or(50);
-        if !(1..=500).contains(&limit) {
-            return Err(EngineError::Invalid(format!("`limit` is {limit}; use 1 to 500")));
+        if !(1..=MOST_RUNS).contains(&limit) {
+            return Err(EngineError::Invalid(format!("`limit` is {limit}; use 1 to {MOST_RUNS}")));
         }
         let shown = match filter.status {
             None => Shown::All,
@@ -92,7 +96,7 @@ impl Engine {
             let last = rows.len() < limit;
             for row in rows {
                 page.cursor = Some(row.run);
-                let summary = self.summary(&row).await?;
+                let summary = RunSummary { output: None, ..self.summary(&row).await? };
                 if filter.status.is_none_or(|wanted| wanted == summary.status) {
                     page.runs.push(summary);
                 }
