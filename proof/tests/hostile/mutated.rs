@@ -103,7 +103,11 @@ fn tries(name: &str, target: Target, cases: u32) {
         changes.iter().for_each(|change| change.apply(&mut bytes, &corpus));
         Input(bytes)
     });
-    runner.run(&inputs, |Input(bytes)| Ok(target(&bytes))).unwrap_or_else(|fault| panic!("{name}: {fault}"));
+    let run = |Input(bytes): Input| {
+        target(&bytes);
+        Ok(())
+    };
+    runner.run(&inputs, run).unwrap_or_else(|fault| panic!("{name}: {fault}"));
 }
 
 /// Shown as text, for people.
@@ -118,25 +122,25 @@ impl std::fmt::Debug for Input {
 
 #[test]
 fn mutated_events_harm_nobody() {
-    tries("event", hostile::event, 20_000);
+    tries("event", hostile::event, 10_000);
 }
 
 #[test]
 fn mutated_journals_harm_nobody() {
-    tries("journal", hostile::journal, 4_000);
+    tries("journal", hostile::journal, 2_000);
 }
 
 #[test]
 fn mutated_expressions_harm_nobody() {
-    tries("cel", hostile::cel, 1_000);
+    tries("cel", hostile::cel, 500);
 }
 
 #[test]
 fn mutated_conversations_harm_nobody() {
-    tries("http", hostile::http, 3_000);
+    tries("http", hostile::http, 1_500);
 }
 
 #[test]
 fn mutated_wakes_and_ids_harm_nobody() {
-    tries("wake", hostile::wake, 20_000);
+    tries("wake", hostile::wake, 10_000);
 }
