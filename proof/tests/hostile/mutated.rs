@@ -127,7 +127,7 @@ fn mutated_events_harm_nobody() {
 
 #[test]
 fn mutated_journals_harm_nobody() {
-    tries("journal", hostile::journal, 2_000);
+    tries("journal", hostile::journal, 1_000);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn mutated_expressions_harm_nobody() {
 
 #[test]
 fn mutated_conversations_harm_nobody() {
-    tries("http", hostile::http, 1_500);
+    tries("http", hostile::http, 600);
 }
 
 #[test]
