@@ -15,7 +15,7 @@ pub const JSON_DEPTH: usize = 100;
 /// Bytes of a CEL expression: 4 KiB.
 pub const EXPR_BYTES: usize = 4 * 1024;
 /// Levels of a CEL expression (`event.data.plan == 'pro'` has four). It is evaluated by recursion on a worker's stack of
-/// 2 MiB, of which a level takes up to 90 KiB in a build without optimisation.
+/// 2 MiB, of which a level takes 40 to 50 KiB in a build without optimisation.
 pub const EXPR_LEVELS: usize = 20;
 /// Bytes of the text that a limit's key comes to for an event: 1 KiB. It is a key of storage, and part of every place in
 /// a line.
