@@ -41,6 +41,10 @@ bench *ARGS:
 bench-lambda:
     cargo bench -p stepladder-tests --bench lambda
 
+# hostile bytes for one of event, journal, cel, http, wake, for so many seconds; fetches cargo-fuzz
+fuzz TARGET SECONDS="60":
+    proof/fuzz/run {{ TARGET }} {{ SECONDS }}
+
 # all that must pass before a change lands
 ci:
     .ci/run

@@ -137,7 +137,9 @@ fn judge(run: &Sight<'_>, entry: &Entry) -> Result<(), Refusal> {
             Some(StepState::Done) => Err(Refusal::Settled(step.clone())),
             _ => Err(Refusal::NotWaiting(step.clone())),
         },
-        Fact::HandlerFailed { attempt, .. } if *attempt != run.handler + 1 => Err(Refusal::HandlerMovedOn),
+        Fact::HandlerFailed { attempt, .. } if Some(*attempt) != run.handler.checked_add(1) => {
+            Err(Refusal::HandlerMovedOn)
+        }
         Fact::HandlerFailed { .. }
         | Fact::StepsWoken { .. }
         | Fact::RunCompleted { .. }
@@ -163,7 +165,7 @@ fn starts(run: &Sight<'_>, id: &StepId, attempt: u32, at: Timestamp) -> Result<(
             | StepState::Invoking { .. } => step.attempt,
         },
     };
-    if attempt == latest + 1 { Ok(()) } else { Err(Refusal::NotNext { step: id.clone(), attempt }) }
+    if Some(attempt) == latest.checked_add(1) { Ok(()) } else { Err(Refusal::NotNext { step: id.clone(), attempt }) }
 }
 
 /// Outcomes are fenced by attempt, not by time: one that comes late but unchallenged is as good as any.

@@ -1,5 +1,6 @@
 //! Events: what a user sends, as it comes in and as it is kept.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::json::{self, Json};
 use crate::limits::{EVENT_BYTES, EVENTS_PER_REQUEST, name_fault};
+use crate::sentence::brief;
 use crate::{EventId, Timestamp};
 
 /// An event as its sender wrote it, checked.
@@ -68,13 +70,13 @@ impl NewEvent {
     /// [`BadEvent`] with the place and what is wrong there.
     pub fn decode_all(body: &[u8]) -> Result<Vec<NewEvent>, BadEvent> {
         let text = std::str::from_utf8(body)
-            .map_err(|e| malformed(format!("the body is not UTF-8 at byte {}", e.valid_up_to())))?;
-        json::check(text).map_err(|unfit| malformed(format!("the body {unfit}")))?;
+            .map_err(|e| malformed(format_args!("the body is not UTF-8 at byte {}", e.valid_up_to())))?;
+        json::check(text).map_err(|unfit| malformed(format_args!("the body {unfit}")))?;
         if !text.trim_start().starts_with('[') {
             return Ok(vec![Self::decode("the event", text)?]);
         }
         let elements: Vec<&RawValue> =
-            serde_json::from_str(text).map_err(|e| malformed(format!("the body is not valid JSON: {e}")))?;
+            serde_json::from_str(text).map_err(|e| malformed(format_args!("the body is not valid JSON: {e}")))?;
         if elements.len() > EVENTS_PER_REQUEST {
             return Err(BadEvent::TooLarge(format!(
                 "the request has {} events; at most {EVENTS_PER_REQUEST} are allowed, send the rest in further requests",
@@ -104,10 +106,10 @@ impl NewEvent {
             )));
         }
         if !text.trim_start().starts_with('{') {
-            return Err(malformed(format!("{place} is not a JSON object with at least a `name`")));
+            return Err(malformed(format_args!("{place} is not a JSON object with at least a `name`")));
         }
         let incoming: Incoming =
-            serde_json::from_str(text).map_err(|e| malformed(format!("{place} is not a valid event: {e}")))?;
+            serde_json::from_str(text).map_err(|e| malformed(format_args!("{place} is not a valid event: {e}")))?;
         let event = Self {
             name: incoming.name.into(),
             data: incoming.data.map_or_else(json::empty_object, Into::into),
@@ -118,7 +120,7 @@ impl NewEvent {
             user: incoming.user.map(Into::into),
         };
         match event.fault() {
-            Some(fault) => Err(malformed(format!("{place}: {fault}"))),
+            Some(fault) => Err(malformed(format_args!("{place}: {fault}"))),
             None => Ok(event),
         }
     }
@@ -161,13 +163,15 @@ impl NewEvent {
     }
 }
 
-fn malformed(message: String) -> BadEvent {
-    BadEvent::Malformed(message)
+/// A decoder quotes what it cannot use, which may be as long as the body.
+fn malformed(message: impl Display) -> BadEvent {
+    BadEvent::Malformed(brief(message))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sentence::SENTENCE_BYTES;
 
     fn refused(body: &str) -> String {
         NewEvent::decode_all(body.as_bytes()).expect_err("refused").to_string()
@@ -200,6 +204,18 @@ mod tests {
         assert!(refused(&format!(r#"{{"name":"{}"}}"#, "x".repeat(256))).contains("256 characters"));
         assert!(refused(r#"{"name":"a","data":{"b":"\u0000"}}"#).contains("NUL"));
         assert!(refused(&"[".repeat(200)).contains("levels deep"));
+    }
+
+    #[test]
+    fn a_refusal_does_not_grow_with_what_it_quotes() {
+        let long = "\u{feff}".repeat(100_000);
+        for body in [
+            format!(r#"{{"name":"a","ts":"{long}"}}"#),
+            format!(r#"{{"name":"a","id":{{"{long}":1}}}}"#),
+            format!(r#"{{"name":["{long}"]}}"#),
+        ] {
+            assert!(refused(&body).len() <= SENTENCE_BYTES + '…'.len_utf8());
+        }
     }
 
     #[test]

@@ -1,11 +1,20 @@
 //! CEL expressions over an event: trigger conditions and limit keys. Compiled once, run many times.
 
+mod depth;
+
 use std::fmt;
 use std::sync::Arc;
+use std::thread;
 
 use cel::{Context, Program, Value};
 
 use crate::Event;
+use crate::limits::{EXPR_BYTES, EXPR_LEVELS, KEY_BYTES};
+use crate::sentence::brief;
+
+/// Stack of the thread that parses. The parser refuses more than 96 levels by itself, for which it takes between 8 and
+/// 16 MiB in a build without optimisation: on a thread of 2 MiB, 20 brackets ended the process.
+const PARSER_STACK_BYTES: usize = 64 * 1024 * 1024;
 
 /// A compiled CEL expression. The one variable is `event`, with `id`, `name`, `data`, `ts` and `user`.
 #[derive(Clone)]
@@ -23,14 +32,22 @@ pub struct BadExpr {
 }
 
 impl Expr {
-    /// Compiles.
+    /// Compiles, on a thread of its own: the parser recurses further than the caller's stack may be.
     ///
     /// # Errors
-    /// When it is not CEL; the message has the place.
+    /// When it is not CEL; the message has the place. When it is longer than [`EXPR_BYTES`] or deeper than
+    /// [`EXPR_LEVELS`].
     pub fn compile(source: &str) -> Result<Self, BadExpr> {
-        let program = Program::compile(source)
-            .map_err(|e| BadExpr { source_text: source.into(), message: e.to_string().trim().to_owned() })?;
-        Ok(Self { source: source.into(), program: Arc::new(program) })
+        let bad = |message: String| BadExpr { source_text: brief(source), message };
+        if source.len() > EXPR_BYTES {
+            return Err(bad(format!("has {} bytes; at most {EXPR_BYTES} are allowed", source.len())));
+        }
+        let parser = thread::Builder::new().name("cel-parser".into()).stack_size(PARSER_STACK_BYTES);
+        let program = thread::scope(|scope| {
+            let parsing = parser.spawn_scoped(scope, || parse(source)).map_err(|e| format!("cannot be parsed: {e}"))?;
+            parsing.join().unwrap_or_else(|_| Err("the parser panicked over it; write it in another way".into()))
+        });
+        Ok(Self { source: source.into(), program: Arc::new(program.map_err(bad)?) })
     }
 
     /// The text it was compiled from.
@@ -45,35 +62,50 @@ impl Expr {
     pub fn is_true(&self, scope: &Scope) -> Result<bool, BadExpr> {
         match self.run(scope)? {
             Value::Bool(b) => Ok(b),
-            other => Err(self.bad(format!("gives {other:?}, not true or false"))),
+            other => Err(self.bad(format_args!("gives {other:?}, not true or false"))),
         }
     }
 
     /// The expression's value as a text: the key of a limit.
     ///
     /// # Errors
-    /// When it fails, or gives a value that has no plain text (a list, a map).
+    /// When it fails, gives a value that has no plain text (a list, a map), or a text longer than [`KEY_BYTES`].
     pub fn text(&self, scope: &Scope) -> Result<String, BadExpr> {
         match self.run(scope)? {
-            Value::String(s) => Ok(s.to_string()),
+            Value::String(s) if s.len() <= KEY_BYTES => Ok(s.to_string()),
+            Value::String(s) => {
+                Err(self.bad(format_args!("gives a text of {} bytes; a key has at most {KEY_BYTES}", s.len())))
+            }
             Value::Int(i) => Ok(i.to_string()),
             Value::UInt(u) => Ok(u.to_string()),
             Value::Float(x) => Ok(x.to_string()),
             Value::Bool(b) => Ok(b.to_string()),
             Value::Null => Ok("null".into()),
-            other => {
-                Err(self.bad(format!("gives {other:?}, which cannot be a key; use a text, a number or a boolean")))
-            }
+            other => Err(self
+                .bad(format_args!("cannot be a key; use a text, a number or a boolean, not what it gives: {other:?}"))),
         }
     }
 
     fn run(&self, scope: &Scope) -> Result<Value, BadExpr> {
-        self.program.execute(&scope.0).map_err(|e| self.bad(e.to_string()))
+        if let Some(fault) = &scope.fault {
+            return Err(self.bad(fault));
+        }
+        self.program.execute(&scope.context).map_err(|e| self.bad(e))
     }
 
-    fn bad(&self, message: String) -> BadExpr {
-        BadExpr { source_text: self.source.to_string(), message }
+    /// Values and errors hold what the sender wrote, as much of it as there is: only the beginning is kept.
+    fn bad(&self, message: impl fmt::Display) -> BadExpr {
+        BadExpr { source_text: brief(&self.source), message: brief(message) }
     }
+}
+
+fn parse(source: &str) -> Result<Program, String> {
+    let program = Program::compile(source).map_err(|e| brief(e.to_string().trim()))?;
+    let levels = depth::levels(program.expression());
+    if levels > EXPR_LEVELS {
+        return Err(format!("is {levels} levels deep; at most {EXPR_LEVELS} are allowed, write it flatter"));
+    }
+    Ok(program)
 }
 
 impl fmt::Debug for Expr {
@@ -89,28 +121,36 @@ impl PartialEq for Expr {
 }
 
 /// What expressions see of one event. Made once an event, used by every expression that is asked about it.
-pub struct Scope(Context<'static, 'static>);
+pub struct Scope {
+    context: Context<'static, 'static>,
+    /// Why no expression can be asked about the event, as the end of a sentence.
+    fault: Option<String>,
+}
 
 impl Scope {
     /// The scope of an event.
     pub fn of(event: &Event) -> Self {
-        let user = event.user.as_deref().map_or(Value::Null, value_of);
+        let mut fault = None;
+        let mut value_of = |name: &str, json: &serde_json::value::RawValue| {
+            serde_json::from_str(json.get()).map(cel_value).unwrap_or_else(|e| {
+                // JSON knows numbers like 1e999, which no number here can hold
+                fault = Some(format!("`event.{name}` cannot be read: {e}"));
+                Value::Null
+            })
+        };
+        let user = event.user.as_deref().map_or(Value::Null, |user| value_of("user", user));
         let fields: std::collections::HashMap<&str, Value> = [
             ("id", event.id.to_string().into()),
             ("name", event.name.as_ref().into()),
-            ("data", value_of(&event.data)),
+            ("data", value_of("data", &event.data)),
             ("ts", Value::Int(event.ts.as_millis())),
             ("user", user),
         ]
         .into();
         let mut context = Context::default();
         context.add_variable_from_value("event", Value::from(fields));
-        Self(context)
+        Self { context, fault }
     }
-}
-
-fn value_of(json: &serde_json::value::RawValue) -> Value {
-    serde_json::from_str(json.get()).map_or(Value::Null, cel_value)
 }
 
 /// Whole numbers become `int` where they fit, so that `event.data.n + 1` has both sides of one type.

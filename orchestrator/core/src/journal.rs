@@ -30,7 +30,7 @@ pub struct Record {
 impl Record {
     /// The number after the last entry.
     pub fn next(&self) -> Seq {
-        self.seq + self.entries.len() as Seq
+        self.seq.saturating_add(self.entries.len() as Seq)
     }
 }
 

@@ -47,14 +47,25 @@ pub enum Unfit {
         "contains half a surrogate pair (\\uD800 to \\uDFFF) at byte {0}; write both halves or the character itself"
     )]
     HalfPair(usize),
+    /// A field whose name serde_json keeps for itself: decoding it gives what its text says, unchecked, instead of the
+    /// object.
+    #[error(
+        "has a field at byte {0} whose name begins with `{RESERVED}`; decoders take it for something else, rename it"
+    )]
+    Reserved(usize),
 }
 
-/// Checks a JSON text for depth, NUL characters and halves of surrogate pairs, in one pass and without recursion.
+/// How serde_json marks text that it has not decoded. Whoever sends a field of this name sends any JSON past every check.
+const RESERVED: &str = "$serde_json::private::";
+
+/// Checks a JSON text for depth, NUL characters, halves of surrogate pairs and reserved names, in one pass and without
+/// recursion.
 ///
 /// # Errors
 /// [`Unfit`], with the byte at which it was found.
 pub fn check(text: &str) -> Result<(), Unfit> {
     let (mut depth, mut in_string) = (0_usize, false);
+    let (mut began, mut escapes) = (0, false);
     let bytes = text.as_bytes();
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
@@ -68,9 +79,16 @@ pub fn check(text: &str) -> Result<(), Unfit> {
                     Some(0xD800..0xE000) => return Err(Unfit::HalfPair(at)),
                     Some(_) | None => {}
                 }
+                escapes = true;
                 at += 1; // the escaped character is not looked at
             }
-            (_, b'"') => in_string = !in_string,
+            (true, b'"') => {
+                in_string = false;
+                if is_reserved(&text[began..=at], escapes) && text[at + 1..].trim_start().starts_with(':') {
+                    return Err(Unfit::Reserved(began));
+                }
+            }
+            (false, b'"') => (in_string, began, escapes) = (true, at, false),
             (_, 0) => return Err(Unfit::Nul(at)),
             (false, b'{' | b'[') => {
                 depth += 1;
@@ -84,6 +102,14 @@ pub fn check(text: &str) -> Result<(), Unfit> {
         at += 1;
     }
     Ok(())
+}
+
+/// Whether a text in its quotes begins as the reserved names do.
+fn is_reserved(quoted: &str, escapes: bool) -> bool {
+    match escapes {
+        false => quoted[1..].starts_with(RESERVED),
+        true => serde_json::from_str::<String>(quoted).is_ok_and(|name| name.starts_with(RESERVED)),
+    }
 }
 
 /// The number of an escape like `\u00e9` that the bytes begin with.
@@ -109,6 +135,16 @@ mod tests {
         assert_eq!(check(r#"{"a":"x\u0000"}"#), Err(Unfit::Nul(7)));
         assert_eq!(check(r#"{"a":"x\\u0000"}"#), Ok(()));
         assert_eq!(check("\"a\\"), Ok(()));
+    }
+
+    #[test]
+    fn a_name_that_serde_json_keeps_for_itself_is_found_however_it_is_written() {
+        let raw = r#"{"$serde_json::private::RawValue":"[1]"}"#;
+        assert!(serde_json::from_str::<serde_json::Value>(raw).unwrap().is_array(), "what it is refused for");
+        assert_eq!(check(raw), Err(Unfit::Reserved(1)));
+        assert_eq!(check(r#"[{"\u0024serde_json\u003a:private::RawValue" : "1"}]"#), Err(Unfit::Reserved(2)));
+        assert_eq!(check(r#"{"a":"$serde_json::private::RawValue"}"#), Ok(()));
+        assert_eq!(check(r#"{"a$serde_json::private::RawValue":1}"#), Ok(()));
     }
 
     #[test]

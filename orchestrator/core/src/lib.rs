@@ -19,6 +19,7 @@ pub mod limits;
 pub mod planted;
 pub mod retry;
 pub mod row;
+pub mod sentence;
 pub mod slot;
 pub mod spec;
 pub mod state;

@@ -12,6 +12,14 @@ pub const RUN_BYTES: usize = 32 * 1024 * 1024;
 pub const NAME_CHARS: usize = 255;
 /// Levels of arrays and objects in JSON that comes from outside. Decoders recurse: this keeps their stacks small.
 pub const JSON_DEPTH: usize = 100;
+/// Bytes of a CEL expression: 4 KiB.
+pub const EXPR_BYTES: usize = 4 * 1024;
+/// Levels of a CEL expression (`event.data.plan == 'pro'` has four). It is evaluated by recursion on a worker's stack of
+/// 2 MiB, of which a level takes 40 to 50 KiB in a build without optimisation.
+pub const EXPR_LEVELS: usize = 20;
+/// Bytes of the text that a limit's key comes to for an event: 1 KiB. It is a key of storage, and part of every place in
+/// a line.
+pub const KEY_BYTES: usize = 1024;
 /// Interruptions of one step in a row after which it fails for good.
 pub const INTERRUPTIONS: u32 = 10;
 /// Milliseconds for which an event's own `id` is remembered: 24 hours.

@@ -281,7 +281,7 @@ impl RunState {
 
     /// The number of the handler's current attempt, from 1.
     pub fn handler_attempt(&self) -> u32 {
-        self.handler_failures + 1
+        self.handler_failures.saturating_add(1)
     }
 
     /// Checks that all these may be added, in this order, as one record.

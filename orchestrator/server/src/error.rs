@@ -1,11 +1,14 @@
 //! What cannot be done, as an answer: a status and a sentence. Bad input is never logged as an error and never
 //! answered with 500.
 
+use std::fmt::Display;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use stepladder_core::event::BadEvent;
+use stepladder_core::sentence::brief;
 use stepladder_engine::EngineError;
 use stepladder_engine::ports::StoreError;
 
@@ -20,19 +23,20 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    pub(crate) fn new(status: StatusCode, sentence: impl Into<String>) -> Self {
-        Self { status, sentence: sentence.into() }
+    /// A sentence that quotes what was sent is cut: an answer does not grow with its request.
+    pub(crate) fn new(status: StatusCode, sentence: impl Display) -> Self {
+        Self { status, sentence: brief(sentence) }
     }
 
-    pub(crate) fn bad_request(sentence: impl Into<String>) -> Self {
+    pub(crate) fn bad_request(sentence: impl Display) -> Self {
         Self::new(StatusCode::BAD_REQUEST, sentence)
     }
 
-    pub(crate) fn not_found(sentence: impl Into<String>) -> Self {
+    pub(crate) fn not_found(sentence: impl Display) -> Self {
         Self::new(StatusCode::NOT_FOUND, sentence)
     }
 
-    pub(crate) fn forbidden(sentence: impl Into<String>) -> Self {
+    pub(crate) fn forbidden(sentence: impl Display) -> Self {
         Self::new(StatusCode::FORBIDDEN, sentence)
     }
 

@@ -12,6 +12,9 @@ use super::{Engine, EngineError, no_such_run};
 use crate::ports::{Commit, RunQuery, Shown, StoreError};
 use crate::view::{self, JournalPage, RunDetail, RunSummary};
 
+/// Runs in a page of a listing, at most.
+const MOST_RUNS: usize = 500;
+
 /// Which runs to list.
 #[derive(Clone, Debug, Default)]
 pub struct RunFilter {
@@ -72,14 +75,15 @@ impl Engine {
         Ok(runs)
     }
 
-    /// A page of runs, newest first. Outputs are left out but for runs that are asked for one by one.
+    /// A page of runs, newest first. Outputs are left out: 500 of them may be 2 GiB. A run that is asked for by itself,
+    /// or with its event, has its own.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for a limit that is none; [`EngineError::Store`].
     pub async fn runs(&self, filter: RunFilter) -> Result<Page, EngineError> {
         let limit = filter.limit.unwrap_or(50);
-        if !(1..=500).contains(&limit) {
-            return Err(EngineError::Invalid(format!("`limit` is {limit}; use 1 to 500")));
+        if !(1..=MOST_RUNS).contains(&limit) {
+            return Err(EngineError::Invalid(format!("`limit` is {limit}; use 1 to {MOST_RUNS}")));
         }
         let shown = match filter.status {
             None => Shown::All,
@@ -93,7 +97,7 @@ impl Engine {
             let last = rows.len() < limit;
             for row in rows {
                 page.cursor = Some(row.run);
-                let summary = self.summary(&row).await?;
+                let summary = RunSummary { output: None, ..self.summary(&row).await? };
                 if filter.status.is_none_or(|wanted| wanted == summary.status) {
                     page.runs.push(summary);
                 }
@@ -161,7 +165,8 @@ impl Engine {
             .filter_map(|(id, step)| match &step.state {
                 StepState::Sleeping { until } => Some((*until, format!("sleeps in `{id}` until {until}"))),
                 StepState::Waiting { retry_at, .. } => {
-                    Some((*retry_at, format!("tries step `{id}` again at {retry_at} (attempt {})", step.attempt + 1)))
+                    let next = step.attempt.saturating_add(1);
+                    Some((*retry_at, format!("tries step `{id}` again at {retry_at} (attempt {next})")))
                 }
                 StepState::Invoking { child, function, .. } => {
                     Some((Timestamp::MAX, format!("waits in `{id}` for run {child} of `{function}`")))

@@ -239,3 +239,19 @@ async fn wrong_methods_and_routes_are_refused_in_json() {
     }
     world.assert_no_error_logged();
 }
+
+#[tokio::test]
+async fn a_refusal_does_not_grow_with_what_it_quotes() {
+    let world = World::new();
+    let run = world.run(json!({"name": "test/echo"})).await;
+    let long = "x".repeat(1_000_000);
+    for (path, body) in [
+        ("/e/key".to_owned(), json!({"name": "a", "ts": long})),
+        (format!("/v1/runs/{run}/rerun"), json!({"from_step": long})),
+        (format!("/v1/runs/{run}/rerun"), json!({long.clone(): 1})),
+    ] {
+        let answer = world.post(&path, body.to_string()).await;
+        assert_eq!(answer.status, 400, "{path}");
+        assert!(answer.text.len() < 2_000, "{path}: {} bytes", answer.text.len());
+    }
+}

@@ -116,6 +116,15 @@ async fn runs_are_listed_newest_first_by_page_status_and_function() {
 }
 
 #[tokio::test]
+async fn a_listing_leaves_outputs_out() {
+    let world = World::new();
+    let run = world.run(json!({"name": "test/echo", "data": {"x": 1}})).await;
+    let page = world.get("/v1/runs").await;
+    assert_eq!((&page.data()[0]["run_id"], &page.data()[0]["output"]), (&json!(run), &Value::Null));
+    assert_eq!(world.get(&format!("/v1/runs/{run}")).await.data()["output"], json!({"x": 1}));
+}
+
+#[tokio::test]
 async fn a_journal_is_shown_in_order_and_by_pages() {
     let world = World::new();
     let run = world.run(json!({"name": "test/echo", "data": {"x": 1}})).await;

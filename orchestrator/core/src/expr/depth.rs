@@ -1,0 +1,28 @@
+//! How deep a parsed expression is: evaluating it recurses as far.
+
+use cel::common::ast::{EntryExpr, Expr, IdedExpr};
+
+/// Levels of an expression: one for a name or a literal, one more for whatever is made of it. Recurses itself, with
+/// frames much smaller than those of the parser that made the expression.
+pub(super) fn levels(of: &IdedExpr) -> usize {
+    let deepest = |parts: &mut dyn Iterator<Item = &IdedExpr>| parts.map(levels).max().unwrap_or(0);
+    1 + match &of.expr {
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => 0,
+        Expr::Call(call) => deepest(&mut call.target.as_deref().into_iter().chain(&call.args)),
+        Expr::Comprehension(of) => {
+            deepest(&mut [&of.iter_range, &of.accu_init, &of.loop_cond, &of.loop_step, &of.result].into_iter())
+        }
+        Expr::List(list) => deepest(&mut list.elements.iter()),
+        Expr::Map(map) => deepest(&mut map.entries.iter().flat_map(|entry| parts(&entry.expr)).flatten()),
+        Expr::Select(select) => levels(&select.operand),
+        Expr::Struct(of) => deepest(&mut of.entries.iter().flat_map(|entry| parts(&entry.expr)).flatten()),
+    }
+}
+
+/// The key and the value of an entry; a field has its value only.
+fn parts(entry: &EntryExpr) -> [Option<&IdedExpr>; 2] {
+    match entry {
+        EntryExpr::StructField(field) => [None, Some(&field.value)],
+        EntryExpr::MapEntry(entry) => [Some(&entry.key), Some(&entry.value)],
+    }
+}

@@ -1,0 +1,53 @@
+//! Sentences of bounded length. What a sender wrote is quoted back by parsers and by CEL, and may be megabytes: a
+//! refusal, a log line or the reason of a skipped run must not grow with it.
+
+use std::fmt::{self, Display, Write};
+
+/// Bytes of a sentence that quotes what came from outside; what is longer ends in `…`.
+pub const SENTENCE_BYTES: usize = 1_000;
+
+/// The text of something, cut at [`SENTENCE_BYTES`]. Writing stops there: the rest is not even made.
+pub fn brief(what: impl Display) -> String {
+    let mut short = Short(String::new());
+    if write!(short, "{what}").is_err() {
+        short.0.push('…');
+    }
+    short.0
+}
+
+struct Short(String);
+
+impl Write for Short {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let room = SENTENCE_BYTES - self.0.len();
+        let fits = &more[..more.floor_char_boundary(room)];
+        self.0.push_str(fits);
+        if fits.len() == more.len() { Ok(()) } else { Err(fmt::Error) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_short_stays_and_what_is_long_is_cut_between_characters() {
+        assert_eq!(brief("short"), "short");
+        assert_eq!(brief("x".repeat(SENTENCE_BYTES)).len(), SENTENCE_BYTES);
+        let cut = brief(format_args!("x{}", "é".repeat(SENTENCE_BYTES)));
+        assert!(cut.ends_with("é…") && cut.len() <= SENTENCE_BYTES + '…'.len_utf8(), "{cut}");
+    }
+
+    #[test]
+    fn nothing_is_written_after_the_cut() {
+        struct Endless;
+        impl Display for Endless {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                loop {
+                    f.write_str("again and ")?;
+                }
+            }
+        }
+        assert!(brief(Endless).ends_with('…'));
+    }
+}

@@ -1,0 +1,44 @@
+//! CEL: any text as an expression, any body as the event that it is asked about. The two are separated by an empty line.
+
+use stepladder_core::expr::{Expr, Scope};
+use stepladder_core::limits::{EXPR_BYTES, KEY_BYTES};
+use stepladder_core::sentence::SENTENCE_BYTES;
+use stepladder_core::{EventId, NewEvent, Timestamp};
+
+/// Words that loop. What nests them takes time that is the product of their lengths, which is the author's to know.
+const LOOPS: [&str; 6] = ["all", "exists", "map", "filter", "existsOne", "transform"];
+/// Of those, how many an expression may have to be evaluated here.
+const MOST_LOOPS: usize = 2;
+
+/// A good event, which every expression is asked about besides the one that comes along.
+const EVENT: &str = r#"{"name":"a/b","id":"k","ts":5,"user":{"n":1.5},"data":{"plan":"pro","n":7,"big":18446744073709551615,
+    "tags":["a","b",null,true,{"x":-1}],"deep":{"er":{"x":"é"}}}}"#;
+
+/// Compiles and evaluates. Whatever happens is a value or a sentence of bounded length.
+pub fn cel(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let (source, body) = text.split_once("\n\n").unwrap_or((text, ""));
+    let expr = match Expr::compile(source) {
+        Ok(expr) => expr,
+        Err(bad) => return assert!(bad.to_string().len() <= 2 * SENTENCE_BYTES + 100, "{bad}"),
+    };
+    assert!(source.len() <= EXPR_BYTES);
+    assert_eq!(expr.source(), source);
+    if LOOPS.iter().map(|word| source.matches(word).count()).sum::<usize>() > MOST_LOOPS {
+        return;
+    }
+    for body in [EVENT, body] {
+        let Ok(events) = NewEvent::decode_all(body.as_bytes()) else { continue };
+        for event in events.into_iter().take(3) {
+            let now = Timestamp::from_millis(1_700_000_000_000);
+            let scope = Scope::of(&event.accept(EventId::new(now, 7), now));
+            if let Err(bad) = expr.is_true(&scope) {
+                assert!(bad.to_string().len() <= 2 * SENTENCE_BYTES + 100, "{bad}");
+            }
+            match expr.text(&scope) {
+                Ok(key) => assert!(key.len() <= KEY_BYTES, "{} bytes", key.len()),
+                Err(bad) => assert!(bad.to_string().len() <= 2 * SENTENCE_BYTES + 100, "{bad}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Functions of one step each: enough for events to start runs, wait in lines, sleep and fail.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use stepladder_core::decide::{Ask, Want};
+use stepladder_core::expr::Expr;
+use stepladder_core::journal::{Failure, Outcome};
+use stepladder_core::retry::Retry;
+use stepladder_core::spec::{Concurrency, Trigger};
+use stepladder_core::state::Revealed;
+use stepladder_core::{Event, Spec, StepId};
+use stepladder_engine::program::{Advance, Fault, Finished, History};
+use stepladder_engine::{Program, Session};
+
+/// `echo` gives the event's data back, `keyed` does so one at a time for each client, `nap` sleeps for an hour where a
+/// condition holds, and `<b>markup</b>` has names that are HTML. `event.data.fail` makes a step fail.
+pub(super) fn all() -> Vec<Arc<dyn Program>> {
+    let of = |id: &str, event: &str, ask: Ask| {
+        let mut spec = Spec::new(id);
+        spec.triggers.push(Trigger { event: event.into(), condition: None });
+        One { spec, step: "<u>step</u>".into(), ask }
+    };
+    let expr = |source: &str| Expr::compile(source).expect("a good expression");
+    let echo = of("echo", "test/echo", Ask::Run(Default::default()));
+    let mut keyed = of("keyed", "test/keyed", Ask::Run(Default::default()));
+    keyed.spec.concurrency.push(Concurrency { limit: 1, key: Some(expr("event.data.client")) });
+    keyed.spec.on_failure = Some("echo".into());
+    let mut nap = of("nap", "test/nap", Ask::SleepFor(Duration::from_secs(3_600)));
+    nap.spec.triggers[0].condition = Some(expr("event.data.long == true && size(event.data.tags) < 10"));
+    let markup = of("<b>markup</b>", "<i>markup</i>", Ask::Run(Default::default()));
+    [echo, keyed, nap, markup].map(|one| Arc::new(one) as Arc<dyn Program>).into()
+}
+
+struct One {
+    spec: Spec,
+    step: StepId,
+    ask: Ask,
+}
+
+impl Program for One {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {
+        let outcome = history.outcomes.into_iter().find(|revealed| revealed.step == self.step);
+        let (step, ask) = (self.step.clone(), self.ask.clone());
+        Ok(Box::new(Performance { step, ask, event: history.event, running: false, outcome }))
+    }
+}
+
+struct Performance {
+    step: StepId,
+    ask: Ask,
+    event: Arc<Event>,
+    running: bool,
+    outcome: Option<Revealed>,
+}
+
+impl Performance {
+    fn body(&self) -> Result<stepladder_core::Json, Fault> {
+        let data: serde_json::Value = serde_json::from_str(self.event.data.get()).unwrap_or_default();
+        match data["fail"].as_str() {
+            None => Ok(self.event.data.clone()),
+            Some(why) => Err(Fault {
+                failure: Failure { message: why.into(), code: Some("asked".into()) },
+                retry: if why.len() % 2 == 0 { Retry::Never } else { Retry::Default },
+            }),
+        }
+    }
+}
+
+#[async_trait]
+impl Session for Performance {
+    async fn advance(&mut self) -> Advance {
+        match &self.outcome {
+            Some(Revealed { outcome: Outcome::Value(value), .. }) => Advance::Ended(Ok(value.clone())),
+            Some(Revealed { outcome: Outcome::Failed(failure), .. }) => {
+                Advance::Ended(Err(Fault { failure: failure.clone(), retry: Retry::Never }))
+            }
+            None if self.running => Advance::Wanted(Vec::new()),
+            None => {
+                let at = std::panic::Location::caller();
+                Advance::Wanted(vec![Want { step: self.step.clone(), ask: self.ask.clone(), at }])
+            }
+        }
+    }
+
+    fn begin(&mut self, _steps: &[StepId]) {
+        self.running = true;
+    }
+
+    async fn finished(&mut self) -> Vec<Finished> {
+        if !std::mem::take(&mut self.running) {
+            std::future::pending::<()>().await;
+        }
+        vec![Finished { step: self.step.clone(), result: self.body() }]
+    }
+
+    fn expire(&mut self, _step: &StepId, _timeout: Duration) {
+        self.running = false;
+    }
+
+    fn reveal(&mut self, outcome: Revealed) {
+        self.outcome = Some(outcome);
+    }
+
+    fn dropped(&mut self) -> Vec<StepId> {
+        Vec::new()
+    }
+
+    fn orphans(&self) -> Vec<StepId> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,146 @@
+//! Mutations of the kept inputs, the same ones each time: what a fuzzer does, in the seconds that a test has.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use stepladder_proof::hostile::{self, Target};
+
+use crate::corpus;
+
+/// What decoders trip over.
+const WORDS: [&str; 24] = [
+    "{",
+    "}",
+    "[",
+    "]",
+    "\"",
+    "\\",
+    "\\u0000",
+    "\\ud800",
+    "null",
+    "-1",
+    "1e999",
+    "18446744073709551615",
+    "\n\n",
+    "\n====\n",
+    ":",
+    "?",
+    "%00",
+    "%ff",
+    "{run}",
+    "{event}",
+    "\u{feff}",
+    "\u{0}",
+    "é",
+    "4294967295",
+];
+
+/// One change to an input.
+#[derive(Clone, Debug)]
+enum Change {
+    /// A byte becomes another.
+    Byte(Index, u8),
+    /// Bytes from here on are left out.
+    Cut(Index, usize),
+    /// A word comes in between, so many times.
+    Word(Index, &'static str, usize),
+    /// Bytes from here on are repeated.
+    Again(Index, usize, usize),
+    /// It goes on as another input does.
+    Cross(Index, Index),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let at = any::<Index>;
+    prop_oneof![
+        (at(), any::<u8>()).prop_map(|(at, byte)| Change::Byte(at, byte)),
+        (at(), 1..40_usize).prop_map(|(at, n)| Change::Cut(at, n)),
+        (at(), select(&WORDS[..]), prop_oneof![9 => 1..3_usize, 1 => 90..200_usize])
+            .prop_map(|(at, word, n)| Change::Word(at, word, n)),
+        (at(), 1..60_usize, prop_oneof![9 => 1..4_usize, 1 => 20..120_usize])
+            .prop_map(|(at, n, times)| Change::Again(at, n, times)),
+        (at(), at()).prop_map(|(at, other)| Change::Cross(at, other)),
+    ]
+}
+
+impl Change {
+    fn apply(&self, bytes: &mut Vec<u8>, corpus: &[Vec<u8>]) {
+        let place = |at: &Index, bytes: &[u8]| at.index(bytes.len() + 1);
+        match self {
+            Self::Byte(at, byte) => {
+                let at = place(at, bytes);
+                bytes.splice(at..(at + 1).min(bytes.len()), [*byte]);
+            }
+            Self::Cut(at, n) => {
+                let at = place(at, bytes);
+                bytes.drain(at..(at + n).min(bytes.len()));
+            }
+            Self::Word(at, word, n) => {
+                let at = place(at, bytes);
+                bytes.splice(at..at, word.repeat(*n).into_bytes());
+            }
+            Self::Again(at, n, times) => {
+                let at = place(at, bytes);
+                let again = bytes[at..(at + n).min(bytes.len())].repeat(*times);
+                bytes.splice(at..at, again);
+            }
+            Self::Cross(at, other) => {
+                bytes.truncate(place(at, bytes));
+                let other = other.get(corpus);
+                bytes.extend_from_slice(&other[other.len() / 2..]);
+            }
+        }
+    }
+}
+
+/// Tries so many mutations. A failure is shrunk to few changes, and shows the input.
+fn tries(name: &str, target: Target, cases: u32) {
+    let corpus: Vec<Vec<u8>> = corpus::of(name).into_iter().map(|kept| kept.bytes).collect();
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let inputs = (select(corpus.clone()), vec(change(), 1..6)).prop_map(|(mut bytes, changes)| {
+        changes.iter().for_each(|change| change.apply(&mut bytes, &corpus));
+        Input(bytes)
+    });
+    let run = |Input(bytes): Input| {
+        target(&bytes);
+        Ok(())
+    };
+    runner.run(&inputs, run).unwrap_or_else(|fault| panic!("{name}: {fault}"));
+}
+
+/// Shown as text, for people.
+#[derive(Clone)]
+struct Input(Vec<u8>);
+
+impl std::fmt::Debug for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "b\"{}\"", self.0.escape_ascii())
+    }
+}
+
+#[test]
+fn mutated_events_harm_nobody() {
+    tries("event", hostile::event, 10_000);
+}
+
+#[test]
+fn mutated_journals_harm_nobody() {
+    tries("journal", hostile::journal, 1_000);
+}
+
+#[test]
+fn mutated_expressions_harm_nobody() {
+    tries("cel", hostile::cel, 500);
+}
+
+#[test]
+fn mutated_conversations_harm_nobody() {
+    tries("http", hostile::http, 600);
+}
+
+#[test]
+fn mutated_wakes_and_ids_harm_nobody() {
+    tries("wake", hostile::wake, 10_000);
+}
