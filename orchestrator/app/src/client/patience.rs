@@ -9,19 +9,26 @@ use crate::terminal::{Stop, remark};
 /// Waits together, after which nobody waits on.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// Nobody asks more often, whatever is said.
+const LEAST: Duration = Duration::from_secs(1);
+
 /// Asks, and asks again at the times that the server names, for two minutes at most.
 ///
 /// # Errors
 /// What the server said, when it is something else; and when there is no end to it.
 pub(crate) async fn patiently<T>(ask: impl AsyncFnMut() -> Result<T, ClientError>) -> Result<T, Stop> {
-    within(LIMIT, ask).await
+    within(LIMIT, ask, tokio::time::sleep).await
 }
 
-async fn within<T>(limit: Duration, mut ask: impl AsyncFnMut() -> Result<T, ClientError>) -> Result<T, Stop> {
+async fn within<T>(
+    limit: Duration,
+    mut ask: impl AsyncFnMut() -> Result<T, ClientError>,
+    mut sleep: impl AsyncFnMut(Duration),
+) -> Result<T, Stop> {
     let mut waited = Duration::ZERO;
     loop {
         let (message, after) = match ask().await {
-            Err(ClientError::PushedBack { message, after }) => (message, after),
+            Err(ClientError::PushedBack { message, after }) => (message, after.max(LEAST)),
             answer => return Ok(answer?),
         };
         if waited + after > limit {
@@ -31,9 +38,8 @@ async fn within<T>(limit: Duration, mut ask: impl AsyncFnMut() -> Result<T, Clie
             )));
         }
         remark(format_args!("the server has too much to do: {message}; trying again in {}", duration(after)))?;
-        tokio::time::sleep(after).await;
-        // a server that names no wait is not asked for ever either
-        waited += after.max(Duration::from_millis(100));
+        sleep(after).await;
+        waited += after;
     }
 }
 
@@ -43,41 +49,49 @@ mod tests {
 
     const NOW: Duration = Duration::ZERO;
 
-    /// Asks a server that pushes back so many times, each with this wait; how often it was asked, and what came of it.
-    async fn asked(times: usize, after: Duration) -> (usize, Result<&'static str, Stop>) {
-        let mut asked = 0;
-        let answer = within(Duration::from_secs(1), async || {
-            asked += 1;
-            if asked > times { Ok("done") } else { Err(ClientError::PushedBack { message: "full".into(), after }) }
-        });
-        let answer = answer.await;
-        (asked, answer)
+    /// What came of asking.
+    struct Asked {
+        times: usize,
+        /// In seconds.
+        waited: u64,
+        answer: Result<&'static str, Stop>,
+    }
+
+    /// Asks a server that pushes back so many times, each with this wait, and has 10 seconds.
+    async fn asked(pushes: usize, after: Duration) -> Asked {
+        let (mut times, mut waited) = (0, 0);
+        let ask = async || {
+            times += 1;
+            if times > pushes { Ok("done") } else { Err(ClientError::PushedBack { message: "full".into(), after }) }
+        };
+        let answer = within(Duration::from_secs(10), ask, async |wait| waited += wait.as_secs()).await;
+        Asked { times, waited, answer }
     }
 
     #[tokio::test]
-    async fn who_is_pushed_back_comes_again_until_there_is_room() {
-        assert!(matches!(asked(3, NOW).await, (4, Ok("done"))));
+    async fn who_is_pushed_back_comes_again_when_it_is_told_until_there_is_room() {
+        let asked = asked(3, Duration::from_secs(2)).await;
+        assert!(matches!(asked, Asked { times: 4, waited: 6, answer: Ok("done") }));
     }
 
     #[tokio::test]
     async fn there_is_an_end_to_it_with_a_sentence() {
-        for (after, most) in [(NOW, 11), (Duration::from_secs(2), 1)] {
-            let (times, answer) = asked(1_000, after).await;
+        for (after, most) in [(NOW, 10), (Duration::from_secs(4), 8), (Duration::from_secs(11), 0)] {
+            let Asked { times, waited, answer } = asked(1_000, after).await;
             let Err(Stop::Problem(sentence)) = answer else { panic!("it had no room") };
             assert!(sentence.contains("full") && sentence.contains("try again later"), "{sentence}");
-            assert_eq!(times, most);
+            assert_eq!(waited, most, "after {times} times");
         }
     }
 
     #[tokio::test]
     async fn another_refusal_is_told_at_once() {
-        let mut asked = 0;
-        let answer: Result<(), _> = within(LIMIT, async || {
-            asked += 1;
+        let mut times = 0;
+        let ask = async || -> Result<(), _> {
+            times += 1;
             Err(ClientError::Unreachable("there".into()))
-        })
-        .await;
-        assert!(answer.is_err());
-        assert_eq!(asked, 1);
+        };
+        assert!(within(LIMIT, ask, async |_| panic!("it waits")).await.is_err());
+        assert_eq!(times, 1);
     }
 }
