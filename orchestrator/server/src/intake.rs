@@ -50,7 +50,7 @@ pub(crate) struct Admitted {
 }
 
 impl Default for Bounds {
-    /// What a server on two processors works off within half a minute, and what fits into half a gigabyte.
+    /// Room for a burst of 20 full requests, and for ten times as much that only waits for its time.
     fn default() -> Self {
         Self { backlog: 100_000, waiting: 1_000_000, requests: 1_024 }
     }
