@@ -37,6 +37,10 @@ doc *ARGS:
 bench *ARGS:
     cargo bench -p stepladder-tests --bench engine -- {{ ARGS }}
 
+# a server that is sent more than it can serve, for three minutes or so many seconds: accepted, refused, memory, recovery
+load *SECONDS:
+    cargo bench -p stepladder-tests --bench engine -- --load {{ SECONDS }}
+
 # the binary that is deployed: its size, and the time from its start to the answer of its first invocation
 bench-lambda:
     cargo bench -p stepladder-tests --bench lambda

@@ -135,7 +135,7 @@ impl Api {
     pub async fn number_of_runs(&self) -> usize {
         let (mut count, mut cursor) = (0, String::new());
         loop {
-            let (status, body) = self.get(&format!("/v1/runs?limit=100{cursor}")).await;
+            let (status, body) = self.get(&format!("/v1/runs?limit=500{cursor}")).await;
             assert_eq!(status, 200, "{body}");
             count += body["data"].as_array().expect("data").len();
             match body["cursor"].as_str() {

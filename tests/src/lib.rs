@@ -17,6 +17,7 @@ pub mod dynamodb_local;
 pub mod journal;
 pub mod lambda_api;
 pub mod lambda_pump;
+pub mod load;
 pub mod ministack;
 pub mod openai;
 pub mod parts;

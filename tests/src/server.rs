@@ -127,6 +127,11 @@ impl Server {
         process.wait().await.expect("the process is ours")
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().and_then(Child::id).expect("it runs")
+    }
+
     /// Its HTTP interface.
     pub fn api(&self) -> Api {
         Api::new(&self.url)

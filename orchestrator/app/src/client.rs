@@ -2,10 +2,12 @@
 
 #[cfg(feature = "aws")]
 pub(crate) mod here;
+pub(crate) mod patience;
 pub(crate) mod wire;
 
 use std::time::Duration;
 
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use stepladder_core::RunId;
@@ -27,6 +29,14 @@ pub(crate) struct Client {
     here: Option<axum::Router>,
 }
 
+/// What a server answered.
+pub(crate) struct Answer {
+    status: StatusCode,
+    /// What `Retry-After` says.
+    after: Duration,
+    text: String,
+}
+
 /// Why a server did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
@@ -40,6 +50,14 @@ pub(crate) enum ClientError {
         status: StatusCode,
         /// Its own sentence.
         message: String,
+    },
+    /// It has too much to do, and has kept nothing of the request.
+    #[error("{message}")]
+    PushedBack {
+        /// Its own sentence.
+        message: String,
+        /// After which time there may be room.
+        after: Duration,
     },
     /// What answers speaks another language.
     #[error("what answers at {url} does not look like a Stepladder server ({why}); check --url")]
@@ -85,15 +103,15 @@ impl Client {
         })
     }
 
-    /// Sends a request, and gives the answer's status and body.
-    async fn answer(&self, request: RequestBuilder) -> Result<(StatusCode, String), ClientError> {
+    /// Sends a request, and gives the answer.
+    async fn answer(&self, request: RequestBuilder) -> Result<Answer, ClientError> {
         #[cfg(feature = "aws")]
         if let Some(router) = &self.here {
             return here::answer(router.clone(), request).await.map_err(|why| self.foreign(why));
         }
         let response = request.send().await.map_err(|e| self.transport(&e))?;
-        let status = response.status();
-        Ok((status, response.text().await.map_err(|e| self.transport(&e))?))
+        let (status, after) = (response.status(), retry_after(response.headers()));
+        Ok(Answer { status, after, text: response.text().await.map_err(|e| self.transport(&e))? })
     }
 
     /// Sends an event, already JSON.
@@ -161,7 +179,7 @@ impl Client {
             Some(token) => request.bearer_auth(token),
             None => request,
         };
-        let (status, text) = self.answer(request).await?;
+        let Answer { status, after, text } = self.answer(request).await?;
         if status.is_success() {
             return Ok(text);
         }
@@ -170,6 +188,9 @@ impl Client {
                 status,
                 message: format!("{} (the commands take a dashboard token from {TOKEN})", refused.error),
             }),
+            Ok(refused) if status == StatusCode::TOO_MANY_REQUESTS => {
+                Err(ClientError::PushedBack { message: refused.error, after })
+            }
             Ok(refused) => Err(ClientError::Refused { status, message: refused.error }),
             Err(_) => Err(self.foreign(format!("HTTP {}", status.as_u16()))),
         }
@@ -190,6 +211,12 @@ impl Client {
     fn foreign(&self, why: String) -> ClientError {
         ClientError::Foreign { url: self.base.as_str().trim_end_matches('/').to_owned(), why }
     }
+}
+
+/// When a client that was pushed back may come again, in whole seconds as our servers say it; one where it is not said so.
+fn retry_after(headers: &HeaderMap) -> Duration {
+    let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    Duration::from_secs(seconds.unwrap_or(1))
 }
 
 fn is_loopback(url: &Url) -> bool {

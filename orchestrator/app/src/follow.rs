@@ -82,7 +82,9 @@ impl Follower<'_> {
                 };
                 if since.elapsed() > PATIENCE { Err(unreachable.into()) } else { Ok(None) }
             }
-            Err(e @ (ClientError::Refused { .. } | ClientError::Foreign { .. })) => Err(e.into()),
+            Err(e @ (ClientError::Refused { .. } | ClientError::PushedBack { .. } | ClientError::Foreign { .. })) => {
+                Err(e.into())
+            }
         }
     }
 

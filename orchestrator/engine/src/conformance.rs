@@ -228,6 +228,8 @@ suite! {
             wakes_come_in_the_order_of_their_time,
             a_delayed_wake_comes_to_the_millisecond,
             receiving_takes_what_is_longest_due,
-            a_receiver_that_waits_is_told_of_a_new_wake;
+            a_receiver_that_waits_is_told_of_a_new_wake,
+            the_backlog_is_what_is_due_and_not_received,
+            a_backlog_counts_the_places_in_line;
     }
 }

@@ -18,7 +18,7 @@ use stepladder_core::{EventId, RunId, Spec, Timestamp};
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::Config;
-use crate::ports::{Backend, StoreError};
+use crate::ports::{Backend, Backlog, StoreError};
 use crate::program::Program;
 
 pub use ask::{Page, Rerun, RunFilter};
@@ -159,6 +159,11 @@ impl Engine {
     /// The time by the engine's clock.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// What waits in this process to be served; `None` where the queue is a service of its own. Cheap.
+    pub fn backlog(&self) -> Option<Backlog> {
+        self.backend.backlog()
     }
 
     /// Its settings.

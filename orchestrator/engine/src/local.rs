@@ -4,7 +4,9 @@
 //! here is durable; an adapter that must find wakes and lines again after a restart writes them down beside this.
 
 mod line;
+mod lines;
 mod messages;
 
 pub use line::Line;
+pub use lines::Lines;
 pub use messages::Messages;

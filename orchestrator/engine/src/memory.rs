@@ -13,7 +13,7 @@ use stepladder_core::planted::{self, Plant};
 use stepladder_core::{Event, EventId, RunId, RunRow, Timer, Timestamp};
 
 use crate::clock::Clock;
-use crate::local::{Line, Messages};
+use crate::local::{Lines, Messages};
 use crate::ports::*;
 
 /// The adapter.
@@ -37,7 +37,7 @@ struct Inner {
     queue: Messages,
     /// The number of the latest message.
     sent: i64,
-    lines: HashMap<Arc<str>, Line>,
+    lines: Lines,
     counts: Counts,
 }
 
@@ -192,8 +192,8 @@ impl Inner {
                     row.ended = Some((at, status));
                 }
             }
-            After::Release { limit, holder } => self.lines.entry(limit.key).or_default().release(&holder),
-            After::Leave { limit, run, step } => self.lines.entry(limit.key).or_default().leave(run, step.as_ref()),
+            After::Release { limit, holder } => self.lines.change(&limit.key, |line| line.release(&holder)),
+            After::Leave { limit, run, step } => self.lines.change(&limit.key, |line| line.leave(run, step.as_ref())),
         }
     }
 }
@@ -250,7 +250,7 @@ impl Starts for Memory {
             inner.rows.insert(run, row);
             inner.set_timer(watchdog);
             for (limit, place) in places {
-                inner.lines.entry(limit.key).or_default().park(place);
+                inner.lines.change(&limit.key, |line| line.park(place));
             }
             inner.send(wake, now);
         }

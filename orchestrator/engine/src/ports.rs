@@ -272,6 +272,24 @@ pub trait Queue: Send + Sync {
     /// Waits for wakes and takes up to `max`. Each stays invisible for `visibility` and comes again if it is not
     /// acknowledged by then.
     async fn receive(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>>;
+
+    /// What waits in this process's memory, at no greater cost than a look at a few counters: it is asked for with each
+    /// request that starts runs. `None` where the queue is a service of its own, which does not fill this process.
+    fn backlog(&self) -> Option<Backlog> {
+        None
+    }
+}
+
+/// How much waits, and what has been done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Wakes that are due and not received: work that is late.
+    pub due: usize,
+    /// Everything else that takes up memory until its time comes: wakes for later, wakes that are being served, places in
+    /// lines.
+    pub waiting: usize,
+    /// Wakes that were acknowledged since the process began: the pace of serving is a difference of two.
+    pub served: u64,
 }
 
 /// A wake that was received.

@@ -2,16 +2,20 @@
 //! requests is pushed back instead of filling the memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::http::StatusCode;
 use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::Problem;
 
 /// Bytes of all bodies that are being read or worked on at a time: 256 MiB.
 const BUDGET_BYTES: usize = 256 * 1024 * 1024;
+/// A body must be there within this time: one that trickles in would hold its share for ever.
+const WITHIN: Duration = Duration::from_secs(120);
 /// The budget is kept in units of so many bytes.
 const UNIT: usize = 1024;
 
@@ -41,7 +45,8 @@ impl Budget {
     /// Reads a body of at most `limit` bytes.
     ///
     /// # Errors
-    /// 413 past the limit; 429 while others take up the budget; 400 when the body breaks off.
+    /// 413 past the limit; 429 while others take up the budget; 400 when the body breaks off; 408 when it takes more than
+    /// two minutes.
     pub(crate) async fn read(&self, body: Body, limit: usize) -> Result<Whole, Problem> {
         let announced = body.size_hint().lower();
         if announced > limit as u64 {
@@ -52,7 +57,10 @@ impl Budget {
         self.reserve(&mut whole, announced)?;
         whole.bytes.reserve_exact(announced);
         let mut chunks = body.into_data_stream();
-        while let Some(chunk) = chunks.next().await {
+        let until = Instant::now() + WITHIN;
+        loop {
+            let Ok(chunk) = timeout_at(until, chunks.next()).await else { return Err(too_slow()) };
+            let Some(chunk) = chunk else { break };
             let chunk = chunk.map_err(|_| Problem::bad_request("the body broke off; send it again"))?;
             let length = whole.bytes.len() + chunk.len();
             if length > limit {
@@ -74,7 +82,7 @@ impl Budget {
         let permit = u32::try_from(more).ok().and_then(|more| self.0.clone().try_acquire_many_owned(more).ok());
         let Some(permit) = permit else {
             let sentence = "the server is busy with other large requests; send this again after a moment";
-            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, sentence));
+            return Err(Problem::pushed_back(sentence, 1));
         };
         match &mut whole.share {
             Some(share) => share.merge(permit),
@@ -82,6 +90,11 @@ impl Budget {
         }
         Ok(())
     }
+}
+
+fn too_slow() -> Problem {
+    let sentence = format!("the body was not there after {} s; send less at a time", WITHIN.as_secs());
+    Problem::new(StatusCode::REQUEST_TIMEOUT, sentence)
 }
 
 fn too_large(limit: usize) -> Problem {
@@ -116,6 +129,18 @@ mod tests {
         drop(first);
         budget.read(Body::from("b".repeat(2 * UNIT)), 4 * UNIT).await.unwrap();
         assert_eq!(budget.0.available_permits(), 3, "a share that was dropped is given back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_trickles_in_is_given_up_and_frees_its_share() {
+        let budget = Budget::of(3 * UNIT);
+        let trickle = futures::stream::unfold((), async |()| {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, std::io::Error>("a"), ()))
+        });
+        let problem = budget.read(Body::from_stream(trickle), 2 * UNIT).await.unwrap_err();
+        assert_eq!(problem.status, StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(budget.0.available_permits(), 3);
     }
 
     #[tokio::test]

@@ -12,20 +12,22 @@ use stepladder_core::sentence::brief;
 use stepladder_engine::EngineError;
 use stepladder_engine::ports::StoreError;
 
-/// Seconds after which a client that was pushed back may try again.
-const RETRY_AFTER: &str = "1";
+/// Seconds after which a client that was pushed back may try again, where nothing better is known.
+const RETRY_AFTER: u64 = 1;
 
 /// A status and a sentence that says what is wrong and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     pub(crate) sentence: String,
+    /// Seconds; told with 429 and 503 only.
+    retry_after: u64,
 }
 
 impl Problem {
     /// A sentence that quotes what was sent is cut: an answer does not grow with its request.
     pub(crate) fn new(status: StatusCode, sentence: impl Display) -> Self {
-        Self { status, sentence: brief(sentence) }
+        Self { status, sentence: brief(sentence), retry_after: RETRY_AFTER }
     }
 
     pub(crate) fn bad_request(sentence: impl Display) -> Self {
@@ -40,12 +42,17 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, sentence)
     }
 
+    /// 429: too much at the moment; after so many seconds there may be room.
+    pub(crate) fn pushed_back(sentence: impl Into<String>, seconds: u64) -> Self {
+        Self { retry_after: seconds, ..Self::new(StatusCode::TOO_MANY_REQUESTS, sentence) }
+    }
+
     /// The answer with a body of the caller's; the headers that belong to the status are added.
     pub(crate) fn with_body(&self, body: impl IntoResponse) -> Response {
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
         if self.status == StatusCode::SERVICE_UNAVAILABLE || self.status == StatusCode::TOO_MANY_REQUESTS {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+            headers.insert(header::RETRY_AFTER, self.retry_after.into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -102,8 +109,11 @@ mod tests {
         let down = down.into_response();
         assert_eq!(down.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(down.headers()[header::RETRY_AFTER], "1");
-        let busy = Problem::new(StatusCode::TOO_MANY_REQUESTS, "busy").into_response();
-        assert_eq!(busy.headers()[header::RETRY_AFTER], "1");
+        let busy = Problem::pushed_back("busy", 17).into_response();
+        assert_eq!(
+            (busy.status(), &busy.headers()[header::RETRY_AFTER]),
+            (StatusCode::TOO_MANY_REQUESTS, &"17".parse().unwrap())
+        );
         assert!(Problem::bad_request("no").into_response().headers().get(header::RETRY_AFTER).is_none());
     }
 

@@ -52,13 +52,16 @@ pub(crate) async fn receive(
 
 async fn accept(shared: Shared, key: Option<&str>, headers: &HeaderMap, body: Body) -> Result<Vec<EventId>, Problem> {
     shared.keys.admit(key)?;
+    // read whole even where it is then refused: a client that is still sending would not see the answer
     let body = shared.bodies.read(body, BODY_BYTES).await?;
+    let mut admitted = shared.intake.admit(&shared.engine)?;
     let events = NewEvent::decode_all(&body.bytes)?;
+    admitted.reserve(events.len())?;
     let seed = seed(headers);
     // on a task of its own: a client that hangs up must not leave an event stored and its runs not started
     let ingest = tokio::spawn(async move {
         let ids = shared.engine.ingest(events, seed).await;
-        drop(body);
+        drop((body, admitted));
         ids
     });
     match ingest.await {

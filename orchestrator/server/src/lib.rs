@@ -13,12 +13,16 @@ mod compat;
 mod error;
 mod events;
 mod functions;
+mod intake;
 mod login;
 mod origin;
 mod page;
 mod path;
 mod router;
 mod runs;
+mod serve;
 mod wire;
 
-pub use router::{Options, router, serve};
+pub use intake::Bounds;
+pub use router::{Options, router};
+pub use serve::{Connections, serve};

@@ -1,7 +1,6 @@
-//! The routes, what guards which of them, and the server on a listener.
+//! The routes, and what guards which of them.
 
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,13 +10,12 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
-use axum::serve::ListenerExt;
 use stepladder_engine::Engine;
-use tokio::net::TcpListener;
 
 use crate::auth::{self, EventKeys, Token};
 use crate::body::Budget;
 use crate::error::Problem;
+use crate::intake::{Bounds, Intake};
 use crate::{compat, events, functions, login, origin, page, runs};
 
 /// What a server is told besides its engine.
@@ -31,6 +29,8 @@ pub struct Options {
     pub loopback: bool,
     /// The version that is shown.
     pub version: String,
+    /// How much is taken in at a time.
+    pub bounds: Bounds,
 }
 
 impl fmt::Debug for Options {
@@ -41,6 +41,7 @@ impl fmt::Debug for Options {
             .field("dashboard_token", &self.dashboard_token.is_some())
             .field("loopback", &self.loopback)
             .field("version", &self.version)
+            .field("bounds", &self.bounds)
             .finish()
     }
 }
@@ -56,6 +57,7 @@ pub(crate) struct Serving {
     pub(crate) loopback: bool,
     pub(crate) version: String,
     pub(crate) bodies: Budget,
+    pub(crate) intake: Arc<Intake>,
 }
 
 /// The whole HTTP interface over an engine.
@@ -67,6 +69,7 @@ pub fn router(engine: Arc<Engine>, options: Options) -> Router {
         loopback: options.loopback,
         version: options.version,
         bodies: Budget::default(),
+        intake: Arc::new(Intake::new(options.bounds)),
     });
     let events = Router::new()
         .route("/e/{key}", post(events::receive).options(events::preflight))
@@ -96,24 +99,6 @@ pub fn router(engine: Arc<Engine>, options: Options) -> Router {
         .layer(from_fn_with_state(shared.clone(), auth::guard))
         .layer(from_fn_with_state(shared.clone(), origin::guard));
     guarded.merge(open).merge(events).layer(from_fn(log)).with_state(shared)
-}
-
-/// Serves until `shutdown` completes; requests under way are answered.
-///
-/// # Errors
-/// When the listener fails for good.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let listener = listener.tap_io(|connection| {
-        // answers are small and complete: waiting to fill a packet would only delay them
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "a connection stays with delayed small packets");
-        }
-    });
-    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
 }
 
 async fn no_such_route() -> Problem {

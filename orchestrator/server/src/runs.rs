@@ -128,7 +128,10 @@ pub(crate) async fn rerun(
         run_id: RunId,
     }
     let body = shared.bodies.read(body, RERUN_BYTES).await?;
-    let again = shared.engine.rerun(run, how(&body.bytes)?).await?;
+    let mut admitted = shared.intake.admit(&shared.engine)?;
+    let how = how(&body.bytes)?;
+    admitted.reserve(1)?;
+    let again = shared.engine.rerun(run, how).await?;
     Ok((StatusCode::CREATED, Json(Data { data: Begun { run_id: again } })).into_response())
 }
 

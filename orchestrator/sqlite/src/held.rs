@@ -3,23 +3,22 @@
 
 mod ends;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use stepladder_engine::local::{Line, Messages};
+use stepladder_engine::local::{Lines, Messages};
 use tokio::sync::Notify;
 
 /// Queue and lines.
 pub(crate) struct Held {
     messages: Mutex<Messages>,
-    lines: Mutex<HashMap<Arc<str>, Line>>,
+    lines: Mutex<Lines>,
     pub(crate) ends: ends::Ends,
     /// Told when a wake is added.
     pub(crate) arrivals: Notify,
 }
 
 impl Held {
-    pub(crate) fn new(messages: Messages, lines: HashMap<Arc<str>, Line>) -> Self {
+    pub(crate) fn new(messages: Messages, lines: Lines) -> Self {
         Self {
             messages: Mutex::new(messages),
             lines: Mutex::new(lines),
@@ -32,7 +31,7 @@ impl Held {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn lines(&self) -> MutexGuard<'_, HashMap<Arc<str>, Line>> {
+    pub(crate) fn lines(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use stepladder_core::slot::Place;
 use stepladder_core::{Cause, Timestamp, Wake};
 use stepladder_engine::clock::{Clock, SystemClock};
-use stepladder_engine::local::{Line, Messages};
+use stepladder_engine::local::{Lines, Messages};
 
 use crate::fault::Fault;
 use crate::held::Held;
@@ -168,12 +168,13 @@ fn heads(db: &Connection) -> Result<Vec<Wake>, Fault> {
     Ok(wakes)
 }
 
-fn lines(db: &Connection) -> Result<HashMap<Arc<str>, Line>, Fault> {
-    let mut lines: HashMap<Arc<str>, Line> = HashMap::new();
+fn lines(db: &Connection) -> Result<Lines, Fault> {
+    let mut lines = Lines::default();
     let mut query = db.prepare("SELECT key, place FROM places")?;
     let mut found = query.query([])?;
     while let Some(row) = found.next()? {
-        lines.entry(row.get(0)?).or_default().park(rows::from_json(row, 1)?);
+        let (key, place) = (row.get(0)?, rows::from_json(row, 1)?);
+        lines.change(&key, |line| line.park(place));
     }
     Ok(lines)
 }

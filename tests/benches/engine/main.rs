@@ -1,4 +1,5 @@
-//! How fast the engine is on this machine: `just bench`, or `just bench --quick`.
+//! How fast the engine is on this machine: `just bench`, or `just bench --quick`; and `just load`, for what becomes of a
+//! server that is sent more than it can serve.
 //!
 //! The server is the real one (SQLite, HTTP, workers) in a process of its own: this executable again, with functions
 //! that do nothing. It is driven over HTTP, and beside it, where npm is there, Restate's server with the same
@@ -38,6 +39,11 @@ fn main() -> ExitCode {
 
 async fn measure(options: &Options) {
     report::introduction(&Machine::look());
+    if let Some(lasts) = options.overload {
+        report::overload(&ours::overload::measure(lasts).await);
+        report::afterwards(&Machine::look());
+        return;
+    }
     report::replays(&[20, 700].map(|bytes| replay::measure(bytes, options.replays)));
     let ours = ours::measure(options).await;
     report::ours(&ours, options);

@@ -1,8 +1,11 @@
 //! What the benchmark can be told.
 
-const USAGE: &str = "usage: just bench [--quick] [--alone]
+use std::time::Duration;
+
+const USAGE: &str = "usage: just bench [--quick] [--alone], or just load [SECONDS]
   --quick   fewer runs: a look, no measurement
-  --alone   no other engine beside it";
+  --alone   no other engine beside it
+  SECONDS   how long a server is sent more than it can serve; 180 unless told otherwise";
 
 /// How much is measured.
 #[derive(Clone, Debug)]
@@ -19,8 +22,12 @@ pub(crate) struct Options {
     pub(crate) replays: usize,
     /// Whether no other engine is measured.
     pub(crate) alone: bool,
+    /// How long a server is overloaded, where this is measured and nothing else.
+    pub(crate) overload: Option<Duration>,
 }
 
+/// How long a server is overloaded unless told otherwise.
+const OVERLOAD: Duration = Duration::from_secs(180);
 /// Steps of a sequential run.
 pub(crate) const STEPS: usize = 100;
 /// Steps of each of many runs.
@@ -38,16 +45,28 @@ impl Options {
     /// # Errors
     /// How it is used, when it makes no sense.
     pub(crate) fn from_arguments() -> Result<Self, String> {
-        let mut options =
-            Self { sequential_runs: 20, runs: 1_000, rounds: 5, events: 10_000, replays: 100, alone: false };
+        let mut options = Self {
+            sequential_runs: 20,
+            runs: 1_000,
+            rounds: 5,
+            events: 10_000,
+            replays: 100,
+            alone: false,
+            overload: None,
+        };
         for argument in std::env::args().skip(1) {
             match argument.as_str() {
                 "--quick" => {
-                    let alone = options.alone;
-                    options = Self { sequential_runs: 3, runs: 200, rounds: 1, events: 2_000, replays: 20, alone };
+                    let Self { alone, overload, .. } = options;
+                    options =
+                        Self { sequential_runs: 3, runs: 200, rounds: 1, events: 2_000, replays: 20, alone, overload };
                 }
                 "--alone" => options.alone = true,
                 "--bench" => {} // cargo's own
+                "--load" => options.overload = Some(OVERLOAD),
+                seconds if options.overload.is_some() && seconds.parse::<u32>().is_ok_and(|n| n > 0) => {
+                    options.overload = seconds.parse().map(Duration::from_secs).ok();
+                }
                 other => return Err(format!("`{other}` is no option\n{USAGE}")),
             }
         }

@@ -1,5 +1,6 @@
 //! Our server under its loads, at both paces.
 
+pub(crate) mod overload;
 mod server;
 
 use std::time::{Duration, Instant};

@@ -51,12 +51,17 @@ impl Watch {
 
 /// The most memory that the processes had, each at its time, in bytes.
 pub(crate) fn peak_memory(pids: &[u32]) -> Option<u64> {
-    pids.iter().map(|pid| peak_of(*pid)).sum()
+    pids.iter().map(|pid| status_of(*pid, "VmHWM:")).sum()
 }
 
-fn peak_of(pid: u32) -> Option<u64> {
+/// The memory that a process has now, in bytes.
+pub(crate) fn memory(pid: u32) -> Option<u64> {
+    status_of(pid, "VmRSS:")
+}
+
+fn status_of(pid: u32, field: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     Some(line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()? * 1024)
 }
 

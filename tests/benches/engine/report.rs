@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use stepladder_tests::load::Load;
+
 use crate::machine::Machine;
 use crate::measured::{Many, Measured, Sequential};
 use crate::options::{Options, STEPS, STEPS_OF_MANY};
 use crate::ours::Ours;
+use crate::ours::overload::{self, Overload};
 use crate::replay::Replay;
 
 /// What all figures depend on.
@@ -79,6 +82,30 @@ pub(crate) fn restate(restate: &Measured, ours: &Ours) {
             pace.name
         );
     }
+}
+
+/// A server that was sent more than it could serve.
+pub(crate) fn overload(of: &Overload) {
+    let lasted = of.lasted.as_secs_f64();
+    let rate = |n: usize| n as f64 / lasted;
+    let (peak, early) = of.memory;
+    let Load { clients, batch } = overload::LOAD;
+    println!(
+        "\n{clients} clients that never wait send {batch} events a request, {STEPS_OF_MANY} steps each, for {lasted:.0} s"
+    );
+    println!("  accepted          {} events, {:.0} a second", of.accepted, rate(of.accepted));
+    println!("  refused           {} events, {:.0} a second, none of which was kept", of.refused, rate(of.refused));
+    if let Some((least, most)) = of.waits {
+        println!("  Retry-After       {least} to {most} s");
+    }
+    println!("  served            {:.0} steps a second, to the end of the last run", of.steps_a_second());
+    println!("  memory            peak {}; {} after a quarter of the time", memory(peak), memory(early));
+    println!("  recovered         no run is left after {:.1} s", of.until_empty.as_secs_f64());
+    println!(
+        "                    an event's first step starts within {} again after {:.1} s",
+        ms(overload::SOON),
+        of.until_soon.as_secs_f64()
+    );
 }
 
 fn sequential(of: &Sequential) -> String {

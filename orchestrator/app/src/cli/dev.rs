@@ -1,6 +1,7 @@
 //! `dev`: the local server. HTTP, workers and a page, in one process on one SQLite file.
 
 mod banner;
+mod bounds;
 mod guard;
 mod live;
 mod logs;
@@ -76,6 +77,8 @@ pub(crate) struct DevArgs {
     /// How long ended runs are kept
     #[arg(long, value_name = "TIME", default_value = "30d", value_parser = parse_duration)]
     keep: Duration,
+    #[command(flatten)]
+    bounds: bounds::BoundsArgs,
     /// Do not show what runs do
     #[arg(short, long)]
     quiet: bool,
@@ -109,10 +112,11 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
             dashboard_token: access.dashboard_token.clone(),
             loopback: access.loopback,
             version: env!("CARGO_PKG_VERSION").into(),
+            bounds: args.bounds.intake(),
         },
     );
     let (stop, mut stopped) = watch::channel(false);
-    let mut http = tokio::spawn(stepladder_server::serve(listener, router, async move {
+    let mut http = tokio::spawn(stepladder_server::serve(listener, router, args.bounds.connections(), async move {
         // the sender is dropped when the server ends anyhow
         let _ = stopped.wait_for(|stopped| *stopped).await;
     }));
@@ -227,10 +231,9 @@ fn notes(demo: &Demo, config: &Config) -> Vec<String> {
     notes
 }
 
-fn server_ended(ended: Result<std::io::Result<()>, tokio::task::JoinError>) -> Stop {
+fn server_ended(ended: Result<(), tokio::task::JoinError>) -> Stop {
     Stop::problem(match ended {
-        Ok(Ok(())) => "the server ended by itself".into(),
-        Ok(Err(e)) => format!("the server cannot go on: {e}"),
+        Ok(()) => "the server ended by itself".into(),
         Err(e) => format!("the server cannot go on: {e}"),
     })
 }

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use super::send::read_data;
 use super::{Access, OutputArgs, RunIdArg, ServerArgs};
 use crate::app::App;
+use crate::client::patience::patiently;
 use crate::client::wire::Rerun;
 use crate::follow;
 use crate::terminal::{Done, print};
@@ -39,7 +40,7 @@ pub(crate) async fn execute(app: App, args: RerunArgs) -> Done {
     let input: Option<Box<RawValue>> = args.input.as_deref().map(|input| read_data("--input", input)).transpose()?;
     let client = args.server.client(app, Access::Writes).await?;
     let how = Rerun { from_step: args.from_step.as_deref(), input: input.as_deref() };
-    let (told, json) = client.rerun(args.run.id, &how).await?;
+    let (told, json) = patiently(async || client.rerun(args.run.id, &how).await).await?;
     if args.output.json && !args.wait {
         return print(json);
     }

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{Access, OutputArgs, ServerArgs};
 use crate::app::App;
+use crate::client::patience::patiently;
 use crate::client::wire::NewEvent;
 use crate::follow;
 use crate::terminal::{Done, Stop, print};
@@ -47,7 +48,8 @@ pub(crate) async fn execute(app: App, args: SendArgs) -> Done {
     let event = NewEvent { name: &args.name, data: data.as_deref(), id: args.id.as_deref() };
     let event = serde_json::to_string(&event).map_err(|e| Stop::problem(format!("the event is no JSON: {e}")))?;
     let client = args.server.client(app, Access::Writes).await?;
-    let (sent, json) = client.send(&key(args.key), event).await?;
+    let key = key(args.key);
+    let (sent, json) = patiently(async || client.send(&key, event.clone()).await).await?;
     let Some(id) = sent.ids.first().map(ToString::to_string) else {
         return Err(Stop::problem("the server took the event but gave it no id"));
     };

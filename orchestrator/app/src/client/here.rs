@@ -2,13 +2,13 @@
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use reqwest::{RequestBuilder, StatusCode};
+use reqwest::RequestBuilder;
 use stepladder_aws::{Addresses, Aws};
 use stepladder_engine::clock::SystemClock;
 use stepladder_engine::{Config, Engine};
 use tower::ServiceExt;
 
-use super::Client;
+use super::{Answer, Client, retry_after};
 use crate::app::App;
 use crate::terminal::Stop;
 
@@ -17,14 +17,14 @@ const NOWHERE: &str = "http://127.0.0.1";
 /// Items that the command line writes live as long as the stack's own; it does not know its setting.
 const RETENTION: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
 
-/// The answer's status and body.
-pub(super) async fn answer(router: Router, request: RequestBuilder) -> Result<(StatusCode, String), String> {
+/// Its answer.
+pub(super) async fn answer(router: Router, request: RequestBuilder) -> Result<Answer, String> {
     let request = request.build().map_err(|e| e.to_string())?;
     let request = axum::http::Request::try_from(request).map_err(|e| e.to_string())?;
     let Ok(response) = router.oneshot(request.map(Body::new)).await;
-    let status = response.status();
+    let (status, after) = (response.status(), retry_after(response.headers()));
     let body = to_bytes(response.into_body(), usize::MAX).await.map_err(|e| e.to_string())?;
-    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    Ok(Answer { status, after, text: String::from_utf8_lossy(&body).into_owned() })
 }
 
 /// Opens a table: the adapter, with the queues that the table names.

@@ -64,6 +64,20 @@ async fn the_servers_own_sentence_is_told() {
     assert_eq!(client.run(id()).await.unwrap_err().to_string(), "there is no run 01");
 }
 
+#[test]
+fn when_to_come_again_is_what_the_server_says() {
+    let said = |value: &str| retry_after(&HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())])).as_secs();
+    assert_eq!((said("17"), said(" 2 "), said("0")), (17, 2, 0));
+    assert_eq!((said("soon"), retry_after(&HeaderMap::new()).as_secs()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_server_with_too_much_to_do_is_told_from_one_that_refuses() {
+    let (client, _) = server(429, r#"{"ids":[],"status":429,"error":"full"}"#).await;
+    let pushed_back = client.send("k", "{}".into()).await.unwrap_err();
+    assert!(matches!(&pushed_back, ClientError::PushedBack { message, .. } if message == "full"), "{pushed_back:?}");
+}
+
 #[tokio::test]
 async fn a_missing_token_is_named() {
     let (client, _) = server(401, r#"{"error":"who are you?"}"#).await;

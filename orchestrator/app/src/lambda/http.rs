@@ -15,6 +15,8 @@ pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
             dashboard_token: settings.dashboard_token.clone(),
             loopback: false,
             version: env!("CARGO_PKG_VERSION").into(),
+            // one request at a time comes here, and SQS does not fill up: API Gateway's rate is the bound
+            bounds: stepladder_server::Bounds::default(),
         },
     );
     lambda_http::run(router).await

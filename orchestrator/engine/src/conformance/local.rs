@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::Subject;
 use super::commits::conflicts;
-use super::given::{VISIBILITY, append, at_once, begin, event_id, record, run, seconds, wake};
+use super::given::{VISIBILITY, append, at_once, begin, event_id, holder, limit, place, record, run, seconds, wake};
 use super::queue::send;
-use crate::ports::{Backend, Commit, Later};
+use crate::ports::{After, Backend, Backlog, Commit, Later, Taken};
 
 /// A number that does not follow the last entry would leave a gap.
 pub async fn an_append_past_the_end_conflicts(on: Subject) {
@@ -88,4 +88,58 @@ pub async fn a_receiver_that_waits_is_told_of_a_new_wake(on: Subject) {
     on.advance(seconds(60)).await;
     let received = waiting.await.expect("a task").expect("a queue");
     assert_eq!(received[0].wake.run, run(2));
+}
+
+fn backlog(on: &Subject) -> Backlog {
+    on.backend.backlog().expect("a queue in this process says what waits in it")
+}
+
+/// A wake counts as late from its time on until it is received, and again when nobody acknowledged it.
+pub async fn the_backlog_is_what_is_due_and_not_received(on: Subject) {
+    let before = backlog(&on);
+    assert_eq!((before.due, before.waiting), (0, 0));
+    send(&on, 1).await;
+    let later = vec![Later::Wake { wake: wake(run(2)), due: on.now() + seconds(10) }];
+    on.done(Commit { before: later, ..Commit::default() }).await;
+    on.backend.start(vec![begin(3, "orders", event_id(3))]).await.expect("a start");
+    assert_eq!(backlog(&on), Backlog { due: 2, waiting: 1, ..before });
+    on.advance(seconds(10)).await;
+    assert_eq!(backlog(&on), Backlog { due: 3, waiting: 0, ..before });
+
+    let first = on.receive(1).await.pop().expect("a wake");
+    assert_eq!(backlog(&on), Backlog { due: 2, waiting: 1, ..before });
+    on.done(Commit { acks: vec![first.receipt.clone()], ..Commit::default() }).await;
+    let once = Backlog { due: 2, waiting: 0, served: before.served + 1 };
+    assert_eq!(backlog(&on), once);
+    on.done(Commit { acks: vec![first.receipt], ..Commit::default() }).await;
+    assert_eq!(backlog(&on), once, "what is done with is not counted twice");
+
+    assert_eq!(on.receive(9).await.len(), 2);
+    assert_eq!(backlog(&on), Backlog { due: 0, waiting: 2, ..once });
+    on.advance(VISIBILITY).await;
+    assert_eq!(backlog(&on), Backlog { due: 2, waiting: 0, ..once });
+}
+
+/// However they come into it, and however they leave.
+pub async fn a_backlog_counts_the_places_in_line(on: Subject) {
+    let one = limit("orders", 1);
+    let mut arriving = begin(1, "orders", event_id(1));
+    arriving.places = vec![(one.clone(), place(1, "", 0)), (limit("others", 1), place(1, "", 0))];
+    on.backend.start(vec![arriving]).await.expect("a start");
+    for step in ["pay", "pay", "ship"] {
+        on.backend.park(&one, place(2, step, 1)).await.expect("a place");
+    }
+    assert_eq!(backlog(&on).waiting, 4);
+    let taken = on.backend.take(&one, &holder(1, "pay", 1), on.now() + seconds(60), on.now()).await;
+    assert_eq!(taken.expect("an answer"), Taken::Held);
+    assert_eq!(backlog(&on).waiting, 3);
+    let leave = |limit: &str, n, step: Option<&str>| After::Leave {
+        limit: super::given::limit(limit, 1),
+        run: run(n),
+        step: step.map(Into::into),
+    };
+    on.done(Commit { after: vec![leave("orders", 2, Some("pay"))], ..Commit::default() }).await;
+    assert_eq!(backlog(&on).waiting, 2);
+    on.done(Commit { after: vec![leave("orders", 2, None), leave("others", 1, None)], ..Commit::default() }).await;
+    assert_eq!(backlog(&on).waiting, 0);
 }

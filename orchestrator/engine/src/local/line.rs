@@ -84,6 +84,16 @@ impl Line {
         self.places.iter()
     }
 
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
     /// Those who hold a slot, dead leases included.
     pub fn holders(&self) -> &[Holding] {
         &self.held

@@ -11,8 +11,13 @@ use crate::ports::{Delivery, Receipt};
 #[derive(Debug, Default)]
 pub struct Messages {
     messages: HashMap<i64, Message>,
-    /// By when they are visible, then by number: first come, first served.
-    visible: BTreeSet<(Timestamp, i64)>,
+    /// Those whose time has come, and whom nobody has received since. By when they were due, then by number: first come,
+    /// first served.
+    due: BTreeSet<(Timestamp, i64)>,
+    /// The others, by when they are visible.
+    later: BTreeSet<(Timestamp, i64)>,
+    /// How many were removed so far.
+    served: u64,
     /// The latest delivery of each message that was delivered. An earlier one's receipt stands for nothing any more.
     delivered: HashMap<i64, i64>,
     deliveries: i64,
@@ -30,17 +35,15 @@ impl Messages {
     /// Adds a message under a number that no other message has.
     pub fn send(&mut self, number: i64, wake: Wake, due: Timestamp) {
         self.messages.insert(number, Message { wake, visible_at: due, receives: 0, delivery: None });
-        self.visible.insert((due, number));
+        self.later.insert((due, number));
     }
 
     /// Delivers up to `max` messages that are visible at `now`, the longest due first.
     pub fn take(&mut self, now: Timestamp, max: usize, visibility: Duration) -> Vec<Delivery> {
+        self.come_due(now);
         let mut taken = Vec::new();
         while taken.len() < max {
-            let Some(&(visible_at, number)) = self.visible.first().filter(|(visible_at, _)| *visible_at <= now) else {
-                break;
-            };
-            self.visible.remove(&(visible_at, number));
+            let Some((_, number)) = self.due.pop_first() else { break };
             let Some(message) = self.messages.get_mut(&number) else { continue };
             self.deliveries += 1;
             if let Some(earlier) = message.delivery.replace(self.deliveries) {
@@ -49,7 +52,7 @@ impl Messages {
             self.delivered.insert(self.deliveries, number);
             message.receives += 1;
             message.visible_at = now + visibility;
-            self.visible.insert((message.visible_at, number));
+            self.later.insert((message.visible_at, number));
             taken.push(Delivery {
                 wake: message.wake.clone(),
                 receipt: Receipt::Row(self.deliveries),
@@ -70,25 +73,48 @@ impl Messages {
     /// Removes a message.
     pub fn remove(&mut self, number: i64) {
         if let Some(message) = self.messages.remove(&number) {
-            self.visible.remove(&(message.visible_at, number));
+            let place = (message.visible_at, number);
+            if !self.later.remove(&place) {
+                self.due.remove(&place);
+            }
             if let Some(delivery) = message.delivery {
                 self.delivered.remove(&delivery);
             }
+            self.served += 1;
         }
     }
 
     /// When the next message is visible.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.visible.first().map(|(visible_at, _)| *visible_at)
+        let first = |set: &BTreeSet<(Timestamp, i64)>| set.first().map(|(visible_at, _)| *visible_at);
+        first(&self.due).into_iter().chain(first(&self.later)).min()
+    }
+
+    /// How many are due at `now` and received by nobody. Each message is moved once for it, whoever asks and how often.
+    pub fn due(&mut self, now: Timestamp) -> usize {
+        self.come_due(now);
+        self.due.len()
+    }
+
+    /// How many were removed so far: done with.
+    pub fn served(&self) -> u64 {
+        self.served
+    }
+
+    fn come_due(&mut self, now: Timestamp) {
+        while let Some(first) = self.later.first().copied().filter(|(visible_at, _)| *visible_at <= now) {
+            self.later.remove(&first);
+            self.due.insert(first);
+        }
     }
 
     /// Makes what was delivered and not acknowledged visible again, as a restart does.
     pub fn redeliver(&mut self, now: Timestamp) {
         for (number, message) in &mut self.messages {
             if message.delivery.is_some() && message.visible_at > now {
-                self.visible.remove(&(message.visible_at, *number));
+                self.later.remove(&(message.visible_at, *number));
                 message.visible_at = now;
-                self.visible.insert((now, *number));
+                self.later.insert((now, *number));
             }
         }
     }

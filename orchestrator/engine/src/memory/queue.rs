@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use stepladder_core::Timestamp;
 
 use super::Memory;
-use crate::ports::{Delivery, Queue, StoreResult};
+use crate::ports::{Backlog, Delivery, Queue, StoreResult};
 
 #[async_trait]
 impl Queue for Memory {
@@ -29,5 +29,12 @@ impl Queue for Memory {
                 () = self.clock.sleep_until(due) => {}
             }
         }
+    }
+
+    fn backlog(&self) -> Option<Backlog> {
+        let mut inner = self.lock();
+        let due = inner.queue.due(self.now());
+        let waiting = inner.queue.len() - due + inner.lines.waiting();
+        Some(Backlog { due, waiting, served: inner.queue.served() })
     }
 }

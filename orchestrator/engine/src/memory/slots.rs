@@ -12,13 +12,13 @@ impl Slots for Memory {
     async fn take(&self, limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> StoreResult<Taken> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
-        Ok(inner.lines.entry(limit.key.clone()).or_default().take(limit.slots, holder, lease_until, now).0)
+        Ok(inner.lines.change(&limit.key, |line| line.take(limit.slots, holder, lease_until, now)).0)
     }
 
     async fn park(&self, limit: &Limit, place: Place) -> StoreResult<()> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
-        inner.lines.entry(limit.key.clone()).or_default().park(place);
+        inner.lines.change(&limit.key, |line| line.park(place));
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{Method, Request};
 use serde_json::json;
-use stepladder_server::Options;
+use stepladder_server::{Bounds, Options};
 
 use crate::world::World;
 
@@ -13,6 +13,7 @@ fn guarded() -> World {
         dashboard_token: Some("the-token".into()),
         loopback: false,
         version: "1".into(),
+        bounds: Bounds::default(),
     })
 }
 

@@ -4,6 +4,7 @@
 mod access;
 mod bad_input;
 mod pages;
+mod pushing_back;
 mod reading;
 mod script;
 mod sending;

@@ -1,5 +1,8 @@
-//! On a real socket: it answers, and it ends when it is told to.
+//! On a real socket: it answers, it lets nobody hold its connections, and it ends when it is told to.
 
+use std::time::Duration;
+
+use stepladder_server::{Connections, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -15,7 +18,7 @@ async fn a_listener_is_served_until_shutdown() {
     let shutdown = async {
         stopped.await.ok();
     };
-    let served = tokio::spawn(stepladder_server::serve(listener, world.router.clone(), shutdown));
+    let served = tokio::spawn(serve(listener, world.router.clone(), Connections::default(), shutdown));
 
     let exchange = async |request: &[u8]| {
         let mut connection = TcpStream::connect(address).await.unwrap();
@@ -40,7 +43,61 @@ async fn a_listener_is_served_until_shutdown() {
     // a connection that is kept alive and idle does not hold the server up
     let idle = TcpStream::connect(address).await.unwrap();
     stop.send(()).unwrap();
-    served.await.unwrap().unwrap();
+    served.await.unwrap();
     drop(idle);
     world.assert_no_error_logged();
+}
+
+const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// Sends, and reads until the other side closes or an answer is there.
+async fn exchange(connection: &mut TcpStream, request: &[u8]) -> String {
+    connection.write_all(request).await.unwrap();
+    let mut answer = vec![0; 4_096];
+    let n = connection.read(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer[..n]).into_owned()
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_say_what_it_wants_is_closed() {
+    let world = World::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Connections { head_within: Duration::from_millis(50), ..Connections::default() };
+    tokio::spawn(serve(listener, world.router.clone(), connections, std::future::pending()));
+
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    let mut half = TcpStream::connect(address).await.unwrap();
+    half.write_all(&HEALTH[..20]).await.unwrap();
+    let mut idle = TcpStream::connect(address).await.unwrap();
+    assert!(exchange(&mut idle, HEALTH).await.starts_with("HTTP/1.1 200"));
+    for (what, connection) in [("silent", &mut silent), ("half a head", &mut half), ("idle", &mut idle)] {
+        let closed = tokio::time::timeout(Duration::from_secs(60), connection.read_to_end(&mut Vec::new())).await;
+        assert!(closed.is_ok(), "{what}: it is still open");
+    }
+}
+
+#[tokio::test]
+async fn connections_past_the_bound_wait_until_one_ends() {
+    let world = World::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Connections { most: 2, ..Connections::default() };
+    tokio::spawn(serve(listener, world.router.clone(), connections, std::future::pending()));
+
+    let mut first = TcpStream::connect(address).await.unwrap();
+    let mut second = TcpStream::connect(address).await.unwrap();
+    for connection in [&mut first, &mut second] {
+        assert!(exchange(connection, HEALTH).await.starts_with("HTTP/1.1 200"));
+    }
+    let mut third = TcpStream::connect(address).await.unwrap();
+    let mut answer = Box::pin(exchange(&mut third, HEALTH));
+    // the two that it has answer again and again meanwhile
+    for n in 0..4 {
+        let connection = if n % 2 == 0 { &mut first } else { &mut second };
+        assert!(exchange(connection, HEALTH).await.starts_with("HTTP/1.1 200"));
+        assert!(futures::poll!(&mut answer).is_pending(), "there are three connections at a time");
+    }
+    drop(first);
+    assert!(answer.await.starts_with("HTTP/1.1 200"));
 }

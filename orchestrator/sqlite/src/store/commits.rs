@@ -172,16 +172,14 @@ fn free(after: Vec<After>, held: &Held) {
             After::Release { limit, holder } => (limit, Some(holder), None),
             After::Leave { limit, run, step } => (limit, None, Some((run, step))),
         };
-        let Some(line) = lines.get_mut(&limit.key) else { continue };
-        if let Some(holder) = holder {
-            line.release(&holder);
-        }
-        if let Some((run, step)) = leave {
-            line.leave(run, step.as_ref());
-        }
-        if line.is_idle() {
-            lines.remove(&limit.key);
-        }
+        lines.change(&limit.key, |line| {
+            if let Some(holder) = holder {
+                line.release(&holder);
+            }
+            if let Some((run, step)) = leave {
+                line.leave(run, step.as_ref());
+            }
+        });
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepladder_core::Timestamp;
-use stepladder_engine::ports::{Delivery, Queue, StoreResult};
+use stepladder_engine::ports::{Backlog, Delivery, Queue, StoreResult};
 
 use crate::Sqlite;
 
@@ -28,5 +28,12 @@ impl Queue for Sqlite {
                 () = self.clock.sleep_until(due) => {}
             }
         }
+    }
+
+    fn backlog(&self) -> Option<Backlog> {
+        let places = self.held.lines().waiting();
+        let mut messages = self.held.messages();
+        let due = messages.due(self.clock.now());
+        Some(Backlog { due, waiting: messages.len() - due + places, served: messages.served() })
     }
 }

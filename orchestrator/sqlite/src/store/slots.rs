@@ -14,8 +14,7 @@ use crate::Sqlite;
 impl Slots for Sqlite {
     async fn take(&self, limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> StoreResult<Taken> {
         let mut lines = self.held.lines();
-        let line = lines.entry(limit.key.clone()).or_default();
-        let (taken, left) = line.take(limit.slots, holder, lease_until, now);
+        let (taken, left) = lines.change(&limit.key, |line| line.take(limit.slots, holder, lease_until, now));
         if let Some(place) = left {
             let key = limit.key.clone();
             // handed in under the lock: rows change in the order in which memory did
@@ -31,7 +30,7 @@ impl Slots for Sqlite {
     async fn park(&self, limit: &Limit, place: Place) -> StoreResult<()> {
         let text = serde_json::to_string(&place).map_err(|error| StoreError::Unreadable(error.to_string()))?;
         let mut lines = self.held.lines();
-        if lines.entry(limit.key.clone()).or_default().park(place.clone()) {
+        if lines.change(&limit.key, |line| line.park(place.clone())) {
             let limit = limit.clone();
             self.writer.owe(move |db| join(db, &limit, &place, &text));
         }

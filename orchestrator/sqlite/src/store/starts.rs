@@ -45,7 +45,7 @@ impl Starts for Sqlite {
                 if !places.is_empty() {
                     let mut lines = held.lines();
                     for (limit, place) in places {
-                        lines.entry(limit.key).or_default().park(place);
+                        lines.change(&limit.key, |line| line.park(place));
                     }
                 }
                 wakes.push(wake);

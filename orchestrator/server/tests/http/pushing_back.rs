@@ -1,0 +1,137 @@
+//! More than can be served: 429 with a time to come again, and nothing left behind by what was refused.
+
+use axum::body::Body;
+use axum::http::Request;
+use serde_json::json;
+use stepladder_server::{Bounds, Options};
+use tower::ServiceExt;
+
+use crate::world::{Answer, World};
+
+/// No bound at all, to set one from.
+const NONE: Bounds = Bounds { backlog: 0, waiting: 0, requests: 0 };
+
+fn bounded(bounds: Bounds) -> World {
+    World::with(Options { loopback: true, bounds, ..Options::default() })
+}
+
+fn echo(id: &str) -> String {
+    json!({"name": "test/echo", "id": id}).to_string()
+}
+
+async fn runs(world: &World) -> usize {
+    world.get("/v1/runs").await.data().as_array().unwrap().len()
+}
+
+/// That this is a 429 as clients understand it, and for how many seconds.
+fn pushed_back(answer: &Answer) -> u64 {
+    assert_eq!(answer.status, 429, "{}", answer.text);
+    assert!(!answer.sentence().is_empty());
+    let seconds = answer.header("retry-after").parse().expect("whole seconds");
+    assert!((1..=60).contains(&seconds), "{seconds}");
+    seconds
+}
+
+#[tokio::test]
+async fn past_the_backlog_events_are_pushed_back_and_leave_nothing() {
+    let world = bounded(Bounds { backlog: 2, ..NONE });
+    for id in ["a", "b"] {
+        assert_eq!(world.post("/e/key", echo(id)).await.status, 200);
+    }
+    let refused = world.post("/e/key", echo("c")).await;
+    pushed_back(&refused);
+    assert_eq!((&refused.json()["ids"], &refused.json()["status"]), (&json!([]), &json!(429)));
+    assert_eq!(refused.header("access-control-allow-origin"), "*", "pages may read it");
+    assert_eq!(world.get("/v1/events/c").await.status, 404);
+    assert_eq!(runs(&world).await, 2);
+
+    // what was taken is served, and then there is room
+    world.settle().await;
+    assert_eq!(world.post("/e/key", echo("c")).await.status, 200);
+    world.settle().await;
+    let completed = world.get("/v1/runs?status=Completed").await.data();
+    assert_eq!(completed.as_array().unwrap().len(), 3);
+    world.assert_no_error_logged();
+}
+
+#[tokio::test]
+async fn a_request_that_comes_while_there_is_room_is_taken_whole() {
+    let world = bounded(Bounds { backlog: 2, ..NONE });
+    let many: Vec<_> = (0..50).map(|n| json!({"name": "test/echo", "id": format!("e{n}")})).collect();
+    assert_eq!(world.post("/e/key", json!(many).to_string()).await.status, 200);
+    assert_eq!(runs(&world).await, 50);
+    pushed_back(&world.post("/e/key", echo("more")).await);
+}
+
+#[tokio::test]
+async fn a_rerun_is_pushed_back_too_and_starts_nothing() {
+    let world = bounded(Bounds { backlog: 1, ..NONE });
+    let run = world.run(json!({"name": "test/echo"})).await;
+    let rerun = format!("/v1/runs/{run}/rerun");
+    assert_eq!(world.post(&rerun, "").await.status, 201);
+    assert_eq!(runs(&world).await, 2);
+    pushed_back(&world.post(&rerun, "").await);
+    assert_eq!(runs(&world).await, 2);
+    world.settle().await;
+    assert_eq!(world.post(&rerun, "").await.status, 201);
+}
+
+#[tokio::test]
+async fn what_looks_and_what_cancels_goes_on_while_events_are_pushed_back() {
+    let world = bounded(Bounds { backlog: 1, ..NONE });
+    world.post("/e/key", echo("a")).await;
+    pushed_back(&world.post("/e/key", echo("b")).await);
+    let run = world.get("/v1/runs").await.data()[0]["run_id"].as_str().unwrap().to_owned();
+    let cancel = Request::delete(format!("/v1/runs/{run}")).body(Body::empty()).unwrap();
+    assert_eq!(world.ask(cancel).await.status, 202);
+    assert_eq!(world.get("/health").await.status, 200);
+}
+
+#[tokio::test]
+async fn past_what_may_wait_in_memory_events_are_pushed_back() {
+    let world = bounded(Bounds { waiting: 3, ..NONE });
+    // each takes a place in a line when it comes
+    for id in ["a", "b", "c"] {
+        assert_eq!(world.post("/e/key", echo(id)).await.status, 200);
+    }
+    assert_eq!(pushed_back(&world.post("/e/key", echo("d")).await), 60);
+    world.settle().await;
+    assert_eq!(world.post("/e/key", echo("d")).await.status, 200);
+}
+
+#[tokio::test]
+async fn zero_is_no_bound() {
+    let world = bounded(NONE);
+    for n in 0..20 {
+        assert_eq!(world.post("/e/key", echo(&n.to_string())).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_keeps_its_place_until_its_events_are_in_and_no_longer() {
+    let world = bounded(Bounds { requests: 1, ..NONE });
+    let request = Request::post("/e/key").body(Body::from(echo("a"))).unwrap();
+    let mut abandoned = Box::pin(world.router.clone().oneshot(request));
+    // on this one thread, the task that takes the events in has not begun yet
+    assert!(futures::poll!(&mut abandoned).is_pending());
+    drop(abandoned);
+    assert_eq!(pushed_back(&world.post("/e/key", echo("b")).await), 1);
+    tokio::task::yield_now().await;
+    assert_eq!(world.get("/v1/events/a").await.status, 200, "what was begun is ended");
+    assert_eq!(world.post("/e/key", echo("b")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_for_another_reason_gives_its_place_back() {
+    let world = bounded(Bounds { requests: 1, backlog: 1, waiting: 0 });
+    let run = "01KAVZ9Y3M0000000000000001";
+    for (path, body, status) in [
+        ("/e/key", "{".to_owned(), 400),
+        ("/e/key", json!([{"name": "test/echo"}, {"name": ""}]).to_string(), 400),
+        (&*format!("/v1/runs/{run}/rerun"), "[]".to_owned(), 400),
+        (&*format!("/v1/runs/{run}/rerun"), String::new(), 404),
+    ] {
+        assert_eq!(world.post(path, body).await.status, status, "{path}");
+    }
+    assert_eq!(world.post("/e/key", echo("a")).await.status, 200);
+}

@@ -1,0 +1,75 @@
+//! More events than a server can serve, from many connections at once, and what it answered to each.
+//!
+//! These clients do not listen: pushed back, they send the next at once. Whoever stands that stands those who wait.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::future::join_all;
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::Api;
+
+/// How a load is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Clients, each with one request at a time.
+    pub clients: usize,
+    /// Events in a request.
+    pub batch: usize,
+}
+
+/// What became of a load.
+#[derive(Clone, Debug, Default)]
+pub struct Answers {
+    /// The numbers of the events that were accepted, with the ids that they were given.
+    pub accepted: Vec<(usize, String)>,
+    /// The numbers of those that were pushed back.
+    pub refused: Vec<usize>,
+    /// What `Retry-After` said, the least and the most.
+    pub waits: Option<(u64, u64)>,
+}
+
+impl Load {
+    /// Sends events, the n-th as `event` makes it, until `enough`.
+    ///
+    /// # Panics
+    /// When an answer is neither 200 with an id for each event, nor 429 with a `Retry-After` in whole seconds and a
+    /// sentence.
+    pub async fn send(self, api: &Api, event: impl Fn(usize) -> Value, enough: impl Fn(&Answers) -> bool) -> Answers {
+        let (next, answers) = (AtomicUsize::new(0), Mutex::new(Answers::default()));
+        let client = async || {
+            while !enough(&answers.lock().expect("nobody panicked")) {
+                let first = next.fetch_add(self.batch, Ordering::Relaxed);
+                let numbers = first..first + self.batch;
+                let events: Vec<Value> = numbers.clone().map(&event).collect();
+                let request = api.request(Method::POST, "/e/test").body(Value::from(events).to_string());
+                let answer = request.send().await.expect("an answer, whatever it is");
+                let (status, wait) = (answer.status(), answer.headers().get("retry-after").cloned());
+                let body: Value = answer.json().await.expect("JSON");
+                let ids = body["ids"].as_array().expect("ids");
+                let mut answers = answers.lock().expect("nobody panicked");
+                match status.as_u16() {
+                    200 => {
+                        assert_eq!(ids.len(), self.batch, "{body}");
+                        let ids = ids.iter().map(|id| id.as_str().expect("text").to_owned());
+                        answers.accepted.extend(numbers.zip(ids));
+                    }
+                    429 => {
+                        assert!(ids.is_empty() && body["error"].is_string(), "{body}");
+                        let wait = wait.as_ref().and_then(|wait| wait.to_str().ok()?.parse().ok());
+                        let wait: u64 = wait.expect("whole seconds");
+                        let (least, most) = answers.waits.unwrap_or((wait, wait));
+                        answers.waits = Some((least.min(wait), most.max(wait)));
+                        answers.refused.extend(numbers);
+                    }
+                    other => panic!("{other}: {body}"),
+                }
+            }
+        };
+        let clients: Vec<_> = (0..self.clients).map(|_| client()).collect();
+        join_all(clients).await;
+        answers.into_inner().expect("nobody panicked")
+    }
+}

@@ -1,0 +1,99 @@
+//! More events than can be served, to the real server: what it accepts it does, what it pushes back it forgets, its
+//! memory stays small, and afterwards it is as quick as before.
+
+mod stored;
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+use stepladder_tests::load::{Answers, Load};
+use stepladder_tests::{Server, wait_calmly, wait_for};
+
+/// Wakes that may be due: little, so that a short load is past it at once.
+const BACKLOG: usize = 20;
+/// Memory that the server may take up: about twice what it has when nothing happens. What becomes of it in minutes of
+/// load is seen by `just load`.
+const MEMORY: usize = 96 * 1024 * 1024;
+
+fn event(n: usize) -> Value {
+    json!({"name": "test/hello.world", "id": format!("load-{n}"), "data": {"name": "Ada", "padding": "x".repeat(1_024)}})
+}
+
+/// Several times as much was refused as was served.
+fn enough(answers: &Answers) -> bool {
+    let (accepted, refused) = (answers.accepted.len(), answers.refused.len());
+    accepted >= 300 && refused >= 3 * accepted
+}
+
+#[tokio::test]
+async fn what_is_accepted_under_overload_is_done_and_what_is_pushed_back_leaves_nothing() {
+    let mut server = Server::new().argument("--quiet").argument("--max-backlog").argument(BACKLOG.to_string());
+    // one hop at a time: several times as much as is served is sent at once, whatever the machine
+    server = server.argument("--concurrency").argument("1");
+    server.start().await;
+    let api = server.api();
+    let answers = Load { clients: 32, batch: 5 }.send(&api, event, enough).await;
+    let (least, most) = answers.waits.expect("some were pushed back");
+    assert!(1 <= least && most <= 60, "{least} to {most} s");
+
+    // it recovers: all that it took is done, and there is room again
+    let first = answers.accepted.first().expect("some were accepted");
+    api.ended(&api.run_of(&first.1).await).await;
+    for status in ["Scheduled", "Running"] {
+        wait_calmly("the end of all runs", async || {
+            let (_, page) = api.get(&format!("/v1/runs?status={status}&limit=1")).await;
+            page["data"].as_array().expect("a list").is_empty().then_some(())
+        })
+        .await;
+    }
+    let after = api.send(&json!({"name": "test/hello.world", "id": "after"})).await.remove(0);
+    assert_eq!(api.ended(&api.run_of(&after).await).await["status"], "Completed");
+    if let Some(peak) = peak_memory(server.pid()) {
+        assert!(peak < MEMORY, "the server took up {} MiB", peak >> 20);
+    }
+    server.assert_no_error_logged();
+    assert!(server.interrupt().await.success());
+
+    let stored = stored::read(&server.db()).await;
+    assert_eq!(stepladder_proof::check(&stored.journals), Vec::<String>::new());
+    let accepted: HashSet<&str> = answers.accepted.iter().map(|(_, id)| &**id).chain([&*after]).collect();
+    assert_eq!(accepted.len(), answers.accepted.len() + 1, "each has an id of its own");
+    let started: HashSet<&str> = stored.started.iter().map(|id| &**id).collect();
+    assert_eq!(stored.started.len(), started.len(), "no event started two runs");
+    assert_eq!(started, accepted, "each accepted event started its run, and no other did");
+    assert_eq!(stepladder_proof::unfinished(&stored.journals), []);
+    for (n, _) in &answers.accepted {
+        assert!(stored.has(&format!("load-{n}")).await, "event {n} was accepted and is not stored");
+    }
+    for n in &answers.refused {
+        assert!(!stored.has(&format!("load-{n}")).await, "event {n} was pushed back and is stored");
+    }
+}
+
+#[tokio::test]
+async fn the_command_that_sends_waits_until_there_is_room() {
+    // a backlog that the sleep of one run does not fill, and a burst does
+    let mut server = Server::new().argument("--max-backlog").argument("1").argument("--quiet");
+    server.start().await;
+    let api = server.api();
+    let burst: Vec<Value> = (0..2_000).map(|_| json!({"name": "test/hello.world"})).collect();
+    let ids = api.send(&json!(burst)).await;
+    let sent =
+        server.client(&["send", "test/hello.world", "--id", "patient", "--json"]).output().await.expect("it runs");
+    let said = String::from_utf8_lossy(&sent.stderr).into_owned();
+    assert!(sent.status.success(), "{said}");
+    assert!(said.contains("the server has too much to do") && said.contains("trying again in"), "{said}");
+    assert_eq!(api.runs_of("patient").await.len(), 1);
+    wait_for("the last run of the burst", async || {
+        let run = api.run_of(ids.last().expect("many")).await;
+        (!api.run(&run).await["ended_at"].is_null()).then_some(())
+    })
+    .await;
+}
+
+/// The most memory that a process had, in bytes, where Linux tells it.
+fn peak_memory(pid: u32) -> Option<usize> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<usize>().ok()? * 1024)
+}

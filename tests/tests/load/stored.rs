@@ -1,0 +1,35 @@
+//! What a server's data file holds once the server is gone.
+
+use std::path::Path;
+
+use stepladder_engine::ports::{Events, Journals, Listings, RunQuery};
+use stepladder_proof::Journal;
+use stepladder_sqlite::{Options, Sqlite};
+
+/// A data file, and the runs in it.
+pub(crate) struct Stored {
+    file: Sqlite,
+    pub(crate) journals: Vec<Journal>,
+    /// The event of each run.
+    pub(crate) started: Vec<String>,
+}
+
+/// Reads all of it.
+pub(crate) async fn read(path: &Path) -> Stored {
+    let file = Sqlite::open(path, Options::default()).expect("the file that the server left");
+    let rows = file.runs(RunQuery { limit: usize::MAX >> 1, ..RunQuery::default() }).await.expect("the runs");
+    let mut journals = Vec::new();
+    for row in &rows {
+        let records = file.read(row.run, 0).await.expect("the journal");
+        let entries = records.into_iter().flat_map(|record| record.entries).collect();
+        journals.push(Journal { run: row.run, entries });
+    }
+    Stored { file, journals, started: rows.iter().map(|row| row.event.to_string()).collect() }
+}
+
+impl Stored {
+    /// Whether there is an event that its sender gave this id.
+    pub(crate) async fn has(&self, external_id: &str) -> bool {
+        self.file.resolve(external_id).await.expect("the events").is_some()
+    }
+}
