@@ -228,6 +228,7 @@ suite! {
             wakes_come_in_the_order_of_their_time,
             a_delayed_wake_comes_to_the_millisecond,
             receiving_takes_what_is_longest_due,
-            a_receiver_that_waits_is_told_of_a_new_wake;
+            a_receiver_that_waits_is_told_of_a_new_wake,
+            a_delivery_that_is_put_back_comes_at_its_time;
     }
 }

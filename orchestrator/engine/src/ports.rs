@@ -272,6 +272,14 @@ pub trait Queue: Send + Sync {
     /// Waits for wakes and takes up to `max`. Each stays invisible for `visibility` and comes again if it is not
     /// acknowledged by then.
     async fn receive(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>>;
+
+    /// Makes a delivery that could not be dealt with visible again at `due`, if that is before its time is up. Writes
+    /// nothing: it is asked for when nothing can be written. A queue that cannot do it, or gives a wake up after so many
+    /// deliveries, does nothing and says `false`.
+    async fn put_back(&self, receipt: &Receipt, due: Timestamp) -> StoreResult<bool> {
+        let _ = (receipt, due);
+        Ok(false)
+    }
 }
 
 /// A wake that was received.

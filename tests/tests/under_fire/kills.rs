@@ -48,7 +48,8 @@ async fn killed_again_and_again(pace: &str) {
         clients.moved(&server);
     }
     let took = begun.elapsed();
-    let (heard, sum) = settled(server, clients).await;
+    let (heard, sum) = settled(&mut server, clients).await;
+    server.assert_no_error_logged();
     let Sum { runs, entries, interrupted, bodies } = sum;
     println!(
         "{pace}: {kills} kills of a serving and {early} of a starting server in {took:.1?}; {} orders accepted, {} requests \
@@ -69,7 +70,7 @@ pub(crate) fn server(pace: &str) -> Server {
 }
 
 /// The clients stop, the runs end by themselves, the server is killed, and what it leaves is judged.
-pub(crate) async fn settled(mut server: Server, clients: Clients) -> (Heard, Sum) {
+pub(crate) async fn settled(server: &mut Server, clients: Clients) -> (Heard, Sum) {
     let heard = clients.stop().await;
     let api = server.api();
     let mut left = usize::MAX;
@@ -81,7 +82,6 @@ pub(crate) async fn settled(mut server: Server, clients: Clients) -> (Heard, Sum
         })
         .await;
     }
-    server.assert_no_error_logged();
     server.kill().await;
     let lines = ledger::read(&server.folder().join("ledger"));
     let stored = Stored::read(&server.db()).await;

@@ -17,7 +17,9 @@ mod ledger;
 mod soak;
 mod verdict;
 
-//DISK
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod disk;
+
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
@@ -28,7 +30,8 @@ fn main() -> ExitCode {
     }
     let mut trials = kills::trials();
     trials.extend(soak::trials());
-    //DISK2
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    trials.extend(disk::trials());
     #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
     println!("a full disk is played by a library that glibc's loader puts before the C library: not tried here");
     let mut arguments = Arguments::from_args();

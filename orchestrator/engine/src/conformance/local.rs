@@ -89,3 +89,24 @@ pub async fn a_receiver_that_waits_is_told_of_a_new_wake(on: Subject) {
     let received = waiting.await.expect("a task").expect("a queue");
     assert_eq!(received[0].wake.run, run(2));
 }
+
+/// Not before, and not only when its time is up; one that was delivered once more since is not touched.
+pub async fn a_delivery_that_is_put_back_comes_at_its_time(on: Subject) {
+    send(&on, 1).await;
+    let first = on.receive(1).await.remove(0);
+    let backend = on.backend.clone();
+    let waiting = tokio::spawn(async move { backend.receive(1, VISIBILITY).await });
+    tokio::task::yield_now().await;
+    assert!(on.backend.put_back(&first.receipt, on.now() + seconds(10)).await.expect("put back"));
+    on.advance(seconds(9)).await;
+    assert!(!waiting.is_finished());
+    on.advance(seconds(1)).await;
+    let second = waiting.await.expect("a task").expect("a queue").remove(0);
+    assert_eq!((second.wake.run, second.receives), (run(1), 2));
+
+    on.backend.put_back(&first.receipt, on.now()).await.expect("nothing happens");
+    on.backend.put_back(&second.receipt, on.now() + VISIBILITY * 2).await.expect("nothing happens");
+    assert!(on.receive(1).await.is_empty());
+    on.advance(VISIBILITY).await;
+    assert_eq!(on.woken().await, [run(1)]);
+}

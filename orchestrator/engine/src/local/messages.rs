@@ -77,6 +77,16 @@ impl Messages {
         }
     }
 
+    /// Makes a message visible at `due`, if it would be later. Nothing happens when the receipt stands for nothing.
+    pub fn put_back(&mut self, receipt: &Receipt, due: Timestamp) {
+        let Some(number) = self.number(receipt) else { return };
+        if let Some(message) = self.messages.get_mut(&number).filter(|message| message.visible_at > due) {
+            self.visible.remove(&(message.visible_at, number));
+            message.visible_at = due;
+            self.visible.insert((due, number));
+        }
+    }
+
     /// When the next message is visible.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.visible.first().map(|(visible_at, _)| *visible_at)

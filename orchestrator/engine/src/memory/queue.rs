@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use stepladder_core::Timestamp;
 
 use super::Memory;
-use crate::ports::{Delivery, Queue, StoreResult};
+use crate::ports::{Delivery, Queue, Receipt, StoreResult};
 
 #[async_trait]
 impl Queue for Memory {
@@ -29,5 +29,11 @@ impl Queue for Memory {
                 () = self.clock.sleep_until(due) => {}
             }
         }
+    }
+
+    async fn put_back(&self, receipt: &Receipt, due: Timestamp) -> StoreResult<bool> {
+        self.lock().queue.put_back(receipt, due);
+        self.arrivals.notify_waiters();
+        Ok(true)
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepladder_core::Timestamp;
-use stepladder_engine::ports::{Delivery, Queue, StoreResult};
+use stepladder_engine::ports::{Delivery, Queue, Receipt, StoreResult};
 
 use crate::Sqlite;
 
@@ -28,5 +28,12 @@ impl Queue for Sqlite {
                 () = self.clock.sleep_until(due) => {}
             }
         }
+    }
+
+    async fn put_back(&self, receipt: &Receipt, due: Timestamp) -> StoreResult<bool> {
+        self.held.messages().put_back(receipt, due);
+        // who waits may have to wake up earlier now
+        self.held.arrivals.notify_waiters();
+        Ok(true)
     }
 }

@@ -5,6 +5,7 @@ use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::slot::{ARRIVAL, Holder};
 use stepladder_core::{Cause, StepId, Timestamp};
 
+use super::append::is_outcome;
 use super::settle::shown_ahead;
 use super::telling::say_waits;
 use super::{Ack, Hop, MARGIN, Next, Running};
@@ -41,8 +42,10 @@ impl Hop<'_> {
         self.hand_over(&handed, late);
         let suspends = starting.is_empty() && self.running.is_empty();
         if suspends {
-            if self.joined_in_vain().await? {
-                return self.keep_outcomes(session, entries).await;
+            match self.joined_in_vain().await {
+                Ok(false) => {}
+                Ok(true) => return self.keep_outcomes(session, entries).await,
+                Err(error) => return Err(self.save_outcomes(session, entries, error).await),
             }
             self.look_again(&plan);
             if let Err(error) = self.leave_unused(&plan, unasked).await {
@@ -53,7 +56,15 @@ impl Hop<'_> {
         let appended = match suspends {
             true => self.append(entries.clone(), Ack::Now).await?,
             false if nothing => Appended::Done,
-            false => self.append(entries.clone(), Ack::Later).await?,
+            false => match self.append(entries.clone(), Ack::Later).await {
+                // what was done before is not lost with what cannot start: it is written by itself
+                Err(error) if entries.iter().any(is_outcome) => {
+                    tracing::warn!(run = %self.state.run, %error, "steps could not be started; their outcomes before are kept");
+                    self.forget();
+                    Appended::Refused
+                }
+                appended => appended?,
+            },
         };
         if !appended.is_done() {
             let unstarted: Vec<_> = starting.iter().map(|r| self.holder(&r.step, r.attempt)).collect();
