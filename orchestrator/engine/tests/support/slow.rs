@@ -1,5 +1,6 @@
 //! Backends that are slow, or fail in one particular place.
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct Slow {
     hook: Hook,
     reads: bool,
     cursor: bool,
+    /// Whether nothing can be written; a queue of the process's own takes wakes back all the same.
+    full: Option<Arc<AtomicBool>>,
     /// Commits with such a fact wait for each other here.
     together: Option<Arc<tokio::sync::Barrier>>,
     /// Happens just before a step joins a line.
@@ -39,6 +42,7 @@ impl Slow {
             hook: Box::new(|_| None),
             reads: true,
             cursor: true,
+            full: None,
             together: None,
             before_park: None,
             kept: Mutex::default(),
@@ -74,6 +78,11 @@ pub fn only_journal(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync
 /// No journal can be read.
 pub fn refuse_reads(inner: Arc<Memory>) -> Arc<Slow> {
     Arc::new(Slow { reads: false, ..Slow::of(inner) })
+}
+
+/// Nothing can be written while that is true.
+pub fn on_disk(inner: Arc<Memory>, full: Arc<AtomicBool>) -> Arc<Slow> {
+    Arc::new(Slow { full: Some(full), ..Slow::of(inner) })
 }
 
 /// The sweep's cursor cannot be written.
@@ -113,6 +122,9 @@ impl Journals for Slow {
 #[async_trait]
 impl Commits for Slow {
     async fn commit(&self, commit: Commit) -> StoreResult<Committed> {
+        if self.full.as_ref().is_some_and(|full| full.load(SeqCst)) {
+            return Err(StoreError::Unavailable("the disk is full".into()));
+        }
         let facts = commit.append.iter().flat_map(|append| &append.record.entries);
         let hit = facts.into_iter().find_map(|entry| (self.hook)(&entry.fact));
         if let (Some(_), Some(together)) = (hit, &self.together) {
@@ -200,4 +212,12 @@ impl Timers for Slow {
         }
     }
 }
-pass_on!(Queue { receive(max: usize, visibility: Duration) -> Vec<Delivery>; });
+#[async_trait]
+impl Queue for Slow {
+    async fn receive(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>> {
+        self.inner.receive(max, visibility).await
+    }
+    async fn put_back(&self, receipt: &Receipt, due: Timestamp) -> StoreResult<bool> {
+        if self.full.is_some() { self.inner.put_back(receipt, due).await } else { Ok(false) }
+    }
+}
