@@ -1,9 +1,12 @@
 //! `kill -9`, again and again, while events keep arriving.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use stepladder_tests::{Server, wait_calmly};
+use serde_json::Value;
+use stepladder_tests::wait::LIMIT;
+use stepladder_tests::{Api, Server};
 
 use crate::chance::Chance;
 use crate::clients::{Clients, Heard};
@@ -19,6 +22,9 @@ const LIFE: Duration = Duration::from_millis(400);
 const START: Duration = Duration::from_millis(60);
 /// How long a sender waits at most between requests.
 const PAUSE: Duration = Duration::from_millis(60);
+
+/// How often it is asked whether all runs have ended.
+const ASK: Duration = Duration::from_millis(100);
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -73,15 +79,7 @@ pub(crate) fn server(pace: &str) -> Server {
 pub(crate) async fn settled(server: &mut Server, clients: Clients) -> (Heard, Sum) {
     let heard = clients.stop().await;
     let api = server.api();
-    let mut left = usize::MAX;
-    // as long as it takes, while something ends
-    while left > 0 {
-        left = wait_calmly("one more run to end", async || {
-            let now = number_of(&api, "Scheduled").await + number_of(&api, "Running").await;
-            (now < left || now == 0).then_some(now)
-        })
-        .await;
-    }
+    wait_while_bodies_run(&api, &server.folder().join("ledger")).await;
     server.kill().await;
     let lines = ledger::read(&server.folder().join("ledger"));
     let stored = Stored::read(&server.db()).await;
@@ -89,16 +87,33 @@ pub(crate) async fn settled(server: &mut Server, clients: Clients) -> (Heard, Su
     (heard, sum)
 }
 
-/// How many runs have a status, all pages together.
-async fn number_of(api: &stepladder_tests::Api, status: &str) -> usize {
-    let (mut count, mut cursor) = (0, String::new());
+/// Waits until no run lives, as long as that takes, while bodies begin. Where none does for long, the runs that are left
+/// are told.
+async fn wait_while_bodies_run(api: &Api, ledger: &Path) {
+    let written = || std::fs::metadata(ledger).map_or(0, |file| file.len());
+    let (mut before, mut since) = (written(), Instant::now());
     loop {
-        let (code, body) = api.get(&format!("/v1/runs?status={status}&limit=100{cursor}")).await;
-        assert_eq!(code, 200, "{body}");
-        count += body["data"].as_array().expect("data").len();
-        match body["cursor"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return count,
+        let left = [live(api, "Scheduled").await, live(api, "Running").await].concat();
+        if left.is_empty() {
+            return;
         }
+        let now = written();
+        if now > before {
+            (before, since) = (now, Instant::now());
+        }
+        if since.elapsed() > LIMIT {
+            for run in &left {
+                println!("{run}\n{:#?}", api.journal(run["run_id"].as_str().expect("text")).await.0);
+            }
+            panic!("for {LIMIT:?} no body has begun, and runs are left");
+        }
+        tokio::time::sleep(ASK).await;
     }
+}
+
+/// A few runs that have a status.
+async fn live(api: &Api, status: &str) -> Vec<Value> {
+    let (code, body) = api.get(&format!("/v1/runs?status={status}&limit=3")).await;
+    assert_eq!(code, 200, "{body}");
+    body["data"].as_array().expect("data").clone()
 }
