@@ -103,7 +103,8 @@ async fn wait_while_bodies_run(api: &Api, ledger: &Path) {
         }
         if since.elapsed() > LIMIT {
             for run in &left {
-                println!("{run}\n{:#?}", api.journal(run["run_id"].as_str().expect("text")).await.0);
+                let id = run["run_id"].as_str().expect("text");
+                println!("{}\n{:#?}", api.run(id).await, api.journal(id).await.story());
             }
             panic!("for {LIMIT:?} no body has begun, and runs are left");
         }

@@ -3,6 +3,7 @@
 use stepladder_core::decide::{Plan, Ready};
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::slot::{ARRIVAL, Holder};
+use stepladder_core::state::{Step, StepState};
 use stepladder_core::{Cause, StepId, Timestamp};
 
 use super::append::is_outcome;
@@ -213,7 +214,8 @@ impl Hop<'_> {
 
     /// Who wants no body now does not stand in the way of those who do: the place of the run's arrival, or of the step
     /// that this wake names, is given up when nothing asks for it (rule 24: a wake that cannot use its slot passes it
-    /// on).
+    /// on). Another hop may have joined for the step since this one looked, and counts on the place; so the step is woken
+    /// once more, unless it has its outcome.
     async fn leave_unused(&mut self, plan: &Plan, unasked: bool) -> Result<(), StoreError> {
         let step = match self.wake.cause.step() {
             Some(step) if plan.ready.iter().all(|ready| ready.step != *step) => step.clone(),
@@ -225,9 +227,30 @@ impl Hop<'_> {
             if line.iter().any(|place| place.run == self.state.run && place.step == step) {
                 let run = self.state.run;
                 self.commit.after.push(After::Leave { limit, run, step: Some(step.clone()) });
+                self.wake_who_left(&step, plan);
             }
         }
         Ok(())
+    }
+
+    /// The wake of a step, or of the run, whose place is given up.
+    fn wake_who_left(&mut self, step: &StepId, plan: &Plan) {
+        let now = self.now();
+        if **step == *ARRIVAL {
+            // only what has come due since the look can have made use of the place
+            if plan.later.iter().any(|(_, due)| *due <= now) {
+                let wake = self.wake(Cause::Next);
+                self.commit.wakes.push(wake);
+            }
+            return;
+        }
+        let is_settled = |s: &Step| matches!(s.state, StepState::Done | StepState::Abandoned);
+        if self.state.steps.get(step).is_none_or(is_settled) {
+            return;
+        }
+        let due = plan.later.iter().find(|(later, _)| later == step).map_or(now, |(_, due)| *due);
+        let wake = self.engine.later(self.wake(Cause::Step(step.clone())), due);
+        self.commit.before.push(wake);
     }
 
     /// The lease ran out on the way here (rule 3): somebody else may take over, so nothing starts. Another invocation does.
