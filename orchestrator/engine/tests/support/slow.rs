@@ -29,6 +29,8 @@ pub struct Slow {
     together: Option<Arc<tokio::sync::Barrier>>,
     /// Happens just before a step joins a line.
     before_park: Option<Interlude>,
+    /// Happens just before a line is looked at.
+    before_line: Option<Interlude>,
     /// The runs that were kept (rule 27), as often as they were.
     kept: Mutex<Vec<RunId>>,
 }
@@ -45,6 +47,7 @@ impl Slow {
             full: None,
             together: None,
             before_park: None,
+            before_line: None,
             kept: Mutex::default(),
         }
     }
@@ -105,6 +108,15 @@ where
 {
     let before_park: Option<Interlude> = Some(Box::new(move || Box::pin(interlude())));
     Arc::new(Slow { before_park, ..Slow::of(inner) })
+}
+
+/// Something happens just before a line is looked at.
+pub fn before_line<F>(inner: Arc<Memory>, interlude: impl Fn() -> F + Send + Sync + 'static) -> Arc<Slow>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let before_line: Option<Interlude> = Some(Box::new(move || Box::pin(interlude())));
+    Arc::new(Slow { before_line, ..Slow::of(inner) })
 }
 
 #[async_trait]
@@ -181,6 +193,9 @@ impl Slots for Slow {
         self.inner.park(limit, place).await
     }
     async fn line(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Place>> {
+        if let Some(interlude) = &self.before_line {
+            interlude().await;
+        }
         self.inner.line(limit, n).await
     }
     async fn holders(&self, limit: &Limit) -> StoreResult<Vec<Holding>> {
