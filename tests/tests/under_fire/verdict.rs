@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use serde_json::Value;
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::state::Ending;
 use stepladder_core::{EventId, RunId, Timestamp};
@@ -127,9 +128,7 @@ fn told(stored: &Stored, heard: &Heard) -> Vec<String> {
     for (run, shown) in &heard.ended {
         let end = journals.get(run).and_then(|journal| ending(journal));
         let is_true = match &end {
-            Some(Ending::Completed(output)) => {
-                shown["status"] == "Completed" && shown["output"].to_string() == output.get()
-            }
+            Some(Ending::Completed(output)) => shown["status"] == "Completed" && text(&shown["output"]) == output.get(),
             Some(how) => shown["status"] == how.status().to_string(),
             None => false,
         };
@@ -138,6 +137,10 @@ fn told(stored: &Stored, heard: &Heard) -> Vec<String> {
         }
     }
     wrong
+}
+
+fn text(value: &Value) -> String {
+    value.to_string()
 }
 
 /// A body is executed for an attempt that the journal has as started, at least once where it gave a value, and not once

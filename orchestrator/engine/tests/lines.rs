@@ -1,4 +1,4 @@
-//! A place in a line that one hop gives up and another counts on.
+//! Places in lines: one that a hop gives up and another counts on, and the one wake that the head of a line owns.
 
 mod support;
 
@@ -90,4 +90,28 @@ async fn a_retry_that_joined_the_line_meanwhile_is_not_forgotten_with_the_place(
     world.memory.commit(Commit { after: vec![release, leave], ..Commit::default() }).await.unwrap();
     world.settle_within(&engine, Duration::from_secs(10)).await;
     assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed);
+}
+
+#[tokio::test]
+async fn rule_23_the_head_of_a_line_owns_one_wake_however_often_it_is_refused() {
+    let script = Script::new("f").step("a", &[]).step("b", &[]);
+    let script = script.spec(|spec| spec.concurrency.push(Concurrency { limit: 2, key: None }));
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    let now = world.clock.now();
+    for n in [1, 2] {
+        world.memory.take(&limit(), &foreign(n), now + LEASE, now).await.unwrap();
+    }
+    world.go(&engine).await;
+    world.hop_once(&engine).await;
+    // both of its steps are refused, at each lease's end again
+    for _ in 0..8 {
+        assert_eq!(world.memory.wakes(), 1);
+        let now = world.memory.next_due().unwrap();
+        world.clock.set(now);
+        for n in [1, 2] {
+            world.memory.take(&limit(), &foreign(n), now + LEASE, now).await.unwrap();
+        }
+        world.hop_once(&engine).await;
+    }
 }
