@@ -75,20 +75,23 @@ async fn send(api: &Api, items: std::ops::Range<u64>) {
 /// The ends of runs, as the ledger tells them: nothing is asked of the server.
 struct Ends {
     lines: BufReader<std::fs::File>,
+    /// What has been read of the line that is being written.
+    line: String,
     seen: u64,
 }
 
 impl Ends {
     fn of(ledger: &Path) -> Self {
         let file = std::fs::File::open(ledger).unwrap_or_else(|error| panic!("{LEDGER}: {error}"));
-        Self { lines: BufReader::new(file), seen: 0 }
+        Self { lines: BufReader::new(file), line: String::new(), seen: 0 }
     }
 
     fn look(&mut self) -> u64 {
-        let mut line = String::new();
-        while self.lines.read_line(&mut line).expect("the ledger") > 0 {
-            self.seen += u64::from(line.starts_with("end ") && line.ends_with(" pack\n"));
-            line.clear();
+        while self.lines.read_line(&mut self.line).expect("the ledger") > 0 {
+            if self.line.ends_with('\n') {
+                self.seen += u64::from(self.line.starts_with("end ") && self.line.ends_with(" pack\n"));
+                self.line.clear();
+            }
         }
         self.seen
     }
