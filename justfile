@@ -15,6 +15,10 @@ demo *ARGS:
 test:
     ./test
 
+# the real server killed 200 times under load, full and read-only disks, 36,000 events: minutes
+fire *ARGS:
+    STEPLADDER_KILLS=200 STEPLADDER_SOAK=36000 cargo test -p stepladder-tests --test under_fire -- {{ ARGS }}
+
 # formatting, lints, and the rules for dependencies
 lint:
     cargo fmt --all --check

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use stepladder_core::journal::{Entry, Fact, Origin};
+use stepladder_core::journal::{Entry, Fact, Kind, Origin};
 use stepladder_core::{StepId, Timestamp};
 
 use crate::Journal;
@@ -19,6 +19,8 @@ struct Step {
     due: Option<Timestamp>,
     /// Whether a timer, or a child, is waited for.
     waits: bool,
+    /// Of what kind it is, once an entry has said so.
+    kind: Option<Kind>,
     settled: bool,
     /// Whether the handler dropped it.
     abandoned: bool,
@@ -69,6 +71,10 @@ pub(crate) fn check(journal: &Journal) -> Vec<String> {
 fn follow(step: &mut Step, entry: &Entry) -> Result<(), &'static str> {
     if step.settled {
         return Err("the step has its outcome already");
+    }
+    let kind = kind_of(&entry.fact);
+    if kind.is_some_and(|kind| *step.kind.get_or_insert(kind) != kind) {
+        return Err("the step was of another kind before");
     }
     match &entry.fact {
         Fact::StepStarted { attempt, lease_until, .. } => {
@@ -126,6 +132,29 @@ fn follow(step: &mut Step, entry: &Entry) -> Result<(), &'static str> {
         | Fact::RunSkipped { .. } => {}
     }
     Ok(())
+}
+
+/// What kind of step an entry is about.
+fn kind_of(fact: &Fact) -> Option<Kind> {
+    match fact {
+        Fact::StepStarted { .. }
+        | Fact::StepSucceeded { .. }
+        | Fact::StepFailed { .. }
+        | Fact::AttemptInterrupted { .. }
+        | Fact::StepAbandoned { .. }
+        | Fact::StepRefused { .. } => Some(Kind::Run),
+        Fact::StepCarried { kind, .. } => Some(*kind),
+        Fact::SleepStarted { .. } | Fact::SleepEnded { .. } => Some(Kind::Sleep),
+        Fact::EventsSent { .. } => Some(Kind::Send),
+        Fact::InvokeStarted { .. } | Fact::InvokeEnded { .. } => Some(Kind::Invoke),
+        Fact::RunCreated(_)
+        | Fact::StepsWoken { .. }
+        | Fact::HandlerFailed { .. }
+        | Fact::RunCompleted { .. }
+        | Fact::RunFailed { .. }
+        | Fact::RunCancelled { .. }
+        | Fact::RunSkipped { .. } => None,
+    }
 }
 
 /// An attempt's end is that of the running one.
@@ -202,6 +231,10 @@ mod tests {
                     Fact::SleepEnded { step: "a".into() }.at(at(8)),
                 ],
                 "the timer ended before its time",
+            ),
+            (
+                vec![Fact::SleepStarted { step: "a".into(), until: at(9) }.at(at(1)), started(1, 2)],
+                "the step was of another kind before",
             ),
             (
                 vec![Fact::RunCancelled { reason: "no".into() }.at(at(1)), started(1, 2)],

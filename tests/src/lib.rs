@@ -23,6 +23,8 @@ pub mod openai;
 pub mod parts;
 pub mod postgres;
 pub mod proxy;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub mod refusing_disk;
 pub mod server;
 pub mod tied;
 pub mod wait;

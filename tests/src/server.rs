@@ -9,13 +9,14 @@ use std::process::{ExitStatus, Stdio};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::wait::wait_for;
+use crate::wait::{LIMIT, wait_for};
 use crate::{Api, binary};
 
 /// A server, running or not. Dropping it kills the process and removes its folder.
 #[derive(Debug)]
 pub struct Server {
     folder: TempDir,
+    program: Option<PathBuf>,
     variables: Vec<(String, String)>,
     arguments: Vec<String>,
     process: Option<Child>,
@@ -28,7 +29,12 @@ impl Server {
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("stepladder-test-").tempdir().expect("a temporary folder");
         let (variables, arguments) = (Vec::new(), Vec::new());
-        Self { folder, variables, arguments, process: None, starts: 0, url: String::new() }
+        Self { folder, program: None, variables, arguments, process: None, starts: 0, url: String::new() }
+    }
+
+    /// The same of another program than the shipped one: an app with functions of a test's own.
+    pub fn of(program: impl Into<PathBuf>) -> Self {
+        Self { program: Some(program.into()), ..Self::new() }
     }
 
     /// Started without anything set, with short retry delays.
@@ -52,14 +58,8 @@ impl Server {
 
     /// Starts it, on a new port each time, and waits until it serves.
     pub async fn start(&mut self) {
-        assert!(self.process.is_none(), "it runs already");
-        self.starts += 1;
-        let file = |kind: &str| File::create(self.log_path(kind)).expect("a file in a folder of our own");
-        let mut command = command();
-        command.arg("dev").args(["--port", "0", "--db"]).arg(self.db()).args(&self.arguments);
-        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(file("out")).stderr(file("err"));
-        let mut process = command.kill_on_drop(true).spawn().expect("the binary starts");
+        self.launch();
+        let mut process = self.process.take().expect("it was launched");
         self.url = wait_for("the server's address on its standard output", async || {
             if let Some(status) = process.try_wait().expect("the process is ours") {
                 panic!("the server ended with {status}:\n{}", self.log());
@@ -71,6 +71,30 @@ impl Server {
         let api = self.api();
         wait_for("the server's health", async || api.try_get("/health").await.ok().filter(|answer| answer.0 == 200))
             .await;
+    }
+
+    /// Starts the process, and waits for nothing.
+    pub fn launch(&mut self) {
+        assert!(self.process.is_none(), "it runs already");
+        self.starts += 1;
+        let file = |kind: &str| File::create(self.log_path(kind)).expect("a file in a folder of our own");
+        let mut command = self.command();
+        command.arg("dev").args(["--port", "0", "--db"]).arg(self.db()).args(&self.arguments);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(file("out")).stderr(file("err"));
+        self.process = Some(command.kill_on_drop(true).spawn().expect("the binary starts"));
+    }
+
+    /// How the process ended that is expected to end by itself.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("it runs");
+        let end = tokio::time::timeout(LIMIT, process.wait()).await;
+        end.unwrap_or_else(|_| panic!("the server runs on:\n{}", self.log())).expect("the process is ours")
+    }
+
+    /// Its process, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref()?.id()
     }
 
     /// `kill -9`, and waits until the process is gone.
@@ -174,9 +198,16 @@ impl Server {
 
     /// A client command of the binary, told where this server is.
     pub fn client(&self, arguments: &[&str]) -> Command {
-        let mut command = command();
+        let mut command = self.command();
         command.args(arguments).env("STEPLADDER_URL", &self.url).current_dir(self.folder.path()).stdin(Stdio::null());
         command
+    }
+
+    fn command(&self) -> Command {
+        match &self.program {
+            Some(program) => command_of(program),
+            None => command(),
+        }
     }
 
     fn log_path(&self, kind: &str) -> PathBuf {
@@ -192,7 +223,11 @@ impl Default for Server {
 
 /// The binary, with none of the variables that it listens to.
 pub fn command() -> Command {
-    let mut command = Command::new(binary::path());
+    command_of(binary::path())
+}
+
+fn command_of(program: &Path) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         let heard = ["STEPLADDER_", "OPENAI_", "SUPABASE_", "AWS_", "RUST_LOG", "CLICOLOR"];

@@ -230,6 +230,7 @@ suite! {
             receiving_takes_what_is_longest_due,
             a_receiver_that_waits_is_told_of_a_new_wake,
             the_backlog_is_what_is_due_and_not_received,
-            a_backlog_counts_the_places_in_line;
+            a_backlog_counts_the_places_in_line,
+            a_delivery_that_is_put_back_comes_at_its_time;
     }
 }

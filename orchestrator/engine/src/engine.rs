@@ -3,6 +3,7 @@
 mod ask;
 mod cache;
 mod finish;
+mod heads;
 mod hop;
 mod ingest;
 mod load;
@@ -37,6 +38,7 @@ pub struct Engine {
     /// This process, in the leases that it takes.
     worker: Arc<str>,
     cache: cache::Cache,
+    heads: heads::Heads,
     /// The latest event id that was given out.
     latest_event: Mutex<Option<EventId>>,
     /// Bodies that execute in this process.
@@ -126,6 +128,7 @@ impl Engine {
             order,
             worker,
             cache,
+            heads: heads::Heads::default(),
             latest_event: Mutex::default(),
             bodies: overdue::Bodies::default(),
             stopping: AtomicBool::new(false),
@@ -145,6 +148,7 @@ impl Engine {
             order: self.order.clone(),
             worker: self.worker.clone(),
             cache: cache::Cache::new(self.config.cache_bytes),
+            heads: heads::Heads::default(),
             latest_event: Mutex::default(),
             bodies: self.bodies.clone(),
             stopping: AtomicBool::new(false),

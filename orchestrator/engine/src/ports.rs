@@ -278,6 +278,14 @@ pub trait Queue: Send + Sync {
     fn backlog(&self) -> Option<Backlog> {
         None
     }
+
+    /// Makes a delivery that could not be dealt with visible again at `due`, if that is before its time is up. Writes
+    /// nothing: it is asked for when nothing can be written. A queue that cannot do it, or gives a wake up after so many
+    /// deliveries, does nothing and says `false`.
+    async fn put_back(&self, receipt: &Receipt, due: Timestamp) -> StoreResult<bool> {
+        let _ = (receipt, due);
+        Ok(false)
+    }
 }
 
 /// How much waits, and what has been done so far.

@@ -43,7 +43,7 @@ impl Problem {
     }
 
     /// 429: too much at the moment; after so many seconds there may be room.
-    pub(crate) fn pushed_back(sentence: impl Into<String>, seconds: u64) -> Self {
+    pub(crate) fn pushed_back(sentence: impl Display, seconds: u64) -> Self {
         Self { retry_after: seconds, ..Self::new(StatusCode::TOO_MANY_REQUESTS, sentence) }
     }
 

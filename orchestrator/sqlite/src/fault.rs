@@ -34,7 +34,9 @@ impl Fault {
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
                 "the data file cannot be written; give this user the right to write it and its folder"
             }
-            Some(ErrorCode::SystemIoFailure) => "the disk failed; check it and its free space",
+            Some(ErrorCode::SystemIoFailure) => {
+                "the disk cannot be written; check that it works, is not read-only and has room"
+            }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 return StoreError::Unreadable(format!("the data file is damaged ({error}); restore it from a copy"));
             }

@@ -42,7 +42,7 @@ pub enum OpenError {
     #[error("the data file `{}` is in use by another process; stop that one, or name another file with --db", db.display())]
     InUse { db: PathBuf },
     /// The lock's file cannot be made or locked.
-    #[error("the lock `{}` cannot be taken: {error}; check the folder's rights, or name another file with --db", path.display())]
+    #[error("the lock `{}` cannot be taken: {error}; check the folder's rights and its free space, or name another file with --db", path.display())]
     Lock { path: PathBuf, error: std::io::Error },
     /// It was written by a later version of this program.
     #[error(

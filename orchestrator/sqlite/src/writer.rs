@@ -108,7 +108,7 @@ impl Writer {
     /// Hands in a job that nobody waits for. It is carried out before any that is handed in later, and tried again
     /// with every later transaction until it succeeds.
     pub(crate) fn owe(&self, work: impl FnMut(&Connection) -> Result<(), Fault> + Send + 'static) {
-        self.hand_in(Box::new(job::Owed(work)));
+        self.hand_in(Box::new(job::Owed::new(work)));
     }
 
     fn hand_in(&self, job: Box<dyn Job>) {

@@ -136,6 +136,7 @@ impl World {
                 dashboard_token: Some(TOKEN.into()),
                 loopback: false,
                 version: "1.2.3".into(),
+                ..Options::default()
             },
         };
         let router = router(engine.clone(), options);

@@ -143,3 +143,24 @@ pub async fn a_backlog_counts_the_places_in_line(on: Subject) {
     on.done(Commit { after: vec![leave("orders", 2, None), leave("others", 1, None)], ..Commit::default() }).await;
     assert_eq!(backlog(&on).waiting, 0);
 }
+
+/// Not before, and not only when its time is up; one that was delivered once more since is not touched.
+pub async fn a_delivery_that_is_put_back_comes_at_its_time(on: Subject) {
+    send(&on, 1).await;
+    let first = on.receive(1).await.remove(0);
+    let backend = on.backend.clone();
+    let waiting = tokio::spawn(async move { backend.receive(1, VISIBILITY).await });
+    tokio::task::yield_now().await;
+    assert!(on.backend.put_back(&first.receipt, on.now() + seconds(10)).await.expect("put back"));
+    on.advance(seconds(9)).await;
+    assert!(!waiting.is_finished());
+    on.advance(seconds(1)).await;
+    let second = waiting.await.expect("a task").expect("a queue").remove(0);
+    assert_eq!((second.wake.run, second.receives), (run(1), 2));
+
+    on.backend.put_back(&first.receipt, on.now()).await.expect("nothing happens");
+    on.backend.put_back(&second.receipt, on.now() + VISIBILITY * 2).await.expect("nothing happens");
+    assert!(on.receive(1).await.is_empty());
+    on.advance(VISIBILITY).await;
+    assert_eq!(on.woken().await, [run(1)]);
+}

@@ -4,6 +4,7 @@
 //! (`hop/start.rs`), and what came of them (`hop/outcomes.rs`). Whatever is refused or overtaken ends in
 //! [`Next::Again`]: the run is replayed from its journal and everything is decided anew (rule 2).
 
+mod append;
 mod end;
 mod outcomes;
 mod settle;
@@ -26,10 +27,9 @@ use stepladder_core::{Cause, Spec, StepId, Timestamp, Wake};
 
 use super::Engine;
 use super::finish::Look;
-use super::load::Appended;
 use super::overdue::Watched;
 use super::slots::release;
-use crate::ports::{After, Commit, Delivery, Later, Receipt, StoreError};
+use crate::ports::{Commit, Delivery, Later, Receipt, StoreError};
 use crate::program::{History, Program, Session};
 use timing::Punctuality;
 
@@ -37,6 +37,8 @@ pub(super) use telling::{say, say_end};
 
 /// How long a wake is put off when the storage failed (rule 13).
 const AGAIN: Duration = Duration::from_secs(10);
+/// The same where the queue takes the wake back: it costs no write, and nobody else's storage.
+const BACK: Duration = Duration::from_secs(2);
 /// How long a run waits for a function that nobody has registered, before it looks again.
 const UNREGISTERED: Duration = Duration::from_secs(60);
 /// What an invocation keeps for itself when it goes on to a further step.
@@ -65,6 +67,8 @@ struct Hop<'e> {
     running: HashMap<StepId, Running>,
     /// Steps that another invocation has been woken for.
     handed: HashSet<StepId>,
+    /// Why those who wait for a slot that was given back could not be woken yet.
+    unwoken: Option<StoreError>,
     /// Whether this invocation has executed a body.
     executed: bool,
     /// Whether the wake was delivered before: somebody may have died over it.
@@ -143,6 +147,10 @@ impl Engine {
         if planted::is(Plant::ErrorsAreTheQueues) {
             return Err(error);
         }
+        if self.backend.put_back(&receipt, self.now() + BACK).await? {
+            tracing::warn!(%run, %error, "the storage failed; the wake comes again");
+            return Ok(());
+        }
         // rule 13: a brown-out must not use up the queue's deliveries
         tracing::warn!(%run, %error, "the storage failed; the run is woken again later");
         let later = Later::Wake { wake: again, due: self.now() + AGAIN };
@@ -178,6 +186,7 @@ impl Engine {
             joined: Vec::new(),
             running: HashMap::new(),
             handed: HashSet::new(),
+            unwoken: None,
             executed: false,
             redelivered,
             deadline,
@@ -187,6 +196,9 @@ impl Engine {
         };
         hop.run().await?;
         hop.unreserve().await?;
+        if let Some(error) = hop.unwoken {
+            return Err(error);
+        }
         self.cache.put(Arc::new(hop.state));
         Ok(())
     }
@@ -233,6 +245,9 @@ impl Hop<'_> {
             self.redo_releases().await?;
         }
         loop {
+            if self.state.end.is_some() {
+                self.wake_the_unwoken().await?;
+            }
             if let Some(end) = &self.state.end {
                 let had_a_turn = self.wake.cause == Cause::Slot || self.wake.cause.step().is_some();
                 let look = match had_ended && had_a_turn {
@@ -281,48 +296,15 @@ impl Hop<'_> {
                 self.outlive(session).await?;
                 return Ok(Next::Again);
             }
-            match self.settle(session).await? {
-                Next::Advance => {}
-                next => return Ok(next),
-            }
-        }
-    }
-
-    /// Appends entries with the commit that has gathered. What is overtaken keeps the releases and forgets the rest,
-    /// which is decided anew.
-    async fn append(&mut self, entries: Vec<Entry>, ack: Ack) -> Result<Appended, StoreError> {
-        let is_release = |after: &After| matches!(after, After::Release { .. } | After::Leave { .. });
-        let frees = !self.limits.is_empty() && self.commit.after.iter().any(is_release);
-        if ack == Ack::Now && !frees {
-            self.commit.acks.push(self.receipt.clone());
-        }
-        let is_interruption = |entry: &&Entry| matches!(entry.fact, Fact::AttemptInterrupted { .. });
-        let interrupted: Vec<Entry> = entries.iter().filter(is_interruption).cloned().collect();
-        let late = planted::is(Plant::LaterWakeAfterEntry).then(|| std::mem::take(&mut self.commit.before));
-        let appended = self.engine.append(&mut self.state, entries, &mut self.commit).await?;
-        if let Some(before) = late.filter(|_| appended.is_done()) {
-            self.engine.carry_out(Commit { before, ..Commit::default() }).await?;
-        }
-        if appended.is_done() {
-            interrupted.iter().for_each(|entry| say(&self.state, entry, Duration::ZERO));
-            if frees {
-                // who waits is woken before the wake is done with: a crash between repeats it (rule 22)
-                self.engine.pass_on(&self.limits).await?;
-                if ack == Ack::Now {
-                    let acks = vec![self.receipt.clone()];
-                    self.engine.carry_out(Commit { acks, ..Commit::default() }).await?;
+            match self.settle(session).await {
+                Ok(Next::Advance) => {}
+                Ok(next) => return Ok(next),
+                Err(error) => {
+                    self.see_out(session).await;
+                    return Err(error);
                 }
             }
-            return Ok(appended);
         }
-        tracing::debug!(run = %self.state.run, ?appended, "overtaken; deciding again");
-        self.commit.before.clear();
-        self.commit.wakes.clear();
-        self.commit.acks.clear();
-        self.commit.after.retain(|after| matches!(after, After::Release { .. }));
-        // what this wake met has been somebody else's: it may have been sent for another moment
-        self.punctuality = Punctuality::Unknown;
-        Ok(appended)
     }
 
     /// Rule 22: a worker may have died between an outcome and the release of its slot, or between the release and the

@@ -130,8 +130,13 @@ impl Engine {
     }
 
     async fn wake_later(&self, place: &Place, group: &Arc<str>, free_at: Timestamp) -> Result<(), StoreError> {
-        let later = self.later(slot_wake(place, group), free_at + GRACE);
+        let (due, now) = (free_at + GRACE, self.now());
+        if self.heads.owns(group, place, due, now) {
+            return Ok(());
+        }
+        let later = self.later(slot_wake(place, group), due);
         self.carry_out(Commit { before: vec![later], ..Commit::default() }).await?;
+        self.heads.note(group, place, due, now);
         Ok(())
     }
 

@@ -84,6 +84,18 @@ impl Messages {
         }
     }
 
+    /// Makes a message visible at `due`, if it would be later. Nothing happens when the receipt stands for nothing.
+    pub fn put_back(&mut self, receipt: &Receipt, due: Timestamp) {
+        let Some(number) = self.number(receipt) else { return };
+        if let Some(message) = self.messages.get_mut(&number).filter(|message| message.visible_at > due) {
+            let place = (message.visible_at, number);
+            let set = if self.later.remove(&place) { &mut self.later } else { &mut self.due };
+            set.remove(&place);
+            message.visible_at = due;
+            set.insert((due, number));
+        }
+    }
+
     /// When the next message is visible.
     pub fn next_due(&self) -> Option<Timestamp> {
         let first = |set: &BTreeSet<(Timestamp, i64)>| set.first().map(|(visible_at, _)| *visible_at);

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use stepladder_core::Timestamp;
 
 use super::Memory;
-use crate::ports::{Backlog, Delivery, Queue, StoreResult};
+use crate::ports::{Backlog, Delivery, Queue, Receipt, StoreResult};
 
 #[async_trait]
 impl Queue for Memory {
@@ -36,5 +36,11 @@ impl Queue for Memory {
         let due = inner.queue.due(self.now());
         let waiting = inner.queue.len() - due + inner.lines.waiting();
         Some(Backlog { due, waiting, served: inner.queue.served() })
+    }
+
+    async fn put_back(&self, receipt: &Receipt, due: Timestamp) -> StoreResult<bool> {
+        self.lock().queue.put_back(receipt, due);
+        self.arrivals.notify_waiters();
+        Ok(true)
     }
 }

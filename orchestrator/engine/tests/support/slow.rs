@@ -1,5 +1,6 @@
 //! Backends that are slow, or fail in one particular place.
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,10 +23,14 @@ pub struct Slow {
     hook: Hook,
     reads: bool,
     cursor: bool,
+    /// Whether nothing can be written; a queue of the process's own takes wakes back all the same.
+    full: Option<Arc<AtomicBool>>,
     /// Commits with such a fact wait for each other here.
     together: Option<Arc<tokio::sync::Barrier>>,
     /// Happens just before a step joins a line.
     before_park: Option<Interlude>,
+    /// Happens just before a line is looked at.
+    before_line: Option<Interlude>,
     /// The runs that were kept (rule 27), as often as they were.
     kept: Mutex<Vec<RunId>>,
 }
@@ -39,8 +44,10 @@ impl Slow {
             hook: Box::new(|_| None),
             reads: true,
             cursor: true,
+            full: None,
             together: None,
             before_park: None,
+            before_line: None,
             kept: Mutex::default(),
         }
     }
@@ -76,6 +83,11 @@ pub fn refuse_reads(inner: Arc<Memory>) -> Arc<Slow> {
     Arc::new(Slow { reads: false, ..Slow::of(inner) })
 }
 
+/// Nothing can be written while that is true.
+pub fn on_disk(inner: Arc<Memory>, full: Arc<AtomicBool>) -> Arc<Slow> {
+    Arc::new(Slow { full: Some(full), ..Slow::of(inner) })
+}
+
 /// The sweep's cursor cannot be written.
 pub fn no_cursor(inner: Arc<Memory>) -> Arc<Slow> {
     Arc::new(Slow { cursor: false, ..Slow::of(inner) })
@@ -98,6 +110,15 @@ where
     Arc::new(Slow { before_park, ..Slow::of(inner) })
 }
 
+/// Something happens just before a line is looked at.
+pub fn before_line<F>(inner: Arc<Memory>, interlude: impl Fn() -> F + Send + Sync + 'static) -> Arc<Slow>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let before_line: Option<Interlude> = Some(Box::new(move || Box::pin(interlude())));
+    Arc::new(Slow { before_line, ..Slow::of(inner) })
+}
+
 #[async_trait]
 impl Journals for Slow {
     async fn read(&self, run: RunId, from: Seq) -> StoreResult<Vec<Record>> {
@@ -113,6 +134,9 @@ impl Journals for Slow {
 #[async_trait]
 impl Commits for Slow {
     async fn commit(&self, commit: Commit) -> StoreResult<Committed> {
+        if self.full.as_ref().is_some_and(|full| full.load(SeqCst)) {
+            return Err(StoreError::Unavailable("the disk is full".into()));
+        }
         let facts = commit.append.iter().flat_map(|append| &append.record.entries);
         let hit = facts.into_iter().find_map(|entry| (self.hook)(&entry.fact));
         if let (Some(_), Some(together)) = (hit, &self.together) {
@@ -169,6 +193,9 @@ impl Slots for Slow {
         self.inner.park(limit, place).await
     }
     async fn line(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Place>> {
+        if let Some(interlude) = &self.before_line {
+            interlude().await;
+        }
         self.inner.line(limit, n).await
     }
     async fn holders(&self, limit: &Limit) -> StoreResult<Vec<Holding>> {
@@ -200,4 +227,12 @@ impl Timers for Slow {
         }
     }
 }
-pass_on!(Queue { receive(max: usize, visibility: Duration) -> Vec<Delivery>; });
+#[async_trait]
+impl Queue for Slow {
+    async fn receive(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>> {
+        self.inner.receive(max, visibility).await
+    }
+    async fn put_back(&self, receipt: &Receipt, due: Timestamp) -> StoreResult<bool> {
+        if self.full.is_some() { self.inner.put_back(receipt, due).await } else { Ok(false) }
+    }
+}

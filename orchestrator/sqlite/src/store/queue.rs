@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepladder_core::Timestamp;
-use stepladder_engine::ports::{Backlog, Delivery, Queue, StoreResult};
+use stepladder_engine::ports::{Backlog, Delivery, Queue, Receipt, StoreResult};
 
 use crate::Sqlite;
 
@@ -35,5 +35,12 @@ impl Queue for Sqlite {
         let mut messages = self.held.messages();
         let due = messages.due(self.clock.now());
         Some(Backlog { due, waiting: messages.len() - due + places, served: messages.served() })
+    }
+
+    async fn put_back(&self, receipt: &Receipt, due: Timestamp) -> StoreResult<bool> {
+        self.held.messages().put_back(receipt, due);
+        // who waits may have to wake up earlier now
+        self.held.arrivals.notify_waiters();
+        Ok(true)
     }
 }

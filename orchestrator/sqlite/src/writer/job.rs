@@ -73,7 +73,17 @@ where
 }
 
 /// A job that nobody waits for.
-pub(super) struct Owed<W>(pub(super) W);
+pub(super) struct Owed<W> {
+    work: W,
+    /// Whether it was said that it failed: a full disk makes it fail with every transaction.
+    told: bool,
+}
+
+impl<W> Owed<W> {
+    pub(super) fn new(work: W) -> Self {
+        Self { work, told: false }
+    }
+}
 
 impl<W> Job for Owed<W>
 where
@@ -84,13 +94,15 @@ where
     }
 
     fn work(&mut self, db: &Connection) -> Result<(), Fault> {
-        (self.0)(db)
+        (self.work)(db)
     }
 
     fn done(self: Box<Self>, _: &Held) {}
 
-    fn failed(self: Box<Self>, fault: StoreError) -> Option<Box<dyn Job>> {
-        tracing::warn!(%fault, "a place in a line could not be written down; it is tried again");
+    fn failed(mut self: Box<Self>, fault: StoreError) -> Option<Box<dyn Job>> {
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::warn!(%fault, "a place in a line could not be written down; it is tried again");
+        }
         Some(self)
     }
 }

@@ -7,10 +7,11 @@ use stepladder_core::retry::Retry;
 use stepladder_core::state::{Revealed, StepState};
 use stepladder_core::{Cause, Json, Timestamp};
 
+use super::append::is_outcome;
 use super::{Ack, Hop, Next, Running, say};
 use crate::engine::load::Appended;
 use crate::ports::{Commit, StoreError};
-use crate::program::{Fault, Finished, Session};
+use crate::program::{Advance, Fault, Finished, Session};
 
 impl Hop<'_> {
     /// Turns ended bodies into entries.
@@ -94,10 +95,8 @@ impl Hop<'_> {
             let acks = vec![self.receipt.clone()];
             return self.engine.carry_out(Commit { acks, ..Commit::default() }).await.map(|_| Next::Done);
         }
-        entries.retain(|e| {
-            matches!(e.fact, Fact::StepSucceeded { .. } | Fact::StepFailed { .. } | Fact::StepAbandoned { .. })
-                || (planted::is(Plant::OvertakenStartsAnyway) && matches!(e.fact, Fact::StepStarted { .. }))
-        });
+        let starts_anyway = planted::is(Plant::OvertakenStartsAnyway);
+        entries.retain(|e| is_outcome(e) || (starts_anyway && matches!(e.fact, Fact::StepStarted { .. })));
         loop {
             let state = &self.state;
             entries.retain(|entry| state.admits(entry).is_ok());
@@ -131,6 +130,35 @@ impl Hop<'_> {
             tracing::warn!(run = %self.state.run, error = %second, "outcomes could not be written; their steps run again");
         }
         error
+    }
+
+    /// The storage failed while bodies run. They come to their end and their outcomes are written: a body that was cut off
+    /// would be executed again, and not before its lease is over.
+    pub(super) async fn see_out(&mut self, session: &mut dyn Session) {
+        while !self.running.is_empty() {
+            let finished = self.wait(session, None).await;
+            let now = self.now();
+            let mut entries = Vec::with_capacity(finished.len());
+            if finished.is_empty() {
+                // the handler has moved on; what it wants now is decided anew, what it has dropped is not waited for
+                if matches!(session.advance().await, Advance::Ended(_)) {
+                    return;
+                }
+                self.abandon(session, &mut entries);
+            }
+            for Finished { step, result } in finished {
+                let Some(running) = self.running.remove(&step) else { continue };
+                self.give_back(&step, running.ready.attempt);
+                let took = now.since(running.began);
+                let entry = self.outcome(running, result, now);
+                say(&self.state, &entry, took);
+                entries.push(entry);
+            }
+            if let Err(error) = self.keep_outcomes(session, entries).await {
+                tracing::warn!(run = %self.state.run, %error, "outcomes could not be written; their steps run again");
+                return;
+            }
+        }
     }
 
     /// Gives back slots although nothing is appended (rule 22: a refused worker still releases).

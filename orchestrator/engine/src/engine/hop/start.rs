@@ -4,8 +4,10 @@ use stepladder_core::decide::{Plan, Ready};
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::planted::{self, Plant};
 use stepladder_core::slot::{ARRIVAL, Holder};
+use stepladder_core::state::{Step, StepState};
 use stepladder_core::{Cause, StepId, Timestamp};
 
+use super::append::is_outcome;
 use super::settle::shown_ahead;
 use super::telling::say_waits;
 use super::{Ack, Hop, MARGIN, Next, Running};
@@ -43,8 +45,10 @@ impl Hop<'_> {
         self.hand_over(&handed, late);
         let suspends = starting.is_empty() && self.running.is_empty();
         if suspends {
-            if self.joined_in_vain().await? {
-                return self.keep_outcomes(session, entries).await;
+            match self.joined_in_vain().await {
+                Ok(false) => {}
+                Ok(true) => return self.keep_outcomes(session, entries).await,
+                Err(error) => return Err(self.save_outcomes(session, entries, error).await),
             }
             self.look_again(&plan);
             if let Err(error) = self.leave_unused(&plan, unasked).await {
@@ -55,7 +59,15 @@ impl Hop<'_> {
         let appended = match suspends {
             true => self.append(entries.clone(), Ack::Now).await?,
             false if nothing => Appended::Done,
-            false => self.append(entries.clone(), Ack::Later).await?,
+            false => match self.append(entries.clone(), Ack::Later).await {
+                // what was done before is not lost with what cannot start: it is written by itself
+                Err(error) if entries.iter().any(is_outcome) => {
+                    tracing::warn!(run = %self.state.run, %error, "steps could not be started; their outcomes before are kept");
+                    self.forget();
+                    Appended::Refused
+                }
+                appended => appended?,
+            },
         };
         if !appended.is_done() {
             let unstarted: Vec<_> = starting.iter().map(|r| self.holder(&r.step, r.attempt)).collect();
@@ -209,7 +221,8 @@ impl Hop<'_> {
 
     /// Who wants no body now does not stand in the way of those who do: the place of the run's arrival, or of the step
     /// that this wake names, is given up when nothing asks for it (rule 24: a wake that cannot use its slot passes it
-    /// on).
+    /// on). Another hop may have joined for the step since this one looked, and counts on the place; so the step is woken
+    /// once more, unless it has its outcome.
     async fn leave_unused(&mut self, plan: &Plan, unasked: bool) -> Result<(), StoreError> {
         let step = match self.wake.cause.step() {
             Some(step) if plan.ready.iter().all(|ready| ready.step != *step) => step.clone(),
@@ -221,9 +234,30 @@ impl Hop<'_> {
             if line.iter().any(|place| place.run == self.state.run && place.step == step) {
                 let run = self.state.run;
                 self.commit.after.push(After::Leave { limit, run, step: Some(step.clone()) });
+                self.wake_who_left(&step, plan);
             }
         }
         Ok(())
+    }
+
+    /// The wake of a step, or of the run, whose place is given up.
+    fn wake_who_left(&mut self, step: &StepId, plan: &Plan) {
+        let now = self.now();
+        if **step == *ARRIVAL {
+            // only what has come due since the look can have made use of the place
+            if plan.later.iter().any(|(_, due)| *due <= now) {
+                let wake = self.wake(Cause::Next);
+                self.commit.wakes.push(wake);
+            }
+            return;
+        }
+        let is_settled = |s: &Step| matches!(s.state, StepState::Done | StepState::Abandoned);
+        if self.state.steps.get(step).is_none_or(is_settled) {
+            return;
+        }
+        let due = plan.later.iter().find(|(later, _)| later == step).map_or(now, |(_, due)| *due);
+        let wake = self.engine.later(self.wake(Cause::Step(step.clone())), due);
+        self.commit.before.push(wake);
     }
 
     /// The lease ran out on the way here (rule 3): somebody else may take over, so nothing starts. Another invocation does.

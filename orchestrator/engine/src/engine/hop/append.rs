@@ -1,0 +1,93 @@
+//! Appending within a hop: what has gathered goes out with it, who waits for a slot is woken, and what the storage does not
+//! take is offered again where that is worth it.
+
+use std::time::Duration;
+
+use stepladder_core::journal::{Entry, Fact};
+use stepladder_core::planted::{self, Plant};
+
+use super::timing::Punctuality;
+use super::{Ack, Hop, say};
+use crate::engine::load::Appended;
+use crate::ports::{After, Commit, StoreError};
+
+/// The first and the longest wait before an outcome that the storage did not take is offered again.
+const OFFERED_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+impl Hop<'_> {
+    /// Appends entries with the commit that has gathered. What is overtaken keeps the releases and forgets the rest,
+    /// which is decided anew.
+    pub(super) async fn append(&mut self, entries: Vec<Entry>, ack: Ack) -> Result<Appended, StoreError> {
+        let is_release = |after: &After| matches!(after, After::Release { .. } | After::Leave { .. });
+        let frees = !self.limits.is_empty() && self.commit.after.iter().any(is_release) || self.unwoken.is_some();
+        if ack == Ack::Now && !frees {
+            self.commit.acks.push(self.receipt.clone());
+        }
+        let is_interruption = |entry: &&Entry| matches!(entry.fact, Fact::AttemptInterrupted { .. });
+        let interrupted: Vec<Entry> = entries.iter().filter(is_interruption).cloned().collect();
+        let late = planted::is(Plant::LaterWakeAfterEntry).then(|| std::mem::take(&mut self.commit.before));
+        let appended = self.append_patiently(entries).await?;
+        if let Some(before) = late.filter(|_| appended.is_done()) {
+            self.engine.carry_out(Commit { before, ..Commit::default() }).await?;
+        }
+        if appended.is_done() {
+            interrupted.iter().for_each(|entry| say(&self.state, entry, Duration::ZERO));
+            if frees {
+                // who waits is woken before the wake is done with: a crash between repeats it (rule 22). A failure does not
+                // undo the entries: bodies that they start are started
+                self.unwoken = self.engine.pass_on(&self.limits).await.err();
+                if ack == Ack::Now && self.unwoken.is_none() {
+                    let acks = vec![self.receipt.clone()];
+                    self.engine.carry_out(Commit { acks, ..Commit::default() }).await?;
+                }
+            }
+            return Ok(appended);
+        }
+        tracing::debug!(run = %self.state.run, ?appended, "overtaken; deciding again");
+        self.forget();
+        // what this wake met has been somebody else's: it may have been sent for another moment
+        self.punctuality = Punctuality::Unknown;
+        Ok(appended)
+    }
+
+    /// Wakes those who wait, if that has failed.
+    pub(super) async fn wake_the_unwoken(&mut self) -> Result<(), StoreError> {
+        if self.unwoken.is_some() {
+            self.engine.pass_on(&self.limits).await?;
+            self.unwoken = None;
+        }
+        Ok(())
+    }
+
+    /// Keeps the releases of what was to be written, and forgets the rest.
+    pub(super) fn forget(&mut self) {
+        self.commit.before.clear();
+        self.commit.wakes.clear();
+        self.commit.acks.clear();
+        self.commit.after.retain(|after| matches!(after, After::Release { .. }));
+    }
+
+    /// A full disk must not cost what a body has done: where this process is the only one, outcomes that the storage does
+    /// not take are kept and offered again while their lease lasts. A start among them is not: it would be late.
+    async fn append_patiently(&mut self, entries: Vec<Entry>) -> Result<Appended, StoreError> {
+        let starts = entries.iter().any(|entry| matches!(entry.fact, Fact::StepStarted { .. }));
+        let patient = self.engine.config.alone && !starts && entries.iter().any(is_outcome);
+        let mut wait = OFFERED_AGAIN.0;
+        loop {
+            let appended = self.engine.append(&mut self.state, entries.clone(), &mut self.commit).await;
+            let again = self.now() + wait;
+            match appended {
+                Err(StoreError::Unavailable(_)) if patient && again < self.lease_until => {
+                    self.engine.clock.sleep_until(again).await;
+                    wait = (wait * 2).min(OFFERED_AGAIN.1);
+                }
+                appended => return appended,
+            }
+        }
+    }
+}
+
+/// Whether an entry is what a body came to.
+pub(super) fn is_outcome(entry: &Entry) -> bool {
+    matches!(entry.fact, Fact::StepSucceeded { .. } | Fact::StepFailed { .. } | Fact::StepAbandoned { .. })
+}

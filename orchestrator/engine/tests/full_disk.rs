@@ -1,0 +1,107 @@
+//! A storage that takes nothing for a while, as a full disk does: what bodies have done is kept, and who could not be moved
+//! is moved soon after there is room.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use stepladder_core::Status;
+use stepladder_core::journal::Fact;
+use stepladder_engine::Engine;
+use stepladder_engine::clock::Clock;
+use support::script::Script;
+use support::{World, count, gated, only_run, slow, spawn_hop};
+
+/// A process on a disk that may be full.
+fn process(world: &mut World) -> (Arc<Engine>, Arc<AtomicBool>) {
+    let full = Arc::new(AtomicBool::new(false));
+    let disk = slow::on_disk(world.memory.clone(), full.clone());
+    (world.engine_on(disk), full)
+}
+
+/// Lets time pass, second by second, and everybody act in each.
+async fn pass(world: &World, seconds: u64) {
+    for _ in 0..seconds {
+        world.clock.advance(Duration::from_secs(1));
+        everybody_acts().await;
+    }
+}
+
+async fn everybody_acts() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn attempts(world: &World, engine: &Engine, step: &str) -> usize {
+    let journal = world.journal(engine, only_run(engine).await).await;
+    count(&journal, |fact| matches!(fact, Fact::StepStarted { step: started, .. } if **started == *step))
+}
+
+#[tokio::test]
+async fn what_a_body_has_done_is_kept_until_there_is_room() {
+    let (script, begun, open) = gated(Script::new("f"), "a", &[]);
+    let mut world = World::new(vec![script.step("b", &["a"]).program()]).config(|config| config.alone = true);
+    let (engine, full) = process(&mut world);
+    world.go(&engine).await;
+    let hop = spawn_hop(&world, &engine);
+    begun.notified().await;
+    full.store(true, SeqCst);
+    open.notify_one();
+    pass(&world, 100).await;
+    assert!(!hop.is_finished(), "the outcome is given up within its lease");
+    full.store(false, SeqCst);
+    pass(&world, 2).await;
+    hop.await.unwrap();
+    world.settle_within(&engine, Duration::from_secs(1)).await;
+    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+    assert_eq!(attempts(&world, &engine, "a").await, 1);
+}
+
+#[tokio::test]
+async fn a_wake_that_met_a_full_disk_comes_again_within_seconds() {
+    let script = Script::new("f").step("a", &[]);
+    let executed = script.executed();
+    let mut world = World::new(vec![script.program()]).config(|config| config.alone = true);
+    let (engine, full) = process(&mut world);
+    world.go(&engine).await;
+    full.store(true, SeqCst);
+    for _ in 0..3 {
+        world.hop_once(&engine).await;
+        let due = world.memory.next_due().unwrap();
+        assert_eq!(due, world.clock.now() + Duration::from_secs(2));
+        world.clock.set(due);
+    }
+    assert_eq!(executed.of("a"), 0, "a body ran whose start was not written");
+    full.store(false, SeqCst);
+    world.settle_within(&engine, Duration::from_secs(1)).await;
+    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+    assert_eq!(executed.of("a"), 1);
+}
+
+#[tokio::test]
+async fn a_body_beside_one_whose_outcome_is_refused_comes_to_its_end() {
+    let (script, a_begun, a_open) = gated(Script::new("f"), "a", &[]);
+    let (script, b_begun, b_open) = gated(script, "b", &[]);
+    // not alone: the outcome is not kept for long
+    let mut world = World::new(vec![script.program()]);
+    let (engine, full) = process(&mut world);
+    world.go(&engine).await;
+    let hop = spawn_hop(&world, &engine);
+    a_begun.notified().await;
+    b_begun.notified().await;
+    full.store(true, SeqCst);
+    a_open.notify_one();
+    everybody_acts().await;
+    full.store(false, SeqCst);
+    b_open.notify_one();
+    hop.await.unwrap();
+    let journal = world.journal(&engine, only_run(&engine).await).await;
+    let of = |step: &str| count(&journal, |f| matches!(f, Fact::StepSucceeded { step: ended, .. } if **ended == *step));
+    assert_eq!((of("a"), of("b")), (0, 1), "b's body was cut off");
+    a_open.notify_one();
+    world.settle(&engine).await;
+    assert_eq!((attempts(&world, &engine, "a").await, attempts(&world, &engine, "b").await), (2, 1));
+}

@@ -1,0 +1,117 @@
+//! Places in lines: one that a hop gives up and another counts on, and the one wake that the head of a line owns.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use stepladder_core::decide::StepOptions;
+use stepladder_core::retry::Backoff;
+use stepladder_core::slot::{Holder, Limit, Place};
+use stepladder_core::spec::Concurrency;
+use stepladder_core::{Cause, EventId, RunId, Status, Timestamp, Wake};
+use stepladder_engine::Engine;
+use stepladder_engine::clock::{Clock, VirtualClock};
+use stepladder_engine::memory::Memory;
+use stepladder_engine::ports::{After, Commit, Commits, Delivery, Queue, Slots};
+use support::script::{Script, fault};
+use support::{World, gated, only_run, slow};
+
+const RETRY: Duration = Duration::from_secs(1);
+const LEASE: Duration = Duration::from_secs(125);
+
+fn limit() -> Limit {
+    Limit { key: "f/0".into(), slots: 2 }
+}
+
+/// Somebody else's step.
+fn foreign(n: u128) -> Holder {
+    Holder { run: RunId::new(Timestamp::from_millis(0), n), step: "other".into(), attempt: 1 }
+}
+
+/// A slot is taken by somebody else, another waits, and the retry comes due: its wake is met by another hop, which joins
+/// the line and is done.
+async fn the_retry_joins_the_line(memory: Arc<Memory>, clock: Arc<VirtualClock>, other: Arc<Engine>) {
+    let (now, of) = (clock.now(), foreign(2));
+    memory.take(&limit(), &foreign(1), now + LEASE, now).await.unwrap();
+    let event = EventId::new(now, 2);
+    memory.park(&limit(), Place { asked: now, event, run: of.run, step: of.step }).await.unwrap();
+    clock.advance(RETRY);
+    let retry = memory.receive(1, LEASE).await.unwrap().remove(0);
+    assert_eq!(retry.wake.cause, Cause::Due);
+    other.hop(retry).await.unwrap();
+    assert_eq!(memory.line(&limit(), 9).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_retry_that_joined_the_line_meanwhile_is_not_forgotten_with_the_place() {
+    let retried = StepOptions { backoff: Some(Backoff::Fixed(RETRY)), ..StepOptions::default() };
+    let fails_once = |n| async move { if n == 1 { Err(fault("not this time")) } else { Ok(()) } };
+    let (script, begun, open) = gated(Script::new("f").body_with("a", &[], retried, fails_once), "b", &[]);
+    let script = script.spec(|spec| spec.concurrency.push(Concurrency { limit: 2, key: None }));
+    let mut world = World::new(vec![script.program()]);
+    let other = world.engine();
+    let (memory, clock, first) = (world.memory.clone(), world.clock.clone(), AtomicBool::new(false));
+    let armed = Arc::new(AtomicBool::new(false));
+    let (is_armed, hopping) = (armed.clone(), other.clone());
+    let watched = slow::before_line(world.memory.clone(), move || {
+        let now = is_armed.load(SeqCst) && !first.swap(true, SeqCst);
+        let (memory, clock, other) = (memory.clone(), clock.clone(), hopping.clone());
+        async move {
+            if now {
+                the_retry_joins_the_line(memory, clock, other).await;
+            }
+        }
+    });
+    let engine = world.engine_on(watched);
+    world.go(&engine).await;
+    let run = only_run(&engine).await;
+
+    // a hop for `a` by name: `a` fails, `b` ends a moment later, and nothing asks for `a` before its retry
+    let created = world.memory.receive(1, LEASE).await.unwrap().remove(0);
+    let wake = Wake { cause: Cause::Step("a".into()), ..created.wake };
+    let delivery = Delivery { wake, ..created };
+    let hop = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.hop(delivery).await.unwrap() }
+    });
+    begun.notified().await;
+    while world.memory.next_due().is_none_or(|due| due > world.clock.now() + RETRY) {
+        tokio::task::yield_now().await;
+    }
+    armed.store(true, SeqCst);
+    open.notify_one();
+    hop.await.unwrap();
+
+    // the others go, and nobody of them knows of the run
+    let release = After::Release { limit: limit(), holder: foreign(1) };
+    let leave = After::Leave { limit: limit(), run: foreign(2).run, step: None };
+    world.memory.commit(Commit { after: vec![release, leave], ..Commit::default() }).await.unwrap();
+    world.settle_within(&engine, Duration::from_secs(10)).await;
+    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed);
+}
+
+#[tokio::test]
+async fn rule_23_the_head_of_a_line_owns_one_wake_however_often_it_is_refused() {
+    let script = Script::new("f").step("a", &[]).step("b", &[]);
+    let script = script.spec(|spec| spec.concurrency.push(Concurrency { limit: 2, key: None }));
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    let now = world.clock.now();
+    for n in [1, 2] {
+        world.memory.take(&limit(), &foreign(n), now + LEASE, now).await.unwrap();
+    }
+    world.go(&engine).await;
+    world.hop_once(&engine).await;
+    // both of its steps are refused, at each lease's end again
+    for _ in 0..8 {
+        assert_eq!(world.memory.wakes(), 1);
+        let now = world.memory.next_due().unwrap();
+        world.clock.set(now);
+        for n in [1, 2] {
+            world.memory.take(&limit(), &foreign(n), now + LEASE, now).await.unwrap();
+        }
+        world.hop_once(&engine).await;
+    }
+}

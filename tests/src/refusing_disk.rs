@@ -1,0 +1,80 @@
+//! A disk that is full, or read-only, while a test says so: a library in C, compiled here, that the server's loader puts
+//! before the C library. Only the data file and the files beside it are on that disk. Linux with glibc.
+
+use std::fs::{File, remove_file};
+use std::path::PathBuf;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::Server;
+
+/// The source. It says which variables it listens to.
+const SOURCE: &str = include_str!("refusing_disk.c");
+
+/// The disk of one server.
+#[derive(Debug)]
+pub struct RefusingDisk {
+    folder: TempDir,
+}
+
+impl RefusingDisk {
+    /// A disk that takes everything so far.
+    pub fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("stepladder-disk-").tempdir().expect("a temporary folder");
+        let disk = Self { folder };
+        let source = disk.folder.path().join("disk.c");
+        std::fs::write(&source, SOURCE).expect("a file in a folder of our own");
+        let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+        let mut compile = Command::new(compiler);
+        compile.args(["-O1", "-shared", "-fPIC", "-o"]).arg(disk.library()).arg(&source).arg("-ldl");
+        assert!(compile.status().expect("a C compiler").success(), "the library does not compile");
+        disk
+    }
+
+    /// Puts the server's data file on this disk.
+    pub fn under(&self, server: Server) -> Server {
+        let text = |path: PathBuf| path.to_str().expect("a path of letters").to_owned();
+        let files = text(server.db());
+        server
+            .variable("LD_PRELOAD", text(self.library()))
+            .variable("REFUSING_DISK_FILES", files)
+            .variable("REFUSING_DISK_FLAGS", text(self.folder.path().join("disk")))
+    }
+
+    /// From now on there is no room.
+    pub fn fill(&self) {
+        self.raise("full");
+    }
+
+    /// From now on nothing may be written.
+    pub fn make_read_only(&self) {
+        self.raise("read-only");
+    }
+
+    /// From now on everything is taken again.
+    pub fn relent(&self) {
+        for flag in ["full", "read-only"] {
+            // one that is not there need not go
+            let _ = remove_file(self.flag(flag));
+        }
+    }
+
+    fn raise(&self, flag: &str) {
+        File::create(self.flag(flag)).expect("a file in a folder of our own");
+    }
+
+    fn flag(&self, flag: &str) -> PathBuf {
+        self.folder.path().join(format!("disk.{flag}"))
+    }
+
+    fn library(&self) -> PathBuf {
+        self.folder.path().join("disk.so")
+    }
+}
+
+impl Default for RefusingDisk {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,146 @@
+//! The app under fire. Its functions have a bit of everything: steps one after the other and side by side, failures that
+//! are tried again and one that is not, a sleep, a call, an event, a limit, a handler of failures.
+
+use std::collections::HashSet;
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use futures::try_join;
+use stepladder::App;
+use stepladder::prelude::*;
+
+use crate::ledger::Ledger;
+
+/// How many bodies of all orders may execute at a time.
+pub(crate) const LIMIT: usize = 4;
+/// One of so many orders fails in the end.
+const DOOMED: u64 = 7;
+
+/// Starts an order.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Order {
+    n: u64,
+}
+
+impl EventData for Order {
+    const NAME: &'static str = "fire/order";
+}
+
+/// What an order calls another function with.
+#[derive(Serialize, Deserialize)]
+struct Part {
+    n: u64,
+}
+
+impl EventData for Part {
+    const NAME: &'static str = "fire/part.asked";
+}
+
+/// What an order sends.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    n: u64,
+}
+
+impl EventData for Told {
+    const NAME: &'static str = "fire/told";
+}
+
+/// Starts an item: two short steps, for many of them.
+#[derive(Serialize, Deserialize)]
+struct Item {
+    n: u64,
+    shelf: u64,
+}
+
+impl EventData for Item {
+    const NAME: &'static str = "fire/item";
+}
+
+/// Whether this order fails in the end.
+pub(crate) fn is_doomed(n: u64) -> bool {
+    n.is_multiple_of(DOOMED)
+}
+
+/// What an order comes to, unless it is doomed.
+pub(crate) fn total(n: u64) -> u64 {
+    (n + 1) + (n + 2) + (n + 3) + n * 2
+}
+
+/// The whole app.
+pub(crate) fn app() -> App {
+    ledger().life();
+    App::new()
+        .function(
+            Function::new("order", order)
+                .retries(50) // its first attempts fail in each life of the server, and there are many
+                .concurrency(Concurrency::limit(u32::try_from(LIMIT).unwrap_or(u32::MAX)))
+                .on_failure(sorry),
+        )
+        .function(Function::new("part", part))
+        .function(Function::new("told", told))
+        .function(Function::new("item", item).concurrency(Concurrency::limit(2).key("event.data.shelf")))
+}
+
+async fn order(ctx: Context, event: Event<Order>) -> Result<u64> {
+    let (ctx, n) = (&ctx, event.data.n);
+    let reserved = ctx.step("reserve", || body(ctx, "reserve", n + 1)).await?;
+    let (charged, labelled) =
+        try_join!(ctx.step("charge", || shaky(ctx, "charge", n + 2)), ctx.step("label", || body(ctx, "label", n + 3)))?;
+    ctx.sleep("pause", Duration::from_millis(20)).await?;
+    let part: u64 = ctx.invoke("part", "part", &Part { n }).await?;
+    ctx.send_event("tell", Told { n }).await?;
+    if is_doomed(n) {
+        ctx.step("doomed", async || Err::<(), _>(Error::terminal("nobody wants it"))).await?;
+    }
+    ctx.step("close", || body(ctx, "close", reserved + charged + labelled + part)).await
+}
+
+async fn part(ctx: Context, event: Event<Part>) -> Result<u64> {
+    ctx.step("double", || body(&ctx, "double", event.data.n * 2)).await
+}
+
+async fn told(ctx: Context, event: Event<Told>) -> Result<u64> {
+    ctx.step("hear", || body(&ctx, "hear", event.data.n)).await
+}
+
+async fn sorry(ctx: Context, failed: Event<FunctionFailed>) -> Result<String> {
+    ctx.step("apologise", || body(&ctx, "apologise", failed.data.error.message.clone())).await
+}
+
+async fn item(ctx: Context, event: Event<Item>) -> Result<u64> {
+    let ctx = &ctx;
+    let weight = ctx.step("weigh", || at_once(ctx, "weigh", event.data.n % 100)).await?;
+    ctx.step("pack", || at_once(ctx, "pack", weight + 1)).await
+}
+
+/// A body that takes up to 8 ms, so that kills hit it at times.
+async fn body<T>(ctx: &Context, step: &str, value: T) -> Result<T> {
+    ledger().begin(ctx.run_id(), step);
+    tokio::time::sleep(Duration::from_millis(ctx.random() % 8)).await;
+    ledger().end(ctx.run_id(), step);
+    Ok(value)
+}
+
+/// A body that fails when it is executed first in a life of the process.
+async fn shaky(ctx: &Context, step: &str, value: u64) -> Result<u64> {
+    static FAILED: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
+    let run = ctx.run_id().to_string();
+    let value = body(ctx, step, value).await?;
+    let mut failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !failed.remove(&run) {
+        failed.insert(run);
+        return Err(Error::new("not this time"));
+    }
+    Ok(value)
+}
+
+async fn at_once(ctx: &Context, step: &str, value: u64) -> Result<u64> {
+    ledger().begin(ctx.run_id(), step);
+    ledger().end(ctx.run_id(), step);
+    Ok(value)
+}
+
+fn ledger() -> &'static Ledger {
+    static LEDGER: LazyLock<Ledger> = LazyLock::new(Ledger::of_this_process);
+    &LEDGER
+}

@@ -1,0 +1,42 @@
+//! Chance that a printed number repeats (SplitMix64).
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use crate::setting;
+
+/// A sequence of numbers.
+#[derive(Clone, Debug)]
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    /// From `STEPLADDER_FIRE_SEED`, or a new one; printed.
+    pub(crate) fn of_this_run() -> Self {
+        let seed = setting("STEPLADDER_FIRE_SEED", RandomState::new().hash_one(0) % 1_000_000);
+        println!("STEPLADDER_FIRE_SEED={seed}");
+        Self(seed)
+    }
+
+    /// Another sequence.
+    pub(crate) fn fork(&mut self) -> Self {
+        Self(self.next())
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Less than `n`.
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    /// Shorter than this, to the microsecond.
+    pub(crate) fn shorter_than(&mut self, most: Duration) -> Duration {
+        Duration::from_micros(self.below(u64::try_from(most.as_micros()).unwrap_or(u64::MAX)))
+    }
+}

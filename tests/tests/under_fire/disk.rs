@@ -1,0 +1,132 @@
+//! The disk is full, or cannot be written, for a while: in the middle of a load, and at the start.
+
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use stepladder_tests::refusing_disk::RefusingDisk;
+use stepladder_tests::wait_for;
+
+use crate::chance::Chance;
+use crate::clients::Clients;
+use crate::kills::{server, settled};
+use crate::trial;
+use crate::verdict::Sum;
+
+/// How often the disk refuses, and takes everything again.
+const ROUNDS: usize = 2;
+/// How long a sender waits at most between requests.
+const PAUSE: Duration = Duration::from_millis(40);
+/// How many more answers of a kind are waited for in each round.
+const ANSWERS: usize = 15;
+
+/// How a disk refuses.
+#[derive(Clone, Copy, Debug)]
+enum Refusal {
+    Full,
+    ReadOnly,
+}
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("a_full_disk_is_said_and_outlived_without_a_loss", || refused_for_a_while(Refusal::Full)),
+        trial("a_read_only_disk_is_said_and_outlived_without_a_loss", || refused_for_a_while(Refusal::ReadOnly)),
+        trial("a_server_killed_on_a_full_disk_goes_on_when_there_is_room", killed_on_a_full_disk),
+        trial("a_start_on_a_disk_that_refuses_ends_with_a_sentence", starts_that_end),
+    ]
+}
+
+impl Refusal {
+    fn begin(self, disk: &RefusingDisk) {
+        match self {
+            Self::Full => disk.fill(),
+            Self::ReadOnly => disk.make_read_only(),
+        }
+    }
+
+    /// What the log says of it.
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::Full => "the disk is full; free some space, the work goes on by itself",
+            Self::ReadOnly => "the disk cannot be written; check that it works, is not read-only",
+        }
+    }
+}
+
+async fn refused_for_a_while(refusal: Refusal) {
+    let mut chance = Chance::of_this_run();
+    let disk = RefusingDisk::new();
+    let mut server = disk.under(server("step"));
+    server.start().await;
+    let clients = Clients::start(&server, 3, PAUSE, &mut chance);
+    for _ in 0..ROUNDS {
+        more(&clients, "accepted", Clients::accepted).await;
+        refusal.begin(&disk);
+        more(&clients, "refused", Clients::refused).await;
+        disk.relent();
+    }
+    let relented = Instant::now();
+    more(&clients, "accepted", Clients::accepted).await;
+    let (heard, sum) = settled(&mut server, clients).await;
+    let log = server.log();
+    assert!(log.contains(refusal.sentence()), "{log}");
+    assert!(!log.contains("panicked at"), "{log}");
+    let Sum { runs, interrupted, .. } = sum;
+    println!(
+        "{refusal:?}: {} orders accepted, refused {:?}; all {runs} runs had ended {:.1?} after the disk relented for the \
+         last time, {interrupted} attempts interrupted",
+        heard.accepted.len(),
+        heard.refusals,
+        relented.elapsed(),
+    );
+    assert_eq!(heard.unanswered, 0, "a request was left without an answer");
+}
+
+async fn killed_on_a_full_disk() {
+    let mut chance = Chance::of_this_run();
+    let disk = RefusingDisk::new();
+    let mut server = disk.under(server("budget"));
+    server.start().await;
+    let clients = Clients::start(&server, 2, PAUSE, &mut chance);
+    for _ in 0..ROUNDS {
+        more(&clients, "accepted", Clients::accepted).await;
+        disk.fill();
+        more(&clients, "refused", Clients::refused).await;
+        server.kill().await;
+        disk.relent();
+        server.start().await;
+        clients.moved(&server);
+    }
+    settled(&mut server, clients).await;
+    server.assert_no_error_logged();
+}
+
+async fn starts_that_end() {
+    let disk = RefusingDisk::new();
+    let mut server = disk.under(server("step"));
+    for there in [false, true] {
+        if there {
+            server.start().await;
+            server.kill().await;
+        }
+        for refusal in [Refusal::Full, Refusal::ReadOnly] {
+            refusal.begin(&disk);
+            server.launch();
+            let status = server.ended().await;
+            let log = server.log();
+            println!("{refusal:?}, the file is {}there:\n{log}", if there { "" } else { "not " });
+            assert_eq!(status.code(), Some(1), "{log}");
+            let told = log.lines().filter(|line| line.starts_with("error: ")).count();
+            assert_eq!((told, log.contains("panicked at")), (1, false), "{log}");
+            disk.relent();
+        }
+    }
+    server.start().await;
+    server.assert_no_error_logged();
+}
+
+/// Waits for so many more answers of a kind.
+async fn more(clients: &Clients, what: &str, count: impl Fn(&Clients) -> usize) {
+    let before = count(clients);
+    let told = format!("{ANSWERS} more requests to be {what}");
+    wait_for(&told, async || (count(clients) >= before + ANSWERS).then_some(())).await;
+}

@@ -1,0 +1,192 @@
+//! Whether what the clients were told, what the bodies wrote down and what the journals say fit together.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde_json::Value;
+use stepladder_core::journal::{Entry, Fact};
+use stepladder_core::state::Ending;
+use stepladder_core::{EventId, RunId, Timestamp};
+use stepladder_proof::Journal;
+
+use crate::app;
+use crate::clients::{Heard, name_of};
+use crate::journals::{Stored, created, ending, is_of, sent, started_by};
+use crate::ledger::{Line, by_step, most_at_once};
+
+/// What the journals add up to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sum {
+    pub(crate) runs: usize,
+    pub(crate) entries: usize,
+    pub(crate) interrupted: usize,
+    pub(crate) bodies: usize,
+}
+
+/// Panics with all that is wrong.
+pub(crate) async fn check_orders(stored: &Stored, heard: &Heard, lines: &[Line]) -> Sum {
+    let mut wrong = stepladder_proof::check(&stored.journals);
+    wrong.extend(stepladder_proof::unfinished(&stored.journals).iter().map(|run| format!("{run} has not ended")));
+    wrong.extend(rows(stored));
+    wrong.extend(orders(stored, heard).await);
+    wrong.extend(told(stored, heard));
+    wrong.extend(executions(&stored.journals, lines));
+    let orders: HashSet<RunId> = stored.journals.iter().filter(|j| is_of(j, "order")).map(|j| j.run).collect();
+    let most = most_at_once(lines, |run| orders.contains(&run));
+    if most > app::LIMIT {
+        wrong.push(format!("{most} bodies of orders executed at a time, {} may", app::LIMIT));
+    }
+    let line = stored.line("order").await;
+    if !line.is_empty() {
+        wrong.push(format!("all runs have ended, and these wait for a slot: {line:?}"));
+    }
+    assert!(wrong.is_empty(), "{} things are wrong:\n{}", wrong.len(), wrong[..wrong.len().min(30)].join("\n"));
+    sum(stored, lines)
+}
+
+/// What was found, for those who read the test's output.
+fn sum(stored: &Stored, lines: &[Line]) -> Sum {
+    let entries = || stored.journals.iter().flat_map(|journal| &journal.entries);
+    Sum {
+        runs: stored.journals.len(),
+        entries: entries().count(),
+        interrupted: entries().filter(|e| matches!(e.fact, Fact::AttemptInterrupted { .. })).count(),
+        bodies: lines.iter().filter(|line| matches!(line, Line::Begin { .. })).count(),
+    }
+}
+
+/// The listing says of each run what its journal says.
+fn rows(stored: &Stored) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for journal in &stored.journals {
+        let row = &stored.rows[&journal.run];
+        let end = ending(journal).map(|how| how.status());
+        if row.ended.map(|(_, status)| status) != end || *row.function != *created(journal).function {
+            wrong.push(format!("the listing has {row:?}, the journal ends with {end:?}"));
+        }
+    }
+    wrong
+}
+
+/// Each accepted order is one run of `order`, with one child, one event sent that started one run, and, where it failed,
+/// one run of its handler; and there is no run beside these.
+async fn orders(stored: &Stored, heard: &Heard) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut of_event: HashMap<EventId, Vec<&Journal>> = HashMap::new();
+    let mut of_run: HashMap<RunId, Vec<&Journal>> = HashMap::new();
+    for journal in &stored.journals {
+        match started_by(journal) {
+            None => of_event.entry(created(journal).event.id).or_default().push(journal),
+            Some(run) => of_run.entry(run).or_default().push(journal),
+        }
+    }
+    let mut expected = 0;
+    for (n, id) in &heard.accepted {
+        let event = stored.event(&name_of(*n)).await;
+        if event.map(|event| event.to_string()).as_ref() != Some(id) {
+            wrong.push(format!("order {n} was accepted as {id}, and is stored as {event:?}"));
+            continue;
+        }
+        let started = event.and_then(|event| of_event.get(&event)).map_or(&[][..], Vec::as_slice);
+        let &[order] = started else {
+            wrong.push(format!("order {n} was accepted, and started {} runs", started.len()));
+            continue;
+        };
+        if !is_of(order, "order") || created(order).event.external_id.as_deref() != Some(name_of(*n).as_str()) {
+            wrong.push(format!("order {n} started {:?}", created(order)));
+        }
+        let right = match ending(order) {
+            Some(Ending::Completed(output)) => !app::is_doomed(*n) && output.get() == app::total(*n).to_string(),
+            Some(Ending::Failed(failure)) => app::is_doomed(*n) && failure.message.contains("nobody wants it"),
+            Some(Ending::Cancelled(_) | Ending::Skipped(_)) | None => false,
+        };
+        if !right {
+            wrong.push(format!("order {n} ended as {:?}", ending(order)));
+        }
+        let mut followers: Vec<&str> =
+            of_run.get(&order.run).into_iter().flatten().map(|run| &*created(run).function).collect();
+        followers.sort_unstable();
+        let due: &[&str] = if app::is_doomed(*n) { &["order/on-failure", "part"] } else { &["part"] };
+        if followers != due {
+            wrong.push(format!("order {n} led to {followers:?}, not to {due:?}"));
+        }
+        let told: Vec<_> = sent(order).iter().map(|id| of_event.get(id).map_or(0, Vec::len)).collect();
+        if told != [1] {
+            wrong.push(format!("the event of order {n} started {told:?} runs"));
+        }
+        expected += 2 + followers.len();
+    }
+    if stored.journals.len() != expected {
+        wrong.push(format!("there are {} runs, {expected} have a reason", stored.journals.len()));
+    }
+    wrong
+}
+
+/// A run that was shown to have ended has ended so, and is shown so for ever.
+fn told(stored: &Stored, heard: &Heard) -> Vec<String> {
+    let journals: HashMap<String, &Journal> = stored.journals.iter().map(|j| (j.run.to_string(), j)).collect();
+    let mut wrong = Vec::new();
+    for (run, shown) in &heard.ended {
+        let end = journals.get(run).and_then(|journal| ending(journal));
+        let is_true = match &end {
+            Some(Ending::Completed(output)) => shown["status"] == "Completed" && text(&shown["output"]) == output.get(),
+            Some(how) => shown["status"] == how.status().to_string(),
+            None => false,
+        };
+        if !is_true {
+            wrong.push(format!("{shown} was shown, the journal ends with {end:?}"));
+        }
+    }
+    wrong
+}
+
+fn text(value: &Value) -> String {
+    value.to_string()
+}
+
+/// A body is executed for an attempt that the journal has as started, at least once where it gave a value, and not once
+/// more after the outcome was written.
+fn executions(journals: &[Journal], lines: &[Line]) -> Vec<String> {
+    let mut steps: BTreeMap<(RunId, String), Attempts> = BTreeMap::new();
+    for journal in journals {
+        for Entry { at, fact } in &journal.entries {
+            let Some(step) = fact.step() else { continue };
+            let attempts = steps.entry((journal.run, step.to_string())).or_default();
+            match fact {
+                Fact::StepStarted { .. } => attempts.started += 1,
+                Fact::StepSucceeded { .. } => attempts.settled = Some(*at),
+                _ => {}
+            }
+        }
+    }
+    let executed = by_step(lines);
+    let mut wrong = Vec::new();
+    for (key, found) in &executed {
+        let (run, step) = key;
+        let Some(attempts) = steps.get(key) else {
+            wrong.push(format!("`{step}` of {run} was executed, and no journal has it"));
+            continue;
+        };
+        if found.began.len() > attempts.started {
+            let times = found.began.len();
+            wrong.push(format!("`{step}` of {run} was executed {times} times in {} attempts", attempts.started));
+        }
+        if let Some(settled) = attempts.settled
+            && let Some(late) = found.began.iter().find(|began| **began > settled)
+        {
+            wrong.push(format!("`{step}` of {run} was executed at {late:?}, after its outcome of {settled:?}"));
+        }
+    }
+    for (key, attempts) in &steps {
+        if attempts.settled.is_some() && executed.get(key).is_none_or(|found| found.ended == 0) {
+            wrong.push(format!("`{}` of {} has a value, and was not executed to its end", key.1, key.0));
+        }
+    }
+    wrong
+}
+
+/// What a journal says of a step's attempts.
+#[derive(Default)]
+struct Attempts {
+    started: usize,
+    settled: Option<Timestamp>,
+}
