@@ -229,10 +229,7 @@ impl RunState {
             Fact::HandlerFailed { attempt, retry_at, .. } => {
                 self.handler_failures = *attempt;
                 self.handler_retry_at = Some(*retry_at);
-                // what the handler dropped when it returned its error, its next attempt may want
-                for step in self.steps.values_mut().filter(|step| matches!(step.state, StepState::Abandoned)) {
-                    step.state = StepState::Wanted;
-                }
+                self.steps.values_mut().for_each(Step::leave_to_the_next_attempt);
             }
             Fact::RunCompleted { .. }
             | Fact::RunFailed { .. }
@@ -297,6 +294,16 @@ impl Step {
     /// A step before anything happened to it.
     pub(crate) fn new(kind: Kind, state: StepState) -> Self {
         Self { kind, state, attempt: 0, failures: 0, interruptions: 0, woken: false }
+    }
+
+    /// The handler has returned an error. What it dropped, its next attempt may want; and wakes that steps were sent may
+    /// be spent by then, for they meet a handler that waits.
+    fn leave_to_the_next_attempt(&mut self) {
+        match self.state {
+            StepState::Abandoned => (self.state, self.woken) = (StepState::Wanted, false),
+            StepState::Wanted | StepState::Waiting { .. } => self.woken = false,
+            StepState::Running { .. } | StepState::Sleeping { .. } | StepState::Invoking { .. } | StepState::Done => {}
+        }
     }
 
     /// The step as it is after an entry about it; `None` when the entry does not change it.
