@@ -1,10 +1,9 @@
 //! One seed, and what is told of it when it fails: as little of everything as still shows it, and its story.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
-use crate::simulation::coverage::{Coverage, expected};
+use crate::simulation::coverage::{Befell, Coverage};
 use crate::simulation::knobs::Knobs;
 use crate::simulation::{Failed, Simulation};
 
@@ -63,7 +62,7 @@ pub struct Covered(Arc<Coverage>);
 /// One such place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
-    /// The engine's function.
+    /// The engine's file and function.
     pub function: String,
     /// The port's method.
     pub method: &'static str,
@@ -78,19 +77,11 @@ pub struct Site {
 impl Covered {
     /// All places that the engine's source has, those without a call included.
     pub fn sites(&self) -> Vec<Site> {
-        let mut met = self.0.sites();
-        let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../orchestrator/engine/src/engine");
-        for site in expected(&engine) {
-            met.entry(site).or_default();
-        }
-        let site = |((function, method), befell): ((String, &'static str), crate::simulation::coverage::Befell)| Site {
-            function,
-            method,
-            calls: befell.calls,
-            crashes: befell.crashes,
-            failures: befell.failures,
-        };
-        met.into_iter().map(site).collect()
+        let told = self.0.sites().into_iter().map(|((function, method), befell)| {
+            let Befell { calls, crashes, failures } = befell;
+            Site { function, method, calls, crashes, failures }
+        });
+        told.collect()
     }
 }
 

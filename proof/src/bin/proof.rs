@@ -74,7 +74,7 @@ fn report(sites: &[Site], each: bool) -> bool {
     );
     for site in sites.iter().filter(|site| each || site.crashes == 0) {
         let Site { function, method, calls, crashes, failures } = site;
-        println!("  {function:28} {method:10} {calls:>10} calls {crashes:>8} crashes {failures:>8} failures");
+        println!("  {function:34} {method:10} {calls:>10} calls {crashes:>8} crashes {failures:>8} failures");
     }
     sites.iter().all(|site| site.crashes > 0)
 }

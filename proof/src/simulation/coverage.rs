@@ -1,15 +1,40 @@
-//! Where in the engine calls of the ports were made, and what befell them there: read off the stack.
+//! Where in the engine calls of the ports are made, and what befell them there. The places come from the engine's source;
+//! which one makes a call is read off the stack.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::wire::Fault;
 
 /// Functions that only hand a call on: the place is where they are called from.
-const HANDED_ON: &[&str] = &["append", "carry_out", "read_on", "state", "take_state", "catch_up"];
+const HANDED_ON: &[&str] = &["append", "append_patiently", "carry_out", "read_on", "state", "take_state", "catch_up"];
 
-/// A place in the engine: the function, and the port's method that it calls.
+/// The methods of ports, and what calls of functions that hand them on stand for.
+const METHODS: &[(&str, &str)] = &[
+    (".backend.accept(", "accept"),
+    (".backend.start(", "start"),
+    (".backend.read(", "read"),
+    (".backend.keep(", "keep"),
+    (".backend.take(", "take"),
+    (".backend.park(", "park"),
+    (".backend.line(", "line"),
+    (".backend.holders(", "holders"),
+    (".backend.place(", "place"),
+    (".backend.bucket(", "bucket"),
+    (".backend.set(", "set"),
+    (".backend.cursor(", "cursor"),
+    (".backend.advance(", "advance"),
+    (".carry_out(", "commit"),
+    ("self.append(", "commit"),
+    (".append_patiently(", "commit"),
+    (".engine.append(", "commit"),
+    (".state(", "read"),
+    (".take_state(", "read"),
+    (".catch_up(", "read"),
+];
+
+/// A place in the engine: the file and the function, and the port's method that it calls.
 pub(crate) type Site = (String, &'static str);
 
 /// What befell the calls of one place.
@@ -23,11 +48,18 @@ pub(crate) struct Befell {
 }
 
 /// What was met so far, by place.
-#[derive(Default)]
 pub(crate) struct Coverage {
+    source: Source,
     sites: Mutex<BTreeMap<Site, Befell>>,
     /// The engine's function at an address, where it is one.
     known: Mutex<HashMap<usize, Option<String>>>,
+}
+
+impl Default for Coverage {
+    fn default() -> Self {
+        let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../orchestrator/engine/src/engine");
+        Self { source: Source::read(&engine), sites: Mutex::default(), known: Mutex::default() }
+    }
 }
 
 impl Coverage {
@@ -44,9 +76,13 @@ impl Coverage {
         }
     }
 
-    /// All that was met.
+    /// All that was met, and the places that were not.
     pub(crate) fn sites(&self) -> BTreeMap<Site, Befell> {
-        self.sites.lock().expect("no panic").clone()
+        let mut sites = self.sites.lock().expect("no panic").clone();
+        for site in self.source.expected() {
+            sites.entry(site).or_default();
+        }
+        sites
     }
 
     /// The engine's function that makes this call.
@@ -54,13 +90,14 @@ impl Coverage {
         let mut known = self.known.lock().expect("no panic");
         let mut found = None;
         backtrace::trace(|frame| {
-            let address = frame.ip() as usize;
-            let function = known.entry(address).or_insert_with(|| {
-                let mut functions = Vec::new();
+            let function = known.entry(frame.ip() as usize).or_insert_with(|| {
+                let mut function = None;
                 backtrace::resolve_frame(frame, |symbol| {
-                    functions.extend(symbol.name().map(|name| name.to_string()));
+                    if let (None, Some(file), Some(line)) = (&function, symbol.filename(), symbol.lineno()) {
+                        function = self.source.function_at(file, line as usize);
+                    }
                 });
-                functions.iter().find_map(|name| function_of(name))
+                function
             });
             found = function.clone();
             found.is_none()
@@ -69,82 +106,75 @@ impl Coverage {
     }
 }
 
-/// `stepladder_engine::engine::slots::<impl …>::take_or_park::{{closure}}` is `take_or_park`.
-fn function_of(symbol: &str) -> Option<String> {
-    if !symbol.contains("stepladder_engine::engine::") && !symbol.contains("stepladder_engine[") {
-        return None;
-    }
-    let plain = symbol.split("::h").next().unwrap_or(symbol);
-    let parts = plain.split("::").filter(|part| !part.contains('{') && !part.is_empty());
-    let function = parts.last()?.trim_end_matches('>').to_owned();
-    let is_name = function.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    (is_name && !HANDED_ON.contains(&function.as_str())).then_some(function)
+/// The engine's source: where its functions begin, and what is in them.
+struct Source {
+    /// By file, below the engine's folder.
+    functions: HashMap<PathBuf, Vec<Function>>,
 }
 
-/// The places that the engine's source has, as its text says.
-pub(crate) fn expected(engine: &Path) -> Vec<Site> {
-    let mut sites = Vec::new();
-    let mut folders = vec![engine.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if let Ok(source) = std::fs::read_to_string(&path) {
-                sites.extend(sites_of(&source));
-            }
-        }
-    }
-    sites.sort();
-    sites.dedup();
-    sites
+struct Function {
+    line: usize,
+    name: String,
+    /// Without white space: calls may begin on a line of their own.
+    code: String,
 }
 
-/// The methods of ports, and what calls of functions that hand them on stand for.
-const METHODS: &[(&str, &str)] = &[
-    (".backend.accept(", "accept"),
-    (".backend.event(", "event"),
-    (".backend.resolve(", "resolve"),
-    (".backend.start(", "start"),
-    (".backend.runs(", "runs"),
-    (".backend.runs_of(", "runs_of"),
-    (".backend.row(", "row"),
-    (".backend.read(", "read"),
-    (".backend.keep(", "keep"),
-    (".backend.take(", "take"),
-    (".backend.park(", "park"),
-    (".backend.line(", "line"),
-    (".backend.holders(", "holders"),
-    (".backend.place(", "place"),
-    (".backend.position(", "position"),
-    (".backend.bucket(", "bucket"),
-    (".backend.set(", "set"),
-    (".backend.cursor(", "cursor"),
-    (".backend.advance(", "advance"),
-    (".carry_out(", "commit"),
-    (".append(", "commit"),
-    (".state(", "read"),
-    (".take_state(", "read"),
-    (".catch_up(", "read"),
-];
-
-fn sites_of(source: &str) -> Vec<Site> {
-    let code = source.split("#[cfg(test)]").next().unwrap_or_default();
-    let mut sites = Vec::new();
-    for function in code.split("fn ").skip(1) {
-        let name: String = function.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-        if HANDED_ON.contains(&name.as_str()) {
-            continue;
-        }
-        // calls may begin on a line of their own
-        let body: String = function.split_whitespace().collect();
-        for (call, method) in METHODS {
-            if body.contains(call) {
-                sites.push((name.clone(), *method));
+impl Source {
+    fn read(engine: &Path) -> Self {
+        let mut functions = HashMap::new();
+        let mut folders = vec![engine.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                } else if let (Ok(source), Ok(file)) = (std::fs::read_to_string(&path), path.strip_prefix(engine)) {
+                    functions.insert(file.to_owned(), functions_of(&source));
+                }
             }
         }
+        Self { functions }
     }
-    sites
+
+    /// The function that a line of a file is in, unless it only hands calls on.
+    fn function_at(&self, file: &Path, line: usize) -> Option<String> {
+        let text = file.to_str()?;
+        let (_, below) = text.split_once("engine/src/engine/")?;
+        let functions = self.functions.get(Path::new(below))?;
+        let function = functions.iter().rev().find(|function| function.line <= line)?;
+        (!HANDED_ON.contains(&function.name.as_str())).then(|| named(Path::new(below), &function.name))
+    }
+
+    /// Every place that calls the storage.
+    fn expected(&self) -> Vec<Site> {
+        let mut sites = Vec::new();
+        for (file, functions) in &self.functions {
+            for function in functions.iter().filter(|function| !HANDED_ON.contains(&function.name.as_str())) {
+                let called = METHODS.iter().filter(|(call, _)| function.code.contains(call));
+                sites.extend(called.map(|(_, method)| (named(file, &function.name), *method)));
+            }
+        }
+        sites
+    }
+}
+
+fn named(file: &Path, function: &str) -> String {
+    format!("{}: {function}", file.with_extension("").display())
+}
+
+fn functions_of(source: &str) -> Vec<Function> {
+    let mut functions: Vec<Function> = Vec::new();
+    for (n, line) in source.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default().trim();
+        let is_head = ["fn ", "async fn ", "pub fn ", "pub async fn ", "pub(super) fn ", "pub(super) async fn "];
+        if let Some(head) = is_head.iter().find_map(|head| code.strip_prefix(head)) {
+            let name = head.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            functions.push(Function { line: n + 1, name, code: String::new() });
+        }
+        if let Some(function) = functions.last_mut() {
+            function.code.extend(code.split_whitespace());
+        }
+    }
+    functions
 }
 
 #[cfg(test)]
@@ -152,20 +182,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn functions_are_read_off_symbols() {
-        let of = |symbol| function_of(symbol);
-        let take =
-            "stepladder_engine::engine::slots::<impl stepladder_engine::engine::Engine>::take_or_park::{{closure}}";
-        assert_eq!(of(take).as_deref(), Some("take_or_park"));
-        assert_eq!(of("stepladder_engine::engine::hop::Hop::append::{{closure}}"), None);
-        assert_eq!(of("stepladder_engine::memory::Memory::lock"), None);
-    }
-
-    #[test]
     fn places_are_read_off_the_source() {
-        let source = "fn one(&self) { self.backend\n    .line(limit, 1) } async fn append() { self.backend.read(run) }";
-        assert_eq!(sites_of(source), [("one".to_owned(), "line")]);
-        let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../orchestrator/engine/src/engine");
-        assert!(expected(&engine).len() > 20);
+        let source = "fn one(&self) {\n    self.backend\n        .line(limit, 1)\n}\npub(super) async fn two() {}";
+        let functions = functions_of(source);
+        assert_eq!(functions.iter().map(|f| (f.line, f.name.as_str())).collect::<Vec<_>>(), [(1, "one"), (5, "two")]);
+        assert!(functions[0].code.contains(".backend.line("));
+        assert!(Coverage::default().sites().len() > 30);
     }
 }

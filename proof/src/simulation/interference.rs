@@ -1,4 +1,4 @@
-//! What happens around workers: cancels, repetitions, processes that stand still, a storage that refuses everything; and
+//! What happens around workers: people who look, cancels, repetitions, processes that stand still, a storage that refuses everything; and
 //! what must hold of it at every moment.
 
 use std::sync::atomic::Ordering::SeqCst;
@@ -27,7 +27,7 @@ const WATCHDOG: Duration = Duration::from_secs(3_700);
 impl Simulation {
     pub(super) fn somebody_interferes(&mut self) {
         let at = self.one();
-        match self.dice.below(6) {
+        match self.dice.below(8) {
             0 if self.knobs.redeliveries > 0 => {
                 self.knobs.redeliveries -= 1;
                 self.mishaps.redeliveries += 1;
@@ -65,6 +65,18 @@ impl Simulation {
                 self.tell(format!("somebody runs {run} again at worker {at}"));
                 let engine = self.processes[at].engine.clone();
                 self.scheduler.spawn(at, async move { drop(engine.rerun(run, Rerun::default()).await) });
+            }
+            5 => {
+                let Some(run) = self.any_run(|_| true) else { return };
+                let engine = self.processes[at].engine.clone();
+                self.scheduler.spawn(at, async move {
+                    drop(engine.run(run).await);
+                    drop(engine.journal(run, 0, 100).await);
+                });
+            }
+            6 => {
+                let engine = self.processes[at].engine.clone();
+                self.scheduler.spawn(at, async move { drop(engine.expel_overdue().await) });
             }
             _ => {}
         }

@@ -41,7 +41,7 @@ impl Knobs {
         let only = |amount: u64| if calm { 0 } else { amount };
         Self {
             processes: 1 + dice.below(3),
-            faults: only(dice.below(8)),
+            faults: only(dice.below(16)),
             freezes: only(dice.below(3)),
             brown_outs: only(rarely(6)),
             losses: only(rarely(6)),

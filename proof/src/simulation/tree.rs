@@ -225,7 +225,7 @@ async fn meet(ctx: &Context, place: &Place, name: &str) -> Result<Value> {
             Ok(n)
         };
         let backoff = Backoff::Fixed(Duration::from_secs(1));
-        ctx.step(&first, body).retries(50).timeout(Duration::from_secs(100)).backoff(backoff).await
+        ctx.step(&first, body).retries(500).timeout(Duration::from_secs(100)).backoff(backoff).await
     };
     let brief = async |id: &str| {
         let (n, executing) = place.account.begin(run, id);
