@@ -14,6 +14,7 @@ mod clients;
 mod journals;
 mod kills;
 mod ledger;
+mod memory;
 mod soak;
 mod verdict;
 
