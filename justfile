@@ -19,6 +19,14 @@ test:
 fire *ARGS:
     STEPLADDER_KILLS=200 STEPLADDER_SOAK=36000 cargo test -p stepladder-tests --test under_fire -- {{ ARGS }}
 
+# a million actions of the simulation (--actions N, --seed N, --places): crashes, races, lost replies, wrong clocks
+proof *ARGS:
+    cargo run --profile proof -p stepladder-proof --no-default-features -- {{ ARGS }}
+
+# breaks each rule of the engine on purpose, and looks whether the simulation notices
+planted:
+    cargo test --profile proof -p stepladder-proof --no-default-features --features planted --test planted -- --nocapture
+
 # formatting, lints, and the rules for dependencies
 lint:
     cargo fmt --all --check

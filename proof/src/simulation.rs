@@ -166,7 +166,7 @@ impl Simulation {
             dice: stream(3),
             every: 5 + stream(4).below(60),
             fate: stream(4),
-            shared: Shared::new(knobs.faults, loud, coverage),
+            shared: Shared::new((knobs.faults, knobs.gentle > 0), loud, coverage),
             scheduler,
             processes: Vec::new(),
             begun: now,

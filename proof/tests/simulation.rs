@@ -10,7 +10,7 @@ fn number(name: &str) -> Option<u64> {
 fn whatever_is_interleaved_and_goes_wrong_all_that_must_hold_holds() {
     let seeds = match number("SIMULATION_SEED") {
         Some(one) => one..one + 1,
-        None => 0..number("SIMULATION_SEEDS").unwrap_or(300),
+        None => 0..number("SIMULATION_SEEDS").unwrap_or(150),
     };
     for seed in seeds {
         if let Err(broken) = run_seed(seed, true, None) {

@@ -60,7 +60,7 @@ pub fn http(input: &[u8]) {
 pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     thread_local! {
         static RUNTIME: RefCell<tokio::runtime::Runtime> =
-            RefCell::new(tokio::runtime::Builder::new_current_thread().build().expect("a runtime"));
+            RefCell::new(tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime"));
     }
     RUNTIME.with_borrow(|runtime| runtime.block_on(future))
 }

@@ -32,9 +32,9 @@ impl Simulation {
         rows(&self.memory).into_iter().flat_map(move |row| of(row.run))
     }
 
-    /// Where nobody died or stood still, and outcomes could be written, each attempt has an end of its own.
+    /// Where nobody died or stood still, and no write failed three times, each attempt has an end of its own.
     fn no_attempt_was_lost_for_no_reason(&self) -> Result<(), Broken> {
-        if self.mishaps.deaths + self.mishaps.freezes + self.mishaps.brown_outs > 0 {
+        if self.mishaps.deaths + self.mishaps.freezes + self.mishaps.brown_outs > 0 || self.used_faults() > 2 {
             return Ok(());
         }
         let mut running: HashMap<(RunId, String), u32> = HashMap::new();
@@ -114,6 +114,13 @@ impl Simulation {
             {
                 return Err(format!("{run} failed: {}", error.message));
             }
+        }
+        let timed_out = |fact: &Fact| match fact {
+            Fact::StepFailed { error, .. } => error.code.as_deref() == Some("timeout"),
+            _ => false,
+        };
+        if let Some((run, fact)) = self.entries().find(|(_, fact)| self.is_calm() && timed_out(fact)) {
+            return Err(format!("{run} waited in vain, though nothing went wrong: {fact:?}"));
         }
         for row in rows(&self.memory) {
             let said = row.ended.map(|(_, status)| status);

@@ -101,8 +101,14 @@ impl Simulation {
         deaths + freezes + redeliveries + self.used_faults() >= super::DELIVERIES - 1
     }
 
+    /// Whether nothing has gone wrong at all.
+    pub(super) fn is_calm(&self) -> bool {
+        let Mishaps { deaths, freezes, brown_outs, losses, redeliveries, .. } = self.mishaps;
+        deaths + freezes + brown_outs + losses + redeliveries + self.used_faults() == 0
+    }
+
     /// Faults that have come.
-    fn used_faults(&self) -> u32 {
+    pub(super) fn used_faults(&self) -> u32 {
         let allowed = self.allowed.faults as u32;
         allowed - self.shared.faults_left.load(SeqCst).min(allowed)
     }

@@ -9,6 +9,8 @@ pub(crate) struct Knobs {
     pub(crate) processes: u64,
     /// Crashes, lost replies, refusals, torn commits, over all processes.
     pub(crate) faults: u64,
+    /// Whether calls only fail and replies are only lost, and nobody dies of it.
+    pub(crate) gentle: u64,
     /// How often a process stands still for minutes, its bodies with it.
     pub(crate) freezes: u64,
     /// How often the storage refuses everything for many minutes.
@@ -42,6 +44,7 @@ impl Knobs {
         Self {
             processes: 1 + dice.below(3),
             faults: only(dice.below(16)),
+            gentle: rarely(3),
             freezes: only(dice.below(3)),
             brown_outs: only(rarely(6)),
             losses: only(rarely(6)),

@@ -32,7 +32,9 @@ pub(crate) enum Fault {
     Tear(u8),
 }
 
-const FAULTS: [Fault; 8] = [
+const GENTLE: &[Fault] = &[Fault::LoseReply, Fault::Refuse];
+
+const FAULTS: &[Fault] = &[
     Fault::DieBefore,
     Fault::DieAfter,
     Fault::LoseReply,
@@ -47,6 +49,8 @@ const FAULTS: [Fault; 8] = [
 #[derive(Default)]
 pub(crate) struct Shared {
     pub(crate) faults_left: AtomicU32,
+    /// Whether nobody dies of them.
+    gentle: bool,
     /// Until then, every call is refused: milliseconds since 1970.
     pub(crate) brown_out_until: AtomicI64,
     /// Calls so far.
@@ -59,10 +63,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(faults: u64, loud: bool, coverage: Option<Arc<Coverage>>) -> Arc<Self> {
+    pub(crate) fn new((faults, gentle): (u64, bool), loud: bool, coverage: Option<Arc<Coverage>>) -> Arc<Self> {
         let log = loud.then(Mutex::default);
         let faults_left = AtomicU32::new(u32::try_from(faults).unwrap_or(u32::MAX));
-        Arc::new(Self { faults_left, log, coverage, ..Self::default() })
+        Arc::new(Self { faults_left, gentle, log, coverage, ..Self::default() })
     }
 
     /// The runs that were appended to since the last time.
@@ -138,7 +142,8 @@ impl Wire {
         };
         comes.then(|| {
             self.arm();
-            FAULTS[self.fate.below(FAULTS.len() as u64) as usize]
+            let faults = if self.shared.gentle { GENTLE } else { FAULTS };
+            faults[self.fate.below(faults.len() as u64) as usize]
         })
     }
 
