@@ -20,7 +20,8 @@ use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
 use stepladder_engine::conformance::start;
 use stepladder_engine::ports::{Commit, Commits, Cursor, Delivery, Receipt, Timers};
 use stepladder_engine::view::RunDetail;
-use stepladder_engine::{Config, Engine, Program};
+use stepladder_engine::{Config, Engine, Program, RunFilter};
+use stepladder_proof::Journal;
 use stepladder_tests::aws_faults::AwsFaults;
 use stepladder_tests::aws_json::fresh_name;
 use stepladder_tests::dynamodb_local::DynamoDbLocal;
@@ -226,6 +227,20 @@ impl Stage {
         let page = self.onlooker().journal(run, 0, usize::MAX - 1).await.expect("a journal");
         assert_nothing_is_early(page.entries.iter().map(|(_, entry)| entry));
         page.entries.iter().map(|(_, entry)| told(&entry.fact)).collect()
+    }
+
+    /// Fails when a journal in the table is not as it must be, by a checker that shares nothing with the engine.
+    pub(crate) async fn assert_journals(&self) {
+        let onlooker = self.onlooker();
+        let all = RunFilter { limit: Some(500), ..RunFilter::default() };
+        let mut journals = Vec::new();
+        for run in onlooker.runs(all).await.expect("a listing").runs.into_iter().map(|run| run.run) {
+            let page = onlooker.journal(run, 0, usize::MAX - 1).await.expect("a journal");
+            let entries = page.entries.into_iter().map(|(_, entry)| entry).collect();
+            journals.push(Journal { run, entries });
+        }
+        assert_ne!(journals.len(), 0, "there is something to check");
+        assert_eq!(stepladder_proof::check(&journals), [] as [String; 0]);
     }
 
     /// Fails when something passed that AWS would not have taken.

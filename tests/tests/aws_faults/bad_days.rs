@@ -31,6 +31,7 @@ async fn survives(plan: impl Fn(usize, &Call<'_>) -> Fault + Send + 'static) {
     let run = &stage.runs(event).await[0];
     assert_eq!(run.summary.status, Status::Completed, "{:#?}", stage.facts(run.summary.run).await);
     assert_eq!(account.of(1), everything_once());
+    stage.assert_journals().await;
     stage.assert_within_limits();
 }
 
@@ -79,6 +80,7 @@ async fn a_brown_out_of_the_table_puts_wakes_off_and_loses_none() {
     stage.settle(|| engine.clone()).await;
     assert_eq!(stage.runs(event).await[0].summary.status, Status::Completed);
     assert_eq!(account.of(1), everything_once());
+    stage.assert_journals().await;
     stage.assert_within_limits();
 }
 

@@ -45,6 +45,7 @@ async fn at_each_call(stage: &Stage, fault: Fault, check: impl Fn(u32)) -> usize
         assert_eq!(facts(stage, n).await, clean, "{fault:?} at call {at} of {calls}");
         check(n);
     }
+    stage.assert_journals().await;
     stage.assert_within_limits();
     calls
 }
@@ -122,5 +123,6 @@ async fn a_process_may_die_at_any_call() {
         }
         assert!(account.of(n)["told"] <= 2, "dead at {at}");
     }
+    stage.assert_journals().await;
     stage.assert_within_limits();
 }

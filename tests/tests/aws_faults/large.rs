@@ -59,6 +59,7 @@ async fn an_outcome_of_three_megabytes_survives_lost_replies_and_cold_workers() 
     assert!(parts(&stage).await.len() >= 6);
     let parts = [early, late].map(|puts| puts.load(Ordering::SeqCst));
     assert!(parts[0] >= 6 && parts[1] == 0, "no part comes after the item that names it: {parts:?}");
+    stage.assert_journals().await;
     stage.assert_within_limits();
 }
 

@@ -18,6 +18,7 @@ async fn assert_ended(stage: &Stage, account: &Account, numbers: std::ops::Range
         assert_eq!((runs.len(), runs[0].status), (1, Status::Completed), "{:#?}", stage.facts(runs[0].run).await);
         assert_eq!(account.of(n), everything_once(), "{n}");
     }
+    stage.assert_journals().await;
     stage.assert_within_limits();
 }
 

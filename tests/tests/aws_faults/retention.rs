@@ -86,6 +86,7 @@ async fn a_run_that_sleeps_for_seventy_days_keeps_all_that_belongs_to_it() {
     assert_eq!(ended.summary.status, Status::Completed);
     assert!(stage.clock.now() >= wakes_at, "never early");
     assert_eq!(account.of(1).values().sum::<u32>(), 1);
+    stage.assert_journals().await;
     stage.assert_within_limits();
 }
 

@@ -37,6 +37,7 @@ async fn assert_ended(stage: &Stage, account: &Account) {
     let now = stage.clock.now();
     let alive = stage.lambda.holders(&limit()).await.expect("holders").into_iter().filter(|h| h.lease_until > now);
     assert_eq!(alive.count(), 0, "nobody holds any more");
+    stage.assert_journals().await;
     stage.assert_within_limits();
 }
 
