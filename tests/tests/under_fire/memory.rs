@@ -21,7 +21,7 @@ pub(crate) fn unsteady(samples: &[Sample], runs: u64) -> Option<String> {
     let (second, last) = (median(second.iter().copied())?, median(last.iter().copied())?);
     let each = median(levels.windows(2).map(|pair| pair[1] - pair[0]))?;
     let steady = each * (PARTS / 3) as i64;
-    if steady > second * 15 / 100 {
+    if steady > second / 10 {
         return Some(format!("of {second} bytes in the second third, it grows by {steady} in the next, evenly"));
     }
     if last > second * 3 / 2 {
