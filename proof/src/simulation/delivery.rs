@@ -1,0 +1,112 @@
+//! How wakes reach workers and events reach them, and what happens when nobody has anything to do.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{Either, select};
+use stepladder_core::{Cause, NewEvent, json};
+use stepladder_engine::clock::Clock;
+use stepladder_engine::ports::{Commit, Commits, Queue};
+use stepladder_sdk::EventData;
+
+use super::functions::Go;
+use super::invariants::at_once;
+use super::{AT_A_TIME, DELIVERIES, Process, STANDSTILL, Simulation};
+
+impl Simulation {
+    /// A worker takes a wake, if one is visible, and hops. What was delivered too often is a dead letter.
+    pub(super) fn receive(&mut self) {
+        let at = self.one();
+        let process = &self.processes[at];
+        let now = self.clock.now();
+        let is_due = self.memory.next_due().is_some_and(|due| due <= now);
+        if process.frozen_until > now || self.scheduler.tasks_of(at) >= AT_A_TIME || !is_due {
+            return;
+        }
+        let (engine, clock) = (process.engine.clone(), process.clock.clone());
+        let received = self.memory.receive(1, engine.config().visibility());
+        let Some(Ok(deliveries)) = received.now_or_never() else { return };
+        for delivery in deliveries {
+            let is_dead = delivery.receives > DELIVERIES;
+            if is_dead && !self.has_an_excuse_for_dead_letters() {
+                self.broken = Some(format!("{:?} was delivered {DELIVERIES} times in vain", delivery.wake));
+            }
+            if is_dead || (self.knobs.losses > 0 && self.dice.one_in(20)) {
+                self.tell(format!("{:?} of {} is lost", delivery.wake.cause, delivery.wake.run));
+                self.knobs.losses -= u64::from(!is_dead);
+                self.mishaps.losses += 1;
+                let acks = vec![delivery.receipt];
+                at_once(self.memory.commit(Commit { acks, ..Commit::default() }));
+                continue;
+            }
+            self.tell(format!("worker {at} takes {:?} of {}", delivery.wake.cause, delivery.wake.run));
+            let engine = engine.clone();
+            // an invocation that begins late has less time than a worker has; a fresh one has all of it
+            let is_fresh = matches!(delivery.wake.cause, Cause::Fresh(_));
+            let short = self.dice.one_in(3) && !is_fresh;
+            let deadline = short.then(|| clock.now() + Duration::from_secs(self.dice.below(120)));
+            let (cut, clock) = (self.cut.clone(), clock.clone());
+            self.scheduler.spawn(at, async move {
+                let Some(deadline) = deadline else {
+                    drop(engine.hop(delivery).await);
+                    return;
+                };
+                let hop = std::pin::pin!(engine.hop_until(delivery, deadline));
+                if let Either::Right(_) = select(hop, clock.sleep_until(deadline)).await {
+                    cut.set(cut.get() + 1);
+                }
+            });
+        }
+    }
+
+    /// Nobody has anything to do at this moment: the next thing happens.
+    pub(super) fn wait(&mut self) {
+        let now = self.clock.now();
+        let is_to_send = self.told.borrow().unanswered > 0 && !self.told.borrow().sending;
+        if is_to_send {
+            return self.send();
+        }
+        if now.since(self.moved) > STANDSTILL / 2 && self.somebody_cancels_what_has_ended() {
+            return;
+        }
+        if now.since(self.swept) >= Duration::from_secs(60) {
+            self.swept = now;
+            let at = self.one();
+            let engine = self.processes[at].engine.clone();
+            self.scheduler.spawn(at, async move { drop(engine.sweep().await) });
+            return;
+        }
+        let due = self.memory.next_due();
+        let is_free = |(n, p): (usize, &Process)| p.frozen_until <= now && self.scheduler.tasks_of(n) < AT_A_TIME;
+        if due.is_some_and(|due| due <= now) && self.processes.iter().enumerate().any(is_free) {
+            return self.receive();
+        }
+        let thaws = self.processes.iter().map(|process| process.frozen_until);
+        let next = due.into_iter().chain(self.clock.pending()).chain(thaws).filter(|at| *at > now).min();
+        let sweep = self.swept + Duration::from_secs(60);
+        self.clock.set(next.unwrap_or(sweep).min(sweep));
+    }
+
+    /// The sender sends its events, under the same ids each time, until it is told that they are accepted.
+    fn send(&mut self) {
+        let at = self.one();
+        let (n, when) = (self.told.borrow().unanswered, if self.afterwards { "late" } else { "e" });
+        self.tell(format!("{n} events are sent to worker {at}"));
+        let of = |n: u64| {
+            let data = json::of(&Go { k: n % 2 }).expect("JSON");
+            NewEvent { id: Some(format!("{when}{n}").into()), ..NewEvent::new(Go::NAME, data) }
+        };
+        let events: Vec<NewEvent> = (0..n).map(of).collect();
+        let (engine, told) = (self.processes[at].engine.clone(), self.told.clone());
+        told.borrow_mut().sending = true;
+        self.scheduler.spawn(at, async move {
+            let accepted = engine.ingest(events, None).await;
+            let mut told = told.borrow_mut();
+            told.sending = false;
+            if let Ok(ids) = accepted {
+                told.accepted.extend(ids);
+                told.unanswered = 0;
+            }
+        });
+    }
+}
