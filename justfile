@@ -25,7 +25,7 @@ proof *ARGS:
 
 # breaks each rule of the engine on purpose, and looks whether the simulation notices
 planted:
-    cargo test --profile proof -p stepladder-proof --no-default-features --features planted --test planted -- --nocapture
+    PLANTED=all cargo test --profile proof -p stepladder-proof --no-default-features --features planted --test planted -- --nocapture
 
 # formatting, lints, and the rules for dependencies
 lint:
