@@ -21,7 +21,7 @@ fire *ARGS:
 
 # a million actions of the simulation (--actions N, --seed N, --places): crashes, races, lost replies, wrong clocks
 proof *ARGS:
-    cargo run --profile proof -p stepladder-proof --no-default-features -- {{ ARGS }}
+    cargo run --profile proof -p stepladder-proof --no-default-features --example proof -- {{ ARGS }}
 
 # breaks each rule of the engine on purpose, and looks whether the simulation notices
 planted:
