@@ -29,8 +29,8 @@ const WATCHDOG: Duration = Duration::from_secs(3_700);
 impl Simulation {
     pub(super) fn somebody_interferes(&mut self) {
         let at = self.one();
-        match self.dice.below(10) {
-            0 if self.knobs.redeliveries > 0 => {
+        match self.dice.below(12) {
+            0 | 10 | 11 if self.knobs.redeliveries > 0 => {
                 self.knobs.redeliveries -= 1;
                 self.mishaps.redeliveries += 1;
                 self.memory.redeliver();
