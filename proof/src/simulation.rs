@@ -343,6 +343,7 @@ impl Simulation {
         self.listings.go_on();
         // leases of the dead are over
         self.clock.advance(Duration::from_secs(1_000));
+        self.invariants.forget_idle();
         self.moved = self.clock.now();
         for process in &mut self.processes {
             process.frozen_until = self.begun;

@@ -117,6 +117,8 @@ pub enum Origin {
     Failure { of: RunId },
     /// A user's wish to run another run again.
     Rerun { of: RunId },
+    /// The function's cron line.
+    Cron,
 }
 
 /// What a handler waits for. A recorded outcome of one kind is never served to a step of another.

@@ -8,6 +8,7 @@
 //! What is deliberately not here: storage, queues and the polling of handlers (the `engine` and `sdk` crates).
 
 pub mod admits;
+pub mod cron;
 pub mod decide;
 pub mod event;
 pub mod expr;
@@ -27,6 +28,7 @@ pub mod time;
 pub mod wake;
 
 pub use admits::Refusal;
+pub use cron::Schedule;
 pub use event::{Event, NewEvent};
 pub use id::{EventId, RunId, StepId};
 pub use journal::{Entry, Fact, Failure, Kind, Outcome, Record, Seq};

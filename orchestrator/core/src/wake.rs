@@ -23,6 +23,8 @@ pub struct Wake {
 pub enum Cause {
     /// The run was created.
     Created,
+    /// A cron line of the function in `group` comes at this minute (counted from the epoch): the run begins by this.
+    Tick(i64),
     /// A step ended, the next is due.
     Next,
     /// This step, out of many that may run side by side.
@@ -53,6 +55,7 @@ impl Cause {
             Self::Step(step) | Self::Fresh(Some(step)) => Some(step),
             Self::Fresh(None)
             | Self::Created
+            | Self::Tick(_)
             | Self::Next
             | Self::Due
             | Self::Lease

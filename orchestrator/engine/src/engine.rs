@@ -10,6 +10,7 @@ mod load;
 mod overdue;
 mod slots;
 mod sweep;
+mod ticks;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -25,7 +25,7 @@ pub use blocking::blocking;
 pub use context::{Context, Moment};
 pub use environment::{env, override_env};
 pub use error::{Error, Result, ResultExt};
-pub use event::{Event, EventData, FunctionFailed, ToEvent};
+pub use event::{Event, EventData, FunctionFailed, Tick, ToEvent};
 pub use function::{Concurrency, Function};
 pub use map::Map;
 pub use serde_json::json;

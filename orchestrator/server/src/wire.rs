@@ -199,10 +199,19 @@ impl<'a> Entry<'a> {
 pub(crate) struct Function<'a> {
     id: &'a str,
     triggers: Vec<Trigger<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cron: Vec<CronLine<'a>>,
     retries: u32,
     timeout_ms: u64,
     concurrency: Vec<Concurrency<'a>>,
     on_failure: Option<&'a str>,
+}
+
+/// When a function starts by itself.
+#[derive(Serialize)]
+struct CronLine<'a> {
+    line: &'a str,
+    time_zone: &'a str,
 }
 
 #[derive(Serialize)]
@@ -231,6 +240,12 @@ impl<'a> Function<'a> {
         Self {
             id: &spec.id,
             triggers: spec.triggers.iter().map(trigger).collect(),
+            cron: spec
+                .schedule
+                .lines
+                .iter()
+                .map(|cron| CronLine { line: cron.line(), time_zone: cron.zone() })
+                .collect(),
             retries: spec.retry.retries,
             timeout_ms: u64::try_from(spec.timeout.as_millis()).unwrap_or(u64::MAX),
             concurrency: spec.concurrency.iter().map(concurrency).collect(),

@@ -102,6 +102,11 @@ impl Invariants {
         }
     }
 
+    /// The clock was moved where nobody waited: what was idle before begins anew.
+    pub(crate) fn forget_idle(&mut self) {
+        self.lines.iter_mut().for_each(|line| line.idle_since = None);
+    }
+
     /// The longest that a slot is free by now while somebody waits for it.
     pub(crate) fn idle(&self, now: Timestamp) -> Option<(Duration, &Limit)> {
         let idle = self.lines.iter().filter_map(|line| Some((now.since(line.idle_since?), &line.limit)));

@@ -41,6 +41,7 @@ fn story(run: &Run, now: Timestamp) -> String {
     }
     match &run.origin {
         None | Some(Origin::Event) => {}
+        Some(Origin::Cron) => say("origin", "a cron line of the function".into()),
         Some(Origin::Invoke { parent, step }) => say("origin", format!("invoked by step `{step}` of run {parent}")),
         Some(Origin::Failure { of }) => say("origin", format!("the failure of run {of}")),
         Some(Origin::Rerun { of }) => say("origin", format!("repeats run {of}")),

@@ -138,10 +138,19 @@ pub(crate) struct Attempt {
 pub(crate) struct Function {
     pub(crate) id: String,
     pub(crate) triggers: Vec<Trigger>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) cron: Vec<CronLine>,
     pub(crate) retries: u32,
     pub(crate) timeout_ms: u64,
     pub(crate) concurrency: Vec<Concurrency>,
     pub(crate) on_failure: Option<String>,
+}
+
+/// When a function starts by itself.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct CronLine {
+    pub(crate) line: String,
+    pub(crate) time_zone: String,
 }
 
 /// What starts a function.
@@ -171,6 +180,12 @@ impl Function {
                     event: t.event.to_string(),
                     condition: t.condition.as_ref().map(|c| c.source().to_owned()),
                 })
+                .collect(),
+            cron: spec
+                .schedule
+                .lines
+                .iter()
+                .map(|cron| CronLine { line: cron.line().into(), time_zone: cron.zone().into() })
                 .collect(),
             retries: spec.retry.retries,
             timeout_ms: u64::try_from(spec.timeout.as_millis()).unwrap_or(u64::MAX),

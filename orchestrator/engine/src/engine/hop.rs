@@ -41,6 +41,8 @@ const AGAIN: Duration = Duration::from_secs(10);
 const BACK: Duration = Duration::from_secs(2);
 /// How long a run waits for a function that nobody has registered, before it looks again.
 const UNREGISTERED: Duration = Duration::from_secs(60);
+/// Minutes for which a tick looks for a worker that knows its function: an hour.
+const TICK_WAITS: i64 = 60;
 /// What an invocation keeps for itself when it goes on to a further step.
 const MARGIN: Duration = Duration::from_secs(2);
 
@@ -160,9 +162,7 @@ impl Engine {
     async fn move_run(&self, wake: Wake, receipt: Receipt, invocation: Invocation) -> Result<(), StoreError> {
         let began = self.now();
         let Some(state) = self.take_state(wake.run).await? else {
-            tracing::debug!(run = %wake.run, "a wake of a run that does not exist");
-            self.carry_out(Commit { acks: vec![receipt], ..Commit::default() }).await?;
-            return Ok(());
+            return self.begin_or_forget(wake, receipt).await;
         };
         let state = Arc::unwrap_or_clone(state);
         let Some(program) = self.program(&state.created.function).cloned() else {
@@ -198,6 +198,23 @@ impl Engine {
             return Err(error);
         }
         self.cache.put(Arc::new(hop.state));
+        Ok(())
+    }
+
+    /// A wake of a run that does not exist: a tick's begins by it. Where its function is not known, another worker may
+    /// know it.
+    async fn begin_or_forget(&self, wake: Wake, receipt: Receipt) -> Result<(), StoreError> {
+        let mut commit = Commit { acks: vec![receipt], ..Commit::default() };
+        match wake.cause {
+            Cause::Tick(minute) if self.program(&wake.group).is_some() => {
+                self.begin_tick(&wake, minute).await?;
+            }
+            Cause::Tick(minute) if self.now().minute() - minute < TICK_WAITS => {
+                commit.before.push(self.later(wake, self.now() + UNREGISTERED));
+            }
+            _ => tracing::debug!(run = %wake.run, "a wake of a run that does not exist"),
+        }
+        self.carry_out(commit).await?;
         Ok(())
     }
 

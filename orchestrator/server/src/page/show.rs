@@ -28,13 +28,14 @@ impl FunctionRow {
             None => trigger.event.to_string(),
             Some(condition) => format!("{} if {}", trigger.event, condition.source()),
         });
+        let ticks = spec.schedule.lines.iter().map(|line| format!("cron {line}"));
         let limits = spec.concurrency.iter().map(|limit| match &limit.key {
             None => format!("{} at a time", limit.limit),
             Some(key) => format!("{} at a time for each {}", limit.limit, key.source()),
         });
         Self {
             id: spec.id.to_string(),
-            triggers: triggers.collect(),
+            triggers: triggers.chain(ticks).collect(),
             retries: spec.retry.retries,
             timeout: duration(spec.timeout),
             limits: limits.collect(),
@@ -88,7 +89,7 @@ impl RunView {
             row: RunRow::of(summary, now),
             live: summary.ended_at.is_none(),
             origin: match &run.origin {
-                Origin::Event => None,
+                Origin::Event | Origin::Cron => None,
                 Origin::Invoke { parent, .. } => Some(("invoked by", *parent)),
                 Origin::Failure { of } => Some(("handles the failure of", *of)),
                 Origin::Rerun { of } => Some(("a rerun of", *of)),

@@ -132,6 +132,7 @@ impl Hop<'_> {
         match self.wake.cause {
             Cause::Due | Cause::Lease | Cause::Again | Cause::Fresh(None) => true,
             Cause::Created
+            | Cause::Tick(_)
             | Cause::Next
             | Cause::Step(_)
             | Cause::Fresh(Some(_))
