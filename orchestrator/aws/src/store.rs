@@ -9,3 +9,4 @@ mod places;
 mod slots;
 mod starts;
 mod timers;
+mod waiters;
