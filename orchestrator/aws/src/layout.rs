@@ -20,7 +20,7 @@
 //! | who waits for an event, by a field's value | `W#event,field,value` (hashed) / `run#step` | put before the entry, 1 WRU; deleted when it is fulfilled, 1 WRU | Query of a value's partition, strong: 1 RRU an event and field |
 //! | the same, looked at one by one | `W#event#shard` / `run#step` | the same | Query of the 4 shards in turn, strong: 4 RRU an event at least, where anybody waits so |
 //! | what is waited by for an event | `W#event` / `X#field`, `X#*` | conditional put, once a week and process | Query, strong: 1 RRU an event and request, waited for or not |
-//! | inbox: an event that met a run while it registered | `R#run` / `I#event` | put; deleted by the hop that takes it | Query, strong: 1 RRU after a wait is written down |
+//! | inbox: an event that met a run while it registered | `R#run` / `I#event` | put; deleted by the hop that takes it | Query, strong: 1 RRU, by a hop that was woken for it |
 //! | hours with runs | `S#hours` / `hour` | put, once an hour and process | Query, newest first |
 //! | days with runs | `S#days#function` / `day` | put, once a day, function and process | Query, newest first |
 //! | queues' addresses | `S#queues` / `M` | put by the sweep, when they change | Get, by the command line |

@@ -16,7 +16,7 @@ use stepladder_engine::Engine;
 use stepladder_engine::clock::Clock;
 use stepladder_engine::intercept::{Call, Intercept, Intercepted};
 use stepladder_engine::memory::Memory;
-use stepladder_engine::ports::{Backend, Commit, Commits, Later, StoreResult, Waiters};
+use stepladder_engine::ports::{Backend, Commit, Commits, Later, Queue, StoreResult, Waiters};
 use support::script::Script;
 use support::{World, count, only_run};
 
@@ -221,7 +221,7 @@ fn offers(commit: &Commit) -> bool {
 }
 
 #[tokio::test]
-async fn rule_18_an_event_between_the_index_and_the_entry_is_found_by_who_writes_the_entry() {
+async fn rule_18_an_event_between_the_index_and_the_entry_is_not_lost() {
     let script = Script::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
     let mut world = World::new(vec![script.program()]);
     let sender = world.engine();
@@ -235,17 +235,34 @@ async fn rule_18_an_event_between_the_index_and_the_entry_is_found_by_who_writes
     let engine = world.engine_on(Arc::new(Intercepted(between)));
     world.go(&engine).await;
     world.hop_once(&engine).await;
-    // this one hop, without the wake that whoever offered it sent
     let run = only_run(&engine).await;
-    assert_eq!(entered(&world, &engine, run).await, 1);
-    let left = world.memory.offered(run).await.unwrap();
-    assert!(left.is_empty(), "{left:?} are left in the inbox");
+    assert_eq!(world.memory.offered(run).await.unwrap().len(), 1, "the journal did not know of the wait yet");
     world.settle_within(&engine, Duration::from_secs(1)).await;
-    assert_eq!(status(&engine, run).await, Status::Completed);
+    assert_eq!((entered(&world, &engine, run).await, status(&engine, run).await), (1, Status::Completed));
+    assert!(world.memory.offered(run).await.unwrap().is_empty(), "nothing is left in the inbox");
 }
 
 #[tokio::test]
-async fn rule_18_an_event_that_is_offered_after_the_look_is_found_by_its_wake() {
+async fn rule_18_the_wake_of_an_offer_that_comes_before_the_entry_writes_the_wait_down() {
+    let script = Script::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
+    let mut world = World::new(vec![script.program()]);
+    let is_wait = |fact: &Fact| matches!(fact, Fact::EventAwaited { .. });
+    let dying = world.engine_on(support::slow::only_before(world.memory.clone(), is_wait));
+    world.go(&dying).await;
+    let hop = support::spawn_hop(&world, &dying);
+    while world.memory.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    hop.abort(); // with its wake, which comes again much later
+    let engine = world.engine();
+    send(&engine, named("approved", "x")).await;
+    work(&world, &engine).await;
+    let run = only_run(&engine).await;
+    assert_eq!((entered(&world, &engine, run).await, status(&engine, run).await), (1, Status::Completed));
+}
+
+#[tokio::test]
+async fn rule_18_an_event_that_is_offered_after_the_entry_is_found_by_its_wake() {
     let script = Script::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
     let mut world = World::new(vec![script.program()]);
     // the index is there, the entry is not: its hop has died
@@ -257,13 +274,13 @@ async fn rule_18_an_event_that_is_offered_after_the_look_is_found_by_its_wake() 
         tokio::task::yield_now().await;
     }
     hop.abort();
-    // while the event is on its way to the inbox, another hop writes the entry and looks
+    // while the event is on its way to the inbox, another hop writes the entry
     let (memory, other) = (world.memory.clone(), world.engine());
     let hops = move || -> BoxFuture<'static, ()> {
         let (memory, other) = (memory.clone(), other.clone());
         Box::pin(async move {
             memory.redeliver();
-            for delivery in stepladder_engine::ports::Queue::receive(&*memory, 9, HOUR).await.unwrap() {
+            for delivery in memory.receive(9, HOUR).await.unwrap() {
                 other.hop(delivery).await.unwrap();
             }
         })
@@ -274,15 +291,31 @@ async fn rule_18_an_event_that_is_offered_after_the_look_is_found_by_its_wake() 
     let engine = world.engine();
     let run = only_run(&engine).await;
     assert_eq!(count(&world.journal(&engine, run).await, |f| matches!(f, Fact::EventAwaited { .. })), 1);
-    assert_eq!(entered(&world, &engine, run).await, 0, "it came too late for the look");
+    assert_eq!(entered(&world, &engine, run).await, 0, "it is on its way still");
     world.settle_within(&engine, Duration::from_secs(1)).await;
     assert_eq!((entered(&world, &engine, run).await, status(&engine, run).await), (1, Status::Completed));
 }
 
 #[tokio::test]
-async fn an_offer_outlives_a_storage_error_and_a_handler_that_waits() {
-    // the wake of an offer that meets a storage error comes again as what it is
-    assert_eq!(Cause::Offered.in_other_words(Cause::Again), Cause::Offered);
+async fn the_wake_of_an_offer_comes_again_as_what_it_is() {
+    let script = Script::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    work(&world, &engine).await;
+    let run = only_run(&engine).await;
+    let wake = stepladder_core::Wake { run, cause: Cause::Offered, group: "f".into() };
+    world.memory.commit(Commit { wakes: vec![wake], ..Commit::default() }).await.unwrap();
+    // rule 13: the storage fails, the wake is sent again
+    let unlucky = world.engine_on(support::slow::refuse_reads(world.memory.clone()));
+    world.hop_once(&unlucky).await;
+    world.clock.advance(Duration::from_secs(10));
+    let deliveries = world.memory.receive(9, HOUR).await.unwrap();
+    assert!(deliveries.iter().any(|delivery| delivery.wake.cause == Cause::Offered), "{deliveries:?}");
+}
+
+#[tokio::test]
+async fn an_offer_that_no_wait_is_for_is_dropped() {
     let script = Script::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
@@ -291,7 +324,6 @@ async fn an_offer_outlives_a_storage_error_and_a_handler_that_waits() {
     let run = only_run(&engine).await;
     let accepted = world.engine().ingest(vec![named("other", "x")], None).await.unwrap()[0];
     assert_eq!(entered(&world, &engine, run).await, 0);
-    // an offer that no wait is for is dropped by the look that its wake asks for
     let before = vec![Later::Offer { run, event: accepted }];
     let wake = stepladder_core::Wake { run, cause: Cause::Offered, group: "f".into() };
     world.memory.commit(Commit { before, wakes: vec![wake], ..Commit::default() }).await.unwrap();

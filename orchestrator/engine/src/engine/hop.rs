@@ -76,7 +76,7 @@ struct Hop<'e> {
     redelivered: bool,
     deadline: Timestamp,
     lease_until: Timestamp,
-    /// Whether the run's inbox is to be looked into before the wake is done with.
+    /// Whether the run's inbox is to be looked into, once the run waits for events.
     look: bool,
     /// Whether the wake came at its time.
     punctuality: Punctuality,
@@ -175,7 +175,7 @@ impl Engine {
         let Invocation { redelivered, deadline } = invocation;
         let own = || began + self.config.worker_timeout_of(&state.created.function);
         let deadline = deadline.unwrap_or_else(own);
-        let look = redelivered || matches!(wake.cause, Cause::Offered | Cause::Again | Cause::Watchdog);
+        let look = matches!(wake.cause, Cause::Offered | Cause::Watchdog);
         let mut hop = Hop {
             engine: self,
             program,

@@ -97,9 +97,6 @@ impl Engine {
 
     /// The entry that lets an event into a run, if an open wait of the run is for it and it has not been there before.
     pub(super) fn entering(&self, state: &RunState, arriving: &Arriving<'_>) -> Option<Entry> {
-        if state.has_met(arriving.event.id) {
-            return None;
-        }
         let steps = state.fulfilled_by(arriving, &self.exprs);
         let bytes = arriving.event.data.get().len();
         let first = steps.first()?.clone();
@@ -107,7 +104,7 @@ impl Engine {
             false => Fact::EventEntered { event: Box::new(arriving.event.clone()), steps },
             true => Fact::StepRefused { error: too_much(&first, bytes), step: first },
         };
-        Some(fact.at(self.now()))
+        Some(fact.at(self.now())).filter(|entry| state.admits(entry).is_ok())
     }
 
     /// An event that no open wait is for. It may have come in the moment of registering: it is left in the run's inbox

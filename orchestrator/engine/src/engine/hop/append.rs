@@ -45,8 +45,6 @@ impl Hop<'_> {
         }
         tracing::debug!(run = %self.state.run, ?appended, "overtaken; deciding again");
         self.forget();
-        // a wait may have been written down by somebody who did not live to look
-        self.look = true;
         // what this wake met has been somebody else's: it may have been sent for another moment
         self.punctuality = Punctuality::Unknown;
         Ok(appended)

@@ -1,8 +1,9 @@
 //! The run's inbox: events that met the run in the index of those who wait, and not yet in its journal.
 //!
 //! They came in the moment of registering: the index is written before the entry, so an event may find the one and not the
-//! other. Whoever gives it to the run leaves it here then and sends a wake; a hop looks here after the entry is written, or
-//! when it is woken for it. So the event is found by whichever comes later.
+//! other. Whoever gives it to the run leaves it here then, and sends a wake. The hop of that wake finds the wait written
+//! down meanwhile, or writes it down itself, and looks here after that. If it does neither, the index was of a decision that
+//! was overtaken, and nobody waits.
 
 use stepladder_core::journal::Entry;
 use stepladder_core::waiting::Arriving;
@@ -11,7 +12,7 @@ use super::{Ack, Hop};
 use crate::ports::{After, StoreError};
 
 impl Hop<'_> {
-    /// Whether the inbox is to be looked into now. A run that waits for nothing leaves it for when it does.
+    /// Whether the inbox is to be looked into now: not before a wait is written down.
     pub(super) fn is_to_look(&self) -> bool {
         self.look && self.state.awaits_events()
     }

@@ -70,8 +70,6 @@ impl Hop<'_> {
             Appended::Done => {
                 self.shown += shown_ahead(&entries);
                 self.show(session);
-                // an event may have met the index before the entry was there
-                self.look |= entries.iter().any(|entry| matches!(entry.fact, Fact::EventAwaited { .. }));
                 self.start_children(&entries).await?;
                 Ok(Next::Advance)
             }
