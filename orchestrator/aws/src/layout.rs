@@ -19,7 +19,7 @@
 //! | place in line | `Q#key` / `asked#event#run#step` | put and delete, 1 WRU each | Query of the first few, strong |
 //! | who waits for an event, by a field's value | `W#event,field,value` (hashed) / `run#step` | put before the entry, 1 WRU; deleted when it is fulfilled, 1 WRU | Query of a value's partition, strong: 1 RRU an event and field |
 //! | the same, looked at one by one | `W#event#shard` / `run#step` | the same | Query of the 4 shards in turn, strong: 4 RRU an event at least, where anybody waits so |
-//! | what is waited by for an event | `W#event` / `X#field`, `X#*` | conditional put, once a week and process | Query, strong: 1 RRU an event and request, waited for or not |
+//! | by what events are waited for | `S#waits` / `event#field`, `event#*` (hashed) | conditional put: the first time, and once a week | Query of all, strong: 1 RRU for some 25, at most once a second and process |
 //! | inbox: an event that met a run while it registered | `R#run` / `I#event` | put; deleted by the hop that takes it | Query, strong: 1 RRU, by a hop that was woken for it |
 //! | hours with runs | `S#hours` / `hour` | put, once an hour and process | Query, newest first |
 //! | days with runs | `S#days#function` / `day` | put, once a day, function and process | Query, newest first |
@@ -163,15 +163,13 @@ pub(crate) fn place_of(limit: &Limit, run: RunId, step: &str) -> Key {
     Key::new(self::run(run), format!("{}{}", places_of(limit), digest(&[step.as_bytes()])))
 }
 
-/// The partition that tells by what an event is waited for.
-pub(crate) fn waited(event: &str) -> String {
-    format!("W#{}", digest(&[event.as_bytes()]))
-}
+/// The partition that tells by what events are waited for.
+pub(crate) const KINDS: &str = "S#waits";
 
-/// The item that says that some wait by this field, or (`None`) that some are looked at one by one.
-pub(crate) fn waited_by(event: &str, path: Option<&str>) -> Key {
-    let by = path.map_or_else(|| "*".to_owned(), |path| digest(&[path.as_bytes()]));
-    Key::new(waited(event), format!("X#{by}"))
+/// The item that says that events of a name are waited for so: by this field, or one by one.
+pub(crate) fn kind(waiter: &Waiter) -> Key {
+    let by = waiter.bucket.as_ref().map_or_else(|| "*".to_owned(), |field| digest(&[field.path.as_bytes()]));
+    Key::new(KINDS.into(), format!("{}#{by}", digest(&[waiter.event.as_bytes()])))
 }
 
 /// The partitions of those who wait in a bucket, in the order in which they are read.
@@ -180,7 +178,10 @@ pub(crate) fn waiters(event: &str, bucket: &Bucket) -> Vec<String> {
         Some(Field { path, value }) => {
             vec![format!("W#{}", digest(&[event.as_bytes(), path.as_bytes(), value.as_bytes()]))]
         }
-        None => (0..WAITER_SHARDS).map(|shard| format!("{}#{shard}", waited(event))).collect(),
+        None => {
+            let event = digest(&[event.as_bytes()]);
+            (0..WAITER_SHARDS).map(|shard| format!("W#{event}#{shard}")).collect()
+        }
     }
 }
 

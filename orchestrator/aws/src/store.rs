@@ -4,6 +4,7 @@ mod commits;
 mod events;
 mod journals;
 mod keep;
+pub(crate) mod kinds;
 mod listings;
 mod places;
 mod slots;
