@@ -7,9 +7,12 @@ mod delivery;
 mod ending;
 mod functions;
 mod gaps;
+mod holding;
 mod interference;
 mod invariants;
 pub(crate) mod knobs;
+mod listings;
+mod places;
 mod scheduler;
 mod tree;
 mod wire;
@@ -33,6 +36,7 @@ use account::Account;
 use coverage::Coverage;
 use invariants::{Broken, Invariants, journal, rows};
 use knobs::Knobs;
+use listings::Lagging;
 use scheduler::Scheduler;
 use tree::Place;
 use wire::{Shared, Wire};
@@ -83,14 +87,17 @@ struct Told {
     /// How many it has yet to be told of.
     unanswered: u64,
     sending: bool,
-    /// That these runs have ended, since it cancelled them.
-    ended: Vec<RunId>,
+    /// That these runs have ended, since it cancelled them: when, and how long what follows from that may have taken
+    /// already.
+    ended: Vec<(RunId, Timestamp, Duration)>,
 }
 
 /// What has happened, of what nobody can be blamed for.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mishaps {
     deaths: u32,
+    /// Those of bodies that take their invocation with them.
+    of_bodies: u32,
     freezes: u32,
     brown_outs: u32,
     losses: u32,
@@ -129,9 +136,14 @@ pub(crate) struct Simulation {
     told: Rc<RefCell<Told>>,
     /// Invocations whose time was up.
     cut: Rc<Cell<u32>>,
+    /// In how many actions a worker ends in the middle of what it does.
+    doom: Option<u64>,
+    listings: Arc<Lagging>,
     story: Vec<String>,
     /// What was seen that must not be, where it is not looked for after every action.
     broken: Option<Broken>,
+    /// What somebody was told that is not so.
+    untrue: Rc<RefCell<Option<Broken>>>,
 }
 
 impl Simulation {
@@ -150,7 +162,8 @@ impl Simulation {
         let now = clock.now();
         let skew = Duration::from_millis(2 * knobs.skew);
         let mut simulation = Self {
-            invariants: Invariants::new(memory.clone(), account, &functions.limits, skew),
+            invariants: Invariants::new(memory.clone(), account, &functions.limits, &functions.programs, skew),
+            listings: Arc::new(Lagging::new(memory.clone())),
             memory,
             clock,
             programs: functions.programs,
@@ -163,7 +176,7 @@ impl Simulation {
             dice: stream(3),
             every: 5 + stream(4).below(60),
             fate: stream(4),
-            shared: Shared::new((knobs.faults, knobs.gentle > 0), loud, coverage),
+            shared: Shared::new(&knobs, loud, coverage),
             scheduler,
             processes: Vec::new(),
             begun: now,
@@ -172,7 +185,9 @@ impl Simulation {
             afterwards: false,
             told: Rc::new(RefCell::new(Told { unanswered: knobs.events, ..Told::default() })),
             cut: Rc::default(),
+            doom: None,
             broken: None,
+            untrue: Rc::default(),
             story: vec![functions.told, format!("{pace:?}, {side_by_side} side by side")],
         };
         let clocks = stream(5);
@@ -187,16 +202,21 @@ impl Simulation {
 
     fn process(&mut self, clock: Arc<Skewed>) -> Process {
         let chance = (self.dice.clone(), self.fate.clone(), self.every);
-        let wire = Wire::new(self.memory.clone(), self.clock.clone(), self.shared.clone(), chance, clock.by);
+        let store = (self.memory.clone(), self.listings.clone());
+        let wire = Wire::new(store, self.clock.clone(), self.shared.clone(), chance, clock.by);
         let wire = Arc::new(Intercepted(wire));
-        let engine = self.engine(wire.clone(), clock.clone());
+        // the first worker may have an older version
+        let is_old = self.knobs.old > 0 && self.processes.is_empty() && self.knobs.processes > 1;
+        let engine = self.engine(wire.clone(), clock.clone(), is_old);
         Process { wire, engine, clock, frozen_until: self.begun }
     }
 
-    fn engine(&mut self, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>) -> Arc<Engine> {
+    fn engine(&mut self, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, is_old: bool) -> Arc<Engine> {
         self.engines += 1;
+        let mut programs = self.programs.clone();
+        programs.retain(|program| !is_old || *program.spec().id != *functions::HELPER);
         let entropy = Arc::new(SeededEntropy::new((self.seed << 8).wrapping_add(self.engines)));
-        let engine = Engine::with_ports(backend, clock, entropy, self.programs.clone(), self.config.clone());
+        let engine = Engine::with_ports(backend, clock, entropy, programs, self.config.clone());
         Arc::new(engine.expect("functions that can work"))
     }
 
@@ -224,8 +244,9 @@ impl Simulation {
             }
             self.invariants.check(now, touched)?;
             self.nobody_waits_for_nothing(now)?;
+            self.somebody_ends_in_the_middle();
             self.what_was_told_is_true()?;
-            self.broken.take().map_or(Ok(()), Err)?;
+            self.broken.take().or_else(|| self.untrue.borrow_mut().take()).map_or(Ok(()), Err)?;
             if now.since(self.moved) > STANDSTILL {
                 return Err(self.who_stands_still());
             }
@@ -245,6 +266,7 @@ impl Simulation {
                 }
                 1..4 => self.somebody_interferes(),
                 4..50 => self.receive(),
+                50..52 if self.is_torn().is_some() => drop(self.somebody_cancels_what_has_ended()),
                 _ if self.poll() => {}
                 _ => self.wait(),
             }
@@ -278,6 +300,7 @@ impl Simulation {
         let now = self.clock.now();
         let polled = self.scheduler.poll_one(&self.dice, |process| self.processes[process].frozen_until > now);
         self.mishaps.deaths += u32::from(polled == Some(true));
+        self.mishaps.of_bodies += u32::from(polled == Some(true));
         polled.is_some()
     }
 
@@ -301,12 +324,18 @@ impl Simulation {
         let Knobs { processes, skew, leaves, .. } = self.knobs;
         self.knobs = Knobs { processes, skew, leaves, ..Knobs::default() };
         self.shared.faults_left.store(0, SeqCst);
+        self.listings.go_on();
         // leases of the dead are over
         self.clock.advance(Duration::from_secs(1_000));
         self.moved = self.clock.now();
         for process in &mut self.processes {
             process.frozen_until = self.begun;
             process.wire.0.disarm();
+        }
+        if self.allowed.old > 0 {
+            // all have the newest version by now
+            let clock = self.processes[0].clock.clone();
+            self.processes[0] = self.process(clock);
         }
         self.told.borrow_mut().unanswered = 2;
         self.tell("all has ended; once more, with nothing that goes wrong".into());

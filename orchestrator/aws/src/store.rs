@@ -2,6 +2,7 @@
 
 mod commits;
 mod events;
+mod holders;
 mod journals;
 mod keep;
 pub(crate) mod kinds;

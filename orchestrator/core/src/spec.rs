@@ -89,7 +89,7 @@ impl Spec {
         failed.map_or(Ok(false), Err)
     }
 
-    /// The limits that apply to a run of this event, sorted by key (rule 25: the order in which they are taken).
+    /// The limits that apply to a run of this event, in the order in which they are taken (rule 25).
     ///
     /// # Errors
     /// When a key's expression fails on the event.
@@ -102,7 +102,8 @@ impl Spec {
             };
             limits.push(Limit { key, slots: concurrency.limit });
         }
-        limits.sort();
+        // the scarcest first: who is refused there has taken nothing that others wait for
+        limits.sort_by(|a, b| (a.slots, &a.key).cmp(&(b.slots, &b.key)));
         Ok(limits)
     }
 }

@@ -277,15 +277,10 @@ impl Starts for Memory {
 impl Listings for Memory {
     async fn runs(&self, query: RunQuery) -> StoreResult<Vec<RunRow>> {
         let inner = self.lock();
-        let is_shown = |row: &&RunRow| match query.shown {
-            Shown::All => true,
-            Shown::Live => row.ended.is_none(),
-            Shown::Ended(status) => row.ended.is_some_and(|(_, ended)| ended == status),
-        };
         let rows = inner.rows.values().rev();
         let rows = rows.filter(|row| query.before.is_none_or(|before| row.run < before));
         let rows = rows.filter(|row| query.function.as_ref().is_none_or(|f| **f == *row.function));
-        Ok(rows.filter(is_shown).take(query.limit).cloned().collect())
+        Ok(rows.filter(|row| query.shown.includes(row)).take(query.limit).cloned().collect())
     }
 
     async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>> {

@@ -213,6 +213,17 @@ pub enum Shown {
     Ended(Status),
 }
 
+impl Shown {
+    /// Whether this row is shown.
+    pub fn includes(self, row: &RunRow) -> bool {
+        match self {
+            Self::All => true,
+            Self::Live => row.ended.is_none(),
+            Self::Ended(status) => row.ended.is_some_and(|(_, ended)| ended == status),
+        }
+    }
+}
+
 /// Slots and lines, keyed by [`Limit::key`]. Each call is atomic; the engine combines them (rules 20 to 25).
 #[async_trait]
 pub trait Slots: Send + Sync {
@@ -220,6 +231,16 @@ pub trait Slots: Send + Sync {
     /// place of (`holder.run`, `holder.step`) or, lacking that, of the run's arrival. Holders whose lease is over at
     /// `now` are reaped first. Who takes leaves the line. A holder that holds already holds on, with the new lease.
     async fn take(&self, limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> StoreResult<Taken>;
+
+    /// Takes a slot of each limit, or of none: what [`take`](Self::take) says holds for each. Gives the first limit that
+    /// refuses, and what it says.
+    async fn take_all(
+        &self,
+        limits: &[Limit],
+        holder: &Holder,
+        lease_until: Timestamp,
+        now: Timestamp,
+    ) -> StoreResult<Result<(), (usize, Taken)>>;
 
     /// Joins the line. Who is in it keeps the place that he has.
     async fn park(&self, limit: &Limit, place: Place) -> StoreResult<()>;

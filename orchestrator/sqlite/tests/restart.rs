@@ -91,7 +91,7 @@ async fn slots_of_the_dead_are_free_and_as_many_are_woken() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");
     let two = Limit { key: "orders".into(), slots: 2 };
-    let holder = |n| Holder { run: run(n), step: "pay".into(), attempt: 1 };
+    let holder = |n| Holder { run: run(n), step: "pay".into(), attempt: 1, hop: 0 };
     let lease_until = NOW + Duration::from_secs(3_600);
     let place = |n: u64, step: &str| Place {
         asked: NOW + Duration::from_millis(n),

@@ -76,17 +76,24 @@ pub(crate) fn functions(dice: &Dice, place: &Place, leaves: u64, deadly: bool) -
         Some(if keyed { limit.key("string(event.data.k)") } else { limit })
     };
     let (main_limit, helper_limit) = (limit(MAIN), dice.one_in(3));
+    // a second one, over all that the first one tells apart
+    let second = (main_limit.is_some() && dice.one_in(3)).then(|| 1 + dice.below(2) as u32);
+    limits.extend(second.map(|slots| Limit { key: format!("{MAIN}/1").into(), slots }));
     let allowed = Allowed { leaves, calls: true, meets: main_limit.is_none(), deadly: deadly && main_limit.is_none() };
     let trees = [
         (MAIN, grow(dice, allowed)),
         (OTHER, grow(dice, Allowed { leaves: 2, calls: dice.one_in(2), meets: false, deadly: false })),
         (HELPER, grow(dice, Allowed { leaves: 3, calls: false, meets: false, deadly: false })),
     ];
-    let told = format!("{trees:?}, limits: {main_limit:?}, {helper_limit}");
+    let trees = trees.map(|(id, tree)| (id, if id == HELPER && dice.one_in(4) { tree.doomed() } else { tree }));
+    let told = format!("{trees:?}, limits: {main_limit:?}, {second:?}, {helper_limit}");
     let [main, other, helper] = trees.map(|(_, tree)| Arc::new(tree));
     let mut main = patient(function::<Go>(MAIN, main, place)).on_failure(hears::<FunctionFailed>(place));
     if let Some(limit) = main_limit {
         main = main.concurrency(limit);
+    }
+    if let Some(slots) = second {
+        main = main.concurrency(Concurrency::limit(slots));
     }
     let mut helper = patient(function::<Called>(HELPER, helper, place));
     if helper_limit {

@@ -11,6 +11,10 @@ pub(crate) struct Knobs {
     pub(crate) faults: u64,
     /// Whether calls only fail and replies are only lost, and nobody dies of it.
     pub(crate) gentle: u64,
+    /// At which of the places that call the storage all faults come, if at one.
+    pub(crate) aim: Option<u64>,
+    /// How often a process ends in the middle of what it does.
+    pub(crate) kills: u64,
     /// How often a process stands still for minutes, its bodies with it.
     pub(crate) freezes: u64,
     /// How often the storage refuses everything for many minutes.
@@ -25,6 +29,10 @@ pub(crate) struct Knobs {
     pub(crate) cancels: u64,
     /// How often somebody runs an ended run again.
     pub(crate) reruns: u64,
+    /// Whether a worker has an older version of the code, without one of the functions.
+    pub(crate) old: u64,
+    /// How often listings stand still for a while.
+    pub(crate) lags: u64,
     /// Whether a body may take its process with it.
     pub(crate) deadly: u64,
     /// Events that start runs.
@@ -45,6 +53,8 @@ impl Knobs {
             processes: 1 + dice.below(3),
             faults: only(dice.below(16)),
             gentle: rarely(3),
+            aim: dice.one_in(2).then(|| dice.below(1 << 32)),
+            kills: only(dice.below(3)),
             freezes: only(dice.below(3)),
             brown_outs: only(rarely(6)),
             losses: only(rarely(6)),
@@ -52,6 +62,8 @@ impl Knobs {
             redeliveries: dice.below(4),
             cancels: dice.below(2),
             reruns: dice.below(2),
+            old: rarely(8),
+            lags: dice.below(3),
             deadly: only(rarely(6)),
             events: 1 + dice.below(5),
             leaves: 1 + dice.below(9),
@@ -65,12 +77,15 @@ impl Knobs {
         for n in 0..3 {
             all.extend([
                 Self { faults: less(self.faults, 0)[n], ..*self },
+                Self { kills: less(self.kills, 0)[n], ..*self },
                 Self { freezes: less(self.freezes, 0)[n], ..*self },
                 Self { brown_outs: less(self.brown_outs, 0)[n], ..*self },
                 Self { losses: less(self.losses, 0)[n], ..*self },
                 Self { redeliveries: less(self.redeliveries, 0)[n], ..*self },
                 Self { cancels: less(self.cancels, 0)[n], ..*self },
                 Self { reruns: less(self.reruns, 0)[n], ..*self },
+                Self { old: less(self.old, 0)[n], ..*self },
+                Self { lags: less(self.lags, 0)[n], ..*self },
                 Self { deadly: less(self.deadly, 0)[n], ..*self },
                 Self { skew: less(self.skew, 0)[n], ..*self },
                 Self { events: less(self.events, 1)[n], ..*self },

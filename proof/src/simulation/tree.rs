@@ -120,6 +120,11 @@ pub(crate) struct Place {
 }
 
 impl Node {
+    /// The same, and then it fails.
+    pub(crate) fn doomed(self) -> Self {
+        Self::Seq(vec![self, Self::Step("doom".into(), Fate::Hopeless { caught: false })])
+    }
+
     /// Runs this part of a function.
     pub(crate) fn run<'a>(&'a self, ctx: &'a Context, place: &'a Place) -> BoxFuture<'a, Result<Value>> {
         async move {

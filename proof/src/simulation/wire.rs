@@ -11,9 +11,12 @@ use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::clock::{Clock, VirtualClock};
 use stepladder_engine::intercept::{Call, Intercept};
 use stepladder_engine::memory::Memory;
-use stepladder_engine::ports::{Backend, Commit, Commits, Later, StoreError, StoreResult};
+use stepladder_engine::ports::{Backend, Commit, Commits, Later, Listings, StoreError, StoreResult};
 
 use super::coverage::Coverage;
+use super::knobs::Knobs;
+use super::listings::Lagging;
+use super::places::{Places, Site};
 use crate::dice::Dice;
 
 /// What goes wrong at a call.
@@ -51,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) faults_left: AtomicU32,
     /// Whether nobody dies of them.
     gentle: bool,
+    /// The place at which all of them come, if they come at one.
+    aim: Option<&'static Site>,
     /// Until then, every call is refused: milliseconds since 1970.
     pub(crate) brown_out_until: AtomicI64,
     /// Calls so far.
@@ -63,10 +68,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new((faults, gentle): (u64, bool), loud: bool, coverage: Option<Arc<Coverage>>) -> Arc<Self> {
+    pub(crate) fn new(knobs: &Knobs, loud: bool, coverage: Option<Arc<Coverage>>) -> Arc<Self> {
         let log = loud.then(Mutex::default);
-        let faults_left = AtomicU32::new(u32::try_from(faults).unwrap_or(u32::MAX));
-        Arc::new(Self { faults_left, gentle, log, coverage, ..Self::default() })
+        let faults_left = AtomicU32::new(u32::try_from(knobs.faults).unwrap_or(u32::MAX));
+        let aim = knobs.aim.map(|n| &Places::all().sites()[n as usize % Places::all().sites().len()]);
+        Arc::new(Self { faults_left, gentle: knobs.gentle > 0, aim, log, coverage, ..Self::default() })
     }
 
     /// The runs that were appended to since the last time.
@@ -83,6 +89,7 @@ impl Shared {
 /// The storage of one process.
 pub(crate) struct Wire {
     memory: Arc<Memory>,
+    listings: Arc<Lagging>,
     clock: Arc<VirtualClock>,
     shared: Arc<Shared>,
     /// Who goes on; which call fails, and how.
@@ -99,16 +106,21 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(
-        memory: Arc<Memory>,
+        (memory, listings): (Arc<Memory>, Arc<Lagging>),
         clock: Arc<VirtualClock>,
         shared: Arc<Shared>,
         (dice, fate, every): (Dice, Dice, u64),
         ahead: i64,
     ) -> Self {
         let (countdown, died) = (Mutex::default(), AtomicBool::new(false));
-        let wire = Self { memory, clock, shared, dice, fate, every, countdown, died, ahead };
+        let wire = Self { memory, listings, clock, shared, dice, fate, every, countdown, died, ahead };
         wire.arm();
         wire
+    }
+
+    /// Ends the process, whatever it does.
+    pub(crate) fn kill(&self) {
+        self.died.store(true, SeqCst);
     }
 
     /// Whether the process is dead.
@@ -122,9 +134,13 @@ impl Wire {
     }
 
     fn arm(&self) {
-        let left = &self.shared.faults_left;
-        let armed = left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        let armed = self.shared.aim.is_none() && self.use_fault();
         *self.countdown.lock().expect("no panic") = armed.then(|| 1 + self.fate.below(2 * self.every));
+    }
+
+    /// One fault less is left, if any was.
+    fn use_fault(&self) -> bool {
+        self.shared.faults_left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
     }
 
     /// What goes wrong at this call, if anything does.
@@ -134,6 +150,16 @@ impl Wire {
         if self.clock.now().as_millis() < self.shared.brown_out_until.load(SeqCst) && !only_queue {
             return Some(Fault::Refuse);
         }
+        let faults = if self.shared.gentle { GENTLE } else { FAULTS };
+        let one = || faults[self.fate.below(faults.len() as u64) as usize];
+        if let Some((function, method)) = self.shared.aim {
+            let comes = *method == call.name
+                && self.shared.faults_left.load(SeqCst) > 0
+                && Places::all().caller().is_some_and(|caller| caller == *function)
+                && self.fate.one_in(2)
+                && self.use_fault();
+            return comes.then(one);
+        }
         let comes = {
             let mut countdown = self.countdown.lock().expect("no panic");
             let left = countdown.as_mut()?;
@@ -142,8 +168,7 @@ impl Wire {
         };
         comes.then(|| {
             self.arm();
-            let faults = if self.shared.gentle { GENTLE } else { FAULTS };
-            faults[self.fate.below(faults.len() as u64) as usize]
+            one()
         })
     }
 
@@ -194,6 +219,10 @@ fn torn(commit: Commit, parts: u8) -> Commit {
 impl Intercept for Wire {
     fn backend(&self) -> &dyn Backend {
         &*self.memory
+    }
+
+    fn listings(&self) -> &dyn Listings {
+        &*self.listings
     }
 
     /// A queue is told for how long to delay a message, by whoever sends it and by his clock.

@@ -14,6 +14,8 @@ use crate::functions::{Go, go};
 use crate::stage::{Sdk, Stage};
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
+/// Longer than a message can be delayed.
+const HOURS: Duration = Duration::from_secs(3 * 3_600);
 
 #[derive(Serialize, Deserialize)]
 struct Word {
@@ -24,15 +26,14 @@ impl EventData for Word {
     const NAME: &'static str = "shop/word";
 }
 
-/// Gives the number of the event that came, and what was posted.
-fn waits() -> Function {
-    async fn waits(ctx: Context, event: Event<Go>) -> Result<(Option<u32>, Option<String>)> {
-        let word = ctx.wait_for_event::<Word>("word").matching("n", &event.data.n).timeout(YEAR).await?;
+/// Waits for an event, then for a signal, so long for each. Gives the number of the event that came, and what was posted.
+fn waits(time: Duration) -> Function {
+    Function::new("waits", move |ctx: Context, event: Event<Go>| async move {
+        let word = ctx.wait_for_event::<Word>("word").matching("n", &event.data.n).timeout(time).await?;
         ctx.step("between", async || Ok(())).await?;
-        let payment = ctx.wait_for_signal::<String>("payment").timeout(YEAR).await?;
+        let payment = ctx.wait_for_signal::<String>("payment").timeout(time).await?;
         Ok((word.map(|word| word.data.n), payment))
-    }
-    Function::new("waits", waits)
+    })
 }
 
 fn word(n: u32) -> NewEvent {
@@ -101,7 +102,7 @@ async fn assert_well(stage: &Stage, n: u32, what: &str) {
 
 #[tokio::test]
 async fn an_event_and_a_signal_reach_the_run_that_waits_for_them_and_no_other() {
-    let stage = Stage::new(Sdk::Retries, vec![waits()]).await;
+    let stage = Stage::new(Sdk::Retries, vec![waits(YEAR)]).await;
     let engine = stage.engine();
     for n in [1, 2] {
         stage.send(&engine, &go(n)).await;
@@ -123,20 +124,21 @@ async fn an_event_and_a_signal_reach_the_run_that_waits_for_them_and_no_other() 
 
 #[tokio::test]
 async fn a_wait_that_nothing_comes_for_ends_by_its_timer() {
-    let stage = Stage::new(Sdk::Retries, vec![waits()]).await;
+    let stage = Stage::new(Sdk::Retries, vec![waits(HOURS)]).await;
     let engine = stage.engine();
     stage.send(&engine, &go(1)).await;
     let begun = stage.clock_now();
     stage.settle(|| engine.clone()).await;
     let detail = stage.onlooker().run(run_of(&stage, 1).await).await.expect("a run");
-    assert_eq!(detail.summary.output.expect("an output").get(), "[null,null]");
-    assert_eq!(stage.clock_now().since(begun).as_secs() / 86_400, 2 * 365);
+    assert_eq!(detail.summary.output.as_ref().expect("an output").get(), "[null,null]");
+    let ended = detail.summary.ended_at.expect("its end");
+    assert_eq!(ended.since(begun).as_secs() / 60, 2 * HOURS.as_secs() / 60);
 }
 
 #[tokio::test]
 async fn what_is_lost_at_any_call_loses_no_event_and_gives_none_twice() {
     for fault in [Fault::LoseReply, Fault::LoseRequest] {
-        let stage = Stage::new(Sdk::Tells, vec![waits()]).await;
+        let stage = Stage::new(Sdk::Tells, vec![waits(YEAR)]).await;
         let calls = life(&stage, 0, usize::MAX, Fault::Pass).await;
         assert_well(&stage, 0, "clean").await;
         assert!(calls > 20, "{calls}");

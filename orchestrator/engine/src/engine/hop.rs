@@ -23,7 +23,7 @@ use stepladder_core::journal::{Entry, Fact, Failure};
 use stepladder_core::planted::{self, Plant};
 use stepladder_core::slot::{Holder, Limit};
 use stepladder_core::spec::LazyScope;
-use stepladder_core::state::{RunState, StepState};
+use stepladder_core::state::RunState;
 use stepladder_core::{Cause, Spec, StepId, Timestamp, Wake};
 
 use super::Engine;
@@ -60,9 +60,8 @@ struct Hop<'e> {
     /// How many of the journal's outcomes the session has been given.
     shown: usize,
     limits: Vec<Limit>,
-    /// Slots that were taken for attempts that could not be written down; given back when the hop ends, unless the
-    /// journal gives the attempt to somebody (rule 20).
-    reserved: Vec<Holder>,
+    /// Names what this hop holds (rule 20).
+    id: u64,
     /// Attempts for which a line was joined, until it is seen that they still wait.
     joined: Vec<Holder>,
     running: HashMap<StepId, Running>,
@@ -186,7 +185,7 @@ impl Engine {
             pending: Vec::new(),
             shown: 0,
             limits: Vec::new(),
-            reserved: Vec::new(),
+            id: if planted::is(Plant::LoserFreesTheSlot) { 0 } else { self.entropy.bits() as u64 },
             joined: Vec::new(),
             running: HashMap::new(),
             handed: HashSet::new(),
@@ -200,7 +199,6 @@ impl Engine {
             told_to_wait: HashSet::new(),
         };
         hop.run().await?;
-        hop.unreserve().await?;
         if let Some(error) = hop.unwoken {
             return Err(error);
         }
@@ -328,30 +326,21 @@ impl Hop<'_> {
         self.engine.pass_on(&self.limits).await
     }
 
-    /// Gives back slots that were taken for attempts that never came to be.
-    async fn unreserve(&mut self) -> Result<(), StoreError> {
-        if self.reserved.is_empty() {
-            return Ok(());
+    fn holder(&self, step: &StepId, attempt: u32) -> Holder {
+        Holder { run: self.state.run, step: step.clone(), attempt, hop: self.id }
+    }
+
+    /// The slots of an attempt whose worker is dead, with the next append.
+    async fn give_back_of_the_dead(&mut self, step: &StepId, attempt: u32) -> Result<(), StoreError> {
+        for limit in &self.limits {
+            let held = self.engine.backend.holders(limit).await?.into_iter().map(|holding| holding.holder);
+            let of_dead = held.filter(|h| (h.run, &h.step, h.attempt) == (self.state.run, step, attempt));
+            self.commit.after.extend(of_dead.map(|holder| release(limit, &holder)));
         }
-        for holder in std::mem::take(&mut self.reserved) {
-            if !self.is_running(&holder.step, holder.attempt) || planted::is(Plant::LoserFreesTheSlot) {
-                self.commit.after.extend(self.limits.iter().map(|limit| release(limit, &holder)));
-            }
-        }
-        self.append(Vec::new(), Ack::Later).await?;
         Ok(())
     }
 
-    fn is_running(&self, step: &StepId, attempt: u32) -> bool {
-        let step = self.state.steps.get(step);
-        step.is_some_and(|s| s.attempt == attempt && matches!(s.state, StepState::Running { .. }))
-    }
-
-    fn holder(&self, step: &StepId, attempt: u32) -> Holder {
-        Holder { run: self.state.run, step: step.clone(), attempt }
-    }
-
-    /// The slots of an attempt that is over, with the next append.
+    /// The slots that this hop holds for an attempt, with the next append.
     fn give_back(&mut self, step: &StepId, attempt: u32) {
         let holder = self.holder(step, attempt);
         self.commit.after.extend(self.limits.iter().map(|limit| release(limit, &holder)));

@@ -175,6 +175,7 @@ pass_through!(Listings {
 });
 pass_through!(Slots {
     take(limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Taken;
+    take_all(limits: &[Limit], holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Result<(), (usize, Taken)>;
     park(limit: &Limit, place: Place) -> ();
     line(limit: &Limit, n: usize) -> Vec<Place>;
     holders(limit: &Limit) -> Vec<Holding>;

@@ -192,6 +192,15 @@ impl Slots for Slow {
     async fn take(&self, limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> StoreResult<Taken> {
         self.inner.take(limit, holder, lease_until, now).await
     }
+    async fn take_all(
+        &self,
+        limits: &[Limit],
+        holder: &Holder,
+        lease_until: Timestamp,
+        now: Timestamp,
+    ) -> StoreResult<Result<(), (usize, Taken)>> {
+        self.inner.take_all(limits, holder, lease_until, now).await
+    }
     async fn park(&self, limit: &Limit, place: Place) -> StoreResult<()> {
         if let Some(interlude) = &self.before_park {
             interlude().await;

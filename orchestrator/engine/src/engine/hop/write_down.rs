@@ -10,7 +10,7 @@ use stepladder_core::state::{Awaited, StepState};
 use stepladder_core::waiting::Wait;
 use stepladder_core::{Cause, Event, EventId, NewEvent, RunId, StepId, Timestamp, id};
 
-use super::Hop;
+use super::{Hop, UNREGISTERED};
 use crate::ports::{After, Later, StoreError};
 
 impl Hop<'_> {
@@ -18,7 +18,7 @@ impl Hop<'_> {
     pub(super) async fn write_down(&mut self, plan: &Plan, entries: &mut Vec<Entry>) -> Result<(), StoreError> {
         for (step, attempt) in &plan.interrupted {
             entries.push(Fact::AttemptInterrupted { step: step.clone(), attempt: *attempt }.at(self.now()));
-            self.give_back(step, *attempt);
+            self.give_back_of_the_dead(step, *attempt).await?;
         }
         for want in &plan.register {
             self.register(want, entries).await?;
@@ -73,7 +73,9 @@ impl Hop<'_> {
                     let child = self.child_run(&Child { step, run: child, function, input });
                     self.engine.start_runs(vec![child]).await?;
                 }
+                let ended = self.unknown(&step, &function);
                 entries.push(Fact::InvokeStarted { step, function, child, input }.at(now));
+                entries.extend(ended.map(|ended| ended.at(now)));
             }
             Ask::WaitForEvent { wait, timeout } => self.wait_for_event(step, wait, (now + *timeout, now), entries),
             Ask::WaitForSignal { timeout } => {
@@ -147,18 +149,31 @@ impl Hop<'_> {
         self.engine.accept(accepted, now).await.map(Ok)
     }
 
+    /// A call of a function that does not exist ends as it begins. Whoever begins it decides: a worker with an older
+    /// version may know less.
+    fn unknown(&self, step: &StepId, function: &Arc<str>) -> Option<Fact> {
+        if self.engine.program(function).is_some() {
+            return None;
+        }
+        let error = Failure {
+            message: format!("step `{step}` calls function `{function}`, which is not registered"),
+            code: Some("unknown-function".into()),
+        };
+        Some(Fact::InvokeEnded { step: step.clone(), outcome: Outcome::Failed(error) })
+    }
+
     /// Makes sure that a called function's run exists (rule 19: the caller's entry came first), and asks whether it
-    /// has ended.
-    async fn look_after(&self, child: &Child) -> Result<Option<Outcome>, StoreError> {
+    /// has ended. Where the function is not known here, somebody else may know it, as whoever began the call did.
+    async fn look_after(&mut self, child: &Child) -> Result<Option<Outcome>, StoreError> {
         if let Some(state) = self.engine.state(child.run).await? {
             return Ok(state.end.as_ref().map(|end| end.how.outcome()));
         }
         if self.engine.program(&child.function).is_none() {
-            let Child { step, function, .. } = child;
-            return Ok(Some(Outcome::Failed(Failure {
-                message: format!("step `{step}` calls function `{function}`, which is not registered"),
-                code: Some("unknown-function".into()),
-            })));
+            let (run, function) = (self.state.run, &child.function);
+            tracing::warn!(%run, %function, "a called run waits to begin: its function is not registered");
+            let wake = self.wake(self.wake.cause.clone().in_other_words(Cause::Again));
+            self.commit.before.push(self.engine.later(wake, self.now() + UNREGISTERED));
+            return Ok(None);
         }
         self.engine.start_runs(vec![self.child_run(child)]).await?;
         Ok(None)
