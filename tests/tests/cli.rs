@@ -166,6 +166,8 @@ async fn a_failure_is_one_line_and_an_exit_code() {
         &["run", nobody][..],
         &["cancel", nobody],
         &["rerun", nobody],
+        &["signal", nobody],
+        &["signal", nobody, "{"],
         &["send", "test/hello.world", "{"],
         &["send", "test/hello.world", "[1]"],
         &["send", "test/hello.world", "@no-such-file.json"],
