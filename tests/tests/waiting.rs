@@ -44,11 +44,12 @@ struct Process {
 }
 
 impl Process {
-    fn start(file: &Path) -> Self {
-        let sqlite = Arc::new(Sqlite::open(file, Options::default()).expect("a data file"));
+    /// Once the one before has closed the file.
+    async fn start(file: &Path) -> Self {
+        let sqlite = wait_for("the data file", async || Sqlite::open(file, Options::default()).ok()).await;
         let programs = Function::new("publish", publish).programs(&States::default()).expect("a function");
         let config = Config { alone: true, ..Config::default() };
-        let engine = Arc::new(Engine::new(sqlite, programs, config).expect("an engine"));
+        let engine = Arc::new(Engine::new(Arc::new(sqlite), programs, config).expect("an engine"));
         let workers = Workers::start(engine.clone(), 4);
         Self { engine, workers }
     }
@@ -68,9 +69,6 @@ impl Process {
 
     async fn stop(self) {
         assert!(self.workers.stop(Duration::from_secs(10)).await);
-        let engine = Arc::downgrade(&self.engine);
-        drop(self.engine);
-        wait_for("the data file to be closed", async || (engine.strong_count() == 0).then_some(())).await;
     }
 }
 
@@ -82,13 +80,13 @@ fn event<T: EventData + Serialize>(data: &T) -> NewEvent {
 async fn what_a_dead_process_waited_for_reaches_the_next_within_a_second() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("dev.db");
-    let first = Process::start(&file);
+    let first = Process::start(&file).await;
     let written = first.send(event(&Written { id: 7 })).await;
     let run = first.engine.runs_of_event(&written).await.expect("listed")[0].run;
     first.waits_in(run, "approval").await;
     first.stop().await;
 
-    let second = Process::start(&file);
+    let second = Process::start(&file).await;
     second.send(event(&Approved { id: 8, by: "Bob".into() })).await;
     let sent = Instant::now();
     second.send(event(&Approved { id: 7, by: "Ada".into() })).await;
@@ -98,7 +96,7 @@ async fn what_a_dead_process_waited_for_reaches_the_next_within_a_second() {
     let token = second.engine.token(run, "payment").await.expect("a token");
     second.stop().await;
 
-    let third = Process::start(&file);
+    let third = Process::start(&file).await;
     third.engine.signal(&token, json::of(&995).expect("JSON")).await.expect("completed");
     let ended = wait_for("the end of the run", async || {
         let detail = third.engine.run(run).await.expect("a run");

@@ -88,14 +88,18 @@ pub(crate) fn grow(dice: &Dice, allowed: Allowed) -> Node {
 }
 
 fn branch(dice: &Dice, allowed: Allowed, leaves: &mut u64, count: &mut u32, depth: u32) -> Node {
-    let several = |leaves: &mut u64, count: &mut u32| {
+    let several_of = |allowed: Allowed, leaves: &mut u64, count: &mut u32| {
         let n = 2 + dice.below(3);
         (0..n).map(|_| branch(dice, allowed, leaves, count, depth + 1)).collect::<Vec<_>>()
     };
+    let several = |leaves: &mut u64, count: &mut u32| several_of(allowed, leaves, count);
+    // what wins a race may be written by another hop than the one that executes what loses it: that one's body would wait
+    // for a step that nobody wants any more
+    let racing = Allowed { meets: allowed.meets && !allowed.waits, ..allowed };
     match dice.below(10) {
         0 if depth < 3 && *leaves > 2 => Node::Seq(several(leaves, count)),
         1 | 2 if depth < 3 && *leaves > 1 => Node::Join(several(leaves, count)),
-        3 if depth < 3 && *leaves > 1 => Node::Race(several(leaves, count)),
+        3 if depth < 3 && *leaves > 1 => Node::Race(several_of(racing, leaves, count)),
         4 if depth < 3 && *leaves > 1 => Node::TryJoin(several(leaves, count)),
         _ => {
             *leaves = leaves.saturating_sub(1);
