@@ -12,7 +12,7 @@ mod interference;
 mod invariants;
 pub(crate) mod knobs;
 mod listings;
-mod places;
+pub(crate) mod places;
 mod scheduler;
 mod tree;
 mod wire;
@@ -163,7 +163,9 @@ impl Simulation {
         let pace = if settings.one_in(2) { Pace::StepPerInvocation } else { Pace::WithinBudget };
         let side_by_side = 1 + settings.below(4) as usize;
         let cache_bytes = 1 << (10 + settings.below(12));
-        let config = Config { pace, side_by_side, cache_bytes, ..Config::default() };
+        // one worker may know that it is the only one, as a local server does
+        let alone = knobs.processes == 1 && settings.one_in(2);
+        let config = Config { pace, side_by_side, cache_bytes, alone, ..Config::default() };
         let now = clock.now();
         let skew = Duration::from_millis(2 * knobs.skew);
         let mut simulation = Self {
@@ -243,6 +245,7 @@ impl Simulation {
     fn turns(&mut self) -> Result<u64, Broken> {
         for turn in 0..TURNS {
             self.bury();
+            self.supervise();
             self.mishaps.deaths += self.cut.take();
             self.overhear();
             let (now, touched) = (self.clock.now(), self.shared.take_touched());
@@ -312,6 +315,18 @@ impl Simulation {
         polled.is_some()
     }
 
+    /// Who stood still may have bodies whose time is up: its supervisor looks at once.
+    fn supervise(&mut self) {
+        let now = self.clock.now();
+        for n in 0..self.processes.len() {
+            if self.processes[n].frozen_until > self.begun && self.processes[n].frozen_until <= now {
+                self.processes[n].frozen_until = self.begun;
+                let engine = self.processes[n].engine.clone();
+                self.scheduler.spawn(n, async move { drop(engine.expel_overdue().await) });
+            }
+        }
+    }
+
     /// Who died is started again, with nothing in memory.
     fn bury(&mut self) {
         for n in 0..self.processes.len() {
@@ -332,6 +347,7 @@ impl Simulation {
         let Knobs { processes, skew, leaves, .. } = self.knobs;
         self.knobs = Knobs { processes, skew, leaves, ..Knobs::default() };
         self.shared.faults_left.store(0, SeqCst);
+        self.shared.aim_at_nothing();
         self.listings.go_on();
         // leases of the dead are over
         self.clock.advance(Duration::from_secs(1_000));

@@ -34,6 +34,17 @@ impl Coverage {
         }
     }
 
+    /// Adds what befell the places of another one.
+    pub(crate) fn add(&self, other: &Self) {
+        let mut sites = self.0.lock().expect("no panic");
+        for (site, more) in &*other.0.lock().expect("no panic") {
+            let befell = sites.entry(site.clone()).or_default();
+            befell.calls += more.calls;
+            befell.crashes += more.crashes;
+            befell.failures += more.failures;
+        }
+    }
+
     /// All that was met, and the places that were not.
     pub(crate) fn sites(&self) -> BTreeMap<Site, Befell> {
         let mut sites = self.0.lock().expect("no panic").clone();

@@ -113,7 +113,7 @@ impl Simulation {
         let entries = self.entries().count() as u64;
         let Mishaps { deaths, freezes, redeliveries, .. } = self.mishaps;
         let mishaps = u64::from(deaths + freezes + redeliveries) + self.allowed.faults;
-        let (sends, most) = (self.memory.counts().sends, 40 + 3 * entries + 25 * mishaps);
+        let (sends, most) = (self.memory.counts().sends, 40 + 4 * entries + 25 * mishaps);
         match sends <= most {
             true => Ok(()),
             false => Err(format!("{sends} wakes were sent for {entries} entries; at most {most}")),

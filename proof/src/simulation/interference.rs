@@ -32,8 +32,8 @@ impl Simulation {
             return self.somebody_tells();
         }
         let at = self.one();
-        match self.dice.below(10) {
-            0 if self.knobs.redeliveries > 0 => {
+        match self.dice.below(12) {
+            0 | 10 | 11 if self.knobs.redeliveries > 0 => {
                 self.knobs.redeliveries -= 1;
                 self.mishaps.redeliveries += 1;
                 self.memory.redeliver();

@@ -1,5 +1,6 @@
 //! How much of everything may happen. A seed chooses; shrinking lowers one after the other while the failure stays.
 
+use super::places::{Places, Site};
 use crate::dice::Dice;
 
 /// The amounts.
@@ -11,8 +12,8 @@ pub(crate) struct Knobs {
     pub(crate) faults: u64,
     /// Whether calls only fail and replies are only lost, and nobody dies of it.
     pub(crate) gentle: u64,
-    /// At which of the places that call the storage all faults come, if at one.
-    pub(crate) aim: Option<u64>,
+    /// At which of the places that call the storage a process dies besides, the first time that the place is met.
+    pub(crate) aim: Option<&'static Site>,
     /// How often a process ends in the middle of what it does.
     pub(crate) kills: u64,
     /// How often a process stands still for minutes, its bodies with it.
@@ -55,13 +56,16 @@ impl Knobs {
             processes: 1 + dice.below(3),
             faults: only(dice.below(16)),
             gentle: rarely(3),
-            aim: dice.one_in(2).then(|| dice.below(1 << 32)),
+            aim: (dice.one_in(2) && !calm).then(|| {
+                let sites = Places::all().sites();
+                &sites[dice.below(sites.len() as u64) as usize]
+            }),
             kills: only(dice.below(3)),
             freezes: only(dice.below(3)),
             brown_outs: only(rarely(6)),
             losses: only(rarely(6)),
             skew: dice.below(2_001),
-            redeliveries: dice.below(4),
+            redeliveries: dice.below(if calm { 12 } else { 4 }),
             cancels: dice.below(2),
             reruns: dice.below(2),
             old: rarely(8),
@@ -79,6 +83,7 @@ impl Knobs {
         let mut all = Vec::new();
         for n in 0..3 {
             all.extend([
+                Self { aim: None, ..*self },
                 Self { faults: less(self.faults, 0)[n], ..*self },
                 Self { kills: less(self.kills, 0)[n], ..*self },
                 Self { freezes: less(self.freezes, 0)[n], ..*self },

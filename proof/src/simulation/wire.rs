@@ -48,14 +48,16 @@ const FAULTS: &[Fault] = &[
     Fault::Tear(4),
 ];
 
+const DEATHS: &[Fault] = &[Fault::DieBefore, Fault::DieAfter, Fault::Tear(2), Fault::Tear(3), Fault::Tear(4)];
+
 /// What all processes share: how many faults are left, and what is told of the calls.
 #[derive(Default)]
 pub(crate) struct Shared {
     pub(crate) faults_left: AtomicU32,
     /// Whether nobody dies of them.
     gentle: bool,
-    /// The place at which all of them come, if they come at one.
-    aim: Option<&'static Site>,
+    /// A place where a process dies besides, until one has.
+    aim: Mutex<Option<&'static Site>>,
     /// Until then, every call is refused: milliseconds since 1970.
     pub(crate) brown_out_until: AtomicI64,
     /// Calls so far.
@@ -71,8 +73,13 @@ impl Shared {
     pub(crate) fn new(knobs: &Knobs, loud: bool, coverage: Option<Arc<Coverage>>) -> Arc<Self> {
         let log = loud.then(Mutex::default);
         let faults_left = AtomicU32::new(u32::try_from(knobs.faults).unwrap_or(u32::MAX));
-        let aim = knobs.aim.map(|n| &Places::all().sites()[n as usize % Places::all().sites().len()]);
+        let aim = Mutex::new(knobs.aim);
         Arc::new(Self { faults_left, gentle: knobs.gentle > 0, aim, log, coverage, ..Self::default() })
+    }
+
+    /// Nobody dies any more at the place that was aimed at.
+    pub(crate) fn aim_at_nothing(&self) {
+        *self.aim.lock().expect("no panic") = None;
     }
 
     /// The runs that were appended to since the last time.
@@ -134,13 +141,15 @@ impl Wire {
     }
 
     fn arm(&self) {
-        let armed = self.shared.aim.is_none() && self.use_fault();
+        let left = &self.shared.faults_left;
+        let armed = left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
         *self.countdown.lock().expect("no panic") = armed.then(|| 1 + self.fate.below(2 * self.every));
     }
 
-    /// One fault less is left, if any was.
-    fn use_fault(&self) -> bool {
-        self.shared.faults_left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok()
+    /// Whether this is a call of the place at which somebody is to die.
+    fn is_aimed_at(&self, method: &str) -> bool {
+        let aim = *self.shared.aim.lock().expect("no panic");
+        aim.is_some_and(|(function, of)| *of == method && Places::all().caller().as_ref() == Some(function))
     }
 
     /// What goes wrong at this call, if anything does.
@@ -150,15 +159,9 @@ impl Wire {
         if self.clock.now().as_millis() < self.shared.brown_out_until.load(SeqCst) && !only_queue {
             return Some(Fault::Refuse);
         }
-        let faults = if self.shared.gentle { GENTLE } else { FAULTS };
-        let one = || faults[self.fate.below(faults.len() as u64) as usize];
-        if let Some((function, method)) = self.shared.aim {
-            let comes = *method == call.name
-                && self.shared.faults_left.load(SeqCst) > 0
-                && Places::all().caller().is_some_and(|caller| caller == *function)
-                && self.fate.one_in(2)
-                && self.use_fault();
-            return comes.then(one);
+        if self.is_aimed_at(call.name) {
+            *self.shared.aim.lock().expect("no panic") = None;
+            return Some(DEATHS[self.shared.calls.load(SeqCst) as usize % DEATHS.len()]);
         }
         let comes = {
             let mut countdown = self.countdown.lock().expect("no panic");
@@ -168,7 +171,8 @@ impl Wire {
         };
         comes.then(|| {
             self.arm();
-            one()
+            let faults = if self.shared.gentle { GENTLE } else { FAULTS };
+            faults[self.fate.below(faults.len() as u64) as usize]
         })
     }
 

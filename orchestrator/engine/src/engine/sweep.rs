@@ -133,13 +133,14 @@ impl Engine {
         // before anything that may fail: what was forgotten cannot be looked after again
         self.backend.keep(run, state.created.event.id, now).await?;
         let next = next_move(&state);
+        let waits = waits_for_a_wake(&state);
         let due = match next {
-            Some(next) if next > now => (next + WATCH).min(now + DAILY),
+            Some(next) if next > now && !waits => (next + WATCH).min(now + DAILY),
             Some(_) | None => now + WATCH,
         };
         let timer = Timer { due, run, group: state.created.function.clone(), purpose: Purpose::Watchdog };
         self.backend.set(vec![timer]).await?;
-        if next.is_none_or(|next| next <= now) {
+        if waits || next.is_none_or(|next| next <= now) {
             let wakes = vec![self.wake_of(&state, Cause::Watchdog)];
             self.carry_out(Commit { wakes, ..Commit::default() }).await?;
         }
@@ -156,6 +157,12 @@ fn next_move(state: &RunState) -> Option<Timestamp> {
         StepState::Wanted | StepState::Invoking { .. } | StepState::Done | StepState::Abandoned => None,
     });
     of_step.chain(state.handler_retry_at).min()
+}
+
+/// Whether a step waits for a wake of its own, or for that of a called run's end. It may be lost while other steps of the
+/// run go on, which says nothing of it.
+fn waits_for_a_wake(state: &RunState) -> bool {
+    state.steps.values().any(|step| matches!(step.state, StepState::Wanted | StepState::Invoking { .. }))
 }
 
 fn mark(timer: &Timer) -> u64 {
