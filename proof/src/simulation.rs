@@ -16,6 +16,7 @@ pub(crate) mod places;
 mod scheduler;
 mod tree;
 mod wire;
+mod words;
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use stepladder_core::expr::Exprs;
 use stepladder_core::{EventId, RunId, Timestamp};
 use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
 use stepladder_engine::intercept::Intercepted;
@@ -40,6 +42,7 @@ use listings::Lagging;
 use scheduler::Scheduler;
 use tree::Place;
 use wire::{Shared, Wire};
+use words::Words;
 
 /// Actions after which a run that has not ended never will.
 const TURNS: u32 = 400_000;
@@ -134,6 +137,8 @@ pub(crate) struct Simulation {
     /// Whether all has ended that was sent at first, and nothing goes wrong any more.
     afterwards: bool,
     told: Rc<RefCell<Told>>,
+    words: Rc<RefCell<Words>>,
+    exprs: Exprs,
     /// Invocations whose time was up.
     cut: Rc<Cell<u32>>,
     /// In how many actions a worker ends in the middle of what it does.
@@ -154,7 +159,7 @@ impl Simulation {
         let memory = Arc::new(Memory::new(clock.clone()));
         let (account, scheduler) = (Account::default(), Scheduler::default());
         let place = Place { account: account.clone(), clock: clock.clone(), dying: scheduler.dying.clone() };
-        let functions = functions::functions(&stream(2), &place, knobs.leaves, knobs.deadly > 0);
+        let functions = functions::functions(&stream(2), &place, knobs);
         let pace = if settings.one_in(2) { Pace::StepPerInvocation } else { Pace::WithinBudget };
         let side_by_side = 1 + settings.below(4) as usize;
         let cache_bytes = 1 << (10 + settings.below(12));
@@ -186,6 +191,8 @@ impl Simulation {
             moved: now,
             afterwards: false,
             told: Rc::new(RefCell::new(Told { unanswered: knobs.events, ..Told::default() })),
+            words: Rc::default(),
+            exprs: Exprs::default(),
             cut: Rc::default(),
             doom: None,
             broken: None,
@@ -249,6 +256,7 @@ impl Simulation {
             self.nobody_waits_for_nothing(now)?;
             self.somebody_ends_in_the_middle();
             self.what_was_told_is_true()?;
+            self.what_was_said_arrived()?;
             self.broken.take().or_else(|| self.untrue.borrow_mut().take()).map_or(Ok(()), Err)?;
             if now.since(self.moved) > STANDSTILL {
                 return Err(self.who_stands_still());

@@ -21,10 +21,12 @@ pub mod planted;
 pub mod retry;
 pub mod row;
 pub mod sentence;
+pub mod signal;
 pub mod slot;
 pub mod spec;
 pub mod state;
 pub mod time;
+pub mod waiting;
 pub mod wake;
 
 pub use admits::Refusal;

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use stepladder_core::journal::{Record, Seq};
 use stepladder_core::slot::{Holder, Holding, Limit, Place};
-use stepladder_core::{Event, EventId, RunId, RunRow, Timer, Timestamp};
+use stepladder_core::waiting::{Bucket, Waited, Waiter};
+use stepladder_core::{Event, EventId, RunId, RunRow, StepId, Timer, Timestamp};
 
 use crate::ports::*;
 
@@ -91,6 +92,11 @@ intercept! {
         holders(limit: &Limit) -> Vec<Holding>;
         place(limit: &Limit, run: RunId) -> Option<Place>;
         position(limit: &Limit, run: RunId) -> Option<usize>;
+    }
+    Waiters of backend {
+        waited(event: &str) -> Waited;
+        waiters(event: &str, bucket: &Bucket, after: Option<(RunId, StepId)>, limit: usize) -> Vec<Waiter>;
+        offered(run: RunId) -> Vec<EventId>;
     }
     Timers of backend {
         bucket(minute: i64) -> Vec<Timer>;

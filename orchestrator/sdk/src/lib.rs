@@ -20,6 +20,7 @@ mod session;
 mod states;
 mod step;
 pub mod testing;
+mod wait;
 
 pub use blocking::blocking;
 pub use context::{Context, Moment};
@@ -34,3 +35,4 @@ pub use step::Step;
 pub use stepladder_core::retry::{Backoff, Retry};
 pub use stepladder_core::{EventId, Failure, Json, NewEvent, RunId, Timestamp};
 pub use uuid::Uuid;
+pub use wait::{WaitForEvent, WaitForSignal};

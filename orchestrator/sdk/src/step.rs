@@ -7,6 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+use stepladder_core::StepId;
+use stepladder_core::decide::Ask;
 use stepladder_core::retry::Backoff;
 
 use crate::{Error, Result};
@@ -32,6 +34,15 @@ pub struct Step<'a, T> {
 impl<'a, T> Step<'a, T> {
     pub(crate) fn new(raw: RawStep<'a>, decode: fn(&RawValue) -> serde_json::Result<T>) -> Self {
         Self { raw, decode }
+    }
+
+    pub(crate) fn id(&self) -> &StepId {
+        self.raw.id()
+    }
+
+    /// Changes what is asked for; what cannot be asked for fails the step when it is awaited.
+    pub(crate) fn asking(&mut self, change: impl FnOnce(&mut Ask) -> Result<(), String>) {
+        self.raw.asking(change);
     }
 
     /// Repetitions of the body after its first attempt, instead of the function's. 0 tries once.

@@ -129,6 +129,10 @@ struct Step<'a> {
     ended_at: Option<Rfc3339>,
     due: Option<Rfc3339>,
     child: Option<RunId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    awaits: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
     attempts: Vec<Attempt<'a>>,
 }
 
@@ -144,6 +148,8 @@ impl<'a> Step<'a> {
             ended_at: step.ended_at.map(Rfc3339),
             due: step.due.map(Rfc3339),
             child: step.child,
+            awaits: step.awaits.as_deref(),
+            token: step.token.as_deref(),
             attempts: step.attempts.iter().map(Attempt::of).collect(),
         }
     }
@@ -177,6 +183,8 @@ pub(crate) fn kind(kind: Kind) -> &'static str {
         Kind::Sleep => "sleep",
         Kind::Send => "send",
         Kind::Invoke => "invoke",
+        Kind::Event => "event",
+        Kind::Signal => "signal",
     }
 }
 

@@ -172,6 +172,7 @@ impl Simulation {
             let Some(program) = program else { continue };
             let history = History {
                 run: row.run,
+                secret: state.secret,
                 attempt: state.handler_attempt(),
                 event: Arc::new(state.created.event.clone()),
                 created_at: state.created_at,

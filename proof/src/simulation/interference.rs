@@ -28,6 +28,9 @@ const WATCHDOG: Duration = Duration::from_secs(3_700);
 
 impl Simulation {
     pub(super) fn somebody_interferes(&mut self) {
+        if self.allowed.words > 0 && self.dice.one_in(2) {
+            return self.somebody_tells();
+        }
         let at = self.one();
         match self.dice.below(12) {
             0 | 10 | 11 if self.knobs.redeliveries > 0 => {

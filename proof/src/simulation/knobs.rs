@@ -40,6 +40,8 @@ pub(crate) struct Knobs {
     pub(crate) events: u64,
     /// About so many leaves has the larger tree.
     pub(crate) leaves: u64,
+    /// Events that runs may wait for. With none, nothing waits.
+    pub(crate) words: u64,
 }
 
 impl Knobs {
@@ -71,6 +73,7 @@ impl Knobs {
             deadly: only(rarely(6)),
             events: 1 + dice.below(5),
             leaves: 1 + dice.below(9),
+            words: if dice.one_in(2) { 0 } else { 1 + dice.below(6) },
         }
     }
 
@@ -96,6 +99,7 @@ impl Knobs {
                 Self { events: less(self.events, 1)[n], ..*self },
                 Self { processes: less(self.processes, 1)[n], ..*self },
                 Self { leaves: less(self.leaves, 1)[n], ..*self },
+                Self { words: less(self.words, 0)[n], ..*self },
             ]);
         }
         all.retain(|smaller| smaller != self);

@@ -86,6 +86,12 @@ fn steps(run: &Run, now: Timestamp) -> Table {
             step.ended_at.map(|end| duration(between(step.started_at, end))).unwrap_or_default(),
             remark,
         ]);
+        if let Some(awaits) = step.awaits.as_ref().filter(|_| !run.status.is_end()) {
+            table.note(format!("waits for {}", one_line(awaits, 200)));
+        }
+        if let Some(token) = &step.token {
+            table.note(format!("stepladder signal {}", one_line(token, usize::MAX)));
+        }
         step.attempts.iter().filter_map(went_wrong).for_each(|note| table.note(note));
         if let Some(error) = step.error.as_ref().filter(|_| step.attempts.is_empty()) {
             table.note(one_line(&error.message, 200).red().to_string());

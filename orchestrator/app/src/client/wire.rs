@@ -35,6 +35,14 @@ pub(crate) struct Told {
     pub(crate) status: Option<Status>,
 }
 
+/// The answer to a signal.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Signalled {
+    pub(crate) run_id: RunId,
+    pub(crate) step: String,
+    pub(crate) before: bool,
+}
+
 /// The wish for a rerun.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Rerun<'a> {
@@ -116,6 +124,10 @@ pub(crate) struct Step {
     pub(crate) due: Option<Timestamp>,
     #[serde(default)]
     pub(crate) child: Option<RunId>,
+    #[serde(default)]
+    pub(crate) awaits: Option<String>,
+    #[serde(default)]
+    pub(crate) token: Option<String>,
     #[serde(default)]
     pub(crate) attempts: Vec<Attempt>,
 }

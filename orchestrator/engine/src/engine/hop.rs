@@ -6,6 +6,7 @@
 
 mod append;
 mod end;
+mod inbox;
 mod outcomes;
 mod settle;
 mod start;
@@ -76,6 +77,8 @@ struct Hop<'e> {
     redelivered: bool,
     deadline: Timestamp,
     lease_until: Timestamp,
+    /// Whether the run's inbox is to be looked into, once the run waits for events.
+    look: bool,
     /// Whether the wake came at its time.
     punctuality: Punctuality,
     /// Steps of which it was told that they wait for a slot.
@@ -171,6 +174,7 @@ impl Engine {
         let Invocation { redelivered, deadline } = invocation;
         let own = || began + self.config.worker_timeout_of(&state.created.function);
         let deadline = deadline.unwrap_or_else(own);
+        let look = matches!(wake.cause, Cause::Offered | Cause::Watchdog);
         let mut hop = Hop {
             engine: self,
             program,
@@ -188,6 +192,7 @@ impl Engine {
             unwoken: None,
             executed: false,
             redelivered,
+            look,
             deadline,
             lease_until: deadline + self.config.lease_margin,
             punctuality: Punctuality::Unknown,
@@ -272,6 +277,9 @@ impl Hop<'_> {
                 };
                 return self.engine.finish(&self.state, end, &self.limits, (self.receipt.clone(), look)).await;
             }
+            if self.is_to_look() && !self.take_offers().await? {
+                continue;
+            }
             if let Some(due) = self.state.handler_retry_at.filter(|due| *due > self.now()) {
                 // its wake was written before its entry
                 self.repeat_if_early(due);
@@ -297,6 +305,7 @@ impl Hop<'_> {
         self.shown = self.state.outcomes.len();
         History {
             run: self.state.run,
+            secret: self.state.secret,
             attempt: self.state.handler_attempt(),
             event: Arc::new(self.state.created.event.clone()),
             created_at: self.state.created_at,

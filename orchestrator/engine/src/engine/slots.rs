@@ -230,7 +230,11 @@ fn is_running(state: &RunState, step: &StepId, attempt: u32) -> bool {
         Some(s) => match s.state {
             StepState::Running { .. } => attempt >= s.attempt,
             StepState::Wanted | StepState::Waiting { .. } => attempt > s.attempt,
-            StepState::Sleeping { .. } | StepState::Invoking { .. } | StepState::Done | StepState::Abandoned => false,
+            StepState::Sleeping { .. }
+            | StepState::Invoking { .. }
+            | StepState::Awaiting { .. }
+            | StepState::Done
+            | StepState::Abandoned => false,
         },
     }
 }

@@ -164,7 +164,7 @@ impl Engine {
 /// When a run goes on by itself; `None` when nothing says so.
 fn next_move(state: &RunState) -> Option<Timestamp> {
     let of_step = state.steps.values().filter_map(|step| match &step.state {
-        StepState::Sleeping { until } => Some(*until),
+        StepState::Sleeping { until } | StepState::Awaiting { until, .. } => Some(*until),
         StepState::Waiting { retry_at, .. } => Some(*retry_at),
         StepState::Running { lease_until, .. } => Some(*lease_until),
         StepState::Wanted | StepState::Invoking { .. } | StepState::Done | StepState::Abandoned => None,

@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use stepladder_core::journal::{Record, Seq};
 use stepladder_core::slot::{Holder, Holding, Limit, Place};
-use stepladder_core::{Event, EventId, RunId, RunRow, Timer, Timestamp};
+use stepladder_core::waiting::{Bucket, Waited, Waiter};
+use stepladder_core::{Event, EventId, RunId, RunRow, StepId, Timer, Timestamp};
 use stepladder_engine::clock::{Entropy, SeededEntropy};
 use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::*;
@@ -186,5 +187,10 @@ pass_through!(Timers {
     set(timers: Vec<Timer>) -> ();
     cursor() -> Option<Cursor>;
     advance(expected: Option<Cursor>, next: Cursor) -> bool;
+});
+pass_through!(Waiters {
+    waited(event: &str) -> Waited;
+    waiters(event: &str, bucket: &Bucket, after: Option<(RunId, StepId)>, limit: usize) -> Vec<Waiter>;
+    offered(run: RunId) -> Vec<EventId>;
 });
 pass_through!(Queue { receive(max: usize, visibility: Duration) -> Vec<Delivery>; });

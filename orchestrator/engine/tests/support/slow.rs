@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use stepladder_core::journal::{Fact, Record, Seq};
 use stepladder_core::slot::{Holder, Holding, Limit, Place};
-use stepladder_core::{Event, EventId, RunId, RunRow, Timer, Timestamp};
+use stepladder_core::waiting::{Bucket, Waited, Waiter};
+use stepladder_core::{Event, EventId, RunId, RunRow, StepId, Timer, Timestamp};
 use stepladder_engine::clock::{Clock, VirtualClock};
 use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::*;
@@ -180,6 +181,11 @@ pass_on!(Listings {
     runs(query: RunQuery) -> Vec<RunRow>;
     runs_of(event: EventId) -> Vec<RunRow>;
     row(run: RunId) -> Option<RunRow>;
+});
+pass_on!(Waiters {
+    waited(event: &str) -> Waited;
+    waiters(event: &str, bucket: &Bucket, after: Option<(RunId, StepId)>, limit: usize) -> Vec<Waiter>;
+    offered(run: RunId) -> Vec<EventId>;
 });
 #[async_trait]
 impl Slots for Slow {

@@ -29,7 +29,7 @@ impl Program for RustProgram {
 
     fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {
         let board = Arc::new(Board::new(history.run, history.created_at, history.outcomes));
-        let context = Context::new(board.clone(), self.states.clone(), history.attempt);
+        let context = Context::new(board.clone(), self.states.clone(), (history.attempt, history.secret));
         let future = (self.handler)(context, &history.event)?;
         Ok(Box::new(RustSession::new(future, board)))
     }

@@ -1,15 +1,17 @@
-//! What a handler wants that needs no body: timers, events, calls of other functions. It is written down before any
-//! body of the same set starts (rule 18).
+//! What a handler wants that needs no body: timers, events, calls of other functions, waits. It is written down before
+//! any body of the same set starts (rule 18).
 
 use std::sync::Arc;
 
 use stepladder_core::decide::{Ask, Child, Plan, Want};
 use stepladder_core::journal::{Created, Entry, Fact, Failure, Origin, Outcome};
 use stepladder_core::planted::{self, Plant};
+use stepladder_core::state::{Awaited, StepState};
+use stepladder_core::waiting::Wait;
 use stepladder_core::{Cause, Event, EventId, NewEvent, RunId, StepId, Timestamp, id};
 
 use super::{Hop, UNREGISTERED};
-use crate::ports::StoreError;
+use crate::ports::{After, Later, StoreError};
 
 impl Hop<'_> {
     /// Sleeps, events, calls and their ends, refusals, interruptions. Later wakes go out before the entries (rule 11).
@@ -23,6 +25,10 @@ impl Hop<'_> {
         }
         for step in &plan.awake {
             entries.push(Fact::SleepEnded { step: step.clone() }.at(self.now()));
+        }
+        for step in &plan.expired {
+            entries.push(Fact::WaitExpired { step: step.clone() }.at(self.now()));
+            self.leave_index(step);
         }
         for (step, error) in &plan.refused {
             let (step, error) = (step.clone(), error.clone());
@@ -71,8 +77,50 @@ impl Hop<'_> {
                 entries.push(Fact::InvokeStarted { step, function, child, input }.at(now));
                 entries.extend(ended.map(|ended| ended.at(now)));
             }
+            Ask::WaitForEvent { wait, timeout } => self.wait_for_event(step, wait, (now + *timeout, now), entries),
+            Ask::WaitForSignal { timeout } => {
+                let until = now + *timeout;
+                entries.push(Fact::SignalAwaited { step: step.clone(), until }.at(now));
+                self.expire_at(step, until, now, entries);
+            }
         }
         Ok(())
+    }
+
+    /// The index first, then the entry: an event that comes between is found in the inbox.
+    fn wait_for_event(
+        &mut self,
+        step: StepId,
+        wait: &Arc<Wait>,
+        (until, now): (Timestamp, Timestamp),
+        entries: &mut Vec<Entry>,
+    ) {
+        if let Some(fault) = wait.fault(&self.engine.exprs) {
+            let error = Failure::new(format!("step `{step}` cannot wait: {fault}"));
+            entries.push(Fact::RunFailed { error }.at(now));
+            return;
+        }
+        entries.push(Fact::EventAwaited { step: step.clone(), wait: wait.clone(), until }.at(now));
+        if until > now {
+            self.commit.before.extend(wait.waiters(self.state.run, &step, until).map(Later::Waiter));
+        }
+        self.expire_at(step, until, now, entries);
+    }
+
+    fn expire_at(&mut self, step: StepId, until: Timestamp, now: Timestamp, entries: &mut Vec<Entry>) {
+        if until <= now {
+            entries.push(Fact::WaitExpired { step }.at(now));
+        } else {
+            self.commit.before.push(self.engine.later(self.wake(Cause::Due), until));
+        }
+    }
+
+    /// Who waited in vain is not to be met any more.
+    fn leave_index(&mut self, step: &StepId) {
+        let waiting = self.state.steps.get(step).map(|step| &step.state);
+        if let Some(StepState::Awaiting { what: Awaited::Event(wait), until }) = waiting {
+            self.commit.after.extend(wait.waiters(self.state.run, step, *until).map(After::Forget));
+        }
     }
 
     fn sleep(&mut self, step: StepId, until: Timestamp, now: Timestamp, entries: &mut Vec<Entry>) {
