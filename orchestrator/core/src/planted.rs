@@ -35,10 +35,6 @@ pub enum Plant {
     RepeatedEventIsSkipped,
     /// 17: an event enters a run as often as it comes.
     EventsEnterAgain,
-    /// 18: the entry of a wait is written before the index.
-    IndexAfterEntry,
-    /// 18: an event that meets a run in the index alone is not left for it.
-    NothingIsOffered,
     /// 19: the child is started before the parent's entry, under an id of its own each time.
     ChildrenAreAnonymous,
     /// 19: only a completed child tells its parent.
@@ -67,7 +63,7 @@ pub enum Plant {
 
 impl Plant {
     /// All of them, in the order of their rules.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 27] = [
         Self::TokenIsNotLookedAt,
         Self::OvertakenStops,
         Self::OutcomesAreNotFenced,
@@ -83,8 +79,6 @@ impl Plant {
         Self::TakeoverKeepsItsWake,
         Self::RepeatedEventIsSkipped,
         Self::EventsEnterAgain,
-        Self::IndexAfterEntry,
-        Self::NothingIsOffered,
         Self::ChildrenAreAnonymous,
         Self::OnlySuccessIsTold,
         Self::LoserFreesTheSlot,

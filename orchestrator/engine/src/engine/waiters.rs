@@ -13,7 +13,6 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::limits::RUN_BYTES;
-use stepladder_core::planted::{self, Plant};
 use stepladder_core::state::{Awaited, RunState, StepState};
 use stepladder_core::waiting::{Arriving, Bucket, Waited, Waiter};
 use stepladder_core::{Cause, Event, Failure, RunId, StepId};
@@ -116,9 +115,6 @@ impl Engine {
         if state.entered.contains(&event.id) {
             commit.wakes.push(self.wake_of(state, Cause::Arrived));
         } else if !state.has_met(event.id) && waiters.iter().any(|waiter| self.is_registering(state, waiter)) {
-            if planted::is(Plant::NothingIsOffered) {
-                return Ok(());
-            }
             commit.before.push(Later::Offer { run: state.run, event: event.id });
             commit.wakes.push(self.wake_of(state, Cause::Offered));
         } else {

@@ -9,7 +9,7 @@ use stepladder_core::planted::{self, Plant};
 use super::timing::Punctuality;
 use super::{Ack, Hop, say};
 use crate::engine::load::Appended;
-use crate::ports::{After, Commit, Later, StoreError};
+use crate::ports::{After, Commit, StoreError};
 
 /// The first and the longest wait before an outcome that the storage did not take is offered again.
 const OFFERED_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -25,7 +25,7 @@ impl Hop<'_> {
         }
         let is_interruption = |entry: &&Entry| matches!(entry.fact, Fact::AttemptInterrupted { .. });
         let interrupted: Vec<Entry> = entries.iter().filter(is_interruption).cloned().collect();
-        let late = self.late();
+        let late = planted::is(Plant::LaterWakeAfterEntry).then(|| std::mem::take(&mut self.commit.before));
         let appended = self.append_patiently(entries).await?;
         if let Some(before) = late.filter(|_| appended.is_done()) {
             self.engine.carry_out(Commit { before, ..Commit::default() }).await?;
@@ -48,16 +48,6 @@ impl Hop<'_> {
         // what this wake met has been somebody else's: it may have been sent for another moment
         self.punctuality = Punctuality::Unknown;
         Ok(appended)
-    }
-
-    /// What goes out after the entries, where a rule is broken on purpose.
-    fn late(&mut self) -> Option<Vec<Later>> {
-        let is_late = |before: &mut Later| match before {
-            Later::Waiter(_) => planted::is(Plant::IndexAfterEntry),
-            Later::Wake { .. } | Later::Timer(_) | Later::Offer { .. } => planted::is(Plant::LaterWakeAfterEntry),
-        };
-        let late: Vec<Later> = self.commit.before.extract_if(.., is_late).collect();
-        (!late.is_empty()).then_some(late)
     }
 
     /// Wakes those who wait, if that has failed.
