@@ -38,6 +38,8 @@ pub struct RunState {
     pub started_at: Option<Timestamp>,
     /// Events that entered it while it waited; what started it is not among them.
     pub entered: HashSet<EventId>,
+    /// Whether the latest entry is something that arrived: no hop has written since.
+    pub arrived: bool,
     /// What its signals' tokens are sealed with: the random token of its first record. Not for anybody's eyes.
     pub secret: u128,
     /// How it ended, if it did.
@@ -208,6 +210,7 @@ impl RunState {
             handler_retry_at: None,
             started_at: None,
             entered: HashSet::new(),
+            arrived: false,
             secret: first.token,
             end: None,
         };
@@ -234,6 +237,7 @@ impl RunState {
     fn apply(&mut self, entry: &Entry) {
         self.next += 1;
         self.last_at = entry.at;
+        self.arrived = matches!(entry.fact, Fact::EventEntered { .. } | Fact::SignalReceived { .. });
         if entry.fact.is_of_a_handler() {
             // it has been run again since its error, whatever another host's clock says
             self.handler_retry_at = None;
