@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::admits::Refusal;
 use crate::expr::Exprs;
-use crate::journal::{Created, Entry, Fact, Failure, Kind, Outcome, Record, Seq};
+use crate::journal::{Created, Entry, Fact, Failure, Kind, Origin, Outcome, Record, Seq};
 use crate::waiting::{Arriving, Wait};
 use crate::{EventId, Json, RunId, Status, StepId, Timestamp, json};
 
@@ -349,6 +349,15 @@ impl RunState {
             None if self.started_at.is_some() || !self.steps.is_empty() => Status::Running,
             None => Status::Scheduled,
         }
+    }
+
+    /// When the run may begin, if its event's `ts` puts that off; nothing once it has begun.
+    pub fn begins_at(&self) -> Option<Timestamp> {
+        let has_begun = self.started_at.is_some() || !self.steps.is_empty() || self.handler_failures > 0;
+        if has_begun || self.created.origin != Origin::Event {
+            return None;
+        }
+        self.created.event.begins_at()
     }
 
     /// The number of the handler's current attempt, from 1.

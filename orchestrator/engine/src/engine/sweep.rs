@@ -169,7 +169,7 @@ fn next_move(state: &RunState) -> Option<Timestamp> {
         StepState::Running { lease_until, .. } => Some(*lease_until),
         StepState::Wanted | StepState::Invoking { .. } | StepState::Done | StepState::Abandoned => None,
     });
-    of_step.chain(state.handler_retry_at).min()
+    of_step.chain(state.handler_retry_at).chain(state.begins_at()).min()
 }
 
 /// Whether a step waits for a wake of its own, or for that of a called run's end or of something that arrived. It may be
