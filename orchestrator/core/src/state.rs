@@ -49,6 +49,8 @@ pub struct Revealed {
     pub outcome: Outcome,
     /// When it was written; `ctx.now()` once it is revealed.
     pub at: Timestamp,
+    /// Whether it was taken over from the run that this one repeats.
+    pub carried: bool,
 }
 
 /// One step of a run.
@@ -386,7 +388,8 @@ impl Revealed {
             | Fact::RunCancelled { .. }
             | Fact::RunSkipped { .. } => return None,
         };
-        Some(Self { step: step.clone(), kind, outcome, at: entry.at })
+        let carried = matches!(entry.fact, Fact::StepCarried { .. });
+        Some(Self { step: step.clone(), kind, outcome, at: entry.at, carried })
     }
 
     fn bytes(&self) -> usize {

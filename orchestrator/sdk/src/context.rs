@@ -11,13 +11,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use stepladder_core::decide::{Ask, StepOptions};
-use stepladder_core::limits::step_name_fault;
+use stepladder_core::limits::{NAME_CHARS, step_name_fault};
 use stepladder_core::{EventId, Json, NewEvent, RunId, Timestamp, json};
 use uuid::Uuid;
 
 use crate::board::Board;
 use crate::event::{ToEvent, sendable};
 use crate::step::{Body, RawStep};
+use crate::undo::{Undo, Undoing};
 use crate::{Error, Map, Result, States, Step};
 
 pub use moment::Moment;
@@ -83,6 +84,34 @@ impl Context {
             steps.push(self.step(name.clone(), move || f(item)));
         }
         Map::new(steps)
+    }
+
+    /// Says how something is undone when the run fails for good, from now on: [`Step::undo`] for what is to be undone
+    /// whether or not a step is seen to succeed, such as one that may have had its effect though it failed. The body runs
+    /// as the step `undo <name>`, and must put up with there being nothing to undo. To be called from the function, not from
+    /// a step's body.
+    ///
+    /// ```
+    /// # use stepladder_sdk::prelude::*;
+    /// # async fn upload(path: &str) -> Result<()> { Ok(()) }
+    /// # async fn delete_if_there(path: String) -> Result<()> { Ok(()) }
+    /// # async fn example(ctx: Context) -> Result<()> {
+    /// let path = format!("reports/{}", ctx.uuid());
+    /// let copy = path.clone();
+    /// ctx.undo("upload", move || delete_if_there(copy));
+    /// ctx.step("upload", || upload(&path)).await?;
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn undo<F, Fut>(&self, name: impl AsRef<str>, undo: F)
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<()>> + Send + 'static,
+    {
+        let undo = Box::new(move || -> Undoing { Box::pin(undo()) });
+        // a name that a step could not have must not keep the body from being run
+        let what: String = name.as_ref().chars().filter(|c| !c.is_control()).take(NAME_CHARS).collect();
+        self.board.register(Undo { what: what.into(), at: Location::caller(), undo });
     }
 
     /// Waits this long, from when the step is first asked for. Nothing runs meanwhile; it may be months.

@@ -20,6 +20,7 @@ mod session;
 mod states;
 mod step;
 pub mod testing;
+mod undo;
 
 pub use blocking::blocking;
 pub use context::{Context, Moment};

@@ -47,6 +47,16 @@ impl<'a, T> Map<'a, T> {
         self.each(|step| step.backoff(backoff.clone()))
     }
 
+    /// [`Step::undo`] of each.
+    pub fn undo<F, Fut>(self, undo: F) -> Self
+    where
+        T: Send + 'static,
+        F: FnOnce(T) -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.each(|step| step.undo(undo.clone()))
+    }
+
     fn each(mut self, change: impl FnMut(Step<'a, T>) -> Step<'a, T>) -> Self {
         self.steps = self.steps.into_iter().map(change).collect();
         self

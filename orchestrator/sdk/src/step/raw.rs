@@ -12,6 +12,7 @@ use stepladder_core::{Failure, Json, Outcome, StepId};
 
 use crate::board::{self, Answer, Board, Place};
 use crate::error::panicked;
+use crate::undo::{Undo, Undoing};
 use crate::{Error, Result};
 
 /// What makes a body's future.
@@ -28,6 +29,8 @@ pub(crate) struct RawStep<'a> {
     at: &'static Location<'static>,
     /// What was wrong with it from the beginning.
     fault: Option<Error>,
+    /// Whether its outcome is that of the run which this one repeats.
+    carried: bool,
 }
 
 impl<'a> RawStep<'a> {
@@ -38,7 +41,7 @@ impl<'a> RawStep<'a> {
         body: Option<Body<'a>>,
         at: &'static Location<'static>,
     ) -> Self {
-        Self { board, id, ask, body, running: None, place: None, at, fault: None }
+        Self { board, id, ask, body, running: None, place: None, at, fault: None, carried: false }
     }
 
     /// The step fails with this when it is polled.
@@ -53,6 +56,13 @@ impl<'a> RawStep<'a> {
 
     pub(crate) fn at(&self) -> &'static Location<'static> {
         self.at
+    }
+
+    /// It has succeeded; this undoes it. What another run did is not this one's to undo.
+    pub(crate) fn register(&self, undo: Box<dyn FnOnce() -> Undoing + Send>) {
+        if !self.carried {
+            self.board.register(Undo { what: self.id.clone(), at: self.at, undo });
+        }
     }
 
     /// Changes the options of a step with a body; the others have none.
@@ -78,7 +88,10 @@ impl<'a> RawStep<'a> {
                 self.poll_body(cx);
                 Poll::Pending // the outcome is recorded before the handler sees it
             }
-            Answer::Outcome(revealed) => Poll::Ready(self.outcome(revealed)),
+            Answer::Outcome(revealed) => {
+                self.carried = revealed.carried;
+                Poll::Ready(self.outcome(revealed))
+            }
             Answer::Misplaced(why) => Poll::Ready(Err(Error::terminal(why).with_code("misplaced-step"))),
         }
     }

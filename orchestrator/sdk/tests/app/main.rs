@@ -3,3 +3,4 @@
 mod concurrency;
 mod failing;
 mod running;
+mod undoing;
