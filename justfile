@@ -19,7 +19,7 @@ test:
 fire *ARGS:
     STEPLADDER_KILLS=200 STEPLADDER_SOAK=36000 cargo test -p stepladder-tests --test under_fire -- {{ ARGS }}
 
-# a million actions of the simulation (--actions N, --seed N, --places): crashes, races, lost replies, wrong clocks
+# three million actions of the simulation (--actions N, --seed N, --places): crashes, races, lost replies, wrong clocks
 proof *ARGS:
     cargo run --profile proof -p stepladder-proof --no-default-features --example proof -- {{ ARGS }}
 

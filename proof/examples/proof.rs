@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use stepladder_proof::{Covered, Site, run_seed};
+use stepladder_proof::{Broken, Covered, Place, Site, run_seed, run_seed_aimed};
 
 /// Look for an interleaving, a crash or a lost reply that the engine does not survive
 #[derive(Debug, Parser)]
@@ -16,7 +16,7 @@ use stepladder_proof::{Covered, Site, run_seed};
 )]
 struct Args {
     /// Go on until so many actions were simulated: polls of tasks and calls of the storage
-    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 3_000_000)]
     actions: u64,
     /// The first seed
     #[arg(long, value_name = "SEED", default_value_t = 0)]
@@ -24,6 +24,9 @@ struct Args {
     /// Run this seed alone
     #[arg(long, value_name = "SEED", conflicts_with_all = ["actions", "from"])]
     seed: Option<u64>,
+    /// With --seed: let a process die at this place besides, the first time that it is met
+    #[arg(long, value_name = "PLACE", requires = "seed")]
+    die_at: Option<Place>,
     /// List every place in the engine that calls the storage, and what befell it there
     #[arg(long)]
     places: bool,
@@ -36,12 +39,12 @@ fn main() -> ExitCode {
     let (mut actions, mut seed) = (0, args.seed.unwrap_or(args.from));
     let first = seed;
     loop {
-        match run_seed(seed, true, Some(&covered)) {
+        match once_and_again(seed, args.die_at, &covered) {
             Ok(more) => actions += more,
-            Err(broken) => {
+            Err((broken, again)) => {
                 told.clear();
                 println!("{broken}");
-                println!("\nrun it again with --seed {seed}");
+                println!("\nrun it again with {again}");
                 return ExitCode::FAILURE;
             }
         }
@@ -56,6 +59,21 @@ fn main() -> ExitCode {
     println!("{actions} actions in {seconds:.1} s: {} seeds, from {first}, and all that must hold held", seed - first);
     report(&covered.sites(), args.places);
     ExitCode::SUCCESS
+}
+
+/// Runs a seed; then once more with a death at that one of the places it has met at which the fewest processes have died.
+fn once_and_again(seed: u64, die_at: Option<Place>, covered: &Covered) -> Result<u64, (Box<Broken>, String)> {
+    let aimed = |place| {
+        let again = format!("--seed {seed} --die-at '{place}'");
+        run_seed_aimed(seed, place, Some(covered)).map_err(|broken| (broken, again))
+    };
+    if let Some(place) = die_at {
+        return aimed(place);
+    }
+    let met = Covered::default();
+    let actions = run_seed(seed, true, Some(&met)).map_err(|broken| (broken, format!("--seed {seed}")))?;
+    covered.add(&met);
+    Ok(actions + covered.least_crashed(&met).map_or(Ok(0), aimed)?)
 }
 
 /// Tells what befell the places that call the storage; those at which no process died, or each.

@@ -5,6 +5,7 @@
 //! mutations of them. What is deliberately not here: what a function's author may do, who is trusted.
 
 mod cel;
+mod cron;
 mod event;
 mod function;
 mod http;
@@ -13,6 +14,7 @@ mod script;
 mod wake;
 
 pub use cel::cel;
+pub use cron::cron;
 pub use event::event;
 pub use http::http;
 pub use journal::journal;
@@ -22,5 +24,5 @@ pub use wake::wake;
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, Target); 5] =
-    [("event", event), ("journal", journal), ("cel", cel), ("http", http), ("wake", wake)];
+pub const TARGETS: [(&str, Target); 6] =
+    [("event", event), ("journal", journal), ("cel", cel), ("cron", cron), ("http", http), ("wake", wake)];

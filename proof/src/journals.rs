@@ -65,7 +65,7 @@ pub fn check(journals: &[Journal]) -> Vec<String> {
                         .push(format!("{} was called by `{step}` of {parent}, which says nothing of it", journal.run));
                 }
             }
-            Origin::Event | Origin::Rerun { .. } => {}
+            Origin::Event | Origin::Cron | Origin::Rerun { .. } => {}
         }
         broken.extend(told_of_children(journal, &by_run));
     }

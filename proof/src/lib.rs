@@ -15,4 +15,4 @@ mod search;
 mod simulation;
 
 pub use journals::{Journal, check, unfinished};
-pub use search::{Broken, Covered, Site, run_seed};
+pub use search::{Broken, Covered, Place, Site, run_seed, run_seed_aimed};

@@ -1,7 +1,7 @@
 //! What must hold of one journal: at most one outcome a step, of an attempt that was running; no two attempts at once;
-//! nothing after the end.
+//! an event at most once, and only where it was waited for; nothing after the end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use stepladder_core::journal::{Entry, Fact, Kind, Origin};
 use stepladder_core::{StepId, Timestamp};
@@ -29,10 +29,12 @@ struct Step {
 /// Whatever is not as it must be, each in a sentence.
 pub(crate) fn check(journal: &Journal) -> Vec<String> {
     let mut broken = Vec::new();
-    let mut steps: HashMap<StepId, Step> = HashMap::new();
+    let mut known: HashMap<StepId, Step> = HashMap::new();
     let mut is_rerun = false;
     let mut ended = false;
     let mut handler = 0;
+    // what started it among them
+    let mut entered = HashSet::new();
     for (n, entry) in journal.entries.iter().enumerate() {
         let mut wrong = |what: &str| {
             broken.push(format!("{what}: entry {n} of {}, {:.200}", journal.run, format!("{:?}", entry.fact)));
@@ -41,7 +43,10 @@ pub(crate) fn check(journal: &Journal) -> Vec<String> {
             wrong("something was written after the end");
         }
         match &entry.fact {
-            Fact::RunCreated(created) if n == 0 => is_rerun = matches!(created.origin, Origin::Rerun { .. }),
+            Fact::RunCreated(created) if n == 0 => {
+                is_rerun = matches!(created.origin, Origin::Rerun { .. });
+                entered.insert(created.event.id);
+            }
             _ if n == 0 => wrong("the run does not begin with its creation"),
             Fact::RunCreated(_) => wrong("the run was created again"),
             Fact::HandlerFailed { attempt, .. } => {
@@ -50,8 +55,18 @@ pub(crate) fn check(journal: &Journal) -> Vec<String> {
                     wrong("an attempt of the handler is missing");
                 }
                 // what one attempt of the handler dropped, the next may want
-                for step in steps.values_mut().filter(|step| step.abandoned) {
+                for step in known.values_mut().filter(|step| step.abandoned) {
                     (step.settled, step.abandoned) = (false, false);
+                }
+            }
+            Fact::EventEntered { event, steps } => {
+                if !entered.insert(event.id) {
+                    wrong("an event entered a second time");
+                }
+                for step in steps {
+                    if let Err(what) = follow(steps_of(&mut known, step), entry) {
+                        wrong(what);
+                    }
                 }
             }
             Fact::StepCarried { .. } if !is_rerun => wrong("an outcome was taken over, though from nobody"),
@@ -59,12 +74,16 @@ pub(crate) fn check(journal: &Journal) -> Vec<String> {
         }
         ended |= entry.fact.is_end();
         if let Some(step) = entry.fact.step()
-            && let Err(what) = follow(steps.entry(step.clone()).or_default(), entry)
+            && let Err(what) = follow(steps_of(&mut known, step), entry)
         {
             wrong(what);
         }
     }
     broken
+}
+
+fn steps_of<'a>(known: &'a mut HashMap<StepId, Step>, step: &StepId) -> &'a mut Step {
+    known.entry(step.clone()).or_default()
 }
 
 /// Takes one entry further.
@@ -123,6 +142,32 @@ fn follow(step: &mut Step, entry: &Entry) -> Result<(), &'static str> {
             }
             step.settled = true;
         }
+        Fact::EventAwaited { until, .. } | Fact::SignalAwaited { until, .. } => {
+            if std::mem::replace(&mut step.waits, true) {
+                return Err("it was waited for twice");
+            }
+            step.due = Some(*until);
+        }
+        Fact::EventEntered { event, .. } => {
+            if !step.waits {
+                return Err("an event entered where none was waited for");
+            }
+            if step.due.is_some_and(|until| until < event.received_at) {
+                return Err("an event entered that came after the time of the wait");
+            }
+            step.settled = true;
+        }
+        // it may come before it is waited for
+        Fact::SignalReceived { .. } => step.settled = true,
+        Fact::WaitExpired { .. } => {
+            if !step.waits {
+                return Err("what expired was not waited for");
+            }
+            if step.due.is_some_and(|until| entry.at < until) {
+                return Err("the wait expired before its time");
+            }
+            step.settled = true;
+        }
         Fact::RunCreated(_)
         | Fact::StepsWoken { .. }
         | Fact::HandlerFailed { .. }
@@ -141,12 +186,15 @@ fn kind_of(fact: &Fact) -> Option<Kind> {
         | Fact::StepSucceeded { .. }
         | Fact::StepFailed { .. }
         | Fact::AttemptInterrupted { .. }
-        | Fact::StepAbandoned { .. }
-        | Fact::StepRefused { .. } => Some(Kind::Run),
+        | Fact::StepAbandoned { .. } => Some(Kind::Run),
         Fact::StepCarried { kind, .. } => Some(*kind),
         Fact::SleepStarted { .. } | Fact::SleepEnded { .. } => Some(Kind::Sleep),
         Fact::EventsSent { .. } => Some(Kind::Send),
         Fact::InvokeStarted { .. } | Fact::InvokeEnded { .. } => Some(Kind::Invoke),
+        Fact::EventAwaited { .. } | Fact::EventEntered { .. } => Some(Kind::Event),
+        Fact::SignalAwaited { .. } | Fact::SignalReceived { .. } => Some(Kind::Signal),
+        // a step with a body, or a wait for an event or a signal
+        Fact::StepRefused { .. } | Fact::WaitExpired { .. } => None,
         Fact::RunCreated(_)
         | Fact::StepsWoken { .. }
         | Fact::HandlerFailed { .. }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::simulation::coverage::{Befell, Coverage};
 use crate::simulation::knobs::Knobs;
+use crate::simulation::places::{Places, Site as PlaceOf};
 use crate::simulation::{Failed, Simulation};
 
 /// What a seed has shown.
@@ -32,8 +33,38 @@ impl fmt::Display for Broken {
 /// # Errors
 /// What must not be, when it is.
 pub fn run_seed(seed: u64, tells: bool, covered: Option<&Covered>) -> Result<u64, Box<Broken>> {
+    run(seed, Knobs::of(seed), tells, covered)
+}
+
+/// Runs a seed with one death more: at this place, the first time that it is met.
+///
+/// # Errors
+/// What must not be, when it is.
+pub fn run_seed_aimed(seed: u64, place: Place, covered: Option<&Covered>) -> Result<u64, Box<Broken>> {
+    run(seed, Knobs { aim: Some(place.0), ..Knobs::of(seed) }, true, covered)
+}
+
+/// A place in the engine that calls the storage: `file: function method`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(&'static PlaceOf);
+
+impl std::str::FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let site = text.rsplit_once(' ').and_then(|(function, method)| Places::all().site(function, method));
+        site.map(Self).ok_or_else(|| format!("`{text}` is no place; those are listed with --places"))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0.0, self.0.1)
+    }
+}
+
+fn run(seed: u64, knobs: Knobs, tells: bool, covered: Option<&Covered>) -> Result<u64, Box<Broken>> {
     let coverage = covered.map(|covered| covered.0.clone());
-    let knobs = Knobs::of(seed);
     let Failed { why, story } = match Simulation::new(seed, knobs, false, coverage).run() {
         Ok(actions) => return Ok(actions),
         Err(failed) => failed,
@@ -82,6 +113,19 @@ impl Covered {
             Site { function, method, calls, crashes, failures }
         });
         told.collect()
+    }
+
+    /// Adds what befell the places of another one.
+    pub fn add(&self, other: &Self) {
+        self.0.add(&other.0);
+    }
+
+    /// Of the places that `met` has met, the one at which the fewest processes have died here.
+    pub fn least_crashed(&self, met: &Self) -> Option<Place> {
+        let here = self.0.sites();
+        let met = met.0.sites().into_iter().filter(|(_, befell)| befell.calls > 0).map(|(site, _)| site);
+        let least = met.min_by_key(|site| here.get(site).map_or(0, |befell| befell.crashes))?;
+        Places::all().site(&least.0, least.1).map(Place)
     }
 }
 

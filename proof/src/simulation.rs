@@ -7,12 +7,16 @@ mod delivery;
 mod ending;
 mod functions;
 mod gaps;
+mod holding;
 mod interference;
 mod invariants;
 pub(crate) mod knobs;
+mod listings;
+pub(crate) mod places;
 mod scheduler;
 mod tree;
 mod wire;
+mod words;
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -21,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use stepladder_core::expr::Exprs;
 use stepladder_core::{EventId, RunId, Timestamp};
 use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
 use stepladder_engine::intercept::Intercepted;
@@ -33,9 +38,11 @@ use account::Account;
 use coverage::Coverage;
 use invariants::{Broken, Invariants, journal, rows};
 use knobs::Knobs;
+use listings::Lagging;
 use scheduler::Scheduler;
 use tree::Place;
 use wire::{Shared, Wire};
+use words::Words;
 
 /// Actions after which a run that has not ended never will.
 const TURNS: u32 = 400_000;
@@ -83,14 +90,17 @@ struct Told {
     /// How many it has yet to be told of.
     unanswered: u64,
     sending: bool,
-    /// That these runs have ended, since it cancelled them.
-    ended: Vec<RunId>,
+    /// That these runs have ended, since it cancelled them: when, and how long what follows from that may have taken
+    /// already.
+    ended: Vec<(RunId, Timestamp, Duration)>,
 }
 
 /// What has happened, of what nobody can be blamed for.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mishaps {
     deaths: u32,
+    /// Those of bodies that take their invocation with them.
+    of_bodies: u32,
     freezes: u32,
     brown_outs: u32,
     losses: u32,
@@ -127,11 +137,18 @@ pub(crate) struct Simulation {
     /// Whether all has ended that was sent at first, and nothing goes wrong any more.
     afterwards: bool,
     told: Rc<RefCell<Told>>,
+    words: Rc<RefCell<Words>>,
+    exprs: Exprs,
     /// Invocations whose time was up.
     cut: Rc<Cell<u32>>,
+    /// In how many actions a worker ends in the middle of what it does.
+    doom: Option<u64>,
+    listings: Arc<Lagging>,
     story: Vec<String>,
     /// What was seen that must not be, where it is not looked for after every action.
     broken: Option<Broken>,
+    /// What somebody was told that is not so.
+    untrue: Rc<RefCell<Option<Broken>>>,
 }
 
 impl Simulation {
@@ -142,15 +159,18 @@ impl Simulation {
         let memory = Arc::new(Memory::new(clock.clone()));
         let (account, scheduler) = (Account::default(), Scheduler::default());
         let place = Place { account: account.clone(), clock: clock.clone(), dying: scheduler.dying.clone() };
-        let functions = functions::functions(&stream(2), &place, knobs.leaves, knobs.deadly > 0);
+        let functions = functions::functions(&stream(2), &place, knobs);
         let pace = if settings.one_in(2) { Pace::StepPerInvocation } else { Pace::WithinBudget };
         let side_by_side = 1 + settings.below(4) as usize;
         let cache_bytes = 1 << (10 + settings.below(12));
-        let config = Config { pace, side_by_side, cache_bytes, ..Config::default() };
+        // one worker may know that it is the only one, as a local server does
+        let alone = knobs.processes == 1 && settings.one_in(2);
+        let config = Config { pace, side_by_side, cache_bytes, alone, ..Config::default() };
         let now = clock.now();
         let skew = Duration::from_millis(2 * knobs.skew);
         let mut simulation = Self {
-            invariants: Invariants::new(memory.clone(), account, &functions.limits, skew),
+            invariants: Invariants::new(memory.clone(), account, &functions.limits, &functions.programs, skew),
+            listings: Arc::new(Lagging::new(memory.clone())),
             memory,
             clock,
             programs: functions.programs,
@@ -163,7 +183,7 @@ impl Simulation {
             dice: stream(3),
             every: 5 + stream(4).below(60),
             fate: stream(4),
-            shared: Shared::new((knobs.faults, knobs.gentle > 0), loud, coverage),
+            shared: Shared::new(&knobs, loud, coverage),
             scheduler,
             processes: Vec::new(),
             begun: now,
@@ -171,8 +191,12 @@ impl Simulation {
             moved: now,
             afterwards: false,
             told: Rc::new(RefCell::new(Told { unanswered: knobs.events, ..Told::default() })),
+            words: Rc::default(),
+            exprs: Exprs::default(),
             cut: Rc::default(),
+            doom: None,
             broken: None,
+            untrue: Rc::default(),
             story: vec![functions.told, format!("{pace:?}, {side_by_side} side by side")],
         };
         let clocks = stream(5);
@@ -187,16 +211,21 @@ impl Simulation {
 
     fn process(&mut self, clock: Arc<Skewed>) -> Process {
         let chance = (self.dice.clone(), self.fate.clone(), self.every);
-        let wire = Wire::new(self.memory.clone(), self.clock.clone(), self.shared.clone(), chance, clock.by);
+        let store = (self.memory.clone(), self.listings.clone());
+        let wire = Wire::new(store, self.clock.clone(), self.shared.clone(), chance, clock.by);
         let wire = Arc::new(Intercepted(wire));
-        let engine = self.engine(wire.clone(), clock.clone());
+        // the first worker may have an older version
+        let is_old = self.knobs.old > 0 && self.processes.is_empty() && self.knobs.processes > 1;
+        let engine = self.engine(wire.clone(), clock.clone(), is_old);
         Process { wire, engine, clock, frozen_until: self.begun }
     }
 
-    fn engine(&mut self, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>) -> Arc<Engine> {
+    fn engine(&mut self, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, is_old: bool) -> Arc<Engine> {
         self.engines += 1;
+        let mut programs = self.programs.clone();
+        programs.retain(|program| !is_old || *program.spec().id != *functions::HELPER);
         let entropy = Arc::new(SeededEntropy::new((self.seed << 8).wrapping_add(self.engines)));
-        let engine = Engine::with_ports(backend, clock, entropy, self.programs.clone(), self.config.clone());
+        let engine = Engine::with_ports(backend, clock, entropy, programs, self.config.clone());
         Arc::new(engine.expect("functions that can work"))
     }
 
@@ -216,6 +245,7 @@ impl Simulation {
     fn turns(&mut self) -> Result<u64, Broken> {
         for turn in 0..TURNS {
             self.bury();
+            self.supervise();
             self.mishaps.deaths += self.cut.take();
             self.overhear();
             let (now, touched) = (self.clock.now(), self.shared.take_touched());
@@ -224,8 +254,10 @@ impl Simulation {
             }
             self.invariants.check(now, touched)?;
             self.nobody_waits_for_nothing(now)?;
+            self.somebody_ends_in_the_middle();
             self.what_was_told_is_true()?;
-            self.broken.take().map_or(Ok(()), Err)?;
+            self.what_was_said_arrived()?;
+            self.broken.take().or_else(|| self.untrue.borrow_mut().take()).map_or(Ok(()), Err)?;
             if now.since(self.moved) > STANDSTILL {
                 return Err(self.who_stands_still());
             }
@@ -245,6 +277,7 @@ impl Simulation {
                 }
                 1..4 => self.somebody_interferes(),
                 4..50 => self.receive(),
+                50..52 if self.is_torn().is_some() => drop(self.somebody_cancels_what_has_ended()),
                 _ if self.poll() => {}
                 _ => self.wait(),
             }
@@ -278,7 +311,20 @@ impl Simulation {
         let now = self.clock.now();
         let polled = self.scheduler.poll_one(&self.dice, |process| self.processes[process].frozen_until > now);
         self.mishaps.deaths += u32::from(polled == Some(true));
+        self.mishaps.of_bodies += u32::from(polled == Some(true));
         polled.is_some()
+    }
+
+    /// Who stood still may have bodies whose time is up: its supervisor looks at once.
+    fn supervise(&mut self) {
+        let now = self.clock.now();
+        for n in 0..self.processes.len() {
+            if self.processes[n].frozen_until > self.begun && self.processes[n].frozen_until <= now {
+                self.processes[n].frozen_until = self.begun;
+                let engine = self.processes[n].engine.clone();
+                self.scheduler.spawn(n, async move { drop(engine.expel_overdue().await) });
+            }
+        }
     }
 
     /// Who died is started again, with nothing in memory.
@@ -301,12 +347,20 @@ impl Simulation {
         let Knobs { processes, skew, leaves, .. } = self.knobs;
         self.knobs = Knobs { processes, skew, leaves, ..Knobs::default() };
         self.shared.faults_left.store(0, SeqCst);
+        self.shared.aim_at_nothing();
+        self.listings.go_on();
         // leases of the dead are over
         self.clock.advance(Duration::from_secs(1_000));
+        self.invariants.forget_idle();
         self.moved = self.clock.now();
         for process in &mut self.processes {
             process.frozen_until = self.begun;
             process.wire.0.disarm();
+        }
+        if self.allowed.old > 0 {
+            // all have the newest version by now
+            let clock = self.processes[0].clock.clone();
+            self.processes[0] = self.process(clock);
         }
         self.told.borrow_mut().unanswered = 2;
         self.tell("all has ended; once more, with nothing that goes wrong".into());

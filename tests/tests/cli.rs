@@ -62,7 +62,7 @@ fn json(text: &str) -> Value {
 #[tokio::test]
 async fn help_tells_of_every_command() {
     let all = said(alone(&["--help"])).await.well();
-    for command in ["dev", "functions", "send", "runs", "run", "cancel", "rerun"] {
+    for command in ["dev", "functions", "send", "runs", "run", "cancel", "signal", "rerun"] {
         assert!(all.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))), "{command}: {all}");
         let help = said(alone(&[command, "--help"])).await.well();
         assert!(help.contains("Usage: stepladder"), "{help}");
@@ -168,6 +168,8 @@ async fn a_failure_is_one_line_and_an_exit_code() {
         &["run", nobody][..],
         &["cancel", nobody],
         &["rerun", nobody],
+        &["signal", nobody],
+        &["signal", nobody, "{"],
         &["send", "test/hello.world", "{"],
         &["send", "test/hello.world", "[1]"],
         &["send", "test/hello.world", "@no-such-file.json"],

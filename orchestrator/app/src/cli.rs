@@ -10,6 +10,7 @@ pub(crate) mod rerun;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod send;
+pub(crate) mod signal;
 
 use std::ffi::OsString;
 
@@ -66,6 +67,9 @@ enum Command {
     Run(run::RunArgs),
     /// Cancel a run; a step that is executing ends, but its outcome is refused
     Cancel(cancel::CancelArgs),
+    /// Complete a signal that a run waits for, or will
+    #[command(after_help = signal::EXAMPLES)]
+    Signal(signal::SignalArgs),
     /// Run a run again, as a new run
     #[command(after_help = rerun::EXAMPLES)]
     Rerun(rerun::RerunArgs),
@@ -171,6 +175,7 @@ impl Cli {
             Some(Command::Cancel(args)) => cancel::execute(app, args).await,
             #[cfg(feature = "aws")]
             Some(Command::Redrive(args)) => redrive::execute(args).await,
+            Some(Command::Signal(args)) => signal::execute(app, args).await,
             Some(Command::Rerun(args)) => rerun::execute(app, args).await,
         }
     }

@@ -153,6 +153,12 @@ impl Client {
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
+    /// Completes a signal.
+    pub(crate) async fn signal(&self, token: &str, data: String) -> Result<(wire::Signalled, String), ClientError> {
+        let text = self.call(self.request(Method::POST, &["v1", "signals", token]).body(data)).await?;
+        Ok((self.decode::<Data<_>>(&text)?.data, text))
+    }
+
     /// What the server has registered.
     pub(crate) async fn functions(&self) -> Result<(Vec<wire::Function>, String), ClientError> {
         let text = self.call(self.request(Method::GET, &["v1", "functions"])).await?;

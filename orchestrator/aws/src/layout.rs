@@ -17,6 +17,10 @@
 //! | cursor | `S#sweep` / `M` | conditional put a sweep that sent something | Get, strong |
 //! | holders of slots | `C#key` / `S#shard` | conditional update, 1 WRU to take, 1 to give back | Query of all shards, strong |
 //! | place in line | `Q#key` / `asked#event#run#step` | put and delete, 1 WRU each | Query of the first few, strong |
+//! | who waits for an event, by a field's value | `W#event,field,value` (hashed) / `run#step` | put before the entry, 1 WRU; deleted when it is fulfilled, 1 WRU | Query of a value's partition, strong: 1 RRU an event and field |
+//! | the same, looked at one by one | `W#event#shard` / `run#step` | the same | Query of the 4 shards in turn, strong: 4 RRU an event at least, where anybody waits so |
+//! | by what events are waited for | `S#waits` / `event#field`, `event#*` (hashed) | conditional put: the first time, and once a week | Query of all, strong: 1 RRU for some 25, at most once a second and process |
+//! | inbox: an event that met a run while it registered | `R#run` / `I#event` | put; deleted by the hop that takes it | Query, strong: 1 RRU, by a hop that was woken for it |
 //! | hours with runs | `S#hours` / `hour` | put, once an hour and process | Query, newest first |
 //! | days with runs | `S#days#function` / `day` | put, once a day, function and process | Query, newest first |
 //! | queues' addresses | `S#queues` / `M` | put by the sweep, when they change | Get, by the command line |
@@ -28,6 +32,9 @@
 //!
 //! A run's status is an attribute and never a key: a change of an index key would be a delete and a put.
 //!
+//! Who waits stays until 7 days after the end of the wait, fulfilled or not, whatever the retention: a stale one is checked
+//! against the journal and deleted when it is met. A signal has no item: its token names the run.
+//!
 //! The step path touches the first row of the first table only: one Query and two puts a step, or one put a step
 //! within budget. No index, no transaction, no counter.
 //!
@@ -36,6 +43,7 @@
 
 use sha2::{Digest, Sha256};
 use stepladder_core::slot::{Limit, Place};
+use stepladder_core::waiting::{Bucket, Field, Waiter};
 use stepladder_core::wake::Purpose;
 use stepladder_core::{EventId, RunId, Timer, Timestamp};
 
@@ -45,6 +53,9 @@ pub(crate) const TIMER_SHARDS: u64 = 8;
 pub(crate) const LISTING_SHARDS: u64 = 4;
 /// Holders in one item: with ids and names it stays near 1 KB, one write unit.
 pub(crate) const HOLDERS: u32 = 16;
+
+/// Partitions of those who wait for an event and are looked at one by one.
+pub(crate) const WAITER_SHARDS: u64 = 4;
 
 /// The index of all runs.
 pub(crate) const BY_HOUR: &str = "runs-by-hour";
@@ -150,6 +161,50 @@ pub(crate) fn places_of(limit: &Limit) -> String {
 
 pub(crate) fn place_of(limit: &Limit, run: RunId, step: &str) -> Key {
     Key::new(self::run(run), format!("{}{}", places_of(limit), digest(&[step.as_bytes()])))
+}
+
+/// The partition that tells by what events are waited for.
+pub(crate) const KINDS: &str = "S#waits";
+
+/// The item that says that events of a name are waited for so: by this field, or one by one.
+pub(crate) fn kind(waiter: &Waiter) -> Key {
+    let by = waiter.bucket.as_ref().map_or_else(|| "*".to_owned(), |field| digest(&[field.path.as_bytes()]));
+    Key::new(KINDS.into(), format!("{}#{by}", digest(&[waiter.event.as_bytes()])))
+}
+
+/// The partitions of those who wait in a bucket, in the order in which they are read.
+pub(crate) fn waiters(event: &str, bucket: &Bucket) -> Vec<String> {
+    match bucket {
+        Some(Field { path, value }) => {
+            vec![format!("W#{}", digest(&[event.as_bytes(), path.as_bytes(), value.as_bytes()]))]
+        }
+        None => {
+            let event = digest(&[event.as_bytes()]);
+            (0..WAITER_SHARDS).map(|shard| format!("W#{event}#{shard}")).collect()
+        }
+    }
+}
+
+/// Which of these partitions a run is in.
+pub(crate) fn waiter_shard(bucket: &Bucket, run: RunId) -> usize {
+    if bucket.is_some() { 0 } else { shard(run, WAITER_SHARDS) as usize }
+}
+
+pub(crate) fn waiter_sk(run: RunId, step: &str) -> String {
+    format!("{run}#{}", digest(&[step.as_bytes()]))
+}
+
+pub(crate) fn waiter(waiter: &Waiter) -> Key {
+    let Waiter { event, bucket, run, step, .. } = waiter;
+    let partition = waiters(event, bucket).swap_remove(waiter_shard(bucket, *run));
+    Key::new(partition, waiter_sk(*run, step))
+}
+
+/// Where the events in a run's inbox begin.
+pub(crate) const INBOX: &str = "I#";
+
+pub(crate) fn offer(run: RunId, event: EventId) -> Key {
+    Key::new(self::run(run), format!("{INBOX}{event}"))
 }
 
 pub(crate) fn hour_of(at: Timestamp) -> i64 {

@@ -41,6 +41,10 @@ pub struct Aws {
     trace: fn() -> Option<String>,
     /// Hours and days that this process has listed as having runs.
     listed: Mutex<std::collections::HashSet<layout::Key>>,
+    /// By what events are waited for, as it was read lately.
+    kinds: Mutex<Option<Arc<store::kinds::Kinds>>>,
+    /// Of that, what this process has waited for others to know.
+    spread: Mutex<std::collections::HashSet<layout::Key>>,
 }
 
 /// How to use the table and the queues.
@@ -65,7 +69,18 @@ impl Aws {
     pub fn new(connection: &Connection, options: Options) -> Self {
         let Options { table, queues, clock, retention, trace } = options;
         let Connection { dynamo, sqs } = connection.clone();
-        Self { dynamo, sqs, table, queues, clock, retention, trace, listed: Mutex::default() }
+        Self {
+            dynamo,
+            sqs,
+            table,
+            queues,
+            clock,
+            retention,
+            trace,
+            listed: Mutex::default(),
+            kinds: Mutex::default(),
+            spread: Mutex::default(),
+        }
     }
 
     /// The time to live of an item that is written now: seconds since 1970.

@@ -2,10 +2,13 @@
 
 mod commits;
 mod events;
+mod holders;
 mod journals;
 mod keep;
+pub(crate) mod kinds;
 mod listings;
 mod places;
 mod slots;
 mod starts;
 mod timers;
+mod waiters;

@@ -3,8 +3,8 @@
 
 use crate::journal::{Entry, Fact, Kind};
 use crate::planted::{self, Plant};
-use crate::state::{RunState, Step, StepState};
-use crate::{StepId, Timestamp};
+use crate::state::{Awaited, RunState, Step, StepState};
+use crate::{Event, EventId, StepId, Timestamp};
 
 /// Why a fact may not be added. Not an error of anyone: the one who is refused decides again from the journal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +37,9 @@ pub enum Refusal {
     /// The step waits for nothing of that kind.
     #[error("step `{0}` does not wait for this")]
     NotWaiting(StepId),
+    /// The event has entered the run before, or started it (rule 17).
+    #[error("event {0} has entered the run before")]
+    EnteredBefore(EventId),
     /// The failure of a handler's attempt that is not the current one.
     #[error("the handler has moved on")]
     HandlerMovedOn,
@@ -48,17 +51,13 @@ impl RunState {
     /// # Errors
     /// The [`Refusal`] that says why not.
     pub fn admits(&self, entry: &Entry) -> Result<(), Refusal> {
-        judge(
-            &Sight { base: self, touched: Vec::new(), ended: self.end.is_some(), handler: self.handler_failures },
-            entry,
-        )
+        judge(&Sight::of(self), entry)
     }
 }
 
 /// Judges entries one after the other, each as if those before it had been added.
 pub(crate) fn all(state: &RunState, entries: &[Entry]) -> Result<(), Refusal> {
-    let mut sight =
-        Sight { base: state, touched: Vec::new(), ended: state.end.is_some(), handler: state.handler_failures };
+    let mut sight = Sight::of(state);
     for entry in entries {
         judge(&sight, entry)?;
         sight.add(entry);
@@ -72,9 +71,15 @@ struct Sight<'a> {
     touched: Vec<(StepId, Step)>,
     ended: bool,
     handler: u32,
+    entered: Vec<EventId>,
 }
 
-impl Sight<'_> {
+impl<'a> Sight<'a> {
+    fn of(base: &'a RunState) -> Self {
+        let (ended, handler) = (base.end.is_some(), base.handler_failures);
+        Self { base, touched: Vec::new(), ended, handler, entered: Vec::new() }
+    }
+
     fn step(&self, id: &StepId) -> Option<&Step> {
         self.touched
             .iter()
@@ -92,6 +97,13 @@ impl Sight<'_> {
         if let Fact::StepsWoken { steps } = &entry.fact {
             for id in steps.iter().filter(|id| self.step(id).is_none()).cloned().collect::<Vec<_>>() {
                 self.touched.push((id, Step::new(Kind::Run, StepState::Wanted)));
+            }
+        }
+        if let Fact::EventEntered { event, steps } = &entry.fact {
+            self.entered.push(event.id);
+            for id in steps {
+                let after = Step::after(self.step(id), entry);
+                self.touched.extend(after.map(|step| (id.clone(), step)));
             }
         }
         if let Some(id) = entry.fact.step()
@@ -114,7 +126,7 @@ fn judge(run: &Sight<'_>, entry: &Entry) -> Result<(), Refusal> {
         | Fact::AttemptInterrupted { step, attempt }
         | Fact::StepAbandoned { step, attempt } => is_running(run, step, *attempt),
         Fact::StepRefused { step, .. } => match run.step(step).map(|s| &s.state) {
-            None | Some(StepState::Wanted | StepState::Waiting { .. }) => Ok(()),
+            None | Some(StepState::Wanted | StepState::Waiting { .. } | StepState::Awaiting { .. }) => Ok(()),
             Some(StepState::Running { lease_until, .. }) if entry.at < *lease_until => {
                 Err(Refusal::Leased { step: step.clone(), lease_until: *lease_until })
             }
@@ -126,6 +138,20 @@ fn judge(run: &Sight<'_>, entry: &Entry) -> Result<(), Refusal> {
         Fact::SleepStarted { step, .. } => is_new(run, step, Kind::Sleep),
         Fact::EventsSent { step, .. } => is_new(run, step, Kind::Send),
         Fact::InvokeStarted { step, .. } => is_new(run, step, Kind::Invoke),
+        Fact::EventAwaited { step, .. } => is_new(run, step, Kind::Event),
+        Fact::SignalAwaited { step, .. } => is_new(run, step, Kind::Signal),
+        Fact::EventEntered { event, steps } => enters(run, event, steps),
+        // it may come before it is waited for; it is then there when it is
+        Fact::SignalReceived { step, .. } => match run.step(step).map(|s| &s.state) {
+            None | Some(StepState::Awaiting { what: Awaited::Signal, .. }) => Ok(()),
+            Some(_) => is_new(run, step, Kind::Signal),
+        },
+        Fact::WaitExpired { step } => match run.step(step).map(|s| &s.state) {
+            Some(StepState::Awaiting { until, .. }) if *until <= entry.at => Ok(()),
+            Some(StepState::Awaiting { .. }) => Err(Refusal::NotDue(step.clone())),
+            Some(StepState::Done) => Err(Refusal::Settled(step.clone())),
+            _ => Err(Refusal::NotWaiting(step.clone())),
+        },
         Fact::SleepEnded { step } => match run.step(step).map(|s| &s.state) {
             Some(StepState::Sleeping { until }) if *until <= entry.at => Ok(()),
             Some(StepState::Sleeping { .. }) => Err(Refusal::NotDue(step.clone())),
@@ -162,10 +188,28 @@ fn starts(run: &Sight<'_>, id: &StepId, attempt: u32, at: Timestamp) -> Result<(
             | StepState::Running { .. }
             | StepState::Waiting { .. }
             | StepState::Sleeping { .. }
-            | StepState::Invoking { .. } => step.attempt,
+            | StepState::Invoking { .. }
+            | StepState::Awaiting { .. } => step.attempt,
         },
     };
     if Some(attempt) == latest.checked_add(1) { Ok(()) } else { Err(Refusal::NotNext { step: id.clone(), attempt }) }
+}
+
+/// Rule 17: an event enters a run once, for all waits then open. One that came when a wait's time was up fulfils it no
+/// more; one that came in time does, however late it gets here.
+fn enters(run: &Sight<'_>, event: &Event, steps: &[StepId]) -> Result<(), Refusal> {
+    if run.base.has_met(event.id) || run.entered.contains(&event.id) {
+        return Err(Refusal::EnteredBefore(event.id));
+    }
+    for (i, id) in steps.iter().enumerate() {
+        match run.step(id).map(|step| &step.state) {
+            Some(StepState::Awaiting { what: Awaited::Event(wait), until })
+                if event.received_at <= *until && wait.events.contains(&event.name) && !steps[..i].contains(id) => {}
+            Some(StepState::Done) => return Err(Refusal::Settled(id.clone())),
+            _ => return Err(Refusal::NotWaiting(id.clone())),
+        }
+    }
+    Ok(())
 }
 
 /// Outcomes are fenced by attempt, not by time: one that comes late but unchallenged is as good as any.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::limits::INTERRUPTIONS;
 use crate::retry::{Backoff, RetryPolicy};
 use crate::state::{RunState, Step, StepState};
+use crate::waiting::Wait;
 use crate::{Failure, Json, Kind, NewEvent, RunId, Spec, StepId, Timestamp};
 
 /// Something that a handler waits for.
@@ -40,6 +41,18 @@ pub enum Ask {
         /// The data of the event that it gets.
         input: Json,
     },
+    /// To wait for an event, for so long from when it is first asked.
+    WaitForEvent {
+        /// Which.
+        wait: Arc<Wait>,
+        /// How long at most.
+        timeout: Duration,
+    },
+    /// To wait for a signal.
+    WaitForSignal {
+        /// How long at most.
+        timeout: Duration,
+    },
 }
 
 impl Ask {
@@ -50,6 +63,8 @@ impl Ask {
             Self::SleepFor(_) | Self::SleepUntil(_) => Kind::Sleep,
             Self::Send(_) => Kind::Send,
             Self::Invoke { .. } => Kind::Invoke,
+            Self::WaitForEvent { .. } => Kind::Event,
+            Self::WaitForSignal { .. } => Kind::Signal,
         }
     }
 }
@@ -83,10 +98,12 @@ impl StepOptions {
 /// What may happen now.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// Steps that are to be written down before anything else starts (rule 18): sleeps, events, invocations.
+    /// Steps that are to be written down before anything else starts (rule 18): sleeps, events, invocations, waits.
     pub register: Vec<Want>,
     /// Sleeps whose time has come.
     pub awake: Vec<StepId>,
+    /// Waits whose time is up.
+    pub expired: Vec<StepId>,
     /// Invocations whose run may have ended.
     pub children: Vec<Child>,
     /// Bodies that may start.
@@ -97,7 +114,7 @@ pub struct Plan {
     pub interrupted: Vec<(StepId, u32)>,
     /// The last moment at which somebody else's lease on a wanted step ends.
     pub leased_until: Option<Timestamp>,
-    /// Sleeps and retries that are not due yet.
+    /// Sleeps, retries and ends of waits that are not due yet.
     pub later: Vec<(StepId, Timestamp)>,
 }
 
@@ -168,9 +185,12 @@ impl Plan {
     fn unknown(&mut self, want: &Want, now: &Situation<'_>) {
         match &want.ask {
             Ask::Run(options) => self.body(want, options, None, now),
-            Ask::SleepFor(_) | Ask::SleepUntil(_) | Ask::Send(_) | Ask::Invoke { .. } => {
-                self.register.push(want.clone())
-            }
+            Ask::SleepFor(_)
+            | Ask::SleepUntil(_)
+            | Ask::Send(_)
+            | Ask::Invoke { .. }
+            | Ask::WaitForEvent { .. }
+            | Ask::WaitForSignal { .. } => self.register.push(want.clone()),
         }
     }
 
@@ -184,6 +204,8 @@ impl Plan {
                 function: function.clone(),
                 input: input.clone(),
             }),
+            (StepState::Awaiting { until, .. }, _) if *until <= now.now => self.expired.push(want.step.clone()),
+            (StepState::Awaiting { until, .. }, _) => self.later.push((want.step.clone(), *until)),
             (StepState::Waiting { retry_at, .. }, _) if *retry_at > now.now => {
                 self.later.push((want.step.clone(), *retry_at));
             }
@@ -203,7 +225,12 @@ impl Plan {
             (StepState::Done | StepState::Abandoned, _)
             | (
                 StepState::Wanted | StepState::Waiting { .. } | StepState::Running { .. },
-                Ask::SleepFor(_) | Ask::SleepUntil(_) | Ask::Send(_) | Ask::Invoke { .. },
+                Ask::SleepFor(_)
+                | Ask::SleepUntil(_)
+                | Ask::Send(_)
+                | Ask::Invoke { .. }
+                | Ask::WaitForEvent { .. }
+                | Ask::WaitForSignal { .. },
             ) => {}
         }
     }
@@ -271,5 +298,7 @@ pub fn word(kind: Kind) -> &'static str {
         Kind::Sleep => "sleep",
         Kind::Send => "send of events",
         Kind::Invoke => "call of another function",
+        Kind::Event => "wait for an event",
+        Kind::Signal => "wait for a signal",
     }
 }

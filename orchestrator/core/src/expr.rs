@@ -1,9 +1,10 @@
-//! CEL expressions over an event: trigger conditions and limit keys. Compiled once, run many times.
+//! CEL expressions over events: trigger conditions, limit keys, what a wait is for. Compiled once, run many times.
 
 mod depth;
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use cel::{Context, Program, Value};
@@ -16,7 +17,8 @@ use crate::sentence::brief;
 /// 16 MiB in a build without optimisation: on a thread of 2 MiB, 20 brackets ended the process.
 const PARSER_STACK_BYTES: usize = 64 * 1024 * 1024;
 
-/// A compiled CEL expression. The one variable is `event`, with `id`, `name`, `data`, `ts` and `user`.
+/// A compiled CEL expression. The variable is `event`, with `id`, `name`, `data`, `ts` and `user`; where a run waits for
+/// another event, that one is `async`.
 #[derive(Clone)]
 pub struct Expr {
     source: Arc<str>,
@@ -130,16 +132,42 @@ pub struct Scope {
 impl Scope {
     /// The scope of an event.
     pub fn of(event: &Event) -> Self {
+        let Seen { value, fault } = Seen::of(event);
+        let mut context = Context::default();
+        context.add_variable_from_value("event", value);
+        Self { context, fault: fault.map(|fault| format!("`event.{fault}")) }
+    }
+
+    /// The scope of a run that `event` started and that waits for another one, which is `async`.
+    pub fn with_async(event: &Event, arriving: &Seen) -> Self {
+        let mut scope = Self::of(event);
+        scope.context.add_variable_from_value("async", arriving.value.clone());
+        scope.fault = scope.fault.or_else(|| arriving.fault.as_ref().map(|fault| format!("`async.{fault}")));
+        scope
+    }
+}
+
+/// An event as expressions see it: made once, shown in many scopes.
+#[derive(Clone)]
+pub struct Seen {
+    value: Value,
+    /// Why no expression can be asked about it: the rest of a sentence that begins with its variable's name.
+    fault: Option<String>,
+}
+
+impl Seen {
+    /// An event.
+    pub fn of(event: &Event) -> Self {
         let mut fault = None;
         let mut value_of = |name: &str, json: &serde_json::value::RawValue| {
             serde_json::from_str(json.get()).map(cel_value).unwrap_or_else(|e| {
                 // JSON knows numbers like 1e999, which no number here can hold
-                fault = Some(format!("`event.{name}` cannot be read: {e}"));
+                fault = Some(format!("{name}` cannot be read: {e}"));
                 Value::Null
             })
         };
         let user = event.user.as_deref().map_or(Value::Null, |user| value_of("user", user));
-        let fields: std::collections::HashMap<&str, Value> = [
+        let fields: HashMap<&str, Value> = [
             ("id", event.id.to_string().into()),
             ("name", event.name.as_ref().into()),
             ("data", value_of("data", &event.data)),
@@ -147,9 +175,37 @@ impl Scope {
             ("user", user),
         ]
         .into();
-        let mut context = Context::default();
-        context.add_variable_from_value("event", Value::from(fields));
-        Self { context, fault }
+        Self { value: Value::from(fields), fault }
+    }
+}
+
+/// Expressions that come with steps, not with functions: each is compiled when it is first met, and kept.
+#[derive(Debug, Default)]
+pub struct Exprs(Mutex<HashMap<Arc<str>, Result<Expr, BadExpr>>>);
+
+/// Expressions that are kept; then all are forgotten.
+const KEPT: usize = 1_000;
+
+impl Exprs {
+    /// The compiled expression.
+    ///
+    /// # Errors
+    /// As [`Expr::compile`].
+    pub fn get(&self, source: &str) -> Result<Expr, BadExpr> {
+        if let Some(known) = self.lock().get(source) {
+            return known.clone();
+        }
+        let compiled = Expr::compile(source);
+        let mut kept = self.lock();
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        kept.insert(source.into(), compiled.clone());
+        compiled
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Result<Expr, BadExpr>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -166,9 +222,7 @@ fn cel_value(json: serde_json::Value) -> Value {
         },
         J::String(s) => s.into(),
         J::Array(items) => items.into_iter().map(cel_value).collect::<Vec<_>>().into(),
-        J::Object(fields) => {
-            fields.into_iter().map(|(k, v)| (k, cel_value(v))).collect::<std::collections::HashMap<_, _>>().into()
-        }
+        J::Object(fields) => fields.into_iter().map(|(k, v)| (k, cel_value(v))).collect::<HashMap<_, _>>().into(),
     }
 }
 

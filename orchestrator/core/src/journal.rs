@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::waiting::Wait;
 use crate::{Event, EventId, Json, RunId, StepId, Timestamp};
 
 /// The number of an entry within its run, from 0.
@@ -82,6 +83,16 @@ pub enum Fact {
     InvokeStarted { step: StepId, function: Arc<str>, child: RunId, input: Json },
     /// That run ended.
     InvokeEnded { step: StepId, outcome: Outcome },
+    /// The run waits for an event, until then.
+    EventAwaited { step: StepId, wait: Arc<Wait>, until: Timestamp },
+    /// An event entered the run: once, for all waits that were open then and that it fulfils (rule 17).
+    EventEntered { event: Box<Event>, steps: Vec<StepId> },
+    /// The run waits for a signal, until then.
+    SignalAwaited { step: StepId, until: Timestamp },
+    /// A signal was completed. It may come before it is waited for.
+    SignalReceived { step: StepId, data: Json },
+    /// What was waited for did not come in time.
+    WaitExpired { step: StepId },
     /// The handler returned an error outside a step; it is run again at `retry_at`.
     HandlerFailed { attempt: u32, error: Failure, retry_at: Timestamp },
     /// The handler's value. The end.
@@ -117,6 +128,8 @@ pub enum Origin {
     Failure { of: RunId },
     /// A user's wish to run another run again.
     Rerun { of: RunId },
+    /// The function's cron line.
+    Cron,
 }
 
 /// What a handler waits for. A recorded outcome of one kind is never served to a step of another.
@@ -130,6 +143,10 @@ pub enum Kind {
     Send,
     /// Another function's result.
     Invoke,
+    /// An event that arrives while the run waits for it.
+    Event,
+    /// What a third party posts back to.
+    Signal,
 }
 
 /// How a step ended.
@@ -159,7 +176,7 @@ impl Failure {
 }
 
 impl Fact {
-    /// The step that the fact is about, if it is about one.
+    /// The step that the fact is about, if it is about one. An event that enters may be about several.
     pub fn step(&self) -> Option<&StepId> {
         match self {
             Self::StepStarted { step, .. }
@@ -173,9 +190,14 @@ impl Fact {
             | Self::SleepEnded { step }
             | Self::EventsSent { step, .. }
             | Self::InvokeStarted { step, .. }
-            | Self::InvokeEnded { step, .. } => Some(step),
+            | Self::InvokeEnded { step, .. }
+            | Self::EventAwaited { step, .. }
+            | Self::SignalAwaited { step, .. }
+            | Self::SignalReceived { step, .. }
+            | Self::WaitExpired { step } => Some(step),
             Self::RunCreated(_)
             | Self::StepsWoken { .. }
+            | Self::EventEntered { .. }
             | Self::HandlerFailed { .. }
             | Self::RunCompleted { .. }
             | Self::RunFailed { .. }
@@ -194,6 +216,8 @@ impl Fact {
                 | Self::SleepStarted { .. }
                 | Self::EventsSent { .. }
                 | Self::InvokeStarted { .. }
+                | Self::EventAwaited { .. }
+                | Self::SignalAwaited { .. }
         )
     }
 

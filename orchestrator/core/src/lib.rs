@@ -8,6 +8,7 @@
 //! What is deliberately not here: storage, queues and the polling of handlers (the `engine` and `sdk` crates).
 
 pub mod admits;
+pub mod cron;
 pub mod decide;
 pub mod event;
 pub mod expr;
@@ -20,13 +21,16 @@ pub mod planted;
 pub mod retry;
 pub mod row;
 pub mod sentence;
+pub mod signal;
 pub mod slot;
 pub mod spec;
 pub mod state;
 pub mod time;
+pub mod waiting;
 pub mod wake;
 
 pub use admits::Refusal;
+pub use cron::Schedule;
 pub use event::{Event, NewEvent};
 pub use id::{EventId, RunId, StepId};
 pub use journal::{Entry, Fact, Failure, Kind, Outcome, Record, Seq};

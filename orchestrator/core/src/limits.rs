@@ -20,6 +20,8 @@ pub const EXPR_LEVELS: usize = 20;
 /// Bytes of the text that a limit's key comes to for an event: 1 KiB. It is a key of storage, and part of every place in
 /// a line.
 pub const KEY_BYTES: usize = 1024;
+/// Bytes of what is posted to a signal: 1 MiB.
+pub const SIGNAL_BYTES: usize = 1024 * 1024;
 /// Interruptions of one step in a row after which it fails for good.
 pub const INTERRUPTIONS: u32 = 10;
 /// Milliseconds for which an event's own `id` is remembered: 24 hours.

@@ -16,7 +16,8 @@ pub struct Limit {
     pub slots: u32,
 }
 
-/// Who holds a slot: run, step and attempt (rule 20), so that nobody ever gives back another's.
+/// Who holds a slot: run, step, attempt and hop (rule 20), so that nobody ever gives back another's. Two hops may be
+/// about to start the same attempt; each takes a slot, and who comes second gives back its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Holder {
     /// Which run.
@@ -25,6 +26,8 @@ pub struct Holder {
     pub step: StepId,
     /// Which attempt.
     pub attempt: u32,
+    /// Which hop: a random number, the same for all that one hop asks.
+    pub hop: u64,
 }
 
 /// A held slot, and until when at the latest.

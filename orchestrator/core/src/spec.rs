@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cron::{LONGEST_JITTER, Schedule};
 use crate::event::Event;
 use crate::expr::{BadExpr, Expr, Scope};
 use crate::limits::name_fault;
@@ -19,6 +20,8 @@ pub struct Spec {
     pub id: Arc<str>,
     /// What starts it. A function without triggers is started by `invoke` or as another's `on_failure` only.
     pub triggers: Vec<Trigger>,
+    /// When it starts by itself.
+    pub schedule: Schedule,
     /// Retries of its steps, and of the handler itself.
     pub retry: RetryPolicy,
     /// The time-out of its steps.
@@ -53,6 +56,7 @@ impl Spec {
         Self {
             id: id.into(),
             triggers: Vec::new(),
+            schedule: Schedule::default(),
             retry: RetryPolicy::default(),
             timeout: STEP_TIMEOUT,
             concurrency: Vec::new(),
@@ -67,6 +71,10 @@ impl Spec {
         }
         if let Some(c) = self.concurrency.iter().find(|c| c.limit == 0) {
             return Some(format!("function `{}` has a concurrency limit of {}; use at least 1", self.id, c.limit));
+        }
+        if self.schedule.jitter > LONGEST_JITTER {
+            let (id, jitter) = (&self.id, self.schedule.jitter);
+            return Some(format!("function `{id}` has a jitter of {jitter:?}; use at most {LONGEST_JITTER:?}"));
         }
         self.triggers
             .iter()
@@ -89,7 +97,7 @@ impl Spec {
         failed.map_or(Ok(false), Err)
     }
 
-    /// The limits that apply to a run of this event, sorted by key (rule 25: the order in which they are taken).
+    /// The limits that apply to a run of this event, in the order in which they are taken (rule 25).
     ///
     /// # Errors
     /// When a key's expression fails on the event.
@@ -102,7 +110,8 @@ impl Spec {
             };
             limits.push(Limit { key, slots: concurrency.limit });
         }
-        limits.sort();
+        // the scarcest first: who is refused there has taken nothing that others wait for
+        limits.sort_by(|a, b| (a.slots, &a.key).cmp(&(b.slots, &b.key)));
         Ok(limits)
     }
 }

@@ -1,13 +1,15 @@
 //! The state of a run: what its entries say, folded together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
 use crate::admits::Refusal;
+use crate::expr::Exprs;
 use crate::journal::{Created, Entry, Fact, Failure, Kind, Outcome, Record, Seq};
-use crate::{Json, RunId, Status, StepId, Timestamp, json};
+use crate::waiting::{Arriving, Wait};
+use crate::{EventId, Json, RunId, Status, StepId, Timestamp, json};
 
 /// A run as its journal tells it.
 #[derive(Clone, Debug)]
@@ -34,6 +36,10 @@ pub struct RunState {
     pub handler_retry_at: Option<Timestamp>,
     /// When the first attempt of any step started.
     pub started_at: Option<Timestamp>,
+    /// Events that entered it while it waited; what started it is not among them.
+    pub entered: HashSet<EventId>,
+    /// What its signals' tokens are sealed with: the random token of its first record. Not for anybody's eyes.
+    pub secret: u128,
     /// How it ended, if it did.
     pub end: Option<End>,
 }
@@ -84,10 +90,21 @@ pub enum StepState {
     Sleeping { until: Timestamp },
     /// Another run is to end first.
     Invoking { child: RunId, function: Arc<str>, input: Json },
+    /// Something is to arrive from outside.
+    Awaiting { what: Awaited, until: Timestamp },
     /// Its outcome is recorded.
     Done,
     /// The handler dropped it.
     Abandoned,
+}
+
+/// What a step waits for that comes from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// An event.
+    Event(Arc<Wait>),
+    /// A signal.
+    Signal,
 }
 
 /// How a run ended, and when.
@@ -192,6 +209,8 @@ impl RunState {
             handler_failures: 0,
             handler_retry_at: None,
             started_at: None,
+            entered: HashSet::new(),
+            secret: first.token,
             end: None,
         };
         first.entries[1..].iter().for_each(|entry| state.apply(entry));
@@ -240,6 +259,13 @@ impl RunState {
                 self.end = self.end.take().or_else(|| End::from(entry));
             }
             Fact::RunCreated(_) => {}
+            Fact::EventEntered { event, steps } => {
+                self.entered.insert(event.id);
+                steps.iter().for_each(|id| self.change(id, entry));
+                let revealed = Revealed::each(entry);
+                self.bytes += revealed.first().map_or(0, Revealed::bytes); // they share it
+                self.outcomes.extend(revealed);
+            }
             Fact::StepStarted { .. } => {
                 self.started_at.get_or_insert(entry.at);
                 self.apply_to_step(entry);
@@ -254,19 +280,64 @@ impl RunState {
             | Fact::SleepEnded { .. }
             | Fact::EventsSent { .. }
             | Fact::InvokeStarted { .. }
-            | Fact::InvokeEnded { .. } => self.apply_to_step(entry),
+            | Fact::InvokeEnded { .. }
+            | Fact::EventAwaited { .. }
+            | Fact::SignalAwaited { .. }
+            | Fact::SignalReceived { .. }
+            | Fact::WaitExpired { .. } => self.apply_to_step(entry),
         }
     }
 
     fn apply_to_step(&mut self, entry: &Entry) {
         let Some(id) = entry.fact.step() else { return };
-        if let Some(step) = Step::after(self.steps.get(id), entry) {
-            self.steps.insert(id.clone(), step);
-        }
-        if let Some(revealed) = Revealed::from(entry) {
+        self.change(id, entry);
+        if let Some(mut revealed) = Revealed::from(entry) {
+            // a refusal and an expiry do not say of which kind the step is
+            if let Some(step) = self.steps.get(id) {
+                revealed.kind = step.kind;
+            }
             self.bytes += revealed.bytes();
             self.outcomes.push(revealed);
         }
+    }
+
+    fn change(&mut self, id: &StepId, entry: &Entry) {
+        if let Some(step) = Step::after(self.steps.get(id), entry) {
+            self.steps.insert(id.clone(), step);
+        }
+    }
+
+    /// Whether the event has entered the run before, or started it (rule 17).
+    pub fn has_met(&self, event: EventId) -> bool {
+        self.created.event.id == event || self.entered.contains(&event)
+    }
+
+    /// Whether it waits for any event.
+    pub fn awaits_events(&self) -> bool {
+        let for_event = |step: &Step| matches!(&step.state, StepState::Awaiting { what: Awaited::Event(_), .. });
+        self.end.is_none() && self.steps.values().any(for_event)
+    }
+
+    /// The open waits that an event fulfils, by their steps' ids.
+    pub fn fulfilled_by(&self, arriving: &Arriving<'_>, exprs: &Exprs) -> Vec<StepId> {
+        let trigger = &self.created.event;
+        let is_fulfilled = |step: &Step| match &step.state {
+            StepState::Awaiting { what: Awaited::Event(wait), until } => {
+                arriving.event.received_at <= *until && wait.is_fulfilled_by(arriving, trigger, exprs)
+            }
+            StepState::Wanted
+            | StepState::Running { .. }
+            | StepState::Waiting { .. }
+            | StepState::Sleeping { .. }
+            | StepState::Invoking { .. }
+            | StepState::Awaiting { what: Awaited::Signal, .. }
+            | StepState::Done
+            | StepState::Abandoned => false,
+        };
+        let mut steps: Vec<StepId> =
+            self.steps.iter().filter(|(_, step)| is_fulfilled(step)).map(|(id, _)| id.clone()).collect();
+        steps.sort_unstable();
+        steps
     }
 
     /// The status word: a run is `Running` from the first attempt of its first step on.
@@ -304,7 +375,11 @@ impl Step {
         match self.state {
             StepState::Abandoned => (self.state, self.woken) = (StepState::Wanted, false),
             StepState::Wanted | StepState::Waiting { .. } => self.woken = false,
-            StepState::Running { .. } | StepState::Sleeping { .. } | StepState::Invoking { .. } | StepState::Done => {}
+            StepState::Running { .. }
+            | StepState::Sleeping { .. }
+            | StepState::Invoking { .. }
+            | StepState::Awaiting { .. }
+            | StepState::Done => {}
         }
     }
 
@@ -331,9 +406,20 @@ impl Step {
             Fact::StepSucceeded { .. }
             | Fact::StepRefused { .. }
             | Fact::SleepEnded { .. }
-            | Fact::InvokeEnded { .. } => {
+            | Fact::InvokeEnded { .. }
+            | Fact::EventEntered { .. }
+            | Fact::WaitExpired { .. } => {
                 step.state = StepState::Done;
             }
+            Fact::EventAwaited { wait, until, .. } => {
+                step.kind = Kind::Event;
+                step.state = StepState::Awaiting { what: Awaited::Event(wait.clone()), until: *until };
+            }
+            Fact::SignalAwaited { until, .. } => {
+                step.kind = Kind::Signal;
+                step.state = StepState::Awaiting { what: Awaited::Signal, until: *until };
+            }
+            Fact::SignalReceived { .. } => (step.kind, step.state) = (Kind::Signal, StepState::Done),
             Fact::AttemptInterrupted { .. } => {
                 step.interruptions += 1;
                 step.state = StepState::Waiting { retry_at: entry.at, error: None };
@@ -361,7 +447,21 @@ impl Step {
 }
 
 impl Revealed {
-    /// The outcome that an entry records, if it records one.
+    /// The outcomes that an entry records: those of an event that enters, or the one of its step.
+    pub fn each(entry: &Entry) -> Vec<Self> {
+        let Fact::EventEntered { event, steps } = &entry.fact else { return Self::from(entry).into_iter().collect() };
+        let event = json::of(event).unwrap_or_else(|_| json::null());
+        let of = |step: &StepId| Self {
+            step: step.clone(),
+            kind: Kind::Event,
+            outcome: Outcome::Value(event.clone()),
+            at: entry.at,
+            carried: false,
+        };
+        steps.iter().map(of).collect()
+    }
+
+    /// The outcome that an entry records of its one step, if it records one.
     pub fn from(entry: &Entry) -> Option<Self> {
         let (step, kind, outcome) = match &entry.fact {
             Fact::StepSucceeded { step, output, .. } => (step, Kind::Run, Outcome::Value(output.clone())),
@@ -374,7 +474,12 @@ impl Revealed {
                 (step, Kind::Send, Outcome::Value(json::of(ids).unwrap_or_else(|_| json::null())))
             }
             Fact::InvokeEnded { step, outcome } => (step, Kind::Invoke, outcome.clone()),
+            Fact::SignalReceived { step, data } => (step, Kind::Signal, Outcome::Value(arrived(data))),
+            Fact::WaitExpired { step } => (step, Kind::Event, Outcome::Value(json::null())),
             Fact::RunCreated(_)
+            | Fact::EventAwaited { .. }
+            | Fact::EventEntered { .. }
+            | Fact::SignalAwaited { .. }
             | Fact::StepStarted { .. }
             | Fact::StepFailed { retry_at: Some(_), .. }
             | Fact::AttemptInterrupted { .. }
@@ -392,10 +497,17 @@ impl Revealed {
         Some(Self { step: step.clone(), kind, outcome, at: entry.at, carried })
     }
 
+    /// Bytes of the outcome.
     fn bytes(&self) -> usize {
         match &self.outcome {
             Outcome::Value(value) => RawValue::get(value).len(),
             Outcome::Failed(failure) => failure.message.len(),
         }
     }
+}
+
+/// What a signal brought, told apart from nothing having come: it may have brought `null`.
+fn arrived(data: &Json) -> Json {
+    let fields = std::collections::BTreeMap::from([("data", data)]);
+    json::of(&fields).unwrap_or_else(|_| json::empty_object())
 }

@@ -23,6 +23,8 @@ pub struct Wake {
 pub enum Cause {
     /// The run was created.
     Created,
+    /// A cron line of the function in `group` comes at this minute (counted from the epoch): the run begins by this.
+    Tick(i64),
     /// A step ended, the next is due.
     Next,
     /// This step, out of many that may run side by side.
@@ -35,6 +37,10 @@ pub enum Cause {
     Slot,
     /// A run that this one invoked has ended.
     ChildEnded,
+    /// What the run waits for has arrived: an event, a signal.
+    Arrived,
+    /// An event may have met the run while it registered: it lies in the run's inbox.
+    Offered,
     /// The storage failed; the same again.
     Again,
     /// The hourly look whether the run still moves.
@@ -53,21 +59,24 @@ impl Cause {
             Self::Step(step) | Self::Fresh(Some(step)) => Some(step),
             Self::Fresh(None)
             | Self::Created
+            | Self::Tick(_)
             | Self::Next
             | Self::Due
             | Self::Lease
             | Self::Slot
             | Self::ChildEnded
+            | Self::Arrived
+            | Self::Offered
             | Self::Again
             | Self::Watchdog
             | Self::Cancelled => None,
         }
     }
 
-    /// The same wake for another reason. One that names its step, or comes from the watchdog, goes on doing so: what
-    /// the hop does depends on it.
+    /// The same wake for another reason. One that names its step, comes from the watchdog or speaks of the inbox goes on
+    /// doing so: what the hop does depends on it.
     pub fn in_other_words(self, reason: Cause) -> Cause {
-        if self.step().is_some() || self == Self::Watchdog { self } else { reason }
+        if self.step().is_some() || matches!(self, Self::Watchdog | Self::Offered) { self } else { reason }
     }
 }
 

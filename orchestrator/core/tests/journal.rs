@@ -9,7 +9,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use stepladder_core::journal::{Created, Fact, Failure, Kind, Origin, Outcome, Record};
 use stepladder_core::state::{RunState, StepState};
-use stepladder_core::{Entry, Event, EventId, Refusal, RunId, StepId, Timestamp, json};
+use stepladder_core::waiting::{Match, Wait};
+use stepladder_core::{Entry, Event, EventId, NewEvent, Refusal, RunId, StepId, Timestamp, json};
 
 const START: i64 = 1_000_000;
 
@@ -36,6 +37,17 @@ fn record(seq: u64, entries: Vec<Entry>) -> Record {
     Record { seq, token: u128::from(seq), code: "1".into(), entries }
 }
 
+fn any(event: &str) -> Arc<Wait> {
+    Arc::new(Wait { events: vec![event.into()], matching: Match::Any })
+}
+
+/// The `n`th event; the first is what started the run.
+fn arriving(n: u128, received_at: i64) -> Event {
+    let received_at = Timestamp::from_millis(received_at);
+    let id = EventId::new(Timestamp::from_millis(START), n);
+    NewEvent::new("c/d", json::empty_object()).accept(id, received_at)
+}
+
 /// A proposal: of which kind, about which step, for which attempt, how much later than the one before.
 #[derive(Clone, Debug)]
 struct Proposal {
@@ -46,13 +58,18 @@ struct Proposal {
 }
 
 fn proposals() -> impl Strategy<Value = Vec<Proposal>> {
-    let one = (0_u8..22, 0_u8..4, 1_u32..5, 0_i64..40).prop_map(|(what, step, attempt, wait)| Proposal {
+    let one = (0_u8..28, 0_u8..4, 1_u32..5, 0_i64..40).prop_map(|(what, step, attempt, wait)| Proposal {
         what,
         step,
         attempt,
         wait,
     });
     prop::collection::vec(one, 0..120)
+}
+
+/// The same with nothing but waits and events.
+fn waiting(proposals: Vec<Proposal>) -> Vec<Proposal> {
+    proposals.into_iter().map(|p| Proposal { what: 22 + p.what % 3, ..p }).collect()
 }
 
 fn step_id(n: u8) -> StepId {
@@ -80,6 +97,14 @@ fn entry(p: &Proposal, now: i64) -> Entry {
         18 => Fact::InvokeEnded { step, outcome: Outcome::Value(value()) },
         19 => Fact::StepsWoken { steps: vec![step] },
         20 => Fact::HandlerFailed { attempt, error, retry_at: at },
+        22 | 23 => Fact::EventAwaited { step, wait: any("c/d"), until: lease_until },
+        24 => Fact::EventEntered {
+            event: Box::new(arriving(attempt.into(), now)),
+            steps: (p.step..4).map(step_id).take(1 + attempt as usize % 2).collect(),
+        },
+        25 => Fact::SignalAwaited { step, until: lease_until },
+        26 => Fact::SignalReceived { step, data: value() },
+        27 => Fact::WaitExpired { step },
         // ends are rare: most of a history is before them
         _ if p.step == 0 && p.wait > 30 => match p.attempt {
             1 => Fact::RunCompleted { output: json::null() },
@@ -123,7 +148,7 @@ fn told(state: &RunState) -> String {
         state.handler_retry_at,
         state.started_at,
         state.end
-    )
+    ) + &format!("{:?}", std::collections::BTreeSet::from_iter(&state.entered))
 }
 
 fn entries(records: &[Record]) -> impl Iterator<Item = &Entry> {
@@ -156,6 +181,7 @@ proptest! {
                 StepState::Running { .. } => prop_assert!(step.attempt >= 1 && step.kind == Kind::Run),
                 StepState::Sleeping { .. } => prop_assert!(step.kind == Kind::Sleep),
                 StepState::Invoking { .. } => prop_assert!(step.kind == Kind::Invoke),
+                StepState::Awaiting { .. } => prop_assert!(matches!(step.kind, Kind::Event | Kind::Signal)),
                 StepState::Wanted | StepState::Waiting { .. } | StepState::Done | StepState::Abandoned => {}
             }
         }
@@ -164,6 +190,28 @@ proptest! {
         prop_assert!(ends.len() <= 1);
         prop_assert!(ends.first().is_none_or(|end| end + 1 == entries(&records).count()));
         prop_assert_eq!(state.end.is_some(), !ends.is_empty());
+    }
+
+    #[test]
+    fn rule_17_an_event_enters_once_and_the_trigger_never(proposals in proposals().prop_map(waiting)) {
+        let records = journal(&proposals);
+        let mut entered = Vec::new();
+        let mut open: HashMap<&StepId, Timestamp> = HashMap::new();
+        for entry in entries(&records) {
+            match &entry.fact {
+                Fact::EventAwaited { step, until, .. } => drop(open.insert(step, *until)),
+                Fact::WaitExpired { step } => drop(open.remove(step)),
+                Fact::EventEntered { event, steps } => {
+                    prop_assert!(event.id != EventId::new(Timestamp::from_millis(START), 1));
+                    prop_assert!(!entered.contains(&event.id), "{} again", event.id);
+                    entered.push(event.id);
+                    for step in steps {
+                        prop_assert!(open.remove(step).is_some_and(|until| event.received_at <= until));
+                    }
+                }
+                _ => {}
+            }
+        }
     }
 
     #[test]
@@ -288,4 +336,60 @@ fn a_journal_with_a_hole_or_without_a_beginning_is_refused() {
     assert!(RunState::fold(run(), &[next]).is_err());
     assert!(RunState::fold(run(), &Vec::<Record>::new()).is_err());
     let _: Arc<Created> = RunState::fold(run(), &[beginning()]).unwrap().created;
+}
+
+fn awaited(step: &str, until: i64) -> Fact {
+    Fact::EventAwaited { step: step.into(), wait: any("c/d"), until: at(until) }
+}
+
+fn entered(event: Event, steps: &[&str]) -> Fact {
+    Fact::EventEntered { event: Box::new(event), steps: steps.iter().map(|step| (*step).into()).collect() }
+}
+
+#[test]
+fn rule_17_an_event_that_entered_fulfils_no_later_wait_and_the_trigger_none() {
+    let event = || arriving(2, START + 5);
+    let state = state(vec![(0, awaited("a", 10)), (5, entered(event(), &["a"])), (6, awaited("b", 20))]);
+    let again = state.admits(&entered(event(), &["b"]).at(at(7)));
+    assert_eq!(again, Err(Refusal::EnteredBefore(event().id)));
+    let trigger = arriving(1, START);
+    assert_eq!(state.admits(&entered(trigger.clone(), &["b"]).at(at(7))), Err(Refusal::EnteredBefore(trigger.id)));
+    assert_eq!(state.admits(&entered(arriving(3, START + 7), &["b"]).at(at(7))), Ok(()));
+}
+
+#[test]
+fn one_event_fulfils_all_waits_that_are_open_and_they_are_revealed_one_by_one() {
+    let state =
+        state(vec![(0, awaited("a", 10)), (0, awaited("b", 10)), (5, entered(arriving(2, START + 5), &["a", "b"]))]);
+    let revealed: Vec<_> = state.outcomes.iter().map(|r| (&*r.step, r.kind)).collect();
+    assert_eq!(revealed, [("a", Kind::Event), ("b", Kind::Event)]);
+    let Outcome::Value(value) = &state.outcomes[0].outcome else { panic!("a value") };
+    assert_eq!(state.bytes, value.get().len(), "the journal holds it once");
+}
+
+#[test]
+fn an_event_that_came_in_time_fulfils_a_wait_however_late_it_gets_there() {
+    let state = state(vec![(0, awaited("a", 10))]);
+    assert_eq!(state.admits(&entered(arriving(2, START + 10), &["a"]).at(at(500))), Ok(()));
+    let late = state.admits(&entered(arriving(2, START + 11), &["a"]).at(at(500)));
+    assert_eq!(late, Err(Refusal::NotWaiting("a".into())));
+    let expired = Fact::WaitExpired { step: "a".into() };
+    assert_eq!(state.admits(&expired.clone().at(at(9))), Err(Refusal::NotDue("a".into())));
+    let both = [expired.at(at(10)), entered(arriving(2, START + 10), &["a"]).at(at(10))];
+    assert_eq!(state.admits_all(&both), Err(Refusal::Settled("a".into())));
+}
+
+#[test]
+fn a_signal_is_received_once_early_or_in_time() {
+    let received = || Fact::SignalReceived { step: "a".into(), data: json::null() };
+    let early = state(vec![(0, received())]);
+    assert_eq!(early.outcomes.len(), 1);
+    assert_eq!(early.admits(&received().at(at(1))), Err(Refusal::Settled("a".into())));
+    let waits = Fact::SignalAwaited { step: "a".into(), until: at(9) };
+    assert_eq!(early.admits(&waits.clone().at(at(1))), Err(Refusal::Settled("a".into())));
+    let in_time = state(vec![(0, waits), (5, received())]);
+    assert_eq!(in_time.outcomes.len(), 1);
+    assert_eq!(in_time.admits(&Fact::WaitExpired { step: "a".into() }.at(at(9))), Err(Refusal::Settled("a".into())));
+    let body = state(vec![(0, started(1, 10))]);
+    assert_eq!(body.admits(&received().at(at(1))), Err(Refusal::OtherKind("a".into())));
 }

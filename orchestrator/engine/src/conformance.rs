@@ -17,6 +17,7 @@ mod races;
 mod slots;
 mod starts;
 mod timers;
+mod waiters;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -190,11 +191,23 @@ suite! {
             who_takes_leaves_the_line,
             an_arrivals_place_serves_the_first_step,
             the_place_of_the_step_goes_before_that_of_the_arrival,
+            a_step_is_not_behind_the_arrival_of_its_run,
+            rule_20_hops_of_one_attempt_hold_a_slot_each,
+            rule_25_slots_of_several_limits_are_taken_together,
             a_place_in_line_is_kept,
             the_first_place_of_a_run_is_found,
             lines_are_served_by_time_then_by_event,
             leaving_gives_up_one_place_or_all,
             limits_of_other_keys_are_other_slots;
+        waiters:
+            nobody_waits_at_first,
+            who_is_registered_is_found_in_his_bucket_alone,
+            rule_18_a_commit_registers_who_waits,
+            who_is_registered_twice_is_there_once,
+            who_waits_no_more_is_forgotten,
+            waiters_are_read_in_pages,
+            an_inbox_keeps_each_event_until_it_is_taken,
+            waiters_and_inboxes_bear_any_text;
         timers:
             timers_are_in_the_bucket_of_their_minute,
             a_timer_is_set_once,

@@ -8,13 +8,17 @@ mod hop;
 mod ingest;
 mod load;
 mod overdue;
+mod signals;
 mod slots;
 mod sweep;
+mod ticks;
+mod waiters;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use stepladder_core::expr::Exprs;
 use stepladder_core::{EventId, RunId, Spec, Timestamp};
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
@@ -24,6 +28,7 @@ use crate::program::Program;
 
 pub use ask::{Page, Rerun, RunFilter};
 pub use ingest::IdSeed;
+pub use signals::Signalled;
 pub use sweep::Swept;
 
 /// Moves runs forward and answers for them. Shared by everything in a process.
@@ -41,6 +46,8 @@ pub struct Engine {
     heads: heads::Heads,
     /// The latest event id that was given out.
     latest_event: Mutex<Option<EventId>>,
+    /// Expressions that waits came with.
+    exprs: Exprs,
     /// Bodies that execute in this process.
     bodies: overdue::Bodies,
     /// Whether hops are to hand over instead of going on.
@@ -56,6 +63,9 @@ pub enum EngineError {
     /// The request makes no sense; the sentence says why.
     #[error("{0}")]
     Invalid(String),
+    /// The request makes sense, but comes too late; the sentence says for what.
+    #[error("{0}")]
+    TooLate(String),
     /// The store failed; trying again may help.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -130,6 +140,7 @@ impl Engine {
             cache,
             heads: heads::Heads::default(),
             latest_event: Mutex::default(),
+            exprs: Exprs::default(),
             bodies: overdue::Bodies::default(),
             stopping: AtomicBool::new(false),
         })
@@ -150,6 +161,7 @@ impl Engine {
             cache: cache::Cache::new(self.config.cache_bytes),
             heads: heads::Heads::default(),
             latest_event: Mutex::default(),
+            exprs: Exprs::default(),
             bodies: self.bodies.clone(),
             stopping: AtomicBool::new(false),
         }

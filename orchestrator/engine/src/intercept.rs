@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use stepladder_core::journal::{Record, Seq};
 use stepladder_core::slot::{Holder, Holding, Limit, Place};
-use stepladder_core::{Event, EventId, RunId, RunRow, Timer, Timestamp};
+use stepladder_core::waiting::{Bucket, Waited, Waiter};
+use stepladder_core::{Event, EventId, RunId, RunRow, StepId, Timer, Timestamp};
 
 use crate::ports::*;
 
@@ -29,6 +30,11 @@ pub trait Intercept: Send + Sync {
     /// Where calls go.
     fn backend(&self) -> &dyn Backend;
 
+    /// Where questions for listings go: they may be answered by an older copy.
+    fn listings(&self) -> &dyn Listings {
+        self.backend()
+    }
+
     /// What becomes of a commit on its way.
     fn amended(&self, commit: Commit) -> Commit {
         commit
@@ -47,51 +53,58 @@ pub trait Intercept: Send + Sync {
 pub struct Intercepted<I>(pub I);
 
 macro_rules! intercept {
-    ($($port:ident { $($name:ident($($arg:ident: $ty:ty),*) -> $out:ty;)* })*) => {$(
+    ($($port:ident of $from:ident { $($name:ident($($arg:ident: $ty:ty),*) -> $out:ty;)* })*) => {$(
         #[async_trait]
         impl<I: Intercept> $port for Intercepted<I> {
             $(async fn $name(&self, $($arg: $ty),*) -> StoreResult<$out> {
-                let asked = ($($arg.clone(),)*);
+                let asked = ($($arg.to_owned(),)*);
                 let call = Call { name: stringify!($name), asked: &asked, commit: None };
-                self.0.around(call, self.0.backend().$name($($arg),*)).await
+                self.0.around(call, self.0.$from().$name($($arg),*)).await
             })*
         }
     )*};
 }
 
 intercept! {
-    Events {
+    Events of backend {
         accept(events: Vec<Event>, now: Timestamp) -> Vec<Event>;
         event(id: EventId) -> Option<Event>;
         resolve(external_id: &str) -> Option<EventId>;
     }
-    Starts {
+    Starts of backend {
         start(starts: Vec<Start>) -> Vec<bool>;
     }
-    Listings {
+    Listings of listings {
         runs(query: RunQuery) -> Vec<RunRow>;
         runs_of(event: EventId) -> Vec<RunRow>;
         row(run: RunId) -> Option<RunRow>;
     }
-    Journals {
+    Journals of backend {
         read(run: RunId, from: Seq) -> Vec<Record>;
         keep(run: RunId, event: EventId, now: Timestamp) -> ();
     }
-    Slots {
+    Slots of backend {
         take(limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Taken;
+        take_all(limits: &[Limit], holder: &Holder, lease_until: Timestamp, now: Timestamp)
+            -> Result<(), (usize, Taken)>;
         park(limit: &Limit, place: Place) -> ();
         line(limit: &Limit, n: usize) -> Vec<Place>;
         holders(limit: &Limit) -> Vec<Holding>;
         place(limit: &Limit, run: RunId) -> Option<Place>;
         position(limit: &Limit, run: RunId) -> Option<usize>;
     }
-    Timers {
+    Waiters of backend {
+        waited(event: &str) -> Waited;
+        waiters(event: &str, bucket: &Bucket, after: Option<(RunId, StepId)>, limit: usize) -> Vec<Waiter>;
+        offered(run: RunId) -> Vec<EventId>;
+    }
+    Timers of backend {
         bucket(minute: i64) -> Vec<Timer>;
         set(timers: Vec<Timer>) -> ();
         cursor() -> Option<Cursor>;
         advance(expected: Option<Cursor>, next: Cursor) -> bool;
     }
-    Queue {
+    Queue of backend {
         receive(max: usize, visibility: Duration) -> Vec<Delivery>;
     }
 }

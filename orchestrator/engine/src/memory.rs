@@ -2,6 +2,7 @@
 
 mod queue;
 mod slots;
+mod waiters;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,6 +39,7 @@ struct Inner {
     /// The number of the latest message.
     sent: i64,
     lines: Lines,
+    index: waiters::Index,
     counts: Counts,
 }
 
@@ -56,6 +58,8 @@ pub struct Counts {
     pub receives: u64,
     /// Calls about slots.
     pub slots: u64,
+    /// Looks at the index of those who wait, and into inboxes.
+    pub looks: u64,
 }
 
 impl Memory {
@@ -82,6 +86,11 @@ impl Memory {
     /// How many timers are set and not passed by the cursor.
     pub fn timers(&self) -> usize {
         self.lock().timers.values().map(Vec::len).sum()
+    }
+
+    /// How many are in the index of those who wait for events.
+    pub fn waiting(&self) -> usize {
+        self.lock().index.len()
     }
 
     /// How many wakes are there, delivered or not.
@@ -133,6 +142,8 @@ impl Commits for Memory {
             match later {
                 Later::Wake { wake, due } => inner.send(wake, due),
                 Later::Timer(timer) => inner.set_timer(timer),
+                Later::Waiter(waiter) => inner.index.register(waiter),
+                Later::Offer { run, event } => inner.index.offer(run, event),
             }
         }
         for after in after {
@@ -193,6 +204,8 @@ impl Inner {
                 }
             }
             After::Release { limit, holder } => self.lines.change(&limit.key, |line| line.release(&holder)),
+            After::Forget(waiter) => self.index.forget(&waiter),
+            After::Taken { run, event } => self.index.take(run, event),
             After::Leave { limit, run, step } => self.lines.change(&limit.key, |line| line.leave(run, step.as_ref())),
         }
     }
@@ -264,15 +277,10 @@ impl Starts for Memory {
 impl Listings for Memory {
     async fn runs(&self, query: RunQuery) -> StoreResult<Vec<RunRow>> {
         let inner = self.lock();
-        let is_shown = |row: &&RunRow| match query.shown {
-            Shown::All => true,
-            Shown::Live => row.ended.is_none(),
-            Shown::Ended(status) => row.ended.is_some_and(|(_, ended)| ended == status),
-        };
         let rows = inner.rows.values().rev();
         let rows = rows.filter(|row| query.before.is_none_or(|before| row.run < before));
         let rows = rows.filter(|row| query.function.as_ref().is_none_or(|f| **f == *row.function));
-        Ok(rows.filter(is_shown).take(query.limit).cloned().collect())
+        Ok(rows.filter(|row| query.shown.includes(row)).take(query.limit).cloned().collect())
     }
 
     async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>> {

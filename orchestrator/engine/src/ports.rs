@@ -18,12 +18,13 @@ use async_trait::async_trait;
 use stepladder_core::journal::{Fact, Record, Seq};
 use stepladder_core::row::{RunRow, Status};
 use stepladder_core::slot::{Holder, Holding, Limit, Place};
+use stepladder_core::waiting::{Bucket, Waited, Waiter};
 use stepladder_core::wake::{Timer, Wake};
-use stepladder_core::{Event, EventId, RunId, Timestamp};
+use stepladder_core::{Event, EventId, RunId, StepId, Timestamp};
 
 /// Everything an adapter provides.
-pub trait Backend: Journals + Commits + Events + Starts + Listings + Slots + Timers + Queue {}
-impl<T: Journals + Commits + Events + Starts + Listings + Slots + Timers + Queue> Backend for T {}
+pub trait Backend: Journals + Commits + Events + Starts + Listings + Slots + Waiters + Timers + Queue {}
+impl<T: Journals + Commits + Events + Starts + Listings + Slots + Waiters + Timers + Queue> Backend for T {}
 
 /// A failure of the storage or the queue. The work is not lost: it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +66,8 @@ pub trait Commits: Send + Sync {
 /// What one decision wants to happen, in the order in which it may become visible.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
-    /// Before the journal: later wakes (rule 11). A stale one is harmless, a missing one strands the run.
+    /// Before the journal: later wakes (rule 11), who waits (rule 18). A stale one is harmless, a missing one strands the
+    /// run.
     pub before: Vec<Later>,
     /// The entries.
     pub append: Option<Append>,
@@ -86,7 +88,7 @@ pub struct Append {
     pub record: Record,
 }
 
-/// A wake for later.
+/// What is there before the entry that it is for: wakes for later, and who waits for what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum Later {
@@ -94,6 +96,10 @@ pub enum Later {
     Wake { wake: Wake, due: Timestamp },
     /// Through the sweep.
     Timer(Timer),
+    /// One who waits for an event, for the index. Who is in it has the new time from then on.
+    Waiter(Waiter),
+    /// An event for the run's inbox: it met the run in the index and not in its journal. One that is in it stays single.
+    Offer { run: RunId, event: EventId },
 }
 
 /// What follows from entries.
@@ -105,7 +111,11 @@ pub enum After {
     /// A slot is free. Nothing happens when the holder does not hold it.
     Release { limit: Limit, holder: Holder },
     /// A place in a line is given up: the one of this step, or all of the run's. Nothing happens when it has none.
-    Leave { limit: Limit, run: RunId, step: Option<stepladder_core::StepId> },
+    Leave { limit: Limit, run: RunId, step: Option<StepId> },
+    /// One who waits no more leaves the index. Nothing happens when he is not in it.
+    Forget(Waiter),
+    /// An event leaves the run's inbox. Nothing happens when it is not in it.
+    Taken { run: RunId, event: EventId },
 }
 
 /// What became of a commit.
@@ -118,12 +128,12 @@ pub enum Committed {
 }
 
 impl Commit {
-    /// Whether this consists of facts that need no sync of their own (see [`Fact::is_bookkeeping`]), of releases and of
-    /// acknowledgements: one that is lost repeats a wake, which harms nothing.
+    /// Whether this consists of facts that need no sync of their own (see [`Fact::is_bookkeeping`]), of releases, of stale
+    /// items of indexes and of acknowledgements: one that is lost repeats a wake, which harms nothing.
     pub fn is_bookkeeping(&self) -> bool {
         self.before.is_empty()
             && self.wakes.is_empty()
-            && self.after.iter().all(|after| matches!(after, After::Release { .. } | After::Leave { .. }))
+            && self.after.iter().all(|after| !matches!(after, After::Ended { .. }))
             && self.append.as_ref().is_none_or(|a| a.record.entries.iter().all(|e| Fact::is_bookkeeping(&e.fact)))
     }
 }
@@ -203,6 +213,17 @@ pub enum Shown {
     Ended(Status),
 }
 
+impl Shown {
+    /// Whether this row is shown.
+    pub fn includes(self, row: &RunRow) -> bool {
+        match self {
+            Self::All => true,
+            Self::Live => row.ended.is_none(),
+            Self::Ended(status) => row.ended.is_some_and(|(_, ended)| ended == status),
+        }
+    }
+}
+
 /// Slots and lines, keyed by [`Limit::key`]. Each call is atomic; the engine combines them (rules 20 to 25).
 #[async_trait]
 pub trait Slots: Send + Sync {
@@ -210,6 +231,16 @@ pub trait Slots: Send + Sync {
     /// place of (`holder.run`, `holder.step`) or, lacking that, of the run's arrival. Holders whose lease is over at
     /// `now` are reaped first. Who takes leaves the line. A holder that holds already holds on, with the new lease.
     async fn take(&self, limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> StoreResult<Taken>;
+
+    /// Takes a slot of each limit, or of none: what [`take`](Self::take) says holds for each. Gives the first limit that
+    /// refuses, and what it says.
+    async fn take_all(
+        &self,
+        limits: &[Limit],
+        holder: &Holder,
+        lease_until: Timestamp,
+        now: Timestamp,
+    ) -> StoreResult<Result<(), (usize, Taken)>>;
 
     /// Joins the line. Who is in it keeps the place that he has.
     async fn park(&self, limit: &Limit, place: Place) -> StoreResult<()>;
@@ -239,6 +270,28 @@ pub enum Taken {
     },
     /// Some are free, but not for the asker: others stand before him.
     Behind,
+}
+
+/// Who waits for events, and the inboxes of runs. They are written by commits ([`Later::Waiter`], [`Later::Offer`]) and
+/// removed by them ([`After::Forget`], [`After::Taken`]). An index: whoever reads it asks the journal.
+#[async_trait]
+pub trait Waiters: Send + Sync {
+    /// What is to be looked at when an event of this name arrives; strongly consistent. It may say more than there is, and
+    /// never less: what tells of a waiter is there before the waiter is (rule 18).
+    async fn waited(&self, event: &str) -> StoreResult<Waited>;
+
+    /// Those who wait in a bucket for events of this name, in an order of the adapter's own that does not change; strongly
+    /// consistent. At most `limit` of them, those behind the run and step `after`. Fewer than `limit` are the last.
+    async fn waiters(
+        &self,
+        event: &str,
+        bucket: &Bucket,
+        after: Option<(RunId, StepId)>,
+        limit: usize,
+    ) -> StoreResult<Vec<Waiter>>;
+
+    /// The events in a run's inbox, in the order of their ids; strongly consistent.
+    async fn offered(&self, run: RunId) -> StoreResult<Vec<EventId>>;
 }
 
 /// The sweep's timers, in minute buckets, and its cursor (rule 26).

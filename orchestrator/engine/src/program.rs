@@ -31,6 +31,8 @@ pub trait Program: Send + Sync {
 pub struct History {
     /// Which run.
     pub run: RunId,
+    /// What the tokens of its signals are sealed with ([`Token::new`](stepladder_core::signal::Token::new)).
+    pub secret: u128,
     /// The handler's attempt, from 1.
     pub attempt: u32,
     /// The event that started it.

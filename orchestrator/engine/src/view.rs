@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use stepladder_core::journal::{Fact, Failure, Kind, Origin, Outcome, Record, Seq};
-use stepladder_core::state::{Ending, RunState};
+use stepladder_core::signal::Token;
+use stepladder_core::state::{Awaited, Ending, Revealed, RunState, StepState};
 use stepladder_core::{Entry, Event, EventId, Json, RunId, RunRow, Status, StepId, Timestamp};
 
 /// One run in a listing.
@@ -70,6 +71,10 @@ pub struct StepView {
     pub due: Option<Timestamp>,
     /// The run that it invoked.
     pub child: Option<RunId>,
+    /// What it waits for, while it does: "event `a/b` where `data.id` is 7", "a signal".
+    pub awaits: Option<String>,
+    /// What its signal is to be posted to, while it waits for one.
+    pub token: Option<String>,
 }
 
 /// Where a step stands.
@@ -85,6 +90,8 @@ pub enum StepStatus {
     Sleeping,
     /// Another run is to end first.
     Invoking,
+    /// An event or a signal is to arrive.
+    Awaiting,
     /// It has a value.
     Completed,
     /// It failed for good.
@@ -102,6 +109,7 @@ impl StepStatus {
             Self::Retrying => "Retrying",
             Self::Sleeping => "Sleeping",
             Self::Invoking => "Invoking",
+            Self::Awaiting => "Awaiting",
             Self::Completed => "Completed",
             Self::Failed => "Failed",
             Self::Abandoned => "Abandoned",
@@ -173,9 +181,15 @@ impl RunSummary {
 }
 
 /// The steps of a run as its journal tells them, and the errors of its handler.
-pub(crate) fn steps(records: &[Record]) -> (Vec<StepView>, Vec<(Timestamp, Failure)>) {
+pub(crate) fn steps(state: &RunState, records: &[Record]) -> (Vec<StepView>, Vec<(Timestamp, Failure)>) {
     let mut story = Story::default();
     records.iter().flat_map(|record| &record.entries).for_each(|entry| story.tell(entry));
+    for view in story.steps.iter_mut().filter(|_| state.end.is_none()) {
+        let waiting = state.steps.get(&view.id).map(|step| &step.state);
+        if let Some(StepState::Awaiting { what: Awaited::Signal, .. }) = waiting {
+            view.token = Some(Token::new(state.run, state.secret, &view.id).to_string());
+        }
+    }
     (story.steps, story.handler_errors)
 }
 
@@ -200,6 +214,8 @@ impl Story {
                 ended_at: None,
                 due: None,
                 child: None,
+                awaits: None,
+                token: None,
             });
             self.steps.len() - 1
         });
@@ -272,6 +288,26 @@ impl Story {
                 (view.status, view.child) = (StepStatus::Invoking, Some(*child));
             }
             Fact::InvokeEnded { step, outcome } => self.step(step, Kind::Invoke, at).settle(at, outcome),
+            Fact::EventAwaited { step, wait, until } => {
+                let view = self.step(step, Kind::Event, at);
+                (view.status, view.due, view.awaits) = (StepStatus::Awaiting, Some(*until), Some(wait.to_string()));
+            }
+            Fact::SignalAwaited { step, until } => {
+                let view = self.step(step, Kind::Signal, at);
+                (view.status, view.due, view.awaits) = (StepStatus::Awaiting, Some(*until), Some("a signal".into()));
+            }
+            Fact::EventEntered { .. } => {
+                for Revealed { step, outcome, .. } in Revealed::each(entry) {
+                    self.step(&step, Kind::Event, at).settle(at, &outcome);
+                }
+            }
+            Fact::SignalReceived { step, data } => {
+                self.step(step, Kind::Signal, at).settle(at, &Outcome::Value(data.clone()));
+            }
+            Fact::WaitExpired { step } => {
+                let view = self.step(step, Kind::Event, at);
+                (view.status, view.ended_at, view.due, view.awaits) = (StepStatus::Completed, Some(at), None, None);
+            }
             Fact::HandlerFailed { error, .. } => self.handler_errors.push((at, error.clone())),
             Fact::RunCreated(_)
             | Fact::RunCompleted { .. }
@@ -290,7 +326,7 @@ impl StepView {
     }
 
     fn settle(&mut self, at: Timestamp, outcome: &Outcome) {
-        (self.ended_at, self.due) = (Some(at), None);
+        (self.ended_at, self.due, self.awaits) = (Some(at), None, None);
         match outcome {
             Outcome::Value(value) => (self.status, self.output) = (StepStatus::Completed, Some(value.clone())),
             Outcome::Failed(error) => (self.status, self.error) = (StepStatus::Failed, Some(error.clone())),

@@ -10,15 +10,19 @@ use stepladder_core::decide::{Ask, StepOptions};
 use stepladder_core::journal::Fact;
 use stepladder_core::retry::Backoff;
 use stepladder_core::spec::Concurrency;
+use stepladder_core::waiting::{Field, Match, Wait};
 use stepladder_core::{NewEvent, Status, json};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Queue;
+use stepladder_engine::view::StepStatus;
 use stepladder_engine::{Engine, Pace};
 use support::faults::{FAULTS, Fault, Faulty};
 use support::script::{Executed, Script, fault};
 use support::{World, count};
 
-/// A graph with everything in it: parallel steps of unequal length, a retry, a sleep, events, a call.
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A graph with everything in it: parallel steps of unequal length, a retry, a sleep, events, a call, waits.
 fn everything(limited: bool) -> (Script, Script) {
     let retry = StepOptions { backoff: Some(Backoff::Fixed(Duration::from_secs(7))), ..StepOptions::default() };
     let main = Script::new("main")
@@ -33,9 +37,43 @@ fn everything(limited: bool) -> (Script, Script) {
         .ask("nap", &["left"], Ask::SleepFor(Duration::from_secs(5)))
         .ask("told", &["nap"], Ask::Send(vec![NewEvent::new("told", json::empty_object())]))
         .ask("asked", &["right"], Ask::Invoke { function: "helper".into(), input: json::empty_object() })
-        .step("last", &["told", "asked"]);
+        .ask("word", &["told"], wait_for_event())
+        .ask("payment", &["asked"], Ask::WaitForSignal { timeout: HOUR })
+        .step("last", &["word", "payment"]);
     let helper = Script::new("helper").spec(|spec| spec.triggers.clear()).step("help", &[]);
     (main, helper)
+}
+
+fn wait_for_event() -> Ask {
+    let field = Field::new("of", &"main".into()).expect("a field");
+    let wait = Wait { events: vec!["word".into()], matching: Match::Field(field) };
+    Ask::WaitForEvent { wait: Arc::new(wait), timeout: HOUR }
+}
+
+/// What others have been asked for, and do until they are answered.
+#[derive(Default)]
+struct Others {
+    event: bool,
+    signal: bool,
+}
+
+impl Others {
+    /// Sends the event once it is waited for, and posts the signal, early or late.
+    async fn act(&mut self, engine: &Engine, onlooker: &Engine) {
+        let Ok(runs) = onlooker.runs_of_event("once").await else { return };
+        let Some(run) = runs.first().map(|run| run.run) else { return };
+        if !self.signal {
+            let token = onlooker.token(run, "payment").await.unwrap();
+            self.signal = engine.signal(&token, json::null()).await.is_ok();
+        }
+        let detail = onlooker.run(run).await.unwrap();
+        let waits = detail.steps.iter().any(|step| &*step.id == "word" && step.status == StepStatus::Awaiting);
+        if !self.event && (waits || detail.summary.status.is_end()) {
+            let data = json::of(&serde_json::json!({"of": "main"})).unwrap();
+            let event = NewEvent { id: Some("word".into()), ..NewEvent::new("word", data) };
+            self.event = engine.ingest(vec![event], None).await.is_ok();
+        }
+    }
 }
 
 /// Works until every run has ended, dying and restarting where the fault says so. Returns whether it happened.
@@ -51,6 +89,7 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
     let onlooker = world.engine();
     let mut engine = engine;
     let mut ingested = false;
+    let mut others = Others::default();
     let mut last_sweep = world.clock.now();
     for _ in 0..400 {
         // the client sends again until it is answered
@@ -58,6 +97,7 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
             if !ingested {
                 ingested = engine.ingest(vec![event.clone()], None).await.is_ok();
             }
+            others.act(&engine, &onlooker).await;
             if world.clock.now() >= last_sweep + Duration::from_secs(60) {
                 last_sweep = world.clock.now();
                 engine.sweep().await.ok();
@@ -86,6 +126,9 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
     let detail = engine.run(runs[0].run).await.unwrap();
     assert_eq!(detail.summary.status, Status::Completed, "{place}: {detail:#?}");
     check(&world, &engine, runs[0].run, &main_done, &place).await;
+    let journal = world.journal(&engine, runs[0].run).await;
+    let came = |f: &Fact| matches!(f, Fact::EventEntered { .. } | Fact::SignalReceived { .. });
+    assert_eq!(count(&journal, came), 2, "{place}: an event and a signal, once each: {journal:#?}");
     for step in &detail.steps {
         if let Some(child) = step.child {
             check(&world, &engine, child, &helper_done, &place).await;

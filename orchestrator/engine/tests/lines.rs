@@ -27,7 +27,7 @@ fn limit() -> Limit {
 
 /// Somebody else's step.
 fn foreign(n: u128) -> Holder {
-    Holder { run: RunId::new(Timestamp::from_millis(0), n), step: "other".into(), attempt: 1 }
+    Holder { run: RunId::new(Timestamp::from_millis(0), n), step: "other".into(), attempt: 1, hop: 0 }
 }
 
 /// A slot is taken by somebody else, another waits, and the retry comes due: its wake is met by another hop, which joins

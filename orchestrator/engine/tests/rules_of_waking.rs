@@ -96,6 +96,24 @@ async fn rule_12_a_run_whose_wakes_were_lost_is_woken_by_its_watchdog() {
 }
 
 #[tokio::test]
+async fn rule_12_a_step_whose_wake_was_lost_does_not_wait_for_another_that_sleeps() {
+    let nap = Ask::SleepFor(Duration::from_secs(40 * 86_400));
+    let script = Script::new("f").ask("nap", &[], nap).step("a", &[]).step("b", &[]);
+    let mut world = World::new(vec![script.program()]).config(|config| config.side_by_side = 1);
+    let engine = world.engine();
+    world.go(&engine).await;
+    world.hop_once(&engine).await; // each of the two is sent a wake of its own
+    world.memory.lose_wakes();
+    for _minute in 0..130 {
+        world.clock.advance(Duration::from_secs(60));
+        engine.sweep().await.unwrap();
+    }
+    world.settle_within(&engine, Duration::from_secs(60)).await;
+    let journal = world.journal(&engine, only_run(&engine).await).await;
+    assert_eq!(support::count(&journal, |fact| matches!(fact, Fact::StepSucceeded { .. })), 2, "{journal:#?}");
+}
+
+#[tokio::test]
 async fn rule_13_a_storage_error_puts_the_wake_off_and_acknowledges_it() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
     let engine = world.engine();

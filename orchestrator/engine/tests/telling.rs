@@ -86,7 +86,7 @@ async fn what_a_run_does_is_told_with_times() {
     let engine = world.engine_on(slow);
     let begun = world.clock.now();
     // the only slot is another's for ten seconds
-    let other = Holder { run: RunId::new(begun, 1), step: "a".into(), attempt: 1 };
+    let other = Holder { run: RunId::new(begun, 1), step: "a".into(), attempt: 1, hop: 0 };
     let limit = Limit { key: "f/0".into(), slots: 1 };
     world.memory.take(&limit, &other, begun + Duration::from_secs(10), begun).await.unwrap();
     world.go(&engine).await;

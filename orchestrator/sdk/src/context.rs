@@ -12,6 +12,8 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use stepladder_core::decide::{Ask, StepOptions};
 use stepladder_core::limits::{NAME_CHARS, step_name_fault};
+use stepladder_core::signal::Token;
+use stepladder_core::waiting::{Match, Wait};
 use stepladder_core::{EventId, Json, NewEvent, RunId, Timestamp, json};
 use uuid::Uuid;
 
@@ -19,7 +21,8 @@ use crate::board::Board;
 use crate::event::{ToEvent, sendable};
 use crate::step::{Body, RawStep};
 use crate::undo::{Undo, Undoing};
-use crate::{Error, Map, Result, States, Step};
+use crate::wait::{self, WAIT};
+use crate::{Error, EventData, Map, Result, States, Step, WaitForEvent, WaitForSignal};
 
 pub use moment::Moment;
 
@@ -32,11 +35,13 @@ pub struct Context {
     board: Arc<Board>,
     states: States,
     attempt: u32,
+    /// What the tokens of signals are sealed with.
+    secret: u128,
 }
 
 impl Context {
-    pub(crate) fn new(board: Arc<Board>, states: States, attempt: u32) -> Self {
-        Self { board, states, attempt }
+    pub(crate) fn new(board: Arc<Board>, states: States, (attempt, secret): (u32, u128)) -> Self {
+        Self { board, states, attempt, secret }
     }
 
     /// A step with a body. The body's value is recorded as JSON; a replay is served the record instead of running it
@@ -163,6 +168,50 @@ impl Context {
             Err(error) => (json::empty_object(), Some(prefixed(&name, &error))),
         };
         self.make_faulty(name, Ask::Invoke { function, input }, None, decode, fault)
+    }
+
+    /// Waits for an event of this type that arrives from now on: whichever comes first, unless
+    /// [`matching`](WaitForEvent::matching) or [`when`](WaitForEvent::when) say which. Gives `None` when none comes within
+    /// 7 days, or [`timeout`](WaitForEvent::timeout).
+    ///
+    /// An event enters a run once, and fulfils all waits that are open then; the one that started the run fulfils none.
+    ///
+    /// ```
+    /// # use stepladder_sdk::prelude::*;
+    /// # #[derive(Serialize, Deserialize)] struct Approved { brief_id: String, by: String }
+    /// # impl EventData for Approved { const NAME: &'static str = "brief/approved"; }
+    /// # async fn example(ctx: Context, id: String) -> Result<()> {
+    /// let approval = ctx.wait_for_event::<Approved>("approval").matching("brief_id", &id).await?;
+    /// let by = approval.map(|event| event.data.by).unwrap_or_else(|| "nobody, in 7 days".into());
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn wait_for_event<T: EventData>(&self, name: impl Into<String>) -> WaitForEvent<'_, T> {
+        let wait = Wait { events: T::NAMES.iter().map(|name| (*name).into()).collect(), matching: Match::Any };
+        let ask = Ask::WaitForEvent { wait: Arc::new(wait), timeout: WAIT };
+        WaitForEvent::new(self.make(name.into(), ask, None, wait::event))
+    }
+
+    /// Waits for somebody to post to its [`token`](WaitForSignal::token), which the function hands out before. Gives
+    /// `None` when nobody does within 7 days, or [`timeout`](WaitForSignal::timeout); what is posted before it is waited
+    /// for is kept.
+    ///
+    /// ```
+    /// # use stepladder_sdk::prelude::*;
+    /// # #[derive(Serialize, Deserialize)] struct Paid { cents: u64 }
+    /// # async fn order(back: &str) -> Result<()> { Ok(()) }
+    /// # async fn example(ctx: Context) -> Result<()> {
+    /// let payment = ctx.wait_for_signal::<Paid>("payment").timeout(Duration::from_secs(3_600));
+    /// let back = format!("https://example.com/v1/signals/{}", payment.token());
+    /// ctx.step("ask for payment", || order(&back)).await?;
+    /// let Some(paid) = payment.await? else { return Err(Error::terminal("not paid within an hour")) };
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn wait_for_signal<T: DeserializeOwned>(&self, name: impl Into<String>) -> WaitForSignal<'_, T> {
+        let step = self.make(name.into(), Ask::WaitForSignal { timeout: WAIT }, None, wait::signal);
+        let token = Token::new(self.run_id(), self.secret, step.id()).to_string();
+        WaitForSignal::new(step, token)
     }
 
     /// A value that all functions share, by its type: a client, a pool, settings.

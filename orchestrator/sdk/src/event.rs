@@ -40,6 +40,18 @@ pub trait EventData: DeserializeOwned + Send + Sync + 'static {
     }
 }
 
+/// The data of a function's run that a cron line started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tick {
+    /// The minute that the line names; the run begins a moment, or a jitter, later.
+    pub at: Timestamp,
+}
+
+impl EventData for Tick {
+    const NAME: &'static str = "stepladder/cron.tick";
+    const NAMES: &'static [&'static str] = &[];
+}
+
 /// An event that started a run.
 #[derive(Clone, Debug)]
 pub struct Event<T> {

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde::Serialize;
+use stepladder_core::cron::Cron;
 use stepladder_core::expr::Expr;
 use stepladder_core::retry::Backoff;
 use stepladder_core::spec::{self, Trigger};
 use stepladder_core::{Failure, Json, Spec, json};
 use stepladder_engine::Program;
 
-use crate::{Context, Error, Event, EventData, FunctionFailed, Result, States};
+use crate::{Context, Error, Event, EventData, FunctionFailed, Result, States, Tick};
 use program::RustProgram;
 
 /// A handler whose types have been put away: reads the event, gives the future.
@@ -39,9 +40,17 @@ type Handler =
 pub struct Function {
     spec: Spec,
     condition: Option<String>,
+    cron: CronLines,
     concurrency: Vec<Concurrency>,
     handler: Handler,
     on_failure: Option<Handler>,
+}
+
+/// Cron lines that have not been read yet.
+#[derive(Default)]
+struct CronLines {
+    lines: Vec<String>,
+    zone: Option<String>,
 }
 
 /// At most so many steps of a function execute at a time; with a [`key`](Self::key), so many for each of its values.
@@ -79,7 +88,54 @@ impl Function {
     {
         let mut spec = Spec::new(id);
         spec.triggers = T::NAMES.iter().map(|name| Trigger { event: (*name).into(), condition: None }).collect();
-        Self { spec, condition: None, concurrency: Vec::new(), handler: erased(handler), on_failure: None }
+        let (cron, concurrency) = (CronLines::default(), Vec::new());
+        Self { spec, condition: None, cron, concurrency, handler: erased(handler), on_failure: None }
+    }
+
+    /// A function that starts by itself, at the minutes that a cron line names: `0 9 * * MON-FRI` is nine o'clock on
+    /// weekdays. Five fields (minute, hour, day of the month, month, day of the week), or `@hourly`, `@daily`, `@weekly`,
+    /// `@monthly`, `@yearly`. In UTC unless [`time_zone`](Self::time_zone) says otherwise.
+    ///
+    /// Each tick starts one run, within a second of its minute. What nobody could start for a quarter of an hour is late:
+    /// of late ticks, only the latest starts a run. See `docs/cron.md` for clocks that are put forward and back.
+    ///
+    /// ```
+    /// # use stepladder_sdk::prelude::*;
+    /// # use stepladder_sdk::Tick;
+    /// # async fn report(ctx: Context, tick: Event<Tick>) -> Result<()> { Ok(()) }
+    /// let function = Function::cron("daily-report", "0 9 * * MON-FRI", report)
+    ///     .time_zone("Europe/Berlin")
+    ///     .jitter(Duration::from_secs(120));
+    /// ```
+    pub fn cron<O, H, Fut>(id: impl Into<Arc<str>>, line: impl Into<String>, handler: H) -> Self
+    where
+        O: Serialize,
+        H: Fn(Context, Event<Tick>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<O>> + Send + 'static,
+    {
+        Self::new(id, handler).also_at(line)
+    }
+
+    /// One more cron line. A minute that several lines name is one tick.
+    #[must_use]
+    pub fn also_at(mut self, line: impl Into<String>) -> Self {
+        self.cron.lines.push(line.into());
+        self
+    }
+
+    /// The time zone of its cron lines: a name of the IANA data, as `Europe/Berlin`. UTC unless told otherwise.
+    #[must_use]
+    pub fn time_zone(mut self, name: impl Into<String>) -> Self {
+        self.cron.zone = Some(name.into());
+        self
+    }
+
+    /// Lets each tick come up to this much later (10 minutes at most), so that what starts at full hours does not start
+    /// all at once. The same tick is always as late.
+    #[must_use]
+    pub fn jitter(mut self, most: Duration) -> Self {
+        self.spec.schedule.jitter = most;
+        self
     }
 
     /// Its id.
@@ -143,11 +199,19 @@ impl Function {
     /// # Errors
     /// A sentence that names the function and what is wrong with it: a CEL expression that is none.
     pub fn programs(self, states: &States) -> Result<Vec<Arc<dyn Program>>, String> {
-        let Self { mut spec, condition, concurrency, handler, on_failure } = self;
+        let Self { mut spec, condition, cron, concurrency, handler, on_failure } = self;
         let id = spec.id.clone();
         let compile = |what: &str, cel: &str| {
             Expr::compile(cel).map_err(|bad| format!("the {what} of function `{id}` is not a CEL expression: {bad}"))
         };
+        if cron.zone.is_some() && cron.lines.is_empty() {
+            return Err(format!("function `{id}` has a time zone and no cron line; remove it, or use Function::cron"));
+        }
+        for line in cron.lines {
+            let zone = cron.zone.as_deref().unwrap_or("UTC");
+            let line = Cron::parse(&line, zone).map_err(|bad| format!("function `{id}`: {bad}"))?;
+            spec.schedule.lines.push(line);
+        }
         if let Some(cel) = condition {
             let condition = compile("condition", &cel)?;
             spec.triggers.iter_mut().for_each(|trigger| trigger.condition = Some(condition.clone()));

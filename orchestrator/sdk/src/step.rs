@@ -3,10 +3,13 @@
 mod raw;
 
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+use stepladder_core::StepId;
+use stepladder_core::decide::Ask;
 use stepladder_core::retry::Backoff;
 
 use crate::undo::Undoing;
@@ -28,12 +31,22 @@ pub(crate) use raw::{Body, RawStep};
 pub struct Step<'a, T> {
     raw: RawStep<'a>,
     decode: fn(&RawValue) -> serde_json::Result<T>,
-    undo: Option<Box<dyn FnOnce(Json) -> Undoing + Send>>,
+    /// Nobody locks it: it keeps the step `Sync`.
+    undo: Mutex<Option<Box<dyn FnOnce(Json) -> Undoing + Send>>>,
 }
 
 impl<'a, T> Step<'a, T> {
     pub(crate) fn new(raw: RawStep<'a>, decode: fn(&RawValue) -> serde_json::Result<T>) -> Self {
-        Self { raw, decode, undo: None }
+        Self { raw, decode, undo: Mutex::new(None) }
+    }
+
+    pub(crate) fn id(&self) -> &StepId {
+        self.raw.id()
+    }
+
+    /// Changes what is asked for; what cannot be asked for fails the step when it is awaited.
+    pub(crate) fn asking(&mut self, change: impl FnOnce(&mut Ask) -> Result<(), String>) {
+        self.raw.asking(change);
     }
 
     /// Repetitions of the body after its first attempt, instead of the function's. 0 tries once.
@@ -80,12 +93,12 @@ impl<'a, T> Step<'a, T> {
         Fut: Future<Output = Result<()>> + Send + 'static,
     {
         let decode = self.decode;
-        self.undo = Some(Box::new(move |output| {
+        self.undo = Mutex::new(Some(Box::new(move |output| {
             Box::pin(async move {
                 let value = decode(&output)?;
                 undo(value).await
             })
-        }));
+        })));
         self
     }
 }
@@ -98,7 +111,8 @@ impl<T> Future for Step<'_, T> {
         let decode = this.decode;
         this.raw.poll(cx).map(|outcome| {
             let outcome = outcome?;
-            if let Some(undo) = this.undo.take() {
+            let undo = this.undo.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(undo) = undo {
                 let output = outcome.clone();
                 this.raw.register(Box::new(move || undo(output)));
             }

@@ -157,6 +157,20 @@ impl TestApp {
         self.runs_of(id).await
     }
 
+    /// Posts to a signal's token, and runs everything until no run is left. Panics when it is refused; to see how, ask the
+    /// [engine](Self::engine).
+    pub async fn signal(&mut self, token: &str, data: &(impl Serialize + ?Sized)) {
+        let data = json::of(data).unwrap_or_else(|error| panic!("the signal is not JSON: {error}"));
+        let world = self.world();
+        world.engine.signal(token, data).await.unwrap_or_else(|error| panic!("{error}"));
+        world.run_to_end().await;
+    }
+
+    /// The token of a step that waits for a signal, or will: what the function hands out.
+    pub async fn token(&mut self, run: &TestRun, step: &str) -> String {
+        self.world().engine.token(run.id(), step).await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
     /// Moves the clock on, and runs on the way what falls due.
     pub async fn advance(&mut self, by: Duration) {
         let end = self.now() + by;

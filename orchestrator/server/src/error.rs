@@ -76,6 +76,7 @@ impl From<EngineError> for Problem {
         match error {
             EngineError::NotFound(sentence) => Self::not_found(sentence),
             EngineError::Invalid(sentence) => Self::bad_request(sentence),
+            EngineError::TooLate(sentence) => Self::new(StatusCode::CONFLICT, sentence),
             EngineError::Store(StoreError::Unavailable(why)) => {
                 tracing::warn!(%why, "the store is unavailable; the client is told to try again");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "the store is unavailable for the moment; try again")
@@ -122,6 +123,7 @@ mod tests {
         let of = |error: EngineError| Problem::from(error).status.as_u16();
         assert_eq!(of(EngineError::NotFound("x".into())), 404);
         assert_eq!(of(EngineError::Invalid("x".into())), 400);
+        assert_eq!(of(EngineError::TooLate("x".into())), 409);
         assert_eq!(Problem::from(BadEvent::TooLarge("x".into())).status, StatusCode::PAYLOAD_TOO_LARGE);
     }
 }

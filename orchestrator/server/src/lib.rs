@@ -21,6 +21,7 @@ mod path;
 mod router;
 mod runs;
 mod serve;
+mod signals;
 mod wire;
 
 pub use intake::Bounds;

@@ -16,7 +16,7 @@ use crate::auth::{self, EventKeys, Token};
 use crate::body::Budget;
 use crate::error::Problem;
 use crate::intake::{Bounds, Intake};
-use crate::{compat, events, functions, login, origin, page, runs};
+use crate::{compat, events, functions, login, origin, page, runs, signals};
 
 /// What a server is told besides its engine.
 #[derive(Clone, Default)]
@@ -77,7 +77,7 @@ pub fn router(engine: Arc<Engine>, options: Options) -> Router {
         .layer(from_fn(events::allow_every_origin));
     let open = Router::new()
         .route("/health", get(compat::health))
-        .route("/v1/signals/{token}", post(runs::signal))
+        .route("/v1/signals/{token}", post(signals::complete))
         .route("/login", get(login::form).post(login::log_in))
         .route("/style.css", get(page::style))
         .method_not_allowed_fallback(method_not_allowed)

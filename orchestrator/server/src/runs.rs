@@ -161,11 +161,6 @@ fn how(body: &[u8]) -> Result<Rerun, Problem> {
     Ok(Rerun { from_step: wish.from_step, input: wish.input.map(Into::into) })
 }
 
-/// `POST /v1/signals/{token}`: no function can wait for a signal yet, so none does.
-pub(crate) async fn signal() -> Problem {
-    Problem::not_found("no run waits for this signal; it was completed before, or its run is over")
-}
-
 fn number<T: std::str::FromStr>(name: &str, text: Option<String>, range: &str) -> Result<Option<T>, Problem> {
     text.filter(|text| !text.is_empty())
         .map(|text| text.parse().map_err(|_| Problem::bad_request(format!("`{name}` is `{text}`; use {range}"))))

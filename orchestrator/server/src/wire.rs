@@ -129,6 +129,10 @@ struct Step<'a> {
     ended_at: Option<Rfc3339>,
     due: Option<Rfc3339>,
     child: Option<RunId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    awaits: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
     attempts: Vec<Attempt<'a>>,
 }
 
@@ -144,6 +148,8 @@ impl<'a> Step<'a> {
             ended_at: step.ended_at.map(Rfc3339),
             due: step.due.map(Rfc3339),
             child: step.child,
+            awaits: step.awaits.as_deref(),
+            token: step.token.as_deref(),
             attempts: step.attempts.iter().map(Attempt::of).collect(),
         }
     }
@@ -177,6 +183,8 @@ pub(crate) fn kind(kind: Kind) -> &'static str {
         Kind::Sleep => "sleep",
         Kind::Send => "send",
         Kind::Invoke => "invoke",
+        Kind::Event => "event",
+        Kind::Signal => "signal",
     }
 }
 
@@ -199,10 +207,19 @@ impl<'a> Entry<'a> {
 pub(crate) struct Function<'a> {
     id: &'a str,
     triggers: Vec<Trigger<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cron: Vec<CronLine<'a>>,
     retries: u32,
     timeout_ms: u64,
     concurrency: Vec<Concurrency<'a>>,
     on_failure: Option<&'a str>,
+}
+
+/// When a function starts by itself.
+#[derive(Serialize)]
+struct CronLine<'a> {
+    line: &'a str,
+    time_zone: &'a str,
 }
 
 #[derive(Serialize)]
@@ -231,6 +248,12 @@ impl<'a> Function<'a> {
         Self {
             id: &spec.id,
             triggers: spec.triggers.iter().map(trigger).collect(),
+            cron: spec
+                .schedule
+                .lines
+                .iter()
+                .map(|cron| CronLine { line: cron.line(), time_zone: cron.zone() })
+                .collect(),
             retries: spec.retry.retries,
             timeout_ms: u64::try_from(spec.timeout.as_millis()).unwrap_or(u64::MAX),
             concurrency: spec.concurrency.iter().map(concurrency).collect(),

@@ -63,6 +63,8 @@ fn delete_runs(db: &Connection, runs: &[[u8; 16]]) -> Result<(), Fault> {
     for run in runs {
         db.prepare_cached("DELETE FROM journal WHERE run = ?1")?.execute([run])?;
         db.prepare_cached("DELETE FROM runs WHERE run = ?1")?.execute([run])?;
+        db.prepare_cached("DELETE FROM waiters WHERE run = ?1")?.execute([run])?;
+        db.prepare_cached("DELETE FROM offers WHERE run = ?1")?.execute([run])?;
     }
     Ok(())
 }

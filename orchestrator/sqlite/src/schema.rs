@@ -5,7 +5,8 @@
 use rusqlite::Connection;
 
 /// One step each; what has been released is never changed, only followed by another.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     -- one row a write; appended to at the end, and found through its index, so that many runs at once dirty few pages
     CREATE TABLE journal (
         id      INTEGER PRIMARY KEY,
@@ -70,7 +71,28 @@ const STEPS: &[&str] = &["
         place TEXT NOT NULL,
         PRIMARY KEY (key, run, step)
     ) WITHOUT ROWID;
-"];
+",
+    "
+    -- who waits for events: under the value of a field, or (both empty) among those who are looked at one by one
+    CREATE TABLE waiters (
+        event   TEXT NOT NULL,
+        path    TEXT NOT NULL,
+        value   TEXT NOT NULL,
+        run     BLOB NOT NULL,
+        step    TEXT NOT NULL,
+        until   INTEGER NOT NULL,
+        PRIMARY KEY (event, path, value, run, step)
+    ) WITHOUT ROWID;
+    CREATE INDEX waiters_by_run ON waiters (run);
+
+    -- inboxes: events that met a run while it registered
+    CREATE TABLE offers (
+        run   BLOB NOT NULL,
+        event BLOB NOT NULL,
+        PRIMARY KEY (run, event)
+    ) WITHOUT ROWID;
+",
+];
 
 /// The version that this code writes.
 pub(crate) const VERSION: usize = STEPS.len();

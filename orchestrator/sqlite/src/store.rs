@@ -8,3 +8,4 @@ mod queue;
 mod slots;
 mod starts;
 mod timers;
+mod waiters;

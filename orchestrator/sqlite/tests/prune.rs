@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepladder_core::journal::{Created, Origin};
+use stepladder_core::waiting::Waiter;
 use stepladder_core::wake::Purpose;
 use stepladder_core::{Cause, Event, EventId, Fact, Record, RunId, RunRow, Status, Timer, Timestamp, Wake, json};
 use stepladder_engine::clock::VirtualClock;
-use stepladder_engine::ports::{After, Commit, Commits, Events, Journals, Listings, RunQuery, Start, Starts};
+use stepladder_engine::ports::{
+    After, Commit, Commits, Events, Journals, Later, Listings, RunQuery, Start, Starts, Waiters,
+};
 use stepladder_sqlite::{Options, Pruned, Sqlite};
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -58,6 +61,9 @@ async fn what_ended_long_ago_goes_and_what_lives_stays() {
     let mut starts: Vec<_> = events.iter().enumerate().map(|(n, event)| start(n as u64, event)).collect();
     starts.push(start(1_000, &events[0]));
     sqlite.start(starts).await.expect("runs");
+    let waiter = |n| Waiter { event: "b".into(), bucket: None, run: run(n), step: "w".into(), until: NOW };
+    let before = [5, 249].map(|n| Later::Waiter(waiter(n))).into();
+    sqlite.commit(Commit { before, ..Commit::default() }).await.expect("a commit");
     for n in 0..248 {
         end(&sqlite, n, NOW + DAY).await;
     }
@@ -73,4 +79,5 @@ async fn what_ended_long_ago_goes_and_what_lives_stays() {
     assert_eq!(sqlite.read(run(249), 0).await.expect("a journal").len(), 1);
     assert!(sqlite.event(events[5].id).await.expect("an event").is_none());
     assert!(sqlite.event(events[0].id).await.expect("an event").is_some());
+    assert_eq!(sqlite.waiters("b", &None, None, 10).await.expect("a look"), [waiter(249)]);
 }

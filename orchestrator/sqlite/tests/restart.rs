@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepladder_core::slot::{ARRIVAL, Holder, Limit, Place};
+use stepladder_core::waiting::Waiter;
 use stepladder_core::{Cause, EventId, Fact, Record, RunId, Timestamp, Wake};
 use stepladder_engine::clock::VirtualClock;
-use stepladder_engine::ports::{Append, Commit, Commits, Delivery, Journals, Later, Queue, Slots, Taken};
+use stepladder_engine::ports::{Append, Commit, Commits, Delivery, Journals, Later, Queue, Slots, Taken, Waiters};
 use stepladder_sqlite::{OpenError, Options, Sqlite};
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -90,7 +91,7 @@ async fn slots_of_the_dead_are_free_and_as_many_are_woken() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");
     let two = Limit { key: "orders".into(), slots: 2 };
-    let holder = |n| Holder { run: run(n), step: "pay".into(), attempt: 1 };
+    let holder = |n| Holder { run: run(n), step: "pay".into(), attempt: 1, hop: 0 };
     let lease_until = NOW + Duration::from_secs(3_600);
     let place = |n: u64, step: &str| Place {
         asked: NOW + Duration::from_millis(n),
@@ -151,6 +152,22 @@ async fn numbers_of_wakes_are_never_given_twice() {
 }
 
 #[tokio::test]
+async fn a_file_of_the_first_version_learns_to_keep_who_waits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("dev.db");
+    commit(&open(&path), Commit { wakes: vec![wake(1)], ..Commit::default() }).await;
+    let db = rusqlite::Connection::open(&path).expect("a database");
+    db.execute_batch("DROP TABLE waiters; DROP TABLE offers; PRAGMA user_version = 1").expect("the first version");
+    drop(db);
+    let waiter = Waiter { event: "a".into(), bucket: None, run: run(1), step: "w".into(), until: NOW };
+    let before = vec![Later::Waiter(waiter.clone())];
+    commit(&open(&path), Commit { before, ..Commit::default() }).await;
+    let sqlite = open(&path);
+    assert_eq!(sqlite.waiters("a", &None, None, 10).await.expect("a look"), [waiter]);
+    assert_eq!(received(&sqlite).await.len(), 1, "what was there before is there");
+}
+
+#[tokio::test]
 async fn a_file_of_a_later_version_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");
@@ -159,7 +176,7 @@ async fn a_file_of_a_later_version_is_refused() {
     db.pragma_update(None, "user_version", 99).expect("a version");
     drop(db);
     let refused = open_at(&path, NOW).expect_err("a later version");
-    assert!(refused.to_string().contains("has version 99, this program knows 1"), "{refused}");
+    assert!(refused.to_string().contains("has version 99, this program knows "), "{refused}");
 }
 
 #[tokio::test]

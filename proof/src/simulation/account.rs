@@ -71,6 +71,16 @@ impl Account {
         of_run.map(|((_, step), count)| (step.clone(), *count)).collect()
     }
 
+    /// Bodies that are being executed at this moment.
+    pub(crate) fn executing(&self) -> Vec<Body> {
+        self.0.lock().expect("no panic").now.clone()
+    }
+
+    /// Whether a body is being executed.
+    pub(crate) fn executes(&self, run: RunId, step: &StepId) -> bool {
+        self.0.lock().expect("no panic").now.iter().any(|(of, body)| *of == run && body == step)
+    }
+
     /// Bodies that are being executed more than once at this moment.
     pub(crate) fn twice(&self) -> Vec<Body> {
         let entries = self.0.lock().expect("no panic");

@@ -1,41 +1,10 @@
-//! Where in the engine calls of the ports are made, and what befell them there. The places come from the engine's source;
-//! which one makes a call is read off the stack.
+//! What befell the calls of the storage, by the place in the engine that makes them.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use super::places::{Places, Site};
 use super::wire::Fault;
-
-/// Functions that only hand a call on: the place is where they are called from.
-const HANDED_ON: &[&str] = &["append", "append_patiently", "carry_out", "read_on", "state", "take_state", "catch_up"];
-
-/// The methods of ports, and what calls of functions that hand them on stand for.
-const METHODS: &[(&str, &str)] = &[
-    (".backend.accept(", "accept"),
-    (".backend.start(", "start"),
-    (".backend.read(", "read"),
-    (".backend.keep(", "keep"),
-    (".backend.take(", "take"),
-    (".backend.park(", "park"),
-    (".backend.line(", "line"),
-    (".backend.holders(", "holders"),
-    (".backend.place(", "place"),
-    (".backend.bucket(", "bucket"),
-    (".backend.set(", "set"),
-    (".backend.cursor(", "cursor"),
-    (".backend.advance(", "advance"),
-    (".carry_out(", "commit"),
-    ("self.append(", "commit"),
-    (".append_patiently(", "commit"),
-    (".engine.append(", "commit"),
-    (".state(", "read"),
-    (".take_state(", "read"),
-    (".catch_up(", "read"),
-];
-
-/// A place in the engine: the file and the function, and the port's method that it calls.
-pub(crate) type Site = (String, &'static str);
 
 /// What befell the calls of one place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,25 +17,14 @@ pub(crate) struct Befell {
 }
 
 /// What was met so far, by place.
-pub(crate) struct Coverage {
-    source: Source,
-    sites: Mutex<BTreeMap<Site, Befell>>,
-    /// The engine's function at an address, where it is one.
-    known: Mutex<HashMap<usize, Option<String>>>,
-}
-
-impl Default for Coverage {
-    fn default() -> Self {
-        let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../orchestrator/engine/src/engine");
-        Self { source: Source::read(&engine), sites: Mutex::default(), known: Mutex::default() }
-    }
-}
+#[derive(Default)]
+pub(crate) struct Coverage(Mutex<BTreeMap<Site, Befell>>);
 
 impl Coverage {
-    /// Notes a call, by who makes it.
+    /// Notes the call that is being made.
     pub(crate) fn note(&self, name: &'static str, fault: Option<Fault>) {
-        let Some(function) = self.caller() else { return };
-        let mut sites = self.sites.lock().expect("no panic");
+        let Some(function) = Places::all().caller() else { return };
+        let mut sites = self.0.lock().expect("no panic");
         let befell = sites.entry((function, name)).or_default();
         befell.calls += 1;
         match fault {
@@ -76,117 +34,23 @@ impl Coverage {
         }
     }
 
+    /// Adds what befell the places of another one.
+    pub(crate) fn add(&self, other: &Self) {
+        let mut sites = self.0.lock().expect("no panic");
+        for (site, more) in &*other.0.lock().expect("no panic") {
+            let befell = sites.entry(site.clone()).or_default();
+            befell.calls += more.calls;
+            befell.crashes += more.crashes;
+            befell.failures += more.failures;
+        }
+    }
+
     /// All that was met, and the places that were not.
     pub(crate) fn sites(&self) -> BTreeMap<Site, Befell> {
-        let mut sites = self.sites.lock().expect("no panic").clone();
-        for site in self.source.expected() {
-            sites.entry(site).or_default();
+        let mut sites = self.0.lock().expect("no panic").clone();
+        for site in Places::all().sites() {
+            sites.entry(site.clone()).or_default();
         }
         sites
-    }
-
-    /// The engine's function that makes this call.
-    fn caller(&self) -> Option<String> {
-        let mut known = self.known.lock().expect("no panic");
-        let mut found = None;
-        backtrace::trace(|frame| {
-            let function = known.entry(frame.ip() as usize).or_insert_with(|| {
-                let mut function = None;
-                backtrace::resolve_frame(frame, |symbol| {
-                    if let (None, Some(file), Some(line)) = (&function, symbol.filename(), symbol.lineno()) {
-                        function = self.source.function_at(file, line as usize);
-                    }
-                });
-                function
-            });
-            found = function.clone();
-            found.is_none()
-        });
-        found
-    }
-}
-
-/// The engine's source: where its functions begin, and what is in them.
-struct Source {
-    /// By file, below the engine's folder.
-    functions: HashMap<PathBuf, Vec<Function>>,
-}
-
-struct Function {
-    line: usize,
-    name: String,
-    /// Without white space: calls may begin on a line of their own.
-    code: String,
-}
-
-impl Source {
-    fn read(engine: &Path) -> Self {
-        let mut functions = HashMap::new();
-        let mut folders = vec![engine.to_owned()];
-        while let Some(folder) = folders.pop() {
-            for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
-                if path.is_dir() {
-                    folders.push(path);
-                } else if let (Ok(source), Ok(file)) = (std::fs::read_to_string(&path), path.strip_prefix(engine)) {
-                    functions.insert(file.to_owned(), functions_of(&source));
-                }
-            }
-        }
-        Self { functions }
-    }
-
-    /// The function that a line of a file is in, unless it only hands calls on.
-    fn function_at(&self, file: &Path, line: usize) -> Option<String> {
-        let text = file.to_str()?;
-        let (_, below) = text.split_once("engine/src/engine/")?;
-        let functions = self.functions.get(Path::new(below))?;
-        let function = functions.iter().rev().find(|function| function.line <= line)?;
-        (!HANDED_ON.contains(&function.name.as_str())).then(|| named(Path::new(below), &function.name))
-    }
-
-    /// Every place that calls the storage.
-    fn expected(&self) -> Vec<Site> {
-        let mut sites = Vec::new();
-        for (file, functions) in &self.functions {
-            for function in functions.iter().filter(|function| !HANDED_ON.contains(&function.name.as_str())) {
-                let called = METHODS.iter().filter(|(call, _)| function.code.contains(call));
-                sites.extend(called.map(|(_, method)| (named(file, &function.name), *method)));
-            }
-        }
-        sites
-    }
-}
-
-fn named(file: &Path, function: &str) -> String {
-    format!("{}: {function}", file.with_extension("").display())
-}
-
-fn functions_of(source: &str) -> Vec<Function> {
-    let mut functions: Vec<Function> = Vec::new();
-    for (n, line) in source.lines().enumerate() {
-        let code = line.split("//").next().unwrap_or_default().trim();
-        let is_head = ["fn ", "async fn ", "pub fn ", "pub async fn ", "pub(super) fn ", "pub(super) async fn "];
-        if let Some(head) = is_head.iter().find_map(|head| code.strip_prefix(head)) {
-            let name = head.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            functions.push(Function { line: n + 1, name, code: String::new() });
-        }
-        if let Some(function) = functions.last_mut() {
-            function.code.extend(code.split_whitespace());
-        }
-    }
-    functions
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_read_off_the_source() {
-        let source = "fn one(&self) {\n    self.backend\n        .line(limit, 1)\n}\npub(super) async fn two() {}";
-        let functions = functions_of(source);
-        assert_eq!(functions.iter().map(|f| (f.line, f.name.as_str())).collect::<Vec<_>>(), [(1, "one"), (5, "two")]);
-        assert!(functions[0].code.contains(".backend.line("));
-        assert!(Coverage::default().sites().len() > 30);
     }
 }

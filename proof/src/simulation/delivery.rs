@@ -76,6 +76,9 @@ impl Simulation {
             self.scheduler.spawn(at, async move { drop(engine.sweep().await) });
             return;
         }
+        if self.allowed.words > 0 && !self.afterwards && self.dice.one_in(8) {
+            return self.somebody_tells();
+        }
         let due = self.memory.next_due();
         let is_free = |(n, p): (usize, &Process)| p.frozen_until <= now && self.scheduler.tasks_of(n) < AT_A_TIME;
         if due.is_some_and(|due| due <= now) && self.processes.iter().enumerate().any(is_free) {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use stepladder_core::RunId;
 use stepladder_core::journal::{Fact, Origin};
-use stepladder_core::state::{Ending, RunState};
+use stepladder_core::slot::Holder;
+use stepladder_core::state::{Ending, RunState, StepState};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Journals, Listings, Slots};
 use stepladder_engine::program::{Advance, History};
@@ -19,6 +20,7 @@ impl Simulation {
     pub(super) fn at_the_end(&mut self) -> Result<(), Broken> {
         self.no_run_stood_still()?;
         self.no_attempt_was_lost_for_no_reason()?;
+        self.nobody_is_left_in_line()?;
         self.each_event_led_to_its_runs()?;
         self.wakes_did_not_multiply()?;
         self.runs_ended_as_they_should()?;
@@ -63,6 +65,19 @@ impl Simulation {
         Ok(())
     }
 
+    /// Who has ended waits for nothing, where nobody died or stood still: repetitions leave nothing behind.
+    fn nobody_is_left_in_line(&self) -> Result<(), Broken> {
+        let Mishaps { deaths, freezes, brown_outs, losses, .. } = self.mishaps;
+        if deaths + freezes + brown_outs + losses + self.used_faults() > 0 {
+            return Ok(());
+        }
+        let line = |limit| (limit, at_once(self.memory.line(limit, 9)));
+        match self.invariants.limits().map(line).find(|(_, line)| !line.is_empty()) {
+            Some((limit, line)) => Err(format!("all has ended, and `{}` is left with {line:?} in line", limit.key)),
+            None => Ok(()),
+        }
+    }
+
     /// Exactly one run of each function that an event matches, whoever sent it.
     fn each_event_led_to_its_runs(&self) -> Result<(), Broken> {
         let accepted = self.told.borrow().accepted.clone();
@@ -90,7 +105,7 @@ impl Simulation {
         }
     }
 
-    /// A few wakes for each entry; in a brown-out each is put off every ten seconds, and nothing can be said of their number.
+    /// A few wakes for each entry, twice as many where slots are waited for; in a brown-out each is put off every ten seconds, and nothing can be said of their number.
     fn wakes_did_not_multiply(&self) -> Result<(), Broken> {
         if self.mishaps.brown_outs > 0 {
             return Ok(());
@@ -98,7 +113,9 @@ impl Simulation {
         let entries = self.entries().count() as u64;
         let Mishaps { deaths, freezes, redeliveries, .. } = self.mishaps;
         let mishaps = u64::from(deaths + freezes + redeliveries) + self.allowed.faults;
-        let (sends, most) = (self.memory.counts().sends, 40 + 3 * entries + 25 * mishaps);
+        // who gives a slot back wakes who is next, as does who cannot use one
+        let each = if self.invariants.limits().next().is_some() { 6 } else { 3 };
+        let (sends, most) = (self.memory.counts().sends, 40 + each * entries + 25 * mishaps);
         match sends <= most {
             true => Ok(()),
             false => Err(format!("{sends} wakes were sent for {entries} entries; at most {most}")),
@@ -155,6 +172,7 @@ impl Simulation {
             let Some(program) = program else { continue };
             let history = History {
                 run: row.run,
+                secret: state.secret,
                 attempt: state.handler_attempt(),
                 event: Arc::new(state.created.event.clone()),
                 created_at: state.created_at,
@@ -175,11 +193,21 @@ impl Simulation {
         Ok(())
     }
 
-    /// Who came last got through, and left empty lines.
+    /// Whether the run has ended over this attempt.
+    fn ended_over(&self, holder: &Holder) -> bool {
+        self.state(holder.run).is_some_and(|state| {
+            let step = state.steps.get(&holder.step).filter(|step| step.attempt == holder.attempt);
+            state.end.is_some() && step.is_some_and(|step| matches!(step.state, StepState::Running { .. }))
+        })
+    }
+
+    /// Who came last got through, and left empty lines. A slot may be held for a body of an ended run until its lease is
+    /// over: a hop that came too late cannot tell whether its worker still executes it.
     pub(super) fn nothing_is_left(&self) -> Result<(), Broken> {
         for limit in self.invariants.limits() {
             let (line, held) = (at_once(self.memory.line(limit, 9)), at_once(self.memory.holders(limit)));
-            let alive: Vec<_> = held.into_iter().filter(|h| h.lease_until > self.clock.now()).collect();
+            let alive: Vec<_> =
+                held.into_iter().filter(|h| h.lease_until > self.clock.now() && !self.ended_over(&h.holder)).collect();
             if !line.is_empty() || !alive.is_empty() {
                 return Err(format!("`{}` is left with {line:?} in line, held by {alive:?}", limit.key));
             }

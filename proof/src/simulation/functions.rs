@@ -9,6 +9,7 @@ use stepladder_engine::Program;
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::{Backoff, FunctionFailed, States};
 
+use super::knobs::Knobs;
 use super::tree::{Allowed, Node, Place, grow};
 use crate::dice::Dice;
 
@@ -42,6 +43,16 @@ impl EventData for Told {
     const NAME: &'static str = "sim/told";
 }
 
+/// What runs wait for.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Word {
+    pub(crate) k: u64,
+}
+
+impl EventData for Word {
+    const NAME: &'static str = "sim/word";
+}
+
 #[derive(Serialize, Deserialize)]
 struct Called {
     n: u64,
@@ -62,7 +73,9 @@ pub(crate) struct Functions {
 }
 
 /// Makes them by chance.
-pub(crate) fn functions(dice: &Dice, place: &Place, leaves: u64, deadly: bool) -> Functions {
+pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
+    let Knobs { leaves, deadly, words, .. } = knobs;
+    let (deadly, waits) = (deadly > 0, words > 0);
     let mut limits = Vec::new();
     let mut limit = |id: &str| -> Option<Concurrency> {
         let slots = dice.below(4) as u32;
@@ -76,17 +89,25 @@ pub(crate) fn functions(dice: &Dice, place: &Place, leaves: u64, deadly: bool) -
         Some(if keyed { limit.key("string(event.data.k)") } else { limit })
     };
     let (main_limit, helper_limit) = (limit(MAIN), dice.one_in(3));
-    let allowed = Allowed { leaves, calls: true, meets: main_limit.is_none(), deadly: deadly && main_limit.is_none() };
+    // a second one, over all that the first one tells apart
+    let second = (main_limit.is_some() && dice.one_in(3)).then(|| 1 + dice.below(2) as u32);
+    limits.extend(second.map(|slots| Limit { key: format!("{MAIN}/1").into(), slots }));
+    let allowed =
+        Allowed { leaves, calls: true, meets: main_limit.is_none(), deadly: deadly && main_limit.is_none(), waits };
     let trees = [
         (MAIN, grow(dice, allowed)),
-        (OTHER, grow(dice, Allowed { leaves: 2, calls: dice.one_in(2), meets: false, deadly: false })),
-        (HELPER, grow(dice, Allowed { leaves: 3, calls: false, meets: false, deadly: false })),
+        (OTHER, grow(dice, Allowed { leaves: 2, calls: dice.one_in(2), meets: false, deadly: false, waits })),
+        (HELPER, grow(dice, Allowed { leaves: 3, calls: false, meets: false, deadly: false, waits })),
     ];
-    let told = format!("{trees:?}, limits: {main_limit:?}, {helper_limit}");
+    let trees = trees.map(|(id, tree)| (id, if id == HELPER && dice.one_in(4) { tree.doomed() } else { tree }));
+    let told = format!("{trees:?}, limits: {main_limit:?}, {second:?}, {helper_limit}");
     let [main, other, helper] = trees.map(|(_, tree)| Arc::new(tree));
     let mut main = patient(function::<Go>(MAIN, main, place)).on_failure(hears::<FunctionFailed>(place));
     if let Some(limit) = main_limit {
         main = main.concurrency(limit);
+    }
+    if let Some(slots) = second {
+        main = main.concurrency(Concurrency::limit(slots));
     }
     let mut helper = patient(function::<Called>(HELPER, helper, place));
     if helper_limit {

@@ -48,10 +48,16 @@ fn due(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestam
             Some(StepState::Invoking { child, .. }) => ended(*child).unwrap_or(entry.at),
             _ => state.last_at,
         },
+        Fact::WaitExpired { step } => match of(step) {
+            Some(StepState::Awaiting { until, .. }) => *until,
+            _ => state.last_at,
+        },
         // bodies take their time, and a cancel comes when it comes
         Fact::StepSucceeded { .. }
         | Fact::StepFailed { .. }
         | Fact::StepAbandoned { .. }
+        | Fact::EventEntered { .. }
+        | Fact::SignalReceived { .. }
         | Fact::RunCancelled { .. } => entry.at,
         Fact::RunCreated(_)
         | Fact::StepCarried { .. }
@@ -59,6 +65,8 @@ fn due(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestam
         | Fact::SleepStarted { .. }
         | Fact::EventsSent { .. }
         | Fact::InvokeStarted { .. }
+        | Fact::EventAwaited { .. }
+        | Fact::SignalAwaited { .. }
         | Fact::HandlerFailed { .. }
         | Fact::RunCompleted { .. }
         | Fact::RunFailed { .. }

@@ -4,11 +4,10 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use stepladder_core::RunId;
-use stepladder_core::Timestamp;
-use stepladder_engine::Rerun;
+use stepladder_core::{Cause, RunId, Timestamp, Wake};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Events, Journals, Listings};
+use stepladder_engine::ports::{Commit, Commits, Events, Journals, Listings};
+use stepladder_engine::{Rerun, RunFilter};
 
 use super::invariants::{Broken, at_once, journal, rows};
 use super::{Mishaps, Simulation, gaps};
@@ -21,29 +20,33 @@ const MISHAP: Duration = Duration::from_secs(310);
 const FREEZE: Duration = Duration::from_secs(400);
 /// How much longer the storage may refuse everything.
 const BROWN_OUT: Duration = Duration::from_secs(1_500);
+/// How much longer a run takes whose wakes reach a worker with an older version again and again: each puts them off by a
+/// minute.
+const OLD: Duration = Duration::from_secs(1_500);
 /// How much longer a run takes whose wake is lost for good: its watchdog comes within the hour.
 const WATCHDOG: Duration = Duration::from_secs(3_700);
 
 impl Simulation {
     pub(super) fn somebody_interferes(&mut self) {
+        if self.allowed.words > 0 && self.dice.one_in(2) {
+            return self.somebody_tells();
+        }
         let at = self.one();
-        match self.dice.below(8) {
-            0 if self.knobs.redeliveries > 0 => {
+        match self.dice.below(12) {
+            0 | 10 | 11 if self.knobs.redeliveries > 0 => {
                 self.knobs.redeliveries -= 1;
                 self.mishaps.redeliveries += 1;
                 self.memory.redeliver();
                 self.tell("what was delivered is delivered again".into());
+                // whoever has it now may not come to its end
+                if self.knobs.kills > 0 && self.dice.one_in(2) {
+                    self.doom = Some(self.dice.below(60));
+                }
             }
             1 if self.knobs.cancels > 0 => {
                 let Some(run) = self.any_run(|_| true) else { return };
                 self.knobs.cancels -= 1;
-                self.tell(format!("somebody cancels {run} at worker {at}"));
-                let (engine, told) = (self.processes[at].engine.clone(), self.told.clone());
-                self.scheduler.spawn(at, async move {
-                    if engine.cancel(run, "by chance").await.is_ok() {
-                        told.borrow_mut().ended.push(run);
-                    }
-                });
+                self.cancel(run, "by chance");
             }
             2 if self.knobs.freezes > 0 => {
                 self.knobs.freezes -= 1;
@@ -66,39 +69,94 @@ impl Simulation {
                 let engine = self.processes[at].engine.clone();
                 self.scheduler.spawn(at, async move { drop(engine.rerun(run, Rerun::default()).await) });
             }
-            5 => {
-                let Some(run) = self.any_run(|_| true) else { return };
-                let engine = self.processes[at].engine.clone();
-                self.scheduler.spawn(at, async move {
-                    drop(engine.run(run).await);
-                    drop(engine.journal(run, 0, 100).await);
-                });
-            }
+            5 => self.somebody_asks(),
             6 => {
                 let engine = self.processes[at].engine.clone();
                 self.scheduler.spawn(at, async move { drop(engine.expel_overdue().await) });
+            }
+            7 if self.knobs.kills > 0 => self.doom = Some(self.dice.below(60)),
+            8 if self.knobs.lags > 0 => {
+                self.knobs.lags -= 1;
+                let stand = self.listings.stand_still_or_go_on();
+                self.tell(format!("listings {}", if stand { "stand still" } else { "go on" }));
+            }
+            9 if self.dice.one_in(8) => {
+                // retention has removed it
+                let wake = Wake { run: RunId::new(self.begun, 7), cause: Cause::Due, group: "gone".into() };
+                at_once(self.memory.commit(Commit { wakes: vec![wake], ..Commit::default() }));
             }
             _ => {}
         }
     }
 
-    /// What has ended but is not listed so: its last wake was lost. Whoever sees it in the list cancels it (rule 28). Once.
-    pub(super) fn somebody_cancels_what_has_ended(&mut self) -> bool {
+    /// A worker ends in the middle of what it does, when its time has come.
+    pub(super) fn somebody_ends_in_the_middle(&mut self) {
+        match self.doom {
+            None => return,
+            Some(0) => {}
+            Some(more) => return self.doom = Some(more - 1),
+        }
+        self.doom = None;
+        let busy: Vec<usize> = (0..self.processes.len()).filter(|n| self.scheduler.tasks_of(*n) > 0).collect();
+        if self.knobs.kills == 0 || busy.is_empty() {
+            return;
+        }
+        self.knobs.kills -= 1;
+        let at = busy[self.dice.below(busy.len() as u64) as usize];
+        self.tell(format!("worker {at} is ended"));
+        self.processes[at].wire.0.kill();
+    }
+
+    fn cancel(&mut self, run: RunId, why: &'static str) {
+        let at = self.one();
+        self.tell(format!("somebody cancels {run} at worker {at}: {why}"));
+        let (engine, told, clock) = (self.processes[at].engine.clone(), self.told.clone(), self.clock.clone());
+        let patience = self.patience();
+        self.scheduler.spawn(at, async move {
+            if engine.cancel(run, why).await.is_ok() {
+                told.borrow_mut().ended.push((run, clock.now(), patience));
+            }
+        });
+    }
+
+    /// Questions change nothing, and what they tell of ended runs is true, however old the listing is.
+    fn somebody_asks(&mut self) {
+        let Some(run) = self.any_run(|_| true) else { return };
+        let at = self.one();
+        let engine = self.processes[at].engine.clone();
+        let has_ended = |run: RunId| journal(&self.memory, run).iter().any(|entry| entry.fact.is_end());
+        let ended: Vec<RunId> = rows(&self.memory).into_iter().map(|row| row.run).filter(|r| has_ended(*r)).collect();
+        let untrue = self.untrue.clone();
+        self.scheduler.spawn(at, async move {
+            drop(engine.run(run).await);
+            drop(engine.journal(run, 0, 100).await);
+            let Ok(page) = engine.runs(RunFilter::default()).await else { return };
+            let shown = page.runs.into_iter().find(|shown| ended.contains(&shown.run) && !shown.status.is_end());
+            if let Some(shown) = shown {
+                *untrue.borrow_mut() = Some(format!("{} has ended, and is shown as {}", shown.run, shown.status));
+            }
+        });
+    }
+
+    /// A run that has ended and is not listed so.
+    pub(super) fn is_torn(&self) -> Option<RunId> {
         let is_torn = |run: &RunId| journal(&self.memory, *run).iter().any(|entry| entry.fact.is_end());
         let torn = rows(&self.memory).into_iter().filter(|row| row.ended.is_none()).map(|row| row.run);
-        let Some(run) = torn.filter(is_torn).find(|run| !self.told.borrow().ended.contains(run)) else { return false };
-        let at = self.one();
-        self.tell(format!("somebody cancels {run}, which has ended, at worker {at}"));
-        let (engine, told) = (self.processes[at].engine.clone(), self.told.clone());
-        told.borrow_mut().ended.push(run);
-        self.scheduler.spawn(at, async move { drop(engine.cancel(run, "it has ended").await) });
+        torn.filter(is_torn).find(|run| self.told.borrow().ended.iter().all(|(told, ..)| told != run))
+    }
+
+    /// What has ended but is not listed so: its last wake was lost. Whoever sees it in the list cancels it (rule 28). Once.
+    pub(super) fn somebody_cancels_what_has_ended(&mut self) -> bool {
+        let Some(run) = self.is_torn() else { return false };
+        self.cancel(run, "it has ended");
         true
     }
 
     /// Each delivery in vain has its reason: a worker that died or stood still, a repetition, a failed call.
     pub(super) fn has_an_excuse_for_dead_letters(&self) -> bool {
-        let Mishaps { deaths, freezes, redeliveries, .. } = self.mishaps;
-        deaths + freezes + redeliveries + self.used_faults() >= super::DELIVERIES - 1
+        let Mishaps { deaths, of_bodies, freezes, redeliveries, .. } = self.mishaps;
+        // a takeover goes on under a wake of its own (rule 14): a deadly body costs a wake one delivery
+        deaths - of_bodies + of_bodies.min(1) + freezes + redeliveries + self.used_faults() >= super::DELIVERIES - 1
     }
 
     /// Whether nothing has gone wrong at all.
@@ -133,6 +191,7 @@ impl Simulation {
         PROMPT
             + slow
             + mishaps.drift
+            + OLD * u32::from(self.allowed.old > 0)
             + MISHAP * (used + mishaps.deaths + mishaps.redeliveries)
             + (FREEZE + MISHAP) * mishaps.freezes
             + (BROWN_OUT + MISHAP) * mishaps.brown_outs
@@ -146,7 +205,12 @@ impl Simulation {
             Some((time, limit)) if time > patience => {
                 Err(format!("a slot of `{}` is free for {time:?} while somebody waits for it", limit.key))
             }
-            _ => Ok(()),
+            _ => match self.invariants.holdings.longest_unused(now) {
+                Some((time, key, holder)) if time > patience => {
+                    Err(format!("a slot of `{key}` is held for {time:?} by {holder:?}, which nobody executes"))
+                }
+                _ => Ok(()),
+            },
         }
     }
 
@@ -188,9 +252,15 @@ impl Simulation {
                 }
             }
         }
-        for run in &told.ended {
+        let (now, patience) = (self.clock.now(), self.patience());
+        for (run, at, before) in &told.ended {
             if !journal(&self.memory, *run).iter().any(|entry| entry.fact.is_end()) {
                 return Err(format!("{run} was cancelled, and goes on"));
+            }
+            // what went wrong before the answer is no excuse for what comes after it
+            let within = (patience - *before) + PROMPT;
+            if now.since(*at) > within && at_once(self.memory.row(*run)).is_none_or(|row| row.ended.is_none()) {
+                return Err(format!("{run} was cancelled at {at}, and is not listed as ended after {within:?}"));
             }
         }
         Ok(())

@@ -8,10 +8,12 @@ use futures::FutureExt;
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::slot::{ARRIVAL, Holding, Limit, Place};
 use stepladder_core::{RunId, RunRow, StepId, Timestamp};
+use stepladder_engine::Program;
 use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::{Journals, Listings, RunQuery, Shown, Slots};
 
 use super::account::{Account, Body};
+use super::holding::Holdings;
 
 /// What must not be, in a sentence.
 pub(crate) type Broken = String;
@@ -23,6 +25,7 @@ pub(crate) struct Invariants {
     /// How far clocks are apart at most: a lease may be shorter than it says by that.
     skew: Duration,
     lines: Vec<Line>,
+    pub(crate) holdings: Holdings,
     /// How often a body had been executed when its outcome was written.
     memoized: HashMap<Body, u32>,
 }
@@ -53,9 +56,16 @@ pub(crate) fn at_once<T, E: std::fmt::Debug>(answer: impl Future<Output = Result
 }
 
 impl Invariants {
-    pub(crate) fn new(memory: Arc<Memory>, account: Account, limits: &[Limit], skew: Duration) -> Self {
+    pub(crate) fn new(
+        memory: Arc<Memory>,
+        account: Account,
+        limits: &[Limit],
+        programs: &[Arc<dyn Program>],
+        skew: Duration,
+    ) -> Self {
+        let holdings = Holdings::new(memory.clone(), programs.to_vec());
         let line = |limit: &Limit| Line { limit: limit.clone(), places: vec![], held: vec![], idle_since: None };
-        Self { memory, account, skew, lines: limits.iter().map(line).collect(), memoized: HashMap::new() }
+        Self { memory, account, skew, lines: limits.iter().map(line).collect(), holdings, memoized: HashMap::new() }
     }
 
     /// After an action, at the true time; `touched` are the runs that were appended to.
@@ -64,8 +74,37 @@ impl Invariants {
             self.run(run)?;
         }
         self.no_body_under_two_live_leases(now)?;
+        let limits: Vec<Limit> = self.limits().cloned().collect();
+        self.holdings.check(&self.account, &limits, now, self.skew)?;
         let (memory, skew) = (self.memory.clone(), self.skew);
-        self.lines.iter_mut().try_for_each(|line| line.look(&memory, now, skew))
+        self.lines.iter_mut().try_for_each(|line| line.look(&memory, now, skew))?;
+        self.note_idle(now);
+        Ok(())
+    }
+
+    /// A slot is idle that the first of the line could take, and nothing keeps from it at another limit.
+    fn note_idle(&mut self, now: Timestamp) {
+        let free = |line: &Line| {
+            let alive = line.held.iter().filter(|holding| holding.lease_until > now).count();
+            (line.limit.slots as usize).saturating_sub(alive)
+        };
+        let may_take = |run: RunId| {
+            self.lines.iter().all(|line| match line.places.iter().position(|place| place.run == run) {
+                Some(ahead) => ahead < free(line),
+                // a function's first limit and its second; of a keyed one, the other key's line is none of its own
+                None => true,
+            })
+        };
+        let is_idle = |line: &Line| line.places.iter().take(free(line)).any(|place| may_take(place.run));
+        let idle: Vec<bool> = self.lines.iter().map(is_idle).collect();
+        for (line, is_idle) in self.lines.iter_mut().zip(idle) {
+            line.idle_since = line.idle_since.or(Some(now)).filter(|_| is_idle);
+        }
+    }
+
+    /// The clock was moved where nobody waited: what was idle before begins anew.
+    pub(crate) fn forget_idle(&mut self) {
+        self.lines.iter_mut().for_each(|line| line.idle_since = None);
     }
 
     /// The longest that a slot is free by now while somebody waits for it.
@@ -140,9 +179,6 @@ impl Line {
             return Err(format!("{} hold one of {slots} slots of `{}`: {held:?}", held.len(), self.limit.key));
         }
         self.in_order(&held, now, skew)?;
-        let alive = held.iter().filter(|holding| holding.lease_until > now).count();
-        let is_idle = alive < slots && !places.is_empty();
-        self.idle_since = self.idle_since.or(Some(now)).filter(|_| is_idle);
         (self.held, self.places) = (held, places);
         Ok(())
     }
@@ -154,7 +190,7 @@ impl Line {
         let free = (self.limit.slots as usize).saturating_sub(alive);
         for new in held.iter().filter(|new| self.held.iter().all(|before| before.holder != new.holder)) {
             let of = |step: &str| self.places.iter().position(|p| p.run == new.holder.run && *p.step == *step);
-            let ahead = of(&new.holder.step).or_else(|| of(ARRIVAL)).unwrap_or(self.places.len());
+            let ahead = of(&new.holder.step).into_iter().chain(of(ARRIVAL)).min().unwrap_or(self.places.len());
             let waited = of(&new.holder.step).is_some() || of(ARRIVAL).is_some();
             if ahead >= free && (waited || !self.places.is_empty()) {
                 return Err(format!(

@@ -13,7 +13,7 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::{Backoff, Error};
 
 use super::account::Account;
-use super::functions::{HELPER, Told};
+use super::functions::{HELPER, Told, Word};
 use crate::dice::Dice;
 
 /// A part of a function.
@@ -32,6 +32,10 @@ pub(crate) enum Node {
     /// All at once, until the first fails: what runs then is dropped.
     TryJoin(Vec<Node>),
     Race(Vec<Node>),
+    /// Waits for a word of this key, so long.
+    Listen(String, u64, How, Duration),
+    /// Waits for a signal, so long.
+    Signal(String, Duration),
     /// The first step waits, in its body, for what comes after the second one: it ends only where the handler is polled
     /// after each outcome.
     Meet(String),
@@ -50,6 +54,14 @@ pub(crate) enum Fate {
     Deadly,
 }
 
+/// How a word is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum How {
+    ByField,
+    ByExpression,
+    Any,
+}
+
 /// What may be in a tree.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowed {
@@ -58,6 +70,7 @@ pub(crate) struct Allowed {
     pub(crate) calls: bool,
     pub(crate) meets: bool,
     pub(crate) deadly: bool,
+    pub(crate) waits: bool,
 }
 
 /// Grows a tree.
@@ -75,14 +88,18 @@ pub(crate) fn grow(dice: &Dice, allowed: Allowed) -> Node {
 }
 
 fn branch(dice: &Dice, allowed: Allowed, leaves: &mut u64, count: &mut u32, depth: u32) -> Node {
-    let several = |leaves: &mut u64, count: &mut u32| {
+    let several_of = |allowed: Allowed, leaves: &mut u64, count: &mut u32| {
         let n = 2 + dice.below(3);
         (0..n).map(|_| branch(dice, allowed, leaves, count, depth + 1)).collect::<Vec<_>>()
     };
+    let several = |leaves: &mut u64, count: &mut u32| several_of(allowed, leaves, count);
+    // what wins a race may be written by another hop than the one that executes what loses it: that one's body would wait
+    // for a step that nobody wants any more
+    let racing = Allowed { meets: allowed.meets && !allowed.waits, ..allowed };
     match dice.below(10) {
         0 if depth < 3 && *leaves > 2 => Node::Seq(several(leaves, count)),
         1 | 2 if depth < 3 && *leaves > 1 => Node::Join(several(leaves, count)),
-        3 if depth < 3 && *leaves > 1 => Node::Race(several(leaves, count)),
+        3 if depth < 3 && *leaves > 1 => Node::Race(several_of(racing, leaves, count)),
         4 if depth < 3 && *leaves > 1 => Node::TryJoin(several(leaves, count)),
         _ => {
             *leaves = leaves.saturating_sub(1);
@@ -94,6 +111,15 @@ fn branch(dice: &Dice, allowed: Allowed, leaves: &mut u64, count: &mut u32, dept
 
 fn leaf(dice: &Dice, allowed: Allowed, n: u32) -> Node {
     let seconds = |most: u64| Duration::from_secs(dice.below(most));
+    if allowed.waits && dice.one_in(3) {
+        let time = seconds(if dice.one_in(2) { 100 } else { 3_000 });
+        return match dice.below(4) {
+            0 => Node::Signal(format!("signal-{n}"), time),
+            1 => Node::Listen(format!("listen-{n}"), dice.below(2), How::ByField, time),
+            2 => Node::Listen(format!("listen-{n}"), dice.below(2), How::ByExpression, time),
+            _ => Node::Listen(format!("listen-{n}"), 0, How::Any, time),
+        };
+    }
     match dice.below(16) {
         0 | 1 => Node::Sleep(format!("sleep-{n}"), seconds(if dice.one_in(2) { 60 } else { 3_000 })),
         2 => Node::Send(format!("send-{n}"), 1 + dice.below(2)),
@@ -120,6 +146,11 @@ pub(crate) struct Place {
 }
 
 impl Node {
+    /// The same, and then it fails.
+    pub(crate) fn doomed(self) -> Self {
+        Self::Seq(vec![self, Self::Step("doom".into(), Fate::Hopeless { caught: false })])
+    }
+
     /// Runs this part of a function.
     pub(crate) fn run<'a>(&'a self, ctx: &'a Context, place: &'a Place) -> BoxFuture<'a, Result<Value>> {
         async move {
@@ -134,6 +165,19 @@ impl Node {
                 Self::Send(name, n) => {
                     let events = (0..*n).map(|n| Told { n });
                     ctx.send_events(name, events).await.map(|ids| json!(ids.len()))
+                }
+                Self::Listen(name, k, how, time) => {
+                    let wait = ctx.wait_for_event::<Word>(name).timeout(*time);
+                    let wait = match how {
+                        How::ByField => wait.matching("k", k),
+                        How::ByExpression => wait.when(format!("async.data.k == {k}")),
+                        How::Any => wait,
+                    };
+                    Ok(json!(wait.await?.map(|word| word.data.k)))
+                }
+                Self::Signal(name, time) => {
+                    let signal: Option<u64> = ctx.wait_for_signal(name).timeout(*time).await?;
+                    Ok(json!(signal))
                 }
                 Self::Call(name) => {
                     let result: Result<Value> = ctx.invoke(name, HELPER, &json!({"n": 1})).await;

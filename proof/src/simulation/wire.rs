@@ -11,9 +11,12 @@ use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::clock::{Clock, VirtualClock};
 use stepladder_engine::intercept::{Call, Intercept};
 use stepladder_engine::memory::Memory;
-use stepladder_engine::ports::{Backend, Commit, Commits, Later, StoreError, StoreResult};
+use stepladder_engine::ports::{Backend, Commit, Commits, Later, Listings, StoreError, StoreResult};
 
 use super::coverage::Coverage;
+use super::knobs::Knobs;
+use super::listings::Lagging;
+use super::places::{Places, Site};
 use crate::dice::Dice;
 
 /// What goes wrong at a call.
@@ -45,12 +48,16 @@ const FAULTS: &[Fault] = &[
     Fault::Tear(4),
 ];
 
+const DEATHS: &[Fault] = &[Fault::DieBefore, Fault::DieAfter, Fault::Tear(2), Fault::Tear(3), Fault::Tear(4)];
+
 /// What all processes share: how many faults are left, and what is told of the calls.
 #[derive(Default)]
 pub(crate) struct Shared {
     pub(crate) faults_left: AtomicU32,
     /// Whether nobody dies of them.
     gentle: bool,
+    /// A place where a process dies besides, until one has.
+    aim: Mutex<Option<&'static Site>>,
     /// Until then, every call is refused: milliseconds since 1970.
     pub(crate) brown_out_until: AtomicI64,
     /// Calls so far.
@@ -63,10 +70,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new((faults, gentle): (u64, bool), loud: bool, coverage: Option<Arc<Coverage>>) -> Arc<Self> {
+    pub(crate) fn new(knobs: &Knobs, loud: bool, coverage: Option<Arc<Coverage>>) -> Arc<Self> {
         let log = loud.then(Mutex::default);
-        let faults_left = AtomicU32::new(u32::try_from(faults).unwrap_or(u32::MAX));
-        Arc::new(Self { faults_left, gentle, log, coverage, ..Self::default() })
+        let faults_left = AtomicU32::new(u32::try_from(knobs.faults).unwrap_or(u32::MAX));
+        let aim = Mutex::new(knobs.aim);
+        Arc::new(Self { faults_left, gentle: knobs.gentle > 0, aim, log, coverage, ..Self::default() })
+    }
+
+    /// Nobody dies any more at the place that was aimed at.
+    pub(crate) fn aim_at_nothing(&self) {
+        *self.aim.lock().expect("no panic") = None;
     }
 
     /// The runs that were appended to since the last time.
@@ -83,6 +96,7 @@ impl Shared {
 /// The storage of one process.
 pub(crate) struct Wire {
     memory: Arc<Memory>,
+    listings: Arc<Lagging>,
     clock: Arc<VirtualClock>,
     shared: Arc<Shared>,
     /// Who goes on; which call fails, and how.
@@ -99,16 +113,21 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(
-        memory: Arc<Memory>,
+        (memory, listings): (Arc<Memory>, Arc<Lagging>),
         clock: Arc<VirtualClock>,
         shared: Arc<Shared>,
         (dice, fate, every): (Dice, Dice, u64),
         ahead: i64,
     ) -> Self {
         let (countdown, died) = (Mutex::default(), AtomicBool::new(false));
-        let wire = Self { memory, clock, shared, dice, fate, every, countdown, died, ahead };
+        let wire = Self { memory, listings, clock, shared, dice, fate, every, countdown, died, ahead };
         wire.arm();
         wire
+    }
+
+    /// Ends the process, whatever it does.
+    pub(crate) fn kill(&self) {
+        self.died.store(true, SeqCst);
     }
 
     /// Whether the process is dead.
@@ -127,12 +146,22 @@ impl Wire {
         *self.countdown.lock().expect("no panic") = armed.then(|| 1 + self.fate.below(2 * self.every));
     }
 
+    /// Whether this is a call of the place at which somebody is to die.
+    fn is_aimed_at(&self, method: &str) -> bool {
+        let aim = *self.shared.aim.lock().expect("no panic");
+        aim.is_some_and(|(function, of)| *of == method && Places::all().caller().as_ref() == Some(function))
+    }
+
     /// What goes wrong at this call, if anything does.
     fn fault(&self, call: &Call<'_>) -> Option<Fault> {
         // a table may be throttled; the queue beside it is not
         let only_queue = call.commit.is_some_and(|commit| commit.append.is_none() && commit.after.is_empty());
         if self.clock.now().as_millis() < self.shared.brown_out_until.load(SeqCst) && !only_queue {
             return Some(Fault::Refuse);
+        }
+        if self.is_aimed_at(call.name) {
+            *self.shared.aim.lock().expect("no panic") = None;
+            return Some(DEATHS[self.shared.calls.load(SeqCst) as usize % DEATHS.len()]);
         }
         let comes = {
             let mut countdown = self.countdown.lock().expect("no panic");
@@ -194,6 +223,10 @@ fn torn(commit: Commit, parts: u8) -> Commit {
 impl Intercept for Wire {
     fn backend(&self) -> &dyn Backend {
         &*self.memory
+    }
+
+    fn listings(&self) -> &dyn Listings {
+        &*self.listings
     }
 
     /// A queue is told for how long to delay a message, by whoever sends it and by his clock.

@@ -71,6 +71,7 @@ fn program() -> Arc<dyn Program> {
 fn next_step(program: &dyn Program, state: &RunState) -> String {
     let history = History {
         run: state.run,
+        secret: state.secret,
         attempt: 1,
         event: Arc::new(state.created.event.clone()),
         created_at: state.created_at,

@@ -114,6 +114,11 @@ impl Stage {
         panic!("the event cannot be sent");
     }
 
+    /// The time on the clock that moves all of it.
+    pub(crate) fn clock_now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// Time moves, for all.
     pub(crate) fn advance(&self, by: Duration) {
         self.clock.advance(by);

@@ -20,3 +20,4 @@ mod large;
 mod messages;
 mod retention;
 mod slots;
+mod waits;

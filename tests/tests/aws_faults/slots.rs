@@ -76,7 +76,7 @@ async fn lost_replies_let_nobody_exceed_a_limit_or_wait_for_ever() {
 async fn a_slot_that_was_free_a_moment_ago_is_not_given_twice() {
     let stage = Stage::new(Sdk::Tells, vec![narrow(&Account::default())]).await;
     let one = Limit { key: "one".into(), slots: 1 };
-    let holder = |n| Holder { run: RunId::new(Timestamp::from_millis(1), n), step: "s".into(), attempt: 1 };
+    let holder = |n| Holder { run: RunId::new(Timestamp::from_millis(1), n), step: "s".into(), attempt: 1, hop: 0 };
     let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
     // the item that keeps the holders is there
     stage.lambda.take(&one, &holder(0), until, now).await.expect("taken");
@@ -111,7 +111,7 @@ async fn who_takes_a_slot_leaves_the_line_also_where_the_reply_is_lost() {
             let takes = call.body["Item"].get("h").is_some() || call.operation == "UpdateItem";
             if takes && call.n == 0 { Fault::LoseReply } else { Fault::Pass }
         });
-        let holder = Holder { run, step: "one".into(), attempt: 1 };
+        let holder = Holder { run, step: "one".into(), attempt: 1, hop: 0 };
         let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
         assert_eq!(stage.aws.take(&limit(), &holder, until, now).await.expect("taken"), Taken::Held);
         assert!(stage.lambda.line(&limit(), 10).await.expect("a line").is_empty(), "{n} stands in line no more");
@@ -141,7 +141,7 @@ async fn a_place_that_was_given_up_is_not_brought_back_by_a_repeated_request() {
     let slow = tokio::spawn(async move { aws.park(&limit, place).await });
     wait_for("the request to be repeated", async || repeated.load(Ordering::SeqCst).then_some(())).await;
     assert!(stage.lambda.place(&one, run).await.expect("read").is_some());
-    let holder = Holder { run, step: "s".into(), attempt: 1 };
+    let holder = Holder { run, step: "s".into(), attempt: 1, hop: 0 };
     assert_eq!(stage.lambda.take(&one, &holder, until, now).await.expect("taken"), Taken::Held);
     stage.dynamo.release();
     slow.await.expect("no panic").expect("joined");
@@ -192,7 +192,7 @@ async fn slots_are_given_in_the_order_of_arrival_also_where_replies_are_lost() {
     let stage = Stage::new(Sdk::Retries, vec![narrow(&account)]).await;
     let until = stage.clock.now() + Duration::from_secs(100);
     for attempt in [1, 2] {
-        let other = Holder { run: RunId::new(Timestamp::from_millis(1), 1), step: "other".into(), attempt };
+        let other = Holder { run: RunId::new(Timestamp::from_millis(1), 1), step: "other".into(), attempt, hop: 0 };
         stage.lambda.take(&limit(), &other, until, stage.clock.now()).await.expect("the table answers");
     }
     stage.wire.plan(|call| {

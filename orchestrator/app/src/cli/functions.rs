@@ -67,7 +67,8 @@ fn triggers(function: &Function) -> String {
             None => trigger.event.clone(),
         })
         .collect();
-    one_line(&told.join(", "), 100)
+    let ticks = function.cron.iter().map(|cron| format!("cron {} ({})", cron.line, cron.time_zone));
+    one_line(&told.into_iter().chain(ticks).collect::<Vec<_>>().join(", "), 100)
 }
 
 fn limit(concurrency: &Concurrency) -> String {

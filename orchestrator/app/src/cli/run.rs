@@ -41,6 +41,7 @@ fn story(run: &Run, now: Timestamp) -> String {
     }
     match &run.origin {
         None | Some(Origin::Event) => {}
+        Some(Origin::Cron) => say("origin", "a cron line of the function".into()),
         Some(Origin::Invoke { parent, step }) => say("origin", format!("invoked by step `{step}` of run {parent}")),
         Some(Origin::Failure { of }) => say("origin", format!("the failure of run {of}")),
         Some(Origin::Rerun { of }) => say("origin", format!("repeats run {of}")),
@@ -85,6 +86,12 @@ fn steps(run: &Run, now: Timestamp) -> Table {
             step.ended_at.map(|end| duration(between(step.started_at, end))).unwrap_or_default(),
             remark,
         ]);
+        if let Some(awaits) = step.awaits.as_ref().filter(|_| !run.status.is_end()) {
+            table.note(format!("waits for {}", one_line(awaits, 200)));
+        }
+        if let Some(token) = &step.token {
+            table.note(format!("stepladder signal {}", one_line(token, usize::MAX)));
+        }
         step.attempts.iter().filter_map(went_wrong).for_each(|note| table.note(note));
         if let Some(error) = step.error.as_ref().filter(|_| step.attempts.is_empty()) {
             table.note(one_line(&error.message, 200).red().to_string());

@@ -86,6 +86,15 @@ fn key(given: Option<String>) -> String {
 /// # Errors
 /// When it cannot be read, or is not a JSON object.
 pub(crate) fn read_data(what: &str, given: &str) -> Result<Box<RawValue>, Stop> {
+    let json = read_json(what, given)?;
+    if json.get().starts_with('{') { Ok(json) } else { Err(Stop::problem(format!("{what} must be a JSON object"))) }
+}
+
+/// The same, of any JSON.
+///
+/// # Errors
+/// When it cannot be read, or is not JSON.
+pub(crate) fn read_json(what: &str, given: &str) -> Result<Box<RawValue>, Stop> {
     let text = match given {
         "-" => {
             let mut text = String::new();
@@ -100,10 +109,9 @@ pub(crate) fn read_data(what: &str, given: &str) -> Result<Box<RawValue>, Stop> 
             None => given.to_owned(),
         },
     };
-    let json: Box<RawValue> = serde_json::from_str(text.trim()).map_err(|e| {
+    serde_json::from_str(text.trim()).map_err(|e| {
         Stop::problem(format!("{what} is not valid JSON: {e}; quote it for the shell: '{{\"clientId\": \"1\"}}'"))
-    })?;
-    if json.get().starts_with('{') { Ok(json) } else { Err(Stop::problem(format!("{what} must be a JSON object"))) }
+    })
 }
 
 #[cfg(test)]

@@ -35,6 +35,14 @@ pub(crate) struct Told {
     pub(crate) status: Option<Status>,
 }
 
+/// The answer to a signal.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Signalled {
+    pub(crate) run_id: RunId,
+    pub(crate) step: String,
+    pub(crate) before: bool,
+}
+
 /// The wish for a rerun.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Rerun<'a> {
@@ -117,6 +125,10 @@ pub(crate) struct Step {
     #[serde(default)]
     pub(crate) child: Option<RunId>,
     #[serde(default)]
+    pub(crate) awaits: Option<String>,
+    #[serde(default)]
+    pub(crate) token: Option<String>,
+    #[serde(default)]
     pub(crate) attempts: Vec<Attempt>,
 }
 
@@ -138,10 +150,19 @@ pub(crate) struct Attempt {
 pub(crate) struct Function {
     pub(crate) id: String,
     pub(crate) triggers: Vec<Trigger>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) cron: Vec<CronLine>,
     pub(crate) retries: u32,
     pub(crate) timeout_ms: u64,
     pub(crate) concurrency: Vec<Concurrency>,
     pub(crate) on_failure: Option<String>,
+}
+
+/// When a function starts by itself.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct CronLine {
+    pub(crate) line: String,
+    pub(crate) time_zone: String,
 }
 
 /// What starts a function.
@@ -171,6 +192,12 @@ impl Function {
                     event: t.event.to_string(),
                     condition: t.condition.as_ref().map(|c| c.source().to_owned()),
                 })
+                .collect(),
+            cron: spec
+                .schedule
+                .lines
+                .iter()
+                .map(|cron| CronLine { line: cron.line().into(), time_zone: cron.zone().into() })
                 .collect(),
             retries: spec.retry.retries,
             timeout_ms: u64::try_from(spec.timeout.as_millis()).unwrap_or(u64::MAX),

@@ -1,8 +1,9 @@
 //! A commit, carried out in its order.
 
 use async_trait::async_trait;
-use futures::future::{try_join, try_join_all};
-use stepladder_core::{RunId, Status, Timer, Timestamp};
+use futures::future::{try_join, try_join_all, try_join3};
+use stepladder_core::waiting::Waiter;
+use stepladder_core::{EventId, RunId, Status, Timer, Timestamp, Wake};
 use stepladder_engine::ports::{After, Append, Commit, Commits, Committed, Later, StoreResult};
 
 use super::journals::token;
@@ -17,8 +18,9 @@ impl Commits for Aws {
     async fn commit(&self, commit: Commit) -> StoreResult<Committed> {
         let Commit { before, append, after, wakes, acks } = commit;
         let now = self.now();
-        let (later, timers) = split(before);
-        try_join(self.send(later, now), self.set_timers(timers)).await?;
+        let Before { wakes: later, timers, waiters, offers } = split(before);
+        let indexed = try_join(self.register(waiters, now), self.offer(offers, now));
+        try_join3(self.send(later, now), self.set_timers(timers), indexed).await?;
         if let Some(append) = append
             && self.append(append, now).await? == Committed::Conflict
         {
@@ -31,15 +33,26 @@ impl Commits for Aws {
     }
 }
 
-fn split(before: Vec<Later>) -> (Vec<(stepladder_core::Wake, Timestamp)>, Vec<Timer>) {
-    let (mut wakes, mut timers) = (Vec::new(), Vec::new());
+/// What goes before the journal, by what it is.
+#[derive(Default)]
+struct Before {
+    wakes: Vec<(Wake, Timestamp)>,
+    timers: Vec<Timer>,
+    waiters: Vec<Waiter>,
+    offers: Vec<(RunId, EventId)>,
+}
+
+fn split(before: Vec<Later>) -> Before {
+    let mut split = Before::default();
     for later in before {
         match later {
-            Later::Wake { wake, due } => wakes.push((wake, due)),
-            Later::Timer(timer) => timers.push(timer),
+            Later::Wake { wake, due } => split.wakes.push((wake, due)),
+            Later::Timer(timer) => split.timers.push(timer),
+            Later::Waiter(waiter) => split.waiters.push(waiter),
+            Later::Offer { run, event } => split.offers.push((run, event)),
         }
     }
-    (wakes, timers)
+    split
 }
 
 impl Aws {
@@ -62,6 +75,8 @@ impl Aws {
         match after {
             After::Ended { run, at, status } => self.end_row(run, at, status, now).await,
             After::Release { limit, holder } => self.release(&limit, &holder).await,
+            After::Forget(waiter) => self.delete(&layout::waiter(&waiter)).await,
+            After::Taken { run, event } => self.delete(&layout::offer(run, event)).await,
             After::Leave { limit, run, step } => self.leave(&limit, run, step.as_deref()).await,
         }
     }

@@ -70,11 +70,11 @@ impl Aws {
         Ok(())
     }
 
-    /// Gives up the place from which a holder took: its step's own, else that of the run's arrival.
+    /// Gives up the place from which a holder took: its step's own or that of the run's arrival, whichever came first.
     pub(super) async fn leave_as(&self, limit: &Limit, holder: &Holder) -> StoreResult<()> {
         let places = self.places_of(limit, holder.run).await?;
-        let of = |step: &str| places.iter().find(|place| place.text("step").is_ok_and(|its| its == step));
-        match of(&holder.step).or_else(|| of(ARRIVAL)) {
+        let is_own = |place: &&Item| place.text("step").is_ok_and(|step| *step == *holder.step || *step == *ARRIVAL);
+        match places.iter().filter(is_own).min_by_key(|place| place.text("at").unwrap_or_default()) {
             Some(place) => {
                 self.remove_place(&key_of(place)?, &layout::place_of(limit, holder.run, place.text("step")?)).await
             }

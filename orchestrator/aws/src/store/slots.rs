@@ -6,8 +6,6 @@
 //! Whether the asker's turn has come is judged by the line as it was read a moment ago (rule 25): someone may have
 //! joined it since. The limit holds all the same, and who joined asks again after joining (rule 21).
 
-use std::collections::HashMap;
-
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
 use stepladder_core::slot::{ARRIVAL, Holder, Holding, Limit, Place, may_take};
@@ -15,62 +13,72 @@ use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::ports::{Slots, StoreError, StoreResult, Taken};
 
 use crate::Aws;
-use crate::fault::{CONDITION, is_code, unavailable};
-use crate::item::{Item, Read, item, keys, number, text};
-use crate::layout::{self, HOLDERS};
+use crate::item::{Read, number};
+use crate::layout::{self, HOLDERS, Key};
 use crate::table::Put;
+
+use super::holders::{Change, Shard, Write, name_of, share};
 
 /// How often an asker tries again when others took what it saw free.
 const ROUNDS: usize = 40;
 
-/// The holders of one item.
-struct Shard {
-    number: u32,
-    exists: bool,
-    held: Vec<Holding>,
+/// What is seen of a limit by who asks.
+enum Seen {
+    /// The asker holds already, in this item.
+    Held(u32),
+    /// This item has room; the asker's place in line, if it has one.
+    Free(Shard, Option<Place>),
+    /// No slot for the asker.
+    Refused(Taken),
 }
 
 #[async_trait]
 impl Slots for Aws {
     async fn take(&self, limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> StoreResult<Taken> {
         for _ in 0..ROUNDS {
-            let shards = self.shards(limit).await?;
-            let all = || shards.iter().flat_map(|shard| &shard.held);
-            if let Some(shard) = shards.iter().find(|shard| shard.held.iter().any(|h| h.holder == *holder)) {
-                if self.hold_on(limit, shard.number, holder, lease_until).await? {
-                    // it was taken before, and what followed is not known: the reply was lost, or the process
-                    self.leave_as(limit, holder).await?;
-                    return Ok(Taken::Held);
-                }
-                continue;
-            }
-            let alive = all().filter(|h| h.lease_until > now).count();
-            let free = limit.slots.saturating_sub(u32::try_from(alive).unwrap_or(u32::MAX));
-            let full = || Taken::Full { free_at: all().map(|h| h.lease_until).filter(|end| *end > now).min() };
-            if free == 0 {
-                return Ok(full());
-            }
-            let line = self.first_in_line(limit, free as usize).await?;
-            let place = own(&line, holder);
-            if !may_take(free, place.map(|(ahead, _)| ahead), line.len()) {
-                return Ok(Taken::Behind);
-            }
-            // every asker begins with another item: they meet less often
-            let first = layout::shard(holder.run, shards.len() as u64) as usize;
-            let mut order = shards[first..].iter().chain(&shards[..first]);
-            let Some(shard) = order.find(|shard| room(limit, shard, now) > 0) else {
-                // the limit was lowered: what is held above it is in items that have no room any more
-                return Ok(full());
+            let (shard, place) = match self.look_for_slot(limit, holder, now).await? {
+                Seen::Refused(taken) => return Ok(taken),
+                Seen::Held(shard) => match self.hold_on(limit, shard, holder, lease_until).await? {
+                    true => return Ok(Taken::Held),
+                    false => continue,
+                },
+                Seen::Free(shard, place) => (shard, place),
             };
-            if self.hold(limit, shard, holder, (lease_until, now)).await? {
-                if let Some((_, place)) = place {
-                    let key = layout::Key { pk: layout::line(limit), sk: layout::place_sk(place) };
-                    self.remove_place(&key, &layout::place_of(limit, place.run, &place.step)).await?;
-                }
+            if self.hold(limit, &shard, holder, (lease_until, now)).await? {
+                self.leave_from(limit, place).await?;
                 return Ok(Taken::Held);
             }
         }
         Err(StoreError::Unavailable(format!("too many take slots of `{}` at this moment", limit.key)))
+    }
+
+    async fn take_all(
+        &self,
+        limits: &[Limit],
+        holder: &Holder,
+        lease_until: Timestamp,
+        now: Timestamp,
+    ) -> StoreResult<Result<(), (usize, Taken)>> {
+        'rounds: for _ in 0..ROUNDS {
+            let mut free = Vec::new();
+            for (n, limit) in limits.iter().enumerate() {
+                match self.look_for_slot(limit, holder, now).await? {
+                    Seen::Refused(taken) => return Ok(Err((n, taken))),
+                    Seen::Held(shard) if self.hold_on(limit, shard, holder, lease_until).await? => {}
+                    Seen::Held(_) => continue 'rounds,
+                    Seen::Free(shard, place) => free.push((limit, shard, place)),
+                }
+            }
+            let writes = free.iter().map(|(limit, shard, _)| self.holding(limit, shard, holder, (lease_until, now)));
+            if free.is_empty() || self.all_or_none(writes).await? {
+                for (limit, _, place) in free {
+                    self.leave_from(limit, place).await?;
+                }
+                return Ok(Ok(()));
+            }
+        }
+        let keys: Vec<&str> = limits.iter().map(|limit| &*limit.key).collect();
+        Err(StoreError::Unavailable(format!("too many take slots of `{}` at this moment", keys.join("`, `"))))
     }
 
     async fn park(&self, limit: &Limit, place: Place) -> StoreResult<()> {
@@ -97,10 +105,11 @@ impl Slots for Aws {
     }
 }
 
-/// The asker's place among the first of the line, and how many are before it: the step's own, else the arrival's.
+/// The asker's place among the first of the line, and how many are before it: the step's own or that of the arrival,
+/// whichever comes first.
 fn own<'a>(line: &'a [Place], holder: &Holder) -> Option<(usize, &'a Place)> {
-    let of = |step: &str| line.iter().enumerate().find(|(_, place)| place.run == holder.run && *place.step == *step);
-    of(&holder.step).or_else(|| of(ARRIVAL))
+    let is_own = |place: &Place| place.run == holder.run && (place.step == holder.step || *place.step == *ARRIVAL);
+    line.iter().enumerate().find(|(_, place)| is_own(place))
 }
 
 /// How many more an item may hold once the dead are gone.
@@ -109,23 +118,12 @@ fn room(limit: &Limit, shard: &Shard, now: Timestamp) -> u32 {
     share(limit, shard.number).saturating_sub(u32::try_from(alive).unwrap_or(u32::MAX))
 }
 
-/// An item's share of the limit.
-fn share(limit: &Limit, shard: u32) -> u32 {
-    limit.slots.saturating_sub(shard.saturating_mul(HOLDERS)).min(HOLDERS)
-}
-
-/// A holder as a key of the map.
-fn name_of(holder: &Holder) -> String {
-    format!("{}/{}/{}", holder.run, holder.attempt, holder.step)
-}
-
 fn holding(name: &str, lease_until: &AttributeValue) -> Option<Holding> {
     let mut fields = name.splitn(3, '/');
-    let holder = Holder {
-        run: fields.next()?.parse().ok()?,
-        attempt: fields.next()?.parse().ok()?,
-        step: fields.next()?.into(),
-    };
+    let run = fields.next()?.parse().ok()?;
+    let (attempt, hop) = fields.next()?.split_once('.')?;
+    let (attempt, hop) = (attempt.parse().ok()?, u64::from_str_radix(hop, 16).ok()?);
+    let holder = Holder { run, attempt, hop, step: fields.next()?.into() };
     let lease_until = Timestamp::from_millis(lease_until.as_n().ok()?.parse().ok()?);
     Some(Holding { holder, lease_until })
 }
@@ -154,15 +152,53 @@ impl Aws {
 
     /// A new lease for who holds already; false when it holds no more.
     async fn hold_on(&self, limit: &Limit, shard: u32, holder: &Holder, lease_until: Timestamp) -> StoreResult<bool> {
-        self.update_holders(
-            limit,
-            shard,
-            "SET h.#me = :until",
-            "attribute_exists(h.#me)",
-            vec![("#me".into(), name_of(holder))],
-            vec![(":until".into(), number(lease_until.as_millis()))],
-        )
-        .await
+        let held = self.change_holders(Change {
+            key: layout::holders_shard(limit, shard),
+            update: "SET h.#me = :until".into(),
+            condition: "attribute_exists(h.#me)".into(),
+            names: vec![("#me".into(), name_of(holder))],
+            values: vec![(":until".into(), number(lease_until.as_millis()))],
+        });
+        let held = held.await?;
+        if held {
+            // it was taken before, and what followed is not known: the reply was lost, or the process
+            self.leave_as(limit, holder).await?;
+        }
+        Ok(held)
+    }
+
+    /// What the asker sees, a moment before it takes.
+    async fn look_for_slot(&self, limit: &Limit, holder: &Holder, now: Timestamp) -> StoreResult<Seen> {
+        let mut shards = self.shards(limit).await?;
+        if let Some(shard) = shards.iter().find(|shard| shard.held.iter().any(|h| h.holder == *holder)) {
+            return Ok(Seen::Held(shard.number));
+        }
+        let all = || shards.iter().flat_map(|shard| &shard.held);
+        let alive = all().filter(|h| h.lease_until > now).count();
+        let free = limit.slots.saturating_sub(u32::try_from(alive).unwrap_or(u32::MAX));
+        let full = || Taken::Full { free_at: all().map(|h| h.lease_until).filter(|end| *end > now).min() };
+        if free == 0 {
+            return Ok(Seen::Refused(full()));
+        }
+        let line = self.first_in_line(limit, free as usize).await?;
+        let place = own(&line, holder);
+        if !may_take(free, place.map(|(ahead, _)| ahead), line.len()) {
+            return Ok(Seen::Refused(Taken::Behind));
+        }
+        // every asker begins with another item: they meet less often
+        let first = layout::shard(holder.run, shards.len() as u64) as usize;
+        let order = (first..shards.len()).chain(0..first);
+        match order.into_iter().find(|n| room(limit, &shards[*n], now) > 0) {
+            Some(n) => Ok(Seen::Free(shards.swap_remove(n), place.map(|(_, place)| place.clone()))),
+            // the limit was lowered: what is held above it is in items that have no room any more
+            None => Ok(Seen::Refused(full())),
+        }
+    }
+
+    async fn leave_from(&self, limit: &Limit, place: Option<Place>) -> StoreResult<()> {
+        let Some(place) = place else { return Ok(()) };
+        let key = Key { pk: layout::line(limit), sk: layout::place_sk(&place) };
+        self.remove_place(&key, &layout::place_of(limit, place.run, &place.step)).await
     }
 
     /// Adds a holder where there is room, and removes those whose leases are over; false when others were faster.
@@ -171,32 +207,12 @@ impl Aws {
         limit: &Limit,
         shard: &Shard,
         holder: &Holder,
-        (lease_until, now): (Timestamp, Timestamp),
+        times: (Timestamp, Timestamp),
     ) -> StoreResult<bool> {
-        let until = number(lease_until.as_millis());
-        if !shard.exists {
-            let mut item = item(&layout::holders_shard(limit, shard.number), self.ttl(now));
-            item.insert("key".into(), text(&*limit.key));
-            item.insert("h".into(), AttributeValue::M(HashMap::from([(name_of(holder), until)])));
-            return Ok(matches!(self.put_new(item).await?, Put::Done));
+        match self.holding(limit, shard, holder, times) {
+            Write::New(item) => Ok(matches!(self.put_new(item).await?, Put::Done)),
+            Write::Change(change) => self.change_holders(change).await,
         }
-        let dead: Vec<&Holding> = shard.held.iter().filter(|h| h.lease_until <= now).collect();
-        let room = share(limit, shard.number) as usize + dead.len();
-        let mut names = vec![("#me".to_owned(), name_of(holder)), ("#t".to_owned(), "ttl".to_owned())];
-        let mut values = vec![
-            (":until".to_owned(), until),
-            (":room".to_owned(), number(room)),
-            (":ttl".to_owned(), number(self.ttl(now))),
-        ];
-        let (mut update, mut condition) = ("SET h.#me = :until, #t = :ttl".to_owned(), "size(h) < :room".to_owned());
-        for (i, holding) in dead.iter().enumerate() {
-            names.push((format!("#d{i}"), name_of(&holding.holder)));
-            values.push((format!(":d{i}"), number(holding.lease_until.as_millis())));
-            update.push_str(if i == 0 { " REMOVE " } else { ", " });
-            update.push_str(&format!("h.#d{i}"));
-            condition.push_str(&format!(" AND h.#d{i} = :d{i}"));
-        }
-        self.update_holders(limit, shard.number, &update, &condition, names, values).await
     }
 
     /// Gives a slot back; nothing happens when the holder holds none.
@@ -214,35 +230,13 @@ impl Aws {
     }
 
     async fn release_from(&self, limit: &Limit, shard: u32, holder: &Holder) -> StoreResult<bool> {
-        let condition = "attribute_exists(h.#me)";
-        let names = vec![("#me".into(), name_of(holder))];
-        self.update_holders(limit, shard, "REMOVE h.#me", condition, names, Vec::new()).await
-    }
-
-    /// A conditional update of one item; whether the condition held.
-    async fn update_holders(
-        &self,
-        limit: &Limit,
-        shard: u32,
-        update: &str,
-        condition: &str,
-        names: Vec<(String, String)>,
-        values: Vec<(String, AttributeValue)>,
-    ) -> StoreResult<bool> {
-        let values: Item = values.into_iter().collect();
-        let request = self
-            .dynamo
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(keys(&layout::holders_shard(limit, shard))))
-            .update_expression(update)
-            .condition_expression(condition)
-            .set_expression_attribute_names(Some(names.into_iter().collect()))
-            .set_expression_attribute_values((!values.is_empty()).then_some(values));
-        match request.send().await {
-            Ok(_) => Ok(true),
-            Err(e) if is_code(&e, CONDITION) => Ok(false),
-            Err(e) => Err(unavailable("UpdateItem", &e)),
-        }
+        let change = Change {
+            key: layout::holders_shard(limit, shard),
+            update: "REMOVE h.#me".into(),
+            condition: "attribute_exists(h.#me)".into(),
+            names: vec![("#me".into(), name_of(holder))],
+            values: Vec::new(),
+        };
+        self.change_holders(change).await
     }
 }

@@ -89,7 +89,7 @@ pub(super) fn limit(key: &str, slots: u32) -> Limit {
 }
 
 pub(super) fn holder(n: u64, step: &str, attempt: u32) -> Holder {
-    Holder { run: run(n), step: step.into(), attempt }
+    Holder { run: run(n), step: step.into(), attempt, hop: 0 }
 }
 
 /// A place of the `n`th run, asked for `after` the start.

@@ -157,6 +157,48 @@ pub async fn the_place_of_the_step_goes_before_that_of_the_arrival(on: Subject) 
     assert_eq!(line(&on, &one).await, [place(1, ARRIVAL, 1)]);
 }
 
+/// Nobody stands in his own way: of a step's place and that of its run's arrival, the first counts.
+pub async fn a_step_is_not_behind_the_arrival_of_its_run(on: Subject) {
+    let one = limit("orders", 1);
+    park(&on, &one, place(1, ARRIVAL, 0)).await;
+    park(&on, &one, place(1, "pay", 1)).await;
+    assert!(take(&on, &one, &holder(1, "pay", 1)).await);
+    assert_eq!(line(&on, &one).await, [place(1, "pay", 1)]);
+}
+
+/// Two hops that are about to start the same attempt hold a slot each; one gives back its own.
+pub async fn rule_20_hops_of_one_attempt_hold_a_slot_each(on: Subject) {
+    let (one, two) = (limit("few", 1), limit("orders", 2));
+    let (first, second) = (holder(1, "pay", 1), Holder { hop: u64::MAX, ..holder(1, "pay", 1) });
+    assert!(take(&on, &one, &first).await && take(&on, &two, &first).await);
+    assert!(!take(&on, &one, &second).await);
+    assert!(take(&on, &two, &second).await);
+    release(&on, &two, second).await;
+    assert_eq!(holders(&on, &two).await, [first]);
+}
+
+/// All of them or none, and each under its own rules; who is refused is told by which limit.
+pub async fn rule_25_slots_of_several_limits_are_taken_together(on: Subject) {
+    let (one, two) = (limit("few", 1), limit("orders", 2));
+    let both = [one.clone(), two.clone()];
+    let ask = |n: u64| {
+        let (on, both) = (&on, &both);
+        async move { on.backend.take_all(both, &holder(n, "pay", 1), start_of_next(1), on.now()).await.expect("an answer") }
+    };
+    park(&on, &one, place(1, "pay", 0)).await;
+    assert_eq!(ask(2).await, Err((0, Taken::Behind)));
+    assert!(holders(&on, &two).await.is_empty());
+    assert_eq!(ask(1).await, Ok(()));
+    assert!(line(&on, &one).await.is_empty());
+    // again: it holds on
+    assert_eq!(ask(1).await, Ok(()));
+    assert_eq!(ask(2).await, Err((0, Taken::Full { free_at: Some(start_of_next(1)) })));
+    release(&on, &one, holder(1, "pay", 1)).await;
+    assert!(take(&on, &two, &holder(3, "pay", 1)).await);
+    assert_eq!(ask(2).await, Err((1, Taken::Full { free_at: Some(start_of_next(1)) })));
+    assert!(holders(&on, &one).await.is_empty());
+}
+
 /// However often, and whenever, it is asked for again.
 pub async fn a_place_in_line_is_kept(on: Subject) {
     let one = limit("orders", 1);

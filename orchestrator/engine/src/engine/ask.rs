@@ -6,7 +6,7 @@ use stepladder_core::journal::{Created, Fact, Origin, Outcome, Seq};
 use stepladder_core::limits::UNDO;
 use stepladder_core::planted::{self, Plant};
 use stepladder_core::slot::Limit;
-use stepladder_core::state::{RunState, StepState};
+use stepladder_core::state::{Awaited, RunState, StepState};
 use stepladder_core::{Cause, Event, EventId, Json, RunId, RunRow, Status, Timestamp, json};
 
 use super::{Engine, EngineError, no_such_run};
@@ -131,7 +131,7 @@ impl Engine {
             return Err(no_such_run(run));
         }
         let state = RunState::fold(run, &records).map_err(|e| StoreError::Unreadable(e.to_string()))?;
-        let (steps, handler_errors) = view::steps(&records);
+        let (steps, handler_errors) = view::steps(&state, &records);
         Ok(RunDetail {
             summary: RunSummary::of(&state),
             origin: state.created.origin.clone(),
@@ -171,6 +171,12 @@ impl Engine {
                 }
                 StepState::Invoking { child, function, .. } => {
                     Some((Timestamp::MAX, format!("waits in `{id}` for run {child} of `{function}`")))
+                }
+                StepState::Awaiting { what: Awaited::Event(wait), until } => {
+                    Some((*until, format!("waits in `{id}` for {wait} until {until}")))
+                }
+                StepState::Awaiting { what: Awaited::Signal, until } => {
+                    Some((*until, format!("waits in `{id}` for a signal until {until}")))
                 }
                 StepState::Wanted | StepState::Running { .. } | StepState::Done | StepState::Abandoned => None,
             })

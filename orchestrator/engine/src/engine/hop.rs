@@ -6,6 +6,7 @@
 
 mod append;
 mod end;
+mod inbox;
 mod outcomes;
 mod settle;
 mod start;
@@ -22,7 +23,7 @@ use stepladder_core::journal::{Entry, Fact, Failure};
 use stepladder_core::planted::{self, Plant};
 use stepladder_core::slot::{Holder, Limit};
 use stepladder_core::spec::LazyScope;
-use stepladder_core::state::{RunState, StepState};
+use stepladder_core::state::RunState;
 use stepladder_core::{Cause, Spec, StepId, Timestamp, Wake};
 
 use super::Engine;
@@ -41,6 +42,8 @@ const AGAIN: Duration = Duration::from_secs(10);
 const BACK: Duration = Duration::from_secs(2);
 /// How long a run waits for a function that nobody has registered, before it looks again.
 const UNREGISTERED: Duration = Duration::from_secs(60);
+/// Minutes for which a tick looks for a worker that knows its function: an hour.
+const TICK_WAITS: i64 = 60;
 /// What an invocation keeps for itself when it goes on to a further step.
 const MARGIN: Duration = Duration::from_secs(2);
 
@@ -59,9 +62,8 @@ struct Hop<'e> {
     /// How many of the journal's outcomes the session has been given.
     shown: usize,
     limits: Vec<Limit>,
-    /// Slots that were taken for attempts that could not be written down; given back when the hop ends, unless the
-    /// journal gives the attempt to somebody (rule 20).
-    reserved: Vec<Holder>,
+    /// Names what this hop holds (rule 20).
+    id: u64,
     /// Attempts for which a line was joined, until it is seen that they still wait.
     joined: Vec<Holder>,
     running: HashMap<StepId, Running>,
@@ -75,6 +77,8 @@ struct Hop<'e> {
     redelivered: bool,
     deadline: Timestamp,
     lease_until: Timestamp,
+    /// Whether the run's inbox is to be looked into, once the run waits for events.
+    look: bool,
     /// Whether the wake came at its time.
     punctuality: Punctuality,
     /// Steps of which it was told that they wait for a slot.
@@ -161,9 +165,7 @@ impl Engine {
     async fn move_run(&self, wake: Wake, receipt: Receipt, invocation: Invocation) -> Result<(), StoreError> {
         let began = self.now();
         let Some(state) = self.take_state(wake.run).await? else {
-            tracing::debug!(run = %wake.run, "a wake of a run that does not exist");
-            self.carry_out(Commit { acks: vec![receipt], ..Commit::default() }).await?;
-            return Ok(());
+            return self.begin_or_forget(wake, receipt).await;
         };
         let state = Arc::unwrap_or_clone(state);
         let Some(program) = self.program(&state.created.function).cloned() else {
@@ -172,6 +174,7 @@ impl Engine {
         let Invocation { redelivered, deadline } = invocation;
         let own = || began + self.config.worker_timeout_of(&state.created.function);
         let deadline = deadline.unwrap_or_else(own);
+        let look = matches!(wake.cause, Cause::Offered | Cause::Watchdog);
         let mut hop = Hop {
             engine: self,
             program,
@@ -182,24 +185,41 @@ impl Engine {
             pending: Vec::new(),
             shown: 0,
             limits: Vec::new(),
-            reserved: Vec::new(),
+            id: if planted::is(Plant::LoserFreesTheSlot) { 0 } else { self.entropy.bits() as u64 },
             joined: Vec::new(),
             running: HashMap::new(),
             handed: HashSet::new(),
             unwoken: None,
             executed: false,
             redelivered,
+            look,
             deadline,
             lease_until: deadline + self.config.lease_margin,
             punctuality: Punctuality::Unknown,
             told_to_wait: HashSet::new(),
         };
         hop.run().await?;
-        hop.unreserve().await?;
         if let Some(error) = hop.unwoken {
             return Err(error);
         }
         self.cache.put(Arc::new(hop.state));
+        Ok(())
+    }
+
+    /// A wake of a run that does not exist: a tick's begins by it. Where its function is not known, another worker may
+    /// know it.
+    async fn begin_or_forget(&self, wake: Wake, receipt: Receipt) -> Result<(), StoreError> {
+        let mut commit = Commit { acks: vec![receipt], ..Commit::default() };
+        match wake.cause {
+            Cause::Tick(minute) if self.program(&wake.group).is_some() => {
+                self.begin_tick(&wake, minute).await?;
+            }
+            Cause::Tick(minute) if self.now().minute() - minute < TICK_WAITS => {
+                commit.before.push(self.later(wake, self.now() + UNREGISTERED));
+            }
+            _ => tracing::debug!(run = %wake.run, "a wake of a run that does not exist"),
+        }
+        self.carry_out(commit).await?;
         Ok(())
     }
 
@@ -257,6 +277,9 @@ impl Hop<'_> {
                 };
                 return self.engine.finish(&self.state, end, &self.limits, (self.receipt.clone(), look)).await;
             }
+            if self.is_to_look() && !self.take_offers().await? {
+                continue;
+            }
             if let Some(due) = self.state.handler_retry_at.filter(|due| *due > self.now()) {
                 // its wake was written before its entry
                 self.repeat_if_early(due);
@@ -282,6 +305,7 @@ impl Hop<'_> {
         self.shown = self.state.outcomes.len();
         History {
             run: self.state.run,
+            secret: self.state.secret,
             attempt: self.state.handler_attempt(),
             event: Arc::new(self.state.created.event.clone()),
             created_at: self.state.created_at,
@@ -319,30 +343,21 @@ impl Hop<'_> {
         self.engine.pass_on(&self.limits).await
     }
 
-    /// Gives back slots that were taken for attempts that never came to be.
-    async fn unreserve(&mut self) -> Result<(), StoreError> {
-        if self.reserved.is_empty() {
-            return Ok(());
+    fn holder(&self, step: &StepId, attempt: u32) -> Holder {
+        Holder { run: self.state.run, step: step.clone(), attempt, hop: self.id }
+    }
+
+    /// The slots of an attempt whose worker is dead, with the next append.
+    async fn give_back_of_the_dead(&mut self, step: &StepId, attempt: u32) -> Result<(), StoreError> {
+        for limit in &self.limits {
+            let held = self.engine.backend.holders(limit).await?.into_iter().map(|holding| holding.holder);
+            let of_dead = held.filter(|h| (h.run, &h.step, h.attempt) == (self.state.run, step, attempt));
+            self.commit.after.extend(of_dead.map(|holder| release(limit, &holder)));
         }
-        for holder in std::mem::take(&mut self.reserved) {
-            if !self.is_running(&holder.step, holder.attempt) || planted::is(Plant::LoserFreesTheSlot) {
-                self.commit.after.extend(self.limits.iter().map(|limit| release(limit, &holder)));
-            }
-        }
-        self.append(Vec::new(), Ack::Later).await?;
         Ok(())
     }
 
-    fn is_running(&self, step: &StepId, attempt: u32) -> bool {
-        let step = self.state.steps.get(step);
-        step.is_some_and(|s| s.attempt == attempt && matches!(s.state, StepState::Running { .. }))
-    }
-
-    fn holder(&self, step: &StepId, attempt: u32) -> Holder {
-        Holder { run: self.state.run, step: step.clone(), attempt }
-    }
-
-    /// The slots of an attempt that is over, with the next append.
+    /// The slots that this hop holds for an attempt, with the next append.
     fn give_back(&mut self, step: &StepId, attempt: u32) {
         let holder = self.holder(step, attempt);
         self.commit.after.extend(self.limits.iter().map(|limit| release(limit, &holder)));

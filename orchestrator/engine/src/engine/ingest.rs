@@ -51,19 +51,19 @@ impl Engine {
         Ok(self.accept(accepted.collect(), now).await?)
     }
 
-    /// Stores events under the ids that they have, and starts their runs.
+    /// Stores events under the ids that they have, starts their runs, and gives them to the runs that wait for them.
     pub(super) async fn accept(&self, events: Vec<Event>, now: Timestamp) -> Result<Vec<EventId>, StoreError> {
         let events = self.backend.accept(events, now).await?;
-        let ids = events.iter().map(|event| event.id).collect();
         let mut runs = Vec::new();
-        let is_new = |event: &Event| event.received_at == now || !planted::is(Plant::RepeatedEventIsSkipped);
-        for event in events.into_iter().filter(is_new) {
+        let is_new = |event: &&Event| event.received_at == now || !planted::is(Plant::RepeatedEventIsSkipped);
+        for event in events.iter().filter(is_new) {
             self.triggered(event, now, &mut runs);
         }
         if !runs.is_empty() {
             self.start_runs(runs).await?;
         }
-        Ok(ids)
+        self.give_to_waiters(&events).await?;
+        Ok(events.iter().map(|event| event.id).collect())
     }
 
     /// The first of `n` ids in a row that sort after all that this process gave out before: events keep the order in
@@ -78,10 +78,10 @@ impl Engine {
         first
     }
 
-    fn triggered(&self, event: Event, now: Timestamp, runs: &mut Vec<(RunId, Created, Vec<Entry>)>) {
-        let mut scope = LazyScope::new(&event);
+    fn triggered(&self, event: &Event, now: Timestamp, runs: &mut Vec<(RunId, Created, Vec<Entry>)>) {
+        let mut scope = LazyScope::new(event);
         for spec in self.specs() {
-            let end = match spec.matches(&event, &mut scope) {
+            let end = match spec.matches(event, &mut scope) {
                 Ok(false) => continue,
                 Ok(true) => Vec::new(),
                 Err(bad) => vec![Fact::RunSkipped { reason: format!("the trigger's {bad}").into() }.at(now)],

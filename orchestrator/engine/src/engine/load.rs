@@ -9,7 +9,7 @@ use stepladder_core::{Cause, RunId, Wake};
 use super::Engine;
 use crate::ports::{Append, Commit, Committed, StoreError};
 
-/// How often a write whose reply was lost is sent again, with its token, before the wake is put off.
+/// How often a write whose reply was lost is sent, with its token, before the wake is put off; and a read in its way.
 const ATTEMPTS: u32 = 3;
 
 /// What became of an append.
@@ -89,9 +89,19 @@ impl Engine {
         }
     }
 
-    /// Reads on what others have written since; whether there was anything.
+    /// Reads on what others have written since; whether there was anything. A read that fails is asked again: an outcome
+    /// may wait to be written behind what it finds, and a body would be executed once more for it.
     pub(super) async fn catch_up(&self, state: &mut RunState) -> Result<bool, StoreError> {
-        let records = self.backend.read(state.run, state.next).await?;
+        let mut attempt = 1;
+        let records = loop {
+            match self.backend.read(state.run, state.next).await {
+                Err(StoreError::Unavailable(why)) if attempt < ATTEMPTS => {
+                    tracing::warn!(attempt, why, "a read failed, it is asked again");
+                    attempt += 1;
+                }
+                result => break result?,
+            }
+        };
         records.iter().try_for_each(|record| state.extend(record)).map_err(unreadable)?;
         Ok(!records.is_empty())
     }

@@ -13,7 +13,6 @@ use stepladder_core::journal::{Fact, Failure};
 use stepladder_core::retry::Retry;
 use stepladder_core::slot::Holder;
 use stepladder_core::spec::LazyScope;
-use stepladder_core::state::RunState;
 use stepladder_core::{Cause, RunId, StepId, Timestamp};
 
 use super::Engine;
@@ -31,7 +30,7 @@ const LAST_CHANCE: Duration = Duration::from_secs(1);
 pub(super) struct Bodies(Arc<Mutex<HashMap<u64, Body>>>);
 
 struct Body {
-    run: RunId,
+    holder: Holder,
     ready: Ready,
     began: Timestamp,
     /// From when on it is taken for stuck.
@@ -52,15 +51,10 @@ impl Drop for Watched {
 
 impl Engine {
     /// Keeps an eye on a body that is to stop at `expires`, in an invocation that ends at `deadline`.
-    pub(super) fn watch(
-        &self,
-        state: &RunState,
-        ready: &Ready,
-        (expires, deadline): (Timestamp, Timestamp),
-    ) -> Watched {
+    pub(super) fn watch(&self, ready: &Ready, holder: Holder, (expires, deadline): (Timestamp, Timestamp)) -> Watched {
         let key = self.entropy.bits() as u64;
         let stuck_at = (expires + PATIENCE).min(deadline - LAST_CHANCE).max(expires);
-        let body = Body { run: state.run, ready: ready.clone(), began: self.now(), stuck_at };
+        let body = Body { holder, ready: ready.clone(), began: self.now(), stuck_at };
         self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, body);
         Watched { bodies: self.bodies.clone(), key }
     }
@@ -71,22 +65,24 @@ impl Engine {
     /// [`StoreError`]; what was not written is found again at the next call.
     pub async fn expel_overdue(&self) -> Result<Vec<(RunId, StepId)>, StoreError> {
         let now = self.now();
-        let overdue: Vec<(u64, RunId, Ready, Timestamp)> = {
+        let overdue: Vec<(u64, Holder, Ready, Timestamp)> = {
             let bodies = self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner);
             let is_overdue = |body: &&Body| body.stuck_at < now;
             let keyed = bodies.iter().filter(|(_, body)| is_overdue(body));
-            keyed.map(|(key, body)| (*key, body.run, body.ready.clone(), body.began)).collect()
+            keyed.map(|(key, body)| (*key, body.holder.clone(), body.ready.clone(), body.began)).collect()
         };
         let mut expelled = Vec::new();
-        for (key, run, ready, began) in overdue {
-            self.expel(run, &ready, began).await?;
+        for (key, holder, ready, began) in overdue {
+            let run = holder.run;
+            self.expel(holder, &ready, began).await?;
             self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
             expelled.push((run, ready.step));
         }
         Ok(expelled)
     }
 
-    async fn expel(&self, run: RunId, ready: &Ready, began: Timestamp) -> Result<(), StoreError> {
+    async fn expel(&self, holder: Holder, ready: &Ready, began: Timestamp) -> Result<(), StoreError> {
+        let run = holder.run;
         let Some(state) = self.state(run).await? else { return Ok(()) };
         let mut state = Arc::unwrap_or_clone(state);
         let (step, attempt, timeout) = (&ready.step, ready.attempt, ready.timeout);
@@ -101,7 +97,6 @@ impl Engine {
             Some(program) => program.spec().limits(&mut LazyScope::new(&state.created.event)).unwrap_or_default(),
             None => Vec::new(),
         };
-        let holder = Holder { run, step: step.clone(), attempt };
         loop {
             let now = self.now();
             let mut commit =

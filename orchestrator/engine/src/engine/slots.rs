@@ -39,68 +39,95 @@ pub(super) struct Asker<'a> {
 }
 
 impl Engine {
-    /// Takes a slot of each limit, in sorted order; refused at one, gives all back and waits in that one's line.
+    /// Takes a slot of each limit, or of none (rule 25). Refused at one, joins its line and asks once more (rule 21): a
+    /// slot may have been freed between the two, by someone who found the line empty. Who waits at one limit waits at no
+    /// other: he would stand in the way of those who could go on there.
     pub(super) async fn take_slots(
         &self,
         state: &RunState,
         limits: &[Limit],
         asker: Asker<'_>,
     ) -> Result<Slots, StoreError> {
-        let holder = asker.holder;
-        for (i, limit) in limits.iter().enumerate() {
-            let parked = self.take_or_park(state, limit, asker).await?;
-            if parked == Slots::Held {
-                continue;
+        let mut refused = self.ask(limits, asker).await?;
+        let mut joined = None;
+        while let Some((at, _)) = refused
+            && joined != Some(at)
+            && self.is_to_join(state, &limits[at], asker).await?
+        {
+            self.join(state, &limits[at], asker.holder).await?;
+            joined = Some(at);
+            if planted::is(Plant::ParksWithoutAsking) {
+                break;
             }
-            let back = limits[..i].iter().map(|l| release(l, holder)).collect::<Vec<_>>();
-            if !back.is_empty() {
-                self.carry_out(Commit { after: back, ..Commit::default() }).await?;
-                self.pass_on(&limits[..i]).await?;
+            refused = self.ask(limits, asker).await?;
+        }
+        let Some((at, taken)) = refused else {
+            for limit in limits {
+                self.inherit_lease_wake(limit).await?;
             }
-            return Ok(parked);
+            return Ok(Slots::Held);
+        };
+        for other in limits.iter().filter(|limit| **limit != limits[at]) {
+            self.leave_line(other, asker.holder).await?;
         }
-        for limit in limits {
-            self.inherit_lease_wake(limit).await?;
-        }
-        Ok(Slots::Held)
+        self.wait_at(&limits[at], taken, asker.holder).await?;
+        Ok(Slots::Parked { key: limits[at].key.clone(), joined: joined.is_some() })
     }
 
-    /// Asks; refused, joins the line and asks once more (rule 21): a slot may have been freed between the two, by
-    /// someone who found the line empty. A run that still has the place of its arrival is in line already, with all
-    /// its first steps but those that have wakes of their own: a wake of the run is none of theirs.
-    async fn take_or_park(&self, state: &RunState, limit: &Limit, asker: Asker<'_>) -> Result<Slots, StoreError> {
-        let Asker { holder, lease_until, by_itself } = asker;
+    /// The first limit that refuses, and what it says.
+    async fn ask(&self, limits: &[Limit], asker: Asker<'_>) -> Result<Option<(usize, Taken)>, StoreError> {
+        let Asker { holder, lease_until, .. } = asker;
         let now = self.now();
-        let mut taken = self.backend.take(limit, holder, lease_until, now).await?;
-        let arrived = || async { self.backend.place(limit, holder.run).await.map(|place| place.is_some()) };
-        let joins = taken != Taken::Held && (by_itself || state.started_at.is_some() || !arrived().await?);
-        if joins {
-            // the first steps wait since the run's arrival
-            let asked = if state.started_at.is_none() { state.created_at } else { now };
-            let place = Place { asked, event: state.created.event.id, run: holder.run, step: holder.step.clone() };
-            self.backend.park(limit, place).await?;
-            if !planted::is(Plant::ParksWithoutAsking) {
-                taken = self.backend.take(limit, holder, lease_until, self.now()).await?;
-            }
+        if let [limit] = limits {
+            let taken = self.backend.take(limit, holder, lease_until, now).await?;
+            return Ok((taken != Taken::Held).then_some((0, taken)));
         }
-        match taken {
-            Taken::Held => Ok(Slots::Held),
-            Taken::Behind => {
-                self.remove_dead_head(limit).await?;
-                Ok(Slots::Parked { key: limit.key.clone(), joined: joins })
-            }
-            Taken::Full { free_at } => {
-                // rule 23: the head of the line owns a wake at the first lease's end
-                let head = self.backend.line(limit, 1).await?.pop();
-                if let (Some(free_at), Some(head)) = (free_at, head)
-                    && head.run == holder.run
-                    && !planted::is(Plant::HeadHasNoWake)
-                {
-                    self.wake_later(&head, &limit.key, free_at).await?;
-                }
-                Ok(Slots::Parked { key: limit.key.clone(), joined: joins })
-            }
+        Ok(self.backend.take_all(limits, holder, lease_until, now).await?.err())
+    }
+
+    /// Whether who is refused joins the line. A run that still has the place of its arrival is in line already, with all
+    /// its first steps but those that have wakes of their own: a wake of the run is none of theirs.
+    async fn is_to_join(&self, state: &RunState, limit: &Limit, asker: Asker<'_>) -> Result<bool, StoreError> {
+        if asker.by_itself || state.started_at.is_some() {
+            return Ok(true);
         }
+        Ok(self.backend.place(limit, state.run).await?.is_none())
+    }
+
+    async fn join(&self, state: &RunState, limit: &Limit, holder: &Holder) -> Result<(), StoreError> {
+        // the first steps wait since the run's arrival
+        let asked = if state.started_at.is_none() { state.created_at } else { self.now() };
+        let place = Place { asked, event: state.created.event.id, run: holder.run, step: holder.step.clone() };
+        self.backend.park(limit, place).await
+    }
+
+    /// Gives up the place at a limit that does not refuse, and lets those behind it go on.
+    async fn leave_line(&self, limit: &Limit, holder: &Holder) -> Result<(), StoreError> {
+        let place = self.backend.place(limit, holder.run).await?;
+        let Some(place) = place.filter(|place| place.step == holder.step || *place.step == *ARRIVAL) else {
+            return Ok(());
+        };
+        let leave = After::Leave { limit: limit.clone(), run: place.run, step: Some(place.step) };
+        self.carry_out(Commit { after: vec![leave], ..Commit::default() }).await?;
+        self.pass_on(std::slice::from_ref(limit)).await
+    }
+
+    /// Sees to it that who waits at this limit is woken.
+    async fn wait_at(&self, limit: &Limit, taken: Taken, holder: &Holder) -> Result<(), StoreError> {
+        let free_at = match taken {
+            Taken::Held => return Ok(()),
+            Taken::Behind => return self.remove_dead_head(limit).await,
+            Taken::Full { free_at } => free_at,
+        };
+        // rule 23: the head of the line owns a wake at the first lease's end
+        let head = self.backend.line(limit, 1).await?.pop();
+        if let (Some(free_at), Some(head)) = (free_at, head)
+            && head.run == holder.run
+            && !planted::is(Plant::HeadHasNoWake)
+        {
+            self.wake_later(&head, &limit.key, free_at).await?;
+        }
+        Ok(())
     }
 
     /// Who is first was woken for the free slot. A place that nobody will use, left by a worker that stood still or
@@ -203,7 +230,11 @@ fn is_running(state: &RunState, step: &StepId, attempt: u32) -> bool {
         Some(s) => match s.state {
             StepState::Running { .. } => attempt >= s.attempt,
             StepState::Wanted | StepState::Waiting { .. } => attempt > s.attempt,
-            StepState::Sleeping { .. } | StepState::Invoking { .. } | StepState::Done | StepState::Abandoned => false,
+            StepState::Sleeping { .. }
+            | StepState::Invoking { .. }
+            | StepState::Awaiting { .. }
+            | StepState::Done
+            | StepState::Abandoned => false,
         },
     }
 }

@@ -10,6 +10,7 @@ use stepladder_core::{Cause, Timer, Timestamp, Wake, id};
 
 use super::Engine;
 use super::ingest::WATCH;
+use super::ticks::Tick;
 use crate::ports::{Commit, Cursor, Later, StoreError};
 
 /// How far ahead of their time timers are sent: the next sweep is a minute away, and may be late.
@@ -30,6 +31,8 @@ const DAILY: Duration = Duration::from_secs(24 * 3_600);
 pub struct Swept {
     /// Timers that became wakes.
     pub timers: usize,
+    /// Ticks of cron lines that became wakes.
+    pub ticks: usize,
     /// Runs that were looked after.
     pub watched: usize,
 }
@@ -48,25 +51,28 @@ impl Engine {
         let mut swept = Swept::default();
         let window = cursor.minute..=(now + AHEAD).minute();
         let reads = window.map(|minute| async move { (minute, self.backend.bucket(minute).await) });
+        let mut ticks = self.ticks(cursor.minute..(now + AHEAD).minute() + 1, now);
         let mut buckets = stream::iter(reads).buffered(READS);
         while let Some((minute, timers)) = buckets.next().await {
             let timers = timers?;
-            if timers.is_empty() {
+            let mut ticks = ticks.remove(&minute).unwrap_or_default();
+            if timers.is_empty() && ticks.is_empty() {
                 continue;
             }
             let sent = cursor.sent.iter().position(|(m, _)| *m == minute).map(|i| cursor.sent.swap_remove(i).1);
             let mut sent = sent.unwrap_or_default();
             let is_new = |timer: &Timer| timer.due <= now + AHEAD && !sent.contains(&mark(timer));
             let due: Vec<Timer> = timers.into_iter().filter(is_new).collect();
-            sent.extend(due.iter().map(mark));
+            ticks.retain(|tick| !sent.contains(&tick.mark()));
+            sent.extend(due.iter().map(mark).chain(ticks.iter().map(Tick::mark)));
             cursor.sent.push((minute, sent));
-            if due.is_empty() {
+            if due.is_empty() && ticks.is_empty() {
                 continue;
             }
             if planted::is(Plant::CursorFirst) {
                 self.move_cursor(&mut known, &mut cursor, (minute + 1).min(open_from)).await?;
             }
-            self.fire(due, now, &mut swept).await?;
+            self.fire(due, ticks, now, &mut swept).await?;
             // what comes after may fail: this minute is not to be sent again then
             match self.move_cursor(&mut known, &mut cursor, (minute + 1).min(open_from)).await {
                 Ok(true) => {}
@@ -100,8 +106,15 @@ impl Engine {
     }
 
     /// Many at a time: ten thousand may be due in one minute.
-    async fn fire(&self, timers: Vec<Timer>, now: Timestamp, swept: &mut Swept) -> Result<(), StoreError> {
-        let (mut wakes, mut watched) = (Vec::new(), Vec::new());
+    async fn fire(
+        &self,
+        timers: Vec<Timer>,
+        ticks: Vec<Tick>,
+        now: Timestamp,
+        swept: &mut Swept,
+    ) -> Result<(), StoreError> {
+        let (mut wakes, mut watched): (Vec<Later>, _) = (ticks.iter().map(Tick::wake).collect(), Vec::new());
+        swept.ticks += wakes.len();
         for Timer { due, run, group, purpose } in timers {
             let cause = match purpose {
                 Purpose::Watchdog => {
@@ -115,8 +128,8 @@ impl Engine {
         }
         for before in wakes.chunks(WAKES) {
             self.carry_out(Commit { before: before.to_vec(), ..Commit::default() }).await?;
-            swept.timers += before.len();
         }
+        swept.timers += wakes.len() - ticks.len();
         swept.watched += watched.len();
         let visits = watched.into_iter().map(|run| self.look_after(run, now));
         stream::iter(visits).buffer_unordered(VISITS).try_collect::<Vec<()>>().await?;
@@ -133,13 +146,14 @@ impl Engine {
         // before anything that may fail: what was forgotten cannot be looked after again
         self.backend.keep(run, state.created.event.id, now).await?;
         let next = next_move(&state);
+        let waits = waits_for_a_wake(&state);
         let due = match next {
-            Some(next) if next > now => (next + WATCH).min(now + DAILY),
+            Some(next) if next > now && !waits => (next + WATCH).min(now + DAILY),
             Some(_) | None => now + WATCH,
         };
         let timer = Timer { due, run, group: state.created.function.clone(), purpose: Purpose::Watchdog };
         self.backend.set(vec![timer]).await?;
-        if next.is_none_or(|next| next <= now) {
+        if waits || next.is_none_or(|next| next <= now) {
             let wakes = vec![self.wake_of(&state, Cause::Watchdog)];
             self.carry_out(Commit { wakes, ..Commit::default() }).await?;
         }
@@ -150,12 +164,18 @@ impl Engine {
 /// When a run goes on by itself; `None` when nothing says so.
 fn next_move(state: &RunState) -> Option<Timestamp> {
     let of_step = state.steps.values().filter_map(|step| match &step.state {
-        StepState::Sleeping { until } => Some(*until),
+        StepState::Sleeping { until } | StepState::Awaiting { until, .. } => Some(*until),
         StepState::Waiting { retry_at, .. } => Some(*retry_at),
         StepState::Running { lease_until, .. } => Some(*lease_until),
         StepState::Wanted | StepState::Invoking { .. } | StepState::Done | StepState::Abandoned => None,
     });
     of_step.chain(state.handler_retry_at).min()
+}
+
+/// Whether a step waits for a wake of its own, or for that of a called run's end. It may be lost while other steps of the
+/// run go on, which says nothing of it.
+fn waits_for_a_wake(state: &RunState) -> bool {
+    state.steps.values().any(|step| matches!(step.state, StepState::Wanted | StepState::Invoking { .. }))
 }
 
 fn mark(timer: &Timer) -> u64 {

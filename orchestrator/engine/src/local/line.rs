@@ -17,6 +17,21 @@ pub struct Line {
 }
 
 impl Line {
+    /// What [`take`](Self::take) would say.
+    pub fn would_say(&self, slots: u32, holder: &Holder, now: Timestamp) -> Taken {
+        if self.held.iter().any(|holding| holding.holder == *holder) {
+            return Taken::Held;
+        }
+        let alive = || self.held.iter().filter(|holding| holding.lease_until > now);
+        let free = slots.saturating_sub(u32::try_from(alive().count()).unwrap_or(u32::MAX));
+        if free == 0 {
+            return Taken::Full { free_at: alive().map(|holding| holding.lease_until).min() };
+        }
+        // who is not among the first `free` need not be counted out
+        let ahead = self.place_of(holder).map(|place| self.places.range(..place).take(free as usize).count());
+        if may_take(free, ahead, self.places.len()) { Taken::Held } else { Taken::Behind }
+    }
+
     /// Takes a slot, as [`Slots::take`](crate::ports::Slots::take) says. Tells the place that was left, if one was.
     pub fn take(
         &mut self,
@@ -32,17 +47,12 @@ impl Line {
             self.leave(holder.run, Some(&holder.step));
             return (Taken::Held, place);
         }
+        let said = self.would_say(slots, holder, now);
         self.held.retain(|holding| holding.lease_until > now);
-        let free = slots.saturating_sub(u32::try_from(self.held.len()).unwrap_or(u32::MAX));
-        let place = self.place(holder.run, &holder.step).or_else(|| self.place(holder.run, ARRIVAL)).cloned();
-        // who is not among the first `free` need not be counted out
-        let ahead = place.as_ref().map(|place| self.places.range(..place).take(free as usize).count());
-        if free == 0 {
-            return (Taken::Full { free_at: self.held.iter().map(|holding| holding.lease_until).min() }, None);
+        if said != Taken::Held {
+            return (said, None);
         }
-        if !may_take(free, ahead, self.places.len()) {
-            return (Taken::Behind, None);
-        }
+        let place = self.place_of(holder).cloned();
         if let Some(place) = &place {
             self.leave(place.run, Some(&place.step));
         }
@@ -112,6 +122,12 @@ impl Line {
     /// Whether nobody holds and nobody waits: then nothing is lost by forgetting it.
     pub fn is_idle(&self) -> bool {
         self.held.is_empty() && self.places.is_empty()
+    }
+
+    /// From where somebody asks: a step is not behind the place of its own run's arrival.
+    fn place_of(&self, holder: &Holder) -> Option<&Place> {
+        let places = [self.place(holder.run, &holder.step), self.place(holder.run, ARRIVAL)];
+        places.into_iter().flatten().min()
     }
 
     fn place(&self, run: RunId, step: &str) -> Option<&Place> {

@@ -3,7 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use stepladder_core::Timestamp;
+use stepladder_core::slot::{Holder, Limit, Place};
+
 use super::Line;
+use crate::ports::Taken;
 
 /// A [`Line`] for each key that somebody holds a slot of, or waits for.
 #[derive(Debug, Default)]
@@ -29,6 +33,30 @@ impl Lines {
             self.lines.remove(key);
         }
         changed
+    }
+
+    /// Takes a slot of each limit, or of none. Gives the places that were left, with their keys; or the first limit that
+    /// refuses, and what it says.
+    pub fn take_all(
+        &mut self,
+        limits: &[Limit],
+        holder: &Holder,
+        lease_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<(Arc<str>, Place)>, (usize, Taken)> {
+        let nobody = Line::default();
+        for (n, limit) in limits.iter().enumerate() {
+            let said = self.get(&limit.key).unwrap_or(&nobody).would_say(limit.slots, holder, now);
+            if said != Taken::Held {
+                return Err((n, said));
+            }
+        }
+        let mut left = Vec::new();
+        for limit in limits {
+            let place = self.change(&limit.key, |line| line.take(limit.slots, holder, lease_until, now)).1;
+            left.extend(place.map(|place| (limit.key.clone(), place)));
+        }
+        Ok(left)
     }
 
     /// How many places there are, in all lines.

@@ -15,6 +15,18 @@ impl Slots for Memory {
         Ok(inner.lines.change(&limit.key, |line| line.take(limit.slots, holder, lease_until, now)).0)
     }
 
+    async fn take_all(
+        &self,
+        limits: &[Limit],
+        holder: &Holder,
+        lease_until: Timestamp,
+        now: Timestamp,
+    ) -> StoreResult<Result<(), (usize, Taken)>> {
+        let mut inner = self.lock();
+        inner.counts.slots += 1;
+        Ok(inner.lines.take_all(limits, holder, lease_until, now).map(drop))
+    }
+
     async fn park(&self, limit: &Limit, place: Place) -> StoreResult<()> {
         let mut inner = self.lock();
         inner.counts.slots += 1;

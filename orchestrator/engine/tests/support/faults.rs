@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use stepladder_core::journal::{Record, Seq};
 use stepladder_core::slot::{Holder, Holding, Limit, Place};
-use stepladder_core::{Event, EventId, RunId, RunRow, Timer, Timestamp};
+use stepladder_core::waiting::{Bucket, Waited, Waiter};
+use stepladder_core::{Event, EventId, RunId, RunRow, StepId, Timer, Timestamp};
 use stepladder_engine::clock::{Entropy, SeededEntropy};
 use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::*;
@@ -174,6 +175,7 @@ pass_through!(Listings {
 });
 pass_through!(Slots {
     take(limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Taken;
+    take_all(limits: &[Limit], holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Result<(), (usize, Taken)>;
     park(limit: &Limit, place: Place) -> ();
     line(limit: &Limit, n: usize) -> Vec<Place>;
     holders(limit: &Limit) -> Vec<Holding>;
@@ -185,5 +187,10 @@ pass_through!(Timers {
     set(timers: Vec<Timer>) -> ();
     cursor() -> Option<Cursor>;
     advance(expected: Option<Cursor>, next: Cursor) -> bool;
+});
+pass_through!(Waiters {
+    waited(event: &str) -> Waited;
+    waiters(event: &str, bucket: &Bucket, after: Option<(RunId, StepId)>, limit: usize) -> Vec<Waiter>;
+    offered(run: RunId) -> Vec<EventId>;
 });
 pass_through!(Queue { receive(max: usize, visibility: Duration) -> Vec<Delivery>; });

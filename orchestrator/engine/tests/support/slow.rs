@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use stepladder_core::journal::{Fact, Record, Seq};
 use stepladder_core::slot::{Holder, Holding, Limit, Place};
-use stepladder_core::{Event, EventId, RunId, RunRow, Timer, Timestamp};
+use stepladder_core::waiting::{Bucket, Waited, Waiter};
+use stepladder_core::{Event, EventId, RunId, RunRow, StepId, Timer, Timestamp};
 use stepladder_engine::clock::{Clock, VirtualClock};
 use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::*;
@@ -181,10 +182,24 @@ pass_on!(Listings {
     runs_of(event: EventId) -> Vec<RunRow>;
     row(run: RunId) -> Option<RunRow>;
 });
+pass_on!(Waiters {
+    waited(event: &str) -> Waited;
+    waiters(event: &str, bucket: &Bucket, after: Option<(RunId, StepId)>, limit: usize) -> Vec<Waiter>;
+    offered(run: RunId) -> Vec<EventId>;
+});
 #[async_trait]
 impl Slots for Slow {
     async fn take(&self, limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> StoreResult<Taken> {
         self.inner.take(limit, holder, lease_until, now).await
+    }
+    async fn take_all(
+        &self,
+        limits: &[Limit],
+        holder: &Holder,
+        lease_until: Timestamp,
+        now: Timestamp,
+    ) -> StoreResult<Result<(), (usize, Taken)>> {
+        self.inner.take_all(limits, holder, lease_until, now).await
     }
     async fn park(&self, limit: &Limit, place: Place) -> StoreResult<()> {
         if let Some(interlude) = &self.before_park {

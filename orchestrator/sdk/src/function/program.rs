@@ -30,7 +30,7 @@ impl Program for RustProgram {
 
     fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {
         let board = Arc::new(Board::new(history.run, history.created_at, history.outcomes));
-        let context = Context::new(board.clone(), self.states.clone(), history.attempt);
+        let context = Context::new(board.clone(), self.states.clone(), (history.attempt, history.secret));
         let handler = (self.handler)(context, &history.event)?;
         let finality = Finality { policy: self.spec.retry.clone(), attempt: history.attempt };
         let future = Box::pin(undoing(handler, board.clone(), finality));

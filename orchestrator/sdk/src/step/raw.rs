@@ -1,7 +1,7 @@
 //! A step without its type: the part that asks, runs the body and takes the recorded JSON.
 
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
@@ -22,8 +22,7 @@ pub(crate) struct RawStep<'a> {
     board: Arc<Board>,
     id: StepId,
     ask: Ask,
-    body: Option<Body<'a>>,
-    running: Option<BoxFuture<'a, Result<Json>>>,
+    code: Mutex<Code<'a>>,
     /// Its place on the board, from its first poll on.
     place: Option<usize>,
     at: &'static Location<'static>,
@@ -31,6 +30,12 @@ pub(crate) struct RawStep<'a> {
     fault: Option<Error>,
     /// Whether its outcome is that of the run which this one repeats.
     carried: bool,
+}
+
+/// A body and its future. Nobody locks it: it makes the step `Sync`, so that a body may ask another step for its token.
+struct Code<'a> {
+    body: Option<Body<'a>>,
+    running: Option<BoxFuture<'a, Result<Json>>>,
 }
 
 impl<'a> RawStep<'a> {
@@ -41,7 +46,8 @@ impl<'a> RawStep<'a> {
         body: Option<Body<'a>>,
         at: &'static Location<'static>,
     ) -> Self {
-        Self { board, id, ask, body, running: None, place: None, at, fault: None, carried: false }
+        let code = Mutex::new(Code { body, running: None });
+        Self { board, id, ask, code, place: None, at, fault: None, carried: false }
     }
 
     /// The step fails with this when it is polled.
@@ -69,7 +75,20 @@ impl<'a> RawStep<'a> {
     pub(crate) fn options(&mut self, change: impl FnOnce(&mut StepOptions)) {
         match &mut self.ask {
             Ask::Run(options) => change(options),
-            Ask::SleepFor(_) | Ask::SleepUntil(_) | Ask::Send(_) | Ask::Invoke { .. } => {}
+            Ask::SleepFor(_)
+            | Ask::SleepUntil(_)
+            | Ask::Send(_)
+            | Ask::Invoke { .. }
+            | Ask::WaitForEvent { .. }
+            | Ask::WaitForSignal { .. } => {}
+        }
+    }
+
+    /// Changes what is asked for. The first fault is the one that is told.
+    pub(crate) fn asking(&mut self, change: impl FnOnce(&mut Ask) -> Result<(), String>) {
+        if let Err(fault) = change(&mut self.ask) {
+            let message = format!("step `{}` ({}) cannot wait: {fault}", self.id, self.at);
+            self.fault.get_or_insert_with(|| Error::terminal(message).with_code("bad-wait"));
         }
     }
 
@@ -81,7 +100,7 @@ impl<'a> RawStep<'a> {
         match self.board.poll(&mut self.place, want, cx.waker()) {
             Answer::Wait => Poll::Pending,
             Answer::Stop => {
-                self.running = None;
+                self.code().running = None;
                 Poll::Pending
             }
             Answer::Run => {
@@ -98,7 +117,8 @@ impl<'a> RawStep<'a> {
 
     fn poll_body(&mut self, cx: &mut Context<'_>) {
         let Some(place) = self.place else { return };
-        let Self { board, body, running, .. } = self;
+        let board = self.board.clone();
+        let Code { body, running } = self.code();
         let before = board.move_to(Place::body(place));
         let polled = catch_unwind(AssertUnwindSafe(|| {
             if let Some(body) = body.take() {
@@ -115,11 +135,15 @@ impl<'a> RawStep<'a> {
             Err(payload) => Some(Err(panicked(&*payload))),
         };
         if let Some(result) = result {
-            self.running = None; // still inside the body: so are the drops of what it holds
+            self.code().running = None; // still inside the body: so are the drops of what it holds
             let result = result.and_then(|output| self.bounded(output)).map_err(Error::into_fault);
             self.board.finish(place, result);
         }
         self.board.move_to(before);
+    }
+
+    fn code(&mut self) -> &mut Code<'a> {
+        self.code.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn bounded(&self, output: Json) -> Result<Json> {

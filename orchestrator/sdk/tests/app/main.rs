@@ -4,3 +4,4 @@ mod concurrency;
 mod failing;
 mod running;
 mod undoing;
+mod waiting;

@@ -86,6 +86,7 @@ impl Run {
         };
         self.program.open(History {
             run: RunId::new(CREATED, 7),
+            secret: 1,
             attempt: 1,
             event: Arc::new(event),
             created_at: CREATED,
@@ -132,7 +133,12 @@ impl Run {
                     let tried = self.failures.iter().filter(|(of, _)| *of == step).count();
                     let retries = match &want.ask {
                         Ask::Run(options) => options.policy(self.program.spec()).retries,
-                        Ask::SleepFor(_) | Ask::SleepUntil(_) | Ask::Send(_) | Ask::Invoke { .. } => 0,
+                        Ask::SleepFor(_)
+                        | Ask::SleepUntil(_)
+                        | Ask::Send(_)
+                        | Ask::Invoke { .. }
+                        | Ask::WaitForEvent { .. }
+                        | Ask::WaitForSignal { .. } => 0,
                     };
                     if retry != Retry::Never && tried <= retries as usize {
                         retried = true;

@@ -28,13 +28,14 @@ impl FunctionRow {
             None => trigger.event.to_string(),
             Some(condition) => format!("{} if {}", trigger.event, condition.source()),
         });
+        let ticks = spec.schedule.lines.iter().map(|line| format!("cron {line}"));
         let limits = spec.concurrency.iter().map(|limit| match &limit.key {
             None => format!("{} at a time", limit.limit),
             Some(key) => format!("{} at a time for each {}", limit.limit, key.source()),
         });
         Self {
             id: spec.id.to_string(),
-            triggers: triggers.collect(),
+            triggers: triggers.chain(ticks).collect(),
             retries: spec.retry.retries,
             timeout: duration(spec.timeout),
             limits: limits.collect(),
@@ -88,7 +89,7 @@ impl RunView {
             row: RunRow::of(summary, now),
             live: summary.ended_at.is_none(),
             origin: match &run.origin {
-                Origin::Event => None,
+                Origin::Event | Origin::Cron => None,
                 Origin::Invoke { parent, .. } => Some(("invoked by", *parent)),
                 Origin::Failure { of } => Some(("handles the failure of", *of)),
                 Origin::Rerun { of } => Some(("a rerun of", *of)),
@@ -113,6 +114,7 @@ pub(super) struct StepRow {
     pub(super) took: String,
     pub(super) due: Option<String>,
     pub(super) child: Option<RunId>,
+    pub(super) awaits: Option<String>,
     pub(super) error: Option<String>,
     pub(super) output: Option<Shown>,
     pub(super) attempts: Vec<AttemptRow>,
@@ -127,6 +129,7 @@ impl StepRow {
             took: duration(step.ended_at.unwrap_or(now).since(step.started_at)),
             due: step.due.map(time),
             child: step.child,
+            awaits: step.awaits.clone(),
             error: step.error.as_ref().map(sentence),
             output: step.output.as_deref().map(Shown::of),
             attempts: step.attempts.iter().map(|attempt| AttemptRow::of(attempt, now)).collect(),

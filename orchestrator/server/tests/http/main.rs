@@ -9,4 +9,5 @@ mod reading;
 mod script;
 mod sending;
 mod serving;
+mod signals;
 mod world;

@@ -199,7 +199,7 @@ async fn the_probes_of_inngests_clients_are_answered() {
     let world = World::new();
     assert_eq!(
         world.get("/api/inngest").await.json(),
-        json!({"function_count": 3, "mode": "dev", "has_event_key": false, "has_signing_key": false})
+        json!({"function_count": 5, "mode": "dev", "has_event_key": false, "has_signing_key": false})
     );
     let dev = world.get("/dev").await.json();
     assert_eq!((&dev["version"], &dev["functions"][0]["id"]), (&json!("1.2.3"), &json!("echo")));

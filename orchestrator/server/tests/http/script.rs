@@ -10,6 +10,7 @@ use stepladder_core::journal::{Failure, Outcome};
 use stepladder_core::retry::Retry;
 use stepladder_core::spec::{Concurrency, Trigger};
 use stepladder_core::state::Revealed;
+use stepladder_core::waiting::{Match, Wait};
 use stepladder_core::{Event, Spec, StepId};
 use stepladder_engine::program::{Advance, Fault, Finished, History};
 use stepladder_engine::{Program, Session};
@@ -37,6 +38,23 @@ impl Script {
         spec.triggers.push(Trigger { event: "test/nap".into(), condition });
         spec.on_failure = Some("echo".into());
         Arc::new(Self { spec, step: "rest".into(), ask: Ask::SleepFor(Duration::from_secs(3_600)) })
+    }
+
+    /// `pay`, started by `test/pay`: waits for a signal in `payment`, and gives what it brought.
+    pub(crate) fn pay() -> Arc<dyn Program> {
+        let mut spec = Spec::new("pay");
+        spec.triggers.push(Trigger { event: "test/pay".into(), condition: None });
+        let ask = Ask::WaitForSignal { timeout: Duration::from_secs(3_600) };
+        Arc::new(Self { spec, step: "payment".into(), ask })
+    }
+
+    /// `listen`, started by `test/listen`: waits for the event `test/<b>word</b>` in `word`.
+    pub(crate) fn listen() -> Arc<dyn Program> {
+        let mut spec = Spec::new("listen");
+        spec.triggers.push(Trigger { event: "test/listen".into(), condition: None });
+        let wait = Arc::new(Wait { events: vec!["test/<b>word</b>".into()], matching: Match::Any });
+        let ask = Ask::WaitForEvent { wait, timeout: Duration::from_secs(3_600) };
+        Arc::new(Self { spec, step: "word".into(), ask })
     }
 
     /// A function whose names are HTML, started by `<i>markup</i>`.

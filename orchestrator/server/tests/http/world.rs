@@ -77,7 +77,7 @@ impl World {
         let logging = tracing::subscriber::set_default(logging);
         let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_700_000_000_000)));
         let memory = Arc::new(Memory::new(clock.clone()));
-        let programs = vec![Script::echo(), Script::nap(), Script::markup()];
+        let programs = vec![Script::echo(), Script::nap(), Script::markup(), Script::pay(), Script::listen()];
         let entropy = Arc::new(SeededEntropy::new(7));
         let engine = Engine::with_ports(memory.clone(), clock.clone(), entropy, programs, Config::default()).unwrap();
         let engine = Arc::new(engine);

@@ -8,6 +8,7 @@ use stepladder_core::{Timestamp, Wake};
 use stepladder_engine::ports::{After, Commit, Commits, Committed, Later, Receipt, StoreResult};
 
 use super::timers::set_timer;
+use super::waiters;
 use crate::Sqlite;
 use crate::fault::Fault;
 use crate::held::Held;
@@ -29,7 +30,7 @@ impl Commits for Sqlite {
         let sync = if commit.is_bookkeeping() { Sync::WithTheNext } else { Sync::Synced };
         let Commit { before, append, after, wakes, acks } = commit;
         let now = self.clock.now();
-        let mut timers = Vec::new();
+        let (mut timers, mut indexed) = (Vec::new(), Vec::new());
         let mut sent = Vec::with_capacity(before.len() + wakes.len());
         let mut record = None;
         let end = append.as_ref().map(|append| (append.run, append.record.next()));
@@ -38,6 +39,7 @@ impl Commits for Sqlite {
                 match later {
                     Later::Wake { wake, due } => sent.push(self.sending(wake, due)?),
                     Later::Timer(timer) => timers.push(TimerRow::new(&timer)?),
+                    Later::Waiter(_) | Later::Offer { .. } => indexed.push(later),
                 }
             }
             for wake in wakes {
@@ -57,6 +59,7 @@ impl Commits for Sqlite {
                 return Ok(written);
             }
             timers.iter().try_for_each(|timer| set_timer(db, timer))?;
+            indexed.iter().try_for_each(|later| waiters::index(db, later))?;
             rows.iter().try_for_each(|after| carry_out(db, after))?;
             numbers.iter().try_for_each(|(n, due, text)| send(db, *n, *due, text))?;
             acked.iter().try_for_each(|n| acknowledge(db, *n))?;
@@ -148,6 +151,8 @@ fn carry_out(db: &Connection, after: &After) -> Result<(), Fault> {
             row.execute((run.to_bytes(), at.as_millis(), status.to_string()))?;
         }
         After::Release { .. } => {}
+        After::Forget(waiter) => waiters::forget(db, waiter)?,
+        After::Taken { run, event } => waiters::take(db, *run, *event)?,
         After::Leave { limit, run, step: Some(step) } => {
             let mut places = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2 AND step = ?3")?;
             places.execute((&limit.key, run.to_bytes(), step))?;
@@ -162,13 +167,14 @@ fn carry_out(db: &Connection, after: &After) -> Result<(), Fault> {
 
 /// What of the follow-ups is in memory.
 fn free(after: Vec<After>, held: &Held) {
-    if after.iter().all(|after| matches!(after, After::Ended { .. })) {
+    let is_in_lines = |after: &After| matches!(after, After::Release { .. } | After::Leave { .. });
+    if !after.iter().any(is_in_lines) {
         return;
     }
     let mut lines = held.lines();
     for after in after {
         let (limit, holder, leave) = match after {
-            After::Ended { .. } => continue,
+            After::Ended { .. } | After::Forget(_) | After::Taken { .. } => continue,
             After::Release { limit, holder } => (limit, Some(holder), None),
             After::Leave { limit, run, step } => (limit, None, Some((run, step))),
         };

@@ -2,6 +2,8 @@
 //! down behind it, in the order in which they change and before any commit that is handed in later. So a run whose
 //! commit says that it waits, or that its step started, is found in its line, or out of it, after a restart.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use stepladder_core::slot::{Holder, Holding, Limit, Place};
 use stepladder_core::{RunId, Timestamp};
@@ -16,15 +18,21 @@ impl Slots for Sqlite {
         let mut lines = self.held.lines();
         let (taken, left) = lines.change(&limit.key, |line| line.take(limit.slots, holder, lease_until, now));
         if let Some(place) = left {
-            let key = limit.key.clone();
-            // handed in under the lock: rows change in the order in which memory did
-            self.writer.owe(move |db| {
-                let mut places = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2 AND step = ?3")?;
-                places.execute((&key, place.run.to_bytes(), &place.step))?;
-                Ok(())
-            });
+            self.owe_leaving(limit.key.clone(), place);
         }
         Ok(taken)
+    }
+
+    async fn take_all(
+        &self,
+        limits: &[Limit],
+        holder: &Holder,
+        lease_until: Timestamp,
+        now: Timestamp,
+    ) -> StoreResult<Result<(), (usize, Taken)>> {
+        let mut lines = self.held.lines();
+        let taken = lines.take_all(limits, holder, lease_until, now);
+        Ok(taken.map(|left| left.into_iter().for_each(|(key, place)| self.owe_leaving(key, place))))
     }
 
     async fn park(&self, limit: &Limit, place: Place) -> StoreResult<()> {
@@ -52,5 +60,16 @@ impl Slots for Sqlite {
 
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {
         Ok(self.held.lines().get(&limit.key).and_then(|line| line.position(run)))
+    }
+}
+
+impl Sqlite {
+    /// Handed in under the lock of the lines: rows change in the order in which memory did.
+    fn owe_leaving(&self, key: Arc<str>, place: Place) {
+        self.writer.owe(move |db| {
+            let mut places = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2 AND step = ?3")?;
+            places.execute((&key, place.run.to_bytes(), &place.step))?;
+            Ok(())
+        });
     }
 }

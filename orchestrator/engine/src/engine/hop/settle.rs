@@ -11,6 +11,12 @@ use crate::program::{Advance, Session};
 impl Hop<'_> {
     /// Polls the handler, writes down what needs no body, starts or hands over what does, and waits for bodies.
     pub(super) async fn settle(&mut self, session: &mut dyn Session) -> Result<Next, StoreError> {
+        if self.pending.is_empty() && self.is_to_look() {
+            if !self.take_offers().await? {
+                return self.keep_outcomes(session, Vec::new()).await;
+            }
+            self.show(session);
+        }
         let advance = session.advance().await;
         let mut entries = std::mem::take(&mut self.pending);
         self.abandon(session, &mut entries);

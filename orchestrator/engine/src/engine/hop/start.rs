@@ -70,8 +70,7 @@ impl Hop<'_> {
             },
         };
         if !appended.is_done() {
-            let unstarted: Vec<_> = starting.iter().map(|r| self.holder(&r.step, r.attempt)).collect();
-            self.reserved.extend(unstarted);
+            starting.iter().for_each(|ready| self.give_back(&ready.step, ready.attempt));
             return self.keep_outcomes(session, entries).await;
         }
         if suspends {
@@ -134,7 +133,11 @@ impl Hop<'_> {
             let by_itself = ready.woken || self.wake.cause.step() == Some(&ready.step);
             let asker = Asker { holder: &holder, lease_until: self.lease_until, by_itself };
             match self.engine.take_slots(&self.state, &self.limits, asker).await? {
-                Slots::Held => starting.push(ready),
+                Slots::Held => {
+                    // what was to be given back is taken again
+                    self.commit.after.retain(|after| !is_release_of(after, &holder));
+                    starting.push(ready);
+                }
                 Slots::Parked { key, joined } => {
                     if self.told_to_wait.insert(ready.step.clone()) {
                         say_waits(&self.state, &ready, &key);
@@ -154,7 +157,7 @@ impl Hop<'_> {
             return Ok(false);
         }
         let went_on = self.engine.catch_up(&mut self.state).await?;
-        for Holder { run, step, attempt } in std::mem::take(&mut self.joined) {
+        for Holder { run, step, attempt, .. } in std::mem::take(&mut self.joined) {
             if self.state.steps.get(&step).is_some_and(|s| s.attempt >= attempt) {
                 let leave = |limit| After::Leave { limit, run, step: Some(step.clone()) };
                 self.commit.after.extend(self.limits.iter().cloned().map(leave));
@@ -182,11 +185,14 @@ impl Hop<'_> {
         mut entries: Vec<Entry>,
     ) -> Result<Next, StoreError> {
         let now = self.now();
+        let is_written = planted::is(Plant::FansOutAgain) && mine.iter().all(|ready| ready.woken);
         let steps: Vec<StepId> = mine.into_iter().map(|ready| ready.step).collect();
         for step in &steps {
             self.commit.before.push(Later::Wake { wake: self.wake(Cause::Step(step.clone())), due: now });
         }
-        entries.push(Fact::StepsWoken { steps: steps.clone() }.at(now));
+        if !is_written {
+            entries.push(Fact::StepsWoken { steps: steps.clone() }.at(now));
+        }
         if self.state.started_at.is_none() {
             // each waits in line by itself from here on
             let leave = |limit| After::Leave { limit, run: self.state.run, step: Some(ARRIVAL.into()) };
@@ -286,7 +292,8 @@ impl Hop<'_> {
             let (run, function) = (self.state.run, &self.state.created.function);
             tracing::info!(target: "stepladder::run", %run, %function, step = %ready.step, attempt = ready.attempt, "step started");
             let expires = now + ready.timeout;
-            let watched = self.engine.watch(&self.state, &ready, (expires, self.deadline));
+            let holder = self.holder(&ready.step, ready.attempt);
+            let watched = self.engine.watch(&ready, holder, (expires, self.deadline));
             self.running
                 .insert(ready.step.clone(), Running { began: now, expires, ready, expired: false, _watched: watched });
         }
@@ -315,4 +322,8 @@ impl Hop<'_> {
             }
         }
     }
+}
+
+fn is_release_of(after: &After, by: &Holder) -> bool {
+    matches!(after, After::Release { holder, .. } if holder == by)
 }

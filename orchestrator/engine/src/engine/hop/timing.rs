@@ -53,7 +53,7 @@ impl Hop<'_> {
         let ours = |step: &StepId| self.may_be_for(step);
         let next = plan.later.iter().filter(|(step, due)| *due <= soon && ours(step)).map(|(_, due)| *due).min();
         self.punctuality = match next {
-            Some(due) if !plan.awake.iter().any(ours) => Punctuality::Early(due),
+            Some(due) if !plan.awake.iter().chain(&plan.expired).any(ours) => Punctuality::Early(due),
             Some(_) | None => Punctuality::InTime,
         };
     }
@@ -132,11 +132,14 @@ impl Hop<'_> {
         match self.wake.cause {
             Cause::Due | Cause::Lease | Cause::Again | Cause::Fresh(None) => true,
             Cause::Created
+            | Cause::Tick(_)
             | Cause::Next
             | Cause::Step(_)
             | Cause::Fresh(Some(_))
             | Cause::Slot
             | Cause::ChildEnded
+            | Cause::Arrived
+            | Cause::Offered
             | Cause::Watchdog
             | Cause::Cancelled => false,
         }

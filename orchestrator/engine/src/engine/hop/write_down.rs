@@ -1,26 +1,34 @@
-//! What a handler wants that needs no body: timers, events, calls of other functions. It is written down before any
-//! body of the same set starts (rule 18).
+//! What a handler wants that needs no body: timers, events, calls of other functions, waits. It is written down before
+//! any body of the same set starts (rule 18).
+
+use std::sync::Arc;
 
 use stepladder_core::decide::{Ask, Child, Plan, Want};
 use stepladder_core::journal::{Created, Entry, Fact, Failure, Origin, Outcome};
 use stepladder_core::planted::{self, Plant};
+use stepladder_core::state::{Awaited, StepState};
+use stepladder_core::waiting::Wait;
 use stepladder_core::{Cause, Event, EventId, NewEvent, RunId, StepId, Timestamp, id};
 
-use super::Hop;
-use crate::ports::StoreError;
+use super::{Hop, UNREGISTERED};
+use crate::ports::{After, Later, StoreError};
 
 impl Hop<'_> {
     /// Sleeps, events, calls and their ends, refusals, interruptions. Later wakes go out before the entries (rule 11).
     pub(super) async fn write_down(&mut self, plan: &Plan, entries: &mut Vec<Entry>) -> Result<(), StoreError> {
         for (step, attempt) in &plan.interrupted {
             entries.push(Fact::AttemptInterrupted { step: step.clone(), attempt: *attempt }.at(self.now()));
-            self.give_back(step, *attempt);
+            self.give_back_of_the_dead(step, *attempt).await?;
         }
         for want in &plan.register {
             self.register(want, entries).await?;
         }
         for step in &plan.awake {
             entries.push(Fact::SleepEnded { step: step.clone() }.at(self.now()));
+        }
+        for step in &plan.expired {
+            entries.push(Fact::WaitExpired { step: step.clone() }.at(self.now()));
+            self.leave_index(step);
         }
         for (step, error) in &plan.refused {
             let (step, error) = (step.clone(), error.clone());
@@ -65,10 +73,54 @@ impl Hop<'_> {
                     let child = self.child_run(&Child { step, run: child, function, input });
                     self.engine.start_runs(vec![child]).await?;
                 }
+                let ended = self.unknown(&step, &function);
                 entries.push(Fact::InvokeStarted { step, function, child, input }.at(now));
+                entries.extend(ended.map(|ended| ended.at(now)));
+            }
+            Ask::WaitForEvent { wait, timeout } => self.wait_for_event(step, wait, (now + *timeout, now), entries),
+            Ask::WaitForSignal { timeout } => {
+                let until = now + *timeout;
+                entries.push(Fact::SignalAwaited { step: step.clone(), until }.at(now));
+                self.expire_at(step, until, now, entries);
             }
         }
         Ok(())
+    }
+
+    /// The index first, then the entry: an event that comes between is found in the inbox.
+    fn wait_for_event(
+        &mut self,
+        step: StepId,
+        wait: &Arc<Wait>,
+        (until, now): (Timestamp, Timestamp),
+        entries: &mut Vec<Entry>,
+    ) {
+        if let Some(fault) = wait.fault(&self.engine.exprs) {
+            let error = Failure::new(format!("step `{step}` cannot wait: {fault}"));
+            entries.push(Fact::RunFailed { error }.at(now));
+            return;
+        }
+        entries.push(Fact::EventAwaited { step: step.clone(), wait: wait.clone(), until }.at(now));
+        if until > now {
+            self.commit.before.extend(wait.waiters(self.state.run, &step, until).map(Later::Waiter));
+        }
+        self.expire_at(step, until, now, entries);
+    }
+
+    fn expire_at(&mut self, step: StepId, until: Timestamp, now: Timestamp, entries: &mut Vec<Entry>) {
+        if until <= now {
+            entries.push(Fact::WaitExpired { step }.at(now));
+        } else {
+            self.commit.before.push(self.engine.later(self.wake(Cause::Due), until));
+        }
+    }
+
+    /// Who waited in vain is not to be met any more.
+    fn leave_index(&mut self, step: &StepId) {
+        let waiting = self.state.steps.get(step).map(|step| &step.state);
+        if let Some(StepState::Awaiting { what: Awaited::Event(wait), until }) = waiting {
+            self.commit.after.extend(wait.waiters(self.state.run, step, *until).map(After::Forget));
+        }
     }
 
     fn sleep(&mut self, step: StepId, until: Timestamp, now: Timestamp, entries: &mut Vec<Entry>) {
@@ -97,18 +149,31 @@ impl Hop<'_> {
         self.engine.accept(accepted, now).await.map(Ok)
     }
 
+    /// A call of a function that does not exist ends as it begins. Whoever begins it decides: a worker with an older
+    /// version may know less.
+    fn unknown(&self, step: &StepId, function: &Arc<str>) -> Option<Fact> {
+        if self.engine.program(function).is_some() {
+            return None;
+        }
+        let error = Failure {
+            message: format!("step `{step}` calls function `{function}`, which is not registered"),
+            code: Some("unknown-function".into()),
+        };
+        Some(Fact::InvokeEnded { step: step.clone(), outcome: Outcome::Failed(error) })
+    }
+
     /// Makes sure that a called function's run exists (rule 19: the caller's entry came first), and asks whether it
-    /// has ended.
-    async fn look_after(&self, child: &Child) -> Result<Option<Outcome>, StoreError> {
+    /// has ended. Where the function is not known here, somebody else may know it, as whoever began the call did.
+    async fn look_after(&mut self, child: &Child) -> Result<Option<Outcome>, StoreError> {
         if let Some(state) = self.engine.state(child.run).await? {
             return Ok(state.end.as_ref().map(|end| end.how.outcome()));
         }
         if self.engine.program(&child.function).is_none() {
-            let Child { step, function, .. } = child;
-            return Ok(Some(Outcome::Failed(Failure {
-                message: format!("step `{step}` calls function `{function}`, which is not registered"),
-                code: Some("unknown-function".into()),
-            })));
+            let (run, function) = (self.state.run, &child.function);
+            tracing::warn!(%run, %function, "a called run waits to begin: its function is not registered");
+            let wake = self.wake(self.wake.cause.clone().in_other_words(Cause::Again));
+            self.commit.before.push(self.engine.later(wake, self.now() + UNREGISTERED));
+            return Ok(None);
         }
         self.engine.start_runs(vec![self.child_run(child)]).await?;
         Ok(None)

@@ -1,0 +1,187 @@
+//! Cron lines: at which minutes they start a run.
+//!
+//! The syntax is `croner`'s (five fields, names, lists, ranges, steps, `L`, `#`, `W`, `@daily` and its like); which minutes
+//! that means in a time zone whose clocks are put forward and back is decided here, as Vixie cron does: a line that says at
+//! which hours it comes does so once a day for each, also where that hour is left out (then as soon as the clock goes on) or
+//! comes twice (then the first time); a line with `*` or a step for its hours comes at every minute that fits, whatever
+//! the clock was put to. Zones are those of the IANA data that is built in.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use croner::parser::{CronParser, Seconds, Year};
+use croner::time::Weekday;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
+
+use crate::sentence::brief;
+use crate::{Timestamp, id};
+
+/// The longest jitter: a tick is sent to the queue two minutes ahead, and that delays a message by 15 minutes at most.
+pub const LONGEST_JITTER: Duration = Duration::from_secs(600);
+/// Days in which a line must come once: every date comes within eight years.
+const DAYS: i64 = 8 * 366;
+
+/// When a function starts by itself.
+#[derive(Clone, Debug, Default)]
+pub struct Schedule {
+    /// Its lines; a minute that fits several of them is one tick.
+    pub lines: Vec<Cron>,
+    /// A tick comes up to this much later, by chance, but always the same for the same tick.
+    pub jitter: Duration,
+}
+
+/// A cron line in its time zone.
+#[derive(Clone)]
+pub struct Cron {
+    line: Arc<str>,
+    zone_name: Arc<str>,
+    zone: TimeZone,
+    pattern: croner::Cron,
+    /// Whether it says at which hours it comes.
+    at_hours: bool,
+}
+
+/// What is wrong with a cron line or its zone, as a sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadCron(String);
+
+impl Schedule {
+    /// Whether a function has a tick in this minute (counted from the epoch).
+    pub fn comes(&self, minute: i64) -> bool {
+        self.lines.iter().any(|line| line.comes(minute))
+    }
+
+    /// When the tick of a minute is due: up to [`jitter`](Self::jitter) after its begin.
+    pub fn due(&self, function: &str, minute: i64) -> Timestamp {
+        let jitter = u64::try_from(self.jitter.min(LONGEST_JITTER).as_millis()).unwrap_or(0);
+        let chance = id::hash(&[b"jitter", function.as_bytes(), &minute.to_be_bytes()]) as u64;
+        Timestamp::of_minute(minute) + Duration::from_millis(chance % (jitter + 1))
+    }
+
+    /// The first minute after this one at which a tick comes.
+    pub fn next_after(&self, minute: i64) -> Option<i64> {
+        self.lines.iter().filter_map(|line| line.next_after(minute)).min()
+    }
+}
+
+impl Cron {
+    /// Reads a line, and the zone by which it goes: `Europe/Berlin`, `UTC`.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn parse(line: &str, zone: &str) -> Result<Self, BadCron> {
+        let bad = |why: String| BadCron(format!("`{}` is no cron line: {why}", brief(line)));
+        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+        if line.len() > 255 {
+            return Err(bad("it has more than 255 characters".into()));
+        }
+        let pattern = parser.parse(line).map_err(|error| bad(error.to_string()))?;
+        let tz = TimeZoneDatabase::bundled().get(zone).map_err(|_| {
+            BadCron(format!("`{}` is no time zone; use a name of the IANA data: Europe/Berlin, UTC", brief(zone)))
+        })?;
+        let hours = line.split_whitespace().nth(1).unwrap_or("");
+        let at_hours = !line.starts_with('@') && !hours.contains(['*', '/']) || is_daily(line);
+        let cron = Self { line: line.into(), zone_name: zone.into(), zone: tz, pattern, at_hours };
+        match cron.next_after(0) {
+            Some(_) => Ok(cron),
+            None => Err(bad("no date fits it".into())),
+        }
+    }
+
+    /// As it was written.
+    pub fn line(&self) -> &str {
+        &self.line
+    }
+
+    /// The name of its zone.
+    pub fn zone(&self) -> &str {
+        &self.zone_name
+    }
+
+    /// Whether it comes in this minute, counted from the epoch.
+    pub fn comes(&self, minute: i64) -> bool {
+        let Some((now, civil)) = self.civil(minute) else { return false };
+        if !self.at_hours {
+            return self.fits(civil);
+        }
+        let is_first = match self.zone.to_ambiguous_timestamp(civil).offset() {
+            AmbiguousOffset::Fold { before, .. } => self.zone.to_offset(now) == before,
+            AmbiguousOffset::Gap { .. } | AmbiguousOffset::Unambiguous { .. } => true,
+        };
+        (is_first && self.fits(civil)) || self.left_out_before(minute, civil)
+    }
+
+    /// The first minute after this one in which it comes; `None` when there is none within eight years.
+    pub fn next_after(&self, minute: i64) -> Option<i64> {
+        let first = self.civil(minute)?.1.date();
+        let (mut day, mut from) = (first, minute.saturating_add(1));
+        for _ in 0..=DAYS {
+            let next = day.tomorrow().ok()?;
+            let end = self.zone.to_timestamp(next.at(0, 0, 0, 0)).ok()?.as_millisecond().div_euclid(60_000);
+            if self.fits_day(day) {
+                if let Some(found) = (from..end.max(from)).find(|minute| self.comes(*minute)) {
+                    return Some(found);
+                }
+            }
+            (day, from) = (next, end.max(from));
+        }
+        None
+    }
+
+    fn civil(&self, minute: i64) -> Option<(jiff::Timestamp, DateTime)> {
+        let now = jiff::Timestamp::from_second(minute.checked_mul(60)?).ok()?;
+        Some((now, self.zone.to_datetime(now)))
+    }
+
+    /// Whether the clock was put forward to this minute, over one that fits.
+    fn left_out_before(&self, minute: i64, civil: DateTime) -> bool {
+        let Some((_, before)) = self.civil(minute - 1) else { return false };
+        let mut left_out = before;
+        // an ordinary minute is the next one; a clock is put forward by a day at most
+        for _ in 0..24 * 60 {
+            left_out = match left_out.checked_add(jiff::SignedDuration::from_mins(1)) {
+                Ok(next) if next < civil => next,
+                Ok(_) | Err(_) => return false,
+            };
+            if self.fits(left_out) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn fits(&self, at: DateTime) -> bool {
+        let (hour, minute) = (u32::from(at.hour().unsigned_abs()), u32::from(at.minute().unsigned_abs()));
+        let fits_time = self.pattern.pattern.hour_match(hour).unwrap_or(false)
+            && self.pattern.pattern.minute_match(minute).unwrap_or(false);
+        fits_time && self.fits_day(at.date())
+    }
+
+    fn fits_day(&self, date: Date) -> bool {
+        let (month, day) = (u32::from(date.month().unsigned_abs()), u32::from(date.day().unsigned_abs()));
+        let weekday = u32::from(date.weekday().to_sunday_zero_offset().unsigned_abs());
+        let weekday = Weekday::from_days_from_sunday(weekday);
+        self.pattern.pattern.month_match(month).unwrap_or(false)
+            && self.pattern.pattern.day_match(i32::from(date.year()), month, day, weekday).unwrap_or(false)
+    }
+}
+
+/// Nicknames that say at which hour they come: all but `@hourly`.
+fn is_daily(line: &str) -> bool {
+    line.starts_with('@') && !line.eq_ignore_ascii_case("@hourly")
+}
+
+impl fmt::Debug for Cron {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl fmt::Display for Cron {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.line, self.zone_name)
+    }
+}

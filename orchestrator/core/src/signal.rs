@@ -1,0 +1,124 @@
+//! Signals: the token that a function hands out, and that a third party posts back to, once.
+//!
+//! A token is the run, the step and a seal. The seal is made of the run's secret (the random token of its first record),
+//! so who knows a run's id and its code still cannot make one; and whoever has the run's journal can check one, so no
+//! index of tokens is needed, and none expires before its run.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+
+use crate::limits::NAME_CHARS;
+use crate::{RunId, StepId};
+
+/// Bytes of a seal: 128 bits.
+const SEAL_BYTES: usize = 16;
+
+/// What a signal is posted to. Its text is safe in the path of a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Whose signal.
+    pub run: RunId,
+    /// Which step waits for it.
+    pub step: StepId,
+    seal: [u8; SEAL_BYTES],
+}
+
+/// A text that is not a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not the token of a signal; use it as the function gave it out")]
+pub struct NotAToken;
+
+impl Token {
+    /// The token of a step's signal, in the run with this secret.
+    pub fn new(run: RunId, secret: u128, step: &StepId) -> Self {
+        Self { run, step: step.clone(), seal: seal(run, secret, step) }
+    }
+
+    /// Whether the run with this secret gave it out.
+    pub fn is_of(&self, secret: u128) -> bool {
+        // all bytes are compared: the time that it takes says nothing of how many are right
+        let expected = seal(self.run, secret, &self.step);
+        self.seal.iter().zip(expected).fold(0, |differ, (one, other)| differ | (one ^ other)) == 0
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        write!(f, "{}.{}.{}", self.run, encode(&self.seal), encode(self.step.as_bytes()))
+    }
+}
+
+impl FromStr for Token {
+    type Err = NotAToken;
+
+    fn from_str(text: &str) -> Result<Self, NotAToken> {
+        let mut parts = text.split('.');
+        let (Some(run), Some(seal), Some(step), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+            return Err(NotAToken);
+        };
+        let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| NotAToken);
+        let step = String::from_utf8(decode(step)?).map_err(|_| NotAToken)?;
+        // a repeated name has a number behind it
+        if step.is_empty() || step.chars().count() > NAME_CHARS + 16 {
+            return Err(NotAToken);
+        }
+        Ok(Self {
+            run: run.parse().map_err(|_| NotAToken)?,
+            step: step.into(),
+            seal: decode(seal)?.try_into().map_err(|_| NotAToken)?,
+        })
+    }
+}
+
+fn seal(run: RunId, secret: u128, step: &str) -> [u8; SEAL_BYTES] {
+    let mut sha = Sha256::new();
+    for part in [b"signal".as_slice(), &secret.to_be_bytes(), &run.to_bytes(), step.as_bytes()] {
+        sha.update((part.len() as u64).to_be_bytes());
+        sha.update(part);
+    }
+    let mut seal = [0; SEAL_BYTES];
+    seal.iter_mut().zip(sha.finalize()).for_each(|(to, from)| *to = from);
+    seal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timestamp;
+
+    fn run(n: u128) -> RunId {
+        RunId::new(Timestamp::from_millis(1_700_000_000_000), n)
+    }
+
+    #[test]
+    fn a_token_comes_back_from_its_text_and_knows_its_run() {
+        let step: StepId = "wait for ü/payment:1".into();
+        let token = Token::new(run(1), 7, &step);
+        let text = token.to_string();
+        assert!(text.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c)), "{text}");
+        let back: Token = text.parse().unwrap();
+        assert_eq!(back, token);
+        assert!(back.is_of(7));
+        assert!(!back.is_of(8));
+    }
+
+    #[test]
+    fn a_seal_fits_neither_another_step_nor_another_run() {
+        let token = Token::new(run(1), 7, &"a".into());
+        assert!(!Token { step: "b".into(), ..token.clone() }.is_of(7));
+        assert!(!Token { run: run(2), ..token }.is_of(7));
+    }
+
+    #[test]
+    fn texts_that_are_no_tokens_are_told() {
+        let good = Token::new(run(1), 7, &"a".into()).to_string();
+        for text in ["", "x", "..", &format!("{good}.YQ"), &good[1..], &good[..good.len() - 2], &format!("{good}=")] {
+            assert_eq!(text.parse::<Token>(), Err(NotAToken), "{text}");
+        }
+    }
+}

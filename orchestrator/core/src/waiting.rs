@@ -1,0 +1,284 @@
+//! Waiting for events: what a step waits for, whether an event is that, and what the index of those who wait is kept by.
+//!
+//! What is deliberately not here: whether a run still waits. That is its journal's to say; an index may be stale.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::expr::{Exprs, Scope, Seen};
+use crate::limits::{KEY_BYTES, name_fault};
+use crate::sentence::brief;
+use crate::{Event, RunId, StepId, Timestamp};
+
+/// What a step waits for: an event of one of these names that matches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    /// The names.
+    pub events: Vec<Arc<str>>,
+    /// Which of the events of these names.
+    pub matching: Match,
+}
+
+/// Which events fulfil a wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Match {
+    /// All.
+    Any,
+    /// Those whose `data` has this value in this field. Found through an index, however many wait.
+    Field(Field),
+    /// Those of which this CEL expression is true: `event` is the event that started the run, `async` the one that
+    /// arrives. Looked at one by one.
+    When(Arc<str>),
+}
+
+/// A field of an event's `data`, and the value that it has.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Field {
+    /// Names of fields with dots between: `brief.id` is `id` in `brief`.
+    pub path: Arc<str>,
+    /// The value as JSON, in the one form that [`Field::new`] gives it.
+    pub value: Arc<str>,
+}
+
+/// Where the index keeps one who waits: under the value of a field, or (`None`) among those who are looked at one by one.
+pub type Bucket = Option<Field>;
+
+/// One who waits, as the index knows him.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Waiter {
+    /// The name of the events.
+    pub event: Arc<str>,
+    /// Where the index keeps him.
+    pub bucket: Bucket,
+    /// The run that waits.
+    pub run: RunId,
+    /// In which step.
+    pub step: StepId,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// What is to be looked at when an event of a name arrives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Waited {
+    /// The fields by whose values some may wait.
+    pub fields: Vec<Arc<str>>,
+    /// Whether there may be some who are looked at one by one.
+    pub each: bool,
+}
+
+impl Waited {
+    /// Whether nobody waits.
+    pub fn is_nobody(&self) -> bool {
+        self.fields.is_empty() && !self.each
+    }
+}
+
+impl Field {
+    /// A field with a value: a text, a number, a boolean or null.
+    ///
+    /// # Errors
+    /// A sentence when the value is a list or a map, or the field or its value is longer than 1 KiB.
+    pub fn new(path: &str, value: &Value) -> Result<Self, String> {
+        let value =
+            scalar(value).ok_or_else(|| "an event is matched by a text, a number, a boolean or null".to_owned())?;
+        let field = Self { path: path.into(), value: value.into() };
+        field.fault().map_or(Ok(field), Err)
+    }
+
+    fn fault(&self) -> Option<String> {
+        let Self { path, value } = self;
+        if path.split('.').any(str::is_empty) {
+            return Some(format!("`{}` is no field; use names with dots between", brief(path)));
+        }
+        let longest = path.len().max(value.len());
+        (longest > KEY_BYTES).then(|| format!("a field or value of {longest} bytes; at most {KEY_BYTES} are allowed"))
+    }
+}
+
+impl Wait {
+    /// What is wrong with it, as a sentence; `None` when nothing is.
+    pub fn fault(&self, exprs: &Exprs) -> Option<String> {
+        if self.events.is_empty() {
+            return Some("no event is named".into());
+        }
+        if let Some((name, fault)) = self.events.iter().find_map(|name| Some((name, name_fault(name)?))) {
+            return Some(format!("the name `{}` of an event {fault}", brief(name)));
+        }
+        match &self.matching {
+            Match::Any => None,
+            Match::Field(field) => field.fault(),
+            Match::When(source) => exprs.get(source).err().map(|bad| bad.to_string()),
+        }
+    }
+
+    /// Where the index keeps it.
+    pub fn bucket(&self) -> Bucket {
+        match &self.matching {
+            Match::Field(field) => Some(field.clone()),
+            Match::Any | Match::When(_) => None,
+        }
+    }
+
+    /// What the index gets for a step that waits for this: one for each name.
+    pub fn waiters(&self, run: RunId, step: &StepId, until: Timestamp) -> impl Iterator<Item = Waiter> {
+        let of = move |event: &Arc<str>| Waiter {
+            event: event.clone(),
+            bucket: self.bucket(),
+            run,
+            step: step.clone(),
+            until,
+        };
+        self.events.iter().map(of)
+    }
+
+    /// Whether an event that arrives fulfils this wait of a run that `trigger` started. An expression that fails on the
+    /// event (a field that is not there) is not true.
+    pub fn is_fulfilled_by(&self, arriving: &Arriving<'_>, trigger: &Event, exprs: &Exprs) -> bool {
+        if !self.events.contains(&arriving.event.name) {
+            return false;
+        }
+        match &self.matching {
+            Match::Any => true,
+            Match::Field(field) => arriving.value(&field.path).is_some_and(|value| value == *field.value),
+            Match::When(source) => exprs.get(source).is_ok_and(|expr| {
+                let scope = Scope::with_async(trigger, &arriving.seen);
+                expr.is_true(&scope).unwrap_or(false)
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Wait {
+    /// "event `a/b` where `data.id` is "7"".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, name) in self.events.iter().enumerate() {
+            write!(f, "{}`{name}`", if i == 0 { "event " } else { " or " })?;
+        }
+        match &self.matching {
+            Match::Any => Ok(()),
+            Match::Field(Field { path, value }) => write!(f, " where `data.{path}` is {}", brief(value)),
+            Match::When(source) => write!(f, " where `{}`", brief(source)),
+        }
+    }
+}
+
+/// An event on its arrival, looked into once for all who may wait for it.
+pub struct Arriving<'a> {
+    /// The event.
+    pub event: &'a Event,
+    data: Value,
+    seen: Seen,
+}
+
+impl<'a> Arriving<'a> {
+    /// This event.
+    pub fn new(event: &'a Event) -> Self {
+        // data that cannot be read (1e999) has no fields
+        let data = serde_json::from_str(event.data.get()).unwrap_or_default();
+        Self { event, data, seen: Seen::of(event) }
+    }
+
+    /// The value of a field, as [`Field`] keeps it; `None` where there is none, or a list or a map.
+    pub fn value(&self, path: &str) -> Option<String> {
+        let value = path.split('.').try_fold(&self.data, |value, name| value.as_object()?.get(name))?;
+        scalar(value).filter(|text| text.len() <= KEY_BYTES)
+    }
+
+    /// Where the index may keep some who wait for this event.
+    pub fn buckets(&self, waited: &Waited) -> Vec<Bucket> {
+        let of = |path: &Arc<str>| {
+            let value = self.value(path)?.into();
+            Some(Some(Field { path: path.clone(), value }))
+        };
+        waited.fields.iter().filter_map(of).chain(waited.each.then_some(None)).collect()
+    }
+}
+
+/// One form for each value: `1` and `1.0` are the same number.
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::Null | Value::Bool(_) | Value::String(_) => serde_json::to_string(value).ok(),
+        Value::Number(number) => Some(match number.as_f64() {
+            Some(float) if !number.is_i64() && !number.is_u64() && float.fract() == 0.0 && float.abs() < 9e15 => {
+                format!("{float:.0}")
+            }
+            Some(_) | None => number.to_string(),
+        }),
+        Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{EventId, NewEvent};
+
+    fn event(name: &str, data: Value) -> Event {
+        let now = Timestamp::from_millis(1_000);
+        NewEvent::new(name, crate::json::of(&data).unwrap()).accept(EventId::new(now, 1), now)
+    }
+
+    fn wait(matching: Match) -> Wait {
+        Wait { events: vec!["brief/approved".into()], matching }
+    }
+
+    fn fulfils(matching: Match, data: Value) -> bool {
+        let trigger = event("brief/written", json!({"briefId": "b1", "words": 900}));
+        let arriving = event("brief/approved", data);
+        wait(matching).is_fulfilled_by(&Arriving::new(&arriving), &trigger, &Exprs::default())
+    }
+
+    #[test]
+    fn a_field_is_matched_by_value_however_the_number_is_written() {
+        let by = |path: &str, value: Value| Match::Field(Field::new(path, &value).unwrap());
+        assert!(fulfils(by("brief.id", json!("b1")), json!({"brief": {"id": "b1"}})));
+        assert!(!fulfils(by("brief.id", json!("b1")), json!({"brief": {"id": "b2"}})));
+        assert!(!fulfils(by("brief.id", json!("b1")), json!({"brief": "b1"})));
+        assert!(fulfils(by("n", json!(1)), json!({"n": 1.0})));
+        assert!(fulfils(by("n", json!(-0.5)), json!({"n": -0.5})));
+        assert!(!fulfils(by("n", json!(1)), json!({"n": "1"})));
+        assert!(fulfils(by("gone", json!(null)), json!({"gone": null})));
+        assert!(!fulfils(by("gone", json!(null)), json!({})));
+    }
+
+    #[test]
+    fn an_expression_sees_both_events_and_a_missing_field_is_not_true() {
+        let when = |source: &str| Match::When(source.into());
+        let same = when("async.data.briefId == event.data.briefId");
+        assert!(fulfils(same.clone(), json!({"briefId": "b1"})));
+        assert!(!fulfils(same.clone(), json!({"briefId": "b2"})));
+        assert!(!fulfils(same, json!({})));
+        assert!(fulfils(when("async.name == 'brief/approved' && event.data.words > async.data.n"), json!({"n": 5})));
+    }
+
+    #[test]
+    fn the_index_looks_where_the_wait_was_put() {
+        let waited = Waited { fields: vec!["briefId".into(), "none".into()], each: true };
+        let arriving = event("brief/approved", json!({"briefId": "b1"}));
+        let buckets = Arriving::new(&arriving).buckets(&waited);
+        let by = wait(Match::Field(Field::new("briefId", &json!("b1")).unwrap()));
+        assert_eq!(buckets, [by.bucket(), wait(Match::Any).bucket()]);
+    }
+
+    #[test]
+    fn what_cannot_be_waited_for_is_said() {
+        assert!(Field::new("a", &json!([1])).is_err());
+        assert!(Field::new("a..b", &json!(1)).unwrap_err().contains("no field"));
+        assert!(Field::new("a", &json!("x".repeat(KEY_BYTES))).unwrap_err().contains("bytes"));
+        assert!(wait(Match::When("async.data.".into())).fault(&Exprs::default()).is_some());
+        assert_eq!(wait(Match::Any).fault(&Exprs::default()), None);
+        assert!(Wait { events: vec!["".into()], matching: Match::Any }.fault(&Exprs::default()).is_some());
+    }
+
+    #[test]
+    fn a_wait_reads_as_a_sentence() {
+        let by = wait(Match::Field(Field::new("briefId", &json!("b1")).unwrap()));
+        assert_eq!(by.to_string(), r#"event `brief/approved` where `data.briefId` is "b1""#);
+    }
+}

@@ -1,0 +1,146 @@
+//! Cron lines, by the minutes at which they come.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use stepladder_core::cron::{Cron, LONGEST_JITTER, Schedule};
+use stepladder_core::{Spec, Timestamp};
+
+/// The minute of a moment in UTC.
+fn minute(utc: &str) -> i64 {
+    let at: jiff::Timestamp = utc.parse().expect("a moment");
+    at.as_second().div_euclid(60)
+}
+
+fn told(minute: i64) -> String {
+    Timestamp::of_minute(minute).to_string().replace(":00.000Z", "")
+}
+
+/// The first ticks after a moment, in UTC.
+fn ticks(line: &str, zone: &str, after: &str, n: usize) -> Vec<String> {
+    let cron = Cron::parse(line, zone).unwrap_or_else(|bad| panic!("{bad}"));
+    let next = |minute: &i64| cron.next_after(*minute);
+    std::iter::successors(next(&minute(after)), next).take(n).map(told).collect()
+}
+
+#[test]
+fn lines_come_at_the_minutes_that_they_name() {
+    let after = "2026-11-25T17:05:00Z"; // a Wednesday
+    for (line, expected) in [
+        ("*/15 * * * *", "2026-11-25T17:15"),
+        ("5 * * * *", "2026-11-25T18:05"),
+        ("0 9 * * MON-FRI", "2026-11-26T09:00"),
+        ("0 9 * * 6,SUN", "2026-11-28T09:00"),
+        ("30 4 1 JAN *", "2027-01-01T04:30"),
+        ("0 0 29 2 *", "2028-02-29T00:00"),
+        ("0 12 L * *", "2026-11-30T12:00"),
+        ("0 12 * * 5#2", "2026-12-11T12:00"),
+        ("0-10/5 3 * * *", "2026-11-26T03:00"),
+        ("@hourly", "2026-11-25T18:00"),
+        ("@daily", "2026-11-26T00:00"),
+        ("@weekly", "2026-11-29T00:00"),
+        ("@monthly", "2026-12-01T00:00"),
+        ("@yearly", "2027-01-01T00:00"),
+        // the day of the month or the day of the week, where both are named
+        ("0 0 13 * FRI", "2026-11-27T00:00"),
+    ] {
+        assert_eq!(ticks(line, "UTC", after, 1), [expected], "{line}");
+    }
+}
+
+#[test]
+fn a_line_goes_by_the_clock_of_its_zone() {
+    assert_eq!(
+        ticks("0 9 * * *", "Europe/Berlin", "2026-10-24T00:00:00Z", 3),
+        ["2026-10-24T07:00", "2026-10-25T08:00", "2026-10-26T08:00"]
+    );
+    assert_eq!(ticks("15 0 * * *", "Asia/Kathmandu", "2026-01-01T00:00:00Z", 1), ["2026-01-01T18:30"]);
+}
+
+#[test]
+fn an_hour_that_is_left_out_comes_as_soon_as_the_clock_goes_on() {
+    // Berlin, 29 March 2026: 01:59 is followed by 03:00
+    let after = "2026-03-28T12:00:00Z";
+    assert_eq!(ticks("30 2 * * *", "Europe/Berlin", after, 2), ["2026-03-29T01:00", "2026-03-30T00:30"]);
+    // three lines' worth of left out minutes are one tick
+    assert_eq!(ticks("0,20,40 2 * * *", "Europe/Berlin", after, 2), ["2026-03-29T01:00", "2026-03-30T00:00"]);
+    // what comes at every hour comes when there is one
+    assert_eq!(
+        ticks("30 * * * *", "Europe/Berlin", "2026-03-28T23:45:00Z", 3),
+        ["2026-03-29T00:30", "2026-03-29T01:30", "2026-03-29T02:30"]
+    );
+    // midnight itself is left out in Beirut
+    assert_eq!(ticks("@daily", "Asia/Beirut", "2026-03-28T12:00:00Z", 2), ["2026-03-28T22:00", "2026-03-29T21:00"]);
+}
+
+#[test]
+fn an_hour_that_comes_twice_is_met_once_unless_every_hour_is_meant() {
+    // Berlin, 25 October 2026: 02:59 is followed by 02:00
+    let after = "2026-10-24T23:00:00Z";
+    assert_eq!(ticks("30 2 * * *", "Europe/Berlin", after, 2), ["2026-10-25T00:30", "2026-10-26T01:30"]);
+    assert_eq!(
+        ticks("*/30 * * * *", "Europe/Berlin", after, 6),
+        [
+            "2026-10-24T23:30",
+            "2026-10-25T00:00",
+            "2026-10-25T00:30",
+            "2026-10-25T01:00",
+            "2026-10-25T01:30",
+            "2026-10-25T02:00"
+        ]
+    );
+}
+
+#[test]
+fn what_is_no_line_is_refused_with_a_reason() {
+    for line in
+        ["", "* * * *", "60 * * * *", "* * * * * *", "@never", "0 0 31 2 *", "0 0 * * MOON", "a b c d e", "*/0 * * * *"]
+    {
+        let refused = Cron::parse(line, "UTC").map(|cron| cron.to_string());
+        assert!(refused.is_err(), "{line}: {refused:?}");
+    }
+    let zone = Cron::parse("0 9 * * *", "Mars/Base").unwrap_err().to_string();
+    assert_eq!(zone, "`Mars/Base` is no time zone; use a name of the IANA data: Europe/Berlin, UTC");
+    assert!(Cron::parse(&"0,".repeat(1_000), "UTC").unwrap_err().to_string().len() < 1_200);
+}
+
+#[test]
+fn jitter_spreads_ticks_and_is_the_same_for_the_same_tick() {
+    let lines = vec![Cron::parse("0 * * * *", "UTC").expect("a line")];
+    let schedule = Schedule { lines, jitter: Duration::from_secs(300) };
+    let begin = minute("2026-11-25T17:00:00Z");
+    let late: HashSet<Duration> =
+        (0..50).map(|n| schedule.due(&format!("f{n}"), begin).since(Timestamp::of_minute(begin))).collect();
+    assert!(late.len() > 40 && late.iter().all(|late| *late <= schedule.jitter), "{late:?}");
+    assert_eq!(schedule.due("f", begin), schedule.due("f", begin));
+    let mut spec = Spec::new("f");
+    spec.schedule = Schedule { jitter: LONGEST_JITTER + Duration::from_secs(1), ..schedule };
+    assert!(spec.fault().expect("a fault").contains("jitter"));
+}
+
+proptest! {
+    /// The next tick is one, and none comes before it.
+    #[test]
+    fn the_next_tick_is_the_first_that_comes(
+        m in 0..60u32, h in 0..24u32, every in 1..30u32, zone in 0..4usize, from in 0..4_000_000i64,
+    ) {
+        let zone = ["UTC", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe"][zone];
+        let from = minute("2020-01-01T00:00:00Z") + from;
+        for line in [format!("{m} {h} * * *"), format!("*/{every} {h} * * *"), format!("{m} */{} * * *", every.min(12))] {
+            let cron = Cron::parse(&line, zone).expect("a line");
+            let next = cron.next_after(from).expect("a tick");
+            prop_assert!(cron.comes(next));
+            prop_assert!(next - from <= 25 * 60 + 60, "{line} in {zone}: {} minutes", next - from);
+            prop_assert_eq!((from + 1..next).find(|minute| cron.comes(*minute)), None);
+        }
+    }
+
+    /// Whoever writes the line: it is read or refused, and never more than that.
+    #[test]
+    fn any_text_is_read_or_refused(line in "[0-9A-Za-z@*/,#?LW -]{0,20}") {
+        if let Ok(cron) = Cron::parse(&line, "America/New_York") {
+            prop_assert!(cron.next_after(30_000_000).is_some());
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Events for runs that wait: each accepted event is given to those whose wait it fulfils, once (rule 17), and they are
+//! woken at once.
+//!
+//! Who waits is read from an index, which may be stale or ahead of the journal: the journal decides. What the index has
+//! and the journal has not yet goes into the run's inbox (`hop/inbox.rs`); what the journal does not have any more leaves
+//! the index. All of it may be done again, and is when an event is repeated: the run is woken again then, for whoever let
+//! the event enter may have died before he sent the wake.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use stepladder_core::journal::{Entry, Fact};
+use stepladder_core::limits::RUN_BYTES;
+use stepladder_core::state::{Awaited, RunState, StepState};
+use stepladder_core::waiting::{Arriving, Bucket, Waited, Waiter};
+use stepladder_core::{Cause, Event, Failure, RunId, StepId};
+
+use super::Engine;
+use crate::ports::{After, Commit, Later, StoreError};
+
+/// Waiters that are read at a time.
+const PAGE: usize = 100;
+/// An event that came in time may be this late here: those whose time is over stay in the index for so long.
+const LATE: Duration = Duration::from_secs(60);
+/// Runs that an event is given to at a time.
+const AT_ONCE: usize = 16;
+
+impl Engine {
+    /// Gives events to the runs that wait for them.
+    pub(super) async fn give_to_waiters(&self, events: &[Event]) -> Result<(), StoreError> {
+        let mut known: HashMap<Arc<str>, Waited> = HashMap::new();
+        for event in events {
+            let waited = match known.get(&event.name) {
+                Some(waited) => waited.clone(),
+                None => {
+                    let waited = self.backend.waited(&event.name).await?;
+                    known.insert(event.name.clone(), waited.clone());
+                    waited
+                }
+            };
+            if waited.is_nobody() {
+                continue;
+            }
+            let arriving = Arriving::new(event);
+            for bucket in arriving.buckets(&waited) {
+                self.give(&arriving, &bucket).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn give(&self, arriving: &Arriving<'_>, bucket: &Bucket) -> Result<(), StoreError> {
+        let mut after: Option<(RunId, StepId)> = None;
+        loop {
+            let page = self.backend.waiters(&arriving.event.name, bucket, after.take(), PAGE).await?;
+            let more = page.len() == PAGE;
+            after = page.last().map(|waiter| (waiter.run, waiter.step.clone()));
+            let mut of_runs: BTreeMap<RunId, Vec<Waiter>> = BTreeMap::new();
+            page.into_iter().for_each(|waiter| of_runs.entry(waiter.run).or_default().push(waiter));
+            let gifts = of_runs.into_iter().map(|(run, waiters)| self.give_to_run(run, waiters, arriving));
+            stream::iter(gifts).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn give_to_run(&self, run: RunId, waiters: Vec<Waiter>, arriving: &Arriving<'_>) -> Result<(), StoreError> {
+        let event = arriving.event.id;
+        let mut stale = waiters.clone();
+        if let Some(state) = self.take_state(run).await? {
+            let mut state = Arc::unwrap_or_clone(state);
+            while state.end.is_none() {
+                let Some(entry) = self.entering(&state, arriving) else {
+                    self.remind(&state, &waiters, arriving).await?;
+                    break;
+                };
+                // the wake goes out before the index forgets: should this be cut short, a repeat finds the run again
+                let wakes = vec![self.wake_of(&state, Cause::Arrived)];
+                let mut commit = Commit { wakes, ..Commit::default() };
+                if self.append(&mut state, vec![entry], &mut commit).await?.is_done() {
+                    tracing::debug!(%run, %event, "an event entered");
+                    break;
+                }
+            }
+            stale.retain(|waiter| self.is_stale(&state, waiter));
+            self.cache.put(Arc::new(state));
+        }
+        if !stale.is_empty() {
+            let after = stale.into_iter().map(After::Forget).collect();
+            self.carry_out(Commit { after, ..Commit::default() }).await?;
+        }
+        Ok(())
+    }
+
+    /// The entry that lets an event into a run, if an open wait of the run is for it and it has not been there before.
+    pub(super) fn entering(&self, state: &RunState, arriving: &Arriving<'_>) -> Option<Entry> {
+        let steps = state.fulfilled_by(arriving, &self.exprs);
+        let bytes = arriving.event.data.get().len();
+        let first = steps.first()?.clone();
+        let fact = match state.bytes + bytes > RUN_BYTES {
+            false => Fact::EventEntered { event: Box::new(arriving.event.clone()), steps },
+            true => Fact::StepRefused { error: too_much(&first, bytes), step: first },
+        };
+        Some(fact.at(self.now())).filter(|entry| state.admits(entry).is_ok())
+    }
+
+    /// An event that no open wait is for. It may have come in the moment of registering: it is left in the run's inbox
+    /// then. Or it entered before, and the wake was lost: the run is woken again (rule 15).
+    async fn remind(&self, state: &RunState, waiters: &[Waiter], arriving: &Arriving<'_>) -> Result<(), StoreError> {
+        let event = arriving.event;
+        let mut commit = Commit::default();
+        if state.entered.contains(&event.id) {
+            commit.wakes.push(self.wake_of(state, Cause::Arrived));
+        } else if !state.has_met(event.id) && waiters.iter().any(|waiter| self.is_registering(state, waiter)) {
+            commit.before.push(Later::Offer { run: state.run, event: event.id });
+            commit.wakes.push(self.wake_of(state, Cause::Offered));
+        } else {
+            return Ok(());
+        }
+        self.carry_out(commit).await.map(drop)
+    }
+
+    /// Whether the index knows of a wait that the journal does not know of yet.
+    fn is_registering(&self, state: &RunState, waiter: &Waiter) -> bool {
+        !state.steps.contains_key(&waiter.step) && waiter.until >= self.now()
+    }
+
+    /// Whether the index knows of a wait that is over, or was never written down as it says.
+    fn is_stale(&self, state: &RunState, waiter: &Waiter) -> bool {
+        if state.end.is_some() {
+            return true;
+        }
+        match state.steps.get(&waiter.step).map(|step| &step.state) {
+            None => !self.is_registering(state, waiter),
+            Some(StepState::Awaiting { what: Awaited::Event(wait), until }) => {
+                let is_over = *until + LATE < self.now();
+                is_over || wait.bucket() != waiter.bucket || !wait.events.contains(&waiter.event)
+            }
+            Some(_) => true,
+        }
+    }
+}
+
+fn too_much(step: &str, bytes: usize) -> Failure {
+    Failure {
+        message: format!(
+            "step `{step}` waits for an event whose data has {bytes} bytes, with which the run would keep more than \
+             {RUN_BYTES}; store large values elsewhere and send a reference"
+        ),
+        code: Some("too-large".into()),
+    }
+}

@@ -1,0 +1,165 @@
+//! Signals: posted once, whenever; found by the run whether it waits already or not yet.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::decide::Ask;
+use stepladder_core::journal::Fact;
+use stepladder_core::limits::SIGNAL_BYTES;
+use stepladder_core::{Json, RunId, Status, json};
+use stepladder_engine::clock::Clock;
+use stepladder_engine::{Engine, EngineError};
+use support::script::Script;
+use support::{World, count, only_run};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A function that does something, then waits for a signal.
+fn pays() -> Script {
+    let wait = Ask::WaitForSignal { timeout: HOUR };
+    Script::new("f").step("ask", &[]).ask("payment", &["ask"], wait).step("ship", &["payment"])
+}
+
+fn data(value: serde_json::Value) -> Json {
+    json::of(&value).unwrap()
+}
+
+async fn work(world: &World, engine: &Arc<Engine>) {
+    world.settle_within(engine, Duration::ZERO).await;
+}
+
+async fn status(engine: &Engine, run: RunId) -> Status {
+    engine.run(run).await.unwrap().summary.status
+}
+
+async fn begun(world: &mut World) -> (Arc<Engine>, RunId, String) {
+    let engine = world.engine();
+    world.go(&engine).await;
+    let run = only_run(&engine).await;
+    let token = engine.token(run, "payment").await.unwrap();
+    (engine, run, token)
+}
+
+#[tokio::test]
+async fn a_signal_wakes_the_run_that_waits_for_it_at_once() {
+    let mut world = World::new(vec![pays().program()]);
+    let (engine, run, token) = begun(&mut world).await;
+    work(&world, &engine).await;
+    let detail = engine.run(run).await.unwrap();
+    let waiting = detail.waiting.expect("it waits");
+    assert!(waiting.starts_with("waits in `payment` for a signal until "), "{waiting}");
+    assert_eq!(detail.steps.iter().find_map(|step| step.token.clone()), Some(token.clone()));
+    let signalled = engine.signal(&token, data(serde_json::json!({"paid": 7}))).await.unwrap();
+    assert_eq!((signalled.run, &*signalled.step, signalled.before), (run, "payment", false));
+    assert_eq!(world.memory.next_due(), Some(world.clock.now()), "its wake is due now");
+    work(&world, &engine).await;
+    assert_eq!(status(&engine, run).await, Status::Completed);
+    let steps = engine.run(run).await.unwrap().steps;
+    let output = steps.iter().find(|step| &*step.id == "payment").unwrap().output.clone().unwrap();
+    assert_eq!(output.get(), r#"{"paid":7}"#);
+}
+
+#[tokio::test]
+async fn a_signal_that_comes_early_is_there_when_it_is_waited_for() {
+    let mut world = World::new(vec![pays().program()]);
+    let (engine, run, token) = begun(&mut world).await;
+    // before the run has made a single hop
+    engine.signal(&token, json::null()).await.unwrap();
+    work(&world, &engine).await;
+    assert_eq!(status(&engine, run).await, Status::Completed);
+    let journal = world.journal(&engine, run).await;
+    assert_eq!(count(&journal, |f| matches!(f, Fact::SignalAwaited { .. })), 0, "there is nothing to wait for");
+}
+
+#[tokio::test]
+async fn a_signal_is_completed_once() {
+    let mut world = World::new(vec![pays().program()]);
+    let (engine, run, token) = begun(&mut world).await;
+    work(&world, &engine).await;
+    engine.signal(&token, data(serde_json::json!({"a": 1, "b": 2}))).await.unwrap();
+    let again = engine.signal(&token, data(serde_json::json!({"b": 2, "a": 1}))).await.unwrap();
+    assert!(again.before, "the same is answered as the first was");
+    let other = engine.signal(&token, data(serde_json::json!({"a": 9}))).await;
+    let Err(EngineError::TooLate(sentence)) = other else { panic!("{other:?}") };
+    assert!(sentence.contains("was completed already, at 2023-"), "{sentence}");
+    work(&world, &engine).await;
+    let journal = world.journal(&engine, run).await;
+    assert_eq!(count(&journal, |f| matches!(f, Fact::SignalReceived { .. })), 1);
+    // also when the run is over
+    assert!(engine.signal(&token, data(serde_json::json!({"a": 1, "b": 2}))).await.unwrap().before);
+}
+
+#[tokio::test]
+async fn of_many_posts_at_once_one_is_received() {
+    let mut world = World::new(vec![pays().program()]);
+    let (engine, run, token) = begun(&mut world).await;
+    let slow = support::slow::together(world.memory.clone(), |f| matches!(f, Fact::SignalReceived { .. }));
+    let (one, two) = (world.engine_on(slow.clone()), world.engine_on(slow));
+    let post = |engine: Arc<Engine>, n: i32| {
+        let token = token.clone();
+        async move { engine.signal(&token, data(n.into())).await }
+    };
+    let (one, two) = tokio::join!(post(one, 1), post(two, 2));
+    assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
+    let journal = world.journal(&engine, run).await;
+    assert_eq!(count(&journal, |f| matches!(f, Fact::SignalReceived { .. })), 1);
+}
+
+#[tokio::test]
+async fn a_repeated_post_sends_the_wake_that_the_first_did_not_get_to() {
+    let mut world = World::new(vec![pays().program()]);
+    let (engine, run, token) = begun(&mut world).await;
+    work(&world, &engine).await;
+    let received = |fact: &Fact| matches!(fact, Fact::SignalReceived { .. });
+    let dying = world.engine_on(support::slow::only_journal(world.memory.clone(), received));
+    let posted = token.clone();
+    let post = tokio::spawn(async move { dying.signal(&posted, json::null()).await.map(drop) });
+    while count(&world.journal(&engine, run).await, received) == 0 {
+        tokio::task::yield_now().await;
+    }
+    post.abort();
+    work(&world, &engine).await;
+    assert_eq!(status(&engine, run).await, Status::Running, "nobody has woken it");
+    assert!(engine.signal(&token, json::null()).await.unwrap().before);
+    work(&world, &engine).await;
+    assert_eq!(status(&engine, run).await, Status::Completed);
+}
+
+#[tokio::test]
+async fn a_signal_that_does_not_come_is_over_at_its_time() {
+    let mut world = World::new(vec![pays().program()]);
+    let (engine, run, token) = begun(&mut world).await;
+    let start = world.clock.now();
+    world.settle(&engine).await;
+    assert_eq!((status(&engine, run).await, world.clock.now().since(start)), (Status::Completed, HOUR));
+    let late = engine.signal(&token, json::null()).await;
+    assert!(matches!(late, Err(EngineError::TooLate(_))), "{late:?}");
+}
+
+#[tokio::test]
+async fn a_signal_for_a_run_that_was_cancelled_is_too_late() {
+    let mut world = World::new(vec![pays().program()]);
+    let (engine, run, token) = begun(&mut world).await;
+    work(&world, &engine).await;
+    engine.cancel(run, "enough").await.unwrap();
+    let Err(EngineError::TooLate(sentence)) = engine.signal(&token, json::null()).await else { panic!("accepted") };
+    assert!(sentence.contains("has ended, Cancelled at"), "{sentence}");
+}
+
+#[tokio::test]
+async fn tokens_that_no_run_gave_out_are_unknown() {
+    let mut world = World::new(vec![pays().program()]);
+    let (engine, run, token) = begun(&mut world).await;
+    let other = stepladder_core::signal::Token::new(run, 0, &"payment".into()).to_string();
+    let nowhere = RunId::new(world.clock.now(), 1);
+    let of_nowhere = stepladder_core::signal::Token::new(nowhere, 0, &"payment".into()).to_string();
+    for forged in ["x", &other, &of_nowhere, &token[1..]] {
+        let refused = engine.signal(forged, json::null()).await;
+        assert!(matches!(refused, Err(EngineError::NotFound(_))), "{forged}: {refused:?}");
+    }
+    let large = data("x".repeat(SIGNAL_BYTES).into());
+    assert!(matches!(engine.signal(&token, large).await, Err(EngineError::Invalid(_))));
+    assert_eq!(world.journal(&engine, run).await.len(), 1);
+}

@@ -1,0 +1,125 @@
+//! Cron lines, swept.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::cron::Cron;
+use stepladder_core::journal::Origin;
+use stepladder_core::{RunId, Status, Timestamp};
+use stepladder_engine::clock::Clock;
+use stepladder_engine::ports::{Journals, Timers};
+use stepladder_engine::{Engine, RunFilter};
+use support::World;
+use support::script::Script;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A function that comes at these lines, with one step.
+fn at(lines: &[&str]) -> Script {
+    let lines = lines.iter().map(|line| Cron::parse(line, "UTC").unwrap()).collect();
+    Script::new("f").step("a", &[]).spec(|spec| {
+        spec.triggers.clear();
+        spec.schedule.lines = lines;
+    })
+}
+
+/// Sweeps each minute for so long, and hops whatever is due.
+async fn live(world: &World, engine: &Arc<Engine>, time: Duration) {
+    let end = world.clock.now() + time;
+    let mut swept = world.clock.now();
+    engine.sweep().await.unwrap();
+    loop {
+        let next = world.memory.next_due().unwrap_or(Timestamp::MAX).min(swept + MINUTE).max(world.clock.now());
+        if next > end {
+            return world.clock.set(end);
+        }
+        world.clock.set(next);
+        if next >= swept + MINUTE {
+            swept = next;
+            engine.sweep().await.unwrap();
+        }
+        world.hop_once(engine).await;
+    }
+}
+
+/// The minutes after the hour at which the function's runs were created, oldest first, in seconds.
+async fn created(engine: &Engine) -> Vec<i64> {
+    let filter = RunFilter { limit: Some(500), ..RunFilter::default() };
+    let page = engine.runs(filter).await.unwrap();
+    let mut created: Vec<i64> =
+        page.runs.iter().map(|run| run.created_at.as_millis().rem_euclid(3_600_000) / 1_000).collect();
+    created.reverse();
+    created
+}
+
+// the world begins at 22:13:20
+#[tokio::test]
+async fn rule_26_each_tick_starts_one_run_at_its_moment_however_often_it_is_swept() {
+    let mut world = World::new(vec![at(&["*/10 * * * *", "20 22 * * *"]).program()]);
+    let engine = world.engine();
+    live(&world, &engine, Duration::from_secs(30 * 60)).await;
+    assert_eq!(created(&engine).await, [20 * 60, 30 * 60, 40 * 60]);
+    let runs = engine.runs(RunFilter::default()).await.unwrap().runs;
+    assert!(runs.iter().all(|run| run.status == Status::Completed));
+    let run = engine.run(runs[0].run).await.unwrap();
+    assert_eq!(run.origin, Origin::Cron);
+    assert_eq!(run.event.ts.as_millis() % 600_000, 0);
+    // once more, by a sweep that knows of nothing
+    let cursor = world.memory.cursor().await.unwrap();
+    let forgotten = stepladder_engine::ports::Cursor { minute: cursor.as_ref().unwrap().minute - 30, sent: Vec::new() };
+    assert!(world.memory.advance(cursor, forgotten).await.unwrap());
+    live(&world, &engine, MINUTE).await;
+    assert_eq!(created(&engine).await.len(), 3);
+}
+
+#[tokio::test]
+async fn of_ticks_that_are_late_the_latest_starts_a_run() {
+    let mut world = World::new(vec![at(&["* * * * *"]).program()]);
+    let engine = world.engine();
+    engine.sweep().await.unwrap();
+    world.memory.lose_wakes();
+    world.clock.advance(Duration::from_secs(7 * 86_400));
+    live(&world, &engine, MINUTE).await;
+    // the latest of the late ones, a quarter of an hour of those that are not, and the next
+    let runs = created(&engine).await.len();
+    assert!((17..=18).contains(&runs), "{runs} runs");
+    let once = at(&["0 4 1 * *"]).program();
+    let mut world = World::new(vec![once]);
+    let engine = world.engine();
+    engine.sweep().await.unwrap();
+    world.clock.advance(Duration::from_secs(25 * 86_400)); // the first of the month has passed
+    live(&world, &engine, MINUTE).await;
+    assert_eq!(created(&engine).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_tick_waits_for_a_worker_that_knows_its_function() {
+    let mut world = World::new(vec![at(&["15 * * * *"]).program()]);
+    let engine = world.engine();
+    let mut old = World::new(vec![Script::new("other").step("a", &[]).program()]);
+    (old.memory, old.clock) = (world.memory.clone(), world.clock.clone());
+    let old = old.engine();
+    engine.sweep().await.unwrap();
+    world.clock.advance(2 * MINUTE);
+    world.hop_once(&old).await;
+    assert!(created(&engine).await.is_empty());
+    world.clock.set(world.memory.next_due().unwrap());
+    live(&world, &engine, MINUTE).await;
+    assert_eq!(created(&engine).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_tick_under_another_ones_id_starts_nothing() {
+    use stepladder_core::{Cause, Wake};
+    use stepladder_engine::ports::{Commit, Commits};
+    let mut world = World::new(vec![at(&["0 0 1 1 *"]).program()]);
+    let engine = world.engine();
+    let run = RunId::new(world.clock.now(), 7);
+    let wake = Wake { run, cause: Cause::Tick(world.clock.now().minute()), group: "f".into() };
+    world.memory.commit(Commit { wakes: vec![wake], ..Commit::default() }).await.unwrap();
+    world.hop_once(&engine).await;
+    assert!(world.memory.read(run, 0).await.unwrap().is_empty());
+    assert_eq!(world.memory.wakes(), 0);
+}

@@ -1,0 +1,282 @@
+//! Runs that wait for events and signals, and race with them.
+
+use std::time::Duration;
+
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{Fact, Pace, Status, TestApp};
+
+use super::running::{Order, order};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Approved {
+    client_id: String,
+    score: u32,
+}
+
+impl EventData for Approved {
+    const NAME: &'static str = "brief/approved";
+}
+
+fn approved(client_id: &str, score: u32) -> Approved {
+    Approved { client_id: client_id.into(), score }
+}
+
+async fn approval(ctx: Context, event: Event<Order>) -> Result<Option<u32>> {
+    let id = &event.data.client_id;
+    let approved = ctx.wait_for_event::<Approved>("approval").matching("clientId", id).timeout(30 * DAY).await?;
+    ctx.step("write", async || Ok(())).await?;
+    Ok(approved.map(|event| event.data.score))
+}
+
+#[tokio::test]
+async fn the_event_that_matches_is_given_to_the_run_and_no_other() {
+    let mut app = TestApp::new().function(Function::new("f", approval));
+    let run = app.start(&order()).await.remove(0);
+    assert_eq!(run.status(), Status::Running);
+    app.start(&approved("other", 1)).await;
+    assert_eq!(app.runs().await[0].status(), Status::Running);
+    app.advance(29 * DAY).await;
+    app.send(&approved("acme", 7)).await;
+    let run = app.runs().await.remove(0);
+    assert_eq!(run.output::<Option<u32>>(), Some(7));
+    assert_eq!(run.steps(), ["approval", "write"]);
+}
+
+#[tokio::test]
+async fn a_wait_that_nothing_comes_for_gives_none_at_its_time() {
+    let mut app = TestApp::new().function(Function::new("f", approval));
+    let begun = app.now();
+    let run = app.send(&order()).await.remove(0);
+    assert_eq!(run.output::<Option<u32>>(), None);
+    assert_eq!(app.now().since(begun), 30 * DAY);
+}
+
+#[tokio::test]
+async fn a_wait_and_a_signal_without_a_time_last_a_week() {
+    async fn waits(ctx: Context, _: Event<Order>) -> Result<bool> {
+        let (event, signal) =
+            tokio::join!(ctx.wait_for_event::<Approved>("event"), ctx.wait_for_signal::<u32>("signal"));
+        Ok(event?.is_none() && signal?.is_none())
+    }
+    let mut app = TestApp::new().function(Function::new("f", waits));
+    let begun = app.now();
+    assert!(app.send(&order()).await[0].output::<bool>());
+    assert_eq!(app.now().since(begun), 7 * DAY);
+}
+
+#[tokio::test]
+async fn an_expression_sees_both_events() {
+    async fn waits(ctx: Context, _: Event<Order>) -> Result<Option<u32>> {
+        let when = "async.data.clientId == event.data.clientId && async.data.score > 5";
+        Ok(ctx.wait_for_event::<Approved>("good").when(when).await?.map(|event| event.data.score))
+    }
+    let mut app = TestApp::new().function(Function::new("f", waits));
+    app.start(&order()).await;
+    app.start(&approved("acme", 5)).await;
+    app.start(&approved("other", 9)).await;
+    app.send(&approved("acme", 6)).await;
+    assert_eq!(app.runs().await[0].output::<Option<u32>>(), Some(6));
+}
+
+#[tokio::test]
+async fn an_event_that_another_function_sends_is_one_as_any() {
+    async fn sends(ctx: Context, _: Event<Tell>) -> Result<()> {
+        ctx.send_event("approve", approved("acme", 3)).await.map(drop)
+    }
+    #[derive(Serialize, Deserialize)]
+    struct Tell {}
+    impl EventData for Tell {
+        const NAME: &'static str = "test/tell";
+    }
+    let mut app = TestApp::new().function(Function::new("f", approval)).function(Function::new("g", sends));
+    app.start(&order()).await;
+    app.send(&Tell {}).await;
+    assert_eq!(app.runs_of_function("f").await[0].output::<Option<u32>>(), Some(3));
+}
+
+#[tokio::test]
+async fn a_run_that_sends_what_it_waits_for_gets_it() {
+    async fn both(ctx: Context, _: Event<Order>) -> Result<Option<u32>> {
+        let (came, sent) = tokio::join!(ctx.wait_for_event::<Approved>("approval"), async {
+            ctx.sleep("a day", DAY).await?;
+            ctx.send_event("approve", approved("acme", 4)).await
+        });
+        sent?;
+        Ok(came?.map(|event| event.data.score))
+    }
+    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
+        let mut app = TestApp::new().function(Function::new("f", both)).pace(pace);
+        let run = app.send(&order()).await.remove(0);
+        assert_eq!(run.output::<Option<u32>>(), Some(4));
+        let sent = run.journal().iter().filter(|entry| matches!(entry.fact, Fact::EventsSent { .. })).count();
+        let entered = run.journal().iter().filter(|entry| matches!(entry.fact, Fact::EventEntered { .. })).count();
+        assert_eq!((sent, entered), (1, 1));
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Paid {
+    cents: u64,
+}
+
+async fn payment(ctx: Context, _: Event<Order>) -> Result<Option<u64>> {
+    let payment = ctx.wait_for_signal::<Paid>("payment").timeout(DAY);
+    ctx.step("ask", async || Ok(payment.token().to_owned())).await?;
+    Ok(payment.await?.map(|paid| paid.cents))
+}
+
+#[tokio::test]
+async fn what_is_posted_to_the_token_that_was_handed_out_is_given_to_the_run() {
+    let mut app = TestApp::new().function(Function::new("f", payment));
+    let run = app.start(&order()).await.remove(0);
+    let handed_out = run.detail().steps[0].output.clone().expect("a token");
+    let token: String = serde_json::from_str(handed_out.get()).unwrap();
+    assert_eq!(token, app.token(&run, "payment").await);
+    app.signal(&token, &Paid { cents: 995 }).await;
+    assert_eq!(app.runs().await[0].output::<Option<u64>>(), Some(995));
+}
+
+#[tokio::test]
+async fn each_run_and_each_use_of_a_name_has_a_token_of_its_own() {
+    async fn twice(ctx: Context, _: Event<Order>) -> Result<(String, String)> {
+        let (one, two) = (ctx.wait_for_signal::<()>("s"), ctx.wait_for_signal::<()>("s"));
+        Ok((one.token().to_owned(), two.token().to_owned()))
+    }
+    let mut app = TestApp::new().function(Function::new("f", twice));
+    let mut tokens = std::collections::HashSet::new();
+    for _ in 0..2 {
+        let (one, two) = app.send(&order()).await[0].output::<(String, String)>();
+        tokens.extend([one, two]);
+    }
+    assert_eq!(tokens.len(), 4);
+}
+
+#[tokio::test]
+async fn a_signal_of_null_is_a_signal() {
+    async fn waits(ctx: Context, _: Event<Order>) -> Result<bool> {
+        Ok(ctx.wait_for_signal::<()>("s").await?.is_some())
+    }
+    let mut app = TestApp::new().function(Function::new("f", waits));
+    let run = app.start(&order()).await.remove(0);
+    let token = app.token(&run, "s").await;
+    app.signal(&token, &()).await;
+    assert!(app.runs().await[0].output::<bool>());
+}
+
+/// Steps, sleeps, waits for events and signals, and calls race alike: the first outcome in the journal wins, in the first
+/// run and in every replay.
+async fn race(ctx: Context, event: Event<Order>) -> Result<&'static str> {
+    let id = &event.data.client_id;
+    let winner = tokio::select! {
+        out = ctx.step("step", std::future::pending::<Result<()>>) => out.map(|()| "step"),
+        out = ctx.sleep("sleep", 2 * DAY) => out.map(|()| "sleep"),
+        out = ctx.wait_for_event::<Approved>("event").matching("clientId", id) => out.map(|_| "event"),
+        out = ctx.wait_for_signal::<()>("signal") => out.map(|_| "signal"),
+        out = ctx.invoke::<()>("invoke", "naps", &json!({})) => out.map(|()| "invoke"),
+    }?;
+    // replays come to the same end
+    ctx.step("after", async || Ok(())).await?;
+    ctx.sleep("a while", DAY).await?;
+    ctx.step("last", async || Ok(winner.to_owned())).await?;
+    Ok(winner)
+}
+
+#[derive(Serialize, Deserialize)]
+struct Nap {}
+
+impl EventData for Nap {
+    const NAME: &'static str = "test/nap";
+}
+
+async fn racing(naps: Duration, step: bool) -> TestApp {
+    let nap = move |ctx: Context, _: Event<Nap>| async move { ctx.sleep("nap", naps).await };
+    let app = TestApp::new().function(Function::new("race", race)).function(Function::new("naps", nap));
+    if step {
+        app.mock("step", ())
+    } else {
+        app.fail("step", 1, Error::retry_after(Duration::from_secs(86_400 * 9), "later"))
+    }
+}
+
+#[tokio::test]
+async fn whatever_comes_first_wins_a_race() {
+    for wins in ["step", "sleep", "event", "signal", "invoke"] {
+        let naps = if wins == "invoke" { DAY } else { 5 * DAY };
+        let mut app = racing(naps, wins == "step").await;
+        let run = app.start(&order()).await.remove(0);
+        match wins {
+            "event" => drop(app.start(&approved("acme", 1)).await),
+            "signal" => {
+                let token = app.token(&run, "signal").await;
+                app.signal(&token, &()).await;
+            }
+            _ => {}
+        }
+        app.finish().await;
+        let run = app.runs_of_function("race").await.remove(0);
+        assert_eq!(run.output::<String>(), wins);
+        assert_eq!((run.executions("after"), run.executions("last")), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn what_lost_a_race_changes_nothing_when_it_comes_after_all() {
+    async fn first_of_two(ctx: Context, _: Event<Order>) -> Result<(bool, Option<u32>)> {
+        let slept = tokio::select! {
+            out = ctx.sleep("sleep", DAY) => out.map(|()| true),
+            out = ctx.wait_for_event::<Approved>("lost") => out.map(|_| false),
+        }?;
+        ctx.sleep("on", DAY).await?;
+        let second = ctx.wait_for_event::<Approved>("second").await?;
+        Ok((slept, second.map(|event| event.data.score)))
+    }
+    let mut app = TestApp::new().function(Function::new("f", first_of_two));
+    app.start(&order()).await;
+    app.advance(DAY).await;
+    // the wait that lost is still open in the journal: the event enters there, and nobody asks for it
+    app.start(&approved("acme", 1)).await;
+    app.advance(DAY).await;
+    app.send(&approved("acme", 2)).await;
+    assert_eq!(app.runs().await[0].output::<(bool, Option<u32>)>(), (true, Some(2)));
+}
+
+#[tokio::test]
+async fn what_cannot_be_waited_for_fails_and_says_why() {
+    async fn list(ctx: Context, _: Event<Order>) -> Result<()> {
+        ctx.wait_for_event::<Approved>("w").matching("clientId", &[1, 2]).await.map(drop)
+    }
+    async fn two(ctx: Context, _: Event<Order>) -> Result<()> {
+        ctx.wait_for_event::<Approved>("w").matching("clientId", "a").when("true").await.map(drop)
+    }
+    async fn cel(ctx: Context, _: Event<Order>) -> Result<()> {
+        ctx.wait_for_event::<Approved>("w").when("async.data.").await.map(drop)
+    }
+    for (function, says) in [
+        (Function::new("f", list), "cannot wait: an event is matched by a text, a number, a boolean or null"),
+        (Function::new("f", two), "cannot wait: it has two conditions"),
+        (Function::new("f", cel), "cannot wait: expression `async.data.`"),
+    ] {
+        let mut app = TestApp::new().function(function);
+        let run = app.send(&order()).await.remove(0);
+        let error = run.error().expect("it failed");
+        assert!(error.message.contains(says), "{}", error.message);
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_does_not_fit_its_type_fails_the_wait_and_names_it() {
+    async fn waits(ctx: Context, _: Event<Order>) -> Result<()> {
+        ctx.wait_for_event::<Approved>("w").await.map(drop)
+    }
+    let mut app = TestApp::new().function(Function::new("f", waits));
+    app.start(&order()).await;
+    let data = stepladder_core::json::of(&json!({"clientId": 7})).unwrap();
+    app.send(&stepladder_core::NewEvent::new("brief/approved", data)).await;
+    let run = app.runs().await.remove(0);
+    let error = run.error().expect("it failed");
+    assert_eq!(error.code.as_deref(), Some("undecodable-memo"));
+    assert!(error.message.contains("`w`") && error.message.contains("`brief/approved`"), "{}", error.message);
+}

@@ -1,0 +1,97 @@
+//! `POST /v1/signals/{token}`, and what is shown of a run that waits.
+
+use axum::http::StatusCode;
+use serde_json::json;
+use stepladder_core::limits::SIGNAL_BYTES;
+use stepladder_server::Options;
+
+use crate::world::World;
+
+/// A run that waits for a signal, and the token.
+async fn waiting(world: &World) -> (String, String) {
+    let run = world.run(json!({"name": "test/pay"})).await;
+    let data = world.get(&format!("/v1/runs/{run}")).await.data();
+    let step = &data["steps"][0];
+    assert_eq!((&step["kind"], &step["status"]), (&json!("signal"), &json!("Awaiting")));
+    assert_eq!(data["waiting"], "waits in `payment` for a signal until 2023-11-14T23:13:20.000Z");
+    (run, step["token"].as_str().expect("a token").to_owned())
+}
+
+#[tokio::test]
+async fn a_signal_completes_the_wait_and_the_run_goes_on() {
+    let world = World::new();
+    let (run, token) = waiting(&world).await;
+    let answer = world.post(&format!("/v1/signals/{token}"), r#"{"cents": 995}"#).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(answer.json(), json!({"data": {"run_id": run, "step": "payment", "before": false}}));
+    world.settle().await;
+    let data = world.get(&format!("/v1/runs/{run}")).await.data();
+    assert_eq!((&data["status"], &data["steps"][0]["output"]), (&json!("Completed"), &json!({"cents": 995})));
+    assert!(data["steps"][0].get("token").is_none(), "there is nothing left to complete");
+}
+
+#[tokio::test]
+async fn a_second_post_is_told_that_it_was_completed_and_the_same_again_is_answered_as_the_first() {
+    let world = World::new();
+    let (_, token) = waiting(&world).await;
+    let path = format!("/v1/signals/{token}");
+    assert_eq!(world.post(&path, "").await.status, 200);
+    assert_eq!(world.post(&path, " null ").await.json()["data"]["before"], true);
+    let other = world.post(&path, "1").await;
+    assert_eq!(other.status, StatusCode::CONFLICT);
+    assert!(other.sentence().contains("was completed already, at 2023-"), "{}", other.text);
+}
+
+#[tokio::test]
+async fn a_signal_needs_its_token_and_no_other() {
+    let world = World::with(Options {
+        event_keys: vec!["key".into()],
+        dashboard_token: Some("sesame".into()),
+        ..Options::default()
+    });
+    let id = world.send(json!({"name": "test/pay"})).await.remove(0);
+    let bearer = "Bearer sesame";
+    let runs = world.get_with(&format!("/v1/events/{id}/runs"), "authorization", bearer).await.data();
+    let run = runs[0]["run_id"].as_str().unwrap();
+    let data = world.get_with(&format!("/v1/runs/{run}"), "authorization", bearer).await.data();
+    let token = data["steps"][0]["token"].as_str().unwrap();
+    let forged = token.replacen('.', ".A", 1);
+    assert_eq!(world.post(&format!("/v1/signals/{forged}"), "").await.status, 404);
+    assert_eq!(world.post(&format!("/v1/signals/{run}"), "").await.status, 404);
+    assert_eq!(world.post(&format!("/v1/signals/{token}"), "").await.status, 200);
+    assert!(!world.log().contains(token), "the token is a secret");
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_signal_is_refused_and_the_wait_goes_on() {
+    let world = World::new();
+    let (run, token) = waiting(&world).await;
+    let path = format!("/v1/signals/{token}");
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    for (body, part) in
+        [("{", "not valid JSON"), ("yes", "not valid JSON"), (r#""\u0000""#, "NUL"), (&deep, "levels deep")]
+    {
+        let answer = world.post(&path, body.to_owned()).await;
+        assert_eq!(answer.status, 400, "{body}");
+        assert!(answer.sentence().contains(part), "{body}: {}", answer.text);
+    }
+    assert_eq!(world.post(&path, vec![0xFF]).await.status, 400);
+    assert_eq!(world.post(&path, format!("\"{}\"", "x".repeat(SIGNAL_BYTES))).await.status, 413);
+    assert_eq!(world.get(&format!("/v1/runs/{run}")).await.data()["status"], "Running");
+    world.assert_no_error_logged();
+}
+
+#[tokio::test]
+async fn a_run_that_waits_for_an_event_says_for_which_and_gets_it() {
+    let world = World::new();
+    let run = world.run(json!({"name": "test/listen"})).await;
+    let data = world.get(&format!("/v1/runs/{run}")).await.data();
+    assert_eq!(data["waiting"], "waits in `word` for event `test/<b>word</b>` until 2023-11-14T23:13:20.000Z");
+    assert_eq!((&data["steps"][0]["kind"], &data["steps"][0]["status"]), (&json!("event"), &json!("Awaiting")));
+    assert_eq!(data["steps"][0]["awaits"], "event `test/<b>word</b>`");
+    let page = world.get(&format!("/runs/{run}")).await.text;
+    assert!(page.contains("Waits for event `test/&#60;b&#62;word"), "{page}");
+    world.send(json!({"name": "test/<b>word</b>", "data": {"x": 1}})).await;
+    let data = world.get(&format!("/v1/runs/{run}")).await.data();
+    assert_eq!((&data["status"], &data["output"]["data"]), (&json!("Completed"), &json!({"x": 1})));
+}

@@ -1,0 +1,113 @@
+//! Who holds slots, against who executes: written down by the bodies themselves and by the journal.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use stepladder_core::slot::{Holder, Limit};
+use stepladder_core::spec::LazyScope;
+use stepladder_core::state::{RunState, StepState};
+use stepladder_core::{RunId, StepId, Timestamp};
+use stepladder_engine::Program;
+use stepladder_engine::memory::Memory;
+use stepladder_engine::ports::{Journals, Listings, Slots};
+
+use super::account::Account;
+use super::invariants::{Broken, at_once};
+
+/// What is known of slots and those who hold them.
+pub(crate) struct Holdings {
+    memory: Arc<Memory>,
+    programs: Vec<Arc<dyn Program>>,
+    /// The limits of each run that was met.
+    limits: HashMap<RunId, Vec<Limit>>,
+    /// Slots that nobody uses, and since when.
+    unused: HashMap<(Arc<str>, Holder), Timestamp>,
+}
+
+impl Holdings {
+    pub(crate) fn new(memory: Arc<Memory>, programs: Vec<Arc<dyn Program>>) -> Self {
+        Self { memory, programs, limits: HashMap::new(), unused: HashMap::new() }
+    }
+
+    /// After an action, at the true time: each body that executes under a live lease holds a slot of each of its limits
+    /// (rule 20). `skew` is how far clocks are apart at most: by a fast one, a lease is over that is not.
+    pub(crate) fn check(
+        &mut self,
+        account: &Account,
+        limits: &[Limit],
+        now: Timestamp,
+        skew: std::time::Duration,
+    ) -> Result<(), Broken> {
+        for (run, step) in account.executing() {
+            for limit in self.limits_of(run) {
+                let held = at_once(self.memory.holders(&limit));
+                if held.iter().any(|holding| holding.holder.run == run && holding.holder.step == step) {
+                    continue;
+                }
+                if let Some((attempt, lease)) = self.running(run, &step).filter(|(_, lease)| *lease > now + skew) {
+                    return Err(format!(
+                        "attempt {attempt} of `{step}` of {run} executes until {lease} at the latest, at {now}, without a \
+                         slot of `{}`: {held:?}",
+                        limit.key
+                    ));
+                }
+            }
+        }
+        self.note_unused(account, limits, now);
+        Ok(())
+    }
+
+    /// The longest that a slot is held by now for a body that nobody executes.
+    pub(crate) fn longest_unused(&self, now: Timestamp) -> Option<(std::time::Duration, &Arc<str>, &Holder)> {
+        let unused = self.unused.iter().map(|((key, holder), since)| (now.since(*since), key, holder));
+        unused.max_by_key(|(time, _, _)| *time)
+    }
+
+    /// A slot is of no use when the journal gives its attempt to nobody, and nobody executes it.
+    fn note_unused(&mut self, account: &Account, limits: &[Limit], now: Timestamp) {
+        let mut unused = HashMap::new();
+        for limit in limits {
+            for holding in at_once(self.memory.holders(limit)) {
+                let Holder { run, step, attempt, .. } = &holding.holder;
+                let is_over = holding.lease_until <= now;
+                if is_over || account.executes(*run, step) || self.is_running(*run, step, *attempt) {
+                    continue;
+                }
+                let key = (limit.key.clone(), holding.holder);
+                let since = self.unused.get(&key).copied().unwrap_or(now);
+                unused.insert(key, since);
+            }
+        }
+        self.unused = unused;
+    }
+
+    fn is_running(&self, run: RunId, step: &StepId, attempt: u32) -> bool {
+        self.running(run, step).is_some_and(|(running, _)| running == attempt)
+    }
+
+    /// The attempt of a step that the journal shows as running, and its lease.
+    fn running(&self, run: RunId, step: &StepId) -> Option<(u32, Timestamp)> {
+        let state = RunState::fold(run, &at_once(self.memory.read(run, 0))).ok()?;
+        let step = state.steps.get(step)?;
+        match step.state {
+            StepState::Running { lease_until, .. } => Some((step.attempt, lease_until)),
+            _ => None,
+        }
+    }
+
+    fn limits_of(&mut self, run: RunId) -> Vec<Limit> {
+        if let Some(known) = self.limits.get(&run) {
+            return known.clone();
+        }
+        let limits = self.find_limits(run).unwrap_or_default();
+        self.limits.insert(run, limits.clone());
+        limits
+    }
+
+    fn find_limits(&self, run: RunId) -> Option<Vec<Limit>> {
+        let row = at_once(self.memory.row(run))?;
+        let program = self.programs.iter().find(|program| *program.spec().id == *row.function)?;
+        let state = RunState::fold(run, &at_once(self.memory.read(run, 0))).ok()?;
+        program.spec().limits(&mut LazyScope::new(&state.created.event)).ok()
+    }
+}

@@ -1,0 +1,66 @@
+//! Listings that are a moment old, as those of a store are that keeps them in an index.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use stepladder_core::{EventId, RunId, RunRow};
+use stepladder_engine::memory::Memory;
+use stepladder_engine::ports::{Listings, RunQuery, StoreResult};
+
+use super::invariants::rows;
+
+/// The memory's listings, or those of the moment at which they stood still.
+pub(crate) struct Lagging {
+    memory: Arc<Memory>,
+    stands: Mutex<Option<Vec<RunRow>>>,
+}
+
+impl Lagging {
+    pub(crate) fn new(memory: Arc<Memory>) -> Self {
+        Self { memory, stands: Mutex::default() }
+    }
+
+    /// From now on they show what is there now; or, if they do already, what is there at any time.
+    pub(crate) fn stand_still_or_go_on(&self) -> bool {
+        let mut stands = self.stands.lock().expect("no panic");
+        *stands = if stands.is_none() { Some(rows(&self.memory)) } else { None };
+        stands.is_some()
+    }
+
+    pub(crate) fn go_on(&self) {
+        *self.stands.lock().expect("no panic") = None;
+    }
+
+    fn old<T>(&self, of: impl FnOnce(&[RunRow]) -> T) -> Option<T> {
+        self.stands.lock().expect("no panic").as_deref().map(of)
+    }
+}
+
+#[async_trait]
+impl Listings for Lagging {
+    async fn runs(&self, query: RunQuery) -> StoreResult<Vec<RunRow>> {
+        let is_shown = |row: &&RunRow| {
+            let is_of = query.function.as_ref().is_none_or(|function| **function == *row.function);
+            is_of && query.shown.includes(row) && query.before.is_none_or(|before| row.run < before)
+        };
+        match self.old(|rows| rows.iter().filter(is_shown).take(query.limit).cloned().collect()) {
+            Some(rows) => Ok(rows),
+            None => self.memory.runs(query).await,
+        }
+    }
+
+    async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>> {
+        let of = |rows: &[RunRow]| rows.iter().rev().filter(|row| row.event == event).cloned().collect();
+        match self.old(of) {
+            Some(rows) => Ok(rows),
+            None => self.memory.runs_of(event).await,
+        }
+    }
+
+    async fn row(&self, run: RunId) -> StoreResult<Option<RunRow>> {
+        match self.old(|rows| rows.iter().find(|row| row.run == run).cloned()) {
+            Some(row) => Ok(row),
+            None => self.memory.row(run).await,
+        }
+    }
+}

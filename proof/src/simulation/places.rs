@@ -1,0 +1,190 @@
+//! The places in the engine that call the storage: they come from its source, and who makes a call is read off the stack.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
+
+/// Functions that only hand a call on: the place is where they are called from.
+const HANDED_ON: &[&str] = &["append", "append_patiently", "carry_out", "read_on", "state", "take_state", "catch_up"];
+
+/// The methods of ports, and what calls of functions that hand them on stand for.
+const METHODS: &[(&str, &str)] = &[
+    (".backend.accept(", "accept"),
+    (".backend.start(", "start"),
+    (".backend.read(", "read"),
+    (".backend.keep(", "keep"),
+    (".backend.take(", "take"),
+    (".backend.park(", "park"),
+    (".backend.line(", "line"),
+    (".backend.holders(", "holders"),
+    (".backend.place(", "place"),
+    (".backend.bucket(", "bucket"),
+    (".backend.set(", "set"),
+    (".backend.cursor(", "cursor"),
+    (".backend.advance(", "advance"),
+    (".backend.event(", "event"),
+    (".backend.waited(", "waited"),
+    (".backend.waiters(", "waiters"),
+    (".backend.offered(", "offered"),
+    (".carry_out(", "commit"),
+    ("self.append(", "commit"),
+    (".append_patiently(", "commit"),
+    (".engine.append(", "commit"),
+    (".state(", "read"),
+    (".take_state(", "read"),
+    (".catch_up(", "read"),
+];
+
+/// A place in the engine: the file and the function, and the port's method that it calls.
+pub(crate) type Site = (String, &'static str);
+
+/// All places.
+pub(crate) struct Places {
+    source: Source,
+    /// In order.
+    sites: Vec<Site>,
+    /// The engine's function at an address, where it is one.
+    known: Mutex<HashMap<usize, Option<String>>>,
+}
+
+impl Places {
+    /// Those of this engine, read once.
+    pub(crate) fn all() -> &'static Self {
+        static PLACES: OnceLock<Places> = OnceLock::new();
+        PLACES.get_or_init(|| {
+            let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../orchestrator/engine/src/engine");
+            let source = Source::read(&engine);
+            let mut sites = source.expected();
+            sites.sort();
+            Self { source, sites, known: Mutex::default() }
+        })
+    }
+
+    /// The place of this name: one of the source, or one that only came up as it ran.
+    pub(crate) fn site(&self, function: &str, method: &str) -> Option<&'static Site> {
+        static MORE: Mutex<Vec<&'static Site>> = Mutex::new(Vec::new());
+        let is_it = |site: &Site| site.0 == function && site.1 == method;
+        if let Some(site) = Self::all().sites.iter().find(|site| is_it(site)) {
+            return Some(site);
+        }
+        let method =
+            METHODS.iter().map(|(_, known)| *known).chain(["runs", "position"]).find(|known| *known == method)?;
+        let mut more = MORE.lock().expect("no panic");
+        if let Some(site) = more.iter().find(|site| is_it(site)) {
+            return Some(site);
+        }
+        let site: &'static Site = Box::leak(Box::new((function.to_owned(), method)));
+        more.push(site);
+        Some(site)
+    }
+
+    /// Every place of the source.
+    pub(crate) fn sites(&'static self) -> &'static [Site] {
+        &self.sites
+    }
+
+    /// The engine's function that makes the call which is being made.
+    pub(crate) fn caller(&self) -> Option<String> {
+        let mut known = self.known.lock().expect("no panic");
+        let mut found = None;
+        backtrace::trace(|frame| {
+            let function = known.entry(frame.ip() as usize).or_insert_with(|| {
+                let mut function = None;
+                backtrace::resolve_frame(frame, |symbol| {
+                    if let (None, Some(file), Some(line)) = (&function, symbol.filename(), symbol.lineno()) {
+                        function = self.source.function_at(file, line as usize);
+                    }
+                });
+                function
+            });
+            found = function.clone();
+            found.is_none()
+        });
+        found
+    }
+}
+
+/// The engine's source: where its functions begin, and what is in them.
+struct Source {
+    /// By file, below the engine's folder.
+    functions: HashMap<PathBuf, Vec<Function>>,
+}
+
+struct Function {
+    line: usize,
+    name: String,
+    /// Without white space: calls may begin on a line of their own.
+    code: String,
+}
+
+impl Source {
+    fn read(engine: &Path) -> Self {
+        let mut functions = HashMap::new();
+        let mut folders = vec![engine.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+                if path.is_dir() {
+                    folders.push(path);
+                } else if let (Ok(source), Ok(file)) = (std::fs::read_to_string(&path), path.strip_prefix(engine)) {
+                    functions.insert(file.to_owned(), functions_of(&source));
+                }
+            }
+        }
+        Self { functions }
+    }
+
+    /// The function that a line of a file is in, unless it only hands calls on.
+    fn function_at(&self, file: &Path, line: usize) -> Option<String> {
+        let text = file.to_str()?;
+        let (_, below) = text.split_once("engine/src/engine/")?;
+        let functions = self.functions.get(Path::new(below))?;
+        let function = functions.iter().rev().find(|function| function.line <= line)?;
+        (!HANDED_ON.contains(&function.name.as_str())).then(|| named(Path::new(below), &function.name))
+    }
+
+    /// Every place that calls the storage.
+    fn expected(&self) -> Vec<Site> {
+        let mut sites = Vec::new();
+        for (file, functions) in &self.functions {
+            for function in functions.iter().filter(|function| !HANDED_ON.contains(&function.name.as_str())) {
+                let called = METHODS.iter().filter(|(call, _)| function.code.contains(call));
+                sites.extend(called.map(|(_, method)| (named(file, &function.name), *method)));
+            }
+        }
+        sites
+    }
+}
+
+fn named(file: &Path, function: &str) -> String {
+    format!("{}: {function}", file.with_extension("").display())
+}
+
+fn functions_of(source: &str) -> Vec<Function> {
+    let mut functions: Vec<Function> = Vec::new();
+    for (n, line) in source.lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default().trim();
+        let is_head = ["fn ", "async fn ", "pub fn ", "pub async fn ", "pub(super) fn ", "pub(super) async fn "];
+        if let Some(head) = is_head.iter().find_map(|head| code.strip_prefix(head)) {
+            let name = head.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            functions.push(Function { line: n + 1, name, code: String::new() });
+        }
+        if let Some(function) = functions.last_mut() {
+            function.code.extend(code.split_whitespace());
+        }
+    }
+    functions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_off_the_source() {
+        let source = "fn one(&self) {\n    self.backend\n        .line(limit, 1)\n}\npub(super) async fn two() {}";
+        let functions = functions_of(source);
+        assert_eq!(functions.iter().map(|f| (f.line, f.name.as_str())).collect::<Vec<_>>(), [(1, "one"), (5, "two")]);
+        assert!(functions[0].code.contains(".backend.line("));
+        assert!(Places::all().sites().len() > 30);
+    }
+}

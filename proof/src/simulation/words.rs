@@ -1,0 +1,133 @@
+//! What arrives from outside while runs wait: words, which are events, and signals. And what whoever sent them must find
+//! true: an accepted word has entered each run that waited for it all the while, a completed signal is in its journal.
+
+use stepladder_core::journal::Fact;
+use stepladder_core::signal::Token;
+use stepladder_core::state::{Awaited, RunState, StepState};
+use stepladder_core::waiting::Arriving;
+use stepladder_core::{EventId, NewEvent, RunId, StepId, json};
+use stepladder_engine::EngineError;
+use stepladder_engine::ports::{Events, Journals};
+use stepladder_sdk::EventData;
+
+use super::Simulation;
+use super::functions::Word;
+use super::invariants::{Broken, at_once, journal, rows};
+
+/// Runs and steps that waited when something was sent.
+type Waiting = Vec<(RunId, StepId)>;
+
+/// What senders know.
+#[derive(Default)]
+pub(super) struct Words {
+    /// Sent so far, the accepted ones among them.
+    sent: Vec<NewEvent>,
+    /// Accepted since somebody looked, and who waited when they were sent.
+    accepted: Vec<(EventId, Waiting)>,
+    /// Signals that were completed.
+    completed: Vec<(RunId, StepId)>,
+}
+
+impl Simulation {
+    /// Somebody sends a word, for the first time or once more; or posts to a signal.
+    pub(super) fn somebody_tells(&mut self) {
+        match self.dice.below(3) {
+            0 => self.somebody_signals(),
+            // a sender that was not answered sends again, and a queue delivers twice
+            1 if !self.words.borrow().sent.is_empty() => {
+                let n = self.dice.below(self.words.borrow().sent.len() as u64) as usize;
+                let word = self.words.borrow().sent[n].clone();
+                self.send_word(word);
+            }
+            _ if self.knobs.words > 0 => {
+                self.knobs.words -= 1;
+                let data = json::of(&Word { k: self.dice.below(2) }).expect("JSON");
+                let id = format!("word-{}", self.knobs.words);
+                let word = NewEvent { id: Some(id.into()), ..NewEvent::new(Word::NAME, data) };
+                self.words.borrow_mut().sent.push(word.clone());
+                self.send_word(word);
+            }
+            _ => {}
+        }
+    }
+
+    fn send_word(&mut self, word: NewEvent) {
+        let at = self.one();
+        let waiting = self.waiting(|what| matches!(what, Awaited::Event(_)));
+        self.tell(format!("{} is sent to worker {at}", word.id.as_deref().unwrap_or_default()));
+        let (engine, words) = (self.processes[at].engine.clone(), self.words.clone());
+        self.scheduler.spawn(at, async move {
+            if let Ok(ids) = engine.ingest(vec![word], None).await {
+                words.borrow_mut().accepted.push((ids[0], waiting));
+            }
+        });
+    }
+
+    fn somebody_signals(&mut self) {
+        let waiting = self.waiting(|what| matches!(what, Awaited::Signal));
+        if waiting.is_empty() {
+            return;
+        }
+        let (run, step) = waiting[self.dice.below(waiting.len() as u64) as usize].clone();
+        let Some(state) = self.state_of(run) else { return };
+        let (at, n) = (self.one(), self.dice.below(2));
+        self.tell(format!("{n} is posted to `{step}` of {run}, at worker {at}"));
+        let token = Token::new(run, state.secret, &step).to_string();
+        let (engine, words) = (self.processes[at].engine.clone(), self.words.clone());
+        let data = json::of(&n).expect("JSON");
+        self.scheduler.spawn(at, async move {
+            match engine.signal(&token, data).await {
+                Ok(_) => words.borrow_mut().completed.push((run, step)),
+                Err(EngineError::NotFound(why) | EngineError::Invalid(why)) => panic!("a good token: {why}"),
+                Err(EngineError::TooLate(_) | EngineError::Store(_)) => {}
+            }
+        });
+    }
+
+    fn waiting(&self, is: impl Fn(&Awaited) -> bool) -> Waiting {
+        let live = rows(&self.memory).into_iter().filter(|row| row.ended.is_none());
+        let states = live.filter_map(|row| self.state_of(row.run)).filter(|state| state.end.is_none());
+        let mut waiting: Waiting = Vec::new();
+        for state in states {
+            for (step, known) in &state.steps {
+                if matches!(&known.state, StepState::Awaiting { what, .. } if is(what)) {
+                    waiting.push((state.run, step.clone()));
+                }
+            }
+        }
+        waiting.sort();
+        waiting
+    }
+
+    fn state_of(&self, run: RunId) -> Option<RunState> {
+        RunState::fold(run, &at_once(self.memory.read(run, 0))).ok()
+    }
+
+    /// Rule 17, as senders see it: whoever waited when a word was sent, and waits still when it is accepted, was not for it,
+    /// or has met it.
+    pub(super) fn what_was_said_arrived(&mut self) -> Result<(), Broken> {
+        let accepted = std::mem::take(&mut self.words.borrow_mut().accepted);
+        for (id, waiting) in accepted {
+            let Some(event) = at_once(self.memory.event(id)) else {
+                return Err(format!("word {id} was accepted and is not there"));
+            };
+            let arriving = Arriving::new(&event);
+            for (run, step) in waiting {
+                let Some(state) = self.state_of(run) else { continue };
+                if state.end.is_some() || state.has_met(id) {
+                    continue;
+                }
+                if state.fulfilled_by(&arriving, &self.exprs).contains(&step) {
+                    return Err(format!("word {id} was accepted, and {run} waits for it in `{step}` all the same"));
+                }
+            }
+        }
+        for (run, step) in self.words.borrow_mut().completed.drain(..) {
+            let received = |fact: &Fact| matches!(fact, Fact::SignalReceived { step: of, .. } if *of == step);
+            if !journal(&self.memory, run).iter().any(|entry| received(&entry.fact)) {
+                return Err(format!("the signal of `{step}` of {run} was completed and is not in its journal"));
+            }
+        }
+        Ok(())
+    }
+}

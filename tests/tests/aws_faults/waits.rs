@@ -1,0 +1,153 @@
+//! Waits for events and signals: on the table and the queue, and with a request or a reply lost at each call.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use stepladder::prelude::*;
+use stepladder_core::journal::Fact;
+use stepladder_core::{NewEvent, RunId, Status, json};
+use stepladder_engine::Engine;
+use stepladder_tests::aws_faults::Fault;
+
+use crate::functions::{Go, go};
+use crate::stage::{Sdk, Stage};
+
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+/// Longer than a message can be delayed.
+const HOURS: Duration = Duration::from_secs(3 * 3_600);
+
+#[derive(Serialize, Deserialize)]
+struct Word {
+    n: u32,
+}
+
+impl EventData for Word {
+    const NAME: &'static str = "shop/word";
+}
+
+/// Waits for an event, then for a signal, so long for each. Gives the number of the event that came, and what was posted.
+fn waits(time: Duration) -> Function {
+    Function::new("waits", move |ctx: Context, event: Event<Go>| async move {
+        let word = ctx.wait_for_event::<Word>("word").matching("n", &event.data.n).timeout(time).await?;
+        ctx.step("between", async || Ok(())).await?;
+        let payment = ctx.wait_for_signal::<String>("payment").timeout(time).await?;
+        Ok((word.map(|word| word.data.n), payment))
+    })
+}
+
+fn word(n: u32) -> NewEvent {
+    let data = json::of(&Word { n }).expect("JSON");
+    NewEvent { id: Some(format!("word-{n}").into()), ..NewEvent::new(Word::NAME, data) }
+}
+
+async fn run_of(stage: &Stage, n: u32) -> RunId {
+    let runs = stage.onlooker().runs_of_event(&format!("go-{n}")).await.expect("listed");
+    assert_eq!(runs.len(), 1, "{n}");
+    runs[0].run
+}
+
+/// Invokes what is visible, and moves time on while the run has not come so far.
+async fn until(stage: &Stage, engine: &Arc<Engine>, run: RunId, there: impl Fn(&Fact) -> bool) {
+    for _ in 0..20 {
+        loop {
+            let deliveries = stage.look().await;
+            if deliveries.is_empty() {
+                break;
+            }
+            for delivery in deliveries {
+                stage.invoke(engine, delivery).await;
+            }
+        }
+        let page = stage.onlooker().journal(run, 0, 1_000).await.expect("a journal");
+        if page.entries.iter().any(|(_, entry)| there(&entry.fact)) {
+            return;
+        }
+        stage.move_on(engine).await;
+    }
+    panic!("it did not come so far: {:#?}", stage.facts(run).await);
+}
+
+/// A run with a fault at call number `at`, from its event to its end. How many calls there were.
+async fn life(stage: &Stage, n: u32, at: usize, fault: Fault) -> usize {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    stage.wire.plan(move |_| if counted.fetch_add(1, Ordering::SeqCst) == at { fault.clone() } else { Fault::Pass });
+    let engine = stage.engine();
+    stage.send(&engine, &go(n)).await;
+    let run = run_of(stage, n).await;
+    until(stage, &engine, run, |fact| matches!(fact, Fact::EventAwaited { .. })).await;
+    stage.send(&engine, &word(n)).await;
+    until(stage, &engine, run, |fact| matches!(fact, Fact::SignalAwaited { .. })).await;
+    let token = stage.onlooker().token(run, "payment").await.expect("a token");
+    let post = async || engine.signal(&token, json::of("paid").expect("JSON")).await;
+    let mut posted = post().await;
+    for _ in 0..5 {
+        if posted.is_err() {
+            posted = post().await;
+        }
+    }
+    posted.expect("posted in the end");
+    until(stage, &engine, run, Fact::is_end).await;
+    calls.load(Ordering::SeqCst)
+}
+
+async fn assert_well(stage: &Stage, n: u32, what: &str) {
+    let run = run_of(stage, n).await;
+    let detail = stage.onlooker().run(run).await.expect("a run");
+    let facts = stage.facts(run).await;
+    assert_eq!(detail.summary.status, Status::Completed, "{what}: {facts:#?}");
+    assert_eq!(detail.summary.output.expect("an output").get(), format!("[{n},\"paid\"]"), "{what}: {facts:#?}");
+}
+
+#[tokio::test]
+async fn an_event_and_a_signal_reach_the_run_that_waits_for_them_and_no_other() {
+    let stage = Stage::new(Sdk::Retries, vec![waits(YEAR)]).await;
+    let engine = stage.engine();
+    for n in [1, 2] {
+        stage.send(&engine, &go(n)).await;
+    }
+    let (one, two) = (run_of(&stage, 1).await, run_of(&stage, 2).await);
+    for run in [one, two] {
+        until(&stage, &engine, run, |fact| matches!(fact, Fact::EventAwaited { .. })).await;
+    }
+    // by a process that has not seen any of it
+    let ingest = stage.engine();
+    stage.send(&ingest, &word(3)).await;
+    stage.send(&ingest, &word(1)).await;
+    until(&stage, &engine, one, |fact| matches!(fact, Fact::SignalAwaited { .. })).await;
+    let entered = |facts: &[String]| facts.iter().filter(|fact| fact.starts_with("EventEntered")).count();
+    assert_eq!((entered(&stage.facts(one).await), entered(&stage.facts(two).await)), (1, 0));
+    stage.assert_journals().await;
+    stage.assert_within_limits();
+}
+
+#[tokio::test]
+async fn a_wait_that_nothing_comes_for_ends_by_its_timer() {
+    let stage = Stage::new(Sdk::Retries, vec![waits(HOURS)]).await;
+    let engine = stage.engine();
+    stage.send(&engine, &go(1)).await;
+    let begun = stage.clock_now();
+    stage.settle(|| engine.clone()).await;
+    let detail = stage.onlooker().run(run_of(&stage, 1).await).await.expect("a run");
+    assert_eq!(detail.summary.output.as_ref().expect("an output").get(), "[null,null]");
+    let ended = detail.summary.ended_at.expect("its end");
+    assert_eq!(ended.since(begun).as_secs() / 60, 2 * HOURS.as_secs() / 60);
+}
+
+#[tokio::test]
+async fn what_is_lost_at_any_call_loses_no_event_and_gives_none_twice() {
+    for fault in [Fault::LoseReply, Fault::LoseRequest] {
+        let stage = Stage::new(Sdk::Tells, vec![waits(YEAR)]).await;
+        let calls = life(&stage, 0, usize::MAX, Fault::Pass).await;
+        assert_well(&stage, 0, "clean").await;
+        assert!(calls > 20, "{calls}");
+        for at in 0..calls {
+            let n = at as u32 + 1;
+            life(&stage, n, at, fault.clone()).await;
+            assert_well(&stage, n, &format!("{fault:?} at call {at} of {calls}")).await;
+        }
+        stage.assert_journals().await;
+        stage.assert_within_limits();
+    }
+}

@@ -1,0 +1,108 @@
+//! Waits on a data file, by the machine's clock: the process that began to wait is gone when what it waited for comes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stepladder::prelude::*;
+use stepladder::{Function, States};
+use stepladder_core::{NewEvent, RunId, Status, json};
+use stepladder_engine::{Config, Engine, Workers};
+use stepladder_sqlite::{Options, Sqlite};
+use stepladder_tests::wait_for;
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    id: u32,
+}
+
+impl EventData for Written {
+    const NAME: &'static str = "brief/written";
+}
+
+#[derive(Serialize, Deserialize)]
+struct Approved {
+    id: u32,
+    by: String,
+}
+
+impl EventData for Approved {
+    const NAME: &'static str = "brief/approved";
+}
+
+async fn publish(ctx: Context, event: Event<Written>) -> Result<String> {
+    let approved = ctx.wait_for_event::<Approved>("approval").matching("id", &event.data.id).await?;
+    let by = approved.map(|approved| approved.data.by).unwrap_or_default();
+    let paid = ctx.wait_for_signal::<u32>("payment").await?;
+    Ok(format!("{by} {paid:?}"))
+}
+
+/// A process on the data file.
+struct Process {
+    engine: Arc<Engine>,
+    workers: Workers,
+}
+
+impl Process {
+    /// Once the one before has closed the file.
+    async fn start(file: &Path) -> Self {
+        let sqlite = wait_for("the data file", async || Sqlite::open(file, Options::default()).ok()).await;
+        let programs = Function::new("publish", publish).programs(&States::default()).expect("a function");
+        let config = Config { alone: true, ..Config::default() };
+        let engine = Arc::new(Engine::new(Arc::new(sqlite), programs, config).expect("an engine"));
+        let workers = Workers::start(engine.clone(), 4);
+        Self { engine, workers }
+    }
+
+    async fn send(&self, event: NewEvent) -> String {
+        self.engine.ingest(vec![event], None).await.expect("accepted")[0].to_string()
+    }
+
+    /// Waits until the run waits in this step.
+    async fn waits_in(&self, run: RunId, step: &str) {
+        wait_for("the run to wait", async || {
+            let waiting = self.engine.run(run).await.expect("a run").waiting?;
+            waiting.starts_with(&format!("waits in `{step}` ")).then_some(())
+        })
+        .await;
+    }
+
+    async fn stop(self) {
+        assert!(self.workers.stop(Duration::from_secs(10)).await);
+    }
+}
+
+fn event<T: EventData + Serialize>(data: &T) -> NewEvent {
+    NewEvent::new(T::NAME, json::of(data).expect("JSON"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_dead_process_waited_for_reaches_the_next_within_a_second() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("dev.db");
+    let first = Process::start(&file).await;
+    let written = first.send(event(&Written { id: 7 })).await;
+    let run = first.engine.runs_of_event(&written).await.expect("listed")[0].run;
+    first.waits_in(run, "approval").await;
+    first.stop().await;
+
+    let second = Process::start(&file).await;
+    second.send(event(&Approved { id: 8, by: "Bob".into() })).await;
+    let sent = Instant::now();
+    second.send(event(&Approved { id: 7, by: "Ada".into() })).await;
+    second.waits_in(run, "payment").await;
+    let took = sent.elapsed();
+    assert!(took < Duration::from_secs(1), "it took {took:?}: not by the next sweep");
+    let token = second.engine.token(run, "payment").await.expect("a token");
+    second.stop().await;
+
+    let third = Process::start(&file).await;
+    third.engine.signal(&token, json::of(&995).expect("JSON")).await.expect("completed");
+    let ended = wait_for("the end of the run", async || {
+        let detail = third.engine.run(run).await.expect("a run");
+        detail.summary.status.is_end().then_some(detail.summary)
+    })
+    .await;
+    assert_eq!((ended.status, ended.output.expect("an output").get()), (Status::Completed, r#""Ada Some(995)""#));
+    third.stop().await;
+}
