@@ -68,8 +68,12 @@ pub struct Step {
     pub state: StepState,
     /// The number of the latest attempt; 0 before the first.
     pub attempt: u32,
-    /// Attempts that failed by their own fault.
+    /// Attempts that failed by their own fault, since the last check of a poll that found that it is not time yet.
     pub failures: u32,
+    /// Checks that found that it is not time yet.
+    pub checks: u32,
+    /// When its first attempt started.
+    pub began: Option<Timestamp>,
     /// Attempts in a row whose worker was lost.
     pub interruptions: u32,
     /// Whether it was sent a wake of its own.
@@ -366,7 +370,7 @@ impl RunState {
 impl Step {
     /// A step before anything happened to it.
     pub(crate) fn new(kind: Kind, state: StepState) -> Self {
-        Self { kind, state, attempt: 0, failures: 0, interruptions: 0, woken: false }
+        Self { kind, state, attempt: 0, failures: 0, checks: 0, began: None, interruptions: 0, woken: false }
     }
 
     /// The handler has returned an error. What it dropped, its next attempt may want; and wakes that steps were sent may
@@ -391,11 +395,15 @@ impl Step {
                 if let StepState::Running { .. } = step.state {
                     step.interruptions += 1; // taken over: the one before did not report back
                 }
+                step.began.get_or_insert(entry.at);
                 step.attempt = *attempt;
                 step.state = StepState::Running { lease_until: *lease_until, worker: worker.clone() };
             }
             Fact::StepFailed { error, retry_at: Some(retry_at), .. } => {
-                step.failures += 1;
+                match error.is_not_yet() {
+                    true => (step.checks, step.failures) = (step.checks.saturating_add(1), 0),
+                    false => step.failures += 1,
+                }
                 step.interruptions = 0;
                 step.state = StepState::Waiting { retry_at: *retry_at, error: Some(error.clone()) };
             }

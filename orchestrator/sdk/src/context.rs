@@ -22,7 +22,7 @@ use crate::event::{ToEvent, sendable};
 use crate::step::{Body, RawStep};
 use crate::undo::{Undo, Undoing};
 use crate::wait::{self, WAIT};
-use crate::{Error, EventData, Map, Result, States, Step, WaitForEvent, WaitForSignal};
+use crate::{Error, EventData, Map, PollUntil, Result, States, Step, WaitForEvent, WaitForSignal};
 
 pub use moment::Moment;
 
@@ -117,6 +117,31 @@ impl Context {
         // a name that a step could not have must not keep the body from being run
         let what: String = name.as_ref().chars().filter(|c| !c.is_control()).take(NAME_CHARS).collect();
         self.board.register(Undo { what: what.into(), at: Location::caller(), undo });
+    }
+
+    /// A check that is made again and again until it gives a value: a report that is rendered elsewhere, a payment that
+    /// settles. `Ok(None)` means "not yet": no failure, and no retry is used. Nothing runs between checks. An error is
+    /// retried as that of any step.
+    ///
+    /// ```
+    /// # use stepladder_sdk::prelude::*;
+    /// # async fn report(id: &str) -> Result<Option<String>> { Ok(Some(id.into())) }
+    /// # async fn example(ctx: Context) -> Result<()> {
+    /// let minute = Duration::from_secs(60);
+    /// let report = ctx.poll_until("rendered", || report("r-7")).every(minute).timeout(60 * minute).await?;
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn poll_until<'a, T, F, Fut>(&'a self, name: impl Into<String>, check: F) -> PollUntil<'a, T>
+    where
+        T: Serialize + DeserializeOwned,
+        F: FnOnce() -> Fut + Send + 'a,
+        Fut: Future<Output = Result<Option<T>>> + Send + 'a,
+    {
+        PollUntil::new(self.step(name, move || {
+            let checking = check();
+            async move { checking.await?.ok_or_else(Error::not_yet) }
+        }))
     }
 
     /// Waits this long, from when the step is first asked for. Nothing runs meanwhile; it may be months.

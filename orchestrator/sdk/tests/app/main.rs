@@ -2,6 +2,7 @@
 
 mod concurrency;
 mod failing;
+mod polling;
 mod running;
 mod undoing;
 mod waiting;
