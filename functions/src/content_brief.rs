@@ -24,6 +24,8 @@ pub const LINE_CHARS: usize = 300;
 pub const TEXT_CHARS: usize = 20_000;
 /// Research questions that are asked at the same time.
 const AT_ONCE: usize = 3;
+/// How long somebody may take to approve of a draft: 7 days.
+const APPROVAL: Duration = Duration::from_secs(7 * 86_400);
 
 /// The data of `content/brief.requested`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +40,9 @@ pub struct BriefRequested {
     /// Who is to read it; may be missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
+    /// Whether somebody has to approve of the draft; nobody unless it says so.
+    #[serde(default)]
+    pub approval: bool,
 }
 
 impl EventData for BriefRequested {
@@ -58,6 +63,20 @@ pub struct BriefReady {
 
 impl EventData for BriefReady {
     const NAME: &'static str = "content/brief.ready";
+}
+
+/// The data of `content/brief.decided`: what a run waits for whose brief somebody has to approve of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BriefDecided {
+    /// Which brief.
+    pub brief_id: String,
+    /// Whether it may be used.
+    pub approved: bool,
+}
+
+impl EventData for BriefDecided {
+    const NAME: &'static str = "content/brief.decided";
 }
 
 /// What a run ends with, and what the columns of `content_briefs` hold.
@@ -140,13 +159,30 @@ async fn write_brief(ctx: Context, event: Event<BriefRequested>, services: Servi
     let Outline { title, headings } = outline;
     let brief = Brief { title, headings, research, draft: clean(&written.markdown, TEXT_CHARS) };
     // by now all of it is paid for: the database gets more tries than the AI does
-    ctx.step("save-brief", async || {
-        let row = WrittenRow { brief: &brief, status: "ready" };
-        services.supabase()?.update_by_id("content_briefs", &wanted.brief_id, &row).await
-    })
-    .retries(5)
-    .timeout(Duration::from_secs(30))
-    .await?;
+    let save = |step, status| {
+        let (services, brief, id) = (&services, &brief, &wanted.brief_id);
+        let body =
+            async move || services.supabase()?.update_by_id("content_briefs", id, &WrittenRow { brief, status }).await;
+        ctx.step(step, body).retries(5).timeout(Duration::from_secs(30))
+    };
+    if wanted.approval {
+        // side by side: the wait is written down before the row says that there is something to decide
+        let decided = ctx.wait_for_event::<BriefDecided>("approval").matching("briefId", &wanted.brief_id);
+        let (decided, saved) = tokio::join!(decided.timeout(APPROVAL), save("save-for-approval", "approval"));
+        saved?;
+        match decided? {
+            Some(decided) if decided.data.approved => {}
+            Some(_) => {
+                save("save-rejected", "rejected").await?;
+                return Ok(brief);
+            }
+            None => {
+                let why = "nobody has decided on the draft within 7 days; send the request again";
+                return Err(Error::terminal(why).with_code("approval-timeout"));
+            }
+        }
+    }
+    save("save-brief", "ready").await?;
 
     let (brief_id, client_id) = (wanted.brief_id.clone(), wanted.client_id.clone());
     ctx.send_event("announce", BriefReady { brief_id, client_id, title: brief.title.clone() }).await?;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use stepladder::testing::{Status, TestApp, TestRun};
-use stepladder_functions::content_brief::{Brief, BriefRequested, function_with};
+use stepladder_functions::content_brief::{Brief, BriefDecided, BriefRequested, function_with};
 use wiremock::matchers::body_string_contains;
 use wiremock::{Mock, ResponseTemplate};
 
@@ -14,6 +14,7 @@ fn requested() -> BriefRequested {
         client_id: "c-1".to_owned(),
         topic: "Hammers".to_owned(),
         audience: None,
+        approval: false,
     }
 }
 
@@ -95,4 +96,46 @@ async fn a_brief_that_could_not_be_opened_has_no_row_to_say_so() {
     assert_eq!((run.status(), run.steps()), (Status::Failed, vec!["open-brief"]));
     assert!(world.sent("PATCH", "content_briefs").await.is_empty());
     assert!(world.asked().await.is_empty());
+}
+
+/// The statuses that the row of a brief had, after what somebody decided, if anybody did.
+async fn decided(decisions: &[(&str, bool)]) -> (TestRun, Vec<String>) {
+    let world = World::start(knows).await;
+    let mut app = TestApp::new().function(function_with(world.services()));
+    app.start(&BriefRequested { approval: true, ..requested() }).await;
+    for (brief_id, approved) in decisions {
+        app.start(&BriefDecided { brief_id: (*brief_id).to_owned(), approved: *approved }).await;
+    }
+    app.finish().await;
+    let run = app.runs_of_function("content-brief-generator").await.remove(0);
+    let patches = world.sent("PATCH", "content_briefs").await;
+    let statuses = patches.iter().map(|patch| patch["status"].as_str().unwrap().to_owned()).collect();
+    (run, statuses)
+}
+
+#[tokio::test]
+async fn a_draft_waits_for_the_decision_on_its_own_brief() {
+    let (run, statuses) = decided(&[("another", false), ("b-1", true)]).await;
+    assert_eq!(
+        (run.status(), statuses.as_slice()),
+        (Status::Completed, ["approval", "ready"].map(String::from).as_slice())
+    );
+    assert!(run.steps().contains(&"announce"));
+
+    let (run, statuses) = decided(&[("b-1", false)]).await;
+    assert_eq!(
+        (run.status(), statuses.as_slice()),
+        (Status::Completed, ["approval", "rejected"].map(String::from).as_slice())
+    );
+    assert!(!run.steps().contains(&"announce"), "a rejected brief is not announced");
+}
+
+#[tokio::test]
+async fn a_draft_on_which_nobody_decides_fails_after_a_week_and_says_so_in_its_row() {
+    let (run, statuses) = decided(&[]).await;
+    assert_eq!(
+        (run.status(), statuses.as_slice()),
+        (Status::Failed, ["approval", "failed"].map(String::from).as_slice())
+    );
+    assert_eq!(run.error().unwrap().code.as_deref(), Some("approval-timeout"));
 }

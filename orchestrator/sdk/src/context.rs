@@ -26,6 +26,9 @@ use crate::{Error, EventData, Map, PollUntil, Result, States, Step, WaitForEvent
 
 pub use moment::Moment;
 
+/// Runs of a [`Context::map_runs`] that are under way at a time unless it says otherwise.
+const RUNS_AT_ONCE: usize = 100;
+
 /// The run that a function moves. Not `Clone`: its steps belong to the function's own future, not to other tasks.
 ///
 /// Code between steps runs again at every replay. What has an effect, takes long or gives another answer the second
@@ -237,6 +240,35 @@ impl Context {
         let step = self.make(name.into(), Ask::WaitForSignal { timeout: WAIT }, None, wait::signal);
         let token = Token::new(self.run_id(), self.secret, step.id()).to_string();
         WaitForSignal::new(step, token)
+    }
+
+    /// One run of another function for each item, at most [`limit`](Map::limit) of them at a time, 100 unless told
+    /// otherwise. Each item is the data of its run's event: a JSON object. A run of its own has retries, limits and a
+    /// journal of its own, and may take months.
+    ///
+    /// Every run that ends wakes this one, which replays what came before: the work of a map grows with the square of its
+    /// items. For tens of thousands, map over lists of items, and map over the items in the function that is called.
+    ///
+    /// ```
+    /// # use stepladder_sdk::prelude::*;
+    /// # async fn example(ctx: Context) -> Result<()> {
+    /// let clients: Vec<_> = (0..200).map(|n| json!({ "clientId": n })).collect();
+    /// let reports: Vec<String> = ctx.map_runs("report", "write-report", clients).limit(20).await?;
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn map_runs<O: DeserializeOwned, I: Serialize>(
+        &self,
+        name: impl Into<String>,
+        function: impl Into<Arc<str>>,
+        items: impl IntoIterator<Item = I>,
+    ) -> Map<'_, O> {
+        let (name, function) = (name.into(), function.into());
+        let mut steps = Vec::new();
+        for item in items {
+            steps.push(self.invoke(name.clone(), function.clone(), &item));
+        }
+        Map::new(steps).limit(RUNS_AT_ONCE)
     }
 
     /// A value that all functions share, by its type: a client, a pool, settings.

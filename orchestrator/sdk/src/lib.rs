@@ -30,7 +30,7 @@ pub use environment::{env, override_env};
 pub use error::{Error, Result, ResultExt};
 pub use event::{Event, EventData, FunctionFailed, Tick, ToEvent};
 pub use function::{Concurrency, Function};
-pub use map::Map;
+pub use map::{Map, MapResults};
 pub use poll::PollUntil;
 pub use serde_json::json;
 pub use states::States;
