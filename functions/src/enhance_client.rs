@@ -12,7 +12,7 @@ pub use self::{
     intelligence::{BusinessIntelligence, Competitor, Profile, schema},
     tidy::{Caps, limit_array_fields},
 };
-use crate::{openai::Question, services::Services};
+use crate::{openai::Question, services::Services, words::refuse_blanks};
 
 /// The data of `client/enhance.requested`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +61,11 @@ async fn enhance_client(
     services: Services,
 ) -> Result<BusinessIntelligence> {
     let client = &event.data;
-    refuse_blanks(client)?;
+    refuse_blanks(&[
+        ("clientId", &client.client_id),
+        ("clientName", &client.client_name),
+        ("clientDomain", &client.client_domain),
+    ])?;
 
     let raw: BusinessIntelligence = ctx
         .step("call-openai", || async { services.openai()?.answer(question(client)).await })
@@ -91,16 +95,6 @@ async fn enhance_client(
     .await?;
 
     Ok(enhanced)
-}
-
-// found out before anything is paid for
-fn refuse_blanks(client: &EnhanceRequested) -> Result<()> {
-    let fields =
-        [("clientId", &client.client_id), ("clientName", &client.client_name), ("clientDomain", &client.client_domain)];
-    match fields.into_iter().find(|(_, value)| value.trim().is_empty()) {
-        Some((field, _)) => Err(Error::terminal(format!("the event's {field} is blank; send it filled in"))),
-        None => Ok(()),
-    }
 }
 
 /// What the AI is asked about one client.

@@ -1,4 +1,4 @@
-//! Which OpenAI and which Supabase the functions talk to.
+//! Which OpenAI and which Supabase (its tables, its accounts) the functions talk to.
 //!
 //! Normally those that the environment names, looked up when a step first needs one: a missing variable fails
 //! that step, not the server. Tests hand in their own. Nothing is connected here.
@@ -7,9 +7,9 @@ use std::sync::{Arc, OnceLock};
 
 use stepladder::prelude::*;
 
-use crate::{openai::OpenAi, supabase::Supabase};
+use crate::{auth::Auth, openai::OpenAi, supabase::Supabase};
 
-/// The two clients, each built at its first use and shared from then on, with its connections.
+/// The clients, each built at its first use and shared from then on, with its connections.
 #[derive(Debug, Clone, Default)]
 pub struct Services(Arc<Clients>);
 
@@ -17,6 +17,7 @@ pub struct Services(Arc<Clients>);
 struct Clients {
     openai: OnceLock<OpenAi>,
     supabase: OnceLock<Supabase>,
+    auth: OnceLock<Auth>,
 }
 
 impl Services {
@@ -32,7 +33,15 @@ impl Services {
         Self(Arc::new(Clients {
             openai: openai.map(OnceLock::from).unwrap_or_default(),
             supabase: supabase.map(OnceLock::from).unwrap_or_default(),
+            auth: OnceLock::new(),
         }))
+    }
+
+    /// The same clients, and this one for accounts.
+    #[must_use]
+    pub fn with_auth(self, auth: Auth) -> Self {
+        let Clients { openai, supabase, .. } = &*self.0;
+        Self(Arc::new(Clients { openai: openai.clone(), supabase: supabase.clone(), auth: OnceLock::from(auth) }))
     }
 
     /// # Errors
@@ -45,6 +54,12 @@ impl Services {
     /// Terminal, when a variable is missing or cannot be used; see [`Supabase::from_environment`].
     pub fn supabase(&self) -> Result<&Supabase> {
         first_use(&self.0.supabase, Supabase::from_environment)
+    }
+
+    /// # Errors
+    /// Terminal, when a variable is missing or cannot be used; see [`Auth::from_environment`].
+    pub fn auth(&self) -> Result<&Auth> {
+        first_use(&self.0.auth, Auth::from_environment)
     }
 }
 

@@ -78,7 +78,9 @@ async fn help_tells_of_every_command() {
 #[tokio::test]
 async fn functions_are_listed_without_a_server() {
     let text = said(alone(&["functions"])).await.well();
-    for word in ["hello-world", "test/hello.world", "enhance-client-with-ai", "client/enhance.requested"] {
+    for word in
+        ["hello-world", "test/hello.world", "enhance-client-with-ai", "create-client-user", "content/brief.requested"]
+    {
         assert!(text.contains(word), "{word}: {text}");
     }
     let listed = json(&said(alone(&["functions", "--json"])).await.well());

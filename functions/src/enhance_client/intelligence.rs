@@ -3,10 +3,11 @@
 //! The field names are those of the JSON schema and of the table `clients` at once. The schema asks for the
 //! limits in words, since strict schemas cannot state them for every server; `tidy.rs` applies them.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use stepladder::prelude::*;
 
 use super::tidy::Caps;
+use crate::words::strict_object;
 
 /// The AI's answer, and, tidied, what a run ends with.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +66,7 @@ pub fn schema() -> Value {
             "description": format!("{description}, at most {most}"),
         })
     };
-    let competitor = object(vec![
+    let competitor = strict_object(vec![
         ("name", text("the competitor's name")),
         ("domain", text("the bare domain of its web site, such as example.com")),
         ("reason", text("why it competes, in one sentence")),
@@ -75,7 +76,7 @@ pub fn schema() -> Value {
         "items": competitor,
         "description": format!("at most {}", Caps::COMPETITORS),
     });
-    object(vec![
+    strict_object(vec![
         ("industry", text("the industry, in a few words")),
         ("description", text("what the company does, in two to four sentences")),
         ("business_model", text("how it earns money")),
@@ -88,13 +89,6 @@ pub fn schema() -> Value {
         ("locations", list("where it is and where it sells", Caps::LOCATIONS)),
         ("competitors", competitors),
     ])
-}
-
-fn object(properties: Vec<(&str, Value)>) -> Value {
-    let required: Vec<&str> = properties.iter().map(|(name, _)| *name).collect();
-    let required = json!(required);
-    let properties: Map<String, Value> = properties.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 
 use super::intelligence::{BusinessIntelligence, Competitor, Profile};
+use crate::words::{clean, distinct};
 
 /// The most entries a list keeps; the first ones stay.
 #[derive(Debug)]
@@ -38,10 +39,10 @@ pub fn limit_array_fields(raw: BusinessIntelligence, client_domain: &str) -> Bus
     let BusinessIntelligence { profile, competitors } = raw;
     BusinessIntelligence {
         profile: Profile {
-            industry: text(&profile.industry, Caps::TEXT_CHARS),
-            description: text(&profile.description, Caps::TEXT_CHARS),
-            business_model: text(&profile.business_model, Caps::TEXT_CHARS),
-            tone: text(&profile.tone, Caps::TEXT_CHARS),
+            industry: clean(&profile.industry, Caps::TEXT_CHARS),
+            description: clean(&profile.description, Caps::TEXT_CHARS),
+            business_model: clean(&profile.business_model, Caps::TEXT_CHARS),
+            tone: clean(&profile.tone, Caps::TEXT_CHARS),
             products: list(profile.products, Caps::PRODUCTS),
             services: list(profile.services, Caps::SERVICES),
             audiences: list(profile.audiences, Caps::AUDIENCES),
@@ -60,11 +61,11 @@ fn rivals(competitors: Vec<Competitor>, client_domain: &str) -> Vec<Competitor> 
         .filter_map(|competitor| {
             let domain = domain(&competitor.domain)?;
             seen.insert(domain.clone()).then(|| {
-                let name = text(&competitor.name, Caps::ENTRY_CHARS);
+                let name = clean(&competitor.name, Caps::ENTRY_CHARS);
                 Competitor {
                     name: if name.is_empty() { domain.clone() } else { name },
                     domain,
-                    reason: text(&competitor.reason, Caps::TEXT_CHARS),
+                    reason: clean(&competitor.reason, Caps::TEXT_CHARS),
                 }
             })
         })
@@ -72,20 +73,8 @@ fn rivals(competitors: Vec<Competitor>, client_domain: &str) -> Vec<Competitor> 
         .collect()
 }
 
-// repeats are told regardless of case, and the first spelling stays
 fn list(entries: Vec<String>, cap: usize) -> Vec<String> {
-    let mut seen = HashSet::new();
-    entries
-        .into_iter()
-        .map(|entry| text(&entry, Caps::ENTRY_CHARS))
-        .filter(|entry| !entry.is_empty() && seen.insert(entry.to_lowercase()))
-        .take(cap)
-        .collect()
-}
-
-fn text(text: &str, chars: usize) -> String {
-    let clean: String = text.chars().filter(|c| *c != '\0').collect();
-    clean.trim().chars().take(chars).collect::<String>().trim_end().to_owned()
+    distinct(entries, Caps::ENTRY_CHARS, cap)
 }
 
 // `https://WWW.Example.com/about` and `example.com` are one competitor

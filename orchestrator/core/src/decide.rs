@@ -78,6 +78,26 @@ pub struct StepOptions {
     pub timeout: Option<Duration>,
     /// The waits between attempts.
     pub backoff: Option<Backoff>,
+    /// How a check is repeated that finds that it is not time yet.
+    pub poll: Option<Poll>,
+}
+
+/// How a check is repeated until it has a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Poll {
+    /// The waits between checks.
+    pub every: Backoff,
+    /// How long after the start of the first check the last one is made.
+    pub timeout: Duration,
+}
+
+impl Poll {
+    /// When to check again at `now`, after this many checks of which the first began at `began`; `None` when the time is
+    /// up. The last check is made when the time is up, not before.
+    pub fn next(&self, checks: u32, began: Timestamp, now: Timestamp, seed: u64) -> Option<Timestamp> {
+        let end = began + self.timeout;
+        (now < end).then(|| (now + self.every.delay(checks, seed)).min(end))
+    }
 }
 
 impl StepOptions {
@@ -140,6 +160,8 @@ pub struct Ready {
     pub attempt: u32,
     /// Failures before it.
     pub failures: u32,
+    /// How a check is repeated, and how often it was, since when.
+    pub poll: Option<(Poll, u32, Timestamp)>,
     /// How long it may take.
     pub timeout: Duration,
     /// How often and after how long it is tried again.
@@ -249,6 +271,10 @@ impl Plan {
             step: want.step.clone(),
             attempt: step.map_or(0, |s| s.attempt) + 1,
             failures: step.map_or(0, |s| s.failures),
+            poll: options.poll.clone().map(|poll| {
+                let began = step.and_then(|s| s.began).unwrap_or(now.now);
+                (poll, step.map_or(0, |s| s.checks), began)
+            }),
             timeout,
             policy: options.policy(now.spec),
             woken: step.is_some_and(|s| s.woken),

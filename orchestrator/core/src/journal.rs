@@ -168,7 +168,20 @@ pub struct Failure {
     pub code: Option<String>,
 }
 
+/// The code of what is no failure: a check that was made and found that it is not time yet. It uses no retry.
+const NOT_YET: &str = "stepladder/not-yet";
+
 impl Failure {
+    /// What a check says that is to be made again.
+    pub fn not_yet() -> Self {
+        Self { message: "not yet".into(), code: Some(NOT_YET.into()) }
+    }
+
+    /// Whether it is [`Failure::not_yet`].
+    pub fn is_not_yet(&self) -> bool {
+        self.code.as_deref() == Some(NOT_YET)
+    }
+
     /// A failure without a code.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), code: None }

@@ -26,10 +26,17 @@ pub const SIGNAL_BYTES: usize = 1024 * 1024;
 pub const INTERRUPTIONS: u32 = 10;
 /// Milliseconds by which a sender's clock may be ahead: an event whose `ts` is further in the future starts its runs then.
 pub const AHEAD_MS: i64 = 60_000;
+/// Checks of one poll, as its longest wait and its time-out come to. Each is two entries of the journal.
+pub const CHECKS: u32 = 2_000;
 /// Milliseconds for which an event's own `id` is remembered: 24 hours.
 pub const DEDUPLICATION_MS: i64 = 24 * 60 * 60 * 1000;
 /// Seconds that a queue message can be delayed at most (Amazon SQS, `DelaySeconds`); later wakes are timers.
 pub const QUEUE_DELAY_SECONDS: i64 = 900;
+
+/// What the names of a run's own steps begin with: no function's step may.
+pub const OWN_STEPS: &str = "stepladder/";
+/// The step under which a run records that it has failed for good and undoes what it did.
+pub const UNDO: &str = "stepladder/undo";
 
 /// Why a name is not a good one, as the end of a sentence; `None` when it is.
 pub fn name_fault(name: &str) -> Option<String> {
@@ -51,6 +58,9 @@ pub fn name_fault(name: &str) -> Option<String> {
 pub fn step_name_fault(name: &str) -> Option<String> {
     if let Some(fault) = name_fault(name) {
         return Some(fault);
+    }
+    if name.starts_with(OWN_STEPS) {
+        return Some(format!("begins with `{OWN_STEPS}`, as a run's own steps do; choose another"));
     }
     let digits = name.trim_end_matches(|c: char| c.is_ascii_digit());
     (digits.len() < name.len() && digits.ends_with(':'))
@@ -75,5 +85,11 @@ mod tests {
         assert_eq!(step_name_fault("load:1a"), None);
         assert_eq!(step_name_fault("load1"), None);
         assert_eq!(step_name_fault("load:"), None);
+    }
+
+    #[test]
+    fn a_step_name_may_not_look_like_a_runs_own() {
+        assert!(step_name_fault(UNDO).is_some());
+        assert_eq!(step_name_fault("stepladder"), None);
     }
 }

@@ -27,7 +27,22 @@ pub enum Backoff {
     },
 }
 
+impl From<Duration> for Backoff {
+    /// The same wait each time.
+    fn from(wait: Duration) -> Self {
+        Self::Fixed(wait)
+    }
+}
+
 impl Backoff {
+    /// The wait that the others grow to, without jitter.
+    pub fn longest(&self) -> Duration {
+        match self {
+            Self::Default => Duration::from_secs(DELAYS[DELAYS.len() - 1]),
+            Self::Fixed(wait) | Self::Exponential { max: wait, .. } => *wait,
+        }
+    }
+
     /// The wait after failure number `failures` (from 1). `seed` decides the jitter: the same seed, the same wait.
     pub fn delay(&self, failures: u32, seed: u64) -> Duration {
         let nth = failures.saturating_sub(1);

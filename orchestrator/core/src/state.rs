@@ -57,6 +57,8 @@ pub struct Revealed {
     pub outcome: Outcome,
     /// When it was written; `ctx.now()` once it is revealed.
     pub at: Timestamp,
+    /// Whether it was taken over from the run that this one repeats.
+    pub carried: bool,
 }
 
 /// One step of a run.
@@ -68,8 +70,12 @@ pub struct Step {
     pub state: StepState,
     /// The number of the latest attempt; 0 before the first.
     pub attempt: u32,
-    /// Attempts that failed by their own fault.
+    /// Attempts that failed by their own fault, since the last check of a poll that found that it is not time yet.
     pub failures: u32,
+    /// Checks that found that it is not time yet.
+    pub checks: u32,
+    /// When its first attempt started.
+    pub began: Option<Timestamp>,
     /// Attempts in a row whose worker was lost.
     pub interruptions: u32,
     /// Whether it was sent a wake of its own.
@@ -377,7 +383,7 @@ impl RunState {
 impl Step {
     /// A step before anything happened to it.
     pub(crate) fn new(kind: Kind, state: StepState) -> Self {
-        Self { kind, state, attempt: 0, failures: 0, interruptions: 0, woken: false }
+        Self { kind, state, attempt: 0, failures: 0, checks: 0, began: None, interruptions: 0, woken: false }
     }
 
     /// The handler has returned an error. What it dropped, its next attempt may want; and wakes that steps were sent may
@@ -402,11 +408,15 @@ impl Step {
                 if let StepState::Running { .. } = step.state {
                     step.interruptions += 1; // taken over: the one before did not report back
                 }
+                step.began.get_or_insert(entry.at);
                 step.attempt = *attempt;
                 step.state = StepState::Running { lease_until: *lease_until, worker: worker.clone() };
             }
             Fact::StepFailed { error, retry_at: Some(retry_at), .. } => {
-                step.failures += 1;
+                match error.is_not_yet() {
+                    true => (step.checks, step.failures) = (step.checks.saturating_add(1), 0),
+                    false => step.failures += 1,
+                }
                 step.interruptions = 0;
                 step.state = StepState::Waiting { retry_at: *retry_at, error: Some(error.clone()) };
             }
@@ -467,6 +477,7 @@ impl Revealed {
             kind: Kind::Event,
             outcome: Outcome::Value(event.clone()),
             at: entry.at,
+            carried: false,
         };
         steps.iter().map(of).collect()
     }
@@ -503,7 +514,8 @@ impl Revealed {
             | Fact::RunCancelled { .. }
             | Fact::RunSkipped { .. } => return None,
         };
-        Some(Self { step: step.clone(), kind, outcome, at: entry.at })
+        let carried = matches!(entry.fact, Fact::StepCarried { .. });
+        Some(Self { step: step.clone(), kind, outcome, at: entry.at, carried })
     }
 
     /// Bytes of the outcome.

@@ -247,7 +247,8 @@ impl Story {
             }
             Fact::StepFailed { step, error, retry_at, .. } => {
                 let view = self.step(step, Kind::Run, at);
-                view.close_attempt(at, Some(error.clone()), false);
+                // a check that found that it is not time yet has not failed
+                view.close_attempt(at, Some(error.clone()).filter(|error| !error.is_not_yet()), false);
                 match retry_at {
                     Some(due) => (view.status, view.due) = (StepStatus::Retrying, Some(*due)),
                     None => view.settle(at, &Outcome::Failed(error.clone())),

@@ -4,6 +4,7 @@
 //! recorded outcomes one at a time (rule 7) and collects what bodies gave. Nothing here polls or waits.
 
 mod place;
+mod undoing;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::panic::Location;
@@ -17,7 +18,9 @@ use stepladder_core::state::Revealed;
 use stepladder_core::{Failure, Json, RunId, StepId, Timestamp};
 use stepladder_engine::program::{Fault, Finished};
 
+use crate::undo::Undo;
 pub(crate) use place::Place;
+use undoing::GivenUp;
 
 /// What one session's handler and steps share.
 pub(crate) struct Board {
@@ -47,6 +50,10 @@ struct Inner {
     /// When the latest revealed outcome was written.
     now: Timestamp,
     draws: u64,
+    /// What is to be undone if the run fails for good, in the order in which it was done.
+    undos: Vec<Undo>,
+    /// Whether the handler is given up, and why.
+    given_up: GivenUp,
 }
 
 /// A step that the handler has polled.
@@ -101,6 +108,8 @@ impl Board {
             changed: false,
             now: created_at,
             draws: 0,
+            undos: Vec::new(),
+            given_up: GivenUp::No,
         };
         Self { run, inner: Mutex::new(inner) }
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use stepladder_core::decide::{Ask, StepOptions};
-use stepladder_core::limits::step_name_fault;
+use stepladder_core::limits::{NAME_CHARS, step_name_fault};
 use stepladder_core::signal::Token;
 use stepladder_core::waiting::{Match, Wait};
 use stepladder_core::{EventId, Json, NewEvent, RunId, Timestamp, json};
@@ -20,10 +20,14 @@ use uuid::Uuid;
 use crate::board::Board;
 use crate::event::{ToEvent, sendable};
 use crate::step::{Body, RawStep};
+use crate::undo::{Undo, Undoing};
 use crate::wait::{self, WAIT};
-use crate::{Error, EventData, Map, Result, States, Step, WaitForEvent, WaitForSignal};
+use crate::{Error, EventData, Map, PollUntil, Result, States, Step, WaitForEvent, WaitForSignal};
 
 pub use moment::Moment;
+
+/// Runs of a [`Context::map_runs`] that are under way at a time unless it says otherwise.
+const RUNS_AT_ONCE: usize = 100;
 
 /// The run that a function moves. Not `Clone`: its steps belong to the function's own future, not to other tasks.
 ///
@@ -88,6 +92,59 @@ impl Context {
             steps.push(self.step(name.clone(), move || f(item)));
         }
         Map::new(steps)
+    }
+
+    /// Says how something is undone when the run fails for good, from now on: [`Step::undo`] for what is to be undone
+    /// whether or not a step is seen to succeed, such as one that may have had its effect though it failed. The body runs
+    /// as the step `undo <name>`, and must put up with there being nothing to undo. To be called from the function, not from
+    /// a step's body.
+    ///
+    /// ```
+    /// # use stepladder_sdk::prelude::*;
+    /// # async fn upload(path: &str) -> Result<()> { Ok(()) }
+    /// # async fn delete_if_there(path: String) -> Result<()> { Ok(()) }
+    /// # async fn example(ctx: Context) -> Result<()> {
+    /// let path = format!("reports/{}", ctx.uuid());
+    /// let copy = path.clone();
+    /// ctx.undo("upload", move || delete_if_there(copy));
+    /// ctx.step("upload", || upload(&path)).await?;
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn undo<F, Fut>(&self, name: impl AsRef<str>, undo: F)
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<()>> + Send + 'static,
+    {
+        let undo = Box::new(move || -> Undoing { Box::pin(undo()) });
+        // a name that a step could not have must not keep the body from being run
+        let what: String = name.as_ref().chars().filter(|c| !c.is_control()).take(NAME_CHARS).collect();
+        self.board.register(Undo { what: what.into(), at: Location::caller(), undo });
+    }
+
+    /// A check that is made again and again until it gives a value: a report that is rendered elsewhere, a payment that
+    /// settles. `Ok(None)` means "not yet": no failure, and no retry is used. Nothing runs between checks. An error is
+    /// retried as that of any step.
+    ///
+    /// ```
+    /// # use stepladder_sdk::prelude::*;
+    /// # async fn report(id: &str) -> Result<Option<String>> { Ok(Some(id.into())) }
+    /// # async fn example(ctx: Context) -> Result<()> {
+    /// let minute = Duration::from_secs(60);
+    /// let report = ctx.poll_until("rendered", || report("r-7")).every(minute).timeout(60 * minute).await?;
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn poll_until<'a, T, F, Fut>(&'a self, name: impl Into<String>, check: F) -> PollUntil<'a, T>
+    where
+        T: Serialize + DeserializeOwned,
+        F: FnOnce() -> Fut + Send + 'a,
+        Fut: Future<Output = Result<Option<T>>> + Send + 'a,
+    {
+        PollUntil::new(self.step(name, move || {
+            let checking = check();
+            async move { checking.await?.ok_or_else(Error::not_yet) }
+        }))
     }
 
     /// Waits this long, from when the step is first asked for. Nothing runs meanwhile; it may be months.
@@ -183,6 +240,35 @@ impl Context {
         let step = self.make(name.into(), Ask::WaitForSignal { timeout: WAIT }, None, wait::signal);
         let token = Token::new(self.run_id(), self.secret, step.id()).to_string();
         WaitForSignal::new(step, token)
+    }
+
+    /// One run of another function for each item, at most [`limit`](Map::limit) of them at a time, 100 unless told
+    /// otherwise. Each item is the data of its run's event: a JSON object. A run of its own has retries, limits and a
+    /// journal of its own, and may take months.
+    ///
+    /// Every run that ends wakes this one, which replays what came before: the work of a map grows with the square of its
+    /// items. For tens of thousands, map over lists of items, and map over the items in the function that is called.
+    ///
+    /// ```
+    /// # use stepladder_sdk::prelude::*;
+    /// # async fn example(ctx: Context) -> Result<()> {
+    /// let clients: Vec<_> = (0..200).map(|n| json!({ "clientId": n })).collect();
+    /// let reports: Vec<String> = ctx.map_runs("report", "write-report", clients).limit(20).await?;
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn map_runs<O: DeserializeOwned, I: Serialize>(
+        &self,
+        name: impl Into<String>,
+        function: impl Into<Arc<str>>,
+        items: impl IntoIterator<Item = I>,
+    ) -> Map<'_, O> {
+        let (name, function) = (name.into(), function.into());
+        let mut steps = Vec::new();
+        for item in items {
+            steps.push(self.invoke(name.clone(), function.clone(), &item));
+        }
+        Map::new(steps).limit(RUNS_AT_ONCE)
     }
 
     /// A value that all functions share, by its type: a client, a pool, settings.

@@ -94,6 +94,11 @@ impl Error {
         }
     }
 
+    /// What a check says that is to be made again: no failure.
+    pub(crate) fn not_yet() -> Self {
+        Self::memoized(Failure::not_yet())
+    }
+
     /// What the engine records of it.
     pub(crate) fn into_fault(self) -> Fault {
         let failure = Failure { message: format!("{self:#}"), code: self.0.code.map(Cow::into_owned) };

@@ -143,7 +143,11 @@ impl Session for RustSession {
             }
             if !self.wait_for_other().await {
                 let stuck = "the function waits for something that is not a step; wrap it in ctx.step";
-                self.end(Err(Error::terminal(stuck).with_code("not-a-step")));
+                let why = || Error::terminal(stuck).with_code("not-a-step");
+                match self.board.give_up(why()) {
+                    true => self.waker.wake_by_ref(), // what it did may have to be undone
+                    false => self.end(Err(why())),
+                }
             }
         }
     }

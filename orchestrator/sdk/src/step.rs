@@ -3,6 +3,7 @@
 mod raw;
 
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use stepladder_core::StepId;
 use stepladder_core::decide::Ask;
 use stepladder_core::retry::Backoff;
 
-use crate::{Error, Result};
+use crate::undo::Undoing;
+use crate::{Error, Json, Result};
 
 pub(crate) use raw::{Body, RawStep};
 
@@ -29,11 +31,13 @@ pub(crate) use raw::{Body, RawStep};
 pub struct Step<'a, T> {
     raw: RawStep<'a>,
     decode: fn(&RawValue) -> serde_json::Result<T>,
+    /// Nobody locks it: it keeps the step `Sync`.
+    undo: Mutex<Option<Box<dyn FnOnce(Json) -> Undoing + Send>>>,
 }
 
 impl<'a, T> Step<'a, T> {
     pub(crate) fn new(raw: RawStep<'a>, decode: fn(&RawValue) -> serde_json::Result<T>) -> Self {
-        Self { raw, decode }
+        Self { raw, decode, undo: Mutex::new(None) }
     }
 
     pub(crate) fn id(&self) -> &StepId {
@@ -63,6 +67,40 @@ impl<'a, T> Step<'a, T> {
         self.raw.options(|options| options.backoff = Some(backoff));
         self
     }
+
+    /// How the step is undone when the run fails for good after it has succeeded. What steps did is undone in the reverse
+    /// order, each as a step of its own (`undo <step>`) with the function's retries, but at least 4; its body gets what the
+    /// step returned. One that cannot be undone does not keep the others from it, and is named in the run's error.
+    ///
+    /// ```
+    /// # use stepladder_sdk::prelude::*;
+    /// # async fn book(seat: u32) -> Result<String> { Ok(seat.to_string()) }
+    /// # async fn give_back(booking: String) -> Result<()> { Ok(()) }
+    /// # async fn pay() -> Result<()> { Ok(()) }
+    /// # async fn example(ctx: Context) -> Result<()> {
+    /// let booking = ctx.step("book", || book(7)).undo(give_back).await?;
+    /// ctx.step("pay", pay).await?; // when this has failed for good, the seat is given back
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// Not undone is what a *cancelled* run did, what a rerun took over from the run before, and a step whose outcome the
+    /// function has not seen: one that failed (its last attempt may have had its effect), or that a `select!` or a
+    /// `try_join!` dropped. For those there is [`Context::undo`](crate::Context::undo), called before the step.
+    pub fn undo<F, Fut>(mut self, undo: F) -> Self
+    where
+        T: Send + 'static,
+        F: FnOnce(T) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<()>> + Send + 'static,
+    {
+        let decode = self.decode;
+        self.undo = Mutex::new(Some(Box::new(move |output| {
+            Box::pin(async move {
+                let value = decode(&output)?;
+                undo(value).await
+            })
+        })));
+        self
+    }
 }
 
 impl<T> Future for Step<'_, T> {
@@ -72,7 +110,13 @@ impl<T> Future for Step<'_, T> {
         let this = self.get_mut();
         let decode = this.decode;
         this.raw.poll(cx).map(|outcome| {
-            decode(&outcome?).map_err(|error| {
+            let outcome = outcome?;
+            let undo = this.undo.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(undo) = undo {
+                let output = outcome.clone();
+                this.raw.register(Box::new(move || undo(output)));
+            }
+            decode(&outcome).map_err(|error| {
                 Error::terminal(format!(
                     "the recorded outcome of step `{}` ({}) does not fit its type {}: {error}; give the step another \
                      name, or let the type read what was recorded",

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use stepladder_core::journal::{Created, Fact, Origin, Outcome, Seq};
+use stepladder_core::limits::UNDO;
 use stepladder_core::planted::{self, Plant};
 use stepladder_core::slot::Limit;
 use stepladder_core::state::{Awaited, RunState, StepState};
@@ -278,6 +279,12 @@ fn carried(state: &RunState, step: &str) -> Result<Vec<Fact>, EngineError> {
             "run {} has no step `{step}`; it has: {}",
             state.run,
             if steps.is_empty() { "none".into() } else { steps.join(", ") }
+        )));
+    }
+    if state.steps.contains_key(UNDO) {
+        return Err(EngineError::Invalid(format!(
+            "run {} has undone what its steps did, so their outcomes do not hold any more; run it again from the beginning",
+            state.run
         )));
     }
     let before = state.outcomes.iter().take_while(|revealed| &*revealed.step != step);

@@ -8,6 +8,7 @@ use stepladder_engine::program::{History, Program, Session};
 use super::Handler;
 use crate::board::Board;
 use crate::session::RustSession;
+use crate::undo::{Finality, undoing};
 use crate::{Context, States};
 
 pub(super) struct RustProgram {
@@ -30,7 +31,9 @@ impl Program for RustProgram {
     fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {
         let board = Arc::new(Board::new(history.run, history.created_at, history.outcomes));
         let context = Context::new(board.clone(), self.states.clone(), (history.attempt, history.secret));
-        let future = (self.handler)(context, &history.event)?;
+        let handler = (self.handler)(context, &history.event)?;
+        let finality = Finality { policy: self.spec.retry.clone(), attempt: history.attempt };
+        let future = Box::pin(undoing(handler, board.clone(), finality));
         Ok(Box::new(RustSession::new(future, board)))
     }
 }

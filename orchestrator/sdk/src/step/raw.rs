@@ -12,6 +12,7 @@ use stepladder_core::{Failure, Json, Outcome, StepId};
 
 use crate::board::{self, Answer, Board, Place};
 use crate::error::panicked;
+use crate::undo::{Undo, Undoing};
 use crate::{Error, Result};
 
 /// What makes a body's future.
@@ -27,6 +28,8 @@ pub(crate) struct RawStep<'a> {
     at: &'static Location<'static>,
     /// What was wrong with it from the beginning.
     fault: Option<Error>,
+    /// Whether its outcome is that of the run which this one repeats.
+    carried: bool,
 }
 
 /// A body and its future. Nobody locks it: it makes the step `Sync`, so that a body may ask another step for its token.
@@ -44,7 +47,7 @@ impl<'a> RawStep<'a> {
         at: &'static Location<'static>,
     ) -> Self {
         let code = Mutex::new(Code { body, running: None });
-        Self { board, id, ask, code, place: None, at, fault: None }
+        Self { board, id, ask, code, place: None, at, fault: None, carried: false }
     }
 
     /// The step fails with this when it is polled.
@@ -59,6 +62,13 @@ impl<'a> RawStep<'a> {
 
     pub(crate) fn at(&self) -> &'static Location<'static> {
         self.at
+    }
+
+    /// It has succeeded; this undoes it. What another run did is not this one's to undo.
+    pub(crate) fn register(&self, undo: Box<dyn FnOnce() -> Undoing + Send>) {
+        if !self.carried {
+            self.board.register(Undo { what: self.id.clone(), at: self.at, undo });
+        }
     }
 
     /// Changes the options of a step with a body; the others have none.
@@ -97,7 +107,10 @@ impl<'a> RawStep<'a> {
                 self.poll_body(cx);
                 Poll::Pending // the outcome is recorded before the handler sees it
             }
-            Answer::Outcome(revealed) => Poll::Ready(self.outcome(revealed)),
+            Answer::Outcome(revealed) => {
+                self.carried = revealed.carried;
+                Poll::Ready(self.outcome(revealed))
+            }
             Answer::Misplaced(why) => Poll::Ready(Err(Error::terminal(why).with_code("misplaced-step"))),
         }
     }

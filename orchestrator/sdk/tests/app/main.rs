@@ -2,5 +2,8 @@
 
 mod concurrency;
 mod failing;
+mod mapping;
+mod polling;
 mod running;
+mod undoing;
 mod waiting;

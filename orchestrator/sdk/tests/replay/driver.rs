@@ -65,7 +65,7 @@ impl Run {
 
     pub(crate) fn record(&mut self, step: StepId, kind: Kind, outcome: Outcome) -> Revealed {
         let at = CREATED + Duration::from_secs(1 + self.journal.len() as u64);
-        let revealed = Revealed { step, kind, outcome, at };
+        let revealed = Revealed { step, kind, outcome, at, carried: false };
         self.journal.push(revealed.clone());
         revealed
     }

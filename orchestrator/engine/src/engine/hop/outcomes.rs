@@ -1,5 +1,7 @@
 //! What came of the bodies: outcomes, retries, and what is kept when somebody else was faster.
 
+use std::time::Duration;
+
 use stepladder_core::journal::{Entry, Fact, Failure};
 use stepladder_core::limits::RUN_BYTES;
 use stepladder_core::planted::{self, Plant};
@@ -209,12 +211,32 @@ impl Hop<'_> {
             Err(fault) => fault,
         };
         let seed = self.engine.entropy.bits() as u64;
-        let wait = ready.policy.next_delay(ready.failures + 1, retry, seed);
-        let retry_at = wait.map(|wait| now + self.engine.retry_wait(wait));
+        let (failure, retry_at) = match &ready.poll {
+            Some((poll, checks, began)) if failure.is_not_yet() => {
+                let checks = checks.saturating_add(1);
+                match poll.next(checks, *began, now, seed) {
+                    Some(due) => (failure, Some(now + self.engine.retry_wait(due.since(now)))),
+                    None => (not_in_time(&step, poll.timeout, checks), None),
+                }
+            }
+            Some(_) | None => {
+                let wait = ready.policy.next_delay(ready.failures + 1, retry, seed);
+                (failure, wait.map(|wait| now + self.engine.retry_wait(wait)))
+            }
+        };
         if let Some(due) = retry_at {
             let cause = if ready.woken { Cause::Step(step.clone()) } else { Cause::Due };
             self.commit.before.push(self.engine.later(self.wake(cause), due));
         }
         Fact::StepFailed { step, attempt, error: failure, retry_at }.at(now)
+    }
+}
+
+fn not_in_time(step: &str, timeout: Duration, checks: u32) -> Failure {
+    Failure {
+        message: format!(
+            "step `{step}` waited in vain: {checks} checks within {timeout:?} found that it is not time yet"
+        ),
+        code: Some("poll-timeout".into()),
     }
 }

@@ -1,0 +1,99 @@
+//! `create-client-user`: one account whatever is lost on the way, and none when it cannot be linked.
+
+use serde_json::{Value, json};
+use stepladder::testing::{Fact, Status, TestApp, TestRun};
+use stepladder_functions::create_client_user::{UserCreated, UserRequested, function_with};
+use wiremock::ResponseTemplate;
+
+use crate::world::World;
+
+fn requested() -> UserRequested {
+    let full_name = Some("Ada Lovelace".to_owned());
+    UserRequested { client_id: "c-1".to_owned(), email: " Ada@Acme.Example".to_owned(), full_name }
+}
+
+fn nothing(schema: &str, _: &Value) -> Value {
+    panic!("no AI is asked here: {schema}")
+}
+
+async fn run(world: &World) -> TestRun {
+    TestApp::new().function(function_with(world.services())).send(&requested()).await.remove(0)
+}
+
+fn constraint() -> ResponseTemplate {
+    let message = "insert or update on table \"profiles\" violates foreign key constraint";
+    ResponseTemplate::new(409).set_body_json(json!({ "code": "23503", "message": message }))
+}
+
+#[tokio::test]
+async fn an_account_is_made_linked_and_told() {
+    let world = World::start(nothing).await;
+    let run = run(&world).await;
+    assert_eq!(run.status(), Status::Completed, "{:?}", run.error());
+    let created: UserCreated = run.output();
+    assert_eq!((created.client_id.as_str(), created.email.as_str()), ("c-1", "ada@acme.example"));
+    assert_eq!(world.accounts.emails(), ["ada@acme.example"]);
+    let row = json!({
+        "id": created.user_id, "client_id": "c-1", "email": "ada@acme.example", "full_name": "Ada Lovelace",
+    });
+    assert_eq!(world.sent("POST", "profiles").await, [json!([row])]);
+    assert!(
+        run.journal().iter().any(|entry| matches!(&entry.fact, Fact::EventsSent { step, .. } if &**step == "announce"))
+    );
+}
+
+#[tokio::test]
+async fn an_account_whose_reply_was_lost_is_found_again() {
+    let world = World::start(nothing).await;
+    // others whose address contains the one that is looked for, more than a page of them
+    (0..70).for_each(|n| drop(world.accounts.add(&format!("{n}.ada@acme.example"), json!({ "client_id": "c-1" }))));
+    world.accounts.lose_a_reply();
+    let run = run(&world).await;
+    assert_eq!((run.status(), run.attempts("create-auth-user")), (Status::Completed, 2), "{:?}", run.error());
+    assert_eq!(world.accounts.emails().len(), 71);
+}
+
+#[tokio::test]
+async fn an_account_that_cannot_be_linked_is_deleted_again() {
+    for replies_lost in 0..2 {
+        let world = World::start(nothing).await;
+        (0..replies_lost).for_each(|_| world.accounts.lose_a_reply());
+        world.table_says("POST", "profiles", 9, constraint()).await;
+        let run = run(&world).await;
+        assert_eq!((run.status(), run.attempts("undo create-auth-user")), (Status::Failed, 1));
+        assert!(run.error().unwrap().message.contains("foreign key"), "{:?}", run.error());
+        assert!(world.accounts.emails().is_empty(), "{:?}", world.accounts.emails());
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_for_a_while_costs_no_account() {
+    let world = World::start(nothing).await;
+    world.table_says("POST", "profiles", 4, ResponseTemplate::new(503)).await;
+    let run = run(&world).await;
+    assert_eq!((run.status(), run.attempts("link-profile")), (Status::Completed, 5), "{:?}", run.error());
+    assert_eq!(world.accounts.emails(), ["ada@acme.example"]);
+}
+
+#[tokio::test]
+async fn an_account_of_the_client_that_was_there_is_linked_and_never_deleted() {
+    let world = World::start(nothing).await;
+    let id = world.accounts.add("ada@acme.example", json!({ "client_id": "c-1", "made_by": "another run" }));
+    assert_eq!(run(&world).await.output::<UserCreated>().user_id, id);
+    world.table_says("POST", "profiles", 9, constraint()).await;
+    assert_eq!(run(&world).await.status(), Status::Failed);
+    assert_eq!(world.accounts.emails(), ["ada@acme.example"]);
+}
+
+#[tokio::test]
+async fn an_account_of_somebody_else_is_left_alone() {
+    for of_another in [json!({ "client_id": "c-2" }), json!({})] {
+        let world = World::start(nothing).await;
+        world.accounts.add("ada@acme.example", of_another);
+        let run = run(&world).await;
+        assert_eq!((run.status(), run.attempts("create-auth-user")), (Status::Failed, 1));
+        assert_eq!(run.error().unwrap().code.as_deref(), Some("user-exists"));
+        assert!(world.sent("POST", "profiles").await.is_empty());
+        assert_eq!(world.accounts.emails(), ["ada@acme.example"]);
+    }
+}

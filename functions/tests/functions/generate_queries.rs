@@ -1,0 +1,59 @@
+//! `generate-queries`: three questions side by side, each paid for once, and rows without repeats.
+
+use serde_json::{Value, json};
+use stepladder::testing::{Fact, Status, TestApp};
+use stepladder_functions::generate_queries::{Intent, QueriesRequested, Query, function_with};
+use wiremock::matchers::body_string_contains;
+use wiremock::{Mock, ResponseTemplate};
+
+use crate::world::World;
+
+fn requested() -> QueriesRequested {
+    QueriesRequested {
+        client_id: "c-1".to_owned(),
+        client_name: "Acme".to_owned(),
+        client_domain: "acme.example".to_owned(),
+        topics: vec!["hammers".to_owned()],
+    }
+}
+
+fn queries(schema: &str, input: &Value) -> Value {
+    assert_eq!((schema, &input["topics"]), ("search_queries", &json!(["hammers"])));
+    json!({ "queries": ["Best  hammer", "best hammer", " "] })
+}
+
+#[tokio::test]
+async fn what_the_ai_suggests_is_stored_once_and_told() {
+    let world = World::start(queries).await;
+    let run = TestApp::new().function(function_with(world.services())).send(&requested()).await.remove(0);
+    assert_eq!(run.status(), Status::Completed, "{:?}", run.error());
+    let best = Query { query: "best hammer".to_owned(), intent: Intent::Learn };
+    assert_eq!(run.output::<Vec<Query>>(), [best]);
+    let row = json!({ "client_id": "c-1", "query": "best hammer", "intent": "learn" });
+    assert_eq!(world.sent("POST", "queries").await, [json!([row])]);
+    assert!(
+        run.journal().iter().any(|entry| matches!(&entry.fact, Fact::EventsSent { step, .. } if &**step == "announce"))
+    );
+}
+
+#[tokio::test]
+async fn an_intent_that_fails_is_asked_again_alone() {
+    let world = World::start(queries).await;
+    let busy = Mock::given(body_string_contains("about to buy")).respond_with(ResponseTemplate::new(503));
+    busy.up_to_n_times(2).with_priority(1).mount(&world.ai).await;
+    world.table_says("POST", "queries", 3, ResponseTemplate::new(503)).await;
+    let run = TestApp::new().function(function_with(world.services())).send(&requested()).await.remove(0);
+    assert_eq!(run.status(), Status::Completed, "{:?}", run.error());
+    assert_eq!(world.asked().await.len(), 5, "two of the three intents are asked once, the third three times");
+    assert_eq!((run.attempts("ask-openai"), run.attempts("ask-openai:2")), (1, 3));
+    assert_eq!(run.attempts("upsert-queries"), 4);
+}
+
+#[tokio::test]
+async fn a_blank_name_is_found_out_before_anything_is_paid_for() {
+    let world = World::start(queries).await;
+    let blank = QueriesRequested { client_name: " ".to_owned(), ..requested() };
+    let run = TestApp::new().function(function_with(world.services())).send(&blank).await.remove(0);
+    assert!(run.error().unwrap().message.contains("clientName is blank"), "{:?}", run.error());
+    assert!(world.asked().await.is_empty());
+}

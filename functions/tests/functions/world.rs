@@ -1,0 +1,154 @@
+//! The services of a test: an AI that answers by the schema it is asked with, tables that take everything, and accounts as
+//! GoTrue keeps them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use stepladder_functions::{auth::Auth, openai::OpenAi, services::Services, supabase::Supabase};
+use wiremock::matchers::{method, path, path_regex};
+use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
+
+const KEY: &str = "a-key-of-this-test";
+
+pub(crate) struct World {
+    pub(crate) ai: MockServer,
+    /// Tables and accounts, as one project has them.
+    pub(crate) supabase: MockServer,
+    pub(crate) accounts: Accounts,
+}
+
+impl World {
+    /// Everything works; what is mounted with a higher priority goes before.
+    pub(crate) async fn start(knows: fn(&str, &Value) -> Value) -> Self {
+        let (ai, supabase) = (MockServer::start().await, MockServer::start().await);
+        let answer = move |request: &Request| {
+            let body: Value = request.body_json().unwrap();
+            let schema = body["response_format"]["json_schema"]["name"].as_str().unwrap();
+            let input = serde_json::from_str(body["messages"][1]["content"].as_str().unwrap()).unwrap();
+            let message = json!({ "role": "assistant", "content": knows(schema, &input).to_string() });
+            let choices = json!([{ "index": 0, "finish_reason": "stop", "message": message }]);
+            ResponseTemplate::new(200).set_body_json(json!({ "choices": choices }))
+        };
+        Mock::given(path("/v1/chat/completions")).respond_with(answer).mount(&ai).await;
+        let tables = |verb| Mock::given(method(verb)).and(path_regex("^/rest/v1/"));
+        let row = ResponseTemplate::new(200).set_body_json(json!([{ "id": "some-row" }]));
+        tables("PATCH").respond_with(row).mount(&supabase).await;
+        tables("POST").respond_with(ResponseTemplate::new(201).set_body_json(json!([]))).mount(&supabase).await;
+        let accounts = Accounts::default();
+        Mock::given(path_regex("^/auth/v1/admin/users")).respond_with(accounts.clone()).mount(&supabase).await;
+        Self { ai, supabase, accounts }
+    }
+
+    pub(crate) fn services(&self) -> Services {
+        let openai = OpenAi::new(KEY, &format!("{}/v1", self.ai.uri()), "some-model").unwrap();
+        let supabase = Supabase::new(&self.supabase.uri(), KEY).unwrap();
+        Services::new(Some(openai), Some(supabase)).with_auth(Auth::new(&self.supabase.uri(), KEY).unwrap())
+    }
+
+    /// The next `times` requests of this kind to a table are answered so.
+    pub(crate) async fn table_says(&self, verb: &str, table: &str, times: u64, template: ResponseTemplate) {
+        let on_table = Mock::given(method(verb)).and(path(format!("/rest/v1/{table}")));
+        on_table.respond_with(template).up_to_n_times(times).with_priority(1).mount(&self.supabase).await;
+    }
+
+    /// The schemas that the AI was asked with, in order.
+    pub(crate) async fn asked(&self) -> Vec<String> {
+        let requests = self.ai.received_requests().await.unwrap();
+        let schema = |request: &Request| -> String {
+            let body: Value = request.body_json().unwrap();
+            body["response_format"]["json_schema"]["name"].as_str().unwrap().to_owned()
+        };
+        requests.iter().map(schema).collect()
+    }
+
+    /// What a table was sent with this verb.
+    pub(crate) async fn sent(&self, verb: &str, table: &str) -> Vec<Value> {
+        let requests = self.supabase.received_requests().await.unwrap();
+        let path = format!("/rest/v1/{table}");
+        let to_table = requests.iter().filter(|r| r.method.as_str() == verb && r.url.path() == path);
+        to_table.map(|request| request.body_json().unwrap()).collect()
+    }
+}
+
+/// Accounts, as GoTrue's admin interface keeps them.
+#[derive(Clone, Default)]
+pub(crate) struct Accounts(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    /// By id.
+    users: BTreeMap<String, Value>,
+    made: usize,
+    /// So many replies to a creation are lost: it happens, and 504 is answered.
+    lost: usize,
+}
+
+impl Accounts {
+    /// The accounts that there are, by address.
+    pub(crate) fn emails(&self) -> Vec<String> {
+        let kept = self.0.lock().unwrap();
+        kept.users.values().map(|user| user["email"].as_str().unwrap().to_owned()).collect()
+    }
+
+    pub(crate) fn lose_a_reply(&self) {
+        self.0.lock().unwrap().lost += 1;
+    }
+
+    /// An account that somebody else has made.
+    pub(crate) fn add(&self, email: &str, app_metadata: Value) -> String {
+        let mut kept = self.0.lock().unwrap();
+        kept.add(json!({ "email": email, "app_metadata": app_metadata }))["id"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Kept {
+    fn add(&mut self, mut user: Value) -> Value {
+        self.made += 1;
+        let id = format!("00000000-0000-4000-8000-{:012}", self.made);
+        user["id"] = json!(id);
+        self.users.insert(id, user.clone());
+        user
+    }
+}
+
+impl Respond for Accounts {
+    fn respond(&self, request: &Request) -> ResponseTemplate {
+        let mut kept = self.0.lock().unwrap();
+        let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        if header("apikey").as_deref() != Some(KEY) || header("authorization") != Some(format!("Bearer {KEY}")) {
+            return ResponseTemplate::new(401).set_body_json(json!({ "msg": "no key" }));
+        }
+        let one = request.url.path().strip_prefix("/auth/v1/admin/users/");
+        match (request.method.as_str(), one) {
+            ("POST", None) => {
+                let user: Value = request.body_json().unwrap();
+                if kept.users.values().any(|known| known["email"] == user["email"]) {
+                    let said = "A user with this email address has already been registered";
+                    let body = json!({ "code": 422, "error_code": "email_exists", "msg": said });
+                    return ResponseTemplate::new(422).set_body_json(body);
+                }
+                let user = kept.add(user);
+                if kept.lost > 0 {
+                    kept.lost -= 1;
+                    return ResponseTemplate::new(504).set_body_string("upstream timed out");
+                }
+                ResponseTemplate::new(200).set_body_json(user)
+            }
+            ("GET", None) => {
+                let asked: BTreeMap<_, _> = request.url.query_pairs().into_owned().collect();
+                let number = |name: &str| asked[name].parse::<usize>().unwrap();
+                let (page, size) = (number("page"), number("per_page"));
+                let contains = |user: &&Value| user["email"].as_str().unwrap().contains(&asked["filter"]);
+                let users = kept.users.values().rev().filter(contains).skip((page - 1) * size).take(size);
+                let body = json!({ "users": users.collect::<Vec<_>>(), "aud": "authenticated" });
+                ResponseTemplate::new(200).set_body_json(body)
+            }
+            ("DELETE", Some(id)) => match kept.users.remove(id) {
+                Some(_) => ResponseTemplate::new(200).set_body_json(json!({})),
+                None => ResponseTemplate::new(404).set_body_json(json!({ "msg": "User not found" })),
+            },
+            _ => ResponseTemplate::new(405),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Maps: what becomes of the others when an item fails, and items that are runs of their own.
+
+use std::time::Duration;
+
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{Fact, Status, TestApp};
+
+use crate::running::{Order, order};
+
+#[derive(Serialize, Deserialize)]
+struct Item {
+    n: u32,
+}
+
+impl EventData for Item {
+    const NAME: &'static str = "test/item";
+}
+
+/// Takes the longer the earlier its item is, and refuses multiples of 7.
+async fn double(ctx: Context, event: Event<Item>) -> Result<u32> {
+    let n = event.data.n;
+    ctx.sleep("a while", Duration::from_secs(u64::from(1_000 - n))).await?;
+    if n % 7 == 0 {
+        return Err(Error::terminal(format!("{n} is refused")).with_code("refused"));
+    }
+    Ok(2 * n)
+}
+
+fn app<H, Fut, O>(handler: H) -> TestApp
+where
+    H: Fn(Context, Event<Order>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<O>> + Send + 'static,
+    O: Serialize,
+{
+    TestApp::new().function(Function::new("all", handler)).function(Function::new("double", double))
+}
+
+/// The most that were under way at a time, as the journal tells it.
+fn most_at_once(journal: &[stepladder_sdk::testing::Entry]) -> i32 {
+    let change = |fact: &Fact| {
+        i32::from(matches!(fact, Fact::InvokeStarted { .. })) - i32::from(matches!(fact, Fact::InvokeEnded { .. }))
+    };
+    let under_way = journal.iter().scan(0, |sum, entry| {
+        *sum += change(&entry.fact);
+        Some(*sum)
+    });
+    under_way.max().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn each_item_is_a_run_of_its_own_so_many_at_a_time_and_values_come_in_order() {
+    let mut app = app(async |ctx: Context, _: Event<Order>| {
+        let items = (1..300_u32).filter(|n| n % 7 != 0).map(|n| Item { n });
+        ctx.map_runs::<u32, _>("item", "double", items).limit(20).await
+    });
+    let run = app.send(&order()).await.remove(0);
+    let expected: Vec<u32> = (1..300).filter(|n| n % 7 != 0).map(|n| 2 * n).collect();
+    assert_eq!(run.output::<Vec<u32>>(), expected);
+    assert_eq!(most_at_once(run.journal()), 20);
+    assert_eq!(app.runs_of_function("double").await.len(), expected.len());
+}
+
+#[tokio::test]
+async fn a_run_that_fails_fails_the_map_and_no_further_item_begins() {
+    let mut app = app(async |ctx: Context, _: Event<Order>| {
+        ctx.map_runs::<u32, _>("item", "double", (1..50).map(|n| Item { n })).limit(5).await
+    });
+    let run = app.send(&order()).await.remove(0);
+    assert_eq!((run.status(), run.error().unwrap().code.as_deref()), (Status::Failed, Some("refused")));
+    let begun = app.runs_of_function("double").await;
+    assert!((7..15).contains(&begun.len()), "{} were begun", begun.len());
+    assert_eq!(begun.iter().filter(|run| run.status() == Status::Failed).count(), 1);
+}
+
+#[tokio::test]
+async fn results_are_those_of_every_item_in_order() {
+    let mut app = app(async |ctx: Context, _: Event<Order>| {
+        let items = (1..30).map(|n| Item { n });
+        let results = ctx.map_runs::<u32, _>("item", "double", items).limit(5).results().await;
+        Ok(results.into_iter().map(|result| result.map_err(|e| e.code().unwrap().to_owned())).collect::<Vec<_>>())
+    });
+    let run = app.send(&order()).await.remove(0);
+    let refused = Err("refused".to_owned());
+    let expected: Vec<_> = (1..30).map(|n| if n % 7 == 0 { refused.clone() } else { Ok(2 * n) }).collect();
+    assert_eq!(run.output::<Vec<std::result::Result<u32, String>>>(), expected);
+    assert_eq!(most_at_once(run.journal()), 5);
+}
+
+#[tokio::test]
+async fn results_of_steps_are_theirs_and_each_is_retried_by_itself() {
+    let mut app = app(async |ctx: Context, _: Event<Order>| {
+        let half = async |n: u32| if n % 2 == 0 { Ok(n / 2) } else { Err(Error::new("odd")) };
+        let results = ctx.map("half", 0..10, half).limit(3).retries(1).results().await;
+        Ok(results.into_iter().map(|result| result.ok()).collect::<Vec<_>>())
+    });
+    let run = app.send(&order()).await.remove(0);
+    let expected: Vec<_> = (0..10).map(|n| (n % 2 == 0).then_some(n / 2)).collect();
+    assert_eq!(run.output::<Vec<Option<u32>>>(), expected);
+    assert_eq!((run.attempts("half:2"), run.attempts("half:3")), (1, 2));
+}
+
+#[tokio::test]
+async fn a_map_of_nothing_is_nothing() {
+    let mut app = app(async |ctx: Context, _: Event<Order>| {
+        let none = ctx.map_runs::<u32, Item>("item", "double", []).await?;
+        let results = ctx.map("none", Vec::<u32>::new(), async |n| Ok(n)).results().await;
+        Ok(none.len() + results.len())
+    });
+    assert_eq!(app.send(&order()).await.remove(0).output::<usize>(), 0);
+}

@@ -1,0 +1,119 @@
+//! Checks that are repeated: when, how often, and what becomes of those that fail or come to nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{Fact, Pace, Status, TestApp};
+
+use crate::running::{Order, order};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What the check finds: an answer from the `ready`th check on; checks in `failing` fail.
+struct Elsewhere {
+    ready: u32,
+    failing: std::ops::Range<u32>,
+    checks: AtomicU32,
+}
+
+impl Elsewhere {
+    fn check(&self) -> Result<Option<u32>> {
+        let check = self.checks.fetch_add(1, Ordering::Relaxed) + 1;
+        match check {
+            n if self.failing.contains(&n) => Err(Error::new("away")),
+            n if n >= self.ready => Ok(Some(n)),
+            _ => Ok(None),
+        }
+    }
+}
+
+async fn waits(ctx: Context, _: Event<Order>) -> Result<u32> {
+    let elsewhere = ctx.state::<Arc<Elsewhere>>()?;
+    ctx.poll_until("ready", async || elsewhere.check()).every(MINUTE).timeout(10 * MINUTE).retries(2).await
+}
+
+fn app(ready: u32, failing: std::ops::Range<u32>) -> TestApp {
+    let elsewhere = Arc::new(Elsewhere { ready, failing, checks: AtomicU32::new(0) });
+    let backoff = Backoff::Fixed(Duration::from_secs(1));
+    TestApp::new().state(elsewhere).function(Function::new("waits", waits).backoff(backoff))
+}
+
+#[tokio::test]
+async fn a_check_is_made_again_until_it_has_a_value_and_uses_no_retry() {
+    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
+        let mut app = app(8, 0..0).pace(pace);
+        let begun = app.now();
+        let run = app.send(&order()).await.remove(0);
+        assert_eq!((run.output::<u32>(), run.executions("ready")), (8, 8));
+        assert_eq!(app.now().since(begun), 7 * MINUTE);
+        assert!(
+            run.detail().steps[0].attempts.iter().all(|attempt| attempt.error.is_none()),
+            "\"not yet\" is no failure"
+        );
+    }
+}
+
+#[tokio::test]
+async fn between_checks_nothing_runs() {
+    let mut app = app(3, 0..0);
+    let run = app.start(&order()).await.remove(0);
+    assert_eq!((run.status(), run.executions("ready")), (Status::Running, 1));
+    app.advance(MINUTE - Duration::from_millis(1)).await;
+    assert_eq!(app.runs().await[0].executions("ready"), 1);
+    app.advance(Duration::from_millis(1)).await;
+    assert_eq!(app.runs().await[0].executions("ready"), 2);
+}
+
+#[tokio::test]
+async fn the_last_check_is_made_when_the_time_is_up_and_its_failure_has_a_code() {
+    let mut last = app(11, 0..0);
+    assert_eq!(last.send(&order()).await.remove(0).output::<u32>(), 11);
+
+    let mut late = app(12, 0..0);
+    let begun = late.now();
+    let run = late.send(&order()).await.remove(0);
+    assert_eq!((run.status(), run.executions("ready")), (Status::Failed, 11));
+    assert_eq!(late.now().since(begun), 10 * MINUTE);
+    let error = run.error().unwrap();
+    assert_eq!(error.code.as_deref(), Some("poll-timeout"));
+    assert_eq!(error.message, "step `ready` waited in vain: 11 checks within 600s found that it is not time yet");
+}
+
+#[tokio::test]
+async fn checks_that_fail_are_retried_and_counted_anew_after_one_that_says_not_yet() {
+    // two failures, a check, and two failures again: never more than the two retries in a row
+    let elsewhere = |failing| app(7, failing);
+    let run = elsewhere(2..4).send(&order()).await.remove(0);
+    assert_eq!((run.output::<u32>(), run.executions("ready")), (7, 7));
+    let run = elsewhere(2..5).send(&order()).await.remove(0);
+    assert_eq!((run.status(), run.executions("ready")), (Status::Failed, 4));
+    assert_eq!(run.error().unwrap().message, "away");
+}
+
+#[tokio::test]
+async fn waits_between_checks_grow_and_the_journal_has_two_entries_a_check() {
+    async fn grows(ctx: Context, _: Event<Order>) -> Result<u32> {
+        let elsewhere = ctx.state::<Arc<Elsewhere>>()?;
+        ctx.poll_until("ready", async || elsewhere.check()).timeout(86_400 * Duration::from_secs(1)).await
+    }
+    let elsewhere = Arc::new(Elsewhere { ready: u32::MAX, failing: 0..0, checks: AtomicU32::new(0) });
+    let mut app = TestApp::new().state(elsewhere).function(Function::new("grows", grows));
+    let run = app.send(&order()).await.remove(0);
+    let checks = run.executions("ready");
+    assert!((250..310).contains(&checks), "{checks} checks in a day");
+    let of_step = run.journal().iter().filter(|entry| entry.fact.step().is_some()).count();
+    assert_eq!(of_step, 2 * checks as usize);
+}
+
+#[tokio::test]
+async fn checks_that_would_be_too_many_are_refused_before_the_first() {
+    async fn often(ctx: Context, _: Event<Order>) -> Result<u32> {
+        let second = Duration::from_secs(1);
+        ctx.poll_until("ready", async || Ok(Some(1))).every(second).timeout(2_001 * second).await
+    }
+    let run = TestApp::new().function(Function::new("often", often)).send(&order()).await.remove(0);
+    assert_eq!(run.error().unwrap().code.as_deref(), Some("bad-poll"));
+    assert!(!run.journal().iter().any(|entry| matches!(entry.fact, Fact::StepStarted { .. })));
+}

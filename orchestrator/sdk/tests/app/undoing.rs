@@ -1,0 +1,281 @@
+//! What a run did is undone when it fails for good: when, in which order, once, and whatever comes in between.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{Pace, Status, TestApp};
+
+use crate::running::{Order, order};
+
+/// What was done and undone, in order.
+#[derive(Clone, Default)]
+struct Ledger(Arc<Mutex<Vec<String>>>);
+
+impl Ledger {
+    fn note(&self, what: impl Into<String>) {
+        self.0.lock().unwrap().push(what.into());
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// Books two things, and pays.
+async fn trip(ctx: Context, _: Event<Order>) -> Result<()> {
+    let ledger: Ledger = ctx.state::<Ledger>()?.clone();
+    for what in ["flight", "hotel"] {
+        let undone = ledger.clone();
+        ctx.step(format!("book {what}"), async || {
+            ledger.note(format!("book {what}"));
+            Ok(format!("{what} 7"))
+        })
+        .undo(move |booking: String| async move {
+            undone.note(format!("cancel {booking}"));
+            Ok(())
+        })
+        .await?;
+    }
+    ctx.step("pay", async || Ok(())).await
+}
+
+fn app(ledger: &Ledger) -> TestApp {
+    TestApp::new().state(ledger.clone()).function(Function::new("trip", trip))
+}
+
+fn refused() -> Error {
+    Error::terminal("the card was refused").with_code("refused")
+}
+
+#[tokio::test]
+async fn what_was_done_is_undone_last_first_and_once_when_the_run_fails_for_good() {
+    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
+        let ledger = Ledger::default();
+        let run = app(&ledger).pace(pace).fail("pay", 9, refused()).send(&order()).await.remove(0);
+        assert_eq!(ledger.lines(), ["book flight", "book hotel", "cancel hotel 7", "cancel flight 7"]);
+        assert_eq!(run.status(), Status::Failed);
+        let error = run.error().unwrap();
+        assert_eq!((error.message.as_str(), error.code.as_deref()), ("the card was refused", Some("refused")));
+        let undone = ["stepladder/undo", "undo book hotel", "undo book flight"];
+        assert_eq!(run.steps()[3..], undone);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_undone_when_the_run_completes_or_a_step_is_tried_again() {
+    let ledger = Ledger::default();
+    let run = app(&ledger).fail("pay", 4, Error::new("busy")).send(&order()).await.remove(0);
+    assert_eq!((run.status(), run.attempts("pay")), (Status::Completed, 5));
+    assert_eq!(ledger.lines(), ["book flight", "book hotel"]);
+}
+
+/// Fails outside its steps so often, by a panic.
+async fn moody(ctx: Context, _: Event<Order>) -> Result<()> {
+    let (ledger, fails) = (ctx.state::<Ledger>()?.clone(), *ctx.state::<u32>()?);
+    let undone = ledger.clone();
+    ctx.undo("it", async move || {
+        undone.note("undone");
+        Ok(())
+    });
+    ctx.step("do", async || {
+        ledger.note("done");
+        Ok(())
+    })
+    .await?;
+    assert!(ctx.attempt() > fails, "not in the mood");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_handler_that_is_tried_again_undoes_nothing_before_its_last_attempt() {
+    let run = async |fails: u32| {
+        let ledger = Ledger::default();
+        let function = Function::new("moody", moody).retries(2);
+        let run = TestApp::new().state(ledger.clone()).state(fails).function(function).send(&order()).await.remove(0);
+        (run, ledger.lines())
+    };
+    let (run_that_ends_well, lines) = run(2).await;
+    assert_eq!((run_that_ends_well.status(), lines), (Status::Completed, vec!["done".to_owned()]));
+    let (run_that_fails, lines) = run(3).await;
+    assert_eq!((run_that_fails.status(), lines), (Status::Failed, vec!["done".to_owned(), "undone".to_owned()]));
+    assert_eq!(run_that_fails.error().unwrap().code.as_deref(), Some("panic"));
+}
+
+#[tokio::test]
+async fn undoing_is_retried_and_one_that_cannot_be_undone_does_not_keep_the_others_from_it() {
+    let ledger = Ledger::default();
+    let app = app(&ledger).fail("pay", 9, refused());
+    let mut app = app.fail("undo book flight", 4, Error::new("away")).fail("undo book hotel", 9, Error::new("gone"));
+    let run = app.send(&order()).await.remove(0);
+    assert_eq!((run.attempts("undo book hotel"), run.attempts("undo book flight")), (5, 5));
+    assert_eq!(ledger.lines(), ["book flight", "book hotel", "cancel flight 7"]);
+    let error = run.error().unwrap();
+    assert_eq!(error.message, "the card was refused; `book hotel` could not be undone: gone");
+    assert_eq!(error.code.as_deref(), Some("refused"));
+}
+
+#[tokio::test]
+async fn a_function_with_few_retries_still_tries_hard_to_undo() {
+    let ledger = Ledger::default();
+    let app = TestApp::new().state(ledger.clone()).function(Function::new("trip", trip).retries(0));
+    let mut app = app.fail("pay", 9, Error::new("busy")).fail("undo book hotel", 4, Error::new("away"));
+    assert_eq!(app.send(&order()).await.remove(0).attempts("undo book hotel"), 5);
+    assert_eq!(ledger.lines().len(), 4);
+}
+
+static WELL: AtomicBool = AtomicBool::new(false);
+
+#[tokio::test]
+async fn that_a_run_has_failed_holds_though_its_handler_comes_to_another_end_in_a_later_replay() {
+    async fn fickle(ctx: Context, _: Event<Order>) -> Result<()> {
+        let ledger = ctx.state::<Ledger>()?.clone();
+        for what in ["a", "b"] {
+            let ledger = ledger.clone();
+            ctx.step(what, async || Ok(()))
+                .undo(async move |()| {
+                    WELL.store(true, Ordering::Relaxed); // from now on the handler would return a value
+                    ledger.note(what);
+                    Ok(())
+                })
+                .await?;
+        }
+        if WELL.load(Ordering::Relaxed) { Ok(()) } else { Err(refused()) }
+    }
+    let ledger = Ledger::default();
+    let run =
+        TestApp::new().state(ledger.clone()).function(Function::new("fickle", fickle)).send(&order()).await.remove(0);
+    assert!(WELL.load(Ordering::Relaxed));
+    assert_eq!(ledger.lines(), ["b", "a"]);
+    assert_eq!((run.status(), run.error().unwrap().message.as_str()), (Status::Failed, "the card was refused"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_waits_for_ever_for_what_is_no_step_is_undone_too() {
+    async fn stuck(ctx: Context, _: Event<Order>) -> Result<()> {
+        let ledger = ctx.state::<Ledger>()?.clone();
+        ctx.step("do", async || Ok(()))
+            .undo(async move |()| {
+                ledger.note("undone");
+                Ok(())
+            })
+            .await?;
+        std::future::pending().await
+    }
+    let ledger = Ledger::default();
+    let run =
+        TestApp::new().state(ledger.clone()).function(Function::new("stuck", stuck)).send(&order()).await.remove(0);
+    assert_eq!(run.error().unwrap().code.as_deref(), Some("not-a-step"));
+    assert_eq!(ledger.lines(), ["undone"]);
+}
+
+#[tokio::test]
+async fn what_a_function_returns_and_is_too_large_fails_the_run_and_is_undone() {
+    async fn large(ctx: Context, _: Event<Order>) -> Result<String> {
+        let ledger = ctx.state::<Ledger>()?.clone();
+        ctx.step("do", async || Ok(()))
+            .undo(async move |()| {
+                ledger.note("undone");
+                Ok(())
+            })
+            .await?;
+        Ok("x".repeat(5 << 20))
+    }
+    let ledger = Ledger::default();
+    let run =
+        TestApp::new().state(ledger.clone()).function(Function::new("large", large)).send(&order()).await.remove(0);
+    assert_eq!(run.error().unwrap().code.as_deref(), Some("too-large"));
+    assert_eq!(ledger.lines(), ["undone"]);
+}
+
+#[tokio::test]
+async fn a_cancelled_run_ends_where_it_is() {
+    let ledger = Ledger::default();
+    let mut app = app(&ledger).fail("pay", 3, Error::new("busy"));
+    let run = app.start(&order()).await.remove(0);
+    app.engine().cancel(run.id(), "not wanted").await.unwrap();
+    app.finish().await;
+    assert_eq!(app.runs().await[0].status(), Status::Cancelled);
+    assert_eq!(ledger.lines(), ["book flight", "book hotel"]);
+}
+
+#[tokio::test]
+async fn a_run_that_was_undone_is_run_again_from_the_beginning_only() {
+    let ledger = Ledger::default();
+    let mut app = app(&ledger).fail("pay", 1, refused());
+    let run = app.send(&order()).await.remove(0);
+    assert_eq!(run.status(), Status::Failed);
+    let from_pay = stepladder_engine::Rerun { from_step: Some("pay".into()), ..Default::default() };
+    let refused = app.engine().rerun(run.id(), from_pay).await.unwrap_err().to_string();
+    assert!(refused.contains("run it again from the beginning"), "{refused}");
+    app.engine().rerun(run.id(), Default::default()).await.unwrap();
+    app.finish().await;
+    assert_eq!(ledger.lines()[4..], ["book flight", "book hotel", "cancel hotel 7", "cancel flight 7"]);
+}
+
+#[tokio::test]
+async fn a_rerun_undoes_what_it_did_itself_and_not_what_the_run_before_did() {
+    async fn two(ctx: Context, event: Event<Order>) -> Result<()> {
+        let ledger = ctx.state::<Ledger>()?.clone();
+        for what in ["a", "b"] {
+            let ledger = ledger.clone();
+            ctx.step(what, async || Ok(()))
+                .undo(async move |()| {
+                    ledger.note(what);
+                    Ok(())
+                })
+                .await?;
+        }
+        if event.data.client_id == "acme" { Ok(()) } else { Err(refused()) }
+    }
+    let ledger = Ledger::default();
+    let mut app = TestApp::new().state(ledger.clone()).function(Function::new("two", two));
+    let run = app.send(&order()).await.remove(0);
+    assert_eq!(run.status(), Status::Completed);
+    let input = stepladder_core::json::of(&Order { client_id: "other".into() }).unwrap();
+    let from_b = stepladder_engine::Rerun { from_step: Some("b".into()), input: Some(input) };
+    app.engine().rerun(run.id(), from_b).await.unwrap();
+    app.finish().await;
+    assert_eq!(ledger.lines(), ["b"]);
+}
+
+static DRAWN: AtomicU32 = AtomicU32::new(0);
+
+#[tokio::test]
+async fn said_within_a_body_it_has_no_effect() {
+    async fn within(ctx: Context, _: Event<Order>) -> Result<()> {
+        ctx.step("a", async || {
+            ctx.undo("a", async || {
+                DRAWN.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            });
+            Ok(())
+        })
+        .await?;
+        Err(refused())
+    }
+    let mut app = TestApp::new().function(Function::new("within", within)).pace(Pace::WithinBudget);
+    let run = app.send(&order()).await.remove(0);
+    assert_eq!((run.status(), run.steps(), DRAWN.load(Ordering::Relaxed)), (Status::Failed, vec!["a"], 0));
+}
+
+#[tokio::test]
+async fn items_of_a_map_are_undone_one_by_one() {
+    async fn all(ctx: Context, _: Event<Order>) -> Result<()> {
+        let ledger = ctx.state::<Ledger>()?.clone();
+        ctx.map("item", 0..3_u8, async |i| Ok(i))
+            .limit(1)
+            .undo(async move |i| {
+                ledger.note(format!("{i}"));
+                Ok(())
+            })
+            .await?;
+        ctx.sleep("a while", Duration::from_secs(60)).await?;
+        Err(refused())
+    }
+    let ledger = Ledger::default();
+    let run = TestApp::new().state(ledger.clone()).function(Function::new("all", all)).send(&order()).await.remove(0);
+    assert_eq!(run.steps()[5..], ["undo item:2", "undo item:1", "undo item"]);
+    assert_eq!(ledger.lines(), ["2", "1", "0"]);
+}

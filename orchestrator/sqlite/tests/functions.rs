@@ -1,0 +1,131 @@
+//! What functions are written with, on a data file that is closed and opened again after every hop: undoing and polling go on
+//! where they were.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+
+use stepladder_core::{NewEvent, RunId, Status, Timestamp, json};
+use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
+use stepladder_engine::ports::{Delivery, Queue};
+use stepladder_engine::{Config, Engine};
+use stepladder_sdk::States;
+use stepladder_sdk::prelude::*;
+use stepladder_sqlite::{Options, Sqlite};
+
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+#[derive(Serialize, Deserialize)]
+struct Asked {}
+
+impl EventData for Asked {
+    const NAME: &'static str = "test/asked";
+}
+
+/// What the bodies did, in order.
+type Ledger = Arc<Mutex<Vec<String>>>;
+
+/// One process on the file: opens it, takes one wake that is due, moves its run, and is gone.
+struct Process {
+    engine: Engine,
+    sqlite: Arc<Sqlite>,
+}
+
+impl Process {
+    fn start(path: &Path, clock: &Arc<VirtualClock>, function: Function, ledger: &Ledger) -> Self {
+        let sqlite = Arc::new(Sqlite::open(path, Options { clock: clock.clone() }).expect("a data file"));
+        let mut states = States::default();
+        states.insert(ledger.clone());
+        let programs = function.programs(&states).expect("a function");
+        let config = Config { alone: true, ..Config::default() };
+        let entropy = Arc::new(SeededEntropy::new(clock.now().as_millis() as u64));
+        let engine = Engine::with_ports(sqlite.clone(), clock.clone(), entropy, programs, config).expect("an engine");
+        Self { engine, sqlite }
+    }
+
+    async fn due(&self) -> Vec<Delivery> {
+        let receive = self.sqlite.receive(1, Duration::from_secs(150));
+        futures::pin_mut!(receive);
+        match futures::poll!(receive) {
+            Poll::Ready(received) => received.expect("a queue"),
+            Poll::Pending => Vec::new(),
+        }
+    }
+}
+
+/// Runs a function to its end, a process for each hop; gives its status, its error and how many processes it took.
+async fn run(function: fn() -> Function, ledger: &Ledger) -> (Status, Option<String>, u32) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("dev.db");
+    let clock = Arc::new(VirtualClock::new(NOW));
+    let first = Process::start(&path, &clock, function(), ledger);
+    let event = NewEvent::new(Asked::NAME, json::of(&Asked {}).expect("JSON"));
+    let id = first.engine.ingest(vec![event], None).await.expect("accepted")[0];
+    let run: RunId = first.engine.runs_of_event(&id.to_string()).await.expect("a run")[0].run;
+    drop(first);
+    for processes in 1..500 {
+        let process = Process::start(&path, &clock, function(), ledger);
+        let summary = process.engine.run(run).await.expect("the run").summary;
+        if summary.status.is_end() {
+            return (summary.status, summary.error.map(|error| error.message), processes);
+        }
+        process.engine.sweep().await.expect("a sweep");
+        match process.due().await.pop() {
+            Some(delivery) => process.engine.hop(delivery).await.expect("a hop"),
+            None => clock.advance(Duration::from_secs(15)),
+        }
+    }
+    panic!("the run does not end");
+}
+
+fn trip() -> Function {
+    async fn trip(ctx: Context, _: Event<Asked>) -> Result<()> {
+        let ledger = ctx.state::<Ledger>()?.clone();
+        for what in ["flight", "hotel"] {
+            let (did, undoes) = (ledger.clone(), ledger.clone());
+            ctx.step(what, async move || {
+                did.lock().unwrap().push(format!("book {what}"));
+                Ok(())
+            })
+            .undo(async move |()| {
+                undoes.lock().unwrap().push(format!("cancel {what}"));
+                Ok(())
+            })
+            .await?;
+        }
+        ctx.step("pay", async || -> Result<()> { Err(Error::terminal("refused")) }).await
+    }
+    Function::new("trip", trip)
+}
+
+#[tokio::test]
+async fn what_was_done_is_undone_once_though_every_hop_is_another_process() {
+    let ledger = Ledger::default();
+    let (status, error, processes) = run(trip, &ledger).await;
+    assert_eq!((status, error.as_deref()), (Status::Failed, Some("refused")));
+    assert!(processes > 6, "{processes}: a hop for each of the three steps and of the three that undo");
+    assert_eq!(*ledger.lock().unwrap(), ["book flight", "book hotel", "cancel hotel", "cancel flight"]);
+}
+
+fn waits() -> Function {
+    async fn waits(ctx: Context, _: Event<Asked>) -> Result<usize> {
+        let ledger = ctx.state::<Ledger>()?;
+        let check = async || {
+            let mut checks = ledger.lock().unwrap();
+            checks.push("check".into());
+            Ok(Some(checks.len()).filter(|checks| *checks == 20))
+        };
+        ctx.poll_until("ready", check).every(Duration::from_secs(60)).timeout(Duration::from_secs(3_600)).await
+    }
+    Function::new("waits", waits)
+}
+
+#[tokio::test]
+async fn checks_go_on_though_every_hop_is_another_process() {
+    let ledger = Ledger::default();
+    let (status, error, processes) = run(waits, &ledger).await;
+    assert_eq!((status, error), (Status::Completed, None));
+    assert!(processes > 20, "{processes}");
+    assert_eq!(ledger.lock().unwrap().len(), 20);
+}
