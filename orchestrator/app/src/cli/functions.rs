@@ -80,7 +80,7 @@ fn limit(concurrency: &Concurrency) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::client::wire::Trigger;
+    use crate::client::wire::{CronLine, Trigger};
 
     use super::*;
 
@@ -92,6 +92,7 @@ mod tests {
                 Trigger { event: "a/b".into(), condition: None },
                 Trigger { event: "c".into(), condition: Some("event.data.x > 1".into()) },
             ],
+            cron: vec![CronLine { line: "0 9 * * MON".into(), time_zone: "UTC".into() }],
             retries: 2,
             timeout_ms: 60_000,
             concurrency: vec![
@@ -104,7 +105,8 @@ mod tests {
         assert_eq!(
             console::strip_ansi_codes(&text).lines().nth(1),
             Some(
-                "enhance   a/b, c if event.data.x > 1  2        1 m 0 s   3 at once, 1 at once for each event.data.id"
+                "enhance   a/b, c if event.data.x > 1, cron 0 9 * * MON (UTC)  2        1 m 0 s   3 at once, 1 at once for \
+                 each event.data.id"
             )
         );
     }

@@ -72,6 +72,7 @@ mod tests {
         Function {
             id: "hello".into(),
             triggers: vec![Trigger { event: "it's".into(), condition: condition.map(str::to_owned) }],
+            cron: Vec::new(),
             retries: 4,
             timeout_ms: 60_000,
             concurrency: Vec::new(),
