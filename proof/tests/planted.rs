@@ -8,11 +8,12 @@ use stepladder_core::planted::{Plant, plant};
 use stepladder_proof::run_seed;
 
 /// Noticed within 100 seeds when this was written.
-const SOON: [Plant; 9] = [
+const SOON: [Plant; 10] = [
     Plant::OvertakenStops,
     Plant::OvertakenStartsAnyway,
     Plant::NoWatchdog,
     Plant::ErrorsAreTheQueues,
+    Plant::EventsEnterAgain,
     Plant::ParksWithoutAsking,
     Plant::ReleaseIsNotRedone,
     Plant::HeadHasNoWake,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::json::{self, Json};
-use crate::limits::{EVENT_BYTES, EVENTS_PER_REQUEST, name_fault};
+use crate::limits::{AHEAD_MS, EVENT_BYTES, EVENTS_PER_REQUEST, name_fault};
 use crate::sentence::brief;
 use crate::{EventId, Timestamp};
 
@@ -56,6 +56,14 @@ pub enum BadEvent {
     /// Past a limit.
     #[error("{0}")]
     TooLarge(String),
+}
+
+impl Event {
+    /// When its runs begin, where its `ts` is so far after its reception that it means a later moment and not a sender's
+    /// clock ([`AHEAD_MS`]).
+    pub fn begins_at(&self) -> Option<Timestamp> {
+        (self.ts.as_millis() > self.received_at.as_millis().saturating_add(AHEAD_MS)).then_some(self.ts)
+    }
 }
 
 impl NewEvent {

@@ -26,6 +26,8 @@ pub const SIGNAL_BYTES: usize = 1024 * 1024;
 pub const INTERRUPTIONS: u32 = 10;
 /// Checks of one poll, as its longest wait and its time-out come to. Each is two entries of the journal.
 pub const CHECKS: u32 = 2_000;
+/// Milliseconds by which a sender's clock may be ahead: an event whose `ts` is further in the future starts its runs then.
+pub const AHEAD_MS: i64 = 60_000;
 /// Milliseconds for which an event's own `id` is remembered: 24 hours.
 pub const DEDUPLICATION_MS: i64 = 24 * 60 * 60 * 1000;
 /// Seconds that a queue message can be delayed at most (Amazon SQS, `DelaySeconds`); later wakes are timers.

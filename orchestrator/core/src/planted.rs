@@ -33,6 +33,8 @@ pub enum Plant {
     TakeoverKeepsItsWake,
     /// 15: a repeated event is skipped.
     RepeatedEventIsSkipped,
+    /// 17: an event enters a run as often as it comes.
+    EventsEnterAgain,
     /// 19: the child is started before the parent's entry, under an id of its own each time.
     ChildrenAreAnonymous,
     /// 19: only a completed child tells its parent.
@@ -61,7 +63,7 @@ pub enum Plant {
 
 impl Plant {
     /// All of them, in the order of their rules.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::TokenIsNotLookedAt,
         Self::OvertakenStops,
         Self::OutcomesAreNotFenced,
@@ -76,6 +78,7 @@ impl Plant {
         Self::ErrorsAreTheQueues,
         Self::TakeoverKeepsItsWake,
         Self::RepeatedEventIsSkipped,
+        Self::EventsEnterAgain,
         Self::ChildrenAreAnonymous,
         Self::OnlySuccessIsTold,
         Self::LoserFreesTheSlot,

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::admits::Refusal;
 use crate::expr::Exprs;
-use crate::journal::{Created, Entry, Fact, Failure, Kind, Outcome, Record, Seq};
+use crate::journal::{Created, Entry, Fact, Failure, Kind, Origin, Outcome, Record, Seq};
 use crate::waiting::{Arriving, Wait};
 use crate::{EventId, Json, RunId, Status, StepId, Timestamp, json};
 
@@ -38,6 +38,8 @@ pub struct RunState {
     pub started_at: Option<Timestamp>,
     /// Events that entered it while it waited; what started it is not among them.
     pub entered: HashSet<EventId>,
+    /// Whether the latest entry is something that arrived: no hop has written since.
+    pub arrived: bool,
     /// What its signals' tokens are sealed with: the random token of its first record. Not for anybody's eyes.
     pub secret: u128,
     /// How it ended, if it did.
@@ -214,6 +216,7 @@ impl RunState {
             handler_retry_at: None,
             started_at: None,
             entered: HashSet::new(),
+            arrived: false,
             secret: first.token,
             end: None,
         };
@@ -240,6 +243,7 @@ impl RunState {
     fn apply(&mut self, entry: &Entry) {
         self.next += 1;
         self.last_at = entry.at;
+        self.arrived = matches!(entry.fact, Fact::EventEntered { .. } | Fact::SignalReceived { .. });
         if entry.fact.is_of_a_handler() {
             // it has been run again since its error, whatever another host's clock says
             self.handler_retry_at = None;
@@ -351,6 +355,15 @@ impl RunState {
             None if self.started_at.is_some() || !self.steps.is_empty() => Status::Running,
             None => Status::Scheduled,
         }
+    }
+
+    /// When the run may begin, if its event's `ts` puts that off; nothing once it has begun.
+    pub fn begins_at(&self) -> Option<Timestamp> {
+        let has_begun = self.started_at.is_some() || !self.steps.is_empty() || self.handler_failures > 0;
+        if has_begun || self.created.origin != Origin::Event {
+            return None;
+        }
+        self.created.event.begins_at()
     }
 
     /// The number of the handler's current attempt, from 1.

@@ -413,6 +413,28 @@ async fn what_is_stale_in_the_index_is_met_and_forgotten() {
 }
 
 #[tokio::test]
+async fn rule_12_an_event_whose_wake_was_lost_is_found_beside_a_sleep_that_goes_on() {
+    let nap = Ask::SleepFor(Duration::from_secs(10 * 86_400));
+    let wait = Arc::new(Wait { events: vec!["approved".into()], matching: Match::Any });
+    // its own end is not near, either
+    let wait = Ask::WaitForEvent { wait, timeout: Duration::from_secs(7 * 86_400) };
+    let script = Script::new("f").ask("w", &[], wait).ask("nap", &[], nap).step("a", &["w"]);
+    let executed = script.executed();
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    work(&world, &engine).await;
+    send(&engine, named("approved", "x")).await;
+    world.memory.lose_wakes();
+    for _minute in 0..150 {
+        world.clock.advance(Duration::from_secs(60));
+        engine.sweep().await.unwrap();
+        work(&world, &engine).await;
+    }
+    assert_eq!(executed.of("a"), 1);
+}
+
+#[tokio::test]
 async fn a_run_that_waits_is_looked_after_once_a_day_and_woken_at_the_end_of_its_wait() {
     let week = Duration::from_secs(7 * 86_400);
     let wait = Arc::new(Wait { events: vec!["approved".into()], matching: Match::Any });

@@ -3,10 +3,11 @@
 
 use stepladder_core::journal::Fact;
 use stepladder_core::signal::Token;
-use stepladder_core::state::{Awaited, RunState, StepState};
+use stepladder_core::state::{Awaited, RunState, Step, StepState};
 use stepladder_core::waiting::Arriving;
 use stepladder_core::{EventId, NewEvent, RunId, StepId, json};
 use stepladder_engine::EngineError;
+use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Events, Journals};
 use stepladder_sdk::EventData;
 
@@ -114,7 +115,10 @@ impl Simulation {
             let arriving = Arriving::new(&event);
             for (run, step) in waiting {
                 let Some(state) = self.state_of(run) else { continue };
-                if state.end.is_some() || state.has_met(id) {
+                // by a clock that is ahead, its time may be up
+                let now = self.clock.now() + std::time::Duration::from_millis(self.allowed.skew);
+                let is_late = |known: &Step| matches!(known.state, StepState::Awaiting { until, .. } if until <= now);
+                if state.end.is_some() || state.has_met(id) || state.steps.get(&step).is_some_and(is_late) {
                     continue;
                 }
                 if state.fulfilled_by(&arriving, &self.exprs).contains(&step) {

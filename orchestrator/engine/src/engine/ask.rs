@@ -150,6 +150,9 @@ impl Engine {
         let Some(program) = self.program(&state.created.function) else {
             return Ok(Some(format!("waits for the function `{}` to be registered", state.created.function)));
         };
+        if let Some(at) = state.begins_at().filter(|at| *at > self.now()) {
+            return Ok(Some(format!("begins at {at}, the `ts` of its event")));
+        }
         let limits = program.spec().limits(&mut stepladder_core::spec::LazyScope::new(&state.created.event));
         for limit in limits.unwrap_or_default() {
             if let Some(ahead) = self.backend.position(&limit, state.run).await? {

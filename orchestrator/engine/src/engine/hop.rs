@@ -247,6 +247,11 @@ impl Engine {
 impl Hop<'_> {
     async fn run(&mut self) -> Result<(), StoreError> {
         let created = self.state.created.clone();
+        if let Some(at) = self.state.begins_at().filter(|at| *at > self.now() && self.state.end.is_none()) {
+            self.commit.before.push(self.engine.later(self.wake(Cause::Due), at));
+            self.append(Vec::new(), Ack::Now).await?;
+            return Ok(());
+        }
         if self.state.next == 1 {
             let (run, function) = (self.state.run, &created.function);
             tracing::info!(target: "stepladder::run", %run, %function, "run started");

@@ -125,6 +125,10 @@ impl Engine {
     /// hop, and says why.
     fn arrivals(&self, run: RunId, created: &Created, now: Timestamp) -> Vec<(stepladder_core::slot::Limit, Place)> {
         let Some(program) = self.program(&created.function) else { return Vec::new() };
+        // who begins later joins the line then
+        if created.origin == Origin::Event && created.event.begins_at().is_some() {
+            return Vec::new();
+        }
         let limits = program.spec().limits(&mut LazyScope::new(&created.event)).unwrap_or_default();
         limits
             .into_iter()

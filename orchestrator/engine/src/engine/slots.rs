@@ -96,7 +96,8 @@ impl Engine {
 
     async fn join(&self, state: &RunState, limit: &Limit, holder: &Holder) -> Result<(), StoreError> {
         // the first steps wait since the run's arrival
-        let asked = if state.started_at.is_none() { state.created_at } else { self.now() };
+        let begun = state.created.event.begins_at().map_or(state.created_at, |at| at.max(state.created_at));
+        let asked = if state.started_at.is_none() { begun } else { self.now() };
         let place = Place { asked, event: state.created.event.id, run: holder.run, step: holder.step.clone() };
         self.backend.park(limit, place).await
     }

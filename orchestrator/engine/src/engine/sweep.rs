@@ -169,13 +169,14 @@ fn next_move(state: &RunState) -> Option<Timestamp> {
         StepState::Running { lease_until, .. } => Some(*lease_until),
         StepState::Wanted | StepState::Invoking { .. } | StepState::Done | StepState::Abandoned => None,
     });
-    of_step.chain(state.handler_retry_at).min()
+    of_step.chain(state.handler_retry_at).chain(state.begins_at()).min()
 }
 
-/// Whether a step waits for a wake of its own, or for that of a called run's end. It may be lost while other steps of the
-/// run go on, which says nothing of it.
+/// Whether a step waits for a wake of its own, or for that of a called run's end or of something that arrived. It may be
+/// lost while other steps of the run go on, which says nothing of it.
 fn waits_for_a_wake(state: &RunState) -> bool {
-    state.steps.values().any(|step| matches!(step.state, StepState::Wanted | StepState::Invoking { .. }))
+    state.arrived
+        || state.steps.values().any(|step| matches!(step.state, StepState::Wanted | StepState::Invoking { .. }))
 }
 
 fn mark(timer: &Timer) -> u64 {

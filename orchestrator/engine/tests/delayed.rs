@@ -1,0 +1,88 @@
+//! Events whose `ts` is in the future: their runs begin then.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::spec::Concurrency;
+use stepladder_core::{EventId, NewEvent, Status, Timestamp, json};
+use stepladder_engine::Engine;
+use stepladder_engine::clock::Clock;
+use support::World;
+use support::script::Script;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+async fn send(engine: &Engine, ts: Timestamp) -> EventId {
+    let event = NewEvent { ts: Some(ts), ..NewEvent::new("go", json::empty_object()) };
+    engine.ingest(vec![event], None).await.unwrap()[0]
+}
+
+fn world(limit: Option<u32>) -> (World, Arc<Engine>) {
+    let script = Script::new("f").step("a", &[]).spec(|spec| {
+        spec.concurrency.extend(limit.map(|limit| Concurrency { limit, key: None }));
+    });
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    (world, engine)
+}
+
+#[tokio::test]
+async fn a_run_begins_when_its_event_says_and_not_before() {
+    let (world, engine) = world(None);
+    let at = world.clock.now() + 3 * DAY;
+    let event = send(&engine, at).await;
+    world.settle_within(&engine, 3 * DAY - Duration::from_secs(1)).await;
+    let run = world.runs(&engine, event).await.remove(0);
+    assert_eq!(run.summary.status, Status::Scheduled);
+    assert_eq!(run.waiting, Some(format!("begins at {at}, the `ts` of its event")));
+    world.settle(&engine).await;
+    let run = world.runs(&engine, event).await.remove(0);
+    assert_eq!(run.summary.status, Status::Completed);
+    assert_eq!(run.summary.ended_at, Some(at));
+}
+
+#[tokio::test]
+async fn a_senders_clock_that_is_ahead_delays_nothing() {
+    let (world, engine) = world(None);
+    let event = send(&engine, world.clock.now() + Duration::from_secs(60)).await;
+    world.settle_within(&engine, Duration::from_secs(1)).await;
+    assert_eq!(world.status(&engine, event).await, Status::Completed);
+}
+
+#[tokio::test]
+async fn who_begins_later_does_not_stand_in_line_before() {
+    let (world, engine) = world(Some(1));
+    let later = send(&engine, world.clock.now() + DAY).await;
+    let now = send(&engine, world.clock.now()).await;
+    world.settle_within(&engine, Duration::from_secs(5)).await;
+    assert_eq!(world.status(&engine, now).await, Status::Completed);
+    assert_eq!(world.status(&engine, later).await, Status::Scheduled);
+    world.settle(&engine).await;
+    assert_eq!(world.status(&engine, later).await, Status::Completed);
+}
+
+#[tokio::test]
+async fn a_run_that_has_not_begun_can_be_cancelled() {
+    let (world, engine) = world(None);
+    let event = send(&engine, world.clock.now() + DAY).await;
+    let run = world.runs(&engine, event).await.remove(0).summary.run;
+    engine.cancel(run, "not needed").await.unwrap();
+    world.settle_within(&engine, Duration::from_secs(5)).await;
+    assert_eq!(world.status(&engine, event).await, Status::Cancelled);
+}
+
+#[tokio::test]
+async fn a_lost_wake_of_a_run_that_begins_later_is_made_up_for() {
+    let (world, engine) = world(None);
+    let event = send(&engine, world.clock.now() + Duration::from_secs(600)).await;
+    world.hop_once(&engine).await;
+    world.memory.lose_wakes();
+    for _minute in 0..100 {
+        world.clock.advance(Duration::from_secs(60));
+        engine.sweep().await.unwrap();
+    }
+    world.settle_within(&engine, Duration::from_secs(60)).await;
+    assert_eq!(world.status(&engine, event).await, Status::Completed);
+}
