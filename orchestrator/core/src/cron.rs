@@ -121,10 +121,9 @@ impl Cron {
         for _ in 0..=DAYS {
             let next = day.tomorrow().ok()?;
             let end = self.zone.to_timestamp(next.at(0, 0, 0, 0)).ok()?.as_millisecond().div_euclid(60_000);
-            if self.fits_day(day) {
-                if let Some(found) = (from..end.max(from)).find(|minute| self.comes(*minute)) {
-                    return Some(found);
-                }
+            let found = || (from..end.max(from)).find(|minute| self.comes(*minute));
+            if let Some(found) = self.fits_day(day).then(found).flatten() {
+                return Some(found);
             }
             (day, from) = (next, end.max(from));
         }

@@ -8,5 +8,5 @@ mod lines;
 mod messages;
 
 pub use line::Line;
-pub use lines::Lines;
+pub use lines::{Left, Lines};
 pub use messages::Messages;

@@ -64,7 +64,7 @@ pub(crate) fn created(journal: &Journal) -> &Created {
 /// Which run called it, or failed, if it was started by one.
 pub(crate) fn started_by(journal: &Journal) -> Option<RunId> {
     match created(journal).origin {
-        Origin::Event => None,
+        Origin::Event | Origin::Cron => None,
         Origin::Invoke { parent, .. } => Some(parent),
         Origin::Failure { of } | Origin::Rerun { of } => Some(of),
     }

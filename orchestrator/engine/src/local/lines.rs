@@ -9,6 +9,9 @@ use stepladder_core::slot::{Holder, Limit, Place};
 use super::Line;
 use crate::ports::Taken;
 
+/// Places that were left, with the keys of their lines.
+pub type Left = Vec<(Arc<str>, Place)>;
+
 /// A [`Line`] for each key that somebody holds a slot of, or waits for.
 #[derive(Debug, Default)]
 pub struct Lines {
@@ -43,7 +46,7 @@ impl Lines {
         holder: &Holder,
         lease_until: Timestamp,
         now: Timestamp,
-    ) -> Result<Vec<(Arc<str>, Place)>, (usize, Taken)> {
+    ) -> Result<Left, (usize, Taken)> {
         let nobody = Line::default();
         for (n, limit) in limits.iter().enumerate() {
             let said = self.get(&limit.key).unwrap_or(&nobody).would_say(limit.slots, holder, now);

@@ -20,7 +20,7 @@ impl EventData for Item {
 async fn double(ctx: Context, event: Event<Item>) -> Result<u32> {
     let n = event.data.n;
     ctx.sleep("a while", Duration::from_secs(u64::from(1_000 - n))).await?;
-    if n % 7 == 0 {
+    if n.is_multiple_of(7) {
         return Err(Error::terminal(format!("{n} is refused")).with_code("refused"));
     }
     Ok(2 * n)
@@ -81,7 +81,7 @@ async fn results_are_those_of_every_item_in_order() {
     });
     let run = app.send(&order()).await.remove(0);
     let refused = Err("refused".to_owned());
-    let expected: Vec<_> = (1..30).map(|n| if n % 7 == 0 { refused.clone() } else { Ok(2 * n) }).collect();
+    let expected: Vec<_> = (1..30_u32).map(|n| if n.is_multiple_of(7) { refused.clone() } else { Ok(2 * n) }).collect();
     assert_eq!(run.output::<Vec<std::result::Result<u32, String>>>(), expected);
     assert_eq!(most_at_once(run.journal()), 5);
 }
@@ -89,7 +89,7 @@ async fn results_are_those_of_every_item_in_order() {
 #[tokio::test]
 async fn results_of_steps_are_theirs_and_each_is_retried_by_itself() {
     let mut app = app(async |ctx: Context, _: Event<Order>| {
-        let half = async |n: u32| if n % 2 == 0 { Ok(n / 2) } else { Err(Error::new("odd")) };
+        let half = async |n: u32| if n.is_multiple_of(2) { Ok(n / 2) } else { Err(Error::new("odd")) };
         let results = ctx.map("half", 0..10, half).limit(3).retries(1).results().await;
         Ok(results.into_iter().map(|result| result.ok()).collect::<Vec<_>>())
     });
