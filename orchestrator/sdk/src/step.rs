@@ -32,8 +32,11 @@ pub struct Step<'a, T> {
     raw: RawStep<'a>,
     decode: fn(&RawValue) -> serde_json::Result<T>,
     /// Nobody locks it: it keeps the step `Sync`.
-    undo: Mutex<Option<Box<dyn FnOnce(Json) -> Undoing + Send>>>,
+    undo: Mutex<Option<Undo>>,
 }
+
+/// What undoes the step, given its recorded outcome.
+type Undo = Box<dyn FnOnce(Json) -> Undoing + Send>;
 
 impl<'a, T> Step<'a, T> {
     pub(crate) fn new(raw: RawStep<'a>, decode: fn(&RawValue) -> serde_json::Result<T>) -> Self {
