@@ -335,6 +335,7 @@ impl Simulation {
                 self.mishaps.deaths += 1;
                 self.scheduler.kill(n);
                 self.told.borrow_mut().sending = false;
+                self.words.borrow_mut().is_dead(n);
                 let clock = self.processes[n].clock.clone();
                 self.processes[n] = self.process(clock);
             }

@@ -8,6 +8,7 @@ mod hop;
 mod ingest;
 mod load;
 mod overdue;
+mod owed;
 mod signals;
 mod slots;
 mod sweep;
@@ -44,6 +45,7 @@ pub struct Engine {
     worker: Arc<str>,
     cache: cache::Cache,
     heads: heads::Heads,
+    owed: owed::Owed,
     /// The latest event id that was given out.
     latest_event: Mutex<Option<EventId>>,
     /// Expressions that waits came with.
@@ -139,6 +141,7 @@ impl Engine {
             worker,
             cache,
             heads: heads::Heads::default(),
+            owed: owed::Owed::default(),
             latest_event: Mutex::default(),
             exprs: Exprs::default(),
             bodies: overdue::Bodies::default(),
@@ -160,6 +163,7 @@ impl Engine {
             worker: self.worker.clone(),
             cache: cache::Cache::new(self.config.cache_bytes),
             heads: heads::Heads::default(),
+            owed: owed::Owed::default(),
             latest_event: Mutex::default(),
             exprs: Exprs::default(),
             bodies: self.bodies.clone(),

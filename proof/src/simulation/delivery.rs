@@ -66,6 +66,9 @@ impl Simulation {
         if is_to_send {
             return self.send();
         }
+        if !self.afterwards && self.dice.one_in(4) && self.somebody_posts_again() {
+            return;
+        }
         if now.since(self.moved) > STANDSTILL / 2 && self.somebody_cancels_what_has_ended() {
             return;
         }

@@ -27,6 +27,19 @@ pub(super) struct Words {
     accepted: Vec<(EventId, Waiting)>,
     /// Signals that were completed.
     completed: Vec<(RunId, StepId)>,
+    /// What was posted to signals, and to which worker, until it is answered.
+    posted: Vec<(Post, Option<usize>)>,
+}
+
+/// A number for a step's signal.
+type Post = (RunId, StepId, u64);
+
+impl Words {
+    /// A worker has died: who posted to it will hear nothing.
+    pub(super) fn is_dead(&mut self, worker: usize) {
+        let by_it = self.posted.iter_mut().filter(|(_, at)| *at == Some(worker));
+        by_it.for_each(|(_, at)| *at = None);
+    }
 }
 
 impl Simulation {
@@ -70,17 +83,36 @@ impl Simulation {
             return;
         }
         let (run, step) = waiting[self.dice.below(waiting.len() as u64) as usize].clone();
+        let n = self.dice.below(2);
+        self.post((run, step, n));
+    }
+
+    /// Who posted and heard nothing posts again. Whether anybody did.
+    pub(super) fn somebody_posts_again(&mut self) -> bool {
+        let lost = self.words.borrow().posted.iter().position(|(_, at)| at.is_none());
+        let Some(lost) = lost else { return false };
+        let (post, _) = self.words.borrow_mut().posted.remove(lost);
+        self.post(post);
+        true
+    }
+
+    fn post(&mut self, (run, step, n): Post) {
         let Some(state) = self.state_of(run) else { return };
-        let (at, n) = (self.one(), self.dice.below(2));
+        let at = self.one();
+        self.words.borrow_mut().posted.push(((run, step.clone(), n), Some(at)));
         self.tell(format!("{n} is posted to `{step}` of {run}, at worker {at}"));
         let token = Token::new(run, state.secret, &step).to_string();
         let (engine, words) = (self.processes[at].engine.clone(), self.words.clone());
         let data = json::of(&n).expect("JSON");
         self.scheduler.spawn(at, async move {
-            match engine.signal(&token, data).await {
-                Ok(_) => words.borrow_mut().completed.push((run, step)),
+            let answer = engine.signal(&token, data).await;
+            let mut words = words.borrow_mut();
+            words.posted.retain(|(post, _)| *post != (run, step.clone(), n));
+            match answer {
+                Ok(_) => words.completed.push((run, step)),
                 Err(EngineError::NotFound(why) | EngineError::Invalid(why)) => panic!("a good token: {why}"),
-                Err(EngineError::TooLate(_) | EngineError::Store(_)) => {}
+                Err(EngineError::Store(_)) => words.posted.push(((run, step, n), None)),
+                Err(EngineError::TooLate(_)) => {}
             }
         });
     }

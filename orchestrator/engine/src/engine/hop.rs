@@ -64,6 +64,8 @@ struct Hop<'e> {
     limits: Vec<Limit>,
     /// Names what this hop holds (rule 20).
     id: u64,
+    /// Slots that were taken for attempts that are not written down yet.
+    taken: Vec<Holder>,
     /// Attempts for which a line was joined, until it is seen that they still wait.
     joined: Vec<Holder>,
     running: HashMap<StepId, Running>,
@@ -142,6 +144,7 @@ impl Engine {
     }
 
     async fn hop_within(&self, delivery: Delivery, deadline: Option<Timestamp>) -> Result<(), StoreError> {
+        self.pay_what_is_owed().await;
         let Delivery { wake, receipt, receives } = delivery;
         let run = wake.run;
         let cause = wake.cause.clone().in_other_words(Cause::Again);
@@ -186,6 +189,7 @@ impl Engine {
             shown: 0,
             limits: Vec::new(),
             id: if planted::is(Plant::LoserFreesTheSlot) { 0 } else { self.entropy.bits() as u64 },
+            taken: Vec::new(),
             joined: Vec::new(),
             running: HashMap::new(),
             handed: HashSet::new(),
@@ -198,7 +202,10 @@ impl Engine {
             punctuality: Punctuality::Unknown,
             told_to_wait: HashSet::new(),
         };
-        hop.run().await?;
+        if let Err(error) = hop.run().await {
+            hop.owe();
+            return Err(error);
+        }
         if let Some(error) = hop.unwoken {
             return Err(error);
         }
@@ -350,6 +357,14 @@ impl Hop<'_> {
 
     fn holder(&self, step: &StepId, attempt: u32) -> Holder {
         Holder { run: self.state.run, step: step.clone(), attempt, hop: self.id }
+    }
+
+    /// The hop has failed: what it holds and has not given back is given back by the next.
+    fn owe(&mut self) {
+        let taken = std::mem::take(&mut self.taken);
+        let of = |holder: &Holder| self.limits.iter().map(|limit| release(limit, holder)).collect::<Vec<_>>();
+        self.engine.owed.add(taken.iter().flat_map(of));
+        self.engine.owed.add(std::mem::take(&mut self.commit.after));
     }
 
     /// The slots of an attempt whose worker is dead, with the next append.

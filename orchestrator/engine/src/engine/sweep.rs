@@ -43,6 +43,7 @@ impl Engine {
     /// # Errors
     /// [`StoreError`]; the next sweep begins after the last minute that this one has sent whole.
     pub async fn sweep(&self) -> Result<Swept, StoreError> {
+        self.pay_what_is_owed().await;
         let now = self.now();
         let mut known = self.backend.cursor().await?;
         let open_from = (now - OPEN).minute();

@@ -69,6 +69,7 @@ impl Hop<'_> {
                 appended => appended?,
             },
         };
+        self.taken.clear();
         if !appended.is_done() {
             starting.iter().for_each(|ready| self.give_back(&ready.step, ready.attempt));
             return self.keep_outcomes(session, entries).await;
@@ -136,6 +137,7 @@ impl Hop<'_> {
                 Slots::Held => {
                     // what was to be given back is taken again
                     self.commit.after.retain(|after| !is_release_of(after, &holder));
+                    self.taken.push(holder);
                     starting.push(ready);
                 }
                 Slots::Parked { key, joined } => {
