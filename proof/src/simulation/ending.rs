@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use stepladder_core::RunId;
 use stepladder_core::journal::{Fact, Origin};
-use stepladder_core::slot::Holder;
-use stepladder_core::state::{Ending, RunState, StepState};
+use stepladder_core::state::{Ending, RunState};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Journals, Listings, Slots};
 use stepladder_engine::program::{Advance, History};
@@ -193,21 +192,11 @@ impl Simulation {
         Ok(())
     }
 
-    /// Whether the run has ended over this attempt.
-    fn ended_over(&self, holder: &Holder) -> bool {
-        self.state(holder.run).is_some_and(|state| {
-            let step = state.steps.get(&holder.step).filter(|step| step.attempt == holder.attempt);
-            state.end.is_some() && step.is_some_and(|step| matches!(step.state, StepState::Running { .. }))
-        })
-    }
-
-    /// Who came last got through, and left empty lines. A slot may be held for a body of an ended run until its lease is
-    /// over: a hop that came too late cannot tell whether its worker still executes it.
+    /// Who came last got through, and left empty lines.
     pub(super) fn nothing_is_left(&self) -> Result<(), Broken> {
         for limit in self.invariants.limits() {
             let (line, held) = (at_once(self.memory.line(limit, 9)), at_once(self.memory.holders(limit)));
-            let alive: Vec<_> =
-                held.into_iter().filter(|h| h.lease_until > self.clock.now() && !self.ended_over(&h.holder)).collect();
+            let alive: Vec<_> = held.into_iter().filter(|h| h.lease_until > self.clock.now()).collect();
             if !line.is_empty() || !alive.is_empty() {
                 return Err(format!("`{}` is left with {line:?} in line, held by {alive:?}", limit.key));
             }

@@ -63,7 +63,7 @@ impl Holdings {
         unused.max_by_key(|(time, _, _)| *time)
     }
 
-    /// A slot is of no use when the journal gives its attempt to nobody, and nobody executes it.
+    /// A slot is of no use when the journal gives its attempt to nobody, or its run has ended, and nobody executes it.
     fn note_unused(&mut self, account: &Account, limits: &[Limit], now: Timestamp) {
         let mut unused = HashMap::new();
         for limit in limits {
@@ -82,7 +82,8 @@ impl Holdings {
     }
 
     fn is_running(&self, run: RunId, step: &StepId, attempt: u32) -> bool {
-        self.running(run, step).is_some_and(|(running, _)| running == attempt)
+        let has_ended = RunState::fold(run, &at_once(self.memory.read(run, 0))).is_ok_and(|state| state.end.is_some());
+        !has_ended && self.running(run, step).is_some_and(|(running, _)| running == attempt)
     }
 
     /// The attempt of a step that the journal shows as running, and its lease.

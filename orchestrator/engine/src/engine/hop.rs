@@ -206,7 +206,8 @@ impl Engine {
             hop.owe();
             return Err(error);
         }
-        if let Some(error) = hop.unwoken {
+        if let Some(error) = hop.unwoken.take() {
+            hop.engine.owed.add_unwoken(&hop.limits);
             return Err(error);
         }
         self.cache.put(Arc::new(hop.state));
@@ -365,6 +366,9 @@ impl Hop<'_> {
         let of = |holder: &Holder| self.limits.iter().map(|limit| release(limit, holder)).collect::<Vec<_>>();
         self.engine.owed.add(taken.iter().flat_map(of));
         self.engine.owed.add(std::mem::take(&mut self.commit.after));
+        if self.unwoken.is_some() {
+            self.engine.owed.add_unwoken(&self.limits);
+        }
     }
 
     /// The slots of an attempt whose worker is dead, with the next append.

@@ -1,51 +1,65 @@
 //! Slots that could not be given back: the storage failed. Whoever took them is alive, so nobody has to wait for the end of
 //! their leases; the next hop or sweep of this process gives them back.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use stepladder_core::slot::Limit;
 
 use super::Engine;
 use crate::ports::{After, Commit};
 
-/// What this process has yet to give back.
+/// What this process has yet to give back, and whom it has yet to wake.
 #[derive(Debug, Default)]
-pub(super) struct Owed(Mutex<Vec<After>>);
+pub(super) struct Owed(Mutex<Debts>);
+
+#[derive(Clone, Debug, Default)]
+struct Debts {
+    releases: Vec<After>,
+    /// Limits of which something was given back, and nobody was woken for it.
+    unwoken: Vec<Limit>,
+}
 
 impl Owed {
     /// Adds what a commit that was not carried out would have given back.
     pub(super) fn add(&self, afters: impl IntoIterator<Item = After>) {
-        let is_release = |after: &After| matches!(after, After::Release { .. } | After::Leave { .. });
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(afters.into_iter().filter(is_release));
+        for after in afters {
+            let (After::Release { limit, .. } | After::Leave { limit, .. }) = &after else { continue };
+            let limit = limit.clone();
+            let mut debts = self.debts();
+            debts.releases.push(after);
+            debts.unwoken.push(limit);
+        }
     }
 
-    fn take(&self) -> Vec<After> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Adds limits whose lines are to be woken.
+    pub(super) fn add_unwoken(&self, limits: &[Limit]) {
+        self.debts().unwoken.extend_from_slice(limits);
+    }
+
+    fn debts(&self) -> MutexGuard<'_, Debts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Engine {
-    /// Gives back what is owed, if anything is. What the storage does not take remains owed.
+    /// Gives back what is owed, if anything is, and wakes who waits for it. What fails remains owed.
     pub(super) async fn pay_what_is_owed(&self) {
-        let owed = self.owed.take();
-        if owed.is_empty() {
+        let mut debts = std::mem::take(&mut *self.owed.debts());
+        if debts.unwoken.is_empty() {
             return;
         }
-        let mut limits: Vec<_> = owed
-            .iter()
-            .filter_map(|after| match after {
-                After::Release { limit, .. } | After::Leave { limit, .. } => Some(limit.clone()),
-                _ => None,
-            })
-            .collect();
-        limits.sort();
-        limits.dedup();
-        let commit = Commit { after: owed.clone(), ..Commit::default() };
+        debts.unwoken.sort();
+        debts.unwoken.dedup();
+        let commit = Commit { after: debts.releases.clone(), ..Commit::default() };
         let paid = match self.carry_out(commit).await {
-            Ok(_) => self.pass_on(&limits).await,
+            Ok(_) => self.pass_on(&debts.unwoken).await,
             Err(error) => Err(error),
         };
         if let Err(error) = paid {
             tracing::debug!(%error, "slots are yet to be given back");
-            self.owed.add(owed);
+            let mut owed = self.owed.debts();
+            owed.releases.append(&mut debts.releases);
+            owed.unwoken.append(&mut debts.unwoken);
         }
     }
 }
