@@ -53,7 +53,8 @@ fn every_limit_on_the_page_is_the_one_in_the_code() {
         assert_eq!(*exactly, value(constant, file), "{constant}");
     }
     let limits = fs::read_to_string(docs().join("../orchestrator/core/src/limits.rs")).expect("the limits");
-    for line in limits.lines() {
+    // what is text is a name, no limit
+    for line in limits.lines().filter(|line| !line.contains(": &str")) {
         let Some((name, _)) = line.strip_prefix("pub const ").and_then(|rest| rest.split_once(':')) else { continue };
         assert!(rows.iter().any(|row| row.constant == name), "{name} is not on the page");
     }
