@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use stepladder_core::Status;
 use stepladder_core::journal::Fact;
+use stepladder_core::spec::Concurrency;
 use stepladder_engine::Engine;
 use stepladder_engine::clock::Clock;
 use support::script::Script;
@@ -58,6 +59,21 @@ async fn what_a_body_has_done_is_kept_until_there_is_room() {
     world.settle_within(&engine, Duration::from_secs(1)).await;
     assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
     assert_eq!(attempts(&world, &engine, "a").await, 1);
+}
+
+#[tokio::test]
+async fn a_slot_whose_start_met_a_full_disk_is_given_back_when_there_is_room() {
+    let script =
+        Script::new("f").step("a", &[]).spec(|spec| spec.concurrency.push(Concurrency { limit: 1, key: None }));
+    let mut world = World::new(vec![script.program()]).config(|config| config.alone = true);
+    let (engine, full) = process(&mut world);
+    world.go(&engine).await;
+    full.store(true, SeqCst);
+    world.hop_once(&engine).await;
+    full.store(false, SeqCst);
+    // long before the end of the lease that the slot was taken for
+    world.settle_within(&engine, Duration::from_secs(5)).await;
+    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
 }
 
 #[tokio::test]

@@ -20,10 +20,11 @@ struct Debts {
 }
 
 impl Owed {
-    /// Adds what a commit that was not carried out would have given back.
+    /// Adds the slots that a commit that was not carried out would have given back. Not places in line: whoever waits may
+    /// have joined again meanwhile, and the repeated wake decides that anew.
     pub(super) fn add(&self, afters: impl IntoIterator<Item = After>) {
         for after in afters {
-            let (After::Release { limit, .. } | After::Leave { limit, .. }) = &after else { continue };
+            let After::Release { limit, .. } = &after else { continue };
             let limit = limit.clone();
             let mut debts = self.debts();
             debts.releases.push(after);
