@@ -92,16 +92,7 @@ impl Engine {
     /// Reads on what others have written since; whether there was anything. A read that fails is asked again: an outcome
     /// may wait to be written behind what it finds, and a body would be executed once more for it.
     pub(super) async fn catch_up(&self, state: &mut RunState) -> Result<bool, StoreError> {
-        let mut attempt = 1;
-        let records = loop {
-            match self.backend.read(state.run, state.next).await {
-                Err(StoreError::Unavailable(why)) if attempt < ATTEMPTS => {
-                    tracing::warn!(attempt, why, "a read failed, it is asked again");
-                    attempt += 1;
-                }
-                result => break result?,
-            }
-        };
+        let records = again("read", || self.backend.read(state.run, state.next)).await?;
         records.iter().try_for_each(|record| state.extend(record)).map_err(unreadable)?;
         Ok(!records.is_empty())
     }
@@ -109,21 +100,29 @@ impl Engine {
     /// Carries out a commit. One whose reply is lost is sent again as it is: its token tells that it was written
     /// (rule 1).
     pub(super) async fn carry_out(&self, commit: Commit) -> Result<Committed, StoreError> {
-        let mut attempt = 1;
-        loop {
-            match self.backend.commit(commit.clone()).await {
-                Err(StoreError::Unavailable(why)) if attempt < ATTEMPTS => {
-                    tracing::warn!(attempt, why, "a write failed, it is sent again");
-                    attempt += 1;
-                }
-                result => return result,
-            }
-        }
+        again("write", || self.backend.commit(commit.clone())).await
     }
 
     /// A wake of a run.
     pub(super) fn wake_of(&self, state: &RunState, cause: Cause) -> Wake {
         Wake { run: state.run, cause, group: state.created.function.clone() }
+    }
+}
+
+/// Asks the storage, and a few times more while it is unavailable.
+async fn again<T, F>(what: &str, ask: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let mut attempt = 1;
+    loop {
+        match ask().await {
+            Err(StoreError::Unavailable(why)) if attempt < ATTEMPTS => {
+                tracing::warn!(attempt, why, "a {what} failed, it is sent again");
+                attempt += 1;
+            }
+            result => return result,
+        }
     }
 }
 
