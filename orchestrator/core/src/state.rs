@@ -1,15 +1,19 @@
 //! The state of a run: what its entries say, folded together.
 
+mod ending;
+mod revealed;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
-
 use crate::admits::Refusal;
 use crate::expr::Exprs;
-use crate::journal::{Created, Entry, Fact, Failure, Kind, Origin, Outcome, Record, Seq};
+use crate::journal::{Created, Entry, Fact, Failure, Kind, Origin, Record, Seq};
 use crate::waiting::{Arriving, Wait};
-use crate::{EventId, Json, RunId, Status, StepId, Timestamp, json};
+use crate::{EventId, Json, RunId, Status, StepId, Timestamp};
+
+pub use ending::{End, Ending};
+pub use revealed::Revealed;
 
 /// A run as its journal tells it.
 #[derive(Clone, Debug)]
@@ -44,21 +48,6 @@ pub struct RunState {
     pub secret: u128,
     /// How it ended, if it did.
     pub end: Option<End>,
-}
-
-/// One outcome as it is shown to a handler.
-#[derive(Clone, Debug)]
-pub struct Revealed {
-    /// Whose.
-    pub step: StepId,
-    /// Of which kind of step.
-    pub kind: Kind,
-    /// The outcome.
-    pub outcome: Outcome,
-    /// When it was written; `ctx.now()` once it is revealed.
-    pub at: Timestamp,
-    /// Whether it was taken over from the run that this one repeats.
-    pub carried: bool,
 }
 
 /// One step of a run.
@@ -111,70 +100,6 @@ pub enum Awaited {
     Event(Arc<Wait>),
     /// A signal.
     Signal,
-}
-
-/// How a run ended, and when.
-#[derive(Clone, Debug)]
-pub struct End {
-    /// When.
-    pub at: Timestamp,
-    /// How.
-    pub how: Ending,
-}
-
-impl End {
-    /// The end that an entry records, if it records one.
-    pub fn from(entry: &Entry) -> Option<Self> {
-        let how = match &entry.fact {
-            Fact::RunCompleted { output } => Ending::Completed(output.clone()),
-            Fact::RunFailed { error } => Ending::Failed(error.clone()),
-            Fact::RunCancelled { reason } => Ending::Cancelled(reason.clone()),
-            Fact::RunSkipped { reason } => Ending::Skipped(reason.clone()),
-            _ => return None,
-        };
-        Some(Self { at: entry.at, how })
-    }
-}
-
-/// How a run ended.
-#[derive(Clone, Debug)]
-pub enum Ending {
-    /// With a value.
-    Completed(Json),
-    /// With an error.
-    Failed(Failure),
-    /// On request.
-    Cancelled(Arc<str>),
-    /// Before it began.
-    Skipped(Arc<str>),
-}
-
-impl Ending {
-    /// The word for it.
-    pub fn status(&self) -> Status {
-        match self {
-            Self::Completed(_) => Status::Completed,
-            Self::Failed(_) => Status::Failed,
-            Self::Cancelled(_) => Status::Cancelled,
-            Self::Skipped(_) => Status::Skipped,
-        }
-    }
-
-    /// What a run that waits for this one is told.
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            Self::Completed(output) => Outcome::Value(output.clone()),
-            Self::Failed(error) => Outcome::Failed(error.clone()),
-            Self::Cancelled(reason) => Outcome::Failed(Failure {
-                message: format!("the invoked run was cancelled: {reason}"),
-                code: Some("cancelled".into()),
-            }),
-            Self::Skipped(reason) => Outcome::Failed(Failure {
-                message: format!("the invoked run was skipped: {reason}"),
-                code: Some("skipped".into()),
-            }),
-        }
-    }
 }
 
 /// A journal that no engine of ours can have written.
@@ -465,70 +390,4 @@ impl Step {
         }
         Some(step)
     }
-}
-
-impl Revealed {
-    /// The outcomes that an entry records: those of an event that enters, or the one of its step.
-    pub fn each(entry: &Entry) -> Vec<Self> {
-        let Fact::EventEntered { event, steps } = &entry.fact else { return Self::from(entry).into_iter().collect() };
-        let event = json::of(event).unwrap_or_else(|_| json::null());
-        let of = |step: &StepId| Self {
-            step: step.clone(),
-            kind: Kind::Event,
-            outcome: Outcome::Value(event.clone()),
-            at: entry.at,
-            carried: false,
-        };
-        steps.iter().map(of).collect()
-    }
-
-    /// The outcome that an entry records of its one step, if it records one.
-    pub fn from(entry: &Entry) -> Option<Self> {
-        let (step, kind, outcome) = match &entry.fact {
-            Fact::StepSucceeded { step, output, .. } => (step, Kind::Run, Outcome::Value(output.clone())),
-            Fact::StepFailed { step, error, retry_at: None, .. } | Fact::StepRefused { step, error } => {
-                (step, Kind::Run, Outcome::Failed(error.clone()))
-            }
-            Fact::StepCarried { step, kind, outcome } => (step, *kind, outcome.clone()),
-            Fact::SleepEnded { step } => (step, Kind::Sleep, Outcome::Value(json::null())),
-            Fact::EventsSent { step, ids } => {
-                (step, Kind::Send, Outcome::Value(json::of(ids).unwrap_or_else(|_| json::null())))
-            }
-            Fact::InvokeEnded { step, outcome } => (step, Kind::Invoke, outcome.clone()),
-            Fact::SignalReceived { step, data } => (step, Kind::Signal, Outcome::Value(arrived(data))),
-            Fact::WaitExpired { step } => (step, Kind::Event, Outcome::Value(json::null())),
-            Fact::RunCreated(_)
-            | Fact::EventAwaited { .. }
-            | Fact::EventEntered { .. }
-            | Fact::SignalAwaited { .. }
-            | Fact::StepStarted { .. }
-            | Fact::StepFailed { retry_at: Some(_), .. }
-            | Fact::AttemptInterrupted { .. }
-            | Fact::StepAbandoned { .. }
-            | Fact::StepsWoken { .. }
-            | Fact::SleepStarted { .. }
-            | Fact::InvokeStarted { .. }
-            | Fact::HandlerFailed { .. }
-            | Fact::RunCompleted { .. }
-            | Fact::RunFailed { .. }
-            | Fact::RunCancelled { .. }
-            | Fact::RunSkipped { .. } => return None,
-        };
-        let carried = matches!(entry.fact, Fact::StepCarried { .. });
-        Some(Self { step: step.clone(), kind, outcome, at: entry.at, carried })
-    }
-
-    /// Bytes of the outcome.
-    fn bytes(&self) -> usize {
-        match &self.outcome {
-            Outcome::Value(value) => RawValue::get(value).len(),
-            Outcome::Failed(failure) => failure.message.len(),
-        }
-    }
-}
-
-/// What a signal brought, told apart from nothing having come: it may have brought `null`.
-fn arrived(data: &Json) -> Json {
-    let fields = std::collections::BTreeMap::from([("data", data)]);
-    json::of(&fields).unwrap_or_else(|_| json::empty_object())
 }
