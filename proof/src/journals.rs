@@ -128,7 +128,7 @@ mod tests {
             external_id: None,
             received_at: NOW,
         };
-        let created = Fact::RunCreated(Box::new(Created { function: "f".into(), event, origin }));
+        let created = Fact::RunCreated(Box::new(Created::new("f".into(), event, origin)));
         let entries = std::iter::once(created).chain(facts).map(|fact| fact.at(NOW)).collect();
         Journal { run: RunId::new(NOW, n), entries }
     }

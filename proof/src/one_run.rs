@@ -234,7 +234,7 @@ mod tests {
             external_id: None,
             received_at: at(0),
         };
-        Fact::RunCreated(Box::new(Created { function: "f".into(), event, origin: Origin::Event })).at(at(0))
+        Fact::RunCreated(Box::new(Created::new("f".into(), event, Origin::Event))).at(at(0))
     }
 
     fn started(attempt: u32, when: i64) -> Entry {

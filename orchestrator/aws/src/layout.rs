@@ -11,7 +11,7 @@
 //! | run's row | `R#run` / `M` | when the run starts (in its transaction) and ends: 1 WRU, and 1 for each index | Get; Query of the indexes |
 //! | place, from its run's side | `R#run` / `P#key#step` | beside the place in line | Query of the run's places, strong |
 //! | event | `E#id` / `M` | conditional put, 1 WRU a KB | Get, strong |
-//! | event's runs | `E#id` / `R#run` | in the start's transaction | Query, then the rows in batches of 100 |
+//! | event's runs | `E#id` / `R#run` | in the start's transaction; a put where another event created the run | Query, then the rows in batches of 100 |
 //! | sender's id | `D#hash` / `M` | conditional put: 24 h | Get, strong |
 //! | timer | `T#minute#shard` / `due#run#purpose` | put; in the start's transaction the first watchdog | Query of all 8 shards, strong: 8 RRU at least |
 //! | cursor | `S#sweep` / `M` | conditional put a sweep that sent something | Get, strong |
@@ -19,6 +19,7 @@
 //! | place in line | `Q#key` / `asked#event#run#step` | put and delete, 1 WRU each | Query of the first few, strong |
 //! | who waits for an event, by a field's value | `W#event,field,value` (hashed) / `run#step` | put before the entry, 1 WRU; deleted when it is fulfilled, 1 WRU | Query of a value's partition, strong: 1 RRU an event and field |
 //! | the same, looked at one by one | `W#event#shard` / `run#step` | the same | Query of the 4 shards in turn, strong: 4 RRU an event at least, where anybody waits so |
+//! | note of flow control | `N#key` (hashed) / `M` | conditional put or delete; in the start's transaction where it belongs to one | Get or BatchGet, strong |
 //! | by what events are waited for | `S#waits` / `event#field`, `event#*` (hashed) | conditional put: the first time, and once a week | Query of all, strong: 1 RRU for some 25, at most once a second and process |
 //! | inbox: an event that met a run while it registered | `R#run` / `I#event` | put; deleted by the hop that takes it | Query, strong: 1 RRU, by a hop that was woken for it |
 //! | hours with runs | `S#hours` / `hour` | put, once an hour and process | Query, newest first |
@@ -121,6 +122,7 @@ pub(crate) fn timers(minute: i64, shard: u64) -> String {
 pub(crate) fn timer(timer: &Timer) -> Key {
     let purpose = match &timer.purpose {
         Purpose::Watchdog => "watchdog".to_owned(),
+        Purpose::Deadline => "deadline".to_owned(),
         Purpose::Step(step) => digest(&[step.as_bytes()]),
     };
     let shard = shard(timer.run, TIMER_SHARDS);
@@ -161,6 +163,10 @@ pub(crate) fn places_of(limit: &Limit) -> String {
 
 pub(crate) fn place_of(limit: &Limit, run: RunId, step: &str) -> Key {
     Key::new(self::run(run), format!("{}{}", places_of(limit), digest(&[step.as_bytes()])))
+}
+
+pub(crate) fn note(key: &str) -> Key {
+    Key::new(format!("N#{}", digest(&[key.as_bytes()])), MAIN)
 }
 
 /// The partition that tells by what events are waited for.

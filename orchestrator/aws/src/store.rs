@@ -7,6 +7,7 @@ mod journals;
 mod keep;
 pub(crate) mod kinds;
 mod listings;
+mod notes;
 mod places;
 mod slots;
 mod starts;

@@ -111,6 +111,16 @@ impl Aws {
         self.put_if(item, condition, &[(alias, name)], values).await
     }
 
+    /// The same with a condition that has one value, and names nothing by an alias.
+    pub(crate) async fn put_if_one(
+        &self,
+        item: Item,
+        condition: &str,
+        (placeholder, value): (&str, AttributeValue),
+    ) -> StoreResult<Put> {
+        self.put_if(item, condition, &[], HashMap::from([(placeholder.to_owned(), value)])).await
+    }
+
     /// Reads an item strongly.
     pub(crate) async fn get(&self, key: &Key) -> StoreResult<Option<Item>> {
         let request = self.dynamo.get_item().table_name(&self.table).set_key(Some(keys(key))).consistent_read(true);

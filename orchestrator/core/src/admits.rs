@@ -40,6 +40,12 @@ pub enum Refusal {
     /// The event has entered the run before, or started it (rule 17).
     #[error("event {0} has entered the run before")]
     EnteredBefore(EventId),
+    /// The run has begun, or never took a further event.
+    #[error("the run takes no further event")]
+    Closed,
+    /// The run collects events and has not begun.
+    #[error("the run still collects events")]
+    Collecting,
     /// The failure of a handler's attempt that is not the current one.
     #[error("the handler has moved on")]
     HandlerMovedOn,
@@ -72,12 +78,17 @@ struct Sight<'a> {
     ended: bool,
     handler: u32,
     entered: Vec<EventId>,
+    collecting: bool,
 }
 
 impl<'a> Sight<'a> {
     fn of(base: &'a RunState) -> Self {
         let (ended, handler) = (base.end.is_some(), base.handler_failures);
-        Self { base, touched: Vec::new(), ended, handler, entered: Vec::new() }
+        Self { base, touched: Vec::new(), ended, handler, entered: Vec::new(), collecting: base.collecting }
+    }
+
+    fn has_met(&self, event: EventId) -> bool {
+        self.base.has_met(event) || self.entered.contains(&event)
     }
 
     fn step(&self, id: &StepId) -> Option<&Step> {
@@ -91,6 +102,10 @@ impl<'a> Sight<'a> {
 
     fn add(&mut self, entry: &Entry) {
         self.ended |= entry.fact.is_end();
+        self.collecting &= !matches!(entry.fact, Fact::RunBegun | Fact::EventJoined { closes: true, .. });
+        if let Fact::EventJoined { event, .. } = &entry.fact {
+            self.entered.push(event.id);
+        }
         if let Fact::HandlerFailed { attempt, .. } = entry.fact {
             self.handler = attempt;
         }
@@ -117,6 +132,12 @@ impl<'a> Sight<'a> {
 fn judge(run: &Sight<'_>, entry: &Entry) -> Result<(), Refusal> {
     if run.ended {
         return Err(Refusal::Ended);
+    }
+    match &entry.fact {
+        Fact::EventJoined { .. } | Fact::RunBegun if !run.collecting => return Err(Refusal::Closed),
+        Fact::EventJoined { event, .. } if run.has_met(event.id) => return Err(Refusal::EnteredBefore(event.id)),
+        fact if run.collecting && !fact.is_before_the_beginning() => return Err(Refusal::Collecting),
+        _ => {}
     }
     match &entry.fact {
         Fact::RunCreated(_) => Err(Refusal::Exists),
@@ -166,7 +187,9 @@ fn judge(run: &Sight<'_>, entry: &Entry) -> Result<(), Refusal> {
         Fact::HandlerFailed { attempt, .. } if Some(*attempt) != run.handler.checked_add(1) => {
             Err(Refusal::HandlerMovedOn)
         }
-        Fact::HandlerFailed { .. }
+        Fact::EventJoined { .. }
+        | Fact::RunBegun
+        | Fact::HandlerFailed { .. }
         | Fact::StepsWoken { .. }
         | Fact::RunCompleted { .. }
         | Fact::RunFailed { .. }
@@ -198,8 +221,7 @@ fn starts(run: &Sight<'_>, id: &StepId, attempt: u32, at: Timestamp) -> Result<(
 /// Rule 17: an event enters a run once, for all waits then open. One that came when a wait's time was up fulfils it no
 /// more; one that came in time does, however late it gets here.
 fn enters(run: &Sight<'_>, event: &Event, steps: &[StepId]) -> Result<(), Refusal> {
-    let is_here = run.base.has_met(event.id) || run.entered.contains(&event.id);
-    if is_here && !planted::is(Plant::EventsEnterAgain) {
+    if run.has_met(event.id) && !planted::is(Plant::EventsEnterAgain) {
         return Err(Refusal::EnteredBefore(event.id));
     }
     for (i, id) in steps.iter().enumerate() {

@@ -88,6 +88,19 @@ impl Expr {
         }
     }
 
+    /// The expression's value as a whole number: a priority.
+    ///
+    /// # Errors
+    /// When it fails, or gives something else.
+    pub fn int(&self, scope: &Scope) -> Result<i64, BadExpr> {
+        match self.run(scope)? {
+            Value::Int(i) => Ok(i),
+            Value::UInt(u) => Ok(i64::try_from(u).unwrap_or(i64::MAX)),
+            Value::Float(x) if x.fract() == 0.0 => Ok(x as i64),
+            other => Err(self.bad(format_args!("gives {other:?}, not a whole number"))),
+        }
+    }
+
     fn run(&self, scope: &Scope) -> Result<Value, BadExpr> {
         if let Some(fault) = &scope.fault {
             return Err(self.bad(fault));

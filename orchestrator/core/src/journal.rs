@@ -50,6 +50,20 @@ pub struct Entry {
 pub enum Fact {
     /// Entry 0 of every run.
     RunCreated(Box<Created>),
+    /// A further event for a run that collects events and has not begun. It takes the place of the one before
+    /// (`replaces`), or joins those that there are; and says when the run begins now, where that has changed. With
+    /// `closes` it is the last.
+    EventJoined {
+        event: Box<Event>,
+        #[serde(default, skip_serializing_if = "is_false")]
+        replaces: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        begins_at: Option<Timestamp>,
+        #[serde(default, skip_serializing_if = "is_false")]
+        closes: bool,
+    },
+    /// A run that collects events begins: none joins it any more.
+    RunBegun,
     /// An attempt's body is about to run, until `lease_until` at the latest.
     StepStarted { step: StepId, attempt: u32, lease_until: Timestamp, worker: Arc<str> },
     /// The attempt's value, memoized.
@@ -114,6 +128,27 @@ pub struct Created {
     pub event: Event,
     /// What started it.
     pub origin: Origin,
+    /// From when on it may begin, where something puts that off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins_at: Option<Timestamp>,
+    /// Whether further events may join it until it begins.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub collects: bool,
+    /// The run whose place it takes: it cancels that one before it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<RunId>,
+}
+
+impl Created {
+    /// A run of this function with this event, to begin at once.
+    pub fn new(function: Arc<str>, event: Event, origin: Origin) -> Self {
+        Self { function, event, origin, begins_at: None, collects: false, replaces: None }
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// What started a run.
@@ -209,6 +244,8 @@ impl Fact {
             | Self::SignalReceived { step, .. }
             | Self::WaitExpired { step } => Some(step),
             Self::RunCreated(_)
+            | Self::EventJoined { .. }
+            | Self::RunBegun
             | Self::StepsWoken { .. }
             | Self::EventEntered { .. }
             | Self::HandlerFailed { .. }
@@ -231,6 +268,18 @@ impl Fact {
                 | Self::InvokeStarted { .. }
                 | Self::EventAwaited { .. }
                 | Self::SignalAwaited { .. }
+        )
+    }
+
+    /// Whether it may come while a run collects events: the events, its beginning, or an end that nobody's handler gave it.
+    pub fn is_before_the_beginning(&self) -> bool {
+        matches!(
+            self,
+            Self::EventJoined { .. }
+                | Self::RunBegun
+                | Self::RunFailed { .. }
+                | Self::RunCancelled { .. }
+                | Self::RunSkipped { .. }
         )
     }
 

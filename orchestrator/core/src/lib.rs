@@ -12,6 +12,7 @@ pub mod cron;
 pub mod decide;
 pub mod event;
 pub mod expr;
+pub mod flow;
 pub mod id;
 pub mod journal;
 pub mod json;

@@ -1,5 +1,7 @@
 //! The sizes past which something is refused, with a sentence that names the thing and its size.
 
+use std::time::Duration;
+
 /// Bytes of one event, data and all: 3 MiB.
 pub const EVENT_BYTES: usize = 3 * 1024 * 1024;
 /// Events in one request.
@@ -28,6 +30,18 @@ pub const INTERRUPTIONS: u32 = 10;
 pub const AHEAD_MS: i64 = 60_000;
 /// Checks of one poll, as its longest wait and its time-out come to. Each is two entries of the journal.
 pub const CHECKS: u32 = 2_000;
+/// Events that one run begins with at most, where a function collects them.
+pub const COLLECTED: u32 = 1_000;
+/// Bytes of `data` with which a run that collects events begins, whatever may be missing in number: 4 MiB. The event with
+/// which it has them is still let in.
+pub const COLLECTED_BYTES: usize = 4 * 1024 * 1024;
+/// The longest period of a throttle, a rate limit or a debounce, and the longest wait of a batch: 31 days.
+pub const LONGEST_PERIOD: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+/// For so long it is noted to which run a collected event went, and which run is open for a key: 32 days, longer than
+/// [`LONGEST_PERIOD`].
+pub const RETENTION_OF_NOTES: Duration = Duration::from_secs(32 * 24 * 60 * 60);
+/// Seconds by which a priority moves a run in a line, forwards or backwards.
+pub const MOST_PRIORITY: i64 = 600;
 /// Milliseconds for which an event's own `id` is remembered: 24 hours.
 pub const DEDUPLICATION_MS: i64 = 24 * 60 * 60 * 1000;
 /// Seconds that a queue message can be delayed at most (Amazon SQS, `DelaySeconds`); later wakes are timers.

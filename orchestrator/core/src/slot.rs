@@ -30,6 +30,14 @@ pub struct Holder {
     pub hop: u64,
 }
 
+impl Holder {
+    /// A run as a whole, from its first step to its end: it holds for as long as it lives
+    /// ([`Timestamp::MAX`](crate::Timestamp::MAX) is its lease).
+    pub fn of_run(run: RunId) -> Self {
+        Self { run, step: ARRIVAL.into(), attempt: 0, hop: 0 }
+    }
+}
+
 /// A held slot, and until when at the latest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {

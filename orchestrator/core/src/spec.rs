@@ -1,17 +1,22 @@
 //! What the engine knows of a function besides its code: id, triggers, retries, limits.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cron::{LONGEST_JITTER, Schedule};
 use crate::event::Event;
 use crate::expr::{BadExpr, Expr, Scope};
+use crate::flow::Flow;
 use crate::limits::name_fault;
 use crate::retry::RetryPolicy;
 use crate::slot::Limit;
 
 /// A step's time-out unless it says otherwise.
 pub const STEP_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the keys of limits that functions share begin with.
+const SHARED: &str = "account/";
 
 /// A function's description.
 #[derive(Clone, Debug)]
@@ -26,8 +31,10 @@ pub struct Spec {
     pub retry: RetryPolicy,
     /// The time-out of its steps.
     pub timeout: Duration,
-    /// Limits on how many of its steps execute at a time.
+    /// Limits on how many of its steps execute, or of its runs live, at a time.
     pub concurrency: Vec<Concurrency>,
+    /// Whether, when and together with what an event starts a run.
+    pub flow: Flow,
     /// The function that is started when a run of this one fails.
     pub on_failure: Option<Arc<str>>,
 }
@@ -41,13 +48,38 @@ pub struct Trigger {
     pub condition: Option<Expr>,
 }
 
-/// At most so many executing steps of a function; with a key, for each value of it.
+/// At most so many executing steps, or live runs; with a key, for each value of it.
 #[derive(Clone, Debug)]
 pub struct Concurrency {
     /// How many at a time.
     pub limit: u32,
     /// A CEL expression over `event`; each value of it has slots of its own.
     pub key: Option<Expr>,
+    /// What is counted.
+    pub of: Counted,
+    /// The name under which several functions share it; a limit without one is its function's own.
+    pub shared: Option<Arc<str>>,
+}
+
+/// What a concurrency limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// Steps that execute. One that sleeps, waits or is about to be tried again does not.
+    Steps,
+    /// Runs, from their first step to their end.
+    Runs,
+}
+
+impl Concurrency {
+    /// At most so many executing steps of a function.
+    pub fn steps(limit: u32) -> Self {
+        Self { limit, key: None, of: Counted::Steps, shared: None }
+    }
+
+    /// At most so many live runs of a function.
+    pub fn runs(limit: u32) -> Self {
+        Self { of: Counted::Runs, ..Self::steps(limit) }
+    }
 }
 
 impl Spec {
@@ -60,6 +92,7 @@ impl Spec {
             retry: RetryPolicy::default(),
             timeout: STEP_TIMEOUT,
             concurrency: Vec::new(),
+            flow: Flow::default(),
             on_failure: None,
         }
     }
@@ -71,6 +104,15 @@ impl Spec {
         }
         if let Some(c) = self.concurrency.iter().find(|c| c.limit == 0) {
             return Some(format!("function `{}` has a concurrency limit of {}; use at least 1", self.id, c.limit));
+        }
+        if let Some(name) = self.concurrency.iter().filter_map(|c| c.shared.as_ref()).find(|name| name.contains('/')) {
+            return Some(format!("function `{}` shares the limit `{name}`; its name may hold no `/`", self.id));
+        }
+        if self.id.starts_with(SHARED) && !self.concurrency.is_empty() {
+            return Some(format!("the id of function `{}` begins with `{SHARED}`, as shared limits do", self.id));
+        }
+        if let Some(fault) = self.flow.fault(self) {
+            return Some(format!("function `{}` {fault}", self.id));
         }
         if self.schedule.jitter > LONGEST_JITTER {
             let (id, jitter) = (&self.id, self.schedule.jitter);
@@ -97,23 +139,55 @@ impl Spec {
         failed.map_or(Ok(false), Err)
     }
 
-    /// The limits that apply to a run of this event, in the order in which they are taken (rule 25).
+    /// The limits that apply to the steps of a run of this event, in the order in which they are taken (rule 25).
     ///
     /// # Errors
     /// When a key's expression fails on the event.
     pub fn limits(&self, scope: &mut LazyScope<'_>) -> Result<Vec<Limit>, BadExpr> {
+        self.limits_of(Counted::Steps, scope)
+    }
+
+    /// The limits that apply to a run of this event as a whole, in the order in which they are taken.
+    ///
+    /// # Errors
+    /// When a key's expression fails on the event.
+    pub fn run_limits(&self, scope: &mut LazyScope<'_>) -> Result<Vec<Limit>, BadExpr> {
+        self.limits_of(Counted::Runs, scope)
+    }
+
+    fn limits_of(&self, of: Counted, scope: &mut LazyScope<'_>) -> Result<Vec<Limit>, BadExpr> {
         let mut limits = Vec::with_capacity(self.concurrency.len());
-        for (i, concurrency) in self.concurrency.iter().enumerate() {
-            let key: Arc<str> = match &concurrency.key {
-                None => format!("{}/{i}", self.id).into(),
-                Some(key) => format!("{}/{i}/{}", self.id, key.text(scope.get())?).into(),
+        for (i, concurrency) in self.concurrency.iter().enumerate().filter(|(_, c)| c.of == of) {
+            let mut key = match &concurrency.shared {
+                None => format!("{}/{i}", self.id),
+                Some(name) => format!("{SHARED}{name}"),
             };
-            limits.push(Limit { key, slots: concurrency.limit });
+            if let Some(value) = &concurrency.key {
+                key = format!("{key}/{}", value.text(scope.get())?);
+            }
+            limits.push(Limit { key: key.into(), slots: concurrency.limit });
         }
         // the scarcest first: who is refused there has taken nothing that others wait for
         limits.sort_by(|a, b| (a.slots, &a.key).cmp(&(b.slots, &b.key)));
         Ok(limits)
     }
+}
+
+/// What is wrong with limits that functions share, as a sentence: they are to agree on how many of what.
+pub fn disagreement<'a>(specs: impl Iterator<Item = &'a Spec>) -> Option<String> {
+    let mut known: BTreeMap<&str, (&Spec, &Concurrency)> = BTreeMap::new();
+    let shared = |spec: &'a Spec| spec.concurrency.iter().map(move |limit| (spec, limit));
+    for (spec, limit) in specs.flat_map(shared) {
+        let Some(name) = &limit.shared else { continue };
+        let (other, theirs) = *known.entry(name).or_insert((spec, limit));
+        if (theirs.limit, theirs.of) != (limit.limit, limit.of) {
+            return Some(format!(
+                "functions `{}` and `{}` share the limit `{name}`, and do not agree on how many of what it allows",
+                other.id, spec.id
+            ));
+        }
+    }
+    None
 }
 
 /// The scope of an event, made when the first expression asks for it: most functions have none.
@@ -128,7 +202,8 @@ impl<'a> LazyScope<'a> {
         Self { event, scope: None }
     }
 
-    fn get(&mut self) -> &Scope {
+    /// The scope.
+    pub fn get(&mut self) -> &Scope {
         self.scope.get_or_insert_with(|| Scope::of(self.event))
     }
 }

@@ -10,7 +10,7 @@ use crate::admits::Refusal;
 use crate::expr::Exprs;
 use crate::journal::{Created, Entry, Fact, Failure, Kind, Origin, Record, Seq};
 use crate::waiting::{Arriving, Wait};
-use crate::{EventId, Json, RunId, Status, StepId, Timestamp};
+use crate::{Event, EventId, Json, RunId, Status, StepId, Timestamp};
 
 pub use ending::{End, Ending};
 pub use revealed::Revealed;
@@ -38,6 +38,14 @@ pub struct RunState {
     pub handler_failures: u32,
     /// Until when the handler is not run again.
     pub handler_retry_at: Option<Timestamp>,
+    /// Whether it collects events and has not begun: further ones may join it.
+    pub collecting: bool,
+    /// The events that joined the one that created it, in their order, where it begins with several.
+    pub joined: Vec<Event>,
+    /// From when on it may begin, where something put that off.
+    put_off: Option<Timestamp>,
+    /// When its handler was first run: something was written that only a handler asks for.
+    pub begun_at: Option<Timestamp>,
     /// When the first attempt of any step started.
     pub started_at: Option<Timestamp>,
     /// Events that entered it while it waited; what started it is not among them.
@@ -139,6 +147,10 @@ impl RunState {
             bytes: 0,
             handler_failures: 0,
             handler_retry_at: None,
+            collecting: created.collects,
+            joined: Vec::new(),
+            put_off: created.begins_at,
+            begun_at: None,
             started_at: None,
             entered: HashSet::new(),
             arrived: false,
@@ -172,6 +184,7 @@ impl RunState {
         if entry.fact.is_of_a_handler() {
             // it has been run again since its error, whatever another host's clock says
             self.handler_retry_at = None;
+            self.begun_at.get_or_insert(entry.at);
         }
         match &entry.fact {
             Fact::StepsWoken { steps } => {
@@ -192,6 +205,15 @@ impl RunState {
                 self.end = self.end.take().or_else(|| End::from(entry));
             }
             Fact::RunCreated(_) => {}
+            Fact::EventJoined { event, replaces, begins_at, closes } => {
+                self.join(event, *replaces);
+                self.put_off = begins_at.or(self.put_off);
+                self.collecting &= !closes;
+            }
+            Fact::RunBegun => {
+                self.collecting = false;
+                self.put_off = Some(entry.at);
+            }
             Fact::EventEntered { event, steps } => {
                 self.entered.insert(event.id);
                 steps.iter().for_each(|id| self.change(id, entry));
@@ -218,6 +240,19 @@ impl RunState {
             | Fact::SignalAwaited { .. }
             | Fact::SignalReceived { .. }
             | Fact::WaitExpired { .. } => self.apply_to_step(entry),
+        }
+    }
+
+    /// A further event for a run that has not begun.
+    fn join(&mut self, event: &Event, replaces: bool) {
+        self.entered.insert(event.id);
+        self.bytes += event.data.get().len();
+        if replaces {
+            let created = Arc::make_mut(&mut self.created);
+            let before = std::mem::replace(&mut created.event, event.clone());
+            self.entered.insert(before.id);
+        } else {
+            self.joined.push(event.clone());
         }
     }
 
@@ -282,13 +317,25 @@ impl RunState {
         }
     }
 
-    /// When the run may begin, if its event's `ts` puts that off; nothing once it has begun.
+    /// When the run may begin, if something puts that off: its event's `ts`, a throttle, events that are collected. Nothing
+    /// once it has begun.
     pub fn begins_at(&self) -> Option<Timestamp> {
-        let has_begun = self.started_at.is_some() || !self.steps.is_empty() || self.handler_failures > 0;
-        if has_begun || self.created.origin != Origin::Event {
+        if self.has_begun() {
             return None;
         }
-        self.created.event.begins_at()
+        let by_event = self.created.origin == Origin::Event && !self.created.collects;
+        self.put_off.max(self.created.event.begins_at().filter(|_| by_event))
+    }
+
+    /// Whether anything was written that only a run writes which has begun.
+    pub fn has_begun(&self) -> bool {
+        self.begun_at.is_some() || self.started_at.is_some() || !self.steps.is_empty() || self.handler_failures > 0
+    }
+
+    /// From when on the run was ready to begin: its place in lines.
+    pub fn ready_at(&self) -> Timestamp {
+        let by_event = self.created.event.begins_at().filter(|_| !self.created.collects);
+        self.created_at.max(by_event.max(self.put_off).unwrap_or(self.created_at))
     }
 
     /// The number of the handler's current attempt, from 1.
@@ -381,6 +428,8 @@ impl Step {
                 step.state = StepState::Invoking { child: *child, function: function.clone(), input: input.clone() };
             }
             Fact::RunCreated(_)
+            | Fact::EventJoined { .. }
+            | Fact::RunBegun
             | Fact::StepsWoken { .. }
             | Fact::HandlerFailed { .. }
             | Fact::RunCompleted { .. }

@@ -47,6 +47,8 @@ pub enum Cause {
     Watchdog,
     /// The run was cancelled.
     Cancelled,
+    /// The time within which the run was to begin, or to end, is over.
+    Deadline,
     /// An invocation had too little time left for what is to start: this one starts it, however little it has itself, so
     /// that nothing is handed on for ever. For this step alone, where that one's wake was.
     Fresh(Option<StepId>),
@@ -69,7 +71,8 @@ impl Cause {
             | Self::Offered
             | Self::Again
             | Self::Watchdog
-            | Self::Cancelled => None,
+            | Self::Cancelled
+            | Self::Deadline => None,
         }
     }
 
@@ -100,4 +103,6 @@ pub enum Purpose {
     Step(StepId),
     /// Look after the run: rule 12.
     Watchdog,
+    /// The run was to begin, or to end, by then.
+    Deadline,
 }

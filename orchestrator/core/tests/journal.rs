@@ -29,7 +29,7 @@ fn beginning() -> Record {
         external_id: None,
         received_at: at,
     };
-    let created = Created { function: "f".into(), event, origin: Origin::Event };
+    let created = Created::new("f".into(), event, Origin::Event);
     record(0, vec![Fact::RunCreated(Box::new(created)).at(at)])
 }
 

@@ -12,6 +12,7 @@ mod given;
 mod journals;
 mod listings;
 mod local;
+mod notes;
 mod queue;
 mod races;
 mod slots;
@@ -175,6 +176,14 @@ suite! {
             a_batch_starts_what_is_new,
             a_start_takes_its_places_in_line,
             a_repeated_start_gives_up_no_progress;
+        notes:
+            a_note_changes_only_from_what_was_seen,
+            notes_are_read_and_changed_many_at_a_time,
+            rule_16_a_runs_notes_change_with_its_beginning,
+            the_starts_of_a_call_happen_in_their_order,
+            of_many_that_change_a_note_one_does,
+            an_event_is_linked_to_a_run_that_another_created,
+            a_note_is_there_until_its_time;
         listings:
             runs_are_listed_newest_first,
             listings_are_filtered,

@@ -2,15 +2,19 @@
 
 mod ask;
 mod cache;
+mod collect;
 mod finish;
+mod gates;
 mod heads;
 mod hop;
 mod ingest;
 mod load;
 mod overdue;
 mod owed;
+mod pause;
 mod signals;
 mod slots;
+mod starts;
 mod sweep;
 mod ticks;
 mod waiters;
@@ -20,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use stepladder_core::expr::Exprs;
-use stepladder_core::{EventId, RunId, Spec, Timestamp};
+use stepladder_core::{EventId, RunId, Spec, Timestamp, spec};
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::Config;
@@ -128,6 +132,9 @@ impl Engine {
                     program.spec().id
                 )));
             }
+        }
+        if let Some(fault) = spec::disagreement(by_id.values().map(|program| program.spec())) {
+            return Err(EngineError::Invalid(fault));
         }
         let worker = format!("{:016x}", entropy.bits() as u64).into();
         let cache = cache::Cache::new(config.cache_bytes);

@@ -2,6 +2,7 @@
 //! measurements. What is done with a call is an [`Intercept`]; [`Intercepted`] makes a backend of it.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -72,7 +73,11 @@ intercept! {
         resolve(external_id: &str) -> Option<EventId>;
     }
     Starts of backend {
-        start(starts: Vec<Start>) -> Vec<bool>;
+        start(starts: Vec<Start>) -> Vec<Begun>;
+    }
+    Notes of backend {
+        noted(keys: Vec<Arc<str>>) -> Vec<Option<Arc<str>>>;
+        note(changes: Vec<Note>) -> Vec<bool>;
     }
     Listings of listings {
         runs(query: RunQuery) -> Vec<RunRow>;

@@ -1,5 +1,6 @@
 //! Storage and queue in memory, for tests and for the SDK's `TestApp`. One lock, no durability.
 
+mod notes;
 mod queue;
 mod slots;
 mod waiters;
@@ -40,6 +41,7 @@ struct Inner {
     sent: i64,
     lines: Lines,
     index: waiters::Index,
+    notes: HashMap<Arc<str>, Arc<str>>,
     counts: Counts,
 }
 
@@ -144,6 +146,7 @@ impl Commits for Memory {
                 Later::Timer(timer) => inner.set_timer(timer),
                 Later::Waiter(waiter) => inner.index.register(waiter),
                 Later::Offer { run, event } => inner.index.offer(run, event),
+                Later::Link { run, event } => inner.link(run, event),
             }
         }
         for after in after {
@@ -171,6 +174,13 @@ impl Inner {
         }
         records.push(record);
         Committed::Done
+    }
+
+    fn link(&mut self, run: RunId, event: EventId) {
+        let runs = self.runs_of.entry(event).or_default();
+        if !runs.contains(&run) {
+            runs.push(run);
+        }
     }
 
     fn send(&mut self, wake: stepladder_core::Wake, due: Timestamp) {
@@ -247,19 +257,24 @@ impl Events for Memory {
 
 #[async_trait]
 impl Starts for Memory {
-    async fn start(&self, starts: Vec<Start>) -> StoreResult<Vec<bool>> {
+    async fn start(&self, starts: Vec<Start>) -> StoreResult<Vec<Begun>> {
         let now = self.now();
         let mut inner = self.lock();
-        let mut new = Vec::with_capacity(starts.len());
-        for Start { row, record, watchdog, wake, places } in starts {
+        let mut begun = Vec::with_capacity(starts.len());
+        for Start { row, record, watchdog, wake, places, notes } in starts {
             let run = row.run;
-            let is_new = !inner.journals.contains_key(&run);
-            new.push(is_new);
-            if !is_new {
+            if inner.journals.contains_key(&run) {
+                begun.push(Begun::Known);
                 continue;
             }
+            if !notes.iter().all(|note| inner.is_as_seen(note)) {
+                begun.push(Begun::Overtaken);
+                continue;
+            }
+            begun.push(Begun::New);
+            notes.into_iter().for_each(|note| inner.change(note));
             inner.journals.insert(run, vec![record]);
-            inner.runs_of.entry(row.event).or_default().push(run);
+            inner.link(run, row.event);
             inner.rows.insert(run, row);
             inner.set_timer(watchdog);
             for (limit, place) in places {
@@ -269,7 +284,7 @@ impl Starts for Memory {
         }
         drop(inner);
         self.arrivals.notify_waiters();
-        Ok(new)
+        Ok(begun)
     }
 }
 

@@ -12,6 +12,7 @@
 //!   and slots, which survive the death of the process at least.
 //! - Every method may be called again with the same arguments and changes nothing the second time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,8 +24,8 @@ use stepladder_core::wake::{Timer, Wake};
 use stepladder_core::{Event, EventId, RunId, StepId, Timestamp};
 
 /// Everything an adapter provides.
-pub trait Backend: Journals + Commits + Events + Starts + Listings + Slots + Waiters + Timers + Queue {}
-impl<T: Journals + Commits + Events + Starts + Listings + Slots + Waiters + Timers + Queue> Backend for T {}
+pub trait Backend: Journals + Commits + Events + Starts + Notes + Listings + Slots + Waiters + Timers + Queue {}
+impl<T: Journals + Commits + Events + Starts + Notes + Listings + Slots + Waiters + Timers + Queue> Backend for T {}
 
 /// A failure of the storage or the queue. The work is not lost: it is tried again.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +101,8 @@ pub enum Later {
     Waiter(Waiter),
     /// An event for the run's inbox: it met the run in the index and not in its journal. One that is in it stays single.
     Offer { run: RunId, event: EventId },
+    /// The event leads to this run, which another one created: it is listed among the event's runs.
+    Link { run: RunId, event: EventId },
 }
 
 /// What follows from entries.
@@ -155,9 +158,44 @@ pub trait Events: Send + Sync {
 /// Beginning runs.
 #[async_trait]
 pub trait Starts: Send + Sync {
-    /// Creates runs: entry 0, row, link from the event, watchdog, places in line and wake of each in one transaction
-    /// (rule 16). A run that exists is left as it is. The answer says for each whether it is new.
-    async fn start(&self, starts: Vec<Start>) -> StoreResult<Vec<bool>>;
+    /// Creates runs, in their order: entry 0, row, link from the event, watchdog, places in line, notes and wake of each in
+    /// one transaction (rule 16). A run that exists is left as it is, with all that belongs to it; so is one of which a
+    /// note is not as it was seen.
+    async fn start(&self, starts: Vec<Start>) -> StoreResult<Vec<Begun>>;
+}
+
+/// What became of a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// The run is new.
+    New,
+    /// It exists.
+    Known,
+    /// A note was changed by somebody else: decide again.
+    Overtaken,
+}
+
+/// Notes: what flow control keeps between starts, as small texts under keys of the engine's.
+#[async_trait]
+pub trait Notes: Send + Sync {
+    /// What is noted under these keys; strongly consistent. A note whose time is over may be gone, or still be there.
+    async fn noted(&self, keys: Vec<Arc<str>>) -> StoreResult<Vec<Option<Arc<str>>>>;
+
+    /// Changes notes, each by itself. The answer says of each whether it is now as it was to become.
+    async fn note(&self, changes: Vec<Note>) -> StoreResult<Vec<bool>>;
+}
+
+/// A change of a note: it happens only if the note is as it was seen. One that becomes what it was is kept for longer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Which note.
+    pub key: Arc<str>,
+    /// What was seen; `None` for nothing.
+    pub seen: Option<Arc<str>>,
+    /// What is noted from then on; `None` for nothing.
+    pub becomes: Option<Arc<str>>,
+    /// From then on it may be forgotten.
+    pub until: Timestamp,
 }
 
 /// One run to create.
@@ -173,6 +211,8 @@ pub struct Start {
     pub wake: Wake,
     /// Places in waiting lines that the run takes on arrival, so that slots are given in the order of arrival.
     pub places: Vec<(Limit, Place)>,
+    /// Notes that change with it. One that becomes what it was is only to be as it was seen.
+    pub notes: Vec<Note>,
 }
 
 /// Listings, which may be a moment old.
@@ -181,7 +221,7 @@ pub trait Listings: Send + Sync {
     /// Rows, newest first (by id, which begins with the event's time).
     async fn runs(&self, query: RunQuery) -> StoreResult<Vec<RunRow>>;
 
-    /// The runs that an event started, oldest first.
+    /// The runs that an event led to, oldest first: those that it created, and those that it was [linked](Later::Link) to.
     async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>>;
 
     /// One row.

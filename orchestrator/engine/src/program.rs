@@ -37,6 +37,8 @@ pub struct History {
     pub attempt: u32,
     /// The event that started it.
     pub event: Arc<Event>,
+    /// The events that joined that one before the run began, where the function collects them.
+    pub joined: Vec<Event>,
     /// When the run was created.
     pub created_at: Timestamp,
     /// Recorded outcomes in journal order. [`Session::advance`] reveals them one at a time (rule 7).

@@ -311,6 +311,8 @@ impl Story {
             }
             Fact::HandlerFailed { error, .. } => self.handler_errors.push((at, error.clone())),
             Fact::RunCreated(_)
+            | Fact::EventJoined { .. }
+            | Fact::RunBegun
             | Fact::RunCompleted { .. }
             | Fact::RunFailed { .. }
             | Fact::RunCancelled { .. }

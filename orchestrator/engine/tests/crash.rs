@@ -28,7 +28,7 @@ fn everything(limited: bool) -> (Script, Script) {
     let main = Script::new("main")
         .spec(|spec| {
             if limited {
-                spec.concurrency.push(Concurrency { limit: 1, key: None });
+                spec.concurrency.push(Concurrency::steps(1));
             }
         })
         .step("first", &[])

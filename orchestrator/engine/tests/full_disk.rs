@@ -63,8 +63,7 @@ async fn what_a_body_has_done_is_kept_until_there_is_room() {
 
 #[tokio::test]
 async fn a_slot_whose_start_met_a_full_disk_is_given_back_when_there_is_room() {
-    let script =
-        Script::new("f").step("a", &[]).spec(|spec| spec.concurrency.push(Concurrency { limit: 1, key: None }));
+    let script = Script::new("f").step("a", &[]).spec(|spec| spec.concurrency.push(Concurrency::steps(1)));
     let mut world = World::new(vec![script.program()]).config(|config| config.alone = true);
     let (engine, full) = process(&mut world);
     world.go(&engine).await;

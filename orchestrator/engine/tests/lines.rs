@@ -49,7 +49,7 @@ async fn a_retry_that_joined_the_line_meanwhile_is_not_forgotten_with_the_place(
     let retried = StepOptions { backoff: Some(Backoff::Fixed(RETRY)), ..StepOptions::default() };
     let fails_once = |n| async move { if n == 1 { Err(fault("not this time")) } else { Ok(()) } };
     let (script, begun, open) = gated(Script::new("f").body_with("a", &[], retried, fails_once), "b", &[]);
-    let script = script.spec(|spec| spec.concurrency.push(Concurrency { limit: 2, key: None }));
+    let script = script.spec(|spec| spec.concurrency.push(Concurrency::steps(2)));
     let mut world = World::new(vec![script.program()]);
     let other = world.engine();
     let (memory, clock, first) = (world.memory.clone(), world.clock.clone(), AtomicBool::new(false));
@@ -95,7 +95,7 @@ async fn a_retry_that_joined_the_line_meanwhile_is_not_forgotten_with_the_place(
 #[tokio::test]
 async fn rule_23_the_head_of_a_line_owns_one_wake_however_often_it_is_refused() {
     let script = Script::new("f").step("a", &[]).step("b", &[]);
-    let script = script.spec(|spec| spec.concurrency.push(Concurrency { limit: 2, key: None }));
+    let script = script.spec(|spec| spec.concurrency.push(Concurrency::steps(2)));
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
     let now = world.clock.now();

@@ -22,7 +22,7 @@ use support::script::Script;
 use tokio::sync::{Notify, Semaphore};
 
 fn limited(script: Script, limit: u32) -> Script {
-    script.spec(|spec| spec.concurrency.push(Concurrency { limit, key: None }))
+    script.spec(|spec| spec.concurrency.push(Concurrency::steps(limit)))
 }
 
 fn limit(slots: u32) -> Limit {
@@ -104,8 +104,9 @@ async fn each_value_of_a_key_has_slots_of_its_own() {
     let gate = Arc::new(Semaphore::new(0));
     let (_, open) = (most.clone(), gate.clone());
     let key = Some(Expr::compile("event.data.client").unwrap());
-    let script =
-        Script::new("f").spec(|spec| spec.concurrency.push(Concurrency { limit: 1, key })).body("a", &[], move |_| {
+    let script = Script::new("f")
+        .spec(|spec| spec.concurrency.push(Concurrency { key, ..Concurrency::steps(1) }))
+        .body("a", &[], move |_| {
             let open = open.clone();
             async move {
                 open.acquire().await.unwrap().forget();
@@ -146,7 +147,9 @@ async fn each_value_of_a_key_has_slots_of_its_own() {
 #[tokio::test]
 async fn a_key_that_cannot_be_evaluated_fails_the_run_and_says_why() {
     let key = Some(Expr::compile("event.data.missing").unwrap());
-    let script = Script::new("f").spec(|spec| spec.concurrency.push(Concurrency { limit: 1, key })).step("a", &[]);
+    let script = Script::new("f")
+        .spec(|spec| spec.concurrency.push(Concurrency { key, ..Concurrency::steps(1) }))
+        .step("a", &[]);
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
     go(&engine, 1).await;

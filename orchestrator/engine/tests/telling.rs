@@ -63,7 +63,7 @@ impl Subscriber for Told {
 /// A step that takes 70 ms and fails once; the next attempt is 30 s later.
 fn slow_step(clock: Arc<Mutex<Option<Arc<VirtualClock>>>>) -> Script {
     let options = StepOptions { backoff: Some(Backoff::Fixed(Duration::from_secs(30))), ..StepOptions::default() };
-    let script = Script::new("f").spec(|spec| spec.concurrency.push(Concurrency { limit: 1, key: None }));
+    let script = Script::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1)));
     script.body_with("a", &[], options, move |n| {
         let clock = clock.lock().unwrap().clone().unwrap();
         async move {

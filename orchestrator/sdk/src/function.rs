@@ -10,16 +10,17 @@ use serde::Serialize;
 use stepladder_core::cron::Cron;
 use stepladder_core::expr::Expr;
 use stepladder_core::retry::Backoff;
-use stepladder_core::spec::{self, Trigger};
+use stepladder_core::spec::Trigger;
 use stepladder_core::{Failure, Json, Spec, json};
 use stepladder_engine::Program;
+use stepladder_engine::program::History;
 
+use crate::flow::{Asked, Batch, CancelOn, Concurrency, Debounce, Rate, Singleton};
 use crate::{Context, Error, Event, EventData, FunctionFailed, Result, States, Tick};
 use program::RustProgram;
 
-/// A handler whose types have been put away: reads the event, gives the future.
-type Handler =
-    Arc<dyn Fn(Context, &stepladder_core::Event) -> Result<BoxFuture<'static, Result<Json>>, Failure> + Send + Sync>;
+/// A handler whose types have been put away: reads the event, or the events, gives the future.
+type Handler = Arc<dyn Fn(Context, &History) -> Result<BoxFuture<'static, Result<Json>>, Failure> + Send + Sync>;
 
 /// A function to register with `App::function`.
 ///
@@ -42,6 +43,7 @@ pub struct Function {
     condition: Option<String>,
     cron: CronLines,
     concurrency: Vec<Concurrency>,
+    flow: Asked,
     handler: Handler,
     on_failure: Option<Handler>,
 }
@@ -51,27 +53,6 @@ pub struct Function {
 struct CronLines {
     lines: Vec<String>,
     zone: Option<String>,
-}
-
-/// At most so many steps of a function execute at a time; with a [`key`](Self::key), so many for each of its values.
-#[derive(Clone, Debug)]
-pub struct Concurrency {
-    limit: u32,
-    key: Option<String>,
-}
-
-impl Concurrency {
-    /// At most `n` at a time; at least 1.
-    pub fn limit(n: u32) -> Self {
-        Self { limit: n, key: None }
-    }
-
-    /// For each value of a CEL expression over the `event`: `event.data.clientId`.
-    #[must_use]
-    pub fn key(mut self, cel: impl Into<String>) -> Self {
-        self.key = Some(cel.into());
-        self
-    }
 }
 
 impl Function {
@@ -86,10 +67,50 @@ impl Function {
         H: Fn(Context, Event<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<O>> + Send + 'static,
     {
+        Self::of::<T>(id.into(), erased(handler))
+    }
+
+    fn of<T: EventData>(id: Arc<str>, handler: Handler) -> Self {
         let mut spec = Spec::new(id);
         spec.triggers = T::NAMES.iter().map(|name| Trigger { event: (*name).into(), condition: None }).collect();
-        let (cron, concurrency) = (CronLines::default(), Vec::new());
-        Self { spec, condition: None, cron, concurrency, handler: erased(handler), on_failure: None }
+        Self {
+            spec,
+            condition: None,
+            cron: CronLines::default(),
+            concurrency: Vec::new(),
+            flow: Asked::default(),
+            handler,
+            on_failure: None,
+        }
+    }
+
+    /// A function that takes many events at a time: they are collected, and start one run together, in the order in which
+    /// they came. An event that the type does not fit fails the run of all.
+    ///
+    /// ```
+    /// # use stepladder_sdk::prelude::*;
+    /// # #[derive(Deserialize)] struct Clicked { page: String }
+    /// # impl EventData for Clicked { const NAME: &'static str = "page/clicked"; }
+    /// # async fn store(ctx: Context, clicks: Vec<Event<Clicked>>) -> Result<usize> { Ok(clicks.len()) }
+    /// let function = Function::batch("store-clicks", Batch::new(100, Duration::from_secs(10)), store);
+    /// ```
+    pub fn batch<T, O, H, Fut>(id: impl Into<Arc<str>>, batch: Batch, handler: H) -> Self
+    where
+        T: EventData,
+        O: Serialize,
+        H: Fn(Context, Vec<Event<T>>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<O>> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        let handler: Handler = Arc::new(move |ctx, history| {
+            let events = std::iter::once(&*history.event).chain(&history.joined);
+            let events = events.map(Event::<T>::read).collect::<Result<Vec<_>, _>>()?;
+            let handler = handler.clone();
+            Ok(Box::pin(async move { written(handler(ctx, events).await?) }))
+        });
+        let mut function = Self::of::<T>(id.into(), handler);
+        function.flow.batch = Some(batch);
+        function
     }
 
     /// A function that starts by itself, at the minutes that a cron line names: `0 9 * * MON-FRI` is nine o'clock on
@@ -166,10 +187,75 @@ impl Function {
         self
     }
 
-    /// A limit on how many of its steps execute at a time. Several limits hold all at once.
+    /// A limit on how many of its steps execute, or of its runs live, at a time. Several limits hold all at once.
     #[must_use]
     pub fn concurrency(mut self, limit: Concurrency) -> Self {
         self.concurrency.push(limit);
+        self
+    }
+
+    /// At most so many starts in a period: the others wait for their turn, in the order in which they came.
+    #[must_use]
+    pub fn throttle(mut self, rate: Rate) -> Self {
+        self.flow.throttle = Some(rate);
+        self
+    }
+
+    /// At most so many starts in a period: the others are skipped.
+    #[must_use]
+    pub fn rate_limit(mut self, rate: Rate) -> Self {
+        self.flow.rate_limit = Some(rate);
+        self
+    }
+
+    /// Of events that come close together, only the last starts a run.
+    #[must_use]
+    pub fn debounce(mut self, debounce: Debounce) -> Self {
+        self.flow.debounce = Some(debounce);
+        self
+    }
+
+    /// At most one live run.
+    #[must_use]
+    pub fn singleton(mut self, singleton: Singleton) -> Self {
+        self.flow.singleton = Some(singleton);
+        self
+    }
+
+    /// Events for which this CEL expression gives the same text within 24 hours lead to one run, the first one's:
+    /// `event.data.orderId`.
+    #[must_use]
+    pub fn idempotency(mut self, cel: impl Into<String>) -> Self {
+        self.flow.idempotency = Some(cel.into());
+        self
+    }
+
+    /// Where runs wait for a slot: by how many seconds (600 at most, either way) one stands earlier in line than it came,
+    /// as a CEL expression over the `event`: `event.data.plan == "pro" ? 120 : 0`.
+    #[must_use]
+    pub fn priority(mut self, cel: impl Into<String>) -> Self {
+        self.flow.priority = Some(cel.into());
+        self
+    }
+
+    /// An event that cancels runs of this function. There may be several.
+    #[must_use]
+    pub fn cancel_on(mut self, cancel: CancelOn) -> Self {
+        self.flow.cancel_on.push(cancel);
+        self
+    }
+
+    /// Cancels a run that has not begun so long after its creation: it waited for a slot, or for its throttle.
+    #[must_use]
+    pub fn start_within(mut self, time: Duration) -> Self {
+        self.flow.start_within = Some(time);
+        self
+    }
+
+    /// Cancels a run that has not ended so long after its first step began.
+    #[must_use]
+    pub fn finish_within(mut self, time: Duration) -> Self {
+        self.flow.finish_within = Some(time);
         self
     }
 
@@ -199,7 +285,7 @@ impl Function {
     /// # Errors
     /// A sentence that names the function and what is wrong with it: a CEL expression that is none.
     pub fn programs(self, states: &States) -> Result<Vec<Arc<dyn Program>>, String> {
-        let Self { mut spec, condition, cron, concurrency, handler, on_failure } = self;
+        let Self { mut spec, condition, cron, concurrency, flow, handler, on_failure } = self;
         let id = spec.id.clone();
         let compile = |what: &str, cel: &str| {
             Expr::compile(cel).map_err(|bad| format!("the {what} of function `{id}` is not a CEL expression: {bad}"))
@@ -216,10 +302,10 @@ impl Function {
             let condition = compile("condition", &cel)?;
             spec.triggers.iter_mut().for_each(|trigger| trigger.condition = Some(condition.clone()));
         }
-        for Concurrency { limit, key } in concurrency {
-            let key = key.map(|cel| compile("concurrency key", &cel)).transpose()?;
-            spec.concurrency.push(spec::Concurrency { limit, key });
+        for limit in concurrency {
+            spec.concurrency.push(limit.compiled(&compile)?);
         }
+        spec.flow = flow.compiled(&compile)?;
         let mut programs: Vec<Arc<dyn Program>> = Vec::new();
         if let Some(handler) = on_failure {
             let mut after = Spec::new(format!("{id}/on-failure"));
@@ -241,15 +327,16 @@ where
     Fut: Future<Output = Result<O>> + Send + 'static,
 {
     let handler = Arc::new(handler);
-    Arc::new(move |ctx, event| {
-        let (handler, event) = (handler.clone(), Event::<T>::read(event)?);
-        Ok(Box::pin(async move {
-            // called in here, where a panic is caught
-            let output = handler(ctx, event).await?;
-            json::of(&output).map_err(|error| {
-                Error::terminal(format!("what the function returned cannot be written as JSON: {error}"))
-                    .with_code("unencodable")
-            })
-        }))
+    Arc::new(move |ctx, history| {
+        let (handler, event) = (handler.clone(), Event::<T>::read(&history.event)?);
+        // called in there, where a panic is caught
+        Ok(Box::pin(async move { written(handler(ctx, event).await?) }))
+    })
+}
+
+fn written(output: impl Serialize) -> Result<Json> {
+    json::of(&output).map_err(|error| {
+        Error::terminal(format!("what the function returned cannot be written as JSON: {error}"))
+            .with_code("unencodable")
     })
 }

@@ -5,4 +5,7 @@ pub use std::time::Duration;
 pub use serde::{Deserialize, Serialize};
 pub use serde_json::json;
 
-pub use crate::{Backoff, Concurrency, Context, Error, Event, EventData, Function, FunctionFailed, Result, ResultExt};
+pub use crate::{
+    Backoff, Batch, CancelOn, Concurrency, Context, Debounce, Error, Event, EventData, Function, FunctionFailed, Rate,
+    Result, ResultExt, Singleton,
+};

@@ -211,6 +211,11 @@ impl TestApp {
         self.world().engine.clone()
     }
 
+    /// The storage behind it, to count how it is used.
+    pub fn memory(&mut self) -> Arc<Memory> {
+        self.world().memory.clone()
+    }
+
     async fn accept<E: ToEvent>(&mut self, event: &E) -> EventId {
         let event = sendable(event).unwrap_or_else(|error| panic!("{error}"));
         let ids = self.world().engine.ingest(vec![event], None).await;

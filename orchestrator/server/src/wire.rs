@@ -6,6 +6,7 @@ use std::fmt::Display;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use stepladder_core::journal::{Fact, Failure, Kind, Origin, Seq};
+use stepladder_core::spec::Counted;
 use stepladder_core::{EventId, RunId, Spec, Status, Timestamp};
 use stepladder_engine::view::{AttemptView, RunDetail, RunSummary, StepView};
 
@@ -212,6 +213,8 @@ pub(crate) struct Function<'a> {
     retries: u32,
     timeout_ms: u64,
     concurrency: Vec<Concurrency<'a>>,
+    /// What else flow control asks of it, in words.
+    flow_control: Vec<String>,
     on_failure: Option<&'a str>,
 }
 
@@ -232,7 +235,11 @@ struct Trigger<'a> {
 #[derive(Serialize)]
 struct Concurrency<'a> {
     limit: u32,
+    /// `steps` that execute, or `runs` that live.
+    of: &'static str,
     key: Option<&'a str>,
+    /// The name under which functions share it.
+    shared: Option<&'a str>,
 }
 
 impl<'a> Function<'a> {
@@ -243,7 +250,12 @@ impl<'a> Function<'a> {
         };
         let concurrency = |concurrency: &'a stepladder_core::spec::Concurrency| Concurrency {
             limit: concurrency.limit,
+            of: match concurrency.of {
+                Counted::Steps => "steps",
+                Counted::Runs => "runs",
+            },
             key: concurrency.key.as_ref().map(|key| key.source()),
+            shared: concurrency.shared.as_deref(),
         };
         Self {
             id: &spec.id,
@@ -257,6 +269,7 @@ impl<'a> Function<'a> {
             retries: spec.retry.retries,
             timeout_ms: u64::try_from(spec.timeout.as_millis()).unwrap_or(u64::MAX),
             concurrency: spec.concurrency.iter().map(concurrency).collect(),
+            flow_control: spec.flow.words(),
             on_failure: spec.on_failure.as_deref(),
         }
     }

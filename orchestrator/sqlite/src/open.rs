@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicI64;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
-use stepladder_core::slot::Place;
-use stepladder_core::{Cause, Timestamp, Wake};
+use stepladder_core::slot::{Holder, Place};
+use stepladder_core::{Cause, RunId, Timestamp, Wake};
 use stepladder_engine::clock::{Clock, SystemClock};
 use stepladder_engine::local::{Lines, Messages};
 
@@ -147,9 +147,11 @@ fn queued(db: &mut Connection, now: Timestamp) -> Result<(Messages, i64), Fault>
     Ok((messages, latest))
 }
 
-/// As many of each line as its limit has slots: all are free.
+/// As many of each line as its limit has slots: all are free that no run holds for as long as it lives.
 fn heads(db: &Connection) -> Result<Vec<Wake>, Fault> {
     let mut waiting: HashMap<Arc<str>, (usize, Vec<Place>)> = HashMap::new();
+    let mut held: HashMap<Arc<str>, usize> = HashMap::new();
+    holders(db)?.into_iter().for_each(|(key, _)| *held.entry(key).or_default() += 1);
     let mut query = db.prepare("SELECT key, slots, place FROM places")?;
     let mut found = query.query([])?;
     while let Some(row) = found.next()? {
@@ -160,7 +162,8 @@ fn heads(db: &Connection) -> Result<Vec<Wake>, Fault> {
     let mut wakes = Vec::new();
     for (key, (slots, mut places)) in waiting {
         places.sort_unstable();
-        for Place { run, step, .. } in places.into_iter().take(slots) {
+        let free = slots.saturating_sub(held.get(&key).copied().unwrap_or(0));
+        for Place { run, step, .. } in places.into_iter().take(free) {
             let cause = if step.is_empty() { Cause::Slot } else { Cause::Step(step) };
             wakes.push(Wake { run, cause, group: key.clone() });
         }
@@ -168,8 +171,18 @@ fn heads(db: &Connection) -> Result<Vec<Wake>, Fault> {
     Ok(wakes)
 }
 
+/// The runs that hold a slot for as long as they live, and of which limit.
+fn holders(db: &Connection) -> Result<Vec<(Arc<str>, RunId)>, Fault> {
+    let mut query = db.prepare("SELECT key, run FROM holders")?;
+    let found = query.query_map([], |row| Ok((row.get(0)?, RunId::from_bytes(row.get(1)?))))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
 fn lines(db: &Connection) -> Result<Lines, Fault> {
     let mut lines = Lines::default();
+    for (key, run) in holders(db)? {
+        lines.change(&key, |line| line.take(u32::MAX, &Holder::of_run(run), Timestamp::MAX, Timestamp::default()));
+    }
     let mut query = db.prepare("SELECT key, place FROM places")?;
     let mut found = query.query([])?;
     while let Some(row) = found.next()? {

@@ -38,6 +38,7 @@ impl Sqlite {
             pruned.runs += ended.len();
             self.writer.run(Sync::WithTheNext, move |db| delete_runs(db, &ended), |_, _| {}).await?;
         }
+        while self.writer.run(Sync::WithTheNext, move |db| delete_notes(db, older_than), |_, _| {}).await? > 0 {}
         loop {
             let orphans = self.readers.list(move |db| orphaned_events(db, older_than)).await?;
             if orphans.is_empty() {
@@ -65,6 +66,7 @@ fn delete_runs(db: &Connection, runs: &[[u8; 16]]) -> Result<(), Fault> {
         db.prepare_cached("DELETE FROM runs WHERE run = ?1")?.execute([run])?;
         db.prepare_cached("DELETE FROM waiters WHERE run = ?1")?.execute([run])?;
         db.prepare_cached("DELETE FROM offers WHERE run = ?1")?.execute([run])?;
+        db.prepare_cached("DELETE FROM links WHERE run = ?1")?.execute([run])?;
     }
     Ok(())
 }
@@ -74,16 +76,25 @@ fn orphaned_events(db: &Connection, older_than: Timestamp) -> Result<Vec<i64>, F
     let mut orphans = db.prepare_cached(
         "SELECT n FROM events \
          WHERE n < COALESCE((SELECT n FROM events WHERE received_at >= ?1 ORDER BY n LIMIT 1), ?2) \
-         AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.event = events.id) ORDER BY n LIMIT ?3",
+         AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.event = events.id) \
+         AND NOT EXISTS (SELECT 1 FROM links WHERE links.event = events.id) ORDER BY n LIMIT ?3",
     )?;
     let found = orphans.query_map((older_than.as_millis(), i64::MAX, BATCH), |row| row.get(0))?;
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
+/// Notes that say nothing any more.
+fn delete_notes(db: &Connection, older_than: Timestamp) -> Result<usize, Fault> {
+    let mut delete =
+        db.prepare_cached("DELETE FROM notes WHERE key IN (SELECT key FROM notes WHERE until < ?1 LIMIT ?2)")?;
+    Ok(delete.execute((older_than.as_millis(), BATCH))?)
+}
+
 /// Deletes those that still have no run: a repeat of the event may have started one meanwhile.
 fn delete_events(db: &Connection, events: &[i64]) -> Result<usize, Fault> {
     let mut delete = db.prepare_cached(
-        "DELETE FROM events WHERE n = ?1 AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.event = events.id)",
+        "DELETE FROM events WHERE n = ?1 AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.event = events.id) \
+         AND NOT EXISTS (SELECT 1 FROM links WHERE links.event = events.id)",
     )?;
     let mut deleted = 0;
     for n in events {

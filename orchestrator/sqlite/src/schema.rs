@@ -92,6 +92,30 @@ const STEPS: &[&str] = &[
         PRIMARY KEY (run, event)
     ) WITHOUT ROWID;
 ",
+    "
+    -- what flow control keeps between starts
+    CREATE TABLE notes (
+        key   TEXT PRIMARY KEY,
+        text  TEXT NOT NULL,
+        until INTEGER NOT NULL     -- from then on it may be deleted
+    ) WITHOUT ROWID;
+    CREATE INDEX notes_by_until ON notes (until);
+
+    -- events that led to a run that another one created
+    CREATE TABLE links (
+        event BLOB NOT NULL,
+        run   BLOB NOT NULL,
+        PRIMARY KEY (event, run)
+    ) WITHOUT ROWID;
+    CREATE INDEX links_by_run ON links (run);
+
+    -- runs that hold a slot for as long as they live; what steps hold is known in memory only
+    CREATE TABLE holders (
+        key TEXT NOT NULL,
+        run BLOB NOT NULL,
+        PRIMARY KEY (key, run)
+    ) WITHOUT ROWID;
+",
 ];
 
 /// The version that this code writes.

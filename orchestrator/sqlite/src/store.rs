@@ -4,6 +4,7 @@ mod commits;
 mod events;
 mod journals;
 mod listings;
+mod notes;
 mod queue;
 mod slots;
 mod starts;

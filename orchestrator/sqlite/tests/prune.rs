@@ -34,7 +34,7 @@ fn event(n: u64) -> Event {
 
 fn start(n: u64, event: &Event) -> Start {
     let row = RunRow { run: run(n), function: "f".into(), event: event.id, created_at: NOW, ended: None };
-    let created = Created { function: "f".into(), event: event.clone(), origin: Origin::Event };
+    let created = Created::new("f".into(), event.clone(), Origin::Event);
     let entries = vec![Fact::RunCreated(Box::new(created)).at(NOW)];
     Start {
         row,
@@ -42,6 +42,7 @@ fn start(n: u64, event: &Event) -> Start {
         watchdog: Timer { due: NOW, run: run(n), group: "f".into(), purpose: Purpose::Watchdog },
         wake: Wake { run: run(n), cause: Cause::Created, group: "f".into() },
         places: Vec::new(),
+        notes: Vec::new(),
     }
 }
 

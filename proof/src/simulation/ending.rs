@@ -174,6 +174,7 @@ impl Simulation {
                 secret: state.secret,
                 attempt: state.handler_attempt(),
                 event: Arc::new(state.created.event.clone()),
+                joined: Vec::new(),
                 created_at: state.created_at,
                 outcomes: state.outcomes.clone(),
             };

@@ -74,6 +74,7 @@ fn next_step(program: &dyn Program, state: &RunState) -> String {
         secret: state.secret,
         attempt: 1,
         event: Arc::new(state.created.event.clone()),
+        joined: Vec::new(),
         created_at: state.created_at,
         outcomes: state.outcomes.clone(),
     };
@@ -125,5 +126,5 @@ fn created() -> Created {
         external_id: None,
         received_at: now,
     };
-    Created { function: "thousand".into(), event, origin: Origin::Event }
+    Created::new("thousand".into(), event, Origin::Event)
 }

@@ -52,7 +52,7 @@ pub(crate) fn listing(functions: &[Function]) -> Table {
             triggers(function),
             function.retries.to_string(),
             duration(Duration::from_millis(function.timeout_ms)),
-            function.concurrency.iter().map(limit).collect::<Vec<_>>().join(", "),
+            limits(function),
         ]);
     }
     table
@@ -71,11 +71,17 @@ fn triggers(function: &Function) -> String {
     one_line(&told.into_iter().chain(ticks).collect::<Vec<_>>().join(", "), 100)
 }
 
+fn limits(function: &Function) -> String {
+    let told: Vec<String> = function.concurrency.iter().map(limit).chain(function.flow_control.clone()).collect();
+    one_line(&told.join("; "), 160)
+}
+
 fn limit(concurrency: &Concurrency) -> String {
-    match &concurrency.key {
-        Some(key) => format!("{} at once for each {key}", concurrency.limit),
-        None => format!("{} at once", concurrency.limit),
-    }
+    let Concurrency { limit, of, key, shared } = concurrency;
+    let of = if of == "runs" { " runs" } else { "" };
+    let key = key.as_ref().map_or_else(String::new, |key| format!(" for each {key}"));
+    let shared = shared.as_ref().map_or_else(String::new, |name| format!(", shared as {name}"));
+    format!("{limit}{of} at once{key}{shared}")
 }
 
 #[cfg(test)]
@@ -96,17 +102,23 @@ mod tests {
             retries: 2,
             timeout_ms: 60_000,
             concurrency: vec![
-                Concurrency { limit: 3, key: None },
-                Concurrency { limit: 1, key: Some("event.data.id".into()) },
+                Concurrency { limit: 3, of: "steps".into(), key: None, shared: None },
+                Concurrency {
+                    limit: 1,
+                    of: "runs".into(),
+                    key: Some("event.data.id".into()),
+                    shared: Some("api".into()),
+                },
             ],
+            flow_control: vec!["throttle: 2 in 1s, 1 at once".into()],
             on_failure: None,
         };
         let text = listing(&[function]).to_string();
         assert_eq!(
             console::strip_ansi_codes(&text).lines().nth(1),
             Some(
-                "enhance   a/b, c if event.data.x > 1, cron 0 9 * * MON (UTC)  2        1 m 0 s   3 at once, 1 at once for \
-                 each event.data.id"
+                "enhance   a/b, c if event.data.x > 1, cron 0 9 * * MON (UTC)  2        1 m 0 s   3 at once; 1 runs at once \
+                 for each event.data.id, shared as api; throttle: 2 in 1s, 1 at once"
             )
         );
     }

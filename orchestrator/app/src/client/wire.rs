@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use stepladder_core::journal::Origin;
+use stepladder_core::spec::Counted;
 use stepladder_core::{EventId, RunId, Status};
 
 /// The envelope of an answer.
@@ -155,6 +156,8 @@ pub(crate) struct Function {
     pub(crate) retries: u32,
     pub(crate) timeout_ms: u64,
     pub(crate) concurrency: Vec<Concurrency>,
+    #[serde(default)]
+    pub(crate) flow_control: Vec<String>,
     pub(crate) on_failure: Option<String>,
 }
 
@@ -177,7 +180,11 @@ pub(crate) struct Trigger {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Concurrency {
     pub(crate) limit: u32,
+    #[serde(default)]
+    pub(crate) of: String,
     pub(crate) key: Option<String>,
+    #[serde(default)]
+    pub(crate) shared: Option<String>,
 }
 
 impl Function {
@@ -204,8 +211,14 @@ impl Function {
             concurrency: spec
                 .concurrency
                 .iter()
-                .map(|c| Concurrency { limit: c.limit, key: c.key.as_ref().map(|key| key.source().to_owned()) })
+                .map(|c| Concurrency {
+                    limit: c.limit,
+                    of: if c.of == Counted::Runs { "runs" } else { "steps" }.into(),
+                    key: c.key.as_ref().map(|key| key.source().to_owned()),
+                    shared: c.shared.as_ref().map(|name| name.to_string()),
+                })
                 .collect(),
+            flow_control: spec.flow.words(),
             on_failure: spec.on_failure.as_ref().map(|id| id.to_string()),
         }
     }

@@ -1,7 +1,7 @@
 //! A commit, carried out in its order.
 
 use async_trait::async_trait;
-use futures::future::{try_join, try_join_all, try_join3};
+use futures::future::{try_join_all, try_join3};
 use stepladder_core::waiting::Waiter;
 use stepladder_core::{EventId, RunId, Status, Timer, Timestamp, Wake};
 use stepladder_engine::ports::{After, Append, Commit, Commits, Committed, Later, StoreResult};
@@ -18,8 +18,8 @@ impl Commits for Aws {
     async fn commit(&self, commit: Commit) -> StoreResult<Committed> {
         let Commit { before, append, after, wakes, acks } = commit;
         let now = self.now();
-        let Before { wakes: later, timers, waiters, offers } = split(before);
-        let indexed = try_join(self.register(waiters, now), self.offer(offers, now));
+        let Before { wakes: later, timers, waiters, offers, links } = split(before);
+        let indexed = try_join3(self.register(waiters, now), self.offer(offers, now), self.link(links, now));
         try_join3(self.send(later, now), self.set_timers(timers), indexed).await?;
         if let Some(append) = append
             && self.append(append, now).await? == Committed::Conflict
@@ -40,6 +40,7 @@ struct Before {
     timers: Vec<Timer>,
     waiters: Vec<Waiter>,
     offers: Vec<(RunId, EventId)>,
+    links: Vec<(RunId, EventId)>,
 }
 
 fn split(before: Vec<Later>) -> Before {
@@ -50,6 +51,7 @@ fn split(before: Vec<Later>) -> Before {
             Later::Timer(timer) => split.timers.push(timer),
             Later::Waiter(waiter) => split.waiters.push(waiter),
             Later::Offer { run, event } => split.offers.push((run, event)),
+            Later::Link { run, event } => split.links.push((run, event)),
         }
     }
     split

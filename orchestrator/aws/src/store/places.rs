@@ -39,14 +39,14 @@ impl Aws {
         let mut round = 0;
         loop {
             self.pause(&mut round, "TransactWriteItems", 2).await?;
-            if let Transacted::Done = self.transact(&of_run, None, std::slice::from_ref(&of_line)).await? {
+            if let Transacted::Done = self.transact(&of_run, None, std::slice::from_ref(&of_line), &[]).await? {
                 return Ok(());
             }
             let Some(there) = self.get(&key).await? else { continue };
             let at = there.text("at")?;
             let again = Item::from_iter([("SK".into(), text(at))]);
             let of_line = of_line.clone().into_iter().chain(again).collect::<Item>();
-            if let Transacted::Done = self.transact(&there, Some(("at", at)), &[of_line]).await? {
+            if let Transacted::Done = self.transact(&there, Some(("at", at)), &[of_line], &[]).await? {
                 return Ok(());
             }
         }

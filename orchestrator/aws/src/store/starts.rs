@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{CancellationReason, Put, TransactWriteItem};
 use futures::{StreamExt, TryStreamExt, stream};
 use stepladder_core::{RunId, RunRow, Timestamp};
-use stepladder_engine::ports::{Start, Starts, StoreError, StoreResult};
+use stepladder_engine::ports::{Begun, Note, Start, Starts, StoreError, StoreResult};
 
 use super::timers::timer_item;
 use crate::Aws;
@@ -22,33 +22,42 @@ const ROUNDS: u32 = 6;
 
 /// What became of a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Begun {
+enum Met {
     New,
     /// It exists and has not moved: its first wake may never have been sent.
     Unmoved,
     Moved,
+    /// A note is not as it was seen.
+    Overtaken,
 }
 
 #[async_trait]
 impl Starts for Aws {
-    async fn start(&self, starts: Vec<Start>) -> StoreResult<Vec<bool>> {
+    async fn start(&self, starts: Vec<Start>) -> StoreResult<Vec<Begun>> {
         let now = self.now();
         let mut seen = HashSet::new();
         let begin = |start| async move {
             let (start, first): (&Start, bool) = start;
             // a second one of a run in the same call is the same run
-            if first { self.begin(start, now).await } else { Ok(Begun::Moved) }
+            if first { self.begin(start, now).await } else { Ok(Met::Moved) }
         };
+        // those with notes may each have seen what the one before them changes
+        let at_once = if starts.iter().any(|start| !start.notes.is_empty()) { 1 } else { AT_ONCE };
         let all: Vec<_> = starts.iter().map(|start| begin((start, seen.insert(start.row.run)))).collect();
-        let begun: Vec<Begun> = stream::iter(all).buffered(AT_ONCE).try_collect().await?;
-        let wakes = starts.into_iter().zip(&begun).filter(|(_, begun)| **begun != Begun::Moved);
+        let met: Vec<Met> = stream::iter(all).buffered(at_once).try_collect().await?;
+        let wakes = starts.into_iter().zip(&met).filter(|(_, met)| matches!(met, Met::New | Met::Unmoved));
         self.send(wakes.map(|(start, _)| (start.wake, now)).collect(), now).await?;
-        Ok(begun.into_iter().map(|begun| begun == Begun::New).collect())
+        let begun = |met| match met {
+            Met::New => Begun::New,
+            Met::Unmoved | Met::Moved => Begun::Known,
+            Met::Overtaken => Begun::Overtaken,
+        };
+        Ok(met.into_iter().map(begun).collect())
     }
 }
 
 impl Aws {
-    async fn begin(&self, start: &Start, now: Timestamp) -> StoreResult<Begun> {
+    async fn begin(&self, start: &Start, now: Timestamp) -> StoreResult<Met> {
         let run = start.row.run;
         self.list(&start.row, now).await?;
         let (mut first, value) = self.record_item(run, &start.record, now)?;
@@ -66,9 +75,10 @@ impl Aws {
         }
         let mut round = 0;
         loop {
-            self.pause(&mut round, "TransactWriteItems", items.len() + 1).await?;
-            match self.transact(&first, None, &items).await? {
-                Transacted::Done => return Ok(Begun::New),
+            self.pause(&mut round, "TransactWriteItems", items.len() + start.notes.len() + 1).await?;
+            match self.transact(&first, None, &items, &start.notes).await? {
+                Transacted::Done => return Ok(Met::New),
+                Transacted::Overtaken => return Ok(Met::Overtaken),
                 Transacted::Refused => return self.begun_before(run).await,
                 Transacted::Busy if round == ROUNDS => {
                     return Err(StoreError::Unavailable(format!("run {run} cannot be begun: others write to it")));
@@ -80,7 +90,7 @@ impl Aws {
 
     /// Whether a run that exists has moved. A transaction whose reply was lost is repeated by the SDK under its own
     /// token, and is no such case.
-    async fn begun_before(&self, run: RunId) -> StoreResult<Begun> {
+    async fn begun_before(&self, run: RunId) -> StoreResult<Met> {
         let moved = Ask {
             partition: ("PK", layout::run(run)),
             range: Some(("SK BETWEEN :a AND :b", vec![layout::record_sk(1), "J#~".into()])),
@@ -89,7 +99,7 @@ impl Aws {
             attributes: Some("PK"),
             ..Ask::default()
         };
-        Ok(if self.query(moved).await?.is_empty() { Begun::Unmoved } else { Begun::Moved })
+        Ok(if self.query(moved).await?.is_empty() { Met::Unmoved } else { Met::Moved })
     }
 
     /// Writes all of these, or none: on the condition that the first is not there yet, or is as it was seen.
@@ -98,6 +108,7 @@ impl Aws {
         first: &Item,
         seen: Option<Seen<'_>>,
         others: &[Item],
+        notes: &[Note],
     ) -> StoreResult<Transacted> {
         let put = Put::builder().table_name(&self.table).set_item(Some(first.clone()));
         let first = match seen {
@@ -112,8 +123,9 @@ impl Aws {
             let put = put.build().map_err(|e| StoreError::Unreadable(e.to_string()))?;
             Ok(TransactWriteItem::builder().put(put).build())
         });
-        let request =
-            self.dynamo.transact_write_items().set_transact_items(Some(puts.collect::<StoreResult<Vec<_>>>()?));
+        let writes = puts.chain(notes.iter().map(|note| self.note_write(note))).collect::<StoreResult<Vec<_>>>()?;
+        let first_note = writes.len() - notes.len();
+        let request = self.dynamo.transact_write_items().set_transact_items(Some(writes));
         let error = match request.send().await {
             Ok(_) => return Ok(Transacted::Done),
             Err(error) => error,
@@ -126,8 +138,10 @@ impl Aws {
             return Err(unavailable("TransactWriteItems", &error));
         };
         let reasons = cancelled.cancellation_reasons();
+        let is_refused = |reason: &CancellationReason| reason.code() == Some("ConditionalCheckFailed");
         match reasons.first() {
-            Some(first) if first.code() == Some("ConditionalCheckFailed") => Ok(Transacted::Refused),
+            Some(first) if is_refused(first) => Ok(Transacted::Refused),
+            Some(_) if reasons.iter().skip(first_note).any(is_refused) => Ok(Transacted::Overtaken),
             Some(_) | None => {
                 let codes: Vec<_> =
                     reasons.iter().filter_map(|reason| reason.code()).filter(|c| *c != "None").collect();
@@ -188,6 +202,8 @@ pub(super) enum Transacted {
     Done,
     /// Its first item is there, or is not as it was seen.
     Refused,
+    /// One of the notes is not as it was seen.
+    Overtaken,
     /// Another one touches the same items, or the table is throttled.
     Busy,
 }

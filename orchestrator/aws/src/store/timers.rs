@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::try_join_all;
 use stepladder_core::wake::Purpose;
 use stepladder_core::{Timer, Timestamp};
@@ -84,8 +85,10 @@ pub(super) fn timer_item(timer: &Timer, now: Timestamp) -> Item {
     item.insert("due".into(), number(timer.due.as_millis()));
     item.insert("run".into(), text(timer.run.to_string()));
     item.insert("group".into(), text(&*timer.group));
-    if let Purpose::Step(step) = &timer.purpose {
-        item.insert("step".into(), text(&**step));
+    match &timer.purpose {
+        Purpose::Step(step) => drop(item.insert("step".into(), text(&**step))),
+        Purpose::Deadline => drop(item.insert("deadline".into(), AttributeValue::Bool(true))),
+        Purpose::Watchdog => {}
     }
     item
 }
@@ -93,6 +96,7 @@ pub(super) fn timer_item(timer: &Timer, now: Timestamp) -> Item {
 fn timer(item: &Item) -> StoreResult<Timer> {
     let purpose = match item.contains_key("step") {
         true => Purpose::Step(item.text("step")?.into()),
+        false if item.contains_key("deadline") => Purpose::Deadline,
         false => Purpose::Watchdog,
     };
     Ok(Timer { due: item.time("due")?, run: item.run("run")?, group: item.text("group")?.into(), purpose })

@@ -59,6 +59,8 @@ impl Revealed {
             | Fact::AttemptInterrupted { .. }
             | Fact::StepAbandoned { .. }
             | Fact::StepsWoken { .. }
+            | Fact::EventJoined { .. }
+            | Fact::RunBegun
             | Fact::SleepStarted { .. }
             | Fact::InvokeStarted { .. }
             | Fact::HandlerFailed { .. }

@@ -73,7 +73,7 @@ pub(super) fn begin(n: u64, function: &str, event: EventId) -> Start {
     let (run, created_at) = (run(n), START + Duration::from_millis(n));
     let event = Event { id: event, ..super::given::event(n) };
     let row = RunRow { run, function: function.into(), event: event.id, created_at, ended: None };
-    let created = Created { function: function.into(), event, origin: Origin::Event };
+    let created = Created::new(function.into(), event, Origin::Event);
     let entries = vec![Fact::RunCreated(Box::new(created)).at(created_at)];
     Start {
         row,
@@ -81,6 +81,7 @@ pub(super) fn begin(n: u64, function: &str, event: EventId) -> Start {
         watchdog: timer(run, START + seconds(3_600)),
         wake: Wake { run, cause: Cause::Created, group: function.into() },
         places: Vec::new(),
+        notes: Vec::new(),
     }
 }
 

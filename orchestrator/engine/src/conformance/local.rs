@@ -8,7 +8,7 @@ use super::Subject;
 use super::commits::conflicts;
 use super::given::{VISIBILITY, append, at_once, begin, event_id, holder, limit, place, record, run, seconds, wake};
 use super::queue::send;
-use crate::ports::{After, Backend, Backlog, Commit, Later, Taken};
+use crate::ports::{After, Backend, Backlog, Begun, Commit, Later, Taken};
 
 /// A number that does not follow the last entry would leave a gap.
 pub async fn an_append_past_the_end_conflicts(on: Subject) {
@@ -27,8 +27,8 @@ pub async fn an_append_within_a_record_conflicts(on: Subject) {
 
 /// Not once more.
 pub async fn rule_16_a_repeated_start_sends_no_wake(on: Subject) {
-    for new in [true, false, false] {
-        assert_eq!(on.backend.start(vec![begin(1, "orders", event_id(7))]).await.expect("a start"), [new]);
+    for begun in [Begun::New, Begun::Known, Begun::Known] {
+        assert_eq!(on.backend.start(vec![begin(1, "orders", event_id(7))]).await.expect("a start"), [begun]);
     }
     assert_eq!(on.woken().await, [run(1)]);
 }

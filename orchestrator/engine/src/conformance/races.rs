@@ -8,7 +8,7 @@ use super::Subject;
 use super::given::{
     START, VISIBILITY, append, at_once, begin, event_id, holder, limit, named, record, run, start_of_next, wake,
 };
-use crate::ports::{Backend, Commit, Committed, Cursor, Taken};
+use crate::ports::{Backend, Begun, Commit, Committed, Cursor, Taken};
 
 /// The journal has the one that was told so.
 pub async fn of_many_appends_at_one_number_one_succeeds(on: Subject) {
@@ -36,7 +36,7 @@ pub async fn of_many_starts_of_one_run_one_is_new(on: Subject) {
     };
     let answers = at_once(16, start, &on).await;
     for run in 0..2 {
-        assert_eq!(answers.iter().filter(|new| new[run]).count(), 1);
+        assert_eq!(answers.iter().filter(|begun| begun[run] == Begun::New).count(), 1);
     }
     assert_eq!(on.backend.runs_of(event_id(1)).await.expect("rows").len(), 2);
     assert_eq!(HashSet::from_iter(on.woken().await), HashSet::from([run(1), run(2)]));

@@ -7,16 +7,17 @@ use stepladder_core::{Cause, Fact, Record, Status, json};
 
 use super::Subject;
 use super::given::{append, begin, event_id, limit, place, record, run, text, timer};
+use crate::ports::Begun::{self, Known, New};
 use crate::ports::{After, Commit, Start};
 
-async fn start(on: &Subject, starts: Vec<Start>) -> Vec<bool> {
+async fn start(on: &Subject, starts: Vec<Start>) -> Vec<Begun> {
     on.backend.start(starts).await.expect("a start")
 }
 
 /// Entry 0, row, link from the event, watchdog, wake.
 pub async fn a_start_creates_everything_of_a_run(on: Subject) {
     let given = begin(1, "orders", event_id(7));
-    assert_eq!(start(&on, vec![given.clone()]).await, [true]);
+    assert_eq!(start(&on, vec![given.clone()]).await, [New]);
     assert_eq!(text(&on.backend.read(run(1), 0).await.expect("a read")), text(std::slice::from_ref(&given.record)));
     assert_eq!(on.backend.row(run(1)).await.expect("a row"), Some(given.row.clone()));
     assert_eq!(on.backend.runs_of(event_id(7)).await.expect("rows"), [given.row]);
@@ -29,10 +30,10 @@ pub async fn a_start_creates_everything_of_a_run(on: Subject) {
 /// The second start answers so, and adds nothing.
 pub async fn rule_16_a_run_starts_once(on: Subject) {
     let mut given = begin(1, "orders", event_id(7));
-    assert_eq!(start(&on, vec![given.clone()]).await, [true]);
+    assert_eq!(start(&on, vec![given.clone()]).await, [New]);
     given.record.token += 1;
     given.places = vec![(limit("orders", 1), place(1, ARRIVAL, 0))];
-    assert_eq!(start(&on, vec![given]).await, [false]);
+    assert_eq!(start(&on, vec![given]).await, [Known]);
     assert_eq!(on.backend.read(run(1), 0).await.expect("a read")[0].token, 1_001);
     assert_eq!(on.backend.runs_of(event_id(7)).await.expect("rows").len(), 1);
     // a start that is repeated may wake the run again, for the one before may have died over that
@@ -46,9 +47,9 @@ pub async fn a_batch_starts_what_is_new(on: Subject) {
     let batch = vec![begin(1, "orders", event_id(1)), begin(2, "orders", event_id(1)), begin(3, "mail", event_id(1))];
     let mut twice = batch.clone();
     twice.push(begin(3, "mail", event_id(1)));
-    assert_eq!(start(&on, twice).await, [true, false, true, false]);
+    assert_eq!(start(&on, twice).await, [New, Known, New, Known]);
     assert_eq!(on.backend.runs_of(event_id(1)).await.expect("rows").len(), 3);
-    assert_eq!(start(&on, batch).await, [false, false, false]);
+    assert_eq!(start(&on, batch).await, [Known, Known, Known]);
     assert!(start(&on, Vec::new()).await.is_empty());
 }
 
@@ -81,7 +82,7 @@ pub async fn a_repeated_start_gives_up_no_progress(on: Subject) {
         ..append(run(1), Record { entries: vec![end], ..record(1, 5, 0) })
     };
     on.done(commit).await;
-    assert_eq!(start(&on, vec![given]).await, [false]);
+    assert_eq!(start(&on, vec![given]).await, [Known]);
     assert_eq!(on.backend.read(run(1), 0).await.expect("a read").len(), 2);
     assert_eq!(on.backend.row(run(1)).await.expect("a row").and_then(|row| row.ended), Some(ended));
     assert!(on.backend.line(&all, 9).await.expect("a line").is_empty());

@@ -25,7 +25,16 @@ pub async fn timers_are_in_the_bucket_of_their_minute(on: Subject) {
 pub async fn a_timer_is_set_once(on: Subject) {
     let due = START + seconds(5);
     let step = |name: &str| Timer { purpose: Purpose::Step(name.into()), ..timer(run(1), due) };
-    let timers = vec![timer(run(1), due), step("pay"), step(""), step("Watchdog"), timer(run(2), due)];
+    let deadline = Timer { purpose: Purpose::Deadline, ..timer(run(1), due) };
+    let timers = vec![
+        timer(run(1), due),
+        step("pay"),
+        step(""),
+        step("Watchdog"),
+        deadline,
+        step("Deadline"),
+        timer(run(2), due),
+    ];
     on.backend.set(timers.clone()).await.expect("timers");
     on.backend.set(timers.clone()).await.expect("timers");
     on.backend.set(vec![Timer { group: "other".into(), ..timers[0].clone() }]).await.expect("timers");

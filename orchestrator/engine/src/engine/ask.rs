@@ -151,10 +151,18 @@ impl Engine {
             return Ok(Some(format!("waits for the function `{}` to be registered", state.created.function)));
         };
         if let Some(at) = state.begins_at().filter(|at| *at > self.now()) {
-            return Ok(Some(format!("begins at {at}, the `ts` of its event")));
+            return Ok(Some(match state.collecting {
+                true => format!("collects events until {at}; it has {}", state.next),
+                false if state.created.begins_at.is_some() => format!("begins at {at}, when its throttle has room"),
+                false => format!("begins at {at}, the `ts` of its event"),
+            }));
         }
-        let limits = program.spec().limits(&mut stepladder_core::spec::LazyScope::new(&state.created.event));
-        for limit in limits.unwrap_or_default() {
+        if state.begun_at.is_none() && self.paused_since(&state.created.function).await?.is_some() {
+            return Ok(Some(format!("waits to begin: function `{}` is paused", state.created.function)));
+        }
+        let scope = &mut stepladder_core::spec::LazyScope::new(&state.created.event);
+        let (of_runs, of_steps) = (program.spec().run_limits(scope), program.spec().limits(scope));
+        for limit in of_runs.into_iter().chain(of_steps).flatten() {
             if let Some(ahead) = self.backend.position(&limit, state.run).await? {
                 let Limit { key, slots } = limit;
                 return Ok(Some(format!("number {} in line for a slot of `{key}` (limit {slots})", ahead + 1)));
@@ -263,7 +271,7 @@ impl Engine {
             Some(step) => carried(&state, step)?.into_iter().map(|fact| fact.at(now)).collect(),
         };
         let again = run.rerun_of(now, self.entropy.bits());
-        let created = Created { function: state.created.function.clone(), event, origin: Origin::Rerun { of: run } };
+        let created = Created::new(state.created.function.clone(), event, Origin::Rerun { of: run });
         self.start_runs(vec![(again, created, carried)]).await?;
         Ok(again)
     }

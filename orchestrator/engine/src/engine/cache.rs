@@ -103,7 +103,7 @@ mod tests {
             external_id: None,
             received_at: at,
         };
-        let created = Created { function: "f".into(), event, origin: Origin::Event };
+        let created = Created::new("f".into(), event, Origin::Event);
         let entries = vec![Fact::RunCreated(Box::new(created)).at(at)];
         Arc::new(RunState::fold(RunId::new(at, n), &[Record { seq: 0, token: n, code: "".into(), entries }]).unwrap())
     }

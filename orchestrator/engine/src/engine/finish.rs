@@ -40,6 +40,10 @@ impl Engine {
     /// status tells the parent).
     pub(super) fn tell_of_end(&self, state: &RunState, end: &End, commit: &mut Commit) {
         commit.after.push(After::Ended { run: state.run, at: end.at, status: end.how.status() });
+        if let Some(spec) = self.spec_of(&state.created) {
+            let cancellers = spec.flow.cancellers(state.run, &state.created.event, state.created_at);
+            commit.after.extend(cancellers.into_iter().map(After::Forget));
+        }
         let is_told = matches!(end.how, Ending::Completed(_)) || !planted::is(Plant::OnlySuccessIsTold);
         if let (Origin::Invoke { parent, .. }, true) = (&state.created.origin, is_told) {
             commit.wakes.push(Wake { run: *parent, cause: Cause::ChildEnded, group: state.created.function.clone() });
@@ -67,7 +71,7 @@ impl Engine {
             external_id: None,
             received_at: end.at,
         };
-        Some((run, Created { function, event, origin: Origin::Failure { of: state.run } }))
+        Some((run, Created::new(function, event, Origin::Failure { of: state.run })))
     }
 
     /// Does the finishing work of an ended run, and acknowledges the wake. Every later wake does it again (rules 22

@@ -5,6 +5,7 @@
 //! [`Next::Again`]: the run is replayed from its journal and everything is decided anew (rule 2).
 
 mod append;
+mod begin;
 mod end;
 mod inbox;
 mod outcomes;
@@ -62,6 +63,8 @@ struct Hop<'e> {
     /// How many of the journal's outcomes the session has been given.
     shown: usize,
     limits: Vec<Limit>,
+    /// Those on runs as wholes.
+    run_limits: Vec<Limit>,
     /// Names what this hop holds (rule 20).
     id: u64,
     /// Slots that were taken for attempts that are not written down yet.
@@ -188,6 +191,7 @@ impl Engine {
             pending: Vec::new(),
             shown: 0,
             limits: Vec::new(),
+            run_limits: Vec::new(),
             id: if planted::is(Plant::LoserFreesTheSlot) { 0 } else { self.entropy.bits() as u64 },
             taken: Vec::new(),
             joined: Vec::new(),
@@ -254,18 +258,18 @@ impl Engine {
 
 impl Hop<'_> {
     async fn run(&mut self) -> Result<(), StoreError> {
-        let created = self.state.created.clone();
-        if let Some(at) = self.state.begins_at().filter(|at| *at > self.now() && self.state.end.is_none()) {
-            self.commit.before.push(self.engine.later(self.wake(Cause::Due), at));
-            self.append(Vec::new(), Ack::Now).await?;
+        self.keep_to_the_time().await?;
+        if !self.may_begin().await? {
             return Ok(());
         }
+        let created = self.state.created.clone();
         if self.state.next == 1 {
             let (run, function) = (self.state.run, &created.function);
             tracing::info!(target: "stepladder::run", %run, %function, "run started");
         }
-        match self.spec().limits(&mut LazyScope::new(&created.event)) {
-            Ok(limits) => self.limits = limits,
+        let scope = &mut LazyScope::new(&created.event);
+        match self.spec().limits(scope).and_then(|limits| Ok((limits, self.spec().run_limits(scope)?))) {
+            Ok(limits) => (self.limits, self.run_limits) = limits,
             Err(bad) => {
                 let error = Failure::new(format!("the key of a concurrency limit: {bad}"));
                 self.append(vec![Fact::RunFailed { error }.at(self.now())], Ack::Later).await?;
@@ -288,7 +292,14 @@ impl Hop<'_> {
                     true => Look::InLine,
                     false => Look::AtRun,
                 };
-                return self.engine.finish(&self.state, end, &self.limits, (self.receipt.clone(), look)).await;
+                let limits = [&self.limits[..], &self.run_limits].concat();
+                return self.engine.finish(&self.state, end, &limits, (self.receipt.clone(), look)).await;
+            }
+            if !self.may_live().await? {
+                return Ok(());
+            }
+            if self.state.end.is_some() {
+                continue;
             }
             if self.is_to_look() && !self.take_offers().await? {
                 continue;
@@ -321,6 +332,7 @@ impl Hop<'_> {
             secret: self.state.secret,
             attempt: self.state.handler_attempt(),
             event: Arc::new(self.state.created.event.clone()),
+            joined: self.state.joined.clone(),
             created_at: self.state.created_at,
             outcomes: self.state.outcomes.clone(),
         }

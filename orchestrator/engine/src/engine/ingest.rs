@@ -3,18 +3,17 @@
 //! Every write is idempotent and nothing is skipped because it was seen before (rule 15): a request that is repeated
 //! after a crash redoes whatever the first one did not get to.
 
-use stepladder_core::journal::{Created, Entry, Fact, Origin, Record};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use stepladder_core::journal::{Created, Fact, Origin};
 use stepladder_core::planted::{self, Plant};
-use stepladder_core::slot::{ARRIVAL, Place};
 use stepladder_core::spec::LazyScope;
-use stepladder_core::wake::Purpose;
-use stepladder_core::{Cause, Event, EventId, NewEvent, RunId, RunRow, Status, Timer, Timestamp, Wake};
+use stepladder_core::{Event, EventId, NewEvent, RunId, Timestamp};
 
+use super::starts::Beginning;
 use super::{Engine, EngineError};
-use crate::ports::{Start, StoreError};
-
-/// How long after its creation a run is looked after for the first time (rule 12).
-pub(super) const WATCH: std::time::Duration = std::time::Duration::from_secs(3_600);
+use crate::ports::StoreError;
 
 /// Where a sender's own event ids begin: a request that is sent again with the same seed gives the same events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,13 +53,17 @@ impl Engine {
     /// Stores events under the ids that they have, starts their runs, and gives them to the runs that wait for them.
     pub(super) async fn accept(&self, events: Vec<Event>, now: Timestamp) -> Result<Vec<EventId>, StoreError> {
         let events = self.backend.accept(events, now).await?;
-        let mut runs = Vec::new();
+        let mut led = Led::default();
         let is_new = |event: &&Event| event.received_at == now || !planted::is(Plant::RepeatedEventIsSkipped);
         for event in events.iter().filter(is_new) {
-            self.triggered(event, now, &mut runs);
+            self.triggered(event, now, &mut led);
         }
-        if !runs.is_empty() {
-            self.start_runs(runs).await?;
+        if !led.runs.is_empty() {
+            self.start_runs(led.runs).await?;
+        }
+        for (function, events) in led.collected {
+            let Some(program) = self.program(&function).cloned() else { continue };
+            self.collect(program.spec(), events).await?;
         }
         self.give_to_waiters(&events).await?;
         Ok(events.iter().map(|event| event.id).collect())
@@ -78,61 +81,28 @@ impl Engine {
         first
     }
 
-    fn triggered(&self, event: &Event, now: Timestamp, runs: &mut Vec<(RunId, Created, Vec<Entry>)>) {
+    fn triggered(&self, event: &Event, now: Timestamp, led: &mut Led) {
         let mut scope = LazyScope::new(event);
         for spec in self.specs() {
             let end = match spec.matches(event, &mut scope) {
                 Ok(false) => continue,
+                Ok(true) if spec.flow.collects() => {
+                    led.collected.entry(spec.id.clone()).or_default().push(event.clone());
+                    continue;
+                }
                 Ok(true) => Vec::new(),
                 Err(bad) => vec![Fact::RunSkipped { reason: format!("the trigger's {bad}").into() }.at(now)],
             };
-            let created = Created { function: spec.id.clone(), event: event.clone(), origin: Origin::Event };
-            runs.push((RunId::started_by(event.id, &spec.id), created, end));
+            let created = Created::new(spec.id.clone(), event.clone(), Origin::Event);
+            led.runs.push((RunId::started_by(event.id, &spec.id), created, end));
         }
     }
+}
 
-    /// Creates runs with their first entries. Those that exist are left as they are.
-    pub(super) async fn start_runs(&self, runs: Vec<(RunId, Created, Vec<Entry>)>) -> Result<Vec<bool>, StoreError> {
-        let now = self.now();
-        self.backend
-            .start(runs.into_iter().map(|(run, created, more)| self.start(run, created, more, now)).collect())
-            .await
-    }
-
-    fn start(&self, run: RunId, created: Created, more: Vec<Entry>, now: Timestamp) -> Start {
-        let function = created.function.clone();
-        let event = created.event.id;
-        let ended = more.iter().any(|entry| entry.fact.is_end());
-        let places = if ended { Vec::new() } else { self.arrivals(run, &created, now) };
-        let mut entries = vec![Fact::RunCreated(Box::new(created)).at(now)];
-        entries.extend(more);
-        Start {
-            row: RunRow {
-                run,
-                function: function.clone(),
-                event,
-                created_at: now,
-                ended: ended.then_some((now, Status::Skipped)),
-            },
-            record: Record { seq: 0, token: self.entropy.bits(), code: self.config.code.clone(), entries },
-            watchdog: Timer { due: now + WATCH, run, group: function.clone(), purpose: Purpose::Watchdog },
-            wake: Wake { run, cause: Cause::Created, group: function },
-            places,
-        }
-    }
-
-    /// The places that a run takes on arrival. A key that cannot be evaluated gives none: the run fails in its first
-    /// hop, and says why.
-    fn arrivals(&self, run: RunId, created: &Created, now: Timestamp) -> Vec<(stepladder_core::slot::Limit, Place)> {
-        let Some(program) = self.program(&created.function) else { return Vec::new() };
-        // who begins later joins the line then
-        if created.origin == Origin::Event && created.event.begins_at().is_some() {
-            return Vec::new();
-        }
-        let limits = program.spec().limits(&mut LazyScope::new(&created.event)).unwrap_or_default();
-        limits
-            .into_iter()
-            .map(|limit| (limit, Place { asked: now, event: created.event.id, run, step: ARRIVAL.into() }))
-            .collect()
-    }
+/// What events lead to.
+#[derive(Default)]
+struct Led {
+    runs: Vec<Beginning>,
+    /// By function, those that it collects.
+    collected: BTreeMap<Arc<str>, Vec<Event>>,
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use stepladder_core::planted::{self, Plant};
-use stepladder_core::slot::{ARRIVAL, Holder, Limit, Place};
+use stepladder_core::slot::{ARRIVAL, Holder, Holding, Limit, Place};
+use stepladder_core::spec::LazyScope;
 use stepladder_core::state::{RunState, StepState};
 use stepladder_core::{Cause, StepId, Timestamp, Wake};
 
@@ -96,8 +97,11 @@ impl Engine {
 
     async fn join(&self, state: &RunState, limit: &Limit, holder: &Holder) -> Result<(), StoreError> {
         // the first steps wait since the run's arrival
-        let begun = state.created.event.begins_at().map_or(state.created_at, |at| at.max(state.created_at));
-        let asked = if state.started_at.is_none() { begun } else { self.now() };
+        let asked = if state.started_at.is_none() { state.ready_at() } else { self.now() };
+        let asked = match self.spec_of(&state.created) {
+            Some(spec) => self.asked(spec, &mut LazyScope::new(&state.created.event), asked),
+            None => asked,
+        };
         let place = Place { asked, event: state.created.event.id, run: holder.run, step: holder.step.clone() };
         self.backend.park(limit, place).await
     }
@@ -122,7 +126,7 @@ impl Engine {
         };
         // rule 23: the head of the line owns a wake at the first lease's end
         let head = self.backend.line(limit, 1).await?.pop();
-        if let (Some(free_at), Some(head)) = (free_at, head)
+        if let (Some(free_at), Some(head)) = (free_at.filter(|at| *at < Timestamp::MAX), head)
             && head.run == holder.run
             && !planted::is(Plant::HeadHasNoWake)
         {
@@ -151,7 +155,8 @@ impl Engine {
             return Ok(());
         }
         let holders = self.backend.holders(limit).await?;
-        match holders.iter().map(|h| h.lease_until).min() {
+        // one that is held for as long as its run lives is given back, and never runs out
+        match holders.iter().map(|h| h.lease_until).filter(|until| *until < Timestamp::MAX).min() {
             Some(free_at) => self.wake_later(&head, &limit.key, free_at).await,
             None => Ok(()),
         }
@@ -187,6 +192,24 @@ impl Engine {
         }
         if !wakes.is_empty() {
             self.carry_out(Commit { wakes, ..Commit::default() }).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives back what runs hold that have ended, and wakes who waits: such a run was of a function that counted its runs,
+    /// and did not any more when it ended.
+    pub(super) async fn release_ended(&self, limits: &[Limit]) -> Result<(), StoreError> {
+        let mut commit = Commit::default();
+        for limit in limits {
+            for Holding { holder, .. } in self.backend.holders(limit).await? {
+                if self.state(holder.run).await?.is_none_or(|state| state.end.is_some()) {
+                    commit.after.push(release(limit, &holder));
+                }
+            }
+        }
+        if !commit.after.is_empty() {
+            self.carry_out(commit).await?;
+            self.pass_on(limits).await?;
         }
         Ok(())
     }
@@ -259,7 +282,10 @@ impl Engine {
         if due.since(self.now()) <= longest {
             return Later::Wake { wake, due };
         }
-        let step = wake.cause.step().cloned().unwrap_or_else(|| "".into());
-        Later::Timer(Timer { due, run: wake.run, group: wake.group, purpose: Purpose::Step(step) })
+        let purpose = match &wake.cause {
+            Cause::Deadline => Purpose::Deadline,
+            cause => Purpose::Step(cause.step().cloned().unwrap_or_else(|| "".into())),
+        };
+        Later::Timer(Timer { due, run: wake.run, group: wake.group, purpose })
     }
 }

@@ -9,7 +9,7 @@ use stepladder_core::wake::Purpose;
 use stepladder_core::{Cause, Timer, Timestamp, Wake, id};
 
 use super::Engine;
-use super::ingest::WATCH;
+use super::starts::WATCH;
 use super::ticks::Tick;
 use crate::ports::{Commit, Cursor, Later, StoreError};
 
@@ -122,6 +122,7 @@ impl Engine {
                     watched.extend((!planted::is(Plant::NoWatchdog)).then_some(run));
                     continue;
                 }
+                Purpose::Deadline => Cause::Deadline,
                 Purpose::Step(step) if step.is_empty() => Cause::Due,
                 Purpose::Step(step) => Cause::Step(step),
             };
@@ -146,6 +147,7 @@ impl Engine {
         }
         // before anything that may fail: what was forgotten cannot be looked after again
         self.backend.keep(run, state.created.event.id, now).await?;
+        self.keep_single(&state).await?;
         let next = next_move(&state);
         let waits = waits_for_a_wake(&state);
         let due = match next {
@@ -183,6 +185,7 @@ fn waits_for_a_wake(state: &RunState) -> bool {
 fn mark(timer: &Timer) -> u64 {
     let purpose: &[u8] = match &timer.purpose {
         Purpose::Watchdog => b"\0",
+        Purpose::Deadline => b"\0deadline",
         Purpose::Step(step) => step.as_bytes(),
     };
     id::hash(&[&timer.run.to_bytes(), &timer.due.as_millis().to_be_bytes(), purpose]) as u64

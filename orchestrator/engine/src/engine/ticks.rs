@@ -94,7 +94,7 @@ impl Engine {
             external_id: None,
             received_at: self.now(),
         };
-        let created = Created { function: function.clone(), event, origin: Origin::Cron };
+        let created = Created::new(function.clone(), event, Origin::Cron);
         self.start_runs(vec![(wake.run, created, Vec::new())]).await.map(drop)
     }
 }

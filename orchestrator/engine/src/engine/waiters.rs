@@ -14,16 +14,18 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::limits::RUN_BYTES;
 use stepladder_core::state::{Awaited, RunState, StepState};
-use stepladder_core::waiting::{Arriving, Bucket, Waited, Waiter};
-use stepladder_core::{Cause, Event, Failure, RunId, StepId};
+use stepladder_core::waiting::{Arriving, Bucket, Wait, Waited, Waiter};
+use stepladder_core::{Cause, Event, Failure, RunId, StepId, Timestamp, flow};
 
-use super::Engine;
+use super::{Engine, EngineError};
 use crate::ports::{After, Commit, Later, StoreError};
 
 /// Waiters that are read at a time.
 const PAGE: usize = 100;
 /// An event that came in time may be this late here: those whose time is over stay in the index for so long.
 const LATE: Duration = Duration::from_secs(60);
+/// By so much the clock of the host that took an event in may be behind the one on which a run was created.
+const SKEW: Duration = Duration::from_secs(2);
 /// Runs that an event is given to at a time.
 const AT_ONCE: usize = 16;
 
@@ -69,8 +71,14 @@ impl Engine {
 
     async fn give_to_run(&self, run: RunId, waiters: Vec<Waiter>, arriving: &Arriving<'_>) -> Result<(), StoreError> {
         let event = arriving.event.id;
-        let mut stale = waiters.clone();
-        if let Some(state) = self.take_state(run).await? {
+        let (mut stale, waiters): (Vec<_>, Vec<_>) =
+            waiters.into_iter().partition(|waiter| flow::is_cancelling(&waiter.step));
+        if !stale.is_empty() && !self.cancelled_by(run, arriving).await? {
+            stale.clear(); // it is about to begin, or lives on
+        }
+        if !waiters.is_empty()
+            && let Some(state) = self.take_state(run).await?
+        {
             let mut state = Arc::unwrap_or_clone(state);
             while state.end.is_none() {
                 let Some(entry) = self.entering(&state, arriving) else {
@@ -85,14 +93,37 @@ impl Engine {
                     break;
                 }
             }
-            stale.retain(|waiter| self.is_stale(&state, waiter));
+            stale.extend(waiters.into_iter().filter(|waiter| self.is_stale(&state, waiter)));
             self.cache.put(Arc::new(state));
+        } else {
+            stale.extend(waiters);
         }
         if !stale.is_empty() {
             let after = stale.into_iter().map(After::Forget).collect();
             self.carry_out(Commit { after, ..Commit::default() }).await?;
         }
         Ok(())
+    }
+
+    /// Whether a run has ended: perhaps because this event cancels it.
+    async fn cancelled_by(&self, run: RunId, arriving: &Arriving<'_>) -> Result<bool, StoreError> {
+        let Some(state) = self.state(run).await? else { return Ok(false) };
+        let Some(spec) = self.spec_of(&state.created) else { return Ok(state.end.is_some()) };
+        let (trigger, event) = (&state.created.event, arriving.event);
+        // one that came before the run was there is not about it, however often it is repeated
+        let is_later = event.received_at + SKEW >= state.created_at && event.id != trigger.id;
+        let mut waits = spec.flow.cancelling(trigger, state.created_at).into_iter();
+        let is_meant = |(_, wait, until): (StepId, Wait, Timestamp)| {
+            event.received_at <= until && wait.is_fulfilled_by(arriving, trigger, &self.exprs)
+        };
+        if state.end.is_some() || !is_later || !waits.any(is_meant) {
+            return Ok(state.end.is_some());
+        }
+        match self.cancel(run, &format!("event `{}` ({}) cancels it", event.name, event.id)).await {
+            Ok(status) => Ok(status.is_end()),
+            Err(EngineError::Store(error)) => Err(error),
+            Err(EngineError::NotFound(_) | EngineError::Invalid(_) | EngineError::TooLate(_)) => Ok(false),
+        }
     }
 
     /// The entry that lets an event into a run, if an open wait of the run is for it and it has not been there before.

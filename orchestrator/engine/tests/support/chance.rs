@@ -39,7 +39,7 @@ pub fn graph(dice: &Dice, most: u64) -> (Script, usize) {
     let mut script = Script::new("main");
     let limit = dice.below(3) as u32;
     if limit > 0 {
-        script = script.spec(|spec| spec.concurrency.push(Concurrency { limit, key: None }));
+        script = script.spec(|spec| spec.concurrency.push(Concurrency::steps(limit)));
     }
     let mut ids: Vec<String> = Vec::new();
     for n in 0..2 + dice.below(most - 2) {

@@ -167,7 +167,11 @@ pass_through!(Events {
     event(id: EventId) -> Option<Event>;
     resolve(external_id: &str) -> Option<EventId>;
 });
-pass_through!(Starts { start(starts: Vec<Start>) -> Vec<bool>; });
+pass_through!(Starts { start(starts: Vec<Start>) -> Vec<Begun>; });
+pass_through!(Notes {
+    noted(keys: Vec<Arc<str>>) -> Vec<Option<Arc<str>>>;
+    note(changes: Vec<Note>) -> Vec<bool>;
+});
 pass_through!(Listings {
     runs(query: RunQuery) -> Vec<RunRow>;
     runs_of(event: EventId) -> Vec<RunRow>;

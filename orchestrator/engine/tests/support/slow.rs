@@ -176,7 +176,11 @@ pass_on!(Events {
     event(id: EventId) -> Option<Event>;
     resolve(external_id: &str) -> Option<EventId>;
 });
-pass_on!(Starts { start(starts: Vec<Start>) -> Vec<bool>; });
+pass_on!(Starts { start(starts: Vec<Start>) -> Vec<Begun>; });
+pass_on!(Notes {
+    noted(keys: Vec<Arc<str>>) -> Vec<Option<Arc<str>>>;
+    note(changes: Vec<Note>) -> Vec<bool>;
+});
 pass_on!(Listings {
     runs(query: RunQuery) -> Vec<RunRow>;
     runs_of(event: EventId) -> Vec<RunRow>;

@@ -29,9 +29,11 @@ impl Program for RustProgram {
     }
 
     fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {
-        let board = Arc::new(Board::new(history.run, history.created_at, history.outcomes));
+        let mut history = history;
+        let outcomes = std::mem::take(&mut history.outcomes);
+        let board = Arc::new(Board::new(history.run, history.created_at, outcomes));
         let context = Context::new(board.clone(), self.states.clone(), (history.attempt, history.secret));
-        let handler = (self.handler)(context, &history.event)?;
+        let handler = (self.handler)(context, &history)?;
         let finality = Finality { policy: self.spec.retry.clone(), attempt: history.attempt };
         let future = Box::pin(undoing(handler, board.clone(), finality));
         Ok(Box::new(RustSession::new(future, board)))

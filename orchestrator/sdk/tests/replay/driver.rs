@@ -89,6 +89,7 @@ impl Run {
             secret: 1,
             attempt: 1,
             event: Arc::new(event),
+            joined: Vec::new(),
             created_at: CREATED,
             outcomes: self.journal.clone(),
         })

@@ -27,7 +27,7 @@ impl Script {
     pub(crate) fn echo() -> Arc<dyn Program> {
         let mut spec = Spec::new("echo");
         spec.triggers.push(Trigger { event: "test/echo".into(), condition: None });
-        spec.concurrency.push(Concurrency { limit: 2, key: Some(Expr::compile("event.name").unwrap()) });
+        spec.concurrency.push(Concurrency { key: Some(Expr::compile("event.name").unwrap()), ..Concurrency::steps(2) });
         Arc::new(Self { spec, step: "say".into(), ask: Ask::Run(Default::default()) })
     }
 

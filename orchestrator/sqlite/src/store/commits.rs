@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
+use stepladder_core::slot::Holder;
 use stepladder_core::{Timestamp, Wake};
 use stepladder_engine::ports::{After, Commit, Commits, Committed, Later, Receipt, StoreResult};
 
@@ -39,7 +40,7 @@ impl Commits for Sqlite {
                 match later {
                     Later::Wake { wake, due } => sent.push(self.sending(wake, due)?),
                     Later::Timer(timer) => timers.push(TimerRow::new(&timer)?),
-                    Later::Waiter(_) | Later::Offer { .. } => indexed.push(later),
+                    Later::Waiter(_) | Later::Offer { .. } | Later::Link { .. } => indexed.push(later),
                 }
             }
             for wake in wakes {
@@ -149,6 +150,10 @@ fn carry_out(db: &Connection, after: &After) -> Result<(), Fault> {
         After::Ended { run, at, status } => {
             let mut row = db.prepare_cached("UPDATE runs SET ended_at = ?2, status = ?3 WHERE run = ?1")?;
             row.execute((run.to_bytes(), at.as_millis(), status.to_string()))?;
+        }
+        After::Release { limit, holder } if *holder == Holder::of_run(holder.run) => {
+            let mut holders = db.prepare_cached("DELETE FROM holders WHERE key = ?1 AND run = ?2")?;
+            holders.execute((&limit.key, holder.run.to_bytes()))?;
         }
         After::Release { .. } => {}
         After::Forget(waiter) => waiters::forget(db, waiter)?,

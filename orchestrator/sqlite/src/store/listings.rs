@@ -16,7 +16,11 @@ impl Listings for Sqlite {
     }
 
     async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>> {
-        let sql = format!("SELECT {RUN_COLUMNS} FROM runs WHERE event = ?1 ORDER BY created_at, run");
+        let sql = format!(
+            "SELECT {RUN_COLUMNS} FROM runs WHERE event = ?1 \
+             UNION SELECT {RUN_COLUMNS} FROM runs WHERE run IN (SELECT run FROM links WHERE event = ?1) \
+             ORDER BY created_at, run"
+        );
         self.readers.read(|db| rows(db, &sql, &[&event.to_bytes()]))
     }
 

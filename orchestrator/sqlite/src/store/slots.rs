@@ -1,5 +1,5 @@
-//! Slots and lines. Memory decides, because whoever holds a slot dies with the process; places in a line are written
-//! down behind it, in the order in which they change and before any commit that is handed in later. So a run whose
+//! Slots and lines. Memory decides, because a step that holds a slot dies with the process; places in a line, and runs that
+//! hold a slot for as long as they live, are written down behind it, in the order in which they change and before any commit that is handed in later. So a run whose
 //! commit says that it waits, or that its step started, is found in its line, or out of it, after a restart.
 
 use std::sync::Arc;
@@ -17,6 +17,9 @@ impl Slots for Sqlite {
     async fn take(&self, limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> StoreResult<Taken> {
         let mut lines = self.held.lines();
         let (taken, left) = lines.change(&limit.key, |line| line.take(limit.slots, holder, lease_until, now));
+        if taken == Taken::Held && lease_until == Timestamp::MAX {
+            self.owe_holding(limit.key.clone(), holder.run);
+        }
         if let Some(place) = left {
             self.owe_leaving(limit.key.clone(), place);
         }
@@ -32,6 +35,9 @@ impl Slots for Sqlite {
     ) -> StoreResult<Result<(), (usize, Taken)>> {
         let mut lines = self.held.lines();
         let taken = lines.take_all(limits, holder, lease_until, now);
+        if taken.is_ok() && lease_until == Timestamp::MAX {
+            limits.iter().for_each(|limit| self.owe_holding(limit.key.clone(), holder.run));
+        }
         Ok(taken.map(|left| left.into_iter().for_each(|(key, place)| self.owe_leaving(key, place))))
     }
 
@@ -64,6 +70,15 @@ impl Slots for Sqlite {
 }
 
 impl Sqlite {
+    /// A run that holds a slot for as long as it lives holds it after a restart, too.
+    fn owe_holding(&self, key: Arc<str>, run: RunId) {
+        self.writer.owe(move |db| {
+            let mut holders = db.prepare_cached("INSERT OR IGNORE INTO holders (key, run) VALUES (?1, ?2)")?;
+            holders.execute((&key, run.to_bytes()))?;
+            Ok(())
+        });
+    }
+
     /// Handed in under the lock of the lines: rows change in the order in which memory did.
     fn owe_leaving(&self, key: Arc<str>, place: Place) {
         self.writer.owe(move |db| {

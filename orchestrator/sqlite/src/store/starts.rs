@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use stepladder_core::slot::{Limit, Place};
 use stepladder_core::{RunId, RunRow, Seq};
-use stepladder_engine::ports::{Start, Starts, StoreResult};
+use stepladder_engine::ports::{Begun, Note, Start, Starts, StoreResult};
 
 use super::commits::{Sending, deliver, insert, send};
+use super::notes::{are_as_seen, change};
 use super::timers::set_timer;
 use crate::Sqlite;
 use crate::fault::Fault;
@@ -29,18 +30,19 @@ struct StartRows {
     watchdog: TimerRow,
     wake: (i64, i64, String),
     places: Vec<(Limit, Place, String)>,
+    notes: Vec<Note>,
 }
 
 #[async_trait]
 impl Starts for Sqlite {
-    async fn start(&self, starts: Vec<Start>) -> StoreResult<Vec<bool>> {
+    async fn start(&self, starts: Vec<Start>) -> StoreResult<Vec<Begun>> {
         let prepared: Result<Vec<_>, Fault> = starts.into_iter().map(|start| self.prepare(start)).collect();
         let (rows, following): (Vec<_>, Vec<_>) = prepared.map_err(Fault::into_store_error)?.into_iter().unzip();
         let work = move |db: &Connection| rows.iter().map(|start| begin(db, start)).collect::<Result<Vec<_>, _>>();
-        let follow = move |new: &Vec<bool>, held: &Held| {
+        let follow = move |begun: &Vec<Begun>, held: &Held| {
             let mut wakes = Vec::with_capacity(following.len());
-            let begun = following.into_iter().zip(new).filter(|(_, new)| **new);
-            for (Following { run, next, wake, places }, _) in begun {
+            let new = following.into_iter().zip(begun).filter(|(_, begun)| **begun == Begun::New);
+            for (Following { run, next, wake, places }, _) in new {
                 held.ends.note(run, next);
                 if !places.is_empty() {
                     let mut lines = held.lines();
@@ -58,7 +60,7 @@ impl Starts for Sqlite {
 
 impl Sqlite {
     fn prepare(&self, start: Start) -> Result<(StartRows, Following), Fault> {
-        let Start { row, record, watchdog, wake, places } = start;
+        let Start { row, record, watchdog, wake, places, notes } = start;
         let mut sending = self.sending(wake, self.clock.now())?;
         let place = |(limit, place): &(Limit, Place)| {
             serde_json::to_string(place).map(|text| (limit.clone(), place.clone(), text))
@@ -70,13 +72,18 @@ impl Sqlite {
             watchdog: TimerRow::new(&watchdog)?,
             wake: sending.take_row(),
             places: places.iter().map(place).collect::<Result<_, _>>()?,
+            notes,
         };
         Ok((rows, Following { run, next, wake: sending, places }))
     }
 }
 
-fn begin(db: &Connection, start: &StartRows) -> Result<bool, Fault> {
-    let StartRows { row, record, watchdog, wake: (n, due, wake), places } = start;
+fn begin(db: &Connection, start: &StartRows) -> Result<Begun, Fault> {
+    let StartRows { row, record, watchdog, wake: (n, due, wake), places, notes } = start;
+    if !are_as_seen(db, notes)? {
+        let exists = db.prepare_cached("SELECT 1 FROM runs WHERE run = ?1")?.exists([row.run.to_bytes()])?;
+        return Ok(if exists { Begun::Known } else { Begun::Overtaken });
+    }
     let mut runs = db.prepare_cached(
         "INSERT OR IGNORE INTO runs (run, function, event, created_at, ended_at, status) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
@@ -84,13 +91,14 @@ fn begin(db: &Connection, start: &StartRows) -> Result<bool, Fault> {
     let event = row.event.to_bytes();
     let new = (row.run.to_bytes(), &row.function, event, row.created_at.as_millis(), ended_at, status);
     if runs.execute(new)? == 0 {
-        return Ok(false);
+        return Ok(Begun::Known);
     }
+    notes.iter().try_for_each(|note| change(db, note))?;
     insert(db, record)?;
     set_timer(db, watchdog)?;
     places.iter().try_for_each(|(limit, place, text)| join(db, limit, place, text))?;
     send(db, *n, *due, wake)?;
-    Ok(true)
+    Ok(Begun::New)
 }
 
 /// Adds a place to a line, unless the run and step have one.

@@ -80,6 +80,7 @@ pub(super) fn index(db: &Connection, later: &Later) -> Result<(), Fault> {
             let mut offers = db.prepare_cached("INSERT OR IGNORE INTO offers (run, event) VALUES (?1, ?2)")?;
             offers.execute((run.to_bytes(), event.to_bytes()))?;
         }
+        Later::Link { run, event } => super::notes::link(db, *run, *event)?,
         Later::Wake { .. } | Later::Timer(_) => {}
     }
     Ok(())

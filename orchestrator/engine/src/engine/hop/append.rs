@@ -23,6 +23,7 @@ impl Hop<'_> {
         if ack == Ack::Now && !frees {
             self.commit.acks.push(self.receipt.clone());
         }
+        self.watch_the_time(&entries);
         let is_interruption = |entry: &&Entry| matches!(entry.fact, Fact::AttemptInterrupted { .. });
         let interrupted: Vec<Entry> = entries.iter().filter(is_interruption).cloned().collect();
         let late = planted::is(Plant::LaterWakeAfterEntry).then(|| std::mem::take(&mut self.commit.before));

@@ -141,6 +141,7 @@ impl Hop<'_> {
             | Cause::Arrived
             | Cause::Offered
             | Cause::Watchdog
+            | Cause::Deadline
             | Cause::Cancelled => false,
         }
     }

@@ -204,6 +204,6 @@ impl Hop<'_> {
             received_at: self.state.created_at,
         };
         let origin = Origin::Invoke { parent: self.state.run, step: child.step.clone() };
-        (child.run, Created { function: child.function.clone(), event, origin }, Vec::new())
+        (child.run, Created::new(child.function.clone(), event, origin), Vec::new())
     }
 }

@@ -1,0 +1,78 @@
+//! Flow control in words, for listings: "throttle: 10 in 60s, 3 at once, for each event.data.client".
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{Batch, CancelOn, Debounce, Flow, Rate, Same, Second, Singleton};
+use crate::expr::Expr;
+use crate::spec::{Concurrency, Counted};
+
+impl Flow {
+    /// Each thing that a function asks for, in words.
+    pub fn words(&self) -> Vec<String> {
+        let rate =
+            |what: &str, rate: &Rate| format!("{what}: {rate}, {} at once{}", rate.burst, each(rate.key.as_ref()));
+        let debounce = |Debounce { period, longest, key }: &Debounce| {
+            let longest = longest.map_or_else(String::new, |longest| format!(", {longest:?} at the latest"));
+            format!("debounce: {period:?}{longest}{}", each(key.as_ref()))
+        };
+        let batch =
+            |Batch { size, timeout, key }: &Batch| format!("batch: {size} events or {timeout:?}{}", each(key.as_ref()));
+        let singleton = |Singleton { key, second }: &Singleton| {
+            let second = match second {
+                Second::Skip => "further ones are skipped",
+                Second::Replace => "a further one replaces it",
+            };
+            format!("singleton: {second}{}", each(key.as_ref()))
+        };
+        let within = |what: &str, time: Duration| format!("is to {what} within {time:?}");
+        let words = [
+            self.throttle.as_ref().map(|of| rate("throttle", of)),
+            self.rate_limit.as_ref().map(|of| rate("rate limit", of)),
+            self.debounce.as_ref().map(debounce),
+            self.batch.as_ref().map(batch),
+            self.singleton.as_ref().map(singleton),
+            self.idempotency.as_ref().map(|key| format!("idempotency: {}", key.source())),
+            self.priority.as_ref().map(|seconds| format!("priority: {}", seconds.source())),
+            self.start_within.map(|time| within("start", time)),
+            self.finish_within.map(|time| within("finish", time)),
+        ];
+        words.into_iter().flatten().chain(self.cancel_on.iter().map(ToString::to_string)).collect()
+    }
+}
+
+fn each(key: Option<&Expr>) -> String {
+    key.map_or_else(String::new, |key| format!(", for each {}", key.source()))
+}
+
+impl fmt::Display for Rate {
+    /// "10 in 60s".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {:?}", self.limit, self.period)
+    }
+}
+
+impl fmt::Display for CancelOn {
+    /// "cancelled by job/stopped with the same client".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cancelled by {}", self.event)?;
+        match &self.matching {
+            Same::Any => {}
+            Same::Field(path) => write!(f, " with the same {path}")?,
+            Same::When(expr) => write!(f, " if {}", expr.source())?,
+        }
+        self.within.map_or(Ok(()), |time| write!(f, " within {time:?}"))
+    }
+}
+
+impl fmt::Display for Concurrency {
+    /// "3 runs at once, for each event.data.client, shared as api".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = match self.of {
+            Counted::Steps => "",
+            Counted::Runs => " runs",
+        };
+        write!(f, "{}{of} at once{}", self.limit, each(self.key.as_ref()))?;
+        self.shared.as_ref().map_or(Ok(()), |name| write!(f, ", shared as {name}"))
+    }
+}

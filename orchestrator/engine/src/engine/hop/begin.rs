@@ -1,0 +1,117 @@
+//! Before a run begins, and while it lives: what holds it back, whose place it takes, and by when it is to be done.
+
+use std::time::Duration;
+
+use stepladder_core::flow::Flow;
+use stepladder_core::journal::{Entry, Fact};
+use stepladder_core::slot::Holder;
+use stepladder_core::state::RunState;
+use stepladder_core::{Cause, Timestamp};
+
+use super::{Ack, Hop};
+use crate::engine::EngineError;
+use crate::engine::slots::{Asker, Slots};
+use crate::ports::{Later, StoreError};
+
+/// By so much a deadline's wake may come early, because clocks differ.
+const EARLY: Duration = Duration::from_secs(60);
+
+impl Hop<'_> {
+    /// Whether the run may begin, where it has not. If not, the wake is acknowledged: another one comes when it may.
+    pub(super) async fn may_begin(&mut self) -> Result<bool, StoreError> {
+        while self.state.end.is_none() && self.state.begun_at.is_none() {
+            if let Some(at) = self.state.begins_at().filter(|at| *at > self.now()) {
+                self.commit.before.push(self.engine.later(self.wake(Cause::Due), at));
+                self.append(Vec::new(), Ack::Now).await?;
+                return Ok(false);
+            }
+            if self.engine.waits_for_resumption(&self.state).await? {
+                self.append(Vec::new(), Ack::Now).await?;
+                return Ok(false);
+            }
+            self.take_the_place().await?;
+            if !self.state.collecting {
+                break;
+            }
+            // none joins it from now on; who was faster is in it, and may have put it off
+            self.append(vec![Fact::RunBegun.at(self.now())], Ack::Later).await?;
+        }
+        Ok(true)
+    }
+
+    /// Cancels the run whose place this one takes.
+    async fn take_the_place(&self) -> Result<(), StoreError> {
+        let Some(before) = self.state.created.replaces else { return Ok(()) };
+        if self.engine.state(before).await?.is_none_or(|state| state.end.is_some()) {
+            return Ok(());
+        }
+        match self.engine.cancel(before, &format!("run {} takes its place", self.state.run)).await {
+            Ok(_) | Err(EngineError::NotFound(_) | EngineError::Invalid(_) | EngineError::TooLate(_)) => Ok(()),
+            Err(EngineError::Store(error)) => Err(error),
+        }
+    }
+
+    /// Whether the run holds a slot of each limit on runs, or has ended. If not, it waits in line, and the wake is
+    /// acknowledged.
+    pub(super) async fn may_live(&mut self) -> Result<bool, StoreError> {
+        if self.run_limits.is_empty() || self.state.end.is_some() || self.state.begun_at.is_some() {
+            return Ok(true);
+        }
+        let holder = Holder::of_run(self.state.run);
+        let asker = Asker { holder: &holder, lease_until: Timestamp::MAX, by_itself: false };
+        if let Slots::Held = self.engine.take_slots(&self.state, &self.run_limits, asker).await? {
+            return Ok(true);
+        }
+        if self.wake.cause == Cause::Watchdog {
+            self.engine.release_ended(&self.run_limits).await?;
+        }
+        self.append(Vec::new(), Ack::Now).await?;
+        Ok(false)
+    }
+
+    /// Ends a run whose time is over. A wake that came for that moment, and a little early, comes again.
+    pub(super) async fn keep_to_the_time(&mut self) -> Result<(), StoreError> {
+        while self.state.end.is_none()
+            && let Some((due, reason)) = deadline(&self.spec().flow, &self.state)
+        {
+            let now = self.now();
+            if now < due {
+                if self.wake.cause == Cause::Deadline && due.since(now) <= EARLY {
+                    self.commit.before.push(Later::Wake { wake: self.wake(Cause::Deadline), due });
+                }
+                break;
+            }
+            let end = Fact::RunCancelled { reason: reason.into() }.at(now);
+            if self.append(vec![end], Ack::Later).await?.is_done()
+                && let Some(end) = &self.state.end
+            {
+                super::say_end(&self.state, end);
+            }
+        }
+        Ok(())
+    }
+
+    /// With the first entry of a run that is to end in time goes the wake for that time.
+    pub(super) fn watch_the_time(&mut self, entries: &[Entry]) {
+        let Some(within) = self.spec().flow.finish_within else { return };
+        if self.state.begun_at.is_none()
+            && let Some(first) = entries.iter().find(|entry| entry.fact.is_of_a_handler())
+        {
+            self.commit.before.push(self.engine.later(self.wake(Cause::Deadline), first.at + within));
+        }
+    }
+}
+
+/// By when the run is to have begun, or ended, and what is said of one that has not.
+fn deadline(flow: &Flow, state: &RunState) -> Option<(Timestamp, String)> {
+    match state.begun_at {
+        None => {
+            let within = flow.start_within?;
+            Some((state.created_at + within, format!("it had not begun {within:?} after its creation")))
+        }
+        Some(begun) => {
+            let within = flow.finish_within?;
+            Some((begun + within, format!("it had not ended {within:?} after its beginning")))
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Pausing a function: its runs do not begin until it is resumed; those that have begun go on.
+//!
+//! That a function is paused is a note. A run that meets it joins a line, and looks once more (rule 21): it may have been
+//! resumed between the two. Who resumes removes the note first, and then wakes the whole line.
+
+use std::sync::Arc;
+
+use stepladder_core::slot::{ARRIVAL, Limit, Place};
+use stepladder_core::state::RunState;
+use stepladder_core::{Cause, Timestamp, Wake};
+
+use super::starts::note_key;
+use super::{Engine, EngineError};
+use crate::ports::{After, Commit, Note, StoreError};
+
+/// Runs that are woken in one commit.
+const PAGE: usize = 100;
+
+impl Engine {
+    /// Pauses a function: what has not begun waits. Whether it was running until now.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] for a function that is not registered; [`EngineError::Store`].
+    pub async fn pause(&self, function: &str) -> Result<bool, EngineError> {
+        self.registered(function)?;
+        if self.paused_note(function).await?.is_some() {
+            return Ok(false);
+        }
+        let now = self.now().as_millis().to_string();
+        let note = Note { key: key(function), seen: None, becomes: Some(now.into()), until: Timestamp::MAX };
+        Ok(self.backend.note(vec![note]).await?[..] == [true])
+    }
+
+    /// Lets a function's runs begin again, those that waited and those that come. Says how many it woke.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] for a function that is not registered; [`EngineError::Store`]: then it may be that not all
+    /// were woken, and asking again goes on with those.
+    pub async fn resume(&self, function: &str) -> Result<usize, EngineError> {
+        self.registered(function)?;
+        if let Some(seen) = self.paused_note(function).await? {
+            let note = Note { key: key(function), seen: Some(seen), becomes: None, until: self.now() };
+            if self.backend.note(vec![note]).await?[..] != [true] {
+                // paused anew meanwhile
+                return Ok(0);
+            }
+        }
+        let limit = line(function);
+        let mut woken = 0;
+        loop {
+            let places = self.backend.line(&limit, PAGE).await?;
+            let group: Arc<str> = function.into();
+            let wakes = places.iter().map(|p| Wake { run: p.run, cause: Cause::Next, group: group.clone() }).collect();
+            // the wakes go first: who dies in between leaves places, and wakes those runs once more
+            self.carry_out(Commit { wakes, ..Commit::default() }).await?;
+            let leave = |place: &Place| After::Leave { limit: limit.clone(), run: place.run, step: None };
+            self.carry_out(Commit { after: places.iter().map(leave).collect(), ..Commit::default() }).await?;
+            woken += places.len();
+            if places.len() < PAGE {
+                return Ok(woken);
+            }
+        }
+    }
+
+    /// Since when a function is paused, if it is.
+    ///
+    /// # Errors
+    /// [`EngineError::Store`].
+    pub async fn paused_since(&self, function: &str) -> Result<Option<Timestamp>, EngineError> {
+        let since = self.paused_note(function).await?;
+        Ok(since.and_then(|text| text.parse().ok()).map(Timestamp::from_millis))
+    }
+
+    /// Whether a run that is about to begin waits for its function to be resumed: then it is in the line.
+    pub(super) async fn waits_for_resumption(&self, state: &RunState) -> Result<bool, StoreError> {
+        let function = &state.created.function;
+        if self.paused_note(function).await?.is_none() {
+            return Ok(false);
+        }
+        let place =
+            Place { asked: state.created_at, event: state.created.event.id, run: state.run, step: ARRIVAL.into() };
+        self.backend.park(&line(function), place).await?;
+        Ok(self.paused_note(function).await?.is_some())
+    }
+
+    async fn paused_note(&self, function: &str) -> Result<Option<Arc<str>>, StoreError> {
+        Ok(self.backend.noted(vec![key(function)]).await?.pop().flatten())
+    }
+
+    fn registered(&self, function: &str) -> Result<(), EngineError> {
+        match self.program(function) {
+            Some(_) => Ok(()),
+            None => Err(EngineError::NotFound(format!("there is no function `{function}`"))),
+        }
+    }
+}
+
+fn key(function: &str) -> Arc<str> {
+    note_key("paused", function, "")
+}
+
+/// The line of those that wait for a function to be resumed. It has no slots: nobody gets on by asking.
+fn line(function: &str) -> Limit {
+    Limit { key: key(function), slots: 0 }
+}

@@ -1,0 +1,156 @@
+//! Beginning runs: what flow control says to each, and all that belongs to a run's beginning.
+//!
+//! What flow control keeps is read, a decision is made on it, and the change goes into the transaction that begins the run,
+//! on the condition that nobody has changed it meanwhile (rule 16). Who is overtaken decides again.
+
+use std::sync::Arc;
+
+use stepladder_core::journal::{Created, Entry, Fact, Origin, Record};
+use stepladder_core::slot::{ARRIVAL, Place};
+use stepladder_core::spec::LazyScope;
+use stepladder_core::wake::Purpose;
+use stepladder_core::{Cause, RunId, RunRow, Spec, Status, Timer, Timestamp, Wake};
+
+use super::Engine;
+use super::gates::{Gate, Seen};
+use crate::ports::{Begun, Commit, Later, Note, Start, StoreError};
+
+/// How long after its creation a run is looked after for the first time (rule 12).
+pub(super) const WATCH: std::time::Duration = std::time::Duration::from_secs(3_600);
+/// How often a start that was overtaken is decided anew. Each time, somebody else got through.
+const ROUNDS: u32 = 100;
+
+/// A run to begin: which, from what, and what is known of it from the start (outcomes that it takes over, its end).
+pub(super) type Beginning = (RunId, Created, Vec<Entry>);
+
+impl Engine {
+    /// Creates runs with their first entries, or skips them, as flow control says. Those that exist are left as they are.
+    pub(super) async fn start_runs(&self, runs: Vec<Beginning>) -> Result<(), StoreError> {
+        let (plain, gated): (Vec<_>, Vec<_>) = runs.into_iter().partition(|(_, created, more)| {
+            let asks = self.spec_of(created).is_some_and(|spec| !spec.flow.is_open());
+            !asks || !more.is_empty() || is_let_through(&created.origin)
+        });
+        if !plain.is_empty() {
+            let starts = plain.into_iter().map(|beginning| self.start(beginning, Vec::new())).collect();
+            self.begin(starts, Vec::new()).await?;
+        }
+        self.start_gated(gated).await
+    }
+
+    async fn start_gated(&self, mut runs: Vec<Beginning>) -> Result<(), StoreError> {
+        for _ in 0..ROUNDS {
+            if runs.is_empty() {
+                return Ok(());
+            }
+            let (mut seen, mut starts, mut asked, mut links) = (Seen::default(), Vec::new(), Vec::new(), Vec::new());
+            for (run, created, more) in runs {
+                let Some(spec) = self.spec_of(&created).cloned() else { continue };
+                match self.gate(&spec, run, &created, &mut seen).await? {
+                    Gate::Known => {}
+                    Gate::Elsewhere(run) => links.push(Later::Link { run, event: created.event.id }),
+                    Gate::Skip(reason) => {
+                        let end = Fact::RunSkipped { reason: reason.into() }.at(self.now());
+                        starts.push(self.start((run, created.clone(), vec![end]), Vec::new()));
+                        asked.push((run, created, more));
+                    }
+                    Gate::Open(let_in, notes) => {
+                        starts.push(self.start((run, let_in, more.clone()), notes));
+                        asked.push((run, created, more));
+                    }
+                }
+            }
+            let begun = self.begin(starts, links).await?;
+            runs = asked.into_iter().zip(begun).filter(|(_, b)| *b == Begun::Overtaken).map(|(run, _)| run).collect();
+        }
+        Err(StoreError::Unavailable("others start runs under the same key without end".into()))
+    }
+
+    /// What the index is to know of runs goes before them.
+    pub(super) async fn begin(&self, starts: Vec<Start>, mut before: Vec<Later>) -> Result<Vec<Begun>, StoreError> {
+        for start in &starts {
+            if let Some(Fact::RunCreated(created)) = start.record.entries.first().map(|entry| &entry.fact)
+                && start.row.ended.is_none()
+                && let Some(spec) = self.spec_of(created)
+            {
+                let (run, at) = (start.row.run, start.row.created_at);
+                before.extend(spec.flow.cancellers(run, &created.event, at).into_iter().map(Later::Waiter));
+                if let Some(within) = spec.flow.start_within {
+                    let wake = Wake { run, cause: Cause::Deadline, group: created.function.clone() };
+                    before.push(self.later(wake, at + within));
+                }
+            }
+        }
+        if !before.is_empty() {
+            self.carry_out(Commit { before, ..Commit::default() }).await?;
+        }
+        if starts.is_empty() { Ok(Vec::new()) } else { self.backend.start(starts).await }
+    }
+
+    pub(super) fn spec_of(&self, created: &Created) -> Option<&Spec> {
+        self.program(&created.function).map(|program| program.spec())
+    }
+
+    /// All that belongs to a run's beginning.
+    pub(super) fn start(&self, (run, created, more): Beginning, notes: Vec<Note>) -> Start {
+        let now = self.now();
+        let function = created.function.clone();
+        let event = created.event.id;
+        let ended = more.iter().any(|entry| entry.fact.is_end());
+        let places = if ended { Vec::new() } else { self.arrivals(run, &created, now) };
+        let mut entries = vec![Fact::RunCreated(Box::new(created)).at(now)];
+        entries.extend(more);
+        Start {
+            row: RunRow {
+                run,
+                function: function.clone(),
+                event,
+                created_at: now,
+                ended: ended.then_some((now, Status::Skipped)),
+            },
+            record: Record { seq: 0, token: self.entropy.bits(), code: self.config.code.clone(), entries },
+            watchdog: Timer { due: now + WATCH, run, group: function.clone(), purpose: Purpose::Watchdog },
+            wake: Wake { run, cause: Cause::Created, group: function },
+            places,
+            notes,
+        }
+    }
+
+    /// The places that a run takes on arrival. A key that cannot be evaluated gives none: the run fails in its first
+    /// hop, and says why. Where runs are counted, it stands in those lines first; and who begins later joins them then.
+    fn arrivals(&self, run: RunId, created: &Created, now: Timestamp) -> Vec<(stepladder_core::slot::Limit, Place)> {
+        let Some(spec) = self.spec_of(created) else { return Vec::new() };
+        let by_event = created.origin == Origin::Event && created.event.begins_at().is_some();
+        if by_event || created.begins_at.is_some() || created.collects || spec.concurrency.is_empty() {
+            return Vec::new();
+        }
+        let scope = &mut LazyScope::new(&created.event);
+        let of_runs = spec.run_limits(scope).unwrap_or_default();
+        let limits = if of_runs.is_empty() { spec.limits(scope).unwrap_or_default() } else { of_runs };
+        let asked = self.asked(spec, scope, now);
+        let place = || Place { asked, event: created.event.id, run, step: ARRIVAL.into() };
+        limits.into_iter().map(|limit| (limit, place())).collect()
+    }
+
+    /// The time by which a run stands in lines: earlier or later than it came, as its priority says. One that cannot be
+    /// evaluated says nothing.
+    pub(super) fn asked(&self, spec: &Spec, scope: &mut LazyScope<'_>, at: Timestamp) -> Timestamp {
+        let ahead = spec.flow.ahead(scope).unwrap_or_else(|bad| {
+            tracing::warn!(function = %spec.id, "a priority counts as 0: {bad}");
+            0
+        });
+        Timestamp::from_millis(at.as_millis().saturating_sub(ahead))
+    }
+}
+
+/// What flow control does not hold up: what a person asked for, and what is to be done about a failure.
+fn is_let_through(origin: &Origin) -> bool {
+    match origin {
+        Origin::Rerun { .. } | Origin::Failure { .. } => true,
+        Origin::Event | Origin::Invoke { .. } | Origin::Cron => false,
+    }
+}
+
+/// The text of a note's key.
+pub(super) fn note_key(kind: &str, function: &str, value: &str) -> Arc<str> {
+    format!("{kind}/{function}/{value}").into()
+}

@@ -1,0 +1,139 @@
+//! Debounce and batch.
+
+use std::time::Duration;
+
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{Fact, Status, TestApp};
+
+use crate::{Job, MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works};
+
+async fn counts(ctx: Context, events: Vec<Event<Job>>) -> Result<Vec<u32>> {
+    ctx.step("count", async || Ok(events.iter().map(|event| event.data.n).collect())).await
+}
+
+#[tokio::test]
+async fn a_debounce_runs_with_the_last_event_once_it_is_quiet() {
+    let mut app = TestApp::new().function(Function::new("f", works).debounce(Debounce::new(10 * SECOND)));
+    let sent = app.now();
+    for n in 0..5 {
+        app.start(&job("acme", n)).await;
+        app.advance(6 * SECOND).await;
+    }
+    assert_eq!(all_runs(&mut app).await[0].status(), Status::Scheduled);
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    assert_eq!(outputs(&runs), [4]);
+    assert_eq!(began_after(&runs[0], sent), 34 * SECOND);
+    // and the next event is another run's
+    app.send(&job("acme", 9)).await;
+    assert_eq!(outputs(&all_runs(&mut app).await), [4, 9]);
+}
+
+#[tokio::test]
+async fn a_debounce_ends_at_the_latest_and_counts_each_key_by_itself() {
+    let debounce = Debounce::new(10 * SECOND).at_the_latest(25 * SECOND).key("event.data.client");
+    let mut app = TestApp::new().function(Function::new("f", works).debounce(debounce));
+    let sent = app.now();
+    for n in 0..8 {
+        send_all(&mut app, [job("a", n)]).await;
+        if n == 0 {
+            send_all(&mut app, [job("b", 100)]).await;
+        }
+        app.advance(6 * SECOND).await;
+    }
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    let told: Vec<_> = runs.iter().map(|run| (run.output::<u32>(), began_after(run, sent).as_secs())).collect();
+    // a's come at 0, 6, … 42 s: five until 25 s, the others from 30 s on
+    assert_eq!(told, [(4, 25), (100, 10), (7, 52)]);
+}
+
+#[tokio::test]
+async fn a_batch_runs_when_it_is_full_or_its_time_is_over() {
+    let mut app = TestApp::new().function(Function::batch("f", Batch::new(3, MINUTE), counts));
+    let sent = app.now();
+    send_all(&mut app, (0..7).map(|n| job("acme", n))).await;
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    let told: Vec<_> = runs.iter().map(|run| (run.output::<Vec<u32>>(), began_after(run, sent).as_secs())).collect();
+    assert_eq!(told, [(vec![0, 1, 2], 0), (vec![3, 4, 5], 0), (vec![6], 60)]);
+}
+
+#[tokio::test]
+async fn a_batch_gathers_over_requests_by_key_and_each_event_knows_its_run() {
+    let batch = Batch::new(10, MINUTE).key("event.data.client");
+    let mut app = TestApp::new().function(Function::batch("f", batch, counts));
+    let first = app.start(&job("a", 1)).await.remove(0);
+    app.start(&job("b", 2)).await;
+    app.advance(10 * SECOND).await;
+    let third = app.start(&job("a", 3)).await;
+    assert_eq!(third[0].id(), first.id());
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    assert_eq!(runs.iter().map(|run| run.output::<Vec<u32>>()).collect::<Vec<_>>(), [vec![1, 3], vec![2]]);
+}
+
+#[tokio::test]
+async fn a_repeated_event_is_in_one_batch_once_before_and_after_that_has_begun() {
+    let mut app = TestApp::new().function(Function::batch("f", Batch::new(3, MINUTE), counts));
+    let engine = app.engine();
+    let event = |n: u32| {
+        let data = stepladder_core::json::of(&job("acme", n)).unwrap();
+        stepladder_sdk::NewEvent {
+            id: Some(format!("job-{n}").into()),
+            ..stepladder_sdk::NewEvent::new(Job::NAME, data)
+        }
+    };
+    for n in [1, 2, 1, 2] {
+        engine.ingest(vec![event(n)], None).await.unwrap();
+    }
+    engine.ingest(vec![event(2), event(1), event(3)], None).await.unwrap();
+    app.finish().await;
+    engine.ingest(vec![event(1), event(2), event(3), event(4)], None).await.unwrap();
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    assert_eq!(runs.iter().map(|run| run.output::<Vec<u32>>()).collect::<Vec<_>>(), [vec![1, 2, 3], vec![4]]);
+}
+
+#[tokio::test]
+async fn a_full_batch_of_one_begins_at_once_and_one_of_many_bytes_before_it_is_full() {
+    let mut app = TestApp::new().function(Function::batch("f", Batch::new(1, MINUTE), counts));
+    let sent = app.now();
+    send_all(&mut app, [job("a", 1), job("a", 2)]).await;
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    assert_eq!(runs.iter().map(|run| run.output::<Vec<u32>>()).collect::<Vec<_>>(), [vec![1], vec![2]]);
+    assert!(runs.iter().all(|run| began_after(run, sent) == Duration::ZERO));
+
+    let mut app = TestApp::new().function(Function::batch("f", Batch::new(1_000, MINUTE), counts));
+    let large = "x".repeat(1024 * 1024);
+    send_all(&mut app, (0..6).map(|n| job(&large, n))).await;
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    assert_eq!(runs.iter().map(|run| run.output::<Vec<u32>>()).collect::<Vec<_>>(), [vec![0, 1, 2, 3], vec![4, 5]]);
+}
+
+#[tokio::test]
+async fn a_run_that_collects_costs_one_wake_however_often_it_is_put_off() {
+    let mut app = TestApp::new().function(Function::new("f", works).debounce(Debounce::new(10 * SECOND)));
+    for n in 0..50 {
+        app.start(&job("acme", n)).await;
+        app.advance(SECOND).await;
+    }
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    assert_eq!(outputs(&runs), [49]);
+    let joined = runs[0].journal().iter().filter(|entry| matches!(entry.fact, Fact::EventJoined { .. })).count();
+    let begun = runs[0].journal().iter().filter(|entry| matches!(entry.fact, Fact::RunBegun)).count();
+    assert_eq!((joined, begun), (49, 1));
+}
+
+#[tokio::test]
+async fn a_cancelled_batch_takes_no_event_with_it_that_comes_later() {
+    let mut app = TestApp::new().function(Function::batch("f", Batch::new(3, MINUTE), counts));
+    let first = app.start(&job("a", 1)).await.remove(0);
+    app.engine().cancel(first.id(), "by hand").await.unwrap();
+    app.send(&job("a", 2)).await;
+    let runs = all_runs(&mut app).await;
+    assert_eq!((runs[0].status(), runs[1].output::<Vec<u32>>()), (Status::Cancelled, vec![2]));
+}

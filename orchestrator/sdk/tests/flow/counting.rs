@@ -1,0 +1,137 @@
+//! Limits on runs, shared limits, priorities, singletons.
+
+use std::time::Duration;
+
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{Fact, Status, TestApp, TestRun};
+
+use crate::{Job, SECOND, all_runs, began_after, job, outputs, send_all, works_long};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// How many of these lived at once at most, from their first step to their end.
+fn most_alive(runs: &[TestRun]) -> usize {
+    let times = |run: &TestRun| {
+        let began = run.journal().iter().find(|entry| matches!(entry.fact, Fact::StepStarted { .. })).unwrap().at;
+        (began, run.journal().last().unwrap().at)
+    };
+    let times: Vec<_> = runs.iter().map(times).collect();
+    times.iter().map(|(at, _)| times.iter().filter(|(began, ended)| began <= at && at < ended).count()).max().unwrap()
+}
+
+#[tokio::test]
+async fn a_limit_on_runs_counts_them_while_they_sleep() {
+    let function = Function::new("f", works_long).concurrency(Concurrency::runs(2));
+    let mut app = TestApp::new().function(function);
+    let sent = app.now();
+    send_all(&mut app, (0..6).map(|n| job("acme", n))).await;
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    assert_eq!(outputs(&runs), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(most_alive(&runs), 2);
+    let began: Vec<u64> = runs.iter().map(|run| began_after(run, sent).as_secs() / 3_600).collect();
+    assert_eq!(began, [0, 0, 1, 1, 2, 2], "in the order in which they came");
+}
+
+#[tokio::test]
+async fn a_limit_on_runs_by_key_and_one_on_steps_hold_together() {
+    let function = Function::new("f", works_long)
+        .concurrency(Concurrency::runs(1).key("event.data.client"))
+        .concurrency(Concurrency::limit(1));
+    let mut app = TestApp::new().function(function);
+    send_all(&mut app, (0..6).map(|n| job(&(n % 3).to_string(), n))).await;
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    assert_eq!(outputs(&runs), [0, 1, 2, 3, 4, 5]);
+    for client in 0..3 {
+        assert_eq!(most_alive(&[runs[client].clone(), runs[client + 3].clone()]), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_run_and_a_failed_one_give_their_places_on() {
+    async fn fails(ctx: Context, event: Event<Job>) -> Result<u32> {
+        ctx.sleep("an hour", HOUR).await?;
+        match event.data.n {
+            1 => Err(Error::terminal("no")),
+            n => Ok(n),
+        }
+    }
+    let function = Function::new("f", fails).concurrency(Concurrency::runs(1));
+    let mut app = TestApp::new().function(function);
+    send_all(&mut app, (0..4).map(|n| job("acme", n))).await;
+    app.advance(SECOND).await;
+    let runs = all_runs(&mut app).await;
+    // the first holds the slot, the third waits in line
+    for run in [&runs[0], &runs[2]] {
+        app.engine().cancel(run.id(), "by hand").await.unwrap();
+    }
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    let statuses: Vec<Status> = runs.iter().map(TestRun::status).collect();
+    assert_eq!(statuses, [Status::Cancelled, Status::Failed, Status::Cancelled, Status::Completed]);
+}
+
+#[tokio::test]
+async fn functions_that_share_a_limit_hold_it_together() {
+    let shared = || Concurrency::runs(1).shared("api");
+    let mut app = TestApp::new()
+        .function(Function::new("f", works_long).concurrency(shared()))
+        .function(Function::new("g", works_long).concurrency(shared()));
+    send_all(&mut app, (0..3).map(|n| job("acme", n))).await;
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    assert_eq!((runs.len(), most_alive(&runs)), (6, 1));
+    assert_eq!(outputs(&runs).len(), 6);
+}
+
+#[tokio::test]
+async fn who_has_priority_stands_further_ahead_in_line() {
+    let function = Function::new("f", works_long)
+        .concurrency(Concurrency::runs(1))
+        .priority("event.data.client == 'pro' ? 120 : 0");
+    let mut app = TestApp::new().function(function);
+    let sent = app.now();
+    app.start(&job("free", 0)).await;
+    app.start(&job("free", 1)).await;
+    app.advance(100 * SECOND).await;
+    app.start(&job("pro", 2)).await;
+    app.advance(100 * SECOND).await;
+    app.start(&job("pro", 3)).await;
+    app.finish().await;
+    let mut began: Vec<_> =
+        all_runs(&mut app).await.iter().map(|run| (began_after(run, sent), run.output::<u32>())).collect();
+    began.sort_unstable();
+    // 120 s of priority are worth a hundred of waiting, and not two hundred
+    assert_eq!(began.iter().map(|(_, n)| *n).collect::<Vec<_>>(), [0, 2, 1, 3]);
+}
+
+#[tokio::test]
+async fn a_singleton_skips_while_one_lives() {
+    let singleton = Singleton::skip().key("event.data.client");
+    let mut app = TestApp::new().function(Function::new("f", works_long).singleton(singleton));
+    send_all(&mut app, [job("a", 0), job("a", 1), job("b", 2)]).await;
+    app.advance(SECOND).await;
+    app.start(&job("a", 3)).await;
+    app.advance(2 * HOUR).await;
+    app.start(&job("a", 4)).await;
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    assert_eq!(outputs(&runs), [0, 2, 4]);
+    let reason = runs[1].error().unwrap().message.clone();
+    assert!(reason.contains(&runs[0].id().to_string()), "{reason}");
+    assert_eq!(runs.iter().filter(|run| run.status() == Status::Skipped).count(), 2);
+}
+
+#[tokio::test]
+async fn a_singleton_that_replaces_cancels_the_one_before() {
+    let mut app = TestApp::new().function(Function::new("f", works_long).singleton(Singleton::replace()));
+    send_all(&mut app, (0..3).map(|n| job("a", n))).await;
+    app.advance(SECOND).await;
+    app.start(&job("a", 3)).await;
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    assert_eq!(outputs(&runs), [3]);
+    let last = runs[2].error().unwrap().message.clone();
+    assert!(last.contains(&format!("run {} takes its place", runs[3].id())), "{last}");
+}

@@ -1,0 +1,107 @@
+//! What ends a run from outside: events that cancel it, and its time.
+
+use std::time::Duration;
+
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{Status, TestApp, TestRun};
+
+use crate::{MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works, works_long};
+
+#[derive(Serialize, Deserialize)]
+struct Stop {
+    client: String,
+}
+
+impl EventData for Stop {
+    const NAME: &'static str = "job/stopped";
+}
+
+fn stop(client: &str) -> Stop {
+    Stop { client: client.into() }
+}
+
+fn statuses(runs: &[TestRun]) -> Vec<Status> {
+    runs.iter().map(TestRun::status).collect()
+}
+
+use Status::{Cancelled, Completed};
+
+#[tokio::test]
+async fn an_event_cancels_the_runs_whose_field_it_shares() {
+    for cancel in [
+        CancelOn::event::<Stop>().field("client"),
+        CancelOn::named("job/stopped").when("async.data.client == event.data.client"),
+    ] {
+        let mut app = TestApp::new().function(Function::new("f", works_long).cancel_on(cancel));
+        send_all(&mut app, [job("a", 0), job("b", 1), job("a", 2)]).await;
+        app.advance(SECOND).await;
+        app.start(&stop("a")).await;
+        assert_eq!(statuses(&all_runs(&mut app).await), [Cancelled, Status::Running, Cancelled]);
+        let said = all_runs(&mut app).await[0].error().unwrap().message.clone();
+        assert!(said.contains("event `job/stopped`"), "{said}");
+        app.start(&job("a", 3)).await;
+        app.finish().await;
+        assert_eq!(outputs(&all_runs(&mut app).await), [1, 3], "one that began afterwards lives");
+    }
+}
+
+#[tokio::test]
+async fn an_event_cancels_what_has_not_begun_and_only_within_the_time() {
+    let function = Function::new("f", works_long)
+        .concurrency(Concurrency::runs(1))
+        .cancel_on(CancelOn::event::<Stop>().within(90 * MINUTE));
+    let mut app = TestApp::new().function(function);
+    send_all(&mut app, (0..2).map(|n| job("a", n))).await;
+    app.advance(MINUTE).await;
+    app.start(&stop("any")).await;
+    assert_eq!(statuses(&all_runs(&mut app).await), [Cancelled, Cancelled]);
+    send_all(&mut app, (2..4).map(|n| job("a", n))).await;
+    app.advance(91 * MINUTE).await;
+    app.start(&stop("any")).await;
+    app.finish().await;
+    assert_eq!(outputs(&all_runs(&mut app).await), [2, 3]);
+}
+
+#[tokio::test]
+async fn who_has_ended_is_not_looked_at_when_the_event_comes() {
+    let mut app =
+        TestApp::new().function(Function::new("f", works).cancel_on(CancelOn::event::<Stop>().field("client")));
+    for n in 0..5 {
+        app.send(&job("a", n)).await;
+    }
+    let before = app.memory().counts().reads;
+    app.send(&stop("a")).await;
+    assert_eq!(app.memory().counts().reads, before);
+    assert_eq!(app.memory().waiting(), 0);
+}
+
+#[tokio::test]
+async fn a_run_that_waits_too_long_to_begin_is_cancelled() {
+    let function = Function::new("f", works_long).concurrency(Concurrency::runs(1)).start_within(30 * MINUTE);
+    let mut app = TestApp::new().function(function);
+    let sent = app.now();
+    send_all(&mut app, (0..3).map(|n| job("a", n))).await;
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    assert_eq!(statuses(&runs), [Completed, Cancelled, Cancelled]);
+    assert_eq!(runs[1].journal().last().unwrap().at.since(sent), 30 * MINUTE);
+    assert!(runs[1].error().unwrap().message.contains("had not begun"), "{:?}", runs[1].error());
+}
+
+#[tokio::test]
+async fn a_run_that_takes_too_long_is_cancelled_on_time() {
+    for (within, ends) in [(30 * MINUTE, Cancelled), (2 * Duration::from_secs(3_600), Completed)] {
+        let function = Function::new("f", works_long).throttle(Rate::new(1, MINUTE)).finish_within(within);
+        let mut app = TestApp::new().function(function);
+        let sent = app.now();
+        send_all(&mut app, (0..2).map(|n| job("a", n))).await;
+        app.finish().await;
+        let runs = all_runs(&mut app).await;
+        assert_eq!(statuses(&runs), [ends, ends]);
+        if ends == Cancelled {
+            // from its first step on, not from its event
+            assert_eq!(began_after(&runs[1], sent), MINUTE);
+            assert_eq!(runs[1].journal().last().unwrap().at.since(sent), MINUTE + within);
+        }
+    }
+}

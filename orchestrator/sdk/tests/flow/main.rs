@@ -1,0 +1,80 @@
+//! Flow control on the real engine, in memory, on a virtual clock.
+
+mod collecting;
+mod counting;
+mod ending;
+mod pausing;
+mod rates;
+mod refused;
+
+use std::time::Duration;
+
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{TestApp, TestRun};
+use stepladder_sdk::{Timestamp, ToEvent};
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Job {
+    pub(crate) client: String,
+    pub(crate) n: u32,
+}
+
+impl EventData for Job {
+    const NAME: &'static str = "job/asked";
+}
+
+pub(crate) fn job(client: &str, n: u32) -> Job {
+    Job { client: client.into(), n }
+}
+
+/// A function of one step, whose result is the job's number.
+pub(crate) async fn works(ctx: Context, event: Event<Job>) -> Result<u32> {
+    ctx.step("work", async || Ok(event.data.n)).await
+}
+
+/// The same, in two steps with an hour between.
+pub(crate) async fn works_long(ctx: Context, event: Event<Job>) -> Result<u32> {
+    ctx.step("work", async || Ok(())).await?;
+    ctx.sleep("an hour", Duration::from_secs(3_600)).await?;
+    ctx.step("end", async || Ok(event.data.n)).await
+}
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+
+/// Sends many events in one request.
+pub(crate) async fn send_all(app: &mut TestApp, jobs: impl IntoIterator<Item = Job>) {
+    let events = jobs.into_iter().map(|job| job.to_event().unwrap()).collect();
+    app.engine().ingest(events, None).await.unwrap();
+}
+
+/// When the first step of a run began, after a moment.
+pub(crate) fn began_after(run: &TestRun, moment: Timestamp) -> Duration {
+    use stepladder_sdk::testing::Fact;
+    let first = run.journal().iter().find(|entry| matches!(entry.fact, Fact::StepStarted { .. }));
+    first.unwrap_or_else(|| panic!("{} has not begun: {:?}", run.id(), run.status())).at.since(moment)
+}
+
+/// The outputs of those runs that have one.
+pub(crate) fn outputs(runs: &[TestRun]) -> Vec<u32> {
+    use stepladder_sdk::testing::Status;
+    runs.iter().filter(|run| run.status() == Status::Completed).map(TestRun::output::<u32>).collect()
+}
+
+/// All runs, in the order of the events that created them.
+pub(crate) async fn all_runs(app: &mut TestApp) -> Vec<TestRun> {
+    use stepladder_sdk::testing::Fact;
+    let mut runs = app.runs().await;
+    runs.sort_by_key(|run| match &run.journal()[0].fact {
+        Fact::RunCreated(created) => (created.event.id, run.id()),
+        other => panic!("{other:?}"),
+    });
+    runs
+}
+
+/// Those of one function.
+pub(crate) async fn runs_of(app: &mut TestApp, function: &str) -> Vec<TestRun> {
+    let mut runs = all_runs(app).await;
+    runs.retain(|run| run.function() == function);
+    runs
+}

@@ -1,0 +1,49 @@
+//! Functions that are paused and resumed.
+
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{Status, TestApp};
+
+use crate::{MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works, works_long};
+
+#[tokio::test]
+async fn what_has_not_begun_waits_until_its_function_is_resumed() {
+    let mut app = TestApp::new().function(Function::new("f", works_long));
+    let engine = app.engine();
+    app.start(&job("a", 0)).await;
+    assert!(engine.pause("f").await.unwrap());
+    assert!(!engine.pause("f").await.unwrap(), "it is paused already");
+    assert_eq!(engine.paused_since("f").await.unwrap(), Some(app.now()));
+    let sent = app.now();
+    send_all(&mut app, (1..300).map(|n| job("a", n))).await;
+    app.advance(90 * MINUTE).await;
+    let runs = all_runs(&mut app).await;
+    assert_eq!(outputs(&runs), [0], "one that had begun went on to its end");
+    assert!(runs[1..].iter().all(|run| run.status() == Status::Scheduled));
+    let waiting = engine.run(runs[7].id()).await.unwrap().waiting.unwrap();
+    assert!(waiting.contains("is paused"), "{waiting}");
+    assert_eq!(engine.resume("f").await.unwrap(), 299);
+    assert_eq!(engine.paused_since("f").await.unwrap(), None);
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    assert_eq!(outputs(&runs), (0..300).collect::<Vec<_>>());
+    assert_eq!(began_after(&runs[299], sent), 90 * MINUTE);
+}
+
+#[tokio::test]
+async fn who_is_cancelled_while_its_function_is_paused_stays_so() {
+    let mut app = TestApp::new().function(Function::new("f", works));
+    let engine = app.engine();
+    engine.pause("f").await.unwrap();
+    let run = app.start(&job("a", 0)).await.remove(0);
+    engine.cancel(run.id(), "by hand").await.unwrap();
+    engine.resume("f").await.unwrap();
+    app.advance(SECOND).await;
+    assert_eq!(all_runs(&mut app).await[0].status(), Status::Cancelled);
+}
+
+#[tokio::test]
+async fn a_function_that_is_not_there_cannot_be_paused() {
+    let mut app = TestApp::new().function(Function::new("f", works));
+    let said = app.engine().pause("g").await.unwrap_err().to_string();
+    assert!(said.contains("no function `g`"), "{said}");
+}

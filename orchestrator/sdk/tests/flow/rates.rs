@@ -1,0 +1,110 @@
+//! Throttle, rate limit, idempotency.
+
+use std::time::Duration;
+
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{Status, TestApp};
+
+use crate::{MINUTE, SECOND, all_runs, began_after, job, runs_of, send_all, works};
+
+#[tokio::test]
+async fn a_throttle_starts_runs_evenly_and_loses_none() {
+    let function = Function::new("f", works).throttle(Rate::new(2, SECOND));
+    let mut app = TestApp::new().function(function);
+    let sent = app.now();
+    send_all(&mut app, (0..10).map(|n| job("acme", n))).await;
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    let began: Vec<u128> = runs.iter().map(|run| began_after(run, sent).as_millis()).collect();
+    assert_eq!(began, (0..10).map(|n| n * 500).collect::<Vec<_>>());
+    assert!(runs.iter().all(|run| run.status() == Status::Completed));
+}
+
+#[tokio::test]
+async fn a_throttle_counts_each_key_by_itself_and_lets_a_burst_through() {
+    let rate = Rate::new(1, MINUTE).burst(3).key("event.data.client");
+    let mut app = TestApp::new().function(Function::new("f", works).throttle(rate));
+    let sent = app.now();
+    send_all(&mut app, (0..4).flat_map(|n| [job("a", n), job("b", n)])).await;
+    app.finish().await;
+    let began: Vec<u64> = all_runs(&mut app).await.iter().map(|run| began_after(run, sent).as_secs()).collect();
+    assert_eq!(began, [0, 0, 0, 0, 0, 0, 60, 60]);
+}
+
+#[tokio::test]
+async fn a_throttle_holds_over_requests_and_for_called_functions() {
+    async fn calls(ctx: Context, event: Event<crate::Job>) -> Result<u32> {
+        ctx.invoke("call", "f", &event.data).await
+    }
+    #[derive(Deserialize)]
+    struct Never {
+        n: u32,
+    }
+    impl EventData for Never {
+        const NAME: &'static str = "never/sent";
+        const NAMES: &'static [&'static str] = &[];
+    }
+    async fn called(ctx: Context, event: Event<Never>) -> Result<u32> {
+        ctx.step("work", async || Ok(event.data.n)).await
+    }
+    let mut app = TestApp::new()
+        .function(Function::new("calls", calls))
+        .function(Function::new("f", called).throttle(Rate::new(1, MINUTE)));
+    let sent = app.now();
+    for n in 0..3 {
+        app.start(&job("acme", n)).await;
+    }
+    app.finish().await;
+    let called = runs_of(&mut app, "f").await;
+    assert_eq!(called.iter().map(|run| began_after(run, sent).as_secs()).collect::<Vec<_>>(), [0, 60, 120]);
+    assert!(runs_of(&mut app, "calls").await.iter().all(|run| run.status() == Status::Completed));
+}
+
+#[tokio::test]
+async fn a_rate_limit_skips_what_is_too_much_and_says_so() {
+    let function = Function::new("f", works).rate_limit(Rate::new(3, MINUTE));
+    let mut app = TestApp::new().function(function);
+    send_all(&mut app, (0..5).map(|n| job("acme", n))).await;
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    let statuses: Vec<Status> = runs.iter().map(|run| run.status()).collect();
+    use Status::{Completed, Skipped};
+    assert_eq!(statuses, [Completed, Completed, Completed, Skipped, Skipped]);
+    assert!(runs[4].error().unwrap().message.contains("rate limit (3 in 60s)"), "{:?}", runs[4].error());
+    // a third of the minute later there is room for one
+    app.advance(20 * SECOND).await;
+    for n in 5..7 {
+        app.send(&job("acme", n)).await;
+    }
+    let later: Vec<Status> = all_runs(&mut app).await[5..].iter().map(|run| run.status()).collect();
+    assert_eq!(later, [Completed, Skipped]);
+}
+
+#[tokio::test]
+async fn events_of_one_idempotency_key_lead_to_the_first_ones_run_for_a_day() {
+    let function = Function::new("f", works).idempotency("event.data.client");
+    let mut app = TestApp::new().function(function);
+    send_all(&mut app, [job("a", 1), job("b", 2), job("a", 3)]).await;
+    app.finish().await;
+    let again = app.send(&job("a", 4)).await;
+    let first = all_runs(&mut app).await;
+    assert_eq!(crate::outputs(&first), [1, 2]);
+    assert_eq!(again[0].id(), first[0].id(), "the event lists the run that it led to");
+    app.advance(Duration::from_secs(24 * 3_600)).await;
+    assert_eq!(app.send(&job("a", 5)).await[0].output::<u32>(), 5);
+}
+
+#[tokio::test]
+async fn a_key_that_an_event_has_not_skips_it_with_the_reason() {
+    for function in [
+        Function::new("f", works).throttle(Rate::new(1, SECOND).key("event.data.missing")),
+        Function::new("f", works).idempotency("event.data.missing"),
+        Function::new("f", works).singleton(Singleton::skip().key("event.data.missing")),
+        Function::new("f", works).debounce(Debounce::new(SECOND).key("event.data.missing")),
+    ] {
+        let mut app = TestApp::new().function(function);
+        let run = app.send(&job("acme", 1)).await.remove(0);
+        assert_eq!(run.status(), Status::Skipped);
+        assert!(run.error().unwrap().message.contains("event.data.missing"), "{:?}", run.error());
+    }
+}

@@ -1,0 +1,82 @@
+//! Combinations that make no sense are refused when the app starts, by name.
+
+use std::time::Duration;
+
+use stepladder_sdk::States;
+use stepladder_sdk::prelude::*;
+
+use crate::{Job, MINUTE, SECOND, works};
+
+async fn counts(_: Context, events: Vec<Event<Job>>) -> Result<usize> {
+    Ok(events.len())
+}
+
+fn refusal(function: Function) -> String {
+    let program = match function.programs(&States::default()) {
+        Err(fault) => return fault,
+        Ok(mut programs) => programs.remove(0),
+    };
+    program.spec().fault().unwrap_or_else(|| panic!("it is not refused"))
+}
+
+fn f() -> Function {
+    Function::new("f", works)
+}
+
+fn batch() -> Function {
+    Function::batch("f", Batch::new(10, MINUTE), counts)
+}
+
+#[test]
+fn what_cannot_be_had_together_is_named() {
+    let debounced = || f().debounce(Debounce::new(SECOND));
+    for (function, one, other) in [
+        (batch().debounce(Debounce::new(SECOND)), "a batch", "a debounce"),
+        (batch().throttle(Rate::new(1, SECOND)), "a batch", "a throttle"),
+        (batch().rate_limit(Rate::new(1, SECOND)), "a batch", "a rate limit"),
+        (batch().singleton(Singleton::skip()), "a batch", "a singleton"),
+        (batch().idempotency("event.data.n"), "a batch", "an idempotency key"),
+        (batch().cancel_on(CancelOn::named("a/b")), "a batch", "events that cancel it"),
+        (batch().concurrency(Concurrency::limit(1)).priority("1"), "a batch", "a priority"),
+        (debounced().throttle(Rate::new(1, SECOND)), "a debounce", "a throttle"),
+        (debounced().singleton(Singleton::replace()), "a debounce", "a singleton"),
+        (debounced().also_at("@hourly"), "a debounce", "a cron line"),
+    ] {
+        let said = refusal(function);
+        assert!(said.starts_with("function `f` has") && said.contains(one) && said.contains(other), "{said}");
+    }
+}
+
+#[test]
+fn what_means_nothing_is_refused_with_the_reason() {
+    for (function, says) in [
+        (f().throttle(Rate::new(0, SECOND)), "no start at all"),
+        (f().throttle(Rate::new(1, SECOND).burst(0)), "no start at all"),
+        (f().rate_limit(Rate::new(1, Duration::ZERO)), "period"),
+        (f().rate_limit(Rate::new(1, Duration::from_secs(32 * 86_400))), "at most"),
+        (f().debounce(Debounce::new(MINUTE).at_the_latest(SECOND)), "never be waited out"),
+        (Function::batch("f", Batch::new(0, MINUTE), counts), "use 1 to 1000"),
+        (Function::batch("f", Batch::new(1_001, MINUTE), counts), "use 1 to 1000"),
+        (f().priority("1"), "no line to be first in"),
+        (f().start_within(Duration::ZERO), "no time at all"),
+        (f().cancel_on(CancelOn::named("")), "is empty"),
+        (f().concurrency(Concurrency::limit(1).shared("a/b")), "no `/`"),
+        (f().throttle(Rate::new(1, SECOND).key("event.data.")), "throttle's key of function `f` is not a CEL"),
+    ] {
+        let said = refusal(function);
+        assert!(said.contains(says) && said.contains("`f`"), "{said}");
+    }
+}
+
+#[test]
+fn functions_that_share_a_limit_and_do_not_agree_are_named() {
+    let specs: Vec<_> = [2, 3]
+        .into_iter()
+        .map(|n| {
+            let function = Function::new(format!("f{n}"), works).concurrency(Concurrency::limit(n).shared("api"));
+            function.programs(&States::default()).unwrap().remove(0).spec().clone()
+        })
+        .collect();
+    let said = stepladder_core::spec::disagreement(specs.iter()).unwrap();
+    assert!(["`f2`", "`f3`", "`api`"].iter().all(|name| said.contains(name)), "{said}");
+}
