@@ -33,6 +33,8 @@ pub(crate) fn check(journal: &Journal) -> Vec<String> {
     let mut is_rerun = false;
     let mut ended = false;
     let mut handler = 0;
+    // whether further events may join it: it has not begun
+    let mut collects = false;
     // what started it among them
     let mut entered = HashSet::new();
     for (n, entry) in journal.entries.iter().enumerate() {
@@ -46,6 +48,7 @@ pub(crate) fn check(journal: &Journal) -> Vec<String> {
             Fact::RunCreated(created) if n == 0 => {
                 is_rerun = matches!(created.origin, Origin::Rerun { .. });
                 entered.insert(created.event.id);
+                collects = created.collects;
             }
             _ if n == 0 => wrong("the run does not begin with its creation"),
             Fact::RunCreated(_) => wrong("the run was created again"),
@@ -69,7 +72,18 @@ pub(crate) fn check(journal: &Journal) -> Vec<String> {
                     }
                 }
             }
+            Fact::EventJoined { event, closes, .. } => {
+                if !collects && !is_rerun {
+                    wrong("an event joined a run that had begun, or takes none");
+                }
+                if !entered.insert(event.id) {
+                    wrong("an event joined a second time");
+                }
+                collects &= !closes;
+            }
+            Fact::RunBegun if !std::mem::take(&mut collects) => wrong("a run began that had begun"),
             Fact::StepCarried { .. } if !is_rerun => wrong("an outcome was taken over, though from nobody"),
+            fact if collects && fact.is_of_a_handler() => wrong("a run that collects events went on before it began"),
             _ => {}
         }
         ended |= entry.fact.is_end();
@@ -169,6 +183,8 @@ fn follow(step: &mut Step, entry: &Entry) -> Result<(), &'static str> {
             step.settled = true;
         }
         Fact::RunCreated(_)
+        | Fact::EventJoined { .. }
+        | Fact::RunBegun
         | Fact::StepsWoken { .. }
         | Fact::HandlerFailed { .. }
         | Fact::RunCompleted { .. }
@@ -196,6 +212,8 @@ fn kind_of(fact: &Fact) -> Option<Kind> {
         // a step with a body, or a wait for an event or a signal
         Fact::StepRefused { .. } | Fact::WaitExpired { .. } => None,
         Fact::RunCreated(_)
+        | Fact::EventJoined { .. }
+        | Fact::RunBegun
         | Fact::StepsWoken { .. }
         | Fact::HandlerFailed { .. }
         | Fact::RunCompleted { .. }

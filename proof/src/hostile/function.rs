@@ -25,7 +25,7 @@ pub(super) fn all() -> Vec<Arc<dyn Program>> {
     let expr = |source: &str| Expr::compile(source).expect("a good expression");
     let echo = of("echo", "test/echo", Ask::Run(Default::default()));
     let mut keyed = of("keyed", "test/keyed", Ask::Run(Default::default()));
-    keyed.spec.concurrency.push(Concurrency { limit: 1, key: Some(expr("event.data.client")) });
+    keyed.spec.concurrency.push(Concurrency { key: Some(expr("event.data.client")), ..Concurrency::steps(1) });
     keyed.spec.on_failure = Some("echo".into());
     let mut nap = of("nap", "test/nap", Ask::SleepFor(Duration::from_secs(3_600)));
     nap.spec.triggers[0].condition = Some(expr("event.data.long == true && size(event.data.tags) < 10"));

@@ -37,7 +37,7 @@ fn due(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestam
             match of(step) {
                 Some(StepState::Waiting { retry_at, .. }) => *retry_at,
                 Some(StepState::Running { lease_until, .. }) => *lease_until,
-                _ => state.last_at,
+                _ => state.begins_at().map_or(state.last_at, |at| at.max(state.last_at)),
             }
         }
         Fact::SleepEnded { step } => match of(step) {
@@ -57,6 +57,7 @@ fn due(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestam
         | Fact::StepFailed { .. }
         | Fact::StepAbandoned { .. }
         | Fact::EventEntered { .. }
+        | Fact::EventJoined { .. }
         | Fact::SignalReceived { .. }
         | Fact::RunCancelled { .. } => entry.at,
         Fact::RunCreated(_)
@@ -70,6 +71,7 @@ fn due(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestam
         | Fact::HandlerFailed { .. }
         | Fact::RunCompleted { .. }
         | Fact::RunFailed { .. }
-        | Fact::RunSkipped { .. } => state.last_at,
+        | Fact::RunBegun
+        | Fact::RunSkipped { .. } => state.begins_at().map_or(state.last_at, |at| at.max(state.last_at)),
     }
 }

@@ -266,10 +266,17 @@ impl Engine {
             event.data = input;
         }
         let now = self.now();
+        let joined = state.joined.iter().map(|event| Fact::EventJoined {
+            event: Box::new(event.clone()),
+            replaces: false,
+            begins_at: None,
+            closes: false,
+        });
         let carried = match &how.from_step {
             None => Vec::new(),
-            Some(step) => carried(&state, step)?.into_iter().map(|fact| fact.at(now)).collect(),
+            Some(step) => carried(&state, step)?,
         };
+        let carried = joined.chain(carried).map(|fact| fact.at(now)).collect();
         let again = run.rerun_of(now, self.entropy.bits());
         let created = Created::new(state.created.function.clone(), event, Origin::Rerun { of: run });
         self.start_runs(vec![(again, created, carried)]).await?;

@@ -3,6 +3,7 @@
 mod collecting;
 mod counting;
 mod ending;
+mod many;
 mod pausing;
 mod rates;
 mod refused;

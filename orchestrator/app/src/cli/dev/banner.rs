@@ -76,6 +76,7 @@ mod tests {
             retries: 4,
             timeout_ms: 60_000,
             concurrency: Vec::new(),
+            flow_control: Vec::new(),
             on_failure: None,
         }
     }

@@ -1,0 +1,82 @@
+//! What must not grow with the number of those who wait.
+
+use std::sync::{Arc, Mutex};
+
+use stepladder_core::waiting::{Field, Waiter};
+use stepladder_core::{RunId, Timestamp};
+use stepladder_engine::ports::{Commit, Commits, Later};
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{Status, TestApp};
+
+use crate::{Job, SECOND, job, send_all};
+
+#[derive(Serialize, Deserialize)]
+struct Approved {
+    client: String,
+}
+
+impl EventData for Approved {
+    const NAME: &'static str = "job/approved";
+}
+
+async fn waits(ctx: Context, event: Event<Job>) -> Result<bool> {
+    let wait =
+        ctx.wait_for_event::<Approved>("approval").timeout(3_600 * SECOND).matching("client", &event.data.client);
+    Ok(wait.await?.is_some())
+}
+
+/// Reads of journals and looks at the index that it takes to resume one, among so many that wait for other clients.
+async fn cost_of_resuming_one_among(many: u64) -> (u64, u64) {
+    let mut app = TestApp::new().function(Function::new("f", waits));
+    let run = app.start(&job("acme", 1)).await.remove(0);
+    let memory = app.memory();
+    let waiter = |n: u64| Waiter {
+        event: Approved::NAME.into(),
+        bucket: Some(Field::new("client", &json!(format!("client {n}"))).unwrap()),
+        run: RunId::new(Timestamp::from_millis(1), u128::from(n)),
+        step: "approval".into(),
+        until: Timestamp::MAX,
+    };
+    let before = (0..many).map(|n| Later::Waiter(waiter(n))).collect();
+    memory.commit(Commit { before, ..Commit::default() }).await.unwrap();
+    let before = memory.counts();
+    app.start(&Approved { client: "acme".into() }).await;
+    let after = memory.counts();
+    let resumed = app.runs().await.into_iter().find(|other| other.id() == run.id()).unwrap();
+    assert_eq!((resumed.status(), resumed.output::<bool>()), (Status::Completed, true));
+    (after.reads - before.reads, after.looks - before.looks)
+}
+
+#[tokio::test]
+async fn one_of_100_000_who_wait_is_found_by_his_field_with_as_many_reads_as_one_of_ten() {
+    assert_eq!(cost_of_resuming_one_among(100_000).await, cost_of_resuming_one_among(10).await);
+}
+
+/// The jobs in the order in which they were worked on.
+#[derive(Clone, Default)]
+struct Order(Arc<Mutex<Vec<u32>>>);
+
+/// Calls about slots and reads of journals for each of so many runs that wait for one slot; they are served in order.
+async fn cost_of_waiting_for_a_slot(many: u32) -> f64 {
+    async fn tells(ctx: Context, event: Event<Job>) -> Result<()> {
+        let order = ctx.state::<Order>()?;
+        ctx.step("work", async || Ok(order.0.lock().unwrap().push(event.data.n))).await
+    }
+    let order = Order::default();
+    let function = Function::new("f", tells).concurrency(Concurrency::limit(1));
+    let mut app = TestApp::new().function(function).state(order.clone());
+    for chunk in (0..many).collect::<Vec<_>>().chunks(1_000) {
+        send_all(&mut app, chunk.iter().map(|n| job("acme", *n))).await;
+    }
+    app.finish().await;
+    let counts = app.memory().counts();
+    assert_eq!(*order.0.lock().unwrap(), (0..many).collect::<Vec<_>>());
+    (counts.slots + counts.reads) as f64 / f64::from(many)
+}
+
+#[tokio::test]
+async fn runs_that_wait_for_one_slot_are_served_without_polling_however_many_they_are() {
+    let few = cost_of_waiting_for_a_slot(100).await;
+    let many = cost_of_waiting_for_a_slot(10_000).await;
+    assert!(many < few * 1.1, "{many} calls a run among 10,000, {few} among 100");
+}
