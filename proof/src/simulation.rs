@@ -2,6 +2,7 @@
 //! the seed: the functions, the interleaving, the faults, the clocks.
 
 mod account;
+mod controls;
 pub(crate) mod coverage;
 mod delivery;
 mod ending;
@@ -35,6 +36,7 @@ use stepladder_engine::{Config, Engine, Pace, Program};
 
 use crate::dice::Dice;
 use account::Account;
+use controls::Controlled;
 use coverage::Coverage;
 use invariants::{Broken, Invariants, journal, rows};
 use knobs::Knobs;
@@ -130,6 +132,7 @@ pub(crate) struct Simulation {
     scheduler: Scheduler,
     processes: Vec<Process>,
     invariants: Invariants,
+    controlled: Controlled,
     begun: Timestamp,
     swept: Timestamp,
     /// When something was written for the last time.
@@ -170,6 +173,7 @@ impl Simulation {
         let skew = Duration::from_millis(2 * knobs.skew);
         let mut simulation = Self {
             invariants: Invariants::new(memory.clone(), account, &functions.limits, &functions.programs, skew),
+            controlled: Controlled::new(memory.clone(), functions.control),
             listings: Arc::new(Lagging::new(memory.clone())),
             memory,
             clock,
@@ -251,6 +255,9 @@ impl Simulation {
             let (now, touched) = (self.clock.now(), self.shared.take_touched());
             if !touched.is_empty() {
                 self.moved = now;
+            }
+            if !touched.is_empty() {
+                self.controlled.check()?;
             }
             self.invariants.check(now, touched)?;
             self.nobody_waits_for_nothing(now)?;

@@ -1,9 +1,11 @@
 //! The command line: what can be asked for, and the texts of its help. What each command does is in a file of its own.
 
 pub(crate) mod cancel;
+mod chosen;
 #[cfg(feature = "local")]
 pub(crate) mod dev;
 pub(crate) mod functions;
+pub(crate) mod pause;
 #[cfg(feature = "aws")]
 pub(crate) mod redrive;
 pub(crate) mod rerun;
@@ -65,12 +67,17 @@ enum Command {
     Runs(runs::RunsArgs),
     /// Show one run: its steps, attempts, timings and errors
     Run(run::RunArgs),
-    /// Cancel a run; a step that is executing ends, but its outcome is refused
+    /// Cancel a run, or all of a kind; a step that is executing ends, but its outcome is refused
+    #[command(after_help = cancel::EXAMPLES)]
     Cancel(cancel::CancelArgs),
+    /// Pause a function: runs of it that have not begun wait, those that have go on
+    Pause(pause::PauseArgs),
+    /// Let a paused function's runs begin again
+    Resume(pause::PauseArgs),
     /// Complete a signal that a run waits for, or will
     #[command(after_help = signal::EXAMPLES)]
     Signal(signal::SignalArgs),
-    /// Run a run again, as a new run
+    /// Run a run again, or all of a kind, as new runs
     #[command(after_help = rerun::EXAMPLES)]
     Rerun(rerun::RerunArgs),
     /// Move dead letters back to their queues, and say what they were
@@ -173,6 +180,8 @@ impl Cli {
             Some(Command::Runs(args)) => runs::execute(app, args).await,
             Some(Command::Run(args)) => run::execute(app, args).await,
             Some(Command::Cancel(args)) => cancel::execute(app, args).await,
+            Some(Command::Pause(args)) => pause::pause(app, args).await,
+            Some(Command::Resume(args)) => pause::resume(app, args).await,
             #[cfg(feature = "aws")]
             Some(Command::Redrive(args)) => redrive::execute(args).await,
             Some(Command::Signal(args)) => signal::execute(app, args).await,

@@ -153,6 +153,31 @@ impl Client {
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
+    /// Cancels, or runs again, those of a page of runs.
+    pub(crate) async fn bulk(
+        &self,
+        verb: &str,
+        query: &[(&str, String)],
+        body: &str,
+    ) -> Result<Data<Vec<wire::Told>>, ClientError> {
+        let mut url = self.url(&["v1", "runs", verb]);
+        url.query_pairs_mut().extend_pairs(query);
+        let text = self.call(self.http.post(url).body(body.to_owned())).await?;
+        self.decode(&text)
+    }
+
+    /// Pauses a function.
+    pub(crate) async fn pause(&self, function: &str) -> Result<(wire::Paused, String), ClientError> {
+        let text = self.call(self.request(Method::POST, &["v1", "functions", function, "pause"])).await?;
+        Ok((self.decode::<Data<_>>(&text)?.data, text))
+    }
+
+    /// Lets a function go on.
+    pub(crate) async fn resume(&self, function: &str) -> Result<(wire::Resumed, String), ClientError> {
+        let text = self.call(self.request(Method::POST, &["v1", "functions", function, "resume"])).await?;
+        Ok((self.decode::<Data<_>>(&text)?.data, text))
+    }
+
     /// Completes a signal.
     pub(crate) async fn signal(&self, token: &str, data: String) -> Result<(wire::Signalled, String), ClientError> {
         let text = self.call(self.request(Method::POST, &["v1", "signals", token]).body(data)).await?;

@@ -134,6 +134,7 @@ fn judge(run: &Sight<'_>, entry: &Entry) -> Result<(), Refusal> {
         return Err(Refusal::Ended);
     }
     match &entry.fact {
+        Fact::EventJoined { .. } if planted::is(Plant::JoinsAfterTheBeginning) => {}
         Fact::EventJoined { .. } | Fact::RunBegun if !run.collecting => return Err(Refusal::Closed),
         Fact::EventJoined { event, .. } if run.has_met(event.id) => return Err(Refusal::EnteredBefore(event.id)),
         fact if run.collecting && !fact.is_before_the_beginning() => return Err(Refusal::Collecting),

@@ -33,8 +33,14 @@ pub enum Plant {
     TakeoverKeepsItsWake,
     /// 15: a repeated event is skipped.
     RepeatedEventIsSkipped,
+    /// 15: what a repeated event was collected by is not noted.
+    CollectedAgain,
+    /// 16: notes change with a run's beginning whatever somebody else has made of them.
+    NotesAreNotCompared,
     /// 17: an event enters a run as often as it comes.
     EventsEnterAgain,
+    /// 17: a run takes further events when it has begun.
+    JoinsAfterTheBeginning,
     /// 19: the child is started before the parent's entry, under an id of its own each time.
     ChildrenAreAnonymous,
     /// 19: only a completed child tells its parent.
@@ -63,7 +69,7 @@ pub enum Plant {
 
 impl Plant {
     /// All of them, in the order of their rules.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::TokenIsNotLookedAt,
         Self::OvertakenStops,
         Self::OutcomesAreNotFenced,
@@ -78,7 +84,10 @@ impl Plant {
         Self::ErrorsAreTheQueues,
         Self::TakeoverKeepsItsWake,
         Self::RepeatedEventIsSkipped,
+        Self::CollectedAgain,
+        Self::NotesAreNotCompared,
         Self::EventsEnterAgain,
+        Self::JoinsAfterTheBeginning,
         Self::ChildrenAreAnonymous,
         Self::OnlySuccessIsTold,
         Self::LoserFreesTheSlot,

@@ -1,6 +1,7 @@
 //! The engine: ingest, hop, sweep, and the answers to questions, over one backend.
 
 mod ask;
+mod bulk;
 mod cache;
 mod collect;
 mod finish;
@@ -32,6 +33,7 @@ use crate::ports::{Backend, Backlog, StoreError};
 use crate::program::Program;
 
 pub use ask::{Page, Rerun, RunFilter};
+pub use bulk::Bulk;
 pub use ingest::IdSeed;
 pub use signals::Signalled;
 pub use sweep::Swept;

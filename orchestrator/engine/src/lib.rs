@@ -17,7 +17,7 @@ pub mod view;
 mod workers;
 
 pub use config::{Config, Pace};
-pub use engine::{Engine, EngineError, IdSeed, Page, Rerun, RunFilter, Signalled, Swept};
+pub use engine::{Bulk, Engine, EngineError, IdSeed, Page, Rerun, RunFilter, Signalled, Swept};
 pub use program::{Program, Session};
 pub use stepladder_core as core;
 pub use workers::Workers;

@@ -4,11 +4,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
+use crate::error::Problem;
 use crate::router::Shared;
 use crate::wire::{Data, Function};
 
 /// `GET /v1/functions`.
-pub(crate) async fn list(State(shared): State<Shared>) -> Response {
-    let functions: Vec<_> = shared.engine.specs().map(Function::of).collect();
-    Json(Data { data: functions }).into_response()
+pub(crate) async fn list(State(shared): State<Shared>) -> Result<Response, Problem> {
+    let paused = shared.engine.paused().await?;
+    let functions: Vec<_> =
+        shared.engine.specs().map(|spec| Function::of(spec, paused.get(&spec.id).copied())).collect();
+    Ok(Json(Data { data: functions }).into_response())
 }

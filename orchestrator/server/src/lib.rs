@@ -9,6 +9,7 @@
 
 mod auth;
 mod body;
+mod bulk;
 mod compat;
 mod error;
 mod events;

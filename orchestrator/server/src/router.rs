@@ -16,7 +16,7 @@ use crate::auth::{self, EventKeys, Token};
 use crate::body::Budget;
 use crate::error::Problem;
 use crate::intake::{Bounds, Intake};
-use crate::{compat, events, functions, login, origin, page, runs, signals};
+use crate::{bulk, compat, events, functions, login, origin, page, runs, signals};
 
 /// What a server is told besides its engine.
 #[derive(Clone, Default)]
@@ -88,6 +88,10 @@ pub fn router(engine: Arc<Engine>, options: Options) -> Router {
         .route("/v1/events/{id}", get(events::one))
         .route("/v1/events/{id}/runs", get(events::runs))
         .route("/v1/runs", get(runs::list))
+        .route("/v1/runs/cancel", post(bulk::cancel))
+        .route("/v1/runs/rerun", post(bulk::rerun))
+        .route("/v1/functions/{id}/pause", post(bulk::pause))
+        .route("/v1/functions/{id}/resume", post(bulk::resume))
         .route("/v1/runs/{id}", delete(runs::cancel).get(runs::one))
         .route("/v1/runs/{id}/journal", get(runs::journal))
         .route("/v1/runs/{id}/rerun", post(runs::rerun))

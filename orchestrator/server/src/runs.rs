@@ -46,6 +46,7 @@ impl Which {
             status: status.map_err(|fault| Problem::bad_request(format!("`status`: {fault}")))?,
             function: given(which.function),
             limit: number("limit", given(which.limit), "1 to 500")?,
+            live: false,
             cursor: match given(which.cursor) {
                 None => None,
                 Some(text) => Some(text.parse().map_err(|_| {

@@ -216,6 +216,8 @@ pub(crate) struct Function<'a> {
     /// What else flow control asks of it, in words.
     flow_control: Vec<String>,
     on_failure: Option<&'a str>,
+    /// Since when its runs do not begin.
+    paused_since: Option<Timestamp>,
 }
 
 /// When a function starts by itself.
@@ -243,7 +245,7 @@ struct Concurrency<'a> {
 }
 
 impl<'a> Function<'a> {
-    pub(crate) fn of(spec: &'a Spec) -> Self {
+    pub(crate) fn of(spec: &'a Spec, paused_since: Option<Timestamp>) -> Self {
         let trigger = |trigger: &'a stepladder_core::spec::Trigger| Trigger {
             event: &trigger.event,
             condition: trigger.condition.as_ref().map(|condition| condition.source()),
@@ -271,6 +273,7 @@ impl<'a> Function<'a> {
             concurrency: spec.concurrency.iter().map(concurrency).collect(),
             flow_control: spec.flow.words(),
             on_failure: spec.on_failure.as_deref(),
+            paused_since,
         }
     }
 }

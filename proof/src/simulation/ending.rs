@@ -21,6 +21,8 @@ impl Simulation {
         self.no_attempt_was_lost_for_no_reason()?;
         self.nobody_is_left_in_line()?;
         self.each_event_led_to_its_runs()?;
+        let took = self.clock.now().since(self.begun);
+        self.controlled.check_at_the_end(&self.told.borrow().accepted, took)?;
         self.wakes_did_not_multiply()?;
         self.runs_ended_as_they_should()?;
         self.journals_are_right()?;
@@ -174,7 +176,7 @@ impl Simulation {
                 secret: state.secret,
                 attempt: state.handler_attempt(),
                 event: Arc::new(state.created.event.clone()),
-                joined: Vec::new(),
+                joined: state.joined.clone(),
                 created_at: state.created_at,
                 outcomes: state.outcomes.clone(),
             };

@@ -9,6 +9,7 @@ use stepladder_engine::Program;
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::{Backoff, FunctionFailed, States};
 
+use super::controls::Control;
 use super::knobs::Knobs;
 use super::tree::{Allowed, Node, Place, grow};
 use crate::dice::Dice;
@@ -68,6 +69,8 @@ pub(crate) struct Functions {
     pub(crate) programs: Vec<Arc<dyn Program>>,
     /// Every limit that there is.
     pub(crate) limits: Vec<Limit>,
+    /// What controls [`CONTROLLED`](super::controls::CONTROLLED), if there is such a function.
+    pub(crate) control: Option<Control>,
     /// What they are, in words.
     pub(crate) told: String,
 }
@@ -100,7 +103,8 @@ pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
         (HELPER, grow(dice, Allowed { leaves: 3, calls: false, meets: false, deadly: false, waits })),
     ];
     let trees = trees.map(|(id, tree)| (id, if id == HELPER && dice.one_in(4) { tree.doomed() } else { tree }));
-    let told = format!("{trees:?}, limits: {main_limit:?}, {second:?}, {helper_limit}");
+    let control = Control::by_chance(dice);
+    let told = format!("{trees:?}, limits: {main_limit:?}, {second:?}, {helper_limit}, {control:?}");
     let [main, other, helper] = trees.map(|(_, tree)| Arc::new(tree));
     let mut main = patient(function::<Go>(MAIN, main, place)).on_failure(hears::<FunctionFailed>(place));
     if let Some(limit) = main_limit {
@@ -116,9 +120,10 @@ pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
     }
     let hearer = Function::new(HEARER, hears::<Told>(place));
     let all = [main, patient(function::<Go>(OTHER, other, place)), helper, patient(hearer)];
+    let all = all.into_iter().chain(control.map(|control| patient(control.function(place))));
     let states = States::default();
-    let programs = all.into_iter().flat_map(|f| f.programs(&states).expect("functions that can work")).collect();
-    Functions { programs, limits, told }
+    let programs = all.flat_map(|f| f.programs(&states).expect("functions that can work")).collect();
+    Functions { programs, limits, control, told }
 }
 
 /// Nothing fails for having been tried too often.

@@ -15,6 +15,7 @@ mod wire;
 mod bad_days;
 mod batches;
 mod each_call;
+mod flow;
 mod functions;
 mod large;
 mod messages;

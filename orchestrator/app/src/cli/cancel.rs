@@ -1,15 +1,22 @@
-//! `cancel ID`.
+//! `cancel ID`, `cancel --all`.
 
 use clap::Args;
 
-use super::{Access, OutputArgs, RunIdArg, ServerArgs};
+use super::chosen::ChosenArgs;
+use super::{Access, OutputArgs, ServerArgs};
 use crate::app::App;
-use crate::terminal::{Done, print, status};
+use crate::terminal::{Done, Stop, print, status};
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  stepladder cancel 01JB…
+  stepladder cancel --all --function enhance-client-with-ai
+  stepladder cancel --all --function enhance-client-with-ai --status scheduled    those that have not begun";
 
 #[derive(Args, Debug)]
 pub(crate) struct CancelArgs {
     #[command(flatten)]
-    run: RunIdArg,
+    chosen: ChosenArgs,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
@@ -17,7 +24,15 @@ pub(crate) struct CancelArgs {
 }
 
 pub(crate) async fn execute(app: App, args: CancelArgs) -> Done {
-    let (told, json) = args.server.client(app, Access::Writes).await?.cancel(args.run.id).await?;
+    let client = args.server.client(app, Access::Writes).await?;
+    let Some(run) = args.chosen.id else {
+        let done = args.chosen.each_page(&client, "cancel", "").await?;
+        return match args.output.json {
+            true => print(serde_json::to_string(&serde_json::json!({ "data": done })).map_err(Stop::problem)?),
+            false => print(format_args!("{} runs cancelled", done.len())),
+        };
+    };
+    let (told, json) = client.cancel(run).await?;
     if args.output.json {
         return print(json);
     }

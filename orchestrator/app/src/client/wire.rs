@@ -36,6 +36,16 @@ pub(crate) struct Told {
     pub(crate) status: Option<Status>,
 }
 
+/// The answer to a pause.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Paused {}
+
+/// The answer to a resumption.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Resumed {
+    pub(crate) woken: usize,
+}
+
 /// The answer to a signal.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Signalled {

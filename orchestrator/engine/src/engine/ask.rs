@@ -27,6 +27,8 @@ pub struct RunFilter {
     pub limit: Option<usize>,
     /// Where the page before ended.
     pub cursor: Option<RunId>,
+    /// Only those that have not ended.
+    pub live: bool,
 }
 
 /// A page of runs.
@@ -87,6 +89,7 @@ impl Engine {
             return Err(EngineError::Invalid(format!("`limit` is {limit}; use 1 to {MOST_RUNS}")));
         }
         let shown = match filter.status {
+            None if filter.live => Shown::Live,
             None => Shown::All,
             Some(status) if status.is_end() => Shown::Ended(status),
             Some(_) => Shown::Live,

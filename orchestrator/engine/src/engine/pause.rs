@@ -3,6 +3,7 @@
 //! That a function is paused is a note. A run that meets it joins a line, and looks once more (rule 21): it may have been
 //! resumed between the two. Who resumes removes the note first, and then wakes the whole line.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use stepladder_core::slot::{ARRIVAL, Limit, Place};
@@ -69,6 +70,18 @@ impl Engine {
     pub async fn paused_since(&self, function: &str) -> Result<Option<Timestamp>, EngineError> {
         let since = self.paused_note(function).await?;
         Ok(since.and_then(|text| text.parse().ok()).map(Timestamp::from_millis))
+    }
+
+    /// The functions that are paused, and since when: one look at the storage for all.
+    ///
+    /// # Errors
+    /// [`EngineError::Store`].
+    pub async fn paused(&self) -> Result<HashMap<Arc<str>, Timestamp>, EngineError> {
+        let functions: Vec<&Arc<str>> = self.specs().map(|spec| &spec.id).collect();
+        let noted = self.backend.noted(functions.iter().map(|function| key(function)).collect()).await?;
+        let since = |text: Option<Arc<str>>| text.and_then(|text| text.parse().ok()).map(Timestamp::from_millis);
+        let each = functions.into_iter().cloned().zip(noted);
+        Ok(each.filter_map(|(function, text)| Some((function, since(text)?))).collect())
     }
 
     /// Whether a run that is about to begin waits for its function to be resumed: then it is in the line.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use stepladder_core::planted::{self, Plant};
 
 use super::{Inner, Memory};
 use crate::ports::{Note, Notes, StoreResult};
 
 impl Inner {
     pub(super) fn is_as_seen(&self, note: &Note) -> bool {
-        self.notes.get(&note.key) == note.seen.as_ref()
+        self.notes.get(&note.key) == note.seen.as_ref() || planted::is(Plant::NotesAreNotCompared)
     }
 
     pub(super) fn change(&mut self, note: Note) {

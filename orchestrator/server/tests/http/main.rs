@@ -3,6 +3,7 @@
 
 mod access;
 mod bad_input;
+mod many;
 mod pages;
 mod pushing_back;
 mod reading;

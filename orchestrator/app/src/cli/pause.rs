@@ -1,0 +1,35 @@
+//! `pause FUNCTION`, `resume FUNCTION`.
+
+use clap::Args;
+
+use super::{Access, OutputArgs, ServerArgs};
+use crate::app::App;
+use crate::terminal::text::one_line;
+use crate::terminal::{Done, print};
+
+#[derive(Args, Debug)]
+pub(crate) struct PauseArgs {
+    /// The function's id, as `functions` shows it
+    #[arg(value_name = "FUNCTION")]
+    function: String,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+pub(crate) async fn pause(app: App, args: PauseArgs) -> Done {
+    let (_, json) = args.server.client(app, Access::Writes).await?.pause(&args.function).await?;
+    if args.output.json {
+        return print(json);
+    }
+    print(format_args!("{} is paused: what has not begun waits", one_line(&args.function, 80)))
+}
+
+pub(crate) async fn resume(app: App, args: PauseArgs) -> Done {
+    let (told, json) = args.server.client(app, Access::Writes).await?.resume(&args.function).await?;
+    if args.output.json {
+        return print(json);
+    }
+    print(format_args!("{} goes on; {} runs were waiting", one_line(&args.function, 80), told.woken))
+}

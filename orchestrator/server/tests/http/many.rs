@@ -1,0 +1,48 @@
+//! Many runs at a time, and functions that are paused.
+
+use serde_json::json;
+
+use crate::world::World;
+
+#[tokio::test]
+async fn runs_are_cancelled_and_run_again_by_filter_a_page_at_a_time() {
+    let world = World::new();
+    world.send(json!([{"name": "test/pay"}, {"name": "test/pay"}, {"name": "test/pay"}])).await;
+    let first = world.post("/v1/runs/cancel?function=pay&limit=2", "").await.json();
+    assert_eq!(first["data"].as_array().unwrap().len(), 2);
+    let cursor = first["cursor"].as_str().unwrap().to_owned();
+    let second = world.post(&format!("/v1/runs/cancel?function=pay&limit=2&cursor={cursor}"), "").await.json();
+    assert_eq!(second["data"].as_array().unwrap().len(), 1);
+    assert_eq!(world.get("/v1/runs?status=cancelled").await.data().as_array().unwrap().len(), 3);
+    assert_eq!(world.post("/v1/runs/cancel?function=pay", "").await.data(), json!([]), "they have ended");
+    let again = world.post("/v1/runs/rerun?status=cancelled", "{}").await.json();
+    assert_eq!((again["data"].as_array().unwrap().len(), &again["cursor"]), (3, &json!(null)));
+    world.settle().await;
+    assert_eq!(world.get("/v1/runs?status=running").await.data().as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_function_is_paused_and_resumed_and_the_listing_says_so() {
+    let world = World::new();
+    let paused = world.post("/v1/functions/echo/pause", "").await.data();
+    assert_eq!(paused, json!({"function_id": "echo", "paused_since": "2023-11-14T22:13:20.000Z"}));
+    let run = world.run(json!({"name": "test/echo", "data": {"n": 1}})).await;
+    let data = world.get(&format!("/v1/runs/{run}")).await.data();
+    assert_eq!(data["status"], "Scheduled");
+    assert_eq!(data["waiting"], "waits to begin: function `echo` is paused");
+    let listed = world.get("/v1/functions").await.data();
+    let of = |id: &str| listed.as_array().unwrap().iter().find(|f| f["id"] == id).unwrap()["paused_since"].clone();
+    assert_eq!((of("echo"), of("nap")), (json!("2023-11-14T22:13:20.000Z"), json!(null)));
+    assert_eq!(world.post("/v1/functions/echo/resume", "").await.data(), json!({"function_id": "echo", "woken": 1}));
+    world.settle().await;
+    assert_eq!(world.get(&format!("/v1/runs/{run}")).await.data()["status"], "Completed");
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused() {
+    let world = World::new();
+    assert_eq!(world.post("/v1/functions/none/pause", "").await.status, 404);
+    assert!(world.post("/v1/runs/cancel?status=done", "").await.sentence().contains("`status`"));
+    assert!(world.post("/v1/runs/rerun", r#"{"step": 1}"#).await.sentence().contains("`from_step`"));
+    assert_eq!(world.get("/v1/runs/cancel").await.status, 405);
+}

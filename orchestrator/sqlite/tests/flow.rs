@@ -1,0 +1,136 @@
+//! Flow control on a data file that is closed and opened again after every hop: what is noted, collected, held and waited
+//! for is there in the next process.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use stepladder_core::{NewEvent, Status, Timestamp, json};
+use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
+use stepladder_engine::ports::Queue;
+use stepladder_engine::view::RunSummary;
+use stepladder_engine::{Config, Engine, RunFilter};
+use stepladder_sdk::States;
+use stepladder_sdk::prelude::*;
+use stepladder_sqlite::{Options, Sqlite};
+
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+const SECOND: Duration = Duration::from_secs(1);
+
+#[derive(Serialize, Deserialize)]
+struct Job {
+    n: u32,
+}
+
+impl EventData for Job {
+    const NAME: &'static str = "job/asked";
+}
+
+/// A while between two steps.
+async fn works(ctx: Context, event: Event<Job>) -> Result<u32> {
+    ctx.step("first", async || Ok(())).await?;
+    ctx.sleep("a while", 40 * SECOND).await?;
+    ctx.step("last", async || Ok(event.data.n)).await
+}
+
+async fn gathers(ctx: Context, events: Vec<Event<Job>>) -> Result<Vec<u32>> {
+    ctx.step("gather", async || Ok(events.iter().map(|event| event.data.n).collect())).await
+}
+
+fn process(path: &Path, clock: &Arc<VirtualClock>, function: Function) -> (Engine, Arc<Sqlite>) {
+    let sqlite = Arc::new(Sqlite::open(path, Options { clock: clock.clone() }).expect("a data file"));
+    let programs = function.programs(&States::default()).expect("a function");
+    let config = Config { alone: true, ..Config::default() };
+    let entropy = Arc::new(SeededEntropy::new(clock.now().as_millis() as u64));
+    let engine = Engine::with_ports(sqlite.clone(), clock.clone(), entropy, programs, config).expect("an engine");
+    (engine, sqlite)
+}
+
+/// Sends so many events, a process for each, five seconds apart; then a process for each hop until all runs have ended. The
+/// runs in the order of their events, and how many of them had begun and not ended at most.
+async fn run(function: fn() -> Function, events: u32) -> (Vec<RunSummary>, usize) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("dev.db");
+    let clock = Arc::new(VirtualClock::new(NOW));
+    for n in 0..events {
+        let (engine, _sqlite) = process(&path, &clock, function());
+        let data = json::of(&Job { n }).expect("JSON");
+        engine.ingest(vec![NewEvent::new(Job::NAME, data)], None).await.expect("accepted");
+        clock.advance(5 * SECOND);
+    }
+    let mut most = 0;
+    for _ in 0..500 {
+        let (engine, sqlite) = process(&path, &clock, function());
+        let mut runs = engine.runs(RunFilter::default()).await.expect("a listing").runs;
+        most = most.max(runs.iter().filter(|run| run.status == Status::Running).count());
+        if runs.iter().all(|run| run.status.is_end()) {
+            runs.sort_by_key(|run| run.event);
+            let mut full = Vec::new();
+            for run in runs {
+                full.push(engine.run(run.run).await.expect("a run").summary);
+            }
+            return (full, most);
+        }
+        engine.sweep().await.expect("a sweep");
+        let receive = sqlite.receive(1, Duration::from_secs(150));
+        futures::pin_mut!(receive);
+        match futures::poll!(receive) {
+            Poll::Ready(received) => {
+                let delivery = received.expect("a queue").pop().expect("a wake");
+                engine.hop(delivery).await.expect("a hop");
+            }
+            Poll::Pending => clock.advance(5 * SECOND),
+        }
+    }
+    panic!("the runs do not end");
+}
+
+/// What each run came to.
+fn outputs(runs: &[RunSummary]) -> Vec<String> {
+    let told =
+        |run: &RunSummary| run.output.as_ref().map_or_else(|| format!("{:?}", run.status), |o| o.get().to_owned());
+    runs.iter().map(told).collect()
+}
+
+#[tokio::test]
+async fn a_limit_on_runs_holds_over_restarts() {
+    let (runs, most) = run(|| Function::new("f", works).concurrency(Concurrency::runs(2)), 5).await;
+    assert_eq!((outputs(&runs), most), (["0", "1", "2", "3", "4"].map(String::from).to_vec(), 2));
+    let (_, most) = run(|| Function::new("f", works), 5).await;
+    assert!(most > 2, "the test would not notice: {most}");
+}
+
+#[tokio::test]
+async fn a_throttle_and_a_rate_limit_remember_over_restarts() {
+    let (runs, _) = run(|| Function::new("f", works).throttle(Rate::new(1, 60 * SECOND)), 3).await;
+    let began: Vec<u64> = runs.iter().map(|run| run.started_at.expect("it began").since(NOW).as_secs()).collect();
+    assert_eq!(began, [0, 60, 120].map(|at| at + began[0]), "to the five seconds of this test");
+    let (runs, _) = run(|| Function::new("f", works).rate_limit(Rate::new(1, 60 * SECOND)), 3).await;
+    assert_eq!(outputs(&runs), ["0", "Skipped", "Skipped"]);
+}
+
+#[tokio::test]
+async fn a_batch_and_a_debounce_gather_over_restarts() {
+    let (runs, _) = run(|| Function::batch("f", Batch::new(3, 60 * SECOND), gathers), 4).await;
+    assert_eq!(outputs(&runs), ["[0,1,2]", "[3]"]);
+    let (runs, _) = run(|| Function::new("f", works).debounce(Debounce::new(8 * SECOND)), 4).await;
+    assert_eq!(outputs(&runs), ["3"]);
+}
+
+#[tokio::test]
+async fn a_singleton_and_an_idempotency_key_hold_over_restarts() {
+    let (runs, _) = run(|| Function::new("f", works).singleton(Singleton::skip()), 3).await;
+    assert_eq!(outputs(&runs), ["0", "Skipped", "Skipped"]);
+    let (runs, _) = run(|| Function::new("f", works).singleton(Singleton::replace()), 3).await;
+    assert_eq!(outputs(&runs), ["Cancelled", "Cancelled", "2"]);
+    let (runs, _) = run(|| Function::new("f", works).idempotency("'one'"), 3).await;
+    assert_eq!(outputs(&runs), ["0"]);
+}
+
+#[tokio::test]
+async fn a_run_that_must_end_in_time_does_over_restarts() {
+    let (runs, _) = run(|| Function::new("f", works).finish_within(20 * SECOND), 1).await;
+    assert_eq!(outputs(&runs), ["Cancelled"]);
+    assert!(runs[0].error.as_ref().expect("a reason").message.contains("had not ended"), "{:?}", runs[0].error);
+}

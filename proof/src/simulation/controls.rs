@@ -1,0 +1,206 @@
+//! A function under one kind of flow control, and what that has to hold.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::journal::{Created, Entry, Fact, Origin};
+use stepladder_core::{EventId, RunId, Timestamp};
+use stepladder_engine::memory::Memory;
+use stepladder_sdk::prelude::*;
+
+use super::functions::Go;
+use super::invariants::{Broken, journal, rows};
+use super::tree::Place;
+use crate::dice::Dice;
+
+/// The function that is controlled.
+pub(crate) const CONTROLLED: &str = "controlled";
+/// The period of the rates.
+const PERIOD: Duration = Duration::from_secs(20);
+
+/// How.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Control {
+    Batch(u32),
+    Debounce,
+    Skip,
+    Replace,
+    Once,
+    Throttle,
+    Rate,
+    Runs,
+}
+
+impl Control {
+    /// By chance: some simulations have none.
+    pub(crate) fn by_chance(dice: &Dice) -> Option<Self> {
+        Some(match dice.below(12) {
+            0 | 1 => Self::Batch(2 + dice.below(2) as u32),
+            2 => Self::Debounce,
+            3 => Self::Skip,
+            4 => Self::Replace,
+            5 => Self::Once,
+            6 => Self::Throttle,
+            7 => Self::Rate,
+            8 => Self::Runs,
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn function(self, place: &Place) -> Function {
+        let one = |control: fn(Function) -> Function| {
+            let place = place.clone();
+            control(Function::new(CONTROLLED, move |ctx: Context, _: Event<Go>| works(ctx, place.clone())))
+        };
+        match self {
+            Self::Batch(size) => {
+                let place = place.clone();
+                let batch = Batch::new(size, PERIOD);
+                let handler = move |ctx: Context, _: Vec<Event<Go>>| works(ctx, place.clone());
+                Function::batch(CONTROLLED, batch, handler)
+            }
+            Self::Debounce => one(|f| f.debounce(Debounce::new(PERIOD / 4).at_the_latest(PERIOD))),
+            Self::Skip => one(|f| f.singleton(Singleton::skip())),
+            Self::Replace => one(|f| f.singleton(Singleton::replace())),
+            Self::Once => one(|f| f.idempotency("string(event.data.k)")),
+            Self::Throttle => one(|f| f.throttle(Rate::new(1, PERIOD))),
+            Self::Rate => one(|f| f.rate_limit(Rate::new(1, PERIOD))),
+            Self::Runs => one(|f| f.concurrency(Concurrency::runs(1))),
+        }
+    }
+}
+
+/// Two steps, and a while between them.
+async fn works(ctx: Context, place: Place) -> Result<u32> {
+    let run = ctx.run_id();
+    for (step, pause) in [("one", true), ("two", false)] {
+        ctx.step(step, async || {
+            let (n, executing) = place.account.begin(run, step);
+            executing.end();
+            Ok(n)
+        })
+        .await?;
+        if pause {
+            ctx.sleep("while", Duration::from_secs(4)).await?;
+        }
+    }
+    Ok(0)
+}
+
+/// A run of the function, as its journal tells it.
+struct Run {
+    created: Created,
+    created_at: Timestamp,
+    entries: Vec<Entry>,
+}
+
+impl Run {
+    fn is_live(&self) -> bool {
+        !self.entries.iter().any(|entry| entry.fact.is_end())
+    }
+
+    fn is_moving(&self) -> bool {
+        self.is_live() && self.entries.iter().any(|entry| entry.fact.is_of_a_handler())
+    }
+
+    fn is_skipped(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.fact, Fact::RunSkipped { .. }))
+    }
+
+    /// The events that it begins, or began, with.
+    fn events(&self) -> impl Iterator<Item = EventId> {
+        let joined = self.entries.iter().filter_map(|entry| match &entry.fact {
+            Fact::EventJoined { event, .. } => Some(event.id),
+            _ => None,
+        });
+        std::iter::once(self.created.event.id).chain(joined)
+    }
+}
+
+/// Runs that events started; those that somebody ran again are not controlled.
+fn runs(memory: &Memory) -> Vec<Run> {
+    let of_events = |(_, entries): (RunId, Vec<Entry>)| match &entries.first()?.fact {
+        Fact::RunCreated(created) if created.origin == Origin::Event => {
+            let (created, created_at) = ((**created).clone(), entries[0].at);
+            Some(Run { created, created_at, entries })
+        }
+        _ => None,
+    };
+    let ours = rows(memory).into_iter().filter(|row| *row.function == *CONTROLLED);
+    ours.map(|row| (row.run, journal(memory, row.run))).filter_map(of_events).collect()
+}
+
+/// Looks after the function.
+pub(crate) struct Controlled {
+    memory: Arc<Memory>,
+    control: Option<Control>,
+}
+
+impl Controlled {
+    pub(crate) fn new(memory: Arc<Memory>, control: Option<Control>) -> Self {
+        Self { memory, control }
+    }
+
+    /// After every action that wrote something.
+    pub(crate) fn check(&self) -> Result<(), Broken> {
+        let most_one = |what: &str, counts: fn(&Run) -> bool| match runs(&self.memory)
+            .into_iter()
+            .filter(counts)
+            .map(|run| run.created.event.id)
+            .collect::<Vec<_>>()
+        {
+            many if many.len() > 1 => Err(format!("{} runs {what} at once, of events {many:?}", many.len())),
+            _ => Ok(()),
+        };
+        match self.control {
+            Some(Control::Skip) => most_one("of a singleton live", Run::is_live),
+            Some(Control::Replace) => most_one("of a singleton go on", Run::is_moving),
+            Some(Control::Runs) => most_one("go on under a limit of one", Run::is_moving),
+            _ => Ok(()),
+        }
+    }
+
+    /// Of these accepted events, at the end.
+    pub(crate) fn check_at_the_end(&self, accepted: &[EventId], took: Duration) -> Result<(), Broken> {
+        let Some(control) = self.control else { return Ok(()) };
+        let runs = runs(&self.memory);
+        let mut led: HashMap<EventId, usize> = HashMap::new();
+        runs.iter().flat_map(Run::events).for_each(|event| *led.entry(event).or_default() += 1);
+        for event in accepted {
+            match (control, led.get(event).copied().unwrap_or(0)) {
+                (_, 1) => {}
+                // it leads to an earlier one's
+                (Control::Once, 0) if !self.linked(*event).is_empty() => {}
+                (_, n) => return Err(format!("event {event} is in {n} runs of a function under {control:?}")),
+            }
+        }
+        if let Control::Batch(size) = control
+            && let Some(run) = runs.iter().find(|run| run.events().count() > size as usize)
+        {
+            return Err(format!("{} events began in a batch of {size}", run.events().count()));
+        }
+        if control == Control::Once && took < Duration::from_secs(86_000) {
+            let mut of_keys: HashMap<&str, usize> = HashMap::new();
+            runs.iter().for_each(|run| *of_keys.entry(run.created.event.data.get()).or_default() += 1);
+            if let Some((key, n)) = of_keys.iter().find(|(_, n)| **n > 1) {
+                return Err(format!("{n} runs of one idempotency key, {key}"));
+            }
+        }
+        if matches!(control, Control::Throttle | Control::Rate) {
+            let starts = runs.iter().filter(|run| !run.is_skipped());
+            let mut begins: Vec<_> = starts.map(|run| run.created.begins_at.unwrap_or(run.created_at)).collect();
+            begins.sort_unstable();
+            if let Some(close) = begins.windows(2).find(|pair| pair[1].since(pair[0]) < PERIOD) {
+                return Err(format!("two runs began within {PERIOD:?}, under {control:?}: {close:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn linked(&self, event: EventId) -> Vec<RunId> {
+        use stepladder_engine::ports::Listings;
+        let runs = super::invariants::at_once(self.memory.runs_of(event));
+        runs.into_iter().filter(|row| *row.function == *CONTROLLED).map(|row| row.run).collect()
+    }
+}

@@ -1,0 +1,136 @@
+//! Flow control on the table and the queue: with a request or a reply lost at each call, each event leads to what it leads
+//! to on a good day.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use stepladder::prelude::*;
+use stepladder_core::journal::Fact;
+use stepladder_core::{NewEvent, RunId, Status};
+use stepladder_tests::aws_faults::Fault;
+
+use crate::functions::{Go, go};
+use crate::stage::{Sdk, Stage};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+async fn gathers(ctx: Context, events: Vec<Event<Go>>) -> Result<Vec<u32>> {
+    ctx.step("gather", async || Ok(events.iter().map(|event| event.data.n).collect())).await
+}
+
+async fn works(ctx: Context, event: Event<Go>) -> Result<u32> {
+    ctx.step("work", async || Ok(event.data.n)).await
+}
+
+/// Sends these one by one, the `at`th call of all failing, and lets everything end. How many calls there were.
+async fn life(stage: &Stage, events: &[NewEvent], at: usize, fault: &Fault) -> usize {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let (counted, fault) = (calls.clone(), fault.clone());
+    stage.wire.plan(move |_| if counted.fetch_add(1, Ordering::SeqCst) == at { fault.clone() } else { Fault::Pass });
+    let engine = stage.engine();
+    for event in events {
+        stage.send(&engine, event).await;
+    }
+    stage.settle(|| engine.clone()).await;
+    calls.load(Ordering::SeqCst)
+}
+
+/// The runs that an event led to: each with its status and output.
+async fn led_to(stage: &Stage, n: u32) -> Vec<(RunId, Status, String)> {
+    let runs = stage.onlooker().runs_of_event(&format!("go-{n}")).await.expect("listed");
+    let told = |run: stepladder_engine::view::RunSummary| {
+        (run.run, run.status, run.output.map_or_else(String::new, |output| output.get().to_owned()))
+    };
+    runs.into_iter().map(told).collect()
+}
+
+#[tokio::test]
+async fn a_batch_has_each_event_once_whatever_is_lost() {
+    let function = || Function::batch("gathers", Batch::new(2, 60 * SECOND), gathers);
+    let stage = Stage::new(Sdk::Tells, vec![function()]).await;
+    let calls = life(&stage, &[go(1), go(2)], usize::MAX, &Fault::Pass).await;
+    assert_eq!(led_to(&stage, 2).await, led_to(&stage, 1).await);
+    assert!(calls > 8, "{calls}");
+    let mut n = 2;
+    for fault in [Fault::LoseReply, Fault::LoseRequest] {
+        for at in 0..calls {
+            life(&stage, &[go(n + 1), go(n + 2)], at, &fault).await;
+            let (one, two) = (led_to(&stage, n + 1).await, led_to(&stage, n + 2).await);
+            assert_eq!((one.len(), two.len()), (1, 1), "{fault:?} at call {at}: {one:?}, {two:?}");
+            // together, or, where the fault came between, in a batch each
+            let all = if one == two { one[0].2.clone() } else { format!("{} {}", one[0].2, two[0].2) };
+            let (a, b) = (n + 1, n + 2);
+            assert!(all == format!("[{a},{b}]") || all == format!("[{a}] [{b}]"), "{fault:?} at call {at}: {all}");
+            n += 2;
+        }
+    }
+    stage.assert_journals().await;
+    stage.assert_within_limits();
+}
+
+#[tokio::test]
+async fn a_throttle_books_one_place_for_each_event_whatever_is_lost() {
+    let function = || Function::new("works", works).throttle(Rate::new(1, 10 * SECOND));
+    let stage = Stage::new(Sdk::Tells, vec![function()]).await;
+    let calls = life(&stage, &[go(1), go(2)], usize::MAX, &Fault::Pass).await;
+    let mut n = 2;
+    for fault in [Fault::LoseReply, Fault::LoseRequest] {
+        for at in 0..calls {
+            life(&stage, &[go(n + 1), go(n + 2)], at, &fault).await;
+            let mut begins = Vec::new();
+            for event in [n + 1, n + 2] {
+                let led = led_to(&stage, event).await;
+                assert_eq!(led.len(), 1, "{fault:?} at call {at}: {led:?}");
+                assert_eq!((led[0].1, &led[0].2), (Status::Completed, &event.to_string()));
+                let page = stage.onlooker().journal(led[0].0, 0, 100).await.expect("a journal");
+                let started = |fact: &Fact| matches!(fact, Fact::StepStarted { .. });
+                begins.extend(page.entries.iter().find(|(_, entry)| started(&entry.fact)).map(|(_, entry)| entry.at));
+            }
+            assert!(begins[1].since(begins[0]) >= 10 * SECOND, "{fault:?} at call {at}: {begins:?}");
+            n += 2;
+        }
+    }
+    stage.assert_journals().await;
+}
+
+#[tokio::test]
+async fn a_singleton_an_idempotency_key_and_a_limit_on_runs_hold_on_the_table() {
+    async fn sleeps(ctx: Context, event: Event<Go>) -> Result<u32> {
+        ctx.sleep("a while", 30 * SECOND).await?;
+        ctx.step("work", async || Ok(event.data.n)).await
+    }
+    let functions = vec![
+        Function::new("single", sleeps).singleton(Singleton::skip()),
+        Function::new("replaced", sleeps).singleton(Singleton::replace()),
+        Function::new("once", sleeps).idempotency("string(event.data.n / 10)"),
+        Function::new("alive", sleeps).concurrency(Concurrency::runs(1)),
+        Function::new("limited", sleeps).rate_limit(Rate::new(1, 60 * SECOND)),
+    ];
+    let stage = Stage::new(Sdk::Retries, functions).await;
+    let events = [go(1), go(2), go(3)];
+    life(&stage, &events, usize::MAX, &Fault::Pass).await;
+    let mut outcomes = Vec::new();
+    for function in ["single", "replaced", "once", "alive", "limited"] {
+        let filter = stepladder_engine::RunFilter { function: Some(function.into()), ..Default::default() };
+        let page = stage.onlooker().runs(filter).await.expect("a listing");
+        let mut statuses: Vec<Status> = page.runs.iter().map(|run| run.status).collect();
+        statuses.sort_by_key(|status| status.to_string());
+        outcomes.push((function, statuses));
+    }
+    use Status::{Cancelled, Completed, Skipped};
+    assert_eq!(
+        outcomes,
+        [
+            ("single", vec![Completed, Skipped, Skipped]),
+            ("replaced", vec![Cancelled, Cancelled, Completed]),
+            ("once", vec![Completed]),
+            ("alive", vec![Completed, Completed, Completed]),
+            ("limited", vec![Completed, Skipped, Skipped]),
+        ]
+    );
+    let of_once = led_to(&stage, 3).await;
+    assert_eq!(of_once.len(), 5, "the event lists the run that an earlier one created: {of_once:?}");
+    stage.assert_journals().await;
+    stage.assert_within_limits();
+}
