@@ -1,8 +1,12 @@
 //! OpenAI, or any server that speaks its chat completions: the one file that knows the `async-openai` client.
 //!
-//! It asks one question and takes one answer that fits a JSON schema. It does not retry: the engine does, and the
-//! client's own retries are replaced by a transport that sends each request once (`openai/transport.rs`).
+//! It asks one question and takes one answer that fits a JSON schema, at once or in the background
+//! (`openai/background.rs`), and records with the step what that used (`openai/accounts.rs`). It does not retry: the engine
+//! does, and the client's own retries are replaced by a transport that sends each request once (`openai/transport.rs`).
 
+mod accounts;
+mod background;
+mod prices;
 mod transport;
 
 use async_openai::{
@@ -18,6 +22,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use stepladder::prelude::*;
 
+pub use self::background::{HandedIn, in_background};
 use crate::secret::Secret;
 
 /// Where OpenAI itself answers; used when `OPENAI_BASE_URL` is not set.
@@ -86,6 +91,7 @@ impl OpenAi {
     /// the model or its content filter refused, since asking again costs the same for the same no.
     pub async fn answer<T: DeserializeOwned>(&self, question: Question) -> Result<T> {
         let answer: Value = self.client.chat().create_byot(self.request(question)).await.map_err(|e| self.error(e))?;
+        accounts::record(&answer, &self.model);
         let completion: Completion = serde_json::from_value(answer)
             .map_err(|fault| Error::new(format!("openai's answer is no chat completion: {fault}")))?;
         let Some(choice) = completion.choices.into_iter().next() else {

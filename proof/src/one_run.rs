@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use stepladder_core::journal::{Entry, Fact, Kind, Origin};
+use stepladder_core::state::Revealed;
 use stepladder_core::{StepId, Timestamp};
 
 use crate::Journal;
@@ -37,6 +38,7 @@ pub(crate) fn check(journal: &Journal) -> Vec<String> {
     let mut collects = false;
     // what started it among them
     let mut entered = HashSet::new();
+    let (mut said, mut outcomes) = (HashSet::new(), 0);
     for (n, entry) in journal.entries.iter().enumerate() {
         let mut wrong = |what: &str| {
             broken.push(format!("{what}: entry {n} of {}, {:.200}", journal.run, format!("{:?}", entry.fact)));
@@ -82,10 +84,19 @@ pub(crate) fn check(journal: &Journal) -> Vec<String> {
                 collects &= !closes;
             }
             Fact::RunBegun if !std::mem::take(&mut collects) => wrong("a run began that had begun"),
+            Fact::Logged { attempt, lines } => {
+                if lines.iter().any(|line| !said.insert((*attempt, line.after, line.nth))) {
+                    wrong("a line was said twice");
+                }
+                if *attempt != handler + 1 || lines.iter().any(|line| line.after > outcomes) {
+                    wrong("a line was said before its time, or after it");
+                }
+            }
             Fact::StepCarried { .. } if !is_rerun => wrong("an outcome was taken over, though from nobody"),
             fact if collects && fact.is_of_a_handler() => wrong("a run that collects events went on before it began"),
             _ => {}
         }
+        outcomes += Revealed::each(entry).len() as u64;
         ended |= entry.fact.is_end();
         if let Some(step) = entry.fact.step()
             && let Err(what) = follow(steps_of(&mut known, step), entry)
@@ -186,6 +197,7 @@ fn follow(step: &mut Step, entry: &Entry) -> Result<(), &'static str> {
         | Fact::EventJoined { .. }
         | Fact::RunBegun
         | Fact::StepsWoken { .. }
+        | Fact::Logged { .. }
         | Fact::HandlerFailed { .. }
         | Fact::RunCompleted { .. }
         | Fact::RunFailed { .. }
@@ -215,6 +227,7 @@ fn kind_of(fact: &Fact) -> Option<Kind> {
         | Fact::EventJoined { .. }
         | Fact::RunBegun
         | Fact::StepsWoken { .. }
+        | Fact::Logged { .. }
         | Fact::HandlerFailed { .. }
         | Fact::RunCompleted { .. }
         | Fact::RunFailed { .. }
@@ -234,7 +247,7 @@ fn ends(step: &mut Step, attempt: u32) -> Result<(), &'static str> {
 #[cfg(test)]
 mod tests {
     use stepladder_core::journal::{Created, Failure};
-    use stepladder_core::{Event, EventId, RunId, json};
+    use stepladder_core::{Event, EventId, Report, RunId, json};
 
     use super::*;
 
@@ -260,12 +273,14 @@ mod tests {
     }
 
     fn succeeded(attempt: u32, when: i64) -> Entry {
-        Fact::StepSucceeded { step: "a".into(), attempt, output: json::empty_object() }.at(at(when))
+        Fact::StepSucceeded { step: "a".into(), attempt, output: json::empty_object(), report: Report::default() }
+            .at(at(when))
     }
 
     fn failed(attempt: u32, retry_at: Option<i64>) -> Entry {
         let error = Failure::new("no");
-        Fact::StepFailed { step: "a".into(), attempt, error, retry_at: retry_at.map(at) }.at(at(1))
+        Fact::StepFailed { step: "a".into(), attempt, error, retry_at: retry_at.map(at), report: Report::default() }
+            .at(at(1))
     }
 
     fn first_broken(entries: Vec<Entry>) -> Option<String> {

@@ -57,3 +57,23 @@ async fn a_blank_name_is_found_out_before_anything_is_paid_for() {
     assert!(run.error().unwrap().message.contains("clientName is blank"), "{:?}", run.error());
     assert!(world.asked().await.is_empty());
 }
+
+#[tokio::test]
+async fn every_question_is_accounted_for_also_one_that_was_answered_in_vain() {
+    let world = World::start(queries).await;
+    let message = json!({ "role": "assistant", "content": "no JSON" });
+    let body = json!({ "choices": [{ "message": message }], "model": "llama3", "usage": { "prompt_tokens": 7, "completion_tokens": 3 } });
+    let vain =
+        Mock::given(body_string_contains("about to buy")).respond_with(ResponseTemplate::new(200).set_body_json(body));
+    vain.up_to_n_times(1).with_priority(1).mount(&world.ai).await;
+    let run = TestApp::new().function(function_with(world.services())).send(&requested()).await.remove(0);
+    let used = |step: &str| -> Vec<_> {
+        let step = run.detail().steps.iter().find(|view| &*view.id == step).unwrap();
+        step.usage.iter().map(|of| (of.model.to_string(), of.input_tokens, of.micro_dollars)).collect()
+    };
+    // 1,000 tokens at $0.25 and 100 at $2.00 a million
+    let once = ("gpt-5-mini-2025-08-07".to_owned(), 1_000, Some(450));
+    assert_eq!(used("ask-openai"), [once.clone()]);
+    assert_eq!(used("ask-openai:2"), [("llama3".to_owned(), 7, None), once]);
+    assert_eq!(used("upsert-queries"), []);
+}

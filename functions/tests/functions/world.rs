@@ -28,7 +28,9 @@ impl World {
             let input = serde_json::from_str(body["messages"][1]["content"].as_str().unwrap()).unwrap();
             let message = json!({ "role": "assistant", "content": knows(schema, &input).to_string() });
             let choices = json!([{ "index": 0, "finish_reason": "stop", "message": message }]);
-            ResponseTemplate::new(200).set_body_json(json!({ "choices": choices }))
+            let usage = json!({ "prompt_tokens": 1_000, "completion_tokens": 100, "total_tokens": 1_100 });
+            let body = json!({ "model": "gpt-5-mini-2025-08-07", "choices": choices, "usage": usage });
+            ResponseTemplate::new(200).set_body_json(body)
         };
         Mock::given(path("/v1/chat/completions")).respond_with(answer).mount(&ai).await;
         let tables = |verb| Mock::given(method(verb)).and(path_regex("^/rest/v1/"));

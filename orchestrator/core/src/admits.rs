@@ -146,7 +146,7 @@ fn judge(run: &Sight<'_>, entry: &Entry) -> Result<(), Refusal> {
         Fact::StepSucceeded { step, attempt, .. }
         | Fact::StepFailed { step, attempt, .. }
         | Fact::AttemptInterrupted { step, attempt }
-        | Fact::StepAbandoned { step, attempt } => is_running(run, step, *attempt),
+        | Fact::StepAbandoned { step, attempt, .. } => is_running(run, step, *attempt),
         Fact::StepRefused { step, .. } => match run.step(step).map(|s| &s.state) {
             None | Some(StepState::Wanted | StepState::Waiting { .. } | StepState::Awaiting { .. }) => Ok(()),
             Some(StepState::Running { lease_until, .. }) if entry.at < *lease_until => {
@@ -191,6 +191,8 @@ fn judge(run: &Sight<'_>, entry: &Entry) -> Result<(), Refusal> {
         Fact::EventJoined { .. }
         | Fact::RunBegun
         | Fact::HandlerFailed { .. }
+        // whoever writes it has read every line before it
+        | Fact::Logged { .. }
         | Fact::StepsWoken { .. }
         | Fact::RunCompleted { .. }
         | Fact::RunFailed { .. }

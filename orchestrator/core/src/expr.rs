@@ -1,5 +1,6 @@
 //! CEL expressions over events: trigger conditions, limit keys, what a wait is for. Compiled once, run many times.
 
+mod cost;
 mod depth;
 
 use std::collections::HashMap;
@@ -10,7 +11,7 @@ use std::thread;
 use cel::{Context, Program, Value};
 
 use crate::Event;
-use crate::limits::{EXPR_BYTES, EXPR_LEVELS, KEY_BYTES};
+use crate::limits::{EXPR_BYTES, EXPR_EVENT, EXPR_LEVELS, EXPR_STEPS, KEY_BYTES};
 use crate::sentence::brief;
 
 /// Stack of the thread that parses. The parser refuses more than 96 levels by itself, for which it takes between 8 and
@@ -23,6 +24,8 @@ const PARSER_STACK_BYTES: usize = 64 * 1024 * 1024;
 pub struct Expr {
     source: Arc<str>,
     program: Arc<Program>,
+    /// The size of an event, in values, up to which it takes no more than [`EXPR_STEPS`].
+    fits: f64,
 }
 
 /// An expression that cannot be compiled, or that failed on an event.
@@ -37,8 +40,8 @@ impl Expr {
     /// Compiles, on a thread of its own: the parser recurses further than the caller's stack may be.
     ///
     /// # Errors
-    /// When it is not CEL; the message has the place. When it is longer than [`EXPR_BYTES`] or deeper than
-    /// [`EXPR_LEVELS`].
+    /// When it is not CEL; the message has the place. When it is longer than [`EXPR_BYTES`], deeper than
+    /// [`EXPR_LEVELS`], or may take more than [`EXPR_STEPS`] on an event of [`EXPR_EVENT`] values.
     pub fn compile(source: &str) -> Result<Self, BadExpr> {
         let bad = |message: String| BadExpr { source_text: brief(source), message };
         if source.len() > EXPR_BYTES {
@@ -49,7 +52,8 @@ impl Expr {
             let parsing = parser.spawn_scoped(scope, || parse(source)).map_err(|e| format!("cannot be parsed: {e}"))?;
             parsing.join().unwrap_or_else(|_| Err("the parser panicked over it; write it in another way".into()))
         });
-        Ok(Self { source: source.into(), program: Arc::new(program.map_err(bad)?) })
+        let (program, fits) = program.map_err(bad)?;
+        Ok(Self { source: source.into(), program: Arc::new(program), fits })
     }
 
     /// The text it was compiled from.
@@ -105,6 +109,12 @@ impl Expr {
         if let Some(fault) = &scope.fault {
             return Err(self.bad(fault));
         }
+        if scope.size > self.fits {
+            let values = scope.size.ceil();
+            return Err(self.bad(format_args!(
+                "may take more than {EXPR_STEPS} steps on an event of this size ({values} values); it is not evaluated"
+            )));
+        }
         self.program.execute(&scope.context).map_err(|e| self.bad(e))
     }
 
@@ -114,13 +124,36 @@ impl Expr {
     }
 }
 
-fn parse(source: &str) -> Result<Program, String> {
+fn parse(source: &str) -> Result<(Program, f64), String> {
     let program = Program::compile(source).map_err(|e| brief(e.to_string().trim()))?;
     let levels = depth::levels(program.expression());
     if levels > EXPR_LEVELS {
         return Err(format!("is {levels} levels deep; at most {EXPR_LEVELS} are allowed, write it flatter"));
     }
-    Ok(program)
+    let fits = fits(&program);
+    if fits < EXPR_EVENT as f64 {
+        return Err(format!(
+            "may take more than {EXPR_STEPS} steps on an event of {EXPR_EVENT} values; put fewer of `all`, `exists`, `map` and \
+             `filter` into each other"
+        ));
+    }
+    Ok((program, fits))
+}
+
+/// The size of an event up to which an expression takes no more steps than it may; infinite where no event is too large.
+fn fits(program: &Program) -> f64 {
+    let is_fine = |eighths: &u32| cost::steps(program.expression(), size_of(*eighths)) <= EXPR_STEPS as f64;
+    // in steps of an eighth of a doubling; no event of 3 MiB has more values than the last
+    let sizes: Vec<u32> = (0..=22 * 8).collect();
+    match sizes.partition_point(is_fine) {
+        0 => 0.0,
+        all if all == sizes.len() => f64::INFINITY,
+        fine => size_of(sizes[fine - 1]),
+    }
+}
+
+fn size_of(eighths: u32) -> f64 {
+    (f64::from(eighths) / 8.0).exp2()
 }
 
 impl fmt::Debug for Expr {
@@ -138,6 +171,8 @@ impl PartialEq for Expr {
 /// What expressions see of one event. Made once an event, used by every expression that is asked about it.
 pub struct Scope {
     context: Context<'static, 'static>,
+    /// Of the event, or the larger of the two, in values.
+    size: f64,
     /// Why no expression can be asked about the event, as the end of a sentence.
     fault: Option<String>,
 }
@@ -145,16 +180,17 @@ pub struct Scope {
 impl Scope {
     /// The scope of an event.
     pub fn of(event: &Event) -> Self {
-        let Seen { value, fault } = Seen::of(event);
+        let Seen { value, size, fault } = Seen::of(event);
         let mut context = Context::default();
         context.add_variable_from_value("event", value);
-        Self { context, fault: fault.map(|fault| format!("`event.{fault}")) }
+        Self { context, size, fault: fault.map(|fault| format!("`event.{fault}")) }
     }
 
     /// The scope of a run that `event` started and that waits for another one, which is `async`.
     pub fn with_async(event: &Event, arriving: &Seen) -> Self {
         let mut scope = Self::of(event);
         scope.context.add_variable_from_value("async", arriving.value.clone());
+        scope.size = scope.size.max(arriving.size);
         scope.fault = scope.fault.or_else(|| arriving.fault.as_ref().map(|fault| format!("`async.{fault}")));
         scope
     }
@@ -164,6 +200,8 @@ impl Scope {
 #[derive(Clone)]
 pub struct Seen {
     value: Value,
+    /// How large it is, in values.
+    size: f64,
     /// Why no expression can be asked about it: the rest of a sentence that begins with its variable's name.
     fault: Option<String>,
 }
@@ -171,9 +209,9 @@ pub struct Seen {
 impl Seen {
     /// An event.
     pub fn of(event: &Event) -> Self {
-        let mut fault = None;
+        let (mut fault, mut values) = (None, 8);
         let mut value_of = |name: &str, json: &serde_json::value::RawValue| {
-            serde_json::from_str(json.get()).map(cel_value).unwrap_or_else(|e| {
+            serde_json::from_str(json.get()).map(|json| cel_value(json, &mut values)).unwrap_or_else(|e| {
                 // JSON knows numbers like 1e999, which no number here can hold
                 fault = Some(format!("{name}` cannot be read: {e}"));
                 Value::Null
@@ -188,7 +226,8 @@ impl Seen {
             ("user", user),
         ]
         .into();
-        Self { value: Value::from(fields), fault }
+        let bytes = event.data.get().len() + event.user.as_deref().map_or(0, |user| user.get().len());
+        Self { value: Value::from(fields), size: cost::size(values, bytes), fault }
     }
 }
 
@@ -223,8 +262,10 @@ impl Exprs {
 }
 
 /// Whole numbers become `int` where they fit, so that `event.data.n + 1` has both sides of one type.
-fn cel_value(json: serde_json::Value) -> Value {
+/// Counts them.
+fn cel_value(json: serde_json::Value, values: &mut usize) -> Value {
     use serde_json::Value as J;
+    *values += 1;
     match json {
         J::Null => Value::Null,
         J::Bool(b) => Value::Bool(b),
@@ -234,8 +275,10 @@ fn cel_value(json: serde_json::Value) -> Value {
             (None, None) => Value::Float(n.as_f64().unwrap_or(f64::NAN)),
         },
         J::String(s) => s.into(),
-        J::Array(items) => items.into_iter().map(cel_value).collect::<Vec<_>>().into(),
-        J::Object(fields) => fields.into_iter().map(|(k, v)| (k, cel_value(v))).collect::<HashMap<_, _>>().into(),
+        J::Array(items) => items.into_iter().map(|item| cel_value(item, values)).collect::<Vec<_>>().into(),
+        J::Object(fields) => {
+            fields.into_iter().map(|(k, v)| (k, cel_value(v, values))).collect::<HashMap<_, _>>().into()
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::report::{Placed, Report};
 use crate::waiting::Wait;
 use crate::{Event, EventId, Json, RunId, StepId, Timestamp};
 
@@ -67,7 +68,13 @@ pub enum Fact {
     /// An attempt's body is about to run, until `lease_until` at the latest.
     StepStarted { step: StepId, attempt: u32, lease_until: Timestamp, worker: Arc<str> },
     /// The attempt's value, memoized.
-    StepSucceeded { step: StepId, attempt: u32, output: Json },
+    StepSucceeded {
+        step: StepId,
+        attempt: u32,
+        output: Json,
+        #[serde(default, skip_serializing_if = "Report::is_empty")]
+        report: Report,
+    },
     /// The attempt failed; it is tried again at `retry_at`, or, without one, the failure is memoized.
     StepFailed {
         step: StepId,
@@ -75,11 +82,18 @@ pub enum Fact {
         error: Failure,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_at: Option<Timestamp>,
+        #[serde(default, skip_serializing_if = "Report::is_empty")]
+        report: Report,
     },
     /// The attempt's worker is gone; this was no failure of the code and uses no retry.
     AttemptInterrupted { step: StepId, attempt: u32 },
     /// The handler dropped the body while it ran (`select!`).
-    StepAbandoned { step: StepId, attempt: u32 },
+    StepAbandoned {
+        step: StepId,
+        attempt: u32,
+        #[serde(default, skip_serializing_if = "Report::is_empty")]
+        report: Report,
+    },
     /// The step fails for good without another attempt: its time-out cannot fit a worker, or it was interrupted too
     /// often.
     StepRefused { step: StepId, error: Failure },
@@ -107,6 +121,8 @@ pub enum Fact {
     SignalReceived { step: StepId, data: Json },
     /// What was waited for did not come in time.
     WaitExpired { step: StepId },
+    /// The handler said something, in this attempt of it. It travels with whatever is written next.
+    Logged { attempt: u32, lines: Vec<Placed> },
     /// The handler returned an error outside a step; it is run again at `retry_at`.
     HandlerFailed { attempt: u32, error: Failure, retry_at: Timestamp },
     /// The handler's value. The end.
@@ -248,12 +264,33 @@ impl Fact {
             | Self::RunBegun
             | Self::StepsWoken { .. }
             | Self::EventEntered { .. }
+            | Self::Logged { .. }
             | Self::HandlerFailed { .. }
             | Self::RunCompleted { .. }
             | Self::RunFailed { .. }
             | Self::RunCancelled { .. }
             | Self::RunSkipped { .. } => None,
         }
+    }
+
+    /// What the body of an attempt that is over reported; `None` for every other fact.
+    pub fn report(&self) -> Option<&Report> {
+        let (Self::StepSucceeded { report, .. } | Self::StepFailed { report, .. } | Self::StepAbandoned { report, .. }) =
+            self
+        else {
+            return None;
+        };
+        Some(report)
+    }
+
+    /// The same, to be changed before it is written.
+    pub fn report_mut(&mut self) -> Option<&mut Report> {
+        let (Self::StepSucceeded { report, .. } | Self::StepFailed { report, .. } | Self::StepAbandoned { report, .. }) =
+            self
+        else {
+            return None;
+        };
+        Some(report)
     }
 
     /// Whether it says that the handler was running when it was written: something began that only a handler asks for.
@@ -291,10 +328,11 @@ impl Fact {
         )
     }
 
-    /// Whether losing this entry in a crash would lose only bookkeeping, no outcome. A write of such facts alone need
+    /// Whether losing this entry in a crash would lose only bookkeeping, no outcome (a line that is lost is said again by
+    /// the next replay). A write of such facts alone need
     /// not be synced by itself on one machine: whatever follows it syncs it too.
     pub fn is_bookkeeping(&self) -> bool {
-        matches!(self, Self::StepStarted { .. } | Self::AttemptInterrupted { .. })
+        matches!(self, Self::StepStarted { .. } | Self::AttemptInterrupted { .. } | Self::Logged { .. })
     }
 
     /// The fact at a moment.
@@ -326,7 +364,7 @@ mod tests {
     fn outcomes_keep_their_text() {
         let at = Timestamp::from_millis(7);
         let output = json::of(&serde_json::json!({"b": 1.0, "a": [1, 2]})).unwrap();
-        let fact = Fact::StepSucceeded { step: "load".into(), attempt: 1, output };
+        let fact = Fact::StepSucceeded { step: "load".into(), attempt: 1, output, report: Report::default() };
         let record = Record { seq: 3, token: u128::MAX, code: "1".into(), entries: vec![fact.at(at)] };
         let text = serde_json::to_string(&record).unwrap();
         let back: Record = serde_json::from_str(&text).unwrap();

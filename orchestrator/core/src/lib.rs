@@ -19,6 +19,7 @@ pub mod json;
 pub mod limits;
 #[doc(hidden)]
 pub mod planted;
+pub mod report;
 pub mod retry;
 pub mod row;
 pub mod sentence;
@@ -36,6 +37,7 @@ pub use event::{Event, NewEvent};
 pub use id::{EventId, RunId, StepId};
 pub use journal::{Entry, Fact, Failure, Kind, Outcome, Record, Seq};
 pub use json::Json;
+pub use report::{Report, Usage};
 pub use row::{RunRow, Status};
 pub use spec::Spec;
 pub use state::RunState;

@@ -19,6 +19,12 @@ pub const EXPR_BYTES: usize = 4 * 1024;
 /// Levels of a CEL expression (`event.data.plan == 'pro'` has four). It is evaluated by recursion on a worker's stack of
 /// 2 MiB, of which a level takes 40 to 50 KiB in a build without optimisation.
 pub const EXPR_LEVELS: usize = 20;
+/// Steps that evaluating a CEL expression may take, counted beforehand: a step is a name, a comparison, an item that `all`
+/// or `map` goes through.
+pub const EXPR_STEPS: usize = 10_000_000;
+/// Values in an event on which every expression must stay within that, or the app does not start. On a larger event, one
+/// that may take more is not evaluated.
+pub const EXPR_EVENT: usize = 512;
 /// Bytes of the text that a limit's key comes to for an event: 1 KiB. It is a key of storage, and part of every place in
 /// a line.
 pub const KEY_BYTES: usize = 1024;
@@ -44,6 +50,14 @@ pub const RETENTION_OF_NOTES: Duration = Duration::from_secs(32 * 24 * 60 * 60);
 pub const MOST_PRIORITY: i64 = 600;
 /// Milliseconds for which an event's own `id` is remembered: 24 hours.
 pub const DEDUPLICATION_MS: i64 = 24 * 60 * 60 * 1000;
+/// Bytes of one line that a run logs, its fields among them: 4 KiB.
+pub const LOG_LINE_BYTES: usize = 4 * 1024;
+/// Lines that are kept of a run.
+pub const LOG_LINES: usize = 1_000;
+/// Bytes of all lines that are kept of a run: 256 KiB.
+pub const LOG_BYTES: usize = 256 * 1024;
+/// Models of which an attempt of a step reports usage by name; the usage of the others adds up.
+pub const USAGE_MODELS: usize = 16;
 /// Seconds that a queue message can be delayed at most (Amazon SQS, `DelaySeconds`); later wakes are timers.
 pub const QUEUE_DELAY_SECONDS: i64 = 900;
 

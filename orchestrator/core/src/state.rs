@@ -1,6 +1,7 @@
 //! The state of a run: what its entries say, folded together.
 
 mod ending;
+mod logs;
 mod revealed;
 
 use std::collections::{HashMap, HashSet};
@@ -13,6 +14,7 @@ use crate::waiting::{Arriving, Wait};
 use crate::{Event, EventId, Json, RunId, Status, StepId, Timestamp};
 
 pub use ending::{End, Ending};
+pub use logs::Logs;
 pub use revealed::Revealed;
 
 /// A run as its journal tells it.
@@ -52,6 +54,8 @@ pub struct RunState {
     pub entered: HashSet<EventId>,
     /// Whether the latest entry is something that arrived: no hop has written since.
     pub arrived: bool,
+    /// What it has said.
+    pub logs: Logs,
     /// What its signals' tokens are sealed with: the random token of its first record. Not for anybody's eyes.
     pub secret: u128,
     /// How it ended, if it did.
@@ -154,6 +158,7 @@ impl RunState {
             started_at: None,
             entered: HashSet::new(),
             arrived: false,
+            logs: Logs::default(),
             secret: first.token,
             end: None,
         };
@@ -180,6 +185,7 @@ impl RunState {
     fn apply(&mut self, entry: &Entry) {
         self.next += 1;
         self.last_at = entry.at;
+        self.logs.add(entry);
         self.arrived = matches!(entry.fact, Fact::EventEntered { .. } | Fact::SignalReceived { .. });
         if entry.fact.is_of_a_handler() {
             // it has been run again since its error, whatever another host's clock says
@@ -204,7 +210,7 @@ impl RunState {
             | Fact::RunSkipped { .. } => {
                 self.end = self.end.take().or_else(|| End::from(entry));
             }
-            Fact::RunCreated(_) => {}
+            Fact::RunCreated(_) | Fact::Logged { .. } => {}
             Fact::EventJoined { event, replaces, begins_at, closes } => {
                 self.join(event, *replaces);
                 self.put_off = begins_at.or(self.put_off);
@@ -431,6 +437,7 @@ impl Step {
             | Fact::EventJoined { .. }
             | Fact::RunBegun
             | Fact::StepsWoken { .. }
+            | Fact::Logged { .. }
             | Fact::HandlerFailed { .. }
             | Fact::RunCompleted { .. }
             | Fact::RunFailed { .. }

@@ -2,9 +2,10 @@
 //! and never the end of the process.
 
 use std::thread;
+use std::time::{Duration, Instant};
 
 use stepladder_core::expr::{Expr, Scope};
-use stepladder_core::limits::{EXPR_BYTES, EXPR_LEVELS, KEY_BYTES};
+use stepladder_core::limits::{EXPR_BYTES, EXPR_EVENT, EXPR_LEVELS, KEY_BYTES};
 use stepladder_core::sentence::SENTENCE_BYTES;
 use stepladder_core::{EventId, NewEvent, Timestamp};
 
@@ -109,4 +110,73 @@ fn an_event_that_no_number_can_hold_is_told_as_what_it_is() {
     let expr = Expr::compile("event.data.plan == 'pro'").unwrap();
     let refused = expr.is_true(&scope(r#"{"plan":"pro","x":1e999}"#)).unwrap_err().to_string();
     assert!(refused.contains("`event.data` cannot be read: number out of range"), "{refused}");
+}
+
+/// Macros inside each other, each over the whole list again.
+fn nested(macros: &[&str], inner: &str) -> String {
+    let open: String = macros.iter().enumerate().map(|(n, name)| format!("event.data.list.{name}(x{n}, ")).collect();
+    format!("{open}{inner}{}", ")".repeat(macros.len()))
+}
+
+#[test]
+fn macros_that_multiply_are_refused_when_they_are_compiled() {
+    for (one, inner) in
+        [("all", "true"), ("exists", "false"), ("exists_one", "false"), ("filter", "true"), ("map", "1")]
+    {
+        assert!(Expr::compile(&nested(&[one], inner)).is_ok(), "{one}");
+        for source in [nested(&[one; 3], inner), nested(&["all", "exists", one, "map"], inner)] {
+            let refused = Expr::compile(&source).unwrap_err().to_string();
+            assert!(refused.contains("may take more than 10000000 steps"), "{source}: {refused}");
+        }
+    }
+    // made larger before it is gone through
+    let grown = "event.data.list.map(a, event.data.list).all(b, b.all(c, c == event.data.list))";
+    assert!(Expr::compile(grown).is_err());
+    let doubled = |n: usize| format!("[event.data.text]{}.size() > 0", ".map(x, x + x)".repeat(n));
+    assert!(Expr::compile(&doubled(2)).is_ok());
+}
+
+#[test]
+fn the_parts_of_parts_are_no_square() {
+    let parts = "event.data.lines.all(line, line.tags.all(tag, tag.size() < 9))";
+    let expr = Expr::compile(parts).unwrap();
+    let line = r#"{"tags":["a","b","c","d"]},"#.repeat(5_000);
+    assert_eq!(expr.is_true(&scope(&format!(r#"{{"lines":[{line}{{"tags":[]}}]}}"#))), Ok(true));
+}
+
+#[test]
+fn an_event_that_is_too_large_for_an_expression_is_refused_and_not_evaluated() {
+    let list = |n: usize| scope(&format!(r#"{{"list":[{}0]}}"#, "1,".repeat(n)));
+    let pairs = Expr::compile("event.data.list.all(a, event.data.list.exists(b, a == b))").unwrap();
+    assert_eq!(pairs.is_true(&list(100)), Ok(true));
+    let began = Instant::now();
+    let refused = pairs.is_true(&list(100_000)).unwrap_err().to_string();
+    assert!(refused.contains("may take more than 10000000 steps on an event of this size"), "{refused}");
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    // once through is fine
+    let once = Expr::compile("event.data.list.exists(a, a == 0)").unwrap();
+    assert_eq!(once.is_true(&list(100_000)), Ok(true));
+    assert!(Expr::compile("event.data.plan == 'pro'").unwrap().is_true(&list(300_000)).is_err(), "no such field");
+}
+
+#[test]
+fn whatever_compiles_ends_soon_on_an_event_of_the_size_that_is_counted_with() {
+    let list = vec![r#"{"n":1,"tags":["a"]}"#; EXPR_EVENT / 4].join(",");
+    let scope = scope(&format!(r#"{{"list":[{list}]}}"#));
+    let macros = ["all", "exists", "exists_one", "filter", "map"];
+    let mut evaluated = 0;
+    for outer in macros {
+        for inner in macros {
+            for source in
+                [nested(&[outer, inner], "x0 == x1"), format!("event.data.list.{outer}(x, x.tags.{inner}(y, y == x))")]
+            {
+                let Ok(expr) = Expr::compile(&source) else { continue };
+                let began = Instant::now();
+                drop(expr.is_true(&scope));
+                assert!(began.elapsed() < Duration::from_secs(20), "{source}: {:?}", began.elapsed());
+                evaluated += 1;
+            }
+        }
+    }
+    assert!(evaluated > 20, "{evaluated}");
 }

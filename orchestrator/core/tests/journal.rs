@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use stepladder_core::journal::{Created, Fact, Failure, Kind, Origin, Outcome, Record};
 use stepladder_core::state::{RunState, StepState};
 use stepladder_core::waiting::{Match, Wait};
-use stepladder_core::{Entry, Event, EventId, NewEvent, Refusal, RunId, StepId, Timestamp, json};
+use stepladder_core::{Entry, Event, EventId, NewEvent, Refusal, Report, RunId, StepId, Timestamp, json};
 
 const START: i64 = 1_000_000;
 
@@ -84,11 +84,11 @@ fn entry(p: &Proposal, now: i64) -> Entry {
     let value = || json::of(&now).unwrap();
     let fact = match p.what {
         0..=4 => Fact::StepStarted { step, attempt, lease_until, worker: "w".into() },
-        5..=7 => Fact::StepSucceeded { step, attempt, output: value() },
-        8 | 9 => Fact::StepFailed { step, attempt, error, retry_at: Some(at) },
-        10 => Fact::StepFailed { step, attempt, error, retry_at: None },
+        5..=7 => Fact::StepSucceeded { step, attempt, output: value(), report: Report::default() },
+        8 | 9 => Fact::StepFailed { step, attempt, error, retry_at: Some(at), report: Report::default() },
+        10 => Fact::StepFailed { step, attempt, error, retry_at: None, report: Report::default() },
         11 => Fact::AttemptInterrupted { step, attempt },
-        12 => Fact::StepAbandoned { step, attempt },
+        12 => Fact::StepAbandoned { step, attempt, report: Report::default() },
         13 => Fact::StepRefused { step, error },
         14 => Fact::SleepStarted { step, until: lease_until },
         15 => Fact::SleepEnded { step },
@@ -229,7 +229,7 @@ proptest! {
                 Fact::StepSucceeded { step, attempt, .. }
                 | Fact::StepFailed { step, attempt, .. }
                 | Fact::AttemptInterrupted { step, attempt }
-                | Fact::StepAbandoned { step, attempt } => {
+                | Fact::StepAbandoned { step, attempt, .. } => {
                     // rule 3: only the running attempt reports
                     prop_assert_eq!(last.get(step).copied().map(|(a, _)| a), Some(*attempt));
                     prop_assert!(last[step].1.is_some(), "an outcome of an attempt that was over");
@@ -292,7 +292,7 @@ fn started(attempt: u32, lease: i64) -> Fact {
 }
 
 fn succeeded(attempt: u32) -> Fact {
-    Fact::StepSucceeded { step: "a".into(), attempt, output: json::null() }
+    Fact::StepSucceeded { step: "a".into(), attempt, output: json::null(), report: Report::default() }
 }
 
 fn at(ms: i64) -> Timestamp {
@@ -324,7 +324,13 @@ fn rule_3_nobody_takes_over_under_a_live_lease() {
 fn a_takeover_counts_as_an_interruption_and_a_failure_does_not() {
     let interrupted = state(vec![(0, started(1, 10)), (10, started(2, 20)), (20, started(3, 30))]);
     assert_eq!((interrupted.steps["a"].interruptions, interrupted.steps["a"].failures), (2, 0));
-    let failed = Fact::StepFailed { step: "a".into(), attempt: 1, error: Failure::new("x"), retry_at: Some(at(5)) };
+    let failed = Fact::StepFailed {
+        step: "a".into(),
+        attempt: 1,
+        error: Failure::new("x"),
+        retry_at: Some(at(5)),
+        report: Report::default(),
+    };
     let failed = state(vec![(0, started(1, 10)), (5, failed), (6, started(2, 20))]);
     assert_eq!((failed.steps["a"].interruptions, failed.steps["a"].failures), (0, 1));
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use stepladder_core::decide::Want;
 use stepladder_core::journal::Failure;
+use stepladder_core::report::{Placed, Report};
 use stepladder_core::retry::Retry;
 use stepladder_core::state::Revealed;
 use stepladder_core::{Event, Json, RunId, Spec, StepId, Timestamp};
@@ -70,6 +71,16 @@ pub trait Session: Send {
 
     /// Recorded outcomes that the handler has not asked for (rule 6).
     fn orphans(&self) -> Vec<StepId>;
+
+    /// What a body has reported that has ended, was stopped or was dropped; once.
+    fn report(&mut self, _step: &StepId) -> Report {
+        Report::default()
+    }
+
+    /// What the handler has said since the last call. A replay says everything again, at the same places.
+    fn said(&mut self) -> Vec<Placed> {
+        Vec::new()
+    }
 }
 
 /// Where a handler stands.

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use stepladder_core::journal::{Fact, Failure, Kind, Origin, Outcome, Record, Seq};
+use stepladder_core::report::{Line, Placed, Report};
 use stepladder_core::signal::Token;
 use stepladder_core::state::{Awaited, Ending, Revealed, RunState, StepState};
-use stepladder_core::{Entry, Event, EventId, Json, RunId, RunRow, Status, StepId, Timestamp};
+use stepladder_core::{Entry, Event, EventId, Json, RunId, RunRow, Status, StepId, Timestamp, Usage};
 
 /// One run in a listing.
 #[derive(Clone, Debug)]
@@ -46,6 +47,21 @@ pub struct RunDetail {
     pub handler_errors: Vec<(Timestamp, Failure)>,
     /// Why it is not moving, in a sentence; `None` when it moves or is over.
     pub waiting: Option<String>,
+    /// What it has said, in order.
+    pub logs: Vec<LogView>,
+}
+
+/// One line of a run's log.
+#[derive(Clone, Debug)]
+pub struct LogView {
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// The step whose body said it; `None` for the function itself.
+    pub step: Option<StepId>,
+    /// In which attempt: of the step, or of the function.
+    pub attempt: u32,
+    /// The line.
+    pub line: Line,
 }
 
 /// One step.
@@ -75,6 +91,8 @@ pub struct StepView {
     pub awaits: Option<String>,
     /// What its signal is to be posted to, while it waits for one.
     pub token: Option<String>,
+    /// What all its attempts used of models that are paid for, one for each model.
+    pub usage: Vec<Usage>,
 }
 
 /// Where a step stands.
@@ -130,6 +148,8 @@ pub struct AttemptView {
     pub error: Option<Failure>,
     /// Whether its worker was lost.
     pub interrupted: bool,
+    /// What it used of models that are paid for, one for each model.
+    pub usage: Vec<Usage>,
 }
 
 /// A page of a journal.
@@ -180,8 +200,17 @@ impl RunSummary {
     }
 }
 
-/// The steps of a run as its journal tells them, and the errors of its handler.
-pub(crate) fn steps(state: &RunState, records: &[Record]) -> (Vec<StepView>, Vec<(Timestamp, Failure)>) {
+/// What a journal tells of a run beside its state.
+#[derive(Default)]
+pub(crate) struct Story {
+    pub(crate) steps: Vec<StepView>,
+    index: HashMap<StepId, usize>,
+    pub(crate) handler_errors: Vec<(Timestamp, Failure)>,
+    pub(crate) logs: Vec<LogView>,
+}
+
+/// The steps of a run as its journal tells them, the errors of its handler, and what it said.
+pub(crate) fn story(state: &RunState, records: &[Record]) -> Story {
     let mut story = Story::default();
     records.iter().flat_map(|record| &record.entries).for_each(|entry| story.tell(entry));
     for view in story.steps.iter_mut().filter(|_| state.end.is_none()) {
@@ -190,14 +219,7 @@ pub(crate) fn steps(state: &RunState, records: &[Record]) -> (Vec<StepView>, Vec
             view.token = Some(Token::new(state.run, state.secret, &view.id).to_string());
         }
     }
-    (story.steps, story.handler_errors)
-}
-
-#[derive(Default)]
-struct Story {
-    steps: Vec<StepView>,
-    index: HashMap<StepId, usize>,
-    handler_errors: Vec<(Timestamp, Failure)>,
+    story
 }
 
 impl Story {
@@ -216,10 +238,17 @@ impl Story {
                 child: None,
                 awaits: None,
                 token: None,
+                usage: Vec::new(),
             });
             self.steps.len() - 1
         });
         &mut self.steps[index]
+    }
+
+    /// What a body said.
+    fn hear(&mut self, step: &StepId, attempt: u32, report: &Report, at: Timestamp) {
+        let view = |line: &Line| LogView { at, step: Some(step.clone()), attempt, line: line.clone() };
+        self.logs.extend(report.lines.iter().map(view));
     }
 
     fn tell(&mut self, entry: &Entry) {
@@ -238,14 +267,17 @@ impl Story {
                     ended_at: None,
                     error: None,
                     interrupted: false,
+                    usage: Vec::new(),
                 });
             }
-            Fact::StepSucceeded { step, output, .. } => {
+            Fact::StepSucceeded { step, attempt, output, report } => {
                 let view = self.step(step, Kind::Run, at);
                 view.close_attempt(at, None, false);
+                view.use_up(report);
                 view.settle(at, &Outcome::Value(output.clone()));
+                self.hear(step, *attempt, report, at);
             }
-            Fact::StepFailed { step, error, retry_at, .. } => {
+            Fact::StepFailed { step, attempt, error, retry_at, report } => {
                 let view = self.step(step, Kind::Run, at);
                 // a check that found that it is not time yet has not failed
                 view.close_attempt(at, Some(error.clone()).filter(|error| !error.is_not_yet()), false);
@@ -253,16 +285,25 @@ impl Story {
                     Some(due) => (view.status, view.due) = (StepStatus::Retrying, Some(*due)),
                     None => view.settle(at, &Outcome::Failed(error.clone())),
                 }
+                view.use_up(report);
+                self.hear(step, *attempt, report, at);
             }
             Fact::AttemptInterrupted { step, .. } => {
                 let view = self.step(step, Kind::Run, at);
                 view.close_attempt(at, None, true);
                 (view.status, view.due) = (StepStatus::Retrying, Some(at));
             }
-            Fact::StepAbandoned { step, .. } => {
+            Fact::StepAbandoned { step, attempt, report } => {
                 let view = self.step(step, Kind::Run, at);
                 view.close_attempt(at, None, false);
+                view.use_up(report);
                 (view.status, view.ended_at) = (StepStatus::Abandoned, Some(at));
+                self.hear(step, *attempt, report, at);
+            }
+            Fact::Logged { attempt, lines } => {
+                let view =
+                    |Placed { line, .. }: &Placed| LogView { at, step: None, attempt: *attempt, line: line.clone() };
+                self.logs.extend(lines.iter().map(view));
             }
             Fact::StepRefused { step, error } => {
                 self.step(step, Kind::Run, at).settle(at, &Outcome::Failed(error.clone()));
@@ -322,6 +363,15 @@ impl Story {
 }
 
 impl StepView {
+    fn use_up(&mut self, report: &Report) {
+        for used in &report.usage {
+            used.clone().add_to(&mut self.usage);
+        }
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.usage.clone_from(&report.usage);
+        }
+    }
+
     fn close_attempt(&mut self, at: Timestamp, error: Option<Failure>, interrupted: bool) {
         if let Some(attempt) = self.attempts.last_mut() {
             (attempt.ended_at, attempt.error, attempt.interrupted) = (Some(at), error, interrupted);

@@ -9,8 +9,12 @@ use support::script::Script;
 
 /// The requests of a run of `n` sequential steps, from its first hop to its end.
 async fn counts(pace: Pace, n: usize) -> Counts {
+    counts_of(Script::new("f"), pace, n).await
+}
+
+async fn counts_of(script: Script, pace: Pace, n: usize) -> Counts {
     let names: Vec<String> = (0..n).map(|i| format!("s{i}")).collect();
-    let script = (0..n).fold(Script::new("f"), |script, i| match i {
+    let script = (0..n).fold(script, |script, i| match i {
         0 => script.step(&names[0], &[]),
         _ => script.step(&names[i], &[&names[i - 1]]),
     });
@@ -40,5 +44,15 @@ async fn within_budget_a_run_costs_a_write_a_step_and_one_more() {
         let counts = counts(Pace::WithinBudget, n).await;
         assert_eq!((counts.reads, counts.appends, counts.sends, counts.receives), (1, n as u64 + 1, 1, 1), "{n} steps");
         assert_eq!((counts.conflicts, counts.slots), (0, 0), "{n} steps");
+    }
+}
+
+#[tokio::test]
+async fn what_a_run_says_between_its_steps_costs_no_request() {
+    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
+        for n in [1, 3, 30] {
+            let (silent, talks) = (counts(pace, n).await, counts_of(Script::new("f").talks(), pace, n).await);
+            assert_eq!(silent, talks, "{pace:?}, {n} steps");
+        }
     }
 }

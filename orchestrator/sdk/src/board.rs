@@ -4,6 +4,7 @@
 //! recorded outcomes one at a time (rule 7) and collects what bodies gave. Nothing here polls or waits.
 
 mod place;
+mod reporting;
 mod undoing;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -20,6 +21,7 @@ use stepladder_engine::program::{Fault, Finished};
 
 use crate::undo::Undo;
 pub(crate) use place::Place;
+use reporting::{Reporting, Saying};
 use undoing::GivenUp;
 
 /// What one session's handler and steps share.
@@ -54,6 +56,8 @@ struct Inner {
     undos: Vec<Undo>,
     /// Whether the handler is given up, and why.
     given_up: GivenUp,
+    /// What the handler says.
+    saying: Saying,
 }
 
 /// A step that the handler has polled.
@@ -63,6 +67,8 @@ struct Op {
     waker: Option<Waker>,
     /// Random draws made within the body.
     draws: u64,
+    /// What the body reports.
+    report: Reporting,
 }
 
 enum Standing {
@@ -110,6 +116,7 @@ impl Board {
             draws: 0,
             undos: Vec::new(),
             given_up: GivenUp::No,
+            saying: Saying::default(),
         };
         Self { run, inner: Mutex::new(inner) }
     }
@@ -238,6 +245,7 @@ impl Board {
         let mut inner = self.lock();
         let Some(revealed) = inner.queue.pop_front() else { return false };
         inner.now = inner.now.max(revealed.at);
+        inner.saying.go_on();
         let Some(&at) = inner.index.get(&revealed.step) else {
             inner.aside.insert(revealed.step.clone(), revealed);
             return true;
@@ -339,7 +347,7 @@ impl Inner {
                 Standing::Wanted
             }
         };
-        self.ops.push(Op { want, standing, waker: None, draws: 0 });
+        self.ops.push(Op { want, standing, waker: None, draws: 0, report: Reporting::default() });
         at
     }
 

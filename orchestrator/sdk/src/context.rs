@@ -22,7 +22,7 @@ use crate::event::{ToEvent, sendable};
 use crate::step::{Body, RawStep};
 use crate::undo::{Undo, Undoing};
 use crate::wait::{self, WAIT};
-use crate::{Error, EventData, Map, PollUntil, Result, States, Step, WaitForEvent, WaitForSignal};
+use crate::{Error, EventData, Log, Map, PollUntil, Result, States, Step, WaitForEvent, WaitForSignal};
 
 pub use moment::Moment;
 
@@ -269,6 +269,28 @@ impl Context {
             steps.push(self.invoke(name.clone(), function.clone(), &item));
         }
         Map::new(steps).limit(RUNS_AT_ONCE)
+    }
+
+    /// Says something for people to read: a line in the run's log, said once and not at every replay. A text, or a
+    /// [`Log`] with a level and values.
+    ///
+    /// It is recorded with whatever the run writes next, shown with the run, and told to the process's own log
+    /// (`tracing`, target `stepladder::log`). In a step's body it belongs to the attempt, and is recorded with its outcome.
+    /// A line has at most 4 KiB, a run 1,000 lines and 256 KiB. A function's line is known by its place: how many outcomes
+    /// it comes after, and how many lines since. Where code between steps does not do the same at every replay, lines may be said
+    /// twice or left out.
+    ///
+    /// ```
+    /// # use stepladder_sdk::prelude::*;
+    /// # async fn rows() -> Result<u32> { Ok(7) }
+    /// # async fn example(ctx: Context) -> Result<()> {
+    /// let rows = ctx.step("count", rows).await?;
+    /// ctx.log(format!("{rows} rows"));
+    /// ctx.log(Log::warn("fewer than usual").with("rows", rows));
+    /// # Ok(()) }
+    /// ```
+    pub fn log(&self, line: impl Into<Log>) {
+        self.board.say(line.into().line());
     }
 
     /// A value that all functions share, by its type: a client, a pool, settings.

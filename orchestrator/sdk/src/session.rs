@@ -12,8 +12,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::{BoxFuture, poll_fn};
 use stepladder_core::planted::{self, Plant};
+use stepladder_core::report::Placed;
 use stepladder_core::state::Revealed;
-use stepladder_core::{Json, StepId};
+use stepladder_core::{Json, Report, StepId};
 use stepladder_engine::program::{Advance, Fault, Finished, Session};
 
 use crate::board::{Board, Place};
@@ -174,5 +175,13 @@ impl Session for RustSession {
 
     fn orphans(&self) -> Vec<StepId> {
         self.board.orphans()
+    }
+
+    fn report(&mut self, step: &StepId) -> Report {
+        self.board.take_report(step)
+    }
+
+    fn said(&mut self) -> Vec<Placed> {
+        self.board.take_said()
     }
 }

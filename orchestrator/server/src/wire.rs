@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use stepladder_core::journal::{Fact, Failure, Kind, Origin, Seq};
 use stepladder_core::spec::Counted;
 use stepladder_core::{EventId, RunId, Spec, Status, Timestamp};
-use stepladder_engine::view::{AttemptView, RunDetail, RunSummary, StepView};
+use stepladder_engine::view::{AttemptView, LogView, RunDetail, RunSummary, StepView};
 
 /// The envelope of an answer.
 #[derive(Serialize)]
@@ -94,6 +94,7 @@ pub(crate) struct FullRun<'a> {
     waiting: Option<&'a str>,
     handler_errors: Vec<HandlerError<'a>>,
     steps: Vec<Step<'a>>,
+    logs: Vec<Log<'a>>,
 }
 
 #[derive(Serialize)]
@@ -115,6 +116,7 @@ impl<'a> FullRun<'a> {
                 .map(|(at, error)| HandlerError { at: Rfc3339(*at), error })
                 .collect(),
             steps: run.steps.iter().map(Step::of).collect(),
+            logs: run.logs.iter().map(Log::of).collect(),
         }
     }
 }
@@ -134,6 +136,8 @@ struct Step<'a> {
     awaits: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    usage: Vec<Usage<'a>>,
     attempts: Vec<Attempt<'a>>,
 }
 
@@ -151,6 +155,7 @@ impl<'a> Step<'a> {
             child: step.child,
             awaits: step.awaits.as_deref(),
             token: step.token.as_deref(),
+            usage: step.usage.iter().map(Usage::of).collect(),
             attempts: step.attempts.iter().map(Attempt::of).collect(),
         }
     }
@@ -163,6 +168,8 @@ struct Attempt<'a> {
     ended_at: Option<Rfc3339>,
     error: Option<&'a Failure>,
     interrupted: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    usage: Vec<Usage<'a>>,
 }
 
 impl<'a> Attempt<'a> {
@@ -173,6 +180,58 @@ impl<'a> Attempt<'a> {
             ended_at: attempt.ended_at.map(Rfc3339),
             error: attempt.error.as_ref(),
             interrupted: attempt.interrupted,
+            usage: attempt.usage.iter().map(Usage::of).collect(),
+        }
+    }
+}
+
+/// What a step used of one model.
+#[derive(Serialize)]
+struct Usage<'a> {
+    model: &'a str,
+    input_tokens: u64,
+    cached_input_tokens: u64,
+    output_tokens: u64,
+    /// In millionths of a US dollar; `null` where the model's price is not known.
+    micro_dollars: Option<u64>,
+}
+
+impl<'a> Usage<'a> {
+    fn of(usage: &'a stepladder_core::Usage) -> Self {
+        let stepladder_core::Usage { model, input_tokens, cached_input_tokens, output_tokens, micro_dollars } = usage;
+        Self {
+            model,
+            input_tokens: *input_tokens,
+            cached_input_tokens: *cached_input_tokens,
+            output_tokens: *output_tokens,
+            micro_dollars: *micro_dollars,
+        }
+    }
+}
+
+/// A line of a run's log.
+#[derive(Serialize)]
+struct Log<'a> {
+    at: Rfc3339,
+    level: &'static str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fields: Option<&'a RawValue>,
+    /// The step whose body said it; the function itself where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<&'a str>,
+    attempt: u32,
+}
+
+impl<'a> Log<'a> {
+    fn of(log: &'a LogView) -> Self {
+        Self {
+            at: Rfc3339(log.at),
+            level: log.line.level.as_str(),
+            message: &log.line.message,
+            fields: log.line.fields.as_deref(),
+            step: log.step.as_deref(),
+            attempt: log.attempt,
         }
     }
 }

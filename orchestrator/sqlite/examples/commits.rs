@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stepladder_core::{Cause, Fact, Record, RunId, Timestamp, Wake, json};
+use stepladder_core::{Cause, Fact, Record, Report, RunId, Timestamp, Wake, json};
 use stepladder_engine::ports::{Append, Commit, Commits, Committed, Queue};
 use stepladder_sqlite::{Options, Sqlite};
 
@@ -54,7 +54,7 @@ async fn chain(sqlite: &Sqlite, run: RunId, steps: u64) -> (Vec<Duration>, Vec<D
     for step in 0..steps {
         let started = Fact::StepStarted { step: "pay".into(), attempt: 1, lease_until: now(), worker: "w".into() };
         let output = json::of("an outcome of some forty bytes, as many are").expect("JSON");
-        let ended = Fact::StepSucceeded { step: "pay".into(), attempt: 1, output };
+        let ended = Fact::StepSucceeded { step: "pay".into(), attempt: 1, output, report: Report::default() };
         let begun = Instant::now();
         commit(sqlite, Commit { append: Some(append(run, 2 * step, started)), ..Commit::default() }).await;
         unsynced.push(begun.elapsed());

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use stepladder_core::{Cause, Fact, Record, RunId, Timestamp, Wake, json};
+use stepladder_core::{Cause, Fact, Record, Report, RunId, Timestamp, Wake, json};
 use stepladder_engine::ports::{Append, Commit, Commits, Committed, Journals, Queue};
 use stepladder_sqlite::{Options, Sqlite};
 
@@ -41,7 +41,12 @@ async fn write_until_killed(db: &Path) {
         tokio::spawn(async move {
             let mut seq = sqlite.read(run(writer), 0).await.expect("a journal").last().map_or(0, Record::next);
             loop {
-                let fact = Fact::StepSucceeded { step: "s".into(), attempt: 1, output: json::null() };
+                let fact = Fact::StepSucceeded {
+                    step: "s".into(),
+                    attempt: 1,
+                    output: json::null(),
+                    report: Report::default(),
+                };
                 let entries = vec![fact.at(Timestamp::from_millis(0)); 2];
                 let record = Record { seq, token: u128::from(seq), code: "1".into(), entries };
                 let append = Some(Append { run: run(writer), record });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use stepladder_core::RunId;
 use stepladder_core::journal::{Fact, Origin};
+use stepladder_core::report::Placed;
 use stepladder_core::state::{Ending, RunState};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Journals, Listings, Slots};
@@ -188,6 +189,11 @@ impl Simulation {
                 (Ending::Cancelled(_) | Ending::Skipped(_), _) => true,
                 (Ending::Completed(_) | Ending::Failed(_), _) => false,
             };
+            let is_lost = |placed: &Placed| !state.logs.has(state.handler_attempt(), placed);
+            let ended_by_itself = matches!(end.how, Ending::Completed(_) | Ending::Failed(_));
+            if let Some(lost) = session.said().into_iter().find(|said| ended_by_itself && is_lost(said)) {
+                return Err(format!("{} said a line that is not in its journal: {lost:?}", row.run));
+            }
             if !is_same {
                 return Err(format!("{} ended as {:?}; its journal replays to {replayed:?}", row.run, end.how));
             }

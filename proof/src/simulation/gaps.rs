@@ -16,8 +16,8 @@ pub(crate) fn longest(
     let mut state = RunState::fold(run, std::slice::from_ref(first)).ok()?;
     let mut longest: Option<(Duration, Entry)> = None;
     for record in rest {
-        // what travels with it is written at the same time
-        if let Some(entry) = record.entries.first() {
+        // what travels with it is written at the same time; a line comes with whatever is written
+        if let Some(entry) = record.entries.iter().find(|entry| !matches!(entry.fact, Fact::Logged { .. })) {
             let due = due(&state, entry, &ended).max(state.handler_retry_at.unwrap_or(Timestamp::from_millis(0)));
             let late = entry.at.since(due);
             if longest.as_ref().is_none_or(|(time, _)| late > *time) {
@@ -59,7 +59,8 @@ fn due(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestam
         | Fact::EventEntered { .. }
         | Fact::EventJoined { .. }
         | Fact::SignalReceived { .. }
-        | Fact::RunCancelled { .. } => entry.at,
+        | Fact::RunCancelled { .. }
+        | Fact::Logged { .. } => entry.at,
         Fact::RunCreated(_)
         | Fact::StepCarried { .. }
         | Fact::StepsWoken { .. }

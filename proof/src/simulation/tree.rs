@@ -184,12 +184,16 @@ impl Node {
                     // what became of the child is part of the result, not the end of it
                     Ok(result.unwrap_or_else(|_| json!("the child failed")))
                 }
-                Self::Trip(times) if ctx.attempt() <= *times => Err(Error::new("tripped")),
+                Self::Trip(times) if ctx.attempt() <= *times => {
+                    ctx.log(format!("trips in attempt {}", ctx.attempt()));
+                    Err(Error::new("tripped"))
+                }
                 Self::Trip(times) => Ok(json!(times)),
                 Self::Seq(nodes) => {
                     let mut all = Vec::new();
                     for node in nodes {
                         all.push(node.run(ctx, place).await?);
+                        ctx.log(format!("{} done", all.len()));
                     }
                     Ok(json!(all))
                 }

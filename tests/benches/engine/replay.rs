@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use stepladder::prelude::*;
 use stepladder::{Json, RunId, States, Timestamp};
 use stepladder_core::journal::{Created, Entry, Fact, Origin, Record};
-use stepladder_core::{EventId, RunState, json};
+use stepladder_core::{EventId, Report, RunState, json};
 use stepladder_engine::Program;
 use stepladder_engine::program::{Advance, History};
 
@@ -90,7 +90,12 @@ fn records(bytes: usize) -> Vec<Record> {
     let output = json::of(&"x".repeat(bytes.saturating_sub(2))).expect("text is JSON");
     let mut records = vec![record(0, vec![Fact::RunCreated(Box::new(created())), started(0)])];
     for step in 0..STEPS {
-        let mut facts = vec![Fact::StepSucceeded { step: name(step).into(), attempt: 1, output: output.clone() }];
+        let mut facts = vec![Fact::StepSucceeded {
+            step: name(step).into(),
+            attempt: 1,
+            output: output.clone(),
+            report: Report::default(),
+        }];
         if step + 1 < STEPS {
             facts.push(started(step + 1));
         }

@@ -279,8 +279,10 @@ fn told(fact: &Fact) -> String {
     match fact {
         Fact::RunCreated(created) => format!("created {}", created.function),
         Fact::StepStarted { step, attempt, .. } => format!("{step} started, {attempt}"),
-        Fact::StepSucceeded { step, attempt, output } => format!("{step} succeeded, {attempt}: {:.60}", output.get()),
-        Fact::StepFailed { step, attempt, error, retry_at } => {
+        Fact::StepSucceeded { step, attempt, output, .. } => {
+            format!("{step} succeeded, {attempt}: {:.60}", output.get())
+        }
+        Fact::StepFailed { step, attempt, error, retry_at, .. } => {
             format!("{step} failed, {attempt}: {}, again: {}", error.message, retry_at.is_some())
         }
         Fact::SleepStarted { step, .. } => format!("{step} sleeps"),

@@ -9,7 +9,7 @@ use stepladder_core::journal::Origin;
 
 use super::{Access, OutputArgs, RunIdArg, ServerArgs};
 use crate::app::App;
-use crate::client::wire::{Attempt, Failure, Run};
+use crate::client::wire::{Attempt, Failure, Log, Run, Usage};
 use crate::terminal::table::Table;
 use crate::terminal::text::{between, duration, one_line, pretty_json, relative};
 use crate::terminal::{Done, print, status, step_status};
@@ -57,6 +57,9 @@ fn story(run: &Run, now: Timestamp) -> String {
     if !run.steps.is_empty() {
         let _ = writeln!(out, "\n{}", steps(run, now));
     }
+    if !run.logs.is_empty() {
+        let _ = writeln!(out, "\n{}\n{}", "log".dimmed(), lines(&run.logs));
+    }
     for failed in &run.handler_errors {
         let _ = writeln!(out, "\n{} at {}\n{}", "the handler failed".yellow(), failed.at, told(&failed.error));
     }
@@ -93,11 +96,41 @@ fn steps(run: &Run, now: Timestamp) -> Table {
             table.note(format!("stepladder signal {}", one_line(token, usize::MAX)));
         }
         step.attempts.iter().filter_map(went_wrong).for_each(|note| table.note(note));
+        step.usage.iter().for_each(|usage| table.note(used(usage)));
         if let Some(error) = step.error.as_ref().filter(|_| step.attempts.is_empty()) {
             table.note(one_line(&error.message, 200).red().to_string());
         }
     }
     table
+}
+
+/// "gpt-5-mini: 1200 tokens in (200 cached), 300 out, $0.000850".
+fn used(usage: &Usage) -> String {
+    let Usage { model, input_tokens, cached_input_tokens, output_tokens, micro_dollars } = usage;
+    let cached = if *cached_input_tokens > 0 { format!(" ({cached_input_tokens} cached)") } else { String::new() };
+    let cost = micro_dollars.map(|cost| format!(", {}", dollars(cost))).unwrap_or_default();
+    format!("{}: {input_tokens} tokens in{cached}, {output_tokens} out{cost}", one_line(model, 80))
+}
+
+/// Micro-dollars as dollars.
+fn dollars(micro: u64) -> String {
+    format!("${}.{:06}", micro / 1_000_000, micro % 1_000_000)
+}
+
+/// The lines of a run's log, each in one of the terminal's.
+fn lines(logs: &[Log]) -> String {
+    let line = |log: &Log| {
+        let level = match log.level.as_str() {
+            "warn" => "warn ".yellow().to_string(),
+            "error" => "error".red().to_string(),
+            other => format!("{:5}", one_line(other, 5)),
+        };
+        let step = log.step.as_ref().map(|step| format!(" {}:", one_line(step, 80))).unwrap_or_default();
+        let fields = log.fields.as_ref().map(|fields| format!(" {}", one_line(fields.get(), 300).dimmed()));
+        let at = log.at.strftime("%H:%M:%S%.3f").to_string();
+        format!("  {} {level}{step} {}{}", at.dimmed(), one_line(&log.message, 500), fields.unwrap_or_default())
+    };
+    logs.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// What an attempt failed with, in a line.
@@ -136,7 +169,13 @@ mod tests {
            {"attempt":2,"started_at":"2026-01-01T00:00:01.000Z","ended_at":"2026-01-01T00:00:01.500Z","error":null,
             "interrupted":true},
            {"attempt":3,"started_at":"2026-01-01T00:00:02.500Z","ended_at":"2026-01-01T00:00:02.600Z","error":null,
-            "interrupted":false}]}]}"#;
+            "interrupted":false}],
+          "usage":[{"model":"gpt-5-mini","input_tokens":1200,"cached_input_tokens":200,"output_tokens":300,
+            "micro_dollars":850},
+           {"model":"other","input_tokens":1,"cached_input_tokens":0,"output_tokens":2,"micro_dollars":null}]}],
+        "logs":[{"at":"2026-01-01T00:00:00.100Z","level":"info","message":"begun","attempt":1},
+         {"at":"2026-01-01T00:00:02.600Z","level":"warn","message":"few\nrows","fields":{"rows":7},"step":"update",
+          "attempt":3}]}"#;
 
     #[test]
     fn a_run_tells_its_steps_attempts_timings_and_output() {
@@ -153,7 +192,12 @@ mod tests {
              STEP    KIND  STATUS     ATTEMPTS  TOOK\n\
              update  run   Completed  3         2.50 s\n    \
                  attempt 1 failed after 50 ms: 503: try later\n    \
-                 attempt 2 was interrupted after 500 ms\n\n\
+                 attempt 2 was interrupted after 500 ms\n    \
+                 gpt-5-mini: 1200 tokens in (200 cached), 300 out, $0.000850\n    \
+                 other: 1 tokens in, 2 out\n\n\
+             log\n  \
+               00:00:00.100 info  begun\n  \
+               00:00:02.600 warn  update: few rows {\"rows\":7}\n\n\
              output\n{\n  \"b\": 1,\n  \"a\": 2\n}\n"
         );
     }

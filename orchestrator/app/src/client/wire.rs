@@ -97,6 +97,31 @@ pub(crate) struct Run {
     pub(crate) handler_errors: Vec<HandlerError>,
     #[serde(default)]
     pub(crate) steps: Vec<Step>,
+    #[serde(default)]
+    pub(crate) logs: Vec<Log>,
+}
+
+/// A line of a run's log.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Log {
+    pub(crate) at: Timestamp,
+    pub(crate) level: String,
+    pub(crate) message: String,
+    #[serde(default)]
+    pub(crate) fields: Option<Box<RawValue>>,
+    #[serde(default)]
+    pub(crate) step: Option<String>,
+}
+
+/// What a step used of a model that is paid for.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Usage {
+    pub(crate) model: String,
+    pub(crate) input_tokens: u64,
+    pub(crate) cached_input_tokens: u64,
+    pub(crate) output_tokens: u64,
+    #[serde(default)]
+    pub(crate) micro_dollars: Option<u64>,
 }
 
 /// What something failed with.
@@ -139,6 +164,8 @@ pub(crate) struct Step {
     pub(crate) awaits: Option<String>,
     #[serde(default)]
     pub(crate) token: Option<String>,
+    #[serde(default)]
+    pub(crate) usage: Vec<Usage>,
     #[serde(default)]
     pub(crate) attempts: Vec<Attempt>,
 }

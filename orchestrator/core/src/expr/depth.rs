@@ -20,7 +20,7 @@ pub(super) fn levels(of: &IdedExpr) -> usize {
 }
 
 /// The key and the value of an entry; a field has its value only.
-fn parts(entry: &EntryExpr) -> [Option<&IdedExpr>; 2] {
+pub(super) fn parts(entry: &EntryExpr) -> [Option<&IdedExpr>; 2] {
     match entry {
         EntryExpr::StructField(field) => [None, Some(&field.value)],
         EntryExpr::MapEntry(entry) => [Some(&entry.key), Some(&entry.value)],

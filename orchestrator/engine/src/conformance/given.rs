@@ -6,7 +6,7 @@ use std::time::Duration;
 use stepladder_core::journal::{Created, Origin};
 use stepladder_core::slot::{Holder, Limit, Place};
 use stepladder_core::wake::Purpose;
-use stepladder_core::{Cause, Event, EventId, Fact, Record, RunId, RunRow, Timer, Timestamp, Wake, json};
+use stepladder_core::{Cause, Event, EventId, Fact, Record, Report, RunId, RunRow, Timer, Timestamp, Wake, json};
 
 use super::Subject;
 use crate::ports::{Append, Backend, Commit, Committed, Delivery, Start};
@@ -53,7 +53,8 @@ pub(super) fn named(n: u64, external_id: &str, after: Duration) -> Event {
 
 /// A record of `len` entries at `seq`.
 pub(super) fn record(seq: u64, token: u128, len: u32) -> Record {
-    let fact = |attempt| Fact::StepSucceeded { step: "pay".into(), attempt, output: json::null() };
+    let fact =
+        |attempt| Fact::StepSucceeded { step: "pay".into(), attempt, output: json::null(), report: Report::default() };
     Record { seq, token, code: "1".into(), entries: (1..=len).map(|attempt| fact(attempt).at(START)).collect() }
 }
 

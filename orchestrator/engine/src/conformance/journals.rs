@@ -1,6 +1,6 @@
 //! Reading journals.
 
-use stepladder_core::{Fact, Record, json};
+use stepladder_core::{Fact, Record, Report, json};
 
 use super::Subject;
 use super::given::{START, append, record, run, text};
@@ -14,7 +14,7 @@ pub async fn an_unknown_run_has_no_records(on: Subject) {
 /// Token, code and entries come back to the letter, in order.
 pub async fn records_come_back_as_they_were_written(on: Subject) {
     let output = json::of(&serde_json::json!({"b": 1.0, "a": ["ü", "\u{1F980}", "\\\"", null]})).expect("JSON");
-    let fact = Fact::StepSucceeded { step: "größe:1".into(), attempt: 7, output };
+    let fact = Fact::StepSucceeded { step: "größe:1".into(), attempt: 7, output, report: Report::default() };
     let special = Record { seq: 2, token: u128::MAX, code: "v1.2-ß".into(), entries: vec![fact.at(START)] };
     let records = [record(0, 0, 2), special, record(3, 9, 1)];
     for record in &records {
@@ -39,7 +39,12 @@ pub async fn records_are_read_from_a_number_on(on: Subject) {
 /// An outcome of 4 MiB, the largest there is, comes back.
 pub async fn a_large_value_is_kept(on: Subject) {
     let value = "x".repeat(stepladder_core::limits::OUTCOME_BYTES);
-    let fact = Fact::StepSucceeded { step: "draft".into(), attempt: 1, output: json::of(&value).expect("JSON") };
+    let fact = Fact::StepSucceeded {
+        step: "draft".into(),
+        attempt: 1,
+        output: json::of(&value).expect("JSON"),
+        report: Report::default(),
+    };
     let large = Record { entries: vec![fact.at(START)], ..record(0, 1, 0) };
     on.done(append(run(1), large.clone())).await;
     on.done(append(run(1), record(1, 2, 1))).await;

@@ -11,7 +11,7 @@ use stepladder_core::{Cause, Event, EventId, Json, RunId, RunRow, Status, Timest
 
 use super::{Engine, EngineError, no_such_run};
 use crate::ports::{Commit, RunQuery, Shown, StoreError};
-use crate::view::{self, JournalPage, RunDetail, RunSummary};
+use crate::view::{self, JournalPage, RunDetail, RunSummary, Story};
 
 /// Runs in a page of a listing, at most.
 const MOST_RUNS: usize = 500;
@@ -134,7 +134,7 @@ impl Engine {
             return Err(no_such_run(run));
         }
         let state = RunState::fold(run, &records).map_err(|e| StoreError::Unreadable(e.to_string()))?;
-        let (steps, handler_errors) = view::steps(&state, &records);
+        let Story { steps, handler_errors, logs, .. } = view::story(&state, &records);
         Ok(RunDetail {
             summary: RunSummary::of(&state),
             origin: state.created.origin.clone(),
@@ -142,6 +142,7 @@ impl Engine {
             steps,
             handler_errors,
             waiting: self.waiting(&state).await?,
+            logs,
         })
     }
 

@@ -83,7 +83,7 @@ impl Cache {
 }
 
 fn cost(state: &RunState) -> usize {
-    OVERHEAD + state.bytes + state.created.event.data.get().len() + 256 * state.steps.len()
+    OVERHEAD + state.bytes + state.logs.bytes() + state.created.event.data.get().len() + 256 * state.steps.len()
 }
 
 #[cfg(test)]

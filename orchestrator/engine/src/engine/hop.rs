@@ -8,6 +8,7 @@ mod append;
 mod begin;
 mod end;
 mod inbox;
+mod lines;
 mod outcomes;
 mod settle;
 mod start;
@@ -33,6 +34,7 @@ use super::overdue::Watched;
 use super::slots::release;
 use crate::ports::{Commit, Delivery, Later, Receipt, StoreError};
 use crate::program::{History, Program, Session};
+use lines::Said;
 use timing::Punctuality;
 
 pub(super) use telling::{say, say_end};
@@ -88,6 +90,8 @@ struct Hop<'e> {
     punctuality: Punctuality,
     /// Steps of which it was told that they wait for a slot.
     told_to_wait: HashSet<StepId>,
+    /// What the handler has said and nobody has recorded yet.
+    said: Said,
 }
 
 /// What is known of the invocation before the run is.
@@ -205,6 +209,7 @@ impl Engine {
             lease_until: deadline + self.config.lease_margin,
             punctuality: Punctuality::Unknown,
             told_to_wait: HashSet::new(),
+            said: Said::default(),
         };
         if let Err(error) = hop.run().await {
             hop.owe();
@@ -327,6 +332,7 @@ impl Hop<'_> {
 
     fn history(&mut self) -> History {
         self.shown = self.state.outcomes.len();
+        self.said = Said::in_attempt(self.state.handler_attempt());
         History {
             run: self.state.run,
             secret: self.state.secret,

@@ -13,7 +13,7 @@ use stepladder_core::journal::{Fact, Failure};
 use stepladder_core::retry::Retry;
 use stepladder_core::slot::Holder;
 use stepladder_core::spec::LazyScope;
-use stepladder_core::{Cause, RunId, StepId, Timestamp};
+use stepladder_core::{Cause, Report, RunId, StepId, Timestamp};
 
 use super::Engine;
 use super::load::Appended;
@@ -108,7 +108,9 @@ impl Engine {
                 .map(|wait| now + self.retry_wait(wait));
             let cause = if ready.woken { Cause::Step(step.clone()) } else { Cause::Due };
             commit.before.push(self.later(self.wake_of(&state, cause), retry_at.unwrap_or(now)));
-            let fact = Fact::StepFailed { step: step.clone(), attempt, error: error.clone(), retry_at };
+            // what the body has reported is lost with its thread
+            let report = Report::default();
+            let fact = Fact::StepFailed { step: step.clone(), attempt, error: error.clone(), retry_at, report };
             let failed = fact.at(now);
             match self.append(&mut state, vec![failed.clone()], &mut commit).await? {
                 Appended::Conflict => continue,

@@ -12,6 +12,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use stepladder_core::decide::{Ask, StepOptions, Want};
 use stepladder_core::journal::{Failure, Outcome};
+use stepladder_core::report::{Level, Line, Placed};
 use stepladder_core::retry::Retry;
 use stepladder_core::spec::Trigger;
 use stepladder_core::state::Revealed;
@@ -41,6 +42,7 @@ struct Op {
 pub struct Script {
     spec: Spec,
     ops: Vec<Op>,
+    talks: bool,
     executed: Executed,
 }
 
@@ -122,7 +124,7 @@ impl Script {
     pub fn new(id: &str) -> Self {
         let mut spec = Spec::new(id);
         spec.triggers.push(Trigger { event: "go".into(), condition: None });
-        Self { spec, ops: Vec::new(), executed: Executed::default() }
+        Self { spec, ops: Vec::new(), talks: false, executed: Executed::default() }
     }
 
     /// Changes the description.
@@ -162,6 +164,12 @@ impl Script {
     /// Anything else that a handler can ask for.
     pub fn ask(mut self, id: &str, after: &[&str], ask: Ask) -> Self {
         self.ops.push(op(id, after, What::Ask(ask)));
+        self
+    }
+
+    /// It says something at the beginning and after each outcome.
+    pub fn talks(mut self) -> Self {
+        self.talks = true;
         self
     }
 
@@ -205,6 +213,7 @@ impl Program for Script {
             running: FuturesUnordered::new(),
             begun: Vec::new(),
             expired: Vec::new(),
+            said: 0,
         }))
     }
 }
@@ -218,6 +227,8 @@ struct Play {
     running: FuturesUnordered<RunningBody>,
     begun: Vec<StepId>,
     expired: Vec<(StepId, Duration)>,
+    /// Lines that were taken.
+    said: usize,
 }
 
 #[async_trait]
@@ -295,6 +306,18 @@ impl Session for Play {
 
     fn dropped(&mut self) -> Vec<StepId> {
         Vec::new()
+    }
+
+    fn said(&mut self) -> Vec<Placed> {
+        if !self.script.talks {
+            return Vec::new();
+        }
+        let all = self.order.len() + 1;
+        let of = |n: usize| {
+            let line = Line::new(Level::Info, &format!("line {n}"), None);
+            Placed { after: n as u64, nth: 0, line }
+        };
+        (std::mem::replace(&mut self.said, all)..all).map(of).collect()
     }
 
     fn orphans(&self) -> Vec<StepId> {

@@ -13,6 +13,7 @@ use stepladder_core::{Failure, Json, Outcome, StepId};
 use crate::board::{self, Answer, Board, Place};
 use crate::error::panicked;
 use crate::undo::{Undo, Undoing};
+use crate::usage::InBody;
 use crate::{Error, Result};
 
 /// What makes a body's future.
@@ -120,6 +121,7 @@ impl<'a> RawStep<'a> {
         let board = self.board.clone();
         let Code { body, running } = self.code();
         let before = board.move_to(Place::body(place));
+        let in_body = InBody::of(board.clone(), place);
         let polled = catch_unwind(AssertUnwindSafe(|| {
             if let Some(body) = body.take() {
                 *running = Some(body());
@@ -139,6 +141,7 @@ impl<'a> RawStep<'a> {
             let result = result.and_then(|output| self.bounded(output)).map_err(Error::into_fault);
             self.board.finish(place, result);
         }
+        drop(in_body);
         self.board.move_to(before);
     }
 

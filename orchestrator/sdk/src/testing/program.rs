@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use stepladder_core::report::Placed;
 use stepladder_core::state::Revealed;
-use stepladder_core::{Failure, RunId, Spec, StepId};
+use stepladder_core::{Failure, Report, RunId, Spec, StepId};
 use stepladder_engine::program::{Advance, Finished, History, Program, Session};
 
 use super::script::{Attempt, Script};
@@ -135,6 +136,14 @@ impl Session for TestSession {
 
     fn orphans(&self) -> Vec<StepId> {
         self.inner.orphans()
+    }
+
+    fn report(&mut self, step: &StepId) -> Report {
+        self.inner.report(step)
+    }
+
+    fn said(&mut self) -> Vec<Placed> {
+        self.inner.said()
     }
 }
 

@@ -72,6 +72,11 @@ impl TestRun {
         self.executions.get(step).copied().unwrap_or_default()
     }
 
+    /// What it has said, in order: the messages of `ctx.log`.
+    pub fn logs(&self) -> Vec<&str> {
+        self.detail.logs.iter().map(|log| &*log.line.message).collect()
+    }
+
     /// The run as the engine shows it: attempts with their times and errors, and why it is not moving.
     pub fn detail(&self) -> &RunDetail {
         &self.detail

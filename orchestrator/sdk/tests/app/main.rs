@@ -2,6 +2,7 @@
 
 mod concurrency;
 mod failing;
+mod logging;
 mod mapping;
 mod polling;
 mod running;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use owo_colors::OwoColorize;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
@@ -22,6 +22,8 @@ use crate::terminal::{status, step_status};
 
 /// Where the engine tells what runs do.
 pub(super) const TARGET: &str = "stepladder::run";
+/// Where it tells what runs say themselves.
+pub(super) const LOG_TARGET: &str = "stepladder::log";
 
 /// Lines that may wait to be written.
 const ROOM: usize = 4_096;
@@ -65,7 +67,9 @@ impl Live {
 
 impl<S: Subscriber> Layer<S> for Live {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut told = Told::default();
+        let metadata = event.metadata();
+        let says = (metadata.target() == LOG_TARGET).then(|| *metadata.level());
+        let mut told = Told { says, ..Told::default() };
         event.record(&mut told);
         let Some(line) = told.line(Timestamp::now()) else { return };
         if self.lines.try_send(Line::Text(line)).is_err() {
@@ -111,6 +115,9 @@ struct Told {
     error: Option<String>,
     retry_at: Option<String>,
     status: Option<String>,
+    /// Whether the run says it itself, and how much it matters.
+    says: Option<Level>,
+    fields: Option<String>,
 }
 
 impl Told {
@@ -121,6 +128,9 @@ impl Told {
         let step = one_line(&self.step, 60);
         let attempt = if self.attempt > 1 { format!(" (attempt {})", self.attempt) } else { String::new() };
         let error = self.error.as_deref().map(|error| format!(": {}", one_line(error, 200).red())).unwrap_or_default();
+        if let Some(level) = self.says {
+            return Some(self.said(&line, level));
+        }
         // writing to a string does not fail
         let _ = match self.message.as_str() {
             "step succeeded" => write!(line, " {step} {}{attempt}", step_status("Completed")),
@@ -140,6 +150,19 @@ impl Told {
             _ => return None,
         };
         Some(line)
+    }
+
+    /// What the run says itself, after the beginning of its line.
+    fn said(&self, line: &str, level: Level) -> String {
+        let message = one_line(&self.message, 500);
+        let message = match level {
+            Level::ERROR => message.red().to_string(),
+            Level::WARN => message.yellow().to_string(),
+            _ => message,
+        };
+        let step = if self.step.is_empty() { String::new() } else { format!(" {}", one_line(&self.step, 60)) };
+        let fields = self.fields.as_deref().map(|fields| format!(" {}", one_line(fields, 300).dimmed()));
+        format!("{line}{step} {} {message}{}", "says".dimmed(), fields.unwrap_or_default())
     }
 }
 
@@ -163,6 +186,7 @@ impl Visit for Told {
             "error" => self.error = Some(value.into()),
             "retry_at" => self.retry_at = Some(value.into()),
             "status" => self.status = Some(value.into()),
+            "fields" => self.fields = Some(value.into()),
             _ => {}
         }
     }
@@ -223,6 +247,14 @@ mod tests {
         assert!(plain.ends_with(" 000001 f s Completed"), "{plain}");
         assert!(waiting.try_recv().is_err());
         assert_eq!(live.left_out.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn what_a_run_says_itself_is_told_whatever_it_says() {
+        let said = Told { says: Some(Level::WARN), fields: Some(r#"{"rows":7}"#.into()), ..told("run ended") };
+        assert_eq!(line(said).as_deref(), Some(r#"10:20:30 000001 enhance call says run ended {"rows":7}"#));
+        let said = Told { says: Some(Level::INFO), step: String::new(), ..told("two\nlines") };
+        assert_eq!(line(said).as_deref(), Some("10:20:30 000001 enhance says two lines"));
     }
 
     #[test]

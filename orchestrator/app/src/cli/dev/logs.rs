@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use anstream::{AutoStream, ColorChoice};
+use tracing::Metadata;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
@@ -10,7 +11,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
-use super::live::{Live, TARGET};
+use super::live::{LOG_TARGET, Live, TARGET};
 use crate::terminal::Stop;
 
 /// Starts logging. With `live`, what runs do is shown too.
@@ -23,7 +24,8 @@ pub(super) fn start(live: Option<Live>) -> Result<(), Stop> {
     let filter = EnvFilter::builder().parse(levels).map_err(|e| {
         Stop::problem(format!("RUST_LOG is `{levels}`: {e}; write it like info or stepladder_engine=debug"))
     })?;
-    let filter = filter.and(filter_fn(|metadata| metadata.target() != TARGET));
+    let is_of_runs = |target: &str| matches!(target, TARGET | LOG_TARGET);
+    let filter = filter.and(filter_fn(move |metadata| !is_of_runs(metadata.target())));
     let coloured = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
     let logs = fmt::layer()
         .with_writer(io::stderr)
@@ -31,7 +33,8 @@ pub(super) fn start(live: Option<Live>) -> Result<(), Stop> {
         .with_timer(Clock { short: io::stderr().is_terminal() })
         .with_filter(filter);
     let runs = live.map(|live| {
-        live.with_filter(filter_fn(|metadata| metadata.target() == TARGET && *metadata.level() <= tracing::Level::INFO))
+        let shown = move |of: &Metadata<'_>| is_of_runs(of.target()) && *of.level() <= tracing::Level::INFO;
+        live.with_filter(filter_fn(shown))
     });
     // a program that has set up its own logs keeps them
     let _ = tracing_subscriber::registry().with(runs).with(logs).try_init();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::planted::{self, Plant};
 
+use super::lines::{say_lines, with_something_to_say};
 use super::timing::Punctuality;
 use super::{Ack, Hop, say};
 use crate::engine::load::Appended;
@@ -27,11 +28,15 @@ impl Hop<'_> {
         let is_interruption = |entry: &&Entry| matches!(entry.fact, Fact::AttemptInterrupted { .. });
         let interrupted: Vec<Entry> = entries.iter().filter(is_interruption).cloned().collect();
         let late = planted::is(Plant::LaterWakeAfterEntry).then(|| std::mem::take(&mut self.commit.before));
+        let entries = self.with_lines(entries, ack);
+        let telling = with_something_to_say(&entries);
         let appended = self.append_patiently(entries).await?;
         if let Some(before) = late.filter(|_| appended.is_done()) {
             self.engine.carry_out(Commit { before, ..Commit::default() }).await?;
         }
         if appended.is_done() {
+            self.said.forget_recorded(&self.state);
+            say_lines(&self.state, &telling);
             interrupted.iter().for_each(|entry| say(&self.state, entry, Duration::ZERO));
             if frees {
                 // who waits is woken before the wake is done with: a crash between repeats it (rule 22). A failure does not
@@ -46,6 +51,7 @@ impl Hop<'_> {
         }
         tracing::debug!(run = %self.state.run, ?appended, "overtaken; deciding again");
         self.forget();
+        self.unsay();
         // what this wake met has been somebody else's: it may have been sent for another moment
         self.punctuality = Punctuality::Unknown;
         Ok(appended)

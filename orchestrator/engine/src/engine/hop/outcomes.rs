@@ -7,7 +7,7 @@ use stepladder_core::limits::RUN_BYTES;
 use stepladder_core::planted::{self, Plant};
 use stepladder_core::retry::Retry;
 use stepladder_core::state::{Revealed, StepState};
-use stepladder_core::{Cause, Json, Timestamp};
+use stepladder_core::{Cause, Json, Report, Timestamp};
 
 use super::append::is_outcome;
 use super::{Ack, Hop, Next, Running, say};
@@ -32,7 +32,8 @@ impl Hop<'_> {
             let Some(running) = self.running.remove(&step) else { continue };
             self.give_back(&step, running.ready.attempt);
             let took = now.since(running.began);
-            let entry = self.outcome(running, result, now);
+            let report = session.report(&step);
+            let entry = self.outcome(running, result, (report, now));
             say(&self.state, &entry, took);
             entries.push(entry);
         }
@@ -143,7 +144,9 @@ impl Hop<'_> {
             let mut entries = Vec::with_capacity(finished.len());
             if finished.is_empty() {
                 // the handler has moved on; what it wants now is decided anew, what it has dropped is not waited for
-                if matches!(session.advance().await, Advance::Ended(_)) {
+                let advance = session.advance().await;
+                self.said.hear(session);
+                if matches!(advance, Advance::Ended(_)) {
                     return;
                 }
                 self.abandon(session, &mut entries);
@@ -152,7 +155,8 @@ impl Hop<'_> {
                 let Some(running) = self.running.remove(&step) else { continue };
                 self.give_back(&step, running.ready.attempt);
                 let took = now.since(running.began);
-                let entry = self.outcome(running, result, now);
+                let report = session.report(&step);
+                let entry = self.outcome(running, result, (report, now));
                 say(&self.state, &entry, took);
                 entries.push(entry);
             }
@@ -192,7 +196,7 @@ impl Hop<'_> {
     }
 
     /// The entry for a body's result.
-    fn outcome(&mut self, running: Running, result: Result<Json, Fault>, now: Timestamp) -> Entry {
+    fn outcome(&mut self, running: Running, result: Result<Json, Fault>, (report, now): (Report, Timestamp)) -> Entry {
         let ready = running.ready;
         let (step, attempt) = (ready.step, ready.attempt);
         let Fault { failure, retry } = match result {
@@ -207,7 +211,7 @@ impl Hop<'_> {
                 },
                 retry: Retry::Never,
             },
-            Ok(output) => return Fact::StepSucceeded { step, attempt, output }.at(now),
+            Ok(output) => return Fact::StepSucceeded { step, attempt, output, report }.at(now),
             Err(fault) => fault,
         };
         let seed = self.engine.entropy.bits() as u64;
@@ -228,7 +232,7 @@ impl Hop<'_> {
             let cause = if ready.woken { Cause::Step(step.clone()) } else { Cause::Due };
             self.commit.before.push(self.engine.later(self.wake(cause), due));
         }
-        Fact::StepFailed { step, attempt, error: failure, retry_at }.at(now)
+        Fact::StepFailed { step, attempt, error: failure, retry_at, report }.at(now)
     }
 }
 

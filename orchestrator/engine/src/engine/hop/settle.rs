@@ -18,11 +18,12 @@ impl Hop<'_> {
             self.show(session);
         }
         let advance = session.advance().await;
+        self.said.hear(session);
         let mut entries = std::mem::take(&mut self.pending);
         self.abandon(session, &mut entries);
         match advance {
             Advance::Ended(result) => {
-                self.abandon_the_rest(&mut entries);
+                self.abandon_the_rest(session, &mut entries);
                 self.end(session, result, entries).await
             }
             Advance::Wanted(wants) => {
@@ -50,17 +51,19 @@ impl Hop<'_> {
             if let Some(running) = self.running.remove(&step) {
                 let attempt = running.ready.attempt;
                 self.give_back(&step, attempt);
-                entries.push(Fact::StepAbandoned { step, attempt }.at(self.now()));
+                let report = session.report(&step);
+                entries.push(Fact::StepAbandoned { step, attempt, report }.at(self.now()));
             }
         }
     }
 
     /// Bodies whose outcomes came too late for a handler that has returned: it was not shown them.
-    fn abandon_the_rest(&mut self, entries: &mut Vec<Entry>) {
+    fn abandon_the_rest(&mut self, session: &mut dyn Session, entries: &mut Vec<Entry>) {
         for (step, running) in std::mem::take(&mut self.running) {
             let attempt = running.ready.attempt;
             self.give_back(&step, attempt);
-            entries.push(Fact::StepAbandoned { step, attempt }.at(self.now()));
+            let report = session.report(&step);
+            entries.push(Fact::StepAbandoned { step, attempt, report }.at(self.now()));
         }
     }
 

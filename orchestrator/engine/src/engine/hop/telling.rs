@@ -28,12 +28,12 @@ pub(in crate::engine) fn say(state: &RunState, entry: &Entry, took: Duration) {
     if let Fact::StepSucceeded { step, attempt, .. } = &entry.fact {
         tracing::info!(target: "stepladder::run", %run, %function, %step, attempt, ms, "step succeeded");
     }
-    if let Fact::StepFailed { step, attempt, error, retry_at } = &entry.fact
+    if let Fact::StepFailed { step, attempt, error, retry_at, .. } = &entry.fact
         && error.is_not_yet()
     {
         let retry_at = retry_at.map(tracing::field::display);
         tracing::info!(target: "stepladder::run", %run, %function, %step, attempt, ms, retry_at, "step checked");
-    } else if let Fact::StepFailed { step, attempt, error, retry_at } = &entry.fact {
+    } else if let Fact::StepFailed { step, attempt, error, retry_at, .. } = &entry.fact {
         let retry_at = retry_at.map(tracing::field::display);
         tracing::info!(target: "stepladder::run", %run, %function, %step, attempt, ms, error = error.message, retry_at, "step failed");
     }

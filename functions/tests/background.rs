@@ -1,0 +1,169 @@
+//! A question that is handed in: what is paid for once, what is recorded, and what becomes of answers that never come.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+use stepladder::prelude::*;
+use stepladder::testing::{Status, TestApp, TestRun};
+use stepladder_functions::{
+    openai::{self, OpenAi, Question},
+    services::Services,
+};
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate};
+
+const KEY: &str = "sk-test-0123456789";
+
+#[derive(Serialize, Deserialize)]
+struct Asked {
+    topic: String,
+}
+
+impl EventData for Asked {
+    const NAME: &'static str = "test/asked";
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Report {
+    text: String,
+}
+
+/// A server that takes one kind of question and answers the nth look with the nth of these, the last one for ever.
+struct Ai {
+    server: MockServer,
+    looks: Arc<AtomicUsize>,
+}
+
+impl Ai {
+    async fn start(answers: Vec<ResponseTemplate>) -> Self {
+        let (server, looks) = (MockServer::start().await, Arc::new(AtomicUsize::new(0)));
+        let queued = json!({ "id": "resp_1", "object": "response", "status": "queued", "output": [], "usage": null });
+        let hand_in = Mock::given(method("POST")).and(path("/v1/responses"));
+        hand_in.respond_with(ResponseTemplate::new(200).set_body_json(queued)).mount(&server).await;
+        let counted = looks.clone();
+        let answer = move |_: &Request| {
+            let look = counted.fetch_add(1, Ordering::Relaxed);
+            answers[look.min(answers.len() - 1)].clone()
+        };
+        Mock::given(method("GET")).and(path("/v1/responses/resp_1")).respond_with(answer).mount(&server).await;
+        Self { server, looks }
+    }
+
+    fn app(&self) -> TestApp {
+        let openai = OpenAi::new(KEY, &format!("{}/v1", self.server.uri()), "gpt-5-mini").unwrap();
+        let services = Services::new(Some(openai), None);
+        let function = Function::new("report", move |ctx: Context, event: Event<Asked>| {
+            let services = services.clone();
+            async move {
+                let report: Report = openai::in_background(&ctx, &services, "report", question(&event.data)).await?;
+                ctx.step("store", async || Err::<(), _>(Error::new("the disk is full"))).retries(2).await?;
+                Ok(report)
+            }
+        });
+        TestApp::new().function(function.backoff(Backoff::Fixed(Duration::from_secs(1))).retries(1))
+    }
+
+    async fn run(&self, app: TestApp) -> TestRun {
+        let mut app = app;
+        app.send(&Asked { topic: "tea".to_owned() }).await.remove(0)
+    }
+
+    /// What was handed in.
+    async fn handed_in(&self) -> Vec<Value> {
+        let requests = self.server.received_requests().await.unwrap();
+        requests.iter().filter(|r| r.method.as_str() == "POST").map(|r| r.body_json().unwrap()).collect()
+    }
+}
+
+fn question(asked: &Asked) -> Question {
+    Question {
+        instructions: "You write reports.".to_owned(),
+        input: json!({ "topic": asked.topic }).to_string(),
+        schema_name: "report",
+        schema: json!({ "type": "object" }),
+    }
+}
+
+fn response(status: &str, more: Value) -> ResponseTemplate {
+    let mut body = json!({ "id": "resp_1", "object": "response", "status": status, "model": "gpt-5-mini-2025-08-07" });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    ResponseTemplate::new(200).set_body_json(body)
+}
+
+fn usage() -> Value {
+    json!({ "input_tokens": 1_000, "input_tokens_details": { "cached_tokens": 200 }, "output_tokens": 300 })
+}
+
+fn completed(text: &str) -> ResponseTemplate {
+    let thought = json!({ "type": "reasoning", "summary": [], "content": null });
+    let said = json!({ "type": "message", "content": [{ "type": "output_text", "text": text }] });
+    response("completed", json!({ "output": [thought, said], "usage": usage() }))
+}
+
+fn thinking() -> ResponseTemplate {
+    response("in_progress", json!({ "output": [], "usage": null }))
+}
+
+#[tokio::test]
+async fn a_question_is_handed_in_once_and_its_answer_looked_for_until_it_is_there() {
+    let busy = ResponseTemplate::new(503);
+    let ai = Ai::start(vec![thinking(), busy, thinking(), completed(r#"{"text":"Tea."}"#)]).await;
+    let run = ai.run(ai.app().mock("store", ())).await;
+    assert_eq!(run.output::<Report>(), Report { text: "Tea.".to_owned() });
+    assert_eq!((run.attempts("hand in report"), run.attempts("report")), (1, 4));
+    let handed_in = ai.handed_in().await;
+    assert_eq!(handed_in.len(), 1);
+    let asked = &handed_in[0];
+    assert_eq!(
+        (&asked["background"], &asked["store"], &asked["model"]),
+        (&json!(true), &json!(true), &json!("gpt-5-mini"))
+    );
+    assert_eq!((&asked["input"], &asked["text"]["format"]["name"]), (&json!(r#"{"topic":"tea"}"#), &json!("report")));
+}
+
+#[tokio::test]
+async fn what_it_used_is_recorded_with_the_answer_once() {
+    let ai = Ai::start(vec![thinking(), completed(r#"{"text":"Tea."}"#)]).await;
+    let run = ai.run(ai.app()).await;
+    assert_eq!(run.status(), Status::Failed, "the store does not work");
+    let step = run.detail().steps.iter().find(|step| &*step.id == "report").unwrap();
+    let [used] = &step.usage[..] else { panic!("{:?}", step.usage) };
+    assert_eq!((&*used.model, used.input_tokens, used.output_tokens), ("gpt-5-mini-2025-08-07", 1_000, 300));
+    assert_eq!((used.cached_input_tokens, used.micro_dollars), (200, Some(805)));
+    // the function was tried again; the answer was paid for, and looked for, once
+    assert_eq!((ai.handed_in().await.len(), ai.looks.load(Ordering::Relaxed)), (1, 2));
+}
+
+#[tokio::test]
+async fn an_answer_that_will_not_come_fails_for_good_and_says_why() {
+    let failed = json!({ "error": { "code": "server_error", "message": "out of luck" }, "usage": usage() });
+    let incomplete = json!({ "incomplete_details": { "reason": "max_output_tokens" }, "usage": usage() });
+    let refusal = json!({ "type": "message", "content": [{ "type": "refusal", "refusal": "I will not" }] });
+    for (answer, code, says) in [
+        (response("failed", failed), Some("openai-failed"), "has failed: out of luck"),
+        (response("incomplete", incomplete), Some("openai-incomplete"), "is incomplete: max_output_tokens"),
+        (response("cancelled", json!({})), Some("openai-cancelled"), "was cancelled"),
+        (completed("no JSON"), Some("openai-unfit"), "does not fit the schema"),
+        (response("completed", json!({ "output": [refusal] })), None, "the model refused: I will not"),
+        (ResponseTemplate::new(404).set_body_json(json!({ "error": { "message": "gone" } })), Some("http-404"), "gone"),
+    ] {
+        let ai = Ai::start(vec![answer]).await;
+        let run = ai.run(ai.app()).await;
+        let error = run.error().unwrap();
+        assert!(error.message.contains(says), "{says}: {error:?}");
+        assert_eq!((error.code.as_deref(), run.attempts("report")), (code, 1), "{says}");
+        assert_eq!(ai.handed_in().await.len(), 1, "{says}");
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_could_lead_elsewhere_is_none() {
+    let server = MockServer::start().await;
+    let body = json!({ "id": "../models", "status": "queued" });
+    let hand_in = Mock::given(method("POST")).and(path("/v1/responses"));
+    hand_in.respond_with(ResponseTemplate::new(200).set_body_json(body)).mount(&server).await;
+    let openai = OpenAi::new(KEY, &format!("{}/v1", server.uri()), "m").unwrap();
+    let error = openai.hand_in(question(&Asked { topic: "tea".to_owned() })).await.unwrap_err();
+    assert!(error.to_string().contains("gave no id"), "{error}");
+}

@@ -1,0 +1,279 @@
+//! What code says beside its outcome: lines for people, and what it used of a service that is paid for.
+//!
+//! Both are bounded where they are made. What is deliberately not here: which lines a run has said before; that is its
+//! [state](crate::state::Logs)'s to say.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Json;
+use crate::limits::{LOG_BYTES, LOG_LINE_BYTES, LOG_LINES, NAME_CHARS, USAGE_MODELS};
+
+/// What a body reported. It is recorded with the attempt's outcome, whatever that is: what was paid for was paid for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// What it said, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lines: Vec<Line>,
+    /// What it used, one for each model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub usage: Vec<Usage>,
+}
+
+impl Report {
+    /// Whether nothing was reported.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.usage.is_empty()
+    }
+}
+
+/// What one model was asked for. Usage of the same model adds up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Its name, as the service gives it.
+    pub model: Arc<str>,
+    /// Tokens that it read, those from a cache among them.
+    pub input_tokens: u64,
+    /// Tokens that it read from a cache.
+    #[serde(default)]
+    pub cached_input_tokens: u64,
+    /// Tokens that it wrote, those of its thinking among them.
+    pub output_tokens: u64,
+    /// What that costs in micro-dollars (a millionth of a US dollar); `None` where the model's price is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_dollars: Option<u64>,
+}
+
+/// The model under which usage is added up once there are too many.
+const OTHERS: &str = "others";
+
+impl Usage {
+    /// Adds this to what was used before. Past [`USAGE_MODELS`] models, the rest adds up as `others`.
+    pub fn add_to(mut self, used: &mut Vec<Usage>) {
+        if self.model.chars().nth(NAME_CHARS).is_some() {
+            self.model = self.model.chars().take(NAME_CHARS).collect::<String>().into();
+        }
+        let is_new = used.iter().all(|of| of.model != self.model);
+        if is_new && used.len() >= USAGE_MODELS {
+            self.model = OTHERS.into();
+        }
+        match used.iter_mut().find(|of| of.model == self.model) {
+            Some(of) => of.add(&self),
+            None => used.push(self),
+        }
+    }
+
+    fn add(&mut self, more: &Usage) {
+        self.input_tokens = self.input_tokens.saturating_add(more.input_tokens);
+        self.cached_input_tokens = self.cached_input_tokens.saturating_add(more.cached_input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(more.output_tokens);
+        self.micro_dollars = self.micro_dollars.zip(more.micro_dollars).map(|(a, b)| a.saturating_add(b));
+    }
+}
+
+/// One line of a run's log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Line {
+    /// How much it matters.
+    pub level: Level,
+    /// What it says.
+    pub message: Arc<str>,
+    /// Values that belong to it: a JSON object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fields: Option<Json>,
+}
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Level {
+    /// That something happened.
+    #[default]
+    Info,
+    /// That somebody may want to look.
+    Warn,
+    /// That something went wrong.
+    Error,
+}
+
+impl Level {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Line {
+    /// A line of at most [`LOG_LINE_BYTES`]: a longer message is cut, and fields that find no room are left out.
+    pub fn new(level: Level, message: &str, fields: Option<Json>) -> Self {
+        let message: Arc<str> = match message.len() <= LOG_LINE_BYTES {
+            true => message.into(),
+            false => format!("{}…", &message[..message.floor_char_boundary(LOG_LINE_BYTES - '…'.len_utf8())]).into(),
+        };
+        let room = LOG_LINE_BYTES - message.len();
+        Self { level, message, fields: fields.filter(|fields| fields.get().len() <= room) }
+    }
+
+    /// The last line of a run that has said too much.
+    fn last() -> Self {
+        let message = "this run has said as much as is kept of it; its further lines are left out";
+        Self { level: Level::Warn, message: message.into(), fields: None }
+    }
+
+    /// Its size.
+    pub fn bytes(&self) -> usize {
+        self.message.len() + self.fields.as_ref().map_or(0, |fields| fields.get().len())
+    }
+}
+
+impl PartialEq for Line {
+    fn eq(&self, other: &Self) -> bool {
+        let text = |line: &Self| line.fields.as_ref().map(|fields| fields.get().to_owned());
+        self.level == other.level && self.message == other.message && text(self) == text(other)
+    }
+}
+
+/// A line that a function said outside its steps, and where: how many outcomes it had been shown, and how many lines it
+/// had said since the last of them. A replay comes to the same places.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Placed {
+    /// Outcomes that it had been shown.
+    pub after: u64,
+    /// Lines that it had said since.
+    pub nth: u32,
+    /// The line.
+    pub line: Line,
+}
+
+/// How many more lines are kept of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    lines: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// Counts a line.
+    pub fn add(&mut self, line: &Line) {
+        self.lines += 1;
+        self.bytes += line.bytes();
+    }
+
+    /// Whether there is none: while there is, every line fits.
+    pub fn is_full(self) -> bool {
+        self.lines >= LOG_LINES || self.bytes + LOG_LINE_BYTES > LOG_BYTES
+    }
+
+    /// Bytes of the lines so far.
+    pub fn bytes(self) -> usize {
+        self.bytes
+    }
+
+    /// Keeps those of a body's lines that find room. With the last that does comes a line that says so.
+    pub fn fit(&mut self, lines: &mut Vec<Line>) {
+        let mut kept = Vec::new();
+        for line in lines.drain(..) {
+            if self.is_full() {
+                break;
+            }
+            self.add(&line);
+            kept.push(line);
+            kept.extend(self.is_full().then(Line::last));
+        }
+        *lines = kept;
+    }
+
+    /// The same for a function's lines.
+    pub fn fit_placed(&mut self, lines: &mut Vec<Placed>) {
+        let mut kept = Vec::new();
+        for placed in lines.drain(..) {
+            if self.is_full() {
+                break;
+            }
+            self.add(&placed.line);
+            let after = placed.after;
+            kept.push(placed);
+            // no line of the function has this number
+            kept.extend(self.is_full().then(|| Placed { after, nth: u32::MAX, line: Line::last() }));
+        }
+        *lines = kept;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json;
+
+    fn usage(model: &str, tokens: u64, micro_dollars: Option<u64>) -> Usage {
+        Usage {
+            model: model.into(),
+            input_tokens: tokens,
+            cached_input_tokens: 1,
+            output_tokens: tokens.saturating_mul(2),
+            micro_dollars,
+        }
+    }
+
+    #[test]
+    fn usage_of_a_model_adds_up_and_an_unknown_price_stays_unknown() {
+        let mut used = Vec::new();
+        [usage("a", 1, Some(5)), usage("b", 1, None), usage("a", 10, Some(7)), usage("b", 1, Some(1))]
+            .into_iter()
+            .for_each(|more| more.add_to(&mut used));
+        let told: Vec<_> = used.iter().map(|u| (&*u.model, u.input_tokens, u.output_tokens, u.micro_dollars)).collect();
+        assert_eq!(told, [("a", 11, 22, Some(12)), ("b", 2, 4, None)]);
+        assert_eq!(used[0].cached_input_tokens, 2);
+    }
+
+    #[test]
+    fn models_are_bounded_in_number_and_name() {
+        let mut used = Vec::new();
+        for n in 0..3 * USAGE_MODELS {
+            usage(&format!("{n}{}", "é".repeat(2 * NAME_CHARS)), 1, Some(1)).add_to(&mut used);
+        }
+        assert_eq!(used.len(), USAGE_MODELS + 1);
+        assert_eq!((&*used[USAGE_MODELS].model, used[USAGE_MODELS].input_tokens), ("others", 2 * USAGE_MODELS as u64));
+        assert!(used.iter().all(|of| of.model.chars().count() <= NAME_CHARS));
+        usage("c", u64::MAX, Some(u64::MAX)).add_to(&mut used);
+        assert_eq!(used[USAGE_MODELS].input_tokens, u64::MAX);
+    }
+
+    #[test]
+    fn a_line_is_cut_between_characters_and_fields_without_room_are_left_out() {
+        let fields = json::of(&serde_json::json!({"rows": 7})).unwrap();
+        let short = Line::new(Level::Info, "stored", Some(fields.clone()));
+        assert_eq!((&*short.message, short.bytes()), ("stored", 6 + fields.get().len()));
+        let long = Line::new(Level::Info, &"é".repeat(LOG_LINE_BYTES), Some(fields));
+        assert!(long.message.ends_with("é…") && long.bytes() <= LOG_LINE_BYTES, "{}", long.bytes());
+        assert_eq!(long.fields.map(|fields| fields.get().to_owned()), None);
+    }
+
+    #[test]
+    fn what_is_kept_of_a_run_ends_with_a_line_that_says_so() {
+        let line = |n: usize| Line::new(Level::Info, &"x".repeat(n), None);
+        let (mut room, mut many) = (Room::default(), vec![line(1); LOG_LINES + 5]);
+        room.fit(&mut many);
+        assert_eq!((many.len(), many[LOG_LINES].clone()), (LOG_LINES + 1, Line::last()));
+        let mut more = vec![line(1)];
+        room.fit(&mut more);
+        assert!(more.is_empty());
+
+        let place = |nth| Placed { after: 3, nth, line: line(LOG_LINE_BYTES) };
+        let (mut room, mut long) = (Room::default(), (0..1_000).map(place).collect::<Vec<_>>());
+        room.fit_placed(&mut long);
+        assert!(room.is_full() && room.bytes() <= LOG_BYTES);
+        assert_eq!(long.last().map(|last| (last.after, last.nth)), Some((3, u32::MAX)));
+    }
+}

@@ -1,0 +1,109 @@
+//! What code says (`ctx.log`): recorded with what is written anyway, and told once, when it is first recorded.
+//!
+//! A line of the handler is known by its place, so a replay that says it again adds nothing. It waits here for the next
+//! write of this hop: the outcome before it, the start after it, the run's end. Only where the run is left waiting and
+//! nothing is to be written, it is written by itself. Lines of a body are part of its outcome's entry.
+
+use stepladder_core::StepId;
+use stepladder_core::journal::{Entry, Fact};
+use stepladder_core::report::{Level, Line, Placed};
+use stepladder_core::state::RunState;
+
+use super::append::is_outcome;
+use super::{Ack, Hop};
+use crate::program::Session;
+
+/// What the handler has said in one session, and nobody has recorded yet.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    attempt: u32,
+    lines: Vec<Placed>,
+}
+
+impl Said {
+    /// Nothing yet, in this attempt of the handler.
+    pub(super) fn in_attempt(attempt: u32) -> Self {
+        Self { attempt, lines: Vec::new() }
+    }
+
+    /// Listens to what the session's handler has said since.
+    pub(super) fn hear(&mut self, session: &mut dyn Session) {
+        self.lines.extend(session.said());
+    }
+
+    /// Another hop may have recorded the same; and what an earlier attempt of the handler said is not news.
+    pub(super) fn forget_recorded(&mut self, state: &RunState) {
+        let attempt = self.attempt;
+        self.lines.retain(|placed| attempt == state.handler_attempt() && !state.logs.has(attempt, placed));
+    }
+}
+
+impl Hop<'_> {
+    /// The entries with the lines that travel along: after the outcomes, which the handler had seen when it said them, and
+    /// before whatever follows. Of all lines, only as many as a run keeps.
+    pub(super) fn with_lines(&mut self, mut entries: Vec<Entry>, ack: Ack) -> Vec<Entry> {
+        let mut room = self.state.logs.room();
+        for report in entries.iter_mut().filter_map(|entry| entry.fact.report_mut()) {
+            room.fit(&mut report.lines);
+        }
+        if self.said.lines.is_empty() || (entries.is_empty() && ack == Ack::Later) {
+            return entries;
+        }
+        self.said.forget_recorded(&self.state);
+        let (attempt, mut lines) = (self.said.attempt, self.said.lines.clone());
+        room.fit_placed(&mut lines);
+        if !lines.is_empty() {
+            let at = entries.iter().position(|entry| !is_outcome(entry)).unwrap_or(entries.len());
+            entries.insert(at, Fact::Logged { attempt, lines }.at(self.now()));
+        }
+        entries
+    }
+
+    /// A write was overtaken. Where no body runs here, the run is replayed, and says it all again.
+    pub(super) fn unsay(&mut self) {
+        if self.running.is_empty() {
+            self.said.lines.clear();
+        }
+    }
+}
+
+/// The entries that have lines.
+pub(super) fn with_something_to_say(entries: &[Entry]) -> Vec<Entry> {
+    let says = |entry: &&Entry| match &entry.fact {
+        Fact::Logged { .. } => true,
+        other => other.report().is_some_and(|report| !report.lines.is_empty()),
+    };
+    entries.iter().filter(says).cloned().collect()
+}
+
+/// Tells what was just recorded: events of the target `stepladder::log`, at the line's own level.
+pub(super) fn say_lines(state: &RunState, entries: &[Entry]) {
+    for entry in entries {
+        if let Fact::Logged { attempt, lines } = &entry.fact {
+            lines.iter().for_each(|placed| say_line(state, None, *attempt, &placed.line));
+        }
+        if let Fact::StepSucceeded { step, attempt, report, .. }
+        | Fact::StepFailed { step, attempt, report, .. }
+        | Fact::StepAbandoned { step, attempt, report } = &entry.fact
+        {
+            report.lines.iter().for_each(|line| say_line(state, Some(step), *attempt, line));
+        }
+    }
+}
+
+fn say_line(state: &RunState, step: Option<&StepId>, attempt: u32, line: &Line) {
+    let (run, function, message) = (state.run, &state.created.function, &line.message);
+    let step = step.map(tracing::field::display);
+    let fields = line.fields.as_ref().map(|fields| fields.get());
+    match line.level {
+        Level::Info => {
+            tracing::info!(target: "stepladder::log", %run, %function, step, attempt, fields, "{message}");
+        }
+        Level::Warn => {
+            tracing::warn!(target: "stepladder::log", %run, %function, step, attempt, fields, "{message}");
+        }
+        Level::Error => {
+            tracing::error!(target: "stepladder::log", %run, %function, step, attempt, fields, "{message}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What runs say: recorded once with what is written anyway, and told once, whatever gets in between.
+
+mod support;
+
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use stepladder_core::decide::Ask;
+use stepladder_core::journal::{Entry, Fact};
+use stepladder_engine::Pace;
+use support::script::Script;
+use support::{World, gated, only_run, overtake, spawn_hop};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+/// The messages of `stepladder::log`.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<String>>>);
+
+struct Message(String);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
+
+impl Subscriber for Told {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "stepladder::log"
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut message = Message(String::new());
+        event.record(&mut message);
+        self.0.lock().unwrap().push(message.0);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// The lines of a journal, each record's by itself.
+fn lines(journal: &[Entry]) -> Vec<Vec<String>> {
+    let of = |entry: &Entry| match &entry.fact {
+        Fact::Logged { lines, .. } => Some(lines.iter().map(|placed| placed.line.message.to_string()).collect()),
+        _ => None,
+    };
+    journal.iter().filter_map(of).collect()
+}
+
+fn numbered(n: usize) -> Vec<String> {
+    (0..n).map(|n| format!("line {n}")).collect()
+}
+
+#[tokio::test]
+async fn a_line_is_recorded_and_told_once_however_often_the_run_is_replayed() {
+    let told = Told::default();
+    let _guard = tracing::subscriber::set_default(told.clone());
+    let script = Script::new("f").talks().step("a", &[]).step("b", &["a"]).step("c", &["b"]);
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    world.settle(&engine).await;
+    let run = only_run(&engine).await;
+    assert_eq!(lines(&world.journal(&engine, run).await).concat(), numbered(4));
+    assert_eq!(*told.0.lock().unwrap(), numbered(4));
+    let said: Vec<_> = engine.run(run).await.unwrap().logs.iter().map(|log| log.line.message.to_string()).collect();
+    assert_eq!(said, numbered(4));
+}
+
+#[tokio::test]
+async fn lines_stand_between_the_outcome_before_and_what_follows() {
+    let script = Script::new("f").talks().step("a", &[]).step("b", &["a"]);
+    let mut world = World::new(vec![script.program()]).pace(Pace::WithinBudget);
+    let engine = world.engine();
+    world.go(&engine).await;
+    world.settle(&engine).await;
+    let journal = world.journal(&engine, only_run(&engine).await).await;
+    let kinds: String = journal
+        .iter()
+        .map(|entry| match entry.fact {
+            Fact::RunCreated(_) => 'C',
+            Fact::Logged { .. } => 'l',
+            Fact::StepStarted { .. } => 's',
+            Fact::StepSucceeded { .. } => 'o',
+            Fact::RunCompleted { .. } => 'E',
+            _ => '?',
+        })
+        .collect();
+    assert_eq!(kinds, "ClsolsolE");
+}
+
+#[tokio::test]
+async fn an_overtaken_write_says_nothing_and_the_replay_says_it_once() {
+    let told = Told::default();
+    let _guard = tracing::subscriber::set_default(told.clone());
+    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
+        told.0.lock().unwrap().clear();
+        let (script, begun, open) = gated(Script::new("f").talks(), "a", &[]);
+        let mut world = World::new(vec![script.step("b", &["a"]).program()]).pace(pace);
+        let engine = world.engine();
+        world.go(&engine).await;
+        let hop = spawn_hop(&world, &engine);
+        begun.notified().await;
+        overtake(&world, &engine).await;
+        open.notify_one();
+        hop.await.unwrap();
+        world.settle(&engine).await;
+        let run = only_run(&engine).await;
+        assert_eq!(lines(&world.journal(&engine, run).await).concat(), numbered(3), "{pace:?}");
+        assert_eq!(*told.0.lock().unwrap(), numbered(3), "{pace:?}");
+    }
+}
+
+#[tokio::test]
+async fn where_nothing_is_to_be_written_a_line_is_written_by_itself() {
+    let signal = Ask::WaitForSignal { timeout: Duration::from_secs(7_200) };
+    let nap = Ask::SleepFor(Duration::from_secs(3_600));
+    let script = Script::new("f").talks().ask("word", &[], signal).ask("nap", &[], nap);
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    world.hop_once(&engine).await;
+    let run = only_run(&engine).await;
+    let token = engine.run(run).await.unwrap().steps.iter().find_map(|step| step.token.clone()).expect("a token");
+    engine.signal(&token, stepladder_core::json::null()).await.unwrap();
+    for _ in 0..3 {
+        world.hop_once(&engine).await;
+    }
+    assert_eq!(lines(&world.journal(&engine, run).await), [["line 0"], ["line 1"]], "the nap is not over");
+    world.settle(&engine).await;
+    assert_eq!(lines(&world.journal(&engine, run).await).concat(), numbered(3));
+}

@@ -1,0 +1,177 @@
+//! What functions say with `ctx.log`, and what their bodies report as used.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{Fact, Pace, Status, TestApp, TestRun};
+use stepladder_sdk::{Usage, usage};
+
+use crate::running::{Order, order};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn app(function: Function) -> TestApp {
+    TestApp::new().function(function.backoff(Backoff::Fixed(Duration::from_secs(1))))
+}
+
+async fn says(ctx: Context, event: Event<Order>) -> Result<u32> {
+    ctx.log(format!("for {}", event.data.client_id));
+    let n = ctx.step("count", async || Ok(7_u32)).await?;
+    ctx.log(Log::warn("few").with("rows", n));
+    ctx.log("more");
+    ctx.sleep("night", DAY).await?;
+    ctx.step("end", async || Ok(())).await?;
+    ctx.log("done");
+    Ok(n)
+}
+
+#[tokio::test]
+async fn each_line_is_said_once_and_the_last_goes_with_the_end() {
+    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
+        let run = app(Function::new("f", says)).pace(pace).send(&order()).await.remove(0);
+        assert_eq!(run.logs(), ["for acme", "few", "more", "done"]);
+        let few = &run.detail().logs[1].line;
+        assert_eq!((few.level.as_str(), few.fields.as_ref().map(|f| f.get())), ("warn", Some(r#"{"rows":7}"#)));
+        let last = &run.journal()[run.journal().len() - 2..];
+        assert!(matches!(last, [l, e] if matches!(l.fact, Fact::Logged { .. }) && e.fact.is_end()), "{last:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_function_that_does_nothing_but_say_something_is_heard() {
+    async fn only(ctx: Context, _: Event<Order>) -> Result<()> {
+        ctx.log("nothing to do");
+        Ok(())
+    }
+    let run = app(Function::new("f", only)).send(&order()).await.remove(0);
+    assert_eq!((run.status(), run.logs()), (Status::Completed, vec!["nothing to do"]));
+}
+
+#[tokio::test]
+async fn a_body_says_something_in_each_attempt_and_a_replay_does_not() {
+    async fn tries(ctx: Context, _: Event<Order>) -> Result<()> {
+        let tried = ctx.state::<AtomicU32>()?;
+        ctx.step("try", async || {
+            let n = tried.fetch_add(1, Ordering::Relaxed) + 1;
+            ctx.log(format!("try {n}"));
+            if n < 3 { Err(Error::new("no")) } else { Ok(()) }
+        })
+        .await?;
+        ctx.sleep("night", DAY).await
+    }
+    let run = app(Function::new("f", tries)).state(AtomicU32::new(0)).send(&order()).await.remove(0);
+    assert_eq!(run.logs(), ["try 1", "try 2", "try 3"]);
+    let of: Vec<_> = run.detail().logs.iter().map(|log| (log.step.as_deref(), log.attempt)).collect();
+    assert_eq!(of, [(Some("try"), 1), (Some("try"), 2), (Some("try"), 3)]);
+}
+
+#[tokio::test]
+async fn a_later_attempt_of_the_function_says_what_is_another_line() {
+    async fn trips(ctx: Context, _: Event<Order>) -> Result<()> {
+        ctx.log("begun");
+        ctx.step("a", async || Ok(())).await?;
+        ctx.log(format!("attempt {}", ctx.attempt()));
+        if ctx.attempt() < 3 { Err(Error::new("again")) } else { Ok(()) }
+    }
+    let run = app(Function::new("f", trips)).send(&order()).await.remove(0);
+    assert_eq!(run.logs(), ["begun", "attempt 1", "attempt 2", "attempt 3"]);
+}
+
+#[tokio::test]
+async fn a_run_keeps_a_thousand_lines_and_says_that_it_keeps_no_more() {
+    async fn chatters(ctx: Context, _: Event<Order>) -> Result<()> {
+        for n in 0..1_500 {
+            ctx.log(format!("{n}"));
+        }
+        ctx.step("a", async || {
+            (0..10).for_each(|n| ctx.log(format!("body {n}")));
+            Ok(())
+        })
+        .await?;
+        ctx.log("after");
+        Ok(())
+    }
+    let run = app(Function::new("f", chatters)).send(&order()).await.remove(0);
+    let logs = run.logs();
+    assert_eq!((logs.len(), logs[999]), (1_001, "999"));
+    assert!(logs[1_000].contains("further lines are left out"), "{}", logs[1_000]);
+}
+
+fn of(model: &str, tokens: u64) -> Usage {
+    Usage {
+        model: model.into(),
+        input_tokens: tokens,
+        output_tokens: 2 * tokens,
+        micro_dollars: Some(10 * tokens),
+        ..Usage::default()
+    }
+}
+
+/// Models, input tokens and costs of a step.
+fn used(run: &TestRun, step: &str) -> Vec<(String, u64, Option<u64>)> {
+    let step = run.detail().steps.iter().find(|view| *view.id == *step).expect("a step");
+    step.usage.iter().map(|u| (u.model.to_string(), u.input_tokens, u.micro_dollars)).collect()
+}
+
+#[tokio::test]
+async fn usage_is_recorded_with_the_attempt_also_when_it_fails() {
+    async fn asks(ctx: Context, _: Event<Order>) -> Result<u32> {
+        let tried = ctx.state::<AtomicU32>()?;
+        ctx.step("ask", async || {
+            usage(of("m", 1));
+            tokio::task::yield_now().await;
+            usage(of("m", 1));
+            match tried.fetch_add(1, Ordering::Relaxed) {
+                0 => Err(Error::new("does not fit the schema")),
+                n => Ok(n),
+            }
+        })
+        .await
+    }
+    let run = app(Function::new("f", asks)).state(AtomicU32::new(0)).send(&order()).await.remove(0);
+    assert_eq!(used(&run, "ask"), [("m".to_owned(), 4, Some(40))]);
+    let each: Vec<_> = run.detail().steps[0].attempts.iter().map(|attempt| attempt.usage[0].input_tokens).collect();
+    assert_eq!(each, [2, 2]);
+}
+
+#[tokio::test]
+async fn bodies_side_by_side_report_each_for_itself() {
+    async fn asks(ctx: Context, _: Event<Order>) -> Result<()> {
+        let ask = |name: &'static str, tokens| {
+            ctx.step(name, async move || {
+                for _ in 0..3 {
+                    usage(of(name, tokens));
+                    tokio::task::yield_now().await;
+                }
+                Ok(())
+            })
+        };
+        let (a, b) = futures::join!(ask("a", 1), ask("b", 100));
+        a.and(b)
+    }
+    let run = app(Function::new("f", asks)).send(&order()).await.remove(0);
+    assert_eq!(
+        (used(&run, "a"), used(&run, "b")),
+        (vec![("a".into(), 3, Some(30))], vec![("b".into(), 300, Some(3_000))])
+    );
+}
+
+#[tokio::test]
+async fn what_a_dropped_body_used_was_paid_for() {
+    async fn races(ctx: Context, _: Event<Order>) -> Result<u8> {
+        let slow = ctx.step("slow", async || {
+            usage(of("m", 5));
+            std::future::pending::<Result<u8>>().await
+        });
+        let quick = ctx.step("quick", async || Ok(1_u8));
+        tokio::select! { biased; r = slow => r, r = quick => r }
+    }
+    let run = app(Function::new("f", races)).send(&order()).await.remove(0);
+    assert_eq!(used(&run, "slow"), [("m".to_owned(), 5, Some(50))]);
+}
+
+#[test]
+fn usage_outside_a_body_has_no_effect() {
+    usage(of("m", 1));
+}
