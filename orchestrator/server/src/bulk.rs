@@ -6,7 +6,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use stepladder_core::{RunId, Timestamp};
+use stepladder_core::RunId;
 use stepladder_engine::{Bulk, Rerun};
 
 use crate::error::Problem;
@@ -74,10 +74,10 @@ pub(crate) async fn pause(State(shared): State<Shared>, Path(id): Path<String>) 
     #[derive(Serialize)]
     struct Paused {
         function_id: String,
-        paused_since: Option<Timestamp>,
+        paused_since: Option<String>,
     }
     shared.engine.pause(&id).await?;
-    let paused_since = shared.engine.paused_since(&id).await?;
+    let paused_since = shared.engine.paused_since(&id).await?.map(|at| at.to_string());
     Ok(Json(Data { data: Paused { function_id: id, paused_since } }).into_response())
 }
 

@@ -276,7 +276,7 @@ pub(crate) struct Function<'a> {
     flow_control: Vec<String>,
     on_failure: Option<&'a str>,
     /// Since when its runs do not begin.
-    paused_since: Option<Timestamp>,
+    paused_since: Option<String>,
 }
 
 /// When a function starts by itself.
@@ -332,7 +332,7 @@ impl<'a> Function<'a> {
             concurrency: spec.concurrency.iter().map(concurrency).collect(),
             flow_control: spec.flow.words(),
             on_failure: spec.on_failure.as_deref(),
-            paused_since,
+            paused_since: paused_since.map(|at| at.to_string()),
         }
     }
 }

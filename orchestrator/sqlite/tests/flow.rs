@@ -105,7 +105,7 @@ async fn a_limit_on_runs_holds_over_restarts() {
 async fn a_throttle_and_a_rate_limit_remember_over_restarts() {
     let (runs, _) = run(|| Function::new("f", works).throttle(Rate::new(1, 60 * SECOND)), 3).await;
     let began: Vec<u64> = runs.iter().map(|run| run.started_at.expect("it began").since(NOW).as_secs()).collect();
-    assert_eq!(began, [0, 60, 120].map(|at| at + began[0]), "to the five seconds of this test");
+    assert_eq!(began[1..], [60, 120], "however late the first one was");
     let (runs, _) = run(|| Function::new("f", works).rate_limit(Rate::new(1, 60 * SECOND)), 3).await;
     assert_eq!(outputs(&runs), ["0", "Skipped", "Skipped"]);
 }

@@ -5,10 +5,27 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
 /// Functions that only hand a call on: the place is where they are called from.
-const HANDED_ON: &[&str] = &["append", "append_patiently", "carry_out", "read_on", "state", "take_state", "catch_up"];
+const HANDED_ON: &[&str] = &[
+    "again",
+    "append",
+    "append_patiently",
+    "carry_out",
+    "catch_up",
+    "note_of",
+    "noted",
+    "paused_note",
+    "read_on",
+    "state",
+    "take_state",
+];
 
 /// The methods of ports, and what calls of functions that hand them on stand for.
 const METHODS: &[(&str, &str)] = &[
+    (".backend.noted(", "noted"),
+    (".note_of(", "noted"),
+    ("self.noted(", "noted"),
+    (".paused_note(", "noted"),
+    (".backend.note(", "note"),
     (".backend.accept(", "accept"),
     (".backend.start(", "start"),
     (".backend.read(", "read"),

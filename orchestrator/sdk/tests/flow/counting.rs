@@ -126,8 +126,13 @@ async fn a_singleton_skips_while_one_lives() {
 #[tokio::test]
 async fn a_singleton_that_replaces_cancels_the_one_before() {
     let mut app = TestApp::new().function(Function::new("f", works_long).singleton(Singleton::replace()));
-    send_all(&mut app, (0..3).map(|n| job("a", n))).await;
+    app.start(&job("a", 0)).await;
     app.advance(SECOND).await;
+    // the second is cancelled before it begins, and has not cancelled the first
+    send_all(&mut app, (1..3).map(|n| job("a", n))).await;
+    app.advance(SECOND).await;
+    let alive = all_runs(&mut app).await.iter().filter(|run| !run.status().is_end()).count();
+    assert_eq!(alive, 1);
     app.start(&job("a", 3)).await;
     app.finish().await;
     let runs = all_runs(&mut app).await;

@@ -2,7 +2,9 @@
 //! nothing is stored or logged as an error when it is.
 
 mod access;
+mod acting;
 mod bad_input;
+mod live;
 mod many;
 mod pages;
 mod pushing_back;

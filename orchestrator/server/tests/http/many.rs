@@ -13,6 +13,7 @@ async fn runs_are_cancelled_and_run_again_by_filter_a_page_at_a_time() {
     let cursor = first["cursor"].as_str().unwrap().to_owned();
     let second = world.post(&format!("/v1/runs/cancel?function=pay&limit=2&cursor={cursor}"), "").await.json();
     assert_eq!(second["data"].as_array().unwrap().len(), 1);
+    world.settle().await;
     assert_eq!(world.get("/v1/runs?status=cancelled").await.data().as_array().unwrap().len(), 3);
     assert_eq!(world.post("/v1/runs/cancel?function=pay", "").await.data(), json!([]), "they have ended");
     let again = world.post("/v1/runs/rerun?status=cancelled", "{}").await.json();

@@ -188,7 +188,8 @@ async fn functions_are_described() {
     assert_eq!(
         functions[0],
         json!({"id": "echo", "triggers": [{"event": "test/echo", "if": null}], "retries": 4, "timeout_ms": 60_000,
-               "concurrency": [{"limit": 2, "key": "event.name"}], "on_failure": null})
+               "concurrency": [{"limit": 2, "of": "steps", "key": "event.name", "shared": null}], "flow_control": [],
+               "on_failure": null, "paused_since": null})
     );
     assert_eq!(functions[1]["triggers"], json!([{"event": "test/nap", "if": "event.data.long == true"}]));
     assert_eq!(functions[1]["on_failure"], "echo");

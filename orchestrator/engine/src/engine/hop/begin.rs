@@ -39,16 +39,21 @@ impl Hop<'_> {
         Ok(true)
     }
 
-    /// Cancels the run whose place this one takes.
+    /// Cancels the run whose place this one takes; and where that had not begun, the one whose place it was to take.
     async fn take_the_place(&self) -> Result<(), StoreError> {
-        let Some(before) = self.state.created.replaces else { return Ok(()) };
-        if self.engine.state(before).await?.is_none_or(|state| state.end.is_some()) {
-            return Ok(());
+        let mut next = self.state.created.replaces;
+        while let Some(before) = next {
+            let Some(state) = self.engine.state(before).await? else { break };
+            next = state.created.replaces.filter(|_| state.begun_at.is_none());
+            if state.end.is_some() {
+                continue;
+            }
+            match self.engine.cancel(before, &format!("run {} takes its place", self.state.run)).await {
+                Ok(_) | Err(EngineError::NotFound(_) | EngineError::Invalid(_) | EngineError::TooLate(_)) => {}
+                Err(EngineError::Store(error)) => return Err(error),
+            }
         }
-        match self.engine.cancel(before, &format!("run {} takes its place", self.state.run)).await {
-            Ok(_) | Err(EngineError::NotFound(_) | EngineError::Invalid(_) | EngineError::TooLate(_)) => Ok(()),
-            Err(EngineError::Store(error)) => Err(error),
-        }
+        Ok(())
     }
 
     /// Whether the run holds a slot of each limit on runs, or has ended. If not, it waits in line, and the wake is

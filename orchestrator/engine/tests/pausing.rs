@@ -1,0 +1,38 @@
+//! A function that is resumed in the moment in which a run finds it paused.
+
+mod support;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use stepladder_core::Status;
+use stepladder_engine::Engine;
+
+use support::World;
+use support::script::Script;
+
+#[tokio::test]
+async fn rule_21_who_joins_the_line_of_a_paused_function_looks_once_more() {
+    let mut world = World::new(vec![Arc::new(Script::new("f").step("a", &[]))]);
+    let (known, met): (Arc<OnceLock<Arc<Engine>>>, Arc<AtomicU32>) = Default::default();
+    let resumes = {
+        let (known, met) = (known.clone(), met.clone());
+        move || {
+            let (known, met) = (known.clone(), met.clone());
+            async move {
+                // it finds nobody in line yet
+                assert_eq!(known.get().expect("an engine").resume("f").await.expect("resumed"), 0);
+                met.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    };
+    let engine = world.engine_on(support::slow::before_park(world.memory.clone(), resumes));
+    assert!(known.set(engine.clone()).is_ok());
+    assert!(engine.pause("f").await.expect("paused"));
+    let event = world.go(&engine).await;
+    // before any watchdog comes
+    world.settle_within(&engine, Duration::from_secs(60)).await;
+    assert_eq!(met.load(Ordering::SeqCst), 1, "the moment was met");
+    assert_eq!(world.runs(&engine, event).await[0].summary.status, Status::Completed);
+}
