@@ -27,6 +27,10 @@ proof *ARGS:
 planted:
     PLANTED=all cargo test --profile proof -p stepladder-proof --no-default-features --features planted --test planted -- --nocapture
 
+# pictures of every page of the dashboard, in docs/screenshots
+screenshots:
+    STEPLADDER_SCREENSHOTS=docs/screenshots cargo test -p stepladder-tests --features full --test dashboard
+
 # formatting, lints, and the rules for dependencies
 lint:
     cargo fmt --all --check

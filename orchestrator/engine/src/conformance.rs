@@ -188,6 +188,7 @@ suite! {
             runs_are_listed_newest_first,
             listings_are_filtered,
             pages_follow_each_other,
+            a_listing_ends_where_it_is_told_to,
             runs_of_an_event_come_oldest_first;
         slots:
             a_free_slot_is_taken,

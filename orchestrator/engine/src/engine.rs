@@ -10,6 +10,7 @@ mod heads;
 mod hop;
 mod ingest;
 mod load;
+mod look;
 mod overdue;
 mod owed;
 mod pause;
@@ -35,6 +36,7 @@ use crate::program::Program;
 pub use ask::{Page, Rerun, RunFilter};
 pub use bulk::Bulk;
 pub use ingest::IdSeed;
+pub use look::{Found, MOST_LOOKED_AT, RunLook, RunSearch};
 pub use signals::Signalled;
 pub use sweep::Swept;
 
@@ -205,7 +207,8 @@ impl Engine {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    fn is_stopping(&self) -> bool {
+    /// Whether it was told to stop.
+    pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
 

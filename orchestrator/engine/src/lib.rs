@@ -17,7 +17,9 @@ pub mod view;
 mod workers;
 
 pub use config::{Config, Pace};
-pub use engine::{Bulk, Engine, EngineError, IdSeed, Page, Rerun, RunFilter, Signalled, Swept};
+pub use engine::{
+    Bulk, Engine, EngineError, Found, IdSeed, MOST_LOOKED_AT, Page, Rerun, RunFilter, RunLook, RunSearch, Signalled, Swept,
+};
 pub use program::{Program, Session};
 pub use stepladder_core as core;
 pub use workers::Workers;

@@ -294,6 +294,7 @@ impl Listings for Memory {
         let inner = self.lock();
         let rows = inner.rows.values().rev();
         let rows = rows.filter(|row| query.before.is_none_or(|before| row.run < before));
+        let rows = rows.take_while(|row| query.from.is_none_or(|from| row.run >= from));
         let rows = rows.filter(|row| query.function.as_ref().is_none_or(|f| **f == *row.function));
         Ok(rows.filter(|row| query.shown.includes(row)).take(query.limit).cloned().collect())
     }

@@ -235,8 +235,10 @@ pub struct RunQuery {
     pub function: Option<String>,
     /// Ended with this status, or (`Live`) not ended.
     pub shown: Shown,
-    /// Before this run in the listing's order; the last one of the page before.
+    /// Older than this run; the last one of the page before.
     pub before: Option<RunId>,
+    /// Not older than this one: where a stretch of time begins. A store need not look past it.
+    pub from: Option<RunId>,
     /// At most so many.
     pub limit: usize,
 }

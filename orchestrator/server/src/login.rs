@@ -16,9 +16,9 @@ use crate::router::Shared;
 const LASTS: u32 = 30 * 24 * 60 * 60;
 
 /// `GET /login`.
-pub(crate) async fn form(State(shared): State<Shared>) -> Response {
+pub(crate) async fn form(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     match shared.token {
-        Some(_) => page::login(StatusCode::OK, None),
+        Some(_) => page::login(&shared, &headers, StatusCode::OK, None),
         None => Redirect::to("/").into_response(),
     }
 }
@@ -44,7 +44,8 @@ pub(crate) async fn log_in(
         Err(refused) => return refused.into_response(),
     };
     if !token.is(login.token.trim()) {
-        return page::login(StatusCode::UNAUTHORIZED, Some("that is not the token that the server was started with"));
+        let sentence = "that is not the token that the server was started with";
+        return page::login(&shared, &headers, StatusCode::UNAUTHORIZED, Some(sentence));
     }
     // behind a proxy that speaks TLS the cookie must never travel without it
     let secure = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");

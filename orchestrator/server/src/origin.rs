@@ -20,6 +20,25 @@ pub(crate) async fn guard(State(shared): State<Shared>, request: Request, next: 
     }
 }
 
+/// For what a form does: the browser must say that it is one of this server's own pages that asks. A cookie comes along
+/// whoever asks; a request that says nothing may come from anywhere. Clients that are no browsers use REST.
+pub(crate) async fn same_site(request: Request, next: Next) -> Response {
+    if request.method().is_safe() || is_proven(request.headers()) {
+        return next.run(request).await;
+    }
+    Problem::forbidden("this is done from a page of this server only; elsewhere use the REST interface under /v1")
+        .into_response()
+}
+
+/// `guard` has compared every `Origin` that there is with the host; `Sec-Fetch-Site` no page can forge.
+fn is_proven(headers: &HeaderMap) -> bool {
+    let mut sites = headers.get_all("sec-fetch-site").iter().peekable();
+    match sites.peek() {
+        Some(_) => sites.all(|site| site == "same-origin"),
+        None => headers.contains_key(header::ORIGIN),
+    }
+}
+
 fn check(headers: &HeaderMap, asked: Option<&Authority>, loopback: bool) -> Result<(), Problem> {
     let unreadable = || Problem::forbidden("the `Host` header is not a host name and a port");
     let mut hosts = Vec::new();
@@ -107,6 +126,21 @@ mod tests {
         }
         assert!(!passes(None, Some("https://evil.example"), false));
         assert!(!passes(Some("steps.example"), Some("https://steps.example.evil"), false));
+    }
+
+    #[test]
+    fn a_form_comes_with_proof_of_where_it_was() {
+        let proven = |pairs: &[(&'static str, &str)]| {
+            is_proven(&pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect())
+        };
+        assert!(proven(&[("origin", "http://localhost:8288")]));
+        assert!(proven(&[("sec-fetch-site", "same-origin")]));
+        assert!(proven(&[("origin", "http://localhost:8288"), ("sec-fetch-site", "same-origin")]));
+        for site in ["same-site", "cross-site", "none", ""] {
+            assert!(!proven(&[("origin", "http://localhost:8288"), ("sec-fetch-site", site)]), "{site}");
+        }
+        assert!(!proven(&[]), "nothing says where it comes from");
+        assert!(!proven(&[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")]));
     }
 
     #[test]

@@ -1,109 +1,102 @@
-//! The pages that people look at: functions and the newest runs, and one run. Plain HTML without scripts; whatever
-//! came from outside is escaped by the templates.
+//! The dashboard: pages that people look at. Written here from what the engine says; whatever came from outside is
+//! escaped by the templates, and marked as text whose direction is its own.
+//!
+//! A page works without its script. The script (`templates/app.js`) fetches a page again when the server says that it
+//! has changed and replaces its parts; it knows nothing of runs.
+//!
+//! What is deliberately not here: any rule about runs, and any reading that grows with what is stored. Each page says how
+//! much it reads.
 
-mod show;
+mod act;
+mod entries;
+mod live;
+mod run;
+mod runs;
+mod scale;
+mod shell;
+mod text;
+mod value;
+mod values;
+mod waterfall;
 
 use askama::Template;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::Router;
+use axum::extract::FromRequestParts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::from_fn;
 use axum::response::{Html, IntoResponse, Response};
-use stepladder_core::{RunId, Status};
+use axum::routing::{get, post};
 
-use self::show::{FunctionRow, RunRow, RunView};
+pub(crate) use self::live::MOST_STREAMS;
+use self::shell::{Shell, Tab};
 use crate::error::Problem;
-use crate::path::RunPath;
+use crate::origin;
 use crate::router::Shared;
-use crate::runs::Which;
 
-/// Nothing but the server's own style sheet, and forms that go back to it.
-const POLICY: &str =
-    "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+/// The server's own style sheet, script and streams, and forms that go back to it. Nothing inline.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; \
+                      form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
-#[derive(Template)]
-#[template(path = "overview.html")]
-struct Overview<'a> {
-    version: &'a str,
-    functions: Vec<FunctionRow>,
-    runs: Vec<RunRow>,
-    /// Each status, and whether the list is of that one.
-    statuses: Vec<(Status, bool)>,
-    shown: Option<Status>,
-    function: Option<String>,
-    next: Option<RunId>,
-    /// Whether the page shows the newest, and so is worth loading again.
-    newest: bool,
+/// The pages that ask for the token, and what they do.
+pub(crate) fn routes() -> Router<Shared> {
+    let looking = Router::new()
+        .route("/", get(runs::page))
+        .route("/runs/{id}", get(run::page))
+        .route("/runs/{id}/value", get(values::download))
+        .route("/live/runs", get(live::of_listing))
+        .route("/live/runs/{id}", get(live::of_run));
+    let acting = Router::new()
+        .route("/runs", post(act::on_many).get(runs::elsewhere))
+        .route("/runs/{id}/cancel", post(act::cancel))
+        .route("/runs/{id}/rerun", post(act::rerun))
+        .layer(from_fn(origin::same_site));
+    looking.merge(acting)
 }
 
-#[derive(Template)]
-#[template(path = "run.html")]
-struct OneRun {
-    run: RunView,
+/// What is open to everybody: no more than the looks.
+pub(crate) fn open_routes() -> Router<Shared> {
+    Router::new()
+        .route("/style.css", get(style))
+        .route("/app.js", get(script))
+        .route("/theme", post(shell::choose).layer(from_fn(origin::same_site)))
+}
+
+async fn style() -> Response {
+    asset("text/css; charset=utf-8", include_str!("../templates/style.css"))
+}
+
+async fn script() -> Response {
+    asset("text/javascript; charset=utf-8", include_str!("../templates/app.js"))
+}
+
+/// Asked for again after an update of the server, and answered from memory.
+fn asset(kind: &'static str, text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text).into_response()
 }
 
 #[derive(Template)]
 #[template(path = "problem.html")]
 struct ProblemPage<'a> {
+    shell: Shell,
     sentence: &'a str,
 }
 
 #[derive(Template)]
 #[template(path = "login.html")]
 struct LoginPage<'a> {
+    shell: Shell,
     problem: Option<&'a str>,
 }
 
-/// `GET /`.
-pub(crate) async fn overview(State(shared): State<Shared>, query: Result<Query<Which>, QueryRejection>) -> Response {
-    let filter = match Which::filter(query) {
-        Ok(filter) => filter,
-        Err(problem) => return sorry(&problem),
-    };
-    let (shown, function, newest) = (filter.status, filter.function.clone(), filter.cursor.is_none());
-    match shared.engine.runs(filter).await {
-        Err(error) => sorry(&error.into()),
-        Ok(page) => html(
-            StatusCode::OK,
-            &Overview {
-                version: &shared.version,
-                functions: shared.engine.specs().map(FunctionRow::of).collect(),
-                runs: page.runs.iter().map(|run| RunRow::of(run, shared.engine.now())).collect(),
-                statuses: Status::ALL.map(|status| (status, shown == Some(status))).into(),
-                shown,
-                function,
-                next: page.cursor,
-                newest,
-            },
-        ),
-    }
-}
-
-/// `GET /runs/{id}`.
-pub(crate) async fn run(State(shared): State<Shared>, path: Result<RunPath, Problem>) -> Response {
-    let RunPath(run) = match path {
-        Ok(path) => path,
-        Err(problem) => return sorry(&problem),
-    };
-    match shared.engine.run(run).await {
-        Ok(run) => html(StatusCode::OK, &OneRun { run: RunView::of(&run, shared.engine.now()) }),
-        Err(error) => sorry(&error.into()),
-    }
-}
-
-/// `GET /style.css`.
-pub(crate) async fn style() -> Response {
-    let headers = [(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
-    (headers, include_str!("../templates/style.css")).into_response()
-}
-
 /// The login form, and what was wrong with the last try.
-pub(crate) fn login(status: StatusCode, problem: Option<&str>) -> Response {
-    html(status, &LoginPage { problem })
+pub(crate) fn login(shared: &Shared, headers: &HeaderMap, status: StatusCode, problem: Option<&str>) -> Response {
+    html(status, &LoginPage { shell: Shell::new(shared, headers, Tab::None), problem })
 }
 
-fn sorry(problem: &Problem) -> Response {
-    let page = html(problem.status, &ProblemPage { sentence: &problem.sentence });
-    problem.with_body(page)
+/// What cannot be done, as a page.
+fn sorry(shared: &Shared, headers: &HeaderMap, problem: &Problem) -> Response {
+    let shell = Shell::new(shared, headers, Tab::None);
+    problem.with_body(html(problem.status, &ProblemPage { shell, sentence: &problem.sentence }))
 }
 
 fn html(status: StatusCode, page: &impl Template) -> Response {
@@ -117,8 +110,31 @@ fn html(status: StatusCode, page: &impl Template) -> Response {
     let mut response = (status, Html(text)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    // not `no-referrer`: browsers would then send the login form with `Origin: null`
+    // not `no-referrer`: browsers would then send forms with `Origin: null`
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// What a request for a page says besides its path: its headers, and its query as pairs.
+struct Asked {
+    headers: HeaderMap,
+    query: Vec<(String, String)>,
+}
+
+impl Asked {
+    /// A part of the query; one that is empty is as good as missing.
+    fn part(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.trim())
+    }
+}
+
+impl FromRequestParts<Shared> for Asked {
+    type Rejection = std::convert::Infallible;
+
+    /// What is no query is none: every part of it is asked for by name anyhow.
+    async fn from_request_parts(parts: &mut axum::http::request::Parts, _: &Shared) -> Result<Self, Self::Rejection> {
+        let query = axum::extract::Query::try_from_uri(&parts.uri).map_or_else(|_| Vec::new(), |query| query.0);
+        Ok(Self { headers: parts.headers.clone(), query })
+    }
 }

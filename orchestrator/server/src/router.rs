@@ -11,6 +11,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use stepladder_engine::Engine;
+use tokio::sync::Semaphore;
 
 use crate::auth::{self, EventKeys, Token};
 use crate::body::Budget;
@@ -31,6 +32,9 @@ pub struct Options {
     pub version: String,
     /// How much is taken in at a time.
     pub bounds: Bounds,
+    /// Whether pages may hold a stream open for news; without, they ask now and then. Not behind HTTP that waits for the
+    /// end of an answer.
+    pub streams: bool,
 }
 
 impl fmt::Debug for Options {
@@ -42,6 +46,7 @@ impl fmt::Debug for Options {
             .field("loopback", &self.loopback)
             .field("version", &self.version)
             .field("bounds", &self.bounds)
+            .field("streams", &self.streams)
             .finish()
     }
 }
@@ -58,6 +63,8 @@ pub(crate) struct Serving {
     pub(crate) version: String,
     pub(crate) bodies: Budget,
     pub(crate) intake: Arc<Intake>,
+    /// Places for streams; none where there are none.
+    pub(crate) streams: Option<Arc<Semaphore>>,
 }
 
 /// The whole HTTP interface over an engine.
@@ -70,6 +77,7 @@ pub fn router(engine: Arc<Engine>, options: Options) -> Router {
         version: options.version,
         bodies: Budget::default(),
         intake: Arc::new(Intake::new(options.bounds)),
+        streams: options.streams.then(|| Arc::new(Semaphore::new(page::MOST_STREAMS))),
     });
     let events = Router::new()
         .route("/e/{key}", post(events::receive).options(events::preflight))
@@ -79,12 +87,11 @@ pub fn router(engine: Arc<Engine>, options: Options) -> Router {
         .route("/health", get(compat::health))
         .route("/v1/signals/{token}", post(signals::complete))
         .route("/login", get(login::form).post(login::log_in))
-        .route("/style.css", get(page::style))
+        .merge(page::open_routes())
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(shared.clone(), origin::guard));
     let guarded = Router::new()
-        .route("/", get(page::overview))
-        .route("/runs/{id}", get(page::run))
+        .merge(page::routes())
         .route("/v1/events/{id}", get(events::one))
         .route("/v1/events/{id}/runs", get(events::runs))
         .route("/v1/runs", get(runs::list))

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use stepladder_core::{EventId, Timestamp};
 use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
 use stepladder_engine::memory::Memory;
-use stepladder_engine::ports::{Events, Journals, Listings, Queue, RunQuery, Shown};
+use stepladder_engine::ports::{Events, Journals, Listings, Queue, RunQuery};
 use stepladder_engine::{Config, Engine};
 use stepladder_server::{Options, router};
 use tower::ServiceExt;
@@ -163,12 +163,12 @@ impl World {
     }
 
     async fn latest_run(&self) -> Option<String> {
-        let query = RunQuery { function: None, shown: Shown::All, before: None, limit: 1 };
+        let query = RunQuery { limit: 1, ..RunQuery::default() };
         self.memory.runs(query).await.expect("memory gives them").first().map(|row| row.run.to_string())
     }
 
     async fn check_journals(&self) {
-        let query = RunQuery { function: None, shown: Shown::All, before: None, limit: 10_000 };
+        let query = RunQuery { limit: 10_000, ..RunQuery::default() };
         let mut journals = Vec::new();
         for row in self.memory.runs(query).await.expect("memory gives them") {
             let records = self.memory.read(row.run, 0).await.expect("memory gives it");

@@ -10,7 +10,7 @@ use stepladder_core::slot::{ARRIVAL, Holding, Limit, Place};
 use stepladder_core::{RunId, RunRow, StepId, Timestamp};
 use stepladder_engine::Program;
 use stepladder_engine::memory::Memory;
-use stepladder_engine::ports::{Journals, Listings, RunQuery, Shown, Slots};
+use stepladder_engine::ports::{Journals, Listings, RunQuery, Slots};
 
 use super::account::{Account, Body};
 use super::holding::Holdings;
@@ -47,7 +47,7 @@ pub(crate) fn journal(memory: &Memory, run: RunId) -> Vec<Entry> {
 
 /// All runs.
 pub(crate) fn rows(memory: &Memory) -> Vec<RunRow> {
-    at_once(memory.runs(RunQuery { function: None, shown: Shown::All, before: None, limit: usize::MAX }))
+    at_once(memory.runs(RunQuery { limit: usize::MAX, ..RunQuery::default() }))
 }
 
 /// What memory answers at once.

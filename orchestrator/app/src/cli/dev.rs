@@ -113,6 +113,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
             loopback: access.loopback,
             version: env!("CARGO_PKG_VERSION").into(),
             bounds: args.bounds.intake(),
+            streams: true,
         },
     );
     let (stop, mut stopped) = watch::channel(false);

@@ -17,6 +17,8 @@ pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
             version: env!("CARGO_PKG_VERSION").into(),
             // one request at a time comes here, and SQS does not fill up: API Gateway's rate is the bound
             bounds: stepladder_server::Bounds::default(),
+            // an answer is handed over when it is whole
+            streams: false,
         },
     );
     lambda_http::run(router).await

@@ -23,6 +23,7 @@ impl Listings for Aws {
             let mut of_period = try_join_all(partitions).await?.concat();
             of_period.sort_by_key(|row| std::cmp::Reverse(row.run));
             rows.extend(of_period);
+            rows.truncate(rows.partition_point(|row: &RunRow| query.from.is_none_or(|from| row.run >= from)));
             if rows.len() >= query.limit {
                 rows.truncate(query.limit);
                 break;
@@ -74,7 +75,12 @@ impl Aws {
             let number = item.text("SK")?.parse();
             number.map_err(|_| StoreError::Unreadable("a listed hour or day is no number".into()))
         };
-        self.query(listed).await?.iter().map(number).collect()
+        let mut periods = self.query(listed).await?.iter().map(number).collect::<StoreResult<Vec<i64>>>()?;
+        if let Some(from) = query.from.map(RunId::time) {
+            let first = if query.function.is_none() { layout::hour_of(from) } else { layout::day_of(from) };
+            periods.retain(|period| *period >= first);
+        }
+        Ok(periods)
     }
 
     async fn shard(&self, query: &RunQuery, period: i64, shard: u64) -> StoreResult<Vec<RunRow>> {

@@ -63,7 +63,7 @@ pub async fn pages_follow_each_other(on: Subject) {
     ] {
         let (mut found, mut before) = (Vec::new(), None);
         loop {
-            let query = RunQuery { function: function.map(Into::into), shown, before, limit: 2 };
+            let query = RunQuery { function: function.map(Into::into), shown, before, limit: 2, ..RunQuery::default() };
             let page = listed(&on, query).await;
             assert!(page.len() <= 2);
             let Some(last) = page.last() else { break };
@@ -72,6 +72,17 @@ pub async fn pages_follow_each_other(on: Subject) {
         }
         assert_eq!(found, expected);
     }
+}
+
+/// What is older than the first run of a stretch of time is not looked for.
+pub async fn a_listing_ends_where_it_is_told_to(on: Subject) {
+    six(&on).await;
+    let from = |n| RunQuery { from: Some(run(n)), limit: 100, ..RunQuery::default() };
+    assert_eq!(listed(&on, from(4)).await, runs(&[6, 5, 4]));
+    assert_eq!(listed(&on, RunQuery { before: Some(run(6)), ..from(5) }).await, runs(&[5]));
+    assert_eq!(listed(&on, RunQuery { function: Some("mail".into()), ..from(3) }).await, runs(&[6, 4]));
+    assert_eq!(listed(&on, RunQuery { shown: Shown::Ended(Status::Failed), ..from(3) }).await, runs(&[3]));
+    assert_eq!(listed(&on, RunQuery { limit: 2, ..from(1) }).await, runs(&[6, 5]));
 }
 
 /// None for an event that started none.

@@ -96,7 +96,8 @@ impl Engine {
         };
         let mut page = Page { runs: Vec::new(), cursor: filter.cursor };
         loop {
-            let query = RunQuery { function: filter.function.clone(), shown, before: page.cursor, limit };
+            let (function, before) = (filter.function.clone(), page.cursor);
+            let query = RunQuery { function, shown, before, limit, ..RunQuery::default() };
             let rows = self.backend.runs(query).await?;
             let last = rows.len() < limit;
             for row in rows {
@@ -117,7 +118,7 @@ impl Engine {
     }
 
     /// The row's summary; what a row does not know (whether a live run has begun, an output) comes from the journal.
-    async fn summary(&self, row: &RunRow) -> Result<RunSummary, EngineError> {
+    pub(super) async fn summary(&self, row: &RunRow) -> Result<RunSummary, EngineError> {
         Ok(match self.state(row.run).await? {
             Some(state) => RunSummary::of(&state),
             None => RunSummary::of_row(row),
@@ -147,7 +148,7 @@ impl Engine {
     }
 
     /// Why a run is not moving.
-    async fn waiting(&self, state: &RunState) -> Result<Option<String>, EngineError> {
+    pub(super) async fn waiting(&self, state: &RunState) -> Result<Option<String>, EngineError> {
         if state.end.is_some() || state.steps.values().any(|s| matches!(s.state, StepState::Running { .. })) {
             return Ok(None);
         }

@@ -14,13 +14,20 @@ fn guarded() -> World {
         loopback: false,
         version: "1".into(),
         bounds: Bounds::default(),
+        // the answer of a stream does not end
+        streams: false,
     })
 }
 
 /// Everything that only who has the token may see.
-const GUARDED: [(Method, &str); 9] = [
+const GUARDED: [(Method, &str); 14] = [
     (Method::GET, "/"),
     (Method::GET, "/runs/x"),
+    (Method::GET, "/runs/x/value"),
+    (Method::POST, "/runs"),
+    (Method::POST, "/runs/x/cancel"),
+    (Method::POST, "/runs/x/rerun"),
+    (Method::GET, "/live/runs"),
     (Method::GET, "/v1/runs"),
     (Method::GET, "/v1/runs/x"),
     (Method::DELETE, "/v1/runs/x"),

@@ -2,8 +2,10 @@
 //! nothing is stored or logged as an error when it is.
 
 mod access;
+mod acting;
 mod bad_input;
 mod many;
+mod live;
 mod pages;
 mod pushing_back;
 mod reading;

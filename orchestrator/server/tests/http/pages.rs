@@ -4,33 +4,87 @@ use serde_json::json;
 
 use crate::world::World;
 
+/// A page's text without what is for machines.
+pub(crate) fn links<'a>(page: &'a str, begin: &str) -> Vec<&'a str> {
+    page.split("href=\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+        .filter(|to| to.starts_with(begin))
+        .collect()
+}
+
+/// A link as a browser follows it.
+fn followed(link: &str) -> String {
+    link.replace("&amp;", "&").replace("&#38;", "&")
+}
+
 #[tokio::test]
-async fn the_overview_lists_functions_and_runs() {
+async fn the_runs_are_at_the_root() {
     let world = World::new();
     let run = world.run(json!({"name": "test/echo", "data": {"fail": "no luck today"}})).await;
     let page = world.get("/").await;
     assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html; charset=utf-8"));
-    for part in
-        ["echo", "test/nap if event.data.long == true", "2 at a time for each event.name", "no luck today", "1.2.3"]
-    {
+    for part in ["<bdi>echo</bdi>", "no luck today", "1.2.3", "class=\"status Failed\""] {
         assert!(page.text.contains(part), "{part}: {}", page.text);
     }
-    assert!(page.text.contains(&format!("href=\"/runs/{run}\"")));
-    assert!(page.text.contains("class=\"status Failed\""));
-    assert!(!world.get("/?status=Completed").await.text.contains(&run));
-    assert!(world.get("/?status=Failed&function=echo").await.text.contains(&run));
+    assert!(links(&page.text, "/runs/").contains(&&*format!("/runs/{run}")));
+    let moved = world.get("/runs?status=Failed&function=a%26b").await;
+    assert_eq!((moved.status.as_u16(), moved.header("location")), (308, "/?status=Failed&function=a%26b"));
 }
 
 #[tokio::test]
-async fn the_overview_leads_to_older_runs() {
+async fn runs_are_found_by_status_function_time_and_text() {
     let world = World::new();
-    for n in 0..3 {
-        world.run(json!({"name": "test/echo", "data": {"n": n}})).await;
+    let event = world.send(json!({"name": "test/echo", "id": "order-7", "data": {"fail": "no"}})).await.remove(0);
+    let failed = world.get(&format!("/v1/events/{event}/runs")).await.data()[0]["run_id"].as_str().unwrap().to_owned();
+    let nap = world.run(json!({"name": "test/nap", "data": {"long": true}})).await;
+    let found = async |query: &str| {
+        let page = world.get(&format!("/?{query}")).await;
+        assert_eq!(page.status, 200, "{query}: {}", page.text);
+        (page.text.contains(&format!("r-{failed}")), page.text.contains(&format!("r-{nap}")))
+    };
+    assert_eq!(found("").await, (true, true));
+    assert_eq!(found("status=Failed").await, (true, false));
+    assert_eq!(found("status=Running").await, (false, true));
+    assert_eq!(found("status=Scheduled").await, (false, false));
+    assert_eq!(found("function=nap").await, (false, true));
+    assert_eq!(found("within=1h").await, (true, true));
+    // the clock stands at 2023-11-14T22:13:20
+    assert_eq!(found("from=2023-11-14T22:00").await, (true, true));
+    assert_eq!(found("from=2023-11-14T22:14").await, (false, false));
+    assert_eq!(found("to=2023-11-14T22:13").await, (false, false));
+    assert_eq!(found("to=2023-11-14T22:14").await, (true, true));
+    for (text, expected) in [
+        (&failed[..], (true, false)),
+        (&failed.to_lowercase(), (true, false)),
+        (&failed[..10], (true, true)),
+        (&failed[..24], (true, false)),
+        (&event, (true, false)),
+        ("order-7", (true, false)),
+        ("NAP", (false, true)),
+        ("ech", (true, false)),
+        ("nothing-of-this-name", (false, false)),
+        ("0", (false, false)),
+    ] {
+        assert_eq!(found(&format!("q={text}")).await, expected, "{text}");
     }
-    let page = world.get("/?limit=2&function=echo").await.text;
-    let link = page.split("href=\"").find(|part| part.starts_with("/?cursor=")).expect("a link");
-    let link = link.split('"').next().unwrap().replace("&amp;", "&").replace("&#38;", "&");
-    assert_eq!(world.get(&link).await.text.matches("class=\"status Completed\"").count(), 1, "{link}");
+    assert_eq!(found("q=nap&status=Failed").await, (false, false));
+    for bad in ["status=x", "within=2h", "from=x", "to=x", "cursor=x", "q=%00&status=-"] {
+        assert_eq!(world.get(&format!("/?{bad}")).await.status, 400, "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn the_list_leads_to_older_runs() {
+    let world = World::new();
+    let events: Vec<_> = (0..60).map(|n| json!({"name": "test/echo", "data": {"n": n}})).collect();
+    world.send(json!(events)).await;
+    let page = world.get("/?function=echo").await.text;
+    assert_eq!(page.matches("<tr id=\"r-").count(), 50);
+    let older = *links(&page, "/?function=echo&").iter().find(|link| link.contains("cursor")).expect("a link");
+    let page = world.get(&followed(older)).await.text;
+    assert_eq!(page.matches("<tr id=\"r-").count(), 10, "{older}");
+    assert!(!page.contains("rel=\"next\"") && page.contains(">Newest<"));
 }
 
 #[tokio::test]
@@ -39,51 +93,154 @@ async fn a_runs_page_shows_steps_attempts_and_output() {
     let run = world.run(json!({"name": "test/echo", "data": {"answer": 42}})).await;
     let page = world.get(&format!("/runs/{run}")).await;
     assert_eq!(page.status, 200);
-    for part in ["say", "Completed", "&#34;answer&#34;: 42", "<td>1</td>", "test/echo"] {
+    for part in ["<bdi>say</bdi>", "Completed", "&#34;answer&#34;</b>: 42", "<td>1</td>", "test/echo", "attempt 1 took"]
+    {
         assert!(page.text.contains(part), "{part}: {}", page.text);
     }
-    assert!(!page.text.contains("http-equiv"), "a finished run does not change: {}", page.text);
+    assert!(!page.text.contains("data-live=\""), "a finished run does not change: {}", page.text);
     let live = world.run(json!({"name": "test/nap", "data": {"long": true}})).await;
-    let live = world.get(&format!("/runs/{live}")).await.text;
-    assert!(live.contains("http-equiv=\"refresh\"") && live.contains("sleeps in"), "{live}");
+    let page = world.get(&format!("/runs/{live}")).await.text;
+    assert!(page.contains(&format!("data-live=\"/live/runs/{live}?seen=")) && page.contains("sleeps in"), "{page}");
+}
+
+#[tokio::test]
+async fn a_run_is_shown_as_it_stood_at_any_entry() {
+    let world = World::new();
+    let run = world.run(json!({"name": "test/echo", "data": {"answer": 42}})).await;
+    let at = async |n: u64| world.get(&format!("/runs/{run}?at={n}")).await.text;
+    let journal = world.get(&format!("/v1/runs/{run}/journal")).await.data();
+    let total = journal.as_array().unwrap().len() as u64;
+    assert!(total >= 3, "{journal}");
+    let created = at(1).await;
+    assert!(created.contains("No step has begun.") && created.contains("status Scheduled"), "{created}");
+    assert!(created.contains("As it stood after entry 0, the 1 of") && !created.contains("data-live"), "{created}");
+    let started = at(2).await;
+    assert!(started.contains("status Running") && started.contains("attempt 1 runs"), "{started}");
+    assert!(!started.contains("/cancel\""), "the past cannot be cancelled: {started}");
+    for now in [at(total).await, at(total + 7).await, world.get(&format!("/runs/{run}?at=x")).await.text] {
+        assert!(now.contains("status Completed") && !now.contains("As it stood after entry"), "{now}");
+    }
+    assert!(at(0).await.contains("the 1 of"), "before the first entry there is no run");
+}
+
+#[tokio::test]
+async fn a_value_is_downloaded_whole() {
+    let world = World::new();
+    let long = "é".repeat(100_000);
+    let run = world.run(json!({"name": "test/echo", "data": {"long": long}})).await;
+    let page = world.get(&format!("/runs/{run}")).await.text;
+    assert!(page.len() < 200_000 && page.contains("Cut here"), "{}", page.len());
+    for of in ["event", "output", "step&n=0"] {
+        let value = world.get(&format!("/runs/{run}/value?of={of}")).await;
+        assert_eq!(value.json()["long"], json!(long), "{of}");
+        assert!(value.header("content-disposition").starts_with("attachment; filename=\""));
+        assert_eq!(value.header("x-content-type-options"), "nosniff");
+    }
+    for none in ["of=step&n=1", "of=step", "of=step&n=x"] {
+        assert_eq!(world.get(&format!("/runs/{run}/value?{none}")).await.status, 404, "{none}");
+    }
+    assert_eq!(world.get(&format!("/runs/{run}/value")).await.status, 400);
+    let live = world.run(json!({"name": "test/nap", "data": {"long": true}})).await;
+    assert_eq!(world.get(&format!("/runs/{live}/value?of=output")).await.status, 404);
 }
 
 #[tokio::test]
 async fn what_comes_from_outside_is_text_on_every_page() {
     let world = World::new();
     let attack = "</pre><script>alert(1)</script>\"'&<img src=x onerror=alert(1)>";
-    let done = world.run(json!({"name": "<i>markup</i>", "data": {"x": attack}})).await;
+    let done = world.run(json!({"name": "<i>markup</i>", "data": {"x": attack, attack: [attack]}})).await;
     let failed = world.run(json!({"name": "<i>markup</i>", "data": {"fail": attack}})).await;
     let pages = [
         "/".to_owned(),
         format!("/runs/{done}"),
         format!("/runs/{failed}"),
+        format!("/runs/{failed}?at=2"),
         "/?function=%3Cscript%3Ealert(1)%3C/script%3E".into(),
         "/?status=%3Cscript%3E".into(),
+        "/?q=%22%3E%3Cscript%3E".into(),
     ];
     for path in pages {
         let page = world.get(&path).await;
-        for markup in ["<script", "<img", "<b>", "<i>", "<u>"] {
-            assert!(!page.text.contains(markup), "{path} has {markup}: {}", page.text);
+        let own = "<script src=\"/app.js\" defer></script>";
+        let text = page.text.replacen(own, "", 1);
+        for markup in ["<script", "<img", "<b>bold", "<i>markup", "<u>"] {
+            assert!(!text.contains(markup), "{path} has {markup}: {text}");
         }
-        assert!(page.text.contains("&#60;"), "{path} shows it as text: {}", page.text);
+        assert!(text.contains("&#60;"), "{path} shows it as text: {text}");
+        for inline in [" style=", " onclick=", " onerror=\"", "javascript:", "<style"] {
+            assert!(!text.contains(inline), "{path} has {inline}");
+        }
     }
 }
 
 #[tokio::test]
-async fn pages_allow_no_scripts_and_no_frames() {
+async fn text_of_another_direction_stays_where_it_is() {
     let world = World::new();
-    for path in ["/", "/runs/nonsense", "/?limit=x"] {
+    let turned = "\u{202e}gnp.exe";
+    let run = world.run(json!({"name": "test/echo", "data": {"fail": turned, "שלום": turned}})).await;
+    let page = world.get(&format!("/runs/{run}")).await.text;
+    let pieces: Vec<&str> = page.split(turned).collect();
+    assert!(pieces.len() > 2, "{page}");
+    for (n, before) in pieces[..pieces.len() - 1].iter().enumerate() {
+        let last = |marks: &[&str]| marks.iter().filter_map(|mark| before.rfind(mark)).max();
+        let (isolated, over) =
+            (last(&["dir=\"auto\"", "<bdi>"]), last(&["</span>", "</bdi>", "</pre>", "</td>", "</p>"]));
+        assert!(isolated > over || n > 0 && over.is_none(), "{before}");
+    }
+    assert!(page.contains("שלום"));
+}
+
+#[tokio::test]
+async fn large_and_deep_values_leave_a_page_small() {
+    let world = World::new();
+    let deep = format!("{}1{}", "[".repeat(90), "]".repeat(90));
+    let body =
+        format!("{{\"name\":\"test/echo\",\"data\":{{\"deep\":{deep},\"large\":\"{}\"}}}}", "<\\\"&".repeat(250_000));
+    let event = world.post("/e/key", body).await.json()["ids"][0].as_str().unwrap().to_owned();
+    world.settle().await;
+    let run = world.get(&format!("/v1/events/{event}/runs")).await.data()[0]["run_id"].as_str().unwrap().to_owned();
+    for path in ["/".to_owned(), format!("/runs/{run}"), format!("/runs/{run}?at=2")] {
+        let page = world.get(&path).await;
+        assert!(page.status == 200 && page.text.len() < 200_000, "{path}: {}", page.text.len());
+    }
+}
+
+#[tokio::test]
+async fn pages_allow_their_own_script_and_no_other_and_no_frames() {
+    let world = World::new();
+    for path in ["/", "/runs/nonsense", "/?within=x"] {
         let page = world.get(path).await;
         let policy = page.header("content-security-policy");
-        assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{path}: {policy}");
+        for part in
+            ["default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"]
+        {
+            assert!(policy.contains(part), "{path}: {policy}");
+        }
         assert!(!policy.contains("unsafe"), "{policy}");
         assert_eq!(page.header("x-content-type-options"), "nosniff");
         assert_eq!(page.header("referrer-policy"), "same-origin", "or browsers send forms with `Origin: null`");
         assert!(page.text.starts_with("<!doctype html>"), "{path}: {}", page.text);
     }
-    let style = world.get("/style.css").await;
-    assert_eq!((style.status.as_u16(), style.header("content-type")), (200, "text/css; charset=utf-8"));
-    assert!(style.text.contains("color-scheme: light dark"));
+    for (path, kind, part) in [
+        ("/style.css", "text/css; charset=utf-8", "color-scheme: light dark"),
+        ("/app.js", "text/javascript; charset=utf-8", "EventSource"),
+    ] {
+        let asset = world.get(path).await;
+        assert_eq!((asset.status.as_u16(), asset.header("content-type")), (200, kind));
+        assert!(asset.text.contains(part));
+    }
     assert_eq!(world.get("/v1/runs").await.header("x-content-type-options"), "nosniff");
+}
+
+#[tokio::test]
+async fn light_and_dark_are_remembered() {
+    let world = World::new();
+    assert!(!world.get("/").await.text.contains("data-theme"));
+    assert!(world.get_with("/", "cookie", "stepladder_theme=dark").await.text.contains("data-theme=\"dark\""));
+    let chosen = world.form("/theme", "theme=light").await;
+    assert_eq!((chosen.status.as_u16(), chosen.header("location")), (303, "/"));
+    assert!(chosen.header("set-cookie").starts_with("stepladder_theme=light; Path=/;"));
+    assert!(
+        world.form("/theme", "theme=%0D%0Aset-cookie:x").await.header("set-cookie").starts_with("stepladder_theme=;")
+    );
 }

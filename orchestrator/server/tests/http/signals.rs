@@ -90,7 +90,7 @@ async fn a_run_that_waits_for_an_event_says_for_which_and_gets_it() {
     assert_eq!((&data["steps"][0]["kind"], &data["steps"][0]["status"]), (&json!("event"), &json!("Awaiting")));
     assert_eq!(data["steps"][0]["awaits"], "event `test/<b>word</b>`");
     let page = world.get(&format!("/runs/{run}")).await.text;
-    assert!(page.contains("Waits for event `test/&#60;b&#62;word"), "{page}");
+    assert!(page.contains("event `test/&#60;b&#62;word"), "{page}");
     world.send(json!({"name": "test/<b>word</b>", "data": {"x": 1}})).await;
     let data = world.get(&format!("/v1/runs/{run}")).await.data();
     assert_eq!((&data["status"], &data["output"]["data"]), (&json!("Completed"), &json!({"x": 1})));

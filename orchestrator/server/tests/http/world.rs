@@ -109,6 +109,19 @@ impl World {
         self.request(Method::POST, path, body).await
     }
 
+    /// A form, as a browser posts it from a page of this server.
+    pub(crate) async fn form(&self, path: &str, body: impl Into<Body>) -> Answer {
+        let request = Request::builder().method(Method::POST).uri(path).header("host", "localhost:8288");
+        let request = request.header("origin", "http://localhost:8288").header("sec-fetch-site", "same-origin");
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        self.ask(request.body(body.into()).unwrap()).await
+    }
+
+    /// Tells the engine to stop.
+    pub(crate) fn stop(&self) {
+        self.engine.stop();
+    }
+
     /// Sends events and lets their runs go on as far as they can now; the events' ids.
     pub(crate) async fn send(&self, events: Value) -> Vec<String> {
         let answer = self.post("/e/key", events.to_string()).await;

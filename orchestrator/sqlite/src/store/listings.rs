@@ -32,6 +32,7 @@ impl Listings for Sqlite {
 
 fn runs(db: &Connection, query: &RunQuery) -> Result<Vec<RunRow>, Fault> {
     let before = query.before.map(RunId::to_bytes);
+    let from = query.from.map(RunId::to_bytes);
     let status = match query.shown {
         Shown::Ended(status) => Some(status.to_string()),
         Shown::All | Shown::Live => None,
@@ -42,6 +43,10 @@ fn runs(db: &Connection, query: &RunQuery) -> Result<Vec<RunRow>, Fault> {
     if let Some(before) = &before {
         conditions.push("run < ?");
         values.push(before);
+    }
+    if let Some(from) = &from {
+        conditions.push("run >= ?");
+        values.push(from);
     }
     if let Some(function) = &query.function {
         conditions.push("function = ?");

@@ -1,0 +1,170 @@
+//! What can be done from a page: forms that are posted, and lead back to a page that says what became of it.
+//!
+//! All of them are guarded by [`same_site`](crate::origin::same_site): the login's cookie alone is no proof that the
+//! person who is logged in meant it.
+
+use axum::Form;
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Request, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use serde_json::value::RawValue;
+use stepladder_core::limits::EVENT_BYTES;
+use stepladder_core::{RunId, json};
+use stepladder_engine::{EngineError, Rerun};
+
+use super::runs::PAGE;
+use super::shell::is_local;
+use super::{Asked, sorry};
+use crate::error::Problem;
+use crate::path::RunPath;
+use crate::router::Shared;
+
+/// Bytes of a form: an event's data, each byte of which may take three in a form.
+const FORM_BYTES: usize = 3 * EVENT_BYTES + 64 * 1024;
+
+/// What was done, told by the address of the page that follows: a word and numbers, never a text of anybody's.
+pub(super) struct Did {
+    pub(super) sentence: String,
+    pub(super) failed: bool,
+}
+
+impl Did {
+    pub(super) fn of(asked: &Asked) -> Option<Self> {
+        let number = |name| asked.part(name).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
+        let (n, missed) = (number("n"), number("missed"));
+        let runs = if n == 1 { "1 run".to_owned() } else { format!("{n} runs") };
+        let done = match asked.part("did")? {
+            "cancel" => format!("Cancelled {runs}."),
+            "rerun" => format!("Started {runs} again."),
+            "none" => "Nothing was chosen: tick the runs first.".into(),
+            _ => return None,
+        };
+        let failed = missed > 0 || n == 0;
+        let sentence = if missed > 0 { format!("{done} {missed} could not be.") } else { done };
+        Some(Self { sentence, failed })
+    }
+}
+
+/// The fields of a form.
+struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    fn get(&self, name: &str) -> &str {
+        self.0.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value)
+    }
+
+    /// Read whole, within the room that all bodies share.
+    async fn read(shared: &Shared, body: Body) -> Result<Self, Problem> {
+        let body = shared.bodies.read(body, FORM_BYTES).await?;
+        let kind = "application/x-www-form-urlencoded";
+        let form =
+            Request::post("/").header(header::CONTENT_TYPE, kind).body(Body::from(Bytes::copy_from_slice(&body.bytes)));
+        let form = form.map_err(|_| Problem::bad_request("the form cannot be read"))?;
+        match Form::<Vec<(String, String)>>::from_request(form, &()).await {
+            Ok(Form(fields)) => Ok(Self(fields)),
+            Err(refused) => Err(Problem::bad_request(format!("the form cannot be read: {}", refused.body_text()))),
+        }
+    }
+}
+
+/// `POST /runs`: the same with each run that is ticked.
+pub(super) async fn on_many(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
+    match many(&shared, body).await {
+        Ok(to) => Redirect::to(&to).into_response(),
+        Err(problem) => sorry(&shared, &headers, &problem),
+    }
+}
+
+async fn many(shared: &Shared, body: Body) -> Result<String, Problem> {
+    let fields = Fields::read(shared, body).await?;
+    let back = Some(fields.get("back")).filter(|back| is_local(back)).unwrap_or("/");
+    let ticked: Vec<&str> = fields.0.iter().filter(|(name, _)| name == "run").map(|(_, run)| &run[..]).collect();
+    if ticked.len() > PAGE {
+        return Err(Problem::bad_request(format!("{} runs are ticked; a page has at most {PAGE}", ticked.len())));
+    }
+    let runs: Vec<RunId> = ticked.iter().filter_map(|run| run.parse().ok()).collect();
+    let mut missed = ticked.len() - runs.len();
+    let did = match fields.get("do") {
+        "cancel" => "cancel",
+        "rerun" => "rerun",
+        other => return Err(Problem::bad_request(format!("`do` is `{other}`; use cancel or rerun"))),
+    };
+    // cancelling makes room, it needs none
+    let mut admitted = None;
+    if did == "rerun" {
+        admitted.insert(shared.intake.admit(&shared.engine)?).reserve(runs.len())?;
+    }
+    let mut done = 0;
+    for run in runs {
+        let result = match did {
+            "cancel" => shared.engine.cancel(run, REASON).await.map(drop),
+            _ => shared.engine.rerun(run, Rerun::default()).await.map(drop),
+        };
+        match result {
+            Ok(()) => done += 1,
+            Err(EngineError::Store(error)) => return Err(EngineError::Store(error).into()),
+            Err(_) => missed += 1,
+        }
+    }
+    let did = if done == 0 && missed == 0 { "none" } else { did };
+    let mark = if back.contains('?') { '&' } else { '?' };
+    Ok(format!("{back}{mark}did={did}&n={done}&missed={missed}"))
+}
+
+/// Why a run was cancelled from here.
+const REASON: &str = "somebody asked for it";
+
+/// `POST /runs/{id}/cancel`.
+pub(super) async fn cancel(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    path: Result<RunPath, Problem>,
+) -> Response {
+    let cancelled = match path {
+        Ok(RunPath(run)) => shared.engine.cancel(run, REASON).await.map(|_| run).map_err(Problem::from),
+        Err(problem) => Err(problem),
+    };
+    match cancelled {
+        Ok(run) => Redirect::to(&format!("/runs/{run}?did=cancel&n=1")).into_response(),
+        Err(problem) => sorry(&shared, &headers, &problem),
+    }
+}
+
+/// `POST /runs/{id}/rerun`: from the beginning or from a step, with the same input or another; leads to the new run.
+pub(super) async fn rerun(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    path: Result<RunPath, Problem>,
+    body: Body,
+) -> Response {
+    match again(&shared, path, body).await {
+        Ok(run) => Redirect::to(&format!("/runs/{run}")).into_response(),
+        Err(problem) => sorry(&shared, &headers, &problem),
+    }
+}
+
+async fn again(shared: &Shared, path: Result<RunPath, Problem>, body: Body) -> Result<RunId, Problem> {
+    let RunPath(run) = path?;
+    let fields = Fields::read(shared, body).await?;
+    let mut admitted = shared.intake.admit(&shared.engine)?;
+    admitted.reserve(1)?;
+    let from_step = Some(fields.get("from_step")).filter(|step| !step.is_empty()).map(str::to_owned);
+    let how = Rerun { from_step, input: input(fields.get("input"))? };
+    Ok(shared.engine.rerun(run, how).await?)
+}
+
+/// The JSON of an editor; nothing when it was left empty. What it must be besides JSON is the engine's to say.
+fn input(text: &str) -> Result<Option<stepladder_core::Json>, Problem> {
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    if text.len() > EVENT_BYTES {
+        let sentence = format!("the input has {} bytes; at most {EVENT_BYTES} are allowed", text.len());
+        return Err(Problem::new(axum::http::StatusCode::PAYLOAD_TOO_LARGE, sentence));
+    }
+    json::check(text).map_err(|unfit| Problem::bad_request(format!("the input {unfit}")))?;
+    let input: Box<RawValue> =
+        serde_json::from_str(text).map_err(|e| Problem::bad_request(format!("the input is not valid JSON: {e}")))?;
+    Ok(Some(input.into()))
+}

@@ -1,0 +1,101 @@
+//! The journal, entry by entry, in words.
+
+use stepladder_core::Entry;
+use stepladder_core::journal::{Fact, Origin, Seq};
+
+use super::text::{Moment, brief, sentence, time};
+
+/// Bytes of an error in the list of entries.
+const ERROR_BYTES: usize = 200;
+
+/// An entry in the list.
+pub(super) struct EntryRow {
+    pub(super) seq: Seq,
+    /// The link to the run as it stood after it.
+    pub(super) at: Seq,
+    pub(super) moment: Moment,
+    /// The fact's name.
+    pub(super) word: &'static str,
+    /// The step that it is about.
+    pub(super) step: String,
+    pub(super) detail: String,
+    /// Whether it is the one that the page stands at.
+    pub(super) current: bool,
+}
+
+impl EntryRow {
+    pub(super) fn of(seq: Seq, entry: &Entry, current: bool) -> Self {
+        let (word, detail) = told(&entry.fact);
+        Self {
+            seq,
+            at: seq + 1,
+            moment: Moment::of(entry.at),
+            word,
+            step: entry.fact.step().map(|step| step.to_string()).unwrap_or_default(),
+            detail,
+            current,
+        }
+    }
+}
+
+fn told(fact: &Fact) -> (&'static str, String) {
+    let error = |failure| brief(&sentence(failure), ERROR_BYTES);
+    match fact {
+        Fact::RunCreated(created) => {
+            let origin = match &created.origin {
+                Origin::Event => String::new(),
+                Origin::Cron => ", by its cron line".into(),
+                Origin::Invoke { parent, .. } => format!(", invoked by run {parent}"),
+                Origin::Failure { of } => format!(", because run {of} failed"),
+                Origin::Rerun { of } => format!(", a rerun of {of}"),
+            };
+            ("Run created", format!("of {}, from event {}{origin}", created.function, created.event.name))
+        }
+        Fact::StepStarted { attempt, lease_until, .. } => {
+            ("Step started", format!("attempt {attempt}, until {} at the latest", time(*lease_until)))
+        }
+        Fact::StepSucceeded { attempt, output, .. } => {
+            ("Step succeeded", format!("attempt {attempt}, {} of output", super::text::size(output.get().len())))
+        }
+        Fact::StepFailed { attempt, error: failure, retry_at, .. } => {
+            let next = retry_at.map_or("for good".into(), |at| format!("again at {}", time(at)));
+            ("Step failed", format!("attempt {attempt}, {next}: {}", error(failure)))
+        }
+        Fact::AttemptInterrupted { attempt, .. } => {
+            ("Attempt interrupted", format!("attempt {attempt}: its worker is gone"))
+        }
+        Fact::StepAbandoned { attempt, .. } => {
+            ("Step abandoned", format!("attempt {attempt}: the function dropped it"))
+        }
+        Fact::StepRefused { error: failure, .. } => ("Step refused", error(failure)),
+        Fact::StepCarried { .. } => ("Step carried", "taken over from the run that this one repeats".into()),
+        Fact::StepsWoken { steps } => {
+            let names: Vec<&str> = steps.iter().take(10).map(|step| &**step).collect();
+            let more = steps.len().saturating_sub(10);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            ("Steps woken", format!("{}{more}", names.join(", ")))
+        }
+        Fact::SleepStarted { until, .. } => ("Sleep started", format!("until {}", time(*until))),
+        Fact::SleepEnded { .. } => ("Sleep ended", String::new()),
+        Fact::EventsSent { ids, .. } => match &ids[..] {
+            [one] => ("Events sent", one.to_string()),
+            many => ("Events sent", format!("{} of them", many.len())),
+        },
+        Fact::InvokeStarted { function, child, .. } => ("Invoke started", format!("run {child} of {function}")),
+        Fact::InvokeEnded { .. } => ("Invoke ended", String::new()),
+        Fact::EventAwaited { wait, until, .. } => ("Event awaited", format!("{wait}, until {}", time(*until))),
+        Fact::EventEntered { event, .. } => ("Event entered", format!("{} {}", event.name, event.id)),
+        Fact::SignalAwaited { until, .. } => ("Signal awaited", format!("until {}", time(*until))),
+        Fact::SignalReceived { .. } => ("Signal received", String::new()),
+        Fact::WaitExpired { .. } => ("Wait expired", "nothing came in time".into()),
+        Fact::HandlerFailed { attempt, error: failure, retry_at } => {
+            ("Handler failed", format!("attempt {attempt}, again at {}: {}", time(*retry_at), error(failure)))
+        }
+        Fact::RunCompleted { output } => {
+            ("Run completed", format!("{} of output", super::text::size(output.get().len())))
+        }
+        Fact::RunFailed { error: failure } => ("Run failed", error(failure)),
+        Fact::RunCancelled { reason } => ("Run cancelled", brief(reason, ERROR_BYTES)),
+        Fact::RunSkipped { reason } => ("Run skipped", brief(reason, ERROR_BYTES)),
+    }
+}

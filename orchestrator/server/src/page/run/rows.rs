@@ -1,0 +1,133 @@
+//! The steps on a run's page.
+
+use stepladder_core::{RunId, Timestamp};
+use stepladder_engine::view::{AttemptView, RunDetail, StepStatus, StepView};
+
+use super::value_link;
+use crate::page::text::{Moment, brief, duration, sentence};
+use crate::page::value::{Room, Shown};
+use crate::page::waterfall::{Lane, Waterfall, latest};
+use crate::wire::kind;
+
+/// Bytes of a step's name in its row.
+const NAME_BYTES: usize = 120;
+/// Bytes of an attempt's error.
+const ATTEMPT_ERROR_BYTES: usize = 400;
+/// Bytes of the error that a step failed with.
+const ERROR_BYTES: usize = 2_000;
+/// Steps of an invoked run that are drawn.
+const CHILD_STEPS: usize = 10;
+
+/// A step.
+pub(super) struct StepRow {
+    /// Its place among the run's steps.
+    pub(super) n: usize,
+    pub(super) name: String,
+    pub(super) kind: &'static str,
+    pub(super) status: &'static str,
+    pub(super) took: String,
+    pub(super) since: Option<i64>,
+    pub(super) lane: Lane,
+    pub(super) due: Option<Moment>,
+    /// What happens when it is due.
+    pub(super) then: &'static str,
+    pub(super) child: Option<RunId>,
+    pub(super) awaits: Option<String>,
+    pub(super) token: Option<String>,
+    pub(super) error: Option<String>,
+    pub(super) output: Option<Shown>,
+    pub(super) attempts: Vec<AttemptRow>,
+    /// Attempts before those that are listed.
+    pub(super) earlier: usize,
+    pub(super) children: Vec<ChildRow>,
+}
+
+impl StepRow {
+    pub(super) fn of(
+        run: RunId,
+        n: usize,
+        step: &StepView,
+        waterfall: &Waterfall,
+        attempts: usize,
+        now: Timestamp,
+        room: &mut Room,
+    ) -> Self {
+        let listed = latest(step, attempts);
+        Self {
+            n,
+            name: brief(&step.id, NAME_BYTES),
+            kind: kind(step.kind),
+            status: step.status.as_str(),
+            took: duration(step.ended_at.unwrap_or(now).since(step.started_at)),
+            since: step.ended_at.is_none().then(|| step.started_at.as_millis()),
+            lane: waterfall.lane(step, attempts),
+            due: step.due.map(Moment::of),
+            then: match step.status {
+                StepStatus::Retrying => "Tried again",
+                StepStatus::Sleeping => "Wakes",
+                StepStatus::Awaiting => "Waits until",
+                StepStatus::Scheduled
+                | StepStatus::Running
+                | StepStatus::Invoking
+                | StepStatus::Completed
+                | StepStatus::Failed
+                | StepStatus::Abandoned => "Goes on",
+            },
+            child: step.child,
+            awaits: step.awaits.as_deref().map(|awaits| brief(awaits, ATTEMPT_ERROR_BYTES)),
+            token: step.token.clone(),
+            error: step.error.as_ref().map(|error| brief(&sentence(error), ERROR_BYTES)),
+            output: step.output.as_deref().map(|json| room.show(json, value_link(run, &format!("step&n={n}")))),
+            attempts: listed.iter().map(|attempt| AttemptRow::of(attempt, now)).collect(),
+            earlier: step.attempts.len() - listed.len(),
+            children: Vec::new(),
+        }
+    }
+}
+
+/// An attempt at a step.
+pub(super) struct AttemptRow {
+    pub(super) number: u32,
+    pub(super) started: Moment,
+    pub(super) took: String,
+    pub(super) outcome: String,
+    pub(super) failed: bool,
+}
+
+impl AttemptRow {
+    fn of(attempt: &AttemptView, now: Timestamp) -> Self {
+        let outcome = match (&attempt.error, attempt.interrupted, attempt.ended_at) {
+            (Some(error), _, _) => brief(&sentence(error), ATTEMPT_ERROR_BYTES),
+            (None, true, _) => "interrupted: its worker was lost".into(),
+            (None, false, Some(_)) => "done".into(),
+            (None, false, None) => "runs".into(),
+        };
+        Self {
+            number: attempt.attempt,
+            started: Moment::of(attempt.started_at),
+            took: duration(attempt.ended_at.unwrap_or(now).since(attempt.started_at)),
+            outcome,
+            failed: attempt.error.is_some(),
+        }
+    }
+}
+
+/// A step of an invoked run.
+pub(super) struct ChildRow {
+    pub(super) name: String,
+    pub(super) status: &'static str,
+    pub(super) took: String,
+    pub(super) lane: Lane,
+}
+
+impl ChildRow {
+    pub(super) fn all(run: &RunDetail, waterfall: &Waterfall) -> Vec<Self> {
+        let of = |step: &StepView| Self {
+            name: brief(&step.id, NAME_BYTES),
+            status: step.status.as_str(),
+            took: step.ended_at.map(|end| duration(end.since(step.started_at))).unwrap_or_default(),
+            lane: waterfall.lane_of_child(step),
+        };
+        run.steps.iter().take(CHILD_STEPS).map(of).collect()
+    }
+}

@@ -1,0 +1,127 @@
+//! The runs: which are shown, and what can be done with several at once.
+//!
+//! Reads a stretch of the listing, and the journals of those in it that live or failed (for their status, their error):
+//! at most [`MOST_LOOKED_AT`](stepladder_engine::MOST_LOOKED_AT) rows a function, however many are stored.
+
+mod search;
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use stepladder_core::{RunId, Status, Timestamp};
+use stepladder_engine::view::RunSummary;
+
+use self::search::Looked;
+pub(super) use self::search::Search;
+use super::act::Did;
+use super::live::print_of;
+use super::shell::{Shell, Tab};
+use super::text::{self, Moment, brief, duration, sentence};
+use super::{Asked, html, sorry};
+use crate::router::Shared;
+
+/// Runs on a page.
+pub(super) const PAGE: usize = 50;
+/// Bytes of an error in the list.
+const ERROR_BYTES: usize = 300;
+
+#[derive(Template)]
+#[template(path = "runs.html")]
+struct RunsPage {
+    shell: Shell,
+    search: Search,
+    /// Each status, and whether it is the chosen one.
+    statuses: Vec<(Status, bool, String)>,
+    /// The link to runs of every status.
+    every: String,
+    functions: Vec<(String, bool)>,
+    spans: Vec<(&'static str, &'static str, bool)>,
+    runs: Vec<RunRow>,
+    /// What the text was taken for.
+    meaning: Option<String>,
+    /// The link to older runs.
+    older: Option<String>,
+    /// The link to the newest, from a page of older ones.
+    newest: Option<String>,
+    /// Where this page is, for forms to come back to.
+    here: String,
+    did: Option<Did>,
+    any_filter: bool,
+}
+
+/// A run in the list.
+pub(super) struct RunRow {
+    pub(super) id: RunId,
+    pub(super) function: String,
+    pub(super) status: Status,
+    pub(super) created: Moment,
+    pub(super) took: String,
+    /// Since when it lives, in milliseconds, for the script that counts on; nothing once it is over.
+    pub(super) since: Option<i64>,
+    pub(super) error: Option<String>,
+}
+
+impl RunRow {
+    pub(super) fn of(run: &RunSummary, now: Timestamp) -> Self {
+        Self {
+            id: run.run,
+            function: run.function.to_string(),
+            status: run.status,
+            created: Moment::of(run.created_at),
+            took: duration(run.ended_at.unwrap_or(now).since(run.created_at)),
+            since: run.ended_at.is_none().then(|| run.created_at.as_millis()),
+            error: run.error.as_ref().map(|error| brief(&sentence(error), ERROR_BYTES)),
+        }
+    }
+}
+
+/// `GET /`.
+pub(super) async fn page(State(shared): State<Shared>, asked: Asked) -> Response {
+    let search = match Search::of(&asked, shared.engine.now()) {
+        Ok(search) => search,
+        Err(problem) => return sorry(&shared, &asked.headers, &problem),
+    };
+    let Looked { found, meaning } = match search.look(&shared.engine).await {
+        Ok(looked) => looked,
+        Err(error) => return sorry(&shared, &asked.headers, &error.into()),
+    };
+    let now = shared.engine.now();
+    let here = search.link(&[]);
+    let shell = Shell::new(&shared, &asked.headers, Tab::Runs);
+    let shell = match search.cursor {
+        None => {
+            let seen = print_of(&found.runs).to_string();
+            shell.live(format!("/live/runs{}", search.link(&[("seen", &seen)]).trim_start_matches('/')))
+        }
+        Some(_) => shell,
+    };
+    let chosen = search.function.as_deref();
+    let statuses = Status::ALL
+        .map(|status| (status, search.status == Some(status), search.link(&[("status", &status.to_string()), NEWEST])));
+    let page = RunsPage {
+        shell,
+        statuses: statuses.into(),
+        every: search.link(&[("status", ""), NEWEST]),
+        functions: shared.engine.specs().map(|spec| (spec.id.to_string(), chosen == Some(&spec.id))).collect(),
+        spans: search::SPANS.map(|(word, name, _)| (word, name, search.within.as_deref() == Some(word))).into(),
+        runs: found.runs.iter().map(|run| RunRow::of(run, now)).collect(),
+        meaning,
+        older: found.cursor.map(|cursor| search.link(&[("cursor", &cursor.to_string())])),
+        newest: search.cursor.map(|_| search.link(&[NEWEST])),
+        here,
+        did: Did::of(&asked),
+        any_filter: search.is_any(),
+        search,
+    };
+    html(StatusCode::OK, &page)
+}
+
+/// Back to the first page.
+const NEWEST: (&str, &str) = ("cursor", "");
+
+/// `GET /runs`: the list is at `/`.
+pub(super) async fn elsewhere(asked: Asked) -> Response {
+    let parts = asked.query.iter().map(|(name, value)| (&name[..], &value[..]));
+    Redirect::permanent(&format!("/{}", text::query(parts))).into_response()
+}

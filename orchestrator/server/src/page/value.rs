@@ -1,0 +1,217 @@
+//! JSON on a page: indented, folded where it is long, cut where it is large. A page has room for so many bytes of values
+//! in all; what has none left is a link.
+
+use std::fmt::Write;
+
+use serde_json::value::RawValue;
+
+use super::text::{cut, size};
+
+/// Bytes of HTML that one value becomes, at most: quotes, and lines of their own, take several times their own.
+const VALUE_BYTES: usize = 24 * 1024;
+/// Bytes of HTML that all values of a page become.
+const PAGE_BYTES: usize = 56 * 1024;
+/// Bytes that are shown of a value that is larger.
+const CUT_BYTES: usize = 1024;
+/// Lines from which on an array or an object within a value is folded.
+const FOLD_LINES: usize = 12;
+/// Folds within each other, at most: HTML parsers bound nesting, and nobody opens a hundred.
+const FOLD_LEVELS: usize = 8;
+
+/// What is left of a page's room for values.
+pub(super) struct Room(usize);
+
+/// A value as a page shows it.
+pub(super) struct Shown {
+    /// HTML: escaped text with folds in it.
+    pub(super) html: String,
+    /// Where it was cut.
+    pub(super) cut: bool,
+    /// How large it is.
+    pub(super) size: String,
+    /// Where all of it is.
+    pub(super) link: String,
+}
+
+impl Room {
+    pub(super) fn new() -> Self {
+        Self(PAGE_BYTES)
+    }
+
+    /// A value that can be fetched from `link`.
+    pub(super) fn show(&mut self, json: &RawValue, link: String) -> Shown {
+        let whole = json.get();
+        let most = VALUE_BYTES.min(self.0);
+        // indenting and escaping only make it longer
+        let fitting = (whole.len() <= most).then(|| folded(&indented(whole))).filter(|html| html.len() <= most);
+        let is_cut = fitting.is_none();
+        // what was cut is no JSON any more: there is nothing to fold
+        let html = fitting.unwrap_or_else(|| text(cut(whole, most.min(CUT_BYTES))));
+        self.0 = self.0.saturating_sub(html.len());
+        Shown { html, cut: is_cut, size: size(whole.len()), link }
+    }
+}
+
+/// The same JSON with line breaks, its fields in their order; as it is when it cannot be read.
+pub(super) fn indented(json: &str) -> String {
+    let mut out = Vec::with_capacity(json.len() * 2);
+    let mut from = serde_json::Deserializer::from_str(json);
+    let mut to = serde_json::Serializer::pretty(&mut out);
+    match serde_transcode::transcode(&mut from, &mut to) {
+        Ok(()) => String::from_utf8(out).unwrap_or_else(|_| json.to_owned()),
+        Err(_) => json.to_owned(),
+    }
+}
+
+/// Indented JSON as HTML in which long parts can be folded. Each line is its own direction's.
+fn folded(pretty: &str) -> String {
+    let lines: Vec<&str> = pretty.lines().collect();
+    let ends = ends(&lines);
+    let mut html = String::with_capacity(pretty.len() * 2);
+    let mut open: Vec<usize> = Vec::new();
+    for (i, line) in lines.iter().enumerate() {
+        let inner = i > 0 && open.len() < FOLD_LEVELS;
+        match ends[i] {
+            Some(end) if inner && end - i > FOLD_LINES => {
+                let hidden = end - i - 1;
+                html.push_str("<details><summary>");
+                line_of(&mut html, line);
+                _ = write!(html, "<i>{hidden} lines</i></summary>");
+                open.push(end);
+            }
+            _ => line_of(&mut html, line),
+        }
+        while open.last() == Some(&i) {
+            html.push_str("</details>");
+            open.pop();
+        }
+    }
+    html
+}
+
+/// For each line that opens a bracket and does not close it, the line that does: the next one of its indentation.
+fn ends(lines: &[&str]) -> Vec<Option<usize>> {
+    let mut ends = vec![None; lines.len()];
+    let mut open = Vec::new();
+    for (i, line) in lines.iter().enumerate() {
+        if line.trim_start().starts_with(['}', ']'])
+            && let Some(begin) = open.pop()
+        {
+            ends[begin as usize] = Some(i);
+        }
+        if line.ends_with(['{', '[']) {
+            open.push(i as u32);
+        }
+    }
+    ends
+}
+
+fn line_of(html: &mut String, line: &str) {
+    html.push_str("<span dir=\"auto\">");
+    let body = line.trim_start();
+    html.push_str(&line[..line.len() - body.len()]);
+    match body.strip_prefix('"').and_then(|rest| rest.find("\": ").map(|end| end + 2)) {
+        // a key: serde_json writes `": "` behind keys, and in values only with the quote escaped
+        Some(end) if is_key(body, end) => {
+            html.push_str("<b>");
+            escape(html, &body[..end]);
+            html.push_str("</b>");
+            escape(html, &body[end..]);
+        }
+        _ => escape(html, body),
+    }
+    html.push_str("</span>\n");
+}
+
+/// Whether the first text of a line ends there: the quote before is not escaped.
+fn is_key(body: &str, end: usize) -> bool {
+    let slashes = body[..end - 1].bytes().rev().take_while(|byte| *byte == b'\\').count();
+    slashes % 2 == 0
+}
+
+/// Text as HTML.
+pub(super) fn text(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    html.push_str("<span dir=\"auto\">");
+    escape(&mut html, text);
+    html.push_str("</span>");
+    html
+}
+
+fn escape(html: &mut String, text: &str) {
+    for letter in text.chars() {
+        match letter {
+            '&' => html.push_str("&#38;"),
+            '<' => html.push_str("&#60;"),
+            '>' => html.push_str("&#62;"),
+            '"' => html.push_str("&#34;"),
+            '\'' => html.push_str("&#39;"),
+            other => html.push(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(json: &str) -> Shown {
+        Room::new().show(&RawValue::from_string(json.to_owned()).unwrap(), "/all".into())
+    }
+
+    /// What a reader sees of it.
+    fn seen(html: &str) -> String {
+        let mut text = String::new();
+        let mut inside = false;
+        for letter in html.chars() {
+            match letter {
+                '<' => inside = true,
+                '>' => inside = false,
+                _ if !inside => text.push(letter),
+                _ => {}
+            }
+        }
+        text.replace("&#34;", "\"").replace("&#60;", "<").replace("&#62;", ">").replace("&#38;", "&")
+    }
+
+    #[test]
+    fn json_is_indented_in_its_own_order() {
+        assert_eq!(seen(&shown(r#"{"b":1.0,"a":[2]}"#).html).trim_end(), "{\n  \"b\": 1.0,\n  \"a\": [\n    2\n  ]\n}");
+    }
+
+    #[test]
+    fn nothing_of_a_value_is_markup() {
+        let html = shown(r#"{"<script>alert(1)</script>\": \"":"</details><img src=x onerror='a'>&amp;"}"#).html;
+        assert!(!html.contains("<script") && !html.contains("<img") && !html.contains("</details>"), "{html}");
+        assert!(seen(&html).contains("</details><img"), "{html}");
+    }
+
+    #[test]
+    fn long_parts_are_folded_and_every_fold_is_closed() {
+        let list: Vec<u32> = (0..40).collect();
+        let html = shown(&serde_json::json!({"list": list, "short": [1], "last": {"x": list}}).to_string()).html;
+        assert_eq!((html.matches("<details>").count(), html.matches("</details>").count()), (3, 3));
+        assert!(seen(&html).contains("40 lines"), "{html}");
+        assert_eq!(shown("[1,2,3]").html.matches("<details>").count(), 0);
+    }
+
+    #[test]
+    fn deep_json_is_folded_a_few_levels_deep_only() {
+        let deep = format!("{}{}{}", "[".repeat(60), "1,2", "]".repeat(60));
+        let html = shown(&deep).html;
+        let folds = html.matches("<details>").count();
+        assert!(folds == FOLD_LEVELS && html.matches("</details>").count() == folds, "{folds}");
+    }
+
+    #[test]
+    fn a_page_has_room_for_so_much_and_no_more() {
+        let large = RawValue::from_string(format!("\"{}\"", "é".repeat(1 << 19))).unwrap();
+        let shown = Room::new().show(&large, "/all".into());
+        assert!(shown.cut && shown.html.len() < 4 * 1024 && shown.size == "1.0 MB", "{}", shown.html.len());
+        let mut room = Room::new();
+        let digits = RawValue::from_string(format!("[{}1]", "1,".repeat(400))).unwrap();
+        let quotes = RawValue::from_string(format!("\"{}\"", "\\\"".repeat(1_000))).unwrap();
+        let bytes: usize = (0..200).map(|i| room.show([&*digits, &*quotes][i % 2], String::new()).html.len()).sum();
+        assert!(bytes < PAGE_BYTES + 5 * CUT_BYTES + 200 * 40, "{bytes}");
+    }
+}

@@ -1,0 +1,47 @@
+//! Values as they are, to keep: what a page cuts or folds.
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use stepladder_core::{Json, RunId};
+
+use super::{Asked, sorry};
+use crate::error::Problem;
+use crate::path::RunPath;
+use crate::router::Shared;
+
+/// `GET /runs/{id}/value?of=event|output|step&n=`: one value as a file.
+pub(super) async fn download(State(shared): State<Shared>, path: Result<RunPath, Problem>, asked: Asked) -> Response {
+    match value(&shared, path, &asked).await {
+        Ok((name, json)) => file(&name, json.get().to_owned()),
+        Err(problem) => sorry(&shared, &asked.headers, &problem),
+    }
+}
+
+async fn value(shared: &Shared, path: Result<RunPath, Problem>, asked: &Asked) -> Result<(String, Json), Problem> {
+    let RunPath(id) = path?;
+    let run = shared.engine.run(id).await?;
+    let none = |what: &str| Problem::not_found(format!("run {id} has no {what}"));
+    let named = |what: &str, id: RunId| format!("{id}-{what}.json");
+    match asked.part("of") {
+        Some("event") => Ok((named("event", id), run.event.data)),
+        Some("output") => Ok((named("output", id), run.summary.output.ok_or_else(|| none("output"))?)),
+        Some("step") => {
+            let n: usize = asked.part("n").and_then(|n| n.parse().ok()).ok_or_else(|| none("step of this number"))?;
+            let step = run.steps.into_iter().nth(n).ok_or_else(|| none("step of this number"))?;
+            Ok((named(&format!("step-{n}"), id), step.output.ok_or_else(|| none("output in this step"))?))
+        }
+        _ => Err(Problem::bad_request("`of` is to be event, output or step")),
+    }
+}
+
+/// A download: never shown in place, whatever it holds.
+fn file(name: &str, text: String) -> Response {
+    let disposition = HeaderValue::try_from(format!("attachment; filename=\"{name}\""));
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8")),
+        (header::CONTENT_DISPOSITION, disposition.unwrap_or(HeaderValue::from_static("attachment"))),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    (StatusCode::OK, headers, text).into_response()
+}

@@ -1,0 +1,183 @@
+//! A run as a waterfall: one row a step, on one line of time. Told from the journal alone.
+//!
+//! What a mark means shows in its form besides its colour: what executes is a block, what failed a block with a cross,
+//! waiting is a line, dotted where a timer runs, and what is still to come is hollow.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use stepladder_core::journal::{Fact, Seq};
+use stepladder_core::{Entry, StepId, Timestamp};
+use stepladder_engine::view::{AttemptView, StepStatus, StepView};
+
+use super::scale::{Scale, Squeezed, percent};
+use super::text::duration;
+
+/// The narrowest that a mark is drawn, in percent: what took a millisecond is seen.
+const NARROWEST: f64 = 0.35;
+
+/// A mark on a row.
+pub(super) struct Mark {
+    /// Its form and colour, as the style sheet names it.
+    pub(super) class: &'static str,
+    pub(super) x: String,
+    pub(super) width: String,
+    /// Where it ends, for a sign there.
+    pub(super) end: String,
+    pub(super) title: String,
+}
+
+/// A row's marks, and the same in words.
+pub(super) struct Lane {
+    pub(super) marks: Vec<Mark>,
+    pub(super) words: String,
+}
+
+/// The line that all rows share.
+pub(super) struct Waterfall {
+    scale: Scale,
+    end: Timestamp,
+    ready: HashMap<StepId, Timestamp>,
+}
+
+impl Waterfall {
+    /// Of these entries, until `end`.
+    pub(super) fn new(entries: &[(Seq, Entry)], steps: &[StepView], end: Timestamp) -> Self {
+        let begin = entries.first().map_or(end, |(_, entry)| entry.at);
+        let mut busy: Vec<_> = steps
+            .iter()
+            .flat_map(|step| &step.attempts)
+            .map(|attempt| (attempt.started_at, attempt.ended_at.unwrap_or(end)))
+            .collect();
+        let ready = ready(entries);
+        // queueing is no idleness: it is what one looks for in a waterfall
+        busy.extend(steps.iter().filter_map(|step| {
+            let first = step.attempts.first()?.started_at;
+            ready.get(&step.id).map(|ready| (*ready, first))
+        }));
+        Self { scale: Scale::new(begin, end, busy), end, ready }
+    }
+
+    /// The stretches of the line that are drawn shorter than they are.
+    pub(super) fn squeezed(&self) -> Vec<Squeezed> {
+        self.scale.squeezed()
+    }
+
+    /// The row of a step of this run, with so many of its attempts.
+    pub(super) fn lane(&self, step: &StepView, attempts: usize) -> Lane {
+        self.draw(step, self.ready.get(&step.id).copied(), attempts)
+    }
+
+    /// The row of a step of another run, on this one's line.
+    pub(super) fn lane_of_child(&self, step: &StepView) -> Lane {
+        self.draw(step, None, 3)
+    }
+
+    fn draw(&self, step: &StepView, ready: Option<Timestamp>, attempts: usize) -> Lane {
+        let mut drawing = Drawing { of: self, marks: Vec::new(), words: Vec::new() };
+        drawing.draw(step, ready, attempts);
+        Lane { marks: drawing.marks, words: drawing.words.join(", ") }
+    }
+}
+
+/// The last attempts of a step: a check that is repeated may have thousands.
+pub(super) fn latest(step: &StepView, most: usize) -> &[AttemptView] {
+    &step.attempts[step.attempts.len().saturating_sub(most)..]
+}
+
+/// When each step could have begun: when it was sent its wake, or else when the entry before its first was written.
+fn ready(entries: &[(Seq, Entry)]) -> HashMap<StepId, Timestamp> {
+    let mut ready = HashMap::new();
+    let mut before = None;
+    for (_, entry) in entries {
+        match &entry.fact {
+            Fact::StepsWoken { steps } => {
+                for step in steps {
+                    ready.entry(step.clone()).or_insert(entry.at);
+                }
+            }
+            fact => {
+                if let Some(step) = fact.step() {
+                    ready.entry(step.clone()).or_insert(before.unwrap_or(entry.at));
+                }
+            }
+        }
+        before = Some(entry.at);
+    }
+    ready
+}
+
+struct Drawing<'a> {
+    of: &'a Waterfall,
+    marks: Vec<Mark>,
+    words: Vec<String>,
+}
+
+impl Drawing<'_> {
+    fn draw(&mut self, step: &StepView, ready: Option<Timestamp>, attempts: usize) {
+        let end = self.of.end;
+        if let (Some(ready), Some(first)) = (ready, step.attempts.first())
+            && first.started_at > ready
+        {
+            self.mark("queued", ready, first.started_at, |took| format!("queued for {took}"));
+        }
+        let mut free_at = None;
+        for attempt in latest(step, attempts) {
+            if let Some(free_at) = free_at {
+                self.mark("retry", free_at, attempt.started_at, |took| format!("waited {took} to try again"));
+            }
+            self.attempt(attempt);
+            free_at = attempt.ended_at;
+        }
+        match step.status {
+            StepStatus::Scheduled => self.mark("queued", step.started_at, end, |took| format!("queued for {took}")),
+            StepStatus::Running | StepStatus::Abandoned => {}
+            StepStatus::Retrying => {
+                let from = free_at.unwrap_or(step.started_at);
+                self.mark("retry", from, end, |took| format!("waits {took} so far to try again"));
+            }
+            StepStatus::Sleeping => self.mark("sleep", step.started_at, end, |took| format!("sleeps, {took} so far")),
+            StepStatus::Invoking => self.mark("child", step.started_at, end, |took| format!("waits {took} for a run")),
+            StepStatus::Awaiting => self.mark("wait", step.started_at, end, |took| format!("waits, {took} so far")),
+            StepStatus::Completed | StepStatus::Failed if step.attempts.is_empty() => self.settled(step),
+            StepStatus::Completed | StepStatus::Failed => {}
+        }
+    }
+
+    fn attempt(&mut self, attempt: &AttemptView) {
+        let AttemptView { attempt: n, started_at, ended_at, error, interrupted } = attempt;
+        let (class, outcome) = match (error, interrupted, ended_at) {
+            (Some(_), _, _) => ("failed", "failed after"),
+            (None, true, _) => ("lost", "lost its worker after"),
+            (None, false, Some(_)) => ("done", "took"),
+            (None, false, None) => ("runs", "runs, so far"),
+        };
+        self.mark(class, *started_at, ended_at.unwrap_or(self.of.end), |took| format!("attempt {n} {outcome} {took}"));
+    }
+
+    /// What has ended without ever executing here: a sleep, a wait, another run.
+    fn settled(&mut self, step: &StepView) {
+        use stepladder_core::Kind;
+        let end = step.ended_at.unwrap_or(self.of.end);
+        let (class, what) = match step.kind {
+            Kind::Sleep => ("sleep", "slept"),
+            Kind::Event | Kind::Signal => ("wait", "waited"),
+            Kind::Invoke => ("child", "another run took"),
+            Kind::Send => ("done", "sent in"),
+            Kind::Run => ("carried", "taken over, in"),
+        };
+        let class = if step.status == StepStatus::Failed { "failed" } else { class };
+        self.mark(class, step.started_at, end, |took| format!("{what} {took}"));
+    }
+
+    fn mark(&mut self, class: &'static str, from: Timestamp, to: Timestamp, title: impl FnOnce(String) -> String) {
+        let title = title(duration(Duration::from_millis(
+            u64::try_from(to.as_millis().saturating_sub(from.as_millis())).unwrap_or(0),
+        )));
+        let x = self.of.scale.x(from);
+        let width = (self.of.scale.x(to) - x).max(NARROWEST);
+        let x = x.min(100.0 - width);
+        self.words.push(title.clone());
+        self.marks.push(Mark { class, x: percent(x), width: percent(width), end: percent(x + width), title });
+    }
+}

@@ -1,0 +1,244 @@
+// What a page does besides being a page: it keeps itself up to date, and takes keys. It knows nothing of runs; all that
+// it shows was written by the server. Without it everything works, by loading again.
+'use strict';
+
+const POLL_MS = 3000;
+const main = document.getElementById('main');
+const badge = document.getElementById('live');
+let source = null;
+let timer = 0;
+let fetching = false;
+let again = false;
+
+// --- keeping up to date -------------------------------------------------------------------------------------------
+
+/** Fetches the page that is shown, or another one, and takes over the parts that differ. */
+async function refresh(url = location.href) {
+  if (fetching) {
+    again = true;
+    return;
+  }
+  fetching = true;
+  try {
+    const answer = await fetch(url, { headers: { accept: 'text/html' }, credentials: 'same-origin' });
+    if (answer.redirected && new URL(answer.url).pathname === '/login') {
+      location.assign('/login');
+      return;
+    }
+    if (answer.ok) takeOver(new DOMParser().parseFromString(await answer.text(), 'text/html'));
+  } catch {
+    // the server is away: the next news, or the next poll, tries again
+  } finally {
+    fetching = false;
+    if (again) {
+      again = false;
+      refresh();
+    }
+  }
+}
+
+function takeOver(fresh) {
+  document.title = fresh.title;
+  for (const part of document.querySelectorAll('[data-part]')) {
+    // what is being dragged stays in the hand
+    if (part.id === 'slider' && document.activeElement?.id === 'at') continue;
+    const other = fresh.getElementById(part.id);
+    if (other && other.innerHTML !== part.dataset.was) replace(part, other);
+  }
+  const live = fresh.getElementById('main')?.dataset.live ?? '';
+  if (live === '') {
+    delete main.dataset.live;
+    stop();
+  } else {
+    main.dataset.live = live;
+  }
+  settle();
+}
+
+/** Puts a part in place of an older one, and keeps what the reader did to it: ticks, opened folds, focus. */
+function replace(part, other) {
+  const ticked = new Set([...part.querySelectorAll('input[type=checkbox]:checked')].map((box) => box.value));
+  const open = new Set([...part.querySelectorAll('details[id][open]')].map((fold) => fold.id));
+  const focused = part.contains(document.activeElement) ? path(document.activeElement) : null;
+  const at = part.querySelector('tr.at')?.id;
+  const scrolled = part.scrollTop;
+  part.dataset.was = other.innerHTML;
+  part.replaceChildren(...[...other.childNodes].map((node) => document.importNode(node, true)));
+  for (const box of part.querySelectorAll('input[type=checkbox]')) box.checked = ticked.has(box.value);
+  for (const fold of part.querySelectorAll('details[id]')) fold.open = fold.open || open.has(fold.id);
+  if (at) document.getElementById(at)?.classList.add('at');
+  part.scrollTop = scrolled;
+  if (focused) find(part, focused)?.focus({ preventScroll: true });
+}
+
+/** How to find an element again after its part was replaced. */
+function path(element) {
+  const row = element.closest('[id]');
+  return { id: row?.id ?? '', tag: element.tagName, value: element.value ?? '', href: element.getAttribute('href') };
+}
+
+function find(part, was) {
+  const home = (was.id && document.getElementById(was.id)) || part;
+  if (home.tagName === was.tag) return home;
+  return [...home.querySelectorAll(was.tag)].find(
+    (each) => (each.value ?? '') === was.value && each.getAttribute('href') === was.href,
+  );
+}
+
+/** A stream where there is one; else questions now and then. */
+function start() {
+  stop();
+  if (!main.dataset.live || document.hidden) return;
+  source = new EventSource(main.dataset.live);
+  source.onopen = () => say('live', false);
+  source.addEventListener('changed', () => refresh());
+  source.onerror = () => {
+    // closed for good: there are no streams here. Otherwise the browser comes again by itself
+    if (source?.readyState === EventSource.CLOSED) {
+      stop();
+      say('every ' + POLL_MS / 1000 + ' s', true);
+      timer = setInterval(refresh, POLL_MS);
+    }
+  };
+}
+
+function stop() {
+  source?.close();
+  source = null;
+  clearInterval(timer);
+  timer = 0;
+  badge.hidden = true;
+}
+
+function say(text, polls) {
+  badge.textContent = text;
+  badge.classList.toggle('polls', polls);
+  badge.hidden = false;
+}
+
+// a page that nobody sees holds no connection: browsers have six for a server
+document.addEventListener('visibilitychange', () => {
+  if (document.hidden) {
+    stop();
+  } else if (main.dataset.live) {
+    refresh();
+    start();
+  }
+});
+
+// --- small things on the page -------------------------------------------------------------------------------------
+
+/** After every change: what depends on what is ticked, and the reader's own time on every moment. */
+function settle() {
+  const any = document.querySelector('input[name=run]:checked') !== null;
+  for (const button of document.querySelectorAll('[data-needs]')) button.disabled = !any;
+  for (const moment of document.querySelectorAll('time[data-ms]:not([title])')) {
+    moment.title = new Date(Number(moment.dataset.ms)).toLocaleString();
+  }
+}
+
+/** The same words as the server's. */
+function duration(ms) {
+  const s = Math.floor(ms / 1000);
+  if (s < 1) return Math.max(0, Math.floor(ms)) + ' ms';
+  if (s < 60) return (Math.floor(ms / 100) / 10).toFixed(1) + ' s';
+  if (s < 3600) return Math.floor(s / 60) + ' min ' + (s % 60) + ' s';
+  if (s < 86400) return Math.floor(s / 3600) + ' h ' + Math.floor((s % 3600) / 60) + ' min';
+  return Math.floor(s / 86400) + ' d ' + Math.floor((s % 86400) / 3600) + ' h';
+}
+
+setInterval(() => {
+  if (document.hidden || !main.dataset.live) return;
+  for (const span of document.querySelectorAll('[data-since]')) {
+    span.textContent = duration(Date.now() - Number(span.dataset.since));
+  }
+}, 1000);
+
+document.addEventListener('change', (event) => {
+  const all = event.target.dataset?.all;
+  if (all) for (const box of document.querySelectorAll(`input[name=${all}]`)) box.checked = event.target.checked;
+  settle();
+});
+
+document.addEventListener('submit', (event) => {
+  const ask = event.submitter?.dataset.confirm;
+  if (ask && !window.confirm(ask)) event.preventDefault();
+});
+
+// light, dark, as the system has it: at once, and remembered
+document.querySelector('form.theme').addEventListener('submit', (event) => {
+  event.preventDefault();
+  const button = event.submitter ?? event.target.querySelector('button');
+  const theme = button.value === 'system' ? '' : button.value;
+  document.documentElement.dataset.theme = theme;
+  document.cookie = `stepladder_theme=${theme}; Path=/; Max-Age=31536000; SameSite=Lax`;
+  button.value = theme === 'dark' ? 'light' : theme === 'light' ? 'system' : 'dark';
+  button.setAttribute('aria-label', `Switch to ${button.value} colours`);
+});
+
+// the slider shows the run while it is moved
+let sliding = 0;
+document.addEventListener('input', (event) => {
+  const { target } = event;
+  if (target.id === 'at') {
+    const shown = document.getElementById('at-now');
+    if (shown) shown.textContent = target.value;
+    clearTimeout(sliding);
+    sliding = setTimeout(() => {
+      const url = new URL(location.href);
+      if (target.value === target.max) url.searchParams.delete('at');
+      else url.searchParams.set('at', target.value);
+      history.replaceState(null, '', url);
+      refresh().then(start);
+    }, 150);
+  } else if (target.matches?.('textarea[data-json]')) {
+    check(target);
+  }
+});
+
+/** Says what is wrong with the JSON in an editor while it is written. */
+function check(editor) {
+  const fault = editor.form.querySelector('.json-fault');
+  let says = '';
+  if (editor.value.trim() !== '') {
+    try {
+      const value = JSON.parse(editor.value);
+      if (value === null || typeof value !== 'object' || Array.isArray(value)) says = 'This is to be a JSON object.';
+    } catch (error) {
+      says = 'Not valid JSON: ' + error.message;
+    }
+  }
+  editor.setAttribute('aria-invalid', String(says !== ''));
+  if (fault) {
+    fault.textContent = says;
+    fault.hidden = says === '';
+  }
+  editor.setCustomValidity(says);
+}
+
+document.addEventListener('keydown', (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest?.('input, textarea, select, [contenteditable]') && event.target.type !== 'checkbox') return;
+  const rows = [...document.querySelectorAll('table.runs tbody tr')];
+  const at = rows.findIndex((row) => row.classList.contains('at'));
+  if (event.key === '/') {
+    const search = document.getElementById('search');
+    if (!search) return;
+    search.focus();
+    search.select();
+  } else if ((event.key === 'j' || event.key === 'k') && rows.length > 0) {
+    const next = event.key === 'j' ? Math.min(at + 1, rows.length - 1) : Math.max(at - 1, 0);
+    rows[at]?.classList.remove('at');
+    rows[next].classList.add('at');
+    rows[next].querySelector('a')?.focus();
+  } else if (event.key === 'x' && at >= 0) {
+    rows[at].querySelector('input[type=checkbox]')?.click();
+  } else {
+    return;
+  }
+  event.preventDefault();
+});
+
+for (const part of document.querySelectorAll('[data-part]')) part.dataset.was = part.innerHTML;
+settle();
+start();

@@ -1,0 +1,102 @@
+//! What can be done from a page, and from where.
+
+use axum::body::Body;
+use axum::http::{Method, Request};
+use serde_json::json;
+
+use crate::world::World;
+
+async fn nap(world: &World) -> String {
+    world.run(json!({"name": "test/nap", "data": {"long": true}})).await
+}
+
+async fn status(world: &World, run: &str) -> String {
+    world.get(&format!("/v1/runs/{run}")).await.data()["status"].as_str().unwrap().to_owned()
+}
+
+async fn number_of_runs(world: &World) -> usize {
+    world.get("/v1/runs").await.data().as_array().unwrap().len()
+}
+
+#[tokio::test]
+async fn a_run_is_cancelled_from_its_page() {
+    let world = World::new();
+    let run = nap(&world).await;
+    let done = world.form(&format!("/runs/{run}/cancel"), "").await;
+    assert_eq!((done.status.as_u16(), done.header("location")), (303, &*format!("/runs/{run}?did=cancel&n=1")));
+    assert_eq!(status(&world, &run).await, "Cancelled");
+    assert!(world.get(done.header("location")).await.text.contains("Cancelled 1 run."));
+    let again = world.form(&format!("/runs/{run}/cancel"), "").await;
+    assert_eq!(again.status, 303, "a run that is over stays so");
+    assert_eq!(world.form("/runs/01HF7YAT00X6E3H2QJ7N9W5K4M/cancel", "").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_run_is_run_again_with_another_input() {
+    let world = World::new();
+    let run = world.run(json!({"name": "test/echo", "data": {"n": 1}})).await;
+    let done = world.form(&format!("/runs/{run}/rerun"), "from_step=say&input=%7B%22n%22%3A2%7D").await;
+    assert_eq!(done.status, 303, "{}", done.text);
+    world.settle().await;
+    let again = world.get(&format!("/v1{}", done.header("location"))).await.data();
+    assert_eq!((&again["output"], &again["status"]), (&json!({"n": 2}), &json!("Completed")));
+    assert_eq!(again["origin"]["Rerun"]["of"], json!(run));
+    let page = world.get(done.header("location")).await.text;
+    assert!(page.contains("A rerun of") && page.contains(&format!("/runs/{run}\"")), "{page}");
+
+    let same = world.form(&format!("/runs/{run}/rerun"), "from_step=&input=").await;
+    world.settle().await;
+    assert_eq!(world.get(&format!("/v1{}", same.header("location"))).await.data()["output"], json!({"n": 1}));
+    for bad in ["input=%7B", "input=%5B%5D", "from_step=nothing", "input=%22%5Cu0000%22", "%FF=%FF"] {
+        let answer = world.form(&format!("/runs/{run}/rerun"), bad).await;
+        assert!([400, 303].contains(&answer.status.as_u16()) && bad.starts_with('%') || answer.status == 400, "{bad}");
+        assert!(bad.starts_with('%') || answer.text.starts_with("<!doctype html>"), "{bad}");
+    }
+    world.assert_no_error_logged();
+}
+
+#[tokio::test]
+async fn several_runs_are_cancelled_or_run_again_at_once() {
+    let world = World::new();
+    let (one, two) = (nap(&world).await, nap(&world).await);
+    let form = format!("back=%2F%3Ffunction%3Dnap&do=cancel&run={one}&run={two}&run=nonsense");
+    let done = world.form("/runs", form).await;
+    assert_eq!((done.status.as_u16(), done.header("location")), (303, "/?function=nap&did=cancel&n=2&missed=1"));
+    assert_eq!((status(&world, &one).await, status(&world, &two).await), ("Cancelled".into(), "Cancelled".into()));
+    let page = world.get(done.header("location")).await.text;
+    assert!(page.contains("Cancelled 2 runs. 1 could not be."), "{page}");
+
+    let done = world.form("/runs", format!("do=rerun&run={one}&run={two}")).await;
+    assert_eq!(done.header("location"), "/?did=rerun&n=2&missed=0");
+    assert_eq!(number_of_runs(&world).await, 4);
+    assert_eq!(world.form("/runs", "do=cancel").await.header("location"), "/?did=none&n=0&missed=0");
+    assert_eq!(world.form("/runs", "do=delete").await.status, 400);
+    for foreign in ["%2F%2Fevil.example", "https%3A%2F%2Fevil.example", "%2F%5Cevil.example", "%2F%0D%0Ax"] {
+        let done = world.form("/runs", format!("do=cancel&run={one}&back={foreign}")).await;
+        assert!(done.header("location").starts_with("/?did="), "{foreign}: {}", done.header("location"));
+    }
+}
+
+#[tokio::test]
+async fn what_a_form_does_needs_proof_of_where_it_was() {
+    let world = World::new();
+    let run = nap(&world).await;
+    for path in ["/runs".to_owned(), format!("/runs/{run}/cancel"), format!("/runs/{run}/rerun"), "/theme".into()] {
+        let body = format!("do=cancel&run={run}&theme=dark");
+        let ask = async |headers: &[(&str, &str)]| {
+            let mut request = Request::builder().method(Method::POST).uri(&path).header("host", "localhost:8288");
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let request = request.header("content-type", "application/x-www-form-urlencoded");
+            world.ask(request.body(Body::from(body.clone())).unwrap()).await.status.as_u16()
+        };
+        assert_eq!(ask(&[]).await, 403, "{path}: it may come from anywhere");
+        assert_eq!(ask(&[("origin", "https://evil.example")]).await, 403, "{path}");
+        assert_eq!(ask(&[("origin", "null")]).await, 403, "{path}");
+        assert_eq!(ask(&[("sec-fetch-site", "cross-site")]).await, 403, "{path}");
+        assert_eq!(ask(&[("origin", "http://localhost:8288"), ("sec-fetch-site", "same-site")]).await, 403, "{path}");
+    }
+    assert_eq!(status(&world, &run).await, "Running", "nothing was done");
+    assert_eq!(number_of_runs(&world).await, 1);
+}

@@ -1,0 +1,95 @@
+//! News: what a stream says, and when there is none.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request;
+use futures::StreamExt;
+use serde_json::json;
+use stepladder_server::Options;
+use tower::ServiceExt;
+
+use crate::pages::links;
+use crate::world::World;
+
+fn streaming() -> World {
+    World::with(Options { loopback: true, streams: true, ..Options::default() })
+}
+
+/// The path that a page takes its news from.
+async fn live(world: &World, page: &str) -> String {
+    let text = world.get(page).await.text;
+    let path = text.split("data-live=\"").nth(1).unwrap_or_else(|| panic!("no news: {text}"));
+    path.split('"').next().unwrap().replace("&#38;", "&").replace("&amp;", "&")
+}
+
+/// The stream's next line that says anything, and whether it was a change.
+async fn next(stream: &mut axum::body::BodyDataStream) -> Option<bool> {
+    let chunk = stream.next().await?.unwrap();
+    let text = String::from_utf8(chunk.to_vec()).unwrap();
+    Some(text.contains("event: changed"))
+}
+
+async fn open(world: &World, path: &str) -> axum::body::BodyDataStream {
+    let response = world.router.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), 200, "{path}");
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    response.into_body().into_data_stream()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_changes_is_told_of() {
+    let world = streaming();
+    let path = live(&world, "/?function=echo").await;
+    let mut stream = open(&world, &path).await;
+    assert_eq!(next(&mut stream).await, Some(false), "nothing has changed since the page");
+    world.run(json!({"name": "test/nap", "data": {"long": true}})).await;
+    assert_eq!(next(&mut stream).await, Some(false), "a run of another function does not count");
+    world.run(json!({"name": "test/echo"})).await;
+    assert_eq!(next(&mut stream).await, Some(true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_moves_is_told_of_once() {
+    let world = streaming();
+    let run = world.run(json!({"name": "test/nap", "data": {"long": true}})).await;
+    let mut stream = open(&world, &live(&world, &format!("/runs/{run}")).await).await;
+    assert_eq!(next(&mut stream).await, Some(false));
+    world.form(&format!("/runs/{run}/cancel"), "").await;
+    assert_eq!(next(&mut stream).await, Some(true));
+    assert_eq!(next(&mut stream).await, Some(false));
+    // a page that was shown before the change hears of it at once
+    let mut late = open(&world, &format!("/live/runs/{run}?seen=1")).await;
+    assert_eq!(next(&mut late).await, Some(true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_with_the_server() {
+    let world = streaming();
+    let mut stream = open(&world, "/live/runs").await;
+    assert!(next(&mut stream).await.is_some());
+    world.stop();
+    assert_eq!(tokio::time::timeout(Duration::from_secs(20), next(&mut stream)).await, Ok(None));
+}
+
+#[tokio::test]
+async fn there_are_so_many_streams_and_no_more() {
+    let world = streaming();
+    let mut streams = Vec::new();
+    for _ in 0..64 {
+        streams.push(open(&world, "/live/runs").await);
+    }
+    assert_eq!(world.get("/live/runs").await.status, 204, "who comes later polls");
+    streams.pop();
+    drop(open(&world, "/live/runs").await);
+}
+
+#[tokio::test]
+async fn where_answers_cannot_stream_pages_poll() {
+    let world = World::new();
+    assert_eq!(world.get("/live/runs").await.status, 204);
+    assert_eq!(world.get("/live/runs/01HF7YAT00X6E3H2QJ7N9W5K4M").await.status, 204);
+    let page = world.get("/?status=Failed").await.text;
+    assert!(page.contains("data-live=\"/live/runs?status=Failed"), "the script finds out: {page}");
+    assert!(links(&page, "/live").is_empty(), "it is nothing to follow");
+}

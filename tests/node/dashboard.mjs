@@ -1,0 +1,200 @@
+// The dashboard in a real browser: node dashboard.mjs URL [FOLDER FOR SCREENSHOTS]
+//
+// Started by tests/tests/dashboard.rs in the folder with the packages, against a server whose functions have no database:
+// what writes to it fails for good. Ends with 0 when all that is said here holds.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+
+const packages = createRequire(path.join(process.cwd(), 'here.js'));
+const { chromium } = packages('playwright-core');
+const axe = fs.readFileSync(packages.resolve('axe-core/axe.min.js'), 'utf8');
+
+const [base, shots] = process.argv.slice(2);
+const LIMIT = 30_000;
+const flags = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+];
+// a fresh profile each time: playwright makes one for each launch
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: flags });
+const context = await browser.newContext({ colorScheme: 'light', viewport: { width: 1280, height: 800 } });
+context.setDefaultTimeout(LIMIT);
+const page = await context.newPage();
+const complaints = [];
+page.on('console', (message) => {
+  if (message.type() === 'error' || message.type() === 'warning') complaints.push(message.text());
+});
+page.on('pageerror', (error) => complaints.push(String(error)));
+page.on('dialog', (dialog) => dialog.accept());
+
+/** Sends an event; its id. */
+async function send(event) {
+  const answer = await fetch(`${base}/e/browser`, { method: 'POST', body: JSON.stringify(event) });
+  assert.equal(answer.status, 200);
+  return (await answer.json()).ids[0];
+}
+
+/** The run that an event starts. */
+async function runOf(event) {
+  const answer = await fetch(`${base}/v1/events/${event}/runs`);
+  return (await answer.json()).data[0].run_id;
+}
+
+/** Marks the document: a page that was loaded again has no mark. */
+const mark = () => page.evaluate(() => (window.marked = true));
+const isMarked = () => page.evaluate(() => window.marked === true);
+
+async function shows(selector, text) {
+  await page.locator(selector).filter({ hasText: text }).first().waitFor();
+}
+
+/** No serious finding, in light and in dark; and a picture of each where they are asked for. */
+async function look(name) {
+  for (const scheme of ['light', 'dark']) {
+    await page.emulateMedia({ colorScheme: scheme });
+    // by the debugger: the page's policy lets no other script in
+    const { result } = await axeOn();
+    const serious = result.violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
+    const told = serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => html + '\n' + failureSummary).join('\n')}`);
+    assert.deepEqual(told, [], `${name}, ${scheme}`);
+    if (shots) await page.screenshot({ path: path.join(shots, `${name}-${scheme}.png`), fullPage: true });
+  }
+  await page.emulateMedia({ colorScheme: 'light' });
+}
+
+async function axeOn() {
+  await page.evaluate(axe);
+  return { result: await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] })) };
+}
+
+async function stepsOfTheList() {
+  await page.goto(base);
+  await shows('.empty', 'No runs yet');
+  await look('empty');
+  await page.locator('#live:not(.polls)').waitFor();
+  await mark();
+  const hello = await send({ name: 'test/hello.world', data: { name: 'Ada <b>"Lovelace"</b>' } });
+  await shows('table.runs', 'hello-world');
+  await page.locator(`#r-${await runOf(hello)} .status.Completed`).waitFor();
+  assert(await isMarked(), 'the list went on without being loaded again');
+  return runOf(hello);
+}
+
+async function aRunAdvances() {
+  const run = await runOf(await send({ name: 'test/hello.world', data: { name: 'Grace' } }));
+  await page.goto(`${base}/runs/${run}`);
+  await mark();
+  await page.locator('#head .status.Completed').waitFor();
+  await shows('#steps', 'farewell');
+  await shows('#output', 'Goodbye, Grace!');
+  assert(await isMarked(), 'the run went on without being loaded again');
+  assert.equal(await page.locator('main').getAttribute('data-live'), null, 'what is over has no news');
+  // back in time, by the slider
+  await page.locator('#at').fill('2');
+  await shows('#now', 'As it stood after entry 1');
+  await page.locator('#head .status.Running').waitFor();
+  assert(page.url().endsWith('?at=2') && (await isMarked()));
+}
+
+async function aFailedRunIsRunAgain() {
+  const run = await runOf(await send({ name: 'client/enhance.requested', data: client('Acme') }));
+  await page.goto(base);
+  const row = page.locator(`#r-${run}`);
+  await row.locator('.status.Failed').waitFor();
+  await row.locator('a').click();
+  await shows('#now', 'SUPABASE_URL');
+  await page.locator('#steps summary', { hasText: 'update-client' }).click();
+  await shows('.step[open]', 'SUPABASE_URL');
+  await look('run-failed');
+  await page.locator('select[name=from_step]').selectOption('process-data');
+  await page.locator('textarea[name=input]').fill('{"clientId": ');
+  await shows('.json-fault', 'Not valid JSON');
+  await page.locator('textarea[name=input]').fill(JSON.stringify(client('Bolt')));
+  await page.locator('#again button').click();
+  await page.waitForURL((url) => !url.href.includes(run));
+  await shows('#facts', 'A rerun of');
+  await page.locator('#head .status.Failed').waitFor();
+  await page.locator('#steps summary', { hasText: 'call-openai' }).locator('rect.carried').waitFor();
+  return run;
+}
+
+function client(name) {
+  return { clientId: 'c1', clientName: name, clientDomain: 'acme.example' };
+}
+
+async function anotherIsCancelled() {
+  const inAnHour = Date.now() + 3_600_000;
+  const [one, two] = [0, 1].map((n) => ({ name: 'test/hello.world', ts: inAnHour + n, data: { name: 'later' } }));
+  const run = await runOf(await send(one));
+  await page.goto(`${base}/runs/${run}`);
+  await shows('.why', 'begins at');
+  await page.locator('#head button.danger').click();
+  await page.locator('#head .status.Cancelled').waitFor();
+  await shows('.notice', 'Cancelled 1 run.');
+  // and one from the list, by its keys
+  const second = await runOf(await send(two));
+  await page.goto(`${base}/?status=Scheduled`);
+  await page.locator(`#r-${second}`).waitFor();
+  assert(await page.locator('button[value=cancel]').isDisabled(), 'nothing is ticked');
+  await page.keyboard.press('j');
+  await page.keyboard.press('x');
+  await page.locator('button[value=cancel]').click();
+  await shows('.notice', 'Cancelled 1 run.');
+  assert(page.url().includes('status=Scheduled'), page.url());
+}
+
+async function lightAndDark(run) {
+  await page.goto(`${base}/runs/${run}`);
+  const button = page.locator('form.theme button');
+  await button.click();
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark');
+  await page.reload();
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark');
+  await button.click();
+  await button.click();
+  await page.goto(base);
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme ?? ''), '', 'as the system has it again');
+}
+
+async function onAPhone(run) {
+  await page.setViewportSize({ width: 390, height: 844 });
+  for (const [name, to] of [['runs-phone', '/'], ['run-phone', `/runs/${run}`]]) {
+    await page.goto(base + to);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth > window.innerWidth);
+    assert(!wide, `${to} is wider than a phone`);
+    await look(name);
+  }
+  await page.setViewportSize({ width: 1280, height: 800 });
+}
+
+try {
+  const hello = await stepsOfTheList();
+  await aRunAdvances();
+  const failed = await aFailedRunIsRunAgain();
+  await anotherIsCancelled();
+  await page.goto(base);
+  await look('runs');
+  await page.goto(`${base}/runs/${hello}`);
+  await look('run');
+  await lightAndDark(hello);
+  await onAPhone(failed);
+  await page.goto(`${base}/runs/nonsense`);
+  await look('problem');
+  // the page that there is none of was meant to be
+  const unmeant = complaints.filter((text) => !text.includes('404 (Not Found)'));
+  assert.deepEqual(unmeant, [], 'the console');
+  console.log('all of it holds');
+} catch (error) {
+  console.error(error.stack ?? error);
+  console.error('at', page.url(), '\nconsole:', complaints.join('\n'));
+  process.exitCode = 1;
+} finally {
+  await browser.close();
+}
