@@ -37,6 +37,7 @@ impl Did {
         let done = match asked.part("did")? {
             "cancel" => format!("Cancelled {runs}."),
             "rerun" => format!("Started {runs} again."),
+            "send" => "The event was sent.".into(),
             "none" => "Nothing was chosen: tick the runs first.".into(),
             _ => return None,
         };
@@ -47,15 +48,15 @@ impl Did {
 }
 
 /// The fields of a form.
-struct Fields(Vec<(String, String)>);
+pub(super) struct Fields(Vec<(String, String)>);
 
 impl Fields {
-    fn get(&self, name: &str) -> &str {
+    pub(super) fn get(&self, name: &str) -> &str {
         self.0.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value)
     }
 
     /// Read whole, within the room that all bodies share.
-    async fn read(shared: &Shared, body: Body) -> Result<Self, Problem> {
+    pub(super) async fn read(shared: &Shared, body: Body) -> Result<Self, Problem> {
         let body = shared.bodies.read(body, FORM_BYTES).await?;
         let kind = "application/x-www-form-urlencoded";
         let form =
@@ -155,7 +156,7 @@ async fn again(shared: &Shared, path: Result<RunPath, Problem>, body: Body) -> R
 }
 
 /// The JSON of an editor; nothing when it was left empty. What it must be besides JSON is the engine's to say.
-fn input(text: &str) -> Result<Option<stepladder_core::Json>, Problem> {
+pub(super) fn input(text: &str) -> Result<Option<stepladder_core::Json>, Problem> {
     if text.trim().is_empty() {
         return Ok(None);
     }

@@ -37,7 +37,7 @@ const ENTRIES: usize = 60;
 /// Invoked runs whose steps are drawn.
 const MOST_CHILDREN: usize = 5;
 /// Bytes of an input that is put into the editor; a larger one is left as it is, or written anew.
-const EDITOR_BYTES: usize = 16 * 1024;
+pub(super) const EDITOR_BYTES: usize = 16 * 1024;
 /// Bytes of errors and ids in lists.
 const ERROR_BYTES: usize = 2_000;
 /// Bytes of the names that a rerun may begin at.
@@ -210,6 +210,6 @@ fn around(look: &RunLook, past: bool) -> Vec<EntryRow> {
 }
 
 /// Where a value of a run is to be had whole.
-fn value_link(run: RunId, of: &str) -> String {
+pub(super) fn value_link(run: RunId, of: &str) -> String {
     format!("/runs/{run}/value?of={of}")
 }
