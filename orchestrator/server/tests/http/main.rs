@@ -6,6 +6,7 @@ mod acting;
 mod bad_input;
 mod many;
 mod live;
+mod more_pages;
 mod pages;
 mod pushing_back;
 mod reading;
