@@ -6,6 +6,6 @@ pub use serde::{Deserialize, Serialize};
 pub use serde_json::json;
 
 pub use crate::{
-    Backoff, Batch, CancelOn, Concurrency, Context, Debounce, Error, Event, EventData, Function, FunctionFailed, Log, Rate,
-    Result, ResultExt, Singleton,
+    Backoff, Batch, CancelOn, Concurrency, Context, Debounce, Error, Event, EventData, Function, FunctionFailed, Log,
+    Rate, Result, ResultExt, Singleton,
 };

@@ -60,6 +60,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/runs", post(act::on_many).get(runs::elsewhere))
         .route("/events", get(events::list).post(events::send))
         .route("/events/{id}/replay", post(events::replay))
+        .route("/function/pause", post(act::pause))
         .route("/runs/{id}/cancel", post(act::cancel))
         .route("/runs/{id}/rerun", post(act::rerun))
         .layer(from_fn(origin::same_site));

@@ -64,7 +64,7 @@ fn event(n: u64, now: Timestamp) -> Event {
 fn start(event: Event, n: u64) -> Start {
     let function: Arc<str> = if n.is_multiple_of(2) { "hello-world" } else { "enhance-client-with-ai" }.into();
     let (at, run) = (event.received_at, RunId::started_by(event.id, &function));
-    let created = Created { function: function.clone(), event: event.clone(), origin: Origin::Event };
+    let created = Created::new(function.clone(), event.clone(), Origin::Event);
     let outcome = Outcome::Value(json::of(&"a value").expect("JSON"));
     let mut entries = vec![
         Fact::RunCreated(Box::new(created)).at(at),
@@ -92,6 +92,7 @@ fn start(event: Event, n: u64) -> Start {
         watchdog: Timer { due: at, run, group: function.clone(), purpose: Purpose::Watchdog },
         wake: Wake { run, cause: Cause::Created, group: function },
         places: Vec::new(),
+        notes: Vec::new(),
     }
 }
 
@@ -165,7 +166,7 @@ fn programs() -> Vec<Arc<dyn Program>> {
     let of = |id: &str, event: &str| {
         let mut spec = Spec::new(id);
         spec.triggers.push(Trigger { event: event.into(), condition: None });
-        spec.concurrency.push(Concurrency { limit: 3, key: None });
+        spec.concurrency.push(Concurrency::steps(3));
         Arc::new(Described(spec)) as Arc<dyn Program>
     };
     vec![of("hello-world", "test/hello.world"), of("enhance-client-with-ai", "client/enhance.requested")]

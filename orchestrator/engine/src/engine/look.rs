@@ -8,7 +8,7 @@ use stepladder_core::{Entry, RunId, RunRow, Status};
 
 use super::{Engine, EngineError, no_such_run};
 use crate::ports::{RunQuery, Shown, StoreError};
-use crate::view::{self, RunDetail, RunSummary};
+use crate::view::{self, RunDetail, RunSummary, Story};
 
 /// Rows that are looked at for one page, at most: a status that only journals tell may be rare among them.
 pub const MOST_LOOKED_AT: usize = 200;
@@ -143,7 +143,7 @@ impl Engine {
             cut(&mut records, at.max(1));
         }
         let state = RunState::fold(run, &records).map_err(|e| StoreError::Unreadable(e.to_string()))?;
-        let (mut steps, handler_errors) = view::steps(&state, &records);
+        let Story { mut steps, handler_errors, logs, .. } = view::story(&state, &records);
         let waiting = match past {
             Some(_) => None,
             None => self.waiting(&state).await?,
@@ -159,6 +159,7 @@ impl Engine {
             steps,
             handler_errors,
             waiting,
+            logs,
         };
         let entries = records.into_iter().flat_map(|record| (record.seq..).zip(record.entries)).collect();
         Ok(RunLook { detail, entries, total })

@@ -58,8 +58,10 @@ impl Engine {
         let mut limits = BTreeMap::new();
         for state in states.into_iter().flatten() {
             // an event on which a key fails has no line: its run has failed for that
-            let of_event = spec.limits(&mut LazyScope::new(&state.created.event)).unwrap_or_default();
-            limits.extend(of_event.into_iter().map(|limit| (limit.key.clone(), limit)));
+            let scope = &mut LazyScope::new(&state.created.event);
+            let (of_runs, of_steps) = (spec.run_limits(scope), spec.limits(scope));
+            let of_event = of_runs.into_iter().chain(of_steps).flatten();
+            limits.extend(of_event.map(|limit| (limit.key.clone(), limit)));
         }
         let now = self.now();
         try_join_all(limits.into_values().take(LIMITS).map(|limit| self.line_of(limit, now))).await

@@ -15,6 +15,7 @@ use stepladder_engine::{EngineError, Rerun};
 
 use super::runs::PAGE;
 use super::shell::is_local;
+use super::text::query;
 use super::{Asked, sorry};
 use crate::error::Problem;
 use crate::path::RunPath;
@@ -37,6 +38,8 @@ impl Did {
         let done = match asked.part("did")? {
             "cancel" => format!("Cancelled {runs}."),
             "rerun" => format!("Started {runs} again."),
+            "pause" => "Paused: its runs wait to begin, those that have begun go on.".into(),
+            "resume" => "Resumed: the runs that waited begin.".into(),
             "send" => "The event was sent.".into(),
             "none" => "Nothing was chosen: tick the runs first.".into(),
             _ => return None,
@@ -130,6 +133,25 @@ pub(super) async fn cancel(
         Ok(run) => Redirect::to(&format!("/runs/{run}?did=cancel&n=1")).into_response(),
         Err(problem) => sorry(&shared, &headers, &problem),
     }
+}
+
+/// `POST /function/pause`: runs of a function begin no more, or again.
+pub(super) async fn pause(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
+    match paused(&shared, body).await {
+        Ok(to) => Redirect::to(&to).into_response(),
+        Err(problem) => sorry(&shared, &headers, &problem),
+    }
+}
+
+async fn paused(shared: &Shared, body: Body) -> Result<String, Problem> {
+    let fields = Fields::read(shared, body).await?;
+    let id = fields.get("id");
+    let did = match fields.get("do") {
+        "pause" => shared.engine.pause(id).await.map(|_| "pause")?,
+        "resume" => shared.engine.resume(id).await.map(|_| "resume")?,
+        other => return Err(Problem::bad_request(format!("`do` is `{other}`; use pause or resume"))),
+    };
+    Ok(format!("/function{}", query([("id", id), ("did", did), ("n", "1")])))
 }
 
 /// `POST /runs/{id}/rerun`: from the beginning or from a step, with the same input or another; leads to the new run.

@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures::future::join_all;
-use stepladder_core::{RunId, Status};
+use stepladder_core::{RunId, Status, Usage};
 use stepladder_engine::{Engine, EngineError, RunSearch};
 
 use self::model::Cost;
@@ -63,6 +63,9 @@ pub(super) struct Told {
     pub(super) requests: String,
     pub(super) compute: String,
     pub(super) executed: String,
+    /// What models cost, and their tokens; nothing when none was used.
+    pub(super) ai: Option<String>,
+    pub(super) tokens: Option<String>,
     /// Steps that did not run again, and what they took; nothing when nothing was saved.
     pub(super) saved: Option<String>,
 }
@@ -71,8 +74,10 @@ impl Told {
     pub(super) fn of(cost: &Cost) -> Self {
         let saved = (cost.saved_steps > 0).then(|| {
             let steps = if cost.saved_steps == 1 { "1 step".into() } else { format!("{} steps", cost.saved_steps) };
-            format!("{steps}, {}", duration(cost.saved_time))
+            let tokens = if cost.saved_tokens > 0 { format!(", {} tokens", cost.saved_tokens) } else { String::new() };
+            format!("{steps}, {}{tokens}", duration(cost.saved_time))
         });
+        let ai = cost.input_tokens + cost.output_tokens > 0;
         Self {
             wru: cost.wru,
             rru: cost.rru,
@@ -81,9 +86,20 @@ impl Told {
             requests: dollars(cost.requests_nanodollars()),
             compute: dollars(cost.compute_nanodollars()),
             executed: duration(cost.executed),
+            ai: ai
+                .then(|| format!("{}{}", dollars(cost.ai_microdollars * 1_000), if cost.unpriced { "+" } else { "" })),
+            tokens: ai.then(|| format!("{} in, {} out", cost.input_tokens, cost.output_tokens)),
             saved,
         }
     }
+}
+
+/// What a step used of a model, in words.
+pub(super) fn used(usage: &Usage) -> String {
+    let Usage { model, input_tokens, cached_input_tokens, output_tokens, micro_dollars } = usage;
+    let cached = if *cached_input_tokens > 0 { format!(" ({cached_input_tokens} cached)") } else { String::new() };
+    let price = micro_dollars.map_or_else(|| "price not known".into(), |micro| dollars(micro.saturating_mul(1_000)));
+    format!("{}: {input_tokens} tokens in{cached}, {output_tokens} out, {price}", brief(model, 100))
 }
 
 /// `$0.0000338`: of a single run, three digits that say something.

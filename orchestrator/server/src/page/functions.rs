@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures::future::join_all;
-use stepladder_core::{RunId, Spec, Status};
+use stepladder_core::{RunId, Spec, Status, Timestamp};
 use stepladder_engine::{Engine, EngineError};
 
 use self::history::{History, StepTimes, bars, times};
@@ -48,19 +48,18 @@ struct FunctionRow {
     on_failure: Option<String>,
     /// Its newest runs, oldest first: status and id.
     strip: Vec<(Status, RunId)>,
+    /// Since when its runs do not begin.
+    paused: Option<Moment>,
 }
 
 impl FunctionRow {
-    fn of(spec: &Spec, strip: Vec<(Status, RunId)>) -> Self {
+    fn of(spec: &Spec, strip: Vec<(Status, RunId)>, paused: Option<Timestamp>) -> Self {
         let triggers = spec.triggers.iter().map(|trigger| match &trigger.condition {
             None => trigger.event.to_string(),
             Some(condition) => format!("{} if {}", trigger.event, condition.source()),
         });
         let ticks = spec.schedule.lines.iter().map(|line| format!("cron {line}"));
-        let limits = spec.concurrency.iter().map(|limit| match &limit.key {
-            None => format!("{} at a time", limit.limit),
-            Some(key) => format!("{} at a time for each {}", limit.limit, key.source()),
-        });
+        let limits = spec.concurrency.iter().map(ToString::to_string).chain(spec.flow.words());
         Self {
             id: spec.id.to_string(),
             link: format!("/function{}", query([("id", &*spec.id)])),
@@ -71,6 +70,7 @@ impl FunctionRow {
             limits: limits.collect(),
             on_failure: spec.on_failure.as_deref().map(str::to_owned),
             strip,
+            paused: paused.map(Moment::of),
         }
     }
 }
@@ -86,11 +86,15 @@ struct FunctionsPage {
 /// `GET /functions`.
 pub(super) async fn list(State(shared): State<Shared>, asked: Asked) -> Response {
     let strips = join_all(shared.engine.specs().take(MOST_LISTED).map(|spec| strip(&shared.engine, &spec.id))).await;
+    let paused = match shared.engine.paused().await {
+        Ok(paused) => paused,
+        Err(error) => return sorry(&shared, &asked.headers, &error.into()),
+    };
     let mut strips = strips.into_iter();
     let mut functions = Vec::new();
     for spec in shared.engine.specs() {
         match strips.next().unwrap_or_else(|| Ok(Vec::new())) {
-            Ok(strip) => functions.push(FunctionRow::of(spec, strip)),
+            Ok(strip) => functions.push(FunctionRow::of(spec, strip, paused.get(&spec.id).copied())),
             Err(error) => return sorry(&shared, &asked.headers, &error.into()),
         }
     }
@@ -166,7 +170,7 @@ async fn look(shared: &Shared, id: &str, asked: &Asked) -> Result<FunctionPage, 
         .find(|run| Some(&*run.event.name) == event.as_deref() && run.event.data.get().len() <= EDITOR_BYTES);
     Ok(FunctionPage {
         shell: Shell::new(shared, &asked.headers, Tab::Functions),
-        function: FunctionRow::of(spec, Vec::new()),
+        function: FunctionRow::of(spec, Vec::new(), engine.paused_since(id).await?),
         history: bars(&rows, now),
         steps: times(&details),
         timed: details.len(),

@@ -74,6 +74,7 @@ async fn look(shared: &Shared, asked: &Asked) -> Result<HealthPage, EngineError>
         purpose: match &timer.purpose {
             Purpose::Step(step) => brief(step, 120),
             Purpose::Watchdog => "watchdog".into(),
+            Purpose::Deadline => "deadline".into(),
         },
         late: timer.due < now,
     };

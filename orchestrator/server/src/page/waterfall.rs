@@ -145,7 +145,7 @@ impl Drawing<'_> {
     }
 
     fn attempt(&mut self, attempt: &AttemptView) {
-        let AttemptView { attempt: n, started_at, ended_at, error, interrupted } = attempt;
+        let AttemptView { attempt: n, started_at, ended_at, error, interrupted, usage: _ } = attempt;
         let (class, outcome) = match (error, interrupted, ended_at) {
             (Some(_), _, _) => ("failed", "failed after"),
             (None, true, _) => ("lost", "lost its worker after"),

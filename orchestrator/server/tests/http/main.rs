@@ -4,8 +4,8 @@
 mod access;
 mod acting;
 mod bad_input;
-mod many;
 mod live;
+mod many;
 mod more_pages;
 mod pages;
 mod pushing_back;

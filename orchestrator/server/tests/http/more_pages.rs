@@ -11,7 +11,7 @@ async fn functions_are_listed_with_what_starts_and_bounds_them() {
     let run = world.run(json!({"name": "test/echo", "data": {"fail": "no"}})).await;
     let page = world.get("/functions").await;
     assert_eq!(page.status, 200);
-    for part in ["test/nap if event.data.long == true", "2 at a time for each event.name", "on failure"] {
+    for part in ["test/nap if event.data.long == true", "2 at once, for each event.name", "on failure"] {
         assert!(page.text.contains(part), "{part}: {}", page.text);
     }
     assert!(page.text.contains(&format!("/runs/{run}\" class=\"status Failed\"")), "its newest runs: {}", page.text);

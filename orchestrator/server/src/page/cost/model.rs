@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 use std::time::Duration;
 
 use stepladder_core::journal::Fact;
-use stepladder_core::{StepId, Timestamp};
+use stepladder_core::{StepId, Timestamp, Usage};
 use stepladder_engine::RunLook;
 
 /// List prices of us-east-1, in nanodollars: see `infra/COST.md` for what they are of and from when.
@@ -35,6 +35,14 @@ pub(in crate::page) struct Cost {
     pub(in crate::page) saved_steps: u64,
     /// What those took when they ran.
     pub(in crate::page) saved_time: Duration,
+    /// Tokens of models that they did not use again.
+    pub(in crate::page) saved_tokens: u64,
+    pub(in crate::page) input_tokens: u64,
+    pub(in crate::page) output_tokens: u64,
+    /// Millionths of a dollar, of what has a price.
+    pub(in crate::page) ai_microdollars: u64,
+    /// Whether something was used whose price is not known.
+    pub(in crate::page) unpriced: bool,
 }
 
 impl AddAssign for Cost {
@@ -46,6 +54,11 @@ impl AddAssign for Cost {
         self.executed += other.executed;
         self.saved_steps += other.saved_steps;
         self.saved_time += other.saved_time;
+        self.saved_tokens = self.saved_tokens.saturating_add(other.saved_tokens);
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.ai_microdollars = self.ai_microdollars.saturating_add(other.ai_microdollars);
+        self.unpriced |= other.unpriced;
     }
 }
 
@@ -60,9 +73,13 @@ impl Cost {
         cost.rru += 2 * limits;
         let mut started: HashMap<StepId, Timestamp> = HashMap::new();
         let mut finished: Duration = Duration::ZERO;
-        let mut steps = 0;
+        let (mut steps, mut finished_tokens) = (0, 0_u64);
         for (_, entry) in &look.entries {
             let mut again = false;
+            let used = entry.fact.report().map_or(0, |report| cost.pay(&report.usage));
+            if matches!(entry.fact, Fact::StepSucceeded { .. }) {
+                finished_tokens = finished_tokens.saturating_add(used);
+            }
             match &entry.fact {
                 Fact::StepStarted { step, attempt, .. } => {
                     cost.hop();
@@ -106,8 +123,9 @@ impl Cost {
                 Fact::StepRefused { .. }
                 | Fact::StepsWoken { .. }
                 | Fact::EventsSent { .. }
+                | Fact::EventJoined { .. }
                 | Fact::InvokeStarted { .. } => cost.wru += 1,
-                Fact::StepCarried { .. } | Fact::RunCreated(_) => {}
+                Fact::StepCarried { .. } | Fact::RunCreated(_) | Fact::RunBegun | Fact::Logged { .. } => {}
                 Fact::RunCompleted { .. }
                 | Fact::RunFailed { .. }
                 | Fact::RunCancelled { .. }
@@ -116,9 +134,23 @@ impl Cost {
             if again {
                 cost.saved_steps += steps;
                 cost.saved_time += finished;
+                cost.saved_tokens = cost.saved_tokens.saturating_add(finished_tokens);
             }
         }
         cost
+    }
+
+    /// What was used of models; how many tokens that were.
+    fn pay(&mut self, usage: &[Usage]) -> u64 {
+        let mut tokens = 0_u64;
+        for used in usage {
+            self.input_tokens = self.input_tokens.saturating_add(used.input_tokens);
+            self.output_tokens = self.output_tokens.saturating_add(used.output_tokens);
+            self.ai_microdollars = self.ai_microdollars.saturating_add(used.micro_dollars.unwrap_or(0));
+            self.unpriced |= used.micro_dollars.is_none();
+            tokens = tokens.saturating_add(used.input_tokens).saturating_add(used.output_tokens);
+        }
+        tokens
     }
 
     /// An invocation, the three requests of its wake, and its look at the journal.
