@@ -150,6 +150,37 @@ async function anotherIsCancelled() {
   assert(page.url().includes('status=Scheduled'), page.url());
 }
 
+async function eventsAreSent() {
+  await page.goto(`${base}/events`);
+  await page.locator('#send input[name=name]').fill('test/hello.world');
+  await page.locator('#send textarea').fill('[1]');
+  await shows('.json-fault', 'JSON object');
+  await page.locator('#send textarea').fill('{"name": "Edsger"}');
+  await page.locator('#send button').click();
+  await shows('.notice', 'The event was sent.');
+  await page.locator('table.runs a', { hasText: 'hello-world' }).click();
+  await shows('#output', 'Goodbye, Edsger!');
+  await send({ name: 'shop/nobody.asked', data: {} });
+}
+
+async function everyOtherPage(run) {
+  for (const [name, to] of [
+    ['functions', '/functions'],
+    ['function', '/function?id=enhance-client-with-ai'],
+    ['events', '/events'],
+    ['cost', '/cost'],
+    ['health', '/health/page'],
+  ]) {
+    await page.goto(base + to);
+    await look(name);
+  }
+  await page.goto(`${base}/runs/${run}`);
+  await page.locator('#facts a[href^="/events/"]').click();
+  await look('event');
+  await page.goto(`${base}/health/page`);
+  await page.locator('#live.polls').waitFor();
+}
+
 async function lightAndDark(run) {
   await page.goto(`${base}/runs/${run}`);
   const button = page.locator('form.theme button');
@@ -183,6 +214,8 @@ try {
   await look('runs');
   await page.goto(`${base}/runs/${hello}`);
   await look('run');
+  await eventsAreSent();
+  await everyOtherPage(hello);
   await lightAndDark(hello);
   await onAPhone(failed);
   await page.goto(`${base}/runs/nonsense`);

@@ -189,6 +189,7 @@ suite! {
             listings_are_filtered,
             pages_follow_each_other,
             a_listing_ends_where_it_is_told_to,
+            events_are_listed_newest_first,
             runs_of_an_event_come_oldest_first;
         slots:
             a_free_slot_is_taken,

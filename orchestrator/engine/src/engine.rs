@@ -7,6 +7,7 @@ mod collect;
 mod finish;
 mod gates;
 mod heads;
+mod health;
 mod hop;
 mod ingest;
 mod load;
@@ -14,6 +15,8 @@ mod look;
 mod overdue;
 mod owed;
 mod pause;
+mod queueing;
+mod received;
 mod signals;
 mod slots;
 mod starts;
@@ -35,8 +38,11 @@ use crate::program::Program;
 
 pub use ask::{Page, Rerun, RunFilter};
 pub use bulk::Bulk;
+pub use health::{Executing, Health};
 pub use ingest::IdSeed;
 pub use look::{Found, MOST_LOOKED_AT, RunLook, RunSearch};
+pub use queueing::{LineView, MOST_PLACES};
+pub use received::EventLook;
 pub use signals::Signalled;
 pub use sweep::Swept;
 

@@ -81,6 +81,7 @@ intercept! {
     }
     Listings of listings {
         runs(query: RunQuery) -> Vec<RunRow>;
+        events(before: Option<EventId>, limit: usize) -> Vec<Event>;
         runs_of(event: EventId) -> Vec<RunRow>;
         row(run: RunId) -> Option<RunRow>;
     }

@@ -299,6 +299,13 @@ impl Listings for Memory {
         Ok(rows.filter(|row| query.shown.includes(row)).take(query.limit).cloned().collect())
     }
 
+    async fn events(&self, before: Option<EventId>, limit: usize) -> StoreResult<Vec<Event>> {
+        let inner = self.lock();
+        let mut events: Vec<_> = inner.events.values().filter(|e| before.is_none_or(|before| e.id < before)).collect();
+        events.sort_by_key(|event| std::cmp::Reverse(event.id));
+        Ok(events.into_iter().take(limit).cloned().collect())
+    }
+
     async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>> {
         let inner = self.lock();
         let runs = inner.runs_of.get(&event).map_or(&[][..], Vec::as_slice);

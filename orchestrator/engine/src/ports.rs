@@ -221,6 +221,10 @@ pub trait Listings: Send + Sync {
     /// Rows, newest first (by id, which begins with the event's time).
     async fn runs(&self, query: RunQuery) -> StoreResult<Vec<RunRow>>;
 
+    /// Events older than `before`, newest first (by id, which begins with the time at which it was given). A store in which
+    /// listing them costs a write for each event may leave out those that started nothing.
+    async fn events(&self, before: Option<EventId>, limit: usize) -> StoreResult<Vec<Event>>;
+
     /// The runs that an event led to, oldest first: those that it created, and those that it was [linked](Later::Link) to.
     async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>>;
 

@@ -8,7 +8,11 @@
 //! much it reads.
 
 mod act;
+mod cost;
 mod entries;
+mod events;
+mod functions;
+mod health;
 mod live;
 mod run;
 mod runs;
@@ -43,10 +47,20 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/", get(runs::page))
         .route("/runs/{id}", get(run::page))
         .route("/runs/{id}/value", get(values::download))
+        .route("/functions", get(functions::list))
+        .route("/function", get(functions::one))
+        .route("/events/{id}", get(events::one))
+        .route("/events/{id}/data", get(events::data))
+        .route("/cost", get(cost::page))
+        .route("/health/page", get(health::page))
+        .route("/live/none", get(live::none))
         .route("/live/runs", get(live::of_listing))
         .route("/live/runs/{id}", get(live::of_run));
     let acting = Router::new()
         .route("/runs", post(act::on_many).get(runs::elsewhere))
+        .route("/events", get(events::list).post(events::send))
+        .route("/events/{id}/replay", post(events::replay))
+        .route("/function/pause", post(act::pause))
         .route("/runs/{id}/cancel", post(act::cancel))
         .route("/runs/{id}/rerun", post(act::rerun))
         .layer(from_fn(origin::same_site));

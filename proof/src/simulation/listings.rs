@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use stepladder_core::{EventId, RunId, RunRow};
+use stepladder_core::{Event, EventId, RunId, RunRow};
 use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::{Listings, RunQuery, StoreResult};
 
@@ -41,12 +41,19 @@ impl Listings for Lagging {
     async fn runs(&self, query: RunQuery) -> StoreResult<Vec<RunRow>> {
         let is_shown = |row: &&RunRow| {
             let is_of = query.function.as_ref().is_none_or(|function| **function == *row.function);
-            is_of && query.shown.includes(row) && query.before.is_none_or(|before| row.run < before)
+            is_of
+                && query.shown.includes(row)
+                && query.before.is_none_or(|before| row.run < before)
+                && query.from.is_none_or(|from| row.run >= from)
         };
         match self.old(|rows| rows.iter().filter(is_shown).take(query.limit).cloned().collect()) {
             Some(rows) => Ok(rows),
             None => self.memory.runs(query).await,
         }
+    }
+
+    async fn events(&self, before: Option<EventId>, limit: usize) -> StoreResult<Vec<Event>> {
+        self.memory.events(before, limit).await
     }
 
     async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>> {

@@ -106,7 +106,7 @@ impl Aws {
         }
     }
 
-    async fn event_of(&self, item: &Item) -> StoreResult<Event> {
+    pub(super) async fn event_of(&self, item: &Item) -> StoreResult<Event> {
         let json = self.unpack(item).await?;
         serde_json::from_str(&json)
             .map_err(|e| StoreError::Unreadable(format!("{}: {e}", item.text("PK").unwrap_or("an event"))))

@@ -3,10 +3,12 @@
 //! An index partition is one of the shards of an hour, or of a function's day. Which hours and days have runs is
 //! listed in partitions of their own, so that a table that was quiet for a month costs no walk through its hours.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::try_join_all;
-use stepladder_core::{EventId, RunId, RunRow};
+use stepladder_core::{Event, EventId, RunId, RunRow};
 use stepladder_engine::ports::{Listings, RunQuery, Shown, StoreError, StoreResult};
 
 use crate::Aws;
@@ -30,6 +32,31 @@ impl Listings for Aws {
             }
         }
         Ok(rows)
+    }
+
+    /// Those that started something, told by their runs: an index of events would cost a write for each.
+    async fn events(&self, before: Option<EventId>, limit: usize) -> StoreResult<Vec<Event>> {
+        // a run has its event's time in its id
+        let mut cursor = before.map(|event| RunId::new(event.time() + Duration::from_millis(1), 0));
+        let mut ids: Vec<EventId> = Vec::new();
+        let page = limit.saturating_mul(2);
+        loop {
+            let rows = self.runs(RunQuery { before: cursor, limit: page, ..RunQuery::default() }).await?;
+            cursor = rows.last().map(|row| row.run);
+            // an invoked run or a rerun has a time of its own
+            let started = rows.iter().filter(|row| row.event.time() == row.run.time()).map(|row| row.event);
+            ids.extend(started.filter(|id| before.is_none_or(|before| *id < before)));
+            ids.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
+            ids.dedup();
+            if ids.len() > limit || rows.len() < page {
+                break;
+            }
+        }
+        ids.truncate(limit);
+        let found = self.get_many(ids.into_iter().map(layout::event).collect()).await?;
+        let mut events = try_join_all(found.iter().map(|item| self.event_of(item))).await?;
+        events.sort_by_key(|event| std::cmp::Reverse(event.id));
+        Ok(events)
     }
 
     async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>> {

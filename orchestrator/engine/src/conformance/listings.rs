@@ -3,7 +3,7 @@
 use stepladder_core::{RunId, RunRow, Status};
 
 use super::Subject;
-use super::given::{begin, event_id, run};
+use super::given::{begin, event, event_id, run};
 use crate::ports::{After, Commit, RunQuery, Shown};
 
 /// Six runs: the even ones of `mail`, the odd ones of `orders`; 1 completed, 2 and 3 failed, the others live.
@@ -83,6 +83,24 @@ pub async fn a_listing_ends_where_it_is_told_to(on: Subject) {
     assert_eq!(listed(&on, RunQuery { function: Some("mail".into()), ..from(3) }).await, runs(&[6, 4]));
     assert_eq!(listed(&on, RunQuery { shown: Shown::Ended(Status::Failed), ..from(3) }).await, runs(&[3]));
     assert_eq!(listed(&on, RunQuery { limit: 2, ..from(1) }).await, runs(&[6, 5]));
+}
+
+/// By id; the page before an event begins with the next older one. Each of them has started something: an adapter may
+/// leave out others.
+pub async fn events_are_listed_newest_first(on: Subject) {
+    let events: Vec<_> = [4, 1, 3].map(event).into();
+    on.backend.accept(events, on.now()).await.expect("events");
+    on.backend.start([1, 3, 4].map(|n| begin(n, "mail", event_id(n))).into()).await.expect("a start");
+    on.backend.start(vec![begin(5, "orders", event_id(4))]).await.expect("a start");
+    let listed = async |before, limit| {
+        let events = on.backend.events(before, limit).await.expect("a listing");
+        events.into_iter().map(|event| event.id).collect::<Vec<_>>()
+    };
+    let ids = |numbers: &[u64]| numbers.iter().map(|n| event_id(*n)).collect::<Vec<_>>();
+    assert_eq!(listed(None, 10).await, ids(&[4, 3, 1]));
+    assert_eq!(listed(None, 2).await, ids(&[4, 3]));
+    assert_eq!(listed(Some(event_id(4)), 10).await, ids(&[3, 1]));
+    assert_eq!(listed(Some(event_id(1)), 10).await, ids(&[]));
 }
 
 /// None for an event that started none.

@@ -16,6 +16,7 @@ use stepladder_core::spec::LazyScope;
 use stepladder_core::{Cause, Report, RunId, StepId, Timestamp};
 
 use super::Engine;
+use super::health::Executing;
 use super::load::Appended;
 use super::slots::release;
 use crate::ports::{Commit, StoreError};
@@ -46,6 +47,20 @@ pub(super) struct Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+impl Bodies {
+    /// Who executes, the oldest first.
+    pub(super) fn executing(&self) -> Vec<Executing> {
+        let bodies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |body: &Body| {
+            let Holder { run, step, attempt, .. } = body.holder.clone();
+            Executing { run, step, attempt, since: body.began }
+        };
+        let mut executing: Vec<Executing> = bodies.values().map(of).collect();
+        executing.sort_by_key(|body| (body.since, body.run));
+        executing
     }
 }
 

@@ -176,6 +176,7 @@ pass_through!(Listings {
     runs(query: RunQuery) -> Vec<RunRow>;
     runs_of(event: EventId) -> Vec<RunRow>;
     row(run: RunId) -> Option<RunRow>;
+    events(before: Option<EventId>, limit: usize) -> Vec<Event>;
 });
 pass_through!(Slots {
     take(limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Taken;

@@ -185,6 +185,7 @@ pass_on!(Listings {
     runs(query: RunQuery) -> Vec<RunRow>;
     runs_of(event: EventId) -> Vec<RunRow>;
     row(run: RunId) -> Option<RunRow>;
+    events(before: Option<EventId>, limit: usize) -> Vec<Event>;
 });
 pass_on!(Waiters {
     waited(event: &str) -> Waited;

@@ -15,6 +15,7 @@ use stepladder_engine::{EngineError, Rerun};
 
 use super::runs::PAGE;
 use super::shell::is_local;
+use super::text::query;
 use super::{Asked, sorry};
 use crate::error::Problem;
 use crate::path::RunPath;
@@ -37,6 +38,9 @@ impl Did {
         let done = match asked.part("did")? {
             "cancel" => format!("Cancelled {runs}."),
             "rerun" => format!("Started {runs} again."),
+            "pause" => "Paused: its runs wait to begin, those that have begun go on.".into(),
+            "resume" => "Resumed: the runs that waited begin.".into(),
+            "send" => "The event was sent.".into(),
             "none" => "Nothing was chosen: tick the runs first.".into(),
             _ => return None,
         };
@@ -47,15 +51,15 @@ impl Did {
 }
 
 /// The fields of a form.
-struct Fields(Vec<(String, String)>);
+pub(super) struct Fields(Vec<(String, String)>);
 
 impl Fields {
-    fn get(&self, name: &str) -> &str {
+    pub(super) fn get(&self, name: &str) -> &str {
         self.0.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value)
     }
 
     /// Read whole, within the room that all bodies share.
-    async fn read(shared: &Shared, body: Body) -> Result<Self, Problem> {
+    pub(super) async fn read(shared: &Shared, body: Body) -> Result<Self, Problem> {
         let body = shared.bodies.read(body, FORM_BYTES).await?;
         let kind = "application/x-www-form-urlencoded";
         let form =
@@ -131,6 +135,25 @@ pub(super) async fn cancel(
     }
 }
 
+/// `POST /function/pause`: runs of a function begin no more, or again.
+pub(super) async fn pause(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
+    match paused(&shared, body).await {
+        Ok(to) => Redirect::to(&to).into_response(),
+        Err(problem) => sorry(&shared, &headers, &problem),
+    }
+}
+
+async fn paused(shared: &Shared, body: Body) -> Result<String, Problem> {
+    let fields = Fields::read(shared, body).await?;
+    let id = fields.get("id");
+    let did = match fields.get("do") {
+        "pause" => shared.engine.pause(id).await.map(|_| "pause")?,
+        "resume" => shared.engine.resume(id).await.map(|_| "resume")?,
+        other => return Err(Problem::bad_request(format!("`do` is `{other}`; use pause or resume"))),
+    };
+    Ok(format!("/function{}", query([("id", id), ("did", did), ("n", "1")])))
+}
+
 /// `POST /runs/{id}/rerun`: from the beginning or from a step, with the same input or another; leads to the new run.
 pub(super) async fn rerun(
     State(shared): State<Shared>,
@@ -155,7 +178,7 @@ async fn again(shared: &Shared, path: Result<RunPath, Problem>, body: Body) -> R
 }
 
 /// The JSON of an editor; nothing when it was left empty. What it must be besides JSON is the engine's to say.
-fn input(text: &str) -> Result<Option<stepladder_core::Json>, Problem> {
+pub(super) fn input(text: &str) -> Result<Option<stepladder_core::Json>, Problem> {
     if text.trim().is_empty() {
         return Ok(None);
     }

@@ -51,13 +51,6 @@ fn told(fact: &Fact) -> (&'static str, String) {
             };
             ("Run created", format!("of {}, from event {}{origin}", created.function, created.event.name))
         }
-        Fact::EventJoined { event, replaces, closes, .. } => {
-            let how = if *replaces { "takes the place of the one before" } else { "joins those that there are" };
-            let last = if *closes { ", the last one" } else { "" };
-            ("Event joined", format!("{} {} {how}{last}", event.name, event.id))
-        }
-        Fact::RunBegun => ("Run begun", "no further event joins it".into()),
-        Fact::Logged { lines, .. } => ("Logged", format!("{} lines", lines.len())),
         Fact::StepStarted { attempt, lease_until, .. } => {
             ("Step started", format!("attempt {attempt}, until {} at the latest", time(*lease_until)))
         }
@@ -91,6 +84,18 @@ fn told(fact: &Fact) -> (&'static str, String) {
         Fact::InvokeStarted { function, child, .. } => ("Invoke started", format!("run {child} of {function}")),
         Fact::InvokeEnded { .. } => ("Invoke ended", String::new()),
         Fact::EventAwaited { wait, until, .. } => ("Event awaited", format!("{wait}, until {}", time(*until))),
+        Fact::EventJoined { event, replaces, begins_at, closes } => {
+            let how = if *replaces { "in the place of the one before" } else { "beside those before" };
+            let begins = begins_at.map_or_else(String::new, |at| format!(", begins at {}", time(at)));
+            let last = if *closes { ", the last" } else { "" };
+            ("Event joined", format!("{} {} {how}{begins}{last}", event.name, event.id))
+        }
+        Fact::RunBegun => ("Run begun", "no event joins it any more".into()),
+        Fact::Logged { attempt, lines } => {
+            let first = lines.first().map(|placed| brief(&placed.line.message, ERROR_BYTES)).unwrap_or_default();
+            let more = if lines.len() > 1 { format!(" and {} more lines", lines.len() - 1) } else { String::new() };
+            ("Logged", format!("attempt {attempt}: {first}{more}"))
+        }
         Fact::EventEntered { event, .. } => ("Event entered", format!("{} {}", event.name, event.id)),
         Fact::SignalAwaited { until, .. } => ("Signal awaited", format!("until {}", time(*until))),
         Fact::SignalReceived { .. } => ("Signal received", String::new()),

@@ -37,7 +37,7 @@ const SILENT: u32 = 15;
 
 /// `GET /live/runs?…`: whenever the first page of this search changes.
 pub(super) async fn of_listing(State(shared): State<Shared>, asked: Asked) -> Response {
-    let Some(place) = place(&shared) else { return none() };
+    let Some(place) = place(&shared) else { return nothing() };
     if let Err(problem) = Search::of(&asked, shared.engine.now()) {
         return problem.into_response();
     }
@@ -69,7 +69,7 @@ pub(super) async fn of_run(State(shared): State<Shared>, path: Result<RunPath, P
         Ok(path) => path,
         Err(problem) => return problem.into_response(),
     };
-    let Some(place) = place(&shared) else { return none() };
+    let Some(place) = place(&shared) else { return nothing() };
     let seen: Seq = asked.part("seen").and_then(|seen| seen.parse().ok()).unwrap_or(0);
     let entries = Arc::new(AtomicU64::new(seen));
     stream(shared.engine.clone(), place, Some(seen), move |engine| entries_of(engine, run, entries.clone()))
@@ -86,8 +86,13 @@ fn place(shared: &Shared) -> Option<OwnedSemaphorePermit> {
     shared.streams.clone()?.try_acquire_owned().ok()
 }
 
+/// `GET /live/none`: for pages without a stream, which are fetched now and then.
+pub(super) async fn none() -> Response {
+    nothing()
+}
+
 /// Browsers do not ask for a stream again that answered so.
-fn none() -> Response {
+fn nothing() -> Response {
     StatusCode::NO_CONTENT.into_response()
 }
 

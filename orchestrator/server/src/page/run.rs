@@ -15,8 +15,10 @@ use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::view::StepView;
 use stepladder_engine::{Engine, EngineError, RunLook};
 
-use self::rows::{ChildRow, StepRow};
+use self::rows::{ChildRow, LogRow, StepRow};
 use super::act::Did;
+use super::cost::Told;
+use super::cost::model::Cost;
 use super::entries::EntryRow;
 use super::runs::RunRow;
 use super::scale::Squeezed;
@@ -37,11 +39,13 @@ const ENTRIES: usize = 60;
 /// Invoked runs whose steps are drawn.
 const MOST_CHILDREN: usize = 5;
 /// Bytes of an input that is put into the editor; a larger one is left as it is, or written anew.
-const EDITOR_BYTES: usize = 16 * 1024;
+pub(super) const EDITOR_BYTES: usize = 16 * 1024;
 /// Bytes of errors and ids in lists.
 const ERROR_BYTES: usize = 2_000;
 /// Bytes of the names that a rerun may begin at.
 const NAMES_BYTES: usize = 8 * 1024;
+/// Lines of the log that are shown.
+const LOGS: usize = 40;
 /// Errors of the handler that are shown.
 const HANDLER_ERRORS: usize = 10;
 
@@ -59,6 +63,10 @@ struct RunPage {
     sender_id: Option<String>,
     output: Option<Shown>,
     handler_errors: Vec<(Moment, String)>,
+    /// The latest lines of its log, and how many there are.
+    logs: Vec<LogRow>,
+    all_logs: usize,
+    cost: Told,
     axis: Vec<Squeezed>,
     steps: Vec<StepRow>,
     /// How many steps there are, and the links to those before and after.
@@ -113,6 +121,7 @@ async fn look(
     // what stood then is drawn as of then
     let now = entries.last().filter(|_| past).map_or_else(|| engine.now(), |(_, entry)| entry.at);
     let end = detail.summary.ended_at.unwrap_or(now).max(detail.summary.created_at);
+    let limits = engine.specs().find(|spec| spec.id == detail.summary.function).map_or(0, |s| s.concurrency.len());
     let waterfall = Waterfall::new(entries, &detail.steps, end);
     let first = if first < detail.steps.len() { first } else { 0 };
     let shown: Vec<(usize, &StepView)> = detail.steps.iter().enumerate().skip(first).take(STEPS).collect();
@@ -154,6 +163,9 @@ async fn look(
         sender_id: detail.event.external_id.as_deref().map(str::to_owned),
         output,
         handler_errors: handler_errors(&detail.handler_errors),
+        logs: latest(&detail.logs, LOGS).iter().map(LogRow::of).collect(),
+        all_logs: detail.logs.len(),
+        cost: Told::of(&Cost::of(&look, limits)),
         axis: waterfall.squeezed(),
         steps,
         all_steps: detail.steps.len(),
@@ -186,9 +198,16 @@ async fn children(engine: &Engine, shown: &[(usize, &StepView)], waterfall: &Wat
     join_all(looks).await.into_iter().flatten().collect()
 }
 
+/// The last of a list.
+fn latest<T>(all: &[T], most: usize) -> &[T] {
+    &all[all.len().saturating_sub(most)..]
+}
+
 fn handler_errors(errors: &[(Timestamp, stepladder_core::Failure)]) -> Vec<(Moment, String)> {
-    let latest = &errors[errors.len().saturating_sub(HANDLER_ERRORS)..];
-    latest.iter().map(|(at, error)| (Moment::of(*at), brief(&sentence(error), ERROR_BYTES))).collect()
+    latest(errors, HANDLER_ERRORS)
+        .iter()
+        .map(|(at, error)| (Moment::of(*at), brief(&sentence(error), ERROR_BYTES)))
+        .collect()
 }
 
 /// The names of the first steps, in so many bytes: a rerun from a later one goes through REST.
@@ -204,12 +223,12 @@ fn names(steps: &[StepView]) -> Vec<String> {
 
 /// The entries before the one that the page stands at, that one last.
 fn around(look: &RunLook, past: bool) -> Vec<EntryRow> {
-    let entries = &look.entries[look.entries.len().saturating_sub(ENTRIES)..];
+    let entries = latest(&look.entries, ENTRIES);
     let last = look.entries.last().map(|(seq, _)| *seq);
     entries.iter().rev().map(|(seq, entry)| EntryRow::of(*seq, entry, past && Some(*seq) == last)).collect()
 }
 
 /// Where a value of a run is to be had whole.
-fn value_link(run: RunId, of: &str) -> String {
+pub(super) fn value_link(run: RunId, of: &str) -> String {
     format!("/runs/{run}/value?of={of}")
 }

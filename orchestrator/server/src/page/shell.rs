@@ -17,12 +17,22 @@ const LASTS: u32 = 365 * 24 * 60 * 60;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tab {
     Runs,
+    Functions,
+    Events,
+    Cost,
+    Health,
     /// None of them: problems, the login.
     None,
 }
 
 /// The tabs in their order: where they lead, and what they are called.
-const TABS: [(Tab, &str, &str); 1] = [(Tab::Runs, "/", "Runs")];
+const TABS: [(Tab, &str, &str); 5] = [
+    (Tab::Runs, "/", "Runs"),
+    (Tab::Functions, "/functions", "Functions"),
+    (Tab::Events, "/events", "Events"),
+    (Tab::Cost, "/cost", "Cost"),
+    (Tab::Health, "/health/page", "Health"),
+];
 
 /// What the base template needs.
 pub(super) struct Shell {

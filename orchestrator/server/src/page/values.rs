@@ -36,7 +36,7 @@ async fn value(shared: &Shared, path: Result<RunPath, Problem>, asked: &Asked) -
 }
 
 /// A download: never shown in place, whatever it holds.
-fn file(name: &str, text: String) -> Response {
+pub(super) fn file(name: &str, text: String) -> Response {
     let disposition = HeaderValue::try_from(format!("attachment; filename=\"{name}\""));
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8")),

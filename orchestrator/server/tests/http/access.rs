@@ -20,7 +20,17 @@ fn guarded() -> World {
 }
 
 /// Everything that only who has the token may see.
-const GUARDED: [(Method, &str); 14] = [
+const GUARDED: [(Method, &str); 24] = [
+    (Method::GET, "/functions"),
+    (Method::GET, "/function"),
+    (Method::GET, "/events"),
+    (Method::GET, "/events/x"),
+    (Method::GET, "/events/x/data"),
+    (Method::POST, "/events"),
+    (Method::POST, "/events/x/replay"),
+    (Method::GET, "/cost"),
+    (Method::GET, "/health/page"),
+    (Method::GET, "/live/runs/x"),
     (Method::GET, "/"),
     (Method::GET, "/runs/x"),
     (Method::GET, "/runs/x/value"),

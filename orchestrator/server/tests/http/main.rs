@@ -6,6 +6,7 @@ mod acting;
 mod bad_input;
 mod live;
 mod many;
+mod more_pages;
 mod pages;
 mod pushing_back;
 mod reading;

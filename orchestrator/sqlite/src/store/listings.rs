@@ -2,17 +2,35 @@
 
 use async_trait::async_trait;
 use rusqlite::{Connection, ToSql};
-use stepladder_core::{EventId, RunId, RunRow};
+use stepladder_core::{Event, EventId, RunId, RunRow};
 use stepladder_engine::ports::{Listings, RunQuery, Shown, StoreResult};
 
 use crate::Sqlite;
 use crate::fault::Fault;
-use crate::rows::{RUN_COLUMNS, run_row};
+use crate::rows::{RUN_COLUMNS, from_json, run_row};
 
 #[async_trait]
 impl Listings for Sqlite {
     async fn runs(&self, query: RunQuery) -> StoreResult<Vec<RunRow>> {
         self.readers.list(move |db| runs(db, &query)).await
+    }
+
+    async fn events(&self, before: Option<EventId>, limit: usize) -> StoreResult<Vec<Event>> {
+        self.readers
+            .list(move |db| {
+                // no id is larger, so there is one question for the first page and for the others
+                let before = before.map_or([u8::MAX; 16], EventId::to_bytes);
+                let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+                let mut query =
+                    db.prepare_cached("SELECT event FROM events WHERE id < ?1 ORDER BY id DESC LIMIT ?2")?;
+                let mut found = query.query((before, limit))?;
+                let mut events = Vec::new();
+                while let Some(row) = found.next()? {
+                    events.push(from_json(row, 0)?);
+                }
+                Ok(events)
+            })
+            .await
     }
 
     async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>> {

@@ -1,9 +1,10 @@
 //! The steps on a run's page.
 
 use stepladder_core::{RunId, Timestamp};
-use stepladder_engine::view::{AttemptView, RunDetail, StepStatus, StepView};
+use stepladder_engine::view::{AttemptView, LogView, RunDetail, StepStatus, StepView};
 
 use super::value_link;
+use crate::page::cost::used;
 use crate::page::text::{Moment, brief, duration, sentence};
 use crate::page::value::{Room, Shown};
 use crate::page::waterfall::{Lane, Waterfall, latest};
@@ -15,6 +16,10 @@ const NAME_BYTES: usize = 120;
 const ATTEMPT_ERROR_BYTES: usize = 400;
 /// Bytes of the error that a step failed with.
 const ERROR_BYTES: usize = 2_000;
+/// Models whose usage is shown of a step.
+const MODELS: usize = 5;
+/// Bytes of a log line, and of its values.
+const LINE_BYTES: usize = 300;
 /// Steps of an invoked run that are drawn.
 const CHILD_STEPS: usize = 10;
 
@@ -40,6 +45,8 @@ pub(super) struct StepRow {
     /// Attempts before those that are listed.
     pub(super) earlier: usize,
     pub(super) children: Vec<ChildRow>,
+    /// What it used of models, one line for each.
+    pub(super) usage: Vec<String>,
 }
 
 impl StepRow {
@@ -81,6 +88,30 @@ impl StepRow {
             attempts: listed.iter().map(|attempt| AttemptRow::of(attempt, now)).collect(),
             earlier: step.attempts.len() - listed.len(),
             children: Vec::new(),
+            usage: step.usage.iter().take(MODELS).map(used).collect(),
+        }
+    }
+}
+
+/// A line of what was said.
+pub(super) struct LogRow {
+    pub(super) moment: Moment,
+    pub(super) level: &'static str,
+    pub(super) step: Option<String>,
+    pub(super) attempt: u32,
+    pub(super) message: String,
+    pub(super) fields: Option<String>,
+}
+
+impl LogRow {
+    pub(super) fn of(log: &LogView) -> Self {
+        Self {
+            moment: Moment::of(log.at),
+            level: log.line.level.as_str(),
+            step: log.step.as_deref().map(|step| brief(step, NAME_BYTES)),
+            attempt: log.attempt,
+            message: brief(&log.line.message, LINE_BYTES),
+            fields: log.line.fields.as_deref().map(|fields| brief(fields.get(), LINE_BYTES)),
         }
     }
 }

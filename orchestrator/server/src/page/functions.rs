@@ -1,0 +1,184 @@
+//! The functions, and one of them: what starts it, what bounds it, how its runs have gone of late.
+//!
+//! The list reads the newest [`STRIP`] rows of each of the first [`MOST_LISTED`] functions. A function's page reads its
+//! newest [`HISTORY`] rows, the journals of at most [`TIMED`] ended runs for the times of their steps, and those of live
+//! runs for the lines that they stand in.
+
+mod history;
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use futures::future::join_all;
+use stepladder_core::{RunId, Spec, Status, Timestamp};
+use stepladder_engine::{Engine, EngineError};
+
+use self::history::{History, StepTimes, bars, times};
+use super::act::Did;
+use super::run::{EDITOR_BYTES, value_link};
+use super::runs::RunRow;
+use super::shell::{Shell, Tab};
+use super::text::{Moment, brief, duration, query};
+use super::value::indented;
+use super::{Asked, html, sorry};
+use crate::error::Problem;
+use crate::router::Shared;
+
+/// Runs in a function's row of the list.
+const STRIP: usize = 20;
+/// Functions whose newest runs the list shows.
+const MOST_LISTED: usize = 50;
+/// Runs that a function's page counts.
+const HISTORY: usize = 300;
+/// Ended runs whose steps are timed.
+const TIMED: usize = 30;
+/// Runs that the page lists.
+const LISTED: usize = 10;
+
+/// A function as its description has it.
+struct FunctionRow {
+    id: String,
+    link: String,
+    runs_link: String,
+    triggers: Vec<String>,
+    retries: u32,
+    timeout: String,
+    limits: Vec<String>,
+    on_failure: Option<String>,
+    /// Its newest runs, oldest first: status and id.
+    strip: Vec<(Status, RunId)>,
+    /// Since when its runs do not begin.
+    paused: Option<Moment>,
+}
+
+impl FunctionRow {
+    fn of(spec: &Spec, strip: Vec<(Status, RunId)>, paused: Option<Timestamp>) -> Self {
+        let triggers = spec.triggers.iter().map(|trigger| match &trigger.condition {
+            None => trigger.event.to_string(),
+            Some(condition) => format!("{} if {}", trigger.event, condition.source()),
+        });
+        let ticks = spec.schedule.lines.iter().map(|line| format!("cron {line}"));
+        let limits = spec.concurrency.iter().map(ToString::to_string).chain(spec.flow.words());
+        Self {
+            id: spec.id.to_string(),
+            link: format!("/function{}", query([("id", &*spec.id)])),
+            runs_link: format!("/{}", query([("function", &*spec.id)])),
+            triggers: triggers.chain(ticks).collect(),
+            retries: spec.retry.retries,
+            timeout: duration(spec.timeout),
+            limits: limits.collect(),
+            on_failure: spec.on_failure.as_deref().map(str::to_owned),
+            strip,
+            paused: paused.map(Moment::of),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "functions.html")]
+struct FunctionsPage {
+    shell: Shell,
+    functions: Vec<FunctionRow>,
+    strip: usize,
+}
+
+/// `GET /functions`.
+pub(super) async fn list(State(shared): State<Shared>, asked: Asked) -> Response {
+    let strips = join_all(shared.engine.specs().take(MOST_LISTED).map(|spec| strip(&shared.engine, &spec.id))).await;
+    let paused = match shared.engine.paused().await {
+        Ok(paused) => paused,
+        Err(error) => return sorry(&shared, &asked.headers, &error.into()),
+    };
+    let mut strips = strips.into_iter();
+    let mut functions = Vec::new();
+    for spec in shared.engine.specs() {
+        match strips.next().unwrap_or_else(|| Ok(Vec::new())) {
+            Ok(strip) => functions.push(FunctionRow::of(spec, strip, paused.get(&spec.id).copied())),
+            Err(error) => return sorry(&shared, &asked.headers, &error.into()),
+        }
+    }
+    let shell = Shell::new(&shared, &asked.headers, Tab::Functions);
+    html(StatusCode::OK, &FunctionsPage { shell, functions, strip: STRIP })
+}
+
+async fn strip(engine: &Engine, function: &str) -> Result<Vec<(Status, RunId)>, EngineError> {
+    let rows = engine.rows_of(function, STRIP).await?;
+    let of = |row: &stepladder_core::RunRow| (row.ended.map_or(Status::Running, |(_, status)| status), row.run);
+    Ok(rows.iter().rev().map(of).collect())
+}
+
+#[derive(Template)]
+#[template(path = "function.html")]
+struct FunctionPage {
+    shell: Shell,
+    function: FunctionRow,
+    history: History,
+    steps: Vec<StepTimes>,
+    timed: usize,
+    lines: Vec<LineRow>,
+    runs: Vec<RunRow>,
+    /// The event that starts it, and an example of its data; nothing when no event does.
+    event: Option<String>,
+    example: String,
+    /// The run whose event the example is.
+    example_of: Option<(RunId, String)>,
+    did: Option<Did>,
+}
+
+/// Who holds and who waits.
+struct LineRow {
+    key: String,
+    slots: u32,
+    held: Vec<(RunId, String)>,
+    line: Vec<(RunId, Moment)>,
+    /// Whether the line may go on behind what is shown.
+    more: bool,
+}
+
+/// `GET /function?id=`: an id may hold a `/`.
+pub(super) async fn one(State(shared): State<Shared>, asked: Asked) -> Response {
+    let id = asked.part("id").unwrap_or_default().to_owned();
+    match look(&shared, &id, &asked).await {
+        Ok(page) => html(StatusCode::OK, &page),
+        Err(problem) => sorry(&shared, &asked.headers, &problem),
+    }
+}
+
+async fn look(shared: &Shared, id: &str, asked: &Asked) -> Result<FunctionPage, Problem> {
+    let engine = &shared.engine;
+    let none = || Problem::not_found(format!("there is no function `{}`", brief(id, 100)));
+    let spec = engine.specs().find(|spec| *spec.id == *id).ok_or_else(none)?;
+    let rows = engine.rows_of(id, HISTORY).await?;
+    let now = engine.now();
+    let ended = rows.iter().filter(|row| row.ended.is_some()).take(TIMED);
+    // one that was deleted meanwhile is left out
+    let details: Vec<_> = join_all(ended.map(|row| engine.run(row.run))).await.into_iter().flatten().collect();
+    let newest = rows.iter().take(LISTED);
+    let runs = join_all(newest.map(|row| engine.brief_of(row.run))).await;
+    let runs = runs.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
+    let lines = engine.lines_of(id).await?.into_iter().map(|view| LineRow {
+        key: brief(&view.limit.key, 200),
+        slots: view.limit.slots,
+        held: view.held.iter().map(|h| (h.holder.run, brief(&h.holder.step, 80))).collect(),
+        more: view.line.len() == stepladder_engine::MOST_PLACES,
+        line: view.line.iter().map(|place| (place.run, Moment::of(place.asked))).collect(),
+    });
+    let event = spec.triggers.first().map(|trigger| trigger.event.to_string());
+    let example = details
+        .iter()
+        .find(|run| Some(&*run.event.name) == event.as_deref() && run.event.data.get().len() <= EDITOR_BYTES);
+    Ok(FunctionPage {
+        shell: Shell::new(shared, &asked.headers, Tab::Functions),
+        function: FunctionRow::of(spec, Vec::new(), engine.paused_since(id).await?),
+        history: bars(&rows, now),
+        steps: times(&details),
+        timed: details.len(),
+        lines: lines.collect(),
+        runs: runs.map(|run| RunRow::of(&run, now)).collect(),
+        event,
+        example: example.map_or_else(|| "{}".into(), |run| indented(run.event.data.get())),
+        example_of: example.map(|run| (run.summary.run, value_link(run.summary.run, "event"))),
+        did: Did::of(asked),
+    })
+}

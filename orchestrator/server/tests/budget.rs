@@ -1,0 +1,173 @@
+//! What a page reads and how large it is, with a hundred thousand runs in the data file: neither grows with what is stored.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use futures::future::BoxFuture;
+use stepladder_core::journal::{Created, Failure, Kind, Origin, Outcome};
+use stepladder_core::wake::Purpose;
+use stepladder_core::{Cause, Event, EventId, Fact, Record, RunId, RunRow, Status, Timer, Timestamp, Wake, json};
+use stepladder_engine::intercept::{Call, Intercept, Intercepted};
+use stepladder_engine::ports::{Backend, Events, Start, Starts, StoreResult};
+use stepladder_engine::{Config, Engine, Program};
+use stepladder_server::Options;
+use stepladder_sqlite::Sqlite;
+use tower::ServiceExt;
+
+const RUNS: u64 = 100_000;
+const BATCH: u64 = 2_000;
+const BYTES: usize = 200 * 1024;
+/// Calls of the storage for one page.
+const CALLS: usize = 400;
+
+/// Counts the calls.
+struct Counting {
+    sqlite: Arc<Sqlite>,
+    calls: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Intercept for Counting {
+    fn backend(&self) -> &dyn Backend {
+        &*self.sqlite
+    }
+
+    async fn around<'a, T: Debug + Send>(
+        &'a self,
+        _: Call<'a>,
+        reply: BoxFuture<'a, StoreResult<T>>,
+    ) -> StoreResult<T> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        reply.await
+    }
+}
+
+fn event(n: u64, now: Timestamp) -> Event {
+    let at = now - Duration::from_millis((RUNS - n) * 100);
+    Event {
+        id: EventId::new(at, u128::from(n)),
+        name: if n.is_multiple_of(2) { "test/hello.world" } else { "client/enhance.requested" }.into(),
+        data: json::of(&serde_json::json!({"name": format!("number {n}"), "text": "x".repeat(100)})).expect("JSON"),
+        ts: at,
+        user: None,
+        external_id: None,
+        received_at: at,
+    }
+}
+
+/// A run whose first record says all of it; one in ten failed, one in a hundred lives.
+fn start(event: Event, n: u64) -> Start {
+    let function: Arc<str> = if n.is_multiple_of(2) { "hello-world" } else { "enhance-client-with-ai" }.into();
+    let (at, run) = (event.received_at, RunId::started_by(event.id, &function));
+    let created = Created::new(function.clone(), event.clone(), Origin::Event);
+    let outcome = Outcome::Value(json::of(&"a value").expect("JSON"));
+    let mut entries = vec![
+        Fact::RunCreated(Box::new(created)).at(at),
+        Fact::StepCarried { step: "greet".into(), kind: Kind::Run, outcome }.at(at),
+    ];
+    let status = match n % 100 {
+        0 => None,
+        1..11 => Some(Status::Failed),
+        _ => Some(Status::Completed),
+    };
+    match status {
+        Some(Status::Failed) => entries.push(Fact::RunFailed { error: Failure::new("no luck ".repeat(60)) }.at(at)),
+        Some(_) => entries.push(Fact::RunCompleted { output: json::null() }.at(at)),
+        None => {}
+    }
+    Start {
+        row: RunRow {
+            run,
+            function: function.clone(),
+            event: event.id,
+            created_at: at,
+            ended: status.map(|s| (at, s)),
+        },
+        record: Record { seq: 0, token: u128::from(n), code: "1".into(), entries },
+        watchdog: Timer { due: at, run, group: function.clone(), purpose: Purpose::Watchdog },
+        wake: Wake { run, cause: Cause::Created, group: function },
+        places: Vec::new(),
+        notes: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn with_a_hundred_thousand_runs_every_page_is_small_and_reads_little() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sqlite =
+        Arc::new(Sqlite::open(folder.path().join("a.db"), stepladder_sqlite::Options::default()).expect("a file"));
+    let now = Timestamp::from_millis(jiff::Timestamp::now().as_millisecond());
+    let mut last = None;
+    for first in (0..RUNS).step_by(usize::try_from(BATCH).expect("small")) {
+        let events: Vec<Event> = (first..first + BATCH).map(|n| event(n, now)).collect();
+        sqlite.accept(events.clone(), now).await.expect("stored");
+        let starts: Vec<Start> = events.into_iter().zip(first..).map(|(event, n)| start(event, n)).collect();
+        last = starts.last().map(|start| (start.row.run, start.row.event));
+        sqlite.start(starts).await.expect("stored");
+    }
+    let (run, id) = last.expect("there are runs");
+    let calls = Arc::new(AtomicUsize::new(0));
+    let backend = Arc::new(Intercepted(Counting { sqlite, calls: calls.clone() }));
+    let programs: Vec<Arc<dyn Program>> = programs();
+    let engine = Arc::new(Engine::new(backend, programs, Config::default()).expect("an engine"));
+    let router = stepladder_server::router(engine, Options { loopback: true, ..Options::default() });
+    for path in [
+        "/".to_owned(),
+        "/?status=Failed".into(),
+        "/?status=Running".into(),
+        "/?status=Scheduled".into(),
+        "/?function=hello-world&status=Failed".into(),
+        "/?status=Cancelled".into(),
+        "/?within=1h&status=Skipped".into(),
+        "/?q=e".into(),
+        "/?q=01".into(),
+        format!("/?cursor={run}"),
+        format!("/runs/{run}"),
+        "/functions".into(),
+        "/function?id=hello-world".into(),
+        "/events".into(),
+        format!("/events/{id}"),
+        "/cost".into(),
+        "/health/page".into(),
+    ] {
+        calls.store(0, Ordering::Relaxed);
+        let begun = Instant::now();
+        let response = router.clone().oneshot(Request::get(&path).body(Body::empty()).expect("a request")).await;
+        let response = response.expect("an answer");
+        assert_eq!(response.status(), 200, "{path}");
+        let bytes = to_bytes(response.into_body(), usize::MAX).await.expect("a body").len();
+        let calls = calls.load(Ordering::Relaxed);
+        println!("{path}: {bytes} bytes, {calls} calls, {:.1} ms", begun.elapsed().as_secs_f64() * 1_000.0);
+        assert!(bytes <= BYTES, "{path} has {bytes} bytes");
+        assert!((1..=CALLS).contains(&calls), "{path} makes {calls} calls");
+    }
+}
+
+/// Two functions that are only looked at.
+fn programs() -> Vec<Arc<dyn Program>> {
+    use stepladder_core::Spec;
+    use stepladder_core::spec::{Concurrency, Trigger};
+    use stepladder_engine::Session;
+    use stepladder_engine::program::History;
+    struct Described(Spec);
+    impl Program for Described {
+        fn spec(&self) -> &Spec {
+            &self.0
+        }
+        fn open(&self, _: History) -> Result<Box<dyn Session>, Failure> {
+            Err(Failure::new("nothing is executed here"))
+        }
+    }
+    let of = |id: &str, event: &str| {
+        let mut spec = Spec::new(id);
+        spec.triggers.push(Trigger { event: event.into(), condition: None });
+        spec.concurrency.push(Concurrency::steps(3));
+        Arc::new(Described(spec)) as Arc<dyn Program>
+    };
+    vec![of("hello-world", "test/hello.world"), of("enhance-client-with-ai", "client/enhance.requested")]
+}

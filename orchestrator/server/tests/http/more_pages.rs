@@ -1,0 +1,144 @@
+//! Functions, events, cost and health.
+
+use serde_json::json;
+
+use crate::pages::links;
+use crate::world::World;
+
+#[tokio::test]
+async fn functions_are_listed_with_what_starts_and_bounds_them() {
+    let world = World::new();
+    let run = world.run(json!({"name": "test/echo", "data": {"fail": "no"}})).await;
+    let page = world.get("/functions").await;
+    assert_eq!(page.status, 200);
+    for part in ["test/nap if event.data.long == true", "2 at once, for each event.name", "on failure"] {
+        assert!(page.text.contains(part), "{part}: {}", page.text);
+    }
+    assert!(page.text.contains(&format!("/runs/{run}\" class=\"status Failed\"")), "its newest runs: {}", page.text);
+    assert!(links(&page.text, "/function?").contains(&"/function?id=%3Cb%3Ebold%3C%2Fb%3E"), "any id is a link");
+    assert_eq!(world.get("/function?id=%3Cb%3Ebold%3C%2Fb%3E").await.status, 200);
+    assert_eq!(world.get("/function?id=nothing").await.status, 404);
+    assert_eq!(world.get("/function").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_function_shows_how_its_runs_went_and_starts_another() {
+    let world = World::new();
+    for n in 0..3 {
+        world.run(json!({"name": "test/echo", "data": {"n": n}})).await;
+    }
+    world.run(json!({"name": "test/echo", "data": {"fail": "no"}})).await;
+    let page = world.get("/function?id=echo").await.text;
+    for part in ["3 completed", "1 failed", "<bdi>say</bdi>", "4 runs: 3 completed, 1 failed, 0 live", "&#34;n&#34;"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let sent = world.form("/events", "name=test%2Fecho&data=%7B%22n%22%3A7.0%7D").await;
+    world.settle().await;
+    assert_eq!(sent.status, 303, "{}", sent.text);
+    let event = sent.header("location").strip_prefix("/events/").unwrap().split('?').next().unwrap().to_owned();
+    let runs = world.get(&format!("/v1/events/{event}/runs")).await;
+    assert!(runs.text.contains("{\"n\":7.0}"), "as it was written: {}", runs.text);
+}
+
+#[tokio::test]
+async fn events_say_what_they_started_or_why_nothing() {
+    let world = World::new();
+    let run = world.run(json!({"name": "test/echo", "id": "mine", "data": {"n": 1}})).await;
+    world.send(json!({"name": "test/nobody"})).await;
+    let short = world.send(json!({"name": "test/nap", "data": {"long": false}})).await.remove(0);
+    let page = world.get("/events").await.text;
+    assert!(links(&page, "/runs/").contains(&&*format!("/runs/{run}")), "{page}");
+    for part in ["no function is started by `test/nobody`", "the condition of `nap` is not met"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let one = world.get("/events/mine").await.text;
+    assert!(one.contains("<bdi>test/echo</bdi>") && one.contains(&run) && one.contains("<bdi>mine</bdi>"), "{one}");
+    assert!(world.get(&format!("/events/{short}")).await.text.contains("the condition of `nap` is not met"));
+    assert_eq!(world.get("/events/nothing").await.status, 404);
+    assert_eq!(world.get("/events?before=x").await.status, 400);
+    assert_eq!(world.get("/events/mine/data").await.json(), json!({"n": 1}));
+}
+
+#[tokio::test]
+async fn events_are_paged() {
+    let world = World::new();
+    let events: Vec<_> = (0..30).map(|n| json!({"name": "test/nobody", "data": {"n": n}})).collect();
+    world.send(json!(events)).await;
+    let page = world.get("/events").await.text;
+    assert_eq!(page.matches("<tr>").count(), 26, "a head and 25 rows");
+    let older = *links(&page, "/events?before=").first().expect("a link");
+    let page = world.get(older).await.text;
+    assert_eq!((page.matches("<tr>").count(), links(&page, "/events?before=").len()), (6, 0));
+}
+
+#[tokio::test]
+async fn an_event_is_sent_again_as_a_new_one() {
+    let world = World::new();
+    let run = world.run(json!({"name": "test/echo", "id": "mine", "data": {"n": 1}})).await;
+    let again = world.form("/events/mine/replay", "").await;
+    world.settle().await;
+    assert_eq!(again.status, 303, "{}", again.text);
+    let page = world.get(again.header("location")).await.text;
+    assert!(page.contains("The event was sent.") && page.contains("echo") && !page.contains(&run), "{page}");
+    assert_eq!(world.form("/events/nothing/replay", "").await.status, 404);
+}
+
+#[tokio::test]
+async fn an_event_that_is_none_is_refused_with_a_sentence() {
+    let world = World::new();
+    for (form, says) in [
+        ("name=&data=%7B%7D", "name"),
+        ("name=inngest%2Fx&data=%7B%7D", "inngest/"),
+        ("name=a&data=%7B", "not valid JSON"),
+        ("name=a&data=%5B%5D", "object"),
+        ("name=a&data=%22%5Cu0000%22", "NUL"),
+    ] {
+        let answer = world.form("/events", form).await;
+        assert!(answer.status == 400 && answer.text.contains(says), "{form}: {}", answer.text);
+    }
+    assert_eq!(world.post("/events", "name=a").await.status, 403, "it may come from anywhere");
+    assert_eq!(world.post("/events/x/replay", "").await.status, 403);
+    world.assert_no_error_logged();
+}
+
+#[tokio::test]
+async fn what_runs_cost_is_counted_from_their_journals() {
+    let world = World::new();
+    let run = world.run(json!({"name": "test/echo", "data": {"n": 1}})).await;
+    let page = world.get("/cost").await;
+    assert_eq!(page.status, 200);
+    // 11 to start and 3 to end; its one step 2, and under one limit 2 for the slot and 7 for the place
+    let row = page.text.split(&format!("/runs/{run}")).nth(1).expect("a row");
+    let numbers: Vec<&str> =
+        row.split("class=\"num\">").skip(1).take(4).map(|rest| rest.split('<').next().unwrap()).collect();
+    assert_eq!(numbers, ["25", "8", "6", "2"], "{row}");
+    assert!(page.text.contains("infra/COST.md") && page.text.contains("nothing yet"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn health_shows_what_waits() {
+    let world = World::new();
+    world.run(json!({"name": "test/nap", "data": {"long": true}})).await;
+    let page = world.get("/health/page").await;
+    assert!(page.status == 200 && page.text.contains("data-live=\"/live/none\""), "{}", page.text);
+    assert!(page.text.contains("Nothing at the moment."), "{}", page.text);
+    assert_eq!(world.get("/live/none").await.status, 204);
+    assert_eq!(world.get("/health").await.json(), json!({"status": "ok"}), "load balancers ask there");
+}
+
+#[tokio::test]
+async fn what_comes_from_outside_is_text_on_these_pages_too() {
+    let world = World::new();
+    let attack = "</textarea><script>alert(1)</script>";
+    world.run(json!({"name": "<i>markup</i>", "id": attack, "data": {"x": attack, "fail": attack}})).await;
+    let event = world.send(json!({"name": attack, "data": {"x": attack}})).await.remove(0);
+    let pages = ["/functions", "/function?id=%3Cb%3Ebold%3C%2Fb%3E", "/events", "/cost", "/health/page"];
+    for path in pages.map(str::to_owned).into_iter().chain([format!("/events/{event}")]) {
+        let page = world.get(&path).await;
+        assert_eq!(page.status, 200, "{path}");
+        let text = page.text.replacen("<script src=\"/app.js\" defer></script>", "", 1);
+        for markup in ["<script", "<b>bold", "<i>markup", "<u>"] {
+            assert!(!text.contains(markup), "{path} has {markup}: {text}");
+        }
+    }
+}
