@@ -37,6 +37,8 @@ fn value(constant: &str, file: &Path) -> i64 {
         .and_then(|(_, rest)| rest.split_once("= ")?.1.split_once(';'))
         .unwrap_or_else(|| panic!("{} has no constant {constant}", file.display()))
         .0;
+    // of a duration, the seconds
+    let text = text.strip_prefix("Duration::from_secs(").and_then(|text| text.strip_suffix(')')).unwrap_or(text);
     let number = |text: &str| {
         text.replace('_', "")
             .parse()
