@@ -92,6 +92,8 @@ struct Told {
     /// How many it has yet to be told of.
     unanswered: u64,
     sending: bool,
+    /// From when on it sends again what was refused.
+    again_at: Timestamp,
     /// That these runs have ended, since it cancelled them: when, and how long what follows from that may have taken
     /// already.
     ended: Vec<(RunId, Timestamp, Duration)>,

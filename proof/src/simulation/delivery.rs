@@ -62,8 +62,11 @@ impl Simulation {
     /// Nobody has anything to do at this moment: the next thing happens.
     pub(super) fn wait(&mut self) {
         let now = self.clock.now();
-        let is_to_send = self.told.borrow().unanswered > 0 && !self.told.borrow().sending;
-        if is_to_send {
+        let to_send = {
+            let told = self.told.borrow();
+            (told.unanswered > 0 && !told.sending).then_some(told.again_at)
+        };
+        if to_send.is_some_and(|at| at <= now) {
             return self.send();
         }
         if !self.afterwards && self.dice.one_in(4) && self.somebody_posts_again() {
@@ -88,12 +91,13 @@ impl Simulation {
             return self.receive();
         }
         let thaws = self.processes.iter().map(|process| process.frozen_until);
-        let next = due.into_iter().chain(self.clock.pending()).chain(thaws).filter(|at| *at > now).min();
+        let next = due.into_iter().chain(to_send).chain(self.clock.pending()).chain(thaws).filter(|at| *at > now).min();
         let sweep = self.swept + Duration::from_secs(60);
         self.clock.set(next.unwrap_or(sweep).min(sweep));
     }
 
-    /// The sender sends its events, under the same ids each time, until it is told that they are accepted.
+    /// The sender sends its events, under the same ids each time, a second after it was refused, until it is told that they
+    /// are accepted.
     fn send(&mut self) {
         let at = self.one();
         let (n, when) = (self.told.borrow().unanswered, if self.afterwards { "late" } else { "e" });
@@ -103,12 +107,13 @@ impl Simulation {
             NewEvent { id: Some(format!("{when}{n}").into()), ..NewEvent::new(Go::NAME, data) }
         };
         let events: Vec<NewEvent> = (0..n).map(of).collect();
-        let (engine, told) = (self.processes[at].engine.clone(), self.told.clone());
+        let (engine, told, clock) = (self.processes[at].engine.clone(), self.told.clone(), self.clock.clone());
         told.borrow_mut().sending = true;
         self.scheduler.spawn(at, async move {
             let accepted = engine.ingest(events, None).await;
             let mut told = told.borrow_mut();
             told.sending = false;
+            told.again_at = clock.now() + Duration::from_secs(1);
             if let Ok(ids) = accepted {
                 told.accepted.extend(ids);
                 told.unanswered = 0;

@@ -71,7 +71,9 @@ async fn a_batch_has_each_event_once_whatever_is_lost() {
 
 #[tokio::test]
 async fn a_throttle_books_one_place_for_each_event_whatever_is_lost() {
-    let function = || Function::new("works", works).throttle(Rate::new(1, 10 * SECOND));
+    // those that are sent together are counted together
+    let rate = || Rate::new(1, 10 * SECOND).key("string((event.data.n - 1) / 2)");
+    let function = || Function::new("works", works).throttle(rate());
     let stage = Stage::new(Sdk::Tells, vec![function()]).await;
     let calls = life(&stage, &[go(1), go(2)], usize::MAX, &Fault::Pass).await;
     let mut n = 2;
