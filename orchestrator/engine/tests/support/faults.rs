@@ -174,7 +174,6 @@ pass_through!(Notes {
 });
 pass_through!(Listings {
     runs(query: RunQuery) -> Vec<RunRow>;
-    events(before: Option<EventId>, limit: usize) -> Vec<Event>;
     runs_of(event: EventId) -> Vec<RunRow>;
     row(run: RunId) -> Option<RunRow>;
     events(before: Option<EventId>, limit: usize) -> Vec<Event>;

@@ -183,7 +183,6 @@ pass_on!(Notes {
 });
 pass_on!(Listings {
     runs(query: RunQuery) -> Vec<RunRow>;
-    events(before: Option<EventId>, limit: usize) -> Vec<Event>;
     runs_of(event: EventId) -> Vec<RunRow>;
     row(run: RunId) -> Option<RunRow>;
     events(before: Option<EventId>, limit: usize) -> Vec<Event>;
