@@ -153,6 +153,7 @@ fn follow(step: &mut Step, entry: &Entry) -> Result<(), &'static str> {
             }
             step.due = Some(*until);
         }
+        Fact::Hastened { .. } => step.due = Some(entry.at),
         Fact::InvokeStarted { .. } => {
             if std::mem::replace(&mut step.waits, true) {
                 return Err("the child was asked for twice");
@@ -222,7 +223,7 @@ fn kind_of(fact: &Fact) -> Option<Kind> {
         Fact::EventAwaited { .. } | Fact::EventEntered { .. } => Some(Kind::Event),
         Fact::SignalAwaited { .. } | Fact::SignalReceived { .. } => Some(Kind::Signal),
         // a step with a body, or a wait for an event or a signal
-        Fact::StepRefused { .. } | Fact::WaitExpired { .. } => None,
+        Fact::StepRefused { .. } | Fact::WaitExpired { .. } | Fact::Hastened { .. } => None,
         Fact::RunCreated(_)
         | Fact::EventJoined { .. }
         | Fact::RunBegun

@@ -1,7 +1,8 @@
-// The dashboard in a real browser: node dashboard.mjs URL [FOLDER FOR SCREENSHOTS]
+// The dashboard in a real browser: node dashboard.mjs SCENE URL [FOLDER FOR SCREENSHOTS]
 //
-// Started by tests/tests/dashboard.rs in the folder with the packages, against a server whose functions have no database:
-// what writes to it fails for good. Ends with 0 when all that is said here holds.
+// Started by tests/tests/dashboard.rs in the folder with the packages. Ends with 0 when all that is said of the scene holds.
+// `person`: a server whose functions have no database, so that what writes to it fails for good. `retries`: one
+// whose AI is not there, so that it is asked again after 15 seconds, and after 30.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
@@ -11,7 +12,7 @@ const packages = createRequire(path.join(process.cwd(), 'here.js'));
 const { chromium } = packages('playwright-core');
 const axe = fs.readFileSync(packages.resolve('axe-core/axe.min.js'), 'utf8');
 
-const [base, shots] = process.argv.slice(2);
+const [scene, base, shots] = process.argv.slice(2);
 const LIMIT = 30_000;
 const flags = [
   '--no-sandbox',
@@ -205,7 +206,7 @@ async function onAPhone(run) {
   await page.setViewportSize({ width: 1280, height: 800 });
 }
 
-try {
+async function person() {
   const hello = await stepsOfTheList();
   await aRunAdvances();
   const failed = await aFailedRunIsRunAgain();
@@ -220,6 +221,28 @@ try {
   await onAPhone(failed);
   await page.goto(`${base}/runs/nonsense`);
   await look('problem');
+}
+
+async function retries() {
+  const run = await runOf(await send({ name: 'client/enhance.requested', data: client('Acme') }));
+  await page.goto(`${base}/runs/${run}`);
+  const begun = Date.now();
+  const step = page.locator('#steps summary', { hasText: 'call-openai' });
+  for (const attempt of [2, 3]) {
+    await shows('.why', `(attempt ${attempt})`);
+    if (attempt === 2) await look('run-retrying');
+    await step.click();
+    await page.locator('.step[open] button', { hasText: 'Try again now' }).click();
+    await shows('.notice', 'It goes on now.');
+  }
+  await page.locator('#head .status.Failed').waitFor();
+  assert(Date.now() - begun < 40_000, 'nobody waited for 45 seconds');
+  await step.click();
+  assert.equal(await page.locator('.attempts tbody tr').count(), 3);
+}
+
+try {
+  await { person, retries }[scene]();
   // the page that there is none of was meant to be
   const unmeant = complaints.filter((text) => !text.includes('404 (Not Found)'));
   assert.deepEqual(unmeant, [], 'the console');

@@ -10,9 +10,9 @@ use stepladder_tests::{Server, binary, parts};
 use tokio::process::Command;
 
 /// Runs the script on a server; panics with what it says when something does not hold.
-async fn browse(server: &Server, script: &str) {
+async fn browse(server: &Server, scene: &str) {
     let mut node = Command::new("node");
-    node.arg(binary::root().join("tests/node").join(script)).arg(server.url());
+    node.arg(binary::root().join("tests/node/dashboard.mjs")).args([scene, server.url()]);
     if let Some(folder) = std::env::var_os("STEPLADDER_SCREENSHOTS") {
         let folder = binary::root().join(PathBuf::from(folder));
         std::fs::create_dir_all(&folder).expect("a folder for pictures");
@@ -41,6 +41,17 @@ async fn what_a_person_does_with_the_dashboard() {
         .variable("OPENAI_API_KEY", "sk-a-key-of-this-test")
         .variable("OPENAI_BASE_URL", ai.url());
     server.start().await;
-    browse(&server, "dashboard.mjs").await;
+    browse(&server, "person").await;
+    server.assert_no_error_logged();
+}
+
+/// A service that is not there is asked again at once when somebody says so.
+#[tokio::test]
+async fn a_person_who_does_not_wait_for_a_retry() {
+    let nobody = format!("http://127.0.0.1:{}/v1", parts::free_port());
+    let mut server =
+        Server::new().variable("OPENAI_API_KEY", "sk-a-key-of-this-test").variable("OPENAI_BASE_URL", nobody);
+    server.start().await;
+    browse(&server, "retries").await;
     server.assert_no_error_logged();
 }

@@ -168,6 +168,11 @@ fn judge(run: &Sight<'_>, entry: &Entry) -> Result<(), Refusal> {
             None | Some(StepState::Awaiting { what: Awaited::Signal, .. }) => Ok(()),
             Some(_) => is_new(run, step, Kind::Signal),
         },
+        Fact::Hastened { step } => match run.step(step).map(|s| &s.state) {
+            Some(StepState::Sleeping { until: due } | StepState::Waiting { retry_at: due, .. }) if entry.at < *due => Ok(()),
+            Some(StepState::Done | StepState::Abandoned) => Err(Refusal::Settled(step.clone())),
+            _ => Err(Refusal::NotWaiting(step.clone())),
+        },
         Fact::WaitExpired { step } => match run.step(step).map(|s| &s.state) {
             Some(StepState::Awaiting { until, .. }) if *until <= entry.at => Ok(()),
             Some(StepState::Awaiting { .. }) => Err(Refusal::NotDue(step.clone())),

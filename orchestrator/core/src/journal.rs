@@ -123,6 +123,8 @@ pub enum Fact {
     WaitExpired { step: StepId },
     /// The handler said something, in this attempt of it. It travels with whatever is written next.
     Logged { attempt: u32, lines: Vec<Placed> },
+    /// Somebody wants what the step waits for now: its timer's time, or that of its next attempt, has come.
+    Hastened { step: StepId },
     /// The handler returned an error outside a step; it is run again at `retry_at`.
     HandlerFailed { attempt: u32, error: Failure, retry_at: Timestamp },
     /// The handler's value. The end.
@@ -258,6 +260,7 @@ impl Fact {
             | Self::EventAwaited { step, .. }
             | Self::SignalAwaited { step, .. }
             | Self::SignalReceived { step, .. }
+            | Self::Hastened { step }
             | Self::WaitExpired { step } => Some(step),
             Self::RunCreated(_)
             | Self::EventJoined { .. }

@@ -245,6 +245,7 @@ impl RunState {
             | Fact::EventAwaited { .. }
             | Fact::SignalAwaited { .. }
             | Fact::SignalReceived { .. }
+            | Fact::Hastened { .. }
             | Fact::WaitExpired { .. } => self.apply_to_step(entry),
         }
     }
@@ -410,6 +411,15 @@ impl Step {
             | Fact::WaitExpired { .. } => {
                 step.state = StepState::Done;
             }
+            Fact::Hastened { .. } => match &mut step.state {
+                StepState::Sleeping { until: due } | StepState::Waiting { retry_at: due, .. } => *due = entry.at,
+                StepState::Wanted
+                | StepState::Running { .. }
+                | StepState::Invoking { .. }
+                | StepState::Awaiting { .. }
+                | StepState::Done
+                | StepState::Abandoned => return None,
+            },
             Fact::EventAwaited { wait, until, .. } => {
                 step.kind = Kind::Event;
                 step.state = StepState::Awaiting { what: Awaited::Event(wait.clone()), until: *until };

@@ -386,6 +386,23 @@ fn an_event_that_came_in_time_fulfils_a_wait_however_late_it_gets_there() {
 }
 
 #[test]
+fn only_what_waits_for_a_time_to_come_is_hastened() {
+    let hastened = |n: i64| Fact::Hastened { step: "a".into() }.at(at(n));
+    let sleeps = || (0, Fact::SleepStarted { step: "a".into(), until: at(100) });
+    let over = Fact::SleepEnded { step: "a".into() };
+    assert_eq!(state(vec![sleeps()]).admits(&over.clone().at(at(5))), Err(Refusal::NotDue("a".into())));
+    assert_eq!(state(vec![sleeps()]).admits_all(&[hastened(5), over.clone().at(at(5))]), Ok(()));
+    let cut = state(vec![sleeps(), (5, Fact::Hastened { step: "a".into() })]);
+    assert_eq!(cut.admits(&over.clone().at(at(5))), Ok(()));
+    assert_eq!(cut.admits(&hastened(6)), Err(Refusal::NotWaiting("a".into())), "its time has come");
+    assert_eq!(state(vec![sleeps(), (100, over)]).admits(&hastened(101)), Err(Refusal::Settled("a".into())));
+    assert_eq!(state(vec![(0, started(1, 10))]).admits(&hastened(1)), Err(Refusal::NotWaiting("a".into())));
+    assert_eq!(state(vec![]).admits(&hastened(1)), Err(Refusal::NotWaiting("a".into())));
+    let waits = Fact::SignalAwaited { step: "a".into(), until: at(9) };
+    assert_eq!(state(vec![(0, waits)]).admits(&hastened(1)), Err(Refusal::NotWaiting("a".into())), "not by time alone");
+}
+
+#[test]
 fn a_signal_is_received_once_early_or_in_time() {
     let received = || Fact::SignalReceived { step: "a".into(), data: json::null() };
     let early = state(vec![(0, received())]);

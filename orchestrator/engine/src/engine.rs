@@ -6,6 +6,7 @@ mod cache;
 mod collect;
 mod finish;
 mod gates;
+mod hasten;
 mod heads;
 mod health;
 mod hop;

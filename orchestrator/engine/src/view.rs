@@ -346,6 +346,11 @@ impl Story {
             Fact::SignalReceived { step, data } => {
                 self.step(step, Kind::Signal, at).settle(at, &Outcome::Value(data.clone()));
             }
+            Fact::Hastened { step } => {
+                if let Some(index) = self.index.get(step) {
+                    self.steps[*index].due = Some(at);
+                }
+            }
             Fact::WaitExpired { step } => {
                 let view = self.step(step, Kind::Event, at);
                 (view.status, view.ended_at, view.due, view.awaits) = (StepStatus::Completed, Some(at), None, None);

@@ -62,6 +62,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/events/{id}/replay", post(events::replay))
         .route("/function/pause", post(act::pause))
         .route("/runs/{id}/cancel", post(act::cancel))
+        .route("/runs/{id}/hasten", post(act::hasten))
         .route("/runs/{id}/rerun", post(act::rerun))
         .layer(from_fn(origin::same_site));
     looking.merge(acting)

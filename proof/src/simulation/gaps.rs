@@ -59,6 +59,7 @@ fn due(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestam
         | Fact::EventEntered { .. }
         | Fact::EventJoined { .. }
         | Fact::SignalReceived { .. }
+        | Fact::Hastened { .. }
         | Fact::RunCancelled { .. }
         | Fact::Logged { .. } => entry.at,
         Fact::RunCreated(_)

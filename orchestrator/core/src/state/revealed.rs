@@ -61,6 +61,7 @@ impl Revealed {
             | Fact::StepsWoken { .. }
             | Fact::EventJoined { .. }
             | Fact::RunBegun
+            | Fact::Hastened { .. }
             | Fact::SleepStarted { .. }
             | Fact::InvokeStarted { .. }
             | Fact::Logged { .. }

@@ -38,6 +38,7 @@ impl Did {
         let done = match asked.part("did")? {
             "cancel" => format!("Cancelled {runs}."),
             "rerun" => format!("Started {runs} again."),
+            "hasten" => "It goes on now.".into(),
             "pause" => "Paused: its runs wait to begin, those that have begun go on.".into(),
             "resume" => "Resumed: the runs that waited begin.".into(),
             "send" => "The event was sent.".into(),
@@ -133,6 +134,26 @@ pub(super) async fn cancel(
         Ok(run) => Redirect::to(&format!("/runs/{run}?did=cancel&n=1")).into_response(),
         Err(problem) => sorry(&shared, &headers, &problem),
     }
+}
+
+/// `POST /runs/{id}/hasten`: a sleep is cut short, a retry is not waited for.
+pub(super) async fn hasten(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    path: Result<RunPath, Problem>,
+    body: Body,
+) -> Response {
+    match hastened(&shared, path, body).await {
+        Ok(run) => Redirect::to(&format!("/runs/{run}?did=hasten&n=1")).into_response(),
+        Err(problem) => sorry(&shared, &headers, &problem),
+    }
+}
+
+async fn hastened(shared: &Shared, path: Result<RunPath, Problem>, body: Body) -> Result<RunId, Problem> {
+    let RunPath(run) = path?;
+    let fields = Fields::read(shared, body).await?;
+    shared.engine.hasten(run, fields.get("step")).await?;
+    Ok(run)
 }
 
 /// `POST /function/pause`: runs of a function begin no more, or again.

@@ -102,16 +102,15 @@ pub(super) fn used(usage: &Usage) -> String {
     format!("{}: {input_tokens} tokens in{cached}, {output_tokens} out, {price}", brief(model, 100))
 }
 
-/// `$0.0000338`: of a single run, three digits that say something.
+/// `$0.0000338`: three digits that say something, of a sum however small.
 fn dollars(nano: u64) -> String {
-    match nano {
-        0 => "$0".into(),
-        1..1_000_000 => {
-            let text = format!("{:.9}", nano as f64 / 1e9);
-            format!("${}", text.trim_end_matches('0'))
-        }
-        _ => format!("${:.4}", nano as f64 / 1e9),
+    if nano == 0 {
+        return "$0".into();
     }
+    let dollars = nano as f64 / 1e9;
+    // digits behind the point until the third that is no zero before anything
+    let digits = (2.0 - dollars.log10().floor()).clamp(2.0, 9.0) as usize;
+    format!("${dollars:.digits$}")
 }
 
 /// `GET /cost`.
@@ -167,4 +166,15 @@ async fn cost_of(engine: &Engine, run: RunId) -> Result<Cost, EngineError> {
     let look = engine.look(run, None).await?;
     let spec = engine.specs().find(|spec| spec.id == look.detail.summary.function);
     Ok(Cost::of(&look, spec.map_or(0, |spec| spec.concurrency.len())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_have_three_digits_that_say_something() {
+        let shown = [0, 1, 28_725, 37_900_000, 1_234_567_890, 123_456_789_000_000].map(dollars);
+        assert_eq!(shown, ["$0", "$0.000000001", "$0.0000287", "$0.0379", "$1.23", "$123456.79"]);
+    }
 }

@@ -3,7 +3,7 @@
 use stepladder_core::Entry;
 use stepladder_core::journal::{Fact, Origin, Seq};
 
-use super::text::{Moment, brief, sentence, time};
+use super::text::{Moment, brief, clock, sentence, time};
 
 /// Bytes of an error in the list of entries.
 const ERROR_BYTES: usize = 200;
@@ -29,7 +29,7 @@ impl EntryRow {
         Self {
             seq,
             at: seq + 1,
-            moment: Moment::of(entry.at),
+            moment: Moment { shown: clock(entry.at), ..Moment::of(entry.at) },
             word,
             step: entry.fact.step().map(|step| step.to_string()).unwrap_or_default(),
             detail,
@@ -99,6 +99,7 @@ fn told(fact: &Fact) -> (&'static str, String) {
         Fact::EventEntered { event, .. } => ("Event entered", format!("{} {}", event.name, event.id)),
         Fact::SignalAwaited { until, .. } => ("Signal awaited", format!("until {}", time(*until))),
         Fact::SignalReceived { .. } => ("Signal received", String::new()),
+        Fact::Hastened { .. } => ("Hastened", "somebody wanted it to go on now".into()),
         Fact::WaitExpired { .. } => ("Wait expired", "nothing came in time".into()),
         Fact::HandlerFailed { attempt, error: failure, retry_at } => {
             ("Handler failed", format!("attempt {attempt}, again at {}: {}", time(*retry_at), error(failure)))

@@ -12,7 +12,7 @@ use axum::response::Response;
 use futures::future::join_all;
 use stepladder_core::journal::{Origin, Seq};
 use stepladder_core::{RunId, Timestamp};
-use stepladder_engine::view::StepView;
+use stepladder_engine::view::{StepStatus, StepView};
 use stepladder_engine::{Engine, EngineError, RunLook};
 
 use self::rows::{ChildRow, LogRow, StepRow};
@@ -23,7 +23,7 @@ use super::entries::EntryRow;
 use super::runs::RunRow;
 use super::scale::Squeezed;
 use super::shell::{Shell, Tab};
-use super::text::{Moment, brief, query, sentence};
+use super::text::{Moment, brief, clock, query, sentence};
 use super::value::{Room, Shown, indented};
 use super::waterfall::Waterfall;
 use super::{Asked, html, sorry};
@@ -156,7 +156,7 @@ async fn look(
             Origin::Rerun { of } => Some(("A rerun of", of)),
         },
         ended: detail.summary.ended_at.map(Moment::of),
-        waiting: detail.waiting.clone(),
+        waiting: detail.waiting.clone().or_else(|| moving(&look).filter(|_| live && !past)),
         event_id: detail.event.id.to_string(),
         event_name: detail.event.name.to_string(),
         event_data,
@@ -196,6 +196,25 @@ async fn children(engine: &Engine, shown: &[(usize, &StepView)], waterfall: &Wat
         Some((n, ChildRow::all(&run, waterfall)))
     });
     join_all(looks).await.into_iter().flatten().collect()
+}
+
+/// What a live run does that waits for nothing: what executes, or that nobody has taken it up yet.
+fn moving(look: &RunLook) -> Option<String> {
+    let executes = |step: &&StepView| step.status == StepStatus::Running;
+    let names: Vec<String> = look.detail.steps.iter().filter(executes).take(5).map(doing).collect();
+    Some(match &names[..] {
+        [] => "waits for a worker to take up its wake".into(),
+        _ => format!("executes {}", names.join(", ")),
+    })
+}
+
+/// ``step `a` (attempt 2, since 12:00:01)``.
+fn doing(step: &StepView) -> String {
+    let name = brief(&step.id, 100);
+    match step.attempts.last() {
+        Some(attempt) => format!("`{name}` (attempt {}, since {})", attempt.attempt, clock(attempt.started_at)),
+        None => format!("`{name}`"),
+    }
 }
 
 /// The last of a list.

@@ -15,6 +15,12 @@ pub(super) fn time(at: Timestamp) -> String {
     }
 }
 
+/// `21:47:32.118`, in UTC: for what lies close together.
+pub(super) fn clock(at: Timestamp) -> String {
+    let text = at.to_string();
+    text.get(11..23).map_or_else(|| text.clone(), str::to_owned)
+}
+
 /// A moment on a page: for the eye, and for the script, which adds the reader's own time.
 pub(super) struct Moment {
     /// In UTC, to the second.

@@ -20,7 +20,9 @@ fn guarded() -> World {
 }
 
 /// Everything that only who has the token may see.
-const GUARDED: [(Method, &str); 24] = [
+const GUARDED: [(Method, &str); 26] = [
+    (Method::POST, "/function/pause"),
+    (Method::POST, "/runs/x/hasten"),
     (Method::GET, "/functions"),
     (Method::GET, "/function"),
     (Method::GET, "/events"),

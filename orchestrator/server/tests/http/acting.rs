@@ -56,6 +56,41 @@ async fn a_run_is_run_again_with_another_input() {
 }
 
 #[tokio::test]
+async fn a_sleep_is_skipped_from_its_runs_page() {
+    let world = World::new();
+    let run = nap(&world).await;
+    let page = world.get(&format!("/runs/{run}")).await.text;
+    assert!(page.contains("Skip the sleep") && page.contains("name=\"step\" value=\"rest\""), "{page}");
+    assert_eq!(world.form(&format!("/runs/{run}/hasten"), "step=nothing").await.status, 400);
+    let done = world.form(&format!("/runs/{run}/hasten"), "step=rest").await;
+    assert_eq!((done.status.as_u16(), done.header("location")), (303, &*format!("/runs/{run}?did=hasten&n=1")));
+    world.settle().await;
+    assert_eq!(status(&world, &run).await, "Completed");
+    let past = world.get(&format!("/runs/{run}?at=2")).await.text;
+    assert!(past.contains("status Sleeping") && !past.contains("/hasten\""), "the past goes on by itself: {past}");
+    assert_eq!(world.form(&format!("/runs/{run}/hasten"), "step=rest").await.status, 409, "it is over");
+}
+
+#[tokio::test]
+async fn a_function_is_paused_and_resumed_from_its_page() {
+    let world = World::new();
+    let done = world.form("/function/pause", "id=echo&do=pause").await;
+    assert_eq!((done.status.as_u16(), done.header("location")), (303, "/function?id=echo&did=pause&n=1"));
+    let page = world.get(done.header("location")).await.text;
+    assert!(page.contains("value=\"resume\"") && page.contains("Paused: its runs wait"), "{page}");
+    assert!(world.get("/functions").await.text.contains("paused since"));
+    let run = world.run(json!({"name": "test/echo"})).await;
+    assert_eq!(status(&world, &run).await, "Scheduled");
+    assert!(world.get(&format!("/runs/{run}")).await.text.contains("is paused"), "the page says why it does not move");
+    world.form("/function/pause", "id=echo&do=resume").await;
+    world.settle().await;
+    assert_eq!(status(&world, &run).await, "Completed");
+    assert_eq!(world.form("/function/pause", "id=nothing&do=pause").await.status, 404);
+    assert_eq!(world.form("/function/pause", "id=echo").await.status, 400);
+    assert_eq!(world.post("/function/pause", "id=echo&do=pause").await.status, 403);
+}
+
+#[tokio::test]
 async fn several_runs_are_cancelled_or_run_again_at_once() {
     let world = World::new();
     let (one, two) = (nap(&world).await, nap(&world).await);
@@ -81,7 +116,13 @@ async fn several_runs_are_cancelled_or_run_again_at_once() {
 async fn what_a_form_does_needs_proof_of_where_it_was() {
     let world = World::new();
     let run = nap(&world).await;
-    for path in ["/runs".to_owned(), format!("/runs/{run}/cancel"), format!("/runs/{run}/rerun"), "/theme".into()] {
+    for path in [
+        "/runs".to_owned(),
+        format!("/runs/{run}/cancel"),
+        format!("/runs/{run}/rerun"),
+        format!("/runs/{run}/hasten"),
+        "/theme".into(),
+    ] {
         let body = format!("do=cancel&run={run}&theme=dark");
         let ask = async |headers: &[(&str, &str)]| {
             let mut request = Request::builder().method(Method::POST).uri(&path).header("host", "localhost:8288");

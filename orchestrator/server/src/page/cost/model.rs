@@ -124,6 +124,7 @@ impl Cost {
                 | Fact::StepsWoken { .. }
                 | Fact::EventsSent { .. }
                 | Fact::EventJoined { .. }
+                | Fact::Hastened { .. }
                 | Fact::InvokeStarted { .. } => cost.wru += 1,
                 Fact::StepCarried { .. } | Fact::RunCreated(_) | Fact::RunBegun | Fact::Logged { .. } => {}
                 Fact::RunCompleted { .. }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use stepladder_core::{Kind, RunRow, Status, Timestamp};
-use stepladder_engine::view::{RunDetail, StepStatus};
+use stepladder_engine::view::{RunDetail, StepStatus, StepView};
 
 use crate::page::scale::percent;
 use crate::page::text::{Moment, brief, duration};
@@ -105,18 +105,18 @@ pub(in crate::page) fn times(runs: &[RunDetail]) -> Vec<StepTimes> {
         failed: usize,
     }
     let mut seen: HashMap<&str, Seen> = HashMap::new();
-    for step in runs.iter().flat_map(|run| &run.steps).filter(|step| step.kind == Kind::Run) {
-        if step.attempts.is_empty() || step.ended_at.is_none() {
-            continue;
-        }
-        let order = seen.len();
-        let seen = seen.entry(&step.id).or_insert_with(|| Seen { order, ..Seen::default() });
+    let executed = |step: &StepView| step.kind == Kind::Run && !step.attempts.is_empty() && step.ended_at.is_some();
+    let numbered = runs.iter().flat_map(|run| run.steps.iter().enumerate());
+    for (order, step) in numbered.filter(|(_, step)| executed(step)) {
+        let seen = seen.entry(&step.id).or_default();
+        // where it comes in the run that came furthest before it
+        seen.order = seen.order.max(order);
         seen.took.push(step.attempts.iter().filter_map(|a| Some(a.ended_at?.since(a.started_at))).sum());
         seen.attempts += step.attempts.len();
         seen.failed += usize::from(step.status == StepStatus::Failed);
     }
     let mut steps: Vec<_> = seen.into_iter().collect();
-    steps.sort_by_key(|(_, seen)| seen.order);
+    steps.sort_by_key(|(name, seen)| (seen.order, *name));
     let of = |(name, mut seen): (&str, Seen)| {
         seen.took.sort_unstable();
         StepTimes {

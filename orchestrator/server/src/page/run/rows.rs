@@ -34,6 +34,8 @@ pub(super) struct StepRow {
     pub(super) since: Option<i64>,
     pub(super) lane: Lane,
     pub(super) due: Option<Moment>,
+    /// Its whole name and what is offered, where it waits for a time that can be cut short.
+    pub(super) hasten: Option<(String, &'static str)>,
     /// What happens when it is due.
     pub(super) then: &'static str,
     pub(super) child: Option<RunId>,
@@ -69,6 +71,17 @@ impl StepRow {
             since: step.ended_at.is_none().then(|| step.started_at.as_millis()),
             lane: waterfall.lane(step, attempts),
             due: step.due.map(Moment::of),
+            hasten: match step.status {
+                StepStatus::Retrying => Some((step.id.to_string(), "Try again now")),
+                StepStatus::Sleeping => Some((step.id.to_string(), "Skip the sleep")),
+                StepStatus::Scheduled
+                | StepStatus::Running
+                | StepStatus::Invoking
+                | StepStatus::Awaiting
+                | StepStatus::Completed
+                | StepStatus::Failed
+                | StepStatus::Abandoned => None,
+            },
             then: match step.status {
                 StepStatus::Retrying => "Tried again",
                 StepStatus::Sleeping => "Wakes",

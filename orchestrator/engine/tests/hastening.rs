@@ -1,0 +1,83 @@
+//! Going on now: what sleeps or waits to be tried again does not wait for its time when somebody says so.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::decide::Ask;
+use stepladder_core::{Fact, Status};
+use stepladder_engine::{Engine, EngineError};
+use support::script::{Script, fault};
+use support::{World, count, only_run};
+
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
+
+/// Everything that can be done without moving the clock.
+async fn work(world: &World, engine: &Arc<Engine>) {
+    world.settle_within(engine, Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn a_sleep_is_cut_short() {
+    let script = Script::new("f").ask("rest", &[], Ask::SleepFor(MONTH)).step("after", &["rest"]);
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    work(&world, &engine).await;
+    let run = only_run(&engine).await;
+    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Running);
+    assert_eq!(engine.hasten(run, "rest").await.unwrap(), Status::Running);
+    work(&world, &engine).await;
+    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed);
+    let journal = world.journal(&engine, run).await;
+    assert_eq!(count(&journal, |fact| matches!(fact, Fact::Hastened { .. })), 1);
+}
+
+/// Whichever wake its step goes on by: the run's, or its own beside another.
+#[tokio::test]
+async fn a_retry_is_not_waited_for() {
+    for beside in [false, true] {
+        let body = |n| async move { if n == 1 { Err(fault("not today")) } else { Ok(()) } };
+        let mut script = Script::new("f").body("flaky", &[], body);
+        if beside {
+            script = script.step("other", &[]);
+        }
+        let script = script.spec(|spec| {
+            spec.retry.backoff = MONTH.into();
+        });
+        let tried = script.executed();
+        let mut world = World::new(vec![script.program()]);
+        let engine = world.engine();
+        world.go(&engine).await;
+        work(&world, &engine).await;
+        let run = only_run(&engine).await;
+        assert_eq!(tried.of("flaky"), 1);
+        engine.hasten(run, "flaky").await.unwrap();
+        work(&world, &engine).await;
+        assert_eq!(tried.of("flaky"), 2, "beside another: {beside}");
+        assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed, "beside another: {beside}");
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_no_time_is_not_hastened() {
+    let script = Script::new("f").step("done", &[]).ask("rest", &["done"], Ask::SleepFor(MONTH));
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    work(&world, &engine).await;
+    let run = only_run(&engine).await;
+    for none in ["done", "nothing"] {
+        assert!(matches!(engine.hasten(run, none).await, Err(EngineError::Invalid(_))), "{none}");
+    }
+    // twice is once: the second finds that the time has come
+    engine.hasten(run, "rest").await.unwrap();
+    engine.hasten(run, "rest").await.unwrap();
+    work(&world, &engine).await;
+    let journal = world.journal(&engine, run).await;
+    assert_eq!(count(&journal, |fact| matches!(fact, Fact::Hastened { .. })), 1);
+    assert!(matches!(engine.hasten(run, "rest").await, Err(EngineError::TooLate(_))));
+    let unknown = stepladder_core::RunId::new(engine.now(), 9);
+    assert!(matches!(engine.hasten(unknown, "rest").await, Err(EngineError::NotFound(_))));
+}
