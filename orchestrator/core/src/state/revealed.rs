@@ -63,6 +63,7 @@ impl Revealed {
             | Fact::RunBegun
             | Fact::SleepStarted { .. }
             | Fact::InvokeStarted { .. }
+            | Fact::VersionTaken { .. }
             | Fact::Logged { .. }
             | Fact::HandlerFailed { .. }
             | Fact::RunCompleted { .. }
