@@ -198,6 +198,7 @@ fn follow(step: &mut Step, entry: &Entry) -> Result<(), &'static str> {
         | Fact::EventJoined { .. }
         | Fact::RunBegun
         | Fact::StepsWoken { .. }
+        | Fact::VersionTaken { .. }
         | Fact::Logged { .. }
         | Fact::HandlerFailed { .. }
         | Fact::RunCompleted { .. }
@@ -228,6 +229,7 @@ fn kind_of(fact: &Fact) -> Option<Kind> {
         | Fact::EventJoined { .. }
         | Fact::RunBegun
         | Fact::StepsWoken { .. }
+        | Fact::VersionTaken { .. }
         | Fact::Logged { .. }
         | Fact::HandlerFailed { .. }
         | Fact::RunCompleted { .. }

@@ -62,7 +62,7 @@ fn json(text: &str) -> Value {
 #[tokio::test]
 async fn help_tells_of_every_command() {
     let all = said(alone(&["--help"])).await.well();
-    for command in ["dev", "functions", "send", "runs", "run", "cancel", "signal", "rerun"] {
+    for command in ["dev", "functions", "send", "runs", "run", "cancel", "signal", "rerun", "journal", "check"] {
         assert!(all.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))), "{command}: {all}");
         let help = said(alone(&[command, "--help"])).await.well();
         assert!(help.contains("Usage: stepladder"), "{help}");

@@ -1,10 +1,12 @@
 //! The command line: what can be asked for, and the texts of its help. What each command does is in a file of its own.
 
 pub(crate) mod cancel;
+pub(crate) mod check;
 mod chosen;
 #[cfg(feature = "local")]
 pub(crate) mod dev;
 pub(crate) mod functions;
+pub(crate) mod journal;
 pub(crate) mod pause;
 #[cfg(feature = "aws")]
 pub(crate) mod redrive;
@@ -67,6 +69,12 @@ enum Command {
     Runs(runs::RunsArgs),
     /// Show one run: its steps, attempts, timings and errors
     Run(run::RunArgs),
+    /// Print what runs have recorded, one entry a line
+    #[command(after_help = journal::EXAMPLES)]
+    Journal(journal::JournalArgs),
+    /// Replay recorded runs under this build: which would diverge?
+    #[command(after_help = check::EXAMPLES)]
+    Check(check::CheckArgs),
     /// Cancel a run, or all of a kind; a step that is executing ends, but its outcome is refused
     #[command(after_help = cancel::EXAMPLES)]
     Cancel(cancel::CancelArgs),
@@ -179,6 +187,8 @@ impl Cli {
             Some(Command::Send(args)) => send::execute(app, args).await,
             Some(Command::Runs(args)) => runs::execute(app, args).await,
             Some(Command::Run(args)) => run::execute(app, args).await,
+            Some(Command::Journal(args)) => journal::execute(app, args).await,
+            Some(Command::Check(args)) => check::execute(app, args).await,
             Some(Command::Cancel(args)) => cancel::execute(app, args).await,
             Some(Command::Pause(args)) => pause::pause(app, args).await,
             Some(Command::Resume(args)) => pause::resume(app, args).await,

@@ -140,6 +140,14 @@ impl Client {
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
+    /// A page of a run's journal.
+    pub(crate) async fn journal(&self, run: RunId, from: u64) -> Result<wire::Entries, ClientError> {
+        let mut url = self.url(&["v1", "runs", &run.to_string(), "journal"]);
+        url.query_pairs_mut().append_pair("from", &from.to_string());
+        let text = self.call(self.http.get(url)).await?;
+        self.decode(&text)
+    }
+
     /// Cancels a run.
     pub(crate) async fn cancel(&self, run: RunId) -> Result<(wire::Told, String), ClientError> {
         let text = self.call(self.request(Method::DELETE, &["v1", "runs", &run.to_string()])).await?;

@@ -20,6 +20,8 @@ mod client;
 mod demo;
 #[cfg(feature = "cli")]
 mod follow;
+#[cfg(feature = "cli")]
+mod journals;
 #[cfg(feature = "aws")]
 mod lambda;
 #[cfg(feature = "cli")]

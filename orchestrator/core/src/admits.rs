@@ -46,6 +46,9 @@ pub enum Refusal {
     /// The run collects events and has not begun.
     #[error("the run still collects events")]
     Collecting,
+    /// The run goes on under a version of its function already.
+    #[error("the run has a version")]
+    HasVersion,
     /// The failure of a handler's attempt that is not the current one.
     #[error("the handler has moved on")]
     HandlerMovedOn,
@@ -79,12 +82,14 @@ struct Sight<'a> {
     handler: u32,
     entered: Vec<EventId>,
     collecting: bool,
+    has_version: bool,
 }
 
 impl<'a> Sight<'a> {
     fn of(base: &'a RunState) -> Self {
         let (ended, handler) = (base.end.is_some(), base.handler_failures);
-        Self { base, touched: Vec::new(), ended, handler, entered: Vec::new(), collecting: base.collecting }
+        let (collecting, has_version) = (base.collecting, base.version.is_some());
+        Self { base, touched: Vec::new(), ended, handler, entered: Vec::new(), collecting, has_version }
     }
 
     fn has_met(&self, event: EventId) -> bool {
@@ -102,6 +107,7 @@ impl<'a> Sight<'a> {
 
     fn add(&mut self, entry: &Entry) {
         self.ended |= entry.fact.is_end();
+        self.has_version |= matches!(entry.fact, Fact::VersionTaken { .. });
         self.collecting &= !matches!(entry.fact, Fact::RunBegun | Fact::EventJoined { closes: true, .. });
         if let Fact::EventJoined { event, .. } = &entry.fact {
             self.entered.push(event.id);
@@ -190,6 +196,7 @@ fn judge(run: &Sight<'_>, entry: &Entry) -> Result<(), Refusal> {
             Some(StepState::Done) => Err(Refusal::Settled(step.clone())),
             _ => Err(Refusal::NotWaiting(step.clone())),
         },
+        Fact::VersionTaken { .. } if run.has_version => Err(Refusal::HasVersion),
         Fact::HandlerFailed { attempt, .. } if Some(*attempt) != run.handler.checked_add(1) => {
             Err(Refusal::HandlerMovedOn)
         }
@@ -198,6 +205,7 @@ fn judge(run: &Sight<'_>, entry: &Entry) -> Result<(), Refusal> {
         | Fact::HandlerFailed { .. }
         // whoever writes it has read every line before it
         | Fact::Logged { .. }
+        | Fact::VersionTaken { .. }
         | Fact::StepsWoken { .. }
         | Fact::RunCompleted { .. }
         | Fact::RunFailed { .. }

@@ -121,6 +121,8 @@ pub enum Fact {
     SignalReceived { step: StepId, data: Json },
     /// What was waited for did not come in time.
     WaitExpired { step: StepId },
+    /// The run goes on under this version of its function, to its end. It travels with what a handler first asks for.
+    VersionTaken { version: Arc<str> },
     /// The handler said something, in this attempt of it. It travels with whatever is written next.
     Logged { attempt: u32, lines: Vec<Placed> },
     /// Somebody wants what the step waits for now: its timer's time, or that of its next attempt, has come.
@@ -267,6 +269,7 @@ impl Fact {
             | Self::RunBegun
             | Self::StepsWoken { .. }
             | Self::EventEntered { .. }
+            | Self::VersionTaken { .. }
             | Self::Logged { .. }
             | Self::HandlerFailed { .. }
             | Self::RunCompleted { .. }
@@ -335,7 +338,13 @@ impl Fact {
     /// the next replay). A write of such facts alone need
     /// not be synced by itself on one machine: whatever follows it syncs it too.
     pub fn is_bookkeeping(&self) -> bool {
-        matches!(self, Self::StepStarted { .. } | Self::AttemptInterrupted { .. } | Self::Logged { .. })
+        matches!(
+            self,
+            Self::StepStarted { .. }
+                | Self::AttemptInterrupted { .. }
+                | Self::Logged { .. }
+                | Self::VersionTaken { .. }
+        )
     }
 
     /// The fact at a moment.

@@ -28,6 +28,7 @@ pub mod slot;
 pub mod spec;
 pub mod state;
 pub mod time;
+pub mod version;
 pub mod waiting;
 pub mod wake;
 

@@ -56,6 +56,8 @@ pub struct RunState {
     pub arrived: bool,
     /// What it has said.
     pub logs: Logs,
+    /// The version of its function that it goes on under, if that has one and it has begun.
+    pub version: Option<Arc<str>>,
     /// What its signals' tokens are sealed with: the random token of its first record. Not for anybody's eyes.
     pub secret: u128,
     /// How it ended, if it did.
@@ -159,6 +161,7 @@ impl RunState {
             entered: HashSet::new(),
             arrived: false,
             logs: Logs::default(),
+            version: None,
             secret: first.token,
             end: None,
         };
@@ -211,6 +214,7 @@ impl RunState {
                 self.end = self.end.take().or_else(|| End::from(entry));
             }
             Fact::RunCreated(_) | Fact::Logged { .. } => {}
+            Fact::VersionTaken { version } => self.version = Some(version.clone()),
             Fact::EventJoined { event, replaces, begins_at, closes } => {
                 self.join(event, *replaces);
                 self.put_off = begins_at.or(self.put_off);
@@ -345,6 +349,18 @@ impl RunState {
         self.created_at.max(by_event.max(self.put_off).unwrap_or(self.created_at))
     }
 
+    /// Whether a handler has asked for anything: the run is one of the version of its function that did.
+    pub fn has_moved(&self) -> bool {
+        let is_asked_for = |step: &Step| !matches!(step.state, StepState::Done);
+        // what was taken over, and a signal that came early, nobody has asked for
+        let is_answer = |revealed: &Revealed| !revealed.carried && revealed.kind != Kind::Signal;
+        self.version.is_some()
+            || self.started_at.is_some()
+            || self.handler_failures > 0
+            || self.steps.values().any(is_asked_for)
+            || self.outcomes.iter().any(is_answer)
+    }
+
     /// The number of the handler's current attempt, from 1.
     pub fn handler_attempt(&self) -> u32 {
         self.handler_failures.saturating_add(1)
@@ -447,6 +463,7 @@ impl Step {
             | Fact::EventJoined { .. }
             | Fact::RunBegun
             | Fact::StepsWoken { .. }
+            | Fact::VersionTaken { .. }
             | Fact::Logged { .. }
             | Fact::HandlerFailed { .. }
             | Fact::RunCompleted { .. }

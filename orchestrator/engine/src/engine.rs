@@ -25,17 +25,17 @@ mod sweep;
 mod ticks;
 mod waiters;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use stepladder_core::expr::Exprs;
-use stepladder_core::{EventId, RunId, Spec, Timestamp, spec};
+use stepladder_core::{EventId, RunId, RunState, Spec, Timestamp, spec};
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::Config;
 use crate::ports::{Backend, Backlog, StoreError};
 use crate::program::Program;
+use crate::versions::{Chosen, Versions};
 
 pub use ask::{Page, Rerun, RunFilter};
 pub use bulk::Bulk;
@@ -53,7 +53,7 @@ pub struct Engine {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) config: Config,
-    programs: HashMap<Arc<str>, Arc<dyn Program>>,
+    programs: Versions,
     /// In the order in which they were registered.
     order: Vec<Arc<str>>,
     /// This process, in the leases that it takes.
@@ -113,7 +113,7 @@ impl Engine {
         programs: Vec<Arc<dyn Program>>,
         config: Config,
     ) -> Result<Self, EngineError> {
-        let mut by_id: HashMap<Arc<str>, Arc<dyn Program>> = HashMap::new();
+        let mut versions = Versions::default();
         let mut order = Vec::new();
         for program in programs {
             let spec = program.spec();
@@ -129,14 +129,18 @@ impl Engine {
                 )));
             }
             let id = spec.id.clone();
-            order.push(id.clone());
-            if by_id.insert(id.clone(), program).is_some() {
-                return Err(EngineError::Invalid(format!("two functions have the id `{id}`; give one another id")));
+            if !order.contains(&id) {
+                order.push(id.clone());
+            }
+            if !versions.add(program) {
+                return Err(EngineError::Invalid(format!(
+                    "two functions have the id `{id}`; give one another id, or another version"
+                )));
             }
         }
-        for program in by_id.values() {
+        for program in versions.all_newest() {
             if let Some(handler) = &program.spec().on_failure
-                && !by_id.contains_key(handler)
+                && versions.newest(handler).is_none()
             {
                 return Err(EngineError::Invalid(format!(
                     "function `{}` names `{handler}` as its on_failure, which is not registered",
@@ -144,7 +148,7 @@ impl Engine {
                 )));
             }
         }
-        if let Some(fault) = spec::disagreement(by_id.values().map(|program| program.spec())) {
+        if let Some(fault) = spec::disagreement(versions.all_newest().map(|program| program.spec())) {
             return Err(EngineError::Invalid(fault));
         }
         let worker = format!("{:016x}", entropy.bits() as u64).into();
@@ -154,7 +158,7 @@ impl Engine {
             clock,
             entropy,
             config,
-            programs: by_id,
+            programs: versions,
             order,
             worker,
             cache,
@@ -191,7 +195,7 @@ impl Engine {
 
     /// The functions' descriptions, in the order in which they were registered.
     pub fn specs(&self) -> impl Iterator<Item = &Spec> {
-        self.order.iter().map(|id| self.programs[id].spec())
+        self.order.iter().filter_map(|id| self.program(id)).map(|program| program.spec())
     }
 
     /// The time by the engine's clock.
@@ -220,7 +224,12 @@ impl Engine {
     }
 
     fn program(&self, function: &str) -> Option<&Arc<dyn Program>> {
-        self.programs.get(function)
+        self.programs.newest(function)
+    }
+
+    /// The version of its function under which a run goes on.
+    fn program_of(&self, state: &RunState) -> Option<Chosen<'_>> {
+        self.programs.of(state)
     }
 }
 

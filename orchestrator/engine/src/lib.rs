@@ -4,6 +4,7 @@
 //! [`Engine`] ingests events, hops, sweeps and answers questions; [`Workers`] pull wakes from the queue and let the
 //! engine hop. The [`memory`] adapter serves tests; [`mod@conformance`] is the suite that every adapter passes.
 
+pub mod check;
 pub mod clock;
 pub mod config;
 pub mod conformance;
@@ -13,6 +14,7 @@ pub mod local;
 pub mod memory;
 pub mod ports;
 pub mod program;
+mod versions;
 pub mod view;
 mod workers;
 

@@ -20,6 +20,11 @@ pub trait Program: Send + Sync {
     /// Its description.
     fn spec(&self) -> &Spec;
 
+    /// Its version, if it has one: several may be registered side by side.
+    fn version(&self) -> Option<&str> {
+        None
+    }
+
     /// Opens a run of it. Nothing of the history has been revealed yet.
     ///
     /// # Errors

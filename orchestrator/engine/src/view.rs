@@ -49,6 +49,8 @@ pub struct RunDetail {
     pub waiting: Option<String>,
     /// What it has said, in order.
     pub logs: Vec<LogView>,
+    /// The version of its function that it goes on under, if that has one.
+    pub version: Option<Arc<str>>,
 }
 
 /// One line of a run's log.
@@ -358,6 +360,7 @@ impl Story {
             Fact::HandlerFailed { error, .. } => self.handler_errors.push((at, error.clone())),
             Fact::RunCreated(_)
             | Fact::EventJoined { .. }
+            | Fact::VersionTaken { .. }
             | Fact::RunBegun
             | Fact::RunCompleted { .. }
             | Fact::RunFailed { .. }

@@ -2,9 +2,12 @@
 
 mod support;
 
+use std::time::Duration;
+
 use stepladder_core::decide::Ask;
 use stepladder_core::journal::Fact;
 use stepladder_core::{Status, json};
+use stepladder_engine::Pace;
 use support::World;
 use support::script::Script;
 
@@ -32,4 +35,60 @@ async fn an_older_version_leaves_the_call_of_a_function_that_it_does_not_know_to
     world.hop_once(&older).await;
     world.settle(&engine).await;
     assert_eq!(world.status(&engine, event).await, Status::Completed);
+}
+
+/// A function with a night between two steps.
+fn nightly(name: &str) -> Script {
+    let night = Ask::SleepFor(Duration::from_secs(86_400));
+    Script::new("f").step("first", &[]).ask("night", &["first"], night).step(name, &["night"])
+}
+
+/// The steps of a run that has begun under one build and ends under another.
+async fn ends_under(begun: Vec<Script>, ended: Vec<Script>) -> (Vec<String>, Option<String>) {
+    let mut world = World::new(begun.into_iter().map(Script::program).collect());
+    let engine = world.engine();
+    world.go(&engine).await;
+    world.settle_within(&engine, Duration::from_secs(60)).await;
+    let run = support::only_run(&engine).await;
+    assert_eq!(engine.run(run).await.unwrap().steps.len(), 2, "it sleeps");
+    world.programs = ended.into_iter().map(Script::program).collect();
+    let engine = world.engine();
+    world.settle(&engine).await;
+    let run = engine.run(run).await.unwrap();
+    assert_eq!(run.summary.status, Status::Completed);
+    (run.steps.iter().map(|step| step.id.to_string()).collect(), run.version.map(|version| version.to_string()))
+}
+
+#[tokio::test]
+async fn a_run_goes_on_under_its_own_version_while_that_is_registered() {
+    let (one, two) = (nightly("one").version("1"), nightly("two").version("2"));
+    let (steps, version) = ends_under(vec![one.clone()], vec![two.clone(), one.clone()]).await;
+    assert_eq!((steps.join(" "), version.as_deref()), ("first night one".into(), Some("1")));
+    // and what began before there were versions goes on without one
+    let (steps, version) = ends_under(vec![nightly("none")], vec![nightly("none"), one]).await;
+    assert_eq!((steps.join(" "), version), ("first night none".into(), None));
+}
+
+#[tokio::test]
+async fn a_run_whose_version_is_gone_goes_on_under_the_newest() {
+    let (one, two) = (nightly("one").version("1"), nightly("two").version("2"));
+    let (steps, version) = ends_under(vec![one], vec![two.clone()]).await;
+    assert_eq!((steps.join(" "), version.as_deref()), ("first night two".into(), Some("1")));
+    let (steps, _) = ends_under(vec![nightly("none")], vec![two]).await;
+    assert_eq!(steps.join(" "), "first night two");
+}
+
+#[tokio::test]
+async fn the_version_travels_with_the_first_entries_and_costs_no_write() {
+    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
+        let mut counts = Vec::new();
+        for script in [nightly("a"), nightly("a").version("1")] {
+            let mut world = World::new(vec![script.program()]).pace(pace);
+            let engine = world.engine();
+            world.go(&engine).await;
+            world.settle(&engine).await;
+            counts.push(world.memory.counts().appends);
+        }
+        assert_eq!(counts[0], counts[1], "{pace:?}");
+    }
 }

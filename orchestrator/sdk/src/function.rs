@@ -40,6 +40,7 @@ type Handler = Arc<dyn Fn(Context, &History) -> Result<BoxFuture<'static, Result
 /// ```
 pub struct Function {
     spec: Spec,
+    version: Option<Arc<str>>,
     condition: Option<String>,
     cron: CronLines,
     concurrency: Vec<Concurrency>,
@@ -75,6 +76,7 @@ impl Function {
         spec.triggers = T::NAMES.iter().map(|name| Trigger { event: (*name).into(), condition: None }).collect();
         Self {
             spec,
+            version: None,
             condition: None,
             cron: CronLines::default(),
             concurrency: Vec::new(),
@@ -162,6 +164,25 @@ impl Function {
     /// Its id.
     pub fn id(&self) -> &str {
         &self.spec.id
+    }
+
+    /// Its version: a number, a date, `1.10`. Register the function in several versions to let live runs go on under the
+    /// code that they began with: a run takes the newest version when its first step begins, and stays with it while that is
+    /// registered; then it goes on under the newest, and the log says so. Of the versions' triggers, cron lines and limits on
+    /// starting, those of the newest count.
+    ///
+    /// ```
+    /// # use stepladder_sdk::prelude::*;
+    /// # #[derive(Serialize, Deserialize)] struct Order {}
+    /// # impl EventData for Order { const NAME: &'static str = "shop/order.placed"; }
+    /// # async fn ship(ctx: Context, event: Event<Order>) -> Result<()> { Ok(()) }
+    /// # async fn ship_with_label(ctx: Context, event: Event<Order>) -> Result<()> { Ok(()) }
+    /// let functions = [Function::new("ship", ship), Function::new("ship", ship_with_label).version("2")];
+    /// ```
+    #[must_use]
+    pub fn version(mut self, version: impl Into<Arc<str>>) -> Self {
+        self.version = Some(version.into());
+        self
     }
 
     /// Repetitions after a first attempt: of each of its steps, and of the function itself when it returns an error. 4
@@ -285,7 +306,7 @@ impl Function {
     /// # Errors
     /// A sentence that names the function and what is wrong with it: a CEL expression that is none.
     pub fn programs(self, states: &States) -> Result<Vec<Arc<dyn Program>>, String> {
-        let Self { mut spec, condition, cron, concurrency, flow, handler, on_failure } = self;
+        let Self { mut spec, version, condition, cron, concurrency, flow, handler, on_failure } = self;
         let id = spec.id.clone();
         let compile = |what: &str, cel: &str| {
             Expr::compile(cel).map_err(|bad| format!("the {what} of function `{id}` is not a CEL expression: {bad}"))
@@ -312,9 +333,9 @@ impl Function {
             after.retry = spec.retry.clone();
             after.timeout = spec.timeout;
             spec.on_failure = Some(after.id.clone());
-            programs.push(Arc::new(RustProgram::new(after, handler, states.clone())));
+            programs.push(Arc::new(RustProgram::new(after, version.clone(), handler, states.clone())));
         }
-        programs.insert(0, Arc::new(RustProgram::new(spec, handler, states.clone())));
+        programs.insert(0, Arc::new(RustProgram::new(spec, version, handler, states.clone())));
         Ok(programs)
     }
 }

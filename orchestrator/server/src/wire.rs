@@ -93,6 +93,8 @@ pub(crate) struct FullRun<'a> {
     event: Event<'a>,
     waiting: Option<&'a str>,
     handler_errors: Vec<HandlerError<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
     steps: Vec<Step<'a>>,
     logs: Vec<Log<'a>>,
 }
@@ -115,6 +117,7 @@ impl<'a> FullRun<'a> {
                 .iter()
                 .map(|(at, error)| HandlerError { at: Rfc3339(*at), error })
                 .collect(),
+            version: run.version.as_deref(),
             steps: run.steps.iter().map(Step::of).collect(),
             logs: run.logs.iter().map(Log::of).collect(),
         }

@@ -17,7 +17,9 @@ pub(crate) fn longest(
     let mut longest: Option<(Duration, Entry)> = None;
     for record in rest {
         // what travels with it is written at the same time; a line comes with whatever is written
-        if let Some(entry) = record.entries.iter().find(|entry| !matches!(entry.fact, Fact::Logged { .. })) {
+        if let Some(entry) =
+            record.entries.iter().find(|entry| !matches!(entry.fact, Fact::Logged { .. } | Fact::VersionTaken { .. }))
+        {
             let due = due(&state, entry, &ended).max(state.handler_retry_at.unwrap_or(Timestamp::from_millis(0)));
             let late = entry.at.since(due);
             if longest.as_ref().is_none_or(|(time, _)| late > *time) {
@@ -61,6 +63,7 @@ fn due(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestam
         | Fact::SignalReceived { .. }
         | Fact::Hastened { .. }
         | Fact::RunCancelled { .. }
+        | Fact::VersionTaken { .. }
         | Fact::Logged { .. } => entry.at,
         Fact::RunCreated(_)
         | Fact::StepCarried { .. }

@@ -46,6 +46,9 @@ fn story(run: &Run, now: Timestamp) -> String {
         Some(Origin::Failure { of }) => say("origin", format!("the failure of run {of}")),
         Some(Origin::Rerun { of }) => say("origin", format!("repeats run {of}")),
     }
+    if let Some(version) = &run.version {
+        say("version", one_line(version, 80));
+    }
     say("created", format!("{} ({})", run.created_at, relative(run.created_at, now)));
     match run.ended_at {
         Some(end) => say("took", duration(between(run.created_at, end))),

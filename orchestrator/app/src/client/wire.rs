@@ -16,6 +16,22 @@ pub(crate) struct Data<T> {
     pub(crate) cursor: Option<String>,
 }
 
+/// A page of a journal.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Entries {
+    pub(crate) data: Vec<Entry>,
+    #[serde(default)]
+    pub(crate) next: Option<u64>,
+}
+
+/// An entry; what it says stays text.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) seq: u64,
+    pub(crate) at: Timestamp,
+    pub(crate) fact: Box<RawValue>,
+}
+
 /// The answer to an event.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Sent {
@@ -97,6 +113,8 @@ pub(crate) struct Run {
     pub(crate) handler_errors: Vec<HandlerError>,
     #[serde(default)]
     pub(crate) steps: Vec<Step>,
+    #[serde(default)]
+    pub(crate) version: Option<String>,
     #[serde(default)]
     pub(crate) logs: Vec<Log>,
 }

@@ -64,6 +64,7 @@ impl Revealed {
             | Fact::Hastened { .. }
             | Fact::SleepStarted { .. }
             | Fact::InvokeStarted { .. }
+            | Fact::VersionTaken { .. }
             | Fact::Logged { .. }
             | Fact::HandlerFailed { .. }
             | Fact::RunCompleted { .. }

@@ -144,6 +144,7 @@ impl Engine {
             handler_errors,
             waiting: self.waiting(&state).await?,
             logs,
+            version: state.version.clone(),
         })
     }
 

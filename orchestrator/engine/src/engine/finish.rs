@@ -53,8 +53,8 @@ impl Engine {
     /// The run that handles this run's failure, if its function has one.
     pub(super) fn failure_run(&self, state: &RunState, end: &End) -> Option<(RunId, Created)> {
         let Ending::Failed(error) = &end.how else { return None };
-        let program = self.program(&state.created.function)?;
-        let function = program.spec().on_failure.clone()?;
+        let chosen = self.program_of(state)?;
+        let function = chosen.program.spec().on_failure.clone()?;
         let failed = FunctionFailed {
             function_id: &state.created.function,
             run_id: state.run,

@@ -34,6 +34,7 @@ use super::overdue::Watched;
 use super::slots::release;
 use crate::ports::{Commit, Delivery, Later, Receipt, StoreError};
 use crate::program::{History, Program, Session};
+use crate::versions::Chosen;
 use lines::Said;
 use timing::Punctuality;
 
@@ -178,7 +179,7 @@ impl Engine {
             return self.begin_or_forget(wake, receipt).await;
         };
         let state = Arc::unwrap_or_clone(state);
-        let Some(program) = self.program(&state.created.function).cloned() else {
+        let Some(program) = self.program_of(&state).map(|chosen| chosen.program.clone()) else {
             return self.put_off(&state, wake, receipt).await;
         };
         let Invocation { redelivered, deadline } = invocation;
@@ -316,6 +317,7 @@ impl Hop<'_> {
                 self.append(Vec::new(), Ack::Now).await?;
                 return Ok(());
             }
+            self.take_version();
             let history = self.history();
             let mut session = match self.program.open(history) {
                 Ok(session) => session,
@@ -327,6 +329,17 @@ impl Hop<'_> {
             if self.drive(session.as_mut()).await? == Next::Done {
                 return Ok(());
             }
+        }
+    }
+
+    /// Another hop may have begun the run under another version meanwhile.
+    fn take_version(&mut self) {
+        let Some(Chosen { program, is_another }) = self.engine.program_of(&self.state) else { return };
+        self.program = program.clone();
+        if is_another {
+            let (run, function) = (self.state.run, &self.state.created.function);
+            let (begun, now) = (self.state.version.as_deref(), self.program.version());
+            tracing::warn!(%run, %function, begun, now, "a run goes on under another version of its function: its own is not registered");
         }
     }
 

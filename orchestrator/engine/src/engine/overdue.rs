@@ -108,8 +108,8 @@ impl Engine {
             ),
             code: Some("timeout".into()),
         };
-        let limits = match self.program(&state.created.function) {
-            Some(program) => program.spec().limits(&mut LazyScope::new(&state.created.event)).unwrap_or_default(),
+        let limits = match self.program_of(&state) {
+            Some(chosen) => chosen.program.spec().limits(&mut LazyScope::new(&state.created.event)).unwrap_or_default(),
             None => Vec::new(),
         };
         loop {

@@ -43,6 +43,7 @@ pub struct Script {
     spec: Spec,
     ops: Vec<Op>,
     talks: bool,
+    version: Option<&'static str>,
     executed: Executed,
 }
 
@@ -124,7 +125,7 @@ impl Script {
     pub fn new(id: &str) -> Self {
         let mut spec = Spec::new(id);
         spec.triggers.push(Trigger { event: "go".into(), condition: None });
-        Self { spec, ops: Vec::new(), talks: false, executed: Executed::default() }
+        Self { spec, ops: Vec::new(), talks: false, version: None, executed: Executed::default() }
     }
 
     /// Changes the description.
@@ -173,6 +174,12 @@ impl Script {
         self
     }
 
+    /// Its version.
+    pub fn version(mut self, version: &'static str) -> Self {
+        self.version = Some(version);
+        self
+    }
+
     /// How often its bodies were executed.
     pub fn executed(&self) -> Executed {
         self.executed.clone()
@@ -201,6 +208,10 @@ pub fn terminal(message: &str) -> Fault {
 impl Program for Script {
     fn spec(&self) -> &Spec {
         &self.spec
+    }
+
+    fn version(&self) -> Option<&str> {
+        self.version
     }
 
     fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {

@@ -13,19 +13,24 @@ use crate::{Context, States};
 
 pub(super) struct RustProgram {
     spec: Spec,
+    version: Option<Arc<str>>,
     handler: Handler,
     states: States,
 }
 
 impl RustProgram {
-    pub(super) fn new(spec: Spec, handler: Handler, states: States) -> Self {
-        Self { spec, handler, states }
+    pub(super) fn new(spec: Spec, version: Option<Arc<str>>, handler: Handler, states: States) -> Self {
+        Self { spec, version, handler, states }
     }
 }
 
 impl Program for RustProgram {
     fn spec(&self) -> &Spec {
         &self.spec
+    }
+
+    fn version(&self) -> Option<&str> {
+        self.version.as_deref()
     }
 
     fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {

@@ -29,6 +29,10 @@ impl Program for TestProgram {
         self.inner.spec()
     }
 
+    fn version(&self) -> Option<&str> {
+        self.inner.version()
+    }
+
     fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {
         Ok(Box::new(TestSession {
             run: history.run,

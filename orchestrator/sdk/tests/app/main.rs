@@ -1,5 +1,6 @@
 //! Functions on the real engine, in memory, on a virtual clock.
 
+mod checking;
 mod concurrency;
 mod failing;
 mod logging;
@@ -7,4 +8,5 @@ mod mapping;
 mod polling;
 mod running;
 mod undoing;
+mod versions;
 mod waiting;

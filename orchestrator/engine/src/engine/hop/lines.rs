@@ -39,9 +39,17 @@ impl Said {
 }
 
 impl Hop<'_> {
-    /// The entries with the lines that travel along: after the outcomes, which the handler had seen when it said them, and
+    /// The entries with what travels along: the version that a run takes with its first, and lines: after the outcomes, which the handler had seen when it said them, and
     /// before whatever follows. Of all lines, only as many as a run keeps.
     pub(super) fn with_lines(&mut self, mut entries: Vec<Entry>, ack: Ack) -> Vec<Entry> {
+        // the version under which the run begins; not before it does
+        if let Some(version) = self.program.version()
+            && !entries.is_empty()
+            && !self.state.has_moved()
+            && !self.state.collecting
+        {
+            entries.insert(0, Fact::VersionTaken { version: version.into() }.at(self.now()));
+        }
         let mut room = self.state.logs.room();
         for report in entries.iter_mut().filter_map(|entry| entry.fact.report_mut()) {
             room.fit(&mut report.lines);
@@ -53,7 +61,8 @@ impl Hop<'_> {
         let (attempt, mut lines) = (self.said.attempt, self.said.lines.clone());
         room.fit_placed(&mut lines);
         if !lines.is_empty() {
-            let at = entries.iter().position(|entry| !is_outcome(entry)).unwrap_or(entries.len());
+            let comes_first = |entry: &Entry| is_outcome(entry) || matches!(entry.fact, Fact::VersionTaken { .. });
+            let at = entries.iter().position(|entry| !comes_first(entry)).unwrap_or(entries.len());
             entries.insert(at, Fact::Logged { attempt, lines }.at(self.now()));
         }
         entries

@@ -1,0 +1,84 @@
+//! `check`: whether this build can go on with runs that another one has begun.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use owo_colors::OwoColorize;
+use stepladder_core::Status;
+use stepladder_engine::check::{Divergence, divergence};
+
+use super::journal::{WhichArgs, listed};
+use super::{Access, ServerArgs};
+use crate::app::App;
+use crate::journals::{self, Journals};
+use crate::terminal::text::one_line;
+use crate::terminal::{Done, Stop, print, remark};
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  stepladder check                                    the live runs of the local server
+  stepladder check --table PROD                       those of a deployment, before the next one
+  stepladder check --against journals/                kept journals, as `stepladder journal` prints them
+
+Run it with the new build. No step is executed and nothing is written. Exit code 1 when a run would diverge.";
+
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    /// A file of journals (JSON lines), or a folder of .jsonl files, instead of a server's runs
+    #[arg(long, value_name = "PATH")]
+    against: Option<PathBuf>,
+    #[command(flatten)]
+    which: WhichArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+pub(crate) async fn execute(mut app: App, args: CheckArgs) -> Done {
+    let programs = app.programs().map_err(Stop::problem)?;
+    let journals = match &args.against {
+        Some(path) => journals::of_path(path)?,
+        None => of_server(app, &args).await?,
+    };
+    if journals.is_empty() {
+        return remark("no such runs");
+    }
+    let mut diverging = 0;
+    for (run, entries) in &journals {
+        let found = divergence(&programs, *run, entries).await;
+        let found = found.map_err(|e| Stop::problem(format!("run {run} cannot be replayed: {e}")))?;
+        if let Some(Divergence { at, why }) = found {
+            diverging += 1;
+            let at = at.map(|at| format!(" at entry {at}")).unwrap_or_default();
+            print(format!("{run}{at}: {}", one_line(&why, 1_000).red()))?;
+        }
+    }
+    let all = journals.len();
+    match diverging {
+        0 => print(format!("{all} runs replay under this build")),
+        n => Err(Stop::problem(format!(
+            "{n} of {all} runs would diverge under this build; docs/changing-code.md says what becomes of each kind"
+        ))),
+    }
+}
+
+/// The journals of a server's runs: the live ones, unless a status is asked for.
+async fn of_server(app: App, args: &CheckArgs) -> Result<Journals, Stop> {
+    let client = args.server.client(app, Access::Reads).await?;
+    let statuses = match args.which.status {
+        Some(status) => vec![status],
+        None => vec![Status::Running, Status::Scheduled],
+    };
+    let mut journals = Journals::new();
+    for status in statuses {
+        let mut which = args.which.clone();
+        which.status = Some(status);
+        for run in listed(&client, &which).await? {
+            // one that changes its status meanwhile is asked for once
+            if !journals.contains_key(&run) {
+                let lines = journals::lines(&client, run).await?;
+                journals::read(&mut journals, &format!("the journal of {run}"), &lines.join("\n"))?;
+            }
+        }
+    }
+    Ok(journals)
+}

@@ -1,0 +1,74 @@
+//! `journal`: what runs have recorded, one entry a line.
+
+use clap::Args;
+use stepladder_core::{RunId, Status};
+
+use super::{Access, ServerArgs, parse_run_id, parse_status};
+use crate::app::App;
+use crate::client::Client;
+use crate::journals;
+use crate::terminal::{Done, Stop, print};
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  stepladder journal 01JB…                            one run's entries, as JSON lines
+  stepladder journal --status running > live.jsonl    those of the live runs
+  stepladder check --against live.jsonl               whether this build can go on with them";
+
+#[derive(Args, Debug)]
+pub(crate) struct JournalArgs {
+    /// Runs by their ids; without any, those that the filters below leave
+    #[arg(value_name = "ID", value_parser = parse_run_id)]
+    runs: Vec<RunId>,
+    #[command(flatten)]
+    which: WhichArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Which runs, newest first.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct WhichArgs {
+    /// Only runs of this status: scheduled, running, completed, failed, cancelled, skipped
+    #[arg(long, value_name = "STATUS", value_parser = parse_status)]
+    pub(crate) status: Option<Status>,
+    /// Only runs of this function
+    #[arg(long, value_name = "ID")]
+    function: Option<String>,
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    limit: usize,
+}
+
+pub(crate) async fn execute(app: App, args: JournalArgs) -> Done {
+    let client = args.server.client(app, Access::Reads).await?;
+    let runs = match args.runs.is_empty() {
+        true => listed(&client, &args.which).await?,
+        false => args.runs,
+    };
+    for run in runs {
+        for line in journals::lines(&client, run).await? {
+            print(line)?;
+        }
+    }
+    Ok(())
+}
+
+/// The ids of a listing, over its pages.
+pub(crate) async fn listed(client: &Client, which: &WhichArgs) -> Result<Vec<RunId>, Stop> {
+    const PAGE: usize = 500;
+    let (mut runs, mut cursor) = (Vec::new(), None::<String>);
+    while runs.len() < which.limit {
+        let mut query = vec![("limit", PAGE.min(which.limit - runs.len()).to_string())];
+        query.extend(which.status.map(|status| ("status", status.to_string())));
+        query.extend(which.function.clone().map(|function| ("function", function)));
+        query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
+        let (page, _) = client.runs(&query).await?;
+        runs.extend(page.data.iter().map(|run| run.run_id));
+        cursor = page.cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    Ok(runs)
+}

@@ -1,0 +1,121 @@
+//! Journals outside a store: one entry a line, as JSON. What `journal` prints and `check --against` reads.
+//!
+//! A line is what REST says of an entry, and of which run it is. Runs may stand one after the other or in between.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use stepladder_core::{Entry, Fact, RunId, Seq};
+
+use crate::client::Client;
+use crate::terminal::Stop;
+
+/// One entry.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    run_id: RunId,
+    seq: Seq,
+    at: Timestamp,
+    fact: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    run_id: RunId,
+    seq: Seq,
+    at: Timestamp,
+    fact: Fact,
+}
+
+/// The journals by run, each from its beginning.
+pub(crate) type Journals = BTreeMap<RunId, Vec<Entry>>;
+
+/// A run's journal as lines, asked for page by page.
+pub(crate) async fn lines(client: &Client, run: RunId) -> Result<Vec<String>, Stop> {
+    let (mut lines, mut from) = (Vec::new(), Some(0));
+    while let Some(seq) = from {
+        let page = client.journal(run, seq).await?;
+        for entry in &page.data {
+            let line = Line { run_id: run, seq: entry.seq, at: entry.at, fact: &entry.fact };
+            lines.push(serde_json::to_string(&line).map_err(|e| Stop::problem(format!("a line of run {run}: {e}")))?);
+        }
+        from = page.next;
+    }
+    Ok(lines)
+}
+
+/// Adds lines; `source` is where they are from, for sentences.
+pub(crate) fn read(journals: &mut Journals, source: &str, text: &str) -> Result<(), Stop> {
+    for (n, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+        let bad = |why: String| Stop::problem(format!("{source}, line {n}: {why}"));
+        let Read { run_id, seq, at, fact } = serde_json::from_str(line)
+            .map_err(|e| bad(format!("is no entry of a journal ({e}); `stepladder journal ID` prints them")))?;
+        let entries = journals.entry(run_id).or_default();
+        if seq != entries.len() as Seq {
+            return Err(bad(format!("has entry {seq} of run {run_id} where entry {} belongs", entries.len())));
+        }
+        entries.push(fact.at(stepladder_core::Timestamp::from_millis(at.as_millisecond())));
+    }
+    Ok(())
+}
+
+/// The journals of a file, or of every `.jsonl` file of a folder.
+pub(crate) fn of_path(path: &Path) -> Result<Journals, Stop> {
+    let unread = |path: &Path, e: std::io::Error| Stop::problem(format!("{} cannot be read: {e}", path.display()));
+    let mut files: Vec<PathBuf> = vec![path.to_owned()];
+    if path.is_dir() {
+        let entries = std::fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let entries = entries.map_err(|e| unread(path, e))?;
+        files = entries
+            .iter()
+            .map(std::fs::DirEntry::path)
+            .filter(|p| p.extension().is_some_and(|e| e == "jsonl"))
+            .collect();
+        files.sort();
+    }
+    let mut journals = Journals::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).map_err(|e| unread(&file, e))?;
+        read(&mut journals, &file.display().to_string(), &text)?;
+    }
+    Ok(journals)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUN: &str = "01KAVZ9Y3M0000000000000001";
+
+    fn line(seq: u64) -> String {
+        format!(
+            r#"{{"run_id":"{RUN}","seq":{seq},"at":"2026-01-01T00:00:00.123Z","fact":{{"StepsWoken":{{"steps":[]}}}}}}"#
+        )
+    }
+
+    fn read_all(text: &str) -> Result<Journals, String> {
+        let mut journals = Journals::new();
+        match read(&mut journals, "kept.jsonl", text) {
+            Ok(()) => Ok(journals),
+            Err(stop) => Err(format!("{stop:?}")),
+        }
+    }
+
+    #[test]
+    fn lines_are_read_with_their_times() {
+        let journals = read_all(&format!("{}\n\n{}\n", line(0), line(1))).unwrap();
+        let entries = &journals[&RUN.parse::<RunId>().unwrap()];
+        assert_eq!((entries.len(), entries[0].at.as_millis()), (2, 1_767_225_600_123));
+    }
+
+    #[test]
+    fn what_is_no_journal_is_told_with_its_place() {
+        let gap = read_all(&format!("{}\n{}", line(0), line(2))).unwrap_err();
+        assert!(gap.contains("kept.jsonl, line 2: has entry 2") && gap.contains("where entry 1 belongs"), "{gap}");
+        let none = read_all("{}").unwrap_err();
+        assert!(none.contains("kept.jsonl, line 1: is no entry of a journal"), "{none}");
+    }
+}

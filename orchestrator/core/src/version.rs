@@ -1,0 +1,54 @@
+//! Versions of a function: which of two is newer.
+
+use std::cmp::Ordering;
+
+/// Compares two versions as people read them: numbers within them by their value, the rest as text. `2` is older than
+/// `10`, `1.9` older than `1.10`, `2026-01-31` older than `2026-02-01`. No version is older than any.
+pub fn compare(a: Option<&str>, b: Option<&str>) -> Ordering {
+    let (Some(a), Some(b)) = (a, b) else { return a.cmp(&b) };
+    let (mut left, mut right) = (a, b);
+    while !left.is_empty() && !right.is_empty() {
+        let ((l, l_rest), (r, r_rest)) = (part(left), part(right));
+        let order = match (is_number(l), is_number(r)) {
+            (true, true) => {
+                let (l, r) = (l.trim_start_matches('0'), r.trim_start_matches('0'));
+                l.len().cmp(&r.len()).then_with(|| l.cmp(r))
+            }
+            (_, _) => l.cmp(r),
+        };
+        if order.is_ne() {
+            return order;
+        }
+        (left, right) = (l_rest, r_rest);
+    }
+    // `01` and `1` are not the same version
+    left.len().cmp(&right.len()).then_with(|| a.cmp(b))
+}
+
+/// The digits that a text begins with, or what comes before its first digit; and the rest.
+fn part(text: &str) -> (&str, &str) {
+    let digits = is_number(text);
+    text.split_at(text.find(|c: char| c.is_ascii_digit() != digits).unwrap_or(text.len()))
+}
+
+fn is_number(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_ordered_as_people_read_them() {
+        let ordered = ["1", "1.9", "1.10", "2", "10", "2026-01-31", "2026-02-01", "a", "v1", "v2", "v10"];
+        for (i, a) in ordered.iter().enumerate() {
+            assert_eq!(compare(None, Some(a)), Ordering::Less);
+            for (j, b) in ordered.iter().enumerate() {
+                assert_eq!(compare(Some(a), Some(b)), i.cmp(&j), "{a} {b}");
+            }
+        }
+        assert_eq!(compare(Some("01"), Some("1")), compare(Some("1"), Some("01")).reverse());
+        assert_ne!(compare(Some("01"), Some("1")), Ordering::Equal);
+    }
+}

@@ -1,0 +1,223 @@
+//! Whether a run that was recorded replays under other code: before a deploy, not during one.
+//!
+//! The journal is gone through from its beginning. At each entry that only a handler can have asked for, the handler is
+//! shown the outcomes before it, and must ask for the same. No body is run, nothing is written. What a function returns is
+//! not compared: nothing replays what has ended.
+//!
+//! It is strict: a step that is new where a run has been is reported, too. Such a run goes on under the new code, with
+//! the step run late and what is recorded kept; whether that is right, only somebody who knows the function can say.
+
+use std::sync::Arc;
+
+use stepladder_core::decide::{Want, word};
+use stepladder_core::journal::{Entry, Fact, Kind, Record, Seq};
+use stepladder_core::state::{Corrupt, RunState};
+use stepladder_core::version::compare;
+use stepladder_core::{RunId, StepId};
+
+use crate::program::{Advance, Fault, History, Program, Session};
+
+/// Where a run and the code part, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Divergence {
+    /// The entry at which it shows; `None` where it is none of them.
+    pub at: Option<Seq>,
+    /// A sentence.
+    pub why: String,
+}
+
+/// Replays a run's entries, from 0 on, under the code; gives the first place where they part.
+///
+/// # Errors
+/// [`Corrupt`] when the entries are no journal.
+pub async fn divergence(
+    programs: &[Arc<dyn Program>],
+    run: RunId,
+    entries: &[Entry],
+) -> Result<Option<Divergence>, Corrupt> {
+    let record = |seq: Seq, entry: &Entry| Record { seq, token: 0, code: "".into(), entries: vec![entry.clone()] };
+    let (first, rest) = entries.split_first().ok_or(Corrupt::NoBeginning(run))?;
+    let mut state = RunState::fold(run, &[record(0, first)])?;
+    let function = state.created.function.clone();
+    let taken = entries.iter().find_map(|entry| match &entry.fact {
+        Fact::VersionTaken { version } => Some(version.clone()),
+        _ => None,
+    });
+    // its own version, while that is registered; else the newest, as the engine does
+    let all = programs.iter().filter(|program| program.spec().id == function);
+    let newest = all.clone().max_by(|a, b| compare(a.version(), b.version()));
+    let own = all.into_iter().find(|program| program.version() == taken.as_deref());
+    let Some(program) = own.or(newest) else {
+        let why = format!("function `{function}` is not in this build; its runs wait until it is");
+        return Ok(state_is_live(entries).then_some(Divergence { at: None, why }));
+    };
+    let mut replay = Replay { program, session: None };
+    for (seq, entry) in (1..).zip(rest) {
+        if let Some(why) = replay.meets(&state, entry).await {
+            return Ok(Some(Divergence { at: Some(seq), why }));
+        }
+        let known = state.outcomes.len();
+        state.extend(&record(seq, entry))?;
+        replay.goes_on(&state, known, entry);
+    }
+    Ok(replay.tip(&state).await.map(|why| Divergence { at: None, why }))
+}
+
+fn state_is_live(entries: &[Entry]) -> bool {
+    !entries.iter().any(|entry| entry.fact.is_end())
+}
+
+struct Replay<'p> {
+    program: &'p Arc<dyn Program>,
+    /// Opened when it is first needed, and anew for each attempt of the handler.
+    session: Option<Box<dyn Session>>,
+}
+
+impl Replay<'_> {
+    /// Whether the code, after what the state holds, does not ask for what an entry says that it asked for.
+    async fn meets(&mut self, state: &RunState, entry: &Entry) -> Option<String> {
+        if let Fact::RunCompleted { .. } = entry.fact {
+            return match self.advance(state).await {
+                Ok(Advance::Wanted(wants)) => {
+                    Some(format!("the run has completed here; the code goes on and asks for {}", listed(&wants)))
+                }
+                Ok(Advance::Ended(Err(fault))) => Some(format!("the run has completed here; {}", fails(&fault))),
+                Ok(Advance::Ended(Ok(_))) => self.orphans(state),
+                Err(why) => Some(why),
+            };
+        }
+        let asked = asked_for(&entry.fact);
+        if asked.is_empty() {
+            return None;
+        }
+        let wants = match self.advance(state).await {
+            Ok(Advance::Wanted(wants)) => wants,
+            Ok(Advance::Ended(Ok(_))) => {
+                return Some(format!("the journal goes on with {}; the function returns before it", named(&asked)));
+            }
+            Ok(Advance::Ended(Err(fault))) => {
+                return Some(format!("the journal goes on with {}; {}", named(&asked), fails(&fault)));
+            }
+            Err(why) => return Some(why),
+        };
+        for (step, kind) in asked {
+            match wants.iter().find(|want| want.step == step) {
+                Some(want) if want.ask.kind() == kind => {}
+                Some(want) => return Some(other_kind(want, kind)),
+                None => {
+                    return Some(format!(
+                        "the journal goes on with {}; the code asks for {}: the one was removed, renamed or moved, or the \
+                         other is new",
+                        named(&[(step, kind)]),
+                        listed(&wants)
+                    ));
+                }
+            }
+        }
+        None
+    }
+
+    /// Shows the session what an entry has recorded.
+    fn goes_on(&mut self, state: &RunState, known: usize, entry: &Entry) {
+        if let Fact::HandlerFailed { .. } = entry.fact {
+            self.session = None; // its next attempt begins from the beginning
+        }
+        if let Some(session) = &mut self.session {
+            state.outcomes[known..].iter().for_each(|outcome| session.reveal(outcome.clone()));
+        }
+    }
+
+    /// Whether a live run cannot go on where it stands.
+    async fn tip(&mut self, state: &RunState) -> Option<String> {
+        if state.end.is_some() {
+            return None;
+        }
+        match self.advance(state).await {
+            Ok(Advance::Wanted(wants)) => wants.iter().find_map(|want| {
+                let kind = state.steps.get(&want.step)?.kind;
+                (kind != want.ask.kind()).then(|| other_kind(want, kind))
+            }),
+            Ok(Advance::Ended(Ok(_))) => self.orphans(state),
+            Ok(Advance::Ended(Err(fault))) if is_of_changed_code(&fault) => Some(fails(&fault)),
+            Ok(Advance::Ended(Err(_))) => None, // as it may have before
+            Err(why) => Some(why),
+        }
+    }
+
+    fn orphans(&self, state: &RunState) -> Option<String> {
+        let orphans = self.session.as_ref()?.orphans();
+        // a signal may come that nobody ever waits for
+        let is_lost = |step: &&StepId| state.steps.get(*step).is_none_or(|step| step.kind != Kind::Signal);
+        let lost: Vec<String> = orphans.iter().filter(is_lost).map(|step| format!("`{step}`")).collect();
+        (!lost.is_empty())
+            .then(|| format!("the code does not ask for what is recorded of {} any more", lost.join(", ")))
+    }
+
+    async fn advance(&mut self, state: &RunState) -> Result<Advance, String> {
+        if self.session.is_none() {
+            let history = History {
+                run: state.run,
+                secret: state.secret,
+                attempt: state.handler_attempt(),
+                event: Arc::new(state.created.event.clone()),
+                joined: state.joined.clone(),
+                created_at: state.created_at,
+                outcomes: state.outcomes.clone(),
+            };
+            let opened = self.program.open(history);
+            self.session = Some(opened.map_err(|failure| format!("the event does not fit: {}", failure.message))?);
+        }
+        match &mut self.session {
+            Some(session) => Ok(session.advance().await),
+            None => Err("the function cannot be opened".into()),
+        }
+    }
+}
+
+/// The steps that only a handler that asks for them can have begun.
+fn asked_for(fact: &Fact) -> Vec<(StepId, Kind)> {
+    match fact {
+        Fact::StepsWoken { steps } => steps.iter().map(|step| (step.clone(), Kind::Run)).collect(),
+        Fact::StepStarted { step, .. } => vec![(step.clone(), Kind::Run)],
+        Fact::SleepStarted { step, .. } => vec![(step.clone(), Kind::Sleep)],
+        Fact::EventsSent { step, .. } => vec![(step.clone(), Kind::Send)],
+        Fact::InvokeStarted { step, .. } => vec![(step.clone(), Kind::Invoke)],
+        Fact::EventAwaited { step, .. } => vec![(step.clone(), Kind::Event)],
+        Fact::SignalAwaited { step, .. } => vec![(step.clone(), Kind::Signal)],
+        _ => Vec::new(),
+    }
+}
+
+fn is_of_changed_code(fault: &Fault) -> bool {
+    matches!(fault.failure.code.as_deref(), Some("nondeterminism" | "undecodable-memo"))
+}
+
+fn fails(fault: &Fault) -> String {
+    format!("the function fails: {}", fault.failure.message)
+}
+
+fn other_kind(want: &Want, recorded: Kind) -> String {
+    format!(
+        "the journal holds a {} under `{}`, the code at {} asks for a {}; give the new step another name",
+        word(recorded),
+        want.step,
+        want.at,
+        word(want.ask.kind())
+    )
+}
+
+fn named(steps: &[(StepId, Kind)]) -> String {
+    let each = steps.iter().map(|(step, kind)| format!("a {} `{step}`", word(*kind)));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// What a handler asks for, the first few of it.
+fn listed(wants: &[Want]) -> String {
+    const SHOWN: usize = 5;
+    let first: Vec<String> = wants.iter().take(SHOWN).map(|want| format!("`{}`", want.step)).collect();
+    match wants.len() {
+        0 => "nothing".into(),
+        n if n > SHOWN => format!("{} and {} more", first.join(", "), n - SHOWN),
+        _ => first.join(", "),
+    }
+}

@@ -1,0 +1,54 @@
+//! A function in several versions, side by side: new runs begin under the newest, a run goes on under its own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use stepladder_core::state::RunState;
+use stepladder_core::version::compare;
+
+use crate::program::Program;
+
+/// The registered functions, each in its versions from the oldest to the newest.
+#[derive(Clone, Default)]
+pub(crate) struct Versions(HashMap<Arc<str>, Vec<Arc<dyn Program>>>);
+
+/// The version of a function under which a run goes on.
+pub(crate) struct Chosen<'p> {
+    pub(crate) program: &'p Arc<dyn Program>,
+    /// Whether it is another one than the run has begun under, which is not registered any more.
+    pub(crate) is_another: bool,
+}
+
+impl Versions {
+    /// Adds a function in a version; false when that is there.
+    pub(crate) fn add(&mut self, program: Arc<dyn Program>) -> bool {
+        let all = self.0.entry(program.spec().id.clone()).or_default();
+        let at = all.partition_point(|known| compare(known.version(), program.version()).is_lt());
+        let is_new = all.get(at).is_none_or(|next| next.version() != program.version());
+        if is_new {
+            all.insert(at, program);
+        }
+        is_new
+    }
+
+    /// The newest version: what new runs begin under, and whose triggers count.
+    pub(crate) fn newest(&self, function: &str) -> Option<&Arc<dyn Program>> {
+        self.0.get(function)?.last()
+    }
+
+    /// The newest of each.
+    pub(crate) fn all_newest(&self) -> impl Iterator<Item = &Arc<dyn Program>> {
+        self.0.values().filter_map(|all| all.last())
+    }
+
+    /// What a run goes on under: its own version while that is registered, else the newest.
+    pub(crate) fn of(&self, state: &RunState) -> Option<Chosen<'_>> {
+        let all = self.0.get(&state.created.function)?;
+        let newest = Chosen { program: all.last()?, is_another: false };
+        if !state.has_moved() {
+            return Some(newest);
+        }
+        let own = all.iter().find(|program| program.version() == state.version.as_deref());
+        Some(own.map_or(Chosen { is_another: true, ..newest }, |program| Chosen { program, is_another: false }))
+    }
+}

@@ -1,0 +1,185 @@
+//! Recorded runs under other code: what `stepladder check` finds, and what it does not.
+
+use std::time::Duration;
+
+use stepladder_engine::check::{Divergence, divergence};
+use stepladder_sdk::States;
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{Status, TestApp, TestRun};
+
+use crate::running::{Order, order};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// What the check says of a run under a function.
+async fn checked(run: &TestRun, function: Function) -> Option<String> {
+    let programs = function.programs(&States::default()).expect("a function that can work");
+    let found = divergence(&programs, run.id(), run.journal()).await.expect("a journal");
+    found.map(|Divergence { at, why }| match at {
+        Some(at) => format!("{at}: {why}"),
+        None => why,
+    })
+}
+
+/// As deployed: two steps, a night between them.
+async fn deployed(ctx: Context, _: Event<Order>) -> Result<u32> {
+    let a = ctx.step("a", async || Ok(1_u32)).await?;
+    ctx.sleep("night", DAY).await?;
+    let b = ctx.step("b", async || Ok(2_u32)).await?;
+    Ok(a + b)
+}
+
+/// A run of it in its night, and one that is over.
+async fn live_and_over() -> [TestRun; 2] {
+    let mut app = TestApp::new().function(Function::new("f", deployed));
+    let live = app.start(&order()).await.remove(0);
+    app.advance(2 * DAY).await;
+    let over = app.runs().await.remove(0);
+    assert_eq!((live.status(), over.status()), (Status::Running, Status::Completed));
+    [live, over]
+}
+
+#[tokio::test]
+async fn the_code_that_a_run_was_recorded_by_never_diverges() {
+    #[derive(Serialize, Deserialize)]
+    struct Approved {}
+    impl EventData for Approved {
+        const NAME: &'static str = "shop/approved";
+    }
+    async fn everything(ctx: Context, _: Event<Order>) -> Result<u32> {
+        ctx.log("begun");
+        let first = tokio::select! {
+            one = ctx.step("slow", async || Err::<u32, _>(Error::new("no"))) => one.unwrap_or(1),
+            () = async { ctx.sleep("patience", DAY).await.unwrap_or(()) } => 2,
+        };
+        let many = ctx.map("many", 0..20_u32, |n| async move { Ok(n) }).limit(3).await?;
+        if ctx.attempt() == 1 {
+            return Err(Error::new("the function is tried again"));
+        }
+        let (approved, sent) = futures::join!(
+            ctx.wait_for_event::<Approved>("approval").timeout(DAY),
+            ctx.send_event("tell", Approved {})
+        );
+        sent?;
+        let checked = ctx.poll_until("ready", async || Ok(Some(approved.is_ok()))).await?;
+        ctx.step("undone", async || Ok(())).undo(async |()| Ok(())).await?;
+        let called: Result<u32> = ctx.invoke("call", "nobody", &json!({})).await;
+        if called.is_err() && checked { Err(Error::terminal("in the end")) } else { Ok(first + many[0]) }
+    }
+    let mut app = TestApp::new().function(Function::new("f", everything));
+    let run = app.send(&order()).await.remove(0);
+    assert_eq!((run.status(), run.attempts("undo undone")), (Status::Failed, 1), "{:?}", run.error());
+    // wherever its journal is cut, as if it were live there
+    for end in 1..=run.journal().len() {
+        let programs = Function::new("f", everything).programs(&States::default()).unwrap();
+        let found = divergence(&programs, run.id(), &run.journal()[..end]).await.unwrap();
+        assert_eq!(found, None, "cut at {end}");
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_is_added_after_where_a_run_is_does_not_matter_to_it() {
+    async fn added(ctx: Context, event: Event<Order>) -> Result<u32> {
+        let sum = deployed_steps(&ctx, &event).await?;
+        ctx.step("c", async || Ok(sum)).await
+    }
+    async fn deployed_steps(ctx: &Context, _: &Event<Order>) -> Result<u32> {
+        let a = ctx.step("a", async || Ok(1_u32)).await?;
+        ctx.sleep("night", DAY).await?;
+        ctx.step("b", async || Ok(a)).await
+    }
+    let [live, over] = live_and_over().await;
+    assert_eq!(checked(&live, Function::new("f", added)).await, None);
+    let found = checked(&over, Function::new("f", added)).await.unwrap();
+    assert!(found.contains("the run has completed here; the code goes on and asks for `c`"), "{found}");
+}
+
+#[tokio::test]
+async fn a_step_that_is_inserted_removed_renamed_or_moved_where_a_run_has_been_is_found() {
+    async fn inserted(ctx: Context, _: Event<Order>) -> Result<()> {
+        ctx.step("a", async || Ok(1_u32)).await?;
+        ctx.step("new", async || Ok(())).await?;
+        ctx.sleep("night", DAY).await
+    }
+    async fn removed(ctx: Context, _: Event<Order>) -> Result<()> {
+        ctx.sleep("night", DAY).await
+    }
+    async fn renamed(ctx: Context, _: Event<Order>) -> Result<()> {
+        ctx.step("a, as it is called now", async || Ok(1_u32)).await?;
+        ctx.sleep("night", DAY).await
+    }
+    async fn moved(ctx: Context, _: Event<Order>) -> Result<()> {
+        ctx.sleep("night", DAY).await?;
+        ctx.step("a", async || Ok(1_u32)).await.map(drop)
+    }
+    async fn ends(_: Context, _: Event<Order>) -> Result<()> {
+        Ok(())
+    }
+    let [live, _] = live_and_over().await;
+    for (function, at, asks) in [
+        (Function::new("f", inserted), "3: the journal goes on with a sleep `night`", "asks for `new`"),
+        (Function::new("f", removed), "1: the journal goes on with a step with a body `a`", "asks for `night`"),
+        (Function::new("f", renamed), "1: the journal goes on", "asks for `a, as it is called now`"),
+        (Function::new("f", moved), "1: the journal goes on", "asks for `night`"),
+        (Function::new("f", ends), "1: the journal goes on", "returns before it"),
+    ] {
+        let found = checked(&live, function).await.unwrap();
+        assert!(found.starts_with(at) && found.contains(asks), "{found}");
+    }
+}
+
+#[tokio::test]
+async fn another_kind_another_type_and_another_event_are_found() {
+    async fn kind(ctx: Context, _: Event<Order>) -> Result<()> {
+        ctx.step("a", async || Ok(1_u32)).await?;
+        ctx.step("night", async || Ok(())).await
+    }
+    async fn typed(ctx: Context, _: Event<Order>) -> Result<()> {
+        ctx.step("a", async || Ok(String::new())).await?;
+        ctx.sleep("night", DAY).await
+    }
+    #[derive(Deserialize)]
+    struct More {
+        #[serde(rename = "noSuchField")]
+        _field: String,
+    }
+    impl EventData for More {
+        const NAME: &'static str = "shop/order.placed";
+    }
+    async fn more(_: Context, _: Event<More>) -> Result<()> {
+        Ok(())
+    }
+    let [live, _] = live_and_over().await;
+    for (function, says) in [
+        (Function::new("f", kind), "the journal holds a sleep under `night`, the code at "),
+        (Function::new("f", typed), "the recorded outcome of step `a`"),
+        (Function::new("f", more), "the event does not fit"),
+    ] {
+        let found = checked(&live, function).await.unwrap();
+        assert!(found.contains(says), "{found}");
+    }
+}
+
+#[tokio::test]
+async fn a_function_that_is_gone_matters_to_live_runs() {
+    let [live, over] = live_and_over().await;
+    let found = checked(&live, Function::new("g", deployed)).await.unwrap();
+    assert!(found.contains("function `f` is not in this build"), "{found}");
+    assert_eq!(checked(&over, Function::new("g", deployed)).await, None);
+}
+
+#[tokio::test]
+async fn a_recorded_outcome_that_nobody_asks_for_is_found_at_the_end() {
+    async fn lazy(ctx: Context, _: Event<Order>) -> Result<u32> {
+        let a = ctx.step("a", async || Ok(1_u32));
+        let b = ctx.step("b", async || Ok(2_u32));
+        Ok(futures::join!(a, b).0?)
+    }
+    async fn half(ctx: Context, _: Event<Order>) -> Result<u32> {
+        ctx.step("a", async || Ok(1_u32)).await
+    }
+    let mut app = TestApp::new().function(Function::new("f", lazy));
+    let over = app.send(&order()).await.remove(0);
+    let again = checked(&over, Function::new("f", half)).await.unwrap();
+    assert!(again.contains("`b`"), "{again}");
+}
