@@ -41,6 +41,8 @@ pub struct RunDetail {
     pub origin: Origin,
     /// The event, in full.
     pub event: Event,
+    /// The events that it began with besides, where its function collects them.
+    pub joined: Vec<EventId>,
     /// Its steps in the order in which they were first heard of.
     pub steps: Vec<StepView>,
     /// Errors of the handler itself, outside its steps.
@@ -64,6 +66,24 @@ pub struct LogView {
     pub attempt: u32,
     /// The line.
     pub line: Line,
+}
+
+impl RunDetail {
+    /// From a run's state, what its journal tells, and why it is not moving.
+    pub(crate) fn of(state: &RunState, story: Story, waiting: Option<String>) -> Self {
+        let Story { steps, handler_errors, logs, .. } = story;
+        Self {
+            summary: RunSummary::of(state),
+            origin: state.created.origin.clone(),
+            event: state.created.event.clone(),
+            joined: state.joined.iter().map(|event| event.id).collect(),
+            steps,
+            handler_errors,
+            waiting,
+            logs,
+            version: state.version.clone(),
+        }
+    }
 }
 
 /// One step.

@@ -11,7 +11,7 @@ use stepladder_core::{Cause, Event, EventId, Json, RunId, RunRow, Status, Timest
 
 use super::{Engine, EngineError, no_such_run};
 use crate::ports::{Commit, RunQuery, Shown, StoreError};
-use crate::view::{self, JournalPage, RunDetail, RunSummary, Story};
+use crate::view::{self, JournalPage, RunDetail, RunSummary};
 
 /// Runs in a page of a listing, at most.
 const MOST_RUNS: usize = 500;
@@ -135,17 +135,7 @@ impl Engine {
             return Err(no_such_run(run));
         }
         let state = RunState::fold(run, &records).map_err(|e| StoreError::Unreadable(e.to_string()))?;
-        let Story { steps, handler_errors, logs, .. } = view::story(&state, &records);
-        Ok(RunDetail {
-            summary: RunSummary::of(&state),
-            origin: state.created.origin.clone(),
-            event: state.created.event.clone(),
-            steps,
-            handler_errors,
-            waiting: self.waiting(&state).await?,
-            logs,
-            version: state.version.clone(),
-        })
+        Ok(RunDetail::of(&state, view::story(&state, &records), self.waiting(&state).await?))
     }
 
     /// Why a run is not moving.

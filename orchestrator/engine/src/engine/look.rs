@@ -8,7 +8,7 @@ use stepladder_core::{Entry, RunId, RunRow, Status};
 
 use super::{Engine, EngineError, no_such_run};
 use crate::ports::{RunQuery, Shown, StoreError};
-use crate::view::{self, RunDetail, RunSummary, Story};
+use crate::view::{self, RunDetail, RunSummary};
 
 /// Rows that are looked at for one page, at most: a status that only journals tell may be rare among them.
 pub const MOST_LOOKED_AT: usize = 200;
@@ -143,24 +143,16 @@ impl Engine {
             cut(&mut records, at.max(1));
         }
         let state = RunState::fold(run, &records).map_err(|e| StoreError::Unreadable(e.to_string()))?;
-        let Story { mut steps, handler_errors, logs, .. } = view::story(&state, &records);
+        let mut story = view::story(&state, &records);
         let waiting = match past {
             Some(_) => None,
             None => self.waiting(&state).await?,
         };
         if past.is_some() {
             // a signal that was waited for then may be over by now
-            steps.iter_mut().for_each(|step| step.token = None);
+            story.steps.iter_mut().for_each(|step| step.token = None);
         }
-        let detail = RunDetail {
-            summary: RunSummary::of(&state),
-            origin: state.created.origin.clone(),
-            event: state.created.event.clone(),
-            steps,
-            handler_errors,
-            waiting,
-            logs,
-        };
+        let detail = RunDetail::of(&state, story, waiting);
         let entries = records.into_iter().flat_map(|record| (record.seq..).zip(record.entries)).collect();
         Ok(RunLook { detail, entries, total })
     }

@@ -91,6 +91,7 @@ fn told(fact: &Fact) -> (&'static str, String) {
             ("Event joined", format!("{} {} {how}{begins}{last}", event.name, event.id))
         }
         Fact::RunBegun => ("Run begun", "no event joins it any more".into()),
+        Fact::VersionTaken { version } => ("Version taken", brief(version, ERROR_BYTES)),
         Fact::Logged { attempt, lines } => {
             let first = lines.first().map(|placed| brief(&placed.line.message, ERROR_BYTES)).unwrap_or_default();
             let more = if lines.len() > 1 { format!(" and {} more lines", lines.len() - 1) } else { String::new() };

@@ -126,7 +126,11 @@ impl Cost {
                 | Fact::EventJoined { .. }
                 | Fact::Hastened { .. }
                 | Fact::InvokeStarted { .. } => cost.wru += 1,
-                Fact::StepCarried { .. } | Fact::RunCreated(_) | Fact::RunBegun | Fact::Logged { .. } => {}
+                Fact::StepCarried { .. }
+                | Fact::RunCreated(_)
+                | Fact::RunBegun
+                | Fact::VersionTaken { .. }
+                | Fact::Logged { .. } => {}
                 Fact::RunCompleted { .. }
                 | Fact::RunFailed { .. }
                 | Fact::RunCancelled { .. }
