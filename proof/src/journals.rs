@@ -139,7 +139,13 @@ mod tests {
 
     fn called(n: u128) -> Fact {
         let child = RunId::new(NOW, n);
-        Fact::InvokeStarted { step: "call".into(), function: Arc::from("f"), child, input: json::empty_object() }
+        Fact::InvokeStarted {
+            step: "call".into(),
+            function: Arc::from("f"),
+            child,
+            input: json::empty_object(),
+            bound: false,
+        }
     }
 
     fn told(outcome: Outcome) -> Fact {

@@ -40,6 +40,8 @@ pub enum Ask {
         function: Arc<str>,
         /// The data of the event that it gets.
         input: Json,
+        /// Whether its run is cancelled when this one ends before it.
+        bound: bool,
     },
     /// To wait for an event, for so long from when it is first asked.
     WaitForEvent {
@@ -149,6 +151,8 @@ pub struct Child {
     pub function: Arc<str>,
     /// What it gets.
     pub input: Json,
+    /// Whether it is cancelled when this one ends before it.
+    pub bound: bool,
 }
 
 /// A body that may start.
@@ -220,11 +224,12 @@ impl Plan {
         match (&step.state, &want.ask) {
             (StepState::Sleeping { until }, _) if *until <= now.now => self.awake.push(want.step.clone()),
             (StepState::Sleeping { until }, _) => self.later.push((want.step.clone(), *until)),
-            (StepState::Invoking { child, function, input }, _) => self.children.push(Child {
+            (StepState::Invoking { child, function, input, bound }, _) => self.children.push(Child {
                 step: want.step.clone(),
                 run: *child,
                 function: function.clone(),
                 input: input.clone(),
+                bound: *bound,
             }),
             (StepState::Awaiting { until, .. }, _) if *until <= now.now => self.expired.push(want.step.clone()),
             (StepState::Awaiting { until, .. }, _) => self.later.push((want.step.clone(), *until)),

@@ -108,7 +108,15 @@ pub enum Fact {
     /// Events were accepted, under ids that make a repetition harmless.
     EventsSent { step: StepId, ids: Vec<EventId> },
     /// Another function's run was asked for.
-    InvokeStarted { step: StepId, function: Arc<str>, child: RunId, input: Json },
+    InvokeStarted {
+        step: StepId,
+        function: Arc<str>,
+        child: RunId,
+        input: Json,
+        /// It is cancelled when this run ends before it.
+        #[serde(default, skip_serializing_if = "is_false")]
+        bound: bool,
+    },
     /// That run ended.
     InvokeEnded { step: StepId, outcome: Outcome },
     /// The run waits for an event, until then.
@@ -157,12 +165,15 @@ pub struct Created {
     /// The run whose place it takes: it cancels that one before it begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<RunId>,
+    /// Whether it is cancelled when the run ends that called it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub bound: bool,
 }
 
 impl Created {
     /// A run of this function with this event, to begin at once.
     pub fn new(function: Arc<str>, event: Event, origin: Origin) -> Self {
-        Self { function, event, origin, begins_at: None, collects: false, replaces: None }
+        Self { function, event, origin, begins_at: None, collects: false, replaces: None, bound: false }
     }
 }
 

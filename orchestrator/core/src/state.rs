@@ -98,7 +98,7 @@ pub enum StepState {
     /// A timer is set.
     Sleeping { until: Timestamp },
     /// Another run is to end first.
-    Invoking { child: RunId, function: Arc<str>, input: Json },
+    Invoking { child: RunId, function: Arc<str>, input: Json, bound: bool },
     /// Something is to arrive from outside.
     Awaiting { what: Awaited, until: Timestamp },
     /// Its outcome is recorded.
@@ -291,6 +291,14 @@ impl RunState {
         self.created.event.id == event || self.entered.contains(&event)
     }
 
+    /// The runs that it called, that are cancelled with its end, and have not told of their own.
+    pub fn bound_children(&self) -> impl Iterator<Item = RunId> {
+        self.steps.values().filter_map(|step| match &step.state {
+            StepState::Invoking { child, bound: true, .. } => Some(*child),
+            _ => None,
+        })
+    }
+
     /// Whether it waits for any event.
     pub fn awaits_events(&self) -> bool {
         let for_event = |step: &Step| matches!(&step.state, StepState::Awaiting { what: Awaited::Event(_), .. });
@@ -455,9 +463,14 @@ impl Step {
                 (step.kind, step.state) = (Kind::Sleep, StepState::Sleeping { until: *until });
             }
             Fact::EventsSent { .. } => (step.kind, step.state) = (Kind::Send, StepState::Done),
-            Fact::InvokeStarted { function, child, input, .. } => {
+            Fact::InvokeStarted { function, child, input, bound, .. } => {
                 step.kind = Kind::Invoke;
-                step.state = StepState::Invoking { child: *child, function: function.clone(), input: input.clone() };
+                step.state = StepState::Invoking {
+                    child: *child,
+                    function: function.clone(),
+                    input: input.clone(),
+                    bound: *bound,
+                };
             }
             Fact::RunCreated(_)
             | Fact::EventJoined { .. }

@@ -93,7 +93,7 @@ fn entry(p: &Proposal, now: i64) -> Entry {
         14 => Fact::SleepStarted { step, until: lease_until },
         15 => Fact::SleepEnded { step },
         16 => Fact::EventsSent { step, ids: vec![EventId::new(at, 3)] },
-        17 => Fact::InvokeStarted { step, function: "g".into(), child: run(), input: json::null() },
+        17 => Fact::InvokeStarted { step, function: "g".into(), child: run(), input: json::null(), bound: false },
         18 => Fact::InvokeEnded { step, outcome: Outcome::Value(value()) },
         19 => Fact::StepsWoken { steps: vec![step] },
         20 => Fact::HandlerFailed { attempt, error, retry_at: at },

@@ -36,7 +36,7 @@ fn everything(limited: bool) -> (Script, Script) {
         .body_with("right", &["first"], retry, |n| async move { if n == 1 { Err(fault("once")) } else { Ok(()) } })
         .ask("nap", &["left"], Ask::SleepFor(Duration::from_secs(5)))
         .ask("told", &["nap"], Ask::Send(vec![NewEvent::new("told", json::empty_object())]))
-        .ask("asked", &["right"], Ask::Invoke { function: "helper".into(), input: json::empty_object() })
+        .ask("asked", &["right"], Ask::Invoke { function: "helper".into(), input: json::empty_object(), bound: false })
         .ask("word", &["told"], wait_for_event())
         .ask("payment", &["asked"], Ask::WaitForSignal { timeout: HOUR })
         .step("last", &["word", "payment"]);

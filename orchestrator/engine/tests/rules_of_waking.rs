@@ -192,7 +192,7 @@ async fn rule_18_waits_are_written_down_before_any_step_of_their_set_starts() {
 
 #[tokio::test]
 async fn rule_19_every_end_of_a_called_run_is_told_to_its_caller() {
-    let ask = Ask::Invoke { function: "child".into(), input: json::empty_object() };
+    let ask = Ask::Invoke { function: "child".into(), input: json::empty_object(), bound: false };
     for (name, child, cancel) in [
         ("completed", Script::new("child").step("x", &[]), false),
         ("failed", Script::new("child").body("x", &[], |_| async { Err(terminal("no")) }), false),

@@ -13,7 +13,7 @@ use support::script::Script;
 
 #[tokio::test]
 async fn an_older_version_leaves_the_call_of_a_function_that_it_does_not_know_to_others() {
-    let call = Ask::Invoke { function: "new".into(), input: json::empty_object() };
+    let call = Ask::Invoke { function: "new".into(), input: json::empty_object(), bound: false };
     let caller = Script::new("f").ask("call", &[], call).program();
     let called = Script::new("new").step("a", &[]).spec(|spec| spec.triggers.clear()).program();
     let mut world = World::new(vec![caller.clone(), called]);

@@ -195,7 +195,7 @@ impl Context {
             Ok(input) => (input, None),
             Err(error) => (json::empty_object(), Some(prefixed(&name, &error))),
         };
-        self.make_faulty(name, Ask::Invoke { function, input }, None, decode, fault)
+        self.make_faulty(name, Ask::Invoke { function, input, bound: false }, None, decode, fault)
     }
 
     /// Waits for an event of this type that arrives from now on: whichever comes first, unless

@@ -71,6 +71,19 @@ impl<'a, T> Step<'a, T> {
         self
     }
 
+    /// Of a [call](crate::Context::invoke): the run that it begins is cancelled when this one ends before it, because it was
+    /// cancelled, failed, or gave the call up. Unless it is said, that run goes on by itself.
+    pub fn cancelled_with_run(mut self) -> Self {
+        self.asking(|ask| match ask {
+            Ask::Invoke { bound, .. } => {
+                *bound = true;
+                Ok(())
+            }
+            _ => Err("only a call of another function can be cancelled with its run".into()),
+        });
+        self
+    }
+
     /// How the step is undone when the run fails for good after it has succeeded. What steps did is undone in the reverse
     /// order, each as a step of its own (`undo <step>`) with the function's retries, but at least 4; its body gets what the
     /// step returned. One that cannot be undone does not keep the others from it, and is named in the run's error.

@@ -8,7 +8,7 @@ use stepladder_core::slot::Limit;
 use stepladder_core::state::{End, Ending, RunState};
 use stepladder_core::{Cause, Event, EventId, RunId, Wake, json};
 
-use super::Engine;
+use super::{Engine, EngineError};
 use crate::ports::{After, Commit, Receipt, StoreError};
 
 /// The name of the event that an on-failure function starts with.
@@ -84,6 +84,17 @@ impl Engine {
         limits: &[Limit],
         (receipt, look): (Receipt, Look),
     ) -> Result<(), StoreError> {
+        for child in state.bound_children() {
+            // one that has ended tells this run of it, which would come here again
+            if self.state(child).await?.is_none_or(|child| child.end.is_some()) {
+                continue;
+            }
+            match self.cancel(child, &format!("run {}, which called it, has ended", state.run)).await {
+                // one that is not there yet finds that its caller has ended
+                Ok(_) | Err(EngineError::NotFound(_) | EngineError::Invalid(_) | EngineError::TooLate(_)) => {}
+                Err(EngineError::Store(error)) => return Err(error),
+            }
+        }
         if let Some((run, created)) = self.failure_run(state, end) {
             self.start_runs(vec![(run, created, Vec::new())]).await?;
         }

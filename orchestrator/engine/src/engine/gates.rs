@@ -28,7 +28,7 @@ pub(super) enum Gate {
     /// It is skipped, for this reason.
     Skip(String),
     /// It begins, perhaps later, and these notes change with it.
-    Open(Created, Vec<Note>),
+    Open(Box<Created>, Vec<Note>),
 }
 
 /// What has been noted, as those who begin in one call see it: each sees what the ones before it changed.
@@ -114,7 +114,7 @@ impl Engine {
                 false => created.begins_at = Some(begins_at),
             }
         }
-        Ok(Gate::Open(created, std::mem::take(&mut changing.notes)))
+        Ok(Gate::Open(Box::new(created), std::mem::take(&mut changing.notes)))
     }
 
     /// The run that an event of this idempotency key led to within 24 hours, if there is one.

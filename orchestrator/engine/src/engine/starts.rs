@@ -54,7 +54,7 @@ impl Engine {
                         asked.push((run, created, more));
                     }
                     Gate::Open(let_in, notes) => {
-                        starts.push(self.start((run, let_in, more.clone()), notes));
+                        starts.push(self.start((run, *let_in, more.clone()), notes));
                         asked.push((run, created, more));
                     }
                 }

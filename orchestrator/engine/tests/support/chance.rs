@@ -48,7 +48,11 @@ pub fn graph(dice: &Dice, most: u64) -> (Script, usize) {
         script = match dice.below(8) {
             0 => script.ask(&id, &after, Ask::SleepFor(Duration::from_secs(dice.below(3_000)))),
             1 => script.ask(&id, &after, Ask::Send(vec![NewEvent::new("told", json::empty_object())])),
-            2 => script.ask(&id, &after, Ask::Invoke { function: "helper".into(), input: json::empty_object() }),
+            2 => script.ask(
+                &id,
+                &after,
+                Ask::Invoke { function: "helper".into(), input: json::empty_object(), bound: false },
+            ),
             _ => {
                 let backoff = Some(Backoff::Fixed(Duration::from_secs(dice.below(30))));
                 // crashes between a failure and its entry repeat it: a few more retries than failures

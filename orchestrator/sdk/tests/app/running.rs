@@ -145,3 +145,35 @@ async fn bodies_may_take_real_time_while_the_clock_stands_still() {
     assert!(app.send(&order()).await.remove(0).output::<usize>() > 100);
     assert_eq!(app.now(), begun);
 }
+
+#[tokio::test]
+async fn a_called_run_is_cancelled_with_its_caller_if_it_is_asked_to() {
+    #[derive(Deserialize)]
+    struct Called {
+        bound: bool,
+    }
+    impl EventData for Called {
+        const NAME: &'static str = "never/sent";
+        const NAMES: &'static [&'static str] = &[];
+    }
+    async fn calls(ctx: Context, _: Event<Order>) -> Result<()> {
+        let bound = ctx.invoke::<()>("bound", "sleeper", &json!({"bound": true})).cancelled_with_run();
+        let free = ctx.invoke::<()>("free", "sleeper", &json!({"bound": false}));
+        futures::try_join!(bound, free).map(drop)
+    }
+    async fn sleeps(ctx: Context, event: Event<Called>) -> Result<bool> {
+        ctx.sleep("a month", MONTH).await?;
+        Ok(event.data.bound)
+    }
+    let mut app = TestApp::new().function(Function::new("calls", calls)).function(Function::new("sleeper", sleeps));
+    let run = app.start(&order()).await.remove(0);
+    app.advance(Duration::from_secs(1)).await;
+    app.engine().cancel(run.id(), "by hand").await.unwrap();
+    app.finish().await;
+    let called = app.runs_of_function("sleeper").await;
+    let mut ends: Vec<Status> = called.iter().map(|run| run.status()).collect();
+    ends.sort_by_key(|status| status.to_string());
+    assert_eq!(ends, [Status::Cancelled, Status::Completed]);
+    let cancelled = called.iter().find(|run| run.status() == Status::Cancelled).unwrap();
+    assert!(cancelled.error().unwrap().message.contains(&run.id().to_string()), "{:?}", cancelled.error());
+}

@@ -94,7 +94,7 @@ async fn wishes_without_a_body_say_what_they_ask() {
     assert!(moment(asks[1]) && moment(asks[2]));
     let one = |name: &str, ask: &Ask| matches!(ask, Ask::Send(events) if events.len() == 1 && &*events[0].name == name);
     assert!(one("client/told", asks[3]) && one("x/y", asks[4]));
-    let Ask::Invoke { function, input } = asks[5] else { panic!("a call") };
+    let Ask::Invoke { function, input, bound: false } = asks[5] else { panic!("a call") };
     assert_eq!((&**function, input.get()), ("other", r#"{"who":"ada"}"#));
     assert!(wants[0].at.file().ends_with("values.rs"));
 }

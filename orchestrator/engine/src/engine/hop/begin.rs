@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stepladder_core::flow::Flow;
-use stepladder_core::journal::{Entry, Fact};
+use stepladder_core::journal::{Entry, Fact, Origin};
 use stepladder_core::slot::Holder;
 use stepladder_core::state::RunState;
 use stepladder_core::{Cause, Timestamp};
@@ -30,6 +30,11 @@ impl Hop<'_> {
                 return Ok(false);
             }
             self.take_the_place().await?;
+            if self.is_bound_to_what_has_ended().await? {
+                let reason = "the run that called it has ended".into();
+                self.append(vec![Fact::RunCancelled { reason }.at(self.now())], Ack::Later).await?;
+                continue;
+            }
             if !self.state.collecting {
                 break;
             }
@@ -37,6 +42,13 @@ impl Hop<'_> {
             self.append(vec![Fact::RunBegun.at(self.now())], Ack::Later).await?;
         }
         Ok(true)
+    }
+
+    /// Whether the run was called by one that has ended meanwhile, and is to end with it.
+    async fn is_bound_to_what_has_ended(&self) -> Result<bool, StoreError> {
+        let created = &self.state.created;
+        let Origin::Invoke { parent, .. } = &created.origin else { return Ok(false) };
+        Ok(created.bound && self.engine.state(*parent).await?.is_some_and(|state| state.end.is_some()))
     }
 
     /// Cancels the run whose place this one takes; and where that had not begun, the one whose place it was to take.

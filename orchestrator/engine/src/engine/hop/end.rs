@@ -29,6 +29,7 @@ impl Hop<'_> {
                 // where finishing takes more than this commit, the wake is acknowledged with the last
                 let simple = self.limits.is_empty()
                     && self.run_limits.is_empty()
+                    && self.state.bound_children().next().is_none()
                     && self.engine.failure_run(&self.state, &end).is_none();
                 self.engine.tell_of_end(&self.state, &end, &mut self.commit);
                 let appended = self.append(entries.clone(), if simple { Ack::Now } else { Ack::Later }).await?;

@@ -64,17 +64,17 @@ impl Hop<'_> {
                 };
                 entries.push(fact.at(now));
             }
-            Ask::Invoke { function, input } => {
+            Ask::Invoke { function, input, bound } => {
                 let mut child = self.state.run.invoked_by(&step, self.state.created_at);
-                let (function, input) = (function.clone(), input.clone());
+                let (function, input, bound) = (function.clone(), input.clone(), *bound);
                 if planted::is(Plant::ChildrenAreAnonymous) {
                     child = RunId::new(now, self.engine.entropy.bits());
                     let (step, function, input) = (step.clone(), function.clone(), input.clone());
-                    let child = self.child_run(&Child { step, run: child, function, input });
+                    let child = self.child_run(&Child { step, run: child, function, input, bound });
                     self.engine.start_runs(vec![child]).await?;
                 }
                 let ended = self.unknown(&step, &function);
-                entries.push(Fact::InvokeStarted { step, function, child, input }.at(now));
+                entries.push(Fact::InvokeStarted { step, function, child, input, bound }.at(now));
                 entries.extend(ended.map(|ended| ended.at(now)));
             }
             Ask::WaitForEvent { wait, timeout } => self.wait_for_event(step, wait, (now + *timeout, now), entries),
@@ -182,11 +182,11 @@ impl Hop<'_> {
     /// Calls that were just written down get their runs at once; their ends wake this run.
     pub(super) async fn start_children(&self, entries: &[Entry]) -> Result<(), StoreError> {
         for entry in entries {
-            if let Fact::InvokeStarted { step, function, child, input } = &entry.fact
+            if let Fact::InvokeStarted { step, function, child, input, bound } = &entry.fact
                 && self.engine.program(function).is_some()
             {
                 let (step, function, input) = (step.clone(), function.clone(), input.clone());
-                let child = Child { step, run: *child, function, input };
+                let child = Child { step, run: *child, function, input, bound: *bound };
                 self.engine.start_runs(vec![self.child_run(&child)]).await?;
             }
         }
@@ -204,6 +204,7 @@ impl Hop<'_> {
             received_at: self.state.created_at,
         };
         let origin = Origin::Invoke { parent: self.state.run, step: child.step.clone() };
-        (child.run, Created::new(child.function.clone(), event, origin), Vec::new())
+        let created = Created { bound: child.bound, ..Created::new(child.function.clone(), event, origin) };
+        (child.run, created, Vec::new())
     }
 }
