@@ -95,7 +95,6 @@ fn told(fact: &Fact) -> (&'static str, String) {
             let last = if *closes { ", the last" } else { "" };
             ("Event joined", format!("{} {} {how}{begins}{last}", event.name, event.id))
         }
-        Fact::VersionTaken { version, .. } => ("Version taken", format!("it goes on under version {version}")),
         Fact::RunBegun => ("Run begun", "no event joins it any more".into()),
         Fact::VersionTaken { version } => ("Version taken", brief(version, ERROR_BYTES)),
         Fact::Logged { attempt, lines } => {
