@@ -142,9 +142,10 @@ function duration(ms) {
   const s = Math.floor(ms / 1000);
   if (s < 1) return Math.max(0, Math.floor(ms)) + ' ms';
   if (s < 60) return (Math.floor(ms / 100) / 10).toFixed(1) + ' s';
-  if (s < 3600) return Math.floor(s / 60) + ' min ' + (s % 60) + ' s';
-  if (s < 86400) return Math.floor(s / 3600) + ' h ' + Math.floor((s % 3600) / 60) + ' min';
-  return Math.floor(s / 86400) + ' d ' + Math.floor((s % 86400) / 3600) + ' h';
+  const two = (large, unit, small, smaller) => `${large} ${unit}` + (small === 0 ? '' : ` ${small} ${smaller}`);
+  if (s < 3600) return two(Math.floor(s / 60), 'min', s % 60, 's');
+  if (s < 86400) return two(Math.floor(s / 3600), 'h', Math.floor((s % 3600) / 60), 'min');
+  return two(Math.floor(s / 86400), 'd', Math.floor((s % 86400) / 3600), 'h');
 }
 
 setInterval(() => {

@@ -10,6 +10,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use futures::future::BoxFuture;
 use stepladder_core::journal::{Created, Failure, Kind, Origin, Outcome};
+use stepladder_core::report::Report;
 use stepladder_core::wake::Purpose;
 use stepladder_core::{Cause, Event, EventId, Fact, Record, RunId, RunRow, Status, Timer, Timestamp, Wake, json};
 use stepladder_engine::intercept::{Call, Intercept, Intercepted};
@@ -145,6 +146,53 @@ async fn with_a_hundred_thousand_runs_every_page_is_small_and_reads_little() {
         println!("{path}: {bytes} bytes, {calls} calls, {:.1} ms", begun.elapsed().as_secs_f64() * 1_000.0);
         assert!(bytes <= BYTES, "{path} has {bytes} bytes");
         assert!((1..=CALLS).contains(&calls), "{path} makes {calls} calls");
+    }
+}
+
+/// The largest that a run becomes: many steps with long names and many attempts, each with an error and an output of which
+/// every character takes five in HTML.
+#[tokio::test]
+async fn a_large_run_has_small_pages() {
+    const STEPS: u64 = 250;
+    let folder = tempfile::tempdir().expect("a folder");
+    let sqlite =
+        Arc::new(Sqlite::open(folder.path().join("a.db"), stepladder_sqlite::Options::default()).expect("a file"));
+    let now = Timestamp::from_millis(jiff::Timestamp::now().as_millisecond());
+    let event =
+        Event { data: json::of(&serde_json::json!({"x": "<\"&".repeat(20_000)})).expect("JSON"), ..event(0, now) };
+    let mut start = start(event, 0);
+    let run = start.row.run;
+    start.record.entries.truncate(1);
+    let entries = &mut start.record.entries;
+    for n in 0..STEPS {
+        let step: Arc<str> = format!("{n:04}{}", "<\"&'é".repeat(50)).into();
+        let at = now + Duration::from_millis(n);
+        for attempt in 1..=4 {
+            let (step, worker) = (step.clone(), Arc::from("w"));
+            entries.push(Fact::StepStarted { step: step.clone(), attempt, lease_until: at, worker }.at(at));
+            let report = Report::default();
+            entries.push(match attempt {
+                4 => {
+                    let output = json::of(&vec!["<\"&"; 300]).expect("JSON");
+                    Fact::StepSucceeded { step, attempt, output, report }.at(at)
+                }
+                _ => {
+                    let error = Failure::new("<\"&'".repeat(600));
+                    Fact::StepFailed { step, attempt, error, retry_at: Some(at), report }.at(at)
+                }
+            });
+        }
+    }
+    let total = entries.len();
+    sqlite.start(vec![start]).await.expect("stored");
+    let engine = Arc::new(Engine::new(sqlite, programs(), Config::default()).expect("an engine"));
+    let router = stepladder_server::router(engine, Options { loopback: true, ..Options::default() });
+    for query in ["", "?steps=60", "?steps=190", "?steps=9999", "?at=900", &format!("?at={total}&steps=249")] {
+        let path = format!("/runs/{run}{query}");
+        let response = router.clone().oneshot(Request::get(&path).body(Body::empty()).expect("a request")).await;
+        let bytes = to_bytes(response.expect("an answer").into_body(), usize::MAX).await.expect("a body");
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(text.contains("class=\"step\"") && bytes.len() <= BYTES, "{path} has {} bytes", bytes.len());
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use stepladder_core::{Cause, RunId, Timestamp, Wake};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Commit, Commits, Events, Journals, Listings};
+use stepladder_engine::view::{StepStatus, StepView};
 use stepladder_engine::{Rerun, RunFilter};
 
 use super::invariants::{Broken, at_once, journal, rows};
@@ -128,7 +129,12 @@ impl Simulation {
         let ended: Vec<RunId> = rows(&self.memory).into_iter().map(|row| row.run).filter(|r| has_ended(*r)).collect();
         let untrue = self.untrue.clone();
         self.scheduler.spawn(at, async move {
-            drop(engine.run(run).await);
+            // who sees that it waits for a time may not want to wait
+            if let Ok(detail) = engine.run(run).await
+                && let Some(step) = detail.steps.iter().find(|step| waits_for_time(step))
+            {
+                drop(engine.hasten(run, &step.id).await);
+            }
             drop(engine.journal(run, 0, 100).await);
             let Ok(page) = engine.runs(RunFilter::default()).await else { return };
             let shown = page.runs.into_iter().find(|shown| ended.contains(&shown.run) && !shown.status.is_end());
@@ -265,4 +271,8 @@ impl Simulation {
         }
         Ok(())
     }
+}
+
+fn waits_for_time(step: &StepView) -> bool {
+    matches!(step.status, StepStatus::Sleeping | StepStatus::Retrying)
 }

@@ -4,13 +4,17 @@
 //! that somebody moved it, and everything else is as if the time had come.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use stepladder_core::journal::Fact;
 use stepladder_core::state::StepState;
 use stepladder_core::{Cause, RunId, Status, Timestamp};
 
 use super::{Engine, EngineError, no_such_run};
-use crate::ports::Commit;
+use crate::ports::{Commit, Later};
+
+/// When a copy of the wake comes.
+const MOMENT: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// Lets a step that sleeps, or waits to be tried again, go on now. One whose time has come already only gets its wake
@@ -33,7 +37,10 @@ impl Engine {
             };
             // a step that has wakes of its own starts by them alone
             let cause = if woken { Cause::Step(id.clone()) } else { Cause::Due };
-            let mut commit = Commit { wakes: vec![self.wake_of(&state, cause)], ..Commit::default() };
+            let wake = self.wake_of(&state, cause);
+            // should this end between the entry and its wake, that one's copy comes a moment later (rule 11)
+            let copy = Later::Wake { wake: wake.clone(), due: now + MOMENT };
+            let mut commit = Commit { before: vec![copy], wakes: vec![wake], ..Commit::default() };
             let entries = if now < due { vec![Fact::Hastened { step: id }.at(now)] } else { Vec::new() };
             if self.append(&mut state, entries, &mut commit).await?.is_done() {
                 return Ok(state.status());

@@ -4,9 +4,14 @@ use stepladder_core::Entry;
 use stepladder_core::journal::{Fact, Origin, Seq};
 
 use super::text::{Moment, brief, clock, sentence, time};
+use super::value::Room;
 
 /// Bytes of an error in the list of entries.
 const ERROR_BYTES: usize = 200;
+
+/// Bytes of a step's name there, and of all that is said of an entry.
+const NAME_BYTES: usize = 120;
+const DETAIL_BYTES: usize = 600;
 
 /// An entry in the list.
 pub(super) struct EntryRow {
@@ -24,15 +29,15 @@ pub(super) struct EntryRow {
 }
 
 impl EntryRow {
-    pub(super) fn of(seq: Seq, entry: &Entry, current: bool) -> Self {
+    pub(super) fn of(seq: Seq, entry: &Entry, current: bool, room: &mut Room) -> Self {
         let (word, detail) = told(&entry.fact);
         Self {
             seq,
             at: seq + 1,
             moment: Moment { shown: clock(entry.at), ..Moment::of(entry.at) },
             word,
-            step: entry.fact.step().map(|step| step.to_string()).unwrap_or_default(),
-            detail,
+            step: entry.fact.step().map(|step| room.words(step, NAME_BYTES)).unwrap_or_default(),
+            detail: room.words(&detail, DETAIL_BYTES),
             current,
         }
     }

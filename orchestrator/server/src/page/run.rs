@@ -15,7 +15,7 @@ use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::view::{StepStatus, StepView};
 use stepladder_engine::{Engine, EngineError, RunLook};
 
-use self::rows::{ChildRow, LogRow, StepRow};
+use self::rows::{Around, ChildRow, LogRow, StepRow};
 use super::act::Did;
 use super::cost::Told;
 use super::cost::model::Cost;
@@ -24,18 +24,18 @@ use super::runs::RunRow;
 use super::scale::Squeezed;
 use super::shell::{Shell, Tab};
 use super::text::{Moment, brief, clock, query, sentence};
-use super::value::{Room, Shown, indented};
+use super::value::{Room, Shown, escaped, indented};
 use super::waterfall::Waterfall;
 use super::{Asked, html, sorry};
 use crate::path::RunPath;
 use crate::router::Shared;
 
 /// Steps on a page.
-const STEPS: usize = 100;
+const STEPS: usize = 60;
 /// Attempts that are drawn on a page, shared among its steps.
-const ATTEMPTS: usize = 150;
+const ATTEMPTS: usize = 80;
 /// Entries on a page, around the one that it stands at.
-const ENTRIES: usize = 60;
+const ENTRIES: usize = 50;
 /// Invoked runs whose steps are drawn.
 const MOST_CHILDREN: usize = 5;
 /// Bytes of an input that is put into the editor; a larger one is left as it is, or written anew.
@@ -43,7 +43,7 @@ pub(super) const EDITOR_BYTES: usize = 16 * 1024;
 /// Bytes of errors and ids in lists.
 const ERROR_BYTES: usize = 2_000;
 /// Bytes of the names that a rerun may begin at.
-const NAMES_BYTES: usize = 8 * 1024;
+const NAMES_BYTES: usize = 10 * 1024;
 /// Lines of the log that are shown.
 const LOGS: usize = 40;
 /// Errors of the handler that are shown.
@@ -54,6 +54,7 @@ const HANDLER_ERRORS: usize = 10;
 struct RunPage {
     shell: Shell,
     row: RunRow,
+    error: Option<String>,
     origin: Option<(&'static str, RunId)>,
     ended: Option<Moment>,
     waiting: Option<String>,
@@ -121,17 +122,20 @@ async fn look(
     // what stood then is drawn as of then
     let now = entries.last().filter(|_| past).map_or_else(|| engine.now(), |(_, entry)| entry.at);
     let end = detail.summary.ended_at.unwrap_or(now).max(detail.summary.created_at);
-    let limits = engine.specs().find(|spec| spec.id == detail.summary.function).map_or(0, |s| s.concurrency.len());
+    let spec = engine.specs().find(|spec| spec.id == detail.summary.function);
+    let limits = spec.map_or(0, |spec| spec.concurrency.len());
     let waterfall = Waterfall::new(entries, &detail.steps, end);
     let first = if first < detail.steps.len() { first } else { 0 };
     let shown: Vec<(usize, &StepView)> = detail.steps.iter().enumerate().skip(first).take(STEPS).collect();
     let mut room = Room::new();
     let event_data = room.show(&detail.event.data, value_link(run, "event"));
     let output = detail.summary.output.as_deref().map(|output| room.show(output, value_link(run, "output")));
-    let attempts = (ATTEMPTS / shown.len().max(1)).clamp(2, 40);
-    let children = children(engine, &shown, &waterfall).await;
+    let attempts = (ATTEMPTS / shown.len().max(1)).clamp(1, 40);
+    let children = children(engine, &shown, &waterfall, &mut room).await;
+    let retries = spec.map(|spec| spec.retry.retries);
+    let shared_by_rows = Around { run, waterfall: &waterfall, attempts, now, retries };
     let mut steps: Vec<StepRow> =
-        shown.iter().map(|(n, step)| StepRow::of(run, *n, step, &waterfall, attempts, now, &mut room)).collect();
+        shown.iter().map(|(n, step)| StepRow::of(*n, step, &shared_by_rows, &mut room)).collect();
     for (n, rows) in children {
         if let Some(step) = steps.iter_mut().find(|step| step.n == n) {
             step.children = rows;
@@ -149,6 +153,7 @@ async fn look(
     Ok(RunPage {
         shell,
         row: RunRow::of(&detail.summary, now),
+        error: detail.summary.error.as_ref().map(|error| room.words(&sentence(error), ERROR_BYTES)),
         origin: match detail.origin {
             Origin::Event | Origin::Cron => None,
             Origin::Invoke { parent, .. } => Some(("Invoked by", parent)),
@@ -162,8 +167,8 @@ async fn look(
         event_data,
         sender_id: detail.event.external_id.as_deref().map(str::to_owned),
         output,
-        handler_errors: handler_errors(&detail.handler_errors),
-        logs: latest(&detail.logs, LOGS).iter().map(LogRow::of).collect(),
+        handler_errors: handler_errors(&detail.handler_errors, &mut room),
+        logs: latest(&detail.logs, LOGS).iter().map(|log| LogRow::of(log, &mut room)).collect(),
         all_logs: detail.logs.len(),
         cost: Told::of(&Cost::of(&look, limits)),
         axis: waterfall.squeezed(),
@@ -171,7 +176,7 @@ async fn look(
         all_steps: detail.steps.len(),
         fewer: (first > 0).then(|| page_of(first.saturating_sub(STEPS))),
         more: (last < detail.steps.len()).then(|| page_of(last)),
-        entries: around(&look, past),
+        entries: around(&look, past, &mut room),
         total: *total,
         at: seen,
         past,
@@ -182,20 +187,26 @@ async fn look(
             data if data.len() <= EDITOR_BYTES => indented(data),
             _ => String::new(),
         },
-        registered: engine.specs().any(|spec| spec.id == detail.summary.function),
+        registered: spec.is_some(),
         did: Did::of(asked),
     })
 }
 
 /// The rows of the steps of the first few invoked runs, by the number of the step that invoked them. One that cannot be
 /// read is left out: its link is there.
-async fn children(engine: &Engine, shown: &[(usize, &StepView)], waterfall: &Waterfall) -> Vec<(usize, Vec<ChildRow>)> {
+async fn children(
+    engine: &Engine,
+    shown: &[(usize, &StepView)],
+    waterfall: &Waterfall,
+    room: &mut Room,
+) -> Vec<(usize, Vec<ChildRow>)> {
     let invoked = shown.iter().filter_map(|(n, step)| Some((*n, step.child?))).take(MOST_CHILDREN);
     let looks = invoked.map(async |(n, child)| {
         let run = engine.run(child).await.ok()?;
-        Some((n, ChildRow::all(&run, waterfall)))
+        Some((n, run))
     });
-    join_all(looks).await.into_iter().flatten().collect()
+    let runs = join_all(looks).await.into_iter().flatten();
+    runs.map(|(n, run)| (n, ChildRow::all(&run, waterfall, room))).collect()
 }
 
 /// What a live run does that waits for nothing: what executes, or that nobody has taken it up yet.
@@ -222,10 +233,10 @@ fn latest<T>(all: &[T], most: usize) -> &[T] {
     &all[all.len().saturating_sub(most)..]
 }
 
-fn handler_errors(errors: &[(Timestamp, stepladder_core::Failure)]) -> Vec<(Moment, String)> {
+fn handler_errors(errors: &[(Timestamp, stepladder_core::Failure)], room: &mut Room) -> Vec<(Moment, String)> {
     latest(errors, HANDLER_ERRORS)
         .iter()
-        .map(|(at, error)| (Moment::of(*at), brief(&sentence(error), ERROR_BYTES)))
+        .map(|(at, error)| (Moment::of(*at), room.words(&sentence(error), ERROR_BYTES)))
         .collect()
 }
 
@@ -233,18 +244,20 @@ fn handler_errors(errors: &[(Timestamp, stepladder_core::Failure)]) -> Vec<(Mome
 fn names(steps: &[StepView]) -> Vec<String> {
     let mut room = NAMES_BYTES;
     let fitting = steps.iter().take(STEPS).take_while(|step| {
-        let fits = step.id.len() <= room;
-        room = room.saturating_sub(step.id.len());
+        // each is there twice: as it is sent, and as it is shown
+        let bytes = 2 * escaped(&step.id);
+        let fits = bytes <= room;
+        room = room.saturating_sub(bytes);
         fits
     });
     fitting.map(|step| step.id.to_string()).collect()
 }
 
 /// The entries before the one that the page stands at, that one last.
-fn around(look: &RunLook, past: bool) -> Vec<EntryRow> {
+fn around(look: &RunLook, past: bool, room: &mut Room) -> Vec<EntryRow> {
     let entries = latest(&look.entries, ENTRIES);
     let last = look.entries.last().map(|(seq, _)| *seq);
-    entries.iter().rev().map(|(seq, entry)| EntryRow::of(*seq, entry, past && Some(*seq) == last)).collect()
+    entries.iter().rev().map(|(seq, entry)| EntryRow::of(*seq, entry, past && Some(*seq) == last, room)).collect()
 }
 
 /// Where a value of a run is to be had whole.

@@ -39,12 +39,16 @@ impl Moment {
 /// Short, with a unit. What is shorter than a millisecond took none.
 pub(super) fn duration(d: Duration) -> String {
     let seconds = d.as_secs();
+    let two = |large: u64, unit: &str, small: u64, smaller: &str| match small {
+        0 => format!("{large} {unit}"),
+        _ => format!("{large} {unit} {small} {smaller}"),
+    };
     match seconds {
         0 => format!("{} ms", d.as_millis()),
         1..60 => format!("{:.1} s", d.as_secs_f64()),
-        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
-        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3_600),
+        60..3_600 => two(seconds / 60, "min", seconds % 60, "s"),
+        3_600..86_400 => two(seconds / 3_600, "h", seconds % 3_600 / 60, "min"),
+        _ => two(seconds / 86_400, "d", seconds % 86_400 / 3_600, "h"),
     }
 }
 
@@ -104,8 +108,8 @@ mod tests {
     fn durations_are_short_and_have_a_unit() {
         let shown = |ms| duration(Duration::from_millis(ms));
         assert_eq!(
-            [shown(0), shown(999), shown(1_500), shown(61_000), shown(7_260_000), shown(90_000_000)],
-            ["0 ms", "999 ms", "1.5 s", "1 min 1 s", "2 h 1 min", "1 d 1 h"]
+            [shown(0), shown(999), shown(1_500), shown(61_000), shown(7_260_000), shown(90_000_000), shown(60_000)],
+            ["0 ms", "999 ms", "1.5 s", "1 min 1 s", "2 h 1 min", "1 d 1 h", "1 min"]
         );
     }
 

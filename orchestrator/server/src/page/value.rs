@@ -5,12 +5,16 @@ use std::fmt::Write;
 
 use serde_json::value::RawValue;
 
-use super::text::{cut, size};
+use super::text::{brief, cut, size};
 
 /// Bytes of HTML that one value becomes, at most: quotes, and lines of their own, take several times their own.
 const VALUE_BYTES: usize = 24 * 1024;
 /// Bytes of HTML that all values of a page become.
-const PAGE_BYTES: usize = 56 * 1024;
+const PAGE_BYTES: usize = 40 * 1024;
+/// Bytes of HTML that all errors, names and lines of a page become.
+const WORDS_BYTES: usize = 32 * 1024;
+/// Bytes of a text for which there is no room any more.
+const SHORT_BYTES: usize = 24;
 /// Bytes that are shown of a value that is larger.
 const CUT_BYTES: usize = 1024;
 /// Lines from which on an array or an object within a value is folded.
@@ -18,8 +22,11 @@ const FOLD_LINES: usize = 12;
 /// Folds within each other, at most: HTML parsers bound nesting, and nobody opens a hundred.
 const FOLD_LEVELS: usize = 8;
 
-/// What is left of a page's room for values.
-pub(super) struct Room(usize);
+/// What is left of a page's room for values and for words.
+pub(super) struct Room {
+    values: usize,
+    words: usize,
+}
 
 /// A value as a page shows it.
 pub(super) struct Shown {
@@ -35,21 +42,39 @@ pub(super) struct Shown {
 
 impl Room {
     pub(super) fn new() -> Self {
-        Self(PAGE_BYTES)
+        Self { values: PAGE_BYTES, words: WORDS_BYTES }
     }
 
     /// A value that can be fetched from `link`.
     pub(super) fn show(&mut self, json: &RawValue, link: String) -> Shown {
         let whole = json.get();
-        let most = VALUE_BYTES.min(self.0);
+        let most = VALUE_BYTES.min(self.values);
         // indenting and escaping only make it longer
         let fitting = (whole.len() <= most).then(|| folded(&indented(whole))).filter(|html| html.len() <= most);
         let is_cut = fitting.is_none();
         // what was cut is no JSON any more: there is nothing to fold
         let html = fitting.unwrap_or_else(|| text(cut(whole, most.min(CUT_BYTES))));
-        self.0 = self.0.saturating_sub(html.len());
+        self.values = self.values.saturating_sub(html.len());
         Shown { html, cut: is_cut, size: size(whole.len()), link }
     }
+}
+
+impl Room {
+    /// A text that is cut at so many bytes, or earlier where the page has no room for more.
+    pub(super) fn words(&mut self, text: &str, most: usize) -> String {
+        let mut words = brief(text, most);
+        if escaped(&words) > self.words {
+            words = brief(text, most.min(SHORT_BYTES));
+        }
+        self.words = self.words.saturating_sub(escaped(&words));
+        words
+    }
+}
+
+/// Bytes of a text as HTML.
+pub(super) fn escaped(text: &str) -> usize {
+    let marks = text.bytes().filter(|byte| matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'')).count();
+    text.len() + 4 * marks
 }
 
 /// The same JSON with line breaks, its fields in their order; as it is when it cannot be read.
@@ -201,6 +226,15 @@ mod tests {
         let html = shown(&deep).html;
         let folds = html.matches("<details>").count();
         assert!(folds == FOLD_LEVELS && html.matches("</details>").count() == folds, "{folds}");
+    }
+
+    #[test]
+    fn words_are_cut_where_a_page_has_no_room() {
+        let mut room = Room::new();
+        let quotes = "\"".repeat(400);
+        let bytes: usize = (0..1_000).map(|_| escaped(&room.words(&quotes, 400))).sum();
+        assert!(bytes < WORDS_BYTES + 1_000 * (5 * SHORT_BYTES + 3), "{bytes}");
+        assert_eq!(Room::new().words("short", 400), "short");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A run as a waterfall: one row a step, on one line of time. Told from the journal alone.
 //!
 //! What a mark means shows in its form besides its colour: what executes is a block, what failed a block with a cross,
-//! waiting is a line, dotted where a timer runs, and what is still to come is hollow.
+//! queueing is a thin bar, the wait for the next attempt a line, a sleep or a wait a dashed bar.
 
 use std::collections::HashMap;
 use std::time::Duration;

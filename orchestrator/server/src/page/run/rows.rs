@@ -5,7 +5,7 @@ use stepladder_engine::view::{AttemptView, LogView, RunDetail, StepStatus, StepV
 
 use super::value_link;
 use crate::page::cost::used;
-use crate::page::text::{Moment, brief, duration, sentence};
+use crate::page::text::{Moment, duration, sentence};
 use crate::page::value::{Room, Shown};
 use crate::page::waterfall::{Lane, Waterfall, latest};
 use crate::wire::kind;
@@ -36,6 +36,8 @@ pub(super) struct StepRow {
     pub(super) due: Option<Moment>,
     /// Its whole name and what is offered, where it waits for a time that can be cut short.
     pub(super) hasten: Option<(String, &'static str)>,
+    /// How many attempts there may be at most, while there may be another.
+    pub(super) most: Option<u32>,
     /// What happens when it is due.
     pub(super) then: &'static str,
     pub(super) child: Option<RunId>,
@@ -51,20 +53,24 @@ pub(super) struct StepRow {
     pub(super) usage: Vec<String>,
 }
 
+/// What all rows of a page share.
+pub(super) struct Around<'a> {
+    pub(super) run: RunId,
+    pub(super) waterfall: &'a Waterfall,
+    /// Attempts that a row shows.
+    pub(super) attempts: usize,
+    pub(super) now: Timestamp,
+    /// The function's retries; `None` where it is not registered.
+    pub(super) retries: Option<u32>,
+}
+
 impl StepRow {
-    pub(super) fn of(
-        run: RunId,
-        n: usize,
-        step: &StepView,
-        waterfall: &Waterfall,
-        attempts: usize,
-        now: Timestamp,
-        room: &mut Room,
-    ) -> Self {
+    pub(super) fn of(n: usize, step: &StepView, around: &Around<'_>, room: &mut Room) -> Self {
+        let Around { run, waterfall, attempts, now, retries } = *around;
         let listed = latest(step, attempts);
         Self {
             n,
-            name: brief(&step.id, NAME_BYTES),
+            name: room.words(&step.id, NAME_BYTES),
             kind: kind(step.kind),
             status: step.status.as_str(),
             took: duration(step.ended_at.unwrap_or(now).since(step.started_at)),
@@ -82,6 +88,10 @@ impl StepRow {
                 | StepStatus::Failed
                 | StepStatus::Abandoned => None,
             },
+            most: match (step.status, retries) {
+                (StepStatus::Retrying, Some(retries)) => Some(retries.saturating_add(1)),
+                _ => None,
+            },
             then: match step.status {
                 StepStatus::Retrying => "Tried again",
                 StepStatus::Sleeping => "Wakes",
@@ -94,11 +104,11 @@ impl StepRow {
                 | StepStatus::Abandoned => "Goes on",
             },
             child: step.child,
-            awaits: step.awaits.as_deref().map(|awaits| brief(awaits, ATTEMPT_ERROR_BYTES)),
+            awaits: step.awaits.as_deref().map(|awaits| room.words(awaits, ATTEMPT_ERROR_BYTES)),
             token: step.token.clone(),
-            error: step.error.as_ref().map(|error| brief(&sentence(error), ERROR_BYTES)),
+            error: step.error.as_ref().map(|error| room.words(&sentence(error), ERROR_BYTES)),
             output: step.output.as_deref().map(|json| room.show(json, value_link(run, &format!("step&n={n}")))),
-            attempts: listed.iter().map(|attempt| AttemptRow::of(attempt, now)).collect(),
+            attempts: listed.iter().map(|attempt| AttemptRow::of(attempt, now, room)).collect(),
             earlier: step.attempts.len() - listed.len(),
             children: Vec::new(),
             usage: step.usage.iter().take(MODELS).map(used).collect(),
@@ -117,14 +127,14 @@ pub(super) struct LogRow {
 }
 
 impl LogRow {
-    pub(super) fn of(log: &LogView) -> Self {
+    pub(super) fn of(log: &LogView, room: &mut Room) -> Self {
         Self {
             moment: Moment::of(log.at),
             level: log.line.level.as_str(),
-            step: log.step.as_deref().map(|step| brief(step, NAME_BYTES)),
+            step: log.step.as_deref().map(|step| room.words(step, NAME_BYTES)),
             attempt: log.attempt,
-            message: brief(&log.line.message, LINE_BYTES),
-            fields: log.line.fields.as_deref().map(|fields| brief(fields.get(), LINE_BYTES)),
+            message: room.words(&log.line.message, LINE_BYTES),
+            fields: log.line.fields.as_deref().map(|fields| room.words(fields.get(), LINE_BYTES)),
         }
     }
 }
@@ -139,9 +149,9 @@ pub(super) struct AttemptRow {
 }
 
 impl AttemptRow {
-    fn of(attempt: &AttemptView, now: Timestamp) -> Self {
+    fn of(attempt: &AttemptView, now: Timestamp, room: &mut Room) -> Self {
         let outcome = match (&attempt.error, attempt.interrupted, attempt.ended_at) {
-            (Some(error), _, _) => brief(&sentence(error), ATTEMPT_ERROR_BYTES),
+            (Some(error), _, _) => room.words(&sentence(error), ATTEMPT_ERROR_BYTES),
             (None, true, _) => "interrupted: its worker was lost".into(),
             (None, false, Some(_)) => "done".into(),
             (None, false, None) => "runs".into(),
@@ -165,9 +175,9 @@ pub(super) struct ChildRow {
 }
 
 impl ChildRow {
-    pub(super) fn all(run: &RunDetail, waterfall: &Waterfall) -> Vec<Self> {
+    pub(super) fn all(run: &RunDetail, waterfall: &Waterfall, room: &mut Room) -> Vec<Self> {
         let of = |step: &StepView| Self {
-            name: brief(&step.id, NAME_BYTES),
+            name: room.words(&step.id, NAME_BYTES),
             status: step.status.as_str(),
             took: step.ended_at.map(|end| duration(end.since(step.started_at))).unwrap_or_default(),
             lane: waterfall.lane_of_child(step),
