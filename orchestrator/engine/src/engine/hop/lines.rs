@@ -9,8 +9,8 @@ use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::report::{Level, Line, Placed};
 use stepladder_core::state::RunState;
 
+use super::Hop;
 use super::append::is_outcome;
-use super::{Ack, Hop};
 use crate::program::Session;
 
 /// What the handler has said in one session, and nobody has recorded yet.
@@ -41,7 +41,7 @@ impl Said {
 impl Hop<'_> {
     /// The entries with what travels along: the version that a run takes with its first, and lines: after the outcomes, which the handler had seen when it said them, and
     /// before whatever follows. Of all lines, only as many as a run keeps.
-    pub(super) fn with_lines(&mut self, mut entries: Vec<Entry>, ack: Ack) -> Vec<Entry> {
+    pub(super) fn with_lines(&mut self, mut entries: Vec<Entry>) -> Vec<Entry> {
         // the version under which the run begins; not before it does
         if let Some(version) = self.program.version()
             && !entries.is_empty()
@@ -54,7 +54,7 @@ impl Hop<'_> {
         for report in entries.iter_mut().filter_map(|entry| entry.fact.report_mut()) {
             room.fit(&mut report.lines);
         }
-        if self.said.lines.is_empty() || (entries.is_empty() && ack == Ack::Later) {
+        if self.said.lines.is_empty() {
             return entries;
         }
         self.said.forget_recorded(&self.state);
