@@ -116,3 +116,37 @@ fn say_line(state: &RunState, step: Option<&StepId>, attempt: u32, line: &Line) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stepladder_core::journal::{Created, Failure, Origin, Record};
+    use stepladder_core::{Event, EventId, RunId, Timestamp, json};
+
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_attempt_of_the_handler_said_is_not_recorded_after_it() {
+        let at = Timestamp::from_millis(1);
+        let event = Event {
+            id: EventId::new(at, 1),
+            name: "a".into(),
+            data: json::empty_object(),
+            ts: at,
+            user: None,
+            external_id: None,
+            received_at: at,
+        };
+        let created = Fact::RunCreated(Box::new(Created::new("f".into(), event, Origin::Event)));
+        let failed = Fact::HandlerFailed { attempt: 1, error: Failure::new("x"), retry_at: at };
+        let record = |entries| Record { seq: 0, token: 1, code: "".into(), entries };
+        let state = |entries| RunState::fold(RunId::new(at, 1), &[record(entries)]).unwrap();
+        let said = || {
+            let placed = Placed { after: 0, nth: 0, line: Line::new(Level::Info, "begun", None) };
+            Said { attempt: 1, lines: vec![placed] }
+        };
+        let (mut before, mut after) = (said(), said());
+        before.forget_recorded(&state(vec![created.clone().at(at)]));
+        after.forget_recorded(&state(vec![created.at(at), failed.at(at)]));
+        assert_eq!((before.lines.len(), after.lines.len()), (1, 0));
+    }
+}
