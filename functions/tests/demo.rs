@@ -3,10 +3,16 @@
 use std::time::Duration;
 
 use serde_json::json;
+use stepladder::testing::{Status, TestApp};
 use stepladder_functions::{
+    auth::Auth,
+    content_brief::{self, Brief, BriefRequested},
+    create_client_user::{self, UserCreated, UserRequested},
     demo::{Behaviour, KEY, LABEL, StandIns},
     enhance_client::{BusinessIntelligence, EnhanceRequested, limit_array_fields, question},
+    generate_queries::{self, QueriesRequested, Query},
     openai::OpenAi,
+    services::Services,
     supabase::Supabase,
 };
 
@@ -40,4 +46,38 @@ async fn the_stand_in_for_supabase_refuses_twice_and_then_works() {
     supabase.update_by_id("clients", "c-1", &json!({})).await.unwrap();
     let rows = [json!({ "client_id": "c-1", "domain": "rival.example" })];
     supabase.upsert("competitors", "client_id,domain", &rows).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_stand_ins_answer_for_every_function() {
+    let stand_ins = StandIns::start(Behaviour { thinking: Duration::ZERO, failures: 2 }).await.unwrap();
+    let supabase = format!("http://{}", stand_ins.supabase);
+    let openai = OpenAi::new(KEY, &format!("http://{}/v1", stand_ins.openai), LABEL).unwrap();
+    let services = Services::new(Some(openai), Some(Supabase::new(&supabase, KEY).unwrap()));
+    let services = services.with_auth(Auth::new(&supabase, KEY).unwrap());
+    let mut app = TestApp::new()
+        .function(generate_queries::function_with(services.clone()))
+        .function(content_brief::function_with(services.clone()))
+        .function(create_client_user::function_with(services));
+    let queries = QueriesRequested {
+        client_id: "c-1".to_owned(),
+        client_name: "Acme".to_owned(),
+        client_domain: "acme.example".to_owned(),
+        topics: Vec::new(),
+    };
+    let brief = BriefRequested {
+        brief_id: "b-1".to_owned(),
+        client_id: "c-1".to_owned(),
+        topic: "tea".to_owned(),
+        audience: None,
+        approval: false,
+    };
+    let user = UserRequested { client_id: "c-1".to_owned(), email: "ada@acme.example".to_owned(), full_name: None };
+    let runs = [app.send(&queries).await, app.send(&brief).await, app.send(&user).await, app.send(&user).await];
+    for run in runs.iter().flatten() {
+        assert_eq!(run.status(), Status::Completed, "{}: {:?}", run.function(), run.error());
+    }
+    assert_eq!(runs[0][0].output::<Vec<Query>>().len(), 2, "a repeat is left out");
+    assert_eq!(runs[1][0].output::<Brief>().research.len(), 3);
+    assert_eq!(runs[2][0].output::<UserCreated>(), runs[3][0].output(), "the account is found again");
 }

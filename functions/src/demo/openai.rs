@@ -1,4 +1,4 @@
-//! A stand-in for OpenAI: it answers every chat completion with business intelligence made up from the question.
+//! A stand-in for OpenAI: it answers the questions of this project's functions with what it makes up from them.
 //!
 //! No model runs here. The answer has the shape the schema asks for, and says in its own text where it comes from.
 
@@ -8,7 +8,11 @@ use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::post
 use serde_json::{Value, json};
 
 use super::LABEL;
-use crate::enhance_client::{BusinessIntelligence, Competitor, Profile};
+use crate::{
+    content_brief::{Draft, Finding, Outline, Plan},
+    enhance_client::{BusinessIntelligence, Competitor, Profile},
+    generate_queries::Suggested,
+};
 
 /// The routes; each answer takes `delay`, so that the step can be seen running.
 pub(super) fn router(delay: Duration) -> Router {
@@ -18,11 +22,14 @@ pub(super) fn router(delay: Duration) -> Router {
 async fn answer(body: Value, delay: Duration) -> impl IntoResponse {
     let asked = body["messages"].as_array().and_then(|all| all.last()).and_then(|last| last["content"].as_str());
     let question: Value = asked.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    let company = question["company"].as_str().unwrap_or("The company");
-    let domain = question["domain"].as_str().unwrap_or("company.example");
-    tracing::info!(target: "stepladder::demo", "{LABEL} for OpenAI: thinking about {company} for {delay:?}");
+    let schema = body["response_format"]["json_schema"]["name"].as_str().unwrap_or_default();
+    tracing::info!(target: "stepladder::demo", "{LABEL} for OpenAI: thinking about a {schema} for {delay:?}");
     tokio::time::sleep(delay).await;
-    let content = serde_json::to_string(&intelligence(company, domain)).unwrap_or_default();
+    let Some(content) = made_up(schema, &question) else {
+        let message = format!("{LABEL} for OpenAI: knows nothing of a `{schema}`");
+        let body = json!({ "error": { "message": message, "type": "invalid_request_error", "code": null } });
+        return (StatusCode::BAD_REQUEST, [("x-stand-in", "openai")], Json(body));
+    };
     let tokens = json!({ "prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0 });
     let answer = json!({
         "id": "chatcmpl-stand-in",
@@ -37,6 +44,35 @@ async fn answer(body: Value, delay: Duration) -> impl IntoResponse {
         "usage": tokens,
     });
     (StatusCode::OK, [("x-stand-in", "openai")], Json(answer))
+}
+
+// what a question asks for, as text; nothing for a question that none of the functions asks
+fn made_up(schema: &str, question: &Value) -> Option<String> {
+    let text = |field: &str, other: &str| question[field].as_str().unwrap_or(other).to_owned();
+    let (company, domain) = (text("company", "The company"), text("domain", "company.example"));
+    let topic = text("topic", "the topic");
+    let about = |parts: &[&str]| parts.iter().map(|part| format!("{part} {topic}")).collect::<Vec<_>>();
+    let content = match schema {
+        "business_intelligence" => serde_json::to_string(&intelligence(&company, &domain)),
+        // with a repeat, so that `process-data` has something to do
+        "search_queries" => serde_json::to_string(&Suggested {
+            queries: ["best", "cheap", "Best "].iter().map(|kind| format!("{kind} alternative to {company}")).collect(),
+        }),
+        "research_plan" => serde_json::to_string(&Plan { questions: about(&["What is", "Who needs", "What costs"]) }),
+        "finding" => serde_json::to_string(&Finding {
+            question: String::new(),
+            answer: format!("The {LABEL} for OpenAI does not know much about {topic}. No model was asked."),
+        }),
+        "outline" => serde_json::to_string(&Outline {
+            title: format!("All about {topic}"),
+            headings: about(&["What is", "Who needs", "What next after"]),
+        }),
+        "draft" => serde_json::to_string(&Draft {
+            markdown: format!("# All about {topic}\n\nWritten by the {LABEL} for OpenAI. No model was asked."),
+        }),
+        _ => return None,
+    };
+    content.ok()
 }
 
 // more entries than the caps allow, and repeats, so that `process-data` has something to do

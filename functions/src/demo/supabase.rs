@@ -1,6 +1,6 @@
-//! A stand-in for Supabase: the two requests of the enhance function, on tables in memory, failing at first.
+//! A stand-in for Supabase: the requests of this project's functions, on tables and accounts in memory, failing at first.
 //!
-//! Every id is taken for an existing client. Nothing is stored beyond the life of the process.
+//! Every id is taken for an existing row. Nothing is stored beyond the life of the process.
 
 use std::{
     collections::BTreeMap,
@@ -9,10 +9,10 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{Query, State},
+    extract::{Path, Query, State},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::{patch, post},
+    routing::{delete, patch, post},
 };
 use serde_json::{Value, json};
 
@@ -23,10 +23,12 @@ use super::LABEL;
 pub(super) struct Tables {
     failures_left: u32,
     failures: u32,
-    /// by id
-    clients: BTreeMap<String, Value>,
-    /// by client and domain
-    competitors: BTreeMap<(String, String), Value>,
+    /// Rows that were written, by table and by what tells them apart.
+    rows: BTreeMap<(String, String), Value>,
+    /// Accounts by id.
+    accounts: BTreeMap<String, Value>,
+    /// Accounts that were made, deleted ones among them.
+    made: u32,
 }
 
 type Shared = Arc<Mutex<Tables>>;
@@ -35,39 +37,79 @@ type Shared = Arc<Mutex<Tables>>;
 pub(super) fn router(failures: u32) -> Router {
     let tables = Tables { failures_left: failures, failures, ..Tables::default() };
     Router::new()
-        .route("/rest/v1/clients", patch(update_client))
-        .route("/rest/v1/competitors", post(upsert_competitors))
+        .route("/rest/v1/{table}", patch(update).post(upsert))
+        .route("/auth/v1/admin/users", post(create_account).get(list_accounts))
+        .route("/auth/v1/admin/users/{id}", delete(delete_account))
         .with_state(Arc::new(Mutex::new(tables)))
 }
 
-async fn update_client(
+async fn update(
     State(tables): State<Shared>,
+    Path(table): Path<String>,
     Query(filter): Query<BTreeMap<String, String>>,
     Json(row): Json<Value>,
 ) -> Response {
     let mut tables = lock(&tables);
-    if let Some(failure) = tables.fail("PATCH clients") {
+    if let Some(failure) = tables.fail(&format!("PATCH {table}")) {
         return failure;
     }
     let id = filter.get("id").and_then(|value| value.strip_prefix("eq.")).unwrap_or_default().to_owned();
-    tracing::info!(target: "stepladder::demo", "{LABEL} for Supabase: updated client {id}");
-    tables.clients.insert(id.clone(), row);
+    tracing::info!(target: "stepladder::demo", "{LABEL} for Supabase: updated {id} in {table}");
+    tables.rows.insert((table, id.clone()), row);
     labelled(StatusCode::OK, json!([{ "id": id }]))
 }
 
-async fn upsert_competitors(State(tables): State<Shared>, Json(rows): Json<Vec<Value>>) -> Response {
+async fn upsert(
+    State(tables): State<Shared>,
+    Path(table): Path<String>,
+    Query(options): Query<BTreeMap<String, String>>,
+    Json(rows): Json<Vec<Value>>,
+) -> Response {
     let mut tables = lock(&tables);
-    if let Some(failure) = tables.fail("POST competitors") {
+    if let Some(failure) = tables.fail(&format!("POST {table}")) {
         return failure;
     }
-    let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
+    let unique = options.get("on_conflict").map_or("id", String::as_str).to_owned();
     let n = rows.len();
     for row in rows {
-        tables.competitors.insert((text(&row, "client_id"), text(&row, "domain")), row);
+        let key: Vec<&str> = unique.split(',').map(|column| row[column].as_str().unwrap_or_default()).collect();
+        let key = key.join("/");
+        tables.rows.insert((table.clone(), key), row);
     }
-    let all = tables.competitors.len();
-    tracing::info!(target: "stepladder::demo", "{LABEL} for Supabase: merged {n} competitors, {all} in all");
+    let all = tables.rows.keys().filter(|(of, _)| *of == table).count();
+    tracing::info!(target: "stepladder::demo", "{LABEL} for Supabase: merged {n} rows into {table}, {all} in all");
     labelled(StatusCode::CREATED, json!([]))
+}
+
+async fn create_account(State(tables): State<Shared>, Json(mut user): Json<Value>) -> Response {
+    let mut tables = lock(&tables);
+    if let Some(failure) = tables.fail("POST users") {
+        return failure;
+    }
+    if tables.accounts.values().any(|known| known["email"] == user["email"]) {
+        let said = "A user with this email address has already been registered";
+        let body = json!({ "code": 422, "error_code": "email_exists", "msg": said });
+        return labelled(StatusCode::UNPROCESSABLE_ENTITY, body);
+    }
+    tables.made += 1;
+    let id = format!("00000000-0000-4000-8000-{:012}", tables.made);
+    user["id"] = json!(id);
+    tracing::info!(target: "stepladder::demo", "{LABEL} for Supabase: made account {id}");
+    tables.accounts.insert(id, user.clone());
+    labelled(StatusCode::OK, user)
+}
+
+async fn list_accounts(State(tables): State<Shared>) -> Response {
+    let users: Vec<Value> = lock(&tables).accounts.values().cloned().collect();
+    labelled(StatusCode::OK, json!({ "users": users, "aud": "authenticated" }))
+}
+
+async fn delete_account(State(tables): State<Shared>, Path(id): Path<String>) -> Response {
+    tracing::info!(target: "stepladder::demo", "{LABEL} for Supabase: deleted account {id}");
+    match lock(&tables).accounts.remove(&id) {
+        Some(_) => labelled(StatusCode::OK, json!({})),
+        None => labelled(StatusCode::NOT_FOUND, json!({ "msg": "User not found" })),
+    }
 }
 
 impl Tables {

@@ -73,7 +73,7 @@ async fn every_question_is_accounted_for_also_one_that_was_answered_in_vain() {
     };
     // 1,000 tokens at $0.25 and 100 at $2.00 a million
     let once = ("gpt-5-mini-2025-08-07".to_owned(), 1_000, Some(450));
-    assert_eq!(used("ask-openai"), [once.clone()]);
+    assert_eq!(used("ask-openai"), std::slice::from_ref(&once));
     assert_eq!(used("ask-openai:2"), [("llama3".to_owned(), 7, None), once]);
     assert_eq!(used("upsert-queries"), []);
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use stepladder_core::journal::{Created, Fact, Failure, Kind, Origin, Outcome, Record};
+use stepladder_core::report::{Level, Line, Placed};
 use stepladder_core::state::{RunState, StepState};
 use stepladder_core::waiting::{Match, Wait};
 use stepladder_core::{Entry, Event, EventId, NewEvent, Refusal, Report, RunId, StepId, Timestamp, json};
@@ -58,7 +59,7 @@ struct Proposal {
 }
 
 fn proposals() -> impl Strategy<Value = Vec<Proposal>> {
-    let one = (0_u8..28, 0_u8..4, 1_u32..5, 0_i64..40).prop_map(|(what, step, attempt, wait)| Proposal {
+    let one = (0_u8..30, 0_u8..4, 1_u32..5, 0_i64..40).prop_map(|(what, step, attempt, wait)| Proposal {
         what,
         step,
         attempt,
@@ -105,6 +106,8 @@ fn entry(p: &Proposal, now: i64) -> Entry {
         25 => Fact::SignalAwaited { step, until: lease_until },
         26 => Fact::SignalReceived { step, data: value() },
         27 => Fact::WaitExpired { step },
+        28 => Fact::Logged { attempt, lines: vec![placed(p.step.into(), 0, "said")] },
+        29 => Fact::VersionTaken { version: "1".into() },
         // ends are rare: most of a history is before them
         _ if p.step == 0 && p.wait > 30 => match p.attempt {
             1 => Fact::RunCompleted { output: json::null() },
@@ -415,4 +418,46 @@ fn a_signal_is_received_once_early_or_in_time() {
     assert_eq!(in_time.admits(&Fact::WaitExpired { step: "a".into() }.at(at(9))), Err(Refusal::Settled("a".into())));
     let body = state(vec![(0, started(1, 10))]);
     assert_eq!(body.admits(&received().at(at(1))), Err(Refusal::OtherKind("a".into())));
+}
+
+/// A line at its place.
+fn placed(after: u64, nth: u32, says: &str) -> Placed {
+    Placed { after, nth, line: Line::new(Level::Info, says, None) }
+}
+
+#[test]
+fn a_line_is_known_by_its_place_and_a_later_attempt_says_another_one() {
+    let said = |attempt, lines: &[Placed]| Fact::Logged { attempt, lines: lines.to_vec() };
+    let trips = |attempt| Fact::HandlerFailed { attempt, error: Failure::new("x"), retry_at: at(5) };
+    let begun = [placed(0, 0, "begun"), placed(0, 1, "tries")];
+    let run = state(vec![(1, said(1, &begun)), (2, trips(1)), (3, said(2, &[placed(0, 1, "tries again")]))]);
+    // in the attempt that said it, whatever it says there now; in a later one, the same line only
+    assert!(run.logs.has(2, &placed(0, 1, "tries, for the third time")));
+    assert!(run.logs.has(2, &placed(0, 0, "begun")) && !run.logs.has(2, &placed(0, 0, "begun anew")));
+    assert!(run.logs.has(3, &placed(0, 1, "tries again")) && !run.logs.has(3, &placed(0, 1, "tries")));
+    // a step that is new before it moves it to another place, and one that is removed leaves it where it was
+    assert!(!run.logs.has(2, &placed(1, 0, "begun")) && !run.logs.has(2, &placed(0, 2, "tries again")));
+}
+
+#[test]
+fn a_run_takes_one_version_and_nothing_after_its_end_is_said() {
+    let taken = |version: &str| Fact::VersionTaken { version: version.into() };
+    let run = state(vec![(1, taken("1")), (1, started(1, 50))]);
+    assert_eq!((run.version.as_deref(), run.has_moved()), (Some("1"), true));
+    assert_eq!(run.admits(&taken("2").at(at(2))), Err(Refusal::HasVersion));
+    let fresh = state(Vec::new());
+    assert!(!fresh.has_moved());
+    let twice = [taken("1").at(at(1)), taken("1").at(at(1))];
+    assert_eq!(fresh.admits_all(&twice), Err(Refusal::HasVersion));
+    let over = state(vec![(1, Fact::RunCompleted { output: json::null() })]);
+    let line = Fact::Logged { attempt: 1, lines: vec![placed(0, 0, "late")] };
+    assert_eq!(over.admits(&line.at(at(2))), Err(Refusal::Ended));
+}
+
+#[test]
+fn what_was_taken_over_and_a_signal_that_came_early_are_no_move() {
+    let carried = Fact::StepCarried { step: "a".into(), kind: Kind::Run, outcome: Outcome::Value(json::null()) };
+    let early = Fact::SignalReceived { step: "s".into(), data: json::null() };
+    assert!(!state(vec![(1, carried), (2, early)]).has_moved());
+    assert!(state(vec![(1, Fact::SleepStarted { step: "n".into(), until: at(9) })]).has_moved());
 }

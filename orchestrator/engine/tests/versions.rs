@@ -74,8 +74,8 @@ async fn a_run_whose_version_is_gone_goes_on_under_the_newest() {
     let (one, two) = (nightly("one").version("1"), nightly("two").version("2"));
     let (steps, version) = ends_under(vec![one], vec![two.clone()]).await;
     assert_eq!((steps.join(" "), version.as_deref()), ("first night two".into(), Some("1")));
-    let (steps, _) = ends_under(vec![nightly("none")], vec![two]).await;
-    assert_eq!(steps.join(" "), "first night two");
+    let (steps, version) = ends_under(vec![nightly("none")], vec![two]).await;
+    assert_eq!((steps.join(" "), version), ("first night two".into(), None), "it did not begin under one");
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! What functions are written with, on a data file that is closed and opened again after every hop: undoing and polling go on
-//! where they were.
+//! What functions are written with, on a data file that is closed and opened again after every hop: undoing, polling and maps
+//! go on where they were.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -33,11 +33,11 @@ struct Process {
 }
 
 impl Process {
-    fn start(path: &Path, clock: &Arc<VirtualClock>, function: Function, ledger: &Ledger) -> Self {
+    fn start(path: &Path, clock: &Arc<VirtualClock>, functions: Vec<Function>, ledger: &Ledger) -> Self {
         let sqlite = Arc::new(Sqlite::open(path, Options { clock: clock.clone() }).expect("a data file"));
         let mut states = States::default();
         states.insert(ledger.clone());
-        let programs = function.programs(&states).expect("a function");
+        let programs = functions.into_iter().flat_map(|f| f.programs(&states).expect("a function")).collect();
         let config = Config { alone: true, ..Config::default() };
         let entropy = Arc::new(SeededEntropy::new(clock.now().as_millis() as u64));
         let engine = Engine::with_ports(sqlite.clone(), clock.clone(), entropy, programs, config).expect("an engine");
@@ -55,17 +55,17 @@ impl Process {
 }
 
 /// Runs a function to its end, a process for each hop; gives its status, its error and how many processes it took.
-async fn run(function: fn() -> Function, ledger: &Ledger) -> (Status, Option<String>, u32) {
+async fn run(functions: fn() -> Vec<Function>, ledger: &Ledger) -> (Status, Option<String>, u32) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");
     let clock = Arc::new(VirtualClock::new(NOW));
-    let first = Process::start(&path, &clock, function(), ledger);
+    let first = Process::start(&path, &clock, functions(), ledger);
     let event = NewEvent::new(Asked::NAME, json::of(&Asked {}).expect("JSON"));
     let id = first.engine.ingest(vec![event], None).await.expect("accepted")[0];
     let run: RunId = first.engine.runs_of_event(&id.to_string()).await.expect("a run")[0].run;
     drop(first);
     for processes in 1..500 {
-        let process = Process::start(&path, &clock, function(), ledger);
+        let process = Process::start(&path, &clock, functions(), ledger);
         let summary = process.engine.run(run).await.expect("the run").summary;
         if summary.status.is_end() {
             return (summary.status, summary.error.map(|error| error.message), processes);
@@ -79,7 +79,7 @@ async fn run(function: fn() -> Function, ledger: &Ledger) -> (Status, Option<Str
     panic!("the run does not end");
 }
 
-fn trip() -> Function {
+fn trip() -> Vec<Function> {
     async fn trip(ctx: Context, _: Event<Asked>) -> Result<()> {
         let ledger = ctx.state::<Ledger>()?.clone();
         for what in ["flight", "hotel"] {
@@ -96,7 +96,7 @@ fn trip() -> Function {
         }
         ctx.step("pay", async || -> Result<()> { Err(Error::terminal("refused")) }).await
     }
-    Function::new("trip", trip)
+    vec![Function::new("trip", trip)]
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn what_was_done_is_undone_once_though_every_hop_is_another_process() {
     assert_eq!(*ledger.lock().unwrap(), ["book flight", "book hotel", "cancel hotel", "cancel flight"]);
 }
 
-fn waits() -> Function {
+fn waits() -> Vec<Function> {
     async fn waits(ctx: Context, _: Event<Asked>) -> Result<usize> {
         let ledger = ctx.state::<Ledger>()?;
         let check = async || {
@@ -118,7 +118,7 @@ fn waits() -> Function {
         };
         ctx.poll_until("ready", check).every(Duration::from_secs(60)).timeout(Duration::from_secs(3_600)).await
     }
-    Function::new("waits", waits)
+    vec![Function::new("waits", waits)]
 }
 
 #[tokio::test]
@@ -128,4 +128,49 @@ async fn checks_go_on_though_every_hop_is_another_process() {
     assert_eq!((status, error), (Status::Completed, None));
     assert!(processes > 20, "{processes}");
     assert_eq!(ledger.lock().unwrap().len(), 20);
+}
+
+#[derive(Serialize, Deserialize)]
+struct Item {
+    n: usize,
+}
+
+impl EventData for Item {
+    const NAME: &'static str = "test/item";
+}
+
+fn maps() -> Vec<Function> {
+    async fn maps(ctx: Context, _: Event<Asked>) -> Result<()> {
+        let ledger = ctx.state::<Ledger>()?;
+        let items = (0..12).map(|n| Item { n });
+        let results = ctx.map_runs::<usize, _>("item", "double", items).limit(3).results().await;
+        let told: Vec<String> =
+            results.iter().map(|r| r.as_ref().map_or("refused".into(), ToString::to_string)).collect();
+        ctx.step("tell", async || {
+            ledger.lock().unwrap().push(told.join(" "));
+            Ok(())
+        })
+        .await
+    }
+    async fn double(ctx: Context, event: Event<Item>) -> Result<usize> {
+        let (ledger, n) = (ctx.state::<Ledger>()?, event.data.n);
+        ctx.sleep("a while", Duration::from_secs(60 * (12 - n as u64))).await?;
+        ctx.step("double", async || {
+            ledger.lock().unwrap().push(format!("double {n}"));
+            if n % 5 == 4 { Err(Error::terminal("refused")) } else { Ok(2 * n) }
+        })
+        .await
+    }
+    vec![Function::new("maps", maps), Function::new("double", double)]
+}
+
+#[tokio::test]
+async fn a_map_of_runs_gives_each_result_though_every_hop_is_another_process() {
+    let ledger = Ledger::default();
+    let (status, error, processes) = run(maps, &ledger).await;
+    assert_eq!((status, error), (Status::Completed, None));
+    assert!(processes > 36, "{processes}: three hops for each item");
+    let mut done = ledger.lock().unwrap().clone();
+    assert_eq!(done.pop().as_deref(), Some("0 2 4 6 refused 10 12 14 16 refused 20 22"));
+    assert_eq!((done.len(), done.iter().collect::<std::collections::HashSet<_>>().len()), (12, 12), "each once");
 }

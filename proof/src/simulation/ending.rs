@@ -189,16 +189,30 @@ impl Simulation {
                 (Ending::Cancelled(_) | Ending::Skipped(_), _) => true,
                 (Ending::Completed(_) | Ending::Failed(_), _) => false,
             };
-            let is_lost = |placed: &Placed| !state.logs.has(state.handler_attempt(), placed);
-            let ended_by_itself = matches!(end.how, Ending::Completed(_) | Ending::Failed(_));
-            if let Some(lost) = session.said().into_iter().find(|said| ended_by_itself && is_lost(said)) {
-                return Err(format!("{} said a line that is not in its journal: {lost:?}", row.run));
+            if matches!(end.how, Ending::Completed(_) | Ending::Failed(_)) {
+                self.lines_are_where_a_replay_says_them(&state, &session.said())?;
             }
             if !is_same {
                 return Err(format!("{} ended as {:?}; its journal replays to {replayed:?}", row.run, end.how));
             }
         }
         Ok(())
+    }
+
+    /// What the last attempt of a handler has said is what a replay of it says, at the same places; and nothing is lost.
+    fn lines_are_where_a_replay_says_them(&self, state: &RunState, said: &[Placed]) -> Result<(), Broken> {
+        let attempt = state.handler_attempt();
+        if let Some(lost) = said.iter().find(|placed| !state.logs.has(attempt, placed)) {
+            return Err(format!("{} said a line that is not in its journal: {lost:?}", state.run));
+        }
+        let recorded = journal(&self.memory, state.run).into_iter().flat_map(|entry| match entry.fact {
+            Fact::Logged { attempt: of, lines } if of == attempt => lines,
+            _ => Vec::new(),
+        });
+        match recorded.into_iter().find(|placed| !said.contains(placed)) {
+            Some(other) => Err(format!("{} has a line that its replay does not say there: {other:?}", state.run)),
+            None => Ok(()),
+        }
     }
 
     /// Who came last got through, and left empty lines.

@@ -6,6 +6,7 @@ mod failing;
 mod logging;
 mod mapping;
 mod polling;
+mod racing;
 mod running;
 mod undoing;
 mod versions;

@@ -1,9 +1,10 @@
 //! Maps: what becomes of the others when an item fails, and items that are runs of their own.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use stepladder_sdk::prelude::*;
-use stepladder_sdk::testing::{Fact, Status, TestApp};
+use stepladder_sdk::testing::{Fact, Pace, Status, TestApp};
 
 use crate::running::{Order, order};
 
@@ -107,4 +108,34 @@ async fn a_map_of_nothing_is_nothing() {
         Ok(none.len() + results.len())
     });
     assert_eq!(app.send(&order()).await.remove(0).output::<usize>(), 0);
+}
+
+#[tokio::test]
+async fn ten_thousand_items_complete_with_the_limit_held_throughout() {
+    const ITEMS: u32 = 10_000;
+    let mut app = app(async |ctx: Context, _: Event<Order>| {
+        let (now, most) = (AtomicU32::new(0), AtomicU32::new(0));
+        let body = async |n: u32| {
+            let under_way = now.fetch_add(1, Ordering::Relaxed) + 1;
+            most.fetch_max(under_way, Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            now.fetch_sub(1, Ordering::Relaxed);
+            Ok(n)
+        };
+        let values = ctx.map("item", 0..ITEMS, body).limit(10).await?;
+        let in_order = values.into_iter().eq(0..ITEMS);
+        Ok((in_order, most.load(Ordering::Relaxed)))
+    })
+    .config(|config| config.worker_timeout = Duration::from_secs(86_400))
+    .pace(Pace::WithinBudget);
+    let run = app.send(&order()).await.remove(0);
+    assert_eq!(run.output::<(bool, u32)>(), (true, 10));
+    let (mut running, mut most) = (0, 0);
+    for entry in run.journal() {
+        running += i32::from(matches!(entry.fact, Fact::StepStarted { .. }));
+        most = most.max(running);
+        running -= i32::from(matches!(entry.fact, Fact::StepSucceeded { .. }));
+    }
+    assert_eq!((most, running), (10, 0));
+    assert_eq!(run.journal().iter().filter(|e| matches!(e.fact, Fact::StepSucceeded { .. })).count(), ITEMS as usize);
 }

@@ -130,3 +130,26 @@ async fn a_sleep_does_not_care_what_was_recorded_of_it() {
     run.record("s".into(), Kind::Sleep, Outcome::Value(something));
     assert_eq!(end(run.open().as_mut()).await, Ok("null".into()));
 }
+
+#[tokio::test]
+async fn a_renamed_step_runs_again_under_its_new_name() {
+    async fn renamed(ctx: Context, _: Event<Start>) -> Result<u8> {
+        let a = ctx.step("a, renamed", async || Ok(40_u8)).await?;
+        Ok(a + ctx.step("b", async || Ok(90_u8)).await?)
+    }
+    let mut run = two_recorded(Function::new("f", renamed));
+    assert_eq!(run.run(true).await, Ok("42".into()));
+    assert_eq!(run.steps(), ["a", "b", "a, renamed"]);
+}
+
+#[tokio::test]
+async fn a_name_that_is_used_once_more_takes_the_outcome_of_the_use_before() {
+    async fn twice(ctx: Context, _: Event<Start>) -> Result<Vec<u8>> {
+        let new = ctx.step("a", async || Ok(90_u8)).await?;
+        let old = ctx.step("a", async || Ok(40_u8)).await?;
+        Ok(vec![new, old, ctx.step("b", async || Ok(90_u8)).await?])
+    }
+    let mut run = two_recorded(Function::new("f", twice));
+    assert_eq!(run.run(true).await, Ok("[1,40,2]".into()));
+    assert_eq!(run.steps(), ["a", "b", "a:1"]);
+}

@@ -28,7 +28,7 @@ impl Hop<'_> {
         let is_interruption = |entry: &&Entry| matches!(entry.fact, Fact::AttemptInterrupted { .. });
         let interrupted: Vec<Entry> = entries.iter().filter(is_interruption).cloned().collect();
         let late = planted::is(Plant::LaterWakeAfterEntry).then(|| std::mem::take(&mut self.commit.before));
-        let entries = self.with_lines(entries, ack);
+        let entries = self.with_lines(entries);
         let telling = with_something_to_say(&entries);
         let appended = self.append_patiently(entries).await?;
         if let Some(before) = late.filter(|_| appended.is_done()) {

@@ -9,8 +9,8 @@ use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::report::{Level, Line, Placed};
 use stepladder_core::state::RunState;
 
+use super::Hop;
 use super::append::is_outcome;
-use super::{Ack, Hop};
 use crate::program::Session;
 
 /// What the handler has said in one session, and nobody has recorded yet.
@@ -41,7 +41,7 @@ impl Said {
 impl Hop<'_> {
     /// The entries with what travels along: the version that a run takes with its first, and lines: after the outcomes, which the handler had seen when it said them, and
     /// before whatever follows. Of all lines, only as many as a run keeps.
-    pub(super) fn with_lines(&mut self, mut entries: Vec<Entry>, ack: Ack) -> Vec<Entry> {
+    pub(super) fn with_lines(&mut self, mut entries: Vec<Entry>) -> Vec<Entry> {
         // the version under which the run begins; not before it does
         if let Some(version) = self.program.version()
             && !entries.is_empty()
@@ -54,7 +54,7 @@ impl Hop<'_> {
         for report in entries.iter_mut().filter_map(|entry| entry.fact.report_mut()) {
             room.fit(&mut report.lines);
         }
-        if self.said.lines.is_empty() || (entries.is_empty() && ack == Ack::Later) {
+        if self.said.lines.is_empty() {
             return entries;
         }
         self.said.forget_recorded(&self.state);
@@ -114,5 +114,39 @@ fn say_line(state: &RunState, step: Option<&StepId>, attempt: u32, line: &Line) 
         Level::Error => {
             tracing::error!(target: "stepladder::log", %run, %function, step, attempt, fields, "{message}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stepladder_core::journal::{Created, Failure, Origin, Record};
+    use stepladder_core::{Event, EventId, RunId, Timestamp, json};
+
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_attempt_of_the_handler_said_is_not_recorded_after_it() {
+        let at = Timestamp::from_millis(1);
+        let event = Event {
+            id: EventId::new(at, 1),
+            name: "a".into(),
+            data: json::empty_object(),
+            ts: at,
+            user: None,
+            external_id: None,
+            received_at: at,
+        };
+        let created = Fact::RunCreated(Box::new(Created::new("f".into(), event, Origin::Event)));
+        let failed = Fact::HandlerFailed { attempt: 1, error: Failure::new("x"), retry_at: at };
+        let record = |entries| Record { seq: 0, token: 1, code: "".into(), entries };
+        let state = |entries| RunState::fold(RunId::new(at, 1), &[record(entries)]).unwrap();
+        let said = || {
+            let placed = Placed { after: 0, nth: 0, line: Line::new(Level::Info, "begun", None) };
+            Said { attempt: 1, lines: vec![placed] }
+        };
+        let (mut before, mut after) = (said(), said());
+        before.forget_recorded(&state(vec![created.clone().at(at)]));
+        after.forget_recorded(&state(vec![created.at(at), failed.at(at)]));
+        assert_eq!((before.lines.len(), after.lines.len()), (1, 0));
     }
 }

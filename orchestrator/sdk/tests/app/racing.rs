@@ -1,0 +1,146 @@
+//! `select!` over steps, sleeps, waits and calls: whoever is first wins, in the first run as in every replay, and what lost
+//! does not hold the run up.
+
+use std::time::Duration;
+
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{Fact, Pace, Status, TestApp, TestRun};
+
+use crate::running::{Order, order};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const PACES: [Pace; 2] = [Pace::StepPerInvocation, Pace::WithinBudget];
+
+#[derive(Serialize, Deserialize)]
+struct Paid {}
+
+impl EventData for Paid {
+    const NAME: &'static str = "shop/paid";
+}
+
+fn app<H, Fut>(handler: H) -> TestApp
+where
+    H: Fn(Context, Event<Order>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<String>> + Send + 'static,
+{
+    TestApp::new().function(Function::new("f", handler))
+}
+
+/// What a race is followed by: replays of it.
+async fn told(ctx: &Context, winner: &str) -> Result<String> {
+    for after in ["after", "and after"] {
+        ctx.step(after, async || Ok(())).await?;
+    }
+    Ok(winner.to_owned())
+}
+
+#[track_caller]
+fn won(run: &TestRun, winner: &str) {
+    assert_eq!((run.status(), run.output::<String>()), (Status::Completed, winner.into()), "{:?}", run.error());
+    assert_eq!((run.executions("after"), run.executions("and after")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_step_that_takes_too_long_loses_to_a_sleep_and_is_abandoned() {
+    for pace in PACES {
+        let app = app(async |ctx: Context, _: Event<Order>| {
+            let winner = tokio::select! {
+                answer = ctx.step("ask", async || Ok(())).timeout(2 * MINUTE) => answer.map(|()| "step")?,
+                patience = ctx.sleep("patience", MINUTE) => patience.map(|()| "sleep")?,
+            };
+            told(&ctx, winner).await
+        });
+        let mut app = app.config(|config| config.worker_timeout = 5 * MINUTE).hang("ask").pace(pace);
+        let run = app.send(&order()).await.remove(0);
+        won(&run, "sleep");
+        let abandoned = |fact: &Fact| matches!(fact, Fact::StepAbandoned { step, .. } if &**step == "ask");
+        assert!(run.journal().iter().any(|entry| abandoned(&entry.fact)), "{pace:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_step_that_is_quick_wins_against_a_sleep_that_never_holds_it_up() {
+    for pace in PACES {
+        let app = app(async |ctx: Context, _: Event<Order>| {
+            let winner = tokio::select! {
+                answer = ctx.step("ask", async || Ok("step".to_owned())) => answer?,
+                patience = ctx.sleep("patience", MINUTE) => patience.map(|()| "sleep".to_owned())?,
+            };
+            told(&ctx, &winner).await
+        });
+        let mut app = app.pace(pace);
+        let begun = app.now();
+        let run = app.send(&order()).await.remove(0);
+        won(&run, "step");
+        assert_eq!(run.detail().summary.ended_at.map(|end| end.since(begun)), Some(Duration::ZERO), "{pace:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_wait_for_an_event_wins_or_loses_as_the_event_comes() {
+    for pace in PACES {
+        for (comes, winner) in [(Some(MINUTE), "event"), (None, "sleep")] {
+            let app = app(async |ctx: Context, _: Event<Order>| {
+                let winner = tokio::select! {
+                    paid = ctx.wait_for_event::<Paid>("paid") => paid.map(|_| "event")?,
+                    patience = ctx.sleep("patience", 10 * MINUTE) => patience.map(|()| "sleep")?,
+                };
+                told(&ctx, winner).await
+            });
+            let mut app = app.pace(pace);
+            app.start(&order()).await;
+            if let Some(after) = comes {
+                app.advance(after).await;
+                app.send(&Paid {}).await;
+            }
+            app.advance(20 * MINUTE).await;
+            won(&app.runs_of_function("f").await[0], winner);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_wins_or_loses_as_its_run_ends_and_goes_on_by_itself() {
+    #[derive(Serialize, Deserialize)]
+    struct Asked {
+        minutes: u32,
+    }
+    impl EventData for Asked {
+        const NAME: &'static str = "test/asked";
+    }
+    async fn slow(ctx: Context, event: Event<Asked>) -> Result<String> {
+        ctx.sleep("a while", MINUTE * event.data.minutes).await?;
+        Ok("call".into())
+    }
+    for pace in PACES {
+        for (minutes, winner) in [(5_u32, "call"), (50, "sleep")] {
+            let app = app(move |ctx: Context, _: Event<Order>| async move {
+                let winner: String = tokio::select! {
+                    said = ctx.invoke("ask", "slow", &Asked { minutes }) => said?,
+                    patience = ctx.sleep("patience", 10 * MINUTE) => patience.map(|()| "sleep".to_owned())?,
+                };
+                told(&ctx, &winner).await
+            });
+            let mut app = app.function(Function::new("slow", slow)).pace(pace);
+            app.start(&order()).await;
+            app.advance(60 * MINUTE).await;
+            won(&app.runs_of_function("f").await[0], winner);
+            assert_eq!(app.runs_of_function("slow").await[0].status(), Status::Completed, "it was not cancelled");
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_steps_the_first_that_has_an_outcome_wins() {
+    for pace in PACES {
+        let app = app(async |ctx: Context, _: Event<Order>| {
+            let winner = tokio::select! {
+                answer = ctx.step("first choice", async || Ok(())).timeout(2 * MINUTE) => answer.map(|()| "first")?,
+                answer = ctx.step("second choice", async || Ok(())) => answer.map(|()| "second")?,
+            };
+            told(&ctx, winner).await
+        });
+        let mut app = app.config(|config| config.worker_timeout = 5 * MINUTE).hang("first choice").pace(pace);
+        won(&app.send(&order()).await.remove(0), "second");
+    }
+}
