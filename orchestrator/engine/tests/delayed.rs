@@ -21,7 +21,7 @@ async fn send(engine: &Engine, ts: Timestamp) -> EventId {
 
 fn world(limit: Option<u32>) -> (World, Arc<Engine>) {
     let script = Script::new("f").step("a", &[]).spec(|spec| {
-        spec.concurrency.extend(limit.map(|limit| Concurrency::steps(limit)));
+        spec.concurrency.extend(limit.map(Concurrency::steps));
     });
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();

@@ -60,7 +60,11 @@ struct Order(Arc<Mutex<Vec<u32>>>);
 async fn cost_of_waiting_for_a_slot(many: u32) -> f64 {
     async fn tells(ctx: Context, event: Event<Job>) -> Result<()> {
         let order = ctx.state::<Order>()?;
-        ctx.step("work", async || Ok(order.0.lock().unwrap().push(event.data.n))).await
+        ctx.step("work", async || {
+            order.0.lock().unwrap().push(event.data.n);
+            Ok(())
+        })
+        .await
     }
     let order = Order::default();
     let function = Function::new("f", tells).concurrency(Concurrency::limit(1));

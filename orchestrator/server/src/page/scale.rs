@@ -36,10 +36,16 @@ pub(super) struct Squeezed {
     pub(super) length: String,
 }
 
+/// A moment, in milliseconds, within what can be subtracted: a damaged journal may hold any.
+fn millis(at: Timestamp) -> i64 {
+    let most = Timestamp::MAX.as_millis();
+    at.as_millis().clamp(-most, most)
+}
+
 impl Scale {
     /// From `begin` to `end`; in the stretches of `busy` something executes.
     pub(super) fn new(begin: Timestamp, end: Timestamp, busy: Vec<(Timestamp, Timestamp)>) -> Self {
-        let (begin, end) = (begin.as_millis(), end.as_millis().max(begin.as_millis() + 1));
+        let (begin, end) = (millis(begin), millis(end).max(millis(begin) + 1));
         let mut pieces = stretches(begin, end, busy);
         let of = |idle: bool| pieces.iter().filter(move |piece| piece.squeezed == idle);
         let executing: i64 = of(false).map(|piece| piece.to - piece.from).sum();
@@ -63,7 +69,7 @@ impl Scale {
 
     /// Where a moment is, in percent. What lies outside is at its end of the line.
     pub(super) fn x(&self, at: Timestamp) -> f64 {
-        let at = at.as_millis();
+        let at = millis(at);
         let Some(piece) = self.pieces.iter().find(|piece| at < piece.to).or(self.pieces.last()) else { return 0.0 };
         let part = (at - piece.from) as f64 / (piece.to - piece.from) as f64;
         piece.x + part.clamp(0.0, 1.0) * piece.width
@@ -85,7 +91,7 @@ impl Scale {
 fn stretches(begin: i64, end: i64, busy: Vec<(Timestamp, Timestamp)>) -> Vec<Piece> {
     let piece = |from, to, idle| Piece { from, to, x: 0.0, width: 0.0, squeezed: idle };
     let mut busy: Vec<(i64, i64)> =
-        busy.iter().map(|(from, to)| (from.as_millis().max(begin), to.as_millis().min(end))).collect();
+        busy.iter().map(|&(from, to)| (millis(from).max(begin), millis(to).min(end))).collect();
     busy.sort_unstable();
     let (mut pieces, mut at) = (Vec::new(), begin);
     for (from, to) in busy {
