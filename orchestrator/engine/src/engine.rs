@@ -25,6 +25,7 @@ mod sweep;
 mod ticks;
 mod waiters;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -61,6 +62,8 @@ pub struct Engine {
     cache: cache::Cache,
     heads: heads::Heads,
     owed: owed::Owed,
+    /// When functions were last seen not to be paused.
+    unpaused: Mutex<HashMap<Arc<str>, Timestamp>>,
     /// The latest event id that was given out.
     latest_event: Mutex<Option<EventId>>,
     /// Expressions that waits came with.
@@ -164,6 +167,7 @@ impl Engine {
             cache,
             heads: heads::Heads::default(),
             owed: owed::Owed::default(),
+            unpaused: Mutex::default(),
             latest_event: Mutex::default(),
             exprs: Exprs::default(),
             bodies: overdue::Bodies::default(),
@@ -186,6 +190,7 @@ impl Engine {
             cache: cache::Cache::new(self.config.cache_bytes),
             heads: heads::Heads::default(),
             owed: owed::Owed::default(),
+            unpaused: Mutex::default(),
             latest_event: Mutex::default(),
             exprs: Exprs::default(),
             bodies: self.bodies.clone(),

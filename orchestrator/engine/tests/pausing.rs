@@ -36,3 +36,23 @@ async fn rule_21_who_joins_the_line_of_a_paused_function_looks_once_more() {
     assert_eq!(met.load(Ordering::SeqCst), 1, "the moment was met");
     assert_eq!(world.runs(&engine, event).await[0].summary.status, Status::Completed);
 }
+
+#[tokio::test]
+async fn another_process_notices_within_ten_seconds_and_reads_no_more_often() {
+    let mut world = World::new(vec![Arc::new(Script::new("f").step("a", &[]))]);
+    let (one, other) = (world.engine(), world.engine());
+    let status = async |world: &World| {
+        let event = world.go(&one).await;
+        world.settle_within(&one, Duration::from_secs(1)).await;
+        world.runs(&one, event).await[0].summary.status
+    };
+    assert_eq!(status(&world).await, Status::Completed);
+    assert!(other.pause("f").await.expect("paused"));
+    world.clock.advance(Duration::from_secs(9));
+    assert_eq!(status(&world).await, Status::Completed, "it has looked a moment ago");
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(status(&world).await, Status::Scheduled);
+    // one that is resumed goes on at once, wherever it is looked at
+    assert_eq!(other.resume("f").await.expect("resumed"), 1);
+    assert_eq!(status(&world).await, Status::Completed);
+}

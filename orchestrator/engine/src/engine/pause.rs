@@ -1,10 +1,12 @@
-//! Pausing a function: its runs do not begin until it is resumed; those that have begun go on.
+//! Pausing a function: its runs do not begin until it is resumed; those that have begun go on. Other processes notice within ten
+//! seconds.
 //!
 //! That a function is paused is a note. A run that meets it joins a line, and looks once more (rule 21): it may have been
 //! resumed between the two. Who resumes removes the note first, and then wakes the whole line.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use stepladder_core::slot::{ARRIVAL, Limit, Place};
 use stepladder_core::state::RunState;
@@ -14,6 +16,9 @@ use super::starts::note_key;
 use super::{Engine, EngineError};
 use crate::ports::{After, Commit, Note, StoreError};
 
+/// For so long a process need not look again at a function that was not paused: the step path stays as it is, and a pause
+/// holds everywhere after so long, at once where it was asked for.
+const SEEN: Duration = Duration::from_secs(10);
 /// Runs that are woken in one commit.
 const PAGE: usize = 100;
 
@@ -24,6 +29,7 @@ impl Engine {
     /// [`EngineError::NotFound`] for a function that is not registered; [`EngineError::Store`].
     pub async fn pause(&self, function: &str) -> Result<bool, EngineError> {
         self.registered(function)?;
+        self.unpaused().remove(function);
         if self.paused_note(function).await?.is_some() {
             return Ok(false);
         }
@@ -86,8 +92,12 @@ impl Engine {
 
     /// Whether a run that is about to begin waits for its function to be resumed: then it is in the line.
     pub(super) async fn waits_for_resumption(&self, state: &RunState) -> Result<bool, StoreError> {
-        let function = &state.created.function;
+        let (function, now) = (&state.created.function, self.now());
+        if self.unpaused().get(function).is_some_and(|seen| *seen + SEEN > now) {
+            return Ok(false);
+        }
         if self.paused_note(function).await?.is_none() {
+            self.unpaused().insert(function.clone(), now);
             return Ok(false);
         }
         let place =
@@ -98,6 +108,11 @@ impl Engine {
 
     async fn paused_note(&self, function: &str) -> Result<Option<Arc<str>>, StoreError> {
         Ok(self.backend.noted(vec![key(function)]).await?.pop().flatten())
+    }
+
+    /// When functions were seen not to be paused.
+    fn unpaused(&self) -> MutexGuard<'_, HashMap<Arc<str>, Timestamp>> {
+        self.unpaused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn registered(&self, function: &str) -> Result<(), EngineError> {
