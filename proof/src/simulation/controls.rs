@@ -9,7 +9,7 @@ use stepladder_core::{EventId, RunId, Timestamp};
 use stepladder_engine::memory::Memory;
 use stepladder_sdk::prelude::*;
 
-use super::functions::Go;
+use super::functions::{Go, Word};
 use super::invariants::{Broken, journal, rows};
 use super::tree::Place;
 use crate::dice::Dice;
@@ -30,12 +30,13 @@ pub(crate) enum Control {
     Throttle,
     Rate,
     Runs,
+    CancelOn,
 }
 
 impl Control {
     /// By chance: some simulations have none.
     pub(crate) fn by_chance(dice: &Dice) -> Option<Self> {
-        Some(match dice.below(12) {
+        Some(match dice.below(13) {
             0 | 1 => Self::Batch(2 + dice.below(2) as u32),
             2 => Self::Debounce,
             3 => Self::Skip,
@@ -44,6 +45,7 @@ impl Control {
             6 => Self::Throttle,
             7 => Self::Rate,
             8 => Self::Runs,
+            9 => Self::CancelOn,
             _ => return None,
         })
     }
@@ -67,6 +69,7 @@ impl Control {
             Self::Throttle => one(|f| f.throttle(Rate::new(1, PERIOD))),
             Self::Rate => one(|f| f.rate_limit(Rate::new(1, PERIOD))),
             Self::Runs => one(|f| f.concurrency(Concurrency::runs(1))),
+            Self::CancelOn => one(|f| f.cancel_on(CancelOn::event::<Word>().field("k")).finish_within(PERIOD * 30)),
         }
     }
 }

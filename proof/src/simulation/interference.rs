@@ -136,6 +136,11 @@ impl Simulation {
                 drop(engine.hasten(run, &step.id).await);
             }
             drop(engine.journal(run, 0, 100).await);
+            drop(engine.look(run, Some(3)).await);
+            drop(engine.grown(run, 2).await);
+            drop(engine.health().await);
+            drop(engine.lines_of(super::functions::MAIN).await);
+            drop(engine.events(None, 5).await);
             let Ok(page) = engine.runs(RunFilter::default()).await else { return };
             let shown = page.runs.into_iter().find(|shown| ended.contains(&shown.run) && !shown.status.is_end());
             if let Some(shown) = shown {

@@ -85,9 +85,14 @@ impl Engine {
     pub async fn paused(&self) -> Result<HashMap<Arc<str>, Timestamp>, EngineError> {
         let functions: Vec<&Arc<str>> = self.specs().map(|spec| &spec.id).collect();
         let noted = self.backend.noted(functions.iter().map(|function| key(function)).collect()).await?;
-        let since = |text: Option<Arc<str>>| text.and_then(|text| text.parse().ok()).map(Timestamp::from_millis);
-        let each = functions.into_iter().cloned().zip(noted);
-        Ok(each.filter_map(|(function, text)| Some((function, since(text)?))).collect())
+        let (mut paused, mut unpaused, now) = (HashMap::new(), self.unpaused(), self.now());
+        for (function, text) in functions.into_iter().zip(noted) {
+            match text.and_then(|text| text.parse().ok()).map(Timestamp::from_millis) {
+                Some(since) => drop(paused.insert(function.clone(), since)),
+                None => drop(unpaused.insert(function.clone(), now)),
+            }
+        }
+        Ok(paused)
     }
 
     /// Whether a run that is about to begin waits for its function to be resumed: then it is in the line.
