@@ -46,7 +46,11 @@ impl Engine {
             for (run, created, more) in runs {
                 let Some(spec) = self.spec_of(&created).cloned() else { continue };
                 match self.gate(&spec, run, &created, &mut seen).await? {
-                    Gate::Known => {}
+                    Gate::Known => {
+                        // rule 15: its first wake may never have been sent
+                        starts.push(self.start((run, created.clone(), more.clone()), Vec::new()));
+                        asked.push((run, created, more));
+                    }
                     Gate::Elsewhere(run) => links.push(Later::Link { run, event: created.event.id }),
                     Gate::Skip(reason) => {
                         let end = Fact::RunSkipped { reason: reason.into() }.at(self.now());
