@@ -54,14 +54,23 @@ async fn run(function: fn() -> Function, events: u32) -> (Vec<RunSummary>, usize
     let path = folder.path().join("dev.db");
     let clock = Arc::new(VirtualClock::new(NOW));
     for n in 0..events {
-        let (engine, _sqlite) = process(&path, &clock, function());
-        let data = json::of(&Job { n }).expect("JSON");
-        engine.ingest(vec![NewEvent::new(Job::NAME, data)], None).await.expect("accepted");
-        clock.advance(5 * SECOND);
+        send(&path, &clock, function(), &Job { n }).await;
     }
+    settle(&path, &clock, function).await
+}
+
+/// Sends an event to a process of its own, which is five seconds later than the one before.
+async fn send<T: EventData + Serialize>(path: &Path, clock: &Arc<VirtualClock>, function: Function, data: &T) {
+    let (engine, _sqlite) = process(path, clock, function);
+    let event = NewEvent::new(T::NAME, json::of(data).expect("JSON"));
+    engine.ingest(vec![event], None).await.expect("accepted");
+    clock.advance(5 * SECOND);
+}
+
+async fn settle(path: &Path, clock: &Arc<VirtualClock>, function: fn() -> Function) -> (Vec<RunSummary>, usize) {
     let mut most = 0;
     for _ in 0..500 {
-        let (engine, sqlite) = process(&path, &clock, function());
+        let (engine, sqlite) = process(path, clock, function());
         let mut runs = engine.runs(RunFilter::default()).await.expect("a listing").runs;
         most = most.max(runs.iter().filter(|run| run.status == Status::Running).count());
         if runs.iter().all(|run| run.status.is_end()) {
@@ -133,4 +142,62 @@ async fn a_run_that_must_end_in_time_does_over_restarts() {
     let (runs, _) = run(|| Function::new("f", works).finish_within(20 * SECOND), 1).await;
     assert_eq!(outputs(&runs), ["Cancelled"]);
     assert!(runs[0].error.as_ref().expect("a reason").message.contains("had not ended"), "{:?}", runs[0].error);
+}
+
+#[tokio::test]
+async fn an_event_cancels_what_a_process_before_has_begun() {
+    #[derive(Serialize, Deserialize)]
+    struct Stop {
+        n: u32,
+    }
+    impl EventData for Stop {
+        const NAME: &'static str = "job/stopped";
+    }
+    let function = || Function::new("f", works).cancel_on(CancelOn::event::<Stop>().field("n"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
+    for n in 0..3 {
+        send(&path, &clock, function(), &Job { n }).await;
+    }
+    send(&path, &clock, function(), &Stop { n: 1 }).await;
+    let (runs, _) = settle(&path, &clock, function).await;
+    assert_eq!(outputs(&runs), ["0", "Cancelled", "2"]);
+}
+
+#[tokio::test]
+async fn who_has_priority_is_served_before_those_who_came_earlier() {
+    // each stands ten seconds further ahead than the one before, and comes five seconds later
+    let function = || Function::new("f", works).concurrency(Concurrency::runs(1)).priority("event.data.n * 10");
+    let (runs, most) = run(function, 4).await;
+    let mut order: Vec<_> = runs.iter().map(|run| (run.started_at, run.event)).collect();
+    order.sort_unstable();
+    let places: Vec<usize> =
+        order.iter().filter_map(|(_, event)| runs.iter().position(|run| run.event == *event)).collect();
+    // all have arrived before the first process looks
+    assert_eq!((places, most), (vec![3, 2, 1, 0], 1));
+}
+
+#[tokio::test]
+async fn a_paused_function_stays_paused_over_restarts() {
+    let function = || Function::new("f", works);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
+    let paused = process(&path, &clock, function()).0.pause("f").await.expect("paused");
+    send(&path, &clock, function(), &Job { n: 7 }).await;
+    for _ in 0..3 {
+        let (engine, sqlite) = process(&path, &clock, function());
+        let receive = sqlite.receive(1, Duration::from_secs(150));
+        futures::pin_mut!(receive);
+        if let Poll::Ready(received) = futures::poll!(receive) {
+            engine.hop(received.expect("a queue").pop().expect("a wake")).await.expect("a hop");
+        }
+        clock.advance(60 * SECOND);
+    }
+    let (engine, sqlite) = process(&path, &clock, function());
+    let waits = engine.runs(RunFilter::default()).await.expect("a listing").runs;
+    assert_eq!((paused, waits[0].status), (true, Status::Scheduled));
+    assert_eq!(engine.resume("f").await.expect("resumed"), 1);
+    drop((engine, sqlite));
+    let (runs, _) = settle(&path, &clock, function).await;
+    assert_eq!(outputs(&runs), ["7"]);
 }

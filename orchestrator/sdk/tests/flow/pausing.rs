@@ -47,3 +47,21 @@ async fn a_function_that_is_not_there_cannot_be_paused() {
     let said = app.engine().pause("g").await.unwrap_err().to_string();
     assert!(said.contains("no function `g`"), "{said}");
 }
+
+#[tokio::test]
+async fn who_waits_to_begin_does_not_stand_in_the_way_of_those_who_have_begun() {
+    for limit in [Concurrency::limit(1), Concurrency::limit(1).key("event.data.client")] {
+        let mut app = TestApp::new().function(Function::new("f", works_long).concurrency(limit));
+        let engine = app.engine();
+        send_all(&mut app, (0..2).map(|n| job("a", n))).await;
+        app.advance(SECOND).await;
+        engine.pause("f").await.unwrap();
+        send_all(&mut app, (2..5).map(|n| job("a", n))).await;
+        // no watchdog has come by then
+        app.advance(61 * MINUTE).await;
+        assert_eq!(outputs(&all_runs(&mut app).await), [0, 1]);
+        assert_eq!(engine.resume("f").await.unwrap(), 3);
+        app.finish().await;
+        assert_eq!(outputs(&all_runs(&mut app).await), [0, 1, 2, 3, 4]);
+    }
+}

@@ -5,13 +5,14 @@ use std::time::Duration;
 use stepladder_core::flow::Flow;
 use stepladder_core::journal::{Entry, Fact, Origin};
 use stepladder_core::slot::Holder;
+use stepladder_core::spec::LazyScope;
 use stepladder_core::state::RunState;
 use stepladder_core::{Cause, Timestamp};
 
 use super::{Ack, Hop};
 use crate::engine::EngineError;
 use crate::engine::slots::{Asker, Slots};
-use crate::ports::{Later, StoreError};
+use crate::ports::{After, Later, StoreError};
 
 /// By so much a deadline's wake may come early, because clocks differ.
 const EARLY: Duration = Duration::from_secs(60);
@@ -26,6 +27,7 @@ impl Hop<'_> {
                 return Ok(false);
             }
             if self.engine.waits_for_resumption(&self.state).await? {
+                self.leave_the_lines().await?;
                 self.append(Vec::new(), Ack::Now).await?;
                 return Ok(false);
             }
@@ -42,6 +44,22 @@ impl Hop<'_> {
             self.append(vec![Fact::RunBegun.at(self.now())], Ack::Later).await?;
         }
         Ok(true)
+    }
+
+    /// Gives up the places of the run's arrival, with the next append: those that have begun may go on at its function's limits
+    /// while it is paused. It has its time when it joins again.
+    async fn leave_the_lines(&mut self) -> Result<(), StoreError> {
+        let event = &self.state.created.event;
+        let scope = &mut LazyScope::new(event);
+        let (of_steps, of_runs) = (self.spec().limits(scope), self.spec().run_limits(scope));
+        let run = self.state.run;
+        for limit in of_steps.into_iter().chain(of_runs).flatten() {
+            if self.engine.backend.place(&limit, run).await?.is_some() {
+                self.commit.after.push(After::Leave { limit: limit.clone(), run, step: None });
+                self.limits.push(limit);
+            }
+        }
+        Ok(())
     }
 
     /// Whether the run was called by one that has ended meanwhile, and is to end with it.
