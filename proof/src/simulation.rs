@@ -142,6 +142,8 @@ pub(crate) struct Simulation {
     /// Whether all has ended that was sent at first, and nothing goes wrong any more.
     afterwards: bool,
     told: Rc<RefCell<Told>>,
+    /// Whether a function is paused, and from when on somebody resumes it.
+    paused: Rc<Cell<Option<Timestamp>>>,
     words: Rc<RefCell<Words>>,
     exprs: Exprs,
     /// Invocations whose time was up.
@@ -197,6 +199,7 @@ impl Simulation {
             moved: now,
             afterwards: false,
             told: Rc::new(RefCell::new(Told { unanswered: knobs.events, ..Told::default() })),
+            paused: Rc::default(),
             words: Rc::default(),
             exprs: Exprs::default(),
             cut: Rc::default(),

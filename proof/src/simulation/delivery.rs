@@ -69,6 +69,9 @@ impl Simulation {
         if to_send.is_some_and(|at| at <= now) {
             return self.send();
         }
+        if self.paused.get().is_some_and(|at| at <= now) {
+            return self.somebody_resumes();
+        }
         if !self.afterwards && self.dice.one_in(4) && self.somebody_posts_again() {
             return;
         }
@@ -91,7 +94,14 @@ impl Simulation {
             return self.receive();
         }
         let thaws = self.processes.iter().map(|process| process.frozen_until);
-        let next = due.into_iter().chain(to_send).chain(self.clock.pending()).chain(thaws).filter(|at| *at > now).min();
+        let next = due
+            .into_iter()
+            .chain(to_send)
+            .chain(self.paused.get())
+            .chain(self.clock.pending())
+            .chain(thaws)
+            .filter(|at| *at > now)
+            .min();
         let sweep = self.swept + Duration::from_secs(60);
         self.clock.set(next.unwrap_or(sweep).min(sweep));
     }

@@ -27,13 +27,23 @@ const OLD: Duration = Duration::from_secs(1_500);
 /// How much longer a run takes whose wake is lost for good: its watchdog comes within the hour.
 const WATCHDOG: Duration = Duration::from_secs(3_700);
 
+/// The function that is paused now and then.
+const PAUSED: &str = super::functions::MAIN;
+
 impl Simulation {
     pub(super) fn somebody_interferes(&mut self) {
         if self.allowed.words > 0 && self.dice.one_in(2) {
             return self.somebody_tells();
         }
         let at = self.one();
-        match self.dice.below(12) {
+        match self.dice.below(13) {
+            12 if self.paused.get().is_none() && !self.afterwards => {
+                self.tell(format!("somebody pauses `{PAUSED}`"));
+                self.paused.set(Some(self.clock.now()));
+                // through nobody's wire: one that comes late would pause what was resumed meanwhile
+                let engine = self.engine(self.memory.clone(), self.clock.clone(), false);
+                at_once(engine.pause(PAUSED));
+            }
             0 | 10 | 11 if self.knobs.redeliveries > 0 => {
                 self.knobs.redeliveries -= 1;
                 self.mishaps.redeliveries += 1;
@@ -90,6 +100,19 @@ impl Simulation {
         }
     }
 
+    /// Somebody resumes what is paused, and asks again in a second where that is not answered.
+    pub(super) fn somebody_resumes(&mut self) {
+        let (at, now) = (self.one(), self.clock.now());
+        self.paused.set(Some(now + Duration::from_secs(1)));
+        self.tell(format!("somebody resumes `{PAUSED}` at worker {at}"));
+        let (engine, paused) = (self.processes[at].engine.clone(), self.paused.clone());
+        self.scheduler.spawn(at, async move {
+            if engine.paused_since(PAUSED).await.is_ok() && engine.resume(PAUSED).await.is_ok() {
+                paused.set(None);
+            }
+        });
+    }
+
     /// A worker ends in the middle of what it does, when its time has come.
     pub(super) fn somebody_ends_in_the_middle(&mut self) {
         match self.doom {
@@ -139,6 +162,8 @@ impl Simulation {
             drop(engine.look(run, Some(3)).await);
             drop(engine.grown(run, 2).await);
             drop(engine.health().await);
+            drop(engine.paused().await);
+            drop(engine.token(run, "no step").await);
             drop(engine.lines_of(super::functions::MAIN).await);
             drop(engine.events(None, 5).await);
             let Ok(page) = engine.runs(RunFilter::default()).await else { return };
