@@ -31,5 +31,9 @@ pub(crate) async fn resume(app: App, args: PauseArgs) -> Done {
     if args.output.json {
         return print(json);
     }
-    print(format_args!("{} goes on; {} runs were waiting", one_line(&args.function, 80), told.woken))
+    let waiting = match told.woken {
+        1 => "1 run was waiting".to_owned(),
+        n => format!("{n} runs were waiting"),
+    };
+    print(format_args!("{} goes on; {waiting}", one_line(&args.function, 80)))
 }
