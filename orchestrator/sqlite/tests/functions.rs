@@ -9,9 +9,10 @@ use std::time::Duration;
 use stepladder_core::{NewEvent, RunId, Status, Timestamp, json};
 use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
 use stepladder_engine::ports::{Delivery, Queue};
-use stepladder_engine::{Config, Engine};
-use stepladder_sdk::States;
+use stepladder_engine::view::RunDetail;
+use stepladder_engine::{Config, Engine, RunFilter};
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::{States, Usage, usage};
 use stepladder_sqlite::{Options, Sqlite};
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -56,6 +57,17 @@ impl Process {
 
 /// Runs a function to its end, a process for each hop; gives its status, its error and how many processes it took.
 async fn run(functions: fn() -> Vec<Function>, ledger: &Ledger) -> (Status, Option<String>, u32) {
+    let (detail, _, processes) = run_and(functions, ledger, async |_, _, _| ()).await;
+    (detail.summary.status, detail.summary.error.map(|error| error.message), processes)
+}
+
+/// The same, while something is done in each process before its hop: which is given its number. The run, all runs of other
+/// functions with their statuses, and how many processes it took until all had ended.
+async fn run_and(
+    functions: fn() -> Vec<Function>,
+    ledger: &Ledger,
+    each: impl AsyncFn(&Engine, RunId, u32),
+) -> (RunDetail, Vec<Status>, u32) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");
     let clock = Arc::new(VirtualClock::new(NOW));
@@ -66,9 +78,12 @@ async fn run(functions: fn() -> Vec<Function>, ledger: &Ledger) -> (Status, Opti
     drop(first);
     for processes in 1..500 {
         let process = Process::start(&path, &clock, functions(), ledger);
-        let summary = process.engine.run(run).await.expect("the run").summary;
-        if summary.status.is_end() {
-            return (summary.status, summary.error.map(|error| error.message), processes);
+        each(&process.engine, run, processes).await;
+        let all = process.engine.runs(RunFilter::default()).await.expect("a listing").runs;
+        if all.iter().all(|run| run.status.is_end()) {
+            let mut others: Vec<_> = all.iter().filter(|one| one.run != run).map(|run| run.status).collect();
+            others.sort_by_key(Status::to_string);
+            return (process.engine.run(run).await.expect("the run"), others, processes);
         }
         process.engine.sweep().await.expect("a sweep");
         match process.due().await.pop() {
@@ -76,7 +91,7 @@ async fn run(functions: fn() -> Vec<Function>, ledger: &Ledger) -> (Status, Opti
             None => clock.advance(Duration::from_secs(15)),
         }
     }
-    panic!("the run does not end");
+    panic!("the runs do not end");
 }
 
 fn trip() -> Vec<Function> {
@@ -173,4 +188,82 @@ async fn a_map_of_runs_gives_each_result_though_every_hop_is_another_process() {
     let mut done = ledger.lock().unwrap().clone();
     assert_eq!(done.pop().as_deref(), Some("0 2 4 6 refused 10 12 14 16 refused 20 22"));
     assert_eq!((done.len(), done.iter().collect::<std::collections::HashSet<_>>().len()), (12, 12), "each once");
+}
+
+fn calls() -> Vec<Function> {
+    async fn calls(ctx: Context, _: Event<Asked>) -> Result<()> {
+        let bound = ctx.invoke::<usize>("bound", "sleeper", &Item { n: 1 }).cancelled_with_run();
+        let free = ctx.invoke::<usize>("free", "sleeper", &Item { n: 2 });
+        futures::try_join!(bound, free).map(drop)
+    }
+    async fn sleeps(ctx: Context, event: Event<Item>) -> Result<usize> {
+        ctx.sleep("a while", Duration::from_secs(600)).await?;
+        Ok(event.data.n)
+    }
+    vec![Function::new("calls", calls), Function::new("sleeper", sleeps)]
+}
+
+#[tokio::test]
+async fn a_called_run_is_cancelled_with_its_caller_though_every_hop_is_another_process() {
+    let cancels = async |engine: &Engine, run: RunId, process: u32| {
+        if process == 8 {
+            engine.cancel(run, "by hand").await.expect("cancelled");
+        }
+    };
+    let (run, called, processes) = run_and(calls, &Ledger::default(), cancels).await;
+    assert_eq!(run.summary.status, Status::Cancelled);
+    assert_eq!(called, [Status::Cancelled, Status::Completed]);
+    assert!(processes > 12, "{processes}");
+}
+
+fn says() -> Vec<Function> {
+    async fn says(ctx: Context, _: Event<Asked>) -> Result<()> {
+        ctx.log("begun");
+        for step in ["ask", "ask again"] {
+            ctx.step(step, async || {
+                ctx.log(step);
+                usage(Usage { model: "m".into(), input_tokens: 3, output_tokens: 4, ..Usage::default() });
+                Ok(())
+            })
+            .await?;
+        }
+        ctx.sleep("a while", Duration::from_secs(60)).await?;
+        ctx.log("done");
+        Ok(())
+    }
+    vec![Function::new("says", says)]
+}
+
+#[tokio::test]
+async fn each_line_is_said_once_though_every_hop_is_another_process() {
+    let (run, _, processes) = run_and(says, &Ledger::default(), async |_, _, _| ()).await;
+    assert!(processes > 4, "{processes}");
+    let lines: Vec<_> = run.logs.iter().map(|log| &*log.line.message).collect();
+    assert_eq!(lines, ["begun", "ask", "ask again", "done"]);
+    let used: Vec<_> = run.steps.iter().flat_map(|step| &step.usage).map(|usage| usage.input_tokens).collect();
+    assert_eq!(used, [3, 3]);
+}
+
+fn races() -> Vec<Function> {
+    async fn races(ctx: Context, _: Event<Asked>) -> Result<&'static str> {
+        let first = tokio::select! {
+            out = ctx.sleep("short", Duration::from_secs(60)) => out.map(|()| "short"),
+            out = ctx.sleep("long", Duration::from_secs(90)) => out.map(|()| "long"),
+            out = ctx.wait_for_event::<Item>("event") => out.map(|_| "event"),
+            out = ctx.invoke::<usize>("call", "sleeper", &Item { n: 1 }) => out.map(|_| "call"),
+        }?;
+        // long enough for the others to come
+        ctx.sleep("on", Duration::from_secs(900)).await?;
+        ctx.step("tell", async || Ok(())).await.map(|()| first)
+    }
+    let sleeper = calls().pop().expect("the one that is called");
+    vec![Function::new("races", races), sleeper]
+}
+
+#[tokio::test]
+async fn who_wins_a_race_has_won_it_in_every_process() {
+    let (run, called, processes) = run_and(races, &Ledger::default(), async |_, _, _| ()).await;
+    assert_eq!(run.summary.output.as_ref().map(|output| output.get()), Some("\"short\""));
+    assert_eq!(called, [Status::Completed], "who lost goes on by himself");
+    assert!(processes > 8, "{processes}");
 }

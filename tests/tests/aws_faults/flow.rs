@@ -1,19 +1,24 @@
 //! Flow control on the table and the queue: with a request or a reply lost at each call, each event leads to what it leads
 //! to on a good day.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use stepladder::prelude::*;
 use stepladder_core::journal::Fact;
-use stepladder_core::{NewEvent, RunId, Status};
+use stepladder_core::{RunId, Status};
 use stepladder_tests::aws_faults::Fault;
 
 use crate::functions::{Go, go};
 use crate::stage::{Sdk, Stage};
+use crate::steps::life;
 
 const SECOND: Duration = Duration::from_secs(1);
+
+/// Half a minute.
+async fn sleeps(ctx: Context, event: Event<Go>) -> Result<u32> {
+    ctx.sleep("a while", 30 * SECOND).await?;
+    ctx.step("work", async || Ok(event.data.n)).await
+}
 
 async fn gathers(ctx: Context, events: Vec<Event<Go>>) -> Result<Vec<u32>> {
     ctx.step("gather", async || Ok(events.iter().map(|event| event.data.n).collect())).await
@@ -21,19 +26,6 @@ async fn gathers(ctx: Context, events: Vec<Event<Go>>) -> Result<Vec<u32>> {
 
 async fn works(ctx: Context, event: Event<Go>) -> Result<u32> {
     ctx.step("work", async || Ok(event.data.n)).await
-}
-
-/// Sends these one by one, the `at`th call of all failing, and lets everything end. How many calls there were.
-async fn life(stage: &Stage, events: &[NewEvent], at: usize, fault: &Fault) -> usize {
-    let calls = Arc::new(AtomicUsize::new(0));
-    let (counted, fault) = (calls.clone(), fault.clone());
-    stage.wire.plan(move |_| if counted.fetch_add(1, Ordering::SeqCst) == at { fault.clone() } else { Fault::Pass });
-    let engine = stage.engine();
-    for event in events {
-        stage.send(&engine, event).await;
-    }
-    stage.settle(|| engine.clone()).await;
-    calls.load(Ordering::SeqCst)
 }
 
 /// The runs that an event led to: each with its status and output.
@@ -99,11 +91,53 @@ async fn a_throttle_books_one_place_for_each_event_whatever_is_lost() {
 }
 
 #[tokio::test]
-async fn a_singleton_an_idempotency_key_and_a_limit_on_runs_hold_on_the_table() {
-    async fn sleeps(ctx: Context, event: Event<Go>) -> Result<u32> {
-        ctx.sleep("a while", 30 * SECOND).await?;
-        ctx.step("work", async || Ok(event.data.n)).await
+async fn a_debounce_gives_the_last_event_to_one_run_whatever_is_lost() {
+    // those that are sent together belong together
+    let debounce = || Debounce::new(10 * SECOND).key("string((event.data.n - 1) / 2)");
+    let stage = Stage::new(Sdk::Tells, vec![Function::new("calms", works).debounce(debounce())]).await;
+    let calls = life(&stage, &[go(1), go(2)], usize::MAX, &Fault::Pass).await;
+    assert!(calls > 8, "{calls}");
+    let mut n = 2;
+    for fault in [Fault::LoseReply, Fault::LoseRequest] {
+        for at in 0..calls {
+            let sent = stage.clock_now();
+            life(&stage, &[go(n + 1), go(n + 2)], at, &fault).await;
+            let (one, two) = (led_to(&stage, n + 1).await, led_to(&stage, n + 2).await);
+            assert_eq!((one.len(), &one), (1, &two), "{fault:?} at call {at}");
+            assert_eq!((one[0].1, &one[0].2), (Status::Completed, &(n + 2).to_string()), "{fault:?} at call {at}");
+            let began = stage.onlooker().run(one[0].0).await.expect("a run").summary.started_at.expect("it began");
+            assert!(began.since(sent) >= 10 * SECOND, "{fault:?} at call {at}: {began} after {sent}");
+            n += 2;
+        }
     }
+    stage.assert_journals().await;
+    stage.assert_within_limits();
+}
+
+#[tokio::test]
+async fn who_has_priority_is_served_before_those_who_came_earlier() {
+    // each stands a minute further ahead than the one before, and comes a second later; all have joined the line before
+    // the first hop
+    let function = Function::new("f", sleeps).concurrency(Concurrency::runs(1)).priority("event.data.n * 60");
+    let stage = Stage::new(Sdk::Retries, vec![function]).await;
+    let engine = stage.engine();
+    for n in 0..5 {
+        stage.advance(SECOND);
+        stage.send(&engine, &go(n)).await;
+    }
+    stage.settle(|| engine.clone()).await;
+    let mut began = Vec::new();
+    for n in 0..5 {
+        let run = led_to(&stage, n).await[0].0;
+        began.push((stage.onlooker().run(run).await.expect("a run").summary.started_at.expect("it began"), n));
+    }
+    began.sort_unstable();
+    assert_eq!(began.iter().map(|(_, n)| *n).collect::<Vec<_>>(), [4, 3, 2, 1, 0]);
+    stage.assert_journals().await;
+}
+
+#[tokio::test]
+async fn a_singleton_an_idempotency_key_and_a_limit_on_runs_hold_on_the_table() {
     let functions = vec![
         Function::new("single", sleeps).singleton(Singleton::skip()),
         Function::new("replaced", sleeps).singleton(Singleton::replace()),

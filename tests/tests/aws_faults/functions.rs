@@ -59,7 +59,7 @@ impl Account {
     }
 
     /// A body that gives others time to begin.
-    async fn body(&self, n: u32, step: &str) -> u32 {
+    pub(crate) async fn body(&self, n: u32, step: &str) -> u32 {
         let count = self.begin(n, step);
         for _ in 0..20 {
             tokio::task::yield_now().await;

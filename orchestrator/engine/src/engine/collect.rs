@@ -64,8 +64,11 @@ impl Engine {
             };
             let elsewhere = match state.filter(|state| state.collecting && state.end.is_none()) {
                 Some(state) => {
-                    let joining = left.drain(..fitting(&spec.flow, &state, &left).0).collect();
-                    let (ours, elsewhere) = self.claim(spec, state.run, joining).await?;
+                    let fitting = left.drain(..fitting(&spec.flow, &state, &left).0);
+                    // rule 15: one that it has met already may have been let in by somebody who died before its wake
+                    let (met, joining) = fitting.partition(|event| state.has_met(event.id));
+                    let (ours, mut elsewhere) = self.claim(spec, state.run, joining).await?;
+                    elsewhere.extend::<Vec<_>>(met);
                     let late = self.join_run(spec, state.run, ours).await?;
                     for event in &late {
                         self.unclaim(spec, state.run, event).await?;

@@ -97,14 +97,7 @@ impl World {
 
     /// One delivery, if one is visible.
     pub async fn hop_once(&self, engine: &Arc<Engine>) {
-        if self.memory.next_due().is_none_or(|due| due > self.clock.now()) {
-            return;
-        }
-        let received = self.memory.receive(1, engine.config().visibility());
-        let Ok(Ok(deliveries)) = tokio::time::timeout(Duration::from_millis(1), received).await else { return };
-        for delivery in deliveries {
-            engine.hop(delivery).await.expect("hopped");
-        }
+        hop_once(&self.memory, engine).await;
     }
 
     async fn all_ended(&self, engine: &Engine) -> bool {
@@ -128,6 +121,24 @@ impl World {
         let page = engine.journal(run, 0, usize::MAX - 1).await.expect("a journal");
         page.entries.into_iter().map(|(_, entry)| entry).collect()
     }
+}
+
+/// One delivery, if one is visible; whether one was.
+async fn hop_once(memory: &Memory, engine: &Engine) -> bool {
+    if memory.next_due().is_none_or(|due| due > engine.now()) {
+        return false;
+    }
+    let received = memory.receive(1, engine.config().visibility());
+    let Ok(Ok(deliveries)) = tokio::time::timeout(Duration::from_millis(1), received).await else { return false };
+    for delivery in deliveries {
+        engine.hop(delivery).await.expect("hopped");
+    }
+    true
+}
+
+/// Each delivery that is visible, and those that come of it.
+pub async fn hop_all(memory: &Memory, engine: &Engine) {
+    while hop_once(memory, engine).await {}
 }
 
 /// How many entries are of a kind.

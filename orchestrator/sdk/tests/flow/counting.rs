@@ -123,6 +123,25 @@ async fn a_singleton_skips_while_one_lives() {
     assert_eq!(runs.iter().filter(|run| run.status() == Status::Skipped).count(), 2);
 }
 
+/// The note of who lives is kept for a week, and his watchdog renews it.
+#[tokio::test]
+async fn a_singleton_that_lives_for_months_is_still_the_only_one() {
+    async fn sleeps(ctx: Context, event: Event<Job>) -> Result<u32> {
+        ctx.sleep("a season", 24 * 90 * HOUR).await?;
+        Ok(event.data.n)
+    }
+    let mut app = TestApp::new().function(Function::new("f", sleeps).singleton(Singleton::skip()));
+    app.start(&job("a", 0)).await;
+    for n in 1..5 {
+        app.advance(24 * 20 * HOUR).await;
+        app.start(&job("a", n)).await;
+    }
+    app.finish().await;
+    app.start(&job("a", 5)).await;
+    app.finish().await;
+    assert_eq!(outputs(&all_runs(&mut app).await), [0, 5]);
+}
+
 #[tokio::test]
 async fn a_singleton_that_replaces_cancels_the_one_before() {
     let mut app = TestApp::new().function(Function::new("f", works_long).singleton(Singleton::replace()));

@@ -166,7 +166,10 @@ impl Hop<'_> {
     /// has ended. Where the function is not known here, somebody else may know it, as whoever began the call did.
     async fn look_after(&mut self, child: &Child) -> Result<Option<Outcome>, StoreError> {
         if let Some(state) = self.engine.state(child.run).await? {
-            return Ok(state.end.as_ref().map(|end| end.how.outcome()));
+            // rule 15: whoever began it may have died before its first wake
+            if state.next > 1 || state.end.is_some() || !self.may_repeat() {
+                return Ok(state.end.as_ref().map(|end| end.how.outcome()));
+            }
         }
         if self.engine.program(&child.function).is_none() {
             let (run, function) = (self.state.run, &child.function);
@@ -177,6 +180,12 @@ impl Hop<'_> {
         }
         self.engine.start_runs(vec![self.child_run(child)]).await?;
         Ok(None)
+    }
+
+    /// Whether somebody may have failed over this wake, or one that it stands for.
+    fn may_repeat(&self) -> bool {
+        let cause = &self.wake.cause;
+        self.redelivered || cause.step().is_some() || matches!(cause, Cause::Again | Cause::Lease | Cause::Watchdog)
     }
 
     /// Calls that were just written down get their runs at once; their ends wake this run.

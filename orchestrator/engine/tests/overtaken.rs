@@ -1,0 +1,154 @@
+//! What happens in the moment between two calls: a batch begins before an event has joined it, a caller ends before the
+//! run that it calls is there, and a limit on runs is gone when a run ends that holds it.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use stepladder_core::decide::Ask;
+use stepladder_core::flow::Batch;
+use stepladder_core::journal::Fact;
+use stepladder_core::spec::{Concurrency, Counted};
+use stepladder_core::{NewEvent, RunId, Status, json};
+use stepladder_engine::clock::Clock;
+use stepladder_engine::intercept::{Call, Intercept, Intercepted};
+use stepladder_engine::memory::Memory;
+use stepladder_engine::ports::{Backend, StoreResult};
+use stepladder_engine::{Engine, RunFilter};
+use support::script::Script;
+use support::{World, count};
+use tokio::sync::Mutex;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+type Interlude = BoxFuture<'static, ()>;
+
+/// Something happens once, before or after the first call of a name.
+struct Around {
+    memory: Arc<Memory>,
+    name: &'static str,
+    before: Mutex<Option<Interlude>>,
+    after: Mutex<Option<Interlude>>,
+}
+
+impl Around {
+    fn before(memory: &Arc<Memory>, name: &'static str, what: Interlude) -> Arc<Intercepted<Self>> {
+        let (before, after) = (Mutex::new(Some(what)), Mutex::default());
+        Arc::new(Intercepted(Self { memory: memory.clone(), name, before, after }))
+    }
+
+    fn after(memory: &Arc<Memory>, name: &'static str, what: Interlude) -> Arc<Intercepted<Self>> {
+        let (before, after) = (Mutex::default(), Mutex::new(Some(what)));
+        Arc::new(Intercepted(Self { memory: memory.clone(), name, before, after }))
+    }
+}
+
+#[async_trait]
+impl Intercept for Around {
+    fn backend(&self) -> &dyn Backend {
+        &*self.memory
+    }
+
+    async fn around<'a, T: std::fmt::Debug + Send>(
+        &'a self,
+        call: Call<'a>,
+        reply: BoxFuture<'a, StoreResult<T>>,
+    ) -> StoreResult<T> {
+        let is = call.name == self.name;
+        if is && let Some(what) = self.before.lock().await.take() {
+            what.await;
+        }
+        let reply = reply.await;
+        if is && let Some(what) = self.after.lock().await.take() {
+            what.await;
+        }
+        reply
+    }
+}
+
+async fn send(engine: &Engine, id: &str) {
+    let event = NewEvent { id: Some(id.into()), ..NewEvent::new("go", json::empty_object()) };
+    engine.ingest(vec![event], None).await.expect("accepted");
+}
+
+async fn runs(engine: &Engine) -> Vec<(RunId, Status)> {
+    let mut runs = engine.runs(RunFilter::default()).await.expect("listed").runs;
+    runs.sort_by_key(|run| run.event);
+    runs.into_iter().map(|run| (run.run, run.status)).collect()
+}
+
+#[tokio::test]
+async fn rule_17_an_event_that_comes_too_late_for_its_batch_begins_the_next() {
+    let batch = Batch { size: 9, timeout: MINUTE, key: None };
+    let script = Script::new("f").spec(|spec| spec.flow.batch = Some(batch)).step("a", &[]);
+    let mut world = World::new(vec![script.program()]);
+    let other = world.engine();
+    send(&other, "one").await;
+    let (clock, memory, worker) = (world.clock.clone(), world.memory.clone(), other.clone());
+    let begins: Interlude = Box::pin(async move {
+        clock.advance(MINUTE);
+        support::hop_all(&memory, &worker).await;
+        assert_eq!(runs(&worker).await[0].1, Status::Completed, "the batch is over before the event has joined it");
+    });
+    // it is noted where the event goes; then the batch begins without it
+    let late = world.engine_on(Around::after(&world.memory, "note", begins));
+    send(&late, "two").await;
+    world.settle(&other).await;
+    let runs = runs(&other).await;
+    assert_eq!(runs.iter().map(|(_, status)| *status).collect::<Vec<_>>(), [Status::Completed; 2]);
+    for (run, _) in runs {
+        let joined = count(&world.journal(&other, run).await, |fact| matches!(fact, Fact::EventJoined { .. }));
+        assert_eq!(joined, 0, "each has its own event, and no other");
+    }
+}
+
+#[tokio::test]
+async fn a_bound_call_that_comes_after_its_callers_end_does_nothing() {
+    let call = Ask::Invoke { function: "called".into(), input: json::empty_object(), bound: true };
+    let called = Script::new("called").spec(|spec| spec.triggers.clear()).step("a", &[]);
+    let executed = called.executed();
+    let mut world = World::new(vec![Script::new("f").ask("call", &[], call).program(), called.program()]);
+    let other = world.engine();
+    send(&other, "one").await;
+    let (memory, canceller) = (world.memory.clone(), other.clone());
+    let cancels: Interlude = Box::pin(async move {
+        let (caller, _) = runs(&canceller).await[0];
+        canceller.cancel(caller, "by hand").await.expect("cancelled");
+        support::hop_all(&memory, &canceller).await;
+    });
+    // the journal says that there is a call; the run that is called is not there yet
+    let caller = world.engine_on(Around::before(&world.memory, "start", cancels));
+    support::hop_all(&world.memory, &caller).await;
+    world.settle(&other).await;
+    let runs = runs(&other).await;
+    assert_eq!(runs.iter().map(|(_, status)| *status).collect::<Vec<_>>(), [Status::Cancelled; 2], "{runs:?}");
+    assert_eq!(executed.of("a"), 0);
+}
+
+#[tokio::test]
+async fn rule_22_a_slot_of_a_run_that_ended_while_there_was_no_limit_is_found_by_who_waits() {
+    let script = |limited: bool| {
+        let limit = Concurrency { of: Counted::Runs, ..Concurrency::steps(1) };
+        let limits = if limited { vec![limit] } else { Vec::new() };
+        let sleep = Ask::SleepFor(MINUTE);
+        Script::new("f").spec(|spec| spec.concurrency = limits).ask("s", &[], sleep).step("a", &["s"]).program()
+    };
+    let mut world = World::new(vec![script(true)]);
+    let limited = world.engine();
+    send(&limited, "one").await;
+    support::hop_all(&world.memory, &limited).await;
+    world.programs = vec![script(false)];
+    let free = world.engine();
+    world.settle(&free).await;
+    assert_eq!(runs(&free).await[0].1, Status::Completed);
+    world.programs = vec![script(true)];
+    let limited = world.engine();
+    send(&limited, "two").await;
+    let sent = world.clock.now();
+    world.settle(&limited).await;
+    assert_eq!(runs(&limited).await[1].1, Status::Completed);
+    assert!(world.clock.now().since(sent) < 80 * MINUTE, "its watchdog has found it");
+}

@@ -1,0 +1,159 @@
+//! What ends a run from outside, or keeps it from beginning, on the table and the queue: with a request or a reply lost at
+//! each call.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use stepladder::prelude::*;
+use stepladder_core::{NewEvent, Status, json};
+use stepladder_tests::aws_faults::Fault;
+
+use crate::functions::{Go, go};
+use crate::stage::{Sdk, Stage};
+use crate::steps::{life, plan};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Two steps with ten minutes between.
+async fn works_long(ctx: Context, event: Event<Go>) -> Result<u32> {
+    ctx.step("first", async || Ok(())).await?;
+    ctx.sleep("a while", 10 * MINUTE).await?;
+    ctx.step("last", async || Ok(event.data.n)).await
+}
+
+/// The status of the one run of an event, and why it has it.
+async fn end_of(stage: &Stage, n: u32) -> (Status, String) {
+    let mut runs = stage.onlooker().runs_of_event(&format!("go-{n}")).await.expect("listed");
+    assert_eq!(runs.len(), 1, "{n}");
+    let run = runs.remove(0);
+    (run.status, run.error.map_or_else(String::new, |error| error.message.to_string()))
+}
+
+/// What is visible now, and what comes of it; no time passes.
+async fn work(stage: &Stage) {
+    let engine = stage.engine();
+    loop {
+        let deliveries = stage.look().await;
+        if deliveries.is_empty() {
+            return;
+        }
+        for delivery in deliveries {
+            stage.invoke(&engine, delivery).await;
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stop {
+    n: u32,
+}
+
+impl EventData for Stop {
+    const NAME: &'static str = "shop/stop";
+}
+
+#[tokio::test]
+async fn an_event_cancels_the_run_whose_field_it_shares_whatever_is_lost() {
+    let function = Function::new("f", works_long).cancel_on(CancelOn::event::<Stop>().field("n"));
+    let stage = Stage::new(Sdk::Tells, vec![function]).await;
+    // two runs sleep; one is stopped
+    let stopped = async |n: u32, at: usize, fault: &Fault| {
+        let engine = stage.engine();
+        for event in [go(n), go(n + 1)] {
+            stage.send(&engine, &event).await;
+        }
+        work(&stage).await;
+        let calls = plan(&stage, at, fault);
+        let data = json::of(&Stop { n }).expect("JSON");
+        let stop = NewEvent { id: Some(format!("stop-{n}").into()), ..NewEvent::new(Stop::NAME, data) };
+        stage.send(&engine, &stop).await;
+        stage.settle(|| engine.clone()).await;
+        let (status, why) = end_of(&stage, n).await;
+        assert_eq!(status, Status::Cancelled, "{fault:?} at call {at}");
+        assert!(why.contains("event `shop/stop`"), "{why}");
+        assert_eq!(end_of(&stage, n + 1).await.0, Status::Completed, "{fault:?} at call {at}");
+        calls.load(Ordering::SeqCst)
+    };
+    let calls = stopped(0, usize::MAX, &Fault::Pass).await;
+    assert!(calls > 8, "{calls}");
+    let mut n = 0;
+    for fault in [Fault::LoseReply, Fault::LoseRequest] {
+        for at in 0..calls {
+            n += 2;
+            stopped(n, at, &fault).await;
+        }
+    }
+    stage.assert_journals().await;
+    stage.assert_within_limits();
+}
+
+#[tokio::test]
+async fn a_run_that_takes_too_long_is_cancelled_whatever_is_lost() {
+    // well before it would go on by itself, whichever wake has to come again
+    let function = Function::new("f", works_long).finish_within(4 * MINUTE);
+    let stage = Stage::new(Sdk::Tells, vec![function]).await;
+    let calls = life(&stage, &[go(0)], usize::MAX, &Fault::Pass).await;
+    assert!(calls > 8, "{calls}");
+    let mut n = 0;
+    for fault in [Fault::LoseReply, Fault::LoseRequest] {
+        for at in 0..calls {
+            n += 1;
+            life(&stage, &[go(n)], at, &fault).await;
+            let (status, why) = end_of(&stage, n).await;
+            assert_eq!(status, Status::Cancelled, "{fault:?} at call {at}");
+            assert!(why.contains("had not ended"), "{why}");
+        }
+    }
+    stage.assert_journals().await;
+    stage.assert_within_limits();
+}
+
+#[tokio::test]
+async fn a_run_that_does_not_begin_in_time_is_cancelled_whatever_reply_is_lost() {
+    let function = Function::new("f", works_long).concurrency(Concurrency::runs(1)).start_within(4 * MINUTE);
+    let stage = Stage::new(Sdk::Tells, vec![function]).await;
+    let calls = life(&stage, &[go(0), go(1)], usize::MAX, &Fault::Pass).await;
+    assert!(calls > 8, "{calls}");
+    for at in 0..calls {
+        let n = 2 * at as u32 + 2;
+        life(&stage, &[go(n), go(n + 1)], at, &Fault::LoseReply).await;
+        let mut ends = [end_of(&stage, n).await, end_of(&stage, n + 1).await];
+        ends.sort_by_key(|(status, _)| status.to_string());
+        assert_eq!(ends.each_ref().map(|(status, _)| *status), [Status::Cancelled, Status::Completed], "at call {at}");
+        assert!(ends[0].1.contains("had not begun"), "{ends:?}");
+    }
+    stage.assert_journals().await;
+    stage.assert_within_limits();
+}
+
+#[tokio::test]
+async fn a_paused_function_begins_nothing_until_it_is_resumed_whatever_is_lost() {
+    let stage = Stage::new(Sdk::Tells, vec![Function::new("f", works_long)]).await;
+    let resumed = async |n: u32, at: usize, fault: &Fault| {
+        assert!(stage.engine().pause("f").await.expect("paused"));
+        let engine = stage.engine();
+        stage.send(&engine, &go(n)).await;
+        for _ in 0..2 {
+            work(&stage).await;
+            assert_eq!(end_of(&stage, n).await.0, Status::Scheduled);
+            stage.advance(5 * MINUTE);
+        }
+        let calls = plan(&stage, at, fault);
+        // whoever resumes asks again where he got no answer
+        while engine.resume("f").await.is_err() {}
+        stage.settle(|| engine.clone()).await;
+        assert_eq!(end_of(&stage, n).await.0, Status::Completed, "{fault:?} at call {at}");
+        calls.load(Ordering::SeqCst)
+    };
+    let calls = resumed(0, usize::MAX, &Fault::Pass).await;
+    assert!(calls > 8, "{calls}");
+    let mut n = 0;
+    for fault in [Fault::LoseReply, Fault::LoseRequest] {
+        for at in 0..calls {
+            n += 1;
+            resumed(n, at, &fault).await;
+        }
+    }
+    stage.assert_journals().await;
+    stage.assert_within_limits();
+}

@@ -1,0 +1,246 @@
+//! What functions are written with, on the table and the queue: with a request or a reply lost at each call, a run ends as
+//! it does on a good day.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use stepladder::prelude::*;
+use stepladder::{Usage, usage};
+use stepladder_core::journal::Fact;
+use stepladder_core::{NewEvent, Status};
+use stepladder_engine::view::RunDetail;
+use stepladder_tests::aws_faults::Fault;
+
+use crate::functions::{Account, Go, Told, go};
+use crate::stage::{Sdk, Stage};
+
+const BOTH: [Fault; 2] = [Fault::LoseReply, Fault::LoseRequest];
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Sends these one by one, the `at`th call of all failing, and lets everything end. How many calls there were.
+pub(crate) async fn life(stage: &Stage, events: &[NewEvent], at: usize, fault: &Fault) -> usize {
+    let calls = plan(stage, at, fault);
+    let engine = stage.engine();
+    for event in events {
+        stage.send(&engine, event).await;
+    }
+    stage.settle(|| engine.clone()).await;
+    calls.load(Ordering::SeqCst)
+}
+
+/// From now on, the `at`th call fails. How many there have been is counted.
+pub(crate) fn plan(stage: &Stage, at: usize, fault: &Fault) -> Arc<AtomicUsize> {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let (counted, fault) = (calls.clone(), fault.clone());
+    stage.wire.plan(move |_| if counted.fetch_add(1, Ordering::SeqCst) == at { fault.clone() } else { Fault::Pass });
+    calls
+}
+
+/// A run of these functions for each call at which one of these can happen; each is shown with it in words.
+async fn at_each_call(stage: &Stage, faults: &[Fault], check: impl AsyncFn(RunDetail, &str)) {
+    let calls = life(stage, &[go(0)], usize::MAX, &Fault::Pass).await;
+    assert!(calls > 8, "{calls}");
+    let mut n = 0;
+    check(run_of(stage, n).await, "a good day").await;
+    for fault in faults {
+        for at in 0..calls {
+            n += 1;
+            life(stage, &[go(n)], at, fault).await;
+            check(run_of(stage, n).await, &format!("{fault:?} at call {at} of {calls}")).await;
+        }
+    }
+    stage.assert_journals().await;
+    stage.assert_within_limits();
+}
+
+async fn run_of(stage: &Stage, n: u32) -> RunDetail {
+    let runs = stage.onlooker().runs_of_event(&format!("go-{n}")).await.expect("listed");
+    assert_eq!(runs.len(), 1, "{n}");
+    stage.onlooker().run(runs[0].run).await.expect("a run")
+}
+
+fn number_of(run: &RunDetail) -> u32 {
+    run.event.external_id.as_deref().and_then(|id| id.strip_prefix("go-")?.parse().ok()).expect("go-N")
+}
+
+#[tokio::test]
+async fn a_check_is_made_again_until_it_has_a_value_whatever_is_lost() {
+    let account = Account::default();
+    let mine = account.clone();
+    let function = Function::new("polls", move |ctx: Context, event: Event<Go>| {
+        let account = mine.clone();
+        async move {
+            let check = async || Ok(Some(account.body(event.data.n, "check").await).filter(|checks| *checks == 4));
+            ctx.poll_until("ready", check).every(MINUTE).timeout(10 * MINUTE).await
+        }
+    });
+    let stage = Stage::new(Sdk::Tells, vec![function]).await;
+    at_each_call(&stage, &BOTH, async |run, what| {
+        assert_eq!(run.summary.status, Status::Completed, "{what}");
+        assert_eq!(run.summary.output.as_ref().map(|output| output.get()), Some("4"), "{what}");
+        assert_eq!(account.of(number_of(&run))["check"], 4, "{what}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_done_is_undone_once_whatever_is_lost() {
+    let account = Account::default();
+    let mine = account.clone();
+    let function = Function::new("trip", move |ctx: Context, event: Event<Go>| {
+        let account = mine.clone();
+        async move {
+            let n = event.data.n;
+            for (book, cancel) in [("flight", "no flight"), ("hotel", "no hotel")] {
+                let undoes = account.clone();
+                ctx.step(book, async || Ok(account.body(n, book).await))
+                    .undo(async move |_| {
+                        undoes.body(n, cancel).await;
+                        Ok(())
+                    })
+                    .await?;
+            }
+            ctx.step("pay", async || -> Result<()> { Err(Error::terminal("refused")) }).await
+        }
+    });
+    let stage = Stage::new(Sdk::Tells, vec![function]).await;
+    at_each_call(&stage, &BOTH, async |run, what| {
+        let said = run.summary.error.as_ref().map(|error| &*error.message);
+        assert_eq!((run.summary.status, said), (Status::Failed, Some("refused")), "{what}");
+        let of = account.of(number_of(&run));
+        assert!(of.len() == 4 && of.values().all(|times| *times == 1), "{what}: {of:?}");
+    })
+    .await;
+}
+
+#[derive(Serialize, Deserialize)]
+struct Item {
+    n: u32,
+    of: u32,
+}
+
+impl EventData for Item {
+    const NAME: &'static str = "shop/item";
+    const NAMES: &'static [&'static str] = &[];
+}
+
+#[tokio::test]
+async fn a_map_of_runs_gives_each_result_in_order_whatever_reply_is_lost() {
+    let account = Account::default();
+    let theirs = account.clone();
+    let maps = Function::new("maps", async |ctx: Context, event: Event<Go>| {
+        let items = (0..3).map(|n| Item { n, of: event.data.n });
+        let results = ctx.map_runs::<u32, _>("item", "double", items).limit(2).results().await;
+        Ok(results.into_iter().map(|result| result.unwrap_or(99)).collect::<Vec<_>>())
+    });
+    let double = Function::new("double", move |ctx: Context, event: Event<Item>| {
+        let account = theirs.clone();
+        async move {
+            let Item { n, of } = event.data;
+            ctx.step("double", async || {
+                account.body(of, &format!("item {n}")).await;
+                if n == 1 { Err(Error::terminal("refused")) } else { Ok(2 * n) }
+            })
+            .await
+        }
+    });
+    let stage = Stage::new(Sdk::Tells, vec![maps, double]).await;
+    at_each_call(&stage, &[Fault::LoseReply], async |run, what| {
+        let output = run.summary.output.as_ref().map(|output| output.get());
+        let facts = stage.facts(run.summary.run).await;
+        assert_eq!(output, Some("[0,99,4]"), "{what}: {:?} {facts:#?}", run.waiting);
+        let of = account.of(number_of(&run));
+        assert!(of.len() == 3 && of.values().all(|times| *times == 1), "{what}: {of:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_line_is_said_once_and_usage_is_counted_once_whatever_is_lost() {
+    let function = Function::new("says", async |ctx: Context, _: Event<Go>| {
+        ctx.log("begun");
+        ctx.step("ask", async || {
+            ctx.log("asks");
+            usage(Usage { model: "m".into(), input_tokens: 3, output_tokens: 4, ..Usage::default() });
+            Ok(())
+        })
+        .await?;
+        ctx.sleep("a minute", MINUTE).await?;
+        ctx.log("done");
+        Ok(())
+    });
+    let stage = Stage::new(Sdk::Tells, vec![function]).await;
+    at_each_call(&stage, &BOTH, async |run, what| {
+        let lines: Vec<_> = run.logs.iter().map(|log| &*log.line.message).collect();
+        assert_eq!(lines, ["begun", "asks", "done"], "{what}");
+        let used: Vec<_> = run.steps[0].usage.iter().map(|usage| (usage.input_tokens, usage.output_tokens)).collect();
+        assert_eq!(used, [(3, 4)], "{what}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_wins_a_race_has_won_it_whatever_is_lost() {
+    let function = Function::new("races", async |ctx: Context, _: Event<Go>| {
+        let first = tokio::select! {
+            out = ctx.sleep("short", MINUTE) => out.map(|()| "short"),
+            out = ctx.sleep("long", 5 * MINUTE) => out.map(|()| "long"),
+            out = ctx.wait_for_event::<Told>("event").timeout(10 * MINUTE) => out.map(|_| "event"),
+        }?;
+        // long enough for the others to come
+        ctx.sleep("on", 14 * MINUTE).await?;
+        Ok(first)
+    });
+    let stage = Stage::new(Sdk::Tells, vec![function]).await;
+    at_each_call(&stage, &BOTH, async |run, what| {
+        assert_eq!(run.summary.output.as_ref().map(|output| output.get()), Some("\"short\""), "{what}");
+    })
+    .await;
+}
+
+/// One called run is bound to its caller, the other is not; the caller is cancelled while both sleep.
+#[tokio::test]
+async fn a_called_run_is_cancelled_with_its_caller_whatever_reply_is_lost() {
+    let input = |n: u32| serde_json::json!({"n": n, "of": 0});
+    let calls = Function::new("calls", move |ctx: Context, _: Event<Go>| async move {
+        let bound = ctx.invoke::<u32>("bound", "sleeper", &input(1)).cancelled_with_run();
+        let free = ctx.invoke::<u32>("free", "sleeper", &input(2));
+        futures::try_join!(bound, free).map(drop)
+    });
+    let sleeper = Function::new("sleeper", async |ctx: Context, event: Event<Item>| {
+        ctx.sleep("a while", 10 * MINUTE).await?;
+        Ok(event.data.n)
+    });
+    let stage = Stage::new(Sdk::Tells, vec![calls, sleeper]).await;
+    let cancelled = async |n: u32, at: usize, fault: &Fault| {
+        let engine = stage.engine();
+        stage.send(&engine, &go(n)).await;
+        for _ in 0..3 {
+            for delivery in stage.look().await {
+                assert!(stage.invoke(&engine, delivery).await);
+            }
+        }
+        let (run, calls) = (run_of(&stage, n).await.summary.run, plan(&stage, at, fault));
+        // whoever cancels asks again where he got no answer
+        while engine.cancel(run, "by hand").await.is_err() {}
+        stage.settle(|| engine.clone()).await;
+        let what = format!("{fault:?} at call {at}");
+        assert_eq!(run_of(&stage, n).await.summary.status, Status::Cancelled, "{what}");
+        let mut ends = Vec::new();
+        for (_, entry) in stage.onlooker().journal(run, 0, 100).await.expect("a journal").entries {
+            if let Fact::InvokeStarted { child, .. } = entry.fact {
+                ends.push(stage.onlooker().run(child).await.expect("a called run").summary.status);
+            }
+        }
+        assert_eq!(ends, [Status::Cancelled, Status::Completed], "{what}");
+        calls.load(Ordering::SeqCst)
+    };
+    let calls = cancelled(0, usize::MAX, &Fault::Pass).await;
+    assert!(calls > 8, "{calls}");
+    for at in 0..calls {
+        cancelled(at as u32 + 1, at, &Fault::LoseReply).await;
+    }
+    stage.assert_journals().await;
+    stage.assert_within_limits();
+}
