@@ -161,6 +161,31 @@ async fn runs_are_listed_shown_cancelled_and_repeated() {
 }
 
 #[tokio::test]
+async fn a_function_is_paused_and_its_runs_are_cancelled_and_repeated_together() {
+    let server = Server::plain().await;
+    let api = server.api();
+    assert!(tell(&server, &["pause", "hello-world"]).await.well().contains("hello-world is paused"));
+    for n in 0..3 {
+        api.send(&json!({"name": "test/hello.world", "data": {"name": n.to_string()}})).await;
+    }
+    let count = async |arguments: &[&str]| {
+        let page = json(&tell(&server, &[arguments, &["--json"]].concat()).await.well());
+        page["data"].as_array().expect("runs").len()
+    };
+    assert_eq!(count(&["runs", "--status", "scheduled", "--since", "1h"]).await, 3);
+    assert_eq!(count(&["runs", "--until", "1h"]).await, 0);
+    let out = tell(&server, &["cancel", "--all", "--status", "scheduled", "--since", "1h"]).await.well();
+    assert!(out.contains("3 runs cancelled"), "{out}");
+    assert!(tell(&server, &["resume", "hello-world"]).await.well().contains("hello-world goes on"));
+    wait_for("them to be cancelled", async || (count(&["runs", "--status", "cancelled"]).await == 3).then_some(()))
+        .await;
+    assert_eq!(count(&["rerun", "--all", "--status", "cancelled", "--function", "hello-world"]).await, 3);
+    wait_for("them to end", async || (count(&["runs", "--status", "completed"]).await == 3).then_some(())).await;
+    let said = tell(&server, &["cancel", "--all", "--since", "soon"]).await;
+    assert!(said.code == Some(2) && said.err.contains("`soon` is no time"), "{}", said.err);
+}
+
+#[tokio::test]
 async fn a_failure_is_one_line_and_an_exit_code() {
     let server = Server::plain().await;
     let nobody = "01JB0000000000000000000000";

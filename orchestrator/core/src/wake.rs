@@ -76,10 +76,11 @@ impl Cause {
         }
     }
 
-    /// The same wake for another reason. One that names its step, comes from the watchdog or speaks of the inbox goes on
-    /// doing so: what the hop does depends on it.
+    /// The same wake for another reason. One that names its step or its tick, comes from the watchdog or speaks of the
+    /// inbox goes on doing so: what the hop does depends on it.
     pub fn in_other_words(self, reason: Cause) -> Cause {
-        if self.step().is_some() || matches!(self, Self::Watchdog | Self::Offered) { self } else { reason }
+        let stays = self.step().is_some() || matches!(self, Self::Tick(_) | Self::Watchdog | Self::Offered);
+        if stays { self } else { reason }
     }
 }
 

@@ -3,71 +3,20 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use futures::future::BoxFuture;
 use stepladder_core::decide::Ask;
 use stepladder_core::flow::Batch;
 use stepladder_core::journal::Fact;
 use stepladder_core::spec::{Concurrency, Counted};
 use stepladder_core::{NewEvent, RunId, Status, json};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::intercept::{Call, Intercept, Intercepted};
-use stepladder_engine::memory::Memory;
-use stepladder_engine::ports::{Backend, StoreResult};
 use stepladder_engine::{Engine, RunFilter};
+use support::around::{self, Interlude};
 use support::script::Script;
 use support::{World, count};
-use tokio::sync::Mutex;
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-type Interlude = BoxFuture<'static, ()>;
-
-/// Something happens once, before or after the first call of a name.
-struct Around {
-    memory: Arc<Memory>,
-    name: &'static str,
-    before: Mutex<Option<Interlude>>,
-    after: Mutex<Option<Interlude>>,
-}
-
-impl Around {
-    fn before(memory: &Arc<Memory>, name: &'static str, what: Interlude) -> Arc<Intercepted<Self>> {
-        let (before, after) = (Mutex::new(Some(what)), Mutex::default());
-        Arc::new(Intercepted(Self { memory: memory.clone(), name, before, after }))
-    }
-
-    fn after(memory: &Arc<Memory>, name: &'static str, what: Interlude) -> Arc<Intercepted<Self>> {
-        let (before, after) = (Mutex::default(), Mutex::new(Some(what)));
-        Arc::new(Intercepted(Self { memory: memory.clone(), name, before, after }))
-    }
-}
-
-#[async_trait]
-impl Intercept for Around {
-    fn backend(&self) -> &dyn Backend {
-        &*self.memory
-    }
-
-    async fn around<'a, T: std::fmt::Debug + Send>(
-        &'a self,
-        call: Call<'a>,
-        reply: BoxFuture<'a, StoreResult<T>>,
-    ) -> StoreResult<T> {
-        let is = call.name == self.name;
-        if is && let Some(what) = self.before.lock().await.take() {
-            what.await;
-        }
-        let reply = reply.await;
-        if is && let Some(what) = self.after.lock().await.take() {
-            what.await;
-        }
-        reply
-    }
-}
 
 async fn send(engine: &Engine, id: &str) {
     let event = NewEvent { id: Some(id.into()), ..NewEvent::new("go", json::empty_object()) };
@@ -94,7 +43,7 @@ async fn rule_17_an_event_that_comes_too_late_for_its_batch_begins_the_next() {
         assert_eq!(runs(&worker).await[0].1, Status::Completed, "the batch is over before the event has joined it");
     });
     // it is noted where the event goes; then the batch begins without it
-    let late = world.engine_on(Around::after(&world.memory, "note", begins));
+    let late = world.engine_on(around::after(&world.memory, "note", begins));
     send(&late, "two").await;
     world.settle(&other).await;
     let runs = runs(&other).await;
@@ -120,7 +69,7 @@ async fn a_bound_call_that_comes_after_its_callers_end_does_nothing() {
         support::hop_all(&memory, &canceller).await;
     });
     // the journal says that there is a call; the run that is called is not there yet
-    let caller = world.engine_on(Around::before(&world.memory, "start", cancels));
+    let caller = world.engine_on(around::before(&world.memory, "start", cancels));
     support::hop_all(&world.memory, &caller).await;
     world.settle(&other).await;
     let runs = runs(&other).await;

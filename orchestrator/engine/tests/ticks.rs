@@ -123,3 +123,12 @@ async fn a_tick_under_another_ones_id_starts_nothing() {
     assert!(world.memory.read(run, 0).await.unwrap().is_empty());
     assert_eq!(world.memory.wakes(), 0);
 }
+
+#[tokio::test]
+async fn rule_13_a_tick_whose_run_cannot_be_begun_comes_again_as_a_tick() {
+    let mut world = World::new(vec![at(&["*/10 * * * *"]).program()]);
+    let unlucky = world.engine_on(support::around::lost(&world.memory, "start"));
+    live(&world, &unlucky, Duration::from_secs(8 * 60)).await;
+    // ten seconds later
+    assert_eq!(created(&unlucky).await, [20 * 60 + 10]);
+}

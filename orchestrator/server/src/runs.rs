@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use stepladder_core::limits::EVENT_BYTES;
-use stepladder_core::{RunId, Status, json};
+use stepladder_core::{RunId, Status, Timestamp, json};
 use stepladder_engine::{Rerun, RunFilter};
 
 use crate::error::Problem;
@@ -30,6 +30,8 @@ pub(crate) struct Which {
     function: Option<String>,
     limit: Option<String>,
     cursor: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
 }
 
 impl Which {
@@ -47,6 +49,8 @@ impl Which {
             function: given(which.function),
             limit: number("limit", given(which.limit), "1 to 500")?,
             live: false,
+            since: moment("since", given(which.since))?,
+            until: moment("until", given(which.until))?,
             cursor: match given(which.cursor) {
                 None => None,
                 Some(text) => Some(text.parse().map_err(|_| {
@@ -160,6 +164,14 @@ fn how(body: &[u8]) -> Result<Rerun, Problem> {
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, sentence));
     }
     Ok(Rerun { from_step: wish.from_step, input: wish.input.map(Into::into) })
+}
+
+/// A moment, as the answers have it.
+fn moment(name: &str, text: Option<String>) -> Result<Option<Timestamp>, Problem> {
+    let Some(text) = text else { return Ok(None) };
+    let millis = text.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond()).filter(|millis| *millis >= 0);
+    let fault = || Problem::bad_request(format!("`{name}` is `{text}`; use a moment, as 2026-11-24T21:00:00Z"));
+    millis.map(|millis| Some(Timestamp::from_millis(millis))).ok_or_else(fault)
 }
 
 fn number<T: std::str::FromStr>(name: &str, text: Option<String>, range: &str) -> Result<Option<T>, Problem> {

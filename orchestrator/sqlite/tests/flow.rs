@@ -11,8 +11,8 @@ use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
 use stepladder_engine::ports::Queue;
 use stepladder_engine::view::RunSummary;
 use stepladder_engine::{Config, Engine, RunFilter};
-use stepladder_sdk::States;
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::{States, Tick};
 use stepladder_sqlite::{Options, Sqlite};
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -162,6 +162,43 @@ async fn an_event_cancels_what_a_process_before_has_begun() {
     send(&path, &clock, function(), &Stop { n: 1 }).await;
     let (runs, _) = settle(&path, &clock, function).await;
     assert_eq!(outputs(&runs), ["0", "Cancelled", "2"]);
+}
+
+#[tokio::test]
+async fn a_run_begins_when_its_event_says_over_restarts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
+    let data = json::of(&Job { n: 1 }).expect("JSON");
+    let event = NewEvent { ts: Some(NOW + 1_800 * SECOND), ..NewEvent::new(Job::NAME, data) };
+    process(&path, &clock, Function::new("f", works)).0.ingest(vec![event], None).await.expect("accepted");
+    let (runs, _) = settle(&path, &clock, || Function::new("f", works)).await;
+    assert_eq!((outputs(&runs), runs[0].started_at.expect("it began").since(NOW)), (vec!["1".into()], 1_800 * SECOND));
+}
+
+#[tokio::test]
+async fn each_tick_starts_one_run_over_restarts() {
+    async fn ticks(ctx: Context, _: Event<Tick>) -> Result<()> {
+        ctx.step("work", async || Ok(())).await
+    }
+    let function = || Function::cron("f", "*/5 * * * *", ticks);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
+    // from 22:13:20 to 22:33:20
+    for _ in 0..240 {
+        let (engine, sqlite) = process(&path, &clock, function());
+        engine.sweep().await.expect("a sweep");
+        let receive = sqlite.receive(1, Duration::from_secs(150));
+        futures::pin_mut!(receive);
+        if let Poll::Ready(received) = futures::poll!(receive) {
+            engine.hop(received.expect("a queue").pop().expect("a wake")).await.expect("a hop");
+        }
+        clock.advance(5 * SECOND);
+    }
+    let runs = process(&path, &clock, function()).0.runs(RunFilter::default()).await.expect("a listing").runs;
+    let mut created: Vec<i64> = runs.iter().map(|run| run.created_at.as_millis() / 1_000 % 3_600).collect();
+    created.sort_unstable();
+    assert_eq!(created, [15 * 60, 20 * 60, 25 * 60, 30 * 60]);
+    assert!(runs.iter().all(|run| run.status == Status::Completed));
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use stepladder::prelude::*;
 use stepladder_core::{NewEvent, Status, json};
+use stepladder_engine::{Rerun, RunFilter};
 use stepladder_tests::aws_faults::Fault;
 
 use crate::functions::{Go, go};
@@ -156,4 +157,36 @@ async fn a_paused_function_begins_nothing_until_it_is_resumed_whatever_is_lost()
     }
     stage.assert_journals().await;
     stage.assert_within_limits();
+}
+
+#[tokio::test]
+async fn many_runs_are_cancelled_and_run_again_together() {
+    let stage = Stage::new(Sdk::Retries, vec![Function::new("f", works_long)]).await;
+    let engine = stage.engine();
+    for n in 0..5 {
+        stage.send(&engine, &go(n)).await;
+    }
+    work(&stage).await;
+    let of = |status| RunFilter { status, function: Some("f".into()), limit: Some(2), ..RunFilter::default() };
+    // page by page, as a person's client asks
+    let (mut cancelled, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = engine.cancel_all(RunFilter { cursor, ..of(None) }, "by hand").await.expect("cancelled");
+        cancelled.extend(page.done);
+        cursor = page.cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(cancelled.len(), 5);
+    stage.settle(|| engine.clone()).await;
+    for n in 0..5 {
+        assert_eq!(end_of(&stage, n).await.0, Status::Cancelled);
+    }
+    let again = engine.rerun_all(RunFilter { limit: Some(500), ..of(Some(Status::Cancelled)) }, Rerun::default()).await;
+    assert_eq!(again.expect("begun").done.len(), 5);
+    stage.settle(|| engine.clone()).await;
+    let done = stage.onlooker().runs(RunFilter { limit: Some(500), ..of(Some(Status::Completed)) }).await;
+    assert_eq!(done.expect("listed").runs.len(), 5);
+    stage.assert_journals().await;
 }

@@ -23,4 +23,5 @@ mod messages;
 mod retention;
 mod slots;
 mod steps;
+mod times;
 mod waits;

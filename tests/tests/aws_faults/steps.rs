@@ -14,6 +14,7 @@ use stepladder_tests::aws_faults::Fault;
 
 use crate::functions::{Account, Go, Told, go};
 use crate::stage::{Sdk, Stage};
+use crate::wire::Call;
 
 const BOTH: [Fault; 2] = [Fault::LoseReply, Fault::LoseRequest];
 const MINUTE: Duration = Duration::from_secs(60);
@@ -31,9 +32,22 @@ pub(crate) async fn life(stage: &Stage, events: &[NewEvent], at: usize, fault: &
 
 /// From now on, the `at`th call fails. How many there have been is counted.
 pub(crate) fn plan(stage: &Stage, at: usize, fault: &Fault) -> Arc<AtomicUsize> {
+    plan_of(stage, |_| true, at, fault)
+}
+
+/// The same, of these calls.
+pub(crate) fn plan_of(
+    stage: &Stage,
+    of: impl Fn(&Call<'_>) -> bool + Send + 'static,
+    at: usize,
+    fault: &Fault,
+) -> Arc<AtomicUsize> {
     let calls = Arc::new(AtomicUsize::new(0));
     let (counted, fault) = (calls.clone(), fault.clone());
-    stage.wire.plan(move |_| if counted.fetch_add(1, Ordering::SeqCst) == at { fault.clone() } else { Fault::Pass });
+    stage.wire.plan(move |call| match of(call) && counted.fetch_add(1, Ordering::SeqCst) == at {
+        true => fault.clone(),
+        false => Fault::Pass,
+    });
     calls
 }
 

@@ -16,7 +16,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   stepladder rerun 01JB…                               all of it, with the same event
   stepladder rerun 01JB… --from-step update-client     keep the outcomes of the steps before
-  stepladder rerun --all --status failed               what has failed
+  stepladder rerun --all --status failed --since 24h   what has failed since yesterday
   stepladder rerun 01JB… --input '{\"clientId\":\"7\"}'    with other data";
 
 #[derive(Args, Debug)]

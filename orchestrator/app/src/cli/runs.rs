@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use owo_colors::OwoColorize;
 use stepladder_core::Status;
 
+use super::chosen::SpanArgs;
 use super::{Access, OutputArgs, ServerArgs, parse_status};
 use crate::app::App;
 use crate::client::wire::Run;
@@ -15,7 +16,7 @@ use crate::terminal::{Done, print, remark, status};
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   stepladder runs --status failed --limit 10
-  stepladder runs --function enhance-client-with-ai
+  stepladder runs --function enhance-client-with-ai --since 24h
   stepladder runs --json | jq -r '.data[].run_id'";
 
 #[derive(Args, Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct RunsArgs {
     /// Only runs of this function
     #[arg(long, value_name = "ID")]
     function: Option<String>,
+    #[command(flatten)]
+    span: SpanArgs,
     /// How many at most
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=500))]
     limit: u16,
@@ -42,6 +45,7 @@ pub(crate) async fn execute(app: App, args: RunsArgs) -> Done {
     let mut query = vec![("limit", args.limit.to_string())];
     query.extend(args.status.map(|status| ("status", status.to_string())));
     query.extend(args.function.map(|function| ("function", function)));
+    query.extend(args.span.query());
     query.extend(args.cursor.map(|cursor| ("cursor", cursor)));
     let (page, json) = args.server.client(app, Access::Reads).await?.runs(&query).await?;
     if args.output.json {

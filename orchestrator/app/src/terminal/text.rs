@@ -8,7 +8,6 @@ use jiff::Timestamp;
 ///
 /// # Errors
 /// A sentence, for the option that it was given to.
-#[cfg(feature = "local")]
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let span: Option<jiff::Span> = text.trim().parse().ok();
     span.and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok())
@@ -70,7 +69,6 @@ pub(crate) fn pretty_json(json: &str) -> String {
 mod tests {
     use super::*;
 
-    #[cfg(feature = "local")]
     #[test]
     fn durations_are_read_with_their_units() {
         assert_eq!(parse_duration("50ms"), Ok(Duration::from_millis(50)));

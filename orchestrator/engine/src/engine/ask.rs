@@ -29,6 +29,10 @@ pub struct RunFilter {
     pub cursor: Option<RunId>,
     /// Only those that have not ended.
     pub live: bool,
+    /// Only those of events that came then or later; a called run comes with the event of its caller.
+    pub since: Option<Timestamp>,
+    /// Only those of events that came before.
+    pub until: Option<Timestamp>,
 }
 
 /// A page of runs.
@@ -95,9 +99,10 @@ impl Engine {
             Some(_) => Shown::Live,
         };
         let mut page = Page { runs: Vec::new(), cursor: filter.cursor };
+        let (from, until) = (filter.since.map(|at| RunId::new(at, 0)), filter.until.map(|at| RunId::new(at, 0)));
         loop {
-            let (function, before) = (filter.function.clone(), page.cursor);
-            let query = RunQuery { function, shown, before, limit, ..RunQuery::default() };
+            let before = page.cursor.into_iter().chain(until).min();
+            let query = RunQuery { function: filter.function.clone(), shown, before, from, limit };
             let rows = self.backend.runs(query).await?;
             let last = rows.len() < limit;
             for row in rows {

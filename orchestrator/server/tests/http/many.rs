@@ -23,6 +23,29 @@ async fn runs_are_cancelled_and_run_again_by_filter_a_page_at_a_time() {
 }
 
 #[tokio::test]
+async fn runs_are_chosen_by_the_time_of_their_events() {
+    let world = World::new();
+    for _ in 0..3 {
+        world.send(json!({"name": "test/pay"})).await;
+        world.clock.advance(std::time::Duration::from_secs(3_600));
+    }
+    // they came at 22:13:20, 23:13:20 and 00:13:20
+    let listed = async |query: &str| world.get(&format!("/v1/runs?{query}")).await.data().as_array().unwrap().len();
+    assert_eq!(listed("since=2023-11-14T23:13:20Z").await, 2);
+    assert_eq!(listed("until=2023-11-14T23:13:20Z").await, 1);
+    assert_eq!(listed("since=2023-11-14T23:13:20Z&until=2023-11-15T00:13:20Z").await, 1);
+    assert_eq!(listed("until=2023-11-14T23:13:20.001%2B00:00&limit=1").await, 1);
+    let page = world.post("/v1/runs/cancel?until=2023-11-15T00:13:20Z&limit=1", "").await.json();
+    let cursor = page["cursor"].as_str().expect("there are more");
+    let rest = world.post(&format!("/v1/runs/cancel?until=2023-11-15T00:13:20Z&cursor={cursor}"), "").await.json();
+    assert_eq!((page["data"].as_array().unwrap().len(), rest["data"].as_array().unwrap().len()), (1, 1));
+    for moment in ["yesterday", "2023-11-14", "1969-01-01T00:00:00Z"] {
+        let said = world.get(&format!("/v1/runs?since={moment}")).await.sentence();
+        assert!(said.contains("`since`") && said.contains("2026-11-24T21:00:00Z"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_function_is_paused_and_resumed_and_the_listing_says_so() {
     let world = World::new();
     let paused = world.post("/v1/functions/echo/pause", "").await.data();

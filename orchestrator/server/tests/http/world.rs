@@ -21,7 +21,7 @@ use crate::script::Script;
 /// The server, its storage and its log.
 pub(crate) struct World {
     memory: Arc<Memory>,
-    clock: Arc<VirtualClock>,
+    pub(crate) clock: Arc<VirtualClock>,
     engine: Arc<Engine>,
     pub(crate) router: Router,
     log: Log,

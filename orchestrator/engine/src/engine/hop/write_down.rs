@@ -185,7 +185,8 @@ impl Hop<'_> {
     /// Whether somebody may have failed over this wake, or one that it stands for.
     fn may_repeat(&self) -> bool {
         let cause = &self.wake.cause;
-        self.redelivered || cause.step().is_some() || matches!(cause, Cause::Again | Cause::Lease | Cause::Watchdog)
+        let again = matches!(cause, Cause::Again | Cause::Lease | Cause::Watchdog | Cause::Tick(_));
+        self.redelivered || again || cause.step().is_some()
     }
 
     /// Calls that were just written down get their runs at once; their ends wake this run.

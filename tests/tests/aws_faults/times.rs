@@ -1,0 +1,86 @@
+//! Runs that begin at a time: of an event that says when, and of cron lines, with a request or a reply lost at each call.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use stepladder::Tick;
+use stepladder::prelude::*;
+use stepladder_core::{NewEvent, Status};
+use stepladder_engine::RunFilter;
+use stepladder_tests::aws_faults::Fault;
+
+use crate::functions::{Go, go};
+use crate::stage::{Sdk, Stage};
+use crate::steps::{life, plan_of};
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// Longer than a message can be delayed: the sweep sends the wake.
+const HALF_AN_HOUR: Duration = Duration::from_secs(30 * 60);
+
+#[tokio::test]
+async fn a_run_begins_when_its_event_says_whatever_is_lost() {
+    let function =
+        Function::new("f", async |ctx: Context, event: Event<Go>| ctx.step("work", async || Ok(event.data.n)).await);
+    let stage = Stage::new(Sdk::Tells, vec![function]).await;
+    let begins = async |n: u32, at: usize, fault: &Fault| {
+        let says = stage.clock_now() + HALF_AN_HOUR;
+        let event = NewEvent { ts: Some(says), ..go(n) };
+        let calls = life(&stage, &[event], at, fault).await;
+        let runs = stage.onlooker().runs_of_event(&format!("go-{n}")).await.expect("listed");
+        let began = runs[0].started_at.expect("it began");
+        assert_eq!((runs.len(), runs[0].status), (1, Status::Completed), "{fault:?} at call {at}");
+        let late = began.since(says);
+        assert!(began >= says && late < 6 * MINUTE, "{fault:?} at call {at}: {began}, {late:?} late");
+        calls
+    };
+    let calls = begins(0, usize::MAX, &Fault::Pass).await;
+    assert!(calls > 8, "{calls}");
+    for at in 0..calls {
+        begins(at as u32 + 1, at, &Fault::LoseReply).await;
+    }
+    stage.assert_journals().await;
+    stage.assert_within_limits();
+}
+
+#[tokio::test]
+async fn each_tick_starts_one_run_whatever_is_lost() {
+    let function = Function::cron("f", "*/5 * * * *", async |ctx: Context, _: Event<Tick>| {
+        ctx.step("work", async || Ok(())).await
+    });
+    let stage = Stage::new(Sdk::Tells, vec![function]).await;
+    let engine = stage.engine();
+    // a sweep each minute for so many; what is visible is hopped
+    let live = async |minutes: u32| {
+        for _ in 0..minutes {
+            while engine.sweep().await.is_err() {}
+            for _ in 0..4 {
+                for delivery in stage.look().await {
+                    stage.invoke(&engine, delivery).await;
+                }
+                stage.advance(MINUTE / 4);
+            }
+        }
+    };
+    live(10).await;
+    // what the sweep only reads is read again by the next one
+    let calls = plan_of(&stage, |call| call.is_of_a_run(), usize::MAX, &Fault::Pass);
+    live(5).await;
+    let calls = calls.load(Ordering::SeqCst);
+    assert!(calls > 8, "{calls}");
+    for at in 0..calls {
+        plan_of(&stage, |call| call.is_of_a_run(), at, &Fault::LoseReply);
+        live(5).await;
+    }
+    stage.wire.clear();
+    live(5).await;
+    let runs =
+        stage.onlooker().runs(RunFilter { limit: Some(500), ..RunFilter::default() }).await.expect("listed").runs;
+    assert!(runs.iter().all(|run| run.status == Status::Completed));
+    // a wake whose hop failed comes again a little later
+    let mut ticks: Vec<i64> = runs.iter().map(|run| run.created_at.minute() / 5).collect();
+    ticks.sort_unstable();
+    assert!(ticks.len() > calls, "{ticks:?}");
+    assert!(ticks.windows(2).all(|two| two[1] == two[0] + 1), "one every five minutes: {ticks:?}");
+    stage.assert_journals().await;
+    stage.assert_within_limits();
+}
