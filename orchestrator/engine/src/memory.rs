@@ -41,7 +41,7 @@ struct Inner {
     sent: i64,
     lines: Lines,
     index: waiters::Index,
-    notes: HashMap<Arc<str>, Arc<str>>,
+    notes: notes::Kept,
     counts: Counts,
 }
 
@@ -267,12 +267,12 @@ impl Starts for Memory {
                 begun.push(Begun::Known);
                 continue;
             }
-            if !notes.iter().all(|note| inner.is_as_seen(note)) {
+            if !notes.iter().all(|note| inner.notes.is_as_seen(note, now)) {
                 begun.push(Begun::Overtaken);
                 continue;
             }
             begun.push(Begun::New);
-            notes.into_iter().for_each(|note| inner.change(note));
+            notes.into_iter().for_each(|note| inner.notes.change(note));
             inner.journals.insert(run, vec![record]);
             inner.link(run, row.event);
             inner.rows.insert(run, row);

@@ -1,22 +1,36 @@
-//! Notes of flow control. Nothing is forgotten: a test is short.
+//! Notes of flow control.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use stepladder_core::Timestamp;
 use stepladder_core::planted::{self, Plant};
 
-use super::{Inner, Memory};
+use super::Memory;
 use crate::ports::{Note, Notes, StoreResult};
 
-impl Inner {
-    pub(super) fn is_as_seen(&self, note: &Note) -> bool {
-        self.notes.get(&note.key) == note.seen.as_ref() || planted::is(Plant::NotesAreNotCompared)
+/// Clocks differ: a note is not forgotten before its time on any of them.
+const MARGIN: Duration = Duration::from_secs(3_600);
+
+/// What is noted, and until when.
+#[derive(Debug, Default)]
+pub(super) struct Kept(HashMap<Arc<str>, (Arc<str>, Timestamp)>);
+
+impl Kept {
+    fn noted(&self, key: &str, now: Timestamp) -> Option<&Arc<str>> {
+        self.0.get(key).filter(|(_, until)| *until + MARGIN > now).map(|(text, _)| text)
+    }
+
+    pub(super) fn is_as_seen(&self, note: &Note, now: Timestamp) -> bool {
+        self.noted(&note.key, now) == note.seen.as_ref() || planted::is(Plant::NotesAreNotCompared)
     }
 
     pub(super) fn change(&mut self, note: Note) {
         match note.becomes {
-            Some(text) => drop(self.notes.insert(note.key, text)),
-            None => drop(self.notes.remove(&note.key)),
+            Some(text) => drop(self.0.insert(note.key, (text, note.until))),
+            None => drop(self.0.remove(&note.key)),
         }
     }
 }
@@ -24,18 +38,18 @@ impl Inner {
 #[async_trait]
 impl Notes for Memory {
     async fn noted(&self, keys: Vec<Arc<str>>) -> StoreResult<Vec<Option<Arc<str>>>> {
-        let inner = self.lock();
-        Ok(keys.iter().map(|key| inner.notes.get(key).cloned()).collect())
+        let (now, inner) = (self.now(), self.lock());
+        Ok(keys.iter().map(|key| inner.notes.noted(key, now).cloned()).collect())
     }
 
     async fn note(&self, changes: Vec<Note>) -> StoreResult<Vec<bool>> {
-        let mut inner = self.lock();
+        let (now, mut inner) = (self.now(), self.lock());
         let mut change = |note: Note| {
-            if inner.is_as_seen(&note) {
-                inner.change(note);
+            if inner.notes.is_as_seen(&note, now) {
+                inner.notes.change(note);
                 return true;
             }
-            inner.notes.get(&note.key) == note.becomes.as_ref()
+            inner.notes.noted(&note.key, now) == note.becomes.as_ref()
         };
         Ok(changes.into_iter().map(&mut change).collect())
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::testing::{Fact, Status, TestApp, TestRun};
+use stepladder_sdk::{NewEvent, ToEvent};
 
 use crate::{Job, SECOND, all_runs, began_after, job, outputs, send_all, works_long};
 
@@ -140,6 +141,18 @@ async fn a_singleton_that_lives_for_months_is_still_the_only_one() {
     app.start(&job("a", 5)).await;
     app.finish().await;
     assert_eq!(outputs(&all_runs(&mut app).await), [0, 5]);
+}
+
+#[tokio::test]
+async fn who_takes_the_place_of_one_that_has_not_begun_takes_that_of_the_one_before_too() {
+    let mut app = TestApp::new().function(Function::new("f", works_long).singleton(Singleton::replace()));
+    app.start(&job("a", 0)).await;
+    let later = NewEvent { ts: Some(app.now() + 30 * 60 * SECOND), ..job("a", 1).to_event().unwrap() };
+    app.engine().ingest(vec![later], None).await.unwrap();
+    app.advance(SECOND).await;
+    app.start(&job("a", 2)).await;
+    app.finish().await;
+    assert_eq!(outputs(&all_runs(&mut app).await), [2]);
 }
 
 #[tokio::test]
