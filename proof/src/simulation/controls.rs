@@ -7,6 +7,8 @@ use std::time::Duration;
 use stepladder_core::journal::{Created, Entry, Fact, Origin};
 use stepladder_core::{EventId, RunId, Timestamp};
 use stepladder_engine::memory::Memory;
+use stepladder_engine::ports::Timers;
+use stepladder_sdk::Tick;
 use stepladder_sdk::prelude::*;
 
 use super::functions::{Go, Word};
@@ -18,6 +20,8 @@ use crate::dice::Dice;
 pub(crate) const CONTROLLED: &str = "controlled";
 /// The period of the rates.
 const PERIOD: Duration = Duration::from_secs(20);
+/// Minutes between ticks.
+const EVERY: i64 = 5;
 
 /// How.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +35,14 @@ pub(crate) enum Control {
     Rate,
     Runs,
     CancelOn,
+    /// Not by events: every [`EVERY`] minutes.
+    Cron,
 }
 
 impl Control {
     /// By chance: some simulations have none.
     pub(crate) fn by_chance(dice: &Dice) -> Option<Self> {
-        Some(match dice.below(13) {
+        Some(match dice.below(14) {
             0 | 1 => Self::Batch(2 + dice.below(2) as u32),
             2 => Self::Debounce,
             3 => Self::Skip,
@@ -46,6 +52,7 @@ impl Control {
             7 => Self::Rate,
             8 => Self::Runs,
             9 => Self::CancelOn,
+            10 => Self::Cron,
             _ => return None,
         })
     }
@@ -69,6 +76,11 @@ impl Control {
             Self::Throttle => one(|f| f.throttle(Rate::new(1, PERIOD))),
             Self::Rate => one(|f| f.rate_limit(Rate::new(1, PERIOD))),
             Self::Runs => one(|f| f.concurrency(Concurrency::runs(1))),
+            Self::Cron => {
+                let place = place.clone();
+                let handler = move |ctx: Context, _: Event<Tick>| works(ctx, place.clone());
+                Function::cron(CONTROLLED, format!("*/{EVERY} * * * *"), handler)
+            }
             Self::CancelOn => one(|f| f.cancel_on(CancelOn::event::<Word>().field("k")).finish_within(PERIOD * 30)),
         }
     }
@@ -164,9 +176,32 @@ impl Controlled {
         }
     }
 
+    /// Each tick between these that the sweep has passed has started its run, where none is under way any more.
+    pub(crate) fn check_ticks(&self, from: Timestamp) -> Result<(), Broken> {
+        let swept = super::invariants::at_once(self.memory.cursor()).map_or(0, |cursor| cursor.minute);
+        if self.control != Some(Control::Cron) || self.memory.wakes() > 0 {
+            return Ok(());
+        }
+        let started: Vec<i64> = rows(&self.memory)
+            .into_iter()
+            .filter(|row| *row.function == *CONTROLLED)
+            .filter_map(|row| match &journal(&self.memory, row.run).first()?.fact {
+                Fact::RunCreated(created) if created.origin == Origin::Cron => Some(created.event.ts.minute()),
+                _ => None,
+            })
+            .collect();
+        for minute in (from.minute() + 1..swept).filter(|minute| minute % EVERY == 0) {
+            match started.iter().filter(|started| **started == minute).count() {
+                1 => {}
+                n => return Err(format!("the tick of {} started {n} runs", Timestamp::of_minute(minute))),
+            }
+        }
+        Ok(())
+    }
+
     /// Of these accepted events, at the end.
     pub(crate) fn check_at_the_end(&self, accepted: &[EventId], took: Duration) -> Result<(), Broken> {
-        let Some(control) = self.control else { return Ok(()) };
+        let Some(control) = self.control.filter(|control| *control != Control::Cron) else { return Ok(()) };
         let runs = runs(&self.memory);
         let mut led: HashMap<EventId, usize> = HashMap::new();
         runs.iter().flat_map(Run::events).for_each(|event| *led.entry(event).or_default() += 1);

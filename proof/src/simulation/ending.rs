@@ -24,6 +24,11 @@ impl Simulation {
         self.each_event_led_to_its_runs()?;
         let took = self.clock.now().since(self.begun);
         self.controlled.check_at_the_end(&self.told.borrow().accepted, took)?;
+        let Mishaps { brown_outs, freezes, losses, .. } = self.mishaps;
+        // of ticks that nobody swept for a quarter of an hour, only the latest starts a run
+        if brown_outs + freezes + losses == 0 && !self.afterwards {
+            self.controlled.check_ticks(self.begun)?;
+        }
         self.wakes_did_not_multiply()?;
         self.runs_ended_as_they_should()?;
         self.journals_are_right()?;
