@@ -133,6 +133,44 @@ async fn what_is_no_event_ends_among_the_dead_letters_and_its_neighbours_in_runs
 }
 
 #[tokio::test]
+async fn dead_letters_are_counted_on_the_page_of_health_and_moved_back_from_it() {
+    let stack = Deployed::start(&[("DedicatedFunctionId", "content-brief-generator".into())]).await;
+    let dead_event = hello("was-dead", "Ada").to_string();
+    stack.send(EVENTS_DEAD, &[dead_event, "<what is this>".into()]).await;
+    let ask = async |request: reqwest::RequestBuilder| request.send().await.expect("an answer");
+    let page = async |path: &str| {
+        let answer = ask(stack.api().request(Method::GET, path)).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.text().await.expect("text")
+    };
+    let health = page("/health/page").await;
+    for queue in ["steps", "steps-dedicated", "events", "steps-dead-letters", "events-dead-letters"] {
+        assert!(health.contains(&format!("<bdi>{STACK}-{queue}</bdi>")), "{queue}: {health}");
+    }
+    for part in ["wakes of content-brief-generator", "status Failed\">2<", "ApproximateAgeOfOldestMessage"] {
+        assert!(health.contains(part), "{part}: {health}");
+    }
+
+    let plain = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    let browser = plain.build().expect("a client");
+    let press = |origin: &str| {
+        let request = browser.post(format!("{}/health/redrive", stack.http_url())).bearer_auth(TOKEN);
+        request.header("origin", origin)
+    };
+    assert_eq!(ask(press("https://elsewhere.example")).await.status(), 403);
+    assert_eq!(stack.messages(EVENTS_DEAD).await, [2, 0, 0], "nothing was moved");
+    let pressed = ask(press(&stack.endpoint())).await;
+    let to = pressed.headers()["location"].to_str().expect("text");
+    assert_eq!((pressed.status().as_u16(), to), (303, "/health/page?did=redrive&wakes=0&events=1&left=1&more="));
+    let health = page(to).await;
+    assert!(health.contains("Moved 0 wakes and 1 event message back. 1 is left: nobody can read it."), "{health}");
+
+    let run = run_of(&stack, "was-dead").await;
+    assert_eq!(stack.api().ended(&run).await["status"], "Completed");
+    assert_eq!(stack.messages(EVENTS_DEAD).await, [0, 1, 0], "what nobody can read stays, and is hidden for a minute");
+}
+
+#[tokio::test]
 async fn the_sweep_runs_each_minute_and_writes_where_the_queues_are() {
     let stack = shared().await;
     stack.advance(Duration::from_secs(61));

@@ -5,6 +5,7 @@
 //! nothing is received here; the event source mapping does that, and the invocation's answer acknowledges.
 
 pub(crate) mod address;
+pub(crate) mod depths;
 pub(crate) mod letters;
 pub(crate) mod message;
 
@@ -133,6 +134,11 @@ impl Aws {
                 Receipt::Row(_) | Receipt::Invocation => None,
             })
             .collect();
+        self.delete_messages(&self.queues.steps, &handles).await
+    }
+
+    /// Deletes messages that were received from a queue; 10 in one request.
+    async fn delete_messages(&self, queue: &str, handles: &[String]) -> StoreResult<()> {
         for batch in handles.chunks(BATCH) {
             let mut left: Vec<usize> = (0..batch.len()).collect();
             let mut round = 0;
@@ -143,7 +149,7 @@ impl Aws {
                     entry.build().map_err(|e| StoreError::Unreadable(e.to_string()))
                 });
                 let entries = entries.collect::<StoreResult<Vec<_>>>()?;
-                let request = self.sqs.delete_message_batch().queue_url(&self.queues.steps).set_entries(Some(entries));
+                let request = self.sqs.delete_message_batch().queue_url(queue).set_entries(Some(entries));
                 let answer = request.send().await.map_err(|e| unavailable("DeleteMessageBatch", &e))?;
                 let failed = answer.failed.iter().filter(|failed| !failed.sender_fault);
                 left = failed.filter_map(|failed| failed.id.parse().ok()).filter(|i| *i < batch.len()).collect();

@@ -12,6 +12,8 @@
 //!   and slots, which survive the death of the process at least.
 //! - Every method may be called again with the same arguments and changes nothing the second time.
 
+pub mod queues;
+
 use std::sync::Arc;
 use std::time::Duration;
 

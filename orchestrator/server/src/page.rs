@@ -64,6 +64,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/runs/{id}/cancel", post(act::cancel))
         .route("/runs/{id}/hasten", post(act::hasten))
         .route("/runs/{id}/rerun", post(act::rerun))
+        .route("/health/redrive", post(health::redrive))
         .layer(from_fn(origin::same_site));
     looking.merge(acting)
 }

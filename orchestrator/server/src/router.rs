@@ -11,6 +11,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use stepladder_engine::Engine;
+use stepladder_engine::ports::queues::Queues;
 use tokio::sync::Semaphore;
 
 use crate::auth::{self, EventKeys, Token};
@@ -35,6 +36,9 @@ pub struct Options {
     /// Whether pages may hold a stream open for news; without, they ask now and then. Not behind HTTP that waits for the
     /// end of an answer.
     pub streams: bool,
+    /// The queues, where they are a service of their own: the page of health counts what is in them and moves dead
+    /// letters back.
+    pub queues: Option<Arc<dyn Queues>>,
 }
 
 impl fmt::Debug for Options {
@@ -47,6 +51,7 @@ impl fmt::Debug for Options {
             .field("version", &self.version)
             .field("bounds", &self.bounds)
             .field("streams", &self.streams)
+            .field("queues", &self.queues.is_some())
             .finish()
     }
 }
@@ -65,6 +70,7 @@ pub(crate) struct Serving {
     pub(crate) intake: Arc<Intake>,
     /// Places for streams; none where there are none.
     pub(crate) streams: Option<Arc<Semaphore>>,
+    pub(crate) queues: Option<Arc<dyn Queues>>,
 }
 
 /// The whole HTTP interface over an engine.
@@ -78,6 +84,7 @@ pub fn router(engine: Arc<Engine>, options: Options) -> Router {
         bodies: Budget::default(),
         intake: Arc::new(Intake::new(options.bounds)),
         streams: options.streams.then(|| Arc::new(Semaphore::new(page::MOST_STREAMS))),
+        queues: options.queues,
     });
     let events = Router::new()
         .route("/e/{key}", post(events::receive).options(events::preflight))

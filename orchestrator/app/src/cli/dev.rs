@@ -114,6 +114,8 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
             version: env!("CARGO_PKG_VERSION").into(),
             bounds: args.bounds.intake(),
             streams: true,
+            // the file's own
+            queues: None,
         },
     );
     let (stop, mut stopped) = watch::channel(false);

@@ -19,6 +19,7 @@ pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
             bounds: stepladder_server::Bounds::default(),
             // an answer is handed over when it is whole
             streams: false,
+            queues: Some(process.aws.clone()),
         },
     );
     lambda_http::run(router).await

@@ -4,11 +4,13 @@
 //! this (`StartMessageMoveTask`); it tells nothing of what it moves, and gives an event that has no id a new one. Here
 //! an event keeps the identity of its first message (rule 15), in a message attribute.
 
-use std::time::Duration;
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName};
 use futures::future::try_join_all;
 use stepladder_core::{Timestamp, Wake};
+use stepladder_engine::ports::queues::Bounds;
 use stepladder_engine::ports::{StoreError, StoreResult};
 
 use super::message::decode;
@@ -51,6 +53,10 @@ pub struct Redriven {
     pub moved: Vec<DeadLetter>,
     /// Those that are left where they were: nobody could read them the next time either.
     pub left: Vec<DeadLetter>,
+    /// What stands for those that are left.
+    handles: Vec<String>,
+    /// Whether the bounds ended it.
+    pub(super) cut_short: bool,
 }
 
 /// Which dead letters.
@@ -63,43 +69,66 @@ pub enum Letters {
 }
 
 impl Aws {
-    /// Moves up to `most` dead letters back; with `only_look`, tells what they are and leaves them where they are.
+    /// Moves up to `most` dead letters back; with `only_look`, tells what they are and leaves them where they are. Those
+    /// that are left are visible to others at once.
     ///
     /// # Errors
     /// When a queue does not answer; what was moved by then is moved.
     pub async fn redrive(&self, letters: Letters, most: usize, only_look: bool) -> StoreResult<Redriven> {
+        let redriven = self.go_through(letters, Bounds { most, within: Duration::MAX }, only_look).await?;
+        let dead = self.dead_letters(letters)?;
+        try_join_all(redriven.handles.iter().map(|handle| self.show_again(dead, handle))).await?;
+        Ok(redriven)
+    }
+
+    /// The same, within bounds, and those that are left stay hidden from others for a minute: who asks again at once gets
+    /// at letters behind them.
+    pub(super) async fn go_through(&self, letters: Letters, bounds: Bounds, only_look: bool) -> StoreResult<Redriven> {
+        let (dead, begun) = (self.dead_letters(letters)?, Instant::now());
+        let (mut redriven, mut seen) = (Redriven::default(), HashSet::new());
+        loop {
+            let left = bounds.most.saturating_sub(redriven.moved.len() + redriven.left.len());
+            redriven.cut_short = left == 0 || begun.elapsed() >= bounds.within;
+            if redriven.cut_short {
+                return Ok(redriven);
+            }
+            let mut messages = self.take_dead(dead, left).await?;
+            messages.retain(|message| seen.insert(message.message_id.clone().unwrap_or_default()));
+            if messages.is_empty() {
+                return Ok(redriven);
+            }
+            let (mut done, mut failed) = (Vec::new(), None);
+            for message in messages {
+                let letter = letter(&message, letters);
+                let handle = message.receipt_handle.clone().unwrap_or_default();
+                if only_look || matches!(letter.what, What::Unreadable(_)) {
+                    redriven.left.push(letter);
+                    redriven.handles.push(handle);
+                } else if let Err(error) = self.send_back(&message, &letter).await {
+                    failed = Some(error);
+                    break;
+                } else {
+                    redriven.moved.push(letter);
+                    done.push(handle);
+                }
+            }
+            self.delete_messages(dead, &done).await?;
+            if let Some(error) = failed {
+                return Err(error);
+            }
+        }
+    }
+
+    fn dead_letters(&self, letters: Letters) -> StoreResult<&str> {
         let dead = match letters {
             Letters::Wakes => &self.queues.steps_dead_letters,
             Letters::Events => &self.queues.events_dead_letters,
         };
-        let dead = dead.as_deref().ok_or_else(|| unknown("dead letters"))?;
-        let (mut redriven, mut seen) = (Redriven::default(), std::collections::HashSet::new());
-        let mut handles = Vec::new();
-        while redriven.moved.len() + redriven.left.len() < most {
-            let left = most - redriven.moved.len() - redriven.left.len();
-            let messages = self.take_dead(dead, left).await?;
-            let fresh: Vec<Message> =
-                messages.into_iter().filter(|m| seen.insert(m.message_id.clone().unwrap_or_default())).collect();
-            if fresh.is_empty() {
-                break;
-            }
-            for message in fresh {
-                let letter = letter(&message, letters);
-                if only_look || matches!(letter.what, What::Unreadable(_)) {
-                    redriven.left.push(letter);
-                    handles.extend(message.receipt_handle);
-                } else {
-                    self.move_back(dead, &message, &letter).await?;
-                    redriven.moved.push(letter);
-                }
-            }
-        }
-        try_join_all(handles.into_iter().map(|handle| self.show_again(dead, handle))).await?;
-        Ok(redriven)
+        dead.as_deref().ok_or_else(|| unknown("dead letters"))
     }
 
     /// A message that stays is visible to others at once.
-    async fn show_again(&self, dead: &str, handle: String) -> StoreResult<()> {
+    async fn show_again(&self, dead: &str, handle: &str) -> StoreResult<()> {
         let request = self.sqs.change_message_visibility().queue_url(dead).receipt_handle(handle).visibility_timeout(0);
         request.send().await.map(drop).map_err(|e| unavailable("ChangeMessageVisibility", &e))
     }
@@ -121,12 +150,11 @@ impl Aws {
             .map_err(|e| unavailable("ReceiveMessage", &e))
     }
 
-    async fn move_back(&self, dead: &str, message: &Message, letter: &DeadLetter) -> StoreResult<()> {
-        let (body, handle) = (message.body().unwrap_or_default(), message.receipt_handle().unwrap_or_default());
+    async fn send_back(&self, message: &Message, letter: &DeadLetter) -> StoreResult<()> {
         match &letter.what {
             What::Wake(wake) => {
                 let now = self.now();
-                self.send(vec![(wake.clone(), now)], now).await?;
+                self.send(vec![(wake.clone(), now)], now).await
             }
             What::Events(names) => {
                 let queue = self.queues.events.as_deref().ok_or_else(|| unknown("events"))?;
@@ -135,7 +163,7 @@ impl Aws {
                     .sqs
                     .send_message()
                     .queue_url(queue)
-                    .message_body(body)
+                    .message_body(message.body().unwrap_or_default())
                     .message_group_id(super::message::group(group));
                 let sent_at = letter.sent_at.unwrap_or_default().as_millis().to_string();
                 for (name, value) in [(MESSAGE_ID, letter.message.clone()), (SENT_AT, sent_at)] {
@@ -143,12 +171,10 @@ impl Aws {
                     let value = value.map_err(|e| StoreError::Unreadable(e.to_string()))?;
                     request = request.message_attributes(name, value);
                 }
-                request.send().await.map_err(|e| unavailable("SendMessage", &e))?;
+                request.send().await.map(drop).map_err(|e| unavailable("SendMessage", &e))
             }
-            What::Unreadable(_) => return Ok(()),
+            What::Unreadable(_) => Ok(()),
         }
-        let deletion = self.sqs.delete_message().queue_url(dead).receipt_handle(handle);
-        deletion.send().await.map(drop).map_err(|e| unavailable("DeleteMessage", &e))
     }
 }
 

@@ -42,6 +42,7 @@ impl Did {
             "pause" => "Paused: its runs wait to begin, those that have begun go on.".into(),
             "resume" => "Resumed: the runs that waited begin.".into(),
             "send" => "The event was sent.".into(),
+            "redrive" => return Some(super::health::redriven(asked)),
             "none" => "Nothing was chosen: tick the runs first.".into(),
             _ => return None,
         };

@@ -1,23 +1,32 @@
-//! Health: what waits, what executes, and when timers come due.
+//! Health: what waits, what executes, when timers come due; dead letters, and their way back.
 //!
-//! Reads the sweep's cursor and the timers of at most 11 minutes. The queues of AWS are looked at by CloudWatch and the
-//! command line; this process does not count them.
+//! Reads the sweep's cursor and the timers of at most 11 minutes. Where the queues are a service of their own, each is
+//! counted with one request.
+
+use std::time::Duration;
 
 use askama::Template;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Redirect, Response};
 use stepladder_core::RunId;
 use stepladder_core::wake::Purpose;
+use stepladder_engine::ports::queues::{Bounds, Depth, Holds, Moved};
 use stepladder_engine::{EngineError, Health};
 
+use super::act::Did;
 use super::shell::{Shell, Tab};
-use super::text::{Moment, brief, duration};
+use super::text::{Moment, brief, duration, query};
 use super::{Asked, html, sorry};
+use crate::error::Problem;
 use crate::router::Shared;
 
 /// Rows of a table.
 const ROWS: usize = 50;
+/// Dead letters of a kind that one press of the button moves,
+const AT_A_PRESS: usize = 100;
+/// in so long a time: well within the time-out of the HTTP function, whatever it is set to.
+const PRESSED_FOR: Duration = Duration::from_secs(2);
 
 #[derive(Template)]
 #[template(path = "health.html")]
@@ -25,12 +34,47 @@ struct HealthPage {
     shell: Shell,
     /// Wakes that are late, others that wait, and wakes served; nothing where the queue is a service of its own.
     backlog: Option<(usize, usize, u64)>,
+    /// Whether the queues are services of their own.
+    remote: bool,
+    /// Those queues; `None` when they did not answer.
+    queues: Option<Vec<QueueRow>>,
+    /// Messages in the queues of dead letters.
+    dead: u64,
     executing: Vec<BodyRow>,
     bodies: usize,
     swept_to: Option<Moment>,
     timers: Vec<TimerRow>,
     all_timers: usize,
     late: usize,
+    did: Option<Did>,
+}
+
+struct QueueRow {
+    queue: String,
+    holds: String,
+    visible: u64,
+    in_flight: u64,
+    delayed: u64,
+    dead: bool,
+}
+
+impl QueueRow {
+    fn of(depth: &Depth) -> Self {
+        Self {
+            queue: brief(&depth.queue, 120),
+            holds: match &depth.holds {
+                Holds::Wakes => "wakes".into(),
+                Holds::WakesOf(function) => format!("wakes of {}", brief(function, 100)),
+                Holds::Events => "events".into(),
+                Holds::DeadWakes => "wakes that nobody could work on".into(),
+                Holds::DeadEvents => "events that nobody could take in".into(),
+            },
+            visible: depth.visible,
+            in_flight: depth.in_flight,
+            delayed: depth.delayed,
+            dead: depth.holds.is_dead(),
+        }
+    }
 }
 
 struct BodyRow {
@@ -58,7 +102,8 @@ pub(super) async fn page(State(shared): State<Shared>, asked: Asked) -> Response
 }
 
 async fn look(shared: &Shared, asked: &Asked) -> Result<HealthPage, EngineError> {
-    let Health { backlog, executing, swept_to, timers } = shared.engine.health().await?;
+    let (health, depths) = tokio::join!(shared.engine.health(), depths(shared));
+    let Health { backlog, executing, swept_to, timers } = health?;
     let now = shared.engine.now();
     let body = |body: &stepladder_engine::Executing| BodyRow {
         run: body.run,
@@ -81,11 +126,64 @@ async fn look(shared: &Shared, asked: &Asked) -> Result<HealthPage, EngineError>
     Ok(HealthPage {
         shell: Shell::new(shared, &asked.headers, Tab::Health).live("/live/none".into()),
         backlog: backlog.map(|backlog| (backlog.due, backlog.waiting, backlog.served)),
+        remote: shared.queues.is_some(),
+        dead: depths.iter().flatten().filter(|depth| depth.holds.is_dead()).map(Depth::all).sum(),
+        queues: depths.map(|depths| depths.iter().map(QueueRow::of).collect()),
         bodies: executing.len(),
         executing: executing.iter().take(ROWS).map(body).collect(),
         swept_to: swept_to.map(Moment::of),
         all_timers: timers.len(),
         late: timers.iter().filter(|timer| timer.due < now).count(),
         timers: timers.iter().take(ROWS).map(timer).collect(),
+        did: Did::of(asked),
     })
+}
+
+/// What is in the queues; none where there are none, `None` where they do not answer: the rest of the page is then all
+/// the more of interest.
+async fn depths(shared: &Shared) -> Option<Vec<Depth>> {
+    let Some(queues) = &shared.queues else { return Some(Vec::new()) };
+    queues.depths().await.inspect_err(|error| tracing::warn!(%error, "the queues cannot be counted")).ok()
+}
+
+/// `POST /health/redrive`: dead letters back to their queues, so many at a time.
+pub(super) async fn redrive(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    match moved(&shared).await {
+        Ok(to) => Redirect::to(&to).into_response(),
+        Err(problem) => sorry(&shared, &headers, &problem),
+    }
+}
+
+async fn moved(shared: &Shared) -> Result<String, Problem> {
+    let none = || Problem::not_found("the local queue gives nothing up: there are no dead letters");
+    let queues = shared.queues.as_ref().ok_or_else(none)?;
+    let Moved { wakes, events, unreadable, cut_short } =
+        queues.redrive(Bounds { most: AT_A_PRESS, within: PRESSED_FOR }).await.map_err(EngineError::Store)?;
+    tracing::info!(wakes, events, unreadable, cut_short, "dead letters were moved back");
+    let [wakes, events, left] = [wakes, events, unreadable].map(|n| n.to_string());
+    let more = if cut_short { "1" } else { "" };
+    let parts = [("did", "redrive"), ("wakes", &wakes), ("events", &events), ("left", &left), ("more", more)];
+    Ok(format!("/health/page{}", query(parts)))
+}
+
+/// What a press of the button did, from the address of the page that follows.
+pub(super) fn redriven(asked: &Asked) -> Did {
+    let number = |name| asked.part(name).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
+    let (wakes, events, left) = (number("wakes"), number("events"), number("left"));
+    let mut sentence = match (wakes, events) {
+        (0, 0) => "No dead letter was moved.".to_owned(),
+        (wakes, events) => {
+            let plural = |n: u32, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
+            format!("Moved {} and {} back.", plural(wakes, "wake"), plural(events, "event message"))
+        }
+    };
+    match left {
+        0 => {}
+        1 => sentence.push_str(" 1 is left: nobody can read it."),
+        left => sentence.push_str(&format!(" {left} are left: nobody can read them.")),
+    }
+    if asked.part("more").is_some() {
+        sentence.push_str(" There may be more: press again.");
+    }
+    Did { sentence, failed: left > 0 }
 }

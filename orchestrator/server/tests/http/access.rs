@@ -16,6 +16,7 @@ fn guarded() -> World {
         bounds: Bounds::default(),
         // the answer of a stream does not end
         streams: false,
+        ..Options::default()
     })
 }
 

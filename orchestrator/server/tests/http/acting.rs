@@ -121,6 +121,7 @@ async fn what_a_form_does_needs_proof_of_where_it_was() {
         format!("/runs/{run}/cancel"),
         format!("/runs/{run}/rerun"),
         format!("/runs/{run}/hasten"),
+        "/health/redrive".into(),
         "/theme".into(),
     ] {
         let body = format!("do=cancel&run={run}&theme=dark");

@@ -9,6 +9,7 @@ mod many;
 mod more_pages;
 mod pages;
 mod pushing_back;
+mod queues;
 mod reading;
 mod script;
 mod sending;

@@ -1,0 +1,107 @@
+//! The page of health where the queues are a service of their own.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use stepladder_engine::ports::queues::{Bounds, Depth, Holds, Moved, Queues};
+use stepladder_engine::ports::{StoreError, StoreResult};
+use stepladder_server::Options;
+
+use crate::world::World;
+
+/// Queues that a test fills and breaks.
+#[derive(Default)]
+struct Service {
+    depths: Mutex<Vec<Depth>>,
+    moved: Mutex<Option<Moved>>,
+    asked: AtomicUsize,
+}
+
+fn broken() -> StoreError {
+    StoreError::Unavailable("GetQueueAttributes: AccessDenied at arn:secret".into())
+}
+
+#[async_trait]
+impl Queues for Service {
+    async fn depths(&self) -> StoreResult<Vec<Depth>> {
+        let depths = self.depths.lock().unwrap().clone();
+        if depths.is_empty() { Err(broken()) } else { Ok(depths) }
+    }
+
+    async fn redrive(&self, bounds: Bounds) -> StoreResult<Moved> {
+        assert!(bounds.most <= 100 && bounds.within.as_secs() <= 3, "{bounds:?}");
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.moved.lock().unwrap().ok_or_else(broken)
+    }
+}
+
+fn world() -> (World, Arc<Service>) {
+    let service = Arc::new(Service::default());
+    (World::with(Options { loopback: true, queues: Some(service.clone()), ..Options::default() }), service)
+}
+
+fn depth(queue: &str, holds: Holds, visible: u64) -> Depth {
+    Depth { queue: queue.into(), holds, visible, in_flight: 11, delayed: 12 }
+}
+
+#[tokio::test]
+async fn each_queue_is_counted_and_only_dead_letters_call_for_somebody() {
+    let (world, service) = world();
+    let waiting = [
+        depth("s-steps", Holds::Wakes, 7),
+        depth("s-own", Holds::WakesOf("<b>mine</b>".into()), 8),
+        depth("s-events", Holds::Events, 9),
+    ];
+    *service.depths.lock().unwrap() = waiting.to_vec();
+    let page = world.get("/health/page").await.text;
+    for part in ["<bdi>s-steps</bdi>", "wakes of &#60;b&#62;mine", "<td class=\"num\">7</td>", ">11<", ">12<"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(!page.contains("/health/redrive") && !page.contains("local queue"), "nothing is dead: {page}");
+    service.depths.lock().unwrap().push(depth("s-dead", Holds::DeadWakes, 3));
+    let page = world.get("/health/page").await.text;
+    assert!(page.contains("<span class=\"status Failed\">3</span>") && page.contains("action=\"/health/redrive\""));
+}
+
+#[tokio::test]
+async fn dead_letters_are_moved_back_and_a_sentence_says_how_many() {
+    let (world, service) = world();
+    *service.depths.lock().unwrap() = vec![depth("s-dead", Holds::DeadEvents, 3)];
+    for (moved, says) in [
+        (Moved { wakes: 1, events: 2, unreadable: 0, cut_short: false }, "Moved 1 wake and 2 event messages back.<"),
+        (
+            Moved { wakes: 100, unreadable: 2, cut_short: true, ..Moved::default() },
+            "2 are left: nobody can read them. ",
+        ),
+        (Moved { cut_short: true, ..Moved::default() }, "No dead letter was moved. There may be more: press again."),
+    ] {
+        *service.moved.lock().unwrap() = Some(moved);
+        let done = world.form("/health/redrive", "").await;
+        assert_eq!(done.status, 303, "{}", done.text);
+        let page = world.get(done.header("location")).await.text;
+        assert!(page.contains(says), "{says}: {page}");
+    }
+    assert_eq!(world.post("/health/redrive", "").await.status, 403, "it may come from anywhere");
+    assert_eq!(service.asked.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn queues_that_do_not_answer_take_nothing_else_from_the_page() {
+    let (world, _) = world();
+    let page = world.get("/health/page").await;
+    assert_eq!(page.status, 200);
+    assert!(page.text.contains("cannot be counted at the moment") && page.text.contains("Timers, up to"));
+    let done = world.form("/health/redrive", "").await;
+    assert_eq!(done.status, 503);
+    assert!(!done.text.contains("secret") && !page.text.contains("secret"), "{}", done.text);
+    assert!(world.log().contains("AccessDenied"), "the log says why");
+}
+
+#[tokio::test]
+async fn a_queue_inside_the_process_gives_nothing_up() {
+    let world = World::new();
+    assert!(world.get("/health/page").await.text.contains("the local queue gives nothing up"));
+    let done = world.form("/health/redrive", "").await;
+    assert!(done.status == 404 && done.text.contains("there are no dead letters"), "{}", done.text);
+}
