@@ -40,7 +40,7 @@ use crate::versions::{Chosen, Versions};
 
 pub use ask::{Page, Rerun, RunFilter};
 pub use bulk::Bulk;
-pub use health::{Executing, Health};
+pub use health::{Executing, Health, MOST_TIMERS};
 pub use ingest::IdSeed;
 pub use look::{Found, MOST_LOOKED_AT, RunLook, RunSearch};
 pub use queueing::{LineView, MOST_PLACES};

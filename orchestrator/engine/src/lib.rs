@@ -21,7 +21,7 @@ mod workers;
 pub use config::{Config, Pace};
 pub use engine::{
     Bulk, Engine, EngineError, EventLook, Executing, Found, Health, IdSeed, LineView, MOST_LOOKED_AT, MOST_PLACES,
-    Page, Rerun, RunFilter, RunLook, RunSearch, Signalled, Swept,
+    MOST_TIMERS, Page, Rerun, RunFilter, RunLook, RunSearch, Signalled, Swept,
 };
 pub use program::{Program, Session};
 pub use stepladder_core as core;

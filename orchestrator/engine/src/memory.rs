@@ -321,8 +321,9 @@ impl Listings for Memory {
 
 #[async_trait]
 impl Timers for Memory {
-    async fn bucket(&self, minute: i64) -> StoreResult<Vec<Timer>> {
-        Ok(self.lock().timers.get(&minute).cloned().unwrap_or_default())
+    async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<Timer>> {
+        let inner = self.lock();
+        Ok(inner.timers.get(&minute).map_or_else(Vec::new, |timers| timers.iter().take(limit).cloned().collect()))
     }
 
     async fn set(&self, timers: Vec<Timer>) -> StoreResult<()> {

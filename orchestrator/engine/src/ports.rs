@@ -345,8 +345,8 @@ pub trait Waiters: Send + Sync {
 /// The sweep's timers, in minute buckets, and its cursor (rule 26).
 #[async_trait]
 pub trait Timers: Send + Sync {
-    /// The timers of a minute (counted from the epoch), soonest first.
-    async fn bucket(&self, minute: i64) -> StoreResult<Vec<Timer>>;
+    /// The timers of a minute (counted from the epoch), soonest first; at most `limit` of them.
+    async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<Timer>>;
 
     /// Sets timers. One that is set already (same run, purpose and due time) stays single.
     async fn set(&self, timers: Vec<Timer>) -> StoreResult<()>;

@@ -15,7 +15,7 @@ use stepladder_engine::ports::{Cursor, StoreError, StoreResult, Timers};
 use crate::Aws;
 use crate::item::{Item, Read, bytes, item, number, text};
 use crate::layout::{self, TIMER_SHARDS};
-use crate::table::Put;
+use crate::table::{Ask, Put};
 
 /// A timer is kept so long after its time: the sweep is minutes behind at most, unless it does not run at all.
 const KEPT: Duration = Duration::from_secs(7 * 86_400);
@@ -25,12 +25,19 @@ const MARKS: usize = 40_000;
 
 #[async_trait]
 impl Timers for Aws {
-    async fn bucket(&self, minute: i64) -> StoreResult<Vec<Timer>> {
-        let shards = (0..TIMER_SHARDS)
-            .map(|shard| async move { self.query_partition(&layout::timers(minute, shard), true).await });
+    async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<Timer>> {
+        // a shard has its timers in the order of their times
+        let ask = |shard| Ask {
+            partition: ("PK", layout::timers(minute, shard)),
+            strong: true,
+            limit: (limit < usize::MAX).then_some(limit),
+            ..Ask::default()
+        };
+        let shards = (0..TIMER_SHARDS).map(|shard| self.query(ask(shard)));
         let items = try_join_all(shards).await?.concat();
         let mut timers = items.iter().map(timer).collect::<StoreResult<Vec<_>>>()?;
         timers.sort_by_key(|timer| timer.due);
+        timers.truncate(limit);
         Ok(timers)
     }
 

@@ -78,7 +78,7 @@ pub async fn a_commit_without_entries_is_carried_out(on: Subject) {
         ..Commit::default()
     };
     on.done(commit).await;
-    assert_eq!(on.backend.bucket(due.minute()).await.expect("a bucket"), [timer(run(1), due)]);
+    assert_eq!(on.backend.bucket(due.minute(), 10).await.expect("a bucket"), [timer(run(1), due)]);
     assert!(on.backend.holders(&one).await.expect("holders").is_empty());
     assert_eq!(on.woken().await, [run(1)]);
     on.done(Commit::default()).await;
@@ -118,7 +118,7 @@ pub async fn a_commit_may_be_repeated(on: Subject) {
     assert_eq!(taken, Taken::Held);
     on.done(commit).await;
     assert_eq!(on.backend.read(run(1), 1).await.expect("a read").len(), 1);
-    assert_eq!(on.backend.bucket(due.minute()).await.expect("a bucket").len(), 1);
+    assert_eq!(on.backend.bucket(due.minute(), 10).await.expect("a bucket").len(), 1);
     assert_eq!(on.backend.holders(&one).await.expect("holders")[0].holder, holder(2, "pay", 1));
     on.advance(super::given::VISIBILITY).await;
     assert!(on.woken().await.is_empty());

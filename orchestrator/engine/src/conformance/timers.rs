@@ -8,7 +8,7 @@ use super::given::{START, run, seconds, timer};
 use crate::ports::{Commit, Cursor, Later};
 
 async fn bucket(on: &Subject, minute: i64) -> Vec<Timer> {
-    on.backend.bucket(minute).await.expect("a bucket")
+    on.backend.bucket(minute, usize::MAX).await.expect("a bucket")
 }
 
 /// Soonest first.
@@ -19,6 +19,7 @@ pub async fn timers_are_in_the_bucket_of_their_minute(on: Subject) {
     assert_eq!(bucket(&on, minute).await, [at(0), at(59)]);
     assert_eq!(bucket(&on, minute + 1).await, [at(60), at(61)]);
     assert!(bucket(&on, minute + 2).await.is_empty());
+    assert_eq!(on.backend.bucket(minute, 1).await.expect("a bucket"), [at(0)], "the soonest");
 }
 
 /// Same run, purpose and due time; anything else is another timer.

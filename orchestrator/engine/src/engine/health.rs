@@ -1,6 +1,6 @@
 //! How the engine itself is doing, for people who look.
 
-use futures::future::try_join_all;
+use futures::{StreamExt, stream};
 use stepladder_core::{RunId, StepId, Timer, Timestamp};
 
 use super::{Engine, EngineError};
@@ -8,6 +8,10 @@ use crate::ports::Backlog;
 
 /// Minutes ahead whose timers are shown, and behind where the sweep has not been.
 const MINUTES: i64 = 5;
+/// Timers that are looked at, at most.
+pub const MOST_TIMERS: usize = 200;
+/// Minutes that are read at a time.
+const READS: usize = 4;
 
 /// What waits, what executes, and what is still to come.
 #[derive(Clone, Debug)]
@@ -18,8 +22,11 @@ pub struct Health {
     pub executing: Vec<Executing>,
     /// All timers before this were sent; `None` before the first sweep that sent any.
     pub swept_to: Option<Timestamp>,
-    /// Timers of the last and the next few minutes that the sweep's cursor is not past, soonest first.
+    /// Timers of the last and the next few minutes that the sweep's cursor is not past, soonest first; [`MOST_TIMERS`] at
+    /// most.
     pub timers: Vec<Timer>,
+    /// Whether there are more of them.
+    pub more_timers: bool,
 }
 
 /// A body.
@@ -36,7 +43,7 @@ pub struct Executing {
 }
 
 impl Engine {
-    /// Looks: the cursor, and at most 11 minutes of timers.
+    /// Looks: the cursor, and the timers of at most 11 minutes until there are enough.
     ///
     /// # Errors
     /// [`EngineError::Store`].
@@ -44,14 +51,24 @@ impl Engine {
         let now = self.now().minute();
         let cursor = self.backend.cursor().await?;
         let from = cursor.as_ref().map_or(now - MINUTES, |cursor| cursor.minute.clamp(now - MINUTES, now));
-        let buckets = try_join_all((from..=now + MINUTES).map(|minute| self.backend.bucket(minute))).await?;
-        let mut timers = buckets.concat();
+        let reads = (from..=now + MINUTES).map(async |minute| self.backend.bucket(minute, MOST_TIMERS + 1).await);
+        let mut buckets = stream::iter(reads).buffered(READS);
+        let mut timers = Vec::new();
+        while let Some(bucket) = buckets.next().await {
+            timers.extend(bucket?);
+            if timers.len() > MOST_TIMERS {
+                break;
+            }
+        }
         timers.sort_by_key(|timer| (timer.due, timer.run));
+        let more_timers = timers.len() > MOST_TIMERS;
+        timers.truncate(MOST_TIMERS);
         Ok(Health {
             backlog: self.backlog(),
             executing: self.bodies.executing(),
             swept_to: cursor.map(|cursor| Timestamp::of_minute(cursor.minute)),
             timers,
+            more_timers,
         })
     }
 }

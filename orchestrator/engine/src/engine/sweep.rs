@@ -51,7 +51,7 @@ impl Engine {
         let mut cursor = known.clone().unwrap_or(Cursor { minute: open_from, sent: Vec::new() });
         let mut swept = Swept::default();
         let window = cursor.minute..=(now + AHEAD).minute();
-        let reads = window.map(|minute| async move { (minute, self.backend.bucket(minute).await) });
+        let reads = window.map(|minute| async move { (minute, self.backend.bucket(minute, usize::MAX).await) });
         let mut ticks = self.ticks(cursor.minute..(now + AHEAD).minute() + 1, now);
         let mut buckets = stream::iter(reads).buffered(READS);
         while let Some((minute, timers)) = buckets.next().await {

@@ -188,7 +188,7 @@ pass_through!(Slots {
     position(limit: &Limit, run: RunId) -> Option<usize>;
 });
 pass_through!(Timers {
-    bucket(minute: i64) -> Vec<Timer>;
+    bucket(minute: i64, limit: usize) -> Vec<Timer>;
     set(timers: Vec<Timer>) -> ();
     cursor() -> Option<Cursor>;
     advance(expected: Option<Cursor>, next: Cursor) -> bool;

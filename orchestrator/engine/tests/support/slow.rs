@@ -230,8 +230,8 @@ impl Slots for Slow {
 }
 #[async_trait]
 impl Timers for Slow {
-    async fn bucket(&self, minute: i64) -> StoreResult<Vec<Timer>> {
-        self.inner.bucket(minute).await
+    async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<Timer>> {
+        self.inner.bucket(minute, limit).await
     }
     async fn set(&self, timers: Vec<Timer>) -> StoreResult<()> {
         self.inner.set(timers).await

@@ -1,6 +1,6 @@
 //! Health: what waits, what executes, when timers come due; dead letters, and their way back.
 //!
-//! Reads the sweep's cursor and the timers of at most 11 minutes. Where the queues are a service of their own, each is
+//! Reads the sweep's cursor and at most [`MOST_TIMERS`](stepladder_engine::MOST_TIMERS) timers of 11 minutes. Where the queues are a service of their own, each is
 //! counted with one request.
 
 use std::time::Duration;
@@ -44,8 +44,9 @@ struct HealthPage {
     bodies: usize,
     swept_to: Option<Moment>,
     timers: Vec<TimerRow>,
-    all_timers: usize,
-    late: usize,
+    /// How many there are, where they are more than rows.
+    all_timers: Option<String>,
+    late: String,
     did: Option<Did>,
 }
 
@@ -103,7 +104,9 @@ pub(super) async fn page(State(shared): State<Shared>, asked: Asked) -> Response
 
 async fn look(shared: &Shared, asked: &Asked) -> Result<HealthPage, EngineError> {
     let (health, depths) = tokio::join!(shared.engine.health(), depths(shared));
-    let Health { backlog, executing, swept_to, timers } = health?;
+    let Health { backlog, executing, swept_to, timers, more_timers } = health?;
+    let late = timers.iter().filter(|timer| timer.due < shared.engine.now()).count();
+    let at_least = |n: usize| if more_timers && n == timers.len() { format!("more than {n}") } else { n.to_string() };
     let now = shared.engine.now();
     let body = |body: &stepladder_engine::Executing| BodyRow {
         run: body.run,
@@ -132,8 +135,8 @@ async fn look(shared: &Shared, asked: &Asked) -> Result<HealthPage, EngineError>
         bodies: executing.len(),
         executing: executing.iter().take(ROWS).map(body).collect(),
         swept_to: swept_to.map(Moment::of),
-        all_timers: timers.len(),
-        late: timers.iter().filter(|timer| timer.due < now).count(),
+        all_timers: (timers.len() > ROWS).then(|| at_least(timers.len())),
+        late: at_least(late),
         timers: timers.iter().take(ROWS).map(timer).collect(),
         did: Did::of(asked),
     })

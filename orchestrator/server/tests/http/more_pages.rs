@@ -1,6 +1,10 @@
 //! Functions, events, cost and health.
 
+use std::time::Duration;
+
 use serde_json::json;
+use stepladder_core::wake::Purpose;
+use stepladder_core::{RunId, Timer};
 
 use crate::pages::links;
 use crate::world::World;
@@ -141,4 +145,26 @@ async fn what_comes_from_outside_is_text_on_these_pages_too() {
             assert!(!text.contains(markup), "{path} has {markup}: {text}");
         }
     }
+}
+
+#[tokio::test]
+async fn health_reads_a_bounded_number_of_timers_and_says_that_there_are_more() {
+    let world = World::new();
+    let timer = |n: u64| Timer {
+        due: world.now() + Duration::from_secs(60 + n % 120),
+        run: RunId::new(world.now(), u128::from(n)),
+        group: "echo".into(),
+        purpose: Purpose::Watchdog,
+    };
+    world.timers((0..200).map(timer).collect()).await;
+    assert!(world.get("/health/page").await.text.contains(">200 in all."));
+    world.timers((200..1_000).map(timer).collect()).await;
+    let page = world.get("/health/page").await.text;
+    assert!(page.contains(">more than 200 in all."), "{page}");
+    assert!(page.contains("<dt>Timers that are late</dt><dd class=\"big\">0<"), "{page}");
+    world.pass(Duration::from_secs(240));
+    assert!(
+        world.get("/health/page").await.text.contains("<dd class=\"big\">more than 200<"),
+        "the rest may be late too"
+    );
 }

@@ -2,15 +2,16 @@
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::Value;
-use stepladder_core::Timestamp;
+use stepladder_core::{Timer, Timestamp};
 use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
 use stepladder_engine::memory::Memory;
-use stepladder_engine::ports::Queue;
+use stepladder_engine::ports::{Queue, Timers};
 use stepladder_engine::{Config, Engine};
 use stepladder_server::{Options, router};
 use tower::ServiceExt;
@@ -144,6 +145,21 @@ impl World {
                 self.engine.hop(delivery).await.unwrap();
             }
         }
+    }
+
+    /// The time by its clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Lets time pass, in which nothing is done.
+    pub(crate) fn pass(&self, time: Duration) {
+        self.clock.set(self.clock.now() + time);
+    }
+
+    /// Sets timers.
+    pub(crate) async fn timers(&self, timers: Vec<Timer>) {
+        self.memory.set(timers).await.unwrap();
     }
 
     /// What was logged so far.

@@ -12,10 +12,10 @@ use crate::{Sqlite, rows};
 
 #[async_trait]
 impl Timers for Sqlite {
-    async fn bucket(&self, minute: i64) -> StoreResult<Vec<Timer>> {
+    async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<Timer>> {
         let look = move |db: &Connection| {
-            let mut query = db.prepare_cached("SELECT timer FROM timers WHERE minute = ?1 ORDER BY due")?;
-            let mut found = query.query([minute])?;
+            let mut query = db.prepare_cached("SELECT timer FROM timers WHERE minute = ?1 ORDER BY due LIMIT ?2")?;
+            let mut found = query.query([minute, i64::try_from(limit).unwrap_or(i64::MAX)])?;
             let mut timers = Vec::new();
             while let Some(row) = found.next()? {
                 timers.push(rows::from_json(row, 0)?);
