@@ -296,3 +296,20 @@ async fn the_demonstration_finishes_its_runs_without_keys() {
     }
     assert!(!server.log().contains('\x1b'), "colours in a pipe");
 }
+
+/// Whatever the service asks for: the database of the demonstration wants to be asked again after two seconds.
+#[tokio::test]
+async fn retries_wait_as_long_as_they_are_told_to() {
+    let mut server = Server::new().argument("--demo").argument("--retry-delay").argument("1h");
+    server.start().await;
+    let api = server.api();
+    let due = wait_for("the step that the database refused", async || {
+        let (_, page) = api.get("/v1/runs?function=enhance-client-with-ai").await;
+        let (_, run) = api.get(&format!("/v1/runs/{}", page["data"][0]["run_id"].as_str()?)).await;
+        let steps = run["data"]["steps"].as_array()?;
+        steps.iter().find(|step| step["status"] == "Retrying")?["due"].as_str().map(str::to_owned)
+    })
+    .await;
+    let wait = due.parse::<jiff::Timestamp>().expect("a time").duration_since(jiff::Timestamp::now());
+    assert!((3_500..=3_600).contains(&wait.as_secs()), "{wait:?}");
+}

@@ -32,7 +32,8 @@ pub struct Config {
     /// Whether no other process can be working on the same storage (a local server that holds its file's lock): then
     /// leases of other processes are void.
     pub alone: bool,
-    /// Shortens every wait before a retry to this, for tests and demonstrations.
+    /// Every wait before a retry is this long, whatever function, step and error say: for tests and demonstrations. Checks
+    /// that find that it is not time yet are repeated no later than they would be.
     pub retry_delay: Option<Duration>,
     /// The version of the code, written into every record.
     pub code: Arc<str>,

@@ -62,7 +62,8 @@ pub(crate) struct DevArgs {
     /// Start stand-ins for the services that the functions call, and send example events
     #[arg(long)]
     pub(super) demo: bool,
-    /// Shorten every wait before a retry to this: 50ms, 2s. For tests and demonstrations, on loopback only
+    /// Wait this long before every retry, whatever function, step and error say: 50ms, 2s, 1h. For tests and demonstrations,
+    /// on loopback only
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(super) retry_delay: Option<Duration>,
     /// How far one hop goes: one step, or as many as fit into the time that a hop may take
@@ -229,7 +230,7 @@ fn open(db: &Path) -> Result<Sqlite, Stop> {
 fn notes(demo: &Demo, config: &Config) -> Vec<String> {
     let mut notes = demo.notes.clone();
     if let Some(wait) = config.retry_delay {
-        notes.push(format!("every wait before a retry is shortened to {}", duration(wait)));
+        notes.push(format!("every wait before a retry is {}", duration(wait)));
     }
     notes
 }

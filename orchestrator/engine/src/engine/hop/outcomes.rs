@@ -219,7 +219,8 @@ impl Hop<'_> {
             Some((poll, checks, began)) if failure.is_not_yet() => {
                 let checks = checks.saturating_add(1);
                 match poll.next(checks, *began, now, seed) {
-                    Some(due) => (failure, Some(now + self.engine.retry_wait(due.since(now)))),
+                    // checks are made in time, however long retries are told to wait
+                    Some(due) => (failure, Some((now + self.engine.retry_wait(due.since(now))).min(due))),
                     None => (not_in_time(&step, poll.timeout, checks), None),
                 }
             }
