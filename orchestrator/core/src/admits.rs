@@ -37,6 +37,9 @@ pub enum Refusal {
     /// The step waits for nothing of that kind.
     #[error("step `{0}` does not wait for this")]
     NotWaiting(StepId),
+    /// The handler does not wait to be run again.
+    #[error("the function does not wait to be run again")]
+    NotRunAgain,
     /// The event has entered the run before, or started it (rule 17).
     #[error("event {0} has entered the run before")]
     EnteredBefore(EventId),
@@ -174,7 +177,11 @@ fn judge(run: &Sight<'_>, entry: &Entry) -> Result<(), Refusal> {
             None | Some(StepState::Awaiting { what: Awaited::Signal, .. }) => Ok(()),
             Some(_) => is_new(run, step, Kind::Signal),
         },
-        Fact::Hastened { step } => match run.step(step).map(|s| &s.state) {
+        Fact::Hastened { step: None } => match run.base.handler_retry_at {
+            Some(due) if entry.at < due => Ok(()),
+            _ => Err(Refusal::NotRunAgain),
+        },
+        Fact::Hastened { step: Some(step) } => match run.step(step).map(|s| &s.state) {
             Some(StepState::Sleeping { until: due } | StepState::Waiting { retry_at: due, .. }) if entry.at < *due => Ok(()),
             Some(StepState::Done | StepState::Abandoned) => Err(Refusal::Settled(step.clone())),
             _ => Err(Refusal::NotWaiting(step.clone())),

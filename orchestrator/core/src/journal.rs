@@ -133,8 +133,12 @@ pub enum Fact {
     VersionTaken { version: Arc<str> },
     /// The handler said something, in this attempt of it. It travels with whatever is written next.
     Logged { attempt: u32, lines: Vec<Placed> },
-    /// Somebody wants what the step waits for now: its timer's time, or that of its next attempt, has come.
-    Hastened { step: StepId },
+    /// Somebody wants what the step waits for now: its timer's time, or that of its next attempt, has come. Without a step:
+    /// the time at which the handler is run again.
+    Hastened {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepId>,
+    },
     /// The handler returned an error outside a step; it is run again at `retry_at`.
     HandlerFailed { attempt: u32, error: Failure, retry_at: Timestamp },
     /// The handler's value. The end.
@@ -273,8 +277,8 @@ impl Fact {
             | Self::EventAwaited { step, .. }
             | Self::SignalAwaited { step, .. }
             | Self::SignalReceived { step, .. }
-            | Self::Hastened { step }
             | Self::WaitExpired { step } => Some(step),
+            Self::Hastened { step } => step.as_ref(),
             Self::RunCreated(_)
             | Self::EventJoined { .. }
             | Self::RunBegun

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Timestamp;
+
 /// How many times a failed attempt is repeated unless told otherwise: 4, so 5 attempts in all.
 pub const DEFAULT_RETRIES: u32 = 4;
 
@@ -96,6 +98,18 @@ impl RetryPolicy {
     }
 }
 
+impl RetryPolicy {
+    /// When the attempts still to come would begin if each failed at once: after `failures` failures the next one comes at
+    /// `next`. Without jitter; the first `most` of them.
+    pub fn to_come(&self, failures: u32, next: Timestamp, most: usize) -> Vec<Timestamp> {
+        let begins = |(at, failures): &(Timestamp, u32)| {
+            let failures = failures.saturating_add(1);
+            (failures <= self.retries).then(|| (*at + self.backoff.delay(failures, 0), failures))
+        };
+        std::iter::successors(Some((next, failures)), begins).map(|(at, _)| at).take(most).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +131,18 @@ mod tests {
         let b = Backoff::Exponential { first: Duration::from_secs(1), max: Duration::from_secs(5) };
         assert_eq!((1..=5).map(|n| b.delay(n, 0).as_secs()).collect::<Vec<_>>(), [1, 2, 4, 5, 5]);
         assert_eq!(b.delay(u32::MAX, 0).as_secs(), 5);
+    }
+
+    #[test]
+    fn attempts_still_to_come_are_as_many_as_there_are_retries_left() {
+        let (policy, next) = (RetryPolicy::default(), Timestamp::from_millis(0));
+        let seconds = |failures, most| -> Vec<i64> {
+            policy.to_come(failures, next, most).iter().map(|at| at.as_millis() / 1_000).collect()
+        };
+        assert_eq!(seconds(1, 10), [0, 30, 90, 210], "the second attempt, and those after 30 s, 1 m, 2 m");
+        assert_eq!(seconds(4, 10), [0], "the last one");
+        assert_eq!(seconds(0, 10).len(), 5, "an interruption uses no retry up");
+        assert_eq!(seconds(1, 2), [0, 30]);
     }
 
     #[test]

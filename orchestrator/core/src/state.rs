@@ -213,6 +213,7 @@ impl RunState {
             | Fact::RunSkipped { .. } => {
                 self.end = self.end.take().or_else(|| End::from(entry));
             }
+            Fact::Hastened { step: None } => self.handler_retry_at = Some(entry.at),
             Fact::RunCreated(_) | Fact::Logged { .. } => {}
             Fact::VersionTaken { version } => self.version = Some(version.clone()),
             Fact::EventJoined { event, replaces, begins_at, closes } => {
@@ -249,7 +250,7 @@ impl RunState {
             | Fact::EventAwaited { .. }
             | Fact::SignalAwaited { .. }
             | Fact::SignalReceived { .. }
-            | Fact::Hastened { .. }
+            | Fact::Hastened { step: Some(_) }
             | Fact::WaitExpired { .. } => self.apply_to_step(entry),
         }
     }

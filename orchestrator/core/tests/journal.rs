@@ -389,13 +389,34 @@ fn an_event_that_came_in_time_fulfils_a_wait_however_late_it_gets_there() {
 }
 
 #[test]
+fn a_function_that_waits_to_be_run_again_is_hastened_once() {
+    let hastened = |n: i64| Fact::Hastened { step: None }.at(at(n));
+    let failed = || (5, Fact::HandlerFailed { attempt: 1, error: Failure::new("no"), retry_at: at(100) });
+    assert_eq!(state(vec![]).admits(&hastened(6)), Err(Refusal::NotRunAgain));
+    let waits = state(vec![failed()]);
+    assert_eq!((waits.admits(&hastened(99)), waits.admits(&hastened(100))), (Ok(()), Err(Refusal::NotRunAgain)));
+    let cut = state(vec![failed(), (6, Fact::Hastened { step: None })]);
+    assert_eq!((cut.handler_retry_at, cut.admits(&hastened(7))), (Some(at(6)), Err(Refusal::NotRunAgain)));
+}
+
+/// As it was written before a function could be hastened, too.
+#[test]
+fn whose_time_was_cut_short_is_read_with_a_step_or_without() {
+    let read = |json: &str| serde_json::from_str::<Fact>(json).expect("a fact");
+    assert_eq!(read(r#"{"Hastened":{"step":"a"}}"#).step().map(|step| &**step), Some("a"));
+    let of_the_function = read(r#"{"Hastened":{}}"#);
+    assert_eq!(of_the_function.step(), None);
+    assert_eq!(serde_json::to_string(&of_the_function).expect("JSON"), r#"{"Hastened":{}}"#);
+}
+
+#[test]
 fn only_what_waits_for_a_time_to_come_is_hastened() {
-    let hastened = |n: i64| Fact::Hastened { step: "a".into() }.at(at(n));
+    let hastened = |n: i64| Fact::Hastened { step: Some("a".into()) }.at(at(n));
     let sleeps = || (0, Fact::SleepStarted { step: "a".into(), until: at(100) });
     let over = Fact::SleepEnded { step: "a".into() };
     assert_eq!(state(vec![sleeps()]).admits(&over.clone().at(at(5))), Err(Refusal::NotDue("a".into())));
     assert_eq!(state(vec![sleeps()]).admits_all(&[hastened(5), over.clone().at(at(5))]), Ok(()));
-    let cut = state(vec![sleeps(), (5, Fact::Hastened { step: "a".into() })]);
+    let cut = state(vec![sleeps(), (5, Fact::Hastened { step: Some("a".into()) })]);
     assert_eq!(cut.admits(&over.clone().at(at(5))), Ok(()));
     assert_eq!(cut.admits(&hastened(6)), Err(Refusal::NotWaiting("a".into())), "its time has come");
     assert_eq!(state(vec![sleeps(), (100, over)]).admits(&hastened(101)), Err(Refusal::Settled("a".into())));

@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use stepladder_core::expr::Exprs;
+use stepladder_core::retry::{Backoff, RetryPolicy};
 use stepladder_core::{EventId, RunId, RunState, Spec, Timestamp, spec};
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
@@ -201,6 +202,13 @@ impl Engine {
     /// The functions' descriptions, in the order in which they were registered.
     pub fn specs(&self) -> impl Iterator<Item = &Spec> {
         self.order.iter().filter_map(|id| self.program(id)).map(|program| program.spec())
+    }
+
+    /// The retries of a function as they are made here; `None` where it is not registered. A step's own are not known.
+    pub fn retries_of(&self, function: &str) -> Option<RetryPolicy> {
+        let policy = &self.program(function)?.spec().retry;
+        let backoff = self.config.retry_delay.map_or_else(|| policy.backoff.clone(), Backoff::Fixed);
+        Some(RetryPolicy { retries: policy.retries, backoff })
     }
 
     /// The time by the engine's clock.

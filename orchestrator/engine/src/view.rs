@@ -47,6 +47,8 @@ pub struct RunDetail {
     pub steps: Vec<StepView>,
     /// Errors of the handler itself, outside its steps.
     pub handler_errors: Vec<(Timestamp, Failure)>,
+    /// When the handler is run again after the last of them, while it waits for that.
+    pub handler_due: Option<Timestamp>,
     /// Why it is not moving, in a sentence; `None` when it moves or is over.
     pub waiting: Option<String>,
     /// What it has said, in order.
@@ -79,6 +81,7 @@ impl RunDetail {
             joined: state.joined.iter().map(|event| event.id).collect(),
             steps,
             handler_errors,
+            handler_due: state.handler_retry_at.filter(|_| state.end.is_none()),
             waiting,
             logs,
             version: state.version.clone(),
@@ -369,7 +372,7 @@ impl Story {
                 self.step(step, Kind::Signal, at).settle(at, &Outcome::Value(data.clone()));
             }
             Fact::Hastened { step } => {
-                if let Some(index) = self.index.get(step) {
+                if let Some(index) = step.as_ref().and_then(|step| self.index.get(step)) {
                     self.steps[*index].due = Some(at);
                 }
             }

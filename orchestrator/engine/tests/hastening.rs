@@ -61,6 +61,26 @@ async fn a_retry_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn the_functions_own_retry_is_not_waited_for() {
+    let script = Script::new("f").step("done", &[]).falls(1).spec(|spec| spec.retry.backoff = MONTH.into());
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    work(&world, &engine).await;
+    let run = only_run(&engine).await;
+    let detail = engine.run(run).await.unwrap();
+    assert_eq!((detail.handler_errors.len(), detail.handler_due), (1, Some(engine.now() + MONTH)));
+    engine.hasten_function(run).await.unwrap();
+    engine.hasten_function(run).await.unwrap();
+    assert_eq!(engine.run(run).await.unwrap().handler_due, Some(engine.now()));
+    work(&world, &engine).await;
+    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed);
+    let journal = world.journal(&engine, run).await;
+    assert_eq!(count(&journal, |fact| matches!(fact, Fact::Hastened { step: None })), 1, "twice is once");
+    assert!(matches!(engine.hasten_function(run).await, Err(EngineError::TooLate(_))));
+}
+
+#[tokio::test]
 async fn what_waits_for_no_time_is_not_hastened() {
     let script = Script::new("f").step("done", &[]).ask("rest", &["done"], Ask::SleepFor(MONTH));
     let mut world = World::new(vec![script.program()]);
@@ -71,6 +91,7 @@ async fn what_waits_for_no_time_is_not_hastened() {
     for none in ["done", "nothing"] {
         assert!(matches!(engine.hasten(run, none).await, Err(EngineError::Invalid(_))), "{none}");
     }
+    assert!(matches!(engine.hasten_function(run).await, Err(EngineError::Invalid(_))));
     // twice is once: the second finds that the time has come
     engine.hasten(run, "rest").await.unwrap();
     engine.hasten(run, "rest").await.unwrap();

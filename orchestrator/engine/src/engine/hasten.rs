@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepladder_core::journal::Fact;
-use stepladder_core::state::StepState;
-use stepladder_core::{Cause, RunId, Status, Timestamp};
+use stepladder_core::state::{RunState, StepState};
+use stepladder_core::{Cause, RunId, Status, StepId, Timestamp};
 
 use super::{Engine, EngineError, no_such_run};
 use crate::ports::{Commit, Later};
@@ -24,6 +24,25 @@ impl Engine {
     /// [`EngineError::NotFound`] for an unknown run; [`EngineError::TooLate`] when it has ended; [`EngineError::Invalid`]
     /// for a step that waits for no time; [`EngineError::Store`].
     pub async fn hasten(&self, run: RunId, step: &str) -> Result<Status, EngineError> {
+        let none = || format!("step `{step}` of run {run} neither sleeps nor waits to be tried again");
+        self.go_on(run, |state| step_that_waits(state, step), none).await
+    }
+
+    /// The same for the function itself, which waits to be run again after an error outside its steps.
+    ///
+    /// # Errors
+    /// As [`hasten`](Self::hasten).
+    pub async fn hasten_function(&self, run: RunId) -> Result<Status, EngineError> {
+        let waits = |state: &RunState| Some(Waits { step: None, due: state.handler_retry_at?, cause: Cause::Due });
+        self.go_on(run, waits, || format!("the function of run {run} does not wait to be run again")).await
+    }
+
+    async fn go_on(
+        &self,
+        run: RunId,
+        waits: impl Fn(&RunState) -> Option<Waits> + Send,
+        none: impl Fn() -> String + Send,
+    ) -> Result<Status, EngineError> {
         let state = self.state(run).await?.ok_or_else(|| no_such_run(run))?;
         let mut state = Arc::unwrap_or_clone(state);
         loop {
@@ -31,17 +50,12 @@ impl Engine {
                 return Err(EngineError::TooLate(format!("run {run} has ended")));
             }
             let now = self.now();
-            let Some((id, due, woken)) = waits_for_time(&state, step) else {
-                let sentence = format!("step `{step}` of run {run} neither sleeps nor waits to be tried again");
-                return Err(EngineError::Invalid(sentence));
-            };
-            // a step that has wakes of its own starts by them alone
-            let cause = if woken { Cause::Step(id.clone()) } else { Cause::Due };
+            let Waits { step, due, cause } = waits(&state).ok_or_else(|| EngineError::Invalid(none()))?;
             let wake = self.wake_of(&state, cause);
             // should this end between the entry and its wake, that one's copy comes a moment later (rule 11)
             let copy = Later::Wake { wake: wake.clone(), due: now + MOMENT };
             let mut commit = Commit { before: vec![copy], wakes: vec![wake], ..Commit::default() };
-            let entries = if now < due { vec![Fact::Hastened { step: id }.at(now)] } else { Vec::new() };
+            let entries = if now < due { vec![Fact::Hastened { step }.at(now)] } else { Vec::new() };
             if self.append(&mut state, entries, &mut commit).await?.is_done() {
                 return Ok(state.status());
             }
@@ -49,15 +63,22 @@ impl Engine {
     }
 }
 
-/// The step, when it goes on, and whether it has wakes of its own.
-fn waits_for_time(
-    state: &stepladder_core::state::RunState,
-    step: &str,
-) -> Option<(stepladder_core::StepId, Timestamp, bool)> {
+/// What waits for a time.
+struct Waits {
+    /// The step; the function itself where there is none.
+    step: Option<StepId>,
+    due: Timestamp,
+    /// Of the wake by which it goes on.
+    cause: Cause,
+}
+
+fn step_that_waits(state: &RunState, step: &str) -> Option<Waits> {
     let (id, step) = state.steps.get_key_value(step)?;
     match &step.state {
         StepState::Sleeping { until: due } | StepState::Waiting { retry_at: due, .. } => {
-            Some((id.clone(), *due, step.woken))
+            // a step that has wakes of its own starts by them alone
+            let cause = if step.woken { Cause::Step(id.clone()) } else { Cause::Due };
+            Some(Waits { step: Some(id.clone()), due: *due, cause })
         }
         StepState::Wanted
         | StepState::Running { .. }

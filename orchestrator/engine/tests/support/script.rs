@@ -43,6 +43,7 @@ pub struct Script {
     spec: Spec,
     ops: Vec<Op>,
     talks: bool,
+    falls: u32,
     version: Option<&'static str>,
     executed: Executed,
 }
@@ -125,7 +126,7 @@ impl Script {
     pub fn new(id: &str) -> Self {
         let mut spec = Spec::new(id);
         spec.triggers.push(Trigger { event: "go".into(), condition: None });
-        Self { spec, ops: Vec::new(), talks: false, version: None, executed: Executed::default() }
+        Self { spec, ops: Vec::new(), talks: false, falls: 0, version: None, executed: Executed::default() }
     }
 
     /// Changes the description.
@@ -174,6 +175,12 @@ impl Script {
         self
     }
 
+    /// So many of its first attempts end with an error of its own, after all its steps.
+    pub fn falls(mut self, times: u32) -> Self {
+        self.falls = times;
+        self
+    }
+
     /// Its version.
     pub fn version(mut self, version: &'static str) -> Self {
         self.version = Some(version);
@@ -217,6 +224,7 @@ impl Program for Script {
     fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {
         Ok(Box::new(Play {
             run: history.run,
+            attempt: history.attempt,
             script: self.clone(),
             seen: HashMap::new(),
             order: Vec::new(),
@@ -231,6 +239,7 @@ impl Program for Script {
 
 struct Play {
     run: RunId,
+    attempt: u32,
     script: Script,
     seen: HashMap<StepId, Outcome>,
     order: Vec<StepId>,
@@ -270,7 +279,10 @@ impl Session for Play {
             })
             .collect();
         if self.script.ops.iter().all(|op| self.seen.contains_key(&op.id)) {
-            return Advance::Ended(Ok(json::of(&self.order).unwrap()));
+            return Advance::Ended(match self.attempt <= self.script.falls {
+                true => Err(fault("it fell")),
+                false => Ok(json::of(&self.order).unwrap()),
+            });
         }
         Advance::Wanted(wanted)
     }

@@ -4,6 +4,7 @@
 //! bounded: so many steps, marks, entries and bytes of values; the rest is a link away.
 
 mod rows;
+mod to_come;
 
 use askama::Template;
 use axum::extract::State;
@@ -16,6 +17,7 @@ use stepladder_engine::view::{StepStatus, StepView};
 use stepladder_engine::{Engine, EngineError, RunLook};
 
 use self::rows::{Around, ChildRow, LogRow, StepRow};
+use self::to_come::ToCome;
 use super::act::Did;
 use super::cost::Told;
 use super::cost::model::Cost;
@@ -64,6 +66,10 @@ struct RunPage {
     sender_id: Option<String>,
     output: Option<Shown>,
     handler_errors: Vec<(Moment, String)>,
+    /// When the function is run again, and would be after that.
+    run_again: Option<ToCome>,
+    /// The version of the function that it goes on under.
+    version: Option<String>,
     /// The latest lines of its log, and how many there are.
     logs: Vec<LogRow>,
     all_logs: usize,
@@ -132,8 +138,8 @@ async fn look(
     let output = detail.summary.output.as_deref().map(|output| room.show(output, value_link(run, "output")));
     let attempts = (ATTEMPTS / shown.len().max(1)).clamp(1, 40);
     let children = children(engine, &shown, &waterfall, &mut room).await;
-    let retries = spec.map(|spec| spec.retry.retries);
-    let shared_by_rows = Around { run, waterfall: &waterfall, attempts, now, retries };
+    let retries = engine.retries_of(&detail.summary.function);
+    let shared_by_rows = Around { run, waterfall: &waterfall, attempts, now, retries: retries.as_ref() };
     let mut steps: Vec<StepRow> =
         shown.iter().map(|(n, step)| StepRow::of(*n, step, &shared_by_rows, &mut room)).collect();
     for (n, rows) in children {
@@ -168,6 +174,11 @@ async fn look(
         sender_id: detail.event.external_id.as_deref().map(str::to_owned),
         output,
         handler_errors: handler_errors(&detail.handler_errors, &mut room),
+        run_again: detail.handler_due.map(|due| {
+            let failures = u32::try_from(detail.handler_errors.len()).unwrap_or(u32::MAX);
+            ToCome::of(retries.as_ref(), failures, (failures.saturating_add(1), due), attempts)
+        }),
+        version: detail.version.as_deref().map(|version| brief(version, 120)),
         logs: latest(&detail.logs, LOGS).iter().map(|log| LogRow::of(log, &mut room)).collect(),
         all_logs: detail.logs.len(),
         cost: Told::of(&Cost::of(&look, limits)),

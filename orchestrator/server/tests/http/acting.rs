@@ -72,6 +72,22 @@ async fn a_sleep_is_skipped_from_its_runs_page() {
 }
 
 #[tokio::test]
+async fn a_retry_of_the_function_itself_is_not_waited_for() {
+    let world = World::new();
+    let run = world.run(json!({"name": "test/echo", "data": {"fall": "it <fell>"}})).await;
+    let page = world.get(&format!("/runs/{run}")).await.text;
+    for part in ["it &#60;fell&#62;", "The function is run again ", " (attempt 2)", "Run it again now"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let done = world.form(&format!("/runs/{run}/hasten"), "").await;
+    assert_eq!((done.status.as_u16(), done.header("location")), (303, &*format!("/runs/{run}?did=hasten&n=1")));
+    world.settle().await;
+    assert_eq!(status(&world, &run).await, "Completed");
+    let page = world.get(&format!("/runs/{run}")).await.text;
+    assert!(!page.contains("is run again") && page.contains("somebody wanted it to go on now"), "{page}");
+}
+
+#[tokio::test]
 async fn a_function_is_paused_and_resumed_from_its_page() {
     let world = World::new();
     let done = world.form("/function/pause", "id=echo&do=pause").await;

@@ -244,3 +244,29 @@ async fn light_and_dark_are_remembered() {
         world.form("/theme", "theme=%0D%0Aset-cookie:x").await.header("set-cookie").starts_with("stepladder_theme=;")
     );
 }
+
+#[tokio::test]
+async fn a_step_that_failed_says_when_each_attempt_to_come_would_be() {
+    let world = World::new();
+    let run = world.run(json!({"name": "test/echo", "data": {"again": "not today"}})).await;
+    let due = world.get(&format!("/v1/runs/{run}")).await.data()["steps"][0]["due"].as_str().unwrap().to_owned();
+    let due: jiff::Timestamp = due.parse().unwrap();
+    let page = world.get(&format!("/runs/{run}")).await.text;
+    // 30 s, 1 m and 2 m after one another: the default
+    for after in [0, 30, 90, 210] {
+        let at = due + jiff::SignedDuration::from_secs(after);
+        let shown = at.strftime("%Y-%m-%d %H:%M:%S").to_string();
+        assert_eq!(page.matches(&format!(">{shown}</time>")).count(), 1, "{shown}: {page}");
+    }
+    assert!(page.contains("(attempt 2)<span class=\"dim\">; if that fails at once, <time"), "{page}");
+}
+
+#[tokio::test]
+async fn a_run_says_which_version_of_its_function_it_is_of() {
+    let world = World::new();
+    let run = world.run(json!({"name": "test/pay"})).await;
+    let page = world.get(&format!("/runs/{run}")).await.text;
+    assert!(page.contains("<dt>Version of the function</dt><dd><bdi>7&#60;b&#62;</bdi></dd>"), "{page}");
+    let other = world.run(json!({"name": "test/echo"})).await;
+    assert!(!world.get(&format!("/runs/{other}")).await.text.contains("Version of the function"));
+}

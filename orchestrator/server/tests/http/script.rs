@@ -15,7 +15,8 @@ use stepladder_core::{Event, Spec, StepId};
 use stepladder_engine::program::{Advance, Fault, Finished, History};
 use stepladder_engine::{Program, Session};
 
-/// The function. Its step gives the event's data back; an event with a text `fail` makes it fail with that.
+/// The function. Its step gives the event's data back; an event with a text `fail` makes it fail with that for good, one
+/// with `again` makes it fail with that each time, one with `fall` makes the function itself fail with that once.
 pub(crate) struct Script {
     spec: Spec,
     step: StepId,
@@ -70,11 +71,16 @@ impl Program for Script {
         &self.spec
     }
 
+    fn version(&self) -> Option<&str> {
+        Some("7<b>").filter(|_| &*self.spec.id == "pay")
+    }
+
     fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {
         let outcome = history.outcomes.into_iter().find(|revealed| revealed.step == self.step);
         Ok(Box::new(Performance {
             step: self.step.clone(),
             ask: self.ask.clone(),
+            fall: (history.attempt == 1).then(|| text(&history.event, "fall")).flatten(),
             event: history.event,
             running: false,
             outcome,
@@ -82,10 +88,18 @@ impl Program for Script {
     }
 }
 
+/// A text in an event's data.
+fn text(event: &Event, name: &str) -> Option<String> {
+    let data: serde_json::Value = serde_json::from_str(event.data.get()).unwrap();
+    data[name].as_str().map(str::to_owned)
+}
+
 struct Performance {
     step: StepId,
     ask: Ask,
     event: Arc<Event>,
+    /// What the function itself fails with.
+    fall: Option<String>,
     running: bool,
     outcome: Option<Revealed>,
 }
@@ -93,6 +107,9 @@ struct Performance {
 #[async_trait]
 impl Session for Performance {
     async fn advance(&mut self) -> Advance {
+        if let Some(why) = &self.fall {
+            return Advance::Ended(Err(Fault { failure: Failure::new(why), retry: Retry::Default }));
+        }
         match &self.outcome {
             Some(Revealed { outcome: Outcome::Value(value), .. }) => Advance::Ended(Ok(value.clone())),
             Some(Revealed { outcome: Outcome::Failed(failure), .. }) => {
@@ -115,12 +132,11 @@ impl Session for Performance {
         if !std::mem::take(&mut self.running) {
             std::future::pending::<()>().await;
         }
-        let data: serde_json::Value = serde_json::from_str(self.event.data.get()).unwrap();
-        let result = match data["fail"].as_str() {
-            None => Ok(self.event.data.clone()),
-            Some(why) => {
-                Err(Fault { failure: Failure { message: why.into(), code: Some("asked".into()) }, retry: Retry::Never })
-            }
+        let fault = |why, retry| Err(Fault { failure: Failure { message: why, code: Some("asked".into()) }, retry });
+        let result = match (text(&self.event, "fail"), text(&self.event, "again")) {
+            (Some(why), _) => fault(why, Retry::Never),
+            (None, Some(why)) => fault(why, Retry::Default),
+            (None, None) => Ok(self.event.data.clone()),
         };
         vec![Finished { step: self.step.clone(), result }]
     }

@@ -1,8 +1,10 @@
 //! The steps on a run's page.
 
+use stepladder_core::retry::RetryPolicy;
 use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::view::{AttemptView, LogView, RunDetail, StepStatus, StepView};
 
+use super::to_come::ToCome;
 use super::value_link;
 use crate::page::cost::used;
 use crate::page::text::{Moment, duration, sentence};
@@ -36,8 +38,8 @@ pub(super) struct StepRow {
     pub(super) due: Option<Moment>,
     /// Its whole name and what is offered, where it waits for a time that can be cut short.
     pub(super) hasten: Option<(String, &'static str)>,
-    /// How many attempts there may be at most, while there may be another.
-    pub(super) most: Option<u32>,
+    /// Its attempts to come, while it waits to be tried again.
+    pub(super) to_come: Option<ToCome>,
     /// What happens when it is due.
     pub(super) then: &'static str,
     pub(super) child: Option<RunId>,
@@ -61,7 +63,7 @@ pub(super) struct Around<'a> {
     pub(super) attempts: usize,
     pub(super) now: Timestamp,
     /// The function's retries; `None` where it is not registered.
-    pub(super) retries: Option<u32>,
+    pub(super) retries: Option<&'a RetryPolicy>,
 }
 
 impl StepRow {
@@ -88,9 +90,16 @@ impl StepRow {
                 | StepStatus::Failed
                 | StepStatus::Abandoned => None,
             },
-            most: match (step.status, retries) {
-                (StepStatus::Retrying, Some(retries)) => Some(retries.saturating_add(1)),
-                _ => None,
+            to_come: match step.status {
+                StepStatus::Retrying => ToCome::of_step(step, retries, attempts),
+                StepStatus::Scheduled
+                | StepStatus::Running
+                | StepStatus::Sleeping
+                | StepStatus::Invoking
+                | StepStatus::Awaiting
+                | StepStatus::Completed
+                | StepStatus::Failed
+                | StepStatus::Abandoned => None,
             },
             then: match step.status {
                 StepStatus::Retrying => "Tried again",
