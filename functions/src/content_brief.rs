@@ -49,6 +49,20 @@ impl EventData for BriefRequested {
     const NAME: &'static str = "content/brief.requested";
 }
 
+impl BriefRequested {
+    /// Of a text that nobody has to approve of.
+    #[must_use]
+    pub fn example() -> Self {
+        Self {
+            brief_id: "00000000-0000-4000-8000-000000000002".to_owned(),
+            client_id: "00000000-0000-4000-8000-000000000001".to_owned(),
+            topic: "How to read a dashboard".to_owned(),
+            audience: Some("People in a hurry".to_owned()),
+            approval: false,
+        }
+    }
+}
+
 /// The data of `content/brief.ready`, which is sent when the brief is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -126,6 +140,7 @@ pub fn function_with(services: Services) -> Function {
     .retries(2)
     .timeout(Duration::from_secs(90))
     .concurrency(Concurrency::limit(6))
+    .example(&BriefRequested::example())
 }
 
 async fn write_brief(ctx: Context, event: Event<BriefRequested>, services: Services) -> Result<Brief> {

@@ -28,6 +28,18 @@ impl EventData for UserRequested {
     const NAME: &'static str = "client/user.requested";
 }
 
+impl UserRequested {
+    /// Of somebody whose address nobody has.
+    #[must_use]
+    pub fn example() -> Self {
+        Self {
+            client_id: "00000000-0000-4000-8000-000000000001".to_owned(),
+            email: "ada@acme.example".to_owned(),
+            full_name: Some("Ada Lovelace".to_owned()),
+        }
+    }
+}
+
 /// The data of `client/user.created`, and what a run ends with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -67,6 +79,7 @@ pub fn function_with(services: Services) -> Function {
         async move { create_client_user(ctx, event, services).await }
     })
     .timeout(Duration::from_secs(30))
+    .example(&UserRequested::example())
 }
 
 async fn create_client_user(ctx: Context, event: Event<UserRequested>, services: Services) -> Result<UserCreated> {

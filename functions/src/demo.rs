@@ -86,15 +86,8 @@ pub async fn start() -> Result<Demo> {
     }
     demo.note(format!("OpenAI is a {LABEL} at http://{}: no model is asked, nothing is paid", stand_ins.openai))
         .note(format!("Supabase is a {LABEL} at http://{}: it refuses its first two requests", stand_ins.supabase))
-        .event(
-            EnhanceRequested::NAME,
-            &EnhanceRequested {
-                client_id: "00000000-0000-4000-8000-000000000001".to_owned(),
-                client_name: "Acme Analytics".to_owned(),
-                client_domain: "acme.example".to_owned(),
-            },
-        )?
-        .event(Hello::NAME, &Hello { name: Some("newcomer".to_owned()), message: None })
+        .event(EnhanceRequested::NAME, &EnhanceRequested::example())?
+        .event(Hello::NAME, &Hello::example())
 }
 
 async fn serve(router: Router) -> io::Result<SocketAddr> {

@@ -30,6 +30,18 @@ impl EventData for EnhanceRequested {
     const NAME: &'static str = "client/enhance.requested";
 }
 
+impl EnhanceRequested {
+    /// Of a client that is made up.
+    #[must_use]
+    pub fn example() -> Self {
+        Self {
+            client_id: "00000000-0000-4000-8000-000000000001".to_owned(),
+            client_name: "Acme Analytics".to_owned(),
+            client_domain: "acme.example".to_owned(),
+        }
+    }
+}
+
 /// One row of `competitors`.
 #[derive(Debug, Serialize)]
 struct CompetitorRow<'a> {
@@ -53,6 +65,7 @@ pub fn function_with(services: Services) -> Function {
     })
     .retries(2)
     .concurrency(Concurrency::limit(3))
+    .example(&EnhanceRequested::example())
 }
 
 async fn enhance_client(

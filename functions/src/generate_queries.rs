@@ -37,6 +37,19 @@ impl EventData for QueriesRequested {
     const NAME: &'static str = "client/queries.requested";
 }
 
+impl QueriesRequested {
+    /// Of a client that is made up.
+    #[must_use]
+    pub fn example() -> Self {
+        Self {
+            client_id: "00000000-0000-4000-8000-000000000001".to_owned(),
+            client_name: "Acme Analytics".to_owned(),
+            client_domain: "acme.example".to_owned(),
+            topics: vec!["reports".to_owned()],
+        }
+    }
+}
+
 /// The data of `client/queries.generated`, which is sent when the queries are stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -114,6 +127,7 @@ pub fn function_with(services: Services) -> Function {
     })
     .retries(2)
     .concurrency(Concurrency::limit(3))
+    .example(&QueriesRequested::example())
 }
 
 async fn generate_queries(ctx: Context, event: Event<QueriesRequested>, services: Services) -> Result<Vec<Query>> {

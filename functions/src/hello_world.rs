@@ -18,6 +18,14 @@ impl EventData for Hello {
     const NAME: &'static str = "test/hello.world";
 }
 
+impl Hello {
+    /// Of somebody who is new here.
+    #[must_use]
+    pub fn example() -> Self {
+        Self { name: Some("newcomer".to_owned()), message: None }
+    }
+}
+
 /// What a run ends with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Greeted {
@@ -30,7 +38,7 @@ pub struct Greeted {
 /// The function, as [`crate::all`] registers it.
 #[must_use]
 pub fn function() -> Function {
-    Function::new("hello-world", hello_world)
+    Function::new("hello-world", hello_world).example(&Hello::example())
 }
 
 async fn hello_world(ctx: Context, event: Event<Hello>) -> Result<Greeted> {

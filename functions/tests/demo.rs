@@ -59,20 +59,8 @@ async fn the_stand_ins_answer_for_every_function() {
         .function(generate_queries::function_with(services.clone()))
         .function(content_brief::function_with(services.clone()))
         .function(create_client_user::function_with(services));
-    let queries = QueriesRequested {
-        client_id: "c-1".to_owned(),
-        client_name: "Acme".to_owned(),
-        client_domain: "acme.example".to_owned(),
-        topics: Vec::new(),
-    };
-    let brief = BriefRequested {
-        brief_id: "b-1".to_owned(),
-        client_id: "c-1".to_owned(),
-        topic: "tea".to_owned(),
-        audience: None,
-        approval: false,
-    };
-    let user = UserRequested { client_id: "c-1".to_owned(), email: "ada@acme.example".to_owned(), full_name: None };
+    // what the dashboard offers to whoever tries a function out
+    let (queries, brief, user) = (QueriesRequested::example(), BriefRequested::example(), UserRequested::example());
     let runs = [app.send(&queries).await, app.send(&brief).await, app.send(&user).await, app.send(&user).await];
     for run in runs.iter().flatten() {
         assert_eq!(run.status(), Status::Completed, "{}: {:?}", run.function(), run.error());
@@ -80,4 +68,15 @@ async fn the_stand_ins_answer_for_every_function() {
     assert_eq!(runs[0][0].output::<Vec<Query>>().len(), 2, "a repeat is left out");
     assert_eq!(runs[1][0].output::<Brief>().research.len(), 3);
     assert_eq!(runs[2][0].output::<UserCreated>(), runs[3][0].output(), "the account is found again");
+}
+
+#[test]
+fn every_function_has_an_example_that_starts_it() {
+    for function in stepladder_functions::all() {
+        let id = function.id().to_owned();
+        let program = function.programs(&stepladder::States::default()).expect("a function").remove(0);
+        let spec = program.spec();
+        assert!(spec.example.is_some(), "{id} has no example");
+        assert_eq!(spec.fault(), None);
+    }
 }

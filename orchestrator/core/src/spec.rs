@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cron::{LONGEST_JITTER, Schedule};
-use crate::event::Event;
+use crate::event::{Event, NewEvent};
 use crate::expr::{BadExpr, Expr, Scope};
 use crate::flow::Flow;
 use crate::limits::name_fault;
@@ -37,6 +37,8 @@ pub struct Spec {
     pub flow: Flow,
     /// The function that is started when a run of this one fails.
     pub on_failure: Option<Arc<str>>,
+    /// An event that starts it, for people who try it out.
+    pub example: Option<NewEvent>,
 }
 
 /// An event name, with a condition or without, that starts a function.
@@ -94,6 +96,7 @@ impl Spec {
             concurrency: Vec::new(),
             flow: Flow::default(),
             on_failure: None,
+            example: None,
         }
     }
 
@@ -110,6 +113,15 @@ impl Spec {
         }
         if self.id.starts_with(SHARED) && !self.concurrency.is_empty() {
             return Some(format!("the id of function `{}` begins with `{SHARED}`, as shared limits do", self.id));
+        }
+        if let Some(example) = &self.example {
+            let (id, name) = (&self.id, &example.name);
+            if !self.triggers.iter().any(|trigger| trigger.event == *name) {
+                return Some(format!("the example of function `{id}` is an event `{name}`, which does not start it"));
+            }
+            if let Some(fault) = example.fault() {
+                return Some(format!("the example of function `{id}`: {fault}"));
+            }
         }
         if let Some(fault) = self.flow.fault(self) {
             return Some(format!("function `{}` {fault}", self.id));

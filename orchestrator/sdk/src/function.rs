@@ -11,12 +11,12 @@ use stepladder_core::cron::Cron;
 use stepladder_core::expr::Expr;
 use stepladder_core::retry::Backoff;
 use stepladder_core::spec::Trigger;
-use stepladder_core::{Failure, Json, Spec, json};
+use stepladder_core::{Failure, Json, NewEvent, Spec, json};
 use stepladder_engine::Program;
 use stepladder_engine::program::History;
 
 use crate::flow::{Asked, Batch, CancelOn, Concurrency, Debounce, Rate, Singleton};
-use crate::{Context, Error, Event, EventData, FunctionFailed, Result, States, Tick};
+use crate::{Context, Error, Event, EventData, FunctionFailed, Result, States, Tick, ToEvent};
 use program::RustProgram;
 
 /// A handler whose types have been put away: reads the event, or the events, gives the future.
@@ -42,6 +42,7 @@ pub struct Function {
     spec: Spec,
     version: Option<Arc<str>>,
     condition: Option<String>,
+    example: Option<serde_json::Result<NewEvent>>,
     cron: CronLines,
     concurrency: Vec<Concurrency>,
     flow: Asked,
@@ -78,6 +79,7 @@ impl Function {
             spec,
             version: None,
             condition: None,
+            example: None,
             cron: CronLines::default(),
             concurrency: Vec::new(),
             flow: Asked::default(),
@@ -288,6 +290,22 @@ impl Function {
         self
     }
 
+    /// An event that starts it, for people who try it out: the dashboard's form begins with its data. The app does not start
+    /// where such events do not start the function.
+    ///
+    /// ```
+    /// # use stepladder_sdk::prelude::*;
+    /// # #[derive(Serialize, Deserialize)] struct Hello { name: String }
+    /// # impl EventData for Hello { const NAME: &'static str = "test/hello.world"; }
+    /// # async fn hello(ctx: Context, event: Event<Hello>) -> Result<()> { Ok(()) }
+    /// let function = Function::new("hello-world", hello).example(&Hello { name: "Ada".into() });
+    /// ```
+    #[must_use]
+    pub fn example(mut self, event: &impl ToEvent) -> Self {
+        self.example = Some(event.to_event());
+        self
+    }
+
     /// Runs when a run of this function has failed for good: a function of its own, with id `<id>/on-failure` and
     /// steps of its own.
     #[must_use]
@@ -306,8 +324,10 @@ impl Function {
     /// # Errors
     /// A sentence that names the function and what is wrong with it: a CEL expression that is none.
     pub fn programs(self, states: &States) -> Result<Vec<Arc<dyn Program>>, String> {
-        let Self { mut spec, version, condition, cron, concurrency, flow, handler, on_failure } = self;
+        let Self { mut spec, version, condition, example, cron, concurrency, flow, handler, on_failure } = self;
         let id = spec.id.clone();
+        let unwritten = |error| format!("the example of function `{id}` cannot be written as JSON: {error}");
+        spec.example = example.transpose().map_err(unwritten)?;
         let compile = |what: &str, cel: &str| {
             Expr::compile(cel).map_err(|bad| format!("the {what} of function `{id}` is not a CEL expression: {bad}"))
         };

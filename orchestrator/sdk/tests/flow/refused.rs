@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use stepladder_sdk::States;
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::{NewEvent, States};
 
 use crate::{Job, MINUTE, SECOND, works};
 
@@ -61,6 +61,11 @@ fn what_means_nothing_is_refused_with_the_reason() {
         (f().start_within(Duration::ZERO), "no time at all"),
         (f().cancel_on(CancelOn::named("")), "is empty"),
         (f().concurrency(Concurrency::limit(1).shared("a/b")), "no `/`"),
+        (
+            f().example(&NewEvent::new("other/event", stepladder_core::json::null())),
+            "`other/event`, which does not start it",
+        ),
+        (f().example(&NewEvent::new(Job::NAME, stepladder_core::json::null())), "must be a JSON object"),
         (f().throttle(Rate::new(1, SECOND).key("event.data.")), "throttle's key of function `f` is not a CEL"),
     ] {
         let said = refusal(function);

@@ -11,12 +11,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use futures::future::join_all;
-use stepladder_core::{RunId, Spec, Status, Timestamp};
+use stepladder_core::{Json, RunId, Spec, Status, Timestamp};
 use stepladder_engine::{Engine, EngineError};
 
 use self::history::{History, StepTimes, bars, times};
 use super::act::Did;
-use super::run::{EDITOR_BYTES, value_link};
+use super::run::EDITOR_BYTES;
 use super::runs::RunRow;
 use super::shell::{Shell, Tab};
 use super::text::{Moment, brief, duration, query};
@@ -121,8 +121,10 @@ struct FunctionPage {
     /// The event that starts it, and an example of its data; nothing when no event does.
     event: Option<String>,
     example: String,
-    /// The run whose event the example is.
-    example_of: Option<(RunId, String)>,
+    /// Whether the example is the function's own.
+    declared: bool,
+    /// The run whose event it is else.
+    example_of: Option<RunId>,
     did: Option<Did>,
 }
 
@@ -164,10 +166,15 @@ async fn look(shared: &Shared, id: &str, asked: &Asked) -> Result<FunctionPage, 
         more: view.line.len() == stepladder_engine::MOST_PLACES,
         line: view.line.iter().map(|place| (place.run, Moment::of(place.asked))).collect(),
     });
-    let event = spec.triggers.first().map(|trigger| trigger.event.to_string());
-    let example = details
-        .iter()
-        .find(|run| Some(&*run.event.name) == event.as_deref() && run.event.data.get().len() <= EDITOR_BYTES);
+    let fits = |data: &Json| data.get().len() <= EDITOR_BYTES;
+    let declared = spec.example.as_ref().filter(|example| fits(&example.data));
+    let first = || spec.triggers.first().map(|trigger| trigger.event.to_string());
+    let event = declared.map(|example| example.name.to_string()).or_else(first);
+    let recent = || details.iter().find(|run| Some(&*run.event.name) == event.as_deref() && fits(&run.event.data));
+    let (data, example_of) = match declared {
+        Some(example) => (Some(&example.data), None),
+        None => recent().map(|run| (&run.event.data, run.summary.run)).unzip(),
+    };
     Ok(FunctionPage {
         shell: Shell::new(shared, &asked.headers, Tab::Functions),
         function: FunctionRow::of(spec, Vec::new(), engine.paused_since(id).await?),
@@ -176,9 +183,10 @@ async fn look(shared: &Shared, id: &str, asked: &Asked) -> Result<FunctionPage, 
         timed: details.len(),
         lines: lines.collect(),
         runs: runs.map(|run| RunRow::of(&run, now)).collect(),
+        example: data.map_or_else(|| "{}".into(), |data| indented(data.get())),
+        declared: declared.is_some(),
+        example_of,
         event,
-        example: example.map_or_else(|| "{}".into(), |run| indented(run.event.data.get())),
-        example_of: example.map(|run| (run.summary.run, value_link(run.summary.run, "event"))),
         did: Did::of(asked),
     })
 }

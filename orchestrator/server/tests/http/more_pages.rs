@@ -45,6 +45,19 @@ async fn a_function_shows_how_its_runs_went_and_starts_another() {
 }
 
 #[tokio::test]
+async fn the_form_begins_with_the_functions_example_or_else_with_a_recent_runs_data() {
+    let world = World::new();
+    world.run(json!({"name": "test/pay", "data": {"amount": "a recent one"}})).await;
+    let page = world.get("/function?id=pay").await.text;
+    let editor = |page: &str| page.split("<textarea").nth(1).unwrap().split("</textarea>").next().unwrap().to_owned();
+    assert!(editor(&page).contains("&#34;amount&#34;: &#34;&#60;7&#62;&#34;"), "{page}");
+    assert!(page.contains("The data is the function") && !page.contains("a recent run"), "{page}");
+    world.run(json!({"name": "test/echo", "data": {"amount": "another"}})).await;
+    let page = world.get("/function?id=echo").await.text;
+    assert!(editor(&page).contains("another") && page.contains("a recent run</a>"), "{page}");
+}
+
+#[tokio::test]
 async fn events_say_what_they_started_or_why_nothing() {
     let world = World::new();
     let run = world.run(json!({"name": "test/echo", "id": "mine", "data": {"n": 1}})).await;

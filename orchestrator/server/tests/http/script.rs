@@ -11,7 +11,7 @@ use stepladder_core::retry::Retry;
 use stepladder_core::spec::{Concurrency, Trigger};
 use stepladder_core::state::Revealed;
 use stepladder_core::waiting::{Match, Wait};
-use stepladder_core::{Event, Spec, StepId};
+use stepladder_core::{Event, NewEvent, Spec, StepId, json};
 use stepladder_engine::program::{Advance, Fault, Finished, History};
 use stepladder_engine::{Program, Session};
 
@@ -45,6 +45,7 @@ impl Script {
     pub(crate) fn pay() -> Arc<dyn Program> {
         let mut spec = Spec::new("pay");
         spec.triggers.push(Trigger { event: "test/pay".into(), condition: None });
+        spec.example = Some(NewEvent::new("test/pay", json::of(&serde_json::json!({"amount": "<7>"})).unwrap()));
         let ask = Ask::WaitForSignal { timeout: Duration::from_secs(3_600) };
         Arc::new(Self { spec, step: "payment".into(), ask })
     }
