@@ -164,6 +164,16 @@ async function eventsAreSent() {
   await send({ name: 'shop/nobody.asked', data: {} });
 }
 
+async function aFunctionIsTriedOut() {
+  await page.goto(`${base}/function?id=hello-world#invoke`);
+  await shows('#invoke', "The data is the function's example");
+  assert.equal(JSON.parse(await page.locator('#invoke textarea').inputValue()).name, 'newcomer');
+  await page.locator('#invoke button').click();
+  await shows('.notice', 'The event was sent.');
+  await page.locator('table.runs a', { hasText: 'hello-world' }).click();
+  await shows('#output', 'Goodbye, newcomer!');
+}
+
 async function everyOtherPage(run) {
   for (const [name, to] of [
     ['functions', '/functions'],
@@ -216,6 +226,7 @@ async function person() {
   await page.goto(`${base}/runs/${hello}`);
   await look('run');
   await eventsAreSent();
+  await aFunctionIsTriedOut();
   await everyOtherPage(hello);
   await lightAndDark(hello);
   await onAPhone(failed);
@@ -232,6 +243,9 @@ async function retries() {
     await shows('.why', `(attempt ${attempt})`);
     if (attempt === 2) await look('run-retrying');
     await step.click();
+    // two retries in all
+    const then = page.locator('.step[open] p', { hasText: `(attempt ${attempt})` }).locator('.dim time');
+    assert.equal(await then.count(), attempt === 2 ? 1 : 0, 'attempts after the next');
     await page.locator('.step[open] button', { hasText: 'Try again now' }).click();
     await shows('.notice', 'It goes on now.');
   }
