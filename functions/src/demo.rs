@@ -4,6 +4,7 @@
 //! They are labelled as what they are, in every answer and log line. They are not doubles for tests: those check what
 //! they are sent.
 
+mod onboarding;
 mod openai;
 mod supabase;
 
@@ -74,13 +75,14 @@ impl StandIns {
     }
 }
 
-/// What `dev --demo` prepares: both stand-ins, the variables that lead to them, and one event for each function.
+/// What `dev --demo` prepares: both stand-ins, the variables that lead to them, a function that calls others, and events for
+/// two functions.
 ///
 /// # Errors
 /// When no port can be had.
 pub async fn start() -> Result<Demo> {
     let stand_ins = StandIns::start(Behaviour::default()).await?;
-    let mut demo = Demo::new();
+    let mut demo = Demo::new().function(onboarding::function());
     for (name, value) in stand_ins.variables() {
         demo = demo.variable(name, value);
     }

@@ -1,7 +1,7 @@
 // The dashboard in a real browser: node dashboard.mjs SCENE URL [FOLDER FOR SCREENSHOTS]
 //
 // Started by tests/tests/dashboard.rs in the folder with the packages. Ends with 0 when all that is said of the scene holds.
-// `person`: a server whose functions have no database, so that what writes to it fails for good. `retries`: one
+// `demonstration`: a server with `--demo`. `person`: a server whose functions have no database, so that what writes to it fails for good. `retries`: one
 // whose AI is not there, so that it is asked again after 15 seconds, and after 30.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
@@ -241,8 +241,8 @@ async function retries() {
   const step = page.locator('#steps summary', { hasText: 'call-openai' });
   for (const attempt of [2, 3]) {
     await shows('.why', `(attempt ${attempt})`);
-    if (attempt === 2) await look('run-retrying');
     await step.click();
+    if (attempt === 2) await look('run-retrying');
     // two retries in all
     const then = page.locator('.step[open] p', { hasText: `(attempt ${attempt})` }).locator('.dim time');
     assert.equal(await then.count(), attempt === 2 ? 1 : 0, 'attempts after the next');
@@ -255,8 +255,26 @@ async function retries() {
   assert.equal(await page.locator('.attempts tbody tr').count(), 3);
 }
 
+/** Runs within a run, beside one another: the demonstration's function. */
+async function demonstration() {
+  const run = await runOf(await send({ name: 'demo/client.signed', data: client('Acme') }));
+  await page.goto(`${base}/runs/${run}`);
+  await mark();
+  await page.locator('#head .status.Completed').waitFor();
+  for (const called of ['call-openai', 'upsert-competitors', 'upsert-queries']) await shows('#steps .child', called);
+  assert(await isMarked(), 'the run went on without being loaded again');
+  const journal = await (await fetch(`${base}/v1/runs/${run}/journal`)).json();
+  const story = journal.data.map(({ fact }) => Object.keys(fact)[0]).filter((word) => word.startsWith('Invoke'));
+  assert.deepEqual(story, ['InvokeStarted', 'InvokeStarted', 'InvokeEnded', 'InvokeEnded'], 'side by side');
+  // what executes in a called run is no idle stretch of this one
+  const widths = await page.locator('#steps .child rect.done').evaluateAll((all) => all.map((rect) => rect.getBBox().width));
+  const lane = await page.locator('#steps .child .lane').first().evaluate((svg) => svg.getBoundingClientRect().width);
+  assert(Math.max(...widths) > lane / 2, `${widths} of ${lane}`);
+  await look('run-parallel');
+}
+
 try {
-  await { person, retries }[scene]();
+  await { person, retries, demonstration }[scene]();
   // the page that there is none of was meant to be
   const unmeant = complaints.filter((text) => !text.includes('404 (Not Found)'));
   assert.deepEqual(unmeant, [], 'the console');

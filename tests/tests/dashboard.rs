@@ -45,6 +45,15 @@ async fn what_a_person_does_with_the_dashboard() {
     server.assert_no_error_logged();
 }
 
+/// What the demonstration shows: runs within a run, beside one another.
+#[tokio::test]
+async fn a_run_that_calls_others_side_by_side() {
+    let mut server = Server::new().argument("--demo").argument("--retry-delay").argument("300ms");
+    server.start().await;
+    browse(&server, "demonstration").await;
+    server.assert_no_error_logged();
+}
+
 /// A service that is not there is asked again at once when somebody says so.
 #[tokio::test]
 async fn a_person_who_does_not_wait_for_a_retry() {

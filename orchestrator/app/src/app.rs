@@ -30,7 +30,7 @@ use crate::demo::Demo;
 /// ```
 #[must_use = "an App does nothing until it is run"]
 pub struct App {
-    functions: Vec<Function>,
+    pub(crate) functions: Vec<Function>,
     states: States,
     pub(crate) pace: Pace,
     pub(crate) code: Option<String>,

@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 use stepladder_core::{NewEvent, json};
-use stepladder_sdk::{Error, Result};
+use stepladder_sdk::{Error, Function, Result};
 
 /// A prepared demonstration; see [`App::demo`](crate::App::demo).
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct Demo {
+    pub(crate) functions: Vec<Function>,
     pub(crate) variables: Vec<(String, String)>,
     pub(crate) notes: Vec<String>,
     pub(crate) events: Vec<NewEvent>,
@@ -16,6 +17,13 @@ impl Demo {
     /// Without anything.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A function that only the demonstration has.
+    #[must_use]
+    pub fn function(mut self, function: Function) -> Self {
+        self.functions.push(function);
+        self
     }
 
     /// A value that [`env`](crate::env) gives instead of the environment's.

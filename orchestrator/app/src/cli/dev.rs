@@ -98,9 +98,9 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
     let live = (!args.quiet).then(Live::start);
     logs::start(live.clone())?;
     let config = config(&app, &args);
-    let programs = app.programs().map_err(Stop::problem)?;
     let listener = listen(&args.host, args.port).await?;
     let demo = demo(&mut app, args.demo).await?;
+    let programs = app.programs().map_err(Stop::problem)?;
     let address = address(&args.host, listener.local_addr().map_err(|e| cannot_listen(&args.host, args.port, &e))?);
     let backend = Arc::new(open(&args.db)?);
     let engine = Arc::new(Engine::new(backend.clone(), programs, config).map_err(Stop::problem)?);
@@ -169,7 +169,8 @@ async fn demo(app: &mut App, wanted: bool) -> Result<Demo, Stop> {
     let Some(hook) = app.demo.take() else {
         return Err(Stop::problem("this program has no demonstration; it registers one with `App::demo`"));
     };
-    let demo = hook().await.map_err(|e| Stop::problem(format!("the demonstration cannot start: {e}")))?;
+    let mut demo = hook().await.map_err(|e| Stop::problem(format!("the demonstration cannot start: {e}")))?;
+    app.functions.append(&mut demo.functions);
     for (name, value) in &demo.variables {
         stepladder_sdk::override_env(name, value);
     }

@@ -13,7 +13,7 @@ use axum::response::Response;
 use futures::future::join_all;
 use stepladder_core::journal::{Origin, Seq};
 use stepladder_core::{RunId, Timestamp};
-use stepladder_engine::view::{StepStatus, StepView};
+use stepladder_engine::view::{RunDetail, StepStatus, StepView};
 use stepladder_engine::{Engine, EngineError, RunLook};
 
 use self::rows::{Around, ChildRow, LogRow, StepRow};
@@ -130,21 +130,22 @@ async fn look(
     let end = detail.summary.ended_at.unwrap_or(now).max(detail.summary.created_at);
     let spec = engine.specs().find(|spec| spec.id == detail.summary.function);
     let limits = spec.map_or(0, |spec| spec.concurrency.len());
-    let waterfall = Waterfall::new(entries, &detail.steps, end);
     let first = if first < detail.steps.len() { first } else { 0 };
     let shown: Vec<(usize, &StepView)> = detail.steps.iter().enumerate().skip(first).take(STEPS).collect();
+    let children = children(engine, &shown).await;
+    let invoked: Vec<&StepView> = children.iter().flat_map(|(_, run)| ChildRow::drawn(run)).collect();
+    let waterfall = Waterfall::new(entries, &detail.steps, &invoked, end);
     let mut room = Room::new();
     let event_data = room.show(&detail.event.data, value_link(run, "event"));
     let output = detail.summary.output.as_deref().map(|output| room.show(output, value_link(run, "output")));
     let attempts = (ATTEMPTS / shown.len().max(1)).clamp(1, 40);
-    let children = children(engine, &shown, &waterfall, &mut room).await;
     let retries = engine.retries_of(&detail.summary.function);
     let shared_by_rows = Around { run, waterfall: &waterfall, attempts, now, retries: retries.as_ref() };
     let mut steps: Vec<StepRow> =
         shown.iter().map(|(n, step)| StepRow::of(*n, step, &shared_by_rows, &mut room)).collect();
-    for (n, rows) in children {
-        if let Some(step) = steps.iter_mut().find(|step| step.n == n) {
-            step.children = rows;
+    for (n, child) in &children {
+        if let Some(step) = steps.iter_mut().find(|step| step.n == *n) {
+            step.children = ChildRow::all(child, &waterfall, &mut room);
         }
     }
     let last = first + shown.len();
@@ -203,21 +204,15 @@ async fn look(
     })
 }
 
-/// The rows of the steps of the first few invoked runs, by the number of the step that invoked them. One that cannot be
-/// read is left out: its link is there.
-async fn children(
-    engine: &Engine,
-    shown: &[(usize, &StepView)],
-    waterfall: &Waterfall,
-    room: &mut Room,
-) -> Vec<(usize, Vec<ChildRow>)> {
+/// The first few invoked runs, by the number of the step that invoked them. One that cannot be read is left out: its link
+/// is there.
+async fn children(engine: &Engine, shown: &[(usize, &StepView)]) -> Vec<(usize, RunDetail)> {
     let invoked = shown.iter().filter_map(|(n, step)| Some((*n, step.child?))).take(MOST_CHILDREN);
     let looks = invoked.map(async |(n, child)| {
         let run = engine.run(child).await.ok()?;
         Some((n, run))
     });
-    let runs = join_all(looks).await.into_iter().flatten();
-    runs.map(|(n, run)| (n, ChildRow::all(&run, waterfall, room))).collect()
+    join_all(looks).await.into_iter().flatten().collect()
 }
 
 /// What a live run does that waits for nothing: what executes, or that nobody has taken it up yet.

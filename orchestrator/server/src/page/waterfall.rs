@@ -41,11 +41,12 @@ pub(super) struct Waterfall {
 }
 
 impl Waterfall {
-    /// Of these entries, until `end`.
-    pub(super) fn new(entries: &[(Seq, Entry)], steps: &[StepView], end: Timestamp) -> Self {
+    /// Of these entries, until `end`; with the steps of invoked runs that are drawn on it.
+    pub(super) fn new(entries: &[(Seq, Entry)], steps: &[StepView], invoked: &[&StepView], end: Timestamp) -> Self {
         let begin = entries.first().map_or(end, |(_, entry)| entry.at);
         let mut busy: Vec<_> = steps
             .iter()
+            .chain(invoked.iter().copied())
             .flat_map(|step| &step.attempts)
             .map(|attempt| (attempt.started_at, attempt.ended_at.unwrap_or(end)))
             .collect();

@@ -191,6 +191,11 @@ impl ChildRow {
             took: step.ended_at.map(|end| duration(end.since(step.started_at))).unwrap_or_default(),
             lane: waterfall.lane_of_child(step),
         };
-        run.steps.iter().take(CHILD_STEPS).map(of).collect()
+        Self::drawn(run).map(of).collect()
+    }
+
+    /// The steps that are.
+    pub(super) fn drawn(run: &RunDetail) -> impl Iterator<Item = &StepView> {
+        run.steps.iter().take(CHILD_STEPS)
     }
 }

@@ -1,0 +1,40 @@
+//! `demo-onboard-client`: what only the demonstration has. It runs two of the functions side by side, so that there are
+//! runs within a run, and lanes beside one another, to look at.
+
+use serde_json::Value;
+use stepladder::prelude::*;
+
+use crate::{enhance_client::EnhanceRequested, generate_queries::QueriesRequested};
+
+/// The data of `demo/client.signed`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ClientSigned {
+    /// The client, as both functions ask for it.
+    #[serde(flatten)]
+    pub(super) client: EnhanceRequested,
+}
+
+impl EventData for ClientSigned {
+    const NAME: &'static str = "demo/client.signed";
+}
+
+/// The function.
+#[must_use]
+pub(super) fn function() -> Function {
+    Function::new("demo-onboard-client", onboard).example(&ClientSigned { client: EnhanceRequested::example() })
+}
+
+async fn onboard(ctx: Context, event: Event<ClientSigned>) -> Result<usize> {
+    let client = &event.data.client;
+    let EnhanceRequested { client_id, client_name, client_domain } = client.clone();
+    let queries = QueriesRequested { client_id, client_name, client_domain, topics: Vec::new() };
+    let (enhanced, queries, welcomed) = tokio::join!(
+        ctx.invoke::<Value>("enhance", "enhance-client-with-ai", client),
+        ctx.invoke::<Vec<Value>>("find-queries", "generate-queries", &queries),
+        ctx.step("write-welcome", async || Ok(format!("Welcome, {}!", client.client_name))),
+    );
+    (enhanced?, welcomed?);
+    let found = queries?.len();
+    ctx.step("report", async || Ok(found)).await
+}
