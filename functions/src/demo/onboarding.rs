@@ -34,7 +34,8 @@ async fn onboard(ctx: Context, event: Event<ClientSigned>) -> Result<usize> {
         ctx.invoke::<Vec<Value>>("find-queries", "generate-queries", &queries),
         ctx.step("write-welcome", async || Ok(format!("Welcome, {}!", client.client_name))),
     );
-    (enhanced?, welcomed?);
+    enhanced?;
+    welcomed?;
     let found = queries?.len();
     ctx.step("report", async || Ok(found)).await
 }

@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 use aws_sdk_sqs::types::QueueAttributeName;
 use futures::future::try_join_all;
-use futures::try_join;
+use futures::join;
 use stepladder_engine::ports::StoreResult;
 use stepladder_engine::ports::queues::{Bounds, Depth, Holds, Moved, Queues};
 
@@ -30,7 +30,9 @@ impl Queues for Aws {
 
     async fn redrive(&self, bounds: Bounds) -> StoreResult<Moved> {
         let of = |letters| self.go_through(letters, bounds, false);
-        let (wakes, events) = try_join!(of(Letters::Wakes), of(Letters::Events))?;
+        // each goes on to the end of its batch, whatever becomes of the other
+        let (wakes, events) = join!(of(Letters::Wakes), of(Letters::Events));
+        let (wakes, events) = (wakes?, events?);
         Ok(Moved {
             wakes: wakes.moved.len(),
             events: events.moved.len(),

@@ -258,7 +258,7 @@ async fn a_step_that_failed_says_when_each_attempt_to_come_would_be() {
         let shown = at.strftime("%Y-%m-%d %H:%M:%S").to_string();
         assert_eq!(page.matches(&format!(">{shown}</time>")).count(), 1, "{shown}: {page}");
     }
-    assert!(page.contains("(attempt 2)<span class=\"dim\">; if that fails at once, <time"), "{page}");
+    assert!(page.contains("(attempt 2)<span class=\"dim\">; if that fails at once, then <time"), "{page}");
 }
 
 #[tokio::test]

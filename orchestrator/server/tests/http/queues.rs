@@ -58,6 +58,7 @@ async fn each_queue_is_counted_and_only_dead_letters_call_for_somebody() {
     for part in ["<bdi>s-steps</bdi>", "wakes of &#60;b&#62;mine", "<td class=\"num\">7</td>", ">11<", ">12<"] {
         assert!(page.contains(part), "{part}: {page}");
     }
+    assert!(page.contains("A wake in flight is with a worker") && page.contains("workers are processes of their own"));
     assert!(!page.contains("/health/redrive") && !page.contains("local queue"), "nothing is dead: {page}");
     service.depths.lock().unwrap().push(depth("s-dead", Holds::DeadWakes, 3));
     let page = world.get("/health/page").await.text;
