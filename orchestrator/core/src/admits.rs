@@ -1,6 +1,8 @@
 //! May this fact still be added? The one question on which everything else rests: whatever races for a run, the
 //! history stays one line, because each fact is judged against the entries before it.
 
+use std::collections::BTreeSet;
+
 use crate::journal::{Entry, Fact, Kind};
 use crate::planted::{self, Plant};
 use crate::state::{Awaited, RunState, Step, StepState};
@@ -83,6 +85,7 @@ struct Sight<'a> {
     touched: Vec<(StepId, Step)>,
     ended: bool,
     handler: u32,
+    handler_retry_at: Option<Timestamp>,
     entered: Vec<EventId>,
     collecting: bool,
     has_version: bool,
@@ -90,9 +93,10 @@ struct Sight<'a> {
 
 impl<'a> Sight<'a> {
     fn of(base: &'a RunState) -> Self {
-        let (ended, handler) = (base.end.is_some(), base.handler_failures);
+        let (ended, handler, handler_retry_at) = (base.end.is_some(), base.handler_failures, base.handler_retry_at);
         let (collecting, has_version) = (base.collecting, base.version.is_some());
-        Self { base, touched: Vec::new(), ended, handler, entered: Vec::new(), collecting, has_version }
+        let (touched, entered) = (Vec::new(), Vec::new());
+        Self { base, touched, ended, handler, handler_retry_at, entered, collecting, has_version }
     }
 
     fn has_met(&self, event: EventId) -> bool {
@@ -115,8 +119,22 @@ impl<'a> Sight<'a> {
         if let Fact::EventJoined { event, .. } = &entry.fact {
             self.entered.push(event.id);
         }
-        if let Fact::HandlerFailed { attempt, .. } = entry.fact {
-            self.handler = attempt;
+        if entry.fact.is_of_a_handler() {
+            self.handler_retry_at = None;
+        }
+        if let Fact::Hastened { step: None } = entry.fact {
+            self.handler_retry_at = Some(entry.at);
+        }
+        if let Fact::HandlerFailed { attempt, retry_at, .. } = entry.fact {
+            (self.handler, self.handler_retry_at) = (attempt, Some(retry_at));
+            let ids: BTreeSet<StepId> =
+                self.base.steps.keys().chain(self.touched.iter().map(|(id, _)| id)).cloned().collect();
+            for id in ids {
+                if let Some(mut step) = self.step(&id).cloned() {
+                    step.leave_to_the_next_attempt();
+                    self.touched.push((id, step));
+                }
+            }
         }
         if let Fact::StepsWoken { steps } = &entry.fact {
             for id in steps.iter().filter(|id| self.step(id).is_none()).cloned().collect::<Vec<_>>() {
@@ -177,7 +195,7 @@ fn judge(run: &Sight<'_>, entry: &Entry) -> Result<(), Refusal> {
             None | Some(StepState::Awaiting { what: Awaited::Signal, .. }) => Ok(()),
             Some(_) => is_new(run, step, Kind::Signal),
         },
-        Fact::Hastened { step: None } => match run.base.handler_retry_at {
+        Fact::Hastened { step: None } => match run.handler_retry_at {
             Some(due) if entry.at < due => Ok(()),
             _ => Err(Refusal::NotRunAgain),
         },

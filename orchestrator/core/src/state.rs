@@ -392,7 +392,7 @@ impl Step {
 
     /// The handler has returned an error. What it dropped, its next attempt may want; and wakes that steps were sent may
     /// be spent by then, for they meet a handler that waits.
-    fn leave_to_the_next_attempt(&mut self) {
+    pub(crate) fn leave_to_the_next_attempt(&mut self) {
         match self.state {
             StepState::Abandoned => (self.state, self.woken) = (StepState::Wanted, false),
             StepState::Wanted | StepState::Waiting { .. } => self.woken = false,

@@ -98,6 +98,7 @@ fn entry(p: &Proposal, now: i64) -> Entry {
         18 => Fact::InvokeEnded { step, outcome: Outcome::Value(value()) },
         19 => Fact::StepsWoken { steps: vec![step] },
         20 => Fact::HandlerFailed { attempt, error, retry_at: at },
+        21 => Fact::Hastened { step: (p.step > 0).then_some(step) },
         22 | 23 => Fact::EventAwaited { step, wait: any("c/d"), until: lease_until },
         24 => Fact::EventEntered {
             event: Box::new(arriving(attempt.into(), now)),
@@ -386,6 +387,19 @@ fn an_event_that_came_in_time_fulfils_a_wait_however_late_it_gets_there() {
     assert_eq!(state.admits(&expired.clone().at(at(9))), Err(Refusal::NotDue("a".into())));
     let both = [expired.at(at(10)), entered(arriving(2, START + 10), &["a"]).at(at(10))];
     assert_eq!(state.admits_all(&both), Err(Refusal::Settled("a".into())));
+}
+
+#[test]
+fn a_step_that_a_failing_handler_dropped_is_wanted_again_in_the_same_breath() {
+    let start = |attempt| Fact::StepStarted { step: "a".into(), attempt, lease_until: at(90), worker: "w".into() };
+    let dropped = Fact::StepAbandoned { step: "a".into(), attempt: 1, report: Report::default() };
+    let failed = Fact::HandlerFailed { attempt: 1, error: Failure::new("no"), retry_at: at(9) };
+    let state = state(vec![(0, start(1)), (1, dropped)]);
+    assert_eq!(state.admits(&start(2).at(at(9))), Err(Refusal::Settled("a".into())));
+    assert_eq!(state.admits_all(&[failed.clone().at(at(2)), start(2).at(at(9))]), Ok(()));
+    let hastened = Fact::Hastened { step: None };
+    assert_eq!(state.admits_all(&[failed.at(at(2)), hastened.clone().at(at(3))]), Ok(()));
+    assert_eq!(state.admits(&hastened.at(at(3))), Err(Refusal::NotRunAgain));
 }
 
 #[test]
