@@ -29,6 +29,8 @@ pub enum Plant {
     NoWatchdog,
     /// 13: a storage error is left to the queue.
     ErrorsAreTheQueues,
+    /// 13: a tick whose run could not be begun comes again as any other wake.
+    TicksAreForgotten,
     /// 14: a takeover happens under the old wake.
     TakeoverKeepsItsWake,
     /// 15: a repeated event is skipped.
@@ -69,7 +71,7 @@ pub enum Plant {
 
 impl Plant {
     /// All of them, in the order of their rules.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::TokenIsNotLookedAt,
         Self::OvertakenStops,
         Self::OutcomesAreNotFenced,
@@ -82,6 +84,7 @@ impl Plant {
         Self::LaterWakeAfterEntry,
         Self::NoWatchdog,
         Self::ErrorsAreTheQueues,
+        Self::TicksAreForgotten,
         Self::TakeoverKeepsItsWake,
         Self::RepeatedEventIsSkipped,
         Self::CollectedAgain,

@@ -150,7 +150,7 @@ impl Simulation {
         let engine = self.processes[at].engine.clone();
         let has_ended = |run: RunId| journal(&self.memory, run).iter().any(|entry| entry.fact.is_end());
         let ended: Vec<RunId> = rows(&self.memory).into_iter().map(|row| row.run).filter(|r| has_ended(*r)).collect();
-        let untrue = self.untrue.clone();
+        let (untrue, event) = (self.untrue.clone(), format!("e{}", self.dice.below(3)));
         self.scheduler.spawn(at, async move {
             // who sees that it waits for a time may not want to wait
             if let Ok(detail) = engine.run(run).await
@@ -158,6 +158,8 @@ impl Simulation {
             {
                 drop(engine.hasten(run, &step.id).await);
             }
+            drop(engine.hasten_function(run).await);
+            drop(engine.event(&event).await);
             drop(engine.journal(run, 0, 100).await);
             drop(engine.look(run, Some(3)).await);
             drop(engine.grown(run, 2).await);

@@ -24,7 +24,8 @@ pub(crate) enum Node {
     /// Two steps whose names are one, numbered.
     Twice(String),
     Send(String, u64),
-    Call(String),
+    /// Calls the helper; whether that is cancelled with its caller.
+    Call(String, bool),
     /// The handler itself fails, at its first attempts.
     Trip(u32),
     Seq(Vec<Node>),
@@ -123,7 +124,7 @@ fn leaf(dice: &Dice, allowed: Allowed, n: u32) -> Node {
     match dice.below(16) {
         0 | 1 => Node::Sleep(format!("sleep-{n}"), seconds(if dice.one_in(2) { 60 } else { 3_000 })),
         2 => Node::Send(format!("send-{n}"), 1 + dice.below(2)),
-        3 | 4 if allowed.calls => Node::Call(format!("call-{n}")),
+        3 | 4 if allowed.calls => Node::Call(format!("call-{n}"), dice.one_in(2)),
         5 => Node::Trip(1 + dice.below(2) as u32),
         6 => Node::Twice(format!("twice-{n}")),
         7 if allowed.meets => Node::Meet(format!("meet-{n}")),
@@ -179,8 +180,9 @@ impl Node {
                     let signal: Option<u64> = ctx.wait_for_signal(name).timeout(*time).await?;
                     Ok(json!(signal))
                 }
-                Self::Call(name) => {
-                    let result: Result<Value> = ctx.invoke(name, HELPER, &json!({"n": 1})).await;
+                Self::Call(name, bound) => {
+                    let call = ctx.invoke(name, HELPER, &json!({"n": 1}));
+                    let result: Result<Value> = if *bound { call.cancelled_with_run().await } else { call.await };
                     // what became of the child is part of the result, not the end of it
                     Ok(result.unwrap_or_else(|_| json!("the child failed")))
                 }
