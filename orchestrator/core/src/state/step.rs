@@ -1,0 +1,164 @@
+//! One step of a run: where it stands, and where an entry about it brings it.
+
+use std::sync::Arc;
+
+use crate::journal::{Entry, Fact, Failure, Kind};
+use crate::waiting::Wait;
+use crate::{Json, RunId, Timestamp};
+
+/// One step of a run.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What it is.
+    pub kind: Kind,
+    /// Where it stands.
+    pub state: StepState,
+    /// The number of the latest attempt; 0 before the first.
+    pub attempt: u32,
+    /// Attempts that failed by their own fault, since the last check of a poll that found that it is not time yet.
+    pub failures: u32,
+    /// Checks that found that it is not time yet.
+    pub checks: u32,
+    /// When its first attempt started.
+    pub began: Option<Timestamp>,
+    /// Attempts in a row whose worker was lost.
+    pub interruptions: u32,
+    /// Whether it was sent a wake of its own.
+    pub woken: bool,
+}
+
+/// Where a step stands.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
+pub enum StepState {
+    /// Known, but nothing of it has begun.
+    Wanted,
+    /// An attempt runs, by this worker, until then at the latest.
+    Running { lease_until: Timestamp, worker: Arc<str> },
+    /// The next attempt is due.
+    Waiting { retry_at: Timestamp, error: Option<Failure> },
+    /// A timer is set.
+    Sleeping { until: Timestamp },
+    /// Another run is to end first.
+    Invoking { child: RunId, function: Arc<str>, input: Json, bound: bool },
+    /// Something is to arrive from outside.
+    Awaiting { what: Awaited, until: Timestamp },
+    /// Its outcome is recorded.
+    Done,
+    /// The handler dropped it.
+    Abandoned,
+}
+
+/// What a step waits for that comes from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// An event.
+    Event(Arc<Wait>),
+    /// A signal.
+    Signal,
+}
+
+impl Step {
+    /// A step before anything happened to it.
+    pub(crate) fn new(kind: Kind, state: StepState) -> Self {
+        Self { kind, state, attempt: 0, failures: 0, checks: 0, began: None, interruptions: 0, woken: false }
+    }
+
+    /// The handler has returned an error. What it dropped, its next attempt may want; and wakes that steps were sent may
+    /// be spent by then, for they meet a handler that waits.
+    pub(crate) fn leave_to_the_next_attempt(&mut self) {
+        match self.state {
+            StepState::Abandoned => (self.state, self.woken) = (StepState::Wanted, false),
+            StepState::Wanted | StepState::Waiting { .. } => self.woken = false,
+            StepState::Running { .. }
+            | StepState::Sleeping { .. }
+            | StepState::Invoking { .. }
+            | StepState::Awaiting { .. }
+            | StepState::Done => {}
+        }
+    }
+
+    /// The step as it is after an entry about it; `None` when the entry does not change it.
+    pub(crate) fn after(before: Option<&Self>, entry: &Entry) -> Option<Self> {
+        let mut step = before.cloned().unwrap_or_else(|| Self::new(Kind::Run, StepState::Wanted));
+        match &entry.fact {
+            Fact::StepStarted { attempt, lease_until, worker, .. } => {
+                if let StepState::Running { .. } = step.state {
+                    step.interruptions += 1; // taken over: the one before did not report back
+                }
+                step.began.get_or_insert(entry.at);
+                step.attempt = *attempt;
+                step.state = StepState::Running { lease_until: *lease_until, worker: worker.clone() };
+            }
+            Fact::StepFailed { error, retry_at: Some(retry_at), .. } => {
+                match error.is_not_yet() {
+                    true => (step.checks, step.failures) = (step.checks.saturating_add(1), 0),
+                    false => step.failures += 1,
+                }
+                step.interruptions = 0;
+                step.state = StepState::Waiting { retry_at: *retry_at, error: Some(error.clone()) };
+            }
+            Fact::StepFailed { retry_at: None, .. } => {
+                step.failures += 1;
+                step.state = StepState::Done;
+            }
+            Fact::StepSucceeded { .. }
+            | Fact::StepRefused { .. }
+            | Fact::SleepEnded { .. }
+            | Fact::InvokeEnded { .. }
+            | Fact::EventEntered { .. }
+            | Fact::WaitExpired { .. } => {
+                step.state = StepState::Done;
+            }
+            Fact::Hastened { .. } => match &mut step.state {
+                StepState::Sleeping { until: due } | StepState::Waiting { retry_at: due, .. } => *due = entry.at,
+                StepState::Wanted
+                | StepState::Running { .. }
+                | StepState::Invoking { .. }
+                | StepState::Awaiting { .. }
+                | StepState::Done
+                | StepState::Abandoned => return None,
+            },
+            Fact::EventAwaited { wait, until, .. } => {
+                step.kind = Kind::Event;
+                step.state = StepState::Awaiting { what: Awaited::Event(wait.clone()), until: *until };
+            }
+            Fact::SignalAwaited { until, .. } => {
+                step.kind = Kind::Signal;
+                step.state = StepState::Awaiting { what: Awaited::Signal, until: *until };
+            }
+            Fact::SignalReceived { .. } => (step.kind, step.state) = (Kind::Signal, StepState::Done),
+            Fact::AttemptInterrupted { .. } => {
+                step.interruptions += 1;
+                step.state = StepState::Waiting { retry_at: entry.at, error: None };
+            }
+            Fact::StepAbandoned { .. } => step.state = StepState::Abandoned,
+            Fact::StepCarried { kind, .. } => (step.kind, step.state) = (*kind, StepState::Done),
+            Fact::SleepStarted { until, .. } => {
+                (step.kind, step.state) = (Kind::Sleep, StepState::Sleeping { until: *until });
+            }
+            Fact::EventsSent { .. } => (step.kind, step.state) = (Kind::Send, StepState::Done),
+            Fact::InvokeStarted { function, child, input, bound, .. } => {
+                step.kind = Kind::Invoke;
+                step.state = StepState::Invoking {
+                    child: *child,
+                    function: function.clone(),
+                    input: input.clone(),
+                    bound: *bound,
+                };
+            }
+            Fact::RunCreated(_)
+            | Fact::EventJoined { .. }
+            | Fact::RunBegun
+            | Fact::StepsWoken { .. }
+            | Fact::VersionTaken { .. }
+            | Fact::Logged { .. }
+            | Fact::HandlerFailed { .. }
+            | Fact::RunCompleted { .. }
+            | Fact::RunFailed { .. }
+            | Fact::RunCancelled { .. }
+            | Fact::RunSkipped { .. } => return None,
+        }
+        Some(step)
+    }
+}

@@ -1,0 +1,159 @@
+//! A delivered wake: its run is read and moved, begun, or put off; and the wake comes again where the storage failed.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::planted::{self, Plant};
+use stepladder_core::state::RunState;
+use stepladder_core::{Cause, Timestamp, Wake};
+
+use super::lines::Said;
+use super::timing::Punctuality;
+use super::{Hop, UNREGISTERED};
+use crate::engine::Engine;
+use crate::ports::{Commit, Delivery, Later, Receipt, StoreError};
+
+/// How long a wake is put off when the storage failed (rule 13).
+const AGAIN: Duration = Duration::from_secs(10);
+/// The same where the queue takes the wake back: it costs no write, and nobody else's storage.
+const BACK: Duration = Duration::from_secs(2);
+/// Minutes for which a tick looks for a worker that knows its function: an hour.
+const TICK_WAITS: i64 = 60;
+
+/// What is known of the invocation before the run is.
+#[derive(Clone, Copy, Debug)]
+struct Invocation {
+    redelivered: bool,
+    /// `None`: as long as a worker of the run's function has.
+    deadline: Option<Timestamp>,
+}
+
+impl Engine {
+    /// Moves the run of a delivered wake, and acknowledges the wake. The hop has the time of a worker of its function.
+    ///
+    /// # Errors
+    /// When not even the wish to try again later could be written; the queue delivers the wake again.
+    pub async fn hop(&self, delivery: Delivery) -> Result<(), StoreError> {
+        self.hop_within(delivery, None).await
+    }
+
+    /// The same, in an invocation that is ended at `deadline`, whatever runs then. A step that does not fit into what is
+    /// left of it is handed to a fresh invocation, once.
+    ///
+    /// # Errors
+    /// As [`Engine::hop`].
+    pub async fn hop_until(&self, delivery: Delivery, deadline: Timestamp) -> Result<(), StoreError> {
+        self.hop_within(delivery, Some(deadline)).await
+    }
+
+    async fn hop_within(&self, delivery: Delivery, deadline: Option<Timestamp>) -> Result<(), StoreError> {
+        self.pay_what_is_owed().await;
+        let Delivery { wake, receipt, receives } = delivery;
+        let run = wake.run;
+        let cause = wake.cause.clone().in_other_words(Cause::Again);
+        let again = Wake { cause, ..wake.clone() };
+        let invocation = Invocation { redelivered: receives > 1, deadline };
+        let Err(error) = self.move_run(wake, receipt.clone(), invocation).await else { return Ok(()) };
+        if planted::is(Plant::ErrorsAreTheQueues) {
+            return Err(error);
+        }
+        if self.backend.put_back(&receipt, self.now() + BACK).await? {
+            tracing::warn!(%run, %error, "the storage failed; the wake comes again");
+            return Ok(());
+        }
+        // rule 13: a brown-out must not use up the queue's deliveries
+        tracing::warn!(%run, %error, "the storage failed; the run is woken again later");
+        let later = Later::Wake { wake: again, due: self.now() + AGAIN };
+        self.carry_out(Commit { before: vec![later], acks: vec![receipt], ..Commit::default() }).await?;
+        Ok(())
+    }
+
+    async fn move_run(&self, wake: Wake, receipt: Receipt, invocation: Invocation) -> Result<(), StoreError> {
+        let began = self.now();
+        let Some(state) = self.take_state(wake.run).await? else {
+            return self.begin_or_forget(wake, receipt).await;
+        };
+        let state = Arc::unwrap_or_clone(state);
+        let Some(program) = self.program_of(&state).map(|chosen| chosen.program.clone()) else {
+            return self.put_off(&state, wake, receipt).await;
+        };
+        let Invocation { redelivered, deadline } = invocation;
+        let own = || began + self.config.worker_timeout_of(&state.created.function);
+        let deadline = deadline.unwrap_or_else(own);
+        let look = matches!(wake.cause, Cause::Offered | Cause::Watchdog);
+        let mut hop = Hop {
+            engine: self,
+            program,
+            wake,
+            receipt,
+            state,
+            commit: Commit::default(),
+            pending: Vec::new(),
+            shown: 0,
+            limits: Vec::new(),
+            run_limits: Vec::new(),
+            id: if planted::is(Plant::LoserFreesTheSlot) { 0 } else { self.entropy.bits() as u64 },
+            taken: Vec::new(),
+            joined: Vec::new(),
+            running: HashMap::new(),
+            handed: HashSet::new(),
+            unwoken: None,
+            executed: false,
+            redelivered,
+            look,
+            deadline,
+            lease_until: deadline + self.config.lease_margin,
+            punctuality: Punctuality::Unknown,
+            told_to_wait: HashSet::new(),
+            said: Said::default(),
+        };
+        if let Err(error) = hop.run().await {
+            hop.owe();
+            return Err(error);
+        }
+        if let Some(error) = hop.unwoken.take() {
+            hop.engine.owed.add_unwoken(&hop.limits);
+            return Err(error);
+        }
+        self.cache.put(Arc::new(hop.state));
+        Ok(())
+    }
+
+    /// A wake of a run that does not exist: a tick's begins by it. Where its function is not known, another worker may
+    /// know it.
+    async fn begin_or_forget(&self, wake: Wake, receipt: Receipt) -> Result<(), StoreError> {
+        let mut commit = Commit { acks: vec![receipt], ..Commit::default() };
+        match wake.cause {
+            Cause::Tick(minute) if self.program(&wake.group).is_some() => {
+                self.begin_tick(&wake, minute).await?;
+            }
+            Cause::Tick(minute) if self.now().minute() - minute < TICK_WAITS => {
+                commit.before.push(self.later(wake, self.now() + UNREGISTERED));
+            }
+            _ => tracing::debug!(run = %wake.run, "a wake of a run that does not exist"),
+        }
+        self.carry_out(commit).await?;
+        Ok(())
+    }
+
+    /// A run of a function that is not in this binary: an older or newer one may know it.
+    async fn put_off(&self, state: &RunState, wake: Wake, receipt: Receipt) -> Result<(), StoreError> {
+        let mut commit = Commit { acks: vec![receipt], ..Commit::default() };
+        match &state.end {
+            Some(end) => self.tell_of_end(state, end, &mut commit),
+            None => {
+                let function = &state.created.function;
+                tracing::warn!(run = %wake.run, %function, "a run waits: its function is not registered");
+                commit.before.push(self.later(wake, self.now() + UNREGISTERED));
+            }
+        }
+        self.carry_out(commit).await?;
+        Ok(())
+    }
+
+    /// The wait before a retry; another one where the engine was told so.
+    pub(in crate::engine) fn retry_wait(&self, wait: Duration) -> Duration {
+        self.config.retry_delay.unwrap_or(wait)
+    }
+}
