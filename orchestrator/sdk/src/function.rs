@@ -41,7 +41,8 @@ type Handler = Arc<dyn Fn(Context, &History) -> Result<BoxFuture<'static, Result
 pub struct Function {
     spec: Spec,
     version: Option<Arc<str>>,
-    condition: Option<String>,
+    /// For events of this name, or of any.
+    conditions: Vec<(Option<String>, String)>,
     example: Option<serde_json::Result<NewEvent>>,
     cron: CronLines,
     concurrency: Vec<Concurrency>,
@@ -78,7 +79,7 @@ impl Function {
         Self {
             spec,
             version: None,
-            condition: None,
+            conditions: Vec::new(),
             example: None,
             cron: CronLines::default(),
             concurrency: Vec::new(),
@@ -286,7 +287,15 @@ impl Function {
     /// with an expression that is none.
     #[must_use]
     pub fn when(mut self, cel: impl Into<String>) -> Self {
-        self.condition = Some(cel.into());
+        self.conditions.push((None, cel.into()));
+        self
+    }
+
+    /// The same for events of one name, where several start it; what [`when`](Self::when) says holds for the others. The app
+    /// does not start where such events do not start the function.
+    #[must_use]
+    pub fn when_event(mut self, name: impl Into<String>, cel: impl Into<String>) -> Self {
+        self.conditions.push((Some(name.into()), cel.into()));
         self
     }
 
@@ -324,7 +333,7 @@ impl Function {
     /// # Errors
     /// A sentence that names the function and what is wrong with it: a CEL expression that is none.
     pub fn programs(self, states: &States) -> Result<Vec<Arc<dyn Program>>, String> {
-        let Self { mut spec, version, condition, example, cron, concurrency, flow, handler, on_failure } = self;
+        let Self { mut spec, version, mut conditions, example, cron, concurrency, flow, handler, on_failure } = self;
         let id = spec.id.clone();
         let unwritten = |error| format!("the example of function `{id}` cannot be written as JSON: {error}");
         spec.example = example.transpose().map_err(unwritten)?;
@@ -339,9 +348,16 @@ impl Function {
             let line = Cron::parse(&line, zone).map_err(|bad| format!("function `{id}`: {bad}"))?;
             spec.schedule.lines.push(line);
         }
-        if let Some(cel) = condition {
+        // what is said of one event comes last, and holds for it
+        conditions.sort_by_key(|(name, _)| name.is_some());
+        for (name, cel) in conditions {
             let condition = compile("condition", &cel)?;
-            spec.triggers.iter_mut().for_each(|trigger| trigger.condition = Some(condition.clone()));
+            let mut judged = spec.triggers.iter_mut().filter(|t| name.as_ref().is_none_or(|name| *t.event == **name));
+            let first = judged.next().ok_or_else(|| match &name {
+                Some(name) => format!("function `{id}` has a condition for `{name}`, which does not start it"),
+                None => format!("function `{id}` has a condition, and no event starts it"),
+            })?;
+            std::iter::once(first).chain(judged).for_each(|trigger| trigger.condition = Some(condition.clone()));
         }
         for limit in concurrency {
             spec.concurrency.push(limit.compiled(&compile)?);

@@ -45,6 +45,32 @@ fn an_expression_that_is_none_is_reported_with_its_function() {
 }
 
 #[test]
+fn an_event_may_have_a_condition_of_its_own() {
+    struct Either;
+    impl<'de> Deserialize<'de> for Either {
+        fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+            serde::de::IgnoredAny::deserialize(d).map(|_| Self)
+        }
+    }
+    impl EventData for Either {
+        const NAME: &'static str = "a";
+        const NAMES: &'static [&'static str] = &["a", "b", "c"];
+    }
+    async fn either(_: Context, _: Event<Either>) -> Result<()> {
+        Ok(())
+    }
+    let function = || Function::new("f", either).when_event("b", "event.data.b").when("event.data.any");
+    let programs = function().programs(&States::default()).unwrap();
+    let of = programs[0].spec().triggers.iter().map(|t| t.condition.as_ref().map_or("", |c| c.source()));
+    assert_eq!(of.collect::<Vec<_>>(), ["event.data.any", "event.data.b", "event.data.any"]);
+    let alone = Function::new("f", either).when_event("c", "true").programs(&States::default()).unwrap();
+    let of = alone[0].spec().triggers.iter().map(|t| t.condition.is_some());
+    assert_eq!(of.collect::<Vec<_>>(), [false, false, true]);
+    let said = refused(function().when_event("d", "true"));
+    assert!(said.contains("`f`") && said.contains("`d`, which does not start it"), "{said}");
+}
+
+#[test]
 fn an_on_failure_handler_is_a_function_of_its_own() {
     async fn undo(_: Context, event: Event<FunctionFailed>) -> Result<String> {
         Ok(event.data.function_id)
