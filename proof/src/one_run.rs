@@ -25,6 +25,8 @@ struct Step {
     settled: bool,
     /// Whether the handler dropped it.
     abandoned: bool,
+    /// Whether the handler has failed since it began to run.
+    outlives: bool,
 }
 
 /// Whatever is not as it must be, each in a sentence.
@@ -63,6 +65,8 @@ pub(crate) fn check(journal: &Journal) -> Vec<String> {
                 for step in known.values_mut().filter(|step| step.abandoned) {
                     (step.settled, step.abandoned) = (false, false);
                 }
+                // or will have dropped, once its worker says so
+                known.values_mut().for_each(|step| step.outlives = step.running.is_some());
             }
             Fact::EventEntered { event, steps } => {
                 if !entered.insert(event.id) {
@@ -131,7 +135,7 @@ fn follow(step: &mut Step, entry: &Entry) -> Result<(), &'static str> {
             if *attempt != step.attempt + 1 {
                 return Err("the attempt is not the next one");
             }
-            (step.attempt, step.running) = (*attempt, Some(*lease_until));
+            (step.attempt, step.running, step.outlives) = (*attempt, Some(*lease_until), false);
         }
         Fact::StepSucceeded { attempt, .. } => {
             ends(step, *attempt)?;
@@ -139,7 +143,7 @@ fn follow(step: &mut Step, entry: &Entry) -> Result<(), &'static str> {
         }
         Fact::StepAbandoned { attempt, .. } => {
             ends(step, *attempt)?;
-            (step.settled, step.abandoned) = (true, true);
+            (step.settled, step.abandoned) = (!step.outlives, !step.outlives);
         }
         Fact::StepFailed { attempt, retry_at, .. } => {
             ends(step, *attempt)?;

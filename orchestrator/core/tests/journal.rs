@@ -402,6 +402,21 @@ fn a_step_that_a_failing_handler_dropped_is_wanted_again_in_the_same_breath() {
     assert_eq!(state.admits(&hastened.at(at(3))), Err(Refusal::NotRunAgain));
 }
 
+/// Whichever of two hops of the failing attempt writes first: the one that says so, or the one that executes the step.
+#[test]
+fn a_step_that_is_dropped_when_its_handler_has_failed_is_wanted_again() {
+    let start = |attempt| Fact::StepStarted { step: "a".into(), attempt, lease_until: at(90), worker: "w".into() };
+    let dropped = |attempt| Fact::StepAbandoned { step: "a".into(), attempt, report: Report::default() };
+    let failed = Fact::HandlerFailed { attempt: 1, error: Failure::new("no"), retry_at: at(9) };
+    let again = state(vec![(0, start(1)), (1, failed.clone()), (2, dropped(1))]);
+    assert_eq!(again.admits(&start(2).at(at(9))), Ok(()));
+    let running = state(vec![(0, start(1)), (1, failed.clone())]);
+    assert_eq!(running.admits_all(&[dropped(1).at(at(2)), start(2).at(at(9))]), Ok(()));
+    // the next attempt has started it, and drops it itself
+    let anew = state(vec![(0, start(1)), (1, failed), (2, dropped(1)), (9, start(2)), (10, dropped(2))]);
+    assert_eq!(anew.admits(&start(3).at(at(11))), Err(Refusal::Settled("a".into())));
+}
+
 #[test]
 fn a_function_that_waits_to_be_run_again_is_hastened_once() {
     let hastened = |n: i64| Fact::Hastened { step: None }.at(at(n));

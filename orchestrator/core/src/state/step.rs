@@ -25,6 +25,8 @@ pub struct Step {
     pub interruptions: u32,
     /// Whether it was sent a wake of its own.
     pub woken: bool,
+    /// Whether the attempt of the handler that its running attempt began under has failed meanwhile.
+    pub(crate) outlives: bool,
 }
 
 /// Where a step stands.
@@ -61,20 +63,18 @@ pub enum Awaited {
 impl Step {
     /// A step before anything happened to it.
     pub(crate) fn new(kind: Kind, state: StepState) -> Self {
-        Self { kind, state, attempt: 0, failures: 0, checks: 0, began: None, interruptions: 0, woken: false }
+        let (began, woken, outlives) = (None, false, false);
+        Self { kind, state, attempt: 0, failures: 0, checks: 0, began, interruptions: 0, woken, outlives }
     }
 
-    /// The handler has returned an error. What it dropped, its next attempt may want; and wakes that steps were sent may
-    /// be spent by then, for they meet a handler that waits.
+    /// The handler has returned an error. What it dropped, or will have dropped once its worker says so, its next attempt may
+    /// want; and wakes that steps were sent may be spent by then, for they meet a handler that waits.
     pub(crate) fn leave_to_the_next_attempt(&mut self) {
         match self.state {
             StepState::Abandoned => (self.state, self.woken) = (StepState::Wanted, false),
             StepState::Wanted | StepState::Waiting { .. } => self.woken = false,
-            StepState::Running { .. }
-            | StepState::Sleeping { .. }
-            | StepState::Invoking { .. }
-            | StepState::Awaiting { .. }
-            | StepState::Done => {}
+            StepState::Running { .. } => self.outlives = true,
+            StepState::Sleeping { .. } | StepState::Invoking { .. } | StepState::Awaiting { .. } | StepState::Done => {}
         }
     }
 
@@ -87,6 +87,7 @@ impl Step {
                     step.interruptions += 1; // taken over: the one before did not report back
                 }
                 step.began.get_or_insert(entry.at);
+                step.outlives = false;
                 step.attempt = *attempt;
                 step.state = StepState::Running { lease_until: *lease_until, worker: worker.clone() };
             }
@@ -132,7 +133,12 @@ impl Step {
                 step.interruptions += 1;
                 step.state = StepState::Waiting { retry_at: entry.at, error: None };
             }
-            Fact::StepAbandoned { .. } => step.state = StepState::Abandoned,
+            Fact::StepAbandoned { .. } => {
+                step.state = StepState::Abandoned;
+                if step.outlives {
+                    step.leave_to_the_next_attempt();
+                }
+            }
             Fact::StepCarried { kind, .. } => (step.kind, step.state) = (*kind, StepState::Done),
             Fact::SleepStarted { until, .. } => {
                 (step.kind, step.state) = (Kind::Sleep, StepState::Sleeping { until: *until });
