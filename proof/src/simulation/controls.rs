@@ -21,7 +21,7 @@ pub(crate) const CONTROLLED: &str = "controlled";
 /// The period of the rates.
 const PERIOD: Duration = Duration::from_secs(20);
 /// Minutes between ticks.
-const EVERY: i64 = 5;
+const EVERY: i64 = 2;
 
 /// How.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,12 +176,13 @@ impl Controlled {
         }
     }
 
-    /// Each tick between these that the sweep has passed has started its run, where none is under way any more.
-    pub(crate) fn check_ticks(&self, from: Timestamp) -> Result<(), Broken> {
-        let swept = super::invariants::at_once(self.memory.cursor()).map_or(0, |cursor| cursor.minute);
-        if self.control != Some(Control::Cron) || self.memory.wakes() > 0 {
+    /// Each tick after this that the sweep has passed has started its run, where that is late, or nothing is under way.
+    pub(crate) fn check_ticks(&self, from: Timestamp, late: Timestamp) -> Result<(), Broken> {
+        if self.control != Some(Control::Cron) {
             return Ok(());
         }
+        let swept = super::invariants::at_once(self.memory.cursor()).map_or(0, |cursor| cursor.minute);
+        let passed = if self.memory.wakes() == 0 { swept } else { swept.min(late.minute()) };
         let started: Vec<i64> = rows(&self.memory)
             .into_iter()
             .filter(|row| *row.function == *CONTROLLED)
@@ -190,7 +191,7 @@ impl Controlled {
                 _ => None,
             })
             .collect();
-        for minute in (from.minute() + 1..swept).filter(|minute| minute % EVERY == 0) {
+        for minute in (from.minute() + 1..passed).filter(|minute| minute % EVERY == 0) {
             match started.iter().filter(|started| **started == minute).count() {
                 1 => {}
                 n => return Err(format!("the tick of {} started {n} runs", Timestamp::of_minute(minute))),

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use stepladder_core::RunId;
 use stepladder_core::journal::{Fact, Origin};
 use stepladder_core::report::Placed;
 use stepladder_core::state::{Ending, RunState};
+use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Journals, Listings, Slots};
 use stepladder_engine::program::{Advance, History};
@@ -27,7 +27,9 @@ impl Simulation {
         let Mishaps { brown_outs, freezes, losses, .. } = self.mishaps;
         // of ticks that nobody swept for a quarter of an hour, only the latest starts a run
         if brown_outs + freezes + losses == 0 && !self.afterwards {
-            self.controlled.check_ticks(self.begun)?;
+            let patience = self.patience();
+            let late = Timestamp::from_millis(self.clock.now().as_millis() - patience.as_millis() as i64);
+            self.controlled.check_ticks(self.begun, late)?;
         }
         self.wakes_did_not_multiply()?;
         self.runs_ended_as_they_should()?;
