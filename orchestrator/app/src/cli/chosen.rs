@@ -35,10 +35,10 @@ pub(crate) struct ChosenArgs {
 /// A stretch of time.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SpanArgs {
-    /// Only runs whose events came since then: 2026-11-24T21:00:00Z, or so long ago: 30m, 24h, 7d
+    /// Only runs that were created since then: 2026-11-24T21:00:00Z, or so long ago: 30m, 24h, 7d
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     since: Option<Timestamp>,
-    /// Only runs whose events came before then
+    /// Only runs that were created before then
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     until: Option<Timestamp>,
 }

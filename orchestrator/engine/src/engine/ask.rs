@@ -29,9 +29,9 @@ pub struct RunFilter {
     pub cursor: Option<RunId>,
     /// Only those that have not ended.
     pub live: bool,
-    /// Only those of events that came then or later; a called run comes with the event of its caller.
+    /// Only those that were created then or later; a called run counts as its caller does.
     pub since: Option<Timestamp>,
-    /// Only those of events that came before.
+    /// Only those that were created before.
     pub until: Option<Timestamp>,
 }
 
