@@ -48,7 +48,7 @@ pub struct RunState {
     pub joined: Vec<Event>,
     /// From when on it may begin, where something put that off.
     put_off: Option<Timestamp>,
-    /// When its handler was first run: something was written that only a handler asks for.
+    /// When its handler was first run: something was written that only a handler asks for, or its error.
     pub begun_at: Option<Timestamp>,
     /// When the first attempt of any step started.
     pub started_at: Option<Timestamp>,
@@ -155,6 +155,7 @@ impl RunState {
             Fact::HandlerFailed { attempt, retry_at, .. } => {
                 self.handler_failures = *attempt;
                 self.handler_retry_at = Some(*retry_at);
+                self.begun_at.get_or_insert(entry.at);
                 self.steps.values_mut().for_each(Step::leave_to_the_next_attempt);
             }
             Fact::RunCompleted { .. }

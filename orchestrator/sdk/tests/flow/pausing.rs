@@ -3,7 +3,7 @@
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::testing::{Status, TestApp};
 
-use crate::{MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works, works_long};
+use crate::{Job, MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works, works_long};
 
 #[tokio::test]
 async fn what_has_not_begun_waits_until_its_function_is_resumed() {
@@ -64,4 +64,25 @@ async fn who_waits_to_begin_does_not_stand_in_the_way_of_those_who_have_begun() 
         app.finish().await;
         assert_eq!(outputs(&all_runs(&mut app).await), [0, 1, 2, 3, 4]);
     }
+}
+
+#[tokio::test]
+async fn a_run_whose_function_has_failed_before_its_first_step_has_begun() {
+    async fn fails_once(ctx: Context, event: Event<Job>) -> Result<u32> {
+        if ctx.attempt() == 1 {
+            return Err(Error::new("not yet"));
+        }
+        works(ctx, event).await
+    }
+    let function = Function::new("f", fails_once).backoff(Backoff::Fixed(MINUTE));
+    let mut app = TestApp::new().function(function);
+    let engine = app.engine();
+    app.start(&job("a", 0)).await;
+    app.advance(SECOND).await;
+    engine.pause("f").await.unwrap();
+    app.start(&job("a", 1)).await;
+    app.advance(5 * MINUTE).await;
+    let runs = all_runs(&mut app).await;
+    assert_eq!(outputs(&runs), [0]);
+    assert_eq!(runs[1].status(), Status::Scheduled);
 }
