@@ -144,6 +144,8 @@ pub(crate) struct Simulation {
     told: Rc<RefCell<Told>>,
     /// Whether a function is paused, and from when on somebody resumes it.
     paused: Rc<Cell<Option<Timestamp>>>,
+    /// How often it was paused.
+    pauses: Rc<Cell<u32>>,
     words: Rc<RefCell<Words>>,
     exprs: Exprs,
     /// Invocations whose time was up.
@@ -200,6 +202,7 @@ impl Simulation {
             afterwards: false,
             told: Rc::new(RefCell::new(Told { unanswered: knobs.events, ..Told::default() })),
             paused: Rc::default(),
+            pauses: Rc::default(),
             words: Rc::default(),
             exprs: Exprs::default(),
             cut: Rc::default(),

@@ -40,6 +40,7 @@ impl Simulation {
             12 if self.paused.get().is_none() && !self.afterwards => {
                 self.tell(format!("somebody pauses `{PAUSED}`"));
                 self.paused.set(Some(self.clock.now()));
+                self.pauses.set(self.pauses.get() + 1);
                 // through nobody's wire: one that comes late would pause what was resumed meanwhile
                 let engine = self.engine(self.memory.clone(), self.clock.clone(), false);
                 at_once(engine.pause(PAUSED));
@@ -105,9 +106,12 @@ impl Simulation {
         let (at, now) = (self.one(), self.clock.now());
         self.paused.set(Some(now + Duration::from_secs(1)));
         self.tell(format!("somebody resumes `{PAUSED}` at worker {at}"));
-        let (engine, paused) = (self.processes[at].engine.clone(), self.paused.clone());
+        let (engine, paused, pauses) = (self.processes[at].engine.clone(), self.paused.clone(), self.pauses.clone());
+        let which = pauses.get();
         self.scheduler.spawn(at, async move {
-            if engine.paused_since(PAUSED).await.is_ok() && engine.resume(PAUSED).await.is_ok() {
+            let resumed = engine.paused_since(PAUSED).await.is_ok() && engine.resume(PAUSED).await.is_ok();
+            // an answer that comes late says nothing of a pause since
+            if resumed && pauses.get() == which {
                 paused.set(None);
             }
         });
