@@ -111,8 +111,11 @@ impl Spec {
         if let Some(name) = self.concurrency.iter().filter_map(|c| c.shared.as_ref()).find(|name| name.contains('/')) {
             return Some(format!("function `{}` shares the limit `{name}`; its name may hold no `/`", self.id));
         }
-        if self.id.starts_with(SHARED) && !self.concurrency.is_empty() {
-            return Some(format!("the id of function `{}` begins with `{SHARED}`, as shared limits do", self.id));
+        if format!("{}/", self.id).starts_with(SHARED) && !self.concurrency.is_empty() {
+            return Some(format!(
+                "the limits of function `{}` would be called `{SHARED}…`, as shared ones are",
+                self.id
+            ));
         }
         if let Some(example) = &self.example {
             let (id, name) = (&self.id, &example.name);

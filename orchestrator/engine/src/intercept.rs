@@ -92,11 +92,11 @@ intercept! {
     Slots of backend {
         take(limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Taken;
         take_all(limits: &[Limit], holder: &Holder, lease_until: Timestamp, now: Timestamp)
-            -> Result<(), (usize, Taken)>;
+            -> Result<(), Vec<(usize, Taken)>>;
         park(limit: &Limit, place: Place) -> ();
         line(limit: &Limit, n: usize) -> Vec<Place>;
         holders(limit: &Limit) -> Vec<Holding>;
-        place(limit: &Limit, run: RunId) -> Option<Place>;
+        place(limit: &Limit, run: RunId, step: Option<StepId>) -> Option<Place>;
         position(limit: &Limit, run: RunId) -> Option<usize>;
     }
     Waiters of backend {

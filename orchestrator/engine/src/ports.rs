@@ -206,15 +206,15 @@ pub trait Slots: Send + Sync {
     /// `now` are reaped first. Who takes leaves the line. A holder that holds already holds on, with the new lease.
     async fn take(&self, limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> StoreResult<Taken>;
 
-    /// Takes a slot of each limit, or of none: what [`take`](Self::take) says holds for each. Gives the first limit that
-    /// refuses, and what it says.
+    /// Takes a slot of each limit, or of none: what [`take`](Self::take) says holds for each. Gives the limits that refuse,
+    /// by their numbers, and what each says.
     async fn take_all(
         &self,
         limits: &[Limit],
         holder: &Holder,
         lease_until: Timestamp,
         now: Timestamp,
-    ) -> StoreResult<Result<(), (usize, Taken)>>;
+    ) -> StoreResult<Result<(), Vec<(usize, Taken)>>>;
 
     /// Joins the line. Who is in it keeps the place that he has.
     async fn park(&self, limit: &Limit, place: Place) -> StoreResult<()>;
@@ -225,8 +225,9 @@ pub trait Slots: Send + Sync {
     /// Who holds slots, dead leases included.
     async fn holders(&self, limit: &Limit) -> StoreResult<Vec<Holding>>;
 
-    /// The first of the run's places in the line, if it has any: cheaper than to count who stands before it.
-    async fn place(&self, limit: &Limit, run: RunId) -> StoreResult<Option<Place>>;
+    /// The place of this step, or the first of all that the run has in the line, if there is one: cheaper than to count
+    /// who stands before it.
+    async fn place(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Place>>;
 
     /// Where (`run`, any of its steps) stands in the line, counted from 0. For people who ask: no hop needs it.
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>>;

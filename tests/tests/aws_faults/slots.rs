@@ -115,7 +115,7 @@ async fn who_takes_a_slot_leaves_the_line_also_where_the_reply_is_lost() {
         let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
         assert_eq!(stage.aws.take(&limit(), &holder, until, now).await.expect("taken"), Taken::Held);
         assert!(stage.lambda.line(&limit(), 10).await.expect("a line").is_empty(), "{n} stands in line no more");
-        assert_eq!(stage.lambda.place(&limit(), run).await.expect("a place"), None);
+        assert_eq!(stage.lambda.place(&limit(), run, None).await.expect("a place"), None);
     }
 }
 
@@ -140,7 +140,7 @@ async fn a_place_that_was_given_up_is_not_brought_back_by_a_repeated_request() {
     let (aws, limit) = (stage.aws.clone(), one.clone());
     let slow = tokio::spawn(async move { aws.park(&limit, place).await });
     wait_for("the request to be repeated", async || repeated.load(Ordering::SeqCst).then_some(())).await;
-    assert!(stage.lambda.place(&one, run).await.expect("read").is_some());
+    assert!(stage.lambda.place(&one, run, None).await.expect("read").is_some());
     let holder = Holder { run, step: "s".into(), attempt: 1, hop: 0 };
     assert_eq!(stage.lambda.take(&one, &holder, until, now).await.expect("taken"), Taken::Held);
     stage.dynamo.release();

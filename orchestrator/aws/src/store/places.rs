@@ -98,6 +98,12 @@ impl Aws {
         .await
     }
 
+    /// A step's place, if it is in the line.
+    pub(super) async fn place_of(&self, limit: &Limit, run: RunId, step: &StepId) -> StoreResult<Option<Place>> {
+        let Some(of_run) = self.get(&layout::place_of(limit, run, step)).await? else { return Ok(None) };
+        self.get(&key_of(&of_run)?).await?.as_ref().map(place).transpose()
+    }
+
     /// The first of a run's places that is in the line.
     pub(super) async fn first_place(&self, limit: &Limit, run: RunId) -> StoreResult<Option<Place>> {
         let mut keys = self.places_of(limit, run).await?.iter().map(key_of).collect::<StoreResult<Vec<_>>>()?;

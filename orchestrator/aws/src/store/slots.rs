@@ -9,7 +9,7 @@
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
 use stepladder_core::slot::{ARRIVAL, Holder, Holding, Limit, Place, may_take};
-use stepladder_core::{RunId, Timestamp};
+use stepladder_core::{RunId, StepId, Timestamp};
 use stepladder_engine::ports::{Slots, StoreError, StoreResult, Taken};
 
 use crate::Aws;
@@ -58,15 +58,22 @@ impl Slots for Aws {
         holder: &Holder,
         lease_until: Timestamp,
         now: Timestamp,
-    ) -> StoreResult<Result<(), (usize, Taken)>> {
+    ) -> StoreResult<Result<(), Vec<(usize, Taken)>>> {
         'rounds: for _ in 0..ROUNDS {
-            let mut free = Vec::new();
+            let (mut free, mut refused, mut held) = (Vec::new(), Vec::new(), Vec::new());
             for (n, limit) in limits.iter().enumerate() {
                 match self.look_for_slot(limit, holder, now).await? {
-                    Seen::Refused(taken) => return Ok(Err((n, taken))),
-                    Seen::Held(shard) if self.hold_on(limit, shard, holder, lease_until).await? => {}
-                    Seen::Held(_) => continue 'rounds,
+                    Seen::Refused(taken) => refused.push((n, taken)),
+                    Seen::Held(shard) => held.push((limit, shard)),
                     Seen::Free(shard, place) => free.push((limit, shard, place)),
+                }
+            }
+            if !refused.is_empty() {
+                return Ok(Err(refused));
+            }
+            for (limit, shard) in held {
+                if !self.hold_on(limit, shard, holder, lease_until).await? {
+                    continue 'rounds;
                 }
             }
             let writes = free.iter().map(|(limit, shard, _)| self.holding(limit, shard, holder, (lease_until, now)));
@@ -93,8 +100,11 @@ impl Slots for Aws {
         Ok(self.shards(limit).await?.into_iter().flat_map(|shard| shard.held).collect())
     }
 
-    async fn place(&self, limit: &Limit, run: RunId) -> StoreResult<Option<Place>> {
-        self.first_place(limit, run).await
+    async fn place(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Place>> {
+        match step {
+            Some(step) => self.place_of(limit, run, &step).await,
+            None => self.first_place(limit, run).await,
+        }
     }
 
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {

@@ -177,7 +177,7 @@ pub async fn rule_20_hops_of_one_attempt_hold_a_slot_each(on: Subject) {
     assert_eq!(holders(&on, &two).await, [first]);
 }
 
-/// All of them or none, and each under its own rules; who is refused is told by which limit.
+/// All of them or none, and each under its own rules; who is refused is told by which limits.
 pub async fn rule_25_slots_of_several_limits_are_taken_together(on: Subject) {
     let (one, two) = (limit("few", 1), limit("orders", 2));
     let both = [one.clone(), two.clone()];
@@ -186,16 +186,21 @@ pub async fn rule_25_slots_of_several_limits_are_taken_together(on: Subject) {
         async move { on.backend.take_all(both, &holder(n, "pay", 1), start_of_next(1), on.now()).await.expect("an answer") }
     };
     park(&on, &one, place(1, "pay", 0)).await;
-    assert_eq!(ask(2).await, Err((0, Taken::Behind)));
+    assert_eq!(ask(2).await, Err(vec![(0, Taken::Behind)]));
     assert!(holders(&on, &two).await.is_empty());
     assert_eq!(ask(1).await, Ok(()));
     assert!(line(&on, &one).await.is_empty());
     // again: it holds on
     assert_eq!(ask(1).await, Ok(()));
-    assert_eq!(ask(2).await, Err((0, Taken::Full { free_at: Some(start_of_next(1)) })));
+    let full = || Taken::Full { free_at: Some(start_of_next(1)) };
+    assert_eq!(ask(2).await, Err(vec![(0, full())]));
+    assert!(take(&on, &two, &holder(4, "pay", 1)).await);
+    assert_eq!(ask(2).await, Err(vec![(0, full()), (1, full())]));
+    assert_eq!(ask(1).await, Ok(()));
+    release(&on, &two, holder(4, "pay", 1)).await;
     release(&on, &one, holder(1, "pay", 1)).await;
     assert!(take(&on, &two, &holder(3, "pay", 1)).await);
-    assert_eq!(ask(2).await, Err((1, Taken::Full { free_at: Some(start_of_next(1)) })));
+    assert_eq!(ask(2).await, Err(vec![(1, full())]));
     assert!(holders(&on, &one).await.is_empty());
 }
 
@@ -216,7 +221,8 @@ pub async fn a_place_in_line_is_kept(on: Subject) {
 /// Of several, the one that is served first; none for who does not wait.
 pub async fn the_first_place_of_a_run_is_found(on: Subject) {
     let one = limit("orders", 1);
-    let of = async |n| on.backend.place(&one, run(n)).await.expect("a place");
+    let of = async |n| on.backend.place(&one, run(n), None).await.expect("a place");
+    let of_step = async |n, step: &str| on.backend.place(&one, run(n), Some(step.into())).await.expect("a place");
     assert_eq!(of(1).await, None);
     for place in [place(2, "pay", 0), place(1, "pay", 9), place(1, "ship", 3), place(1, ARRIVAL, 5)] {
         park(&on, &one, place).await;
@@ -224,7 +230,10 @@ pub async fn the_first_place_of_a_run_is_found(on: Subject) {
     assert_eq!(of(1).await, Some(place(1, "ship", 3)));
     assert_eq!(of(2).await, Some(place(2, "pay", 0)));
     assert_eq!(of(3).await, None);
-    assert_eq!(on.backend.place(&limit("orders:eu", 1), run(1)).await.expect("a place"), None);
+    assert_eq!(of_step(1, "pay").await, Some(place(1, "pay", 9)));
+    assert_eq!(of_step(1, ARRIVAL).await, Some(place(1, ARRIVAL, 5)));
+    assert_eq!((of_step(1, "wrap").await, of_step(2, "ship").await), (None, None));
+    assert_eq!(on.backend.place(&limit("orders:eu", 1), run(1), None).await.expect("a place"), None);
     assert!(take(&on, &one, &holder(2, "pay", 1)).await);
     assert_eq!(of(2).await, None);
 }

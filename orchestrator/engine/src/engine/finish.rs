@@ -109,7 +109,7 @@ impl Engine {
                         line.iter().any(|place| place.run == state.run)
                     }
                     Look::AtRun | Look::Redo => false,
-                } || self.backend.place(limit, state.run).await?.is_some();
+                } || self.backend.place(limit, state.run, None).await?.is_some();
             }
             if frees || look == Look::Redo {
                 let leave = |limit: &Limit| After::Leave { limit: limit.clone(), run: state.run, step: None };

@@ -40,9 +40,10 @@ pub(super) struct Asker<'a> {
 }
 
 impl Engine {
-    /// Takes a slot of each limit, or of none (rule 25). Refused at one, joins its line and asks once more (rule 21): a
-    /// slot may have been freed between the two, by someone who found the line empty. Who waits at one limit waits at no
-    /// other: he would stand in the way of those who could go on there.
+    /// Takes a slot of each limit, or of none (rule 25). Refused, joins a line and asks once more (rule 21): a slot may have
+    /// been freed between the two, by someone who found the line empty. Who waits at one limit waits at no other: he would
+    /// stand in the way of those who could go on there. And he stays where he waits while he is refused there: sent to
+    /// another line by each limit that refuses, those who wait would pass each other on without end.
     pub(super) async fn take_slots(
         &self,
         state: &RunState,
@@ -50,40 +51,74 @@ impl Engine {
         asker: Asker<'_>,
     ) -> Result<Slots, StoreError> {
         let mut refused = self.ask(limits, asker).await?;
-        let mut joined = None;
-        while let Some((at, _)) = refused
-            && joined != Some(at)
-            && self.is_to_join(state, &limits[at], asker).await?
-        {
-            self.join(state, &limits[at], asker.holder).await?;
-            joined = Some(at);
-            if planted::is(Plant::ParksWithoutAsking) {
-                break;
-            }
-            refused = self.ask(limits, asker).await?;
-        }
-        let Some((at, taken)) = refused else {
-            for limit in limits {
-                self.inherit_lease_wake(limit).await?;
-            }
-            return Ok(Slots::Held);
+        let mut joined = false;
+        let mut places = match limits {
+            // joining is all that there is to do
+            [_] => vec![None],
+            _ if refused.is_empty() => Vec::new(),
+            _ => self.places(state, limits, asker).await?,
         };
-        for other in limits.iter().filter(|limit| **limit != limits[at]) {
-            self.leave_line(other, asker.holder).await?;
+        loop {
+            let waits = refused.iter().find(|(n, _)| places[*n].is_some()).or(refused.first());
+            let Some((at, taken)) = waits.cloned() else { return Ok(Slots::Held) };
+            let limit = &limits[at];
+            if places[at].is_none() && self.is_to_join(state, limit, asker).await? {
+                let asked = places.iter().flatten().map(|place| place.asked).min();
+                places[at] = Some(self.join(state, limit, asker.holder, asked).await?);
+                joined = true;
+                if !planted::is(Plant::ParksWithoutAsking) {
+                    refused = self.ask(limits, asker).await?;
+                    continue;
+                }
+            }
+            let mut has_left = false;
+            for (n, place) in places.iter().enumerate().filter(|(n, _)| *n != at) {
+                let is_own = |place: &&Place| place.step == asker.holder.step || *place.step == *ARRIVAL;
+                let Some(place) = place.as_ref().filter(is_own) else { continue };
+                self.leave(&limits[n], place).await?;
+                has_left = true;
+            }
+            // another hop of the step, refused elsewhere, may have left this line at the same time
+            if has_left && self.places(state, std::slice::from_ref(limit), asker).await? == [None] {
+                places = self.places(state, limits, asker).await?;
+                refused = self.ask(limits, asker).await?;
+                continue;
+            }
+            self.wait_at(limit, taken, asker.holder).await?;
+            return Ok(Slots::Parked { key: limit.key.clone(), joined });
         }
-        self.wait_at(&limits[at], taken, asker.holder).await?;
-        Ok(Slots::Parked { key: limits[at].key.clone(), joined: joined.is_some() })
     }
 
-    /// The first limit that refuses, and what it says.
-    async fn ask(&self, limits: &[Limit], asker: Asker<'_>) -> Result<Option<(usize, Taken)>, StoreError> {
+    /// The limits that refuse, and what each says.
+    async fn ask(&self, limits: &[Limit], asker: Asker<'_>) -> Result<Vec<(usize, Taken)>, StoreError> {
         let Asker { holder, lease_until, .. } = asker;
         let now = self.now();
         if let [limit] = limits {
             let taken = self.backend.take(limit, holder, lease_until, now).await?;
-            return Ok((taken != Taken::Held).then_some((0, taken)));
+            return Ok(if taken == Taken::Held { Vec::new() } else { vec![(0, taken)] });
         }
-        Ok(self.backend.take_all(limits, holder, lease_until, now).await?.err())
+        Ok(self.backend.take_all(limits, holder, lease_until, now).await?.err().unwrap_or_default())
+    }
+
+    /// Where the asker waits already, at each limit: in its own place, in that of its run's arrival, or, as long as nothing of
+    /// the run has started, with a step that is woken together with it.
+    async fn places(
+        &self,
+        state: &RunState,
+        limits: &[Limit],
+        asker: Asker<'_>,
+    ) -> Result<Vec<Option<Place>>, StoreError> {
+        let Holder { run, step, .. } = asker.holder;
+        let mut places = Vec::with_capacity(limits.len());
+        for limit in limits {
+            let shares = state.started_at.is_none() && !asker.by_itself;
+            let mut place = self.backend.place(limit, *run, Some(step.clone()).filter(|_| !shares)).await?;
+            if place.is_none() && state.started_at.is_none() && asker.by_itself {
+                place = self.backend.place(limit, *run, Some(ARRIVAL.into())).await?;
+            }
+            places.push(place);
+        }
+        Ok(places)
     }
 
     /// Whether who is refused joins the line. A run that still has the place of its arrival is in line already, with all
@@ -92,29 +127,40 @@ impl Engine {
         if asker.by_itself || state.started_at.is_some() {
             return Ok(true);
         }
-        Ok(self.backend.place(limit, state.run).await?.is_none())
+        Ok(self.backend.place(limit, state.run, None).await?.is_none())
     }
 
-    async fn join(&self, state: &RunState, limit: &Limit, holder: &Holder) -> Result<(), StoreError> {
+    /// Joins the line as one who asked at this time: who comes from another line has waited there.
+    async fn join(
+        &self,
+        state: &RunState,
+        limit: &Limit,
+        holder: &Holder,
+        asked: Option<Timestamp>,
+    ) -> Result<Place, StoreError> {
         // the first steps wait since the run's arrival
-        let asked = if state.started_at.is_none() { state.ready_at() } else { self.now() };
-        let asked = match self.spec_of(&state.created) {
-            Some(spec) => self.asked(spec, &mut LazyScope::new(&state.created.event), asked),
-            None => asked,
-        };
+        let now = if state.started_at.is_none() { state.ready_at() } else { self.now() };
+        let asked = asked.unwrap_or_else(|| match self.spec_of(&state.created) {
+            Some(spec) => self.asked(spec, &mut LazyScope::new(&state.created.event), now),
+            None => now,
+        });
         let place = Place { asked, event: state.created.event.id, run: holder.run, step: holder.step.clone() };
-        self.backend.park(limit, place).await
+        self.backend.park(limit, place.clone()).await?;
+        Ok(place)
     }
 
-    /// Gives up the place at a limit that does not refuse, and lets those behind it go on.
-    async fn leave_line(&self, limit: &Limit, holder: &Holder) -> Result<(), StoreError> {
-        let place = self.backend.place(limit, holder.run).await?;
-        let Some(place) = place.filter(|place| place.step == holder.step || *place.step == *ARRIVAL) else {
-            return Ok(());
-        };
-        let leave = After::Leave { limit: limit.clone(), run: place.run, step: Some(place.step) };
+    /// Gives up a place, and lets those behind it go on.
+    async fn leave(&self, limit: &Limit, place: &Place) -> Result<(), StoreError> {
+        let leave = After::Leave { limit: limit.clone(), run: place.run, step: Some(place.step.clone()) };
         self.carry_out(Commit { after: vec![leave], ..Commit::default() }).await?;
         self.pass_on(std::slice::from_ref(limit)).await
+    }
+
+    /// How many slots nobody holds.
+    async fn free(&self, limit: &Limit) -> Result<usize, StoreError> {
+        let now = self.now();
+        let held = self.backend.holders(limit).await?.iter().filter(|h| h.lease_until > now).count();
+        Ok((limit.slots as usize).saturating_sub(held))
     }
 
     /// Sees to it that who waits at this limit is woken.
@@ -143,9 +189,16 @@ impl Engine {
         if state.is_none_or(|state| is_wanted(&state, &head.step)) {
             return Ok(());
         }
-        let leave = After::Leave { limit: limit.clone(), run: head.run, step: Some(head.step) };
-        self.carry_out(Commit { after: vec![leave], ..Commit::default() }).await?;
-        self.pass_on(std::slice::from_ref(limit)).await
+        self.leave(limit, &head).await
+    }
+
+    /// Slots were taken: see [`inherit_lease_wake`](Self::inherit_lease_wake). By itself, for who takes is to know what it has
+    /// taken, whatever becomes of this.
+    pub(super) async fn pass_the_lease_on(&self, limits: &[Limit]) -> Result<(), StoreError> {
+        for limit in limits {
+            self.inherit_lease_wake(limit).await?;
+        }
+        Ok(())
     }
 
     /// Whoever is first in line now owns the wake at the first lease's end (rule 23).
@@ -181,9 +234,7 @@ impl Engine {
             return Ok(());
         }
         for limit in limits {
-            let now = self.now();
-            let held = self.backend.holders(limit).await?.iter().filter(|h| h.lease_until > now).count();
-            let free = (limit.slots as usize).saturating_sub(held);
+            let free = self.free(limit).await?;
             if free == 0 {
                 self.inherit_lease_wake(limit).await?;
             } else {

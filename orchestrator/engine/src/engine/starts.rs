@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use stepladder_core::journal::{Created, Entry, Fact, Origin, Record};
-use stepladder_core::slot::{ARRIVAL, Place};
+use stepladder_core::slot::{ARRIVAL, Limit, Place};
 use stepladder_core::spec::LazyScope;
 use stepladder_core::wake::Purpose;
 use stepladder_core::{Cause, RunId, RunRow, Spec, Status, Timer, Timestamp, Wake};
@@ -120,8 +120,9 @@ impl Engine {
     }
 
     /// The places that a run takes on arrival. A key that cannot be evaluated gives none: the run fails in its first
-    /// hop, and says why. Where runs are counted, it stands in those lines first; and who begins later joins them then.
-    fn arrivals(&self, run: RunId, created: &Created, now: Timestamp) -> Vec<(stepladder_core::slot::Limit, Place)> {
+    /// hop, and says why. Of several limits it waits at the first at which it will be refused, which is not known yet: its
+    /// first. Where runs are counted, it stands in that line first; and who begins later joins it then.
+    fn arrivals(&self, run: RunId, created: &Created, now: Timestamp) -> Vec<(Limit, Place)> {
         let Some(spec) = self.spec_of(created) else { return Vec::new() };
         let by_event = created.origin == Origin::Event && created.event.begins_at().is_some();
         if by_event || created.begins_at.is_some() || created.collects || spec.concurrency.is_empty() {
@@ -132,7 +133,7 @@ impl Engine {
         let limits = if of_runs.is_empty() { spec.limits(scope).unwrap_or_default() } else { of_runs };
         let asked = self.asked(spec, scope, now);
         let place = || Place { asked, event: created.event.id, run, step: ARRIVAL.into() };
-        limits.into_iter().map(|limit| (limit, place())).collect()
+        limits.into_iter().take(1).map(|limit| (limit, place())).collect()
     }
 
     /// The time by which a run stands in lines: earlier or later than it came, as its priority says. One that cannot be

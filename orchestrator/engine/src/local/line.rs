@@ -43,7 +43,7 @@ impl Line {
         if let Some(held) = self.held.iter_mut().find(|holding| holding.holder == *holder) {
             held.lease_until = lease_until;
             // it may have parked after another of its hops had taken the slot
-            let place = self.place(holder.run, &holder.step).cloned();
+            let place = self.of_step(holder.run, &holder.step).cloned();
             self.leave(holder.run, Some(&holder.step));
             return (Taken::Held, place);
         }
@@ -67,7 +67,7 @@ impl Line {
 
     /// Joins the line; who is in it keeps the place that he has. Tells whether it was joined.
     pub fn park(&mut self, place: Place) -> bool {
-        if self.place(place.run, &place.step).is_some() {
+        if self.of_step(place.run, &place.step).is_some() {
             return false;
         }
         self.of_run.entry(place.run).or_default().push(place.clone());
@@ -109,14 +109,18 @@ impl Line {
         &self.held
     }
 
-    /// The first of a run's places.
-    pub fn first_of(&self, run: RunId) -> Option<&Place> {
-        self.of_run.get(&run)?.iter().min()
+    /// The place of this step, or the first of all that the run has.
+    pub fn place(&self, run: RunId, step: Option<&StepId>) -> Option<&Place> {
+        let places = self.of_run.get(&run)?;
+        match step {
+            Some(step) => places.iter().find(|place| place.step == *step),
+            None => places.iter().min(),
+        }
     }
 
     /// Where the first of a run's places stands, counted from 0.
     pub fn position(&self, run: RunId) -> Option<usize> {
-        self.first_of(run).map(|first| self.places.range(..first).count())
+        self.place(run, None).map(|first| self.places.range(..first).count())
     }
 
     /// Whether nobody holds and nobody waits: then nothing is lost by forgetting it.
@@ -126,11 +130,11 @@ impl Line {
 
     /// From where somebody asks: a step is not behind the place of its own run's arrival.
     fn place_of(&self, holder: &Holder) -> Option<&Place> {
-        let places = [self.place(holder.run, &holder.step), self.place(holder.run, ARRIVAL)];
+        let places = [self.of_step(holder.run, &holder.step), self.of_step(holder.run, ARRIVAL)];
         places.into_iter().flatten().min()
     }
 
-    fn place(&self, run: RunId, step: &str) -> Option<&Place> {
+    fn of_step(&self, run: RunId, step: &str) -> Option<&Place> {
         self.of_run.get(&run)?.iter().find(|place| &*place.step == step)
     }
 }

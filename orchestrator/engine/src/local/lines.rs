@@ -38,21 +38,20 @@ impl Lines {
         changed
     }
 
-    /// Takes a slot of each limit, or of none. Gives the places that were left, with their keys; or the first limit that
-    /// refuses, and what it says.
+    /// Takes a slot of each limit, or of none. Gives the places that were left, with their keys; or the limits that refuse,
+    /// and what each says.
     pub fn take_all(
         &mut self,
         limits: &[Limit],
         holder: &Holder,
         lease_until: Timestamp,
         now: Timestamp,
-    ) -> Result<Left, (usize, Taken)> {
+    ) -> Result<Left, Vec<(usize, Taken)>> {
         let nobody = Line::default();
-        for (n, limit) in limits.iter().enumerate() {
-            let said = self.get(&limit.key).unwrap_or(&nobody).would_say(limit.slots, holder, now);
-            if said != Taken::Held {
-                return Err((n, said));
-            }
+        let says = |limit: &Limit| self.get(&limit.key).unwrap_or(&nobody).would_say(limit.slots, holder, now);
+        let refused: Vec<_> = limits.iter().map(says).enumerate().filter(|(_, said)| *said != Taken::Held).collect();
+        if !refused.is_empty() {
+            return Err(refused);
         }
         let mut left = Vec::new();
         for limit in limits {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use stepladder_core::slot::{Holder, Holding, Limit, Place};
-use stepladder_core::{RunId, Timestamp};
+use stepladder_core::{RunId, StepId, Timestamp};
 
 use super::Memory;
 use crate::ports::{Slots, StoreResult, Taken};
@@ -21,7 +21,7 @@ impl Slots for Memory {
         holder: &Holder,
         lease_until: Timestamp,
         now: Timestamp,
-    ) -> StoreResult<Result<(), (usize, Taken)>> {
+    ) -> StoreResult<Result<(), Vec<(usize, Taken)>>> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
         Ok(inner.lines.take_all(limits, holder, lease_until, now).map(drop))
@@ -46,10 +46,10 @@ impl Slots for Memory {
         Ok(inner.lines.get(&limit.key).map_or_else(Vec::new, |line| line.holders().to_vec()))
     }
 
-    async fn place(&self, limit: &Limit, run: RunId) -> StoreResult<Option<Place>> {
+    async fn place(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Place>> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
-        Ok(inner.lines.get(&limit.key).and_then(|line| line.first_of(run)).cloned())
+        Ok(inner.lines.get(&limit.key).and_then(|line| line.place(run, step.as_ref())).cloned())
     }
 
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {

@@ -17,6 +17,8 @@ enum What {
     After(Interlude),
     /// The request is lost.
     Lost,
+    /// The reply is.
+    Unanswered,
 }
 
 pub struct Around {
@@ -44,6 +46,11 @@ pub fn lost(memory: &Arc<Memory>, name: &'static str) -> Arc<Intercepted<Around>
     around(memory, name, What::Lost)
 }
 
+/// The call is done, and its answer is lost.
+pub fn unanswered(memory: &Arc<Memory>, name: &'static str) -> Arc<Intercepted<Around>> {
+    around(memory, name, What::Unanswered)
+}
+
 #[async_trait]
 impl Intercept for Around {
     fn backend(&self) -> &dyn Backend {
@@ -59,6 +66,7 @@ impl Intercept for Around {
         match what {
             None => reply.await,
             Some(What::Lost) => Err(StoreError::Unavailable("the request is lost".into())),
+            Some(What::Unanswered) => reply.await.and(Err(StoreError::Unavailable("the reply is lost".into()))),
             Some(What::Before(what)) => {
                 what.await;
                 reply.await

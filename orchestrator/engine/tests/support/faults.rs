@@ -180,11 +180,11 @@ pass_through!(Listings {
 });
 pass_through!(Slots {
     take(limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Taken;
-    take_all(limits: &[Limit], holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Result<(), (usize, Taken)>;
+    take_all(limits: &[Limit], holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Result<(), Vec<(usize, Taken)>>;
     park(limit: &Limit, place: Place) -> ();
     line(limit: &Limit, n: usize) -> Vec<Place>;
     holders(limit: &Limit) -> Vec<Holding>;
-    place(limit: &Limit, run: RunId) -> Option<Place>;
+    place(limit: &Limit, run: RunId, step: Option<StepId>) -> Option<Place>;
     position(limit: &Limit, run: RunId) -> Option<usize>;
 });
 pass_through!(Timers {

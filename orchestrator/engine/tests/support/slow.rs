@@ -203,7 +203,7 @@ impl Slots for Slow {
         holder: &Holder,
         lease_until: Timestamp,
         now: Timestamp,
-    ) -> StoreResult<Result<(), (usize, Taken)>> {
+    ) -> StoreResult<Result<(), Vec<(usize, Taken)>>> {
         self.inner.take_all(limits, holder, lease_until, now).await
     }
     async fn park(&self, limit: &Limit, place: Place) -> StoreResult<()> {
@@ -221,8 +221,8 @@ impl Slots for Slow {
     async fn holders(&self, limit: &Limit) -> StoreResult<Vec<Holding>> {
         self.inner.holders(limit).await
     }
-    async fn place(&self, limit: &Limit, run: RunId) -> StoreResult<Option<Place>> {
-        self.inner.place(limit, run).await
+    async fn place(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Place>> {
+        self.inner.place(limit, run, step).await
     }
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {
         self.inner.position(limit, run).await

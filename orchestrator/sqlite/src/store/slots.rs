@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use stepladder_core::slot::{Holder, Holding, Limit, Place};
-use stepladder_core::{RunId, Timestamp};
+use stepladder_core::{RunId, StepId, Timestamp};
 use stepladder_engine::ports::{Slots, StoreError, StoreResult, Taken};
 
 use super::starts::join;
@@ -32,7 +32,7 @@ impl Slots for Sqlite {
         holder: &Holder,
         lease_until: Timestamp,
         now: Timestamp,
-    ) -> StoreResult<Result<(), (usize, Taken)>> {
+    ) -> StoreResult<Result<(), Vec<(usize, Taken)>>> {
         let mut lines = self.held.lines();
         let taken = lines.take_all(limits, holder, lease_until, now);
         if taken.is_ok() && lease_until == Timestamp::MAX {
@@ -60,8 +60,8 @@ impl Slots for Sqlite {
         Ok(self.held.lines().get(&limit.key).map_or_else(Vec::new, |line| line.holders().to_vec()))
     }
 
-    async fn place(&self, limit: &Limit, run: RunId) -> StoreResult<Option<Place>> {
-        Ok(self.held.lines().get(&limit.key).and_then(|line| line.first_of(run)).cloned())
+    async fn place(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Place>> {
+        Ok(self.held.lines().get(&limit.key).and_then(|line| line.place(run, step.as_ref())).cloned())
     }
 
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {

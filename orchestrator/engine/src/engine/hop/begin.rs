@@ -54,7 +54,7 @@ impl Hop<'_> {
         let (of_steps, of_runs) = (self.spec().limits(scope), self.spec().run_limits(scope));
         let run = self.state.run;
         for limit in of_steps.into_iter().chain(of_runs).flatten() {
-            if self.engine.backend.place(&limit, run).await?.is_some() {
+            if self.engine.backend.place(&limit, run, None).await?.is_some() {
                 self.commit.after.push(After::Leave { limit: limit.clone(), run, step: None });
                 self.limits.push(limit);
             }

@@ -133,14 +133,17 @@ impl Hop<'_> {
             let holder = self.holder(&ready.step, ready.attempt);
             let by_itself = ready.woken || self.wake.cause.step() == Some(&ready.step);
             let asker = Asker { holder: &holder, lease_until: self.lease_until, by_itself };
+            // also where the answer is lost
+            self.taken.push(holder.clone());
             match self.engine.take_slots(&self.state, &self.limits, asker).await? {
                 Slots::Held => {
                     // what was to be given back is taken again
                     self.commit.after.retain(|after| !is_release_of(after, &holder));
-                    self.taken.push(holder);
+                    self.engine.pass_the_lease_on(&self.limits).await?;
                     starting.push(ready);
                 }
                 Slots::Parked { key, joined } => {
+                    self.taken.pop();
                     if self.told_to_wait.insert(ready.step.clone()) {
                         say_waits(&self.state, &ready, &key);
                     }

@@ -1,0 +1,193 @@
+//! Two limits at once: one for each key, and one for all. Whoever is refused waits in one line and is woken when that is of
+//! use: the number of wakes does not grow with the number of those who wait.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::stream::{FuturesUnordered, StreamExt};
+use stepladder_core::expr::Expr;
+use stepladder_core::slot::{Holder, Limit, Place};
+use stepladder_core::spec::Concurrency;
+use stepladder_core::{Cause, EventId, NewEvent, RunId, Status, Timestamp, Wake, json};
+use stepladder_engine::clock::{Clock, VirtualClock};
+use stepladder_engine::ports::{After, Commit, Commits, Queue, Slots};
+use stepladder_engine::{Engine, Pace, RunFilter};
+use support::around::{self, Interlude};
+use support::script::Script;
+use support::{World, only_run};
+
+const STEPS: usize = 3;
+const USERS: usize = 8;
+const TAKES: Duration = Duration::from_secs(5);
+const LEASE: Duration = Duration::from_secs(125);
+
+/// Whatever is due is done at once, side by side; time passes only when nobody has anything to do.
+async fn side_by_side(world: &World, engine: &Engine) {
+    let mut hops = FuturesUnordered::new();
+    loop {
+        let mut calls = None;
+        while calls != Some(world.memory.counts()) {
+            calls = Some(world.memory.counts());
+            assert!(world.memory.counts().sends < 10_000, "wakes without end");
+            while world.memory.next_due().is_some_and(|due| due <= world.clock.now()) {
+                for delivery in world.memory.receive(1, engine.config().visibility()).await.expect("messages") {
+                    hops.push(engine.hop(delivery));
+                }
+            }
+            // more than once: neither the runtime nor the collection lets a task go on for ever
+            for _ in 0..hops.len() {
+                tokio::task::yield_now().await;
+                while let Some(Some(done)) = hops.next().now_or_never() {
+                    done.expect("hopped");
+                }
+            }
+        }
+        match [world.clock.pending(), world.memory.next_due()].into_iter().flatten().min() {
+            Some(next) => world.clock.set(next.max(world.clock.now())),
+            None => return,
+        }
+    }
+}
+
+fn limits(for_each: u32, for_all: u32) -> impl FnOnce(&mut stepladder_core::Spec) {
+    move |spec| {
+        let key = Some(Expr::compile("event.data.user").expect("an expression"));
+        spec.concurrency.push(Concurrency { key, ..Concurrency::steps(for_each) });
+        spec.concurrency.push(Concurrency::steps(for_all));
+    }
+}
+
+/// Steps of five seconds, one after the other or all at once.
+fn script(clock: &Arc<VirtualClock>, parallel: bool) -> Script {
+    (0..STEPS).fold(Script::new("f"), |script, n| {
+        let clock = clock.clone();
+        let body = move |_| {
+            let clock = clock.clone();
+            async move {
+                clock.sleep_until(clock.now() + TAKES).await;
+                Ok(())
+            }
+        };
+        let before = format!("s{}", n.wrapping_sub(1));
+        let after: &[&str] = if n == 0 || parallel { &[] } else { &[&before] };
+        script.body(&format!("s{n}"), after, body)
+    })
+}
+
+fn of_user(user: usize) -> NewEvent {
+    NewEvent::new("go", json::of(&serde_json::json!({ "user": user })).expect("JSON"))
+}
+
+/// The wakes that each step costs, while so many runs of eight users wait for each other.
+async fn wakes_a_step(runs: usize, (for_each, for_all): (u32, u32), parallel: bool) -> f64 {
+    let mut world = World::new(Vec::new()).pace(Pace::StepPerInvocation);
+    world.programs.push(script(&world.clock, parallel).spec(limits(for_each, for_all)).program());
+    let engine = world.engine();
+    engine.ingest((0..runs).map(|n| of_user(n % USERS)).collect(), None).await.expect("accepted");
+    side_by_side(&world, &engine).await;
+    let all = engine.runs(RunFilter { limit: Some(2 * runs), ..RunFilter::default() }).await.expect("listed").runs;
+    assert_eq!(all.len(), runs);
+    assert!(all.iter().all(|run| run.status == Status::Completed));
+    // nobody waited for what was free: as many at a time as may be, to the last
+    let at_a_time = for_all.min(for_each * USERS as u32);
+    let shortest = TAKES * (runs * STEPS) as u32 / at_a_time;
+    let took = all.iter().filter_map(|run| run.ended_at).max().expect("ends").since(all[0].created_at);
+    assert!(took <= shortest * 3 / 2, "{took:?}, where {shortest:?} would do");
+    world.memory.counts().sends as f64 / (runs * STEPS) as f64
+}
+
+#[tokio::test]
+async fn wakes_do_not_grow_with_the_number_of_those_who_wait() {
+    for (parallel, limits) in [(false, (1, 4)), (true, (1, 2)), (true, (2, 4)), (true, (1, 1_000))] {
+        let few = wakes_a_step(24, limits, parallel).await;
+        let many = wakes_a_step(96, limits, parallel).await;
+        assert!(
+            many < few + 1.0 && many < 8.0,
+            "{limits:?}, parallel {parallel}: {few:.2}, then {many:.2} wakes a step"
+        );
+    }
+}
+
+fn key() -> Limit {
+    Limit { key: "f/0/0".into(), slots: 1 }
+}
+
+fn all() -> Limit {
+    Limit { key: "f/1".into(), slots: 1 }
+}
+
+/// Somebody else's step.
+fn foreign(n: u128) -> Holder {
+    Holder { run: RunId::new(Timestamp::from_millis(0), n), step: "other".into(), attempt: 1, hop: 0 }
+}
+
+/// Another hop of the same step, refused at the other limit, gives up the place that this one relies on, and this one the
+/// place that the other relies on.
+#[tokio::test]
+async fn who_leaves_one_line_for_another_is_left_in_one() {
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).spec(limits(1, 1)).program()]);
+    let (memory, clock) = (world.memory.clone(), world.clock.clone());
+    let plain = world.engine();
+    let now = clock.now();
+    memory.take(&all(), &foreign(1), now + LEASE, now).await.expect("taken");
+    plain.ingest(vec![of_user(0)], None).await.expect("accepted");
+    let run = only_run(&plain).await;
+    assert!(memory.place(&key(), run, None).await.expect("read").is_some(), "it has arrived at its first limit");
+    let leaves: Interlude = {
+        let memory = memory.clone();
+        Box::pin(async move {
+            let leave = After::Leave { limit: all(), run, step: None };
+            memory.commit(Commit { after: vec![leave], ..Commit::default() }).await.expect("left");
+        })
+    };
+    // the first commit of this hop is that it leaves the line of its key
+    let engine = world.engine_on(around::before(&memory, "commit", leaves));
+    world.hop_once(&engine).await;
+    assert!(memory.place(&all(), run, None).await.expect("read").is_some());
+    assert!(memory.place(&key(), run, None).await.expect("read").is_none());
+}
+
+/// A place is kept for what it is worth: who has waited at one limit is not the last at the next.
+#[tokio::test]
+async fn who_goes_to_another_line_takes_its_time_along() {
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).spec(limits(1, 1)).program()]);
+    let (memory, clock) = (world.memory.clone(), world.clock.clone());
+    let engine = world.engine();
+    let arrived = clock.now();
+    memory.take(&all(), &foreign(1), arrived + LEASE, arrived).await.expect("taken");
+    memory.take(&key(), &foreign(2), arrived + LEASE, arrived).await.expect("taken");
+    engine.ingest(vec![of_user(0)], None).await.expect("accepted");
+    let run = only_run(&engine).await;
+    world.hop_once(&engine).await;
+    clock.advance(Duration::from_secs(60));
+    let now = clock.now();
+    let later = foreign(3);
+    let place = Place { asked: now, event: EventId::new(now, 3), run: later.run, step: later.step };
+    memory.park(&all(), place).await.expect("parked");
+    let release = After::Release { limit: key(), holder: foreign(2) };
+    let wake = Wake { run, cause: Cause::Slot, group: key().key };
+    memory.commit(Commit { after: vec![release], wakes: vec![wake], ..Commit::default() }).await.expect("released");
+    world.hop_once(&engine).await;
+    let line = memory.line(&all(), 9).await.expect("a line");
+    assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [run, later.run]);
+}
+
+/// The answer to who takes a slot is lost: it is given back, and whoever waits need not wait for the end of the lease.
+#[tokio::test]
+async fn a_slot_that_was_taken_without_an_answer_is_given_back() {
+    for asked in ["take", "take_all"] {
+        let for_all = Script::new("f").step("a", &[]).spec(|spec| match asked {
+            "take" => spec.concurrency.push(Concurrency::steps(1)),
+            _ => limits(1, 1)(spec),
+        });
+        let mut world = World::new(vec![for_all.program()]);
+        let engine = world.engine_on(around::unanswered(&world.memory, asked));
+        engine.ingest(vec![of_user(0), of_user(0)], None).await.expect("accepted");
+        world.settle_within(&engine, Duration::from_secs(60)).await;
+        let runs = engine.runs(RunFilter::default()).await.expect("listed").runs;
+        assert!(runs.iter().all(|run| run.status == Status::Completed), "{asked}");
+    }
+}
