@@ -117,6 +117,8 @@ pub(crate) struct Simulation {
     memory: Arc<Memory>,
     clock: Arc<VirtualClock>,
     programs: Vec<Arc<dyn Program>>,
+    /// What the first worker has instead, where it has an older version.
+    older: Option<Arc<dyn Program>>,
     config: Config,
     seed: u64,
     /// Engines so far.
@@ -142,7 +144,7 @@ pub(crate) struct Simulation {
     /// Whether all has ended that was sent at first, and nothing goes wrong any more.
     afterwards: bool,
     told: Rc<RefCell<Told>>,
-    /// Whether a function is paused, and from when on somebody resumes it.
+    /// Whether a function is paused, or may be, and from when on somebody resumes it.
     paused: Rc<Cell<Option<Timestamp>>>,
     /// How often it was paused.
     pauses: Rc<Cell<u32>>,
@@ -179,11 +181,12 @@ impl Simulation {
         let skew = Duration::from_millis(2 * knobs.skew);
         let mut simulation = Self {
             invariants: Invariants::new(memory.clone(), account, &functions.limits, &functions.programs, skew),
-            controlled: Controlled::new(memory.clone(), functions.control),
+            controlled: Controlled::new(memory.clone(), functions.control, knobs.old > 0),
             listings: Arc::new(Lagging::new(memory.clone())),
             memory,
             clock,
             programs: functions.programs,
+            older: functions.older,
             config,
             seed,
             engines: 0,
@@ -235,7 +238,13 @@ impl Simulation {
     fn engine(&mut self, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, is_old: bool) -> Arc<Engine> {
         self.engines += 1;
         let mut programs = self.programs.clone();
-        programs.retain(|program| !is_old || *program.spec().id != *functions::HELPER);
+        if is_old {
+            let older = |program: &Arc<dyn Program>| {
+                self.older.as_ref().is_some_and(|older| older.spec().id == program.spec().id)
+            };
+            programs.retain(|program| *program.spec().id != *functions::HELPER && !older(program));
+            programs.extend(self.older.clone());
+        }
         let entropy = Arc::new(SeededEntropy::new((self.seed << 8).wrapping_add(self.engines)));
         let engine = Engine::with_ports(backend, clock, entropy, programs, self.config.clone());
         Arc::new(engine.expect("functions that can work"))

@@ -58,10 +58,7 @@ impl Control {
     }
 
     pub(crate) fn function(self, place: &Place) -> Function {
-        let one = |control: fn(Function) -> Function| {
-            let place = place.clone();
-            control(Function::new(CONTROLLED, move |ctx: Context, _: Event<Go>| works(ctx, place.clone())))
-        };
+        let one = |control: fn(Function) -> Function| control(unlimited(place));
         match self {
             Self::Batch(size) => {
                 let place = place.clone();
@@ -84,6 +81,12 @@ impl Control {
             Self::CancelOn => one(|f| f.cancel_on(CancelOn::event::<Word>().field("k")).finish_within(PERIOD * 30)),
         }
     }
+}
+
+/// Under no control.
+pub(crate) fn unlimited(place: &Place) -> Function {
+    let place = place.clone();
+    Function::new(CONTROLLED, move |ctx: Context, _: Event<Go>| works(ctx, place.clone()))
 }
 
 /// Two steps, and a while between them.
@@ -150,11 +153,13 @@ fn runs(memory: &Memory) -> Vec<Run> {
 pub(crate) struct Controlled {
     memory: Arc<Memory>,
     control: Option<Control>,
+    /// Whether a worker has a version that does not count runs.
+    uncounted: bool,
 }
 
 impl Controlled {
-    pub(crate) fn new(memory: Arc<Memory>, control: Option<Control>) -> Self {
-        Self { memory, control }
+    pub(crate) fn new(memory: Arc<Memory>, control: Option<Control>, uncounted: bool) -> Self {
+        Self { memory, control, uncounted }
     }
 
     /// After every action that wrote something.
@@ -171,7 +176,7 @@ impl Controlled {
         match self.control {
             Some(Control::Skip) => most_one("of a singleton live", Run::is_live),
             Some(Control::Replace) => most_one("of a singleton go on", Run::is_moving),
-            Some(Control::Runs) => most_one("go on under a limit of one", Run::is_moving),
+            Some(Control::Runs) if !self.uncounted => most_one("go on under a limit of one", Run::is_moving),
             _ => Ok(()),
         }
     }

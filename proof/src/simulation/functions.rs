@@ -9,7 +9,7 @@ use stepladder_engine::Program;
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::{Backoff, FunctionFailed, States};
 
-use super::controls::Control;
+use super::controls::{self, Control};
 use super::knobs::Knobs;
 use super::tree::{Allowed, Node, Place, grow};
 use crate::dice::Dice;
@@ -67,6 +67,8 @@ impl EventData for Called {
 /// How the functions were made.
 pub(crate) struct Functions {
     pub(crate) programs: Vec<Arc<dyn Program>>,
+    /// An older version of the controlled function, which did not count its runs.
+    pub(crate) older: Option<Arc<dyn Program>>,
     /// Every limit that there is.
     pub(crate) limits: Vec<Limit>,
     /// What controls [`CONTROLLED`](super::controls::CONTROLLED), if there is such a function.
@@ -121,9 +123,11 @@ pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
     let hearer = Function::new(HEARER, hears::<Told>(place));
     let all = [main, patient(function::<Go>(OTHER, other, place)), helper, patient(hearer)];
     let all = all.into_iter().chain(control.map(|control| patient(control.function(place))));
+    let older = control.filter(|control| *control == Control::Runs).map(|_| patient(controls::unlimited(place)));
     let states = States::default();
-    let programs = all.flat_map(|f| f.programs(&states).expect("functions that can work")).collect();
-    Functions { programs, limits, control, told }
+    let made = |f: Function| f.programs(&states).expect("functions that can work");
+    let (programs, older) = (all.flat_map(made).collect(), older.and_then(|older| made(older).pop()));
+    Functions { programs, older, limits, control, told }
 }
 
 /// Nothing fails for having been tried too often.

@@ -1,11 +1,14 @@
 //! What happens around workers: people who look, cancels, repetitions, processes that stand still, a storage that refuses everything; and
 //! what must hold of it at every moment.
 
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use stepladder_core::{Cause, RunId, Timestamp, Wake};
-use stepladder_engine::clock::Clock;
+use stepladder_engine::clock::{Clock, VirtualClock};
 use stepladder_engine::ports::{Commit, Commits, Events, Journals, Listings};
 use stepladder_engine::view::{StepStatus, StepView};
 use stepladder_engine::{Rerun, RunFilter};
@@ -30,6 +33,18 @@ const WATCHDOG: Duration = Duration::from_secs(3_700);
 /// The function that is paused now and then.
 const PAUSED: &str = super::functions::MAIN;
 
+/// A pause that was asked for. Answered, or dead with its worker, it is there to be resumed.
+struct Asked {
+    paused: Rc<Cell<Option<Timestamp>>>,
+    clock: Arc<VirtualClock>,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.paused.set(Some(self.clock.now()));
+    }
+}
+
 impl Simulation {
     pub(super) fn somebody_interferes(&mut self) {
         if self.allowed.words > 0 && self.dice.one_in(2) {
@@ -38,12 +53,16 @@ impl Simulation {
         let at = self.one();
         match self.dice.below(13) {
             12 if self.paused.get().is_none() && !self.afterwards => {
-                self.tell(format!("somebody pauses `{PAUSED}`"));
-                self.paused.set(Some(self.clock.now()));
+                self.tell(format!("somebody pauses `{PAUSED}` at worker {at}"));
                 self.pauses.set(self.pauses.get() + 1);
-                // through nobody's wire: one that comes late would pause what was resumed meanwhile
-                let engine = self.engine(self.memory.clone(), self.clock.clone(), false);
-                at_once(engine.pause(PAUSED));
+                // whatever becomes of it; while it is under way, nobody resumes
+                self.paused.set(Some(Timestamp::MAX));
+                let asked = Asked { paused: self.paused.clone(), clock: self.clock.clone() };
+                let engine = self.processes[at].engine.clone();
+                self.scheduler.spawn(at, async move {
+                    drop(engine.pause(PAUSED).await);
+                    drop(asked);
+                });
             }
             0 | 10 | 11 if self.knobs.redeliveries > 0 => {
                 self.knobs.redeliveries -= 1;

@@ -31,6 +31,7 @@ const METHODS: &[(&str, &str)] = &[
     (".backend.read(", "read"),
     (".backend.keep(", "keep"),
     (".backend.take(", "take"),
+    (".backend.take_all(", "take_all"),
     (".backend.park(", "park"),
     (".backend.line(", "line"),
     (".backend.holders(", "holders"),
