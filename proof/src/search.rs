@@ -41,7 +41,7 @@ pub fn run_seed(seed: u64, tells: bool, covered: Option<&Covered>) -> Result<u64
 /// # Errors
 /// What must not be, when it is.
 pub fn run_seed_aimed(seed: u64, place: Place, covered: Option<&Covered>) -> Result<u64, Box<Broken>> {
-    run(seed, Knobs { aim: Some(place.0), ..Knobs::of(seed) }, true, covered)
+    run(seed, Knobs { aim_too: Some(place.0), ..Knobs::of(seed) }, true, covered)
 }
 
 /// A place in the engine that calls the storage: `file: function method`.
@@ -101,7 +101,7 @@ pub struct Site {
     pub calls: u64,
     /// How often the process died before, within or after the call.
     pub crashes: u64,
-    /// How often the call was refused, or its reply lost.
+    /// How often the call was refused, or its reply lost, or one of both late.
     pub failures: u64,
 }
 
@@ -120,11 +120,11 @@ impl Covered {
         self.0.add(&other.0);
     }
 
-    /// Of the places that `met` has met, the one at which the fewest processes have died here.
+    /// Of the places that `met` has met, the one at which the fewest processes have died here; of several, the rarest.
     pub fn least_crashed(&self, met: &Self) -> Option<Place> {
         let here = self.0.sites();
         let met = met.0.sites().into_iter().filter(|(_, befell)| befell.calls > 0).map(|(site, _)| site);
-        let least = met.min_by_key(|site| here.get(site).map_or(0, |befell| befell.crashes))?;
+        let least = met.min_by_key(|site| here.get(site).map_or((0, 0), |befell| (befell.crashes, befell.calls)))?;
         Places::all().site(&least.0, least.1).map(Place)
     }
 }

@@ -111,6 +111,8 @@ struct Mishaps {
     redeliveries: u32,
     /// How far the clock was moved for no reason.
     drift: Duration,
+    /// How long a function was paused.
+    paused: Duration,
 }
 
 pub(crate) struct Simulation {

@@ -12,7 +12,7 @@ pub(crate) struct Befell {
     pub(crate) calls: u64,
     /// The process died before it, within it or after it.
     pub(crate) crashes: u64,
-    /// The reply was lost, or the call refused.
+    /// The reply was lost, or the call refused, or one of both late.
     pub(crate) failures: u64,
 }
 
@@ -30,7 +30,9 @@ impl Coverage {
         match fault {
             None => {}
             Some(Fault::DieBefore | Fault::DieAfter | Fault::Tear(_)) => befell.crashes += 1,
-            Some(Fault::LoseReply | Fault::Refuse) => befell.failures += 1,
+            Some(Fault::LoseReply | Fault::Refuse | Fault::DelayRequest(_) | Fault::DelayReply(_)) => {
+                befell.failures += 1
+            }
         }
     }
 

@@ -30,18 +30,22 @@ const OLD: Duration = Duration::from_secs(1_500);
 /// How much longer a run takes whose wake is lost for good: its watchdog comes within the hour.
 const WATCHDOG: Duration = Duration::from_secs(3_700);
 
+/// How long a function is paused.
+const PAUSE: Duration = Duration::from_secs(30);
+
 /// The function that is paused now and then.
 const PAUSED: &str = super::functions::MAIN;
 
-/// A pause that was asked for. Answered, or dead with its worker, it is there to be resumed.
+/// A pause that was asked for. Answered, or dead with its worker, it is there to be resumed, after a time.
 struct Asked {
+    time: Duration,
     paused: Rc<Cell<Option<Timestamp>>>,
     clock: Arc<VirtualClock>,
 }
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.paused.set(Some(self.clock.now()));
+        self.paused.set(Some(self.clock.now() + self.time));
     }
 }
 
@@ -57,7 +61,9 @@ impl Simulation {
                 self.pauses.set(self.pauses.get() + 1);
                 // whatever becomes of it; while it is under way, nobody resumes
                 self.paused.set(Some(Timestamp::MAX));
-                let asked = Asked { paused: self.paused.clone(), clock: self.clock.clone() };
+                let time = Duration::from_millis(self.dice.below(PAUSE.as_millis() as u64));
+                self.mishaps.paused += time;
+                let asked = Asked { paused: self.paused.clone(), clock: self.clock.clone(), time };
                 let engine = self.processes[at].engine.clone();
                 self.scheduler.spawn(at, async move {
                     drop(engine.pause(PAUSED).await);
@@ -252,6 +258,7 @@ impl Simulation {
         PROMPT
             + slow
             + mishaps.drift
+            + mishaps.paused
             + OLD * u32::from(self.allowed.old > 0)
             + MISHAP * (used + mishaps.deaths + mishaps.redeliveries)
             + (FREEZE + MISHAP) * mishaps.freezes

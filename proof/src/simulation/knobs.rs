@@ -14,6 +14,8 @@ pub(crate) struct Knobs {
     pub(crate) gentle: u64,
     /// At which of the places that call the storage a process dies besides, the first time that the place is met.
     pub(crate) aim: Option<&'static Site>,
+    /// And at which other one, where a seed is run again for that.
+    pub(crate) aim_too: Option<&'static Site>,
     /// How often a process ends in the middle of what it does.
     pub(crate) kills: u64,
     /// How often a process stands still for minutes, its bodies with it.
@@ -60,6 +62,7 @@ impl Knobs {
                 let sites = Places::all().sites();
                 &sites[dice.below(sites.len() as u64) as usize]
             }),
+            aim_too: None,
             kills: only(dice.below(3)),
             freezes: only(dice.below(3)),
             brown_outs: only(rarely(6)),
@@ -84,6 +87,7 @@ impl Knobs {
         for n in 0..3 {
             all.extend([
                 Self { aim: None, ..*self },
+                Self { aim_too: None, ..*self },
                 Self { faults: less(self.faults, 0)[n], ..*self },
                 Self { kills: less(self.kills, 0)[n], ..*self },
                 Self { freezes: less(self.freezes, 0)[n], ..*self },

@@ -4,6 +4,7 @@
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -30,18 +31,27 @@ pub(crate) enum Fault {
     LoseReply,
     /// The call fails and does nothing.
     Refuse,
+    /// The call reaches the storage so many milliseconds late; of a commit, all but its first part.
+    DelayRequest(u64),
+    /// The call does everything, and its reply is so many milliseconds late.
+    DelayReply(u64),
     /// The process dies within a commit, after so many of its five parts (as on a store without transactions); before any
     /// other call.
     Tear(u8),
 }
 
-const GENTLE: &[Fault] = &[Fault::LoseReply, Fault::Refuse];
+const GENTLE: &[Fault] = &[Fault::LoseReply, Fault::Refuse, Fault::DelayRequest(LATE), Fault::DelayReply(LATE)];
+
+/// By how many milliseconds a request or a reply is late at most.
+const LATE: u64 = 60_000;
 
 const FAULTS: &[Fault] = &[
     Fault::DieBefore,
     Fault::DieAfter,
     Fault::LoseReply,
     Fault::Refuse,
+    Fault::DelayRequest(LATE),
+    Fault::DelayReply(LATE),
     Fault::Tear(1),
     Fault::Tear(2),
     Fault::Tear(3),
@@ -56,8 +66,8 @@ pub(crate) struct Shared {
     pub(crate) faults_left: AtomicU32,
     /// Whether nobody dies of them.
     gentle: bool,
-    /// A place where a process dies besides, until one has.
-    aim: Mutex<Option<&'static Site>>,
+    /// Places where a process dies besides, until one has.
+    aims: Mutex<Vec<&'static Site>>,
     /// Until then, every call is refused: milliseconds since 1970.
     pub(crate) brown_out_until: AtomicI64,
     /// Calls so far.
@@ -73,13 +83,13 @@ impl Shared {
     pub(crate) fn new(knobs: &Knobs, loud: bool, coverage: Option<Arc<Coverage>>) -> Arc<Self> {
         let log = loud.then(Mutex::default);
         let faults_left = AtomicU32::new(u32::try_from(knobs.faults).unwrap_or(u32::MAX));
-        let aim = Mutex::new(knobs.aim);
-        Arc::new(Self { faults_left, gentle: knobs.gentle > 0, aim, log, coverage, ..Self::default() })
+        let aims = Mutex::new(knobs.aim.into_iter().chain(knobs.aim_too).collect());
+        Arc::new(Self { faults_left, gentle: knobs.gentle > 0, aims, log, coverage, ..Self::default() })
     }
 
-    /// Nobody dies any more at the place that was aimed at.
+    /// Nobody dies any more at the places that were aimed at.
     pub(crate) fn aim_at_nothing(&self) {
-        *self.aim.lock().expect("no panic") = None;
+        self.aims.lock().expect("no panic").clear();
     }
 
     /// The runs that were appended to since the last time.
@@ -146,10 +156,12 @@ impl Wire {
         *self.countdown.lock().expect("no panic") = armed.then(|| 1 + self.fate.below(2 * self.every));
     }
 
-    /// Whether this is a call of the place at which somebody is to die.
+    /// Whether this is a call of a place at which somebody is to die: nobody else does.
     fn is_aimed_at(&self, method: &str) -> bool {
-        let aim = *self.shared.aim.lock().expect("no panic");
-        aim.is_some_and(|(function, of)| *of == method && Places::all().caller().as_ref() == Some(function))
+        let mut aims = self.shared.aims.lock().expect("no panic");
+        let is_here = |(function, of): &Site| *of == method && Places::all().caller().as_ref() == Some(function);
+        let here = aims.iter().position(|site| is_here(site));
+        here.map(|here| aims.remove(here)).is_some()
     }
 
     /// What goes wrong at this call, if anything does.
@@ -160,7 +172,6 @@ impl Wire {
             return Some(Fault::Refuse);
         }
         if self.is_aimed_at(call.name) {
-            *self.shared.aim.lock().expect("no panic") = None;
             return Some(DEATHS[self.shared.calls.load(SeqCst) as usize % DEATHS.len()]);
         }
         let comes = {
@@ -172,7 +183,11 @@ impl Wire {
         comes.then(|| {
             self.arm();
             let faults = if self.shared.gentle { GENTLE } else { FAULTS };
-            faults[self.fate.below(faults.len() as u64) as usize]
+            match faults[self.fate.below(faults.len() as u64) as usize] {
+                Fault::DelayRequest(most) => Fault::DelayRequest(self.fate.below(most)),
+                Fault::DelayReply(most) => Fault::DelayReply(self.fate.below(most)),
+                fault => fault,
+            }
         })
     }
 
@@ -201,6 +216,18 @@ impl Wire {
             (Some(Fault::LoseReply), _) => {
                 reply.await.ok();
                 Err(StoreError::Unavailable("the reply was lost".into()))
+            }
+            (Some(Fault::DelayRequest(late)), commit) => {
+                if let Some(commit) = commit {
+                    self.memory.commit(torn(commit.clone(), 1)).await.ok();
+                }
+                self.clock.sleep_until(self.clock.now() + Duration::from_millis(late)).await;
+                reply.await
+            }
+            (Some(Fault::DelayReply(late)), _) => {
+                let reply = reply.await;
+                self.clock.sleep_until(self.clock.now() + Duration::from_millis(late)).await;
+                reply
             }
             (Some(Fault::Refuse), _) => Err(StoreError::Unavailable("throttled".into())),
         }
