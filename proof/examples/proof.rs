@@ -2,6 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Instant;
 
 use clap::Parser;
@@ -16,7 +18,7 @@ use stepladder_proof::{Broken, Covered, Place, Site, run_seed, run_seed_aimed};
 )]
 struct Args {
     /// Go on until so many actions were simulated: polls of tasks and calls of the storage
-    #[arg(long, value_name = "N", default_value_t = 3_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 20_000_000)]
     actions: u64,
     /// The first seed
     #[arg(long, value_name = "SEED", default_value_t = 0)]
@@ -35,34 +37,56 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     let (covered, begun) = (Covered::default(), Instant::now());
-    let mut told = Progress::new();
-    let (mut actions, mut seed) = (0, args.seed.unwrap_or(args.from));
-    let first = seed;
-    loop {
-        match once_and_again(seed, args.die_at, &covered) {
-            Ok(more) => actions += more,
-            Err((broken, again)) => {
-                told.clear();
-                println!("{broken}");
-                println!("\nrun it again with {again}");
-                return ExitCode::FAILURE;
-            }
+    let (first, threads) = match args.seed {
+        Some(seed) => (seed, 1),
+        None => (args.from, std::thread::available_parallelism().map_or(1, Into::into)),
+    };
+    // the next seed; seeds and actions that are done
+    let (next, done, actions) = (AtomicU64::new(first), AtomicU64::new(0), AtomicU64::new(0));
+    let failed: Mutex<Option<Failed>> = Mutex::default();
+    let (told, failing) = (Mutex::new(Progress::new()), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    match once_and_again(next.fetch_add(1, SeqCst), args.die_at, &covered) {
+                        Ok(more) => actions.fetch_add(more, SeqCst),
+                        Err(other) => {
+                            failing.store(true, SeqCst);
+                            let mut failed = failed.lock().expect("no panic");
+                            // of several, the one that a single thread would have found
+                            let seed = |failed: &Failed| failed.0.seed;
+                            *failed = failed.take().into_iter().chain([other]).min_by_key(seed);
+                            return;
+                        }
+                    };
+                    let (seeds, actions) = (1 + done.fetch_add(1, SeqCst), actions.load(SeqCst));
+                    if args.seed.is_some() || actions >= args.actions || failing.load(SeqCst) {
+                        return;
+                    }
+                    told.lock().expect("no panic").tell(actions, args.actions, seeds);
+                }
+            });
         }
-        seed += 1;
-        if args.seed.is_some() || actions >= args.actions {
-            break;
-        }
-        told.tell(actions, args.actions, seed - first);
+    });
+    told.lock().expect("no panic").clear();
+    if let Some((broken, again)) = failed.into_inner().expect("no panic") {
+        println!("{broken}");
+        println!("\nrun it again with {again}");
+        return ExitCode::FAILURE;
     }
-    told.clear();
-    let seconds = begun.elapsed().as_secs_f64();
-    println!("{actions} actions in {seconds:.1} s: {} seeds, from {first}, and all that must hold held", seed - first);
+    let (seconds, actions) = (begun.elapsed().as_secs_f64(), actions.into_inner());
+    let seeds = done.into_inner();
+    println!("{actions} actions in {seconds:.1} s: {seeds} seeds, from {first}, and all that must hold held");
     report(&covered.sites(), args.places);
     ExitCode::SUCCESS
 }
 
+/// What must not be, and how it is run again.
+type Failed = (Box<Broken>, String);
+
 /// Runs a seed; then once more with a death at that one of the places it has met at which the fewest processes have died.
-fn once_and_again(seed: u64, die_at: Option<Place>, covered: &Covered) -> Result<u64, (Box<Broken>, String)> {
+fn once_and_again(seed: u64, die_at: Option<Place>, covered: &Covered) -> Result<u64, Failed> {
     let aimed = |place| {
         let again = format!("--seed {seed} --die-at '{place}'");
         run_seed_aimed(seed, place, Some(covered)).map_err(|broken| (broken, again))
