@@ -19,7 +19,7 @@ test:
 fire *ARGS:
     STEPLADDER_KILLS=200 STEPLADDER_SOAK=36000 cargo test -p stepladder-tests --test under_fire -- {{ ARGS }}
 
-# three million actions of the simulation (--actions N, --seed N, --places): crashes, races, lost replies, wrong clocks
+# twenty million actions of the simulation, and a death at every place (--actions N, --seed N, --places): minutes
 proof *ARGS:
     cargo run --profile proof -p stepladder-proof --no-default-features --example proof -- {{ ARGS }}
 
@@ -61,7 +61,7 @@ load *SECONDS:
 bench-lambda:
     cargo bench -p stepladder-tests --bench lambda
 
-# hostile bytes for one of event, journal, cel, http, wake, for so many seconds; fetches cargo-fuzz
+# hostile bytes for one of event, journal, cel, cron, http, wake, for so many seconds; fetches cargo-fuzz
 fuzz TARGET SECONDS="60":
     proof/fuzz/run {{ TARGET }} {{ SECONDS }}
 

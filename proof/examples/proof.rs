@@ -9,6 +9,10 @@ use std::time::Instant;
 use clap::Parser;
 use stepladder_proof::{Broken, Covered, Place, Site, run_seed, run_seed_aimed};
 
+/// Actions, unless others are asked for: at least, and where places are met late.
+const LEAST: u64 = 20_000_000;
+const MOST: u64 = 100_000_000;
+
 /// Look for an interleaving, a crash or a lost reply that the engine does not survive
 #[derive(Debug, Parser)]
 #[command(
@@ -17,9 +21,10 @@ use stepladder_proof::{Broken, Covered, Place, Site, run_seed, run_seed_aimed};
     after_help = "A failure prints its seed and its shortest story; --seed runs that one again."
 )]
 struct Args {
-    /// Go on until so many actions were simulated: polls of tasks and calls of the storage
-    #[arg(long, value_name = "N", default_value_t = 20_000_000)]
-    actions: u64,
+    /// Go on until so many actions were simulated: polls of tasks and calls of the storage [default: 20 million, and until a
+    /// process has died at each place that calls the storage; 100 million at most]
+    #[arg(long, value_name = "N")]
+    actions: Option<u64>,
     /// The first seed
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     from: u64,
@@ -32,6 +37,18 @@ struct Args {
     /// List every place in the engine that calls the storage, and what befell it there
     #[arg(long)]
     places: bool,
+}
+
+impl Args {
+    /// How far it has come, from 0 to 1.
+    fn share(&self, actions: u64, covered: &Covered) -> f64 {
+        let share = actions as f64 / self.actions.unwrap_or(LEAST) as f64;
+        let is_complete = || covered.sites().iter().all(|site| site.crashes > 0);
+        match self.actions {
+            None if share >= 1.0 && actions < MOST && !is_complete() => 0.99,
+            _ => share.min(1.0),
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -61,10 +78,11 @@ fn main() -> ExitCode {
                         }
                     };
                     let (seeds, actions) = (1 + done.fetch_add(1, SeqCst), actions.load(SeqCst));
-                    if args.seed.is_some() || actions >= args.actions || failing.load(SeqCst) {
+                    let share = args.share(actions, &covered);
+                    if args.seed.is_some() || share >= 1.0 || failing.load(SeqCst) {
                         return;
                     }
-                    told.lock().expect("no panic").tell(actions, args.actions, seeds);
+                    told.lock().expect("no panic").tell(share, actions, seeds);
                 }
             });
         }
@@ -127,11 +145,10 @@ impl Progress {
         Self { is_terminal: std::io::stderr().is_terminal(), said: Instant::now() }
     }
 
-    fn tell(&mut self, actions: u64, of: u64, seeds: u64) {
+    fn tell(&mut self, share: f64, actions: u64, seeds: u64) {
         if self.is_terminal && self.said.elapsed().as_millis() > 200 {
             self.said = Instant::now();
-            let percent = 100 * actions / of.max(1);
-            eprint!("\r{percent:>3} %  {actions} actions, {seeds} seeds");
+            eprint!("\r{:>3.0} %  {actions} actions, {seeds} seeds", 100.0 * share);
             std::io::stderr().flush().ok();
         }
     }

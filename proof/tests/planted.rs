@@ -12,11 +12,11 @@ const SOON: [Plant; 10] = [
     Plant::OvertakenStops,
     Plant::OvertakenStartsAnyway,
     Plant::NoWatchdog,
-    Plant::ErrorsAreTheQueues,
+    Plant::CollectedAgain,
     Plant::EventsEnterAgain,
     Plant::ParksWithoutAsking,
     Plant::ReleaseIsNotRedone,
-    Plant::HeadHasNoWake,
+    Plant::LoserFreesTheSlot,
     Plant::NothingIsPassedOn,
     Plant::Barging,
 ];

@@ -8,7 +8,7 @@
 //! is woken, gives it up, and it is found at the head of the line.
 
 use stepladder_core::slot::{ARRIVAL, Holder, Limit, Place};
-use stepladder_core::{RunId, Timestamp};
+use stepladder_core::{RunId, StepId, Timestamp};
 use stepladder_engine::ports::{StoreError, StoreResult};
 
 use crate::Aws;
