@@ -23,6 +23,7 @@ mod slots;
 mod starts;
 mod sweep;
 mod ticks;
+mod turns;
 mod waiters;
 
 use std::collections::HashMap;
