@@ -74,6 +74,16 @@ fn what_means_nothing_is_refused_with_the_reason() {
 }
 
 #[test]
+fn limits_that_would_be_taken_for_shared_ones_are_refused() {
+    for id in ["account", "account/f"] {
+        let limited = Function::new(id, works).concurrency(Concurrency::limit(1));
+        let said = refusal(limited);
+        assert!(said.contains("as shared ones are") && said.contains(&format!("`{id}`")), "{said}");
+    }
+    assert!(Function::new("accounts", works).concurrency(Concurrency::limit(1)).programs(&States::default()).is_ok());
+}
+
+#[test]
 fn functions_that_share_a_limit_and_do_not_agree_are_named() {
     let specs: Vec<_> = [2, 3]
         .into_iter()
