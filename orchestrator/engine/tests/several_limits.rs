@@ -175,13 +175,14 @@ async fn who_goes_to_another_line_takes_its_time_along() {
     assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [run, later.run]);
 }
 
-/// The answer to who takes a slot is lost: it is given back, and whoever waits need not wait for the end of the lease.
+/// The answer to who takes a slot is lost, or the next call fails, by which the head of the line would be told of the
+/// lease: the slot is given back, and whoever waits need not wait for the end of the lease.
 #[tokio::test]
 async fn a_slot_that_was_taken_without_an_answer_is_given_back() {
-    for asked in ["take", "take_all"] {
+    for asked in ["take", "take_all", "line"] {
         let for_all = Script::new("f").step("a", &[]).spec(|spec| match asked {
-            "take" => spec.concurrency.push(Concurrency::steps(1)),
-            _ => limits(1, 1)(spec),
+            "take_all" => limits(1, 1)(spec),
+            _ => spec.concurrency.push(Concurrency::steps(1)),
         });
         let mut world = World::new(vec![for_all.program()]);
         let engine = world.engine_on(around::unanswered(&world.memory, asked));

@@ -120,8 +120,8 @@ impl Engine {
     }
 
     /// The places that a run takes on arrival. A key that cannot be evaluated gives none: the run fails in its first
-    /// hop, and says why. Of several limits it waits at the first at which it will be refused, which is not known yet: its
-    /// first. Where runs are counted, it stands in that line first; and who begins later joins it then.
+    /// hop, and says why. Of several limits it stands in the line of the first: who waits at one waits at no other. Where
+    /// runs are counted, that is a limit of theirs; and who begins later joins then.
     fn arrivals(&self, run: RunId, created: &Created, now: Timestamp) -> Vec<(Limit, Place)> {
         let Some(spec) = self.spec_of(created) else { return Vec::new() };
         let by_event = created.origin == Origin::Event && created.event.begins_at().is_some();
