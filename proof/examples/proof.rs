@@ -71,7 +71,7 @@ fn main() -> ExitCode {
                         Err(other) => {
                             failing.store(true, SeqCst);
                             let mut failed = failed.lock().expect("no panic");
-                            // of several, the one that a single thread would have found
+                            // of several, the first seed
                             let seed = |failed: &Failed| failed.0.seed;
                             *failed = failed.take().into_iter().chain([other]).min_by_key(seed);
                             return;
