@@ -7,6 +7,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, Url};
 use serde_json::Value;
 use stepladder::prelude::*;
 
+use crate::http;
 use crate::secret::Secret;
 
 /// Accounts looked at in one request.
@@ -66,9 +67,7 @@ impl Auth {
                 "SUPABASE_URL is not an address; it looks like https://your-project.supabase.co",
             ));
         };
-        // a redirect would carry the key to a server that nobody named
-        let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
-        Ok(Self { client, users, key })
+        Ok(Self { client: http::client()?, users, key })
     }
 
     /// Makes an account, confirmed and with a password that nobody knows: its user sets one by the link of "forgotten
@@ -133,27 +132,29 @@ impl Auth {
     }
 
     async fn send(&self, method: Method, url: Url, body: Option<&Value>) -> Result<Answer> {
-        let key = self.key.expose();
-        let mut request: RequestBuilder = self.client.request(method, url).header("apikey", key).bearer_auth(key);
+        let mut request: RequestBuilder = self.client.request(method, url);
+        request = request.header("apikey", self.key.header("")?).header("authorization", self.key.header("Bearer ")?);
         if let Some(body) = body {
             request = request.json(body);
         }
-        // `without_url`, because an address may hold a password
-        let response = request.send().await.map_err(|error| Error::new(error.without_url()))?;
+        let response = request.send().await.map_err(|error| http::unreachable("supabase", error))?;
         self.read(response).await
     }
 
     async fn read(&self, response: Response) -> Result<Answer> {
         let status = response.status();
-        let retry_after = response.headers().get("retry-after").and_then(|v| v.to_str().ok()).map(str::to_owned);
-        let body = response.text().await.map_err(|error| Error::new(error.without_url()))?;
+        let retry_after = http::retry_after(&response);
+        let body = http::body(response).await.map_err(|error| error.into_error("supabase"))?;
         if status.is_success() {
-            let answer = if body.trim().is_empty() { Ok(Value::Null) } else { serde_json::from_str(&body) };
-            return answer
-                .map(Answer::Ok)
-                .map_err(|fault| Error::new(format!("supabase's answer is no JSON: {fault}")));
+            if body.trim_ascii().is_empty() {
+                return Ok(Answer::Ok(Value::Null));
+            }
+            let mut answer = serde_json::from_slice(&body)
+                .map_err(|fault| Error::new(format!("supabase's answer is no JSON: {fault}")))?;
+            self.key.mask_json(&mut answer);
+            return Ok(Answer::Ok(answer));
         }
-        let said = self.key.excerpt(&body);
+        let said = self.key.excerpt_of_body(&String::from_utf8_lossy(&body));
         match status.as_u16() {
             status @ (404 | 409 | 422) => Ok(Answer::Refused { status, said }),
             status => {

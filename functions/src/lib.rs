@@ -13,6 +13,7 @@ pub mod demo;
 pub mod enhance_client;
 pub mod generate_queries;
 pub mod hello_world;
+pub mod http;
 pub mod openai;
 pub mod secret;
 pub mod services;

@@ -105,14 +105,22 @@ impl OpenAi {
             return Err(Error::terminal("openai's content filter withheld the answer; change what is asked"));
         }
         let content = choice.message.content.unwrap_or_default();
-        serde_json::from_str(&content).map_err(|fault| {
+        self.decode(&content).map_err(|fault| {
             let why =
                 if finish == "length" { "it was cut off at the length limit".to_owned() } else { fault.to_string() };
             Error::new(format!(
                 "openai's answer does not fit the schema ({why}): {}",
-                start(&self.key.excerpt(&content))
+                start(&self.key.excerpt_of_body(&content))
             ))
         })
+    }
+
+    /// What the model wrote, as a value. The transport has masked the key in the response; this text is JSON within JSON, and
+    /// may have escaped it once more.
+    fn decode<T: DeserializeOwned>(&self, text: &str) -> serde_json::Result<T> {
+        let mut value: Value = serde_json::from_str(text)?;
+        // read from the text where nothing was masked: a `Value` rounds integers beyond 64 bits
+        if self.key.mask_json(&mut value) { serde_json::from_value(value) } else { serde_json::from_str(text) }
     }
 
     fn request(&self, question: Question) -> CreateChatCompletionRequest {

@@ -1,10 +1,13 @@
 //! A key that may be sent but never shown: not in an error, not in the journal, not in a log.
 //!
-//! Services sometimes answer with what they were sent. Every text of a service passes through
-//! [`Secret::mask`] before it becomes part of an error. This is no vault: the key stays in memory as it is.
+//! Services sometimes answer with what they were sent. Every text of a service passes through [`Secret::mask`], or
+//! [`Secret::mask_json`], before it becomes part of an error or of an outcome: after it was decoded, because an escaped key
+//! (`\u0073k-…`) is no less a key. This is no vault: the key stays in memory as it is.
 
 use std::fmt;
 
+use reqwest::header::HeaderValue;
+use serde_json::Value;
 use stepladder::prelude::*;
 
 const MASK: &str = "***";
@@ -12,6 +15,8 @@ const MASK: &str = "***";
 /// Services' texts are cut to this many bytes before they go into an error, so that an HTML page of a proxy
 /// does not fill the journal.
 pub const EXCERPT_BYTES: usize = 2048;
+/// Shorter keys are words, which answers contain for other reasons.
+const SHORTEST_MASKED: usize = 8;
 
 /// An API key. `Debug` shows `***`; [`Secret::expose`] is the only way to its text.
 #[derive(Clone, PartialEq, Eq)]
@@ -43,10 +48,58 @@ impl Secret {
         &self.0
     }
 
+    /// The key as a header's value, after `prefix`. HTTP clients leave such a value out of what they log.
+    ///
+    /// # Errors
+    /// None in practice: [`Secret::new`] refuses a key that no header can carry.
+    pub(crate) fn header(&self, prefix: &str) -> Result<HeaderValue> {
+        let mut value = HeaderValue::from_str(&format!("{prefix}{}", self.0))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
     /// `text` with every occurrence of the key replaced by `***`.
     #[must_use]
     pub fn mask(&self, text: &str) -> String {
         text.replace(&self.0, MASK)
+    }
+
+    /// Masks the key in every string of `value`, names of fields included, and returns whether it was there.
+    ///
+    /// A key of fewer than 8 characters is left where it is: local servers accept any word as key, and masking a word would
+    /// change answers that merely contain it.
+    pub fn mask_json(&self, value: &mut Value) -> bool {
+        if self.0.len() < SHORTEST_MASKED {
+            return false;
+        }
+        match value {
+            Value::String(text) => {
+                let found = text.contains(&self.0);
+                if found {
+                    *text = self.mask(text);
+                }
+                found
+            }
+            Value::Array(values) => values.iter_mut().fold(false, |found, value| self.mask_json(value) | found),
+            Value::Object(fields) => {
+                let in_names = fields.keys().any(|name| name.contains(&self.0));
+                if in_names {
+                    *fields = std::mem::take(fields).into_iter().map(|(name, v)| (self.mask(&name), v)).collect();
+                }
+                fields.values_mut().fold(in_names, |found, value| self.mask_json(value) | found)
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        }
+    }
+
+    /// What a service said, to be quoted in an error: JSON is decoded, masked and written again, text is masked, and the
+    /// result is cut to [`EXCERPT_BYTES`].
+    #[must_use]
+    pub fn excerpt_of_body(&self, body: &str) -> String {
+        match serde_json::from_str::<Value>(body) {
+            Ok(json) => self.excerpt(&json.to_string()),
+            Err(_) => self.excerpt(body),
+        }
     }
 
     /// `text` masked and then cut to [`EXCERPT_BYTES`], at a character's border.
@@ -85,6 +138,23 @@ mod tests {
         let excerpt = key.excerpt(&text);
         assert!(!excerpt.contains("sk-"), "{excerpt}");
         assert!(excerpt.len() <= EXCERPT_BYTES + '…'.len_utf8());
+    }
+
+    #[test]
+    fn a_key_is_masked_in_every_string_of_decoded_json() {
+        let key = Secret::new("KEY", "sk-12345678").unwrap();
+        let text = r#"{"model":"\u0073k-12345678","list":[{"sk-12345678":1}],"n":2}"#;
+        let mut json: Value = serde_json::from_str(text).unwrap();
+        assert!(key.mask_json(&mut json));
+        assert_eq!(json.to_string(), r#"{"list":[{"***":1}],"model":"***","n":2}"#);
+        assert!(!key.mask_json(&mut json));
+        assert_eq!(key.excerpt_of_body(text), json.to_string());
+    }
+
+    #[test]
+    fn a_key_in_a_header_is_marked_as_one_that_must_not_be_logged() {
+        let key = Secret::new("KEY", "sk-12345678").unwrap();
+        assert!(!format!("{:?}", key.header("Bearer ").unwrap()).contains("sk-"));
     }
 
     #[test]

@@ -1,20 +1,24 @@
 //! Supabase's tables over its REST interface (PostgREST): the one file that knows the `postgrest` client.
 //!
-//! It updates rows by id and upserts rows. It does not retry: the engine does. The client is the user's choice; it
-//! brings an HTTP client of its own, so everything that leaves this file is the project's own types.
+//! It updates rows by id and upserts rows. It does not retry: the engine does. `postgrest` only builds the requests. They are
+//! sent by the client that every service uses ([`crate::http`]), because `postgrest`'s own, of 2023, follows redirects and
+//! would take the key along. The key is not even known to it.
 
 use std::fmt;
 
 use postgrest::{Builder, Postgrest};
+use reqwest::{Client, Method, RequestBuilder, Url};
 use serde_json::Value;
 use stepladder::prelude::*;
 
+use crate::http;
 use crate::secret::Secret;
 
 /// A client for one project, with its service role: it passes row level security, so its key belongs on servers only.
 #[derive(Clone)]
 pub struct Supabase {
     rest: Postgrest,
+    client: Client,
     key: Secret,
 }
 
@@ -42,10 +46,7 @@ impl Supabase {
                 ));
             }
         }
-        let rest = Postgrest::new(format!("{url}/rest/v1"))
-            .insert_header("apikey", key.expose())
-            .insert_header("authorization", format!("Bearer {}", key.expose()));
-        Ok(Self { rest, key })
+        Ok(Self { rest: Postgrest::new(format!("{url}/rest/v1")), client: http::client()?, key })
     }
 
     /// Sets the columns in `row` on the row of `table` whose `id` is the one given.
@@ -78,16 +79,11 @@ impl Supabase {
     }
 
     async fn execute(&self, what: &str, table: &str, request: Builder) -> Result<String> {
-        // `without_url`, because an address may hold a password
-        let response = request.execute().await.map_err(|error| {
-            let (terminal, message) = (error.is_builder(), unreachable(&error.without_url()));
-            // a builder's error: no request was made, the address or a header is wrong
-            if terminal { Error::terminal(message) } else { Error::new(message) }
-        })?;
+        let response = self.request(request)?.send().await.map_err(|error| http::unreachable("supabase", error))?;
         let status = response.status();
-        let retry_after =
-            response.headers().get("retry-after").and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let body = response.text().await.map_err(|error| Error::new(unreachable(&error.without_url())))?;
+        let retry_after = http::retry_after(&response);
+        let body = http::body(response).await.map_err(|error| error.into_error("supabase"))?;
+        let body = String::from_utf8_lossy(&body).into_owned();
         if status.is_success() {
             return Ok(body);
         }
@@ -100,6 +96,24 @@ impl Supabase {
         }
         Err(Error::from_http_status(status.as_u16(), retry_after.as_deref(), message))
     }
+
+    /// The request that `postgrest` has built, as one of the client that sends it, with the key.
+    fn request(&self, built: Builder) -> Result<RequestBuilder> {
+        // the builder's error: the address or a header is wrong, and will be at the next attempt
+        let built = built.build().build().map_err(|error| {
+            Error::terminal(format!("the request to supabase cannot be made: {}", error.without_url()))
+        })?;
+        let method = Method::from_bytes(built.method().as_str().as_bytes())?;
+        let url = Url::parse(built.url().as_str())?;
+        let mut request = self.client.request(method, url);
+        for (name, value) in built.headers() {
+            request = request.header(name.as_str(), value.as_bytes());
+        }
+        if let Some(body) = built.body().and_then(|body| body.as_bytes()) {
+            request = request.body(body.to_vec());
+        }
+        Ok(request.header("apikey", self.key.header("")?).header("authorization", self.key.header("Bearer ")?))
+    }
 }
 
 impl fmt::Debug for Supabase {
@@ -108,19 +122,13 @@ impl fmt::Debug for Supabase {
     }
 }
 
-// the client's HTTP error is of an older kind than the project's: it goes on as text, with its causes
-fn unreachable(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let causes: Vec<_> = causes.map(ToString::to_string).collect();
-    format!("supabase cannot be reached: {}", causes.join(": "))
-}
-
 // PostgREST says {"code","message","details","hint"}; the gateway before it {"message"}, or plain text
 fn said(body: &str) -> String {
     let Ok(json) = serde_json::from_str::<Value>(body) else {
         return if body.trim().is_empty() { "(nothing said)".to_owned() } else { body.to_owned() };
     };
-    let Some(message) = json["message"].as_str() else { return body.to_owned() };
+    // written again, so that nothing in it is escaped that need not be, and the key is found
+    let Some(message) = json["message"].as_str() else { return json.to_string() };
     let more: Vec<String> = ["code", "details", "hint"]
         .iter()
         .filter_map(|name| json[name].as_str().filter(|text| !text.is_empty()).map(|text| format!("{name}: {text}")))

@@ -159,11 +159,23 @@ async fn an_answer_that_will_not_come_fails_for_good_and_says_why() {
 
 #[tokio::test]
 async fn an_id_that_could_lead_elsewhere_is_none() {
-    let server = MockServer::start().await;
-    let body = json!({ "id": "../models", "status": "queued" });
-    let hand_in = Mock::given(method("POST")).and(path("/v1/responses"));
-    hand_in.respond_with(ResponseTemplate::new(200).set_body_json(body)).mount(&server).await;
-    let openai = OpenAi::new(KEY, &format!("{}/v1", server.uri()), "m").unwrap();
-    let error = openai.hand_in(question(&Asked { topic: "tea".to_owned() })).await.unwrap_err();
-    assert!(error.to_string().contains("gave no id"), "{error}");
+    let long = "r".repeat(256);
+    for id in ["../models", KEY, &long] {
+        let server = MockServer::start().await;
+        let hand_in = Mock::given(method("POST")).and(path("/v1/responses"));
+        let body = json!({ "id": id, "status": "queued" });
+        hand_in.respond_with(ResponseTemplate::new(200).set_body_json(body)).mount(&server).await;
+        let openai = OpenAi::new(KEY, &format!("{}/v1", server.uri()), "m").unwrap();
+        let error = openai.hand_in(question(&Asked { topic: "tea".to_owned() })).await.unwrap_err();
+        assert!(error.to_string().contains("gave no id"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_the_service_sends_back_as_the_models_name_reaches_no_journal() {
+    let answer = json!({ "model": KEY, "output": [], "usage": usage() });
+    let ai = Ai::start(vec![response("incomplete", answer)]).await;
+    let run = ai.run(ai.app()).await;
+    let step = run.detail().steps.iter().find(|step| &*step.id == "report").unwrap();
+    assert_eq!(step.usage.iter().map(|used| &*used.model).collect::<Vec<_>>(), ["***"]);
 }

@@ -13,6 +13,9 @@ use wiremock::{
     matchers::{header, method, path},
 };
 
+#[path = "support/endless.rs"]
+mod endless;
+
 const KEY: &str = "sk-test-0123456789";
 
 fn client() -> EnhanceRequested {
@@ -204,6 +207,25 @@ async fn an_imitation_that_leaves_fields_out_is_understood() {
     let body = json!({ "choices": [{ "message": { "content": content }, "finish_reason": "eos" }] });
     let server = answering(ResponseTemplate::new(200).set_body_json(body)).await;
     assert_eq!(ask(&server).await.unwrap().profile.industry, "Tools");
+}
+
+#[tokio::test]
+async fn a_key_that_the_service_sends_back_reaches_no_outcome() {
+    // escaped once in the response, and once more in the model's JSON within it
+    let twice = KEY.replace('-', "\\u002d");
+    let mut body = completion(&intelligence().to_string().replace("Makes tools.", &twice));
+    body["model"] = json!(KEY);
+    let body = body.to_string().replace(KEY, &KEY.replace('-', "\\u002d"));
+    let server = answering(ResponseTemplate::new(200).set_body_raw(body, "application/json")).await;
+    let answer = serde_json::to_string(&ask(&server).await.unwrap()).unwrap();
+    assert!(answer.contains("***") && !answer.contains("0123456789"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_response_without_end_is_cut_off_at_16_mib() {
+    let openai = OpenAi::new(KEY, &format!("{}/v1", endless::server().await), "m").unwrap();
+    let error = openai.answer::<Value>(question(&client())).await.unwrap_err();
+    assert_eq!((error.is_terminal(), error.code()), (true, Some("response-too-large")), "{error}");
 }
 
 #[tokio::test]

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stepladder::Error;
-use stepladder_functions::supabase::Supabase;
+use stepladder_functions::{http::RESPONSE_BYTES, supabase::Supabase};
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
     matchers::{header, method, path, query_param},
 };
+
+#[path = "support/endless.rs"]
+mod endless;
 
 const KEY: &str = "service-role-0123456789";
 
@@ -168,4 +171,39 @@ fn settings_that_cannot_work_are_terminal_and_named() {
 #[test]
 fn debug_output_shows_no_key() {
     assert!(!format!("{:?}", Supabase::new("http://127.0.0.1", KEY).unwrap()).contains(KEY));
+}
+
+#[tokio::test]
+async fn a_redirect_takes_neither_the_key_nor_the_data_elsewhere() {
+    let elsewhere = answering(ResponseTemplate::new(200).set_body_json(json!([{ "id": "c-1" }]))).await;
+    for status in [301, 302, 303, 307, 308] {
+        let to = format!("{}/steal", elsewhere.uri());
+        let server = answering(ResponseTemplate::new(status).insert_header("location", to.as_str())).await;
+        let error = update(&server).await.unwrap_err();
+        assert_eq!(error.code(), Some(format!("http-{status}").as_str()), "{error}");
+    }
+    assert!(elsewhere.received_requests().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_response_without_end_is_cut_off_at_16_mib() {
+    let body = vec![b' '; RESPONSE_BYTES + 1];
+    for status in [200, 503] {
+        let server = answering(ResponseTemplate::new(status).set_body_bytes(body.clone())).await;
+        let error = update(&server).await.unwrap_err();
+        assert_eq!((error.is_terminal(), error.code()), (true, Some("response-too-large")), "{error}");
+    }
+    let endless = endless::server().await;
+    let error = Supabase::new(&endless, KEY).unwrap().update_by_id("clients", "c-1", &json!({})).await.unwrap_err();
+    assert_eq!(error.code(), Some("response-too-large"), "{error}");
+}
+
+#[tokio::test]
+async fn a_key_that_the_database_sends_back_escaped_is_masked() {
+    let escaped = KEY.replace('-', "\\u002d");
+    for body in [format!(r#"{{"odd":"{escaped}"}}"#), format!(r#"{{"message":"{escaped}"}}"#)] {
+        let server = answering(ResponseTemplate::new(400).set_body_string(body)).await;
+        let error = update(&server).await.unwrap_err().to_string();
+        assert!(error.contains("***") && !error.contains("0123456789"), "{error}");
+    }
 }

@@ -13,6 +13,8 @@ use crate::services::Services;
 
 /// The first and the longest wait between two looks.
 const LOOKS: Backoff = Backoff::Exponential { first: Duration::from_secs(5), max: Duration::from_secs(120) };
+/// A longer id of a response is not taken: it is kept in the journal, and becomes a part of an address.
+const ID_CHARS: usize = 255;
 /// How long an answer is looked for.
 const PATIENCE: Duration = Duration::from_secs(3 * 3_600);
 
@@ -71,7 +73,9 @@ impl OpenAi {
         let response: Value = self.client.responses().create_byot(request).await.map_err(|e| self.error(e))?;
         let Found { id, .. } = found(&response)?;
         // it becomes a part of an address
-        match id.filter(|id| !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))) {
+        match id.filter(|id| {
+            (1..=ID_CHARS).contains(&id.len()) && id.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+        }) {
             Some(response) => Ok(HandedIn { response }),
             None => Err(Error::new("openai took the question and gave no id to find the answer by")),
         }
@@ -112,8 +116,8 @@ impl OpenAi {
         if let Some(refusal) = refused {
             return Err(Error::terminal(format!("the model refused: {}", self.key.excerpt(&refusal))));
         }
-        serde_json::from_str(&text).map(Some).map_err(|fault| {
-            let text = self.key.excerpt(&text);
+        self.decode(&text).map(Some).map_err(|fault| {
+            let text = self.key.excerpt_of_body(&text);
             Error::terminal(format!("openai's response {id} does not fit the schema ({fault}): {}", start(&text)))
                 .with_code("openai-unfit")
         })

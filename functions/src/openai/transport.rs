@@ -14,10 +14,10 @@ use std::{
 
 use async_openai::{error::OpenAIError, middleware::HttpRequestFactory};
 use reqwest::{Response, StatusCode, header::HeaderMap};
-use serde::de::IgnoredAny;
 use serde_json::Value;
 use stepladder::Error;
 
+use crate::http::{self as services_http, BodyError};
 use crate::secret::Secret;
 
 /// The client's HTTP service.
@@ -32,6 +32,8 @@ pub(super) struct SendOnce {
 pub(super) enum Failure {
     /// The server did not answer, or not to the end.
     Unreachable(reqwest::Error),
+    /// Its response is larger than what is read.
+    TooLarge,
     /// It answered 2xx with this, masked and cut.
     NoJson(String),
     /// It answered with another status than 2xx.
@@ -47,9 +49,7 @@ pub(super) enum Failure {
 
 impl SendOnce {
     pub(super) fn new(key: Secret) -> Result<Self, Error> {
-        // a redirect would carry what a client's data is to a server that nobody named
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
-        Ok(Self { client, key })
+        Ok(Self { client: services_http::client()?, key })
     }
 
     async fn send(self, request: HttpRequestFactory) -> Result<Response, OpenAIError> {
@@ -57,11 +57,17 @@ impl SendOnce {
         let response = self.client.execute(request).await.map_err(unreachable)?;
         let status = response.status();
         let headers = response.headers().clone();
-        let body = response.bytes().await.map_err(unreachable)?;
+        let body = services_http::body(response).await.map_err(|error| match error {
+            BodyError::Interrupted(error) => unreachable(error),
+            BodyError::TooLarge => boxed(Failure::TooLarge),
+        })?;
         if status.is_success() {
             // looked at here, because the client logs an answer that it cannot read, whatever is in it
-            return match serde_json::from_slice::<IgnoredAny>(&body) {
-                Ok(IgnoredAny) => Ok(http::Response::new(body).into()),
+            return match serde_json::from_slice::<Value>(&body) {
+                Ok(mut json) => {
+                    let body = if self.key.mask_json(&mut json) { json.to_string().into_bytes() } else { body };
+                    Ok(http::Response::new(body).into())
+                }
                 Err(_) => Err(boxed(Failure::NoJson(self.key.excerpt(&String::from_utf8_lossy(&body))))),
             };
         }
@@ -95,6 +101,7 @@ impl Failure {
         match self {
             // what causes it says whether trying again makes sense
             Self::Unreachable(_) => Error::new(self),
+            Self::TooLarge => BodyError::TooLarge.into_error("openai"),
             Self::NoJson(said) => Error::new(format!("openai's answer is no JSON (check OPENAI_BASE_URL): {said}")),
             Self::Rejected { status, retry_after, retry_after_ms, said } => {
                 let message = format!("openai answered {status}: {said}{}", hint(status));
@@ -113,6 +120,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable(_) => f.write_str("openai cannot be reached"),
+            Self::TooLarge => write!(f, "openai's response {}", BodyError::TooLarge),
             Self::NoJson(said) => write!(f, "openai's answer is no JSON: {said}"),
             Self::Rejected { status, said, .. } => write!(f, "openai answered {status}: {said}"),
         }
@@ -123,7 +131,7 @@ impl std::error::Error for Failure {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unreachable(error) => Some(error),
-            Self::NoJson(_) | Self::Rejected { .. } => None,
+            Self::TooLarge | Self::NoJson(_) | Self::Rejected { .. } => None,
         }
     }
 }
@@ -160,6 +168,7 @@ fn said(body: &str) -> String {
     match (message, code) {
         (Some(message), Some(code)) => format!("{message} [{code}]"),
         (Some(message), None) => message.to_owned(),
-        (None, _) => body.to_owned(),
+        // written again, so that nothing in it is escaped that need not be, and the key is found
+        (None, _) => json.to_string(),
     }
 }

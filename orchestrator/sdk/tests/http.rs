@@ -61,3 +61,24 @@ async fn errors_of_the_client_are_classified_wherever_they_are() {
     struct Outer(#[source] reqwest::Error);
     assert!(Error::from(Outer(status)).is_terminal(), "found among the causes");
 }
+
+#[tokio::test]
+async fn an_error_without_end_is_read_no_further_than_it_is_kept() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut sent = stream.read(&mut [0; 4_096]).await.map(drop);
+        sent = sent.and(stream.write_all(b"HTTP/1.1 500 Oh\r\ntransfer-encoding: chunked\r\n\r\n").await);
+        while sent.is_ok() {
+            sent = stream.write_all(b"400\r\n").await;
+            sent = sent.and(stream.write_all(&[b'x'; 1_024]).await).and(stream.write_all(b"\r\n").await);
+        }
+    });
+    let error = check(reqwest::get(address).await.unwrap()).await.unwrap_err();
+    assert_eq!(error.code(), Some("http-500"));
+    assert!(error.to_string().len() < 2_200, "{}", error.to_string().len());
+    // the connection was closed while the server was still sending
+    server.await.unwrap();
+}

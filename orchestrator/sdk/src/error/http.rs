@@ -12,6 +12,8 @@ use super::{Error, Source};
 
 /// Bytes of a response's body that an error keeps.
 const BODY_BYTES: usize = 2_048;
+/// Bytes of white space before a body's text that are read besides.
+const BEFORE_TEXT: usize = 1_024;
 /// No wait longer than a day is believed.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -60,14 +62,21 @@ pub fn cut(text: &str) -> &str {
 /// # Errors
 /// [`Error::from_http_status`] of the response. The query of its address is left out: it may hold a key.
 #[cfg(feature = "reqwest")]
-pub async fn check(response: reqwest::Response) -> super::Result<reqwest::Response> {
+pub async fn check(mut response: reqwest::Response) -> super::Result<reqwest::Response> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);
     }
     let retry_after = response.headers().get("retry-after").and_then(|v| v.to_str().ok()).map(str::to_owned);
     let place = format!("{}{}", response.url().host_str().unwrap_or_default(), response.url().path());
-    let body = response.text().await.unwrap_or_default();
+    // no more is read than is kept: an error page may be of any size
+    let mut body = Vec::new();
+    while body.len() < BODY_BYTES + BEFORE_TEXT
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        body.extend_from_slice(&chunk);
+    }
+    let body = String::from_utf8_lossy(&body);
     let said = match cut(body.trim()) {
         "" => String::new(),
         body => format!(": {body}"),
