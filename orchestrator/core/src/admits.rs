@@ -45,6 +45,9 @@ pub enum Refusal {
     /// The event has entered the run before, or started it (rule 17).
     #[error("event {0} has entered the run before")]
     EnteredBefore(EventId),
+    /// The event came before the one that created the run (rule 31).
+    #[error("event {0} came before the run")]
+    CameBefore(EventId),
     /// The run has begun, or never took a further event.
     #[error("the run takes no further event")]
     Closed,
@@ -259,11 +262,14 @@ fn starts(run: &Sight<'_>, id: &StepId, attempt: u32, at: Timestamp) -> Result<(
     if Some(attempt) == latest.checked_add(1) { Ok(()) } else { Err(Refusal::NotNext { step: id.clone(), attempt }) }
 }
 
-/// Rule 17: an event enters a run once, for all waits then open. One that came when a wait's time was up fulfils it no
-/// more; one that came in time does, however late it gets here.
+/// Rule 17: an event enters a run once, for all waits then open, and never one that a later event created (rule 31). One
+/// that came when a wait's time was up fulfils it no more; one that came in time does, however late it gets here.
 fn enters(run: &Sight<'_>, event: &Event, steps: &[StepId]) -> Result<(), Refusal> {
     if run.has_met(event.id) && !planted::is(Plant::EventsEnterAgain) {
         return Err(Refusal::EnteredBefore(event.id));
+    }
+    if !run.base.is_created_before(event) {
+        return Err(Refusal::CameBefore(event.id));
     }
     for (i, id) in steps.iter().enumerate() {
         match run.step(id).map(|step| &step.state) {

@@ -64,6 +64,16 @@ impl Event {
     pub fn begins_at(&self) -> Option<Timestamp> {
         (self.ts.as_millis() > self.received_at.as_millis().saturating_add(AHEAD_MS)).then_some(self.ts)
     }
+
+    /// Whether it came before another event (rule 31): in the same request, or at an earlier time. A repetition keeps the
+    /// id and the time of the first. Across requests ids say little, because a sender or a run chooses them; but an id
+    /// of a later time than the other's reception shows that this machine's clock was set back.
+    pub fn came_before(&self, other: &Self) -> bool {
+        match self.id.is_of_one_sequence(other.id) {
+            true => self.id < other.id,
+            false => self.received_at < other.received_at && self.id.time() <= other.received_at,
+        }
+    }
 }
 
 impl NewEvent {
@@ -183,6 +193,28 @@ mod tests {
 
     fn refused(body: &str) -> String {
         NewEvent::decode_all(body.as_bytes()).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn what_came_first_is_told_by_the_id_in_a_request_and_by_both_between_requests() {
+        let event = |id: (i64, u128), received: i64| {
+            let id = EventId::new(Timestamp::from_millis(id.0), id.1);
+            NewEvent::new("a", json::empty_object()).accept(id, Timestamp::from_millis(received))
+        };
+        let before = |one: &Event, other: &Event| (one.came_before(other), other.came_before(one));
+        // one request
+        assert_eq!(before(&event((5, 1), 5), &event((5, 2), 5)), (true, false));
+        // one after the other
+        assert_eq!(before(&event((5, 1 << 70), 5), &event((6, 1), 6)), (true, false));
+        // two processes in one millisecond: nothing says which was first
+        assert_eq!(before(&event((5, 1), 5), &event((5, 1 << 70), 5)), (false, false));
+        // a sender whose clock is ahead, and a clock that was set back
+        assert_eq!(before(&event((500, 1), 5), &event((6, 1), 6)), (false, false));
+        assert_eq!(before(&event((900, 1), 900), &event((1_000, 9), 5)), (false, false));
+        // sent by a run: the time in the id is that of the run's creation
+        assert_eq!(before(&event((10, 1), 10), &event((1, 1 << 70), 20)), (true, false));
+        let one = event((5, 1), 5);
+        assert!(!one.came_before(&one));
     }
 
     #[test]

@@ -106,7 +106,21 @@ impl EventId {
     pub fn next(self) -> Self {
         Self(self.0.increment().unwrap_or_else(|wrapped| wrapped))
     }
+
+    /// The 80 bits beside the time.
+    pub fn random(self) -> u128 {
+        self.0.random()
+    }
+
+    /// Whether both ids were counted up from one beginning: those of one request are, and those that one process gives
+    /// out in one millisecond. Only then does their order say which event came first.
+    pub fn is_of_one_sequence(self, other: Self) -> bool {
+        self.time() == other.time() && self.random().abs_diff(other.random()) < SEQUENCE
+    }
 }
+
+/// Ids that are further apart belong to two sequences. A request has 5,000 events at most.
+const SEQUENCE: u128 = 1 << 16;
 
 impl RunId {
     /// The run that `event` starts of `function`.
@@ -165,6 +179,15 @@ mod tests {
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(RunId::from_bytes(id.to_bytes()), id);
         assert_eq!("nonsense".parse::<RunId>(), Err(NotAnId));
+    }
+
+    #[test]
+    fn ids_of_one_sequence_are_told_by_their_distance() {
+        let first = EventId::new(Timestamp::from_millis(5), 41);
+        let last = (0..5_000).fold(first, |id, _| id.next());
+        assert!(first.is_of_one_sequence(last) && last.is_of_one_sequence(first));
+        assert!(!first.is_of_one_sequence(EventId::new(Timestamp::from_millis(5), 41 + SEQUENCE)));
+        assert!(!first.is_of_one_sequence(EventId::new(Timestamp::from_millis(6), 41)));
     }
 
     #[test]

@@ -243,6 +243,18 @@ impl RunState {
         self.created.event.id == event || self.entered.contains(&event)
     }
 
+    /// Whether an event came after what created the run (rule 31): only such an event may enter the run or cancel it. An
+    /// earlier one may arrive late, because it is repeated or stands in the same request.
+    pub fn is_created_before(&self, event: &Event) -> bool {
+        match self.created.origin {
+            // a run of several events is created by the last of them
+            Origin::Event => !event.came_before(self.joined.last().unwrap_or(&self.created.event)),
+            Origin::Rerun { .. } | Origin::Invoke { .. } | Origin::Cron | Origin::Failure { .. } => {
+                event.received_at >= self.created_at
+            }
+        }
+    }
+
     /// The runs that it called, that are cancelled with its end, and have not told of their own.
     pub fn bound_children(&self) -> impl Iterator<Item = RunId> {
         self.steps.values().filter_map(|step| match &step.state {
@@ -260,6 +272,9 @@ impl RunState {
     /// The open waits that an event fulfils, by their steps' ids.
     pub fn fulfilled_by(&self, arriving: &Arriving<'_>, exprs: &Exprs) -> Vec<StepId> {
         let trigger = &self.created.event;
+        if !self.is_created_before(arriving.event) {
+            return Vec::new();
+        }
         let is_fulfilled = |step: &Step| match &step.state {
             StepState::Awaiting { what: Awaited::Event(wait), until } => {
                 arriving.event.received_at <= *until && wait.is_fulfilled_by(arriving, trigger, exprs)
@@ -294,8 +309,13 @@ impl RunState {
         if self.has_begun() {
             return None;
         }
+        self.put_off.max(self.due_at())
+    }
+
+    /// The time that its event asks for, where that lies ahead (`ts`).
+    pub fn due_at(&self) -> Option<Timestamp> {
         let by_event = self.created.origin == Origin::Event && !self.created.collects;
-        self.put_off.max(self.created.event.begins_at().filter(|_| by_event))
+        self.created.event.begins_at().filter(|_| by_event)
     }
 
     /// Whether anything was written that only a run writes which has begun.

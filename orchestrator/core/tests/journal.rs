@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use stepladder_core::expr::Exprs;
 use stepladder_core::journal::{Created, Fact, Failure, Kind, Origin, Outcome, Record};
 use stepladder_core::report::{Level, Line, Placed};
 use stepladder_core::state::{RunState, StepState};
-use stepladder_core::waiting::{Match, Wait};
+use stepladder_core::waiting::{Arriving, Match, Wait};
 use stepladder_core::{Entry, Event, EventId, NewEvent, Refusal, Report, RunId, StepId, Timestamp, json};
 
 const START: i64 = 1_000_000;
@@ -365,6 +366,16 @@ fn rule_17_an_event_that_entered_fulfils_no_later_wait_and_the_trigger_none() {
     let trigger = arriving(1, START);
     assert_eq!(state.admits(&entered(trigger.clone(), &["b"]).at(at(7))), Err(Refusal::EnteredBefore(trigger.id)));
     assert_eq!(state.admits(&entered(arriving(3, START + 7), &["b"]).at(at(7))), Ok(()));
+}
+
+#[test]
+fn rule_31_an_event_that_came_before_the_runs_own_does_not_enter() {
+    let state = state(vec![(0, awaited("a", 10))]);
+    let earlier = arriving(0, START - 1);
+    assert_eq!(state.admits(&entered(earlier.clone(), &["a"]).at(at(1))), Err(Refusal::CameBefore(earlier.id)));
+    assert_eq!(state.fulfilled_by(&Arriving::new(&earlier), &Exprs::default()), Vec::<StepId>::new());
+    // its repetition, an hour later, is still the earlier one; another event of the same name is not
+    assert_eq!(state.fulfilled_by(&Arriving::new(&arriving(2, START)), &Exprs::default()), ["a".into()] as [StepId; 1]);
 }
 
 #[test]

@@ -165,6 +165,35 @@ async fn an_event_cancels_what_a_process_before_has_begun() {
 }
 
 #[tokio::test]
+async fn a_request_of_many_events_is_decided_on_in_its_order() {
+    #[derive(Serialize, Deserialize)]
+    struct Stop {
+        n: u32,
+    }
+    impl EventData for Stop {
+        const NAME: &'static str = "job/stopped";
+    }
+    let event = |name: &str, n: u32| NewEvent::new(name, json::of(&Job { n }).expect("JSON"));
+    let functions = [
+        Function::new("f", works).throttle(Rate::new(25, SECOND)),
+        Function::new("f", works).singleton(Singleton::replace()).cancel_on(CancelOn::event::<Stop>()),
+    ];
+    for (function, statuses) in functions.into_iter().zip([[150, 0], [1, 149]]) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
+        let (engine, _sqlite) = process(&path, &clock, function);
+        let mut events: Vec<_> = (0..150).map(|n| event(Job::NAME, n)).collect();
+        // it cancels all before it, and not the last one
+        events.insert(149, event(Stop::NAME, 0));
+        engine.ingest(events, None).await.expect("accepted");
+        let filter = RunFilter { limit: Some(500), ..RunFilter::default() };
+        let runs = engine.runs(filter).await.expect("a listing").runs;
+        let count = |status| runs.iter().filter(|run| run.status == status).count();
+        assert_eq!([count(Status::Scheduled), count(Status::Cancelled)], statuses);
+    }
+}
+
+#[tokio::test]
 async fn a_run_begins_when_its_event_says_over_restarts() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));

@@ -5,7 +5,7 @@
 //! finds its run again, whether that has begun by then or not, and enters no second one (rules 15 to 17). A run takes no
 //! further event once it has begun: that too is an entry, so there is no moment at which it is unclear.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use stepladder_core::flow::Flow;
@@ -21,24 +21,30 @@ use super::gates::value_of;
 use super::starts::{Beginning, note_key};
 use crate::ports::{Begun, Commit, Later, Note, StoreError};
 
-/// How often events that were overtaken are decided on anew. Each time, somebody else got through.
+/// How often in a row no event of a call may get into a run before the call gives up: each time, another process was
+/// faster. A call of many events needs more rounds, and gets them as long as each brings one event in.
 const ROUNDS: u32 = 1_000;
 
 impl Engine {
     /// Gives events to the runs of a function that collects them, in their order.
     pub(super) async fn collect(&self, spec: &Spec, events: Vec<Event>) -> Result<(), StoreError> {
         let mut of_values: BTreeMap<String, Vec<Event>> = BTreeMap::new();
-        let mut skipped = Vec::new();
+        let mut alone = Vec::new();
         for event in events {
             let of_batch = spec.flow.batch.as_ref().and_then(|batch| batch.key.as_ref());
             let key = of_batch.or(spec.flow.debounce.as_ref().and_then(|debounce| debounce.key.as_ref()));
             match value_of(key, &mut LazyScope::new(&event)) {
+                // one whose `ts` lies ahead would hold the others up, or begin with them too early
+                Ok(_) if event.begins_at().is_some() => alone.push(self.not_collected(spec, event, Vec::new())),
                 Ok(value) => of_values.entry(value).or_default().push(event),
-                Err(bad) => skipped.push(self.not_collected(spec, event, &bad.to_string())),
+                Err(bad) => {
+                    let reason = format!("the key by which its events are collected: {bad}").into();
+                    alone.push(self.not_collected(spec, event, vec![Fact::RunSkipped { reason }.at(self.now())]));
+                }
             }
         }
-        if !skipped.is_empty() {
-            let starts = skipped.into_iter().map(|beginning| self.start(beginning, Vec::new())).collect();
+        if !alone.is_empty() {
+            let starts = alone.into_iter().map(|beginning| self.start(beginning, Vec::new())).collect();
             self.begin(starts, Vec::new()).await?;
         }
         for (value, events) in of_values {
@@ -47,16 +53,21 @@ impl Engine {
         Ok(())
     }
 
-    fn not_collected(&self, spec: &Spec, event: Event, why: &str) -> Beginning {
-        let end = Fact::RunSkipped { reason: format!("the key by which its events are collected: {why}").into() };
+    /// A run of its own for an event that joins no other.
+    fn not_collected(&self, spec: &Spec, event: Event, more: Vec<Entry>) -> Beginning {
         let run = RunId::started_by(event.id, &spec.id);
-        (run, Created::new(spec.id.clone(), event, Origin::Event), vec![end.at(self.now())])
+        (run, Created::new(spec.id.clone(), event, Origin::Event), more)
     }
 
-    async fn collect_of(&self, spec: &Spec, value: &str, mut left: Vec<Event>) -> Result<(), StoreError> {
+    async fn collect_of(&self, spec: &Spec, value: &str, events: Vec<Event>) -> Result<(), StoreError> {
         let open = note_key("open", &spec.id, value);
-        for _ in 0..ROUNDS {
-            let Some(first) = left.first() else { return Ok(()) };
+        let mut left = VecDeque::from(events);
+        let mut in_vain = 0;
+        while let Some(first) = left.front() {
+            if in_vain == ROUNDS {
+                return Err(StoreError::Unavailable("others collect events under the same key without end".into()));
+            }
+            let before = left.len();
             let pointer = self.note_of(&open).await?;
             let state = match pointer.as_deref().and_then(|run| run.parse::<RunId>().ok()) {
                 Some(run) => self.state(run).await?,
@@ -64,7 +75,8 @@ impl Engine {
             };
             let elsewhere = match state.filter(|state| state.collecting && state.end.is_none()) {
                 Some(state) => {
-                    let fitting = left.drain(..fitting(&spec.flow, &state, &left).0);
+                    let (fits, _) = fitting(&spec.flow, &state, left.make_contiguous());
+                    let fitting = left.drain(..fits);
                     // rule 15: one that it has met already may have been let in by somebody who died before its wake
                     let (met, joining) = fitting.partition(|event| state.has_met(event.id));
                     let (ours, mut elsewhere) = self.claim(spec, state.run, joining).await?;
@@ -73,23 +85,24 @@ impl Engine {
                     for event in &late {
                         self.unclaim(spec, state.run, event).await?;
                     }
-                    left.splice(..0, late);
+                    late.into_iter().rev().for_each(|event| left.push_front(event));
                     elsewhere
                 }
                 None if self.open(spec, &open, pointer, first).await? => {
-                    left.remove(0);
-                    continue;
+                    left.pop_front();
+                    Vec::new()
                 }
                 // another run was opened meanwhile, or the event has gone to one
-                None => vec![left.remove(0)],
+                None => left.pop_front().into_iter().collect(),
             };
             for event in elsewhere {
                 if !self.is_there(spec, &event).await? {
-                    left.insert(0, event);
+                    left.push_front(event);
                 }
             }
+            in_vain = if left.len() < before { 0 } else { in_vain + 1 };
         }
-        Err(StoreError::Unavailable("others collect events under the same key without end".into()))
+        Ok(())
     }
 
     async fn note_of(&self, key: &Arc<str>) -> Result<Option<Arc<str>>, StoreError> {

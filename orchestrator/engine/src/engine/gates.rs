@@ -23,18 +23,29 @@ const SINGLE: Duration = Duration::from_secs(7 * 24 * 3_600);
 pub(super) enum Gate {
     /// It has begun before.
     Known,
-    /// Its event leads to a run that there is already.
-    Elsewhere(RunId),
+    /// It stands twice in the call: the first one decides.
+    Twice,
+    /// Its event leads to a run that there is already, or that begins in the same call.
+    Elsewhere(RunId, Basis),
     /// It is skipped, for this reason.
-    Skip(String),
+    Skip(String, Basis),
     /// It begins, perhaps later, and these notes change with it.
     Open(Box<Created>, Vec<Note>),
+}
+
+/// What a decision rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Basis {
+    /// On what is stored.
+    Stored,
+    /// On starts of the same call, which may still be overtaken: it counts only if none is.
+    SameCall,
 }
 
 /// What has been noted, as those who begin in one call see it: each sees what the ones before it changed.
 #[derive(Default)]
 pub(super) struct Seen {
-    notes: HashMap<Arc<str>, Option<Arc<str>>>,
+    notes: HashMap<Arc<str>, (Option<Arc<str>>, Basis)>,
     beginning: HashSet<RunId>,
 }
 
@@ -42,6 +53,7 @@ pub(super) struct Seen {
 struct Changing<'a> {
     seen: &'a mut Seen,
     notes: Vec<Note>,
+    basis: Basis,
 }
 
 impl Engine {
@@ -54,15 +66,19 @@ impl Engine {
         created: &Created,
         seen: &mut Seen,
     ) -> Result<Gate, StoreError> {
-        if seen.beginning.contains(&run) || self.state(run).await?.is_some() {
+        if seen.beginning.contains(&run) {
+            return Ok(Gate::Twice);
+        }
+        if self.state(run).await?.is_some() {
             return Ok(Gate::Known);
         }
-        let mut changing = Changing { seen, notes: Vec::new() };
+        let mut changing = Changing { seen: &mut *seen, notes: Vec::new(), basis: Basis::Stored };
         let gate = self.gate_within(spec, run, created.clone(), &mut changing).await?;
-        if let Gate::Open(..) = gate {
-            let Changing { seen, notes } = changing;
+        if let Gate::Open(_, notes) = &gate {
             seen.beginning.insert(run);
-            seen.notes.extend(notes.iter().map(|note| (note.key.clone(), note.becomes.clone())));
+            for note in notes {
+                seen.notes.insert(note.key.clone(), (note.becomes.clone(), Basis::SameCall));
+            }
         }
         Ok(gate)
     }
@@ -80,21 +96,22 @@ impl Engine {
         if let (Some(key), Origin::Event) = (&flow.idempotency, &created.origin) {
             let value = match key.text(scope.get()) {
                 Ok(value) => value,
-                Err(bad) => return Ok(Gate::Skip(format!("its idempotency key: {bad}"))),
+                Err(bad) => return Ok(Gate::Skip(format!("its idempotency key: {bad}"), Basis::Stored)),
             };
             if let Some(first) = self.first_of(spec, run, &value, changing).await? {
-                return Ok(Gate::Elsewhere(first));
+                return Ok(Gate::Elsewhere(first, changing.basis));
             }
         }
         if let Some(singleton) = &flow.singleton {
             let value = match value_of(singleton.key.as_ref(), scope) {
                 Ok(value) => value,
-                Err(bad) => return Ok(Gate::Skip(format!("the key of its singleton: {bad}"))),
+                Err(bad) => return Ok(Gate::Skip(format!("the key of its singleton: {bad}"), Basis::Stored)),
             };
             if let Some(live) = self.live_one(spec, run, &value, changing).await? {
                 match singleton {
                     Singleton { second: Second::Skip, .. } => {
-                        return Ok(Gate::Skip(format!("run {live} is live, and this function has one at a time")));
+                        let why = format!("run {live} is live, and this function has one at a time");
+                        return Ok(Gate::Skip(why, changing.basis));
                     }
                     Singleton { second: Second::Replace, .. } => created.replaces = Some(live),
                 }
@@ -104,12 +121,13 @@ impl Engine {
             let Some(rate) = rate else { continue };
             let begins_at = match self.book(spec, kind, rate, scope, changing).await? {
                 Ok(begins_at) => begins_at,
-                Err(bad) => return Ok(Gate::Skip(format!("the key of its {kind}: {bad}"))),
+                Err(bad) => return Ok(Gate::Skip(format!("the key of its {kind}: {bad}"), Basis::Stored)),
             };
             match begins_at <= now {
                 true => {}
                 false if kind == "rate" => {
-                    return Ok(Gate::Skip(format!("its rate limit ({rate}) has no room before {begins_at}")));
+                    let why = format!("its rate limit ({rate}) has no room before {begins_at}");
+                    return Ok(Gate::Skip(why, changing.basis));
                 }
                 false => created.begins_at = Some(begins_at),
             }
@@ -188,11 +206,17 @@ impl Engine {
         Ok(Ok(booking.begins_at))
     }
 
-    async fn noted(&self, key: &Arc<str>, changing: &Changing<'_>) -> Result<Option<Arc<str>>, StoreError> {
-        if let Some(known) = changing.seen.notes.get(key) {
+    /// A note is read once in a call, however many starts ask for it.
+    async fn noted(&self, key: &Arc<str>, changing: &mut Changing<'_>) -> Result<Option<Arc<str>>, StoreError> {
+        if let Some((known, basis)) = changing.seen.notes.get(key) {
+            if *basis == Basis::SameCall {
+                changing.basis = Basis::SameCall;
+            }
             return Ok(known.clone());
         }
-        Ok(self.backend.noted(vec![key.clone()]).await?.pop().flatten())
+        let noted = self.backend.noted(vec![key.clone()]).await?.pop().flatten();
+        changing.seen.notes.insert(key.clone(), (noted.clone(), Basis::Stored));
+        Ok(noted)
     }
 }
 

@@ -3,7 +3,7 @@
 //! Every write is idempotent and nothing is skipped because it was seen before (rule 15): a request that is repeated
 //! after a crash redoes whatever the first one did not get to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use stepladder_core::journal::{Created, Fact, Origin};
@@ -32,41 +32,76 @@ impl Engine {
     /// [`EngineError::Invalid`] when an event cannot be accepted: then none is. [`EngineError::Store`]: then some may
     /// be; sending the same again (with ids or a seed) harms nothing.
     pub async fn ingest(&self, events: Vec<NewEvent>, seed: Option<IdSeed>) -> Result<Vec<EventId>, EngineError> {
+        let now = self.now();
+        let accepted = self.numbered(events, seed, now)?;
+        Ok(self.accept(accepted, now).await?)
+    }
+
+    /// A seed for a request of so many events, to name them by when they are sent again.
+    pub fn seed(&self, events: usize) -> IdSeed {
+        let first = self.event_ids(self.now(), events);
+        IdSeed { at: first.time(), random: first.random() }
+    }
+
+    /// The events under their ids, as they will be stored.
+    pub(super) fn numbered(
+        &self,
+        events: Vec<NewEvent>,
+        seed: Option<IdSeed>,
+        received_at: Timestamp,
+    ) -> Result<Vec<Event>, EngineError> {
         for (i, event) in events.iter().enumerate() {
             if let Some(fault) = event.fault() {
                 return Err(EngineError::Invalid(format!("event {i}: {fault}")));
             }
         }
-        let now = self.now();
         let mut id = match seed {
             Some(seed) => EventId::new(seed.at, seed.random),
-            None => self.event_ids(now, events.len()),
+            None => self.event_ids(received_at, events.len()),
         };
         let accepted = events.into_iter().map(|event| {
             let this = id;
             id = id.next();
-            event.accept(this, now)
+            event.accept(this, received_at)
         });
-        Ok(self.accept(accepted.collect(), now).await?)
+        Ok(accepted.collect())
     }
 
     /// Stores events under the ids that they have, starts their runs, and gives them to the runs that wait for them.
     pub(super) async fn accept(&self, events: Vec<Event>, now: Timestamp) -> Result<Vec<EventId>, StoreError> {
         let events = self.backend.accept(events, now).await?;
-        let mut led = Led::default();
-        let is_new = |event: &&Event| event.received_at == now || !planted::is(Plant::RepeatedEventIsSkipped);
-        for event in events.iter().filter(is_new) {
-            self.triggered(event, now, &mut led);
-        }
-        if !led.runs.is_empty() {
-            self.start_runs(led.runs).await?;
-        }
-        for (function, events) in led.collected {
-            let Some(program) = self.program(&function).cloned() else { continue };
-            self.collect(program.spec(), events).await?;
-        }
-        self.give_to_waiters(&events).await?;
+        self.apply(&events, now).await?;
         Ok(events.iter().map(|event| event.id).collect())
+    }
+
+    /// Applies stored events in their order (rule 31). All runs of a part begin together, and then its events are given
+    /// to those who wait: the events' ids say which run is older than which event.
+    pub(super) async fn apply(&self, events: &[Event], now: Timestamp) -> Result<(), StoreError> {
+        for part in self.parts(events) {
+            let mut led = Led::default();
+            let is_new = |event: &&Event| event.received_at == now || !planted::is(Plant::RepeatedEventIsSkipped);
+            for event in part.iter().filter(is_new) {
+                self.triggered(event, now, &mut led);
+            }
+            if !led.runs.is_empty() {
+                self.start_runs(led.runs).await?;
+            }
+            for (function, events) in led.collected {
+                let Some(program) = self.program(&function).cloned() else { continue };
+                self.collect(program.spec(), events).await?;
+            }
+            self.give_to_waiters(part).await?;
+        }
+        Ok(())
+    }
+
+    /// Events, in parts that may each be applied at once. A part ends with an event that cancels runs of a singleton:
+    /// whether a later event begins a run depends on whether an earlier one's still lives.
+    fn parts<'a>(&self, events: &'a [Event]) -> impl Iterator<Item = &'a [Event]> {
+        let singletons = self.specs().filter(|spec| spec.flow.singleton.is_some());
+        let cancel: HashSet<Arc<str>> =
+            singletons.flat_map(|spec| spec.flow.cancel_on.iter().map(|cancel| cancel.event.clone())).collect();
+        events.split_inclusive(move |event| cancel.contains(&event.name))
     }
 
     /// The first of `n` ids in a row that sort after all that this process gave out before: events keep the order in

@@ -12,16 +12,43 @@ use stepladder_core::wake::Purpose;
 use stepladder_core::{Cause, RunId, RunRow, Spec, Status, Timer, Timestamp, Wake};
 
 use super::Engine;
-use super::gates::{Gate, Seen};
+use super::gates::{Basis, Gate, Seen};
 use crate::ports::{Begun, Commit, Later, Note, Start, StoreError};
 
 /// How long after its creation a run is looked after for the first time (rule 12).
 pub(super) const WATCH: std::time::Duration = std::time::Duration::from_secs(3_600);
-/// How often a start that was overtaken is decided anew. Each time, somebody else got through.
+/// How often in a row none of a call's starts may get through before the call gives up: each time, another process was
+/// faster. A call of many starts under one key needs more rounds, and gets them as long as each round begins one.
 const ROUNDS: u32 = 100;
 
 /// A run to begin: which, from what, and what is known of it from the start (outcomes that it takes over, its end).
 pub(super) type Beginning = (RunId, Created, Vec<Entry>);
+
+/// A run to begin, and its position in the call.
+type Asked = (usize, Beginning);
+
+/// What was decided, each with what it was decided on.
+#[derive(Default)]
+struct Decided {
+    starts: Vec<(Start, Asked)>,
+    links: Vec<(Later, Asked)>,
+}
+
+impl Decided {
+    fn into_asked(self) -> impl Iterator<Item = Asked> {
+        self.starts.into_iter().map(|(_, asked)| asked).chain(self.links.into_iter().map(|(_, asked)| asked))
+    }
+}
+
+impl Basis {
+    /// What rests on starts of the same call comes after them, and only if they got through.
+    fn choose<'a>(self, now: &'a mut Decided, last: &'a mut Decided) -> &'a mut Decided {
+        match self {
+            Self::Stored => now,
+            Self::SameCall => last,
+        }
+    }
+}
 
 impl Engine {
     /// Creates runs with their first entries, or skips them, as flow control says. Those that exist are left as they are.
@@ -37,36 +64,53 @@ impl Engine {
         self.start_gated(gated).await
     }
 
-    async fn start_gated(&self, mut runs: Vec<Beginning>) -> Result<(), StoreError> {
-        for _ in 0..ROUNDS {
-            if runs.is_empty() {
-                return Ok(());
+    /// Decides on all of them in their order, and begins them. Those that are overtaken, and those whose decision rested on
+    /// them, are decided again.
+    async fn start_gated(&self, runs: Vec<Beginning>) -> Result<(), StoreError> {
+        let mut runs: Vec<Asked> = runs.into_iter().enumerate().collect();
+        let mut in_vain = 0;
+        while !runs.is_empty() {
+            if in_vain == ROUNDS {
+                return Err(StoreError::Unavailable("others start runs under the same key without end".into()));
             }
-            let (mut seen, mut starts, mut asked, mut links) = (Seen::default(), Vec::new(), Vec::new(), Vec::new());
-            for (run, created, more) in runs {
+            let (mut seen, mut now, mut last) = (Seen::default(), Decided::default(), Decided::default());
+            let all = runs.len();
+            for (n, (run, created, more)) in runs {
                 let Some(spec) = self.spec_of(&created).cloned() else { continue };
+                let asked = (n, (run, created.clone(), more.clone()));
                 match self.gate(&spec, run, &created, &mut seen).await? {
-                    Gate::Known => {
-                        // rule 15: its first wake may never have been sent
-                        starts.push(self.start((run, created.clone(), more.clone()), Vec::new()));
-                        asked.push((run, created, more));
+                    Gate::Twice => {}
+                    // rule 15: its first wake may never have been sent
+                    Gate::Known => now.starts.push((self.start((run, created, more), Vec::new()), asked)),
+                    Gate::Open(let_in, notes) => now.starts.push((self.start((run, *let_in, more), notes), asked)),
+                    Gate::Elsewhere(first, basis) => {
+                        let link = Later::Link { run: first, event: created.event.id };
+                        basis.choose(&mut now, &mut last).links.push((link, asked));
                     }
-                    Gate::Elsewhere(run) => links.push(Later::Link { run, event: created.event.id }),
-                    Gate::Skip(reason) => {
+                    Gate::Skip(reason, basis) => {
                         let end = Fact::RunSkipped { reason: reason.into() }.at(self.now());
-                        starts.push(self.start((run, created.clone(), vec![end]), Vec::new()));
-                        asked.push((run, created, more));
-                    }
-                    Gate::Open(let_in, notes) => {
-                        starts.push(self.start((run, *let_in, more.clone()), notes));
-                        asked.push((run, created, more));
+                        let start = self.start((run, created, vec![end]), Vec::new());
+                        basis.choose(&mut now, &mut last).starts.push((start, asked));
                     }
                 }
             }
-            let begun = self.begin(starts, links).await?;
-            runs = asked.into_iter().zip(begun).filter(|(_, b)| *b == Begun::Overtaken).map(|(run, _)| run).collect();
+            runs = self.begin_decided(now).await?;
+            match runs.is_empty() {
+                true => runs = self.begin_decided(last).await?,
+                false => runs.extend(last.into_asked()),
+            }
+            runs.sort_by_key(|(n, _)| *n);
+            in_vain = if runs.len() < all { 0 } else { in_vain + 1 };
         }
-        Err(StoreError::Unavailable("others start runs under the same key without end".into()))
+        Ok(())
+    }
+
+    /// Begins what was decided on; gives back those that were overtaken.
+    async fn begin_decided(&self, decided: Decided) -> Result<Vec<Asked>, StoreError> {
+        let Decided { starts, links } = decided;
+        let (starts, asked): (Vec<_>, Vec<_>) = starts.into_iter().unzip();
+        let begun = self.begin(starts, links.into_iter().map(|(link, _)| link).collect()).await?;
+        Ok(asked.into_iter().zip(begun).filter(|(_, b)| *b == Begun::Overtaken).map(|(run, _)| run).collect())
     }
 
     /// What the index is to know of runs goes before them.
@@ -80,7 +124,8 @@ impl Engine {
                 before.extend(spec.flow.cancellers(run, &created.event, at).into_iter().map(Later::Waiter));
                 if let Some(within) = spec.flow.start_within {
                     let wake = Wake { run, cause: Cause::Deadline, group: created.function.clone() };
-                    before.push(self.later(wake, at + within));
+                    let due = created.event.begins_at().filter(|_| created.origin == Origin::Event);
+                    before.push(self.later(wake, at.max(due.unwrap_or(at)) + within));
                 }
             }
         }

@@ -24,8 +24,6 @@ use crate::ports::{After, Commit, Later, StoreError};
 const PAGE: usize = 100;
 /// An event that came in time may be this late here: those whose time is over stay in the index for so long.
 const LATE: Duration = Duration::from_secs(60);
-/// By so much the clock of the host that took an event in may be behind the one on which a run was created.
-const SKEW: Duration = Duration::from_secs(2);
 /// Runs that an event is given to at a time.
 const AT_ONCE: usize = 16;
 
@@ -110,8 +108,8 @@ impl Engine {
         let Some(state) = self.state(run).await? else { return Ok(false) };
         let Some(spec) = self.spec_of(&state.created) else { return Ok(state.end.is_some()) };
         let (trigger, event) = (&state.created.event, arriving.event);
-        // one that came before the run was there is not about it, however often it is repeated
-        let is_later = event.received_at + SKEW >= state.created_at && event.id != trigger.id;
+        // one that came before the run's own event is not about the run, however often it is repeated
+        let is_later = state.is_created_before(event) && event.id != trigger.id;
         let mut waits = spec.flow.cancelling(trigger, state.created_at).into_iter();
         let is_meant = |(_, wait, until): (StepId, Wait, Timestamp)| {
             event.received_at <= until && wait.is_fulfilled_by(arriving, trigger, &self.exprs)
@@ -145,7 +143,10 @@ impl Engine {
         let mut commit = Commit::default();
         if state.entered.contains(&event.id) {
             commit.wakes.push(self.wake_of(state, Cause::Arrived));
-        } else if !state.has_met(event.id) && waiters.iter().any(|waiter| self.is_registering(state, waiter)) {
+        } else if !state.has_met(event.id)
+            && state.is_created_before(event)
+            && waiters.iter().any(|waiter| self.is_registering(state, waiter))
+        {
             commit.before.push(Later::Offer { run: state.run, event: event.id });
             commit.wakes.push(self.wake_of(state, Cause::Offered));
         } else {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::testing::{Fact, Status, TestApp};
+use stepladder_sdk::{NewEvent, ToEvent};
 
 use crate::{Job, MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works};
 
@@ -136,4 +137,27 @@ async fn a_cancelled_batch_takes_no_event_with_it_that_comes_later() {
     app.send(&job("a", 2)).await;
     let runs = all_runs(&mut app).await;
     assert_eq!((runs[0].status(), runs[1].output::<Vec<u32>>()), (Status::Cancelled, vec![2]));
+}
+
+#[tokio::test]
+async fn an_event_whose_ts_lies_ahead_has_a_run_of_its_own_that_begins_then() {
+    let batch = Function::batch("f", Batch::new(2, 10 * SECOND), counts);
+    let debounce = Function::new("f", async |ctx: Context, event: Event<Job>| {
+        ctx.step("work", async || Ok(vec![event.data.n])).await
+    })
+    .debounce(Debounce::new(10 * SECOND));
+    for function in [batch, debounce] {
+        let mut app = TestApp::new().function(function);
+        let sent = app.now();
+        let ahead = |n: u32| NewEvent { ts: Some(sent + 60 * MINUTE), ..job("acme", n).to_event().unwrap() };
+        app.engine().ingest(vec![ahead(0), job("acme", 1).to_event().unwrap(), ahead(2)], None).await.unwrap();
+        app.advance(30 * MINUTE).await;
+        let statuses: Vec<_> = all_runs(&mut app).await.iter().map(|run| run.status()).collect();
+        assert_eq!(statuses, [Status::Scheduled, Status::Completed, Status::Scheduled]);
+        app.finish().await;
+        let runs = all_runs(&mut app).await;
+        let told: Vec<_> =
+            runs.iter().map(|run| (run.output::<Vec<u32>>(), began_after(run, sent).as_secs())).collect();
+        assert_eq!(told, [(vec![0], 3_600), (vec![1], 10), (vec![2], 3_600)]);
+    }
 }

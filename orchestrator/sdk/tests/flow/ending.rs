@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::testing::{Status, TestApp, TestRun};
+use stepladder_sdk::{NewEvent, ToEvent};
 
 use crate::{MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works, works_long};
 
@@ -102,6 +103,25 @@ async fn a_run_that_takes_too_long_is_cancelled_on_time() {
             // from its first step on, not from its event
             assert_eq!(began_after(&runs[1], sent), MINUTE);
             assert_eq!(runs[1].journal().last().unwrap().at.since(sent), MINUTE + within);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_time_to_begin_counts_from_the_ts_of_an_event_that_lies_ahead() {
+    let function = || Function::new("f", works_long).start_within(30 * MINUTE);
+    for (limited, ends) in [(false, [Completed; 2]), (true, [Completed, Cancelled])] {
+        let function = if limited { function().concurrency(Concurrency::runs(1)) } else { function() };
+        let mut app = TestApp::new().function(function);
+        let sent = app.now();
+        let ahead = |n| NewEvent { ts: Some(sent + 120 * MINUTE), ..job("a", n).to_event().unwrap() };
+        app.engine().ingest(vec![ahead(0), ahead(1)], None).await.unwrap();
+        app.finish().await;
+        let runs = all_runs(&mut app).await;
+        assert_eq!(statuses(&runs), ends);
+        assert_eq!(began_after(&runs[0], sent), 120 * MINUTE);
+        if limited {
+            assert_eq!(runs[1].journal().last().unwrap().at.since(sent), 150 * MINUTE);
         }
     }
 }

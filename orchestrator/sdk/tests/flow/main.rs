@@ -7,6 +7,7 @@ mod many;
 mod pausing;
 mod rates;
 mod refused;
+mod requests;
 
 use std::time::Duration;
 

@@ -142,7 +142,9 @@ fn deadline(flow: &Flow, state: &RunState) -> Option<(Timestamp, String)> {
     match state.begun_at {
         None => {
             let within = flow.start_within?;
-            Some((state.created_at + within, format!("it had not begun {within:?} after its creation")))
+            // what an event is to wait for is no delay
+            let from = state.created_at.max(state.due_at().unwrap_or_default());
+            Some((from + within, format!("it had not begun {within:?} after its creation, or after its event's `ts`")))
         }
         Some(begun) => {
             let within = flow.finish_within?;

@@ -1,0 +1,142 @@
+//! Requests of many events: each is decided on as if it had come by itself, in the order of the request (rule 31).
+
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{Status, TestApp};
+use stepladder_sdk::{NewEvent, ToEvent};
+
+use crate::{MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works, works_long};
+
+#[derive(Serialize, Deserialize)]
+struct Stop {
+    client: String,
+}
+
+impl EventData for Stop {
+    const NAME: &'static str = "job/stopped";
+}
+
+fn stop(client: &str) -> NewEvent {
+    Stop { client: client.into() }.to_event().unwrap()
+}
+
+fn asked(client: &str, n: u32) -> NewEvent {
+    job(client, n).to_event().unwrap()
+}
+
+async fn counts(ctx: Context, events: Vec<Event<crate::Job>>) -> Result<usize> {
+    ctx.step("count", async || Ok(events.len())).await
+}
+
+/// More than a request may need rounds of decisions.
+const MANY: u32 = 250;
+
+#[tokio::test]
+async fn a_request_of_many_events_of_one_key_is_throttled_evenly() {
+    let mut app = TestApp::new().function(Function::new("f", works).throttle(Rate::new(25, SECOND)));
+    let sent = app.now();
+    send_all(&mut app, (0..MANY).map(|n| job("a", n))).await;
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    assert_eq!(outputs(&runs), (0..MANY).collect::<Vec<_>>());
+    for (run, n) in runs.iter().zip(0..) {
+        assert!(began_after(run, sent) >= n * SECOND / 25, "run {n} began after {:?}", began_after(run, sent));
+    }
+}
+
+#[tokio::test]
+async fn a_request_of_many_events_of_one_key_fills_a_rate_limit_and_the_rest_is_skipped() {
+    let mut app = TestApp::new().function(Function::new("f", works).rate_limit(Rate::new(200, MINUTE)));
+    send_all(&mut app, (0..MANY).map(|n| job("a", n))).await;
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    assert_eq!(outputs(&runs), (0..200).collect::<Vec<_>>());
+    assert!(runs[200..].iter().all(|run| run.status() == Status::Skipped));
+}
+
+#[tokio::test]
+async fn of_a_request_of_many_events_a_singleton_lets_the_first_or_the_last_run() {
+    for (singleton, lives, others) in
+        [(Singleton::skip(), 0, Status::Skipped), (Singleton::replace(), MANY - 1, Status::Cancelled)]
+    {
+        let mut app = TestApp::new().function(Function::new("f", works_long).singleton(singleton));
+        send_all(&mut app, (0..MANY).map(|n| job("a", n))).await;
+        app.finish().await;
+        let runs = all_runs(&mut app).await;
+        assert_eq!(outputs(&runs), [lives]);
+        assert_eq!(runs.iter().filter(|run| run.status() == others).count(), MANY as usize - 1);
+    }
+}
+
+#[tokio::test]
+async fn of_a_request_of_many_events_of_one_idempotency_key_each_lists_the_one_run() {
+    let mut app = TestApp::new().function(Function::new("f", works).idempotency("event.data.client"));
+    let events = (0..MANY).map(|n| asked("a", n)).collect();
+    let ids = app.engine().ingest(events, None).await.unwrap();
+    let run = all_runs(&mut app).await.remove(0).id();
+    for id in ids {
+        let runs = app.engine().runs_of_event(&id.to_string()).await.unwrap();
+        assert_eq!(runs.iter().map(|run| run.run).collect::<Vec<_>>(), [run]);
+    }
+}
+
+#[tokio::test]
+async fn a_request_of_more_events_than_a_thousand_batches_hold_is_batched() {
+    for size in [1, 2] {
+        let batch = Function::batch("f", Batch::new(size, MINUTE), counts);
+        let mut app = TestApp::new().function(batch);
+        send_all(&mut app, (0..1_100 * size).map(|n| job("a", n))).await;
+        app.finish().await;
+        let runs = app.runs().await;
+        assert_eq!(runs.len(), 1_100);
+        assert!(runs.iter().all(|run| run.output::<u32>() == size));
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_request_starts_nothing_again() {
+    let functions = [
+        Function::new("f", works).throttle(Rate::new(25, SECOND)),
+        Function::new("f", works).singleton(Singleton::skip()),
+        Function::new("f", works).debounce(Debounce::new(SECOND)),
+    ];
+    for function in functions {
+        let mut app = TestApp::new().function(function);
+        let events: Vec<_> =
+            (0..MANY).map(|n| NewEvent { id: Some(format!("job-{n}").into()), ..asked("a", n) }).collect();
+        let first = app.engine().ingest(events.clone(), None).await.unwrap();
+        let runs = app.runs().await.len();
+        assert_eq!(app.engine().ingest(events, None).await.unwrap(), first);
+        assert_eq!(app.runs().await.len(), runs);
+        app.finish().await;
+        assert_eq!(app.runs().await.len(), runs);
+    }
+}
+
+#[tokio::test]
+async fn a_stop_cancels_the_job_before_it_and_not_the_one_after_it() {
+    let function = || Function::new("f", works_long).cancel_on(CancelOn::event::<Stop>().field("client"));
+    for function in [function(), function().singleton(Singleton::skip()), function().singleton(Singleton::replace())] {
+        let mut app = TestApp::new().function(function);
+        app.engine().ingest(vec![asked("a", 0), stop("a"), asked("a", 1)], None).await.unwrap();
+        app.finish().await;
+        let runs = all_runs(&mut app).await;
+        assert_eq!(runs.iter().map(|run| run.status()).collect::<Vec<_>>(), [Status::Cancelled, Status::Completed]);
+        assert!(runs[0].error().unwrap().message.contains("event `job/stopped`"), "{:?}", runs[0].error());
+    }
+}
+
+#[tokio::test]
+async fn a_stop_that_is_repeated_cancels_what_came_before_it_and_not_what_came_after() {
+    let mut app =
+        TestApp::new().function(Function::new("f", works_long).cancel_on(CancelOn::event::<Stop>().field("client")));
+    let stop = NewEvent { id: Some("stop-1".into()), ..stop("a") };
+    app.start(&stop).await;
+    app.advance(SECOND).await;
+    let run = app.start(&job("a", 1)).await.remove(0);
+    app.start(&stop).await;
+    // run again by hand, it is a new run: the stop came before it, too
+    app.engine().rerun(run.id(), Default::default()).await.unwrap();
+    app.start(&stop).await;
+    app.finish().await;
+    assert_eq!(outputs(&all_runs(&mut app).await), [1, 1]);
+}
