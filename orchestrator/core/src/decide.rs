@@ -6,7 +6,8 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::limits::INTERRUPTIONS;
+use crate::bounds::full;
+use crate::limits::{INTERRUPTIONS, UNDO};
 use crate::retry::{Backoff, RetryPolicy};
 use crate::state::{RunState, Step, StepState};
 use crate::waiting::Wait;
@@ -190,6 +191,8 @@ pub struct Situation<'a> {
     pub longest: Duration,
     /// The function.
     pub spec: &'a Spec,
+    /// Bytes of values that are to be written and that the state does not count yet.
+    pub pending: usize,
 }
 
 /// Sorts what the handler wants by what may happen to it now.
@@ -197,20 +200,20 @@ pub fn plan(state: &RunState, wants: &[Want], now: Situation<'_>) -> Plan {
     let mut plan = Plan::default();
     for want in wants {
         match state.steps.get(&want.step) {
-            None => plan.unknown(want, &now),
+            None => plan.unknown(state, want, &now),
             Some(step) if step.kind != want.ask.kind() => {
                 plan.refused.push((want.step.clone(), other_kind(want, step)))
             }
-            Some(step) => plan.known(want, step, &now),
+            Some(step) => plan.known(state, want, step, &now),
         }
     }
     plan
 }
 
 impl Plan {
-    fn unknown(&mut self, want: &Want, now: &Situation<'_>) {
+    fn unknown(&mut self, state: &RunState, want: &Want, now: &Situation<'_>) {
         match &want.ask {
-            Ask::Run(options) => self.body(want, options, None, now),
+            Ask::Run(options) => self.body(state, want, (options, None), now),
             Ask::SleepFor(_)
             | Ask::SleepUntil(_)
             | Ask::Send(_)
@@ -220,7 +223,7 @@ impl Plan {
         }
     }
 
-    fn known(&mut self, want: &Want, step: &Step, now: &Situation<'_>) {
+    fn known(&mut self, state: &RunState, want: &Want, step: &Step, now: &Situation<'_>) {
         match (&step.state, &want.ask) {
             (StepState::Sleeping { until }, _) if *until <= now.now => self.awake.push(want.step.clone()),
             (StepState::Sleeping { until }, _) => self.later.push((want.step.clone(), *until)),
@@ -242,11 +245,11 @@ impl Plan {
                 } else if now.now < *lease_until {
                     self.leased_until = self.leased_until.max(Some(*lease_until));
                 } else {
-                    self.body(want, options, Some(step), now);
+                    self.body(state, want, (options, Some(step)), now);
                 }
             }
             (StepState::Wanted | StepState::Waiting { .. }, Ask::Run(options)) => {
-                self.body(want, options, Some(step), now)
+                self.body(state, want, (options, Some(step)), now)
             }
             // an outcome is about to be revealed, or the handler's own drop is about to be replayed
             (StepState::Done | StepState::Abandoned, _)
@@ -262,7 +265,19 @@ impl Plan {
         }
     }
 
-    fn body(&mut self, want: &Want, options: &StepOptions, step: Option<&Step>, now: &Situation<'_>) {
+    fn body(
+        &mut self,
+        state: &RunState,
+        want: &Want,
+        (options, step): (&StepOptions, Option<&Step>),
+        now: &Situation<'_>,
+    ) {
+        let bytes = state.bytes + now.pending;
+        // rule 33; the record that a run has failed needs no room to speak of
+        if !state.has_room(bytes) && *want.step != *UNDO {
+            let why = full(format_args!("step `{}`", want.step), bytes);
+            return self.refused.push((want.step.clone(), why));
+        }
         let timeout = options.timeout(now.spec);
         if timeout > now.longest {
             return self.refused.push((want.step.clone(), too_long(&want.step, timeout, now.longest)));

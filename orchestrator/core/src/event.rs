@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::json::{self, Json};
-use crate::limits::{AHEAD_MS, EVENT_BYTES, EVENTS_PER_REQUEST, name_fault};
+use crate::limits::{AHEAD_MS, EVENT_BYTES, EVENTS_PER_REQUEST, REQUEST_BYTES, name_fault};
 use crate::sentence::brief;
+use crate::system::reserved;
 use crate::{EventId, Timestamp};
 
 /// An event as its sender wrote it, checked.
@@ -74,6 +75,11 @@ impl Event {
             false => self.received_at < other.received_at && self.id.time() <= other.received_at,
         }
     }
+
+    /// Bytes of what its sender wrote into it: `data` and `user`.
+    pub fn bytes(&self) -> usize {
+        self.data.get().len() + self.user.as_ref().map_or(0, |user| user.get().len())
+    }
 }
 
 impl NewEvent {
@@ -137,18 +143,37 @@ impl NewEvent {
             ts: incoming.ts.filter(|ts| *ts != 0).map(Timestamp::from_millis),
             user: incoming.user.map(Into::into),
         };
-        match event.fault() {
+        // the whole body was checked: depth, NUL characters, halves of pairs
+        match event.fault_besides_texts() {
             Some(fault) => Err(malformed(format_args!("{place}: {fault}"))),
             None => Ok(event),
         }
     }
 
-    /// What is wrong with this event as a sentence; `None` when it can be accepted.
+    /// What is wrong with this event as a sentence; `None` when it can be accepted. Every event has the same limits,
+    /// whether it comes by HTTP, by queue or from a function: size, depth, NUL characters, halves of surrogate pairs.
     pub fn fault(&self) -> Option<String> {
+        self.fault_besides_texts().or_else(|| {
+            if self.bytes() > EVENT_BYTES {
+                return Some(too_large(self.bytes()));
+            }
+            let user = self.user.as_deref().and_then(|user| json::check_within(user.get(), 1).err());
+            let data = json::check_within(self.data.get(), 1).err();
+            data.map(|unfit| format!("`data` {unfit}")).or_else(|| user.map(|unfit| format!("`user` {unfit}")))
+        })
+    }
+
+    /// Bytes of what its sender wrote into it.
+    fn bytes(&self) -> usize {
+        let texts = self.name.len() + self.id.as_ref().map_or(0, |id| id.len());
+        texts + self.data.get().len() + self.user.as_ref().map_or(0, |user| user.get().len())
+    }
+
+    fn fault_besides_texts(&self) -> Option<String> {
         if let Some(fault) = name_fault(&self.name) {
             return Some(format!("`name` {fault}"));
         }
-        if let Some(prefix) = ["inngest/", "stepladder/"].into_iter().find(|p| self.name.starts_with(p)) {
+        if let Some(prefix) = reserved(&self.name) {
             return Some(format!("names that start with `{prefix}` are reserved; choose another `name`"));
         }
         if let Some(fault) = self.id.as_deref().and_then(name_fault) {
@@ -179,6 +204,36 @@ impl NewEvent {
             received_at: now,
         }
     }
+}
+
+/// What is wrong with the data of an event, as the end of a sentence that begins with its name; `None` when nothing is.
+pub fn data_fault(data: &RawValue) -> Option<String> {
+    if !json::is_object(data) {
+        return Some("must be a JSON object".into());
+    }
+    if data.get().len() > EVENT_BYTES {
+        return Some(too_large(data.get().len()));
+    }
+    json::check_within(data.get(), 1).err().map(|unfit| unfit.to_string())
+}
+
+/// What is wrong with events that a function sends together, as a sentence; `None` when they can be accepted.
+pub fn fault_of_all(events: &[NewEvent]) -> Option<String> {
+    if events.len() > EVENTS_PER_REQUEST {
+        let n = events.len();
+        return Some(format!("{n} events; at most {EVENTS_PER_REQUEST} are allowed, send the rest in a further step"));
+    }
+    let bytes: usize = events.iter().map(NewEvent::bytes).sum();
+    if bytes > REQUEST_BYTES {
+        return Some(format!(
+            "events of {bytes} bytes; at most {REQUEST_BYTES} are allowed, send the rest in a further step"
+        ));
+    }
+    events.iter().find_map(|event| event.fault().map(|fault| format!("the event `{}`: {fault}", brief(&event.name))))
+}
+
+fn too_large(bytes: usize) -> String {
+    format!("has {bytes} bytes; at most {EVENT_BYTES} are allowed: store large values elsewhere and send a reference")
 }
 
 /// A decoder quotes what it cannot use, which may be as long as the body.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::{FAILURE_BYTES, NAME_CHARS};
 use crate::report::{Placed, Report};
+use crate::sentence::cut;
 use crate::waiting::Wait;
 use crate::{Event, EventId, Json, RunId, StepId, Timestamp};
 
@@ -96,7 +98,13 @@ pub enum Fact {
     },
     /// The step fails for good without another attempt: its time-out cannot fit a worker, or it was interrupted too
     /// often.
-    StepRefused { step: StepId, error: Failure },
+    StepRefused {
+        step: StepId,
+        error: Failure,
+        /// What the step is, where no entry before says so. Without it: a step with a body.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kind: Option<Kind>,
+    },
     /// An outcome taken over from the run that this one repeats.
     StepCarried { step: StepId, kind: Kind, outcome: Outcome },
     /// Each of these steps has been sent its own wake.
@@ -231,7 +239,7 @@ pub enum Outcome {
 /// An error as it is kept: what a person reads, and what code branches on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// A sentence; causes follow after colons.
+    /// A sentence; causes follow after colons. At most [`FAILURE_BYTES`](crate::limits::FAILURE_BYTES) in a journal.
     pub message: String,
     /// A short word to branch on: error types do not survive the journal, this does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -245,6 +253,23 @@ impl Failure {
     /// What a check says that is to be made again.
     pub fn not_yet() -> Self {
         Self { message: "not yet".into(), code: Some(NOT_YET.into()) }
+    }
+
+    /// The same within the limits of a journal: a long message is cut and ends in `…`, a long code is cut, and NUL
+    /// characters, which databases cannot store, are replaced.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        let Self { mut message, mut code } = self;
+        if message.len() > FAILURE_BYTES {
+            message = cut(&message, FAILURE_BYTES - '…'.len_utf8());
+        }
+        if message.contains('\0') {
+            message = cut(message.replace('\0', "\u{fffd}"), FAILURE_BYTES - '…'.len_utf8());
+        }
+        if let Some(long) = code.as_mut().filter(|code| code.contains('\0') || code.chars().nth(NAME_CHARS).is_some()) {
+            *long = long.chars().take(NAME_CHARS).map(|c| if c == '\0' { '\u{fffd}' } else { c }).collect();
+        }
+        Self { message, code }
     }
 
     /// Whether it is [`Failure::not_yet`].

@@ -64,7 +64,15 @@ const RESERVED: &str = "$serde_json::private::";
 /// # Errors
 /// [`Unfit`], with the byte at which it was found.
 pub fn check(text: &str) -> Result<(), Unfit> {
-    let (mut depth, mut in_string) = (0_usize, false);
+    check_within(text, 0)
+}
+
+/// The same for a text that lies this many levels deep in another.
+///
+/// # Errors
+/// [`Unfit`], with the byte of this text at which it was found.
+pub fn check_within(text: &str, levels: usize) -> Result<(), Unfit> {
+    let (mut depth, mut in_string) = (levels, false);
     let (mut began, mut escapes) = (0, false);
     let bytes = text.as_bytes();
     let mut at = 0;

@@ -8,6 +8,7 @@
 //! What is deliberately not here: storage, queues and the polling of handlers (the `engine` and `sdk` crates).
 
 pub mod admits;
+pub mod bounds;
 pub mod cron;
 pub mod decide;
 pub mod event;
@@ -27,6 +28,7 @@ pub mod signal;
 pub mod slot;
 pub mod spec;
 pub mod state;
+pub mod system;
 pub mod time;
 pub mod version;
 pub mod waiting;

@@ -8,8 +8,17 @@ pub const EVENT_BYTES: usize = 3 * 1024 * 1024;
 pub const EVENTS_PER_REQUEST: usize = 5_000;
 /// Bytes of one step's outcome: 4 MiB.
 pub const OUTCOME_BYTES: usize = 4 * 1024 * 1024;
-/// Bytes of all outcomes of a run: 32 MiB.
+/// Bytes of all values that a run keeps: 32 MiB. Counted are outcomes, failures, inputs of calls, and events that joined
+/// or entered the run. Not counted are the event that started it, what it returns, and its log, which have limits of
+/// their own.
 pub const RUN_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes that a run must have left to start a body, a call or a send: 64 KiB. So the small outcome of a step that was
+/// executed can be kept.
+pub const ROOM_BYTES: usize = 64 * 1024;
+/// Bytes of a failure's message: 16 KiB. A longer one is cut and ends in `…`.
+pub const FAILURE_BYTES: usize = 16 * 1024;
+/// Bytes of all events of one request, or of one send of a function: 64 MiB.
+pub const REQUEST_BYTES: usize = 64 * 1024 * 1024;
 /// Characters of a name (of an event, a function, a step) and of an id that a sender gives.
 pub const NAME_CHARS: usize = 255;
 /// Levels of arrays and objects in JSON that comes from outside. Decoders recurse: this keeps their stacks small.
@@ -38,7 +47,7 @@ pub const AHEAD_MS: i64 = 60_000;
 pub const CHECKS: u32 = 2_000;
 /// Events that one run begins with at most, where a function collects them.
 pub const COLLECTED: u32 = 1_000;
-/// Bytes of `data` with which a run that collects events begins, whatever may be missing in number: 4 MiB. The event with
+/// Bytes of `data` and `user` with which a run that collects events begins, whatever may be missing in number: 4 MiB. The event with
 /// which it has them is still let in.
 pub const COLLECTED_BYTES: usize = 4 * 1024 * 1024;
 /// The longest period of a throttle, a rate limit or a debounce, and the longest wait of a batch: 31 days.

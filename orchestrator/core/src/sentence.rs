@@ -8,20 +8,28 @@ pub const SENTENCE_BYTES: usize = 1_000;
 
 /// The text of something, cut at [`SENTENCE_BYTES`]. Writing stops there: the rest is not even made.
 pub fn brief(what: impl Display) -> String {
-    let mut short = Short(String::new());
-    if write!(short, "{what}").is_err() {
-        short.0.push('…');
-    }
-    short.0
+    cut(what, SENTENCE_BYTES)
 }
 
-struct Short(String);
+/// The text of something, cut at this many bytes; what is longer ends in `…` besides. Writing stops there.
+pub fn cut(what: impl Display, bytes: usize) -> String {
+    let mut short = Short { text: String::new(), bytes };
+    if write!(short, "{what}").is_err() {
+        short.text.push('…');
+    }
+    short.text
+}
+
+struct Short {
+    text: String,
+    bytes: usize,
+}
 
 impl Write for Short {
     fn write_str(&mut self, more: &str) -> fmt::Result {
-        let room = SENTENCE_BYTES - self.0.len();
+        let room = self.bytes - self.text.len();
         let fits = &more[..more.floor_char_boundary(room)];
-        self.0.push_str(fits);
+        self.text.push_str(fits);
         if fits.len() == more.len() { Ok(()) } else { Err(fmt::Error) }
     }
 }

@@ -10,7 +10,9 @@ use crate::expr::{BadExpr, Expr, Scope};
 use crate::flow::Flow;
 use crate::limits::name_fault;
 use crate::retry::RetryPolicy;
+use crate::sentence::brief;
 use crate::slot::Limit;
+use crate::system;
 
 /// A step's time-out unless it says otherwise.
 pub const STEP_TIMEOUT: Duration = Duration::from_secs(60);
@@ -133,9 +135,15 @@ impl Spec {
             let (id, jitter) = (&self.id, self.schedule.jitter);
             return Some(format!("function `{id}` has a jitter of {jitter:?}; use at most {LONGEST_JITTER:?}"));
         }
-        self.triggers
-            .iter()
-            .find_map(|t| name_fault(&t.event).map(|fault| format!("a trigger of function `{}` {fault}", self.id)))
+        let trigger_fault = |name: &str| name_fault(name).or_else(|| system::trigger_fault(name));
+        if let Some((name, fault)) = self.flow.cancel_on.iter().find_map(|c| Some((&c.event, trigger_fault(&c.event)?)))
+        {
+            return Some(format!("the event `{}` that cancels function `{}` {fault}", brief(name), self.id));
+        }
+        self.triggers.iter().find_map(|t| {
+            let fault = trigger_fault(&t.event)?;
+            Some(format!("the trigger `{}` of function `{}` {fault}", brief(&t.event), self.id))
+        })
     }
 
     /// Whether an event starts this function.

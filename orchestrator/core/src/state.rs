@@ -9,8 +9,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::admits::Refusal;
+use crate::bounds::kept;
 use crate::expr::Exprs;
-use crate::journal::{Created, Entry, Fact, Kind, Origin, Record, Seq};
+use crate::journal::{Created, Entry, Fact, Kind, Origin, Outcome, Record, Seq};
 use crate::waiting::Arriving;
 use crate::{Event, EventId, RunId, Status, StepId, Timestamp};
 
@@ -36,7 +37,7 @@ pub struct RunState {
     pub steps: HashMap<StepId, Step>,
     /// Outcomes in journal order: the order in which a replay reveals them (rule 7).
     pub outcomes: Vec<Revealed>,
-    /// Bytes of all outcomes.
+    /// Bytes of all values that it keeps: see [`kept`](crate::bounds::kept).
     pub bytes: usize,
     /// Times that the handler returned an error outside a step.
     pub handler_failures: u32,
@@ -138,6 +139,7 @@ impl RunState {
     fn apply(&mut self, entry: &Entry) {
         self.next += 1;
         self.last_at = entry.at;
+        self.bytes += kept(&entry.fact);
         self.logs.add(entry);
         self.arrived = matches!(entry.fact, Fact::EventEntered { .. } | Fact::SignalReceived { .. });
         if entry.fact.is_of_a_handler() {
@@ -179,9 +181,12 @@ impl RunState {
             Fact::EventEntered { event, steps } => {
                 self.entered.insert(event.id);
                 steps.iter().for_each(|id| self.change(id, entry));
-                let revealed = Revealed::each(entry);
-                self.bytes += revealed.first().map_or(0, Revealed::bytes); // they share it
-                self.outcomes.extend(revealed);
+                self.outcomes.extend(Revealed::each(entry));
+            }
+            Fact::StepCarried { kind, outcome, .. } => {
+                // an event that the run before has met enters its rerun no more, however often it is repeated
+                self.entered.extend(met(*kind, outcome));
+                self.apply_to_step(entry);
             }
             Fact::StepStarted { .. } => {
                 self.started_at.get_or_insert(entry.at);
@@ -192,7 +197,6 @@ impl RunState {
             | Fact::AttemptInterrupted { .. }
             | Fact::StepAbandoned { .. }
             | Fact::StepRefused { .. }
-            | Fact::StepCarried { .. }
             | Fact::SleepStarted { .. }
             | Fact::SleepEnded { .. }
             | Fact::EventsSent { .. }
@@ -209,7 +213,6 @@ impl RunState {
     /// A further event for a run that has not begun.
     fn join(&mut self, event: &Event, replaces: bool) {
         self.entered.insert(event.id);
-        self.bytes += event.data.get().len();
         if replaces {
             let created = Arc::make_mut(&mut self.created);
             let before = std::mem::replace(&mut created.event, event.clone());
@@ -227,7 +230,6 @@ impl RunState {
             if let Some(step) = self.steps.get(id) {
                 revealed.kind = step.kind;
             }
-            self.bytes += revealed.bytes();
             self.outcomes.push(revealed);
         }
     }
@@ -353,4 +355,17 @@ impl RunState {
     pub fn admits_all(&self, entries: &[Entry]) -> Result<(), Refusal> {
         crate::admits::all(self, entries)
     }
+}
+
+/// The event that an outcome which was taken over holds, if it holds one.
+fn met(kind: Kind, outcome: &Outcome) -> Option<EventId> {
+    #[derive(serde::Deserialize)]
+    struct Met {
+        id: EventId,
+    }
+    let Outcome::Value(event) = outcome else { return None };
+    if kind != Kind::Event {
+        return None;
+    }
+    serde_json::from_str::<Option<Met>>(event.get()).ok().flatten().map(|met| met.id)
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::expr::{Exprs, Scope, Seen};
 use crate::limits::{KEY_BYTES, name_fault};
 use crate::sentence::brief;
+use crate::system::wait_fault;
 use crate::{Event, RunId, StepId, Timestamp};
 
 /// What a step waits for: an event of one of these names that matches.
@@ -105,7 +106,9 @@ impl Wait {
         if self.events.is_empty() {
             return Some("no event is named".into());
         }
-        if let Some((name, fault)) = self.events.iter().find_map(|name| Some((name, name_fault(name)?))) {
+        if let Some((name, fault)) =
+            self.events.iter().find_map(|name| Some((name, name_fault(name).or_else(|| wait_fault(name))?)))
+        {
             return Some(format!("the name `{}` of an event {fault}", brief(name)));
         }
         match &self.matching {

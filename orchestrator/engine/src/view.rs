@@ -330,8 +330,8 @@ impl Story {
                     |Placed { line, .. }: &Placed| LogView { at, step: None, attempt: *attempt, line: line.clone() };
                 self.logs.extend(lines.iter().map(view));
             }
-            Fact::StepRefused { step, error } => {
-                self.step(step, Kind::Run, at).settle(at, &Outcome::Failed(error.clone()));
+            Fact::StepRefused { step, error, kind } => {
+                self.step(step, kind.unwrap_or(Kind::Run), at).settle(at, &Outcome::Failed(error.clone()));
             }
             Fact::StepCarried { step, kind, outcome } => self.step(step, *kind, at).settle(at, outcome),
             Fact::StepsWoken { steps } => steps.iter().for_each(|id| {

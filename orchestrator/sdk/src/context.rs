@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use stepladder_core::decide::{Ask, StepOptions};
+use stepladder_core::event::{data_fault, fault_of_all};
 use stepladder_core::limits::{NAME_CHARS, step_name_fault};
 use stepladder_core::signal::Token;
 use stepladder_core::waiting::{Match, Wait};
@@ -18,7 +19,7 @@ use stepladder_core::{EventId, Json, NewEvent, RunId, Timestamp, json};
 use uuid::Uuid;
 
 use crate::board::Board;
-use crate::event::{ToEvent, sendable};
+use crate::event::{ToEvent, written};
 use crate::step::{Body, RawStep};
 use crate::undo::{Undo, Undoing};
 use crate::wait::{self, WAIT};
@@ -162,20 +163,22 @@ impl Context {
     /// Sends an event, once, and gives its id. Functions that it triggers run by themselves.
     #[track_caller]
     pub fn send_event(&self, name: impl Into<String>, event: impl ToEvent) -> Step<'_, EventId> {
-        self.send(name.into(), sendable(&event).map(|event| vec![event]), only)
+        self.send(name.into(), written(&event).map(|event| vec![event]), only)
     }
 
-    /// Sends several events, once, and gives their ids in order.
+    /// Sends several events, once, and gives their ids in order: at most 5,000 and 64 MiB, each within the limits of any
+    /// event (3 MiB, 100 levels, no NUL).
     #[track_caller]
     pub fn send_events<E: ToEvent>(
         &self,
         name: impl Into<String>,
         events: impl IntoIterator<Item = E>,
     ) -> Step<'_, Vec<EventId>> {
-        self.send(name.into(), events.into_iter().map(|event| sendable(&event)).collect(), decode)
+        self.send(name.into(), events.into_iter().map(|event| written(&event)).collect(), decode)
     }
 
-    /// Runs another function and waits for what it returns. `input` is the data of its event: a JSON object.
+    /// Runs another function and waits for what it returns. `input` is the data of its event: a JSON object
+    /// within the limits of any event (3 MiB, 100 levels, no NUL).
     ///
     /// ```
     /// # use stepladder_sdk::prelude::*;
@@ -193,7 +196,7 @@ impl Context {
         let (name, function) = (name.into(), function.into());
         let (input, fault) = match object(input) {
             Ok(input) => (input, None),
-            Err(error) => (json::empty_object(), Some(prefixed(&name, &error))),
+            Err(error) => (json::empty_object(), Some(prefixed(&name, error))),
         };
         self.make_faulty(name, Ask::Invoke { function, input, bound: false }, None, decode, fault)
     }
@@ -331,9 +334,13 @@ impl Context {
 
     #[track_caller]
     fn send<'a, T>(&'a self, name: String, events: Result<Vec<NewEvent>>, decode: Decode<T>) -> Step<'a, T> {
-        let (events, fault) = match events {
+        let fit = |events: Vec<NewEvent>| match fault_of_all(&events) {
+            None => Ok(events),
+            Some(fault) => Err(Error::terminal(format!("cannot send {fault}")).with_code("bad-event")),
+        };
+        let (events, fault) = match events.and_then(fit) {
             Ok(events) => (events, None),
-            Err(error) => (Vec::new(), Some(prefixed(&name, &error))),
+            Err(error) => (Vec::new(), Some(prefixed(&name, error))),
         };
         self.make_faulty(name, Ask::Send(events), None, decode, fault)
     }
@@ -386,12 +393,18 @@ fn only(outcome: &RawValue) -> serde_json::Result<EventId> {
 
 fn object(input: &(impl Serialize + ?Sized)) -> Result<Json> {
     let input = json::of(input).map_err(|error| Error::terminal(format!("its input is not JSON: {error}")))?;
-    match json::is_object(&input) {
-        true => Ok(input),
-        false => Err(Error::terminal("its input must be a JSON object, as the data of an event")),
+    match data_fault(&input) {
+        None => Ok(input),
+        Some(fault) => {
+            Err(Error::terminal(format!("its input {fault} (it is the data of an event)")).with_code("bad-event"))
+        }
     }
 }
 
-fn prefixed(name: &str, error: &Error) -> Error {
-    Error::terminal(format!("step `{name}`: {error}"))
+fn prefixed(name: &str, error: Error) -> Error {
+    let prefixed = Error::terminal(format!("step `{name}`: {error}"));
+    match error.into_fault().failure.code {
+        Some(code) => prefixed.with_code(code),
+        None => prefixed,
+    }
 }

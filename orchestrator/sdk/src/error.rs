@@ -12,7 +12,9 @@ use std::fmt;
 use std::time::Duration;
 
 use stepladder_core::Failure;
+use stepladder_core::limits::FAILURE_BYTES;
 use stepladder_core::retry::Retry;
+use stepladder_core::sentence::cut;
 use stepladder_engine::program::Fault;
 
 pub(crate) use panic::panicked;
@@ -101,7 +103,9 @@ impl Error {
 
     /// What the engine records of it.
     pub(crate) fn into_fault(self) -> Fault {
-        let failure = Failure { message: format!("{self:#}"), code: self.0.code.map(Cow::into_owned) };
+        // a message may quote megabytes; what no journal keeps is not even written out
+        let message = cut(format_args!("{self:#}"), FAILURE_BYTES);
+        let failure = Failure { message, code: self.0.code.map(Cow::into_owned) }.bounded();
         Fault { failure, retry: self.0.retry }
     }
 }

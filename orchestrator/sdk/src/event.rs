@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use stepladder_core::system::FUNCTION_FAILED;
 use stepladder_core::{EventId, Failure, Json, NewEvent, RunId, Timestamp, json};
 
 use crate::{Error, Result};
@@ -120,9 +121,14 @@ impl ToEvent for NewEvent {
     }
 }
 
+/// An event as it is written.
+pub(crate) fn written(event: &impl ToEvent) -> Result<NewEvent> {
+    event.to_event().map_err(|error| Error::terminal(format!("the event is not JSON: {error}")))
+}
+
 /// An event that may be sent, or why it may not.
 pub(crate) fn sendable(event: &impl ToEvent) -> Result<NewEvent> {
-    let event = event.to_event().map_err(|error| Error::terminal(format!("the event is not JSON: {error}")))?;
+    let event = written(event)?;
     match event.fault() {
         None => Ok(event),
         Some(fault) => Err(Error::terminal(format!("the event `{}` cannot be sent: {fault}", event.name))),
@@ -130,6 +136,9 @@ pub(crate) fn sendable(event: &impl ToEvent) -> Result<NewEvent> {
 }
 
 /// The data of the event that an on-failure handler gets: which run failed, of what, and what had started it.
+///
+/// A function of `Event<FunctionFailed>` hears of every failure: of all functions, or of those that a condition picks
+/// (`.when("event.data.functionId == 'sync-client'")`). Runs that such events start are not announced in turn.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FunctionFailed {
@@ -141,8 +150,11 @@ pub struct FunctionFailed {
     pub error: Failure,
     /// The event that had started it, as JSON.
     pub event: serde_json::Value,
+    /// What was left out because the event would have passed a limit: `event.data`. Read it from the run then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub omitted: Vec<String>,
 }
 
 impl EventData for FunctionFailed {
-    const NAME: &'static str = "stepladder/function.failed";
+    const NAME: &'static str = FUNCTION_FAILED;
 }

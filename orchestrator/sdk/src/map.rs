@@ -14,8 +14,8 @@ use crate::{Result, Step};
 /// [`Context::map_runs`](crate::Context::map_runs). Gives the values in the order of the items.
 ///
 /// # Errors
-/// The first failure that is recorded: no further item begins, and steps that run then are abandoned; runs that were begun
-/// go on by themselves. [`results`](Self::results) goes on to the end instead.
+/// The first failure that is recorded: no further item begins, and steps that run in the same invocation are abandoned.
+/// Steps that run in invocations of their own, and runs that were begun, go on to their end; nobody asks for their outcomes. [`results`](Self::results) goes on to the end instead.
 #[must_use = "a map does nothing until it is awaited"]
 pub struct Map<'a, T> {
     steps: Vec<Step<'a, T>>,

@@ -14,8 +14,9 @@ use std::task::{Context, Poll};
 
 use futures::future::{BoxFuture, poll_fn};
 use stepladder_core::decide::{Ask, StepOptions};
-use stepladder_core::limits::{OUTCOME_BYTES, UNDO};
+use stepladder_core::limits::{FAILURE_BYTES, OUTCOME_BYTES, UNDO};
 use stepladder_core::retry::{DEFAULT_RETRIES, RetryPolicy};
+use stepladder_core::sentence::{brief, cut};
 use stepladder_core::{Failure, Json, StepId, json};
 
 use crate::board::Board;
@@ -66,6 +67,7 @@ pub(crate) async fn undoing(
     let retries = finality.policy.retries.max(DEFAULT_RETRIES);
     let failure = decided(&board, error.into_fault().failure).await;
     let mut message = failure.message;
+    let mut not_undone = String::new();
     for Undo { what, at, undo } in board.take_undos().into_iter().rev() {
         let id = board.free_id(format!("undo {what}"));
         let body: Body<'static> = Box::new(move || {
@@ -74,8 +76,12 @@ pub(crate) async fn undoing(
         });
         let options = StepOptions { retries: Some(retries), ..StepOptions::default() };
         if let Err(error) = step(&board, id, options, body, at).await {
-            message += &format!("; `{what}` could not be undone: {error}");
+            not_undone += &brief(format_args!("; `{what}` could not be undone: {error}"));
         }
+    }
+    if !not_undone.is_empty() {
+        // what could not be undone is to be read, however long the failure is
+        message = cut(message, FAILURE_BYTES / 2) + &not_undone;
     }
     Err(Error::memoized(Failure { message, code: failure.code }))
 }

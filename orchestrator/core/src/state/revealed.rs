@@ -1,7 +1,5 @@
 //! Outcomes as they are shown to a handler.
 
-use serde_json::value::RawValue;
-
 use crate::journal::{Entry, Fact, Kind, Outcome};
 use crate::{Json, StepId, Timestamp, json};
 
@@ -39,8 +37,9 @@ impl Revealed {
     pub fn from(entry: &Entry) -> Option<Self> {
         let (step, kind, outcome) = match &entry.fact {
             Fact::StepSucceeded { step, output, .. } => (step, Kind::Run, Outcome::Value(output.clone())),
-            Fact::StepFailed { step, error, retry_at: None, .. } | Fact::StepRefused { step, error } => {
-                (step, Kind::Run, Outcome::Failed(error.clone()))
+            Fact::StepFailed { step, error, retry_at: None, .. } => (step, Kind::Run, Outcome::Failed(error.clone())),
+            Fact::StepRefused { step, error, kind } => {
+                (step, kind.unwrap_or(Kind::Run), Outcome::Failed(error.clone()))
             }
             Fact::StepCarried { step, kind, outcome } => (step, *kind, outcome.clone()),
             Fact::SleepEnded { step } => (step, Kind::Sleep, Outcome::Value(json::null())),
@@ -74,14 +73,6 @@ impl Revealed {
         };
         let carried = matches!(entry.fact, Fact::StepCarried { .. });
         Some(Self { step: step.clone(), kind, outcome, at: entry.at, carried })
-    }
-
-    /// Bytes of the outcome.
-    pub(super) fn bytes(&self) -> usize {
-        match &self.outcome {
-            Outcome::Value(value) => RawValue::get(value).len(),
-            Outcome::Failed(failure) => failure.message.len(),
-        }
     }
 }
 

@@ -104,13 +104,13 @@ impl Step {
                 step.state = StepState::Done;
             }
             Fact::StepSucceeded { .. }
-            | Fact::StepRefused { .. }
             | Fact::SleepEnded { .. }
             | Fact::InvokeEnded { .. }
             | Fact::EventEntered { .. }
             | Fact::WaitExpired { .. } => {
                 step.state = StepState::Done;
             }
+            Fact::StepRefused { kind, .. } => (step.kind, step.state) = (kind.unwrap_or(step.kind), StepState::Done),
             Fact::Hastened { .. } => match &mut step.state {
                 StepState::Sleeping { until: due } | StepState::Waiting { retry_at: due, .. } => *due = entry.at,
                 StepState::Wanted

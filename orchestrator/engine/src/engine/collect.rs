@@ -170,7 +170,7 @@ impl Engine {
             Note { key: goes_to(spec, event), seen: None, becomes: Some(text), until },
         ];
         let mut created = Created::new(spec.id.clone(), event.clone(), Origin::Event);
-        if most(&spec.flow) > 1 && event.data.get().len() < COLLECTED_BYTES {
+        if most(&spec.flow) > 1 && event.bytes() < COLLECTED_BYTES {
             created.collects = true;
             created.begins_at = Some(begins_at(&spec.flow, now, now));
         }
@@ -241,9 +241,9 @@ fn most(flow: &Flow) -> u32 {
 fn fitting(flow: &Flow, state: &RunState, events: &[Event]) -> (usize, bool) {
     // each entry of a run that has not begun is an event
     let room = u64::from(most(flow)).saturating_sub(state.next).max(1);
-    let mut bytes = state.created.event.data.get().len() + state.bytes;
+    let mut bytes = state.created.event.bytes() + state.bytes;
     for (i, event) in events.iter().enumerate() {
-        bytes += event.data.get().len();
+        bytes += event.bytes();
         if i as u64 + 1 == room || bytes >= COLLECTED_BYTES {
             return (i + 1, true);
         }

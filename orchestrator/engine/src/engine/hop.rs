@@ -27,7 +27,7 @@ use stepladder_core::planted::{self, Plant};
 use stepladder_core::slot::{Holder, Limit};
 use stepladder_core::spec::LazyScope;
 use stepladder_core::state::RunState;
-use stepladder_core::{Cause, Spec, StepId, Timestamp, Wake};
+use stepladder_core::{Cause, Spec, StepId, Timestamp, Wake, bounds};
 
 use super::Engine;
 use super::finish::Look;
@@ -288,13 +288,15 @@ impl Hop<'_> {
         self.program.spec()
     }
 
-    fn situation(&self) -> Situation<'_> {
+    /// What a decision is made from, with outcomes that the handler was shown and that are not written yet.
+    fn situation(&self, pending: &[Entry]) -> Situation<'_> {
         Situation {
             now: self.now(),
             worker: &self.engine.worker,
             alone: self.engine.config.alone,
             longest: self.engine.config.longest_step(&self.state.created.function),
             spec: self.program.spec(),
+            pending: pending.iter().map(|entry| bounds::kept(&entry.fact)).sum(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stepladder_core::journal::{Entry, Record};
 use stepladder_core::state::RunState;
-use stepladder_core::{Cause, RunId, Wake};
+use stepladder_core::{Cause, RunId, Wake, bounds};
 
 use super::Engine;
 use crate::ports::{Append, Commit, Committed, StoreError};
@@ -70,6 +70,8 @@ impl Engine {
             self.carry_out(std::mem::take(commit)).await?;
             return Ok(Appended::Done);
         }
+        // rule 33, for every way into a journal
+        let entries = bounds::fit(state, entries);
         if let Err(refusal) = state.admits_all(&entries) {
             tracing::debug!(run = %state.run, %refusal, "not admitted; deciding again");
             return Ok(Appended::Refused);

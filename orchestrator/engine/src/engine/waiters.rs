@@ -12,10 +12,9 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use stepladder_core::journal::{Entry, Fact};
-use stepladder_core::limits::RUN_BYTES;
 use stepladder_core::state::{Awaited, RunState, StepState};
 use stepladder_core::waiting::{Arriving, Bucket, Wait, Waited, Waiter};
-use stepladder_core::{Cause, Event, Failure, RunId, StepId, Timestamp, flow};
+use stepladder_core::{Cause, Event, RunId, StepId, Timestamp, flow};
 
 use super::{Engine, EngineError};
 use crate::ports::{After, Commit, Later, StoreError};
@@ -127,12 +126,11 @@ impl Engine {
     /// The entry that lets an event into a run, if an open wait of the run is for it and it has not been there before.
     pub(super) fn entering(&self, state: &RunState, arriving: &Arriving<'_>) -> Option<Entry> {
         let steps = state.fulfilled_by(arriving, &self.exprs);
-        let bytes = arriving.event.data.get().len();
-        let first = steps.first()?.clone();
-        let fact = match state.bytes + bytes > RUN_BYTES {
-            false => Fact::EventEntered { event: Box::new(arriving.event.clone()), steps },
-            true => Fact::StepRefused { error: too_much(&first, bytes), step: first },
-        };
+        if steps.is_empty() {
+            return None;
+        }
+        // one for which the run has no room fails these steps where it is written
+        let fact = Fact::EventEntered { event: Box::new(arriving.event.clone()), steps };
         Some(fact.at(self.now())).filter(|entry| state.admits(entry).is_ok())
     }
 
@@ -173,15 +171,5 @@ impl Engine {
             }
             Some(_) => true,
         }
-    }
-}
-
-fn too_much(step: &str, bytes: usize) -> Failure {
-    Failure {
-        message: format!(
-            "step `{step}` waits for an event whose data has {bytes} bytes, with which the run would keep more than \
-             {RUN_BYTES}; store large values elsewhere and send a reference"
-        ),
-        code: Some("too-large".into()),
     }
 }

@@ -163,6 +163,28 @@ impl Script {
         self
     }
 
+    /// A step whose outcome is JSON of this many bytes, after what `meanwhile` does.
+    pub fn large<Fut>(
+        mut self,
+        id: &str,
+        after: &[&str],
+        bytes: usize,
+        meanwhile: impl Fn() -> Fut + Send + Sync + 'static,
+    ) -> Self
+    where
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let body: Body = Arc::new(move |_| {
+            let meanwhile = meanwhile();
+            Box::pin(async move {
+                meanwhile.await;
+                Ok(json::of(&"x".repeat(bytes - 2)).unwrap())
+            })
+        });
+        self.ops.push(op(id, after, What::Run(body, StepOptions::default())));
+        self
+    }
+
     /// Anything else that a handler can ask for.
     pub fn ask(mut self, id: &str, after: &[&str], ask: Ask) -> Self {
         self.ops.push(op(id, after, What::Ask(ask)));

@@ -1,5 +1,6 @@
 //! Maps: what becomes of the others when an item fails, and items that are runs of their own.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -138,4 +139,38 @@ async fn ten_thousand_items_complete_with_the_limit_held_throughout() {
     }
     assert_eq!((most, running), (10, 0));
     assert_eq!(run.journal().iter().filter(|e| matches!(e.fact, Fact::StepSucceeded { .. })).count(), ITEMS as usize);
+}
+
+#[tokio::test]
+async fn when_a_map_fails_bodies_in_other_invocations_run_to_their_end_and_are_not_asked_for() {
+    const ITEMS: usize = 20; // more than run side by side in one invocation
+    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
+        let (done, all): (Arc<AtomicU32>, _) = (Arc::default(), Arc::new(tokio::sync::Barrier::new(ITEMS)));
+        let count = done.clone();
+        let mut app = app(move |ctx: Context, _: Event<Order>| {
+            let (count, all) = (count.clone(), all.clone());
+            async move {
+                let body = async |n: usize| {
+                    all.wait().await; // each in an invocation of its own
+                    if n == 0 {
+                        return Err(Error::terminal("the first is refused"));
+                    }
+                    for _ in 0..100 {
+                        tokio::task::yield_now().await;
+                    }
+                    count.fetch_add(1, Ordering::Relaxed);
+                    Ok(n)
+                };
+                let failed = ctx.map("item", 0..ITEMS, body).await.unwrap_err();
+                ctx.sleep("live on", Duration::from_secs(60)).await?;
+                Ok(failed.to_string())
+            }
+        })
+        .pace(pace);
+        let run = app.send(&order()).await.remove(0);
+        assert_eq!(run.output::<String>(), "the first is refused");
+        let recorded = |fact: &Fact| matches!(fact, Fact::StepSucceeded { .. });
+        let recorded = run.journal().iter().filter(|entry| recorded(&entry.fact)).count();
+        assert_eq!((done.load(Ordering::Relaxed) as usize, recorded), (ITEMS - 1, ITEMS - 1), "{pace:?}");
+    }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use stepladder_sdk::prelude::*;
-use stepladder_sdk::testing::{Fact, Pace, Status, TestApp, TestRun};
+use stepladder_sdk::testing::{Entry, Fact, Pace, Status, TestApp, TestRun};
 
 use crate::running::{Order, order};
 
@@ -126,6 +126,10 @@ async fn a_call_wins_or_loses_as_its_run_ends_and_goes_on_by_itself() {
             app.advance(60 * MINUTE).await;
             won(&app.runs_of_function("f").await[0], winner);
             assert_eq!(app.runs_of_function("slow").await[0].status(), Status::Completed, "it was not cancelled");
+            // a result that the handler does not wait for any more is not recorded
+            let ended = |entry: &&Entry| matches!(entry.fact, Fact::InvokeEnded { .. });
+            let recorded = app.runs_of_function("f").await[0].journal().iter().filter(ended).count();
+            assert_eq!(recorded, usize::from(winner == "call"));
         }
     }
 }

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use stepladder_core::journal::{Entry, Fact, Failure};
-use stepladder_core::limits::RUN_BYTES;
 use stepladder_core::planted::{self, Plant};
-use stepladder_core::retry::Retry;
 use stepladder_core::state::{Revealed, StepState};
-use stepladder_core::{Cause, Json, Report, Timestamp};
+use stepladder_core::{Cause, Json, Report, Timestamp, bounds};
 
 use super::append::is_outcome;
 use super::{Ack, Hop, Next, Running, say};
@@ -27,16 +25,19 @@ impl Hop<'_> {
         finished: Vec<Finished>,
     ) -> Result<Next, StoreError> {
         let now = self.now();
-        let mut entries = Vec::with_capacity(finished.len());
+        let (mut entries, mut tooks) = (Vec::with_capacity(finished.len()), Vec::with_capacity(finished.len()));
         for Finished { step, result } in finished {
             let Some(running) = self.running.remove(&step) else { continue };
             self.give_back(&step, running.ready.attempt);
             let took = now.since(running.began);
             let report = session.report(&step);
             let entry = self.outcome(running, result, (report, now));
-            say(&self.state, &entry, took);
+            tooks.push(took);
             entries.push(entry);
         }
+        // before the handler is shown them: each is held against those before it in this write, too
+        let entries = bounds::fit(&self.state, entries);
+        entries.iter().zip(tooks).for_each(|(entry, took)| say(&self.state, entry, took));
         if entries.is_empty() {
             return Ok(Next::Advance); // a timer's time has come, or the handler moved on by itself
         }
@@ -200,17 +201,6 @@ impl Hop<'_> {
         let ready = running.ready;
         let (step, attempt) = (ready.step, ready.attempt);
         let Fault { failure, retry } = match result {
-            Ok(output) if self.state.bytes + output.get().len() > RUN_BYTES => Fault {
-                failure: Failure {
-                    message: format!(
-                        "step `{step}` returned {} bytes, with which the run would keep more than {RUN_BYTES}; \
-                         store large values elsewhere and return a reference",
-                        output.get().len()
-                    ),
-                    code: Some("too-large".into()),
-                },
-                retry: Retry::Never,
-            },
             Ok(output) => return Fact::StepSucceeded { step, attempt, output, report }.at(now),
             Err(fault) => fault,
         };

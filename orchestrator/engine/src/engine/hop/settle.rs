@@ -27,7 +27,7 @@ impl Hop<'_> {
                 self.end(session, result, entries).await
             }
             Advance::Wanted(wants) => {
-                let plan = decide::plan(&self.state, &wants, self.situation());
+                let plan = decide::plan(&self.state, &wants, self.situation(&entries));
                 self.notice(&plan);
                 let before = entries.len();
                 if let Err(error) = self.write_down(&plan, &mut entries).await {

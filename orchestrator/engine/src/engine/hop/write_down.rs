@@ -4,11 +4,14 @@
 use std::sync::Arc;
 
 use stepladder_core::decide::{Ask, Child, Plan, Want};
-use stepladder_core::journal::{Created, Entry, Fact, Failure, Origin, Outcome};
+use stepladder_core::event::{data_fault, fault_of_all};
+use stepladder_core::journal::{Created, Entry, Fact, Failure, Kind, Origin, Outcome};
+use stepladder_core::limits::{EVENT_BYTES, name_fault};
 use stepladder_core::planted::{self, Plant};
 use stepladder_core::state::{Awaited, StepState};
+use stepladder_core::system::FUNCTION_INVOKED;
 use stepladder_core::waiting::Wait;
-use stepladder_core::{Cause, Event, EventId, NewEvent, RunId, StepId, Timestamp, id};
+use stepladder_core::{Cause, Event, EventId, Json, NewEvent, RunId, StepId, Timestamp, bounds, id};
 
 use super::{Hop, UNREGISTERED};
 use crate::ports::{After, Later, StoreError};
@@ -35,7 +38,7 @@ impl Hop<'_> {
             // the code asks for another kind of step than the journal holds: the run cannot go on
             let fact = match error.code.as_deref() {
                 Some("nondeterminism") => Fact::RunFailed { error },
-                Some(_) | None => Fact::StepRefused { step, error },
+                Some(_) | None => Fact::StepRefused { step, error, kind: None },
             };
             entries.push(fact.at(self.now()));
         }
@@ -58,15 +61,20 @@ impl Hop<'_> {
             Ask::SleepFor(wait) => self.sleep(step, now + *wait, now, entries),
             Ask::SleepUntil(until) => self.sleep(step, *until, now, entries),
             Ask::Send(events) => {
-                let fact = match self.send(&step, events, now).await? {
+                let fact = match self.send(&step, events, (now, entries)).await? {
                     Ok(ids) => Fact::EventsSent { step, ids },
-                    Err(error) => Fact::RunFailed { error },
+                    Err(error) => Fact::StepRefused { step, error, kind: Some(Kind::Send) },
                 };
                 entries.push(fact.at(now));
             }
             Ask::Invoke { function, input, bound } => {
                 let mut child = self.state.run.invoked_by(&step, self.state.created_at);
                 let (function, input, bound) = (function.clone(), input.clone(), *bound);
+                if let Some(error) = self.call_fault(&step, &function, &input, entries) {
+                    let kind = Some(Kind::Invoke);
+                    entries.push(Fact::StepRefused { step, error, kind }.at(now));
+                    return Ok(());
+                }
                 if planted::is(Plant::ChildrenAreAnonymous) {
                     child = RunId::new(now, self.engine.entropy.bits());
                     let (step, function, input) = (step.clone(), function.clone(), input.clone());
@@ -137,16 +145,44 @@ impl Hop<'_> {
         &self,
         step: &StepId,
         events: &[NewEvent],
-        now: Timestamp,
+        (now, before): (Timestamp, &[Entry]),
     ) -> Result<Result<Vec<EventId>, Failure>, StoreError> {
-        if let Some(fault) = events.iter().find_map(|e| e.fault().map(|fault| format!("event `{}`: {fault}", e.name))) {
-            return Ok(Err(Failure::new(format!("step `{step}` cannot send: {fault}"))));
+        if let Some(fault) = fault_of_all(events) {
+            let message = format!("step `{step}` cannot send {fault}");
+            return Ok(Err(Failure { message, code: Some("bad-event".into()) }));
+        }
+        if let Some(full) = self.no_room(step, before, 0) {
+            return Ok(Err(full));
         }
         let random = id::hash(&[b"send", &self.state.run.to_bytes(), step.as_bytes()]);
         let first = EventId::new(self.state.created_at, random);
         let ids = std::iter::successors(Some(first), |id| Some(id.next()));
         let accepted: Vec<Event> = ids.zip(events).map(|(id, event)| event.clone().accept(id, now)).collect();
         self.engine.accept(accepted, now).await.map(Ok)
+    }
+
+    /// Why a function cannot be called with this: its run's event would be none, or this run has no room for it.
+    fn call_fault(&self, step: &StepId, function: &str, input: &Json, before: &[Entry]) -> Option<Failure> {
+        let user = self.state.created.event.user.as_ref().map_or(0, |user| user.get().len());
+        let bytes = input.get().len() + user;
+        let fault = name_fault(function).map(|fault| format!("the name of the function {fault}"));
+        let fault = fault.or_else(|| data_fault(input).map(|fault| format!("its input {fault}"))).or_else(|| {
+            let most = EVENT_BYTES;
+            (bytes > most)
+                .then(|| format!("its input and the event's `user` have {bytes} bytes; at most {most} are allowed"))
+        });
+        match fault {
+            Some(fault) => {
+                Some(Failure { message: format!("step `{step}` cannot call: {fault}"), code: Some("bad-event".into()) })
+            }
+            None => self.no_room(step, before, input.get().len()),
+        }
+    }
+
+    /// Why something that adds this many bytes to the run is not begun after these entries; `None` when it may.
+    fn no_room(&self, step: &StepId, before: &[Entry], more: usize) -> Option<Failure> {
+        let bytes = self.state.bytes + before.iter().map(|entry| bounds::kept(&entry.fact)).sum::<usize>() + more;
+        (!self.state.has_room(bytes)).then(|| bounds::full(format_args!("step `{step}`"), bytes))
     }
 
     /// A call of a function that does not exist ends as it begins. Whoever begins it decides: a worker with an older
@@ -206,7 +242,7 @@ impl Hop<'_> {
     fn child_run(&self, child: &Child) -> (RunId, Created, Vec<Entry>) {
         let event = Event {
             id: EventId::from_bytes(child.run.to_bytes()),
-            name: "stepladder/function.invoked".into(),
+            name: FUNCTION_INVOKED.into(),
             data: child.input.clone(),
             ts: self.state.created_at,
             user: self.state.created.event.user.clone(),

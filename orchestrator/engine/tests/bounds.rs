@@ -1,0 +1,108 @@
+//! What enters a journal is bounded by the engine too, whatever front end asks, and when workers write at the same time.
+
+mod support;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use stepladder_core::decide::Ask;
+use stepladder_core::journal::Fact;
+use stepladder_core::limits::{OUTCOME_BYTES, RUN_BYTES};
+use stepladder_core::{Json, NewEvent, Status};
+use stepladder_engine::ports::Listings;
+use stepladder_engine::view::StepStatus;
+use stepladder_engine::{Engine, Pace};
+use support::World;
+use support::script::Script;
+
+const PACES: [Pace; 2] = [Pace::StepPerInvocation, Pace::WithinBudget];
+
+fn raw(text: String) -> Json {
+    serde_json::value::RawValue::from_string(text).unwrap().into()
+}
+
+/// Data that no event may have.
+fn unfit() -> [Json; 4] {
+    [
+        raw(format!(r#"{{"a":"{}"}}"#, "x".repeat(3 << 20))),
+        raw(format!(r#"{{"a":{}1{}}}"#, "[".repeat(99), "]".repeat(99))),
+        raw(r#"{"a":"\u0000"}"#.into()),
+        raw(r#"{"a":"\udc00"}"#.into()),
+    ]
+}
+
+#[tokio::test]
+async fn a_send_or_a_call_with_what_no_event_may_have_fails_its_step_and_starts_nothing() {
+    for data in unfit() {
+        let send = Ask::Send(vec![NewEvent::new("told", data.clone())]);
+        let call = Ask::Invoke { function: "called".into(), input: data.clone(), bound: false };
+        for (ask, word) in [(send, "cannot send"), (call, "cannot call")] {
+            let called = Script::new("called").spec(|spec| spec.triggers.clear()).step("a", &[]);
+            let mut world = World::new(vec![Script::new("f").ask("ask", &[], ask).program(), called.program()]);
+            let engine = world.engine();
+            let event = world.go(&engine).await;
+            world.settle(&engine).await;
+            let run = world.runs(&engine, event).await.remove(0);
+            let step = &run.steps[0];
+            assert_eq!((run.summary.status, step.status), (Status::Failed, StepStatus::Failed));
+            let error = step.error.as_ref().unwrap();
+            assert!(error.message.contains(word) && error.code.as_deref() == Some("bad-event"), "{error:?}");
+            assert_eq!(world.memory.events(None, 10).await.unwrap().len(), 1);
+            assert_eq!(engine.runs(Default::default()).await.unwrap().runs.len(), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_outcome_larger_than_a_step_may_have_is_refused_whatever_front_end_gives_it() {
+    for pace in PACES {
+        let script = Script::new("f").large("a", &[], OUTCOME_BYTES + 1, || async {});
+        let mut world = World::new(vec![script.program()]).pace(pace);
+        let engine = world.engine();
+        let event = world.go(&engine).await;
+        world.settle(&engine).await;
+        let run = world.runs(&engine, event).await.remove(0);
+        let error = run.steps[0].error.clone().unwrap();
+        assert_eq!((run.steps[0].attempts.len(), error.code.as_deref()), (1, Some("too-large")), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn outcomes_of_two_workers_at_the_same_time_keep_to_the_limit_of_a_run() {
+    for pace in PACES {
+        // while one worker executes `one`, another takes the wake of `other` and writes its outcome first
+        let second: Arc<OnceLock<(Arc<stepladder_engine::memory::Memory>, Arc<Engine>)>> = Arc::default();
+        let known = second.clone();
+        let meanwhile = move || {
+            let known = known.clone();
+            async move {
+                let (memory, engine) = known.get().unwrap();
+                support::hop_all(memory, engine).await;
+            }
+        };
+        let mut script = Script::new("f");
+        let names: Vec<String> = (0..7).map(|n| format!("large {n}")).collect();
+        for (n, name) in names.iter().enumerate() {
+            let after = if n == 0 { vec![] } else { vec![&*names[n - 1]] };
+            script = script.large(name, &after, OUTCOME_BYTES, || async {});
+        }
+        let script = script.large("one", &["large 6"], OUTCOME_BYTES - 1, meanwhile);
+        let script = script.large("other", &["large 6"], OUTCOME_BYTES - 1, || async {});
+        let mut world = World::new(vec![script.program()]).pace(pace).config(|config| config.side_by_side = 1);
+        let (first, other) = (world.engine(), world.engine());
+        second.set((world.memory.clone(), other)).ok().unwrap();
+        let event = world.go(&first).await;
+        world.settle_within(&first, Duration::from_secs(60)).await;
+        let run = world.runs(&first, event).await.remove(0);
+        let status = |id: &str| run.steps.iter().find(|step| &*step.id == id).unwrap().status;
+        let statuses = [status("one"), status("other")];
+        assert!(
+            statuses.contains(&StepStatus::Failed) && statuses.contains(&StepStatus::Completed),
+            "{pace:?}: {statuses:?}"
+        );
+        let journal = world.journal(&first, run.summary.run).await;
+        let of = |fact: &Fact| if let Fact::StepSucceeded { output, .. } = fact { output.get().len() } else { 0 };
+        let kept: usize = journal.iter().map(|entry| of(&entry.fact)).sum();
+        assert!(kept <= RUN_BYTES && kept > RUN_BYTES - OUTCOME_BYTES, "{pace:?}: {kept} bytes");
+    }
+}

@@ -1,0 +1,221 @@
+//! What a run keeps is bounded, whichever way a value comes in, and what cannot be kept is not begun.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{Fact, Pace, Status, TestApp, TestRun};
+
+use super::running::{Order, order};
+
+const MIB: usize = 1024 * 1024;
+/// The limits as the README has them.
+const RUN: usize = 32 * MIB;
+const FAILURE: usize = 16 * 1024;
+const PACES: [Pace; 2] = [Pace::StepPerInvocation, Pace::WithinBudget];
+
+#[derive(Serialize, Deserialize)]
+struct Part {
+    #[serde(default)]
+    text: String,
+}
+
+impl EventData for Part {
+    const NAME: &'static str = "order/part";
+}
+
+/// Text that is JSON of this many bytes.
+fn json_of(bytes: usize) -> String {
+    "x".repeat(bytes - 2)
+}
+
+fn app<H, Fut, O>(pace: Pace, handler: H) -> TestApp
+where
+    H: Fn(Context, Event<Order>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<O>> + Send + 'static,
+    O: Serialize,
+{
+    TestApp::new().pace(pace).function(Function::new("f", handler))
+}
+
+/// The values in the journal and their bytes, and those of its failures.
+fn kept(run: &TestRun) -> (usize, usize) {
+    use stepladder_sdk::testing::Outcome;
+    let (mut values, mut failures) = (0, 0);
+    for entry in run.journal() {
+        match &entry.fact {
+            Fact::StepSucceeded { output: value, .. }
+            | Fact::InvokeEnded { outcome: Outcome::Value(value), .. }
+            | Fact::SignalReceived { data: value, .. }
+            | Fact::InvokeStarted { input: value, .. } => values += value.get().len(),
+            Fact::EventEntered { event, .. } => values += event.data.get().len(),
+            Fact::StepFailed { error, .. }
+            | Fact::StepRefused { error, .. }
+            | Fact::HandlerFailed { error, .. }
+            | Fact::InvokeEnded { outcome: Outcome::Failed(error), .. }
+            | Fact::RunFailed { error } => failures = failures.max(error.message.len()),
+            _ => {}
+        }
+    }
+    (values, failures)
+}
+
+#[tokio::test]
+async fn outcomes_that_are_written_together_are_held_against_each_other() {
+    for pace in PACES {
+        let mut app = app(pace, async |ctx: Context, _: Event<Order>| {
+            let results = ctx.map("large", 0..16, async |_| Ok(json_of(4 * MIB))).results().await;
+            let codes = results.iter().filter_map(|one| one.as_ref().err()?.code().map(str::to_owned));
+            Ok(codes.collect::<Vec<_>>())
+        });
+        let run = app.send(&order()).await.remove(0);
+        assert_eq!((kept(&run).0, run.output::<Vec<String>>()), (RUN, vec!["too-large".to_owned(); 8]), "{pace:?}");
+    }
+}
+
+#[tokio::test]
+async fn results_of_calls_keep_to_the_limit_and_a_step_that_is_executed_is_kept() {
+    for pace in PACES {
+        let mut app = app(pace, async |ctx: Context, _: Event<Order>| {
+            let parts = ctx.map_runs::<String, _>("part", "part", (0..12).map(|_| json!({}))).results().await;
+            let lost = parts.iter().filter_map(|one| one.as_ref().err()?.code()).filter(|code| *code == "too-large");
+            let lost = lost.count();
+            Ok((lost, ctx.step("charge", async || Ok("paid".to_owned())).await?))
+        });
+        app = app.function(Function::new("part", async |_: Context, _: Event<Part>| Ok(json_of(3 * MIB))));
+        let run = app.send(&order()).await.remove(0);
+        assert_eq!((run.output::<(usize, String)>(), kept(&run).0 <= RUN), ((2, "paid".into()), true), "{pace:?}");
+    }
+}
+
+#[tokio::test]
+async fn inputs_of_calls_count_and_no_run_is_begun_for_one_that_has_no_room() {
+    for pace in [Pace::WithinBudget] {
+        let mut app = app(pace, async |ctx: Context, _: Event<Order>| {
+            let items = (0..14).map(|_| Part { text: json_of(5 * MIB / 2) });
+            let parts = ctx.map_runs::<(), _>("part", "part", items).results().await;
+            let lost = parts.iter().filter(|one| one.as_ref().is_err_and(|error| error.code() == Some("too-large")));
+            Ok(lost.count())
+        });
+        app = app.function(Function::new("part", async |_: Context, _: Event<Part>| Ok(())));
+        let run = app.send(&order()).await.remove(0);
+        let begun = app.runs_of_function("part").await.len();
+        assert_eq!((run.output::<usize>(), begun, kept(&run).0 <= RUN), (2, 12, true), "{pace:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_without_room_executes_no_further_body_and_still_undoes_what_it_did() {
+    for pace in [Pace::WithinBudget] {
+        let executed: Arc<AtomicU32> = Arc::default();
+        let undone: Arc<AtomicU32> = Arc::default();
+        let (count, undo) = (executed.clone(), undone.clone());
+        let mut app = app(pace, move |ctx: Context, _| {
+            let (count, undo) = (count.clone(), undo.clone());
+            async move {
+                for n in 0..8 {
+                    let undo = undo.clone();
+                    let name = format!("large {n}");
+                    ctx.step(name, async || Ok(json_of(4 * MIB)))
+                        .undo(async move |_| {
+                            undo.fetch_add(1, Ordering::Relaxed);
+                            Ok(())
+                        })
+                        .await?;
+                }
+                ctx.step("charge", async || Ok(count.fetch_add(1, Ordering::Relaxed))).await?;
+                Ok(())
+            }
+        });
+        let run = app.send(&order()).await.remove(0);
+        let error = run.error().unwrap();
+        assert_eq!((run.status(), error.code.as_deref()), (Status::Failed, Some("too-large")));
+        assert!(error.message.starts_with("step `charge` was not begun: the run keeps 33554432 bytes"), "{error:?}");
+        assert_eq!((executed.load(Ordering::Relaxed), undone.load(Ordering::Relaxed)), (0, 8), "{pace:?}");
+        assert_eq!(run.steps().iter().filter(|step| step.starts_with("undo ")).count(), 8);
+    }
+}
+
+#[tokio::test]
+async fn an_event_for_which_there_is_no_room_fails_every_wait_that_it_fulfils() {
+    for pace in [Pace::WithinBudget] {
+        let mut app = app(pace, async |ctx: Context, _: Event<Order>| {
+            ctx.map("large", 0..8, async |_| Ok(json_of(4 * MIB - 64 * 1024))).limit(1).await?;
+            let wait = |name: &str| ctx.wait_for_event::<Part>(name.to_owned()).timeout(Duration::from_secs(60));
+            let (one, other) = futures::join!(wait("one"), wait("other"));
+            let code = |result: Result<Option<Event<Part>>>| result.err().and_then(|e| e.code().map(str::to_owned));
+            Ok((code(one), code(other)))
+        });
+        app.start(&order()).await;
+        let begun = app.now();
+        app.start(&Part { text: json_of(MIB) }).await;
+        app.finish().await;
+        let run = app.runs_of_function("f").await.remove(0);
+        let too_large = Some("too-large".to_owned());
+        assert_eq!(run.output::<(Option<String>, Option<String>)>(), (too_large.clone(), too_large));
+        assert_eq!((app.now(), kept(&run).0 <= RUN), (begun, true), "{pace:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_failure_says_is_cut_wherever_it_is_recorded() {
+    async fn asks(ctx: Context, _: Event<Order>) -> Result<String> {
+        let answer = async || Err::<(), _>(Error::new(format!("not JSON: \0{}", "é".repeat(20 * MIB))));
+        let failed = ctx.step("ask", answer).retries(2).await.unwrap_err().to_string();
+        assert!(failed.starts_with("not JSON: \u{fffd}é") && failed.ends_with('…'), "{}", &failed[..40]);
+        let called: Result<()> = ctx.invoke("call", "fails", &json!({})).await;
+        assert!(called.unwrap_err().to_string().len() <= FAILURE);
+        ctx.step("charge", async || Ok("paid".to_owned())).await
+    }
+    async fn fails(_: Context, _: Event<Part>) -> Result<()> {
+        Err(Error::new("x".repeat(20 * MIB)).with_code("c".repeat(MIB)))
+    }
+    async fn handles(_: Context, event: Event<FunctionFailed>) -> Result<(usize, Option<usize>)> {
+        Ok((event.data.error.message.len(), event.data.error.code.map(|code| code.len())))
+    }
+    for pace in PACES {
+        let mut app = app(pace, asks).function(Function::new("fails", fails).retries(1).on_failure(handles));
+        let run = app.send(&order()).await.remove(0);
+        assert_eq!(run.output::<String>(), "paid", "{pace:?}");
+        let failed = app.runs_of_function("fails").await.remove(0);
+        for run in [&run, &failed] {
+            let (_, longest) = kept(run);
+            assert!(longest <= FAILURE && longest > FAILURE / 2, "{longest} bytes");
+        }
+        let handled = app.runs_of_function("fails/on-failure").await.remove(0);
+        assert!(handled.detail().event.data.get().len() < 2 * FAILURE);
+        assert_eq!(handled.output::<(usize, Option<usize>)>(), (FAILURE, Some(255)));
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_undone_is_named_however_long_the_failure_is() {
+    let mut app = app(Pace::StepPerInvocation, async |ctx: Context, _: Event<Order>| {
+        let undo = async |()| Err::<(), _>(Error::terminal("gone"));
+        ctx.step("book", async || Ok(())).undo(undo).await?;
+        Err::<(), _>(Error::terminal("x".repeat(MIB)))
+    });
+    let run = app.send(&order()).await.remove(0);
+    let message = &run.error().unwrap().message;
+    assert!(message.ends_with("; `book` could not be undone: gone") && message.len() <= FAILURE, "{}", message.len());
+}
+
+#[tokio::test]
+async fn the_event_of_a_failure_keeps_to_the_limit_of_an_event_and_names_what_it_left_out() {
+    async fn fails(_: Context, _: Event<Part>) -> Result<()> {
+        Err(Error::terminal("refused"))
+    }
+    async fn handles(_: Context, event: Event<FunctionFailed>) -> Result<(String, Vec<String>, bool)> {
+        let FunctionFailed { error, omitted, event, .. } = event.data;
+        Ok((error.message, omitted, event["data"]["text"].is_string()))
+    }
+    let mut app = TestApp::new().function(Function::new("fails", fails).on_failure(handles));
+    for (bytes, omitted) in [(MIB, vec![]), (3 * MIB - 64, vec!["event.data".to_owned()])] {
+        app.send(&Part { text: json_of(bytes) }).await;
+        let handled = app.runs_of_function("fails/on-failure").await.pop().unwrap();
+        assert!(handled.detail().event.data.get().len() <= 3 * MIB);
+        let there = omitted.is_empty();
+        assert_eq!(handled.output::<(String, Vec<String>, bool)>(), ("refused".into(), omitted, there));
+    }
+}
