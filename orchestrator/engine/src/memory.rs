@@ -30,6 +30,8 @@ pub struct Memory {
 struct Inner {
     journals: HashMap<RunId, Vec<Record>>,
     rows: BTreeMap<RunId, RunRow>,
+    /// In the order in which they were created.
+    created: Vec<RunId>,
     events: HashMap<EventId, Event>,
     /// The latest event of each sender's id.
     external: HashMap<Arc<str>, EventId>,
@@ -103,6 +105,11 @@ impl Memory {
     /// Loses every wake, as a queue does whose messages have expired.
     pub fn lose_wakes(&self) {
         self.lock().queue = Default::default();
+    }
+
+    /// All runs in the order in which they were created, also within a millisecond.
+    pub fn created(&self) -> Vec<RunId> {
+        self.lock().created.clone()
     }
 
     /// How often the ports were used so far.
@@ -275,6 +282,7 @@ impl Starts for Memory {
             notes.into_iter().for_each(|note| inner.notes.change(note));
             inner.journals.insert(run, vec![record]);
             inner.link(run, row.event);
+            inner.created.push(run);
             inner.rows.insert(run, row);
             inner.set_timer(watchdog);
             for (limit, place) in places {

@@ -39,8 +39,8 @@ use serde::Serialize;
 use stepladder_core::{EventId, Timestamp, json};
 use stepladder_engine::clock::SeededEntropy;
 use stepladder_engine::memory::Memory;
-use stepladder_engine::ports::{Listings, RunQuery};
-use stepladder_engine::{Config, Engine};
+use stepladder_engine::ports::Listings;
+use stepladder_engine::{Config, Engine, Rerun};
 
 use crate::error::Error;
 use crate::event::sendable;
@@ -52,7 +52,7 @@ use script::Script;
 
 pub use run::TestRun;
 pub use stepladder_core::Status;
-pub use stepladder_core::journal::{Entry, Fact};
+pub use stepladder_core::journal::{Entry, Fact, Outcome};
 pub use stepladder_engine::Pace;
 
 /// When the virtual clock starts: 2024-01-01T00:00:00Z.
@@ -171,6 +171,41 @@ impl TestApp {
         self.world().engine.token(run.id(), step).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// Cancels a run, and runs everything that can be run now, without moving the clock. Gives the run as it is then.
+    /// One that has ended stays as it is.
+    pub async fn cancel(&mut self, run: &TestRun) -> TestRun {
+        let now = self.now();
+        let world = self.world();
+        world.engine.cancel(run.id(), "the test asked for it").await.unwrap_or_else(|error| panic!("{error}"));
+        world.run_until(now).await;
+        world.look_at(run.id()).await
+    }
+
+    /// Runs a run again from its beginning, and runs everything until no run is left. Gives the new run.
+    pub async fn rerun(&mut self, run: &TestRun) -> TestRun {
+        self.again(run, Rerun::default()).await
+    }
+
+    /// Runs a run again from a step, with the outcomes of the steps before it, and runs everything until no run is left.
+    /// Gives the new run.
+    pub async fn rerun_from(&mut self, run: &TestRun, step: &str) -> TestRun {
+        self.again(run, Rerun { from_step: Some(step.into()), input: None }).await
+    }
+
+    /// Runs a run again from its beginning with other data of its event, and runs everything until no run is left. Gives
+    /// the new run.
+    pub async fn rerun_with(&mut self, run: &TestRun, data: &(impl Serialize + ?Sized)) -> TestRun {
+        let input = json::of(data).unwrap_or_else(|error| panic!("the input is not JSON: {error}"));
+        self.again(run, Rerun { from_step: None, input: Some(input) }).await
+    }
+
+    async fn again(&mut self, run: &TestRun, how: Rerun) -> TestRun {
+        let world = self.world();
+        let again = world.engine.rerun(run.id(), how).await.unwrap_or_else(|error| panic!("{error}"));
+        world.run_to_end().await;
+        world.look_at(again).await
+    }
+
     /// Moves the clock on, and runs on the way what falls due.
     pub async fn advance(&mut self, by: Duration) {
         let end = self.now() + by;
@@ -187,26 +222,26 @@ impl TestApp {
         self.world().now()
     }
 
-    /// All runs there ever were, oldest first: also those that were invoked, or started by a failure.
+    /// All runs there ever were, in the order in which they were created, also within a millisecond: also those that were
+    /// invoked, or started by a failure. The runs of one event are created in the order in which their functions were
+    /// added.
     pub async fn runs(&mut self) -> Vec<TestRun> {
         let world = self.world();
-        let query = RunQuery { limit: usize::MAX, ..RunQuery::default() };
-        let rows = world.memory.runs(query).await.unwrap_or_else(|error| panic!("{error}"));
-        let mut runs = Vec::with_capacity(rows.len());
-        for row in rows.iter().rev() {
-            runs.push(world.look_at(row.run).await);
+        let mut runs = Vec::new();
+        for run in world.memory.created() {
+            runs.push(world.look_at(run).await);
         }
         runs
     }
 
-    /// The runs of one function, oldest first.
+    /// The runs of one function, in the order in which they were created.
     pub async fn runs_of_function(&mut self, id: &str) -> Vec<TestRun> {
         let mut runs = self.runs().await;
         runs.retain(|run| run.function() == id);
         runs
     }
 
-    /// The engine behind it, to cancel or rerun.
+    /// The engine behind it, for what this has no method for.
     pub fn engine(&mut self) -> Arc<Engine> {
         self.world().engine.clone()
     }
@@ -224,7 +259,9 @@ impl TestApp {
 
     async fn runs_of(&mut self, event: EventId) -> Vec<TestRun> {
         let world = self.world();
-        let rows = world.memory.runs_of(event).await.unwrap_or_else(|error| panic!("{error}"));
+        let mut rows = world.memory.runs_of(event).await.unwrap_or_else(|error| panic!("{error}"));
+        let created = world.memory.created();
+        rows.sort_by_key(|row| created.iter().position(|run| *run == row.run));
         let mut runs = Vec::with_capacity(rows.len());
         for row in rows {
             runs.push(world.look_at(row.run).await);

@@ -1,13 +1,12 @@
-//! Questions and wishes from outside: look at runs, cancel one, run one again.
+//! Questions and wishes from outside: look at runs, cancel one. To run one again is `rerun`'s.
 
 use std::sync::Arc;
 
-use stepladder_core::journal::{Created, Fact, Origin, Outcome, Seq};
-use stepladder_core::limits::UNDO;
+use stepladder_core::journal::{Fact, Seq};
 use stepladder_core::planted::{self, Plant};
 use stepladder_core::slot::Limit;
 use stepladder_core::state::{Awaited, RunState, StepState};
-use stepladder_core::{Cause, Event, EventId, Json, RunId, RunRow, Status, Timestamp, json};
+use stepladder_core::{Cause, Event, EventId, RunId, RunRow, Status, Timestamp};
 
 use super::{Engine, EngineError, no_such_run};
 use crate::ports::{Commit, RunQuery, Shown, StoreError};
@@ -42,15 +41,6 @@ pub struct Page {
     pub runs: Vec<RunSummary>,
     /// To ask for the next page with; `None` at the end.
     pub cursor: Option<RunId>,
-}
-
-/// How to run a run again.
-#[derive(Clone, Debug, Default)]
-pub struct Rerun {
-    /// Take over the outcomes of the steps before this one; run from it on. Without it, everything runs again.
-    pub from_step: Option<String>,
-    /// Another `data` for the event.
-    pub input: Option<Json>,
 }
 
 impl Engine {
@@ -245,67 +235,4 @@ impl Engine {
             }
         }
     }
-
-    /// Runs a run again, as a new run.
-    ///
-    /// # Errors
-    /// [`EngineError::NotFound`] for an unknown run; [`EngineError::Invalid`] for an unknown step or an input that is
-    /// no object; [`EngineError::Store`].
-    pub async fn rerun(&self, run: RunId, how: Rerun) -> Result<RunId, EngineError> {
-        let state = self.state(run).await?.ok_or_else(|| no_such_run(run))?;
-        if self.program(&state.created.function).is_none() {
-            return Err(EngineError::Invalid(format!(
-                "run {run} is of function `{}`, which is not registered",
-                state.created.function
-            )));
-        }
-        let mut event = state.created.event.clone();
-        if let Some(input) = how.input {
-            if !json::is_object(&input) {
-                return Err(EngineError::Invalid("`input` must be a JSON object".into()));
-            }
-            event.data = input;
-        }
-        let now = self.now();
-        let joined = state.joined.iter().map(|event| Fact::EventJoined {
-            event: Box::new(event.clone()),
-            replaces: false,
-            begins_at: None,
-            closes: false,
-        });
-        let carried = match &how.from_step {
-            None => Vec::new(),
-            Some(step) => carried(&state, step)?,
-        };
-        let carried = joined.chain(carried).map(|fact| fact.at(now)).collect();
-        let again = run.rerun_of(now, self.entropy.bits());
-        let created = Created::new(state.created.function.clone(), event, Origin::Rerun { of: run });
-        self.start_runs(vec![(again, created, carried)]).await?;
-        Ok(again)
-    }
-}
-
-/// The outcomes recorded before `step` first appeared.
-fn carried(state: &RunState, step: &str) -> Result<Vec<Fact>, EngineError> {
-    let known = state.steps.contains_key(step);
-    if !known {
-        let mut steps: Vec<&str> = state.steps.keys().map(|id| &**id).collect();
-        steps.sort_unstable();
-        return Err(EngineError::Invalid(format!(
-            "run {} has no step `{step}`; it has: {}",
-            state.run,
-            if steps.is_empty() { "none".into() } else { steps.join(", ") }
-        )));
-    }
-    if state.steps.contains_key(UNDO) {
-        return Err(EngineError::Invalid(format!(
-            "run {} has undone what its steps did, so their outcomes do not hold any more; run it again from the beginning",
-            state.run
-        )));
-    }
-    let before = state.outcomes.iter().take_while(|revealed| &*revealed.step != step);
-    Ok(before
-        .filter(|revealed| matches!(revealed.outcome, Outcome::Value(_)))
-        .map(|r| Fact::StepCarried { step: r.step.clone(), kind: r.kind, outcome: r.outcome.clone() })
-        .collect())
 }

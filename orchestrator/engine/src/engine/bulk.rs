@@ -3,7 +3,8 @@
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::ask::{Rerun, RunFilter};
+use super::ask::RunFilter;
+use super::rerun::Rerun;
 use super::{Engine, EngineError};
 use crate::view::RunSummary;
 use stepladder_core::{RunId, Status};

@@ -1,13 +1,17 @@
 //! Functions on the real engine, in memory, on a virtual clock.
 
+mod bounds;
 mod checking;
 mod concurrency;
 mod failing;
+mod listening;
 mod logging;
 mod mapping;
 mod polling;
 mod racing;
+mod rerunning;
 mod running;
+mod sending;
 mod undoing;
 mod versions;
 mod waiting;

@@ -3,6 +3,7 @@
 mod collecting;
 mod counting;
 mod ending;
+mod ids;
 mod many;
 mod pausing;
 mod rates;

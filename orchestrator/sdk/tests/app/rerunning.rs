@@ -1,0 +1,266 @@
+//! Reruns from a step: every outcome before it is taken over, whatever it is, so that the run takes the same path.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{Fact, Pace, Status, TestApp, TestRun};
+use stepladder_sdk::{NewEvent, Rate};
+
+use super::running::{Order, order};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const PACES: [Pace; 2] = [Pace::StepPerInvocation, Pace::WithinBudget];
+
+#[derive(Serialize, Deserialize)]
+struct Paid {
+    cents: u32,
+}
+
+impl EventData for Paid {
+    const NAME: &'static str = "order/paid";
+}
+
+/// How often something was done, whatever run did it.
+#[derive(Clone, Default)]
+struct Count(Arc<AtomicU32>);
+
+impl Count {
+    fn up(&self) -> u32 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+fn app<H, Fut, O>(pace: Pace, handler: H) -> TestApp
+where
+    H: Fn(Context, Event<Order>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<O>> + Send + 'static,
+    O: Serialize,
+{
+    TestApp::new().pace(pace).function(Function::new("f", handler).retries(0))
+}
+
+/// The steps that a rerun took over.
+fn carried(run: &TestRun) -> Vec<&str> {
+    let carried = run.journal().iter().filter_map(|entry| match &entry.fact {
+        Fact::StepCarried { step, .. } => Some(&**step),
+        _ => None,
+    });
+    carried.collect()
+}
+
+#[tokio::test]
+async fn a_failure_that_was_handled_is_kept_and_the_run_takes_the_same_path() {
+    for pace in PACES {
+        let charges = Count::default();
+        let count = charges.clone();
+        let mut app = app(pace, move |ctx: Context, _| {
+            let count = count.clone();
+            async move {
+                let charge = async || match count.up() {
+                    0 => Err(Error::terminal("declined").with_code("declined")),
+                    n => Ok(n),
+                };
+                let how = match ctx.step("charge", charge).await {
+                    Ok(_) => "charged",
+                    Err(declined) if declined.code() == Some("declined") => {
+                        ctx.step("send invoice", async || Ok(())).await?;
+                        "invoice"
+                    }
+                    Err(other) => return Err(other),
+                };
+                ctx.step("mail", async || Ok(())).await?;
+                Ok(how)
+            }
+        });
+        let first = app.send(&order()).await.remove(0);
+        assert_eq!(first.output::<String>(), "invoice");
+        let again = app.rerun_from(&first, "mail").await;
+        assert_eq!((again.output::<String>().as_str(), charges.get()), ("invoice", 1), "{pace:?}");
+        assert_eq!(carried(&again), ["charge", "send invoice"]);
+        let shown = again.detail().steps.iter().find(|step| &*step.id == "charge").unwrap().clone();
+        assert_eq!((shown.status.as_str(), shown.error.unwrap().message.as_str()), ("Failed", "declined"));
+        // from the failed step itself, it is tried anew
+        let from_charge = app.rerun_from(&first, "charge").await;
+        assert_eq!((from_charge.output::<String>().as_str(), charges.get()), ("charged", 2), "{pace:?}");
+    }
+}
+
+#[tokio::test]
+async fn waits_and_checks_that_timed_out_are_not_waited_for_again() {
+    for pace in PACES {
+        let mut app = app(pace, |ctx: Context, _| async move {
+            let paid = ctx.wait_for_event::<Paid>("paid").timeout(HOUR).await?;
+            let called = ctx.wait_for_signal::<u32>("called").timeout(HOUR).await?;
+            let checked = ctx.poll_until("checked", async || Ok(None::<u32>)).timeout(HOUR).await;
+            let late = checked.err().and_then(|late| late.code().map(str::to_owned));
+            ctx.step("mail", async || Ok(())).await?;
+            Ok((paid.is_some(), called.is_some(), late))
+        });
+        let first = app.send(&order()).await.remove(0);
+        let outcome = (false, false, Some("poll-timeout".to_owned()));
+        assert_eq!(first.output::<(bool, bool, Option<String>)>(), outcome);
+        let before = app.now();
+        let again = app.rerun_from(&first, "mail").await;
+        assert_eq!(again.output::<(bool, bool, Option<String>)>(), outcome);
+        assert_eq!((app.now(), carried(&again)), (before, vec!["paid", "called", "checked"]), "{pace:?}");
+    }
+}
+
+#[tokio::test]
+async fn calls_that_failed_were_cancelled_or_skipped_are_not_made_again() {
+    async fn child(ctx: Context, event: Event<Order>) -> Result<()> {
+        if event.data.client_id == "fails" {
+            return Err(Error::terminal("no such client"));
+        }
+        ctx.sleep("a while", HOUR).await
+    }
+    for pace in PACES {
+        let mut app = app(pace, |ctx: Context, _| async move {
+            let mut codes = Vec::new();
+            for id in ["fails", "is-cancelled"] {
+                let ended: Result<()> = ctx.invoke(id, "child", &json!({ "clientId": id })).await;
+                codes.push(ended.err().and_then(|error| error.code().map(str::to_owned)));
+            }
+            // the event that started this run has used up its rate
+            for n in 0..2 {
+                let ended: Result<()> = ctx.invoke("rare", "rare", &json!({ "clientId": n.to_string() })).await;
+                codes.push(ended.err().and_then(|error| error.code().map(str::to_owned)));
+            }
+            let unknown: Result<()> = ctx.invoke("unknown", "nowhere", &json!({})).await;
+            codes.push(unknown.err().and_then(|error| error.code().map(str::to_owned)));
+            ctx.step("mail", async || Ok(())).await?;
+            Ok(codes)
+        });
+        app = app.function(Function::new("child", child).retries(0));
+        app = app.function(Function::new("rare", child).rate_limit(Rate::new(1, 24 * HOUR)));
+        app.start(&order()).await;
+        let called = app.runs_of_function("child").await.pop().unwrap();
+        assert_eq!(app.cancel(&called).await.status(), Status::Cancelled);
+        app.finish().await;
+        let first = app.runs_of_function("f").await.remove(0);
+        let codes: Vec<Option<String>> =
+            [None, Some("cancelled"), Some("skipped"), Some("skipped"), Some("unknown-function")]
+                .map(|c| c.map(str::to_owned))
+                .into();
+        assert_eq!(first.output::<Vec<Option<String>>>(), codes);
+        let runs = app.runs().await.len();
+        let again = app.rerun_from(&first, "mail").await;
+        assert_eq!(again.output::<Vec<Option<String>>>(), codes, "{pace:?}");
+        assert_eq!(app.runs().await.len(), runs + 1, "{pace:?}");
+    }
+}
+
+#[tokio::test]
+async fn from_a_step_that_lost_its_race_the_race_is_run_again() {
+    for pace in PACES {
+        let mut app = app(pace, |ctx: Context, _| async move {
+            ctx.step("before", async || Ok(())).await?;
+            let first = tokio::select! {
+                fast = ctx.sleep("fast", HOUR) => { fast?; "fast" }
+                slow = ctx.sleep("slow", 2 * HOUR) => { slow?; "slow" }
+            };
+            ctx.step("after", async || Ok(())).await?;
+            Ok(first)
+        });
+        let first = app.send(&order()).await.remove(0);
+        let again = app.rerun_from(&first, "slow").await;
+        assert_eq!(again.output::<String>(), "fast");
+        assert_eq!((carried(&again), again.executions("after")), (vec!["before"], 1), "{pace:?}");
+    }
+}
+
+#[tokio::test]
+async fn from_a_step_whose_sibling_failed_both_are_tried_again() {
+    for pace in PACES {
+        let tries = Count::default();
+        let count = tries.clone();
+        let mut app = app(pace, move |ctx: Context, _| {
+            let count = count.clone();
+            async move {
+                let fails_once = ctx.step("fails once", async || match count.up() {
+                    0 => Err(Error::terminal("not yet there")),
+                    _ => Ok(()),
+                });
+                futures::try_join!(fails_once, ctx.sleep("beside it", HOUR))?;
+                Ok(())
+            }
+        });
+        let first = app.send(&order()).await.remove(0);
+        assert_eq!(first.status(), Status::Failed);
+        let again = app.rerun_from(&first, "beside it").await;
+        assert_eq!((again.status(), tries.get()), (Status::Completed, 2), "{pace:?}");
+    }
+}
+
+#[tokio::test]
+async fn beside_a_step_that_a_cancel_cut_short_what_was_done_is_kept() {
+    let dones = Count::default();
+    let count = dones.clone();
+    let mut app = app(Pace::StepPerInvocation, move |ctx: Context, _| {
+        let count = count.clone();
+        async move {
+            let done = ctx.step("done", async || Ok(count.up()));
+            futures::try_join!(done, ctx.sleep("long", HOUR)).map(drop)
+        }
+    });
+    let run = app.start(&order()).await.remove(0);
+    let cancelled = app.cancel(&run).await;
+    let again = app.rerun_from(&cancelled, "long").await;
+    assert_eq!((again.status(), dones.get(), carried(&again)), (Status::Completed, 1, vec!["done"]));
+}
+
+#[tokio::test]
+async fn an_event_that_the_run_before_has_met_does_not_enter_its_rerun() {
+    let mut app = app(Pace::StepPerInvocation, |ctx: Context, _| async move {
+        let first = ctx.wait_for_event::<Paid>("first").timeout(HOUR).await?;
+        let second = ctx.wait_for_event::<Paid>("second").timeout(HOUR).await?;
+        Ok((first.is_some(), second.is_some()))
+    });
+    let paid = NewEvent {
+        id: Some("payment-7".into()),
+        ..NewEvent::new("order/paid", stepladder_core::json::of(&json!({"cents": 7})).unwrap())
+    };
+    app.start(&order()).await;
+    app.start(&paid).await;
+    app.finish().await;
+    let first = app.runs().await.remove(0);
+    assert_eq!(first.output::<(bool, bool)>(), (true, false));
+    let how = stepladder_engine::Rerun { from_step: Some("second".into()), input: None };
+    let again = app.engine().rerun(first.id(), how).await.unwrap();
+    app.advance(Duration::from_secs(1)).await;
+    app.start(&paid).await; // the sender repeats it
+    app.finish().await;
+    let again = app.runs().await.into_iter().find(|run| run.id() == again).unwrap();
+    assert_eq!(again.output::<(bool, bool)>(), (true, false));
+}
+
+#[tokio::test]
+async fn other_data_is_given_to_a_rerun_and_a_step_that_there_is_not_is_named() {
+    let mut app = app(Pace::StepPerInvocation, |ctx: Context, event: Event<Order>| async move {
+        ctx.step("greet", async || Ok(event.data.client_id)).await
+    });
+    let first = app.send(&order()).await.remove(0);
+    let again = app.rerun_with(&first, &json!({ "clientId": "other" })).await;
+    assert_eq!(
+        (again.output::<String>().as_str(), app.rerun(&first).await.output::<String>().as_str()),
+        ("other", "acme")
+    );
+    let engine = app.engine();
+    let rerun = async |from_step: Option<&str>, input: Option<serde_json::Value>| {
+        let input = input.map(|input| stepladder_core::json::of(&input).unwrap());
+        let how = stepladder_engine::Rerun { from_step: from_step.map(Into::into), input };
+        engine.rerun(first.id(), how).await.unwrap_err().to_string()
+    };
+    assert!(rerun(Some("greed"), None).await.contains("no step `greed`; it has: greet"));
+    assert!(rerun(None, Some(json!([1]))).await.contains("`input` must be a JSON object"));
+    let large = json!({ "text": "x".repeat(3 << 20) });
+    assert!(rerun(None, Some(large)).await.contains("`input` has 3145739 bytes"));
+    assert!(rerun(None, Some(json!({ "nul": "\0" }))).await.contains("NUL"));
+    assert_eq!(app.runs().await.len(), 3);
+}

@@ -1,0 +1,102 @@
+//! What an event's `id` and an idempotency key stand for, where that is not obvious.
+
+use std::time::Duration;
+
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{Status, TestApp};
+use stepladder_sdk::{NewEvent, Timestamp};
+
+use crate::{all_runs, job};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+#[derive(Serialize, Deserialize)]
+struct Shipped {}
+
+impl EventData for Shipped {
+    const NAME: &'static str = "job/shipped";
+}
+
+async fn counts<T: EventData>(ctx: Context, event: Event<T>) -> Result<Timestamp> {
+    ctx.step("work", async || Ok(())).await?;
+    Ok(event.ts)
+}
+
+fn named(name: &str, id: &str) -> NewEvent {
+    let data = stepladder_core::json::of(&json!({ "client": "acme", "n": 1 })).unwrap();
+    NewEvent { id: Some(id.into()), ..NewEvent::new(name, data) }
+}
+
+#[tokio::test]
+async fn one_id_is_one_event_whatever_its_name_for_a_day() {
+    for together in [true, false] {
+        let mut app = TestApp::new()
+            .function(Function::new("asked", counts::<crate::Job>))
+            .function(Function::new("shipped", counts::<Shipped>));
+        let events = [named("job/asked", "order-7"), named("job/shipped", "order-7")];
+        let engine = app.engine();
+        let ids = match together {
+            true => engine.ingest(events.to_vec(), None).await.unwrap(),
+            false => {
+                let [first, second] = events.clone().map(|event| engine.ingest(vec![event], None));
+                vec![first.await.unwrap()[0], second.await.unwrap()[0]]
+            }
+        };
+        app.finish().await;
+        assert_eq!(ids[0], ids[1], "the second is a repetition of the first");
+        let functions: Vec<String> = all_runs(&mut app).await.iter().map(|run| run.function().to_owned()).collect();
+        assert_eq!(functions, ["asked"]);
+        // a day later it is another event
+        app.advance(DAY).await;
+        let again = app.send(&events[1]).await;
+        assert_eq!(again.iter().map(|run| run.function()).collect::<Vec<_>>(), ["shipped"]);
+    }
+}
+
+#[tokio::test]
+async fn an_idempotency_key_holds_after_a_run_that_failed_or_was_cancelled_and_not_for_a_rerun() {
+    async fn works(ctx: Context, event: Event<crate::Job>) -> Result<u32> {
+        ctx.sleep("an hour", Duration::from_secs(3_600)).await?;
+        if event.data.n == 1 {
+            return Err(Error::terminal("refused"));
+        }
+        Ok(event.data.n)
+    }
+    for cancels in [false, true] {
+        let mut app = TestApp::new().function(Function::new("f", works).idempotency("event.data.client"));
+        let first = app.start(&job("acme", 1)).await.remove(0);
+        if cancels {
+            app.cancel(&first).await;
+        }
+        app.finish().await;
+        let ended = if cancels { Status::Cancelled } else { Status::Failed };
+        let again = app.send(&job("acme", 2)).await.remove(0);
+        assert_eq!((again.id(), again.status()), (first.id(), ended), "it leads to the first one's run");
+        // to do the work again is a wish of its own
+        let rerun = app.rerun_with(&first, &job("acme", 3)).await;
+        assert_eq!((rerun.output::<u32>(), app.runs().await.len()), (3, 2));
+        app.advance(DAY).await;
+        assert_eq!(app.send(&job("acme", 4)).await[0].output::<u32>(), 4);
+    }
+}
+
+#[tokio::test]
+async fn runs_are_in_the_order_of_their_creation_also_within_a_millisecond() {
+    let mut app = TestApp::new()
+        .function(Function::new("one", counts::<crate::Job>))
+        .function(Function::new("two", counts::<crate::Job>))
+        .function(Function::new("three", counts::<crate::Job>));
+    let begun = app.now();
+    for n in 0..20 {
+        let of_event = app.start(&job("acme", n)).await;
+        assert_eq!(of_event.iter().map(|run| run.function()).collect::<Vec<_>>(), ["one", "two", "three"]);
+    }
+    assert_eq!(app.now(), begun);
+    let runs = app.runs().await;
+    let of = |function: &str| -> Vec<u32> {
+        let runs = runs.iter().filter(|run| run.function() == function);
+        runs.map(|run| serde_json::from_str::<crate::Job>(run.detail().event.data.get()).unwrap().n).collect()
+    };
+    assert_eq!((of("one"), of("three")), ((0..20).collect(), (0..20).collect::<Vec<u32>>()));
+    assert_eq!(runs.len(), 60);
+}
