@@ -1,5 +1,6 @@
 //! The engine: ingest, hop, sweep, and the answers to questions, over one backend.
 
+mod announce;
 mod ask;
 mod bulk;
 mod cache;
@@ -18,6 +19,7 @@ mod owed;
 mod pause;
 mod queueing;
 mod received;
+mod rerun;
 mod signals;
 mod slots;
 mod starts;
@@ -31,6 +33,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use stepladder_core::expr::Exprs;
+use stepladder_core::limits::name_fault;
 use stepladder_core::retry::{Backoff, RetryPolicy};
 use stepladder_core::{EventId, RunId, RunState, Spec, Timestamp, spec};
 
@@ -40,13 +43,14 @@ use crate::ports::{Backend, Backlog, StoreError};
 use crate::program::Program;
 use crate::versions::{Chosen, Versions};
 
-pub use ask::{Page, Rerun, RunFilter};
+pub use ask::{Page, RunFilter};
 pub use bulk::Bulk;
 pub use health::{Executing, Health, MOST_TIMERS};
 pub use ingest::IdSeed;
 pub use look::{Found, MOST_LOOKED_AT, RunLook, RunSearch};
 pub use queueing::{LineView, MOST_PLACES};
 pub use received::EventLook;
+pub use rerun::Rerun;
 pub use signals::Signalled;
 pub use sweep::Swept;
 
@@ -70,6 +74,8 @@ pub struct Engine {
     latest_event: Mutex<Option<EventId>>,
     /// Expressions that waits came with.
     exprs: Exprs,
+    /// Which ends of runs some function listens to.
+    listened: announce::Listened,
     /// Bodies that execute in this process.
     bodies: overdue::Bodies,
     /// Whether hops are to hand over instead of going on.
@@ -125,6 +131,9 @@ impl Engine {
             if let Some(fault) = spec.fault() {
                 return Err(EngineError::Invalid(fault));
             }
+            if let Some(fault) = program.version().and_then(name_fault) {
+                return Err(EngineError::Invalid(format!("the version of function `{}` {fault}", spec.id)));
+            }
             let longest = config.longest_step(&spec.id);
             if spec.timeout > longest {
                 return Err(EngineError::Invalid(format!(
@@ -156,6 +165,7 @@ impl Engine {
         if let Some(fault) = spec::disagreement(versions.all_newest().map(|program| program.spec())) {
             return Err(EngineError::Invalid(fault));
         }
+        let listened = announce::Listened::by(versions.all_newest().map(|program| program.spec()));
         let worker = format!("{:016x}", entropy.bits() as u64).into();
         let cache = cache::Cache::new(config.cache_bytes);
         Ok(Self {
@@ -172,6 +182,7 @@ impl Engine {
             unpaused: Mutex::default(),
             latest_event: Mutex::default(),
             exprs: Exprs::default(),
+            listened,
             bodies: overdue::Bodies::default(),
             stopping: AtomicBool::new(false),
         })
@@ -195,6 +206,7 @@ impl Engine {
             unpaused: Mutex::default(),
             latest_event: Mutex::default(),
             exprs: Exprs::default(),
+            listened: self.listened,
             bodies: self.bodies.clone(),
             stopping: AtomicBool::new(false),
         }

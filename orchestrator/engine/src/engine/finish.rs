@@ -1,28 +1,16 @@
 //! The end of a run: what follows from its last entry. Redone by every later wake of the run, so a crash in the middle
 //! loses nothing.
 
-use serde::Serialize;
-use stepladder_core::journal::{Created, Failure, Origin};
+use stepladder_core::journal::{Created, Origin};
 use stepladder_core::planted::{self, Plant};
 use stepladder_core::slot::Limit;
 use stepladder_core::state::{End, Ending, RunState};
-use stepladder_core::{Cause, Event, EventId, RunId, Wake, json};
+use stepladder_core::system::FUNCTION_FAILED;
+use stepladder_core::{Cause, Event, EventId, RunId, Wake};
 
+use super::announce::end_data;
 use super::{Engine, EngineError};
 use crate::ports::{After, Commit, Receipt, StoreError};
-
-/// The name of the event that an on-failure function starts with.
-const FAILED: &str = "stepladder/function.failed";
-
-/// The data of that event.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct FunctionFailed<'a> {
-    function_id: &'a str,
-    run_id: RunId,
-    error: &'a Failure,
-    event: &'a Event,
-}
 
 /// Where an ended run may still have a place in line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,20 +40,14 @@ impl Engine {
 
     /// The run that handles this run's failure, if its function has one.
     pub(super) fn failure_run(&self, state: &RunState, end: &End) -> Option<(RunId, Created)> {
-        let Ending::Failed(error) = &end.how else { return None };
+        let Ending::Failed(_) = &end.how else { return None };
         let chosen = self.program_of(state)?;
         let function = chosen.program.spec().on_failure.clone()?;
-        let failed = FunctionFailed {
-            function_id: &state.created.function,
-            run_id: state.run,
-            error,
-            event: &state.created.event,
-        };
         let run = state.run.on_failure_of(end.at);
         let event = Event {
             id: EventId::from_bytes(run.to_bytes()),
-            name: FAILED.into(),
-            data: json::of(&failed).ok()?,
+            name: FUNCTION_FAILED.into(),
+            data: end_data(FUNCTION_FAILED, state, end),
             ts: end.at,
             user: None,
             external_id: None,
@@ -98,6 +80,7 @@ impl Engine {
         if let Some((run, created)) = self.failure_run(state, end) {
             self.start_runs(vec![(run, created, Vec::new())]).await?;
         }
+        self.announce(state, end).await?;
         let mut commit = Commit::default();
         if !limits.is_empty() && !planted::is(Plant::ReleaseIsNotRedone) {
             self.release_settled(state, limits, &mut commit).await?;

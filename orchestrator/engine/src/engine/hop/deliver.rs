@@ -141,7 +141,10 @@ impl Engine {
     async fn put_off(&self, state: &RunState, wake: Wake, receipt: Receipt) -> Result<(), StoreError> {
         let mut commit = Commit { acks: vec![receipt], ..Commit::default() };
         match &state.end {
-            Some(end) => self.tell_of_end(state, end, &mut commit),
+            Some(end) => {
+                self.announce(state, end).await?;
+                self.tell_of_end(state, end, &mut commit);
+            }
             None => {
                 let function = &state.created.function;
                 tracing::warn!(run = %wake.run, %function, "a run waits: its function is not registered");

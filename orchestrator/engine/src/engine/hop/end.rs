@@ -30,7 +30,8 @@ impl Hop<'_> {
                 let simple = self.limits.is_empty()
                     && self.run_limits.is_empty()
                     && self.state.bound_children().next().is_none()
-                    && self.engine.failure_run(&self.state, &end).is_none();
+                    && self.engine.failure_run(&self.state, &end).is_none()
+                    && !self.engine.is_listened_to(&end);
                 self.engine.tell_of_end(&self.state, &end, &mut self.commit);
                 let appended = self.append(entries.clone(), if simple { Ack::Now } else { Ack::Later }).await?;
                 if appended.is_done() {
@@ -63,11 +64,11 @@ impl Hop<'_> {
         let attempt = self.state.handler_attempt();
         let seed = self.engine.entropy.bits() as u64;
         match self.spec().retry.next_delay(attempt, retry, seed) {
-            None => Fact::RunFailed { error: failure },
+            None => Fact::RunFailed { error: failure.bounded() },
             Some(wait) => {
                 let retry_at = self.now() + self.engine.retry_wait(wait);
                 self.commit.before.push(self.engine.later(self.wake(Cause::Due), retry_at));
-                Fact::HandlerFailed { attempt, error: failure, retry_at }
+                Fact::HandlerFailed { attempt, error: failure.bounded(), retry_at }
             }
         }
     }

@@ -1,0 +1,116 @@
+//! Events that tell of a run's end: each is sent once, whatever goes wrong at whichever call, and none is lost.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::spec::Trigger;
+use stepladder_core::system::ENDS;
+use stepladder_core::{NewEvent, Status, json};
+use stepladder_engine::clock::Clock;
+use stepladder_engine::ports::{Listings, Queue};
+use stepladder_engine::{Engine, Pace, RunFilter};
+use support::World;
+use support::faults::{FAULTS, Fault, Faulty};
+use support::script::{Script, terminal};
+
+fn listener(name: &'static str) -> Script {
+    let trigger = Trigger { event: name.into(), condition: None };
+    Script::new(&format!("on {name}")).spec(|spec| spec.triggers = vec![trigger]).step("hear", &[])
+}
+
+/// Works until every run has ended, dying and restarting where the fault says so. Returns whether it happened.
+async fn ends_well(pace: Pace, fault: Fault, at: u32) -> bool {
+    let main = Script::new("main").body("fails", &[], |_| async { Err(terminal("no")) });
+    let programs = ENDS.into_iter().map(|name| listener(name).program()).chain([main.program()]);
+    let mut world = World::new(programs.collect()).pace(pace);
+    let faulty = Faulty::new(world.memory.clone(), fault, at);
+    let mut engine = world.engine_on(faulty.clone());
+    let onlooker = world.engine();
+    let event = NewEvent { id: Some("once".into()), ..NewEvent::new("go", json::empty_object()) };
+    let mut ingested = false;
+    for _ in 0..200 {
+        let life = async {
+            if !ingested {
+                ingested = engine.ingest(vec![event.clone()], None).await.is_ok();
+            }
+            engine.sweep().await.ok();
+            work(&world, &engine).await
+        };
+        let alive = tokio::select! {
+            biased;
+            () = faulty.death.notified() => None,
+            more = life => Some(more),
+        };
+        match alive {
+            None => engine = world.engine(), // the process died; the next has no fault
+            Some(true) => {}
+            Some(false) if ingested && world.memory.wakes() == 0 && all_ended(&onlooker).await => break,
+            Some(false) => {
+                let minute = world.clock.now() + Duration::from_secs(60);
+                world.clock.set(world.memory.next_due().unwrap_or(minute).clamp(world.clock.now(), minute));
+            }
+        }
+    }
+    let place = format!("{pace:?}, {fault:?} at call {at}");
+    let runs = onlooker.runs(RunFilter::default()).await.unwrap().runs;
+    let of =
+        |function: &str| runs.iter().filter(|run| *run.function == *function).map(|run| run.status).collect::<Vec<_>>();
+    assert_eq!(of("main"), [Status::Failed], "{place}");
+    for name in ENDS {
+        let expected: &[Status] = if name.ends_with("cancelled") { &[] } else { &[Status::Completed] };
+        assert_eq!(of(&format!("on {name}")), expected, "{place}: {name}");
+    }
+    assert_eq!(world.memory.events(None, 10).await.unwrap().len(), 4, "{place}: `go`, and each end once");
+    faulty.happened()
+}
+
+/// Hops what is visible. Whether there was something.
+async fn work(world: &World, engine: &Arc<Engine>) -> bool {
+    if world.memory.next_due().is_none_or(|due| due > world.clock.now()) {
+        return false;
+    }
+    for delivery in world.memory.receive(4, engine.config().visibility()).await.unwrap() {
+        engine.hop(delivery).await.ok();
+    }
+    true
+}
+
+async fn all_ended(engine: &Engine) -> bool {
+    let page = engine.runs(RunFilter::default()).await;
+    page.is_ok_and(|page| !page.runs.is_empty() && page.runs.iter().all(|run| run.status.is_end()))
+}
+
+#[tokio::test]
+async fn an_end_is_told_once_whatever_goes_wrong_at_whichever_call() {
+    for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
+        for fault in FAULTS {
+            let mut at = 1;
+            while ends_well(pace, fault, at).await {
+                at += 1;
+            }
+            assert!(at > 15, "only {at} calls: the fault was never in the way");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_cancel_of_a_run_whose_function_is_not_registered_here_is_told() {
+    let sleep = stepladder_core::decide::Ask::SleepFor(Duration::from_secs(60));
+    let main = Script::new("main").ask("sleep", &[], sleep);
+    let heard = || listener("inngest/function.cancelled").program();
+    let mut world = World::new(vec![main.program(), heard()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    world.hop_once(&engine).await;
+    // a worker of another version, which does not have the function any more
+    world.programs = vec![heard()];
+    let engine = world.engine();
+    let run = engine.runs(RunFilter::default()).await.unwrap().runs[0].run;
+    engine.cancel(run, "by hand").await.unwrap();
+    world.settle(&engine).await;
+    let runs = engine.runs(RunFilter::default()).await.unwrap().runs;
+    let heard = runs.iter().filter(|run| run.function.starts_with("on ")).count();
+    assert_eq!((runs.len(), heard), (2, 1));
+}
