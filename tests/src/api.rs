@@ -62,7 +62,7 @@ impl Api {
 
     /// Sends an event or an array of them; the ids that are returned.
     pub async fn send(&self, events: &Value) -> Vec<String> {
-        let (status, body) = self.post("/e/test", events.to_string()).await;
+        let (status, body) = self.post("/e/test-event-key", events.to_string()).await;
         assert_eq!((status, &body["status"]), (200, &json!(200)), "{body}");
         body["ids"].as_array().expect("ids").iter().map(|id| id.as_str().expect("text").to_owned()).collect()
     }

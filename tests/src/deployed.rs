@@ -22,7 +22,7 @@ use crate::wait::wait_calmly;
 pub const STACK: &str = "ladder";
 
 /// Who may send: [`Api`] sends with this key.
-pub const EVENT_KEY: &str = "test";
+pub const EVENT_KEY: &str = "test-event-key";
 
 /// Who may look.
 pub const TOKEN: &str = "a-token-of-this-test";

@@ -181,6 +181,13 @@ async fn a_function_is_paused_and_its_runs_are_cancelled_and_repeated_together()
         .await;
     assert_eq!(count(&["rerun", "--all", "--status", "cancelled", "--function", "hello-world"]).await, 3);
     wait_for("them to end", async || (count(&["runs", "--status", "completed"]).await == 3).then_some(())).await;
+    // in a pipe nobody can be asked
+    for all in [&["cancel", "--all"][..], &["rerun", "--all"], &["rerun", "--all", "--from-step", "greet"]] {
+        assert!(tell(&server, all).await.badly().contains("--yes"), "{all:?}");
+    }
+    assert_eq!(count(&["runs"]).await, 6, "nothing was done");
+    assert!(tell(&server, &["cancel", "--all", "--yes"]).await.well().contains("0 runs cancelled"));
+    assert_eq!(count(&["rerun", "--all", "--yes"]).await, 6);
     let said = tell(&server, &["cancel", "--all", "--since", "soon"]).await;
     assert!(said.code == Some(2) && said.err.contains("`soon` is no time"), "{}", said.err);
 }
@@ -203,11 +210,19 @@ async fn a_failure_is_one_line_and_an_exit_code() {
         &["send", "test/nobody-listens", "--wait"],
         &["runs", "--cursor", "x"],
         &["runs", "--url", "nonsense"],
+        &["runs", "--url", "http://ada:pass@127.0.0.1:1"],
+        &["pause", ".."],
+        &["resume", "."],
+        &["pause", ""],
+        &["signal", ".."],
+        &["send", "test/hello.world", "--key", ".."],
+        &["send", "test/hello.world", "--key", " "],
     ] {
         let said = tell(&server, arguments).await;
         // an event that starts nothing was still accepted, and that is told before
         assert!(said.out.is_empty() || arguments[0] == "send", "{arguments:?}: {}", said.out);
-        said.badly();
+        let line = said.badly();
+        assert!(!line.contains("pass@") && !line.contains("ada"), "{line}");
     }
     server.assert_no_error_logged();
 
@@ -250,10 +265,24 @@ async fn a_server_that_others_can_reach_asks_for_keys() {
     assert!(line.contains("--event-key") && line.contains("STEPLADDER_DASHBOARD_TOKEN"), "{line}");
 
     let arguments =
-        ["dev", "--host", "0.0.0.0", "--port", "0", "--db", file, "--event-key", "k", "--retry-delay", "1ms"];
+        ["dev", "--host", "0.0.0.0", "--port", "0", "--db", file, "--event-key", "long-enough", "--retry-delay", "1ms"];
     let mut command = alone(&arguments);
-    command.env("STEPLADDER_DASHBOARD_TOKEN", "t");
+    command.env("STEPLADDER_DASHBOARD_TOKEN", "long-enough");
     assert!(said(command).await.badly().contains("--retry-delay"));
+
+    for (key, token, what) in [("k", "long-enough", "an event key"), ("long-enough", "t", "the dashboard token")] {
+        let mut command = alone(&["dev", "--host", "0.0.0.0", "--port", "0", "--db", file, "--event-key", key]);
+        command.env("STEPLADDER_DASHBOARD_TOKEN", token);
+        let line = said(command).await.badly();
+        assert!(line.contains(what) && line.contains("has 1 characters"), "{line}");
+    }
+    for key in ["", " ", ".."] {
+        let line = said(alone(&["dev", "--port", "0", "--db", file, "--event-key", key])).await.badly();
+        assert!(line.contains("event key"), "{line}");
+    }
+    let mut command = alone(&["dev", "--port", "0", "--db", file]);
+    command.env("STEPLADDER_EVENT_KEYS", " , ");
+    assert!(said(command).await.badly().contains("STEPLADDER_EVENT_KEYS holds no key"));
 
     let line = said(alone(&["dev", "--port", "0", "--db", "/proc/no/such/folder/dev.db"])).await.badly();
     assert!(line.contains("/proc/no/such/folder"), "{line}");

@@ -25,9 +25,6 @@ use crate::app::App;
 use crate::client::Client;
 use crate::terminal::{self, Done, Stop};
 
-/// Where the commands look for a server unless told otherwise.
-pub(crate) const LOCAL: &str = "http://127.0.0.1:8288";
-
 /// Durable functions: what runs them, and what looks after them.
 ///
 /// Without a command, `dev` starts the local server.
@@ -50,7 +47,8 @@ Examples:
   stepladder rerun 01JB… --from-step update      run it again, keeping the steps before
 
 Commands find the server at http://127.0.0.1:8288, at STEPLADDER_URL, or at --url.
-A server that asks for a dashboard token gets the one in STEPLADDER_DASHBOARD_TOKEN.
+A server that asks for a dashboard token gets the one in STEPLADDER_DASHBOARD_TOKEN; with
+STEPLADDER_URL set, only that server does.
 With --table NAME they ask no server but a DynamoDB table, with your AWS credentials.";
 
 #[derive(Debug, Subcommand)]
@@ -97,12 +95,12 @@ enum Command {
 /// Which server.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServerArgs {
-    /// Address of the server
-    #[arg(long, value_name = "URL", env = "STEPLADDER_URL", hide_env_values = true, default_value = LOCAL)]
-    pub(crate) url: String,
+    /// Address of the server; otherwise that in STEPLADDER_URL, or http://127.0.0.1:8288
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
     /// Ask no server, but this DynamoDB table: needs AWS credentials and a region, as the AWS CLI does
     #[cfg(feature = "aws")]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "url")]
     pub(crate) table: Option<String>,
 }
 
@@ -136,7 +134,7 @@ impl ServerArgs {
             return Client::of_table(app, table, access == Access::Writes).await;
         }
         let _ = (app, access);
-        Client::new(&self.url)
+        Client::of(self.url.as_deref())
     }
 }
 
@@ -229,6 +227,64 @@ mod tests {
         assert!(parse(&["runs", "--status", "done"]).unwrap_err().contains("use Scheduled, Running"));
         assert!(parse(&["runs", "--limit", "0"]).unwrap_err().contains("1..=500"));
         assert!(parse(&["runs", "--status", "failed"]).is_ok());
+    }
+
+    /// What would be ignored is refused.
+    #[test]
+    fn an_option_that_would_have_no_effect_is_refused() {
+        const ID: &str = "01KAVZ9Y3M0000000000000001";
+        for args in [
+            &["cancel", ID, "--since", "1h"][..],
+            &["cancel", ID, "--until", "1h"],
+            &["cancel", ID, "--function", "f"],
+            &["cancel", ID, "--status", "failed"],
+            &["cancel", ID, "--yes"],
+            &["cancel", ID, "--all"],
+            &["cancel", "--function", "f"],
+            &["cancel", "--functoin", "f"],
+            &["cancel", "--all", "--functoin", "f"],
+            &["cancel", "--all", "--function", ""],
+            &["rerun", ID, "--since", "1h"],
+            &["rerun", "--all", "--wait"],
+            &["rerun", "--all", "--input", "{}"],
+            &["journal", ID, "--status", "failed"],
+            &["journal", ID, "--function", "f"],
+            &["journal", ID, "--limit", "1"],
+            &["journal", "--limit", "0"],
+            &["check", "--against", "x", "--status", "failed"],
+            &["check", "--against", "x", "--limit", "1"],
+            &["check", "--against", "x", "--url", "http://x"],
+            &["runs", "--function", ""],
+            &["runs", "--state", "failed"],
+            &["functions", "--function", "f"],
+            &["send", "a", "{}", "more"],
+            &["pause", "f", "--all"],
+            &["run", ID, "--limit", "1"],
+        ] {
+            assert!(parse(args).is_err(), "{args:?}");
+        }
+        for args in [
+            &["cancel", "--all", "--since", "1h", "--function", "f", "--status", "failed", "--yes"][..],
+            &["rerun", "--all", "--from-step", "s", "--until", "1h"],
+            &["journal", ID, ID],
+            &["journal", "--status", "failed", "--limit", "1"],
+            &["check", "--against", "x"],
+        ] {
+            assert!(parse(args).is_ok(), "{args:?}");
+        }
+    }
+
+    #[cfg(feature = "aws")]
+    #[test]
+    fn a_table_and_a_server_are_not_asked_together() {
+        for args in [
+            &["runs", "--table", "t", "--url", "http://x"][..],
+            &["send", "a", "--table", "t", "--key", "k"],
+            &["check", "--against", "x", "--table", "t"],
+        ] {
+            assert!(parse(args).is_err(), "{args:?}");
+        }
+        assert!(parse(&["runs", "--table", "t"]).is_ok());
     }
 
     #[cfg(feature = "local")]

@@ -1,29 +1,38 @@
 //! A server, as the commands talk to it: the HTTP API and nothing of the engine.
 
+mod address;
 #[cfg(feature = "aws")]
 pub(crate) mod here;
 pub(crate) mod patience;
+mod token;
 pub(crate) mod wire;
 
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
-use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::{Method, RequestBuilder, StatusCode, Url, redirect};
 use serde::de::DeserializeOwned;
 use stepladder_core::RunId;
 use wire::{Data, Run, Sent};
 
+use self::token::Token;
 use crate::terminal::Stop;
 
-/// The dashboard token, sent as a bearer token.
-const TOKEN: &str = "STEPLADDER_DASHBOARD_TOKEN";
+/// Where the commands look for a server unless told otherwise.
+const LOCAL: &str = "http://127.0.0.1:8288";
+/// The variable that names another.
+const URL: &str = "STEPLADDER_URL";
+/// Bytes of an answer that is read: more than a run and a page of its journal come to.
+const ANSWER_BYTES: usize = 128 * 1024 * 1024;
+/// An answer must be there, whole, within this time.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 
 /// A connection to a server.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
-    token: Option<String>,
+    token: Token,
     /// The server itself, where there is none to connect to: over a table.
     #[cfg(feature = "aws")]
     here: Option<axum::Router>,
@@ -35,6 +44,14 @@ pub(crate) struct Answer {
     /// What `Retry-After` says.
     after: Duration,
     text: String,
+}
+
+/// Whether a route shows or changes what the dashboard token guards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    Guarded,
+    /// Events and signals: their own key or token is in the path.
+    Open,
 }
 
 /// Why a server did not do what it was asked for.
@@ -59,6 +76,9 @@ pub(crate) enum ClientError {
         /// After which time there may be room.
         after: Duration,
     },
+    /// A server could not be asked for it: another route would answer.
+    #[error("`{0}` cannot be sent to a server as part of a path; check it")]
+    NoPath(String),
     /// What answers speaks another language.
     #[error("what answers at {url} does not look like a Stepladder server ({why}); check --url")]
     Foreign {
@@ -76,19 +96,21 @@ impl From<ClientError> for Stop {
 }
 
 impl Client {
-    /// A client for the server at `url`.
+    /// A client for the server that `--url` names, else the one that the environment names, else this machine's.
     ///
     /// # Errors
-    /// When `url` is none.
-    pub(crate) fn new(url: &str) -> Result<Self, Stop> {
-        let base: Url = url
-            .parse()
-            .ok()
-            .filter(|base: &Url| matches!(base.scheme(), "http" | "https") && base.has_host())
-            .ok_or_else(|| {
-                Stop::problem(format!("`{url}` is not the address of a server; write it like http://127.0.0.1:8288"))
-            })?;
-        let mut http = reqwest::Client::builder().timeout(Duration::from_secs(30));
+    /// When the address is none.
+    pub(crate) fn of(url: Option<&str>) -> Result<Self, Stop> {
+        let variable = named();
+        let token = Token::of_environment(url, variable.as_deref());
+        Self::new(url.or(variable.as_deref()).unwrap_or(LOCAL), token)
+    }
+
+    /// A client for the server at `url`.
+    fn new(url: &str, token: Token) -> Result<Self, Stop> {
+        let base = address::read(url)?;
+        // a redirect would take the event key, an event or a body to a server that nobody named
+        let mut http = reqwest::Client::builder().timeout(ANSWERS_WITHIN).redirect(redirect::Policy::none());
         if is_loopback(&base) {
             // a proxy of the company's cannot reach this machine
             http = http.no_proxy();
@@ -97,7 +119,7 @@ impl Client {
         Ok(Self {
             http,
             base,
-            token: std::env::var(TOKEN).ok().filter(|token| !token.is_empty()),
+            token,
             #[cfg(feature = "aws")]
             here: None,
         })
@@ -109,55 +131,62 @@ impl Client {
         if let Some(router) = &self.here {
             return here::answer(router.clone(), request).await.map_err(|why| self.foreign(why));
         }
-        let response = request.send().await.map_err(|e| self.transport(&e))?;
+        let mut response = request.send().await.map_err(|e| self.transport(e))?;
         let (status, after) = (response.status(), retry_after(response.headers()));
-        Ok(Answer { status, after, text: response.text().await.map_err(|e| self.transport(&e))? })
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|e| self.transport(e))? {
+            if bytes.len() + chunk.len() > ANSWER_BYTES {
+                return Err(self.foreign(format!("its answer has more than {} MiB", ANSWER_BYTES >> 20)));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, after, text: String::from_utf8_lossy(&bytes).into_owned() })
     }
 
     /// Sends an event, already JSON.
     pub(crate) async fn send(&self, key: &str, event: String) -> Result<(Sent, String), ClientError> {
-        let text = self.call(self.request(Method::POST, &["e", key]).body(event)).await?;
+        let text = self.call(Route::Open, self.request(Method::POST, &["e", key])?.body(event)).await?;
         Ok((self.decode(&text)?, text))
     }
 
     /// The runs of an event.
     pub(crate) async fn runs_of_event(&self, event: &str) -> Result<(Vec<Run>, String), ClientError> {
-        let text = self.call(self.request(Method::GET, &["v1", "events", event, "runs"])).await?;
+        let text = self.call(Route::Guarded, self.request(Method::GET, &["v1", "events", event, "runs"])?).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
     /// A listing of runs.
     pub(crate) async fn runs(&self, query: &[(&str, String)]) -> Result<(Data<Vec<Run>>, String), ClientError> {
-        let mut url = self.url(&["v1", "runs"]);
+        let mut url = self.url(&["v1", "runs"])?;
         url.query_pairs_mut().extend_pairs(query);
-        let text = self.call(self.http.get(url)).await?;
+        let text = self.call(Route::Guarded, self.http.get(url)).await?;
         Ok((self.decode(&text)?, text))
     }
 
     /// One run in full.
     pub(crate) async fn run(&self, run: RunId) -> Result<(Run, String), ClientError> {
-        let text = self.call(self.request(Method::GET, &["v1", "runs", &run.to_string()])).await?;
+        let text = self.call(Route::Guarded, self.request(Method::GET, &["v1", "runs", &run.to_string()])?).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
     /// A page of a run's journal.
     pub(crate) async fn journal(&self, run: RunId, from: u64) -> Result<wire::Entries, ClientError> {
-        let mut url = self.url(&["v1", "runs", &run.to_string(), "journal"]);
+        let mut url = self.url(&["v1", "runs", &run.to_string(), "journal"])?;
         url.query_pairs_mut().append_pair("from", &from.to_string());
-        let text = self.call(self.http.get(url)).await?;
+        let text = self.call(Route::Guarded, self.http.get(url)).await?;
         self.decode(&text)
     }
 
     /// Cancels a run.
     pub(crate) async fn cancel(&self, run: RunId) -> Result<(wire::Told, String), ClientError> {
-        let text = self.call(self.request(Method::DELETE, &["v1", "runs", &run.to_string()])).await?;
+        let text = self.call(Route::Guarded, self.request(Method::DELETE, &["v1", "runs", &run.to_string()])?).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
     /// Runs a run again.
     pub(crate) async fn rerun(&self, run: RunId, how: &wire::Rerun<'_>) -> Result<(wire::Told, String), ClientError> {
-        let request = self.request(Method::POST, &["v1", "runs", &run.to_string(), "rerun"]).json(how);
-        let text = self.call(request).await?;
+        let request = self.request(Method::POST, &["v1", "runs", &run.to_string(), "rerun"])?.json(how);
+        let text = self.call(Route::Guarded, request).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
@@ -168,65 +197,76 @@ impl Client {
         query: &[(&str, String)],
         body: &str,
     ) -> Result<Data<Vec<wire::Told>>, ClientError> {
-        let mut url = self.url(&["v1", "runs", verb]);
+        let mut url = self.url(&["v1", "runs", verb])?;
         url.query_pairs_mut().extend_pairs(query);
-        let text = self.call(self.http.post(url).body(body.to_owned())).await?;
+        let text = self.call(Route::Guarded, self.http.post(url).body(body.to_owned())).await?;
         self.decode(&text)
     }
 
     /// Pauses a function.
     pub(crate) async fn pause(&self, function: &str) -> Result<(wire::Paused, String), ClientError> {
-        let text = self.call(self.request(Method::POST, &["v1", "functions", function, "pause"])).await?;
+        let text =
+            self.call(Route::Guarded, self.request(Method::POST, &["v1", "functions", function, "pause"])?).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
     /// Lets a function go on.
     pub(crate) async fn resume(&self, function: &str) -> Result<(wire::Resumed, String), ClientError> {
-        let text = self.call(self.request(Method::POST, &["v1", "functions", function, "resume"])).await?;
+        let text =
+            self.call(Route::Guarded, self.request(Method::POST, &["v1", "functions", function, "resume"])?).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
     /// Completes a signal.
     pub(crate) async fn signal(&self, token: &str, data: String) -> Result<(wire::Signalled, String), ClientError> {
-        let text = self.call(self.request(Method::POST, &["v1", "signals", token]).body(data)).await?;
+        let text = self.call(Route::Open, self.request(Method::POST, &["v1", "signals", token])?.body(data)).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
     /// What the server has registered.
     pub(crate) async fn functions(&self) -> Result<(Vec<wire::Function>, String), ClientError> {
-        let text = self.call(self.request(Method::GET, &["v1", "functions"])).await?;
+        let text = self.call(Route::Guarded, self.request(Method::GET, &["v1", "functions"])?).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
-    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
-        self.http.request(method, self.url(path))
+    fn request(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, ClientError> {
+        Ok(self.http.request(method, self.url(path)?))
     }
 
-    fn url(&self, path: &[&str]) -> Url {
+    /// # Errors
+    /// For a part that no URL can hold: it would be left out, and the path be that of another route.
+    fn url(&self, path: &[&str]) -> Result<Url, ClientError> {
+        if let Some(part) = path.iter().find(|part| matches!(**part, "" | "." | "..")) {
+            return Err(ClientError::NoPath((*part).to_owned()));
+        }
         let mut url = self.base.clone();
         // a URL with a host always has a path to add to
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
-        url
+        Ok(url)
     }
 
     /// The body of a good answer.
-    async fn call(&self, request: RequestBuilder) -> Result<String, ClientError> {
-        let request = request.header("content-type", "application/json");
-        let request = match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
+    async fn call(&self, route: Route, request: RequestBuilder) -> Result<String, ClientError> {
+        let request = request.header(CONTENT_TYPE, "application/json");
+        let Answer { status, after, text } = match route {
+            Route::Open => self.answer(request).await?,
+            Route::Guarded => self.look(request).await?,
         };
-        let Answer { status, after, text } = self.answer(request).await?;
         if status.is_success() {
             return Ok(text);
         }
+        if status.is_redirection() {
+            return Err(
+                self.foreign(format!("HTTP {}: it leads to another address, which --url must name", status.as_u16()))
+            );
+        }
         match serde_json::from_str::<wire::Refused>(&text) {
-            Ok(refused) if status == StatusCode::UNAUTHORIZED && self.token.is_none() => Err(ClientError::Refused {
-                status,
-                message: format!("{} (the commands take a dashboard token from {TOKEN})", refused.error),
-            }),
+            Ok(refused) if status == StatusCode::UNAUTHORIZED && route == Route::Guarded => {
+                let hint = self.token.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+                Err(ClientError::Refused { status, message: format!("{}{hint}", refused.error) })
+            }
             Ok(refused) if status == StatusCode::TOO_MANY_REQUESTS => {
                 Err(ClientError::PushedBack { message: refused.error, after })
             }
@@ -235,21 +275,44 @@ impl Client {
         }
     }
 
+    /// Sends the token once the server has asked for it, and not before: most servers on a laptop have none.
+    async fn look(&self, request: RequestBuilder) -> Result<Answer, ClientError> {
+        let Some(token) = self.token.text() else { return self.answer(request).await };
+        if self.token.is_asked_for() {
+            return self.answer(request.bearer_auth(token)).await;
+        }
+        let again = request.try_clone();
+        let answer = self.answer(request).await?;
+        match again {
+            Some(again) if answer.status == StatusCode::UNAUTHORIZED => {
+                self.token.asked_for();
+                self.answer(again.bearer_auth(token)).await
+            }
+            _ => Ok(answer),
+        }
+    }
+
     fn decode<T: DeserializeOwned>(&self, text: &str) -> Result<T, ClientError> {
         serde_json::from_str(text).map_err(|e| self.foreign(format!("unexpected JSON: {e}")))
     }
 
-    fn transport(&self, error: &reqwest::Error) -> ClientError {
+    fn transport(&self, error: reqwest::Error) -> ClientError {
         if error.is_connect() || error.is_timeout() || error.is_request() || error.is_body() {
-            ClientError::Unreachable(self.base.as_str().trim_end_matches('/').to_owned())
+            ClientError::Unreachable(address::shown(&self.base))
         } else {
-            self.foreign(root_cause(error))
+            // its URL may hold a password or an event key
+            self.foreign(root_cause(&error.without_url()))
         }
     }
 
     fn foreign(&self, why: String) -> ClientError {
-        ClientError::Foreign { url: self.base.as_str().trim_end_matches('/').to_owned(), why }
+        ClientError::Foreign { url: address::shown(&self.base), why }
     }
+}
+
+/// The server that the environment names.
+pub(crate) fn named() -> Option<String> {
+    std::env::var(URL).ok().map(|url| url.trim().to_owned()).filter(|url| !url.is_empty())
 }
 
 /// When a client that was pushed back may come again, in whole seconds as our servers say it; one where it is not said so.

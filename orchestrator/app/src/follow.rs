@@ -82,9 +82,12 @@ impl Follower<'_> {
                 };
                 if since.elapsed() > PATIENCE { Err(unreachable.into()) } else { Ok(None) }
             }
-            Err(e @ (ClientError::Refused { .. } | ClientError::PushedBack { .. } | ClientError::Foreign { .. })) => {
-                Err(e.into())
-            }
+            Err(
+                e @ (ClientError::Refused { .. }
+                | ClientError::PushedBack { .. }
+                | ClientError::NoPath(_)
+                | ClientError::Foreign { .. }),
+            ) => Err(e.into()),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -111,7 +112,9 @@ impl NewEvent {
     }
 
     fn decode(place: &str, text: &str) -> Result<Self, BadEvent> {
+        // what is misspelt would be lost in silence: an event whose `dta` is ignored starts a run without its data
         #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
         struct Incoming {
             name: String,
             #[serde(default)]
@@ -122,6 +125,12 @@ impl NewEvent {
             ts: Option<i64>,
             #[serde(default)]
             user: Option<Box<RawValue>>,
+            /// The version of the event's schema, which Inngest's clients may send. It is not kept.
+            #[serde(default, rename = "v")]
+            _version: Option<IgnoredAny>,
+            /// What Inngest's clients send of sessions. It is not kept.
+            #[serde(default, rename = "meta")]
+            _meta: Option<IgnoredAny>,
         }
         if text.len() > EVENT_BYTES {
             return Err(BadEvent::TooLarge(format!(
@@ -274,7 +283,8 @@ mod tests {
 
     #[test]
     fn one_event_or_an_array_is_read() {
-        let one = NewEvent::decode_all(br#" {"name":"a/b","data":{"x":1},"id":"k","ts":5,"v":"1"}"#).unwrap();
+        let one = br#" {"name":"a/b","data":{"x":1},"id":"k","ts":5,"v":"1","meta":{"sessions":{"s":"1"}}}"#;
+        let one = NewEvent::decode_all(one).unwrap();
         assert_eq!((one.len(), &*one[0].name, one[0].data.get()), (1, "a/b", r#"{"x":1}"#));
         assert_eq!((one[0].id.as_deref(), one[0].ts), (Some("k"), Some(Timestamp::from_millis(5))));
         let two = NewEvent::decode_all(br#"[{"name":"a"},{"name":"b","data":null}]"#).unwrap();
@@ -290,6 +300,12 @@ mod tests {
         assert!(refused(r#"[{"name":"a"},{"name":5}]"#).starts_with("event 1 is not a valid event: invalid type"));
         assert!(refused(r#"[{"name":"a"}, 3]"#).starts_with("event 1 is not a JSON object"));
         assert!(refused(r#"{"data":{}}"#).contains("missing field `name`"));
+        assert!(refused(r#"{"name":"a","dta":{}}"#).contains("unknown field `dta`"));
+        assert!(
+            refused(r#"[{"name":"a"},{"name":"b","Id":"k"}]"#)
+                .starts_with("event 1 is not a valid event: unknown field `Id`")
+        );
+        assert!(refused(r#"{"name":"a","v":1,"v":2}"#).contains("duplicate field `v`"));
         assert!(refused(r#"{"name":"a","data":[1]}"#).contains("`data` must be a JSON object"));
         assert!(refused(r#"{"name":"a","data":"{}"}"#).contains("`data` must be a JSON object"));
         assert!(refused(r#"{"name":"inngest/x"}"#).contains("reserved"));

@@ -107,6 +107,9 @@ impl Spec {
         if let Some(fault) = name_fault(&self.id) {
             return Some(format!("the id of function `{}` {fault}", self.id));
         }
+        if matches!(&*self.id, "." | "..") {
+            return Some(format!("the id of function `{}` cannot be part of a URL's path; choose another", self.id));
+        }
         if let Some(c) = self.concurrency.iter().find(|c| c.limit == 0) {
             return Some(format!("function `{}` has a concurrency limit of {}; use at least 1", self.id, c.limit));
         }
@@ -228,5 +231,21 @@ impl<'a> LazyScope<'a> {
     /// The scope.
     pub fn get(&mut self) -> &Scope {
         self.scope.get_or_insert_with(|| Scope::of(self.event))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_no_path_can_hold_is_refused_by_name() {
+        for id in [".", ".."] {
+            let fault = Spec::new(id).fault().expect("refused");
+            assert!(fault.contains(&format!("function `{id}`")) && fault.contains("choose another"), "{fault}");
+        }
+        for id in ["...", ".a", "a/b", "a b", "é", "%2e%2e", "?#&"] {
+            assert_eq!(Spec::new(id).fault(), None, "{id}");
+        }
     }
 }

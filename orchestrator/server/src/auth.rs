@@ -13,6 +13,32 @@ use subtle::ConstantTimeEq;
 use crate::error::Problem;
 use crate::router::Shared;
 
+/// Characters that a key or a token must have where others can reach the server.
+const LEAST_CHARS: usize = 8;
+
+/// What is wrong with event keys and a dashboard token, as a sentence; `None` when a server may start with them.
+///
+/// A key must be one segment of a path. Where `others` can reach the server, neither may be so short that it is guessed.
+pub fn secrets_fault(event_keys: &[String], dashboard_token: Option<&str>, others: bool) -> Option<String> {
+    const KEY: &str = "an event key (--event-key, STEPLADDER_EVENT_KEYS)";
+    const TOKEN: &str = "the dashboard token (STEPLADDER_DASHBOARD_TOKEN)";
+    let keys = event_keys.iter().map(|key| (KEY, &key[..]));
+    for (what, secret) in keys.clone().chain(dashboard_token.map(|token| (TOKEN, token))) {
+        let chars = secret.trim().chars().count();
+        if chars == 0 {
+            return Some(format!("{what} is blank; give it at least {LEAST_CHARS} characters, or leave it out"));
+        }
+        if others && chars < LEAST_CHARS {
+            return Some(format!(
+                "{what} has {chars} characters; others can reach this server: use at least {LEAST_CHARS} random ones, \
+                 for example from `openssl rand -hex 32`"
+            ));
+        }
+    }
+    let dots = keys.map(|(_, key)| key.trim()).find(|key| matches!(*key, "." | ".."))?;
+    Some(format!("the event key `{dots}` cannot be sent in a path; choose another"))
+}
+
 /// The cookie that the login page sets.
 pub(crate) const COOKIE: &str = "stepladder_login";
 
@@ -40,7 +66,7 @@ pub(crate) struct EventKeys {
 
 impl EventKeys {
     pub(crate) fn new(keys: &[String], loopback: bool) -> Self {
-        Self { keys: keys.iter().map(|key| Secret::of(key)).collect(), open: loopback && keys.is_empty() }
+        Self { keys: keys.iter().map(|key| Secret::of(key.trim())).collect(), open: loopback && keys.is_empty() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -68,6 +94,8 @@ pub(crate) struct Token {
 
 impl Token {
     pub(crate) fn new(token: &str) -> Self {
+        // as it is given: a header or a form field would lose the white space around it
+        let token = token.trim();
         let digest = Sha256::digest(format!("stepladder login\0{token}"));
         let cookie = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         Self { token: Secret::of(token), cookie }
@@ -122,6 +150,31 @@ mod tests {
         for wrong in [Some("three"), Some("on"), Some(""), None] {
             assert_eq!(keys.admit(wrong).unwrap_err().status, StatusCode::UNAUTHORIZED, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_blank_or_short_secret_is_refused_by_name() {
+        let fault = |keys: &[&str], token, others| {
+            let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+            secrets_fault(&keys, token, others).unwrap_or_default()
+        };
+        let good = ("12345678", Some("éééééééé"));
+        assert_eq!(fault(&[good.0], good.1, true), "");
+        assert_eq!(fault(&["k"], Some("t"), false), "", "on this machine only");
+        for others in [true, false] {
+            for blank in ["", " ", "\t\n"] {
+                assert!(fault(&[good.0, blank], good.1, others).starts_with("an event key"), "{blank:?}");
+                assert!(fault(&[good.0], Some(blank), others).starts_with("the dashboard token"), "{blank:?}");
+            }
+            for dots in [".", "..", " .. "] {
+                assert!(!fault(&[dots], None, others).is_empty(), "{dots:?}");
+            }
+        }
+        assert!(
+            fault(&[good.0, " 1234567 "], good.1, true)
+                .contains("an event key (--event-key, STEPLADDER_EVENT_KEYS) has 7")
+        );
+        assert!(fault(&[good.0], Some("t"), true).contains("the dashboard token (STEPLADDER_DASHBOARD_TOKEN) has 1"));
     }
 
     #[test]

@@ -2,16 +2,17 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use stepladder_core::RunId;
-use stepladder_engine::{Bulk, Rerun};
+use stepladder_engine::{Bulk, Rerun, RunFilter};
 
 use crate::error::Problem;
+use crate::inputs::Parameters;
+use crate::path::FunctionPath;
 use crate::router::Shared;
-use crate::runs::Which;
+use crate::runs;
 use crate::wire::Data;
 
 /// Bytes of a wish for many reruns: a step's name.
@@ -37,27 +38,38 @@ impl Done {
     }
 }
 
+/// The runs that a query chooses. Every run is chosen only where the query says so.
+///
+/// # Errors
+/// 400 with what is wrong; also when no filter is given, or an empty one, as a script with an unset variable gives it.
+fn chosen(query: &Parameters) -> Result<RunFilter, Problem> {
+    const FILTERS: [&str; 4] = ["status", "function", "since", "until"];
+    if let Some(name) = FILTERS.into_iter().find(|name| query.given(name) == Some("")) {
+        return Err(Problem::bad_request(format!("`{name}` is empty; give it a value, or leave it out")));
+    }
+    match query.given("all") {
+        None if FILTERS.iter().all(|name| query.given(name).is_none()) => Err(Problem::bad_request(
+            "no run is chosen: give `status`, `function`, `since` or `until`, or `all=true` for every run",
+        )),
+        None | Some("true") => runs::filter(query),
+        Some(other) => Err(Problem::bad_request(format!("`all` is `{other}`; use true, or leave it out"))),
+    }
+}
+
 /// `POST /v1/runs/cancel?status=&function=&limit=&cursor=`: those of a page of the listing that have not ended.
-pub(crate) async fn cancel(
-    State(shared): State<Shared>,
-    query: Result<Query<Which>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let filter = Which::filter(query)?;
+pub(crate) async fn cancel(State(shared): State<Shared>, query: Parameters) -> Result<Response, Problem> {
+    let filter = chosen(&query)?;
     Ok(Done::of(shared.engine.cancel_all(filter, "somebody asked for it").await?))
 }
 
 /// `POST /v1/runs/rerun?status=&function=&limit=&cursor=`: those of a page of the listing that have ended.
-pub(crate) async fn rerun(
-    State(shared): State<Shared>,
-    query: Result<Query<Which>, QueryRejection>,
-    body: Body,
-) -> Result<Response, Problem> {
+pub(crate) async fn rerun(State(shared): State<Shared>, query: Parameters, body: Body) -> Result<Response, Problem> {
     #[derive(Default, Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Wish {
         from_step: Option<String>,
     }
-    let filter = Which::filter(query)?;
+    let filter = chosen(&query)?;
     let body = shared.bodies.read(body, WISH_BYTES).await?;
     let mut admitted = shared.intake.admit(&shared.engine)?;
     let Wish { from_step } = match body.bytes.trim_ascii() {
@@ -70,7 +82,7 @@ pub(crate) async fn rerun(
 }
 
 /// `POST /v1/functions/{id}/pause`.
-pub(crate) async fn pause(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(crate) async fn pause(State(shared): State<Shared>, FunctionPath(id): FunctionPath) -> Result<Response, Problem> {
     #[derive(Serialize)]
     struct Paused {
         function_id: String,
@@ -82,7 +94,7 @@ pub(crate) async fn pause(State(shared): State<Shared>, Path(id): Path<String>) 
 }
 
 /// `POST /v1/functions/{id}/resume`.
-pub(crate) async fn resume(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Response, Problem> {
+pub(crate) async fn resume(State(shared): State<Shared>, FunctionPath(id): FunctionPath) -> Result<Response, Problem> {
     #[derive(Serialize)]
     struct Resumed {
         function_id: String,

@@ -42,12 +42,14 @@ pub(crate) async fn receive(
 ) -> Response {
     match accept(shared, key.as_deref(), &headers, body).await {
         Ok(ids) => Json(Answer { ids, status: 200, error: None }).into_response(),
-        Err(problem) => problem.with_body(Json(Answer {
-            ids: Vec::new(),
-            status: problem.status.as_u16(),
-            error: Some(&problem.sentence),
-        })),
+        Err(problem) => refused(&problem),
     }
+}
+
+/// A refusal in the form that clients of the event API read.
+pub(crate) fn refused(problem: &Problem) -> Response {
+    let status = problem.status.as_u16();
+    problem.with_body(Json(Answer { ids: Vec::new(), status, error: Some(&problem.sentence) }))
 }
 
 async fn accept(shared: Shared, key: Option<&str>, headers: &HeaderMap, body: Body) -> Result<Vec<EventId>, Problem> {
@@ -84,7 +86,8 @@ pub(crate) async fn preflight(headers: HeaderMap) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     let allow = response.headers_mut();
     allow.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, OPTIONS"));
-    let asked = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+    // Lambda hands headers over as text: one that is none would turn the answer into a 502
+    let asked = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).filter(|asked| asked.to_str().is_ok()).cloned();
     allow.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.unwrap_or(HeaderValue::from_static("content-type")));
     allow.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_SECONDS));
     allow.insert(header::VARY, HeaderValue::from_static("access-control-request-headers"));

@@ -13,7 +13,9 @@ mod bulk;
 mod compat;
 mod error;
 mod events;
+mod form;
 mod functions;
+mod inputs;
 mod intake;
 mod login;
 mod origin;
@@ -25,6 +27,7 @@ mod serve;
 mod signals;
 mod wire;
 
+pub use auth::secrets_fault;
 pub use intake::Bounds;
 pub use router::{Options, router};
 pub use serve::{Connections, serve};

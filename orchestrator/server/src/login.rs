@@ -1,14 +1,13 @@
 //! The login page: the dashboard token once, a cookie from then on.
 
-use axum::Form;
+use axum::body::Body;
 use axum::extract::State;
-use axum::extract::rejection::FormRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use serde::Deserialize;
 
 use crate::auth::COOKIE;
 use crate::error::Problem;
+use crate::form::{Fields, OPEN_FORM_BYTES};
 use crate::page;
 use crate::router::Shared;
 
@@ -23,27 +22,18 @@ pub(crate) async fn form(State(shared): State<Shared>, headers: HeaderMap) -> Re
     }
 }
 
-/// What the form sends.
-#[derive(Deserialize)]
-pub(crate) struct Login {
-    token: String,
-}
-
 /// `POST /login`.
-pub(crate) async fn log_in(
-    State(shared): State<Shared>,
-    headers: HeaderMap,
-    login: Result<Form<Login>, FormRejection>,
-) -> Response {
+pub(crate) async fn log_in(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
     let Some(token) = &shared.token else { return Redirect::to("/").into_response() };
-    let login = match login {
-        Ok(Form(login)) => login,
-        Err(refused) if refused.status().is_client_error() => {
-            return Problem::new(refused.status(), "log in with a form field `token`").into_response();
-        }
-        Err(refused) => return refused.into_response(),
+    let given = match Fields::read(&shared, body, OPEN_FORM_BYTES, &["token"]).await {
+        Ok(fields) => fields.get("token").trim().to_owned(),
+        Err(problem) => return page::sorry(&shared, &headers, &problem),
     };
-    if !token.is(login.token.trim()) {
+    if given.is_empty() {
+        let missing = Problem::bad_request("log in with a form field `token`");
+        return page::sorry(&shared, &headers, &missing);
+    }
+    if !token.is(&given) {
         let sentence = "that is not the token that the server was started with";
         return page::login(&shared, &headers, StatusCode::UNAUTHORIZED, Some(sentence));
     }

@@ -2,11 +2,13 @@
 //! machine's. A page elsewhere could otherwise read and cancel runs through its visitor's browser, on loopback even
 //! through a name of its own that it points here (DNS rebinding).
 //!
+//! What a browser asks for on behalf of another site is refused as well, save for a link to a page.
+//!
 //! The event API is not guarded by this: front ends send to it from the browser.
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -14,10 +16,34 @@ use crate::error::Problem;
 use crate::router::Shared;
 
 pub(crate) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    match check(request.headers(), request.uri().authority(), shared.loopback) {
+    let allowed = check(request.headers(), request.uri().authority(), shared.loopback).and_then(|()| {
+        let is_page = request.method().is_safe() && is_page(request.uri().path());
+        check_site(request.headers(), is_page)
+    });
+    match allowed {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
+}
+
+/// Whether a path is that of a page, which other sites may link to. Everything else is for programs.
+pub(crate) fn is_page(path: &str) -> bool {
+    let first = path.split('/').nth(1).unwrap_or_default();
+    !matches!(first, "v1" | "e" | "dev" | "api" | "live") && path != "/health"
+}
+
+/// Refuses what a page of another site makes the browser ask for. Such a request need not have an `Origin`: an image or
+/// a script has none. What may be done is to follow a link to a page.
+fn check_site(headers: &HeaderMap, is_page: bool) -> Result<(), Problem> {
+    let own = |site: &HeaderValue| site == "same-origin" || site == "none";
+    if headers.get_all("sec-fetch-site").iter().all(own) {
+        return Ok(());
+    }
+    let navigates = headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
+    if is_page && navigates {
+        return Ok(());
+    }
+    Err(Problem::forbidden("pages of other sites may only send events here, to POST /e/{key}"))
 }
 
 /// For what a form does: the browser must say that it is one of this server's own pages that asks. A cookie comes along
@@ -141,6 +167,30 @@ mod tests {
         }
         assert!(!proven(&[]), "nothing says where it comes from");
         assert!(!proven(&[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")]));
+    }
+
+    #[test]
+    fn another_site_may_link_to_a_page_and_no_more() {
+        let passes = |site: &str, mode: &str, path: &str| {
+            let headers = [
+                ("sec-fetch-site".parse().unwrap(), site.parse().unwrap()),
+                ("sec-fetch-mode".parse().unwrap(), mode.parse().unwrap()),
+            ];
+            check_site(&HeaderMap::from_iter(headers), is_page(path)).is_ok()
+        };
+        for site in ["same-origin", "none"] {
+            assert!(passes(site, "cors", "/v1/runs") && passes(site, "navigate", "/"), "{site}");
+        }
+        for site in ["cross-site", "same-site", ""] {
+            for path in ["/v1/runs", "/v1", "/dev", "/api/inngest", "/live/runs", "/health"] {
+                assert!(!passes(site, "navigate", path) && !passes(site, "no-cors", path), "{site} {path}");
+            }
+            for path in ["/", "/runs/x", "/health/page", "/login", "/style.css"] {
+                assert!(passes(site, "navigate", path), "{site} {path}");
+                assert!(!passes(site, "no-cors", path) && !passes(site, "", path), "{site} {path}");
+            }
+        }
+        assert!(check_site(&HeaderMap::new(), false).is_ok(), "it is no browser");
     }
 
     #[test]

@@ -27,22 +27,24 @@ use askama::Template;
 use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 
 pub(crate) use self::live::MOST_STREAMS;
 use self::shell::{Shell, Tab};
 use crate::error::Problem;
-use crate::origin;
+use crate::inputs::Parameters;
 use crate::router::Shared;
+use crate::{inputs, origin};
 
 /// The server's own style sheet, script and streams, and forms that go back to it. Nothing inline.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; \
                       form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// The pages that ask for the token, and what they do.
-pub(crate) fn routes() -> Router<Shared> {
+pub(crate) fn routes(shared: &Shared) -> Router<Shared> {
+    let only_known = from_fn_with_state(shared.clone(), inputs::guard);
     let looking = Router::new()
         .route("/", get(runs::page))
         .route("/runs/{id}", get(run::page))
@@ -55,7 +57,8 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/health/page", get(health::page))
         .route("/live/none", get(live::none))
         .route("/live/runs", get(live::of_listing))
-        .route("/live/runs/{id}", get(live::of_run));
+        .route("/live/runs/{id}", get(live::of_run))
+        .layer(only_known.clone());
     let acting = Router::new()
         .route("/runs", post(act::on_many).get(runs::elsewhere))
         .route("/events", get(events::list).post(events::send))
@@ -65,16 +68,20 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/runs/{id}/hasten", post(act::hasten))
         .route("/runs/{id}/rerun", post(act::rerun))
         .route("/health/redrive", post(health::redrive))
+        .layer(only_known)
         .layer(from_fn(origin::same_site));
     looking.merge(acting)
 }
 
 /// What is open to everybody: no more than the looks.
-pub(crate) fn open_routes() -> Router<Shared> {
+pub(crate) fn open_routes(shared: &Shared) -> Router<Shared> {
+    let only_known = from_fn_with_state(shared.clone(), inputs::guard);
     Router::new()
         .route("/style.css", get(style))
         .route("/app.js", get(script))
-        .route("/theme", post(shell::choose).layer(from_fn(origin::same_site)))
+        .route("/theme", post(shell::choose))
+        .layer(only_known)
+        .layer(from_fn(origin::same_site))
 }
 
 async fn style() -> Response {
@@ -110,7 +117,7 @@ pub(crate) fn login(shared: &Shared, headers: &HeaderMap, status: StatusCode, pr
 }
 
 /// What cannot be done, as a page.
-fn sorry(shared: &Shared, headers: &HeaderMap, problem: &Problem) -> Response {
+pub(crate) fn sorry(shared: &Shared, headers: &HeaderMap, problem: &Problem) -> Response {
     let shell = Shell::new(shared, headers, Tab::None);
     problem.with_body(html(problem.status, &ProblemPage { shell, sentence: &problem.sentence }))
 }
@@ -132,25 +139,24 @@ fn html(status: StatusCode, page: &impl Template) -> Response {
     response
 }
 
-/// What a request for a page says besides its path: its headers, and its query as pairs.
+/// What a request for a page says besides its path: its headers, and its query.
 struct Asked {
     headers: HeaderMap,
-    query: Vec<(String, String)>,
+    query: Parameters,
 }
 
 impl Asked {
     /// A part of the query; one that is empty is as good as missing.
     fn part(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.trim())
+        self.query.get(name).map(str::trim)
     }
 }
 
 impl FromRequestParts<Shared> for Asked {
-    type Rejection = std::convert::Infallible;
+    type Rejection = Problem;
 
-    /// What is no query is none: every part of it is asked for by name anyhow.
-    async fn from_request_parts(parts: &mut axum::http::request::Parts, _: &Shared) -> Result<Self, Self::Rejection> {
-        let query = axum::extract::Query::try_from_uri(&parts.uri).map_or_else(|_| Vec::new(), |query| query.0);
+    async fn from_request_parts(parts: &mut axum::http::request::Parts, state: &Shared) -> Result<Self, Problem> {
+        let query = Parameters::from_request_parts(parts, state).await?;
         Ok(Self { headers: parts.headers.clone(), query })
     }
 }

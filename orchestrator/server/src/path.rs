@@ -13,6 +13,9 @@ pub(crate) struct RunPath(pub(crate) RunId);
 /// The event that a path names: its id, or the one that its sender gave it.
 pub(crate) struct EventPath(pub(crate) String);
 
+/// The function that a path names.
+pub(crate) struct FunctionPath(pub(crate) String);
+
 /// The token of a signal that a path names. What is no UTF-8 is no token.
 pub(crate) struct TokenPath(pub(crate) String);
 
@@ -37,6 +40,15 @@ impl<S: Send + Sync> FromRequestParts<S> for EventPath {
         let text = segment(parts, state).await.filter(|text| name_fault(text).is_none());
         text.map(Self)
             .ok_or_else(|| Problem::not_found("there is no such event: this is not an id that an event can have"))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for FunctionPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let text = segment(parts, state).await;
+        text.map(Self).ok_or_else(|| Problem::not_found("there is no such function: its id is not UTF-8"))
     }
 }
 

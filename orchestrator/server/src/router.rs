@@ -18,7 +18,7 @@ use crate::auth::{self, EventKeys, Token};
 use crate::body::Budget;
 use crate::error::Problem;
 use crate::intake::{Bounds, Intake};
-use crate::{bulk, compat, events, functions, login, origin, page, runs, signals};
+use crate::{bulk, compat, events, functions, inputs, login, origin, page, runs, signals};
 
 /// What a server is told besides its engine.
 #[derive(Clone, Default)]
@@ -86,19 +86,22 @@ pub fn router(engine: Arc<Engine>, options: Options) -> Router {
         streams: options.streams.then(|| Arc::new(Semaphore::new(page::MOST_STREAMS))),
         queues: options.queues,
     });
+    // before the fallbacks: a method that a route does not take is 405, whatever comes with it
+    let only_known = from_fn_with_state(shared.clone(), inputs::guard);
     let events = Router::new()
         .route("/e/{key}", post(events::receive).options(events::preflight))
+        .layer(only_known.clone())
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(events::allow_every_origin));
     let open = Router::new()
         .route("/health", get(compat::health))
         .route("/v1/signals/{token}", post(signals::complete))
         .route("/login", get(login::form).post(login::log_in))
-        .merge(page::open_routes())
+        .layer(only_known.clone())
+        .merge(page::open_routes(&shared))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(shared.clone(), origin::guard));
     let guarded = Router::new()
-        .merge(page::routes())
         .route("/v1/events/{id}", get(events::one))
         .route("/v1/events/{id}/runs", get(events::runs))
         .route("/v1/runs", get(runs::list))
@@ -112,6 +115,8 @@ pub fn router(engine: Arc<Engine>, options: Options) -> Router {
         .route("/v1/functions", get(functions::list))
         .route("/api/inngest", get(compat::introspection))
         .route("/dev", get(compat::dev))
+        .layer(only_known)
+        .merge(page::routes(&shared))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(no_such_route)
         .layer(from_fn_with_state(shared.clone(), auth::guard))
@@ -136,7 +141,10 @@ async fn log(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let begun = Instant::now();
     let mut response = next.run(request).await;
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // what runs hold is not for a cache between
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     tracing::debug!(
         %method,
         route = route.as_ref().map_or("none", MatchedPath::as_str),

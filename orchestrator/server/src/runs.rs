@@ -2,8 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -13,6 +12,7 @@ use stepladder_core::{RunId, Status, Timestamp, json};
 use stepladder_engine::{Rerun, RunFilter};
 
 use crate::error::Problem;
+use crate::inputs::Parameters;
 use crate::path::RunPath;
 use crate::router::Shared;
 use crate::wire::{Data, Entry, FullRun, Run};
@@ -24,54 +24,35 @@ const ENTRIES: usize = 500;
 const MOST_ENTRIES: usize = 1_000;
 
 /// Which runs, as the query says it. Empty parts are as good as missing ones.
-#[derive(Debug, Default, Deserialize)]
-pub(crate) struct Which {
-    status: Option<String>,
-    function: Option<String>,
-    limit: Option<String>,
-    cursor: Option<String>,
-    since: Option<String>,
-    until: Option<String>,
-}
-
-impl Which {
-    /// What the query means.
-    ///
-    /// # Errors
-    /// 400 with what is wrong with which part.
-    pub(crate) fn filter(query: Result<Query<Self>, QueryRejection>) -> Result<RunFilter, Problem> {
-        let Query(which) =
-            query.map_err(|e| Problem::bad_request(format!("the query cannot be read: {}", e.body_text())))?;
-        let given = |part: Option<String>| part.filter(|text| !text.is_empty());
-        let status = given(which.status).map(|text| text.parse::<Status>()).transpose();
-        Ok(RunFilter {
-            status: status.map_err(|fault| Problem::bad_request(format!("`status`: {fault}")))?,
-            function: given(which.function),
-            limit: number("limit", given(which.limit), "1 to 500")?,
-            live: false,
-            since: moment("since", given(which.since))?,
-            until: moment("until", given(which.until))?,
-            cursor: match given(which.cursor) {
-                None => None,
-                Some(text) => Some(text.parse().map_err(|_| {
-                    Problem::bad_request(format!("`cursor` is `{text}`; use the `cursor` of the page before"))
-                })?),
-            },
-        })
-    }
+///
+/// # Errors
+/// 400 with what is wrong with which part.
+pub(crate) fn filter(query: &Parameters) -> Result<RunFilter, Problem> {
+    let status = query.get("status").map(str::parse::<Status>).transpose();
+    Ok(RunFilter {
+        status: status.map_err(|fault| Problem::bad_request(format!("`status`: {fault}")))?,
+        function: query.get("function").map(str::to_owned),
+        limit: number(query, "limit", "1 to 500")?,
+        live: false,
+        since: moment(query, "since")?,
+        until: moment(query, "until")?,
+        cursor: match query.get("cursor") {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|_| {
+                Problem::bad_request(format!("`cursor` is `{text}`; use the `cursor` of the page before"))
+            })?),
+        },
+    })
 }
 
 /// `GET /v1/runs`.
-pub(crate) async fn list(
-    State(shared): State<Shared>,
-    query: Result<Query<Which>, QueryRejection>,
-) -> Result<Response, Problem> {
+pub(crate) async fn list(State(shared): State<Shared>, query: Parameters) -> Result<Response, Problem> {
     #[derive(Serialize)]
     struct Page<'a> {
         data: Vec<Run<'a>>,
         cursor: Option<RunId>,
     }
-    let page = shared.engine.runs(Which::filter(query)?).await?;
+    let page = shared.engine.runs(filter(&query)?).await?;
     Ok(Json(Page { data: page.runs.iter().map(Run::of).collect(), cursor: page.cursor }).into_response())
 }
 
@@ -81,28 +62,19 @@ pub(crate) async fn one(State(shared): State<Shared>, RunPath(run): RunPath) -> 
     Ok(Json(Data { data: FullRun::of(&run) }).into_response())
 }
 
-/// Which entries, as the query says it.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Entries {
-    from: Option<String>,
-    limit: Option<String>,
-}
-
 /// `GET /v1/runs/{id}/journal`.
 pub(crate) async fn journal(
     State(shared): State<Shared>,
     RunPath(run): RunPath,
-    query: Result<Query<Entries>, QueryRejection>,
+    query: Parameters,
 ) -> Result<Response, Problem> {
     #[derive(Serialize)]
     struct Page<'a> {
         data: Vec<Entry<'a>>,
         next: Option<u64>,
     }
-    let Query(asked) =
-        query.map_err(|e| Problem::bad_request(format!("the query cannot be read: {}", e.body_text())))?;
-    let from = number("from", asked.from, "the number of an entry, from 0")?.unwrap_or(0);
-    let limit = number("limit", asked.limit, "1 to 1000")?.unwrap_or(ENTRIES);
+    let from = number(&query, "from", "the number of an entry, from 0")?.unwrap_or(0);
+    let limit = number(&query, "limit", "1 to 1000")?.unwrap_or(ENTRIES);
     if !(1..=MOST_ENTRIES).contains(&limit) {
         return Err(Problem::bad_request(format!("`limit` is {limit}; use 1 to {MOST_ENTRIES}")));
     }
@@ -167,15 +139,18 @@ fn how(body: &[u8]) -> Result<Rerun, Problem> {
 }
 
 /// A moment, as the answers have it.
-fn moment(name: &str, text: Option<String>) -> Result<Option<Timestamp>, Problem> {
-    let Some(text) = text else { return Ok(None) };
+fn moment(query: &Parameters, name: &str) -> Result<Option<Timestamp>, Problem> {
+    let Some(text) = query.get(name) else { return Ok(None) };
     let millis = text.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond()).filter(|millis| *millis >= 0);
     let fault = || Problem::bad_request(format!("`{name}` is `{text}`; use a moment, as 2026-11-24T21:00:00Z"));
     millis.map(|millis| Some(Timestamp::from_millis(millis))).ok_or_else(fault)
 }
 
-fn number<T: std::str::FromStr>(name: &str, text: Option<String>, range: &str) -> Result<Option<T>, Problem> {
-    text.filter(|text| !text.is_empty())
-        .map(|text| text.parse().map_err(|_| Problem::bad_request(format!("`{name}` is `{text}`; use {range}"))))
-        .transpose()
+/// A number.
+///
+/// # Errors
+/// 400 with the name and the range.
+pub(crate) fn number<T: std::str::FromStr>(query: &Parameters, name: &str, range: &str) -> Result<Option<T>, Problem> {
+    let bad = |text: &str| Problem::bad_request(format!("`{name}` is `{text}`; use {range}"));
+    query.get(name).map(|text| text.parse().map_err(|_| bad(text))).transpose()
 }

@@ -1,4 +1,7 @@
-//! The server on a listener: how many connections it has at a time, and how long one may take to say what it wants.
+//! The server on a listener: how many connections it has at a time, how long one may take to say what it wants, and how
+//! long to take the answer.
+
+mod slow;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,6 +16,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::slow::WriteLimited;
+
 /// How a server treats connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connections {
@@ -20,12 +25,16 @@ pub struct Connections {
     pub most: usize,
     /// The head of a request, the first or the next, must be there within this time, or its connection is closed.
     pub head_within: Duration,
+    /// An answer that is not taken is given up after this time, and its connection closed. Its client must take 1 KiB a
+    /// second on average.
+    pub taken_within: Duration,
 }
 
 impl Default for Connections {
-    /// Half of the 1,024 files that a process may commonly have open, and half a minute.
+    /// Half of the 1,024 files that a process may commonly have open, and half a minute each.
     fn default() -> Self {
-        Self { most: 512, head_within: Duration::from_secs(30) }
+        let half_a_minute = Duration::from_secs(30);
+        Self { most: 512, head_within: half_a_minute, taken_within: half_a_minute }
     }
 }
 
@@ -56,7 +65,8 @@ pub async fn serve(
             tracing::debug!(%error, "a connection stays with delayed small packets");
         }
         let service = TowerToHyperService::new(router.clone());
-        let served = ending.watch(http.serve_connection(TokioIo::new(connection), service));
+        let connection = TokioIo::new(WriteLimited::new(connection, connections.taken_within));
+        let served = ending.watch(http.serve_connection(connection, service));
         tokio::spawn(async move {
             if let Err(error) = served.await {
                 tracing::debug!(%error, "a connection ended early");

@@ -11,7 +11,8 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   stepladder cancel 01JB…
   stepladder cancel --all --function enhance-client-with-ai
-  stepladder cancel --all --function enhance-client-with-ai --status scheduled    those that have not begun";
+  stepladder cancel --all --function enhance-client-with-ai --status scheduled    those that have not begun
+  stepladder cancel --all --yes                                                   every run, without a question";
 
 #[derive(Args, Debug)]
 pub(crate) struct CancelArgs {
@@ -26,7 +27,7 @@ pub(crate) struct CancelArgs {
 pub(crate) async fn execute(app: App, args: CancelArgs) -> Done {
     let client = args.server.client(app, Access::Writes).await?;
     let Some(run) = args.chosen.id else {
-        let done = args.chosen.each_page(&client, "cancel", "").await?;
+        let done = args.chosen.each_page(&client, "cancel", "", "Cancel every run that has not ended?").await?;
         return match args.output.json {
             true => print(serde_json::to_string(&serde_json::json!({ "data": done })).map_err(Stop::problem)?),
             false => print(format_args!("{} runs cancelled", done.len())),

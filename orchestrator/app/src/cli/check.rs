@@ -25,7 +25,8 @@ Run it with the new build. No step is executed and nothing is written. Exit code
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
     /// A file of journals (JSON lines), or a folder of .jsonl files, instead of a server's runs
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["status", "function", "limit", "url"])]
+    #[cfg_attr(feature = "aws", arg(conflicts_with = "table"))]
     against: Option<PathBuf>,
     #[command(flatten)]
     which: WhichArgs,

@@ -157,7 +157,11 @@ fn access(args: &DevArgs) -> Result<Access, Stop> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
     let mut keys = args.event_keys.clone();
     if let Some(more) = variable("STEPLADDER_EVENT_KEYS") {
+        let given = keys.len();
         keys.extend(more.split(',').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned));
+        if keys.len() == given {
+            return Err(Stop::problem("STEPLADDER_EVENT_KEYS holds no key; write it like KEY or KEY,OTHER-KEY"));
+        }
     }
     Access::judge(&args.host, keys, variable("STEPLADDER_DASHBOARD_TOKEN"), args.retry_delay.is_some())
 }

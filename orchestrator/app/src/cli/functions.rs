@@ -6,25 +6,25 @@ use clap::Args;
 
 use super::OutputArgs;
 use crate::app::App;
-use crate::client::Client;
 use crate::client::wire::{Concurrency, Data, Function};
+use crate::client::{self, Client};
 use crate::terminal::table::Table;
 use crate::terminal::text::{duration, one_line};
 use crate::terminal::{Done, Stop, print, remark};
 
 #[derive(Args, Debug)]
 pub(crate) struct FunctionsArgs {
-    /// Ask this server instead of this program
-    #[arg(long, value_name = "URL", env = "STEPLADDER_URL", hide_env_values = true)]
+    /// Ask this server, or that in STEPLADDER_URL, instead of this program
+    #[arg(long, value_name = "URL")]
     url: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
 }
 
 pub(crate) async fn execute(app: App, args: FunctionsArgs) -> Done {
-    let (functions, json) = match args.url {
-        Some(url) => Client::new(&url)?.functions().await?,
-        None => registered(app)?,
+    let (functions, json) = match args.url.is_some() || client::named().is_some() {
+        true => Client::of(args.url.as_deref())?.functions().await?,
+        false => registered(app)?,
     };
     if args.output.json {
         return print(json);

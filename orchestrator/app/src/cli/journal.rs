@@ -1,6 +1,7 @@
 //! `journal`: what runs have recorded, one entry a line.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use stepladder_core::{RunId, Status};
 
 use super::{Access, ServerArgs, parse_run_id, parse_status};
@@ -18,7 +19,7 @@ Examples:
 #[derive(Args, Debug)]
 pub(crate) struct JournalArgs {
     /// Runs by their ids; without any, those that the filters below leave
-    #[arg(value_name = "ID", value_parser = parse_run_id)]
+    #[arg(value_name = "ID", value_parser = parse_run_id, conflicts_with_all = ["status", "function", "limit"])]
     runs: Vec<RunId>,
     #[command(flatten)]
     which: WhichArgs,
@@ -33,11 +34,11 @@ pub(crate) struct WhichArgs {
     #[arg(long, value_name = "STATUS", value_parser = parse_status)]
     pub(crate) status: Option<Status>,
     /// Only runs of this function
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     function: Option<String>,
     /// How many at most
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
-    limit: usize,
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
 }
 
 pub(crate) async fn execute(app: App, args: JournalArgs) -> Done {
@@ -57,9 +58,10 @@ pub(crate) async fn execute(app: App, args: JournalArgs) -> Done {
 /// The ids of a listing, over its pages.
 pub(crate) async fn listed(client: &Client, which: &WhichArgs) -> Result<Vec<RunId>, Stop> {
     const PAGE: usize = 500;
+    let limit = which.limit as usize;
     let (mut runs, mut cursor) = (Vec::new(), None::<String>);
-    while runs.len() < which.limit {
-        let mut query = vec![("limit", PAGE.min(which.limit - runs.len()).to_string())];
+    while runs.len() < limit {
+        let mut query = vec![("limit", PAGE.min(limit - runs.len()).to_string())];
         query.extend(which.status.map(|status| ("status", status.to_string())));
         query.extend(which.function.clone().map(|function| ("function", function)));
         query.extend(cursor.take().map(|cursor| ("cursor", cursor)));

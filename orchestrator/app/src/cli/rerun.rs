@@ -43,7 +43,7 @@ pub(crate) async fn execute(app: App, args: RerunArgs) -> Done {
     let client = args.server.client(app, Access::Writes).await?;
     let Some(run) = args.chosen.id else {
         let body = serde_json::json!({ "from_step": args.from_step }).to_string();
-        let done = args.chosen.each_page(&client, "rerun", &body).await?;
+        let done = args.chosen.each_page(&client, "rerun", &body, "Run every run again that has ended?").await?;
         return match args.output.json {
             true => print(serde_json::to_string(&serde_json::json!({ "data": done })).map_err(Stop::problem)?),
             false => print(format_args!("{} runs begun", done.len())),

@@ -1,6 +1,7 @@
 //! `runs`: a listing.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use jiff::Timestamp;
 use owo_colors::OwoColorize;
 use stepladder_core::Status;
@@ -25,7 +26,7 @@ pub(crate) struct RunsArgs {
     #[arg(long, value_name = "STATUS", value_parser = parse_status)]
     status: Option<Status>,
     /// Only runs of this function
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     function: Option<String>,
     #[command(flatten)]
     span: SpanArgs,

@@ -5,6 +5,7 @@ use std::io::Read;
 use clap::Args;
 use owo_colors::OwoColorize;
 use serde_json::value::RawValue;
+use stepladder_core::limits::EVENT_BYTES;
 
 use super::{Access, OutputArgs, ServerArgs};
 use crate::app::App;
@@ -36,6 +37,7 @@ pub(crate) struct SendArgs {
     wait: bool,
     /// The event key; otherwise the first of STEPLADDER_EVENT_KEYS
     #[arg(long, value_name = "KEY")]
+    #[cfg_attr(feature = "aws", arg(conflicts_with = "table"))]
     key: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
@@ -48,7 +50,7 @@ pub(crate) async fn execute(app: App, args: SendArgs) -> Done {
     let event = NewEvent { name: &args.name, data: data.as_deref(), id: args.id.as_deref() };
     let event = serde_json::to_string(&event).map_err(|e| Stop::problem(format!("the event is no JSON: {e}")))?;
     let client = args.server.client(app, Access::Writes).await?;
-    let key = key(args.key);
+    let key = key(args.key)?;
     let (sent, json) = patiently(async || client.send(&key, event.clone()).await).await?;
     let Some(id) = sent.ids.first().map(ToString::to_string) else {
         return Err(Stop::problem("the server took the event but gave it no id"));
@@ -74,11 +76,15 @@ pub(crate) async fn execute(app: App, args: SendArgs) -> Done {
 }
 
 /// Any key will do where the server has none.
-fn key(given: Option<String>) -> String {
+fn key(given: Option<String>) -> Result<String, Stop> {
     let configured = || std::env::var("STEPLADDER_EVENT_KEYS").ok();
-    given
-        .or_else(|| configured()?.split(',').map(str::trim).find(|key| !key.is_empty()).map(str::to_owned))
-        .unwrap_or_else(|| "local".into())
+    match given.map(|key| key.trim().to_owned()) {
+        Some(key) if key.is_empty() => Err(Stop::problem("--key is blank; give the event key, or leave it out")),
+        Some(key) => Ok(key),
+        None => Ok(configured()
+            .and_then(|keys| keys.split(',').map(str::trim).find(|key| !key.is_empty()).map(str::to_owned))
+            .unwrap_or_else(|| "local".into())),
+    }
 }
 
 /// JSON from the command line, a file or standard input, as it is: numbers keep their digits.
@@ -97,14 +103,11 @@ pub(crate) fn read_data(what: &str, given: &str) -> Result<Box<RawValue>, Stop> 
 pub(crate) fn read_json(what: &str, given: &str) -> Result<Box<RawValue>, Stop> {
     let text = match given {
         "-" => {
-            let mut text = String::new();
-            std::io::stdin()
-                .read_to_string(&mut text)
-                .map_err(|e| Stop::problem(format!("standard input cannot be read: {e}")))?;
-            text
+            read_whole(std::io::stdin()).map_err(|e| Stop::problem(format!("standard input cannot be read: {e}")))?
         }
         _ => match given.strip_prefix('@') {
-            Some(path) => std::fs::read_to_string(path)
+            Some(path) => std::fs::File::open(path)
+                .and_then(read_whole)
                 .map_err(|e| Stop::problem(format!("the file `{path}` cannot be read: {e}")))?,
             None => given.to_owned(),
         },
@@ -112,6 +115,16 @@ pub(crate) fn read_json(what: &str, given: &str) -> Result<Box<RawValue>, Stop> 
     serde_json::from_str(text.trim()).map_err(|e| {
         Stop::problem(format!("{what} is not valid JSON: {e}; quote it for the shell: '{{\"clientId\": \"1\"}}'"))
     })
+}
+
+/// The text of a file, which may be no larger than an event.
+fn read_whole(from: impl Read) -> std::io::Result<String> {
+    let mut text = String::new();
+    from.take(EVENT_BYTES as u64 + 1).read_to_string(&mut text)?;
+    match text.len() > EVENT_BYTES {
+        true => Err(std::io::Error::other(format!("it has more than {EVENT_BYTES} bytes, which are too many"))),
+        false => Ok(text),
+    }
 }
 
 #[cfg(test)]
@@ -123,6 +136,19 @@ mod tests {
             Err(Stop::Problem(sentence)) => sentence,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_file_without_end_is_not_read_to_its_end() {
+        let fault = read_whole(std::io::repeat(b' ')).unwrap_err().to_string();
+        assert!(fault.contains("more than 3145728 bytes"), "{fault}");
+        assert_eq!(read_whole(&b"{}"[..]).unwrap(), "{}");
+    }
+
+    #[test]
+    fn a_blank_key_is_refused() {
+        assert_eq!(key(Some(" k\n".into())).unwrap(), "k");
+        assert!(matches!(key(Some(" ".into())), Err(Stop::Problem(sentence)) if sentence.contains("--key is blank")));
     }
 
     #[test]
@@ -149,6 +175,6 @@ mod tests {
 
     #[test]
     fn a_given_key_goes_before_the_configured_ones() {
-        assert_eq!(key(Some("k".into())), "k");
+        assert_eq!(key(Some("k".into())).unwrap(), "k");
     }
 }

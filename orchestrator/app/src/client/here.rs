@@ -8,7 +8,8 @@ use stepladder_engine::clock::SystemClock;
 use stepladder_engine::{Config, Engine};
 use tower::ServiceExt;
 
-use super::{Answer, Client, retry_after};
+use super::token::Token;
+use super::{ANSWER_BYTES, Answer, Client, retry_after};
 use crate::app::App;
 use crate::terminal::Stop;
 
@@ -23,7 +24,7 @@ pub(super) async fn answer(router: Router, request: RequestBuilder) -> Result<An
     let request = axum::http::Request::try_from(request).map_err(|e| e.to_string())?;
     let Ok(response) = router.oneshot(request.map(Body::new)).await;
     let (status, after) = (response.status(), retry_after(response.headers()));
-    let body = to_bytes(response.into_body(), usize::MAX).await.map_err(|e| e.to_string())?;
+    let body = to_bytes(response.into_body(), ANSWER_BYTES).await.map_err(|e| e.to_string())?;
     Ok(Answer { status, after, text: String::from_utf8_lossy(&body).into_owned() })
 }
 
@@ -70,7 +71,7 @@ impl Client {
             ..Default::default()
         };
         let here = stepladder_server::router(std::sync::Arc::new(engine), options);
-        Ok(Self { here: Some(here), ..Self::new(NOWHERE)? })
+        Ok(Self { here: Some(here), ..Self::new(NOWHERE, Token::default())? })
     }
 }
 

@@ -25,7 +25,7 @@ async fn server(status: u16, body: &'static str) -> (Client, Asked) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (Client::new(&url).unwrap(), asked)
+    (Client::new(&url, Token::default()).unwrap(), asked)
 }
 
 fn id() -> RunId {
@@ -81,7 +81,6 @@ async fn a_server_with_too_much_to_do_is_told_from_one_that_refuses() {
 #[tokio::test]
 async fn a_missing_token_is_named() {
     let (client, _) = server(401, r#"{"error":"who are you?"}"#).await;
-    let client = Client { token: None, ..client };
     let error = client.functions().await.unwrap_err().to_string();
     assert!(error.starts_with("who are you?") && error.contains("STEPLADDER_DASHBOARD_TOKEN"), "{error}");
 }
@@ -100,15 +99,122 @@ async fn a_server_that_is_not_there_is_told_with_what_to_do() {
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", free.local_addr().unwrap());
     drop(free);
-    let error = Client::new(&url).unwrap().functions().await.unwrap_err().to_string();
+    let error = Client::new(&url, Token::default()).unwrap().functions().await.unwrap_err().to_string();
     let url = url.trim_end_matches('/');
     assert_eq!(error, format!("no server answers at {url}; start one with `cargo run`, or name another with --url"));
 }
 
-#[test]
-fn an_address_that_is_none_is_refused() {
-    for url in ["", "localhost:8288", "ftp://x", "http://"] {
-        assert!(matches!(Client::new(url), Err(Stop::Problem(_))), "{url}");
+#[tokio::test]
+async fn what_no_path_can_hold_is_not_asked_for() {
+    let (client, asked) = server(200, "{}").await;
+    for part in ["", ".", ".."] {
+        for error in [
+            client.pause(part).await.unwrap_err(),
+            client.resume(part).await.unwrap_err(),
+            client.signal(part, "1".into()).await.unwrap_err(),
+            client.send(part, "{}".into()).await.unwrap_err(),
+            client.runs_of_event(part).await.unwrap_err(),
+        ] {
+            assert!(matches!(&error, ClientError::NoPath(named) if named == part), "{error:?}");
+        }
     }
-    assert!(Client::new("https://example.com/base").is_ok());
+    assert!(asked.lock().unwrap().is_empty(), "another route was asked");
+}
+
+#[tokio::test]
+async fn ids_of_any_letters_are_one_part_of_the_path() {
+    let (client, asked) = server(200, r#"{"data":{}}"#).await;
+    for id in ["a/b", "...", "%2e%2e", "a?b#c", "é \\;:@", " a ", "🦀"] {
+        client.pause(id).await.unwrap();
+    }
+    let asked = asked.lock().unwrap();
+    let paths: Vec<&str> = asked.iter().map(|(_, path, _)| &path["/v1/functions/".len()..]).collect();
+    let of = ["a%2Fb", "...", "%252e%252e", "a%3Fb%23c", "%C3%A9%20%5C;:@", "%20a%20", "%F0%9F%A6%80"];
+    assert_eq!(paths, of.map(|id| format!("{id}/pause")));
+}
+
+/// A server that asks for this token, and what it was asked: the path, and the token that came.
+async fn guarded(token: &'static str) -> (String, Arc<Mutex<Vec<(String, Option<String>)>>>) {
+    let asked = Arc::<Mutex<Vec<_>>>::default();
+    let answer = move |State(asked): State<Arc<Mutex<Vec<_>>>>, headers: axum::http::HeaderMap, uri: Uri| async move {
+        let came = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
+        let known = came.as_deref() == Some(&format!("Bearer {token}"));
+        asked.lock().unwrap().push((uri.path().to_owned(), came));
+        match known {
+            true => (axum::http::StatusCode::OK, r#"{"data":[]}"#).into_response(),
+            false => (axum::http::StatusCode::UNAUTHORIZED, r#"{"error":"who are you?"}"#).into_response(),
+        }
+    };
+    let router = Router::new().fallback(answer).with_state(asked.clone());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, asked)
+}
+
+#[tokio::test]
+async fn the_token_goes_to_a_server_that_asks_for_it() {
+    let (url, asked) = guarded("sesame").await;
+    let client = Client::new(&url, Token::of(Some("sesame".into()), None, None)).unwrap();
+    client.functions().await.unwrap();
+    client.functions().await.unwrap();
+    let came: Vec<bool> = asked.lock().unwrap().drain(..).map(|(_, came)| came.is_some()).collect();
+    assert_eq!(came, [false, true, true], "once it has asked, it gets it at once");
+
+    let (client, open) = server(200, r#"{"data":[]}"#).await;
+    let client = Client { token: Token::of(Some("sesame".into()), None, None), ..client };
+    client.functions().await.unwrap();
+    assert_eq!(open.lock().unwrap().len(), 1, "it was not asked twice");
+}
+
+#[tokio::test]
+async fn the_token_goes_neither_to_events_and_signals_nor_to_another_server() {
+    let (url, asked) = guarded("sesame").await;
+    let client = Client::new(&url, Token::of(Some("sesame".into()), None, None)).unwrap();
+    for refused in [client.send("k", "{}".into()).await.unwrap_err(), client.signal("s", "1".into()).await.unwrap_err()]
+    {
+        assert_eq!(refused.to_string(), "who are you?", "the token is of no use there");
+    }
+    let other = Client::new(&url, Token::of(Some("sesame".into()), Some(&url), Some("https://steps.example")));
+    let refused = other.unwrap().functions().await.unwrap_err().to_string();
+    assert!(refused.contains("STEPLADDER_URL"), "{refused}");
+    assert!(asked.lock().unwrap().iter().all(|(_, came)| came.is_none()), "the token was sent");
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let (away, asked) = guarded("sesame").await;
+    let elsewhere = Router::new().fallback(async move || axum::response::Redirect::permanent(&away));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://ada:secret@{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, elsewhere).await });
+    let client = Client::new(&url, Token::of(Some("sesame".into()), None, None)).unwrap();
+    let error = client.functions().await.unwrap_err().to_string();
+    assert!(error.contains("HTTP 308") && error.contains("--url") && !error.contains("secret"), "{error}");
+    assert!(client.send("key", "{}".into()).await.is_err());
+    assert!(asked.lock().unwrap().is_empty(), "it was asked");
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_not_read_to_its_end() {
+    let endless = || async {
+        let chunk = axum::body::Bytes::from(vec![b' '; 1 << 20]);
+        let chunks = futures::stream::repeat_with(move || Ok::<_, std::io::Error>(chunk.clone()));
+        axum::body::Body::from_stream(chunks).into_response()
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(endless)).await });
+    let error = Client::new(&url, Token::default()).unwrap().functions().await.unwrap_err().to_string();
+    assert!(error.contains("more than 128 MiB"), "{error}");
+}
+
+#[tokio::test]
+async fn a_password_in_an_address_is_not_printed() {
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let client = Client::new(&format!("http://ada:secret@{address}"), Token::default()).unwrap();
+    let error = client.functions().await.unwrap_err().to_string();
+    assert!(error.contains(&format!("http://{address}")) && !error.contains("secret"), "{error}");
 }

@@ -105,12 +105,18 @@ impl Settings {
         Ok(settings)
     }
 
-    /// A front that others can reach is never open.
+    /// A front that others can reach is never open, nor easily guessed.
     fn check(&self) -> Result<(), String> {
         if self.role == Role::Http && (self.event_keys.is_empty() || self.dashboard_token.is_none()) {
             return Err(
                 "others can reach this: STEPLADDER_EVENT_KEYS and STEPLADDER_DASHBOARD_TOKEN must be set".into()
             );
+        }
+        if self.role == Role::Http
+            && let Some(fault) =
+                stepladder_server::secrets_fault(&self.event_keys, self.dashboard_token.as_deref(), true)
+        {
+            return Err(fault);
         }
         Ok(())
     }
@@ -170,11 +176,14 @@ mod tests {
     #[test]
     fn a_front_without_keys_or_token_is_refused() {
         let http = ("STEPLADDER_ROLE", "http");
-        let (keys, token) = (("STEPLADDER_EVENT_KEYS", "a, b"), ("STEPLADDER_DASHBOARD_TOKEN", "t"));
+        let (keys, token) =
+            (("STEPLADDER_EVENT_KEYS", "first-key, second-key"), ("STEPLADDER_DASHBOARD_TOKEN", "long-enough"));
         assert!(refused(&[http]).contains("must be set"));
         assert!(refused(&[http, keys]).contains("must be set"));
         assert!(refused(&[http, token]).contains("must be set"));
-        assert_eq!(read(&[http, keys, token]).unwrap().event_keys, ["a", "b"]);
+        assert_eq!(read(&[http, keys, token]).unwrap().event_keys, ["first-key", "second-key"]);
+        assert!(refused(&[http, ("STEPLADDER_EVENT_KEYS", "first-key,k"), token]).contains("an event key"));
+        assert!(refused(&[http, keys, ("STEPLADDER_DASHBOARD_TOKEN", "t")]).contains("the dashboard token"));
     }
 
     #[test]

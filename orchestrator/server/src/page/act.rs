@@ -3,10 +3,9 @@
 //! All of them are guarded by [`same_site`](crate::origin::same_site): the login's cookie alone is no proof that the
 //! person who is logged in meant it.
 
-use axum::Form;
-use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Request, State};
-use axum::http::{HeaderMap, header};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde_json::value::RawValue;
 use stepladder_core::limits::EVENT_BYTES;
@@ -18,11 +17,9 @@ use super::shell::is_local;
 use super::text::query;
 use super::{Asked, sorry};
 use crate::error::Problem;
+use crate::form::{FORM_BYTES, Fields};
 use crate::path::RunPath;
 use crate::router::Shared;
-
-/// Bytes of a form: an event's data, each byte of which may take three in a form.
-const FORM_BYTES: usize = 3 * EVENT_BYTES + 64 * 1024;
 
 /// What was done, told by the address of the page that follows: a word and numbers, never a text of anybody's.
 pub(super) struct Did {
@@ -52,28 +49,6 @@ impl Did {
     }
 }
 
-/// The fields of a form.
-pub(super) struct Fields(Vec<(String, String)>);
-
-impl Fields {
-    pub(super) fn get(&self, name: &str) -> &str {
-        self.0.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value)
-    }
-
-    /// Read whole, within the room that all bodies share.
-    pub(super) async fn read(shared: &Shared, body: Body) -> Result<Self, Problem> {
-        let body = shared.bodies.read(body, FORM_BYTES).await?;
-        let kind = "application/x-www-form-urlencoded";
-        let form =
-            Request::post("/").header(header::CONTENT_TYPE, kind).body(Body::from(Bytes::copy_from_slice(&body.bytes)));
-        let form = form.map_err(|_| Problem::bad_request("the form cannot be read"))?;
-        match Form::<Vec<(String, String)>>::from_request(form, &()).await {
-            Ok(Form(fields)) => Ok(Self(fields)),
-            Err(refused) => Err(Problem::bad_request(format!("the form cannot be read: {}", refused.body_text()))),
-        }
-    }
-}
-
 /// `POST /runs`: the same with each run that is ticked.
 pub(super) async fn on_many(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
     match many(&shared, body).await {
@@ -83,9 +58,9 @@ pub(super) async fn on_many(State(shared): State<Shared>, headers: HeaderMap, bo
 }
 
 async fn many(shared: &Shared, body: Body) -> Result<String, Problem> {
-    let fields = Fields::read(shared, body).await?;
+    let fields = Fields::read(shared, body, FORM_BYTES, &["back", "do", "run"]).await?;
     let back = Some(fields.get("back")).filter(|back| is_local(back)).unwrap_or("/");
-    let ticked: Vec<&str> = fields.0.iter().filter(|(name, _)| name == "run").map(|(_, run)| &run[..]).collect();
+    let ticked: Vec<&str> = fields.all("run").collect();
     if ticked.len() > PAGE {
         return Err(Problem::bad_request(format!("{} runs are ticked; a page has at most {PAGE}", ticked.len())));
     }
@@ -152,7 +127,7 @@ pub(super) async fn hasten(
 
 async fn hastened(shared: &Shared, path: Result<RunPath, Problem>, body: Body) -> Result<RunId, Problem> {
     let RunPath(run) = path?;
-    let fields = Fields::read(shared, body).await?;
+    let fields = Fields::read(shared, body, FORM_BYTES, &["step"]).await?;
     // no step has an empty name
     match fields.get("step") {
         "" => shared.engine.hasten_function(run).await?,
@@ -170,7 +145,7 @@ pub(super) async fn pause(State(shared): State<Shared>, headers: HeaderMap, body
 }
 
 async fn paused(shared: &Shared, body: Body) -> Result<String, Problem> {
-    let fields = Fields::read(shared, body).await?;
+    let fields = Fields::read(shared, body, FORM_BYTES, &["id", "do"]).await?;
     let id = fields.get("id");
     let did = match fields.get("do") {
         "pause" => shared.engine.pause(id).await.map(|_| "pause")?,
@@ -195,7 +170,7 @@ pub(super) async fn rerun(
 
 async fn again(shared: &Shared, path: Result<RunPath, Problem>, body: Body) -> Result<RunId, Problem> {
     let RunPath(run) = path?;
-    let fields = Fields::read(shared, body).await?;
+    let fields = Fields::read(shared, body, FORM_BYTES, &["from_step", "input"]).await?;
     let mut admitted = shared.intake.admit(&shared.engine)?;
     admitted.reserve(1)?;
     let from_step = Some(fields.get("from_step")).filter(|step| !step.is_empty()).map(str::to_owned);

@@ -21,6 +21,7 @@ use super::shell::{Shell, Tab};
 use super::text::{Moment, brief, duration, query};
 use super::{Asked, html, sorry};
 use crate::router::Shared;
+use crate::runs::number;
 
 /// Runs that are counted.
 const RUNS: usize = 50;
@@ -115,7 +116,10 @@ fn dollars(nano: u64) -> String {
 
 /// `GET /cost`.
 pub(super) async fn page(State(shared): State<Shared>, asked: Asked) -> Response {
-    let before = asked.part("cursor").and_then(|text| text.parse::<RunId>().ok());
+    let before = match number(&asked.query, "cursor", "the link of the page before") {
+        Ok(before) => before,
+        Err(problem) => return sorry(&shared, &asked.headers, &problem),
+    };
     match look(&shared, before, &asked).await {
         Ok(page) => html(StatusCode::OK, &page),
         Err(error) => sorry(&shared, &asked.headers, &error.into()),

@@ -12,13 +12,14 @@ use stepladder_core::limits::EVENT_BYTES;
 use stepladder_core::{EventId, NewEvent, RunId, RunRow, Status};
 use stepladder_engine::EventLook;
 
-use super::act::{Did, Fields, input};
+use super::act::{Did, input};
 use super::run::EDITOR_BYTES;
 use super::shell::{Shell, Tab};
 use super::text::{Moment, brief, size};
 use super::value::{Room, Shown, indented};
 use super::{Asked, html, sorry};
 use crate::error::Problem;
+use crate::form::{FORM_BYTES, Fields};
 use crate::path::EventPath;
 use crate::router::Shared;
 
@@ -165,7 +166,7 @@ pub(super) async fn send(State(shared): State<Shared>, headers: HeaderMap, body:
 }
 
 async fn sent(shared: &Shared, body: Body) -> Result<EventId, Problem> {
-    let fields = Fields::read(shared, body).await?;
+    let fields = Fields::read(shared, body, FORM_BYTES, &["name", "data", "id"]).await?;
     let data = input(fields.get("data"))?;
     let mut event = json!({ "name": fields.get("name").trim() });
     if let Some(id) = Some(fields.get("id").trim()).filter(|id| !id.is_empty()) {

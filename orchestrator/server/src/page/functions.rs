@@ -140,7 +140,8 @@ struct LineRow {
 
 /// `GET /function?id=`: an id may hold a `/`.
 pub(super) async fn one(State(shared): State<Shared>, asked: Asked) -> Response {
-    let id = asked.part("id").unwrap_or_default().to_owned();
+    // as it is: an id may begin or end with a space
+    let id = asked.query.get("id").unwrap_or_default().to_owned();
     match look(&shared, &id, &asked).await {
         Ok(page) => html(StatusCode::OK, &page),
         Err(problem) => sorry(&shared, &asked.headers, &problem),

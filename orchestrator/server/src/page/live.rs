@@ -20,28 +20,34 @@ use stepladder_core::journal::Seq;
 use stepladder_engine::view::RunSummary;
 use stepladder_engine::{Engine, EngineError};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::Asked;
 use super::runs::Search;
 use crate::error::Problem;
 use crate::path::RunPath;
 use crate::router::Shared;
+use crate::runs::number;
 
 /// Streams at a time. Who comes later polls.
 pub(crate) const MOST_STREAMS: usize = 64;
 /// Between two questions.
 const EACH: Duration = Duration::from_secs(1);
+/// A stream ends after this time, and the browser comes again: a client that reads no news holds its place no longer.
+const LASTS: Duration = Duration::from_secs(10 * 60);
 /// Questions without news after which a comment shows that the stream lives, and finds out whether anybody listens.
 const SILENT: u32 = 15;
 
 /// `GET /live/runs?…`: whenever the first page of this search changes.
 pub(super) async fn of_listing(State(shared): State<Shared>, asked: Asked) -> Response {
-    let Some(place) = place(&shared) else { return nothing() };
     if let Err(problem) = Search::of(&asked, shared.engine.now()) {
         return problem.into_response();
     }
-    let seen = asked.part("seen").and_then(|seen| seen.parse().ok());
+    let seen = match number(&asked.query, "seen", "the number that the page has") {
+        Ok(seen) => seen,
+        Err(problem) => return problem.into_response(),
+    };
+    let Some(place) = place(&shared) else { return nothing() };
     let asked = Arc::new(asked);
     stream(shared.engine.clone(), place, seen, move |engine| {
         let asked = asked.clone();
@@ -69,8 +75,11 @@ pub(super) async fn of_run(State(shared): State<Shared>, path: Result<RunPath, P
         Ok(path) => path,
         Err(problem) => return problem.into_response(),
     };
+    let seen: Seq = match number(&asked.query, "seen", "the number of an entry") {
+        Ok(seen) => seen.unwrap_or(0),
+        Err(problem) => return problem.into_response(),
+    };
     let Some(place) = place(&shared) else { return nothing() };
-    let seen: Seq = asked.part("seen").and_then(|seen| seen.parse().ok()).unwrap_or(0);
     let entries = Arc::new(AtomicU64::new(seen));
     stream(shared.engine.clone(), place, Some(seen), move |engine| entries_of(engine, run, entries.clone()))
 }
@@ -101,12 +110,13 @@ struct Telling<A> {
     ask: A,
     known: Option<u64>,
     clock: Interval,
+    ends: Instant,
     silent: u32,
     _place: OwnedSemaphorePermit,
 }
 
-/// Says `changed` whenever the answer is another one than before. It ends with the server, or when the storage fails:
-/// the browser then comes again.
+/// Says `changed` whenever the answer is another one than before. It ends after [`LASTS`], with the server, or when the
+/// storage fails: the browser then comes again.
 fn stream<F>(
     engine: Arc<Engine>,
     place: OwnedSemaphorePermit,
@@ -118,11 +128,12 @@ where
 {
     let mut clock = tokio::time::interval(EACH);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let telling = Telling { engine, ask, known, clock, silent: SILENT, _place: place };
+    let ends = Instant::now() + LASTS;
+    let telling = Telling { engine, ask, known, clock, ends, silent: SILENT, _place: place };
     let news = futures::stream::unfold(telling, |mut telling| async move {
         loop {
             telling.clock.tick().await;
-            if telling.engine.is_stopping() {
+            if telling.engine.is_stopping() || Instant::now() >= telling.ends {
                 return None;
             }
             let answer = (telling.ask)(telling.engine.clone()).await.ok()?;

@@ -31,6 +31,7 @@ use super::waterfall::Waterfall;
 use super::{Asked, html, sorry};
 use crate::path::RunPath;
 use crate::router::Shared;
+use crate::runs::number;
 
 /// Steps on a page.
 const STEPS: usize = 60;
@@ -104,9 +105,14 @@ pub(super) async fn page(
         Ok(path) => path,
         Err(problem) => return sorry(&shared, &asked.headers, &problem),
     };
-    // what is no number is as good as none: the slider sends numbers
-    let at = asked.part("at").and_then(|text| text.parse::<Seq>().ok());
-    let first = asked.part("steps").and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
+    let places = number(&asked.query, "at", "the number of an entry").and_then(|at: Option<Seq>| {
+        let first = number(&asked.query, "steps", "the number of a step, from 0")?;
+        Ok((at, first.unwrap_or(0)))
+    });
+    let (at, first) = match places {
+        Ok(places) => places,
+        Err(problem) => return sorry(&shared, &asked.headers, &problem),
+    };
     match look(&shared, run, at, first, &asked).await {
         Ok(page) => html(StatusCode::OK, &page),
         Err(error) => sorry(&shared, &asked.headers, &error.into()),

@@ -122,6 +122,5 @@ const NEWEST: (&str, &str) = ("cursor", "");
 
 /// `GET /runs`: the list is at `/`.
 pub(super) async fn elsewhere(asked: Asked) -> Response {
-    let parts = asked.query.iter().map(|(name, value)| (&name[..], &value[..]));
-    Redirect::permanent(&format!("/{}", text::query(parts))).into_response()
+    Redirect::permanent(&format!("/{}", text::query(asked.query.all()))).into_response()
 }

@@ -1,11 +1,13 @@
 //! What every page has around it: navigation, and light or dark.
 
-use axum::Form;
-use axum::extract::rejection::FormRejection;
+use axum::body::Body;
+use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use serde::Deserialize;
 
+use super::sorry;
+use crate::error::Problem;
+use crate::form::{Fields, OPEN_FORM_BYTES};
 use crate::router::Shared;
 
 /// The cookie that remembers light or dark. Nothing secret: the page's script may set it too.
@@ -87,17 +89,23 @@ fn known(theme: &str) -> &'static str {
     }
 }
 
-/// What the switch sends.
-#[derive(Deserialize)]
-pub(super) struct Choice {
-    theme: String,
-}
-
 /// `POST /theme`, for browsers without the script: remembers the choice and goes back to where the switch was.
-pub(super) async fn choose(headers: HeaderMap, choice: Result<Form<Choice>, FormRejection>) -> Response {
-    let theme = choice.map_or("", |Form(choice)| known(&choice.theme));
+pub(super) async fn choose(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
+    let theme = match Fields::read(&shared, body, OPEN_FORM_BYTES, &["theme"]).await.and_then(|form| chosen(&form)) {
+        Ok(theme) => theme,
+        Err(problem) => return sorry(&shared, &headers, &problem),
+    };
     let cookie = format!("{COOKIE}={theme}; Path=/; Max-Age={LASTS}; SameSite=Lax");
     ([(header::SET_COOKIE, cookie)], Redirect::to(&back(&headers))).into_response()
+}
+
+fn chosen(form: &Fields) -> Result<&'static str, Problem> {
+    match form.get("theme") {
+        "system" => Ok(""),
+        theme => Some(known(theme))
+            .filter(|known| !known.is_empty())
+            .ok_or_else(|| Problem::bad_request(format!("`theme` is `{theme}`; use light, dark or system"))),
+    }
 }
 
 /// The path of the page that a form was on. Only the path: whatever else a `Referer` names, the answer stays here.

@@ -88,16 +88,20 @@ pub(super) fn query<'a>(parts: impl IntoIterator<Item = (&'a str, &'a str)>) -> 
     let mut query = String::new();
     for (name, value) in parts {
         query.push(if query.is_empty() { '?' } else { '&' });
-        query.push_str(name);
+        escape(&mut query, name);
         query.push('=');
-        for byte in value.bytes() {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => query.push(byte as char),
-                other => _ = write!(query, "%{other:02X}"),
-            }
-        }
+        escape(&mut query, value);
     }
     query
+}
+
+fn escape(query: &mut String, text: &str) {
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => query.push(byte as char),
+            other => _ = write!(query, "%{other:02X}"),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -116,6 +120,7 @@ mod tests {
     #[test]
     fn a_query_holds_any_text() {
         assert_eq!(query([("a", "1"), ("b", "ä&=#\"< ")]), "?a=1&b=%C3%A4%26%3D%23%22%3C%20");
+        assert_eq!(query([("\n&=", "1")]), "?%0A%26%3D=1", "names as well");
         assert_eq!(query([]), "");
     }
 

@@ -155,6 +155,68 @@ async fn pages_of_other_origins_are_refused_everywhere_but_at_the_event_api() {
 }
 
 #[tokio::test]
+async fn what_another_site_makes_a_browser_ask_for_is_refused() {
+    let world = World::new();
+    let ask = async |path: &str, site: &str, mode: &str| {
+        let request = Request::get(path).header("host", "localhost:8288").header("sec-fetch-site", site);
+        world.ask(request.header("sec-fetch-mode", mode).body(Body::empty()).unwrap()).await
+    };
+    for path in ["/v1/runs", "/v1/functions", "/dev", "/api/inngest", "/live/none", "/health", "/v1/runs/x"] {
+        for site in ["cross-site", "same-site"] {
+            for mode in ["no-cors", "navigate"] {
+                let answer = ask(path, site, mode).await;
+                assert!(answer.status == 403 && answer.sentence().contains("other sites"), "{path}: {}", answer.text);
+            }
+        }
+        assert_ne!(ask(path, "same-origin", "cors").await.status, 403, "{path}");
+    }
+    assert_eq!(ask("/", "cross-site", "navigate").await.status, 200, "a link to a page");
+    assert_eq!(ask("/", "cross-site", "no-cors").await.status, 403, "an image, a script");
+    let sent = Request::post("/e/local").header("sec-fetch-site", "cross-site").body(Body::from(r#"{"name":"a"}"#));
+    assert_eq!(world.ask(sent.unwrap()).await.status, 200, "front ends send events");
+}
+
+#[tokio::test]
+async fn no_cache_keeps_what_is_shown() {
+    let world = World::new();
+    let run = world.run(json!({"name": "test/echo"})).await;
+    for path in
+        ["/v1/runs", &format!("/v1/runs/{run}"), "/v1/runs/x", "/v1/functions", "/dev", "/", "/nowhere", "/runs"]
+    {
+        assert_eq!(world.get(path).await.header("cache-control"), "no-store", "{path}");
+    }
+    assert_eq!(world.post("/e/key", r#"{"name":"a"}"#).await.header("cache-control"), "no-store");
+    assert_eq!(world.get("/app.js").await.header("cache-control"), "no-cache", "asked for again, and kept");
+}
+
+#[tokio::test]
+async fn white_space_around_keys_and_the_token_does_not_count() {
+    let world = World::with(Options {
+        event_keys: vec![" first-key\n".into()],
+        dashboard_token: Some("\tthe-token ".into()),
+        loopback: true,
+        ..Options::default()
+    });
+    assert_eq!(world.post("/e/first-key", r#"{"name":"a"}"#).await.status, 200);
+    assert_eq!(world.get_with("/v1/runs", "authorization", "Bearer the-token").await.status, 200);
+    assert_eq!(world.form("/login", "token=+the-token+").await.status, 303);
+}
+
+#[tokio::test]
+async fn a_header_is_never_made_of_what_a_sender_wrote() {
+    let world = World::new();
+    for query in ["%0a=1", "%00", "%0d%0aX:1", "%7f=1", "a%26status=failed", "status=%0a", "function=%0d%0aX:1"] {
+        let answer = world.get(&format!("/runs?{query}")).await;
+        assert!(answer.status.as_u16() < 500 && answer.header("x").is_empty(), "{query}: {}", answer.status);
+    }
+    let moved = world.get("/runs?status=failed&function=a%26b%0a").await;
+    assert_eq!((moved.status.as_u16(), moved.header("location")), (308, "/?status=failed&function=a%26b%0A"));
+    let odd = Request::options("/e/key").header("access-control-request-headers", &b"x-\xff"[..]);
+    let answer = world.ask(odd.body(Body::empty()).unwrap()).await;
+    assert_eq!((answer.status.as_u16(), answer.header("access-control-allow-headers")), (204, "content-type"));
+}
+
+#[tokio::test]
 async fn on_loopback_foreign_hosts_are_refused() {
     let world = World::new();
     let answer = world.get_with("/v1/runs", "host", "rebound.example:8288").await;

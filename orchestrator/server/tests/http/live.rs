@@ -72,6 +72,22 @@ async fn a_stream_ends_with_the_server() {
     assert_eq!(tokio::time::timeout(Duration::from_secs(20), next(&mut stream)).await, Ok(None));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stream_does_not_last_for_ever() {
+    let world = streaming();
+    let mut stream = open(&world, "/live/runs").await;
+    // a word each quarter of a minute, for ten minutes
+    let words = async {
+        let mut words = 0;
+        while next(&mut stream).await.is_some() {
+            words += 1;
+        }
+        words
+    };
+    let words = tokio::time::timeout(Duration::from_secs(3_600), words).await.expect("it goes on");
+    assert!((30..=60).contains(&words), "{words}");
+}
+
 #[tokio::test]
 async fn there_are_so_many_streams_and_no_more() {
     let world = streaming();

@@ -4,6 +4,7 @@
 mod access;
 mod acting;
 mod bad_input;
+mod bodies;
 mod live;
 mod many;
 mod more_pages;
@@ -15,4 +16,5 @@ mod script;
 mod sending;
 mod serving;
 mod signals;
+mod unknown;
 mod world;

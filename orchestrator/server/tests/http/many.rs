@@ -63,10 +63,59 @@ async fn a_function_is_paused_and_resumed_and_the_listing_says_so() {
 }
 
 #[tokio::test]
+async fn every_run_is_chosen_only_where_the_query_says_so() {
+    let world = World::new();
+    world.send(json!([{"name": "test/pay"}, {"name": "test/echo"}])).await;
+    for verb in ["cancel", "rerun"] {
+        for query in ["", "?", "?limit=10", "?cursor=01HF7YAT00X6E3H2QJ7N9W5K4M"] {
+            let said = world.post(&format!("/v1/runs/{verb}{query}"), "").await;
+            assert!(said.status == 400 && said.sentence().contains("`all=true`"), "{verb}{query}: {}", said.text);
+        }
+        // as a script sends them whose variable is not set
+        for name in ["status", "function", "since", "until"] {
+            let said = world.post(&format!("/v1/runs/{verb}?{name}="), "").await;
+            let both = world.post(&format!("/v1/runs/{verb}?all=true&{name}="), "").await;
+            for said in [said, both] {
+                assert!(said.status == 400 && said.sentence().contains(&format!("`{name}` is empty")), "{}", said.text);
+            }
+        }
+        for wrong in ["", "1", "false", "TRUE"] {
+            let said = world.post(&format!("/v1/runs/{verb}?all={wrong}"), "").await;
+            assert!(said.status == 400 && said.sentence().contains("`all` is"), "{wrong}: {}", said.text);
+        }
+    }
+    world.settle().await;
+    let statuses = async || {
+        let runs = world.get("/v1/runs").await.data();
+        let mut all: Vec<_> =
+            runs.as_array().unwrap().iter().map(|run| run["status"].as_str().unwrap().to_owned()).collect();
+        all.sort_unstable();
+        all
+    };
+    assert_eq!(statuses().await, ["Completed", "Running"], "nothing was done");
+    assert_eq!(world.post("/v1/runs/cancel?all=true", "").await.data().as_array().unwrap().len(), 1);
+    world.settle().await;
+    assert_eq!(world.post("/v1/runs/rerun?all=true&limit=10", "").await.data().as_array().unwrap().len(), 2);
+    world.settle().await;
+    assert_eq!(statuses().await, ["Cancelled", "Completed", "Completed", "Running"]);
+}
+
+#[tokio::test]
+async fn a_function_of_any_name_is_paused_and_resumed() {
+    let world = World::new();
+    for id in ["%3Cb%3Ebold%3C%2Fb%3E", "<b>bold<%2Fb>".replace('<', "%3C").replace('>', "%3E").as_str()] {
+        assert_eq!(world.post(&format!("/v1/functions/{id}/pause"), "").await.status, 200, "{id}");
+        assert_eq!(world.post(&format!("/v1/functions/{id}/resume"), "").await.status, 200, "{id}");
+    }
+    let said = world.post("/v1/functions/%FF/pause", "").await;
+    assert!(said.status == 404 && said.sentence().contains("no such function"), "{}", said.text);
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_refused() {
     let world = World::new();
     assert_eq!(world.post("/v1/functions/none/pause", "").await.status, 404);
     assert!(world.post("/v1/runs/cancel?status=done", "").await.sentence().contains("`status`"));
-    assert!(world.post("/v1/runs/rerun", r#"{"step": 1}"#).await.sentence().contains("`from_step`"));
+    assert!(world.post("/v1/runs/rerun?status=failed", r#"{"step": 1}"#).await.sentence().contains("`from_step`"));
     assert_eq!(world.get("/v1/runs/cancel").await.status, 405);
 }

@@ -78,6 +78,48 @@ async fn a_connection_that_does_not_say_what_it_wants_is_closed() {
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_read_its_answers_is_closed() {
+    let world = World::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Connections { most: 1, taken_within: Duration::from_millis(50), ..Connections::default() };
+    tokio::spawn(serve(listener, world.router.clone(), connections, std::future::pending()));
+
+    // asks for more than the operating system keeps, and never reads
+    let mut deaf = TcpStream::connect(address).await.unwrap();
+    let ask = b"GET /app.js HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
+    let asking = tokio::spawn(async move { while deaf.write_all(&ask).await.is_ok() {} });
+
+    let mut other = TcpStream::connect(address).await.unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(60), exchange(&mut other, HEALTH)).await;
+    assert!(answer.expect("its place is held").starts_with("HTTP/1.1 200"));
+    asking.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_large_answer_that_is_taken_slowly_comes_whole() {
+    let world = World::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, world.router.clone(), Connections::default(), std::future::pending()));
+    let text = "x".repeat(2_000_000);
+    let run = world.run(serde_json::json!({"name": "test/echo", "data": {"text": text}})).await;
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    let ask = format!("GET /v1/runs/{run} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    slow.write_all(ask.as_bytes()).await.unwrap();
+    let (mut all, mut some) = (Vec::new(), [0; 10_000]);
+    loop {
+        let n = slow.read(&mut some).await.unwrap();
+        if n == 0 {
+            break;
+        }
+        all.extend_from_slice(&some[..n]);
+        tokio::task::yield_now().await;
+    }
+    assert!(all.len() > 2 * text.len() && all.ends_with(b"}"), "{} bytes", all.len());
+}
+
+#[tokio::test]
 async fn connections_past_the_bound_wait_until_one_ends() {
     let world = World::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

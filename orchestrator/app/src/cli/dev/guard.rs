@@ -16,7 +16,8 @@ impl Access {
     /// Judges the options.
     ///
     /// # Errors
-    /// For a server that others can reach, without an event key and a dashboard token, or with shortened retries.
+    /// For a server that others can reach, without an event key and a dashboard token, with one that is easily guessed, or
+    /// with shortened retries; for a blank key or token anywhere.
     pub(super) fn judge(
         host: &str,
         event_keys: Vec<String>,
@@ -24,6 +25,9 @@ impl Access {
         retry_delay: bool,
     ) -> Result<Self, Stop> {
         let loopback = is_loopback(host);
+        if let Some(fault) = stepladder_server::secrets_fault(&event_keys, dashboard_token.as_deref(), !loopback) {
+            return Err(Stop::problem(fault));
+        }
         let mut missing = Vec::new();
         if event_keys.is_empty() {
             missing.push("an event key (--event-key or STEPLADDER_EVENT_KEYS)");
@@ -72,14 +76,24 @@ mod tests {
     #[test]
     fn elsewhere_a_key_and_a_token_are_needed() {
         assert!(refused("0.0.0.0", &[], None, false).contains("an event key"));
-        assert!(refused("0.0.0.0", &["k"], None, false).contains("it a dashboard token (STEPLADDER_DASHBOARD_TOKEN)"));
-        assert!(refused("::", &[], Some("t"), false).contains("an event key (--event-key"));
-        let access = Access::judge("0.0.0.0", vec!["k".into()], Some("t".into()), false).unwrap();
-        assert!(!access.loopback);
+        let missing = refused("0.0.0.0", &["long-enough"], None, false);
+        assert!(missing.contains("it a dashboard token (STEPLADDER_DASHBOARD_TOKEN)"), "{missing}");
+        assert!(refused("::", &[], Some("long-enough"), false).contains("an event key (--event-key"));
+        let (keys, token) = (vec!["long-enough".into()], Some("long-enough".into()));
+        assert!(!Access::judge("0.0.0.0", keys, token, false).unwrap().loopback);
+    }
+
+    #[test]
+    fn a_blank_key_is_refused_anywhere_and_a_short_one_elsewhere() {
+        assert!(refused("127.0.0.1", &["good", ""], None, false).contains("an event key"));
+        assert!(refused("localhost", &[" "], None, false).contains("is blank"));
+        assert!(refused("0.0.0.0", &["k"], Some("long-enough"), false).contains("has 1 characters"));
+        assert!(refused("0.0.0.0", &["long-enough"], Some("t"), false).contains("the dashboard token"));
+        assert!(Access::judge("127.0.0.1", vec!["k".into()], Some("t".into()), false).is_ok());
     }
 
     #[test]
     fn retries_are_shortened_on_loopback_only() {
-        assert!(refused("10.0.0.1", &["k"], Some("t"), true).contains("--retry-delay"));
+        assert!(refused("10.0.0.1", &["long-enough"], Some("long-enough"), true).contains("--retry-delay"));
     }
 }

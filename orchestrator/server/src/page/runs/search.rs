@@ -73,7 +73,8 @@ impl Search {
         }
         Ok(Self {
             status: status.map_err(|fault| Problem::bad_request(format!("`status`: {fault}")))?,
-            function: asked.part("function").map(str::to_owned),
+            // as it is: an id may begin or end with a space
+            function: asked.query.get("function").map(str::to_owned),
             text: text.to_owned(),
             within: within.map(str::to_owned),
             from: asked.part("from").unwrap_or_default().to_owned(),
@@ -207,10 +208,10 @@ fn beginning(text: &str) -> Option<(RunId, RunId)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inputs::Parameters;
 
     fn asked(parts: &[(&str, &str)]) -> Asked {
-        let query = parts.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Asked { headers: Default::default(), query }
+        Asked { headers: Default::default(), query: Parameters::of(parts) }
     }
 
     fn search(parts: &[(&str, &str)]) -> Result<Search, Problem> {

@@ -1,0 +1,75 @@
+//! The address of a server: read, and shown without the password that it may hold.
+
+use reqwest::Url;
+
+use crate::terminal::Stop;
+
+/// Reads an address.
+///
+/// # Errors
+/// When it is none of a server.
+pub(super) fn read(text: &str) -> Result<Url, Stop> {
+    let is_base = |base: &Url| {
+        matches!(base.scheme(), "http" | "https")
+            && base.has_host()
+            && base.query().is_none()
+            && base.fragment().is_none()
+    };
+    text.trim().parse().ok().filter(is_base).ok_or_else(|| {
+        let shown = masked(text);
+        Stop::problem(format!("`{shown}` is not the address of a server; write it like http://127.0.0.1:8288"))
+    })
+}
+
+/// An address as it is printed: without a user and a password, and without a final slash.
+pub(super) fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    // a URL with a host may have both, so that both may be taken away
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
+/// A text that should have been an address: what may be a password in it is left out.
+fn masked(text: &str) -> String {
+    let Some((before, after)) = text.rsplit_once('@') else { return text.to_owned() };
+    match before.split_once("://") {
+        Some((scheme, _)) => format!("{scheme}://…@{after}"),
+        None => format!("…@{after}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        match read(text) {
+            Err(Stop::Problem(sentence)) => sentence,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_address_is_shown_without_its_password() {
+        for text in [
+            "http://ada:secret@example.com:9/base/",
+            "http://secret@example.com:9/base",
+            "http://:secret@example.com:9/base",
+        ] {
+            assert_eq!(shown(&read(text).unwrap()), "http://example.com:9/base");
+        }
+        for text in ["htp://ada:secret@host", "http://ada:sec@secret@", "ada:secret@host", "http://ada:secret@host?x=1"]
+        {
+            let sentence = refused(text);
+            assert!(!sentence.contains("sec") && sentence.contains("is not the address"), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_refused() {
+        for text in ["", "localhost:8288", "ftp://x", "http://", "http://x?token=1", "http://x#y"] {
+            assert!(refused(text).contains("write it like"), "{text}");
+        }
+        assert!(read(" https://example.com/base ").is_ok());
+    }
+}

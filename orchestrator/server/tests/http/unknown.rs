@@ -1,0 +1,313 @@
+//! What a route does not know: a parameter, a field or a body that it does not take is a 400 that names it, on every
+//! route, and nothing is done.
+
+use axum::body::Body;
+use axum::http::{Method, Request};
+use serde_json::json;
+
+use crate::world::{Answer, World};
+
+/// What a route reads of a body.
+#[derive(Clone, Copy)]
+pub(crate) enum Reads {
+    Nothing,
+    /// Any JSON: nothing in it is unknown.
+    Anything,
+    /// An object with these fields, and a good one.
+    Json(&'static str),
+    /// A form: a good one.
+    Form(&'static str),
+}
+
+use Reads::{Anything, Form, Json, Nothing};
+
+const LISTING: &[&str] = &["status", "function", "since", "until", "limit", "cursor"];
+const BULK: &[&str] = &["status", "function", "since", "until", "all", "limit", "cursor"];
+const SEARCH: &[&str] = &["status", "function", "q", "within", "from", "to", "cursor", "did", "n", "missed"];
+const NEWS: &[&str] = &["status", "function", "q", "within", "from", "to", "cursor", "seen"];
+
+/// Every route: its method, its path, the parameters of its query, its body.
+pub(crate) const ROUTES: &[(&str, &str, &[&str], Reads)] = &[
+    ("POST", "/e/{key}", &[], Json(r#"{"name":"test/echo"}"#)),
+    ("GET", "/health", &[], Nothing),
+    ("POST", "/v1/signals/{token}", &[], Anything),
+    ("GET", "/login", &[], Nothing),
+    ("POST", "/login", &[], Form("token=a-token")),
+    ("GET", "/v1/events/{id}", &[], Nothing),
+    ("GET", "/v1/events/{id}/runs", &[], Nothing),
+    ("GET", "/v1/runs", LISTING, Nothing),
+    ("POST", "/v1/runs/cancel", BULK, Nothing),
+    ("POST", "/v1/runs/rerun", BULK, Json("{}")),
+    ("POST", "/v1/functions/{id}/pause", &[], Nothing),
+    ("POST", "/v1/functions/{id}/resume", &[], Nothing),
+    ("DELETE", "/v1/runs/{id}", &[], Nothing),
+    ("GET", "/v1/runs/{id}", &[], Nothing),
+    ("GET", "/v1/runs/{id}/journal", &["from", "limit"], Nothing),
+    ("POST", "/v1/runs/{id}/rerun", &[], Json("{}")),
+    ("GET", "/v1/functions", &[], Nothing),
+    ("GET", "/api/inngest", &[], Nothing),
+    ("GET", "/dev", &[], Nothing),
+    ("GET", "/", SEARCH, Nothing),
+    ("GET", "/runs/{id}", &["at", "steps", "did", "n"], Nothing),
+    ("GET", "/runs/{id}/value", &["of", "n"], Nothing),
+    ("GET", "/functions", &[], Nothing),
+    ("GET", "/function", &["id", "did", "n"], Nothing),
+    ("GET", "/events/{id}", &["did", "n"], Nothing),
+    ("GET", "/events/{id}/data", &[], Nothing),
+    ("GET", "/cost", &["cursor"], Nothing),
+    ("GET", "/health/page", &["did", "wakes", "events", "left", "more"], Nothing),
+    ("GET", "/live/none", &[], Nothing),
+    ("GET", "/live/runs", NEWS, Nothing),
+    ("GET", "/live/runs/{id}", &["seen"], Nothing),
+    ("POST", "/runs", &[], Form("do=cancel&run={id}")),
+    ("GET", "/runs", SEARCH, Nothing),
+    ("GET", "/events", &["before"], Nothing),
+    ("POST", "/events", &[], Form("name=test%2Fecho&data=%7B%7D")),
+    ("POST", "/events/{id}/replay", &[], Nothing),
+    ("POST", "/function/pause", &[], Form("id=echo&do=pause")),
+    ("POST", "/runs/{id}/cancel", &[], Nothing),
+    ("POST", "/runs/{id}/hasten", &[], Form("step=rest")),
+    ("POST", "/runs/{id}/rerun", &[], Form("from_step=&input=")),
+    ("POST", "/health/redrive", &[], Nothing),
+    ("GET", "/style.css", &[], Nothing),
+    ("GET", "/app.js", &[], Nothing),
+    ("POST", "/theme", &[], Form("theme=dark")),
+];
+
+/// The routes that a file makes: `.route("/path", get(a).post(b))`.
+fn made(source: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for route in source.split(".route(\"").skip(1) {
+        let (path, rest) = route.split_once('"').unwrap();
+        let handlers = rest.split_once('\n').map_or(rest, |(line, _)| line);
+        for method in ["get", "post", "delete", "put", "patch"] {
+            let is_there = [" ", "."].iter().any(|before| handlers.contains(&format!("{before}{method}(")));
+            found.extend(is_there.then(|| (method.to_uppercase(), path.to_owned())));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_route_is_in_the_table() {
+    let sources = [include_str!("../../src/router.rs"), include_str!("../../src/page.rs")];
+    let mut made: Vec<_> = sources.into_iter().flat_map(made).collect();
+    let mut known: Vec<_> =
+        ROUTES.iter().map(|(method, path, ..)| ((*method).to_owned(), (*path).to_owned())).collect();
+    made.sort_unstable();
+    known.sort_unstable();
+    assert!(made.len() > 40, "{made:?}");
+    assert_eq!(made, known);
+}
+
+/// A server with an event, a run that lives and one that has ended.
+struct Given {
+    world: World,
+    event: String,
+    live: String,
+}
+
+impl Given {
+    async fn new() -> Self {
+        let world = World::new();
+        let event = world.send(json!({"name": "test/nap", "data": {"long": true}})).await.remove(0);
+        let runs = world.get(&format!("/v1/events/{event}/runs")).await.data();
+        let live = runs[0]["run_id"].as_str().unwrap().to_owned();
+        world.run(json!({"name": "test/echo"})).await;
+        Self { world, event, live }
+    }
+
+    fn path(&self, route: &str) -> String {
+        let id = match route {
+            _ if route.contains("/events/") => &self.event,
+            _ if route.contains("/functions/") => "echo",
+            _ => &self.live,
+        };
+        route.replace("{id}", id).replace("{key}", "local").replace("{token}", "no-token")
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
+        let request = Request::builder().method(method.parse::<Method>().unwrap()).uri(path);
+        let request = request.header("host", "localhost:8288").header("sec-fetch-site", "same-origin");
+        self.world.ask(request.body(Body::from(body.replace("{id}", &self.live))).unwrap()).await
+    }
+
+    /// Panics unless the answer is a 400 that names something, as JSON for programs and as a page for people.
+    #[track_caller]
+    fn assert_refused(&self, answer: &Answer, name: &str, what: &str) {
+        assert_eq!(answer.status, 400, "{what}: {}", answer.text);
+        assert!(answer.text.contains(name), "{what} is not told of {name}: {}", answer.text);
+        let is_page = answer.header("content-type").starts_with("text/html");
+        assert!(is_page || answer.sentence().contains(name), "{what}: {}", answer.text);
+    }
+
+    /// Panics when anything was done.
+    async fn assert_nothing_done(&self) {
+        let runs = self.world.get("/v1/runs").await.data();
+        let statuses: Vec<_> = runs.as_array().unwrap().iter().map(|run| run["status"].as_str().unwrap()).collect();
+        assert_eq!(statuses, ["Completed", "Running"], "{runs}");
+        let functions = self.world.get("/v1/functions").await.data();
+        assert!(functions.as_array().unwrap().iter().all(|function| function["paused_since"].is_null()), "{functions}");
+        self.world.assert_no_error_logged();
+    }
+}
+
+fn good(reads: Reads) -> &'static str {
+    match reads {
+        Nothing => "",
+        Anything => "1",
+        Json(good) | Form(good) => good,
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_parameter_is_refused_by_name_on_every_route() {
+    let given = Given::new().await;
+    for (method, route, known, reads) in ROUTES {
+        for (query, name) in [
+            ("functoin=echo", "functoin"),
+            ("State=failed", "State"),
+            ("functoin", "functoin"),
+            ("%66unctoin=", "functoin"),
+            ("functoin%26status=failed", "functoin"),
+            ("=1", "``"),
+            ("%0a=1", "is not a parameter"),
+            ("%00", "is not a parameter"),
+            ("%FF=1", "not UTF-8"),
+        ] {
+            let path = format!("{}?{query}", given.path(route));
+            let answer = given.ask(method, &path, good(*reads)).await;
+            let name =
+                if answer.header("content-type").starts_with("text/html") { name.trim_matches('`') } else { name };
+            given.assert_refused(&answer, name, &format!("{method} {route}?{query}"));
+        }
+        // one that is known, after one that is
+        if let Some(first) = known.first() {
+            let path = format!("{}?{first}=&nothing=1", given.path(route));
+            let answer = given.ask(method, &path, good(*reads)).await;
+            given.assert_refused(&answer, "nothing", &path);
+            let all: Vec<&str> = known.iter().copied().filter(|name| !answer.text.contains(name)).collect();
+            assert!(all.is_empty(), "{method} {route} does not tell of {all:?}: {}", answer.text);
+        }
+    }
+    given.assert_nothing_done().await;
+}
+
+#[tokio::test]
+async fn a_parameter_that_is_given_twice_is_refused_by_name() {
+    let given = Given::new().await;
+    for (method, route, known, reads) in ROUTES {
+        for name in *known {
+            let path = format!("{}?{name}=1&{name}=2", given.path(route));
+            given.assert_refused(&given.ask(method, &path, good(*reads)).await, name, &path);
+        }
+    }
+    given.assert_nothing_done().await;
+}
+
+#[tokio::test]
+async fn a_known_parameter_is_taken() {
+    let given = Given::new().await;
+    for (method, route, known, reads) in ROUTES {
+        for name in *known {
+            // a route may need more, and these values are not good for all: what counts is what it says of the name
+            let path = format!("{}?{name}=1", given.path(route));
+            let answer = given.ask(method, &path, good(*reads)).await;
+            assert!(!answer.text.contains("is not a parameter"), "{method} {path}: {}", answer.text);
+        }
+    }
+    given.assert_nothing_done().await;
+}
+
+#[tokio::test]
+async fn a_body_that_nothing_reads_is_refused() {
+    let given = Given::new().await;
+    for (method, route, ..) in ROUTES.iter().filter(|(.., reads)| matches!(reads, Nothing)) {
+        for body in [r#"{"function":"nothing"}"#, "function=nothing", "x", "[]", "\0"] {
+            let answer = given.ask(method, &given.path(route), body).await;
+            given.assert_refused(&answer, "takes no body", &format!("{method} {route} with {body}"));
+        }
+        let large = given.ask(method, &given.path(route), &"x".repeat(1_000_000)).await;
+        assert_eq!(large.status, 413, "{method} {route}");
+    }
+    given.assert_nothing_done().await;
+    let empty = given.ask("POST", "/v1/functions/echo/pause", " {} ").await;
+    assert_eq!(empty.status, 200, "an empty object says nothing: {}", empty.text);
+}
+
+#[tokio::test]
+async fn an_unknown_field_of_a_body_is_refused_by_name() {
+    let given = Given::new().await;
+    for (method, route, _, reads) in ROUTES {
+        let (good, more) = match reads {
+            Nothing | Anything => continue,
+            Json(good) => (good, r#""functoin":"echo"}"#),
+            Form(good) => (good, "&functoin=echo"),
+        };
+        let body = match reads {
+            Json("{}") => format!("{{{more}"),
+            Json(good) => format!("{},{more}", good.trim_end_matches('}')),
+            _ => format!("{good}{more}"),
+        };
+        let filter = if *route == "/v1/runs/rerun" { "?status=completed" } else { "" };
+        let path = format!("{}{filter}", given.path(route));
+        // a form is read only where there is something to log in to
+        let world = (*route == "/login").then(|| World::with(guarded()));
+        let answer = match &world {
+            Some(world) => world.form(&path, body.clone()).await,
+            None => given.ask(method, &path, &body).await,
+        };
+        given.assert_refused(&answer, "functoin", &format!("{method} {route} with {body}"));
+    }
+    given.assert_nothing_done().await;
+}
+
+/// Options with a token, so that there is something to log in to.
+fn guarded() -> stepladder_server::Options {
+    stepladder_server::Options { dashboard_token: Some("a-token".into()), loopback: true, ..Default::default() }
+}
+
+#[tokio::test]
+async fn a_field_of_a_form_that_is_given_twice_is_refused() {
+    let given = Given::new().await;
+    for (route, body) in [
+        ("/runs", "do=cancel&do=rerun&run={id}"),
+        ("/runs/{id}/hasten", "step=rest&step=other"),
+        ("/function/pause", "id=echo&do=pause&id=nap"),
+        ("/events", "name=test%2Fecho&name=test%2Fnap"),
+        ("/theme", "theme=dark&theme=light"),
+    ] {
+        let answer = given.ask("POST", &given.path(route), body).await;
+        given.assert_refused(&answer, "given twice", &format!("{route} with {body}"));
+    }
+    for theme in ["theme=purple", "theme=", ""] {
+        given.assert_refused(&given.ask("POST", "/theme", theme).await, "light, dark or system", theme);
+    }
+    given.assert_nothing_done().await;
+}
+
+#[tokio::test]
+async fn a_number_on_a_page_that_is_none_is_refused() {
+    let given = Given::new().await;
+    for path in [
+        "/runs/{id}?at=x",
+        "/runs/{id}?steps=-1",
+        "/cost?cursor=here",
+        "/live/runs?seen=x",
+        "/live/runs/{id}?seen=x",
+        "/events?before=x",
+        "/?cursor=x",
+    ] {
+        let name = path.split(['?', '=']).nth(1).unwrap();
+        given.assert_refused(&given.ask("GET", &given.path(path), "").await, name, path);
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_a_route_does_not_take_is_told_whatever_comes_with_it() {
+    let given = Given::new().await;
+    for (method, path) in [("GET", "/v1/runs/cancel?status=failed"), ("POST", "/v1/runs"), ("PUT", "/health?x=1")] {
+        let answer = given.ask(method, path, "{\"x\":1}").await;
+        assert_eq!(answer.status, 405, "{method} {path}: {}", answer.text);
+    }
+}
