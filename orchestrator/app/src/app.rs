@@ -10,7 +10,8 @@ use stepladder_sdk::{Function, Result, States};
 
 use crate::demo::Demo;
 
-/// Functions and how to run them. [`run`](App::run) is the whole program.
+/// Functions and how to run them. [`run`](App::run) is the whole program. A method that sets one thing ([`pace`](App::pace),
+/// say) may be called once.
 ///
 /// ```no_run
 /// use stepladder::prelude::*;
@@ -35,6 +36,8 @@ pub struct App {
     pub(crate) pace: Pace,
     pub(crate) code: Option<String>,
     pub(crate) demo: Option<DemoHook>,
+    /// How often each method was called that may be called once.
+    calls: [(&'static str, u32); 3],
 }
 
 /// Prepares a demonstration.
@@ -49,7 +52,8 @@ impl Default for App {
 impl App {
     /// Without functions.
     pub fn new() -> Self {
-        Self { functions: Vec::new(), states: States::default(), pace: Pace::default(), code: None, demo: None }
+        let calls = ["pace", "code_version", "demo"].map(|method| (method, 0));
+        Self { functions: Vec::new(), states: States::default(), pace: Pace::default(), code: None, demo: None, calls }
     }
 
     /// Registers a function.
@@ -72,6 +76,7 @@ impl App {
 
     /// How far one hop goes; one step unless told otherwise. `dev --pace` goes before it.
     pub fn pace(mut self, pace: Pace) -> Self {
+        self.calls[0].1 += 1;
         self.pace = pace;
         self
     }
@@ -79,6 +84,7 @@ impl App {
     /// The version of the code, written into every journal record: `env!("CARGO_PKG_VERSION")`, a commit. Shows which
     /// deployment did what.
     pub fn code_version(mut self, version: impl Into<String>) -> Self {
+        self.calls[1].1 += 1;
         self.code = Some(version.into());
         self
     }
@@ -101,6 +107,7 @@ impl App {
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<Demo>> + Send + 'static,
     {
+        self.calls[2].1 += 1;
         self.demo = Some(Box::new(|| Box::pin(hook())));
         self
     }
@@ -137,10 +144,36 @@ impl App {
 
     /// The functions as the engine sees them.
     pub(crate) fn programs(&mut self) -> Result<Vec<Arc<dyn Program>>, String> {
+        let mut twice = self.calls.iter().filter(|(_, times)| *times > 1);
+        let fault = twice.next().map(|(method, _)| format!("the app calls `.{method}` twice; call it once"));
+        if let Some(fault) = fault.or_else(|| self.states.fault()) {
+            return Err(fault);
+        }
         let mut programs = Vec::new();
         for function in std::mem::take(&mut self.functions) {
             programs.extend(function.programs(&self.states)?);
         }
         Ok(programs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_set_twice_is_refused_by_name() {
+        let version = || App::new().code_version("1");
+        assert!(version().programs().is_ok());
+        let demo = || App::new().demo(|| async { Ok(Demo::new()) }).demo(|| async { Ok(Demo::new()) });
+        for (mut app, says) in [
+            (App::new().pace(Pace::WithinBudget).pace(Pace::WithinBudget), "`.pace` twice"),
+            (version().code_version("2"), "`.code_version` twice"),
+            (demo(), "`.demo` twice"),
+            (App::new().state(1_u8).state(2_u8), "two values of type u8"),
+        ] {
+            let fault = app.programs().err().unwrap_or_default();
+            assert!(fault.contains(says), "{fault}");
+        }
     }
 }

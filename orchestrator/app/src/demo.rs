@@ -33,6 +33,13 @@ impl Demo {
         self
     }
 
+    /// A variable that has two values, if there is one.
+    pub(crate) fn repeated(&self) -> Option<&str> {
+        let mut names = self.variables.iter().map(|(name, _)| &**name).enumerate();
+        let before = |(i, name): &(usize, &str)| self.variables[..*i].iter().any(|(other, _)| other == name);
+        names.find(before).map(|(_, name)| name)
+    }
+
     /// A line to print at the start.
     #[must_use]
     pub fn note(mut self, line: impl Into<String>) -> Self {
@@ -52,5 +59,17 @@ impl Demo {
         }
         self.events.push(event);
         Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_with_two_values_is_found() {
+        let demo = Demo::new().variable("A", "1").variable("B", "1");
+        assert_eq!(demo.repeated(), None);
+        assert_eq!(demo.variable("A", "2").repeated(), Some("A"));
     }
 }

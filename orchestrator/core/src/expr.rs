@@ -1,18 +1,36 @@
 //! CEL expressions over events: trigger conditions, limit keys, what a wait is for. Compiled once, run many times.
 
 mod cost;
+mod decimal;
 mod depth;
+mod environment;
+mod names;
+mod number;
+mod operators;
+mod patterns;
+mod read;
+mod scope;
+mod time;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use cel::{Context, Program, Value};
+use cel::common::ast::IdedExpr;
+use cel::common::types::{CelNull, CelString};
+use cel::common::value::Val;
+use cel::{ParseErrors, Value};
+use regex_lite::Regex;
 
-use crate::Event;
 use crate::limits::{EXPR_BYTES, EXPR_EVENT, EXPR_LEVELS, EXPR_STEPS, KEY_BYTES};
 use crate::sentence::brief;
+use environment::{Pattern, as_truth};
+use number::Number;
+
+pub use names::Names;
+pub(crate) use scope::indexed_scalar;
+pub use scope::{Scope, Seen};
 
 /// Stack of the thread that parses. The parser refuses more than 96 levels by itself, for which it takes between 8 and
 /// 16 MiB in a build without optimisation: on a thread of 2 MiB, 20 brackets ended the process.
@@ -20,10 +38,17 @@ const PARSER_STACK_BYTES: usize = 64 * 1024 * 1024;
 
 /// A compiled CEL expression. The variable is `event`, with `id`, `name`, `data`, `ts` and `user`; where a run waits for
 /// another event, that one is `async`.
+///
+/// The numbers of an event are of one kind, whole or not, and exact: `event.data.amount / 8` is 12.5 for 100 and for 100.0.
 #[derive(Clone)]
 pub struct Expr {
     source: Arc<str>,
-    program: Arc<Program>,
+    compiled: Arc<Compiled>,
+}
+
+struct Compiled {
+    expression: IdedExpr,
+    patterns: Vec<Regex>,
     /// The size of an event, in values, up to which it takes no more than [`EXPR_STEPS`].
     fits: f64,
 }
@@ -37,23 +62,33 @@ pub struct BadExpr {
 }
 
 impl Expr {
-    /// Compiles, on a thread of its own: the parser recurses further than the caller's stack may be.
+    /// Compiles an expression over `event`.
     ///
     /// # Errors
-    /// When it is not CEL; the message has the place. When it is longer than [`EXPR_BYTES`], deeper than
-    /// [`EXPR_LEVELS`], or may take more than [`EXPR_STEPS`] on an event of [`EXPR_EVENT`] values.
+    /// As [`Self::compile_over`].
     pub fn compile(source: &str) -> Result<Self, BadExpr> {
+        Self::compile_over(source, Names::Event)
+    }
+
+    /// Compiles an expression over these variables, on a thread of its own: the parser recurses further than the caller's
+    /// stack may be.
+    ///
+    /// # Errors
+    /// When it is not CEL, or names a variable, a field of an event or a function that does not exist; the message has the
+    /// place. When it is longer than [`EXPR_BYTES`], deeper than [`EXPR_LEVELS`], or may take more than [`EXPR_STEPS`] on an
+    /// event of [`EXPR_EVENT`] values.
+    pub fn compile_over(source: &str, names: Names) -> Result<Self, BadExpr> {
         let bad = |message: String| BadExpr { source_text: brief(source), message };
         if source.len() > EXPR_BYTES {
             return Err(bad(format!("has {} bytes; at most {EXPR_BYTES} are allowed", source.len())));
         }
         let parser = thread::Builder::new().name("cel-parser".into()).stack_size(PARSER_STACK_BYTES);
-        let program = thread::scope(|scope| {
-            let parsing = parser.spawn_scoped(scope, || parse(source)).map_err(|e| format!("cannot be parsed: {e}"))?;
+        let compiled = thread::scope(|scope| {
+            let parsing =
+                parser.spawn_scoped(scope, || parse(source, names)).map_err(|e| format!("cannot be parsed: {e}"))?;
             parsing.join().unwrap_or_else(|_| Err("the parser panicked over it; write it in another way".into()))
         });
-        let (program, fits) = program.map_err(bad)?;
-        Ok(Self { source: source.into(), program: Arc::new(program), fits })
+        Ok(Self { source: source.into(), compiled: Arc::new(compiled.map_err(bad)?) })
     }
 
     /// The text it was compiled from.
@@ -66,30 +101,35 @@ impl Expr {
     /// # Errors
     /// When it fails (a missing field, say) or gives something other than a boolean.
     pub fn is_true(&self, scope: &Scope) -> Result<bool, BadExpr> {
-        match self.run(scope)? {
-            Value::Bool(b) => Ok(b),
-            other => Err(self.bad(format_args!("gives {other:?}, not true or false"))),
-        }
+        self.run(scope, |value| {
+            as_truth(value).ok_or_else(|| format!("gives {}, not true or false", brief(format_args!("{value:?}"))))
+        })
     }
 
-    /// The expression's value as a text: the key of a limit.
+    /// The expression's value as a text: the key of a limit. A number is written with all its digits and no exponent, so
+    /// that 100, 100.0 and 1e2 are one key; a boolean and null are written as in JSON.
     ///
     /// # Errors
     /// When it fails, gives a value that has no plain text (a list, a map), or a text longer than [`KEY_BYTES`].
     pub fn text(&self, scope: &Scope) -> Result<String, BadExpr> {
-        match self.run(scope)? {
-            Value::String(s) if s.len() <= KEY_BYTES => Ok(s.to_string()),
-            Value::String(s) => {
-                Err(self.bad(format_args!("gives a text of {} bytes; a key has at most {KEY_BYTES}", s.len())))
+        let number = |value: &dyn Val| Number::of_value(value)?.plain();
+        self.run(scope, |value| {
+            if let Some(text) = value.downcast_ref::<CelString>() {
+                let text = text.inner();
+                return match text.len() <= KEY_BYTES {
+                    true => Ok(text.to_owned()),
+                    false => Err(format!("gives a text of {} bytes; a key has at most {KEY_BYTES}", text.len())),
+                };
             }
-            Value::Int(i) => Ok(i.to_string()),
-            Value::UInt(u) => Ok(u.to_string()),
-            Value::Float(x) => Ok(x.to_string()),
-            Value::Bool(b) => Ok(b.to_string()),
-            Value::Null => Ok("null".into()),
-            other => Err(self
-                .bad(format_args!("cannot be a key; use a text, a number or a boolean, not what it gives: {other:?}"))),
-        }
+            let truth = || as_truth(value).map(|truth| truth.to_string());
+            let null = || value.downcast_ref::<CelNull>().map(|_| "null".into());
+            number(value).or_else(truth).or_else(null).ok_or_else(|| {
+                format!(
+                    "cannot be a key; use a text, a number or a boolean, not what it gives: {}",
+                    brief(format_args!("{value:?}"))
+                )
+            })
+        })
     }
 
     /// The expression's value as a whole number: a priority.
@@ -97,25 +137,29 @@ impl Expr {
     /// # Errors
     /// When it fails, or gives something else.
     pub fn int(&self, scope: &Scope) -> Result<i64, BadExpr> {
-        match self.run(scope)? {
-            Value::Int(i) => Ok(i),
-            Value::UInt(u) => Ok(i64::try_from(u).unwrap_or(i64::MAX)),
-            Value::Float(x) if x.fract() == 0.0 => Ok(x as i64),
-            other => Err(self.bad(format_args!("gives {other:?}, not a whole number"))),
-        }
+        self.run(scope, |value| match Number::of_value(value) {
+            Some(Number::Whole(whole)) => Ok(whole.clamp(i64::MIN.into(), i64::MAX.into()) as i64),
+            Some(_) | None => Err(format!("gives {}, not a whole number", brief(format_args!("{value:?}")))),
+        })
     }
 
-    fn run(&self, scope: &Scope) -> Result<Value, BadExpr> {
+    fn run<T>(&self, scope: &Scope, take: impl FnOnce(&dyn Val) -> Result<T, String>) -> Result<T, BadExpr> {
         if let Some(fault) = &scope.fault {
             return Err(self.bad(fault));
         }
-        if scope.size > self.fits {
+        let Compiled { expression, patterns, fits } = &*self.compiled;
+        if scope.size > *fits {
             let values = scope.size.ceil();
             return Err(self.bad(format_args!(
                 "may take more than {EXPR_STEPS} steps on an event of this size ({values} values); it is not evaluated"
             )));
         }
-        self.program.execute(&scope.context).map_err(|e| self.bad(e))
+        let mut context = scope.context.new_inner_scope();
+        for (i, pattern) in patterns.iter().enumerate() {
+            context.add_variable_as_val(patterns::name(i), Box::new(Pattern(pattern.clone())));
+        }
+        let value = Value::resolve_val(expression, &context).map_err(|e| self.bad(e))?;
+        take(&*value).map_err(|why| self.bad(why))
     }
 
     /// Values and errors hold what the sender wrote, as much of it as there is: only the beginning is kept.
@@ -124,25 +168,37 @@ impl Expr {
     }
 }
 
-fn parse(source: &str) -> Result<(Program, f64), String> {
-    let program = Program::compile(source).map_err(|e| brief(e.to_string().trim()))?;
-    let levels = depth::levels(program.expression());
+fn parse(source: &str, names: Names) -> Result<Compiled, String> {
+    let parsed = environment::shared().parser().parse_with_source_info(source);
+    let (mut expression, places) = parsed.map_err(|bad| not_cel(&bad))?;
+    let levels = depth::levels(&expression);
     if levels > EXPR_LEVELS {
         return Err(format!("is {levels} levels deep; at most {EXPR_LEVELS} are allowed, write it flatter"));
     }
-    let fits = fits(&program);
+    names::check(&expression, &places, names)?;
+    let fits = fits(&expression);
     if fits < EXPR_EVENT as f64 {
         return Err(format!(
             "may take more than {EXPR_STEPS} steps on an event of {EXPR_EVENT} values; put fewer of `all`, `exists`, `map` and \
              `filter` into each other"
         ));
     }
-    Ok((program, fits))
+    let mut patterns = Vec::new();
+    patterns::take(&mut expression, &mut patterns)?;
+    operators::replace(&mut expression);
+    Ok(Compiled { expression, patterns, fits })
+}
+
+/// The first error of the parser, with its place.
+fn not_cel(bad: &ParseErrors) -> String {
+    let Some(first) = bad.errors.first() else { return "is not CEL".into() };
+    let line = if first.pos.0 > 1 { format!("line {}, ", first.pos.0) } else { String::new() };
+    brief(format_args!("is not CEL at {line}character {}: {}", first.pos.1, first.msg))
 }
 
 /// The size of an event up to which an expression takes no more steps than it may; infinite where no event is too large.
-fn fits(program: &Program) -> f64 {
-    let is_fine = |eighths: &u32| cost::steps(program.expression(), size_of(*eighths)) <= EXPR_STEPS as f64;
+fn fits(expression: &IdedExpr) -> f64 {
+    let is_fine = |eighths: &u32| cost::steps(expression, size_of(*eighths)) <= EXPR_STEPS as f64;
     // in steps of an eighth of a doubling; no event of 3 MiB has more values than the last
     let sizes: Vec<u32> = (0..=22 * 8).collect();
     match sizes.partition_point(is_fine) {
@@ -168,70 +224,8 @@ impl PartialEq for Expr {
     }
 }
 
-/// What expressions see of one event. Made once an event, used by every expression that is asked about it.
-pub struct Scope {
-    context: Context<'static, 'static>,
-    /// Of the event, or the larger of the two, in values.
-    size: f64,
-    /// Why no expression can be asked about the event, as the end of a sentence.
-    fault: Option<String>,
-}
-
-impl Scope {
-    /// The scope of an event.
-    pub fn of(event: &Event) -> Self {
-        let Seen { value, size, fault } = Seen::of(event);
-        let mut context = Context::default();
-        context.add_variable_from_value("event", value);
-        Self { context, size, fault: fault.map(|fault| format!("`event.{fault}")) }
-    }
-
-    /// The scope of a run that `event` started and that waits for another one, which is `async`.
-    pub fn with_async(event: &Event, arriving: &Seen) -> Self {
-        let mut scope = Self::of(event);
-        scope.context.add_variable_from_value("async", arriving.value.clone());
-        scope.size = scope.size.max(arriving.size);
-        scope.fault = scope.fault.or_else(|| arriving.fault.as_ref().map(|fault| format!("`async.{fault}")));
-        scope
-    }
-}
-
-/// An event as expressions see it: made once, shown in many scopes.
-#[derive(Clone)]
-pub struct Seen {
-    value: Value,
-    /// How large it is, in values.
-    size: f64,
-    /// Why no expression can be asked about it: the rest of a sentence that begins with its variable's name.
-    fault: Option<String>,
-}
-
-impl Seen {
-    /// An event.
-    pub fn of(event: &Event) -> Self {
-        let (mut fault, mut values) = (None, 8);
-        let mut value_of = |name: &str, json: &serde_json::value::RawValue| {
-            serde_json::from_str(json.get()).map(|json| cel_value(json, &mut values)).unwrap_or_else(|e| {
-                // JSON knows numbers like 1e999, which no number here can hold
-                fault = Some(format!("{name}` cannot be read: {e}"));
-                Value::Null
-            })
-        };
-        let user = event.user.as_deref().map_or(Value::Null, |user| value_of("user", user));
-        let fields: HashMap<&str, Value> = [
-            ("id", event.id.to_string().into()),
-            ("name", event.name.as_ref().into()),
-            ("data", value_of("data", &event.data)),
-            ("ts", Value::Int(event.ts.as_millis())),
-            ("user", user),
-        ]
-        .into();
-        let bytes = event.data.get().len() + event.user.as_deref().map_or(0, |user| user.get().len());
-        Self { value: Value::from(fields), size: cost::size(values, bytes), fault }
-    }
-}
-
-/// Expressions that come with steps, not with functions: each is compiled when it is first met, and kept.
+/// Expressions over `event` and `async` that come with steps, not with functions: each is compiled when it is first met, and
+/// kept.
 #[derive(Debug, Default)]
 pub struct Exprs(Mutex<HashMap<Arc<str>, Result<Expr, BadExpr>>>);
 
@@ -247,7 +241,7 @@ impl Exprs {
         if let Some(known) = self.lock().get(source) {
             return known.clone();
         }
-        let compiled = Expr::compile(source);
+        let compiled = Expr::compile_over(source, Names::EventAndAsync);
         let mut kept = self.lock();
         if kept.len() >= KEPT {
             kept.clear();
@@ -261,31 +255,10 @@ impl Exprs {
     }
 }
 
-/// Whole numbers become `int` where they fit, so that `event.data.n + 1` has both sides of one type.
-/// Counts them.
-fn cel_value(json: serde_json::Value, values: &mut usize) -> Value {
-    use serde_json::Value as J;
-    *values += 1;
-    match json {
-        J::Null => Value::Null,
-        J::Bool(b) => Value::Bool(b),
-        J::Number(n) => match (n.as_i64(), n.as_u64()) {
-            (Some(i), _) => Value::Int(i),
-            (None, Some(u)) => Value::UInt(u),
-            (None, None) => Value::Float(n.as_f64().unwrap_or(f64::NAN)),
-        },
-        J::String(s) => s.into(),
-        J::Array(items) => items.into_iter().map(|item| cel_value(item, values)).collect::<Vec<_>>().into(),
-        J::Object(fields) => {
-            fields.into_iter().map(|(k, v)| (k, cel_value(v, values))).collect::<HashMap<_, _>>().into()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{EventId, NewEvent, Timestamp};
+    use crate::{Event, EventId, NewEvent, Timestamp};
 
     fn event(data: &str) -> Event {
         let now = Timestamp::from_millis(1_000);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::expr::{BadExpr, Expr};
 use crate::limits::{COLLECTED, LONGEST_PERIOD, MOST_PRIORITY};
 use crate::spec::{LazyScope, Spec};
-use crate::waiting::{Arriving, Field, Match, Wait, Waiter};
+use crate::waiting::{Arriving, Field, Match, Wait, Waiter, path_fault};
 use crate::{Event, RunId, StepId, Timestamp};
 
 /// What of flow control a function asks for, besides concurrency.
@@ -112,6 +112,28 @@ pub enum Same {
     Field(Arc<str>),
     /// One of which this CEL expression is true: `event` started the run, `async` arrives.
     When(Expr),
+    /// One that belongs to it in each of these ways.
+    All(Vec<Same>),
+}
+
+impl Same {
+    /// What is waited for, for a run that this event started; `None` where no event can match.
+    fn matching(&self, event: &Arriving<'_>) -> Option<Match> {
+        Some(match self {
+            Same::Any => Match::Any,
+            Same::When(expr) => Match::When(expr.source().into()),
+            Same::Field(path) => Match::Field(Field { path: path.clone(), value: event.value(path)?.into() }),
+            Same::All(each) => each.iter().try_fold(Match::Any, |all, one| Some(all.and(one.matching(event)?)))?,
+        })
+    }
+
+    fn fault(&self) -> Option<String> {
+        match self {
+            Same::Any | Same::When(_) => None,
+            Same::Field(path) => path_fault(path),
+            Same::All(each) => each.iter().find_map(Same::fault),
+        }
+    }
 }
 
 impl Rate {
@@ -171,12 +193,9 @@ impl CancelOn {
     /// What is waited for, for a run that this event started; `None` where no event can match.
     fn wait(&self, event: &Event) -> Option<Wait> {
         let matching = match &self.matching {
+            // most do not look into the event
             Same::Any => Match::Any,
-            Same::When(expr) => Match::When(expr.source().into()),
-            Same::Field(path) => {
-                let value = Arriving::new(event).value(path)?;
-                Match::Field(Field { path: path.clone(), value: value.into() })
-            }
+            some => some.matching(&Arriving::new(event))?,
         };
         Some(Wait { events: vec![self.event.clone()], matching })
     }
@@ -291,7 +310,8 @@ impl Flow {
         };
         let cancel = self.cancel_on.iter().find_map(|cancel| {
             let fault = crate::limits::name_fault(&cancel.event);
-            fault.map(|fault| format!("is cancelled by an event whose name {fault}"))
+            let field = || cancel.matching.fault().map(|fault| format!("is cancelled by an event by a field: {fault}"));
+            fault.map(|fault| format!("is cancelled by an event whose name {fault}")).or_else(field)
         });
         zero("start", self.start_within).or_else(|| zero("finish", self.finish_within)).or(cancel)
     }

@@ -3,12 +3,12 @@
 //! What is deliberately not here: whether a run still waits. That is its journal's to say; an index may be stale.
 
 use std::fmt;
+use std::slice;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::expr::{Exprs, Scope, Seen};
+use crate::expr::{self, Exprs, Scope, Seen};
 use crate::limits::{KEY_BYTES, name_fault};
 use crate::sentence::brief;
 use crate::system::wait_fault;
@@ -33,6 +33,34 @@ pub enum Match {
     /// Those of which this CEL expression is true: `event` is the event that started the run, `async` the one that
     /// arrives. Looked at one by one.
     When(Arc<str>),
+    /// Those that match each of these, of which none is [`All`](Self::All) itself.
+    All(Vec<Match>),
+}
+
+impl Match {
+    /// Those that match both.
+    #[must_use]
+    pub fn and(self, other: Match) -> Match {
+        match (self, other) {
+            (Match::Any, one) | (one, Match::Any) => one,
+            (one, other) => Match::All([one.each(), other.each()].concat()),
+        }
+    }
+
+    /// The conditions that it is made of.
+    fn each(&self) -> &[Match] {
+        match self {
+            Match::All(each) => each,
+            one => slice::from_ref(one),
+        }
+    }
+}
+
+/// The path of a field in an event's data. `data.id` and `event.data.id` are `id`, as Inngest writes it; a field that is called
+/// `data` itself is `data.data`.
+pub fn field_path(path: &str) -> &str {
+    let path = path.strip_prefix("event.data.").or_else(|| path.strip_prefix("async.data.")).unwrap_or(path);
+    path.strip_prefix("data.").unwrap_or(path)
 }
 
 /// A field of an event's `data`, and the value that it has.
@@ -79,25 +107,36 @@ impl Waited {
 }
 
 impl Field {
-    /// A field with a value: a text, a number, a boolean or null.
+    /// A field, by its [path](field_path), with a value: a text, a number, a boolean or null.
     ///
     /// # Errors
-    /// A sentence when the value is a list or a map, or the field or its value is longer than 1 KiB.
-    pub fn new(path: &str, value: &Value) -> Result<Self, String> {
-        let value =
-            scalar(value).ok_or_else(|| "an event is matched by a text, a number, a boolean or null".to_owned())?;
-        let field = Self { path: path.into(), value: value.into() };
+    /// A sentence when the value cannot be written as JSON or is a list or a map, or the field or its value is longer than
+    /// 1 KiB.
+    pub fn new(path: &str, value: &(impl Serialize + ?Sized)) -> Result<Self, String> {
+        let json =
+            serde_json::to_string(value).map_err(|e| format!("the value of `{}` is not JSON: {e}", brief(path)))?;
+        let value = expr::indexed_scalar(&json)
+            .ok_or_else(|| "an event is matched by a text, a number, a boolean or null".to_owned())?;
+        let field = Self { path: field_path(path).into(), value: value.into() };
         field.fault().map_or(Ok(field), Err)
     }
 
     fn fault(&self) -> Option<String> {
         let Self { path, value } = self;
-        if path.split('.').any(str::is_empty) {
-            return Some(format!("`{}` is no field; use names with dots between", brief(path)));
-        }
-        let longest = path.len().max(value.len());
-        (longest > KEY_BYTES).then(|| format!("a field or value of {longest} bytes; at most {KEY_BYTES} are allowed"))
+        path_fault(path).or_else(|| {
+            let bytes = value.len();
+            (bytes > KEY_BYTES).then(|| format!("a value of {bytes} bytes; at most {KEY_BYTES} are allowed"))
+        })
     }
+}
+
+/// Why a path is none, as a sentence; `None` when it is one.
+pub(crate) fn path_fault(path: &str) -> Option<String> {
+    if path.split('.').any(str::is_empty) {
+        return Some(format!("`{}` is no field; use names with dots between", brief(path)));
+    }
+    let bytes = path.len();
+    (bytes > KEY_BYTES).then(|| format!("a field of {bytes} bytes; at most {KEY_BYTES} are allowed"))
 }
 
 impl Wait {
@@ -111,19 +150,19 @@ impl Wait {
         {
             return Some(format!("the name `{}` of an event {fault}", brief(name)));
         }
-        match &self.matching {
-            Match::Any => None,
+        self.matching.each().iter().find_map(|matching| match matching {
+            Match::Any | Match::All(_) => None,
             Match::Field(field) => field.fault(),
             Match::When(source) => exprs.get(source).err().map(|bad| bad.to_string()),
-        }
+        })
     }
 
-    /// Where the index keeps it.
+    /// Where the index keeps it: of several fields, by the first.
     pub fn bucket(&self) -> Bucket {
-        match &self.matching {
+        self.matching.each().iter().find_map(|matching| match matching {
             Match::Field(field) => Some(field.clone()),
-            Match::Any | Match::When(_) => None,
-        }
+            Match::Any | Match::When(_) | Match::All(_) => None,
+        })
     }
 
     /// What the index gets for a step that waits for this: one for each name.
@@ -144,14 +183,15 @@ impl Wait {
         if !self.events.contains(&arriving.event.name) {
             return false;
         }
-        match &self.matching {
+        self.matching.each().iter().all(|matching| match matching {
             Match::Any => true,
+            Match::All(_) => false,
             Match::Field(field) => arriving.value(&field.path).is_some_and(|value| value == *field.value),
             Match::When(source) => exprs.get(source).is_ok_and(|expr| {
                 let scope = Scope::with_async(trigger, &arriving.seen);
                 expr.is_true(&scope).unwrap_or(false)
             }),
-        }
+        })
     }
 }
 
@@ -161,11 +201,16 @@ impl fmt::Display for Wait {
         for (i, name) in self.events.iter().enumerate() {
             write!(f, "{}`{name}`", if i == 0 { "event " } else { " or " })?;
         }
-        match &self.matching {
-            Match::Any => Ok(()),
-            Match::Field(Field { path, value }) => write!(f, " where `data.{path}` is {}", brief(value)),
-            Match::When(source) => write!(f, " where `{}`", brief(source)),
+        let mut before = " where";
+        for matching in self.matching.each() {
+            match matching {
+                Match::Any | Match::All(_) => continue,
+                Match::Field(Field { path, value }) => write!(f, "{before} `data.{path}` is {}", brief(value))?,
+                Match::When(source) => write!(f, "{before} `{}`", brief(source))?,
+            }
+            before = " and";
         }
+        Ok(())
     }
 }
 
@@ -173,22 +218,19 @@ impl fmt::Display for Wait {
 pub struct Arriving<'a> {
     /// The event.
     pub event: &'a Event,
-    data: Value,
     seen: Seen,
 }
 
 impl<'a> Arriving<'a> {
     /// This event.
     pub fn new(event: &'a Event) -> Self {
-        // data that cannot be read (1e999) has no fields
-        let data = serde_json::from_str(event.data.get()).unwrap_or_default();
-        Self { event, data, seen: Seen::of(event) }
+        Self { event, seen: Seen::of(event) }
     }
 
-    /// The value of a field, as [`Field`] keeps it; `None` where there is none, or a list or a map.
+    /// The value of a field, as [`Field`] keeps it; `None` where there is none, or a list or a map. Data that cannot be read
+    /// has no fields.
     pub fn value(&self, path: &str) -> Option<String> {
-        let value = path.split('.').try_fold(&self.data, |value, name| value.as_object()?.get(name))?;
-        scalar(value).filter(|text| text.len() <= KEY_BYTES)
+        self.seen.indexed(path)
     }
 
     /// Where the index may keep some who wait for this event.
@@ -201,23 +243,9 @@ impl<'a> Arriving<'a> {
     }
 }
 
-/// One form for each value: `1` and `1.0` are the same number.
-fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::Null | Value::Bool(_) | Value::String(_) => serde_json::to_string(value).ok(),
-        Value::Number(number) => Some(match number.as_f64() {
-            Some(float) if !number.is_i64() && !number.is_u64() && float.fract() == 0.0 && float.abs() < 9e15 => {
-                format!("{float:.0}")
-            }
-            Some(_) | None => number.to_string(),
-        }),
-        Value::Array(_) | Value::Object(_) => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::{EventId, NewEvent};

@@ -92,7 +92,7 @@ impl Context {
             let f = f.clone();
             steps.push(self.step(name.clone(), move || f(item)));
         }
-        Map::new(steps)
+        Map::new(steps, usize::MAX)
     }
 
     /// Says how something is undone when the run fails for good, from now on: [`Step::undo`] for what is to be undone
@@ -271,7 +271,7 @@ impl Context {
         for item in items {
             steps.push(self.invoke(name.clone(), function.clone(), &item));
         }
-        Map::new(steps).limit(RUNS_AT_ONCE)
+        Map::new(steps, RUNS_AT_ONCE)
     }
 
     /// Says something for people to read: a line in the run's log, said once and not at every replay. A text, or a

@@ -59,7 +59,8 @@ impl Error {
     }
 
     /// The same error with a code. Error types do not survive the journal, codes do: after a replay,
-    /// [`code`](Self::code) is what tells one failure from another.
+    /// [`code`](Self::code) is what tells one failure from another. A second code replaces the first: where an error is
+    /// passed on, it may get another.
     #[must_use]
     pub fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
         self.0.code = Some(code.into());

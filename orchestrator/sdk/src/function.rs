@@ -1,5 +1,6 @@
 //! A function: a handler with its id, triggers, retries and limits.
 
+mod build;
 mod program;
 
 use std::sync::Arc;
@@ -7,22 +8,23 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde::Serialize;
-use stepladder_core::cron::Cron;
-use stepladder_core::expr::Expr;
 use stepladder_core::retry::Backoff;
 use stepladder_core::spec::Trigger;
 use stepladder_core::{Failure, Json, NewEvent, Spec, json};
-use stepladder_engine::Program;
 use stepladder_engine::program::History;
 
 use crate::flow::{Asked, Batch, CancelOn, Concurrency, Debounce, Rate, Singleton};
-use crate::{Context, Error, Event, EventData, FunctionFailed, Result, States, Tick, ToEvent};
-use program::RustProgram;
+use crate::once::Once;
+use crate::{Context, Error, Event, EventData, FunctionFailed, Result, Tick, ToEvent};
 
 /// A handler whose types have been put away: reads the event, or the events, gives the future.
 type Handler = Arc<dyn Fn(Context, &History) -> Result<BoxFuture<'static, Result<Json>>, Failure> + Send + Sync>;
 
 /// A function to register with `App::function`.
+///
+/// Methods that add something ([`when`](Self::when), [`concurrency`](Self::concurrency), [`cancel_on`](Self::cancel_on),
+/// [`also_at`](Self::also_at)) may be called several times. Every other method may be called once: the app does not start
+/// otherwise, and names the method.
 ///
 /// ```
 /// use stepladder_sdk::prelude::*;
@@ -49,6 +51,7 @@ pub struct Function {
     flow: Asked,
     handler: Handler,
     on_failure: Option<Handler>,
+    once: Once,
 }
 
 /// Cron lines that have not been read yet.
@@ -86,6 +89,7 @@ impl Function {
             flow: Asked::default(),
             handler,
             on_failure: None,
+            once: Once::default(),
         }
     }
 
@@ -152,6 +156,7 @@ impl Function {
     /// The time zone of its cron lines: a name of the IANA data, as `Europe/Berlin`. UTC unless told otherwise.
     #[must_use]
     pub fn time_zone(mut self, name: impl Into<String>) -> Self {
+        self.once.note("time_zone");
         self.cron.zone = Some(name.into());
         self
     }
@@ -160,6 +165,7 @@ impl Function {
     /// all at once. The same tick is always as late.
     #[must_use]
     pub fn jitter(mut self, most: Duration) -> Self {
+        self.once.note("jitter");
         self.spec.schedule.jitter = most;
         self
     }
@@ -184,6 +190,7 @@ impl Function {
     /// ```
     #[must_use]
     pub fn version(mut self, version: impl Into<Arc<str>>) -> Self {
+        self.once.note("version");
         self.version = Some(version.into());
         self
     }
@@ -192,6 +199,7 @@ impl Function {
     /// unless told otherwise; 0 tries once.
     #[must_use]
     pub fn retries(mut self, n: u32) -> Self {
+        self.once.note("retries");
         self.spec.retry.retries = n;
         self
     }
@@ -199,6 +207,7 @@ impl Function {
     /// The waits between attempts.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.once.note("backoff");
         self.spec.retry.backoff = backoff;
         self
     }
@@ -207,6 +216,7 @@ impl Function {
     /// does not start when no worker has that long.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
+        self.once.note("timeout");
         self.spec.timeout = limit;
         self
     }
@@ -221,6 +231,7 @@ impl Function {
     /// At most so many starts in a period: the others wait for their turn, in the order in which they came.
     #[must_use]
     pub fn throttle(mut self, rate: Rate) -> Self {
+        self.once.note("throttle");
         self.flow.throttle = Some(rate);
         self
     }
@@ -228,6 +239,7 @@ impl Function {
     /// At most so many starts in a period: the others are skipped.
     #[must_use]
     pub fn rate_limit(mut self, rate: Rate) -> Self {
+        self.once.note("rate_limit");
         self.flow.rate_limit = Some(rate);
         self
     }
@@ -235,6 +247,7 @@ impl Function {
     /// Of events that come close together, only the last starts a run.
     #[must_use]
     pub fn debounce(mut self, debounce: Debounce) -> Self {
+        self.once.note("debounce");
         self.flow.debounce = Some(debounce);
         self
     }
@@ -242,6 +255,7 @@ impl Function {
     /// At most one live run.
     #[must_use]
     pub fn singleton(mut self, singleton: Singleton) -> Self {
+        self.once.note("singleton");
         self.flow.singleton = Some(singleton);
         self
     }
@@ -250,6 +264,7 @@ impl Function {
     /// `event.data.orderId`.
     #[must_use]
     pub fn idempotency(mut self, cel: impl Into<String>) -> Self {
+        self.once.note("idempotency");
         self.flow.idempotency = Some(cel.into());
         self
     }
@@ -258,6 +273,7 @@ impl Function {
     /// as a CEL expression over the `event`: `event.data.plan == "pro" ? 120 : 0`.
     #[must_use]
     pub fn priority(mut self, cel: impl Into<String>) -> Self {
+        self.once.note("priority");
         self.flow.priority = Some(cel.into());
         self
     }
@@ -272,6 +288,7 @@ impl Function {
     /// Cancels a run that has not begun so long after its creation: it waited for a slot, or for its throttle.
     #[must_use]
     pub fn start_within(mut self, time: Duration) -> Self {
+        self.once.note("start_within");
         self.flow.start_within = Some(time);
         self
     }
@@ -279,12 +296,13 @@ impl Function {
     /// Cancels a run that has not ended so long after its first step began.
     #[must_use]
     pub fn finish_within(mut self, time: Duration) -> Self {
+        self.once.note("finish_within");
         self.flow.finish_within = Some(time);
         self
     }
 
-    /// Only events of which this CEL expression is true start it: `event.data.plan == "pro"`. The app does not start
-    /// with an expression that is none.
+    /// Only events of which this CEL expression is true start it: `event.data.plan == "pro"`. Of several conditions all must
+    /// hold. The app does not start with an expression that is not CEL, or that names what does not exist.
     #[must_use]
     pub fn when(mut self, cel: impl Into<String>) -> Self {
         self.conditions.push((None, cel.into()));
@@ -311,6 +329,7 @@ impl Function {
     /// ```
     #[must_use]
     pub fn example(mut self, event: &impl ToEvent) -> Self {
+        self.once.note("example");
         self.example = Some(event.to_event());
         self
     }
@@ -324,55 +343,9 @@ impl Function {
         H: Fn(Context, Event<FunctionFailed>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<O>> + Send + 'static,
     {
+        self.once.note("on_failure");
         self.on_failure = Some(erased(handler));
         self
-    }
-
-    /// What the engine runs: the function, and its on-failure function if it has one.
-    ///
-    /// # Errors
-    /// A sentence that names the function and what is wrong with it: a CEL expression that is none.
-    pub fn programs(self, states: &States) -> Result<Vec<Arc<dyn Program>>, String> {
-        let Self { mut spec, version, mut conditions, example, cron, concurrency, flow, handler, on_failure } = self;
-        let id = spec.id.clone();
-        let unwritten = |error| format!("the example of function `{id}` cannot be written as JSON: {error}");
-        spec.example = example.transpose().map_err(unwritten)?;
-        let compile = |what: &str, cel: &str| {
-            Expr::compile(cel).map_err(|bad| format!("the {what} of function `{id}` is not a CEL expression: {bad}"))
-        };
-        if cron.zone.is_some() && cron.lines.is_empty() {
-            return Err(format!("function `{id}` has a time zone and no cron line; remove it, or use Function::cron"));
-        }
-        for line in cron.lines {
-            let zone = cron.zone.as_deref().unwrap_or("UTC");
-            let line = Cron::parse(&line, zone).map_err(|bad| format!("function `{id}`: {bad}"))?;
-            spec.schedule.lines.push(line);
-        }
-        // what is said of one event comes last, and holds for it
-        conditions.sort_by_key(|(name, _)| name.is_some());
-        for (name, cel) in conditions {
-            let condition = compile("condition", &cel)?;
-            let mut judged = spec.triggers.iter_mut().filter(|t| name.as_ref().is_none_or(|name| *t.event == **name));
-            let first = judged.next().ok_or_else(|| match &name {
-                Some(name) => format!("function `{id}` has a condition for `{name}`, which does not start it"),
-                None => format!("function `{id}` has a condition, and no event starts it"),
-            })?;
-            std::iter::once(first).chain(judged).for_each(|trigger| trigger.condition = Some(condition.clone()));
-        }
-        for limit in concurrency {
-            spec.concurrency.push(limit.compiled(&compile)?);
-        }
-        spec.flow = flow.compiled(&compile)?;
-        let mut programs: Vec<Arc<dyn Program>> = Vec::new();
-        if let Some(handler) = on_failure {
-            let mut after = Spec::new(format!("{id}/on-failure"));
-            after.retry = spec.retry.clone();
-            after.timeout = spec.timeout;
-            spec.on_failure = Some(after.id.clone());
-            programs.push(Arc::new(RustProgram::new(after, version.clone(), handler, states.clone())));
-        }
-        programs.insert(0, Arc::new(RustProgram::new(spec, version, handler, states.clone())));
-        Ok(programs)
     }
 }
 

@@ -17,6 +17,7 @@ mod flow;
 mod function;
 mod log;
 mod map;
+mod once;
 mod poll;
 pub mod prelude;
 mod session;

@@ -39,7 +39,8 @@ impl Log {
         Self { level: Level::Error, ..Self::info(message) }
     }
 
-    /// A value that belongs to it. One that cannot be written as JSON is replaced by the reason.
+    /// A value that belongs to it. One that cannot be written as JSON is replaced by the reason. A later value replaces an
+    /// earlier one of the same name.
     pub fn with(mut self, name: impl Into<String>, value: impl Serialize) -> Self {
         let value = serde_json::to_value(value).unwrap_or_else(|error| Value::String(error.to_string()));
         self.fields.insert(name.into(), value);

@@ -24,13 +24,15 @@ pub struct Map<'a, T> {
 }
 
 impl<'a, T> Map<'a, T> {
-    pub(crate) fn new(steps: Vec<Step<'a, T>>) -> Self {
-        Self { steps, limit: usize::MAX, running: None }
+    /// At most `limit` steps are under way, unless the function says otherwise.
+    pub(crate) fn new(steps: Vec<Step<'a, T>>, limit: usize) -> Self {
+        Self { steps, limit, running: None }
     }
 
     /// At most `n` steps are under way at a time; at least one is. All of them unless told otherwise.
     pub fn limit(mut self, n: usize) -> Self {
         self.limit = n.max(1);
+        self.steps.iter_mut().for_each(|step| step.once("limit"));
         self
     }
 

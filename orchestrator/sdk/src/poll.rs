@@ -37,6 +37,7 @@ impl<'a, T> PollUntil<'a, T> {
 
     /// The waits between checks: a duration, or a [`Backoff`]. From 5 s, doubled up to 5 min, unless told otherwise.
     pub fn every(mut self, every: impl Into<Backoff>) -> Self {
+        self.step.once("every");
         self.poll.every = every.into();
         self.told()
     }
@@ -44,13 +45,15 @@ impl<'a, T> PollUntil<'a, T> {
     /// How long is checked, from the first check on; the last check is made when the time is up. An hour unless told
     /// otherwise.
     pub fn timeout(mut self, limit: Duration) -> Self {
+        self.step.once("timeout");
         self.poll.timeout = limit;
         self.told()
     }
 
     /// How long one check may take, instead of the function's time-out of a step.
     pub fn check_timeout(mut self, limit: Duration) -> Self {
-        self.step = self.step.timeout(limit);
+        self.step.once("check_timeout");
+        self.step.options(|options| options.timeout = Some(limit));
         self
     }
 

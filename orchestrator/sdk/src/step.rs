@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use stepladder_core::StepId;
-use stepladder_core::decide::Ask;
+use stepladder_core::decide::{Ask, StepOptions};
 use stepladder_core::retry::Backoff;
 
 use crate::undo::Undoing;
@@ -26,7 +26,7 @@ pub(crate) use raw::{Body, RawStep};
 /// Its failure, once its retries are used up, or at once when it is terminal. What comes out has been recorded: it
 /// keeps its message and its [`code`](Error::code), and is terminal for the function. Terminal as well, with these
 /// codes: `undecodable-memo` (the recorded value does not fit the type), `nondeterminism` (the record is of another
-/// kind of step), `timeout`, `too-large`, `misplaced-step`.
+/// kind of step), `timeout`, `too-large`, `misplaced-step`, `bad-step` (a method that may be called once was called twice).
 #[must_use = "a step does nothing until it is awaited"]
 pub struct Step<'a, T> {
     raw: RawStep<'a>,
@@ -52,8 +52,19 @@ impl<'a, T> Step<'a, T> {
         self.raw.asking(change);
     }
 
+    /// Changes the options of a step with a body.
+    pub(crate) fn options(&mut self, change: impl FnOnce(&mut StepOptions)) {
+        self.raw.options(change);
+    }
+
+    /// Notes a call of a method that may be called once: a second call fails the step when it is awaited.
+    pub(crate) fn once(&mut self, method: &'static str) {
+        self.raw.once(method);
+    }
+
     /// Repetitions of the body after its first attempt, instead of the function's. 0 tries once.
     pub fn retries(mut self, n: u32) -> Self {
+        self.once("retries");
         self.raw.options(|options| options.retries = Some(n));
         self
     }
@@ -61,12 +72,14 @@ impl<'a, T> Step<'a, T> {
     /// How long one attempt of the body may take, instead of the function's time-out (60 s unless it says otherwise).
     /// An attempt that takes longer is stopped, and has failed.
     pub fn timeout(mut self, limit: Duration) -> Self {
+        self.once("timeout");
         self.raw.options(|options| options.timeout = Some(limit));
         self
     }
 
     /// The waits between attempts, instead of the function's.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.once("backoff");
         self.raw.options(|options| options.backoff = Some(backoff));
         self
     }
@@ -108,6 +121,7 @@ impl<'a, T> Step<'a, T> {
         F: FnOnce(T) -> Fut + Send + 'static,
         Fut: Future<Output = Result<()>> + Send + 'static,
     {
+        self.once("undo");
         let decode = self.decode;
         self.undo = Mutex::new(Some(Box::new(move |output| {
             Box::pin(async move {

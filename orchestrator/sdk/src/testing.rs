@@ -44,6 +44,7 @@ use stepladder_engine::{Config, Engine, Rerun};
 
 use crate::error::Error;
 use crate::event::sendable;
+use crate::once::Once;
 use crate::{Function, States, ToEvent};
 use clock::TestClock;
 use drive::World;
@@ -70,6 +71,7 @@ pub struct TestApp {
     states: States,
     script: Script,
     config: Config,
+    once: Once,
     world: Option<World>,
 }
 
@@ -87,6 +89,7 @@ impl TestApp {
             states: States::default(),
             script: Script::default(),
             config: Config::default(),
+            once: Once::default(),
             world: None,
         }
     }
@@ -110,14 +113,16 @@ impl TestApp {
     #[must_use]
     pub fn mock(mut self, step: &str, value: impl Serialize) -> Self {
         let value = json::of(&value).unwrap_or_else(|error| panic!("the mock of step `{step}` is not JSON: {error}"));
-        self.script.of(step).value = Some(value);
+        let before = self.script.of(step).value.replace(value);
+        assert!(before.is_none(), "step `{step}` has two values by `.mock`; give it one");
         self
     }
 
     /// Lets the step's first `times` attempts in each run fail with this error; the body is not run then.
     #[must_use]
     pub fn fail(mut self, step: &str, times: u32, error: impl Into<Error>) -> Self {
-        self.script.of(step).fails = Some((times, error.into().into_fault()));
+        let before = self.script.of(step).fails.replace((times, error.into().into_fault()));
+        assert!(before.is_none(), "step `{step}` has two errors by `.fail`; give it one");
         self
     }
 
@@ -130,7 +135,8 @@ impl TestApp {
 
     /// How far one invocation goes; [`Pace::StepPerInvocation`] unless told otherwise.
     #[must_use]
-    pub fn pace(self, pace: Pace) -> Self {
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.once.note("pace");
         self.config(|config| config.pace = pace)
     }
 
@@ -271,8 +277,10 @@ impl TestApp {
 
     /// The engine and its surroundings, made when they are first needed.
     fn world(&mut self) -> &mut World {
-        let Self { functions, states, script, config, world } = self;
+        let Self { functions, states, script, config, once, world } = self;
         world.get_or_insert_with(|| {
+            let fault = once.check("the app").err().or_else(|| states.fault());
+            assert!(fault.is_none(), "{}", fault.unwrap_or_default());
             let clock = Arc::new(TestClock::new(START));
             let memory = Arc::new(Memory::new(clock.clone()));
             let script = Arc::new(std::mem::take(script));

@@ -33,23 +33,23 @@ impl<'a, T> WaitForEvent<'a, T> {
     }
 
     /// Only an event whose `data` has this value (a text, a number, a boolean or null) in this field; `brief.id` is `id` in
-    /// `brief`. Found through an index: thousands may wait for an event of one name, each for its own value. Field and
-    /// value have at most 1 KiB.
+    /// `brief`, and so is `data.brief.id`, as Inngest writes it. Found through an index: thousands may wait for an event of
+    /// one name, each for its own value. Field and value have at most 1 KiB. Of several conditions all must hold.
     pub fn matching(self, field: &str, value: &(impl Serialize + ?Sized)) -> Self {
-        let value = serde_json::to_value(value).map_err(|error| format!("the value of `{field}` is not JSON: {error}"));
-        self.only(value.and_then(|value| Field::new(field, &value)).map(Match::Field))
+        self.only(Field::new(field, value).map(Match::Field))
     }
 
     /// Only an event of which this CEL expression is true. `event` is the event that started the run, `async` the one that
     /// arrives: `async.data.score > event.data.least`. An expression that fails (on a field that is missing, say) is not
     /// true. Each event of the name is looked at for each run that waits so; where a field will do, prefer
-    /// [`matching`](Self::matching).
+    /// [`matching`](Self::matching). Of several conditions all must hold.
     pub fn when(self, cel: impl Into<Arc<str>>) -> Self {
         self.only(Ok(Match::When(cel.into())))
     }
 
     /// How long to wait, from when it is first awaited. 7 days unless told otherwise.
     pub fn timeout(mut self, limit: Duration) -> Self {
+        self.step.once("timeout");
         self.step.asking(|ask| within(ask, limit));
         self
     }
@@ -57,10 +57,9 @@ impl<'a, T> WaitForEvent<'a, T> {
     fn only(mut self, matching: Result<Match, String>) -> Self {
         self.step.asking(|ask| {
             let Ask::WaitForEvent { wait, .. } = ask else { return Ok(()) };
-            if wait.matching != Match::Any {
-                return Err("it has two conditions; say both in one `when`".into());
-            }
-            Arc::make_mut(wait).matching = matching?;
+            let wait = Arc::make_mut(wait);
+            let so_far = std::mem::replace(&mut wait.matching, Match::Any);
+            wait.matching = so_far.and(matching?);
             Ok(())
         });
         self
@@ -100,6 +99,7 @@ impl<'a, T> WaitForSignal<'a, T> {
 
     /// How long to wait, from when it is first awaited. 7 days unless told otherwise.
     pub fn timeout(mut self, limit: Duration) -> Self {
+        self.step.once("timeout");
         self.step.asking(|ask| within(ask, limit));
         self
     }

@@ -174,6 +174,9 @@ async fn demo(app: &mut App, wanted: bool) -> Result<Demo, Stop> {
         return Err(Stop::problem("this program has no demonstration; it registers one with `App::demo`"));
     };
     let mut demo = hook().await.map_err(|e| Stop::problem(format!("the demonstration cannot start: {e}")))?;
+    if let Some(name) = demo.repeated() {
+        return Err(Stop::problem(format!("the demonstration has two values for the variable `{name}`; give it one")));
+    }
     app.functions.append(&mut demo.functions);
     for (name, value) in &demo.variables {
         stepladder_sdk::override_env(name, value);

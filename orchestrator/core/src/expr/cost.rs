@@ -12,6 +12,11 @@ use super::depth::parts;
 /// Bytes of text that count as one value: comparing and copying text is quick.
 const TEXT: f64 = 64.0;
 
+/// Parts of the largest pattern.
+const PARTS: usize = 1_024;
+/// Parts of a pattern that are tried in the time of a step.
+const PARTS_PER_STEP: f64 = 16.0;
+
 /// Steps, and the size of what comes out.
 #[derive(Clone, Copy)]
 struct Work {
@@ -74,10 +79,21 @@ fn called<'e>(call: &'e CallExpr, event: f64, known: &mut Known<'e>) -> Work {
         "_==_" | "_!=_" | "_<_" | "_<=_" | "_>_" | "_>=_" | "@in" | "-_" | "_-_" | "_*_" | "_/_" | "_%_" | "size" => {
             (sizes, 1.0)
         }
+        "matches" => (sizes + matching(call, largest), 1.0),
         // what is added up is as large as its parts; of what else there is nothing gives more than it gets
         _ => (sizes, sizes.max(1.0)),
     };
     Work { steps: steps + extra, size }
+}
+
+/// What matching a text takes: for each byte, as many small steps as the pattern has parts.
+fn matching(call: &CallExpr, text: f64) -> f64 {
+    let parts = match call.args.last().map(|arg| &arg.expr) {
+        // a repetition like `{200}` has more parts than letters, up to what a pattern may be compiled to
+        Some(Expr::Literal(LiteralValue::String(pattern))) if !pattern.inner().contains('{') => pattern.inner().len(),
+        _ => PARTS,
+    };
+    text * TEXT * parts as f64 / PARTS_PER_STEP
 }
 
 /// A macro. Its body is worked out twice: for an item of size 1, and for one that is all there is. No division of the whole

@@ -56,12 +56,20 @@ impl fmt::Display for CancelOn {
     /// "cancelled by job/stopped with the same client".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cancelled by {}", self.event)?;
-        match &self.matching {
-            Same::Any => {}
-            Same::Field(path) => write!(f, " with the same {path}")?,
-            Same::When(expr) => write!(f, " if {}", expr.source())?,
-        }
+        self.matching.fmt(f)?;
         self.within.map_or(Ok(()), |time| write!(f, " within {time:?}"))
+    }
+}
+
+impl fmt::Display for Same {
+    /// " with the same client if async.data.all".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Same::Any => Ok(()),
+            Same::Field(path) => write!(f, " with the same {path}"),
+            Same::When(expr) => write!(f, " if {}", expr.source()),
+            Same::All(each) => each.iter().try_for_each(|one| one.fmt(f)),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use stepladder_core::{Failure, Json, Outcome, StepId};
 
 use crate::board::{self, Answer, Board, Place};
 use crate::error::panicked;
+use crate::once::Once;
 use crate::undo::{Undo, Undoing};
 use crate::usage::InBody;
 use crate::{Error, Result};
@@ -31,6 +32,7 @@ pub(crate) struct RawStep<'a> {
     fault: Option<Error>,
     /// Whether its outcome is that of the run which this one repeats.
     carried: bool,
+    once: Once,
 }
 
 /// A body and its future. Nobody locks it: it makes the step `Sync`, so that a body may ask another step for its token.
@@ -48,7 +50,7 @@ impl<'a> RawStep<'a> {
         at: &'static Location<'static>,
     ) -> Self {
         let code = Mutex::new(Code { body, running: None });
-        Self { board, id, ask, code, place: None, at, fault: None, carried: false }
+        Self { board, id, ask, code, place: None, at, fault: None, carried: false, once: Once::default() }
     }
 
     /// The step fails with this when it is polled.
@@ -82,6 +84,15 @@ impl<'a> RawStep<'a> {
             | Ask::Invoke { .. }
             | Ask::WaitForEvent { .. }
             | Ask::WaitForSignal { .. } => {}
+        }
+    }
+
+    /// Notes a call of a method that may be called once.
+    pub(crate) fn once(&mut self, method: &'static str) {
+        self.once.note(method);
+        if let Some(fault) = self.once.fault() {
+            let message = format!("step `{}` ({}) {fault}", self.id, self.at);
+            self.fault.get_or_insert_with(|| Error::terminal(message).with_code("bad-step"));
         }
     }
 

@@ -12,6 +12,7 @@ mod racing;
 mod rerunning;
 mod running;
 mod sending;
+mod twice;
 mod undoing;
 mod versions;
 mod waiting;

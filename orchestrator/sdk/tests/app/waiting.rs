@@ -248,15 +248,15 @@ async fn what_cannot_be_waited_for_fails_and_says_why() {
     async fn list(ctx: Context, _: Event<Order>) -> Result<()> {
         ctx.wait_for_event::<Approved>("w").matching("clientId", &[1, 2]).await.map(drop)
     }
-    async fn two(ctx: Context, _: Event<Order>) -> Result<()> {
-        ctx.wait_for_event::<Approved>("w").matching("clientId", "a").when("true").await.map(drop)
+    async fn misspelt(ctx: Context, _: Event<Order>) -> Result<()> {
+        ctx.wait_for_event::<Approved>("w").when("asnyc.data.score > 1").await.map(drop)
     }
     async fn cel(ctx: Context, _: Event<Order>) -> Result<()> {
         ctx.wait_for_event::<Approved>("w").when("async.data.").await.map(drop)
     }
     for (function, says) in [
         (Function::new("f", list), "cannot wait: an event is matched by a text, a number, a boolean or null"),
-        (Function::new("f", two), "cannot wait: it has two conditions"),
+        (Function::new("f", misspelt), "names `asnyc`, which there is not, at character 1; did you mean `async`?"),
         (Function::new("f", cel), "cannot wait: expression `async.data.`"),
     ] {
         let mut app = TestApp::new().function(function);

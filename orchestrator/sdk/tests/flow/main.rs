@@ -9,6 +9,7 @@ mod pausing;
 mod rates;
 mod refused;
 mod requests;
+mod same;
 
 use std::time::Duration;
 

@@ -66,7 +66,7 @@ fn what_means_nothing_is_refused_with_the_reason() {
             "`other/event`, which does not start it",
         ),
         (f().example(&NewEvent::new(Job::NAME, stepladder_core::json::null())), "must be a JSON object"),
-        (f().throttle(Rate::new(1, SECOND).key("event.data.")), "throttle's key of function `f` is not a CEL"),
+        (f().throttle(Rate::new(1, SECOND).key("event.data.")), "`event.data.`: is not CEL at character 12"),
     ] {
         let said = refusal(function);
         assert!(said.contains(says) && said.contains("`f`"), "{said}");
@@ -94,4 +94,53 @@ fn functions_that_share_a_limit_and_do_not_agree_are_named() {
         .collect();
     let said = stepladder_core::spec::disagreement(specs.iter()).unwrap();
     assert!(["`f2`", "`f3`", "`api`"].iter().all(|name| said.contains(name)), "{said}");
+}
+
+/// <https://github.com/hatchet-dev/hatchet/issues/4380>: an expression that names what does not exist would fail on every event.
+#[test]
+fn an_expression_that_names_what_does_not_exist_is_refused_when_the_app_starts() {
+    let stopped = || CancelOn::named("job/stopped");
+    for (function, what, says) in [
+        (f().when("evnt.data.plan == 'pro'"), "the condition of function `f`", "`evnt`"),
+        (f().when("data.plan == 'pro'"), "the condition of function `f`", "write `event.data`"),
+        (f().when("event.data.plan.startswith('p')"), "the condition of function `f`", "did you mean `startsWith`?"),
+        (f().when("async.data.plan == 'pro'"), "the condition of function `f`", "`async` is the event that arrives"),
+        (f().when_event("job/asked", "evnt.id == ''"), "the condition of function `f`", "`evnt`"),
+        (
+            f().concurrency(Concurrency::limit(1).key("evnt.data.client")),
+            "the concurrency key of function `f`",
+            "`evnt`",
+        ),
+        (f().throttle(Rate::new(1, SECOND).key("evnt.id")), "the throttle's key of function `f`", "`evnt`"),
+        (f().rate_limit(Rate::new(1, SECOND).key("evnt.id")), "the rate limit's key of function `f`", "`evnt`"),
+        (f().debounce(Debounce::new(SECOND).key("evnt.id")), "the debounce's key of function `f`", "`evnt`"),
+        (f().singleton(Singleton::skip().key("evnt.id")), "the singleton's key of function `f`", "`evnt`"),
+        (f().idempotency("evnt.id"), "the idempotency key of function `f`", "`evnt`"),
+        (f().priority("evnt.data.n"), "the priority of function `f`", "`evnt`"),
+        (
+            Function::batch("f", Batch::new(2, MINUTE).key("evnt.id"), counts),
+            "the batch's key of function `f`",
+            "`evnt`",
+        ),
+        (
+            f().cancel_on(stopped().when("asnyc.data.client == event.data.client")),
+            "the condition for being cancelled of function `f`",
+            "did you mean `async`?",
+        ),
+    ] {
+        let said = function.programs(&States::default()).err().unwrap_or_default();
+        assert!(said.starts_with(what) && said.contains(says) && said.contains("at character"), "{said}");
+    }
+    let known =
+        f().when("timestamp(event.data.at) > timestamp('2020-01-01T00:00:00Z') && event.data.plan.matches('^p')");
+    assert!(known.programs(&States::default()).is_ok());
+}
+
+#[test]
+fn a_field_that_is_none_is_refused_when_the_app_starts() {
+    let said = refusal(f().cancel_on(CancelOn::named("job/stopped").field("client..id")));
+    assert_eq!(
+        said,
+        "function `f` is cancelled by an event by a field: `client..id` is no field; use names with dots between"
+    );
 }

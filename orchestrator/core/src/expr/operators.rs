@@ -1,0 +1,255 @@
+//! Operators over numbers of JSON and those of CEL alike. CEL knows three kinds of number, whose sums and comparisons do not
+//! mix; an event has one, so the operators of a parsed expression are replaced by these. Two numbers of one kind of CEL are
+//! left to CEL: `7 / 2` is 3 there.
+
+use std::cmp::Ordering;
+
+use cel::ExecutionError;
+use cel::common::ast::{EntryExpr, Expr, IdedExpr, operators as op};
+use cel::common::types::{CelBool, CelDouble, CelInt, CelUInt, Kind};
+use cel::common::value::{CowVal, Val};
+
+use super::environment::Declare;
+use super::number::{Number, Sum};
+use super::scope::unfit;
+use super::time;
+
+/// What a function of the environment gives.
+pub(super) type Given<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
+
+/// Each operator of CEL with the function that takes its place. No expression can name these.
+const REPLACED: [(&str, &str); 14] = [
+    (op::ADD, "@add"),
+    (op::SUBSTRACT, "@subtract"),
+    (op::MULTIPLY, "@multiply"),
+    (op::DIVIDE, "@divide"),
+    (op::MODULO, "@remainder"),
+    (op::NEGATE, "@negative"),
+    (op::EQUALS, "@equal"),
+    (op::NOT_EQUALS, "@unequal"),
+    (op::LESS, "@less"),
+    (op::LESS_EQUALS, "@at_most"),
+    (op::GREATER, "@more"),
+    (op::GREATER_EQUALS, "@at_least"),
+    (op::IN, "@within"),
+    ("type", "@type"),
+];
+
+/// Puts the functions of this module in the place of operators.
+pub(super) fn replace(of: &mut IdedExpr) {
+    match &mut of.expr {
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => {}
+        Expr::Call(call) => {
+            call.target.iter_mut().for_each(|target| replace(target));
+            call.args.iter_mut().for_each(replace);
+            if call.func_name == op::INDEX {
+                call.args.iter_mut().skip(1).for_each(as_index);
+            }
+            // `map` and `filter` append to a list: the interpreter knows that by its form
+            let appends =
+                matches!(call.args.first().map(|arg| &arg.expr), Some(Expr::Ident(name)) if name.starts_with('@'));
+            let replaced = REPLACED.iter().find(|(name, _)| *name == call.func_name);
+            if let (Some((_, by)), None, false) = (replaced, &call.target, appends) {
+                call.func_name = (*by).into();
+            }
+        }
+        Expr::Comprehension(of) => {
+            [&mut of.iter_range, &mut of.accu_init, &mut of.loop_cond, &mut of.loop_step, &mut of.result]
+                .into_iter()
+                .for_each(replace);
+        }
+        Expr::List(list) => list.elements.iter_mut().for_each(replace),
+        Expr::Map(map) => map.entries.iter_mut().for_each(|entry| {
+            if let EntryExpr::MapEntry(entry) = &mut entry.expr {
+                replace(&mut entry.key);
+                as_index(&mut entry.key);
+                replace(&mut entry.value);
+            }
+        }),
+        Expr::Select(select) => replace(&mut select.operand),
+        Expr::Struct(_) => {}
+    }
+}
+
+/// Lists and maps know the numbers of CEL alone.
+fn as_index(of: &mut IdedExpr) {
+    if !matches!(of.expr, Expr::Literal(_)) {
+        let inner = std::mem::take(of);
+        of.id = inner.id;
+        of.expr =
+            Expr::Call(cel::common::ast::CallExpr { func_name: "@index".into(), target: None, args: vec![inner] });
+    }
+}
+
+pub(super) fn declare(env: &mut Declare) {
+    for (name, function) in [
+        ("@add", add as cel::common::functions::Function),
+        ("@subtract", subtract),
+        ("@multiply", multiply),
+        ("@divide", divide),
+        ("@remainder", remainder),
+        ("@equal", |of| Ok(truth(equal(&*of[0], &*of[1])))),
+        ("@unequal", |of| Ok(truth(!equal(&*of[0], &*of[1])))),
+        ("@less", |of| Ok(truth(compare("_<_", &of)?.is_lt()))),
+        ("@at_most", |of| Ok(truth(compare("_<=_", &of)?.is_le()))),
+        ("@more", |of| Ok(truth(compare("_>_", &of)?.is_gt()))),
+        ("@at_least", |of| Ok(truth(compare("_>=_", &of)?.is_ge()))),
+        ("@within", within),
+    ] {
+        env.of_any(name, 2, function);
+    }
+    env.of_any("@negative", 1, negative);
+    env.of_any("@index", 1, index);
+}
+
+pub(super) fn truth<'b, 'v>(is_true: bool) -> CowVal<'b, 'v> {
+    CowVal::owned(CelBool::from(is_true))
+}
+
+fn failed(what: impl ToString) -> ExecutionError {
+    ExecutionError::function_error("arithmetic", what)
+}
+
+/// Whether both are numbers, and not of one kind of CEL.
+fn numbers(a: &dyn Val, b: &dyn Val) -> Option<(Number, Number)> {
+    let alike = a.get_type() == b.get_type() && a.downcast_ref::<Number>().is_none();
+    if alike {
+        return None;
+    }
+    Some((Number::of_value(a)?, Number::of_value(b)?))
+}
+
+fn sum<'b, 'v>(by: Sum, of: &[CowVal<'b, 'v>]) -> Option<Given<'b, 'v>> {
+    let (a, b) = numbers(&*of[0], &*of[1])?;
+    Some(a.combine(by, &b).map(CowVal::owned).map_err(failed))
+}
+
+fn add<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> Given<'b, 'v> {
+    if let Some(given) = sum(Sum::Add, &of).or_else(|| time::add(&*of[0], &*of[1])) {
+        return given;
+    }
+    let adder = of[0].as_adder().ok_or_else(|| unfit("_+_", &[&*of[0], &*of[1]]))?;
+    Ok(CowVal::Owned(adder.add(&*of[1])?.into_owned()))
+}
+
+fn subtract<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> Given<'b, 'v> {
+    if let Some(given) = sum(Sum::Subtract, &of).or_else(|| time::subtract(&*of[0], &*of[1])) {
+        return given;
+    }
+    let subtractor = of[0].as_subtractor().ok_or_else(|| unfit("_-_", &[&*of[0], &*of[1]]))?;
+    Ok(CowVal::Owned(subtractor.sub(&*of[1])?.into_owned()))
+}
+
+fn multiply<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> Given<'b, 'v> {
+    if let Some(given) = sum(Sum::Multiply, &of) {
+        return given;
+    }
+    let multiplier = of[0].as_multiplier().ok_or_else(|| unfit("_*_", &[&*of[0], &*of[1]]))?;
+    Ok(CowVal::Owned(multiplier.mul(&*of[1])?.into_owned()))
+}
+
+fn divide<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> Given<'b, 'v> {
+    if let Some(given) = sum(Sum::Divide, &of) {
+        return given;
+    }
+    let divider = of[0].as_divider().ok_or_else(|| unfit("_/_", &[&*of[0], &*of[1]]))?;
+    Ok(CowVal::Owned(divider.div(&*of[1])?.into_owned()))
+}
+
+fn remainder<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> Given<'b, 'v> {
+    if let Some(given) = sum(Sum::Remainder, &of) {
+        return given;
+    }
+    let modder = of[0].as_modder().ok_or_else(|| unfit("_%_", &[&*of[0], &*of[1]]))?;
+    Ok(CowVal::Owned(modder.modulo(&*of[1])?.into_owned()))
+}
+
+fn negative<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> Given<'b, 'v> {
+    if let Some(number) = of[0].downcast_ref::<Number>() {
+        let zero = Number::Whole(0);
+        return zero.combine(Sum::Subtract, number).map(CowVal::owned).map_err(failed);
+    }
+    let negator = of[0].as_negator().ok_or_else(|| unfit("-_", &[&*of[0]]))?;
+    Ok(CowVal::Owned(negator.negate()?))
+}
+
+/// Whether two values are equal: numbers by their value, however they are written; lists and maps by what they hold.
+fn equal(a: &dyn Val, b: &dyn Val) -> bool {
+    if let Some((a, b)) = numbers(a, b) {
+        return a == b;
+    }
+    let size = |of: &dyn Val| of.as_sizer().map(|sizer| *sizer.size().inner());
+    match (a.get_type().kind(), b.get_type().kind()) {
+        (Kind::List, Kind::List) | (Kind::Map, Kind::Map) if size(a) != size(b) => false,
+        (Kind::List, Kind::List) => {
+            let (Some(a), Some(b)) = (a.as_iterable(), b.as_iterable()) else { return false };
+            let (mut a, mut b) = (a.iter(), b.iter());
+            while let (Some(a), Some(b)) = (a.next(), b.next()) {
+                if !equal(a, b) {
+                    return false;
+                }
+            }
+            true
+        }
+        (Kind::Map, Kind::Map) => {
+            let (Some(keys), Some(one), Some(other)) = (a.as_iterable(), a.as_indexer(), b.as_indexer()) else {
+                return false;
+            };
+            let mut keys = keys.iter();
+            while let Some(key) = keys.next() {
+                match (one.get(key), other.get(key)) {
+                    (Ok(a), Ok(b)) if equal(&*a, &*b) => {}
+                    _ => return false,
+                }
+            }
+            true
+        }
+        _ => a.equals(b),
+    }
+}
+
+fn compare(operator: &str, of: &[CowVal<'_, '_>]) -> Result<Ordering, ExecutionError> {
+    let (a, b) = (&*of[0], &*of[1]);
+    if let Some((a, b)) = numbers(a, b) {
+        return Ok(a.compare(&b));
+    }
+    let not_to_be = || unfit(operator, &[a, b]);
+    a.as_comparer().ok_or_else(not_to_be)?.compare(b).map_err(|_| not_to_be())
+}
+
+fn within<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> Given<'b, 'v> {
+    let not_to_be = || unfit("@in", &[&*of[0], &*of[1]]);
+    match of[1].get_type().kind() {
+        Kind::List => {
+            let mut items = of[1].as_iterable().ok_or_else(not_to_be)?.iter();
+            let mut found = false;
+            while let (false, Some(item)) = (found, items.next()) {
+                found = equal(item, &*of[0]);
+            }
+            Ok(truth(found))
+        }
+        _ => {
+            let key = indexing(&*of[0]);
+            let key = key.as_deref().unwrap_or(&*of[0]);
+            of[1].as_container().ok_or_else(not_to_be)?.contains(key).map(truth).map_err(|_| not_to_be())
+        }
+    }
+}
+
+fn index<'b, 'v>(mut of: Vec<CowVal<'b, 'v>>) -> Given<'b, 'v> {
+    let given = of.swap_remove(0);
+    Ok(indexing(&*given).map_or(given, CowVal::Owned))
+}
+
+/// A number of JSON as the kind of CEL by which lists and maps are looked into.
+fn indexing<'v>(value: &(dyn Val + '_)) -> Option<Box<dyn Val + 'v>> {
+    let number = value.downcast_ref::<Number>()?;
+    Some(match number {
+        Number::Whole(whole) => match (i64::try_from(*whole), u64::try_from(*whole)) {
+            (Ok(int), _) => Box::new(CelInt::from(int)),
+            (Err(_), Ok(uint)) => Box::new(CelUInt::from(uint)),
+            (Err(_), Err(_)) => Box::new(CelDouble::from(number.float())),
+        },
+        Number::Other(_) => Box::new(CelDouble::from(number.float())),
+    })
+}

@@ -1,0 +1,170 @@
+//! JSON as values of CEL. Decoders of JSON keep 64 bits of a number; here all of its digits count.
+
+use std::collections::HashMap;
+
+use cel::common::types::{CelBool, CelList, CelMap, CelMapKey, CelNull, CelString};
+use cel::common::value::Val;
+
+use super::number::Number;
+use crate::limits::JSON_DEPTH;
+
+/// Nesting up to which JSON is read: what comes from outside has at most [`JSON_DEPTH`] levels, and a caller's input a few
+/// more.
+const DEPTH: usize = JSON_DEPTH + 28;
+
+/// A reader of one JSON text, which has been checked to be JSON.
+pub(super) struct Reader<'j> {
+    text: &'j str,
+    at: usize,
+    depth: usize,
+    /// How many values have been read.
+    pub(super) values: usize,
+}
+
+type Read<T> = Result<T, String>;
+
+/// The value of a JSON text, and of how many values it is made.
+pub(super) fn read(json: &str, values: &mut usize) -> Read<Box<dyn Val>> {
+    let mut reader = Reader { text: json, at: 0, depth: 0, values: 0 };
+    let value = reader.value();
+    *values += reader.values;
+    value
+}
+
+impl<'j> Reader<'j> {
+    fn value(&mut self) -> Read<Box<dyn Val>> {
+        self.values += 1;
+        Ok(match self.peek() {
+            b'{' => Box::new(self.map()?),
+            b'[' => Box::new(self.list()?),
+            b'"' => Box::new(CelString::from(self.string()?)),
+            b't' => Box::new(self.word(4, CelBool::from(true))),
+            b'f' => Box::new(self.word(5, CelBool::from(false))),
+            b'n' => Box::new(self.word(4, CelNull)),
+            b'-' | b'0'..=b'9' => Box::new(self.number()?),
+            _ => return Err(self.broken()),
+        })
+    }
+
+    /// The next byte that is no white space; 0 at the end.
+    fn peek(&mut self) -> u8 {
+        let rest = &self.text.as_bytes()[self.at..];
+        let blank = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).count();
+        self.at += blank;
+        rest.get(blank).copied().unwrap_or(0)
+    }
+
+    fn broken(&self) -> String {
+        format!("no JSON at byte {}", self.at)
+    }
+
+    fn word<T>(&mut self, length: usize, value: T) -> T {
+        self.at = (self.at + length).min(self.text.len());
+        value
+    }
+
+    fn number(&mut self) -> Read<Number> {
+        let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+        let length = self.text.as_bytes()[self.at..].iter().take_while(|byte| is_part(byte)).count();
+        let text = &self.text[self.at..self.at + length];
+        let number = Number::read(text).ok_or_else(|| format!("number out of range at byte {}", self.at));
+        self.at += length;
+        number
+    }
+
+    fn string(&mut self) -> Read<String> {
+        let (start, bytes) = (self.at, self.text.as_bytes());
+        let (mut at, mut escapes) = (start + 1, false);
+        loop {
+            match bytes.get(at) {
+                Some(b'"') => break,
+                Some(b'\\') => (at, escapes) = (at + 2, true),
+                Some(_) => at += 1,
+                None => return Err(self.broken()),
+            }
+        }
+        self.at = at + 1;
+        match escapes {
+            false => Ok(self.text[start + 1..at].to_owned()),
+            true => serde_json::from_str(&self.text[start..=at]).map_err(|e| e.to_string()),
+        }
+    }
+
+    fn list(&mut self) -> Read<CelList<'static>> {
+        let mut items = Vec::new();
+        self.items(b']', |reader| {
+            items.push(reader.value()?);
+            Ok(())
+        })?;
+        Ok(CelList::from(items))
+    }
+
+    fn map(&mut self) -> Read<CelMap<'static>> {
+        let mut fields: HashMap<CelMapKey<'static>, Box<dyn Val>> = HashMap::new();
+        self.items(b'}', |reader| {
+            let name = match reader.peek() {
+                b'"' => reader.string()?,
+                _ => return Err(reader.broken()),
+            };
+            if reader.peek() != b':' {
+                return Err(reader.broken());
+            }
+            reader.at += 1;
+            fields.insert(name.into(), reader.value()?);
+            Ok(())
+        })?;
+        Ok(CelMap::from(fields))
+    }
+
+    /// What is between two brackets, with commas between.
+    fn items(&mut self, end: u8, mut item: impl FnMut(&mut Self) -> Read<()>) -> Read<()> {
+        self.depth += 1;
+        if self.depth > DEPTH {
+            return Err(format!("more than {DEPTH} levels deep at byte {}", self.at));
+        }
+        self.at += 1;
+        while self.peek() != end {
+            item(self)?;
+            match self.peek() {
+                b',' => self.at += 1,
+                byte if byte == end => {}
+                _ => return Err(self.broken()),
+            }
+        }
+        self.at += 1;
+        self.depth -= 1;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn debug(json: &str) -> String {
+        format!("{:?}", read(json, &mut 0))
+    }
+
+    #[test]
+    fn values_are_those_of_the_json() {
+        let mut values = 0;
+        let json = " { \"a\\u0062\" : [ 1 , 2.50 , \"x\\n\" , true , false , null , { } , [ ] ] } ";
+        let read = format!("{:?}", read(json, &mut values).unwrap());
+        assert_eq!(values, 10);
+        for part in ["\"ab\"", "Whole(1)", "digits: \"25\"", "\"x\\n\"", "Bool(true)", "Bool(false)", "Null"] {
+            assert!(read.contains(part), "{part}: {read}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_an_error_and_no_panic() {
+        for json in ["", "{", "[1", "[1 2]", "{\"a\"}", "{\"a\":}", "{1:2}", "\"a", "\"\\", "x", "-", "[1e99999999999]"]
+        {
+            let read = debug(json);
+            assert!(read.contains("Err(") || json == "-", "{json}: {read}");
+        }
+        assert!(debug(&"[".repeat(100_000)).contains("levels deep"));
+        let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        assert!(debug(&nested(DEPTH)).starts_with("Ok("));
+    }
+}

@@ -1,0 +1,247 @@
+//! CEL's timestamps and durations, with the arithmetic and the functions that its specification names.
+
+mod civil;
+
+use std::any::Any;
+use std::cmp::Ordering;
+
+use cel::ExecutionError;
+use cel::common::traits::Comparer;
+use cel::common::types::{CelInt, CelString, DURATION_TYPE, INT_TYPE, STRING_TYPE, TIMESTAMP_TYPE, Type};
+use cel::common::value::{CowVal, StaticVal, Val};
+
+use super::environment::Declare;
+use super::number::{NUMBER, Number};
+use super::operators::Given;
+use super::scope::unfit;
+
+/// Nanoseconds of a second.
+const SECOND: i128 = 1_000_000_000;
+/// The first and the last second of the years 1 to 9999.
+const SECONDS: std::ops::RangeInclusive<i128> = -62_135_596_800..=253_402_300_799;
+
+/// A moment, in nanoseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment(i128);
+
+/// A duration, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Span(i128);
+
+static MOMENT_TYPE: Type = TIMESTAMP_TYPE;
+static SPAN_TYPE: Type = DURATION_TYPE;
+
+impl Moment {
+    fn new(nanos: i128) -> Result<Self, ExecutionError> {
+        match SECONDS.contains(&nanos.div_euclid(SECOND)) {
+            true => Ok(Self(nanos)),
+            false => Err(ExecutionError::function_error(
+                "timestamp",
+                "it is not within the years 1 to 9999; a number counts seconds: timestamp(event.ts / 1000)",
+            )),
+        }
+    }
+
+    /// Reads RFC 3339: `2026-11-30T09:00:00Z`, `2026-11-30T09:00:00.25+01:00`.
+    pub(super) fn read(text: &str) -> Result<Self, ExecutionError> {
+        let nanos = civil::read(text).ok_or_else(|| {
+            ExecutionError::function_error("timestamp", format!("`{text}` is no time like 2026-11-30T09:00:00Z"))
+        })?;
+        Self::new(nanos)
+    }
+}
+
+impl Span {
+    fn new(nanos: i128) -> Result<Self, ExecutionError> {
+        // as long as the years 1 to 9999 are
+        match nanos.abs() <= 315_576_000_000 * SECOND {
+            true => Ok(Self(nanos)),
+            false => Err(ExecutionError::function_error("duration", "it is longer than 10,000 years")),
+        }
+    }
+
+    /// Reads numbers with units: `90s`, `1h30m`, `-1.5h`, `250ms`.
+    pub(super) fn read(text: &str) -> Result<Self, ExecutionError> {
+        let nanos = span(text).ok_or_else(|| {
+            ExecutionError::function_error("duration", format!("`{text}` is no duration like 90s, 1h30m or 250ms"))
+        })?;
+        Self::new(nanos)
+    }
+}
+
+/// Checks the name of a time zone.
+///
+/// # Errors
+/// When there is none of this name.
+pub(super) fn is_zone(name: &str) -> Result<(), ExecutionError> {
+    civil::ahead(name, 0).map(drop)
+}
+
+fn span(text: &str) -> Option<i128> {
+    let (sign, mut rest) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
+    if rest == "0" {
+        return Some(0);
+    }
+    if rest.is_empty() {
+        return None;
+    }
+    let mut nanos = 0_i128;
+    while !rest.is_empty() {
+        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (digits, after) = rest.split_at(number);
+        let unit = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (name, next) = after.split_at(unit);
+        let unit = match name {
+            "h" => 3_600 * SECOND,
+            "m" => 60 * SECOND,
+            "s" => SECOND,
+            "ms" => 1_000_000,
+            "us" | "µs" => 1_000,
+            "ns" => 1,
+            _ => return None,
+        };
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        if whole.is_empty() && fraction.is_empty() || fraction.contains('.') || digits.len() > 30 {
+            return None;
+        }
+        let part = |digits: &str| if digits.is_empty() { Some(0) } else { digits.parse::<i128>().ok() };
+        let whole = part(whole)?.checked_mul(unit)?;
+        // what is finer than a nanosecond is cut off
+        let fraction = &fraction[..fraction.len().min(15)];
+        let fraction = part(fraction)? * unit / 10_i128.pow(fraction.len() as u32);
+        nanos = nanos.checked_add(whole)?.checked_add(fraction)?;
+        rest = next;
+    }
+    Some(sign * nanos)
+}
+
+/// The sum of times; `None` when neither is one.
+pub(super) fn add<'b, 'v>(a: &dyn Val, b: &dyn Val) -> Option<Given<'b, 'v>> {
+    let (a, b) = if b.downcast_ref::<Moment>().is_some() { (b, a) } else { (a, b) };
+    let Span(by) = *b.downcast_ref::<Span>()?;
+    if let Some(Moment(at)) = a.downcast_ref::<Moment>() {
+        return Some(Moment::new(at + by).map(CowVal::owned));
+    }
+    let Span(nanos) = *a.downcast_ref::<Span>()?;
+    Some(Span::new(nanos + by).map(CowVal::owned))
+}
+
+/// The difference of times; `None` when neither is one.
+pub(super) fn subtract<'b, 'v>(a: &dyn Val, b: &dyn Val) -> Option<Given<'b, 'v>> {
+    if let (Some(Moment(a)), Some(Moment(b))) = (a.downcast_ref::<Moment>(), b.downcast_ref::<Moment>()) {
+        return Some(Span::new(a - b).map(CowVal::owned));
+    }
+    let Span(by) = *b.downcast_ref::<Span>()?;
+    if let Some(Moment(at)) = a.downcast_ref::<Moment>() {
+        return Some(Moment::new(at - by).map(CowVal::owned));
+    }
+    let Span(nanos) = *a.downcast_ref::<Span>()?;
+    Some(Span::new(nanos - by).map(CowVal::owned))
+}
+
+pub(super) fn declare(declare: &mut Declare) {
+    declare.of("timestamp", "string_to_timestamp", vec![STRING_TYPE], |of| match of[0].downcast_ref::<CelString>() {
+        Some(text) => Moment::read(text.inner()).map(CowVal::owned),
+        None => Err(unfit("timestamp", &[&*of[0]])),
+    });
+    for (id, of) in [("int_to_timestamp", INT_TYPE), ("number_to_timestamp", NUMBER)] {
+        declare.of("timestamp", id, vec![of], |of| {
+            let second = Number::of_value(&*of[0]).and_then(|number| number.truncated());
+            let second = second.ok_or_else(|| unfit("timestamp", &[&*of[0]]))?;
+            Moment::new(i128::from(second) * SECOND).map(CowVal::owned)
+        });
+    }
+    declare.of("timestamp", "timestamp_to_timestamp", vec![TIMESTAMP_TYPE], same);
+    declare.of("duration", "string_to_duration", vec![STRING_TYPE], |of| match of[0].downcast_ref::<CelString>() {
+        Some(text) => Span::read(text.inner()).map(CowVal::owned),
+        None => Err(unfit("duration", &[&*of[0]])),
+    });
+    declare.of("duration", "duration_to_duration", vec![DURATION_TYPE], same);
+    declare.of("int", "timestamp_to_int", vec![TIMESTAMP_TYPE], |of| match of[0].downcast_ref::<Moment>() {
+        Some(Moment(nanos)) => Ok(int(nanos.div_euclid(SECOND))),
+        None => Err(unfit("int", &[&*of[0]])),
+    });
+    declare.of("string", "timestamp_to_string", vec![TIMESTAMP_TYPE], text);
+    declare.of("string", "duration_to_string", vec![DURATION_TYPE], text);
+    for (name, get) in civil::PARTS {
+        declare.on(TIMESTAMP_TYPE, name, &format!("timestamp_{name}"), vec![], get);
+        declare.on(TIMESTAMP_TYPE, name, &format!("timestamp_{name}_in"), vec![STRING_TYPE], get);
+    }
+    for (name, get) in SPAN_PARTS {
+        declare.on(DURATION_TYPE, name, &format!("duration_{name}"), vec![], get);
+    }
+    let types = [declare.0.add_type(TIMESTAMP_TYPE), declare.0.add_type(DURATION_TYPE)];
+    debug_assert!(types.iter().all(Result::is_ok), "{types:?}");
+}
+
+const SPAN_PARTS: [(&str, cel::common::functions::Function); 4] = [
+    ("getHours", |of| whole(&of, 3_600 * SECOND)),
+    ("getMinutes", |of| whole(&of, 60 * SECOND)),
+    ("getSeconds", |of| whole(&of, SECOND)),
+    ("getMilliseconds", |of| whole(&of, 1_000_000)),
+];
+
+/// How many whole units a duration has.
+fn whole<'b, 'v>(of: &[CowVal<'b, 'v>], unit: i128) -> Given<'b, 'v> {
+    let Span(nanos) = of[0].downcast_ref::<Span>().ok_or_else(|| unfit("a part of a duration", &[&*of[0]]))?;
+    Ok(int(nanos / unit))
+}
+
+fn same<'b, 'v>(mut of: Vec<CowVal<'b, 'v>>) -> Given<'b, 'v> {
+    Ok(of.swap_remove(0))
+}
+
+fn int<'b, 'v>(of: i128) -> CowVal<'b, 'v> {
+    CowVal::owned(CelInt::from(i64::try_from(of).unwrap_or(i64::MAX)))
+}
+
+fn text<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> Given<'b, 'v> {
+    if let Some(Moment(nanos)) = of[0].downcast_ref::<Moment>() {
+        return Ok(CowVal::owned(CelString::from(civil::write(*nanos))));
+    }
+    let Span(nanos) = of[0].downcast_ref::<Span>().ok_or_else(|| unfit("string", &[&*of[0]]))?;
+    let sign = if *nanos < 0 { "-" } else { "" };
+    let (seconds, fraction) = (nanos.abs() / SECOND, civil::fraction(nanos.abs() % SECOND));
+    Ok(CowVal::owned(CelString::from(format!("{sign}{seconds}{fraction}s"))))
+}
+
+macro_rules! time_value {
+    ($type:ident, $of:ident) => {
+        impl Val for $type {
+            fn get_type(&self) -> &Type {
+                &$of
+            }
+
+            fn cel_type() -> &'static Type {
+                &$of
+            }
+
+            fn as_comparer(&self) -> Option<&dyn Comparer> {
+                Some(self)
+            }
+
+            fn equals(&self, other: &dyn Val) -> bool {
+                other.downcast_ref::<Self>() == Some(self)
+            }
+
+            fn clone_as_boxed<'v>(&self) -> Box<dyn Val + 'v> {
+                Box::new(*self)
+            }
+
+            fn as_any(&self) -> Option<&dyn Any> {
+                Some(self)
+            }
+        }
+
+        impl StaticVal for $type {}
+
+        impl Comparer for $type {
+            fn compare(&self, other: &dyn Val) -> Result<Ordering, ExecutionError> {
+                other.downcast_ref::<Self>().map(|other| self.cmp(other)).ok_or_else(|| unfit("_<_", &[self, other]))
+            }
+        }
+    };
+}
+
+time_value!(Moment, MOMENT_TYPE);
+time_value!(Span, SPAN_TYPE);

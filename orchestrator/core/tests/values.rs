@@ -1,0 +1,245 @@
+//! What expressions make of an event's values: numbers of one kind, texts, times; and which values are the same.
+
+use stepladder_core::expr::{Expr, Names, Scope, Seen};
+use stepladder_core::{Event, EventId, NewEvent, Timestamp};
+
+fn event(data: &str) -> Event {
+    let now = Timestamp::from_millis(1_764_493_200_000); // 2025-11-30T09:00:00Z
+    let body = format!(r#"{{"name":"a/b","data":{data}}}"#);
+    NewEvent::decode_all(body.as_bytes()).unwrap().remove(0).accept(EventId::new(now, 1), now)
+}
+
+fn is_true(source: &str, data: &str) -> Result<bool, String> {
+    let expr = Expr::compile(source).unwrap_or_else(|bad| panic!("{bad}"));
+    expr.is_true(&Scope::of(&event(data))).map_err(|bad| bad.to_string())
+}
+
+fn text(source: &str, data: &str) -> Result<String, String> {
+    let expr = Expr::compile(source).unwrap_or_else(|bad| panic!("{bad}"));
+    expr.text(&Scope::of(&event(data))).map_err(|bad| bad.to_string())
+}
+
+#[track_caller]
+fn all_true(data: &str, sources: &[&str]) {
+    for source in sources {
+        assert_eq!(is_true(source, data), Ok(true), "{source} on {data}");
+    }
+}
+
+#[test]
+fn nothing_depends_on_how_a_number_is_written() {
+    let (whole, point) =
+        (r#"{"n":3,"hundred":100,"i":1,"list":[1,2]}"#, r#"{"n":3.0,"hundred":1e2,"i":1.0,"list":[1.0,2.0]}"#);
+    for data in [whole, point] {
+        all_true(
+            data,
+            &[
+                "event.data.n / 2 == 1.5",
+                "3 / event.data.n == 1",
+                "event.data.hundred / 8 == 12.5",
+                "event.data.n % 2 == 1",
+                "7 % event.data.n == 1",
+                "event.data.n + 1 == 4 && 1 + event.data.n == 4",
+                "event.data.n + 0.5 == 3.5 && 0.5 + event.data.n == 3.5",
+                "event.data.n - 1.5 == 1.5 && event.data.n * 1.5 == 4.5 && 2 * event.data.n == 6",
+                "-event.data.n == -3 && -event.data.n + event.data.n == 0",
+                "event.data.n > 2.5 && event.data.n >= 3 && event.data.n <= 3u && 2 < event.data.n",
+                "event.data.n == 3 && 3 == event.data.n && event.data.n == 3.0 && event.data.n != 4",
+                "event.data.n in [1, 2, 3] && 1 in event.data.list && 1.0 in event.data.list",
+                "event.data.list == [1, 2] && [1, 2] == event.data.list && [1.0, 2] == event.data.list",
+                "event.data.list[event.data.i] == 2 && ['a', 'b'][event.data.i] == 'b'",
+                "{1: 'one'}[event.data.i] == 'one' && event.data.i in {1: 'one'}",
+                "{event.data.i: 'one'} == {1: 'one'}",
+                "event.data.list.map(x, x * 2) == [2, 4] && event.data.list.filter(x, x > 1).size() == 1",
+                "event.data.list.exists_one(x, x == 2) && event.data.list.all(x, x < 3)",
+                "int(event.data.n) / 2 == 1 && double(event.data.n) / 2.0 == 1.5 && uint(event.data.n) == 3u",
+                "string(event.data.n) == '3' && type(event.data.n) == int",
+                "size(event.data.list) * 1.5 == event.data.n",
+            ],
+        );
+        assert_eq!(text("event.data.hundred", data), Ok("100".into()));
+        assert_eq!(text("event.data.n / 2", data), Ok("1.5".into()));
+    }
+    // what an expression says itself is CEL's: ints are divided to ints
+    all_true("{}", &["7 / 2 == 3", "7.0 / 2.0 == 3.5", "event.ts / 86400000 == 20422", "size('abcde') / 2 == 2"]);
+    for source in ["event.data.n / 0 > 0", "event.data.n % (event.data.n - 3) > 0"] {
+        assert!(is_true(source, whole).unwrap_err().contains("divided by zero"), "{source}");
+    }
+}
+
+#[test]
+fn numbers_past_64_bits_are_exact() {
+    let data = r#"{"a":89014103211118510720,"b":89014103211118510721,"c":89014103211118510720.0,"d":0.1,"e":0.10000000000000000001}"#;
+    all_true(
+        data,
+        &[
+            "event.data.a != event.data.b && event.data.a == event.data.c && event.data.a < event.data.b",
+            "event.data.a + 1 == event.data.b && event.data.b - event.data.a == 1",
+            "event.data.d != event.data.e && event.data.d < event.data.e && event.data.d == 0.1",
+            "string(event.data.b) == '89014103211118510721'",
+            "!(event.data.a in [event.data.b])",
+            "event.data.a % 1000 == 720",
+        ],
+    );
+    let keys = ["a", "b", "c"].map(|field| text(&format!("event.data.{field}"), data).unwrap());
+    assert_eq!(keys, ["89014103211118510720", "89014103211118510721", "89014103211118510720"]);
+    assert!(text("event.data.n", r#"{"n":1e2000}"#).is_err(), "a key has at most 1 KiB");
+}
+
+#[test]
+fn as_a_key_a_value_is_its_text() {
+    let key = |value: &str| text("event.data.k", &format!(r#"{{"k":{value}}}"#));
+    // a number, a boolean or null has the key of the text that is written the same
+    for (value, same) in [("1", r#""1""#), ("null", r#""null""#), ("true", r#""true""#)] {
+        assert_eq!((key(value), key(same)), (Ok(same.trim_matches('"').into()), Ok(same.trim_matches('"').into())));
+    }
+    for (value, is) in [("-0.0", "0"), ("-0", "0"), ("1.0", "1"), ("1.50", "1.5"), ("1e21", "1000000000000000000000")] {
+        assert_eq!(key(value), Ok(is.into()), "{value}");
+    }
+    // what is missing is no key: not that of null
+    assert!(text("event.data.k", "{}").unwrap_err().contains("No such key"));
+    assert!(key("[1]").is_err() && key("{}").is_err());
+}
+
+#[test]
+fn in_an_expression_values_of_two_kinds_are_never_the_same() {
+    let data = r#"{"one":1,"text":"1","nil":null,"word":"null","zero":-0.0}"#;
+    all_true(
+        data,
+        &[
+            "event.data.one != event.data.text && event.data.one != '1' && event.data.text != 1",
+            "event.data.nil == null && event.data.nil != event.data.word && event.data.nil != 0",
+            "event.data.zero == 0 && 0 == event.data.zero && event.data.zero == 0.0",
+            "has(event.data.nil) && !has(event.data.missing)",
+            "event.data == event.data && event == event",
+        ],
+    );
+    assert!(is_true("event.data.missing == null", data).is_err());
+}
+
+#[test]
+fn the_standard_functions_are_there() {
+    let data = r#"{"at":"2026-03-29T00:30:00.25Z","mail":"Ada@Example.com","code":"AB-12","n":90,"tags":["a"]}"#;
+    all_true(
+        data,
+        &[
+            "event.data.mail.contains('@') && event.data.mail.startsWith('Ada') && event.data.mail.endsWith('.com')",
+            "event.data.mail.size() == 15 && size(event.data.tags) == 1",
+            "event.data.code.matches('^[A-Z]{2}-[0-9]+$') && matches(event.data.code, 'B-1') && !event.data.code.matches('^b')",
+            "event.data.tags.all(tag, tag.matches('a|b'))",
+            "!event.data.mail.matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')",
+            "timestamp(event.data.at) > timestamp('2020-01-01T00:00:00Z')",
+            "timestamp(event.data.at) == timestamp('2026-03-29T01:30:00.250+01:00')",
+            "timestamp(event.data.at) + duration('1h30m') == timestamp('2026-03-29T02:00:00.25Z')",
+            "duration('1h') + timestamp(event.data.at) - duration('60m') == timestamp(event.data.at)",
+            "timestamp('2026-03-30T00:00:00Z') - timestamp('2026-03-29T00:00:00Z') == duration('24h')",
+            "timestamp('2026-03-30T00:00:00Z') - timestamp(event.data.at) > duration('23h')",
+            "duration('-1.5h') == duration('-90m') && duration('1h') - duration('30m') + duration('500ms') == duration('1800.5s')",
+            "timestamp(event.ts / 1000) == timestamp('2025-11-30T09:00:00Z')",
+            "timestamp(event.data.n) == timestamp('1970-01-01T00:01:30Z') && int(timestamp('1970-01-01T00:01:30Z')) == 90",
+            "string(timestamp(event.data.at)) == '2026-03-29T00:30:00.25Z' && string(duration('1m0.5s')) == '60.5s'",
+            "timestamp(event.data.at).getFullYear() == 2026 && timestamp(event.data.at).getMonth() == 2",
+            "timestamp(event.data.at).getDate() == 29 && timestamp(event.data.at).getDayOfMonth() == 28",
+            "timestamp(event.data.at).getDayOfWeek() == 0 && timestamp(event.data.at).getDayOfYear() == 87",
+            "timestamp(event.data.at).getHours() == 0 && timestamp(event.data.at).getMinutes() == 30",
+            "timestamp(event.data.at).getSeconds() == 0 && timestamp(event.data.at).getMilliseconds() == 250",
+            "timestamp(event.data.at).getHours('Europe/Berlin') == 1 && timestamp(event.data.at).getHours('-08:00') == 16",
+            "timestamp('2026-03-29T01:30:00Z').getHours('Europe/Berlin') == 3",
+            "timestamp(event.data.at).getDate('America/Los_Angeles') == 28",
+            "duration('90m').getHours() == 1 && duration('90m').getMinutes() == 90 && duration('1.5s').getMilliseconds() == 1500",
+            "timestamp('9999-12-31T23:59:59Z').getFullYear() == 9999",
+            "timestamp(event.data.at) in [timestamp('2026-03-29T00:30:00.25Z')]",
+            "type(timestamp(event.data.at)) == google.protobuf.Timestamp && type(event.data.mail) == string",
+            "bool('true') && int('7') == 7 && double('1.5') == 1.5 && string(true) == 'true'",
+            "dyn(event.data.n) == 90 && bytes('abc').size() == 3 && type(1.5) == double && uint(1) == 1u",
+        ],
+    );
+    for (source, says) in [
+        ("timestamp(event.data.mail) > timestamp('2020-01-01T00:00:00Z')", "is no time like"),
+        ("timestamp(event.ts * 1) > timestamp('2020-01-01T00:00:00Z')", "a number counts seconds"),
+        ("duration(event.data.mail) > duration('1s')", "is no duration like"),
+        ("timestamp(event.data.at).getHours(event.data.mail) == 1", "is no time zone"),
+        ("timestamp('9999-12-31T23:59:59Z') + duration('1s') > timestamp(event.data.at)", "years 1 to 9999"),
+        ("timestamp(event.data.at) < event.data.at", "no matching overload"),
+        ("event.data.mail > 1", "no matching overload"),
+        ("event.data.mail + 1 == ''", "add"),
+    ] {
+        let refused = is_true(source, data).unwrap_err();
+        assert!(refused.contains(says), "{source}: {refused}");
+    }
+    assert_eq!(text("timestamp(event.data.at).getDate() + event.data.n", data), Ok("119".into()));
+}
+
+fn refused(source: &str, names: Names) -> String {
+    Expr::compile_over(source, names).map(|expr| format!("{expr:?}")).expect_err(source).to_string()
+}
+
+#[test]
+fn what_does_not_exist_is_refused_with_its_place_and_a_hint() {
+    for (source, says) in [
+        ("evnt.data.plan == 'pro'", "names `evnt`, which there is not, at character 1; did you mean `event`?"),
+        ("data.plan == 'pro'", "names `data`, which there is not, at character 1; write `event.data`"),
+        (
+            "event.data.plan == pro",
+            "at character 20; a field of the event's data is `event.data.pro`, a text stands in quotes",
+        ),
+        (
+            "event.dta.plan == 'pro'",
+            "names `event.dta`, which no event has, at character 6; did you mean `event.data`?",
+        ),
+        ("has(event.plan)", "what its sender wrote is in `event.data.plan`"),
+        ("async.data.id == event.data.id", "`async` is the event that arrives"),
+        ("event.data.a.startswith('x')", "calls `.startswith`, which there is not"),
+        ("event.data.a.startswith('x')", "did you mean `startsWith`?"),
+        ("event.data.a.lowerAscii() == 'x'", "docs/flow-control.md lists all there are"),
+        ("timestmap(event.data.at) > 1", "did you mean `timestamp`?"),
+        ("event.data.a.contains('x', 'y')", "it takes 1 and not 2"),
+        ("contains(event.data.a, 'x')", "it is called on a value: value.contains(…)"),
+        ("event.data.a.int() == 1", "it is called with a value: int(value)"),
+        ("event.data.list.all(x)", "list.all(item, condition)"),
+        ("event.data.list.all(x, y > 1)", "names `y`"),
+        ("x > 1 && event.data.list.all(x, x > 1)", "names `x`, which there is not, at character 1"),
+        ("[1].map(item, itme)", "did you mean `item`?"),
+        ("Foo{a: 1} == 1", "makes a `Foo`, which is no type here"),
+        (
+            "timestamp('2026-02-30T00:00:00Z') > timestamp(event.data.at)",
+            "is no time like 2026-11-30T09:00:00Z, at character 10",
+        ),
+        ("duration('1 day') > duration('1h')", "is no duration like 90s"),
+        ("timestamp(event.ts) > timestamp(0)", "write timestamp(event.ts / 1000)"),
+        ("timestamp(event.data.at).getHours('Europe/Berln') == 1", "`Europe/Berln` is no time zone"),
+        ("event.data.a.matches('(')", "has the pattern `(`, which cannot be used"),
+        ("event.data.a.matches(event.data.b)", "no text in quotes"),
+        ("event.data.a.matches('a{1000}{1000}')", "cannot be used"),
+        ("event.data.a.matches('a{60000}')", "cannot be used"),
+    ] {
+        let refused = refused(source, Names::Event);
+        assert!(refused.contains(says), "{source}: {refused}");
+    }
+    for known in
+        ["type(event) == map", "event.user == null || event.id != event.name", "[[1]].all(a, a.all(b, b == a[0]))"]
+    {
+        assert!(Expr::compile(known).is_ok(), "{known}");
+    }
+    assert!(Expr::compile_over("async.data.id == event.data.id && async.ts > event.ts", Names::EventAndAsync).is_ok());
+    assert!(refused("asnyc.ts > 1", Names::EventAndAsync).contains("did you mean `async`?"));
+}
+
+#[test]
+fn a_pattern_takes_no_more_time_than_is_counted() {
+    // exponential for engines that go back
+    let expr = Expr::compile("event.data.text.matches('^(a|aa)+$')").unwrap();
+    let data = |n: usize| format!(r#"{{"text":"{}!"}}"#, "a".repeat(n));
+    assert_eq!(expr.is_true(&Scope::of(&event(&data(10_000)))), Ok(false));
+    let large = Expr::compile("event.data.text.matches('^(a|b){60}$')").unwrap();
+    let refused = large.is_true(&Scope::of(&event(&data(2_000_000)))).unwrap_err().to_string();
+    assert!(refused.contains("may take more than 10000000 steps"), "{refused}");
+}
+
+#[test]
+fn two_events_are_seen_side_by_side() {
+    let (trigger, arriving) = (event(r#"{"sim":89014103211118510720}"#), event(r#"{"sim":89014103211118510721}"#));
+    let expr = Expr::compile_over("async.data.sim == event.data.sim", Names::EventAndAsync).unwrap();
+    assert_eq!(expr.is_true(&Scope::with_async(&trigger, &Seen::of(&arriving))), Ok(false));
+    assert_eq!(expr.is_true(&Scope::with_async(&trigger, &Seen::of(&trigger))), Ok(true));
+}

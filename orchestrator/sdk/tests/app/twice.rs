@@ -1,0 +1,333 @@
+//! Every method of every builder, called twice: both calls count, or the second is refused by name. None replaces the first
+//! without a word.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::Duration;
+
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{Pace, Status, TestApp};
+use stepladder_sdk::{Json, States};
+
+#[derive(Serialize, Deserialize, Clone)]
+#[serde(transparent)]
+struct Asked(serde_json::Value);
+
+impl EventData for Asked {
+    const NAME: &'static str = "job/asked";
+}
+
+#[derive(Serialize, Deserialize, Clone)]
+#[serde(transparent)]
+struct Stopped(serde_json::Value);
+
+impl EventData for Stopped {
+    const NAME: &'static str = "job/stopped";
+}
+
+const S: Duration = Duration::from_secs(1);
+
+/// The methods of which both calls count.
+const BOTH: &[&str] = &[
+    "App::function",
+    "App::functions",
+    "CancelOn::field",
+    "CancelOn::when",
+    "Demo::event",
+    "Demo::function",
+    "Demo::note",
+    "Function::also_at",
+    "Function::cancel_on",
+    "Function::concurrency",
+    "Function::when",
+    "Function::when_event",
+    "Step::cancelled_with_run",
+    "TestApp::config",
+    "TestApp::function",
+    "TestApp::hang",
+    "WaitForEvent::matching",
+    "WaitForEvent::when",
+];
+
+/// Those that crates of the workspace test where they are.
+const ELSEWHERE: &[&str] = &["App::code_version", "App::demo", "App::pace", "App::state", "Demo::variable"];
+
+/// These replace by intention: an error that is passed on may get another code, a field of a log line a newer value.
+const REPLACES: &[&str] = &["Error::with_code", "Log::with"];
+
+fn asked(data: serde_json::Value) -> Asked {
+    Asked(data)
+}
+
+async fn quick(ctx: Context, event: Event<Asked>) -> Result<serde_json::Value> {
+    ctx.step("work", async || Ok(())).await?;
+    Ok(event.data.0)
+}
+
+async fn long(ctx: Context, _: Event<Asked>) -> Result<()> {
+    ctx.sleep("an hour", Duration::from_secs(3_600)).await
+}
+
+fn f() -> Function {
+    Function::new("f", quick)
+}
+
+/// What is said of a function when the app starts.
+fn refusal(function: Function) -> String {
+    function.programs(&States::default()).err().unwrap_or_default()
+}
+
+/// What a run of a handler fails with.
+async fn failure<H, Fut>(handler: H) -> String
+where
+    H: Fn(Context, Event<Asked>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<()>> + Send + 'static,
+{
+    let run = TestApp::new().function(Function::new("f", handler)).send(&asked(json!({}))).await.remove(0);
+    run.error().map(|failure| failure.message.to_string()).unwrap_or_default()
+}
+
+/// What the test of an app ends with.
+fn panic(app: impl FnOnce() -> TestApp) -> String {
+    let payload = catch_unwind(AssertUnwindSafe(|| app().now())).expect_err("it is not refused");
+    let text = payload.downcast_ref::<String>().cloned();
+    text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+}
+
+fn backoff() -> stepladder_sdk::Backoff {
+    stepladder_sdk::Backoff::Fixed(S)
+}
+
+/// Each method that may be called once, and what is said when it is called twice.
+async fn refusals() -> Vec<(&'static str, String)> {
+    let rate = || Rate::new(1, S);
+    let cancel = || CancelOn::event::<Stopped>();
+    let one = || Concurrency::limit(1);
+    let mut all = vec![
+        ("Function::time_zone", refusal(f().also_at("@daily").time_zone("UTC").time_zone("UTC"))),
+        ("Function::jitter", refusal(f().also_at("@daily").jitter(S).jitter(S))),
+        ("Function::version", refusal(f().version("1").version("2"))),
+        ("Function::retries", refusal(f().retries(1).retries(2))),
+        ("Function::backoff", refusal(f().backoff(backoff()).backoff(backoff()))),
+        ("Function::timeout", refusal(f().timeout(S).timeout(S))),
+        ("Function::throttle", refusal(f().throttle(rate()).throttle(rate()))),
+        ("Function::rate_limit", refusal(f().rate_limit(rate()).rate_limit(rate()))),
+        ("Function::debounce", refusal(f().debounce(Debounce::new(S)).debounce(Debounce::new(S)))),
+        ("Function::singleton", refusal(f().singleton(Singleton::skip()).singleton(Singleton::skip()))),
+        ("Function::idempotency", refusal(f().idempotency("event.data.a").idempotency("event.data.b"))),
+        ("Function::priority", refusal(f().concurrency(one()).priority("1").priority("2"))),
+        ("Function::start_within", refusal(f().start_within(S).start_within(S))),
+        ("Function::finish_within", refusal(f().finish_within(S).finish_within(S))),
+        ("Function::example", refusal(f().example(&asked(json!({}))).example(&asked(json!({}))))),
+        ("Function::on_failure", {
+            async fn failed(_: Context, _: Event<stepladder_sdk::FunctionFailed>) -> Result<()> {
+                Ok(())
+            }
+            refusal(f().on_failure(failed).on_failure(failed))
+        }),
+        ("Concurrency::key", refusal(f().concurrency(one().key("event.data.a").key("event.data.b")))),
+        ("Concurrency::shared", refusal(f().concurrency(one().shared("a").shared("b")))),
+        ("Rate::burst", refusal(f().throttle(rate().burst(1).burst(1)))),
+        ("Rate::key", refusal(f().rate_limit(rate().key("event.data.a").key("event.data.b")))),
+        ("Debounce::at_the_latest", refusal(f().debounce(Debounce::new(S).at_the_latest(S).at_the_latest(S)))),
+        ("Debounce::key", refusal(f().debounce(Debounce::new(S).key("event.data.a").key("event.data.b")))),
+        ("Batch::key", {
+            async fn many(_: Context, _: Vec<Event<Asked>>) -> Result<()> {
+                Ok(())
+            }
+            refusal(Function::batch("f", Batch::new(2, S).key("event.data.a").key("event.data.b"), many))
+        }),
+        ("Singleton::key", refusal(f().singleton(Singleton::skip().key("event.data.a").key("event.data.b")))),
+        ("CancelOn::within", refusal(f().cancel_on(cancel().within(S).within(S)))),
+        ("TestApp::pace", panic(|| TestApp::new().pace(Pace::WithinBudget).pace(Pace::WithinBudget))),
+        ("TestApp::mock", panic(|| TestApp::new().mock("a", 1).mock("a", 2))),
+        ("TestApp::fail", panic(|| TestApp::new().fail("a", 1, Error::new("x")).fail("a", 1, Error::new("y")))),
+        ("TestApp::state", panic(|| TestApp::new().state(1_u8).state(2_u8))),
+    ];
+    all.extend(steps().await);
+    all
+}
+
+/// The same of what is called on steps, which are made by a run.
+async fn steps() -> Vec<(&'static str, String)> {
+    async fn one() -> Result<u8> {
+        Ok(1)
+    }
+    async fn none(_: u8) -> Result<()> {
+        Ok(())
+    }
+    macro_rules! awaited {
+        (|$ctx:ident| $made:expr) => {
+            failure(|$ctx, _| async move { $made.await.map(drop) }).await
+        };
+    }
+    vec![
+        ("Step::retries", awaited!(|c| c.step("s", one).retries(1).retries(2))),
+        ("Step::timeout", awaited!(|c| c.step("s", one).timeout(S).timeout(S))),
+        ("Step::backoff", awaited!(|c| c.step("s", one).backoff(backoff()).backoff(backoff()))),
+        ("Step::undo", awaited!(|c| c.step("s", one).undo(none).undo(none))),
+        ("Map::limit", awaited!(|c| c.map("s", [1], |_| one()).limit(1).limit(2))),
+        ("Map::retries", awaited!(|c| c.map("s", [1], |_| one()).retries(1).retries(2))),
+        ("Map::timeout", awaited!(|c| c.map("s", [1], |_| one()).timeout(S).timeout(S))),
+        ("Map::backoff", awaited!(|c| c.map("s", [1], |_| one()).backoff(backoff()).backoff(backoff()))),
+        ("Map::undo", awaited!(|c| c.map("s", [1], |_| one()).undo(none).undo(none))),
+        ("PollUntil::every", awaited!(|c| c.poll_until("s", async || Ok(Some(1))).every(60 * S).every(60 * S))),
+        ("PollUntil::timeout", awaited!(|c| c.poll_until("s", async || Ok(Some(1))).timeout(S).timeout(S))),
+        ("PollUntil::check_timeout", {
+            awaited!(|c| c.poll_until("s", async || Ok(Some(1))).check_timeout(S).check_timeout(S))
+        }),
+        ("PollUntil::retries", awaited!(|c| c.poll_until("s", async || Ok(Some(1))).retries(1).retries(1))),
+        ("WaitForEvent::timeout", awaited!(|c| c.wait_for_event::<Stopped>("s").timeout(S).timeout(S))),
+        ("WaitForSignal::timeout", awaited!(|c| c.wait_for_signal::<Json>("s").timeout(S).timeout(S))),
+    ]
+}
+
+#[tokio::test]
+async fn what_may_be_called_once_is_refused_by_name_when_it_is_called_twice() {
+    for (method, says) in refusals().await {
+        let (_, name) = method.split_once("::").unwrap();
+        let named =
+            ["twice; call it once", "; give it one", "in a type of its own"].iter().any(|end| says.ends_with(end));
+        assert!(named && says.contains(&format!("`.{name}`")), "{method}: {says}");
+    }
+}
+
+#[tokio::test]
+async fn no_builder_has_a_method_that_is_not_tested_here() {
+    let mut tested: BTreeSet<String> = refusals().await.into_iter().map(|(method, _)| method.to_owned()).collect();
+    tested.extend([BOTH, ELSEWHERE, REPLACES].concat().into_iter().map(str::to_owned));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = BTreeSet::new();
+    for folder in [root.join("src"), root.join("../app/src")] {
+        methods(&folder, &mut found);
+    }
+    assert!(found.len() > 60, "{found:?}");
+    assert_eq!(found, tested);
+}
+
+/// The public methods in a folder's sources that take a value and give it back.
+fn methods(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            methods(&path, found);
+            continue;
+        }
+        let (mut of, mut signature) = (String::new(), None);
+        for line in fs::read_to_string(&path).unwrap().lines() {
+            if let Some(header) = line.strip_prefix("impl") {
+                // `impl<'a, T> Step<'a, T> {`, `impl<T> Future for Step<'_, T> {`
+                let name = header.rsplit(" for ").next().unwrap();
+                let name = if name.starts_with('<') { name.split_once("> ").unwrap().1 } else { name };
+                of = name.trim().split(['<', ' ']).next().unwrap().to_owned();
+            }
+            if line.starts_with("    pub fn ") {
+                signature = Some(String::new());
+            }
+            let Some(so_far) = &mut signature else { continue };
+            so_far.push_str(line.trim());
+            if !line.ends_with('{') {
+                continue;
+            }
+            let whole = std::mem::take(so_far);
+            signature = None;
+            let takes = whole.contains("(self,") || whole.contains("(mut self") || whole.contains("(self)");
+            if takes && (whole.contains("-> Self") || whole.contains("-> Result<Self>")) {
+                let name = whole.trim_start_matches("pub fn ").split(['<', '(']).next().unwrap();
+                found.insert(format!("{of}::{name}"));
+            }
+        }
+    }
+}
+
+/// Whether a run that one event started is cancelled by another.
+async fn is_cancelled(cancel: CancelOn, stop: serde_json::Value) -> bool {
+    let mut app = TestApp::new().function(Function::new("f", long).cancel_on(cancel));
+    app.start(&asked(json!({"tenant": "a", "id": 1}))).await;
+    app.start(&Stopped(stop)).await;
+    app.runs().await[0].status() == Status::Cancelled
+}
+
+#[tokio::test]
+async fn of_two_conditions_for_being_cancelled_both_hold() {
+    let same_id = "async.data.id == event.data.id";
+    let each: [fn() -> CancelOn; 4] = [
+        || CancelOn::event::<Stopped>().field("tenant").field("id"),
+        || CancelOn::event::<Stopped>().field("tenant").when("async.data.id == event.data.id"),
+        || CancelOn::event::<Stopped>().when("async.data.tenant == event.data.tenant").field("id"),
+        || {
+            CancelOn::event::<Stopped>()
+                .when("async.data.tenant == event.data.tenant")
+                .when("async.data.id == event.data.id")
+        },
+    ];
+    for cancel in each {
+        assert!(is_cancelled(cancel(), json!({"tenant": "a", "id": 1})).await, "{:?}", cancel());
+        for other in [json!({"tenant": "b", "id": 1}), json!({"tenant": "a", "id": 2}), json!({"id": 1}), json!({})] {
+            assert!(!is_cancelled(cancel(), other.clone()).await, "{:?} by {other}", cancel());
+        }
+    }
+    // a condition that does not look at one of the events
+    let never = || CancelOn::event::<Stopped>().field("tenant").when(same_id).when("false");
+    assert!(!is_cancelled(never(), json!({"tenant": "a", "id": 1})).await);
+}
+
+#[tokio::test]
+async fn of_two_conditions_for_starting_both_hold() {
+    let function = || f().when("event.data.plan == 'pro' // who pays").when("event.data.id == 1 || event.data.id == 2");
+    for (data, starts) in [
+        (json!({"plan": "pro", "id": 1}), true),
+        (json!({"plan": "pro", "id": 2}), true),
+        (json!({"plan": "pro", "id": 3}), false),
+        (json!({"plan": "free", "id": 2}), false),
+    ] {
+        for function in [
+            function(),
+            f().when_event("job/asked", "event.data.plan == 'pro'").when_event("job/asked", "event.data.id < 3"),
+        ] {
+            let mut app = TestApp::new().function(function);
+            app.send(&asked(data.clone())).await;
+            assert_eq!(app.runs().await.len(), usize::from(starts), "{data}");
+        }
+    }
+    let refused = refusal(f().when("true) || (false").when("true"));
+    assert!(refused.contains("true) || (false"), "a bracket too many in one is not closed by the next: {refused}");
+}
+
+#[tokio::test]
+async fn of_two_conditions_for_an_event_that_is_waited_for_both_hold() {
+    async fn waits(ctx: Context, _: Event<Asked>) -> Result<bool> {
+        let waits = ctx.wait_for_event::<Stopped>("w").matching("tenant", "a").matching("data.id", &1);
+        let came = waits.when("async.data.score > 5").when("async.data.score < 9").await?;
+        Ok(came.is_some())
+    }
+    for (data, came) in [
+        (json!({"tenant": "a", "id": 1, "score": 7}), true),
+        (json!({"tenant": "b", "id": 1, "score": 7}), false),
+        (json!({"tenant": "a", "id": 2, "score": 7}), false),
+        (json!({"tenant": "a", "id": 1, "score": 4}), false),
+        (json!({"tenant": "a", "id": 1, "score": 9}), false),
+    ] {
+        let mut app = TestApp::new().function(Function::new("f", waits));
+        app.start(&asked(json!({}))).await;
+        app.send(&Stopped(data.clone())).await;
+        app.finish().await;
+        assert_eq!(app.runs().await[0].output::<bool>(), came, "{data}");
+    }
+}
+
+#[tokio::test]
+async fn what_adds_up_adds_up() {
+    let limits = f().concurrency(Concurrency::limit(2)).concurrency(Concurrency::limit(1).key("event.data.a"));
+    let programs = limits.also_at("@hourly").also_at("@daily").programs(&States::default()).unwrap();
+    let spec = programs[0].spec();
+    assert_eq!((spec.concurrency.len(), spec.schedule.lines.len()), (2, 2));
+    let both =
+        f().cancel_on(CancelOn::named("a")).cancel_on(CancelOn::named("b")).programs(&States::default()).unwrap();
+    assert_eq!(both[0].spec().flow.cancel_on.len(), 2);
+    let mut app = TestApp::new().function(f()).function(Function::new("g", quick));
+    app.send(&asked(json!({}))).await;
+    assert_eq!(app.runs().await.len(), 2);
+}
