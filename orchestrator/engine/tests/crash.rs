@@ -45,7 +45,7 @@ fn everything(limited: bool) -> (Script, Script) {
 }
 
 fn wait_for_event() -> Ask {
-    let field = Field::new("of", &"main".into()).expect("a field");
+    let field = Field::new("of", "main").expect("a field");
     let wait = Wait { events: vec!["word".into()], matching: Match::Field(field) };
     Ask::WaitForEvent { wait: Arc::new(wait), timeout: HOUR }
 }
