@@ -1,18 +1,19 @@
 //! Cron lines: at which minutes they start a run.
 //!
-//! The syntax is `croner`'s (five fields, names, lists, ranges, steps, `L`, `#`, `W`, `@daily` and its like); which minutes
+//! The syntax is that of Vixie cron, with `L`, `#` and `W`: see `fields`. Which minutes
 //! that means in a time zone whose clocks are put forward and back is decided here, as Vixie cron does: a line that says at
 //! which hours it comes does so once a day for each, also where that hour is left out (then as soon as the clock goes on) or
 //! comes twice (then the first time); a line with `*` or a step for its hours comes at every minute that fits, whatever
 //! the clock was put to. Zones are those of the IANA data that is built in.
 
+mod fields;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use croner::parser::{CronParser, Seconds, Year};
-use croner::time::Weekday;
-use jiff::civil::{Date, DateTime};
+use fields::Fields;
+use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 
 use crate::sentence::brief;
@@ -38,9 +39,7 @@ pub struct Cron {
     line: Arc<str>,
     zone_name: Arc<str>,
     zone: TimeZone,
-    pattern: croner::Cron,
-    /// Whether it says at which hours it comes.
-    at_hours: bool,
+    fields: Fields,
 }
 
 /// What is wrong with a cron line or its zone, as a sentence.
@@ -73,21 +72,18 @@ impl Cron {
     /// # Errors
     /// A sentence that says what is wrong.
     pub fn parse(line: &str, zone: &str) -> Result<Self, BadCron> {
-        let bad = |why: String| BadCron(format!("`{}` is no cron line: {why}", brief(line)));
-        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+        let bad = |why: String| BadCron(format!("`{}` is not a cron schedule: {why}", brief(line)));
         if line.len() > 255 {
             return Err(bad("it has more than 255 characters".into()));
         }
-        let pattern = parser.parse(line).map_err(|error| bad(error.to_string()))?;
+        let fields = Fields::read(line).map_err(bad)?;
         let tz = TimeZoneDatabase::bundled().get(zone).map_err(|_| {
             BadCron(format!("`{}` is no time zone; use a name of the IANA data: Europe/Berlin, UTC", brief(zone)))
         })?;
-        let hours = line.split_whitespace().nth(1).unwrap_or("");
-        let at_hours = !line.starts_with('@') && !hours.contains(['*', '/']) || is_daily(line);
-        let cron = Self { line: line.into(), zone_name: zone.into(), zone: tz, pattern, at_hours };
+        let cron = Self { line: line.into(), zone_name: zone.into(), zone: tz, fields };
         match cron.next_after(0) {
             Some(_) => Ok(cron),
-            None => Err(bad("no date fits it".into())),
+            None => Err(bad("no date within eight years fits it".into())),
         }
     }
 
@@ -104,7 +100,7 @@ impl Cron {
     /// Whether it comes in this minute, counted from the epoch.
     pub fn comes(&self, minute: i64) -> bool {
         let Some((now, civil)) = self.civil(minute) else { return false };
-        if !self.at_hours {
+        if !self.fields.at_hours {
             return self.fits(civil);
         }
         let is_first = match self.zone.to_ambiguous_timestamp(civil).offset() {
@@ -122,7 +118,7 @@ impl Cron {
             let next = day.tomorrow().ok()?;
             let end = self.zone.to_timestamp(next.at(0, 0, 0, 0)).ok()?.as_millisecond().div_euclid(60_000);
             let found = || (from..end.max(from)).find(|minute| self.comes(*minute));
-            if let Some(found) = self.fits_day(day).then(found).flatten() {
+            if let Some(found) = self.fields.fits_day(day).then(found).flatten() {
                 return Some(found);
             }
             (day, from) = (next, end.max(from));
@@ -153,24 +149,8 @@ impl Cron {
     }
 
     fn fits(&self, at: DateTime) -> bool {
-        let (hour, minute) = (u32::from(at.hour().unsigned_abs()), u32::from(at.minute().unsigned_abs()));
-        let fits_time = self.pattern.pattern.hour_match(hour).unwrap_or(false)
-            && self.pattern.pattern.minute_match(minute).unwrap_or(false);
-        fits_time && self.fits_day(at.date())
+        self.fields.fits_time(at.hour(), at.minute()) && self.fields.fits_day(at.date())
     }
-
-    fn fits_day(&self, date: Date) -> bool {
-        let (month, day) = (u32::from(date.month().unsigned_abs()), u32::from(date.day().unsigned_abs()));
-        let weekday = u32::from(date.weekday().to_sunday_zero_offset().unsigned_abs());
-        let weekday = Weekday::from_days_from_sunday(weekday);
-        self.pattern.pattern.month_match(month).unwrap_or(false)
-            && self.pattern.pattern.day_match(i32::from(date.year()), month, day, weekday).unwrap_or(false)
-    }
-}
-
-/// Nicknames that say at which hour they come: all but `@hourly`.
-fn is_daily(line: &str) -> bool {
-    line.starts_with('@') && !line.eq_ignore_ascii_case("@hourly")
 }
 
 impl fmt::Debug for Cron {

@@ -308,8 +308,41 @@ mod tests {
     }
 
     #[test]
+    fn waits_that_version_0_2_0_wrote_are_fulfilled_as_before() {
+        for (value, data) in [
+            (r#"\"b1\""#, json!({"n": "b1"})),
+            ("7", json!({"n": 7})),
+            ("7", json!({"n": 7.0})),
+            ("1.5", json!({"n": 1.5})),
+            ("-0.5", json!({"n": -0.5})),
+            ("1e-7", json!({"n": 1e-7})),
+            ("1e+20", json!({"n": 1e20})),
+            ("18446744073709551615", json!({"n": u64::MAX})),
+            ("true", json!({"n": true})),
+            ("null", json!({"n": null})),
+        ] {
+            let stored =
+                format!(r#"{{"events":["brief/approved"],"matching":{{"Field":{{"path":"n","value":"{value}"}}}}}}"#);
+            let stored: Wait = serde_json::from_str(&stored).unwrap();
+            let (trigger, arriving) = (event("brief/written", json!({})), event("brief/approved", data));
+            let arriving = Arriving::new(&arriving);
+            assert!(stored.is_fulfilled_by(&arriving, &trigger, &Exprs::default()), "{value}");
+            let waited = Waited { fields: vec!["n".into()], each: false };
+            assert_eq!(arriving.buckets(&waited), [stored.bucket()], "{value}");
+        }
+        // a path that it took at its word
+        let stored = r#"{"events":["brief/approved"],"matching":{"Field":{"path":"data.id","value":"1"}}}"#;
+        let stored: Wait = serde_json::from_str(stored).unwrap();
+        let arriving = event("brief/approved", json!({"data": {"id": 1}}));
+        let trigger = event("brief/written", json!({}));
+        assert!(stored.is_fulfilled_by(&Arriving::new(&arriving), &trigger, &Exprs::default()));
+    }
+
+    #[test]
     fn a_wait_reads_as_a_sentence() {
         let by = wait(Match::Field(Field::new("briefId", &json!("b1")).unwrap()));
         assert_eq!(by.to_string(), r#"event `brief/approved` where `data.briefId` is "b1""#);
+        let both = Wait { matching: by.matching.and(Match::When("async.data.n > 1".into())), ..wait(Match::Any) };
+        assert_eq!(both.to_string(), r#"event `brief/approved` where `data.briefId` is "b1" and `async.data.n > 1`"#);
     }
 }

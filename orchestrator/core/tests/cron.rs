@@ -42,8 +42,24 @@ fn lines_come_at_the_minutes_that_they_name() {
         ("@weekly", "2026-11-29T00:00"),
         ("@monthly", "2026-12-01T00:00"),
         ("@yearly", "2027-01-01T00:00"),
+        ("@midnight", "2026-11-26T00:00"),
+        ("0 0 * * 7", "2026-11-29T00:00"),
+        ("0 0 * * SAT-SUN", "2026-11-28T00:00"),
+        ("0 0 * * 5L", "2026-11-27T00:00"),
+        ("0 0 * * mon#5", "2026-11-30T00:00"),
+        ("0 0 LW * *", "2026-11-30T00:00"),
+        // a Sunday, so the Monday after it
+        ("0 0 29W * *", "2026-11-30T00:00"),
+        // the first of a month is a Saturday in May 2027
+        ("0 0 1W 5 *", "2027-05-03T00:00"),
+        ("50/5 * * * *", "2026-11-25T17:50"),
         // the day of the month or the day of the week, where both are named
         ("0 0 13 * FRI", "2026-11-27T00:00"),
+        // both, where one begins with a star: the days from the first on, two apart, that are Fridays
+        ("0 0 */2 * FRI", "2026-11-27T00:00"),
+        ("0 0 */10 * FRI", "2026-12-11T00:00"),
+        // the first Sunday of a month
+        ("0 0 1-7 * */7", "2026-12-06T00:00"),
     ] {
         assert_eq!(ticks(line, "UTC", after, 1), [expected], "{line}");
     }
@@ -93,12 +109,44 @@ fn an_hour_that_comes_twice_is_met_once_unless_every_hour_is_meant() {
 }
 
 #[test]
-fn what_is_no_line_is_refused_with_a_reason() {
-    for line in
-        ["", "* * * *", "60 * * * *", "* * * * * *", "@never", "0 0 31 2 *", "0 0 * * MOON", "a b c d e", "*/0 * * * *"]
-    {
-        let refused = Cron::parse(line, "UTC").map(|cron| cron.to_string());
-        assert!(refused.is_err(), "{line}: {refused:?}");
+fn what_is_no_line_is_refused_with_its_place_and_what_to_write() {
+    for (line, says) in [
+        ("", "it has 0 fields; write five: minute, hour, day of the month, month, weekday"),
+        ("* * * *", "it has 4 fields; write five"),
+        (
+            "0 * * * * *",
+            "it has 6 fields; write five: minute, hour, day of the month, month, weekday; there are no seconds",
+        ),
+        ("60 * * * *", "`60` at character 1 is no minute; use 0 to 59"),
+        ("0 24 * * *", "`24` at character 3 is no hour; use 0 to 23"),
+        ("0 0 0 * *", "`0` at character 5 is no day of the month; use 1 to 31"),
+        ("0 0 * 13 *", "`13` at character 7 is no month; use 1 to 12 or JAN to DEC"),
+        ("0 0 * * MOON", "`MOON` at character 9 is no weekday; use 0 to 7 or SUN to SAT"),
+        ("5 j * * *", "`j` at character 3 is no hour"),
+        ("é * * * *", "`é` at character 1 is no minute"),
+        ("1,é * * * *", "`é` at character 3 is no minute"),
+        ("0 9-8 * * *", "`9-8` at character 3 ends before it begins"),
+        ("5--5 * * * *", "`-5` at character 3 is no minute"),
+        ("*/0 * * * *", "`*/0` at character 1 has no whole number from 1 on after the `/`"),
+        ("*//2 * * * *", "`*//2` at character 1 has no whole number"),
+        ("*/-12 * * * *", "`*/-12` at character 1 has no whole number"),
+        ("1,,2 * * * *", "`1,,2` at character 1 has an empty entry"),
+        ("? * * * *", "`?` at character 1 is no minute"),
+        ("0 0 * * 5#6", "`5#6` at character 9 has no number from 1 to 5 after the #"),
+        ("0 0 * * L", "the last Friday of a month is 5L"),
+        ("0 0 L-3 * *", "`L` at character 5 is no day of the month"),
+        ("TZ=UTC 0 9 * * *", "`TZ=UTC` at character 1 is no field; give the zone by `.time_zone(\"UTC\")`"),
+        ("CRON_TZ=Asia/Tokyo @daily", "give the zone by `.time_zone(\"Asia/Tokyo\")`"),
+        ("@every 5m", "`@every` at character 1 is not known; for every five minutes write `*/5 * * * *`"),
+        ("@never", "use @hourly, @daily, @weekly, @monthly or @yearly"),
+        ("@reboot", "`@reboot` at character 1 is not known"),
+        ("0 0 31 2 *", "no date within eight years fits it"),
+    ] {
+        let refused = Cron::parse(line, "UTC").map(|cron| cron.to_string()).expect_err(line).to_string();
+        assert!(
+            refused.starts_with(&format!("`{line}` is not a cron schedule: ")) && refused.contains(says),
+            "{refused}"
+        );
     }
     let zone = Cron::parse("0 9 * * *", "Mars/Base").unwrap_err().to_string();
     assert_eq!(zone, "`Mars/Base` is no time zone; use a name of the IANA data: Europe/Berlin, UTC");

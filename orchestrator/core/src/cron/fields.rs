@@ -1,0 +1,259 @@
+//! The five fields of a cron schedule, read as Vixie cron reads them. A library would do, but its errors have no place, and
+//! it takes `*/10` for a restriction where cron does not.
+
+use jiff::civil::{Date, Weekday};
+
+/// Which minutes, hours, days and months a schedule names.
+#[derive(Clone, Debug)]
+pub(super) struct Fields {
+    minutes: u64,
+    hours: u64,
+    months: u64,
+    days: Days,
+    weekdays: Weekdays,
+    /// Whether it names its hours, and not all of them or every so many.
+    pub(super) at_hours: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Days {
+    on: u64,
+    /// Those whose nearest weekday is meant: `15W`.
+    nearest: u64,
+    last: bool,
+    last_weekday: bool,
+    is_star: bool,
+}
+
+/// For each weekday from Sunday on: bit 0 for every one, bits 1 to 5 for the first to the fifth of a month, bit 6 for the last.
+#[derive(Clone, Debug, Default)]
+struct Weekdays {
+    on: [u8; 7],
+    is_star: bool,
+}
+
+const LAST: u8 = 6;
+
+/// What a field counts.
+struct Unit {
+    what: &'static str,
+    least: u32,
+    most: u32,
+    /// Names of the values from `least` on.
+    names: &'static [&'static str],
+}
+
+const MONTHS: [&str; 12] = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
+const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
+
+const MINUTE: Unit = Unit { what: "minute", least: 0, most: 59, names: &[] };
+const HOUR: Unit = Unit { what: "hour", least: 0, most: 23, names: &[] };
+const DAY: Unit = Unit { what: "day of the month", least: 1, most: 31, names: &[] };
+const MONTH: Unit = Unit { what: "month", least: 1, most: 12, names: &MONTHS };
+/// 7 is Sunday too.
+const WEEKDAY: Unit = Unit { what: "weekday", least: 0, most: 7, names: &WEEKDAYS };
+
+/// Names for schedules.
+const NICKNAMES: [(&str, &str); 7] = [
+    ("@yearly", "0 0 1 1 *"),
+    ("@annually", "0 0 1 1 *"),
+    ("@monthly", "0 0 1 * *"),
+    ("@weekly", "0 0 * * 0"),
+    ("@daily", "0 0 * * *"),
+    ("@midnight", "0 0 * * *"),
+    ("@hourly", "0 * * * *"),
+];
+
+impl Fields {
+    /// Reads a schedule.
+    ///
+    /// # Errors
+    /// The rest of a sentence that begins with the schedule: what is wrong, at which character, and what to write instead.
+    pub(super) fn read(line: &str) -> Result<Self, String> {
+        let reader = Reader { line };
+        let first = line.split_whitespace().next().unwrap_or("");
+        if let Some((_, zone)) = first.split_once('=').filter(|(name, _)| name.ends_with("TZ")) {
+            return Err(reader.wrong(first, &format!("is no field; give the zone by `.time_zone(\"{zone}\")`")));
+        }
+        if first.starts_with('@') {
+            let known = NICKNAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(line.trim()));
+            return match known {
+                Some((_, fields)) => Self::read(fields),
+                None if first.eq_ignore_ascii_case("@every") => {
+                    Err(reader.wrong(first, "is not known; for every five minutes write `*/5 * * * *`"))
+                }
+                None => Err(reader.wrong(first, "is not known; use @hourly, @daily, @weekly, @monthly or @yearly")),
+            };
+        }
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [minute, hour, day, month, weekday] = fields[..] else {
+            let hint = if fields.len() > 5 { "; there are no seconds and no years" } else { "" };
+            return Err(format!(
+                "it has {} fields; write five: minute, hour, day of the month, month, weekday{hint}",
+                fields.len()
+            ));
+        };
+        Ok(Self {
+            minutes: reader.values(minute, &MINUTE)?,
+            hours: reader.values(hour, &HOUR)?,
+            days: reader.days(day)?,
+            months: reader.values(month, &MONTH)?,
+            weekdays: reader.weekdays(weekday)?,
+            at_hours: !hour.contains(['*', '/']),
+        })
+    }
+
+    pub(super) fn fits_time(&self, hour: i8, minute: i8) -> bool {
+        has(self.hours, hour.unsigned_abs().into()) && has(self.minutes, minute.unsigned_abs().into())
+    }
+
+    /// A field that begins with `*` restricts nothing by itself: then both fields must fit, else one of them.
+    pub(super) fn fits_day(&self, date: Date) -> bool {
+        let (by_day, by_weekday) = (self.days.fits(date), self.weekdays.fits(date));
+        let fits = match self.days.is_star || self.weekdays.is_star {
+            true => by_day && by_weekday,
+            false => by_day || by_weekday,
+        };
+        fits && has(self.months, date.month().unsigned_abs().into())
+    }
+}
+
+impl Days {
+    fn fits(&self, date: Date) -> bool {
+        let (day, length) = (date.day(), date.days_in_month());
+        let has_nearest = (1..=length).filter(|of| has(self.nearest, of.unsigned_abs().into()));
+        has(self.on, day.unsigned_abs().into())
+            || self.last && day == length
+            || self.last_weekday && day == nearest(date, length)
+            || has_nearest.into_iter().any(|of| day == nearest(date, of))
+    }
+}
+
+/// The day from Monday to Friday that is nearest to a day of the date's month, within that month.
+fn nearest(date: Date, day: i8) -> i8 {
+    let at = date.first_of_month().with().day(day).build().unwrap_or(date);
+    match at.weekday() {
+        Weekday::Saturday if day > 1 => day - 1,
+        Weekday::Saturday => day + 2,
+        Weekday::Sunday if day < date.days_in_month() => day + 1,
+        Weekday::Sunday => day - 2,
+        _ => day,
+    }
+}
+
+impl Weekdays {
+    fn fits(&self, date: Date) -> bool {
+        let on = self.on[usize::from(date.weekday().to_sunday_zero_offset().unsigned_abs())];
+        let nth = (date.day().unsigned_abs() - 1) / 7 + 1;
+        let is_last = date.day() + 7 > date.days_in_month();
+        on & 1 != 0 || on & (1 << nth) != 0 || is_last && on & (1 << LAST) != 0
+    }
+}
+
+fn has(bits: u64, value: u64) -> bool {
+    bits & (1 << value) != 0
+}
+
+struct Reader<'l> {
+    line: &'l str,
+}
+
+impl<'l> Reader<'l> {
+    /// A sentence about a part of the line, with its place.
+    fn wrong(&self, part: &str, why: &str) -> String {
+        let bytes = part.as_ptr() as usize - self.line.as_ptr() as usize;
+        let before = self.line.get(..bytes).map_or(0, |before| before.chars().count());
+        format!("`{part}` at character {} {why}", before + 1)
+    }
+
+    fn entries(&self, field: &'l str) -> Result<impl Iterator<Item = &'l str>, String> {
+        match field.split(',').find(|entry| entry.is_empty()) {
+            Some(_) => Err(self.wrong(field, "has an empty entry; write a value before and after each comma")),
+            None => Ok(field.split(',')),
+        }
+    }
+
+    fn values(&self, field: &'l str, unit: &Unit) -> Result<u64, String> {
+        self.entries(field)?.try_fold(0, |bits, entry| Ok(bits | self.range(entry, unit)?))
+    }
+
+    fn days(&self, field: &'l str) -> Result<Days, String> {
+        let mut days = Days { is_star: field.starts_with(['*', '?']), ..Days::default() };
+        for entry in self.entries(field)? {
+            let upper = entry.to_ascii_uppercase();
+            match (&*upper, upper.strip_suffix('W')) {
+                ("L", _) => days.last = true,
+                ("LW", _) => days.last_weekday = true,
+                (_, Some(_)) => days.nearest |= 1 << self.number(&entry[..entry.len() - 1], &DAY)?,
+                (_, None) => days.on |= self.range(entry, &DAY)?,
+            }
+        }
+        Ok(days)
+    }
+
+    fn weekdays(&self, field: &'l str) -> Result<Weekdays, String> {
+        let mut weekdays = Weekdays { is_star: field.starts_with(['*', '?']), ..Weekdays::default() };
+        for entry in self.entries(field)? {
+            let (days, nth) = match entry.split_once('#') {
+                Some((days, "L" | "l")) => (days, LAST),
+                Some((days, nth)) => match nth.parse() {
+                    Ok(nth @ 1..=5) => (days, nth),
+                    Ok(_) | Err(_) => return Err(self.wrong(entry, "has no number from 1 to 5 after the #: 5#2")),
+                },
+                None => match entry.strip_suffix(['L', 'l']) {
+                    Some("") => return Err(self.wrong(entry, "is no weekday; the last Friday of a month is 5L")),
+                    Some(days) => (days, LAST),
+                    None => (entry, 0),
+                },
+            };
+            let days = self.range(days, &WEEKDAY)?;
+            for day in (0..=7).filter(|day| has(days, *day)) {
+                weekdays.on[day as usize % 7] |= 1 << nth;
+            }
+        }
+        Ok(weekdays)
+    }
+
+    /// `5`, `1-5`, `*`, each with a step or without.
+    fn range(&self, entry: &'l str, unit: &Unit) -> Result<u64, String> {
+        let (base, step) = match entry.split_once('/') {
+            None => (entry, None),
+            Some((base, step)) => match step.parse::<u32>() {
+                Ok(number) if number > 0 && !step.starts_with('+') => (base, Some(number)),
+                Ok(_) | Err(_) => return Err(self.wrong(entry, "has no whole number from 1 on after the `/`")),
+            },
+        };
+        let (first, last) = match (base, base.split_once('-')) {
+            ("*", _) => (unit.least, unit.most),
+            ("?", _) if unit.what.contains("day") => (unit.least, unit.most),
+            (_, Some((first, last))) => (self.number(first, unit)?, self.number(last, unit)?),
+            (_, None) => {
+                let first = self.number(base, unit)?;
+                (first, if step.is_some() { unit.most } else { first })
+            }
+        };
+        // Saturday to Sunday
+        let last = if unit.most == 7 && last == 0 && first > 0 { 7 } else { last };
+        if first > last {
+            return Err(self.wrong(base, "ends before it begins"));
+        }
+        Ok((first..=last).step_by(step.unwrap_or(1) as usize).fold(0, |bits, value| bits | 1 << value))
+    }
+
+    fn number(&self, text: &str, unit: &Unit) -> Result<u32, String> {
+        let named = unit.names.iter().position(|name| name.eq_ignore_ascii_case(text));
+        let number = match named {
+            Some(at) => Some(at as u32 + unit.least),
+            None if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
+            None => None,
+        };
+        number.filter(|number| (unit.least..=unit.most).contains(number)).ok_or_else(|| {
+            let Unit { what, least, most, names } = unit;
+            let names = match (names.first(), names.last()) {
+                (Some(first), Some(last)) => format!(" or {first} to {last}"),
+                _ => String::new(),
+            };
+            self.wrong(text, &format!("is no {what}; use {least} to {most}{names}"))
+        })
+    }
+}
