@@ -17,6 +17,7 @@ use stepladder_aws::Letters;
 use stepladder_core::{RunId, Status};
 use stepladder_engine::RunFilter;
 use stepladder_engine::clock::{SystemClock, VirtualClock};
+use stepladder_tests::aws_faults::{AwsFaults, Fault};
 use stepladder_tests::database::Database;
 use stepladder_tests::lambda_api::Outcome;
 use stepladder_tests::openai::OpenAi;
@@ -278,4 +279,37 @@ async fn a_dead_letter_that_is_moved_back_moves_its_run() {
     let _worker = world.worker();
     world.until_ended(&[run]).await;
     assert_completed(&world, run).await;
+}
+
+/// A permission is taken away: the message fails each time, and becomes a dead letter. The log says what to do, and counts.
+#[tokio::test]
+async fn a_worker_that_is_denied_its_writes_says_so_and_its_wake_becomes_a_dead_letter() {
+    let world = World::start(&[("RUST_LOG", "info".into())]).await;
+    let [run] = world.runs([hello("denied")]).await;
+    let proxy = AwsFaults::start(world.dynamo()).await;
+    proxy.plan(|request| {
+        let of_a_journal = request.body["Item"]["SK"]["S"].as_str().is_some_and(|sk| sk.starts_with("J#"));
+        if of_a_journal { Fault::Refuse("AccessDeniedException") } else { Fault::Pass }
+    });
+    let worker = world.worker_behind(&proxy.url());
+    let pump = world.steps();
+    for _ in 0..5 {
+        let pumped = pump.pump().await.expect("the wake");
+        assert_eq!((pumped.failed.len(), pumped.deleted.len()), (1, 0), "{pumped:?}");
+        assert_eq!(world.wakes().await, 1, "nothing is sent beside it");
+        world.stack.advance(VISIBILITY);
+    }
+    assert_eq!(pump.pump().await, None);
+    assert_eq!(world.dead_wakes().await, 1);
+    assert_eq!(world.run(run).await.status, Status::Scheduled);
+    let lines: Vec<Value> = worker.log().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let with = |metric: &str| lines.iter().filter(|line| line[metric] == 1).collect::<Vec<_>>();
+    let errors = with("PermanentErrors");
+    assert_eq!(errors.len(), 5, "{lines:#?}");
+    for error in errors {
+        assert_eq!((&error["level"], &error["run"]), (&json!("ERROR"), &json!(run.to_string())), "{error}");
+        let why = error["error"].as_str().expect("text");
+        assert!(why.contains("AccessDeniedException") && why.contains("the role lacks a permission"), "{why}");
+    }
+    assert_eq!(with("RunsStarted").len(), 0, "it has not started");
 }

@@ -14,15 +14,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_sqs::types::{
-    DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName, MessageSystemAttributeNameForSends,
-    MessageSystemAttributeValue, SendMessageBatchRequestEntry,
+    BatchResultErrorEntry, DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName,
+    MessageSystemAttributeNameForSends, MessageSystemAttributeValue, SendMessageBatchRequestEntry,
 };
 use futures::future::try_join_all;
 use stepladder_core::{Timestamp, Wake};
 use stepladder_engine::ports::{Delivery, Queue, Receipt, StoreError, StoreResult};
 
 use crate::Aws;
-use crate::fault::unavailable;
+use crate::fault::{is_passing, part_refused, unavailable};
 use message::{Envelope, decode, envelope};
 
 /// Entries in one batch.
@@ -118,6 +118,10 @@ impl Aws {
             let request = self.sqs.send_message_batch().queue_url(queue).set_entries(Some(entries));
             let answer = request.send().await.map_err(|e| unavailable("SendMessageBatch", &e))?;
             // a batch may succeed in parts
+            let lasts = |failed: &&BatchResultErrorEntry| failed.sender_fault && !is_passing(&failed.code);
+            if let Some(failed) = answer.failed.iter().find(lasts) {
+                return Err(part_refused("SendMessageBatch", &failed.code, failed.message()));
+            }
             left =
                 answer.failed.iter().filter_map(|failed| failed.id.parse().ok()).filter(|i| *i < batch.len()).collect();
         }

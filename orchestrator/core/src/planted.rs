@@ -67,11 +67,13 @@ pub enum Plant {
     CursorFirst,
     /// 28: cancelling an ended run wakes nobody.
     EndedIsLeftAlone,
+    /// 34: a permanent error is put off like a passing one.
+    PermanentIsPassing,
 }
 
 impl Plant {
     /// All of them, in the order of their rules.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::TokenIsNotLookedAt,
         Self::OvertakenStops,
         Self::OutcomesAreNotFenced,
@@ -103,6 +105,7 @@ impl Plant {
         Self::Barging,
         Self::CursorFirst,
         Self::EndedIsLeftAlone,
+        Self::PermanentIsPassing,
     ];
 }
 

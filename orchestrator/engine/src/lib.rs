@@ -12,6 +12,7 @@ mod engine;
 pub mod intercept;
 pub mod local;
 pub mod memory;
+pub mod permanent;
 pub mod ports;
 pub mod program;
 mod versions;

@@ -32,8 +32,9 @@ pub use commit::{After, Append, Commit, Committed, Later};
 pub trait Backend: Journals + Commits + Events + Starts + Notes + Listings + Slots + Waiters + Timers + Queue {}
 impl<T: Journals + Commits + Events + Starts + Notes + Listings + Slots + Waiters + Timers + Queue> Backend for T {}
 
-/// A failure of the storage or the queue. The work is not lost: it is tried again.
-#[derive(Debug, thiserror::Error)]
+/// A failure of the storage or the queue. The work is not lost: it is tried again, soon or (where it
+/// [is permanent](StoreError::is_permanent)) after the queue has given up.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// Throttled, unreachable, out of disk: trying again later may help.
     #[error("the store is unavailable: {0}")]
@@ -41,6 +42,26 @@ pub enum StoreError {
     /// What was read cannot be understood; trying again does not help.
     #[error("the store holds something unreadable: {0}")]
     Unreadable(String),
+    /// Refused for a reason that lasts, for example a missing permission or a deleted queue. The text says what to do.
+    #[error("the store refuses this: {0}")]
+    Refused(String),
+}
+
+impl StoreError {
+    /// Whether no repetition can help before a person has changed something (rule 34).
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => false,
+            Self::Unreadable(_) | Self::Refused(_) => true,
+        }
+    }
+
+    /// The adapter's sentence, without the words for its kind.
+    pub fn why(&self) -> &str {
+        match self {
+            Self::Unavailable(why) | Self::Unreadable(why) | Self::Refused(why) => why,
+        }
+    }
 }
 
 /// What ports return.
@@ -216,8 +237,8 @@ pub trait Slots: Send + Sync {
         now: Timestamp,
     ) -> StoreResult<Result<(), Vec<(usize, Taken)>>>;
 
-    /// Joins the line. Who is in it keeps the place that he has.
-    async fn park(&self, limit: &Limit, place: Place) -> StoreResult<()>;
+    /// Joins the line, and returns whether the place is new. A step that is in it keeps its place.
+    async fn park(&self, limit: &Limit, place: Place) -> StoreResult<bool>;
 
     /// The first `n` of the line.
     async fn line(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Place>>;

@@ -8,14 +8,16 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
-use crate::Engine;
+use crate::{Engine, permanent};
 
 /// The minute between sweeps.
 const SWEEP: Duration = Duration::from_secs(60);
 /// How often the supervisor looks.
 const SUPERVISE: Duration = Duration::from_secs(1);
-/// How long a worker waits after the queue failed.
-const QUEUE_FAILED: Duration = Duration::from_secs(1);
+/// The same after a permanent error. A thread that sleeps longer would keep the process from ending.
+const SUPERVISE_LATER: Duration = Duration::from_secs(5);
+/// How long a worker waits after the queue failed, and at most where the error is permanent.
+const QUEUE_FAILED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// The running workers of a process.
 pub struct Workers {
@@ -57,17 +59,25 @@ impl Workers {
 }
 
 async fn pull(engine: Arc<Engine>, slots: Arc<Semaphore>, n: usize, stopped: watch::Receiver<bool>) {
+    let mut wait = QUEUE_FAILED.0;
     while !*stopped.borrow() {
         let Ok(first) = slots.clone().acquire_owned().await else { return };
         let more = slots.available_permits().min(n);
         let deliveries = match engine.backend.receive(1 + more, engine.config.visibility()).await {
             Ok(deliveries) => deliveries,
             Err(error) => {
-                tracing::warn!(%error, "the queue failed; trying again");
-                engine.clock.sleep_until(engine.now() + QUEUE_FAILED).await;
+                wait = match permanent::report("receive wakes", None, &error) {
+                    true => (wait * 2).min(QUEUE_FAILED.1),
+                    false => {
+                        tracing::warn!(%error, "the queue failed; trying again");
+                        QUEUE_FAILED.0
+                    }
+                };
+                engine.clock.sleep_until(engine.now() + wait).await;
                 continue;
             }
         };
+        wait = QUEUE_FAILED.0;
         let mut permit = Some(first);
         for delivery in deliveries {
             let permit = match permit.take() {
@@ -93,6 +103,7 @@ async fn sweep(engine: Arc<Engine>, stopped: watch::Receiver<bool>) {
     while !*stopped.borrow() {
         match engine.sweep().await {
             Ok(swept) => tracing::debug!(?swept, "swept"),
+            Err(error) if permanent::report("sweep", None, &error) => {}
             Err(error) => tracing::warn!(%error, "a sweep failed; the next begins where it did"),
         }
         engine.clock.sleep_until(engine.now() + SWEEP).await;
@@ -102,13 +113,18 @@ async fn sweep(engine: Arc<Engine>, stopped: watch::Receiver<bool>) {
 /// The supervisor has a thread of its own: bodies that block may have taken all of the runtime's.
 fn supervise(engine: Arc<Engine>, on: Arc<AtomicBool>) {
     let look = move || {
+        let mut wait = SUPERVISE;
         while on.load(Ordering::Relaxed) {
-            std::thread::sleep(SUPERVISE);
+            std::thread::sleep(wait);
+            wait = SUPERVISE;
             match futures::executor::block_on(engine.expel_overdue()) {
                 Ok(expelled) => {
                     for (run, step) in expelled {
                         tracing::error!(%run, %step, "a step blocks its thread past its time-out; its run goes on without it");
                     }
+                }
+                Err(error) if permanent::report("fail a step that blocks its thread", None, &error) => {
+                    wait = SUPERVISE_LATER;
                 }
                 Err(error) => tracing::warn!(%error, "the supervisor could not write; it tries again"),
             }

@@ -2,7 +2,6 @@
 
 mod support;
 
-use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,54 +10,12 @@ use stepladder_core::journal::Fact;
 use stepladder_core::retry::Backoff;
 use stepladder_core::slot::{Holder, Limit};
 use stepladder_core::spec::Concurrency;
-use stepladder_core::{RunId, Timestamp};
+use stepladder_core::{Cause, RunId, Timestamp, Wake};
 use stepladder_engine::clock::{Clock, VirtualClock};
-use stepladder_engine::ports::Slots;
+use stepladder_engine::ports::{Commit, Commits, Slots};
 use support::World;
+use support::logged::Logged;
 use support::script::{Script, fault};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
-
-/// Everything that was told, one line each: the message, then the fields but for the run's id.
-#[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<String>>>);
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        match field.name() {
-            "message" => self.0 = format!("{value:?}{}", self.0),
-            "run" => {}
-            name => write!(self.0, " {name}={value:?}").unwrap(),
-        }
-    }
-}
-
-impl Subscriber for Told {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "stepladder::run"
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
 
 /// A step that takes 70 ms and fails once; the next attempt is 30 s later.
 fn slow_step(clock: Arc<Mutex<Option<Arc<VirtualClock>>>>) -> Script {
@@ -75,8 +32,8 @@ fn slow_step(clock: Arc<Mutex<Option<Arc<VirtualClock>>>>) -> Script {
 
 #[tokio::test]
 async fn what_a_run_does_is_told_with_times() {
-    let told = Told::default();
-    let _guard = tracing::subscriber::set_default(told.clone());
+    let logged = Logged::of("stepladder::run");
+    let _guard = tracing::subscriber::set_default(logged.clone());
     let clock = Arc::default();
     let mut world = World::new(vec![slow_step(Arc::clone(&clock)).program()]);
     *clock.lock().unwrap() = Some(world.clock.clone());
@@ -94,10 +51,9 @@ async fn what_a_run_does_is_told_with_times() {
     let took = world.clock.now().since(begun).as_millis();
     let retry_at = Timestamp::from_millis(world.clock.now().as_millis() - 70);
     assert_eq!(
-        *told.0.lock().unwrap(),
+        logged.lines(),
         [
-            "run started function=f".to_owned(),
-            "step waits function=f step=a attempt=1 key=f/0".into(),
+            "step waits function=f step=a attempt=1 key=f/0".to_owned(),
             "run started function=f".into(),
             "step interrupted function=f step=a attempt=1".into(),
             "step started function=f step=a attempt=2".into(),
@@ -107,4 +63,30 @@ async fn what_a_run_does_is_told_with_times() {
             format!("run ended function=f status=Completed ms={took}"),
         ]
     );
+}
+
+/// Whatever wakes it meanwhile: a step that waits is counted once.
+#[tokio::test]
+async fn a_step_that_waits_is_told_once_however_often_it_asks() {
+    let logged = Logged::of("stepladder::run");
+    let _guard = tracing::subscriber::set_default(logged.clone());
+    let script = Script::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1))).step("a", &[]);
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    let begun = world.clock.now();
+    let other = Holder { run: RunId::new(begun, 1), step: "a".into(), attempt: 1, hop: 0 };
+    let limit = Limit { key: "f/0".into(), slots: 1 };
+    world.memory.take(&limit, &other, begun + Duration::from_secs(60), begun).await.unwrap();
+    world.go(&engine).await;
+    support::hop_all(&world.memory, &engine).await;
+    let run = support::only_run(&engine).await;
+    for cause in [Cause::Next, Cause::Again, Cause::Slot, Cause::Watchdog] {
+        let wakes = vec![Wake { run, cause, group: "f".into() }];
+        world.memory.commit(Commit { wakes, ..Commit::default() }).await.unwrap();
+        support::hop_all(&world.memory, &engine).await;
+        assert_eq!(logged.lines(), ["step waits function=f step=a attempt=1 key=f/0"]);
+    }
+    world.settle(&engine).await;
+    let counts = ["step waits", "run started", "run ended"].map(|line| logged.count(line));
+    assert_eq!(counts, [1, 1, 1], "{:?}", logged.lines());
 }

@@ -11,6 +11,7 @@
 //! | `step interrupted` | `AttemptsInterrupted` |
 //! | `step waits` | `StepsWaiting` |
 //! | `swept` (target `stepladder::sweep`) | `SweepTimers` from `timers`, `SweepWatched` from `watched` |
+//! | `permanent error` (target `stepladder::permanent`) | `PermanentErrors` |
 //!
 //! Everything else is a plain line. A line is read at least once, so a metric may be counted twice now and then.
 //!
@@ -18,7 +19,7 @@
 //!
 //! CloudWatch bills each metric name with each combination of dimension values as one custom metric. So the dimensions
 //! are the stack, and the stack with the function: at most eleven metrics for each stack and again for each of its
-//! functions, and two of the sweep. Run ids, step names and everything else that has many values are properties: they
+//! functions, two of the sweep, and the permanent errors. Run ids, step names and everything else that has many values are properties: they
 //! stand in the line, where Logs Insights finds them, and are never dimensions.
 //!
 //! # Limits
@@ -44,6 +45,9 @@ pub const RUN_TARGET: &str = "stepladder::run";
 /// Where the engine tells what a sweep did.
 pub const SWEEP_TARGET: &str = "stepladder::sweep";
 
+/// Where every role tells of errors that no repetition can fix.
+pub const PERMANENT_TARGET: &str = "stepladder::permanent";
+
 /// The most characters of a dimension's value.
 const DIMENSION_CHARS: usize = 1024;
 
@@ -53,7 +57,7 @@ const UNNAMED: &str = "unnamed";
 /// A metric, by what it counts or measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Metric {
-    /// Runs whose first hop has begun.
+    /// Runs whose handler was run for the first time.
     RunsStarted,
     /// Runs that returned a value.
     RunsCompleted,
@@ -71,7 +75,7 @@ pub enum Metric {
     AttemptsFailed,
     /// Attempts whose worker died.
     AttemptsInterrupted,
-    /// Steps that found no free slot.
+    /// Steps that found no free slot and joined a line.
     StepsWaiting,
     /// What one attempt's body took.
     StepDuration,
@@ -79,6 +83,8 @@ pub enum Metric {
     SweepTimers,
     /// Quiet runs that a sweep woke again.
     SweepWatched,
+    /// Attempts of anything that failed by an error that no repetition can fix.
+    PermanentErrors,
 }
 
 /// What a metric's values are, in CloudWatch's words.
@@ -92,7 +98,7 @@ pub enum Unit {
 
 impl Metric {
     /// Every metric that there is, for whoever checks alarms and dashboards against them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::RunsStarted,
         Self::RunsCompleted,
         Self::RunsFailed,
@@ -106,6 +112,7 @@ impl Metric {
         Self::StepDuration,
         Self::SweepTimers,
         Self::SweepWatched,
+        Self::PermanentErrors,
     ];
 
     /// The name in CloudWatch, which is the member of the line that holds the value.
@@ -125,6 +132,7 @@ impl Metric {
             Self::StepDuration => "StepDuration",
             Self::SweepTimers => "SweepTimers",
             Self::SweepWatched => "SweepWatched",
+            Self::PermanentErrors => "PermanentErrors",
         }
     }
 
@@ -143,7 +151,8 @@ impl Metric {
             | Self::AttemptsInterrupted
             | Self::StepsWaiting
             | Self::SweepTimers
-            | Self::SweepWatched => Unit::Count,
+            | Self::SweepWatched
+            | Self::PermanentErrors => Unit::Count,
         }
     }
 }
@@ -201,6 +210,7 @@ fn values(said: &Said<'_>, fields: &Fields) -> Vec<(Metric, Value)> {
         (RUN_TARGET, "step interrupted") => (one(Metric::AttemptsInterrupted), None),
         (RUN_TARGET, "step waits") => (one(Metric::StepsWaiting), None),
         (SWEEP_TARGET, "swept") => (field(Metric::SweepTimers, "timers"), field(Metric::SweepWatched, "watched")),
+        (PERMANENT_TARGET, "permanent error") => (one(Metric::PermanentErrors), None),
         _ => (None, None),
     };
     first.into_iter().chain(second).collect()

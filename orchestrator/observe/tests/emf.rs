@@ -8,7 +8,7 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 use stepladder_observe::logs::{self, LINE_BYTES, Options};
 use stepladder_observe::metrics::Metric;
-use tracing::{info, info_span};
+use tracing::{error, info, info_span};
 
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
@@ -49,6 +49,7 @@ fn metrics() -> Vec<Value> {
         info!(target: "stepladder::run", step = "call", attempt = 1, "step interrupted");
         info!(target: "stepladder::run", step = "call", "step waits");
         info!(target: "stepladder::sweep", timers = 3, watched = 0, "swept");
+        error!(target: "stepladder::permanent", doing = "move a run", error = "AccessDenied", "permanent error");
     })
 }
 

@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use stepladder_core::event::BadEvent;
 use stepladder_core::sentence::brief;
-use stepladder_engine::EngineError;
 use stepladder_engine::ports::StoreError;
+use stepladder_engine::{EngineError, permanent};
 
 /// Seconds after which a client that was pushed back may try again, where nothing better is known.
 const RETRY_AFTER: u64 = 1;
@@ -81,8 +81,13 @@ impl From<EngineError> for Problem {
                 tracing::warn!(%why, "the store is unavailable; the client is told to try again");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "the store is unavailable for the moment; try again")
             }
-            EngineError::Store(StoreError::Unreadable(why)) => {
-                tracing::error!(%why, "the store holds something unreadable");
+            EngineError::Store(error @ StoreError::Refused(_)) => {
+                permanent::report("answer a request", None, &error);
+                let sentence = "the store refuses the request; the server's log says why";
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, sentence)
+            }
+            EngineError::Store(error @ StoreError::Unreadable(_)) => {
+                permanent::report("answer a request", None, &error);
                 let sentence = "the store holds something unreadable; the server's log says what";
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, sentence)
             }

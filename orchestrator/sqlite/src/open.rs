@@ -72,13 +72,8 @@ impl Sqlite {
             return Err(OpenError::Unusable { db: path.to_owned(), why });
         }
         let lock = Lock::take(path)?;
-        let unusable = |fault: Fault| OpenError::Unusable {
-            db: path.to_owned(),
-            why: match fault.into_store_error() {
-                stepladder_engine::ports::StoreError::Unavailable(why)
-                | stepladder_engine::ports::StoreError::Unreadable(why) => why,
-            },
-        };
+        let unusable =
+            |fault: Fault| OpenError::Unusable { db: path.to_owned(), why: fault.into_store_error().why().to_owned() };
         let mut db = connect(path).map_err(|error| unusable(error.into()))?;
         let found = schema::version(&db).map_err(|error| unusable(error.into()))?;
         if found > schema::VERSION {

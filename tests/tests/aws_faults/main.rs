@@ -19,6 +19,7 @@ mod ending;
 mod flow;
 mod functions;
 mod large;
+mod lasting;
 mod messages;
 mod retention;
 mod slots;

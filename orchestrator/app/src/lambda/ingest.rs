@@ -6,7 +6,8 @@ use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use stepladder_aws::{MESSAGE_ID, SENT_AT};
 use stepladder_core::{NewEvent, Timestamp, id};
-use stepladder_engine::IdSeed;
+use stepladder_engine::ports::StoreError;
+use stepladder_engine::{IdSeed, permanent};
 
 use super::{Process, records};
 
@@ -22,9 +23,13 @@ pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
 /// sees it.
 async fn take(process: Arc<Process>, record: SqsMessage) -> Result<(), String> {
     let body = record.body.as_deref().unwrap_or_default();
-    let events = NewEvent::decode_all(body.as_bytes()).map_err(|bad| bad.to_string())?;
+    let events = NewEvent::decode_all(body.as_bytes()).map_err(|bad| bad.to_string());
+    let events = events.inspect_err(|bad| records::report("read events", StoreError::Unreadable(bad.clone())))?;
     let (seed, n) = (seed(&record), events.len());
-    let ids = process.engine.ingest(events, Some(seed)).await.map_err(|e| e.to_string())?;
+    let ids = process.engine.ingest(events, Some(seed)).await.map_err(|error| {
+        permanent::report_engine("take events in", &error);
+        error.to_string()
+    })?;
     tracing::info!(events = n, first = ids.first().map(tracing::field::display), "events taken in");
     Ok(())
 }

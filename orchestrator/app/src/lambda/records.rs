@@ -4,6 +4,8 @@
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures::future::join_all;
 use stepladder_core::Timestamp;
+use stepladder_engine::permanent;
+use stepladder_engine::ports::StoreError;
 
 /// Does what is to be done for each record, side by side, each on a task of its own so that a panic ends no other.
 /// Those that did not succeed are named in the answer (`ReportBatchItemFailures`); the queue delivers them again.
@@ -31,6 +33,11 @@ where
     let mut answer = SqsBatchResponse::default();
     answer.batch_item_failures = failures;
     answer
+}
+
+/// Reports an error that no repetition can fix; the record's failure lets the queue give it to the dead letters.
+pub(super) fn report(doing: &str, error: StoreError) {
+    permanent::report(doing, None, &error);
 }
 
 /// How often a record has been delivered, this time included.

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepladder_aws::Connection;
+use stepladder_engine::permanent;
 
 use super::{Process, backend};
 
 /// How often it looks.
 const EACH: Duration = Duration::from_secs(1);
+/// How long it waits at most after permanent errors.
+const LATER: Duration = Duration::from_secs(60);
 
 /// Starts it, on a thread and with connections of its own: the body may hold the threads of the runtime.
 pub(super) fn start(process: &Arc<Process>) {
@@ -27,9 +30,10 @@ async fn watch(process: Arc<Process>) {
     tokio::time::sleep(EACH).await;
     let own = Arc::new(backend(&Connection::from_environment(), &process.settings));
     let engine = process.engine.supervisor(own);
+    let mut wait = EACH;
     loop {
         match engine.expel_overdue().await {
-            Ok(expelled) if expelled.is_empty() => {}
+            Ok(expelled) if expelled.is_empty() => wait = EACH,
             Ok(expelled) => {
                 for (run, step) in expelled {
                     tracing::error!(%run, %step, "a step blocks its thread past its time-out; its run goes on without it");
@@ -37,8 +41,11 @@ async fn watch(process: Arc<Process>) {
                 // what else runs in this process is taken over when its lease ends
                 std::process::exit(1);
             }
+            Err(error) if permanent::report("fail a step that blocks its thread", None, &error) => {
+                wait = (wait * 2).min(LATER);
+            }
             Err(error) => tracing::warn!(%error, "the supervisor could not write; it tries again"),
         }
-        tokio::time::sleep(EACH).await;
+        tokio::time::sleep(wait).await;
     }
 }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::de::IgnoredAny;
+use stepladder_engine::permanent;
+use stepladder_engine::ports::StoreError;
 
 use super::Process;
 
@@ -14,11 +16,14 @@ pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
 }
 
 async fn sweep(process: Arc<Process>, published: Arc<AtomicBool>) -> Result<(), Error> {
-    let swept = process.engine.sweep().await?;
+    let reported = |error: &StoreError| {
+        permanent::report("sweep", None, error);
+    };
+    let swept = process.engine.sweep().await.inspect_err(reported)?;
     tracing::info!(target: "stepladder::sweep", timers = swept.timers, watched = swept.watched, "swept");
     // the addresses change with a deployment, and a deployment starts new processes
     if !published.load(Ordering::Relaxed) {
-        process.aws.publish(&process.settings.queues).await?;
+        process.aws.publish(&process.settings.queues).await.inspect_err(reported)?;
         published.store(true, Ordering::Relaxed);
     }
     Ok(())

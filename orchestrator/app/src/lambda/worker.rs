@@ -7,7 +7,7 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use stepladder_core::Timestamp;
 use stepladder_engine::clock::{Entropy, SystemEntropy};
-use stepladder_engine::ports::{Delivery, Receipt};
+use stepladder_engine::ports::{Delivery, Receipt, StoreError};
 use stepladder_observe::trace::{self, Daemon, Header, Outcome, SegmentId, Subsegment};
 use tracing::Instrument;
 
@@ -46,7 +46,8 @@ struct Traced {
 }
 
 async fn hop(process: Arc<Process>, record: SqsMessage, deadline: Timestamp, traced: Traced) -> Result<(), String> {
-    let wake = stepladder_aws::decode_wake(record.body.as_deref().unwrap_or_default())?;
+    let wake = stepladder_aws::decode_wake(record.body.as_deref().unwrap_or_default());
+    let wake = wake.inspect_err(|error| records::report("read a wake", StoreError::Unreadable(error.clone())))?;
     tracing::Span::current().record("run", tracing::field::display(wake.run));
     let (run, group) = (wake.run.to_string(), wake.group.clone());
     let step = wake.cause.step().cloned();

@@ -4,13 +4,14 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError as Failed;
 use aws_sdk_dynamodb::types::{self, AttributeValue, TransactWriteItem};
 use stepladder_core::Timestamp;
 use stepladder_core::slot::{Holder, Holding, Limit};
 use stepladder_engine::ports::{StoreError, StoreResult};
 
 use crate::Aws;
-use crate::fault::{CONDITION, is_code, unavailable};
+use crate::fault::{CONDITION, is_code, lasting, unavailable};
 use crate::item::{Item, item, keys, number, text};
 use crate::layout::{self, HOLDERS, Key};
 use crate::table::IS_NEW;
@@ -111,8 +112,12 @@ impl Aws {
         match self.dynamo.transact_write_items().set_transact_items(Some(built)).send().await {
             Ok(_) => Ok(true),
             Err(e) if is_code(&e, "TransactionInProgressException") => Ok(false),
-            Err(e) if is_code(&e, "TransactionCanceledException") => Ok(false),
-            Err(e) => Err(unavailable("TransactWriteItems", &e)),
+            Err(e) => match e.as_service_error() {
+                Some(Failed::TransactionCanceledException(cancelled)) => {
+                    lasting(cancelled.cancellation_reasons()).map_or(Ok(false), Err)
+                }
+                Some(_) | None => Err(unavailable("TransactWriteItems", &e)),
+            },
         }
     }
 

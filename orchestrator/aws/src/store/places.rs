@@ -32,22 +32,22 @@ impl Aws {
         [of_run, of_line]
     }
 
-    /// Joins the line; who is in it keeps the place that he has.
-    pub(super) async fn join(&self, limit: &Limit, place: &Place) -> StoreResult<()> {
+    /// Joins the line, and returns whether the place is new; a step that is in it keeps its place.
+    pub(super) async fn join(&self, limit: &Limit, place: &Place) -> StoreResult<bool> {
         let [of_run, of_line] = self.place_items(limit, place, self.now());
         let key = layout::place_of(limit, place.run, &place.step);
         let mut round = 0;
         loop {
             self.pause(&mut round, "TransactWriteItems", 2).await?;
             if let Transacted::Done = self.transact(&of_run, None, std::slice::from_ref(&of_line), &[]).await? {
-                return Ok(());
+                return Ok(true);
             }
             let Some(there) = self.get(&key).await? else { continue };
             let at = there.text("at")?;
             let again = Item::from_iter([("SK".into(), text(at))]);
             let of_line = of_line.clone().into_iter().chain(again).collect::<Item>();
             if let Transacted::Done = self.transact(&there, Some(("at", at)), &[of_line], &[]).await? {
-                return Ok(());
+                return Ok(false);
             }
         }
     }

@@ -88,7 +88,7 @@ impl Slots for Aws {
         Err(StoreError::Unavailable(format!("too many take slots of `{}` at this moment", keys.join("`, `"))))
     }
 
-    async fn park(&self, limit: &Limit, place: Place) -> StoreResult<()> {
+    async fn park(&self, limit: &Limit, place: Place) -> StoreResult<bool> {
         self.join(limit, &place).await
     }
 

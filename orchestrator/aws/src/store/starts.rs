@@ -10,7 +10,7 @@ use stepladder_engine::ports::{Begun, Note, Start, Starts, StoreError, StoreResu
 
 use super::timers::timer_item;
 use crate::Aws;
-use crate::fault::{is_code, unavailable};
+use crate::fault::{is_code, lasting, unavailable};
 use crate::item::{Item, item, number, text};
 use crate::layout::{self, Key, LISTING_SHARDS};
 use crate::table::{Ask, IS_NEW};
@@ -149,7 +149,9 @@ impl Aws {
                 if !codes.is_empty() && codes.iter().all(|code| passing.contains(code)) {
                     return Ok(Transacted::Busy);
                 }
-                Err(StoreError::Unavailable(format!("TransactWriteItems was cancelled: {}", codes.join(", "))))
+                Err(lasting(reasons).unwrap_or_else(|| {
+                    StoreError::Unavailable(format!("TransactWriteItems was cancelled: {}", codes.join(", ")))
+                }))
             }
         }
     }

@@ -88,6 +88,8 @@ struct Hop<'e> {
     told_to_wait: HashSet<StepId>,
     /// What the handler has said and nobody has recorded yet.
     said: Said,
+    /// What the bodies took whose outcomes are not written yet: they are told when they are.
+    took: HashMap<StepId, Duration>,
 }
 
 /// A body that executes here.
@@ -127,10 +129,6 @@ impl Hop<'_> {
             return Ok(());
         }
         let created = self.state.created.clone();
-        if self.state.next == 1 {
-            let (run, function) = (self.state.run, &created.function);
-            tracing::info!(target: "stepladder::run", %run, %function, "run started");
-        }
         let scope = &mut LazyScope::new(&created.event);
         match self.spec().limits(scope).and_then(|limits| Ok((limits, self.spec().run_limits(scope)?))) {
             Ok(limits) => (self.limits, self.run_limits) = limits,

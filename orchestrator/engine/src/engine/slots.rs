@@ -20,8 +20,10 @@ pub(super) enum Slots {
     Parked {
         /// The line's.
         key: Arc<str>,
-        /// Whether it joined the line just now.
+        /// Whether it asked to join the line just now; it may have been in it.
         joined: bool,
+        /// Whether its place in the line is new.
+        is_new: bool,
     },
 }
 
@@ -48,7 +50,7 @@ impl Engine {
         asker: Asker<'_>,
     ) -> Result<Slots, StoreError> {
         let mut refused = self.ask(limits, asker).await?;
-        let mut joined = false;
+        let (mut joined, mut is_new) = (false, false);
         let mut places = match limits {
             // joining is all that there is to do
             [_] => vec![None],
@@ -61,7 +63,10 @@ impl Engine {
             let limit = &limits[at];
             if places[at].is_none() && self.is_to_join(state, limit, asker).await? {
                 let asked = places.iter().flatten().map(|place| place.asked).min();
-                places[at] = Some(self.join(state, limit, asker.holder, asked).await?);
+                let (place, newly) = self.join(state, limit, asker.holder, asked).await?;
+                // one that comes from another line waits on
+                is_new |= newly && asked.is_none();
+                places[at] = Some(place);
                 joined = true;
                 if !planted::is(Plant::ParksWithoutAsking) {
                     refused = self.ask(limits, asker).await?;
@@ -82,7 +87,7 @@ impl Engine {
                 continue;
             }
             self.wait_at(limit, taken, asker.holder).await?;
-            return Ok(Slots::Parked { key: limit.key.clone(), joined });
+            return Ok(Slots::Parked { key: limit.key.clone(), joined, is_new });
         }
     }
 
@@ -134,7 +139,7 @@ impl Engine {
         limit: &Limit,
         holder: &Holder,
         asked: Option<Timestamp>,
-    ) -> Result<Place, StoreError> {
+    ) -> Result<(Place, bool), StoreError> {
         // the first steps wait since the run's arrival
         let now = if state.started_at.is_none() { state.ready_at() } else { self.now() };
         let asked = asked.unwrap_or_else(|| match self.spec_of(&state.created) {
@@ -142,8 +147,8 @@ impl Engine {
             None => now,
         });
         let place = Place { asked, event: state.created.event.id, run: holder.run, step: holder.step.clone() };
-        self.backend.park(limit, place.clone()).await?;
-        Ok(place)
+        let is_new = self.backend.park(limit, place.clone()).await?;
+        Ok((place, is_new))
     }
 
     /// Gives up a place, and lets those behind it go on.

@@ -1,16 +1,18 @@
 //! The sweep: once a minute, timers that fall due become delayed wakes, and runs that went quiet are looked after.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use stepladder_core::planted::{self, Plant};
 use stepladder_core::state::{RunState, StepState};
 use stepladder_core::wake::Purpose;
-use stepladder_core::{Cause, Timer, Timestamp, Wake, id};
+use stepladder_core::{Cause, RunId, Timer, Timestamp, Wake, id};
 
 use super::Engine;
 use super::starts::WATCH;
 use super::ticks::Tick;
+use crate::permanent;
 use crate::ports::{Commit, Cursor, Later, StoreError};
 
 /// How far ahead of their time timers are sent: the next sweep is a minute away, and may be late.
@@ -119,7 +121,7 @@ impl Engine {
         for Timer { due, run, group, purpose } in timers {
             let cause = match purpose {
                 Purpose::Watchdog => {
-                    watched.extend((!planted::is(Plant::NoWatchdog)).then_some(run));
+                    watched.extend((!planted::is(Plant::NoWatchdog)).then_some((run, group)));
                     continue;
                 }
                 Purpose::Deadline => Cause::Deadline,
@@ -133,14 +135,24 @@ impl Engine {
         }
         swept.timers += wakes.len() - ticks.len();
         swept.watched += watched.len();
-        let visits = watched.into_iter().map(|run| self.look_after(run, now));
+        let visits = watched.into_iter().map(|(run, group)| self.look_after_or_later(run, group, now));
         stream::iter(visits).buffer_unordered(VISITS).try_collect::<Vec<()>>().await?;
         Ok(())
     }
 
+    /// Rule 34: a run that cannot be looked after, for example because its journal cannot be read, keeps its watchdog and
+    /// does not keep the sweep from what is due behind it.
+    async fn look_after_or_later(&self, run: RunId, group: Arc<str>, now: Timestamp) -> Result<(), StoreError> {
+        let Err(error) = self.look_after(run, now).await else { return Ok(()) };
+        if !permanent::report("look after a run", Some(run), &error) || planted::is(Plant::PermanentIsPassing) {
+            return Err(error);
+        }
+        self.backend.set(vec![Timer { due: now + WATCH, run, group, purpose: Purpose::Watchdog }]).await
+    }
+
     /// Rule 12: a live run is woken if it should have moved, and its watchdog moves on. Rule 27: what belongs to it is
     /// kept.
-    async fn look_after(&self, run: stepladder_core::RunId, now: Timestamp) -> Result<(), StoreError> {
+    async fn look_after(&self, run: RunId, now: Timestamp) -> Result<(), StoreError> {
         let Some(state) = self.state(run).await? else { return Ok(()) };
         if state.end.is_some() {
             return Ok(());

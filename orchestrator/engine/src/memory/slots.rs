@@ -27,11 +27,10 @@ impl Slots for Memory {
         Ok(inner.lines.take_all(limits, holder, lease_until, now).map(drop))
     }
 
-    async fn park(&self, limit: &Limit, place: Place) -> StoreResult<()> {
+    async fn park(&self, limit: &Limit, place: Place) -> StoreResult<bool> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
-        inner.lines.change(&limit.key, |line| line.park(place));
-        Ok(())
+        Ok(inner.lines.change(&limit.key, |line| line.park(place)))
     }
 
     async fn line(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Place>> {

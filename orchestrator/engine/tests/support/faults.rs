@@ -181,7 +181,7 @@ pass_through!(Listings {
 pass_through!(Slots {
     take(limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Taken;
     take_all(limits: &[Limit], holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Result<(), Vec<(usize, Taken)>>;
-    park(limit: &Limit, place: Place) -> ();
+    park(limit: &Limit, place: Place) -> bool;
     line(limit: &Limit, n: usize) -> Vec<Place>;
     holders(limit: &Limit) -> Vec<Holding>;
     place(limit: &Limit, run: RunId, step: Option<StepId>) -> Option<Place>;

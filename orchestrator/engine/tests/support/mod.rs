@@ -5,6 +5,8 @@
 pub mod around;
 pub mod chance;
 pub mod faults;
+pub mod logged;
+pub mod refusing;
 pub mod script;
 pub mod slow;
 

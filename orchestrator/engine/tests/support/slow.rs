@@ -26,6 +26,8 @@ pub struct Slow {
     cursor: bool,
     /// Whether nothing can be written; a queue of the process's own takes wakes back all the same.
     full: Option<Arc<AtomicBool>>,
+    /// Whether what cannot be written is refused for good.
+    refuses: bool,
     /// Commits with such a fact wait for each other here.
     together: Option<Arc<tokio::sync::Barrier>>,
     /// Happens just before a step joins a line.
@@ -46,6 +48,7 @@ impl Slow {
             reads: true,
             cursor: true,
             full: None,
+            refuses: false,
             together: None,
             before_park: None,
             before_line: None,
@@ -87,6 +90,11 @@ pub fn refuse_reads(inner: Arc<Memory>) -> Arc<Slow> {
 /// Nothing can be written while that is true.
 pub fn on_disk(inner: Arc<Memory>, full: Arc<AtomicBool>) -> Arc<Slow> {
     Arc::new(Slow { full: Some(full), ..Slow::of(inner) })
+}
+
+/// Nothing may be written while that is true.
+pub fn on_refusing_disk(inner: Arc<Memory>, full: Arc<AtomicBool>) -> Arc<Slow> {
+    Arc::new(Slow { full: Some(full), refuses: true, ..Slow::of(inner) })
 }
 
 /// The sweep's cursor cannot be written.
@@ -136,7 +144,11 @@ impl Journals for Slow {
 impl Commits for Slow {
     async fn commit(&self, commit: Commit) -> StoreResult<Committed> {
         if self.full.as_ref().is_some_and(|full| full.load(SeqCst)) {
-            return Err(StoreError::Unavailable("the disk is full".into()));
+            let (full, refused) = ("the disk is full", "the file is read-only");
+            return Err(match self.refuses {
+                false => StoreError::Unavailable(full.into()),
+                true => StoreError::Refused(refused.into()),
+            });
         }
         let facts = commit.append.iter().flat_map(|append| &append.record.entries);
         let hit = facts.into_iter().find_map(|entry| (self.hook)(&entry.fact));
@@ -206,7 +218,7 @@ impl Slots for Slow {
     ) -> StoreResult<Result<(), Vec<(usize, Taken)>>> {
         self.inner.take_all(limits, holder, lease_until, now).await
     }
-    async fn park(&self, limit: &Limit, place: Place) -> StoreResult<()> {
+    async fn park(&self, limit: &Limit, place: Place) -> StoreResult<bool> {
         if let Some(interlude) = &self.before_park {
             interlude().await;
         }

@@ -41,14 +41,15 @@ impl Slots for Sqlite {
         Ok(taken.map(|left| left.into_iter().for_each(|(key, place)| self.owe_leaving(key, place))))
     }
 
-    async fn park(&self, limit: &Limit, place: Place) -> StoreResult<()> {
+    async fn park(&self, limit: &Limit, place: Place) -> StoreResult<bool> {
         let text = serde_json::to_string(&place).map_err(|error| StoreError::Unreadable(error.to_string()))?;
         let mut lines = self.held.lines();
-        if lines.change(&limit.key, |line| line.park(place.clone())) {
+        let is_new = lines.change(&limit.key, |line| line.park(place.clone()));
+        if is_new {
             let limit = limit.clone();
             self.writer.owe(move |db| join(db, &limit, &place, &text));
         }
-        Ok(())
+        Ok(is_new)
     }
 
     async fn line(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Place>> {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use stepladder_engine::ports::StoreError;
 
 use super::{Job, Sync};
 use crate::fault::Fault;
@@ -59,7 +58,7 @@ impl Writing {
             }
             Err(Undone { fault, .. }) => {
                 let fault = fault.into_store_error();
-                self.owed.extend(group.into_iter().filter_map(|job| job.failed(same(&fault))));
+                self.owed.extend(group.into_iter().filter_map(|job| job.failed(fault.clone())));
             }
         }
     }
@@ -109,13 +108,5 @@ struct Undone {
 impl From<rusqlite::Error> for Undone {
     fn from(error: rusqlite::Error) -> Self {
         Self { fault: error.into(), of_a_job: false }
-    }
-}
-
-/// The same failure, for another who waits.
-fn same(fault: &StoreError) -> StoreError {
-    match fault {
-        StoreError::Unavailable(why) => StoreError::Unavailable(why.clone()),
-        StoreError::Unreadable(what) => StoreError::Unreadable(what.clone()),
     }
 }

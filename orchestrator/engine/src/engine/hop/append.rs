@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::planted::{self, Plant};
+use stepladder_core::state::StepState;
 
 use super::lines::{say_lines, with_something_to_say};
+use super::telling::{begins, is_told, say_start};
 use super::timing::Punctuality;
 use super::{Ack, Hop, say};
 use crate::engine::load::Appended;
@@ -25,8 +27,8 @@ impl Hop<'_> {
             self.commit.acks.push(self.receipt.clone());
         }
         self.watch_the_time(&entries);
-        let is_interruption = |entry: &&Entry| matches!(entry.fact, Fact::AttemptInterrupted { .. });
-        let interrupted: Vec<Entry> = entries.iter().filter(is_interruption).cloned().collect();
+        let starts = self.state.begun_at.is_none() && entries.iter().any(|entry| begins(&entry.fact));
+        let of_attempts: Vec<Entry> = entries.iter().filter_map(|entry| self.of_attempt(entry)).collect();
         let late = planted::is(Plant::LaterWakeAfterEntry).then(|| std::mem::take(&mut self.commit.before));
         let entries = self.with_lines(entries);
         let telling = with_something_to_say(&entries);
@@ -37,7 +39,13 @@ impl Hop<'_> {
         if appended.is_done() {
             self.said.forget_recorded(&self.state);
             say_lines(&self.state, &telling);
-            interrupted.iter().for_each(|entry| say(&self.state, entry, Duration::ZERO));
+            if starts {
+                say_start(&self.state);
+            }
+            for entry in &of_attempts {
+                let took = entry.fact.step().and_then(|step| self.took.remove(step));
+                say(&self.state, entry, took.unwrap_or_default());
+            }
             if frees {
                 // who waits is woken before the wake is done with: a crash between repeats it (rule 22). A failure does not
                 // undo the entries: bodies that they start are started
@@ -55,6 +63,15 @@ impl Hop<'_> {
         // what this wake met has been somebody else's: it may have been sent for another moment
         self.punctuality = Punctuality::Unknown;
         Ok(appended)
+    }
+
+    /// What an entry says of an attempt's end. A start over an attempt that runs says that its worker died.
+    fn of_attempt(&self, entry: &Entry) -> Option<Entry> {
+        let Fact::StepStarted { step, .. } = &entry.fact else {
+            return is_told(&entry.fact).then(|| entry.clone());
+        };
+        let before = self.state.steps.get(step).filter(|step| matches!(step.state, StepState::Running { .. }))?;
+        Some(Fact::AttemptInterrupted { step: step.clone(), attempt: before.attempt }.at(entry.at))
     }
 
     /// Wakes those who wait, if that has failed.

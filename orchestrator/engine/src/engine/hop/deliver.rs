@@ -12,12 +12,17 @@ use super::lines::Said;
 use super::timing::Punctuality;
 use super::{Hop, UNREGISTERED};
 use crate::engine::Engine;
+use crate::permanent;
 use crate::ports::{Commit, Delivery, Later, Receipt, StoreError};
 
 /// How long a wake is put off when the storage failed (rule 13).
 const AGAIN: Duration = Duration::from_secs(10);
 /// The same where the queue takes the wake back: it costs no write, and nobody else's storage.
 const BACK: Duration = Duration::from_secs(2);
+/// The longest wait where the error is permanent. It begins with [`BACK`] and doubles with each delivery.
+const BACK_AT_MOST: Duration = Duration::from_secs(300);
+/// The longest wait for a function that is not registered. It begins with [`UNREGISTERED`] and grows while nothing happens.
+const UNREGISTERED_AT_MOST: Duration = Duration::from_secs(900);
 /// Minutes for which a tick looks for a worker that knows its function: an hour.
 const TICK_WAITS: i64 = 60;
 
@@ -58,15 +63,29 @@ impl Engine {
         if planted::is(Plant::ErrorsAreTheQueues) {
             return Err(error);
         }
-        if self.backend.put_back(&receipt, self.now() + BACK).await? {
-            tracing::warn!(%run, %error, "the storage failed; the wake comes again");
+        // rule 34: repeated at the same pace for ever, an error that lasts would never be seen
+        let lasts = error.is_permanent() && !planted::is(Plant::PermanentIsPassing);
+        if lasts {
+            permanent::report("move a run", Some(run), &error);
+        }
+        if self.backend.put_back(&receipt, self.now() + if lasts { backoff(receives) } else { BACK }).await? {
+            if !lasts {
+                tracing::warn!(%run, %error, "the storage failed; the wake comes again");
+            }
             return Ok(());
+        }
+        if lasts {
+            // the queue counts its deliveries, and gives the wake to the dead letters
+            return Err(error);
         }
         // rule 13: a brown-out must not use up the queue's deliveries
         tracing::warn!(%run, %error, "the storage failed; the run is woken again later");
         let later = Later::Wake { wake: again, due: self.now() + AGAIN };
-        self.carry_out(Commit { before: vec![later], acks: vec![receipt], ..Commit::default() }).await?;
-        Ok(())
+        let put_off = Commit { before: vec![later], acks: vec![receipt], ..Commit::default() };
+        let put_off = self.carry_out(put_off).await.map(drop);
+        put_off.inspect_err(|error| {
+            permanent::report("send a wake", Some(run), error);
+        })
     }
 
     async fn move_run(&self, wake: Wake, receipt: Receipt, invocation: Invocation) -> Result<(), StoreError> {
@@ -107,6 +126,7 @@ impl Engine {
             punctuality: Punctuality::Unknown,
             told_to_wait: HashSet::new(),
             said: Said::default(),
+            took: HashMap::new(),
         };
         if let Err(error) = hop.run().await {
             hop.owe();
@@ -148,7 +168,9 @@ impl Engine {
             None => {
                 let function = &state.created.function;
                 tracing::warn!(run = %wake.run, %function, "a run waits: its function is not registered");
-                commit.before.push(self.later(wake, self.now() + UNREGISTERED));
+                let quiet = self.now().since(state.last_at);
+                let wait = (quiet / 10).clamp(UNREGISTERED, UNREGISTERED_AT_MOST);
+                commit.before.push(self.later(wake, self.now() + wait));
             }
         }
         self.carry_out(commit).await?;
@@ -159,4 +181,9 @@ impl Engine {
     pub(in crate::engine) fn retry_wait(&self, wait: Duration) -> Duration {
         self.config.retry_delay.unwrap_or(wait)
     }
+}
+
+/// How long a wake that met a permanent error is put off, by its deliveries so far.
+fn backoff(receives: u32) -> Duration {
+    (BACK * 2_u32.saturating_pow(receives.saturating_sub(1))).min(BACK_AT_MOST)
 }

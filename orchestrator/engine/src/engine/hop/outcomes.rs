@@ -8,7 +8,7 @@ use stepladder_core::state::{Revealed, StepState};
 use stepladder_core::{Cause, Json, Report, Timestamp, bounds};
 
 use super::append::is_outcome;
-use super::{Ack, Hop, Next, Running, say};
+use super::{Ack, Hop, Next, Running};
 use crate::engine::load::Appended;
 use crate::ports::{Commit, StoreError};
 use crate::program::{Advance, Fault, Finished, Session};
@@ -25,19 +25,17 @@ impl Hop<'_> {
         finished: Vec<Finished>,
     ) -> Result<Next, StoreError> {
         let now = self.now();
-        let (mut entries, mut tooks) = (Vec::with_capacity(finished.len()), Vec::with_capacity(finished.len()));
+        let mut entries = Vec::with_capacity(finished.len());
         for Finished { step, result } in finished {
             let Some(running) = self.running.remove(&step) else { continue };
             self.give_back(&step, running.ready.attempt);
-            let took = now.since(running.began);
+            self.took.insert(step.clone(), now.since(running.began));
             let report = session.report(&step);
             let entry = self.outcome(running, result, (report, now));
-            tooks.push(took);
             entries.push(entry);
         }
         // before the handler is shown them: each is held against those before it in this write, too
         let entries = bounds::fit(&self.state, entries);
-        entries.iter().zip(tooks).for_each(|(entry, took)| say(&self.state, entry, took));
         if entries.is_empty() {
             return Ok(Next::Advance); // a timer's time has come, or the handler moved on by itself
         }
@@ -155,10 +153,9 @@ impl Hop<'_> {
             for Finished { step, result } in finished {
                 let Some(running) = self.running.remove(&step) else { continue };
                 self.give_back(&step, running.ready.attempt);
-                let took = now.since(running.began);
+                self.took.insert(step.clone(), now.since(running.began));
                 let report = session.report(&step);
                 let entry = self.outcome(running, result, (report, now));
-                say(&self.state, &entry, took);
                 entries.push(entry);
             }
             if let Err(error) = self.keep_outcomes(session, entries).await {

@@ -142,9 +142,11 @@ impl Hop<'_> {
                     self.engine.pass_the_lease_on(&self.limits).await?;
                     starting.push(ready);
                 }
-                Slots::Parked { key, joined } => {
+                Slots::Parked { key, joined, is_new } => {
                     self.taken.pop();
-                    if self.told_to_wait.insert(ready.step.clone()) {
+                    // with the place of its arrival a run waits from its first wake on
+                    let arrives = self.wake.cause == Cause::Created && !self.redelivered && !joined;
+                    if (is_new || arrives) && self.told_to_wait.insert(ready.step.clone()) {
                         say_waits(&self.state, &ready, &key);
                     }
                     self.joined.extend(joined.then_some(holder));

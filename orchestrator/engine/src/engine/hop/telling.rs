@@ -1,5 +1,7 @@
 //! What is told of runs, for logs and metrics: events of the target `stepladder::run`. Whoever reads them goes by their
 //! messages and fields, times in milliseconds.
+//!
+//! Each is told once for each fact, by the process whose write of that fact succeeded, and after it: metrics count them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,23 @@ pub(in crate::engine) fn say_end(state: &RunState, end: &End) {
             tracing::info!(target: "stepladder::run", %run, %function, %status, ms, "run ended");
         }
     }
+}
+
+/// Whether a fact that is the first of its kind starts the run: its handler was run.
+pub(super) fn begins(fact: &Fact) -> bool {
+    fact.is_of_a_handler()
+        || matches!(fact, Fact::HandlerFailed { .. } | Fact::RunCompleted { .. } | Fact::RunFailed { .. })
+}
+
+/// Whether [`say`] has something to say of a fact.
+pub(super) fn is_told(fact: &Fact) -> bool {
+    matches!(fact, Fact::StepSucceeded { .. } | Fact::StepFailed { .. } | Fact::AttemptInterrupted { .. })
+}
+
+/// Tells them that a run has started.
+pub(super) fn say_start(state: &RunState) {
+    let (run, function) = (state.run, &state.created.function);
+    tracing::info!(target: "stepladder::run", %run, %function, "run started");
 }
 
 /// Tells them what became of an attempt, after so long.

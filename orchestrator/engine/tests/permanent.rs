@@ -1,0 +1,216 @@
+//! Errors that no repetition can fix (rule 34): they are reported, and the queue's deliveries count them. Metrics count
+//! facts, however often their wake comes.
+
+mod support;
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use stepladder_core::flow::Batch;
+use stepladder_core::journal::Fact;
+use stepladder_core::{RunId, Status};
+use stepladder_engine::Workers;
+use stepladder_engine::clock::Clock;
+use stepladder_engine::ports::{Queue, StoreError};
+use support::logged::Logged;
+use support::refusing::{deliver, denied, refusing};
+use support::script::Script;
+use support::{World, only_run};
+
+/// What a queue that gives up after five deliveries sees of one wake.
+const DELIVERIES: usize = 5;
+
+fn appends(call: &stepladder_engine::intercept::Call<'_>) -> bool {
+    call.commit.is_some_and(|commit| commit.append.is_some())
+}
+
+#[tokio::test]
+async fn rule_34_a_worker_whose_writes_are_denied_lets_its_wake_fail() {
+    let errors = Logged::of("stepladder::permanent");
+    let _guard = tracing::subscriber::set_default(errors.clone());
+    let script = Script::new("f").step("a", &[]);
+    let executed = script.executed();
+    let mut world = World::new(vec![script.program()]);
+    let (backend, refuses) = refusing(&world.memory, |call| appends(call).then(denied));
+    let engine = world.engine_on(backend);
+    engine.sweep().await.unwrap();
+    world.go(&engine).await;
+    let sends = world.memory.counts().sends;
+    assert_eq!(deliver(&world, &engine, DELIVERIES).await, [false; DELIVERIES], "each delivery fails");
+    assert_eq!(world.memory.counts().sends, sends, "no wake is sent beside the one that fails");
+    assert_eq!(errors.count("permanent error doing=\"move a run\""), DELIVERIES, "{:?}", errors.lines());
+    assert!(errors.lines()[0].contains("AccessDeniedException"), "{:?}", errors.lines());
+    assert_eq!(executed.of("a"), 0, "no body is executed whose outcome cannot be written");
+
+    // mended, the wake is a dead letter: the watchdog finds the run
+    refuses.store(false, SeqCst);
+    world.memory.lose_wakes();
+    world.clock.advance(Duration::from_secs(2 * 3_600));
+    world.settle(&engine).await;
+    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+}
+
+#[tokio::test]
+async fn rule_34_a_wake_that_cannot_be_sent_for_good_is_reported() {
+    let errors = Logged::of("stepladder::permanent");
+    let _guard = tracing::subscriber::set_default(errors.clone());
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    // the table is throttled, and the queue is deleted
+    let (backend, _) = refusing(&world.memory, |call| match call.name {
+        "read" => Some(StoreError::Unavailable("throttled".into())),
+        "commit" => Some(StoreError::Refused("SendMessage: QueueDoesNotExist".into())),
+        _ => None,
+    });
+    let engine = world.engine();
+    world.go(&engine).await;
+    let engine = world.engine_on(backend);
+    assert_eq!(deliver(&world, &engine, 1).await, [false]);
+    assert_eq!(errors.count("permanent error doing=\"send a wake\""), 1, "{:?}", errors.lines());
+}
+
+#[tokio::test]
+async fn rule_34_an_unreadable_journal_lets_its_wake_fail_and_no_other() {
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    let broken = only_run(&engine).await;
+    let (backend, _) = refusing(&world.memory, move |call| unreadable(call, broken));
+    let engine = world.engine_on(backend);
+    assert_eq!(deliver(&world, &engine, DELIVERIES).await, [false; DELIVERIES]);
+    world.memory.lose_wakes();
+    let other = world.go(&engine).await;
+    world.settle_within(&engine, Duration::from_secs(60)).await;
+    assert_eq!(world.status(&engine, other).await, Status::Completed);
+}
+
+fn unreadable(call: &stepladder_engine::intercept::Call<'_>, run: RunId) -> Option<StoreError> {
+    let is_it = call.name == "read" && format!("{:?}", call.asked).contains(&format!("{run:?}"));
+    is_it.then(|| StoreError::Unreadable("record 0: unknown variant `FactOfTomorrow`".into()))
+}
+
+#[tokio::test]
+async fn rule_34_a_run_that_cannot_be_read_does_not_keep_the_sweep_from_the_others() {
+    let errors = Logged::of("stepladder::permanent");
+    let _guard = tracing::subscriber::set_default(errors.clone());
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let engine = world.engine();
+    engine.sweep().await.unwrap();
+    world.go(&engine).await;
+    let broken = only_run(&engine).await;
+    world.clock.advance(Duration::from_secs(600));
+    let other = world.go(&engine).await;
+    world.memory.lose_wakes();
+    let (backend, refuses) = refusing(&world.memory, move |call| unreadable(call, broken));
+    let engine = world.engine_on(backend);
+    // both runs went quiet; the broken one's watchdog comes first
+    world.clock.advance(Duration::from_secs(3 * 3_600));
+    engine.sweep().await.unwrap();
+    assert_eq!(errors.count("permanent error doing=\"look after a run\""), 1, "{:?}", errors.lines());
+    support::hop_all(&world.memory, &engine).await;
+    assert_eq!(world.status(&engine, other).await, Status::Completed);
+    engine.sweep().await.unwrap();
+    assert_eq!(errors.count("permanent error"), 1, "the sweep has gone on");
+
+    // its watchdog is kept: once it can be read, it goes on
+    refuses.store(false, SeqCst);
+    world.clock.advance(Duration::from_secs(2 * 3_600));
+    engine.sweep().await.unwrap();
+    support::hop_all(&world.memory, &engine).await;
+    assert_eq!(engine.run(broken).await.unwrap().summary.status, Status::Completed);
+}
+
+/// A queue in this process has no dead letters: its wake waits longer each time.
+#[tokio::test]
+async fn rule_34_a_local_wake_that_meets_a_permanent_error_backs_off() {
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let full = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let refused = support::slow::on_refusing_disk(world.memory.clone(), full.clone());
+    let engine = world.engine_on(refused);
+    let healthy = world.engine();
+    world.go(&healthy).await;
+    let mut waits = Vec::new();
+    for _ in 0..9 {
+        assert_eq!(deliver(&world, &engine, 1).await, [true], "the queue takes it back");
+        waits.push(world.memory.next_due().unwrap().since(world.clock.now()).as_secs());
+    }
+    // the longest is the visibility of a delivery
+    assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 150, 150]);
+    full.store(false, SeqCst);
+    world.settle_within(&engine, Duration::from_secs(200)).await;
+    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+}
+
+/// The puller does not ask a deleted queue once a second for ever.
+#[tokio::test]
+async fn rule_34_a_puller_backs_off_from_a_queue_that_refuses() {
+    let errors = Logged::of("stepladder::permanent");
+    let _guard = tracing::subscriber::set_default(errors.clone());
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let (backend, _) = refusing(&world.memory, |call| {
+        (call.name == "receive").then(|| StoreError::Refused("ReceiveMessage: QueueDoesNotExist".into()))
+    });
+    let engine = world.engine_on(backend);
+    let workers = Workers::start(engine, 1);
+    for _ in 0..600 {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        world.clock.advance(Duration::from_secs(1));
+    }
+    let asked = errors.count("permanent error doing=\"receive wakes\"");
+    workers.stop(Duration::ZERO).await;
+    // after 2, 4, 8, 16 and 32 seconds, then once a minute
+    assert!((10..=16).contains(&asked), "asked {asked} times in ten minutes");
+}
+
+#[tokio::test]
+async fn a_run_is_counted_as_started_once_however_often_its_writes_fail() {
+    let logged = Logged::of("stepladder::run");
+    let _guard = tracing::subscriber::set_default(logged.clone());
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let (backend, refuses) = refusing(&world.memory, |call| appends(call).then(denied));
+    let engine = world.engine_on(backend);
+    world.go(&engine).await;
+    deliver(&world, &engine, 4).await;
+    assert_eq!(logged.lines(), [] as [String; 0], "nothing was written, so nothing has happened");
+    refuses.store(false, SeqCst);
+    world.settle(&engine).await;
+    let counts = ["run started", "step started", "step succeeded", "run ended"].map(|of| logged.count(of));
+    assert_eq!(counts, [1, 1, 1, 1], "{:?}", logged.lines());
+}
+
+#[tokio::test]
+async fn an_outcome_is_counted_when_it_is_written_and_once() {
+    let logged = Logged::of("stepladder::run");
+    let _guard = tracing::subscriber::set_default(logged.clone());
+    let script = Script::new("f").step("a", &[]);
+    let executed = script.executed();
+    let mut world = World::new(vec![script.program()]);
+    let outcome = |call: &stepladder_engine::intercept::Call<'_>| {
+        let entries = call.commit?.append.as_ref()?.record.entries.iter();
+        entries.into_iter().any(|e| matches!(e.fact, Fact::StepSucceeded { .. })).then(denied)
+    };
+    let (backend, refuses) = refusing(&world.memory, outcome);
+    let engine = world.engine_on(backend);
+    world.go(&engine).await;
+    assert_eq!(deliver(&world, &engine, 1).await, [false]);
+    assert_eq!((executed.of("a"), logged.count("step succeeded")), (1, 0), "{:?}", logged.lines());
+    refuses.store(false, SeqCst);
+    world.settle(&engine).await;
+    assert_eq!((executed.of("a"), logged.count("step succeeded")), (2, 1), "{:?}", logged.lines());
+    assert_eq!((logged.count("run started"), logged.count("step interrupted")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_run_that_collects_events_is_counted_as_started() {
+    let logged = Logged::of("stepladder::run");
+    let _guard = tracing::subscriber::set_default(logged.clone());
+    let batch = Batch { size: 2, timeout: Duration::from_secs(60), key: None };
+    let script = Script::new("f").spec(|spec| spec.flow.batch = Some(batch)).step("a", &[]);
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    world.go(&engine).await;
+    world.settle(&engine).await;
+    assert_eq!((logged.count("run started"), logged.count("run ended")), (1, 1), "{:?}", logged.lines());
+}

@@ -1,0 +1,71 @@
+//! A memory that refuses calls for a reason that lasts, for as long as the test says.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use stepladder_engine::intercept::{Call, Intercept, Intercepted};
+use stepladder_engine::memory::Memory;
+use stepladder_engine::ports::*;
+use stepladder_engine::{Engine, clock::Clock};
+
+use super::World;
+
+type Which = Box<dyn Fn(&Call<'_>) -> Option<StoreError> + Send + Sync>;
+
+/// Its queue takes no wake back, like one that counts deliveries.
+pub struct Refusing {
+    memory: Arc<Memory>,
+    which: Which,
+    refuses: Arc<AtomicBool>,
+}
+
+/// The switch is on at first.
+pub fn refusing(
+    memory: &Arc<Memory>,
+    which: impl Fn(&Call<'_>) -> Option<StoreError> + Send + Sync + 'static,
+) -> (Arc<Intercepted<Refusing>>, Arc<AtomicBool>) {
+    let refuses = Arc::new(AtomicBool::new(true));
+    let refusing = Refusing { memory: memory.clone(), which: Box::new(which), refuses: refuses.clone() };
+    (Arc::new(Intercepted(refusing)), refuses)
+}
+
+pub fn denied() -> StoreError {
+    StoreError::Refused("PutItem: AccessDeniedException: no".into())
+}
+
+#[async_trait]
+impl Intercept for Refusing {
+    fn backend(&self) -> &dyn Backend {
+        &*self.memory
+    }
+
+    async fn around<'a, T: std::fmt::Debug + Send>(
+        &'a self,
+        call: Call<'a>,
+        reply: BoxFuture<'a, StoreResult<T>>,
+    ) -> StoreResult<T> {
+        let refused = self.refuses.load(SeqCst).then(|| (self.which)(&call)).flatten();
+        match refused {
+            Some(error) => Err(error),
+            None => reply.await,
+        }
+    }
+}
+
+/// Delivers the wake that is visible next up to `times` times, as a queue does that takes failed messages back when their
+/// visibility is over. Returns whether each hop succeeded; a hop that did ends the wake.
+pub async fn deliver(world: &World, engine: &Engine, times: usize) -> Vec<bool> {
+    let mut results = Vec::new();
+    for _ in 0..times {
+        let Some(due) = world.memory.next_due() else { break };
+        world.clock.set(due.max(world.clock.now()));
+        let visibility = engine.config().visibility();
+        let received = tokio::time::timeout(Duration::from_millis(1), world.memory.receive(1, visibility)).await;
+        let delivery = received.expect("one is visible").expect("received").remove(0);
+        results.push(engine.hop(delivery).await.is_ok());
+    }
+    results
+}
