@@ -8,6 +8,7 @@
 //! Not here: which metrics a line carries ([`crate::metrics`]), and lines for people, which are the command line's.
 
 mod fields;
+mod libraries;
 mod line;
 
 use std::io::Write;
@@ -24,6 +25,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 pub(crate) use fields::Fields;
+pub use libraries::may_be_written;
 pub use line::LINE_BYTES;
 use line::Line;
 
@@ -45,7 +47,8 @@ pub struct Options {
     /// The version of its code, as the deployment names it.
     pub code: String,
     /// Which lines are written, in the syntax of `RUST_LOG`, which is read when this is `None`: a level, or levels of
-    /// modules (`info,stepladder_engine=debug`). Blank means `info`.
+    /// modules (`info,stepladder_engine=debug`). Blank means `info`. Libraries that see secrets write nothing below
+    /// `info`, whatever it says.
     pub filter: Option<String>,
 }
 
@@ -83,13 +86,15 @@ pub fn subscriber<W: Write + Send + 'static>(options: Options, writer: W) -> imp
 /// its own name silences it (`stepladder::run=off`).
 fn parse(levels: &str) -> Result<Targets, ParseError> {
     // what is said later of the same target wins
-    format!("{}=info,{}=info,{levels}", metrics::RUN_TARGET, metrics::SWEEP_TARGET).parse()
+    let [runs, sweeps, errors] = [metrics::RUN_TARGET, metrics::SWEEP_TARGET, metrics::PERMANENT_TARGET];
+    format!("{runs}=info,{sweeps}=info,{errors}=info,{levels}").parse()
 }
 
 /// Spans are known also where only warnings are written: they say whose warnings these are.
 fn with_spans<S: Subscriber>(filter: Targets) -> impl Filter<S> {
     let spans = filter_fn(|of| of.is_span() && *of.level() <= Level::INFO).with_max_level_hint(LevelFilter::INFO);
-    filter.or(spans)
+    let secretive = filter_fn(may_be_written).with_max_level_hint(LevelFilter::TRACE);
+    filter.and(secretive).or(spans)
 }
 
 /// Writes the lines.

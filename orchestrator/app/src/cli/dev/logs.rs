@@ -1,10 +1,11 @@
-//! Where logs go: to standard error, as `RUST_LOG` says. What runs do goes to standard output, in lines of its own.
+//! Where logs go: to standard error, as `RUST_LOG` says, but for libraries that would write secrets. What runs do goes to
+//! standard output, in lines of its own.
 
 use std::io::{self, IsTerminal};
 
 use anstream::{AutoStream, ColorChoice};
 use tracing::Metadata;
-use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
@@ -25,7 +26,8 @@ pub(super) fn start(live: Option<Live>) -> Result<(), Stop> {
         Stop::problem(format!("RUST_LOG is `{levels}`: {e}; write it like info or stepladder_engine=debug"))
     })?;
     let is_of_runs = |target: &str| matches!(target, TARGET | LOG_TARGET);
-    let filter = filter.and(filter_fn(move |metadata| !is_of_runs(metadata.target())));
+    let shown = move |of: &Metadata<'_>| !is_of_runs(of.target()) && stepladder_observe::logs::may_be_written(of);
+    let filter = filter.and(filter_fn(shown).with_max_level_hint(LevelFilter::TRACE));
     let coloured = AutoStream::choice(&io::stderr()) != ColorChoice::Never;
     let logs = fmt::layer()
         .with_writer(io::stderr)
