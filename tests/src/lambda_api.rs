@@ -19,6 +19,8 @@ use crate::double::{Answer, Asked, serve};
 
 const NAME: &str = "stepladder-test";
 const ROOT: &str = "/2018-06-01/runtime";
+/// Bytes of an event and of a response, at most. Lambda's own message says 6,291,556.
+const PAYLOAD_BYTES: usize = 6_291_556;
 
 /// How an invocation ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,6 +100,10 @@ impl LambdaApi {
     /// Gives the event to the next process that asks for one, and waits for what it makes of it, until `timeout` from
     /// now: the deadline that the process is told.
     pub async fn invoke(&self, payload: &Value, timeout: Duration) -> Outcome {
+        let payload = payload.to_string();
+        if payload.len() > PAYLOAD_BYTES {
+            return too_large("RequestTooLarge", payload.len());
+        }
         let (done, outcome) = oneshot::channel();
         let event = {
             let mut state = self.state.lock().expect("no panic");
@@ -106,7 +112,7 @@ impl LambdaApi {
             let id = format!("00000000-0000-4000-8000-{n:012x}");
             state.open.insert(id.clone(), done);
             let trace = format!("Root=1-00000000-{n:024x};Parent={n:016x};Sampled=1");
-            Event { id, trace, deadline: SystemTime::now() + timeout, payload: payload.to_string().into() }
+            Event { id, trace, deadline: SystemTime::now() + timeout, payload: payload.into() }
         };
         let id = event.id.clone();
         self.events.send(event).expect("the server outlives its clients");
@@ -135,6 +141,12 @@ impl LambdaApi {
     }
 }
 
+/// What Lambda says instead of handing it on.
+fn too_large(kind: &str, bytes: usize) -> Outcome {
+    let said = format!("payload size ({bytes} bytes) exceeded maximum allowed payload size ({PAYLOAD_BYTES} bytes).");
+    Outcome::Error(json!({"errorType": kind, "errorMessage": said}))
+}
+
 type Queue = tokio::sync::Mutex<mpsc::UnboundedReceiver<Event>>;
 
 async fn answer(state: &Mutex<State>, queue: &Queue, asked: Asked) -> Answer {
@@ -147,6 +159,10 @@ async fn answer(state: &Mutex<State>, queue: &Queue, asked: Asked) -> Answer {
         (&Method::GET, ["invocation", "next"]) => next(state, queue).await,
         (&Method::POST, ["invocation", id, "response"]) => {
             state.lock().expect("no panic").first_answered.get_or_insert_with(Instant::now);
+            if asked.body.len() > PAYLOAD_BYTES {
+                end(state, id, too_large("Function.ResponseSizeTooLarge", asked.body.len()));
+                return Answer::json(413, &json!({"errorType": "RequestEntityTooLarge"}));
+            }
             end(state, id, Outcome::Response(asked.json()))
         }
         (&Method::POST, ["invocation", id, "error"]) => end(state, id, Outcome::Error(asked.json())),

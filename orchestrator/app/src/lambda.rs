@@ -6,6 +6,7 @@
 //!
 //! What is deliberately not here: any decision about runs (the `engine` crate), and what a role may do (`template.yaml`).
 
+mod answer;
 mod environment;
 mod http;
 mod ingest;

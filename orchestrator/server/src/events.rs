@@ -13,6 +13,7 @@ use stepladder_core::{EventId, NewEvent, Timestamp};
 use stepladder_engine::IdSeed;
 
 use crate::error::Problem;
+use crate::fit;
 use crate::path::{EventPath, KeyPath};
 use crate::router::Shared;
 use crate::wire::{Data, Event, Run};
@@ -109,7 +110,10 @@ pub(crate) async fn one(State(shared): State<Shared>, EventPath(id): EventPath) 
 
 /// `GET /v1/events/{id}/runs`.
 pub(crate) async fn runs(State(shared): State<Shared>, EventPath(id): EventPath) -> Result<Response, Problem> {
-    let runs = shared.engine.runs_of_event(&id).await?;
+    let mut runs = shared.engine.runs_of_event(&id).await?;
+    if let Some(most) = shared.answer_bytes {
+        fit::runs(&mut runs, most);
+    }
     Ok(Json(Data { data: runs.iter().map(Run::of).collect::<Vec<_>>() }).into_response())
 }
 

@@ -13,6 +13,7 @@ mod bulk;
 mod compat;
 mod error;
 mod events;
+mod fit;
 mod form;
 mod functions;
 mod inputs;

@@ -36,6 +36,9 @@ pub struct Options {
     /// Whether pages may hold a stream open for news; without, they ask now and then. Not behind HTTP that waits for the
     /// end of an answer.
     pub streams: bool,
+    /// Bytes of an answer that pass the front before this server, at most: larger answers of `/v1` leave values out or end
+    /// early. By default nothing is in the way.
+    pub answer_bytes: Option<usize>,
     /// The queues, where they are a service of their own: the page of health counts what is in them and moves dead
     /// letters back.
     pub queues: Option<Arc<dyn Queues>>,
@@ -51,6 +54,7 @@ impl fmt::Debug for Options {
             .field("version", &self.version)
             .field("bounds", &self.bounds)
             .field("streams", &self.streams)
+            .field("answer_bytes", &self.answer_bytes)
             .field("queues", &self.queues.is_some())
             .finish()
     }
@@ -70,6 +74,7 @@ pub(crate) struct Serving {
     pub(crate) intake: Arc<Intake>,
     /// Places for streams; none where there are none.
     pub(crate) streams: Option<Arc<Semaphore>>,
+    pub(crate) answer_bytes: Option<usize>,
     pub(crate) queues: Option<Arc<dyn Queues>>,
 }
 
@@ -84,6 +89,7 @@ pub fn router(engine: Arc<Engine>, options: Options) -> Router {
         bodies: Budget::default(),
         intake: Arc::new(Intake::new(options.bounds)),
         streams: options.streams.then(|| Arc::new(Semaphore::new(page::MOST_STREAMS))),
+        answer_bytes: options.answer_bytes,
         queues: options.queues,
     });
     // before the fallbacks: a method that a route does not take is 405, whatever comes with it

@@ -12,6 +12,7 @@ use stepladder_core::{RunId, Status, Timestamp, json};
 use stepladder_engine::{Rerun, RunFilter};
 
 use crate::error::Problem;
+use crate::fit;
 use crate::inputs::Parameters;
 use crate::path::RunPath;
 use crate::router::Shared;
@@ -22,6 +23,8 @@ const RERUN_BYTES: usize = EVENT_BYTES + 64 * 1024;
 /// Entries in a page of a journal, unless told otherwise, and at most.
 const ENTRIES: usize = 500;
 const MOST_ENTRIES: usize = 1_000;
+/// Bytes of a page besides its items.
+const ENVELOPE_BYTES: usize = 128;
 
 /// Which runs, as the query says it. Empty parts are as good as missing ones.
 ///
@@ -52,13 +55,23 @@ pub(crate) async fn list(State(shared): State<Shared>, query: Parameters) -> Res
         data: Vec<Run<'a>>,
         cursor: Option<RunId>,
     }
-    let page = shared.engine.runs(filter(&query)?).await?;
+    let mut page = shared.engine.runs(filter(&query)?).await?;
+    if let Some(most) = shared.answer_bytes {
+        let fitting = fit::how_many(page.runs.iter().map(Run::of), most - ENVELOPE_BYTES);
+        if fitting < page.runs.len() {
+            page.runs.truncate(fitting);
+            page.cursor = page.runs.last().map(|run| run.run);
+        }
+    }
     Ok(Json(Page { data: page.runs.iter().map(Run::of).collect(), cursor: page.cursor }).into_response())
 }
 
 /// `GET /v1/runs/{id}`.
 pub(crate) async fn one(State(shared): State<Shared>, RunPath(run): RunPath) -> Result<Response, Problem> {
-    let run = shared.engine.run(run).await?;
+    let mut run = shared.engine.run(run).await?;
+    if let Some(most) = shared.answer_bytes {
+        fit::run(&mut run, most)?;
+    }
     Ok(Json(Data { data: FullRun::of(&run) }).into_response())
 }
 
@@ -79,8 +92,14 @@ pub(crate) async fn journal(
         return Err(Problem::bad_request(format!("`limit` is {limit}; use 1 to {MOST_ENTRIES}")));
     }
     let page = shared.engine.journal(run, from, limit).await?;
-    let data = page.entries.iter().map(|(seq, entry)| Entry::of(*seq, entry)).collect();
-    Ok(Json(Page { data, next: page.next }).into_response())
+    let mut data: Vec<Entry<'_>> = page.entries.iter().map(|(seq, entry)| Entry::of(*seq, entry)).collect();
+    let mut next = page.next;
+    if let Some(most) = shared.answer_bytes {
+        let fitting = fit::how_many(&data, most - ENVELOPE_BYTES);
+        next = page.entries.get(fitting).map(|(seq, _)| *seq).or(next);
+        data.truncate(fitting);
+    }
+    Ok(Json(Page { data, next }).into_response())
 }
 
 /// `DELETE /v1/runs/{id}`.

@@ -10,6 +10,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 use stepladder_aws::{Addresses, Aws, Connection, Options};
 use stepladder_core::RunId;
@@ -18,7 +19,7 @@ use stepladder_engine::view::RunSummary;
 use stepladder_engine::{Config, Engine};
 use stepladder_tests::aws_json::{ACCOUNT, REGION, fresh_name};
 use stepladder_tests::dynamodb_local::DynamoDbLocal;
-use stepladder_tests::lambda_api::LambdaApi;
+use stepladder_tests::lambda_api::{LambdaApi, Outcome};
 use stepladder_tests::lambda_pump::LambdaPump;
 use stepladder_tests::ministack::Ministack;
 use stepladder_tests::{Journal, binary, wait_calmly};
@@ -41,7 +42,22 @@ pub(crate) struct World {
     queues: Addresses,
     workers: LambdaApi,
     ingests: LambdaApi,
+    fronts: LambdaApi,
     folder: TempDir,
+}
+
+/// The host of the HTTP API.
+const FRONT: &str = "x.execute-api.us-east-1.amazonaws.com";
+
+/// What is asked of the front.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) headers: &'a [(&'a str, &'a str)],
+    pub(crate) body: Option<&'a str>,
+    /// Whether the HTTP API hands the body on in base64, as it does for content types that are no text.
+    pub(crate) base64: bool,
 }
 
 /// The process of a role.
@@ -81,6 +97,7 @@ impl World {
             queues,
             workers: LambdaApi::start().await,
             ingests: LambdaApi::start().await,
+            fronts: LambdaApi::start().await,
             folder: tempfile::Builder::new().prefix("stepladder-roles-").tempdir().expect("a temporary folder"),
         }
     }
@@ -95,9 +112,59 @@ impl World {
         self.role("worker", &self.workers, &[("STEPLADDER_PACE", "breakneck")])
     }
 
+    /// Starts a worker whose table is behind this address.
+    pub(crate) fn worker_behind(&self, dynamo: &str) -> Role {
+        self.role("worker", &self.workers, &[("AWS_ENDPOINT_URL_DYNAMODB", dynamo)])
+    }
+
+    /// Where the table is.
+    pub(crate) fn dynamo(&self) -> &str {
+        &self.dynamo
+    }
+
     /// Starts an ingest.
     pub(crate) fn ingest(&self) -> Role {
         self.role("ingest", &self.ingests, &[])
+    }
+
+    /// Starts an HTTP front.
+    pub(crate) fn http(&self) -> Role {
+        self.role("http", &self.fronts, &[])
+    }
+
+    /// Asks the front, as an HTTP API does: its status and body, or what Lambda says instead.
+    pub(crate) async fn ask(&self, asked: Ask<'_>) -> Result<(u64, String), Value> {
+        let Ask { method, path, headers, body, base64 } = asked;
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let mut all = json!({"host": FRONT, "x-forwarded-proto": "https", "content-type": "application/json"});
+        for (name, value) in headers {
+            all[*name] = json!(value);
+        }
+        let http =
+            json!({"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "t"});
+        let context = json!({
+            "accountId": ACCOUNT, "apiId": "x", "domainName": FRONT, "domainPrefix": "x", "http": http, "requestId": "r",
+            "routeKey": "$default", "stage": "$default", "time": "12/Mar/2026:19:03:58 +0000", "timeEpoch": 1_583_348_638_390_i64,
+        });
+        let mut event = json!({
+            "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": query, "headers": all,
+            "requestContext": context, "isBase64Encoded": base64,
+        });
+        if let Some(body) = body {
+            event["body"] = if base64 { json!(BASE64_STANDARD.encode(body)) } else { json!(body) };
+        }
+        match self.fronts.invoke(&event, Duration::from_secs(60)).await {
+            Outcome::Response(answer) => {
+                let body = answer["body"].as_str().unwrap_or_default();
+                let body = match answer["isBase64Encoded"].as_bool() {
+                    Some(true) => String::from_utf8(BASE64_STANDARD.decode(body).expect("base64")).expect("text"),
+                    Some(false) | None => body.to_owned(),
+                };
+                Ok((answer["statusCode"].as_u64().expect("a status"), body))
+            }
+            Outcome::Error(error) => Err(error),
+            Outcome::TimedOut => Err(json!("timed out")),
+        }
     }
 
     fn role(&self, role: &str, api: &LambdaApi, more: &[(&str, &str)]) -> Role {

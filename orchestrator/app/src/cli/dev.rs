@@ -115,6 +115,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
             version: env!("CARGO_PKG_VERSION").into(),
             bounds: args.bounds.intake(),
             streams: true,
+            answer_bytes: None,
             // the file's own
             queues: None,
         },

@@ -1,10 +1,15 @@
 //! HTTP: the router of the local server, behind an HTTP API.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use lambda_http::Error;
+use axum::Router;
+use axum::response::IntoResponse;
+use lambda_http::{Error, Request, service_fn};
+use tower::ServiceExt;
 
 use super::Process;
+use super::answer::{ANSWER_BYTES, Answer};
 
 pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
     let settings = &process.settings;
@@ -19,8 +24,22 @@ pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
             bounds: stepladder_server::Bounds::default(),
             // an answer is handed over when it is whole
             streams: false,
+            answer_bytes: Some(ANSWER_BYTES),
             queues: Some(process.aws.clone()),
         },
     );
-    lambda_http::run(router).await
+    lambda_http::run(service_fn(move |request| answer(router.clone(), request))).await
+}
+
+async fn answer(router: Router, request: Request) -> Result<Answer, Infallible> {
+    let (parts, body) = router.oneshot(request.map(axum::body::Body::new)).await?.into_parts();
+    match axum::body::to_bytes(body, usize::MAX).await {
+        Ok(body) => Ok(Answer::new(parts, body)),
+        // every body here is made in memory
+        Err(error) => {
+            tracing::error!(%error, "an answer cannot be read");
+            let (parts, _) = axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response().into_parts();
+            Ok(Answer::new(parts, axum::body::Bytes::new()))
+        }
+    }
 }

@@ -1,0 +1,141 @@
+//! An HTTP answer as Lambda takes it: within its 6 MB, counted as they are sent, in JSON.
+//!
+//! A text is sent as a JSON string, in which each quote and line break takes two bytes. Where that is too long, the same
+//! bytes are sent in base64, which takes a third more whatever they are.
+
+use std::pin::Pin;
+
+use axum::body::Bytes;
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use lambda_http::{Body, IntoResponse};
+
+/// Bytes of what a function returns, at most: the quota of a synchronous invocation, 6 MB.
+const LAMBDA_BYTES: usize = 6 * 1024 * 1024;
+/// Bytes of an answer's body that pass in any case: in base64, with 24 KB for headers.
+pub(super) const ANSWER_BYTES: usize = 4_700_000;
+/// Bytes of the JSON around body and headers.
+const AROUND_BYTES: usize = 512;
+
+/// A whole answer.
+pub(super) struct Answer {
+    parts: axum::http::response::Parts,
+    body: Bytes,
+}
+
+impl Answer {
+    pub(super) fn new(parts: axum::http::response::Parts, body: Bytes) -> Self {
+        Self { parts, body }
+    }
+
+    /// The answer as the function returns it.
+    fn encode(mut self) -> Response<Body> {
+        let room = LAMBDA_BYTES.saturating_sub(AROUND_BYTES + header_bytes(&self.parts.headers));
+        let body = match (as_text(&self.parts.headers, &self.body), &self.body) {
+            (Some(text), _) if string_bytes(text) <= room => Body::Text(text.to_owned()),
+            (_, body) if base64_bytes(body.len()) <= room => Body::Binary(body.to_vec()),
+            (_, body) => {
+                let sentence = format!(
+                    "the answer has {} bytes, and at most {ANSWER_BYTES} pass Lambda; ask for a part of it, or use the \
+                     command line with --table",
+                    body.len()
+                );
+                tracing::warn!(bytes = body.len(), "an answer does not pass Lambda");
+                self.parts.status = StatusCode::PAYLOAD_TOO_LARGE;
+                self.parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                self.parts.headers.remove(header::CONTENT_DISPOSITION);
+                Body::Text(serde_json::json!({ "error": sentence }).to_string())
+            }
+        };
+        // it is said of the text, or of none; what is sent says its own length
+        self.parts.headers.remove(header::CONTENT_LENGTH);
+        Response::from_parts(self.parts, body)
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> {
+        Box::pin(std::future::ready(self.encode()))
+    }
+}
+
+/// The body, if it is text and says so.
+fn as_text<'a>(headers: &HeaderMap, body: &'a [u8]) -> Option<&'a str> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("text/plain");
+    let is_text = kind.starts_with("text/") || kind.starts_with("application/json");
+    std::str::from_utf8(body).ok().filter(|_| is_text && !headers.contains_key(header::CONTENT_ENCODING))
+}
+
+/// Bytes of a text as a JSON string.
+fn string_bytes(text: &str) -> usize {
+    let of = |byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..=0x1f => 6,
+        _ => 1,
+    };
+    2 + text.bytes().map(of).sum::<usize>()
+}
+
+fn base64_bytes(bytes: usize) -> usize {
+    2 + bytes.div_ceil(3) * 4
+}
+
+/// Bytes of the headers as members of JSON.
+fn header_bytes(headers: &HeaderMap) -> usize {
+    // a value may hold quotes
+    headers.iter().map(|(name, value)| name.as_str().len() + 2 * value.len() + 8).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the runtime sends, as it does.
+    fn sent(kind: &str, body: &[u8]) -> (usize, Response<Body>) {
+        let parts = Response::builder().header("content-type", kind).body(()).unwrap().into_parts().0;
+        let response = Answer::new(parts, Bytes::copy_from_slice(body)).encode();
+        let whole = match response.body() {
+            Body::Text(text) => serde_json::json!({"body": text, "isBase64Encoded": false}),
+            body => serde_json::json!({"body": body, "isBase64Encoded": true}),
+        };
+        (whole.to_string().len(), response)
+    }
+
+    #[test]
+    fn a_text_is_counted_as_json_has_it() {
+        for text in ["", "plain", "\"\\\n\r\t\u{8}\u{c}", "\0\u{1}\u{1f}\u{7f}", "é…😀\u{2028}"] {
+            assert_eq!(string_bytes(text), serde_json::to_string(text).unwrap().len(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_doubles_is_sent_in_base64() {
+        let small = sent("application/json", "\"".repeat(1_000_000).as_bytes()).1;
+        assert!(matches!(small.body(), Body::Text(_)));
+        let quotes = "\"".repeat(ANSWER_BYTES);
+        let (bytes, large) = sent("application/json", quotes.as_bytes());
+        assert_eq!(large.status(), StatusCode::OK);
+        assert!(bytes < LAMBDA_BYTES, "{bytes}");
+        assert_eq!(large.body().as_ref(), quotes.as_bytes());
+        // what does not double needs no base64, and may be longer
+        let (bytes, plain) = sent("text/html; charset=utf-8", "x".repeat(6_200_000).as_bytes());
+        assert!(matches!(plain.body(), Body::Text(_)) && bytes < LAMBDA_BYTES);
+    }
+
+    #[test]
+    fn what_cannot_pass_is_an_answer_that_says_so() {
+        for body in ["\"".repeat(5_000_000), "x".repeat(7_000_000)] {
+            let (_, refused) = sent("application/json", body.as_bytes());
+            assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
+            let Body::Text(text) = refused.body() else { panic!("a sentence") };
+            assert!(text.contains("at most 4700000 pass Lambda"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_stays_as_it_is() {
+        let (_, image) = sent("image/png", &[0xFF, 0x00]);
+        assert_eq!(image.body(), &Body::Binary(vec![0xFF, 0x00]));
+        let (_, broken) = sent("application/json", &[0xFF]);
+        assert_eq!(broken.body(), &Body::Binary(vec![0xFF]));
+    }
+}

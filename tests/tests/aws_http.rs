@@ -1,0 +1,158 @@
+//! The HTTP front on Lambda, as a process: what passes Lambda's 6 MB, and what no role logs.
+
+#[path = "aws/roles.rs"]
+mod roles;
+#[path = "aws/table.rs"]
+mod table;
+
+use serde_json::{Value, json};
+use stepladder_core::RunId;
+
+use roles::{Ask, World};
+
+const KEY: &str = "EVENT-KEY-OF-THIS-TEST";
+const TOKEN: &str = "TOKEN-OF-THIS-TEST";
+
+async fn world(level: &str) -> World {
+    World::start(&[
+        ("RUST_LOG", level.into()),
+        ("STEPLADDER_EVENT_KEYS", KEY.into()),
+        ("STEPLADDER_DASHBOARD_TOKEN", TOKEN.into()),
+        ("OPENAI_API_KEY", "sk-openai-of-this-test".into()),
+        ("SUPABASE_SERVICE_ROLE_KEY", "supabase-key-of-this-test".into()),
+    ])
+    .await
+}
+
+async fn get(world: &World, path: &str) -> (u64, String) {
+    let authorization = format!("Bearer {TOKEN}");
+    let headers = [("authorization", &*authorization)];
+    let ask = Ask { method: "GET", path, headers: &headers, body: None, base64: false };
+    world.ask(ask).await.unwrap_or_else(|error| panic!("GET {path}: {error}"))
+}
+
+async fn get_json(world: &World, path: &str) -> Value {
+    let (status, body) = get(world, path).await;
+    assert_eq!(status, 200, "GET {path}: {body:.300}");
+    serde_json::from_str(&body).expect("JSON")
+}
+
+async fn send(world: &World, body: &str, base64: bool) -> Result<(u64, String), Value> {
+    let path = format!("/e/{KEY}");
+    world.ask(Ask { method: "POST", path: &path, headers: &[], body: Some(body), base64 }).await
+}
+
+fn hello(id: &str, name: &str) -> String {
+    json!({"name": "test/hello.world", "id": id, "data": {"name": name}}).to_string()
+}
+
+/// A run of hello-world with this name, to its end.
+async fn run(world: &World, id: &str, name: &str) -> RunId {
+    assert_eq!(send(world, &hello(id, name), true).await.expect("it is taken").0, 200);
+    let run = world.run_of(id).await;
+    world.until_ended(&[run]).await;
+    run
+}
+
+#[tokio::test]
+async fn a_run_with_large_values_passes_lambda() {
+    let world = world("info").await;
+    let (_worker, _front) = (world.worker(), world.http());
+    // quotes take two bytes in the journal's JSON, and four in Lambda's
+    for (id, name) in [("large", "x".repeat(1_900_000)), ("quotes", "\"".repeat(900_000))] {
+        let run = run(&world, id, &name).await;
+        let whole = get_json(&world, &format!("/v1/runs/{run}")).await["data"].take();
+        assert_eq!(whole["status"], "Completed");
+        let values = [&whole["event"]["data"], &whole["output"], &whole["steps"][0]["output"]];
+        let left_out = values.map(|value| &value["stepladder_left_out"]);
+        assert!(left_out.iter().any(|link| link.is_object()), "{id}: something must be left out");
+        for link in left_out.into_iter().filter(|link| link.is_object()) {
+            let (status, value) = get(&world, link["href"].as_str().expect("a link")).await;
+            assert_eq!((status, Some(value.len() as u64)), (200, link["bytes"].as_u64()), "{link}");
+        }
+        let (mut from, mut entries, mut pages) = (Some(0), Vec::new(), 0);
+        while let Some(seq) = from {
+            let mut page = get_json(&world, &format!("/v1/runs/{run}/journal?from={seq}")).await;
+            entries.append(page["data"].as_array_mut().expect("entries"));
+            (from, pages) = (page["next"].as_u64(), pages + 1);
+        }
+        assert!(pages > 1, "{id}: {pages}");
+        let recorded = world.journal(run).await;
+        assert_eq!(entries, recorded.0, "{id}: page by page it is the journal");
+        for path in [
+            format!("/v1/events/{id}"),
+            format!("/v1/events/{id}/runs"),
+            "/v1/runs".into(),
+            "/v1/functions".into(),
+            format!("/runs/{run}"),
+            format!("/runs/{run}/value?of=event"),
+            format!("/runs/{run}/value?of=output"),
+            format!("/events/{id}/data"),
+            "/".into(),
+            "/events".into(),
+        ] {
+            let (status, body) = get(&world, &path).await;
+            assert_eq!(status, 200, "GET {path}: {body:.300}");
+        }
+    }
+}
+
+/// The limits that infra/README.md names for requests.
+#[tokio::test]
+async fn a_request_passes_lambda_as_long_as_its_encoding_does() {
+    let world = world("info").await;
+    let _front = world.http();
+    let quotes = hello("quotes", &"\"".repeat(1_200_000));
+    // a quote is two bytes in JSON, and four in Lambda's JSON of it
+    assert_eq!(quotes.len() / 1_000_000, 2);
+    assert_eq!(send(&world, &quotes, false).await.expect("it passes").0, 200);
+    let many = json!([
+        {"name": "nobody/listens", "id": "1", "data": {"name": "\"".repeat(1_100_000)}},
+        {"name": "nobody/listens", "id": "2", "data": {"name": "\"".repeat(1_100_000)}},
+    ])
+    .to_string();
+    let error = send(&world, &many, false).await.expect_err("4.4 MB of quotes do not pass as text");
+    assert_eq!(error["errorType"], "RequestTooLarge");
+    assert_eq!(send(&world, &many, true).await.expect("as bytes they do").0, 200);
+}
+
+/// No role, at the most talkative level.
+#[tokio::test]
+async fn no_secret_is_logged_by_any_role_at_any_level() {
+    let world = world("trace,hyper=trace,lambda_runtime=trace,aws_smithy_runtime=trace").await;
+    let (worker, ingest, front) = (world.worker(), world.ingest(), world.http());
+    assert_eq!(send(&world, &hello("by-http", "Personal Data"), false).await.expect("an answer").0, 200);
+    world.send(&[hello("by-queue", "Personal Data")]).await;
+    assert_eq!(world.events().drain().await.len(), 1);
+    let runs = [world.run_of("by-http").await, world.run_of("by-queue").await];
+    world.until_ended(&runs).await;
+    get_json(&world, &format!("/v1/runs/{}", runs[0])).await;
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let token = format!("token={TOKEN}");
+    let login = Ask { method: "POST", path: "/login", headers: &form, body: Some(&token), base64: false };
+    assert_eq!(world.ask(login).await.expect("an answer").0, 303);
+    for (role, log) in [("worker", worker.log()), ("ingest", ingest.log()), ("http", front.log())] {
+        for secret in [
+            KEY,
+            TOKEN,
+            "Personal Data",
+            "sk-openai-of-this-test",
+            "supabase-key-of-this-test",
+            "Bearer",
+            "Signature",
+            "Credential=",
+            "aws4_request",
+        ] {
+            let line = log.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None, "{role}: {secret} is logged");
+        }
+        for line in log.lines() {
+            let line: Value = serde_json::from_str(line).expect("JSON");
+            let (level, target) =
+                (line["level"].as_str().expect("a level"), line["target"].as_str().expect("a target"));
+            let own = target.starts_with("stepladder");
+            assert!(own || !["DEBUG", "TRACE"].contains(&level), "{role}: a library talks below info: {line}");
+        }
+    }
+    assert!(front.log().contains("\"answered\""), "the level counts");
+}
