@@ -3,6 +3,8 @@
 //!
 //! A role's process has the machine's clock. The queues' time is moved, so wakes may come before theirs.
 
+#![allow(dead_code, reason = "each test uses its own part")]
+
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::PathBuf;

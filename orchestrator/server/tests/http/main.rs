@@ -5,6 +5,7 @@ mod access;
 mod acting;
 mod bad_input;
 mod bodies;
+mod fitting;
 mod live;
 mod many;
 mod more_pages;

@@ -1,0 +1,91 @@
+//! Answers before which a front has a limit: what is left out can be had, and what ends early goes on.
+
+use serde_json::{Value, json};
+use stepladder_server::Options;
+
+use crate::world::World;
+
+/// The limit of the front.
+const MOST: usize = 10_000;
+
+fn world() -> World {
+    World::with(Options { loopback: true, answer_bytes: Some(MOST), ..Options::default() })
+}
+
+async fn within(world: &World, path: &str) -> Value {
+    let answer = world.get(path).await;
+    assert_eq!(answer.status, 200, "{path}: {}", answer.text);
+    assert!(answer.text.len() <= MOST, "{path}: {} bytes", answer.text.len());
+    answer.json()
+}
+
+#[tokio::test]
+async fn a_run_that_fits_is_whole() {
+    let world = world();
+    let run = world.run(json!({"name": "test/echo", "data": {"x": "y".repeat(2_500)}})).await;
+    let answer = within(&world, &format!("/v1/runs/{run}")).await;
+    assert!(!answer.to_string().contains("stepladder_left_out"), "{answer}");
+}
+
+#[tokio::test]
+async fn the_largest_values_are_left_out_with_links_to_them() {
+    let world = world();
+    let data = json!({"x": "y".repeat(6_000)});
+    let run = world.run(json!({"name": "test/echo", "data": data, "id": "mine"})).await;
+    let answer = within(&world, &format!("/v1/runs/{run}")).await["data"].take();
+    assert_eq!(answer["status"], "Completed");
+    let values = [&answer["event"]["data"], &answer["output"], &answer["steps"][0]["output"]];
+    let left_out: Vec<_> = values.into_iter().filter(|value| value["stepladder_left_out"].is_object()).collect();
+    assert_eq!(left_out.len(), 2, "as many as it takes: {answer}");
+    for value in left_out {
+        let link = &value["stepladder_left_out"];
+        let whole = world.get(link["href"].as_str().unwrap()).await;
+        assert_eq!((whole.json(), json!(whole.text.len())), (data.clone(), link["bytes"].clone()));
+    }
+    // an event with a run whose output is as large
+    let of_event = within(&world, "/v1/events/mine/runs").await;
+    assert_eq!(of_event["data"][0]["output"], data, "one such value fits");
+}
+
+#[tokio::test]
+async fn errors_are_shortened_where_values_alone_make_no_room() {
+    let world = world();
+    let run = world.run(json!({"name": "test/echo", "data": {"fail": "é".repeat(6_000)}})).await;
+    let answer = within(&world, &format!("/v1/runs/{run}")).await["data"].take();
+    let message = answer["error"]["message"].as_str().unwrap();
+    assert!(message.ends_with("… [cut, 12000 bytes]") && message.len() < 2_100, "{message}");
+}
+
+#[tokio::test]
+async fn a_journal_and_a_listing_end_early_and_say_where_to_go_on() {
+    let world = world();
+    let run = world.run(json!({"name": "test/echo", "data": {"x": "y".repeat(4_000)}})).await;
+    let (mut from, mut entries) = (Some(0), Vec::new());
+    let mut pages = 0;
+    while let Some(seq) = from {
+        let mut page = within(&world, &format!("/v1/runs/{run}/journal?from={seq}")).await;
+        entries.append(page["data"].as_array_mut().unwrap());
+        (from, pages) = (page["next"].as_u64(), pages + 1);
+    }
+    let whole = World::new();
+    assert!(pages > 1, "{pages}");
+    let same = whole.run(json!({"name": "test/echo", "data": {"x": "y".repeat(4_000)}})).await;
+    let all = whole.get(&format!("/v1/runs/{same}/journal")).await.data();
+    assert_eq!(entries.len(), all.as_array().unwrap().len());
+    assert!(entries.iter().enumerate().all(|(n, entry)| entry["seq"] == json!(n)), "{entries:?}");
+
+    for n in 0..40 {
+        world.send(json!({"name": "test/echo", "data": {"fail": format!("{n} {}", "z".repeat(500))}})).await;
+    }
+    let (mut cursor, mut runs) = (String::new(), Vec::new());
+    loop {
+        let mut page = within(&world, &format!("/v1/runs?cursor={cursor}")).await;
+        runs.append(page["data"].as_array_mut().unwrap());
+        match page["cursor"].as_str() {
+            Some(next) => cursor = next.to_owned(),
+            None => break,
+        }
+    }
+    let ids: std::collections::BTreeSet<_> = runs.iter().map(|run| run["run_id"].to_string()).collect();
+    assert_eq!((runs.len(), ids.len()), (41, 41), "each run once");
+}
