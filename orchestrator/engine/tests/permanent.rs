@@ -11,7 +11,7 @@ use stepladder_core::journal::Fact;
 use stepladder_core::{RunId, Status};
 use stepladder_engine::Workers;
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Queue, StoreError};
+use stepladder_engine::ports::StoreError;
 use support::logged::Logged;
 use support::refusing::{deliver, denied, refusing};
 use support::script::Script;
