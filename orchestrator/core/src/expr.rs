@@ -29,6 +29,7 @@ use environment::{Pattern, as_truth};
 use number::Number;
 
 pub use names::Names;
+pub(crate) use operators::is_same_json;
 pub(crate) use scope::indexed_scalar;
 pub use scope::{Scope, Seen};
 

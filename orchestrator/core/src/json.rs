@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::expr;
 use crate::limits::JSON_DEPTH;
 
 /// A JSON text, shared. Decoding it is the business of whoever knows its type.
@@ -31,6 +32,11 @@ pub fn empty_object() -> Json {
 /// Whether a (valid) JSON text is an object.
 pub fn is_object(json: &RawValue) -> bool {
     json.get().trim_start().starts_with('{')
+}
+
+/// Whether two (valid) JSON texts are one value: numbers by all of their digits, the fields of objects in any order.
+pub fn is_same(one: &RawValue, other: &RawValue) -> bool {
+    expr::is_same_json(one.get(), other.get())
 }
 
 /// What a text holds that this engine refuses although JSON allows it.
@@ -129,6 +135,24 @@ fn code_unit(bytes: &[u8]) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_are_the_same_by_all_of_their_digits() {
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        for (one, other, same) in [
+            (r#"{"a":1,"b":[true,null]}"#, r#" {"b":[true,null],"a":1.0}"#, true),
+            ("89014103211118510720", "8901410321111851072e1", true),
+            ("89014103211118510720", "89014103211118510721", false),
+            (r#"{"a":{"b":[89014103211118510720]}}"#, r#"{"a":{"b":[89014103211118510721]}}"#, false),
+            ("0.1", "0.10000000000000000001", false),
+            ("1", "\"1\"", false),
+            ("[1,2]", "[2,1]", false),
+            ("{}", r#"{"a":null}"#, false),
+        ] {
+            assert_eq!(is_same(&raw(one), &raw(other)), same, "{one} and {other}");
+            assert_eq!(is_same(&raw(other), &raw(one)), same, "{other} and {one}");
+        }
+    }
 
     #[test]
     fn depth_is_bounded_outside_strings_only() {

@@ -1,6 +1,8 @@
 //! What expressions make of an event's values: numbers of one kind, texts, times; and which values are the same.
 
+use proptest::prelude::*;
 use stepladder_core::expr::{Expr, Names, Scope, Seen};
+use stepladder_core::waiting::Field;
 use stepladder_core::{Event, EventId, NewEvent, Timestamp};
 
 fn event(data: &str) -> Event {
@@ -242,4 +244,35 @@ fn two_events_are_seen_side_by_side() {
     let expr = Expr::compile_over("async.data.sim == event.data.sim", Names::EventAndAsync).unwrap();
     assert_eq!(expr.is_true(&Scope::with_async(&trigger, &Seen::of(&arriving))), Ok(false));
     assert_eq!(expr.is_true(&Scope::with_async(&trigger, &Seen::of(&trigger))), Ok(true));
+}
+
+/// The value of a field as version 0.2.0 wrote it into its index.
+fn as_0_2_0_indexed(number: &serde_json::Number) -> String {
+    match number.as_f64() {
+        Some(float) if !number.is_i64() && !number.is_u64() && float.fract() == 0.0 && float.abs() < 9e15 => {
+            format!("{float:.0}")
+        }
+        Some(_) | None => number.to_string(),
+    }
+}
+
+proptest! {
+    /// Keys and index entries that version 0.2.0 stored are still found: all of those by numbers that it told apart.
+    #[test]
+    fn numbers_have_the_forms_of_version_0_2_0(int in any::<i64>(), uint in any::<u64>(), bits in any::<u64>(), cents in any::<i32>()) {
+        let floats = [f64::from_bits(bits), f64::from(cents) / 100.0, f64::from(cents)];
+        for float in floats.into_iter().filter(|float| float.is_finite() && *float != 0.0) {
+            let json = serde_json::to_string(&float).unwrap();
+            prop_assert_eq!(text("event.data.k", &format!(r#"{{"k":{json}}}"#)), Ok(float.to_string()));
+            // a whole one of 9e15 or more has had two forms
+            if float.fract() != 0.0 || float.abs() < 9e15 || float.abs() > 2e19 {
+                let number: serde_json::Number = serde_json::from_str(&json).unwrap();
+                prop_assert_eq!(&*Field::new("k", &float).unwrap().value, as_0_2_0_indexed(&number));
+            }
+        }
+        prop_assert_eq!(text("event.data.k", &format!(r#"{{"k":{int}}}"#)), Ok(int.to_string()));
+        prop_assert_eq!(&*Field::new("k", &int).unwrap().value, int.to_string());
+        prop_assert_eq!(text("event.data.k", &format!(r#"{{"k":{uint}}}"#)), Ok(uint.to_string()));
+        prop_assert_eq!(&*Field::new("k", &uint).unwrap().value, uint.to_string());
+    }
 }

@@ -5,6 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
 use stepladder_core::decide::Ask;
 use stepladder_core::journal::Fact;
 use stepladder_core::limits::SIGNAL_BYTES;
@@ -89,6 +90,18 @@ async fn a_signal_is_completed_once() {
     assert_eq!(count(&journal, |f| matches!(f, Fact::SignalReceived { .. })), 1);
     // also when the run is over
     assert!(engine.signal(&token, data(serde_json::json!({"a": 1, "b": 2}))).await.unwrap().before);
+}
+
+#[tokio::test]
+async fn what_is_posted_again_is_compared_by_all_of_its_digits() {
+    let mut world = World::new(vec![pays().program()]);
+    let (engine, _, token) = begun(&mut world).await;
+    work(&world, &engine).await;
+    let sim = |digits: &str| Json::from(RawValue::from_string(format!(r#"{{"sim":{digits}}}"#)).unwrap());
+    engine.signal(&token, sim("89014103211118510720")).await.unwrap();
+    assert!(engine.signal(&token, sim("89014103211118510720.0")).await.unwrap().before);
+    let other = engine.signal(&token, sim("89014103211118510721")).await;
+    assert!(matches!(other, Err(EngineError::TooLate(_))), "{other:?}");
 }
 
 #[tokio::test]

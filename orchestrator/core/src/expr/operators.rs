@@ -11,6 +11,7 @@ use cel::common::value::{CowVal, Val};
 
 use super::environment::Declare;
 use super::number::{Number, Sum};
+use super::read;
 use super::scope::unfit;
 use super::time;
 
@@ -206,6 +207,12 @@ fn equal(a: &dyn Val, b: &dyn Val) -> bool {
         }
         _ => a.equals(b),
     }
+}
+
+/// Whether two JSON texts are equal, as expressions see them.
+pub(crate) fn is_same_json(one: &str, other: &str) -> bool {
+    let read = |json| read::read(json, &mut 0);
+    matches!((read(one), read(other)), (Ok(one), Ok(other)) if equal(&*one, &*other))
 }
 
 fn compare(operator: &str, of: &[CowVal<'_, '_>]) -> Result<Ordering, ExecutionError> {

@@ -98,13 +98,12 @@ fn posted<'a>(state: &'a RunState, step: &StepId) -> Option<&'a Revealed> {
 
 fn is_same(before: &Revealed, data: &Json) -> bool {
     #[derive(serde::Deserialize)]
-    struct Arrived {
-        data: serde_json::Value,
+    struct Arrived<'a> {
+        #[serde(borrow)]
+        data: &'a serde_json::value::RawValue,
     }
     let Outcome::Value(value) = &before.outcome else { return false };
-    let arrived: Result<Arrived, _> = serde_json::from_str(value.get());
-    arrived
-        .is_ok_and(|arrived| serde_json::from_str(data.get()).is_ok_and(|data: serde_json::Value| data == arrived.data))
+    serde_json::from_str::<Arrived<'_>>(value.get()).is_ok_and(|arrived| json::is_same(arrived.data, data))
 }
 
 /// Why nothing can be posted to a step any more.
