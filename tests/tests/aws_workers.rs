@@ -3,6 +3,8 @@
 
 #[path = "aws/blocked.rs"]
 mod blocked;
+#[path = "aws/ingest.rs"]
+mod ingest;
 #[path = "aws/roles.rs"]
 mod roles;
 #[path = "aws/table.rs"]

@@ -17,13 +17,18 @@ mod worker;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use stepladder_aws::{Aws, Connection};
-use stepladder_engine::clock::SystemClock;
+use stepladder_core::Timestamp;
+use stepladder_engine::clock::{Clock, SystemClock};
 use stepladder_engine::{Config, Engine};
 
 use crate::app::App;
 use environment::{Role, Settings};
+
+/// What ingest and the HTTP function keep of an invocation's time, to send on what they could not do.
+const RESERVE: Duration = Duration::from_secs(3);
 
 /// Whether this process was started by Lambda.
 pub(crate) fn is_here() -> bool {
@@ -72,6 +77,12 @@ async fn serve(mut app: App, settings: Settings) -> Result<(), String> {
         Role::Http => http::serve(process).await,
     };
     served.map_err(|e| format!("the runtime cannot go on: {e}"))
+}
+
+/// By when an invocation has to have done what it can: what is left of its time less a reserve, in which it says so.
+pub(crate) fn deadline(context: &lambda_runtime::Context) -> Timestamp {
+    let end = Timestamp::from_millis(i64::try_from(context.deadline).unwrap_or(i64::MAX));
+    end - RESERVE.min(end.since(SystemClock.now()) / 4)
 }
 
 fn backend(connection: &Connection, settings: &Settings) -> Aws {

@@ -26,6 +26,7 @@ pub use connect::Connection;
 #[cfg(feature = "people")]
 pub use connect::connect;
 pub use queue::address::{Addresses, Dedicated};
+pub use queue::events::EventsMessage;
 pub use queue::letters::{DeadLetter, Letters, MESSAGE_ID, Redriven, SENT_AT, What};
 pub use queue::message::decode as decode_wake;
 

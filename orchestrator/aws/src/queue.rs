@@ -6,6 +6,7 @@
 
 pub(crate) mod address;
 pub(crate) mod depths;
+pub(crate) mod events;
 pub(crate) mod letters;
 pub(crate) mod message;
 
@@ -18,7 +19,7 @@ use aws_sdk_sqs::types::{
     MessageSystemAttributeNameForSends, MessageSystemAttributeValue, SendMessageBatchRequestEntry,
 };
 use futures::future::try_join_all;
-use stepladder_core::{Timestamp, Wake};
+use stepladder_core::{EventId, Timestamp, Wake};
 use stepladder_engine::ports::{Delivery, Queue, Receipt, StoreError, StoreResult};
 
 use crate::Aws;
@@ -39,6 +40,10 @@ impl Queue for Aws {
                 return Ok(received);
             }
         }
+    }
+
+    async fn postpone(&self, events: Vec<EventId>) -> StoreResult<bool> {
+        self.send_stored(events, Duration::ZERO).await.map(|()| true)
     }
 }
 

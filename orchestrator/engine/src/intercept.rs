@@ -112,6 +112,7 @@ intercept! {
     }
     Queue of backend {
         receive(max: usize, visibility: Duration) -> Vec<Delivery>;
+        postpone(events: Vec<EventId>) -> bool;
     }
 }
 

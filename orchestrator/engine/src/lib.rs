@@ -24,6 +24,7 @@ pub use engine::{
     Bulk, Engine, EngineError, EventLook, Executing, Found, Health, IdSeed, LineView, MOST_LOOKED_AT, MOST_PLACES,
     MOST_TIMERS, Page, Rerun, RunFilter, RunLook, RunSearch, Signalled, Swept,
 };
+pub use engine::{PIECE, Progress, Within};
 pub use program::{Program, Session};
 pub use stepladder_core as core;
 pub use workers::Workers;

@@ -45,6 +45,8 @@ struct Inner {
     index: waiters::Index,
     notes: notes::Kept,
     counts: Counts,
+    /// Events that are left to a later delivery.
+    postponed: Vec<EventId>,
 }
 
 /// How often the ports were used: what a budget is checked against.
@@ -100,6 +102,11 @@ impl Memory {
     /// How many wakes are there, delivered or not.
     pub fn wakes(&self) -> usize {
         self.lock().queue.len()
+    }
+
+    /// The events that requests had no time for, in their order; they are forgotten here.
+    pub fn take_postponed(&self) -> Vec<EventId> {
+        std::mem::take(&mut self.lock().postponed)
     }
 
     /// Loses every wake, as a queue does whose messages have expired.

@@ -335,6 +335,13 @@ pub trait Queue: Send + Sync {
         let _ = (receipt, due);
         Ok(false)
     }
+
+    /// Leaves stored events to a later delivery, which applies them. A queue that carries wakes alone does nothing and
+    /// says `false`.
+    async fn postpone(&self, events: Vec<EventId>) -> StoreResult<bool> {
+        let _ = events;
+        Ok(false)
+    }
 }
 
 /// How much waits, and what has been done so far.

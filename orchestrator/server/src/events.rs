@@ -1,8 +1,11 @@
 //! The event API: what Inngest's clients, webhooks and scripts send to, and the events as they were accepted.
 
+use std::convert::Infallible;
+
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -10,12 +13,13 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 use stepladder_core::{EventId, NewEvent, Timestamp};
-use stepladder_engine::IdSeed;
+use stepladder_engine::{EngineError, IdSeed};
 
 use crate::error::Problem;
 use crate::fit;
 use crate::path::{EventPath, KeyPath};
 use crate::router::Shared;
+use crate::unanswered::Attempt;
 use crate::wire::{Data, Event, Run};
 
 /// Bytes of a request with events: 64 MiB. An event in it has its own limit.
@@ -38,10 +42,11 @@ struct Answer<'a> {
 pub(crate) async fn receive(
     State(shared): State<Shared>,
     KeyPath(key): KeyPath,
+    Deadline(deadline): Deadline,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    match accept(shared, key.as_deref(), &headers, body).await {
+    match accept(shared, key.as_deref(), (&headers, deadline), body).await {
         Ok(ids) => Json(Answer { ids, status: 200, error: None }).into_response(),
         Err(problem) => refused(&problem),
     }
@@ -53,7 +58,23 @@ pub(crate) fn refused(problem: &Problem) -> Response {
     problem.with_body(Json(Answer { ids: Vec::new(), status, error: Some(&problem.sentence) }))
 }
 
-async fn accept(shared: Shared, key: Option<&str>, headers: &HeaderMap, body: Body) -> Result<Vec<EventId>, Problem> {
+/// By when the request must be answered, if that is known.
+pub(crate) struct Deadline(Option<Timestamp>);
+
+impl FromRequestParts<Shared> for Deadline {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Infallible> {
+        Ok(Self(shared.deadline.and_then(|read| read(&parts.extensions))))
+    }
+}
+
+async fn accept(
+    shared: Shared,
+    key: Option<&str>,
+    (headers, deadline): (&HeaderMap, Option<Timestamp>),
+    body: Body,
+) -> Result<Vec<EventId>, Problem> {
     shared.keys.admit(key)?;
     // read whole even where it is then refused: a client that is still sending would not see the answer
     let body = shared.bodies.read(body, BODY_BYTES).await?;
@@ -61,16 +82,28 @@ async fn accept(shared: Shared, key: Option<&str>, headers: &HeaderMap, body: Bo
     let events = NewEvent::decode_all(&body.bytes)?;
     admitted.reserve(events.len())?;
     let seed = seed(headers);
+    // without a seed, a repetition is known by its body
+    let attempt = match seed {
+        Some(_) => None,
+        None => Some(shared.unanswered.attempt(&body.bytes, || shared.engine.seed(events.len()))),
+    };
+    let seed = seed.or(attempt.as_ref().map(Attempt::seed));
     // on a task of its own: a client that hangs up must not leave an event stored and its runs not started
     let ingest = tokio::spawn(async move {
-        let ids = shared.engine.ingest(events, seed).await;
+        let ids = match deadline {
+            Some(deadline) => shared.engine.ingest_by(events, seed, deadline).await,
+            None => shared.engine.ingest(events, seed).await,
+        };
         drop((body, admitted));
         ids
     });
-    match ingest.await {
-        Ok(ids) => Ok(ids?),
-        Err(_) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server could not take the events; try again")),
+    let Ok(ids) = ingest.await else {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server could not take the events; try again"));
+    };
+    if let (Some(attempt), false) = (attempt, matches!(ids, Err(EngineError::Store(_)))) {
+        attempt.answered();
     }
+    Ok(ids?)
 }
 
 /// The seed of a request. One that cannot be read is ignored, as Inngest does.

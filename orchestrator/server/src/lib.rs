@@ -26,6 +26,7 @@ mod router;
 mod runs;
 mod serve;
 mod signals;
+mod unanswered;
 mod wire;
 
 pub use auth::secrets_fault;

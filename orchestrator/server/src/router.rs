@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{Extensions, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
+use stepladder_core::Timestamp;
 use stepladder_engine::Engine;
 use stepladder_engine::ports::queues::Queues;
 use tokio::sync::Semaphore;
@@ -18,6 +19,7 @@ use crate::auth::{self, EventKeys, Token};
 use crate::body::Budget;
 use crate::error::Problem;
 use crate::intake::{Bounds, Intake};
+use crate::unanswered::Unanswered;
 use crate::{bulk, compat, events, functions, inputs, login, origin, page, runs, signals};
 
 /// What a server is told besides its engine.
@@ -42,6 +44,9 @@ pub struct Options {
     /// The queues, where they are a service of their own: the page of health counts what is in them and moves dead
     /// letters back.
     pub queues: Option<Arc<dyn Queues>>,
+    /// Reads by when a request must be answered, where that is known: what an event request has no time for is then
+    /// left to the queue.
+    pub deadline: Option<fn(&Extensions) -> Option<Timestamp>>,
 }
 
 impl fmt::Debug for Options {
@@ -76,6 +81,8 @@ pub(crate) struct Serving {
     pub(crate) streams: Option<Arc<Semaphore>>,
     pub(crate) answer_bytes: Option<usize>,
     pub(crate) queues: Option<Arc<dyn Queues>>,
+    pub(crate) deadline: Option<fn(&Extensions) -> Option<Timestamp>>,
+    pub(crate) unanswered: Unanswered,
 }
 
 /// The whole HTTP interface over an engine.
@@ -91,6 +98,8 @@ pub fn router(engine: Arc<Engine>, options: Options) -> Router {
         streams: options.streams.then(|| Arc::new(Semaphore::new(page::MOST_STREAMS))),
         answer_bytes: options.answer_bytes,
         queues: options.queues,
+        deadline: options.deadline,
+        unanswered: Unanswered::default(),
     });
     // before the fallbacks: a method that a route does not take is 405, whatever comes with it
     let only_known = from_fn_with_state(shared.clone(), inputs::guard);

@@ -176,6 +176,7 @@ impl World {
         command.env("AWS_ENDPOINT_URL_DYNAMODB", &self.dynamo).env("AWS_ENDPOINT_URL_SQS", self.stack.url());
         command.env("STEPLADDER_ROLE", role).env("STEPLADDER_TABLE", &self.table);
         command.env("STEPLADDER_STEPS_QUEUE_URL", &self.queues.steps);
+        command.env("STEPLADDER_EVENTS_QUEUE_URL", self.events_queue());
         command.envs(self.variables.iter().map(|(name, value)| (name, value))).envs(more.iter().copied());
         let log = self.folder.path().join(fresh_name(role));
         let file = File::create(&log).expect("a file in a folder of our own");

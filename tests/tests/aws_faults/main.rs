@@ -21,6 +21,7 @@ mod functions;
 mod large;
 mod lasting;
 mod messages;
+mod requests;
 mod retention;
 mod slots;
 mod steps;

@@ -118,6 +118,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
             answer_bytes: None,
             // the file's own
             queues: None,
+            deadline: None,
         },
     );
     let (stop, mut stopped) = watch::channel(false);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::response::IntoResponse;
-use lambda_http::{Error, Request, service_fn};
+use lambda_http::{Error, Request, RequestExt, service_fn};
 use tower::ServiceExt;
 
 use super::Process;
@@ -26,6 +26,7 @@ pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
             streams: false,
             answer_bytes: Some(ANSWER_BYTES),
             queues: Some(process.aws.clone()),
+            deadline: Some(|request| request.lambda_context_ref().map(super::deadline)),
         },
     );
     lambda_http::run(service_fn(move |request| answer(router.clone(), request))).await

@@ -1,37 +1,100 @@
-//! Ingest: the body of a message on the events queue is one event or an array of them, as `POST /e/{key}` takes it.
+//! Ingest: the body of a message on the events queue is one event or an array of them, as `POST /e/{key}` takes it; or the
+//! rest of such a message, which an invocation before had no time for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use stepladder_aws::{MESSAGE_ID, SENT_AT};
-use stepladder_core::{NewEvent, Timestamp, id};
+use serde_json::value::RawValue;
+use stepladder_aws::{EventsMessage, MESSAGE_ID, SENT_AT};
+use stepladder_core::{EventId, NewEvent, Timestamp, id};
 use stepladder_engine::ports::StoreError;
-use stepladder_engine::{IdSeed, permanent};
+use stepladder_engine::{IdSeed, PIECE, Progress, Within, permanent};
 
-use super::{Process, records};
+use super::{Process, deadline, records};
+
+/// After an error, what is left is tried again after so long.
+const PAUSE: Duration = Duration::from_secs(10);
 
 pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
-        let process = process.clone();
-        async move { Ok::<_, Error>(records::each(event.payload, |record| take(process.clone(), record)).await) }
+        let (process, deadline) = (process.clone(), deadline(&event.context));
+        let work = move |record| take(process.clone(), record, deadline);
+        async move { Ok::<_, Error>(records::each(event.payload, work).await) }
     }))
     .await
 }
 
 /// A message that holds no event comes again until the queue gives it to the dead letters: nothing is lost, and a person
-/// sees it.
-async fn take(process: Arc<Process>, record: SqsMessage) -> Result<(), String> {
-    let body = record.body.as_deref().unwrap_or_default();
-    let events = NewEvent::decode_all(body.as_bytes()).map_err(|bad| bad.to_string());
-    let events = events.inspect_err(|bad| records::report("read events", StoreError::Unreadable(bad.clone())))?;
-    let (seed, n) = (seed(&record), events.len());
-    let ids = process.engine.ingest(events, Some(seed)).await.map_err(|error| {
-        permanent::report_engine("take events in", &error);
-        error.to_string()
-    })?;
-    tracing::info!(events = n, first = ids.first().map(tracing::field::display), "events taken in");
-    Ok(())
+/// sees it. So does one of which nothing could be done. Where a part was done, the rest is sent as a message of its own,
+/// and so each invocation gets further.
+async fn take(process: Arc<Process>, record: SqsMessage, deadline: Timestamp) -> Result<(), String> {
+    // what did not get through the first time is done event by event
+    let piece = if records::receives(&record) > 1 { 1 } else { PIECE };
+    let within = Within { deadline, piece };
+    match EventsMessage::read(record.body.as_deref().unwrap_or_default()).inspect_err(|bad| unreadable(bad))? {
+        EventsMessage::Stored(events) => {
+            let progress = process.engine.apply_pieces(&events, within).await;
+            let left = events[progress.applied..].to_vec();
+            let Some(pause) = told(&progress, left.len())? else { return Ok(()) };
+            process.aws.send_stored(left, pause).await.map_err(|e| e.to_string())
+        }
+        EventsMessage::Sent(body) => {
+            let seed = seed(&record);
+            // SQS received them, however late they are taken in
+            let received_at = Some(seed.at).filter(|at| *at > Timestamp::default());
+            ingest(&process, body, seed, received_at, within).await
+        }
+        EventsMessage::Rest { first, received_at, events } => {
+            let seed = IdSeed { at: first.time(), random: first.random() };
+            ingest(&process, &events, seed, Some(received_at), within).await
+        }
+    }
+}
+
+async fn ingest(
+    process: &Process,
+    body: &str,
+    seed: IdSeed,
+    received_at: Option<Timestamp>,
+    within: Within,
+) -> Result<(), String> {
+    let events =
+        NewEvent::decode_all(body.as_bytes()).map_err(|bad| bad.to_string()).inspect_err(|bad| unreadable(bad))?;
+    let n = events.len();
+    let received_at = received_at.unwrap_or_else(|| process.engine.now());
+    let progress = process.engine.ingest_pieces(events, seed, Some(received_at), within).await;
+    let progress = progress.map_err(|e| e.to_string())?;
+    let Some(pause) = told(&progress, n - progress.applied)? else { return Ok(()) };
+    let all: Vec<&RawValue> = serde_json::from_str(body).map_err(|e| e.to_string())?;
+    let first = (0..progress.applied).fold(EventId::new(seed.at, seed.random), |id, _| id.next());
+    process.aws.send_rest(&all[progress.applied..], first, received_at, pause).await.map_err(|e| e.to_string())
+}
+
+/// No repetition makes an event of what is none.
+fn unreadable(bad: &str) {
+    records::report("read events", StoreError::Unreadable(bad.to_owned()));
+}
+
+/// Says how far a message came, and after what pause the rest is to come; `None` where there is none.
+fn told(progress: &Progress, left: usize) -> Result<Option<Duration>, String> {
+    let Progress { applied, error } = progress;
+    if let Some(error) = error {
+        permanent::report("take events in", None, error);
+    }
+    let error = error.as_ref().map(ToString::to_string);
+    if left == 0 {
+        tracing::info!(events = applied, "events taken in");
+        return Ok(None);
+    }
+    if *applied == 0 {
+        return Err(
+            error.unwrap_or_else(|| "the invocation's time was over before the first event was taken in".into())
+        );
+    }
+    tracing::warn!(events = applied, left, error, "events taken in; the rest comes as a message of its own");
+    Ok(Some(if error.is_some() { PAUSE } else { Duration::ZERO }))
 }
 
 /// Events without an id of their own take the message's and their place in it (rule 15): delivered again, they are the

@@ -13,6 +13,7 @@ use stepladder_core::{Timestamp, Wake};
 use stepladder_engine::ports::queues::Bounds;
 use stepladder_engine::ports::{StoreError, StoreResult};
 
+use super::events::EventsMessage;
 use super::message::decode;
 use crate::Aws;
 use crate::fault::unavailable;
@@ -196,7 +197,12 @@ fn letter(message: &Message, letters: Letters) -> DeadLetter {
 }
 
 fn names(body: &str) -> Option<Vec<String>> {
-    let events = stepladder_core::NewEvent::decode_all(body.as_bytes()).ok()?;
+    let events = match EventsMessage::read(body).ok()? {
+        EventsMessage::Sent(body) => stepladder_core::NewEvent::decode_all(body.as_bytes()),
+        EventsMessage::Rest { events, .. } => stepladder_core::NewEvent::decode_all(events.as_bytes()),
+        EventsMessage::Stored(events) => return Some(events.iter().map(|id| format!("event {id}")).collect()),
+    };
+    let events = events.ok()?;
     Some(events.iter().map(|event| event.name.to_string()).collect())
 }
 

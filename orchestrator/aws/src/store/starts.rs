@@ -1,10 +1,11 @@
 //! Beginning runs: all that belongs to the beginning of a run in one transaction (rule 16), then its first wake.
 
 use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{CancellationReason, Put, TransactWriteItem};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use stepladder_core::{RunId, RunRow, Timestamp};
 use stepladder_engine::ports::{Begun, Note, Start, Starts, StoreError, StoreResult};
 
@@ -36,17 +37,48 @@ impl Starts for Aws {
     async fn start(&self, starts: Vec<Start>) -> StoreResult<Vec<Begun>> {
         let now = self.now();
         let mut seen = HashSet::new();
-        let begin = |start| async move {
-            let (start, first): (&Start, bool) = start;
-            // a second one of a run in the same call is the same run
-            if first { self.begin(start, now).await } else { Ok(Met::Moved) }
+        let overtaken: Mutex<HashSet<Arc<str>>> = Mutex::default();
+        let begin = |start| {
+            let overtaken = &overtaken;
+            async move {
+                let (start, first): (&Start, bool) = start;
+                if !first {
+                    return Ok(Met::Moved); // a second one of a run in the same call is the same run
+                }
+                let keys = || start.notes.iter().map(|note| note.key.clone());
+                let known = || overtaken.lock().unwrap_or_else(PoisonError::into_inner);
+                // it has seen what one before it did not get to change
+                if keys().any(|key| known().contains(&key)) {
+                    return Ok(Met::Overtaken);
+                }
+                let met = self.begin(start, now).await?;
+                if met == Met::Overtaken {
+                    known().extend(keys());
+                }
+                Ok(met)
+            }
         };
         // those with notes may each have seen what the one before them changes
         let at_once = if starts.iter().any(|start| !start.notes.is_empty()) { 1 } else { AT_ONCE };
         let all: Vec<_> = starts.iter().map(|start| begin((start, seen.insert(start.row.run)))).collect();
-        let met: Vec<Met> = stream::iter(all).buffered(at_once).try_collect().await?;
+        let mut all = stream::iter(all).buffered(at_once);
+        let (mut met, mut failed): (Vec<Met>, Option<StoreError>) = (Vec::new(), None);
+        while let Some(one) = all.next().await {
+            match one {
+                Ok(one) => met.push(one),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        drop(all);
+        // also where a later one failed: a run that began and has no wake stands still until its watchdog
         let wakes = starts.into_iter().zip(&met).filter(|(_, met)| matches!(met, Met::New | Met::Unmoved));
         self.send(wakes.map(|(start, _)| (start.wake, now)).collect(), now).await?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
         let begun = |met| match met {
             Met::New => Begun::New,
             Met::Unmoved | Met::Moved => Begun::Known,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use stepladder_core::Timestamp;
+use stepladder_core::{EventId, Timestamp};
 
 use super::Memory;
 use crate::ports::{Backlog, Delivery, Queue, Receipt, StoreResult};
@@ -36,6 +36,11 @@ impl Queue for Memory {
         let due = inner.queue.due(self.now());
         let waiting = inner.queue.len() - due + inner.lines.waiting();
         Some(Backlog { due, waiting, served: inner.queue.served() })
+    }
+
+    async fn postpone(&self, events: Vec<EventId>) -> StoreResult<bool> {
+        self.lock().postponed.extend(events);
+        Ok(true)
     }
 
     async fn put_back(&self, receipt: &Receipt, due: Timestamp) -> StoreResult<bool> {

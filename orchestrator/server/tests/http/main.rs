@@ -13,6 +13,7 @@ mod pages;
 mod pushing_back;
 mod queues;
 mod reading;
+mod repeating;
 mod script;
 mod sending;
 mod serving;

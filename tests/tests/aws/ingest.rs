@@ -1,0 +1,64 @@
+//! Messages of more events than an invocation has time for.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use stepladder_engine::clock::SystemClock;
+use stepladder_engine::{PIECE, RunFilter};
+
+use crate::roles::World;
+
+/// Events of the messages whose time is taken.
+const SOME: usize = 32;
+
+/// A message of so many events, none with an id.
+fn message(events: usize) -> String {
+    json!(vec![json!({"name": "test/hello.world", "data": {"name": "Ada"}}); events]).to_string()
+}
+
+/// The runs of all events that were taken in.
+async fn runs(world: &World) -> usize {
+    let engine = world.engine(Arc::new(SystemClock));
+    let mut runs = HashSet::new();
+    let mut filter = RunFilter { limit: Some(500), ..RunFilter::default() };
+    loop {
+        let page = engine.runs(filter.clone()).await.expect("listed");
+        runs.extend(page.runs.iter().map(|run| run.run));
+        filter.cursor = page.cursor;
+        if page.cursor.is_none() {
+            return runs.len();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_message_of_more_events_than_there_is_time_for_is_taken_in_by_several_invocations() {
+    let world = World::start(&[]).await;
+    let ingest = world.ingest();
+    let mut pump = world.events();
+    let mut took = Duration::ZERO;
+    // the first one connects
+    for _ in 0..2 {
+        world.send(&[message(SOME)]).await;
+        let before = Instant::now();
+        let pumped = pump.pump().await.expect("a message");
+        took = before.elapsed();
+        assert_eq!(pumped.failed, [] as [String; 0], "{pumped:?}\n{}", ingest.log());
+    }
+    // time for some events, and more than four times as many
+    pump.timeout = (4 * took).max(Duration::from_secs(1));
+    let many = (SOME as f64 * 4.0 * pump.timeout.as_secs_f64() / took.as_secs_f64()).min(5_000.0) as usize;
+    world.send(&[message(many)]).await;
+    let all = pump.drain().await;
+    for pumped in &all {
+        assert_eq!(pumped.failed, [] as [String; 0], "{pumped:?}\n{}", ingest.log());
+    }
+    assert!(all.len() > 1, "{many} events, {:?}", pump.timeout);
+    let all_events = 2 * SOME + many;
+    assert_eq!(runs(&world).await, all_events);
+    // an invocation may have begun a piece that it had no time for: its wakes come twice
+    let wakes = usize::try_from(world.wakes().await).expect("small");
+    assert!((all_events..all_events + PIECE * all.len()).contains(&wakes), "{wakes} wakes of {all_events} runs");
+}

@@ -1,0 +1,81 @@
+//! Requests of several events on the table: decided on in their order, and against what is repeated.
+
+use std::time::Duration;
+
+use stepladder::prelude::*;
+use stepladder_core::{NewEvent, Status, json};
+use stepladder_engine::RunFilter;
+
+use crate::functions::{Go, go};
+use crate::stage::{Sdk, Stage};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// More than a call may need rounds of decisions.
+const MANY: u32 = 110;
+
+#[derive(Serialize, Deserialize)]
+struct Word {
+    n: u32,
+}
+
+impl EventData for Word {
+    const NAME: &'static str = "shop/word";
+}
+
+/// An event about number 1, under this id.
+fn word(id: &str) -> NewEvent {
+    NewEvent { id: Some(id.into()), ..NewEvent::new(Word::NAME, json::of(&Word { n: 1 }).expect("JSON")) }
+}
+
+async fn works(ctx: Context, event: Event<Go>) -> Result<u32> {
+    ctx.step("work", async || Ok(event.data.n)).await
+}
+
+async fn waits(ctx: Context, _: Event<Go>) -> Result<bool> {
+    Ok(ctx.wait_for_event::<Word>("word").timeout(600 * SECOND).await?.is_some())
+}
+
+async fn sleeps(ctx: Context, _: Event<Go>) -> Result<bool> {
+    ctx.sleep("a while", 20 * SECOND).await?;
+    Ok(true)
+}
+
+#[tokio::test]
+async fn a_request_of_many_events_of_one_key_begins_each_run_once() {
+    let function = Function::new("many", works).throttle(Rate::new(1_000, SECOND).burst(1_000));
+    let stage = Stage::new(Sdk::Retries, vec![function]).await;
+    let engine = stage.engine();
+    let events: Vec<_> = (0..MANY).map(go).collect();
+    let ids = engine.ingest(events.clone(), None).await.expect("accepted");
+    assert_eq!(engine.ingest(events, None).await.expect("accepted"), ids, "and when it is repeated");
+    let filter = RunFilter { limit: Some(500), ..RunFilter::default() };
+    assert_eq!(stage.onlooker().runs(filter).await.expect("listed").runs.len(), MANY as usize);
+}
+
+#[tokio::test]
+async fn an_event_cancels_and_enters_only_runs_of_earlier_events() {
+    let functions = vec![
+        Function::new("stopped", sleeps).cancel_on(CancelOn::event::<Word>().field("n")),
+        Function::new("waits", waits),
+    ];
+    let stage = Stage::new(Sdk::Retries, functions).await;
+    let engine = stage.engine();
+    let ids = engine.ingest(vec![word("one"), go(1)], None).await.expect("accepted");
+    let statuses = async || {
+        let runs = stage.runs(ids[1]).await;
+        let of =
+            |function: &str| runs.iter().find(|run| *run.summary.function == *function).expect("begun").summary.status;
+        [of("stopped"), of("waits")]
+    };
+    // both runs have begun: one sleeps, the other one waits
+    for delivery in stage.look().await {
+        assert!(stage.invoke(&engine, delivery).await);
+    }
+    assert_eq!(statuses().await, [Status::Running; 2]);
+    engine.ingest(vec![word("one")], None).await.expect("accepted");
+    assert_eq!(statuses().await, [Status::Running; 2], "the word came before them, however often it is repeated");
+    engine.ingest(vec![word("two")], None).await.expect("accepted");
+    stage.settle(|| engine.clone()).await;
+    assert_eq!(statuses().await, [Status::Cancelled, Status::Completed]);
+    stage.assert_journals().await;
+}
