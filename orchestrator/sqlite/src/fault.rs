@@ -89,8 +89,8 @@ mod tests {
 
     #[test]
     fn a_table_that_is_missing_stays_missing() {
-        let error = Connection::open_in_memory().unwrap().prepare("SELECT 1 FROM nothing").unwrap_err();
+        let error = Connection::open_in_memory().unwrap().prepare("SELECT 1 FROM absent").unwrap_err();
         let error = Fault::from(error).into_store_error();
-        assert!(error.is_permanent() && error.why().contains("no such table: nothing"), "{error}");
+        assert!(error.is_permanent() && error.why().contains("no such table: absent"), "{error}");
     }
 }
