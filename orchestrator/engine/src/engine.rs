@@ -20,6 +20,7 @@ mod pause;
 mod pieces;
 mod queueing;
 mod received;
+mod repeats;
 mod rerun;
 mod signals;
 mod slots;

@@ -26,8 +26,10 @@ const MANY: usize = 3 * PIECE;
 enum Begins {
     /// Each takes a second.
     Slowly,
-    /// This one never answers.
+    /// This one never answers, and an hour goes by.
     NeverFrom(usize),
+    /// This one never answers, and the process dies over it.
+    DiesAt(usize),
     /// From this one on they fail.
     FailsFrom(usize),
     /// There are none: the call that stores the events never answers.
@@ -68,8 +70,12 @@ impl Intercept for Storage {
                 self.clock.advance(3_600 * SECOND);
                 return std::future::pending().await;
             }
+            Begins::DiesAt(at) if n == at => {
+                drop(reply.await);
+                return std::future::pending().await;
+            }
             Begins::FailsFrom(from) if n >= from => return Err(StoreError::Unavailable("throttled".into())),
-            Begins::NeverFrom(_) | Begins::FailsFrom(_) | Begins::NotEvenStored => {}
+            Begins::NeverFrom(_) | Begins::DiesAt(_) | Begins::FailsFrom(_) | Begins::NotEvenStored => {}
         }
         reply.await
     }
@@ -152,7 +158,8 @@ async fn a_request_leaves_to_the_queue_what_it_has_no_time_for() {
     for begins in [Begins::Slowly, Begins::NeverFrom(1), Begins::FailsFrom(1)] {
         let (mut world, engine) = world(begins);
         let deadline = world.clock.now() + SECOND;
-        let ids = engine.ingest_by(events(), None, deadline).await.expect("they are accepted");
+        let seed = engine.seed(MANY);
+        let ids = engine.ingest_by(events(), seed, None, deadline).await.expect("they are accepted");
         assert_eq!(ids.len(), MANY);
         let left = world.memory.take_postponed();
         assert_eq!(left, ids[PIECE..], "{begins:?}");
@@ -168,11 +175,51 @@ async fn a_request_leaves_to_the_queue_what_it_has_no_time_for() {
 #[tokio::test]
 async fn a_request_without_time_starts_nothing_itself() {
     let (world, engine) = self::world(Begins::Slowly);
-    let ids = engine.ingest_by(events(), None, world.clock.now()).await.expect("they are stored");
+    let seed = engine.seed(MANY);
+    let ids = engine.ingest_by(events(), seed, None, world.clock.now()).await.expect("they are stored");
     assert_eq!((runs(&engine).await, world.memory.take_postponed()), (0, ids));
 
     let (world, engine) = self::world(Begins::NotEvenStored);
-    let refused = engine.ingest_by(events(), None, world.clock.now() + SECOND).await;
+    let refused = engine.ingest_by(events(), engine.seed(MANY), None, world.clock.now() + SECOND).await;
     assert!(matches!(refused, Err(EngineError::Store(_))), "{refused:?}");
     assert_eq!((runs(&engine).await, world.memory.take_postponed().len()), (0, 0));
+}
+
+/// An attempt at the request with this body, by a process that has an hour; the ids.
+async fn attempt(world: &World, engine: &Engine) -> Vec<stepladder_core::EventId> {
+    let deadline = world.clock.now() + 3_600 * SECOND;
+    engine.ingest_by(events(), engine.seed(MANY), Some(7), deadline).await.expect("accepted")
+}
+
+#[tokio::test]
+async fn a_request_whose_process_died_is_known_by_its_body_when_it_comes_again() {
+    let (mut world, dies) = world(Begins::DiesAt(1));
+    let mut dying = Box::pin(attempt(&world, &dies));
+    assert!(futures::poll!(&mut dying).is_pending());
+    drop(dying);
+    let other = world.engine();
+    assert_eq!(runs(&other).await, 2 * PIECE);
+    // while it may still be alive, the same body is somebody else's request
+    let others = attempt(&world, &other).await;
+    assert_eq!(runs(&other).await, 2 * PIECE + MANY);
+    world.clock.advance(3_600 * SECOND);
+    let again = attempt(&world, &other).await;
+    assert_eq!(runs(&other).await, 2 * MANY, "what had begun does not begin a second time");
+    // it is answered: from now on, the same body is another request
+    let next = attempt(&world, &other).await;
+    assert_eq!(runs(&other).await, 3 * MANY);
+    let ids: std::collections::HashSet<_> = [others, again, next].concat().into_iter().collect();
+    assert_eq!(ids.len(), 3 * MANY);
+}
+
+#[tokio::test]
+async fn a_request_whose_process_died_long_ago_is_another_one() {
+    let (mut world, dies) = world(Begins::DiesAt(1));
+    let mut dying = Box::pin(attempt(&world, &dies));
+    assert!(futures::poll!(&mut dying).is_pending());
+    drop(dying);
+    let other = world.engine();
+    world.clock.advance(3_600 * SECOND + 120 * SECOND);
+    attempt(&world, &other).await;
+    assert_eq!(runs(&other).await, 2 * PIECE + MANY);
 }

@@ -88,11 +88,12 @@ async fn accept(
         None => Some(shared.unanswered.attempt(&body.bytes, || shared.engine.seed(events.len()))),
     };
     let seed = seed.or(attempt.as_ref().map(Attempt::seed));
+    let hash = attempt.as_ref().map(Attempt::body);
     // on a task of its own: a client that hangs up must not leave an event stored and its runs not started
     let ingest = tokio::spawn(async move {
-        let ids = match deadline {
-            Some(deadline) => shared.engine.ingest_by(events, seed, deadline).await,
-            None => shared.engine.ingest(events, seed).await,
+        let ids = match (deadline, seed) {
+            (Some(deadline), Some(seed)) => shared.engine.ingest_by(events, seed, hash, deadline).await,
+            (_, seed) => shared.engine.ingest(events, seed).await,
         };
         drop((body, admitted));
         ids

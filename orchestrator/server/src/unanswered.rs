@@ -50,6 +50,11 @@ impl Attempt {
         self.seed
     }
 
+    /// The hash of its body.
+    pub(crate) fn body(&self) -> u128 {
+        self.body
+    }
+
     /// Its sender knows what became of it: nothing, or all of it.
     pub(crate) fn answered(mut self) {
         self.is_answered = true;

@@ -73,17 +73,41 @@ impl Engine {
 
     /// Accepts events as [`Engine::ingest`] does, where the answer must be given by a deadline and a queue can take what
     /// is left to do then. All events are stored before any run begins: a request that fails before has started nothing.
+    /// `body` is the hash of a request that nothing else identifies.
     ///
     /// # Errors
     /// As [`Engine::ingest`].
     pub async fn ingest_by(
         &self,
         events: Vec<NewEvent>,
-        seed: Option<IdSeed>,
+        seed: IdSeed,
+        body: Option<u128>,
+        deadline: Timestamp,
+    ) -> Result<Vec<EventId>, EngineError> {
+        let is_noted = events.len() > PIECE && events.iter().any(|event| event.id.is_none());
+        let (seed, noted) = match body.filter(|_| is_noted) {
+            Some(body) => self.note_attempt(body, seed, deadline).await?,
+            None => (seed, None),
+        };
+        let ingested = self.store_and_apply(events, seed, deadline).await;
+        if let Some(noted) = noted {
+            // an answer that leaves the note behind would make the next such request a repetition
+            let ended = self.end_attempt(noted, ingested.is_err()).await;
+            if ingested.is_ok() {
+                ended?;
+            }
+        }
+        ingested
+    }
+
+    async fn store_and_apply(
+        &self,
+        events: Vec<NewEvent>,
+        seed: IdSeed,
         deadline: Timestamp,
     ) -> Result<Vec<EventId>, EngineError> {
         let now = self.now();
-        let accepted = self.numbered(events, seed, now)?;
+        let accepted = self.numbered(events, Some(seed), now)?;
         let late = || StoreError::Unavailable("there was no time to store the events".into());
         let stored = match select(self.backend.accept(accepted, now), self.clock.sleep_until(deadline)).await {
             Either::Left((stored, _)) => stored?,
