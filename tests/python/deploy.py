@@ -1,6 +1,7 @@
 """Deploys template.yaml as it is to an emulator: deploy.py FOLDER BOOTSTRAP STACK [PARAMETER=VALUE …]
 
-The functions' code is the program BOOTSTRAP instead of a build of it. FOLDER is empty and takes what is in between.
+The functions' code is the program BOOTSTRAP instead of a build of it. FOLDER is empty and takes what is in between. The
+value of a parameter that names a secret is what the secret is to hold.
 Where the emulator is, and with which credentials, is in the environment. Prints the stack's outputs as JSON.
 """
 
@@ -45,12 +46,21 @@ def template():
     return file
 
 
+def named(parameter):
+    """The parameter as the template takes it."""
+    name, value = parameter.split("=", 1)
+    if not name.endswith("Secret"):
+        return parameter
+    boto3.client("secretsmanager").create_secret(Name=f"of-this-test/{name}", SecretString=value)
+    return f"{name}=of-this-test/{name}"
+
+
 def deploy():
     config = Config(s3={"addressing_style": "path"})
     boto3.client("s3", config=config).create_bucket(Bucket=BUCKET)
     sam = [Path(sys.executable).parent / "sam", "deploy", "--template-file", template(), "--stack-name", stack]
     sam += ["--s3-bucket", BUCKET, "--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset", "--no-progressbar"]
-    done = subprocess.run([*sam, "--parameter-overrides", *parameters], cwd=folder, stdin=subprocess.DEVNULL,
+    done = subprocess.run([*sam, "--parameter-overrides", *map(named, parameters)], cwd=folder, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
         sys.exit(done.stdout)

@@ -35,7 +35,8 @@ pub struct Deployed {
 }
 
 impl Deployed {
-    /// A new stack, with these parameters of the template beside the keys.
+    /// A new stack, with these parameters of the template beside the keys. What a parameter that names a secret is given
+    /// here is the secret itself.
     pub async fn start(parameters: &[(&str, String)]) -> Self {
         let stack = Ministack::start().await;
         let folder = tempfile::Builder::new().prefix("stepladder-deploy-").tempdir().expect("a temporary folder");
@@ -50,8 +51,8 @@ impl Deployed {
         command.arg(binary::root().join("tests/python/deploy.py")).arg(folder.path().join("work"));
         std::fs::create_dir(folder.path().join("work")).expect("a folder in a folder of our own");
         // no alarms and no dashboard: saved queries are among what the emulator does not take
-        command.arg(binary::path()).args([STACK, "Watch=no"]).arg(format!("EventKeys=another,{EVENT_KEY}"));
-        command.arg(format!("DashboardToken={TOKEN}"));
+        command.arg(binary::path()).args([STACK, "Watch=no"]).arg(format!("EventKeysSecret=another,{EVENT_KEY}"));
+        command.arg(format!("DashboardTokenSecret={TOKEN}"));
         command.args(parameters.iter().map(|(name, value)| format!("{name}={value}")));
         let done = command.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("Python starts");
         let said = String::from_utf8_lossy(&done.stderr);

@@ -112,7 +112,7 @@ async fn what_is_no_event_ends_among_the_dead_letters_and_its_neighbours_in_runs
         let lines = stack.lines("ingest").await;
         lines.iter().filter(|line| line["message_id"] == json!(ids[1])).count()
     };
-    for delivery in 1..=5 {
+    for delivery in 1..=30 {
         wait_calmly("the refusal of a delivery", async || (refused().await >= delivery).then_some(())).await;
         assert_eq!(refused().await, delivery, "it is not taken again before its visibility is over");
         assert_eq!(stack.messages(EVENTS_DEAD).await, [0; 3], "after {delivery} deliveries");
@@ -242,10 +242,10 @@ async fn an_event_in_the_queue_ends_as_a_row_though_the_database_refuses_twice_a
     let line = Proxy::start("/v1", ai.url()).await;
     let database = Proxy::start("/rest/v1", postgres.rest_url()).await;
     let stack = Deployed::start(&[
-        ("OpenAiApiKey", "sk-a-key-of-this-test".into()),
+        ("OpenAiApiKeySecret", "sk-a-key-of-this-test".into()),
         ("OpenAiBaseUrl", format!("{}/v1", line.url())),
         ("SupabaseUrl", database.url()),
-        ("SupabaseServiceRoleKey", postgres.service_role_key().into()),
+        ("SupabaseServiceRoleKeySecret", postgres.service_role_key().into()),
     ])
     .await;
     let client = "00000000-0000-4000-8000-000000000001";

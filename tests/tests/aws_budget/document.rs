@@ -1,8 +1,12 @@
 //! `infra/COST.md` says what was counted: its rows are looked for, word for word.
 
+use stepladder_observe::metrics::Metric;
 use stepladder_tests::binary;
 
-use crate::price::{DURABLE_FUNCTIONS, GB_SECOND, INVOCATIONS, READS, SQS, STEP_FUNCTIONS, WRITES};
+use crate::price::{
+    DURABLE_FUNCTIONS, GB_SECOND, HTTP_API, INVOCATIONS, METRIC, READS, SECRET, SQS, STEP_FUNCTIONS, TRACES, WRITES,
+    dollars,
+};
 
 fn rows() -> Vec<String> {
     let path = binary::root().join("infra/COST.md");
@@ -32,7 +36,21 @@ fn the_list_prices_are_those_that_were_computed_with() {
         format!("| Lambda, arm64 | ${GB_SECOND:.10} a GB-second |"),
         format!("| Step Functions Standard, transitions | ${STEP_FUNCTIONS} a million |"),
         format!("| Lambda durable functions, operations | ${DURABLE_FUNCTIONS} a million |"),
+        format!("| API Gateway, HTTP API, requests | ${HTTP_API:.2} a million |"),
+        format!("| X-Ray, traces recorded | ${TRACES:.2} a million |"),
+        format!("| Secrets Manager, a secret | ${SECRET:.2} a month |"),
+        format!("| CloudWatch, a custom metric | ${METRIC:.2} a month |"),
     ]);
+}
+
+/// CloudWatch bills each name with each set of dimension values: the stack, and the stack with a function.
+#[test]
+fn metrics_are_priced_for_the_stack_and_again_for_each_function() {
+    let of_the_stack_alone = |name: &str| name.starts_with("Sweep") || name == "PermanentErrors";
+    let names = Metric::ALL.map(Metric::name);
+    let by_function = names.iter().filter(|name| !of_the_stack_alone(name)).count();
+    let row = |what: &str, n: usize| format!("| {n} custom metrics of {what} | {} |", dollars(n as f64 * METRIC));
+    holds(&[row("the stack", names.len()), row("each function that runs", by_function)]);
 }
 
 #[test]

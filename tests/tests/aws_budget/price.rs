@@ -16,6 +16,14 @@ pub(crate) const GB_SECOND: f64 = 0.000_013_333_4;
 pub(crate) const STEP_FUNCTIONS: f64 = 25.0;
 /// Lambda durable functions: a million operations.
 pub(crate) const DURABLE_FUNCTIONS: f64 = 8.0;
+/// API Gateway, HTTP API: a million requests.
+pub(crate) const HTTP_API: f64 = 1.0;
+/// X-Ray: a million traces recorded.
+pub(crate) const TRACES: f64 = 5.0;
+/// Secrets Manager: a secret for a month.
+pub(crate) const SECRET: f64 = 0.40;
+/// CloudWatch: a custom metric for a month, of the first 10,000.
+pub(crate) const METRIC: f64 = 0.30;
 
 /// What is paid for.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -12,7 +12,7 @@ use stepladder_engine::ports::Slots;
 use crate::document;
 use crate::functions::{failing, joining, limited, plain, queued, sleeping};
 use crate::measure::{Cache, Measured, run, warmed_up};
-use crate::price::{Bill, dollars};
+use crate::price::{Bill, SECRET, TRACES, dollars};
 use crate::stage::Stage;
 use crate::wire::Tally;
 
@@ -125,6 +125,48 @@ async fn an_event_that_starts_nothing_is_one_put() {
 }
 
 #[tokio::test]
+async fn an_id_of_the_senders_is_one_put_more_and_who_waits_is_asked_once_a_second() {
+    let stage = warmed_up(plain(), Pace::StepPerInvocation).await;
+    let engine = stage.engine();
+    let mut event = NewEvent::new("shop/nobody", json::empty_object());
+    let tally_of = async |event: &NewEvent| {
+        stage.wire.take_tally();
+        stage.send(&engine, event).await;
+        stage.wire.take_tally()
+    };
+    tally_of(&event).await;
+    let soon = tally_of(&event).await;
+    stage.advance(Duration::from_secs(2));
+    let later = tally_of(&event).await;
+    event.id = Some("of-the-sender".into());
+    let with_id = tally_of(&event).await;
+    let again = tally_of(&event).await;
+    let named = |tally: &Tally| ["PutItem", "Query", "GetItem"].map(|operation| tally.of(operation));
+    assert_eq!([named(&soon), named(&later), named(&with_id), named(&again)], [[1, 0, 0], [1, 1, 0], [2, 0, 0], [2, 0, 0]]);
+    let bill = |tally: &Tally| Bill::of(tally, 0);
+    document::holds(&[
+        tell("an event's `id`, remembered for 24 hours", bill(&with_id).less(bill(&soon)), &with_id),
+        tell("ingest's look at who waits, once a second and process", bill(&later).less(bill(&soon)), &later),
+        tell("an event whose `id` came before", bill(&again), &again),
+    ]);
+}
+
+#[tokio::test]
+async fn within_budget_a_step_under_a_limit_is_written_no_less_often() {
+    let mut rows = Vec::new();
+    let mut writes = Vec::new();
+    for (pace, what) in [(Pace::StepPerInvocation, "`StepPerInvocation`"), (Pace::WithinBudget, "`WithinBudget`")] {
+        let stage = warmed_up(limited(), pace).await;
+        let (one, eleven) = (run(&stage, 1, Cache::Warm).await, run(&stage, 11, Cache::Warm).await);
+        let step = whole(&eleven).less(whole(&one)).each(10.0);
+        writes.push(step.writes);
+        rows.push(tell(&format!("a plain step under a limit at {what}, 10 after the first"), step, &eleven.rest));
+    }
+    assert_eq!(writes[0], writes[1]);
+    document::holds(&rows);
+}
+
+#[tokio::test]
 async fn a_quiet_sweep_reads_six_minutes_of_timers() {
     let stage = warmed_up(plain(), Pace::StepPerInvocation).await;
     let engine = stage.engine();
@@ -139,10 +181,12 @@ async fn a_quiet_sweep_reads_six_minutes_of_timers() {
     let month = 1_440.0 * 30.0;
     let Bill { writes, reads, .. } = QUIET_SWEEP;
     let sweep = Bill { writes: writes * month, reads: reads * month, sqs: 0.0, invocations: month };
-    let polls = 5.0 * 2.0 * 86_400.0 * 30.0 / 20.0;
+    let polls = 5.0 * 3.0 * 86_400.0 * 30.0 / 20.0;
     let row = |what: &str, bill: Bill| format!("| {what} | {} |", dollars(bill.dollars() / 1_000_000.0));
     document::holds(&[
         row("sweep: 43,200 invocations, 2.12 million RRU, 43,200 WRU", sweep),
-        row("empty receives of two queues: 1.3 million", Bill { sqs: polls, ..Bill::default() }),
+        row("empty receives of three queues: 1.9 million", Bill { sqs: polls, ..Bill::default() }),
+        format!("| traces of the sweep: 43,200 | {} |", dollars(month * TRACES / 1_000_000.0)),
+        format!("| event key and token in Secrets Manager | {} |", dollars(2.0 * SECRET)),
     ]);
 }

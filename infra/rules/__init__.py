@@ -1,0 +1,1 @@
+"""The rules of the templates: what `infra/check` looks at, and what it says when a rule is broken."""

@@ -1,0 +1,66 @@
+"""Who may do what, and where secrets are."""
+
+import json
+import re
+
+from .reading import as_list, of_type, rule, text
+
+BOUNDARY = {"Fn::If": ["HasBoundary", {"Ref": "PermissionsBoundary"}, {"Ref": "AWS::NoValue"}]}
+
+
+def statements(template):
+    for name, role in of_type(template, "AWS::IAM::Role").items():
+        properties = role["Properties"]
+        rule("ManagedPolicyArns" not in properties, f"{name}: managed policies grant more than is needed")
+        rule(properties.get("PermissionsBoundary") == BOUNDARY, f"{name}: has no permissions boundary")
+        for policy in properties["Policies"]:
+            for statement in policy["PolicyDocument"]["Statement"]:
+                yield f"{name}, {statement.get('Sid')}", statement
+
+
+def permissions(template):
+    explained = text("infra/IAM.md")
+    for where, statement in statements(template):
+        for action in as_list(statement["Action"]):
+            rule("*" not in action, f"{where}: the action {action} has a *")
+            rule(action.split(":")[1] in explained, f"{where}: IAM.md says nothing of {action}")
+        rule("NotAction" not in statement and "NotResource" not in statement, f"{where}: says what it is not")
+        if any(r == "*" for r in as_list(statement["Resource"])):
+            rule(all(a.startswith("xray:") for a in as_list(statement["Action"])), f"{where}: every resource, and not X-Ray")
+
+
+def reasons(path):
+    lines = text(path).splitlines()
+    for number, line in enumerate(lines):
+        if re.search(r"""(Resource:\s*|-\s+)['"]?\*['"]?\s*(#.*)?$""", line):
+            beside = "#" in line or lines[number - 1].strip().startswith("#")
+            rule(beside, f"{path}:{number + 1}: a resource * without a reason beside it")
+
+
+def secrets(template):
+    """A secret is named, never given: what is typed stays in shells, and a hidden parameter is asked for without end."""
+    for name, parameter in template["Parameters"].items():
+        rule("NoEcho" not in parameter, f"{name}: `sam deploy --guided` asks for a hidden parameter until it gets a value")
+        rule(not re.search(r"(Key|Keys|Token|Password)$", name), f"{name}: is shown to whoever looks at the stack")
+        if name.endswith("Secret"):
+            used = json.dumps(template["Resources"]).count(name)
+            resolved = json.dumps(template["Resources"]).count(f"{{{{resolve:secretsmanager:${{{name}}}}}}}")
+            rule(used == resolved > 0, f"{name}: is used as something else than the name of a secret")
+    for name, output in template.get("Outputs", {}).items():
+        rule("resolve:" not in json.dumps(output), f"the output {name} shows a secret")
+    for name, resource in of_type(template, "AWS::Serverless::Function").items():
+        variables = resource["Properties"]["Environment"]["Variables"]
+        if "resolve:" in json.dumps(variables):
+            rule(variables.get("STEPLADDER_SECRETS_REVISION") == {"Ref": "SecretsRevision"},
+                 f"{name}: has a secret, and does not follow SecretsRevision")
+
+
+def guided(template):
+    """`sam deploy --guided` is completed by pressing Enter."""
+    for name, parameter in template["Parameters"].items():
+        rule("Default" in parameter, f"{name}: has no default, so Enter is no answer when it is asked for")
+        default = parameter.get("Default")
+        if "AllowedPattern" in parameter:
+            rule(re.fullmatch(parameter["AllowedPattern"], default or ""), f"{name}: refuses its own default")
+        if "AllowedValues" in parameter:
+            rule(default in parameter["AllowedValues"], f"{name}: refuses its own default")

@@ -1,0 +1,118 @@
+"""Functions, the queues that they work on, and what is kept."""
+
+from .reading import as_list, choices, given, of_type, rule, target
+
+# A message that Lambda cannot deliver for want of concurrency outlives this long, and the watchdog of a wake's run
+# comes once in this time.
+HOUR = 3600
+KEPT = ("AWS::DynamoDB::Table", "AWS::SQS::Queue")
+
+
+def seconds(template, value, of):
+    """Each time-out that `value` may be, with the visibility that `of` comes to with it."""
+    if isinstance(value, int) and isinstance(of, int):
+        return [(value, of)]
+    if not (isinstance(value, dict) and isinstance(of, dict) and "Fn::FindInMap" in of):
+        return None
+    mapping, key, attribute = of["Fn::FindInMap"]
+    if key != value:
+        return None
+    table = template["Mappings"][mapping]
+    return [(t, table.get(str(t), {}).get(attribute)) for t in choices(template, value)]
+
+
+def mappings(template):
+    """Each event source mapping: its name, its function and queue while the condition holds, and its properties."""
+    functions = of_type(template, "AWS::Serverless::Function")
+    for name, function in functions.items():
+        for event in function["Properties"].get("Events", {}).values():
+            if event["Type"] == "SQS":
+                yield name, name, target(event["Properties"]["Queue"]), "", event["Properties"]
+    for name, resource in of_type(template, "AWS::Lambda::EventSourceMapping").items():
+        properties = resource["Properties"]
+        queue = target(properties["EventSourceArn"])
+        rule("Condition" not in resource, f"{name}: its queue is left without workers")
+        then, otherwise = given(properties["FunctionName"], "HasDedicated")
+        yield name, target(then), queue, "HasDedicated", properties
+        yield name, target(otherwise), queue, "not HasDedicated", properties
+
+
+def deliveries(template):
+    queues, functions = of_type(template, "AWS::SQS::Queue"), of_type(template, "AWS::Serverless::Function")
+    served = set()
+    for name, function, queue_name, condition, mapping in mappings(template):
+        served.add(queue_name)
+        properties, queue = functions[function]["Properties"], queues[queue_name]["Properties"]
+        role = properties["Environment"]["Variables"]["STEPLADDER_ROLE"]
+        which = 1 if condition.startswith("not ") else 0
+        visibility = given(queue["VisibilityTimeout"], "HasDedicated")[which]
+        most = given(mapping.get("ScalingConfig", {}).get("MaximumConcurrency"), "HasDedicated")[which]
+        pairs = seconds(template, properties["Timeout"], visibility)
+        rule(pairs, f"{name}: the visibility of its queue does not follow its time-out")
+        policy = queue.get("RedrivePolicy", {})
+        receives = policy.get("maxReceiveCount", 0)
+        rule(policy, f"{name}: its queue has no dead letters")
+        for timeout, seen in pairs or []:
+            factor = 6 if role == "ingest" else 1
+            rule(seen and seen >= max(timeout + 30, factor * timeout),
+                 f"{name}: {timeout} s of time-out and {seen} s of visibility")
+            rule((seen or 0) * receives >= HOUR,
+                 f"{name}: throttled for {(seen or 0) * receives} s, a message is a dead letter that no code has seen")
+        rule(mapping.get("FunctionResponseTypes") == ["ReportBatchItemFailures"], f"{name}: a batch fails whole")
+        rule(most is not None, f"{name}: takes as many messages as there are, and Lambda throttles them")
+        rule(min(choices(template, most)) is None or min(choices(template, most)) >= 2, f"{name}: SQS wants 2 at least")
+        reserved = properties.get("ReservedConcurrentExecutions")
+        if condition != "not HasDedicated":
+            rule(reserved == {"Fn::If": ["HasReserve", most, {"Ref": "AWS::NoValue"}]},
+                 f"{name}: ReserveConcurrency does not reserve what it takes")
+        if role == "worker":
+            variables = {**template["Globals"]["Function"]["Environment"]["Variables"], **properties["Environment"]["Variables"]}
+            rule(str(variables["STEPLADDER_WORKER_TIMEOUT"]) == str(properties["Timeout"]),
+                 f"{name}: is told another time-out than it has")
+            rule(properties.get("RecursiveLoop") == "Allow",
+                 f"{name}: Lambda ends a run after about 16 steps, because it takes the chain of invocations for a loop")
+    for name, queue in queues.items():
+        if "RedrivePolicy" in queue["Properties"]:
+            rule(name in served, f"{name}: nothing works on it")
+
+
+def functions(template):
+    logs, roles = of_type(template, "AWS::Logs::LogGroup"), []
+    for name, function in of_type(template, "AWS::Serverless::Function").items():
+        properties = function["Properties"]
+        roles.append(target(properties.get("Role")))
+        rule(roles[-1], f"{name}: has no role written by hand")
+        rule(target(properties["LoggingConfig"]["LogGroup"]) in logs, f"{name}: has no log group of its own")
+        rule(properties["LoggingConfig"]["LogFormat"] == "Text", f"{name}: the code prints JSON itself")
+        rule(function["Metadata"]["BuildMethod"] == "rust-cargolambda", f"{name}: is built in another way")
+    rule(len(set(roles)) == len(roles), "two functions share a role")
+    for name, group in logs.items():
+        rule("RetentionInDays" in group["Properties"], f"{name}: logs are kept for ever")
+    for name, stage in of_type(template, "AWS::ApiGatewayV2::Stage").items():
+        group = logs.get(target(stage["Properties"]["AccessLogSettings"]["DestinationArn"]), {"Properties": {}})
+        named = group["Properties"].get("LogGroupName", {}).get("Fn::Sub", "")
+        rule(named.startswith("/aws/vendedlogs/"), f"{name}: its log group uses up the account's resource policy")
+
+
+def queues(template):
+    for name, queue in of_type(template, "AWS::SQS::Queue").items():
+        properties = queue["Properties"]
+        rule(properties.get("SqsManagedSseEnabled") is True, f"{name}: is not encrypted")
+        rule(properties.get("MaximumMessageSize") == 1048576, f"{name}: takes less than 1 MiB")
+        rule("Condition" not in queue, f"{name}: a parameter can delete it with what it holds")
+        if "RedrivePolicy" not in properties:
+            rule(properties["MessageRetentionPeriod"] == 1209600, f"{name}: dead letters are kept for less than 14 days")
+            rule("RedriveAllowPolicy" in properties, f"{name}: takes the dead letters of any queue")
+
+
+def kept(template):
+    for name, resource in of_type(template, *KEPT).items():
+        rule(resource.get("UpdateReplacePolicy") == "Retain", f"{name}: a replacement deletes what it holds")
+        rule(resource.get("DeletionPolicy") == "RetainExceptOnCreate",
+             f"{name}: the end of the stack deletes what it holds, or a failed first deployment leaves it")
+        rule("NamesStack" in as_list(resource.get("DependsOn")), f"{name}: is made before the stack's name is looked at")
+    for name, resource in of_type(template, "AWS::DynamoDB::Table").items():
+        properties = resource["Properties"]
+        rule(properties.get("DeletionProtectionEnabled") == {"Fn::If": ["HasProtection", True, False]},
+             f"{name}: ProtectTable does not protect it")
+        rule(properties["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], f"{name}: cannot be restored")

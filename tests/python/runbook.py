@@ -1,0 +1,277 @@
+"""Types what README.md and infra/README.md say, word for word, into a shell: runbook.py FOLDER PROGRAM
+
+FOLDER is empty and takes a copy of the project, whose `cargo` packs the program PROGRAM instead of building one. Where
+the emulator is, and with which credentials, is in the environment. Prints what was shown, and fails where it is not what
+the documents promise.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import boto3
+import pexpect
+from botocore.exceptions import ClientError
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ["README.md", "template.yaml", "samconfig.toml", "infra", "functions"]
+# the longest that anything takes here is the deployment of a stack
+LIMIT = 240
+PROMPT = "the-next-command> "
+STACK = "stepladder"
+RUNBOOK = "infra/README.md"
+# it takes neither saved queries nor alarms on more than one metric
+FOR_THE_EMULATOR = {"Watch": "no"}
+
+# a stand-in for the compiler: the program under test is what it builds
+CARGO = """#!/usr/bin/env bash
+set -euo pipefail
+project={project}
+program=$(cat "$project/tools/program")
+built=$project/target/lambda/stepladder
+case "$1 ${{2:-}}" in
+    "metadata "*) printf '{{"target_directory":"%s","packages":[]}}' "$project/target" ;;
+    "lambda build") mkdir -p "$built" && cp "$program" "$built/bootstrap"
+        case "$*" in *"--output-format zip"*) (cd "$built" && {python} -m zipfile -c bootstrap.zip bootstrap) ;; esac ;;
+    "run --") shift 2 && exec "$program" "$@" ;;
+    *) echo "cargo $*: not typed before" >&2 && exit 1 ;;
+esac
+"""
+
+
+# version 1 leaves `AWS_ENDPOINT_URL` for SQS's old host names
+AWS = """#!/usr/bin/env bash
+exec {python} -m awscli --endpoint-url "$AWS_ENDPOINT_URL" "$@"
+"""
+
+
+def project(folder):
+    for part in PARTS:
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+        copy(ROOT / part, folder / part)
+    tools = folder / "tools"
+    tools.mkdir()
+    texts = {"cargo": CARGO, "cargo-lambda": CARGO, "aws": AWS}
+    for name, text in texts.items():
+        (tools / name).write_text(text.format(project=folder, python=sys.executable))
+        (tools / name).chmod(0o755)
+    return tools
+
+
+def blocks(document):
+    return re.findall(r"^ *```sh\n(.*?)^ *```$", (ROOT / document).read_text(), re.M | re.S)
+
+
+def said(document, *parts):
+    """The one line of a document's commands that has these parts."""
+    lines = {line.strip() for block in blocks(document) for line in block.splitlines()}
+    found = [line for line in lines if all(part in line for part in parts)]
+    if len(found) != 1:
+        sys.exit(f"{document} says {len(found)} lines with {parts}: {found}")
+    return found[0]
+
+
+def block(document, part):
+    """All of a document's block of commands that has this part, as one command."""
+    found = [block for block in blocks(document) if part in block]
+    if len(found) != 1:
+        sys.exit(f"{document} has {len(found)} blocks with {part}")
+    return "{\n" + found[0] + "}"
+
+
+class Shell:
+    """A shell with a person before it."""
+
+    def __init__(self, folder, tools):
+        self.folder = folder
+        path = f"{tools}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path, "PS1": PROMPT, "PS2": "", "PAGER": "cat", "AWS_PAGER": "", "TERM": "dumb"}
+        self.child = pexpect.spawn("bash", ["--norc", "--noprofile", "--noediting"], cwd=str(folder), env=environment,
+                                   encoding="utf-8", timeout=LIMIT, dimensions=(200, 400), echo=False)
+        self.child.logfile_read = sys.stdout
+        self.expect(PROMPT)
+
+    def expect(self, *patterns):
+        patterns = [pexpect.TIMEOUT, pexpect.EOF, *patterns]
+        found = self.child.expect(patterns)
+        if found < 2:
+            sys.exit(f"\nnothing came of it within {LIMIT} s")
+        return found - 2
+
+    def type(self, command, answers={}, fails=False):
+        """A command: what it printed, and the names of the parameters that it asked for. Enter is the answer to each
+        question that has none in `answers`, and `y` to whether to do it."""
+        self.child.sendline(command)
+        shown, asked = "", []
+        while True:
+            found = self.expect(r"Parameter (\w+)\S* \[[^\n]*\]: ", r"(?:Deploy this changeset\?|Are you sure|want to delete)"
+                                r"[^\n]*\[y/N\]: ", r"\[[^\n\[]*\]: ", r"Parameter (\w+)\S*: ", re.escape(PROMPT))
+            shown += self.child.before
+            if found == 0:
+                asked.append(self.child.match[1])
+                self.child.sendline(answers.get(asked[-1], ""))
+            elif found in (1, 2):
+                self.child.sendline("y" if found == 1 else "")
+            elif found == 3:
+                sys.exit(f"\n{self.child.match[1]} is asked for without a value to take: Enter is no answer to that")
+            else:
+                break
+        self.child.sendline("echo status=$?")
+        self.expect(r"status=(\d+)")
+        status = int(self.child.match[1])
+        self.expect(re.escape(PROMPT))
+        must((status != 0) == fails, f"`{command}` ended with {status}")
+        return shown, asked
+
+
+def must(holds, otherwise):
+    if not holds:
+        sys.exit(f"\n{otherwise}")
+
+
+def deployed_parameters():
+    described = boto3.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
+    return {each["ParameterKey"]: each["ParameterValue"] for each in described["Parameters"]}
+
+
+def what_is_kept():
+    """Tables and queues."""
+    tables = boto3.client("dynamodb").list_tables()["TableNames"]
+    queues = boto3.client("sqs").list_queues().get("QueueUrls", [])
+    return sorted(tables + [queue.rsplit("/", 1)[1] for queue in queues])
+
+
+def variables(function):
+    return boto3.client("lambda").get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+
+
+def set_concurrency_again():
+    # the emulator keeps the template's number as text, and its poller stops on that
+    functions = boto3.client("lambda")
+    for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
+        most = int(mapping["ScalingConfig"]["MaximumConcurrency"])
+        functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": most})
+
+
+def until(what, holds):
+    """Asks again until it holds."""
+    end = time.monotonic() + LIMIT
+    while not holds():
+        must(time.monotonic() < end, f"waited {LIMIT} s for {what}")
+        time.sleep(0.2)
+
+
+def messages(shell, queue):
+    url = boto3.client("sqs").get_queue_url(QueueName=f"{STACK}-{queue}")["QueueUrl"]
+    counts = boto3.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+    return [int(counts[f"ApproximateNumberOfMessages{state}"]) for state in ("", "NotVisible", "Delayed")]
+
+
+def builds(folder, program):
+    """What `cargo` builds from now on."""
+    copy = folder / "tools" / Path(program).name
+    shutil.copy(program, copy)
+    if shutil.which("strip"):
+        # a debug binary is ten times as large
+        subprocess.run(["strip", copy], check=False)
+    (folder / "tools/program").write_text(str(copy))
+
+
+def first_deployments_that_fail(shell):
+    """Nothing of them ever runs."""
+    builds(shell.folder, shutil.which("true"))
+    shell.type("sam build")
+    # the template's own bound, one character past it
+    name = "a" * 48
+    shell.type(f"sam deploy --stack-name {name} --parameter-overrides Watch=no", fails=True)
+    events = boto3.client("cloudformation").describe_stack_events(StackName=name)["StackEvents"]
+    reasons = [event.get("ResourceStatusReason", "") for event in events]
+    must(any("must have at most 47 characters" in reason for reason in reasons), f"it is refused without its reason: {reasons}")
+    must(what_is_kept() == [], f"a refused name left {what_is_kept()}")
+    missing = "Watch=no OpenAiApiKeySecret=not-there"
+    shell.type(f"sam deploy --stack-name unlucky --parameter-overrides {missing}", fails=True)
+    must(what_is_kept() == [], f"a first deployment that failed left {what_is_kept()}")
+
+
+def first_deployment(shell):
+    shown, asked = shell.type(said("README.md", "sam build && sam deploy --guided"), FOR_THE_EMULATOR)
+    must(asked == list(deployed_parameters()), f"asked for {asked}")
+    set_concurrency_again()
+    shell.type(block(RUNBOOK, "output TableName"))
+    # its own host names need a name server
+    shell.type("URL=$AWS_ENDPOINT_URL/_aws/execute-api/$(echo $URL | sed 's|.*//||; s|[.].*||')/\\$default")
+    shell.type(said("README.md", "aws sqs send-message"))
+    shell.type(block(RUNBOOK, "output EventKeyCommand"))
+    runs = said("README.md", "cargo run -- runs --table $TABLE")
+    until("two runs that completed", lambda: shell.type(runs)[0].count("Completed") == 2)
+
+
+def dedicated_function(shell):
+    shell.child.sendline(said(RUNBOOK, "read -rs KEY"))
+    shell.type("sk-first")
+    shell.type(said(RUNBOOK, "aws secretsmanager create-secret"))
+    answers = {"DedicatedFunctionId": "hello-world", "DedicatedTimeout": "300", "OpenAiApiKeySecret": "stepladder/openai",
+               "ProtectTable": "yes"}
+    shell.type(said(RUNBOOK, "sam deploy --guided", "DedicatedFunctionId"), answers)
+    given = deployed_parameters()
+    must({name: given[name] for name in answers} == answers, f"{given}")
+    must(variables("stepladder-worker")["OPENAI_API_KEY"] == "sk-first", "the secret is not in the environment")
+    must("sk-first" not in Path(shell.folder, "samconfig.toml").read_text(), "the secret is in samconfig.toml")
+    table = next(name for name in what_is_kept() if "Table" in name)
+    try:
+        boto3.client("dynamodb").delete_table(TableName=table)
+        sys.exit("the table could be deleted")
+    except ClientError:
+        pass
+    shell.type(said(RUNBOOK, "update-termination-protection", " --enable"))
+
+    shell.type(said(RUNBOOK, "sam build && sam deploy"))
+    must(deployed_parameters() == given, f"a later deployment changed {given} to {deployed_parameters()}")
+
+
+def taken_back(shell):
+    """Its queue is not empty then."""
+    shell.type(block(RUNBOOK, "work --no-enabled"))
+    shell.type(said(RUNBOOK, "curl $URL/e/$KEY"))
+    must(messages(shell, "steps-dedicated") == [1, 0, 0], "the wake of a function with a queue of its own is elsewhere")
+    shell.type("KEY=sk-second")
+    shell.type(said(RUNBOOK, "aws secretsmanager put-secret-value"))
+    shell.type("sed -i.bak 's|SecretsRevision=[^ ]*|SecretsRevision=2|' samconfig.toml")
+    shell.type(said(RUNBOOK, "sed -i.bak"))
+    must(deployed_parameters()["DedicatedFunctionId"] == "", "it is still there")
+    must(variables("stepladder-worker")["OPENAI_API_KEY"] == "sk-second", "the secret was not read again")
+    must(messages(shell, "steps-dedicated") == [1, 0, 0], "the wake went with the function's workers")
+    set_concurrency_again()
+    shell.type("work --enabled")
+    runs = said("README.md", "cargo run -- runs --table $TABLE")
+    until("the ordinary workers to serve it", lambda: shell.type(runs)[0].count("Completed") == 3)
+
+
+def taken_away(shell):
+    before = what_is_kept()
+    must(len(before) == 6, f"{before}")
+    shell.type("sam delete --stack-name stepladder", fails=True)
+    shell.type(block(RUNBOOK, "sam delete --stack-name stepladder"))
+    must(what_is_kept() == before, f"{before} became {what_is_kept()}")
+    shell.type(block(RUNBOOK, "aws dynamodb delete-table"))
+    must(what_is_kept() == [], f"{what_is_kept()} is still there")
+
+
+def main(folder, program):
+    folder = Path(folder)
+    shell = Shell(folder, project(folder))
+    chapters = [first_deployment, dedicated_function, taken_back, taken_away]
+    started = time.monotonic()
+    first_deployments_that_fail(shell)
+    builds(folder, program)
+    for chapter in chapters:
+        print(f"\n--- {chapter.__name__}, after {time.monotonic() - started:.0f} s", flush=True)
+        chapter(shell)
+    print(f"\n--- done after {time.monotonic() - started:.0f} s", flush=True)
+
+
+main(*sys.argv[1:])

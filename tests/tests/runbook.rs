@@ -1,0 +1,30 @@
+//! The commands of `README.md` and `infra/README.md`, typed word for word into a shell before an emulator of AWS: from the
+//! first deployment, by pressing Enter, to the last queue that is deleted. `tests/python/runbook.py` types them.
+
+use std::process::Stdio;
+
+use stepladder_tests::aws_json::REGION;
+use stepladder_tests::binary;
+use stepladder_tests::ministack::Ministack;
+use stepladder_tests::parts::python_program;
+use tokio::process::Command;
+
+#[tokio::test]
+async fn what_the_runbook_says_can_be_typed_and_does_what_it_says() {
+    let stack = Ministack::start().await;
+    let folder = tempfile::Builder::new().prefix("stepladder-runbook-").tempdir().expect("a temporary folder");
+    let work = folder.path().join("work");
+    std::fs::create_dir(&work).expect("a folder in a folder of our own");
+    let mut command = Command::new(python_program("python"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
+        command.env_remove(name);
+    }
+    command.env("AWS_ENDPOINT_URL", stack.url()).env("AWS_DEFAULT_REGION", REGION);
+    command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+    // it would remember things at home
+    command.env("HOME", folder.path()).env("SAM_CLI_TELEMETRY", "0").env("PYTHONDONTWRITEBYTECODE", "1");
+    command.arg(binary::root().join("tests/python/runbook.py")).arg(&work).arg(binary::path());
+    let done = command.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("Python starts");
+    let (shown, said) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{shown}\n{said}\n{}", stack.log());
+}
