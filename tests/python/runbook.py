@@ -256,8 +256,8 @@ def taken_back(shell):
 def taken_away(shell):
     before = what_is_kept()
     must(len(before) == 6, f"{before}")
-    shell.type("sam delete --stack-name stepladder", fails=True)
-    shell.type(block(RUNBOOK, "sam delete --stack-name stepladder"))
+    shell.type(said(RUNBOOK, "delete-stack"), fails=True)
+    shell.type(block(RUNBOOK, "delete-stack"))
     must(what_is_kept() == before, f"{before} became {what_is_kept()}")
     shell.type(block(RUNBOOK, "aws dynamodb delete-table"))
     must(what_is_kept() == [], f"{what_is_kept()} is still there")
