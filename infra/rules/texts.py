@@ -56,6 +56,7 @@ def figures(template, watched):
     steps, events = alarms["StepsQueueAgeAlarm"], alarms["EventsQueueAgeAlarm"]
     sentences = [
         f"A message was received {receives('StepsQueue')} times and never done.",
+        f"Each becomes a dead letter after {receives('StepsQueue')} receives",
         f"uses up one of the {receives('EventsQueue')} receives of its message",
         f"Wakes have {throttled('StepsQueue', 'WorkerTimeout', 'HalfAMinuteMore')} minutes of that",
         f"events {throttled('EventsQueue', 'IngestTimeout', 'SixTimes')} minutes",
