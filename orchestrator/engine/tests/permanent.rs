@@ -6,8 +6,10 @@ mod support;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use stepladder_core::flow::Batch;
+use stepladder_core::expr::Expr;
+use stepladder_core::flow::{Batch, Rate};
 use stepladder_core::journal::Fact;
+use stepladder_core::spec::Concurrency;
 use stepladder_core::{RunId, Status};
 use stepladder_engine::Workers;
 use stepladder_engine::clock::Clock;
@@ -213,4 +215,30 @@ async fn a_run_that_collects_events_is_counted_as_started() {
     world.go(&engine).await;
     world.settle(&engine).await;
     assert_eq!((logged.count("run started"), logged.count("run ended")), (1, 1), "{:?}", logged.lines());
+}
+
+/// However a run ends, that is counted: here its handler never ran.
+#[tokio::test]
+async fn a_run_that_fails_before_its_handler_runs_and_one_that_is_skipped_are_counted() {
+    let logged = Logged::of("stepladder::run");
+    let _guard = tracing::subscriber::set_default(logged.clone());
+    let key = || Some(Expr::compile("event.data.missing").unwrap());
+    let fails =
+        Script::new("f").spec(|spec| spec.concurrency.push(Concurrency { key: key(), ..Concurrency::steps(1) }));
+    let mut world = World::new(vec![fails.step("a", &[]).program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    world.settle(&engine).await;
+    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Failed);
+    assert_eq!(logged.count("run ended function=f status=Failed"), 1, "{:?}", logged.lines());
+
+    let once = Rate { limit: 1, period: Duration::from_secs(3_600), burst: 1, key: None };
+    let limited = Script::new("g").spec(|spec| spec.flow.rate_limit = Some(once)).step("a", &[]);
+    let mut world = World::new(vec![limited.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    world.go(&engine).await;
+    world.settle(&engine).await;
+    let counts = ["Completed", "Skipped"].map(|end| logged.count(&format!("run ended function=g status={end}")));
+    assert_eq!(counts, [1, 1], "{:?}", logged.lines());
 }

@@ -39,7 +39,7 @@ use crate::versions::Chosen;
 use lines::Said;
 use timing::Punctuality;
 
-pub(super) use telling::{say, say_end};
+pub(super) use telling::{say, say_end, say_skipped};
 
 /// How long a run waits for a function that nobody has registered, before it looks again.
 const UNREGISTERED: Duration = Duration::from_secs(60);

@@ -132,7 +132,18 @@ impl Engine {
         if !before.is_empty() {
             self.carry_out(Commit { before, ..Commit::default() }).await?;
         }
-        if starts.is_empty() { Ok(Vec::new()) } else { self.backend.start(starts).await }
+        if starts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let skipped = |start: &Start| start.row.ended.map(|_| (start.row.run, start.row.function.clone()));
+        let skipped: Vec<_> = starts.iter().map(skipped).collect();
+        let begun = self.backend.start(starts).await?;
+        for (skipped, begun) in skipped.into_iter().zip(&begun) {
+            if let (Some((run, function)), Begun::New) = (skipped, begun) {
+                super::hop::say_skipped(run, &function);
+            }
+        }
+        Ok(begun)
     }
 
     pub(super) fn spec_of(&self, created: &Created) -> Option<&Spec> {

@@ -10,7 +10,7 @@ use stepladder_core::state::StepState;
 use super::lines::{say_lines, with_something_to_say};
 use super::telling::{begins, is_told, say_start};
 use super::timing::Punctuality;
-use super::{Ack, Hop, say};
+use super::{Ack, Hop, say, say_end};
 use crate::engine::load::Appended;
 use crate::ports::{After, Commit, StoreError};
 
@@ -28,6 +28,7 @@ impl Hop<'_> {
         }
         self.watch_the_time(&entries);
         let starts = self.state.begun_at.is_none() && entries.iter().any(|entry| begins(&entry.fact));
+        let lived = self.state.end.is_none();
         let of_attempts: Vec<Entry> = entries.iter().filter_map(|entry| self.of_attempt(entry)).collect();
         let late = planted::is(Plant::LaterWakeAfterEntry).then(|| std::mem::take(&mut self.commit.before));
         let entries = self.with_lines(entries);
@@ -45,6 +46,9 @@ impl Hop<'_> {
             for entry in &of_attempts {
                 let took = entry.fact.step().and_then(|step| self.took.remove(step));
                 say(&self.state, entry, took.unwrap_or_default());
+            }
+            if let Some(end) = self.state.end.as_ref().filter(|_| lived) {
+                say_end(&self.state, end);
             }
             if frees {
                 // who waits is woken before the wake is done with: a crash between repeats it (rule 22). A failure does not

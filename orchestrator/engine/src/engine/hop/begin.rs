@@ -117,11 +117,7 @@ impl Hop<'_> {
                 break;
             }
             let end = Fact::RunCancelled { reason: reason.into() }.at(now);
-            if self.append(vec![end], Ack::Later).await?.is_done()
-                && let Some(end) = &self.state.end
-            {
-                super::say_end(&self.state, end);
-            }
+            self.append(vec![end], Ack::Later).await?;
         }
         Ok(())
     }

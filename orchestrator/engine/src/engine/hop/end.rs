@@ -34,9 +34,6 @@ impl Hop<'_> {
                     && !self.engine.is_listened_to(&end);
                 self.engine.tell_of_end(&self.state, &end, &mut self.commit);
                 let appended = self.append(entries.clone(), if simple { Ack::Now } else { Ack::Later }).await?;
-                if appended.is_done() {
-                    super::say_end(&self.state, &end);
-                }
                 match appended {
                     Appended::Done if !simple => return Ok(Next::Again),
                     other => other,

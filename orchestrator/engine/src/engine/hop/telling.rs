@@ -9,6 +9,7 @@ use std::time::Duration;
 use stepladder_core::decide::Ready;
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::state::{End, Ending, RunState};
+use stepladder_core::{RunId, Status};
 
 /// Tells whoever follows this process's runs that one has ended.
 pub(in crate::engine) fn say_end(state: &RunState, end: &End) {
@@ -22,6 +23,11 @@ pub(in crate::engine) fn say_end(state: &RunState, end: &End) {
             tracing::info!(target: "stepladder::run", %run, %function, %status, ms, "run ended");
         }
     }
+}
+
+/// Tells them that a run was skipped: it ends as it is created.
+pub(in crate::engine) fn say_skipped(run: RunId, function: &str) {
+    tracing::info!(target: "stepladder::run", %run, %function, status = %Status::Skipped, ms = 0_u64, "run ended");
 }
 
 /// Whether a fact that is the first of its kind starts the run: its handler was run.
