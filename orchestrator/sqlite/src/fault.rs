@@ -31,6 +31,9 @@ impl Fault {
         };
         let advice = match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => "the disk is full; free some space, the work goes on by itself",
+            Some(ErrorCode::CannotOpen) => {
+                "the data file or its log cannot be opened; check the rights of the file and its folder"
+            }
             Some(ErrorCode::SystemIoFailure) => {
                 "the disk cannot be written; check that it works, is not read-only and has room"
             }

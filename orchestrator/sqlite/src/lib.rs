@@ -10,8 +10,10 @@
 
 mod fault;
 mod held;
+mod identity;
 mod lock;
 mod open;
+mod opened;
 mod prune;
 mod readers;
 mod rows;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use stepladder_core::slot::{Holder, Place};
 use stepladder_core::{Cause, RunId, Timestamp, Wake};
 use stepladder_engine::clock::{Clock, SystemClock};
@@ -51,13 +51,17 @@ pub enum OpenError {
         known = schema::VERSION
     )]
     Newer { db: PathBuf, found: usize },
+    /// It is a SQLite file of another program. It is left as it is.
+    #[error("`{}` is a SQLite file of another program, and is left as it is; name another file with --db", db.display())]
+    Foreign { db: PathBuf },
     /// It is no data file, is damaged, or cannot be read or written.
     #[error("the data file `{}` cannot be opened: {why}", db.display())]
     Unusable { db: PathBuf, why: String },
 }
 
 impl Sqlite {
-    /// Opens a data file, or makes it; its folder must exist. Locks it for as long as the adapter lives.
+    /// Opens a data file, or makes it, for its owner alone; its folder must exist. Locks it for as long as the adapter
+    /// lives, under all of its names.
     ///
     /// Whatever the process before had received and not acknowledged is delivered again, the slots that it held are
     /// free, and those who are first in line for them are woken.
@@ -66,35 +70,46 @@ impl Sqlite {
     /// [`OpenError`], in one line.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
         let path = path.as_ref();
-        if path.is_dir() {
-            // before the lock, which would leave its file beside somebody's folder
-            let why = "it is a folder; name a file in it".to_owned();
-            return Err(OpenError::Unusable { db: path.to_owned(), why });
-        }
         let lock = Lock::take(path)?;
         let unusable =
             |fault: Fault| OpenError::Unusable { db: path.to_owned(), why: fault.into_store_error().why().to_owned() };
-        let mut db = connect(path).map_err(|error| unusable(error.into()))?;
+        let mut db = connect(lock.path()).map_err(|error| unusable(error.into()))?;
         let found = schema::version(&db).map_err(|error| unusable(error.into()))?;
         if found > schema::VERSION {
             return Err(OpenError::Newer { db: path.to_owned(), found });
         }
         schema::migrate(&mut db, found).map_err(|error| unusable(error.into()))?;
+        try_to_write(&mut db).map_err(|error| unusable(error.into()))?;
         let (messages, latest) = queued(&mut db, options.clock.now()).map_err(unusable)?;
         let lines = lines(&db).map_err(unusable)?;
         let held = Arc::new(Held::new(messages, lines));
         let writer = Writer::start(db, held.clone())
             .map_err(|error| OpenError::Unusable { db: path.to_owned(), why: error.to_string() })?;
-        let readers = Arc::new(Readers::new(path));
+        let readers = Arc::new(Readers::new(lock.path()));
         Ok(Self {
             clock: options.clock,
             readers,
             writer,
             held,
             wakes: AtomicI64::new(latest),
-            _stretching: Stretching::start(path),
+            _stretching: Stretching::start(lock.path()),
             _lock: lock,
         })
+    }
+}
+
+/// Finds out at the start, and not with the first event, that the data file or its folder cannot be written. A full disk
+/// is no reason not to start: there may be room soon.
+fn try_to_write(db: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let written = transaction.pragma_update(None, "user_version", version).and_then(|()| transaction.commit());
+    match written {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
+            tracing::warn!("the disk is full; free some space, the work goes on by itself");
+            Ok(())
+        }
+        written => written,
     }
 }
 
@@ -103,6 +118,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
     keep_statements(&db)?;
+    // in the file itself before there is a log: it tells the file from those of other programs
+    schema::sign(&db)?;
     db.pragma_update(None, "journal_mode", "wal")?;
     db.pragma_update(None, "synchronous", "full")?;
     db.pragma_update(None, "temp_store", "memory")?;

@@ -4,6 +4,8 @@
 
 use rusqlite::Connection;
 
+use crate::identity::APPLICATION;
+
 /// One step each; what has been released is never changed, only followed by another.
 const STEPS: &[&str] = &[
     "
@@ -125,6 +127,12 @@ pub(crate) const VERSION: usize = STEPS.len();
 pub(crate) fn version(db: &Connection) -> rusqlite::Result<usize> {
     let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     Ok(usize::try_from(version).unwrap_or(usize::MAX))
+}
+
+/// Writes into a file that it is ours, where that is missing.
+pub(crate) fn sign(db: &Connection) -> rusqlite::Result<()> {
+    let id: i32 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    if id == APPLICATION { Ok(()) } else { db.pragma_update(None, "application_id", APPLICATION) }
 }
 
 /// Brings a file from `version` to this version. Each step is a transaction.

@@ -53,7 +53,7 @@ pub(crate) struct DevArgs {
     /// Address to listen on; one that others can reach needs an event key and STEPLADDER_DASHBOARD_TOKEN
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
-    /// Data file; made when it is not there
+    /// Data file; made when it is not there, readable by its owner alone
     #[arg(long, value_name = "PATH", default_value = ".stepladder/dev.db")]
     db: PathBuf,
     /// Key that events must come with; may be repeated. Also STEPLADDER_EVENT_KEYS, separated by commas
@@ -102,7 +102,12 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
     let demo = demo(&mut app, args.demo).await?;
     let programs = app.programs().map_err(Stop::problem)?;
     let address = address(&args.host, listener.local_addr().map_err(|e| cannot_listen(&args.host, args.port, &e))?);
-    let backend = Arc::new(open(&args.db)?);
+    // on a thread of its own: a file on a disk that does not answer must not take Ctrl-C along
+    let db = args.db.clone();
+    let backend = tokio::select! {
+        opened = tokio::task::spawn_blocking(move || open(&db)) => Arc::new(opened.map_err(Stop::problem)??),
+        () = wishes.next() => return Err(Stop::Interrupted),
+    };
     let engine = Arc::new(Engine::new(backend.clone(), programs, config).map_err(Stop::problem)?);
 
     let functions: Vec<Function> = engine.specs().map(Function::of).collect();
@@ -230,11 +235,19 @@ fn address(host: &str, bound: SocketAddr) -> String {
 
 fn open(db: &Path) -> Result<Sqlite, Stop> {
     if let Some(folder) = db.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|e| {
+        private_folder().recursive(true).create(folder).map_err(|e| {
             Stop::problem(format!("the folder `{}` cannot be made: {e}; name another file with --db", folder.display()))
         })?;
     }
     Sqlite::open(db, stepladder_sqlite::Options::default()).map_err(Stop::problem)
+}
+
+/// Makes folders that their owner alone can look into: data files hold what events and steps said.
+fn private_folder() -> std::fs::DirBuilder {
+    let mut folder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+    folder
 }
 
 fn notes(demo: &Demo, config: &Config) -> Vec<String> {

@@ -1,0 +1,65 @@
+//! Which data files a server starts on, and how long it takes to say no.
+#![cfg(all(target_os = "linux", target_env = "gnu"))]
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Stdio;
+
+use stepladder_tests::refusing_disk::RefusingDisk;
+use stepladder_tests::{Server, server};
+use tempfile::TempDir;
+
+/// The one line with which `dev` ends on this file.
+async fn rejected(db: &Path) -> String {
+    let mut command = server::command();
+    command.args(["dev", "--port", "0", "--db"]).arg(db).stdin(Stdio::null());
+    let output = command.output().await.expect("the binary starts");
+    let line = String::from_utf8(output.stderr).expect("the command line writes UTF-8");
+    assert_eq!((output.status.code(), line.lines().count()), (Some(1), 1), "{line}");
+    line
+}
+
+#[tokio::test]
+async fn a_second_server_is_rejected_under_every_name_of_the_file() {
+    let server = Server::plain().await;
+    let links = TempDir::new_in(server.folder()).expect("a temporary folder");
+    let (symbolic, hard) = (links.path().join("symbolic.db"), links.path().join("hard.db"));
+    std::os::unix::fs::symlink(server.db(), &symbolic).expect("a link");
+    std::fs::hard_link(server.db(), &hard).expect("a link");
+    for name in [symbolic, hard] {
+        let line = rejected(&name).await;
+        assert!(line.contains("in use by another process"), "{line}");
+        assert!(line.contains(&*name.to_string_lossy()), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_is_found_out_at_the_start() {
+    let disk = RefusingDisk::new();
+    let mut server = disk.under(Server::new());
+    server.start().await;
+    server.interrupt().await;
+    disk.make_read_only();
+    server.launch();
+    assert_eq!(server.ended().await.code(), Some(1));
+    assert!(server.log().contains("cannot be written"), "{}", server.log());
+    assert!(!server.log().contains("is ready"), "{}", server.log());
+    disk.relent();
+    server.start().await;
+}
+
+#[tokio::test]
+async fn a_server_makes_folders_for_its_owner_alone_and_does_not_keep_data_in_memory() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    assert!(rejected(Path::new(":memory:")).await.contains("kept in memory"));
+    let inner = folder.path().join("outer/inner");
+    let mut command = server::command();
+    command.args(["dev", "--port", "0", "--db"]).arg(inner.join("notes.db")).stdin(Stdio::null());
+    std::fs::create_dir_all(folder.path().join("outer")).expect("a folder");
+    std::fs::set_permissions(folder.path().join("outer"), PermissionsExt::from_mode(0o755)).expect("rights");
+    let mut running = command.stdout(Stdio::null()).spawn().expect("the binary starts");
+    let mode = |path: &Path| Some(std::fs::metadata(path).ok()?.permissions().mode() & 0o777);
+    let made = stepladder_tests::wait_for("the data file", async || mode(&inner.join("notes.db"))).await;
+    assert_eq!((made, mode(&inner), mode(&folder.path().join("outer"))), (0o600, Some(0o700), Some(0o755)));
+    running.kill().await.expect("the process is ours");
+}
