@@ -201,6 +201,8 @@ fn follow(step: &mut Step, entry: &Entry) -> Result<(), &'static str> {
         Fact::RunCreated(_)
         | Fact::EventJoined { .. }
         | Fact::RunBegun
+        | Fact::RunDelayed { .. }
+        | Fact::RunAdmitted
         | Fact::StepsWoken { .. }
         | Fact::VersionTaken { .. }
         | Fact::Logged { .. }
@@ -232,6 +234,8 @@ fn kind_of(fact: &Fact) -> Option<Kind> {
         Fact::RunCreated(_)
         | Fact::EventJoined { .. }
         | Fact::RunBegun
+        | Fact::RunDelayed { .. }
+        | Fact::RunAdmitted
         | Fact::StepsWoken { .. }
         | Fact::VersionTaken { .. }
         | Fact::Logged { .. }

@@ -54,6 +54,9 @@ pub enum Refusal {
     /// The run collects events and has not begun.
     #[error("the run still collects events")]
     Collecting,
+    /// Flow control has let the run go.
+    #[error("the run was let go already")]
+    Admitted,
     /// The run goes on under a version of its function already.
     #[error("the run has a version")]
     HasVersion,
@@ -92,6 +95,7 @@ struct Sight<'a> {
     entered: Vec<EventId>,
     collecting: bool,
     has_version: bool,
+    admitted: bool,
 }
 
 impl<'a> Sight<'a> {
@@ -99,7 +103,8 @@ impl<'a> Sight<'a> {
         let (ended, handler, handler_retry_at) = (base.end.is_some(), base.handler_failures, base.handler_retry_at);
         let (collecting, has_version) = (base.collecting, base.version.is_some());
         let (touched, entered) = (Vec::new(), Vec::new());
-        Self { base, touched, ended, handler, handler_retry_at, entered, collecting, has_version }
+        let admitted = base.admitted || base.begun_at.is_some();
+        Self { base, touched, ended, handler, handler_retry_at, entered, collecting, has_version, admitted }
     }
 
     fn has_met(&self, event: EventId) -> bool {
@@ -122,6 +127,7 @@ impl<'a> Sight<'a> {
         if let Fact::EventJoined { event, .. } = &entry.fact {
             self.entered.push(event.id);
         }
+        self.admitted |= matches!(entry.fact, Fact::RunAdmitted) || entry.fact.is_of_a_handler();
         if entry.fact.is_of_a_handler() {
             self.handler_retry_at = None;
         }
@@ -224,12 +230,15 @@ fn judge(run: &Sight<'_>, entry: &Entry) -> Result<(), Refusal> {
             Some(StepState::Done) => Err(Refusal::Settled(step.clone())),
             _ => Err(Refusal::NotWaiting(step.clone())),
         },
+        Fact::RunDelayed { .. } | Fact::RunAdmitted if run.admitted => Err(Refusal::Admitted),
         Fact::VersionTaken { .. } if run.has_version => Err(Refusal::HasVersion),
         Fact::HandlerFailed { attempt, .. } if Some(*attempt) != run.handler.checked_add(1) => {
             Err(Refusal::HandlerMovedOn)
         }
         Fact::EventJoined { .. }
         | Fact::RunBegun
+        | Fact::RunDelayed { .. }
+        | Fact::RunAdmitted
         | Fact::HandlerFailed { .. }
         // whoever writes it has read every line before it
         | Fact::Logged { .. }

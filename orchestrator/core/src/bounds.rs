@@ -52,6 +52,8 @@ pub fn kept(fact: &Fact) -> usize {
             | Fact::RunCompleted { .. }
             | Fact::RunFailed { .. }
             | Fact::RunCancelled { .. }
+            | Fact::RunDelayed { .. }
+            | Fact::RunAdmitted
             | Fact::RunSkipped { .. } => 0,
         }
 }

@@ -16,6 +16,7 @@ use fields::Fields;
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 
+use crate::missed::MissedTicks;
 use crate::sentence::brief;
 use crate::{Timestamp, id};
 
@@ -31,6 +32,8 @@ pub struct Schedule {
     pub lines: Vec<Cron>,
     /// A tick comes up to this much later, by chance, but always the same for the same tick.
     pub jitter: Duration,
+    /// What happens to ticks that did not start in time.
+    pub missed_ticks: MissedTicks,
 }
 
 /// A cron line in its time zone.

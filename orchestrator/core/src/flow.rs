@@ -3,10 +3,13 @@
 //! What is here is arithmetic and wording. What has been started so far is kept by the storage as small texts, which the
 //! engine reads, changes by these rules and writes back in the transaction that begins the run (rule 16).
 
+mod admission;
 mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use admission::Admission;
 
 use crate::expr::{BadExpr, Expr};
 use crate::limits::{COLLECTED, LONGEST_PERIOD, MOST_PRIORITY};

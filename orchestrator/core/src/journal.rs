@@ -67,6 +67,11 @@ pub enum Fact {
     },
     /// A run that collects events begins: none joins it any more.
     RunBegun,
+    /// The run missed its moment; its throttle or rate limit has room for it then.
+    RunDelayed { begins_at: Timestamp },
+    /// Flow control lets the run go: what holds it up from now on is a concurrency limit. It travels with what is written
+    /// next.
+    RunAdmitted,
     /// An attempt's body is about to run, until `lease_until` at the latest.
     StepStarted { step: StepId, attempt: u32, lease_until: Timestamp, worker: Arc<str> },
     /// The attempt's value, memoized.
@@ -307,6 +312,8 @@ impl Fact {
             Self::RunCreated(_)
             | Self::EventJoined { .. }
             | Self::RunBegun
+            | Self::RunDelayed { .. }
+            | Self::RunAdmitted
             | Self::StepsWoken { .. }
             | Self::EventEntered { .. }
             | Self::VersionTaken { .. }
@@ -382,6 +389,7 @@ impl Fact {
             self,
             Self::StepStarted { .. }
                 | Self::AttemptInterrupted { .. }
+                | Self::RunAdmitted
                 | Self::Logged { .. }
                 | Self::VersionTaken { .. }
         )

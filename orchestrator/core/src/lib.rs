@@ -18,6 +18,7 @@ pub mod id;
 pub mod journal;
 pub mod json;
 pub mod limits;
+pub mod missed;
 #[doc(hidden)]
 pub mod planted;
 pub mod report;

@@ -8,6 +8,7 @@ use crate::cron::{LONGEST_JITTER, Schedule};
 use crate::event::{Event, NewEvent};
 use crate::expr::{BadExpr, Expr, Scope};
 use crate::flow::Flow;
+use crate::journal::Origin;
 use crate::limits::name_fault;
 use crate::retry::RetryPolicy;
 use crate::sentence::brief;
@@ -147,6 +148,17 @@ impl Spec {
             let fault = trigger_fault(&t.event)?;
             Some(format!("the trigger `{}` of function `{}` {fault}", brief(&t.event), self.id))
         })
+    }
+
+    /// What holds its runs up or drops them, besides concurrency limits, in words.
+    pub fn flow_in_words(&self) -> Vec<String> {
+        let ticks = (!self.schedule.lines.is_empty()).then(|| self.schedule.missed_ticks.words().to_owned());
+        self.flow.words().into_iter().chain(ticks).collect()
+    }
+
+    /// Whether the journal is to say that flow control has let a run go: where it holds runs up that are about to start.
+    pub fn notes_admission(&self, origin: &Origin) -> bool {
+        *origin == Origin::Cron || self.flow.throttle.is_some() || self.flow.rate_limit.is_some()
     }
 
     /// Whether an event starts this function.

@@ -49,6 +49,8 @@ pub struct RunState {
     pub joined: Vec<Event>,
     /// From when on it may begin, where something put that off.
     put_off: Option<Timestamp>,
+    /// Whether flow control has let it go.
+    pub admitted: bool,
     /// When its handler was first run: something was written that only a handler asks for, or its error.
     pub begun_at: Option<Timestamp>,
     /// When the first attempt of any step started.
@@ -107,6 +109,7 @@ impl RunState {
             collecting: created.collects,
             joined: Vec::new(),
             put_off: created.begins_at,
+            admitted: false,
             begun_at: None,
             started_at: None,
             entered: HashSet::new(),
@@ -178,6 +181,8 @@ impl RunState {
                 self.collecting = false;
                 self.put_off = Some(entry.at);
             }
+            Fact::RunDelayed { begins_at } => self.put_off = Some(*begins_at),
+            Fact::RunAdmitted => self.admitted = true,
             Fact::EventEntered { event, steps } => {
                 self.entered.insert(event.id);
                 steps.iter().for_each(|id| self.change(id, entry));

@@ -156,7 +156,7 @@ fn what_is_no_line_is_refused_with_its_place_and_what_to_write() {
 #[test]
 fn jitter_spreads_ticks_and_is_the_same_for_the_same_tick() {
     let lines = vec![Cron::parse("0 * * * *", "UTC").expect("a line")];
-    let schedule = Schedule { lines, jitter: Duration::from_secs(300) };
+    let schedule = Schedule { lines, jitter: Duration::from_secs(300), ..Schedule::default() };
     let begin = minute("2026-11-25T17:00:00Z");
     let late: HashSet<Duration> =
         (0..50).map(|n| schedule.due(&format!("f{n}"), begin).since(Timestamp::of_minute(begin))).collect();

@@ -1,5 +1,6 @@
 //! The engine: ingest, hop, sweep, and the answers to questions, over one backend.
 
+mod admission;
 mod announce;
 mod ask;
 mod bulk;

@@ -385,6 +385,8 @@ impl Story {
             | Fact::EventJoined { .. }
             | Fact::VersionTaken { .. }
             | Fact::RunBegun
+            | Fact::RunDelayed { .. }
+            | Fact::RunAdmitted
             | Fact::RunCompleted { .. }
             | Fact::RunFailed { .. }
             | Fact::RunCancelled { .. }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use serde::Serialize;
+use stepladder_core::missed::MissedTicks;
 use stepladder_core::retry::Backoff;
 use stepladder_core::spec::Trigger;
 use stepladder_core::{Failure, Json, NewEvent, Spec, json};
@@ -59,6 +60,7 @@ pub struct Function {
 struct CronLines {
     lines: Vec<String>,
     zone: Option<String>,
+    missed: Option<MissedTicks>,
 }
 
 impl Function {
@@ -126,8 +128,9 @@ impl Function {
     /// weekdays. Five fields (minute, hour, day of the month, month, day of the week), or `@hourly`, `@daily`, `@weekly`,
     /// `@monthly`, `@yearly`. In UTC unless [`time_zone`](Self::time_zone) says otherwise.
     ///
-    /// Each tick starts one run, within a second of its minute. What nobody could start for a quarter of an hour is late:
-    /// of late ticks, only the latest starts a run. See `docs/cron.md` for clocks that are put forward and back.
+    /// Each tick starts one run, within a second of its minute. A tick that has not started a minute after its time is
+    /// missed: of missed ticks, the latest starts, unless [`missed_ticks`](Self::missed_ticks) says otherwise. See
+    /// `docs/cron.md` for clocks that are put forward and back.
     ///
     /// ```
     /// # use stepladder_sdk::prelude::*;
@@ -167,6 +170,22 @@ impl Function {
     pub fn jitter(mut self, most: Duration) -> Self {
         self.once.note("jitter");
         self.spec.schedule.jitter = most;
+        self
+    }
+
+    /// What happens to ticks that did not start within a minute of their time, because the function was paused or no server
+    /// was there. [`MissedTicks::RunOnce`] by default.
+    ///
+    /// ```
+    /// # use stepladder_sdk::prelude::*;
+    /// # use stepladder_sdk::Tick;
+    /// # async fn report(ctx: Context, tick: Event<Tick>) -> Result<()> { Ok(()) }
+    /// let function = Function::cron("daily-report", "0 9 * * MON-FRI", report).missed_ticks(MissedTicks::Skip);
+    /// ```
+    #[must_use]
+    pub fn missed_ticks(mut self, policy: MissedTicks) -> Self {
+        self.once.note("missed_ticks");
+        self.cron.missed = Some(policy);
         self
     }
 

@@ -41,6 +41,7 @@ pub use poll::PollUntil;
 pub use serde_json::json;
 pub use states::States;
 pub use step::Step;
+pub use stepladder_core::missed::MissedTicks;
 pub use stepladder_core::retry::{Backoff, Retry};
 pub use stepladder_core::{EventId, Failure, Json, NewEvent, RunId, Timestamp, Usage};
 pub use usage::usage;

@@ -7,5 +7,5 @@ pub use serde_json::json;
 
 pub use crate::{
     Backoff, Batch, CancelOn, Concurrency, Context, Debounce, Error, Event, EventData, Function, FunctionFailed, Log,
-    Rate, Result, ResultExt, Singleton,
+    MissedTicks, Rate, Result, ResultExt, Singleton,
 };

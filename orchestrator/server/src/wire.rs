@@ -333,7 +333,7 @@ impl<'a> Function<'a> {
             retries: spec.retry.retries,
             timeout_ms: u64::try_from(spec.timeout.as_millis()).unwrap_or(u64::MAX),
             concurrency: spec.concurrency.iter().map(concurrency).collect(),
-            flow_control: spec.flow.words(),
+            flow_control: spec.flow_in_words(),
             on_failure: spec.on_failure.as_deref(),
             paused_since: paused_since.map(|at| at.to_string()),
         }

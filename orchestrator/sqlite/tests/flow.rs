@@ -113,8 +113,7 @@ async fn a_limit_on_runs_holds_over_restarts() {
 #[tokio::test]
 async fn a_throttle_and_a_rate_limit_remember_over_restarts() {
     let (runs, _) = run(|| Function::new("f", works).throttle(Rate::new(1, 60 * SECOND)), 3).await;
-    let began: Vec<u64> = runs.iter().map(|run| run.started_at.expect("it began").since(NOW).as_secs()).collect();
-    assert_eq!(began[1..], [60, 120], "however late the first one was");
+    assert!(are_spaced(&runs, 60 * SECOND), "however late the first one was");
     let (runs, _) = run(|| Function::new("f", works).rate_limit(Rate::new(1, 60 * SECOND)), 3).await;
     assert_eq!(outputs(&runs), ["0", "Skipped", "Skipped"]);
 }
@@ -266,4 +265,27 @@ async fn a_paused_function_stays_paused_over_restarts() {
     drop((engine, sqlite));
     let (runs, _) = settle(&path, &clock, function).await;
     assert_eq!(outputs(&runs), ["7"]);
+}
+
+/// Whether no two of the runs started closer than this.
+fn are_spaced(runs: &[RunSummary], pace: Duration) -> bool {
+    let mut started: Vec<Timestamp> = runs.iter().map(|run| run.started_at.expect("it began")).collect();
+    started.sort_unstable();
+    started.windows(2).all(|pair| pair[1].since(pair[0]) >= pace)
+}
+
+#[tokio::test]
+async fn rule_32_a_throttle_holds_after_downtime() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("dev.db");
+    let clock = Arc::new(VirtualClock::new(NOW));
+    let function = || Function::new("f", works).throttle(Rate::new(1, 60 * SECOND));
+    for n in 0..4 {
+        send(&path, &clock, function(), &Job { n }).await;
+    }
+    clock.advance(3_600 * SECOND);
+    let (runs, _) = settle(&path, &clock, function).await;
+    assert_eq!(outputs(&runs), ["0", "1", "2", "3"]);
+    assert!(are_spaced(&runs, 60 * SECOND));
+    assert!(runs[3].started_at.expect("it began").since(NOW) < (3_600 + 300) * SECOND, "and none waits longer");
 }

@@ -21,7 +21,11 @@ pub fn cron(input: &[u8]) {
     let ticks: Vec<i64> = std::iter::successors(next(&from), next).take(TICKS).collect();
     assert!(ticks.iter().all(|tick| cron.comes(*tick)), "{cron} does not come at one of {ticks:?}");
     assert!(ticks.is_sorted_by(|a, b| a < b) && ticks.first().is_none_or(|first| *first > from), "{cron}: {ticks:?}");
-    let schedule = Schedule { lines: vec![cron], jitter: std::time::Duration::from_secs(u64::from(line.len() as u32)) };
+    let schedule = Schedule {
+        lines: vec![cron],
+        jitter: std::time::Duration::from_secs(u64::from(line.len() as u32)),
+        ..Schedule::default()
+    };
     for tick in ticks {
         let late = schedule.due(line, tick).as_millis() - tick.saturating_mul(60_000);
         assert!((0..=schedule.jitter.as_millis() as i64).contains(&late) || tick.checked_mul(60_000).is_none());

@@ -76,7 +76,8 @@ impl Control {
             Self::Cron => {
                 let place = place.clone();
                 let handler = move |ctx: Context, _: Event<Tick>| works(ctx, place.clone());
-                Function::cron(CONTROLLED, format!("*/{EVERY} * * * *"), handler)
+                // each tick is to start, however long a standstill lasts
+                Function::cron(CONTROLLED, format!("*/{EVERY} * * * *"), handler).missed_ticks(MissedTicks::RunAll)
             }
             Self::CancelOn => one(|f| f.cancel_on(CancelOn::event::<Word>().field("k")).finish_within(PERIOD * 30)),
         }

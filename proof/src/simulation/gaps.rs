@@ -77,6 +77,8 @@ fn due(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestam
         | Fact::RunCompleted { .. }
         | Fact::RunFailed { .. }
         | Fact::RunBegun
+        | Fact::RunDelayed { .. }
+        | Fact::RunAdmitted
         | Fact::RunSkipped { .. } => state.begins_at().map_or(state.last_at, |at| at.max(state.last_at)),
     }
 }

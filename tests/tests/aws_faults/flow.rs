@@ -172,3 +172,25 @@ async fn a_singleton_an_idempotency_key_and_a_limit_on_runs_hold_on_the_table() 
     stage.assert_journals().await;
     stage.assert_within_limits();
 }
+
+#[tokio::test]
+async fn rule_32_a_throttle_holds_on_the_table_after_an_hour_in_which_no_worker_was_there() {
+    let function = Function::new("works", works).throttle(Rate::new(1, 60 * SECOND));
+    let stage = Stage::new(Sdk::Retries, vec![function]).await;
+    let engine = stage.engine();
+    for n in 0..5 {
+        stage.send(&engine, &go(n)).await;
+    }
+    stage.advance(3_600 * SECOND);
+    stage.settle(|| engine.clone()).await;
+    let mut started = Vec::new();
+    for n in 0..5 {
+        let run = led_to(&stage, n).await[0].0;
+        started.push(stage.onlooker().run(run).await.expect("a run").summary.started_at.expect("it began"));
+    }
+    started.sort_unstable();
+    // wakes come by whole seconds
+    assert!(started.windows(2).all(|pair| pair[1].since(pair[0]) >= 55 * SECOND), "{started:?}");
+    stage.assert_journals().await;
+    stage.assert_within_limits();
+}

@@ -273,7 +273,7 @@ impl Function {
                     shared: c.shared.as_ref().map(|name| name.to_string()),
                 })
                 .collect(),
-            flow_control: spec.flow.words(),
+            flow_control: spec.flow_in_words(),
             on_failure: spec.on_failure.as_ref().map(|id| id.to_string()),
         }
     }

@@ -60,6 +60,8 @@ impl Revealed {
             | Fact::StepsWoken { .. }
             | Fact::EventJoined { .. }
             | Fact::RunBegun
+            | Fact::RunDelayed { .. }
+            | Fact::RunAdmitted
             | Fact::Hastened { .. }
             | Fact::SleepStarted { .. }
             | Fact::InvokeStarted { .. }

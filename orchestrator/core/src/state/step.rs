@@ -156,6 +156,8 @@ impl Step {
             Fact::RunCreated(_)
             | Fact::EventJoined { .. }
             | Fact::RunBegun
+            | Fact::RunDelayed { .. }
+            | Fact::RunAdmitted
             | Fact::StepsWoken { .. }
             | Fact::VersionTaken { .. }
             | Fact::Logged { .. }

@@ -144,7 +144,9 @@ impl Engine {
         if let Some(at) = state.begins_at().filter(|at| *at > self.now()) {
             return Ok(Some(match state.collecting {
                 true => format!("collects events until {at}; it has {}", state.next),
-                false if state.created.begins_at.is_some() => format!("begins at {at}, when its throttle has room"),
+                false if state.created.event.begins_at() != Some(at) => {
+                    format!("begins at {at}, when its throttle or rate limit has room")
+                }
                 false => format!("begins at {at}, the `ts` of its event"),
             }));
         }

@@ -208,12 +208,11 @@ impl Engine {
     fn joining(&self, spec: &Spec, state: &RunState, events: &[Event], closes: bool) -> Vec<Entry> {
         let (now, last) = (self.now(), events.len().saturating_sub(1));
         let replaces = spec.flow.debounce.is_some();
-        // one whose time has come is about to begin: nothing puts it off any more
-        let waits = state.begins_at().is_some_and(|at| at > now);
         let entry = |(i, event): (usize, &Event)| {
             let begins_at = match i == last {
                 true if closes => Some(now),
-                true if replaces && waits => Some(begins_at(&spec.flow, state.created_at, now)),
+                // also where its time has come: it may be paused, and is to begin after a quiet while then, too
+                true if replaces => Some(begins_at(&spec.flow, state.created_at, now)),
                 _ => None,
             };
             let closes = closes && i == last;

@@ -74,6 +74,8 @@ struct Hop<'e> {
     handed: HashSet<StepId>,
     /// Why those who wait for a slot that was given back could not be woken yet.
     unwoken: Option<StoreError>,
+    /// Whether flow control has let the run go in this hop; the journal says so with the next append.
+    admitted: bool,
     /// Whether this invocation has executed a body.
     executed: bool,
     /// Whether the wake was delivered before: somebody may have died over it.

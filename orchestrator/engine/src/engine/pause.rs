@@ -133,6 +133,6 @@ fn key(function: &str) -> Arc<str> {
 }
 
 /// The line of those that wait for a function to be resumed. It has no slots: nobody gets on by asking.
-fn line(function: &str) -> Limit {
+pub(super) fn line(function: &str) -> Limit {
     Limit { key: key(function), slots: 0 }
 }

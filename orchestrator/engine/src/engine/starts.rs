@@ -204,7 +204,7 @@ impl Engine {
 }
 
 /// What flow control does not hold up: what a person asked for, and what is to be done about a failure.
-fn is_let_through(origin: &Origin) -> bool {
+pub(super) fn is_let_through(origin: &Origin) -> bool {
     match origin {
         Origin::Rerun { .. } | Origin::Failure { .. } => true,
         Origin::Event | Origin::Invoke { .. } | Origin::Cron => false,

@@ -7,19 +7,14 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use stepladder_core::journal::{Created, Origin};
-use stepladder_core::{Cause, Event, EventId, RunId, Timestamp, Wake, id, json};
+use stepladder_core::state::RunState;
+use stepladder_core::{Cause, Event, EventId, RunId, Spec, Timestamp, Wake, id, json};
 
 use super::Engine;
 use crate::ports::{Later, StoreError};
 
 /// The name of the event that a tick's run starts with.
 const TICK: &str = "stepladder/cron.tick";
-/// Minutes after which a tick that nobody swept is late: of those that are, each function gets the latest alone. A server
-/// that was off for a week would otherwise start ten thousand runs of a function that comes every minute.
-const LATE: i64 = 15;
-/// Minutes within which a late tick is looked for: a week, and the longest month's end in it.
-const FORGOTTEN: i64 = 32 * 24 * 60;
-
 /// The data of that event.
 #[derive(Serialize)]
 struct TickData {
@@ -60,21 +55,27 @@ fn run_of(function: &str, minute: i64) -> RunId {
 }
 
 impl Engine {
-    /// The ticks of these minutes, in their order: all that are not late, and of the late ones each function's latest.
+    /// The ticks of these minutes that are to be sent, by minute: all that are in time, and of the missed ones those that
+    /// the function's policy lets start.
     pub(super) fn ticks(&self, minutes: Range<i64>, now: Timestamp) -> HashMap<i64, Vec<Tick>> {
         let mut ticks: HashMap<i64, Vec<Tick>> = HashMap::new();
         for spec in self.specs().filter(|spec| !spec.schedule.lines.is_empty()) {
-            let mut add = |minute: i64| {
+            for minute in spec.schedule.ticks(&spec.id, minutes.clone(), now) {
                 let due = spec.schedule.due(&spec.id, minute);
                 ticks.entry(minute).or_default().push(Tick { function: spec.id.clone(), minute, due });
-            };
-            let late = now.minute() - LATE;
-            let comes = |minute: &i64| spec.schedule.comes(*minute);
-            let oldest = minutes.start.max(now.minute() - FORGOTTEN);
-            (oldest..late.min(minutes.end)).rev().find(comes).into_iter().for_each(&mut add);
-            (late.max(minutes.start)..minutes.end).filter(comes).for_each(add);
+            }
         }
         ticks
+    }
+
+    /// Why the run of a tick must not start any more; `None` for every other run, and for one that was let go.
+    pub(super) fn missed_tick(&self, spec: &Spec, state: &RunState) -> Option<&'static str> {
+        if state.created.origin != Origin::Cron || state.admitted {
+            return None;
+        }
+        let minute = state.created.event.ts.minute();
+        let due = spec.schedule.due(&spec.id, minute);
+        spec.schedule.missed(&spec.id, minute, due.max(state.begins_at().unwrap_or(due)), self.now())
     }
 
     /// Begins the run of a tick.

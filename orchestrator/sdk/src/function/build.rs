@@ -27,6 +27,10 @@ impl Function {
         if cron.zone.is_some() && cron.lines.is_empty() {
             return Err(format!("function `{id}` has a time zone and no cron line; remove it, or use Function::cron"));
         }
+        if cron.missed.is_some() && cron.lines.is_empty() {
+            return Err(format!("function `{id}` has missed_ticks and no cron line; remove it, or use Function::cron"));
+        }
+        spec.schedule.missed_ticks = cron.missed.unwrap_or_default();
         for line in cron.lines {
             let zone = cron.zone.as_deref().unwrap_or("UTC");
             let line = Cron::parse(&line, zone).map_err(|bad| format!("function `{id}`: {bad}"))?;

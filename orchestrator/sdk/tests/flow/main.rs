@@ -10,6 +10,7 @@ mod rates;
 mod refused;
 mod requests;
 mod same;
+mod standstill;
 
 use std::time::Duration;
 

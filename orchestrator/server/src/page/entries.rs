@@ -96,6 +96,10 @@ fn told(fact: &Fact) -> (&'static str, String) {
             ("Event joined", format!("{} {} {how}{begins}{last}", event.name, event.id))
         }
         Fact::RunBegun => ("Run begun", "no event joins it any more".into()),
+        Fact::RunDelayed { begins_at } => {
+            ("Run delayed", format!("it missed its moment; begins at {}", time(*begins_at)))
+        }
+        Fact::RunAdmitted => ("Run admitted", "flow control lets it go".into()),
         Fact::VersionTaken { version } => ("Version taken", brief(version, ERROR_BYTES)),
         Fact::Logged { attempt, lines } => {
             let first = lines.first().map(|placed| brief(&placed.line.message, ERROR_BYTES)).unwrap_or_default();

@@ -59,7 +59,7 @@ impl FunctionRow {
             Some(condition) => format!("{} if {}", trigger.event, condition.source()),
         });
         let ticks = spec.schedule.lines.iter().map(|line| format!("cron {line}"));
-        let limits = spec.concurrency.iter().map(ToString::to_string).chain(spec.flow.words());
+        let limits = spec.concurrency.iter().map(ToString::to_string).chain(spec.flow_in_words());
         Self {
             id: spec.id.to_string(),
             link: format!("/function{}", query([("id", &*spec.id)])),

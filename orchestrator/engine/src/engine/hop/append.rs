@@ -26,6 +26,7 @@ impl Hop<'_> {
         if ack == Ack::Now && !frees {
             self.commit.acks.push(self.receipt.clone());
         }
+        let entries = self.with_admission(entries);
         self.watch_the_time(&entries);
         let starts = self.state.begun_at.is_none() && entries.iter().any(|entry| begins(&entry.fact));
         let lived = self.state.end.is_none();

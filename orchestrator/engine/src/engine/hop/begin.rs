@@ -11,17 +11,35 @@ use stepladder_core::{Cause, Timestamp};
 
 use super::{Ack, Hop};
 use crate::engine::EngineError;
+use crate::engine::pause;
 use crate::engine::slots::{Asker, Slots};
 use crate::ports::{After, Later, StoreError};
 
 /// By so much a deadline's wake may come early, because clocks differ.
 const EARLY: Duration = Duration::from_secs(60);
 
+/// What flow control said to a run that is about to start.
+enum Asked {
+    Admitted,
+    /// It is put off, and the wake is acknowledged.
+    Delayed,
+    /// Another hop was faster.
+    Again,
+}
+
 impl Hop<'_> {
     /// Whether the run may begin, where it has not. If not, the wake is acknowledged: another one comes when it may.
     pub(super) async fn may_begin(&mut self) -> Result<bool, StoreError> {
         while self.state.end.is_none() && self.state.begun_at.is_none() {
+            // before the pause: of a paused function, missed ticks are not kept for later
+            if let Some(reason) = self.engine.missed_tick(self.program.spec(), &self.state) {
+                self.skip_the_tick(reason).await?;
+                continue;
+            }
             if let Some(at) = self.state.begins_at().filter(|at| *at > self.now()) {
+                if self.wake.cause == Cause::Slot || self.redelivered {
+                    self.leave_the_lines().await?;
+                }
                 self.commit.before.push(self.engine.later(self.wake(Cause::Due), at));
                 self.append(Vec::new(), Ack::Now).await?;
                 return Ok(false);
@@ -30,6 +48,11 @@ impl Hop<'_> {
                 self.leave_the_lines().await?;
                 self.append(Vec::new(), Ack::Now).await?;
                 return Ok(false);
+            }
+            match self.ask_for_admission().await? {
+                Asked::Admitted => {}
+                Asked::Delayed => return Ok(false),
+                Asked::Again => continue,
             }
             self.take_the_place().await?;
             if self.is_bound_to_what_has_ended().await? {
@@ -44,6 +67,46 @@ impl Hop<'_> {
             self.append(vec![Fact::RunBegun.at(self.now())], Ack::Later).await?;
         }
         Ok(true)
+    }
+
+    /// Rule 32: a run whose moment was missed starts when there is room, spaced from those that started meanwhile.
+    async fn ask_for_admission(&mut self) -> Result<Asked, StoreError> {
+        if self.admitted || self.state.admitted {
+            return Ok(Asked::Admitted);
+        }
+        let program = self.program.clone();
+        let Some(begins_at) = self.engine.admission(program.spec(), &self.state).await? else {
+            self.admitted = program.spec().notes_admission(&self.state.created.origin);
+            return Ok(Asked::Admitted);
+        };
+        self.leave_the_lines().await?;
+        self.commit.before.push(self.engine.later(self.wake(Cause::Due), begins_at));
+        let appended = self.append(vec![Fact::RunDelayed { begins_at }.at(self.now())], Ack::Now).await?;
+        Ok(if appended.is_done() { Asked::Delayed } else { Asked::Again })
+    }
+
+    /// What is written next says that the run was let go: a hop that finds it in a line later does not ask again.
+    pub(super) fn with_admission(&self, mut entries: Vec<Entry>) -> Vec<Entry> {
+        let state = &self.state;
+        let is_new = self.admitted && !state.admitted && state.begun_at.is_none() && state.end.is_none();
+        if is_new {
+            entries.insert(0, Fact::RunAdmitted.at(self.now()));
+        }
+        entries
+    }
+
+    /// Ends the run of a tick that was missed, and takes it out of the line of those that wait for their function to be
+    /// resumed.
+    async fn skip_the_tick(&mut self, reason: &'static str) -> Result<(), StoreError> {
+        let (limit, run) = (pause::line(&self.state.created.function), self.state.run);
+        self.commit.after.push(After::Leave { limit, run, step: None });
+        let end = Fact::RunSkipped { reason: reason.into() }.at(self.now());
+        if self.append(vec![end], Ack::Later).await?.is_done()
+            && let Some(end) = &self.state.end
+        {
+            super::say_end(&self.state, end);
+        }
+        Ok(())
     }
 
     /// Gives up the places of the run's arrival, with the next append: those that have begun may go on at its function's limits

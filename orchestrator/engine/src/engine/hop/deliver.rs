@@ -118,6 +118,7 @@ impl Engine {
             running: HashMap::new(),
             handed: HashSet::new(),
             unwoken: None,
+            admitted: false,
             executed: false,
             redelivered,
             look,

@@ -124,11 +124,13 @@ impl Cost {
                 | Fact::StepsWoken { .. }
                 | Fact::EventsSent { .. }
                 | Fact::EventJoined { .. }
+                | Fact::RunDelayed { .. }
                 | Fact::Hastened { .. }
                 | Fact::InvokeStarted { .. } => cost.wru += 1,
                 Fact::StepCarried { .. }
                 | Fact::RunCreated(_)
                 | Fact::RunBegun
+                | Fact::RunAdmitted
                 | Fact::VersionTaken { .. }
                 | Fact::Logged { .. } => {}
                 Fact::RunCompleted { .. }

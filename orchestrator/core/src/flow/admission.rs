@@ -1,0 +1,144 @@
+//! Spacing what really starts. When an event comes, a place is booked for its run ([`Rate::book`]); that spaces what
+//! starts in time. After a standstill (a pause, downtime, a throttled queue) all booked places are over at once. So each
+//! run asks again when it is about to start, and what is kept here counts starts, not bookings.
+
+use std::time::Duration;
+
+use super::Rate;
+use crate::Timestamp;
+
+/// Whether a run may start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// When it may start instead, where it may not start now. This place is its own.
+    pub later: Option<Timestamp>,
+    /// What is kept from then on.
+    pub kept: String,
+    /// What is kept says nothing any more from then on.
+    pub until: Timestamp,
+}
+
+impl Rate {
+    /// Whether a run may start at `now` that was to start at `planned`, and what is kept for the next. `kept` is what the
+    /// one before left: the moment until which the rate is used up by what has started, and the next place for those that
+    /// are put off, in microseconds.
+    ///
+    /// A run that starts within `tolerance` of its planned time counts as started then: delays of wakes do not add up,
+    /// and may change the order of neighbours. A later one needs room now.
+    pub fn admit(&self, kept: Option<&str>, planned: Timestamp, now: Timestamp, tolerance: Duration) -> Admission {
+        let pace = (self.period.as_micros() as i128 / i128::from(self.limit.max(1))).max(1);
+        let room = pace * (i128::from(self.burst.max(1)) - 1);
+        let (now, planned, tolerance) = (micros(now), micros(planned.min(now)), tolerance.as_micros() as i128);
+        let (used, next) = kept.and_then(read).unwrap_or((i128::MIN / 2, i128::MIN / 2));
+        let in_time = now - planned <= tolerance;
+        let (latest, from) = if in_time { (planned + tolerance, planned) } else { (now, now) };
+        if used - room <= latest {
+            let used = used.max(from) + pace;
+            return Admission::of(None, used, next);
+        }
+        let place = next.max(used - room).max(now);
+        Admission::of(Some(place), used, place + pace)
+    }
+}
+
+impl Admission {
+    fn of(later: Option<i128>, used: i128, next: i128) -> Self {
+        Self { later: later.map(millis), kept: format!("{used} {next}"), until: millis(used.max(next)) }
+    }
+}
+
+fn read(kept: &str) -> Option<(i128, i128)> {
+    let (used, next) = kept.split_once(' ')?;
+    Some((used.parse().ok()?, next.parse().ok()?))
+}
+
+fn micros(at: Timestamp) -> i128 {
+    i128::from(at.as_millis()) * 1_000
+}
+
+/// Up to the next whole millisecond, so that none starts too early.
+fn millis(micros: i128) -> Timestamp {
+    Timestamp::from_millis(i64::try_from((micros + 999).div_euclid(1_000)).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOLERANCE: Duration = Duration::from_secs(1);
+
+    fn rate(limit: u32, seconds: u64, burst: u32) -> Rate {
+        Rate { limit, period: Duration::from_secs(seconds), burst, key: None }
+    }
+
+    /// When runs really start that come at these times (planned, then when they ask), in milliseconds. One that is put off
+    /// asks again in time.
+    fn starts(rate: &Rate, asking: &[(i64, i64)]) -> Vec<i64> {
+        let at = |ms: i64| Timestamp::from_millis(1_000_000_000 + ms);
+        let mut asking: Vec<(i64, usize, i64)> =
+            asking.iter().enumerate().map(|(i, (planned, asks))| (*asks, i, *planned)).collect();
+        let (mut kept, mut started): (Option<String>, Vec<i64>) = (None, Vec::new());
+        while !asking.is_empty() {
+            asking.sort_unstable();
+            let (asks, i, planned) = asking.remove(0);
+            let admission = rate.admit(kept.as_deref(), at(planned), at(asks), TOLERANCE);
+            kept = Some(admission.kept);
+            match admission.later {
+                None => started.push(asks),
+                Some(later) => {
+                    let later = later.as_millis() - 1_000_000_000;
+                    assert!(later > asks, "put off to a moment that is over");
+                    asking.push((later, i, later));
+                }
+            }
+        }
+        started
+    }
+
+    fn most_within(starts: &[i64], period: i64) -> usize {
+        starts
+            .iter()
+            .map(|from| starts.iter().filter(|at| (*from..from + period).contains(*at)).count())
+            .max()
+            .unwrap_or(0)
+    }
+
+    #[test]
+    fn what_starts_in_time_is_never_put_off() {
+        // ten a second, each up to 900 ms late, and out of order with its neighbours
+        let asking: Vec<_> = (0..100).map(|n| (n * 100, n * 100 + (n * 7 % 10) * 100)).collect();
+        let starts = starts(&rate(10, 1, 1), &asking);
+        let mut asked: Vec<_> = asking.iter().map(|(_, asks)| *asks).collect();
+        asked.sort_unstable();
+        assert_eq!(starts, asked);
+    }
+
+    #[test]
+    fn after_a_standstill_starts_are_spaced_beside_those_that_come_in_time() {
+        let second = 1_000;
+        // planned one a second since 0, nothing happened until 20 s, and more are planned for every second after
+        let overdue = (0..20).map(|n| (n * second, 20 * second));
+        let in_time = (20..40).map(|n| (n * second, n * second + 3));
+        let started = starts(&rate(1, 1, 1), &overdue.chain(in_time).collect::<Vec<_>>());
+        assert_eq!(started.len(), 40);
+        // the tolerance lets one more through
+        assert!(most_within(&started, second) <= 2 && most_within(&started, 10 * second) <= 11, "{started:?}");
+        assert!(started.last().unwrap() <= &(60 * second), "{started:?}");
+    }
+
+    #[test]
+    fn a_burst_is_let_through_once_and_a_long_pace_is_kept_exactly() {
+        let hour = 3_600_000;
+        let overdue: Vec<_> = (0..6).map(|n| (n, hour)).collect();
+        assert_eq!(starts(&rate(1, 60, 1), &overdue), (0..6).map(|n| hour + n * 60_000).collect::<Vec<_>>());
+        assert_eq!(starts(&rate(3, 60, 3), &overdue)[..5], [hour, hour, hour, hour + 20_000, hour + 40_000]);
+    }
+
+    #[test]
+    fn where_every_wake_is_late_runs_start_all_the_same() {
+        let late = 30_000;
+        let asking: Vec<_> = (0..50).map(|n| (n * 1_000, n * 1_000 + late)).collect();
+        let starts = starts(&rate(1, 1, 1), &asking);
+        assert_eq!(starts, asking.iter().map(|(_, asks)| *asks).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,198 @@
+//! After a standstill (rule 32): what is overdue starts spaced, as its throttle promises, and missed ticks as their
+//! policy says.
+
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{Fact, Status, TestApp, TestRun};
+use stepladder_sdk::{NewEvent, Tick, Timestamp, ToEvent};
+
+use crate::{MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works, works_long};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// When the runs started, in order, in seconds after a moment.
+fn started(runs: &[TestRun], after: Timestamp) -> Vec<u64> {
+    let mut started: Vec<u64> = runs.iter().map(|run| began_after(run, after).as_secs()).collect();
+    started.sort_unstable();
+    started
+}
+
+#[tokio::test]
+async fn rule_32_a_throttle_holds_after_a_pause() {
+    let mut app = TestApp::new().function(Function::new("f", works).throttle(Rate::new(1, MINUTE)));
+    app.engine().pause("f").await.unwrap();
+    send_all(&mut app, (0..5).map(|n| job("a", n))).await;
+    app.advance(HOUR).await;
+    let resumed = app.now();
+    assert_eq!(app.engine().resume("f").await.unwrap(), 5);
+    app.advance(10 * SECOND).await;
+    // one that comes now waits for its turn, too
+    send_all(&mut app, [job("a", 5)]).await;
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    assert_eq!(started(&runs, resumed), [0, 60, 120, 180, 240, 300]);
+    assert_eq!(outputs(&runs), [0, 1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn rule_32_a_run_that_is_put_off_says_when_it_starts() {
+    let mut app = TestApp::new().function(Function::new("f", works).throttle(Rate::new(1, MINUTE)));
+    app.engine().pause("f").await.unwrap();
+    send_all(&mut app, (0..3).map(|n| job("a", n))).await;
+    app.advance(HOUR).await;
+    app.engine().resume("f").await.unwrap();
+    app.advance(SECOND).await;
+    let run = all_runs(&mut app).await.remove(2);
+    assert_eq!(run.status(), Status::Scheduled);
+    let waiting = app.engine().run(run.id()).await.unwrap().waiting.unwrap();
+    assert_eq!(waiting, "begins at 2024-01-01T01:02:00.000Z, when its throttle or rate limit has room");
+}
+
+#[tokio::test]
+async fn rule_32_each_key_and_each_burst_holds_after_a_pause() {
+    let rate = Rate::new(2, MINUTE).burst(2).key("event.data.client");
+    let mut app = TestApp::new().function(Function::new("f", works).throttle(rate));
+    app.engine().pause("f").await.unwrap();
+    send_all(&mut app, (0..4).flat_map(|n| [job("a", n), job("b", n)])).await;
+    app.advance(HOUR).await;
+    let resumed = app.now();
+    app.engine().resume("f").await.unwrap();
+    app.finish().await;
+    assert_eq!(started(&all_runs(&mut app).await, resumed), [0, 0, 0, 0, 30, 30, 60, 60]);
+}
+
+#[tokio::test]
+async fn rule_32_a_rate_limit_holds_after_a_pause() {
+    let mut app = TestApp::new().function(Function::new("f", works).rate_limit(Rate::new(2, MINUTE)));
+    app.engine().pause("f").await.unwrap();
+    for n in 0..6 {
+        send_all(&mut app, [job("a", n)]).await;
+        app.advance(MINUTE / 2).await;
+    }
+    let resumed = app.now();
+    app.engine().resume("f").await.unwrap();
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    assert_eq!(started(&runs, resumed), [0, 0, 30, 60, 90, 120]);
+}
+
+#[tokio::test]
+async fn rule_32_events_for_one_later_moment_are_spaced_from_then_on() {
+    let mut app = TestApp::new().function(Function::new("f", works).throttle(Rate::new(1, MINUTE)));
+    let later = app.now() + HOUR;
+    let events = (0..4).map(|n| NewEvent { ts: Some(later), ..job("a", n).to_event().unwrap() });
+    app.engine().ingest(events.collect(), None).await.unwrap();
+    app.finish().await;
+    assert_eq!(started(&all_runs(&mut app).await, later), [0, 60, 120, 180]);
+}
+
+#[tokio::test]
+async fn a_run_that_waits_for_a_slot_is_not_counted_again() {
+    // an hour passes before the next gets the slot; the throttle lets one go each minute
+    for limit in [Concurrency::runs(1), Concurrency::limit(1)] {
+        let mut app = TestApp::new().function(limited_by(limit));
+        send_all(&mut app, (0..4).map(|n| job("a", n))).await;
+        app.finish().await;
+        let runs = all_runs(&mut app).await;
+        assert_eq!(outputs(&runs), [0, 1, 2, 3]);
+        let delayed = |run: &TestRun| run.journal().iter().any(|entry| matches!(entry.fact, Fact::RunDelayed { .. }));
+        assert!(!runs.iter().any(delayed), "flow control let them go once");
+    }
+}
+
+fn limited_by(limit: Concurrency) -> Function {
+    Function::new("f", works_long).throttle(Rate::new(1, MINUTE)).concurrency(limit)
+}
+
+#[tokio::test]
+async fn rule_32_a_run_that_is_put_off_leaves_its_place_in_line_to_others() {
+    // two functions share a slot: the places of runs that the throttle holds up must not hold up the other's
+    let throttled =
+        Function::new("f", works).throttle(Rate::new(1, MINUTE)).concurrency(Concurrency::limit(1).shared("api"));
+    #[derive(Serialize, Deserialize)]
+    struct Other {}
+    impl EventData for Other {
+        const NAME: &'static str = "other/asked";
+    }
+    async fn other(ctx: Context, _: Event<Other>) -> Result<()> {
+        ctx.step("work", async || Ok(())).await
+    }
+    let other = Function::new("g", other).concurrency(Concurrency::limit(1).shared("api"));
+    let mut app = TestApp::new().function(throttled).function(other);
+    app.engine().pause("f").await.unwrap();
+    send_all(&mut app, (0..3).map(|n| job("a", n))).await;
+    app.advance(HOUR).await;
+    app.engine().resume("f").await.unwrap();
+    app.advance(SECOND).await;
+    let run = app.start(&Other {}).await.remove(0);
+    assert_eq!(run.status(), Status::Completed);
+    app.finish().await;
+}
+
+/// A function with a tick each ten minutes that is paused for three hours: the statuses of its runs, and when those that
+/// ran started, in minutes after it was resumed.
+async fn paused_cron(policy: Option<MissedTicks>) -> (Vec<Status>, Vec<i64>) {
+    async fn ticks(ctx: Context, _: Event<Tick>) -> Result<()> {
+        ctx.step("work", async || Ok(())).await
+    }
+    let cron = Function::cron("f", "*/10 * * * *", ticks);
+    let mut app = TestApp::new().function(match policy {
+        Some(policy) => cron.missed_ticks(policy),
+        None => cron,
+    });
+    app.engine().pause("f").await.unwrap();
+    // 00:00 to 03:05
+    for _ in 0..185 {
+        app.advance(MINUTE).await;
+    }
+    let resumed = app.now().as_millis();
+    app.engine().resume("f").await.unwrap();
+    for _ in 0..20 {
+        app.advance(MINUTE).await;
+    }
+    let runs = app.runs().await;
+    let ran = runs.iter().filter(|run| run.status() == Status::Completed);
+    let mut started: Vec<i64> = ran
+        .map(|run| run.journal().iter().find(|entry| matches!(entry.fact, Fact::StepStarted { .. })).unwrap().at)
+        .map(|at| (at.as_millis() - resumed) / 60_000)
+        .collect();
+    started.sort_unstable();
+    let mut statuses: Vec<Status> = runs.iter().map(TestRun::status).collect();
+    statuses.dedup();
+    (statuses, started)
+}
+
+#[tokio::test]
+async fn rule_32_of_a_paused_cron_function_missed_ticks_follow_its_policy() {
+    use Status::{Completed, Skipped};
+    // the ticks of 03:10 and 03:20 come in time
+    assert_eq!(paused_cron(Some(MissedTicks::Skip)).await, (vec![Skipped, Completed], vec![5, 15]));
+    assert_eq!(paused_cron(Some(MissedTicks::RunOnce)).await, (vec![Skipped, Completed], vec![0, 5, 15]));
+    assert_eq!(paused_cron(None).await, paused_cron(Some(MissedTicks::RunOnce)).await);
+    let (statuses, started) = paused_cron(Some(MissedTicks::RunAll)).await;
+    assert_eq!((statuses, started.len()), (vec![Completed], 21));
+    assert_eq!(started[17..], [0, 0, 5, 15]);
+}
+
+#[tokio::test]
+async fn missed_ticks_are_for_cron_functions_and_said_once() {
+    let fault = |function: Function| function.programs(&Default::default()).err().unwrap_or_default();
+    let said = fault(Function::new("f", works).missed_ticks(MissedTicks::Skip));
+    assert!(said.contains("`f` has missed_ticks and no cron line"), "{said}");
+    let twice = Function::new("f", works).also_at("@daily").missed_ticks(MissedTicks::Skip);
+    let said = fault(twice.missed_ticks(MissedTicks::RunAll));
+    assert!(said.contains("`f` calls `.missed_ticks` twice"), "{said}");
+}
+
+#[tokio::test]
+async fn rule_32_a_debounce_waits_for_quiet_after_a_pause_too() {
+    let mut app = TestApp::new().function(Function::new("f", works).debounce(Debounce::new(MINUTE)));
+    app.engine().pause("f").await.unwrap();
+    app.start(&job("a", 1)).await;
+    app.advance(HOUR).await;
+    app.start(&job("a", 2)).await;
+    let last = app.now();
+    app.engine().resume("f").await.unwrap();
+    app.finish().await;
+    let runs = all_runs(&mut app).await;
+    assert_eq!((outputs(&runs), began_after(&runs[0], last)), (vec![2], MINUTE));
+}
