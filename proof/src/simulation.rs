@@ -3,6 +3,7 @@
 
 mod account;
 mod controls;
+mod counted;
 pub(crate) mod coverage;
 mod delivery;
 mod ending;
@@ -13,37 +14,43 @@ mod interference;
 mod invariants;
 pub(crate) mod knobs;
 mod listings;
+mod periods;
 pub(crate) mod places;
+mod processes;
+mod requests;
+mod reruns;
 mod scheduler;
+mod standstill;
 mod tree;
 mod wire;
 mod words;
 
 use std::cell::{Cell, RefCell};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use stepladder_core::expr::Exprs;
-use stepladder_core::{EventId, RunId, Timestamp};
-use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
-use stepladder_engine::intercept::Intercepted;
+use stepladder_core::{RunId, Timestamp, Wake};
+use stepladder_engine::clock::{Clock, VirtualClock};
 use stepladder_engine::memory::Memory;
-use stepladder_engine::ports::Backend;
-use stepladder_engine::{Config, Engine, Pace, Program};
+use stepladder_engine::{Config, Pace, Program};
 
 use crate::dice::Dice;
 use account::Account;
 use controls::Controlled;
+use counted::Counted;
 use coverage::Coverage;
 use invariants::{Broken, Invariants, journal, rows};
 use knobs::Knobs;
 use listings::Lagging;
+use processes::{Process, Skewed};
+use requests::Requests;
+use reruns::Reruns;
 use scheduler::Scheduler;
 use tree::Place;
-use wire::{Shared, Wire};
+use wire::Shared;
 use words::Words;
 
 /// Actions after which a run that has not ended never will.
@@ -55,49 +62,15 @@ const STANDSTILL: Duration = Duration::from_secs(5 * 3_600);
 /// Deliveries after which the queue gives a message up.
 const DELIVERIES: u32 = 5;
 
-/// A worker's clock: right by so many milliseconds.
-struct Skewed {
-    clock: Arc<VirtualClock>,
-    by: i64,
-}
-
-impl Clock for Skewed {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.clock.now().as_millis() + self.by)
-    }
-
-    fn sleep_until(&self, due: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        self.clock.sleep_until(Timestamp::from_millis(due.as_millis() - self.by))
-    }
-}
-
-struct Process {
-    wire: Arc<Intercepted<Wire>>,
-    engine: Arc<Engine>,
-    clock: Arc<Skewed>,
-    frozen_until: Timestamp,
-}
-
 /// How it failed: why, and what had happened.
 pub(crate) struct Failed {
     pub(crate) why: Broken,
     pub(crate) story: Vec<String>,
 }
 
-/// What a client was told, and must find true.
-#[derive(Default)]
-struct Told {
-    /// That its events are accepted, under these ids.
-    accepted: Vec<EventId>,
-    /// How many it has yet to be told of.
-    unanswered: u64,
-    sending: bool,
-    /// From when on it sends again what was refused.
-    again_at: Timestamp,
-    /// That these runs have ended, since it cancelled them: when, and how long what follows from that may have taken
-    /// already.
-    ended: Vec<(RunId, Timestamp, Duration)>,
-}
+/// That these runs have ended, as who cancelled them was told: when, and how long what follows from that may have taken
+/// already.
+type Cancelled = Vec<(RunId, Timestamp, Duration)>;
 
 /// What has happened, of what nobody can be blamed for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -111,8 +84,10 @@ struct Mishaps {
     redeliveries: u32,
     /// How far the clock was moved for no reason.
     drift: Duration,
-    /// How long a function was paused.
-    paused: Duration,
+    /// How long a function was paused, or nobody worked, or the queue gave nothing out.
+    stood: Duration,
+    /// How often the queue gave nothing out, or all workers were down.
+    standstills: u32,
 }
 
 pub(crate) struct Simulation {
@@ -145,8 +120,16 @@ pub(crate) struct Simulation {
     moved: Timestamp,
     /// Whether all has ended that was sent at first, and nothing goes wrong any more.
     afterwards: bool,
-    told: Rc<RefCell<Told>>,
-    /// Whether a function is paused, or may be, and from when on somebody resumes it.
+    requests: Rc<RefCell<Requests>>,
+    cancelled: Rc<RefCell<Cancelled>>,
+    reruns: Rc<RefCell<Reruns>>,
+    /// Wakes that became dead letters while a worker could write nothing: a person moves them back.
+    letters: Vec<Wake>,
+    /// Until then, the queue gives nothing out.
+    queue_until: Timestamp,
+    /// The function that is paused now and then.
+    pausable: &'static str,
+    /// Whether it is paused, or may be, and from when on somebody resumes it.
     paused: Rc<Cell<Option<Timestamp>>>,
     /// How often it was paused.
     pauses: Rc<Cell<u32>>,
@@ -157,6 +140,7 @@ pub(crate) struct Simulation {
     /// In how many actions a worker ends in the middle of what it does.
     doom: Option<u64>,
     listings: Arc<Lagging>,
+    counted: Counted,
     story: Vec<String>,
     /// What was seen that must not be, where it is not looked for after every action.
     broken: Option<Broken>,
@@ -179,6 +163,8 @@ impl Simulation {
         // one worker may know that it is the only one, as a local server does
         let alone = knobs.processes == 1 && settings.one_in(2);
         let config = Config { pace, side_by_side, cache_bytes, alone, ..Config::default() };
+        let is_controlled = functions.control.is_some() && (knobs.standstills > 0 || settings.one_in(2));
+        let pausable = if is_controlled { controls::CONTROLLED } else { functions::MAIN };
         let now = clock.now();
         let skew = Duration::from_millis(2 * knobs.skew);
         let mut simulation = Self {
@@ -202,59 +188,42 @@ impl Simulation {
             scheduler,
             processes: Vec::new(),
             begun: now,
-            swept: now,
+            // a server sweeps when it starts
+            swept: now - Duration::from_secs(60),
             moved: now,
             afterwards: false,
-            told: Rc::new(RefCell::new(Told { unanswered: knobs.events, ..Told::default() })),
+            requests: Rc::new(RefCell::new(Requests::new(&knobs))),
+            cancelled: Rc::default(),
+            reruns: Rc::default(),
+            letters: Vec::new(),
+            queue_until: now,
+            pausable,
             paused: Rc::default(),
             pauses: Rc::default(),
             words: Rc::default(),
             exprs: Exprs::default(),
             cut: Rc::default(),
             doom: None,
+            counted: Counted::default(),
             broken: None,
             untrue: Rc::default(),
             story: vec![functions.told, format!("{pace:?}, {side_by_side} side by side")],
         };
         let clocks = stream(5);
-        for _ in 0..knobs.processes {
+        for n in 0..knobs.processes as usize {
             let by = clocks.below(2 * knobs.skew + 1) as i64 - knobs.skew as i64;
             let clock = Arc::new(Skewed { clock: simulation.clock.clone(), by });
-            let process = simulation.process(clock);
+            let process = simulation.process(n, clock);
             simulation.processes.push(process);
         }
         simulation
     }
 
-    fn process(&mut self, clock: Arc<Skewed>) -> Process {
-        let chance = (self.dice.clone(), self.fate.clone(), self.every);
-        let store = (self.memory.clone(), self.listings.clone());
-        let wire = Wire::new(store, self.clock.clone(), self.shared.clone(), chance, clock.by);
-        let wire = Arc::new(Intercepted(wire));
-        // the first worker may have an older version
-        let is_old = self.knobs.old > 0 && self.processes.is_empty() && self.knobs.processes > 1;
-        let engine = self.engine(wire.clone(), clock.clone(), is_old);
-        Process { wire, engine, clock, frozen_until: self.begun }
-    }
-
-    fn engine(&mut self, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, is_old: bool) -> Arc<Engine> {
-        self.engines += 1;
-        let mut programs = self.programs.clone();
-        if is_old {
-            let older = |program: &Arc<dyn Program>| {
-                self.older.as_ref().is_some_and(|older| older.spec().id == program.spec().id)
-            };
-            programs.retain(|program| *program.spec().id != *functions::HELPER && !older(program));
-            programs.extend(self.older.clone());
-        }
-        let entropy = Arc::new(SeededEntropy::new((self.seed << 8).wrapping_add(self.engines)));
-        let engine = Engine::with_ports(backend, clock, entropy, programs, self.config.clone());
-        Arc::new(engine.expect("functions that can work"))
-    }
-
     /// To the end; gives the number of actions.
     pub(crate) fn run(mut self) -> Result<u64, Failed> {
+        let listening = self.counted.listen();
         let result = self.turns();
+        drop(listening);
         result.map_err(|why| Failed { why, story: self.whole_story() })
     }
 
@@ -283,11 +252,15 @@ impl Simulation {
             self.somebody_ends_in_the_middle();
             self.what_was_told_is_true()?;
             self.what_was_said_arrived()?;
+            self.requests_are_applied_in_order()?;
             self.broken.take().or_else(|| self.untrue.borrow_mut().take()).map_or(Ok(()), Err)?;
-            if now.since(self.moved) > STANDSTILL {
+            if now.since(self.moved) > STANDSTILL + self.mishaps.stood {
                 return Err(self.who_stands_still());
             }
             if self.has_ended() {
+                if self.somebody_runs_one_again() {
+                    continue;
+                }
                 self.at_the_end()?;
                 if self.afterwards {
                     self.nothing_is_left()?;
@@ -312,7 +285,7 @@ impl Simulation {
     }
 
     fn has_ended(&self) -> bool {
-        self.told.borrow().unanswered == 0
+        self.requests.borrow().are_accepted()
             && (0..self.processes.len()).all(|n| self.scheduler.tasks_of(n) == 0)
             && rows(&self.memory).iter().all(|row| row.ended.is_some())
     }
@@ -341,33 +314,6 @@ impl Simulation {
         polled.is_some()
     }
 
-    /// Who stood still may have bodies whose time is up: its supervisor looks at once.
-    fn supervise(&mut self) {
-        let now = self.clock.now();
-        for n in 0..self.processes.len() {
-            if self.processes[n].frozen_until > self.begun && self.processes[n].frozen_until <= now {
-                self.processes[n].frozen_until = self.begun;
-                let engine = self.processes[n].engine.clone();
-                self.scheduler.spawn(n, async move { drop(engine.expel_overdue().await) });
-            }
-        }
-    }
-
-    /// Who died is started again, with nothing in memory.
-    fn bury(&mut self) {
-        for n in 0..self.processes.len() {
-            if self.processes[n].wire.0.has_died() {
-                self.tell(format!("worker {n} dies"));
-                self.mishaps.deaths += 1;
-                self.scheduler.kill(n);
-                self.told.borrow_mut().sending = false;
-                self.words.borrow_mut().is_dead(n);
-                let clock = self.processes[n].clock.clone();
-                self.processes[n] = self.process(clock);
-            }
-        }
-    }
-
     /// Once more, with nothing that goes wrong: whoever comes now gets through.
     fn begin_afterwards(&mut self) {
         self.afterwards = true;
@@ -375,6 +321,7 @@ impl Simulation {
         self.knobs = Knobs { processes, skew, leaves, ..Knobs::default() };
         self.shared.faults_left.store(0, SeqCst);
         self.shared.aim_at_nothing();
+        self.shared.denied_until.store(0, SeqCst);
         self.listings.go_on();
         // leases of the dead are over
         self.clock.advance(Duration::from_secs(1_000));
@@ -387,9 +334,9 @@ impl Simulation {
         if self.allowed.old > 0 {
             // all have the newest version by now
             let clock = self.processes[0].clock.clone();
-            self.processes[0] = self.process(clock);
+            self.processes[0] = self.process(0, clock);
         }
-        self.told.borrow_mut().unanswered = 2;
+        self.requests.borrow_mut().come_afterwards();
         self.tell("all has ended; once more, with nothing that goes wrong".into());
     }
 

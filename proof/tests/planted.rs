@@ -8,7 +8,7 @@ use stepladder_core::planted::{Plant, plant};
 use stepladder_proof::run_seed;
 
 /// Noticed within 100 seeds when this was written.
-const SOON: [Plant; 10] = [
+const SOON: [Plant; 16] = [
     Plant::OvertakenStops,
     Plant::OvertakenStartsAnyway,
     Plant::NoWatchdog,
@@ -19,6 +19,12 @@ const SOON: [Plant; 10] = [
     Plant::LoserFreesTheSlot,
     Plant::NothingIsPassedOn,
     Plant::Barging,
+    Plant::EarlierEventsCount,
+    Plant::OverdueStartsAtOnce,
+    Plant::NotesHaveNoToken,
+    Plant::MissedTicksStart,
+    Plant::PermanentIsPassing,
+    Plant::StartsAreCountedAgain,
 ];
 
 /// The seeds until the broken rule is noticed, and by what.

@@ -67,13 +67,27 @@ pub enum Plant {
     CursorFirst,
     /// 28: cancelling an ended run wakes nobody.
     EndedIsLeftAlone,
+    /// 7: a rerun takes over only the values before its step, not the failures.
+    FailuresAreNotCarried,
+    /// 31: an event enters a run, and cancels it, though it came before what created the run.
+    EarlierEventsCount,
+    /// 31: the starts of one request do not see each other, and give up after a hundred rounds.
+    OneStartARound,
+    /// 32: a run that missed its moment starts at once.
+    OverdueStartsAtOnce,
+    /// 32: starts that ask at the same time write the same note, and each takes it for its own.
+    NotesHaveNoToken,
+    /// 32: the run of a missed tick starts whatever its function wants.
+    MissedTicksStart,
     /// 34: a permanent error is put off like a passing one.
     PermanentIsPassing,
+    /// 34: a run is counted as started by each hop that finds it so.
+    StartsAreCountedAgain,
 }
 
 impl Plant {
     /// All of them, in the order of their rules.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 39] = [
         Self::TokenIsNotLookedAt,
         Self::OvertakenStops,
         Self::OutcomesAreNotFenced,
@@ -105,7 +119,14 @@ impl Plant {
         Self::Barging,
         Self::CursorFirst,
         Self::EndedIsLeftAlone,
+        Self::FailuresAreNotCarried,
+        Self::EarlierEventsCount,
+        Self::OneStartARound,
+        Self::OverdueStartsAtOnce,
+        Self::NotesHaveNoToken,
+        Self::MissedTicksStart,
         Self::PermanentIsPassing,
+        Self::StartsAreCountedAgain,
     ];
 }
 

@@ -16,7 +16,7 @@ use stepladder_engine::clock::{Clock, VirtualClock};
 use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::{After, Commit, Commits, Delivery, Queue, Slots};
 use support::script::{Script, fault};
-use support::{World, gated, only_run, slow};
+use support::{World, gated, hop_all, only_run, slow};
 
 const RETRY: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(125);
@@ -114,4 +114,93 @@ async fn rule_23_the_head_of_a_line_owns_one_wake_however_often_it_is_refused() 
         }
         world.hop_once(&engine).await;
     }
+}
+
+/// A step that has no place in the line is a newcomer, also when it was executed before: it takes no slot past those that
+/// wait.
+#[tokio::test]
+async fn a_retry_that_comes_due_does_not_overtake_those_who_wait() {
+    let retried = StepOptions { backoff: Some(Backoff::Fixed(RETRY)), ..StepOptions::default() };
+    let fails_once = |n| async move { if n == 1 { Err(fault("not this time")) } else { Ok(()) } };
+    let script = Script::new("f").body_with("a", &[], retried, fails_once);
+    let script = script.spec(|spec| spec.concurrency.push(Concurrency::steps(2)));
+    let mut world = World::new(vec![script.program()]);
+    let (engine, memory) = (world.engine(), world.memory.clone());
+    world.go(&engine).await;
+    world.hop_once(&engine).await;
+    let run = only_run(&engine).await;
+    let (now, waits) = (world.clock.now(), foreign(2));
+    memory.take(&limit(), &foreign(1), now + LEASE, now).await.unwrap();
+    let event = EventId::new(now, 2);
+    memory.park(&limit(), Place { asked: now, event, run: waits.run, step: waits.step }).await.unwrap();
+
+    // one slot is free, and the head of the line has not come for it yet
+    world.clock.advance(RETRY);
+    world.hop_once(&engine).await;
+    let line = memory.line(&limit(), 9).await.unwrap();
+    assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [waits.run, run]);
+    let held = memory.holders(&limit()).await.unwrap();
+    assert_eq!(held.iter().map(|holding| holding.holder.run).collect::<Vec<_>>(), [foreign(1).run]);
+
+    // the head goes, and it is the retry's turn
+    let leave = After::Leave { limit: limit(), run: waits.run, step: None };
+    let wake = Wake { run, cause: Cause::Slot, group: limit().key };
+    memory.commit(Commit { after: vec![leave], wakes: vec![wake], ..Commit::default() }).await.unwrap();
+    world.settle_within(&engine, Duration::from_secs(1)).await;
+    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed);
+}
+
+fn one() -> Limit {
+    Limit { key: "f/0".into(), slots: 1 }
+}
+
+fn limited(script: Script) -> Script {
+    script.spec(|spec| spec.concurrency.push(Concurrency::steps(1)))
+}
+
+#[tokio::test]
+async fn rule_24_a_place_that_nobody_will_use_is_given_up_when_somebody_waits_behind_it() {
+    let mut world = World::new(vec![limited(Script::new("f").step("a", &[])).program()]);
+    let engine = world.engine();
+    let event = world.go(&engine).await;
+    world.settle(&engine).await;
+    let run = world.runs(&engine, event).await[0].summary.run;
+    // a worker that stood still between being refused and joining the line goes on, joins it, and dies
+    let place = Place { asked: world.clock.now(), event, run, step: "a".into() };
+    world.memory.park(&one(), place).await.unwrap();
+    world.clock.advance(Duration::from_secs(60));
+    let next = world.go(&engine).await;
+    world.settle_within(&engine, Duration::from_secs(1)).await;
+    assert_eq!(world.status(&engine, next).await, Status::Completed);
+    assert_eq!(world.memory.line(&one(), 9).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn rule_21_who_joins_the_line_of_what_is_done_meanwhile_leaves_it() {
+    // one wake twice: the first hop is refused; before it joins the line, the second executes the step and ends the run,
+    // and somebody else takes the slot
+    let script = limited(Script::new("f").step("a", &[]).step("b", &["a"]));
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    let event = world.go(&engine).await;
+    world.hop_once(&engine).await;
+    let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
+    let (start, lease) = (world.clock.now(), world.clock.now() + Duration::from_secs(100));
+    let holder = move |n| Holder { run: RunId::new(start, n), step: "x".into(), attempt: 1, hop: 0 };
+    world.memory.take(&one(), &holder(1), lease, start).await.unwrap();
+    let (memory, fast, twin) = (world.memory.clone(), engine.clone(), delivery.clone());
+    let interlude = move || {
+        let (memory, fast, twin) = (memory.clone(), fast.clone(), twin.clone());
+        async move {
+            let after = vec![After::Release { limit: one(), holder: holder(1) }];
+            memory.commit(Commit { after, ..Commit::default() }).await.unwrap();
+            fast.hop(twin).await.unwrap();
+            memory.take(&one(), &holder(2), lease, start).await.unwrap();
+        }
+    };
+    let slow = world.engine_on(slow::before_park(world.memory.clone(), interlude));
+    slow.hop(delivery).await.unwrap();
+    assert_eq!(world.memory.line(&one(), 9).await.unwrap(), []);
+    hop_all(&world.memory, &engine).await;
+    assert_eq!(world.status(&engine, event).await, Status::Completed);
 }

@@ -150,6 +150,27 @@ async fn who_leaves_one_line_for_another_is_left_in_one() {
     assert!(memory.place(&key(), run, None).await.expect("read").is_none());
 }
 
+/// A run arrives in the line of its first limit. At the second one it is a newcomer, and takes no slot past those that wait
+/// there.
+#[tokio::test]
+async fn a_newcomer_at_the_second_limit_does_not_overtake_those_who_wait_there() {
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).spec(limits(1, 1)).program()]);
+    let (memory, clock) = (world.memory.clone(), world.clock.clone());
+    let engine = world.engine();
+    let (now, waits) = (clock.now(), foreign(3));
+    let place = Place { asked: now, event: EventId::new(now, 3), run: waits.run, step: waits.step };
+    memory.park(&all(), place).await.expect("parked");
+    clock.advance(Duration::from_secs(1));
+    engine.ingest(vec![of_user(0)], None).await.expect("accepted");
+    let run = only_run(&engine).await;
+    world.hop_once(&engine).await;
+    for limit in [key(), all()] {
+        assert_eq!(memory.holders(&limit).await.expect("holders"), [], "{}", limit.key);
+    }
+    let line = memory.line(&all(), 9).await.expect("a line");
+    assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [waits.run, run]);
+}
+
 /// A place is kept for what it is worth: who has waited at one limit is not the last at the next.
 #[tokio::test]
 async fn who_goes_to_another_line_takes_its_time_along() {

@@ -9,8 +9,10 @@ use serde_json::value::RawValue;
 use stepladder_core::decide::Ask;
 use stepladder_core::journal::Fact;
 use stepladder_core::limits::SIGNAL_BYTES;
-use stepladder_core::{Json, RunId, Status, json};
+use stepladder_core::state::RunState;
+use stepladder_core::{Json, Refusal, RunId, Status, json};
 use stepladder_engine::clock::Clock;
+use stepladder_engine::ports::Journals;
 use stepladder_engine::{Engine, EngineError};
 use support::script::Script;
 use support::{World, count, only_run};
@@ -90,6 +92,22 @@ async fn a_signal_is_completed_once() {
     assert_eq!(count(&journal, |f| matches!(f, Fact::SignalReceived { .. })), 1);
     // also when the run is over
     assert!(engine.signal(&token, data(serde_json::json!({"a": 1, "b": 2}))).await.unwrap().before);
+}
+
+/// The engine looks for an earlier post before it appends one. The journal refuses the second one by itself, too.
+#[tokio::test]
+async fn the_journal_refuses_a_second_post_whether_the_run_waits_or_not() {
+    for waits in [false, true] {
+        let mut world = World::new(vec![pays().program()]);
+        let (engine, run, token) = begun(&mut world).await;
+        if waits {
+            work(&world, &engine).await;
+        }
+        engine.signal(&token, json::null()).await.unwrap();
+        let state = RunState::fold(run, &world.memory.read(run, 0).await.unwrap()).unwrap();
+        let second = Fact::SignalReceived { step: "payment".into(), data: json::null() }.at(world.clock.now());
+        assert_eq!(state.admits(&second), Err(Refusal::Settled("payment".into())), "the run waits: {waits}");
+    }
 }
 
 #[tokio::test]

@@ -124,3 +124,28 @@ impl Drop for Admitted {
 fn past(there: usize, bound: usize) -> bool {
     bound > 0 && there >= bound
 }
+
+#[cfg(test)]
+mod tests {
+    use stepladder_core::Timestamp;
+    use stepladder_engine::Config;
+    use stepladder_engine::clock::{SeededEntropy, VirtualClock};
+    use stepladder_engine::memory::Memory;
+
+    use super::*;
+
+    #[test]
+    fn of_requests_that_came_while_there_was_room_the_second_is_pushed_back_when_the_first_takes_it() {
+        let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(0)));
+        let memory = Arc::new(Memory::new(clock.clone()));
+        let entropy = Arc::new(SeededEntropy::new(1));
+        let engine = Engine::with_ports(memory, clock, entropy, Vec::new(), Config::default()).unwrap();
+        let (engine, bounds) = (Arc::new(engine), Bounds { backlog: 2, waiting: 0, requests: 0 });
+        let intake = Arc::new(Intake::new(bounds));
+        let (mut first, mut second) = (intake.admit(&engine).unwrap(), intake.admit(&engine).unwrap());
+        first.reserve(5).unwrap();
+        assert_eq!(second.reserve(1).unwrap_err().status.as_u16(), 429);
+        drop(first);
+        second.reserve(1).unwrap();
+    }
+}

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::task::Poll;
 use std::time::Duration;
 
 use stepladder_core::{Cause, Fact, Record, Report, RunId, Timestamp, Wake, json};
@@ -33,12 +34,14 @@ fn wake(writer: u64, seq: u64) -> Wake {
     Wake { run: run(writer), cause: Cause::Step(seq.to_string().into()), group: "f".into() }
 }
 
-/// Each writer appends to its run, two entries and a wake at a time, and says so when it is told that it is done.
+/// Each writer appends to its run, two entries and a wake at a time, and says so when it is told that it is done. A writer
+/// ends only by a failure, and the process with it: whoever reads its output waits for no more.
 async fn write_until_killed(db: &Path) {
     let sqlite = std::sync::Arc::new(Sqlite::open(db, Options::default()).expect("a data file"));
+    let mut writers = tokio::task::JoinSet::new();
     for writer in 0..WRITERS {
         let sqlite = sqlite.clone();
-        tokio::spawn(async move {
+        writers.spawn(async move {
             let mut seq = sqlite.read(run(writer), 0).await.expect("a journal").last().map_or(0, Record::next);
             loop {
                 let fact = Fact::StepSucceeded {
@@ -57,7 +60,8 @@ async fn write_until_killed(db: &Path) {
             }
         });
     }
-    std::future::pending::<()>().await;
+    let ended: Option<Result<(), _>> = writers.join_next().await;
+    panic!("a writer ended: {ended:?}");
 }
 
 async fn what_was_answered_survives_a_kill_and_nothing_is_there_by_half() {
@@ -105,9 +109,9 @@ async fn check(db: &Path, answered: &HashMap<u64, u64>) {
     }
     // each record came with its wake, all or nothing
     let mut wakes = 0;
-    while wakes < records {
-        wakes += sqlite.receive(1_000, Duration::from_secs(600)).await.expect("a queue").len();
+    // all of them are due: an empty queue is one that does not answer at once
+    while let Poll::Ready(more) = futures::poll!(std::pin::pin!(sqlite.receive(1_000, Duration::from_secs(600)))) {
+        wakes += more.expect("a queue").len();
     }
-    assert_eq!(wakes, records);
-    assert!(futures::poll!(std::pin::pin!(sqlite.receive(1, Duration::from_secs(600)))).is_pending());
+    assert_eq!(wakes, records, "wakes, and records in the journals");
 }

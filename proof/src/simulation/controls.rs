@@ -8,10 +8,10 @@ use stepladder_core::journal::{Created, Entry, Fact, Origin};
 use stepladder_core::{EventId, RunId, Timestamp};
 use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::Timers;
-use stepladder_sdk::Tick;
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::{MissedTicks, Tick};
 
-use super::functions::{Go, Word};
+use super::functions::{Come, Word};
 use super::invariants::{Broken, journal, rows};
 use super::tree::Place;
 use crate::dice::Dice;
@@ -19,9 +19,9 @@ use crate::dice::Dice;
 /// The function that is controlled.
 pub(crate) const CONTROLLED: &str = "controlled";
 /// The period of the rates.
-const PERIOD: Duration = Duration::from_secs(20);
+pub(super) const PERIOD: Duration = Duration::from_secs(20);
 /// Minutes between ticks.
-const EVERY: i64 = 2;
+pub(super) const EVERY: i64 = 2;
 
 /// How.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(crate) enum Control {
     Runs,
     CancelOn,
     /// Not by events: every [`EVERY`] minutes.
-    Cron,
+    Cron(MissedTicks),
 }
 
 impl Control {
@@ -52,7 +52,7 @@ impl Control {
             7 => Self::Rate,
             8 => Self::Runs,
             9 => Self::CancelOn,
-            10 => Self::Cron,
+            10 => Self::Cron([MissedTicks::Skip, MissedTicks::RunOnce, MissedTicks::RunAll][dice.below(3) as usize]),
             _ => return None,
         })
     }
@@ -63,7 +63,7 @@ impl Control {
             Self::Batch(size) => {
                 let place = place.clone();
                 let batch = Batch::new(size, PERIOD);
-                let handler = move |ctx: Context, _: Vec<Event<Go>>| works(ctx, place.clone());
+                let handler = move |ctx: Context, _: Vec<Event<Come>>| works(ctx, place.clone());
                 Function::batch(CONTROLLED, batch, handler)
             }
             Self::Debounce => one(|f| f.debounce(Debounce::new(PERIOD / 4).at_the_latest(PERIOD))),
@@ -73,11 +73,10 @@ impl Control {
             Self::Throttle => one(|f| f.throttle(Rate::new(1, PERIOD))),
             Self::Rate => one(|f| f.rate_limit(Rate::new(1, PERIOD))),
             Self::Runs => one(|f| f.concurrency(Concurrency::runs(1))),
-            Self::Cron => {
+            Self::Cron(policy) => {
                 let place = place.clone();
                 let handler = move |ctx: Context, _: Event<Tick>| works(ctx, place.clone());
-                // each tick is to start, however long a standstill lasts
-                Function::cron(CONTROLLED, format!("*/{EVERY} * * * *"), handler).missed_ticks(MissedTicks::RunAll)
+                Function::cron(CONTROLLED, format!("*/{EVERY} * * * *"), handler).missed_ticks(policy)
             }
             Self::CancelOn => one(|f| f.cancel_on(CancelOn::event::<Word>().field("k")).finish_within(PERIOD * 30)),
         }
@@ -87,7 +86,7 @@ impl Control {
 /// Under no control.
 pub(crate) fn unlimited(place: &Place) -> Function {
     let place = place.clone();
-    Function::new(CONTROLLED, move |ctx: Context, _: Event<Go>| works(ctx, place.clone()))
+    Function::new(CONTROLLED, move |ctx: Context, _: Event<Come>| works(ctx, place.clone()))
 }
 
 /// Two steps, and a while between them.
@@ -163,6 +162,20 @@ impl Controlled {
         Self { memory, control, uncounted }
     }
 
+    pub(crate) fn control(&self) -> Option<Control> {
+        self.control
+    }
+
+    /// When the runs started that have, in the order of these times.
+    pub(crate) fn started(&self) -> Vec<Timestamp> {
+        // one that was let go just before its worker died is counted as started then
+        let starts = |fact: &Fact| matches!(fact, Fact::RunAdmitted) || fact.is_of_a_handler();
+        let first = |run: Run| run.entries.into_iter().find(|entry| starts(&entry.fact));
+        let mut started: Vec<Timestamp> = runs(&self.memory).into_iter().filter_map(first).map(|e| e.at).collect();
+        started.sort_unstable();
+        started
+    }
+
     /// After every action that wrote something.
     pub(crate) fn check(&self) -> Result<(), Broken> {
         let most_one = |what: &str, counts: fn(&Run) -> bool| match runs(&self.memory)
@@ -184,7 +197,7 @@ impl Controlled {
 
     /// Each tick after this that the sweep has passed has started its run, where that is late, or nothing is under way.
     pub(crate) fn check_ticks(&self, from: Timestamp, late: Timestamp) -> Result<(), Broken> {
-        if self.control != Some(Control::Cron) {
+        if !matches!(self.control, Some(Control::Cron(_))) {
             return Ok(());
         }
         let swept = super::invariants::at_once(self.memory.cursor()).map_or(0, |cursor| cursor.minute);
@@ -208,7 +221,7 @@ impl Controlled {
 
     /// Of these accepted events, at the end.
     pub(crate) fn check_at_the_end(&self, accepted: &[EventId], took: Duration) -> Result<(), Broken> {
-        let Some(control) = self.control.filter(|control| *control != Control::Cron) else { return Ok(()) };
+        let Some(control) = self.control.filter(|control| !matches!(control, Control::Cron(_))) else { return Ok(()) };
         let runs = runs(&self.memory);
         let mut led: HashMap<EventId, usize> = HashMap::new();
         runs.iter().flat_map(Run::events).for_each(|event| *led.entry(event).or_default() += 1);

@@ -30,7 +30,7 @@ impl Coverage {
         match fault {
             None => {}
             Some(Fault::DieBefore | Fault::DieAfter | Fault::Tear(_)) => befell.crashes += 1,
-            Some(Fault::LoseReply | Fault::Refuse | Fault::DelayRequest(_) | Fault::DelayReply(_)) => {
+            Some(Fault::LoseReply | Fault::Refuse | Fault::Deny | Fault::DelayRequest(_) | Fault::DelayReply(_)) => {
                 befell.failures += 1
             }
         }

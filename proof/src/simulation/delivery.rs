@@ -1,17 +1,17 @@
 //! How wakes reach workers and events reach them, and what happens when nobody has anything to do.
 
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{Either, select};
-use stepladder_core::{Cause, NewEvent, json};
+use stepladder_core::Cause;
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Commit, Commits, Queue};
-use stepladder_sdk::EventData;
 
-use super::functions::Go;
 use super::invariants::at_once;
-use super::{AT_A_TIME, DELIVERIES, Process, STANDSTILL, Simulation};
+use super::processes::Process;
+use super::{AT_A_TIME, DELIVERIES, STANDSTILL, Simulation};
 
 impl Simulation {
     /// A worker takes a wake, if one is visible, and hops. What was delivered too often is a dead letter.
@@ -19,7 +19,7 @@ impl Simulation {
         let at = self.one();
         let process = &self.processes[at];
         let now = self.clock.now();
-        let is_due = self.memory.next_due().is_some_and(|due| due <= now);
+        let is_due = self.queue_until <= now && self.memory.next_due().is_some_and(|due| due <= now);
         if process.frozen_until > now || self.scheduler.tasks_of(at) >= AT_A_TIME || !is_due {
             return;
         }
@@ -34,6 +34,7 @@ impl Simulation {
             if is_dead || (self.knobs.losses > 0 && self.dice.one_in(20)) {
                 self.tell(format!("{:?} of {} is lost", delivery.wake.cause, delivery.wake.run));
                 self.knobs.losses -= u64::from(!is_dead);
+                self.letters.extend((self.knobs.denials < self.allowed.denials).then(|| delivery.wake.clone()));
                 self.mishaps.losses += 1;
                 let acks = vec![delivery.receipt];
                 at_once(self.memory.commit(Commit { acks, ..Commit::default() }));
@@ -62,15 +63,23 @@ impl Simulation {
     /// Nobody has anything to do at this moment: the next thing happens.
     pub(super) fn wait(&mut self) {
         let now = self.clock.now();
-        let to_send = {
-            let told = self.told.borrow();
-            (told.unanswered > 0 && !told.sending).then_some(told.again_at)
-        };
+        let to_send = self.requests.borrow().next_at();
         if to_send.is_some_and(|at| at <= now) {
             return self.send();
         }
         if self.paused.get().is_some_and(|at| at <= now) {
             return self.somebody_resumes();
+        }
+        if self.knobs.standstills > 0 && self.dice.one_in(20) {
+            self.nothing_goes_on_for_hours();
+        }
+        if self.shared.denied_until.load(SeqCst) <= now.as_millis() && !self.letters.is_empty() {
+            self.tell("dead letters are moved back".into());
+            let wakes = std::mem::take(&mut self.letters);
+            at_once(self.memory.commit(Commit { wakes, ..Commit::default() }));
+        }
+        if self.knobs.denials > 0 && self.dice.one_in(20) {
+            self.the_storage_denies_a_worker();
         }
         if !self.afterwards && self.dice.one_in(4) && self.somebody_posts_again() {
             return;
@@ -81,14 +90,17 @@ impl Simulation {
         if now.since(self.swept) >= Duration::from_secs(60) {
             self.swept = now;
             let at = self.one();
-            let engine = self.processes[at].engine.clone();
-            self.scheduler.spawn(at, async move { drop(engine.sweep().await) });
+            // nobody sweeps where all are down
+            if self.processes[at].frozen_until <= now {
+                let engine = self.processes[at].engine.clone();
+                self.scheduler.spawn(at, async move { drop(engine.sweep().await) });
+            }
             return;
         }
         if self.allowed.words > 0 && !self.afterwards && self.dice.one_in(8) {
             return self.somebody_tells();
         }
-        let due = self.memory.next_due();
+        let due = self.memory.next_due().map(|due| due.max(self.queue_until));
         let is_free = |(n, p): (usize, &Process)| p.frozen_until <= now && self.scheduler.tasks_of(n) < AT_A_TIME;
         if due.is_some_and(|due| due <= now) && self.processes.iter().enumerate().any(is_free) {
             return self.receive();
@@ -104,30 +116,5 @@ impl Simulation {
             .min();
         let sweep = self.swept + Duration::from_secs(60);
         self.clock.set(next.unwrap_or(sweep).min(sweep));
-    }
-
-    /// The sender sends its events, under the same ids each time, a second after it was refused, until it is told that they
-    /// are accepted.
-    fn send(&mut self) {
-        let at = self.one();
-        let (n, when) = (self.told.borrow().unanswered, if self.afterwards { "late" } else { "e" });
-        self.tell(format!("{n} events are sent to worker {at}"));
-        let of = |n: u64| {
-            let data = json::of(&Go { k: n % 2 }).expect("JSON");
-            NewEvent { id: Some(format!("{when}{n}").into()), ..NewEvent::new(Go::NAME, data) }
-        };
-        let events: Vec<NewEvent> = (0..n).map(of).collect();
-        let (engine, told, clock) = (self.processes[at].engine.clone(), self.told.clone(), self.clock.clone());
-        told.borrow_mut().sending = true;
-        self.scheduler.spawn(at, async move {
-            let accepted = engine.ingest(events, None).await;
-            let mut told = told.borrow_mut();
-            told.sending = false;
-            told.again_at = clock.now() + Duration::from_secs(1);
-            if let Ok(ids) = accepted {
-                told.accepted.extend(ids);
-                told.unanswered = 0;
-            }
-        });
     }
 }

@@ -10,7 +10,9 @@ use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Journals, Listings, Slots};
 use stepladder_engine::program::{Advance, History};
+use stepladder_sdk::MissedTicks;
 
+use super::controls::Control;
 use super::functions::{HEARER, MAIN, OTHER};
 use super::invariants::{Broken, at_once, journal, rows};
 use super::{Mishaps, Simulation};
@@ -22,11 +24,16 @@ impl Simulation {
         self.no_attempt_was_lost_for_no_reason()?;
         self.nobody_is_left_in_line()?;
         self.each_event_led_to_its_runs()?;
+        self.no_run_is_of_an_event_that_nobody_sent()?;
+        self.reruns_kept_what_came_before()?;
+        self.starts_keep_their_periods()?;
+        self.each_start_is_counted_once()?;
         let took = self.clock.now().since(self.begun);
-        self.controlled.check_at_the_end(&self.told.borrow().accepted, took)?;
-        let Mishaps { brown_outs, freezes, losses, .. } = self.mishaps;
-        // of ticks that nobody swept for a quarter of an hour, only the latest starts a run
-        if brown_outs + freezes + losses == 0 && !self.afterwards {
+        self.controlled.check_at_the_end(&self.requests.borrow().for_the_controlled(), took)?;
+        let Mishaps { brown_outs, freezes, losses, standstills, .. } = self.mishaps;
+        // after a standstill, each tick has its run only where all missed ticks are to start
+        let stood = standstills > 0 && !matches!(self.controlled.control(), Some(Control::Cron(MissedTicks::RunAll)));
+        if brown_outs + freezes + losses == 0 && !stood && !self.afterwards {
             let patience = self.patience();
             let late = Timestamp::from_millis(self.clock.now().as_millis() - patience.as_millis() as i64);
             self.controlled.check_ticks(self.begun, late)?;
@@ -45,7 +52,8 @@ impl Simulation {
 
     /// Where nobody died or stood still, and no write failed three times, each attempt has an end of its own.
     fn no_attempt_was_lost_for_no_reason(&self) -> Result<(), Broken> {
-        if self.mishaps.deaths + self.mishaps.freezes + self.mishaps.brown_outs > 0 || self.used_faults() > 2 {
+        let Mishaps { deaths, freezes, brown_outs, standstills, .. } = self.mishaps;
+        if deaths + freezes + brown_outs + standstills > 0 || self.used_faults() > 2 {
             return Ok(());
         }
         let mut running: HashMap<(RunId, String), u32> = HashMap::new();
@@ -89,7 +97,7 @@ impl Simulation {
 
     /// Exactly one run of each function that an event matches, whoever sent it.
     fn each_event_led_to_its_runs(&self) -> Result<(), Broken> {
-        let accepted = self.told.borrow().accepted.clone();
+        let accepted = self.requests.borrow().jobs().to_vec();
         let sent = self.entries().filter_map(|(_, fact)| match fact {
             Fact::EventsSent { ids, .. } => Some(ids),
             _ => None,

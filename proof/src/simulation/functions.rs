@@ -34,6 +34,20 @@ impl EventData for Go {
     const NAME: &'static str = "sim/go";
 }
 
+/// What starts [`CONTROLLED`](super::controls::CONTROLLED): what starts the others, or a crowd that is for it alone.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Come {
+    pub(crate) k: u64,
+}
+
+/// The name of the events of a crowd.
+pub(crate) const CROWD: &str = "sim/crowd";
+
+impl EventData for Come {
+    const NAME: &'static str = Go::NAME;
+    const NAMES: &'static [&'static str] = &[Go::NAME, CROWD];
+}
+
 /// What starts [`HEARER`].
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Told {
@@ -84,7 +98,8 @@ pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
     let mut limits = Vec::new();
     let mut limit = |id: &str| -> Option<Concurrency> {
         let slots = dice.below(4) as u32;
-        if slots == 0 || slots == 3 {
+        // the wakes of those that wait for a slot multiply with their deliveries where a worker may write nothing
+        if slots == 0 || slots == 3 || knobs.denials > 0 {
             return None;
         }
         let keyed = dice.one_in(3);
@@ -93,7 +108,7 @@ pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
         let limit = Concurrency::limit(slots);
         Some(if keyed { limit.key("string(event.data.k)") } else { limit })
     };
-    let (main_limit, helper_limit) = (limit(MAIN), dice.one_in(3));
+    let (main_limit, helper_limit) = (limit(MAIN), dice.one_in(3) && knobs.denials == 0);
     // a second one, over all that the first one tells apart
     let second = (main_limit.is_some() && dice.one_in(3)).then(|| 1 + dice.below(2) as u32);
     limits.extend(second.map(|slots| Limit { key: format!("{MAIN}/1").into(), slots }));
@@ -106,6 +121,7 @@ pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
     ];
     let trees = trees.map(|(id, tree)| (id, if id == HELPER && dice.one_in(4) { tree.doomed() } else { tree }));
     let control = Control::by_chance(dice);
+    let control = knobs.wanted_control(dice).or(control);
     let told = format!("{trees:?}, limits: {main_limit:?}, {second:?}, {helper_limit}, {control:?}");
     let [main, other, helper] = trees.map(|(_, tree)| Arc::new(tree));
     let mut main = patient(function::<Go>(MAIN, main, place)).on_failure(hears::<FunctionFailed>(place));

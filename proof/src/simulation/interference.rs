@@ -1,19 +1,17 @@
 //! What happens around workers: people who look, cancels, repetitions, processes that stand still, a storage that refuses everything; and
 //! what must hold of it at every moment.
 
-use std::cell::Cell;
-use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use stepladder_core::{Cause, RunId, Timestamp, Wake};
-use stepladder_engine::clock::{Clock, VirtualClock};
+use stepladder_engine::RunFilter;
+use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Commit, Commits, Events, Journals, Listings};
 use stepladder_engine::view::{StepStatus, StepView};
-use stepladder_engine::{Rerun, RunFilter};
 
 use super::invariants::{Broken, at_once, journal, rows};
+use super::standstill::PAUSE;
 use super::{Mishaps, Simulation, gaps};
 
 /// How long a run may stand still, or a slot be free, where nothing went wrong.
@@ -30,46 +28,19 @@ const OLD: Duration = Duration::from_secs(1_500);
 /// How much longer a run takes whose wake is lost for good: its watchdog comes within the hour.
 const WATCHDOG: Duration = Duration::from_secs(3_700);
 
-/// How long a function is paused.
-const PAUSE: Duration = Duration::from_secs(30);
-
-/// The function that is paused now and then.
-const PAUSED: &str = super::functions::MAIN;
-
-/// A pause that was asked for. Answered, or dead with its worker, it is there to be resumed, after a time.
-struct Asked {
-    time: Duration,
-    paused: Rc<Cell<Option<Timestamp>>>,
-    clock: Arc<VirtualClock>,
-}
-
-impl Drop for Asked {
-    fn drop(&mut self) {
-        self.paused.set(Some(self.clock.now() + self.time));
-    }
-}
-
 impl Simulation {
     pub(super) fn somebody_interferes(&mut self) {
-        if self.allowed.words > 0 && self.dice.one_in(2) {
+        if (self.allowed.words > 0 || self.allowed.stops > 0) && self.dice.one_in(2) {
             return self.somebody_tells();
         }
         let at = self.one();
-        match self.dice.below(13) {
+        match self.dice.below(15) {
             12 if self.paused.get().is_none() && !self.afterwards => {
-                self.tell(format!("somebody pauses `{PAUSED}` at worker {at}"));
-                self.pauses.set(self.pauses.get() + 1);
-                // whatever becomes of it; while it is under way, nobody resumes
-                self.paused.set(Some(Timestamp::MAX));
                 let time = Duration::from_millis(self.dice.below(PAUSE.as_millis() as u64));
-                self.mishaps.paused += time;
-                let asked = Asked { paused: self.paused.clone(), clock: self.clock.clone(), time };
-                let engine = self.processes[at].engine.clone();
-                self.scheduler.spawn(at, async move {
-                    drop(engine.pause(PAUSED).await);
-                    drop(asked);
-                });
+                self.somebody_pauses(time);
             }
+            13 if self.knobs.standstills > 0 => self.nothing_goes_on_for_hours(),
+            14 if self.knobs.denials > 0 => self.the_storage_denies_a_worker(),
             0 | 10 | 11 if self.knobs.redeliveries > 0 => {
                 self.knobs.redeliveries -= 1;
                 self.mishaps.redeliveries += 1;
@@ -99,13 +70,7 @@ impl Simulation {
                 self.shared.brown_out_until.store(until.as_millis(), SeqCst);
                 self.tell(format!("the storage refuses everything until {until}"));
             }
-            4 if self.knobs.reruns > 0 => {
-                let Some(run) = self.any_run(|ended| ended) else { return };
-                self.knobs.reruns -= 1;
-                self.tell(format!("somebody runs {run} again at worker {at}"));
-                let engine = self.processes[at].engine.clone();
-                self.scheduler.spawn(at, async move { drop(engine.rerun(run, Rerun::default()).await) });
-            }
+            4 => drop(self.somebody_runs_one_again()),
             5 => self.somebody_asks(),
             6 => {
                 let engine = self.processes[at].engine.clone();
@@ -124,22 +89,6 @@ impl Simulation {
             }
             _ => {}
         }
-    }
-
-    /// Somebody resumes what is paused, and asks again in a second where that is not answered.
-    pub(super) fn somebody_resumes(&mut self) {
-        let (at, now) = (self.one(), self.clock.now());
-        self.paused.set(Some(now + Duration::from_secs(1)));
-        self.tell(format!("somebody resumes `{PAUSED}` at worker {at}"));
-        let (engine, paused, pauses) = (self.processes[at].engine.clone(), self.paused.clone(), self.pauses.clone());
-        let which = pauses.get();
-        self.scheduler.spawn(at, async move {
-            let resumed = engine.paused_since(PAUSED).await.is_ok() && engine.resume(PAUSED).await.is_ok();
-            // an answer that comes late says nothing of a pause since
-            if resumed && pauses.get() == which {
-                paused.set(None);
-            }
-        });
     }
 
     /// A worker ends in the middle of what it does, when its time has come.
@@ -163,11 +112,12 @@ impl Simulation {
     fn cancel(&mut self, run: RunId, why: &'static str) {
         let at = self.one();
         self.tell(format!("somebody cancels {run} at worker {at}: {why}"));
-        let (engine, told, clock) = (self.processes[at].engine.clone(), self.told.clone(), self.clock.clone());
+        let (engine, cancelled, clock) =
+            (self.processes[at].engine.clone(), self.cancelled.clone(), self.clock.clone());
         let patience = self.patience();
         self.scheduler.spawn(at, async move {
             if engine.cancel(run, why).await.is_ok() {
-                told.borrow_mut().ended.push((run, clock.now(), patience));
+                cancelled.borrow_mut().push((run, clock.now(), patience));
             }
         });
     }
@@ -209,7 +159,7 @@ impl Simulation {
     pub(super) fn is_torn(&self) -> Option<RunId> {
         let is_torn = |run: &RunId| journal(&self.memory, *run).iter().any(|entry| entry.fact.is_end());
         let torn = rows(&self.memory).into_iter().filter(|row| row.ended.is_none()).map(|row| row.run);
-        torn.filter(is_torn).find(|run| self.told.borrow().ended.iter().all(|(told, ..)| told != run))
+        torn.filter(is_torn).find(|run| self.cancelled.borrow().iter().all(|(told, ..)| told != run))
     }
 
     /// What has ended but is not listed so: its last wake was lost. Whoever sees it in the list cancels it (rule 28). Once.
@@ -223,13 +173,15 @@ impl Simulation {
     pub(super) fn has_an_excuse_for_dead_letters(&self) -> bool {
         let Mishaps { deaths, of_bodies, freezes, redeliveries, .. } = self.mishaps;
         // a takeover goes on under a wake of its own (rule 14): a deadly body costs a wake one delivery
-        deaths - of_bodies + of_bodies.min(1) + freezes + redeliveries + self.used_faults() >= super::DELIVERIES - 1
+        let excuses = deaths - of_bodies + of_bodies.min(1) + freezes + redeliveries + self.used_faults();
+        // a permanent error ends in a dead letter (rule 34)
+        excuses >= super::DELIVERIES - 1 || self.knobs.denials < self.allowed.denials
     }
 
     /// Whether nothing has gone wrong at all.
     pub(super) fn is_calm(&self) -> bool {
-        let Mishaps { deaths, freezes, brown_outs, losses, redeliveries, .. } = self.mishaps;
-        deaths + freezes + brown_outs + losses + redeliveries + self.used_faults() == 0
+        let Mishaps { deaths, freezes, brown_outs, losses, redeliveries, standstills, .. } = self.mishaps;
+        deaths + freezes + brown_outs + losses + redeliveries + standstills + self.used_faults() == 0
     }
 
     /// Faults that have come.
@@ -245,7 +197,7 @@ impl Simulation {
         format!("nothing happens any more, and these have not ended: {}", live.join(", "))
     }
 
-    fn any_run(&self, fits: impl Fn(bool) -> bool) -> Option<RunId> {
+    pub(super) fn any_run(&self, fits: impl Fn(bool) -> bool) -> Option<RunId> {
         let runs: Vec<_> = rows(&self.memory).into_iter().filter(|row| fits(row.ended.is_some())).collect();
         (!runs.is_empty()).then(|| runs[self.dice.below(runs.len() as u64) as usize].run)
     }
@@ -258,7 +210,7 @@ impl Simulation {
         PROMPT
             + slow
             + mishaps.drift
-            + mishaps.paused
+            + mishaps.stood
             + OLD * u32::from(self.allowed.old > 0)
             + MISHAP * (used + mishaps.deaths + mishaps.redeliveries)
             + (FREEZE + MISHAP) * mishaps.freezes
@@ -306,8 +258,7 @@ impl Simulation {
 
     /// Accepted events are there, with their runs; cancelled runs have ended.
     pub(super) fn what_was_told_is_true(&mut self) -> Result<(), Broken> {
-        let told = self.told.borrow();
-        for id in &told.accepted {
+        for id in self.requests.borrow().jobs() {
             if at_once(self.memory.event(*id)).is_none() {
                 return Err(format!("event {id} was accepted and is not there"));
             }
@@ -321,12 +272,12 @@ impl Simulation {
             }
         }
         let (now, patience) = (self.clock.now(), self.patience());
-        for (run, at, before) in &told.ended {
+        for (run, at, before) in self.cancelled.borrow().iter() {
             if !journal(&self.memory, *run).iter().any(|entry| entry.fact.is_end()) {
                 return Err(format!("{run} was cancelled, and goes on"));
             }
-            // what went wrong before the answer is no excuse for what comes after it
-            let within = (patience - *before) + PROMPT;
+            // what went wrong before the answer is no excuse for what comes after it, but for a standstill that lasts
+            let within = (patience - *before) + PROMPT + self.mishaps.stood;
             if now.since(*at) > within && at_once(self.memory.row(*run)).is_none_or(|row| row.ended.is_none()) {
                 return Err(format!("{run} was cancelled at {at}, and is not listed as ended after {within:?}"));
             }

@@ -113,6 +113,11 @@ impl Invariants {
         idle.max_by_key(|(time, _)| *time)
     }
 
+    /// How often a body was executed.
+    pub(crate) fn executions(&self, body: &Body) -> u32 {
+        self.account.executions(body)
+    }
+
     /// All limits.
     pub(crate) fn limits(&self) -> impl Iterator<Item = &Limit> {
         self.lines.iter().map(|line| &line.limit)

@@ -1,5 +1,8 @@
 //! How much of everything may happen. A seed chooses; shrinking lowers one after the other while the failure stays.
 
+use stepladder_sdk::MissedTicks;
+
+use super::controls::Control;
 use super::places::{Places, Site};
 use crate::dice::Dice;
 
@@ -44,9 +47,36 @@ pub(crate) struct Knobs {
     pub(crate) leaves: u64,
     /// Events that runs may wait for. With none, nothing waits.
     pub(crate) words: u64,
+    /// Events of one key more, in the same request, for the function that is controlled.
+    pub(crate) crowd: u64,
+    /// Whether events that cancel runs are among those that start them.
+    pub(crate) stops: u64,
+    /// How often nothing goes on for hours: a function is paused, all workers are down, the queue gives nothing out.
+    pub(crate) standstills: u64,
+    /// How often the storage takes nothing from the first worker any more, whatever it does, for long.
+    pub(crate) denials: u64,
+    /// How often the process that takes a request in is cut by its deadline.
+    pub(crate) cuts: u64,
 }
 
 impl Knobs {
+    /// Whether a function is to be controlled in a way that the rest is about.
+    pub(crate) fn wanted_control(&self, dice: &Dice) -> Option<Control> {
+        let of = |controls: &[Control]| Some(controls[dice.below(controls.len() as u64) as usize]);
+        use Control::{Batch, CancelOn, Cron, Debounce, Once, Rate, Replace, Skip as One, Throttle};
+        use MissedTicks::{RunAll, RunOnce, Skip};
+        match self {
+            Self { stops: 1.., .. } => Some(CancelOn),
+            Self { denials: 1.., .. } => of(&[Throttle, Rate, One, Once, Debounce, Batch(3)]),
+            Self { standstills: 1.., .. } => {
+                of(&[Throttle, Throttle, Rate, Cron(Skip), Cron(RunOnce), Cron(RunAll), Debounce, Batch(3)])
+            }
+            Self { crowd: 100.., .. } => of(&[Throttle, Throttle, Replace, Replace, One, Once, Debounce, Batch(3)]),
+            Self { crowd: 1.., .. } => of(&[Throttle, Rate, Replace, One, Once, Debounce, Batch(3)]),
+            _ => None,
+        }
+    }
+
     /// What a seed chooses.
     pub(crate) fn of(seed: u64) -> Self {
         let dice = Dice::new(seed);
@@ -77,6 +107,35 @@ impl Knobs {
             events: 1 + dice.below(5),
             leaves: 1 + dice.below(9),
             words: if dice.one_in(2) { 0 } else { 1 + dice.below(6) },
+            crowd: 0,
+            stops: 0,
+            standstills: 0,
+            denials: 0,
+            cuts: 0,
+        }
+        .with_what_is_rare(&dice)
+    }
+
+    /// What takes much time to simulate, or leaves little room for anything else.
+    fn with_what_is_rare(self, dice: &Dice) -> Self {
+        match dice.below(64) {
+            // more than a request has ever been decided again
+            0 => Self { crowd: 100 + dice.below(30), events: 1, leaves: 1, words: 0, faults: 0, kills: 0, ..self },
+            1..8 => Self { stops: 1, events: 2 + dice.below(4), ..self },
+            8..12 => Self { crowd: 3 + dice.below(8), standstills: 1 + dice.below(2), ..self },
+            // what starts too early has no other excuse
+            12..16 => Self {
+                crowd: 3 + dice.below(8),
+                standstills: 1 + dice.below(2),
+                faults: 0,
+                freezes: 0,
+                brown_outs: 0,
+                aim: None,
+                ..self
+            },
+            20..23 => Self { crowd: 5 + dice.below(20), cuts: 1 + dice.below(3), ..self },
+            16..20 => Self { denials: 1, processes: 1 + dice.below(2), ..self },
+            _ => self,
         }
     }
 
@@ -104,6 +163,10 @@ impl Knobs {
                 Self { processes: less(self.processes, 1)[n], ..*self },
                 Self { leaves: less(self.leaves, 1)[n], ..*self },
                 Self { words: less(self.words, 0)[n], ..*self },
+                Self { crowd: less(self.crowd, 0)[n], ..*self },
+                Self { standstills: less(self.standstills, 0)[n], ..*self },
+                Self { denials: less(self.denials, 0)[n], ..*self },
+                Self { cuts: less(self.cuts, 0)[n], ..*self },
             ]);
         }
         all.retain(|smaller| smaller != self);

@@ -31,6 +31,8 @@ pub(crate) enum Fault {
     LoseReply,
     /// The call fails and does nothing.
     Refuse,
+    /// The same, and it will fail as long as nobody has changed something (rule 34).
+    Deny,
     /// The call reaches the storage so many milliseconds late; of a commit, all but its first part.
     DelayRequest(u64),
     /// The call does everything, and its reply is so many milliseconds late.
@@ -58,6 +60,9 @@ const FAULTS: &[Fault] = &[
     Fault::Tear(4),
 ];
 
+/// The methods of ports that write.
+const WRITES: &[&str] = &["accept", "start", "commit", "note", "park", "take", "take_all", "set", "advance", "keep"];
+
 const DEATHS: &[Fault] = &[Fault::DieBefore, Fault::DieAfter, Fault::Tear(2), Fault::Tear(3), Fault::Tear(4)];
 
 /// What all processes share: how many faults are left, and what is told of the calls.
@@ -70,6 +75,8 @@ pub(crate) struct Shared {
     aims: Mutex<Vec<&'static Site>>,
     /// Until then, every call is refused: milliseconds since 1970.
     pub(crate) brown_out_until: AtomicI64,
+    /// Until then, nothing is taken from the first worker.
+    pub(crate) denied_until: AtomicI64,
     /// Calls so far.
     pub(crate) calls: AtomicU64,
     /// The runs that were appended to since somebody looked.
@@ -119,6 +126,8 @@ pub(crate) struct Wire {
     died: AtomicBool,
     /// By how many milliseconds the process's clock is ahead.
     ahead: i64,
+    /// Whether it is the first worker's.
+    is_first: bool,
 }
 
 impl Wire {
@@ -127,10 +136,10 @@ impl Wire {
         clock: Arc<VirtualClock>,
         shared: Arc<Shared>,
         (dice, fate, every): (Dice, Dice, u64),
-        ahead: i64,
+        (ahead, is_first): (i64, bool),
     ) -> Self {
         let (countdown, died) = (Mutex::default(), AtomicBool::new(false));
-        let wire = Self { memory, listings, clock, shared, dice, fate, every, countdown, died, ahead };
+        let wire = Self { memory, listings, clock, shared, dice, fate, every, countdown, died, ahead, is_first };
         wire.arm();
         wire
     }
@@ -170,6 +179,10 @@ impl Wire {
         let only_queue = call.commit.is_some_and(|commit| commit.append.is_none() && commit.after.is_empty());
         if self.clock.now().as_millis() < self.shared.brown_out_until.load(SeqCst) && !only_queue {
             return Some(Fault::Refuse);
+        }
+        let is_denied = self.is_first && self.clock.now().as_millis() < self.shared.denied_until.load(SeqCst);
+        if is_denied && !only_queue && WRITES.contains(&call.name) {
+            return Some(Fault::Deny);
         }
         if self.is_aimed_at(call.name) {
             return Some(DEATHS[self.shared.calls.load(SeqCst) as usize % DEATHS.len()]);
@@ -230,6 +243,7 @@ impl Wire {
                 reply
             }
             (Some(Fault::Refuse), _) => Err(StoreError::Unavailable("throttled".into())),
+            (Some(Fault::Deny), _) => Err(StoreError::Refused("the worker has lost its rights".into())),
         }
     }
 }

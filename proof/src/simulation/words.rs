@@ -3,17 +3,18 @@
 
 use stepladder_core::journal::Fact;
 use stepladder_core::signal::Token;
-use stepladder_core::state::{Awaited, RunState, Step, StepState};
+use stepladder_core::state::{Awaited, Step, StepState};
 use stepladder_core::waiting::Arriving;
 use stepladder_core::{EventId, NewEvent, RunId, StepId, json};
 use stepladder_engine::EngineError;
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Events, Journals};
+use stepladder_engine::ports::Events;
 use stepladder_sdk::EventData;
 
 use super::Simulation;
 use super::functions::Word;
 use super::invariants::{Broken, at_once, journal, rows};
+use super::requests::Accepted;
 
 /// Runs and steps that waited when something was sent.
 type Waiting = Vec<(RunId, StepId)>;
@@ -35,6 +36,11 @@ pub(super) struct Words {
 type Post = (RunId, StepId, u64);
 
 impl Words {
+    /// Events that runs may wait for, or are cancelled by: somebody sends them once more under their ids.
+    pub(super) fn repeat(&mut self, more: impl Iterator<Item = NewEvent>) {
+        self.sent.extend(more);
+    }
+
     /// A worker has died: who posted to it will hear nothing.
     pub(super) fn is_dead(&mut self, worker: usize) {
         let by_it = self.posted.iter_mut().filter(|(_, at)| *at == Some(worker));
@@ -70,9 +76,11 @@ impl Simulation {
         let waiting = self.waiting(|what| matches!(what, Awaited::Event(_)));
         self.tell(format!("{} is sent to worker {at}", word.id.as_deref().unwrap_or_default()));
         let (engine, words) = (self.processes[at].engine.clone(), self.words.clone());
+        let (requests, live) = (self.requests.clone(), self.live_of_the_controlled());
         self.scheduler.spawn(at, async move {
-            if let Ok(ids) = engine.ingest(vec![word], None).await {
+            if let Ok(ids) = engine.ingest(vec![word.clone()], None).await {
                 words.borrow_mut().accepted.push((ids[0], waiting));
+                requests.borrow_mut().accept(Accepted { events: vec![(ids[0], word)], live });
             }
         });
     }
@@ -130,10 +138,6 @@ impl Simulation {
         }
         waiting.sort();
         waiting
-    }
-
-    fn state_of(&self, run: RunId) -> Option<RunState> {
-        RunState::fold(run, &at_once(self.memory.read(run, 0))).ok()
     }
 
     /// Rule 17, as senders see it: whoever waited when a word was sent, and waits still when it is accepted, was not for it,

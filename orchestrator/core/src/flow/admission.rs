@@ -48,8 +48,9 @@ impl Admission {
 }
 
 fn read(kept: &str) -> Option<(i128, i128)> {
-    let (used, next) = kept.split_once(' ')?;
-    Some((used.parse().ok()?, next.parse().ok()?))
+    // what follows is the token of the start that wrote it
+    let mut parts = kept.split(' ');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 fn micros(at: Timestamp) -> i128 {

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use stepladder_core::planted::{self, Plant};
 use stepladder_core::spec::LazyScope;
 use stepladder_core::state::RunState;
 use stepladder_core::{Spec, Timestamp};
@@ -23,7 +24,7 @@ const ROUNDS: u32 = 20;
 impl Engine {
     /// When the run may start instead of now; `None` when it may start now.
     pub(super) async fn admission(&self, spec: &Spec, state: &RunState) -> Result<Option<Timestamp>, StoreError> {
-        if is_let_through(&state.created.origin) {
+        if is_let_through(&state.created.origin) || planted::is(Plant::OverdueStartsAtOnce) {
             return Ok(None);
         }
         let rates = [("throttled", &spec.flow.throttle), ("rated", &spec.flow.rate_limit)];
@@ -41,7 +42,13 @@ impl Engine {
                 }
                 let seen = self.backend.noted(vec![key.clone()]).await?.pop().flatten();
                 let admission = rate.admit(seen.as_deref(), planned, self.now(), self.tolerance());
-                let (becomes, until) = (Some(admission.kept.clone().into()), admission.until);
+                // two runs may ask at the same time and for the same place: the token tells their notes apart, for a
+                // store takes a note that is there already for the caller's own
+                let kept = match planted::is(Plant::NotesHaveNoToken) {
+                    true => admission.kept.clone(),
+                    false => format!("{} {:x}", admission.kept, self.entropy.bits()),
+                };
+                let (becomes, until) = (Some(kept.into()), admission.until);
                 let note = Note { key: key.clone(), seen, becomes, until };
                 if self.backend.note(vec![note]).await?[..] == [true] {
                     break admission;

@@ -1,7 +1,12 @@
 //! More than can be served: 429 with a time to come again, and nothing left behind by what was refused.
 
-use axum::body::Body;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes};
 use axum::http::Request;
+use hyper::body::{Frame, SizeHint};
 use serde_json::json;
 use stepladder_server::{Bounds, Options};
 use tower::ServiceExt;
@@ -44,6 +49,8 @@ async fn past_the_backlog_events_are_pushed_back_and_leave_nothing() {
     assert_eq!(refused.header("access-control-allow-origin"), "*", "pages may read it");
     assert_eq!(world.get("/v1/events/c").await.status, 404);
     assert_eq!(runs(&world).await, 2);
+    // nothing of a request is looked at while there is no room for any
+    pushed_back(&world.post("/e/key", "{").await);
 
     // what was taken is served, and then there is room
     world.settle().await;
@@ -119,6 +126,61 @@ async fn a_client_that_hangs_up_keeps_its_place_until_its_events_are_in_and_no_l
     tokio::task::yield_now().await;
     assert_eq!(world.get("/v1/events/a").await.status, 200, "what was begun is ended");
     assert_eq!(world.post("/e/key", echo("b")).await.status, 200);
+}
+
+#[tokio::test]
+async fn events_that_are_being_taken_in_count_before_their_runs_are_there() {
+    let world = bounded(Bounds { backlog: 2, ..NONE });
+    let many: Vec<_> = (0..5).map(|n| json!({"name": "test/echo", "id": format!("e{n}")})).collect();
+    let request = Request::post("/e/key").body(Body::from(json!(many).to_string())).unwrap();
+    let mut first = Box::pin(world.router.clone().oneshot(request));
+    // on this one thread, the task that takes the events in has not begun yet
+    assert!(futures::poll!(&mut first).is_pending());
+    let refused = world.post("/e/key", echo("more")).await;
+    pushed_back(&refused);
+    assert!(refused.sentence().starts_with("5 wakes are due"), "{}", refused.sentence());
+    assert_eq!(first.await.unwrap().status(), 200);
+    assert_eq!((runs(&world).await, world.get("/v1/events/more").await.status.as_u16()), (5, 404));
+    // what was served counts no more
+    world.settle().await;
+    assert_eq!(world.post("/e/key", echo("more")).await.status, 200);
+}
+
+/// A body that says how large it will be, and does not come.
+struct Announced(u64);
+
+impl hyper::body::Body for Announced {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0)
+    }
+}
+
+/// A body whose length is known when its last byte has come.
+fn chunked(text: String) -> Body {
+    Body::from_stream(futures::stream::iter([Ok::<_, Infallible>(text)]))
+}
+
+#[tokio::test]
+async fn bodies_that_announce_no_length_count_too_and_are_pushed_back_where_others_take_up_the_memory() {
+    let world = bounded(NONE);
+    let mut others = Vec::new();
+    for _ in 0..4 {
+        let request = Request::post("/e/key").body(Body::new(Announced(64 * 1024 * 1024))).unwrap();
+        let mut other = Box::pin(world.router.clone().oneshot(request));
+        assert!(futures::poll!(&mut other).is_pending());
+        others.push(other);
+    }
+    pushed_back(&world.post("/e/key", chunked(echo("a"))).await);
+    assert_eq!(world.get("/v1/events/a").await.status, 404);
+    others.pop();
+    assert_eq!(world.post("/e/key", chunked(echo("a"))).await.status, 200);
 }
 
 #[tokio::test]

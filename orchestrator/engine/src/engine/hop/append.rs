@@ -28,7 +28,8 @@ impl Hop<'_> {
         }
         let entries = self.with_admission(entries);
         self.watch_the_time(&entries);
-        let starts = self.state.begun_at.is_none() && entries.iter().any(|entry| begins(&entry.fact));
+        let is_first = self.state.begun_at.is_none() || planted::is(Plant::StartsAreCountedAgain);
+        let starts = is_first && entries.iter().any(|entry| begins(&entry.fact));
         let lived = self.state.end.is_none();
         let of_attempts: Vec<Entry> = entries.iter().filter_map(|entry| self.of_attempt(entry)).collect();
         let late = planted::is(Plant::LaterWakeAfterEntry).then(|| std::mem::take(&mut self.commit.before));

@@ -1,0 +1,93 @@
+//! What metrics count: the lines that say that a run has started, as the processes of one simulation write them.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+
+use stepladder_core::RunId;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::{DefaultGuard, Interest};
+use tracing::{Event, Metadata, Subscriber};
+
+use super::Simulation;
+use super::invariants::{Broken, journal, rows};
+
+/// The target of the lines about runs.
+const TARGET: &str = "stepladder::run";
+
+/// How often each run was said to have started.
+#[derive(Clone, Default)]
+pub(super) struct Counted(Arc<Mutex<HashMap<String, u32>>>);
+
+impl Counted {
+    /// Counts what this thread says, until the guard is dropped.
+    pub(super) fn listen(&self) -> DefaultGuard {
+        tracing::subscriber::set_default(self.clone())
+    }
+}
+
+/// A line's text and its run.
+#[derive(Default)]
+struct Line {
+    says: String,
+    run: String,
+}
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        match field.name() {
+            "message" => self.says = format!("{value:?}"),
+            "run" => self.run = format!("{value:?}"),
+            _ => {}
+        }
+    }
+}
+
+impl Subscriber for Counted {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if self.enabled(metadata) { Interest::always() } else { Interest::never() }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == TARGET && metadata.is_event()
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line::default();
+        event.record(&mut line);
+        if line.says == "run started" {
+            *self.0.lock().expect("no panic").entry(line.run).or_default() += 1;
+        }
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+impl Simulation {
+    /// A run that has started is counted once; where a process died in between, or its write was not answered, it may not
+    /// be counted.
+    pub(super) fn each_start_is_counted_once(&self) -> Result<(), Broken> {
+        let counted = self.counted.0.lock().expect("no panic");
+        let of = |run: RunId| counted.get(&run.to_string()).copied().unwrap_or(0);
+        for run in rows(&self.memory).into_iter().map(|row| row.run) {
+            let started = journal(&self.memory, run).iter().any(|entry| entry.fact.is_of_a_handler());
+            match of(run) {
+                0 if started && self.is_calm() => return Err(format!("{run} has started, and no line says so")),
+                0 | 1 => {}
+                n => return Err(format!("{n} lines say that {run} has started")),
+            }
+        }
+        Ok(())
+    }
+}

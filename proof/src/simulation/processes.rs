@@ -1,0 +1,91 @@
+//! The workers: each has an engine, a clock and a way to the storage of its own. One that dies is started again.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use stepladder_core::Timestamp;
+use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
+use stepladder_engine::intercept::Intercepted;
+use stepladder_engine::ports::Backend;
+use stepladder_engine::{Engine, Program};
+
+use super::wire::Wire;
+use super::{Simulation, functions};
+
+/// A worker's clock: right by so many milliseconds.
+pub(super) struct Skewed {
+    pub(super) clock: Arc<VirtualClock>,
+    pub(super) by: i64,
+}
+
+impl Clock for Skewed {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.clock.now().as_millis() + self.by)
+    }
+
+    fn sleep_until(&self, due: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.clock.sleep_until(Timestamp::from_millis(due.as_millis() - self.by))
+    }
+}
+
+pub(super) struct Process {
+    pub(super) wire: Arc<Intercepted<Wire>>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) clock: Arc<Skewed>,
+    pub(super) frozen_until: Timestamp,
+}
+
+impl Simulation {
+    pub(super) fn process(&mut self, n: usize, clock: Arc<Skewed>) -> Process {
+        let chance = (self.dice.clone(), self.fate.clone(), self.every);
+        let store = (self.memory.clone(), self.listings.clone());
+        let wire = Wire::new(store, self.clock.clone(), self.shared.clone(), chance, (clock.by, n == 0));
+        let wire = Arc::new(Intercepted(wire));
+        // the first worker may have an older version
+        let is_old = self.knobs.old > 0 && self.processes.is_empty() && self.knobs.processes > 1;
+        let engine = self.engine(wire.clone(), clock.clone(), is_old);
+        Process { wire, engine, clock, frozen_until: self.begun }
+    }
+
+    fn engine(&mut self, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, is_old: bool) -> Arc<Engine> {
+        self.engines += 1;
+        let mut programs = self.programs.clone();
+        if is_old {
+            let older = |program: &Arc<dyn Program>| {
+                self.older.as_ref().is_some_and(|older| older.spec().id == program.spec().id)
+            };
+            programs.retain(|program| *program.spec().id != *functions::HELPER && !older(program));
+            programs.extend(self.older.clone());
+        }
+        let entropy = Arc::new(SeededEntropy::new((self.seed << 8).wrapping_add(self.engines)));
+        let engine = Engine::with_ports(backend, clock, entropy, programs, self.config.clone());
+        Arc::new(engine.expect("functions that can work"))
+    }
+
+    /// Who stood still may have bodies whose time is up: its supervisor looks at once.
+    pub(super) fn supervise(&mut self) {
+        let now = self.clock.now();
+        for n in 0..self.processes.len() {
+            if self.processes[n].frozen_until > self.begun && self.processes[n].frozen_until <= now {
+                self.processes[n].frozen_until = self.begun;
+                let engine = self.processes[n].engine.clone();
+                self.scheduler.spawn(n, async move { drop(engine.expel_overdue().await) });
+            }
+        }
+    }
+
+    /// Who died is started again, with nothing in memory.
+    pub(super) fn bury(&mut self) {
+        for n in 0..self.processes.len() {
+            if self.processes[n].wire.0.has_died() {
+                self.tell(format!("worker {n} dies"));
+                self.mishaps.deaths += 1;
+                self.scheduler.kill(n);
+                self.requests.borrow_mut().sending = false;
+                self.words.borrow_mut().is_dead(n);
+                let clock = self.processes[n].clock.clone();
+                self.processes[n] = self.process(n, clock);
+            }
+        }
+    }
+}

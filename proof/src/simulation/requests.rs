@@ -1,0 +1,281 @@
+//! What clients send: requests with several events, the same again until each is accepted. And what must hold of a request
+//! (rule 31): it is applied in its own order, and its repetition starts nothing twice.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use stepladder_core::journal::{Created, Entry, Fact, Origin};
+use stepladder_core::{EventId, NewEvent, RunId, Timestamp, json};
+use stepladder_engine::IdSeed;
+use stepladder_engine::clock::Clock;
+use stepladder_engine::ports::Events;
+use stepladder_sdk::EventData;
+
+use super::Simulation;
+use super::controls::{CONTROLLED, Control};
+use super::functions::{CROWD, Come, Go, MAIN, OTHER, Word};
+use super::invariants::{Broken, at_once, journal, rows};
+use super::knobs::Knobs;
+
+/// What clients send, and what they know.
+pub(super) struct Requests {
+    /// The events of the request that is not accepted yet, once it is put together.
+    open: Option<(Vec<NewEvent>, Option<IdSeed>)>,
+    /// How many events start runs in the request that is not accepted yet; none when all are accepted.
+    jobs_to_send: u64,
+    crowd: u64,
+    stops: bool,
+    afterwards: bool,
+    pub(super) sending: bool,
+    /// From when on a client sends again what was refused.
+    again_at: Timestamp,
+    /// The events that start the functions of each simulation, as they were accepted.
+    jobs: Vec<EventId>,
+    /// Those that start the controlled function alone.
+    crowded: Vec<EventId>,
+    /// The events of each request, in its order.
+    together: Vec<Vec<EventId>>,
+    /// Accepted since the last look.
+    fresh: Vec<Accepted>,
+    /// The sentence of the latest refusal since the last look.
+    refused: Option<String>,
+}
+
+/// Events that were accepted together.
+pub(super) struct Accepted {
+    pub(super) events: Vec<(EventId, NewEvent)>,
+    /// The runs of the controlled function that were live when they were sent.
+    pub(super) live: Vec<RunId>,
+}
+
+impl Requests {
+    pub(super) fn new(knobs: &Knobs) -> Self {
+        Self {
+            open: None,
+            jobs_to_send: knobs.events,
+            crowd: knobs.crowd,
+            stops: knobs.stops > 0,
+            afterwards: false,
+            sending: false,
+            again_at: Timestamp::from_millis(0),
+            jobs: Vec::new(),
+            crowded: Vec::new(),
+            together: Vec::new(),
+            fresh: Vec::new(),
+            refused: None,
+        }
+    }
+
+    /// Two more events, when all that was sent at first has ended.
+    pub(super) fn come_afterwards(&mut self) {
+        (self.jobs_to_send, self.crowd, self.stops, self.afterwards) = (2, 0, false, true);
+    }
+
+    /// Whether all that is to be sent is accepted.
+    pub(super) fn are_accepted(&self) -> bool {
+        self.jobs_to_send == 0
+    }
+
+    /// When something is to be sent, if anything is.
+    pub(super) fn next_at(&self) -> Option<Timestamp> {
+        (!self.are_accepted() && !self.sending).then_some(self.again_at)
+    }
+
+    /// The accepted events that start [`MAIN`] and [`OTHER`].
+    pub(super) fn jobs(&self) -> &[EventId] {
+        &self.jobs
+    }
+
+    /// The accepted events that start the controlled function.
+    pub(super) fn for_the_controlled(&self) -> Vec<EventId> {
+        self.jobs.iter().chain(&self.crowded).copied().collect()
+    }
+
+    pub(super) fn accept(&mut self, accepted: Accepted) {
+        for (id, event) in &accepted.events {
+            match &*event.name {
+                Go::NAME => self.jobs.push(*id),
+                CROWD => self.crowded.push(*id),
+                _ => {}
+            }
+        }
+        self.together.push(accepted.events.iter().map(|(id, _)| *id).collect());
+        self.fresh.push(accepted);
+    }
+}
+
+impl Simulation {
+    /// A client sends its request, the same each time, until it is told that the events are accepted. It sends again a
+    /// second after a refusal.
+    pub(super) fn send(&mut self) {
+        let at = self.one();
+        let open = self.requests.borrow().open.clone();
+        let (events, seed) = open.unwrap_or_else(|| self.put_together());
+        self.tell(format!("{} events are sent to worker {at}", events.len()));
+        let live = self.live_of_the_controlled();
+        let (engine, requests, clock) = (self.processes[at].engine.clone(), self.requests.clone(), self.clock.clone());
+        let turns = (self.knobs.cuts > 0).then(|| self.dice.below(20 * events.len() as u64));
+        self.knobs.cuts = self.knobs.cuts.saturating_sub(1);
+        let cut = self.cut.clone();
+        requests.borrow_mut().sending = true;
+        requests.borrow_mut().open = Some((events.clone(), seed));
+        self.scheduler.spawn(at, async move {
+            let ingest = std::pin::pin!(engine.ingest(events.clone(), seed));
+            let answer = match select(ingest, std::pin::pin!(deadline(turns))).await {
+                Either::Left((answer, _)) => Some(answer),
+                Either::Right(_) => None,
+            };
+            let mut requests = requests.borrow_mut();
+            requests.sending = false;
+            requests.again_at = clock.now() + Duration::from_secs(1);
+            match answer {
+                // its invocation's time was up: nobody is answered
+                None => cut.set(cut.get() + 1),
+                Some(Ok(ids)) => {
+                    (requests.open, requests.jobs_to_send) = (None, 0);
+                    requests.accept(Accepted { events: ids.into_iter().zip(events).collect(), live });
+                }
+                Some(Err(error)) => requests.refused = Some(error.to_string()),
+            }
+        });
+    }
+
+    /// Events that start runs, with those among them that cancel runs; then the crowd, which has no ids of its own: the
+    /// request's seed tells its repetition.
+    fn put_together(&mut self) -> (Vec<NewEvent>, Option<IdSeed>) {
+        let (jobs, crowd, stops, when) = {
+            let requests = self.requests.borrow();
+            (requests.jobs_to_send, requests.crowd, requests.stops, if requests.afterwards { "late" } else { "e" })
+        };
+        let mut events = Vec::new();
+        for n in 0..jobs {
+            self.put_stops(stops, &mut events);
+            let data = json::of(&Go { k: n % 2 }).expect("JSON");
+            events.push(NewEvent { id: Some(format!("{when}{n}").into()), ..NewEvent::new(Go::NAME, data) });
+        }
+        self.put_stops(stops, &mut events);
+        let of_crowd = || NewEvent::new(CROWD, json::of(&Come { k: 0 }).expect("JSON"));
+        events.extend((0..crowd).map(|_| of_crowd()));
+        let random = u128::from(self.dice.below(u64::MAX));
+        let seed = (crowd > 0).then(|| IdSeed { at: self.clock.now(), random });
+        (events, seed)
+    }
+
+    fn put_stops(&self, stops: bool, events: &mut Vec<NewEvent>) {
+        while stops && self.dice.one_in(2) {
+            let data = json::of(&Word { k: self.dice.below(2) }).expect("JSON");
+            let id = format!("stop-{}", events.len());
+            events.push(NewEvent { id: Some(id.into()), ..NewEvent::new(Word::NAME, data) });
+        }
+    }
+
+    /// The runs of the controlled function that have not ended.
+    pub(super) fn live_of_the_controlled(&self) -> Vec<RunId> {
+        if self.controlled.control() != Some(Control::CancelOn) {
+            return Vec::new();
+        }
+        let live = rows(&self.memory).into_iter().filter(|row| *row.function == *CONTROLLED && row.ended.is_none());
+        live.map(|row| row.run).collect()
+    }
+
+    /// An accepted event that cancels runs has ended those that were there before it, in its request or outside. And a
+    /// request is refused only where something went wrong.
+    pub(super) fn requests_are_applied_in_order(&mut self) -> Result<(), Broken> {
+        let (fresh, refused) = {
+            let mut requests = self.requests.borrow_mut();
+            (std::mem::take(&mut requests.fresh), requests.refused.take())
+        };
+        if let Some(why) = refused.filter(|_| self.is_calm()) {
+            return Err(format!("a request was refused, though nothing went wrong: {why}"));
+        }
+        for accepted in fresh {
+            let stops = |(_, event): &&(EventId, NewEvent)| *event.name == *Word::NAME;
+            if accepted.events.len() > 1 {
+                self.words.borrow_mut().repeat(accepted.events.iter().filter(stops).map(|(_, event)| event.clone()));
+            }
+            if self.controlled.control() != Some(Control::CancelOn) {
+                continue;
+            }
+            for (n, (stop, event)) in accepted.events.iter().enumerate().filter(|(_, one)| stops(one)) {
+                let jobs = accepted.events[..n].iter().filter(|(_, event)| *event.name == *Go::NAME);
+                let begun = jobs.map(|(id, _)| RunId::started_by(*id, CONTROLLED));
+                for run in begun.chain(accepted.live.iter().copied()) {
+                    self.is_cancelled(run, *stop, event)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_cancelled(&self, run: RunId, stop: EventId, event: &NewEvent) -> Result<(), Broken> {
+        let entries = journal(&self.memory, run);
+        // a run that repeats another is of an old event, and began later
+        let of_event = created(&entries).filter(|created| created.origin == Origin::Event);
+        let Some(created) = of_event else { return Ok(()) };
+        let is_meant = created.event.data.get() == event.data.get() && created.event.id < stop;
+        match is_meant && !entries.iter().any(|entry| entry.fact.is_end()) {
+            true => Err(format!("{stop} came after what started {run}, was accepted, and has not cancelled it")),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether an event came before another: earlier in its request, or received earlier. By clocks that differ, both the
+    /// id and the time say so.
+    fn came_before(&self, event: EventId, other: EventId) -> bool {
+        let requests = self.requests.borrow();
+        let both = requests.together.iter().find(|ids| ids.contains(&event) && ids.contains(&other));
+        if let Some(ids) = both {
+            let position = |id: EventId| ids.iter().position(|of| *of == id);
+            return position(event) < position(other);
+        }
+        let received = |id: EventId| at_once(self.memory.event(id)).map(|event| event.received_at);
+        event < other && received(event) < received(other)
+    }
+
+    /// No run is of an event under an id that no client was told; none was entered or cancelled by an event that came
+    /// before it.
+    pub(super) fn no_run_is_of_an_event_that_nobody_sent(&self) -> Result<(), Broken> {
+        let known: HashSet<EventId> = self.requests.borrow().for_the_controlled().into_iter().collect();
+        for row in rows(&self.memory).iter().filter(|row| [MAIN, OTHER, CONTROLLED].contains(&&*row.function)) {
+            let entries = journal(&self.memory, row.run);
+            let Some(created) = created(&entries).filter(|created| created.origin == Origin::Event) else { continue };
+            let trigger = created.event.id;
+            if !known.contains(&trigger) {
+                return Err(format!("{} is of event {trigger}, of which no client knows", row.run));
+            }
+            let met = entries.iter().filter_map(|entry| met(&entry.fact));
+            if let Some(event) = met.into_iter().find(|event| self.came_before(*event, trigger)) {
+                return Err(format!("{} of event {trigger} met event {event}, which came before", row.run));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Comes after so many turns of the task, or never.
+async fn deadline(turns: Option<u64>) {
+    let Some(turns) = turns else { return std::future::pending().await };
+    for _ in 0..turns {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn created(entries: &[Entry]) -> Option<&Created> {
+    match &entries.first()?.fact {
+        Fact::RunCreated(created) => Some(created),
+        _ => None,
+    }
+}
+
+/// The event that has entered a run, or has cancelled it, as the reason says.
+fn met(fact: &Fact) -> Option<EventId> {
+    match fact {
+        Fact::EventEntered { event, .. } => Some(event.id),
+        Fact::RunCancelled { reason } => {
+            let (_, rest) = reason.strip_prefix("event `")?.split_once("` (")?;
+            rest.split_once(')')?.0.parse().ok()
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,68 @@
+//! Ended runs that somebody runs again: from the beginning, or from one of their steps on.
+
+use stepladder_core::state::RunState;
+use stepladder_core::{Kind, RunId, StepId};
+use stepladder_engine::Rerun;
+use stepladder_engine::ports::Journals;
+
+use super::Simulation;
+use super::invariants::{Broken, at_once};
+
+/// The reruns from a step: the new run, the one that it repeats, and the step.
+pub(super) type Reruns = Vec<(RunId, RunId, String)>;
+
+impl Simulation {
+    /// Somebody runs an ended run again, if that is still to happen and there is one.
+    pub(super) fn somebody_runs_one_again(&mut self) -> bool {
+        if self.knobs.reruns == 0 {
+            return false;
+        }
+        let Some(run) = self.any_run(|ended| ended) else { return false };
+        self.knobs.reruns -= 1;
+        self.run_again(run);
+        true
+    }
+
+    fn run_again(&mut self, run: RunId) {
+        let at = self.one();
+        let steps = self.state_of(run).map_or_else(Vec::new, |state| {
+            let mut steps: Vec<String> = state.steps.keys().map(ToString::to_string).collect();
+            steps.sort_unstable();
+            steps
+        });
+        let from_step = (!steps.is_empty() && !self.dice.one_in(3))
+            .then(|| steps[self.dice.below(steps.len() as u64) as usize].clone());
+        self.tell(format!("somebody runs {run} again from {from_step:?} at worker {at}"));
+        let (engine, reruns) = (self.processes[at].engine.clone(), self.reruns.clone());
+        self.scheduler.spawn(at, async move {
+            let how = Rerun { from_step: from_step.clone(), input: None };
+            if let (Ok(again), Some(from)) = (engine.rerun(run, how).await, from_step) {
+                reruns.borrow_mut().push((again, run, from));
+            }
+        });
+    }
+
+    /// What came before the step is not executed again, however it had ended: the rerun would take another path.
+    pub(super) fn reruns_kept_what_came_before(&self) -> Result<(), Broken> {
+        for (again, of, from) in self.reruns.borrow().iter() {
+            let Some(first) = self.state_of(*of) else { continue };
+            // one that was dropped has no outcome, and what came before it is not so clear
+            let Some(at) = first.outcomes.iter().position(|outcome| *outcome.step == **from) else { continue };
+            let before = first.outcomes[..at].iter();
+            for outcome in before.filter(|outcome| outcome.kind == Kind::Run) {
+                let body: (RunId, StepId) = (*again, outcome.step.clone());
+                if self.invariants.executions(&body) > 0 {
+                    return Err(format!(
+                        "{again} runs {of} again from `{from}`, and executed `{}`, which had ended before: {:?}",
+                        outcome.step, outcome.outcome
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn state_of(&self, run: RunId) -> Option<RunState> {
+        RunState::fold(run, &at_once(self.memory.read(run, 0))).ok()
+    }
+}

@@ -1,0 +1,114 @@
+//! Times in which nothing goes on: a function is paused, for seconds or for hours; all workers are down for hours; the
+//! queue gives nothing out for hours; the storage takes nothing from one worker. What is overdue afterwards must not come all at once (rule 32).
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use stepladder_core::Timestamp;
+use stepladder_engine::clock::{Clock, VirtualClock};
+use stepladder_engine::ports::Timers;
+
+use super::Simulation;
+use super::invariants::at_once;
+
+/// How long a function is paused, where that is no standstill.
+pub(super) const PAUSE: Duration = Duration::from_secs(30);
+/// How long a standstill lasts at least, and at most twice as long.
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A pause that was asked for. Answered, or dead with its worker, it is there to be resumed, after a time.
+struct Asked {
+    time: Duration,
+    paused: Rc<Cell<Option<Timestamp>>>,
+    clock: Arc<VirtualClock>,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.paused.set(Some(self.clock.now() + self.time));
+    }
+}
+
+impl Simulation {
+    /// A function is paused for a time.
+    pub(super) fn somebody_pauses(&mut self, time: Duration) {
+        let (at, function) = (self.one(), self.pausable);
+        self.tell(format!("somebody pauses `{function}` at worker {at} for {time:?}"));
+        self.pauses.set(self.pauses.get() + 1);
+        // whatever becomes of it; while it is under way, nobody resumes
+        self.paused.set(Some(Timestamp::MAX));
+        self.mishaps.stood += time;
+        let asked = Asked { paused: self.paused.clone(), clock: self.clock.clone(), time };
+        let engine = self.processes[at].engine.clone();
+        self.scheduler.spawn(at, async move {
+            drop(engine.pause(function).await);
+            drop(asked);
+        });
+    }
+
+    /// Somebody resumes what is paused, and asks again in a second where that is not answered.
+    pub(super) fn somebody_resumes(&mut self) {
+        let (at, now, function) = (self.one(), self.clock.now(), self.pausable);
+        self.paused.set(Some(now + Duration::from_secs(1)));
+        self.tell(format!("somebody resumes `{function}` at worker {at}"));
+        let (engine, paused, pauses) = (self.processes[at].engine.clone(), self.paused.clone(), self.pauses.clone());
+        let which = pauses.get();
+        self.scheduler.spawn(at, async move {
+            let resumed = engine.paused_since(function).await.is_ok() && engine.resume(function).await.is_ok();
+            // an answer that comes late says nothing of a pause since
+            if resumed && pauses.get() == which {
+                paused.set(None);
+            }
+        });
+    }
+
+    /// One of three standstills. Not before a sweep has written down how far it came: a server sweeps as soon as it starts.
+    pub(super) fn nothing_goes_on_for_hours(&mut self) {
+        if at_once(self.memory.cursor()).is_none() {
+            return;
+        }
+        self.knobs.standstills -= 1;
+        let time = HOUR + Duration::from_secs(self.dice.below(HOUR.as_secs()));
+        let until = self.clock.now() + time;
+        match self.dice.below(3) {
+            0 if self.paused.get().is_none() && !self.afterwards => self.somebody_pauses(time),
+            0 | 1 => {
+                let dies = self.dice.one_in(2);
+                self.tell(format!("all workers are down until {until}; their bodies go on: {}", !dies));
+                if dies {
+                    self.processes.iter().for_each(|process| process.wire.0.kill());
+                    self.bury();
+                }
+                self.processes.iter_mut().for_each(|process| process.frozen_until = until);
+                self.mishaps.freezes += u32::from(!dies);
+                self.mishaps.standstills += 1;
+                self.mishaps.stood += time;
+            }
+            _ => {
+                self.tell(format!("the queue gives nothing out until {until}"));
+                self.queue_until = until;
+                self.mishaps.standstills += 1;
+                self.mishaps.stood += time;
+            }
+        }
+    }
+
+    /// The first worker loses its right to write, and gets it back after a long time. What it does meanwhile no repetition
+    /// mends.
+    /// Not before a sweep has written down how far it came, either.
+    pub(super) fn the_storage_denies_a_worker(&mut self) {
+        if at_once(self.memory.cursor()).is_none() {
+            return;
+        }
+        self.knobs.denials -= 1;
+        let time = HOUR / 2 + Duration::from_secs(self.dice.below(HOUR.as_secs()));
+        let until = self.clock.now() + time;
+        self.tell(format!("the storage takes nothing from worker 0 until {until}"));
+        self.shared.denied_until.store(until.as_millis(), SeqCst);
+        self.mishaps.standstills += 1;
+        self.mishaps.stood += time;
+    }
+}
