@@ -15,6 +15,9 @@ impl Timestamp {
     /// The last moment that can be written in every time zone: two days before the end of the year 9999.
     pub const MAX: Timestamp = Timestamp(253_402_128_000_000);
 
+    /// The first moment that RFC 3339 can write: the beginning of the year 0.
+    pub const MIN: Timestamp = Timestamp(-62_167_219_200_000);
+
     /// From milliseconds since the epoch.
     pub const fn from_millis(ms: i64) -> Self {
         Self(ms)
@@ -33,6 +36,11 @@ impl Timestamp {
     /// The first moment of a minute, counted from the epoch.
     pub const fn of_minute(minute: i64) -> Self {
         Self(minute.saturating_mul(60_000))
+    }
+
+    /// Whether it can be written in every time zone: the years 0 to 9999.
+    pub const fn is_writable(self) -> bool {
+        self.0 >= Self::MIN.0 && self.0 <= Self::MAX.0
     }
 
     /// How long after `earlier` this is; nothing when it is not after it.
@@ -59,7 +67,8 @@ impl Sub<Duration> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.0) {
+        // what lies beyond is written as the first or the last moment: readers expect RFC 3339
+        match jiff::Timestamp::from_millisecond(self.0.clamp(Self::MIN.0, Self::MAX.0)) {
             Ok(t) => write!(f, "{t:.3}"),
             Err(_) => write!(f, "{} ms", self.0),
         }
@@ -74,7 +83,11 @@ mod tests {
     fn displays_as_rfc_3339() {
         assert_eq!(Timestamp::from_millis(1_700_000_000_123).to_string(), "2023-11-14T22:13:20.123Z");
         assert_eq!(Timestamp::from_millis(0).to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(Timestamp::from_millis(-1).to_string(), "1969-12-31T23:59:59.999Z");
         assert_eq!(Timestamp::MAX.to_string(), "9999-12-30T00:00:00.000Z");
+        assert_eq!(Timestamp::MIN.to_string(), "0000-01-01T00:00:00.000Z");
+        assert_eq!(Timestamp::from_millis(i64::MAX).to_string(), "9999-12-30T00:00:00.000Z");
+        assert_eq!(Timestamp::from_millis(i64::MIN).to_string(), "0000-01-01T00:00:00.000Z");
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! Time and chance, as ports: every test can move the one and seed the other.
 
+mod system;
+
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use stepladder_core::Timestamp;
+
+pub use system::SystemClock;
 
 /// The clock.
 pub trait Clock: Send + Sync {
@@ -16,23 +20,6 @@ pub trait Clock: Send + Sync {
 
     /// Completes when the time has come.
     fn sleep_until(&self, due: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
-}
-
-/// The machine's clock.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-    }
-
-    fn sleep_until(&self, due: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        // tokio's timer ends at about two years; whoever waits longer asks again
-        let wait = due.since(self.now()).min(Duration::from_secs(86_400 * 365));
-        Box::pin(tokio::time::sleep(wait))
-    }
 }
 
 /// Chance: tokens, event ids, jitter.

@@ -154,7 +154,8 @@ impl Context {
         self.make(name.into(), Ask::SleepFor(wait), None, nothing)
     }
 
-    /// Waits until a moment; not at all when it has passed.
+    /// Waits until a moment; not at all when it has passed. A moment outside of the years 0 to 9999 fails the step for
+    /// good.
     #[track_caller]
     pub fn sleep_until(&self, name: impl Into<String>, moment: impl Moment) -> Step<'_, ()> {
         self.make(name.into(), Ask::SleepUntil(moment.timestamp()), None, nothing)

@@ -59,6 +59,10 @@ impl Hop<'_> {
         match &want.ask {
             Ask::Run(_) => {}
             Ask::SleepFor(wait) => self.sleep(step, now + *wait, now, entries),
+            Ask::SleepUntil(until) if !until.is_writable() => {
+                let error = no_moment(&step, *until);
+                entries.push(Fact::StepRefused { step, error, kind: Some(Kind::Sleep) }.at(now));
+            }
             Ask::SleepUntil(until) => self.sleep(step, *until, now, entries),
             Ask::Send(events) => {
                 let fact = match self.send(&step, events, (now, entries)).await? {
@@ -252,5 +256,16 @@ impl Hop<'_> {
         let origin = Origin::Invoke { parent: self.state.run, step: child.step.clone() };
         let created = Created { bound: child.bound, ..Created::new(child.function.clone(), event, origin) };
         (child.run, created, Vec::new())
+    }
+}
+
+/// A sleep to a moment that no listing could write: most likely milliseconds are mistaken for another unit.
+fn no_moment(step: &StepId, until: Timestamp) -> Failure {
+    let ms = until.as_millis();
+    Failure {
+        message: format!(
+            "step `{step}` cannot sleep until {ms} ms after 1970; use a moment of the years 0 to 9999, in milliseconds"
+        ),
+        code: Some("no-moment".into()),
     }
 }

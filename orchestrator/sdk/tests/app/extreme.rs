@@ -1,0 +1,37 @@
+//! Moments at the ends of time.
+
+use stepladder_sdk::prelude::*;
+use stepladder_sdk::testing::{Status, TestApp};
+use stepladder_sdk::{Moment, Timestamp};
+
+use crate::running::order;
+
+/// A function that sleeps until this, and what came of it.
+async fn until(moment: impl Moment + Copy + Send + Sync + 'static) -> (Status, String, Duration) {
+    async fn sleeps(ctx: Context, moment: impl Moment) -> Result<()> {
+        ctx.sleep_until("to the end", moment).await
+    }
+    let handler = move |ctx: Context, _: Event<crate::running::Order>| sleeps(ctx, moment);
+    let mut app = TestApp::new().function(Function::new("f", handler));
+    let begun = app.now();
+    let run = app.start(&order()).await.remove(0);
+    let error = run.error().map_or_else(String::new, |error| error.message.clone());
+    (run.status(), error, app.now().since(begun))
+}
+
+#[tokio::test]
+async fn a_sleep_to_a_moment_that_cannot_be_written_fails_and_names_the_step() {
+    for ms in [i64::MAX, Timestamp::MAX.as_millis() + 1, Timestamp::MIN.as_millis() - 1, i64::MIN] {
+        let (status, error, _) = until(Timestamp::from_millis(ms)).await;
+        assert_eq!(status, Status::Failed, "{ms}");
+        assert!(error.contains("step `to the end` cannot sleep until") && error.contains(&ms.to_string()), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_sleep_to_a_moment_before_1970_is_over_at_once() {
+    for ms in [-1, 0, Timestamp::MIN.as_millis()] {
+        assert_eq!(until(Timestamp::from_millis(ms)).await, (Status::Completed, String::new(), Duration::ZERO), "{ms}");
+    }
+    assert_eq!(until(Timestamp::MAX).await.0, Status::Running);
+}
