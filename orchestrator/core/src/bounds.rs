@@ -121,8 +121,11 @@ pub fn fit(state: &RunState, entries: Vec<Entry>) -> Vec<Entry> {
     fitted
 }
 
-/// The fact with its failure cut.
+/// The fact with its failure, its lines and its usage cut.
 fn within(mut fact: Fact) -> Fact {
+    if let Some(report) = fact.report_mut().filter(|report| !report.is_empty()) {
+        *report = std::mem::take(report).bounded();
+    }
     match &mut fact {
         Fact::StepFailed { error, .. }
         | Fact::StepRefused { error, .. }
@@ -132,6 +135,9 @@ fn within(mut fact: Fact) -> Fact {
         | Fact::InvokeEnded { outcome: Outcome::Failed(error), .. } => {
             let whole = std::mem::replace(error, Failure::new(String::new()));
             *error = whole.bounded();
+        }
+        Fact::Logged { lines, .. } => {
+            lines.iter_mut().for_each(|placed| placed.line = placed.line.clone().bounded());
         }
         Fact::RunCancelled { reason } | Fact::RunSkipped { reason } if reason.len() > SENTENCE_BYTES + 3 => {
             *reason = brief(&*reason).into();

@@ -23,6 +23,13 @@ pub struct Report {
 }
 
 impl Report {
+    /// The same within the limits of what is kept: each line, and how many models are named, and how.
+    pub(crate) fn bounded(self) -> Self {
+        let mut usage = Vec::with_capacity(self.usage.len().min(USAGE_MODELS + 1));
+        self.usage.into_iter().for_each(|used| used.add_to(&mut usage));
+        Self { lines: self.lines.into_iter().map(Line::bounded).collect(), usage }
+    }
+
     /// Whether nothing was reported.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty() && self.usage.is_empty()
@@ -129,6 +136,11 @@ impl Line {
     fn last() -> Self {
         let message = "this run has said as much as is kept of it; its further lines are left out";
         Self { level: Level::Warn, message: message.into(), fields: None }
+    }
+
+    /// The same within [`LOG_LINE_BYTES`].
+    pub(crate) fn bounded(self) -> Self {
+        if self.bytes() <= LOG_LINE_BYTES { self } else { Self::new(self.level, &self.message, self.fields) }
     }
 
     /// Its size.

@@ -2,9 +2,12 @@
 
 use stepladder_core::bounds::{TOO_LARGE, fit, kept};
 use stepladder_core::journal::{Created, Entry, Failure, Origin};
-use stepladder_core::limits::{FAILURE_BYTES, NAME_CHARS, OUTCOME_BYTES, ROOM_BYTES, RUN_BYTES, UNDO};
+use stepladder_core::limits::{
+    FAILURE_BYTES, LOG_LINE_BYTES, NAME_CHARS, OUTCOME_BYTES, ROOM_BYTES, RUN_BYTES, UNDO, USAGE_MODELS,
+};
+use stepladder_core::report::{Level, Line, Placed};
 use stepladder_core::{
-    Event, EventId, Fact, Json, Kind, Outcome, Record, Report, RunId, RunState, StepId, Timestamp, json,
+    Event, EventId, Fact, Json, Kind, Outcome, Record, Report, RunId, RunState, StepId, Timestamp, Usage, json,
 };
 
 const AT: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -158,4 +161,20 @@ fn a_run_that_undoes_what_it_did_needs_no_room() {
     assert!(full.has_room(full.bytes));
     assert_eq!(code(&fitted(&full, vec![succeeded(UNDO, 1_000)])[0]), None);
     assert_eq!(code(&fitted(&full, vec![succeeded("undo a", 4)])[0]), None);
+}
+
+#[test]
+fn lines_and_usage_of_any_front_end_are_cut() {
+    let line = || Line { level: Level::Info, message: "x".repeat(1 << 20).into(), fields: None };
+    let usage = |n: usize| Usage { model: format!("{n}{}", "m".repeat(1_000)).into(), ..Usage::default() };
+    let report = Report { lines: vec![line()], usage: (0..100).map(usage).collect() };
+    let succeeded = Fact::StepSucceeded { step: "a".into(), attempt: 1, output: value(4), report };
+    let logged = Fact::Logged { attempt: 1, lines: vec![Placed { after: 0, nth: 0, line: line() }] };
+    let facts = fitted(&keeping(8), vec![succeeded, logged]);
+    let report = facts[0].report().unwrap();
+    assert!(report.lines[0].bytes() <= LOG_LINE_BYTES && report.usage.len() == USAGE_MODELS + 1);
+    assert!(report.usage.iter().all(|used| used.model.chars().count() <= NAME_CHARS));
+    assert!(kept(&facts[0]) > 4 + USAGE_MODELS * NAME_CHARS, "usage counts");
+    let Fact::Logged { lines, .. } = &facts[1] else { panic!() };
+    assert!(lines[0].line.bytes() <= LOG_LINE_BYTES);
 }

@@ -172,6 +172,7 @@ suite! {
             a_sender_id_stands_for_the_latest_event;
         starts:
             a_start_creates_everything_of_a_run,
+            a_start_keeps_what_a_rerun_takes_over,
             rule_16_a_run_starts_once,
             a_batch_starts_what_is_new,
             a_start_takes_its_places_in_line,

@@ -106,3 +106,34 @@ async fn outcomes_of_two_workers_at_the_same_time_keep_to_the_limit_of_a_run() {
         assert!(kept <= RUN_BYTES && kept > RUN_BYTES - OUTCOME_BYTES, "{pace:?}: {kept} bytes");
     }
 }
+
+#[tokio::test]
+async fn a_step_with_a_name_that_no_step_may_have_fails_the_run() {
+    let name = "x".repeat(100_000);
+    let mut world = World::new(vec![Script::new("f").step(&name, &[]).program()]);
+    let engine = world.engine();
+    let event = world.go(&engine).await;
+    world.settle(&engine).await;
+    let run = world.runs(&engine, event).await.remove(0);
+    let error = run.summary.error.unwrap();
+    assert_eq!((run.summary.status, error.code.as_deref()), (Status::Failed, Some("bad-step-name")));
+    assert!(run.steps.is_empty() && error.message.len() < 2_000);
+}
+
+#[tokio::test]
+async fn a_signal_has_the_limits_of_json_from_outside_whoever_posts_it() {
+    let ask = Ask::WaitForSignal { timeout: Duration::from_secs(60) };
+    let mut world = World::new(vec![Script::new("f").ask("payment", &[], ask).program()]);
+    let engine = world.engine();
+    let event = world.go(&engine).await;
+    world.hop_once(&engine).await;
+    let run = engine.runs_of_event(&event.to_string()).await.unwrap()[0].run;
+    let token = engine.token(run, "payment").await.unwrap();
+    for unfit in [r#"["\u0000"]"#.to_owned(), format!("{}{}", "[".repeat(101), "]".repeat(101)), r#""\ud800""#.into()] {
+        let refused = engine.signal(&token, raw(unfit)).await.unwrap_err().to_string();
+        assert!(refused.starts_with("the signal "), "{refused}");
+    }
+    engine.signal(&token, raw("7".into())).await.unwrap();
+    world.settle(&engine).await;
+    assert_eq!(world.status(&engine, event).await, Status::Completed);
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use stepladder_core::slot::ARRIVAL;
-use stepladder_core::{Cause, Fact, Record, Status, json};
+use stepladder_core::{Cause, Fact, Failure, Kind, Outcome, Record, Status, json};
 
 use super::Subject;
 use super::given::{append, begin, event_id, limit, place, record, run, text, timer};
@@ -25,6 +25,24 @@ pub async fn a_start_creates_everything_of_a_run(on: Subject) {
     assert_eq!(on.backend.bucket(due.minute(), 10).await.expect("a bucket"), [timer(run(1), due)]);
     let delivery = on.receive(9).await.pop().expect("the first wake");
     assert_eq!((delivery.wake.run, delivery.wake.cause, delivery.receives), (run(1), Cause::Created, 1));
+}
+
+/// Failures and values of the run before, in their order; large ones too.
+pub async fn a_start_keeps_what_a_rerun_takes_over(on: Subject) {
+    let large = json::of(&"ünï".repeat(200_000)).expect("JSON");
+    let failed = Failure { message: "declined".into(), code: Some("declined".into()) };
+    let outcomes = [
+        ("charge", Kind::Run, Outcome::Failed(failed)),
+        ("paid", Kind::Event, Outcome::Value(json::null())),
+        ("report", Kind::Invoke, Outcome::Failed(Failure::new("the invoked run was skipped: too many"))),
+        ("page", Kind::Run, Outcome::Value(large.clone())),
+        ("other page", Kind::Run, Outcome::Value(large)),
+    ];
+    let mut given = begin(1, "orders", event_id(7));
+    let carried = |(step, kind, outcome): (&str, _, _)| Fact::StepCarried { step: step.into(), kind, outcome };
+    given.record.entries.extend(outcomes.map(|outcome| carried(outcome).at(on.now())));
+    assert_eq!(start(&on, vec![given.clone()]).await, [New]);
+    assert_eq!(text(&on.backend.read(run(1), 0).await.expect("a read")), text(std::slice::from_ref(&given.record)));
 }
 
 /// The second start answers so, and adds nothing.

@@ -69,7 +69,12 @@ impl Engine {
 
     /// Stores events under the ids that they have, starts their runs, and gives them to the runs that wait for them.
     pub(super) async fn accept(&self, events: Vec<Event>, now: Timestamp) -> Result<Vec<EventId>, StoreError> {
+        let names: Vec<Arc<str>> = events.iter().map(|event| event.name.clone()).collect();
         let events = self.backend.accept(events, now).await?;
+        for (name, first) in names.iter().zip(&events).filter(|(name, first)| **name != first.name) {
+            let (id, first) = (first.external_id.as_deref(), &first.name);
+            tracing::warn!(id, %name, %first, "an event has the id of another event and counts as its repetition");
+        }
         self.apply(&events, now).await?;
         Ok(events.iter().map(|event| event.id).collect())
     }

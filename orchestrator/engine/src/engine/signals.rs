@@ -29,7 +29,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::NotFound`] for a token that no run gave out; [`EngineError::TooLate`] when something else was posted
-    /// before, the time of the wait is over, or the run is; [`EngineError::Invalid`] past [`SIGNAL_BYTES`];
+    /// before, the time of the wait is over, or the run is; [`EngineError::Invalid`] past [`SIGNAL_BYTES`] and for
+    /// what JSON from outside may not hold;
     /// [`EngineError::Store`].
     pub async fn signal(&self, token: &str, data: Json) -> Result<Signalled, EngineError> {
         let unknown = || EngineError::NotFound("no run gave out this token; use it as the function gave it out".into());
@@ -38,6 +39,9 @@ impl Engine {
             let sentence =
                 format!("the signal has {bytes} bytes; at most {SIGNAL_BYTES} are allowed, post a reference");
             return Err(EngineError::Invalid(sentence));
+        }
+        if let Err(unfit) = json::check(data.get()) {
+            return Err(EngineError::Invalid(format!("the signal {unfit}")));
         }
         let token: Token = token.parse().map_err(|_| unknown())?;
         let (run, step) = (token.run, token.step.clone());

@@ -1,7 +1,7 @@
 //! The journal, entry by entry, in words.
 
 use stepladder_core::Entry;
-use stepladder_core::journal::{Fact, Origin, Seq};
+use stepladder_core::journal::{Fact, Origin, Outcome, Seq};
 
 use super::text::{Moment, brief, clock, sentence, time};
 use super::value::Room;
@@ -73,7 +73,13 @@ fn told(fact: &Fact) -> (&'static str, String) {
             ("Step abandoned", format!("attempt {attempt}: the function dropped it"))
         }
         Fact::StepRefused { error: failure, .. } => ("Step refused", error(failure)),
-        Fact::StepCarried { .. } => ("Step carried", "taken over from the run that this one repeats".into()),
+        Fact::StepCarried { outcome, .. } => {
+            let failed = match outcome {
+                Outcome::Value(_) => String::new(),
+                Outcome::Failed(failure) => format!(": {}", error(failure)),
+            };
+            ("Step carried", format!("taken over from the run that this one repeats{failed}"))
+        }
         Fact::StepsWoken { steps } => {
             let names: Vec<&str> = steps.iter().take(10).map(|step| &**step).collect();
             let more = steps.len().saturating_sub(10);
@@ -87,7 +93,10 @@ fn told(fact: &Fact) -> (&'static str, String) {
             many => ("Events sent", format!("{} of them", many.len())),
         },
         Fact::InvokeStarted { function, child, .. } => ("Invoke started", format!("run {child} of {function}")),
-        Fact::InvokeEnded { .. } => ("Invoke ended", String::new()),
+        Fact::InvokeEnded { outcome, .. } => match outcome {
+            Outcome::Value(_) => ("Invoke ended", String::new()),
+            Outcome::Failed(failure) => ("Invoke ended", error(failure)),
+        },
         Fact::EventAwaited { wait, until, .. } => ("Event awaited", format!("{wait}, until {}", time(*until))),
         Fact::EventJoined { event, replaces, begins_at, closes } => {
             let how = if *replaces { "in the place of the one before" } else { "beside those before" };

@@ -14,6 +14,7 @@ mod pushing_back;
 mod queues;
 mod reading;
 mod repeating;
+mod rerunning;
 mod script;
 mod sending;
 mod serving;

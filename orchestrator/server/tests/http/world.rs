@@ -12,7 +12,7 @@ use stepladder_core::{Timer, Timestamp};
 use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
 use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::{Queue, Timers};
-use stepladder_engine::{Config, Engine};
+use stepladder_engine::{Config, Engine, Program};
 use stepladder_server::{Options, router};
 use tower::ServiceExt;
 use tracing::subscriber::DefaultGuard;
@@ -66,6 +66,15 @@ impl World {
     }
 
     pub(crate) fn with(options: Options) -> Self {
+        Self::of(options, Vec::new())
+    }
+
+    /// On loopback, without keys, and with these functions besides.
+    pub(crate) fn also(programs: Vec<Arc<dyn Program>>) -> Self {
+        Self::of(Options { loopback: true, version: "1.2.3".into(), ..Options::default() }, programs)
+    }
+
+    fn of(options: Options, also: Vec<Arc<dyn Program>>) -> Self {
         let log = Log::default();
         let logging = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
@@ -78,7 +87,8 @@ impl World {
         let logging = tracing::subscriber::set_default(logging);
         let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_700_000_000_000)));
         let memory = Arc::new(Memory::new(clock.clone()));
-        let programs = vec![Script::echo(), Script::nap(), Script::markup(), Script::pay(), Script::listen()];
+        let mut programs = vec![Script::echo(), Script::nap(), Script::markup(), Script::pay(), Script::listen()];
+        programs.extend(also);
         let entropy = Arc::new(SeededEntropy::new(7));
         let engine = Engine::with_ports(memory.clone(), clock.clone(), entropy, programs, Config::default()).unwrap();
         let engine = Arc::new(engine);

@@ -1,7 +1,9 @@
 //! What does the handler wait for? The middle of a hop: poll, write down, start.
 
-use stepladder_core::decide;
-use stepladder_core::journal::{Entry, Fact};
+use stepladder_core::decide::{self, Want};
+use stepladder_core::journal::{Entry, Fact, Failure};
+use stepladder_core::limits::NAME_CHARS;
+use stepladder_core::sentence::brief;
 
 use super::{Ack, Hop, Next};
 use crate::engine::load::Appended;
@@ -29,6 +31,10 @@ impl Hop<'_> {
             Advance::Wanted(wants) => {
                 let plan = decide::plan(&self.state, &wants, self.situation(&entries));
                 self.notice(&plan);
+                if let Some(error) = wants.iter().find_map(name_fault) {
+                    entries.push(Fact::RunFailed { error }.at(self.now()));
+                    return self.append_and_show(session, entries).await;
+                }
                 let before = entries.len();
                 if let Err(error) = self.write_down(&plan, &mut entries).await {
                     entries.truncate(before);
@@ -87,6 +93,14 @@ impl Hop<'_> {
         }
         self.shown = self.state.outcomes.len();
     }
+}
+
+/// Why a step cannot have its name, whatever front end asks for it. An id may be a name and a number.
+fn name_fault(want: &Want) -> Option<Failure> {
+    let most = NAME_CHARS + 16;
+    let is_good = want.step.len() <= most || want.step.chars().nth(most).is_none();
+    let code = Some("bad-step-name".into());
+    (!is_good).then(|| Failure { message: format!("the step `{}` has too long a name", brief(&want.step)), code })
 }
 
 /// How many outcomes among `entries` the session was shown ahead of the journal: those of bodies.

@@ -1,0 +1,122 @@
+//! A rerun from a step keeps every outcome before it, over REST and from the dashboard.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::json;
+use stepladder_core::decide::{Ask, Want};
+use stepladder_core::journal::{Failure, Outcome};
+use stepladder_core::retry::Retry;
+use stepladder_core::spec::Trigger;
+use stepladder_core::state::Revealed;
+use stepladder_core::{Spec, StepId, json as core_json};
+use stepladder_engine::program::{Advance, Fault, Finished, History};
+use stepladder_engine::{Program, Session};
+
+use crate::world::World;
+
+/// `order`, started by `test/order`: `charge` is declined the first time, ever; then `mail`. It returns how it went.
+struct Order {
+    spec: Spec,
+    charges: Arc<AtomicU32>,
+}
+
+impl Order {
+    fn program(charges: &Arc<AtomicU32>) -> Arc<dyn Program> {
+        let mut spec = Spec::new("order");
+        spec.triggers.push(Trigger { event: "test/order".into(), condition: None });
+        Arc::new(Self { spec, charges: charges.clone() })
+    }
+}
+
+impl Program for Order {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {
+        let outcomes = history.outcomes.into_iter().map(|revealed| (revealed.step, revealed.outcome)).collect();
+        Ok(Box::new(Play { outcomes, running: None, charges: self.charges.clone() }))
+    }
+}
+
+struct Play {
+    outcomes: HashMap<StepId, Outcome>,
+    running: Option<StepId>,
+    charges: Arc<AtomicU32>,
+}
+
+#[async_trait]
+impl Session for Play {
+    async fn advance(&mut self) -> Advance {
+        let next = ["charge", "mail"].into_iter().find(|step| !self.outcomes.contains_key(*step));
+        match next {
+            _ if self.running.is_some() => Advance::Wanted(Vec::new()),
+            Some(step) => {
+                let at = std::panic::Location::caller();
+                Advance::Wanted(vec![Want { step: step.into(), ask: Ask::Run(Default::default()), at }])
+            }
+            None => {
+                let declined = matches!(self.outcomes.get("charge"), Some(Outcome::Failed(_)));
+                Advance::Ended(Ok(core_json::of(if declined { "invoice" } else { "charged" }).unwrap()))
+            }
+        }
+    }
+
+    fn begin(&mut self, steps: &[StepId]) {
+        self.running = steps.first().cloned();
+    }
+
+    async fn finished(&mut self) -> Vec<Finished> {
+        let Some(step) = self.running.take() else { return std::future::pending().await };
+        let declined = *step == *"charge" && self.charges.fetch_add(1, Ordering::Relaxed) == 0;
+        let result = match declined {
+            true => Err(Fault { failure: Failure::new("declined"), retry: Retry::Never }),
+            false => Ok(core_json::null()),
+        };
+        vec![Finished { step, result }]
+    }
+
+    fn expire(&mut self, _: &StepId, _: Duration) {}
+
+    fn reveal(&mut self, outcome: Revealed) {
+        self.outcomes.insert(outcome.step, outcome.outcome);
+    }
+
+    fn dropped(&mut self) -> Vec<StepId> {
+        Vec::new()
+    }
+
+    fn orphans(&self) -> Vec<StepId> {
+        Vec::new()
+    }
+}
+
+#[tokio::test]
+async fn a_failure_that_was_handled_is_kept_by_every_way_to_run_it_again() {
+    let charges = Arc::default();
+    let world = World::also(vec![Order::program(&charges)]);
+    let run = world.run(json!({"name": "test/order"})).await;
+    assert_eq!(world.get(&format!("/v1/runs/{run}")).await.data()["output"], "invoice");
+
+    let mut again = Vec::new();
+    let rest = world.post(&format!("/v1/runs/{run}/rerun"), r#"{"from_step":"mail"}"#).await;
+    again.push(rest.data()["run_id"].as_str().unwrap().to_owned());
+    let page = world.form(&format!("/runs/{run}/rerun"), "from_step=mail&input=").await;
+    again.push(page.header("location").strip_prefix("/runs/").unwrap().to_owned());
+    world.settle().await;
+    for again in again {
+        let data = world.get(&format!("/v1/runs/{again}")).await.data();
+        assert_eq!((&data["status"], &data["output"]), (&json!("Completed"), &json!("invoice")), "{data}");
+        let charge = &data["steps"][0];
+        assert_eq!((&charge["id"], &charge["status"]), (&json!("charge"), &json!("Failed")), "{data}");
+        assert_eq!((&charge["error"]["message"], &data["steps"][1]["id"]), (&json!("declined"), &json!("mail")));
+        let page = world.get(&format!("/runs/{again}")).await.text;
+        assert!(page.contains("taken over from the run that this one repeats: declined"), "{page}");
+    }
+    assert_eq!(charges.load(Ordering::Relaxed), 1);
+    world.assert_no_error_logged();
+}
