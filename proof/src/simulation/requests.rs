@@ -12,11 +12,11 @@ use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Events;
 use stepladder_sdk::EventData;
 
-use super::Simulation;
 use super::controls::{CONTROLLED, Control};
 use super::functions::{CROWD, Come, Go, MAIN, OTHER, Word};
 use super::invariants::{Broken, at_once, journal, rows};
 use super::knobs::Knobs;
+use super::{Mishaps, Simulation};
 
 /// What clients send, and what they know.
 pub(super) struct Requests {
@@ -186,7 +186,10 @@ impl Simulation {
             let mut requests = self.requests.borrow_mut();
             (std::mem::take(&mut requests.fresh), requests.refused.take())
         };
-        if let Some(why) = refused.filter(|_| self.is_calm()) {
+        let Mishaps { deaths, freezes, brown_outs, .. } = self.mishaps;
+        let failed =
+            deaths + freezes + brown_outs + self.used_faults() > 0 || self.knobs.denials < self.allowed.denials;
+        if let Some(why) = refused.filter(|_| !failed) {
             return Err(format!("a request was refused, though nothing went wrong: {why}"));
         }
         for accepted in fresh {

@@ -30,7 +30,9 @@ impl Simulation {
             steps.sort_unstable();
             steps
         });
-        let from_step = (!steps.is_empty() && !self.dice.one_in(3))
+        // of steps that meet, one waits in its body for another's, which would be taken over
+        let meets = steps.iter().any(|step| step.starts_with("meet-"));
+        let from_step = (!steps.is_empty() && !meets && !self.dice.one_in(3))
             .then(|| steps[self.dice.below(steps.len() as u64) as usize].clone());
         self.tell(format!("somebody runs {run} again from {from_step:?} at worker {at}"));
         let (engine, reruns) = (self.processes[at].engine.clone(), self.reruns.clone());
