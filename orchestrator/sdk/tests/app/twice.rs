@@ -108,6 +108,10 @@ async fn refusals() -> Vec<(&'static str, String)> {
     let mut all = vec![
         ("Function::time_zone", refusal(f().also_at("@daily").time_zone("UTC").time_zone("UTC"))),
         ("Function::jitter", refusal(f().also_at("@daily").jitter(S).jitter(S))),
+        ("Function::missed_ticks", {
+            let skip = || stepladder_sdk::MissedTicks::Skip;
+            refusal(f().also_at("@daily").missed_ticks(skip()).missed_ticks(skip()))
+        }),
         ("Function::version", refusal(f().version("1").version("2"))),
         ("Function::retries", refusal(f().retries(1).retries(2))),
         ("Function::backoff", refusal(f().backoff(backoff()).backoff(backoff()))),
