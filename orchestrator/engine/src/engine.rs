@@ -21,6 +21,7 @@ mod pause;
 mod pieces;
 mod queueing;
 mod received;
+mod refused;
 mod repeats;
 mod rerun;
 mod signals;
@@ -72,6 +73,7 @@ pub struct Engine {
     cache: cache::Cache,
     heads: heads::Heads,
     owed: owed::Owed,
+    refused: refused::Refused,
     /// When functions were last seen not to be paused.
     unpaused: Mutex<HashMap<Arc<str>, Timestamp>>,
     /// The latest event id that was given out.
@@ -183,6 +185,7 @@ impl Engine {
             cache,
             heads: heads::Heads::default(),
             owed: owed::Owed::default(),
+            refused: refused::Refused::default(),
             unpaused: Mutex::default(),
             latest_event: Mutex::default(),
             exprs: Exprs::default(),
@@ -207,6 +210,7 @@ impl Engine {
             cache: cache::Cache::new(self.config.cache_bytes),
             heads: heads::Heads::default(),
             owed: owed::Owed::default(),
+            refused: refused::Refused::default(),
             unpaused: Mutex::default(),
             latest_event: Mutex::default(),
             exprs: Exprs::default(),

@@ -17,7 +17,7 @@ use stepladder_engine::ports::StoreError;
 use support::logged::Logged;
 use support::refusing::{deliver, denied, refusing};
 use support::script::Script;
-use support::{World, only_run};
+use support::{World, gated, only_run, spawn_hop};
 
 /// What a queue that gives up after five deliveries sees of one wake.
 const DELIVERIES: usize = 5;
@@ -241,4 +241,42 @@ async fn a_run_that_fails_before_its_handler_runs_and_one_that_is_skipped_are_co
     world.settle(&engine).await;
     let counts = ["Completed", "Skipped"].map(|end| logged.count(&format!("run ended function=g status={end}")));
     assert_eq!(counts, [1, 1], "{:?}", logged.lines());
+}
+
+/// Each delivery of a wake that fails promotes the first ticket of its wait queue (rule 22), and that ticket's wake fails too.
+#[tokio::test]
+async fn rule_34_wakes_of_a_wait_queue_do_not_multiply_where_writes_are_denied() {
+    let script = Script::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1)));
+    let (script, begun, finish) = gated(script, "a", &[]);
+    let mut world = World::new(vec![script.program()]);
+    let healthy = world.engine();
+    world.go(&healthy).await;
+    let first = spawn_hop(&world, &healthy);
+    begun.notified().await;
+    for _ in 0..3 {
+        world.go(&healthy).await;
+        world.hop_once(&healthy).await;
+    }
+    finish.notify_one();
+    first.await.unwrap();
+    // the slot is free, and its queue has three tickets: from here on, every write to the table is denied
+    let writes = |call: &stepladder_engine::intercept::Call<'_>| appends(call) || matches!(call.name, "take" | "park");
+    let (backend, refuses) = refusing(&world.memory, move |call| writes(call).then(denied));
+    let denied_engine = world.engine_on(backend);
+    let sends = world.memory.counts().sends;
+    deliver(&world, &denied_engine, 100).await;
+    let sent = world.memory.counts().sends - sends;
+    assert!(sent <= 12, "{sent} wakes were sent by 100 deliveries");
+
+    refuses.store(false, SeqCst);
+    let release = tokio::spawn(async move {
+        loop {
+            begun.notified().await;
+            finish.notify_one();
+        }
+    });
+    world.settle_within(&healthy, Duration::from_secs(3 * 3_600)).await;
+    release.abort();
+    let runs = healthy.runs(stepladder_engine::RunFilter::default()).await.unwrap().runs;
+    assert!(runs.iter().all(|run| run.status == Status::Completed), "{runs:?}");
 }

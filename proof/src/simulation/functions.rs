@@ -98,8 +98,7 @@ pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
     let mut limits = Vec::new();
     let mut limit = |id: &str| -> Option<Concurrency> {
         let slots = dice.below(4) as u32;
-        // the wakes of those that wait for a slot multiply with their deliveries where a worker may write nothing
-        if slots == 0 || slots == 3 || knobs.denials > 0 {
+        if slots == 0 || slots == 3 {
             return None;
         }
         let keyed = dice.one_in(3);
@@ -108,7 +107,7 @@ pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
         let limit = Concurrency::limit(slots);
         Some(if keyed { limit.key("string(event.data.k)") } else { limit })
     };
-    let (main_limit, helper_limit) = (limit(MAIN), dice.one_in(3) && knobs.denials == 0);
+    let (main_limit, helper_limit) = (limit(MAIN), dice.one_in(3));
     // a second one, over all that the first one tells apart
     let second = (main_limit.is_some() && dice.one_in(3)).then(|| 1 + dice.below(2) as u32);
     limits.extend(second.map(|slots| Limit { key: format!("{MAIN}/1").into(), slots }));

@@ -92,12 +92,15 @@ impl Engine {
         if planted::is(Plant::NothingIsPassedOn) {
             return Ok(());
         }
+        let now = self.now();
         for limit in limits {
             let free = self.free(limit).await?;
             if free == 0 {
                 self.inherit_lease_wake(limit).await?;
             } else {
-                wakes.extend(self.backend.line(limit, free).await?.iter().map(|place| slot_wake(place, &limit.key)));
+                let turns = self.backend.line(limit, free).await?.into_iter();
+                let turns = turns.filter(|place| self.refused.may_promote(&limit.key, place, now));
+                wakes.extend(turns.map(|place| slot_wake(&place, &limit.key)));
             }
         }
         if !wakes.is_empty() {
