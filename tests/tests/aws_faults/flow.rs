@@ -64,7 +64,7 @@ async fn a_batch_has_each_event_once_whatever_is_lost() {
 #[tokio::test]
 async fn a_throttle_books_one_place_for_each_event_whatever_is_lost() {
     // those that are sent together are counted together
-    let rate = || Rate::new(1, 10 * SECOND).key("string((event.data.n - 1) / 2)");
+    let rate = || Rate::new(1, 10 * SECOND).key("string(int((event.data.n - 1) / 2))");
     let function = || Function::new("works", works).throttle(rate());
     let stage = Stage::new(Sdk::Tells, vec![function()]).await;
     let calls = life(&stage, &[go(1), go(2)], usize::MAX, &Fault::Pass).await;
@@ -93,7 +93,7 @@ async fn a_throttle_books_one_place_for_each_event_whatever_is_lost() {
 #[tokio::test]
 async fn a_debounce_gives_the_last_event_to_one_run_whatever_is_lost() {
     // those that are sent together belong together
-    let debounce = || Debounce::new(10 * SECOND).key("string((event.data.n - 1) / 2)");
+    let debounce = || Debounce::new(10 * SECOND).key("string(int((event.data.n - 1) / 2))");
     let stage = Stage::new(Sdk::Tells, vec![Function::new("calms", works).debounce(debounce())]).await;
     let calls = life(&stage, &[go(1), go(2)], usize::MAX, &Fault::Pass).await;
     assert!(calls > 8, "{calls}");
@@ -141,7 +141,7 @@ async fn a_singleton_an_idempotency_key_and_a_limit_on_runs_hold_on_the_table() 
     let functions = vec![
         Function::new("single", sleeps).singleton(Singleton::skip()),
         Function::new("replaced", sleeps).singleton(Singleton::replace()),
-        Function::new("once", sleeps).idempotency("string(event.data.n / 10)"),
+        Function::new("once", sleeps).idempotency("string(int(event.data.n / 10))"),
         Function::new("alive", sleeps).concurrency(Concurrency::runs(1)),
         Function::new("limited", sleeps).rate_limit(Rate::new(1, 60 * SECOND)),
     ];
