@@ -51,7 +51,10 @@ impl Deployed {
         command.arg(binary::root().join("tests/python/deploy.py")).arg(folder.path().join("work"));
         std::fs::create_dir(folder.path().join("work")).expect("a folder in a folder of our own");
         // no alarms and no dashboard: saved queries are among what the emulator does not take
-        command.arg(binary::path()).args([STACK, "Watch=no"]).arg(format!("EventKeysSecret=another,{EVENT_KEY}"));
+        command
+            .arg(binary::path())
+            .args([STACK, "Watch=no"])
+            .arg(format!("EventKeysSecret=another-event-key,{EVENT_KEY}"));
         command.arg(format!("DashboardTokenSecret={TOKEN}"));
         command.args(parameters.iter().map(|(name, value)| format!("{name}={value}")));
         let done = command.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("Python starts");
