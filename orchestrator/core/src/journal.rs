@@ -244,7 +244,7 @@ pub enum Outcome {
 /// An error as it is kept: what a person reads, and what code branches on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// A sentence; causes follow after colons. At most [`FAILURE_BYTES`](crate::limits::FAILURE_BYTES) in a journal.
+    /// A sentence; causes follow after colons. At most [`FAILURE_BYTES`] in a journal.
     pub message: String,
     /// A short word to branch on: error types do not survive the journal, this does.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -38,7 +38,7 @@ pub struct RunState {
     pub steps: HashMap<StepId, Step>,
     /// Outcomes in journal order: the order in which a replay reveals them (rule 7).
     pub outcomes: Vec<Revealed>,
-    /// Bytes of all values that it keeps: see [`kept`](crate::bounds::kept).
+    /// Bytes of all values that it keeps: see [`kept`].
     pub bytes: usize,
     /// Times that the handler returned an error outside a step.
     pub handler_failures: u32,
