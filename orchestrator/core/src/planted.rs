@@ -81,15 +81,13 @@ pub enum Plant {
     MissedTicksStart,
     /// 34: a permanent error is put off like a passing one.
     PermanentIsPassing,
-    /// 34: each delivery of a wake that fails for good promotes the same ticket again.
-    TicketsArePromotedAgain,
     /// 34: a run is counted as started by each hop that finds it so.
     StartsAreCountedAgain,
 }
 
 impl Plant {
     /// All of them, in the order of their rules.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 39] = [
         Self::TokenIsNotLookedAt,
         Self::OvertakenStops,
         Self::OutcomesAreNotFenced,
@@ -128,7 +126,6 @@ impl Plant {
         Self::NotesHaveNoToken,
         Self::MissedTicksStart,
         Self::PermanentIsPassing,
-        Self::TicketsArePromotedAgain,
         Self::StartsAreCountedAgain,
     ];
 }

@@ -67,9 +67,7 @@ impl Engine {
         let lasts = error.is_permanent() && !planted::is(Plant::PermanentIsPassing);
         if lasts {
             permanent::report("move a run", Some(run), &error);
-            if !planted::is(Plant::TicketsArePromotedAgain) {
-                self.refused.note(self.now());
-            }
+            self.refused.note(self.now());
         }
         if self.backend.put_back(&receipt, self.now() + if lasts { backoff(receives) } else { BACK }).await? {
             if !lasts {
