@@ -20,7 +20,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// # Errors
 /// When TLS cannot be set up.
 pub(crate) fn client() -> Result<Client> {
-    // a redirect would send the key, and a client's data, to a server that nobody configured
+    // a redirect would send the key, and a client's data, to a server that is not configured
     let redirects = reqwest::redirect::Policy::none();
     let builder = Client::builder().redirect(redirects).connect_timeout(CONNECT_TIMEOUT).timeout(REQUEST_TIMEOUT);
     Ok(builder.build()?)
