@@ -18,7 +18,7 @@ use wire::{Data, Run, Sent};
 use self::token::Token;
 use crate::terminal::Stop;
 
-/// Where the commands look for a server unless told otherwise.
+/// The server that the commands use by default.
 const LOCAL: &str = "http://127.0.0.1:8288";
 /// The variable that names another.
 const URL: &str = "STEPLADDER_URL";
@@ -99,7 +99,7 @@ impl Client {
     /// A client for the server that `--url` names, else the one that the environment names, else this machine's.
     ///
     /// # Errors
-    /// When the address is none.
+    /// When the text is not an address.
     pub(crate) fn of(url: Option<&str>) -> Result<Self, Stop> {
         let variable = named();
         let token = Token::of_environment(url, variable.as_deref());
@@ -109,7 +109,7 @@ impl Client {
     /// A client for the server at `url`.
     fn new(url: &str, token: Token) -> Result<Self, Stop> {
         let base = address::read(url)?;
-        // a redirect would take the event key, an event or a body to a server that nobody named
+        // a redirect would take the event key, an event or a body to a server that is not configured
         let mut http = reqwest::Client::builder().timeout(ANSWERS_WITHIN).redirect(redirect::Policy::none());
         if is_loopback(&base) {
             // a proxy of the company's cannot reach this machine

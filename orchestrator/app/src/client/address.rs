@@ -7,7 +7,7 @@ use crate::terminal::Stop;
 /// Reads an address.
 ///
 /// # Errors
-/// When it is none of a server.
+/// When the text is not a server's address.
 pub(super) fn read(text: &str) -> Result<Url, Stop> {
     let is_base = |base: &Url| {
         matches!(base.scheme(), "http" | "https")

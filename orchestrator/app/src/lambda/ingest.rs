@@ -72,12 +72,12 @@ async fn ingest(
     process.aws.send_rest(&all[progress.applied..], first, received_at, pause).await.map_err(|e| e.to_string())
 }
 
-/// No repetition makes an event of what is none.
+/// A repetition does not turn an invalid message into an event.
 fn unreadable(bad: &str) {
     records::report("read events", StoreError::Unreadable(bad.to_owned()));
 }
 
-/// Says how far a message came, and after what pause the rest is to come; `None` where there is none.
+/// Logs how far a message came and after which delay the rest follows. `None` means that there is no rest.
 fn told(progress: &Progress, left: usize) -> Result<Option<Duration>, String> {
     let Progress { applied, error } = progress;
     if let Some(error) = error {
