@@ -49,6 +49,14 @@ audit:
 doc *ARGS:
     cargo doc --no-deps --workspace {{ ARGS }}
 
+# the book of docs/, as a site in target/book; needs mdbook (cargo install mdbook --locked)
+book:
+    mdbook build
+
+# checks links and the reference tables of the documents, and renews docs/reference/cli.md
+reference:
+    STEPLADDER_RENEW_REFERENCE=1 cargo test --workspace --test reference
+
 # gaps between steps, runs per second, CPU, memory; beside Restate where npm is there (--quick, --alone)
 bench *ARGS:
     cargo bench -p stepladder-tests --bench engine -- {{ ARGS }}

@@ -3,6 +3,8 @@
 import re
 import textwrap
 
+from .reading import DEPLOYING, OPERATING
+
 
 def blocks(runbook):
     """The YAML of the runbook's chapter: the resources, and the variable that names the queue."""
@@ -25,7 +27,7 @@ def copied(text, name):
 def added(folder):
     """Adds it."""
     stack, watch = folder / "template.yaml", folder / "infra/watch.yaml"
-    new, variable = blocks((folder / "infra/README.md").read_text())
+    new, variable = blocks((folder / DEPLOYING).read_text())
     text = stack.read_text()
     # its workers: what is not written out in the runbook is the copy that it speaks of
     function = copied(text, "DedicatedFunction")
@@ -60,7 +62,7 @@ def added(folder):
 
 def told(folder):
     """What the check says that the documents lack then, which are the stack's owner's: the new alarms, and their price."""
-    runbook, costs = folder / "infra/README.md", folder / "infra/COST.md"
+    runbook, costs = folder / OPERATING, folder / "infra/COST.md"
     text = runbook.read_text()
     for name in ("-steps-dedicated-queue-age", "-worker-dedicated-errors"):
         text = text.replace(f"`{name}`", f"`{name}`, `{name.replace('dedicated', 'queries')}`", 1)

@@ -2,21 +2,21 @@
 
 import re
 
-from .reading import ROOT, chapter, of_type, rule, text
+from .reading import DEPLOYING, OPERATING, ROOT, chapter, of_type, rule, text
 
 WORDS = ["no", "one", "two", "three", "four", "five"]
 
 
 def parameters(template):
-    """The runbook's table of parameters is the template's."""
-    told = chapter("infra/README.md", "Parameters")
+    """The documented table of parameters is the template's."""
+    told = chapter(DEPLOYING, "Parameters")
     rows = "\n".join(line.split("|")[1] for line in told.splitlines() if line.startswith("|"))
     named = set(re.findall(r"`([A-Z]\w+)`", rows))
     for name in template["Parameters"]:
         covered = name in named or name in told or (name.startswith("Dedicated") and "DedicatedFunctionId" in named)
-        rule(covered, f"infra/README.md: says nothing of the parameter {name}")
+        rule(covered, f"{DEPLOYING}: says nothing of the parameter {name}")
     for name in named:
-        rule(name in template["Parameters"], f"infra/README.md: there is no parameter {name}")
+        rule(name in template["Parameters"], f"{DEPLOYING}: there is no parameter {name}")
     groups = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
     grouped = [name for group in groups for name in group["Parameters"]]
     rule(sorted(grouped) == sorted(template["Parameters"]), "template.yaml: a parameter is in no group, or in two")
@@ -24,7 +24,7 @@ def parameters(template):
 
 def defaults(template):
     """The table's column of defaults is the template's."""
-    for line in chapter("infra/README.md", "Parameters").splitlines():
+    for line in chapter(DEPLOYING, "Parameters").splitlines():
         cells = [cell.strip() for cell in line.split("|")[1:-1]]
         names = re.findall(r"`([A-Z]\w+)`", cells[0]) if cells else []
         if names == ["DedicatedFunctionId"]:
@@ -32,12 +32,12 @@ def defaults(template):
         known = [str(template["Parameters"].get(name, {}).get("Default", "")) for name in names]
         known = [default for default in known if default]
         told = re.findall(r"\d+|(?<=`)\w+(?=`)", cells[1]) if names else []
-        rule(told == known, f"infra/README.md: the defaults of {', '.join(names)} are {known}, and not {told}")
+        rule(told == known, f"{DEPLOYING}: the defaults of {', '.join(names)} are {known}, and not {told}")
 
 
 def figures(template, watched):
     """What the runbook says in figures follows from the templates."""
-    runbook = " ".join(text("infra/README.md").split())
+    runbook = " ".join(text(OPERATING).split())
     queues, parameters = of_type(template, "AWS::SQS::Queue"), template["Parameters"]
     alarms = {name: alarm["Properties"] for name, alarm in of_type(watched, "AWS::CloudWatch::Alarm").items()}
 
@@ -55,27 +55,27 @@ def figures(template, watched):
     silent, failures = alarms["SweepSilentAlarm"], alarms["FailureRateAlarm"]
     steps, events = alarms["StepsQueueAgeAlarm"], alarms["EventsQueueAgeAlarm"]
     sentences = [
-        f"A message was received {receives('StepsQueue')} times and never done.",
+        f"A message was received {receives('StepsQueue')} times without success.",
         f"Each becomes a dead letter after {receives('StepsQueue')} receives",
         f"uses up one of the {receives('EventsQueue')} receives of its message",
-        f"Wakes have {throttled('StepsQueue', 'WorkerTimeout', 'HalfAMinuteMore')} minutes of that",
+        f"Wakes have {throttled('StepsQueue', 'WorkerTimeout', 'HalfAMinuteMore')} minutes at the default timeout",
         f"events {throttled('EventsQueue', 'IngestTimeout', 'SixTimes')} minutes",
         f"Queues keep messages for {WORDS[days('StepsQueue')]} days",
-        f"set it aside, for {days('StepsDeadLetters')} days",
+        f"set it aside and keeps it for {days('StepsDeadLetters')} days",
         f"in {WORDS[throttles['DatapointsToAlarm']]} of {WORDS[throttles['EvaluationPeriods']]} minutes",
-        f"{WORDS[errors['Threshold']].capitalize()} invocations or more ended with an error in {WORDS[errors['Period'] // 60]} minutes.",
-        f"Not one sweep in {WORDS[silent['Period'] // 60]} minutes.",
-        f"In {WORDS[failures['EvaluationPeriods']]} periods of five minutes more than `FailureRatePercent`",
+        f"At least {WORDS[errors['Threshold']]} invocations ended with an error within {WORDS[errors['Period'] // 60]} minutes.",
+        f"No sweep ran for {WORDS[silent['Period'] // 60]} minutes.",
+        f"In {WORDS[failures['EvaluationPeriods']]} periods of five minutes, more than `FailureRatePercent`",
         f"longer than {parameters['StepsQueueAge']['Default'] // 60} minutes (steps) or {events['Threshold'] // 60} minutes "
         f"(events), for {steps['EvaluationPeriods']} minutes in a row.",
     ]
     for sentence in sentences:
-        rule(sentence in runbook, f"infra/README.md: does not say, or says otherwise: {sentence}")
+        rule(sentence in runbook, f"{OPERATING}: does not say, or says otherwise: {sentence}")
 
 
 def commands():
     """A value on the command line is gone with the next deployment, for that takes samconfig.toml's."""
-    for document in ("README.md", "infra/README.md"):
+    for document in ("README.md", DEPLOYING, OPERATING):
         for block in re.findall(r"^ *```sh\n(.*?)^ *```$", text(document), re.M | re.S):
             rule("--parameter-overrides" not in block, f"{document}: a command gives parameters that the next one takes back")
 

@@ -3,7 +3,7 @@
 import json
 import re
 
-from .reading import chapter, of_type, problems, rule, target, text
+from .reading import OPERATING, chapter, of_type, problems, rule, target, text
 
 ALARM_METRIC = 0.10
 
@@ -38,13 +38,13 @@ def metrics(alarm):
 
 
 def alarms(template, watched):
-    runbook, rung = text("infra/README.md"), {}
+    runbook, rung = text(OPERATING), {}
     for name, alarm in of_type(template, "AWS::CloudWatch::Alarm").items():
         properties = alarm["Properties"]
         title = re.search(r'see the runbook, "([^"]+)"', properties["AlarmDescription"])
         rule(title and re.search(rf"^#+ {re.escape(title[1])}$", runbook, re.M), f"{name}: the runbook says nothing about it")
         own = suffix(properties["AlarmName"])
-        rule(title and f"`{own}`" in chapter("infra/README.md", title[1]), f"{name}: its chapter of the runbook does not name {own}")
+        rule(title and f"`{own}`" in chapter(OPERATING, title[1]), f"{name}: its chapter of the runbook does not name {own}")
         rule("AlarmActions" in properties, f"{name}: tells nobody")
         listed = properties.get("Metrics", [])
         names = {m["Id"] for m in listed}
@@ -53,10 +53,10 @@ def alarms(template, watched):
                 rule(used in names, f"{name}: its expression uses {used}, which is not there")
         for metric, of in metrics(alarm):
             rung.setdefault((metric, of), []).append(properties)
-    for own in re.findall(r"`(-[a-z-]+)`", chapter("infra/README.md", "Alarms") + "".join(
-            chapter("infra/README.md", title) for title in re.findall(r"^### (.+)$", runbook, re.M))):
+    for own in re.findall(r"`(-[a-z-]+)`", chapter(OPERATING, "Alarms") + "".join(
+            chapter(OPERATING, title) for title in re.findall(r"^### (.+)$", runbook, re.M))):
         all_names = [suffix(alarm["Properties"]["AlarmName"]) for alarm in of_type(template, "AWS::CloudWatch::Alarm").values()]
-        rule(own in all_names, f"infra/README.md: there is no alarm {own}")
+        rule(own in all_names, f"{OPERATING}: there is no alarm {own}")
     noticed(watched, rung)
 
 

@@ -1,4 +1,4 @@
-"""Types what README.md and infra/README.md say, word for word, into a shell: runbook.py FOLDER PROGRAM
+"""Types the commands of README.md and of the runbook, word for word, into a shell: runbook.py FOLDER PROGRAM
 
 FOLDER is empty and takes a copy of the project, whose `cargo` packs the program PROGRAM instead of building one. Where
 the emulator is, and with which credentials, is in the environment. Prints what was shown, and fails where it is not what
@@ -18,12 +18,13 @@ import pexpect
 from botocore.exceptions import ClientError
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ["README.md", "template.yaml", "samconfig.toml", "infra", "functions"]
+PARTS = ["README.md", "docs", "template.yaml", "samconfig.toml", "infra", "functions"]
 # the longest that anything takes here is the deployment of a stack
 LIMIT = 240
 PROMPT = "the-next-command> "
 STACK = "stepladder"
-RUNBOOK = "infra/README.md"
+README = ["README.md"]
+RUNBOOK = ["docs/deploying-on-aws.md", "docs/operating.md"]
 # it takes neither saved queries nor alarms on more than one metric
 FOR_THE_EMULATOR = {"Watch": "no"}
 
@@ -62,24 +63,25 @@ def project(folder):
     return tools
 
 
-def blocks(document):
-    return re.findall(r"^ *```sh\n(.*?)^ *```$", (ROOT / document).read_text(), re.M | re.S)
+def blocks(documents):
+    texts = [(ROOT / document).read_text() for document in documents]
+    return [block for text in texts for block in re.findall(r"^ *```sh\n(.*?)^ *```$", text, re.M | re.S)]
 
 
-def said(document, *parts):
-    """The one line of a document's commands that has these parts."""
-    lines = {line.strip() for block in blocks(document) for line in block.splitlines()}
+def said(documents, *parts):
+    """The one line of the documents' commands that has these parts."""
+    lines = {line.strip() for block in blocks(documents) for line in block.splitlines()}
     found = [line for line in lines if all(part in line for part in parts)]
     if len(found) != 1:
-        sys.exit(f"{document} says {len(found)} lines with {parts}: {found}")
+        sys.exit(f"{documents} have {len(found)} lines with {parts}: {found}")
     return found[0]
 
 
-def block(document, part):
-    """All of a document's block of commands that has this part, as one command."""
-    found = [block for block in blocks(document) if part in block]
+def block(documents, part):
+    """The whole block of the documents' commands that has this part, as one command."""
+    found = [block for block in blocks(documents) if part in block]
     if len(found) != 1:
-        sys.exit(f"{document} has {len(found)} blocks with {part}")
+        sys.exit(f"{documents} have {len(found)} blocks with {part}")
     return "{\n" + found[0] + "}"
 
 
@@ -198,15 +200,15 @@ def first_deployments_that_fail(shell):
 
 
 def first_deployment(shell):
-    shown, asked = shell.type(said("README.md", "sam build && sam deploy --guided"), FOR_THE_EMULATOR)
+    shown, asked = shell.type(said(README, "sam build && sam deploy --guided"), FOR_THE_EMULATOR)
     must(asked == list(deployed_parameters()), f"asked for {asked}")
     set_concurrency_again()
     shell.type(block(RUNBOOK, "output TableName"))
     # its own host names need a name server
     shell.type("URL=$AWS_ENDPOINT_URL/_aws/execute-api/$(echo $URL | sed 's|.*//||; s|[.].*||')/\\$default")
-    shell.type(said("README.md", "aws sqs send-message"))
+    shell.type(said(README, "aws sqs send-message"))
     shell.type(block(RUNBOOK, "output EventKeyCommand"))
-    runs = said("README.md", "cargo run -- runs --table $TABLE")
+    runs = said(README, "cargo run -- runs --table $TABLE")
     until("two runs that completed", lambda: shell.type(runs)[0].count("Completed") == 2)
 
 
@@ -249,7 +251,7 @@ def taken_back(shell):
     must(messages(shell, "steps-dedicated") == [1, 0, 0], "the wake went with the function's workers")
     set_concurrency_again()
     shell.type("work --enabled")
-    runs = said("README.md", "cargo run -- runs --table $TABLE")
+    runs = said(README, "cargo run -- runs --table $TABLE")
     until("the ordinary workers to serve it", lambda: shell.type(runs)[0].count("Completed") == 3)
 
 

@@ -97,7 +97,7 @@ async fn a_run_with_large_values_passes_lambda() {
     }
 }
 
-/// The limits that infra/README.md names for requests.
+/// The limits that docs/deploying-on-aws.md names for requests.
 #[tokio::test]
 async fn a_request_passes_lambda_as_long_as_its_encoding_does() {
     let world = world("info").await;

@@ -1,5 +1,6 @@
-//! The commands of `README.md` and `infra/README.md`, typed word for word into a shell before an emulator of AWS: from the
-//! first deployment, by pressing Enter, to the last queue that is deleted. `tests/python/runbook.py` types them.
+//! Types the commands of `README.md` and of the runbook (`docs/deploying-on-aws.md`, `docs/operating.md`), word for word,
+//! into a shell in front of an emulator of AWS: from the first deployment, by pressing Enter, to the last deleted queue.
+//! `tests/python/runbook.py` types them.
 
 use std::process::Stdio;
 

@@ -1,0 +1,56 @@
+//! `docs/reference/cli.md` has the help of each command, as the binary prints it.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use stepladder_tests::binary::{self, root};
+
+const PAGE: &str = "docs/reference/cli.md";
+/// What is above it is written by hand.
+const MARK: &str = "<!-- What follows is generated. To renew it: just reference -->\n";
+/// With this variable set, the page is written instead of compared.
+const RENEW: &str = "STEPLADDER_RENEW_REFERENCE";
+
+/// What `stepladder ARGS… --help` prints, on no terminal.
+fn help(args: &[&str]) -> String {
+    let mut command = Command::new(binary::path());
+    command.args(args).arg("--help").stdin(Stdio::null()).env("NO_COLOR", "1").env_remove("COLUMNS");
+    for variable in ["STEPLADDER_URL", "STEPLADDER_EVENT_KEYS", "STEPLADDER_DASHBOARD_TOKEN"] {
+        command.env_remove(variable);
+    }
+    let done = command.output().expect("the binary starts");
+    assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    let text = String::from_utf8(done.stdout).expect("help is UTF-8");
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    lines.join("\n").trim().to_owned()
+}
+
+/// The commands that the help of the program lists.
+fn commands(help: &str) -> Vec<String> {
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| line.starts_with("  "));
+    // a continued description is indented further
+    let names = listed.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
+fn generated() -> String {
+    let whole = help(&[]);
+    let commands = commands(&whole);
+    assert!(commands.len() > 10, "{commands:?}");
+    let section = |name: &str, help: &str| format!("\n## {name}\n\n```text\n{help}\n```\n");
+    let sections = commands.iter().map(|name| section(&format!("stepladder {name}"), &help(&[name])));
+    section("stepladder", &whole) + &sections.collect::<String>()
+}
+
+#[test]
+fn the_page_has_the_help_of_every_command() {
+    let path = root().join(PAGE);
+    let page = fs::read_to_string(&path).expect("the page");
+    let (head, old) = page.split_once(MARK).unwrap_or_else(|| panic!("{PAGE} lacks the line `{}`", MARK.trim()));
+    let new = generated();
+    if std::env::var_os(RENEW).is_some() {
+        fs::write(&path, format!("{head}{MARK}{new}")).expect("the page can be written");
+        return;
+    }
+    assert!(old == new, "{PAGE} is not what the binary prints; renew it with `just reference`. It prints:\n{new}");
+}

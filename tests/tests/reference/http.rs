@@ -1,0 +1,48 @@
+//! `docs/reference/http.md` has every route of the server, and no other.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use stepladder_tests::binary::root;
+
+use crate::pages::{self, Page};
+
+const PAGE: &str = "docs/reference/http.md";
+const METHODS: [&str; 5] = ["get", "post", "delete", "put", "patch"];
+
+/// The routes that a source file makes, as `.route("/path", get(a).post(b))` says.
+fn made(source: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for route in source.split(".route(\"").skip(1) {
+        let (path, rest) = route.split_once('"').expect("a path ends");
+        // up to the next route, or the end of the statement
+        let handlers = rest.split_once(';').map_or(rest, |(handlers, _)| handlers);
+        let is_used =
+            |method: &str| [" ", ".", "\n"].iter().any(|before| handlers.contains(&format!("{before}{method}(")));
+        let methods = METHODS.into_iter().filter(|method| is_used(method));
+        found.extend(methods.map(|method| format!("{} {path}", method.to_uppercase())));
+    }
+    found
+}
+
+#[test]
+fn the_page_has_every_route() {
+    let sources = pages::files(&root().join("orchestrator/server/src"), "rs");
+    let read = |path: &std::path::PathBuf| fs::read_to_string(root().join(path)).expect("a source file");
+    let made: BTreeSet<String> = sources.iter().flat_map(|path| made(&read(path))).collect();
+    assert!(made.len() > 40, "{made:?}");
+    let page = Page::read(PAGE);
+    let rows = page.rows();
+    let listed = rows.filter_map(|cells| {
+        let (method, path) = cells[0].strip_prefix('`')?.split_once('`')?.0.split_once(' ')?;
+        METHODS.contains(&method.to_lowercase().as_str()).then(|| format!("{method} {path}"))
+    });
+    assert_eq!(listed.collect::<BTreeSet<String>>(), made);
+}
+
+#[test]
+fn several_methods_of_a_route_are_found() {
+    let source = ".route(\"/login\", get(form).post(log_in))\n.route(\"/a\", get(a));";
+    let found: Vec<String> = made(source).into_iter().collect();
+    assert_eq!(found, ["GET /a", "GET /login", "POST /login"]);
+}

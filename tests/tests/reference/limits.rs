@@ -1,0 +1,63 @@
+//! The table of limits says what the code does: each number is that of the constant that its row names.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use stepladder_tests::binary::root;
+
+use crate::pages::Page;
+
+const PAGE: &str = "docs/reference/limits.md";
+const CORE: &str = "orchestrator/core/src/limits.rs";
+
+/// A row that names a constant.
+struct Row {
+    exactly: i64,
+    constant: String,
+    file: PathBuf,
+}
+
+/// `| thing | limit | exactly | [`CONSTANT`](file) | past it |`.
+fn rows(page: &Page) -> Vec<Row> {
+    let folder = root().join(PAGE);
+    let folder = folder.parent().expect("the page lies in a folder");
+    let read = |cells: Vec<&str>| {
+        let (constant, file) = cells.get(3)?.strip_prefix("[`")?.split_once("`](")?;
+        let exactly = cells[2].replace(',', "").parse();
+        Some(Row {
+            exactly: exactly.unwrap_or_else(|e| panic!("{e}: {cells:?}")),
+            constant: constant.into(),
+            file: folder.join(file.strip_suffix(')')?),
+        })
+    };
+    page.rows().filter_map(read).collect()
+}
+
+/// The value of a constant: sums of products of numbers and of other constants.
+fn value(constant: &str, file: &Path) -> i64 {
+    let source = fs::read_to_string(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    let text = source
+        .split_once(&format!("const {constant}: "))
+        .and_then(|(_, rest)| rest.split_once("= ")?.1.split_once(';'))
+        .unwrap_or_else(|| panic!("{} has no constant {constant}", file.display()))
+        .0;
+    // of a duration, the seconds
+    let text = text.strip_prefix("Duration::from_secs(").and_then(|text| text.strip_suffix(')')).unwrap_or(text);
+    let number = |text: &str| text.replace('_', "").parse().unwrap_or_else(|_| value(text, &root().join(CORE)));
+    text.split('+').map(|term| term.split('*').map(|factor| number(factor.trim())).product::<i64>()).sum()
+}
+
+#[test]
+fn every_limit_on_the_page_is_that_of_the_code() {
+    let rows = rows(&Page::read(PAGE));
+    assert!(rows.len() > 40, "{} rows", rows.len());
+    for Row { exactly, constant, file } in &rows {
+        assert_eq!(*exactly, value(constant, file), "{constant}");
+    }
+    let limits = fs::read_to_string(root().join(CORE)).expect("the limits");
+    // what is text is a name, no limit
+    for line in limits.lines().filter(|line| !line.contains(": &str")) {
+        let Some((name, _)) = line.strip_prefix("pub const ").and_then(|rest| rest.split_once(':')) else { continue };
+        assert!(rows.iter().any(|row| row.constant == name), "{name} is not on {PAGE}");
+    }
+}

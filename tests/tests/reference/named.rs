@@ -1,0 +1,60 @@
+//! Files and tests that documents name.
+
+use std::fs;
+use std::path::PathBuf;
+
+use stepladder_tests::binary::root;
+
+use crate::pages::{self, Page};
+
+/// Folders of the repository with which a path in a document begins.
+const FOLDERS: [&str; 6] = ["orchestrator/", "functions/", "proof/", "tests/", "infra/", "docs/"];
+
+/// In docs/features.md paths may begin below `orchestrator/`.
+fn file(path: &str) -> PathBuf {
+    let is_whole = FOLDERS.iter().any(|folder| path.starts_with(folder));
+    if is_whole { root().join(path) } else { root().join("orchestrator").join(path) }
+}
+
+/// A code span that is a path: no spaces, no pattern, no placeholder.
+fn is_path(span: &str) -> bool {
+    FOLDERS.iter().any(|folder| span.starts_with(folder)) && !span.contains([' ', '*', '<', '…', '{', '$', ':', '('])
+}
+
+#[test]
+fn every_path_in_a_document_exists() {
+    let mut missing = Vec::new();
+    for page in pages::all().iter().filter(|page| !page.path.ends_with("CHANGELOG.md")) {
+        for span in page.code_spans().filter(|span| is_path(span)) {
+            if !root().join(span).exists() {
+                missing.push(format!("{}: {span}", page.path.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "not there:\n{}", missing.join("\n"));
+}
+
+/// A page names a test after the file that contains it.
+fn check_tests(path: &str, least: usize) {
+    let page = Page::read(path);
+    let (mut names, mut source) = (0, String::new());
+    for span in page.code_spans() {
+        if span.ends_with(".rs") {
+            source = fs::read_to_string(file(span)).unwrap_or_else(|e| panic!("{path} names {span}: {e}"));
+        } else if span.matches('_').count() > 2
+            && span.chars().all(|c| c.is_ascii_lowercase() || "_0123456789".contains(c))
+        {
+            assert!(source.contains(&format!("fn {span}(")), "{path}: {span} is not in the file named before it");
+            names += 1;
+        }
+    }
+    assert!(names >= least, "{path} names {names} tests");
+}
+
+#[test]
+fn every_test_that_a_page_names_exists() {
+    check_tests("docs/features.md", 60);
+    check_tests("docs/correctness.md", 40);
+    check_tests("docs/changing-code.md", 8);
+    check_tests("docs/security.md", 1);
+}

@@ -1,0 +1,71 @@
+//! The Markdown files of the repository.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use stepladder_tests::binary::root;
+
+/// One Markdown file.
+pub(crate) struct Page {
+    /// Its path from the repository's root.
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
+}
+
+impl Page {
+    pub(crate) fn read(path: &str) -> Self {
+        let text = fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+        Self { path: path.into(), text }
+    }
+
+    /// The lines outside of code blocks.
+    pub(crate) fn prose(&self) -> impl Iterator<Item = &str> {
+        let mut in_code = false;
+        self.text.lines().filter(move |line| {
+            let is_fence = line.trim_start().starts_with("```");
+            in_code ^= is_fence;
+            !in_code && !is_fence
+        })
+    }
+
+    /// The code spans outside of code blocks.
+    pub(crate) fn code_spans(&self) -> impl Iterator<Item = &str> {
+        self.prose().flat_map(|line| line.split('`').skip(1).step_by(2))
+    }
+
+    /// The cells of each row of a table, without the row of dashes.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Vec<&str>> {
+        self.prose().filter_map(|line| {
+            let cells = line.strip_prefix("| ")?.strip_suffix(" |")?;
+            (!cells.starts_with("---")).then(|| cells.split(" | ").map(str::trim).collect())
+        })
+    }
+}
+
+/// Every Markdown file, in the order of their paths.
+pub(crate) fn all() -> Vec<Page> {
+    let mut found = files(root(), "md");
+    found.retain(|path| !path.starts_with("proof/fuzz/corpus"));
+    found.iter().map(|path| Page::read(path.to_str().expect("a path of ours is UTF-8"))).collect()
+}
+
+/// The files below a folder that have this extension, as paths from the repository's root. Hidden folders, and those that
+/// builds and installations make, are left out.
+pub(crate) fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
+            let path = entry.expect("an entry of a folder").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if path.is_dir() {
+                let is_ours = !name.starts_with('.') && !["target", "node_modules"].contains(&name.as_str());
+                folders.extend(is_ours.then_some(path));
+            } else if path.extension().is_some_and(|other| other == extension) {
+                found.push(path.strip_prefix(root()).expect("below the root").to_path_buf());
+            }
+        }
+    }
+    found.sort_unstable();
+    found
+}
