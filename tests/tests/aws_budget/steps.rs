@@ -66,7 +66,7 @@ async fn a_step_an_invocation_takes_one_query_two_puts_and_one_send() {
         if n == 30 {
             document::holds(&[
                 bill.row("a plain step at `StepPerInvocation`"),
-                Bill::of(&measured.start, 0).less(Bill { sqs: 1.0, ..Bill::default() }).row("a run's start"),
+                Bill::of(&measured.start, 0).less(Bill { sqs: 1.0, ..Bill::default() }).row("a run's creation"),
                 Bill { writes: END, ..Bill::default() }.row("a run's end"),
             ]);
         }

@@ -53,7 +53,7 @@ async fn a_slot_takes_two_updates_and_five_reads() {
     let arrival = whole(&one).less(plain_run(1.0)).less(slot);
     document::holds(&[
         tell("a step under a limit that has room: its slot", slot, &three.rest),
-        tell("a run under a limit: its place on arrival, its end", arrival, &one.rest),
+        tell("a run under a limit: its ticket on arrival, its end", arrival, &one.rest),
     ]);
 }
 
@@ -68,7 +68,7 @@ async fn a_parked_step_asks_again_when_a_lease_ends() {
     let parked = run(&stage, 1, Cache::Warm).await;
     assert_eq!(parked.invocations, 2);
     document::holds(&[tell(
-        "a run's first step that waits in line for its slot",
+        "a run's first step that waits for its slot",
         whole(&parked).less(whole(&free)),
         &parked.rest,
     )]);
@@ -95,7 +95,7 @@ async fn a_failed_attempt_costs_an_invocation_with_its_two_puts() {
     // a wake that comes before its moment would be sent again, and cost one more of each
     assert_eq!(["Query", "PutItem", "SendMessage"].map(more), [1, 2, 1]);
     let bill = |m: &Measured| Bill::of(&m.rest, m.invocations);
-    document::holds(&[tell("a failed attempt that is tried again", bill(&failed).less(bill(&clean)), &failed.rest)]);
+    document::holds(&[tell("a failed attempt that is retried", bill(&failed).less(bill(&clean)), &failed.rest)]);
 }
 
 #[tokio::test]
@@ -149,8 +149,12 @@ async fn an_id_of_the_senders_is_one_put_more_and_who_waits_is_asked_once_a_seco
     let bill = |tally: &Tally| Bill::of(tally, 0);
     document::holds(&[
         tell("an event's `id`, remembered for 24 hours", bill(&with_id).less(bill(&soon)), &with_id),
-        tell("ingest's look at who waits, once a second and process", bill(&later).less(bill(&soon)), &later),
-        tell("an event whose `id` came before", bill(&again), &again),
+        tell(
+            "ingest's read of the subscribed event names, once a second and process",
+            bill(&later).less(bill(&soon)),
+            &later,
+        ),
+        tell("an event with an earlier `id`", bill(&again), &again),
     ]);
 }
 
