@@ -23,9 +23,9 @@ fire *ARGS:
 proof *ARGS:
     cargo run --profile proof -p stepladder-proof --no-default-features --example proof -- {{ ARGS }}
 
-# breaks each rule of the engine on purpose, and looks whether the simulation notices
-planted:
-    PLANTED=all cargo test --profile proof -p stepladder-proof --no-default-features --features planted --test planted -- --nocapture
+# breaks each rule on purpose in a copy of the tree, and checks that the simulation or a test notices (--quick, NAME): an hour
+planted *ARGS:
+    proof/mutate {{ ARGS }}
 
 # pictures of every page of the dashboard, in docs/screenshots
 screenshots:

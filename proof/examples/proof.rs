@@ -1,4 +1,4 @@
-//! Runs the simulation for so many actions, and tells what it covered.
+//! Runs the simulation for a number of actions and prints what it covered; or until the first failure, for `proof/mutate`.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -37,6 +37,9 @@ struct Args {
     /// List every place in the engine that calls the storage, and what befell it there
     #[arg(long)]
     places: bool,
+    /// Run at most N seeds and stop at the first failure; print its seed and what does not hold, without a story
+    #[arg(long, value_name = "N", conflicts_with_all = ["actions", "seed", "places"])]
+    until_broken: Option<u64>,
 }
 
 impl Args {
@@ -53,6 +56,9 @@ impl Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(most) = args.until_broken {
+        return until_broken(args.from, most);
+    }
     let (covered, begun) = (Covered::default(), Instant::now());
     let (first, threads) = match args.seed {
         Some(seed) => (seed, 1),
@@ -98,6 +104,40 @@ fn main() -> ExitCode {
     println!("{actions} actions in {seconds:.1} s: {seeds} seeds, from {first}, and all that must hold held");
     report(&covered.sites(), args.places);
     ExitCode::SUCCESS
+}
+
+/// Runs up to `most` seeds on all cores. Prints the lowest seed that fails, and why.
+fn until_broken(from: u64, most: u64) -> ExitCode {
+    let (begun, next) = (Instant::now(), AtomicU64::new(from));
+    let first: Mutex<Option<Box<Broken>>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, Into::into) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, SeqCst);
+                    if seed - from >= most || first.lock().expect("no panic").is_some() {
+                        return;
+                    }
+                    if let Err(broken) = run_seed(seed, false, None) {
+                        let mut first = first.lock().expect("no panic");
+                        *first = first.take().into_iter().chain([broken]).min_by_key(|broken| broken.seed);
+                    }
+                }
+            });
+        }
+    });
+    let seconds = begun.elapsed().as_secs_f64();
+    match first.into_inner().expect("no panic") {
+        Some(broken) => {
+            let Broken { seed, why, .. } = *broken;
+            println!("broken after {} seeds, in {seconds:.1} s, by seed {seed}: {why}", seed - from + 1);
+            ExitCode::FAILURE
+        }
+        None => {
+            println!("{most} seeds in {seconds:.1} s, and all that must hold held");
+            ExitCode::SUCCESS
+        }
+    }
 }
 
 /// What must not be, and how it is run again.

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use crate::journal::{Entry, Fact, Kind};
-use crate::planted::{self, Plant};
 use crate::state::{Awaited, RunState, Step, StepState};
 use crate::{Event, EventId, StepId, Timestamp};
 
@@ -170,7 +169,6 @@ fn judge(run: &Sight<'_>, entry: &Entry) -> Result<(), Refusal> {
         return Err(Refusal::Ended);
     }
     match &entry.fact {
-        Fact::EventJoined { .. } if planted::is(Plant::JoinsAfterTheBeginning) => {}
         Fact::EventJoined { .. } | Fact::RunBegun if !run.collecting => return Err(Refusal::Closed),
         Fact::EventJoined { event, .. } if run.has_met(event.id) => return Err(Refusal::EnteredBefore(event.id)),
         fact if run.collecting && !fact.is_before_the_beginning() => return Err(Refusal::Collecting),
@@ -274,7 +272,7 @@ fn starts(run: &Sight<'_>, id: &StepId, attempt: u32, at: Timestamp) -> Result<(
 /// Rule 17: an event enters a run once, for all waits then open, and never one that a later event created (rule 31). One
 /// that came when a wait's time was up fulfils it no more; one that came in time does, however late it gets here.
 fn enters(run: &Sight<'_>, event: &Event, steps: &[StepId]) -> Result<(), Refusal> {
-    if run.has_met(event.id) && !planted::is(Plant::EventsEnterAgain) {
+    if run.has_met(event.id) {
         return Err(Refusal::EnteredBefore(event.id));
     }
     if !run.base.is_created_before(event) {
@@ -294,11 +292,7 @@ fn enters(run: &Sight<'_>, event: &Event, steps: &[StepId]) -> Result<(), Refusa
 /// Outcomes are fenced by attempt, not by time: one that comes late but unchallenged is as good as any.
 fn is_running(run: &Sight<'_>, id: &StepId, attempt: u32) -> Result<(), Refusal> {
     match run.step(id) {
-        Some(Step { state: StepState::Running { .. }, attempt: running, .. })
-            if *running == attempt || planted::is(Plant::OutcomesAreNotFenced) =>
-        {
-            Ok(())
-        }
+        Some(Step { state: StepState::Running { .. }, attempt: running, .. }) if *running == attempt => Ok(()),
         Some(Step { state: StepState::Done | StepState::Abandoned, .. }) => Err(Refusal::Settled(id.clone())),
         _ => Err(Refusal::Fenced { step: id.clone(), attempt }),
     }

@@ -20,7 +20,6 @@ pub mod json;
 pub mod limits;
 pub mod missed;
 #[doc(hidden)]
-pub mod planted;
 pub mod report;
 pub mod retry;
 pub mod row;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::planted::{self, Plant};
 use crate::{RunId, StepId, Timestamp};
 
 /// A limit as it applies to one run: which slots, and how many there are.
@@ -70,7 +69,6 @@ pub const ARRIVAL: &str = "";
 /// many wait.
 pub fn may_take(free: u32, ahead: Option<usize>, waiting: usize) -> bool {
     match ahead {
-        _ if planted::is(Plant::Barging) => free > 0,
         Some(ahead) => ahead < free as usize,
         None => free > 0 && waiting == 0,
     }

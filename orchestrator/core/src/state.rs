@@ -12,7 +12,6 @@ use crate::admits::Refusal;
 use crate::bounds::kept;
 use crate::expr::Exprs;
 use crate::journal::{Created, Entry, Fact, Kind, Origin, Outcome, Record, Seq};
-use crate::planted::{self, Plant};
 use crate::waiting::Arriving;
 use crate::{Event, EventId, RunId, Status, StepId, Timestamp};
 
@@ -254,9 +253,6 @@ impl RunState {
     /// Whether an event came after what created the run (rule 31): only such an event may enter the run or cancel it. An
     /// earlier one may arrive late, because it is repeated or stands in the same request.
     pub fn is_created_before(&self, event: &Event) -> bool {
-        if planted::is(Plant::EarlierEventsCount) {
-            return true;
-        }
         match self.created.origin {
             // a run of several events is created by the last of them
             Origin::Event => !event.came_before(self.joined.last().unwrap_or(&self.created.event)),

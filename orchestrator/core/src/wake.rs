@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::planted::{self, Plant};
 use crate::{RunId, StepId, Timestamp};
 
 /// "Move this run." What there is to do is read from the journal, not from the wake.
@@ -80,7 +79,7 @@ impl Cause {
     /// The same wake for another reason. One that names its step or its tick, comes from the watchdog or speaks of the
     /// inbox goes on doing so: what the hop does depends on it.
     pub fn in_other_words(self, reason: Cause) -> Cause {
-        let is_tick = matches!(self, Self::Tick(_)) && !planted::is(Plant::TicksAreForgotten);
+        let is_tick = matches!(self, Self::Tick(_));
         let stays = is_tick || self.step().is_some() || matches!(self, Self::Watchdog | Self::Offered);
         if stays { self } else { reason }
     }

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::{BoxFuture, poll_fn};
-use stepladder_core::planted::{self, Plant};
 use stepladder_core::report::Placed;
 use stepladder_core::state::Revealed;
 use stepladder_core::{Json, Report, StepId};
@@ -82,8 +81,6 @@ impl RustSession {
                 self.poll_handler();
             } else if !self.board.reveal_next() {
                 return Poll::Ready(());
-            } else {
-                while planted::is(Plant::RevealedAtOnce) && self.board.reveal_next() {}
             }
         }
         cx.waker().wake_by_ref();

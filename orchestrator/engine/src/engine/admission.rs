@@ -7,7 +7,6 @@
 
 use std::time::Duration;
 
-use stepladder_core::planted::{self, Plant};
 use stepladder_core::spec::LazyScope;
 use stepladder_core::state::RunState;
 use stepladder_core::{Spec, Timestamp};
@@ -24,7 +23,7 @@ const ROUNDS: u32 = 20;
 impl Engine {
     /// When the run may start instead of now; `None` when it may start now.
     pub(super) async fn admission(&self, spec: &Spec, state: &RunState) -> Result<Option<Timestamp>, StoreError> {
-        if is_let_through(&state.created.origin) || planted::is(Plant::OverdueStartsAtOnce) {
+        if is_let_through(&state.created.origin) {
             return Ok(None);
         }
         let rates = [("throttled", &spec.flow.throttle), ("rated", &spec.flow.rate_limit)];
@@ -44,10 +43,7 @@ impl Engine {
                 let admission = rate.admit(seen.as_deref(), planned, self.now(), self.tolerance());
                 // two runs may ask at the same time and for the same place: the token tells their notes apart, for a
                 // store takes a note that is there already for the caller's own
-                let kept = match planted::is(Plant::NotesHaveNoToken) {
-                    true => admission.kept.clone(),
-                    false => format!("{} {:x}", admission.kept, self.entropy.bits()),
-                };
+                let kept = format!("{} {:x}", admission.kept, self.entropy.bits());
                 let (becomes, until) = (Some(kept.into()), admission.until);
                 let note = Note { key: key.clone(), seen, becomes, until };
                 if self.backend.note(vec![note]).await?[..] == [true] {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use stepladder_core::journal::{Fact, Seq};
-use stepladder_core::planted::{self, Plant};
 use stepladder_core::slot::Limit;
 use stepladder_core::state::{Awaited, RunState, StepState};
 use stepladder_core::{Cause, Event, EventId, RunId, RunRow, Status, Timestamp};
@@ -226,9 +225,6 @@ impl Engine {
                 None => vec![Fact::RunCancelled { reason: reason.clone() }.at(self.now())],
             };
             let ends = !entries.is_empty();
-            if !ends && planted::is(Plant::EndedIsLeftAlone) {
-                return Ok(state.status());
-            }
             if self.append(&mut state, entries, &mut commit).await?.is_done() {
                 if let Some(end) = state.end.as_ref().filter(|_| ends) {
                     super::hop::say_end(&state, end);

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use stepladder_core::flow::Flow;
 use stepladder_core::journal::{Created, Entry, Fact, Origin};
 use stepladder_core::limits::{COLLECTED, COLLECTED_BYTES, RETENTION_OF_NOTES};
-use stepladder_core::planted::{self, Plant};
 use stepladder_core::spec::LazyScope;
 use stepladder_core::state::RunState;
 use stepladder_core::{Cause, Event, RunId, Spec, Timestamp};
@@ -133,9 +132,6 @@ impl Engine {
 
     /// Notes of events that they go to this run; and which of them were noted to go elsewhere.
     async fn claim(&self, spec: &Spec, run: RunId, events: Vec<Event>) -> Result<(Vec<Event>, Vec<Event>), StoreError> {
-        if planted::is(Plant::CollectedAgain) {
-            return Ok((events, Vec::new()));
-        }
         let until = self.now() + RETENTION_OF_NOTES;
         let becomes: Arc<str> = run.to_string().into();
         let note =
@@ -184,8 +180,7 @@ impl Engine {
         let mut state = Arc::unwrap_or_clone(state);
         loop {
             events.retain(|event| !state.has_met(event.id));
-            let closed = !state.collecting && !planted::is(Plant::JoinsAfterTheBeginning);
-            if closed || state.end.is_some() || events.is_empty() {
+            if !state.collecting || state.end.is_some() || events.is_empty() {
                 break;
             }
             let (fits, closes) = fitting(&spec.flow, &state, &events);

@@ -2,7 +2,6 @@
 //! loses nothing.
 
 use stepladder_core::journal::{Created, Origin};
-use stepladder_core::planted::{self, Plant};
 use stepladder_core::slot::Limit;
 use stepladder_core::state::{End, Ending, RunState};
 use stepladder_core::system::FUNCTION_FAILED;
@@ -32,8 +31,7 @@ impl Engine {
             let cancellers = spec.flow.cancellers(state.run, &state.created.event, state.created_at);
             commit.after.extend(cancellers.into_iter().map(After::Forget));
         }
-        let is_told = matches!(end.how, Ending::Completed(_)) || !planted::is(Plant::OnlySuccessIsTold);
-        if let (Origin::Invoke { parent, .. }, true) = (&state.created.origin, is_told) {
+        if let Origin::Invoke { parent, .. } = &state.created.origin {
             commit.wakes.push(Wake { run: *parent, cause: Cause::ChildEnded, group: state.created.function.clone() });
         }
     }
@@ -82,7 +80,7 @@ impl Engine {
         }
         self.announce(state, end).await?;
         let mut commit = Commit::default();
-        if !limits.is_empty() && !planted::is(Plant::ReleaseIsNotRedone) {
+        if !limits.is_empty() {
             self.release_settled(state, limits, &mut commit).await?;
             let mut frees = !commit.after.is_empty();
             for limit in limits {

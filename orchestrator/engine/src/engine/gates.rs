@@ -8,7 +8,6 @@ use stepladder_core::expr::{BadExpr, Expr};
 use stepladder_core::flow::{Rate, Second, Singleton};
 use stepladder_core::journal::{Created, Origin};
 use stepladder_core::limits::DEDUPLICATION_MS;
-use stepladder_core::planted::{self, Plant};
 use stepladder_core::spec::LazyScope;
 use stepladder_core::state::RunState;
 use stepladder_core::{RunId, Spec, Timestamp};
@@ -77,7 +76,7 @@ impl Engine {
         let gate = self.gate_within(spec, run, created.clone(), &mut changing).await?;
         if let Gate::Open(_, notes) = &gate {
             seen.beginning.insert(run);
-            for note in notes.iter().filter(|_| !planted::is(Plant::OneStartARound)) {
+            for note in notes {
                 seen.notes.insert(note.key.clone(), (note.becomes.clone(), Basis::SameCall));
             }
         }

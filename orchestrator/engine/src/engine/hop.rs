@@ -23,7 +23,6 @@ use std::time::Duration;
 
 use stepladder_core::decide::{Ready, Situation};
 use stepladder_core::journal::{Entry, Fact, Failure};
-use stepladder_core::planted::{self, Plant};
 use stepladder_core::slot::{Holder, Limit};
 use stepladder_core::spec::LazyScope;
 use stepladder_core::state::RunState;
@@ -236,9 +235,6 @@ impl Hop<'_> {
     /// Rule 22: a worker may have died between an outcome and the release of its slot, or between the release and the
     /// waking of who waits.
     async fn redo_releases(&self) -> Result<(), StoreError> {
-        if planted::is(Plant::ReleaseIsNotRedone) {
-            return Ok(());
-        }
         let mut commit = Commit::default();
         self.engine.release_settled(&self.state, &self.limits, &mut commit).await?;
         self.engine.carry_out(commit).await?;

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use stepladder_core::journal::{Created, Fact, Origin};
-use stepladder_core::planted::{self, Plant};
 use stepladder_core::spec::LazyScope;
 use stepladder_core::{Event, EventId, NewEvent, RunId, Timestamp};
 
@@ -84,8 +83,7 @@ impl Engine {
     pub(super) async fn apply(&self, events: &[Event], now: Timestamp) -> Result<(), StoreError> {
         for part in self.parts(events) {
             let mut led = Led::default();
-            let is_new = |event: &&Event| event.received_at == now || !planted::is(Plant::RepeatedEventIsSkipped);
-            for event in part.iter().filter(is_new) {
+            for event in part {
                 self.triggered(event, now, &mut led);
             }
             if !led.runs.is_empty() {

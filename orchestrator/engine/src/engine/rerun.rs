@@ -4,9 +4,8 @@
 //! function may have handled a failure, and would otherwise take another path.
 
 use stepladder_core::event::data_fault;
-use stepladder_core::journal::{Created, Fact, Origin, Outcome, Record};
+use stepladder_core::journal::{Created, Fact, Origin, Record};
 use stepladder_core::limits::{RUN_BYTES, UNDO};
-use stepladder_core::planted::{self, Plant};
 use stepladder_core::state::{Ending, Revealed, RunState, StepState};
 use stepladder_core::{Json, RunId, bounds};
 
@@ -104,9 +103,7 @@ fn carried(state: &RunState, records: &[Record], step: &str) -> Result<Vec<Fact>
         None => state.outcomes.len(),
     };
     let carry = |of: &Revealed| Fact::StepCarried { step: of.step.clone(), kind: of.kind, outcome: of.outcome.clone() };
-    let is_carried =
-        |of: &&Revealed| matches!(of.outcome, Outcome::Value(_)) || !planted::is(Plant::FailuresAreNotCarried);
-    Ok(state.outcomes[..before].iter().filter(is_carried).map(carry).collect())
+    Ok(state.outcomes[..before].iter().map(carry).collect())
 }
 
 /// How many outcomes the journal has before its first entry about a step.

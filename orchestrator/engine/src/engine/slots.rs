@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use stepladder_core::planted::{self, Plant};
 use stepladder_core::slot::{ARRIVAL, Holder, Holding, Limit, Place};
 use stepladder_core::spec::LazyScope;
 use stepladder_core::state::{RunState, StepState};
@@ -68,10 +67,8 @@ impl Engine {
                 is_new |= newly && asked.is_none();
                 places[at] = Some(place);
                 joined = true;
-                if !planted::is(Plant::ParksWithoutAsking) {
-                    refused = self.ask(limits, asker).await?;
-                    continue;
-                }
+                refused = self.ask(limits, asker).await?;
+                continue;
             }
             let mut has_left = false;
             for (n, place) in places.iter().enumerate().filter(|(n, _)| *n != at) {

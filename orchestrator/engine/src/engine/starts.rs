@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use stepladder_core::journal::{Created, Entry, Fact, Origin, Record};
-use stepladder_core::planted::{self, Plant};
 use stepladder_core::slot::{ARRIVAL, Limit, Place};
 use stepladder_core::spec::LazyScope;
 use stepladder_core::wake::Purpose;
@@ -101,7 +100,7 @@ impl Engine {
                 false => runs.extend(last.into_asked()),
             }
             runs.sort_by_key(|(n, _)| *n);
-            in_vain = if runs.len() < all && !planted::is(Plant::OneStartARound) { 0 } else { in_vain + 1 };
+            in_vain = if runs.len() < all { 0 } else { in_vain + 1 };
         }
         Ok(())
     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use stepladder_core::planted::{self, Plant};
 use stepladder_core::state::{RunState, StepState};
 use stepladder_core::wake::Purpose;
 use stepladder_core::{Cause, RunId, Timer, Timestamp, Wake, id};
@@ -72,9 +71,6 @@ impl Engine {
             if due.is_empty() && ticks.is_empty() {
                 continue;
             }
-            if planted::is(Plant::CursorFirst) {
-                self.move_cursor(&mut known, &mut cursor, (minute + 1).min(open_from)).await?;
-            }
             self.fire(due, ticks, now, &mut swept).await?;
             // what comes after may fail: this minute is not to be sent again then
             match self.move_cursor(&mut known, &mut cursor, (minute + 1).min(open_from)).await {
@@ -121,7 +117,7 @@ impl Engine {
         for Timer { due, run, group, purpose } in timers {
             let cause = match purpose {
                 Purpose::Watchdog => {
-                    watched.extend((!planted::is(Plant::NoWatchdog)).then_some((run, group)));
+                    watched.push((run, group));
                     continue;
                 }
                 Purpose::Deadline => Cause::Deadline,
@@ -144,7 +140,7 @@ impl Engine {
     /// does not keep the sweep from what is due behind it.
     async fn look_after_or_later(&self, run: RunId, group: Arc<str>, now: Timestamp) -> Result<(), StoreError> {
         let Err(error) = self.look_after(run, now).await else { return Ok(()) };
-        if !permanent::report("look after a run", Some(run), &error) || planted::is(Plant::PermanentIsPassing) {
+        if !permanent::report("look after a run", Some(run), &error) {
             return Err(error);
         }
         self.backend.set(vec![Timer { due: now + WATCH, run, group, purpose: Purpose::Watchdog }]).await

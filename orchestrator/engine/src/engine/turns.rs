@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use stepladder_core::planted::{self, Plant};
 use stepladder_core::slot::{ARRIVAL, Holder, Limit, Place};
 use stepladder_core::state::{RunState, StepState};
 use stepladder_core::{Cause, StepId, Timestamp, Wake};
@@ -33,7 +32,6 @@ impl Engine {
         let head = self.backend.line(limit, 1).await?.pop();
         if let (Some(free_at), Some(head)) = (free_at.filter(|at| *at < Timestamp::MAX), head)
             && head.run == holder.run
-            && !planted::is(Plant::HeadHasNoWake)
         {
             self.wake_later(&head, &limit.key, free_at).await?;
         }
@@ -63,9 +61,6 @@ impl Engine {
     /// Whoever is first in line now owns the wake at the first lease's end (rule 23).
     async fn inherit_lease_wake(&self, limit: &Limit) -> Result<(), StoreError> {
         let Some(head) = self.backend.line(limit, 1).await?.pop() else { return Ok(()) };
-        if planted::is(Plant::HeadHasNoWake) {
-            return Ok(());
-        }
         let holders = self.backend.holders(limit).await?;
         // one that is held for as long as its run lives is given back, and never runs out
         match holders.iter().map(|h| h.lease_until).filter(|until| *until < Timestamp::MAX).min() {
@@ -89,9 +84,6 @@ impl Engine {
     /// head inherits the wake at the first lease's end (rule 23).
     pub(super) async fn pass_on(&self, limits: &[Limit]) -> Result<(), StoreError> {
         let mut wakes = Vec::new();
-        if planted::is(Plant::NothingIsPassedOn) {
-            return Ok(());
-        }
         let now = self.now();
         for limit in limits {
             let free = self.free(limit).await?;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepladder_core::Timestamp;
-use stepladder_core::planted::{self, Plant};
 
 use super::Memory;
 use crate::ports::{Note, Notes, StoreResult};
@@ -24,7 +23,7 @@ impl Kept {
     }
 
     pub(super) fn is_as_seen(&self, note: &Note, now: Timestamp) -> bool {
-        self.noted(&note.key, now) == note.seen.as_ref() || planted::is(Plant::NotesAreNotCompared)
+        self.noted(&note.key, now) == note.seen.as_ref()
     }
 
     pub(super) fn change(&mut self, note: Note) {

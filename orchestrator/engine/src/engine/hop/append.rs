@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use stepladder_core::journal::{Entry, Fact};
-use stepladder_core::planted::{self, Plant};
 use stepladder_core::state::StepState;
 
 use super::lines::{say_lines, with_something_to_say};
@@ -28,17 +27,12 @@ impl Hop<'_> {
         }
         let entries = self.with_admission(entries);
         self.watch_the_time(&entries);
-        let is_first = self.state.begun_at.is_none() || planted::is(Plant::StartsAreCountedAgain);
-        let starts = is_first && entries.iter().any(|entry| begins(&entry.fact));
+        let starts = self.state.begun_at.is_none() && entries.iter().any(|entry| begins(&entry.fact));
         let lived = self.state.end.is_none();
         let of_attempts: Vec<Entry> = entries.iter().filter_map(|entry| self.of_attempt(entry)).collect();
-        let late = planted::is(Plant::LaterWakeAfterEntry).then(|| std::mem::take(&mut self.commit.before));
         let entries = self.with_lines(entries);
         let telling = with_something_to_say(&entries);
         let appended = self.append_patiently(entries).await?;
-        if let Some(before) = late.filter(|_| appended.is_done()) {
-            self.engine.carry_out(Commit { before, ..Commit::default() }).await?;
-        }
         if appended.is_done() {
             self.said.forget_recorded(&self.state);
             say_lines(&self.state, &telling);

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::planted::{self, Plant};
 use stepladder_core::state::RunState;
 use stepladder_core::{Cause, Timestamp, Wake};
 
@@ -60,11 +59,8 @@ impl Engine {
         let again = Wake { cause, ..wake.clone() };
         let invocation = Invocation { redelivered: receives > 1, deadline };
         let Err(error) = self.move_run(wake, receipt.clone(), invocation).await else { return Ok(()) };
-        if planted::is(Plant::ErrorsAreTheQueues) {
-            return Err(error);
-        }
         // rule 34: repeated at the same pace for ever, an error that lasts would never be seen
-        let lasts = error.is_permanent() && !planted::is(Plant::PermanentIsPassing);
+        let lasts = error.is_permanent();
         if lasts {
             permanent::report("move a run", Some(run), &error);
             self.refused.note(self.now());
@@ -113,7 +109,7 @@ impl Engine {
             shown: 0,
             limits: Vec::new(),
             run_limits: Vec::new(),
-            id: if planted::is(Plant::LoserFreesTheSlot) { 0 } else { self.entropy.bits() as u64 },
+            id: self.entropy.bits() as u64,
             taken: Vec::new(),
             joined: Vec::new(),
             running: HashMap::new(),

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use stepladder_core::journal::{Entry, Fact, Failure};
-use stepladder_core::planted::{self, Plant};
 use stepladder_core::state::{Revealed, StepState};
 use stepladder_core::{Cause, Json, Report, Timestamp, bounds};
 
@@ -93,12 +92,7 @@ impl Hop<'_> {
         session: &mut dyn Session,
         mut entries: Vec<Entry>,
     ) -> Result<Next, StoreError> {
-        if planted::is(Plant::OvertakenStops) {
-            let acks = vec![self.receipt.clone()];
-            return self.engine.carry_out(Commit { acks, ..Commit::default() }).await.map(|_| Next::Done);
-        }
-        let starts_anyway = planted::is(Plant::OvertakenStartsAnyway);
-        entries.retain(|e| is_outcome(e) || (starts_anyway && matches!(e.fact, Fact::StepStarted { .. })));
+        entries.retain(is_outcome);
         loop {
             let state = &self.state;
             entries.retain(|entry| state.admits(entry).is_ok());
@@ -167,7 +161,7 @@ impl Hop<'_> {
 
     /// Gives back slots although nothing is appended (rule 22: a refused worker still releases).
     async fn release_now(&mut self) -> Result<(), StoreError> {
-        if self.commit.after.is_empty() || planted::is(Plant::RefusedKeepsItsSlot) {
+        if self.commit.after.is_empty() {
             return Ok(());
         }
         self.append(Vec::new(), Ack::Later).await.map(drop)
@@ -185,8 +179,7 @@ impl Hop<'_> {
                     self.give_back(&step, running.ready.attempt);
                 }
             }
-            let mut after = std::mem::take(&mut self.commit.after);
-            after.retain(|_| !planted::is(Plant::RefusedKeepsItsSlot));
+            let after = std::mem::take(&mut self.commit.after);
             self.engine.carry_out(Commit { after, ..Commit::default() }).await?;
             self.engine.pass_on(&self.limits).await?;
         }

@@ -2,7 +2,6 @@
 
 use stepladder_core::decide::{Plan, Ready};
 use stepladder_core::journal::{Entry, Fact};
-use stepladder_core::planted::{self, Plant};
 use stepladder_core::slot::{ARRIVAL, Holder};
 use stepladder_core::state::{Step, StepState};
 use stepladder_core::{Cause, StepId, Timestamp};
@@ -27,7 +26,7 @@ impl Hop<'_> {
         mut entries: Vec<Entry>,
     ) -> Result<Next, StoreError> {
         let mine = self.mine(&plan.ready);
-        let takes_over = mine.iter().any(|ready| ready.takeover) && !planted::is(Plant::TakeoverKeepsItsWake);
+        let takes_over = mine.iter().any(|ready| ready.takeover);
         if self.redelivered && takes_over {
             return self.take_over_later(session, entries).await;
         }
@@ -79,16 +78,13 @@ impl Hop<'_> {
         }
         self.shown += shown_ahead(&entries);
         self.handed.extend(handed.into_iter().map(|ready| ready.step));
-        let is_late = self.now() >= self.lease_until && !planted::is(Plant::LeaseIsNotLookedAtAgain);
+        let is_late = self.now() >= self.lease_until;
         if is_late && !starting.is_empty() {
             return self.lose_lease(starting).await;
         }
         self.begin(session, starting);
         let due = plan.later.iter().map(|(_, due)| *due).min();
-        let mut finished = self.wait(session, due).await;
-        while planted::is(Plant::PolledAfterTheLast) && finished.len() < self.running.len() {
-            finished.extend(self.wait(session, None).await);
-        }
+        let finished = self.wait(session, due).await;
         self.outcomes(session, finished).await
     }
 
@@ -107,7 +103,7 @@ impl Hop<'_> {
     /// starts by that, or when the watchdog looks after the run.
     fn mine(&self, ready: &[Ready]) -> Vec<Ready> {
         let named = |ready: &Ready| self.wake.cause.step() == Some(&ready.step);
-        let again = planted::is(Plant::FansOutAgain) || self.wake.cause == Cause::Watchdog;
+        let again = self.wake.cause == Cause::Watchdog;
         let is_mine = |ready: &&Ready| !ready.woken || named(ready) || again;
         ready.iter().filter(is_mine).filter(|r| !self.handed.contains(&r.step)).cloned().collect()
     }
@@ -160,7 +156,7 @@ impl Hop<'_> {
     /// in line to remove when it was done. Who joined for an attempt that has started leaves. Whether the journal went
     /// on, and all must be decided anew.
     async fn joined_in_vain(&mut self) -> Result<bool, StoreError> {
-        if self.joined.is_empty() || planted::is(Plant::JoinsUnseeing) {
+        if self.joined.is_empty() {
             return Ok(false);
         }
         let went_on = self.engine.catch_up(&mut self.state).await?;
@@ -192,14 +188,11 @@ impl Hop<'_> {
         mut entries: Vec<Entry>,
     ) -> Result<Next, StoreError> {
         let now = self.now();
-        let is_written = planted::is(Plant::FansOutAgain) && mine.iter().all(|ready| ready.woken);
         let steps: Vec<StepId> = mine.into_iter().map(|ready| ready.step).collect();
         for step in &steps {
             self.commit.before.push(Later::Wake { wake: self.wake(Cause::Step(step.clone())), due: now });
         }
-        if !is_written {
-            entries.push(Fact::StepsWoken { steps: steps.clone() }.at(now));
-        }
+        entries.push(Fact::StepsWoken { steps: steps.clone() }.at(now));
         if self.state.started_at.is_none() {
             // each waits in line by itself from here on
             let leave = |limit| After::Leave { limit, run: self.state.run, step: Some(ARRIVAL.into()) };

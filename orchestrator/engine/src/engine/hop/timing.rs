@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use stepladder_core::decide::{Plan, Ready};
 use stepladder_core::limits::QUEUE_DELAY_SECONDS;
-use stepladder_core::planted::{self, Plant};
 use stepladder_core::slot::ARRIVAL;
 use stepladder_core::state::StepState;
 use stepladder_core::{Cause, StepId, Timestamp};
@@ -78,8 +77,7 @@ impl Hop<'_> {
     /// it meets the lease then.
     pub(super) fn look_again(&mut self, plan: &Plan) {
         let longest = self.now() + Duration::from_secs(QUEUE_DELAY_SECONDS as u64);
-        let lease = plan.leased_until.filter(|_| !planted::is(Plant::LiveLeaseEndsTheMatter));
-        let lease = lease.map(|lease| (lease + Duration::from_millis(1)).min(longest));
+        let lease = plan.leased_until.map(|lease| (lease + Duration::from_millis(1)).min(longest));
         let early = match self.punctuality {
             Punctuality::Early(due) => Some(due).filter(|due| plan.later.iter().any(|(_, later)| later == due)),
             Punctuality::Unknown | Punctuality::InTime => None,

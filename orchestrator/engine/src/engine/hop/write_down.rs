@@ -7,7 +7,6 @@ use stepladder_core::decide::{Ask, Child, Plan, Want};
 use stepladder_core::event::{data_fault, fault_of_all};
 use stepladder_core::journal::{Created, Entry, Fact, Failure, Kind, Origin, Outcome};
 use stepladder_core::limits::{EVENT_BYTES, name_fault};
-use stepladder_core::planted::{self, Plant};
 use stepladder_core::state::{Awaited, StepState};
 use stepladder_core::system::FUNCTION_INVOKED;
 use stepladder_core::waiting::Wait;
@@ -72,18 +71,12 @@ impl Hop<'_> {
                 entries.push(fact.at(now));
             }
             Ask::Invoke { function, input, bound } => {
-                let mut child = self.state.run.invoked_by(&step, self.state.created_at);
+                let child = self.state.run.invoked_by(&step, self.state.created_at);
                 let (function, input, bound) = (function.clone(), input.clone(), *bound);
                 if let Some(error) = self.call_fault(&step, &function, &input, entries) {
                     let kind = Some(Kind::Invoke);
                     entries.push(Fact::StepRefused { step, error, kind }.at(now));
                     return Ok(());
-                }
-                if planted::is(Plant::ChildrenAreAnonymous) {
-                    child = RunId::new(now, self.engine.entropy.bits());
-                    let (step, function, input) = (step.clone(), function.clone(), input.clone());
-                    let child = self.child_run(&Child { step, run: child, function, input, bound });
-                    self.engine.start_runs(vec![child]).await?;
                 }
                 let ended = self.unknown(&step, &function);
                 entries.push(Fact::InvokeStarted { step, function, child, input, bound }.at(now));
