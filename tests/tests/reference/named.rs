@@ -18,7 +18,9 @@ fn file(path: &str) -> PathBuf {
 
 /// A code span that is a path: no spaces, no pattern, no placeholder.
 fn is_path(span: &str) -> bool {
-    FOLDERS.iter().any(|folder| span.starts_with(folder)) && !span.contains([' ', '*', '<', '…', '{', '$', ':', '('])
+    FOLDERS.iter().any(|folder| span.starts_with(folder))
+        && !span.contains([' ', '*', '<', '…', '{', '$', ':', '('])
+        && !span.contains("NN")
 }
 
 #[test]
