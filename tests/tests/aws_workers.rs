@@ -193,7 +193,7 @@ async fn an_event_without_an_id_is_one_event_however_often_its_message_comes() {
         assert!(matches!(pumped.outcome, Outcome::Response(_)), "{pumped:?}");
         ingest.kill().await;
         world.stack.advance(VISIBILITY);
-        let page = world.engine(Arc::new(SystemClock)).runs(RunFilter::default()).await.expect("a page");
+        let page = world.engine(Arc::new(SystemClock)).query().runs(RunFilter::default()).await.expect("a page");
         runs.extend(page.runs.iter().map(|run| run.run));
         assert_eq!(runs.len(), 2, "two events, one run each, after delivery {delivery}");
     }

@@ -55,13 +55,13 @@ impl Process {
     }
 
     async fn send(&self, event: NewEvent) -> String {
-        self.engine.ingest(vec![event], None).await.expect("accepted")[0].to_string()
+        self.engine.intake().ingest(vec![event], None).await.expect("accepted")[0].to_string()
     }
 
     /// Waits until the run waits in this step.
     async fn waits_in(&self, run: RunId, step: &str) {
         wait_for("the run to wait", async || {
-            let waiting = self.engine.run(run).await.expect("a run").waiting?;
+            let waiting = self.engine.query().run(run).await.expect("a run").waiting?;
             waiting.starts_with(&format!("waits in `{step}` ")).then_some(())
         })
         .await;
@@ -82,7 +82,7 @@ async fn what_a_dead_process_waited_for_reaches_the_next_within_a_second() {
     let file = folder.path().join("dev.db");
     let first = Process::start(&file).await;
     let written = first.send(event(&Written { id: 7 })).await;
-    let run = first.engine.runs_of_event(&written).await.expect("listed")[0].run;
+    let run = first.engine.query().runs_of_event(&written).await.expect("listed")[0].run;
     first.waits_in(run, "approval").await;
     first.stop().await;
 
@@ -93,13 +93,13 @@ async fn what_a_dead_process_waited_for_reaches_the_next_within_a_second() {
     second.waits_in(run, "payment").await;
     let took = sent.elapsed();
     assert!(took < Duration::from_secs(1), "it took {took:?}: not by the next sweep");
-    let token = second.engine.token(run, "payment").await.expect("a token");
+    let token = second.engine.subscriptions().token(run, "payment").await.expect("a token");
     second.stop().await;
 
     let third = Process::start(&file).await;
-    third.engine.signal(&token, json::of(&995).expect("JSON")).await.expect("completed");
+    third.engine.subscriptions().signal(&token, json::of(&995).expect("JSON")).await.expect("completed");
     let ended = wait_for("the end of the run", async || {
-        let detail = third.engine.run(run).await.expect("a run");
+        let detail = third.engine.query().run(run).await.expect("a run");
         detail.summary.status.is_end().then_some(detail.summary)
     })
     .await;

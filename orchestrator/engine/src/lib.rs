@@ -4,27 +4,40 @@
 //! [`Engine`] ingests events, hops, sweeps and answers questions; [`Workers`] pull wakes from the queue and let the
 //! engine hop. The [`memory`] adapter serves tests; [`mod@conformance`] is the suite that every adapter passes.
 
-pub mod check;
 pub mod clock;
 pub mod config;
 pub mod conformance;
+mod control;
 mod engine;
+mod functions;
+mod hop;
+mod intake;
 pub mod intercept;
 pub mod local;
 pub mod memory;
 pub mod permanent;
 pub mod ports;
 pub mod program;
-mod versions;
-pub mod view;
+mod query;
+mod runs;
+mod runtime;
+mod slots;
+mod subscriptions;
+mod sweep;
 mod workers;
 
 pub use config::{Config, Pace};
-pub use engine::{
-    Bulk, Engine, EngineError, EventLook, Executing, Found, Health, IdSeed, LineView, MOST_LOOKED_AT, MOST_PLACES,
-    MOST_TIMERS, Page, Rerun, RunFilter, RunLook, RunSearch, Signalled, Swept,
-};
-pub use engine::{PIECE, Progress, Within};
+pub use control::{Bulk, Control, Rerun};
+pub use engine::{Engine, EngineError};
+pub use functions::{Functions, check};
+pub use hop::Executing;
+pub use intake::{IdSeed, Intake, PIECE, Progress, Within};
 pub use program::{Program, Session};
+pub use query::{
+    EventLook, Found, Health, LineView, MOST_LOOKED_AT, MOST_PLACES, MOST_TIMERS, Page, Query, RunFilter, RunLook,
+    RunSearch, view,
+};
 pub use stepladder_core as core;
+pub use subscriptions::{Signalled, Subscriptions};
+pub use sweep::Swept;
 pub use workers::Workers;

@@ -63,7 +63,7 @@ async fn pull(engine: Arc<Engine>, slots: Arc<Semaphore>, n: usize, stopped: wat
     while !*stopped.borrow() {
         let Ok(first) = slots.clone().acquire_owned().await else { return };
         let more = slots.available_permits().min(n);
-        let deliveries = match engine.backend.receive(1 + more, engine.config.visibility()).await {
+        let deliveries = match engine.runtime.backend.receive(1 + more, engine.config().visibility()).await {
             Ok(deliveries) => deliveries,
             Err(error) => {
                 wait = match permanent::report("receive wakes", None, &error) {
@@ -73,7 +73,7 @@ async fn pull(engine: Arc<Engine>, slots: Arc<Semaphore>, n: usize, stopped: wat
                         QUEUE_FAILED.0
                     }
                 };
-                engine.clock.sleep_until(engine.now() + wait).await;
+                engine.runtime.clock.sleep_until(engine.now() + wait).await;
                 continue;
             }
         };
@@ -106,7 +106,7 @@ async fn sweep(engine: Arc<Engine>, stopped: watch::Receiver<bool>) {
             Err(error) if permanent::report("sweep", None, &error) => {}
             Err(error) => tracing::warn!(%error, "a sweep failed; the next begins where it did"),
         }
-        engine.clock.sleep_until(engine.now() + SWEEP).await;
+        engine.runtime.clock.sleep_until(engine.now() + SWEEP).await;
     }
 }
 

@@ -33,7 +33,7 @@ async fn ends_well(pace: Pace, fault: Fault, at: u32) -> bool {
     for _ in 0..200 {
         let life = async {
             if !ingested {
-                ingested = engine.ingest(vec![event.clone()], None).await.is_ok();
+                ingested = engine.intake().ingest(vec![event.clone()], None).await.is_ok();
             }
             engine.sweep().await.ok();
             work(&world, &engine).await
@@ -54,7 +54,7 @@ async fn ends_well(pace: Pace, fault: Fault, at: u32) -> bool {
         }
     }
     let place = format!("{pace:?}, {fault:?} at call {at}");
-    let runs = onlooker.runs(RunFilter::default()).await.unwrap().runs;
+    let runs = onlooker.query().runs(RunFilter::default()).await.unwrap().runs;
     let of =
         |function: &str| runs.iter().filter(|run| *run.function == *function).map(|run| run.status).collect::<Vec<_>>();
     assert_eq!(of("main"), [Status::Failed], "{place}");
@@ -78,7 +78,7 @@ async fn work(world: &World, engine: &Arc<Engine>) -> bool {
 }
 
 async fn all_ended(engine: &Engine) -> bool {
-    let page = engine.runs(RunFilter::default()).await;
+    let page = engine.query().runs(RunFilter::default()).await;
     page.is_ok_and(|page| !page.runs.is_empty() && page.runs.iter().all(|run| run.status.is_end()))
 }
 
@@ -107,10 +107,10 @@ async fn the_cancel_of_a_run_whose_function_is_not_registered_here_is_told() {
     // a worker of another version, which does not have the function any more
     world.programs = vec![heard()];
     let engine = world.engine();
-    let run = engine.runs(RunFilter::default()).await.unwrap().runs[0].run;
-    engine.cancel(run, "by hand").await.unwrap();
+    let run = engine.query().runs(RunFilter::default()).await.unwrap().runs[0].run;
+    engine.control().cancel(run, "by hand").await.unwrap();
     world.settle(&engine).await;
-    let runs = engine.runs(RunFilter::default()).await.unwrap().runs;
+    let runs = engine.query().runs(RunFilter::default()).await.unwrap().runs;
     let heard = runs.iter().filter(|run| run.function.starts_with("on ")).count();
     assert_eq!((runs.len(), heard), (2, 1));
 }

@@ -48,7 +48,7 @@ async fn a_send_or_a_call_with_what_no_event_may_have_fails_its_step_and_starts_
             let error = step.error.as_ref().unwrap();
             assert!(error.message.contains(word) && error.code.as_deref() == Some("bad-event"), "{error:?}");
             assert_eq!(world.memory.events(None, 10).await.unwrap().len(), 1);
-            assert_eq!(engine.runs(Default::default()).await.unwrap().runs.len(), 1);
+            assert_eq!(engine.query().runs(Default::default()).await.unwrap().runs.len(), 1);
         }
     }
 }
@@ -127,13 +127,13 @@ async fn a_signal_has_the_limits_of_json_from_outside_whoever_posts_it() {
     let engine = world.engine();
     let event = world.go(&engine).await;
     world.hop_once(&engine).await;
-    let run = engine.runs_of_event(&event.to_string()).await.unwrap()[0].run;
-    let token = engine.token(run, "payment").await.unwrap();
+    let run = engine.query().runs_of_event(&event.to_string()).await.unwrap()[0].run;
+    let token = engine.subscriptions().token(run, "payment").await.unwrap();
     for unfit in [r#"["\u0000"]"#.to_owned(), format!("{}{}", "[".repeat(101), "]".repeat(101)), r#""\ud800""#.into()] {
-        let refused = engine.signal(&token, raw(unfit)).await.unwrap_err().to_string();
+        let refused = engine.subscriptions().signal(&token, raw(unfit)).await.unwrap_err().to_string();
         assert!(refused.starts_with("the signal "), "{refused}");
     }
-    engine.signal(&token, raw("7".into())).await.unwrap();
+    engine.subscriptions().signal(&token, raw("7".into())).await.unwrap();
     world.settle(&engine).await;
     assert_eq!(world.status(&engine, event).await, Status::Completed);
 }

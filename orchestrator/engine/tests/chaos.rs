@@ -75,7 +75,7 @@ async fn chaos(seed: u64) {
 /// The journals, for whoever looks for the reason.
 async fn told(world: &World, onlooker: &Engine) -> String {
     let mut lines = Vec::new();
-    for run in onlooker.runs(RunFilter::default()).await.unwrap().runs {
+    for run in onlooker.query().runs(RunFilter::default()).await.unwrap().runs {
         lines.push(format!("{} {}", run.run, run.function));
         for entry in world.journal(onlooker, run.run).await {
             lines.push(format!("  {} {:.160}", entry.at, format!("{:?}", entry.fact)));
@@ -87,17 +87,17 @@ async fn told(world: &World, onlooker: &Engine) -> String {
 /// A moment in the life of a process.
 async fn live(world: &World, engine: &Arc<Engine>, dice: &Dice, events: &[NewEvent], ingested: &mut bool) {
     if !*ingested {
-        *ingested = engine.ingest(events.to_vec(), None).await.is_ok();
+        *ingested = engine.intake().ingest(events.to_vec(), None).await.is_ok();
     }
     if dice.one_in(20) {
         world.memory.redeliver();
     }
     if dice.one_in(150)
-        && let Ok(page) = engine.runs(RunFilter::default()).await
+        && let Ok(page) = engine.query().runs(RunFilter::default()).await
         && !page.runs.is_empty()
     {
         let run = page.runs[dice.below(page.runs.len() as u64) as usize].run;
-        engine.cancel(run, "by chance").await.ok();
+        engine.control().cancel(run, "by chance").await.ok();
     }
     let now = world.clock.now();
     match world.memory.next_due() {
@@ -125,7 +125,7 @@ async fn live(world: &World, engine: &Arc<Engine>, dice: &Dice, events: &[NewEve
 /// How long the run that slept longest slept, one sleep after the other.
 async fn slept(world: &World, onlooker: &Engine) -> Duration {
     let mut longest = Duration::ZERO;
-    for run in onlooker.runs(RunFilter::default()).await.unwrap().runs {
+    for run in onlooker.query().runs(RunFilter::default()).await.unwrap().runs {
         let journal = world.journal(onlooker, run.run).await;
         let sleeps = journal.iter().filter_map(|entry| match entry.fact {
             Fact::SleepStarted { until, .. } => Some(until.since(entry.at)),
@@ -137,18 +137,18 @@ async fn slept(world: &World, onlooker: &Engine) -> Duration {
 }
 
 async fn all_ended(onlooker: &Engine, events: usize) -> bool {
-    let runs = onlooker.runs(RunFilter::default()).await.unwrap().runs;
+    let runs = onlooker.query().runs(RunFilter::default()).await.unwrap().runs;
     runs.len() >= events && runs.iter().all(|run| run.status.is_end())
 }
 
 async fn check(world: &World, onlooker: &Arc<Engine>, seed: u64, executed: (&Executed, &Executed)) {
-    for run in onlooker.runs(RunFilter::default()).await.unwrap().runs {
+    for run in onlooker.query().runs(RunFilter::default()).await.unwrap().runs {
         let done = if &*run.function == "main" { executed.0 } else { executed.1 };
         let called = cancelled_call(onlooker, run.run).await;
         assert!(
             run.status == Status::Completed || run.status == Status::Cancelled || called,
             "seed {seed}: {:#?}",
-            onlooker.run(run.run).await.unwrap()
+            onlooker.query().run(run.run).await.unwrap()
         );
         let journal = world.journal(onlooker, run.run).await;
         for entry in &journal {
@@ -174,7 +174,7 @@ async fn check(world: &World, onlooker: &Arc<Engine>, seed: u64, executed: (&Exe
 
 /// Whether the run failed because a run that it called was cancelled.
 async fn cancelled_call(onlooker: &Engine, run: RunId) -> bool {
-    let error = onlooker.run(run).await.unwrap().summary.error;
+    let error = onlooker.query().run(run).await.unwrap().summary.error;
     error.is_some_and(|error| error.code.as_deref() == Some("cancelled"))
 }
 

@@ -60,18 +60,18 @@ struct Others {
 impl Others {
     /// Sends the event once it is waited for, and posts the signal, early or late.
     async fn act(&mut self, engine: &Engine, onlooker: &Engine) {
-        let Ok(runs) = onlooker.runs_of_event("once").await else { return };
+        let Ok(runs) = onlooker.query().runs_of_event("once").await else { return };
         let Some(run) = runs.first().map(|run| run.run) else { return };
         if !self.signal {
-            let token = onlooker.token(run, "payment").await.unwrap();
-            self.signal = engine.signal(&token, json::null()).await.is_ok();
+            let token = onlooker.subscriptions().token(run, "payment").await.unwrap();
+            self.signal = engine.subscriptions().signal(&token, json::null()).await.is_ok();
         }
-        let detail = onlooker.run(run).await.unwrap();
+        let detail = onlooker.query().run(run).await.unwrap();
         let waits = detail.steps.iter().any(|step| &*step.id == "word" && step.status == StepStatus::Awaiting);
         if !self.event && (waits || detail.summary.status.is_end()) {
             let data = json::of(&serde_json::json!({"of": "main"})).unwrap();
             let event = NewEvent { id: Some("word".into()), ..NewEvent::new("word", data) };
-            self.event = engine.ingest(vec![event], None).await.is_ok();
+            self.event = engine.intake().ingest(vec![event], None).await.is_ok();
         }
     }
 }
@@ -95,7 +95,7 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
         // the client sends again until it is answered
         let life = async {
             if !ingested {
-                ingested = engine.ingest(vec![event.clone()], None).await.is_ok();
+                ingested = engine.intake().ingest(vec![event.clone()], None).await.is_ok();
             }
             others.act(&engine, &onlooker).await;
             if world.clock.now() >= last_sweep + Duration::from_secs(60) {
@@ -121,9 +121,9 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
     }
     let engine = world.engine();
     let place = format!("{pace:?}, limited {limited}, {fault:?} at call {at}");
-    let runs = engine.runs_of_event("once").await.unwrap();
+    let runs = engine.query().runs_of_event("once").await.unwrap();
     assert_eq!(runs.len(), 1, "{place}");
-    let detail = engine.run(runs[0].run).await.unwrap();
+    let detail = engine.query().run(runs[0].run).await.unwrap();
     assert_eq!(detail.summary.status, Status::Completed, "{place}: {detail:#?}");
     check(&world, &engine, runs[0].run, &main_done, &place).await;
     let journal = world.journal(&engine, runs[0].run).await;
@@ -149,7 +149,7 @@ async fn work(world: &World, engine: &Arc<Engine>) -> bool {
 }
 
 async fn done(engine: &Engine) -> bool {
-    let runs = engine.runs(Default::default()).await;
+    let runs = engine.query().runs(Default::default()).await;
     runs.is_ok_and(|page| !page.runs.is_empty() && page.runs.iter().all(|run| run.status.is_end()))
 }
 

@@ -45,7 +45,7 @@ async fn a_function_with_workers_of_its_own_has_their_time() {
         world.go(&engine).await;
         let now = world.clock.now();
         world.settle(&engine).await;
-        let summary = engine.run(only_run(&engine).await).await.unwrap().summary;
+        let summary = engine.query().run(only_run(&engine).await).await.unwrap().summary;
         if fits {
             assert_eq!(summary.status, Status::Completed);
             assert_eq!(leases(&world, &engine).await, [now + seconds(900) + engine.config().lease_margin]);
@@ -126,7 +126,7 @@ async fn a_step_with_a_wake_of_its_own_is_handed_over_by_its_name_and_once() {
     }
     assert_eq!((executed.of("a"), executed.of("b")), (1, 1));
     world.settle_within(&engine, Duration::ZERO).await;
-    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+    assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 async fn send(engine: &Engine, ts: Timestamp) -> EventId {
     let event = NewEvent { ts: Some(ts), ..NewEvent::new("go", json::empty_object()) };
-    engine.ingest(vec![event], None).await.unwrap()[0]
+    engine.intake().ingest(vec![event], None).await.unwrap()[0]
 }
 
 fn world(limit: Option<u32>) -> (World, Arc<Engine>) {
@@ -68,7 +68,7 @@ async fn a_run_that_has_not_begun_can_be_cancelled() {
     let (world, engine) = world(None);
     let event = send(&engine, world.clock.now() + DAY).await;
     let run = world.runs(&engine, event).await.remove(0).summary.run;
-    engine.cancel(run, "not needed").await.unwrap();
+    engine.control().cancel(run, "not needed").await.unwrap();
     world.settle_within(&engine, Duration::from_secs(5)).await;
     assert_eq!(world.status(&engine, event).await, Status::Cancelled);
 }

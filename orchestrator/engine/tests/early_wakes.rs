@@ -26,7 +26,7 @@ async fn send(world: &World, engine: &Engine, cause: Cause) {
 }
 
 async fn status(engine: &Engine) -> Status {
-    engine.run(only_run(engine).await).await.unwrap().summary.status
+    engine.query().run(only_run(engine).await).await.unwrap().summary.status
 }
 
 /// Hops until nothing is visible.

@@ -57,7 +57,7 @@ async fn what_a_body_has_done_is_kept_until_there_is_room() {
     pass(&world, 2).await;
     hop.await.unwrap();
     world.settle_within(&engine, Duration::from_secs(1)).await;
-    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+    assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
     assert_eq!(attempts(&world, &engine, "a").await, 1);
 }
 
@@ -72,7 +72,7 @@ async fn a_slot_whose_start_met_a_full_disk_is_given_back_when_there_is_room() {
     full.store(false, SeqCst);
     // long before the end of the lease that the slot was taken for
     world.settle_within(&engine, Duration::from_secs(5)).await;
-    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+    assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn a_wake_that_met_a_full_disk_comes_again_within_seconds() {
     assert_eq!(executed.of("a"), 0, "a body ran whose start was not written");
     full.store(false, SeqCst);
     world.settle_within(&engine, Duration::from_secs(1)).await;
-    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+    assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
     assert_eq!(executed.of("a"), 1);
 }
 

@@ -26,10 +26,10 @@ async fn a_sleep_is_cut_short() {
     world.go(&engine).await;
     work(&world, &engine).await;
     let run = only_run(&engine).await;
-    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Running);
-    assert_eq!(engine.hasten(run, "rest").await.unwrap(), Status::Running);
+    assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Running);
+    assert_eq!(engine.control().hasten(run, "rest").await.unwrap(), Status::Running);
     work(&world, &engine).await;
-    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed);
+    assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Completed);
     let journal = world.journal(&engine, run).await;
     assert_eq!(count(&journal, |fact| matches!(fact, Fact::Hastened { .. })), 1);
 }
@@ -53,10 +53,14 @@ async fn a_retry_is_not_waited_for() {
         work(&world, &engine).await;
         let run = only_run(&engine).await;
         assert_eq!(tried.of("flaky"), 1);
-        engine.hasten(run, "flaky").await.unwrap();
+        engine.control().hasten(run, "flaky").await.unwrap();
         work(&world, &engine).await;
         assert_eq!(tried.of("flaky"), 2, "beside another: {beside}");
-        assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed, "beside another: {beside}");
+        assert_eq!(
+            engine.query().run(run).await.unwrap().summary.status,
+            Status::Completed,
+            "beside another: {beside}"
+        );
     }
 }
 
@@ -68,16 +72,16 @@ async fn the_functions_own_retry_is_not_waited_for() {
     world.go(&engine).await;
     work(&world, &engine).await;
     let run = only_run(&engine).await;
-    let detail = engine.run(run).await.unwrap();
+    let detail = engine.query().run(run).await.unwrap();
     assert_eq!((detail.handler_errors.len(), detail.handler_due), (1, Some(engine.now() + MONTH)));
-    engine.hasten_function(run).await.unwrap();
-    engine.hasten_function(run).await.unwrap();
-    assert_eq!(engine.run(run).await.unwrap().handler_due, Some(engine.now()));
+    engine.control().hasten_function(run).await.unwrap();
+    engine.control().hasten_function(run).await.unwrap();
+    assert_eq!(engine.query().run(run).await.unwrap().handler_due, Some(engine.now()));
     work(&world, &engine).await;
-    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed);
+    assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Completed);
     let journal = world.journal(&engine, run).await;
     assert_eq!(count(&journal, |fact| matches!(fact, Fact::Hastened { step: None })), 1, "twice is once");
-    assert!(matches!(engine.hasten_function(run).await, Err(EngineError::TooLate(_))));
+    assert!(matches!(engine.control().hasten_function(run).await, Err(EngineError::TooLate(_))));
 }
 
 #[tokio::test]
@@ -89,16 +93,16 @@ async fn what_waits_for_no_time_is_not_hastened() {
     work(&world, &engine).await;
     let run = only_run(&engine).await;
     for none in ["done", "nothing"] {
-        assert!(matches!(engine.hasten(run, none).await, Err(EngineError::Invalid(_))), "{none}");
+        assert!(matches!(engine.control().hasten(run, none).await, Err(EngineError::Invalid(_))), "{none}");
     }
-    assert!(matches!(engine.hasten_function(run).await, Err(EngineError::Invalid(_))));
+    assert!(matches!(engine.control().hasten_function(run).await, Err(EngineError::Invalid(_))));
     // twice is once: the second finds that the time has come
-    engine.hasten(run, "rest").await.unwrap();
-    engine.hasten(run, "rest").await.unwrap();
+    engine.control().hasten(run, "rest").await.unwrap();
+    engine.control().hasten(run, "rest").await.unwrap();
     work(&world, &engine).await;
     let journal = world.journal(&engine, run).await;
     assert_eq!(count(&journal, |fact| matches!(fact, Fact::Hastened { .. })), 1);
-    assert!(matches!(engine.hasten(run, "rest").await, Err(EngineError::TooLate(_))));
+    assert!(matches!(engine.control().hasten(run, "rest").await, Err(EngineError::TooLate(_))));
     let unknown = stepladder_core::RunId::new(engine.now(), 9);
-    assert!(matches!(engine.hasten(unknown, "rest").await, Err(EngineError::NotFound(_))));
+    assert!(matches!(engine.control().hasten(unknown, "rest").await, Err(EngineError::NotFound(_))));
 }

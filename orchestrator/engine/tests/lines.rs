@@ -89,7 +89,7 @@ async fn a_retry_that_joined_the_line_meanwhile_is_not_forgotten_with_the_place(
     let leave = After::Leave { limit: limit(), run: foreign(2).run, step: None };
     world.memory.commit(Commit { after: vec![release, leave], ..Commit::default() }).await.unwrap();
     world.settle_within(&engine, Duration::from_secs(10)).await;
-    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed);
+    assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Completed);
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn a_retry_that_comes_due_does_not_overtake_those_who_wait() {
     let wake = Wake { run, cause: Cause::Slot, group: limit().key };
     memory.commit(Commit { after: vec![leave], wakes: vec![wake], ..Commit::default() }).await.unwrap();
     world.settle_within(&engine, Duration::from_secs(1)).await;
-    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed);
+    assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Completed);
 }
 
 fn one() -> Limit {

@@ -78,7 +78,8 @@ async fn a_line_is_recorded_and_told_once_however_often_the_run_is_replayed() {
     let run = only_run(&engine).await;
     assert_eq!(lines(&world.journal(&engine, run).await).concat(), numbered(4));
     assert_eq!(*told.0.lock().unwrap(), numbered(4));
-    let said: Vec<_> = engine.run(run).await.unwrap().logs.iter().map(|log| log.line.message.to_string()).collect();
+    let said: Vec<_> =
+        engine.query().run(run).await.unwrap().logs.iter().map(|log| log.line.message.to_string()).collect();
     assert_eq!(said, numbered(4));
 }
 
@@ -136,8 +137,9 @@ async fn where_nothing_is_to_be_written_a_line_is_written_by_itself() {
     world.go(&engine).await;
     world.hop_once(&engine).await;
     let run = only_run(&engine).await;
-    let token = engine.run(run).await.unwrap().steps.iter().find_map(|step| step.token.clone()).expect("a token");
-    engine.signal(&token, stepladder_core::json::null()).await.unwrap();
+    let token =
+        engine.query().run(run).await.unwrap().steps.iter().find_map(|step| step.token.clone()).expect("a token");
+    engine.subscriptions().signal(&token, stepladder_core::json::null()).await.unwrap();
     for _ in 0..3 {
         world.hop_once(&engine).await;
     }

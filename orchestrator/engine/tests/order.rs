@@ -22,7 +22,7 @@ fn event(name: &str, id: &str) -> NewEvent {
 }
 
 async fn statuses(engine: &Engine) -> Vec<Status> {
-    let mut runs = engine.runs(RunFilter::default()).await.expect("listed").runs;
+    let mut runs = engine.query().runs(RunFilter::default()).await.expect("listed").runs;
     runs.sort_by_key(|run| run.event);
     runs.into_iter().map(|run| run.status).collect()
 }
@@ -45,9 +45,9 @@ async fn rule_31_an_event_does_not_enter_a_run_that_a_later_one_of_its_request_b
     for (request, received) in [(["word", "go"], false), (["go", "word"], true)] {
         let (world, engine, other) = waits_at_once();
         let events = request.iter().map(|name| event(name, name)).collect();
-        engine.ingest(events, None).await.expect("accepted");
+        engine.intake().ingest(events, None).await.expect("accepted");
         // nor when it is repeated
-        engine.ingest(vec![event("word", "word")], None).await.expect("accepted");
+        engine.intake().ingest(vec![event("word", "word")], None).await.expect("accepted");
         let run = support::only_run(&other).await;
         world.settle(&other).await;
         let entered = support::count(&world.journal(&other, run).await, |fact| {
@@ -63,10 +63,10 @@ async fn overtaken(spec: impl FnOnce(&mut Spec)) -> (World, Arc<Engine>, [String
     let other = world.engine();
     let faster = other.clone();
     let interlude: Interlude = Box::pin(async move {
-        faster.ingest(vec![event("go", "zero")], None).await.expect("accepted");
+        faster.intake().ingest(vec![event("go", "zero")], None).await.expect("accepted");
     });
     let engine = world.engine_on(around::before(&world.memory, "start", interlude));
-    let ids = engine.ingest(vec![event("go", "one"), event("go", "two")], None).await.expect("accepted");
+    let ids = engine.intake().ingest(vec![event("go", "one"), event("go", "two")], None).await.expect("accepted");
     (world, other, [ids[0].to_string(), ids[1].to_string()])
 }
 
@@ -75,7 +75,7 @@ async fn an_event_that_leads_to_an_overtaken_start_of_its_call_is_decided_again(
     let (_world, engine, ids) = overtaken(|spec| spec.flow.idempotency = Some(Expr::compile("'k'").unwrap())).await;
     let first = support::only_run(&engine).await;
     for id in ids {
-        let runs = engine.runs_of_event(&id).await.expect("listed");
+        let runs = engine.query().runs_of_event(&id).await.expect("listed");
         assert_eq!(runs.iter().map(|run| run.run).collect::<Vec<_>>(), [first]);
     }
 }
@@ -84,12 +84,12 @@ async fn an_event_that_leads_to_an_overtaken_start_of_its_call_is_decided_again(
 async fn an_event_that_was_skipped_for_an_overtaken_start_says_which_run_is_live() {
     let singleton = Singleton { key: None, second: Second::Skip };
     let (_world, engine, ids) = overtaken(|spec| spec.flow.singleton = Some(singleton)).await;
-    let runs = engine.runs(RunFilter::default()).await.expect("listed").runs;
+    let runs = engine.query().runs(RunFilter::default()).await.expect("listed").runs;
     let live: Vec<_> = runs.iter().filter(|run| !run.status.is_end()).map(|run| run.run.to_string()).collect();
     assert_eq!(live.len(), 1);
     for id in ids {
-        let run = engine.runs_of_event(&id).await.expect("listed")[0].run;
-        let reason = engine.run(run).await.expect("there").summary.error.expect("it is skipped").message;
+        let run = engine.query().runs_of_event(&id).await.expect("listed")[0].run;
+        let reason = engine.query().run(run).await.expect("there").summary.error.expect("it is skipped").message;
         assert!(reason.contains(&live[0]), "{reason}");
     }
 }

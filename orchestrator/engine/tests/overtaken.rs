@@ -20,11 +20,11 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 async fn send(engine: &Engine, id: &str) {
     let event = NewEvent { id: Some(id.into()), ..NewEvent::new("go", json::empty_object()) };
-    engine.ingest(vec![event], None).await.expect("accepted");
+    engine.intake().ingest(vec![event], None).await.expect("accepted");
 }
 
 async fn runs(engine: &Engine) -> Vec<(RunId, Status)> {
-    let mut runs = engine.runs(RunFilter::default()).await.expect("listed").runs;
+    let mut runs = engine.query().runs(RunFilter::default()).await.expect("listed").runs;
     runs.sort_by_key(|run| run.event);
     runs.into_iter().map(|run| (run.run, run.status)).collect()
 }
@@ -65,7 +65,7 @@ async fn a_bound_call_that_comes_after_its_callers_end_does_nothing() {
     let (memory, canceller) = (world.memory.clone(), other.clone());
     let cancels: Interlude = Box::pin(async move {
         let (caller, _) = runs(&canceller).await[0];
-        canceller.cancel(caller, "by hand").await.expect("cancelled");
+        canceller.control().cancel(caller, "by hand").await.expect("cancelled");
         support::hop_all(&memory, &canceller).await;
     });
     // the journal says that there is a call; the run that is called is not there yet

@@ -22,14 +22,14 @@ async fn rule_21_who_joins_the_line_of_a_paused_function_looks_once_more() {
             let (known, met) = (known.clone(), met.clone());
             async move {
                 // it finds nobody in line yet
-                assert_eq!(known.get().expect("an engine").resume("f").await.expect("resumed"), 0);
+                assert_eq!(known.get().expect("an engine").functions().resume("f").await.expect("resumed"), 0);
                 met.fetch_add(1, Ordering::SeqCst);
             }
         }
     };
     let engine = world.engine_on(support::slow::before_park(world.memory.clone(), resumes));
     assert!(known.set(engine.clone()).is_ok());
-    assert!(engine.pause("f").await.expect("paused"));
+    assert!(engine.functions().pause("f").await.expect("paused"));
     let event = world.go(&engine).await;
     // before any watchdog comes
     world.settle_within(&engine, Duration::from_secs(60)).await;
@@ -47,12 +47,12 @@ async fn another_process_notices_within_ten_seconds_and_reads_no_more_often() {
         world.runs(&one, event).await[0].summary.status
     };
     assert_eq!(status(&world).await, Status::Completed);
-    assert!(other.pause("f").await.expect("paused"));
+    assert!(other.functions().pause("f").await.expect("paused"));
     world.clock.advance(Duration::from_secs(9));
     assert_eq!(status(&world).await, Status::Completed, "it has looked a moment ago");
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(status(&world).await, Status::Scheduled);
     // one that is resumed goes on at once, wherever it is looked at
-    assert_eq!(other.resume("f").await.expect("resumed"), 1);
+    assert_eq!(other.functions().resume("f").await.expect("resumed"), 1);
     assert_eq!(status(&world).await, Status::Completed);
 }

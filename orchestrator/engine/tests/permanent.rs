@@ -49,7 +49,7 @@ async fn rule_34_a_worker_whose_writes_are_denied_lets_its_wake_fail() {
     world.memory.lose_wakes();
     world.clock.advance(Duration::from_secs(2 * 3_600));
     world.settle(&engine).await;
-    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+    assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn rule_34_a_run_that_cannot_be_read_does_not_keep_the_sweep_from_the_othe
     world.clock.advance(Duration::from_secs(2 * 3_600));
     engine.sweep().await.unwrap();
     support::hop_all(&world.memory, &engine).await;
-    assert_eq!(engine.run(broken).await.unwrap().summary.status, Status::Completed);
+    assert_eq!(engine.query().run(broken).await.unwrap().summary.status, Status::Completed);
 }
 
 /// A queue in this process has no dead letters: its wake waits longer each time.
@@ -139,7 +139,7 @@ async fn rule_34_a_local_wake_that_meets_a_permanent_error_backs_off() {
     assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 150, 150]);
     full.store(false, SeqCst);
     world.settle_within(&engine, Duration::from_secs(200)).await;
-    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+    assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
 }
 
 /// The puller does not ask a deleted queue once a second for ever.
@@ -229,7 +229,7 @@ async fn a_run_that_fails_before_its_handler_runs_and_one_that_is_skipped_are_co
     let engine = world.engine();
     world.go(&engine).await;
     world.settle(&engine).await;
-    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Failed);
+    assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Failed);
     assert_eq!(logged.count("run ended function=f status=Failed"), 1, "{:?}", logged.lines());
 
     let once = Rate { limit: 1, period: Duration::from_secs(3_600), burst: 1, key: None };
@@ -277,6 +277,6 @@ async fn rule_34_wakes_of_a_wait_queue_do_not_multiply_where_writes_are_denied()
     });
     world.settle_within(&healthy, Duration::from_secs(3 * 3_600)).await;
     release.abort();
-    let runs = healthy.runs(stepladder_engine::RunFilter::default()).await.unwrap().runs;
+    let runs = healthy.query().runs(stepladder_engine::RunFilter::default()).await.unwrap().runs;
     assert!(runs.iter().all(|run| run.status == Status::Completed), "{runs:?}");
 }

@@ -95,7 +95,7 @@ fn events() -> Vec<NewEvent> {
 
 async fn runs(engine: &Engine) -> usize {
     let filter = RunFilter { limit: Some(500), ..RunFilter::default() };
-    engine.runs(filter).await.expect("listed").runs.len()
+    engine.query().runs(filter).await.expect("listed").runs.len()
 }
 
 fn within(world: &World, time: Duration) -> Within {
@@ -105,7 +105,7 @@ fn within(world: &World, time: Duration) -> Within {
 #[tokio::test]
 async fn a_message_gets_further_with_each_delivery_and_every_run_has_its_wake() {
     let (world, engine) = world(Begins::Slowly);
-    let seed = engine.seed(MANY);
+    let seed = engine.intake().seed(MANY);
     let mut deliveries = 0;
     let mut done = 0;
     while done < MANY {
@@ -115,7 +115,7 @@ async fn a_message_gets_further_with_each_delivery_and_every_run_has_its_wake() 
         let first = (0..done).fold(stepladder_core::EventId::new(seed.at, seed.random), |id, _| id.next());
         let seed = stepladder_engine::IdSeed { at: first.time(), random: first.random() };
         let within = within(&world, SECOND);
-        let progress = engine.ingest_pieces(rest, seed, None, within).await.expect("they can be accepted");
+        let progress = engine.intake().ingest_pieces(rest, seed, None, within).await.expect("they can be accepted");
         assert!(progress.error.is_none());
         done += progress.applied;
         assert_eq!((runs(&engine).await, world.memory.wakes()), (done, done));
@@ -126,11 +126,11 @@ async fn a_message_gets_further_with_each_delivery_and_every_run_has_its_wake() 
 #[tokio::test]
 async fn what_is_cut_in_the_middle_is_the_same_events_the_next_time() {
     let (mut world, engine) = world(Begins::NeverFrom(1));
-    let seed = engine.seed(MANY);
-    let cut = engine.ingest_pieces(events(), seed, None, within(&world, SECOND)).await.expect("accepted");
+    let seed = engine.intake().seed(MANY);
+    let cut = engine.intake().ingest_pieces(events(), seed, None, within(&world, SECOND)).await.expect("accepted");
     assert_eq!((cut.applied, runs(&engine).await), (PIECE, 2 * PIECE), "the second piece was not answered");
     let other = world.engine();
-    let all = other.ingest_pieces(events(), seed, None, within(&world, SECOND)).await.expect("accepted");
+    let all = other.intake().ingest_pieces(events(), seed, None, within(&world, SECOND)).await.expect("accepted");
     assert_eq!((all.applied, runs(&other).await), (MANY, MANY));
 }
 
@@ -138,15 +138,15 @@ async fn what_is_cut_in_the_middle_is_the_same_events_the_next_time() {
 async fn an_event_of_a_message_was_received_when_the_message_was() {
     let (mut world, _) = world(Begins::Slowly);
     let engine = world.engine();
-    let (now, seed) = (world.clock.now(), engine.seed(MANY));
+    let (now, seed) = (world.clock.now(), engine.intake().seed(MANY));
     let received = |at: Timestamp| {
         let engine = engine.clone();
         let within = within(&world, SECOND);
         async move {
             let seed = stepladder_engine::IdSeed { random: at.as_millis() as u128 * 100_000, ..seed };
-            engine.ingest_pieces(events(), seed, Some(at), within).await.expect("accepted");
+            engine.intake().ingest_pieces(events(), seed, Some(at), within).await.expect("accepted");
             let id = stepladder_core::EventId::new(seed.at, seed.random).to_string();
-            engine.event(&id).await.expect("stored").received_at
+            engine.query().event(&id).await.expect("stored").received_at
         }
     };
     assert_eq!(received(now - SECOND).await, now - SECOND);
@@ -158,13 +158,13 @@ async fn a_request_leaves_to_the_queue_what_it_has_no_time_for() {
     for begins in [Begins::Slowly, Begins::NeverFrom(1), Begins::FailsFrom(1)] {
         let (mut world, engine) = world(begins);
         let deadline = world.clock.now() + SECOND;
-        let seed = engine.seed(MANY);
-        let ids = engine.ingest_by(events(), seed, None, deadline).await.expect("they are accepted");
+        let seed = engine.intake().seed(MANY);
+        let ids = engine.intake().ingest_by(events(), seed, None, deadline).await.expect("they are accepted");
         assert_eq!(ids.len(), MANY);
         let left = world.memory.take_postponed();
         assert_eq!(left, ids[PIECE..], "{begins:?}");
         let other = world.engine();
-        let progress = other.apply_pieces(&left, within(&world, SECOND)).await;
+        let progress = other.intake().apply_pieces(&left, within(&world, SECOND)).await;
         assert_eq!((progress.applied, runs(&other).await), (left.len(), MANY), "{begins:?}");
         for id in ids {
             assert_eq!(world.runs(&other, id).await.len(), 1, "{begins:?}");
@@ -175,12 +175,13 @@ async fn a_request_leaves_to_the_queue_what_it_has_no_time_for() {
 #[tokio::test]
 async fn a_request_without_time_starts_nothing_itself() {
     let (world, engine) = self::world(Begins::Slowly);
-    let seed = engine.seed(MANY);
-    let ids = engine.ingest_by(events(), seed, None, world.clock.now()).await.expect("they are stored");
+    let seed = engine.intake().seed(MANY);
+    let ids = engine.intake().ingest_by(events(), seed, None, world.clock.now()).await.expect("they are stored");
     assert_eq!((runs(&engine).await, world.memory.take_postponed()), (0, ids));
 
     let (world, engine) = self::world(Begins::NotEvenStored);
-    let refused = engine.ingest_by(events(), engine.seed(MANY), None, world.clock.now() + SECOND).await;
+    let refused =
+        engine.intake().ingest_by(events(), engine.intake().seed(MANY), None, world.clock.now() + SECOND).await;
     assert!(matches!(refused, Err(EngineError::Store(_))), "{refused:?}");
     assert_eq!((runs(&engine).await, world.memory.take_postponed().len()), (0, 0));
 }
@@ -188,7 +189,7 @@ async fn a_request_without_time_starts_nothing_itself() {
 /// An attempt at the request with this body, by a process that has an hour; the ids.
 async fn attempt(world: &World, engine: &Engine) -> Vec<stepladder_core::EventId> {
     let deadline = world.clock.now() + 3_600 * SECOND;
-    engine.ingest_by(events(), engine.seed(MANY), Some(7), deadline).await.expect("accepted")
+    engine.intake().ingest_by(events(), engine.intake().seed(MANY), Some(7), deadline).await.expect("accepted")
 }
 
 #[tokio::test]

@@ -91,7 +91,11 @@ async fn rule_12_a_run_whose_wakes_were_lost_is_woken_by_its_watchdog() {
             assert!(world.memory.wakes() > 0 || nap.is_some(), "two days, and nobody looked");
         }
         world.settle(&engine).await;
-        assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed, "{nap:?}");
+        assert_eq!(
+            engine.query().run(only_run(&engine).await).await.unwrap().summary.status,
+            Status::Completed,
+            "{nap:?}"
+        );
     }
 }
 
@@ -152,7 +156,7 @@ async fn rule_14_ten_interruptions_fail_a_step_and_the_queue_never_counts_to_thr
         }
         hop.abort(); // the worker dies in the body, each time
     }
-    let detail = engine.run(only_run(&engine).await).await.unwrap();
+    let detail = engine.query().run(only_run(&engine).await).await.unwrap();
     let error = detail.summary.error.expect("it failed");
     assert_eq!(detail.summary.status, Status::Failed);
     assert_eq!(error.code.as_deref(), Some("interrupted"), "{}", error.message);
@@ -168,14 +172,14 @@ async fn rule_15_a_repeated_event_finishes_what_the_first_did_not_get_to() {
     let dying = world.engine_on(faulty.clone());
     let event = NewEvent { id: Some("once".into()), ..NewEvent::new("go", json::empty_object()) };
     tokio::select! {
-        _ = dying.ingest(vec![event.clone()], None) => panic!("it should have died"),
+        _ = dying.intake().ingest(vec![event.clone()], None) => panic!("it should have died"),
         () = faulty.death.notified() => {}
     }
     let engine = world.engine();
-    assert_eq!(engine.runs_of_event("once").await.unwrap().len(), 0);
-    let first = engine.event("once").await.unwrap().id;
-    assert_eq!(engine.ingest(vec![event], None).await.unwrap(), [first]);
-    assert_eq!(engine.runs_of_event("once").await.unwrap().len(), 1);
+    assert_eq!(engine.query().runs_of_event("once").await.unwrap().len(), 0);
+    let first = engine.query().event("once").await.unwrap().id;
+    assert_eq!(engine.intake().ingest(vec![event], None).await.unwrap(), [first]);
+    assert_eq!(engine.query().runs_of_event("once").await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -208,7 +212,7 @@ async fn rule_19_every_end_of_a_called_run_is_told_to_its_caller() {
             world.hop_once(&engine).await;
             world.hop_once(&engine).await;
             let parent = &world.runs(&engine, event).await[0];
-            engine.cancel(parent.steps[0].child.unwrap(), "enough").await.unwrap();
+            engine.control().cancel(parent.steps[0].child.unwrap(), "enough").await.unwrap();
         }
         world.settle_within(&engine, Duration::ZERO).await;
         let parent = &world.runs(&engine, event).await[0];
@@ -225,12 +229,12 @@ async fn rule_28_cancelling_a_finished_run_redoes_its_finishing_work() {
     world.settle(&engine).await;
     let run = only_run(&engine).await;
     let before = world.memory.counts();
-    assert_eq!(engine.cancel(run, "late").await.unwrap(), Status::Completed);
+    assert_eq!(engine.control().cancel(run, "late").await.unwrap(), Status::Completed);
     assert_eq!(world.memory.counts().sends, before.sends + 1);
     world.hop_once(&engine).await;
-    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed);
+    assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Completed);
     let nowhere = stepladder_core::RunId::new(world.clock.now(), 1);
-    assert!(matches!(engine.cancel(nowhere, "x").await, Err(EngineError::NotFound(_))));
+    assert!(matches!(engine.control().cancel(nowhere, "x").await, Err(EngineError::NotFound(_))));
 }
 
 #[tokio::test]
@@ -268,7 +272,7 @@ async fn rule_29_a_body_that_blocks_its_thread_is_failed_in_its_place() {
     world.settle(&engine).await;
     let run = only_run(&engine).await;
     let journal = world.journal(&engine, run).await;
-    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed, "{journal:#?}");
+    assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Completed, "{journal:#?}");
     released.store(true, SeqCst);
     thread.join().unwrap();
     assert_eq!(executed.of("a"), 2);

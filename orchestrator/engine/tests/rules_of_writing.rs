@@ -24,10 +24,10 @@ async fn rule_1_a_write_whose_reply_was_lost_is_not_done_twice() {
         let faulty = Faulty::new(world.memory.clone(), Fault::LoseReply, at);
         let engine = world.engine_on(faulty);
         let event = NewEvent { id: Some("once".into()), ..NewEvent::new("go", json::empty_object()) };
-        while engine.ingest(vec![event.clone()], None).await.is_err() {}
+        while engine.intake().ingest(vec![event.clone()], None).await.is_err() {}
         world.settle_within(&engine, Duration::from_secs(60)).await;
         let onlooker = world.engine();
-        let runs = onlooker.runs(RunFilter::default()).await.unwrap().runs;
+        let runs = onlooker.query().runs(RunFilter::default()).await.unwrap().runs;
         assert_eq!((runs.len(), runs[0].status), (1, Status::Completed), "reply {at} lost");
         assert_eq!((executed.of("a"), executed.of("b")), (1, 1), "reply {at} lost");
         assert_eq!(world.memory.counts().conflicts, 0, "reply {at} lost: its own entry was taken for another's");
@@ -49,7 +49,7 @@ async fn overtaken(pace: Pace, side_by_side: usize, after: impl FnOnce(Script) -
     open.notify_one();
     hop.await.unwrap();
     world.settle_within(&engine, Duration::ZERO).await;
-    (engine.run(only_run(&engine).await).await.unwrap().summary.status, executed)
+    (engine.query().run(only_run(&engine).await).await.unwrap().summary.status, executed)
 }
 
 fn then_b(script: Script) -> Script {
@@ -84,7 +84,7 @@ async fn rule_3_a_body_does_not_start_when_its_lease_ran_out_on_the_way() {
     let journal = world.journal(&engine, run).await;
     assert_eq!(count(&journal, |f| matches!(f, Fact::AttemptInterrupted { attempt: 1, .. })), 1, "{journal:#?}");
     assert_eq!(executed.of("a"), 1);
-    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Completed);
+    assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Completed);
 }
 
 #[tokio::test]
@@ -137,7 +137,11 @@ async fn rule_8_what_one_outcome_makes_possible_starts_before_its_siblings_end()
         second.abort();
         world.memory.redeliver();
         world.settle(&engine).await;
-        assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed, "{pace:?}");
+        assert_eq!(
+            engine.query().run(only_run(&engine).await).await.unwrap().summary.status,
+            Status::Completed,
+            "{pace:?}"
+        );
     }
 }
 
@@ -156,5 +160,5 @@ async fn rule_9_a_fan_out_is_sent_once_however_often_its_wake_comes() {
     }
     assert_eq!(world.memory.counts().sends, sent);
     world.settle(&engine).await;
-    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+    assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
 }

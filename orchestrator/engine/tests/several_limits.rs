@@ -86,9 +86,10 @@ async fn wakes_a_step(runs: usize, (for_each, for_all): (u32, u32), parallel: bo
     let mut world = World::new(Vec::new()).pace(Pace::StepPerInvocation);
     world.programs.push(script(&world.clock, parallel).spec(limits(for_each, for_all)).program());
     let engine = world.engine();
-    engine.ingest((0..runs).map(|n| of_user(n % USERS)).collect(), None).await.expect("accepted");
+    engine.intake().ingest((0..runs).map(|n| of_user(n % USERS)).collect(), None).await.expect("accepted");
     side_by_side(&world, &engine).await;
-    let all = engine.runs(RunFilter { limit: Some(2 * runs), ..RunFilter::default() }).await.expect("listed").runs;
+    let all =
+        engine.query().runs(RunFilter { limit: Some(2 * runs), ..RunFilter::default() }).await.expect("listed").runs;
     assert_eq!(all.len(), runs);
     assert!(all.iter().all(|run| run.status == Status::Completed));
     // nobody waited for what was free: as many at a time as may be, to the last
@@ -133,7 +134,7 @@ async fn who_leaves_one_line_for_another_is_left_in_one() {
     let plain = world.engine();
     let now = clock.now();
     memory.take(&all(), &foreign(1), now + LEASE, now).await.expect("taken");
-    plain.ingest(vec![of_user(0)], None).await.expect("accepted");
+    plain.intake().ingest(vec![of_user(0)], None).await.expect("accepted");
     let run = only_run(&plain).await;
     assert!(memory.place(&key(), run, None).await.expect("read").is_some(), "it has arrived at its first limit");
     let leaves: Interlude = {
@@ -161,7 +162,7 @@ async fn a_newcomer_at_the_second_limit_does_not_overtake_those_who_wait_there()
     let place = Place { asked: now, event: EventId::new(now, 3), run: waits.run, step: waits.step };
     memory.park(&all(), place).await.expect("parked");
     clock.advance(Duration::from_secs(1));
-    engine.ingest(vec![of_user(0)], None).await.expect("accepted");
+    engine.intake().ingest(vec![of_user(0)], None).await.expect("accepted");
     let run = only_run(&engine).await;
     world.hop_once(&engine).await;
     for limit in [key(), all()] {
@@ -180,7 +181,7 @@ async fn who_goes_to_another_line_takes_its_time_along() {
     let arrived = clock.now();
     memory.take(&all(), &foreign(1), arrived + LEASE, arrived).await.expect("taken");
     memory.take(&key(), &foreign(2), arrived + LEASE, arrived).await.expect("taken");
-    engine.ingest(vec![of_user(0)], None).await.expect("accepted");
+    engine.intake().ingest(vec![of_user(0)], None).await.expect("accepted");
     let run = only_run(&engine).await;
     world.hop_once(&engine).await;
     clock.advance(Duration::from_secs(60));
@@ -207,9 +208,9 @@ async fn a_slot_that_was_taken_without_an_answer_is_given_back() {
         });
         let mut world = World::new(vec![for_all.program()]);
         let engine = world.engine_on(around::unanswered(&world.memory, asked));
-        engine.ingest(vec![of_user(0), of_user(0)], None).await.expect("accepted");
+        engine.intake().ingest(vec![of_user(0), of_user(0)], None).await.expect("accepted");
         world.settle_within(&engine, Duration::from_secs(60)).await;
-        let runs = engine.runs(RunFilter::default()).await.expect("listed").runs;
+        let runs = engine.query().runs(RunFilter::default()).await.expect("listed").runs;
         assert!(runs.iter().all(|run| run.status == Status::Completed), "{asked}");
     }
 }

@@ -34,14 +34,14 @@ async fn work(world: &World, engine: &Arc<Engine>) {
 }
 
 async fn status(engine: &Engine, run: RunId) -> Status {
-    engine.run(run).await.unwrap().summary.status
+    engine.query().run(run).await.unwrap().summary.status
 }
 
 async fn begun(world: &mut World) -> (Arc<Engine>, RunId, String) {
     let engine = world.engine();
     world.go(&engine).await;
     let run = only_run(&engine).await;
-    let token = engine.token(run, "payment").await.unwrap();
+    let token = engine.subscriptions().token(run, "payment").await.unwrap();
     (engine, run, token)
 }
 
@@ -50,16 +50,16 @@ async fn a_signal_wakes_the_run_that_waits_for_it_at_once() {
     let mut world = World::new(vec![pays().program()]);
     let (engine, run, token) = begun(&mut world).await;
     work(&world, &engine).await;
-    let detail = engine.run(run).await.unwrap();
+    let detail = engine.query().run(run).await.unwrap();
     let waiting = detail.waiting.expect("it waits");
     assert!(waiting.starts_with("waits in `payment` for a signal until "), "{waiting}");
     assert_eq!(detail.steps.iter().find_map(|step| step.token.clone()), Some(token.clone()));
-    let signalled = engine.signal(&token, data(serde_json::json!({"paid": 7}))).await.unwrap();
+    let signalled = engine.subscriptions().signal(&token, data(serde_json::json!({"paid": 7}))).await.unwrap();
     assert_eq!((signalled.run, &*signalled.step, signalled.before), (run, "payment", false));
     assert_eq!(world.memory.next_due(), Some(world.clock.now()), "its wake is due now");
     work(&world, &engine).await;
     assert_eq!(status(&engine, run).await, Status::Completed);
-    let steps = engine.run(run).await.unwrap().steps;
+    let steps = engine.query().run(run).await.unwrap().steps;
     let output = steps.iter().find(|step| &*step.id == "payment").unwrap().output.clone().unwrap();
     assert_eq!(output.get(), r#"{"paid":7}"#);
 }
@@ -69,7 +69,7 @@ async fn a_signal_that_comes_early_is_there_when_it_is_waited_for() {
     let mut world = World::new(vec![pays().program()]);
     let (engine, run, token) = begun(&mut world).await;
     // before the run has made a single hop
-    engine.signal(&token, json::null()).await.unwrap();
+    engine.subscriptions().signal(&token, json::null()).await.unwrap();
     work(&world, &engine).await;
     assert_eq!(status(&engine, run).await, Status::Completed);
     let journal = world.journal(&engine, run).await;
@@ -81,17 +81,17 @@ async fn a_signal_is_completed_once() {
     let mut world = World::new(vec![pays().program()]);
     let (engine, run, token) = begun(&mut world).await;
     work(&world, &engine).await;
-    engine.signal(&token, data(serde_json::json!({"a": 1, "b": 2}))).await.unwrap();
-    let again = engine.signal(&token, data(serde_json::json!({"b": 2, "a": 1}))).await.unwrap();
+    engine.subscriptions().signal(&token, data(serde_json::json!({"a": 1, "b": 2}))).await.unwrap();
+    let again = engine.subscriptions().signal(&token, data(serde_json::json!({"b": 2, "a": 1}))).await.unwrap();
     assert!(again.before, "the same is answered as the first was");
-    let other = engine.signal(&token, data(serde_json::json!({"a": 9}))).await;
+    let other = engine.subscriptions().signal(&token, data(serde_json::json!({"a": 9}))).await;
     let Err(EngineError::TooLate(sentence)) = other else { panic!("{other:?}") };
     assert!(sentence.contains("was completed already, at 2023-"), "{sentence}");
     work(&world, &engine).await;
     let journal = world.journal(&engine, run).await;
     assert_eq!(count(&journal, |f| matches!(f, Fact::SignalReceived { .. })), 1);
     // also when the run is over
-    assert!(engine.signal(&token, data(serde_json::json!({"a": 1, "b": 2}))).await.unwrap().before);
+    assert!(engine.subscriptions().signal(&token, data(serde_json::json!({"a": 1, "b": 2}))).await.unwrap().before);
 }
 
 /// The engine looks for an earlier post before it appends one. The journal refuses the second one by itself, too.
@@ -103,7 +103,7 @@ async fn the_journal_refuses_a_second_post_whether_the_run_waits_or_not() {
         if waits {
             work(&world, &engine).await;
         }
-        engine.signal(&token, json::null()).await.unwrap();
+        engine.subscriptions().signal(&token, json::null()).await.unwrap();
         let state = RunState::fold(run, &world.memory.read(run, 0).await.unwrap()).unwrap();
         let second = Fact::SignalReceived { step: "payment".into(), data: json::null() }.at(world.clock.now());
         assert_eq!(state.admits(&second), Err(Refusal::Settled("payment".into())), "the run waits: {waits}");
@@ -116,9 +116,9 @@ async fn what_is_posted_again_is_compared_by_all_of_its_digits() {
     let (engine, _, token) = begun(&mut world).await;
     work(&world, &engine).await;
     let sim = |digits: &str| Json::from(RawValue::from_string(format!(r#"{{"sim":{digits}}}"#)).unwrap());
-    engine.signal(&token, sim("89014103211118510720")).await.unwrap();
-    assert!(engine.signal(&token, sim("89014103211118510720.0")).await.unwrap().before);
-    let other = engine.signal(&token, sim("89014103211118510721")).await;
+    engine.subscriptions().signal(&token, sim("89014103211118510720")).await.unwrap();
+    assert!(engine.subscriptions().signal(&token, sim("89014103211118510720.0")).await.unwrap().before);
+    let other = engine.subscriptions().signal(&token, sim("89014103211118510721")).await;
     assert!(matches!(other, Err(EngineError::TooLate(_))), "{other:?}");
 }
 
@@ -130,7 +130,7 @@ async fn of_many_posts_at_once_one_is_received() {
     let (one, two) = (world.engine_on(slow.clone()), world.engine_on(slow));
     let post = |engine: Arc<Engine>, n: i32| {
         let token = token.clone();
-        async move { engine.signal(&token, data(n.into())).await }
+        async move { engine.subscriptions().signal(&token, data(n.into())).await }
     };
     let (one, two) = tokio::join!(post(one, 1), post(two, 2));
     assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
@@ -146,14 +146,14 @@ async fn a_repeated_post_sends_the_wake_that_the_first_did_not_get_to() {
     let received = |fact: &Fact| matches!(fact, Fact::SignalReceived { .. });
     let dying = world.engine_on(support::slow::only_journal(world.memory.clone(), received));
     let posted = token.clone();
-    let post = tokio::spawn(async move { dying.signal(&posted, json::null()).await.map(drop) });
+    let post = tokio::spawn(async move { dying.subscriptions().signal(&posted, json::null()).await.map(drop) });
     while count(&world.journal(&engine, run).await, received) == 0 {
         tokio::task::yield_now().await;
     }
     post.abort();
     work(&world, &engine).await;
     assert_eq!(status(&engine, run).await, Status::Running, "nobody has woken it");
-    assert!(engine.signal(&token, json::null()).await.unwrap().before);
+    assert!(engine.subscriptions().signal(&token, json::null()).await.unwrap().before);
     work(&world, &engine).await;
     assert_eq!(status(&engine, run).await, Status::Completed);
 }
@@ -165,7 +165,7 @@ async fn a_signal_that_does_not_come_is_over_at_its_time() {
     let start = world.clock.now();
     world.settle(&engine).await;
     assert_eq!((status(&engine, run).await, world.clock.now().since(start)), (Status::Completed, HOUR));
-    let late = engine.signal(&token, json::null()).await;
+    let late = engine.subscriptions().signal(&token, json::null()).await;
     assert!(matches!(late, Err(EngineError::TooLate(_))), "{late:?}");
 }
 
@@ -174,8 +174,10 @@ async fn a_signal_for_a_run_that_was_cancelled_is_too_late() {
     let mut world = World::new(vec![pays().program()]);
     let (engine, run, token) = begun(&mut world).await;
     work(&world, &engine).await;
-    engine.cancel(run, "enough").await.unwrap();
-    let Err(EngineError::TooLate(sentence)) = engine.signal(&token, json::null()).await else { panic!("accepted") };
+    engine.control().cancel(run, "enough").await.unwrap();
+    let Err(EngineError::TooLate(sentence)) = engine.subscriptions().signal(&token, json::null()).await else {
+        panic!("accepted")
+    };
     assert!(sentence.contains("has ended, Cancelled at"), "{sentence}");
 }
 
@@ -187,10 +189,10 @@ async fn tokens_that_no_run_gave_out_are_unknown() {
     let nowhere = RunId::new(world.clock.now(), 1);
     let of_nowhere = stepladder_core::signal::Token::new(nowhere, 0, &"payment".into()).to_string();
     for forged in ["x", &other, &of_nowhere, &token[1..]] {
-        let refused = engine.signal(forged, json::null()).await;
+        let refused = engine.subscriptions().signal(forged, json::null()).await;
         assert!(matches!(refused, Err(EngineError::NotFound(_))), "{forged}: {refused:?}");
     }
     let large = data("x".repeat(SIGNAL_BYTES).into());
-    assert!(matches!(engine.signal(&token, large).await, Err(EngineError::Invalid(_))));
+    assert!(matches!(engine.subscriptions().signal(&token, large).await, Err(EngineError::Invalid(_))));
     assert_eq!(world.journal(&engine, run).await.len(), 1);
 }

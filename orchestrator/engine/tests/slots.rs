@@ -29,7 +29,7 @@ fn limit(slots: u32) -> Limit {
 }
 
 async fn go(engine: &Engine, n: usize) -> Vec<EventId> {
-    engine.ingest(vec![NewEvent::new("go", json::empty_object()); n], None).await.unwrap()
+    engine.intake().ingest(vec![NewEvent::new("go", json::empty_object()); n], None).await.unwrap()
 }
 
 /// Works with several workers at once until nothing is due at this moment.
@@ -49,8 +49,8 @@ async fn work(world: &World, engines: &[Arc<Engine>]) {
 /// When each run started a step, with the number of its event; the earliest first.
 async fn starts(engine: &Engine, events: &[EventId], of: &str) -> Vec<(Timestamp, usize)> {
     let mut order = Vec::new();
-    for run in engine.runs(RunFilter { limit: Some(500), ..RunFilter::default() }).await.unwrap().runs {
-        let journal = engine.journal(run.run, 0, 100).await.unwrap().entries;
+    for run in engine.query().runs(RunFilter { limit: Some(500), ..RunFilter::default() }).await.unwrap().runs {
+        let journal = engine.query().journal(run.run, 0, 100).await.unwrap().entries;
         let is_start = |fact: &Fact| matches!(fact, Fact::StepStarted { step, .. } if **step == *of);
         let (_, started) = journal.iter().find(|(_, entry)| is_start(&entry.fact)).unwrap();
         order.push((started.at, events.iter().position(|id| *id == run.event).unwrap()));
@@ -85,7 +85,7 @@ async fn fifty_runs_share_three_slots_in_the_order_of_their_arrival() {
         work(&world, &engines).await;
         let sends = world.memory.counts().sends;
         assert!(sends < 50 * 2 * 8, "{pace:?}: {sends} wakes for 100 steps");
-        let runs = engines[0].runs(RunFilter { limit: Some(500), ..RunFilter::default() }).await.unwrap().runs;
+        let runs = engines[0].query().runs(RunFilter { limit: Some(500), ..RunFilter::default() }).await.unwrap().runs;
         assert_eq!(runs.iter().filter(|run| run.status == Status::Completed).count(), 50, "{pace:?}");
         assert!((1..=3).contains(&most.load(SeqCst)), "{pace:?}: {} at once", most.load(SeqCst));
         // with three slots, a run may overtake the two that hold the others, however slow these are, and nobody else
@@ -119,7 +119,7 @@ async fn each_value_of_a_key_has_slots_of_its_own() {
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
     let of = |client: &str| NewEvent::new("go", json::of(&serde_json::json!({ "client": client })).unwrap());
-    engine.ingest(vec![of("x"), of("x"), of("y"), of("y")], None).await.unwrap();
+    engine.intake().ingest(vec![of("x"), of("x"), of("y"), of("y")], None).await.unwrap();
     let hops: Vec<_> = world.memory.receive(4, Duration::from_secs(150)).await.unwrap();
     let hops: Vec<_> = hops
         .into_iter()
@@ -142,7 +142,7 @@ async fn each_value_of_a_key_has_slots_of_its_own() {
         hop.await.unwrap();
     }
     work(&world, from_ref(&engine)).await;
-    let runs = engine.runs(RunFilter::default()).await.unwrap().runs;
+    let runs = engine.query().runs(RunFilter::default()).await.unwrap().runs;
     assert!(runs.iter().all(|run| run.status == Status::Completed));
 }
 
@@ -156,7 +156,7 @@ async fn a_key_that_cannot_be_evaluated_fails_the_run_and_says_why() {
     let engine = world.engine();
     go(&engine, 1).await;
     work(&world, from_ref(&engine)).await;
-    let run = engine.runs(RunFilter::default()).await.unwrap().runs.remove(0);
+    let run = engine.query().runs(RunFilter::default()).await.unwrap().runs.remove(0);
     assert_eq!(run.status, Status::Failed);
     assert!(run.error.unwrap().message.contains("`event.data.missing`"));
 }
@@ -208,11 +208,11 @@ async fn rule_20_a_holder_that_never_came_to_be_is_given_back() {
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
     go(&engine, 1).await;
-    let run = engine.runs(RunFilter::default()).await.unwrap().runs[0].run;
+    let run = engine.query().runs(RunFilter::default()).await.unwrap().runs[0].run;
     let onlooker = world.engine();
     let cancels = support::slow::Slow::new(world.memory.clone(), world.clock.clone(), |_| None);
     let hopping = world.engine_on(cancels);
-    onlooker.cancel(run, "enough").await.unwrap();
+    onlooker.control().cancel(run, "enough").await.unwrap();
     let holder = Holder { run, step: "a".into(), attempt: 1, hop: 0 };
     let lease = world.clock.now() + Duration::from_secs(125);
     world.memory.take(&limit(1), &holder, lease, world.clock.now()).await.unwrap();
@@ -256,7 +256,7 @@ async fn rule_22_a_redelivered_wake_redoes_the_release_and_the_waking() {
     loop {
         let started = world.memory.counts().appends;
         tokio::task::yield_now().await;
-        let runs = onlooker.runs(RunFilter::default()).await.unwrap().runs;
+        let runs = onlooker.query().runs(RunFilter::default()).await.unwrap().runs;
         let mut written = 0;
         for run in &runs {
             let journal = world.journal(&onlooker, run.run).await;
@@ -272,7 +272,7 @@ async fn rule_22_a_redelivered_wake_redoes_the_release_and_the_waking() {
     work(&world, from_ref(&engine)).await; // the other is refused, and waits
     world.memory.redeliver();
     work(&world, from_ref(&engine)).await;
-    let runs = engine.runs(RunFilter::default()).await.unwrap().runs;
+    let runs = engine.query().runs(RunFilter::default()).await.unwrap().runs;
     for run in runs {
         let journal = world.journal(&engine, run.run).await;
         assert_eq!(support::count(&journal, |f| matches!(f, Fact::StepSucceeded { .. })), 1, "{journal:#?}");
@@ -289,14 +289,14 @@ async fn rule_22_a_cancelled_runs_worker_still_gives_its_slot_back() {
     let hopping = engine.clone();
     let hop = tokio::spawn(async move { hopping.hop(delivery).await.unwrap() });
     begun.notified().await;
-    let run = engine.runs_of_event(&events[0].to_string()).await.unwrap()[0].run;
-    engine.cancel(run, "enough").await.unwrap();
+    let run = engine.query().runs_of_event(&events[0].to_string()).await.unwrap()[0].run;
+    engine.control().cancel(run, "enough").await.unwrap();
     assert_eq!(world.memory.holders(&limit(1)).await.unwrap().len(), 1, "the body runs on");
     open.add_permits(1);
     hop.await.unwrap();
     open.add_permits(1);
     work(&world, from_ref(&engine)).await;
-    assert_eq!(engine.run(run).await.unwrap().summary.status, Status::Cancelled);
+    assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Cancelled);
     assert_eq!(world.status(&engine, events[1]).await, Status::Completed, "the next in line got the slot");
 }
 
@@ -310,10 +310,10 @@ async fn rule_23_when_a_holder_dies_the_head_of_the_line_asks_at_the_end_of_its_
     let hop = tokio::spawn(async move { dies.hop(delivery).await.unwrap() });
     begun.notified().await;
     work(&world, from_ref(&lives)).await; // the others are refused, and wait
-    let dead = lives.runs_of_event(&events[0].to_string()).await.unwrap()[0].run;
+    let dead = lives.query().runs_of_event(&events[0].to_string()).await.unwrap()[0].run;
     hop.abort();
     let _ = hop.await;
-    lives.cancel(dead, "its worker is dead").await.unwrap();
+    lives.control().cancel(dead, "its worker is dead").await.unwrap();
     work(&world, from_ref(&lives)).await;
     assert_eq!(world.memory.holders(&limit(1)).await.unwrap().len(), 1, "nobody gave the slot back");
     // whoever wakes now is woken by the lease's end, not by the dead worker's message
@@ -338,8 +338,8 @@ async fn rule_24_a_run_that_is_woken_and_cannot_use_the_slot_passes_it_on() {
     work(&world, from_ref(&engine)).await;
     open.add_permits(1);
     hop.await.unwrap(); // frees the slot and wakes the second
-    let second = engine.runs_of_event(&events[1].to_string()).await.unwrap()[0].run;
-    engine.cancel(second, "no longer").await.unwrap();
+    let second = engine.query().runs_of_event(&events[1].to_string()).await.unwrap()[0].run;
+    engine.control().cancel(second, "no longer").await.unwrap();
     open.add_permits(1);
     work(&world, from_ref(&engine)).await;
     assert_eq!(world.status(&engine, events[1]).await, Status::Cancelled);
@@ -357,6 +357,6 @@ async fn rule_25_who_wants_no_slot_does_not_stand_in_the_way() {
     work(&world, from_ref(&engine)).await;
     assert!(world.memory.line(&limit(1), 9).await.unwrap().is_empty());
     world.settle(&engine).await;
-    let runs = engine.runs(RunFilter::default()).await.unwrap().runs;
+    let runs = engine.query().runs(RunFilter::default()).await.unwrap().runs;
     assert!(runs.iter().all(|run| run.status == Status::Completed));
 }

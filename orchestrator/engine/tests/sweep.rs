@@ -38,7 +38,7 @@ async fn rule_26_a_sweep_that_dies_is_repeated_and_nothing_is_sent_three_times()
     // the watchdog's look at the run does not wake it: its own timer is still to come
     assert_eq!(world.memory.counts().sends - before, 2, "once by the sweep that died, once by the next");
     world.settle_within(&engine, Duration::from_secs(60)).await;
-    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+    assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
 }
 
 #[tokio::test]

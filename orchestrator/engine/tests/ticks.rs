@@ -47,7 +47,7 @@ async fn live(world: &World, engine: &Arc<Engine>, time: Duration) {
 /// The minutes after the hour at which the function's runs were created, oldest first, in seconds.
 async fn created(engine: &Engine) -> Vec<i64> {
     let filter = RunFilter { limit: Some(500), ..RunFilter::default() };
-    let page = engine.runs(filter).await.unwrap();
+    let page = engine.query().runs(filter).await.unwrap();
     let mut created: Vec<i64> =
         page.runs.iter().map(|run| run.created_at.as_millis().rem_euclid(3_600_000) / 1_000).collect();
     created.reverse();
@@ -61,9 +61,9 @@ async fn rule_26_each_tick_starts_one_run_at_its_moment_however_often_it_is_swep
     let engine = world.engine();
     live(&world, &engine, Duration::from_secs(30 * 60)).await;
     assert_eq!(created(&engine).await, [20 * 60, 30 * 60, 40 * 60]);
-    let runs = engine.runs(RunFilter::default()).await.unwrap().runs;
+    let runs = engine.query().runs(RunFilter::default()).await.unwrap().runs;
     assert!(runs.iter().all(|run| run.status == Status::Completed));
-    let run = engine.run(runs[0].run).await.unwrap();
+    let run = engine.query().run(runs[0].run).await.unwrap();
     assert_eq!(run.origin, Origin::Cron);
     assert_eq!(run.event.ts.as_millis() % 600_000, 0);
     // once more, by a sweep that knows of nothing

@@ -50,11 +50,11 @@ async fn ends_under(begun: Vec<Script>, ended: Vec<Script>) -> (Vec<String>, Opt
     world.go(&engine).await;
     world.settle_within(&engine, Duration::from_secs(60)).await;
     let run = support::only_run(&engine).await;
-    assert_eq!(engine.run(run).await.unwrap().steps.len(), 2, "it sleeps");
+    assert_eq!(engine.query().run(run).await.unwrap().steps.len(), 2, "it sleeps");
     world.programs = ended.into_iter().map(Script::program).collect();
     let engine = world.engine();
     world.settle(&engine).await;
-    let run = engine.run(run).await.unwrap();
+    let run = engine.query().run(run).await.unwrap();
     assert_eq!(run.summary.status, Status::Completed);
     (run.steps.iter().map(|step| step.id.to_string()).collect(), run.version.map(|version| version.to_string()))
 }

@@ -44,7 +44,7 @@ fn named(name: &str, id: &str) -> NewEvent {
 }
 
 async fn send(engine: &Engine, event: NewEvent) -> EventId {
-    engine.ingest(vec![event], None).await.expect("accepted")[0]
+    engine.intake().ingest(vec![event], None).await.expect("accepted")[0]
 }
 
 /// Everything that can be done without moving the clock.
@@ -53,7 +53,7 @@ async fn work(world: &World, engine: &Arc<Engine>) {
 }
 
 async fn status(engine: &Engine, run: RunId) -> Status {
-    engine.run(run).await.unwrap().summary.status
+    engine.query().run(run).await.unwrap().summary.status
 }
 
 /// How many events entered a run.
@@ -69,7 +69,7 @@ async fn an_event_wakes_the_run_that_waits_for_it_at_once() {
     world.go(&engine).await;
     work(&world, &engine).await;
     let run = only_run(&engine).await;
-    let waiting = engine.run(run).await.unwrap().waiting.expect("it waits");
+    let waiting = engine.query().run(run).await.unwrap().waiting.expect("it waits");
     assert!(waiting.starts_with("waits in `w` for event `approved` until "), "{waiting}");
     send(&engine, named("approved", "x")).await;
     assert_eq!(world.memory.next_due(), Some(world.clock.now()), "its wake is due now");
@@ -112,7 +112,7 @@ async fn rule_17_an_event_enters_once_for_all_open_waits_and_fulfils_no_later_on
     let first = send(&engine, named("approved", "x")).await;
     work(&world, &engine).await;
     assert_eq!(entered(&world, &engine, run).await, 1);
-    assert_eq!(engine.run(run).await.unwrap().steps.len(), 3, "`later` is waited for");
+    assert_eq!(engine.query().run(run).await.unwrap().steps.len(), 3, "`later` is waited for");
     // redelivered, it is no second event
     assert_eq!(send(&engine, named("approved", "x")).await, first);
     work(&world, &engine).await;
@@ -322,7 +322,7 @@ async fn an_offer_that_no_wait_is_for_is_dropped() {
     world.go(&engine).await;
     work(&world, &engine).await;
     let run = only_run(&engine).await;
-    let accepted = world.engine().ingest(vec![named("other", "x")], None).await.unwrap()[0];
+    let accepted = world.engine().intake().ingest(vec![named("other", "x")], None).await.unwrap()[0];
     assert_eq!(entered(&world, &engine, run).await, 0);
     let before = vec![Later::Offer { run, event: accepted }];
     let wake = stepladder_core::Wake { run, cause: Cause::Offered, group: "f".into() };
@@ -374,7 +374,7 @@ async fn an_expression_that_is_none_fails_the_run_and_says_so() {
     let engine = world.engine();
     world.go(&engine).await;
     work(&world, &engine).await;
-    let detail = engine.run(only_run(&engine).await).await.unwrap();
+    let detail = engine.query().run(only_run(&engine).await).await.unwrap();
     let error = detail.summary.error.expect("it failed").message;
     assert!(error.starts_with("step `w` cannot wait: expression `async.data.`"), "{error}");
 }
@@ -385,14 +385,14 @@ async fn one_event_is_given_to_hundreds_that_wait() {
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
     let events = (0..250).map(|n| named("go", &format!("e{n}"))).collect();
-    engine.ingest(events, None).await.unwrap();
+    engine.intake().ingest(events, None).await.unwrap();
     work(&world, &engine).await;
     assert_eq!(world.memory.waiting(), 250);
     send(&engine, named("approved", "x")).await;
     assert_eq!(world.memory.waiting(), 0);
     work(&world, &engine).await;
     let filter = stepladder_engine::RunFilter { limit: Some(500), ..Default::default() };
-    let runs = engine.runs(filter).await.unwrap().runs;
+    let runs = engine.query().runs(filter).await.unwrap().runs;
     assert_eq!(runs.iter().filter(|run| run.status == Status::Completed).count(), 250);
 }
 
@@ -404,7 +404,7 @@ async fn what_is_stale_in_the_index_is_met_and_forgotten() {
     world.go(&engine).await;
     work(&world, &engine).await;
     let run = only_run(&engine).await;
-    engine.cancel(run, "enough").await.unwrap();
+    engine.control().cancel(run, "enough").await.unwrap();
     work(&world, &engine).await;
     assert_eq!(world.memory.waiting(), 1, "a cancelled run leaves it");
     send(&engine, named("approved", "x")).await;

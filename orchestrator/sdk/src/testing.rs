@@ -168,13 +168,13 @@ impl TestApp {
     pub async fn signal(&mut self, token: &str, data: &(impl Serialize + ?Sized)) {
         let data = json::of(data).unwrap_or_else(|error| panic!("the signal is not JSON: {error}"));
         let world = self.world();
-        world.engine.signal(token, data).await.unwrap_or_else(|error| panic!("{error}"));
+        world.engine.subscriptions().signal(token, data).await.unwrap_or_else(|error| panic!("{error}"));
         world.run_to_end().await;
     }
 
     /// The token of a step that waits for a signal, or will: what the function hands out.
     pub async fn token(&mut self, run: &TestRun, step: &str) -> String {
-        self.world().engine.token(run.id(), step).await.unwrap_or_else(|error| panic!("{error}"))
+        self.world().engine.subscriptions().token(run.id(), step).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Cancels a run, and runs everything that can be run now, without moving the clock. Gives the run as it is then.
@@ -182,7 +182,12 @@ impl TestApp {
     pub async fn cancel(&mut self, run: &TestRun) -> TestRun {
         let now = self.now();
         let world = self.world();
-        world.engine.cancel(run.id(), "the test asked for it").await.unwrap_or_else(|error| panic!("{error}"));
+        world
+            .engine
+            .control()
+            .cancel(run.id(), "the test asked for it")
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
         world.run_until(now).await;
         world.look_at(run.id()).await
     }
@@ -207,7 +212,7 @@ impl TestApp {
 
     async fn again(&mut self, run: &TestRun, how: Rerun) -> TestRun {
         let world = self.world();
-        let again = world.engine.rerun(run.id(), how).await.unwrap_or_else(|error| panic!("{error}"));
+        let again = world.engine.control().rerun(run.id(), how).await.unwrap_or_else(|error| panic!("{error}"));
         world.run_to_end().await;
         world.look_at(again).await
     }
@@ -259,7 +264,7 @@ impl TestApp {
 
     async fn accept<E: ToEvent>(&mut self, event: &E) -> EventId {
         let event = sendable(event).unwrap_or_else(|error| panic!("{error}"));
-        let ids = self.world().engine.ingest(vec![event], None).await;
+        let ids = self.world().engine.intake().ingest(vec![event], None).await;
         ids.unwrap_or_else(|error| panic!("{error}"))[0]
     }
 

@@ -59,7 +59,7 @@ fn chosen(query: &Parameters) -> Result<RunFilter, Problem> {
 /// `POST /v1/runs/cancel?status=&function=&limit=&cursor=`: those of a page of the listing that have not ended.
 pub(crate) async fn cancel(State(shared): State<Shared>, query: Parameters) -> Result<Response, Problem> {
     let filter = chosen(&query)?;
-    Ok(Done::of(shared.engine.cancel_all(filter, "somebody asked for it").await?))
+    Ok(Done::of(shared.engine.control().cancel_all(filter, "somebody asked for it").await?))
 }
 
 /// `POST /v1/runs/rerun?status=&function=&limit=&cursor=`: those of a page of the listing that have ended.
@@ -78,7 +78,7 @@ pub(crate) async fn rerun(State(shared): State<Shared>, query: Parameters, body:
             .map_err(|e| Problem::bad_request(format!("the body is not a JSON object with `from_step`: {e}")))?,
     };
     admitted.reserve(filter.limit.unwrap_or(50))?;
-    Ok(Done::of(shared.engine.rerun_all(filter, Rerun { from_step, input: None }).await?))
+    Ok(Done::of(shared.engine.control().rerun_all(filter, Rerun { from_step, input: None }).await?))
 }
 
 /// `POST /v1/functions/{id}/pause`.
@@ -88,8 +88,8 @@ pub(crate) async fn pause(State(shared): State<Shared>, FunctionPath(id): Functi
         function_id: String,
         paused_since: Option<String>,
     }
-    shared.engine.pause(&id).await?;
-    let paused_since = shared.engine.paused_since(&id).await?.map(|at| at.to_string());
+    shared.engine.functions().pause(&id).await?;
+    let paused_since = shared.engine.functions().paused_since(&id).await?.map(|at| at.to_string());
     Ok(Json(Data { data: Paused { function_id: id, paused_since } }).into_response())
 }
 
@@ -100,6 +100,6 @@ pub(crate) async fn resume(State(shared): State<Shared>, FunctionPath(id): Funct
         function_id: String,
         woken: usize,
     }
-    let woken = shared.engine.resume(&id).await?;
+    let woken = shared.engine.functions().resume(&id).await?;
     Ok(Json(Data { data: Resumed { function_id: id, woken } }).into_response())
 }

@@ -26,7 +26,7 @@ pub(crate) async fn introspection(State(shared): State<Shared>) -> Response {
         has_signing_key: bool,
     }
     Json(Introspection {
-        function_count: shared.engine.specs().count(),
+        function_count: shared.engine.functions().specs().count(),
         mode: "dev",
         has_event_key: !shared.keys.is_empty(),
         has_signing_key: false,
@@ -51,6 +51,6 @@ pub(crate) async fn dev(State(shared): State<Shared>) -> Response {
         id: &'a str,
         name: &'a str,
     }
-    let functions = shared.engine.specs().map(|spec| Function { id: &spec.id, name: &spec.id }).collect();
+    let functions = shared.engine.functions().specs().map(|spec| Function { id: &spec.id, name: &spec.id }).collect();
     Json(Dev { version: &shared.version, authed: false, start_opts: StartOptions {}, functions }).into_response()
 }

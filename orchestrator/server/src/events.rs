@@ -85,15 +85,15 @@ async fn accept(
     // without a seed, a repetition is known by its body
     let attempt = match seed {
         Some(_) => None,
-        None => Some(shared.unanswered.attempt(&body.bytes, || shared.engine.seed(events.len()))),
+        None => Some(shared.unanswered.attempt(&body.bytes, || shared.engine.intake().seed(events.len()))),
     };
     let seed = seed.or(attempt.as_ref().map(Attempt::seed));
     let hash = attempt.as_ref().map(Attempt::body);
     // on a task of its own: a client that hangs up must not leave an event stored and its runs not started
     let ingest = tokio::spawn(async move {
         let ids = match (deadline, seed) {
-            (Some(deadline), Some(seed)) => shared.engine.ingest_by(events, seed, hash, deadline).await,
-            (_, seed) => shared.engine.ingest(events, seed).await,
+            (Some(deadline), Some(seed)) => shared.engine.intake().ingest_by(events, seed, hash, deadline).await,
+            (_, seed) => shared.engine.intake().ingest(events, seed).await,
         };
         drop((body, admitted));
         ids
@@ -138,13 +138,13 @@ pub(crate) async fn allow_every_origin(request: Request, next: Next) -> Response
 
 /// `GET /v1/events/{id}`.
 pub(crate) async fn one(State(shared): State<Shared>, EventPath(id): EventPath) -> Result<Response, Problem> {
-    let event = shared.engine.event(&id).await?;
+    let event = shared.engine.query().event(&id).await?;
     Ok(Json(Data { data: Event::of(&event) }).into_response())
 }
 
 /// `GET /v1/events/{id}/runs`.
 pub(crate) async fn runs(State(shared): State<Shared>, EventPath(id): EventPath) -> Result<Response, Problem> {
-    let mut runs = shared.engine.runs_of_event(&id).await?;
+    let mut runs = shared.engine.query().runs_of_event(&id).await?;
     if let Some(most) = shared.answer_bytes {
         fit::runs(&mut runs, most);
     }

@@ -71,7 +71,7 @@ impl Intake {
             let sentence = format!("the server works on {} requests with events; send this again", now.requests);
             return Err(Problem::pushed_back(sentence, 1));
         }
-        self.room(&mut now, engine.backlog())?;
+        self.room(&mut now, engine.query().backlog())?;
         now.requests += 1;
         Ok(Admitted { intake: self.clone(), engine: engine.clone(), events: 0 })
     }
@@ -106,7 +106,7 @@ impl Admitted {
     /// As [`Intake::admit`]: others may have come in between.
     pub(crate) fn reserve(&mut self, events: usize) -> Result<(), Problem> {
         let mut now = self.intake.lock();
-        self.intake.room(&mut now, self.engine.backlog())?;
+        self.intake.room(&mut now, self.engine.query().backlog())?;
         now.events += events;
         self.events += events;
         Ok(())

@@ -55,7 +55,7 @@ pub(crate) async fn list(State(shared): State<Shared>, query: Parameters) -> Res
         data: Vec<Run<'a>>,
         cursor: Option<RunId>,
     }
-    let mut page = shared.engine.runs(filter(&query)?).await?;
+    let mut page = shared.engine.query().runs(filter(&query)?).await?;
     if let Some(most) = shared.answer_bytes {
         let fitting = fit::how_many(page.runs.iter().map(Run::of), most - ENVELOPE_BYTES);
         if fitting < page.runs.len() {
@@ -68,7 +68,7 @@ pub(crate) async fn list(State(shared): State<Shared>, query: Parameters) -> Res
 
 /// `GET /v1/runs/{id}`.
 pub(crate) async fn one(State(shared): State<Shared>, RunPath(run): RunPath) -> Result<Response, Problem> {
-    let mut run = shared.engine.run(run).await?;
+    let mut run = shared.engine.query().run(run).await?;
     if let Some(most) = shared.answer_bytes {
         fit::run(&mut run, most)?;
     }
@@ -91,7 +91,7 @@ pub(crate) async fn journal(
     if !(1..=MOST_ENTRIES).contains(&limit) {
         return Err(Problem::bad_request(format!("`limit` is {limit}; use 1 to {MOST_ENTRIES}")));
     }
-    let page = shared.engine.journal(run, from, limit).await?;
+    let page = shared.engine.query().journal(run, from, limit).await?;
     let mut data: Vec<Entry<'_>> = page.entries.iter().map(|(seq, entry)| Entry::of(*seq, entry)).collect();
     let mut next = page.next;
     if let Some(most) = shared.answer_bytes {
@@ -109,7 +109,7 @@ pub(crate) async fn cancel(State(shared): State<Shared>, RunPath(run): RunPath) 
         run_id: RunId,
         status: Status,
     }
-    let status = shared.engine.cancel(run, "somebody asked for it").await?;
+    let status = shared.engine.control().cancel(run, "somebody asked for it").await?;
     Ok((StatusCode::ACCEPTED, Json(Data { data: Cancelled { run_id: run, status } })).into_response())
 }
 
@@ -127,7 +127,7 @@ pub(crate) async fn rerun(
     let mut admitted = shared.intake.admit(&shared.engine)?;
     let how = how(&body.bytes)?;
     admitted.reserve(1)?;
-    let again = shared.engine.rerun(run, how).await?;
+    let again = shared.engine.control().rerun(run, how).await?;
     Ok((StatusCode::CREATED, Json(Data { data: Begun { run_id: again } })).into_response())
 }
 

@@ -29,7 +29,7 @@ pub(crate) async fn complete(
         before: bool,
     }
     let body = shared.bodies.read(body, SIGNAL_BYTES).await?;
-    let signalled = shared.engine.signal(&token, data(&body.bytes)?).await?;
+    let signalled = shared.engine.subscriptions().signal(&token, data(&body.bytes)?).await?;
     let data = Completed { run_id: signalled.run, step: &signalled.step, before: signalled.before };
     Ok(Json(Data { data }).into_response())
 }

@@ -63,7 +63,7 @@ async fn run(function: fn() -> Function, events: u32) -> (Vec<RunSummary>, usize
 async fn send<T: EventData + Serialize>(path: &Path, clock: &Arc<VirtualClock>, function: Function, data: &T) {
     let (engine, _sqlite) = process(path, clock, function);
     let event = NewEvent::new(T::NAME, json::of(data).expect("JSON"));
-    engine.ingest(vec![event], None).await.expect("accepted");
+    engine.intake().ingest(vec![event], None).await.expect("accepted");
     clock.advance(5 * SECOND);
 }
 
@@ -71,13 +71,13 @@ async fn settle(path: &Path, clock: &Arc<VirtualClock>, function: fn() -> Functi
     let mut most = 0;
     for _ in 0..500 {
         let (engine, sqlite) = process(path, clock, function());
-        let mut runs = engine.runs(RunFilter::default()).await.expect("a listing").runs;
+        let mut runs = engine.query().runs(RunFilter::default()).await.expect("a listing").runs;
         most = most.max(runs.iter().filter(|run| run.status == Status::Running).count());
         if runs.iter().all(|run| run.status.is_end()) {
             runs.sort_by_key(|run| run.event);
             let mut full = Vec::new();
             for run in runs {
-                full.push(engine.run(run.run).await.expect("a run").summary);
+                full.push(engine.query().run(run.run).await.expect("a run").summary);
             }
             return (full, most);
         }
@@ -184,9 +184,9 @@ async fn a_request_of_many_events_is_decided_on_in_its_order() {
         let mut events: Vec<_> = (0..150).map(|n| event(Job::NAME, n)).collect();
         // it cancels all before it, and not the last one
         events.insert(149, event(Stop::NAME, 0));
-        engine.ingest(events, None).await.expect("accepted");
+        engine.intake().ingest(events, None).await.expect("accepted");
         let filter = RunFilter { limit: Some(500), ..RunFilter::default() };
-        let runs = engine.runs(filter).await.expect("a listing").runs;
+        let runs = engine.query().runs(filter).await.expect("a listing").runs;
         let count = |status| runs.iter().filter(|run| run.status == status).count();
         assert_eq!([count(Status::Scheduled), count(Status::Cancelled)], statuses);
     }
@@ -198,7 +198,7 @@ async fn a_run_begins_when_its_event_says_over_restarts() {
     let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
     let data = json::of(&Job { n: 1 }).expect("JSON");
     let event = NewEvent { ts: Some(NOW + 1_800 * SECOND), ..NewEvent::new(Job::NAME, data) };
-    process(&path, &clock, Function::new("f", works)).0.ingest(vec![event], None).await.expect("accepted");
+    process(&path, &clock, Function::new("f", works)).0.intake().ingest(vec![event], None).await.expect("accepted");
     let (runs, _) = settle(&path, &clock, || Function::new("f", works)).await;
     assert_eq!((outputs(&runs), runs[0].started_at.expect("it began").since(NOW)), (vec!["1".into()], 1_800 * SECOND));
 }
@@ -222,7 +222,7 @@ async fn each_tick_starts_one_run_over_restarts() {
         }
         clock.advance(5 * SECOND);
     }
-    let runs = process(&path, &clock, function()).0.runs(RunFilter::default()).await.expect("a listing").runs;
+    let runs = process(&path, &clock, function()).0.query().runs(RunFilter::default()).await.expect("a listing").runs;
     let mut created: Vec<i64> = runs.iter().map(|run| run.created_at.as_millis() / 1_000 % 3_600).collect();
     created.sort_unstable();
     assert_eq!(created, [15 * 60, 20 * 60, 25 * 60, 30 * 60]);
@@ -247,7 +247,7 @@ async fn a_paused_function_stays_paused_over_restarts() {
     let function = || Function::new("f", works);
     let folder = tempfile::tempdir().expect("a folder");
     let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
-    let paused = process(&path, &clock, function()).0.pause("f").await.expect("paused");
+    let paused = process(&path, &clock, function()).0.functions().pause("f").await.expect("paused");
     send(&path, &clock, function(), &Job { n: 7 }).await;
     for _ in 0..3 {
         let (engine, sqlite) = process(&path, &clock, function());
@@ -259,9 +259,9 @@ async fn a_paused_function_stays_paused_over_restarts() {
         clock.advance(60 * SECOND);
     }
     let (engine, sqlite) = process(&path, &clock, function());
-    let waits = engine.runs(RunFilter::default()).await.expect("a listing").runs;
+    let waits = engine.query().runs(RunFilter::default()).await.expect("a listing").runs;
     assert_eq!((paused, waits[0].status), (true, Status::Scheduled));
-    assert_eq!(engine.resume("f").await.expect("resumed"), 1);
+    assert_eq!(engine.functions().resume("f").await.expect("resumed"), 1);
     drop((engine, sqlite));
     let (runs, _) = settle(&path, &clock, function).await;
     assert_eq!(outputs(&runs), ["7"]);

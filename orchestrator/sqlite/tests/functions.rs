@@ -73,17 +73,17 @@ async fn run_and(
     let clock = Arc::new(VirtualClock::new(NOW));
     let first = Process::start(&path, &clock, functions(), ledger);
     let event = NewEvent::new(Asked::NAME, json::of(&Asked {}).expect("JSON"));
-    let id = first.engine.ingest(vec![event], None).await.expect("accepted")[0];
-    let run: RunId = first.engine.runs_of_event(&id.to_string()).await.expect("a run")[0].run;
+    let id = first.engine.intake().ingest(vec![event], None).await.expect("accepted")[0];
+    let run: RunId = first.engine.query().runs_of_event(&id.to_string()).await.expect("a run")[0].run;
     drop(first);
     for processes in 1..500 {
         let process = Process::start(&path, &clock, functions(), ledger);
         each(&process.engine, run, processes).await;
-        let all = process.engine.runs(RunFilter::default()).await.expect("a listing").runs;
+        let all = process.engine.query().runs(RunFilter::default()).await.expect("a listing").runs;
         if all.iter().all(|run| run.status.is_end()) {
             let mut others: Vec<_> = all.iter().filter(|one| one.run != run).map(|run| run.status).collect();
             others.sort_by_key(Status::to_string);
-            return (process.engine.run(run).await.expect("the run"), others, processes);
+            return (process.engine.query().run(run).await.expect("the run"), others, processes);
         }
         process.engine.sweep().await.expect("a sweep");
         match process.due().await.pop() {
@@ -207,7 +207,7 @@ fn calls() -> Vec<Function> {
 async fn a_called_run_is_cancelled_with_its_caller_though_every_hop_is_another_process() {
     let cancels = async |engine: &Engine, run: RunId, process: u32| {
         if process == 8 {
-            engine.cancel(run, "by hand").await.expect("cancelled");
+            engine.control().cancel(run, "by hand").await.expect("cancelled");
         }
     };
     let (run, called, processes) = run_and(calls, &Ledger::default(), cancels).await;

@@ -116,7 +116,7 @@ impl Simulation {
             (self.processes[at].engine.clone(), self.cancelled.clone(), self.clock.clone());
         let patience = self.patience();
         self.scheduler.spawn(at, async move {
-            if engine.cancel(run, why).await.is_ok() {
+            if engine.control().cancel(run, why).await.is_ok() {
                 cancelled.borrow_mut().push((run, clock.now(), patience));
             }
         });
@@ -132,22 +132,22 @@ impl Simulation {
         let (untrue, event) = (self.untrue.clone(), format!("e{}", self.dice.below(3)));
         self.scheduler.spawn(at, async move {
             // who sees that it waits for a time may not want to wait
-            if let Ok(detail) = engine.run(run).await
+            if let Ok(detail) = engine.query().run(run).await
                 && let Some(step) = detail.steps.iter().find(|step| waits_for_time(step))
             {
-                drop(engine.hasten(run, &step.id).await);
+                drop(engine.control().hasten(run, &step.id).await);
             }
-            drop(engine.hasten_function(run).await);
-            drop(engine.event(&event).await);
-            drop(engine.journal(run, 0, 100).await);
-            drop(engine.look(run, Some(3)).await);
-            drop(engine.grown(run, 2).await);
-            drop(engine.health().await);
-            drop(engine.paused().await);
-            drop(engine.token(run, "no step").await);
-            drop(engine.lines_of(super::functions::MAIN).await);
-            drop(engine.events(None, 5).await);
-            let Ok(page) = engine.runs(RunFilter::default()).await else { return };
+            drop(engine.control().hasten_function(run).await);
+            drop(engine.query().event(&event).await);
+            drop(engine.query().journal(run, 0, 100).await);
+            drop(engine.query().look(run, Some(3)).await);
+            drop(engine.query().grown(run, 2).await);
+            drop(engine.query().health().await);
+            drop(engine.functions().paused().await);
+            drop(engine.subscriptions().token(run, "no step").await);
+            drop(engine.query().lines_of(super::functions::MAIN).await);
+            drop(engine.query().events(None, 5).await);
+            let Ok(page) = engine.query().runs(RunFilter::default()).await else { return };
             let shown = page.runs.into_iter().find(|shown| ended.contains(&shown.run) && !shown.status.is_end());
             if let Some(shown) = shown {
                 *untrue.borrow_mut() = Some(format!("{} has ended, and is shown as {}", shown.run, shown.status));

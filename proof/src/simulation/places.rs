@@ -4,6 +4,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
+/// The engine's services, by file or folder. The other files hold ports, adapters and workers.
+const SERVICES: &[&str] =
+    &["control", "functions", "hop", "intake", "query", "runs", "runtime", "slots", "subscriptions", "sweep"];
+
 /// Functions that only hand a call on: the place is where they are called from.
 const HANDED_ON: &[&str] = &[
     "again",
@@ -47,7 +51,7 @@ const METHODS: &[(&str, &str)] = &[
     (".carry_out(", "commit"),
     ("self.append(", "commit"),
     (".append_patiently(", "commit"),
-    (".engine.append(", "commit"),
+    (".runs.append(", "commit"),
     (".state(", "read"),
     (".take_state(", "read"),
     (".catch_up(", "read"),
@@ -70,7 +74,7 @@ impl Places {
     pub(crate) fn all() -> &'static Self {
         static PLACES: OnceLock<Places> = OnceLock::new();
         PLACES.get_or_init(|| {
-            let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../orchestrator/engine/src/engine");
+            let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../orchestrator/engine/src");
             let source = Source::read(&engine);
             let mut sites = source.expected();
             sites.sort();
@@ -143,7 +147,9 @@ impl Source {
             for path in std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
                 if path.is_dir() {
                     folders.push(path);
-                } else if let (Ok(source), Ok(file)) = (std::fs::read_to_string(&path), path.strip_prefix(engine)) {
+                } else if let (Ok(source), Ok(file)) = (std::fs::read_to_string(&path), path.strip_prefix(engine))
+                    && SERVICES.iter().any(|service| file.with_extension("").starts_with(service))
+                {
                     functions.insert(file.to_owned(), functions_of(&source));
                 }
             }
@@ -154,7 +160,7 @@ impl Source {
     /// The function that a line of a file is in, unless it only hands calls on.
     fn function_at(&self, file: &Path, line: usize) -> Option<String> {
         let text = file.to_str()?;
-        let (_, below) = text.split_once("engine/src/engine/")?;
+        let (_, below) = text.split_once("engine/src/")?;
         let functions = self.functions.get(Path::new(below))?;
         let function = functions.iter().rev().find(|function| function.line <= line)?;
         (!HANDED_ON.contains(&function.name.as_str())).then(|| named(Path::new(below), &function.name))

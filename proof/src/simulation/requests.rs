@@ -121,7 +121,7 @@ impl Simulation {
         requests.borrow_mut().sending = true;
         requests.borrow_mut().open = Some((events.clone(), seed));
         self.scheduler.spawn(at, async move {
-            let ingest = std::pin::pin!(engine.ingest(events.clone(), seed));
+            let ingest = std::pin::pin!(engine.intake().ingest(events.clone(), seed));
             let answer = match select(ingest, std::pin::pin!(deadline(turns))).await {
                 Either::Left((answer, _)) => Some(answer),
                 Either::Right(_) => None,

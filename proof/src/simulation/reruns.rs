@@ -38,7 +38,7 @@ impl Simulation {
         let (engine, reruns) = (self.processes[at].engine.clone(), self.reruns.clone());
         self.scheduler.spawn(at, async move {
             let how = Rerun { from_step: from_step.clone(), input: None };
-            if let (Ok(again), Some(from)) = (engine.rerun(run, how).await, from_step) {
+            if let (Ok(again), Some(from)) = (engine.control().rerun(run, how).await, from_step) {
                 reruns.borrow_mut().push((again, run, from));
             }
         });

@@ -44,7 +44,7 @@ impl Simulation {
         let asked = Asked { paused: self.paused.clone(), clock: self.clock.clone(), time };
         let engine = self.processes[at].engine.clone();
         self.scheduler.spawn(at, async move {
-            drop(engine.pause(function).await);
+            drop(engine.functions().pause(function).await);
             drop(asked);
         });
     }
@@ -57,7 +57,8 @@ impl Simulation {
         let (engine, paused, pauses) = (self.processes[at].engine.clone(), self.paused.clone(), self.pauses.clone());
         let which = pauses.get();
         self.scheduler.spawn(at, async move {
-            let resumed = engine.paused_since(function).await.is_ok() && engine.resume(function).await.is_ok();
+            let resumed = engine.functions().paused_since(function).await.is_ok()
+                && engine.functions().resume(function).await.is_ok();
             // an answer that comes late says nothing of a pause since
             if resumed && pauses.get() == which {
                 paused.set(None);

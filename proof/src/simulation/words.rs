@@ -78,7 +78,7 @@ impl Simulation {
         let (engine, words) = (self.processes[at].engine.clone(), self.words.clone());
         let (requests, live) = (self.requests.clone(), self.live_of_the_controlled());
         self.scheduler.spawn(at, async move {
-            if let Ok(ids) = engine.ingest(vec![word.clone()], None).await {
+            if let Ok(ids) = engine.intake().ingest(vec![word.clone()], None).await {
                 words.borrow_mut().accepted.push((ids[0], waiting));
                 requests.borrow_mut().accept(Accepted { events: vec![(ids[0], word)], live });
             }
@@ -113,7 +113,7 @@ impl Simulation {
         let (engine, words) = (self.processes[at].engine.clone(), self.words.clone());
         let data = json::of(&n).expect("JSON");
         self.scheduler.spawn(at, async move {
-            let answer = engine.signal(&token, data).await;
+            let answer = engine.subscriptions().signal(&token, data).await;
             let mut words = words.borrow_mut();
             words.posted.retain(|(post, _)| *post != (run, step.clone(), n));
             match answer {

@@ -24,7 +24,7 @@ async fn runs(world: &World) -> usize {
     let mut runs = HashSet::new();
     let mut filter = RunFilter { limit: Some(500), ..RunFilter::default() };
     loop {
-        let page = engine.runs(filter.clone()).await.expect("listed");
+        let page = engine.query().runs(filter.clone()).await.expect("listed");
         runs.extend(page.runs.iter().map(|run| run.run));
         filter.cursor = page.cursor;
         if page.cursor.is_none() {

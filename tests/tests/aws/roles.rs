@@ -219,7 +219,7 @@ impl World {
 
     /// The only run that an event started.
     pub(crate) async fn run_of(&self, event: &str) -> RunId {
-        let runs = self.engine(Arc::new(SystemClock)).runs_of_event(event).await.expect("the event is known");
+        let runs = self.engine(Arc::new(SystemClock)).query().runs_of_event(event).await.expect("the event is known");
         assert_eq!(runs.len(), 1, "{runs:?}");
         runs[0].run
     }
@@ -241,12 +241,12 @@ impl World {
 
     /// A run as it is now.
     pub(crate) async fn run(&self, run: RunId) -> RunSummary {
-        self.engine(Arc::new(SystemClock)).run(run).await.expect("the run is known").summary
+        self.engine(Arc::new(SystemClock)).query().run(run).await.expect("the run is known").summary
     }
 
     /// Its journal, which is a legal one.
     pub(crate) async fn journal(&self, run: RunId) -> Journal {
-        let page = self.engine(Arc::new(SystemClock)).journal(run, 0, 1_000).await.expect("the run is known");
+        let page = self.engine(Arc::new(SystemClock)).query().journal(run, 0, 1_000).await.expect("the run is known");
         let entry = |(seq, entry): &(u64, stepladder_core::Entry)| json!({"seq": seq, "at": entry.at.to_string(), "fact": entry.fact});
         let journal = Journal(page.entries.iter().map(entry).collect());
         journal.assert_legal();

@@ -107,7 +107,7 @@ impl Stage {
     /// Sends an event, as often as it takes: a sender repeats what failed under the same id.
     pub(crate) async fn send(&self, engine: &Engine, event: &NewEvent) -> EventId {
         for _ in 0..5 {
-            if let Ok(ids) = engine.ingest(vec![event.clone()], None).await {
+            if let Ok(ids) = engine.intake().ingest(vec![event.clone()], None).await {
                 return ids[0];
             }
         }
@@ -208,8 +208,8 @@ impl Stage {
     pub(crate) async fn runs(&self, event: EventId) -> Vec<RunDetail> {
         let onlooker = self.onlooker();
         let mut runs = Vec::new();
-        for run in onlooker.runs_of_event(&event.to_string()).await.expect("listed") {
-            runs.push(onlooker.run(run.run).await.expect("a run"));
+        for run in onlooker.query().runs_of_event(&event.to_string()).await.expect("listed") {
+            runs.push(onlooker.query().run(run.run).await.expect("a run"));
         }
         runs
     }
@@ -229,7 +229,7 @@ impl Stage {
 
     /// What the journal says, but for times, leases and names of workers.
     pub(crate) async fn facts(&self, run: RunId) -> Vec<String> {
-        let page = self.onlooker().journal(run, 0, usize::MAX - 1).await.expect("a journal");
+        let page = self.onlooker().query().journal(run, 0, usize::MAX - 1).await.expect("a journal");
         assert_nothing_is_early(page.entries.iter().map(|(_, entry)| entry));
         page.entries.iter().map(|(_, entry)| told(&entry.fact)).collect()
     }
@@ -239,8 +239,8 @@ impl Stage {
         let onlooker = self.onlooker();
         let all = RunFilter { limit: Some(500), ..RunFilter::default() };
         let mut journals = Vec::new();
-        for run in onlooker.runs(all).await.expect("a listing").runs.into_iter().map(|run| run.run) {
-            let page = onlooker.journal(run, 0, usize::MAX - 1).await.expect("a journal");
+        for run in onlooker.query().runs(all).await.expect("a listing").runs.into_iter().map(|run| run.run) {
+            let page = onlooker.query().journal(run, 0, usize::MAX - 1).await.expect("a journal");
             let entries = page.entries.into_iter().map(|(_, entry)| entry).collect();
             journals.push(Journal { run, entries });
         }

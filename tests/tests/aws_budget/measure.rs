@@ -36,7 +36,7 @@ pub(crate) async fn run(stage: &Stage, n: u32, cache: Cache) -> Measured {
     let engine = stage.engine();
     if cache == Cache::Warm {
         // once in ten seconds, a worker looks whether functions are paused
-        engine.paused().await.expect("the table answers");
+        engine.functions().paused().await.expect("the table answers");
     }
     let event = NewEvent::new("shop/go", json::of(&serde_json::json!({"n": n})).expect("JSON"));
     stage.wire.take_tally();

@@ -28,7 +28,7 @@ async fn run(stage: &Stage, n: u32, at: usize, fault: Fault) -> usize {
 
 /// Facts of the run that `go-n` started, which has completed.
 async fn facts(stage: &Stage, n: u32) -> Vec<String> {
-    let runs = stage.onlooker().runs_of_event(&format!("go-{n}")).await.expect("listed");
+    let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
     assert_eq!(runs.len(), 1, "{n}");
     let facts = stage.facts(runs[0].run).await;
     assert_eq!(runs[0].status, Status::Completed, "{n}: {facts:#?}");
@@ -111,7 +111,7 @@ async fn a_process_may_die_at_any_call() {
             }
             engine.clone()
         };
-        while living().ingest(vec![go(n)], None).await.is_err() {}
+        while living().intake().ingest(vec![go(n)], None).await.is_err() {}
         stage.settle(living).await;
         let facts = facts(&stage, n).await;
         for (step, executed) in account.of(n) {

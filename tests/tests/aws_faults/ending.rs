@@ -24,7 +24,7 @@ async fn works_long(ctx: Context, event: Event<Go>) -> Result<u32> {
 
 /// The status of the one run of an event, and why it has it.
 async fn end_of(stage: &Stage, n: u32) -> (Status, String) {
-    let mut runs = stage.onlooker().runs_of_event(&format!("go-{n}")).await.expect("listed");
+    let mut runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
     assert_eq!(runs.len(), 1, "{n}");
     let run = runs.remove(0);
     (run.status, run.error.map_or_else(String::new, |error| error.message.to_string()))
@@ -131,7 +131,7 @@ async fn a_run_that_does_not_begin_in_time_is_cancelled_whatever_reply_is_lost()
 async fn a_paused_function_begins_nothing_until_it_is_resumed_whatever_is_lost() {
     let stage = Stage::new(Sdk::Tells, vec![Function::new("f", works_long)]).await;
     let resumed = async |n: u32, at: usize, fault: &Fault| {
-        assert!(stage.engine().pause("f").await.expect("paused"));
+        assert!(stage.engine().functions().pause("f").await.expect("paused"));
         let engine = stage.engine();
         stage.send(&engine, &go(n)).await;
         for _ in 0..2 {
@@ -141,7 +141,7 @@ async fn a_paused_function_begins_nothing_until_it_is_resumed_whatever_is_lost()
         }
         let calls = plan(&stage, at, fault);
         // whoever resumes asks again where he got no answer
-        while engine.resume("f").await.is_err() {}
+        while engine.functions().resume("f").await.is_err() {}
         stage.settle(|| engine.clone()).await;
         assert_eq!(end_of(&stage, n).await.0, Status::Completed, "{fault:?} at call {at}");
         calls.load(Ordering::SeqCst)
@@ -171,7 +171,7 @@ async fn many_runs_are_cancelled_and_run_again_together() {
     // page by page, as a person's client asks
     let (mut cancelled, mut cursor) = (Vec::new(), None);
     loop {
-        let page = engine.cancel_all(RunFilter { cursor, ..of(None) }, "by hand").await.expect("cancelled");
+        let page = engine.control().cancel_all(RunFilter { cursor, ..of(None) }, "by hand").await.expect("cancelled");
         cancelled.extend(page.done);
         cursor = page.cursor;
         if cursor.is_none() {
@@ -183,10 +183,13 @@ async fn many_runs_are_cancelled_and_run_again_together() {
     for n in 0..5 {
         assert_eq!(end_of(&stage, n).await.0, Status::Cancelled);
     }
-    let again = engine.rerun_all(RunFilter { limit: Some(500), ..of(Some(Status::Cancelled)) }, Rerun::default()).await;
+    let again = engine
+        .control()
+        .rerun_all(RunFilter { limit: Some(500), ..of(Some(Status::Cancelled)) }, Rerun::default())
+        .await;
     assert_eq!(again.expect("begun").done.len(), 5);
     stage.settle(|| engine.clone()).await;
-    let done = stage.onlooker().runs(RunFilter { limit: Some(500), ..of(Some(Status::Completed)) }).await;
+    let done = stage.onlooker().query().runs(RunFilter { limit: Some(500), ..of(Some(Status::Completed)) }).await;
     assert_eq!(done.expect("listed").runs.len(), 5);
     stage.assert_journals().await;
 }

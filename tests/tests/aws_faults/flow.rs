@@ -30,7 +30,7 @@ async fn works(ctx: Context, event: Event<Go>) -> Result<u32> {
 
 /// The runs that an event led to: each with its status and output.
 async fn led_to(stage: &Stage, n: u32) -> Vec<(RunId, Status, String)> {
-    let runs = stage.onlooker().runs_of_event(&format!("go-{n}")).await.expect("listed");
+    let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
     let told = |run: stepladder_engine::view::RunSummary| {
         (run.run, run.status, run.output.map_or_else(String::new, |output| output.get().to_owned()))
     };
@@ -77,7 +77,7 @@ async fn a_throttle_books_one_place_for_each_event_whatever_is_lost() {
                 let led = led_to(&stage, event).await;
                 assert_eq!(led.len(), 1, "{fault:?} at call {at}: {led:?}");
                 assert_eq!((led[0].1, &led[0].2), (Status::Completed, &event.to_string()));
-                let page = stage.onlooker().journal(led[0].0, 0, 100).await.expect("a journal");
+                let page = stage.onlooker().query().journal(led[0].0, 0, 100).await.expect("a journal");
                 // what was booked: a lost reply may put off the hop itself
                 let (_, first) = &page.entries[0];
                 let Fact::RunCreated(created) = &first.fact else { panic!("{first:?}") };
@@ -105,7 +105,8 @@ async fn a_debounce_gives_the_last_event_to_one_run_whatever_is_lost() {
             let (one, two) = (led_to(&stage, n + 1).await, led_to(&stage, n + 2).await);
             assert_eq!((one.len(), &one), (1, &two), "{fault:?} at call {at}");
             assert_eq!((one[0].1, &one[0].2), (Status::Completed, &(n + 2).to_string()), "{fault:?} at call {at}");
-            let began = stage.onlooker().run(one[0].0).await.expect("a run").summary.started_at.expect("it began");
+            let began =
+                stage.onlooker().query().run(one[0].0).await.expect("a run").summary.started_at.expect("it began");
             assert!(began.since(sent) >= 10 * SECOND, "{fault:?} at call {at}: {began} after {sent}");
             n += 2;
         }
@@ -129,7 +130,7 @@ async fn who_has_priority_is_served_before_those_who_came_earlier() {
     let mut began = Vec::new();
     for n in 0..5 {
         let run = led_to(&stage, n).await[0].0;
-        began.push((stage.onlooker().run(run).await.expect("a run").summary.started_at.expect("it began"), n));
+        began.push((stage.onlooker().query().run(run).await.expect("a run").summary.started_at.expect("it began"), n));
     }
     began.sort_unstable();
     assert_eq!(began.iter().map(|(_, n)| *n).collect::<Vec<_>>(), [4, 3, 2, 1, 0]);
@@ -151,7 +152,7 @@ async fn a_singleton_an_idempotency_key_and_a_limit_on_runs_hold_on_the_table() 
     let mut outcomes = Vec::new();
     for function in ["single", "replaced", "once", "alive", "limited"] {
         let filter = stepladder_engine::RunFilter { function: Some(function.into()), ..Default::default() };
-        let page = stage.onlooker().runs(filter).await.expect("a listing");
+        let page = stage.onlooker().query().runs(filter).await.expect("a listing");
         let mut statuses: Vec<Status> = page.runs.iter().map(|run| run.status).collect();
         statuses.sort_by_key(|status| status.to_string());
         outcomes.push((function, statuses));
@@ -186,7 +187,7 @@ async fn rule_32_a_throttle_holds_on_the_table_after_an_hour_in_which_no_worker_
     let mut started = Vec::new();
     for n in 0..5 {
         let run = led_to(&stage, n).await[0].0;
-        started.push(stage.onlooker().run(run).await.expect("a run").summary.started_at.expect("it began"));
+        started.push(stage.onlooker().query().run(run).await.expect("a run").summary.started_at.expect("it began"));
     }
     started.sort_unstable();
     // wakes come by whole seconds

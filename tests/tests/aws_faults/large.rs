@@ -14,7 +14,7 @@ use crate::stage::{Sdk, Stage};
 type Item = std::collections::HashMap<String, AttributeValue>;
 
 async fn only_run(stage: &Stage) -> RunId {
-    let runs = stage.onlooker().runs_of_event("go-1").await.expect("listed");
+    let runs = stage.onlooker().query().runs_of_event("go-1").await.expect("listed");
     assert_eq!(runs.len(), 1);
     runs[0].run
 }
@@ -75,7 +75,7 @@ async fn a_part_that_is_not_there_yet_is_read_strongly_and_one_that_is_gone_is_t
     let key: Item = ["PK", "SK"].map(|name| (name.to_owned(), part[name].clone())).into();
     let dynamo = stage.direct.dynamo();
     dynamo.delete_item().table_name(&stage.table).set_key(Some(key)).send().await.expect("deleted");
-    let error = stage.engine().run(run).await.expect_err("no run without its parts").to_string();
+    let error = stage.engine().query().run(run).await.expect_err("no run without its parts").to_string();
     assert!(error.contains("parts of a large value are missing or damaged in partition B#"), "{error}");
 
     // a replica that lags behind, and the truth after it
@@ -94,7 +94,7 @@ async fn a_part_that_is_not_there_yet_is_read_strongly_and_one_that_is_gone_is_t
         if strong { Fault::Hold } else { Fault::Pass }
     });
     let cold = stage.engine();
-    let reading = tokio::spawn(async move { cold.run(run).await.map(|run| run.summary.status) });
+    let reading = tokio::spawn(async move { cold.query().run(run).await.map(|run| run.summary.status) });
     wait_for("the strong read", async || (*reads.lock().expect("no panic") == [false, true]).then_some(())).await;
     dynamo.put_item().table_name(&stage.table).set_item(Some(part)).send().await.expect("put");
     stage.dynamo.release();

@@ -14,7 +14,7 @@ fn copy(delivery: &Delivery) -> Delivery {
 
 async fn assert_ended(stage: &Stage, account: &Account, numbers: std::ops::Range<u32>) {
     for n in numbers {
-        let runs = stage.onlooker().runs_of_event(&format!("go-{n}")).await.expect("listed");
+        let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
         assert_eq!((runs.len(), runs[0].status), (1, Status::Completed), "{:#?}", stage.facts(runs[0].run).await);
         assert_eq!(account.of(n), everything_once(), "{n}");
     }

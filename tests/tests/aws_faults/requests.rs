@@ -46,10 +46,10 @@ async fn a_request_of_many_events_of_one_key_begins_each_run_once() {
     let stage = Stage::new(Sdk::Retries, vec![function]).await;
     let engine = stage.engine();
     let events: Vec<_> = (0..MANY).map(go).collect();
-    let ids = engine.ingest(events.clone(), None).await.expect("accepted");
-    assert_eq!(engine.ingest(events, None).await.expect("accepted"), ids, "and when it is repeated");
+    let ids = engine.intake().ingest(events.clone(), None).await.expect("accepted");
+    assert_eq!(engine.intake().ingest(events, None).await.expect("accepted"), ids, "and when it is repeated");
     let filter = RunFilter { limit: Some(500), ..RunFilter::default() };
-    assert_eq!(stage.onlooker().runs(filter).await.expect("listed").runs.len(), MANY as usize);
+    assert_eq!(stage.onlooker().query().runs(filter).await.expect("listed").runs.len(), MANY as usize);
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn an_event_cancels_and_enters_only_runs_of_earlier_events() {
     ];
     let stage = Stage::new(Sdk::Retries, functions).await;
     let engine = stage.engine();
-    let ids = engine.ingest(vec![word("one"), go(1)], None).await.expect("accepted");
+    let ids = engine.intake().ingest(vec![word("one"), go(1)], None).await.expect("accepted");
     let statuses = async || {
         let runs = stage.runs(ids[1]).await;
         let of =
@@ -72,9 +72,9 @@ async fn an_event_cancels_and_enters_only_runs_of_earlier_events() {
         assert!(stage.invoke(&engine, delivery).await);
     }
     assert_eq!(statuses().await, [Status::Running; 2]);
-    engine.ingest(vec![word("one")], None).await.expect("accepted");
+    engine.intake().ingest(vec![word("one")], None).await.expect("accepted");
     assert_eq!(statuses().await, [Status::Running; 2], "the word came before them, however often it is repeated");
-    engine.ingest(vec![word("two")], None).await.expect("accepted");
+    engine.intake().ingest(vec![word("two")], None).await.expect("accepted");
     stage.settle(|| engine.clone()).await;
     assert_eq!(statuses().await, [Status::Cancelled, Status::Completed]);
     stage.assert_journals().await;

@@ -79,7 +79,7 @@ async fn a_run_that_sleeps_for_seventy_days_keeps_all_that_belongs_to_it() {
         let ttl: i64 = item["ttl"].as_n().expect("a number").parse().expect("digits");
         assert!(ttl > wakes_at.as_millis() / 1_000, "{kind} expires before the wake");
     }
-    assert_eq!(stage.onlooker().runs(RunFilter::default()).await.expect("listed").runs.len(), 1);
+    assert_eq!(stage.onlooker().query().runs(RunFilter::default()).await.expect("listed").runs.len(), 1);
     sweep_at(&stage, wakes_at).await;
     stage.settle(|| stage.engine()).await;
     let ended = &stage.runs(event).await[0];
@@ -101,11 +101,11 @@ async fn what_is_left_of_an_expired_run_is_no_run() {
     let (pk, first) = (format!("R#{run}"), "J#0000000000");
     stage.advance(RETENTION + 3 * DAY);
     let gone = |error: String| assert!(error.contains("there is no run"), "{error}");
-    gone(stage.onlooker().run(run).await.expect_err("expired, though all of it is there").to_string());
+    gone(stage.onlooker().query().run(run).await.expect_err("expired, though all of it is there").to_string());
     let key = [("PK", pk.as_str()), ("SK", first)].map(|(name, s)| (name.to_owned(), AttributeValue::S(s.into())));
     let deletion = stage.direct.dynamo().delete_item().table_name(&stage.table).set_key(Some(key.into()));
     deletion.send().await.expect("deleted");
-    gone(stage.onlooker().run(run).await.expect_err("its first record is gone").to_string());
+    gone(stage.onlooker().query().run(run).await.expect_err("its first record is gone").to_string());
     // a late wake of it moves nothing
     assert_eq!(stage.settle(|| stage.engine()).await, 0);
 }

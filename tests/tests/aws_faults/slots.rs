@@ -26,7 +26,7 @@ fn limit() -> Limit {
 async fn assert_ended(stage: &Stage, account: &Account) {
     assert!(account.most() <= 2, "{} bodies at once", account.most());
     for n in 0..RUNS {
-        let runs = stage.onlooker().runs_of_event(&format!("go-{n}")).await.expect("listed");
+        let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
         assert_eq!(runs[0].status, Status::Completed, "{n}: {:#?}", stage.facts(runs[0].run).await);
     }
     let line = stage.lambda.line(&limit(), 10).await.expect("a line");

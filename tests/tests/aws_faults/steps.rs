@@ -69,9 +69,9 @@ async fn at_each_call(stage: &Stage, faults: &[Fault], check: impl AsyncFn(RunDe
 }
 
 async fn run_of(stage: &Stage, n: u32) -> RunDetail {
-    let runs = stage.onlooker().runs_of_event(&format!("go-{n}")).await.expect("listed");
+    let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
     assert_eq!(runs.len(), 1, "{n}");
-    stage.onlooker().run(runs[0].run).await.expect("a run")
+    stage.onlooker().query().run(runs[0].run).await.expect("a run")
 }
 
 fn number_of(run: &RunDetail) -> u32 {
@@ -237,14 +237,14 @@ async fn a_called_run_is_cancelled_with_its_caller_whatever_reply_is_lost() {
         }
         let (run, calls) = (run_of(&stage, n).await.summary.run, plan(&stage, at, fault));
         // whoever cancels asks again where he got no answer
-        while engine.cancel(run, "by hand").await.is_err() {}
+        while engine.control().cancel(run, "by hand").await.is_err() {}
         stage.settle(|| engine.clone()).await;
         let what = format!("{fault:?} at call {at}");
         assert_eq!(run_of(&stage, n).await.summary.status, Status::Cancelled, "{what}");
         let mut ends = Vec::new();
-        for (_, entry) in stage.onlooker().journal(run, 0, 100).await.expect("a journal").entries {
+        for (_, entry) in stage.onlooker().query().journal(run, 0, 100).await.expect("a journal").entries {
             if let Fact::InvokeStarted { child, .. } = entry.fact {
-                ends.push(stage.onlooker().run(child).await.expect("a called run").summary.status);
+                ends.push(stage.onlooker().query().run(child).await.expect("a called run").summary.status);
             }
         }
         assert_eq!(ends, [Status::Cancelled, Status::Completed], "{what}");

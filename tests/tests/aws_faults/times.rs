@@ -26,7 +26,7 @@ async fn a_run_begins_when_its_event_says_whatever_is_lost() {
         let says = stage.clock_now() + HALF_AN_HOUR;
         let event = NewEvent { ts: Some(says), ..go(n) };
         let calls = life(&stage, &[event], at, fault).await;
-        let runs = stage.onlooker().runs_of_event(&format!("go-{n}")).await.expect("listed");
+        let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
         let began = runs[0].started_at.expect("it began");
         assert_eq!((runs.len(), runs[0].status), (1, Status::Completed), "{fault:?} at call {at}");
         let late = began.since(says);
@@ -73,8 +73,13 @@ async fn each_tick_starts_one_run_whatever_is_lost() {
     }
     stage.wire.clear();
     live(5).await;
-    let runs =
-        stage.onlooker().runs(RunFilter { limit: Some(500), ..RunFilter::default() }).await.expect("listed").runs;
+    let runs = stage
+        .onlooker()
+        .query()
+        .runs(RunFilter { limit: Some(500), ..RunFilter::default() })
+        .await
+        .expect("listed")
+        .runs;
     assert!(runs.iter().all(|run| run.status == Status::Completed));
     // a wake whose hop failed comes again a little later
     let mut ticks: Vec<i64> = runs.iter().map(|run| run.created_at.minute() / 5).collect();

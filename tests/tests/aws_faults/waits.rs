@@ -42,7 +42,7 @@ fn word(n: u32) -> NewEvent {
 }
 
 async fn run_of(stage: &Stage, n: u32) -> RunId {
-    let runs = stage.onlooker().runs_of_event(&format!("go-{n}")).await.expect("listed");
+    let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
     assert_eq!(runs.len(), 1, "{n}");
     runs[0].run
 }
@@ -59,7 +59,7 @@ async fn until(stage: &Stage, engine: &Arc<Engine>, run: RunId, there: impl Fn(&
                 stage.invoke(engine, delivery).await;
             }
         }
-        let page = stage.onlooker().journal(run, 0, 1_000).await.expect("a journal");
+        let page = stage.onlooker().query().journal(run, 0, 1_000).await.expect("a journal");
         if page.entries.iter().any(|(_, entry)| there(&entry.fact)) {
             return;
         }
@@ -79,8 +79,8 @@ async fn life(stage: &Stage, n: u32, at: usize, fault: Fault) -> usize {
     until(stage, &engine, run, |fact| matches!(fact, Fact::EventAwaited { .. })).await;
     stage.send(&engine, &word(n)).await;
     until(stage, &engine, run, |fact| matches!(fact, Fact::SignalAwaited { .. })).await;
-    let token = stage.onlooker().token(run, "payment").await.expect("a token");
-    let post = async || engine.signal(&token, json::of("paid").expect("JSON")).await;
+    let token = stage.onlooker().subscriptions().token(run, "payment").await.expect("a token");
+    let post = async || engine.subscriptions().signal(&token, json::of("paid").expect("JSON")).await;
     let mut posted = post().await;
     for _ in 0..5 {
         if posted.is_err() {
@@ -94,7 +94,7 @@ async fn life(stage: &Stage, n: u32, at: usize, fault: Fault) -> usize {
 
 async fn assert_well(stage: &Stage, n: u32, what: &str) {
     let run = run_of(stage, n).await;
-    let detail = stage.onlooker().run(run).await.expect("a run");
+    let detail = stage.onlooker().query().run(run).await.expect("a run");
     let facts = stage.facts(run).await;
     assert_eq!(detail.summary.status, Status::Completed, "{what}: {facts:#?}");
     assert_eq!(detail.summary.output.expect("an output").get(), format!("[{n},\"paid\"]"), "{what}: {facts:#?}");
@@ -129,7 +129,7 @@ async fn a_wait_that_nothing_comes_for_ends_by_its_timer() {
     stage.send(&engine, &go(1)).await;
     let begun = stage.clock_now();
     stage.settle(|| engine.clone()).await;
-    let detail = stage.onlooker().run(run_of(&stage, 1).await).await.expect("a run");
+    let detail = stage.onlooker().query().run(run_of(&stage, 1).await).await.expect("a run");
     assert_eq!(detail.summary.output.as_ref().expect("an output").get(), "[null,null]");
     let ended = detail.summary.ended_at.expect("its end");
     assert_eq!(ended.since(begun).as_secs() / 60, 2 * HOURS.as_secs() / 60);

@@ -110,7 +110,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
     };
     let engine = Arc::new(Engine::new(backend.clone(), programs, config).map_err(Stop::problem)?);
 
-    let functions: Vec<Function> = engine.specs().map(Function::of).collect();
+    let functions: Vec<Function> = engine.functions().specs().map(Function::of).collect();
     let router = stepladder_server::router(
         engine.clone(),
         stepladder_server::Options {
@@ -137,7 +137,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
     let keyed = !access.event_keys.is_empty();
     print(Ready { address: &address, db: &args.db, functions: &functions, keyed, notes: &notes }.text())?;
     if !demo.events.is_empty() {
-        engine.ingest(demo.events, None).await.map_err(Stop::problem)?;
+        engine.intake().ingest(demo.events, None).await.map_err(Stop::problem)?;
     }
 
     tokio::select! {

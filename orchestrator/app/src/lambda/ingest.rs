@@ -35,7 +35,7 @@ async fn take(process: Arc<Process>, record: SqsMessage, deadline: Timestamp) ->
     let within = Within { deadline, piece };
     match EventsMessage::read(record.body.as_deref().unwrap_or_default()).inspect_err(|bad| unreadable(bad))? {
         EventsMessage::Stored(events) => {
-            let progress = process.engine.apply_pieces(&events, within).await;
+            let progress = process.engine.intake().apply_pieces(&events, within).await;
             let left = events[progress.applied..].to_vec();
             let Some(pause) = told(&progress, left.len())? else { return Ok(()) };
             process.aws.send_stored(left, pause).await.map_err(|e| e.to_string())
@@ -64,7 +64,7 @@ async fn ingest(
         NewEvent::decode_all(body.as_bytes()).map_err(|bad| bad.to_string()).inspect_err(|bad| unreadable(bad))?;
     let n = events.len();
     let received_at = received_at.unwrap_or_else(|| process.engine.now());
-    let progress = process.engine.ingest_pieces(events, seed, Some(received_at), within).await;
+    let progress = process.engine.intake().ingest_pieces(events, seed, Some(received_at), within).await;
     let progress = progress.map_err(|e| e.to_string())?;
     let Some(pause) = told(&progress, n - progress.applied)? else { return Ok(()) };
     let all: Vec<&RawValue> = serde_json::from_str(body).map_err(|e| e.to_string())?;

@@ -70,7 +70,7 @@ impl World {
     /// Sends `go`; the runs that it starts have to be asked for.
     pub async fn go(&self, engine: &Engine) -> EventId {
         let event = NewEvent::new("go", json::empty_object());
-        engine.ingest(vec![event], None).await.expect("ingested")[0]
+        engine.intake().ingest(vec![event], None).await.expect("ingested")[0]
     }
 
     /// Hops, sweeps and moves the clock until every run has ended, within a year.
@@ -104,14 +104,14 @@ impl World {
     }
 
     async fn all_ended(&self, engine: &Engine) -> bool {
-        let page = engine.runs(Default::default()).await;
+        let page = engine.query().runs(Default::default()).await;
         page.is_ok_and(|page| page.runs.iter().all(|run| run.status.is_end()))
     }
 
     pub async fn runs(&self, engine: &Engine, event: EventId) -> Vec<RunDetail> {
         let mut runs = Vec::new();
-        for run in engine.runs_of_event(&event.to_string()).await.expect("listed") {
-            runs.push(engine.run(run.run).await.expect("a run"));
+        for run in engine.query().runs_of_event(&event.to_string()).await.expect("listed") {
+            runs.push(engine.query().run(run.run).await.expect("a run"));
         }
         runs
     }
@@ -121,7 +121,7 @@ impl World {
     }
 
     pub async fn journal(&self, engine: &Engine, run: RunId) -> Vec<Entry> {
-        let page = engine.journal(run, 0, usize::MAX - 1).await.expect("a journal");
+        let page = engine.query().journal(run, 0, usize::MAX - 1).await.expect("a journal");
         page.entries.into_iter().map(|(_, entry)| entry).collect()
     }
 }
@@ -151,7 +151,7 @@ pub fn count(journal: &[Entry], is: impl Fn(&Fact) -> bool) -> usize {
 
 /// The one run that there is.
 pub async fn only_run(engine: &Engine) -> stepladder_core::RunId {
-    let runs = engine.runs(RunFilter::default()).await.unwrap().runs;
+    let runs = engine.query().runs(RunFilter::default()).await.unwrap().runs;
     assert_eq!(runs.len(), 1);
     runs[0].run
 }
@@ -183,7 +183,7 @@ pub fn spawn_hop(world: &World, engine: &Arc<Engine>) -> tokio::task::JoinHandle
 /// Writes a harmless entry behind the engine's back.
 pub async fn overtake(world: &World, engine: &Engine) {
     let run = only_run(engine).await;
-    let seq = engine.journal(run, 0, 1_000).await.unwrap().entries.len() as u64;
+    let seq = engine.query().journal(run, 0, 1_000).await.unwrap().entries.len() as u64;
     let entries = vec![Fact::StepsWoken { steps: vec![] }.at(world.clock.now())];
     let record = Record { seq, token: 99, code: "other".into(), entries };
     let append = Some(Append { run, record });

@@ -121,18 +121,18 @@ impl World {
     }
 
     pub(super) async fn look_at(&self, run: RunId) -> TestRun {
-        let detail = self.engine.run(run).await.unwrap_or_else(|error| panic!("{error}"));
-        let page = self.engine.journal(run, 0, usize::MAX - 1).await.unwrap_or_else(|error| panic!("{error}"));
+        let detail = self.engine.query().run(run).await.unwrap_or_else(|error| panic!("{error}"));
+        let page = self.engine.query().journal(run, 0, usize::MAX - 1).await.unwrap_or_else(|error| panic!("{error}"));
         let journal = page.entries.into_iter().map(|(_, entry)| entry).collect();
         TestRun::new(detail, journal, self.script.executions(run))
     }
 
     /// Why runs do not end.
     async fn stuck(&self) -> String {
-        let page = self.engine.runs(RunFilter::default()).await.map(|page| page.runs).unwrap_or_default();
+        let page = self.engine.query().runs(RunFilter::default()).await.map(|page| page.runs).unwrap_or_default();
         let mut said = String::from("runs that do not end:");
         for run in page.iter().filter(|run| !run.status.is_end()) {
-            let waiting = self.engine.run(run.run).await.ok().and_then(|detail| detail.waiting);
+            let waiting = self.engine.query().run(run.run).await.ok().and_then(|detail| detail.waiting);
             said += &format!(" {} of `{}` ({});", run.run, run.function, waiting.as_deref().unwrap_or("moving"));
         }
         said

@@ -40,7 +40,7 @@ async fn most_at_once(limit: Option<Concurrency>, client_of: fn(u32) -> u32) -> 
     let mut app = TestApp::new().function(function).state(busy.clone());
     let engine = app.engine();
     let event = |i| Order { client_id: client_of(i).to_string() }.to_event().unwrap();
-    engine.ingest((0..50).map(event).collect(), None).await.unwrap();
+    engine.intake().ingest((0..50).map(event).collect(), None).await.unwrap();
     app.finish().await;
     let runs = app.runs().await;
     assert_eq!(runs.len(), 50);

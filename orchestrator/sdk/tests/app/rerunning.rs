@@ -232,7 +232,7 @@ async fn an_event_that_the_run_before_has_met_does_not_enter_its_rerun() {
     let first = app.runs().await.remove(0);
     assert_eq!(first.output::<(bool, bool)>(), (true, false));
     let how = stepladder_engine::Rerun { from_step: Some("second".into()), input: None };
-    let again = app.engine().rerun(first.id(), how).await.unwrap();
+    let again = app.engine().control().rerun(first.id(), how).await.unwrap();
     app.advance(Duration::from_secs(1)).await;
     app.start(&paid).await; // the sender repeats it
     app.finish().await;
@@ -255,7 +255,7 @@ async fn other_data_is_given_to_a_rerun_and_a_step_that_there_is_not_is_named() 
     let rerun = async |from_step: Option<&str>, input: Option<serde_json::Value>| {
         let input = input.map(|input| stepladder_core::json::of(&input).unwrap());
         let how = stepladder_engine::Rerun { from_step: from_step.map(Into::into), input };
-        engine.rerun(first.id(), how).await.unwrap_err().to_string()
+        engine.control().rerun(first.id(), how).await.unwrap_err().to_string()
     };
     assert!(rerun(Some("greed"), None).await.contains("no step `greed`; it has: greet"));
     assert!(rerun(None, Some(json!([1]))).await.contains("`input` must be a JSON object"));

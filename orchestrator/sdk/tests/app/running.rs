@@ -168,7 +168,7 @@ async fn a_called_run_is_cancelled_with_its_caller_if_it_is_asked_to() {
     let mut app = TestApp::new().function(Function::new("calls", calls)).function(Function::new("sleeper", sleeps));
     let run = app.start(&order()).await.remove(0);
     app.advance(Duration::from_secs(1)).await;
-    app.engine().cancel(run.id(), "by hand").await.unwrap();
+    app.engine().control().cancel(run.id(), "by hand").await.unwrap();
     app.finish().await;
     let called = app.runs_of_function("sleeper").await;
     let mut ends: Vec<Status> = called.iter().map(|run| run.status()).collect();

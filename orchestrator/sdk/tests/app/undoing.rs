@@ -194,7 +194,7 @@ async fn a_cancelled_run_ends_where_it_is() {
     let ledger = Ledger::default();
     let mut app = app(&ledger).fail("pay", 3, Error::new("busy"));
     let run = app.start(&order()).await.remove(0);
-    app.engine().cancel(run.id(), "not wanted").await.unwrap();
+    app.engine().control().cancel(run.id(), "not wanted").await.unwrap();
     app.finish().await;
     assert_eq!(app.runs().await[0].status(), Status::Cancelled);
     assert_eq!(ledger.lines(), ["book flight", "book hotel"]);
@@ -207,9 +207,9 @@ async fn a_run_that_was_undone_is_run_again_from_the_beginning_only() {
     let run = app.send(&order()).await.remove(0);
     assert_eq!(run.status(), Status::Failed);
     let from_pay = stepladder_engine::Rerun { from_step: Some("pay".into()), ..Default::default() };
-    let refused = app.engine().rerun(run.id(), from_pay).await.unwrap_err().to_string();
+    let refused = app.engine().control().rerun(run.id(), from_pay).await.unwrap_err().to_string();
     assert!(refused.contains("run it again from the beginning"), "{refused}");
-    app.engine().rerun(run.id(), Default::default()).await.unwrap();
+    app.engine().control().rerun(run.id(), Default::default()).await.unwrap();
     app.finish().await;
     assert_eq!(ledger.lines()[4..], ["book flight", "book hotel", "cancel hotel 7", "cancel flight 7"]);
 }
@@ -235,7 +235,7 @@ async fn a_rerun_undoes_what_it_did_itself_and_not_what_the_run_before_did() {
     assert_eq!(run.status(), Status::Completed);
     let input = stepladder_core::json::of(&Order { client_id: "other".into() }).unwrap();
     let from_b = stepladder_engine::Rerun { from_step: Some("b".into()), input: Some(input) };
-    app.engine().rerun(run.id(), from_b).await.unwrap();
+    app.engine().control().rerun(run.id(), from_b).await.unwrap();
     app.finish().await;
     assert_eq!(ledger.lines(), ["b"]);
 }

@@ -86,11 +86,11 @@ async fn a_repeated_event_is_in_one_batch_once_before_and_after_that_has_begun()
         }
     };
     for n in [1, 2, 1, 2] {
-        engine.ingest(vec![event(n)], None).await.unwrap();
+        engine.intake().ingest(vec![event(n)], None).await.unwrap();
     }
-    engine.ingest(vec![event(2), event(1), event(3)], None).await.unwrap();
+    engine.intake().ingest(vec![event(2), event(1), event(3)], None).await.unwrap();
     app.finish().await;
-    engine.ingest(vec![event(1), event(2), event(3), event(4)], None).await.unwrap();
+    engine.intake().ingest(vec![event(1), event(2), event(3), event(4)], None).await.unwrap();
     app.finish().await;
     let runs = all_runs(&mut app).await;
     assert_eq!(runs.iter().map(|run| run.output::<Vec<u32>>()).collect::<Vec<_>>(), [vec![1, 2, 3], vec![4]]);
@@ -133,7 +133,7 @@ async fn a_run_that_collects_costs_one_wake_however_often_it_is_put_off() {
 async fn a_cancelled_batch_takes_no_event_with_it_that_comes_later() {
     let mut app = TestApp::new().function(Function::batch("f", Batch::new(3, MINUTE), counts));
     let first = app.start(&job("a", 1)).await.remove(0);
-    app.engine().cancel(first.id(), "by hand").await.unwrap();
+    app.engine().control().cancel(first.id(), "by hand").await.unwrap();
     app.send(&job("a", 2)).await;
     let runs = all_runs(&mut app).await;
     assert_eq!((runs[0].status(), runs[1].output::<Vec<u32>>()), (Status::Cancelled, vec![2]));
@@ -150,7 +150,7 @@ async fn an_event_whose_ts_lies_ahead_has_a_run_of_its_own_that_begins_then() {
         let mut app = TestApp::new().function(function);
         let sent = app.now();
         let ahead = |n: u32| NewEvent { ts: Some(sent + 60 * MINUTE), ..job("acme", n).to_event().unwrap() };
-        app.engine().ingest(vec![ahead(0), job("acme", 1).to_event().unwrap(), ahead(2)], None).await.unwrap();
+        app.engine().intake().ingest(vec![ahead(0), job("acme", 1).to_event().unwrap(), ahead(2)], None).await.unwrap();
         app.advance(30 * MINUTE).await;
         let statuses: Vec<_> = all_runs(&mut app).await.iter().map(|run| run.status()).collect();
         assert_eq!(statuses, [Status::Scheduled, Status::Completed, Status::Scheduled]);

@@ -65,7 +65,7 @@ async fn a_cancelled_run_and_a_failed_one_give_their_places_on() {
     let runs = all_runs(&mut app).await;
     // the first holds the slot, the third waits in line
     for run in [&runs[0], &runs[2]] {
-        app.engine().cancel(run.id(), "by hand").await.unwrap();
+        app.engine().control().cancel(run.id(), "by hand").await.unwrap();
     }
     app.finish().await;
     let runs = all_runs(&mut app).await;
@@ -148,7 +148,7 @@ async fn who_takes_the_place_of_one_that_has_not_begun_takes_that_of_the_one_bef
     let mut app = TestApp::new().function(Function::new("f", works_long).singleton(Singleton::replace()));
     app.start(&job("a", 0)).await;
     let later = NewEvent { ts: Some(app.now() + 30 * 60 * SECOND), ..job("a", 1).to_event().unwrap() };
-    app.engine().ingest(vec![later], None).await.unwrap();
+    app.engine().intake().ingest(vec![later], None).await.unwrap();
     app.advance(SECOND).await;
     app.start(&job("a", 2)).await;
     app.finish().await;

@@ -115,7 +115,7 @@ async fn the_time_to_begin_counts_from_the_ts_of_an_event_that_lies_ahead() {
         let mut app = TestApp::new().function(function);
         let sent = app.now();
         let ahead = |n| NewEvent { ts: Some(sent + 120 * MINUTE), ..job("a", n).to_event().unwrap() };
-        app.engine().ingest(vec![ahead(0), ahead(1)], None).await.unwrap();
+        app.engine().intake().ingest(vec![ahead(0), ahead(1)], None).await.unwrap();
         app.finish().await;
         let runs = all_runs(&mut app).await;
         assert_eq!(statuses(&runs), ends);

@@ -36,9 +36,9 @@ async fn one_id_is_one_event_whatever_its_name_for_a_day() {
         let events = [named("job/asked", "order-7"), named("job/shipped", "order-7")];
         let engine = app.engine();
         let ids = match together {
-            true => engine.ingest(events.to_vec(), None).await.unwrap(),
+            true => engine.intake().ingest(events.to_vec(), None).await.unwrap(),
             false => {
-                let [first, second] = events.clone().map(|event| engine.ingest(vec![event], None));
+                let [first, second] = events.clone().map(|event| engine.intake().ingest(vec![event], None));
                 vec![first.await.unwrap()[0], second.await.unwrap()[0]]
             }
         };

@@ -50,7 +50,7 @@ pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 /// Sends many events in one request.
 pub(crate) async fn send_all(app: &mut TestApp, jobs: impl IntoIterator<Item = Job>) {
     let events = jobs.into_iter().map(|job| job.to_event().unwrap()).collect();
-    app.engine().ingest(events, None).await.unwrap();
+    app.engine().intake().ingest(events, None).await.unwrap();
 }
 
 /// When the first step of a run began, after a moment.

@@ -10,19 +10,19 @@ async fn what_has_not_begun_waits_until_its_function_is_resumed() {
     let mut app = TestApp::new().function(Function::new("f", works_long));
     let engine = app.engine();
     app.start(&job("a", 0)).await;
-    assert!(engine.pause("f").await.unwrap());
-    assert!(!engine.pause("f").await.unwrap(), "it is paused already");
-    assert_eq!(engine.paused_since("f").await.unwrap(), Some(app.now()));
+    assert!(engine.functions().pause("f").await.unwrap());
+    assert!(!engine.functions().pause("f").await.unwrap(), "it is paused already");
+    assert_eq!(engine.functions().paused_since("f").await.unwrap(), Some(app.now()));
     let sent = app.now();
     send_all(&mut app, (1..300).map(|n| job("a", n))).await;
     app.advance(90 * MINUTE).await;
     let runs = all_runs(&mut app).await;
     assert_eq!(outputs(&runs), [0], "one that had begun went on to its end");
     assert!(runs[1..].iter().all(|run| run.status() == Status::Scheduled));
-    let waiting = engine.run(runs[7].id()).await.unwrap().waiting.unwrap();
+    let waiting = engine.query().run(runs[7].id()).await.unwrap().waiting.unwrap();
     assert!(waiting.contains("is paused"), "{waiting}");
-    assert_eq!(engine.resume("f").await.unwrap(), 299);
-    assert_eq!(engine.paused_since("f").await.unwrap(), None);
+    assert_eq!(engine.functions().resume("f").await.unwrap(), 299);
+    assert_eq!(engine.functions().paused_since("f").await.unwrap(), None);
     app.finish().await;
     let runs = all_runs(&mut app).await;
     assert_eq!(outputs(&runs), (0..300).collect::<Vec<_>>());
@@ -33,10 +33,10 @@ async fn what_has_not_begun_waits_until_its_function_is_resumed() {
 async fn who_is_cancelled_while_its_function_is_paused_stays_so() {
     let mut app = TestApp::new().function(Function::new("f", works));
     let engine = app.engine();
-    engine.pause("f").await.unwrap();
+    engine.functions().pause("f").await.unwrap();
     let run = app.start(&job("a", 0)).await.remove(0);
-    engine.cancel(run.id(), "by hand").await.unwrap();
-    engine.resume("f").await.unwrap();
+    engine.control().cancel(run.id(), "by hand").await.unwrap();
+    engine.functions().resume("f").await.unwrap();
     app.advance(SECOND).await;
     assert_eq!(all_runs(&mut app).await[0].status(), Status::Cancelled);
 }
@@ -44,7 +44,7 @@ async fn who_is_cancelled_while_its_function_is_paused_stays_so() {
 #[tokio::test]
 async fn a_function_that_is_not_there_cannot_be_paused() {
     let mut app = TestApp::new().function(Function::new("f", works));
-    let said = app.engine().pause("g").await.unwrap_err().to_string();
+    let said = app.engine().functions().pause("g").await.unwrap_err().to_string();
     assert!(said.contains("no function `g`"), "{said}");
 }
 
@@ -55,12 +55,12 @@ async fn who_waits_to_begin_does_not_stand_in_the_way_of_those_who_have_begun() 
         let engine = app.engine();
         send_all(&mut app, (0..2).map(|n| job("a", n))).await;
         app.advance(SECOND).await;
-        engine.pause("f").await.unwrap();
+        engine.functions().pause("f").await.unwrap();
         send_all(&mut app, (2..5).map(|n| job("a", n))).await;
         // no watchdog has come by then
         app.advance(61 * MINUTE).await;
         assert_eq!(outputs(&all_runs(&mut app).await), [0, 1]);
-        assert_eq!(engine.resume("f").await.unwrap(), 3);
+        assert_eq!(engine.functions().resume("f").await.unwrap(), 3);
         app.finish().await;
         assert_eq!(outputs(&all_runs(&mut app).await), [0, 1, 2, 3, 4]);
     }
@@ -79,7 +79,7 @@ async fn a_run_whose_function_has_failed_before_its_first_step_has_begun() {
     let engine = app.engine();
     app.start(&job("a", 0)).await;
     app.advance(SECOND).await;
-    engine.pause("f").await.unwrap();
+    engine.functions().pause("f").await.unwrap();
     app.start(&job("a", 1)).await;
     app.advance(5 * MINUTE).await;
     let runs = all_runs(&mut app).await;

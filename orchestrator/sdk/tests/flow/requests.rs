@@ -71,10 +71,10 @@ async fn of_a_request_of_many_events_a_singleton_lets_the_first_or_the_last_run(
 async fn of_a_request_of_many_events_of_one_idempotency_key_each_lists_the_one_run() {
     let mut app = TestApp::new().function(Function::new("f", works).idempotency("event.data.client"));
     let events = (0..MANY).map(|n| asked("a", n)).collect();
-    let ids = app.engine().ingest(events, None).await.unwrap();
+    let ids = app.engine().intake().ingest(events, None).await.unwrap();
     let run = all_runs(&mut app).await.remove(0).id();
     for id in ids {
-        let runs = app.engine().runs_of_event(&id.to_string()).await.unwrap();
+        let runs = app.engine().query().runs_of_event(&id.to_string()).await.unwrap();
         assert_eq!(runs.iter().map(|run| run.run).collect::<Vec<_>>(), [run]);
     }
 }
@@ -103,9 +103,9 @@ async fn a_repeated_request_starts_nothing_again() {
         let mut app = TestApp::new().function(function);
         let events: Vec<_> =
             (0..MANY).map(|n| NewEvent { id: Some(format!("job-{n}").into()), ..asked("a", n) }).collect();
-        let first = app.engine().ingest(events.clone(), None).await.unwrap();
+        let first = app.engine().intake().ingest(events.clone(), None).await.unwrap();
         let runs = app.runs().await.len();
-        assert_eq!(app.engine().ingest(events, None).await.unwrap(), first);
+        assert_eq!(app.engine().intake().ingest(events, None).await.unwrap(), first);
         assert_eq!(app.runs().await.len(), runs);
         app.finish().await;
         assert_eq!(app.runs().await.len(), runs);
@@ -117,7 +117,7 @@ async fn a_stop_cancels_the_job_before_it_and_not_the_one_after_it() {
     let function = || Function::new("f", works_long).cancel_on(CancelOn::event::<Stop>().field("client"));
     for function in [function(), function().singleton(Singleton::skip()), function().singleton(Singleton::replace())] {
         let mut app = TestApp::new().function(function);
-        app.engine().ingest(vec![asked("a", 0), stop("a"), asked("a", 1)], None).await.unwrap();
+        app.engine().intake().ingest(vec![asked("a", 0), stop("a"), asked("a", 1)], None).await.unwrap();
         app.finish().await;
         let runs = all_runs(&mut app).await;
         assert_eq!(runs.iter().map(|run| run.status()).collect::<Vec<_>>(), [Status::Cancelled, Status::Completed]);
@@ -135,7 +135,7 @@ async fn a_stop_that_is_repeated_cancels_what_came_before_it_and_not_what_came_a
     let run = app.start(&job("a", 1)).await.remove(0);
     app.start(&stop).await;
     // run again by hand, it is a new run: the stop came before it, too
-    app.engine().rerun(run.id(), Default::default()).await.unwrap();
+    app.engine().control().rerun(run.id(), Default::default()).await.unwrap();
     app.start(&stop).await;
     app.finish().await;
     assert_eq!(outputs(&all_runs(&mut app).await), [1, 1]);

@@ -19,11 +19,11 @@ fn started(runs: &[TestRun], after: Timestamp) -> Vec<u64> {
 #[tokio::test]
 async fn rule_32_a_throttle_holds_after_a_pause() {
     let mut app = TestApp::new().function(Function::new("f", works).throttle(Rate::new(1, MINUTE)));
-    app.engine().pause("f").await.unwrap();
+    app.engine().functions().pause("f").await.unwrap();
     send_all(&mut app, (0..5).map(|n| job("a", n))).await;
     app.advance(HOUR).await;
     let resumed = app.now();
-    assert_eq!(app.engine().resume("f").await.unwrap(), 5);
+    assert_eq!(app.engine().functions().resume("f").await.unwrap(), 5);
     app.advance(10 * SECOND).await;
     // one that comes now waits for its turn, too
     send_all(&mut app, [job("a", 5)]).await;
@@ -36,14 +36,14 @@ async fn rule_32_a_throttle_holds_after_a_pause() {
 #[tokio::test]
 async fn rule_32_a_run_that_is_put_off_says_when_it_starts() {
     let mut app = TestApp::new().function(Function::new("f", works).throttle(Rate::new(1, MINUTE)));
-    app.engine().pause("f").await.unwrap();
+    app.engine().functions().pause("f").await.unwrap();
     send_all(&mut app, (0..3).map(|n| job("a", n))).await;
     app.advance(HOUR).await;
-    app.engine().resume("f").await.unwrap();
+    app.engine().functions().resume("f").await.unwrap();
     app.advance(SECOND).await;
     let run = all_runs(&mut app).await.remove(2);
     assert_eq!(run.status(), Status::Scheduled);
-    let waiting = app.engine().run(run.id()).await.unwrap().waiting.unwrap();
+    let waiting = app.engine().query().run(run.id()).await.unwrap().waiting.unwrap();
     assert_eq!(waiting, "begins at 2024-01-01T01:02:00.000Z, when its throttle or rate limit has room");
 }
 
@@ -51,11 +51,11 @@ async fn rule_32_a_run_that_is_put_off_says_when_it_starts() {
 async fn rule_32_each_key_and_each_burst_holds_after_a_pause() {
     let rate = Rate::new(2, MINUTE).burst(2).key("event.data.client");
     let mut app = TestApp::new().function(Function::new("f", works).throttle(rate));
-    app.engine().pause("f").await.unwrap();
+    app.engine().functions().pause("f").await.unwrap();
     send_all(&mut app, (0..4).flat_map(|n| [job("a", n), job("b", n)])).await;
     app.advance(HOUR).await;
     let resumed = app.now();
-    app.engine().resume("f").await.unwrap();
+    app.engine().functions().resume("f").await.unwrap();
     app.finish().await;
     assert_eq!(started(&all_runs(&mut app).await, resumed), [0, 0, 0, 0, 30, 30, 60, 60]);
 }
@@ -63,13 +63,13 @@ async fn rule_32_each_key_and_each_burst_holds_after_a_pause() {
 #[tokio::test]
 async fn rule_32_a_rate_limit_holds_after_a_pause() {
     let mut app = TestApp::new().function(Function::new("f", works).rate_limit(Rate::new(2, MINUTE)));
-    app.engine().pause("f").await.unwrap();
+    app.engine().functions().pause("f").await.unwrap();
     for n in 0..6 {
         send_all(&mut app, [job("a", n)]).await;
         app.advance(MINUTE / 2).await;
     }
     let resumed = app.now();
-    app.engine().resume("f").await.unwrap();
+    app.engine().functions().resume("f").await.unwrap();
     app.finish().await;
     let runs = all_runs(&mut app).await;
     assert_eq!(started(&runs, resumed), [0, 0, 30, 60, 90, 120]);
@@ -80,7 +80,7 @@ async fn rule_32_events_for_one_later_moment_are_spaced_from_then_on() {
     let mut app = TestApp::new().function(Function::new("f", works).throttle(Rate::new(1, MINUTE)));
     let later = app.now() + HOUR;
     let events = (0..4).map(|n| NewEvent { ts: Some(later), ..job("a", n).to_event().unwrap() });
-    app.engine().ingest(events.collect(), None).await.unwrap();
+    app.engine().intake().ingest(events.collect(), None).await.unwrap();
     app.finish().await;
     assert_eq!(started(&all_runs(&mut app).await, later), [0, 60, 120, 180]);
 }
@@ -118,10 +118,10 @@ async fn rule_32_a_run_that_is_put_off_leaves_its_place_in_line_to_others() {
     }
     let other = Function::new("g", other).concurrency(Concurrency::limit(1).shared("api"));
     let mut app = TestApp::new().function(throttled).function(other);
-    app.engine().pause("f").await.unwrap();
+    app.engine().functions().pause("f").await.unwrap();
     send_all(&mut app, (0..3).map(|n| job("a", n))).await;
     app.advance(HOUR).await;
-    app.engine().resume("f").await.unwrap();
+    app.engine().functions().resume("f").await.unwrap();
     app.advance(SECOND).await;
     let run = app.start(&Other {}).await.remove(0);
     assert_eq!(run.status(), Status::Completed);
@@ -139,13 +139,13 @@ async fn paused_cron(policy: Option<MissedTicks>) -> (Vec<Status>, Vec<i64>) {
         Some(policy) => cron.missed_ticks(policy),
         None => cron,
     });
-    app.engine().pause("f").await.unwrap();
+    app.engine().functions().pause("f").await.unwrap();
     // 00:00 to 03:05
     for _ in 0..185 {
         app.advance(MINUTE).await;
     }
     let resumed = app.now().as_millis();
-    app.engine().resume("f").await.unwrap();
+    app.engine().functions().resume("f").await.unwrap();
     for _ in 0..20 {
         app.advance(MINUTE).await;
     }
@@ -186,12 +186,12 @@ async fn missed_ticks_are_for_cron_functions_and_said_once() {
 #[tokio::test]
 async fn rule_32_a_debounce_waits_for_quiet_after_a_pause_too() {
     let mut app = TestApp::new().function(Function::new("f", works).debounce(Debounce::new(MINUTE)));
-    app.engine().pause("f").await.unwrap();
+    app.engine().functions().pause("f").await.unwrap();
     app.start(&job("a", 1)).await;
     app.advance(HOUR).await;
     app.start(&job("a", 2)).await;
     let last = app.now();
-    app.engine().resume("f").await.unwrap();
+    app.engine().functions().resume("f").await.unwrap();
     app.finish().await;
     let runs = all_runs(&mut app).await;
     assert_eq!((outputs(&runs), began_after(&runs[0], last)), (vec![2], MINUTE));

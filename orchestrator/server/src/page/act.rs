@@ -79,8 +79,8 @@ async fn many(shared: &Shared, body: Body) -> Result<String, Problem> {
     let mut done = 0;
     for run in runs {
         let result = match did {
-            "cancel" => shared.engine.cancel(run, REASON).await.map(drop),
-            _ => shared.engine.rerun(run, Rerun::default()).await.map(drop),
+            "cancel" => shared.engine.control().cancel(run, REASON).await.map(drop),
+            _ => shared.engine.control().rerun(run, Rerun::default()).await.map(drop),
         };
         match result {
             Ok(()) => done += 1,
@@ -103,7 +103,7 @@ pub(super) async fn cancel(
     path: Result<RunPath, Problem>,
 ) -> Response {
     let cancelled = match path {
-        Ok(RunPath(run)) => shared.engine.cancel(run, REASON).await.map(|_| run).map_err(Problem::from),
+        Ok(RunPath(run)) => shared.engine.control().cancel(run, REASON).await.map(|_| run).map_err(Problem::from),
         Err(problem) => Err(problem),
     };
     match cancelled {
@@ -130,8 +130,8 @@ async fn hastened(shared: &Shared, path: Result<RunPath, Problem>, body: Body) -
     let fields = Fields::read(shared, body, FORM_BYTES, &["step"]).await?;
     // no step has an empty name
     match fields.get("step") {
-        "" => shared.engine.hasten_function(run).await?,
-        step => shared.engine.hasten(run, step).await?,
+        "" => shared.engine.control().hasten_function(run).await?,
+        step => shared.engine.control().hasten(run, step).await?,
     };
     Ok(run)
 }
@@ -148,8 +148,8 @@ async fn paused(shared: &Shared, body: Body) -> Result<String, Problem> {
     let fields = Fields::read(shared, body, FORM_BYTES, &["id", "do"]).await?;
     let id = fields.get("id");
     let did = match fields.get("do") {
-        "pause" => shared.engine.pause(id).await.map(|_| "pause")?,
-        "resume" => shared.engine.resume(id).await.map(|_| "resume")?,
+        "pause" => shared.engine.functions().pause(id).await.map(|_| "pause")?,
+        "resume" => shared.engine.functions().resume(id).await.map(|_| "resume")?,
         other => return Err(Problem::bad_request(format!("`do` is `{other}`; use pause or resume"))),
     };
     Ok(format!("/function{}", query([("id", id), ("did", did), ("n", "1")])))
@@ -175,7 +175,7 @@ async fn again(shared: &Shared, path: Result<RunPath, Problem>, body: Body) -> R
     admitted.reserve(1)?;
     let from_step = Some(fields.get("from_step")).filter(|step| !step.is_empty()).map(str::to_owned);
     let how = Rerun { from_step, input: input(fields.get("input"))? };
-    Ok(shared.engine.rerun(run, how).await?)
+    Ok(shared.engine.control().rerun(run, how).await?)
 }
 
 /// The JSON of an editor; nothing when it was left empty. What it must be besides JSON is the engine's to say.

@@ -128,7 +128,7 @@ pub(super) async fn page(State(shared): State<Shared>, asked: Asked) -> Response
 
 async fn look(shared: &Shared, before: Option<RunId>, asked: &Asked) -> Result<CostPage, EngineError> {
     let engine = &shared.engine;
-    let found = engine.search(&RunSearch { before, limit: RUNS, ..RunSearch::default() }).await?;
+    let found = engine.query().search(&RunSearch { before, limit: RUNS, ..RunSearch::default() }).await?;
     let costs = join_all(found.runs.iter().map(|run| cost_of(engine, run.run))).await;
     let (mut runs, mut total) = (Vec::new(), Cost::default());
     let mut functions: BTreeMap<String, (usize, Cost)> = BTreeMap::new();
@@ -167,8 +167,8 @@ async fn look(shared: &Shared, before: Option<RunId>, asked: &Asked) -> Result<C
 }
 
 async fn cost_of(engine: &Engine, run: RunId) -> Result<Cost, EngineError> {
-    let look = engine.look(run, None).await?;
-    let spec = engine.specs().find(|spec| spec.id == look.detail.summary.function);
+    let look = engine.query().look(run, None).await?;
+    let spec = engine.functions().specs().find(|spec| spec.id == look.detail.summary.function);
     Ok(Cost::of(&look, spec.map_or(0, |spec| spec.concurrency.len())))
 }
 

@@ -89,9 +89,14 @@ async fn look(shared: &Shared, asked: &Asked) -> Result<EventsPage, Problem> {
             .map_err(|_| Problem::bad_request(format!("`before` is `{id}`; follow the link of the page before")))
     });
     let before = before.transpose()?;
-    let looks = shared.engine.events(before, PAGE).await?;
-    let mut names: Vec<String> =
-        shared.engine.specs().flat_map(|spec| &spec.triggers).map(|trigger| trigger.event.to_string()).collect();
+    let looks = shared.engine.query().events(before, PAGE).await?;
+    let mut names: Vec<String> = shared
+        .engine
+        .functions()
+        .specs()
+        .flat_map(|spec| &spec.triggers)
+        .map(|trigger| trigger.event.to_string())
+        .collect();
     names.sort_unstable();
     names.dedup();
     Ok(EventsPage {
@@ -118,7 +123,7 @@ struct EventPage {
 /// `GET /events/{id}`, by the event's id or its sender's.
 pub(super) async fn one(State(shared): State<Shared>, path: Result<EventPath, Problem>, asked: Asked) -> Response {
     let look = match path {
-        Ok(EventPath(id)) => shared.engine.event_with_runs(&id).await.map_err(Problem::from),
+        Ok(EventPath(id)) => shared.engine.query().event_with_runs(&id).await.map_err(Problem::from),
         Err(problem) => Err(problem),
     };
     match look {
@@ -148,7 +153,7 @@ pub(super) async fn data(
     headers: HeaderMap,
 ) -> Response {
     let event = match path {
-        Ok(EventPath(id)) => shared.engine.event(&id).await.map_err(Problem::from),
+        Ok(EventPath(id)) => shared.engine.query().event(&id).await.map_err(Problem::from),
         Err(problem) => Err(problem),
     };
     match event {
@@ -195,7 +200,7 @@ pub(super) async fn replay(
 
 async fn replayed(shared: &Shared, path: Result<EventPath, Problem>) -> Result<EventId, Problem> {
     let EventPath(id) = path?;
-    let event = shared.engine.event(&id).await?;
+    let event = shared.engine.query().event(&id).await?;
     if event.data.get().len() > EVENT_BYTES {
         return Err(Problem::bad_request("this event is larger than events may be now"));
     }
@@ -208,7 +213,7 @@ async fn take(shared: &Shared, events: Vec<NewEvent>) -> Result<EventId, Problem
     admitted.reserve(events.len())?;
     let engine = shared.engine.clone();
     let ingest = tokio::spawn(async move {
-        let ids = engine.ingest(events, None).await;
+        let ids = engine.intake().ingest(events, None).await;
         drop(admitted);
         ids
     });

@@ -85,14 +85,15 @@ struct FunctionsPage {
 
 /// `GET /functions`.
 pub(super) async fn list(State(shared): State<Shared>, asked: Asked) -> Response {
-    let strips = join_all(shared.engine.specs().take(MOST_LISTED).map(|spec| strip(&shared.engine, &spec.id))).await;
-    let paused = match shared.engine.paused().await {
+    let strips =
+        join_all(shared.engine.functions().specs().take(MOST_LISTED).map(|spec| strip(&shared.engine, &spec.id))).await;
+    let paused = match shared.engine.functions().paused().await {
         Ok(paused) => paused,
         Err(error) => return sorry(&shared, &asked.headers, &error.into()),
     };
     let mut strips = strips.into_iter();
     let mut functions = Vec::new();
-    for spec in shared.engine.specs() {
+    for spec in shared.engine.functions().specs() {
         match strips.next().unwrap_or_else(|| Ok(Vec::new())) {
             Ok(strip) => functions.push(FunctionRow::of(spec, strip, paused.get(&spec.id).copied())),
             Err(error) => return sorry(&shared, &asked.headers, &error.into()),
@@ -103,7 +104,7 @@ pub(super) async fn list(State(shared): State<Shared>, asked: Asked) -> Response
 }
 
 async fn strip(engine: &Engine, function: &str) -> Result<Vec<(Status, RunId)>, EngineError> {
-    let rows = engine.rows_of(function, STRIP).await?;
+    let rows = engine.query().rows_of(function, STRIP).await?;
     let of = |row: &stepladder_core::RunRow| (row.ended.map_or(Status::Running, |(_, status)| status), row.run);
     Ok(rows.iter().rev().map(of).collect())
 }
@@ -151,16 +152,16 @@ pub(super) async fn one(State(shared): State<Shared>, asked: Asked) -> Response 
 async fn look(shared: &Shared, id: &str, asked: &Asked) -> Result<FunctionPage, Problem> {
     let engine = &shared.engine;
     let none = || Problem::not_found(format!("there is no function `{}`", brief(id, 100)));
-    let spec = engine.specs().find(|spec| *spec.id == *id).ok_or_else(none)?;
-    let rows = engine.rows_of(id, HISTORY).await?;
+    let spec = engine.functions().specs().find(|spec| *spec.id == *id).ok_or_else(none)?;
+    let rows = engine.query().rows_of(id, HISTORY).await?;
     let now = engine.now();
     let ended = rows.iter().filter(|row| row.ended.is_some()).take(TIMED);
     // one that was deleted meanwhile is left out
-    let details: Vec<_> = join_all(ended.map(|row| engine.run(row.run))).await.into_iter().flatten().collect();
+    let details: Vec<_> = join_all(ended.map(|row| engine.query().run(row.run))).await.into_iter().flatten().collect();
     let newest = rows.iter().take(LISTED);
-    let runs = join_all(newest.map(|row| engine.brief_of(row.run))).await;
+    let runs = join_all(newest.map(|row| engine.query().brief_of(row.run))).await;
     let runs = runs.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
-    let lines = engine.lines_of(id).await?.into_iter().map(|view| LineRow {
+    let lines = engine.query().lines_of(id).await?.into_iter().map(|view| LineRow {
         key: brief(&view.limit.key, 200),
         slots: view.limit.slots,
         held: view.held.iter().map(|h| (h.holder.run, brief(&h.holder.step, 80))).collect(),
@@ -178,7 +179,7 @@ async fn look(shared: &Shared, id: &str, asked: &Asked) -> Result<FunctionPage, 
     };
     Ok(FunctionPage {
         shell: Shell::new(shared, &asked.headers, Tab::Functions),
-        function: FunctionRow::of(spec, Vec::new(), engine.paused_since(id).await?),
+        function: FunctionRow::of(spec, Vec::new(), engine.functions().paused_since(id).await?),
         history: bars(&rows, now),
         steps: times(&details),
         timed: details.len(),

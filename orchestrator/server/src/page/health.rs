@@ -103,7 +103,7 @@ pub(super) async fn page(State(shared): State<Shared>, asked: Asked) -> Response
 }
 
 async fn look(shared: &Shared, asked: &Asked) -> Result<HealthPage, EngineError> {
-    let (health, depths) = tokio::join!(shared.engine.health(), depths(shared));
+    let (health, depths) = tokio::join!(shared.engine.query().health(), depths(shared));
     let Health { backlog, executing, swept_to, timers, more_timers } = health?;
     let late = timers.iter().filter(|timer| timer.due < shared.engine.now()).count();
     let at_least = |n: usize| if more_timers && n == timers.len() { format!("more than {n}") } else { n.to_string() };

@@ -127,14 +127,14 @@ async fn look(
     asked: &Asked,
 ) -> Result<RunPage, EngineError> {
     let engine = &shared.engine;
-    let look = engine.look(run, at).await?;
+    let look = engine.query().look(run, at).await?;
     let RunLook { detail, entries, total } = &look;
     let seen = entries.len() as Seq;
     let past = seen < *total;
     // what stood then is drawn as of then
     let now = entries.last().filter(|_| past).map_or_else(|| engine.now(), |(_, entry)| entry.at);
     let end = detail.summary.ended_at.unwrap_or(now).max(detail.summary.created_at);
-    let spec = engine.specs().find(|spec| spec.id == detail.summary.function);
+    let spec = engine.functions().specs().find(|spec| spec.id == detail.summary.function);
     let limits = spec.map_or(0, |spec| spec.concurrency.len());
     let first = if first < detail.steps.len() { first } else { 0 };
     let shown: Vec<(usize, &StepView)> = detail.steps.iter().enumerate().skip(first).take(STEPS).collect();
@@ -145,7 +145,7 @@ async fn look(
     let event_data = room.show(&detail.event.data, value_link(run, "event"));
     let output = detail.summary.output.as_deref().map(|output| room.show(output, value_link(run, "output")));
     let attempts = (ATTEMPTS / shown.len().max(1)).clamp(1, 40);
-    let retries = engine.retries_of(&detail.summary.function);
+    let retries = engine.functions().retries_of(&detail.summary.function);
     let shared_by_rows = Around { run, waterfall: &waterfall, attempts, now, retries: retries.as_ref() };
     let mut steps: Vec<StepRow> =
         shown.iter().map(|(n, step)| StepRow::of(*n, step, &shared_by_rows, &mut room)).collect();
@@ -215,7 +215,7 @@ async fn look(
 async fn children(engine: &Engine, shown: &[(usize, &StepView)]) -> Vec<(usize, RunDetail)> {
     let invoked = shown.iter().filter_map(|(n, step)| Some((*n, step.child?))).take(MOST_CHILDREN);
     let looks = invoked.map(async |(n, child)| {
-        let run = engine.run(child).await.ok()?;
+        let run = engine.query().run(child).await.ok()?;
         Some((n, run))
     });
     join_all(looks).await.into_iter().flatten().collect()

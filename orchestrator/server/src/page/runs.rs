@@ -103,7 +103,12 @@ pub(super) async fn page(State(shared): State<Shared>, asked: Asked) -> Response
         shell,
         statuses: statuses.into(),
         every: search.link(&[("status", ""), NEWEST]),
-        functions: shared.engine.specs().map(|spec| (spec.id.to_string(), chosen == Some(&spec.id))).collect(),
+        functions: shared
+            .engine
+            .functions()
+            .specs()
+            .map(|spec| (spec.id.to_string(), chosen == Some(&spec.id)))
+            .collect(),
         spans: search::SPANS.map(|(word, name, _)| (word, name, search.within.as_deref() == Some(word))).into(),
         runs: found.runs.iter().map(|run| RunRow::of(run, now)).collect(),
         meaning,

@@ -20,7 +20,7 @@ pub(super) async fn download(State(shared): State<Shared>, path: Result<RunPath,
 
 async fn value(shared: &Shared, path: Result<RunPath, Problem>, asked: &Asked) -> Result<(String, Json), Problem> {
     let RunPath(id) = path?;
-    let run = shared.engine.run(id).await?;
+    let run = shared.engine.query().run(id).await?;
     let none = |what: &str| Problem::not_found(format!("run {id} has no {what}"));
     let named = |what: &str, id: RunId| format!("{id}-{what}.json");
     match asked.part("of") {

@@ -80,7 +80,7 @@ async fn send(router: &Router) -> (u16, Value) {
 }
 
 async fn runs(engine: &Engine) -> usize {
-    engine.runs(RunFilter::default()).await.unwrap().runs.len()
+    engine.query().runs(RunFilter::default()).await.unwrap().runs.len()
 }
 
 #[tokio::test]

@@ -125,23 +125,24 @@ impl Search {
         };
         let text = &self.text[..];
         if text.is_empty() {
-            return Ok(Looked { found: engine.search(&search).await?, meaning: None });
+            return Ok(Looked { found: engine.query().search(&search).await?, meaning: None });
         }
         if let Ok(run) = text.parse::<RunId>()
-            && let Some(found) = engine.brief_of(run).await?
+            && let Some(found) = engine.query().brief_of(run).await?
         {
             return Ok(of_these(vec![found], "the run of this id".into()));
         }
         if let Some((first, last)) = beginning(text) {
             search.from = search.from.max(Some(first));
             search.before = earlier(search.before, Some(last));
-            let found = engine.search(&search).await?;
+            let found = engine.query().search(&search).await?;
             if !found.runs.is_empty() || found.cursor.is_some() {
                 return Ok(Looked { found, meaning: Some("runs whose id begins so".into()) });
             }
         }
         let lower = text.to_lowercase();
         let mut functions: Vec<String> = engine
+            .functions()
             .specs()
             .filter(|spec| self.function.as_deref().is_none_or(|chosen| *chosen == *spec.id))
             .map(|spec| spec.id.to_string())
@@ -155,9 +156,9 @@ impl Search {
                 format!("runs of {first}{all} function{} with this in the id", if all == 1 { "" } else { "s" });
             (search.functions, search.from) = (functions, self.begins.map(|at| RunId::new(at, 0)));
             search.before = earlier(self.cursor, self.ends.map(|at| RunId::new(at, 0)));
-            return Ok(Looked { found: engine.search(&search).await?, meaning: Some(meaning) });
+            return Ok(Looked { found: engine.query().search(&search).await?, meaning: Some(meaning) });
         }
-        match engine.runs_of_event(text).await {
+        match engine.query().runs_of_event(text).await {
             Ok(mut runs) => {
                 runs.reverse();
                 runs.truncate(PAGE);

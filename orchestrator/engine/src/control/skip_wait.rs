@@ -1,0 +1,91 @@
+//! Going on now: a sleep that is cut short, a retry that is not waited for.
+//!
+//! A wake alone would not do it: timers and retries are judged by their time, which the journal has. So the journal says
+//! that somebody moved it, and everything else is as if the time had come.
+
+use crate::control::Control;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::journal::Fact;
+use stepladder_core::state::{RunState, StepState};
+use stepladder_core::{Cause, RunId, Status, StepId, Timestamp};
+
+use crate::engine::{EngineError, no_such_run};
+use crate::ports::{Commit, Later};
+
+/// When a copy of the wake comes.
+const MOMENT: Duration = Duration::from_secs(5);
+
+impl Control {
+    /// Lets a step that sleeps, or waits to be tried again, go on now. One whose time has come already only gets its wake
+    /// again.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] for an unknown run; [`EngineError::TooLate`] when it has ended; [`EngineError::Invalid`]
+    /// for a step that waits for no time; [`EngineError::Store`].
+    pub async fn hasten(&self, run: RunId, step: &str) -> Result<Status, EngineError> {
+        let none = || format!("step `{step}` of run {run} neither sleeps nor waits to be tried again");
+        self.go_on(run, |state| step_that_waits(state, step), none).await
+    }
+
+    /// The same for the function itself, which waits to be run again after an error outside its steps.
+    ///
+    /// # Errors
+    /// As [`hasten`](Self::hasten).
+    pub async fn hasten_function(&self, run: RunId) -> Result<Status, EngineError> {
+        let waits = |state: &RunState| Some(Waits { step: None, due: state.handler_retry_at?, cause: Cause::Due });
+        self.go_on(run, waits, || format!("the function of run {run} does not wait to be run again")).await
+    }
+
+    async fn go_on(
+        &self,
+        run: RunId,
+        waits: impl Fn(&RunState) -> Option<Waits> + Send,
+        none: impl Fn() -> String + Send,
+    ) -> Result<Status, EngineError> {
+        let state = self.runs.state(run).await?.ok_or_else(|| no_such_run(run))?;
+        let mut state = Arc::unwrap_or_clone(state);
+        loop {
+            if state.end.is_some() {
+                return Err(EngineError::TooLate(format!("run {run} has ended")));
+            }
+            let now = self.runtime.now();
+            let Waits { step, due, cause } = waits(&state).ok_or_else(|| EngineError::Invalid(none()))?;
+            let wake = self.runtime.wake_of(&state, cause);
+            // should this end between the entry and its wake, that one's copy comes a moment later (rule 11)
+            let copy = Later::Wake { wake: wake.clone(), due: now + MOMENT };
+            let mut commit = Commit { before: vec![copy], wakes: vec![wake], ..Commit::default() };
+            let entries = if now < due { vec![Fact::Hastened { step }.at(now)] } else { Vec::new() };
+            if self.runs.append(&mut state, entries, &mut commit).await?.is_done() {
+                return Ok(state.status());
+            }
+        }
+    }
+}
+
+/// What waits for a time.
+struct Waits {
+    /// The step; the function itself where there is none.
+    step: Option<StepId>,
+    due: Timestamp,
+    /// Of the wake by which it goes on.
+    cause: Cause,
+}
+
+fn step_that_waits(state: &RunState, step: &str) -> Option<Waits> {
+    let (id, step) = state.steps.get_key_value(step)?;
+    match &step.state {
+        StepState::Sleeping { until: due } | StepState::Waiting { retry_at: due, .. } => {
+            // a step that has wakes of its own starts by them alone
+            let cause = if step.woken { Cause::Step(id.clone()) } else { Cause::Due };
+            Some(Waits { step: Some(id.clone()), due: *due, cause })
+        }
+        StepState::Wanted
+        | StepState::Running { .. }
+        | StepState::Invoking { .. }
+        | StepState::Awaiting { .. }
+        | StepState::Done
+        | StepState::Abandoned => None,
+    }
+}

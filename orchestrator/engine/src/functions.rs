@@ -1,0 +1,42 @@
+//! The functions that an engine knows: their versions, whether they are paused, and whether a recorded run replays
+//! under other code.
+
+pub mod check;
+mod pause;
+pub(crate) mod versions;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use stepladder_core::retry::{Backoff, RetryPolicy};
+use stepladder_core::{Spec, Timestamp};
+
+pub(crate) use pause::line;
+
+use crate::runtime::Runtime;
+
+/// The registered functions, and which of them are paused.
+pub struct Functions {
+    pub(crate) runtime: Arc<Runtime>,
+    /// When each function was last seen not to be paused.
+    pub(crate) unpaused: Mutex<HashMap<Arc<str>, Timestamp>>,
+}
+
+impl Functions {
+    pub(crate) fn new(runtime: Arc<Runtime>) -> Self {
+        Self { runtime, unpaused: Mutex::default() }
+    }
+
+    /// The functions' descriptions, in the order of registration.
+    pub fn specs(&self) -> impl Iterator<Item = &Spec> {
+        self.runtime.specs()
+    }
+
+    /// The retries of a function in this process; `None` if it is not registered. A step may have retries of its own.
+    pub fn retries_of(&self, function: &str) -> Option<RetryPolicy> {
+        let policy = &self.runtime.program(function)?.spec().retry;
+        let delay = self.runtime.config.retry_delay;
+        let backoff = delay.map_or_else(|| policy.backoff.clone(), Backoff::Fixed);
+        Some(RetryPolicy { retries: policy.retries, backoff })
+    }
+}

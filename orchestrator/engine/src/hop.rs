@@ -1,0 +1,326 @@
+//! A hop: one invocation that moves a run forward. Load, replay, execute, append, hand over.
+//!
+//! The hop itself is a loop of three: what does the handler wait for (`hop/settle.rs`), which bodies start here
+//! (`hop/start.rs`), and what came of them (`hop/outcomes.rs`). Whatever is refused or overtaken ends in
+//! [`Next::Again`]: the run is replayed from its journal and everything is decided anew (rule 2).
+
+mod announce;
+mod append;
+mod begin;
+mod deliver;
+mod end;
+mod finish;
+mod inbox;
+mod lines;
+mod outcomes;
+mod settle;
+mod start;
+mod supervise;
+mod telling;
+mod timing;
+mod write_down;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use stepladder_core::decide::{Ready, Situation};
+use stepladder_core::journal::{Entry, Fact, Failure};
+use stepladder_core::slot::{Holder, Limit};
+use stepladder_core::spec::LazyScope;
+use stepladder_core::state::RunState;
+use stepladder_core::{Cause, Spec, StepId, Timestamp, Wake, bounds};
+
+use crate::functions::Functions;
+use crate::functions::versions::Chosen;
+use crate::intake::Intake;
+use crate::ports::{Commit, Receipt, StoreError};
+use crate::program::{History, Program, Session};
+use crate::runs::Runs;
+use crate::runtime::Runtime;
+use crate::slots::Slots;
+use crate::slots::release;
+use crate::subscriptions::Subscriptions;
+use finish::Look;
+use lines::Said;
+use supervise::Watched;
+use timing::Punctuality;
+
+pub(crate) use announce::Listened;
+pub(crate) use supervise::Bodies;
+pub use supervise::Executing;
+pub(crate) use telling::{say, say_end, say_skipped};
+
+/// How long a run waits for a function that nobody has registered, before it looks again.
+const UNREGISTERED: Duration = Duration::from_secs(60);
+/// What an invocation keeps for itself when it goes on to a further step.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// Moves runs: one hop for each delivered wake.
+pub(crate) struct Hops {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) runs: Arc<Runs>,
+    pub(crate) functions: Arc<Functions>,
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) subscriptions: Arc<Subscriptions>,
+    pub(crate) intake: Arc<Intake>,
+    /// Which ends of runs some function listens to.
+    pub(crate) listened: Listened,
+    /// Bodies that run in this process.
+    pub(crate) bodies: Bodies,
+    /// Whether hops hand over at their next step instead of going on.
+    pub(crate) stopping: AtomicBool,
+}
+
+/// One invocation's view of a run.
+struct Hop<'e> {
+    hops: &'e Hops,
+    program: Arc<dyn Program>,
+    wake: Wake,
+    /// To acknowledge the wake with, once what it asks for is done or has its own wake.
+    receipt: Receipt,
+    state: RunState,
+    /// What goes out with the next append.
+    commit: Commit,
+    /// Outcomes that the handler has been shown ahead of the journal; they go out with the next append.
+    pending: Vec<Entry>,
+    /// How many of the journal's outcomes the session has been given.
+    shown: usize,
+    limits: Vec<Limit>,
+    /// Those on runs as wholes.
+    run_limits: Vec<Limit>,
+    /// Names what this hop holds (rule 20).
+    id: u64,
+    /// Slots that were taken for attempts that are not written down yet.
+    taken: Vec<Holder>,
+    /// Attempts for which a line was joined, until it is seen that they still wait.
+    joined: Vec<Holder>,
+    running: HashMap<StepId, Running>,
+    /// Steps that another invocation has been woken for.
+    handed: HashSet<StepId>,
+    /// Why those who wait for a slot that was given back could not be woken yet.
+    unwoken: Option<StoreError>,
+    /// Whether flow control has let the run go in this hop; the journal says so with the next append.
+    admitted: bool,
+    /// Whether this invocation has executed a body.
+    executed: bool,
+    /// Whether the wake was delivered before: somebody may have died over it.
+    redelivered: bool,
+    deadline: Timestamp,
+    lease_until: Timestamp,
+    /// Whether the run's inbox is to be looked into, once the run waits for events.
+    look: bool,
+    /// Whether the wake came at its time.
+    punctuality: Punctuality,
+    /// Steps of which it was told that they wait for a slot.
+    told_to_wait: HashSet<StepId>,
+    /// What the handler has said and nobody has recorded yet.
+    said: Said,
+    /// What the bodies took whose outcomes are not written yet: they are told when they are.
+    took: HashMap<StepId, Duration>,
+}
+
+/// A body that executes here.
+struct Running {
+    ready: Ready,
+    began: Timestamp,
+    /// When its time is up.
+    expires: Timestamp,
+    /// Whether it was stopped.
+    expired: bool,
+    /// The supervisor's eye on it.
+    _watched: Watched,
+}
+
+/// How to go on.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// Poll the handler again.
+    Advance,
+    /// Replay from the journal and decide anew.
+    Again,
+    /// The wake is done with, and acknowledged.
+    Done,
+}
+
+/// Whether a write acknowledges the wake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ack {
+    Now,
+    Later,
+}
+
+impl Hop<'_> {
+    async fn run(&mut self) -> Result<(), StoreError> {
+        self.keep_to_the_time().await?;
+        if !self.may_begin().await? {
+            return Ok(());
+        }
+        let created = self.state.created.clone();
+        let scope = &mut LazyScope::new(&created.event);
+        match self.spec().limits(scope).and_then(|limits| Ok((limits, self.spec().run_limits(scope)?))) {
+            Ok(limits) => (self.limits, self.run_limits) = limits,
+            Err(bad) => {
+                let error = Failure::new(format!("the key of a concurrency limit: {bad}"));
+                self.append(vec![Fact::RunFailed { error }.at(self.now())], Ack::Later).await?;
+            }
+        }
+        // a watchdog looks after the line, too: a worker that stood still may have joined it for a run that had ended
+        let looks_after = self.redelivered || self.wake.cause == Cause::Watchdog;
+        let had_ended = self.state.end.is_some();
+        if looks_after && !self.limits.is_empty() && !had_ended {
+            self.redo_releases().await?;
+        }
+        loop {
+            if self.state.end.is_some() {
+                self.wake_the_unwoken().await?;
+            }
+            if let Some(end) = &self.state.end {
+                let had_a_turn = self.wake.cause == Cause::Slot || self.wake.cause.step().is_some();
+                let look = match had_ended && had_a_turn {
+                    _ if self.redelivered => Look::Redo,
+                    true => Look::InLine,
+                    false => Look::AtRun,
+                };
+                let limits = [&self.limits[..], &self.run_limits].concat();
+                return self.hops.finish(&self.state, end, &limits, (self.receipt.clone(), look)).await;
+            }
+            if !self.may_live().await? {
+                return Ok(());
+            }
+            if self.state.end.is_some() {
+                continue;
+            }
+            if self.is_to_look() && !self.take_offers().await? {
+                continue;
+            }
+            if let Some(due) = self.state.handler_retry_at.filter(|due| *due > self.now()) {
+                // its wake was written before its entry
+                self.repeat_if_early(due);
+                self.give_up_the_turn(due);
+                self.append(Vec::new(), Ack::Now).await?;
+                return Ok(());
+            }
+            self.take_version();
+            let history = self.history();
+            let mut session = match self.program.open(history) {
+                Ok(session) => session,
+                Err(error) => {
+                    self.append(vec![Fact::RunFailed { error }.at(self.now())], Ack::Later).await?;
+                    continue;
+                }
+            };
+            if self.drive(session.as_mut()).await? == Next::Done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Another hop may have begun the run under another version meanwhile.
+    fn take_version(&mut self) {
+        let Some(Chosen { program, is_another }) = self.hops.runtime.program_of(&self.state) else { return };
+        self.program = program.clone();
+        if is_another {
+            let (run, function) = (self.state.run, &self.state.created.function);
+            let (begun, now) = (self.state.version.as_deref(), self.program.version());
+            tracing::warn!(%run, %function, begun, now, "a run goes on under another version of its function: its own is not registered");
+        }
+    }
+
+    fn history(&mut self) -> History {
+        self.shown = self.state.outcomes.len();
+        self.said = Said::in_attempt(self.state.handler_attempt());
+        History {
+            run: self.state.run,
+            secret: self.state.secret,
+            attempt: self.state.handler_attempt(),
+            event: Arc::new(self.state.created.event.clone()),
+            joined: self.state.joined.clone(),
+            created_at: self.state.created_at,
+            outcomes: self.state.outcomes.clone(),
+        }
+    }
+
+    /// Goes on with a session until the run must be replayed, or the wake is done with.
+    async fn drive(&mut self, session: &mut dyn Session) -> Result<Next, StoreError> {
+        loop {
+            if self.state.end.is_some() {
+                self.outlive(session).await?;
+                return Ok(Next::Again);
+            }
+            match self.settle(session).await {
+                Ok(Next::Advance) => {}
+                Ok(next) => return Ok(next),
+                Err(error) => {
+                    self.see_out(session).await;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Rule 22: a worker may have died between an outcome and the release of its slot, or between the release and the
+    /// waking of who waits.
+    async fn redo_releases(&self) -> Result<(), StoreError> {
+        let mut commit = Commit::default();
+        self.hops.slots.release_settled(&self.state, &self.limits, &mut commit).await?;
+        self.hops.runtime.carry_out(commit).await?;
+        self.hops.slots.pass_on(&self.limits).await
+    }
+
+    fn holder(&self, step: &StepId, attempt: u32) -> Holder {
+        Holder { run: self.state.run, step: step.clone(), attempt, hop: self.id }
+    }
+
+    /// The hop has failed: what it holds and has not given back is given back by the next.
+    fn owe(&mut self) {
+        let taken = std::mem::take(&mut self.taken);
+        let of = |holder: &Holder| self.limits.iter().map(|limit| release(limit, holder)).collect::<Vec<_>>();
+        self.hops.slots.owed.add(taken.iter().flat_map(of));
+        self.hops.slots.owed.add(std::mem::take(&mut self.commit.after));
+        if self.unwoken.is_some() {
+            self.hops.slots.owed.add_unwoken(&self.limits);
+        }
+    }
+
+    /// The slots of an attempt whose worker is dead, with the next append.
+    async fn give_back_of_the_dead(&mut self, step: &StepId, attempt: u32) -> Result<(), StoreError> {
+        for limit in &self.limits {
+            let held = self.hops.runtime.backend.holders(limit).await?.into_iter().map(|holding| holding.holder);
+            let of_dead = held.filter(|h| (h.run, &h.step, h.attempt) == (self.state.run, step, attempt));
+            self.commit.after.extend(of_dead.map(|holder| release(limit, &holder)));
+        }
+        Ok(())
+    }
+
+    /// The slots that this hop holds for an attempt, with the next append.
+    fn give_back(&mut self, step: &StepId, attempt: u32) {
+        let holder = self.holder(step, attempt);
+        self.commit.after.extend(self.limits.iter().map(|limit| release(limit, &holder)));
+    }
+
+    fn wake(&self, cause: Cause) -> Wake {
+        self.hops.runtime.wake_of(&self.state, cause)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.hops.runtime.now()
+    }
+
+    fn spec(&self) -> &Spec {
+        self.program.spec()
+    }
+
+    /// What a decision is made from, with outcomes that the handler was shown and that are not written yet.
+    fn situation(&self, pending: &[Entry]) -> Situation<'_> {
+        Situation {
+            now: self.now(),
+            worker: &self.hops.runtime.worker,
+            alone: self.hops.runtime.config.alone,
+            longest: self.hops.runtime.config.longest_step(&self.state.created.function),
+            spec: self.program.spec(),
+            pending: pending.iter().map(|entry| bounds::kept(&entry.fact)).sum(),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Events that tell of a run's end, for functions that listen to them: `stepladder/function.failed` and Inngest's
+//! `inngest/function.failed`, `.finished` and `.cancelled`.
+//!
+//! They are part of the finishing work, which every later wake of the run does again. Their ids are made of the run and
+//! the name, so a repetition sends nothing twice. Where no function listens, nothing is read or written for them.
+//!
+//! A run that such an event started is not announced, nor is one that it called, nor a failure handler: a listener that
+//! fails would start itself again without end.
+
+use crate::hop::Hops;
+use std::sync::Arc;
+
+use serde::Serialize;
+use stepladder_core::event::data_fault;
+use stepladder_core::journal::{Failure, Origin};
+use stepladder_core::state::{End, Ending, RunState};
+use stepladder_core::system::{FUNCTION_FAILED, INNGEST_CANCELLED, INNGEST_FAILED, INNGEST_FINISHED, tells_of_an_end};
+use stepladder_core::{Event, EventId, Json, RunId, Spec, Timestamp, id, json};
+
+use crate::ports::StoreError;
+
+/// Callers that are looked at, from a called run up, for one that an end's event started.
+const CALLERS: usize = 100;
+/// What Inngest says of every cancelled run.
+const CANCELLED: &str = "function cancelled";
+
+/// Which of these events some function is triggered or cancelled by.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Listened {
+    own_failed: bool,
+    failed: bool,
+    finished: bool,
+    cancelled: bool,
+}
+
+impl Listened {
+    pub(crate) fn by<'a>(specs: impl Iterator<Item = &'a Spec>) -> Self {
+        let mut listened = Self::default();
+        for spec in specs {
+            let triggers = spec.triggers.iter().map(|trigger| &*trigger.event);
+            for name in triggers.chain(spec.flow.cancel_on.iter().map(|cancel| &*cancel.event)) {
+                listened.own_failed |= name == FUNCTION_FAILED;
+                listened.failed |= name == INNGEST_FAILED;
+                listened.finished |= name == INNGEST_FINISHED;
+                listened.cancelled |= name == INNGEST_CANCELLED;
+            }
+        }
+        listened
+    }
+
+    /// The names under which an end is announced. A run that was skipped has never begun: it is not.
+    fn names(self, how: &Ending) -> impl Iterator<Item = &'static str> {
+        let Self { own_failed, failed, finished, cancelled } = self;
+        let names = match how {
+            Ending::Completed(_) => [finished.then_some(INNGEST_FINISHED), None, None],
+            Ending::Failed(_) => [
+                own_failed.then_some(FUNCTION_FAILED),
+                failed.then_some(INNGEST_FAILED),
+                finished.then_some(INNGEST_FINISHED),
+            ],
+            Ending::Cancelled(_) => {
+                [cancelled.then_some(INNGEST_CANCELLED), finished.then_some(INNGEST_FINISHED), None]
+            }
+            Ending::Skipped(_) => [None; 3],
+        };
+        names.into_iter().flatten()
+    }
+}
+
+impl Hops {
+    /// Whether some function may listen to this end.
+    pub(crate) fn is_listened_to(&self, end: &End) -> bool {
+        self.listened.names(&end.how).next().is_some()
+    }
+
+    /// Sends the events of a run's end that some function listens to.
+    pub(crate) async fn announce(&self, state: &RunState, end: &End) -> Result<(), StoreError> {
+        if !self.is_listened_to(end) || self.is_of_a_listener(state).await? {
+            return Ok(());
+        }
+        let event = |name: &'static str| Event {
+            id: EventId::new(end.at, id::hash(&[b"end", &state.run.to_bytes(), name.as_bytes()])),
+            name: name.into(),
+            data: end_data(name, state, end),
+            ts: end.at,
+            user: None,
+            external_id: None,
+            received_at: end.at,
+        };
+        let events: Vec<Event> = self.listened.names(&end.how).map(event).collect();
+        self.intake.accept(events, end.at).await.map(drop)
+    }
+
+    /// Whether a run is of a listener: an end's event started it, or one of those that called it.
+    async fn is_of_a_listener(&self, state: &RunState) -> Result<bool, StoreError> {
+        let mut created = state.created.clone();
+        for _ in 0..CALLERS {
+            if tells_of_an_end(&created.event.name) {
+                return Ok(true);
+            }
+            let Origin::Invoke { parent, .. } = created.origin else { return Ok(false) };
+            let Some(parent) = self.runs.state(parent).await? else { return Ok(false) };
+            created = parent.created.clone();
+        }
+        Ok(true)
+    }
+}
+
+/// The data of an event that tells of an end, within the limits of any event. What would pass them is left out and named.
+pub(crate) fn end_data(name: &str, state: &RunState, end: &End) -> Json {
+    let error = match &end.how {
+        Ending::Failed(error) => Some(error.clone().bounded()),
+        Ending::Cancelled(_) => Some(Failure::new(CANCELLED)),
+        Ending::Completed(_) | Ending::Skipped(_) => None,
+    };
+    let reason = match &end.how {
+        Ending::Cancelled(reason) => Some(reason.clone()),
+        _ => None,
+    };
+    let result = match &end.how {
+        Ending::Completed(output) => Some(output.clone()),
+        _ => None,
+    };
+    let (function, run, event) = (&*state.created.function, state.run, &state.created.event);
+    let mut omitted: Vec<&'static str> = Vec::new();
+    loop {
+        let keeps = |what: &str| !omitted.contains(&what);
+        let data = if name == FUNCTION_FAILED {
+            let (empty, whole);
+            let event = if keeps("event.data") {
+                event
+            } else {
+                (empty, whole) = (json::empty_object(), event.clone());
+                &Event { data: empty, user: None, ..whole }
+            };
+            json::of(&OwnFailed { function_id: function, run_id: run, error: error.as_ref(), event, omitted: &omitted })
+        } else {
+            let event = Sent::of(event, keeps("event.data"));
+            let joined = state.joined.iter().map(|event| Sent::of(event, true));
+            json::of(&Told {
+                function_id: function,
+                run_id: run,
+                error: error.as_ref().map(Serialized::of),
+                reason: reason.as_deref(),
+                result: result.as_ref().filter(|_| name == INNGEST_FINISHED && keeps("result")),
+                events: keeps("events").then(|| std::iter::once(event.clone()).chain(joined).collect()),
+                event,
+                omitted: &omitted,
+            })
+        };
+        let data = data.unwrap_or_else(|_| json::empty_object());
+        let fits = data_fault(&data).is_none();
+        let next = match omitted.len() {
+            _ if fits => return data,
+            0 if name != FUNCTION_FAILED => "events",
+            1 if result.is_some() && name == INNGEST_FINISHED => "result",
+            _ if keeps("event.data") => "event.data",
+            _ => return data,
+        };
+        omitted.push(next);
+    }
+}
+
+/// The data of `stepladder/function.failed`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OwnFailed<'a> {
+    function_id: &'a str,
+    run_id: RunId,
+    error: Option<&'a Failure>,
+    event: &'a Event,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    omitted: &'a [&'static str],
+}
+
+/// The data of the events of Inngest's names.
+#[derive(Serialize)]
+struct Told<'a> {
+    function_id: &'a str,
+    run_id: RunId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Serialized<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a Json>,
+    event: Sent<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<Vec<Sent<'a>>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    omitted: &'a [&'static str],
+}
+
+/// An error as Inngest's clients know it.
+#[derive(Serialize)]
+struct Serialized<'a> {
+    #[serde(rename = "__serialized")]
+    serialized: bool,
+    name: &'static str,
+    error: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
+}
+
+impl<'a> Serialized<'a> {
+    fn of(failure: &'a Failure) -> Self {
+        let Failure { message, code } = failure;
+        Self { serialized: true, name: "Error", error: message, message, code: code.as_deref() }
+    }
+}
+
+/// An event as its sender wrote it.
+#[derive(Clone, Serialize)]
+struct Sent<'a> {
+    id: EventId,
+    name: Arc<str>,
+    data: Json,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a Json>,
+    ts: Timestamp,
+}
+
+impl<'a> Sent<'a> {
+    fn of(event: &'a Event, whole: bool) -> Self {
+        let Event { id, name, data, user, ts, .. } = event;
+        let data = if whole { data.clone() } else { json::empty_object() };
+        Self { id: *id, name: name.clone(), data, user: user.as_ref().filter(|_| whole), ts: *ts }
+    }
+}

@@ -1,0 +1,72 @@
+//! The handler returned: the run's end, or the handler's next attempt.
+
+use stepladder_core::journal::{Entry, Fact, Failure};
+use stepladder_core::limits::OUTCOME_BYTES;
+use stepladder_core::state::End;
+use stepladder_core::{Cause, Json};
+
+use super::{Ack, Hop, Next};
+use crate::ports::StoreError;
+use crate::program::{Fault, Session};
+use crate::runs::Appended;
+
+impl Hop<'_> {
+    pub(crate) async fn end(
+        &mut self,
+        session: &mut dyn Session,
+        result: Result<Json, Fault>,
+        mut entries: Vec<Entry>,
+    ) -> Result<Next, StoreError> {
+        let orphans = session.orphans();
+        if !orphans.is_empty() {
+            // rule 6
+            tracing::warn!(run = %self.state.run, ?orphans, "recorded outcomes that the code does not ask for (any more)");
+        }
+        entries.push(self.last_fact(result).at(self.now()));
+        let appended = match entries.last().and_then(End::from) {
+            None => self.append(entries.clone(), Ack::Now).await?,
+            Some(end) => {
+                // where finishing takes more than this commit, the wake is acknowledged with the last
+                let simple = self.limits.is_empty()
+                    && self.run_limits.is_empty()
+                    && self.state.bound_children().next().is_none()
+                    && self.hops.failure_run(&self.state, &end).is_none()
+                    && !self.hops.is_listened_to(&end);
+                self.hops.tell_of_end(&self.state, &end, &mut self.commit);
+                let appended = self.append(entries.clone(), if simple { Ack::Now } else { Ack::Later }).await?;
+                match appended {
+                    Appended::Done if !simple => return Ok(Next::Again),
+                    other => other,
+                }
+            }
+        };
+        match appended {
+            Appended::Done => Ok(Next::Done),
+            Appended::Conflict | Appended::Refused => self.keep_outcomes(session, entries).await,
+        }
+    }
+
+    fn last_fact(&mut self, result: Result<Json, Fault>) -> Fact {
+        let Fault { failure, retry } = match result {
+            Ok(output) if output.get().len() > OUTCOME_BYTES => {
+                let message = format!(
+                    "the function returned {} bytes; at most {OUTCOME_BYTES} are allowed, return a reference to them",
+                    output.get().len()
+                );
+                return Fact::RunFailed { error: Failure { message, code: Some("too-large".into()) } };
+            }
+            Ok(output) => return Fact::RunCompleted { output },
+            Err(fault) => fault,
+        };
+        let attempt = self.state.handler_attempt();
+        let seed = self.hops.runtime.entropy.bits() as u64;
+        match self.spec().retry.next_delay(attempt, retry, seed) {
+            None => Fact::RunFailed { error: failure.bounded() },
+            Some(wait) => {
+                let retry_at = self.now() + self.hops.runtime.retry_wait(wait);
+                self.commit.before.push(self.hops.runtime.later(self.wake(Cause::Due), retry_at));
+                Fact::HandlerFailed { attempt, error: failure.bounded(), retry_at }
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The end of a run: what follows from its last entry. Redone by every later wake of the run, so a crash in the middle
+//! loses nothing.
+
+use crate::hop::Hops;
+use stepladder_core::journal::{Created, Origin};
+use stepladder_core::slot::Limit;
+use stepladder_core::state::{End, Ending, RunState};
+use stepladder_core::system::FUNCTION_FAILED;
+use stepladder_core::{Cause, Event, EventId, RunId, Wake};
+
+use crate::EngineError;
+use crate::hop::announce::end_data;
+use crate::ports::{After, Commit, Receipt, StoreError};
+
+/// Where an ended run may still have a place in line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Where the run says that it is.
+    AtRun,
+    /// The place was given a turn: also at the head of the line, should the run know nothing of it.
+    InLine,
+    /// Somebody may have died over the finishing work: all of it is redone.
+    Redo,
+}
+
+impl Hops {
+    /// What an ended run's commit carries: its row, and the wake of the run that waits for it (rule 19: every terminal
+    /// status tells the parent).
+    pub(crate) fn tell_of_end(&self, state: &RunState, end: &End, commit: &mut Commit) {
+        commit.after.push(After::Ended { run: state.run, at: end.at, status: end.how.status() });
+        if let Some(spec) = self.runtime.spec_of(&state.created) {
+            let cancellers = spec.flow.cancellers(state.run, &state.created.event, state.created_at);
+            commit.after.extend(cancellers.into_iter().map(After::Forget));
+        }
+        if let Origin::Invoke { parent, .. } = &state.created.origin {
+            commit.wakes.push(Wake { run: *parent, cause: Cause::ChildEnded, group: state.created.function.clone() });
+        }
+    }
+
+    /// The run that handles this run's failure, if its function has one.
+    pub(crate) fn failure_run(&self, state: &RunState, end: &End) -> Option<(RunId, Created)> {
+        let Ending::Failed(_) = &end.how else { return None };
+        let chosen = self.runtime.program_of(state)?;
+        let function = chosen.program.spec().on_failure.clone()?;
+        let run = state.run.on_failure_of(end.at);
+        let event = Event {
+            id: EventId::from_bytes(run.to_bytes()),
+            name: FUNCTION_FAILED.into(),
+            data: end_data(FUNCTION_FAILED, state, end),
+            ts: end.at,
+            user: None,
+            external_id: None,
+            received_at: end.at,
+        };
+        Some((run, Created::new(function, event, Origin::Failure { of: state.run })))
+    }
+
+    /// Does the finishing work of an ended run, and acknowledges the wake. Every later wake does it again (rules 22
+    /// and 28). Those who wait for a slot are woken only where one was freed, or may have been by the one who died over
+    /// this wake: waking them at every repetition would multiply wakes without end.
+    pub(crate) async fn finish(
+        &self,
+        state: &RunState,
+        end: &End,
+        limits: &[Limit],
+        (receipt, look): (Receipt, Look),
+    ) -> Result<(), StoreError> {
+        for child in state.bound_children() {
+            // one that has ended tells this run of it, which would come here again
+            if self.runs.state(child).await?.is_none_or(|child| child.end.is_some()) {
+                continue;
+            }
+            match self.runs.cancel(child, &format!("run {}, which called it, has ended", state.run)).await {
+                // one that is not there yet finds that its caller has ended
+                Ok(_) | Err(EngineError::NotFound(_) | EngineError::Invalid(_) | EngineError::TooLate(_)) => {}
+                Err(EngineError::Store(error)) => return Err(error),
+            }
+        }
+        if let Some((run, created)) = self.failure_run(state, end) {
+            self.intake.start_runs(vec![(run, created, Vec::new())]).await?;
+        }
+        self.announce(state, end).await?;
+        let mut commit = Commit::default();
+        if !limits.is_empty() {
+            self.slots.release_settled(state, limits, &mut commit).await?;
+            let mut frees = !commit.after.is_empty();
+            for limit in limits {
+                frees |= match look {
+                    Look::InLine => {
+                        let line = self.runtime.backend.line(limit, limit.slots as usize).await?;
+                        line.iter().any(|place| place.run == state.run)
+                    }
+                    Look::AtRun | Look::Redo => false,
+                } || self.runtime.backend.place(limit, state.run, None).await?.is_some();
+            }
+            if frees || look == Look::Redo {
+                let leave = |limit: &Limit| After::Leave { limit: limit.clone(), run: state.run, step: None };
+                commit.after.extend(limits.iter().map(leave));
+                // what frees slots and places comes before the look for those who wait
+                self.runtime.carry_out(std::mem::take(&mut commit)).await?;
+                self.slots.pass_on(limits).await?;
+            }
+        }
+        self.tell_of_end(state, end, &mut commit);
+        commit.acks.push(receipt);
+        self.runtime.carry_out(commit).await?;
+        Ok(())
+    }
+}

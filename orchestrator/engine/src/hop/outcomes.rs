@@ -1,0 +1,227 @@
+//! What came of the bodies: outcomes, retries, and what is kept when somebody else was faster.
+
+use std::time::Duration;
+
+use stepladder_core::journal::{Entry, Fact, Failure};
+use stepladder_core::state::{Revealed, StepState};
+use stepladder_core::{Cause, Json, Report, Timestamp, bounds};
+
+use super::append::is_outcome;
+use super::{Ack, Hop, Next, Running};
+use crate::ports::{Commit, StoreError};
+use crate::program::{Advance, Fault, Finished, Session};
+use crate::runs::Appended;
+
+impl Hop<'_> {
+    /// Turns ended bodies into entries.
+    ///
+    /// When no other body runs here and each outcome is final, the handler is shown the outcomes before they are
+    /// written, so that what follows from them (the next step's start, the run's end) travels in the same write.
+    /// Nothing is lost when that write is overtaken: the session is dropped, and replayed from the journal.
+    pub(crate) async fn outcomes(
+        &mut self,
+        session: &mut dyn Session,
+        finished: Vec<Finished>,
+    ) -> Result<Next, StoreError> {
+        let now = self.now();
+        let mut entries = Vec::with_capacity(finished.len());
+        for Finished { step, result } in finished {
+            let Some(running) = self.running.remove(&step) else { continue };
+            self.give_back(&step, running.ready.attempt);
+            self.took.insert(step.clone(), now.since(running.began));
+            let report = session.report(&step);
+            let entry = self.outcome(running, result, (report, now));
+            entries.push(entry);
+        }
+        // before the handler is shown them: each is held against those before it in this write, too
+        let entries = bounds::fit(&self.state, entries);
+        if entries.is_empty() {
+            return Ok(Next::Advance); // a timer's time has come, or the handler moved on by itself
+        }
+        if self.running.is_empty() && entries.iter().all(|e| Revealed::from(e).is_some()) {
+            entries.iter().filter_map(Revealed::from).for_each(|revealed| session.reveal(revealed));
+            self.pending = entries;
+            return Ok(Next::Advance);
+        }
+        self.append_outcomes(session, entries).await
+    }
+
+    /// Appends outcomes at once, then shows them. Overtaken, tries again until each is written or refused.
+    async fn append_outcomes(
+        &mut self,
+        session: &mut dyn Session,
+        mut entries: Vec<Entry>,
+    ) -> Result<Next, StoreError> {
+        let alone = self.running.is_empty();
+        // a failure that is tried again later, and nothing else: its wake is written, this one is done with. Where
+        // somebody else's attempt runs, its lease is still to be looked after (rule 10).
+        let running = self.state.steps.values().filter(|s| matches!(s.state, StepState::Running { .. })).count();
+        let lonely = alone && running == entries.len() && !self.is_early();
+        let ack = match lonely && entries.iter().all(|e| Revealed::from(e).is_none()) {
+            true => Ack::Now,
+            false => Ack::Later,
+        };
+        let retries = self.commit.before.clone();
+        loop {
+            match self.append(entries.clone(), ack).await? {
+                Appended::Done if ack == Ack::Now => return Ok(Next::Done),
+                Appended::Done => break,
+                Appended::Conflict => {}
+                Appended::Refused => {
+                    let state = &self.state;
+                    entries.retain(|entry| state.admits(entry).is_ok());
+                    if entries.is_empty() {
+                        self.release_now().await?;
+                        break;
+                    }
+                }
+            }
+            self.commit.before = retries.clone();
+        }
+        if alone && self.state.end.is_none() && entries.is_empty() {
+            return Ok(Next::Again);
+        }
+        self.show(session);
+        Ok(Next::Advance)
+    }
+
+    /// A write of outcomes and what follows from them was overtaken: only the outcomes are kept (rule 4), and the run
+    /// is decided anew.
+    pub(crate) async fn keep_outcomes(
+        &mut self,
+        session: &mut dyn Session,
+        mut entries: Vec<Entry>,
+    ) -> Result<Next, StoreError> {
+        entries.retain(is_outcome);
+        loop {
+            let state = &self.state;
+            entries.retain(|entry| state.admits(entry).is_ok());
+            if entries.is_empty() {
+                self.release_now().await?;
+                break;
+            }
+            if self.append(entries.clone(), Ack::Later).await?.is_done() {
+                break;
+            }
+        }
+        if self.running.is_empty() {
+            return Ok(Next::Again);
+        }
+        // nothing is shown ahead of the journal while bodies run: the session goes on where it is
+        self.show(session);
+        Ok(Next::Advance)
+    }
+
+    /// What the handler wanted next could not be had. The outcomes that were to travel with it are written by themselves, so
+    /// that no body is executed again for it; the error is given back.
+    pub(crate) async fn save_outcomes(
+        &mut self,
+        session: &mut dyn Session,
+        entries: Vec<Entry>,
+        error: StoreError,
+    ) -> StoreError {
+        self.commit.before.clear();
+        self.commit.wakes.clear();
+        if let Err(second) = self.keep_outcomes(session, entries).await {
+            tracing::warn!(run = %self.state.run, error = %second, "outcomes could not be written; their steps run again");
+        }
+        error
+    }
+
+    /// The storage failed while bodies run. They come to their end and their outcomes are written: a body that was cut off
+    /// would be executed again, and not before its lease is over.
+    pub(crate) async fn see_out(&mut self, session: &mut dyn Session) {
+        while !self.running.is_empty() {
+            let finished = self.wait(session, None).await;
+            let now = self.now();
+            let mut entries = Vec::with_capacity(finished.len());
+            if finished.is_empty() {
+                // the handler has moved on; what it wants now is decided anew, what it has dropped is not waited for
+                let advance = session.advance().await;
+                self.said.hear(session);
+                if matches!(advance, Advance::Ended(_)) {
+                    return;
+                }
+                self.abandon(session, &mut entries);
+            }
+            for Finished { step, result } in finished {
+                let Some(running) = self.running.remove(&step) else { continue };
+                self.give_back(&step, running.ready.attempt);
+                self.took.insert(step.clone(), now.since(running.began));
+                let report = session.report(&step);
+                let entry = self.outcome(running, result, (report, now));
+                entries.push(entry);
+            }
+            if let Err(error) = self.keep_outcomes(session, entries).await {
+                tracing::warn!(run = %self.state.run, %error, "outcomes could not be written; their steps run again");
+                return;
+            }
+        }
+    }
+
+    /// Gives back slots although nothing is appended (rule 22: a refused worker still releases).
+    async fn release_now(&mut self) -> Result<(), StoreError> {
+        if self.commit.after.is_empty() {
+            return Ok(());
+        }
+        self.append(Vec::new(), Ack::Later).await.map(drop)
+    }
+
+    /// The run has ended under running bodies (it was cancelled): they may finish, their outcomes are refused, their
+    /// slots are freed.
+    pub(crate) async fn outlive(&mut self, session: &mut dyn Session) -> Result<(), StoreError> {
+        self.pending.clear();
+        while !self.running.is_empty() {
+            let finished = self.wait(session, None).await;
+            let ended = finished.into_iter().map(|finished| finished.step).chain(session.dropped());
+            for step in ended.collect::<Vec<_>>() {
+                if let Some(running) = self.running.remove(&step) {
+                    self.give_back(&step, running.ready.attempt);
+                }
+            }
+            let after = std::mem::take(&mut self.commit.after);
+            self.hops.runtime.carry_out(Commit { after, ..Commit::default() }).await?;
+            self.hops.slots.pass_on(&self.limits).await?;
+        }
+        Ok(())
+    }
+
+    /// The entry for a body's result.
+    fn outcome(&mut self, running: Running, result: Result<Json, Fault>, (report, now): (Report, Timestamp)) -> Entry {
+        let ready = running.ready;
+        let (step, attempt) = (ready.step, ready.attempt);
+        let Fault { failure, retry } = match result {
+            Ok(output) => return Fact::StepSucceeded { step, attempt, output, report }.at(now),
+            Err(fault) => fault,
+        };
+        let seed = self.hops.runtime.entropy.bits() as u64;
+        let (failure, retry_at) = match &ready.poll {
+            Some((poll, checks, began)) if failure.is_not_yet() => {
+                let checks = checks.saturating_add(1);
+                match poll.next(checks, *began, now, seed) {
+                    // checks are made in time, however long retries are told to wait
+                    Some(due) => (failure, Some((now + self.hops.runtime.retry_wait(due.since(now))).min(due))),
+                    None => (not_in_time(&step, poll.timeout, checks), None),
+                }
+            }
+            Some(_) | None => {
+                let wait = ready.policy.next_delay(ready.failures + 1, retry, seed);
+                (failure, wait.map(|wait| now + self.hops.runtime.retry_wait(wait)))
+            }
+        };
+        if let Some(due) = retry_at {
+            let cause = if ready.woken { Cause::Step(step.clone()) } else { Cause::Due };
+            self.commit.before.push(self.hops.runtime.later(self.wake(cause), due));
+        }
+        Fact::StepFailed { step, attempt, error: failure, retry_at, report }.at(now)
+    }
+}
+
+fn not_in_time(step: &str, timeout: Duration, checks: u32) -> Failure {
+    Failure {
+        message: format!(
+            "step `{step}` waited in vain: {checks} checks within {timeout:?} found that it is not time yet"
+        ),
+        code: Some("poll-timeout".into()),
+    }
+}

@@ -1,0 +1,110 @@
+//! What does the handler wait for? The middle of a hop: poll, write down, start.
+
+use stepladder_core::decide::{self, Want};
+use stepladder_core::journal::{Entry, Fact, Failure};
+use stepladder_core::limits::NAME_CHARS;
+use stepladder_core::sentence::brief;
+
+use super::{Ack, Hop, Next};
+use crate::ports::StoreError;
+use crate::program::{Advance, Session};
+use crate::runs::Appended;
+
+impl Hop<'_> {
+    /// Polls the handler, writes down what needs no body, starts or hands over what does, and waits for bodies.
+    pub(crate) async fn settle(&mut self, session: &mut dyn Session) -> Result<Next, StoreError> {
+        if self.pending.is_empty() && self.is_to_look() {
+            if !self.take_offers().await? {
+                return self.keep_outcomes(session, Vec::new()).await;
+            }
+            self.show(session);
+        }
+        let advance = session.advance().await;
+        self.said.hear(session);
+        let mut entries = std::mem::take(&mut self.pending);
+        self.abandon(session, &mut entries);
+        match advance {
+            Advance::Ended(result) => {
+                self.abandon_the_rest(session, &mut entries);
+                self.end(session, result, entries).await
+            }
+            Advance::Wanted(wants) => {
+                let plan = decide::plan(&self.state, &wants, self.situation(&entries));
+                self.notice(&plan);
+                if let Some(error) = wants.iter().find_map(name_fault) {
+                    entries.push(Fact::RunFailed { error }.at(self.now()));
+                    return self.append_and_show(session, entries).await;
+                }
+                let before = entries.len();
+                if let Err(error) = self.write_down(&plan, &mut entries).await {
+                    entries.truncate(before);
+                    return Err(self.save_outcomes(session, entries, error).await);
+                }
+                let frees = !self.limits.is_empty() && !plan.ready.is_empty() && !self.commit.after.is_empty();
+                if entries.len() > before || frees {
+                    // outcomes among these change what the handler wants: show them first. And a slot that is given
+                    // back is given back before the next is asked for.
+                    return self.append_and_show(session, entries).await;
+                }
+                self.start(session, plan, entries).await
+            }
+        }
+    }
+
+    /// Bodies that the handler dropped while they ran (`select!`).
+    pub(crate) fn abandon(&mut self, session: &mut dyn Session, entries: &mut Vec<Entry>) {
+        for step in session.dropped() {
+            if let Some(running) = self.running.remove(&step) {
+                let attempt = running.ready.attempt;
+                self.give_back(&step, attempt);
+                let report = session.report(&step);
+                entries.push(Fact::StepAbandoned { step, attempt, report }.at(self.now()));
+            }
+        }
+    }
+
+    /// Bodies whose outcomes came too late for a handler that has returned: it was not shown them.
+    fn abandon_the_rest(&mut self, session: &mut dyn Session, entries: &mut Vec<Entry>) {
+        for (step, running) in std::mem::take(&mut self.running) {
+            let attempt = running.ready.attempt;
+            self.give_back(&step, attempt);
+            let report = session.report(&step);
+            entries.push(Fact::StepAbandoned { step, attempt, report }.at(self.now()));
+        }
+    }
+
+    /// Appends entries, then shows the session the outcomes that it has not been shown.
+    async fn append_and_show(&mut self, session: &mut dyn Session, entries: Vec<Entry>) -> Result<Next, StoreError> {
+        match self.append(entries.clone(), Ack::Later).await? {
+            Appended::Done => {
+                self.shown += shown_ahead(&entries);
+                self.show(session);
+                self.start_children(&entries).await?;
+                Ok(Next::Advance)
+            }
+            Appended::Conflict | Appended::Refused => self.keep_outcomes(session, entries).await,
+        }
+    }
+
+    /// Gives the session what the journal has and it has not been given.
+    pub(crate) fn show(&mut self, session: &mut dyn Session) {
+        for revealed in &self.state.outcomes[self.shown..] {
+            session.reveal(revealed.clone());
+        }
+        self.shown = self.state.outcomes.len();
+    }
+}
+
+/// Why a step cannot have its name, whatever front end asks for it. An id may be a name and a number.
+fn name_fault(want: &Want) -> Option<Failure> {
+    let most = NAME_CHARS + 16;
+    let is_good = want.step.len() <= most || want.step.chars().nth(most).is_none();
+    let code = Some("bad-step-name".into());
+    (!is_good).then(|| Failure { message: format!("the step `{}` has too long a name", brief(&want.step)), code })
+}
+
+/// How many outcomes among `entries` the session was shown ahead of the journal: those of bodies.
+pub(crate) fn shown_ahead(entries: &[Entry]) -> usize {
+    let of_body = |e: &&Entry| matches!(e.fact, Fact::StepSucceeded { .. } | Fact::StepFailed { retry_at: None, .. });
+    entries.iter().filter(of_body).count()
+}

@@ -1,0 +1,150 @@
+//! Bodies that execute in this process, and what becomes of one that does not stop when its time is up.
+//!
+//! A body that blocks its thread never lets its own timer fire. A supervisor on a thread of its own asks
+//! [`Engine::expel_overdue`] now and then; it writes the failure in the body's place, so that the run goes on (rule 29).
+//! The body's own outcome, should it ever come, is refused: its attempt is no longer the running one.
+
+use crate::hop::Hops;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use stepladder_core::decide::Ready;
+use stepladder_core::journal::{Fact, Failure};
+use stepladder_core::retry::Retry;
+use stepladder_core::slot::Holder;
+use stepladder_core::spec::LazyScope;
+use stepladder_core::{Cause, Report, RunId, StepId, Timestamp};
+
+use crate::ports::{Commit, StoreError};
+use crate::runs::Appended;
+use crate::slots::release;
+
+/// How long after its time a body is taken for stuck: its own timer comes first when its thread is free.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Less patience is had where so little is left of the invocation: what is written after its end is not written.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
+
+/// A body.
+#[derive(Clone, Debug)]
+pub struct Executing {
+    /// Of which run.
+    pub run: RunId,
+    /// Of which step.
+    pub step: StepId,
+    /// Of which attempt.
+    pub attempt: u32,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// The bodies of this process.
+#[derive(Clone, Default)]
+pub(crate) struct Bodies(Arc<Mutex<HashMap<u64, Body>>>);
+
+struct Body {
+    holder: Holder,
+    ready: Ready,
+    began: Timestamp,
+    /// From when on it is taken for stuck.
+    stuck_at: Timestamp,
+}
+
+/// A body's entry; gone when the body is.
+pub(crate) struct Watched {
+    bodies: Bodies,
+    key: u64,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+impl Bodies {
+    /// Who executes, the oldest first.
+    pub(crate) fn executing(&self) -> Vec<Executing> {
+        let bodies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |body: &Body| {
+            let Holder { run, step, attempt, .. } = body.holder.clone();
+            Executing { run, step, attempt, since: body.began }
+        };
+        let mut executing: Vec<Executing> = bodies.values().map(of).collect();
+        executing.sort_by_key(|body| (body.since, body.run));
+        executing
+    }
+}
+
+impl Hops {
+    /// Keeps an eye on a body that is to stop at `expires`, in an invocation that ends at `deadline`.
+    pub(crate) fn watch(&self, ready: &Ready, holder: Holder, (expires, deadline): (Timestamp, Timestamp)) -> Watched {
+        let key = self.runtime.entropy.bits() as u64;
+        let stuck_at = (expires + PATIENCE).min(deadline - LAST_CHANCE).max(expires);
+        let body = Body { holder, ready: ready.clone(), began: self.runtime.now(), stuck_at };
+        self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, body);
+        Watched { bodies: self.bodies.clone(), key }
+    }
+
+    /// Fails the attempts whose bodies should have stopped and did not, in their place. Returns the steps.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was not written is found again at the next call.
+    pub(crate) async fn expel_overdue(&self) -> Result<Vec<(RunId, StepId)>, StoreError> {
+        let now = self.runtime.now();
+        let overdue: Vec<(u64, Holder, Ready, Timestamp)> = {
+            let bodies = self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_overdue = |body: &&Body| body.stuck_at < now;
+            let keyed = bodies.iter().filter(|(_, body)| is_overdue(body));
+            keyed.map(|(key, body)| (*key, body.holder.clone(), body.ready.clone(), body.began)).collect()
+        };
+        let mut expelled = Vec::new();
+        for (key, holder, ready, began) in overdue {
+            let run = holder.run;
+            self.expel(holder, &ready, began).await?;
+            self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            expelled.push((run, ready.step));
+        }
+        Ok(expelled)
+    }
+
+    async fn expel(&self, holder: Holder, ready: &Ready, began: Timestamp) -> Result<(), StoreError> {
+        let run = holder.run;
+        let Some(state) = self.runs.state(run).await? else { return Ok(()) };
+        let mut state = Arc::unwrap_or_clone(state);
+        let (step, attempt, timeout) = (&ready.step, ready.attempt, ready.timeout);
+        let error = Failure {
+            message: format!(
+                "step `{step}` ran past its time-out of {timeout:?} and did not stop: it blocks its thread; \
+                 put blocking code into stepladder::blocking"
+            ),
+            code: Some("timeout".into()),
+        };
+        let limits = match self.runtime.program_of(&state) {
+            Some(chosen) => chosen.program.spec().limits(&mut LazyScope::new(&state.created.event)).unwrap_or_default(),
+            None => Vec::new(),
+        };
+        loop {
+            let now = self.runtime.now();
+            let mut commit =
+                Commit { after: limits.iter().map(|limit| release(limit, &holder)).collect(), ..Commit::default() };
+            let seed = self.runtime.entropy.bits() as u64;
+            let retry_at = ready
+                .policy
+                .next_delay(ready.failures + 1, Retry::Default, seed)
+                .map(|wait| now + self.runtime.retry_wait(wait));
+            let cause = if ready.woken { Cause::Step(step.clone()) } else { Cause::Due };
+            commit.before.push(self.runtime.later(self.runtime.wake_of(&state, cause), retry_at.unwrap_or(now)));
+            // what the body has reported is lost with its thread
+            let report = Report::default();
+            let fact = Fact::StepFailed { step: step.clone(), attempt, error: error.clone(), retry_at, report };
+            let failed = fact.at(now);
+            match self.runs.append(&mut state, vec![failed.clone()], &mut commit).await? {
+                Appended::Conflict => continue,
+                Appended::Done => crate::hop::say(&state, &failed, now.since(began)),
+                Appended::Refused => {}
+            }
+            return self.slots.pass_on(&limits).await;
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Ingest: events in, runs out.
+//!
+//! Every write is idempotent and nothing is skipped because it was seen before (rule 15): a request that is repeated
+//! after a crash redoes whatever the first one did not get to.
+
+mod admission;
+mod collect;
+mod flow_control;
+mod pieces;
+mod repeats;
+mod starts;
+mod ticks;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use stepladder_core::journal::{Created, Fact, Origin};
+use stepladder_core::spec::LazyScope;
+use stepladder_core::{Event, EventId, NewEvent, RunId, Timestamp};
+
+use crate::EngineError;
+use crate::intake::starts::Beginning;
+pub use pieces::{PIECE, Progress, Within};
+pub(crate) use starts::{WATCH, note_key};
+pub(crate) use ticks::Tick;
+
+use crate::ports::StoreError;
+use crate::runs::Runs;
+use crate::runtime::Runtime;
+use crate::slots::Slots;
+use crate::subscriptions::Subscriptions;
+
+/// Accepts events and creates the runs that they trigger.
+pub struct Intake {
+    runtime: Arc<Runtime>,
+    runs: Arc<Runs>,
+    slots: Arc<Slots>,
+    subscriptions: Arc<Subscriptions>,
+    /// The latest event id that was given out.
+    latest_event: Mutex<Option<EventId>>,
+}
+
+/// Where a sender's own event ids begin: a request that is sent again with the same seed gives the same events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdSeed {
+    /// The time within the ids.
+    pub at: Timestamp,
+    /// Their random part; counted up by one for each event.
+    pub random: u128,
+}
+
+impl Intake {
+    pub(crate) fn new(
+        runtime: Arc<Runtime>,
+        runs: Arc<Runs>,
+        slots: Arc<Slots>,
+        subscriptions: Arc<Subscriptions>,
+    ) -> Self {
+        Self { runtime, runs, slots, subscriptions, latest_event: Mutex::default() }
+    }
+
+    /// Accepts events and starts the runs that they trigger. The ids come in the order of the events; a repeated event
+    /// has its first one's.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] when an event cannot be accepted: then none is. [`EngineError::Store`]: then some may
+    /// be; sending the same again (with ids or a seed) harms nothing.
+    pub async fn ingest(&self, events: Vec<NewEvent>, seed: Option<IdSeed>) -> Result<Vec<EventId>, EngineError> {
+        let now = self.runtime.now();
+        let accepted = self.numbered(events, seed, now)?;
+        Ok(self.accept(accepted, now).await?)
+    }
+
+    /// A seed for a request of so many events, to name them by when they are sent again.
+    pub fn seed(&self, events: usize) -> IdSeed {
+        let first = self.event_ids(self.runtime.now(), events);
+        IdSeed { at: first.time(), random: first.random() }
+    }
+
+    /// The events under their ids, as they will be stored.
+    pub(crate) fn numbered(
+        &self,
+        events: Vec<NewEvent>,
+        seed: Option<IdSeed>,
+        received_at: Timestamp,
+    ) -> Result<Vec<Event>, EngineError> {
+        for (i, event) in events.iter().enumerate() {
+            if let Some(fault) = event.fault() {
+                return Err(EngineError::Invalid(format!("event {i}: {fault}")));
+            }
+        }
+        let mut id = match seed {
+            Some(seed) => EventId::new(seed.at, seed.random),
+            None => self.event_ids(received_at, events.len()),
+        };
+        let accepted = events.into_iter().map(|event| {
+            let this = id;
+            id = id.next();
+            event.accept(this, received_at)
+        });
+        Ok(accepted.collect())
+    }
+
+    /// Stores events under the ids that they have, starts their runs, and gives them to the runs that wait for them.
+    pub(crate) async fn accept(&self, events: Vec<Event>, now: Timestamp) -> Result<Vec<EventId>, StoreError> {
+        let names: Vec<Arc<str>> = events.iter().map(|event| event.name.clone()).collect();
+        let events = self.runtime.backend.accept(events, now).await?;
+        for (name, first) in names.iter().zip(&events).filter(|(name, first)| **name != first.name) {
+            let (id, first) = (first.external_id.as_deref(), &first.name);
+            tracing::warn!(id, %name, %first, "an event has the id of another event and counts as its repetition");
+        }
+        self.apply(&events, now).await?;
+        Ok(events.iter().map(|event| event.id).collect())
+    }
+
+    /// Applies stored events in their order (rule 31). All runs of a part begin together, and then its events are given
+    /// to those who wait: the events' ids say which run is older than which event.
+    pub(crate) async fn apply(&self, events: &[Event], now: Timestamp) -> Result<(), StoreError> {
+        for part in self.parts(events) {
+            let mut led = Led::default();
+            for event in part {
+                self.triggered(event, now, &mut led);
+            }
+            if !led.runs.is_empty() {
+                self.start_runs(led.runs).await?;
+            }
+            for (function, events) in led.collected {
+                let Some(program) = self.runtime.program(&function).cloned() else { continue };
+                self.collect(program.spec(), events).await?;
+            }
+            self.subscriptions.give_to_waiters(part).await?;
+        }
+        Ok(())
+    }
+
+    /// Events, in parts that may each be applied at once. A part ends with an event that cancels runs of a singleton:
+    /// whether a later event begins a run depends on whether an earlier one's still lives.
+    fn parts<'a>(&self, events: &'a [Event]) -> impl Iterator<Item = &'a [Event]> {
+        let singletons = self.runtime.specs().filter(|spec| spec.flow.singleton.is_some());
+        let cancel: HashSet<Arc<str>> =
+            singletons.flat_map(|spec| spec.flow.cancel_on.iter().map(|cancel| cancel.event.clone())).collect();
+        events.split_inclusive(move |event| cancel.contains(&event.name))
+    }
+
+    /// The first of `n` ids in a row that sort after all that this process gave out before: events keep the order in
+    /// which they came.
+    fn event_ids(&self, now: Timestamp, n: usize) -> EventId {
+        let mut latest = self.latest_event.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let first = match *latest {
+            Some(latest) if latest.time() >= now => latest.next(),
+            _ => EventId::new(now, self.runtime.entropy.bits()),
+        };
+        *latest = Some((1..n).fold(first, |id, _| id.next()));
+        first
+    }
+
+    fn triggered(&self, event: &Event, now: Timestamp, led: &mut Led) {
+        let mut scope = LazyScope::new(event);
+        for spec in self.runtime.specs() {
+            let end = match spec.matches(event, &mut scope) {
+                Ok(false) => continue,
+                Ok(true) if spec.flow.collects() => {
+                    led.collected.entry(spec.id.clone()).or_default().push(event.clone());
+                    continue;
+                }
+                Ok(true) => Vec::new(),
+                Err(bad) => vec![Fact::RunSkipped { reason: format!("the trigger's {bad}").into() }.at(now)],
+            };
+            let created = Created::new(spec.id.clone(), event.clone(), Origin::Event);
+            led.runs.push((RunId::started_by(event.id, &spec.id), created, end));
+        }
+    }
+}
+
+/// What events lead to.
+#[derive(Default)]
+struct Led {
+    runs: Vec<Beginning>,
+    /// By function, those that it collects.
+    collected: BTreeMap<Arc<str>, Vec<Event>>,
+}

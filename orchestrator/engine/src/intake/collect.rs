@@ -1,0 +1,255 @@
+//! Events that are collected before a run begins: debounce and batch.
+//!
+//! The run is there from its first event on and does not begin before its time; further events are entries of its journal.
+//! A note names the run that is open for a key, and a note of each event names the run that it goes to: so a repeated event
+//! finds its run again, whether that has begun by then or not, and enters no second one (rules 15 to 17). A run takes no
+//! further event once it has begun: that too is an entry, so there is no moment at which it is unclear.
+
+use crate::intake::Intake;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use stepladder_core::flow::Flow;
+use stepladder_core::journal::{Created, Entry, Fact, Origin};
+use stepladder_core::limits::{COLLECTED, COLLECTED_BYTES, RETENTION_OF_NOTES};
+use stepladder_core::spec::LazyScope;
+use stepladder_core::state::RunState;
+use stepladder_core::{Cause, Event, RunId, Spec, Timestamp};
+
+use crate::intake::flow_control::value_of;
+use crate::intake::starts::{Beginning, note_key};
+use crate::ports::{Begun, Commit, Later, Note, StoreError};
+
+/// How often in a row no event of a call may get into a run before the call gives up: each time, another process was
+/// faster. A call of many events needs more rounds, and gets them as long as each brings one event in.
+const ROUNDS: u32 = 1_000;
+
+impl Intake {
+    /// Gives events to the runs of a function that collects them, in their order.
+    pub(crate) async fn collect(&self, spec: &Spec, events: Vec<Event>) -> Result<(), StoreError> {
+        let mut of_values: BTreeMap<String, Vec<Event>> = BTreeMap::new();
+        let mut alone = Vec::new();
+        for event in events {
+            let of_batch = spec.flow.batch.as_ref().and_then(|batch| batch.key.as_ref());
+            let key = of_batch.or(spec.flow.debounce.as_ref().and_then(|debounce| debounce.key.as_ref()));
+            match value_of(key, &mut LazyScope::new(&event)) {
+                // one whose `ts` lies ahead would hold the others up, or begin with them too early
+                Ok(_) if event.begins_at().is_some() => alone.push(self.not_collected(spec, event, Vec::new())),
+                Ok(value) => of_values.entry(value).or_default().push(event),
+                Err(bad) => {
+                    let reason = format!("the key by which its events are collected: {bad}").into();
+                    alone.push(self.not_collected(
+                        spec,
+                        event,
+                        vec![Fact::RunSkipped { reason }.at(self.runtime.now())],
+                    ));
+                }
+            }
+        }
+        if !alone.is_empty() {
+            let starts = alone.into_iter().map(|beginning| self.start(beginning, Vec::new())).collect();
+            self.begin(starts, Vec::new()).await?;
+        }
+        for (value, events) in of_values {
+            self.collect_of(spec, &value, events).await?;
+        }
+        Ok(())
+    }
+
+    /// A run of its own for an event that joins no other.
+    fn not_collected(&self, spec: &Spec, event: Event, more: Vec<Entry>) -> Beginning {
+        let run = RunId::started_by(event.id, &spec.id);
+        (run, Created::new(spec.id.clone(), event, Origin::Event), more)
+    }
+
+    async fn collect_of(&self, spec: &Spec, value: &str, events: Vec<Event>) -> Result<(), StoreError> {
+        let open = note_key("open", &spec.id, value);
+        let mut left = VecDeque::from(events);
+        let mut in_vain = 0;
+        while let Some(first) = left.front() {
+            if in_vain == ROUNDS {
+                return Err(StoreError::Unavailable("others collect events under the same key without end".into()));
+            }
+            let before = left.len();
+            let pointer = self.note_of(&open).await?;
+            let state = match pointer.as_deref().and_then(|run| run.parse::<RunId>().ok()) {
+                Some(run) => self.runs.state(run).await?,
+                None => None,
+            };
+            let elsewhere = match state.filter(|state| state.collecting && state.end.is_none()) {
+                Some(state) => {
+                    let (fits, _) = fitting(&spec.flow, &state, left.make_contiguous());
+                    let fitting = left.drain(..fits);
+                    // rule 15: one that it has met already may have been let in by somebody who died before its wake
+                    let (met, joining) = fitting.partition(|event| state.has_met(event.id));
+                    let (ours, mut elsewhere) = self.claim(spec, state.run, joining).await?;
+                    elsewhere.extend::<Vec<_>>(met);
+                    let late = self.join_run(spec, state.run, ours).await?;
+                    for event in &late {
+                        self.unclaim(spec, state.run, event).await?;
+                    }
+                    late.into_iter().rev().for_each(|event| left.push_front(event));
+                    elsewhere
+                }
+                None if self.open(spec, &open, pointer, first).await? => {
+                    left.pop_front();
+                    Vec::new()
+                }
+                // another run was opened meanwhile, or the event has gone to one
+                None => left.pop_front().into_iter().collect(),
+            };
+            for event in elsewhere {
+                if !self.is_there(spec, &event).await? {
+                    left.push_front(event);
+                }
+            }
+            in_vain = if left.len() < before { 0 } else { in_vain + 1 };
+        }
+        Ok(())
+    }
+
+    async fn note_of(&self, key: &Arc<str>) -> Result<Option<Arc<str>>, StoreError> {
+        Ok(self.runtime.backend.noted(vec![key.clone()]).await?.pop().flatten())
+    }
+
+    /// Sees to it that an event is in the run that it was noted to go to. False where it is noted nowhere, or was, and the
+    /// run has begun without it.
+    async fn is_there(&self, spec: &Spec, event: &Event) -> Result<bool, StoreError> {
+        let noted = self.note_of(&goes_to(spec, event)).await?;
+        let Some(run) = noted.as_deref().and_then(|run| run.parse::<RunId>().ok()) else { return Ok(false) };
+        // a run that was noted was there: it is gone because it ended long ago
+        let Some(state) = self.runs.state(run).await? else { return Ok(true) };
+        if state.has_met(event.id) {
+            if state.begun_at.is_none() && state.end.is_none() {
+                // whoever let the event in may have died before he sent the wake
+                let wakes = vec![self.runtime.wake_of(&state, Cause::Arrived)];
+                self.runtime.carry_out(Commit { wakes, ..Commit::default() }).await?;
+            }
+            return Ok(true);
+        }
+        if self.join_run(spec, run, vec![event.clone()]).await?.is_empty() {
+            return Ok(true);
+        }
+        self.unclaim(spec, run, event).await?;
+        Ok(false)
+    }
+
+    /// Notes of events that they go to this run; and which of them were noted to go elsewhere.
+    async fn claim(&self, spec: &Spec, run: RunId, events: Vec<Event>) -> Result<(Vec<Event>, Vec<Event>), StoreError> {
+        let until = self.runtime.now() + RETENTION_OF_NOTES;
+        let becomes: Arc<str> = run.to_string().into();
+        let note =
+            |event: &Event| Note { key: goes_to(spec, event), seen: None, becomes: Some(becomes.clone()), until };
+        let noted = self.runtime.backend.note(events.iter().map(note).collect()).await?;
+        let (mut ours, mut elsewhere) = (Vec::new(), Vec::new());
+        for (event, noted) in events.into_iter().zip(noted) {
+            if noted { &mut ours } else { &mut elsewhere }.push(event);
+        }
+        Ok((ours, elsewhere))
+    }
+
+    /// The run has begun without the event, and can never have it any more.
+    async fn unclaim(&self, spec: &Spec, run: RunId, event: &Event) -> Result<(), StoreError> {
+        let seen = Some(run.to_string().into());
+        let note = Note { key: goes_to(spec, event), seen, becomes: None, until: self.runtime.now() };
+        self.runtime.backend.note(vec![note]).await.map(drop)
+    }
+
+    /// Begins a run that further events may join; whether it did, or somebody else was faster.
+    async fn open(
+        &self,
+        spec: &Spec,
+        open: &Arc<str>,
+        pointer: Option<Arc<str>>,
+        event: &Event,
+    ) -> Result<bool, StoreError> {
+        let (run, now) = (RunId::started_by(event.id, &spec.id), self.runtime.now());
+        let (text, until): (Arc<str>, _) = (run.to_string().into(), now + RETENTION_OF_NOTES);
+        let notes = vec![
+            Note { key: open.clone(), seen: pointer, becomes: Some(text.clone()), until },
+            Note { key: goes_to(spec, event), seen: None, becomes: Some(text), until },
+        ];
+        let mut created = Created::new(spec.id.clone(), event.clone(), Origin::Event);
+        if most(&spec.flow) > 1 && event.bytes() < COLLECTED_BYTES {
+            created.collects = true;
+            created.begins_at = Some(begins_at(&spec.flow, now, now));
+        }
+        let start = self.start((run, created, Vec::new()), notes);
+        Ok(self.begin(vec![start], Vec::new()).await? != [Begun::Overtaken])
+    }
+
+    /// Lets events join a run; gives those back that the run takes no more.
+    async fn join_run(&self, spec: &Spec, run: RunId, mut events: Vec<Event>) -> Result<Vec<Event>, StoreError> {
+        let Some(state) = self.runs.take_state(run).await? else { return Ok(events) };
+        let mut state = Arc::unwrap_or_clone(state);
+        loop {
+            events.retain(|event| !state.has_met(event.id));
+            if !state.collecting || state.end.is_some() || events.is_empty() {
+                break;
+            }
+            let (fits, closes) = fitting(&spec.flow, &state, &events);
+            let late = events.split_off(fits);
+            let entries = self.joining(spec, &state, &events, closes);
+            let before = events.iter().map(|event| Later::Link { run, event: event.id }).collect();
+            let wakes = closes.then(|| self.runtime.wake_of(&state, Cause::Arrived)).into_iter().collect();
+            let mut commit = Commit { before, wakes, ..Commit::default() };
+            // those that did not fit find it closed
+            let done = self.runs.append(&mut state, entries, &mut commit).await?.is_done();
+            match done {
+                true => events = late,
+                false => events.extend(late),
+            }
+        }
+        self.runs.cache.put(Arc::new(state));
+        Ok(events)
+    }
+
+    fn joining(&self, spec: &Spec, state: &RunState, events: &[Event], closes: bool) -> Vec<Entry> {
+        let (now, last) = (self.runtime.now(), events.len().saturating_sub(1));
+        let replaces = spec.flow.debounce.is_some();
+        let entry = |(i, event): (usize, &Event)| {
+            let begins_at = match i == last {
+                true if closes => Some(now),
+                // also where its time has come: it may be paused, and is to begin after a quiet while then, too
+                true if replaces => Some(begins_at(&spec.flow, state.created_at, now)),
+                _ => None,
+            };
+            let closes = closes && i == last;
+            Fact::EventJoined { event: Box::new(event.clone()), replaces, begins_at, closes }.at(now)
+        };
+        events.iter().enumerate().map(entry).collect()
+    }
+}
+
+/// When a run begins whose first event came at `first`, and the latest now.
+fn begins_at(flow: &Flow, first: Timestamp, now: Timestamp) -> Timestamp {
+    match (&flow.batch, &flow.debounce) {
+        (Some(batch), _) => first + batch.timeout,
+        (None, Some(debounce)) => debounce.begins_at(first, now),
+        (None, None) => now,
+    }
+}
+
+/// How many events a run begins with at most.
+fn most(flow: &Flow) -> u32 {
+    flow.batch.as_ref().map_or(COLLECTED, |batch| batch.size)
+}
+
+/// How many of these a run takes, at least one, and whether it is full then.
+fn fitting(flow: &Flow, state: &RunState, events: &[Event]) -> (usize, bool) {
+    // each entry of a run that has not begun is an event
+    let room = u64::from(most(flow)).saturating_sub(state.next).max(1);
+    let mut bytes = state.created.event.bytes() + state.bytes;
+    for (i, event) in events.iter().enumerate() {
+        bytes += event.bytes();
+        if i as u64 + 1 == room || bytes >= COLLECTED_BYTES {
+            return (i + 1, true);
+        }
+    }
+    (events.len(), false)
+}
+
+/// The note that says to which run an event went.
+fn goes_to(spec: &Spec, event: &Event) -> Arc<str> {
+    note_key("met", &spec.id, &event.id.to_string())
+}

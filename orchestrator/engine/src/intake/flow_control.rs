@@ -1,0 +1,238 @@
+//! What flow control says to the start of a run: throttle, rate limit, singleton, idempotency.
+
+use crate::intake::Intake;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::expr::{BadExpr, Expr};
+use stepladder_core::flow::{Rate, Second, Singleton};
+use stepladder_core::journal::{Created, Origin};
+use stepladder_core::limits::DEDUPLICATION_MS;
+use stepladder_core::spec::LazyScope;
+use stepladder_core::state::RunState;
+use stepladder_core::{RunId, Spec, Timestamp};
+
+use crate::intake::starts::note_key;
+use crate::ports::{Note, StoreError};
+
+/// For so long a note is kept that says which run is the only one; the watchdog of that run renews it.
+const SINGLE: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// What is said to a start.
+pub(crate) enum Gate {
+    /// It has begun before.
+    Known,
+    /// It stands twice in the call: the first one decides.
+    Twice,
+    /// Its event leads to a run that there is already, or that begins in the same call.
+    Elsewhere(RunId, Basis),
+    /// It is skipped, for this reason.
+    Skip(String, Basis),
+    /// It begins, perhaps later, and these notes change with it.
+    Open(Box<Created>, Vec<Note>),
+}
+
+/// What a decision rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Basis {
+    /// On what is stored.
+    Stored,
+    /// On starts of the same call, which may still be overtaken: it counts only if none is.
+    SameCall,
+}
+
+/// What has been noted, as those who begin in one call see it: each sees what the ones before it changed.
+#[derive(Default)]
+pub(crate) struct Seen {
+    notes: HashMap<Arc<str>, (Option<Arc<str>>, Basis)>,
+    beginning: HashSet<RunId>,
+}
+
+/// What a start changes, before it is known whether it is let in.
+struct Changing<'a> {
+    seen: &'a mut Seen,
+    notes: Vec<Note>,
+    basis: Basis,
+}
+
+impl Intake {
+    /// Asks what the function's flow control says. The order is that of least waste: an event that leads to another run
+    /// uses up no place in a rate, nor does one that is skipped.
+    pub(crate) async fn gate(
+        &self,
+        spec: &Spec,
+        run: RunId,
+        created: &Created,
+        seen: &mut Seen,
+    ) -> Result<Gate, StoreError> {
+        if seen.beginning.contains(&run) {
+            return Ok(Gate::Twice);
+        }
+        if self.runs.state(run).await?.is_some() {
+            return Ok(Gate::Known);
+        }
+        let mut changing = Changing { seen: &mut *seen, notes: Vec::new(), basis: Basis::Stored };
+        let gate = self.gate_within(spec, run, created.clone(), &mut changing).await?;
+        if let Gate::Open(_, notes) = &gate {
+            seen.beginning.insert(run);
+            for note in notes {
+                seen.notes.insert(note.key.clone(), (note.becomes.clone(), Basis::SameCall));
+            }
+        }
+        Ok(gate)
+    }
+
+    async fn gate_within(
+        &self,
+        spec: &Spec,
+        run: RunId,
+        mut created: Created,
+        changing: &mut Changing<'_>,
+    ) -> Result<Gate, StoreError> {
+        let (flow, now) = (&spec.flow, self.runtime.now());
+        let event = created.event.clone();
+        let scope = &mut LazyScope::new(&event);
+        if let (Some(key), Origin::Event) = (&flow.idempotency, &created.origin) {
+            let value = match key.text(scope.get()) {
+                Ok(value) => value,
+                Err(bad) => return Ok(Gate::Skip(format!("its idempotency key: {bad}"), Basis::Stored)),
+            };
+            if let Some(first) = self.first_of(spec, run, &value, changing).await? {
+                return Ok(Gate::Elsewhere(first, changing.basis));
+            }
+        }
+        if let Some(singleton) = &flow.singleton {
+            let value = match value_of(singleton.key.as_ref(), scope) {
+                Ok(value) => value,
+                Err(bad) => return Ok(Gate::Skip(format!("the key of its singleton: {bad}"), Basis::Stored)),
+            };
+            if let Some(live) = self.live_one(spec, run, &value, changing).await? {
+                match singleton {
+                    Singleton { second: Second::Skip, .. } => {
+                        let why = format!("run {live} is live, and this function has one at a time");
+                        return Ok(Gate::Skip(why, changing.basis));
+                    }
+                    Singleton { second: Second::Replace, .. } => created.replaces = Some(live),
+                }
+            }
+        }
+        for (kind, rate) in [("rate", &flow.rate_limit), ("throttle", &flow.throttle)] {
+            let Some(rate) = rate else { continue };
+            let begins_at = match self.book(spec, kind, rate, scope, changing).await? {
+                Ok(begins_at) => begins_at,
+                Err(bad) => return Ok(Gate::Skip(format!("the key of its {kind}: {bad}"), Basis::Stored)),
+            };
+            match begins_at <= now {
+                true => {}
+                false if kind == "rate" => {
+                    let why = format!("its rate limit ({rate}) has no room before {begins_at}");
+                    return Ok(Gate::Skip(why, changing.basis));
+                }
+                false => created.begins_at = Some(begins_at),
+            }
+        }
+        Ok(Gate::Open(Box::new(created), std::mem::take(&mut changing.notes)))
+    }
+
+    /// The run that an event of this idempotency key led to within 24 hours, if there is one.
+    async fn first_of(
+        &self,
+        spec: &Spec,
+        run: RunId,
+        value: &str,
+        changing: &mut Changing<'_>,
+    ) -> Result<Option<RunId>, StoreError> {
+        let key = note_key("once", &spec.id, value);
+        let seen = self.noted(&key, changing).await?;
+        if let Some((first, until)) = seen.as_deref().and_then(read_first)
+            && first != run
+            && self.runtime.now() < until
+        {
+            return Ok(Some(first));
+        }
+        let until = self.runtime.now() + Duration::from_millis(DEDUPLICATION_MS.unsigned_abs());
+        changing.change(key, seen, format!("{run} {}", until.as_millis()), until);
+        Ok(None)
+    }
+
+    /// The live run of this value, if there is one; else this one becomes it, as it does where it takes its place.
+    async fn live_one(
+        &self,
+        spec: &Spec,
+        run: RunId,
+        value: &str,
+        changing: &mut Changing<'_>,
+    ) -> Result<Option<RunId>, StoreError> {
+        let key = note_key("single", &spec.id, value);
+        let seen = self.noted(&key, changing).await?;
+        let known = seen.as_deref().and_then(|text| text.parse::<RunId>().ok());
+        changing.change(key, seen, run.to_string(), self.runtime.now() + SINGLE);
+        let Some(known) = known.filter(|known| *known != run) else { return Ok(None) };
+        let is_beginning = changing.seen.beginning.contains(&known);
+        let lives = is_beginning || self.runs.state(known).await?.is_some_and(|state| state.end.is_none());
+        Ok(lives.then_some(known))
+    }
+
+    /// A run that is to be the only one is noted as long as it lives: its watchdog asks for this.
+    pub(crate) async fn keep_single(&self, state: &RunState) -> Result<(), StoreError> {
+        let Some(spec) = self.runtime.spec_of(&state.created) else { return Ok(()) };
+        let Some(singleton) = &spec.flow.singleton else { return Ok(()) };
+        let Ok(value) = value_of(singleton.key.as_ref(), &mut LazyScope::new(&state.created.event)) else {
+            return Ok(());
+        };
+        let run: Arc<str> = state.run.to_string().into();
+        let (seen, becomes) = (Some(run.clone()), Some(run));
+        let note =
+            Note { key: note_key("single", &spec.id, &value), seen, becomes, until: self.runtime.now() + SINGLE };
+        self.runtime.backend.note(vec![note]).await.map(drop)
+    }
+
+    async fn book(
+        &self,
+        spec: &Spec,
+        kind: &str,
+        rate: &Rate,
+        scope: &mut LazyScope<'_>,
+        changing: &mut Changing<'_>,
+    ) -> Result<Result<Timestamp, BadExpr>, StoreError> {
+        let value = match value_of(rate.key.as_ref(), scope) {
+            Ok(value) => value,
+            Err(bad) => return Ok(Err(bad)),
+        };
+        let key = note_key(kind, &spec.id, &value);
+        let seen = self.noted(&key, changing).await?;
+        let booking = rate.book(seen.as_deref(), self.runtime.now());
+        changing.change(key, seen, booking.kept, booking.until);
+        Ok(Ok(booking.begins_at))
+    }
+
+    /// A note is read once in a call, however many starts ask for it.
+    async fn noted(&self, key: &Arc<str>, changing: &mut Changing<'_>) -> Result<Option<Arc<str>>, StoreError> {
+        if let Some((known, basis)) = changing.seen.notes.get(key) {
+            if *basis == Basis::SameCall {
+                changing.basis = Basis::SameCall;
+            }
+            return Ok(known.clone());
+        }
+        let noted = self.runtime.backend.noted(vec![key.clone()]).await?.pop().flatten();
+        changing.seen.notes.insert(key.clone(), (noted.clone(), Basis::Stored));
+        Ok(noted)
+    }
+}
+
+impl Changing<'_> {
+    fn change(&mut self, key: Arc<str>, seen: Option<Arc<str>>, becomes: String, until: Timestamp) {
+        self.notes.push(Note { key, seen, becomes: Some(becomes.into()), until });
+    }
+}
+
+/// The value of a key; without one, all have the same.
+pub(crate) fn value_of(key: Option<&Expr>, scope: &mut LazyScope<'_>) -> Result<String, BadExpr> {
+    key.map_or_else(|| Ok(String::new()), |key| key.text(scope.get()))
+}
+
+fn read_first(text: &str) -> Option<(RunId, Timestamp)> {
+    let (run, until) = text.split_once(' ')?;
+    Some((run.parse().ok()?, Timestamp::from_millis(until.parse().ok()?)))
+}

@@ -1,0 +1,63 @@
+//! Large requests that come again after their process died. Their senders give neither ids nor a seed, so a note under the
+//! hash of the body says under which ids an attempt works, and until when (rule 31).
+//!
+//! A request of a few events is not noted, because a note costs two writes.
+
+use crate::intake::Intake;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::{EventId, Timestamp};
+
+use crate::intake::IdSeed;
+use crate::intake::starts::note_key;
+use crate::ports::{Note, StoreError};
+
+/// For so long after its deadline an attempt may be repeated. Later, the same body is another request.
+const WITHIN: Duration = Duration::from_secs(120);
+
+/// The note of an attempt.
+pub(crate) struct Noted {
+    key: Arc<str>,
+    text: Arc<str>,
+    first: EventId,
+}
+
+impl Intake {
+    /// Notes an attempt at the request with this body. Gives the seed of the attempt that it repeats, or its own. Without a
+    /// note, another process works on the same body: then this is a request of its own.
+    pub(crate) async fn note_attempt(
+        &self,
+        body: u128,
+        own: IdSeed,
+        deadline: Timestamp,
+    ) -> Result<(IdSeed, Option<Noted>), StoreError> {
+        let (now, key) = (self.runtime.now(), note_key("request", "", &format!("{body:032x}")));
+        let seen = self.runtime.backend.noted(vec![key.clone()]).await?.pop().flatten();
+        let first = match seen.as_deref().and_then(read) {
+            Some((_, until)) if now < until => return Ok((own, None)),
+            Some((first, until)) if now < until + WITHIN => first,
+            Some(_) | None => EventId::new(own.at, own.random),
+        };
+        let text: Arc<str> = format!("{first} {}", deadline.as_millis()).into();
+        let note = Note { key: key.clone(), seen, becomes: Some(text.clone()), until: deadline + WITHIN };
+        match self.runtime.backend.note(vec![note]).await?[..] {
+            [true] => Ok((IdSeed { at: first.time(), random: first.random() }, Some(Noted { key, text, first }))),
+            _ => Ok((own, None)),
+        }
+    }
+
+    /// The attempt is over. One that failed may be repeated at once; after one that did not, the same body is another
+    /// request.
+    pub(crate) async fn end_attempt(&self, noted: Noted, failed: bool) -> Result<(), StoreError> {
+        let Noted { key, text, first } = noted;
+        let now = self.runtime.now();
+        let becomes = failed.then(|| format!("{first} {}", now.as_millis()).into());
+        self.runtime.backend.note(vec![Note { key, seen: Some(text), becomes, until: now + WITHIN }]).await.map(drop)
+    }
+}
+
+fn read(text: &str) -> Option<(EventId, Timestamp)> {
+    let (first, until) = text.split_once(' ')?;
+    Some((first.parse().ok()?, Timestamp::from_millis(until.parse().ok()?)))
+}

@@ -1,0 +1,208 @@
+//! Beginning runs: what flow control says to each, and all that belongs to a run's beginning.
+//!
+//! What flow control keeps is read, a decision is made on it, and the change goes into the transaction that begins the run,
+//! on the condition that nobody has changed it meanwhile (rule 16). Who is overtaken decides again.
+
+use crate::intake::Intake;
+use std::sync::Arc;
+
+use stepladder_core::journal::{Created, Entry, Fact, Origin, Record};
+use stepladder_core::slot::{ARRIVAL, Limit, Place};
+use stepladder_core::spec::LazyScope;
+use stepladder_core::wake::Purpose;
+use stepladder_core::{Cause, RunId, RunRow, Status, Timer, Timestamp, Wake};
+
+use crate::intake::flow_control::{Basis, Gate, Seen};
+use crate::ports::{Begun, Commit, Later, Note, Start, StoreError};
+
+/// How long after its creation a run is looked after for the first time (rule 12).
+pub(crate) const WATCH: std::time::Duration = std::time::Duration::from_secs(3_600);
+/// How often in a row none of a call's starts may get through before the call gives up: each time, another process was
+/// faster. A call of many starts under one key needs more rounds, and gets them as long as each round begins one.
+const ROUNDS: u32 = 100;
+
+/// A run to begin: which, from what, and what is known of it from the start (outcomes that it takes over, its end).
+pub(crate) type Beginning = (RunId, Created, Vec<Entry>);
+
+/// A run to begin, and its position in the call.
+type Asked = (usize, Beginning);
+
+/// What was decided, each with what it was decided on.
+#[derive(Default)]
+struct Decided {
+    starts: Vec<(Start, Asked)>,
+    links: Vec<(Later, Asked)>,
+}
+
+impl Decided {
+    fn into_asked(self) -> impl Iterator<Item = Asked> {
+        self.starts.into_iter().map(|(_, asked)| asked).chain(self.links.into_iter().map(|(_, asked)| asked))
+    }
+}
+
+impl Basis {
+    /// What rests on starts of the same call comes after them, and only if they got through.
+    fn choose<'a>(self, now: &'a mut Decided, last: &'a mut Decided) -> &'a mut Decided {
+        match self {
+            Self::Stored => now,
+            Self::SameCall => last,
+        }
+    }
+}
+
+impl Intake {
+    /// Creates runs with their first entries, or skips them, as flow control says. Those that exist are left as they are.
+    pub(crate) async fn start_runs(&self, runs: Vec<Beginning>) -> Result<(), StoreError> {
+        let (plain, gated): (Vec<_>, Vec<_>) = runs.into_iter().partition(|(_, created, more)| {
+            let asks = self.runtime.spec_of(created).is_some_and(|spec| !spec.flow.is_open());
+            !asks || !more.is_empty() || is_let_through(&created.origin)
+        });
+        if !plain.is_empty() {
+            let starts = plain.into_iter().map(|beginning| self.start(beginning, Vec::new())).collect();
+            self.begin(starts, Vec::new()).await?;
+        }
+        self.start_gated(gated).await
+    }
+
+    /// Decides on all of them in their order, and begins them. Those that are overtaken, and those whose decision rested on
+    /// them, are decided again.
+    async fn start_gated(&self, runs: Vec<Beginning>) -> Result<(), StoreError> {
+        let mut runs: Vec<Asked> = runs.into_iter().enumerate().collect();
+        let mut in_vain = 0;
+        while !runs.is_empty() {
+            if in_vain == ROUNDS {
+                return Err(StoreError::Unavailable("others start runs under the same key without end".into()));
+            }
+            let (mut seen, mut now, mut last) = (Seen::default(), Decided::default(), Decided::default());
+            let all = runs.len();
+            for (n, (run, created, more)) in runs {
+                let Some(spec) = self.runtime.spec_of(&created).cloned() else { continue };
+                let asked = (n, (run, created.clone(), more.clone()));
+                match self.gate(&spec, run, &created, &mut seen).await? {
+                    Gate::Twice => {}
+                    // rule 15: its first wake may never have been sent
+                    Gate::Known => now.starts.push((self.start((run, created, more), Vec::new()), asked)),
+                    Gate::Open(let_in, notes) => now.starts.push((self.start((run, *let_in, more), notes), asked)),
+                    Gate::Elsewhere(first, basis) => {
+                        let link = Later::Link { run: first, event: created.event.id };
+                        basis.choose(&mut now, &mut last).links.push((link, asked));
+                    }
+                    Gate::Skip(reason, basis) => {
+                        let end = Fact::RunSkipped { reason: reason.into() }.at(self.runtime.now());
+                        let start = self.start((run, created, vec![end]), Vec::new());
+                        basis.choose(&mut now, &mut last).starts.push((start, asked));
+                    }
+                }
+            }
+            runs = self.begin_decided(now).await?;
+            match runs.is_empty() {
+                true => runs = self.begin_decided(last).await?,
+                false => runs.extend(last.into_asked()),
+            }
+            runs.sort_by_key(|(n, _)| *n);
+            in_vain = if runs.len() < all { 0 } else { in_vain + 1 };
+        }
+        Ok(())
+    }
+
+    /// Begins what was decided on; gives back those that were overtaken.
+    async fn begin_decided(&self, decided: Decided) -> Result<Vec<Asked>, StoreError> {
+        let Decided { starts, links } = decided;
+        let (starts, asked): (Vec<_>, Vec<_>) = starts.into_iter().unzip();
+        let begun = self.begin(starts, links.into_iter().map(|(link, _)| link).collect()).await?;
+        Ok(asked.into_iter().zip(begun).filter(|(_, b)| *b == Begun::Overtaken).map(|(run, _)| run).collect())
+    }
+
+    /// What the index is to know of runs goes before them.
+    pub(crate) async fn begin(&self, starts: Vec<Start>, mut before: Vec<Later>) -> Result<Vec<Begun>, StoreError> {
+        for start in &starts {
+            if let Some(Fact::RunCreated(created)) = start.record.entries.first().map(|entry| &entry.fact)
+                && start.row.ended.is_none()
+                && let Some(spec) = self.runtime.spec_of(created)
+            {
+                let (run, at) = (start.row.run, start.row.created_at);
+                before.extend(spec.flow.cancellers(run, &created.event, at).into_iter().map(Later::Waiter));
+                if let Some(within) = spec.flow.start_within {
+                    let wake = Wake { run, cause: Cause::Deadline, group: created.function.clone() };
+                    let due = created.event.begins_at().filter(|_| created.origin == Origin::Event);
+                    before.push(self.runtime.later(wake, at.max(due.unwrap_or(at)) + within));
+                }
+            }
+        }
+        if !before.is_empty() {
+            self.runtime.carry_out(Commit { before, ..Commit::default() }).await?;
+        }
+        if starts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let skipped = |start: &Start| start.row.ended.map(|_| (start.row.run, start.row.function.clone()));
+        let skipped: Vec<_> = starts.iter().map(skipped).collect();
+        let begun = self.runtime.backend.start(starts).await?;
+        for (skipped, begun) in skipped.into_iter().zip(&begun) {
+            if let (Some((run, function)), Begun::New) = (skipped, begun) {
+                crate::hop::say_skipped(run, &function);
+            }
+        }
+        Ok(begun)
+    }
+
+    /// All that belongs to a run's beginning.
+    pub(crate) fn start(&self, (run, created, more): Beginning, notes: Vec<Note>) -> Start {
+        let now = self.runtime.now();
+        let function = created.function.clone();
+        let event = created.event.id;
+        let ended = more.iter().any(|entry| entry.fact.is_end());
+        let places = if ended { Vec::new() } else { self.arrivals(run, &created, now) };
+        let mut entries = vec![Fact::RunCreated(Box::new(created)).at(now)];
+        entries.extend(more);
+        Start {
+            row: RunRow {
+                run,
+                function: function.clone(),
+                event,
+                created_at: now,
+                ended: ended.then_some((now, Status::Skipped)),
+            },
+            record: Record {
+                seq: 0,
+                token: self.runtime.entropy.bits(),
+                code: self.runtime.config.code.clone(),
+                entries,
+            },
+            watchdog: Timer { due: now + WATCH, run, group: function.clone(), purpose: Purpose::Watchdog },
+            wake: Wake { run, cause: Cause::Created, group: function },
+            places,
+            notes,
+        }
+    }
+
+    /// The places that a run takes on arrival. A key that cannot be evaluated gives none: the run fails in its first
+    /// hop, and says why. Of several limits it stands in the line of the first: who waits at one waits at no other. Where
+    /// runs are counted, that is a limit of theirs; and who begins later joins then.
+    fn arrivals(&self, run: RunId, created: &Created, now: Timestamp) -> Vec<(Limit, Place)> {
+        let Some(spec) = self.runtime.spec_of(created) else { return Vec::new() };
+        let by_event = created.origin == Origin::Event && created.event.begins_at().is_some();
+        if by_event || created.begins_at.is_some() || created.collects || spec.concurrency.is_empty() {
+            return Vec::new();
+        }
+        let scope = &mut LazyScope::new(&created.event);
+        let of_runs = spec.run_limits(scope).unwrap_or_default();
+        let limits = if of_runs.is_empty() { spec.limits(scope).unwrap_or_default() } else { of_runs };
+        let asked = self.slots.asked(spec, scope, now);
+        let place = || Place { asked, event: created.event.id, run, step: ARRIVAL.into() };
+        limits.into_iter().take(1).map(|limit| (limit, place())).collect()
+    }
+}
+
+/// What flow control does not hold up: what a person asked for, and what is to be done about a failure.
+pub(crate) fn is_let_through(origin: &Origin) -> bool {
+    match origin {
+        Origin::Rerun { .. } | Origin::Failure { .. } => true,
+        Origin::Event | Origin::Invoke { .. } | Origin::Cron => false,
+    }
+}
+
+/// The text of a note's key.
+pub(crate) fn note_key(kind: &str, function: &str, value: &str) -> Arc<str> {
+    format!("{kind}/{function}/{value}").into()
+}

@@ -1,0 +1,129 @@
+//! The warm cache: states of runs that this process moved lately, so that a hop reads only what came since.
+//!
+//! Never trusted by itself: whoever takes a state from it reads the entries after it first.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use stepladder_core::{RunId, RunState};
+
+/// What a state costs besides its outcomes, roughly: the maps, the event.
+const OVERHEAD: usize = 2_048;
+
+pub(crate) struct Cache {
+    inner: Mutex<Inner>,
+    capacity: usize,
+}
+
+#[derive(Default)]
+struct Inner {
+    states: HashMap<RunId, Arc<RunState>>,
+    /// Oldest first; a run that was taken out and put back stands here twice, the first is passed over.
+    order: VecDeque<(RunId, u64)>,
+    /// The number of the latest entry of each run in `order`.
+    latest: HashMap<RunId, u64>,
+    tick: u64,
+    bytes: usize,
+}
+
+impl Cache {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { inner: Mutex::default(), capacity }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a state out: the one who moves the run owns it.
+    pub(crate) fn take(&self, run: RunId) -> Option<Arc<RunState>> {
+        let mut inner = self.lock();
+        let state = inner.states.remove(&run)?;
+        inner.latest.remove(&run);
+        inner.bytes -= cost(&state);
+        Some(state)
+    }
+
+    /// Looks at a state without taking it.
+    pub(crate) fn peek(&self, run: RunId) -> Option<Arc<RunState>> {
+        self.lock().states.get(&run).cloned()
+    }
+
+    /// Puts a state in; the oldest leave when it is full.
+    pub(crate) fn put(&self, state: Arc<RunState>) {
+        let bytes = cost(&state);
+        if bytes > self.capacity {
+            return;
+        }
+        let run = state.run;
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        inner.tick += 1;
+        inner.order.push_back((run, inner.tick));
+        inner.latest.insert(run, inner.tick);
+        if let Some(before) = inner.states.insert(run, state) {
+            inner.bytes -= cost(&before);
+        }
+        inner.bytes += bytes;
+        while inner.bytes > self.capacity || inner.order.len() > 2 * inner.states.len() + 64 {
+            let Some((oldest, tick)) = inner.order.pop_front() else { break };
+            if inner.latest.get(&oldest) != Some(&tick) {
+                continue; // put again since, or taken
+            }
+            if inner.bytes > self.capacity {
+                inner.latest.remove(&oldest);
+                if let Some(state) = inner.states.remove(&oldest) {
+                    inner.bytes -= cost(&state);
+                }
+            } else {
+                inner.order.push_back((oldest, tick));
+            }
+        }
+    }
+}
+
+fn cost(state: &RunState) -> usize {
+    OVERHEAD + state.bytes + state.logs.bytes() + state.created.event.data.get().len() + 256 * state.steps.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stepladder_core::journal::{Created, Fact, Origin, Record};
+    use stepladder_core::{Event, EventId, Timestamp, json};
+
+    fn state(n: u128) -> Arc<RunState> {
+        let at = Timestamp::from_millis(1);
+        let event = Event {
+            id: EventId::new(at, n),
+            name: "a".into(),
+            data: json::empty_object(),
+            ts: at,
+            user: None,
+            external_id: None,
+            received_at: at,
+        };
+        let created = Created::new("f".into(), event, Origin::Event);
+        let entries = vec![Fact::RunCreated(Box::new(created)).at(at)];
+        Arc::new(RunState::fold(RunId::new(at, n), &[Record { seq: 0, token: n, code: "".into(), entries }]).unwrap())
+    }
+
+    #[test]
+    fn the_oldest_leave_when_it_is_full() {
+        let cache = Cache::new(3 * (OVERHEAD + 2));
+        (1..=4).for_each(|n| cache.put(state(n)));
+        assert!(cache.peek(state(1).run).is_none());
+        assert!((2..=4).all(|n| cache.peek(state(n).run).is_some()));
+    }
+
+    #[test]
+    fn taking_and_putting_back_does_not_grow_it() {
+        let cache = Cache::new(3 * (OVERHEAD + 2));
+        for _ in 0..10_000 {
+            cache.put(cache.take(state(1).run).unwrap_or_else(|| state(1)));
+        }
+        let inner = cache.lock();
+        assert_eq!((inner.states.len(), inner.latest.len(), inner.bytes), (1, 1, OVERHEAD + 2));
+        assert!(inner.order.len() <= 67);
+    }
+}

@@ -1,0 +1,95 @@
+//! What every service of the engine shares: the ports, the settings, and the registered functions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::journal::Created;
+use stepladder_core::limits::QUEUE_DELAY_SECONDS;
+use stepladder_core::state::RunState;
+use stepladder_core::wake::{Purpose, Timer};
+use stepladder_core::{Cause, Spec, Timestamp, Wake};
+
+use crate::clock::{Clock, Entropy};
+use crate::config::Config;
+use crate::functions::versions::{Chosen, Versions};
+use crate::ports::{Backend, Commit, Committed, Later, StoreError};
+use crate::program::Program;
+
+/// The ports, the settings and the functions of an engine.
+pub(crate) struct Runtime {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) config: Config,
+    pub(crate) programs: Versions,
+    /// Function ids, in the order of registration.
+    pub(crate) order: Vec<Arc<str>>,
+    /// Identifies this process in the leases that it takes.
+    pub(crate) worker: Arc<str>,
+}
+
+impl Runtime {
+    /// The same runtime over another backend.
+    pub(crate) fn over(&self, backend: Arc<dyn Backend>) -> Self {
+        Self {
+            backend,
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            config: self.config.clone(),
+            programs: self.programs.clone(),
+            order: self.order.clone(),
+            worker: self.worker.clone(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The functions' descriptions, in the order of registration.
+    pub(crate) fn specs(&self) -> impl Iterator<Item = &Spec> {
+        self.order.iter().filter_map(|id| self.program(id)).map(|program| program.spec())
+    }
+
+    pub(crate) fn program(&self, function: &str) -> Option<&Arc<dyn Program>> {
+        self.programs.newest(function)
+    }
+
+    /// The version of its function under which a run continues.
+    pub(crate) fn program_of(&self, state: &RunState) -> Option<Chosen<'_>> {
+        self.programs.of(state)
+    }
+
+    pub(crate) fn spec_of(&self, created: &Created) -> Option<&Spec> {
+        self.program(&created.function).map(|program| program.spec())
+    }
+
+    /// Carries out a commit. A commit whose reply is lost is sent again as it is: its token shows that it was written
+    /// (rule 1).
+    pub(crate) async fn carry_out(&self, commit: Commit) -> Result<Committed, StoreError> {
+        crate::runs::again("write", || self.backend.commit(commit.clone())).await
+    }
+
+    /// A wake of a run.
+    pub(crate) fn wake_of(&self, state: &RunState, cause: Cause) -> Wake {
+        Wake { run: state.run, cause, group: state.created.function.clone() }
+    }
+
+    /// A wake at a time: through the queue if it can delay for that long, otherwise through the sweep.
+    pub(crate) fn later(&self, wake: Wake, due: Timestamp) -> Later {
+        let longest = Duration::from_secs(QUEUE_DELAY_SECONDS as u64);
+        if due.since(self.now()) <= longest {
+            return Later::Wake { wake, due };
+        }
+        let purpose = match &wake.cause {
+            Cause::Deadline => Purpose::Deadline,
+            cause => Purpose::Step(cause.step().cloned().unwrap_or_else(|| "".into())),
+        };
+        Later::Timer(Timer { due, run: wake.run, group: wake.group, purpose })
+    }
+
+    /// The wait before a retry; [`Config::retry_delay`] replaces it.
+    pub(crate) fn retry_wait(&self, wait: Duration) -> Duration {
+        self.config.retry_delay.unwrap_or(wait)
+    }
+}

@@ -1,0 +1,211 @@
+//! The sweep: once a minute, timers that fall due become delayed wakes, and runs that went quiet are looked after.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use stepladder_core::state::{RunState, StepState};
+use stepladder_core::wake::Purpose;
+use stepladder_core::{Cause, RunId, Timer, Timestamp, Wake, id};
+
+use crate::intake::Intake;
+use crate::intake::Tick;
+use crate::intake::WATCH;
+use crate::permanent;
+use crate::ports::{Commit, Cursor, Later, StoreError};
+use crate::runs::Runs;
+use crate::runtime::Runtime;
+use crate::slots::Slots;
+
+/// How far ahead of their time timers are sent: the next sweep is a minute away, and may be late.
+const AHEAD: Duration = Duration::from_secs(120);
+/// How long a bucket stays open after its minute: writers' clocks differ (rule 26).
+const OPEN: Duration = Duration::from_secs(120);
+/// Buckets that are read at a time.
+const READS: usize = 16;
+/// Wakes that are sent in one commit.
+const WAKES: usize = 100;
+/// Runs that are looked after at a time.
+const VISITS: usize = 16;
+/// A sleeping run is looked after at least this often.
+const DAILY: Duration = Duration::from_secs(24 * 3_600);
+
+/// Sends timers and cron ticks in time, and looks after quiet runs.
+pub(crate) struct Sweep {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) runs: Arc<Runs>,
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) intake: Arc<Intake>,
+}
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Timers that became wakes.
+    pub timers: usize,
+    /// Ticks of cron lines that became wakes.
+    pub ticks: usize,
+    /// Runs that were looked after.
+    pub watched: usize,
+}
+
+impl Sweep {
+    /// Sends the timers that fall due and moves the cursor on. May run any number of times, and side by side.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the next sweep begins after the last minute that this one has sent whole.
+    pub(crate) async fn sweep(&self) -> Result<Swept, StoreError> {
+        self.slots.pay_what_is_owed().await;
+        let now = self.runtime.now();
+        let mut known = self.runtime.backend.cursor().await?;
+        let open_from = (now - OPEN).minute();
+        // a store that was never swept has no timers older than its first hop
+        let mut cursor = known.clone().unwrap_or(Cursor { minute: open_from, sent: Vec::new() });
+        let mut swept = Swept::default();
+        let window = cursor.minute..=(now + AHEAD).minute();
+        let reads = window.map(|minute| async move { (minute, self.runtime.backend.bucket(minute, usize::MAX).await) });
+        let mut ticks = self.intake.ticks(cursor.minute..(now + AHEAD).minute() + 1, now);
+        let mut buckets = stream::iter(reads).buffered(READS);
+        while let Some((minute, timers)) = buckets.next().await {
+            let timers = timers?;
+            let mut ticks = ticks.remove(&minute).unwrap_or_default();
+            if timers.is_empty() && ticks.is_empty() {
+                continue;
+            }
+            let sent = cursor.sent.iter().position(|(m, _)| *m == minute).map(|i| cursor.sent.swap_remove(i).1);
+            let mut sent = sent.unwrap_or_default();
+            let is_new = |timer: &Timer| timer.due <= now + AHEAD && !sent.contains(&mark(timer));
+            let due: Vec<Timer> = timers.into_iter().filter(is_new).collect();
+            ticks.retain(|tick| !sent.contains(&tick.mark()));
+            sent.extend(due.iter().map(mark).chain(ticks.iter().map(Tick::mark)));
+            cursor.sent.push((minute, sent));
+            if due.is_empty() && ticks.is_empty() {
+                continue;
+            }
+            self.fire(due, ticks, now, &mut swept).await?;
+            // what comes after may fail: this minute is not to be sent again then
+            match self.move_cursor(&mut known, &mut cursor, (minute + 1).min(open_from)).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(swept),
+                // what is due is sent all the same; the last move says how it went
+                Err(error) => tracing::warn!(%error, "the sweep's cursor could not be moved"),
+            }
+        }
+        self.move_cursor(&mut known, &mut cursor, open_from).await?;
+        Ok(swept)
+    }
+
+    /// Moves the cursor to a minute: rule 26, only after sending, and never past what may still be written to. False when
+    /// another sweep has moved it meanwhile, and goes on from there.
+    async fn move_cursor(
+        &self,
+        known: &mut Option<Cursor>,
+        cursor: &mut Cursor,
+        minute: i64,
+    ) -> Result<bool, StoreError> {
+        cursor.minute = cursor.minute.max(minute);
+        let open = cursor.minute;
+        cursor.sent.retain(|(minute, _)| *minute >= open);
+        cursor.sent.sort_unstable();
+        if known.as_ref() == Some(cursor) {
+            return Ok(true);
+        }
+        let moved = self.runtime.backend.advance(known.clone(), cursor.clone()).await?;
+        *known = Some(cursor.clone());
+        Ok(moved)
+    }
+
+    /// Many at a time: ten thousand may be due in one minute.
+    async fn fire(
+        &self,
+        timers: Vec<Timer>,
+        ticks: Vec<Tick>,
+        now: Timestamp,
+        swept: &mut Swept,
+    ) -> Result<(), StoreError> {
+        let (mut wakes, mut watched): (Vec<Later>, _) = (ticks.iter().map(Tick::wake).collect(), Vec::new());
+        swept.ticks += wakes.len();
+        for Timer { due, run, group, purpose } in timers {
+            let cause = match purpose {
+                Purpose::Watchdog => {
+                    watched.push((run, group));
+                    continue;
+                }
+                Purpose::Deadline => Cause::Deadline,
+                Purpose::Step(step) if step.is_empty() => Cause::Due,
+                Purpose::Step(step) => Cause::Step(step),
+            };
+            wakes.push(Later::Wake { wake: Wake { run, cause, group }, due });
+        }
+        for before in wakes.chunks(WAKES) {
+            self.runtime.carry_out(Commit { before: before.to_vec(), ..Commit::default() }).await?;
+        }
+        swept.timers += wakes.len() - ticks.len();
+        swept.watched += watched.len();
+        let visits = watched.into_iter().map(|(run, group)| self.look_after_or_later(run, group, now));
+        stream::iter(visits).buffer_unordered(VISITS).try_collect::<Vec<()>>().await?;
+        Ok(())
+    }
+
+    /// Rule 34: a run that cannot be looked after, for example because its journal cannot be read, keeps its watchdog and
+    /// does not keep the sweep from what is due behind it.
+    async fn look_after_or_later(&self, run: RunId, group: Arc<str>, now: Timestamp) -> Result<(), StoreError> {
+        let Err(error) = self.look_after(run, now).await else { return Ok(()) };
+        if !permanent::report("look after a run", Some(run), &error) {
+            return Err(error);
+        }
+        self.runtime.backend.set(vec![Timer { due: now + WATCH, run, group, purpose: Purpose::Watchdog }]).await
+    }
+
+    /// Rule 12: a live run is woken if it should have moved, and its watchdog moves on. Rule 27: what belongs to it is
+    /// kept.
+    async fn look_after(&self, run: RunId, now: Timestamp) -> Result<(), StoreError> {
+        let Some(state) = self.runs.state(run).await? else { return Ok(()) };
+        if state.end.is_some() {
+            return Ok(());
+        }
+        // before anything that may fail: what was forgotten cannot be looked after again
+        self.runtime.backend.keep(run, state.created.event.id, now).await?;
+        self.intake.keep_single(&state).await?;
+        let next = next_move(&state);
+        let waits = waits_for_a_wake(&state);
+        let due = match next {
+            Some(next) if next > now && !waits => (next + WATCH).min(now + DAILY),
+            Some(_) | None => now + WATCH,
+        };
+        let timer = Timer { due, run, group: state.created.function.clone(), purpose: Purpose::Watchdog };
+        self.runtime.backend.set(vec![timer]).await?;
+        if waits || next.is_none_or(|next| next <= now) {
+            let wakes = vec![self.runtime.wake_of(&state, Cause::Watchdog)];
+            self.runtime.carry_out(Commit { wakes, ..Commit::default() }).await?;
+        }
+        Ok(())
+    }
+}
+
+/// When a run goes on by itself; `None` when nothing says so.
+fn next_move(state: &RunState) -> Option<Timestamp> {
+    let of_step = state.steps.values().filter_map(|step| match &step.state {
+        StepState::Sleeping { until } | StepState::Awaiting { until, .. } => Some(*until),
+        StepState::Waiting { retry_at, .. } => Some(*retry_at),
+        StepState::Running { lease_until, .. } => Some(*lease_until),
+        StepState::Wanted | StepState::Invoking { .. } | StepState::Done | StepState::Abandoned => None,
+    });
+    of_step.chain(state.handler_retry_at).chain(state.begins_at()).min()
+}
+
+/// Whether a step waits for a wake of its own, or for that of a called run's end or of something that arrived. It may be
+/// lost while other steps of the run go on, which says nothing of it.
+fn waits_for_a_wake(state: &RunState) -> bool {
+    state.arrived
+        || state.steps.values().any(|step| matches!(step.state, StepState::Wanted | StepState::Invoking { .. }))
+}
+
+fn mark(timer: &Timer) -> u64 {
+    let purpose: &[u8] = match &timer.purpose {
+        Purpose::Watchdog => b"\0",
+        Purpose::Deadline => b"\0deadline",
+        Purpose::Step(step) => step.as_bytes(),
+    };
+    id::hash(&[&timer.run.to_bytes(), &timer.due.as_millis().to_be_bytes(), purpose]) as u64
+}
