@@ -1,0 +1,112 @@
+//! A call that starts several runs, when the table does not take all of them.
+//!
+//! The table and the queue are one HTTP server here, which answers each request as the test says. What the emulators
+//! answer by themselves is in the conformance suite.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stepladder_aws::{Addresses, Aws, Connection, Options};
+use stepladder_core::journal::{Created, Fact, Origin, Record};
+use stepladder_core::wake::Purpose;
+use stepladder_core::{Cause, EventId, NewEvent, RunId, RunRow, Timer, Timestamp, Wake};
+use stepladder_engine::clock::VirtualClock;
+use stepladder_engine::ports::{Begun, Note, Start, Starts};
+use wiremock::{Mock, MockServer, Request, ResponseTemplate};
+
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+/// A server on which `transact` answers every transaction.
+async fn server(transact: impl Fn(&str) -> ResponseTemplate + Send + Sync + 'static) -> MockServer {
+    let server = MockServer::start().await;
+    let answer = move |request: &Request| match operation(request) {
+        "TransactWriteItems" => transact(&String::from_utf8_lossy(&request.body)),
+        _ => ResponseTemplate::new(200).set_body_json(json!({ "MessageId": "1" })),
+    };
+    Mock::given(wiremock::matchers::any()).respond_with(answer).mount(&server).await;
+    server
+}
+
+fn operation(request: &Request) -> &str {
+    let target = request.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+    target.and_then(|target| target.rsplit('.').next()).unwrap_or_default()
+}
+
+fn error(code: &str, reasons: &Value) -> ResponseTemplate {
+    let body = json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{code}"), "CancellationReasons": reasons });
+    ResponseTemplate::new(400).set_body_json(body)
+}
+
+fn aws(server: &MockServer) -> Aws {
+    let queues = Addresses {
+        steps: format!("{}/steps", server.uri()),
+        events: None,
+        steps_dead_letters: None,
+        events_dead_letters: None,
+        dedicated: Default::default(),
+    };
+    let clock = Arc::new(VirtualClock::new(NOW));
+    let options =
+        Options { table: "table".into(), queues, clock, retention: Duration::from_secs(86_400), trace: || None };
+    Aws::new(&Connection::emulators(&server.uri(), &server.uri()), options)
+}
+
+fn start(n: u128, notes: Vec<Note>) -> Start {
+    let (run, event) = (RunId::new(NOW, n), EventId::new(NOW, n));
+    let event = NewEvent::new("go", stepladder_core::json::empty_object()).accept(event, NOW);
+    let row = RunRow { run, function: "f".into(), event: event.id, created_at: NOW, ended: None };
+    let entries = vec![Fact::RunCreated(Box::new(Created::new("f".into(), event, Origin::Event))).at(NOW)];
+    Start {
+        row,
+        record: Record { seq: 0, token: n, code: "1".into(), entries },
+        watchdog: Timer { due: NOW, run, group: "f".into(), purpose: Purpose::Watchdog },
+        wake: Wake { run, cause: Cause::Created, group: "f".into() },
+        places: Vec::new(),
+        notes,
+    }
+}
+
+/// The bodies of the requests of an operation.
+async fn requests(server: &MockServer, of: &str) -> Vec<String> {
+    let all = server.received_requests().await.expect("they are recorded");
+    let of = all.iter().filter(|request| operation(request) == of);
+    of.map(|request| String::from_utf8_lossy(&request.body).into_owned()).collect()
+}
+
+#[tokio::test]
+async fn after_a_start_that_was_overtaken_those_that_rest_on_its_flow_state_are_not_tried() {
+    // the condition on the flow state, the last of the writes, does not hold
+    let server = server(|body| {
+        let body: Value = serde_json::from_str(body).expect("JSON");
+        let writes = body["TransactItems"].as_array().expect("a list").len();
+        let reason = |n| json!({ "Code": if n + 1 == writes { "ConditionalCheckFailed" } else { "None" } });
+        error("TransactionCanceledException", &(0..writes).map(reason).collect())
+    })
+    .await;
+    let note = |key: &str, seen: Option<&str>, becomes: &str| {
+        vec![Note { key: key.into(), seen: seen.map(Into::into), becomes: Some(becomes.into()), until: NOW }]
+    };
+    let starts =
+        vec![start(1, note("k", None, "1")), start(2, note("k", Some("1"), "2")), start(3, note("other", None, "3"))];
+    let begun = aws(&server).start(starts).await.expect("an answer");
+    assert_eq!(begun, [Begun::Overtaken; 3]);
+    let tried = requests(&server, "TransactWriteItems").await;
+    let is_tried = [1, 2, 3].map(|n| tried.iter().any(|body| body.contains(&RunId::new(NOW, n).to_string())));
+    assert_eq!((is_tried, tried.len()), ([true, false, true], 2));
+}
+
+#[tokio::test]
+async fn runs_that_began_before_a_start_failed_have_their_wakes() {
+    let refused = RunId::new(NOW, 2).to_string();
+    let server = server(move |body| match body.contains(&refused) {
+        true => error("AccessDeniedException", &Value::Null),
+        false => ResponseTemplate::new(200).set_body_json(json!({})),
+    })
+    .await;
+    let failed = aws(&server).start(vec![start(1, Vec::new()), start(2, Vec::new())]).await;
+    assert!(failed.is_err(), "{failed:?}");
+    let wakes = requests(&server, "SendMessage").await;
+    assert_eq!(wakes.len(), 1, "{wakes:?}");
+    assert!(wakes[0].contains(&RunId::new(NOW, 1).to_string()), "{wakes:?}");
+}
