@@ -515,6 +515,20 @@ fn a_run_takes_one_version_and_nothing_after_its_end_is_said() {
 }
 
 #[test]
+fn rule_32_a_run_that_flow_control_admitted_is_neither_delayed_nor_admitted_again() {
+    let delayed = Fact::RunDelayed { begins_at: at(9) }.at(at(2));
+    let admitted = Fact::RunAdmitted.at(at(2));
+    let waits = state(vec![(1, Fact::RunDelayed { begins_at: at(2) })]);
+    assert_eq!((waits.admits(&delayed), waits.admits(&admitted)), (Ok(()), Ok(())));
+    let run = state(vec![(1, Fact::RunAdmitted)]);
+    assert_eq!(run.admits(&delayed), Err(Refusal::Admitted));
+    assert_eq!(run.admits(&admitted), Err(Refusal::Admitted));
+    assert_eq!(waits.admits_all(&[admitted, delayed.clone()]), Err(Refusal::Admitted), "also within one write");
+    let started = state(vec![(1, started(1, 50))]);
+    assert_eq!(started.admits(&delayed), Err(Refusal::Admitted));
+}
+
+#[test]
 fn what_was_taken_over_and_a_signal_that_came_early_are_no_move() {
     let carried = Fact::StepCarried { step: "a".into(), kind: Kind::Run, outcome: Outcome::Value(json::null()) };
     let early = Fact::SignalReceived { step: "s".into(), data: json::null() };
