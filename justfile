@@ -49,9 +49,9 @@ audit:
 doc *ARGS:
     cargo doc --no-deps --workspace {{ ARGS }}
 
-# the book of docs/, as a site in target/book; needs mdbook (cargo install mdbook --locked)
+# the book of docs/, as a site in target/book; needs mdbook: cargo install mdbook --locked, or that of .ci/run
 book:
-    mdbook build
+    PATH="$PWD/.test/tools/bin:$PATH" mdbook build
 
 # checks links and the reference tables of the documents, and renews docs/reference/cli.md
 reference:
