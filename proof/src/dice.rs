@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use stepladder_engine::clock::{Entropy, SeededEntropy};
+use stepladder_engine::clock::Entropy;
+use stepladder_testkit::clock::SeededEntropy;
 
 /// A stream of chance.
 #[derive(Clone)]

@@ -33,9 +33,10 @@ use std::time::Duration;
 
 use stepladder_core::expr::Exprs;
 use stepladder_core::{RunId, Timestamp, Wake};
-use stepladder_engine::clock::{Clock, VirtualClock};
-use stepladder_engine::memory::Memory;
+use stepladder_engine::clock::Clock;
 use stepladder_engine::{Config, Pace, Program};
+use stepladder_testkit::clock::VirtualClock;
+use stepladder_testkit::memory::Memory;
 
 use crate::dice::Dice;
 use account::Account;

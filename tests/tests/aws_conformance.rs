@@ -11,11 +11,11 @@ mod world;
 mod on_dynamodb_local {
     use crate::world::{Tables, subject};
 
-    stepladder_engine::conformance!(async || subject(Tables::DynamoDbLocal).await);
+    stepladder_testkit::conformance!(async || subject(Tables::DynamoDbLocal).await);
 }
 
 mod on_ministack {
     use crate::world::{Tables, subject};
 
-    stepladder_engine::conformance!(async || subject(Tables::Ministack).await);
+    stepladder_testkit::conformance!(async || subject(Tables::Ministack).await);
 }

@@ -11,8 +11,8 @@ use stepladder_aws::{Addresses, Aws, Connection, Options};
 use stepladder_core::journal::{Created, Fact, Origin, Record};
 use stepladder_core::wake::Purpose;
 use stepladder_core::{Cause, EventId, NewEvent, RunId, RunRow, Timer, Timestamp, Wake};
-use stepladder_engine::clock::VirtualClock;
 use stepladder_engine::ports::{Begun, Note, Start, Starts};
+use stepladder_testkit::clock::VirtualClock;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);

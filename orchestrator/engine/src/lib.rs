@@ -2,19 +2,16 @@
 //!
 //! The world comes in through [ports] (storage, queue, clock), functions through the [program] seam. The
 //! [`Engine`] ingests events, hops, sweeps and answers questions; [`Workers`] pull wakes from the queue and let the
-//! engine hop. The [`memory`] adapter serves tests; [`mod@conformance`] is the suite that every adapter passes.
+//! engine hop. The crate `stepladder-testkit` has an adapter in memory and the conformance suite.
 
 pub mod clock;
 pub mod config;
-pub mod conformance;
 mod control;
 mod engine;
 mod functions;
 mod hop;
 mod intake;
-pub mod intercept;
 pub mod local;
-pub mod memory;
 pub mod permanent;
 pub mod ports;
 pub mod program;

@@ -71,7 +71,7 @@ async fn an_outcome_larger_than_a_step_may_have_is_refused_whatever_front_end_gi
 async fn outcomes_of_two_workers_at_the_same_time_keep_to_the_limit_of_a_run() {
     for pace in PACES {
         // while one worker executes `one`, another takes the wake of `other` and writes its outcome first
-        let second: Arc<OnceLock<(Arc<stepladder_engine::memory::Memory>, Arc<Engine>)>> = Arc::default();
+        let second: Arc<OnceLock<(Arc<stepladder_testkit::memory::Memory>, Arc<Engine>)>> = Arc::default();
         let known = second.clone();
         let meanwhile = move || {
             let known = known.clone();

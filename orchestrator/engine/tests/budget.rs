@@ -3,7 +3,7 @@
 mod support;
 
 use stepladder_engine::Pace;
-use stepladder_engine::memory::Counts;
+use stepladder_testkit::memory::Counts;
 use support::World;
 use support::script::Script;
 

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use stepladder_engine::clock::VirtualClock;
-use stepladder_engine::conformance::{Subject, start};
-use stepladder_engine::memory::Memory;
+use stepladder_testkit::clock::VirtualClock;
+use stepladder_testkit::conformance::{Subject, start};
+use stepladder_testkit::memory::Memory;
 
 async fn memory() -> Subject {
     let clock = Arc::new(VirtualClock::new(start()));
     Subject::new(Memory::new(clock.clone()), clock)
 }
 
-stepladder_engine::conformance!(memory);
-stepladder_engine::conformance_local!(memory);
+stepladder_testkit::conformance!(memory);
+stepladder_testkit::conformance_local!(memory);

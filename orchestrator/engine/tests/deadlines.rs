@@ -7,9 +7,10 @@ use std::time::Duration;
 use stepladder_core::decide::StepOptions;
 use stepladder_core::journal::Fact;
 use stepladder_core::{Cause, Status, Timestamp};
-use stepladder_engine::clock::{Clock, SeededEntropy};
+use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Delivery, Queue};
 use stepladder_engine::{Config, Engine, EngineError};
+use stepladder_testkit::clock::SeededEntropy;
 use support::script::Script;
 use support::{World, gated, only_run};
 

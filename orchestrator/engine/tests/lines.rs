@@ -12,9 +12,10 @@ use stepladder_core::slot::{Holder, Limit, Place};
 use stepladder_core::spec::Concurrency;
 use stepladder_core::{Cause, EventId, RunId, Status, Timestamp, Wake};
 use stepladder_engine::Engine;
-use stepladder_engine::clock::{Clock, VirtualClock};
-use stepladder_engine::memory::Memory;
+use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{After, Commit, Commits, Delivery, Queue, Slots};
+use stepladder_testkit::clock::VirtualClock;
+use stepladder_testkit::memory::Memory;
 use support::script::{Script, fault};
 use support::{World, gated, hop_all, only_run, slow};
 

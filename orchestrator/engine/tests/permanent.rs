@@ -22,7 +22,7 @@ use support::{World, gated, only_run, spawn_hop};
 /// What a queue that gives up after five deliveries sees of one wake.
 const DELIVERIES: usize = 5;
 
-fn appends(call: &stepladder_engine::intercept::Call<'_>) -> bool {
+fn appends(call: &stepladder_testkit::intercept::Call<'_>) -> bool {
     call.commit.is_some_and(|commit| commit.append.is_some())
 }
 
@@ -85,7 +85,7 @@ async fn rule_34_an_unreadable_journal_lets_its_wake_fail_and_no_other() {
     assert_eq!(world.status(&engine, other).await, Status::Completed);
 }
 
-fn unreadable(call: &stepladder_engine::intercept::Call<'_>, run: RunId) -> Option<StoreError> {
+fn unreadable(call: &stepladder_testkit::intercept::Call<'_>, run: RunId) -> Option<StoreError> {
     let is_it = call.name == "read" && format!("{:?}", call.asked).contains(&format!("{run:?}"));
     is_it.then(|| StoreError::Unreadable("record 0: unknown variant `FactOfTomorrow`".into()))
 }
@@ -188,7 +188,7 @@ async fn an_outcome_is_counted_when_it_is_written_and_once() {
     let script = Script::new("f").step("a", &[]);
     let executed = script.executed();
     let mut world = World::new(vec![script.program()]);
-    let outcome = |call: &stepladder_engine::intercept::Call<'_>| {
+    let outcome = |call: &stepladder_testkit::intercept::Call<'_>| {
         let entries = call.commit?.append.as_ref()?.record.entries.iter();
         entries.into_iter().any(|e| matches!(e.fact, Fact::StepSucceeded { .. })).then(denied)
     };
@@ -260,7 +260,7 @@ async fn rule_34_wakes_of_a_wait_queue_do_not_multiply_where_writes_are_denied()
     finish.notify_one();
     first.await.unwrap();
     // the slot is free, and its queue has three tickets: from here on, every write to the table is denied
-    let writes = |call: &stepladder_engine::intercept::Call<'_>| appends(call) || matches!(call.name, "take" | "park");
+    let writes = |call: &stepladder_testkit::intercept::Call<'_>| appends(call) || matches!(call.name, "take" | "park");
     let (backend, refuses) = refusing(&world.memory, move |call| writes(call).then(denied));
     let denied_engine = world.engine_on(backend);
     let sends = world.memory.counts().sends;

@@ -10,11 +10,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use stepladder_core::{NewEvent, Timestamp, json};
-use stepladder_engine::clock::{Clock, VirtualClock};
-use stepladder_engine::intercept::{Call, Intercept, Intercepted};
-use stepladder_engine::memory::Memory;
+use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Backend, StoreError, StoreResult};
 use stepladder_engine::{Engine, EngineError, PIECE, RunFilter, Within};
+use stepladder_testkit::clock::VirtualClock;
+use stepladder_testkit::intercept::{Call, Intercept, Intercepted};
+use stepladder_testkit::memory::Memory;
 use support::World;
 use support::script::Script;
 

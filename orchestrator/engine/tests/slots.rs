@@ -64,7 +64,7 @@ async fn fifty_runs_share_three_slots_in_the_order_of_their_arrival() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
         let (now, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
         let (n, m) = (now.clone(), most.clone());
-        let clocks: Arc<std::sync::OnceLock<Arc<stepladder_engine::clock::VirtualClock>>> = Arc::default();
+        let clocks: Arc<std::sync::OnceLock<Arc<stepladder_testkit::clock::VirtualClock>>> = Arc::default();
         let clock = clocks.clone();
         let body = move |_| {
             let (n, m, clock) = (n.clone(), m.clone(), clock.clone());

@@ -14,9 +14,9 @@ use stepladder_core::waiting::{Field, Match, Wait};
 use stepladder_core::{Cause, EventId, NewEvent, RunId, Status, json};
 use stepladder_engine::Engine;
 use stepladder_engine::clock::Clock;
-use stepladder_engine::intercept::{Call, Intercept, Intercepted};
-use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::{Backend, Commit, Commits, Later, Queue, StoreResult, Waiters};
+use stepladder_testkit::intercept::{Call, Intercept, Intercepted};
+use stepladder_testkit::memory::Memory;
 use support::script::Script;
 use support::{World, count, only_run};
 

@@ -37,10 +37,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 use stepladder_core::{EventId, Timestamp, json};
-use stepladder_engine::clock::SeededEntropy;
-use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::Listings;
 use stepladder_engine::{Config, Engine, Rerun};
+use stepladder_testkit::clock::SeededEntropy;
+use stepladder_testkit::memory::Memory;
 
 use crate::error::Error;
 use crate::event::sendable;

@@ -129,8 +129,8 @@ fn past(there: usize, bound: usize) -> bool {
 mod tests {
     use stepladder_core::Timestamp;
     use stepladder_engine::Config;
-    use stepladder_engine::clock::{SeededEntropy, VirtualClock};
-    use stepladder_engine::memory::Memory;
+    use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
+    use stepladder_testkit::memory::Memory;
 
     use super::*;
 

@@ -13,11 +13,11 @@ use stepladder_core::journal::{Created, Failure, Kind, Origin, Outcome};
 use stepladder_core::report::Report;
 use stepladder_core::wake::Purpose;
 use stepladder_core::{Cause, Event, EventId, Fact, Record, RunId, RunRow, Status, Timer, Timestamp, Wake, json};
-use stepladder_engine::intercept::{Call, Intercept, Intercepted};
 use stepladder_engine::ports::{Backend, Events, Start, Starts, StoreResult};
 use stepladder_engine::{Config, Engine, Program};
 use stepladder_server::Options;
 use stepladder_sqlite::Sqlite;
+use stepladder_testkit::intercept::{Call, Intercept, Intercepted};
 use tower::ServiceExt;
 
 const RUNS: u64 = 100_000;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use stepladder_engine::clock::VirtualClock;
-use stepladder_engine::conformance::{Subject, start};
 use stepladder_sqlite::{Options, Sqlite};
+use stepladder_testkit::clock::VirtualClock;
+use stepladder_testkit::conformance::{Subject, start};
 
 async fn sqlite() -> Subject {
     let folder = tempfile::tempdir().expect("a folder");
@@ -13,5 +13,5 @@ async fn sqlite() -> Subject {
     Subject::new(sqlite, clock).keeping(folder)
 }
 
-stepladder_engine::conformance!(sqlite);
-stepladder_engine::conformance_local!(sqlite);
+stepladder_testkit::conformance!(sqlite);
+stepladder_testkit::conformance_local!(sqlite);

@@ -7,13 +7,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use stepladder_core::{NewEvent, Status, Timestamp, json};
-use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
+use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Queue;
 use stepladder_engine::view::RunSummary;
 use stepladder_engine::{Config, Engine, RunFilter};
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::{States, Tick};
 use stepladder_sqlite::{Options, Sqlite};
+use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const SECOND: Duration = Duration::from_secs(1);

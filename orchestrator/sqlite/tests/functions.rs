@@ -7,13 +7,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use stepladder_core::{NewEvent, RunId, Status, Timestamp, json};
-use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
+use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Delivery, Queue};
 use stepladder_engine::view::RunDetail;
 use stepladder_engine::{Config, Engine, RunFilter};
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::{States, Usage, usage};
 use stepladder_sqlite::{Options, Sqlite};
+use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 

@@ -7,11 +7,11 @@ use stepladder_core::journal::{Created, Origin};
 use stepladder_core::waiting::Waiter;
 use stepladder_core::wake::Purpose;
 use stepladder_core::{Cause, Event, EventId, Fact, Record, RunId, RunRow, Status, Timer, Timestamp, Wake, json};
-use stepladder_engine::clock::VirtualClock;
 use stepladder_engine::ports::{
     After, Commit, Commits, Events, Journals, Later, Listings, RunQuery, Start, Starts, Waiters,
 };
 use stepladder_sqlite::{Options, Pruned, Sqlite};
+use stepladder_testkit::clock::VirtualClock;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const DAY: Duration = Duration::from_secs(86_400);

@@ -7,9 +7,9 @@ use std::time::Duration;
 use stepladder_core::slot::{ARRIVAL, Holder, Limit, Place};
 use stepladder_core::waiting::Waiter;
 use stepladder_core::{Cause, EventId, Fact, Record, RunId, Timestamp, Wake};
-use stepladder_engine::clock::VirtualClock;
 use stepladder_engine::ports::{Append, Commit, Commits, Delivery, Journals, Later, Queue, Slots, Taken, Waiters};
 use stepladder_sqlite::{OpenError, Options, Sqlite};
+use stepladder_testkit::clock::VirtualClock;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const VISIBILITY: Duration = Duration::from_secs(150);

@@ -9,11 +9,12 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use stepladder_core::{EventId, Timestamp};
-use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
-use stepladder_engine::memory::Memory;
+use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Events, Journals, Listings, Queue, RunQuery};
 use stepladder_engine::{Config, Engine};
 use stepladder_server::{Options, router};
+use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
+use stepladder_testkit::memory::Memory;
 use tower::ServiceExt;
 
 use super::function;

@@ -7,11 +7,11 @@ use axum::http::Request;
 use stepladder_core::journal::Record;
 use stepladder_core::state::RunState;
 use stepladder_core::{RunId, Timestamp};
-use stepladder_engine::clock::{SeededEntropy, VirtualClock};
-use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::{Append, Commit, Commits};
 use stepladder_engine::{Config, Engine};
 use stepladder_server::{Options, router};
+use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
+use stepladder_testkit::memory::Memory;
 use tower::ServiceExt;
 
 use super::{function, http};

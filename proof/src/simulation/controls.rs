@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use stepladder_core::journal::{Created, Entry, Fact, Origin};
 use stepladder_core::{EventId, RunId, Timestamp};
-use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::Timers;
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::{MissedTicks, Tick};
+use stepladder_testkit::memory::Memory;
 
 use super::functions::{Come, Word};
 use super::invariants::{Broken, journal, rows};

@@ -8,8 +8,8 @@ use stepladder_core::spec::LazyScope;
 use stepladder_core::state::{RunState, StepState};
 use stepladder_core::{RunId, StepId, Timestamp};
 use stepladder_engine::Program;
-use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::{Journals, Listings, Slots};
+use stepladder_testkit::memory::Memory;
 
 use super::account::Account;
 use super::invariants::{Broken, at_once};

@@ -9,8 +9,8 @@ use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::slot::{ARRIVAL, Holding, Limit, Place};
 use stepladder_core::{RunId, RunRow, StepId, Timestamp};
 use stepladder_engine::Program;
-use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::{Journals, Listings, RunQuery, Slots};
+use stepladder_testkit::memory::Memory;
 
 use super::account::{Account, Body};
 use super::holding::Holdings;

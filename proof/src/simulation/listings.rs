@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use stepladder_core::{Event, EventId, RunId, RunRow};
-use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::{Listings, RunQuery, StoreResult};
+use stepladder_testkit::memory::Memory;
 
 use super::invariants::rows;
 

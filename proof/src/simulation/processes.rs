@@ -4,10 +4,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use stepladder_core::Timestamp;
-use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
-use stepladder_engine::intercept::Intercepted;
+use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Backend;
 use stepladder_engine::{Engine, Program};
+use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
+use stepladder_testkit::intercept::Intercepted;
 
 use super::wire::Wire;
 use super::{Simulation, functions};

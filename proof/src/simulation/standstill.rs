@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use stepladder_core::Timestamp;
-use stepladder_engine::clock::{Clock, VirtualClock};
+use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Timers;
+use stepladder_testkit::clock::VirtualClock;
 
 use super::Simulation;
 use super::invariants::at_once;

@@ -8,9 +8,10 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all, select_all, try_join_all};
 use serde_json::{Value, json};
-use stepladder_engine::clock::{Clock, VirtualClock};
+use stepladder_engine::clock::Clock;
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::{Backoff, Error};
+use stepladder_testkit::clock::VirtualClock;
 
 use super::account::Account;
 use super::functions::{HELPER, Told, Word};

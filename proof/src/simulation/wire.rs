@@ -9,10 +9,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use stepladder_core::{RunId, Timestamp};
-use stepladder_engine::clock::{Clock, VirtualClock};
-use stepladder_engine::intercept::{Call, Intercept};
-use stepladder_engine::memory::Memory;
+use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Backend, Commit, Commits, Later, Listings, StoreError, StoreResult};
+use stepladder_testkit::clock::VirtualClock;
+use stepladder_testkit::intercept::{Call, Intercept};
+use stepladder_testkit::memory::Memory;
 
 use super::coverage::Coverage;
 use super::knobs::Knobs;

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use stepladder_core::Timestamp;
-use stepladder_engine::clock::{Clock, VirtualClock};
+use stepladder_engine::clock::Clock;
+use stepladder_testkit::clock::VirtualClock;
 use stepladder_tests::aws_faults::{AwsFaults, Fault, Request};
 
 use crate::units;

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use stepladder_aws::{Aws, Connection, Options};
-use stepladder_engine::clock::{Clock, VirtualClock};
-use stepladder_engine::conformance::{Subject, start};
+use stepladder_engine::clock::Clock;
+use stepladder_testkit::clock::VirtualClock;
+use stepladder_testkit::conformance::{Subject, start};
 use stepladder_tests::aws_json::fresh_name;
 use stepladder_tests::dynamodb_local::DynamoDbLocal;
 use stepladder_tests::ministack::Ministack;

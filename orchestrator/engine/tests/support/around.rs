@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use stepladder_engine::intercept::{Call, Intercept, Intercepted};
-use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::{Backend, StoreError, StoreResult};
+use stepladder_testkit::intercept::{Call, Intercept, Intercepted};
+use stepladder_testkit::memory::Memory;
 use tokio::sync::Mutex;
 
 pub type Interlude = BoxFuture<'static, ()>;

@@ -7,7 +7,8 @@ use stepladder_core::decide::{Ask, StepOptions};
 use stepladder_core::retry::Backoff;
 use stepladder_core::spec::Concurrency;
 use stepladder_core::{NewEvent, json};
-use stepladder_engine::clock::{Entropy, SeededEntropy};
+use stepladder_engine::clock::Entropy;
+use stepladder_testkit::clock::SeededEntropy;
 
 use super::script::{Script, fault};
 

@@ -9,9 +9,10 @@ use stepladder_core::journal::{Record, Seq};
 use stepladder_core::slot::{Holder, Holding, Limit, Place};
 use stepladder_core::waiting::{Bucket, Waited, Waiter};
 use stepladder_core::{Event, EventId, RunId, RunRow, StepId, Timer, Timestamp};
-use stepladder_engine::clock::{Entropy, SeededEntropy};
-use stepladder_engine::memory::Memory;
+use stepladder_engine::clock::Entropy;
 use stepladder_engine::ports::*;
+use stepladder_testkit::clock::SeededEntropy;
+use stepladder_testkit::memory::Memory;
 use tokio::sync::Notify;
 
 /// What goes wrong.

@@ -15,11 +15,12 @@ use std::time::Duration;
 
 use stepladder_core::journal::{Entry, Fact, Record};
 use stepladder_core::{EventId, NewEvent, RunId, Status, Timestamp, json};
-use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
-use stepladder_engine::memory::Memory;
+use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Append, Backend, Commit, Commits, Queue};
 use stepladder_engine::view::RunDetail;
 use stepladder_engine::{Config, Engine, Pace, Program, RunFilter};
+use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
+use stepladder_testkit::memory::Memory;
 use tokio::sync::Notify;
 
 use script::Script;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use stepladder_engine::intercept::{Call, Intercept, Intercepted};
-use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::*;
 use stepladder_engine::{Engine, clock::Clock};
+use stepladder_testkit::intercept::{Call, Intercept, Intercepted};
+use stepladder_testkit::memory::Memory;
 
 use super::World;
 

@@ -10,9 +10,10 @@ use stepladder_core::journal::{Fact, Record, Seq};
 use stepladder_core::slot::{Holder, Holding, Limit, Place};
 use stepladder_core::waiting::{Bucket, Waited, Waiter};
 use stepladder_core::{Event, EventId, RunId, RunRow, StepId, Timer, Timestamp};
-use stepladder_engine::clock::{Clock, VirtualClock};
-use stepladder_engine::memory::Memory;
+use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::*;
+use stepladder_testkit::clock::VirtualClock;
+use stepladder_testkit::memory::Memory;
 
 type Hook = Box<dyn Fn(&Fact) -> Option<Duration> + Send + Sync>;
 type Interlude = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;

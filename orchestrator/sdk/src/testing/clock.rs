@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use stepladder_core::Timestamp;
-use stepladder_engine::clock::{Clock, VirtualClock};
+use stepladder_engine::clock::Clock;
+use stepladder_testkit::clock::VirtualClock;
 
 pub(super) struct TestClock {
     clock: VirtualClock,

@@ -7,9 +7,9 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::{Listings, Queue, RunQuery, Shown};
 use stepladder_engine::{Engine, RunFilter};
+use stepladder_testkit::memory::Memory;
 
 use super::clock::TestClock;
 use super::run::TestRun;

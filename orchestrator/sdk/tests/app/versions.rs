@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_engine::clock::VirtualClock;
-use stepladder_engine::memory::Memory;
 use stepladder_engine::{Config, Engine};
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::testing::{Fact, Pace, Status, TestApp};
 use stepladder_sdk::{States, Timestamp};
+use stepladder_testkit::clock::VirtualClock;
+use stepladder_testkit::memory::Memory;
 
 use crate::running::{Order, order};
 

@@ -10,12 +10,12 @@ use axum::http::Request;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use stepladder_core::Timestamp;
-use stepladder_engine::clock::{SeededEntropy, VirtualClock};
-use stepladder_engine::intercept::{Call, Intercept, Intercepted};
-use stepladder_engine::memory::Memory;
 use stepladder_engine::ports::{Backend, StoreError, StoreResult};
 use stepladder_engine::{Config, Engine, RunFilter};
 use stepladder_server::{Options, router};
+use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
+use stepladder_testkit::intercept::{Call, Intercept, Intercepted};
+use stepladder_testkit::memory::Memory;
 use tokio::sync::Notify;
 use tower::ServiceExt;
 

@@ -9,11 +9,12 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::Value;
 use stepladder_core::{Timer, Timestamp};
-use stepladder_engine::clock::{Clock, SeededEntropy, VirtualClock};
-use stepladder_engine::memory::Memory;
+use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Queue, Timers};
 use stepladder_engine::{Config, Engine, Program};
 use stepladder_server::{Options, router};
+use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
+use stepladder_testkit::memory::Memory;
 use tower::ServiceExt;
 use tracing::subscriber::DefaultGuard;
 

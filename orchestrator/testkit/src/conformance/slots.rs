@@ -5,7 +5,7 @@ use stepladder_core::slot::{ARRIVAL, Holder, Holding, Limit, Place};
 
 use super::Subject;
 use super::given::{holder, limit, place, run, start_of_next};
-use crate::ports::{After, Commit, Taken};
+use stepladder_engine::ports::{After, Commit, Taken};
 
 async fn take(on: &Subject, limit: &Limit, holder: &Holder) -> bool {
     let taken = on.backend.take(limit, holder, start_of_next(1), on.now()).await.expect("an answer");

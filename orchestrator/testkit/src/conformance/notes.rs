@@ -6,7 +6,7 @@ use stepladder_core::{RunId, Timestamp};
 
 use super::Subject;
 use super::given::{at_once, begin, event_id, run, seconds};
-use crate::ports::{Backend, Begun, Commit, Later, Note, Start};
+use stepladder_engine::ports::{Backend, Begun, Commit, Later, Note, Start};
 
 /// Any text, and longer than a key of storage may be.
 fn key(name: &str) -> Arc<str> {
@@ -105,7 +105,8 @@ pub async fn of_many_that_change_a_note_one_does(on: Subject) {
     let new: Vec<u64> = answers.iter().filter(|(_, begun)| *begun == [Begun::New]).map(|(i, _)| *i).collect();
     assert_eq!(new.len(), 1, "{answers:?}");
     assert_eq!(noted(&on, &["a"]).await, [Some(new[0].to_string())]);
-    let runs = on.backend.runs(crate::ports::RunQuery { limit: 20, ..Default::default() }).await.expect("rows");
+    let runs =
+        on.backend.runs(stepladder_engine::ports::RunQuery { limit: 20, ..Default::default() }).await.expect("rows");
     assert_eq!(runs.iter().map(|row| row.run).collect::<Vec<RunId>>(), [run(new[0])]);
 }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use stepladder_core::{EventId, Timestamp};
 
 use super::Memory;
-use crate::ports::{Backlog, Delivery, Queue, Receipt, StoreResult};
+use stepladder_engine::ports::{Backlog, Delivery, Queue, Receipt, StoreResult};
 
 #[async_trait]
 impl Queue for Memory {

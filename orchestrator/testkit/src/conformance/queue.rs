@@ -4,7 +4,7 @@ use stepladder_core::{Cause, Wake};
 
 use super::Subject;
 use super::given::{VISIBILITY, run, seconds, wake};
-use crate::ports::{Commit, Later};
+use stepladder_engine::ports::{Commit, Later};
 
 pub(super) async fn send(on: &Subject, n: u64) {
     on.done(Commit { wakes: vec![wake(run(n))], ..Commit::default() }).await;

@@ -6,7 +6,7 @@ use super::Subject;
 use super::given::{
     append, begin, event_id, holder, limit, place, record, run, seconds, start_of_next, text, timer, wake,
 };
-use crate::ports::{After, Append, Commit, Committed, Later, Receipt, Taken};
+use stepladder_engine::ports::{After, Append, Commit, Committed, Later, Receipt, Taken};
 
 pub(super) async fn conflicts(on: &Subject, commit: Commit) {
     assert_eq!(on.backend.commit(commit).await.expect("a commit"), Committed::Conflict);

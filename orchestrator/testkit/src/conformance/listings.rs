@@ -4,7 +4,7 @@ use stepladder_core::{RunId, RunRow, Status};
 
 use super::Subject;
 use super::given::{begin, event, event_id, run};
-use crate::ports::{After, Commit, RunQuery, Shown};
+use stepladder_engine::ports::{After, Commit, RunQuery, Shown};
 
 /// Six runs: the even ones of `mail`, the odd ones of `orders`; 1 completed, 2 and 3 failed, the others live.
 async fn six(on: &Subject) {

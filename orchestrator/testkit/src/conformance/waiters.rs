@@ -7,7 +7,7 @@ use stepladder_core::{EventId, RunId, StepId};
 
 use super::Subject;
 use super::given::{START, append, event_id, record, run, seconds};
-use crate::ports::{After, Commit, Later};
+use stepladder_engine::ports::{After, Commit, Later};
 
 const EVENT: &str = "brief/approved";
 

@@ -9,7 +9,7 @@ use stepladder_core::waiting::{Bucket, Waited, Waiter};
 use stepladder_core::{EventId, RunId, StepId, Timestamp};
 
 use super::Memory;
-use crate::ports::{StoreResult, Waiters};
+use stepladder_engine::ports::{StoreResult, Waiters};
 
 /// Those in one bucket, and until when.
 type Waiting = BTreeMap<(RunId, StepId), Timestamp>;

@@ -7,8 +7,8 @@ use stepladder_core::{Cause, Fact, Failure, Kind, Outcome, Record, Status, json}
 
 use super::Subject;
 use super::given::{append, begin, event_id, limit, place, record, run, text, timer};
-use crate::ports::Begun::{self, Known, New};
-use crate::ports::{After, Commit, Start};
+use stepladder_engine::ports::Begun::{self, Known, New};
+use stepladder_engine::ports::{After, Commit, Start};
 
 async fn start(on: &Subject, starts: Vec<Start>) -> Vec<Begun> {
     on.backend.start(starts).await.expect("a start")

@@ -5,7 +5,7 @@ use stepladder_core::slot::{Holder, Holding, Limit, Place};
 use stepladder_core::{RunId, StepId, Timestamp};
 
 use super::Memory;
-use crate::ports::{Slots, StoreResult, Taken};
+use stepladder_engine::ports::{Slots, StoreResult, Taken};
 
 #[async_trait]
 impl Slots for Memory {

@@ -1,4 +1,4 @@
-//! The one suite that every adapter passes: each sentence of the [ports](crate::ports) as a check.
+//! The one suite that every adapter passes: each sentence of the [ports](stepladder_engine::ports) as a check.
 //!
 //! An adapter runs it with [`conformance!`](macro@crate::conformance), which makes each check a test of its own, named by its
 //! outcome. One whose process is the only one, on memory or a file, promises more and runs
@@ -27,7 +27,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use crate::clock::VirtualClock;
-use crate::ports::{Backend, Delivery, StoreResult};
+use stepladder_engine::ports::{Backend, Delivery, StoreResult};
 
 /// Takes up to so many wakes, for so long, and waits for none.
 pub type Look = Box<dyn Fn(usize, Duration) -> BoxFuture<'static, StoreResult<Vec<Delivery>>> + Send + Sync>;
@@ -66,7 +66,7 @@ impl Subject {
     }
 
     /// The same, with a look at the queue that says what is visible right now. For an adapter over a network, whose
-    /// [`receive`](crate::ports::Queue::receive) is not answered in an instant. The look takes up to so many wakes (10
+    /// [`receive`](stepladder_engine::ports::Queue::receive) is not answered in an instant. The look takes up to so many wakes (10
     /// at most), which then stay invisible for so long, and waits for none: only an empty answer means that none is left.
     pub fn looking<F>(mut self, look: impl Fn(usize, Duration) -> F + Send + Sync + 'static) -> Self
     where
@@ -133,18 +133,18 @@ suite! {
     ///
     /// ```no_run
     /// use std::sync::Arc;
-    /// use stepladder_engine::clock::VirtualClock;
-    /// use stepladder_engine::conformance::{self, Subject};
-    /// use stepladder_engine::memory::Memory;
+    /// use stepladder_testkit::clock::VirtualClock;
+    /// use stepladder_testkit::conformance::{self, Subject};
+    /// use stepladder_testkit::memory::Memory;
     ///
     /// async fn memory() -> Subject {
     ///     let clock = Arc::new(VirtualClock::new(conformance::start()));
     ///     Subject::new(Memory::new(clock.clone()), clock)
     /// }
     ///
-    /// stepladder_engine::conformance!(memory);
+    /// stepladder_testkit::conformance!(memory);
     /// // what only the sole process on its storage can promise
-    /// stepladder_engine::conformance_local!(memory);
+    /// stepladder_testkit::conformance_local!(memory);
     /// # fn main() {}
     /// ```
     conformance, checks {

@@ -8,7 +8,7 @@ use super::Subject;
 use super::given::{
     START, VISIBILITY, append, at_once, begin, event_id, holder, limit, named, record, run, start_of_next, wake,
 };
-use crate::ports::{Backend, Begun, Commit, Committed, Cursor, Taken};
+use stepladder_engine::ports::{Backend, Begun, Commit, Committed, Cursor, Taken};
 
 /// The journal has the one that was told so.
 pub async fn of_many_appends_at_one_number_one_succeeds(on: Subject) {

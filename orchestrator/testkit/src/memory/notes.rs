@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use stepladder_core::Timestamp;
 
 use super::Memory;
-use crate::ports::{Note, Notes, StoreResult};
+use stepladder_engine::ports::{Note, Notes, StoreResult};
 
 /// Clocks differ: a note is not forgotten before its time on any of them.
 const MARGIN: Duration = Duration::from_secs(3_600);

@@ -12,7 +12,7 @@ use stepladder_core::slot::{Holder, Holding, Limit, Place};
 use stepladder_core::waiting::{Bucket, Waited, Waiter};
 use stepladder_core::{Event, EventId, RunId, RunRow, StepId, Timer, Timestamp};
 
-use crate::ports::*;
+use stepladder_engine::ports::*;
 
 /// A call on its way to the backend.
 #[derive(Clone, Copy, Debug)]

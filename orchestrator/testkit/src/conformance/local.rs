@@ -8,7 +8,7 @@ use super::Subject;
 use super::commits::conflicts;
 use super::given::{VISIBILITY, append, at_once, begin, event_id, holder, limit, place, record, run, seconds, wake};
 use super::queue::send;
-use crate::ports::{After, Backend, Backlog, Begun, Commit, Later, Taken};
+use stepladder_engine::ports::{After, Backend, Backlog, Begun, Commit, Later, Taken};
 
 /// A number that does not follow the last entry would leave a gap.
 pub async fn an_append_past_the_end_conflicts(on: Subject) {

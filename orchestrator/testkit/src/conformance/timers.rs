@@ -5,7 +5,7 @@ use stepladder_core::wake::Purpose;
 
 use super::Subject;
 use super::given::{START, run, seconds, timer};
-use crate::ports::{Commit, Cursor, Later};
+use stepladder_engine::ports::{Commit, Cursor, Later};
 
 async fn bucket(on: &Subject, minute: i64) -> Vec<Timer> {
     on.backend.bucket(minute, usize::MAX).await.expect("a bucket")

@@ -13,9 +13,9 @@ use stepladder_core::journal::{Record, Seq};
 use stepladder_core::limits::DEDUPLICATION_MS;
 use stepladder_core::{Event, EventId, RunId, RunRow, Timer, Timestamp};
 
-use crate::clock::Clock;
-use crate::local::{Lines, Messages};
-use crate::ports::*;
+use stepladder_engine::clock::Clock;
+use stepladder_engine::local::{Lines, Messages};
+use stepladder_engine::ports::*;
 
 /// The adapter.
 pub struct Memory {

@@ -9,7 +9,7 @@ use stepladder_core::wake::Purpose;
 use stepladder_core::{Cause, Event, EventId, Fact, Record, Report, RunId, RunRow, Timer, Timestamp, Wake, json};
 
 use super::Subject;
-use crate::ports::{Append, Backend, Commit, Committed, Delivery, Start};
+use stepladder_engine::ports::{Append, Backend, Commit, Committed, Delivery, Start};
 
 /// 2023-11-14T22:13:00Z.
 pub(super) const START: Timestamp = Timestamp::from_millis(1_699_999_980_000);
@@ -110,7 +110,7 @@ pub(super) fn event_text(event: &Event) -> String {
 
 impl Subject {
     pub(super) fn now(&self) -> Timestamp {
-        use crate::clock::Clock;
+        use stepladder_engine::clock::Clock;
         self.clock.now()
     }
 

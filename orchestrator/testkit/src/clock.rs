@@ -1,0 +1,145 @@
+//! Time and randomness that a test controls.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use stepladder_core::Timestamp;
+use stepladder_engine::clock::{Clock, Entropy};
+
+/// Chance that repeats: the same seed, the same bits (SplitMix64).
+#[derive(Debug, Default)]
+pub struct SeededEntropy(AtomicU64);
+
+impl SeededEntropy {
+    /// From a seed.
+    pub fn new(seed: u64) -> Self {
+        Self(AtomicU64::new(seed))
+    }
+
+    fn half(&self) -> u64 {
+        let mut z = self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed).wrapping_add(0x9E37_79B9_7F4A_7C15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
+
+impl Entropy for SeededEntropy {
+    fn bits(&self) -> u128 {
+        u128::from(self.half()) << 64 | u128::from(self.half())
+    }
+}
+
+/// A clock that stands still until it is moved: months of sleep in milliseconds.
+#[derive(Debug)]
+pub struct VirtualClock {
+    now: AtomicI64,
+    moved: tokio::sync::watch::Sender<i64>,
+    /// Those who sleep, by when they want to wake; numbered.
+    sleepers: Mutex<BTreeSet<(Timestamp, u64)>>,
+    slept: AtomicU64,
+}
+
+impl VirtualClock {
+    /// A clock that shows `start`.
+    pub fn new(start: Timestamp) -> Self {
+        let moved = tokio::sync::watch::Sender::new(start.as_millis());
+        Self { now: AtomicI64::new(start.as_millis()), moved, sleepers: Mutex::default(), slept: AtomicU64::new(0) }
+    }
+
+    /// Moves it to a moment; never back.
+    pub fn set(&self, now: Timestamp) {
+        let now = now.as_millis();
+        let before = self.now.fetch_max(now, Ordering::SeqCst);
+        self.moved.send_replace(now.max(before));
+    }
+
+    /// Moves it on.
+    pub fn advance(&self, by: Duration) {
+        self.set(self.now() + by);
+    }
+
+    /// When the first of those who sleep wants to wake; `None` when nobody sleeps.
+    pub fn pending(&self) -> Option<Timestamp> {
+        self.sleepers().first().map(|(due, _)| *due)
+    }
+
+    fn sleepers(&self) -> MutexGuard<'_, BTreeSet<(Timestamp, u64)>> {
+        self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One who sleeps, until he wakes or is dropped.
+struct Sleeper<'a> {
+    clock: &'a VirtualClock,
+    place: (Timestamp, u64),
+}
+
+impl Drop for Sleeper<'_> {
+    fn drop(&mut self) {
+        self.clock.sleepers().remove(&self.place);
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.now.load(Ordering::SeqCst))
+    }
+
+    fn sleep_until(&self, due: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let mut moved = self.moved.subscribe();
+        let sleeper = Sleeper { clock: self, place: (due, self.slept.fetch_add(1, Ordering::Relaxed)) };
+        self.sleepers().insert(sleeper.place);
+        Box::pin(async move {
+            let _sleeper = sleeper;
+            // the sender lives as long as the clock, which outlives this borrow
+            let _ = moved.wait_for(|now| *now >= due.as_millis()).await;
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(n: i64) -> Timestamp {
+        Timestamp::from_millis(n * 1_000)
+    }
+
+    #[tokio::test]
+    async fn a_virtual_clock_tells_who_sleeps_and_wakes_him_in_time() {
+        let clock = VirtualClock::new(second(0));
+        assert_eq!(clock.pending(), None);
+        let (mut late, mut early) = (clock.sleep_until(second(9)), clock.sleep_until(second(5)));
+        assert_eq!(clock.pending(), Some(second(5)));
+        assert!(futures::poll!(&mut early).is_pending());
+        clock.advance(Duration::from_secs(5));
+        assert!(futures::poll!(&mut early).is_ready());
+        assert!(futures::poll!(&mut late).is_pending());
+        drop(early);
+        assert_eq!(clock.pending(), Some(second(9)));
+        drop(late);
+        assert_eq!(clock.pending(), None);
+    }
+
+    #[test]
+    fn a_virtual_clock_never_goes_back() {
+        let clock = VirtualClock::new(second(7));
+        clock.set(second(3));
+        assert_eq!(clock.now(), second(7));
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_bits() {
+        let (one, same, other) = (SeededEntropy::new(1), SeededEntropy::new(1), SeededEntropy::new(2));
+        let bits = |entropy: &SeededEntropy| [entropy.bits(), entropy.bits()];
+        let first = bits(&one);
+        assert_eq!(first, bits(&same));
+        assert_ne!(first, bits(&other));
+        assert_ne!(first[0], first[1]);
+    }
+}
