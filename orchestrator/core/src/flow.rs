@@ -211,7 +211,7 @@ impl CancelOn {
 }
 
 impl Flow {
-    /// Whether a start has to ask before it is one.
+    /// Whether every start is let in at once: no note has to be read or changed for it.
     pub fn is_open(&self) -> bool {
         self.throttle.is_none()
             && self.rate_limit.is_none()
