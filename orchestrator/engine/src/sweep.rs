@@ -202,8 +202,16 @@ impl Sweep {
     /// Rule 12: a live run is woken if it should have moved, and its watchdog moves on. Rule 27: what belongs to it is
     /// kept.
     async fn look_after(&self, run: RunId, now: Timestamp) -> Result<(), StoreError> {
+        // most runs have ended: their row tells that, and that nothing of their finishing work is left
+        if self.runtime.backend.row(run).await?.is_some_and(|row| row.ended.is_some()) {
+            return Ok(());
+        }
         let Some(state) = self.runs.state(run).await? else { return Ok(()) };
         if state.end.is_some() {
+            // its finishing work failed for good, and its wake is a dead letter: it is done again until it succeeds
+            let timer = Timer { due: now + WATCH, run, group: state.created.function.clone(), purpose: Purpose::Watchdog };
+            let (before, wakes) = (vec![Later::Timer(timer)], vec![self.runtime.wake_of(&state, Cause::Watchdog)]);
+            self.runtime.carry_out(Commit { before, wakes, ..Commit::default() }).await?;
             return Ok(());
         }
         // before anything that may fail: what was forgotten cannot be looked after again

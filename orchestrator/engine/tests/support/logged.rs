@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
 
 /// A subscriber that keeps what is logged for its target: the message, then the fields but for the run's id.
@@ -42,6 +43,11 @@ impl Visit for Line {
 }
 
 impl Subscriber for Logged {
+    /// Asked anew for each event: tests beside this one have subscribers of their own, which come and go.
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target() == self.target
     }
