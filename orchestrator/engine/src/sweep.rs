@@ -112,7 +112,8 @@ impl Sweep {
     /// first deploy. Ticks count as missed from the oldest timer on: before it, nothing is known to have been there.
     async fn first_minute(&self, open_from: i64) -> Result<i64, StoreError> {
         let Some(oldest) = self.runtime.backend.oldest().await? else { return Ok(open_from) };
-        let reads = (oldest..open_from).map(|minute| async move { (minute, self.runtime.backend.bucket(minute, 1).await) });
+        let reads =
+            (oldest..open_from).map(|minute| async move { (minute, self.runtime.backend.bucket(minute, 1).await) });
         let mut buckets = stream::iter(reads).buffered(READS);
         while let Some((minute, timers)) = buckets.next().await {
             if !timers?.is_empty() {
@@ -209,7 +210,8 @@ impl Sweep {
         let Some(state) = self.runs.state(run).await? else { return Ok(()) };
         if state.end.is_some() {
             // its finishing work failed for good, and its wake is a dead letter: it is done again until it succeeds
-            let timer = Timer { due: now + WATCH, run, group: state.created.function.clone(), purpose: Purpose::Watchdog };
+            let timer =
+                Timer { due: now + WATCH, run, group: state.created.function.clone(), purpose: Purpose::Watchdog };
             let (before, wakes) = (vec![Later::Timer(timer)], vec![self.runtime.wake_of(&state, Cause::Watchdog)]);
             self.runtime.carry_out(Commit { before, wakes, ..Commit::default() }).await?;
             return Ok(());

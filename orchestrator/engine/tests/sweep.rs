@@ -116,7 +116,7 @@ async fn rule_26_timers_from_before_the_first_sweep_that_works_are_sent() {
     let swept = engine.sweep().await.unwrap();
     assert_eq!((swept.timers, swept.watched), (1, 1), "the sleep's end, and the watchdog an hour after the start");
     world.settle_within(&engine, Duration::from_secs(60)).await;
-    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+    assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
 }
 
 #[tokio::test]
@@ -168,12 +168,15 @@ async fn rule_34_a_timer_that_cannot_be_read_keeps_no_other_back() {
     engine.sweep().await.unwrap();
     world.go(&engine).await;
     world.hop_once(&engine).await;
-    let engine = world.engine_on(support::slow::unreadable_timer(world.memory.clone(), (world.clock.now() + Duration::from_secs(3_600)).minute()));
+    let engine = world.engine_on(support::slow::unreadable_timer(
+        world.memory.clone(),
+        (world.clock.now() + Duration::from_secs(3_600)).minute(),
+    ));
     world.clock.advance(Duration::from_secs(2 * 3_600));
     let swept = engine.sweep().await.unwrap();
     assert_eq!((swept.timers, swept.watched, swept.unreadable), (1, 1, 1));
     assert_eq!(errors.count("permanent error doing=\"read a timer\""), 1, "{:?}", errors.lines());
     assert_eq!(engine.sweep().await.unwrap(), Default::default(), "the cursor has passed it");
     world.settle_within(&engine, Duration::from_secs(60)).await;
-    assert_eq!(engine.run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+    assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
 }

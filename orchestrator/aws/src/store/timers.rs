@@ -47,7 +47,8 @@ impl Timers for Aws {
     async fn oldest(&self) -> StoreResult<Option<i64>> {
         let first = Ask { partition: ("PK", layout::HOURS.into()), strong: true, limit: Some(1), ..Ask::default() };
         let Some(first) = self.query(first).await?.pop() else { return Ok(None) };
-        let hour: i64 = first.text("SK")?.parse().map_err(|_| StoreError::Unreadable("an hour without a number".into()))?;
+        let hour: i64 =
+            first.text("SK")?.parse().map_err(|_| StoreError::Unreadable("an hour without a number".into()))?;
         Ok(Some((hour * 60).max((self.now() - KEPT).minute())))
     }
 

@@ -18,7 +18,8 @@ pub struct Logged {
 impl Logged {
     pub fn of(target: &'static str) -> Self {
         // with one subscriber alone, `tracing` asks that of the thread which comes to a line first, and remembers a no
-        static OTHERS: LazyLock<[Dispatch; 2]> = LazyLock::new(|| [Logged::new("no"), Logged::new("no")].map(Dispatch::new));
+        static OTHERS: LazyLock<[Dispatch; 2]> =
+            LazyLock::new(|| [Logged::new("no"), Logged::new("no")].map(Dispatch::new));
         LazyLock::force(&OTHERS);
         Self::new(target)
     }

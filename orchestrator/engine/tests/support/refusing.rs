@@ -1,7 +1,7 @@
 //! A memory that refuses calls for a reason that lasts, for as long as the test says.
 
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -48,8 +48,7 @@ fn refusing_or_tearing(
     tears: bool,
 ) -> (Arc<Intercepted<Refusing>>, Arc<AtomicBool>) {
     let (refuses, which) = (Arc::new(AtomicBool::new(true)), Box::new(which));
-    let refusing =
-        Refusing { memory: memory.clone(), which, refuses: refuses.clone(), tears, torn: Mutex::default() };
+    let refusing = Refusing { memory: memory.clone(), which, refuses: refuses.clone(), tears, torn: Mutex::default() };
     (Arc::new(Intercepted(refusing)), refuses)
 }
 

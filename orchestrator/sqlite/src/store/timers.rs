@@ -14,7 +14,8 @@ use crate::{Sqlite, rows};
 impl Timers for Sqlite {
     async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<StoreResult<Timer>>> {
         let look = move |db: &Connection| {
-            let mut query = db.prepare_cached("SELECT timer, run FROM timers WHERE minute = ?1 ORDER BY due LIMIT ?2")?;
+            let mut query =
+                db.prepare_cached("SELECT timer, run FROM timers WHERE minute = ?1 ORDER BY due LIMIT ?2")?;
             let mut found = query.query([minute, i64::try_from(limit).unwrap_or(i64::MAX)])?;
             let mut timers = Vec::new();
             while let Some(row) = found.next()? {

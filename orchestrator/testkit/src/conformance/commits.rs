@@ -3,10 +3,10 @@
 use stepladder_core::Status;
 
 use super::Subject;
-use super::timers::readable;
 use super::given::{
     append, begin, event_id, holder, limit, place, record, run, seconds, start_of_next, text, timer, wake,
 };
+use super::timers::readable;
 use stepladder_engine::ports::{After, Append, Commit, Committed, Later, Receipt, Taken};
 
 pub(super) async fn conflicts(on: &Subject, commit: Commit) {

@@ -6,8 +6,8 @@ use stepladder_core::slot::ARRIVAL;
 use stepladder_core::{Cause, Fact, Failure, Kind, Outcome, Record, Status, json};
 
 use super::Subject;
-use super::timers::readable;
 use super::given::{append, begin, event_id, limit, place, record, run, text, timer};
+use super::timers::readable;
 use stepladder_engine::ports::Begun::{self, Known, New};
 use stepladder_engine::ports::{After, Commit, Start};
 
