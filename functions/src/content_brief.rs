@@ -11,7 +11,7 @@ use stepladder::prelude::*;
 pub use self::questions::{Draft, Finding, Outline, Plan, draft, finding, outline, plan};
 use crate::{
     services::Services,
-    words::{clean, distinct, refuse_blanks},
+    text::{clean, distinct, require_filled},
 };
 
 /// The most research questions of a brief.
@@ -28,7 +28,8 @@ const AT_ONCE: usize = 3;
 const APPROVAL: Duration = Duration::from_secs(7 * 86_400);
 
 /// The data of `content/brief.requested`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
+#[event(name = "content/brief.requested")]
 #[serde(rename_all = "camelCase")]
 pub struct BriefRequested {
     /// The `id` that the brief's row in `content_briefs` gets, a UUID. The same id writes the same row again.
@@ -43,10 +44,6 @@ pub struct BriefRequested {
     /// Whether somebody has to approve of the draft; nobody unless it says so.
     #[serde(default)]
     pub approval: bool,
-}
-
-impl EventData for BriefRequested {
-    const NAME: &'static str = "content/brief.requested";
 }
 
 impl BriefRequested {
@@ -64,7 +61,8 @@ impl BriefRequested {
 }
 
 /// The data of `content/brief.ready`, which is sent when the brief is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
+#[event(name = "content/brief.ready")]
 #[serde(rename_all = "camelCase")]
 pub struct BriefReady {
     /// Which brief.
@@ -75,22 +73,15 @@ pub struct BriefReady {
     pub title: String,
 }
 
-impl EventData for BriefReady {
-    const NAME: &'static str = "content/brief.ready";
-}
-
 /// The data of `content/brief.decided`: what a run waits for whose brief somebody has to approve of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
+#[event(name = "content/brief.decided")]
 #[serde(rename_all = "camelCase")]
 pub struct BriefDecided {
     /// Which brief.
     pub brief_id: String,
     /// Whether it may be used.
     pub approved: bool,
-}
-
-impl EventData for BriefDecided {
-    const NAME: &'static str = "content/brief.decided";
 }
 
 /// What a run ends with, and what the columns of `content_briefs` hold.
@@ -124,13 +115,13 @@ struct WrittenRow<'a> {
     status: &'static str,
 }
 
-/// The function, as [`crate::all`] registers it: its services are those that the environment names.
+/// Returns the function. The environment configures its services.
 #[must_use]
 pub fn function() -> Function {
     function_with(Services::from_environment())
 }
 
-/// The function on the services given.
+/// Returns the function with these services.
 #[must_use]
 pub fn function_with(services: Services) -> Function {
     Function::new("content-brief-generator", move |ctx: Context, event: Event<BriefRequested>| {
@@ -145,7 +136,7 @@ pub fn function_with(services: Services) -> Function {
 
 async fn write_brief(ctx: Context, event: Event<BriefRequested>, services: Services) -> Result<Brief> {
     let wanted = &event.data;
-    refuse_blanks(&[("briefId", &wanted.brief_id), ("clientId", &wanted.client_id), ("topic", &wanted.topic)])?;
+    require_filled(&[("briefId", &wanted.brief_id), ("clientId", &wanted.client_id), ("topic", &wanted.topic)])?;
 
     let (undoing, id) = (services.clone(), wanted.brief_id.clone());
     ctx.step("open-brief", || open(&services, wanted))

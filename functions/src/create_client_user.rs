@@ -8,11 +8,12 @@ use stepladder::prelude::*;
 use crate::{
     auth::{NewUser, User},
     services::Services,
-    words::refuse_blanks,
+    text::require_filled,
 };
 
 /// The data of `client/user.requested`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
+#[event(name = "client/user.requested")]
 #[serde(rename_all = "camelCase")]
 pub struct UserRequested {
     /// The `id` of the client's row in `clients`.
@@ -22,10 +23,6 @@ pub struct UserRequested {
     /// The user's name; may be missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full_name: Option<String>,
-}
-
-impl EventData for UserRequested {
-    const NAME: &'static str = "client/user.requested";
 }
 
 impl UserRequested {
@@ -41,7 +38,8 @@ impl UserRequested {
 }
 
 /// The data of `client/user.created`, and what a run ends with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
+#[event(name = "client/user.created")]
 #[serde(rename_all = "camelCase")]
 pub struct UserCreated {
     /// The client.
@@ -50,10 +48,6 @@ pub struct UserCreated {
     pub user_id: String,
     /// The address with which the user signs in.
     pub email: String,
-}
-
-impl EventData for UserCreated {
-    const NAME: &'static str = "client/user.created";
 }
 
 /// One row of `profiles`.
@@ -65,13 +59,13 @@ struct ProfileRow<'a> {
     full_name: Option<&'a str>,
 }
 
-/// The function, as [`crate::all`] registers it: its services are those that the environment names.
+/// Returns the function. The environment configures its services.
 #[must_use]
 pub fn function() -> Function {
     function_with(Services::from_environment())
 }
 
-/// The function on the services given.
+/// Returns the function with these services.
 #[must_use]
 pub fn function_with(services: Services) -> Function {
     Function::new("create-client-user", move |ctx: Context, event: Event<UserRequested>| {
@@ -84,7 +78,7 @@ pub fn function_with(services: Services) -> Function {
 
 async fn create_client_user(ctx: Context, event: Event<UserRequested>, services: Services) -> Result<UserCreated> {
     let wanted = &event.data;
-    refuse_blanks(&[("clientId", &wanted.client_id), ("email", &wanted.email)])?;
+    require_filled(&[("clientId", &wanted.client_id), ("email", &wanted.email)])?;
     let (email, run) = (wanted.email.trim().to_lowercase(), ctx.run_id().to_string());
 
     let undoing = services.clone();

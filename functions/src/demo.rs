@@ -15,7 +15,7 @@ use std::{
 };
 
 use axum::Router;
-use stepladder::{Demo, EventData, Result};
+use stepladder::{DevSetup, Result};
 use tokio::net::TcpListener;
 
 use crate::{enhance_client::EnhanceRequested, hello_world::Hello};
@@ -24,6 +24,9 @@ use crate::{enhance_client::EnhanceRequested, hello_world::Hello};
 pub const LABEL: &str = "stand-in";
 /// The key for both; they do not look at it.
 pub const KEY: &str = "no-key-is-needed";
+
+/// The wait before every retry: long enough to be seen.
+const RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// How the stand-ins behave.
 #[derive(Debug, Clone, Copy)]
@@ -75,21 +78,23 @@ impl StandIns {
     }
 }
 
-/// What `dev --demo` prepares: both stand-ins, the variables that lead to them, a function that calls others, and events for
-/// two functions.
+/// Prepares `dev --demo`: both stand-ins, the variables with their addresses, a function that invokes others, and example
+/// events for two functions.
 ///
 /// # Errors
-/// When no port can be had.
-pub async fn start() -> Result<Demo> {
+/// When no port is free.
+pub async fn start() -> Result<DevSetup> {
     let stand_ins = StandIns::start(Behaviour::default()).await?;
-    let mut demo = Demo::new().function(onboarding::function());
     for (name, value) in stand_ins.variables() {
-        demo = demo.variable(name, value);
+        stepladder::override_env(name, value);
     }
-    demo.note(format!("OpenAI is a {LABEL} at http://{}: no model is asked, nothing is paid", stand_ins.openai))
+    DevSetup::new()
+        .function(onboarding::function())
+        .retry_delay(RETRY_DELAY)
+        .note(format!("OpenAI is a {LABEL} at http://{}: no model is called, nothing is paid", stand_ins.openai))
         .note(format!("Supabase is a {LABEL} at http://{}: it refuses its first two requests", stand_ins.supabase))
-        .event(EnhanceRequested::NAME, &EnhanceRequested::example())?
-        .event(Hello::NAME, &Hello::example())
+        .event(&EnhanceRequested::example())?
+        .event(&Hello::example())
 }
 
 async fn serve(router: Router) -> io::Result<SocketAddr> {

@@ -1,7 +1,7 @@
-//! `enhance-client-with-ai`: asks an AI for business intelligence about a client and stores it.
+//! `enhance-client-with-ai`: asks an AI for business intelligence about a client, and stores it.
 //!
-//! The AI call is slow and paid for, so it is a step of its own: once it has answered, no later failure asks again.
-//! The shape of the answer lies in `enhance_client/intelligence.rs`, its tidying in `enhance_client/tidy.rs`.
+//! The AI call is slow and costs money, so it is a step of its own: no later failure repeats it.
+//! `enhance_client/intelligence.rs` has the type of the answer, `enhance_client/tidy.rs` prepares it for storage.
 
 mod intelligence;
 mod tidy;
@@ -12,26 +12,23 @@ pub use self::{
     intelligence::{BusinessIntelligence, Competitor, Profile, schema},
     tidy::{Caps, limit_array_fields},
 };
-use crate::{openai::Question, services::Services, words::refuse_blanks};
+use crate::{openai::Question, services::Services, text::require_filled};
 
 /// The data of `client/enhance.requested`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
+#[event(name = "client/enhance.requested")]
 #[serde(rename_all = "camelCase")]
 pub struct EnhanceRequested {
     /// The `id` of the client's row in `clients`.
     pub client_id: String,
     /// The company's name.
     pub client_name: String,
-    /// Its web domain, such as `example.com`.
+    /// The company's web domain, such as `example.com`.
     pub client_domain: String,
 }
 
-impl EventData for EnhanceRequested {
-    const NAME: &'static str = "client/enhance.requested";
-}
-
 impl EnhanceRequested {
-    /// Of a client that is made up.
+    /// Returns example data for the dashboard.
     #[must_use]
     pub fn example() -> Self {
         Self {
@@ -50,13 +47,13 @@ struct CompetitorRow<'a> {
     competitor: &'a Competitor,
 }
 
-/// The function, as [`crate::all`] registers it: its services are those that the environment names.
+/// Returns the function. The environment configures its services.
 #[must_use]
 pub fn function() -> Function {
     function_with(Services::from_environment())
 }
 
-/// The function on the services given.
+/// Returns the function with these services.
 #[must_use]
 pub fn function_with(services: Services) -> Function {
     Function::new("enhance-client-with-ai", move |ctx: Context, event: Event<EnhanceRequested>| {
@@ -74,7 +71,7 @@ async fn enhance_client(
     services: Services,
 ) -> Result<BusinessIntelligence> {
     let client = &event.data;
-    refuse_blanks(&[
+    require_filled(&[
         ("clientId", &client.client_id),
         ("clientName", &client.client_name),
         ("clientDomain", &client.client_domain),
@@ -87,7 +84,7 @@ async fn enhance_client(
 
     let enhanced = ctx.step("process-data", || async { Ok(limit_array_fields(raw, &client.client_domain)) }).await?;
 
-    // by now the answer is paid for: the database gets more tries than the AI does
+    // the answer is paid for: the database gets more attempts than the AI
     ctx.step("update-client", || async {
         services.supabase()?.update_by_id("clients", &client.client_id, &enhanced.profile).await
     })
@@ -110,7 +107,7 @@ async fn enhance_client(
     Ok(enhanced)
 }
 
-/// What the AI is asked about one client.
+/// Returns the question to the AI about a client.
 #[must_use]
 pub fn question(client: &EnhanceRequested) -> Question {
     Question {
@@ -119,7 +116,7 @@ pub fn question(client: &EnhanceRequested) -> Question {
                        list empty, and a text blank, rather than guess. Name competitors with the bare domain of \
                        their web site, such as example.com, and never the company itself."
             .to_owned(),
-        // as JSON, so that a name with line breaks or quotes stays a name
+        // JSON keeps a name with line breaks or quotes in one string
         input: serde_json::json!({ "company": client.client_name, "domain": client.client_domain }).to_string(),
         schema_name: "business_intelligence",
         schema: schema(),

@@ -1,41 +1,38 @@
-//! `hello-world`: the smallest durable function. It greets, sleeps a second, and says farewell.
+//! `hello-world`: the smallest durable function. It returns a greeting, sleeps a second, and returns a farewell.
 //!
-//! It needs no service and no key: it is here to see that events arrive and that runs finish.
+//! It needs no service and no key, so it shows that events arrive and that runs complete.
 
 use stepladder::prelude::*;
 
-/// The data of `test/hello.world`; both fields may be missing.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+/// The data of `test/hello.world`. Both fields are optional.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, Event)]
+#[event(name = "test/hello.world")]
 #[serde(default)]
 pub struct Hello {
-    /// Who is greeted; `World` when missing or blank.
+    /// The name in the greeting; by default, `World`.
     pub name: Option<String>,
-    /// What the greeting passes on, if anything.
+    /// Text after the greeting.
     pub message: Option<String>,
 }
 
-impl EventData for Hello {
-    const NAME: &'static str = "test/hello.world";
-}
-
 impl Hello {
-    /// Of somebody who is new here.
+    /// Returns example data for the dashboard.
     #[must_use]
     pub fn example() -> Self {
         Self { name: Some("newcomer".to_owned()), message: None }
     }
 }
 
-/// What a run ends with.
+/// The output of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Greeted {
-    /// Said before the sleep.
+    /// The text from before the sleep.
     pub greeting: String,
-    /// Said after it.
+    /// The text from after the sleep.
     pub farewell: String,
 }
 
-/// The function, as [`crate::all`] registers it.
+/// Returns the function.
 #[must_use]
 pub fn function() -> Function {
     Function::new("hello-world", hello_world).example(&Hello::example())

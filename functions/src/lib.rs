@@ -1,7 +1,6 @@
-//! The functions of this project, one file each, and the files behind which the services they use live.
+//! The functions of this project, one file each, and one file for each service that they call.
 //!
-//! [`all`] is what the binary registers. A new function is a new file here and one more line there. What a
-//! function is made of (steps, retries, limits) comes from the `stepladder` crate, not from here.
+//! The binary registers [`all`]. To add a function, write a file and add a line to [`all`].
 
 use stepladder::prelude::*;
 
@@ -18,9 +17,9 @@ pub mod openai;
 pub mod secret;
 pub mod services;
 pub mod supabase;
-pub mod words;
+pub mod text;
 
-/// Every function, in the order in which listings show them.
+/// Returns every function, in the order in which listings show them.
 #[must_use]
 pub fn all() -> Vec<Function> {
     vec![

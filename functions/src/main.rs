@@ -1,10 +1,14 @@
-//! The one binary: the command line, the local server and its workers, with every function of this crate.
+//! The binary: the command line, the local server and the roles on AWS, with every function of this crate.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let app = stepladder::App::new().functions(stepladder_functions::all()).code_version(env!("CARGO_PKG_VERSION"));
     #[cfg(feature = "local")]
-    let app = app.demo(stepladder_functions::demo::start);
+    let app = app.dev_flag(
+        "demo",
+        "Start stand-ins for the services that the functions call, and send example events",
+        stepladder_functions::demo::start,
+    );
     app.run()
 }

@@ -1,13 +1,13 @@
-//! OpenAI, or any server that speaks its chat completions: the one file that knows the `async-openai` client.
+//! OpenAI, or any server with its chat completions. No other file uses the `async-openai` client.
 //!
-//! It asks one question and takes one answer that fits a JSON schema, at once or in the background
-//! (`openai/background.rs`), and records with the step what that used (`openai/accounts.rs`). It does not retry: the engine
-//! does, and the client's own retries are replaced by a transport that sends each request once (`openai/transport.rs`).
+//! It sends one question and decodes one answer by a JSON schema, at once or in the background (`openai/background.rs`). The
+//! step records the model usage (`openai/usage.rs`). The engine retries, not the client: the transport sends each request
+//! once (`openai/transport.rs`).
 
-mod accounts;
 mod background;
 mod prices;
 mod transport;
+mod usage;
 
 use async_openai::{
     Client,
@@ -22,12 +22,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use stepladder::prelude::*;
 
-pub use self::background::{HandedIn, in_background};
+pub use self::background::{PendingResponse, in_background};
 use crate::secret::Secret;
 
-/// Where OpenAI itself answers; used when `OPENAI_BASE_URL` is not set.
+/// The default of `OPENAI_BASE_URL`: OpenAI itself.
 pub const DEFAULT_BASE_URL: &str = "https://api.openai.com/v1";
-/// Small, quick, and able to answer in a strict schema; used when `OPENAI_MODEL` is not set.
+/// The default of `OPENAI_MODEL`: small, fast, and able to answer in a strict schema.
 pub const DEFAULT_MODEL: &str = "gpt-5-mini";
 
 /// A client for one server, key and model.
@@ -38,35 +38,35 @@ pub struct OpenAi {
     key: Secret,
 }
 
-/// What is asked, and the shape of the answer.
+/// A question, and the JSON schema of its answer.
 #[derive(Debug, Clone)]
 pub struct Question {
-    /// Who answers, and how.
+    /// The role of the model, and how it answers.
     pub instructions: String,
-    /// What is asked.
+    /// The question.
     pub input: String,
-    /// The schema's name: letters, digits, `_` and `-`, at most 64.
+    /// The schema's name: at most 64 letters, digits, `_` and `-`.
     pub schema_name: &'static str,
-    /// A JSON schema in the strict subset: every property required, no additional ones.
+    /// A JSON schema in the strict subset: every property is required, and no other is allowed.
     pub schema: Value,
 }
 
 impl OpenAi {
-    /// The client that `OPENAI_API_KEY`, `OPENAI_BASE_URL` and `OPENAI_MODEL` describe; the last two have defaults.
+    /// Creates the client that `OPENAI_API_KEY`, `OPENAI_BASE_URL` and `OPENAI_MODEL` configure. The last two have defaults.
     ///
     /// # Errors
-    /// Terminal, naming the variable, when the key is missing or one of them cannot be used.
+    /// Terminal, with the variable's name, when the key is missing or a variable is invalid.
     pub fn from_environment() -> Result<Self> {
         let key = stepladder::env("OPENAI_API_KEY")?;
-        let base = optional("OPENAI_BASE_URL").unwrap_or_else(|| DEFAULT_BASE_URL.to_owned());
-        let model = optional("OPENAI_MODEL").unwrap_or_else(|| DEFAULT_MODEL.to_owned());
+        let base = optional_variable("OPENAI_BASE_URL").unwrap_or_else(|| DEFAULT_BASE_URL.to_owned());
+        let model = optional_variable("OPENAI_MODEL").unwrap_or_else(|| DEFAULT_MODEL.to_owned());
         Self::new(&key, &base, &model)
     }
 
-    /// A client for the server at `base` (with its `/v1`).
+    /// Creates a client for the server at `base`, which includes `/v1`.
     ///
     /// # Errors
-    /// Terminal, when the key or the address cannot be used.
+    /// Terminal, when the key or the address is invalid.
     pub fn new(key: &str, base: &str, model: &str) -> Result<Self> {
         let key = Secret::new("OPENAI_API_KEY", key)?;
         let base = base.trim().trim_end_matches('/');
@@ -83,17 +83,18 @@ impl OpenAi {
         Ok(Self { client, model: model.trim().to_owned(), key })
     }
 
-    /// Asks once, and decodes the answer.
+    /// Sends the question once, and decodes the answer.
     ///
     /// # Errors
-    /// Retryable: no connection, 408, 429 and 5xx (after `Retry-After`, if the server sent one), and an answer that
-    /// is cut off or does not fit the schema, since the next one may. Terminal: every other 4xx, and an answer that
-    /// the model or its content filter refused, since asking again costs the same for the same no.
+    /// - Retryable: no connection, 408, 429 and 5xx (after `Retry-After`, if the server sent one).
+    /// - Retryable: an answer that is cut off or does not fit the schema, since the next answer may fit.
+    /// - Terminal: every other 4xx.
+    /// - Terminal: the model or its content filter refused. The same question would cost the same and be refused again.
     pub async fn answer<T: DeserializeOwned>(&self, question: Question) -> Result<T> {
         let answer: Value = self.client.chat().create_byot(self.request(question)).await.map_err(|e| self.error(e))?;
-        accounts::record(&answer, &self.model);
+        usage::record(&answer, &self.model);
         let completion: Completion = serde_json::from_value(answer)
-            .map_err(|fault| Error::new(format!("openai's answer is no chat completion: {fault}")))?;
+            .map_err(|fault| Error::new(format!("openai's answer is not a chat completion: {fault}")))?;
         let Some(choice) = completion.choices.into_iter().next() else {
             return Err(Error::new("openai answered without a choice"));
         };
@@ -110,16 +111,16 @@ impl OpenAi {
                 if finish == "length" { "it was cut off at the length limit".to_owned() } else { fault.to_string() };
             Error::new(format!(
                 "openai's answer does not fit the schema ({why}): {}",
-                start(&self.key.excerpt_of_body(&content))
+                beginning(&self.key.excerpt_of_body(&content))
             ))
         })
     }
 
-    /// What the model wrote, as a value. The transport has masked the key in the response; this text is JSON within JSON, and
-    /// may have escaped it once more.
+    /// Decodes the model's text. The transport has masked the key in the response, but this text is JSON within JSON, where
+    /// the key may be escaped once more.
     fn decode<T: DeserializeOwned>(&self, text: &str) -> serde_json::Result<T> {
         let mut value: Value = serde_json::from_str(text)?;
-        // read from the text where nothing was masked: a `Value` rounds integers beyond 64 bits
+        // decode the text itself if nothing was masked: a `Value` rounds integers beyond 64 bits
         if self.key.mask_json(&mut value) { serde_json::from_value(value) } else { serde_json::from_str(text) }
     }
 
@@ -149,14 +150,14 @@ impl OpenAi {
                 Err(other) => Error::new(self.key.mask(&other.to_string())),
             },
             OpenAIError::InvalidArgument(what) => Error::terminal(self.key.mask(&what)),
-            // what is left cannot come from this transport: kept whole, so that it would be noticed
+            // this transport returns no other error; the message stays whole, so that a new one is noticed
             other => Error::new(self.key.mask(&other.to_string())),
         }
     }
 }
 
-// The parts of a completion that are used. Servers that imitate OpenAI leave out or add to the rest, and an answer
-// that was paid for must not be lost to that.
+// The fields that are used. Servers that imitate OpenAI differ in the others, and an answer that costs money must not be
+// lost to that.
 #[derive(Deserialize)]
 struct Completion {
     #[serde(default)]
@@ -175,11 +176,11 @@ struct Message {
     refusal: Option<String>,
 }
 
-fn optional(name: &str) -> Option<String> {
+fn optional_variable(name: &str) -> Option<String> {
     stepladder::env(name).ok().filter(|value| !value.trim().is_empty())
 }
 
-// enough of an answer to see what went wrong with it
-fn start(text: &str) -> &str {
+// enough of an answer to see what is wrong with it
+fn beginning(text: &str) -> &str {
     &text[..text.floor_char_boundary(300)]
 }

@@ -1,7 +1,7 @@
-//! Which OpenAI and which Supabase (its tables, its accounts) the functions talk to.
+//! The services that the functions call: OpenAI, and Supabase's tables and accounts.
 //!
-//! Normally those that the environment names, looked up when a step first needs one: a missing variable fails
-//! that step, not the server. Tests hand in their own. Nothing is connected here.
+//! By default, environment variables configure them. They are read when a step first needs a service, so a missing
+//! variable fails that step and not the server. Tests pass clients of their own. Nothing connects here.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,7 +9,7 @@ use stepladder::prelude::*;
 
 use crate::{auth::Auth, openai::OpenAi, supabase::Supabase};
 
-/// The clients, each built at its first use and shared from then on, with its connections.
+/// The clients. Each is built at its first use, and then shared with its connections.
 #[derive(Debug, Clone, Default)]
 pub struct Services(Arc<Clients>);
 
@@ -21,13 +21,13 @@ struct Clients {
 }
 
 impl Services {
-    /// What the environment says, read at the first use.
+    /// Uses the clients that the environment configures.
     #[must_use]
     pub fn from_environment() -> Self {
         Self::default()
     }
 
-    /// The clients given; one that is not given comes from the environment.
+    /// Uses these clients; the environment configures a client that is `None`.
     #[must_use]
     pub fn new(openai: Option<OpenAi>, supabase: Option<Supabase>) -> Self {
         Self(Arc::new(Clients {
@@ -37,34 +37,40 @@ impl Services {
         }))
     }
 
-    /// The same clients, and this one for accounts.
+    /// Sets the client for accounts.
     #[must_use]
     pub fn with_auth(self, auth: Auth) -> Self {
         let Clients { openai, supabase, .. } = &*self.0;
         Self(Arc::new(Clients { openai: openai.clone(), supabase: supabase.clone(), auth: OnceLock::from(auth) }))
     }
 
+    /// Returns the client for OpenAI.
+    ///
     /// # Errors
-    /// Terminal, when a variable is missing or cannot be used; see [`OpenAi::from_environment`].
+    /// Terminal, when a variable is missing or invalid; see [`OpenAi::from_environment`].
     pub fn openai(&self) -> Result<&OpenAi> {
-        first_use(&self.0.openai, OpenAi::from_environment)
+        get_or_build(&self.0.openai, OpenAi::from_environment)
     }
 
+    /// Returns the client for Supabase's tables.
+    ///
     /// # Errors
-    /// Terminal, when a variable is missing or cannot be used; see [`Supabase::from_environment`].
+    /// Terminal, when a variable is missing or invalid; see [`Supabase::from_environment`].
     pub fn supabase(&self) -> Result<&Supabase> {
-        first_use(&self.0.supabase, Supabase::from_environment)
+        get_or_build(&self.0.supabase, Supabase::from_environment)
     }
 
+    /// Returns the client for Supabase's accounts.
+    ///
     /// # Errors
-    /// Terminal, when a variable is missing or cannot be used; see [`Auth::from_environment`].
+    /// Terminal, when a variable is missing or invalid; see [`Auth::from_environment`].
     pub fn auth(&self) -> Result<&Auth> {
-        first_use(&self.0.auth, Auth::from_environment)
+        get_or_build(&self.0.auth, Auth::from_environment)
     }
 }
 
-// A failure is not kept, so that a step tried again looks again.
-fn first_use<T>(cell: &OnceLock<T>, build: fn() -> Result<T>) -> Result<&T> {
+// a failure is not kept, so that the next attempt reads the environment again
+fn get_or_build<T>(cell: &OnceLock<T>, build: fn() -> Result<T>) -> Result<&T> {
     match cell.get() {
         Some(client) => Ok(client),
         None => build().map(|client| cell.get_or_init(|| client)),

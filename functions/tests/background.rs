@@ -39,8 +39,8 @@ impl Ai {
     async fn start(answers: Vec<ResponseTemplate>) -> Self {
         let (server, looks) = (MockServer::start().await, Arc::new(AtomicUsize::new(0)));
         let queued = json!({ "id": "resp_1", "object": "response", "status": "queued", "output": [], "usage": null });
-        let hand_in = Mock::given(method("POST")).and(path("/v1/responses"));
-        hand_in.respond_with(ResponseTemplate::new(200).set_body_json(queued)).mount(&server).await;
+        let submission = Mock::given(method("POST")).and(path("/v1/responses"));
+        submission.respond_with(ResponseTemplate::new(200).set_body_json(queued)).mount(&server).await;
         let counted = looks.clone();
         let answer = move |_: &Request| {
             let look = counted.fetch_add(1, Ordering::Relaxed);
@@ -70,7 +70,7 @@ impl Ai {
     }
 
     /// What was handed in.
-    async fn handed_in(&self) -> Vec<Value> {
+    async fn submitted(&self) -> Vec<Value> {
         let requests = self.server.received_requests().await.unwrap();
         requests.iter().filter(|r| r.method.as_str() == "POST").map(|r| r.body_json().unwrap()).collect()
     }
@@ -106,15 +106,15 @@ fn thinking() -> ResponseTemplate {
 }
 
 #[tokio::test]
-async fn a_question_is_handed_in_once_and_its_answer_looked_for_until_it_is_there() {
+async fn a_question_is_submitted_once_and_polled_until_its_answer_is_there() {
     let busy = ResponseTemplate::new(503);
     let ai = Ai::start(vec![thinking(), busy, thinking(), completed(r#"{"text":"Tea."}"#)]).await;
     let run = ai.run(ai.app().mock("store", ())).await;
     assert_eq!(run.output::<Report>(), Report { text: "Tea.".to_owned() });
     assert_eq!((run.attempts("hand in report"), run.attempts("report")), (1, 4));
-    let handed_in = ai.handed_in().await;
-    assert_eq!(handed_in.len(), 1);
-    let asked = &handed_in[0];
+    let submitted = ai.submitted().await;
+    assert_eq!(submitted.len(), 1);
+    let asked = &submitted[0];
     assert_eq!(
         (&asked["background"], &asked["store"], &asked["model"]),
         (&json!(true), &json!(true), &json!("gpt-5-mini"))
@@ -127,12 +127,12 @@ async fn what_it_used_is_recorded_with_the_answer_once() {
     let ai = Ai::start(vec![thinking(), completed(r#"{"text":"Tea."}"#)]).await;
     let run = ai.run(ai.app()).await;
     assert_eq!(run.status(), Status::Failed, "the store does not work");
-    let step = run.detail().steps.iter().find(|step| &*step.id == "report").unwrap();
-    let [used] = &step.usage[..] else { panic!("{:?}", step.usage) };
+    let usage = run.usage("report");
+    let [used] = &usage[..] else { panic!("{usage:?}") };
     assert_eq!((&*used.model, used.input_tokens, used.output_tokens), ("gpt-5-mini-2025-08-07", 1_000, 300));
     assert_eq!((used.cached_input_tokens, used.micro_dollars), (200, Some(805)));
     // the function was tried again; the answer was paid for, and looked for, once
-    assert_eq!((ai.handed_in().await.len(), ai.looks.load(Ordering::Relaxed)), (1, 2));
+    assert_eq!((ai.submitted().await.len(), ai.looks.load(Ordering::Relaxed)), (1, 2));
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn an_answer_that_will_not_come_fails_for_good_and_says_why() {
         let error = run.error().unwrap();
         assert!(error.message.contains(says), "{says}: {error:?}");
         assert_eq!((error.code.as_deref(), run.attempts("report")), (code, 1), "{says}");
-        assert_eq!(ai.handed_in().await.len(), 1, "{says}");
+        assert_eq!(ai.submitted().await.len(), 1, "{says}");
     }
 }
 
@@ -162,11 +162,11 @@ async fn an_id_that_could_lead_elsewhere_is_none() {
     let long = "r".repeat(256);
     for id in ["../models", KEY, &long] {
         let server = MockServer::start().await;
-        let hand_in = Mock::given(method("POST")).and(path("/v1/responses"));
+        let submission = Mock::given(method("POST")).and(path("/v1/responses"));
         let body = json!({ "id": id, "status": "queued" });
-        hand_in.respond_with(ResponseTemplate::new(200).set_body_json(body)).mount(&server).await;
+        submission.respond_with(ResponseTemplate::new(200).set_body_json(body)).mount(&server).await;
         let openai = OpenAi::new(KEY, &format!("{}/v1", server.uri()), "m").unwrap();
-        let error = openai.hand_in(question(&Asked { topic: "tea".to_owned() })).await.unwrap_err();
+        let error = openai.submit(question(&Asked { topic: "tea".to_owned() })).await.unwrap_err();
         assert!(error.to_string().contains("gave no id"), "{error}");
     }
 }
@@ -176,6 +176,6 @@ async fn a_key_that_the_service_sends_back_as_the_models_name_reaches_no_journal
     let answer = json!({ "model": KEY, "output": [], "usage": usage() });
     let ai = Ai::start(vec![response("incomplete", answer)]).await;
     let run = ai.run(ai.app()).await;
-    let step = run.detail().steps.iter().find(|step| &*step.id == "report").unwrap();
-    assert_eq!(step.usage.iter().map(|used| &*used.model).collect::<Vec<_>>(), ["***"]);
+    let models: Vec<_> = run.usage("report").into_iter().map(|usage| usage.model.to_string()).collect();
+    assert_eq!(models, ["***"]);
 }

@@ -40,7 +40,7 @@ async fn the_stand_in_for_supabase_refuses_twice_and_then_works() {
     let supabase = Supabase::new(&format!("http://{}", stand_ins.supabase), KEY).unwrap();
     for nth in ["failure 1 of 2", "failure 2 of 2"] {
         let error = supabase.update_by_id("clients", "c-1", &json!({})).await.unwrap_err();
-        assert_eq!(error.retry(), stepladder::Retry::After(Duration::from_secs(2)));
+        assert_eq!(error.retry_delay(), Some(Duration::from_secs(2)));
         assert!(error.to_string().contains(LABEL) && error.to_string().contains(nth), "{error}");
     }
     supabase.update_by_id("clients", "c-1", &json!({})).await.unwrap();
@@ -74,7 +74,7 @@ async fn the_stand_ins_answer_for_every_function() {
 fn every_function_has_an_example_that_starts_it() {
     for function in stepladder_functions::all() {
         let id = function.id().to_owned();
-        let program = function.programs(&stepladder::States::default()).expect("a function").remove(0);
+        let program = stepladder_sdk::runtime::programs(function, &Default::default()).expect("a function").remove(0);
         let spec = program.spec();
         assert!(spec.example.is_some(), "{id} has no example");
         assert_eq!(spec.fault(), None);

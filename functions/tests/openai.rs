@@ -62,10 +62,7 @@ async fn refused(template: ResponseTemplate) -> Error {
 }
 
 fn wait(error: &Error) -> Option<Duration> {
-    match error.retry() {
-        stepladder::Retry::After(wait) => Some(wait),
-        stepladder::Retry::Default | stepladder::Retry::Never => None,
-    }
+    error.retry_delay()
 }
 
 #[tokio::test]

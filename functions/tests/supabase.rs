@@ -30,10 +30,7 @@ async fn update(server: &MockServer) -> Result<(), Error> {
 }
 
 fn wait(error: &Error) -> Option<Duration> {
-    match error.retry() {
-        stepladder::Retry::After(wait) => Some(wait),
-        stepladder::Retry::Default | stepladder::Retry::Never => None,
-    }
+    error.retry_delay()
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use stepladder::Function;
 use stepladder::prelude::*;
-use stepladder::{Function, States};
 use stepladder_core::{NewEvent, RunId, Status, json};
 use stepladder_engine::{Config, Engine, Workers};
 use stepladder_sqlite::{Options, Sqlite};
@@ -47,7 +47,8 @@ impl Process {
     /// Once the one before has closed the file.
     async fn start(file: &Path) -> Self {
         let sqlite = wait_for("the data file", async || Sqlite::open(file, Options::default()).ok()).await;
-        let programs = Function::new("publish", publish).programs(&States::default()).expect("a function");
+        let programs = stepladder_sdk::runtime::programs(Function::new("publish", publish), &Default::default())
+            .expect("a function");
         let config = Config { alone: true, ..Config::default() };
         let engine = Arc::new(Engine::new(Arc::new(sqlite), programs, config).expect("an engine"));
         let workers = Workers::start(engine.clone(), 4);

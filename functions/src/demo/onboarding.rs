@@ -7,16 +7,13 @@ use stepladder::prelude::*;
 use crate::{enhance_client::EnhanceRequested, generate_queries::QueriesRequested};
 
 /// The data of `demo/client.signed`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
+#[event(name = "demo/client.signed")]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ClientSigned {
     /// The client, as both functions ask for it.
     #[serde(flatten)]
     pub(super) client: EnhanceRequested,
-}
-
-impl EventData for ClientSigned {
-    const NAME: &'static str = "demo/client.signed";
 }
 
 /// The function.

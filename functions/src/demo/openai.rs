@@ -11,7 +11,7 @@ use super::LABEL;
 use crate::{
     content_brief::{Draft, Finding, Outline, Plan},
     enhance_client::{BusinessIntelligence, Competitor, Profile},
-    generate_queries::Suggested,
+    generate_queries::Suggestions,
 };
 
 /// The routes; each answer takes `delay`, so that the step can be seen running.
@@ -55,7 +55,7 @@ fn made_up(schema: &str, question: &Value) -> Option<String> {
     let content = match schema {
         "business_intelligence" => serde_json::to_string(&intelligence(&company, &domain)),
         // with a repeat, so that `process-data` has something to do
-        "search_queries" => serde_json::to_string(&Suggested {
+        "search_queries" => serde_json::to_string(&Suggestions {
             queries: ["best", "cheap", "Best "].iter().map(|kind| format!("{kind} alternative to {company}")).collect(),
         }),
         "research_plan" => serde_json::to_string(&Plan { questions: about(&["What is", "Who needs", "What costs"]) }),

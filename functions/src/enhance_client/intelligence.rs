@@ -1,21 +1,21 @@
-//! What is known about a client's business: the AI's answer, the schema that asks for it, and the columns it fills.
+//! Business intelligence about a client: the AI's answer, its JSON schema, and the columns that it fills.
 //!
-//! The field names are those of the JSON schema and of the table `clients` at once. The schema asks for the
-//! limits in words, since strict schemas cannot state them for every server; `tidy.rs` applies them.
+//! The fields are named as in the JSON schema and in the table `clients`. The schema states the limits in its descriptions,
+//! because not every server accepts them in a strict schema. `tidy.rs` applies the limits.
 
 use serde_json::{Value, json};
 use stepladder::prelude::*;
 
 use super::tidy::Caps;
-use crate::words::strict_object;
+use crate::text::object_schema;
 
-/// The AI's answer, and, tidied, what a run ends with.
+/// The AI's answer. Tidied, it is the output of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BusinessIntelligence {
-    /// What goes into the client's own row.
+    /// The columns of the client's row.
     #[serde(flatten)]
     pub profile: Profile,
-    /// Who else sells to the same people; rows of their own.
+    /// Companies that sell to the same customers, for rows of their own.
     pub competitors: Vec<Competitor>,
 }
 
@@ -34,39 +34,39 @@ pub struct Profile {
     pub products: Vec<String>,
     /// What it does for others.
     pub services: Vec<String>,
-    /// Who buys.
+    /// The customers.
     pub audiences: Vec<String>,
     /// What buyers search for.
     pub keywords: Vec<String>,
     /// What sets it apart.
     pub unique_selling_points: Vec<String>,
-    /// Where it is and where it sells.
+    /// Where the company is and where it sells.
     pub locations: Vec<String>,
 }
 
-/// One competitor; its domain is what tells it from the others.
+/// One competitor, identified by its domain.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Competitor {
     /// The company's name.
     pub name: String,
-    /// Its bare web domain.
+    /// The bare web domain, such as `example.com`.
     pub domain: String,
     /// Why it competes.
     pub reason: String,
 }
 
-/// The JSON schema of [`BusinessIntelligence`], in the strict subset: every property is required, none may be added.
+/// Returns the JSON schema of [`BusinessIntelligence`], in the strict subset.
 #[must_use]
 pub fn schema() -> Value {
     let text = |description: &str| json!({ "type": "string", "description": description });
-    let list = |description: &str, most: usize| {
+    let list = |description: &str, max: usize| {
         json!({
             "type": "array",
             "items": { "type": "string" },
-            "description": format!("{description}, at most {most}"),
+            "description": format!("{description}, at most {max}"),
         })
     };
-    let competitor = strict_object(vec![
+    let competitor = object_schema(vec![
         ("name", text("the competitor's name")),
         ("domain", text("the bare domain of its web site, such as example.com")),
         ("reason", text("why it competes, in one sentence")),
@@ -76,7 +76,7 @@ pub fn schema() -> Value {
         "items": competitor,
         "description": format!("at most {}", Caps::COMPETITORS),
     });
-    strict_object(vec![
+    object_schema(vec![
         ("industry", text("the industry, in a few words")),
         ("description", text("what the company does, in two to four sentences")),
         ("business_model", text("how it earns money")),
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_schema_asks_for_exactly_the_fields_that_are_decoded() {
+    fn the_schema_has_exactly_the_fields_of_the_type() {
         let mut sample = serde_json::to_value(BusinessIntelligence {
             competitors: vec![Competitor::default()],
             ..BusinessIntelligence::default()

@@ -1,14 +1,14 @@
-//! Tidying an AI's answer: every text trimmed, every list without blanks and repeats, and capped.
+//! Tidies an AI's answer: trims text, removes blanks and repeats from lists, and limits both.
 //!
-//! Pure. What comes out can be stored: no NUL characters (PostgreSQL refuses them), and no competitor domain twice
-//! (one upsert may not touch a row twice).
+//! The result can be stored: it has no NUL characters, which PostgreSQL refuses, and no domain twice, because one upsert
+//! must not change a row twice.
 
 use std::collections::HashSet;
 
 use super::intelligence::{BusinessIntelligence, Competitor, Profile};
-use crate::words::{clean, distinct};
+use crate::text::{clean, distinct};
 
-/// The most entries a list keeps; the first ones stay.
+/// Maximum entries of each list, and maximum characters. The first entries are kept.
 #[derive(Debug)]
 pub struct Caps;
 
@@ -27,13 +27,13 @@ impl Caps {
     pub const LOCATIONS: usize = 10;
     /// `competitors`.
     pub const COMPETITORS: usize = 10;
-    /// Characters of one entry of a list, of a name or of a domain.
+    /// Maximum characters of an entry, a name or a domain.
     pub const ENTRY_CHARS: usize = 200;
-    /// Characters of a text: industry, description, business model, tone, a competitor's reason.
+    /// Maximum characters of the industry, the description, the business model, the tone and a competitor's reason.
     pub const TEXT_CHARS: usize = 2000;
 }
 
-/// The answer within [`Caps`]. A competitor without a usable domain, or with the client's own, is left out.
+/// Limits the answer to [`Caps`]. Removes competitors without a valid domain, and the client itself.
 #[must_use]
 pub fn limit_array_fields(raw: BusinessIntelligence, client_domain: &str) -> BusinessIntelligence {
     let BusinessIntelligence { profile, competitors } = raw;
@@ -50,16 +50,16 @@ pub fn limit_array_fields(raw: BusinessIntelligence, client_domain: &str) -> Bus
             unique_selling_points: list(profile.unique_selling_points, Caps::UNIQUE_SELLING_POINTS),
             locations: list(profile.locations, Caps::LOCATIONS),
         },
-        competitors: rivals(competitors, client_domain),
+        competitors: tidy_competitors(competitors, client_domain),
     }
 }
 
-fn rivals(competitors: Vec<Competitor>, client_domain: &str) -> Vec<Competitor> {
-    let mut seen: HashSet<String> = domain(client_domain).into_iter().collect();
+fn tidy_competitors(competitors: Vec<Competitor>, client_domain: &str) -> Vec<Competitor> {
+    let mut seen: HashSet<String> = bare_domain(client_domain).into_iter().collect();
     competitors
         .into_iter()
         .filter_map(|competitor| {
-            let domain = domain(&competitor.domain)?;
+            let domain = bare_domain(&competitor.domain)?;
             seen.insert(domain.clone()).then(|| {
                 let name = clean(&competitor.name, Caps::ENTRY_CHARS);
                 Competitor {
@@ -77,17 +77,17 @@ fn list(entries: Vec<String>, cap: usize) -> Vec<String> {
     distinct(entries, Caps::ENTRY_CHARS, cap)
 }
 
-// `https://WWW.Example.com/about` and `example.com` are one competitor
-fn domain(text: &str) -> Option<String> {
+// `https://WWW.Example.com/about` and `example.com` are the same competitor
+fn bare_domain(text: &str) -> Option<String> {
     let lower = text.trim().to_lowercase();
     let bare = lower.split_once("://").map_or(lower.as_str(), |(_, rest)| rest);
     let host = bare.split(['/', '?', '#', ':']).next().unwrap_or_default();
     let host = host.strip_prefix("www.").unwrap_or(host).trim_end_matches('.');
-    let usable = host.contains('.')
+    let is_valid = host.contains('.')
         && !host.starts_with('.')
         && host.len() <= Caps::ENTRY_CHARS
         && host.chars().all(|c| c.is_alphanumeric() || c == '.' || c == '-');
-    usable.then(|| host.to_owned())
+    is_valid.then(|| host.to_owned())
 }
 
 #[cfg(test)]
@@ -117,7 +117,7 @@ mod tests {
             competitors: (0..50).map(|i| competitor("Rival", &format!("rival-{i}.example"))).collect(),
         };
         let tidy = limit_array_fields(raw, "client.example");
-        // by way of JSON, so that a list added to the type and forgotten here is found
+        // JSON contains every list, also one that is added to the type and forgotten in this test
         let json = serde_json::to_value(&tidy).unwrap();
         let lists: Vec<_> =
             json.as_object().unwrap().iter().filter_map(|(name, v)| Some((name, v.as_array()?))).collect();
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn blanks_and_repeats_go_before_the_cap_counts() {
+    fn blanks_and_repeats_are_removed_before_the_list_is_cut() {
         let mut entries = vec![" Tea ".to_owned(), String::new(), "tea".to_owned(), " \n".to_owned(), "TEA".to_owned()];
         entries.extend(many(Caps::AUDIENCES));
         let raw = BusinessIntelligence {
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_lose_nul_characters_and_what_is_past_their_length() {
+    fn text_loses_nul_characters_and_is_cut() {
         let raw = BusinessIntelligence {
             profile: Profile {
                 description: format!(" a\0b{} ", "é".repeat(3000)),
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn competitors_are_told_apart_by_bare_domain_and_the_client_is_none() {
+    fn competitors_are_compared_by_bare_domain_and_exclude_the_client() {
         let raw = BusinessIntelligence {
             competitors: vec![
                 competitor("One", "https://WWW.One.example/about?x=1"),
@@ -175,8 +175,8 @@ mod tests {
             ..BusinessIntelligence::default()
         };
         let tidy = limit_array_fields(raw, "https://Client.example");
-        let told: Vec<_> = tidy.competitors.iter().map(|c| (c.name.as_str(), c.domain.as_str())).collect();
-        assert_eq!(told, [("One", "one.example"), ("two.example", "two.example")]);
+        let tidied: Vec<_> = tidy.competitors.iter().map(|c| (c.name.as_str(), c.domain.as_str())).collect();
+        assert_eq!(tidied, [("One", "one.example"), ("two.example", "two.example")]);
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! What OpenAI's models cost.
+//! Prices of OpenAI's models.
 //!
-//! From OpenAI's price list, <https://platform.openai.com/docs/pricing>, standard tier, without batches and regional
-//! surcharges. Not read from that page but from lists that quote it and agree (seen 2026-11-28): check it before you bill
-//! somebody by it. A model that is not here is recorded with its tokens and without a cost.
+//! From OpenAI's price list, <https://platform.openai.com/docs/pricing>: standard tier, without batches and regional
+//! surcharges. The numbers were read from lists that quote that page and agree (2026-11-28), so check them before you bill
+//! by them. A model that is missing here is recorded with its tokens and without a cost.
 
-/// Nano-dollars for a token: 250 is 25 cents for a million.
+/// Prices of one token in nano-dollars: 250 is 25 cents for a million tokens.
 struct Price {
     model: &'static str,
     input: u64,
@@ -28,18 +28,18 @@ const PRICES: [Price; 9] = [
     price("gpt-4o-mini", 150, 75, 600),
 ];
 
-/// What so many tokens cost, in micro-dollars, rounded up; `None` for a model whose price is not known. `cached` are the
-/// tokens of the input that came from a cache.
+/// Returns the cost in micro-dollars, rounded up; `None` if the model's price is unknown. `cached` is the part of the input
+/// tokens that came from a cache.
 pub(super) fn micro_dollars(model: &str, input: u64, cached: u64, output: u64) -> Option<u64> {
-    let price = PRICES.iter().find(|price| is_a(price.model, model))?;
+    let price = PRICES.iter().find(|price| is_version_of(price.model, model))?;
     let cached = cached.min(input);
     let parts = [(input - cached, price.input), (cached, price.cached_input), (output, price.output)];
     let cost = parts.into_iter().map(|(tokens, each)| tokens.saturating_mul(each)).fold(0, u64::saturating_add);
     Some(cost.div_ceil(1_000))
 }
 
-/// Whether a model is this one, or a dated edition of it: `gpt-5-mini-2025-08-07` is `gpt-5-mini`.
-fn is_a(name: &str, model: &str) -> bool {
+/// Whether a model is this one, or a dated version of it: `gpt-5-mini-2025-08-07` is `gpt-5-mini`.
+fn is_version_of(name: &str, model: &str) -> bool {
     let Some(rest) = model.strip_prefix(name) else { return false };
     let is_date = |date: &str| {
         let parts: Vec<&str> = date.split('-').collect();
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dated_edition_costs_what_its_model_does_and_a_longer_name_is_another_model() {
+    fn a_dated_version_costs_the_same_and_a_longer_name_is_another_model() {
         assert_eq!(micro_dollars("gpt-4o-2024-08-06", 0, 0, 1_000_000), Some(10_000_000));
         assert_eq!(micro_dollars("gpt-4o-mini-2024-07-18", 0, 0, 1_000_000), Some(600_000));
         for unknown in ["gpt-4o-audio-preview", "gpt-5-pro", "gpt-5-mini-2025", "llama3", ""] {

@@ -1,8 +1,7 @@
-//! How a request to OpenAI is sent: once, with the status, `Retry-After` and the service's own words kept.
+//! Sends each request to OpenAI once, and keeps the status, `Retry-After` and the service's message.
 //!
-//! The client would retry three times by itself, and its errors drop the header and, where the body has a foreign
-//! shape, the status. As the client's HTTP service, this sees the response first. It decides nothing about retries
-//! beyond naming them in the error: the engine retries.
+//! The client would retry three times by itself. Its errors lack the header and, if the body has another shape, the status.
+//! As the client's HTTP service, this code sees the response first. The engine retries by the error's advice.
 
 use std::{
     fmt,
@@ -27,23 +26,23 @@ pub(super) struct SendOnce {
     key: Secret,
 }
 
-/// Why there is no answer.
+/// Why a request has no answer.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The server did not answer, or not to the end.
+    /// The server did not answer, or the connection ended early.
     Unreachable(reqwest::Error),
-    /// Its response is larger than what is read.
+    /// The response exceeds the maximum size.
     TooLarge,
-    /// It answered 2xx with this, masked and cut.
-    NoJson(String),
-    /// It answered with another status than 2xx.
+    /// A 2xx whose body is not JSON. Contains the body, masked and cut.
+    NotJson(String),
+    /// A status other than 2xx.
     Rejected {
         status: StatusCode,
         retry_after: Option<String>,
-        /// OpenAI's finer header, in milliseconds.
+        /// OpenAI's own header, in milliseconds.
         retry_after_ms: Option<u64>,
-        /// What the service said, masked and cut.
-        said: String,
+        /// The service's message, masked and cut.
+        message: String,
     },
 }
 
@@ -62,13 +61,13 @@ impl SendOnce {
             BodyError::TooLarge => boxed(Failure::TooLarge),
         })?;
         if status.is_success() {
-            // looked at here, because the client logs an answer that it cannot read, whatever is in it
+            // decoded here, because the client logs an answer that it cannot decode, with all of its contents
             return match serde_json::from_slice::<Value>(&body) {
                 Ok(mut json) => {
                     let body = if self.key.mask_json(&mut json) { json.to_string().into_bytes() } else { body };
                     Ok(http::Response::new(body).into())
                 }
-                Err(_) => Err(boxed(Failure::NoJson(self.key.excerpt(&String::from_utf8_lossy(&body))))),
+                Err(_) => Err(boxed(Failure::NotJson(self.key.excerpt(&String::from_utf8_lossy(&body))))),
             };
         }
         let text = String::from_utf8_lossy(&body);
@@ -76,7 +75,7 @@ impl SendOnce {
             status,
             retry_after: header(&headers, "retry-after"),
             retry_after_ms: header(&headers, "retry-after-ms").and_then(|ms| ms.trim().parse().ok()),
-            said: self.key.excerpt(&said(&text)),
+            message: self.key.excerpt(&error_message(&text)),
         }))
     }
 }
@@ -96,15 +95,15 @@ impl tower::Service<HttpRequestFactory> for SendOnce {
 }
 
 impl Failure {
-    /// The same as the engine's kind of error: 408, 429 and 5xx are retried, every other status is terminal.
+    /// Converts to the error of a step: 408, 409, 425, 429 and 5xx are retried, every other status is terminal.
     pub(super) fn into_error(self) -> Error {
         match self {
-            // what causes it says whether trying again makes sense
+            // the cause decides whether it is retried
             Self::Unreachable(_) => Error::new(self),
             Self::TooLarge => BodyError::TooLarge.into_error("openai"),
-            Self::NoJson(said) => Error::new(format!("openai's answer is no JSON (check OPENAI_BASE_URL): {said}")),
-            Self::Rejected { status, retry_after, retry_after_ms, said } => {
-                let message = format!("openai answered {status}: {said}{}", hint(status));
+            Self::NotJson(body) => Error::new(format!("openai's answer is not JSON (check OPENAI_BASE_URL): {body}")),
+            Self::Rejected { status, retry_after, retry_after_ms, message } => {
+                let message = format!("openai answered {status}: {message}{}", hint(status));
                 let retryable = status.is_server_error() || matches!(status.as_u16(), 408 | 409 | 425 | 429);
                 match retry_after_ms {
                     Some(ms) if retryable => Error::retry_after(Duration::from_millis(ms), message)
@@ -121,8 +120,8 @@ impl fmt::Display for Failure {
         match self {
             Self::Unreachable(_) => f.write_str("openai cannot be reached"),
             Self::TooLarge => write!(f, "openai's response {}", BodyError::TooLarge),
-            Self::NoJson(said) => write!(f, "openai's answer is no JSON: {said}"),
-            Self::Rejected { status, said, .. } => write!(f, "openai answered {status}: {said}"),
+            Self::NotJson(body) => write!(f, "openai's answer is not JSON: {body}"),
+            Self::Rejected { status, message, .. } => write!(f, "openai answered {status}: {message}"),
         }
     }
 }
@@ -131,7 +130,7 @@ impl std::error::Error for Failure {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unreachable(error) => Some(error),
-            Self::TooLarge | Self::NoJson(_) | Self::Rejected { .. } => None,
+            Self::TooLarge | Self::NotJson(_) | Self::Rejected { .. } => None,
         }
     }
 }
@@ -157,10 +156,10 @@ fn hint(status: StatusCode) -> &'static str {
     }
 }
 
-// OpenAI says {"error":{"message","code"}}; servers like it say {"error":"…"}, {"message":"…"}, or plain text
-fn said(body: &str) -> String {
+// OpenAI sends {"error":{"message","code"}}; similar servers send {"error":"…"}, {"message":"…"}, or plain text
+fn error_message(body: &str) -> String {
     let Ok(json) = serde_json::from_str::<Value>(body) else {
-        return if body.trim().is_empty() { "(nothing said)".to_owned() } else { body.to_owned() };
+        return if body.trim().is_empty() { "(no message)".to_owned() } else { body.to_owned() };
     };
     let error = json.get("error").unwrap_or(&json);
     let message = error.as_str().or_else(|| error["message"].as_str());
@@ -168,7 +167,7 @@ fn said(body: &str) -> String {
     match (message, code) {
         (Some(message), Some(code)) => format!("{message} [{code}]"),
         (Some(message), None) => message.to_owned(),
-        // written again, so that nothing in it is escaped that need not be, and the key is found
+        // JSON is written again, so that the key is not escaped and can be masked
         (None, _) => json.to_string(),
     }
 }

@@ -68,8 +68,8 @@ async fn every_question_is_accounted_for_also_one_that_was_answered_in_vain() {
     vain.up_to_n_times(1).with_priority(1).mount(&world.ai).await;
     let run = TestApp::new().function(function_with(world.services())).send(&requested()).await.remove(0);
     let used = |step: &str| -> Vec<_> {
-        let step = run.detail().steps.iter().find(|view| &*view.id == step).unwrap();
-        step.usage.iter().map(|of| (of.model.to_string(), of.input_tokens, of.micro_dollars)).collect()
+        let usage = run.usage(step);
+        usage.iter().map(|used| (used.model.to_string(), used.input_tokens, used.micro_dollars)).collect()
     };
     // 1,000 tokens at $0.25 and 100 at $2.00 a million
     let once = ("gpt-5-mini-2025-08-07".to_owned(), 1_000, Some(450));

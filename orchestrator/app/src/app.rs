@@ -1,25 +1,24 @@
-//! The program that users write: their functions, and what these share.
+//! A program: its functions, and the data that they share.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use stepladder_engine::{Pace, Program};
-use stepladder_sdk::{Function, Result, States};
+use stepladder_sdk::runtime::{self, SharedData};
+use stepladder_sdk::{Function, Result};
 
-use crate::demo::Demo;
+use crate::dev_setup::{DevFlag, DevSetup};
 
-/// Functions and how to run them. [`run`](App::run) is the whole program. A method that sets one thing ([`pace`](App::pace),
-/// say) may be called once.
+/// Functions and how to run them. [`run`](App::run) is the whole program. A method that sets one value, such as
+/// [`pace`](App::pace), may be called once.
 ///
 /// ```no_run
 /// use stepladder::prelude::*;
 ///
-/// #[derive(Serialize, Deserialize)]
+/// #[derive(Serialize, Deserialize, Event)]
+/// #[event(name = "test/hello.world")]
 /// struct Hello { name: String }
-///
-/// impl EventData for Hello { const NAME: &'static str = "test/hello.world"; }
 ///
 /// async fn hello(ctx: Context, event: Event<Hello>) -> Result<String> {
 ///     ctx.step("greet", || async { Ok(format!("hello, {}", event.data.name)) }).await
@@ -32,16 +31,13 @@ use crate::demo::Demo;
 #[must_use = "an App does nothing until it is run"]
 pub struct App {
     pub(crate) functions: Vec<Function>,
-    states: States,
+    data: SharedData,
     pub(crate) pace: Pace,
     pub(crate) code: Option<String>,
-    pub(crate) demo: Option<DemoHook>,
-    /// How often each method was called that may be called once.
-    calls: [(&'static str, u32); 3],
+    pub(crate) dev_flags: Vec<DevFlag>,
+    /// The calls of methods that may be called once.
+    single_calls: Vec<&'static str>,
 }
-
-/// Prepares a demonstration.
-pub(crate) type DemoHook = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<Demo>> + Send>> + Send>;
 
 impl Default for App {
     fn default() -> Self {
@@ -50,10 +46,16 @@ impl Default for App {
 }
 
 impl App {
-    /// Without functions.
+    /// Creates an app without functions.
     pub fn new() -> Self {
-        let calls = ["pace", "code_version", "demo"].map(|method| (method, 0));
-        Self { functions: Vec::new(), states: States::default(), pace: Pace::default(), code: None, demo: None, calls }
+        Self {
+            functions: Vec::new(),
+            data: SharedData::default(),
+            pace: Pace::default(),
+            code: None,
+            dev_flags: Vec::new(),
+            single_calls: Vec::new(),
+        }
     }
 
     /// Registers a function.
@@ -68,55 +70,53 @@ impl App {
         self
     }
 
-    /// Shares a value, such as a client built once, with every function: `ctx.state::<T>()`. One value a type.
-    pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
-        self.states.insert(value);
+    /// Shares a value with every function, for example a client: [`ctx.data::<T>()`](crate::Context::data) returns it. An
+    /// app has at most one value of each type.
+    pub fn data<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.data.insert(value);
         self
     }
 
-    /// How far one hop goes; one step unless told otherwise. `dev --pace` goes before it.
+    /// Sets how many steps one hop runs. By default, one. `dev --pace` overrides it.
     pub fn pace(mut self, pace: Pace) -> Self {
-        self.calls[0].1 += 1;
+        self.single_calls.push("pace");
         self.pace = pace;
         self
     }
 
-    /// The version of the code, written into every journal record: `env!("CARGO_PKG_VERSION")`, a commit. Shows which
-    /// deployment did what.
+    /// Sets the version of the code, for example `env!("CARGO_PKG_VERSION")` or a commit. Every journal record contains it,
+    /// so it shows which deployment wrote the record.
     pub fn code_version(mut self, version: impl Into<String>) -> Self {
-        self.calls[1].1 += 1;
+        self.single_calls.push("code_version");
         self.code = Some(version.into());
         self
     }
 
-    /// What `dev --demo` prepares: stand-ins for services that the functions call. Called once, inside the server's
-    /// runtime, before anything else starts; what it spawns lives as long as the server.
+    /// Adds a flag to `dev`, such as `--stubs`. If it is given, `setup` runs once inside the server's runtime, before
+    /// the server starts. Tasks that it spawns live as long as the server.
     ///
     /// ```no_run
-    /// use stepladder::{App, Demo};
+    /// use stepladder::{App, DevSetup};
     ///
-    /// let app = App::new().demo(|| async {
-    ///     Ok(Demo::new()
-    ///         .variable("GREETING_URL", "http://127.0.0.1:4000")
-    ///         .note("greetings come from a stand-in at http://127.0.0.1:4000")
-    ///         .event("test/hello.world", &serde_json::json!({ "name": "you" }))?)
+    /// let app = App::new().dev_flag("stubs", "Start stubs for the services that the functions call", || async {
+    ///     stepladder::override_env("GREETING_URL", "http://127.0.0.1:4000");
+    ///     Ok(DevSetup::new().note("greetings come from a stub at http://127.0.0.1:4000"))
     /// });
     /// ```
-    pub fn demo<F, Fut>(mut self, hook: F) -> Self
+    pub fn dev_flag<F, Fut>(mut self, name: &'static str, help: &'static str, setup: F) -> Self
     where
         F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = Result<Demo>> + Send + 'static,
+        Fut: Future<Output = Result<DevSetup>> + Send + 'static,
     {
-        self.calls[2].1 += 1;
-        self.demo = Some(Box::new(|| Box::pin(hook())));
+        self.dev_flags.push(DevFlag { name, help, setup: Box::new(|| Box::pin(setup())) });
         self
     }
 
-    /// Does what the command line says: `dev` starts the local server, `--help` lists the rest. The code is 0, 1 after
-    /// an error that was told in one line, or 2 for a command line that makes no sense.
+    /// Runs the command line: `dev` starts the local server, `--help` lists the other commands. The exit code is 0 for
+    /// success, 1 after an error, which is printed in one line, and 2 for an invalid command line.
     ///
-    /// Inside AWS Lambda (`AWS_LAMBDA_RUNTIME_API` is set) there is no command line: `STEPLADDER_ROLE` says which part the
-    /// process plays, and it serves invocations until Lambda ends it.
+    /// Inside AWS Lambda (`AWS_LAMBDA_RUNTIME_API` is set) there is no command line. `STEPLADDER_ROLE` sets the role of
+    /// the process, which serves invocations until Lambda ends it.
     pub fn run(self) -> ExitCode {
         #[cfg(feature = "aws")]
         if crate::lambda::is_here() {
@@ -142,16 +142,16 @@ impl App {
         ExitCode::FAILURE
     }
 
-    /// The functions as the engine sees them.
+    /// Compiles the functions to what the engine runs.
     pub(crate) fn programs(&mut self) -> Result<Vec<Arc<dyn Program>>, String> {
-        let mut twice = self.calls.iter().filter(|(_, times)| *times > 1);
-        let fault = twice.next().map(|(method, _)| format!("the app calls `.{method}` twice; call it once"));
-        if let Some(fault) = fault.or_else(|| self.states.fault()) {
-            return Err(fault);
+        let mut calls = self.single_calls.iter().enumerate();
+        if let Some((_, method)) = calls.find(|(i, method)| self.single_calls[..*i].contains(method)) {
+            return Err(format!("the app calls `.{method}` twice; call it once"));
         }
+        self.data.check()?;
         let mut programs = Vec::new();
         for function in std::mem::take(&mut self.functions) {
-            programs.extend(function.programs(&self.states)?);
+            programs.extend(runtime::programs(function, &self.data)?);
         }
         Ok(programs)
     }
@@ -162,18 +162,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_set_twice_is_refused_by_name() {
+    fn a_second_call_of_a_method_is_refused_by_name() {
         let version = || App::new().code_version("1");
         assert!(version().programs().is_ok());
-        let demo = || App::new().demo(|| async { Ok(Demo::new()) }).demo(|| async { Ok(Demo::new()) });
         for (mut app, says) in [
             (App::new().pace(Pace::WithinBudget).pace(Pace::WithinBudget), "`.pace` twice"),
             (version().code_version("2"), "`.code_version` twice"),
-            (demo(), "`.demo` twice"),
-            (App::new().state(1_u8).state(2_u8), "two values of type u8"),
+            (App::new().data(1_u8).data(2_u8), "two values of type u8"),
         ] {
-            let fault = app.programs().err().unwrap_or_default();
-            assert!(fault.contains(says), "{fault}");
+            let error = app.programs().err().unwrap_or_default();
+            assert!(error.contains(says), "{error}");
         }
     }
 }

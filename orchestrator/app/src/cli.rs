@@ -18,7 +18,7 @@ pub(crate) mod signal;
 
 use std::ffi::OsString;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use stepladder_core::{RunId, Status};
 
 use crate::app::App;
@@ -41,7 +41,6 @@ pub(crate) struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   stepladder                                     start the local server: http://localhost:8288
-  stepladder --demo                              …with stand-ins for other services: no keys needed
   stepladder send test/hello.world --wait        send an event, watch what it starts
   stepladder runs --status failed                what went wrong
   stepladder rerun 01JB… --from-step update      run it again, keeping the steps before
@@ -138,10 +137,20 @@ impl ServerArgs {
     }
 }
 
-/// Reads the command line and does what it says.
+/// Parses the command line and runs its command.
 pub(crate) fn run(app: App, args: impl IntoIterator<Item = OsString>) -> Done {
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
+    let command = Cli::command();
+    #[cfg(feature = "local")]
+    let (command, mut app) = (dev::flags::add(command, &app.dev_flags)?, app);
+    let parsed = command.try_get_matches_from(args).and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let cli = match parsed {
+        #[cfg(feature = "local")]
+        Ok((cli, matches)) => {
+            dev::flags::retain(&matches, &mut app.dev_flags);
+            cli
+        }
+        #[cfg(not(feature = "local"))]
+        Ok((cli, _)) => cli,
         // help is no error, and knows its own way to the terminal
         Err(e) => {
             let code = e.exit_code();
@@ -208,8 +217,6 @@ pub(crate) fn parse_status(text: &str) -> Result<Status, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn parse(args: &[&str]) -> Result<Cli, String> {
@@ -290,9 +297,9 @@ mod tests {
     #[cfg(feature = "local")]
     #[test]
     fn without_a_command_the_options_are_those_of_dev() {
-        let cli = parse(&["--demo", "--port", "0"]).unwrap();
-        assert!(cli.is_server() && cli.dev.demo && cli.dev.port == 0);
-        assert!(parse(&["--demo", "runs"]).is_err());
+        let cli = parse(&["--quiet", "--port", "0"]).unwrap();
+        assert!(cli.is_server() && cli.dev.port == 0);
+        assert!(parse(&["--quiet", "runs"]).is_err());
     }
 
     #[cfg(feature = "local")]

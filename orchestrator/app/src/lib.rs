@@ -1,23 +1,24 @@
 //! Durable functions: ordinary async Rust made of named steps, each of which runs once and is remembered.
 //!
-//! This is the one crate to depend on. It passes on what functions are written with ([`prelude`], [`Context`],
-//! [`Function`]) and how they are tested ([`testing`]), and adds [`App`], whose [`run`](App::run) is the whole program:
-//! the command line and the local server.
+//! This is the one crate that a program depends on. It exports what functions are written with ([`prelude`],
+//! [`Context`], [`Function`]) and how they are tested ([`testing`]). [`App`] is the whole program: the command line, the
+//! local server and the roles on AWS.
 //!
-//! What is deliberately not here: how a run works (the crates `stepladder-core` and `stepladder-engine`).
+//! The crates `stepladder-core` and `stepladder-engine` execute runs. Their types are not exported, except the few that
+//! functions use, such as [`Timestamp`].
 //!
 //! # Features
-//! - `cli` is the command line, with the commands that talk to a server elsewhere.
-//! - `local` (default) adds the local server to it: `dev`, with SQLite and the HTTP API.
-//! - `aws` (default) is what runs on AWS: the roles of a Lambda function, and `--table` of the command line. A binary for
-//!   Lambda has this one alone, which keeps it small.
+//! - `cli`: the command line, with the commands that talk to a server elsewhere.
+//! - `local` (default): the local server `dev`, with SQLite and the HTTP API. Includes `cli`.
+//! - `aws` (default): the roles of a Lambda function, and `--table` of the command line. A binary for Lambda has this
+//!   feature alone, which keeps it small.
 
 mod app;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]
 mod client;
-mod demo;
+mod dev_setup;
 #[cfg(feature = "cli")]
 mod follow;
 #[cfg(feature = "cli")]
@@ -28,6 +29,15 @@ mod lambda;
 mod terminal;
 
 pub use app::App;
-pub use demo::Demo;
+pub use dev_setup::DevSetup;
 pub use stepladder_engine::Pace;
-pub use stepladder_sdk::*;
+#[doc(hidden)]
+pub use stepladder_sdk::__private;
+pub use stepladder_sdk::runtime::override_env;
+pub use stepladder_sdk::{
+    Backoff, Batch, CancelOn, Concurrency, Context, Debounce, Error, ErrorCode, Event, EventData, EventId, Failure,
+    Function, FunctionFailed, Invoke, Json, Log, Map, MapResults, MapRuns, MissedTicks, NewEvent, PollUntil, Rate,
+    Result, ResultExt, RunId, SendEvent, SendEvents, Singleton, Sleep, Step, Tick, Timeouts, Timestamp, ToEvent, Usage,
+    Uuid, WaitForEvent, WaitForSignal,
+};
+pub use stepladder_sdk::{blocking, env, error, json, prelude, record_usage, testing};

@@ -89,6 +89,27 @@ impl NewEvent {
         Self { name: name.into(), data, id: None, ts: None, user: None }
     }
 
+    /// Sets the sender's id: a second event with it, within 24 hours, is the same event.
+    #[must_use]
+    pub fn with_id(mut self, id: impl Into<Arc<str>>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// Sets when the event happened. Runs of an event that is more than a minute ahead start at this time.
+    #[must_use]
+    pub fn with_ts(mut self, ts: impl Into<Timestamp>) -> Self {
+        self.ts = Some(ts.into());
+        self
+    }
+
+    /// Sets the user whom the event is about: a JSON object.
+    #[must_use]
+    pub fn with_user(mut self, user: Json) -> Self {
+        self.user = Some(user);
+        self
+    }
+
     /// Reads a request's body: one event or an array. One bad event refuses them all.
     ///
     /// # Errors

@@ -36,19 +36,20 @@ impl Report {
     }
 }
 
-/// What one model was asked for. Usage of the same model adds up.
+/// The tokens and the cost of a model. Usage of the same model adds up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Usage {
-    /// Its name, as the service gives it.
+    /// The model's name, as the service reports it.
     pub model: Arc<str>,
-    /// Tokens that it read, those from a cache among them.
+    /// Tokens that the model read, including those from a cache.
     pub input_tokens: u64,
-    /// Tokens that it read from a cache.
+    /// Tokens that the model read from a cache.
     #[serde(default)]
     pub cached_input_tokens: u64,
-    /// Tokens that it wrote, those of its thinking among them.
+    /// Tokens that the model wrote, including those of its reasoning.
     pub output_tokens: u64,
-    /// What that costs in micro-dollars (a millionth of a US dollar); `None` where the model's price is not known.
+    /// The cost in micro-dollars (a millionth of a US dollar); `None` if the model's price is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub micro_dollars: Option<u64>,
 }
@@ -57,6 +58,39 @@ pub struct Usage {
 const OTHERS: &str = "others";
 
 impl Usage {
+    /// Creates usage of a model, without tokens and without a cost.
+    pub fn new(model: impl Into<Arc<str>>) -> Self {
+        Self { model: model.into(), ..Self::default() }
+    }
+
+    /// Sets the tokens that the model read, including those from a cache.
+    #[must_use]
+    pub fn input_tokens(mut self, n: u64) -> Self {
+        self.input_tokens = n;
+        self
+    }
+
+    /// Sets the tokens that the model read from a cache.
+    #[must_use]
+    pub fn cached_input_tokens(mut self, n: u64) -> Self {
+        self.cached_input_tokens = n;
+        self
+    }
+
+    /// Sets the tokens that the model wrote, including those of its reasoning.
+    #[must_use]
+    pub fn output_tokens(mut self, n: u64) -> Self {
+        self.output_tokens = n;
+        self
+    }
+
+    /// Sets the cost in micro-dollars, a millionth of a US dollar.
+    #[must_use]
+    pub fn micro_dollars(mut self, n: u64) -> Self {
+        self.micro_dollars = Some(n);
+        self
+    }
+
     /// Adds this to what was used before. Past [`USAGE_MODELS`] models, the rest adds up as `others`.
     pub fn add_to(mut self, used: &mut Vec<Usage>) {
         if self.model.chars().nth(NAME_CHARS).is_some() {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::{Add, Sub};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,39 @@ impl Timestamp {
     }
 }
 
+impl From<SystemTime> for Timestamp {
+    /// Rounds down to milliseconds.
+    fn from(time: SystemTime) -> Self {
+        match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => Self(0) + after,
+            Err(before) => Self(0) - before.duration(),
+        }
+    }
+}
+
+impl From<jiff::Timestamp> for Timestamp {
+    /// Rounds to milliseconds.
+    fn from(time: jiff::Timestamp) -> Self {
+        Self(time.as_millisecond())
+    }
+}
+
+impl From<Timestamp> for jiff::Timestamp {
+    /// A time outside the years 0 to 9999 becomes the first or the last time within them.
+    fn from(time: Timestamp) -> Self {
+        Self::from_millisecond(time.0.clamp(Timestamp::MIN.0, Timestamp::MAX.0)).unwrap_or_default()
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    /// A time outside the years 0 to 9999 becomes the first or the last time within them.
+    fn from(time: Timestamp) -> Self {
+        let ms = time.0.clamp(Timestamp::MIN.0, Timestamp::MAX.0);
+        let distance = Duration::from_millis(ms.unsigned_abs());
+        if ms < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
+    }
+}
+
 impl Add<Duration> for Timestamp {
     type Output = Self;
     /// Saturates at [`Timestamp::MAX`]: "sleep for ever" is a date, not an overflow.
@@ -88,6 +121,18 @@ mod tests {
         assert_eq!(Timestamp::MIN.to_string(), "0000-01-01T00:00:00.000Z");
         assert_eq!(Timestamp::from_millis(i64::MAX).to_string(), "9999-12-30T00:00:00.000Z");
         assert_eq!(Timestamp::from_millis(i64::MIN).to_string(), "0000-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn times_of_jiff_and_of_the_system_convert_both_ways() {
+        for ms in [0, 1_700_000_000_123, -1, Timestamp::MIN.0, Timestamp::MAX.0] {
+            let time = Timestamp::from_millis(ms);
+            assert_eq!(Timestamp::from(SystemTime::from(time)), time, "{ms}");
+            assert_eq!(Timestamp::from(jiff::Timestamp::from(time)), time, "{ms}");
+        }
+        assert_eq!(Timestamp::from(UNIX_EPOCH + Duration::from_micros(1_500)), Timestamp(1));
+        assert_eq!(jiff::Timestamp::from(Timestamp(i64::MAX)).to_string(), "9999-12-30T00:00:00Z");
+        assert_eq!(SystemTime::from(Timestamp(i64::MIN)), SystemTime::from(Timestamp::MIN));
     }
 
     #[test]

@@ -166,7 +166,7 @@ fn a_run_that_undoes_what_it_did_needs_no_room() {
 #[test]
 fn lines_and_usage_of_any_front_end_are_cut() {
     let line = || Line { level: Level::Info, message: "x".repeat(1 << 20).into(), fields: None };
-    let usage = |n: usize| Usage { model: format!("{n}{}", "m".repeat(1_000)).into(), ..Usage::default() };
+    let usage = |n: usize| Usage::new(format!("{n}{}", "m".repeat(1_000)));
     let report = Report { lines: vec![line()], usage: (0..100).map(usage).collect() };
     let succeeded = Fact::StepSucceeded { step: "a".into(), attempt: 1, output: value(4), report };
     let logged = Fact::Logged { attempt: 1, lines: vec![Placed { after: 0, nth: 0, line: line() }] };

@@ -3,20 +3,20 @@
 use crate::Result;
 use crate::error::panicked;
 
-/// Runs code that blocks, on a thread for such code, and waits for it.
+/// Runs blocking code on a thread of its own and waits for the result.
 ///
-/// A step's time-out cannot stop code that blocks the step's own thread, and other runs wait behind it. Put it in here:
-/// the time-out then ends the step, though the code itself runs on to its end.
+/// A step's timeout cannot stop code that blocks the step's thread, and other runs wait behind it. Within `blocking`, the
+/// timeout ends the step, while the code itself runs to its end.
 ///
 /// ```
-/// # use stepladder_sdk::prelude::*;
-/// # async fn thumbnail(ctx: &Context, picture: Vec<u8>) -> Result<usize> {
-/// ctx.step("shrink", || stepladder_sdk::blocking(move || Ok(picture.len() / 2))).await
+/// # use stepladder::prelude::*;
+/// # async fn example(ctx: &Context, picture: Vec<u8>) -> Result<usize> {
+/// ctx.step("shrink", || stepladder::blocking(move || Ok(picture.len() / 2))).await
 /// # }
 /// ```
 ///
 /// # Errors
-/// Those of `code`; a panic in it is an error too.
+/// The error of `code`. If `code` panics, an error with code `panic`.
 pub async fn blocking<T, F>(code: F) -> Result<T>
 where
     T: Send + 'static,

@@ -1,22 +1,38 @@
-//! The process's environment, with values of our own before it: what a demonstration starts must reach the functions,
-//! and the real environment cannot be changed safely while threads run.
+//! Environment variables, with overrides.
+//!
+//! A program may start a service after its threads run, and must then tell its functions the address. The real
+//! environment cannot be changed safely while threads run.
 
 use std::collections::HashMap;
 use std::env::VarError;
 use std::sync::{PoisonError, RwLock};
 
+use crate::error::ErrorCode;
 use crate::{Error, Result};
 
 static OVERRIDES: RwLock<Option<HashMap<String, String>>> = RwLock::new(None);
 
-/// An environment variable. Read it inside the step that needs it: then only that step fails without it.
+/// Returns an environment variable. Read it inside the step that needs it: then only that step fails without it.
+///
+/// ```
+/// # use stepladder::prelude::*;
+/// # async fn example(ctx: Context) -> Result<()> {
+/// ctx.step("charge", async || {
+///     let key = stepladder::env("PAYMENTS_KEY")?;
+///     // …
+///     # drop(key);
+///     Ok(())
+/// })
+/// .await
+/// # }
+/// ```
 ///
 /// # Errors
-/// Terminal, naming the variable, when it is not set, empty or not Unicode. Code `missing-variable`.
+/// Terminal with code `missing-variable` if the variable is not set, is empty or is not Unicode. The message names it.
 pub fn env(name: &str) -> Result<String> {
     let missing = |why: &str| {
         Error::terminal(format!("the environment variable {name} {why}; set it and run this again"))
-            .with_code("missing-variable")
+            .with_code(ErrorCode::MissingVariable)
     };
     match variable(name) {
         Ok(value) if value.is_empty() => Err(missing("is empty")),
@@ -26,8 +42,9 @@ pub fn env(name: &str) -> Result<String> {
     }
 }
 
-/// From now on [`env()`] gives this value, whatever the environment has. For the whole process: meant for a
-/// program's start, not for tests that run side by side.
+/// Makes [`env()`] return this value from now on, whatever the environment contains.
+///
+/// It holds for the whole process, so call it when a program starts, not in tests that run side by side.
 pub fn override_env(name: impl Into<String>, value: impl Into<String>) {
     let mut overrides = OVERRIDES.write().unwrap_or_else(PoisonError::into_inner);
     overrides.get_or_insert_default().insert(name.into(), value.into());
@@ -46,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_variable_is_terminal_and_named() {
+    fn a_missing_variable_is_a_terminal_error_that_names_it() {
         let error = env("STEPLADDER_SURELY_NOT_SET").unwrap_err();
         assert!(error.is_terminal());
         assert!(error.to_string().contains("STEPLADDER_SURELY_NOT_SET is not set"));
@@ -55,13 +72,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_variable_is_a_missing_one() {
+    fn an_empty_variable_counts_as_missing() {
         override_env("STEPLADDER_TEST_EMPTY", "");
         assert!(env("STEPLADDER_TEST_EMPTY").unwrap_err().to_string().contains("STEPLADDER_TEST_EMPTY is empty"));
     }
 
     #[test]
-    fn an_override_goes_before_the_environment() {
+    fn an_override_replaces_the_environment() {
         assert!(std::env::var("PATH").is_ok() && variable("PATH") == std::env::var("PATH"));
         assert_eq!(variable("STEPLADDER_TEST_OVERRIDE"), Err(VarError::NotPresent));
         override_env("STEPLADDER_TEST_OVERRIDE", "1");

@@ -1,11 +1,13 @@
-//! The one error of functions and steps: opaque, and clear about whether trying again makes sense.
+//! The error of functions and steps: opaque, and clear about retries.
 //!
-//! Not itself a `std::error::Error`, so that every one of those turns into it by `?`. What is not here: the engine's
-//! view of it ([`Failure`]), which is all that survives the journal.
+//! It does not implement `std::error::Error`, so that `?` converts every type that does. A journal keeps only its
+//! [`Failure`].
 
+mod code;
 pub mod http;
 mod panic;
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
@@ -17,17 +19,38 @@ use stepladder_core::retry::Retry;
 use stepladder_core::sentence::cut;
 use stepladder_engine::program::Fault;
 
+pub use code::ErrorCode;
 pub(crate) use panic::panicked;
 
-/// What steps and functions return.
+/// The result of steps and functions.
+///
+/// ```
+/// use stepladder::Result;
+///
+/// fn port(text: &str) -> Result<u16> {
+///     Ok(text.parse()?) // `?` converts every `std::error::Error`
+/// }
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 type Source = Box<dyn StdError + Send + Sync + 'static>;
 
-/// Why a step or a function failed, whether trying again makes sense, and a code to branch on.
+/// Why a step or a function failed, whether it is retried, and a code to branch on.
 ///
-/// Everything is retried unless it says otherwise: [`Error::terminal`], or an error that is known to fail the same
-/// way again (an HTTP 400, a missing environment variable).
+/// By default an error is retried. It is not if it is [`Error::terminal`], or if one of its causes is known to fail the
+/// same way again, such as an HTTP 400 or a missing environment variable.
+///
+/// ```
+/// # use stepladder::prelude::*;
+/// fn refuse(balance: i64) -> Result<()> {
+///     match balance {
+///         ..0 => Err(Error::terminal("the account is overdrawn").with_code("overdrawn")),
+///         0 => Err(Error::retry_after(Duration::from_secs(600), "the account is empty")),
+///         _ => Ok(()),
+///     }
+/// }
+/// assert!(refuse(-1).unwrap_err().is_terminal());
+/// ```
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -37,19 +60,19 @@ struct Inner {
 }
 
 impl Error {
-    /// An error that is retried, unless its causes say that this is no use.
+    /// Creates an error that is retried, unless one of its causes is known to fail the same way again.
     pub fn new(error: impl Into<Source>) -> Self {
         let source = http::without_secrets(error.into());
         let retry = classify(&*source);
         Self::with_retry(source, retry)
     }
 
-    /// An error that is not retried: it would fail the same way.
+    /// Creates an error that is not retried.
     pub fn terminal(error: impl Into<Source>) -> Self {
         Self::with_retry(http::without_secrets(error.into()), Retry::Never)
     }
 
-    /// An error that is retried after `wait` instead of the usual wait, while retries are left.
+    /// Creates an error that is retried after `wait`, while retries are left.
     pub fn retry_after(wait: Duration, error: impl Into<Source>) -> Self {
         Self::with_retry(http::without_secrets(error.into()), Retry::After(wait))
     }
@@ -58,38 +81,54 @@ impl Error {
         Self(Box::new(Inner { source, retry, code: None }))
     }
 
-    /// The same error with a code. Error types do not survive the journal, codes do: after a replay,
-    /// [`code`](Self::code) is what tells one failure from another. A second code replaces the first: where an error is
-    /// passed on, it may get another.
+    fn advised(mut self, retry: Retry) -> Self {
+        self.0.retry = retry;
+        self
+    }
+
+    /// Sets the code. Journals keep codes, but not error types: after a replay only the [`code`](Self::code) tells one
+    /// failure from another. A second code replaces the first.
     #[must_use]
     pub fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
         self.0.code = Some(code.into());
         self
     }
 
-    /// The code, if it has one.
+    /// Returns the code.
     pub fn code(&self) -> Option<&str> {
         self.0.code.as_deref()
     }
 
-    /// What it says of trying again.
-    pub fn retry(&self) -> Retry {
-        self.0.retry
+    /// Whether the error has one of Stepladder's own codes.
+    pub fn has_code(&self, code: ErrorCode) -> bool {
+        self.code() == Some(code.as_str())
     }
 
-    /// Whether it is never retried.
+    /// Whether the error is never retried.
     pub fn is_terminal(&self) -> bool {
         self.0.retry == Retry::Never
     }
 
-    /// The error that it was made from, if it was an `E`. Only where the error is made: what comes out of a step has
-    /// been through the journal and keeps its message and its code.
+    /// Returns the wait before the next attempt, if the error sets one.
+    pub fn retry_delay(&self) -> Option<Duration> {
+        match self.0.retry {
+            Retry::After(wait) => Some(wait),
+            Retry::Default | Retry::Never => None,
+        }
+    }
+
+    pub(crate) fn retry(&self) -> Retry {
+        self.0.retry
+    }
+
+    /// Returns the error that this was made from, if that is an `E`. An error that comes out of a step was read from
+    /// the journal, and has only its message and its code.
     pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
         self.0.source.downcast_ref()
     }
 
-    /// A memoized failure, as the handler sees it: terminal, since the step's retries are used up.
-    pub(crate) fn memoized(failure: Failure) -> Self {
+    /// Converts a recorded failure. It is terminal for the function, since the step's retries are used up.
+    pub(crate) fn recorded(failure: Failure) -> Self {
         let error = Self::terminal(failure.message);
         match failure.code {
             Some(code) => error.with_code(code),
@@ -97,17 +136,44 @@ impl Error {
         }
     }
 
-    /// What a check says that is to be made again: no failure.
+    /// The result of a check that has no value yet. The engine does not treat it as a failure.
     pub(crate) fn not_yet() -> Self {
-        Self::memoized(Failure::not_yet())
+        Self::recorded(Failure::not_yet())
     }
 
-    /// What the engine records of it.
+    /// Sets the start of the message, and makes the error terminal. The causes and the code are kept.
+    pub(crate) fn in_step(self, name: &str) -> Self {
+        let Inner { source, code, .. } = *self.0;
+        let mut error = Self::terminal(InStep { message: format!("step `{name}`: {source}"), source });
+        error.0.code = code;
+        error
+    }
+
+    /// Converts to what the engine records.
     pub(crate) fn into_fault(self) -> Fault {
-        // a message may quote megabytes; what no journal keeps is not even written out
+        // a message may quote megabytes: stop writing where the journal would cut it
         let message = cut(format_args!("{self:#}"), FAILURE_BYTES);
         let failure = Failure { message, code: self.0.code.map(Cow::into_owned) }.bounded();
         Fault { failure, retry: self.0.retry }
+    }
+}
+
+/// An error of a step that cannot be asked for.
+#[derive(Debug)]
+struct InStep {
+    message: String,
+    source: Source,
+}
+
+impl fmt::Display for InStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for InStep {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.source)
     }
 }
 
@@ -117,18 +183,18 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Error {
     }
 }
 
-/// Lets an [`Error`] go back into [`Error::terminal`], [`Error::retry_after`] and `Box<dyn Error>`.
+/// Converts back, for [`Error::terminal`], [`Error::retry_after`] and `Box<dyn Error>`. The source chain is kept.
 impl From<Error> for Source {
     fn from(error: Error) -> Self {
         error.0.source
     }
 }
 
-/// `{}` is the error, `{:#}` the error and its causes, separated by colons.
+/// `{}` shows the error, `{:#}` the error and its causes, separated by colons.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = self.0.source.to_string();
-        f.write_str(&said)?;
+        let mut shown = self.0.source.to_string();
+        f.write_str(&shown)?;
         if !f.alternate() {
             return Ok(());
         }
@@ -136,9 +202,9 @@ impl fmt::Display for Error {
         while let Some(error) = cause {
             let text = error.to_string();
             // many errors repeat their cause in their own text
-            if !said.contains(&text) {
+            if !shown.contains(&text) {
                 write!(f, ": {text}")?;
-                said = text;
+                shown = text;
             }
             cause = error.source();
         }
@@ -161,7 +227,7 @@ impl fmt::Debug for Error {
     }
 }
 
-/// What an error's causes say of trying again.
+/// Returns the retry advice of the first cause that has any.
 fn classify(error: &(dyn StdError + 'static)) -> Retry {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -176,38 +242,60 @@ fn classify(error: &(dyn StdError + 'static)) -> Retry {
     Retry::Default
 }
 
-/// Says of any error what is to be done about it: `charge(card).await.terminal()?`.
+/// Sets retry advice or a code on the error of any result.
+///
+/// ```
+/// # use stepladder::prelude::*;
+/// fn parse(text: &str) -> Result<u32> {
+///     text.parse::<u32>().terminal()
+/// }
+/// assert!(parse("x").unwrap_err().is_terminal());
+///
+/// let error = "x".parse::<u32>().with_code("not-a-number").unwrap_err();
+/// assert_eq!(error.code(), Some("not-a-number"));
+/// ```
 pub trait ResultExt<T> {
-    /// Not to be retried.
+    /// Makes the error terminal.
     ///
     /// # Errors
     /// The error, terminal.
     fn terminal(self) -> Result<T>;
 
-    /// To be retried after `wait`, while retries are left.
+    /// Retries the error after `wait`, while retries are left.
     ///
     /// # Errors
     /// The error, with the wait.
     fn retry_after(self, wait: Duration) -> Result<T>;
 
-    /// With a code to branch on.
+    /// Sets a code to branch on.
     ///
     /// # Errors
     /// The error, with the code.
-    fn code(self, code: impl Into<Cow<'static, str>>) -> Result<T>;
+    fn with_code(self, code: impl Into<Cow<'static, str>>) -> Result<T>;
 }
 
-impl<T, E: Into<Source>> ResultExt<T> for std::result::Result<T, E> {
+impl<T, E: Into<Source> + 'static> ResultExt<T> for std::result::Result<T, E> {
     fn terminal(self) -> Result<T> {
-        self.map_err(Error::terminal)
+        self.map_err(|error| converted(error).advised(Retry::Never))
     }
 
     fn retry_after(self, wait: Duration) -> Result<T> {
-        self.map_err(|error| Error::retry_after(wait, error))
+        self.map_err(|error| converted(error).advised(Retry::After(wait)))
     }
 
-    fn code(self, code: impl Into<Cow<'static, str>>) -> Result<T> {
-        self.map_err(|error| Error::new(error).with_code(code))
+    fn with_code(self, code: impl Into<Cow<'static, str>>) -> Result<T> {
+        self.map_err(|error| converted(error).with_code(code))
+    }
+}
+
+/// Converts any error. An [`Error`] stays as it is, with its code and its retry advice.
+fn converted<E: Into<Source> + 'static>(error: E) -> Error {
+    let mut error = Some(error);
+    let own = (&mut error as &mut dyn Any).downcast_mut::<Option<Error>>().and_then(Option::take);
+    match (own, error) {
+        (Some(own), _) => own,
+        (None, Some(other)) => Error::new(other),
+        (None, None) => Error::new("an error without a cause"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Events as functions see them: typed data, and what the engine knows besides.
+//! Events as functions see them: typed data, and what the engine adds.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -6,12 +6,25 @@ use serde_json::value::RawValue;
 use stepladder_core::system::FUNCTION_FAILED;
 use stepladder_core::{EventId, Failure, Json, NewEvent, RunId, Timestamp, json};
 
+use crate::error::ErrorCode;
 use crate::{Error, Result};
 
-/// The data of an event, and the name under which it comes: the trigger of the functions that take it.
+/// The data of an event, and the event's name. The name is the trigger of the functions that take this type.
+///
+/// [`derive(Event)`](derive@crate::Event) implements it:
 ///
 /// ```
-/// use stepladder_sdk::prelude::*;
+/// use stepladder::prelude::*;
+///
+/// #[derive(Serialize, Deserialize, Event)]
+/// #[event(name = "test/hello.world")]
+/// struct Hello { name: String }
+/// ```
+///
+/// By hand:
+///
+/// ```
+/// use stepladder::prelude::*;
 ///
 /// #[derive(Serialize, Deserialize)]
 /// struct Hello { name: String }
@@ -19,10 +32,11 @@ use crate::{Error, Result};
 /// impl EventData for Hello { const NAME: &'static str = "test/hello.world"; }
 /// ```
 ///
-/// A type that stands for several events (an enum) sets [`NAMES`](Self::NAMES) and [`decode`](Self::decode).
+/// A type that stands for several events sets [`NAMES`](Self::NAMES) and [`decode`](Self::decode). For an enum, the
+/// derive macro does.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not the data of an event",
-    note = "write `impl EventData for {Self} {{ const NAME: &'static str = \"area/thing.happened\"; }}`"
+    note = "add `#[derive(Event)]` and `#[event(name = \"area/thing.happened\")]` to `{Self}`"
 )]
 pub trait EventData: DeserializeOwned + Send + Sync + 'static {
     /// The event's name.
@@ -31,7 +45,7 @@ pub trait EventData: DeserializeOwned + Send + Sync + 'static {
     /// The names of all events that start a function of this type.
     const NAMES: &'static [&'static str] = &[Self::NAME];
 
-    /// Reads the data of an event of this name.
+    /// Decodes the data of an event with this name.
     ///
     /// # Errors
     /// When the data has another shape. The run then fails without a retry.
@@ -41,10 +55,23 @@ pub trait EventData: DeserializeOwned + Send + Sync + 'static {
     }
 }
 
-/// The data of a function's run that a cron line started.
+/// The event data of a run that a cron schedule started.
+///
+/// ```
+/// # use stepladder::prelude::*;
+/// use stepladder::Tick;
+///
+/// async fn report(ctx: Context, tick: Event<Tick>) -> Result<String> {
+///     Ok(format!("the report of {}", tick.data.at))
+/// }
+///
+/// let function = Function::new("daily-report", report).cron("0 9 * * MON-FRI");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Tick {
-    /// The minute that the line names; the run begins a moment, or a jitter, later.
+    /// The minute that the schedule names. The run is created a moment later, or up to the
+    /// [jitter](crate::Function::jitter) later.
     pub at: Timestamp,
 }
 
@@ -53,36 +80,48 @@ impl EventData for Tick {
     const NAMES: &'static [&'static str] = &[];
 }
 
-/// An event that started a run.
+/// The event that started a run.
+///
+/// ```
+/// # use stepladder::prelude::*;
+/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "user/signed.up")] struct SignedUp { email: String }
+/// async fn welcome(ctx: Context, event: Event<SignedUp>) -> Result<String> {
+///     ctx.log(format!("event {} of {}", event.id, event.ts));
+///     Ok(event.data.email)
+/// }
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Event<T> {
-    /// The id that it was given when it was accepted.
+    /// The id that the engine gave the event when it accepted it.
     pub id: EventId,
-    /// Its name.
+    /// The event's name.
     pub name: String,
-    /// Its data.
+    /// The event's data.
     pub data: T,
-    /// When it happened: the sender's word, else when it was received.
+    /// When the event happened: the sender's time, or else when it was received.
     pub ts: Timestamp,
-    /// When it was accepted.
+    /// When the event was accepted.
     pub received_at: Timestamp,
-    /// Whom it is about, if the sender said.
+    /// The user whom the event is about, if the sender names one: a JSON object.
     pub user: Option<Json>,
-    /// The sender's own id, if it gave one.
+    /// The id that the sender gave, if any.
     pub external_id: Option<String>,
 }
 
 impl<T: EventData> Event<T> {
+    /// Decodes an event's data.
+    ///
     /// # Errors
-    /// Says which event, which type and what does not fit. Code `bad-event`.
-    pub(crate) fn read(event: &stepladder_core::Event) -> Result<Self, Failure> {
+    /// With code `bad-event`. The message names the event, the type and what does not fit.
+    pub(crate) fn decode(event: &stepladder_core::Event) -> Result<Self, Failure> {
         let data = T::decode(&event.name, &event.data).map_err(|error| Failure {
             message: format!(
                 "the data of event `{}` does not fit {}: {error}; send what the function takes",
                 event.name,
                 std::any::type_name::<T>()
             ),
-            code: Some("bad-event".into()),
+            code: Some(ErrorCode::BadEvent.to_string()),
         })?;
         Ok(Self {
             id: event.id,
@@ -96,13 +135,23 @@ impl<T: EventData> Event<T> {
     }
 }
 
-/// Something that can be sent: the data of an event, or a [`NewEvent`] of any name.
+/// What can be sent: the data of an event, or a [`NewEvent`] with any name.
+///
+/// ```
+/// # use stepladder::prelude::*;
+/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "order/paid")] struct Paid { order: String }
+/// # async fn example(ctx: Context) -> Result<()> {
+/// let paid = Paid { order: "o-7".into() };
+/// // a second event with the same id, within 24 hours, is the same event
+/// ctx.send_event("announce", paid.to_event()?.with_id("paid-o-7")).await?;
+/// # Ok(()) }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be sent as an event",
-    note = "it needs `EventData` and `Serialize`; or send a `NewEvent`"
+    note = "`{Self}` needs `derive(Event)` and `derive(Serialize)`; or send a `NewEvent`"
 )]
 pub trait ToEvent {
-    /// The event.
+    /// Converts to an event.
     ///
     /// # Errors
     /// When the data cannot be written as JSON.
@@ -121,36 +170,40 @@ impl ToEvent for NewEvent {
     }
 }
 
-/// An event as it is written.
-pub(crate) fn written(event: &impl ToEvent) -> Result<NewEvent> {
+/// # Errors
+/// Terminal, when the data cannot be written as JSON.
+pub(crate) fn encode_event(event: &impl ToEvent) -> Result<NewEvent> {
     event.to_event().map_err(|error| Error::terminal(format!("the event is not JSON: {error}")))
 }
 
-/// An event that may be sent, or why it may not.
-pub(crate) fn sendable(event: &impl ToEvent) -> Result<NewEvent> {
-    let event = written(event)?;
-    match event.fault() {
-        None => Ok(event),
-        Some(fault) => Err(Error::terminal(format!("the event `{}` cannot be sent: {fault}", event.name))),
-    }
-}
-
-/// The data of the event that an on-failure handler gets: which run failed, of what, and what had started it.
+/// The data of the event that an on-failure handler gets.
 ///
-/// A function of `Event<FunctionFailed>` hears of every failure: of all functions, or of those that a condition picks
-/// (`.when("event.data.functionId == 'sync-client'")`). Runs that such events start are not announced in turn.
+/// A function that takes `Event<FunctionFailed>` is started by every failure of every function. A filter selects some:
+/// `.filter("event.data.functionId == 'sync-client'")`. The failure of a run that such an event started sends no further
+/// event.
+///
+/// ```
+/// # use stepladder::prelude::*;
+/// async fn alert(ctx: Context, event: Event<FunctionFailed>) -> Result<()> {
+///     ctx.log(Log::error(format!("{} failed: {}", event.data.function_id, event.data.error.message)));
+///     Ok(())
+/// }
+///
+/// let function = Function::new("alert", alert).filter("event.data.functionId != 'nightly-cleanup'");
+/// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct FunctionFailed {
-    /// The function whose run failed.
+    /// The id of the function.
     pub function_id: String,
-    /// The run.
+    /// The run that failed.
     pub run_id: RunId,
-    /// What it failed with.
+    /// The failure.
     pub error: Failure,
-    /// The event that had started it, as JSON.
+    /// The event that had started the run, as JSON.
     pub event: serde_json::Value,
-    /// What was left out because the event would have passed a limit: `event.data`. Read it from the run then.
+    /// Fields that were left out because the event would be too large, such as `event.data`. The run still has them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub omitted: Vec<String>,
 }

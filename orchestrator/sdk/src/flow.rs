@@ -1,327 +1,319 @@
-//! Flow control as a function asks for it: how many at a time, how many in a period, which of many events, and until when.
+//! Flow control of a function: how many runs at a time and in a period, which of many events, and until when.
+
+mod compile;
 
 use std::time::Duration;
 
-use stepladder_core::expr::{Expr, Names};
-use stepladder_core::flow::{self, Flow, Same, Second};
-use stepladder_core::spec::{self, Counted};
-use stepladder_core::waiting::field_path;
+use stepladder_core::flow::Second;
+use stepladder_core::spec::Counted;
 
 use crate::EventData;
-use crate::once::Once;
+use crate::single_calls::SingleCalls;
 
-/// At most so many steps of a function execute at a time; with a [`key`](Self::key), so many for each of its values.
+pub(crate) use compile::{Compiler, FlowConfig};
+
+/// A limit on how many steps of a function execute, or how many of its runs are live, at the same time.
+///
+/// ```
+/// # use stepladder::prelude::*;
+/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "client/sync")] struct Sync { client_id: String }
+/// # async fn sync(ctx: Context, event: Event<Sync>) -> Result<()> { Ok(()) }
+/// let function = Function::new("sync-client", sync)
+///     .concurrency(Concurrency::limit(10)) // at most 10 steps execute
+///     .concurrency(Concurrency::runs(1).key("event.data.client_id")); // at most one live run for each client
+/// ```
 #[derive(Clone, Debug)]
 pub struct Concurrency {
     limit: u32,
     key: Option<String>,
-    of: Counted,
+    counted: Counted,
     shared: Option<String>,
-    once: Once,
+    calls: SingleCalls,
 }
 
 impl Concurrency {
-    /// At most `n` at a time; at least 1.
+    /// Limits the executing steps to `n`, at least 1.
     pub fn limit(n: u32) -> Self {
-        Self { limit: n, key: None, of: Counted::Steps, shared: None, once: Once::default() }
+        Self { limit: n, key: None, counted: Counted::Steps, shared: None, calls: SingleCalls::default() }
     }
 
-    /// At most `n` runs at a time, each from its first step to its end, also while it sleeps or waits.
+    /// Limits the live runs to `n`, at least 1. A run counts from its first step to its end, also while it sleeps.
     pub fn runs(n: u32) -> Self {
-        Self { of: Counted::Runs, ..Self::limit(n) }
+        Self { counted: Counted::Runs, ..Self::limit(n) }
     }
 
-    /// For each value of a CEL expression over the `event`: `event.data.clientId`.
+    /// Limits each value of a CEL expression over the `event` separately: `event.data.clientId`.
     #[must_use]
     pub fn key(mut self, cel: impl Into<String>) -> Self {
-        self.once.note("key");
+        self.calls.record("key");
         self.key = Some(cel.into());
         self
     }
 
-    /// Shared, under this name, with all functions that name it so: an API's limit, say. They all give the same number;
-    /// the app does not start otherwise. The name may hold no `/`.
+    /// Shares the limit with all functions that use this name, for example for an API that they call.
+    ///
+    /// The functions must all have the same limit, or the app does not start. The name must not contain `/`.
     #[must_use]
     pub fn shared(mut self, name: impl Into<String>) -> Self {
-        self.once.note("shared");
+        self.calls.record("shared");
         self.shared = Some(name.into());
         self
     }
-
-    pub(crate) fn compiled(self, compile: &Compile<'_>) -> Result<spec::Concurrency, String> {
-        compile.once("a concurrency limit", &self.once)?;
-        let key = self.key.map(|cel| compile.expr("concurrency key", &cel)).transpose()?;
-        Ok(spec::Concurrency { limit: self.limit, key, of: self.of, shared: self.shared.map(Into::into) })
-    }
 }
 
-/// So many starts of runs in a period. As a [throttle](crate::Function::throttle) it puts the others off, as a
-/// [rate limit](crate::Function::rate_limit) it skips them.
+/// A maximum number of starts in a period. A [throttle](crate::Function::throttle) delays further starts, a
+/// [rate limit](crate::Function::rate_limit) skips them.
+///
+/// ```
+/// # use stepladder::prelude::*;
+/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "client/sync")] struct Sync { client_id: String }
+/// # async fn sync(ctx: Context, event: Event<Sync>) -> Result<()> { Ok(()) }
+/// let minute = Duration::from_secs(60);
+/// let function = Function::new("sync-client", sync)
+///     .throttle(Rate::new(100, minute).burst(10))
+///     .rate_limit(Rate::new(1, minute).key("event.data.client_id"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Rate {
     limit: u32,
     period: Duration,
     burst: Option<u32>,
     key: Option<String>,
-    once: Once,
+    calls: SingleCalls,
 }
 
 impl Rate {
-    /// At most `limit` starts in each `period` (31 days at most).
+    /// Allows at most `limit` starts in each `period`, which is at most 31 days.
     pub fn new(limit: u32, period: Duration) -> Self {
-        Self { limit, period, burst: None, key: None, once: Once::default() }
+        Self { limit, period, burst: None, key: None, calls: SingleCalls::default() }
     }
 
-    /// How many may start at once after a quiet time, of those whose time has not come. 1 for a throttle, which then
-    /// starts runs evenly; all of the limit for a rate limit.
+    /// Sets how many runs may start at once after a quiet time. By default 1 for a throttle, which then spaces starts
+    /// evenly, and the whole limit for a rate limit.
     #[must_use]
     pub fn burst(mut self, n: u32) -> Self {
-        self.once.note("burst");
+        self.calls.record("burst");
         self.burst = Some(n);
         self
     }
 
-    /// Each value of a CEL expression over the `event` is counted by itself.
+    /// Counts each value of a CEL expression over the `event` separately.
     #[must_use]
     pub fn key(mut self, cel: impl Into<String>) -> Self {
-        self.once.note("key");
+        self.calls.record("key");
         self.key = Some(cel.into());
         self
     }
-
-    fn compiled(self, what: &str, burst: u32, compile: &Compile<'_>) -> Result<flow::Rate, String> {
-        compile.once(&format!("the {what}"), &self.once)?;
-        let key = self.key.map(|cel| compile.expr(&format!("{what}'s key"), &cel)).transpose()?;
-        Ok(flow::Rate { limit: self.limit, period: self.period, burst: self.burst.unwrap_or(burst), key })
-    }
 }
 
-/// Of events that come close together, the last starts a run, once none has come for a while.
+/// Starts one run for events that arrive close together, with the last of them.
+///
+/// ```
+/// # use stepladder::prelude::*;
+/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "doc/edited")] struct Edited { doc: String }
+/// # async fn index(ctx: Context, event: Event<Edited>) -> Result<()> { Ok(()) }
+/// let debounce = Debounce::new(Duration::from_secs(10)).max_wait(Duration::from_secs(120)).key("event.data.doc");
+/// let function = Function::new("index-doc", index).debounce(debounce);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Debounce {
     period: Duration,
-    longest: Option<Duration>,
+    max_wait: Option<Duration>,
     key: Option<String>,
-    once: Once,
+    calls: SingleCalls,
 }
 
 impl Debounce {
-    /// The run starts when no event has come for `period` (31 days at most).
+    /// Starts the run when no event has arrived for `period`, which is at most 31 days.
     pub fn new(period: Duration) -> Self {
-        Self { period, longest: None, key: None, once: Once::default() }
+        Self { period, max_wait: None, key: None, calls: SingleCalls::default() }
     }
 
-    /// And so long after the first event at the latest, however many come.
+    /// Starts the run at most this long after the first event, even if further events arrive. By default, there is no
+    /// maximum.
     #[must_use]
-    pub fn at_the_latest(mut self, longest: Duration) -> Self {
-        self.once.note("at_the_latest");
-        self.longest = Some(longest);
+    pub fn max_wait(mut self, limit: Duration) -> Self {
+        self.calls.record("max_wait");
+        self.max_wait = Some(limit);
         self
     }
 
-    /// Each value of a CEL expression over the `event` has a run of its own.
+    /// Debounces each value of a CEL expression over the `event` separately.
     #[must_use]
     pub fn key(mut self, cel: impl Into<String>) -> Self {
-        self.once.note("key");
+        self.calls.record("key");
         self.key = Some(cel.into());
         self
     }
 }
 
-/// Events are collected, and start one run together.
+/// Collects events, which start one run together: see [`Function::batch`](crate::Function::batch).
+///
+/// ```
+/// # use stepladder::prelude::*;
+/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "page/clicked")] struct Clicked { page: String }
+/// # async fn store(ctx: Context, clicks: Vec<Event<Clicked>>) -> Result<usize> { Ok(clicks.len()) }
+/// let batch = Batch::new(100, Duration::from_secs(10)).key("event.data.page");
+/// let function = Function::batch("store-clicks", batch, store);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Batch {
     size: u32,
     timeout: Duration,
     key: Option<String>,
-    once: Once,
+    calls: SingleCalls,
 }
 
 impl Batch {
-    /// A run starts with `size` events (1,000 at most), or with those that there are `timeout` after the first (31 days at
-    /// most).
+    /// Starts a run with `size` events (at most 1,000), or with fewer `timeout` after the first (at most 31 days).
     pub fn new(size: u32, timeout: Duration) -> Self {
-        Self { size, timeout, key: None, once: Once::default() }
+        Self { size, timeout, key: None, calls: SingleCalls::default() }
     }
 
-    /// Each value of a CEL expression over the `event` has a run of its own.
+    /// Batches each value of a CEL expression over the `event` separately.
     #[must_use]
     pub fn key(mut self, cel: impl Into<String>) -> Self {
-        self.once.note("key");
+        self.calls.record("key");
         self.key = Some(cel.into());
         self
     }
 }
 
-/// At most one live run of a function; with a [`key`](Self::key), one for each value.
+/// Allows at most one live run of a function, or one for each value of a [`key`](Self::key).
+///
+/// ```
+/// # use stepladder::prelude::*;
+/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "client/sync")] struct Sync { client_id: String }
+/// # async fn sync(ctx: Context, event: Event<Sync>) -> Result<()> { Ok(()) }
+/// let function = Function::new("sync-client", sync).singleton(Singleton::skip().key("event.data.client_id"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Singleton {
     second: Second,
     key: Option<String>,
-    once: Once,
+    calls: SingleCalls,
 }
 
 impl Singleton {
-    /// While a run lives, further ones are skipped.
+    /// Skips further runs while one is live.
     pub fn skip() -> Self {
-        Self { second: Second::Skip, key: None, once: Once::default() }
+        Self { second: Second::Skip, key: None, calls: SingleCalls::default() }
     }
 
-    /// A further run takes the place of the one that lives, which is cancelled.
+    /// Cancels the live run when a further one is created.
     pub fn replace() -> Self {
         Self { second: Second::Replace, ..Self::skip() }
     }
 
-    /// One for each value of a CEL expression over the `event`.
+    /// Allows one live run for each value of a CEL expression over the `event`.
     #[must_use]
     pub fn key(mut self, cel: impl Into<String>) -> Self {
-        self.once.note("key");
+        self.calls.record("key");
         self.key = Some(cel.into());
         self
     }
 }
 
-/// An event that cancels a function's runs: all that live, unless it says which.
+/// Cancels runs that start or finish late: see [`Function::timeouts`](crate::Function::timeouts).
+///
+/// ```
+/// # use stepladder::prelude::*;
+/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "client/sync")] struct Sync { client_id: String }
+/// # async fn sync(ctx: Context, event: Event<Sync>) -> Result<()> { Ok(()) }
+/// let timeouts = Timeouts::new().start(Duration::from_secs(60)).finish(Duration::from_secs(3_600));
+/// let function = Function::new("sync-client", sync).timeouts(timeouts);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Timeouts {
+    start: Option<Duration>,
+    finish: Option<Duration>,
+    calls: SingleCalls,
+}
+
+impl Timeouts {
+    /// Sets no timeout.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Cancels a run that has not started this long after it was created. It may be waiting for a slot or its throttle.
+    #[must_use]
+    pub fn start(mut self, limit: Duration) -> Self {
+        self.calls.record("start");
+        self.start = Some(limit);
+        self
+    }
+
+    /// Cancels a run that has not ended this long after its first step started.
+    #[must_use]
+    pub fn finish(mut self, limit: Duration) -> Self {
+        self.calls.record("finish");
+        self.finish = Some(limit);
+        self
+    }
+}
+
+/// Cancels a function's live runs when an event arrives. By default, all of them.
+///
+/// ```
+/// # use stepladder::prelude::*;
+/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "client/sync")] struct Sync { client_id: String }
+/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "client/deleted")] struct Deleted { client_id: String }
+/// # async fn sync(ctx: Context, event: Event<Sync>) -> Result<()> { Ok(()) }
+/// let function = Function::new("sync-client", sync).cancel_on(CancelOn::event::<Deleted>().matching("client_id"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct CancelOn {
     event: String,
-    /// All of which must hold.
-    matching: Vec<Matching>,
-    within: Option<Duration>,
-    once: Once,
+    /// All conditions must hold.
+    conditions: Vec<CancelCondition>,
+    timeout: Option<Duration>,
+    calls: SingleCalls,
 }
 
 #[derive(Clone, Debug)]
-enum Matching {
-    Field(String),
-    When(String),
+enum CancelCondition {
+    SameField(String),
+    Cel(String),
 }
 
 impl CancelOn {
-    /// Events of this type.
+    /// Cancels runs on events of this type.
     pub fn event<T: EventData>() -> Self {
         Self::named(T::NAME)
     }
 
-    /// Events of this name.
+    /// Cancels runs on events with this name.
     pub fn named(name: impl Into<String>) -> Self {
-        Self { event: name.into(), matching: Vec::new(), within: None, once: Once::default() }
+        Self { event: name.into(), conditions: Vec::new(), timeout: None, calls: SingleCalls::default() }
     }
 
-    /// Only runs whose own event has the same value in this field of its `data` (`clientId`, or `client.id`): a text, a
-    /// number, a boolean or null. They are found by index, however many live. A run whose event has no such field is not
-    /// cancelled. Of several conditions all must hold. `data.clientId`, as Inngest writes it, is `clientId`.
+    /// Cancels only runs whose own event has the same value in this field of its `data`, for example `clientId` or
+    /// `client.id`; a leading `data.` is ignored.
+    ///
+    /// The value is a string, a number, a boolean or null. A run whose event has no such field is not cancelled. An index
+    /// finds the runs. If there are several conditions, all must hold.
     #[must_use]
-    pub fn field(mut self, path: impl Into<String>) -> Self {
-        self.matching.push(Matching::Field(path.into()));
+    pub fn matching(mut self, field: impl Into<String>) -> Self {
+        self.conditions.push(CancelCondition::SameField(field.into()));
         self
     }
 
-    /// Only runs for which this CEL expression is true: `event` started the run, `async` is the one that arrives. Looked
-    /// at one by one. Of several conditions all must hold.
+    /// Cancels only runs for which this CEL expression is true. `event` is the event that started the run, `async` the
+    /// event that arrives.
+    ///
+    /// It is evaluated for each live run. If there are several conditions, all must hold.
     #[must_use]
-    pub fn when(mut self, cel: impl Into<String>) -> Self {
-        self.matching.push(Matching::When(cel.into()));
+    pub fn filter(mut self, cel: impl Into<String>) -> Self {
+        self.conditions.push(CancelCondition::Cel(cel.into()));
         self
     }
 
-    /// Only for so long after a run's creation.
+    /// Accepts the event only this long after the run was created. By default, until the run ends.
     #[must_use]
-    pub fn within(mut self, time: Duration) -> Self {
-        self.once.note("within");
-        self.within = Some(time);
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.calls.record("timeout");
+        self.timeout = Some(limit);
         self
-    }
-}
-
-/// What a function asks for, its expressions not compiled yet.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Asked {
-    pub(crate) throttle: Option<Rate>,
-    pub(crate) rate_limit: Option<Rate>,
-    pub(crate) debounce: Option<Debounce>,
-    pub(crate) batch: Option<Batch>,
-    pub(crate) singleton: Option<Singleton>,
-    pub(crate) idempotency: Option<String>,
-    pub(crate) priority: Option<String>,
-    pub(crate) cancel_on: Vec<CancelOn>,
-    pub(crate) start_within: Option<Duration>,
-    pub(crate) finish_within: Option<Duration>,
-}
-
-/// Checks what a function asks for: compiles expressions, and says of which function something is wrong.
-pub(crate) struct Compile<'a> {
-    pub(crate) function: &'a str,
-}
-
-impl Compile<'_> {
-    /// An expression over `event`; `what` it is in the function.
-    pub(crate) fn expr(&self, what: &str, cel: &str) -> Result<Expr, String> {
-        self.over(what, cel, Names::Event)
-    }
-
-    fn over(&self, what: &str, cel: &str, names: Names) -> Result<Expr, String> {
-        let function = self.function;
-        Expr::compile_over(cel, names).map_err(|bad| format!("the {what} of function `{function}`: {bad}"))
-    }
-
-    /// Refuses a method that was called twice on a part of the function.
-    fn once(&self, what: &str, once: &Once) -> Result<(), String> {
-        once.check(&format!("{what} of function `{}`", self.function))
-    }
-}
-
-impl Asked {
-    pub(crate) fn compiled(self, compile: &Compile<'_>) -> Result<Flow, String> {
-        let key = |what: &str, cel: Option<String>| cel.map(|cel| compile.expr(what, &cel)).transpose();
-        let throttle = self.throttle.map(|rate| rate.compiled("throttle", 1, compile)).transpose()?;
-        let rate_limit = self.rate_limit.map(|rate| {
-            let all = rate.limit;
-            rate.compiled("rate limit", all, compile)
-        });
-        let debounce = self.debounce.map(|Debounce { period, longest, key: cel, once }| {
-            compile.once("the debounce", &once)?;
-            Ok::<_, String>(flow::Debounce { period, longest, key: key("debounce's key", cel)? })
-        });
-        let batch = self.batch.map(|Batch { size, timeout, key: cel, once }| {
-            compile.once("the batch", &once)?;
-            Ok::<_, String>(flow::Batch { size, timeout, key: key("batch's key", cel)? })
-        });
-        let singleton = self.singleton.map(|Singleton { second, key: cel, once }| {
-            compile.once("the singleton", &once)?;
-            Ok::<_, String>(flow::Singleton { second, key: key("singleton's key", cel)? })
-        });
-        Ok(Flow {
-            throttle,
-            rate_limit: rate_limit.transpose()?,
-            debounce: debounce.transpose()?,
-            batch: batch.transpose()?,
-            singleton: singleton.transpose()?,
-            idempotency: key("idempotency key", self.idempotency)?,
-            priority: key("priority", self.priority)?,
-            cancel_on: self.cancel_on.into_iter().map(|cancel| cancel.compiled(compile)).collect::<Result<_, _>>()?,
-            start_within: self.start_within,
-            finish_within: self.finish_within,
-        })
-    }
-}
-
-impl CancelOn {
-    fn compiled(self, compile: &Compile<'_>) -> Result<flow::CancelOn, String> {
-        let Self { event, matching, within, once } = self;
-        compile.once(&format!("the event `{event}` that cancels runs"), &once)?;
-        let each = matching.into_iter().map(|matching| match matching {
-            Matching::Field(path) => Ok(Same::Field(field_path(&path).into())),
-            Matching::When(cel) => {
-                Ok(Same::When(compile.over("condition for being cancelled", &cel, Names::EventAndAsync)?))
-            }
-        });
-        let mut each = each.collect::<Result<Vec<_>, String>>()?;
-        let matching = match each.len() {
-            0 => Same::Any,
-            1 => each.swap_remove(0),
-            _ => Same::All(each),
-        };
-        Ok(flow::CancelOn { event: event.into(), matching, within })
     }
 }

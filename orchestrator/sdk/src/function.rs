@@ -1,39 +1,37 @@
 //! A function: a handler with its id, triggers, retries and limits.
 
 mod build;
+mod handler;
+mod limits;
 mod program;
+mod triggers;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use serde::Serialize;
-use stepladder_core::missed::MissedTicks;
 use stepladder_core::retry::Backoff;
 use stepladder_core::spec::Trigger;
-use stepladder_core::{Failure, Json, NewEvent, Spec, json};
-use stepladder_engine::program::History;
+use stepladder_core::{NewEvent, Spec};
 
-use crate::flow::{Asked, Batch, CancelOn, Concurrency, Debounce, Rate, Singleton};
-use crate::once::Once;
-use crate::{Context, Error, Event, EventData, FunctionFailed, Result, Tick, ToEvent};
-
-/// A handler whose types have been put away: reads the event, or the events, gives the future.
-type Handler = Arc<dyn Fn(Context, &History) -> Result<BoxFuture<'static, Result<Json>>, Failure> + Send + Sync>;
+use crate::flow::{Batch, Concurrency, FlowConfig};
+use crate::single_calls::SingleCalls;
+use crate::{Context, Event, EventData, FunctionFailed, Result};
+use handler::{Handler, batch_handler, event_handler};
+use triggers::{CronConfig, Filter};
 
 /// A function to register with `App::function`.
 ///
-/// Methods that add something ([`when`](Self::when), [`concurrency`](Self::concurrency), [`cancel_on`](Self::cancel_on),
-/// [`also_at`](Self::also_at)) may be called several times. Every other method may be called once: the app does not start
-/// otherwise, and names the method.
+/// Some methods may be called several times: [`on`](Self::on), [`filter`](Self::filter), [`cron`](Self::cron),
+/// [`concurrency`](Self::concurrency) and [`cancel_on`](Self::cancel_on). Every other method may be called once. An app
+/// with a second call does not start; the error names the method.
 ///
 /// ```
-/// use stepladder_sdk::prelude::*;
+/// use stepladder::prelude::*;
 ///
-/// #[derive(Serialize, Deserialize)]
+/// #[derive(Serialize, Deserialize, Event)]
+/// #[event(name = "test/hello.world")]
 /// struct Hello { name: String }
-///
-/// impl EventData for Hello { const NAME: &'static str = "test/hello.world"; }
 ///
 /// async fn hello(ctx: Context, event: Event<Hello>) -> Result<String> {
 ///     ctx.step("greet", async || Ok(format!("Hello, {}!", event.data.name))).await
@@ -44,30 +42,25 @@ type Handler = Arc<dyn Fn(Context, &History) -> Result<BoxFuture<'static, Result
 pub struct Function {
     spec: Spec,
     version: Option<Arc<str>>,
-    /// For events of this name, or of any.
-    conditions: Vec<(Option<String>, String)>,
+    /// The events that the last call of `on` selected; `None` before the first call.
+    selected: Option<&'static [&'static str]>,
+    selections: Vec<&'static [&'static str]>,
+    filters: Vec<Filter>,
     example: Option<serde_json::Result<NewEvent>>,
-    cron: CronLines,
+    cron: CronConfig,
     concurrency: Vec<Concurrency>,
-    flow: Asked,
+    flow: FlowConfig,
     handler: Handler,
     on_failure: Option<Handler>,
-    once: Once,
-}
-
-/// Cron lines that have not been read yet.
-#[derive(Default)]
-struct CronLines {
-    lines: Vec<String>,
-    zone: Option<String>,
-    missed: Option<MissedTicks>,
+    calls: SingleCalls,
 }
 
 impl Function {
-    /// A function with its id (at most 255 characters, unique in an app). The type of its event says what starts it.
+    /// Creates a function with an id of at most 255 characters, which is unique in an app. Events of the handler's type
+    /// start it.
     ///
-    /// The handler is an `async fn` or a closure that gives a future. It gets 4 retries, 60 s for a step and no limits
-    /// unless the methods say otherwise.
+    /// The handler is an `async fn`, or a closure that returns a future. By default it has 4 retries, a timeout of 60 s
+    /// for each step, and no limits.
     pub fn new<T, O, H, Fut>(id: impl Into<Arc<str>>, handler: H) -> Self
     where
         T: EventData,
@@ -75,33 +68,15 @@ impl Function {
         H: Fn(Context, Event<T>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<O>> + Send + 'static,
     {
-        Self::of::<T>(id.into(), erased(handler))
+        Self::with_handler::<T>(id.into(), event_handler(handler))
     }
 
-    fn of<T: EventData>(id: Arc<str>, handler: Handler) -> Self {
-        let mut spec = Spec::new(id);
-        spec.triggers = T::NAMES.iter().map(|name| Trigger { event: (*name).into(), condition: None }).collect();
-        Self {
-            spec,
-            version: None,
-            conditions: Vec::new(),
-            example: None,
-            cron: CronLines::default(),
-            concurrency: Vec::new(),
-            flow: Asked::default(),
-            handler,
-            on_failure: None,
-            once: Once::default(),
-        }
-    }
-
-    /// A function that takes many events at a time: they are collected, and start one run together, in the order in which
-    /// they came. An event that the type does not fit fails the run of all.
+    /// Creates a function that collects events, which start one run together, in the order in which they arrived. If the
+    /// data of one event does not fit the type, the run fails.
     ///
     /// ```
-    /// # use stepladder_sdk::prelude::*;
-    /// # #[derive(Deserialize)] struct Clicked { page: String }
-    /// # impl EventData for Clicked { const NAME: &'static str = "page/clicked"; }
+    /// # use stepladder::prelude::*;
+    /// # #[derive(Deserialize, Event)] #[event(name = "page/clicked")] struct Clicked { page: String }
     /// # async fn store(ctx: Context, clicks: Vec<Event<Clicked>>) -> Result<usize> { Ok(clicks.len()) }
     /// let function = Function::batch("store-clicks", Batch::new(100, Duration::from_secs(10)), store);
     /// ```
@@ -112,249 +87,97 @@ impl Function {
         H: Fn(Context, Vec<Event<T>>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<O>> + Send + 'static,
     {
-        let handler = Arc::new(handler);
-        let handler: Handler = Arc::new(move |ctx, history| {
-            let events = std::iter::once(&*history.event).chain(&history.joined);
-            let events = events.map(Event::<T>::read).collect::<Result<Vec<_>, _>>()?;
-            let handler = handler.clone();
-            Ok(Box::pin(async move { written(handler(ctx, events).await?) }))
-        });
-        let mut function = Self::of::<T>(id.into(), handler);
+        let mut function = Self::with_handler::<T>(id.into(), batch_handler(handler));
         function.flow.batch = Some(batch);
         function
     }
 
-    /// A function that starts by itself, at the minutes that a cron line names: `0 9 * * MON-FRI` is nine o'clock on
-    /// weekdays. Five fields (minute, hour, day of the month, month, day of the week), or `@hourly`, `@daily`, `@weekly`,
-    /// `@monthly`, `@yearly`. In UTC unless [`time_zone`](Self::time_zone) says otherwise.
-    ///
-    /// Each tick starts one run, within a second of its minute. A tick that has not started a minute after its time is
-    /// missed: of missed ticks, the latest starts, unless [`missed_ticks`](Self::missed_ticks) says otherwise. See
-    /// `docs/cron.md` for clocks that are put forward and back.
-    ///
-    /// ```
-    /// # use stepladder_sdk::prelude::*;
-    /// # use stepladder_sdk::Tick;
-    /// # async fn report(ctx: Context, tick: Event<Tick>) -> Result<()> { Ok(()) }
-    /// let function = Function::cron("daily-report", "0 9 * * MON-FRI", report)
-    ///     .time_zone("Europe/Berlin")
-    ///     .jitter(Duration::from_secs(120));
-    /// ```
-    pub fn cron<O, H, Fut>(id: impl Into<Arc<str>>, line: impl Into<String>, handler: H) -> Self
-    where
-        O: Serialize,
-        H: Fn(Context, Event<Tick>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<O>> + Send + 'static,
-    {
-        Self::new(id, handler).also_at(line)
+    fn with_handler<T: EventData>(id: Arc<str>, handler: Handler) -> Self {
+        let mut spec = Spec::new(id);
+        spec.triggers = T::NAMES.iter().map(|name| Trigger { event: (*name).into(), condition: None }).collect();
+        Self {
+            spec,
+            version: None,
+            selected: None,
+            selections: Vec::new(),
+            filters: Vec::new(),
+            example: None,
+            cron: CronConfig::new::<T>(),
+            concurrency: Vec::new(),
+            flow: FlowConfig::default(),
+            handler,
+            on_failure: None,
+            calls: SingleCalls::default(),
+        }
     }
 
-    /// One more cron line. A minute that several lines name is one tick.
-    #[must_use]
-    pub fn also_at(mut self, line: impl Into<String>) -> Self {
-        self.cron.lines.push(line.into());
-        self
-    }
-
-    /// The time zone of its cron lines: a name of the IANA data, as `Europe/Berlin`. UTC unless told otherwise.
-    #[must_use]
-    pub fn time_zone(mut self, name: impl Into<String>) -> Self {
-        self.once.note("time_zone");
-        self.cron.zone = Some(name.into());
-        self
-    }
-
-    /// Lets each tick come up to this much later (10 minutes at most), so that what starts at full hours does not start
-    /// all at once. The same tick is always as late.
-    #[must_use]
-    pub fn jitter(mut self, most: Duration) -> Self {
-        self.once.note("jitter");
-        self.spec.schedule.jitter = most;
-        self
-    }
-
-    /// What happens to ticks that did not start within a minute of their time, because the function was paused or no server
-    /// was there. [`MissedTicks::RunOnce`] by default.
-    ///
-    /// ```
-    /// # use stepladder_sdk::prelude::*;
-    /// # use stepladder_sdk::Tick;
-    /// # async fn report(ctx: Context, tick: Event<Tick>) -> Result<()> { Ok(()) }
-    /// let function = Function::cron("daily-report", "0 9 * * MON-FRI", report).missed_ticks(MissedTicks::Skip);
-    /// ```
-    #[must_use]
-    pub fn missed_ticks(mut self, policy: MissedTicks) -> Self {
-        self.once.note("missed_ticks");
-        self.cron.missed = Some(policy);
-        self
-    }
-
-    /// Its id.
+    /// Returns the function's id.
     pub fn id(&self) -> &str {
         &self.spec.id
     }
 
-    /// Its version: a number, a date, `1.10`. Register the function in several versions to let live runs go on under the
-    /// code that they began with: a run takes the newest version when its first step begins, and stays with it while that is
-    /// registered; then it goes on under the newest, and the log says so. Of the versions' triggers, cron lines and limits on
-    /// starting, those of the newest count.
+    /// Sets the version: a number, a date, `1.10`. Register a function in several versions, so that live runs continue
+    /// with the code that they started with.
+    ///
+    /// A run takes the newest version when its first step starts, and keeps it while that version is registered. After
+    /// that it continues with the newest, and the log says so. Triggers, cron schedules and limits on starts are those of
+    /// the newest version.
     ///
     /// ```
-    /// # use stepladder_sdk::prelude::*;
-    /// # #[derive(Serialize, Deserialize)] struct Order {}
-    /// # impl EventData for Order { const NAME: &'static str = "shop/order.placed"; }
+    /// # use stepladder::prelude::*;
+    /// # #[derive(Serialize, Deserialize, Event)] #[event(name = "shop/order.placed")] struct Order {}
     /// # async fn ship(ctx: Context, event: Event<Order>) -> Result<()> { Ok(()) }
     /// # async fn ship_with_label(ctx: Context, event: Event<Order>) -> Result<()> { Ok(()) }
     /// let functions = [Function::new("ship", ship), Function::new("ship", ship_with_label).version("2")];
     /// ```
     #[must_use]
     pub fn version(mut self, version: impl Into<Arc<str>>) -> Self {
-        self.once.note("version");
+        self.calls.record("version");
         self.version = Some(version.into());
         self
     }
 
-    /// Repetitions after a first attempt: of each of its steps, and of the function itself when it returns an error. 4
-    /// unless told otherwise; 0 tries once.
+    /// Sets the maximum number of retries after a first attempt: of each step, and of the function itself when it returns
+    /// an error. By default, 4. 0 makes one attempt.
     #[must_use]
     pub fn retries(mut self, n: u32) -> Self {
-        self.once.note("retries");
+        self.calls.record("retries");
         self.spec.retry.retries = n;
         self
     }
 
-    /// The waits between attempts.
+    /// Sets the waits between attempts. By default, [`Backoff::Default`].
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.once.note("backoff");
+        self.calls.record("backoff");
         self.spec.retry.backoff = backoff;
         self
     }
 
-    /// How long one attempt of a step may take, unless the step says otherwise. 60 s unless told otherwise. The app
-    /// does not start when no worker has that long.
+    /// Sets the timeout of one attempt of a step, unless the step sets its own. By default, 60 s. The app does not start
+    /// if no worker has that long.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
-        self.once.note("timeout");
+        self.calls.record("timeout");
         self.spec.timeout = limit;
         self
     }
 
-    /// A limit on how many of its steps execute, or of its runs live, at a time. Several limits hold all at once.
-    #[must_use]
-    pub fn concurrency(mut self, limit: Concurrency) -> Self {
-        self.concurrency.push(limit);
-        self
-    }
-
-    /// At most so many starts in a period: the others wait for their turn, in the order in which they came.
-    #[must_use]
-    pub fn throttle(mut self, rate: Rate) -> Self {
-        self.once.note("throttle");
-        self.flow.throttle = Some(rate);
-        self
-    }
-
-    /// At most so many starts in a period: the others are skipped.
-    #[must_use]
-    pub fn rate_limit(mut self, rate: Rate) -> Self {
-        self.once.note("rate_limit");
-        self.flow.rate_limit = Some(rate);
-        self
-    }
-
-    /// Of events that come close together, only the last starts a run.
-    #[must_use]
-    pub fn debounce(mut self, debounce: Debounce) -> Self {
-        self.once.note("debounce");
-        self.flow.debounce = Some(debounce);
-        self
-    }
-
-    /// At most one live run.
-    #[must_use]
-    pub fn singleton(mut self, singleton: Singleton) -> Self {
-        self.once.note("singleton");
-        self.flow.singleton = Some(singleton);
-        self
-    }
-
-    /// Events for which this CEL expression gives the same text within 24 hours lead to one run, the first one's:
-    /// `event.data.orderId`.
-    #[must_use]
-    pub fn idempotency(mut self, cel: impl Into<String>) -> Self {
-        self.once.note("idempotency");
-        self.flow.idempotency = Some(cel.into());
-        self
-    }
-
-    /// Where runs wait for a slot: by how many seconds (600 at most, either way) one stands earlier in line than it came,
-    /// as a CEL expression over the `event`: `event.data.plan == "pro" ? 120 : 0`.
-    #[must_use]
-    pub fn priority(mut self, cel: impl Into<String>) -> Self {
-        self.once.note("priority");
-        self.flow.priority = Some(cel.into());
-        self
-    }
-
-    /// An event that cancels runs of this function. There may be several.
-    #[must_use]
-    pub fn cancel_on(mut self, cancel: CancelOn) -> Self {
-        self.flow.cancel_on.push(cancel);
-        self
-    }
-
-    /// Cancels a run that has not begun so long after its creation: it waited for a slot, or for its throttle.
-    #[must_use]
-    pub fn start_within(mut self, time: Duration) -> Self {
-        self.once.note("start_within");
-        self.flow.start_within = Some(time);
-        self
-    }
-
-    /// Cancels a run that has not ended so long after its first step began.
-    #[must_use]
-    pub fn finish_within(mut self, time: Duration) -> Self {
-        self.once.note("finish_within");
-        self.flow.finish_within = Some(time);
-        self
-    }
-
-    /// Only events of which this CEL expression is true start it: `event.data.plan == "pro"`. Of several conditions all must
-    /// hold. The app does not start with an expression that is not CEL, or that names what does not exist.
-    #[must_use]
-    pub fn when(mut self, cel: impl Into<String>) -> Self {
-        self.conditions.push((None, cel.into()));
-        self
-    }
-
-    /// The same for events of one name, where several start it; what [`when`](Self::when) says holds for the others. The app
-    /// does not start where such events do not start the function.
-    #[must_use]
-    pub fn when_event(mut self, name: impl Into<String>, cel: impl Into<String>) -> Self {
-        self.conditions.push((Some(name.into()), cel.into()));
-        self
-    }
-
-    /// An event that starts it, for people who try it out: the dashboard's form begins with its data. The app does not start
-    /// where such events do not start the function.
+    /// Runs a handler when a run of this function has failed for good. The handler is a function of its own, with id
+    /// `<id>/on-failure` and steps of its own.
     ///
     /// ```
-    /// # use stepladder_sdk::prelude::*;
-    /// # #[derive(Serialize, Deserialize)] struct Hello { name: String }
-    /// # impl EventData for Hello { const NAME: &'static str = "test/hello.world"; }
-    /// # async fn hello(ctx: Context, event: Event<Hello>) -> Result<()> { Ok(()) }
-    /// let function = Function::new("hello-world", hello).example(&Hello { name: "Ada".into() });
+    /// # use stepladder::prelude::*;
+    /// # #[derive(Serialize, Deserialize, Event)] #[event(name = "shop/order.placed")] struct Order {}
+    /// # async fn ship(ctx: Context, event: Event<Order>) -> Result<()> { Ok(()) }
+    /// # async fn tell_support(run: &str, error: &str) -> Result<()> { Ok(()) }
+    /// async fn failed(ctx: Context, event: Event<FunctionFailed>) -> Result<()> {
+    ///     let FunctionFailed { run_id, error, .. } = event.data;
+    ///     ctx.step("tell support", || tell_support(&run_id.to_string(), &error.message)).await
+    /// }
+    ///
+    /// let function = Function::new("ship", ship).on_failure(failed);
     /// ```
-    #[must_use]
-    pub fn example(mut self, event: &impl ToEvent) -> Self {
-        self.once.note("example");
-        self.example = Some(event.to_event());
-        self
-    }
-
-    /// Runs when a run of this function has failed for good: a function of its own, with id `<id>/on-failure` and
-    /// steps of its own.
     #[must_use]
     pub fn on_failure<O, H, Fut>(mut self, handler: H) -> Self
     where
@@ -362,30 +185,8 @@ impl Function {
         H: Fn(Context, Event<FunctionFailed>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<O>> + Send + 'static,
     {
-        self.once.note("on_failure");
-        self.on_failure = Some(erased(handler));
+        self.calls.record("on_failure");
+        self.on_failure = Some(event_handler(handler));
         self
     }
-}
-
-fn erased<T, O, H, Fut>(handler: H) -> Handler
-where
-    T: EventData,
-    O: Serialize,
-    H: Fn(Context, Event<T>) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<O>> + Send + 'static,
-{
-    let handler = Arc::new(handler);
-    Arc::new(move |ctx, history| {
-        let (handler, event) = (handler.clone(), Event::<T>::read(&history.event)?);
-        // called in there, where a panic is caught
-        Ok(Box::pin(async move { written(handler(ctx, event).await?) }))
-    })
-}
-
-fn written(output: impl Serialize) -> Result<Json> {
-    json::of(&output).map_err(|error| {
-        Error::terminal(format!("what the function returned cannot be written as JSON: {error}"))
-            .with_code("unencodable")
-    })
 }

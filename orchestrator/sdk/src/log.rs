@@ -1,22 +1,21 @@
-//! Lines of a run's log: `ctx.log("…")`.
+//! Log lines of a run: `ctx.log("…")`.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 use stepladder_core::json;
 use stepladder_core::report::{Level, Line};
 
-/// One line for [`Context::log`](crate::Context::log). A text is one by itself; this is for what matters more, and for
-/// values that belong to it.
+/// A log line with a level and fields, for [`Context::log`](crate::Context::log). Plain text works too.
 ///
 /// ```
-/// # use stepladder_sdk::prelude::*;
+/// # use stepladder::prelude::*;
 /// # fn example(ctx: &Context, rows: usize) {
 /// ctx.log("stored");
 /// ctx.log(Log::warn("fewer rows than usual").with("rows", rows));
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "it is said by ctx.log"]
+#[must_use = "a log line is written by ctx.log"]
 pub struct Log {
     level: Level,
     message: String,
@@ -24,31 +23,30 @@ pub struct Log {
 }
 
 impl Log {
-    /// That something happened.
+    /// Creates a line at level `info`.
     pub fn info(message: impl Into<String>) -> Self {
         Self { level: Level::Info, message: message.into(), fields: Map::new() }
     }
 
-    /// That somebody may want to look.
+    /// Creates a line at level `warn`.
     pub fn warn(message: impl Into<String>) -> Self {
         Self { level: Level::Warn, ..Self::info(message) }
     }
 
-    /// That something went wrong.
+    /// Creates a line at level `error`.
     pub fn error(message: impl Into<String>) -> Self {
         Self { level: Level::Error, ..Self::info(message) }
     }
 
-    /// A value that belongs to it. One that cannot be written as JSON is replaced by the reason. A later value replaces an
-    /// earlier one of the same name.
+    /// Adds a field. A later value replaces an earlier one of the same name. If the value cannot be written as JSON,
+    /// the field contains the reason.
     pub fn with(mut self, name: impl Into<String>, value: impl Serialize) -> Self {
         let value = serde_json::to_value(value).unwrap_or_else(|error| Value::String(error.to_string()));
         self.fields.insert(name.into(), value);
         self
     }
 
-    /// As it is recorded.
-    pub(crate) fn line(self) -> Line {
+    pub(crate) fn into_line(self) -> Line {
         let Self { level, message, fields } = self;
         let fields = if fields.is_empty() { None } else { json::of(&fields).ok() };
         Line::new(level, &message, fields)

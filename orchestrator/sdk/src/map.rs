@@ -1,4 +1,4 @@
-//! A bounded fan-out: one step an item, so many at a time.
+//! Maps: one step, or one run, for each item, with a limit on how many are active.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,14 +8,21 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use stepladder_core::retry::Backoff;
 
-use crate::{Result, Step};
+use crate::{Invoke, Result, Step};
 
-/// One step for each item of [`Context::map`](crate::Context::map), or one run for each of
-/// [`Context::map_runs`](crate::Context::map_runs). Gives the values in the order of the items.
+/// One step for each item: see [`Context::map`](crate::Context::map). Returns the values in the order of the items.
+///
+/// ```
+/// # use stepladder::prelude::*;
+/// # async fn fetch(page: u32) -> Result<String> { Ok(page.to_string()) }
+/// # async fn example(ctx: Context) -> Result<()> {
+/// let pages: Vec<String> = ctx.map("fetch", 1..=20, fetch).limit(4).retries(2).await?;
+/// # Ok(()) }
+/// ```
 ///
 /// # Errors
-/// The first failure that is recorded: no further item begins, and steps that run in the same invocation are abandoned.
-/// Steps that run in invocations of their own, and runs that were begun, go on to their end; nobody asks for their outcomes. [`results`](Self::results) goes on to the end instead.
+/// The first recorded failure. Then no further item starts, and steps of the same invocation are abandoned. Steps that
+/// run in invocations of their own continue to their end. [`results`](Self::results) tries every item instead.
 #[must_use = "a map does nothing until it is awaited"]
 pub struct Map<'a, T> {
     steps: Vec<Step<'a, T>>,
@@ -23,41 +30,81 @@ pub struct Map<'a, T> {
     running: Option<BoxFuture<'a, Result<Vec<T>>>>,
 }
 
+/// One run of another function for each item: see [`Context::map_runs`](crate::Context::map_runs). Returns the values in
+/// the order of the items.
+///
+/// ```
+/// # use stepladder::prelude::*;
+/// # async fn example(ctx: Context) -> Result<()> {
+/// let clients = (0..200).map(|n| json!({ "clientId": n }));
+/// let reports: Vec<String> = ctx.map_runs("report", "write-report", clients).limit(20).cancelled_with_run().await?;
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// The first recorded failure. Then no further run is created; runs that exist continue to their end, unless they are
+/// [cancelled with this run](Self::cancelled_with_run). [`results`](Self::results) tries every item instead.
+#[must_use = "a map does nothing until it is awaited"]
+pub struct MapRuns<'a, T> {
+    calls: Vec<Invoke<'a, T>>,
+    limit: usize,
+    running: Option<BoxFuture<'a, Result<Vec<T>>>>,
+}
+
+/// A map that tries every item: see [`Map::results`] and [`MapRuns::results`].
+///
+/// ```
+/// # use stepladder::prelude::*;
+/// # async fn fetch(page: u32) -> Result<String> { Ok(page.to_string()) }
+/// # async fn example(ctx: Context) {
+/// for (page, result) in (1..).zip(ctx.map("fetch", 1..=20, fetch).results().await) {
+///     if let Err(error) = result {
+///         ctx.log(Log::warn(format!("page {page} is missing: {error}")));
+///     }
+/// }
+/// # }
+/// ```
+#[must_use = "a map does nothing until it is awaited"]
+pub struct MapResults<'a, T> {
+    running: BoxFuture<'a, Vec<Result<T>>>,
+}
+
 impl<'a, T> Map<'a, T> {
-    /// At most `limit` steps are under way, unless the function says otherwise.
-    pub(crate) fn new(steps: Vec<Step<'a, T>>, limit: usize) -> Self {
-        Self { steps, limit, running: None }
+    pub(crate) fn new(steps: Vec<Step<'a, T>>) -> Self {
+        Self { steps, limit: usize::MAX, running: None }
     }
 
-    /// At most `n` steps are under way at a time; at least one is. All of them unless told otherwise.
+    /// Sets the maximum number of active steps, at least one. By default, all steps are active.
     pub fn limit(mut self, n: usize) -> Self {
         self.limit = n.max(1);
-        self.steps.iter_mut().for_each(|step| step.once("limit"));
+        self.steps.iter_mut().for_each(|step| step.record_call("limit"));
         self
     }
 
-    /// Every item is tried, whatever becomes of the others: gives the value or the failure of each, in the order of the
-    /// items.
-    pub fn results(self) -> MapResults<'a, T> {
-        MapResults { map: self, running: None }
+    /// Tries every item. Returns the value or the error of each, in the order of the items.
+    pub fn results(self) -> MapResults<'a, T>
+    where
+        T: Send + 'a,
+    {
+        MapResults { running: Box::pin(all_results(self.steps, self.limit)) }
     }
 
-    /// [`Step::retries`] of each.
+    /// Sets [`Step::retries`] of each step.
     pub fn retries(self, n: u32) -> Self {
         self.each(|step| step.retries(n))
     }
 
-    /// [`Step::timeout`] of each.
+    /// Sets [`Step::timeout`] of each step.
     pub fn timeout(self, limit: Duration) -> Self {
         self.each(|step| step.timeout(limit))
     }
 
-    /// [`Step::backoff`] of each.
+    /// Sets [`Step::backoff`] of each step.
     pub fn backoff(self, backoff: Backoff) -> Self {
         self.each(|step| step.backoff(backoff.clone()))
     }
 
-    /// [`Step::undo`] of each.
+    /// Sets [`Step::undo`] of each step.
     pub fn undo<F, Fut>(self, undo: F) -> Self
     where
         T: Send + 'static,
@@ -73,57 +120,98 @@ impl<'a, T> Map<'a, T> {
     }
 }
 
+impl<'a, T> MapRuns<'a, T> {
+    pub(crate) fn new(calls: Vec<Invoke<'a, T>>, limit: usize) -> Self {
+        Self { calls, limit, running: None }
+    }
+
+    /// Sets the maximum number of live runs, at least one. By default, 100.
+    pub fn limit(mut self, n: usize) -> Self {
+        self.limit = n.max(1);
+        self.calls.iter_mut().for_each(|call| call.record_call("limit"));
+        self
+    }
+
+    /// Tries every item. Returns the value or the error of each, in the order of the items.
+    pub fn results(self) -> MapResults<'a, T>
+    where
+        T: Send + 'a,
+    {
+        MapResults { running: Box::pin(all_results(self.calls, self.limit)) }
+    }
+
+    /// Sets [`Invoke::cancelled_with_run`] of each call.
+    pub fn cancelled_with_run(self) -> Self {
+        self.each(Invoke::cancelled_with_run)
+    }
+
+    /// Sets [`Invoke::undo`] of each call.
+    pub fn undo<F, Fut>(self, undo: F) -> Self
+    where
+        T: Send + 'static,
+        F: FnOnce(T) -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.each(|call| call.undo(undo.clone()))
+    }
+
+    fn each(mut self, change: impl FnMut(Invoke<'a, T>) -> Invoke<'a, T>) -> Self {
+        self.calls = self.calls.into_iter().map(change).collect();
+        self
+    }
+}
+
 impl<'a, T: Send + 'a> Future for Map<'a, T> {
     type Output = Result<Vec<T>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { steps, limit, running } = self.get_mut();
-        let running = running.get_or_insert_with(|| Box::pin(values(std::mem::take(steps), *limit)));
-        running.as_mut().poll(cx)
+        running.get_or_insert_with(|| Box::pin(all_values(std::mem::take(steps), *limit))).as_mut().poll(cx)
     }
 }
 
-/// A [`Map`] that goes on to the end: see [`Map::results`].
-#[must_use = "a map does nothing until it is awaited"]
-pub struct MapResults<'a, T> {
-    map: Map<'a, T>,
-    running: Option<BoxFuture<'a, Vec<Result<T>>>>,
+impl<'a, T: Send + 'a> Future for MapRuns<'a, T> {
+    type Output = Result<Vec<T>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { calls, limit, running } = self.get_mut();
+        running.get_or_insert_with(|| Box::pin(all_values(std::mem::take(calls), *limit))).as_mut().poll(cx)
+    }
 }
 
-impl<'a, T: Send + 'a> Future for MapResults<'a, T> {
+impl<T> Future for MapResults<'_, T> {
     type Output = Vec<Result<T>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { map, running } = self.get_mut();
-        let running = running.get_or_insert_with(|| {
-            let (steps, limit) = (std::mem::take(&mut map.steps), map.limit);
-            Box::pin(async move { kept_up(steps, limit, Ok).await.unwrap_or_default() })
-        });
-        running.as_mut().poll(cx)
+        self.get_mut().running.as_mut().poll(cx)
     }
 }
 
-async fn values<T>(steps: Vec<Step<'_, T>>, limit: usize) -> Result<Vec<T>> {
-    kept_up(steps, limit, |ended| ended).await
+async fn all_values<T, F: Future<Output = Result<T>>>(items: Vec<F>, limit: usize) -> Result<Vec<T>> {
+    run_limited(items, limit, |result| result).await
 }
 
-/// Keeps `limit` steps under way. A slow item keeps one place, not those of the items after it. What `keep` gives for what a
-/// step came to is kept, its error ends it all.
-async fn kept_up<T, K>(steps: Vec<Step<'_, T>>, limit: usize, keep: impl Fn(Result<T>) -> Result<K>) -> Result<Vec<K>> {
-    let mut values = Vec::with_capacity(steps.len());
-    let mut waiting = steps.into_iter().enumerate();
-    let mut under_way = FuturesUnordered::new();
+async fn all_results<T, F: Future<Output = Result<T>>>(items: Vec<F>, limit: usize) -> Vec<Result<T>> {
+    run_limited(items, limit, Ok).await.unwrap_or_default()
+}
+
+/// Keeps at most `limit` items active. A slow item does not hold back the items after it. An error of `convert` ends the
+/// map.
+async fn run_limited<T, V, F: Future<Output = Result<T>>>(
+    items: Vec<F>,
+    limit: usize,
+    convert: impl Fn(Result<T>) -> Result<V>,
+) -> Result<Vec<V>> {
+    let mut values = Vec::with_capacity(items.len());
+    let mut waiting = items.into_iter().enumerate();
+    let mut active = FuturesUnordered::new();
     loop {
-        under_way.extend(waiting.by_ref().take(limit - under_way.len()).map(|(i, step)| numbered(i, step)));
-        match under_way.next().await {
-            Some((i, ended)) => values.push((i, keep(ended)?)),
+        active.extend(waiting.by_ref().take(limit - active.len()).map(|(i, item)| async move { (i, item.await) }));
+        match active.next().await {
+            Some((i, result)) => values.push((i, convert(result)?)),
             None => break,
         }
     }
     values.sort_unstable_by_key(|(i, _)| *i);
     Ok(values.into_iter().map(|(_, value)| value).collect())
-}
-
-async fn numbered<T>(i: usize, step: Step<'_, T>) -> (usize, Result<T>) {
-    (i, step.await)
 }

@@ -1,29 +1,34 @@
-//! A check that is repeated until it gives a value: a step whose attempts may say "not yet".
+//! Polls: a check that is repeated until it returns a value. A poll is a step whose attempts may have no value yet.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use stepladder_core::decide::{self, Ask};
+use stepladder_core::decide;
 use stepladder_core::limits::CHECKS;
 use stepladder_core::retry::Backoff;
 
+use crate::duration::friendly;
+use crate::error::ErrorCode;
 use crate::{Error, Result, Step};
 
-/// The waits between checks unless it says otherwise: from 5 s, doubled up to 5 min.
+/// The default waits between checks.
 const EVERY: Backoff = Backoff::Exponential { first: Duration::from_secs(5), max: Duration::from_secs(300) };
-/// How long is checked unless it says otherwise: an hour.
+/// The default timeout.
 const TIMEOUT: Duration = Duration::from_secs(3_600);
 
-/// A repeated check: see [`Context::poll_until`](crate::Context::poll_until). Await it, or compose it as any future.
+/// A repeated check: see [`Context::poll_until`](crate::Context::poll_until). Await it, or compose it like any future.
 ///
-/// Each check is an attempt at the step and two entries in the run's journal, which are read whenever the run is loaded
-/// anew; so its time-out may be at most 2,000 times its longest wait.
+/// Each check adds two entries to the run's journal, which every replay reads. The timeout may therefore be at most
+/// 2,000 times the longest wait.
 ///
 /// # Errors
-/// Terminal: `poll-timeout` when the last check, made when the time was up, still said "not yet"; `bad-poll` when the
-/// time-out is more than 2,000 times the longest wait. Otherwise as any [`Step`]; retries count failures since the last check
-/// that said "not yet".
+/// Those of any [`Step`], and these, which are terminal:
+///
+/// - `poll-timeout`: the last check, made at the timeout, had no value.
+/// - `bad-poll`: the timeout is more than 2,000 times the longest wait.
+///
+/// Retries count the failures since the last check that ended without an error.
 #[must_use = "a check is not made until it is awaited"]
 pub struct PollUntil<'a, T> {
     step: Step<'a, T>,
@@ -32,58 +37,52 @@ pub struct PollUntil<'a, T> {
 
 impl<'a, T> PollUntil<'a, T> {
     pub(crate) fn new(step: Step<'a, T>) -> Self {
-        Self { step, poll: decide::Poll { every: EVERY, timeout: TIMEOUT } }.told()
+        Self { step, poll: decide::Poll { every: EVERY, timeout: TIMEOUT } }.with_poll_set()
     }
 
-    /// The waits between checks: a duration, or a [`Backoff`]. From 5 s, doubled up to 5 min, unless told otherwise.
+    /// Sets the waits between checks: a duration, or a [`Backoff`]. By default, 5 s at first, doubled up to 5 minutes.
     pub fn every(mut self, every: impl Into<Backoff>) -> Self {
-        self.step.once("every");
+        self.step.record_call("every");
         self.poll.every = every.into();
-        self.told()
+        self.with_poll_set()
     }
 
-    /// How long is checked, from the first check on; the last check is made when the time is up. An hour unless told
-    /// otherwise.
+    /// Sets the time from the first check to the last. By default, an hour.
     pub fn timeout(mut self, limit: Duration) -> Self {
-        self.step.once("timeout");
+        self.step.record_call("timeout");
         self.poll.timeout = limit;
-        self.told()
+        self.with_poll_set()
     }
 
-    /// How long one check may take, instead of the function's time-out of a step.
+    /// Sets the timeout of one check. By default, the function's timeout of a step.
     pub fn check_timeout(mut self, limit: Duration) -> Self {
-        self.step.once("check_timeout");
-        self.step.options(|options| options.timeout = Some(limit));
+        self.step.record_call("check_timeout");
+        self.step.set_options(|options| options.timeout = Some(limit));
         self
     }
 
-    /// Repetitions of a check that fails, in a row, instead of the function's.
+    /// Sets the maximum number of retries in a row of a check that fails. By default, the function's.
     pub fn retries(mut self, n: u32) -> Self {
         self.step = self.step.retries(n);
         self
     }
 
-    /// The step is told how it is repeated.
-    fn told(mut self) -> Self {
+    fn with_poll_set(mut self) -> Self {
         let poll = self.poll.clone();
-        self.step.asking(|ask| {
-            if let Ask::Run(options) = ask {
-                options.poll = Some(poll);
-            }
-            Ok(())
-        });
+        self.step.set_options(|options| options.poll = Some(poll));
         self
     }
 
-    fn too_often(&self) -> Option<Error> {
+    fn limit_error(&self) -> Option<Error> {
         let decide::Poll { every, timeout } = &self.poll;
         let longest = every.longest();
         (longest.saturating_mul(CHECKS) < *timeout).then(|| {
             let message = format!(
-                "a check every {longest:?} for {timeout:?} is more than {CHECKS} checks; wait longer between them, or not so \
-                 long"
+                "a check every {} for {} is more than {CHECKS} checks; wait longer between them, or set a shorter timeout",
+                friendly(longest),
+                friendly(*timeout)
             );
-            Error::terminal(message).with_code("bad-poll")
+            Error::terminal(message).with_code(ErrorCode::BadPoll)
         })
     }
 }
@@ -93,7 +92,7 @@ impl<T> Future for PollUntil<'_, T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        match this.too_often() {
+        match this.limit_error() {
             Some(error) => Poll::Ready(Err(error)),
             None => Pin::new(&mut this.step).poll(cx),
         }

@@ -1,4 +1,4 @@
-//! What a file with functions in it needs: `use stepladder::prelude::*;`.
+//! What a file with functions needs: `use stepladder::prelude::*;`.
 
 pub use std::time::Duration;
 
@@ -7,5 +7,5 @@ pub use serde_json::json;
 
 pub use crate::{
     Backoff, Batch, CancelOn, Concurrency, Context, Debounce, Error, Event, EventData, Function, FunctionFailed, Log,
-    MissedTicks, Rate, Result, ResultExt, Singleton,
+    MissedTicks, Rate, Result, ResultExt, Singleton, Tick, Timeouts, ToEvent,
 };

@@ -1,8 +1,8 @@
-//! A handler over a journal: polls its future to quiescence, reveals one recorded outcome, polls again.
+//! A session of a Rust handler: polls its future until it waits, reveals one recorded outcome, and polls again.
 //!
-//! What is not here: which steps may run and what is recorded of them; that is the engine's.
+//! The engine decides which steps may run, and records their outcomes.
 
-mod root;
+mod root_waker;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,41 +16,41 @@ use stepladder_core::state::Revealed;
 use stepladder_core::{Json, Report, StepId};
 use stepladder_engine::program::{Advance, Fault, Finished, Session};
 
-use crate::board::{Board, Place};
-use crate::error::panicked;
+use crate::error::{ErrorCode, panicked};
+use crate::ledger::{ReplayLedger, Scope};
 use crate::{Error, Result};
-use root::Root;
+use root_waker::RootWaker;
 
-/// How long a handler may wait for something that is not a step before the log says so.
-const UNUSUAL: Duration = Duration::from_millis(50);
-/// How long it may wait without anything waking it before it is given up.
-pub(crate) const GRACE: Duration = Duration::from_secs(10);
-/// Polls in a row before the thread is lent to others. Tokio's own I/O makes its users pause like that: without it, a
-/// handler that used up its share would be polled for ever.
-const POLLS: usize = 64;
+/// A handler that awaits something else than a step for longer is reported in the log.
+const REPORT_AFTER: Duration = Duration::from_millis(50);
+/// A handler that awaits something else than a step for longer, without a wake, is aborted.
+pub(crate) const ABORT_AFTER: Duration = Duration::from_secs(10);
+/// Maximum polls in a row before the thread is yielded. Tokio's I/O makes tasks pause in the same way; a handler that
+/// used up its budget would otherwise be polled for ever.
+const MAX_POLLS: usize = 64;
 
 /// One session of a Rust handler. Dropping it drops the handler's future: the run is suspended.
 pub(crate) struct RustSession {
     handler: Option<BoxFuture<'static, Result<Json>>>,
-    board: Arc<Board>,
-    root: Arc<Root>,
+    ledger: Arc<ReplayLedger>,
+    root: Arc<RootWaker>,
     waker: Waker,
     ended: Option<Result<Json, Fault>>,
 }
 
 impl RustSession {
-    pub(crate) fn new(handler: BoxFuture<'static, Result<Json>>, board: Arc<Board>) -> Self {
-        let root = Arc::new(Root::default());
-        Self { handler: Some(handler), board, waker: root.clone().into(), root, ended: None }
+    pub(crate) fn new(handler: BoxFuture<'static, Result<Json>>, ledger: Arc<ReplayLedger>) -> Self {
+        let root = Arc::new(RootWaker::default());
+        Self { handler: Some(handler), ledger, waker: root.clone().into(), root, ended: None }
     }
 
     fn poll_handler(&mut self) {
         let Some(handler) = &mut self.handler else { return };
-        self.board.move_to(Place::handler());
+        self.ledger.enter(Scope::handler());
         let mut cx = Context::from_waker(&self.waker);
         let polled = catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(&mut cx)))
             .unwrap_or_else(|payload| Poll::Ready(Err(panicked(&*payload))));
-        self.board.move_to(Place::Outside);
+        self.ledger.enter(Scope::Outside);
         if let Poll::Ready(result) = polled {
             self.end(result);
         }
@@ -58,28 +58,28 @@ impl RustSession {
 
     fn end(&mut self, result: Result<Json>) {
         self.ended = Some(result.map_err(Error::into_fault));
-        self.drop_handler(); // bodies that still run are dropped with it, and reported
+        self.drop_handler(); // drops bodies that still run; the ledger reports them
     }
 
-    /// What the handler holds may panic when it is dropped; that is no reason to take the engine down.
+    /// Drops the handler. A value of it may panic when it is dropped; that must not stop the engine.
     fn drop_handler(&mut self) {
         let handler = self.handler.take();
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {
             let error = panicked(&*payload);
-            tracing::error!(run = %self.board.run(), %error, "a value that the function held panicked when it was dropped");
+            tracing::error!(run = %self.ledger.run(), %error, "a value that the function held panicked when it was dropped");
         }
     }
 
-    /// Polls until the handler has ended, or waits with no recorded outcome left (rule 7).
+    /// Polls until the handler has ended, or waits while no recorded outcome is left (rule 7).
     fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.root.tell(cx.waker());
-        for _ in 0..POLLS {
+        self.root.register(cx.waker());
+        for _ in 0..MAX_POLLS {
             if self.ended.is_some() {
                 return Poll::Ready(());
             }
-            if self.root.was_woken() {
+            if self.root.take_woken() {
                 self.poll_handler();
-            } else if !self.board.reveal_next() {
+            } else if !self.ledger.reveal_next() {
                 return Poll::Ready(());
             }
         }
@@ -88,14 +88,14 @@ impl RustSession {
     }
 
     fn poll_finished(&mut self, cx: &mut Context<'_>) -> Poll<Vec<Finished>> {
-        self.root.tell(cx.waker());
-        for _ in 0..POLLS {
-            let woken = self.root.was_woken();
+        self.root.register(cx.waker());
+        for _ in 0..MAX_POLLS {
+            let woken = self.root.take_woken();
             if woken {
                 self.poll_handler();
             }
-            let finished = self.board.take_finished();
-            if !finished.is_empty() || self.ended.is_some() || self.board.has_changed() {
+            let finished = self.ledger.take_finished();
+            if !finished.is_empty() || self.ended.is_some() || self.ledger.has_changed() {
                 return Poll::Ready(finished);
             }
             if !woken {
@@ -106,18 +106,18 @@ impl RustSession {
         Poll::Pending
     }
 
-    /// Waits for whatever it is that the handler waits for; false when it does not come.
-    async fn wait_for_other(&mut self) -> bool {
+    /// Waits until something wakes the handler. Returns false after [`ABORT_AFTER`].
+    async fn wait_for_wake(&mut self) -> bool {
         let root = self.root.clone();
         let woken = || poll_fn(|cx| root.poll_woken(cx));
-        if tokio::time::timeout(UNUSUAL, woken()).await.is_ok() {
+        if tokio::time::timeout(REPORT_AFTER, woken()).await.is_ok() {
             return true;
         }
         tracing::warn!(
-            run = %self.board.run(),
-            "the function waits for something that is not a step; it runs again at every replay, wrap it in ctx.step"
+            run = %self.ledger.run(),
+            "the function awaits something that is not a step; it runs again at every replay, wrap it in ctx.step"
         );
-        tokio::time::timeout(GRACE - UNUSUAL, woken()).await.is_ok()
+        tokio::time::timeout(ABORT_AFTER - REPORT_AFTER, woken()).await.is_ok()
     }
 }
 
@@ -135,23 +135,23 @@ impl Session for RustSession {
             if let Some(result) = &self.ended {
                 return Advance::Ended(result.clone());
             }
-            let (wants, busy) = self.board.wishes();
-            if busy || !wants.is_empty() {
+            let (wants, has_active) = self.ledger.wanted();
+            if has_active || !wants.is_empty() {
                 return Advance::Wanted(wants);
             }
-            if !self.wait_for_other().await {
-                let stuck = "the function waits for something that is not a step; wrap it in ctx.step";
-                let why = || Error::terminal(stuck).with_code("not-a-step");
-                match self.board.give_up(why()) {
-                    true => self.waker.wake_by_ref(), // what it did may have to be undone
-                    false => self.end(Err(why())),
+            if !self.wait_for_wake().await {
+                let message = "the function awaits something that is not a step; wrap it in ctx.step";
+                let error = || Error::terminal(message).with_code(ErrorCode::NotAStep);
+                match self.ledger.abort(error()) {
+                    true => self.waker.wake_by_ref(), // the next poll runs the compensations
+                    false => self.end(Err(error())),
                 }
             }
         }
     }
 
     fn begin(&mut self, steps: &[StepId]) {
-        steps.iter().for_each(|step| self.board.begin(step));
+        steps.iter().for_each(|step| self.ledger.start_body(step));
     }
 
     async fn finished(&mut self) -> Vec<Finished> {
@@ -159,26 +159,26 @@ impl Session for RustSession {
     }
 
     fn expire(&mut self, step: &StepId, timeout: Duration) {
-        self.board.expire(step, timeout);
+        self.ledger.time_out_body(step, timeout);
     }
 
     fn reveal(&mut self, outcome: Revealed) {
-        self.board.add(outcome);
+        self.ledger.push_outcome(outcome);
     }
 
     fn dropped(&mut self) -> Vec<StepId> {
-        self.board.take_dropped()
+        self.ledger.take_dropped()
     }
 
     fn orphans(&self) -> Vec<StepId> {
-        self.board.orphans()
+        self.ledger.orphans()
     }
 
     fn report(&mut self, step: &StepId) -> Report {
-        self.board.take_report(step)
+        self.ledger.take_report(step)
     }
 
     fn said(&mut self) -> Vec<Placed> {
-        self.board.take_said()
+        self.ledger.take_log()
     }
 }

@@ -1,65 +1,62 @@
-//! What a step's body used of a model that is paid for.
+//! Model usage that a step's body reports.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use stepladder_core::Usage;
 
-use crate::board::Board;
+use crate::ledger::ReplayLedger;
 
 thread_local! {
-    /// The body that is being polled on this thread: its board and its place on it.
-    static BODY: RefCell<Option<(Arc<Board>, usize)>> = const { RefCell::new(None) };
+    /// The body that this thread polls: its ledger and its index there.
+    static BODY: RefCell<Option<(Arc<ReplayLedger>, usize)>> = const { RefCell::new(None) };
 }
 
-/// Reports what a model was asked for, from within a step's body. It is recorded with the attempt, also when that fails:
-/// what was paid for was paid for. Usage of the same model adds up; of more than 16 models in one attempt, the rest adds up
-/// as `others`.
+/// Records what a step's body used of a model. Call it inside the body.
 ///
-/// The body is found by the thread that polls it. What is called from a task or a thread of its own (`tokio::spawn`,
-/// [`blocking`](crate::blocking())) gives its usage back and lets the body report it. Outside a body this has no effect, so
-/// that a client that reports can be used anywhere.
+/// The usage is recorded with the attempt, even if the attempt fails. Usage of the same model adds up. After 16 models
+/// in one attempt, the rest adds up as `others`.
+///
+/// The thread that polls the body identifies it. A task or thread of its own (`tokio::spawn`,
+/// [`blocking`](crate::blocking())) must return its usage to the body. Outside a body the call has no effect, so a client
+/// that records usage works anywhere.
 ///
 /// ```
-/// # use stepladder_sdk::prelude::*;
-/// # use stepladder_sdk::{Usage, usage};
+/// # use stepladder::prelude::*;
+/// use stepladder::{Usage, record_usage};
+///
 /// # struct Answer { text: String, read: u64, wrote: u64 }
 /// # async fn ask(question: &str) -> Result<Answer> { Ok(Answer { text: question.into(), read: 7, wrote: 9 }) }
 /// # async fn example(ctx: Context) -> Result<()> {
 /// let text = ctx
 ///     .step("ask", async || {
 ///         let answer = ask("Why?").await?;
-///         usage(Usage {
-///             model: "gpt-5-mini".into(),
-///             input_tokens: answer.read,
-///             output_tokens: answer.wrote,
-///             micro_dollars: Some(answer.read / 4 + 2 * answer.wrote),
-///             ..Usage::default()
-///         });
+///         let usage = Usage::new("gpt-5-mini").input_tokens(answer.read).output_tokens(answer.wrote);
+///         record_usage(usage.micro_dollars(answer.read / 4 + 2 * answer.wrote));
 ///         Ok(answer.text)
 ///     })
 ///     .await?;
 /// # Ok(()) }
 /// ```
-pub fn usage(usage: Usage) {
-    // not held while the board is asked
+pub fn record_usage(usage: Usage) {
+    // the borrow ends before the ledger is locked
     let body = BODY.with_borrow(Clone::clone);
     match body {
-        Some((board, at)) => board.use_up(at, usage),
+        Some((ledger, at)) => ledger.add_usage(at, usage),
         None => tracing::debug!(model = %usage.model, "usage outside a step's body is not recorded"),
     }
 }
 
 /// Marks the thread as polling a body, until it is dropped.
-pub(crate) struct InBody(Option<(Arc<Board>, usize)>);
+pub(crate) struct BodyGuard(Option<(Arc<ReplayLedger>, usize)>);
 
-impl InBody {
-    pub(crate) fn of(board: Arc<Board>, at: usize) -> Self {
-        Self(BODY.replace(Some((board, at))))
+impl BodyGuard {
+    pub(crate) fn enter(ledger: Arc<ReplayLedger>, at: usize) -> Self {
+        Self(BODY.replace(Some((ledger, at))))
     }
 }
 
-impl Drop for InBody {
+impl Drop for BodyGuard {
     fn drop(&mut self) {
         BODY.set(self.0.take());
     }

@@ -201,7 +201,8 @@ struct Usage<'a> {
 
 impl<'a> Usage<'a> {
     fn of(usage: &'a stepladder_core::Usage) -> Self {
-        let stepladder_core::Usage { model, input_tokens, cached_input_tokens, output_tokens, micro_dollars } = usage;
+        let stepladder_core::Usage { model, input_tokens, cached_input_tokens, output_tokens, micro_dollars, .. } =
+            usage;
         Self {
             model,
             input_tokens: *input_tokens,

@@ -12,7 +12,7 @@ use stepladder_engine::ports::Queue;
 use stepladder_engine::view::RunSummary;
 use stepladder_engine::{Config, Engine, RunFilter};
 use stepladder_sdk::prelude::*;
-use stepladder_sdk::{States, Tick};
+use stepladder_sdk::runtime::{SharedData, programs};
 use stepladder_sqlite::{Options, Sqlite};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
 
@@ -41,10 +41,10 @@ async fn gathers(ctx: Context, events: Vec<Event<Job>>) -> Result<Vec<u32>> {
 
 fn process(path: &Path, clock: &Arc<VirtualClock>, function: Function) -> (Engine, Arc<Sqlite>) {
     let sqlite = Arc::new(Sqlite::open(path, Options { clock: clock.clone() }).expect("a data file"));
-    let programs = function.programs(&States::default()).expect("a function");
+    let compiled = programs(function, &SharedData::default()).expect("a function");
     let config = Config { alone: true, ..Config::default() };
     let entropy = Arc::new(SeededEntropy::new(clock.now().as_millis() as u64));
-    let engine = Engine::with_ports(sqlite.clone(), clock.clone(), entropy, programs, config).expect("an engine");
+    let engine = Engine::with_ports(sqlite.clone(), clock.clone(), entropy, compiled, config).expect("an engine");
     (engine, sqlite)
 }
 
@@ -139,7 +139,7 @@ async fn a_singleton_and_an_idempotency_key_hold_over_restarts() {
 
 #[tokio::test]
 async fn a_run_that_must_end_in_time_does_over_restarts() {
-    let (runs, _) = run(|| Function::new("f", works).finish_within(20 * SECOND), 1).await;
+    let (runs, _) = run(|| Function::new("f", works).timeouts(Timeouts::new().finish(20 * SECOND)), 1).await;
     assert_eq!(outputs(&runs), ["Cancelled"]);
     assert!(runs[0].error.as_ref().expect("a reason").message.contains("had not ended"), "{:?}", runs[0].error);
 }
@@ -153,7 +153,7 @@ async fn an_event_cancels_what_a_process_before_has_begun() {
     impl EventData for Stop {
         const NAME: &'static str = "job/stopped";
     }
-    let function = || Function::new("f", works).cancel_on(CancelOn::event::<Stop>().field("n"));
+    let function = || Function::new("f", works).cancel_on(CancelOn::event::<Stop>().matching("n"));
     let folder = tempfile::tempdir().expect("a folder");
     let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
     for n in 0..3 {
@@ -209,7 +209,7 @@ async fn each_tick_starts_one_run_over_restarts() {
     async fn ticks(ctx: Context, _: Event<Tick>) -> Result<()> {
         ctx.step("work", async || Ok(())).await
     }
-    let function = || Function::cron("f", "*/5 * * * *", ticks);
+    let function = || Function::new("f", ticks).cron("*/5 * * * *");
     let folder = tempfile::tempdir().expect("a folder");
     let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
     // from 22:13:20 to 22:33:20

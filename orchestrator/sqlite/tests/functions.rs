@@ -12,7 +12,8 @@ use stepladder_engine::ports::{Delivery, Queue};
 use stepladder_engine::view::RunDetail;
 use stepladder_engine::{Config, Engine, RunFilter};
 use stepladder_sdk::prelude::*;
-use stepladder_sdk::{States, Usage, usage};
+use stepladder_sdk::runtime::{SharedData, programs};
+use stepladder_sdk::{Usage, record_usage};
 use stepladder_sqlite::{Options, Sqlite};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
 
@@ -37,9 +38,9 @@ struct Process {
 impl Process {
     fn start(path: &Path, clock: &Arc<VirtualClock>, functions: Vec<Function>, ledger: &Ledger) -> Self {
         let sqlite = Arc::new(Sqlite::open(path, Options { clock: clock.clone() }).expect("a data file"));
-        let mut states = States::default();
-        states.insert(ledger.clone());
-        let programs = functions.into_iter().flat_map(|f| f.programs(&states).expect("a function")).collect();
+        let mut data = SharedData::default();
+        data.insert(ledger.clone());
+        let programs = functions.into_iter().flat_map(|f| programs(f, &data).expect("a function")).collect();
         let config = Config { alone: true, ..Config::default() };
         let entropy = Arc::new(SeededEntropy::new(clock.now().as_millis() as u64));
         let engine = Engine::with_ports(sqlite.clone(), clock.clone(), entropy, programs, config).expect("an engine");
@@ -97,7 +98,7 @@ async fn run_and(
 
 fn trip() -> Vec<Function> {
     async fn trip(ctx: Context, _: Event<Asked>) -> Result<()> {
-        let ledger = ctx.state::<Ledger>()?.clone();
+        let ledger = ctx.data::<Ledger>()?.clone();
         for what in ["flight", "hotel"] {
             let (did, undoes) = (ledger.clone(), ledger.clone());
             ctx.step(what, async move || {
@@ -126,7 +127,7 @@ async fn what_was_done_is_undone_once_though_every_hop_is_another_process() {
 
 fn waits() -> Vec<Function> {
     async fn waits(ctx: Context, _: Event<Asked>) -> Result<usize> {
-        let ledger = ctx.state::<Ledger>()?;
+        let ledger = ctx.data::<Ledger>()?;
         let check = async || {
             let mut checks = ledger.lock().unwrap();
             checks.push("check".into());
@@ -157,7 +158,7 @@ impl EventData for Item {
 
 fn maps() -> Vec<Function> {
     async fn maps(ctx: Context, _: Event<Asked>) -> Result<()> {
-        let ledger = ctx.state::<Ledger>()?;
+        let ledger = ctx.data::<Ledger>()?;
         let items = (0..12).map(|n| Item { n });
         let results = ctx.map_runs::<usize, _>("item", "double", items).limit(3).results().await;
         let told: Vec<String> =
@@ -169,7 +170,7 @@ fn maps() -> Vec<Function> {
         .await
     }
     async fn double(ctx: Context, event: Event<Item>) -> Result<usize> {
-        let (ledger, n) = (ctx.state::<Ledger>()?, event.data.n);
+        let (ledger, n) = (ctx.data::<Ledger>()?, event.data.n);
         ctx.sleep("a while", Duration::from_secs(60 * (12 - n as u64))).await?;
         ctx.step("double", async || {
             ledger.lock().unwrap().push(format!("double {n}"));
@@ -223,7 +224,7 @@ fn says() -> Vec<Function> {
         for step in ["ask", "ask again"] {
             ctx.step(step, async || {
                 ctx.log(step);
-                usage(Usage { model: "m".into(), input_tokens: 3, output_tokens: 4, ..Usage::default() });
+                record_usage(Usage::new("m").input_tokens(3).output_tokens(4));
                 Ok(())
             })
             .await?;

@@ -105,8 +105,7 @@ intercept! {
         offered(run: RunId) -> Vec<EventId>;
     }
     Timers of backend {
-        bucket(minute: i64, limit: usize) -> Vec<StoreResult<Timer>>;
-        oldest() -> Option<i64>;
+        bucket(minute: i64, limit: usize) -> Vec<Timer>;
         set(timers: Vec<Timer>) -> ();
         cursor() -> Option<Cursor>;
         advance(expected: Option<Cursor>, next: Cursor) -> bool;

@@ -66,7 +66,7 @@ impl Control {
                 let handler = move |ctx: Context, _: Vec<Event<Come>>| works(ctx, place.clone());
                 Function::batch(CONTROLLED, batch, handler)
             }
-            Self::Debounce => one(|f| f.debounce(Debounce::new(PERIOD / 4).at_the_latest(PERIOD))),
+            Self::Debounce => one(|f| f.debounce(Debounce::new(PERIOD / 4).max_wait(PERIOD))),
             Self::Skip => one(|f| f.singleton(Singleton::skip())),
             Self::Replace => one(|f| f.singleton(Singleton::replace())),
             Self::Once => one(|f| f.idempotency("string(event.data.k)")),
@@ -76,9 +76,11 @@ impl Control {
             Self::Cron(policy) => {
                 let place = place.clone();
                 let handler = move |ctx: Context, _: Event<Tick>| works(ctx, place.clone());
-                Function::cron(CONTROLLED, format!("*/{EVERY} * * * *"), handler).missed_ticks(policy)
+                Function::new(CONTROLLED, handler).cron(format!("*/{EVERY} * * * *")).missed_ticks(policy)
             }
-            Self::CancelOn => one(|f| f.cancel_on(CancelOn::event::<Word>().field("k")).finish_within(PERIOD * 30)),
+            Self::CancelOn => one(|f| {
+                f.cancel_on(CancelOn::event::<Word>().matching("k")).timeouts(Timeouts::new().finish(PERIOD * 30))
+            }),
         }
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use stepladder_core::slot::Limit;
 use stepladder_engine::Program;
 use stepladder_sdk::prelude::*;
-use stepladder_sdk::{Backoff, FunctionFailed, States};
+use stepladder_sdk::runtime::{SharedData, programs};
+use stepladder_sdk::{Backoff, FunctionFailed};
 
 use super::controls::{self, Control};
 use super::knobs::Knobs;
@@ -139,8 +140,8 @@ pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
     let all = [main, patient(function::<Go>(OTHER, other, place)), helper, patient(hearer)];
     let all = all.into_iter().chain(control.map(|control| patient(control.function(place))));
     let older = control.filter(|control| *control == Control::Runs).map(|_| patient(controls::unlimited(place)));
-    let states = States::default();
-    let made = |f: Function| f.programs(&states).expect("functions that can work");
+    let data = SharedData::default();
+    let made = |f: Function| programs(f, &data).expect("functions that can work");
     let (programs, older) = (all.flat_map(made).collect(), older.and_then(|older| made(older).pop()));
     Functions { programs, older, limits, control, told }
 }

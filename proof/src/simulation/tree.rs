@@ -172,7 +172,7 @@ impl Node {
                     let wait = ctx.wait_for_event::<Word>(name).timeout(*time);
                     let wait = match how {
                         How::ByField => wait.matching("k", k),
-                        How::ByExpression => wait.when(format!("async.data.k == {k}")),
+                        How::ByExpression => wait.filter(format!("async.data.k == {k}")),
                         How::Any => wait,
                     };
                     Ok(json!(wait.await?.map(|word| word.data.k)))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use stepladder::prelude::*;
-use stepladder::{Json, RunId, States, Timestamp};
+use stepladder::{Json, RunId, Timestamp};
 use stepladder_core::journal::{Created, Entry, Fact, Origin, Record};
 use stepladder_core::{EventId, Report, RunState, json};
 use stepladder_engine::Program;
@@ -63,7 +63,7 @@ pub(crate) fn measure(bytes: usize, times: usize) -> Replay {
 }
 
 fn program() -> Arc<dyn Program> {
-    let programs = Function::new("thousand", thousand).programs(&States::default());
+    let programs = stepladder_sdk::runtime::programs(Function::new("thousand", thousand), &Default::default());
     programs.expect("a function without expressions").remove(0)
 }
 

@@ -12,7 +12,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::config::Credentials;
-use stepladder::{Function, States};
+use stepladder::Function;
 use stepladder_aws::{Addresses, Aws, Connection, Options};
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::{EventId, NewEvent, RunId, Timestamp};
@@ -21,6 +21,7 @@ use stepladder_engine::ports::{Commit, Commits, Cursor, Delivery, Receipt, Timer
 use stepladder_engine::view::RunDetail;
 use stepladder_engine::{Config, Engine, Program, RunFilter};
 use stepladder_proof::Journal;
+use stepladder_sdk::runtime::SharedData;
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
 use stepladder_testkit::conformance::start;
 use stepladder_tests::aws_faults::AwsFaults;
@@ -79,8 +80,10 @@ impl Stage {
         let options = || options(&table, &queues, &clock);
         let aws = Arc::new(Aws::new(&connection(sdk, &dynamo.url(), &sqs.url()).await, options()));
         let lambda = Arc::new(Aws::new(&direct, options()));
-        let states = States::default();
-        let programs = functions.into_iter().flat_map(|f| f.programs(&states).expect("a function that can work"));
+        let data = SharedData::default();
+        let programs = functions
+            .into_iter()
+            .flat_map(|f| stepladder_sdk::runtime::programs(f, &data).expect("a function that can work"));
         let programs = programs.collect();
         let (config, seed) = (Config::default(), AtomicU64::new(1));
         Self { clock, wire, direct, table, queues, aws, lambda, config, dynamo, sqs, ministack, programs, seed }

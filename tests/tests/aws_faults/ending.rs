@@ -55,7 +55,7 @@ impl EventData for Stop {
 
 #[tokio::test]
 async fn an_event_cancels_the_run_whose_field_it_shares_whatever_is_lost() {
-    let function = Function::new("f", works_long).cancel_on(CancelOn::event::<Stop>().field("n"));
+    let function = Function::new("f", works_long).cancel_on(CancelOn::event::<Stop>().matching("n"));
     let stage = Stage::new(Sdk::Tells, vec![function]).await;
     // two runs sleep; one is stopped
     let stopped = async |n: u32, at: usize, fault: &Fault| {
@@ -91,7 +91,7 @@ async fn an_event_cancels_the_run_whose_field_it_shares_whatever_is_lost() {
 #[tokio::test]
 async fn a_run_that_takes_too_long_is_cancelled_whatever_is_lost() {
     // well before it would go on by itself, whichever wake has to come again
-    let function = Function::new("f", works_long).finish_within(4 * MINUTE);
+    let function = Function::new("f", works_long).timeouts(Timeouts::new().finish(4 * MINUTE));
     let stage = Stage::new(Sdk::Tells, vec![function]).await;
     let calls = life(&stage, &[go(0)], usize::MAX, &Fault::Pass).await;
     assert!(calls > 8, "{calls}");
@@ -111,7 +111,8 @@ async fn a_run_that_takes_too_long_is_cancelled_whatever_is_lost() {
 
 #[tokio::test]
 async fn a_run_that_does_not_begin_in_time_is_cancelled_whatever_reply_is_lost() {
-    let function = Function::new("f", works_long).concurrency(Concurrency::runs(1)).start_within(4 * MINUTE);
+    let function =
+        Function::new("f", works_long).concurrency(Concurrency::runs(1)).timeouts(Timeouts::new().start(4 * MINUTE));
     let stage = Stage::new(Sdk::Tells, vec![function]).await;
     let calls = life(&stage, &[go(0), go(1)], usize::MAX, &Fault::Pass).await;
     assert!(calls > 8, "{calls}");

@@ -55,7 +55,7 @@ async fn a_request_of_many_events_of_one_key_begins_each_run_once() {
 #[tokio::test]
 async fn an_event_cancels_and_enters_only_runs_of_earlier_events() {
     let functions = vec![
-        Function::new("stopped", sleeps).cancel_on(CancelOn::event::<Word>().field("n")),
+        Function::new("stopped", sleeps).cancel_on(CancelOn::event::<Word>().matching("n")),
         Function::new("waits", waits),
     ];
     let stage = Stage::new(Sdk::Retries, functions).await;

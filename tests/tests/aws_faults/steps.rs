@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use stepladder::prelude::*;
-use stepladder::{Usage, usage};
+use stepladder::{Usage, record_usage};
 use stepladder_core::journal::Fact;
 use stepladder_core::{NewEvent, Status};
 use stepladder_engine::view::RunDetail;
@@ -176,7 +176,7 @@ async fn a_line_is_said_once_and_usage_is_counted_once_whatever_is_lost() {
         ctx.log("begun");
         ctx.step("ask", async || {
             ctx.log("asks");
-            usage(Usage { model: "m".into(), input_tokens: 3, output_tokens: 4, ..Usage::default() });
+            record_usage(Usage::new("m").input_tokens(3).output_tokens(4));
             Ok(())
         })
         .await?;

@@ -2,6 +2,7 @@
 
 mod banner;
 mod bounds;
+pub(super) mod flags;
 mod guard;
 mod live;
 mod logs;
@@ -26,14 +27,13 @@ use tokio::sync::watch;
 
 use crate::app::App;
 use crate::client::wire::Function;
-use crate::demo::Demo;
+use crate::dev_setup::DevSetup;
 use crate::terminal::text::{duration, parse_duration};
 use crate::terminal::{Done, Stop, print, remark};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   stepladder dev                          http://localhost:8288, data in .stepladder/dev.db
-  stepladder dev --demo                   with stand-ins for other services: no keys needed
   stepladder dev --port 0 --db /tmp/a.db  a free port, another file
   stepladder dev --retry-delay 50ms       no long waits between attempts
 
@@ -42,8 +42,6 @@ Either way the next start goes on where this one was.";
 
 /// Steps that execute may take so long to end when the server is stopped.
 const GRACE: Duration = Duration::from_secs(10);
-/// The wait before a retry in a demonstration, unless told otherwise: long enough to see.
-const DEMO_RETRY: Duration = Duration::from_secs(2);
 
 #[derive(Args, Debug)]
 pub(crate) struct DevArgs {
@@ -59,9 +57,6 @@ pub(crate) struct DevArgs {
     /// Key that events must come with; may be repeated. Also STEPLADDER_EVENT_KEYS, separated by commas
     #[arg(long = "event-key", value_name = "KEY")]
     event_keys: Vec<String>,
-    /// Start stand-ins for the services that the functions call, and send example events
-    #[arg(long)]
-    pub(super) demo: bool,
     /// Wait this long before every retry, whatever function, step and error say: 50ms, 2s, 1h. For tests and demonstrations,
     /// on loopback only
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
@@ -97,9 +92,9 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
     let mut wishes = Wishes::listen().map_err(|e| Stop::problem(format!("Ctrl-C cannot be listened for: {e}")))?;
     let live = (!args.quiet).then(Live::start);
     logs::start(live.clone())?;
-    let config = config(&app, &args);
     let listener = listen(&args.host, args.port).await?;
-    let demo = demo(&mut app, args.demo).await?;
+    let setup = flags::set_up(&mut app).await?;
+    let config = config(&app, &args, &setup);
     let programs = app.programs().map_err(Stop::problem)?;
     let address = address(&args.host, listener.local_addr().map_err(|e| cannot_listen(&args.host, args.port, &e))?);
     // on a thread of its own: a file on a disk that does not answer must not take Ctrl-C along
@@ -133,11 +128,11 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
     }));
     let pruning = tokio::spawn(retention::keep(backend, engine.clone(), args.keep));
     let workers = Workers::start(engine.clone(), args.concurrency.into());
-    let notes = notes(&demo, engine.config());
+    let notes = notes(&setup, engine.config());
     let keyed = !access.event_keys.is_empty();
     print(Ready { address: &address, db: &args.db, functions: &functions, keyed, notes: &notes }.text())?;
-    if !demo.events.is_empty() {
-        engine.intake().ingest(demo.events, None).await.map_err(Stop::problem)?;
+    if !setup.events.is_empty() {
+        engine.intake().ingest(setup.events, None).await.map_err(Stop::problem)?;
     }
 
     tokio::select! {
@@ -173,25 +168,7 @@ fn access(args: &DevArgs) -> Result<Access, Stop> {
     Access::judge(&args.host, keys, variable("STEPLADDER_DASHBOARD_TOKEN"), args.retry_delay.is_some())
 }
 
-async fn demo(app: &mut App, wanted: bool) -> Result<Demo, Stop> {
-    if !wanted {
-        return Ok(Demo::new());
-    }
-    let Some(hook) = app.demo.take() else {
-        return Err(Stop::problem("this program has no demonstration; it registers one with `App::demo`"));
-    };
-    let mut demo = hook().await.map_err(|e| Stop::problem(format!("the demonstration cannot start: {e}")))?;
-    if let Some(name) = demo.repeated() {
-        return Err(Stop::problem(format!("the demonstration has two values for the variable `{name}`; give it one")));
-    }
-    app.functions.append(&mut demo.functions);
-    for (name, value) in &demo.variables {
-        stepladder_sdk::override_env(name, value);
-    }
-    Ok(demo)
-}
-
-fn config(app: &App, args: &DevArgs) -> Config {
+fn config(app: &App, args: &DevArgs, setup: &DevSetup) -> Config {
     let defaults = Config::default();
     Config {
         pace: match args.pace {
@@ -201,7 +178,7 @@ fn config(app: &App, args: &DevArgs) -> Config {
         },
         worker_timeout: args.worker_timeout,
         alone: true,
-        retry_delay: args.retry_delay.or(args.demo.then_some(DEMO_RETRY)),
+        retry_delay: args.retry_delay.or(setup.retry_delays.first().copied()),
         code: app.code.clone().map_or(defaults.code, Into::into),
         ..defaults
     }
@@ -250,8 +227,8 @@ fn private_folder() -> std::fs::DirBuilder {
     folder
 }
 
-fn notes(demo: &Demo, config: &Config) -> Vec<String> {
-    let mut notes = demo.notes.clone();
+fn notes(setup: &DevSetup, config: &Config) -> Vec<String> {
+    let mut notes = setup.notes.clone();
     if let Some(wait) = config.retry_delay {
         notes.push(format!("every wait before a retry is {}", duration(wait)));
     }

@@ -32,8 +32,7 @@ pub struct Health {
 }
 
 impl Query {
-    /// Looks: the cursor, and the timers of at most 11 minutes until there are enough. The sweep reports those that cannot be
-    /// read.
+    /// Looks: the cursor, and the timers of at most 11 minutes until there are enough.
     ///
     /// # Errors
     /// [`EngineError::Store`].
@@ -46,7 +45,7 @@ impl Query {
         let mut buckets = stream::iter(reads).buffered(READS);
         let mut timers = Vec::new();
         while let Some(bucket) = buckets.next().await {
-            timers.extend(bucket?.into_iter().flatten());
+            timers.extend(bucket?);
             if timers.len() > MOST_TIMERS {
                 break;
             }

@@ -2,14 +2,14 @@
 
 use std::any::Any;
 
-use super::Error;
+use super::{Error, ErrorCode};
 
-/// What a panic said. It is retried like any error: many panics are a missing answer that was unwrapped.
+/// Converts a panic. It is retried like any error, since many panics unwrap an answer that was missing.
 pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Error {
     let text = payload
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
-    Error::new(format!("panicked: {text}")).with_code("panic")
+    Error::new(format!("panicked: {text}")).with_code(ErrorCode::Panic)
 }

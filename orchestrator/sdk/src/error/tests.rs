@@ -20,12 +20,30 @@ fn any_error_becomes_retryable_by_a_question_mark() {
 }
 
 #[test]
-fn results_say_what_is_to_be_done() {
+fn results_take_retry_advice_and_a_code() {
     assert!(parse("x").terminal().unwrap_err().is_terminal());
     let wait = Duration::from_secs(9);
     assert_eq!(parse("x").retry_after(wait).unwrap_err().retry(), Retry::After(wait));
-    let coded = parse("x").code("not-a-number").unwrap_err();
+    let coded = parse("x").with_code("not-a-number").unwrap_err();
     assert_eq!((coded.code(), coded.is_terminal()), (Some("not-a-number"), false));
+}
+
+#[test]
+fn a_result_keeps_what_its_error_already_says() {
+    let failed = || -> Result<()> { Err(Error::retry_after(Duration::from_secs(9), "busy").with_code("busy")) };
+    let renamed = failed().with_code("overloaded").unwrap_err();
+    assert_eq!((renamed.code(), renamed.retry_delay()), (Some("overloaded"), Some(Duration::from_secs(9))));
+    let terminal = failed().terminal().unwrap_err();
+    assert_eq!((terminal.code(), terminal.is_terminal()), (Some("busy"), true));
+    let text = Err::<(), _>("plain text").with_code("text").unwrap_err();
+    assert_eq!((text.to_string().as_str(), text.code()), ("plain text", Some("text")));
+}
+
+#[test]
+fn an_error_of_a_step_keeps_its_code_and_its_causes() {
+    let error = Error::from(parse("x").unwrap_err()).with_code(ErrorCode::BadEvent).in_step("send");
+    assert!(error.is_terminal() && error.has_code(ErrorCode::BadEvent));
+    assert_eq!(format!("{error:#}"), "step `send`: outer: invalid digit found in string");
 }
 
 #[test]
@@ -55,7 +73,7 @@ fn retry_after_is_seconds_or_a_date() {
     let soon = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(100));
     let Retry::After(wait) = retry(&soon) else { panic!("a wait") };
     assert!(wait > Duration::from_secs(90) && wait <= Duration::from_secs(100), "{wait:?}");
-    assert_eq!(retry("999999999"), Retry::After(Duration::from_secs(86_400)), "no more than a day is believed");
+    assert_eq!(retry("999999999"), Retry::After(Duration::from_secs(86_400)), "at most a day");
     assert_eq!(retry("soon"), Retry::Default);
     assert_eq!(Error::from_http_status(400, Some("7"), "x").retry(), Retry::Never);
 }

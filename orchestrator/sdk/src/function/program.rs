@@ -6,21 +6,22 @@ use stepladder_core::{Failure, Spec};
 use stepladder_engine::program::{History, Program, Session};
 
 use super::Handler;
-use crate::board::Board;
+use crate::compensation::{HandlerRetries, compensated};
+use crate::context::{Context, ContextParts};
+use crate::ledger::ReplayLedger;
 use crate::session::RustSession;
-use crate::undo::{Finality, undoing};
-use crate::{Context, States};
+use crate::shared_data::SharedData;
 
 pub(super) struct RustProgram {
     spec: Spec,
     version: Option<Arc<str>>,
     handler: Handler,
-    states: States,
+    data: SharedData,
 }
 
 impl RustProgram {
-    pub(super) fn new(spec: Spec, version: Option<Arc<str>>, handler: Handler, states: States) -> Self {
-        Self { spec, version, handler, states }
+    pub(super) fn new(spec: Spec, version: Option<Arc<str>>, handler: Handler, data: SharedData) -> Self {
+        Self { spec, version, handler, data }
     }
 }
 
@@ -33,14 +34,18 @@ impl Program for RustProgram {
         self.version.as_deref()
     }
 
-    fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {
-        let mut history = history;
+    fn open(&self, mut history: History) -> Result<Box<dyn Session>, Failure> {
         let outcomes = std::mem::take(&mut history.outcomes);
-        let board = Arc::new(Board::new(history.run, history.created_at, outcomes));
-        let context = Context::new(board.clone(), self.states.clone(), (history.attempt, history.secret));
+        let ledger = Arc::new(ReplayLedger::new(history.run, history.created_at, outcomes));
+        let context = Context::new(ContextParts {
+            ledger: ledger.clone(),
+            data: self.data.clone(),
+            attempt: history.attempt,
+            secret: history.secret,
+        });
         let handler = (self.handler)(context, &history)?;
-        let finality = Finality { policy: self.spec.retry.clone(), attempt: history.attempt };
-        let future = Box::pin(undoing(handler, board.clone(), finality));
-        Ok(Box::new(RustSession::new(future, board)))
+        let retries = HandlerRetries { policy: self.spec.retry.clone(), attempt: history.attempt };
+        let future = Box::pin(compensated(handler, ledger.clone(), retries));
+        Ok(Box::new(RustSession::new(future, ledger)))
     }
 }

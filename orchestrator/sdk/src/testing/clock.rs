@@ -1,4 +1,4 @@
-//! The virtual clock, which also knows who waits for it and until when.
+//! A virtual clock that also knows the times for which something waits.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -11,7 +11,7 @@ use stepladder_testkit::clock::VirtualClock;
 
 pub(super) struct TestClock {
     clock: VirtualClock,
-    /// How many wait for each moment.
+    /// The number of sleeps until each time.
     alarms: Mutex<BTreeMap<Timestamp, usize>>,
 }
 
@@ -24,7 +24,7 @@ impl TestClock {
         self.clock.set(now);
     }
 
-    /// The next moment that somebody waits for.
+    /// Returns the next time for which something waits.
     pub(super) fn next_alarm(&self) -> Option<Timestamp> {
         let now = self.now();
         self.alarms().keys().copied().find(|due| *due > now && *due < Timestamp::MAX)
@@ -49,7 +49,7 @@ impl Clock for TestClock {
     }
 }
 
-/// Somebody waits; nobody does once this is dropped.
+/// A sleep until a time. Dropping it ends the sleep.
 struct Alarm<'c> {
     clock: &'c TestClock,
     due: Timestamp,
@@ -65,9 +65,9 @@ impl<'c> Alarm<'c> {
 impl Drop for Alarm<'_> {
     fn drop(&mut self) {
         let mut alarms = self.clock.alarms();
-        if let Some(waiting) = alarms.get_mut(&self.due) {
-            *waiting -= 1;
-            if *waiting == 0 {
+        if let Some(sleeps) = alarms.get_mut(&self.due) {
+            *sleeps -= 1;
+            if *sleeps == 0 {
                 alarms.remove(&self.due);
             }
         }

@@ -1,4 +1,4 @@
-//! A function as a test wants it: some of its bodies answer from the script instead of running.
+//! A function under test: the script replaces some of its bodies.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use stepladder_core::{Failure, Report, RunId, Spec, StepId};
 use stepladder_engine::program::{Advance, Finished, History, Program, Session};
 
 use super::script::{Attempt, Script};
-use crate::board::timed_out;
+use crate::ledger::timed_out;
 
 pub(super) struct TestProgram {
     inner: Arc<dyn Program>,
@@ -19,7 +19,7 @@ pub(super) struct TestProgram {
 }
 
 impl TestProgram {
-    pub(super) fn around(inner: Arc<dyn Program>, script: Arc<Script>) -> Arc<dyn Program> {
+    pub(super) fn wrap(inner: Arc<dyn Program>, script: Arc<Script>) -> Arc<dyn Program> {
         Arc::new(Self { inner, script })
     }
 }
@@ -38,10 +38,10 @@ impl Program for TestProgram {
             run: history.run,
             inner: self.inner.open(history)?,
             script: self.script.clone(),
-            real: HashSet::new(),
+            running: HashSet::new(),
             hanging: HashSet::new(),
-            answered: HashSet::new(),
-            ready: Vec::new(),
+            replaced: HashSet::new(),
+            finished: Vec::new(),
             dropped: Vec::new(),
         }))
     }
@@ -52,18 +52,18 @@ struct TestSession {
     inner: Box<dyn Session>,
     script: Arc<Script>,
     /// Bodies that run.
-    real: HashSet<StepId>,
+    running: HashSet<StepId>,
     /// Bodies that hang.
     hanging: HashSet<StepId>,
-    /// Steps that the script answered; the inner session believes that they wait.
-    answered: HashSet<StepId>,
-    ready: Vec<Finished>,
+    /// Steps that the script completed. The inner session still waits for their outcomes.
+    replaced: HashSet<StepId>,
+    finished: Vec<Finished>,
     dropped: Vec<StepId>,
 }
 
 impl TestSession {
-    fn real_ended(&mut self, step: &StepId) {
-        if self.real.remove(step) {
+    fn end_body(&mut self, step: &StepId) {
+        if self.running.remove(step) {
             self.script.end(self.run, step);
         }
     }
@@ -73,7 +73,7 @@ impl TestSession {
 impl Session for TestSession {
     async fn advance(&mut self) -> Advance {
         let advance = {
-            let _active = self.script.advancing();
+            let _active = self.script.start_handler();
             self.inner.advance().await
         };
         let mut wants = match advance {
@@ -83,25 +83,25 @@ impl Session for TestSession {
             }
             Advance::Wanted(wants) => wants,
         };
-        // what hangs and is not asked for any more was dropped by the handler
+        // the handler has dropped a hanging step that it no longer asks for
         let asked: HashSet<&StepId> = wants.iter().map(|want| &want.step).collect();
         self.dropped.extend(self.hanging.extract_if(|step| !asked.contains(step)));
-        wants.retain(|want| !self.hanging.contains(&want.step) && !self.answered.contains(&want.step));
+        wants.retain(|want| !self.hanging.contains(&want.step) && !self.replaced.contains(&want.step));
         Advance::Wanted(wants)
     }
 
     fn begin(&mut self, steps: &[StepId]) {
         for step in steps {
-            match self.script.begin(self.run, step) {
-                Attempt::Real => {
-                    self.real.insert(step.clone());
+            match self.script.start(self.run, step) {
+                Attempt::Run => {
+                    self.running.insert(step.clone());
                     self.inner.begin(std::slice::from_ref(step));
                 }
-                Attempt::Ends(result) => {
-                    self.answered.insert(step.clone());
-                    self.ready.push(Finished { step: step.clone(), result });
+                Attempt::End(result) => {
+                    self.replaced.insert(step.clone());
+                    self.finished.push(Finished { step: step.clone(), result });
                 }
-                Attempt::Hangs => {
+                Attempt::Hang => {
                     self.hanging.insert(step.clone());
                 }
             }
@@ -109,31 +109,31 @@ impl Session for TestSession {
     }
 
     async fn finished(&mut self) -> Vec<Finished> {
-        if !self.ready.is_empty() {
-            return std::mem::take(&mut self.ready);
+        if !self.finished.is_empty() {
+            return std::mem::take(&mut self.finished);
         }
         let finished = self.inner.finished().await;
-        finished.iter().for_each(|finished| self.real_ended(&finished.step));
+        finished.iter().for_each(|finished| self.end_body(&finished.step));
         finished
     }
 
     fn expire(&mut self, step: &StepId, timeout: Duration) {
         if self.hanging.remove(step) {
-            self.answered.insert(step.clone());
-            self.ready.push(timed_out(step, timeout));
+            self.replaced.insert(step.clone());
+            self.finished.push(timed_out(step, timeout));
         } else {
             self.inner.expire(step, timeout);
         }
     }
 
     fn reveal(&mut self, outcome: Revealed) {
-        self.answered.remove(&outcome.step);
+        self.replaced.remove(&outcome.step);
         self.inner.reveal(outcome);
     }
 
     fn dropped(&mut self) -> Vec<StepId> {
         let mut dropped = self.inner.dropped();
-        dropped.iter().for_each(|step| self.real_ended(step));
+        dropped.iter().for_each(|step| self.end_body(step));
         dropped.append(&mut self.dropped);
         dropped
     }
@@ -153,6 +153,6 @@ impl Session for TestSession {
 
 impl Drop for TestSession {
     fn drop(&mut self) {
-        self.real.iter().for_each(|step| self.script.end(self.run, step));
+        self.running.iter().for_each(|step| self.script.end(self.run, step));
     }
 }

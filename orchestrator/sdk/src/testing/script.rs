@@ -1,4 +1,4 @@
-//! What a test says of steps, and what it may ask about them afterwards.
+//! What steps do instead of running their bodies, and how often they were executed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,108 +6,109 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use stepladder_core::{Json, RunId, StepId};
 use stepladder_engine::program::Fault;
 
-/// What a test says of all steps.
+/// The script of all steps.
 #[derive(Default)]
 pub(super) struct Script {
     steps: HashMap<String, Mock>,
-    seen: Mutex<Seen>,
+    executed: Mutex<Executed>,
 }
 
-/// What a test says of one step.
+/// The script of one step.
 #[derive(Clone, Default)]
 pub(super) struct Mock {
     pub(super) value: Option<Json>,
-    /// So many attempts fail, with this.
-    pub(super) fails: Option<(u32, Fault)>,
+    /// The number of attempts that fail, and their error.
+    pub(super) failures: Option<(u32, Fault)>,
     pub(super) hangs: bool,
 }
 
-/// What happens to an attempt.
+/// What an attempt does.
 pub(super) enum Attempt {
-    /// Its body runs.
-    Real,
-    /// It ends at once.
-    Ends(Result<Json, Fault>),
-    /// It never ends.
-    Hangs,
+    /// Run the body.
+    Run,
+    /// End at once.
+    End(Result<Json, Fault>),
+    /// Never end.
+    Hang,
 }
 
 #[derive(Default)]
-struct Seen {
-    executions: HashMap<(RunId, StepId), u32>,
-    /// Bodies that run now, and handlers that are being polled.
+struct Executed {
+    counts: HashMap<(RunId, StepId), u32>,
+    /// Bodies that run now.
     active: HashSet<(RunId, StepId)>,
-    advancing: usize,
+    /// Handlers that run now.
+    handlers: usize,
 }
 
 impl Script {
-    pub(super) fn of(&mut self, step: &str) -> &mut Mock {
+    pub(super) fn entry(&mut self, step: &str) -> &mut Mock {
         self.steps.entry(step.to_owned()).or_default()
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn executed(&self) -> MutexGuard<'_, Executed> {
+        self.executed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An attempt begins.
-    pub(super) fn begin(&self, run: RunId, step: &StepId) -> Attempt {
-        let mut seen = self.seen();
-        let executions = seen.executions.entry((run, step.clone())).or_default();
-        *executions += 1;
-        let attempt = *executions;
+    /// Counts an attempt, and returns what it does.
+    pub(super) fn start(&self, run: RunId, step: &StepId) -> Attempt {
+        let mut executed = self.executed();
+        let count = executed.counts.entry((run, step.clone())).or_default();
+        *count += 1;
+        let attempt = *count;
         let mock = self.steps.get(&**step).or_else(|| self.steps.get(name(step)));
         match mock {
-            Some(Mock { fails: Some((times, fault)), .. }) if attempt <= *times => Attempt::Ends(Err(fault.clone())),
-            Some(Mock { hangs: true, .. }) => Attempt::Hangs,
-            Some(Mock { value: Some(value), .. }) => Attempt::Ends(Ok(value.clone())),
+            Some(Mock { failures: Some((times, fault)), .. }) if attempt <= *times => Attempt::End(Err(fault.clone())),
+            Some(Mock { hangs: true, .. }) => Attempt::Hang,
+            Some(Mock { value: Some(value), .. }) => Attempt::End(Ok(value.clone())),
             Some(Mock { .. }) | None => {
-                seen.active.insert((run, step.clone()));
-                Attempt::Real
+                executed.active.insert((run, step.clone()));
+                Attempt::Run
             }
         }
     }
 
-    /// A body is over.
+    /// Records that a body ended.
     pub(super) fn end(&self, run: RunId, step: &StepId) {
-        self.seen().active.remove(&(run, step.clone()));
+        self.executed().active.remove(&(run, step.clone()));
     }
 
-    /// A handler is being polled, until the answer is dropped.
-    pub(super) fn advancing(&self) -> Advancing<'_> {
-        self.seen().advancing += 1;
-        Advancing(self)
+    /// Records that a handler runs, until the guard is dropped.
+    pub(super) fn start_handler(&self) -> HandlerGuard<'_> {
+        self.executed().handlers += 1;
+        HandlerGuard(self)
     }
 
-    /// Whether code of the functions runs now.
+    /// Whether a handler or a body runs now.
     pub(super) fn is_active(&self) -> bool {
-        let seen = self.seen();
-        seen.advancing > 0 || !seen.active.is_empty()
+        let executed = self.executed();
+        executed.handlers > 0 || !executed.active.is_empty()
     }
 
-    /// The bodies that run now.
+    /// Returns the steps whose bodies run now.
     pub(super) fn active(&self) -> Vec<String> {
-        let mut steps: Vec<_> = self.seen().active.iter().map(|(_, step)| step.to_string()).collect();
+        let mut steps: Vec<_> = self.executed().active.iter().map(|(_, step)| step.to_string()).collect();
         steps.sort();
         steps
     }
 
-    /// How often each step of a run was executed.
+    /// Returns how often each step of a run was executed.
     pub(super) fn executions(&self, run: RunId) -> HashMap<String, u32> {
-        let seen = self.seen();
-        let of_run = seen.executions.iter().filter(|((of, _), _)| *of == run);
-        of_run.map(|((_, step), times)| (step.to_string(), *times)).collect()
+        let executed = self.executed();
+        let of_run = executed.counts.iter().filter(|((of, _), _)| *of == run);
+        of_run.map(|((_, step), count)| (step.to_string(), *count)).collect()
     }
 }
 
-pub(super) struct Advancing<'s>(&'s Script);
+pub(super) struct HandlerGuard<'s>(&'s Script);
 
-impl Drop for Advancing<'_> {
+impl Drop for HandlerGuard<'_> {
     fn drop(&mut self) {
-        self.0.seen().advancing -= 1;
+        self.0.executed().handlers -= 1;
     }
 }
 
-/// A step's name without the number of its repetition.
+/// Returns a step's name: its id without the number of a repeated name.
 fn name(id: &str) -> &str {
     match id.rsplit_once(':') {
         Some((name, number)) if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) => name,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::runtime::TestRunDetail;
 use stepladder_sdk::testing::{Fact, Pace, Status, TestApp, TestRun};
 
 use super::running::{Order, order};

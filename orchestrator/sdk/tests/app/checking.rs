@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use stepladder_engine::check::{Divergence, divergence};
-use stepladder_sdk::States;
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::runtime::{SharedData, programs};
 use stepladder_sdk::testing::{Status, TestApp, TestRun};
 
 use crate::running::{Order, order};
@@ -13,8 +13,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// What the check says of a run under a function.
 async fn checked(run: &TestRun, function: Function) -> Option<String> {
-    let programs = function.programs(&States::default()).expect("a function that can work");
-    let found = divergence(&programs, run.id(), run.journal()).await.expect("a journal");
+    let compiled = programs(function, &SharedData::default()).expect("a function that can work");
+    let found = divergence(&compiled, run.id(), run.journal()).await.expect("a journal");
     found.map(|Divergence { at, why }| match at {
         Some(at) => format!("{at}: {why}"),
         None => why,
@@ -71,8 +71,8 @@ async fn the_code_that_a_run_was_recorded_by_never_diverges() {
     assert_eq!((run.status(), run.attempts("undo undone")), (Status::Failed, 1), "{:?}", run.error());
     // wherever its journal is cut, as if it were live there
     for end in 1..=run.journal().len() {
-        let programs = Function::new("f", everything).programs(&States::default()).unwrap();
-        let found = divergence(&programs, run.id(), &run.journal()[..end]).await.unwrap();
+        let compiled = programs(Function::new("f", everything), &SharedData::default()).unwrap();
+        let found = divergence(&compiled, run.id(), &run.journal()[..end]).await.unwrap();
         assert_eq!(found, None, "cut at {end}");
     }
 }

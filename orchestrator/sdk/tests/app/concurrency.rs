@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use stepladder_sdk::ToEvent;
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Status, TestApp};
 
 use crate::running::Order;
@@ -17,7 +18,7 @@ struct Busy {
 }
 
 async fn works(ctx: Context, _: Event<Order>) -> Result<()> {
-    let busy = ctx.state::<Arc<Busy>>()?;
+    let busy = ctx.data::<Arc<Busy>>()?;
     ctx.step("work", async || {
         let now = busy.now.fetch_add(1, Ordering::Relaxed) + 1;
         busy.most.fetch_max(now, Ordering::Relaxed);
@@ -37,7 +38,7 @@ async fn most_at_once(limit: Option<Concurrency>, client_of: fn(u32) -> u32) -> 
         Some(limit) => function.concurrency(limit),
         None => function,
     };
-    let mut app = TestApp::new().function(function).state(busy.clone());
+    let mut app = TestApp::new().function(function).data(busy.clone());
     let engine = app.engine();
     let event = |i| Order { client_id: client_of(i).to_string() }.to_event().unwrap();
     engine.intake().ingest((0..50).map(event).collect(), None).await.unwrap();

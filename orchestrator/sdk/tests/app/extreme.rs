@@ -1,14 +1,14 @@
 //! Moments at the ends of time.
 
+use stepladder_sdk::Timestamp;
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::testing::{Status, TestApp};
-use stepladder_sdk::{Moment, Timestamp};
 
 use crate::running::order;
 
 /// A function that sleeps until this, and what came of it.
-async fn until(moment: impl Moment + Copy + Send + Sync + 'static) -> (Status, String, Duration) {
-    async fn sleeps(ctx: Context, moment: impl Moment) -> Result<()> {
+async fn until(moment: impl Into<Timestamp> + Copy + Send + Sync + 'static) -> (Status, String, Duration) {
+    async fn sleeps(ctx: Context, moment: impl Into<Timestamp>) -> Result<()> {
         ctx.sleep_until("to the end", moment).await
     }
     let handler = move |ctx: Context, _: Event<crate::running::Order>| sleeps(ctx, moment);

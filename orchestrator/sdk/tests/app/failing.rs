@@ -106,8 +106,8 @@ async fn mocks_answer_for_steps_by_name_and_by_id() {
 #[tokio::test]
 async fn state_is_shared_with_functions() {
     async fn uses(ctx: Context, _: Event<Order>) -> Result<u32> {
-        ctx.state::<u32>().copied()
+        ctx.data::<u32>().copied()
     }
-    let mut app = TestApp::new().function(Function::new("uses", uses)).state(4_u32);
+    let mut app = TestApp::new().function(Function::new("uses", uses)).data(4_u32);
     assert_eq!(app.send(&order()).await.remove(0).output::<u32>(), 4);
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use stepladder_engine::ports::Listings;
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Pace, Status, TestApp};
 
 use super::running::{Order, order};
@@ -57,7 +58,7 @@ async fn a_function_hears_of_every_failure_or_of_those_of_one_function() {
             .function(Function::new("g", fails))
             .function(Function::new("well", completes))
             .function(Function::new("all", failed_function))
-            .function(Function::new("of-g", failed_function).when("event.data.functionId == 'g'"));
+            .function(Function::new("of-g", failed_function).filter("event.data.functionId == 'g'"));
         app.send(&order()).await;
         let all = app.runs_of_function("all").await;
         assert_eq!(all.iter().map(|run| run.output::<String>()).collect::<Vec<_>>(), ["f", "g"], "{pace:?}");
@@ -120,7 +121,7 @@ async fn what_a_listener_starts_is_not_announced_so_that_nothing_goes_round_for_
             .function(Function::new("f", fails).on_failure(async |_: Context, _: Event<FunctionFailed>| {
                 Err::<(), _>(Error::terminal("fails as well"))
             }))
-            .function(Function::new("fails-too", fails).when("event.data.clientId == 'f'"))
+            .function(Function::new("fails-too", fails).filter("event.data.clientId == 'f'"))
             .function(Function::new("one", listens))
             .function(Function::new("other", listens))
             .function(gives::<Finished>(|finished| finished.0["function_id"].clone(), "on-finished"));
@@ -170,7 +171,7 @@ async fn where_no_function_listens_no_event_is_made_and_nothing_more_is_written(
 
 #[tokio::test]
 async fn a_failure_can_cancel_and_be_collected() {
-    let cancel = CancelOn::named("inngest/function.failed").when("async.data.function_id == 'f'");
+    let cancel = CancelOn::named("inngest/function.failed").filter("async.data.function_id == 'f'");
     let mut app = TestApp::new()
         .function(Function::new("slow", sleeps).cancel_on(cancel))
         .function(Function::new("f", fails))

@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::runtime::TestRunDetail;
 use stepladder_sdk::testing::{Fact, Pace, Status, TestApp, TestRun};
-use stepladder_sdk::{Usage, usage};
+use stepladder_sdk::{Usage, record_usage};
 
 use crate::running::{Order, order};
 
@@ -51,7 +52,7 @@ async fn a_function_that_does_nothing_but_say_something_is_heard() {
 #[tokio::test]
 async fn a_body_says_something_in_each_attempt_and_a_replay_does_not() {
     async fn tries(ctx: Context, _: Event<Order>) -> Result<()> {
-        let tried = ctx.state::<AtomicU32>()?;
+        let tried = ctx.data::<AtomicU32>()?;
         ctx.step("try", async || {
             let n = tried.fetch_add(1, Ordering::Relaxed) + 1;
             ctx.log(format!("try {n}"));
@@ -60,7 +61,7 @@ async fn a_body_says_something_in_each_attempt_and_a_replay_does_not() {
         .await?;
         ctx.sleep("night", DAY).await
     }
-    let run = app(Function::new("f", tries)).state(AtomicU32::new(0)).send(&order()).await.remove(0);
+    let run = app(Function::new("f", tries)).data(AtomicU32::new(0)).send(&order()).await.remove(0);
     assert_eq!(run.logs(), ["try 1", "try 2", "try 3"]);
     let of: Vec<_> = run.detail().logs.iter().map(|log| (log.step.as_deref(), log.attempt)).collect();
     assert_eq!(of, [(Some("try"), 1), (Some("try"), 2), (Some("try"), 3)]);
@@ -99,13 +100,7 @@ async fn a_run_keeps_a_thousand_lines_and_says_that_it_keeps_no_more() {
 }
 
 fn of(model: &str, tokens: u64) -> Usage {
-    Usage {
-        model: model.into(),
-        input_tokens: tokens,
-        output_tokens: 2 * tokens,
-        micro_dollars: Some(10 * tokens),
-        ..Usage::default()
-    }
+    Usage::new(model).input_tokens(tokens).output_tokens(2 * tokens).micro_dollars(10 * tokens)
 }
 
 /// Models, input tokens and costs of a step.
@@ -117,7 +112,7 @@ fn used(run: &TestRun, step: &str) -> Vec<(String, u64, Option<u64>)> {
 #[tokio::test]
 async fn usage_is_recorded_with_the_attempt_also_when_it_fails() {
     async fn asks(ctx: Context, _: Event<Order>) -> Result<u32> {
-        let tried = ctx.state::<AtomicU32>()?;
+        let tried = ctx.data::<AtomicU32>()?;
         ctx.step("ask", async || {
             usage(of("m", 1));
             tokio::task::yield_now().await;
@@ -129,7 +124,7 @@ async fn usage_is_recorded_with_the_attempt_also_when_it_fails() {
         })
         .await
     }
-    let run = app(Function::new("f", asks)).state(AtomicU32::new(0)).send(&order()).await.remove(0);
+    let run = app(Function::new("f", asks)).data(AtomicU32::new(0)).send(&order()).await.remove(0);
     assert_eq!(used(&run, "ask"), [("m".to_owned(), 4, Some(40))]);
     let each: Vec<_> = run.detail().steps[0].attempts.iter().map(|attempt| attempt.usage[0].input_tokens).collect();
     assert_eq!(each, [2, 2]);

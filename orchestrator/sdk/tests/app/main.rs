@@ -3,6 +3,7 @@
 mod bounds;
 mod checking;
 mod concurrency;
+mod deriving;
 mod extreme;
 mod failing;
 mod listening;

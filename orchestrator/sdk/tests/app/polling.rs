@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::runtime::TestRunDetail;
 use stepladder_sdk::testing::{Fact, Pace, Status, TestApp};
 
 use crate::running::{Order, order};
@@ -30,14 +31,14 @@ impl Elsewhere {
 }
 
 async fn waits(ctx: Context, _: Event<Order>) -> Result<u32> {
-    let elsewhere = ctx.state::<Arc<Elsewhere>>()?;
+    let elsewhere = ctx.data::<Arc<Elsewhere>>()?;
     ctx.poll_until("ready", async || elsewhere.check()).every(MINUTE).timeout(10 * MINUTE).retries(2).await
 }
 
 fn app(ready: u32, failing: std::ops::Range<u32>) -> TestApp {
     let elsewhere = Arc::new(Elsewhere { ready, failing, checks: AtomicU32::new(0) });
     let backoff = Backoff::Fixed(Duration::from_secs(1));
-    TestApp::new().state(elsewhere).function(Function::new("waits", waits).backoff(backoff))
+    TestApp::new().data(elsewhere).function(Function::new("waits", waits).backoff(backoff))
 }
 
 #[tokio::test]
@@ -95,11 +96,11 @@ async fn checks_that_fail_are_retried_and_counted_anew_after_one_that_says_not_y
 #[tokio::test]
 async fn waits_between_checks_grow_and_the_journal_has_two_entries_a_check() {
     async fn grows(ctx: Context, _: Event<Order>) -> Result<u32> {
-        let elsewhere = ctx.state::<Arc<Elsewhere>>()?;
+        let elsewhere = ctx.data::<Arc<Elsewhere>>()?;
         ctx.poll_until("ready", async || elsewhere.check()).timeout(86_400 * Duration::from_secs(1)).await
     }
     let elsewhere = Arc::new(Elsewhere { ready: u32::MAX, failing: 0..0, checks: AtomicU32::new(0) });
-    let mut app = TestApp::new().state(elsewhere).function(Function::new("grows", grows));
+    let mut app = TestApp::new().data(elsewhere).function(Function::new("grows", grows));
     let run = app.send(&order()).await.remove(0);
     let checks = run.executions("ready");
     assert!((250..310).contains(&checks), "{checks} checks in a day");

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::runtime::{TestEngine, TestRunDetail};
 use stepladder_sdk::testing::{Entry, Fact, Pace, Status, TestApp, TestRun};
 
 use crate::running::{Order, order};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Fact, Pace, Status, TestApp};
 
 #[derive(Serialize, Deserialize)]

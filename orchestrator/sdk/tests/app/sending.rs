@@ -2,6 +2,7 @@
 
 use serde_json::value::RawValue;
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Pace, Status, TestApp};
 use stepladder_sdk::{Json, NewEvent};
 

@@ -7,9 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
+use stepladder_sdk::Json;
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::runtime::{SharedData, programs};
 use stepladder_sdk::testing::{Pace, Status, TestApp};
-use stepladder_sdk::{Json, States};
 
 #[derive(Serialize, Deserialize, Clone)]
 #[serde(transparent)]
@@ -31,28 +32,30 @@ const S: Duration = Duration::from_secs(1);
 
 /// The methods of which both calls count.
 const BOTH: &[&str] = &[
+    "App::dev_flag",
     "App::function",
     "App::functions",
-    "CancelOn::field",
-    "CancelOn::when",
-    "Demo::event",
-    "Demo::function",
-    "Demo::note",
-    "Function::also_at",
+    "CancelOn::matching",
+    "CancelOn::filter",
+    "DevSetup::event",
+    "DevSetup::function",
+    "DevSetup::note",
+    "Function::cron",
     "Function::cancel_on",
     "Function::concurrency",
-    "Function::when",
-    "Function::when_event",
-    "Step::cancelled_with_run",
+    "Function::filter",
+    "Function::on",
+    "Invoke::cancelled_with_run",
+    "MapRuns::cancelled_with_run",
     "TestApp::config",
     "TestApp::function",
     "TestApp::hang",
     "WaitForEvent::matching",
-    "WaitForEvent::when",
+    "WaitForEvent::filter",
 ];
 
 /// Those that crates of the workspace test where they are.
-const ELSEWHERE: &[&str] = &["App::code_version", "App::demo", "App::pace", "App::state", "Demo::variable"];
+const ELSEWHERE: &[&str] = &["App::code_version", "App::data", "App::pace", "DevSetup::retry_delay"];
 
 /// These replace by intention: an error that is passed on may get another code, a field of a log line a newer value.
 const REPLACES: &[&str] = &["Error::with_code", "Log::with"];
@@ -76,7 +79,7 @@ fn f() -> Function {
 
 /// What is said of a function when the app starts.
 fn refusal(function: Function) -> String {
-    function.programs(&States::default()).err().unwrap_or_default()
+    programs(function, &SharedData::default()).err().unwrap_or_default()
 }
 
 /// What a run of a handler fails with.
@@ -106,11 +109,11 @@ async fn refusals() -> Vec<(&'static str, String)> {
     let cancel = || CancelOn::event::<Stopped>();
     let one = || Concurrency::limit(1);
     let mut all = vec![
-        ("Function::time_zone", refusal(f().also_at("@daily").time_zone("UTC").time_zone("UTC"))),
-        ("Function::jitter", refusal(f().also_at("@daily").jitter(S).jitter(S))),
+        ("Function::time_zone", refusal(f().cron("@daily").time_zone("UTC").time_zone("UTC"))),
+        ("Function::jitter", refusal(f().cron("@daily").jitter(S).jitter(S))),
         ("Function::missed_ticks", {
             let skip = || stepladder_sdk::MissedTicks::Skip;
-            refusal(f().also_at("@daily").missed_ticks(skip()).missed_ticks(skip()))
+            refusal(f().cron("@daily").missed_ticks(skip()).missed_ticks(skip()))
         }),
         ("Function::version", refusal(f().version("1").version("2"))),
         ("Function::retries", refusal(f().retries(1).retries(2))),
@@ -122,8 +125,9 @@ async fn refusals() -> Vec<(&'static str, String)> {
         ("Function::singleton", refusal(f().singleton(Singleton::skip()).singleton(Singleton::skip()))),
         ("Function::idempotency", refusal(f().idempotency("event.data.a").idempotency("event.data.b"))),
         ("Function::priority", refusal(f().concurrency(one()).priority("1").priority("2"))),
-        ("Function::start_within", refusal(f().start_within(S).start_within(S))),
-        ("Function::finish_within", refusal(f().finish_within(S).finish_within(S))),
+        ("Function::timeouts", refusal(f().timeouts(Timeouts::new()).timeouts(Timeouts::new()))),
+        ("Timeouts::start", refusal(f().timeouts(Timeouts::new().start(S).start(S)))),
+        ("Timeouts::finish", refusal(f().timeouts(Timeouts::new().finish(S).finish(S)))),
         ("Function::example", refusal(f().example(&asked(json!({}))).example(&asked(json!({}))))),
         ("Function::on_failure", {
             async fn failed(_: Context, _: Event<stepladder_sdk::FunctionFailed>) -> Result<()> {
@@ -135,7 +139,7 @@ async fn refusals() -> Vec<(&'static str, String)> {
         ("Concurrency::shared", refusal(f().concurrency(one().shared("a").shared("b")))),
         ("Rate::burst", refusal(f().throttle(rate().burst(1).burst(1)))),
         ("Rate::key", refusal(f().rate_limit(rate().key("event.data.a").key("event.data.b")))),
-        ("Debounce::at_the_latest", refusal(f().debounce(Debounce::new(S).at_the_latest(S).at_the_latest(S)))),
+        ("Debounce::max_wait", refusal(f().debounce(Debounce::new(S).max_wait(S).max_wait(S)))),
         ("Debounce::key", refusal(f().debounce(Debounce::new(S).key("event.data.a").key("event.data.b")))),
         ("Batch::key", {
             async fn many(_: Context, _: Vec<Event<Asked>>) -> Result<()> {
@@ -144,11 +148,12 @@ async fn refusals() -> Vec<(&'static str, String)> {
             refusal(Function::batch("f", Batch::new(2, S).key("event.data.a").key("event.data.b"), many))
         }),
         ("Singleton::key", refusal(f().singleton(Singleton::skip().key("event.data.a").key("event.data.b")))),
-        ("CancelOn::within", refusal(f().cancel_on(cancel().within(S).within(S)))),
+        ("CancelOn::timeout", refusal(f().cancel_on(cancel().timeout(S).timeout(S)))),
         ("TestApp::pace", panic(|| TestApp::new().pace(Pace::WithinBudget).pace(Pace::WithinBudget))),
+        ("TestApp::worker_timeout", panic(|| TestApp::new().worker_timeout(S).worker_timeout(S))),
         ("TestApp::mock", panic(|| TestApp::new().mock("a", 1).mock("a", 2))),
         ("TestApp::fail", panic(|| TestApp::new().fail("a", 1, Error::new("x")).fail("a", 1, Error::new("y")))),
-        ("TestApp::state", panic(|| TestApp::new().state(1_u8).state(2_u8))),
+        ("TestApp::data", panic(|| TestApp::new().data(1_u8).data(2_u8))),
     ];
     all.extend(steps().await);
     all
@@ -177,6 +182,9 @@ async fn steps() -> Vec<(&'static str, String)> {
         ("Map::timeout", awaited!(|c| c.map("s", [1], |_| one()).timeout(S).timeout(S))),
         ("Map::backoff", awaited!(|c| c.map("s", [1], |_| one()).backoff(backoff()).backoff(backoff()))),
         ("Map::undo", awaited!(|c| c.map("s", [1], |_| one()).undo(none).undo(none))),
+        ("Invoke::undo", awaited!(|c| c.invoke::<u8>("s", "f", &json!({})).undo(none).undo(none))),
+        ("MapRuns::limit", awaited!(|c| c.map_runs::<u8, _>("s", "f", [json!({})]).limit(1).limit(2))),
+        ("MapRuns::undo", awaited!(|c| c.map_runs::<u8, _>("s", "f", [json!({})]).undo(none).undo(none))),
         ("PollUntil::every", awaited!(|c| c.poll_until("s", async || Ok(Some(1))).every(60 * S).every(60 * S))),
         ("PollUntil::timeout", awaited!(|c| c.poll_until("s", async || Ok(Some(1))).timeout(S).timeout(S))),
         ("PollUntil::check_timeout", {
@@ -258,13 +266,13 @@ async fn is_cancelled(cancel: CancelOn, stop: serde_json::Value) -> bool {
 async fn of_two_conditions_for_being_cancelled_both_hold() {
     let same_id = "async.data.id == event.data.id";
     let each: [fn() -> CancelOn; 4] = [
-        || CancelOn::event::<Stopped>().field("tenant").field("id"),
-        || CancelOn::event::<Stopped>().field("tenant").when("async.data.id == event.data.id"),
-        || CancelOn::event::<Stopped>().when("async.data.tenant == event.data.tenant").field("id"),
+        || CancelOn::event::<Stopped>().matching("tenant").matching("id"),
+        || CancelOn::event::<Stopped>().matching("tenant").filter("async.data.id == event.data.id"),
+        || CancelOn::event::<Stopped>().filter("async.data.tenant == event.data.tenant").matching("id"),
         || {
             CancelOn::event::<Stopped>()
-                .when("async.data.tenant == event.data.tenant")
-                .when("async.data.id == event.data.id")
+                .filter("async.data.tenant == event.data.tenant")
+                .filter("async.data.id == event.data.id")
         },
     ];
     for cancel in each {
@@ -274,29 +282,27 @@ async fn of_two_conditions_for_being_cancelled_both_hold() {
         }
     }
     // a condition that does not look at one of the events
-    let never = || CancelOn::event::<Stopped>().field("tenant").when(same_id).when("false");
+    let never = || CancelOn::event::<Stopped>().matching("tenant").filter(same_id).filter("false");
     assert!(!is_cancelled(never(), json!({"tenant": "a", "id": 1})).await);
 }
 
 #[tokio::test]
 async fn of_two_conditions_for_starting_both_hold() {
-    let function = || f().when("event.data.plan == 'pro' // who pays").when("event.data.id == 1 || event.data.id == 2");
+    let function =
+        || f().filter("event.data.plan == 'pro' // who pays").filter("event.data.id == 1 || event.data.id == 2");
     for (data, starts) in [
         (json!({"plan": "pro", "id": 1}), true),
         (json!({"plan": "pro", "id": 2}), true),
         (json!({"plan": "pro", "id": 3}), false),
         (json!({"plan": "free", "id": 2}), false),
     ] {
-        for function in [
-            function(),
-            f().when_event("job/asked", "event.data.plan == 'pro'").when_event("job/asked", "event.data.id < 3"),
-        ] {
+        for function in [function(), f().on::<Asked>().filter("event.data.plan == 'pro'").filter("event.data.id < 3")] {
             let mut app = TestApp::new().function(function);
             app.send(&asked(data.clone())).await;
             assert_eq!(app.runs().await.len(), usize::from(starts), "{data}");
         }
     }
-    let refused = refusal(f().when("true) || (false").when("true"));
+    let refused = refusal(f().filter("true) || (false").filter("true"));
     assert!(refused.contains("true) || (false"), "a bracket too many in one is not closed by the next: {refused}");
 }
 
@@ -304,7 +310,7 @@ async fn of_two_conditions_for_starting_both_hold() {
 async fn of_two_conditions_for_an_event_that_is_waited_for_both_hold() {
     async fn waits(ctx: Context, _: Event<Asked>) -> Result<bool> {
         let waits = ctx.wait_for_event::<Stopped>("w").matching("tenant", "a").matching("data.id", &1);
-        let came = waits.when("async.data.score > 5").when("async.data.score < 9").await?;
+        let came = waits.filter("async.data.score > 5").filter("async.data.score < 9").await?;
         Ok(came.is_some())
     }
     for (data, came) in [
@@ -325,11 +331,11 @@ async fn of_two_conditions_for_an_event_that_is_waited_for_both_hold() {
 #[tokio::test]
 async fn what_adds_up_adds_up() {
     let limits = f().concurrency(Concurrency::limit(2)).concurrency(Concurrency::limit(1).key("event.data.a"));
-    let programs = limits.also_at("@hourly").also_at("@daily").programs(&States::default()).unwrap();
-    let spec = programs[0].spec();
+    let compiled = programs(limits.cron("@hourly").cron("@daily"), &SharedData::default()).unwrap();
+    let spec = compiled[0].spec();
     assert_eq!((spec.concurrency.len(), spec.schedule.lines.len()), (2, 2));
-    let both =
-        f().cancel_on(CancelOn::named("a")).cancel_on(CancelOn::named("b")).programs(&States::default()).unwrap();
+    let both = f().cancel_on(CancelOn::named("a")).cancel_on(CancelOn::named("b"));
+    let both = programs(both, &SharedData::default()).unwrap();
     assert_eq!(both[0].spec().flow.cancel_on.len(), 2);
     let mut app = TestApp::new().function(f()).function(Function::new("g", quick));
     app.send(&asked(json!({}))).await;

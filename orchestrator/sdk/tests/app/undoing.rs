@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Pace, Status, TestApp};
 
 use crate::running::{Order, order};
@@ -25,7 +26,7 @@ impl Ledger {
 
 /// Books two things, and pays.
 async fn trip(ctx: Context, _: Event<Order>) -> Result<()> {
-    let ledger: Ledger = ctx.state::<Ledger>()?.clone();
+    let ledger: Ledger = ctx.data::<Ledger>()?.clone();
     for what in ["flight", "hotel"] {
         let undone = ledger.clone();
         ctx.step(format!("book {what}"), async || {
@@ -42,7 +43,7 @@ async fn trip(ctx: Context, _: Event<Order>) -> Result<()> {
 }
 
 fn app(ledger: &Ledger) -> TestApp {
-    TestApp::new().state(ledger.clone()).function(Function::new("trip", trip))
+    TestApp::new().data(ledger.clone()).function(Function::new("trip", trip))
 }
 
 fn refused() -> Error {
@@ -73,7 +74,7 @@ async fn nothing_is_undone_when_the_run_completes_or_a_step_is_tried_again() {
 
 /// Fails outside its steps so often, by a panic.
 async fn moody(ctx: Context, _: Event<Order>) -> Result<()> {
-    let (ledger, fails) = (ctx.state::<Ledger>()?.clone(), *ctx.state::<u32>()?);
+    let (ledger, fails) = (ctx.data::<Ledger>()?.clone(), *ctx.data::<u32>()?);
     let undone = ledger.clone();
     ctx.undo("it", async move || {
         undone.note("undone");
@@ -93,7 +94,7 @@ async fn a_handler_that_is_tried_again_undoes_nothing_before_its_last_attempt() 
     let run = async |fails: u32| {
         let ledger = Ledger::default();
         let function = Function::new("moody", moody).retries(2);
-        let run = TestApp::new().state(ledger.clone()).state(fails).function(function).send(&order()).await.remove(0);
+        let run = TestApp::new().data(ledger.clone()).data(fails).function(function).send(&order()).await.remove(0);
         (run, ledger.lines())
     };
     let (run_that_ends_well, lines) = run(2).await;
@@ -119,7 +120,7 @@ async fn undoing_is_retried_and_one_that_cannot_be_undone_does_not_keep_the_othe
 #[tokio::test]
 async fn a_function_with_few_retries_still_tries_hard_to_undo() {
     let ledger = Ledger::default();
-    let app = TestApp::new().state(ledger.clone()).function(Function::new("trip", trip).retries(0));
+    let app = TestApp::new().data(ledger.clone()).function(Function::new("trip", trip).retries(0));
     let mut app = app.fail("pay", 9, Error::new("busy")).fail("undo book hotel", 4, Error::new("away"));
     assert_eq!(app.send(&order()).await.remove(0).attempts("undo book hotel"), 5);
     assert_eq!(ledger.lines().len(), 4);
@@ -130,7 +131,7 @@ static WELL: AtomicBool = AtomicBool::new(false);
 #[tokio::test]
 async fn that_a_run_has_failed_holds_though_its_handler_comes_to_another_end_in_a_later_replay() {
     async fn fickle(ctx: Context, _: Event<Order>) -> Result<()> {
-        let ledger = ctx.state::<Ledger>()?.clone();
+        let ledger = ctx.data::<Ledger>()?.clone();
         for what in ["a", "b"] {
             let ledger = ledger.clone();
             ctx.step(what, async || Ok(()))
@@ -145,7 +146,7 @@ async fn that_a_run_has_failed_holds_though_its_handler_comes_to_another_end_in_
     }
     let ledger = Ledger::default();
     let run =
-        TestApp::new().state(ledger.clone()).function(Function::new("fickle", fickle)).send(&order()).await.remove(0);
+        TestApp::new().data(ledger.clone()).function(Function::new("fickle", fickle)).send(&order()).await.remove(0);
     assert!(WELL.load(Ordering::Relaxed));
     assert_eq!(ledger.lines(), ["b", "a"]);
     assert_eq!((run.status(), run.error().unwrap().message.as_str()), (Status::Failed, "the card was refused"));
@@ -154,7 +155,7 @@ async fn that_a_run_has_failed_holds_though_its_handler_comes_to_another_end_in_
 #[tokio::test(start_paused = true)]
 async fn a_handler_that_waits_for_ever_for_what_is_no_step_is_undone_too() {
     async fn stuck(ctx: Context, _: Event<Order>) -> Result<()> {
-        let ledger = ctx.state::<Ledger>()?.clone();
+        let ledger = ctx.data::<Ledger>()?.clone();
         ctx.step("do", async || Ok(()))
             .undo(async move |()| {
                 ledger.note("undone");
@@ -165,7 +166,7 @@ async fn a_handler_that_waits_for_ever_for_what_is_no_step_is_undone_too() {
     }
     let ledger = Ledger::default();
     let run =
-        TestApp::new().state(ledger.clone()).function(Function::new("stuck", stuck)).send(&order()).await.remove(0);
+        TestApp::new().data(ledger.clone()).function(Function::new("stuck", stuck)).send(&order()).await.remove(0);
     assert_eq!(run.error().unwrap().code.as_deref(), Some("not-a-step"));
     assert_eq!(ledger.lines(), ["undone"]);
 }
@@ -173,7 +174,7 @@ async fn a_handler_that_waits_for_ever_for_what_is_no_step_is_undone_too() {
 #[tokio::test]
 async fn what_a_function_returns_and_is_too_large_fails_the_run_and_is_undone() {
     async fn large(ctx: Context, _: Event<Order>) -> Result<String> {
-        let ledger = ctx.state::<Ledger>()?.clone();
+        let ledger = ctx.data::<Ledger>()?.clone();
         ctx.step("do", async || Ok(()))
             .undo(async move |()| {
                 ledger.note("undone");
@@ -184,7 +185,7 @@ async fn what_a_function_returns_and_is_too_large_fails_the_run_and_is_undone() 
     }
     let ledger = Ledger::default();
     let run =
-        TestApp::new().state(ledger.clone()).function(Function::new("large", large)).send(&order()).await.remove(0);
+        TestApp::new().data(ledger.clone()).function(Function::new("large", large)).send(&order()).await.remove(0);
     assert_eq!(run.error().unwrap().code.as_deref(), Some("too-large"));
     assert_eq!(ledger.lines(), ["undone"]);
 }
@@ -217,7 +218,7 @@ async fn a_run_that_was_undone_is_run_again_from_the_beginning_only() {
 #[tokio::test]
 async fn a_rerun_undoes_what_it_did_itself_and_not_what_the_run_before_did() {
     async fn two(ctx: Context, event: Event<Order>) -> Result<()> {
-        let ledger = ctx.state::<Ledger>()?.clone();
+        let ledger = ctx.data::<Ledger>()?.clone();
         for what in ["a", "b"] {
             let ledger = ledger.clone();
             ctx.step(what, async || Ok(()))
@@ -230,7 +231,7 @@ async fn a_rerun_undoes_what_it_did_itself_and_not_what_the_run_before_did() {
         if event.data.client_id == "acme" { Ok(()) } else { Err(refused()) }
     }
     let ledger = Ledger::default();
-    let mut app = TestApp::new().state(ledger.clone()).function(Function::new("two", two));
+    let mut app = TestApp::new().data(ledger.clone()).function(Function::new("two", two));
     let run = app.send(&order()).await.remove(0);
     assert_eq!(run.status(), Status::Completed);
     let input = stepladder_core::json::of(&Order { client_id: "other".into() }).unwrap();
@@ -263,7 +264,7 @@ async fn said_within_a_body_it_has_no_effect() {
 #[tokio::test]
 async fn items_of_a_map_are_undone_one_by_one() {
     async fn all(ctx: Context, _: Event<Order>) -> Result<()> {
-        let ledger = ctx.state::<Ledger>()?.clone();
+        let ledger = ctx.data::<Ledger>()?.clone();
         ctx.map("item", 0..3_u8, async |i| Ok(i))
             .limit(1)
             .undo(async move |i| {
@@ -275,7 +276,7 @@ async fn items_of_a_map_are_undone_one_by_one() {
         Err(refused())
     }
     let ledger = Ledger::default();
-    let run = TestApp::new().state(ledger.clone()).function(Function::new("all", all)).send(&order()).await.remove(0);
+    let run = TestApp::new().data(ledger.clone()).function(Function::new("all", all)).send(&order()).await.remove(0);
     assert_eq!(run.steps()[5..], ["undo item:2", "undo item:1", "undo item"]);
     assert_eq!(ledger.lines(), ["2", "1", "0"]);
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::runtime::TestRunDetail;
 use stepladder_sdk::testing::{Fact, Pace, Status, TestApp};
 
 use super::running::{Order, order};
@@ -71,7 +72,7 @@ async fn a_wait_and_a_signal_without_a_time_last_a_week() {
 async fn an_expression_sees_both_events() {
     async fn waits(ctx: Context, _: Event<Order>) -> Result<Option<u32>> {
         let when = "async.data.clientId == event.data.clientId && async.data.score > 5";
-        Ok(ctx.wait_for_event::<Approved>("good").when(when).await?.map(|event| event.data.score))
+        Ok(ctx.wait_for_event::<Approved>("good").filter(when).await?.map(|event| event.data.score))
     }
     let mut app = TestApp::new().function(Function::new("f", waits));
     app.start(&order()).await;
@@ -249,10 +250,10 @@ async fn what_cannot_be_waited_for_fails_and_says_why() {
         ctx.wait_for_event::<Approved>("w").matching("clientId", &[1, 2]).await.map(drop)
     }
     async fn misspelt(ctx: Context, _: Event<Order>) -> Result<()> {
-        ctx.wait_for_event::<Approved>("w").when("asnyc.data.score > 1").await.map(drop)
+        ctx.wait_for_event::<Approved>("w").filter("asnyc.data.score > 1").await.map(drop)
     }
     async fn cel(ctx: Context, _: Event<Order>) -> Result<()> {
-        ctx.wait_for_event::<Approved>("w").when("async.data.").await.map(drop)
+        ctx.wait_for_event::<Approved>("w").filter("async.data.").await.map(drop)
     }
     for (function, says) in [
         (Function::new("f", list), "cannot wait: an event is matched by a text, a number, a boolean or null"),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Fact, Status, TestApp};
 use stepladder_sdk::{NewEvent, ToEvent};
 
@@ -32,7 +33,7 @@ async fn a_debounce_runs_with_the_last_event_once_it_is_quiet() {
 
 #[tokio::test]
 async fn a_debounce_ends_at_the_latest_and_counts_each_key_by_itself() {
-    let debounce = Debounce::new(10 * SECOND).at_the_latest(25 * SECOND).key("event.data.client");
+    let debounce = Debounce::new(10 * SECOND).max_wait(25 * SECOND).key("event.data.client");
     let mut app = TestApp::new().function(Function::new("f", works).debounce(debounce));
     let sent = app.now();
     for n in 0..8 {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Status, TestApp, TestRun};
 use stepladder_sdk::{NewEvent, ToEvent};
 
@@ -30,8 +31,8 @@ use Status::{Cancelled, Completed};
 #[tokio::test]
 async fn an_event_cancels_the_runs_whose_field_it_shares() {
     for cancel in [
-        CancelOn::event::<Stop>().field("client"),
-        CancelOn::named("job/stopped").when("async.data.client == event.data.client"),
+        CancelOn::event::<Stop>().matching("client"),
+        CancelOn::named("job/stopped").filter("async.data.client == event.data.client"),
     ] {
         let mut app = TestApp::new().function(Function::new("f", works_long).cancel_on(cancel));
         send_all(&mut app, [job("a", 0), job("b", 1), job("a", 2)]).await;
@@ -50,7 +51,7 @@ async fn an_event_cancels_the_runs_whose_field_it_shares() {
 async fn an_event_cancels_what_has_not_begun_and_only_within_the_time() {
     let function = Function::new("f", works_long)
         .concurrency(Concurrency::runs(1))
-        .cancel_on(CancelOn::event::<Stop>().within(90 * MINUTE));
+        .cancel_on(CancelOn::event::<Stop>().timeout(90 * MINUTE));
     let mut app = TestApp::new().function(function);
     send_all(&mut app, (0..2).map(|n| job("a", n))).await;
     app.advance(MINUTE).await;
@@ -66,7 +67,7 @@ async fn an_event_cancels_what_has_not_begun_and_only_within_the_time() {
 #[tokio::test]
 async fn who_has_ended_is_not_looked_at_when_the_event_comes() {
     let mut app =
-        TestApp::new().function(Function::new("f", works).cancel_on(CancelOn::event::<Stop>().field("client")));
+        TestApp::new().function(Function::new("f", works).cancel_on(CancelOn::event::<Stop>().matching("client")));
     for n in 0..5 {
         app.send(&job("a", n)).await;
     }
@@ -78,7 +79,8 @@ async fn who_has_ended_is_not_looked_at_when_the_event_comes() {
 
 #[tokio::test]
 async fn a_run_that_waits_too_long_to_begin_is_cancelled() {
-    let function = Function::new("f", works_long).concurrency(Concurrency::runs(1)).start_within(30 * MINUTE);
+    let function =
+        Function::new("f", works_long).concurrency(Concurrency::runs(1)).timeouts(Timeouts::new().start(30 * MINUTE));
     let mut app = TestApp::new().function(function);
     let sent = app.now();
     send_all(&mut app, (0..3).map(|n| job("a", n))).await;
@@ -92,7 +94,8 @@ async fn a_run_that_waits_too_long_to_begin_is_cancelled() {
 #[tokio::test]
 async fn a_run_that_takes_too_long_is_cancelled_on_time() {
     for (within, ends) in [(30 * MINUTE, Cancelled), (2 * Duration::from_secs(3_600), Completed)] {
-        let function = Function::new("f", works_long).throttle(Rate::new(1, MINUTE)).finish_within(within);
+        let function =
+            Function::new("f", works_long).throttle(Rate::new(1, MINUTE)).timeouts(Timeouts::new().finish(within));
         let mut app = TestApp::new().function(function);
         let sent = app.now();
         send_all(&mut app, (0..2).map(|n| job("a", n))).await;
@@ -109,7 +112,7 @@ async fn a_run_that_takes_too_long_is_cancelled_on_time() {
 
 #[tokio::test]
 async fn the_time_to_begin_counts_from_the_ts_of_an_event_that_lies_ahead() {
-    let function = || Function::new("f", works_long).start_within(30 * MINUTE);
+    let function = || Function::new("f", works_long).timeouts(Timeouts::new().start(30 * MINUTE));
     for (limited, ends) in [(false, [Completed; 2]), (true, [Completed, Cancelled])] {
         let function = if limited { function().concurrency(Concurrency::runs(1)) } else { function() };
         let mut app = TestApp::new().function(function);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::runtime::{TestEngine, TestRunDetail};
 use stepladder_sdk::testing::{Status, TestApp};
 use stepladder_sdk::{NewEvent, Timestamp};
 

@@ -15,6 +15,7 @@ mod standstill;
 use std::time::Duration;
 
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{TestApp, TestRun};
 use stepladder_sdk::{Timestamp, ToEvent};
 

@@ -6,6 +6,7 @@ use stepladder_core::waiting::{Field, Waiter};
 use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::ports::{Commit, Commits, Later};
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Status, TestApp};
 
 use crate::{Job, SECOND, job, send_all};
@@ -59,7 +60,7 @@ struct Order(Arc<Mutex<Vec<u32>>>);
 /// Calls about slots and reads of journals for each of so many runs that wait for one slot; they are served in order.
 async fn cost_of_waiting_for_a_slot(many: u32) -> f64 {
     async fn tells(ctx: Context, event: Event<Job>) -> Result<()> {
-        let order = ctx.state::<Order>()?;
+        let order = ctx.data::<Order>()?;
         ctx.step("work", async || {
             order.0.lock().unwrap().push(event.data.n);
             Ok(())
@@ -68,7 +69,7 @@ async fn cost_of_waiting_for_a_slot(many: u32) -> f64 {
     }
     let order = Order::default();
     let function = Function::new("f", tells).concurrency(Concurrency::limit(1));
-    let mut app = TestApp::new().function(function).state(order.clone());
+    let mut app = TestApp::new().function(function).data(order.clone());
     for chunk in (0..many).collect::<Vec<_>>().chunks(1_000) {
         send_all(&mut app, chunk.iter().map(|n| job("acme", *n))).await;
     }

@@ -1,6 +1,7 @@
 //! Functions that are paused and resumed.
 
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Status, TestApp};
 
 use crate::{Job, MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works, works_long};

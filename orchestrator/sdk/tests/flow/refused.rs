@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use stepladder_sdk::NewEvent;
 use stepladder_sdk::prelude::*;
-use stepladder_sdk::{NewEvent, States};
+use stepladder_sdk::runtime::{SharedData, programs};
 
 use crate::{Job, MINUTE, SECOND, works};
 
@@ -12,7 +13,7 @@ async fn counts(_: Context, events: Vec<Event<Job>>) -> Result<usize> {
 }
 
 fn refusal(function: Function) -> String {
-    let program = match function.programs(&States::default()) {
+    let program = match programs(function, &SharedData::default()) {
         Err(fault) => return fault,
         Ok(mut programs) => programs.remove(0),
     };
@@ -40,7 +41,7 @@ fn what_cannot_be_had_together_is_named() {
         (batch().concurrency(Concurrency::limit(1)).priority("1"), "a batch", "a priority"),
         (debounced().throttle(Rate::new(1, SECOND)), "a debounce", "a throttle"),
         (debounced().singleton(Singleton::replace()), "a debounce", "a singleton"),
-        (debounced().also_at("@hourly"), "a debounce", "a cron line"),
+        (debounced().cron("@hourly"), "a debounce", "a cron line"),
     ] {
         let said = refusal(function);
         assert!(said.starts_with("function `f` has") && said.contains(one) && said.contains(other), "{said}");
@@ -54,11 +55,11 @@ fn what_means_nothing_is_refused_with_the_reason() {
         (f().throttle(Rate::new(1, SECOND).burst(0)), "no start at all"),
         (f().rate_limit(Rate::new(1, Duration::ZERO)), "period"),
         (f().rate_limit(Rate::new(1, Duration::from_secs(32 * 86_400))), "at most"),
-        (f().debounce(Debounce::new(MINUTE).at_the_latest(SECOND)), "never be waited out"),
+        (f().debounce(Debounce::new(MINUTE).max_wait(SECOND)), "never be waited out"),
         (Function::batch("f", Batch::new(0, MINUTE), counts), "use 1 to 1000"),
         (Function::batch("f", Batch::new(1_001, MINUTE), counts), "use 1 to 1000"),
         (f().priority("1"), "no line to be first in"),
-        (f().start_within(Duration::ZERO), "no time at all"),
+        (f().timeouts(Timeouts::new().start(Duration::ZERO)), "no time at all"),
         (f().cancel_on(CancelOn::named("")), "is empty"),
         (f().concurrency(Concurrency::limit(1).shared("a/b")), "no `/`"),
         (
@@ -80,7 +81,9 @@ fn limits_that_would_be_taken_for_shared_ones_are_refused() {
         let said = refusal(limited);
         assert!(said.contains("as shared ones are") && said.contains(&format!("`{id}`")), "{said}");
     }
-    assert!(Function::new("accounts", works).concurrency(Concurrency::limit(1)).programs(&States::default()).is_ok());
+    assert!(
+        programs(Function::new("accounts", works).concurrency(Concurrency::limit(1)), &SharedData::default()).is_ok()
+    );
 }
 
 #[test]
@@ -89,7 +92,7 @@ fn functions_that_share_a_limit_and_do_not_agree_are_named() {
         .into_iter()
         .map(|n| {
             let function = Function::new(format!("f{n}"), works).concurrency(Concurrency::limit(n).shared("api"));
-            function.programs(&States::default()).unwrap().remove(0).spec().clone()
+            programs(function, &SharedData::default()).unwrap().remove(0).spec().clone()
         })
         .collect();
     let said = stepladder_core::spec::disagreement(specs.iter()).unwrap();
@@ -101,11 +104,11 @@ fn functions_that_share_a_limit_and_do_not_agree_are_named() {
 fn an_expression_that_names_what_does_not_exist_is_refused_when_the_app_starts() {
     let stopped = || CancelOn::named("job/stopped");
     for (function, what, says) in [
-        (f().when("evnt.data.plan == 'pro'"), "the condition of function `f`", "`evnt`"),
-        (f().when("data.plan == 'pro'"), "the condition of function `f`", "write `event.data`"),
-        (f().when("event.data.plan.startswith('p')"), "the condition of function `f`", "did you mean `startsWith`?"),
-        (f().when("async.data.plan == 'pro'"), "the condition of function `f`", "`async` is the event that arrives"),
-        (f().when_event("job/asked", "evnt.id == ''"), "the condition of function `f`", "`evnt`"),
+        (f().filter("evnt.data.plan == 'pro'"), "the filter of function `f`", "`evnt`"),
+        (f().filter("data.plan == 'pro'"), "the filter of function `f`", "write `event.data`"),
+        (f().filter("event.data.plan.startswith('p')"), "the filter of function `f`", "did you mean `startsWith`?"),
+        (f().filter("async.data.plan == 'pro'"), "the filter of function `f`", "`async` is the event that arrives"),
+        (f().on::<Job>().filter("evnt.id == ''"), "the filter of function `f`", "`evnt`"),
         (
             f().concurrency(Concurrency::limit(1).key("evnt.data.client")),
             "the concurrency key of function `f`",
@@ -123,22 +126,22 @@ fn an_expression_that_names_what_does_not_exist_is_refused_when_the_app_starts()
             "`evnt`",
         ),
         (
-            f().cancel_on(stopped().when("asnyc.data.client == event.data.client")),
+            f().cancel_on(stopped().filter("asnyc.data.client == event.data.client")),
             "the condition for being cancelled of function `f`",
             "did you mean `async`?",
         ),
     ] {
-        let said = function.programs(&States::default()).err().unwrap_or_default();
+        let said = programs(function, &SharedData::default()).err().unwrap_or_default();
         assert!(said.starts_with(what) && said.contains(says) && said.contains("at character"), "{said}");
     }
     let known =
-        f().when("timestamp(event.data.at) > timestamp('2020-01-01T00:00:00Z') && event.data.plan.matches('^p')");
-    assert!(known.programs(&States::default()).is_ok());
+        f().filter("timestamp(event.data.at) > timestamp('2020-01-01T00:00:00Z') && event.data.plan.matches('^p')");
+    assert!(programs(known, &SharedData::default()).is_ok());
 }
 
 #[test]
 fn a_field_that_is_none_is_refused_when_the_app_starts() {
-    let said = refusal(f().cancel_on(CancelOn::named("job/stopped").field("client..id")));
+    let said = refusal(f().cancel_on(CancelOn::named("job/stopped").matching("client..id")));
     assert_eq!(
         said,
         "function `f` is cancelled by an event by a field: `client..id` is no field; use names with dots between"

@@ -1,6 +1,7 @@
 //! Requests of many events: each is decided on as if it had come by itself, in the order of the request (rule 31).
 
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Status, TestApp};
 use stepladder_sdk::{NewEvent, ToEvent};
 
@@ -114,7 +115,7 @@ async fn a_repeated_request_starts_nothing_again() {
 
 #[tokio::test]
 async fn a_stop_cancels_the_job_before_it_and_not_the_one_after_it() {
-    let function = || Function::new("f", works_long).cancel_on(CancelOn::event::<Stop>().field("client"));
+    let function = || Function::new("f", works_long).cancel_on(CancelOn::event::<Stop>().matching("client"));
     for function in [function(), function().singleton(Singleton::skip()), function().singleton(Singleton::replace())] {
         let mut app = TestApp::new().function(function);
         app.engine().intake().ingest(vec![asked("a", 0), stop("a"), asked("a", 1)], None).await.unwrap();
@@ -128,7 +129,7 @@ async fn a_stop_cancels_the_job_before_it_and_not_the_one_after_it() {
 #[tokio::test]
 async fn a_stop_that_is_repeated_cancels_what_came_before_it_and_not_what_came_after() {
     let mut app =
-        TestApp::new().function(Function::new("f", works_long).cancel_on(CancelOn::event::<Stop>().field("client")));
+        TestApp::new().function(Function::new("f", works_long).cancel_on(CancelOn::event::<Stop>().matching("client")));
     let stop = NewEvent { id: Some("stop-1".into()), ..stop("a") };
     app.start(&stop).await;
     app.advance(SECOND).await;

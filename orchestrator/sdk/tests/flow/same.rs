@@ -146,10 +146,10 @@ const PAIRS: [([&str; 2], bool); 14] = [
 #[tokio::test]
 async fn an_event_cancels_the_runs_of_the_same_value_alone() {
     let by: [fn() -> CancelOn; 4] = [
-        || CancelOn::event::<Other>().field("k"),
-        || CancelOn::event::<Other>().field("data.k"),
-        || CancelOn::event::<Other>().field("event.data.k"),
-        || CancelOn::event::<Other>().when("async.data.k == event.data.k"),
+        || CancelOn::event::<Other>().matching("k"),
+        || CancelOn::event::<Other>().matching("data.k"),
+        || CancelOn::event::<Other>().matching("event.data.k"),
+        || CancelOn::event::<Other>().filter("async.data.k == event.data.k"),
     ];
     for cancel in by {
         for (data, is_same) in PAIRS {
@@ -177,7 +177,7 @@ async fn a_wait_ends_by_an_event_of_the_same_value_alone() {
         Ok(ctx.wait_for_event::<Other>("w").matching("data.k", k).await?.is_some())
     }
     async fn by_condition(ctx: Context, _: Event<Asked>) -> Result<bool> {
-        Ok(ctx.wait_for_event::<Other>("w").when("async.data.k == event.data.k").await?.is_some())
+        Ok(ctx.wait_for_event::<Other>("w").filter("async.data.k == event.data.k").await?.is_some())
     }
     for function in [|| Function::new("f", by_field), (|| Function::new("f", by_condition)) as fn() -> Function] {
         for (data, is_same) in PAIRS {
@@ -196,7 +196,7 @@ async fn a_wait_ends_by_an_event_of_the_same_value_alone() {
 
 #[tokio::test]
 async fn a_field_that_is_called_data_is_reached_by_its_whole_path() {
-    let cancel = CancelOn::event::<Other>().field("data.data.id");
+    let cancel = CancelOn::event::<Other>().matching("data.data.id");
     let mut app = TestApp::new().function(Function::new("f", long).cancel_on(cancel));
     app.start(&raw("same/asked", r#"{"data":{"id":1},"id":2}"#)).await;
     app.start(&raw("same/other", r#"{"data":{"id":2},"id":2}"#)).await;

@@ -2,6 +2,7 @@
 //! policy says.
 
 use stepladder_sdk::prelude::*;
+use stepladder_sdk::runtime::{TestEngine, programs};
 use stepladder_sdk::testing::{Fact, Status, TestApp, TestRun};
 use stepladder_sdk::{NewEvent, Tick, Timestamp, ToEvent};
 
@@ -134,7 +135,7 @@ async fn paused_cron(policy: Option<MissedTicks>) -> (Vec<Status>, Vec<i64>) {
     async fn ticks(ctx: Context, _: Event<Tick>) -> Result<()> {
         ctx.step("work", async || Ok(())).await
     }
-    let cron = Function::cron("f", "*/10 * * * *", ticks);
+    let cron = Function::new("f", ticks).cron("*/10 * * * *");
     let mut app = TestApp::new().function(match policy {
         Some(policy) => cron.missed_ticks(policy),
         None => cron,
@@ -175,10 +176,10 @@ async fn rule_32_of_a_paused_cron_function_missed_ticks_follow_its_policy() {
 
 #[tokio::test]
 async fn missed_ticks_are_for_cron_functions_and_said_once() {
-    let fault = |function: Function| function.programs(&Default::default()).err().unwrap_or_default();
+    let fault = |function: Function| programs(function, &Default::default()).err().unwrap_or_default();
     let said = fault(Function::new("f", works).missed_ticks(MissedTicks::Skip));
     assert!(said.contains("`f` has missed_ticks and no cron line"), "{said}");
-    let twice = Function::new("f", works).also_at("@daily").missed_ticks(MissedTicks::Skip);
+    let twice = Function::new("f", works).cron("@daily").missed_ticks(MissedTicks::Skip);
     let said = fault(twice.missed_ticks(MissedTicks::RunAll));
     assert!(said.contains("`f` calls `.missed_ticks` twice"), "{said}");
 }

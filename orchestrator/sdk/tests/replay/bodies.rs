@@ -7,7 +7,8 @@ use std::time::Duration;
 use stepladder_core::Failure;
 use stepladder_core::limits::OUTCOME_BYTES;
 use stepladder_core::retry::Retry;
-use stepladder_sdk::{Context, Error, Event, Function, Result, States, blocking};
+use stepladder_sdk::runtime::SharedData;
+use stepladder_sdk::{Context, Error, Event, Function, Result, blocking};
 
 use crate::driver::{Run, Start, end, ids, never, wanted};
 
@@ -22,13 +23,13 @@ impl Drop for Guard {
 
 fn counted(function: Function) -> (Run, Arc<AtomicU32>) {
     let drops = Arc::new(AtomicU32::new(0));
-    let mut states = States::default();
-    states.insert(drops.clone());
-    (Run::with_states(function, &states), drops)
+    let mut data = SharedData::default();
+    data.insert(drops.clone());
+    (Run::with_data(function, &data), drops)
 }
 
 async fn raced(ctx: Context, _: Event<Start>) -> Result<&'static str> {
-    let drops = ctx.state::<Arc<AtomicU32>>()?;
+    let drops = ctx.data::<Arc<AtomicU32>>()?;
     tokio::select! {
         biased; // the order of the wishes is asserted on
         r = ctx.step("slow", async || { let _guard = Guard(drops.clone()); never().await; Ok(()) }) => r.map(|()| "step"),

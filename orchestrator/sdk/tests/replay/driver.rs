@@ -10,7 +10,8 @@ use stepladder_core::state::Revealed;
 use stepladder_core::{Event, EventId, Failure, Kind, Outcome, RunId, StepId, Timestamp, json};
 use stepladder_engine::Program;
 use stepladder_engine::program::{Advance, Fault, Finished, History, Session};
-use stepladder_sdk::{EventData, Function, States};
+use stepladder_sdk::runtime::{SharedData, programs};
+use stepladder_sdk::{EventData, Function};
 
 /// When the run was created.
 pub(crate) const CREATED: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -37,11 +38,11 @@ pub(crate) type Ended = Result<String, Failure>;
 
 impl Run {
     pub(crate) fn of(function: Function) -> Self {
-        Self::with_states(function, &States::default())
+        Self::with_data(function, &SharedData::default())
     }
 
-    pub(crate) fn with_states(function: Function, states: &States) -> Self {
-        let program = function.programs(states).expect("a good function").swap_remove(0);
+    pub(crate) fn with_data(function: Function, data: &SharedData) -> Self {
+        let program = programs(function, data).expect("a good function").swap_remove(0);
         Self { program, journal: Vec::new(), failures: Vec::new(), hops: 0 }
     }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use stepladder_sdk::{Backoff, Concurrency, Context, Event, EventData, Function, FunctionFailed, Result, States};
+use stepladder_sdk::runtime::{SharedData, programs};
+use stepladder_sdk::{Backoff, Concurrency, Context, Event, EventData, Function, FunctionFailed, Result};
 
 use crate::driver::{Run, Start, end};
 
@@ -13,7 +14,7 @@ async fn handler(_: Context, _: Event<Start>) -> Result<()> {
 }
 
 fn refused(function: Function) -> String {
-    function.programs(&States::default()).err().expect("refused")
+    programs(function, &SharedData::default()).err().expect("refused")
 }
 
 #[test]
@@ -24,11 +25,11 @@ fn what_the_builder_was_told_is_in_the_spec() {
         .timeout(Duration::from_secs(9))
         .concurrency(Concurrency::limit(3))
         .concurrency(Concurrency::limit(1).key("event.data.id"))
-        .when("event.data.id != ''");
+        .filter("event.data.id != ''");
     assert_eq!(function.id(), "f");
-    let programs = function.programs(&States::default()).unwrap();
-    let spec = programs[0].spec();
-    assert_eq!((programs.len(), &*spec.id, spec.retry.retries), (1, "f", 2));
+    let compiled = programs(function, &SharedData::default()).unwrap();
+    let spec = compiled[0].spec();
+    assert_eq!((compiled.len(), &*spec.id, spec.retry.retries), (1, "f", 2));
     assert_eq!((spec.timeout, &spec.retry.backoff), (Duration::from_secs(9), &Backoff::Fixed(Duration::from_secs(1))));
     assert_eq!(&*spec.triggers[0].event, "test/start");
     assert_eq!(spec.triggers[0].condition.as_ref().unwrap().source(), "event.data.id != ''");
@@ -38,7 +39,7 @@ fn what_the_builder_was_told_is_in_the_spec() {
 
 #[test]
 fn an_expression_that_is_none_is_reported_with_its_function() {
-    let said = refused(Function::new("f", handler).when("event.data."));
+    let said = refused(Function::new("f", handler).filter("event.data."));
     assert!(said.contains("condition of function `f`") && said.contains("`event.data.`"), "{said}");
     let said = refused(Function::new("g", handler).concurrency(Concurrency::limit(1).key("(")));
     assert!(said.contains("concurrency key of function `g`"), "{said}");
@@ -56,18 +57,28 @@ fn an_event_may_have_a_condition_of_its_own() {
         const NAME: &'static str = "a";
         const NAMES: &'static [&'static str] = &["a", "b", "c"];
     }
+    macro_rules! named {
+        ($($type:ident: $name:literal),*) => {$(
+            #[derive(Deserialize)]
+            struct $type {}
+            impl EventData for $type {
+                const NAME: &'static str = $name;
+            }
+        )*};
+    }
+    named!(B: "b", C: "c", D: "d");
     async fn either(_: Context, _: Event<Either>) -> Result<()> {
         Ok(())
     }
-    let function = || Function::new("f", either).when_event("b", "event.data.b").when("event.data.any");
-    let programs = function().programs(&States::default()).unwrap();
-    let of = programs[0].spec().triggers.iter().map(|t| t.condition.as_ref().map_or("", |c| c.source()));
+    let function = || Function::new("f", either).filter("event.data.any").on::<B>().filter("event.data.b");
+    let compiled = programs(function(), &SharedData::default()).unwrap();
+    let of = compiled[0].spec().triggers.iter().map(|t| t.condition.as_ref().map_or("", |c| c.source()));
     assert_eq!(of.collect::<Vec<_>>(), ["event.data.any", "event.data.b", "event.data.any"]);
-    let alone = Function::new("f", either).when_event("c", "true").programs(&States::default()).unwrap();
+    let alone = programs(Function::new("f", either).on::<C>().filter("true"), &SharedData::default()).unwrap();
     let of = alone[0].spec().triggers.iter().map(|t| t.condition.is_some());
     assert_eq!(of.collect::<Vec<_>>(), [false, false, true]);
-    let said = refused(function().when_event("d", "true"));
-    assert!(said.contains("`f`") && said.contains("`d`, which does not start it"), "{said}");
+    let said = refused(function().on::<D>().filter("true"));
+    assert!(said.contains("`f`") && said.contains("`d`, which its handler does not take"), "{said}");
 }
 
 #[test]
@@ -75,9 +86,10 @@ fn an_on_failure_handler_is_a_function_of_its_own() {
     async fn undo(_: Context, event: Event<FunctionFailed>) -> Result<String> {
         Ok(event.data.function_id)
     }
-    let programs = Function::new("f", handler).retries(1).on_failure(undo).programs(&States::default()).unwrap();
-    assert_eq!(programs[0].spec().on_failure.as_deref(), Some("f/on-failure"));
-    let after = programs[1].spec();
+    let function = Function::new("f", handler).retries(1).on_failure(undo);
+    let compiled = programs(function, &SharedData::default()).unwrap();
+    assert_eq!(compiled[0].spec().on_failure.as_deref(), Some("f/on-failure"));
+    let after = compiled[1].spec();
     assert_eq!((&*after.id, after.triggers.len(), after.retry.retries), ("f/on-failure", 0, 1));
 }
 

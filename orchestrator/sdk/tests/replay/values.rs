@@ -5,7 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use stepladder_core::decide::Ask;
 use stepladder_core::{EventId, Kind, NewEvent, Outcome, Timestamp, json};
-use stepladder_sdk::{Backoff, Context, Event, EventData, Function, Result, States};
+use stepladder_sdk::runtime::SharedData;
+use stepladder_sdk::{Backoff, Context, Event, EventData, Function, Result};
 
 use crate::driver::{CREATED, Run, Start, end, ids, wanted};
 
@@ -51,13 +52,13 @@ async fn chance_within_a_body_does_not_move_the_functions_own() {
 #[tokio::test]
 async fn shared_state_is_found_by_its_type() {
     async fn uses(ctx: Context, _: Event<Start>) -> Result<usize> {
-        let missing = ctx.state::<u8>().unwrap_err();
+        let missing = ctx.data::<u8>().unwrap_err();
         assert!(missing.is_terminal() && missing.to_string().contains("u8"), "{missing:?}");
-        Ok(ctx.state::<String>()?.len())
+        Ok(ctx.data::<String>()?.len())
     }
-    let mut states = States::default();
-    states.insert("four".to_owned());
-    assert_eq!(end(Run::with_states(Function::new("f", uses), &states).open().as_mut()).await, Ok("4".into()));
+    let mut data = SharedData::default();
+    data.insert("four".to_owned());
+    assert_eq!(end(Run::with_data(Function::new("f", uses), &data).open().as_mut()).await, Ok("4".into()));
 }
 
 #[derive(Serialize, Deserialize)]

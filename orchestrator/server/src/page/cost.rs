@@ -97,7 +97,7 @@ impl Told {
 
 /// What a step used of a model, in words.
 pub(super) fn used(usage: &Usage) -> String {
-    let Usage { model, input_tokens, cached_input_tokens, output_tokens, micro_dollars } = usage;
+    let Usage { model, input_tokens, cached_input_tokens, output_tokens, micro_dollars, .. } = usage;
     let cached = if *cached_input_tokens > 0 { format!(" ({cached_input_tokens} cached)") } else { String::new() };
     let price = micro_dollars.map_or_else(|| "price not known".into(), |micro| dollars(micro.saturating_mul(1_000)));
     format!("{}: {input_tokens} tokens in{cached}, {output_tokens} out, {price}", brief(model, 100))

@@ -1,4 +1,4 @@
-//! What moves a test: hops side by side while anything can be done, then the clock.
+//! The surroundings of a test's engine. Hops run concurrently while there is work; then the clock moves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,19 +8,25 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Listings, Queue, RunQuery, Shown};
-use stepladder_engine::{Engine, RunFilter};
+use stepladder_engine::{Config, Engine, RunFilter};
+use stepladder_testkit::clock::SeededEntropy;
 use stepladder_testkit::memory::Memory;
 
 use super::clock::TestClock;
+use super::program::TestProgram;
 use super::run::TestRun;
 use super::script::Script;
+use crate::{Function, SharedData};
 
-/// Real time that bodies may take before the test is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Virtual time within which everything has to end.
-const LONGEST: Duration = Duration::from_secs(10 * 366 * 86_400);
-/// Wakes received at a time.
-const AT_ONCE: usize = 64;
+/// When the virtual clock starts: 2024-01-01T00:00:00Z.
+const START: Timestamp = Timestamp::from_millis(1_704_067_200_000);
+
+/// Real time after which a test with a running body fails.
+const REAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Virtual time within which every run must end: 10 years.
+const VIRTUAL_TIMEOUT: Duration = Duration::from_secs(10 * 366 * 86_400);
+/// Maximum wakes received at a time.
+const MAX_RECEIVED: usize = 64;
 
 /// An engine and its surroundings.
 pub(super) struct World {
@@ -28,12 +34,21 @@ pub(super) struct World {
     pub(super) memory: Arc<Memory>,
     clock: Arc<TestClock>,
     script: Arc<Script>,
-    /// Hops under way.
     hops: FuturesUnordered<BoxFuture<'static, ()>>,
 }
 
 impl World {
-    pub(super) fn new(engine: Arc<Engine>, memory: Arc<Memory>, clock: Arc<TestClock>, script: Arc<Script>) -> Self {
+    pub(super) fn new(functions: Vec<Function>, data: &SharedData, script: Arc<Script>, config: Config) -> Self {
+        let clock = Arc::new(TestClock::new(START));
+        let memory = Arc::new(Memory::new(clock.clone()));
+        let mut programs = Vec::new();
+        for function in functions {
+            let compiled = function.into_programs(data).unwrap_or_else(|error| panic!("{error}"));
+            programs.extend(compiled.into_iter().map(|program| TestProgram::wrap(program, script.clone())));
+        }
+        let entropy = Arc::new(SeededEntropy::new(1));
+        let engine = Engine::with_ports(memory.clone(), clock.clone(), entropy, programs, config);
+        let engine = Arc::new(engine.unwrap_or_else(|error| panic!("{error}")));
         Self { engine, memory, clock, script, hops: FuturesUnordered::new() }
     }
 
@@ -41,22 +56,22 @@ impl World {
         self.clock.now()
     }
 
-    /// Runs until no run is left.
+    /// Runs everything until no run is live.
     pub(super) async fn run_to_end(&mut self) {
-        let end = self.now() + LONGEST;
+        let end = self.now() + VIRTUAL_TIMEOUT;
         loop {
             self.settle().await;
-            if self.hops.is_empty() && self.is_all_over().await {
+            if self.hops.is_empty() && self.has_no_live_run().await {
                 return;
             }
             match self.next_due() {
                 Some(due) if due <= end => self.clock.set(due),
-                Some(_) | None => panic!("{}", self.stuck().await),
+                Some(_) | None => panic!("{}", self.describe_live_runs().await),
             }
         }
     }
 
-    /// Runs what falls due until `end`.
+    /// Runs everything that is due until `end`.
     pub(super) async fn run_until(&mut self, end: Timestamp) {
         loop {
             self.settle().await;
@@ -68,7 +83,7 @@ impl World {
         self.clock.set(end);
     }
 
-    /// Runs everything that can be run while the clock stands still.
+    /// Runs everything that can run while the clock stands still.
     async fn settle(&mut self) {
         self.engine.sweep().await.unwrap_or_else(|error| panic!("{error}"));
         loop {
@@ -84,29 +99,29 @@ impl World {
             if !self.script.is_active() {
                 return; // the hops wait for the clock
             }
-            if tokio::time::timeout(PATIENCE, self.hops.next()).await.is_err() {
+            if tokio::time::timeout(REAL_TIMEOUT, self.hops.next()).await.is_err() {
                 panic!(
-                    "the bodies of {:?} have run for {PATIENCE:?} of real time; the virtual clock stands still while \
-                     they do: to test a time-out, say TestApp::hang",
+                    "the bodies of {:?} have run for {REAL_TIMEOUT:?} of real time; the virtual clock stands still \
+                     meanwhile, so use TestApp::hang to test a timeout",
                     self.script.active()
                 );
             }
         }
     }
 
-    /// Starts a hop for every wake that is visible; says whether there was one.
+    /// Starts a hop for every visible wake. Returns whether there was one.
     fn receive(&mut self) -> bool {
-        let mut any = false;
+        let mut has_received = false;
         let visibility = self.engine.config().visibility();
-        while let Some(received) = self.memory.receive(AT_ONCE, visibility).now_or_never() {
+        while let Some(received) = self.memory.receive(MAX_RECEIVED, visibility).now_or_never() {
             for delivery in received.unwrap_or_else(|error| panic!("{error}")) {
-                any = true;
+                has_received = true;
                 let engine = self.engine.clone();
                 let hop = async move { engine.hop(delivery).await.unwrap_or_else(|error| panic!("{error}")) };
                 self.hops.push(hop.boxed());
             }
         }
-        any
+        has_received
     }
 
     fn next_due(&self) -> Option<Timestamp> {
@@ -115,26 +130,26 @@ impl World {
         message.into_iter().chain(self.clock.next_alarm()).min()
     }
 
-    async fn is_all_over(&self) -> bool {
+    async fn has_no_live_run(&self) -> bool {
         let query = RunQuery { shown: Shown::Live, limit: 1, ..RunQuery::default() };
         self.memory.runs(query).await.is_ok_and(|live| live.is_empty())
     }
 
-    pub(super) async fn look_at(&self, run: RunId) -> TestRun {
+    pub(super) async fn inspect(&self, run: RunId) -> TestRun {
         let detail = self.engine.query().run(run).await.unwrap_or_else(|error| panic!("{error}"));
         let page = self.engine.query().journal(run, 0, usize::MAX - 1).await.unwrap_or_else(|error| panic!("{error}"));
         let journal = page.entries.into_iter().map(|(_, entry)| entry).collect();
         TestRun::new(detail, journal, self.script.executions(run))
     }
 
-    /// Why runs do not end.
-    async fn stuck(&self) -> String {
+    /// Lists the runs that do not end, and why.
+    async fn describe_live_runs(&self) -> String {
         let page = self.engine.query().runs(RunFilter::default()).await.map(|page| page.runs).unwrap_or_default();
-        let mut said = String::from("runs that do not end:");
+        let mut text = String::from("runs that do not end:");
         for run in page.iter().filter(|run| !run.status.is_end()) {
             let waiting = self.engine.query().run(run.run).await.ok().and_then(|detail| detail.waiting);
-            said += &format!(" {} of `{}` ({});", run.run, run.function, waiting.as_deref().unwrap_or("moving"));
+            text += &format!(" {} of `{}` ({});", run.run, run.function, waiting.as_deref().unwrap_or("moving"));
         }
-        said
+        text
     }
 }

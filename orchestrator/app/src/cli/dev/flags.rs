@@ -1,0 +1,101 @@
+//! The flags that the program adds to `dev`.
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::app::App;
+use crate::dev_setup::{DevFlag, DevSetup};
+use crate::terminal::Stop;
+
+/// Adds the flags to `dev`, and to the command line without a command.
+///
+/// # Errors
+/// When an option has the name already.
+pub(in crate::cli) fn add(mut command: Command, flags: &[DevFlag]) -> Result<Command, Stop> {
+    for DevFlag { name, help, .. } in flags {
+        if command.get_arguments().any(|arg| arg.get_long() == Some(name)) {
+            return Err(Stop::problem(format!(
+                "`dev` has an option `--{name}`; name the flag in `.dev_flag` differently"
+            )));
+        }
+        let flag = Arg::new(*name).long(*name).help(*help).action(ArgAction::SetTrue);
+        command = command.arg(flag.clone().help_heading("Options of dev"));
+        command = command.mut_subcommand("dev", |dev| dev.arg(flag));
+    }
+    Ok(command)
+}
+
+/// Keeps only the flags that are set.
+pub(in crate::cli) fn retain(matches: &ArgMatches, flags: &mut Vec<DevFlag>) {
+    let matches = match matches.subcommand() {
+        Some(("dev", dev)) => dev,
+        Some(_) => return flags.clear(),
+        None => matches,
+    };
+    flags.retain(|flag| matches.get_flag(flag.name));
+}
+
+/// Runs what the flags prepare, and adds their functions to the app.
+pub(super) async fn set_up(app: &mut App) -> Result<DevSetup, Stop> {
+    let mut whole = DevSetup::new();
+    for DevFlag { name, setup, .. } in std::mem::take(&mut app.dev_flags) {
+        let setup = setup().await.map_err(|e| Stop::problem(format!("--{name} cannot start: {e}")))?;
+        app.functions.extend(setup.functions);
+        whole.notes.extend(setup.notes);
+        whole.events.extend(setup.events);
+        whole.retry_delays.extend(setup.retry_delays);
+    }
+    if whole.retry_delays.len() > 1 {
+        return Err(Stop::problem("the flags of `dev` call `.retry_delay` twice; call it once"));
+    }
+    Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    fn app(name: &'static str) -> App {
+        App::new().dev_flag(name, "Start stubs", || async {
+            let wait = Duration::from_secs(2);
+            Ok(DevSetup::new().note("stubs answer").retry_delay(wait))
+        })
+    }
+
+    fn given(args: &[&str]) -> Vec<&'static str> {
+        let mut app = app("stubs");
+        let matches = add(Cli::command(), &app.dev_flags).unwrap().try_get_matches_from(args).unwrap();
+        retain(&matches, &mut app.dev_flags);
+        app.dev_flags.iter().map(|flag| flag.name).collect()
+    }
+
+    #[test]
+    fn a_flag_belongs_to_dev_with_and_without_the_command() {
+        assert_eq!(given(&["stepladder", "--stubs"]), ["stubs"]);
+        assert_eq!(given(&["stepladder", "dev", "--stubs"]), ["stubs"]);
+        assert!(given(&["stepladder", "dev"]).is_empty() && given(&["stepladder", "runs"]).is_empty());
+        let command = add(Cli::command(), &app("stubs").dev_flags).unwrap();
+        assert!(command.clone().try_get_matches_from(["stepladder", "runs", "--stubs"]).is_err());
+        assert!(command.clone().render_long_help().to_string().contains("--stubs"));
+    }
+
+    #[test]
+    fn a_flag_named_like_an_option_is_refused() {
+        let error = add(Cli::command(), &app("port").dev_flags).err();
+        assert!(matches!(error, Some(Stop::Problem(text)) if text.contains("`--port`")));
+    }
+
+    #[tokio::test]
+    async fn a_second_retry_delay_is_refused() {
+        let mut one = app("stubs");
+        let setup = set_up(&mut one).await.unwrap();
+        assert_eq!((setup.notes.len(), setup.retry_delays[0]), (1, Duration::from_secs(2)));
+        let mut two = app("stubs")
+            .dev_flag("more", "Start more", || async { Ok(DevSetup::new().retry_delay(Duration::from_secs(1))) });
+        assert!(matches!(set_up(&mut two).await, Err(Stop::Problem(text)) if text.contains("`.retry_delay` twice")));
+    }
+}

@@ -1,0 +1,79 @@
+//! Flags that a program adds to `dev`, and what they prepare before the local server starts.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use stepladder_core::NewEvent;
+use stepladder_sdk::{Error, Function, Result, ToEvent};
+
+/// What a flag of `dev` prepares: see [`App::dev_flag`](crate::App::dev_flag).
+///
+/// ```
+/// # use stepladder::prelude::*;
+/// use stepladder::DevSetup;
+///
+/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "test/hello.world")] struct Hello { name: String }
+/// async fn start_stubs() -> Result<DevSetup> {
+///     stepladder::override_env("GREETING_URL", "http://127.0.0.1:4000");
+///     DevSetup::new().note("greetings come from a stub").event(&Hello { name: "Ada".into() })
+/// }
+/// ```
+#[derive(Default)]
+pub struct DevSetup {
+    pub(crate) functions: Vec<Function>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) events: Vec<NewEvent>,
+    /// More than one is an error.
+    pub(crate) retry_delays: Vec<Duration>,
+}
+
+/// A flag of `dev`.
+pub(crate) struct DevFlag {
+    pub(crate) name: &'static str,
+    pub(crate) help: &'static str,
+    pub(crate) setup: SetupHook,
+}
+
+pub(crate) type SetupHook = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<DevSetup>> + Send>> + Send>;
+
+impl DevSetup {
+    /// Prepares nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Registers a function.
+    #[must_use]
+    pub fn function(mut self, function: Function) -> Self {
+        self.functions.push(function);
+        self
+    }
+
+    /// Prints a line when the server is ready.
+    #[must_use]
+    pub fn note(mut self, line: impl Into<String>) -> Self {
+        self.notes.push(line.into());
+        self
+    }
+
+    /// Sends an event when the server is ready.
+    ///
+    /// # Errors
+    /// When the event would be refused: its name is reserved, or its data is not a JSON object.
+    pub fn event(mut self, event: &impl ToEvent) -> Result<Self> {
+        let event = event.to_event()?;
+        if let Some(fault) = event.fault() {
+            return Err(Error::terminal(format!("the event `{}`: {fault}", event.name)));
+        }
+        self.events.push(event);
+        Ok(self)
+    }
+
+    /// Waits this long before every retry, unless `--retry-delay` sets another time. Call it once.
+    #[must_use]
+    pub fn retry_delay(mut self, wait: Duration) -> Self {
+        self.retry_delays.push(wait);
+        self
+    }
+}

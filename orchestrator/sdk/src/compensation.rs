@@ -1,0 +1,140 @@
+//! Compensations: if a run fails for good, its finished steps are undone in reverse order.
+//!
+//! [`Step::undo`](crate::Step::undo) and [`Context::undo`](crate::Context::undo) register them. The handler is wrapped
+//! here, so no function has to call anything. The failure is recorded first, as a step of its own (`stepladder/undo`).
+//! A later replay then finishes the compensations, even if the handler ends differently. Each compensation is an
+//! ordinary step, recorded and retried.
+//!
+//! A cancelled run is not compensated: after a cancellation none of its code runs.
+
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::future::{BoxFuture, poll_fn};
+use stepladder_core::decide::{Ask, StepOptions};
+use stepladder_core::limits::{FAILURE_BYTES, OUTCOME_BYTES, UNDO};
+use stepladder_core::retry::{DEFAULT_RETRIES, RetryPolicy};
+use stepladder_core::sentence::{brief, cut};
+use stepladder_core::{Failure, Json, StepId, json};
+
+use crate::error::{ErrorCode, panicked};
+use crate::ledger::ReplayLedger;
+use crate::step::{Body, UntypedStep};
+use crate::{Error, Result};
+
+/// The future of a compensation.
+pub(crate) type Compensating = BoxFuture<'static, Result<()>>;
+
+/// How one step is undone.
+pub(crate) struct Compensation {
+    /// The step's id, or the name that the function gave.
+    pub(crate) name: StepId,
+    pub(crate) at: &'static Location<'static>,
+    pub(crate) compensate: Box<dyn FnOnce() -> Compensating + Send>,
+}
+
+/// The retries of a handler.
+pub(crate) struct HandlerRetries {
+    pub(crate) policy: RetryPolicy,
+    /// The current attempt, from 1.
+    pub(crate) attempt: u32,
+}
+
+impl HandlerRetries {
+    /// Whether the handler is not tried again after this error. The engine decides by the same rule.
+    fn is_final(&self, error: &Error) -> bool {
+        self.policy.next_delay(self.attempt, error.retry(), 0).is_none()
+    }
+}
+
+/// Runs the handler, and its compensations if it fails for good.
+pub(crate) async fn compensated(
+    handler: BoxFuture<'static, Result<Json>>,
+    ledger: Arc<ReplayLedger>,
+    retries: HandlerRetries,
+) -> Result<Json> {
+    let ended = run_to_end(handler, &ledger).await.and_then(check_size);
+    ledger.mark_ended();
+    let had_failed = ledger.has_failed();
+    let error = match ended {
+        Err(error) if had_failed || (retries.is_final(&error) && ledger.has_compensations()) => error,
+        Ok(_) if had_failed => Error::terminal("the run had failed before"),
+        ended => return ended,
+    };
+    let max_retries = retries.policy.retries.max(DEFAULT_RETRIES);
+    let failure = record_failure(&ledger, error.into_fault().failure).await;
+    let mut message = failure.message;
+    let mut not_undone = String::new();
+    for Compensation { name, at, compensate } in ledger.take_compensations().into_iter().rev() {
+        let id = ledger.unused_id(format!("undo {name}"));
+        let body: Body<'static> = Box::new(move || {
+            let compensating = compensate();
+            Box::pin(async move { compensating.await.map(|()| json::null()) })
+        });
+        let options = StepOptions { retries: Some(max_retries), ..StepOptions::default() };
+        if let Err(error) = run_step(&ledger, id, options, body, at).await {
+            not_undone += &brief(format_args!("; `{name}` could not be undone: {error}"));
+        }
+    }
+    if !not_undone.is_empty() {
+        // a long failure must not hide what could not be undone
+        message = cut(message, FAILURE_BYTES / 2) + &not_undone;
+    }
+    Err(Error::recorded(Failure { message, code: failure.code }))
+}
+
+/// Records that the run has failed. Returns the failure on record, which later replays keep.
+async fn record_failure(ledger: &Arc<ReplayLedger>, failure: Failure) -> Failure {
+    let record = json::of(&failure).unwrap_or_else(|_| json::null());
+    let body: Body<'static> = Box::new(move || Box::pin(async move { Ok(record) }));
+    let recorded = run_step(ledger, UNDO.into(), StepOptions::default(), body, Location::caller()).await;
+    recorded.ok().and_then(|record| serde_json::from_str(record.get()).ok()).unwrap_or(failure)
+}
+
+async fn run_step(
+    ledger: &Arc<ReplayLedger>,
+    id: StepId,
+    options: StepOptions,
+    body: Body<'static>,
+    at: &'static Location<'static>,
+) -> Result<Json> {
+    let mut step = UntypedStep::new(ledger.clone(), id, Ask::Run(options), Some(body), at);
+    poll_fn(|cx| step.poll(cx)).await
+}
+
+/// Returns what the handler returned, its panic, or the error with which it was aborted.
+async fn run_to_end(handler: BoxFuture<'static, Result<Json>>, ledger: &ReplayLedger) -> Result<Json> {
+    let mut handler = Some(handler);
+    poll_fn(|cx| {
+        let ended = match ledger.take_abort() {
+            Some(error) => Err(error),
+            None => std::task::ready!(poll(handler.as_mut(), cx)),
+        };
+        // a value of the handler may panic when it is dropped; that does not fail the run
+        let handler = handler.take();
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {
+            let error = panicked(&*payload);
+            tracing::error!(%error, "a value that the function held panicked when it was dropped");
+        }
+        Poll::Ready(ended)
+    })
+    .await
+}
+
+fn poll(handler: Option<&mut BoxFuture<'static, Result<Json>>>, cx: &mut Context<'_>) -> Poll<Result<Json>> {
+    let Some(handler) = handler else { return Poll::Pending };
+    catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx)))
+        .unwrap_or_else(|payload| Poll::Ready(Err(panicked(&*payload))))
+}
+
+/// Checks the size of the output here, where compensations can still run.
+fn check_size(output: Json) -> Result<Json> {
+    let bytes = output.get().len();
+    if bytes <= OUTCOME_BYTES {
+        return Ok(output);
+    }
+    let message =
+        format!("the function returned {bytes} bytes; at most {OUTCOME_BYTES} are allowed, return a reference to them");
+    Err(Error::terminal(message).with_code(ErrorCode::TooLarge))
+}

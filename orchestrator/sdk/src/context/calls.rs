@@ -1,0 +1,138 @@
+//! Steps that reach other functions: events and invocations.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use stepladder_core::decide::Ask;
+use stepladder_core::event::{data_fault, fault_of_all};
+use stepladder_core::{EventId, Json, NewEvent, json};
+
+use super::{Context, decode};
+use crate::error::ErrorCode;
+use crate::event::encode_event;
+use crate::step::{Decode, Recorded};
+use crate::{Error, Invoke, MapRuns, Result, SendEvent, SendEvents, ToEvent};
+
+/// The default maximum of live runs of a [`Context::map_runs`].
+const MAX_LIVE_RUNS: usize = 100;
+
+impl Context {
+    /// Sends an event, once, and returns its id. The functions that it triggers run independently of this run.
+    ///
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// # #[derive(Serialize, Deserialize, Event)] #[event(name = "order/paid")] struct Paid { order: String }
+    /// # async fn example(ctx: Context) -> Result<()> {
+    /// ctx.send_event("announce", Paid { order: "o-7".into() }).await?;
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn send_event(&self, name: impl Into<String>, event: impl ToEvent) -> SendEvent<'_> {
+        SendEvent::new(self.send(name.into(), encode_event(&event).map(|event| vec![event]), decode_one))
+    }
+
+    /// Sends several events, once, and returns their ids in order.
+    ///
+    /// A step sends at most 5,000 events and 64 MiB. Each event has the limits of any event: 3 MiB, 100 levels, no NUL.
+    #[track_caller]
+    pub fn send_events<E: ToEvent>(
+        &self,
+        name: impl Into<String>,
+        events: impl IntoIterator<Item = E>,
+    ) -> SendEvents<'_> {
+        SendEvents::new(self.send(name.into(), events.into_iter().map(|event| encode_event(&event)).collect(), decode))
+    }
+
+    /// Runs another function and returns its output. `input` is the data of its event: a JSON object within the limits of
+    /// any event (3 MiB, 100 levels, no NUL).
+    ///
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// # async fn example(ctx: Context) -> Result<()> {
+    /// let total: u64 = ctx.invoke("sum up", "add-numbers", &json!({"numbers": [1, 2]})).await?;
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn invoke<O: DeserializeOwned>(
+        &self,
+        name: impl Into<String>,
+        function: impl Into<Arc<str>>,
+        input: &(impl Serialize + ?Sized),
+    ) -> Invoke<'_, O> {
+        let (name, function) = (name.into(), function.into());
+        let (input, error) = match encode_input(input) {
+            Ok(input) => (input, None),
+            Err(error) => (json::empty_object(), Some(error.in_step(&name))),
+        };
+        let mut step = self.create(name, Ask::Invoke { function, input, bound: false }, None, decode);
+        if let Some(error) = error {
+            step.fail_with(error);
+        }
+        Invoke::new(step)
+    }
+
+    /// Runs another function once for each item, with at most [`limit`](MapRuns::limit) live runs, by default 100.
+    ///
+    /// Each item is the data of its run's event: a JSON object. Each run has retries, limits and a journal of its own,
+    /// and may take months.
+    ///
+    /// Every run that ends wakes this one, which replays what came before: the work grows with the square of the items.
+    /// For tens of thousands of items, map over lists of items, and map over the items in the other function.
+    ///
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// # async fn example(ctx: Context) -> Result<()> {
+    /// let clients: Vec<_> = (0..200).map(|n| json!({ "clientId": n })).collect();
+    /// let reports: Vec<String> = ctx.map_runs("report", "write-report", clients).limit(20).await?;
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn map_runs<O: DeserializeOwned, I: Serialize>(
+        &self,
+        name: impl Into<String>,
+        function: impl Into<Arc<str>>,
+        items: impl IntoIterator<Item = I>,
+    ) -> MapRuns<'_, O> {
+        let (name, function) = (name.into(), function.into());
+        let mut calls = Vec::new();
+        for item in items {
+            calls.push(self.invoke(name.clone(), function.clone(), &item));
+        }
+        MapRuns::new(calls, MAX_LIVE_RUNS)
+    }
+
+    #[track_caller]
+    fn send<T>(&self, name: String, events: Result<Vec<NewEvent>>, decode: Decode<T>) -> Recorded<'_, T> {
+        let check = |events: Vec<NewEvent>| match fault_of_all(&events) {
+            None => Ok(events),
+            Some(fault) => Err(Error::terminal(format!("cannot send {fault}")).with_code(ErrorCode::BadEvent)),
+        };
+        let (events, error) = match events.and_then(check) {
+            Ok(events) => (events, None),
+            Err(error) => (Vec::new(), Some(error.in_step(&name))),
+        };
+        let mut step = self.create(name, Ask::Send(events), None, decode);
+        if let Some(error) = error {
+            step.fail_with(error);
+        }
+        step
+    }
+}
+
+fn decode_one(outcome: &RawValue) -> serde_json::Result<EventId> {
+    let [id] = decode(outcome)?;
+    Ok(id)
+}
+
+fn encode_input(input: &(impl Serialize + ?Sized)) -> Result<Json> {
+    let input = json::of(input).map_err(|error| Error::terminal(format!("its input is not JSON: {error}")))?;
+    match data_fault(&input) {
+        None => Ok(input),
+        Some(fault) => {
+            Err(Error::terminal(format!("its input {fault} (it is the data of an event)"))
+                .with_code(ErrorCode::BadEvent))
+        }
+    }
+}

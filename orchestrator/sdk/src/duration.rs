@@ -1,0 +1,23 @@
+//! Durations in messages for people.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+/// Formats a duration as `1h 30m`.
+pub(crate) fn friendly(duration: Duration) -> String {
+    format!("{:#}", SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_in_their_units() {
+        assert_eq!(friendly(Duration::from_millis(90_500)), "1m 30s 500ms");
+        assert_eq!(friendly(Duration::from_secs(7_200)), "2h");
+        assert_eq!(friendly(Duration::ZERO), "0s");
+        assert!(friendly(Duration::MAX).ends_with("ns"));
+    }
+}

@@ -1,0 +1,54 @@
+//! Handlers without their types.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use serde::Serialize;
+use stepladder_core::{Failure, Json, json};
+use stepladder_engine::program::History;
+
+use crate::error::ErrorCode;
+use crate::{Context, Error, Event, EventData, Result};
+
+/// Decodes the event, or the events, and returns the handler's future.
+pub(super) type Handler = Arc<dyn Fn(Context, &History) -> Result<HandlerFuture, Failure> + Send + Sync>;
+
+type HandlerFuture = BoxFuture<'static, Result<Json>>;
+
+pub(super) fn event_handler<T, O, H, Fut>(handler: H) -> Handler
+where
+    T: EventData,
+    O: Serialize,
+    H: Fn(Context, Event<T>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<O>> + Send + 'static,
+{
+    let handler = Arc::new(handler);
+    Arc::new(move |ctx, history| {
+        let (handler, event) = (handler.clone(), Event::<T>::decode(&history.event)?);
+        // the handler is called inside the future, where a panic is caught
+        Ok(Box::pin(async move { encode(handler(ctx, event).await?) }))
+    })
+}
+
+pub(super) fn batch_handler<T, O, H, Fut>(handler: H) -> Handler
+where
+    T: EventData,
+    O: Serialize,
+    H: Fn(Context, Vec<Event<T>>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<O>> + Send + 'static,
+{
+    let handler = Arc::new(handler);
+    Arc::new(move |ctx, history| {
+        let events = std::iter::once(&*history.event).chain(&history.joined);
+        let events = events.map(Event::<T>::decode).collect::<Result<Vec<_>, _>>()?;
+        let handler = handler.clone();
+        Ok(Box::pin(async move { encode(handler(ctx, events).await?) }))
+    })
+}
+
+fn encode(output: impl Serialize) -> Result<Json> {
+    json::of(&output).map_err(|error| {
+        Error::terminal(format!("the function's output cannot be written as JSON: {error}"))
+            .with_code(ErrorCode::Unencodable)
+    })
+}

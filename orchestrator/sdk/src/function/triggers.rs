@@ -1,0 +1,227 @@
+//! What starts a function: events with filters, and cron schedules.
+
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use stepladder_core::Spec;
+use stepladder_core::cron::Cron;
+use stepladder_core::missed::MissedTicks;
+
+use super::Function;
+use crate::flow::Compiler;
+use crate::{EventData, Tick, ToEvent};
+
+/// A condition for the events that start a function.
+pub(super) struct Filter {
+    /// The events that it applies to; `None` for all events without a filter of their own.
+    events: Option<&'static [&'static str]>,
+    cel: String,
+}
+
+/// The cron schedules of a function, before they are parsed.
+pub(super) struct CronConfig {
+    schedules: Vec<String>,
+    time_zone: Option<String>,
+    missed_ticks: Option<MissedTicks>,
+    /// Whether the handler's type accepts a tick.
+    can_decode_tick: fn() -> bool,
+}
+
+impl CronConfig {
+    pub(super) fn new<T: EventData>() -> Self {
+        Self { schedules: Vec::new(), time_zone: None, missed_ticks: None, can_decode_tick: can_decode_tick::<T> }
+    }
+}
+
+fn can_decode_tick<T: EventData>() -> bool {
+    let tick = RawValue::from_string(r#"{"at":0}"#.to_owned());
+    tick.is_ok_and(|tick| T::decode(Tick::NAME, &tick).is_ok())
+}
+
+impl Function {
+    /// Selects one of the events that start the function. The [`filter`](Self::filter)s that follow apply to it alone.
+    ///
+    /// The handler's type must stand for this event, or the app does not start.
+    ///
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// #[derive(Deserialize, Event)]
+    /// #[event(name = "client/created")]
+    /// struct Created { plan: String }
+    ///
+    /// #[derive(Deserialize, Event)]
+    /// #[event(name = "client/updated")]
+    /// struct Updated { fields: Vec<String> }
+    ///
+    /// #[derive(Deserialize, Event)]
+    /// #[serde(untagged)]
+    /// enum Changed { Created(Created), Updated(Updated) }
+    ///
+    /// async fn sync(ctx: Context, event: Event<Changed>) -> Result<()> { Ok(()) }
+    ///
+    /// let function = Function::new("sync-client", sync)
+    ///     .on::<Created>().filter("event.data.plan == 'pro'")
+    ///     .on::<Updated>().filter("'email' in event.data.fields");
+    /// ```
+    #[must_use]
+    pub fn on<T: EventData>(mut self) -> Self {
+        self.selected = Some(T::NAMES);
+        self.selections.push(T::NAMES);
+        self
+    }
+
+    /// Lets only events start the function for which this CEL expression is true: `event.data.plan == "pro"`.
+    ///
+    /// After [`on`](Self::on) it applies to that event, before to all events that have no filter of their own. If there
+    /// are several filters, all must hold. The app does not start with an expression that is not CEL, or that uses an
+    /// unknown name.
+    ///
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// # #[derive(Serialize, Deserialize, Event)] #[event(name = "client/created")] struct Created { plan: String }
+    /// # async fn welcome(ctx: Context, event: Event<Created>) -> Result<()> { Ok(()) }
+    /// let function = Function::new("welcome", welcome).filter("event.data.plan == 'pro'");
+    /// ```
+    #[must_use]
+    pub fn filter(mut self, cel: impl Into<String>) -> Self {
+        self.filters.push(Filter { events: self.selected, cel: cel.into() });
+        self
+    }
+
+    /// Starts the function by a cron schedule. The handler takes an `Event<`[`Tick`]`>`.
+    ///
+    /// A schedule has five fields (minute, hour, day of the month, month, day of the week), or is `@hourly`, `@daily`,
+    /// `@weekly`, `@monthly` or `@yearly`. `0 9 * * MON-FRI` is nine o'clock on weekdays. The time zone is UTC, or the
+    /// [`time_zone`](Self::time_zone). A minute that several schedules name is one tick.
+    ///
+    /// Each tick starts one run, within a second of its minute. A tick that has not started a minute after its time is
+    /// missed; see [`missed_ticks`](Self::missed_ticks). `docs/cron.md` explains clocks that change.
+    ///
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// # use stepladder::Tick;
+    /// # async fn report(ctx: Context, tick: Event<Tick>) -> Result<()> { Ok(()) }
+    /// let function = Function::new("daily-report", report)
+    ///     .cron("0 9 * * MON-FRI")
+    ///     .cron("0 11 * * SAT,SUN")
+    ///     .time_zone("Europe/Berlin")
+    ///     .jitter(Duration::from_secs(120));
+    /// ```
+    #[must_use]
+    pub fn cron(mut self, schedule: impl Into<String>) -> Self {
+        self.cron.schedules.push(schedule.into());
+        self
+    }
+
+    /// Sets the time zone of the cron schedules: an IANA name, for example `Europe/Berlin`. By default, UTC.
+    #[must_use]
+    pub fn time_zone(mut self, name: impl Into<String>) -> Self {
+        self.calls.record("time_zone");
+        self.cron.time_zone = Some(name.into());
+        self
+    }
+
+    /// Delays each tick by up to this time, at most 10 minutes, so that functions do not all start on the hour. The same
+    /// tick always has the same delay. By default, there is none.
+    #[must_use]
+    pub fn jitter(mut self, max: Duration) -> Self {
+        self.calls.record("jitter");
+        self.spec.schedule.jitter = max;
+        self
+    }
+
+    /// Sets what happens to ticks that did not start within a minute of their time, because the function was paused or no
+    /// server ran. By default, [`MissedTicks::RunOnce`].
+    ///
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// # use stepladder::Tick;
+    /// # async fn report(ctx: Context, tick: Event<Tick>) -> Result<()> { Ok(()) }
+    /// let function = Function::new("daily-report", report).cron("0 9 * * *").missed_ticks(MissedTicks::Skip);
+    /// ```
+    #[must_use]
+    pub fn missed_ticks(mut self, policy: MissedTicks) -> Self {
+        self.calls.record("missed_ticks");
+        self.cron.missed_ticks = Some(policy);
+        self
+    }
+
+    /// Sets an example event for people: the dashboard's form contains its data. The app does not start if such an event
+    /// does not start the function.
+    ///
+    /// ```
+    /// # use stepladder::prelude::*;
+    /// # #[derive(Serialize, Deserialize, Event)] #[event(name = "test/hello.world")] struct Hello { name: String }
+    /// # async fn hello(ctx: Context, event: Event<Hello>) -> Result<()> { Ok(()) }
+    /// let function = Function::new("hello-world", hello).example(&Hello { name: "Ada".into() });
+    /// ```
+    #[must_use]
+    pub fn example(mut self, event: &impl ToEvent) -> Self {
+        self.calls.record("example");
+        self.example = Some(event.to_event());
+        self
+    }
+}
+
+/// Checks that each event selected by `on` starts the function.
+pub(super) fn check_selections(spec: &Spec, selections: &[&[&str]]) -> Result<(), String> {
+    let starts = |name: &str| spec.triggers.iter().any(|trigger| &*trigger.event == name);
+    match selections.iter().copied().flatten().find(|name| !starts(name)) {
+        None => Ok(()),
+        Some(name) => Err(format!(
+            "function `{}` calls `.on` for the event `{name}`, which its handler does not take; take a type that stands \
+             for it",
+            spec.id
+        )),
+    }
+}
+
+/// Parses the cron schedules into the function's spec.
+pub(super) fn compile_cron(spec: &mut Spec, cron: CronConfig) -> Result<(), String> {
+    let id = spec.id.clone();
+    let CronConfig { schedules, time_zone, missed_ticks, can_decode_tick } = cron;
+    if schedules.is_empty() {
+        let without =
+            |setting| Err(format!("function `{id}` has {setting} and no cron schedule; remove it, or add `.cron`"));
+        if time_zone.is_some() {
+            return without("a time zone");
+        }
+        if missed_ticks.is_some() {
+            return without("missed_ticks");
+        }
+    } else if !can_decode_tick() {
+        return Err(format!("function `{id}` has a cron schedule; its handler must take an `Event<Tick>`"));
+    }
+    spec.schedule.missed_ticks = missed_ticks.unwrap_or_default();
+    for schedule in schedules {
+        let zone = time_zone.as_deref().unwrap_or("UTC");
+        let parsed = Cron::parse(&schedule, zone).map_err(|bad| format!("function `{id}`: {bad}"))?;
+        spec.schedule.lines.push(parsed);
+    }
+    Ok(())
+}
+
+/// Compiles the filters into the triggers. An event's own filters replace those of all events.
+pub(super) fn compile_filters(spec: &mut Spec, filters: &[Filter], compiler: &Compiler<'_>) -> Result<(), String> {
+    for Filter { events, cel } in filters {
+        // each by itself, so that a surplus bracket does not change what another filter means
+        compiler.expr("filter", cel)?;
+        if events.is_none() && spec.triggers.is_empty() {
+            return Err(format!("function `{}` has a filter, and no event starts it", spec.id));
+        }
+    }
+    for trigger in &mut spec.triggers {
+        let is_own = |filter: &&Filter| filter.events.is_some_and(|names| names.contains(&&*trigger.event));
+        let mut chosen: Vec<&str> = filters.iter().filter(is_own).map(|filter| &*filter.cel).collect();
+        if chosen.is_empty() {
+            chosen = filters.iter().filter(|filter| filter.events.is_none()).map(|filter| &*filter.cel).collect();
+        }
+        trigger.condition = match chosen.as_slice() {
+            [] => None,
+            [one] => Some(compiler.expr("filter", one)?),
+            // on lines of their own, since each may end in a comment
+            several => Some(compiler.expr("filters", &format!("({}\n)", several.join("\n) && (")))?),
+        };
+    }
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Log lines and model usage, until the session takes them.
+//!
+//! Memory is bounded here; the engine bounds what a whole run keeps.
+
+use stepladder_core::StepId;
+use stepladder_core::report::{Line, Placed, Report, Room, Usage};
+
+use super::{ReplayLedger, Scope};
+
+/// The log lines of the handler. A replay writes the same line at the same position.
+#[derive(Default)]
+pub(super) struct HandlerLog {
+    /// Outcomes that were revealed so far.
+    outcomes: u64,
+    /// Lines since the last outcome.
+    lines_since: u32,
+    lines: Vec<Placed>,
+    room: Room,
+}
+
+impl HandlerLog {
+    pub(super) fn count_outcome(&mut self) {
+        (self.outcomes, self.lines_since) = (self.outcomes + 1, 0);
+    }
+
+    fn push(&mut self, line: Line) {
+        if !self.room.is_full() {
+            self.room.add(&line);
+            self.lines.push(Placed { after: self.outcomes, nth: self.lines_since, line });
+            self.lines_since += 1;
+        }
+    }
+}
+
+/// What the body of a step reports while it runs.
+#[derive(Default)]
+pub(super) struct BodyReport {
+    report: Report,
+    room: Room,
+}
+
+impl ReplayLedger {
+    /// Adds a log line of the handler, or of the body that runs.
+    pub(crate) fn log(&self, line: Line) {
+        let mut inner = self.lock();
+        match inner.scope {
+            Scope::Handler(_) => inner.log.push(line),
+            Scope::Body(_, at) => {
+                let BodyReport { report, room } = &mut inner.steps[at].report;
+                if !room.is_full() {
+                    room.add(&line);
+                    report.lines.push(line);
+                }
+            }
+            // a value that is dropped with the handler logs at a time that no replay repeats
+            Scope::Outside => {}
+        }
+    }
+
+    /// Adds model usage to the report of a body.
+    pub(crate) fn add_usage(&self, at: usize, usage: Usage) {
+        let mut inner = self.lock();
+        if let Some(step) = inner.steps.get_mut(at) {
+            usage.add_to(&mut step.report.report.usage);
+        }
+    }
+
+    /// Takes the report of a step's body.
+    pub(crate) fn take_report(&self, step: &StepId) -> Report {
+        let mut inner = self.lock();
+        match inner.index.get(step).copied() {
+            Some(at) => std::mem::take(&mut inner.steps[at].report).report,
+            None => Report::default(),
+        }
+    }
+
+    /// Takes the handler's log lines since the last call.
+    pub(crate) fn take_log(&self) -> Vec<Placed> {
+        std::mem::take(&mut self.lock().log.lines)
+    }
+}

@@ -1,0 +1,39 @@
+//! What runs functions: for the other crates of this workspace and their tests. `stepladder` does not export it.
+
+use std::sync::Arc;
+
+use stepladder_engine::view::RunDetail;
+use stepladder_engine::{Config, Engine, Program};
+use stepladder_testkit::memory::Memory;
+
+use crate::Function;
+
+pub use crate::environment::override_env;
+pub use crate::shared_data::SharedData;
+
+/// Compiles a function, and its on-failure function if it has one, to what the engine runs.
+///
+/// # Errors
+/// A sentence that names the function, and the expression or the method that cannot work.
+pub fn programs(function: Function, data: &SharedData) -> Result<Vec<Arc<dyn Program>>, String> {
+    function.into_programs(data)
+}
+
+/// The engine behind a [`TestApp`](crate::testing::TestApp).
+pub trait TestEngine: Sized {
+    /// Returns the engine.
+    fn engine(&mut self) -> Arc<Engine>;
+
+    /// Returns the storage.
+    fn memory(&mut self) -> Arc<Memory>;
+
+    /// Changes the engine's settings, before the app runs.
+    #[must_use]
+    fn config(self, change: impl FnOnce(&mut Config)) -> Self;
+}
+
+/// The engine's view of a [`TestRun`](crate::testing::TestRun).
+pub trait TestRunDetail {
+    /// Returns the steps with their attempts, the event, the log, and why the run waits.
+    fn detail(&self) -> &RunDetail;
+}

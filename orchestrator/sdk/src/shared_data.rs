@@ -1,0 +1,49 @@
+//! Values that all functions of a process share, such as clients, pools and settings.
+
+use std::any::{Any, TypeId, type_name};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::error::ErrorCode;
+use crate::{Error, Result};
+
+/// Shared values by type, at most one of each. Clones share the values.
+#[derive(Clone, Default)]
+pub struct SharedData {
+    by_type: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    /// The first type that was inserted twice.
+    repeated: Option<&'static str>,
+}
+
+impl SharedData {
+    /// Adds a value. A second value of the same type makes [`check`](Self::check) fail.
+    pub fn insert<T: Send + Sync + 'static>(&mut self, value: T) {
+        if self.by_type.insert(TypeId::of::<T>(), Arc::new(value)).is_some() {
+            self.repeated.get_or_insert(type_name::<T>());
+        }
+    }
+
+    /// Checks that no type was inserted twice.
+    ///
+    /// # Errors
+    /// A sentence that names the type.
+    pub fn check(&self) -> Result<(), String> {
+        match self.repeated {
+            None => Ok(()),
+            Some(name) => {
+                Err(format!("two values of type {name} are shared by `.data`; wrap one of them in a type of its own"))
+            }
+        }
+    }
+
+    /// Returns the value of a type.
+    ///
+    /// # Errors
+    /// Terminal with code `missing-data` if no value of the type was added.
+    pub fn get<T: Send + Sync + 'static>(&self) -> Result<&T> {
+        self.by_type.get(&TypeId::of::<T>()).and_then(|value| value.downcast_ref()).ok_or_else(|| {
+            Error::terminal(format!("no shared data has the type {}; add it with App::data", type_name::<T>()))
+                .with_code(ErrorCode::MissingData)
+        })
+    }
+}

@@ -1,0 +1,203 @@
+//! A step without its type: it enters its request in the ledger, polls the body and takes the recorded JSON.
+
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use stepladder_core::decide::{Ask, StepOptions, Want, word};
+use stepladder_core::limits::OUTCOME_BYTES;
+use stepladder_core::state::Revealed;
+use stepladder_core::{Json, Outcome, StepId};
+
+use crate::compensation::{Compensating, Compensation};
+use crate::error::{ErrorCode, panicked};
+use crate::ledger::{Instruction, ReplayLedger, Scope};
+use crate::single_calls::SingleCalls;
+use crate::usage::BodyGuard;
+use crate::{Error, Result};
+
+/// Creates the future of a body.
+pub(crate) type Body<'a> = Box<dyn FnOnce() -> BoxFuture<'a, Result<Json>> + Send + 'a>;
+
+pub(crate) struct UntypedStep<'a> {
+    ledger: Arc<ReplayLedger>,
+    id: StepId,
+    ask: Ask,
+    code: Mutex<Code<'a>>,
+    /// The index in the ledger, from the first poll on.
+    index: Option<usize>,
+    at: &'static Location<'static>,
+    /// The step fails with this when it is polled.
+    error: Option<Error>,
+    /// Whether the outcome was taken over from the run that this one repeats.
+    carried: bool,
+    calls: SingleCalls,
+}
+
+/// A body and its future. The lock is never contended: it makes the step `Sync`, so that a body may use another step's
+/// token.
+struct Code<'a> {
+    body: Option<Body<'a>>,
+    running: Option<BoxFuture<'a, Result<Json>>>,
+}
+
+impl<'a> UntypedStep<'a> {
+    pub(crate) fn new(
+        ledger: Arc<ReplayLedger>,
+        id: StepId,
+        ask: Ask,
+        body: Option<Body<'a>>,
+        at: &'static Location<'static>,
+    ) -> Self {
+        let code = Mutex::new(Code { body, running: None });
+        Self { ledger, id, ask, code, index: None, at, error: None, carried: false, calls: SingleCalls::default() }
+    }
+
+    /// Makes the step fail when it is polled. The first error counts.
+    pub(crate) fn fail_with(&mut self, error: Error) {
+        self.error.get_or_insert(error);
+    }
+
+    pub(crate) fn id(&self) -> &StepId {
+        &self.id
+    }
+
+    pub(crate) fn at(&self) -> &'static Location<'static> {
+        self.at
+    }
+
+    /// Registers how this step is undone. What an earlier run did is not undone by this one.
+    pub(crate) fn add_compensation(&self, compensate: Box<dyn FnOnce() -> Compensating + Send>) {
+        if !self.carried {
+            self.ledger.add_compensation(Compensation { name: self.id.clone(), at: self.at, compensate });
+        }
+    }
+
+    /// Changes the options of a step with a body.
+    pub(crate) fn set_options(&mut self, change: impl FnOnce(&mut StepOptions)) {
+        match &mut self.ask {
+            Ask::Run(options) => change(options),
+            Ask::SleepFor(_)
+            | Ask::SleepUntil(_)
+            | Ask::Send(_)
+            | Ask::Invoke { .. }
+            | Ask::WaitForEvent { .. }
+            | Ask::WaitForSignal { .. } => {}
+        }
+    }
+
+    /// Records a call of a method that may be called once. A second call makes the step fail.
+    pub(crate) fn record_call(&mut self, method: &'static str) {
+        self.calls.record(method);
+        if let Some(error) = self.calls.error() {
+            let message = format!("step `{}` ({}) {error}", self.id, self.at);
+            self.fail_with(Error::terminal(message).with_code(ErrorCode::BadStep));
+        }
+    }
+
+    /// Changes what the step asks for. An error of `change` makes the step fail.
+    pub(crate) fn change_ask(&mut self, change: impl FnOnce(&mut Ask) -> Result<(), String>) {
+        if let Err(error) = change(&mut self.ask) {
+            let message = format!("step `{}` ({}) cannot wait: {error}", self.id, self.at);
+            self.fail_with(Error::terminal(message).with_code(ErrorCode::BadWait));
+        }
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Json>> {
+        if let Some(error) = self.error.take() {
+            return Poll::Ready(Err(error));
+        }
+        let want = || Want { step: self.id.clone(), ask: self.ask.clone(), at: self.at };
+        match self.ledger.poll(&mut self.index, want, cx.waker()) {
+            Instruction::Wait => Poll::Pending,
+            Instruction::StopBody => {
+                self.code().running = None;
+                Poll::Pending
+            }
+            Instruction::PollBody => {
+                self.poll_body(cx);
+                Poll::Pending // the outcome is recorded before the handler sees it
+            }
+            Instruction::Complete(revealed) => {
+                self.carried = revealed.carried;
+                Poll::Ready(self.outcome(revealed))
+            }
+            Instruction::Refuse(why) => Poll::Ready(Err(Error::terminal(why).with_code(ErrorCode::MisplacedStep))),
+        }
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) {
+        let Some(index) = self.index else { return };
+        let ledger = self.ledger.clone();
+        let Code { body, running } = self.code();
+        let outer = ledger.enter(Scope::body(index));
+        let guard = BodyGuard::enter(ledger.clone(), index);
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            if let Some(body) = body.take() {
+                *running = Some(body());
+            }
+            match running {
+                Some(running) => running.as_mut().poll(cx),
+                None => Poll::Pending,
+            }
+        }));
+        let result = match polled {
+            Ok(Poll::Pending) => None,
+            Ok(Poll::Ready(result)) => Some(result),
+            Err(payload) => Some(Err(panicked(&*payload))),
+        };
+        if let Some(result) = result {
+            self.code().running = None; // within the body's scope, as are the drops of its values
+            let result = result.and_then(|output| self.check_size(output)).map_err(Error::into_fault);
+            self.ledger.finish_body(index, result);
+        }
+        drop(guard);
+        self.ledger.enter(outer);
+    }
+
+    fn code(&mut self) -> &mut Code<'a> {
+        self.code.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_size(&self, output: Json) -> Result<Json> {
+        let bytes = output.get().len();
+        if bytes <= OUTCOME_BYTES {
+            return Ok(output);
+        }
+        let message = format!(
+            "step `{}` returned {bytes} bytes; at most {OUTCOME_BYTES} are allowed: store large values elsewhere and \
+             return a reference",
+            self.id
+        );
+        Err(Error::terminal(message).with_code(ErrorCode::TooLarge))
+    }
+
+    fn outcome(&self, revealed: Revealed) -> Result<Json> {
+        let Revealed { kind, outcome, .. } = revealed;
+        match outcome {
+            // the engine's own message says more than the one below
+            Outcome::Failed(failure) if kind == self.ask.kind() || ErrorCode::Nondeterminism.is_of(&failure) => {
+                Err(Error::recorded(failure))
+            }
+            Outcome::Value(value) if kind == self.ask.kind() => Ok(value),
+            Outcome::Value(_) | Outcome::Failed(_) => Err(Error::terminal(format!(
+                "nondeterminism: the journal contains a {} under `{}`, the code at {} asks for a {}; give the new step \
+                 another name",
+                word(kind),
+                self.id,
+                self.at,
+                word(self.ask.kind()),
+            ))
+            .with_code(ErrorCode::Nondeterminism)),
+        }
+    }
+}
+
+impl Drop for UntypedStep<'_> {
+    fn drop(&mut self) {
+        if let Some(index) = self.index {
+            self.ledger.drop_step(index);
+        }
+    }
+}
