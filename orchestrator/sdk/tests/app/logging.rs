@@ -114,9 +114,9 @@ async fn usage_is_recorded_with_the_attempt_also_when_it_fails() {
     async fn asks(ctx: Context, _: Event<Order>) -> Result<u32> {
         let tried = ctx.data::<AtomicU32>()?;
         ctx.step("ask", async || {
-            usage(of("m", 1));
+            record_usage(of("m", 1));
             tokio::task::yield_now().await;
-            usage(of("m", 1));
+            record_usage(of("m", 1));
             match tried.fetch_add(1, Ordering::Relaxed) {
                 0 => Err(Error::new("does not fit the schema")),
                 n => Ok(n),
@@ -136,7 +136,7 @@ async fn bodies_side_by_side_report_each_for_itself() {
         let ask = |name: &'static str, tokens| {
             ctx.step(name, async move || {
                 for _ in 0..3 {
-                    usage(of(name, tokens));
+                    record_usage(of(name, tokens));
                     tokio::task::yield_now().await;
                 }
                 Ok(())
@@ -156,7 +156,7 @@ async fn bodies_side_by_side_report_each_for_itself() {
 async fn what_a_dropped_body_used_was_paid_for() {
     async fn races(ctx: Context, _: Event<Order>) -> Result<u8> {
         let slow = ctx.step("slow", async || {
-            usage(of("m", 5));
+            record_usage(of("m", 5));
             std::future::pending::<Result<u8>>().await
         });
         let quick = ctx.step("quick", async || Ok(1_u8));
@@ -168,5 +168,5 @@ async fn what_a_dropped_body_used_was_paid_for() {
 
 #[test]
 fn usage_outside_a_body_has_no_effect() {
-    usage(of("m", 1));
+    record_usage(of("m", 1));
 }
