@@ -5,15 +5,17 @@ mod address;
 pub(crate) mod here;
 pub(crate) mod patience;
 mod token;
-pub(crate) mod wire;
 
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, StatusCode, Url, redirect};
 use serde::de::DeserializeOwned;
-use stepladder_core::RunId;
-use wire::{Data, Run, Sent};
+use stepladder_api::{
+    Data, ErrorAnswer, EventsAnswer, Function, FunctionPaused, FunctionResumed, JournalPage, Page, RerunRequest, Run,
+    RunCancelled, RunDetail, RunRef, SignalCompleted,
+};
+use stepladder_core::{Json, RunId};
 
 use self::token::Token;
 use crate::terminal::Stop;
@@ -144,7 +146,7 @@ impl Client {
     }
 
     /// Sends an event, already JSON.
-    pub(crate) async fn send(&self, key: &str, event: String) -> Result<(Sent, String), ClientError> {
+    pub(crate) async fn send(&self, key: &str, event: String) -> Result<(EventsAnswer, String), ClientError> {
         let text = self.call(Route::Open, self.request(Method::POST, &["e", key])?.body(event)).await?;
         Ok((self.decode(&text)?, text))
     }
@@ -156,7 +158,7 @@ impl Client {
     }
 
     /// A listing of runs.
-    pub(crate) async fn runs(&self, query: &[(&str, String)]) -> Result<(Data<Vec<Run>>, String), ClientError> {
+    pub(crate) async fn runs(&self, query: &[(&str, String)]) -> Result<(Page<Run>, String), ClientError> {
         let mut url = self.url(&["v1", "runs"])?;
         url.query_pairs_mut().extend_pairs(query);
         let text = self.call(Route::Guarded, self.http.get(url)).await?;
@@ -164,13 +166,13 @@ impl Client {
     }
 
     /// One run in full.
-    pub(crate) async fn run(&self, run: RunId) -> Result<(Run, String), ClientError> {
+    pub(crate) async fn run(&self, run: RunId) -> Result<(RunDetail, String), ClientError> {
         let text = self.call(Route::Guarded, self.request(Method::GET, &["v1", "runs", &run.to_string()])?).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
     /// A page of a run's journal.
-    pub(crate) async fn journal(&self, run: RunId, from: u64) -> Result<wire::Entries, ClientError> {
+    pub(crate) async fn journal(&self, run: RunId, from: u64) -> Result<JournalPage<Json>, ClientError> {
         let mut url = self.url(&["v1", "runs", &run.to_string(), "journal"])?;
         url.query_pairs_mut().append_pair("from", &from.to_string());
         let text = self.call(Route::Guarded, self.http.get(url)).await?;
@@ -178,14 +180,14 @@ impl Client {
     }
 
     /// Cancels a run.
-    pub(crate) async fn cancel(&self, run: RunId) -> Result<(wire::Told, String), ClientError> {
+    pub(crate) async fn cancel(&self, run: RunId) -> Result<(RunCancelled, String), ClientError> {
         let text = self.call(Route::Guarded, self.request(Method::DELETE, &["v1", "runs", &run.to_string()])?).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
     /// Runs a run again.
-    pub(crate) async fn rerun(&self, run: RunId, how: &wire::Rerun<'_>) -> Result<(wire::Told, String), ClientError> {
-        let request = self.request(Method::POST, &["v1", "runs", &run.to_string(), "rerun"])?.json(how);
+    pub(crate) async fn rerun(&self, run: RunId, body: &RerunRequest) -> Result<(RunRef, String), ClientError> {
+        let request = self.request(Method::POST, &["v1", "runs", &run.to_string(), "rerun"])?.json(body);
         let text = self.call(Route::Guarded, request).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
@@ -196,7 +198,7 @@ impl Client {
         verb: &str,
         query: &[(&str, String)],
         body: &str,
-    ) -> Result<Data<Vec<wire::Told>>, ClientError> {
+    ) -> Result<Page<RunRef>, ClientError> {
         let mut url = self.url(&["v1", "runs", verb])?;
         url.query_pairs_mut().extend_pairs(query);
         let text = self.call(Route::Guarded, self.http.post(url).body(body.to_owned())).await?;
@@ -204,27 +206,27 @@ impl Client {
     }
 
     /// Pauses a function.
-    pub(crate) async fn pause(&self, function: &str) -> Result<(wire::Paused, String), ClientError> {
+    pub(crate) async fn pause(&self, function: &str) -> Result<(FunctionPaused, String), ClientError> {
         let text =
             self.call(Route::Guarded, self.request(Method::POST, &["v1", "functions", function, "pause"])?).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
     /// Lets a function go on.
-    pub(crate) async fn resume(&self, function: &str) -> Result<(wire::Resumed, String), ClientError> {
+    pub(crate) async fn resume(&self, function: &str) -> Result<(FunctionResumed, String), ClientError> {
         let text =
             self.call(Route::Guarded, self.request(Method::POST, &["v1", "functions", function, "resume"])?).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
     /// Completes a signal.
-    pub(crate) async fn signal(&self, token: &str, data: String) -> Result<(wire::Signalled, String), ClientError> {
+    pub(crate) async fn signal(&self, token: &str, data: String) -> Result<(SignalCompleted, String), ClientError> {
         let text = self.call(Route::Open, self.request(Method::POST, &["v1", "signals", token])?.body(data)).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
     /// What the server has registered.
-    pub(crate) async fn functions(&self) -> Result<(Vec<wire::Function>, String), ClientError> {
+    pub(crate) async fn functions(&self) -> Result<(Vec<Function>, String), ClientError> {
         let text = self.call(Route::Guarded, self.request(Method::GET, &["v1", "functions"])?).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
@@ -262,7 +264,7 @@ impl Client {
                 self.foreign(format!("HTTP {}: it leads to another address, which --url must name", status.as_u16()))
             );
         }
-        match serde_json::from_str::<wire::Refused>(&text) {
+        match serde_json::from_str::<ErrorAnswer>(&text) {
             Ok(refused) if status == StatusCode::UNAUTHORIZED && route == Route::Guarded => {
                 let hint = self.token.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
                 Err(ClientError::Refused { status, message: format!("{}{hint}", refused.error) })

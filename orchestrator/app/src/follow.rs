@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use board::Board;
 use news::News;
 use owo_colors::OwoColorize;
+use stepladder_api::RunDetail;
 use stepladder_core::{RunId, Status};
 
-use crate::client::wire::Run;
 use crate::client::{Client, ClientError};
 use crate::terminal::text::{one_line, pretty_json};
 use crate::terminal::{Done, Stop, is_watched, print, status};
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) async fn to_the_end(client: &Client, runs: &[RunId], json: bool) -> Done {
     let mut follower = Follower { client, board: (!json && is_watched()).then(Board::new), away: None, json };
     let mut live: Vec<(RunId, News)> = runs.iter().map(|run| (*run, News::default())).collect();
-    let mut ended: Vec<(Run, String)> = Vec::new();
+    let mut ended: Vec<(RunDetail, String)> = Vec::new();
     let mut wait = SOON;
     loop {
         let mut moved = false;
@@ -66,7 +66,7 @@ struct Follower<'a> {
 
 impl Follower<'_> {
     /// The run as it is now; `None` while the server is away.
-    async fn ask(&mut self, id: RunId) -> Result<Option<(Run, String)>, Stop> {
+    async fn ask(&mut self, id: RunId) -> Result<Option<(RunDetail, String)>, Stop> {
         match self.client.run(id).await {
             Ok(run) => {
                 self.away = None;
@@ -92,7 +92,7 @@ impl Follower<'_> {
     }
 
     /// Says what is new; whether anything was.
-    fn tell(&mut self, run: &Run, news: &mut News) -> Result<bool, Stop> {
+    fn tell(&mut self, run: &RunDetail, news: &mut News) -> Result<bool, Stop> {
         let lines = news.of(run);
         let moved = !lines.is_empty();
         for line in lines {
@@ -116,7 +116,7 @@ impl Follower<'_> {
     }
 }
 
-fn outcome(run: &Run) -> Done {
+fn outcome(run: &RunDetail) -> Done {
     if let Some(output) = &run.output {
         print(pretty_json(output.get()))?;
     }

@@ -5,29 +5,20 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use stepladder_core::{Entry, Fact, RunId, Seq};
+use stepladder_api::Time;
+use stepladder_core::{Entry, Fact, Json, RunId, Seq};
 
 use crate::client::Client;
-use crate::terminal::Stop;
+use crate::terminal::{Stop, json};
 
-/// One entry.
-#[derive(Debug, Serialize)]
-struct Line<'a> {
+/// One entry of the run `run_id`; `F` is the fact, as text or read.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line<F> {
     run_id: RunId,
     seq: Seq,
-    at: Timestamp,
-    fact: &'a RawValue,
-}
-
-#[derive(Deserialize)]
-struct Read {
-    run_id: RunId,
-    seq: Seq,
-    at: Timestamp,
-    fact: Fact,
+    at: Time,
+    fact: F,
 }
 
 /// The journals by run, each from its beginning.
@@ -39,8 +30,7 @@ pub(crate) async fn lines(client: &Client, run: RunId) -> Result<Vec<String>, St
     while let Some(seq) = from {
         let page = client.journal(run, seq).await?;
         for entry in &page.data {
-            let line = Line { run_id: run, seq: entry.seq, at: entry.at, fact: &entry.fact };
-            lines.push(serde_json::to_string(&line).map_err(|e| Stop::problem(format!("a line of run {run}: {e}")))?);
+            lines.push(json(&Line::<&Json> { run_id: run, seq: entry.seq, at: entry.at, fact: &entry.fact })?);
         }
         from = page.next;
     }
@@ -51,13 +41,13 @@ pub(crate) async fn lines(client: &Client, run: RunId) -> Result<Vec<String>, St
 pub(crate) fn read(journals: &mut Journals, source: &str, text: &str) -> Result<(), Stop> {
     for (n, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
         let bad = |why: String| Stop::problem(format!("{source}, line {n}: {why}"));
-        let Read { run_id, seq, at, fact } = serde_json::from_str(line)
+        let Line::<Fact> { run_id, seq, at, fact } = serde_json::from_str(line)
             .map_err(|e| bad(format!("is no entry of a journal ({e}); `stepladder journal ID` prints them")))?;
         let entries = journals.entry(run_id).or_default();
         if seq != entries.len() as Seq {
             return Err(bad(format!("has entry {seq} of run {run_id} where entry {} belongs", entries.len())));
         }
-        entries.push(fact.at(stepladder_core::Timestamp::from_millis(at.as_millisecond())));
+        entries.push(fact.at(at.0));
     }
     Ok(())
 }

@@ -11,6 +11,8 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
 use owo_colors::OwoColorize;
+use serde::Serialize;
+use stepladder_api::StepStatus;
 use stepladder_core::Status;
 
 /// Why a command ends before its end.
@@ -62,6 +64,14 @@ pub(crate) fn print(line: impl Display) -> Done {
     written(writeln!(out, "{line}").and_then(|()| out.flush()))
 }
 
+/// Writes a value as JSON.
+///
+/// # Errors
+/// Where a type of this program cannot be written, which is a defect of it.
+pub(crate) fn json(value: &impl Serialize) -> Result<String, Stop> {
+    serde_json::to_string(value).map_err(|e| Stop::problem(format!("the output cannot be written as JSON: {e}")))
+}
+
 /// Writes a remark that is not the command's output.
 pub(crate) fn remark(line: impl Display) -> Done {
     written(writeln!(anstream::stderr(), "{line}"))
@@ -91,13 +101,17 @@ pub(crate) fn status(status: Status) -> String {
     }
 }
 
-/// A step's status in its colour; the words are the server's.
-pub(crate) fn step_status(word: &str) -> String {
-    match word {
-        "Completed" => word.green().to_string(),
-        "Failed" => word.red().to_string(),
-        "Retrying" | "Abandoned" => word.yellow().to_string(),
-        "Running" => word.blue().to_string(),
-        other => text::one_line(other, 40).cyan().to_string(),
+/// A step's status in its colour.
+pub(crate) fn step_status(status: StepStatus) -> String {
+    match status {
+        StepStatus::Completed => status.green().to_string(),
+        StepStatus::Failed => status.red().to_string(),
+        StepStatus::Retrying | StepStatus::Abandoned => status.yellow().to_string(),
+        StepStatus::Running => status.blue().to_string(),
+        StepStatus::Scheduled
+        | StepStatus::Sleeping
+        | StepStatus::Invoking
+        | StepStatus::Awaiting
+        | StepStatus::Unknown => status.cyan().to_string(),
     }
 }

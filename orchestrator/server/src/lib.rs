@@ -7,29 +7,15 @@
 //! What is deliberately not here: any decision about runs (the `engine` crate), and who may listen where (the
 //! command line refuses an open server without key and token before it comes here).
 
-mod auth;
-mod body;
-mod bulk;
-mod compat;
+mod dashboard;
 mod error;
-mod events;
-mod fit;
-mod form;
-mod functions;
-mod inputs;
-mod intake;
-mod login;
-mod origin;
-mod page;
+mod guard;
 mod path;
+mod rest;
 mod router;
-mod runs;
 mod serve;
-mod signals;
-mod unanswered;
-mod wire;
 
-pub use auth::secrets_fault;
-pub use intake::Bounds;
+pub use guard::auth::secrets_fault;
+pub use guard::intake::Bounds;
 pub use router::{Options, router};
 pub use serve::{Connections, serve};

@@ -9,18 +9,21 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{Extensions, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{delete, get, post};
 use stepladder_core::Timestamp;
 use stepladder_engine::Engine;
 use stepladder_engine::ports::queues::Queues;
 use tokio::sync::Semaphore;
 
-use crate::auth::{self, EventKeys, Token};
-use crate::body::Budget;
 use crate::error::Problem;
-use crate::intake::{Bounds, Intake};
-use crate::unanswered::Unanswered;
-use crate::{bulk, compat, events, functions, inputs, login, origin, page, runs, signals};
+use crate::guard::auth::{self, EventKeys, Token};
+use crate::guard::body::Budget;
+use crate::guard::intake::{Bounds, Intake};
+use crate::guard::{inputs, origin};
+use crate::rest::unanswered::Unanswered;
+use crate::{dashboard, rest};
+
+/// The reason that a cancelled run shows when a client or a page asked for it.
+pub(crate) const CANCEL_REASON: &str = "on request";
 
 /// What a server is told besides its engine.
 #[derive(Clone, Default)]
@@ -95,7 +98,7 @@ pub fn router(engine: Arc<Engine>, options: Options) -> Router {
         version: options.version,
         bodies: Budget::default(),
         intake: Arc::new(Intake::new(options.bounds)),
-        streams: options.streams.then(|| Arc::new(Semaphore::new(page::MOST_STREAMS))),
+        streams: options.streams.then(|| Arc::new(Semaphore::new(dashboard::MOST_STREAMS))),
         answer_bytes: options.answer_bytes,
         queues: options.queues,
         deadline: options.deadline,
@@ -103,35 +106,19 @@ pub fn router(engine: Arc<Engine>, options: Options) -> Router {
     });
     // before the fallbacks: a method that a route does not take is 405, whatever comes with it
     let only_known = from_fn_with_state(shared.clone(), inputs::guard);
-    let events = Router::new()
-        .route("/e/{key}", post(events::receive).options(events::preflight))
+    let events = rest::event_routes()
         .layer(only_known.clone())
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn(events::allow_every_origin));
-    let open = Router::new()
-        .route("/health", get(compat::health))
-        .route("/v1/signals/{token}", post(signals::complete))
-        .route("/login", get(login::form).post(login::log_in))
+        .layer(from_fn(rest::events::allow_every_origin));
+    let open = rest::open_routes()
+        .merge(dashboard::login_routes())
         .layer(only_known.clone())
-        .merge(page::open_routes(&shared))
+        .merge(dashboard::open_routes(&shared))
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(shared.clone(), origin::guard));
-    let guarded = Router::new()
-        .route("/v1/events/{id}", get(events::one))
-        .route("/v1/events/{id}/runs", get(events::runs))
-        .route("/v1/runs", get(runs::list))
-        .route("/v1/runs/cancel", post(bulk::cancel))
-        .route("/v1/runs/rerun", post(bulk::rerun))
-        .route("/v1/functions/{id}/pause", post(bulk::pause))
-        .route("/v1/functions/{id}/resume", post(bulk::resume))
-        .route("/v1/runs/{id}", delete(runs::cancel).get(runs::one))
-        .route("/v1/runs/{id}/journal", get(runs::journal))
-        .route("/v1/runs/{id}/rerun", post(runs::rerun))
-        .route("/v1/functions", get(functions::list))
-        .route("/api/inngest", get(compat::introspection))
-        .route("/dev", get(compat::dev))
+    let guarded = rest::routes()
         .layer(only_known)
-        .merge(page::routes(&shared))
+        .merge(dashboard::routes(&shared))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(no_such_route)
         .layer(from_fn_with_state(shared.clone(), auth::guard))

@@ -143,8 +143,8 @@ function duration(ms) {
   if (s < 1) return Math.max(0, Math.floor(ms)) + ' ms';
   if (s < 60) return (Math.floor(ms / 100) / 10).toFixed(1) + ' s';
   const two = (large, unit, small, smaller) => `${large} ${unit}` + (small === 0 ? '' : ` ${small} ${smaller}`);
-  if (s < 3600) return two(Math.floor(s / 60), 'min', s % 60, 's');
-  if (s < 86400) return two(Math.floor(s / 3600), 'h', Math.floor((s % 3600) / 60), 'min');
+  if (s < 3600) return two(Math.floor(s / 60), 'm', s % 60, 's');
+  if (s < 86400) return two(Math.floor(s / 3600), 'h', Math.floor((s % 3600) / 60), 'm');
   return two(Math.floor(s / 86400), 'd', Math.floor((s % 86400) / 3600), 'h');
 }
 

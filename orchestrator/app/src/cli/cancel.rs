@@ -1,11 +1,12 @@
 //! `cancel ID`, `cancel --all`.
 
 use clap::Args;
+use stepladder_api::Data;
 
 use super::chosen::ChosenArgs;
 use super::{Access, OutputArgs, ServerArgs};
 use crate::app::App;
-use crate::terminal::{Done, Stop, print, status};
+use crate::terminal::{Done, json, print, status};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -29,16 +30,13 @@ pub(crate) async fn execute(app: App, args: CancelArgs) -> Done {
     let Some(run) = args.chosen.id else {
         let done = args.chosen.each_page(&client, "cancel", "", "Cancel every run that has not ended?").await?;
         return match args.output.json {
-            true => print(serde_json::to_string(&serde_json::json!({ "data": done })).map_err(Stop::problem)?),
+            true => print(json(&Data { data: done })?),
             false => print(format_args!("{} runs cancelled", done.len())),
         };
     };
-    let (told, json) = client.cancel(run).await?;
+    let (cancelled, text) = client.cancel(run).await?;
     if args.output.json {
-        return print(json);
+        return print(text);
     }
-    match told.status {
-        Some(now) => print(format_args!("run {} is {}", told.run_id, status(now))),
-        None => print(format_args!("run {} is to be cancelled", told.run_id)),
-    }
+    print(format_args!("run {} is {}", cancelled.run_id, status(cancelled.status)))
 }

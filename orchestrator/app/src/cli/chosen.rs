@@ -8,8 +8,7 @@ use jiff::Timestamp;
 use stepladder_core::{RunId, Status};
 
 use super::{parse_run_id, parse_status};
-use crate::client::wire::{Data, Told};
-use crate::client::{Client, ClientError};
+use crate::client::Client;
 use crate::terminal::text::parse_duration;
 use crate::terminal::{Stop, is_watched, remark};
 
@@ -96,13 +95,12 @@ impl ChosenArgs {
     ) -> Result<Vec<RunId>, Stop> {
         let mut query = self.query(question)?;
         query.push(("limit", PAGE.to_owned()));
-        let (mut done, mut cursor) = (Vec::new(), None::<String>);
+        let (mut done, mut cursor) = (Vec::new(), None::<RunId>);
         loop {
             let mut query = query.clone();
-            query.extend(cursor.map(|cursor| ("cursor", cursor)));
-            let page: Result<Data<Vec<Told>>, ClientError> = client.bulk(verb, &query, body).await;
-            let page = page?;
-            done.extend(page.data.iter().map(|told| told.run_id));
+            query.extend(cursor.map(|cursor| ("cursor", cursor.to_string())));
+            let page = client.bulk(verb, &query, body).await?;
+            done.extend(page.data.iter().map(|run| run.run_id));
             cursor = page.cursor;
             if cursor.is_none() {
                 return Ok(done);

@@ -19,6 +19,8 @@ use banner::Ready;
 use clap::{Args, ValueEnum};
 use guard::Access;
 use live::Live;
+use stepladder_api::Function;
+use stepladder_api::text::duration;
 use stepladder_engine::{Config, Engine, Pace, Workers};
 use stepladder_sqlite::Sqlite;
 use stopping::Wishes;
@@ -26,9 +28,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::client::wire::Function;
 use crate::dev_setup::DevSetup;
-use crate::terminal::text::{duration, parse_duration};
+use crate::terminal::text::parse_duration;
 use crate::terminal::{Done, Stop, print, remark};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -105,7 +106,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
     };
     let engine = Arc::new(Engine::new(backend.clone(), programs, config).map_err(Stop::problem)?);
 
-    let functions: Vec<Function> = engine.functions().specs().map(Function::of).collect();
+    let functions: Vec<Function> = engine.functions().specs().map(|spec| Function::new(spec, None)).collect();
     let router = stepladder_server::router(
         engine.clone(),
         stepladder_server::Options {

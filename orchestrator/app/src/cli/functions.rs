@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use clap::Args;
+use stepladder_api::text::duration;
+use stepladder_api::{Concurrency, Data, Function, LimitScope};
 
 use super::OutputArgs;
 use crate::app::App;
-use crate::client::wire::{Concurrency, Data, Function};
 use crate::client::{self, Client};
 use crate::terminal::table::Table;
-use crate::terminal::text::{duration, one_line};
-use crate::terminal::{Done, Stop, print, remark};
+use crate::terminal::text::one_line;
+use crate::terminal::{Done, Stop, json, print, remark};
 
 #[derive(Args, Debug)]
 pub(crate) struct FunctionsArgs {
@@ -22,12 +23,12 @@ pub(crate) struct FunctionsArgs {
 }
 
 pub(crate) async fn execute(app: App, args: FunctionsArgs) -> Done {
-    let (functions, json) = match args.url.is_some() || client::named().is_some() {
+    let (functions, text) = match args.url.is_some() || client::named().is_some() {
         true => Client::of(args.url.as_deref())?.functions().await?,
         false => registered(app)?,
     };
     if args.output.json {
-        return print(json);
+        return print(text);
     }
     if functions.is_empty() {
         return remark("no functions are registered; add one with `App::function`");
@@ -37,10 +38,10 @@ pub(crate) async fn execute(app: App, args: FunctionsArgs) -> Done {
 
 fn registered(mut app: App) -> Result<(Vec<Function>, String), Stop> {
     let functions: Vec<Function> =
-        app.programs().map_err(Stop::problem)?.iter().map(|program| Function::of(program.spec())).collect();
-    let answer = Data { data: functions, cursor: None };
-    let json = serde_json::to_string(&answer).map_err(|e| Stop::problem(format!("the functions are no JSON: {e}")))?;
-    Ok((answer.data, json))
+        app.programs().map_err(Stop::problem)?.iter().map(|program| Function::new(program.spec(), None)).collect();
+    let answer = Data { data: functions };
+    let text = json(&answer)?;
+    Ok((answer.data, text))
 }
 
 /// One line a function.
@@ -64,7 +65,7 @@ fn triggers(function: &Function) -> String {
         .iter()
         .map(|trigger| match &trigger.condition {
             Some(condition) => format!("{} if {condition}", trigger.event),
-            None => trigger.event.clone(),
+            None => trigger.event.to_string(),
         })
         .collect();
     let ticks = function.cron.iter().map(|cron| format!("cron {} ({})", cron.line, cron.time_zone));
@@ -78,7 +79,10 @@ fn limits(function: &Function) -> String {
 
 fn limit(concurrency: &Concurrency) -> String {
     let Concurrency { limit, of, key, shared } = concurrency;
-    let of = if of == "runs" { " runs" } else { "" };
+    let of = match of {
+        LimitScope::Runs => " runs",
+        LimitScope::Steps | LimitScope::Unknown => "",
+    };
     let key = key.as_ref().map_or_else(String::new, |key| format!(" for each {key}"));
     let shared = shared.as_ref().map_or_else(String::new, |name| format!(", shared as {name}"));
     format!("{limit}{of} at once{key}{shared}")
@@ -86,7 +90,7 @@ fn limit(concurrency: &Concurrency) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::client::wire::{CronLine, Trigger};
+    use stepladder_api::{CronSchedule, Trigger};
 
     use super::*;
 
@@ -98,26 +102,27 @@ mod tests {
                 Trigger { event: "a/b".into(), condition: None },
                 Trigger { event: "c".into(), condition: Some("event.data.x > 1".into()) },
             ],
-            cron: vec![CronLine { line: "0 9 * * MON".into(), time_zone: "UTC".into() }],
+            cron: vec![CronSchedule { line: "0 9 * * MON".into(), time_zone: "UTC".into() }],
             retries: 2,
             timeout_ms: 60_000,
             concurrency: vec![
-                Concurrency { limit: 3, of: "steps".into(), key: None, shared: None },
+                Concurrency { limit: 3, of: LimitScope::Steps, key: None, shared: None },
                 Concurrency {
                     limit: 1,
-                    of: "runs".into(),
+                    of: LimitScope::Runs,
                     key: Some("event.data.id".into()),
                     shared: Some("api".into()),
                 },
             ],
             flow_control: vec!["throttle: 2 in 1s, 1 at once".into()],
             on_failure: None,
+            paused_since: None,
         };
         let text = listing(&[function]).to_string();
         assert_eq!(
             console::strip_ansi_codes(&text).lines().nth(1),
             Some(
-                "enhance   a/b, c if event.data.x > 1, cron 0 9 * * MON (UTC)  2        1 m 0 s   3 at once; 1 runs at once \
+                "enhance   a/b, c if event.data.x > 1, cron 0 9 * * MON (UTC)  2        1 m       3 at once; 1 runs at once \
                  for each event.data.id, shared as api; throttle: 2 in 1s, 1 at once"
             )
         );

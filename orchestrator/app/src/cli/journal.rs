@@ -59,12 +59,12 @@ pub(crate) async fn execute(app: App, args: JournalArgs) -> Done {
 pub(crate) async fn listed(client: &Client, which: &WhichArgs) -> Result<Vec<RunId>, Stop> {
     const PAGE: usize = 500;
     let limit = which.limit as usize;
-    let (mut runs, mut cursor) = (Vec::new(), None::<String>);
+    let (mut runs, mut cursor) = (Vec::new(), None::<RunId>);
     while runs.len() < limit {
         let mut query = vec![("limit", PAGE.min(limit - runs.len()).to_string())];
         query.extend(which.status.map(|status| ("status", status.to_string())));
         query.extend(which.function.clone().map(|function| ("function", function)));
-        query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
+        query.extend(cursor.take().map(|cursor| ("cursor", cursor.to_string())));
         let (page, _) = client.runs(&query).await?;
         runs.extend(page.data.iter().map(|run| run.run_id));
         cursor = page.cursor;

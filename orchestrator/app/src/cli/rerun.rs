@@ -1,16 +1,16 @@
 //! `rerun ID`, `rerun --all`.
 
 use clap::Args;
-use serde_json::value::RawValue;
+use stepladder_api::{Data, RerunAllRequest, RerunRequest};
+use stepladder_core::Json;
 
 use super::chosen::ChosenArgs;
 use super::send::read_data;
 use super::{Access, OutputArgs, ServerArgs};
 use crate::app::App;
 use crate::client::patience::patiently;
-use crate::client::wire::Rerun;
 use crate::follow;
-use crate::terminal::{Done, Stop, print};
+use crate::terminal::{Done, json, print};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -39,23 +39,23 @@ pub(crate) struct RerunArgs {
 }
 
 pub(crate) async fn execute(app: App, args: RerunArgs) -> Done {
-    let input: Option<Box<RawValue>> = args.input.as_deref().map(|input| read_data("--input", input)).transpose()?;
+    let input: Option<Json> = args.input.as_deref().map(|input| read_data("--input", input)).transpose()?;
     let client = args.server.client(app, Access::Writes).await?;
     let Some(run) = args.chosen.id else {
-        let body = serde_json::json!({ "from_step": args.from_step }).to_string();
+        let body = json(&RerunAllRequest { from_step: args.from_step })?;
         let done = args.chosen.each_page(&client, "rerun", &body, "Run every run again that has ended?").await?;
         return match args.output.json {
-            true => print(serde_json::to_string(&serde_json::json!({ "data": done })).map_err(Stop::problem)?),
+            true => print(json(&Data { data: done })?),
             false => print(format_args!("{} runs begun", done.len())),
         };
     };
-    let how = Rerun { from_step: args.from_step.as_deref(), input: input.as_deref() };
-    let (told, json) = patiently(async || client.rerun(run, &how).await).await?;
+    let request = RerunRequest { from_step: args.from_step, input };
+    let (again, text) = patiently(async || client.rerun(run, &request).await).await?;
     if args.output.json && !args.wait {
-        return print(json);
+        return print(text);
     }
     if !args.output.json {
-        print(format_args!("run {} repeats {}", told.run_id, run))?;
+        print(format_args!("run {} repeats {}", again.run_id, run))?;
     }
-    if args.wait { follow::to_the_end(&client, &[told.run_id], args.output.json).await } else { Ok(()) }
+    if args.wait { follow::to_the_end(&client, &[again.run_id], args.output.json).await } else { Ok(()) }
 }

@@ -3,15 +3,15 @@
 use std::fmt::Write;
 
 use clap::Args;
-use jiff::Timestamp;
 use owo_colors::OwoColorize;
-use stepladder_core::journal::Origin;
+use stepladder_api::text::{clock, duration, usage};
+use stepladder_api::{Attempt, Failure, LogLevel, LogLine, Origin, RunDetail};
+use stepladder_core::Timestamp;
 
 use super::{Access, OutputArgs, RunIdArg, ServerArgs};
 use crate::app::App;
-use crate::client::wire::{Attempt, Failure, Log, Run, Usage};
 use crate::terminal::table::Table;
-use crate::terminal::text::{between, duration, one_line, pretty_json, relative};
+use crate::terminal::text::{now, one_line, pretty_json, relative};
 use crate::terminal::{Done, print, status, step_status};
 
 #[derive(Args, Debug)]
@@ -26,33 +26,30 @@ pub(crate) struct RunArgs {
 
 pub(crate) async fn execute(app: App, args: RunArgs) -> Done {
     let (run, json) = args.server.client(app, Access::Reads).await?.run(args.run.id).await?;
-    if args.output.json { print(json) } else { print(story(&run, Timestamp::now()).trim_end()) }
+    if args.output.json { print(json) } else { print(story(&run, now()).trim_end()) }
 }
 
-fn story(run: &Run, now: Timestamp) -> String {
+fn story(run: &RunDetail, now: Timestamp) -> String {
     let mut out = format!("{} {} {}\n", run.run_id, one_line(&run.function_id, 80).bold(), status(run.status));
     let mut say = |what: &str, value: String| {
         // writing to a string does not fail
         let _ = writeln!(out, "  {} {value}", format!("{what:8}").dimmed());
     };
-    match &run.event {
-        Some(event) => say("event", format!("{} {}", one_line(&event.name, 80), run.event_id)),
-        None => say("event", run.event_id.to_string()),
-    }
+    say("event", format!("{} {}", one_line(&run.event.name, 80), run.event_id));
     match &run.origin {
-        None | Some(Origin::Event) => {}
-        Some(Origin::Cron) => say("origin", "a cron line of the function".into()),
-        Some(Origin::Invoke { parent, step }) => say("origin", format!("invoked by step `{step}` of run {parent}")),
-        Some(Origin::Failure { of }) => say("origin", format!("the failure of run {of}")),
-        Some(Origin::Rerun { of }) => say("origin", format!("repeats run {of}")),
+        Origin::Event => {}
+        Origin::Cron => say("origin", "a cron schedule of the function".into()),
+        Origin::Invoke { parent, step } => say("origin", format!("invoked by step `{step}` of run {parent}")),
+        Origin::Failure { of } => say("origin", format!("the failure of run {of}")),
+        Origin::Rerun { of } => say("origin", format!("repeats run {of}")),
     }
     if let Some(version) = &run.version {
         say("version", one_line(version, 80));
     }
-    say("created", format!("{} ({})", run.created_at, relative(run.created_at, now)));
+    say("created", format!("{} ({})", run.created_at, relative(run.created_at.0, now)));
     match run.ended_at {
-        Some(end) => say("took", duration(between(run.created_at, end))),
-        None => say("for", duration(between(run.created_at, now))),
+        Some(end) => say("took", duration(end.0.since(run.created_at.0))),
+        None => say("for", duration(now.since(run.created_at.0))),
     }
     if let Some(waiting) = &run.waiting {
         say("waiting", one_line(waiting, 200));
@@ -75,21 +72,21 @@ fn story(run: &Run, now: Timestamp) -> String {
     out
 }
 
-fn steps(run: &Run, now: Timestamp) -> Table {
+fn steps(run: &RunDetail, now: Timestamp) -> Table {
     let mut table = Table::new(["STEP", "KIND", "STATUS", "ATTEMPTS", "TOOK", ""]);
     for step in &run.steps {
         let remark = match (step.child, step.due) {
             (Some(child), _) => format!("run {child}"),
             // nothing follows in a run that is over
-            (None, Some(due)) if !run.status.is_end() => relative(due, now),
+            (None, Some(due)) if !run.status.is_end() => relative(due.0, now),
             (None, Some(_) | None) => String::new(),
         };
         table.row([
             one_line(&step.id, 80),
-            step.kind.clone(),
-            step_status(&step.status),
+            step.kind.to_string(),
+            step_status(step.status),
             if step.attempts.is_empty() { String::new() } else { step.attempts.len().to_string() },
-            step.ended_at.map(|end| duration(between(step.started_at, end))).unwrap_or_default(),
+            step.ended_at.map(|end| duration(end.0.since(step.started_at.0))).unwrap_or_default(),
             remark,
         ]);
         if let Some(awaits) = step.awaits.as_ref().filter(|_| !run.status.is_end()) {
@@ -99,7 +96,7 @@ fn steps(run: &Run, now: Timestamp) -> Table {
             table.note(format!("stepladder signal {}", one_line(token, usize::MAX)));
         }
         step.attempts.iter().filter_map(went_wrong).for_each(|note| table.note(note));
-        step.usage.iter().for_each(|usage| table.note(used(usage)));
+        step.usage.iter().for_each(|used| table.note(usage(&one_line(&used.model, 80), used)));
         if let Some(error) = step.error.as_ref().filter(|_| step.attempts.is_empty()) {
             table.note(one_line(&error.message, 200).red().to_string());
         }
@@ -107,38 +104,29 @@ fn steps(run: &Run, now: Timestamp) -> Table {
     table
 }
 
-/// "gpt-5-mini: 1200 tokens in (200 cached), 300 out, $0.000850".
-fn used(usage: &Usage) -> String {
-    let Usage { model, input_tokens, cached_input_tokens, output_tokens, micro_dollars } = usage;
-    let cached = if *cached_input_tokens > 0 { format!(" ({cached_input_tokens} cached)") } else { String::new() };
-    let cost = micro_dollars.map(|cost| format!(", {}", dollars(cost))).unwrap_or_default();
-    format!("{}: {input_tokens} tokens in{cached}, {output_tokens} out{cost}", one_line(model, 80))
-}
-
-/// Micro-dollars as dollars.
-fn dollars(micro: u64) -> String {
-    format!("${}.{:06}", micro / 1_000_000, micro % 1_000_000)
-}
-
 /// The lines of a run's log, each in one of the terminal's.
-fn lines(logs: &[Log]) -> String {
-    let line = |log: &Log| {
-        let level = match log.level.as_str() {
-            "warn" => "warn ".yellow().to_string(),
-            "error" => "error".red().to_string(),
-            other => format!("{:5}", one_line(other, 5)),
+fn lines(logs: &[LogLine]) -> String {
+    let line = |log: &LogLine| {
+        let level = match log.level {
+            LogLevel::Warn => "warn ".yellow().to_string(),
+            LogLevel::Error => "error".red().to_string(),
+            level @ (LogLevel::Info | LogLevel::Unknown) => format!("{level:5}"),
         };
         let step = log.step.as_ref().map(|step| format!(" {}:", one_line(step, 80))).unwrap_or_default();
         let fields = log.fields.as_ref().map(|fields| format!(" {}", one_line(fields.get(), 300).dimmed()));
-        let at = log.at.strftime("%H:%M:%S%.3f").to_string();
-        format!("  {} {level}{step} {}{}", at.dimmed(), one_line(&log.message, 500), fields.unwrap_or_default())
+        format!(
+            "  {} {level}{step} {}{}",
+            clock(log.at.0).dimmed(),
+            one_line(&log.message, 500),
+            fields.unwrap_or_default()
+        )
     };
     logs.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// What an attempt failed with, in a line.
 pub(crate) fn went_wrong(attempt: &Attempt) -> Option<String> {
-    let after = attempt.ended_at.map(|end| duration(between(attempt.started_at, end))).unwrap_or_default();
+    let after = attempt.ended_at.map(|end| duration(end.0.since(attempt.started_at.0))).unwrap_or_default();
     let number = attempt.attempt;
     match &attempt.error {
         Some(error) => Some(format!("attempt {number} failed after {after}: {}", one_line(&error.message, 300).red())),
@@ -164,7 +152,8 @@ mod tests {
         "event_id":"01KAVZ9Y3M0000000000000002","created_at":"2026-01-01T00:00:00.000Z",
         "run_started_at":"2026-01-01T00:00:00.100Z","ended_at":"2026-01-01T00:00:03.000Z","output":{"b":1,"a":2},
         "error":null,"origin":{"Rerun":{"of":"01KAVZ9Y3M0000000000000003"}},"waiting":null,"handler_errors":[],
-        "event":{"id":"01KAVZ9Y3M0000000000000002","name":"client/enhance.requested","data":{},"ts":1},
+        "event":{"id":"01KAVZ9Y3M0000000000000002","name":"client/enhance.requested","data":{},"ts":1,
+          "received_at":"2026-01-01T00:00:00.000Z"},
         "steps":[{"id":"update","kind":"run","status":"Completed","output":null,"error":null,"child":null,"due":null,
           "started_at":"2026-01-01T00:00:00.100Z","ended_at":"2026-01-01T00:00:02.600Z","attempts":[
            {"attempt":1,"started_at":"2026-01-01T00:00:00.100Z","ended_at":"2026-01-01T00:00:00.150Z",
@@ -182,22 +171,22 @@ mod tests {
 
     #[test]
     fn a_run_tells_its_steps_attempts_timings_and_output() {
-        let run: Run = serde_json::from_str(RUN).unwrap();
-        let text = story(&run, "2026-01-01T00:01:00Z".parse().unwrap());
+        let run: RunDetail = serde_json::from_str(RUN).unwrap();
+        let text = story(&run, Timestamp::from_millis(1_767_225_660_000));
         let plain = console::strip_ansi_codes(&text);
         assert_eq!(
             plain,
             "01KAVZ9Y3M0000000000000001 enhance Completed\n  \
                event    client/enhance.requested 01KAVZ9Y3M0000000000000002\n  \
                origin   repeats run 01KAVZ9Y3M0000000000000003\n  \
-               created  2026-01-01T00:00:00Z (1 m 0 s ago)\n  \
-               took     3.00 s\n\n\
+               created  2026-01-01T00:00:00.000Z (1 m ago)\n  \
+               took     3.0 s\n\n\
              STEP    KIND  STATUS     ATTEMPTS  TOOK\n\
-             update  run   Completed  3         2.50 s\n    \
+             update  run   Completed  3         2.5 s\n    \
                  attempt 1 failed after 50 ms: 503: try later\n    \
                  attempt 2 was interrupted after 500 ms\n    \
                  gpt-5-mini: 1200 tokens in (200 cached), 300 out, $0.000850\n    \
-                 other: 1 tokens in, 2 out\n\n\
+                 other: 1 tokens in, 2 out, price not known\n\n\
              log\n  \
                00:00:00.100 info  begun\n  \
                00:00:02.600 warn  update: few rows {\"rows\":7}\n\n\

@@ -2,16 +2,16 @@
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use jiff::Timestamp;
 use owo_colors::OwoColorize;
-use stepladder_core::Status;
+use stepladder_api::Run;
+use stepladder_api::text::duration;
+use stepladder_core::{Status, Timestamp};
 
 use super::chosen::SpanArgs;
 use super::{Access, OutputArgs, ServerArgs, parse_status};
 use crate::app::App;
-use crate::client::wire::Run;
 use crate::terminal::table::Table;
-use crate::terminal::text::{between, duration, one_line, relative};
+use crate::terminal::text::{now, one_line, relative};
 use crate::terminal::{Done, print, remark, status};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -55,7 +55,7 @@ pub(crate) async fn execute(app: App, args: RunsArgs) -> Done {
     if page.data.is_empty() {
         return remark("no such runs; `stepladder send NAME` starts some");
     }
-    print(listing(&page.data, Timestamp::now()))?;
+    print(listing(&page.data, now()))?;
     match page.cursor {
         Some(cursor) => remark(format_args!("older ones: --cursor {cursor}").dimmed()),
         None => Ok(()),
@@ -65,13 +65,13 @@ pub(crate) async fn execute(app: App, args: RunsArgs) -> Done {
 fn listing(runs: &[Run], now: Timestamp) -> Table {
     let mut table = Table::new(["RUN", "FUNCTION", "STATUS", "CREATED", "TOOK", ""]);
     for run in runs {
-        let took = run.ended_at.map(|end| duration(between(run.created_at, end))).unwrap_or_default();
+        let took = run.ended_at.map(|end| duration(end.0.since(run.created_at.0))).unwrap_or_default();
         let error = run.error.as_ref().map(|error| one_line(&error.message, 60).dimmed().to_string());
         table.row([
             run.run_id.to_string(),
             one_line(&run.function_id, 60),
             status(run.status),
-            relative(run.created_at, now),
+            relative(run.created_at.0, now),
             took,
             error.unwrap_or_default(),
         ]);
@@ -87,15 +87,12 @@ mod tests {
     fn a_run_is_a_line_with_its_status_times_and_error() {
         let run: Run = serde_json::from_str(
             r#"{"run_id":"01KAVZ9Y3M0000000000000001","function_id":"hello","status":"Failed",
-                "event_id":"01KAVZ9Y3M0000000000000002","created_at":"2026-01-01T00:00:00Z","run_started_at":null,
+                "event_id":"01KAVZ9Y3M0000000000000002","created_at":"2026-01-01T00:00:00Z","run_started_at":"2026-01-01T00:00:00Z",
                 "ended_at":"2026-01-01T00:00:01.5Z","output":null,"error":{"message":"no\nway"},"new":1}"#,
         )
         .unwrap();
-        let text = listing(&[run], "2026-01-01T00:01:00Z".parse().unwrap()).to_string();
+        let text = listing(&[run], Timestamp::from_millis(1_767_225_660_000)).to_string();
         let plain = console::strip_ansi_codes(&text);
-        assert_eq!(
-            plain.lines().nth(1),
-            Some("01KAVZ9Y3M0000000000000001  hello     Failed  1 m 0 s ago  1.50 s  no way")
-        );
+        assert_eq!(plain.lines().nth(1), Some("01KAVZ9Y3M0000000000000001  hello     Failed  1 m ago  1.5 s  no way"));
     }
 }

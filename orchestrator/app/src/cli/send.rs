@@ -4,15 +4,15 @@ use std::io::Read;
 
 use clap::Args;
 use owo_colors::OwoColorize;
-use serde_json::value::RawValue;
+use stepladder_api::NewEvent;
+use stepladder_core::Json;
 use stepladder_core::limits::EVENT_BYTES;
 
 use super::{Access, OutputArgs, ServerArgs};
 use crate::app::App;
 use crate::client::patience::patiently;
-use crate::client::wire::NewEvent;
 use crate::follow;
-use crate::terminal::{Done, Stop, print};
+use crate::terminal::{Done, Stop, json, print};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -47,19 +47,19 @@ pub(crate) struct SendArgs {
 
 pub(crate) async fn execute(app: App, args: SendArgs) -> Done {
     let data = args.data.as_deref().map(|data| read_data("DATA", data)).transpose()?;
-    let event = NewEvent { name: &args.name, data: data.as_deref(), id: args.id.as_deref() };
-    let event = serde_json::to_string(&event).map_err(|e| Stop::problem(format!("the event is no JSON: {e}")))?;
+    let event = NewEvent { name: args.name, data, id: args.id };
+    let body = json(&event)?;
     let client = args.server.client(app, Access::Writes).await?;
     let key = key(args.key)?;
-    let (sent, json) = patiently(async || client.send(&key, event.clone()).await).await?;
+    let (sent, text) = patiently(async || client.send(&key, body.clone()).await).await?;
     let Some(id) = sent.ids.first().map(ToString::to_string) else {
         return Err(Stop::problem("the server took the event but gave it no id"));
     };
     if args.output.json && !args.wait {
-        return print(json);
+        return print(text);
     }
     if !args.output.json {
-        print(format_args!("{} {} {}", "event".dimmed(), id, args.name.bold()))?;
+        print(format_args!("{} {} {}", "event".dimmed(), id, event.name.bold()))?;
     }
     if !args.wait {
         return Ok(());
@@ -68,7 +68,7 @@ pub(crate) async fn execute(app: App, args: SendArgs) -> Done {
     if runs.is_empty() {
         return Err(Stop::problem(format!(
             "`{}` starts no function of this server; `stepladder functions` lists the triggers",
-            args.name
+            event.name
         )));
     }
     let runs: Vec<_> = runs.iter().map(|run| run.run_id).collect();
@@ -91,16 +91,16 @@ fn key(given: Option<String>) -> Result<String, Stop> {
 ///
 /// # Errors
 /// When it cannot be read, or is not a JSON object.
-pub(crate) fn read_data(what: &str, given: &str) -> Result<Box<RawValue>, Stop> {
-    let json = read_json(what, given)?;
-    if json.get().starts_with('{') { Ok(json) } else { Err(Stop::problem(format!("{what} must be a JSON object"))) }
+pub(crate) fn read_data(what: &str, given: &str) -> Result<Json, Stop> {
+    let data = read_json(what, given)?;
+    if data.get().starts_with('{') { Ok(data) } else { Err(Stop::problem(format!("{what} must be a JSON object"))) }
 }
 
 /// The same, of any JSON.
 ///
 /// # Errors
 /// When it cannot be read, or is not JSON.
-pub(crate) fn read_json(what: &str, given: &str) -> Result<Box<RawValue>, Stop> {
+pub(crate) fn read_json(what: &str, given: &str) -> Result<Json, Stop> {
     let text = match given {
         "-" => {
             read_whole(std::io::stdin()).map_err(|e| Stop::problem(format!("standard input cannot be read: {e}")))?

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use stepladder_api::text::duration;
+
 use super::ClientError;
-use crate::terminal::text::duration;
 use crate::terminal::{Stop, remark};
 
 /// Waits together, after which nobody waits on.

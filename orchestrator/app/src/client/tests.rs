@@ -44,8 +44,8 @@ async fn an_event_is_posted_under_its_key() {
 #[tokio::test]
 async fn a_rerun_says_only_what_it_was_told() {
     let (client, asked) = server(201, r#"{"data":{"run_id":"01KAVZ9Y3M0000000000000002"}}"#).await;
-    client.rerun(id(), &wire::Rerun::default()).await.unwrap();
-    client.rerun(id(), &wire::Rerun { from_step: Some("s"), input: None }).await.unwrap();
+    client.rerun(id(), &RerunRequest::default()).await.unwrap();
+    client.rerun(id(), &RerunRequest { from_step: Some("s".into()), input: None }).await.unwrap();
     let bodies: Vec<String> = asked.lock().unwrap().iter().map(|(_, _, body)| body.clone()).collect();
     assert_eq!(bodies, ["{}", r#"{"from_step":"s"}"#]);
 }
@@ -123,7 +123,7 @@ async fn what_no_path_can_hold_is_not_asked_for() {
 
 #[tokio::test]
 async fn ids_of_any_letters_are_one_part_of_the_path() {
-    let (client, asked) = server(200, r#"{"data":{}}"#).await;
+    let (client, asked) = server(200, r#"{"data":{"function_id":"f","paused_since":null}}"#).await;
     for id in ["a/b", "...", "%2e%2e", "a?b#c", "é \\;:@", " a ", "🦀"] {
         client.pause(id).await.unwrap();
     }

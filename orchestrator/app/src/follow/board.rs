@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use jiff::Timestamp;
 use owo_colors::OwoColorize;
-use stepladder_core::RunId;
+use stepladder_api::text::duration;
+use stepladder_api::{RunDetail, Step, StepStatus};
+use stepladder_core::{RunId, StepId, Timestamp};
 
-use crate::client::wire::{Run, Step};
-use crate::terminal::text::{between, duration, one_line};
+use crate::terminal::text::{now, one_line};
 
 /// More moving lines than this help nobody, and do not fit.
 const LINES: usize = 12;
@@ -19,7 +19,7 @@ const LINES: usize = 12;
 #[derive(Debug)]
 pub(super) struct Board {
     lines: MultiProgress,
-    moving: HashMap<(RunId, String), ProgressBar>,
+    moving: HashMap<(RunId, Option<StepId>), ProgressBar>,
 }
 
 impl Board {
@@ -34,17 +34,17 @@ impl Board {
     }
 
     /// Shows a run's steps that are under way.
-    pub(super) fn show(&mut self, run: &Run) {
-        let now = Timestamp::now();
-        let mut shown: Vec<(String, String)> = run
+    pub(super) fn show(&mut self, run: &RunDetail) {
+        let now = now();
+        let mut shown: Vec<(Option<StepId>, String)> = run
             .steps
             .iter()
             .filter(|step| step.ended_at.is_none())
-            .map(|step| (step.id.clone(), under_way(step, now)))
+            .map(|step| (Some(step.id.clone()), under_way(step, now)))
             .collect();
         if shown.is_empty() && !run.status.is_end() {
             let waiting = run.waiting.as_deref().unwrap_or("under way");
-            shown.push((String::new(), one_line(waiting, 100)));
+            shown.push((None, one_line(waiting, 100)));
         }
         let lines = &self.lines;
         self.moving.retain(|(of, step), bar| {
@@ -80,18 +80,26 @@ fn spinner(lines: &MultiProgress) -> ProgressBar {
 
 fn under_way(step: &Step, now: Timestamp) -> String {
     let name = one_line(&step.id, 60).bold().to_string();
-    let left = step.due.map(|due| duration(between(now, due))).unwrap_or_default();
+    let left = step.due.map(|due| duration(due.0.since(now))).unwrap_or_default();
     let since = step.attempts.last().map_or(step.started_at, |attempt| attempt.started_at);
-    let elapsed = duration(between(since, now));
-    match (step.status.as_str(), step.attempts.len()) {
-        ("Retrying", n) => format!("{name} attempt {} in {left}", n + 1),
-        ("Sleeping", _) => format!("{name} sleeps, {left} left"),
-        ("Running", 1) => format!("{name} {}", elapsed.dimmed()),
-        ("Running", n) => format!("{name} attempt {n} {}", elapsed.dimmed()),
-        ("Invoking", _) => match step.child {
+    let elapsed = duration(now.since(since.0));
+    match (step.status, step.attempts.len()) {
+        (StepStatus::Retrying, n) => format!("{name} attempt {} in {left}", n + 1),
+        (StepStatus::Sleeping, _) => format!("{name} sleeps, {left} left"),
+        (StepStatus::Running, 1) => format!("{name} {}", elapsed.dimmed()),
+        (StepStatus::Running, n) => format!("{name} attempt {n} {}", elapsed.dimmed()),
+        (StepStatus::Invoking, _) => match step.child {
             Some(child) => format!("{name} waits for run {child}"),
             None => format!("{name} waits for another run"),
         },
-        (other, _) => format!("{name} {}", one_line(other, 40).to_lowercase()),
+        (
+            status @ (StepStatus::Scheduled
+            | StepStatus::Awaiting
+            | StepStatus::Completed
+            | StepStatus::Failed
+            | StepStatus::Abandoned
+            | StepStatus::Unknown),
+            _,
+        ) => format!("{name} {}", status.as_str().to_lowercase()),
     }
 }

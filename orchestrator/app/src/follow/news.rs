@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 
 use owo_colors::OwoColorize;
+use stepladder_api::text::duration;
+use stepladder_api::{RunDetail, Step, StepKind, Time};
+use stepladder_core::StepId;
 
 use crate::cli::run::went_wrong;
-use crate::client::wire::{Run, Step};
-use crate::terminal::text::{between, duration, one_line};
+use crate::terminal::text::one_line;
 use crate::terminal::{status, step_status};
 
 /// What has been told of a run.
@@ -18,16 +20,16 @@ pub(super) struct News {
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Told {
     Begin,
-    Attempt(String, u32),
-    Sleep(String),
-    Step(String),
+    Attempt(StepId, u32),
+    Sleep(StepId),
+    Step(StepId),
     Handler(usize),
     End,
 }
 
 impl News {
     /// The lines to add.
-    pub(super) fn of(&mut self, run: &Run) -> Vec<String> {
+    pub(super) fn of(&mut self, run: &RunDetail) -> Vec<String> {
         let begin = self.told.insert(Told::Begin).then(|| format!("{} {}", "run".dimmed(), tag(run)));
         let mut lines = Vec::new();
         for step in &run.steps {
@@ -45,13 +47,13 @@ impl News {
         if let Some(end) = run.ended_at
             && self.told.insert(Told::End)
         {
-            let took = duration(between(run.created_at, end));
+            let took = duration(end.0.since(run.created_at.0));
             lines.push(format!("{} {} {} in {took}", "run".dimmed(), tag(run), status(run.status)));
         }
         lines
     }
 
-    fn of_step(&mut self, step: &Step, lines: &mut Vec<(jiff::Timestamp, String)>) {
+    fn of_step(&mut self, step: &Step, lines: &mut Vec<(Time, String)>) {
         let name = one_line(&step.id, 80);
         for attempt in &step.attempts {
             if let (Some(at), Some(wrong)) = (attempt.ended_at, went_wrong(attempt))
@@ -60,20 +62,20 @@ impl News {
                 lines.push((at, format!("  {name} {wrong}")));
             }
         }
-        if step.kind == "sleep" && step.ended_at.is_none() && self.told.insert(Told::Sleep(step.id.clone())) {
-            let until = step.due.map(|due| format!(" for {}", duration(between(step.started_at, due))));
+        if step.kind == StepKind::Sleep && step.ended_at.is_none() && self.told.insert(Told::Sleep(step.id.clone())) {
+            let until = step.due.map(|due| format!(" for {}", duration(due.0.since(step.started_at.0))));
             lines.push((step.started_at, format!("  {name} {}{}", "sleeps".cyan(), until.unwrap_or_default())));
         }
         if let Some(end) = step.ended_at
             && self.told.insert(Told::Step(step.id.clone()))
         {
-            let took = duration(between(step.started_at, end));
-            lines.push((end, format!("  {name} {} {}", step_status(&step.status), took.dimmed())));
+            let took = duration(end.0.since(step.started_at.0));
+            lines.push((end, format!("  {name} {} {}", step_status(step.status), took.dimmed())));
         }
     }
 }
 
-fn tag(run: &Run) -> String {
+fn tag(run: &RunDetail) -> String {
     format!("{} {}", run.run_id, one_line(&run.function_id, 80).bold())
 }
 
@@ -81,10 +83,12 @@ fn tag(run: &Run) -> String {
 mod tests {
     use super::*;
 
-    fn run(rest: &str) -> Run {
+    fn run(rest: &str) -> RunDetail {
         serde_json::from_str(&format!(
             r#"{{"run_id":"01KAVZ9Y3M0000000000000001","function_id":"f","event_id":"01KAVZ9Y3M0000000000000002",
-                "created_at":"2026-01-01T00:00:00Z",{rest}}}"#
+                "created_at":"2026-01-01T00:00:00Z","run_started_at":"2026-01-01T00:00:00Z","origin":"Event",
+                "event":{{"id":"01KAVZ9Y3M0000000000000002","name":"e","data":{{}},"ts":0,
+                "received_at":"2026-01-01T00:00:00Z"}},{rest}}}"#
         ))
         .unwrap()
     }
@@ -104,7 +108,7 @@ mod tests {
         ));
         assert_eq!(
             plain(&news.of(&retrying)),
-            ["run 01KAVZ9Y3M0000000000000001 f", "  s attempt 1 failed after 1.00 s: no"]
+            ["run 01KAVZ9Y3M0000000000000001 f", "  s attempt 1 failed after 1.0 s: no"]
         );
         assert!(news.of(&retrying).is_empty());
         let done = run(&format!(
@@ -114,7 +118,7 @@ mod tests {
         ));
         assert_eq!(
             plain(&news.of(&done)),
-            ["  s Completed 2.00 s", "run 01KAVZ9Y3M0000000000000001 f Completed in 3.00 s"]
+            ["  s Completed 2.0 s", "run 01KAVZ9Y3M0000000000000001 f Completed in 3.0 s"]
         );
         assert!(news.of(&done).is_empty());
     }
@@ -131,7 +135,7 @@ mod tests {
         let mut news = News::default();
         let asleep = run(r#""status":"Running","steps":[{"id":"nap","kind":"sleep","status":"Sleeping",
                 "started_at":"2026-01-01T00:00:00Z","due":"2026-01-01T00:02:00Z"}]"#);
-        assert_eq!(plain(&news.of(&asleep))[1], "  nap sleeps for 2 m 0 s");
+        assert_eq!(plain(&news.of(&asleep))[1], "  nap sleeps for 2 m");
         assert!(news.of(&asleep).is_empty());
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use stepladder_api::text::duration;
+use stepladder_core::Timestamp;
+use stepladder_engine::clock::{Clock, SystemClock};
 
 /// Reads `50ms`, `2s`, `1m 30s`, `30d`. A day has 24 hours.
 ///
@@ -15,29 +17,14 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("`{text}` is not a duration; write it like 50ms, 2s or 1m"))
 }
 
-/// `7 ms`, `1.2 s`, `3 m 12 s`, `2 h 5 m`, `12 d 3 h`.
-pub(crate) fn duration(duration: Duration) -> String {
-    let (ms, s) = (duration.as_millis(), duration.as_secs());
-    match s {
-        0 => format!("{ms} ms"),
-        1..10 => format!("{}.{:02} s", s, duration.subsec_millis() / 10),
-        10..60 => format!("{}.{} s", s, duration.subsec_millis() / 100),
-        60..3_600 => format!("{} m {} s", s / 60, s % 60),
-        3_600..86_400 => format!("{} h {} m", s / 3_600, s / 60 % 60),
-        _ => format!("{} d {} h", s / 86_400, s / 3_600 % 24),
-    }
+/// The time by this machine's clock.
+pub(crate) fn now() -> Timestamp {
+    SystemClock.now()
 }
 
-/// From one moment to another; nothing when it is not after it.
-pub(crate) fn between(from: Timestamp, to: Timestamp) -> Duration {
-    Duration::try_from(to.duration_since(from)).unwrap_or_default()
-}
-
-/// `12.0 s ago`; `in 3 m 12 s`.
-pub(crate) fn relative(moment: Timestamp, now: Timestamp) -> String {
-    let past = between(moment, now);
-    let future = between(now, moment);
-    if future > Duration::ZERO { format!("in {}", duration(future)) } else { format!("{} ago", duration(past)) }
+/// Says how far away a time is: `12.0 s ago`, `in 3 m 12 s`.
+pub(crate) fn relative(at: Timestamp, now: Timestamp) -> String {
+    if at > now { format!("in {}", duration(at.since(now))) } else { format!("{} ago", duration(now.since(at))) }
 }
 
 /// A foreign text as one line of at most `longest` characters: what would move the cursor or break the line is taken
@@ -88,22 +75,10 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_written_as_precisely_as_is_of_use() {
-        let told = |ms| duration(Duration::from_millis(ms));
-        assert_eq!(told(7), "7 ms");
-        assert_eq!(told(1_204), "1.20 s");
-        assert_eq!(told(12_999), "12.9 s");
-        assert_eq!(told(192_000), "3 m 12 s");
-        assert_eq!(told(7_500_000), "2 h 5 m");
-        assert_eq!(told(90_000_000), "1 d 1 h");
-    }
-
-    #[test]
-    fn moments_are_told_from_now() {
-        let now: Timestamp = "2026-01-01T00:00:10Z".parse().unwrap();
-        assert_eq!(relative("2026-01-01T00:00:00Z".parse().unwrap(), now), "10.0 s ago");
-        assert_eq!(relative("2026-01-01T00:01:10Z".parse().unwrap(), now), "in 1 m 0 s");
-        assert_eq!(relative(now, now), "0 ms ago");
+    fn a_time_is_shown_by_its_distance_from_now() {
+        let now = Timestamp::from_millis(1_767_225_610_000);
+        let relative = |ms: i64| relative(Timestamp::from_millis(now.as_millis() + ms), now);
+        assert_eq!([relative(-10_000), relative(60_000), relative(0)], ["10.0 s ago", "in 1 m", "0 ms ago"]);
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::fmt::Write;
 use std::path::Path;
 
 use owo_colors::OwoColorize;
+use stepladder_api::Function;
 
 use crate::cli::functions::listing;
-use crate::client::wire::Function;
 use crate::terminal::text::one_line;
 
 /// A server that is ready.
@@ -57,7 +57,7 @@ impl Ready<'_> {
 
 #[cfg(test)]
 mod tests {
-    use crate::client::wire::Trigger;
+    use stepladder_api::Trigger;
 
     use super::*;
 
@@ -78,6 +78,7 @@ mod tests {
             concurrency: Vec::new(),
             flow_control: Vec::new(),
             on_failure: None,
+            paused_since: None,
         }
     }
 

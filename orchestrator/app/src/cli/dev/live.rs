@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use owo_colors::OwoColorize;
+use stepladder_api::StepStatus;
+use stepladder_api::text::duration;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use crate::terminal::text::{between, duration, one_line};
+use crate::terminal::text::one_line;
 use crate::terminal::{status, step_status};
 
 /// Where the engine tells what runs do.
@@ -133,10 +135,13 @@ impl Told {
         }
         // writing to a string does not fail
         let _ = match self.message.as_str() {
-            "step succeeded" => write!(line, " {step} {}{attempt}", step_status("Completed")),
+            "step succeeded" => write!(line, " {step} {}{attempt}", step_status(StepStatus::Completed)),
             "step failed" => {
                 let next = match self.retry_at.as_ref().and_then(|at| at.parse().ok()) {
-                    Some(at) => format!("{}, again in {}", "failed".yellow(), duration(between(now, at))),
+                    Some(at) => {
+                        let left = Duration::try_from(now.duration_until(at)).unwrap_or_default();
+                        format!("{}, again in {}", "failed".yellow(), duration(left))
+                    }
                     None => "failed for good".red().to_string(),
                 };
                 write!(line, " {step} {next}{attempt}{error}")
@@ -226,7 +231,7 @@ mod tests {
         };
         assert_eq!(
             line(failed).as_deref(),
-            Some("10:20:30 000001 enhance call failed, again in 2.00 s (attempt 2): 503 later")
+            Some("10:20:30 000001 enhance call failed, again in 2.0 s (attempt 2): 503 later")
         );
         assert_eq!(line(told("step failed")).as_deref(), Some("10:20:30 000001 enhance call failed for good"));
     }

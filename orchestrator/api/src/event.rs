@@ -1,0 +1,55 @@
+//! Events.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use stepladder_core::{EventId, Json};
+
+use crate::Time;
+
+/// An accepted event.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Event {
+    /// The id that the server gave it.
+    pub id: EventId,
+    /// What happened.
+    pub name: Arc<str>,
+    /// A JSON object.
+    pub data: Json,
+    /// When it happened, in milliseconds since the Unix epoch.
+    pub ts: i64,
+    /// The user that the sender named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<Json>,
+    /// The sender's own id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_id: Option<Arc<str>>,
+    /// When the server accepted it.
+    pub received_at: Time,
+}
+
+impl From<&stepladder_core::Event> for Event {
+    fn from(event: &stepladder_core::Event) -> Self {
+        Self {
+            id: event.id,
+            name: event.name.clone(),
+            data: event.data.clone(),
+            ts: event.ts.as_millis(),
+            user: event.user.clone(),
+            external_id: event.external_id.clone(),
+            received_at: event.received_at.into(),
+        }
+    }
+}
+
+/// The answer of `POST /e/{key}`, good or bad. It is the one answer that repeats its status.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EventsAnswer {
+    /// The ids of the accepted events, in the order of the request.
+    pub ids: Vec<EventId>,
+    /// The status of the HTTP response.
+    pub status: u16,
+    /// Why the request was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}

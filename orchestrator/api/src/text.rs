@@ -1,0 +1,124 @@
+//! How lengths of time, sizes and prices are shown to people: the same in the dashboard and in the command line.
+
+use std::time::Duration;
+
+use jiff::fmt::friendly::{FractionalUnit, Spacing, SpanPrinter};
+use jiff::{RoundMode, SignedDuration, SpanRound, ToSpan, Unit};
+use stepladder_core::Timestamp;
+
+use crate::Usage;
+
+/// Writes a length of time in at most two units: `7 ms`, `1.2 s`, `3 m 12 s`, `2 h 5 m`, `12 d 3 h`.
+///
+/// The rest is cut, not rounded: nothing takes longer than is shown plus one smallest unit.
+pub fn duration(duration: Duration) -> String {
+    let printer = SpanPrinter::new().spacing(Spacing::BetweenUnitsAndDesignators).zero_unit(Unit::Millisecond);
+    let seconds = duration.as_secs();
+    let (smallest, printer) = match seconds {
+        0 => (Unit::Millisecond, printer),
+        1..60 => (Unit::Millisecond, printer.fractional(Some(FractionalUnit::Second)).precision(Some(1))),
+        60..3_600 => (Unit::Second, printer),
+        3_600..86_400 => (Unit::Minute, printer),
+        _ => (Unit::Hour, printer),
+    };
+    // milliseconds of up to 10,000 years fit a span; what is longer is shown as those
+    let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX).min(MAX_MILLIS);
+    let round = SpanRound::new().largest(Unit::Day).smallest(smallest).mode(RoundMode::Trunc).days_are_24_hours();
+    match millis.milliseconds().round(round) {
+        Ok(span) => printer.span_to_string(&span),
+        Err(_) => printer.duration_to_string(&SignedDuration::from_millis(millis)),
+    }
+}
+
+/// The longest length of time that is shown: 10,000 years of 365 days.
+const MAX_MILLIS: i64 = 10_000 * 365 * 86_400_000;
+
+/// Writes a size in units of 1,024: `812 B`, `3.4 KB`, `1.2 MB`.
+pub fn size(bytes: usize) -> String {
+    const KB: f64 = 1024.0;
+    match bytes {
+        0..1_024 => format!("{bytes} B"),
+        1_024..1_048_576 => format!("{:.1} KB", bytes as f64 / KB),
+        _ => format!("{:.1} MB", bytes as f64 / (KB * KB)),
+    }
+}
+
+/// Writes the time of day in UTC, to the millisecond: `21:47:32.118`.
+pub fn clock(at: Timestamp) -> String {
+    let text = at.to_string();
+    text.get(11..23).map_or_else(|| text.clone(), str::to_owned)
+}
+
+/// Writes a price with three significant digits: `$0.0000338`. It is given in billionths of a dollar.
+pub fn dollars(nanodollars: u64) -> String {
+    if nanodollars == 0 {
+        return "$0".into();
+    }
+    let dollars = nanodollars as f64 / 1e9;
+    // digits behind the point, up to the third significant one
+    let digits = (2.0 - dollars.log10().floor()).clamp(2.0, 9.0) as usize;
+    format!("${dollars:.digits$}")
+}
+
+/// Writes what a step used of a model: `gpt-5-mini: 1200 tokens in (200 cached), 300 out, $0.000850`. The caller passes
+/// the model's name as it can show it.
+pub fn usage(model: &str, usage: &Usage) -> String {
+    let Usage { model: _, input_tokens, cached_input_tokens, output_tokens, micro_dollars } = usage;
+    let cached = if *cached_input_tokens > 0 { format!(" ({cached_input_tokens} cached)") } else { String::new() };
+    let price = micro_dollars.map_or_else(|| "price not known".into(), |micro| dollars(micro.saturating_mul(1_000)));
+    format!("{model}: {input_tokens} tokens in{cached}, {output_tokens} out, {price}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_of_time_has_at_most_two_units() {
+        let shown = |ms| duration(Duration::from_millis(ms));
+        for (ms, text) in [
+            (0, "0 ms"),
+            (7, "7 ms"),
+            (999, "999 ms"),
+            (1_000, "1.0 s"),
+            (1_204, "1.2 s"),
+            (12_999, "12.9 s"),
+            (59_999, "59.9 s"),
+            (60_000, "1 m"),
+            (192_999, "3 m 12 s"),
+            (3_600_000, "1 h"),
+            (7_559_999, "2 h 5 m"),
+            (90_000_000, "1 d 1 h"),
+            (30 * 86_400_000, "30 d"),
+        ] {
+            assert_eq!(shown(ms), text);
+        }
+        assert_eq!(duration(Duration::from_micros(999)), "0 ms");
+        assert_eq!(duration(Duration::MAX), "3650000 d");
+    }
+
+    #[test]
+    fn a_size_has_a_unit() {
+        assert_eq!([size(0), size(1_023), size(2_048), size(3 << 20)], ["0 B", "1023 B", "2.0 KB", "3.0 MB"]);
+    }
+
+    #[test]
+    fn a_price_has_three_significant_digits() {
+        let shown = [0, 1, 28_725, 37_900_000, 1_234_567_890, 123_456_789_000_000].map(dollars);
+        assert_eq!(shown, ["$0", "$0.000000001", "$0.0000287", "$0.0379", "$1.23", "$123456.79"]);
+    }
+
+    #[test]
+    fn usage_says_when_its_price_is_not_known() {
+        let mut used = Usage {
+            model: "m".into(),
+            input_tokens: 1_200,
+            cached_input_tokens: 200,
+            output_tokens: 300,
+            micro_dollars: Some(850),
+        };
+        assert_eq!(usage("m", &used), "m: 1200 tokens in (200 cached), 300 out, $0.000850");
+        (used.cached_input_tokens, used.micro_dollars) = (0, None);
+        assert_eq!(usage("m", &used), "m: 1200 tokens in, 300 out, price not known");
+    }
+}

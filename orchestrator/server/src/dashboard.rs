@@ -1,0 +1,169 @@
+//! The dashboard: pages that people look at. Written here from what the engine says; whatever came from outside is
+//! escaped by the templates, and marked as text whose direction is its own.
+//!
+//! A page works without its script. The script (`templates/app.js`) fetches a page again when the server says that it
+//! has changed and replaces its parts; it knows nothing of runs.
+//!
+//! What is deliberately not here: any rule about runs, and any reading that grows with what is stored. Each page says how
+//! much it reads.
+
+mod act;
+mod cost;
+mod entries;
+mod events;
+pub(crate) mod form;
+mod functions;
+mod health;
+mod live;
+mod login;
+mod run;
+mod runs;
+mod scale;
+mod shell;
+mod text;
+mod value;
+mod values;
+mod waterfall;
+
+use askama::Template;
+use axum::Router;
+use axum::extract::FromRequestParts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+
+pub(crate) use self::live::MOST_STREAMS;
+use self::shell::{Shell, Tab};
+use crate::error::Problem;
+use crate::guard::inputs::{self, Parameters};
+use crate::guard::origin;
+use crate::router::Shared;
+
+/// The server's own style sheet, script and streams, and forms that go back to it. Nothing inline.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; \
+                      form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// The pages that ask for the token, and what they do.
+pub(crate) fn routes(shared: &Shared) -> Router<Shared> {
+    let only_known = from_fn_with_state(shared.clone(), inputs::guard);
+    let looking = Router::new()
+        .route("/", get(runs::page))
+        .route("/runs/{id}", get(run::page))
+        .route("/runs/{id}/value", get(values::download))
+        .route("/functions", get(functions::list))
+        .route("/function", get(functions::one))
+        .route("/events/{id}", get(events::one))
+        .route("/events/{id}/data", get(events::data))
+        .route("/cost", get(cost::page))
+        .route("/health/page", get(health::page))
+        .route("/live/none", get(live::none))
+        .route("/live/runs", get(live::of_listing))
+        .route("/live/runs/{id}", get(live::of_run))
+        .layer(only_known.clone());
+    let acting = Router::new()
+        .route("/runs", post(act::on_many).get(runs::elsewhere))
+        .route("/events", get(events::list).post(events::send))
+        .route("/events/{id}/replay", post(events::replay))
+        .route("/function/pause", post(act::pause))
+        .route("/runs/{id}/cancel", post(act::cancel))
+        .route("/runs/{id}/hasten", post(act::hasten))
+        .route("/runs/{id}/rerun", post(act::rerun))
+        .route("/health/redrive", post(health::redrive))
+        .layer(only_known)
+        .layer(from_fn(origin::same_site));
+    looking.merge(acting)
+}
+
+/// The login page.
+pub(crate) fn login_routes() -> Router<Shared> {
+    Router::new().route("/login", get(login::form).post(login::log_in))
+}
+
+/// The routes that ask for no token: assets, and the choice of a theme.
+pub(crate) fn open_routes(shared: &Shared) -> Router<Shared> {
+    let only_known = from_fn_with_state(shared.clone(), inputs::guard);
+    Router::new()
+        .route("/style.css", get(style))
+        .route("/app.js", get(script))
+        .route("/theme", post(shell::choose))
+        .layer(only_known)
+        .layer(from_fn(origin::same_site))
+}
+
+async fn style() -> Response {
+    asset("text/css; charset=utf-8", include_str!("../templates/style.css"))
+}
+
+async fn script() -> Response {
+    asset("text/javascript; charset=utf-8", include_str!("../templates/app.js"))
+}
+
+/// Asked for again after an update of the server, and answered from memory.
+fn asset(kind: &'static str, text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text).into_response()
+}
+
+#[derive(Template)]
+#[template(path = "problem.html")]
+struct ProblemPage<'a> {
+    shell: Shell,
+    sentence: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "login.html")]
+struct LoginPage<'a> {
+    shell: Shell,
+    problem: Option<&'a str>,
+}
+
+/// The login form, and what was wrong with the last try.
+fn login_page(shared: &Shared, headers: &HeaderMap, status: StatusCode, problem: Option<&str>) -> Response {
+    html(status, &LoginPage { shell: Shell::new(shared, headers, Tab::None), problem })
+}
+
+/// What cannot be done, as a page.
+pub(crate) fn sorry(shared: &Shared, headers: &HeaderMap, problem: &Problem) -> Response {
+    let shell = Shell::new(shared, headers, Tab::None);
+    problem.with_body(html(problem.status, &ProblemPage { shell, sentence: &problem.sentence }))
+}
+
+fn html(status: StatusCode, page: &impl Template) -> Response {
+    let text = match page.render() {
+        Ok(text) => text,
+        Err(error) => {
+            tracing::error!(%error, "a page cannot be written");
+            return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be written").into_response();
+        }
+    };
+    let mut response = (status, Html(text)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    // not `no-referrer`: browsers would then send forms with `Origin: null`
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// What a request for a page says besides its path: its headers, and its query.
+struct Asked {
+    headers: HeaderMap,
+    query: Parameters,
+}
+
+impl Asked {
+    /// A part of the query; one that is empty is as good as missing.
+    fn part(&self, name: &str) -> Option<&str> {
+        self.query.get(name).map(str::trim)
+    }
+}
+
+impl FromRequestParts<Shared> for Asked {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut axum::http::request::Parts, state: &Shared) -> Result<Self, Problem> {
+        let query = Parameters::from_request_parts(parts, state).await?;
+        Ok(Self { headers: parts.headers.clone(), query })
+    }
+}

@@ -1,0 +1,170 @@
+//! What runs cost at AWS's list prices, and what remembering their steps saved.
+//!
+//! The crate `stepladder-cost` counts it from journals. On one machine nothing of it is paid: the page says what the same
+//! runs would cost on AWS. It reads the journals of the newest [`RUNS`] runs.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use futures::future::join_all;
+use stepladder_api::text::{dollars, duration};
+use stepladder_core::{RunId, Status};
+use stepladder_cost::{RunCost, prices};
+use stepladder_engine::{Engine, EngineError, RunSearch};
+
+use super::shell::{Shell, Tab};
+use super::text::{Moment, brief, query};
+use super::{Asked, html, sorry};
+use crate::router::Shared;
+
+/// Runs that are counted.
+const RUNS: usize = 50;
+
+#[derive(Template)]
+#[template(path = "cost.html")]
+struct CostPage {
+    shell: Shell,
+    runs: Vec<RunRow>,
+    functions: Vec<FunctionRow>,
+    total: CostWords,
+    counted: usize,
+    older: Option<String>,
+    is_first: bool,
+    prices: Prices,
+}
+
+/// The list prices that the page names: dollars for a million.
+struct Prices {
+    write_units: f64,
+    read_units: f64,
+    sqs_requests: f64,
+    invocations: f64,
+    gb_second: String,
+    date: &'static str,
+}
+
+struct RunRow {
+    id: RunId,
+    function: String,
+    status: Status,
+    created: Moment,
+    cost: CostWords,
+}
+
+struct FunctionRow {
+    id: String,
+    link: String,
+    runs: usize,
+    /// What one of its runs costs, on average.
+    each: String,
+    cost: CostWords,
+}
+
+/// A cost as a page shows it.
+pub(super) struct CostWords {
+    pub(super) write_units: u64,
+    pub(super) read_units: u64,
+    pub(super) sqs_requests: u64,
+    pub(super) invocations: u64,
+    pub(super) requests: String,
+    pub(super) compute: String,
+    pub(super) executed: String,
+    /// What models cost, and their tokens; nothing when none was used.
+    pub(super) ai: Option<String>,
+    pub(super) tokens: Option<String>,
+    /// Steps that did not run again, and what they took; nothing when nothing was saved.
+    pub(super) saved: Option<String>,
+}
+
+impl CostWords {
+    pub(super) fn of(cost: &RunCost) -> Self {
+        let saved = (cost.saved_steps > 0).then(|| {
+            let steps = if cost.saved_steps == 1 { "1 step".into() } else { format!("{} steps", cost.saved_steps) };
+            let tokens = if cost.saved_tokens > 0 { format!(", {} tokens", cost.saved_tokens) } else { String::new() };
+            format!("{steps}, {}{tokens}", duration(cost.saved_time))
+        });
+        let ai = cost.input_tokens + cost.output_tokens > 0;
+        Self {
+            write_units: cost.write_units,
+            read_units: cost.read_units,
+            sqs_requests: cost.sqs_requests,
+            invocations: cost.invocations,
+            requests: dollars(cost.requests_nanodollars()),
+            compute: dollars(cost.compute_nanodollars()),
+            executed: duration(cost.executed),
+            ai: ai
+                .then(|| format!("{}{}", dollars(cost.ai_microdollars * 1_000), if cost.unpriced { "+" } else { "" })),
+            tokens: ai.then(|| format!("{} in, {} out", cost.input_tokens, cost.output_tokens)),
+            saved,
+        }
+    }
+}
+
+/// `GET /cost`.
+pub(super) async fn page(State(shared): State<Shared>, asked: Asked) -> Response {
+    let before = match asked.query.number("cursor", "the link of the page before") {
+        Ok(before) => before,
+        Err(problem) => return sorry(&shared, &asked.headers, &problem),
+    };
+    match look(&shared, before, &asked).await {
+        Ok(page) => html(StatusCode::OK, &page),
+        Err(error) => sorry(&shared, &asked.headers, &error.into()),
+    }
+}
+
+async fn look(shared: &Shared, before: Option<RunId>, asked: &Asked) -> Result<CostPage, EngineError> {
+    let engine = &shared.engine;
+    let found = engine.query().search(&RunSearch { before, limit: RUNS, ..RunSearch::default() }).await?;
+    let costs = join_all(found.runs.iter().map(|run| cost_of(engine, run.run))).await;
+    let (mut runs, mut total) = (Vec::new(), RunCost::default());
+    let mut functions: BTreeMap<String, (usize, RunCost)> = BTreeMap::new();
+    for (run, cost) in found.runs.iter().zip(costs) {
+        let cost = cost?;
+        total += cost;
+        let function = functions.entry(run.function.to_string()).or_default();
+        function.0 += 1;
+        function.1 += cost;
+        runs.push(RunRow {
+            id: run.run,
+            function: brief(&run.function, 120),
+            status: run.status,
+            created: Moment::of(run.created_at),
+            cost: CostWords::of(&cost),
+        });
+    }
+    let mut functions: Vec<_> = functions.into_iter().collect();
+    functions.sort_by_key(|(_, (_, cost))| std::cmp::Reverse(cost.requests_nanodollars() + cost.compute_nanodollars()));
+    let of = |(id, (runs, cost)): (String, (usize, RunCost))| FunctionRow {
+        link: format!("/function{}", query([("id", &id[..])])),
+        id: brief(&id, 120),
+        runs,
+        each: dollars((cost.requests_nanodollars() + cost.compute_nanodollars()) / runs.max(1) as u64),
+        cost: CostWords::of(&cost),
+    };
+    Ok(CostPage {
+        shell: Shell::new(shared, &asked.headers, Tab::Cost),
+        counted: runs.len(),
+        runs,
+        functions: functions.into_iter().map(of).collect(),
+        total: CostWords::of(&total),
+        older: found.cursor.map(|cursor| format!("/cost{}", query([("cursor", &cursor.to_string()[..])]))),
+        is_first: before.is_none(),
+        prices: Prices {
+            write_units: prices::WRITE_UNIT.dollars_a_million(),
+            read_units: prices::READ_UNIT.dollars_a_million(),
+            sqs_requests: prices::SQS_REQUEST.dollars_a_million(),
+            invocations: prices::INVOCATION.dollars_a_million(),
+            gb_second: format!("${:.10}", prices::GB_SECOND.dollars_a_million() / 1e6),
+            date: prices::WRITE_UNIT.date,
+        },
+    })
+}
+
+async fn cost_of(engine: &Engine, run: RunId) -> Result<RunCost, EngineError> {
+    let look = engine.query().look(run, None).await?;
+    let spec = engine.functions().specs().find(|spec| spec.id == look.detail.summary.function);
+    Ok(RunCost::of(look.entries.iter().map(|(_, entry)| entry), spec.map_or(0, |spec| spec.concurrency.len())))
+}

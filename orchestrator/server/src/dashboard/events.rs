@@ -1,0 +1,222 @@
+//! Events: what came in and what each started, one event, and sending one.
+//!
+//! The list reads [`PAGE`] events, and the runs of each.
+
+use askama::Template;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Redirect, Response};
+use serde_json::json;
+use stepladder_core::limits::EVENT_BYTES;
+use stepladder_core::{EventId, NewEvent, RunId, RunRow, Status};
+use stepladder_engine::EventLook;
+
+use super::act::{Did, input};
+use super::form::{FORM_BYTES, Fields};
+use super::run::EDITOR_BYTES;
+use super::shell::{Shell, Tab};
+use super::text::{Moment, brief, size};
+use super::value::{Room, Shown, indented};
+use super::{Asked, html, sorry};
+use crate::error::Problem;
+use crate::path::EventPath;
+use crate::router::Shared;
+
+/// Events on a page.
+const PAGE: usize = 25;
+/// Runs of one event in the list, and on its page.
+const RUNS_IN_LIST: usize = 5;
+const RUNS: usize = 100;
+
+struct EventRow {
+    id: EventId,
+    name: String,
+    received: Moment,
+    size: String,
+    runs: Vec<StartedRow>,
+    more: usize,
+    nothing: Option<String>,
+}
+
+struct StartedRow {
+    id: RunId,
+    function: String,
+    status: Status,
+}
+
+impl EventRow {
+    fn of(look: &EventLook, most: usize) -> Self {
+        let started = |row: &RunRow| StartedRow {
+            id: row.run,
+            function: row.function.to_string(),
+            status: row.ended.map_or(Status::Running, |(_, status)| status),
+        };
+        Self {
+            id: look.event.id,
+            name: brief(&look.event.name, 120),
+            received: Moment::of(look.event.received_at),
+            size: size(look.event.data.get().len()),
+            runs: look.runs.iter().take(most).map(started).collect(),
+            more: look.runs.len().saturating_sub(most),
+            nothing: look.nothing.as_deref().map(|why| brief(why, 300)),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "events.html")]
+struct EventsPage {
+    shell: Shell,
+    events: Vec<EventRow>,
+    older: Option<EventId>,
+    is_first: bool,
+    /// Names that start something, for the editor.
+    names: Vec<String>,
+}
+
+/// `GET /events`.
+pub(super) async fn list(State(shared): State<Shared>, asked: Asked) -> Response {
+    match look(&shared, &asked).await {
+        Ok(page) => html(StatusCode::OK, &page),
+        Err(problem) => sorry(&shared, &asked.headers, &problem),
+    }
+}
+
+async fn look(shared: &Shared, asked: &Asked) -> Result<EventsPage, Problem> {
+    let before = asked.part("before").map(|id| {
+        id.parse::<EventId>()
+            .map_err(|_| Problem::bad_request(format!("`before` is `{id}`; follow the link of the page before")))
+    });
+    let before = before.transpose()?;
+    let looks = shared.engine.query().events(before, PAGE).await?;
+    let mut names: Vec<String> = shared
+        .engine
+        .functions()
+        .specs()
+        .flat_map(|spec| &spec.triggers)
+        .map(|trigger| trigger.event.to_string())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    Ok(EventsPage {
+        shell: Shell::new(shared, &asked.headers, Tab::Events),
+        older: looks.last().filter(|_| looks.len() == PAGE).map(|look| look.event.id),
+        events: looks.iter().map(|look| EventRow::of(look, RUNS_IN_LIST)).collect(),
+        is_first: before.is_none(),
+        names,
+    })
+}
+
+#[derive(Template)]
+#[template(path = "event.html")]
+struct EventPage {
+    shell: Shell,
+    event: EventRow,
+    data: Shown,
+    sender_id: Option<String>,
+    ts: Moment,
+    editor: String,
+    did: Option<Did>,
+}
+
+/// `GET /events/{id}`, by the event's id or its sender's.
+pub(super) async fn one(State(shared): State<Shared>, path: Result<EventPath, Problem>, asked: Asked) -> Response {
+    let look = match path {
+        Ok(EventPath(id)) => shared.engine.query().event_with_runs(&id).await.map_err(Problem::from),
+        Err(problem) => Err(problem),
+    };
+    match look {
+        Ok(look) => html(StatusCode::OK, &page_of(&shared, &look, &asked)),
+        Err(problem) => sorry(&shared, &asked.headers, &problem),
+    }
+}
+
+fn page_of(shared: &Shared, look: &EventLook, asked: &Asked) -> EventPage {
+    let event = &look.event;
+    let text = event.data.get();
+    EventPage {
+        shell: Shell::new(shared, &asked.headers, Tab::Events),
+        event: EventRow::of(look, RUNS),
+        data: Room::new().show(&event.data, format!("/events/{}/data", event.id)),
+        sender_id: event.external_id.as_deref().map(|id| brief(id, 300)),
+        ts: Moment::of(event.ts),
+        editor: if text.len() <= EDITOR_BYTES { indented(text) } else { String::new() },
+        did: Did::of(asked),
+    }
+}
+
+/// `GET /events/{id}/data`: the data as a file.
+pub(super) async fn data(
+    State(shared): State<Shared>,
+    path: Result<EventPath, Problem>,
+    headers: HeaderMap,
+) -> Response {
+    let event = match path {
+        Ok(EventPath(id)) => shared.engine.query().event(&id).await.map_err(Problem::from),
+        Err(problem) => Err(problem),
+    };
+    match event {
+        Ok(event) => super::values::file(&format!("{}-data.json", event.id), event.data.get().to_owned()),
+        Err(problem) => sorry(&shared, &headers, &problem),
+    }
+}
+
+/// `POST /events`: sends an event, and leads to it.
+pub(super) async fn send(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
+    match sent(&shared, body).await {
+        Ok(id) => Redirect::to(&format!("/events/{id}?did=send&n=1")).into_response(),
+        Err(problem) => sorry(&shared, &headers, &problem),
+    }
+}
+
+async fn sent(shared: &Shared, body: Body) -> Result<EventId, Problem> {
+    let fields = Fields::read(shared, body, FORM_BYTES, &["name", "data", "id"]).await?;
+    let data = input(fields.get("data"))?;
+    let mut event = json!({ "name": fields.get("name").trim() });
+    if let Some(id) = Some(fields.get("id").trim()).filter(|id| !id.is_empty()) {
+        event["id"] = id.into();
+    }
+    // the data as it was written: its numbers and the order of its fields
+    let mut text = event.to_string();
+    if let Some(data) = data {
+        text.truncate(text.len() - 1);
+        text = format!("{text},\"data\":{}}}", data.get());
+    }
+    take(shared, NewEvent::decode_all(text.as_bytes())?).await
+}
+
+/// `POST /events/{id}/replay`: the same name and data as a new event, now.
+pub(super) async fn replay(
+    State(shared): State<Shared>,
+    path: Result<EventPath, Problem>,
+    headers: HeaderMap,
+) -> Response {
+    match replayed(&shared, path).await {
+        Ok(id) => Redirect::to(&format!("/events/{id}?did=send&n=1")).into_response(),
+        Err(problem) => sorry(&shared, &headers, &problem),
+    }
+}
+
+async fn replayed(shared: &Shared, path: Result<EventPath, Problem>) -> Result<EventId, Problem> {
+    let EventPath(id) = path?;
+    let event = shared.engine.query().event(&id).await?;
+    if event.data.get().len() > EVENT_BYTES {
+        return Err(Problem::bad_request("this event is larger than events may be now"));
+    }
+    take(shared, vec![NewEvent { user: event.user, ..NewEvent::new(event.name, event.data) }]).await
+}
+
+/// On a task of its own: a browser that goes away must not leave an event stored and its runs not started.
+async fn take(shared: &Shared, events: Vec<NewEvent>) -> Result<EventId, Problem> {
+    let mut admitted = shared.intake.admit(&shared.engine)?;
+    admitted.reserve(events.len())?;
+    let engine = shared.engine.clone();
+    let ingest = tokio::spawn(async move {
+        let ids = engine.intake().ingest(events, None).await;
+        drop(admitted);
+        ids
+    });
+    let away = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server could not take the event; try again");
+    ingest.await.map_err(|_| away())??.first().copied().ok_or_else(away)
+}

@@ -1,0 +1,180 @@
+//! How a function's runs have gone: counted over time, and timed by step.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use stepladder_core::{Kind, RunRow, Status, Timestamp};
+use stepladder_engine::view::{RunDetail, StepStatus, StepView};
+
+use crate::dashboard::scale::percent;
+use crate::dashboard::text::{Moment, brief, duration};
+
+/// Bars of the chart.
+const BARS: usize = 40;
+/// The height of the chart, in its own units.
+const HEIGHT: f64 = 100.0;
+/// Steps in the table.
+const STEPS: usize = 50;
+
+/// Runs over time.
+pub(in crate::dashboard) struct History {
+    pub(in crate::dashboard) bars: Vec<Bar>,
+    pub(in crate::dashboard) from: Moment,
+    pub(in crate::dashboard) counted: usize,
+    pub(in crate::dashboard) failed: usize,
+    pub(in crate::dashboard) completed: usize,
+    pub(in crate::dashboard) live: usize,
+    /// The whole in a sentence, for those who do not see the chart.
+    pub(in crate::dashboard) words: String,
+}
+
+/// A stretch of time: what ended how, and what still lives, by when it was created.
+pub(in crate::dashboard) struct Bar {
+    pub(in crate::dashboard) x: String,
+    pub(in crate::dashboard) width: String,
+    /// Top and height of each part, from below: completed, failed, others.
+    pub(in crate::dashboard) parts: Vec<(&'static str, String, String)>,
+    pub(in crate::dashboard) title: String,
+}
+
+/// The bars of these rows, newest first as they come, until now.
+pub(in crate::dashboard) fn bars(rows: &[RunRow], now: Timestamp) -> History {
+    let from = rows.last().map_or(now, |row| row.created_at).min(now);
+    let span = now.since(from).as_millis().max(1);
+    let mut counts = vec![[0_usize; 3]; BARS];
+    let mut all = [0_usize; 3];
+    let mut live = 0;
+    for row in rows {
+        let part = match row.ended.map(|(_, status)| status) {
+            Some(Status::Completed) => 0,
+            Some(Status::Failed) => 1,
+            Some(_) => 2,
+            None => {
+                live += 1;
+                2
+            }
+        };
+        let place = row.created_at.since(from).as_millis() * BARS as u128 / span;
+        counts[usize::try_from(place).unwrap_or(usize::MAX).min(BARS - 1)][part] += 1;
+        all[part] += 1;
+    }
+    let most = counts.iter().map(|parts| parts.iter().sum::<usize>()).max().unwrap_or(0).max(1) as f64;
+    let width = 100.0 / BARS as f64;
+    let bar = |(i, parts): (usize, &[usize; 3])| {
+        let (mut top, mut drawn) = (HEIGHT, Vec::new());
+        for (class, count) in ["done", "failed", "other"].into_iter().zip(parts) {
+            let height = *count as f64 / most * HEIGHT;
+            top -= height;
+            if *count > 0 {
+                drawn.push((class, percent(top), percent(height)));
+            }
+        }
+        let [done, failed, other] = parts;
+        let title = format!("{done} completed, {failed} failed, {other} others");
+        Bar { x: percent(i as f64 * width), width: percent(width * 0.8), parts: drawn, title }
+    };
+    History {
+        bars: counts.iter().enumerate().filter(|(_, parts)| parts.iter().sum::<usize>() > 0).map(bar).collect(),
+        from: Moment::of(from),
+        counted: rows.len(),
+        completed: all[0],
+        failed: all[1],
+        live,
+        words: format!("{} runs: {} completed, {} failed, {live} live", rows.len(), all[0], all[1]),
+    }
+}
+
+/// How long a step takes.
+pub(in crate::dashboard) struct StepTimes {
+    pub(in crate::dashboard) name: String,
+    pub(in crate::dashboard) n: usize,
+    pub(in crate::dashboard) half: String,
+    pub(in crate::dashboard) most: String,
+    /// Attempts for each outcome, where there were more.
+    pub(in crate::dashboard) attempts: usize,
+    pub(in crate::dashboard) failed: usize,
+}
+
+/// The median and the 95th percentile of what each step executed, its attempts added up, waiting left out.
+pub(in crate::dashboard) fn times(runs: &[RunDetail]) -> Vec<StepTimes> {
+    #[derive(Default)]
+    struct Seen {
+        order: usize,
+        took: Vec<Duration>,
+        attempts: usize,
+        failed: usize,
+    }
+    let mut seen: HashMap<&str, Seen> = HashMap::new();
+    let executed = |step: &StepView| step.kind == Kind::Run && !step.attempts.is_empty() && step.ended_at.is_some();
+    let numbered = runs.iter().flat_map(|run| run.steps.iter().enumerate());
+    for (order, step) in numbered.filter(|(_, step)| executed(step)) {
+        let seen = seen.entry(&step.id).or_default();
+        // where it comes in the run that came furthest before it
+        seen.order = seen.order.max(order);
+        seen.took.push(step.attempts.iter().filter_map(|a| Some(a.ended_at?.since(a.started_at))).sum());
+        seen.attempts += step.attempts.len();
+        seen.failed += usize::from(step.status == StepStatus::Failed);
+    }
+    let mut steps: Vec<_> = seen.into_iter().collect();
+    steps.sort_by_key(|(name, seen)| (seen.order, *name));
+    let of = |(name, mut seen): (&str, Seen)| {
+        seen.took.sort_unstable();
+        StepTimes {
+            name: brief(name, 120),
+            n: seen.took.len(),
+            half: duration(percentile(&seen.took, 50)),
+            most: duration(percentile(&seen.took, 95)),
+            attempts: seen.attempts,
+            failed: seen.failed,
+        }
+    };
+    steps.into_iter().take(STEPS).map(of).collect()
+}
+
+/// The smallest value that is not below so many percent of them (nearest rank).
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use stepladder_core::{EventId, RunId};
+
+    use super::*;
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        let hundred: Vec<Duration> = (1..=100).map(ms).collect();
+        assert_eq!((percentile(&hundred, 50), percentile(&hundred, 95)), (ms(50), ms(95)));
+        assert_eq!((percentile(&[ms(7)], 50), percentile(&[ms(7)], 95)), (ms(7), ms(7)));
+        assert_eq!(percentile(&[], 50), Duration::ZERO);
+    }
+
+    #[test]
+    fn every_run_is_in_one_bar() {
+        let at = |n: i64| Timestamp::from_millis(1_000 + n);
+        let row = |n: i64, status: Option<Status>| RunRow {
+            run: RunId::new(at(n), 0),
+            function: "f".into(),
+            event: EventId::new(at(n), 0),
+            created_at: at(n),
+            ended: status.map(|status| (at(n), status)),
+        };
+        let rows = [
+            row(900, None),
+            row(500, Some(Status::Failed)),
+            row(499, Some(Status::Completed)),
+            row(0, Some(Status::Cancelled)),
+        ];
+        let history = bars(&rows, at(1_000));
+        assert_eq!((history.counted, history.completed, history.failed, history.live), (4, 1, 1, 1));
+        assert_eq!(history.bars.iter().map(|bar| bar.parts.len()).sum::<usize>(), 4);
+        assert!(bars(&[], at(0)).bars.is_empty());
+        assert_eq!(bars(&[row(0, None)], at(0)).bars.len(), 1, "at this very moment");
+    }
+}

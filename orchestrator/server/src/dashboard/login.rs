@@ -1,0 +1,47 @@
+//! The login page: the dashboard token once, a cookie from then on.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+
+use super::form::{Fields, OPEN_FORM_BYTES};
+use crate::error::Problem;
+use crate::guard::auth::COOKIE;
+use crate::router::Shared;
+
+/// Seconds that a login lasts: 30 days.
+const LASTS: u32 = 30 * 24 * 60 * 60;
+
+/// `GET /login`.
+pub(super) async fn form(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    match shared.token {
+        Some(_) => super::login_page(&shared, &headers, StatusCode::OK, None),
+        None => Redirect::to("/").into_response(),
+    }
+}
+
+/// `POST /login`.
+pub(super) async fn log_in(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
+    let Some(token) = &shared.token else { return Redirect::to("/").into_response() };
+    let given = match Fields::read(&shared, body, OPEN_FORM_BYTES, &["token"]).await {
+        Ok(fields) => fields.get("token").trim().to_owned(),
+        Err(problem) => return super::sorry(&shared, &headers, &problem),
+    };
+    if given.is_empty() {
+        let missing = Problem::bad_request("log in with a form field `token`");
+        return super::sorry(&shared, &headers, &missing);
+    }
+    if !token.is(&given) {
+        let sentence = "that is not the token that the server was started with";
+        return super::login_page(&shared, &headers, StatusCode::UNAUTHORIZED, Some(sentence));
+    }
+    // behind a proxy that speaks TLS the cookie must never travel without it
+    let secure = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+    let cookie = format!(
+        "{COOKIE}={}; Path=/; Max-Age={LASTS}; HttpOnly; SameSite=Strict{}",
+        token.cookie,
+        if secure { "; Secure" } else { "" }
+    );
+    ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()
+}

@@ -1,0 +1,91 @@
+//! Times, lengths of time and sizes as people read them.
+
+use std::fmt::Write;
+
+pub(super) use stepladder_api::text::{clock, duration, size};
+use stepladder_core::Timestamp;
+use stepladder_core::journal::Failure;
+
+/// `2026-11-24 21:47:32`, in UTC.
+pub(super) fn time(at: Timestamp) -> String {
+    let text = at.to_string();
+    match text.get(..19) {
+        Some(seconds) => seconds.replace('T', " "),
+        None => text,
+    }
+}
+
+/// A moment on a page: for the eye, and for the script, which adds the reader's own time.
+pub(super) struct Moment {
+    /// In UTC, to the second.
+    pub(super) shown: String,
+    /// RFC 3339, to the millisecond.
+    pub(super) exact: String,
+    pub(super) millis: i64,
+}
+
+impl Moment {
+    pub(super) fn of(at: Timestamp) -> Self {
+        Self { shown: time(at), exact: at.to_string(), millis: at.as_millis() }
+    }
+}
+
+/// A failure with its code.
+pub(super) fn sentence(failure: &Failure) -> String {
+    match &failure.code {
+        None => failure.message.clone(),
+        Some(code) => format!("{} ({code})", failure.message),
+    }
+}
+
+/// At most so many bytes, cut between characters.
+pub(super) fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+/// A text that is cut where it is long, with a sign that it is.
+pub(super) fn brief(text: &str, bytes: usize) -> String {
+    match text.len() <= bytes {
+        true => text.to_owned(),
+        false => format!("{}…", cut(text, bytes)),
+    }
+}
+
+/// A query of these parts, for a link: `?status=Failed&function=a%20b`; nothing without parts.
+pub(super) fn query<'a>(parts: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut query = String::new();
+    for (name, value) in parts {
+        query.push(if query.is_empty() { '?' } else { '&' });
+        escape(&mut query, name);
+        query.push('=');
+        escape(&mut query, value);
+    }
+    query
+}
+
+fn escape(query: &mut String, text: &str) {
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => query.push(byte as char),
+            other => _ = write!(query, "%{other:02X}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_holds_any_text() {
+        assert_eq!(query([("a", "1"), ("b", "ä&=#\"< ")]), "?a=1&b=%C3%A4%26%3D%23%22%3C%20");
+        assert_eq!(query([("\n&=", "1")]), "?%0A%26%3D=1", "names as well");
+        assert_eq!(query([]), "");
+    }
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        assert_eq!(brief("éé", 3), "é…");
+        assert_eq!(brief("éé", 4), "éé");
+    }
+}

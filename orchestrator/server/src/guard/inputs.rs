@@ -1,0 +1,244 @@
+//! What each route takes besides its path: the parameters of its query, and whether it reads a body. Anything else is
+//! refused by name, because a misspelt filter would otherwise select every run.
+//!
+//! A route that is not listed here takes no query and no body.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::Method;
+use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use percent_encoding::percent_decode_str;
+use stepladder_core::Timestamp;
+
+use super::origin;
+use crate::error::Problem;
+use crate::router::Shared;
+use crate::{dashboard, rest};
+
+/// Bytes of a body that is read only to be refused: a client that is still sending would not see the answer.
+const REFUSED_BYTES: usize = 64 * 1024;
+
+/// The parameters of a route's query.
+fn parameters(method: &str, route: &str) -> &'static [&'static str] {
+    match (method, route) {
+        ("GET", "/v1/runs") => &["status", "function", "since", "until", "limit", "cursor"],
+        ("POST", "/v1/runs/cancel" | "/v1/runs/rerun") => {
+            &["status", "function", "since", "until", "all", "limit", "cursor"]
+        }
+        ("GET", "/v1/runs/{id}/journal") => &["from", "limit"],
+        ("GET", "/" | "/runs") => &["status", "function", "q", "within", "from", "to", "cursor", "did", "n", "missed"],
+        ("GET", "/live/runs") => &["status", "function", "q", "within", "from", "to", "cursor", "seen"],
+        ("GET", "/live/runs/{id}") => &["seen"],
+        ("GET", "/runs/{id}") => &["at", "steps", "did", "n"],
+        ("GET", "/runs/{id}/value") => &["of", "n"],
+        ("GET", "/function") => &["id", "did", "n"],
+        ("GET", "/events") => &["before"],
+        ("GET", "/events/{id}") => &["did", "n"],
+        ("GET", "/cost") => &["cursor"],
+        ("GET", "/health/page") => &["did", "wakes", "events", "left", "more"],
+        _ => &[],
+    }
+}
+
+/// Whether a route reads a body, whose fields it checks itself.
+fn reads_body(method: &str, route: &str) -> bool {
+    method == "POST"
+        && matches!(
+            route,
+            "/e/{key}"
+                | "/v1/signals/{token}"
+                | "/v1/runs/{id}/rerun"
+                | "/v1/runs/rerun"
+                | "/login"
+                | "/theme"
+                | "/runs"
+                | "/runs/{id}/rerun"
+                | "/runs/{id}/hasten"
+                | "/events"
+                | "/function/pause"
+        )
+}
+
+/// Refuses what a route does not take: 400, and the name of it.
+pub(crate) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let Some(route) = request.extensions().get::<MatchedPath>().cloned() else { return next.run(request).await };
+    let (head, body) = request.into_parts();
+    match check(&shared, &head, route.as_str(), body).await {
+        Ok(body) => next.run(Request::from_parts(head, body)).await,
+        Err(problem) if route.as_str().starts_with("/e/") => rest::events::refused(&problem),
+        Err(problem) if origin::is_page(route.as_str()) => dashboard::sorry(&shared, &head.headers, &problem),
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// The body that the route may read.
+async fn check(shared: &Shared, head: &Parts, route: &str, body: Body) -> Result<Body, Problem> {
+    let method = match head.method {
+        Method::GET | Method::HEAD => "GET",
+        Method::POST => "POST",
+        Method::DELETE => "DELETE",
+        // a preflight, or what no route takes
+        _ => return Ok(body),
+    };
+    let known = parameters(method, route);
+    let what = format!("a parameter of {method} {route}");
+    only(&pairs(head.uri.query().unwrap_or_default(), "the query")?, known, "", &what)?;
+    if reads_body(method, route) {
+        return Ok(body);
+    }
+    let body = shared.bodies.read(body, REFUSED_BYTES).await?;
+    match body.bytes.trim_ascii() {
+        b"" | b"{}" => Ok(Body::empty()),
+        _ if known.is_empty() => Err(Problem::bad_request(format!("{method} {route} takes no body"))),
+        _ => {
+            let names = listed(known);
+            Err(Problem::bad_request(format!("{method} {route} takes no body; it takes {names} in its query")))
+        }
+    }
+}
+
+/// Refuses a name that is not known, and one that is given twice, save for one that may repeat.
+///
+/// # Errors
+/// 400 with the first such name.
+pub(crate) fn only(
+    pairs: &[(String, String)],
+    known: &[&str],
+    repeated: &str,
+    what: impl Display,
+) -> Result<(), Problem> {
+    for (i, (name, _)) in pairs.iter().enumerate() {
+        if !known.contains(&&name[..]) {
+            let rest = if known.is_empty() { "it takes none".to_owned() } else { format!("use {}", listed(known)) };
+            return Err(Problem::bad_request(format!("`{}` is not {what}; {rest}", quoted(name))));
+        }
+        if name != repeated && pairs[..i].iter().any(|(other, _)| other == name) {
+            return Err(Problem::bad_request(format!("`{name}` is given twice; give it once")));
+        }
+    }
+    Ok(())
+}
+
+/// The beginning of a name that a sender made up: what follows it in the sentence is not cut.
+fn quoted(name: &str) -> &str {
+    &name[..name.floor_char_boundary(200)]
+}
+
+/// `status`, `function` or `limit`.
+fn listed(names: &[&str]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match names.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}
+
+/// The names and values of a query or of a form.
+///
+/// # Errors
+/// 400 where one is not UTF-8.
+pub(crate) fn pairs(text: &str, what: &str) -> Result<Vec<(String, String)>, Problem> {
+    let fault = || Problem::bad_request(format!("{what} is not UTF-8"));
+    text.split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            decoded(name).zip(decoded(value)).ok_or_else(fault)
+        })
+        .collect()
+}
+
+fn decoded(text: &str) -> Option<String> {
+    Some(percent_decode_str(&text.replace('+', " ")).decode_utf8().ok()?.into_owned())
+}
+
+/// The query of a request. [`guard`] has refused what the route does not know.
+#[derive(Clone, Debug)]
+pub(crate) struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// One of them. An empty one counts as missing.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.given(name).filter(|value| !value.is_empty())
+    }
+
+    /// One of them, empty or not.
+    pub(crate) fn given(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(given, _)| given == name).map(|(_, value)| &value[..])
+    }
+
+    /// One of them, as a number. `range` completes the sentence "use …".
+    ///
+    /// # Errors
+    /// 400 with its name and the range.
+    pub(crate) fn number<T: FromStr>(&self, name: &str, range: &str) -> Result<Option<T>, Problem> {
+        let fault = |text: &str| Problem::bad_request(format!("`{name}` is `{text}`; use {range}"));
+        self.get(name).map(|text| text.parse().map_err(|_| fault(text))).transpose()
+    }
+
+    /// One of them, as a time in the format of the answers.
+    ///
+    /// # Errors
+    /// 400 with its name and an example.
+    pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let millis = text.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond()).filter(|millis| *millis >= 0);
+        let fault = || Problem::bad_request(format!("`{name}` is `{text}`; use a time such as 2026-11-24T21:00:00Z"));
+        millis.map(|millis| Some(Timestamp::from_millis(millis))).ok_or_else(fault)
+    }
+
+    /// All of them, in their order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&name[..], &value[..]))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Parameters {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Ok(Self(pairs(parts.uri.query().unwrap_or_default(), "the query")?))
+    }
+}
+
+#[cfg(test)]
+impl Parameters {
+    /// These.
+    pub(crate) fn of(pairs: &[(&str, &str)]) -> Self {
+        Self(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_values_are_decoded_once() {
+        let read = pairs("a=1&b=%C3%A4+%2526&&c&=d", "the query").unwrap();
+        let read: Vec<_> = read.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+        assert_eq!(read, [("a", "1"), ("b", "ä %26"), ("c", ""), ("", "d")]);
+        for bad in ["%FF=1", "a=%C3"] {
+            assert_eq!(pairs(bad, "the query").unwrap_err().sentence, "the query is not UTF-8", "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_what_is_not_known_or_given_twice() {
+        let refused = |text: &str, known: &[&str]| {
+            only(&pairs(text, "the query").unwrap(), known, "run", "a parameter").unwrap_err().sentence
+        };
+        assert_eq!(refused("b=1", &["a", "c", "d"]), "`b` is not a parameter; use `a`, `c` or `d`");
+        assert_eq!(refused("=1", &["a"]), "`` is not a parameter; use `a`");
+        assert_eq!(refused("A=1", &[]), "`A` is not a parameter; it takes none");
+        assert_eq!(refused("a=1&a=1", &["a"]), "`a` is given twice; give it once");
+        assert!(refused(&"x".repeat(5_000), &["a"]).ends_with("use `a`"));
+        assert!(only(&pairs("run=1&run=2", "the form").unwrap(), &["run"], "run", "a field").is_ok());
+    }
+}

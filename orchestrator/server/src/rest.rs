@@ -1,0 +1,46 @@
+//! The REST interface: handlers that translate a request into a call of the engine, and its answer into JSON.
+//!
+//! The JSON is that of the crate `stepladder-api`; only what clients of Inngest probe has its shapes here.
+
+mod answer;
+mod bulk;
+mod compat;
+pub(crate) mod events;
+mod fit;
+mod functions;
+mod runs;
+mod signals;
+pub(crate) mod unanswered;
+
+use axum::Router;
+use axum::routing::{delete, get, post};
+
+use crate::router::Shared;
+
+/// The event API, which asks for an event key.
+pub(crate) fn event_routes() -> Router<Shared> {
+    Router::new().route("/e/{key}", post(events::receive).options(events::preflight))
+}
+
+/// The routes that ask for no secret, or for one in their path.
+pub(crate) fn open_routes() -> Router<Shared> {
+    Router::new().route("/health", get(compat::health)).route("/v1/signals/{token}", post(signals::complete))
+}
+
+/// The routes that ask for the dashboard token.
+pub(crate) fn routes() -> Router<Shared> {
+    Router::new()
+        .route("/v1/events/{id}", get(events::one))
+        .route("/v1/events/{id}/runs", get(events::runs))
+        .route("/v1/runs", get(runs::list))
+        .route("/v1/runs/cancel", post(bulk::cancel))
+        .route("/v1/runs/rerun", post(bulk::rerun))
+        .route("/v1/functions/{id}/pause", post(functions::pause))
+        .route("/v1/functions/{id}/resume", post(functions::resume))
+        .route("/v1/runs/{id}", delete(runs::cancel).get(runs::one))
+        .route("/v1/runs/{id}/journal", get(runs::journal))
+        .route("/v1/runs/{id}/rerun", post(runs::rerun))
+        .route("/v1/functions", get(functions::list))
+        .route("/api/inngest", get(compat::introspection))
+        .route("/dev", get(compat::dev))
+}

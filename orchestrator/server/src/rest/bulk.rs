@@ -1,0 +1,62 @@
+//! Many runs at a time, over REST.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use stepladder_api::{Page, RerunAllRequest, RunRef};
+use stepladder_engine::{Bulk, Rerun, RunFilter};
+
+use super::runs;
+use crate::error::Problem;
+use crate::guard::inputs::Parameters;
+use crate::router::{CANCEL_REASON, Shared};
+
+/// The maximum size of the body of a rerun of many runs, which names a step.
+const RERUN_BYTES: usize = 64 * 1024;
+/// Runs of a page where the request does not say how many.
+const DEFAULT_LIMIT: usize = 50;
+
+/// The runs that were changed, and where the next request continues with the same filter.
+fn answer(bulk: Bulk) -> Response {
+    let data = bulk.done.into_iter().map(|run_id| RunRef { run_id }).collect();
+    Json(Page { data, cursor: bulk.cursor }).into_response()
+}
+
+/// Reads the filter of a query. It selects every run only where the query says so.
+///
+/// # Errors
+/// 400 where a parameter is wrong, and where no filter is given or one is empty, as in a script with an unset variable.
+fn filter(query: &Parameters) -> Result<RunFilter, Problem> {
+    const FILTERS: [&str; 4] = ["status", "function", "since", "until"];
+    if let Some(name) = FILTERS.into_iter().find(|name| query.given(name) == Some("")) {
+        return Err(Problem::bad_request(format!("`{name}` is empty; give it a value, or leave it out")));
+    }
+    match query.given("all") {
+        None if FILTERS.iter().all(|name| query.given(name).is_none()) => Err(Problem::bad_request(
+            "no run is selected: give `status`, `function`, `since` or `until`, or `all=true` for every run",
+        )),
+        None | Some("true") => runs::filter(query),
+        Some(other) => Err(Problem::bad_request(format!("`all` is `{other}`; use true, or leave it out"))),
+    }
+}
+
+/// `POST /v1/runs/cancel?status=&function=&limit=&cursor=`: cancels the runs of a page that have not ended.
+pub(super) async fn cancel(State(shared): State<Shared>, query: Parameters) -> Result<Response, Problem> {
+    let filter = filter(&query)?;
+    Ok(answer(shared.engine.control().cancel_all(filter, CANCEL_REASON).await?))
+}
+
+/// `POST /v1/runs/rerun?status=&function=&limit=&cursor=`: reruns the runs of a page that have ended.
+pub(super) async fn rerun(State(shared): State<Shared>, query: Parameters, body: Body) -> Result<Response, Problem> {
+    let filter = filter(&query)?;
+    let body = shared.bodies.read(body, RERUN_BYTES).await?;
+    let mut admitted = shared.intake.admit(&shared.engine)?;
+    let RerunAllRequest { from_step } = match body.bytes.trim_ascii() {
+        b"" => RerunAllRequest::default(),
+        bytes => serde_json::from_slice(bytes)
+            .map_err(|e| Problem::bad_request(format!("the body is not a JSON object with `from_step`: {e}")))?,
+    };
+    admitted.reserve(filter.limit.unwrap_or(DEFAULT_LIMIT))?;
+    Ok(answer(shared.engine.control().rerun_all(filter, Rerun { from_step, input: None }).await?))
+}

@@ -1,0 +1,56 @@
+//! What Inngest's clients probe before they send, and what a load balancer does.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::router::Shared;
+
+/// `GET /health`: it answers, so it serves.
+pub(super) async fn health() -> Response {
+    #[derive(Serialize)]
+    struct Health {
+        status: &'static str,
+    }
+    Json(Health { status: "ok" }).into_response()
+}
+
+/// `GET /api/inngest`: introspection.
+pub(super) async fn introspection(State(shared): State<Shared>) -> Response {
+    #[derive(Serialize)]
+    struct Introspection {
+        function_count: usize,
+        mode: &'static str,
+        has_event_key: bool,
+        has_signing_key: bool,
+    }
+    Json(Introspection {
+        function_count: shared.engine.functions().specs().count(),
+        mode: "dev",
+        has_event_key: !shared.keys.is_empty(),
+        has_signing_key: false,
+    })
+    .into_response()
+}
+
+/// `GET /dev`: older clients take a server that answers this for a local one.
+pub(super) async fn dev(State(shared): State<Shared>) -> Response {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Dev<'a> {
+        version: &'a str,
+        authed: bool,
+        start_opts: StartOptions,
+        functions: Vec<Function<'a>>,
+    }
+    #[derive(Serialize)]
+    struct StartOptions {}
+    #[derive(Serialize)]
+    struct Function<'a> {
+        id: &'a str,
+        name: &'a str,
+    }
+    let functions = shared.engine.functions().specs().map(|spec| Function { id: &spec.id, name: &spec.id }).collect();
+    Json(Dev { version: &shared.version, authed: false, start_opts: StartOptions {}, functions }).into_response()
+}

@@ -1,0 +1,177 @@
+//! The event API: what Inngest's clients, webhooks and scripts send to, and the events as they were accepted.
+
+use std::convert::Infallible;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use stepladder_api::{Data, Event, EventsAnswer};
+use stepladder_core::{EventId, NewEvent, Timestamp};
+use stepladder_engine::{EngineError, IdSeed};
+
+use super::unanswered::Attempt;
+use super::{answer, fit};
+use crate::error::Problem;
+use crate::path::{EventPath, KeyPath};
+use crate::router::Shared;
+
+/// Bytes of a request with events: 64 MiB. An event in it has its own limit.
+const BODY_BYTES: usize = 64 * 1024 * 1024;
+/// Where a client that repeats a request says so: `millis,base64 of 10 bytes`, as the `inngest` package sends it.
+const SEED: &str = "x-inngest-event-id-seed";
+/// Seconds for which a browser may remember a preflight's answer.
+const PREFLIGHT_SECONDS: &str = "7200";
+
+/// `POST /e/{key}`.
+pub(super) async fn receive(
+    State(shared): State<Shared>,
+    KeyPath(key): KeyPath,
+    Deadline(deadline): Deadline,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    match accept(shared, key.as_deref(), (&headers, deadline), body).await {
+        Ok(ids) => Json(EventsAnswer { ids, status: 200, error: None }).into_response(),
+        Err(problem) => refused(&problem),
+    }
+}
+
+/// A refusal in the form that clients of the event API read.
+pub(crate) fn refused(problem: &Problem) -> Response {
+    let status = problem.status.as_u16();
+    problem.with_body(Json(EventsAnswer { ids: Vec::new(), status, error: Some(problem.sentence.clone()) }))
+}
+
+/// By when the request must be answered, if that is known.
+pub(crate) struct Deadline(Option<Timestamp>);
+
+impl FromRequestParts<Shared> for Deadline {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Infallible> {
+        Ok(Self(shared.deadline.and_then(|read| read(&parts.extensions))))
+    }
+}
+
+async fn accept(
+    shared: Shared,
+    key: Option<&str>,
+    (headers, deadline): (&HeaderMap, Option<Timestamp>),
+    body: Body,
+) -> Result<Vec<EventId>, Problem> {
+    shared.keys.admit(key)?;
+    // read whole even where it is then refused: a client that is still sending would not see the answer
+    let body = shared.bodies.read(body, BODY_BYTES).await?;
+    let mut admitted = shared.intake.admit(&shared.engine)?;
+    let events = NewEvent::decode_all(&body.bytes)?;
+    admitted.reserve(events.len())?;
+    let seed = seed(headers);
+    // without a seed, a repetition is known by its body
+    let attempt = match seed {
+        Some(_) => None,
+        None => Some(shared.unanswered.attempt(&body.bytes, || shared.engine.intake().seed(events.len()))),
+    };
+    let seed = seed.or(attempt.as_ref().map(Attempt::seed));
+    let hash = attempt.as_ref().map(Attempt::body);
+    // on a task of its own: a client that hangs up must not leave an event stored and its runs not started
+    let ingest = tokio::spawn(async move {
+        let ids = match (deadline, seed) {
+            (Some(deadline), Some(seed)) => shared.engine.intake().ingest_by(events, seed, hash, deadline).await,
+            (_, seed) => shared.engine.intake().ingest(events, seed).await,
+        };
+        drop((body, admitted));
+        ids
+    });
+    let Ok(ids) = ingest.await else {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server could not take the events; try again"));
+    };
+    if let (Some(attempt), false) = (attempt, matches!(ids, Err(EngineError::Store(_)))) {
+        attempt.answered();
+    }
+    Ok(ids?)
+}
+
+/// The seed of a request. One that cannot be read is ignored, as Inngest does.
+fn seed(headers: &HeaderMap) -> Option<IdSeed> {
+    let (millis, entropy) = headers.get(SEED)?.to_str().ok()?.split_once(',')?;
+    let millis: i64 = millis.parse().ok().filter(|millis| (1..=Timestamp::MAX.as_millis()).contains(millis))?;
+    let entropy: [u8; 10] = BASE64_STANDARD.decode(entropy).ok()?.try_into().ok()?;
+    let random = entropy.iter().fold(0, |bits: u128, byte| bits << 8 | u128::from(*byte));
+    Some(IdSeed { at: Timestamp::from_millis(millis), random })
+}
+
+/// `OPTIONS /e/{key}`: a browser asks whether a page may send.
+pub(super) async fn preflight(headers: HeaderMap) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let allow = response.headers_mut();
+    allow.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, OPTIONS"));
+    // Lambda hands headers over as text: one that is none would turn the answer into a 502
+    let asked = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).filter(|asked| asked.to_str().is_ok()).cloned();
+    allow.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.unwrap_or(HeaderValue::from_static("content-type")));
+    allow.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_SECONDS));
+    allow.insert(header::VARY, HeaderValue::from_static("access-control-request-headers"));
+    response
+}
+
+/// Lets pages of every origin read the answers of `/e`, refusals too. No cookie counts there, the key does.
+pub(crate) async fn allow_every_origin(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response
+}
+
+/// `GET /v1/events/{id}`.
+pub(super) async fn one(State(shared): State<Shared>, EventPath(id): EventPath) -> Result<Response, Problem> {
+    let event = shared.engine.query().event(&id).await?;
+    Ok(Json(Data { data: Event::from(&event) }).into_response())
+}
+
+/// `GET /v1/events/{id}/runs`.
+pub(super) async fn runs(State(shared): State<Shared>, EventPath(id): EventPath) -> Result<Response, Problem> {
+    let runs = shared.engine.query().runs_of_event(&id).await?;
+    let mut answer = Data { data: runs.iter().map(answer::run).collect() };
+    if let Some(limit) = shared.answer_bytes {
+        fit::runs(&mut answer, limit);
+    }
+    Ok(Json(answer).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seed_of(value: &str) -> Option<IdSeed> {
+        seed(&HeaderMap::from_iter([(SEED.parse().unwrap(), value.parse().unwrap())]))
+    }
+
+    #[test]
+    fn a_seed_is_milliseconds_and_ten_bytes() {
+        let seed = seed_of("1743130137367,eii2YKXRVTJPuA==").unwrap();
+        assert_eq!(seed.at, Timestamp::from_millis(1_743_130_137_367));
+        assert_eq!(seed.random, 0x7a28_b660_a5d1_5532_4fb8);
+    }
+
+    #[test]
+    fn a_seed_that_cannot_be_read_is_none() {
+        for unreadable in [
+            "",
+            "1743130137367",
+            "1743130137367,",
+            "0,eii2YKXRVTJPuA==",
+            "-5,eii2YKXRVTJPuA==",
+            "9223372036854775807,eii2YKXRVTJPuA==",
+            "1743130137367,eii2YKXRVTJP",
+            "1743130137367,eii2YKXRVTJPuA==,1",
+            "1743130137367,***",
+        ] {
+            assert_eq!(seed_of(unreadable), None, "{unreadable}");
+        }
+        assert_eq!(seed(&HeaderMap::new()), None);
+    }
+}

@@ -1,0 +1,118 @@
+//! Answers that must pass a front with a size limit, such as Lambda: the largest values of a run are replaced by links to
+//! them, and lists end early and say where they continue.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use stepladder_api::{Data, Failure, LeftOut, Link, Run, RunDetail};
+use stepladder_core::{Json, RunId, json};
+
+use crate::error::Problem;
+
+/// Values of up to this size stay: their link would hardly be smaller.
+const KEPT_BYTES: usize = 512;
+/// Bytes that remain of an error's message where leaving out values is not enough.
+const MESSAGE_BYTES: usize = 2 * 1024;
+
+/// The size of a value as JSON.
+fn json_bytes(value: &impl Serialize) -> usize {
+    struct Count(usize);
+    impl Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // the same value is serialized into the answer, which reports the error
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
+}
+
+/// Makes a run fit into `limit` bytes.
+///
+/// # Errors
+/// 413 for a run with so many steps that it is too large without any value.
+pub(super) fn run(answer: &mut Data<RunDetail>, limit: usize) -> Result<(), Problem> {
+    let total = json_bytes(answer);
+    if total <= limit {
+        return Ok(());
+    }
+    let run = &mut answer.data;
+    let (id, event) = (run.run_id, run.event_id);
+    let mut values = vec![(&mut run.event.data, href(id, "event"))];
+    values.extend(run.event.user.as_mut().map(|user| (user, format!("/v1/events/{event}"))));
+    values.extend(run.output.as_mut().map(|output| (output, href(id, "output"))));
+    let steps = run.steps.iter_mut().enumerate();
+    values.extend(steps.filter_map(|(n, step)| Some((step.output.as_mut()?, href(id, &format!("step&n={n}"))))));
+    leave_out(values, total, limit);
+    if json_bytes(answer) <= limit {
+        return Ok(());
+    }
+    let run = &mut answer.data;
+    for step in &mut run.steps {
+        step.error.iter_mut().for_each(shorten);
+        step.attempts.iter_mut().filter_map(|attempt| attempt.error.as_mut()).for_each(shorten);
+    }
+    run.handler_errors.iter_mut().for_each(|failed| shorten(&mut failed.error));
+    run.error.iter_mut().for_each(shorten);
+    match json_bytes(answer) {
+        total if total <= limit => Ok(()),
+        total => Err(Problem::new(
+            axum::http::StatusCode::PAYLOAD_TOO_LARGE,
+            format!(
+                "the run takes {total} bytes, and at most {limit} pass here; read /v1/runs/{id}/journal, page by page"
+            ),
+        )),
+    }
+}
+
+/// Makes the runs of an event, which are not paged, fit into `limit` bytes.
+pub(super) fn runs(answer: &mut Data<Vec<Run>>, limit: usize) {
+    let total = json_bytes(answer);
+    let values = answer.data.iter_mut().filter_map(|run| Some((href(run.run_id, "output"), run.output.as_mut()?)));
+    leave_out(values.map(|(href, output)| (output, href)).collect(), total, limit);
+}
+
+/// Counts the items of a list that fit into `limit` bytes: at least one.
+pub(super) fn count_fitting<T: Serialize>(items: &[T], limit: usize) -> usize {
+    let mut room = limit;
+    let fitting = items.iter().enumerate().take_while(|(n, item)| {
+        // with its comma
+        let bytes = json_bytes(item) + 1;
+        let fits = *n == 0 || bytes <= room;
+        room = room.saturating_sub(bytes);
+        fits
+    });
+    fitting.count()
+}
+
+/// Replaces values by links, the largest first, until `total` is at most `limit` or only small values are left.
+fn leave_out(mut values: Vec<(&mut Json, String)>, mut total: usize, limit: usize) {
+    values.sort_by_key(|(value, _)| std::cmp::Reverse(value.get().len()));
+    for (value, href) in values {
+        let bytes = value.get().len();
+        if total <= limit || bytes <= KEPT_BYTES {
+            return;
+        }
+        let Ok(link) = json::of(&LeftOut { stepladder_left_out: Link { bytes, href } }) else { return };
+        total = total.saturating_sub(bytes - link.get().len());
+        *value = link;
+    }
+}
+
+fn shorten(error: &mut Failure) {
+    let bytes = error.message.len();
+    if bytes > MESSAGE_BYTES {
+        error.message.truncate(error.message.floor_char_boundary(MESSAGE_BYTES));
+        error.message.push_str(&format!("… [cut, {bytes} bytes]"));
+    }
+}
+
+/// Where a value of a run can be read.
+fn href(run: RunId, value: &str) -> String {
+    format!("/runs/{run}/value?of={value}")
+}

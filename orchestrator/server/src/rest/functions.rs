@@ -1,0 +1,31 @@
+//! Functions over REST: list, pause, resume.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use stepladder_api::{Data, Function, FunctionPaused, FunctionResumed, Time};
+
+use crate::error::Problem;
+use crate::path::FunctionPath;
+use crate::router::Shared;
+
+/// `GET /v1/functions`.
+pub(super) async fn list(State(shared): State<Shared>) -> Result<Response, Problem> {
+    let paused = shared.engine.functions().paused().await?;
+    let functions: Vec<_> =
+        shared.engine.functions().specs().map(|spec| Function::new(spec, paused.get(&spec.id).copied())).collect();
+    Ok(Json(Data { data: functions }).into_response())
+}
+
+/// `POST /v1/functions/{id}/pause`.
+pub(super) async fn pause(State(shared): State<Shared>, FunctionPath(id): FunctionPath) -> Result<Response, Problem> {
+    shared.engine.functions().pause(&id).await?;
+    let paused_since = shared.engine.functions().paused_since(&id).await?.map(Time);
+    Ok(Json(Data { data: FunctionPaused { function_id: id, paused_since } }).into_response())
+}
+
+/// `POST /v1/functions/{id}/resume`.
+pub(super) async fn resume(State(shared): State<Shared>, FunctionPath(id): FunctionPath) -> Result<Response, Problem> {
+    let woken = shared.engine.functions().resume(&id).await?;
+    Ok(Json(Data { data: FunctionResumed { function_id: id, woken } }).into_response())
+}

@@ -1,0 +1,128 @@
+//! Runs over REST: list, show, cancel, rerun.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use stepladder_api::{Data, JournalEntry, JournalPage, Page, RerunRequest, Run, RunCancelled, RunRef};
+use stepladder_core::Status;
+use stepladder_core::limits::EVENT_BYTES;
+use stepladder_engine::{Rerun, RunFilter};
+
+use super::{answer, fit};
+use crate::error::Problem;
+use crate::guard::body::json_text;
+use crate::guard::inputs::Parameters;
+use crate::path::RunPath;
+use crate::router::{CANCEL_REASON, Shared};
+
+/// The maximum size of the body of a rerun: the data of an event, and the name of a step.
+const RERUN_BYTES: usize = EVENT_BYTES + 64 * 1024;
+/// Entries of a page of a journal by default, and at most.
+const DEFAULT_ENTRIES: usize = 500;
+const MAX_ENTRIES: usize = 1_000;
+/// Bytes of a page besides its items.
+const ENVELOPE_BYTES: usize = 128;
+
+/// Reads the filter of a query. An empty parameter counts as missing.
+///
+/// # Errors
+/// 400 with the name of a parameter that is wrong.
+pub(super) fn filter(query: &Parameters) -> Result<RunFilter, Problem> {
+    let status = query.get("status").map(str::parse::<Status>).transpose();
+    let cursor = query.get("cursor").map(|text| {
+        text.parse()
+            .map_err(|_| Problem::bad_request(format!("`cursor` is `{text}`; use the `cursor` of the previous page")))
+    });
+    Ok(RunFilter {
+        status: status.map_err(|fault| Problem::bad_request(format!("`status`: {fault}")))?,
+        function: query.get("function").map(str::to_owned),
+        limit: query.number("limit", "1 to 500")?,
+        live: false,
+        since: query.time("since")?,
+        until: query.time("until")?,
+        cursor: cursor.transpose()?,
+    })
+}
+
+/// `GET /v1/runs`.
+pub(super) async fn list(State(shared): State<Shared>, query: Parameters) -> Result<Response, Problem> {
+    let page = shared.engine.query().runs(filter(&query)?).await?;
+    let mut page = Page { data: page.runs.iter().map(answer::run).collect::<Vec<Run>>(), cursor: page.cursor };
+    if let Some(limit) = shared.answer_bytes {
+        let fitting = fit::count_fitting(&page.data, limit - ENVELOPE_BYTES);
+        if fitting < page.data.len() {
+            page.data.truncate(fitting);
+            page.cursor = page.data.last().map(|run| run.run_id);
+        }
+    }
+    Ok(Json(page).into_response())
+}
+
+/// `GET /v1/runs/{id}`.
+pub(super) async fn one(State(shared): State<Shared>, RunPath(run): RunPath) -> Result<Response, Problem> {
+    let mut answer = Data { data: answer::run_detail(&shared.engine.query().run(run).await?) };
+    if let Some(limit) = shared.answer_bytes {
+        fit::run(&mut answer, limit)?;
+    }
+    Ok(Json(answer).into_response())
+}
+
+/// `GET /v1/runs/{id}/journal`.
+pub(super) async fn journal(
+    State(shared): State<Shared>,
+    RunPath(run): RunPath,
+    query: Parameters,
+) -> Result<Response, Problem> {
+    let from = query.number("from", "the number of an entry, from 0")?.unwrap_or(0);
+    let limit = query.number("limit", "1 to 1000")?.unwrap_or(DEFAULT_ENTRIES);
+    if !(1..=MAX_ENTRIES).contains(&limit) {
+        return Err(Problem::bad_request(format!("`limit` is {limit}; use 1 to {MAX_ENTRIES}")));
+    }
+    let page = shared.engine.query().journal(run, from, limit).await?;
+    let entries = page.entries.iter();
+    let entries = entries.map(|(seq, entry)| JournalEntry { seq: *seq, at: entry.at.into(), fact: &entry.fact });
+    let mut answer = JournalPage { data: entries.collect(), next: page.next };
+    if let Some(limit) = shared.answer_bytes {
+        let fitting = fit::count_fitting(&answer.data, limit - ENVELOPE_BYTES);
+        answer.next = answer.data.get(fitting).map(|entry| entry.seq).or(answer.next);
+        answer.data.truncate(fitting);
+    }
+    Ok(Json(answer).into_response())
+}
+
+/// `DELETE /v1/runs/{id}`.
+pub(super) async fn cancel(State(shared): State<Shared>, RunPath(run): RunPath) -> Result<Response, Problem> {
+    let status = shared.engine.control().cancel(run, CANCEL_REASON).await?;
+    Ok((StatusCode::ACCEPTED, Json(Data { data: RunCancelled { run_id: run, status } })).into_response())
+}
+
+/// `POST /v1/runs/{id}/rerun`.
+pub(super) async fn rerun(
+    State(shared): State<Shared>,
+    RunPath(run): RunPath,
+    body: Body,
+) -> Result<Response, Problem> {
+    let body = shared.bodies.read(body, RERUN_BYTES).await?;
+    let mut admitted = shared.intake.admit(&shared.engine)?;
+    let RerunRequest { from_step, input } = rerun_request(&body.bytes)?;
+    admitted.reserve(1)?;
+    let run_id = shared.engine.control().rerun(run, Rerun { from_step, input }).await?;
+    Ok((StatusCode::CREATED, Json(Data { data: RunRef { run_id } })).into_response())
+}
+
+/// Reads the body of a rerun. Without a body, all of the run is run again.
+fn rerun_request(body: &[u8]) -> Result<RerunRequest, Problem> {
+    let Some(text) = json_text(body, "the body")? else { return Ok(RerunRequest::default()) };
+    if !text.trim_start().starts_with('{') {
+        return Err(Problem::bad_request("the body is not a JSON object with `from_step` or `input`"));
+    }
+    let request: RerunRequest = serde_json::from_str(text)
+        .map_err(|e| Problem::bad_request(format!("the body does not say how to rerun: {e}")))?;
+    if let Some(input) = request.input.as_ref().filter(|input| input.get().len() > EVENT_BYTES) {
+        let sentence = format!("`input` has {} bytes; at most {EVENT_BYTES} are allowed", input.get().len());
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, sentence));
+    }
+    Ok(request)
+}

@@ -1,0 +1,34 @@
+//! `POST /v1/signals/{token}`: a third party completes what a run waits for, once. The callback token is the only secret.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use stepladder_api::{Data, SignalCompleted};
+use stepladder_core::limits::SIGNAL_BYTES;
+
+use crate::error::Problem;
+use crate::guard::body::json_text;
+use crate::path::TokenPath;
+use crate::router::Shared;
+
+/// Completes a signal. The body is any JSON; an empty body is `null`. A repetition with the same data gets the same answer.
+///
+/// # Errors
+/// 409 for other data, and after the end of the wait or of its run.
+pub(super) async fn complete(
+    State(shared): State<Shared>,
+    TokenPath(token): TokenPath,
+    body: Body,
+) -> Result<Response, Problem> {
+    let body = shared.bodies.read(body, SIGNAL_BYTES).await?;
+    let data = match json_text(&body.bytes, "the body")? {
+        Some(text) => {
+            serde_json::from_str(text).map_err(|e| Problem::bad_request(format!("the body is not valid JSON: {e}")))?
+        }
+        None => stepladder_core::json::null(),
+    };
+    let signalled = shared.engine.subscriptions().signal(&token, data).await?;
+    let data = SignalCompleted { run_id: signalled.run, step: signalled.step, before: signalled.before };
+    Ok(Json(Data { data }).into_response())
+}
