@@ -1,7 +1,7 @@
-//! Supabase's accounts (GoTrue's admin interface): the one file that knows it.
+//! //! Supabase's accounts, by GoTrue's admin interface. No other file uses it.
 //!
-//! It creates an account, finds it again, and deletes it. It does not retry: the engine does, so each request is made such
-//! that doing it twice is doing it once.
+//! It creates, finds and deletes an account. The engine retries, so a repeated request has the same
+//! effect.
 
 use reqwest::{Client, Method, RequestBuilder, Response, Url};
 use serde_json::Value;
@@ -10,9 +10,9 @@ use stepladder::prelude::*;
 use crate::http;
 use crate::secret::Secret;
 
-/// Accounts looked at in one request.
+/// Accounts of one page.
 const PER_PAGE: usize = 50;
-/// Pages of accounts whose address *contains* the one that is looked for.
+/// Maximum pages to search. The filter finds every address that *contains* the one in question.
 const PAGES: usize = 20;
 
 /// A client for one project's accounts, with its service role: its key belongs on servers only.
@@ -24,41 +24,41 @@ pub struct Auth {
     key: Secret,
 }
 
-/// An account to make.
+/// An account to create.
 #[derive(Debug, Clone, Copy)]
 pub struct NewUser<'a> {
-    /// In small letters, as GoTrue keeps it.
+    /// The address, in lower case as GoTrue stores it.
     pub email: &'a str,
-    /// Shown, never looked for.
+    /// The name to show.
     pub full_name: Option<&'a str>,
     /// The client that the account is for. Kept in `app_metadata`, which users cannot change.
     pub client_id: &'a str,
-    /// The run that makes it: what tells an account that this run has made from one that was there.
+    /// The run that creates the account. It distinguishes an account of this run from an older one.
     pub made_by: &'a str,
 }
 
 /// An account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
-    /// Its id.
+    /// The account's id.
     pub id: String,
-    /// Whether this run has made it, in this attempt or in one whose answer was lost.
+    /// Whether this run created the account, in this attempt or in one whose answer was lost.
     pub is_new: bool,
 }
 
 impl Auth {
-    /// The client that `SUPABASE_URL` and `SUPABASE_SERVICE_ROLE_KEY` describe.
+    /// Creates the client that `SUPABASE_URL` and `SUPABASE_SERVICE_ROLE_KEY` configure.
     ///
     /// # Errors
-    /// Terminal, naming the variable, when one is missing or cannot be used.
+    /// Terminal, with the variable's name, when one is missing or invalid.
     pub fn from_environment() -> Result<Self> {
         Self::new(&stepladder::env("SUPABASE_URL")?, &stepladder::env("SUPABASE_SERVICE_ROLE_KEY")?)
     }
 
-    /// A client for the project at `url`; its accounts are at `{url}/auth/v1`.
+    /// Creates a client for the project at `url`. Its accounts are at `{url}/auth/v1`.
     ///
     /// # Errors
-    /// Terminal, when the address or the key cannot be used.
+    /// Terminal, when the address or the key is invalid.
     pub fn new(url: &str, key: &str) -> Result<Self> {
         let key = Secret::new("SUPABASE_SERVICE_ROLE_KEY", key)?;
         let users = Url::parse(&format!("{}/auth/v1/admin/users", url.trim().trim_end_matches('/')));
@@ -70,13 +70,13 @@ impl Auth {
         Ok(Self { client: http::client()?, users, key })
     }
 
-    /// Makes an account, confirmed and with a password that nobody knows: its user sets one by the link of "forgotten
-    /// password". An account that is there already and is this client's is taken as it is.
+    /// /// Creates a confirmed account without a known password; the user sets one by the link of
+    /// "forgotten password". An existing account of the same client is returned as it is.
     ///
     /// # Errors
-    /// Terminal with code `user-exists`, when the address belongs to an account of somebody else; otherwise as every
-    /// request here: no connection, 408, 429 and 5xx are retried (after `Retry-After`, if one was sent), every other 4xx
-    /// is terminal with what the service said.
+    /// /// Terminal with code `user-exists`, when another client's account has the address. No
+    /// connection, 408, 429 and 5xx are retried, after `Retry-After` if the service sent one. Every
+    /// other 4xx is terminal.
     pub async fn create(&self, new: NewUser<'_>) -> Result<User> {
         let body = json!({
             "email": new.email,
@@ -86,12 +86,12 @@ impl Auth {
         });
         match self.send(Method::POST, self.users.clone(), Some(&body)).await? {
             Answer::Ok(user) => Ok(User { id: id(&user)?, is_new: true }),
-            Answer::Refused { status: 409 | 422, said } if is_taken(&said) => self.find(new).await,
+            Answer::Refused { status: 409 | 422, message } if is_taken(&message) => self.find(new).await,
             refused @ Answer::Refused { .. } => Err(self.refusal("creation of the account", refused)),
         }
     }
 
-    /// Deletes an account; one that is not there is as good as deleted.
+    /// Deletes an account. A missing account is not an error.
     ///
     /// # Errors
     /// As [`Self::create`].
@@ -104,7 +104,7 @@ impl Auth {
         }
     }
 
-    /// The account that has the address, if it is this client's.
+    /// Finds the account with the address, if it belongs to the client.
     async fn find(&self, wanted: NewUser<'_>) -> Result<User> {
         for page in 1..=PAGES {
             let mut url = self.users.clone();
@@ -117,17 +117,17 @@ impl Auth {
                 refused @ Answer::Refused { .. } => return Err(self.refusal("search for the account", refused)),
             };
             let users = answer["users"].as_array().map(Vec::as_slice).unwrap_or_default();
-            // the filter finds every address that contains the one that is looked for
-            let has_it =
+            // the filter finds every address that contains this one
+            let has_address =
                 |user: &&Value| user["email"].as_str().is_some_and(|email| email.eq_ignore_ascii_case(wanted.email));
-            if let Some(user) = users.iter().find(has_it) {
-                return of_this_client(user, wanted);
+            if let Some(user) = users.iter().find(has_address) {
+                return check_client(user, wanted);
             }
             if users.len() < PER_PAGE {
                 break;
             }
         }
-        // deleted in between: the next attempt creates it
+        // deleted in the meantime: the next attempt creates it
         Err(Error::new(format!("supabase says that {} has an account, but does not list it", wanted.email)))
     }
 
@@ -150,60 +150,60 @@ impl Auth {
                 return Ok(Answer::Ok(Value::Null));
             }
             let mut answer = serde_json::from_slice(&body)
-                .map_err(|fault| Error::new(format!("supabase's answer is no JSON: {fault}")))?;
+                .map_err(|fault| Error::new(format!("supabase's answer is not JSON: {fault}")))?;
             self.key.mask_json(&mut answer);
             return Ok(Answer::Ok(answer));
         }
-        let said = self.key.excerpt_of_body(&String::from_utf8_lossy(&body));
+        let message = self.key.excerpt_of_body(&String::from_utf8_lossy(&body));
         match status.as_u16() {
-            status @ (404 | 409 | 422) => Ok(Answer::Refused { status, said }),
+            status @ (404 | 409 | 422) => Ok(Answer::Refused { status, message }),
             status => {
                 let hint = if matches!(status, 401 | 403) { " (check SUPABASE_SERVICE_ROLE_KEY)" } else { "" };
-                let message = format!("supabase answered {status} to a request about accounts: {said}{hint}");
-                Err(Error::from_http_status(status, retry_after.as_deref(), message))
+                let text = format!("supabase answered {status} to a request about accounts: {message}{hint}");
+                Err(Error::from_http_status(status, retry_after.as_deref(), text))
             }
         }
     }
 
     fn refusal(&self, what: &str, answer: Answer) -> Error {
         match answer {
-            Answer::Refused { status, said } => {
-                Error::terminal(format!("supabase answered {status} to the {what}: {said}"))
+            Answer::Refused { status, message } => {
+                Error::terminal(format!("supabase answered {status} to the {what}: {message}"))
                     .with_code(format!("http-{status}"))
             }
-            Answer::Ok(_) => Error::new(format!("supabase's answer to the {what} is not understood")),
+            Answer::Ok(_) => Error::new(format!("supabase's answer to the {what} is unknown")),
         }
     }
 }
 
-/// What GoTrue answered.
+/// An answer of GoTrue.
 enum Answer {
     Ok(Value),
-    /// 404, 409 or 422, with what was said, masked and cut.
+    /// 404, 409 or 422, with the service's message, masked and cut.
     Refused {
         status: u16,
-        said: String,
+        message: String,
     },
 }
 
-// newer versions send `"error_code":"email_exists"`, all of them these words
-fn is_taken(said: &str) -> bool {
-    said.contains("email_exists") || said.contains("already been registered")
+// newer versions send `"error_code":"email_exists"`, older ones only the sentence
+fn is_taken(message: &str) -> bool {
+    message.contains("email_exists") || message.contains("already been registered")
 }
 
-fn of_this_client(user: &Value, wanted: NewUser<'_>) -> Result<User> {
-    let made = &user["app_metadata"];
-    if made["client_id"].as_str() != Some(wanted.client_id) {
+fn check_client(user: &Value, wanted: NewUser<'_>) -> Result<User> {
+    let metadata = &user["app_metadata"];
+    if metadata["client_id"].as_str() != Some(wanted.client_id) {
         let message = format!(
-            "{} has an account that is not of client {}; link it by hand, or use another address",
+            "{} has an account of another client than {}; link it by hand, or use another address",
             wanted.email, wanted.client_id
         );
         return Err(Error::terminal(message).with_code("user-exists"));
     }
-    Ok(User { id: id(user)?, is_new: made["made_by"].as_str() == Some(wanted.made_by) })
+    Ok(User { id: id(user)?, is_new: metadata["made_by"].as_str() == Some(wanted.made_by) })
 }
 
 fn id(user: &Value) -> Result<String> {
     let id = user["id"].as_str().map(str::to_owned);
-    id.ok_or_else(|| Error::new("supabase's answer has no id of the account"))
+    id.ok_or_else(|| Error::new("supabase's answer has no account id"))
 }

@@ -1,8 +1,9 @@
-//! `content-brief-generator`: researches a topic, outlines a text about it, drafts it, and stores all of it as a brief.
+//! //! `content-brief-generator`: researches a topic, outlines and drafts an article, and stores
+//! all of it as a brief.
 //!
-//! Research, outline and draft are steps of their own, and each question of the research is one, side by side: whatever
-//! fails, nothing that the AI has answered is paid for again. The brief's row is there from the beginning, so that people
-//! see that it is being written; if the run fails for good, the row says so.
+//! Research, outline and draft are steps of their own, as is each research question, and no answer
+//! of the AI is paid for twice. The brief's row exists from the start, so that people see its
+//! status; if the run fails for good, so does the row.
 
 mod questions;
 
@@ -14,40 +15,41 @@ use crate::{
     text::{clean, distinct, require_filled},
 };
 
-/// The most research questions of a brief.
+/// Maximum research questions of a brief.
 pub const QUESTIONS: usize = 6;
-/// The most headings of an outline.
+/// Maximum headings of an outline.
 pub const HEADINGS: usize = 12;
-/// Characters of a question, a heading or a title.
+/// Maximum characters of a question, a heading or a title.
 pub const LINE_CHARS: usize = 300;
-/// Characters of an answer or of a draft.
+/// Maximum characters of an answer or a draft.
 pub const TEXT_CHARS: usize = 20_000;
-/// Research questions that are asked at the same time.
-const AT_ONCE: usize = 3;
-/// How long somebody may take to approve of a draft: 7 days.
-const APPROVAL: Duration = Duration::from_secs(7 * 86_400);
+/// Maximum research questions that run in parallel.
+const MAX_PARALLEL: usize = 3;
+/// The time to approve a draft: 7 days.
+const APPROVAL_TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
 
 /// The data of `content/brief.requested`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[event(name = "content/brief.requested")]
 #[serde(rename_all = "camelCase")]
 pub struct BriefRequested {
-    /// The `id` that the brief's row in `content_briefs` gets, a UUID. The same id writes the same row again.
+    /// The `id` that the brief's row in `content_briefs` gets, a UUID. The same id writes the same
+    /// row again.
     pub brief_id: String,
     /// The `id` of the client's row in `clients`.
     pub client_id: String,
-    /// What the text is to be about.
+    /// The topic of the article.
     pub topic: String,
-    /// Who is to read it; may be missing.
+    /// The readers, optional.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
-    /// Whether somebody has to approve of the draft; nobody unless it says so.
+    /// Whether a person must approve the draft. By default, not.
     #[serde(default)]
     pub approval: bool,
 }
 
 impl BriefRequested {
-    /// Of a text that nobody has to approve of.
+    /// Returns example data for the dashboard.
     #[must_use]
     pub fn example() -> Self {
         Self {
@@ -60,44 +62,44 @@ impl BriefRequested {
     }
 }
 
-/// The data of `content/brief.ready`, which is sent when the brief is stored.
+/// The data of `content/brief.ready`, which the function sends when the brief is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[event(name = "content/brief.ready")]
 #[serde(rename_all = "camelCase")]
 pub struct BriefReady {
-    /// Which brief.
+    /// The `id` of the brief's row.
     pub brief_id: String,
-    /// Whose.
+    /// The `id` of the client's row in `clients`.
     pub client_id: String,
-    /// Its title.
+    /// The title.
     pub title: String,
 }
 
-/// The data of `content/brief.decided`: what a run waits for whose brief somebody has to approve of.
+/// /// The data of `content/brief.decided`, for which a run with an approval waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[event(name = "content/brief.decided")]
 #[serde(rename_all = "camelCase")]
 pub struct BriefDecided {
-    /// Which brief.
+    /// The `id` of the brief's row.
     pub brief_id: String,
     /// Whether it may be used.
     pub approved: bool,
 }
 
-/// What a run ends with, and what the columns of `content_briefs` hold.
+/// The output of a run, and the columns of `content_briefs` that it fills.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Brief {
     /// The text's title.
     pub title: String,
-    /// Its headings, in order.
+    /// The headings, in order.
     pub headings: Vec<String>,
-    /// What the research came to.
+    /// The results of the research.
     pub research: Vec<Finding>,
     /// The text, as Markdown.
     pub draft: String,
 }
 
-/// One row of `content_briefs` before it is written.
+/// A row of `content_briefs` at the start of a run.
 #[derive(Debug, Serialize)]
 struct OpenedRow<'a> {
     id: &'a str,
@@ -135,46 +137,46 @@ pub fn function_with(services: Services) -> Function {
 }
 
 async fn write_brief(ctx: Context, event: Event<BriefRequested>, services: Services) -> Result<Brief> {
-    let wanted = &event.data;
-    require_filled(&[("briefId", &wanted.brief_id), ("clientId", &wanted.client_id), ("topic", &wanted.topic)])?;
+    let request = &event.data;
+    require_filled(&[("briefId", &request.brief_id), ("clientId", &request.client_id), ("topic", &request.topic)])?;
 
-    let (undoing, id) = (services.clone(), wanted.brief_id.clone());
-    ctx.step("open-brief", || open(&services, wanted))
+    let (undo_services, id) = (services.clone(), request.brief_id.clone());
+    ctx.step("open-brief", || open(&services, request))
         .retries(5)
         .undo(async move |()| {
-            undoing.supabase()?.update_by_id("content_briefs", &id, &json!({ "status": "failed" })).await
+            undo_services.supabase()?.update_by_id("content_briefs", &id, &json!({ "status": "failed" })).await
         })
         .await?;
 
-    let plan: Plan = ctx.step("plan-research", async || services.openai()?.answer(plan(wanted)).await).await?;
-    let asked = distinct(plan.questions, LINE_CHARS, QUESTIONS);
+    let plan: Plan = ctx.step("plan-research", async || services.openai()?.answer(plan(request)).await).await?;
+    let questions = distinct(plan.questions, LINE_CHARS, QUESTIONS);
 
-    let research = async |asked: String| {
-        let found: Finding = services.openai()?.answer(finding(wanted, &asked)).await?;
-        Ok(Finding { question: asked, answer: clean(&found.answer, TEXT_CHARS) })
+    let research = async |question: String| {
+        let finding: Finding = services.openai()?.answer(finding(request, &question)).await?;
+        Ok(Finding { question, answer: clean(&finding.answer, TEXT_CHARS) })
     };
-    let research: Vec<Finding> = ctx.map("research", asked, research).limit(AT_ONCE).await?;
+    let research: Vec<Finding> = ctx.map("research", questions, research).limit(MAX_PARALLEL).await?;
 
     let outline: Outline =
-        ctx.step("outline", async || services.openai()?.answer(outline(wanted, &research)).await).await?;
+        ctx.step("outline", async || services.openai()?.answer(outline(request, &research)).await).await?;
     let outline = outline.tidied();
 
     let written: Draft =
-        ctx.step("draft", async || services.openai()?.answer(draft(wanted, &research, &outline)).await).await?;
+        ctx.step("draft", async || services.openai()?.answer(draft(request, &research, &outline)).await).await?;
 
     let Outline { title, headings } = outline;
     let brief = Brief { title, headings, research, draft: clean(&written.markdown, TEXT_CHARS) };
-    // by now all of it is paid for: the database gets more tries than the AI does
+    // all answers are paid for: the database gets more attempts than the AI
     let save = |step, status| {
-        let (services, brief, id) = (&services, &brief, &wanted.brief_id);
+        let (services, brief, id) = (&services, &brief, &request.brief_id);
         let body =
             async move || services.supabase()?.update_by_id("content_briefs", id, &WrittenRow { brief, status }).await;
         ctx.step(step, body).retries(5).timeout(Duration::from_secs(30))
     };
-    if wanted.approval {
-        // side by side: the wait is written down before the row says that there is something to decide
-        let decided = ctx.wait_for_event::<BriefDecided>("approval").matching("briefId", &wanted.brief_id);
-        let (decided, saved) = tokio::join!(decided.timeout(APPROVAL), save("save-for-approval", "approval"));
+    if request.approval {
+        // // in parallel: the wait is recorded before the row asks for a decision
+        let decided = ctx.wait_for_event::<BriefDecided>("approval").matching("briefId", &request.brief_id);
+        let (decided, saved) = tokio::join!(decided.timeout(APPROVAL_TIMEOUT), save("save-for-approval", "approval"));
         saved?;
         match decided? {
             Some(decided) if decided.data.approved => {}
@@ -183,24 +185,24 @@ async fn write_brief(ctx: Context, event: Event<BriefRequested>, services: Servi
                 return Ok(brief);
             }
             None => {
-                let why = "nobody has decided on the draft within 7 days; send the request again";
+                let why = "there was no decision on the draft within 7 days; send the request again";
                 return Err(Error::terminal(why).with_code("approval-timeout"));
             }
         }
     }
     save("save-brief", "ready").await?;
 
-    let (brief_id, client_id) = (wanted.brief_id.clone(), wanted.client_id.clone());
+    let (brief_id, client_id) = (request.brief_id.clone(), request.client_id.clone());
     ctx.send_event("announce", BriefReady { brief_id, client_id, title: brief.title.clone() }).await?;
     Ok(brief)
 }
 
-async fn open(services: &Services, wanted: &BriefRequested) -> Result<()> {
+async fn open(services: &Services, request: &BriefRequested) -> Result<()> {
     let row = OpenedRow {
-        id: &wanted.brief_id,
-        client_id: &wanted.client_id,
-        topic: &wanted.topic,
-        audience: wanted.audience.as_deref(),
+        id: &request.brief_id,
+        client_id: &request.client_id,
+        topic: &request.topic,
+        audience: request.audience.as_deref(),
         status: "writing",
     };
     services.supabase()?.upsert("content_briefs", "id", &[row]).await

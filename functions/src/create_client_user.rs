@@ -1,7 +1,7 @@
-//! `create-client-user`: makes an account for somebody at a client and links it to the client.
+//! //! `create-client-user`: creates an account for a client's user, and links it to the client.
 //!
-//! Two systems that know no common transaction: if the account is there and the link cannot be made, the account is
-//! deleted again. Only one that this run has made: an account that was there before stays.
+//! The two systems share no transaction. If the link fails for good, the account is deleted, unless
+//! it existed before.
 
 use stepladder::prelude::*;
 
@@ -20,13 +20,13 @@ pub struct UserRequested {
     pub client_id: String,
     /// The address with which the user signs in.
     pub email: String,
-    /// The user's name; may be missing.
+    /// The user's name, optional.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub full_name: Option<String>,
 }
 
 impl UserRequested {
-    /// Of somebody whose address nobody has.
+    /// Returns example data for the dashboard.
     #[must_use]
     pub fn example() -> Self {
         Self {
@@ -37,14 +37,14 @@ impl UserRequested {
     }
 }
 
-/// The data of `client/user.created`, and what a run ends with.
+/// The data of `client/user.created`, and the output of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[event(name = "client/user.created")]
 #[serde(rename_all = "camelCase")]
 pub struct UserCreated {
-    /// The client.
+    /// The `id` of the client's row in `clients`.
     pub client_id: String,
-    /// The account's id, and that of its row in `profiles`.
+    /// The id of the account, and of its row in `profiles`.
     pub user_id: String,
     /// The address with which the user signs in.
     pub email: String,
@@ -77,35 +77,35 @@ pub fn function_with(services: Services) -> Function {
 }
 
 async fn create_client_user(ctx: Context, event: Event<UserRequested>, services: Services) -> Result<UserCreated> {
-    let wanted = &event.data;
-    require_filled(&[("clientId", &wanted.client_id), ("email", &wanted.email)])?;
-    let (email, run) = (wanted.email.trim().to_lowercase(), ctx.run_id().to_string());
+    let request = &event.data;
+    require_filled(&[("clientId", &request.client_id), ("email", &request.email)])?;
+    let (email, run) = (request.email.trim().to_lowercase(), ctx.run_id().to_string());
 
-    let undoing = services.clone();
+    let undo_services = services.clone();
     let user: User = ctx
         .step("create-auth-user", async || {
             let new = NewUser {
                 email: &email,
-                full_name: wanted.full_name.as_deref(),
-                client_id: &wanted.client_id,
+                full_name: request.full_name.as_deref(),
+                client_id: &request.client_id,
                 made_by: &run,
             };
             services.auth()?.create(new).await
         })
         .undo(async move |user: User| match user.is_new {
-            true => undoing.auth()?.delete(&user.id).await,
+            true => undo_services.auth()?.delete(&user.id).await,
             false => Ok(()),
         })
         .await?;
 
     ctx.step("link-profile", async || {
-        let (id, full_name) = (user.id.as_str(), wanted.full_name.as_deref());
-        let row = ProfileRow { id, client_id: &wanted.client_id, email: &email, full_name };
+        let (id, full_name) = (user.id.as_str(), request.full_name.as_deref());
+        let row = ProfileRow { id, client_id: &request.client_id, email: &email, full_name };
         services.supabase()?.upsert("profiles", "id", &[row]).await
     })
     .await?;
 
-    let created = UserCreated { client_id: wanted.client_id.clone(), user_id: user.id, email };
+    let created = UserCreated { client_id: request.client_id.clone(), user_id: user.id, email };
     ctx.send_event("announce", created.clone()).await?;
     Ok(created)
 }

@@ -1,8 +1,8 @@
-//! `dev --demo`: stand-ins for OpenAI and Supabase on loopback, so that the enhance function can be watched
-//! retrying and finishing without a key.
+//! //! `dev --demo`: stand-ins for OpenAI and Supabase on loopback. They show the functions retry
+//! and complete without a key.
 //!
-//! They are labelled as what they are, in every answer and log line. They are not doubles for tests: those check what
-//! they are sent.
+//! Every answer and log line names them as stand-ins. Tests use other stubs, which check what they
+//! receive.
 
 mod onboarding;
 mod openai;
@@ -20,20 +20,20 @@ use tokio::net::TcpListener;
 
 use crate::{enhance_client::EnhanceRequested, hello_world::Hello};
 
-/// What every stand-in calls itself.
+/// The label of every stand-in.
 pub const LABEL: &str = "stand-in";
-/// The key for both; they do not look at it.
+/// The key for both. They ignore it.
 pub const KEY: &str = "no-key-is-needed";
 
 /// The wait before every retry: long enough to be seen.
 const RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// How the stand-ins behave.
+/// The behaviour of the stand-ins.
 #[derive(Debug, Clone, Copy)]
 pub struct Behaviour {
-    /// How long the AI thinks.
+    /// The time that the AI takes.
     pub thinking: Duration,
-    /// How many requests the database refuses at first.
+    /// The number of requests that the database refuses at first.
     pub failures: u32,
 }
 
@@ -43,12 +43,12 @@ impl Default for Behaviour {
     }
 }
 
-/// Where the stand-ins listen, until the process ends.
+/// The addresses of the stand-ins, which listen until the process ends.
 #[derive(Debug, Clone, Copy)]
 pub struct StandIns {
-    /// The address that plays OpenAI.
+    /// The address of the stand-in for OpenAI.
     pub openai: SocketAddr,
-    /// The address that plays Supabase.
+    /// The address of the stand-in for Supabase.
     pub supabase: SocketAddr,
 }
 
@@ -56,7 +56,7 @@ impl StandIns {
     /// Starts both, on free ports of the loopback address.
     ///
     /// # Errors
-    /// When no port can be had.
+    /// When no port is free.
     pub async fn start(behaviour: Behaviour) -> io::Result<Self> {
         Ok(Self {
             openai: serve(openai::router(behaviour.thinking)).await?,
@@ -64,7 +64,7 @@ impl StandIns {
         })
     }
 
-    /// The variables that lead the functions here.
+    /// Returns the environment variables with the addresses.
     #[must_use]
     pub fn variables(&self) -> Vec<(String, String)> {
         let pairs = [
@@ -78,8 +78,8 @@ impl StandIns {
     }
 }
 
-/// Prepares `dev --demo`: both stand-ins, the variables with their addresses, a function that invokes others, and example
-/// events for two functions.
+/// Prepares `dev --demo`: both stand-ins, the variables with their addresses, a function that
+/// invokes others, and example events for two functions.
 ///
 /// # Errors
 /// When no port is free.

@@ -1,6 +1,7 @@
 //! `generate-queries`: asks an AI for the search queries of a client's customers, and stores them.
 //!
-//! Each intent has a step of its own, and the steps run in parallel. If one fails, only that one is repeated.
+//! Each intent has a step of its own, and the steps run in parallel. If one fails, only that one is
+//! repeated.
 
 use std::collections::HashSet;
 
@@ -149,8 +150,8 @@ async fn generate_queries(ctx: Context, event: Event<QueriesRequested>, services
     Ok(queries)
 }
 
-/// Merges the answers, given in the order of [`Intent::ALL`], into one list without repeats. A repeated query belongs to the
-/// first intent that has it.
+/// Merges the answers, given in the order of [`Intent::ALL`], into one list without repeats. A
+/// repeated query belongs to the first intent that has it.
 #[must_use]
 pub fn merge(suggestions: Vec<Suggestions>) -> Vec<Query> {
     let mut seen = HashSet::new();

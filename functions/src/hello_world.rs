@@ -1,4 +1,5 @@
-//! `hello-world`: the smallest durable function. It returns a greeting, sleeps a second, and returns a farewell.
+//! `hello-world`: the smallest durable function. It returns a greeting, sleeps a second, and
+//! returns a farewell.
 //!
 //! It needs no service and no key, so it shows that events arrive and that runs complete.
 

@@ -1,4 +1,5 @@
-//! How every service is called: by one HTTP client, which follows no redirect, and with responses within bounds.
+//! How every service is called: by one HTTP client, which follows no redirect, and with responses
+//! within bounds.
 //!
 //! It knows no service and retries nothing: the engine retries.
 
@@ -8,11 +9,13 @@ use std::time::Duration;
 use reqwest::{Client, Response};
 use stepladder::prelude::*;
 
-/// A response of more bytes than this is refused. It leaves room for JSON's escapes around a step's outcome (4 MiB).
+/// A response of more bytes than this is refused. It leaves room for JSON's escapes around a step's
+/// outcome (4 MiB).
 pub const RESPONSE_BYTES: usize = 16 * 1024 * 1024;
 /// A server that has not accepted the connection by then is unreachable.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The last limit of a whole request. The step's own timeout ends it earlier; this one holds where no step does.
+/// The last limit of a whole request. The step's own timeout ends it earlier; this one holds where
+/// no step does.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// The client for every service.
@@ -26,8 +29,8 @@ pub(crate) fn client() -> Result<Client> {
     Ok(builder.build()?)
 }
 
-/// Reads a response's body, at most [`RESPONSE_BYTES`] of it. A compressed response arrives as it was sent: the client
-/// asks for none and decodes none.
+/// Reads a response's body, at most [`RESPONSE_BYTES`] of it. A compressed response arrives as it
+/// was sent: the client asks for none and decodes none.
 ///
 /// # Errors
 /// When the body is larger, or when the connection ends before the body does.
@@ -81,7 +84,8 @@ impl fmt::Display for BodyError {
     }
 }
 
-/// The error of a request that has no response. It is retried, unless no request could be made at all.
+/// The error of a request that has no response. It is retried, unless no request could be made at
+/// all.
 pub(crate) fn unreachable(service: &str, error: reqwest::Error) -> Error {
     let cannot_be_sent = error.is_builder();
     // an address may hold a password

@@ -1,4 +1,5 @@
-//! The binary: the command line, the local server and the roles on AWS, with every function of this crate.
+//! The binary: the command line, the local server and the roles on AWS, with every function of this
+//! crate.
 
 use std::process::ExitCode;
 

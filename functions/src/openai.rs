@@ -1,8 +1,8 @@
 //! OpenAI, or any server with its chat completions. No other file uses the `async-openai` client.
 //!
-//! It sends one question and decodes one answer by a JSON schema, at once or in the background (`openai/background.rs`). The
-//! step records the model usage (`openai/usage.rs`). The engine retries, not the client: the transport sends each request
-//! once (`openai/transport.rs`).
+//! It sends one question and decodes one answer by a JSON schema, at once or in the background
+//! (`openai/background.rs`). The step records the model usage (`openai/usage.rs`). The engine
+//! retries, not the client: the transport sends each request once (`openai/transport.rs`).
 
 mod background;
 mod prices;
@@ -52,7 +52,8 @@ pub struct Question {
 }
 
 impl OpenAi {
-    /// Creates the client that `OPENAI_API_KEY`, `OPENAI_BASE_URL` and `OPENAI_MODEL` configure. The last two have defaults.
+    /// Creates the client that `OPENAI_API_KEY`, `OPENAI_BASE_URL` and `OPENAI_MODEL` configure.
+    /// The last two have defaults.
     ///
     /// # Errors
     /// Terminal, with the variable's name, when the key is missing or a variable is invalid.
@@ -87,9 +88,11 @@ impl OpenAi {
     ///
     /// # Errors
     /// - Retryable: no connection, 408, 429 and 5xx (after `Retry-After`, if the server sent one).
-    /// - Retryable: an answer that is cut off or does not fit the schema, since the next answer may fit.
+    /// - Retryable: an answer that is cut off or does not fit the schema, since the next answer may
+    ///   fit.
     /// - Terminal: every other 4xx.
-    /// - Terminal: the model or its content filter refused. The same question would cost the same and be refused again.
+    /// - Terminal: the model or its content filter refused. The same question would cost the same
+    ///   and be refused again.
     pub async fn answer<T: DeserializeOwned>(&self, question: Question) -> Result<T> {
         let answer: Value = self.client.chat().create_byot(self.request(question)).await.map_err(|e| self.error(e))?;
         usage::record(&answer, &self.model);
@@ -116,8 +119,8 @@ impl OpenAi {
         })
     }
 
-    /// Decodes the model's text. The transport has masked the key in the response, but this text is JSON within JSON, where
-    /// the key may be escaped once more.
+    /// Decodes the model's text. The transport has masked the key in the response, but this text is
+    /// JSON within JSON, where the key may be escaped once more.
     fn decode<T: DeserializeOwned>(&self, text: &str) -> serde_json::Result<T> {
         let mut value: Value = serde_json::from_str(text)?;
         // decode the text itself if nothing was masked: a `Value` rounds integers beyond 64 bits
@@ -150,14 +153,15 @@ impl OpenAi {
                 Err(other) => Error::new(self.key.mask(&other.to_string())),
             },
             OpenAIError::InvalidArgument(what) => Error::terminal(self.key.mask(&what)),
-            // this transport returns no other error; the message stays whole, so that a new one is noticed
+            // this transport returns no other error; the message stays whole, so that a new one is
+            // noticed
             other => Error::new(self.key.mask(&other.to_string())),
         }
     }
 }
 
-// The fields that are used. Servers that imitate OpenAI differ in the others, and an answer that costs money must not be
-// lost to that.
+// The fields that are used. Servers that imitate OpenAI differ in the others, and an answer that
+// costs money must not be lost to that.
 #[derive(Deserialize)]
 struct Completion {
     #[serde(default)]

@@ -1,8 +1,9 @@
-//! A key that may be sent but never shown: not in an error, not in the journal, not in a log.
+//! A key that is sent but never shown in an error, the journal or a log.
 //!
-//! Services sometimes answer with what they were sent. Every text of a service passes through [`Secret::mask`], or
-//! [`Secret::mask_json`], before it becomes part of an error or of an outcome: after it was decoded, because an escaped key
-//! (`\u0073k-…`) is no less a key. This is no vault: the key stays in memory as it is.
+//! Services sometimes answer with what they were sent. Every text of a service passes through
+//! [`Secret::mask`], or [`Secret::mask_json`], before it becomes part of an error or of an outcome:
+//! after it was decoded, because an escaped key (`\u0073k-…`) is no less a key. This is no vault:
+//! the key stays in memory as it is.
 
 use std::fmt;
 
@@ -12,23 +13,23 @@ use stepladder::prelude::*;
 
 const MASK: &str = "***";
 
-/// Services' texts are cut to this many bytes before they go into an error, so that an HTML page of a proxy
-/// does not fill the journal.
+/// Services' texts are cut to this many bytes before they go into an error, so that an HTML page of
+/// a proxy does not fill the journal.
 pub const EXCERPT_BYTES: usize = 2048;
-/// Shorter keys are words, which answers contain for other reasons.
-const SHORTEST_MASKED: usize = 8;
+/// A shorter key may be an ordinary word, which answers contain for other reasons.
+const MIN_MASKED_CHARS: usize = 8;
 
 /// An API key. `Debug` shows `***`; [`Secret::expose`] is the only way to its text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// A key as it came from the variable `name`, without the white space around it (a line end that came along
-    /// from a file is the usual mistake).
+    /// A key as it came from the variable `name`, without the white space around it (a line end
+    /// that came along from a file is the usual mistake).
     ///
     /// # Errors
-    /// Terminal, naming the variable, when nothing is left or when a character of it cannot be sent in an HTTP
-    /// header.
+    /// Terminal, naming the variable, when nothing is left or when a character of it cannot be sent
+    /// in an HTTP header.
     pub fn new(name: &str, text: &str) -> Result<Self> {
         let text = text.trim();
         if text.is_empty() {
@@ -48,7 +49,8 @@ impl Secret {
         &self.0
     }
 
-    /// The key as a header's value, after `prefix`. HTTP clients leave such a value out of what they log.
+    /// The key as a header's value, after `prefix`. HTTP clients leave such a value out of what
+    /// they log.
     ///
     /// # Errors
     /// None in practice: [`Secret::new`] refuses a key that no header can carry.
@@ -64,12 +66,13 @@ impl Secret {
         text.replace(&self.0, MASK)
     }
 
-    /// Masks the key in every string of `value`, names of fields included, and returns whether it was there.
+    /// Masks the key in every string of `value`, names of fields included, and returns whether it
+    /// was there.
     ///
-    /// A key of fewer than 8 characters is left where it is: local servers accept any word as key, and masking a word would
-    /// change answers that merely contain it.
+    /// A key of fewer than 8 characters is left where it is: local servers accept any word as key,
+    /// and masking a word would change answers that merely contain it.
     pub fn mask_json(&self, value: &mut Value) -> bool {
-        if self.0.len() < SHORTEST_MASKED {
+        if self.0.len() < MIN_MASKED_CHARS {
             return false;
         }
         match value {
@@ -92,8 +95,8 @@ impl Secret {
         }
     }
 
-    /// What a service said, to be quoted in an error: JSON is decoded, masked and written again, text is masked, and the
-    /// result is cut to [`EXCERPT_BYTES`].
+    /// What a service said, to be quoted in an error: JSON is decoded, masked and written again,
+    /// text is masked, and the result is cut to [`EXCERPT_BYTES`].
     #[must_use]
     pub fn excerpt_of_body(&self, body: &str) -> String {
         match serde_json::from_str::<Value>(body) {
@@ -124,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_masked_wherever_it_stands() {
+    fn a_key_is_masked_at_every_position() {
         let key = Secret::new("KEY", " sk-12345\n").unwrap();
         assert_eq!(key.expose(), "sk-12345");
         assert_eq!(key.mask("sk-12345 is not sk-12345!"), "*** is not ***!");

@@ -1,8 +1,10 @@
-//! Supabase's tables over its REST interface (PostgREST): the one file that knows the `postgrest` client.
+//! Supabase's tables over its REST interface (PostgREST): the one file that knows the `postgrest`
+//! client.
 //!
-//! It updates rows by id and upserts rows. It does not retry: the engine does. `postgrest` only builds the requests. They are
-//! sent by the client that every service uses ([`crate::http`]), because `postgrest`'s own, of 2023, follows redirects and
-//! would take the key along. The key is not even known to it.
+//! It updates rows by id and upserts rows. It does not retry: the engine does. `postgrest` only
+//! builds the requests. They are sent by the client that every service uses ([`crate::http`]),
+//! because `postgrest`'s own, of 2023, follows redirects and would take the key along. The key is
+//! not even known to it.
 
 use std::fmt;
 
@@ -14,7 +16,8 @@ use stepladder::prelude::*;
 use crate::http;
 use crate::secret::Secret;
 
-/// A client for one project, with its service role: it passes row level security, so its key belongs on servers only.
+/// A client for one project, with its service role: it passes row level security, so its key
+/// belongs on servers only.
 #[derive(Clone)]
 pub struct Supabase {
     rest: Postgrest,
@@ -23,18 +26,18 @@ pub struct Supabase {
 }
 
 impl Supabase {
-    /// The client that `SUPABASE_URL` and `SUPABASE_SERVICE_ROLE_KEY` describe.
+    /// Creates the client that `SUPABASE_URL` and `SUPABASE_SERVICE_ROLE_KEY` configure.
     ///
     /// # Errors
-    /// Terminal, naming the variable, when one is missing or cannot be used.
+    /// Terminal, with the variable's name, when one is missing or invalid.
     pub fn from_environment() -> Result<Self> {
         Self::new(&stepladder::env("SUPABASE_URL")?, &stepladder::env("SUPABASE_SERVICE_ROLE_KEY")?)
     }
 
-    /// A client for the project at `url`; its tables are at `{url}/rest/v1`.
+    /// Creates a client for the project at `url`. Its tables are at `{url}/rest/v1`.
     ///
     /// # Errors
-    /// Terminal, when the address or the key cannot be used.
+    /// Terminal, when the address or the key is invalid.
     pub fn new(url: &str, key: &str) -> Result<Self> {
         let key = Secret::new("SUPABASE_SERVICE_ROLE_KEY", key)?;
         let url = url.trim().trim_end_matches('/');
@@ -52,8 +55,9 @@ impl Supabase {
     /// Sets the columns in `row` on the row of `table` whose `id` is the one given.
     ///
     /// # Errors
-    /// Terminal, when no row has that id; otherwise as every request here: no connection, 408, 429 and 5xx are
-    /// retried (after `Retry-After`, if one was sent), every other 4xx is terminal with what the database said.
+    /// Terminal, when no row has that id; otherwise as every request here: no connection, 408, 429
+    /// and 5xx are retried (after `Retry-After`, if one was sent), every other 4xx is terminal with
+    /// what the database said.
     pub async fn update_by_id(&self, table: &str, id: &str, row: &impl Serialize) -> Result<()> {
         let request = self.rest.from(table).eq("id", id).select("id").update(serde_json::to_string(row)?);
         let answer = self.execute("update", table, request).await?;
@@ -65,8 +69,9 @@ impl Supabase {
         Ok(())
     }
 
-    /// Inserts `rows` into `table`; a row that agrees with an existing one on the columns `unique` (comma-separated,
-    /// with a unique index of their own) is merged into it. Doing it twice changes nothing.
+    /// Inserts `rows` into `table`; a row that agrees with an existing one on the columns `unique`
+    /// (comma-separated, with a unique index of their own) is merged into it. Doing it twice
+    /// changes nothing.
     ///
     /// # Errors
     /// As [`Self::update_by_id`].
@@ -87,7 +92,7 @@ impl Supabase {
         if status.is_success() {
             return Ok(body);
         }
-        let said = self.key.excerpt(&said(&body));
+        let said = self.key.excerpt(&error_message(&body));
         let hint = if matches!(status.as_u16(), 401 | 403) { " (check SUPABASE_SERVICE_ROLE_KEY)" } else { "" };
         let message = format!("supabase answered {status} to the {what} of `{table}`: {said}{hint}");
         // PostgREST's 409 is a violated constraint, which trying again does not mend
@@ -122,12 +127,13 @@ impl fmt::Debug for Supabase {
     }
 }
 
-// PostgREST says {"code","message","details","hint"}; the gateway before it {"message"}, or plain text
-fn said(body: &str) -> String {
+// PostgREST says {"code","message","details","hint"}; the gateway before it {"message"}, or plain
+// text
+fn error_message(body: &str) -> String {
     let Ok(json) = serde_json::from_str::<Value>(body) else {
-        return if body.trim().is_empty() { "(nothing said)".to_owned() } else { body.to_owned() };
+        return if body.trim().is_empty() { "(no message)".to_owned() } else { body.to_owned() };
     };
-    // written again, so that nothing in it is escaped that need not be, and the key is found
+    // JSON is written again, so that the key is not escaped and can be masked
     let Some(message) = json["message"].as_str() else { return json.to_string() };
     let more: Vec<String> = ["code", "details", "hint"]
         .iter()

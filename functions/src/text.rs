@@ -1,4 +1,5 @@
-//! Text of people and models, prepared for storage: trimmed, without NUL, of limited length, without blanks and repeats.
+//! Text of people and models, prepared for storage: trimmed, without NUL, of limited length,
+//! without blanks and repeats.
 
 use std::collections::HashSet;
 
@@ -11,7 +12,8 @@ pub fn clean(text: &str, max_chars: usize) -> String {
     clean.trim().chars().take(max_chars).collect::<String>().trim_end().to_owned()
 }
 
-/// Returns the first `max_len` entries, each [clean]. Blanks and repeats are left out; case makes no difference.
+/// Returns the first `max_len` entries, each [clean]. Blanks and repeats are left out; case makes
+/// no difference.
 pub fn distinct(entries: impl IntoIterator<Item = String>, max_chars: usize, max_len: usize) -> Vec<String> {
     let mut seen = HashSet::new();
     entries
@@ -33,7 +35,8 @@ pub fn require_filled(fields: &[(&str, &str)]) -> Result<()> {
     }
 }
 
-/// Returns the JSON schema of an object in the strict subset: every property is required, and no other is allowed.
+/// Returns the JSON schema of an object in the strict subset: every property is required, and no
+/// other is allowed.
 #[must_use]
 pub fn object_schema(properties: Vec<(&str, serde_json::Value)>) -> serde_json::Value {
     let required: Vec<&str> = properties.iter().map(|(name, _)| *name).collect();

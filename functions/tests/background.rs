@@ -1,4 +1,5 @@
-//! A question that is handed in: what is paid for once, what is recorded, and what becomes of answers that never come.
+//! A question that is handed in: what is paid for once, what is recorded, and what becomes of
+//! answers that never come.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,7 +30,8 @@ struct Report {
     text: String,
 }
 
-/// A server that takes one kind of question and answers the nth look with the nth of these, the last one for ever.
+/// A server that takes one kind of question and answers the nth look with the nth of these, the
+/// last one for ever.
 struct Ai {
     server: MockServer,
     looks: Arc<AtomicUsize>,

@@ -1,4 +1,5 @@
-//! The stand-ins, asked through the real clients: what `dev --demo` shows is what the services would do.
+//! The stand-ins, asked through the real clients: what `dev --demo` shows is what the services
+//! would do.
 
 use std::time::Duration;
 
@@ -59,7 +60,7 @@ async fn the_stand_ins_answer_for_every_function() {
         .function(generate_queries::function_with(services.clone()))
         .function(content_brief::function_with(services.clone()))
         .function(create_client_user::function_with(services));
-    // what the dashboard offers to whoever tries a function out
+    // the examples on the dashboard
     let (queries, brief, user) = (QueriesRequested::example(), BriefRequested::example(), UserRequested::example());
     let runs = [app.send(&queries).await, app.send(&brief).await, app.send(&user).await, app.send(&user).await];
     for run in runs.iter().flatten() {

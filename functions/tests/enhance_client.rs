@@ -1,5 +1,5 @@
-//! `enhance-client-with-ai` from event to end, on a virtual clock, with the real clients against servers that count
-//! what they are asked.
+//! `enhance-client-with-ai` from event to end, on a virtual clock, with the real clients against
+//! servers that count what they are asked.
 
 use std::time::Duration;
 

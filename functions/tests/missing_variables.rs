@@ -1,5 +1,5 @@
-//! A missing variable fails the one step that needs it. Alone in its file, since it changes the environment as the
-//! whole process sees it.
+//! A missing variable fails the one step that needs it. Alone in its file, since it changes the
+//! environment as the whole process sees it.
 
 use stepladder::testing::{Status, TestApp};
 use stepladder_functions::{

@@ -1,4 +1,5 @@
-//! The real PostgREST client against a server that checks what it is sent and answers as Supabase does.
+//! The real PostgREST client against a server that checks what it is sent and answers as Supabase
+//! does.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! `demo-onboard-client`: what only the demonstration has. It runs two of the functions side by side, so that there are
-//! runs within a run, and lanes beside one another, to look at.
+//! //! `demo-onboard-client`: a function of the demonstration. It invokes two functions in
+//! parallel, so that the dashboard shows nested runs.
 
 use serde_json::Value;
 use stepladder::prelude::*;
@@ -11,12 +11,12 @@ use crate::{enhance_client::EnhanceRequested, generate_queries::QueriesRequested
 #[event(name = "demo/client.signed")]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ClientSigned {
-    /// The client, as both functions ask for it.
+    /// The client, as both functions take it.
     #[serde(flatten)]
     pub(super) client: EnhanceRequested,
 }
 
-/// The function.
+/// Returns the function.
 #[must_use]
 pub(super) fn function() -> Function {
     Function::new("demo-onboard-client", onboard).example(&ClientSigned { client: EnhanceRequested::example() })

@@ -1,6 +1,6 @@
-//! A stand-in for OpenAI: it answers the questions of this project's functions with what it makes up from them.
+//! //! A stand-in for OpenAI, which invents answers to the questions of these functions.
 //!
-//! No model runs here. The answer has the shape the schema asks for, and says in its own text where it comes from.
+//! //! No model runs here. An answer fits the schema, and its text names the stand-in.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
     generate_queries::Suggestions,
 };
 
-/// The routes; each answer takes `delay`, so that the step can be seen running.
+/// Returns the routes. Each answer takes `delay`, so that the running step can be seen.
 pub(super) fn router(delay: Duration) -> Router {
     Router::new().route("/v1/chat/completions", post(move |Json(body): Json<Value>| answer(body, delay)))
 }
@@ -25,7 +25,7 @@ async fn answer(body: Value, delay: Duration) -> impl IntoResponse {
     let schema = body["response_format"]["json_schema"]["name"].as_str().unwrap_or_default();
     tracing::info!(target: "stepladder::demo", "{LABEL} for OpenAI: thinking about a {schema} for {delay:?}");
     tokio::time::sleep(delay).await;
-    let Some(content) = made_up(schema, &question) else {
+    let Some(content) = invent_answer(schema, &question) else {
         let message = format!("{LABEL} for OpenAI: knows nothing of a `{schema}`");
         let body = json!({ "error": { "message": message, "type": "invalid_request_error", "code": null } });
         return (StatusCode::BAD_REQUEST, [("x-stand-in", "openai")], Json(body));
@@ -46,8 +46,8 @@ async fn answer(body: Value, delay: Duration) -> impl IntoResponse {
     (StatusCode::OK, [("x-stand-in", "openai")], Json(answer))
 }
 
-// what a question asks for, as text; nothing for a question that none of the functions asks
-fn made_up(schema: &str, question: &Value) -> Option<String> {
+// returns an answer that fits the schema, or `None` for an unknown schema
+fn invent_answer(schema: &str, question: &Value) -> Option<String> {
     let text = |field: &str, other: &str| question[field].as_str().unwrap_or(other).to_owned();
     let (company, domain) = (text("company", "The company"), text("domain", "company.example"));
     let topic = text("topic", "the topic");

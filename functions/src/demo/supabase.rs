@@ -1,6 +1,6 @@
-//! A stand-in for Supabase: the requests of this project's functions, on tables and accounts in memory, failing at first.
+//! //! A stand-in for Supabase with tables and accounts in memory. Its first requests fail.
 //!
-//! Every id is taken for an existing row. Nothing is stored beyond the life of the process.
+//! It treats every id as an existing row. Nothing outlives the process.
 
 use std::{
     collections::BTreeMap,
@@ -18,22 +18,22 @@ use serde_json::{Value, json};
 
 use super::LABEL;
 
-/// What is in memory.
+/// The tables in memory.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     failures_left: u32,
     failures: u32,
-    /// Rows that were written, by table and by what tells them apart.
+    /// Rows by table and unique key.
     rows: BTreeMap<(String, String), Value>,
     /// Accounts by id.
     accounts: BTreeMap<String, Value>,
-    /// Accounts that were made, deleted ones among them.
-    made: u32,
+    /// Accounts that were created, including deleted ones.
+    created: u32,
 }
 
 type Shared = Arc<Mutex<Tables>>;
 
-/// The routes; the first `failures` requests are answered 503.
+/// Returns the routes. The first `failures` requests get 503.
 pub(super) fn router(failures: u32) -> Router {
     let tables = Tables { failures_left: failures, failures, ..Tables::default() };
     Router::new()
@@ -91,8 +91,8 @@ async fn create_account(State(tables): State<Shared>, Json(mut user): Json<Value
         let body = json!({ "code": 422, "error_code": "email_exists", "msg": said });
         return labelled(StatusCode::UNPROCESSABLE_ENTITY, body);
     }
-    tables.made += 1;
-    let id = format!("00000000-0000-4000-8000-{:012}", tables.made);
+    tables.created += 1;
+    let id = format!("00000000-0000-4000-8000-{:012}", tables.created);
     user["id"] = json!(id);
     tracing::info!(target: "stepladder::demo", "{LABEL} for Supabase: made account {id}");
     tables.accounts.insert(id, user.clone());
@@ -126,13 +126,13 @@ impl Tables {
 fn labelled(status: StatusCode, body: Value) -> Response {
     let mut response = (status, [("x-stand-in", "supabase")], Json(body)).into_response();
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        // soon enough to be watched, and seen to be honoured
+        // short enough to watch the retry
         response.headers_mut().insert("retry-after", axum::http::HeaderValue::from_static("2"));
     }
     response
 }
 
-// a poisoned lock holds a demo's tables, still good enough to show
+// the tables of a demonstration are usable even if a request panicked
 fn lock(tables: &Shared) -> std::sync::MutexGuard<'_, Tables> {
     tables.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

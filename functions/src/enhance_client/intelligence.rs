@@ -1,7 +1,9 @@
-//! Business intelligence about a client: the AI's answer, its JSON schema, and the columns that it fills.
+//! Business intelligence about a client: the AI's answer, its JSON schema, and the columns that it
+//! fills.
 //!
-//! The fields are named as in the JSON schema and in the table `clients`. The schema states the limits in its descriptions,
-//! because not every server accepts them in a strict schema. `tidy.rs` applies the limits.
+//! The fields are named as in the JSON schema and in the table `clients`. The schema states the
+//! limits in its descriptions, because not every server accepts them in a strict schema. `tidy.rs`
+//! applies the limits.
 
 use serde_json::{Value, json};
 use stepladder::prelude::*;

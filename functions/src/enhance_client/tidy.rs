@@ -1,7 +1,7 @@
 //! Tidies an AI's answer: trims text, removes blanks and repeats from lists, and limits both.
 //!
-//! The result can be stored: it has no NUL characters, which PostgreSQL refuses, and no domain twice, because one upsert
-//! must not change a row twice.
+//! The result can be stored: it has no NUL characters, which PostgreSQL refuses, and no domain
+//! twice, because one upsert must not change a row twice.
 
 use std::collections::HashSet;
 
@@ -29,11 +29,13 @@ impl Caps {
     pub const COMPETITORS: usize = 10;
     /// Maximum characters of an entry, a name or a domain.
     pub const ENTRY_CHARS: usize = 200;
-    /// Maximum characters of the industry, the description, the business model, the tone and a competitor's reason.
+    /// Maximum characters of the industry, the description, the business model, the tone and a
+    /// competitor's reason.
     pub const TEXT_CHARS: usize = 2000;
 }
 
-/// Limits the answer to [`Caps`]. Removes competitors without a valid domain, and the client itself.
+/// Limits the answer to [`Caps`]. Removes competitors without a valid domain, and the client
+/// itself.
 #[must_use]
 pub fn limit_array_fields(raw: BusinessIntelligence, client_domain: &str) -> BusinessIntelligence {
     let BusinessIntelligence { profile, competitors } = raw;

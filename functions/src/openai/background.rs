@@ -1,8 +1,9 @@
 //! Models that take minutes: one step submits the question, another polls for the answer.
 //!
-//! OpenAI's background mode (<https://platform.openai.com/docs/guides/background>) holds no connection open, and
-//! [`poll_until`](Context::poll_until) runs nothing between checks: on AWS no Lambda is billed meanwhile. A step of its own
-//! records the response's id. A later failure polls for the same answer, which is paid for once.
+//! OpenAI's background mode (<https://platform.openai.com/docs/guides/background>) holds no
+//! connection open, and [`poll_until`](Context::poll_until) runs nothing between checks: on AWS no
+//! Lambda is billed meanwhile. A step of its own records the response's id. A later failure polls
+//! for the same answer, which is paid for once.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -13,7 +14,8 @@ use crate::services::Services;
 
 /// The waits between checks.
 const POLL_EVERY: Backoff = Backoff::Exponential { first: Duration::from_secs(5), max: Duration::from_secs(120) };
-/// Maximum characters of a response's id, which the journal keeps and which becomes a part of an address.
+/// Maximum characters of a response's id, which the journal keeps and which becomes a part of an
+/// address.
 const ID_CHARS: usize = 255;
 /// The time to poll for an answer.
 const POLL_TIMEOUT: Duration = Duration::from_secs(3 * 3_600);
@@ -26,8 +28,8 @@ pub struct PendingResponse {
     pub id: String,
 }
 
-/// Asks in the background, by two steps: `hand in <name>` submits the question, `<name>` polls for the answer for three
-/// hours, and records its usage.
+/// Asks in the background, by two steps: `hand in <name>` submits the question, `<name>` polls for
+/// the answer for three hours, and records its usage.
 ///
 /// # Errors
 /// Those of the steps, and these terminal errors, by their codes:

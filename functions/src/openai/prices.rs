@@ -1,8 +1,9 @@
 //! Prices of OpenAI's models.
 //!
-//! From OpenAI's price list, <https://platform.openai.com/docs/pricing>: standard tier, without batches and regional
-//! surcharges. The numbers were read from lists that quote that page and agree (2026-11-28), so check them before you bill
-//! by them. A model that is missing here is recorded with its tokens and without a cost.
+//! From OpenAI's price list, <https://platform.openai.com/docs/pricing>: standard tier, without
+//! batches and regional surcharges. The numbers were read from lists that quote that page and agree
+//! (2026-11-28), so check them before you bill by them. A model that is missing here is recorded
+//! with its tokens and without a cost.
 
 /// Prices of one token in nano-dollars: 250 is 25 cents for a million tokens.
 struct Price {
@@ -28,8 +29,8 @@ const PRICES: [Price; 9] = [
     price("gpt-4o-mini", 150, 75, 600),
 ];
 
-/// Returns the cost in micro-dollars, rounded up; `None` if the model's price is unknown. `cached` is the part of the input
-/// tokens that came from a cache.
+/// Returns the cost in micro-dollars, rounded up; `None` if the model's price is unknown. `cached`
+/// is the part of the input tokens that came from a cache.
 pub(super) fn micro_dollars(model: &str, input: u64, cached: u64, output: u64) -> Option<u64> {
     let price = PRICES.iter().find(|price| is_version_of(price.model, model))?;
     let cached = cached.min(input);

@@ -1,7 +1,9 @@
-//! Sends each request to OpenAI once, and keeps the status, `Retry-After` and the service's message.
+//! Sends each request to OpenAI once, and keeps the status, `Retry-After` and the service's
+//! message.
 //!
-//! The client would retry three times by itself. Its errors lack the header and, if the body has another shape, the status.
-//! As the client's HTTP service, this code sees the response first. The engine retries by the error's advice.
+//! The client would retry three times by itself. Its errors lack the header and, if the body has
+//! another shape, the status. As the client's HTTP service, this code sees the response first. The
+//! engine retries by the error's advice.
 
 use std::{
     fmt,
@@ -61,7 +63,8 @@ impl SendOnce {
             BodyError::TooLarge => boxed(Failure::TooLarge),
         })?;
         if status.is_success() {
-            // decoded here, because the client logs an answer that it cannot decode, with all of its contents
+            // decoded here, because the client logs an answer that it cannot decode, with all of
+            // its contents
             return match serde_json::from_slice::<Value>(&body) {
                 Ok(mut json) => {
                     let body = if self.key.mask_json(&mut json) { json.to_string().into_bytes() } else { body };
@@ -95,7 +98,8 @@ impl tower::Service<HttpRequestFactory> for SendOnce {
 }
 
 impl Failure {
-    /// Converts to the error of a step: 408, 409, 425, 429 and 5xx are retried, every other status is terminal.
+    /// Converts to the error of a step: 408, 409, 425, 429 and 5xx are retried, every other status
+    /// is terminal.
     pub(super) fn into_error(self) -> Error {
         match self {
             // the cause decides whether it is retried
@@ -156,7 +160,8 @@ fn hint(status: StatusCode) -> &'static str {
     }
 }
 
-// OpenAI sends {"error":{"message","code"}}; similar servers send {"error":"…"}, {"message":"…"}, or plain text
+// OpenAI sends {"error":{"message","code"}}; similar servers send {"error":"…"}, {"message":"…"},
+// or plain text
 fn error_message(body: &str) -> String {
     let Ok(json) = serde_json::from_str::<Value>(body) else {
         return if body.trim().is_empty() { "(no message)".to_owned() } else { body.to_owned() };

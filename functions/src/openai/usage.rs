@@ -1,6 +1,7 @@
 //! Records the tokens and the cost of an answer with the step.
 //!
-//! The two interfaces name the same numbers differently. If a server leaves them out, nothing is recorded.
+//! The two interfaces name the same numbers differently. If a server leaves them out, nothing is
+//! recorded.
 
 use serde::Deserialize;
 use stepladder::Usage;
@@ -29,8 +30,9 @@ struct Details {
     cached_tokens: Option<u64>,
 }
 
-/// Records the usage of an answer with the running step. If the answer names no model, `requested` is recorded. Call it
-/// before anything else reads the answer: the answer costs money, even if it is useless.
+/// Records the usage of an answer with the running step. If the answer names no model, `requested`
+/// is recorded. Call it before anything else reads the answer: the answer costs money, even if it
+/// is useless.
 pub(super) fn record(answer: &serde_json::Value, requested: &str) {
     usage_of(answer, requested).into_iter().for_each(stepladder::record_usage);
 }

@@ -1,4 +1,5 @@
-//! `content-brief-generator`: every answer is paid for once, and a brief that fails says so in its row.
+//! `content-brief-generator`: every answer is paid for once, and a brief that fails says so in its
+//! row.
 
 use serde_json::{Value, json};
 use stepladder::testing::{Status, TestApp, TestRun};
@@ -98,7 +99,7 @@ async fn a_brief_that_could_not_be_opened_has_no_row_to_say_so() {
     assert!(world.asked().await.is_empty());
 }
 
-/// The statuses that the row of a brief had, after what somebody decided, if anybody did.
+/// The statuses of a brief's row, with a decision or without one.
 async fn decided(decisions: &[(&str, bool)]) -> (TestRun, Vec<String>) {
     let world = World::start(knows).await;
     let mut app = TestApp::new().function(function_with(world.services()));

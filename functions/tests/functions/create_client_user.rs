@@ -1,4 +1,5 @@
-//! `create-client-user`: one account whatever is lost on the way, and none when it cannot be linked.
+//! `create-client-user`: one account whatever is lost on the way, and none when it cannot be
+//! linked.
 
 use serde_json::{Value, json};
 use stepladder::testing::{Fact, Status, TestApp, TestRun};
@@ -45,7 +46,7 @@ async fn an_account_is_made_linked_and_told() {
 #[tokio::test]
 async fn an_account_whose_reply_was_lost_is_found_again() {
     let world = World::start(nothing).await;
-    // others whose address contains the one that is looked for, more than a page of them
+    // more than a page of other accounts with addresses that contain this one
     (0..70).for_each(|n| drop(world.accounts.add(&format!("{n}.ada@acme.example"), json!({ "client_id": "c-1" }))));
     world.accounts.lose_a_reply();
     let run = run(&world).await;

@@ -1,5 +1,5 @@
-//! The services of a test: an AI that answers by the schema it is asked with, tables that take everything, and accounts as
-//! GoTrue keeps them.
+//! The services of a test: an AI that answers by the schema it is asked with, tables that take
+//! everything, and accounts as GoTrue keeps them.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -97,7 +97,7 @@ impl Accounts {
         self.0.lock().unwrap().lost += 1;
     }
 
-    /// An account that somebody else has made.
+    /// An account that another client has created.
     pub(crate) fn add(&self, email: &str, app_metadata: Value) -> String {
         let mut kept = self.0.lock().unwrap();
         kept.add(json!({ "email": email, "app_metadata": app_metadata }))["id"].as_str().unwrap().to_owned()

@@ -2,8 +2,8 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Starts it, and returns its address. It answers each connection with 200 and 64 MiB in chunks, then closes it in the middle
-/// of the body: a client without a limit sees an interrupted response.
+/// Starts it, and returns its address. It answers each connection with 200 and 64 MiB in chunks,
+/// then closes it in the middle of the body: a client without a limit sees an interrupted response.
 pub(crate) async fn server() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());

@@ -10,8 +10,8 @@ use stepladder_sdk::{Function, Result};
 
 use crate::dev_setup::{DevFlag, DevSetup};
 
-/// Functions and how to run them. [`run`](App::run) is the whole program. A method that sets one value, such as
-/// [`pace`](App::pace), may be called once.
+/// Functions and how to run them. [`run`](App::run) is the whole program. A method that sets one
+/// value, such as [`pace`](App::pace), may be called once.
 ///
 /// ```no_run
 /// use stepladder::prelude::*;
@@ -70,8 +70,9 @@ impl App {
         self
     }
 
-    /// Shares a value with every function, for example a client: [`ctx.data::<T>()`](crate::Context::data) returns it. An
-    /// app has at most one value of each type.
+    /// Shares a value with every function, for example a client:
+    /// [`ctx.data::<T>()`](crate::Context::data) returns it. An app has at most one value of each
+    /// type.
     pub fn data<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.data.insert(value);
         self
@@ -84,21 +85,21 @@ impl App {
         self
     }
 
-    /// Sets the version of the code, for example `env!("CARGO_PKG_VERSION")` or a commit. Every journal record contains it,
-    /// so it shows which deployment wrote the record.
+    /// Sets the version of the code, for example `env!("CARGO_PKG_VERSION")` or a commit. Every
+    /// journal record contains it, so it shows which deployment wrote the record.
     pub fn code_version(mut self, version: impl Into<String>) -> Self {
         self.single_calls.push("code_version");
         self.code = Some(version.into());
         self
     }
 
-    /// Adds a flag to `dev`, such as `--stubs`. If it is given, `setup` runs once inside the server's runtime, before
-    /// the server starts. Tasks that it spawns live as long as the server.
+    /// Adds a flag to `dev`, such as `--stubs`. If it is given, `setup` runs once inside the
+    /// server's runtime, before the server starts. Tasks that it spawns live as long as the server.
     ///
     /// ```no_run
     /// use stepladder::{App, DevSetup};
     ///
-    /// let app = App::new().dev_flag("stubs", "Start stubs for the services that the functions call", || async {
+    /// let app = App::new().dev_flag("stubs", "Start stubs for other services", || async {
     ///     stepladder::override_env("GREETING_URL", "http://127.0.0.1:4000");
     ///     Ok(DevSetup::new().note("greetings come from a stub at http://127.0.0.1:4000"))
     /// });
@@ -112,11 +113,13 @@ impl App {
         self
     }
 
-    /// Runs the command line: `dev` starts the local server, `--help` lists the other commands. The exit code is 0 for
-    /// success, 1 after an error, which is printed in one line, and 2 for an invalid command line.
+    /// Runs the command line: `dev` starts the local server, `--help` lists the other commands. The
+    /// exit code is 0 for success, 1 after an error, which is printed in one line, and 2 for an
+    /// invalid command line.
     ///
-    /// Inside AWS Lambda (`AWS_LAMBDA_RUNTIME_API` is set) there is no command line. `STEPLADDER_ROLE` sets the role of
-    /// the process, which serves invocations until Lambda ends it.
+    /// Inside AWS Lambda (`AWS_LAMBDA_RUNTIME_API` is set) there is no command line.
+    /// `STEPLADDER_ROLE` sets the role of the process, which serves invocations until Lambda ends
+    /// it.
     pub fn run(self) -> ExitCode {
         #[cfg(feature = "aws")]
         if crate::lambda::is_here() {

@@ -13,7 +13,9 @@ use stepladder_sdk::{Error, Function, Result, ToEvent};
 /// # use stepladder::prelude::*;
 /// use stepladder::DevSetup;
 ///
-/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "test/hello.world")] struct Hello { name: String }
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(name = "test/hello.world")]
+/// # struct Hello { name: String }
 /// async fn start_stubs() -> Result<DevSetup> {
 ///     stepladder::override_env("GREETING_URL", "http://127.0.0.1:4000");
 ///     DevSetup::new().note("greetings come from a stub").event(&Hello { name: "Ada".into() })

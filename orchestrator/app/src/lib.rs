@@ -1,17 +1,18 @@
-//! Durable functions: ordinary async Rust made of named steps, each of which runs once and is remembered.
+//! Durable functions: ordinary async Rust made of named steps, each of which runs once and is
+//! remembered.
 //!
-//! This is the one crate that a program depends on. It exports what functions are written with ([`prelude`],
-//! [`Context`], [`Function`]) and how they are tested ([`testing`]). [`App`] is the whole program: the command line, the
-//! local server and the roles on AWS.
+//! This is the one crate that a program depends on. It exports what functions are written with
+//! ([`prelude`], [`Context`], [`Function`]) and how they are tested ([`testing`]). [`App`] is the
+//! whole program: the command line, the local server and the roles on AWS.
 //!
-//! The crates `stepladder-core` and `stepladder-engine` execute runs. Their types are not exported, except the few that
-//! functions use, such as [`Timestamp`].
+//! The crates `stepladder-core` and `stepladder-engine` execute runs. Their types are not exported,
+//! except the few that functions use, such as [`Timestamp`].
 //!
 //! # Features
 //! - `cli`: the command line, with the commands that talk to a server elsewhere.
 //! - `local` (default): the local server `dev`, with SQLite and the HTTP API. Includes `cli`.
-//! - `aws` (default): the roles of a Lambda function, and `--table` of the command line. A binary for Lambda has this
-//!   feature alone, which keeps it small.
+//! - `aws` (default): the roles of a Lambda function, and `--table` of the command line. A binary
+//!   for Lambda has this feature alone, which keeps it small.
 
 mod app;
 #[cfg(feature = "cli")]

@@ -5,8 +5,8 @@ use crate::error::panicked;
 
 /// Runs blocking code on a thread of its own and waits for the result.
 ///
-/// A step's timeout cannot stop code that blocks the step's thread, and other runs wait behind it. Within `blocking`, the
-/// timeout ends the step, while the code itself runs to its end.
+/// A step's timeout cannot stop code that blocks the step's thread, and other runs wait behind it.
+/// Within `blocking`, the timeout ends the step, while the code itself runs to its end.
 ///
 /// ```
 /// # use stepladder::prelude::*;

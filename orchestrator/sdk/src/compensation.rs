@@ -1,9 +1,9 @@
 //! Compensations: if a run fails for good, its finished steps are undone in reverse order.
 //!
-//! [`Step::undo`](crate::Step::undo) and [`Context::undo`](crate::Context::undo) register them. The handler is wrapped
-//! here, so no function has to call anything. The failure is recorded first, as a step of its own (`stepladder/undo`).
-//! A later replay then finishes the compensations, even if the handler ends differently. Each compensation is an
-//! ordinary step, recorded and retried.
+//! [`Step::undo`](crate::Step::undo) and [`Context::undo`](crate::Context::undo) register them. The
+//! handler is wrapped here, so no function has to call anything. The failure is recorded first, as
+//! a step of its own (`stepladder/undo`). A later replay then finishes the compensations, even if
+//! the handler ends differently. Each compensation is an ordinary step, recorded and retried.
 //!
 //! A cancelled run is not compensated: after a cancellation none of its code runs.
 
@@ -42,7 +42,8 @@ pub(crate) struct HandlerRetries {
 }
 
 impl HandlerRetries {
-    /// Whether the handler is not tried again after this error. The engine decides by the same rule.
+    /// Whether the handler is not tried again after this error. The engine decides by the same
+    /// rule.
     fn is_final(&self, error: &Error) -> bool {
         self.policy.next_delay(self.attempt, error.retry(), 0).is_none()
     }

@@ -23,15 +23,18 @@ use crate::{Error, Log, Map, PollUntil, Result, SharedData, Step};
 
 /// The run that a function works on. It creates steps, and has the run's time, randomness and log.
 ///
-/// Code between steps runs again at every replay. Put it in a [`step`](Self::step) if it has an effect, takes long, or
-/// may return something else the second time. For time and randomness use [`now`](Self::now), [`uuid`](Self::uuid) and
-/// [`random`](Self::random), which return the same at every replay.
+/// Code between steps runs again at every replay. Put it in a [`step`](Self::step) if it has an
+/// effect, takes long, or may return something else the second time. For time and randomness use
+/// [`now`](Self::now), [`uuid`](Self::uuid) and [`random`](Self::random), which return the same at
+/// every replay.
 ///
 /// A context is not `Clone`: its steps belong to the function's own future, not to other tasks.
 ///
 /// ```
 /// # use stepladder::prelude::*;
-/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "user/signed.up")] struct SignedUp { email: String }
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(name = "user/signed.up")]
+/// # struct SignedUp { email: String }
 /// # async fn mail(to: &str, text: &str) -> Result<()> { Ok(()) }
 /// async fn welcome(ctx: Context, event: Event<SignedUp>) -> Result<()> {
 ///     let to = &event.data.email;
@@ -62,16 +65,18 @@ impl Context {
         Self { ledger, data, attempt, secret }
     }
 
-    /// Creates a step with a body. The body's value is recorded as JSON, and a replay returns the record.
+    /// Creates a step with a body. The body's value is recorded as JSON, and a replay returns the
+    /// record.
     ///
-    /// If a name is used again it is numbered in the order in which the steps are created: `name`, `name:1`, `name:2`. A
-    /// name has at most 255 characters and must not end in `:` and digits.
+    /// If a name is used again it is numbered in the order in which the steps are created: `name`,
+    /// `name:1`, `name:2`. A name has at most 255 characters and must not end in `:` and digits.
     ///
     /// ```
     /// # use stepladder::prelude::*;
     /// # async fn fetch(id: u32) -> Result<String> { Ok(id.to_string()) }
     /// # async fn example(ctx: Context) -> Result<()> {
-    /// let page = ctx.step("fetch", || fetch(7)).retries(5).timeout(Duration::from_secs(30)).await?;
+    /// let limit = Duration::from_secs(30);
+    /// let page = ctx.step("fetch", || fetch(7)).retries(5).timeout(limit).await?;
     /// let words = ctx.step("count", async || Ok(page.split(' ').count())).await?;
     /// # Ok(()) }
     /// ```
@@ -89,7 +94,8 @@ impl Context {
         Step::new(self.create(name.into(), Ask::Run(StepOptions::default()), Some(body), decode))
     }
 
-    /// Creates one step for each item, all with this name. At most [`limit`](Map::limit) of them are active.
+    /// Creates one step for each item, all with this name. At most [`limit`](Map::limit) of them
+    /// are active.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -116,17 +122,19 @@ impl Context {
         Map::new(steps)
     }
 
-    /// Repeats a check until it returns a value: a report that another service renders, a payment that settles.
+    /// Repeats a check until it returns a value: a report that another service renders, a payment
+    /// that settles.
     ///
-    /// `Ok(None)` means that there is no value yet; it uses no retry. Nothing runs between checks. An error is retried
-    /// like the error of any step.
+    /// `Ok(None)` means that there is no value yet; it uses no retry. Nothing runs between checks.
+    /// An error is retried like the error of any step.
     ///
     /// ```
     /// # use stepladder::prelude::*;
     /// # async fn report(id: &str) -> Result<Option<String>> { Ok(Some(id.into())) }
     /// # async fn example(ctx: Context) -> Result<()> {
     /// let minute = Duration::from_secs(60);
-    /// let report = ctx.poll_until("rendered", || report("r-7")).every(minute).timeout(60 * minute).await?;
+    /// let polled = ctx.poll_until("rendered", || report("r-7"));
+    /// let report = polled.every(minute).timeout(60 * minute).await?;
     /// # Ok(()) }
     /// ```
     #[track_caller]
@@ -144,9 +152,10 @@ impl Context {
 
     /// Registers how something is undone if the run fails for good from now on.
     ///
-    /// Unlike [`Step::undo`] it does not depend on a step that succeeded. Use it for a step that may have its effect
-    /// although it fails. The body runs as the step `undo <name>`, and must accept that there is nothing to undo. Call
-    /// this from the function, not from the body of a step.
+    /// Unlike [`Step::undo`] it does not depend on a step that succeeded. Use it for a step that
+    /// may have its effect although it fails. The body runs as the step `undo <name>`, and must
+    /// accept that there is nothing to undo. Call this from the function, not from the body of a
+    /// step.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -171,14 +180,16 @@ impl Context {
         self.ledger.add_compensation(Compensation { name: name.into(), at: Location::caller(), compensate });
     }
 
-    /// Adds a line to the run's log, once and not at every replay. The line is text, or a [`Log`] with a level and fields.
+    /// Adds a line to the run's log, once and not at every replay. The line is text, or a [`Log`]
+    /// with a level and fields.
     ///
-    /// It is recorded with the next write of the run, and goes to the process's own log (`tracing`, target
-    /// `stepladder::log`). A line of a step's body belongs to the attempt, and is recorded with its outcome.
+    /// It is recorded with the next write of the run, and goes to the process's own log (`tracing`,
+    /// target `stepladder::log`). A line of a step's body belongs to the attempt, and is recorded
+    /// with its outcome.
     ///
-    /// A line has at most 4 KiB, a run at most 1,000 lines and 256 KiB. A function's line is identified by the number of
-    /// outcomes before it, and of lines since. If code between steps is not deterministic, lines may appear twice or not
-    /// at all.
+    /// A line has at most 4 KiB, a run at most 1,000 lines and 256 KiB. A function's line is
+    /// identified by the number of outcomes before it, and of lines since. If code between steps is
+    /// not deterministic, lines may appear twice or not at all.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -193,7 +204,8 @@ impl Context {
         self.ledger.log(line.into().into_line());
     }
 
-    /// Returns the value of this type that all functions share: a client, a pool, settings. `App::data` adds it.
+    /// Returns the value of this type that all functions share: a client, a pool, settings.
+    /// `App::data` adds it.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -210,19 +222,21 @@ impl Context {
         self.data.get()
     }
 
-    /// Returns when the last outcome that the function has received was recorded, or when the run was created. It is the
-    /// same at every replay.
+    /// Returns when the last outcome that the function has received was recorded, or when the run
+    /// was created. It is the same at every replay.
     pub fn now(&self) -> Timestamp {
         self.ledger.now()
     }
 
-    /// Returns a random (version 4) UUID, the same at every replay. It is derived from the run's id, so it is not a
-    /// secret. Within a step's body it is the same for every attempt, which makes it an idempotency key.
+    /// Returns a random (version 4) UUID, the same at every replay. It is derived from the run's
+    /// id, so it is not a secret. Within a step's body it is the same for every attempt, which
+    /// makes it an idempotency key.
     pub fn uuid(&self) -> Uuid {
         random::uuid(&self.ledger)
     }
 
-    /// Returns a random number, the same at every replay. It is derived from the run's id, so it is not a secret.
+    /// Returns a random number, the same at every replay. It is derived from the run's id, so it is
+    /// not a secret.
     pub fn random(&self) -> u64 {
         random::number(&self.ledger)
     }
@@ -232,7 +246,8 @@ impl Context {
         self.ledger.run()
     }
 
-    /// Returns the function's attempt, from 1. It counts errors that the function returned, not those of its steps.
+    /// Returns the function's attempt, from 1. It counts errors that the function returned, not
+    /// those of its steps.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }

@@ -1,7 +1,7 @@
 //! The error of functions and steps: opaque, and clear about retries.
 //!
-//! It does not implement `std::error::Error`, so that `?` converts every type that does. A journal keeps only its
-//! [`Failure`].
+//! It does not implement `std::error::Error`, so that `?` converts every type that does. A journal
+//! keeps only its [`Failure`].
 
 mod code;
 pub mod http;
@@ -37,8 +37,8 @@ type Source = Box<dyn StdError + Send + Sync + 'static>;
 
 /// Why a step or a function failed, whether it is retried, and a code to branch on.
 ///
-/// By default an error is retried. It is not if it is [`Error::terminal`], or if one of its causes is known to fail the
-/// same way again, such as an HTTP 400 or a missing environment variable.
+/// By default an error is retried. It is not if it is [`Error::terminal`], or if one of its causes
+/// is known to fail the same way again, such as an HTTP 400 or a missing environment variable.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -60,7 +60,8 @@ struct Inner {
 }
 
 impl Error {
-    /// Creates an error that is retried, unless one of its causes is known to fail the same way again.
+    /// Creates an error that is retried, unless one of its causes is known to fail the same way
+    /// again.
     pub fn new(error: impl Into<Source>) -> Self {
         let source = http::without_secrets(error.into());
         let retry = classify(&*source);
@@ -86,8 +87,8 @@ impl Error {
         self
     }
 
-    /// Sets the code. Journals keep codes, but not error types: after a replay only the [`code`](Self::code) tells one
-    /// failure from another. A second code replaces the first.
+    /// Sets the code. Journals keep codes, but not error types: after a replay only the
+    /// [`code`](Self::code) tells one failure from another. A second code replaces the first.
     #[must_use]
     pub fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
         self.0.code = Some(code.into());
@@ -121,13 +122,14 @@ impl Error {
         self.0.retry
     }
 
-    /// Returns the error that this was made from, if that is an `E`. An error that comes out of a step was read from
-    /// the journal, and has only its message and its code.
+    /// Returns the error that this was made from, if that is an `E`. An error that comes out of a
+    /// step was read from the journal, and has only its message and its code.
     pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
         self.0.source.downcast_ref()
     }
 
-    /// Converts a recorded failure. It is terminal for the function, since the step's retries are used up.
+    /// Converts a recorded failure. It is terminal for the function, since the step's retries are
+    /// used up.
     pub(crate) fn recorded(failure: Failure) -> Self {
         let error = Self::terminal(failure.message);
         match failure.code {
@@ -141,7 +143,8 @@ impl Error {
         Self::recorded(Failure::not_yet())
     }
 
-    /// Sets the start of the message, and makes the error terminal. The causes and the code are kept.
+    /// Sets the start of the message, and makes the error terminal. The causes and the code are
+    /// kept.
     pub(crate) fn in_step(self, name: &str) -> Self {
         let Inner { source, code, .. } = *self.0;
         let mut error = Self::terminal(InStep { message: format!("step `{name}`: {source}"), source });
@@ -183,7 +186,8 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Error {
     }
 }
 
-/// Converts back, for [`Error::terminal`], [`Error::retry_after`] and `Box<dyn Error>`. The source chain is kept.
+/// Converts back, for [`Error::terminal`], [`Error::retry_after`] and `Box<dyn Error>`. The source
+/// chain is kept.
 impl From<Error> for Source {
     fn from(error: Error) -> Self {
         error.0.source

@@ -9,7 +9,8 @@ use stepladder_core::{EventId, Failure, Json, NewEvent, RunId, Timestamp, json};
 use crate::error::ErrorCode;
 use crate::{Error, Result};
 
-/// The data of an event, and the event's name. The name is the trigger of the functions that take this type.
+/// The data of an event, and the event's name. The name is the trigger of the functions that take
+/// this type.
 ///
 /// [`derive(Event)`](derive@crate::Event) implements it:
 ///
@@ -32,8 +33,8 @@ use crate::{Error, Result};
 /// impl EventData for Hello { const NAME: &'static str = "test/hello.world"; }
 /// ```
 ///
-/// A type that stands for several events sets [`NAMES`](Self::NAMES) and [`decode`](Self::decode). For an enum, the
-/// derive macro does.
+/// A type that stands for several events sets [`NAMES`](Self::NAMES) and [`decode`](Self::decode).
+/// For an enum, the derive macro does.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not the data of an event",
     note = "add `#[derive(Event)]` and `#[event(name = \"area/thing.happened\")]` to `{Self}`"
@@ -84,7 +85,9 @@ impl EventData for Tick {
 ///
 /// ```
 /// # use stepladder::prelude::*;
-/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "user/signed.up")] struct SignedUp { email: String }
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(name = "user/signed.up")]
+/// # struct SignedUp { email: String }
 /// async fn welcome(ctx: Context, event: Event<SignedUp>) -> Result<String> {
 ///     ctx.log(format!("event {} of {}", event.id, event.ts));
 ///     Ok(event.data.email)
@@ -139,7 +142,9 @@ impl<T: EventData> Event<T> {
 ///
 /// ```
 /// # use stepladder::prelude::*;
-/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "order/paid")] struct Paid { order: String }
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(name = "order/paid")]
+/// # struct Paid { order: String }
 /// # async fn example(ctx: Context) -> Result<()> {
 /// let paid = Paid { order: "o-7".into() };
 /// // a second event with the same id, within 24 hours, is the same event
@@ -178,18 +183,19 @@ pub(crate) fn encode_event(event: &impl ToEvent) -> Result<NewEvent> {
 
 /// The data of the event that an on-failure handler gets.
 ///
-/// A function that takes `Event<FunctionFailed>` is started by every failure of every function. A filter selects some:
-/// `.filter("event.data.functionId == 'sync-client'")`. The failure of a run that such an event started sends no further
-/// event.
+/// A function that takes `Event<FunctionFailed>` is started by every failure of every function. A
+/// filter selects some: `.filter("event.data.functionId == 'sync-client'")`. The failure of a run
+/// that such an event started sends no further event.
 ///
 /// ```
 /// # use stepladder::prelude::*;
 /// async fn alert(ctx: Context, event: Event<FunctionFailed>) -> Result<()> {
-///     ctx.log(Log::error(format!("{} failed: {}", event.data.function_id, event.data.error.message)));
+///     let FunctionFailed { function_id, error, .. } = event.data;
+///     ctx.log(Log::error(format!("{function_id} failed: {}", error.message)));
 ///     Ok(())
 /// }
 ///
-/// let function = Function::new("alert", alert).filter("event.data.functionId != 'nightly-cleanup'");
+/// let function = Function::new("alert", alert).filter("event.data.functionId != 'clean-up'");
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -203,7 +209,8 @@ pub struct FunctionFailed {
     pub error: Failure,
     /// The event that had started the run, as JSON.
     pub event: serde_json::Value,
-    /// Fields that were left out because the event would be too large, such as `event.data`. The run still has them.
+    /// Fields that were left out because the event would be too large, such as `event.data`. The
+    /// run still has them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub omitted: Vec<String>,
 }

@@ -1,4 +1,5 @@
-//! Flow control of a function: how many runs at a time and in a period, which of many events, and until when.
+//! Flow control of a function: how many runs at a time and in a period, which of many events, and
+//! until when.
 
 mod compile;
 
@@ -12,15 +13,20 @@ use crate::single_calls::SingleCalls;
 
 pub(crate) use compile::{Compiler, FlowConfig};
 
-/// A limit on how many steps of a function execute, or how many of its runs are live, at the same time.
+/// A limit on how many steps of a function execute, or how many of its runs are live, at the same
+/// time.
 ///
 /// ```
 /// # use stepladder::prelude::*;
-/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "client/sync")] struct Sync { client_id: String }
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(name = "client/sync")]
+/// # struct Sync { client_id: String }
 /// # async fn sync(ctx: Context, event: Event<Sync>) -> Result<()> { Ok(()) }
 /// let function = Function::new("sync-client", sync)
-///     .concurrency(Concurrency::limit(10)) // at most 10 steps execute
-///     .concurrency(Concurrency::runs(1).key("event.data.client_id")); // at most one live run for each client
+///     // at most 10 steps execute
+///     .concurrency(Concurrency::limit(10))
+///     // at most one live run for each client
+///     .concurrency(Concurrency::runs(1).key("event.data.client_id"));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Concurrency {
@@ -37,7 +43,8 @@ impl Concurrency {
         Self { limit: n, key: None, counted: Counted::Steps, shared: None, calls: SingleCalls::default() }
     }
 
-    /// Limits the live runs to `n`, at least 1. A run counts from its first step to its end, also while it sleeps.
+    /// Limits the live runs to `n`, at least 1. A run counts from its first step to its end, also
+    /// while it sleeps.
     pub fn runs(n: u32) -> Self {
         Self { counted: Counted::Runs, ..Self::limit(n) }
     }
@@ -50,9 +57,11 @@ impl Concurrency {
         self
     }
 
-    /// Shares the limit with all functions that use this name, for example for an API that they call.
+    /// Shares the limit with all functions that use this name, for example for an API that they
+    /// call.
     ///
-    /// The functions must all have the same limit, or the app does not start. The name must not contain `/`.
+    /// The functions must all have the same limit, or the app does not start. The name must not
+    /// contain `/`.
     #[must_use]
     pub fn shared(mut self, name: impl Into<String>) -> Self {
         self.calls.record("shared");
@@ -61,12 +70,14 @@ impl Concurrency {
     }
 }
 
-/// A maximum number of starts in a period. A [throttle](crate::Function::throttle) delays further starts, a
-/// [rate limit](crate::Function::rate_limit) skips them.
+/// A maximum number of starts in a period. A [throttle](crate::Function::throttle) delays further
+/// starts, a [rate limit](crate::Function::rate_limit) skips them.
 ///
 /// ```
 /// # use stepladder::prelude::*;
-/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "client/sync")] struct Sync { client_id: String }
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(name = "client/sync")]
+/// # struct Sync { client_id: String }
 /// # async fn sync(ctx: Context, event: Event<Sync>) -> Result<()> { Ok(()) }
 /// let minute = Duration::from_secs(60);
 /// let function = Function::new("sync-client", sync)
@@ -88,8 +99,8 @@ impl Rate {
         Self { limit, period, burst: None, key: None, calls: SingleCalls::default() }
     }
 
-    /// Sets how many runs may start at once after a quiet time. By default 1 for a throttle, which then spaces starts
-    /// evenly, and the whole limit for a rate limit.
+    /// Sets how many runs may start at once after a quiet time. By default 1 for a throttle, which
+    /// then spaces starts evenly, and the whole limit for a rate limit.
     #[must_use]
     pub fn burst(mut self, n: u32) -> Self {
         self.calls.record("burst");
@@ -110,9 +121,12 @@ impl Rate {
 ///
 /// ```
 /// # use stepladder::prelude::*;
-/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "doc/edited")] struct Edited { doc: String }
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(name = "doc/edited")]
+/// # struct Edited { doc: String }
 /// # async fn index(ctx: Context, event: Event<Edited>) -> Result<()> { Ok(()) }
-/// let debounce = Debounce::new(Duration::from_secs(10)).max_wait(Duration::from_secs(120)).key("event.data.doc");
+/// let second = Duration::from_secs(1);
+/// let debounce = Debounce::new(10 * second).max_wait(120 * second).key("event.data.doc");
 /// let function = Function::new("index-doc", index).debounce(debounce);
 /// ```
 #[derive(Clone, Debug)]
@@ -129,8 +143,8 @@ impl Debounce {
         Self { period, max_wait: None, key: None, calls: SingleCalls::default() }
     }
 
-    /// Starts the run at most this long after the first event, even if further events arrive. By default, there is no
-    /// maximum.
+    /// Starts the run at most this long after the first event, even if further events arrive. By
+    /// default, there is no maximum.
     #[must_use]
     pub fn max_wait(mut self, limit: Duration) -> Self {
         self.calls.record("max_wait");
@@ -151,8 +165,10 @@ impl Debounce {
 ///
 /// ```
 /// # use stepladder::prelude::*;
-/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "page/clicked")] struct Clicked { page: String }
-/// # async fn store(ctx: Context, clicks: Vec<Event<Clicked>>) -> Result<usize> { Ok(clicks.len()) }
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(name = "page/clicked")]
+/// # struct Clicked { page: String }
+/// # async fn store(_: Context, clicks: Vec<Event<Clicked>>) -> Result<usize> { Ok(clicks.len()) }
 /// let batch = Batch::new(100, Duration::from_secs(10)).key("event.data.page");
 /// let function = Function::batch("store-clicks", batch, store);
 /// ```
@@ -165,7 +181,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Starts a run with `size` events (at most 1,000), or with fewer `timeout` after the first (at most 31 days).
+    /// Starts a run with `size` events (at most 1,000), or with fewer `timeout` after the first (at
+    /// most 31 days).
     pub fn new(size: u32, timeout: Duration) -> Self {
         Self { size, timeout, key: None, calls: SingleCalls::default() }
     }
@@ -183,9 +200,12 @@ impl Batch {
 ///
 /// ```
 /// # use stepladder::prelude::*;
-/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "client/sync")] struct Sync { client_id: String }
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(name = "client/sync")]
+/// # struct Sync { client_id: String }
 /// # async fn sync(ctx: Context, event: Event<Sync>) -> Result<()> { Ok(()) }
-/// let function = Function::new("sync-client", sync).singleton(Singleton::skip().key("event.data.client_id"));
+/// let singleton = Singleton::skip().key("event.data.client_id");
+/// let function = Function::new("sync-client", sync).singleton(singleton);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Singleton {
@@ -218,9 +238,12 @@ impl Singleton {
 ///
 /// ```
 /// # use stepladder::prelude::*;
-/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "client/sync")] struct Sync { client_id: String }
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(name = "client/sync")]
+/// # struct Sync { client_id: String }
 /// # async fn sync(ctx: Context, event: Event<Sync>) -> Result<()> { Ok(()) }
-/// let timeouts = Timeouts::new().start(Duration::from_secs(60)).finish(Duration::from_secs(3_600));
+/// let minute = Duration::from_secs(60);
+/// let timeouts = Timeouts::new().start(minute).finish(60 * minute);
 /// let function = Function::new("sync-client", sync).timeouts(timeouts);
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -236,7 +259,8 @@ impl Timeouts {
         Self::default()
     }
 
-    /// Cancels a run that has not started this long after it was created. It may be waiting for a slot or its throttle.
+    /// Cancels a run that has not started this long after it was created. It may be waiting for a
+    /// slot or its throttle.
     #[must_use]
     pub fn start(mut self, limit: Duration) -> Self {
         self.calls.record("start");
@@ -257,10 +281,15 @@ impl Timeouts {
 ///
 /// ```
 /// # use stepladder::prelude::*;
-/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "client/sync")] struct Sync { client_id: String }
-/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "client/deleted")] struct Deleted { client_id: String }
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(name = "client/sync")]
+/// # struct Sync { client_id: String }
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(name = "client/deleted")]
+/// # struct Deleted { client_id: String }
 /// # async fn sync(ctx: Context, event: Event<Sync>) -> Result<()> { Ok(()) }
-/// let function = Function::new("sync-client", sync).cancel_on(CancelOn::event::<Deleted>().matching("client_id"));
+/// let deleted = CancelOn::event::<Deleted>().matching("client_id");
+/// let function = Function::new("sync-client", sync).cancel_on(deleted);
 /// ```
 #[derive(Clone, Debug)]
 pub struct CancelOn {
@@ -288,19 +317,19 @@ impl CancelOn {
         Self { event: name.into(), conditions: Vec::new(), timeout: None, calls: SingleCalls::default() }
     }
 
-    /// Cancels only runs whose own event has the same value in this field of its `data`, for example `clientId` or
-    /// `client.id`; a leading `data.` is ignored.
+    /// Cancels only runs whose own event has the same value in this field of its `data`, for
+    /// example `clientId` or `client.id`; a leading `data.` is ignored.
     ///
-    /// The value is a string, a number, a boolean or null. A run whose event has no such field is not cancelled. An index
-    /// finds the runs. If there are several conditions, all must hold.
+    /// The value is a string, a number, a boolean or null. A run whose event has no such field is
+    /// not cancelled. An index finds the runs. If there are several conditions, all must hold.
     #[must_use]
     pub fn matching(mut self, field: impl Into<String>) -> Self {
         self.conditions.push(CancelCondition::SameField(field.into()));
         self
     }
 
-    /// Cancels only runs for which this CEL expression is true. `event` is the event that started the run, `async` the
-    /// event that arrives.
+    /// Cancels only runs for which this CEL expression is true. `event` is the event that started
+    /// the run, `async` the event that arrives.
     ///
     /// It is evaluated for each live run. If there are several conditions, all must hold.
     #[must_use]

@@ -22,9 +22,10 @@ use triggers::{CronConfig, Filter};
 
 /// A function to register with `App::function`.
 ///
-/// Some methods may be called several times: [`on`](Self::on), [`filter`](Self::filter), [`cron`](Self::cron),
-/// [`concurrency`](Self::concurrency) and [`cancel_on`](Self::cancel_on). Every other method may be called once. An app
-/// with a second call does not start; the error names the method.
+/// Some methods may be called several times: [`on`](Self::on), [`filter`](Self::filter),
+/// [`cron`](Self::cron), [`concurrency`](Self::concurrency) and [`cancel_on`](Self::cancel_on).
+/// Every other method may be called once. An app with a second call does not start; the error names
+/// the method.
 ///
 /// ```
 /// use stepladder::prelude::*;
@@ -37,7 +38,8 @@ use triggers::{CronConfig, Filter};
 ///     ctx.step("greet", async || Ok(format!("Hello, {}!", event.data.name))).await
 /// }
 ///
-/// let function = Function::new("hello-world", hello).retries(2).concurrency(Concurrency::limit(3));
+/// let limit = Concurrency::limit(3);
+/// let function = Function::new("hello-world", hello).retries(2).concurrency(limit);
 /// ```
 pub struct Function {
     spec: Spec,
@@ -56,11 +58,11 @@ pub struct Function {
 }
 
 impl Function {
-    /// Creates a function with an id of at most 255 characters, which is unique in an app. Events of the handler's type
-    /// start it.
+    /// Creates a function with an id of at most 255 characters, which is unique in an app. Events
+    /// of the handler's type start it.
     ///
-    /// The handler is an `async fn`, or a closure that returns a future. By default it has 4 retries, a timeout of 60 s
-    /// for each step, and no limits.
+    /// The handler is an `async fn`, or a closure that returns a future. By default it has 4
+    /// retries, a timeout of 60 s for each step, and no limits.
     pub fn new<T, O, H, Fut>(id: impl Into<Arc<str>>, handler: H) -> Self
     where
         T: EventData,
@@ -71,14 +73,17 @@ impl Function {
         Self::with_handler::<T>(id.into(), event_handler(handler))
     }
 
-    /// Creates a function that collects events, which start one run together, in the order in which they arrived. If the
-    /// data of one event does not fit the type, the run fails.
+    /// Creates a function that collects events, which start one run together, in the order in which
+    /// they arrived. If the data of one event does not fit the type, the run fails.
     ///
     /// ```
     /// # use stepladder::prelude::*;
-    /// # #[derive(Deserialize, Event)] #[event(name = "page/clicked")] struct Clicked { page: String }
-    /// # async fn store(ctx: Context, clicks: Vec<Event<Clicked>>) -> Result<usize> { Ok(clicks.len()) }
-    /// let function = Function::batch("store-clicks", Batch::new(100, Duration::from_secs(10)), store);
+    /// # #[derive(Deserialize, Event)]
+    /// # #[event(name = "page/clicked")]
+    /// # struct Clicked { page: String }
+    /// # async fn store(_: Context, all: Vec<Event<Clicked>>) -> Result<usize> { Ok(all.len()) }
+    /// let batch = Batch::new(100, Duration::from_secs(10));
+    /// let function = Function::batch("store-clicks", batch, store);
     /// ```
     pub fn batch<T, O, H, Fut>(id: impl Into<Arc<str>>, batch: Batch, handler: H) -> Self
     where
@@ -116,19 +121,22 @@ impl Function {
         &self.spec.id
     }
 
-    /// Sets the version: a number, a date, `1.10`. Register a function in several versions, so that live runs continue
-    /// with the code that they started with.
+    /// Sets the version: a number, a date, `1.10`. Register a function in several versions, so that
+    /// live runs continue with the code that they started with.
     ///
-    /// A run takes the newest version when its first step starts, and keeps it while that version is registered. After
-    /// that it continues with the newest, and the log says so. Triggers, cron schedules and limits on starts are those of
-    /// the newest version.
+    /// A run takes the newest version when its first step starts, and keeps it while that version
+    /// is registered. After that it continues with the newest, and the log says so. Triggers, cron
+    /// schedules and limits on starts are those of the newest version.
     ///
     /// ```
     /// # use stepladder::prelude::*;
-    /// # #[derive(Serialize, Deserialize, Event)] #[event(name = "shop/order.placed")] struct Order {}
+    /// # #[derive(Serialize, Deserialize, Event)]
+    /// # #[event(name = "shop/order.placed")]
+    /// # struct Order {}
     /// # async fn ship(ctx: Context, event: Event<Order>) -> Result<()> { Ok(()) }
     /// # async fn ship_with_label(ctx: Context, event: Event<Order>) -> Result<()> { Ok(()) }
-    /// let functions = [Function::new("ship", ship), Function::new("ship", ship_with_label).version("2")];
+    /// let (old, new) = (Function::new("ship", ship), Function::new("ship", ship_with_label));
+    /// let functions = [old, new.version("2")];
     /// ```
     #[must_use]
     pub fn version(mut self, version: impl Into<Arc<str>>) -> Self {
@@ -137,8 +145,8 @@ impl Function {
         self
     }
 
-    /// Sets the maximum number of retries after a first attempt: of each step, and of the function itself when it returns
-    /// an error. By default, 4. 0 makes one attempt.
+    /// Sets the maximum number of retries after a first attempt: of each step, and of the function
+    /// itself when it returns an error. By default, 4. 0 makes one attempt.
     #[must_use]
     pub fn retries(mut self, n: u32) -> Self {
         self.calls.record("retries");
@@ -154,8 +162,8 @@ impl Function {
         self
     }
 
-    /// Sets the timeout of one attempt of a step, unless the step sets its own. By default, 60 s. The app does not start
-    /// if no worker has that long.
+    /// Sets the timeout of one attempt of a step, unless the step sets its own. By default, 60 s.
+    /// The app does not start if no worker has that long.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.calls.record("timeout");
@@ -163,12 +171,14 @@ impl Function {
         self
     }
 
-    /// Runs a handler when a run of this function has failed for good. The handler is a function of its own, with id
-    /// `<id>/on-failure` and steps of its own.
+    /// Runs a handler when a run of this function has failed for good. The handler is a function of
+    /// its own, with id `<id>/on-failure` and steps of its own.
     ///
     /// ```
     /// # use stepladder::prelude::*;
-    /// # #[derive(Serialize, Deserialize, Event)] #[event(name = "shop/order.placed")] struct Order {}
+    /// # #[derive(Serialize, Deserialize, Event)]
+    /// # #[event(name = "shop/order.placed")]
+    /// # struct Order {}
     /// # async fn ship(ctx: Context, event: Event<Order>) -> Result<()> { Ok(()) }
     /// # async fn tell_support(run: &str, error: &str) -> Result<()> { Ok(()) }
     /// async fn failed(ctx: Context, event: Event<FunctionFailed>) -> Result<()> {

@@ -1,7 +1,8 @@
 //! The replay ledger: what one handler and its steps share with their session.
 //!
-//! A step enters its request when it is first polled, and finds its outcome here. The session reveals recorded
-//! outcomes one at a time (rule 7) and collects the results of bodies. Nothing here polls or waits.
+//! A step enters its request when it is first polled, and finds its outcome here. The session
+//! reveals recorded outcomes one at a time (rule 7) and collects the results of bodies. Nothing
+//! here polls or waits.
 
 mod ending;
 mod reports;
@@ -37,8 +38,8 @@ struct Inner {
     name_counts: HashMap<String, u32>,
     steps: Vec<StepEntry>,
     index: HashMap<StepId, usize>,
-    /// Steps that wait for the engine, in the order in which they were first polled. Kept up to date one by one: a
-    /// join of a thousand steps must not be listed a thousand times.
+    /// Steps that wait for the engine, in the order in which they were first polled. Kept up to
+    /// date one by one: a join of a thousand steps must not be listed a thousand times.
     wanted: BTreeSet<usize>,
     /// Steps whose body runs, or has ended while its outcome is not revealed yet.
     active: usize,
@@ -134,8 +135,9 @@ impl ReplayLedger {
         std::mem::replace(&mut self.lock().scope, scope)
     }
 
-    /// Assigns the id of a new step. Names are numbered when steps are created, not when they are polled. A body may
-    /// not create steps, so nothing is counted there: a replay would count differently.
+    /// Assigns the id of a new step. Names are numbered when steps are created, not when they are
+    /// polled. A body may not create steps, so nothing is counted there: a replay would count
+    /// differently.
     pub(crate) fn assign_id(&self, name: String) -> StepId {
         let mut inner = self.lock();
         if matches!(inner.scope, Scope::Body(..)) {
@@ -155,8 +157,8 @@ impl ReplayLedger {
         }
     }
 
-    /// Counts a random draw. Returns its number and, within a body, the body's step: a replay does not run the body,
-    /// so the body must not move the handler's count.
+    /// Counts a random draw. Returns its number and, within a body, the body's step: a replay does
+    /// not run the body, so the body must not move the handler's count.
     pub(crate) fn count_draw(&self) -> (Option<StepId>, u64) {
         let mut inner = self.lock();
         match inner.scope {
@@ -275,7 +277,8 @@ impl ReplayLedger {
         (wants, inner.active > 0 || !inner.finished.is_empty())
     }
 
-    /// Lets the body of a step run. If the step does not wait for that, it fails, so that the engine gets a result.
+    /// Lets the body of a step run. If the step does not wait for that, it fails, so that the
+    /// engine gets a result.
     pub(crate) fn start_body(&self, step: &StepId) {
         let mut inner = self.lock();
         let is_wanted = |at: &usize| matches!(inner.steps[*at].state, StepState::Wanted);

@@ -1,10 +1,11 @@
 //! What a function is written with: [`Context`], [`Function`], [`Error`], and [`testing`].
 //!
-//! A function is an ordinary async fn over a [`Context`]. Its named [steps](Context::step) are recorded, so a run can be
-//! suspended and replayed at any of them. Programs use this crate through `stepladder`.
+//! A function is an ordinary async fn over a [`Context`]. Its named [steps](Context::step) are
+//! recorded, so a run can be suspended and replayed at any of them. Programs use this crate through
+//! `stepladder`.
 //!
-//! Storage, queues and the decision when a step runs are not here. They are the engine's, which knows functions only as
-//! [`Program`](stepladder_engine::Program)s.
+//! Storage, queues and the decision when a step runs are not here. They are the engine's, which
+//! knows functions only as [`Program`](stepladder_engine::Program)s.
 
 mod blocking;
 mod compensation;
@@ -58,13 +59,17 @@ pub use stepladder_core::{EventId, Failure, Json, NewEvent, RunId, Timestamp, Us
 /// assert_eq!(EnhanceRequested::NAME, "client/enhance.requested");
 /// ```
 ///
-/// On an enum, each variant contains the data of one event. The enum stands for all of them, and the event's name
-/// selects the variant:
+/// On an enum, each variant contains the data of one event. The enum stands for all of them, and
+/// the event's name selects the variant:
 ///
 /// ```
 /// # use stepladder::prelude::*;
-/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "client/created")] struct Created { id: String }
-/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "client/deleted")] struct Deleted { id: String }
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(name = "client/created")]
+/// # struct Created { id: String }
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(name = "client/deleted")]
+/// # struct Deleted { id: String }
 /// #[derive(Deserialize, Event)]
 /// #[serde(untagged)]
 /// enum Changed { Created(Created), Deleted(Deleted) }

@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 use stepladder_core::json;
 use stepladder_core::report::{Level, Line};
 
-/// A log line with a level and fields, for [`Context::log`](crate::Context::log). Plain text works too.
+/// A log line with a level and fields, for [`Context::log`](crate::Context::log). Plain text works
+/// too.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -38,8 +39,8 @@ impl Log {
         Self { level: Level::Error, ..Self::info(message) }
     }
 
-    /// Adds a field. A later value replaces an earlier one of the same name. If the value cannot be written as JSON,
-    /// the field contains the reason.
+    /// Adds a field. A later value replaces an earlier one of the same name. If the value cannot be
+    /// written as JSON, the field contains the reason.
     pub fn with(mut self, name: impl Into<String>, value: impl Serialize) -> Self {
         let value = serde_json::to_value(value).unwrap_or_else(|error| Value::String(error.to_string()));
         self.fields.insert(name.into(), value);

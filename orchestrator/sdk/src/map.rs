@@ -10,7 +10,8 @@ use stepladder_core::retry::Backoff;
 
 use crate::{Invoke, Result, Step};
 
-/// One step for each item: see [`Context::map`](crate::Context::map). Returns the values in the order of the items.
+/// One step for each item: see [`Context::map`](crate::Context::map). Returns the values in the
+/// order of the items.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -21,8 +22,9 @@ use crate::{Invoke, Result, Step};
 /// ```
 ///
 /// # Errors
-/// The first recorded failure. Then no further item starts, and steps of the same invocation are abandoned. Steps that
-/// run in invocations of their own continue to their end. [`results`](Self::results) tries every item instead.
+/// The first recorded failure. Then no further item starts, and steps of the same invocation are
+/// abandoned. Steps that run in invocations of their own continue to their end.
+/// [`results`](Self::results) tries every item instead.
 #[must_use = "a map does nothing until it is awaited"]
 pub struct Map<'a, T> {
     steps: Vec<Step<'a, T>>,
@@ -30,20 +32,22 @@ pub struct Map<'a, T> {
     running: Option<BoxFuture<'a, Result<Vec<T>>>>,
 }
 
-/// One run of another function for each item: see [`Context::map_runs`](crate::Context::map_runs). Returns the values in
-/// the order of the items.
+/// One run of another function for each item: see [`Context::map_runs`](crate::Context::map_runs).
+/// Returns the values in the order of the items.
 ///
 /// ```
 /// # use stepladder::prelude::*;
 /// # async fn example(ctx: Context) -> Result<()> {
 /// let clients = (0..200).map(|n| json!({ "clientId": n }));
-/// let reports: Vec<String> = ctx.map_runs("report", "write-report", clients).limit(20).cancelled_with_run().await?;
+/// let runs = ctx.map_runs("report", "write-report", clients).limit(20).cancelled_with_run();
+/// let reports: Vec<String> = runs.await?;
 /// # Ok(()) }
 /// ```
 ///
 /// # Errors
-/// The first recorded failure. Then no further run is created; runs that exist continue to their end, unless they are
-/// [cancelled with this run](Self::cancelled_with_run). [`results`](Self::results) tries every item instead.
+/// The first recorded failure. Then no further run is created; runs that exist continue to their
+/// end, unless they are [cancelled with this run](Self::cancelled_with_run).
+/// [`results`](Self::results) tries every item instead.
 #[must_use = "a map does nothing until it is awaited"]
 pub struct MapRuns<'a, T> {
     calls: Vec<Invoke<'a, T>>,
@@ -195,8 +199,8 @@ async fn all_results<T, F: Future<Output = Result<T>>>(items: Vec<F>, limit: usi
     run_limited(items, limit, Ok).await.unwrap_or_default()
 }
 
-/// Keeps at most `limit` items active. A slow item does not hold back the items after it. An error of `convert` ends the
-/// map.
+/// Keeps at most `limit` items active. A slow item does not hold back the items after it. An error
+/// of `convert` ends the map.
 async fn run_limited<T, V, F: Future<Output = Result<T>>>(
     items: Vec<F>,
     limit: usize,

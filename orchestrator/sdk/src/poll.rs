@@ -1,4 +1,5 @@
-//! Polls: a check that is repeated until it returns a value. A poll is a step whose attempts may have no value yet.
+//! Polls: a check that is repeated until it returns a value. A poll is a step whose attempts may
+//! have no value yet.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,10 +18,11 @@ const EVERY: Backoff = Backoff::Exponential { first: Duration::from_secs(5), max
 /// The default timeout.
 const TIMEOUT: Duration = Duration::from_secs(3_600);
 
-/// A repeated check: see [`Context::poll_until`](crate::Context::poll_until). Await it, or compose it like any future.
+/// A repeated check: see [`Context::poll_until`](crate::Context::poll_until). Await it, or compose
+/// it like any future.
 ///
-/// Each check adds two entries to the run's journal, which every replay reads. The timeout may therefore be at most
-/// 2,000 times the longest wait.
+/// Each check adds two entries to the run's journal, which every replay reads. The timeout may
+/// therefore be at most 2,000 times the longest wait.
 ///
 /// # Errors
 /// Those of any [`Step`], and these, which are terminal:
@@ -40,7 +42,8 @@ impl<'a, T> PollUntil<'a, T> {
         Self { step, poll: decide::Poll { every: EVERY, timeout: TIMEOUT } }.with_poll_set()
     }
 
-    /// Sets the waits between checks: a duration, or a [`Backoff`]. By default, 5 s at first, doubled up to 5 minutes.
+    /// Sets the waits between checks: a duration, or a [`Backoff`]. By default, 5 s at first,
+    /// doubled up to 5 minutes.
     pub fn every(mut self, every: impl Into<Backoff>) -> Self {
         self.step.record_call("every");
         self.poll.every = every.into();
@@ -61,7 +64,8 @@ impl<'a, T> PollUntil<'a, T> {
         self
     }
 
-    /// Sets the maximum number of retries in a row of a check that fails. By default, the function's.
+    /// Sets the maximum number of retries in a row of a check that fails. By default, the
+    /// function's.
     pub fn retries(mut self, n: u32) -> Self {
         self.step = self.step.retries(n);
         self

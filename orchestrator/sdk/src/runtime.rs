@@ -1,4 +1,5 @@
-//! What runs functions: for the other crates of this workspace and their tests. `stepladder` does not export it.
+//! What runs functions: for the other crates of this workspace and their tests. `stepladder` does
+//! not export it.
 
 use std::sync::Arc;
 

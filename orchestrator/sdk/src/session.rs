@@ -1,4 +1,5 @@
-//! A session of a Rust handler: polls its future until it waits, reveals one recorded outcome, and polls again.
+//! A session of a Rust handler: polls its future until it waits, reveals one recorded outcome, and
+//! polls again.
 //!
 //! The engine decides which steps may run, and records their outcomes.
 
@@ -25,8 +26,8 @@ use root_waker::RootWaker;
 const REPORT_AFTER: Duration = Duration::from_millis(50);
 /// A handler that awaits something else than a step for longer, without a wake, is aborted.
 pub(crate) const ABORT_AFTER: Duration = Duration::from_secs(10);
-/// Maximum polls in a row before the thread is yielded. Tokio's I/O makes tasks pause in the same way; a handler that
-/// used up its budget would otherwise be polled for ever.
+/// Maximum polls in a row before the thread is yielded. Tokio's I/O makes tasks pause in the same
+/// way; a handler that used up its budget would otherwise be polled for ever.
 const MAX_POLLS: usize = 64;
 
 /// One session of a Rust handler. Dropping it drops the handler's future: the run is suspended.
@@ -61,7 +62,8 @@ impl RustSession {
         self.drop_handler(); // drops bodies that still run; the ledger reports them
     }
 
-    /// Drops the handler. A value of it may panic when it is dropped; that must not stop the engine.
+    /// Drops the handler. A value of it may panic when it is dropped; that must not stop the
+    /// engine.
     fn drop_handler(&mut self) {
         let handler = self.handler.take();
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(handler))) {

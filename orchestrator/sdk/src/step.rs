@@ -19,17 +19,18 @@ pub use send::{SendEvent, SendEvents};
 pub use sleep::Sleep;
 pub(crate) use untyped::{Body, UntypedStep};
 
-/// A step with a body: see [`Context::step`](crate::Context::step). Await it, or compose it like any future with
-/// `join!`, `try_join_all` or `select!`.
+/// A step with a body: see [`Context::step`](crate::Context::step). Await it, or compose it like
+/// any future with `join!`, `try_join_all` or `select!`.
 ///
-/// The body runs once for each attempt. Its value is recorded, and every replay returns the record. If a `select!` drops
-/// the step while its body runs, the body is abandoned.
+/// The body runs once for each attempt. Its value is recorded, and every replay returns the record.
+/// If a `select!` drops the step while its body runs, the body is abandoned.
 ///
 /// # Errors
-/// The body's error, once its retries are used up, or at once if it is terminal. The error was recorded: it has a message
-/// and a [`code`](Error::code), and is terminal for the function. Stepladder's own errors have these codes:
-/// `undecodable-memo`, `nondeterminism`, `timeout`, `too-large`, `misplaced-step`, `bad-step` and `bad-step-name`.
-/// [`ErrorCode`](crate::ErrorCode) explains them.
+/// The body's error, once its retries are used up, or at once if it is terminal. The error was
+/// recorded: it has a message and a [`code`](Error::code), and is terminal for the function.
+/// Stepladder's own errors have these codes: `undecodable-memo`, `nondeterminism`, `timeout`,
+/// `too-large`, `misplaced-step`, `bad-step` and `bad-step-name`. [`ErrorCode`](crate::ErrorCode)
+/// explains them.
 #[must_use = "a step does nothing until it is awaited"]
 pub struct Step<'a, T> {
     step: Recorded<'a, T>,
@@ -48,15 +49,16 @@ impl<'a, T> Step<'a, T> {
         self.step.record_call(method);
     }
 
-    /// Sets the maximum number of retries after the first attempt. By default, the function's. 0 makes one attempt.
+    /// Sets the maximum number of retries after the first attempt. By default, the function's. 0
+    /// makes one attempt.
     pub fn retries(mut self, n: u32) -> Self {
         self.record_call("retries");
         self.set_options(|options| options.retries = Some(n));
         self
     }
 
-    /// Sets the timeout of one attempt. By default, the function's, which is 60 s. An attempt that runs longer is
-    /// stopped, and fails.
+    /// Sets the timeout of one attempt. By default, the function's, which is 60 s. An attempt that
+    /// runs longer is stopped, and fails.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.record_call("timeout");
         self.set_options(|options| options.timeout = Some(limit));
@@ -72,9 +74,9 @@ impl<'a, T> Step<'a, T> {
 
     /// Sets how the step is undone if the run fails for good after the step has succeeded.
     ///
-    /// Steps are undone in reverse order, each by a step `undo <step>`. That step gets the value which the undone step
-    /// returned. It has the function's retries, but at least 4. If it fails, the others are still undone, and the run's
-    /// error names it.
+    /// Steps are undone in reverse order, each by a step `undo <step>`. That step gets the value
+    /// which the undone step returned. It has the function's retries, but at least 4. If it fails,
+    /// the others are still undone, and the run's error names it.
     ///
     /// ```
     /// # use stepladder::prelude::*;

@@ -15,7 +15,8 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
-//! let mut app = TestApp::new().function(Function::new("remind", remind)).fail("mail", 1, Error::new("refused"));
+//! let refused = Error::new("refused");
+//! let mut app = TestApp::new().function(Function::new("remind", remind)).fail("mail", 1, refused);
 //! let run = app.send(&SignedUp { name: "Ada".into() }).await.remove(0);
 //! assert_eq!(run.status(), Status::Completed);
 //! assert_eq!(run.output::<String>(), "Still there, Ada?");
@@ -54,11 +55,12 @@ pub use stepladder_engine::Pace;
 
 /// An app for tests.
 ///
-/// Its clock stands still while any code runs. When nothing runs, it jumps to the next time at which something is due.
-/// A body that never ends is therefore not timed out; [`hang`](Self::hang) simulates one.
+/// Its clock stands still while any code runs. When nothing runs, it jumps to the next time at
+/// which something is due. A body that never ends is therefore not timed out; [`hang`](Self::hang)
+/// simulates one.
 ///
-/// Everything that cannot work ends the test with a panic that says why: a function that does not compile, an event that
-/// is refused, a run that waits for something that never happens.
+/// Everything that cannot work ends the test with a panic that says why: a function that does not
+/// compile, an event that is refused, a run that waits for something that never happens.
 pub struct TestApp {
     functions: Vec<Function>,
     data: SharedData,
@@ -69,14 +71,16 @@ pub struct TestApp {
 }
 
 impl TestApp {
-    /// Sends an event, and runs everything until no run is live. Returns the runs that the event started.
+    /// Sends an event, and runs everything until no run is live. Returns the runs that the event
+    /// started.
     pub async fn send<E: ToEvent>(&mut self, event: &E) -> Vec<TestRun> {
         let id = self.ingest(event).await;
         self.world().run_to_end().await;
         self.runs_of(id).await
     }
 
-    /// Sends an event, and runs everything that can run without moving the clock. Returns the runs that the event started.
+    /// Sends an event, and runs everything that can run without moving the clock. Returns the runs
+    /// that the event started.
     pub async fn start<E: ToEvent>(&mut self, event: &E) -> Vec<TestRun> {
         let id = self.ingest(event).await;
         let now = self.now();
@@ -84,7 +88,8 @@ impl TestApp {
         self.runs_of(id).await
     }
 
-    /// Posts to the token of a signal, and runs everything until no run is live. Panics if the post is refused.
+    /// Posts to the token of a signal, and runs everything until no run is live. Panics if the post
+    /// is refused.
     pub async fn signal(&mut self, token: &str, data: &(impl Serialize + ?Sized)) {
         let data = json::of(data).unwrap_or_else(|error| panic!("the signal is not JSON: {error}"));
         let world = self.world();
@@ -92,13 +97,14 @@ impl TestApp {
         world.run_to_end().await;
     }
 
-    /// Returns the token of a step that waits for a signal, or will: the one that the function passes on.
+    /// Returns the token of a step that waits for a signal, or will: the one that the function
+    /// passes on.
     pub async fn token(&mut self, run: &TestRun, step: &str) -> String {
         self.world().engine.subscriptions().token(run.id(), step).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Cancels a run, and runs everything that can run without moving the clock. Returns the run as it is then. A run that
-    /// has ended stays as it is.
+    /// Cancels a run, and runs everything that can run without moving the clock. Returns the run as
+    /// it is then. A run that has ended stays as it is.
     pub async fn cancel(&mut self, run: &TestRun) -> TestRun {
         let now = self.now();
         let world = self.world();
@@ -125,19 +131,20 @@ impl TestApp {
         world.run_until(now).await;
     }
 
-    /// Reruns a run from its beginning, and runs everything until no run is live. Returns the new run.
+    /// Reruns a run from its beginning, and runs everything until no run is live. Returns the new
+    /// run.
     pub async fn rerun(&mut self, run: &TestRun) -> TestRun {
         self.rerun_as(run, Rerun::default()).await
     }
 
-    /// Reruns a run from a step, with the outcomes of the steps before it, and runs everything until no run is live.
-    /// Returns the new run.
+    /// Reruns a run from a step, with the outcomes of the steps before it, and runs everything
+    /// until no run is live. Returns the new run.
     pub async fn rerun_from(&mut self, run: &TestRun, step: &str) -> TestRun {
         self.rerun_as(run, Rerun { from_step: Some(step.into()), input: None }).await
     }
 
-    /// Reruns a run from its beginning with other event data, and runs everything until no run is live. Returns the new
-    /// run.
+    /// Reruns a run from its beginning with other event data, and runs everything until no run is
+    /// live. Returns the new run.
     pub async fn rerun_with(&mut self, run: &TestRun, data: &(impl Serialize + ?Sized)) -> TestRun {
         let input = json::of(data).unwrap_or_else(|error| panic!("the input is not JSON: {error}"));
         self.rerun_as(run, Rerun { from_step: None, input: Some(input) }).await
@@ -166,8 +173,9 @@ impl TestApp {
         self.world().now()
     }
 
-    /// Returns all runs in the order in which they were created, including those that another run invoked and those that
-    /// a failure started. The runs of one event are created in the order in which their functions were added.
+    /// Returns all runs in the order in which they were created, including those that another run
+    /// invoked and those that a failure started. The runs of one event are created in the order in
+    /// which their functions were added.
     pub async fn runs(&mut self) -> Vec<TestRun> {
         let world = self.world();
         let mut runs = Vec::new();

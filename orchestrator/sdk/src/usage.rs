@@ -14,25 +14,27 @@ thread_local! {
 
 /// Records what a step's body used of a model. Call it inside the body.
 ///
-/// The usage is recorded with the attempt, even if the attempt fails. Usage of the same model adds up. After 16 models
-/// in one attempt, the rest adds up as `others`.
+/// The usage is recorded with the attempt, even if the attempt fails. Usage of the same model adds
+/// up. After 16 models in one attempt, the rest adds up as `others`.
 ///
 /// The thread that polls the body identifies it. A task or thread of its own (`tokio::spawn`,
-/// [`blocking`](crate::blocking())) must return its usage to the body. Outside a body the call has no effect, so a client
-/// that records usage works anywhere.
+/// [`blocking`](crate::blocking())) must return its usage to the body. Outside a body the call has
+/// no effect, so a client that records usage works anywhere.
 ///
 /// ```
 /// # use stepladder::prelude::*;
 /// use stepladder::{Usage, record_usage};
 ///
 /// # struct Answer { text: String, read: u64, wrote: u64 }
-/// # async fn ask(question: &str) -> Result<Answer> { Ok(Answer { text: question.into(), read: 7, wrote: 9 }) }
+/// # async fn ask(question: &str) -> Result<Answer> {
+/// #     Ok(Answer { text: question.into(), read: 7, wrote: 9 })
+/// # }
 /// # async fn example(ctx: Context) -> Result<()> {
 /// let text = ctx
 ///     .step("ask", async || {
 ///         let answer = ask("Why?").await?;
-///         let usage = Usage::new("gpt-5-mini").input_tokens(answer.read).output_tokens(answer.wrote);
-///         record_usage(usage.micro_dollars(answer.read / 4 + 2 * answer.wrote));
+///         let usage = Usage::new("gpt-5-mini").input_tokens(answer.read);
+///         record_usage(usage.output_tokens(answer.wrote).micro_dollars(answer.read / 4));
 ///         Ok(answer.text)
 ///     })
 ///     .await?;

@@ -15,12 +15,14 @@ use crate::{Event, EventData, Result};
 /// The default timeout of a wait: 7 days.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(7 * 86_400);
 
-/// A wait for an event: see [`Context::wait_for_event`](crate::Context::wait_for_event). Await it, or compose it like
-/// any future. If a `select!` drops it, the run continues without the event.
+/// A wait for an event: see [`Context::wait_for_event`](crate::Context::wait_for_event). Await it,
+/// or compose it like any future. If a `select!` drops it, the run continues without the event.
 ///
 /// ```
 /// # use stepladder::prelude::*;
-/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "brief/approved")] struct Approved { brief: String }
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(name = "brief/approved")]
+/// # struct Approved { brief: String }
 /// # async fn example(ctx: Context, id: String) -> Result<()> {
 /// let approval = ctx
 ///     .wait_for_event::<Approved>("approval")
@@ -49,21 +51,23 @@ impl<'a, T> WaitForEvent<'a, T> {
         Self { step }
     }
 
-    /// Accepts only events whose `data` has this value in this field. The value is a string, a number, a boolean or
-    /// null.
+    /// Accepts only events whose `data` has this value in this field. The value is a string, a
+    /// number, a boolean or null.
     ///
-    /// `brief.id` is the field `id` of `brief`; a leading `data.` is ignored. An index finds the waits, so thousands of
-    /// runs may wait for the same event, each for its own value. Field and value have at most 1 KiB. If there are several
-    /// conditions, all must hold.
+    /// `brief.id` is the field `id` of `brief`; a leading `data.` is ignored. An index finds the
+    /// waits, so thousands of runs may wait for the same event, each for its own value. Field and
+    /// value have at most 1 KiB. If there are several conditions, all must hold.
     pub fn matching(self, field: &str, value: &(impl Serialize + ?Sized)) -> Self {
         self.and(Field::new(field, value).map(Match::Field))
     }
 
-    /// Accepts only events for which this CEL expression is true, for example `async.data.score > event.data.least`.
+    /// Accepts only events for which this CEL expression is true, for example `async.data.score >
+    /// event.data.least`.
     ///
-    /// `event` is the event that started the run, `async` the event that arrives. An expression that fails, for example
-    /// because a field is missing, is not true. The engine evaluates it for each run that waits; prefer
-    /// [`matching`](Self::matching). If there are several conditions, all must hold.
+    /// `event` is the event that started the run, `async` the event that arrives. An expression
+    /// that fails, for example because a field is missing, is not true. The engine evaluates it for
+    /// each run that waits; prefer [`matching`](Self::matching). If there are several conditions,
+    /// all must hold.
     pub fn filter(self, cel: impl Into<Arc<str>>) -> Self {
         self.and(Ok(Match::When(cel.into())))
     }
@@ -87,8 +91,8 @@ impl<'a, T> WaitForEvent<'a, T> {
     }
 }
 
-/// A wait for a signal: see [`Context::wait_for_signal`](crate::Context::wait_for_signal). Await it, or compose it like
-/// any future.
+/// A wait for a signal: see [`Context::wait_for_signal`](crate::Context::wait_for_signal). Await
+/// it, or compose it like any future.
 ///
 /// # Errors
 /// Terminal with code `undecodable-memo` if the posted data does not fit the type.
@@ -105,8 +109,9 @@ impl<'a, T> WaitForSignal<'a, T> {
 
     /// Returns the callback token, for `POST /v1/signals/{token}` or `stepladder signal TOKEN`.
     ///
-    /// It is the same at every replay, and belongs to this run and this step. Anyone with the token can complete the
-    /// signal, so keep it secret. It contains the run's id and the step's name, in letters, digits, `.`, `-` and `_`.
+    /// It is the same at every replay, and belongs to this run and this step. Anyone with the token
+    /// can complete the signal, so keep it secret. It contains the run's id and the step's name, in
+    /// letters, digits, `.`, `-` and `_`.
     pub fn token(&self) -> &str {
         &self.token
     }

@@ -19,11 +19,14 @@ use crate::{Error, Invoke, MapRuns, Result, SendEvent, SendEvents, ToEvent};
 const MAX_LIVE_RUNS: usize = 100;
 
 impl Context {
-    /// Sends an event, once, and returns its id. The functions that it triggers run independently of this run.
+    /// Sends an event, once, and returns its id. The functions that it triggers run independently
+    /// of this run.
     ///
     /// ```
     /// # use stepladder::prelude::*;
-    /// # #[derive(Serialize, Deserialize, Event)] #[event(name = "order/paid")] struct Paid { order: String }
+    /// # #[derive(Serialize, Deserialize, Event)]
+    /// # #[event(name = "order/paid")]
+    /// # struct Paid { order: String }
     /// # async fn example(ctx: Context) -> Result<()> {
     /// ctx.send_event("announce", Paid { order: "o-7".into() }).await?;
     /// # Ok(()) }
@@ -35,7 +38,8 @@ impl Context {
 
     /// Sends several events, once, and returns their ids in order.
     ///
-    /// A step sends at most 5,000 events and 64 MiB. Each event has the limits of any event: 3 MiB, 100 levels, no NUL.
+    /// A step sends at most 5,000 events and 64 MiB. Each event has the limits of any event: 3 MiB,
+    /// 100 levels, no NUL.
     #[track_caller]
     pub fn send_events<E: ToEvent>(
         &self,
@@ -45,8 +49,8 @@ impl Context {
         SendEvents::new(self.send(name.into(), events.into_iter().map(|event| encode_event(&event)).collect(), decode))
     }
 
-    /// Runs another function and returns its output. `input` is the data of its event: a JSON object within the limits of
-    /// any event (3 MiB, 100 levels, no NUL).
+    /// Runs another function and returns its output. `input` is the data of its event: a JSON
+    /// object within the limits of any event (3 MiB, 100 levels, no NUL).
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -73,13 +77,15 @@ impl Context {
         Invoke::new(step)
     }
 
-    /// Runs another function once for each item, with at most [`limit`](MapRuns::limit) live runs, by default 100.
+    /// Runs another function once for each item, with at most [`limit`](MapRuns::limit) live runs,
+    /// by default 100.
     ///
-    /// Each item is the data of its run's event: a JSON object. Each run has retries, limits and a journal of its own,
-    /// and may take months.
+    /// Each item is the data of its run's event: a JSON object. Each run has retries, limits and a
+    /// journal of its own, and may take months.
     ///
-    /// Every run that ends wakes this one, which replays what came before: the work grows with the square of the items.
-    /// For tens of thousands of items, map over lists of items, and map over the items in the other function.
+    /// Every run that ends wakes this one, which replays what came before: the work grows with the
+    /// square of the items. For tens of thousands of items, map over lists of items, and map over
+    /// the items in the other function.
     ///
     /// ```
     /// # use stepladder::prelude::*;

@@ -28,8 +28,8 @@ impl Context {
         Sleep::new(self.create(name.into(), Ask::SleepFor(duration), None, decode_nothing))
     }
 
-    /// Sleeps until a time: a [`Timestamp`], a `jiff::Timestamp` or a `SystemTime`. A time that has passed does not
-    /// sleep. A time outside the years 0 to 9999 fails the step.
+    /// Sleeps until a time: a [`Timestamp`], a `jiff::Timestamp` or a `SystemTime`. A time that has
+    /// passed does not sleep. A time outside the years 0 to 9999 fails the step.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -46,12 +46,13 @@ impl Context {
         Sleep::new(self.create(name.into(), Ask::SleepUntil(time.into()), None, decode_nothing))
     }
 
-    /// Waits for the first event of this type that arrives from now on. [`matching`](WaitForEvent::matching) and
-    /// [`filter`](WaitForEvent::filter) restrict it. Returns `None` if no event arrives within 7 days, or within the
+    /// Waits for the first event of this type that arrives from now on.
+    /// [`matching`](WaitForEvent::matching) and [`filter`](WaitForEvent::filter) restrict it.
+    /// Returns `None` if no event arrives within 7 days, or within the
     /// [`timeout`](WaitForEvent::timeout).
     ///
-    /// An event is delivered to a run once, and completes all waits that are open at that time. The event that started
-    /// the run completes none.
+    /// An event is delivered to a run once, and completes all waits that are open at that time. The
+    /// event that started the run completes none.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -59,7 +60,7 @@ impl Context {
     /// # struct Approved { brief_id: String, by: String }
     /// # async fn example(ctx: Context, id: String) -> Result<()> {
     /// let approval = ctx.wait_for_event::<Approved>("approval").matching("brief_id", &id).await?;
-    /// let Some(approval) = approval else { return Err(Error::terminal("not approved within 7 days")) };
+    /// let approval = approval.ok_or_else(|| Error::terminal("not approved within 7 days"))?;
     /// ctx.log(format!("approved by {}", approval.data.by));
     /// # Ok(()) }
     /// ```
@@ -70,8 +71,9 @@ impl Context {
         WaitForEvent::new(self.create(name.into(), ask, None, wait::decode_event))
     }
 
-    /// Waits for a third party to post to its [`token`](WaitForSignal::token), which the function passes on before.
-    /// Returns `None` if nothing is posted within 7 days, or within the [`timeout`](WaitForSignal::timeout).
+    /// Waits for a third party to post to its [`token`](WaitForSignal::token), which the function
+    /// passes on before. Returns `None` if nothing is posted within 7 days, or within the
+    /// [`timeout`](WaitForSignal::timeout).
     ///
     /// Data that is posted before the wait starts is kept for it.
     ///
@@ -83,7 +85,7 @@ impl Context {
     /// let payment = ctx.wait_for_signal::<Paid>("payment").timeout(Duration::from_secs(3_600));
     /// let callback = format!("https://example.com/v1/signals/{}", payment.token());
     /// ctx.step("ask for payment", || order(&callback)).await?;
-    /// let Some(paid) = payment.await? else { return Err(Error::terminal("not paid within an hour")) };
+    /// let paid = payment.await?.ok_or_else(|| Error::terminal("not paid within an hour"))?;
     /// # Ok(()) }
     /// ```
     #[track_caller]

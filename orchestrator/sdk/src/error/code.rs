@@ -5,7 +5,8 @@ use std::fmt;
 
 use stepladder_core::Failure;
 
-/// The code of an error that Stepladder makes. [`Error::has_code`](crate::Error::has_code) compares it.
+/// The code of an error that Stepladder makes. [`Error::has_code`](crate::Error::has_code) compares
+/// it.
 ///
 /// ```
 /// # use stepladder::prelude::*;
@@ -23,7 +24,8 @@ use stepladder_core::Failure;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorCode {
-    /// `bad-event`: an event's data does not fit the type of a function, or an event exceeds a limit.
+    /// `bad-event`: an event's data does not fit the type of a function, or an event exceeds a
+    /// limit.
     BadEvent,
     /// `bad-poll`: a poll could make more than 2,000 checks.
     BadPoll,
@@ -33,7 +35,8 @@ pub enum ErrorCode {
     BadStepName,
     /// `bad-wait`: a wait has a condition that cannot be used.
     BadWait,
-    /// `misplaced-step`: a step was polled inside the body of another step, or outside the function's own future.
+    /// `misplaced-step`: a step was polled inside the body of another step, or outside the
+    /// function's own future.
     MisplacedStep,
     /// `missing-data`: no [shared data](crate::Context::data) has the type.
     MissingData,

@@ -1,7 +1,8 @@
 //! HTTP failures: which status is retried, and when.
 //!
-//! Clients with error types of their own use [`Error::from_http_status`]. For `reqwest` (feature `reqwest`) there is
-//! [`check`]. Its errors are classified wherever they are among the causes of an error.
+//! Clients with error types of their own use [`Error::from_http_status`]. For `reqwest` (feature
+//! `reqwest`) there is [`check`]. Its errors are classified wherever they are among the causes of
+//! an error.
 
 use std::error::Error as StdError;
 use std::time::{Duration, SystemTime};
@@ -20,9 +21,9 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 impl Error {
     /// Converts a failing HTTP status, with code `http-<status>`.
     ///
-    /// A 4xx is terminal, except 408, 409, 423, 425 and 429; every other status is retried. `retry_after` is the
-    /// response's `Retry-After`: seconds or an HTTP date (RFC 9110, 10.2.3), at most a day. A value that cannot be
-    /// parsed is ignored.
+    /// A 4xx is terminal, except 408, 409, 423, 425 and 429; every other status is retried.
+    /// `retry_after` is the response's `Retry-After`: seconds or an HTTP date (RFC 9110, 10.2.3),
+    /// at most a day. A value that cannot be parsed is ignored.
     ///
     /// ```
     /// use stepladder::Error;
@@ -59,25 +60,28 @@ fn parse_retry_after(text: &str) -> Option<Duration> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-/// Returns the part of a service's answer that an error keeps: at most 2 KB, cut between characters.
+/// Returns the part of a service's answer that an error keeps: at most 2 KB, cut between
+/// characters.
 pub fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(BODY_BYTES)]
 }
 
-/// Turns a response that is not a 2xx into an error with its status, its body (at most 2 KB) and its `Retry-After`.
+/// Turns a response that is not a 2xx into an error with its status, its body (at most 2 KB) and
+/// its `Retry-After`.
 ///
 /// ```
 /// # use stepladder::prelude::*;
 /// use stepladder::error::http;
 ///
 /// # async fn example(client: reqwest::Client) -> Result<serde_json::Value> {
-/// let response = http::check(client.get("https://api.example.com/v1/clients").send().await?).await?;
-/// Ok(response.json().await?)
+/// let response = client.get("https://api.example.com/v1/clients").send().await?;
+/// Ok(http::check(response).await?.json().await?)
 /// # }
 /// ```
 ///
 /// # Errors
-/// [`Error::from_http_status`] of the response. The message has the address without its query, which may contain a key.
+/// [`Error::from_http_status`] of the response. The message has the address without its query,
+/// which may contain a key.
 #[cfg(feature = "reqwest")]
 pub async fn check(mut response: reqwest::Response) -> super::Result<reqwest::Response> {
     let status = response.status();
@@ -119,8 +123,8 @@ pub(super) fn classify(_: &(dyn StdError + 'static)) -> Option<Retry> {
     None
 }
 
-/// Removes the query and the credentials of the address that an error would print. They may be secrets, and the
-/// journal keeps the message.
+/// Removes the query and the credentials of the address that an error would print. They may be
+/// secrets, and the journal keeps the message.
 #[cfg(feature = "reqwest")]
 pub(super) fn without_secrets(mut source: Source) -> Source {
     if let Some(url) = source.downcast_mut::<reqwest::Error>().and_then(reqwest::Error::url_mut) {

@@ -4,7 +4,8 @@ use std::any::Any;
 
 use super::{Error, ErrorCode};
 
-/// Converts a panic. It is retried like any error, since many panics unwrap an answer that was missing.
+/// Converts a panic. It is retried like any error, since many panics unwrap an answer that was
+/// missing.
 pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Error {
     let text = payload
         .downcast_ref::<&str>()

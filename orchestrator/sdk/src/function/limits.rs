@@ -4,14 +4,16 @@ use super::Function;
 use crate::flow::{CancelOn, Concurrency, Debounce, Rate, Singleton, Timeouts};
 
 impl Function {
-    /// Limits how many steps execute, or how many runs are live, at the same time. If there are several limits, all hold.
+    /// Limits how many steps execute, or how many runs are live, at the same time. If there are
+    /// several limits, all hold.
     #[must_use]
     pub fn concurrency(mut self, limit: Concurrency) -> Self {
         self.concurrency.push(limit);
         self
     }
 
-    /// Limits the starts in a period. Further runs wait, and start in the order in which they were created.
+    /// Limits the starts in a period. Further runs wait, and start in the order in which they were
+    /// created.
     #[must_use]
     pub fn throttle(mut self, rate: Rate) -> Self {
         self.calls.record("throttle");
@@ -43,8 +45,8 @@ impl Function {
         self
     }
 
-    /// Starts one run for all events with the same value of this CEL expression within 24 hours, that of the first:
-    /// `event.data.orderId`.
+    /// Starts one run for all events with the same value of this CEL expression within 24 hours,
+    /// that of the first: `event.data.orderId`.
     #[must_use]
     pub fn idempotency(mut self, cel: impl Into<String>) -> Self {
         self.calls.record("idempotency");
@@ -52,8 +54,9 @@ impl Function {
         self
     }
 
-    /// Moves a run forward in the wait queue by this many seconds, at most 600, or back by a negative number. The number
-    /// is a CEL expression over the `event`: `event.data.plan == "pro" ? 120 : 0`.
+    /// Moves a run forward in the wait queue by this many seconds, at most 600, or back by a
+    /// negative number. The number is a CEL expression over the `event`: `event.data.plan == "pro"
+    /// ? 120 : 0`.
     #[must_use]
     pub fn priority(mut self, cel: impl Into<String>) -> Self {
         self.calls.record("priority");

@@ -39,7 +39,8 @@ fn can_decode_tick<T: EventData>() -> bool {
 }
 
 impl Function {
-    /// Selects one of the events that start the function. The [`filter`](Self::filter)s that follow apply to it alone.
+    /// Selects one of the events that start the function. The [`filter`](Self::filter)s that follow
+    /// apply to it alone.
     ///
     /// The handler's type must stand for this event, or the app does not start.
     ///
@@ -70,15 +71,18 @@ impl Function {
         self
     }
 
-    /// Lets only events start the function for which this CEL expression is true: `event.data.plan == "pro"`.
+    /// Lets only events start the function for which this CEL expression is true: `event.data.plan
+    /// == "pro"`.
     ///
-    /// After [`on`](Self::on) it applies to that event, before to all events that have no filter of their own. If there
-    /// are several filters, all must hold. The app does not start with an expression that is not CEL, or that uses an
-    /// unknown name.
+    /// After [`on`](Self::on) it applies to that event, before to all events that have no filter of
+    /// their own. If there are several filters, all must hold. The app does not start with an
+    /// expression that is not CEL, or that uses an unknown name.
     ///
     /// ```
     /// # use stepladder::prelude::*;
-    /// # #[derive(Serialize, Deserialize, Event)] #[event(name = "client/created")] struct Created { plan: String }
+    /// # #[derive(Serialize, Deserialize, Event)]
+    /// # #[event(name = "client/created")]
+    /// # struct Created { plan: String }
     /// # async fn welcome(ctx: Context, event: Event<Created>) -> Result<()> { Ok(()) }
     /// let function = Function::new("welcome", welcome).filter("event.data.plan == 'pro'");
     /// ```
@@ -90,12 +94,14 @@ impl Function {
 
     /// Starts the function by a cron schedule. The handler takes an `Event<`[`Tick`]`>`.
     ///
-    /// A schedule has five fields (minute, hour, day of the month, month, day of the week), or is `@hourly`, `@daily`,
-    /// `@weekly`, `@monthly` or `@yearly`. `0 9 * * MON-FRI` is nine o'clock on weekdays. The time zone is UTC, or the
-    /// [`time_zone`](Self::time_zone). A minute that several schedules name is one tick.
+    /// A schedule has five fields (minute, hour, day of the month, month, day of the week), or is
+    /// `@hourly`, `@daily`, `@weekly`, `@monthly` or `@yearly`. `0 9 * * MON-FRI` is nine o'clock
+    /// on weekdays. The time zone is UTC, or the [`time_zone`](Self::time_zone). A minute that
+    /// several schedules name is one tick.
     ///
-    /// Each tick starts one run, within a second of its minute. A tick that has not started a minute after its time is
-    /// missed; see [`missed_ticks`](Self::missed_ticks). `docs/cron.md` explains clocks that change.
+    /// Each tick starts one run, within a second of its minute. A tick that has not started a
+    /// minute after its time is missed; see [`missed_ticks`](Self::missed_ticks). `docs/cron.md`
+    /// explains clocks that change.
     ///
     /// ```
     /// # use stepladder::prelude::*;
@@ -113,7 +119,8 @@ impl Function {
         self
     }
 
-    /// Sets the time zone of the cron schedules: an IANA name, for example `Europe/Berlin`. By default, UTC.
+    /// Sets the time zone of the cron schedules: an IANA name, for example `Europe/Berlin`. By
+    /// default, UTC.
     #[must_use]
     pub fn time_zone(mut self, name: impl Into<String>) -> Self {
         self.calls.record("time_zone");
@@ -121,8 +128,8 @@ impl Function {
         self
     }
 
-    /// Delays each tick by up to this time, at most 10 minutes, so that functions do not all start on the hour. The same
-    /// tick always has the same delay. By default, there is none.
+    /// Delays each tick by up to this time, at most 10 minutes, so that functions do not all start
+    /// on the hour. The same tick always has the same delay. By default, there is none.
     #[must_use]
     pub fn jitter(mut self, max: Duration) -> Self {
         self.calls.record("jitter");
@@ -130,14 +137,15 @@ impl Function {
         self
     }
 
-    /// Sets what happens to ticks that did not start within a minute of their time, because the function was paused or no
-    /// server ran. By default, [`MissedTicks::RunOnce`].
+    /// Sets what happens to ticks that did not start within a minute of their time, because the
+    /// function was paused or no server ran. By default, [`MissedTicks::RunOnce`].
     ///
     /// ```
     /// # use stepladder::prelude::*;
     /// # use stepladder::Tick;
     /// # async fn report(ctx: Context, tick: Event<Tick>) -> Result<()> { Ok(()) }
-    /// let function = Function::new("daily-report", report).cron("0 9 * * *").missed_ticks(MissedTicks::Skip);
+    /// let function = Function::new("daily-report", report).cron("0 9 * * *");
+    /// let function = function.missed_ticks(MissedTicks::Skip);
     /// ```
     #[must_use]
     pub fn missed_ticks(mut self, policy: MissedTicks) -> Self {
@@ -146,12 +154,14 @@ impl Function {
         self
     }
 
-    /// Sets an example event for people: the dashboard's form contains its data. The app does not start if such an event
-    /// does not start the function.
+    /// Sets an example event for people: the dashboard's form contains its data. The app does not
+    /// start if such an event does not start the function.
     ///
     /// ```
     /// # use stepladder::prelude::*;
-    /// # #[derive(Serialize, Deserialize, Event)] #[event(name = "test/hello.world")] struct Hello { name: String }
+    /// # #[derive(Serialize, Deserialize, Event)]
+    /// # #[event(name = "test/hello.world")]
+    /// # struct Hello { name: String }
     /// # async fn hello(ctx: Context, event: Event<Hello>) -> Result<()> { Ok(()) }
     /// let function = Function::new("hello-world", hello).example(&Hello { name: "Ada".into() });
     /// ```

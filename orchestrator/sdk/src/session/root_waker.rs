@@ -1,4 +1,5 @@
-//! The waker at the root of a handler. It remembers a wake, and wakes the task that polls the session.
+//! The waker at the root of a handler. It remembers a wake, and wakes the task that polls the
+//! session.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

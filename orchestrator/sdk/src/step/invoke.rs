@@ -5,12 +5,14 @@ use stepladder_core::decide::Ask;
 use super::{Recorded, delegate_future};
 use crate::Result;
 
-/// Runs another function: see [`Context::invoke`](crate::Context::invoke). Await it, or compose it like any future.
+/// Runs another function: see [`Context::invoke`](crate::Context::invoke). Await it, or compose it
+/// like any future.
 ///
 /// ```
 /// # use stepladder::prelude::*;
 /// # async fn example(ctx: Context) -> Result<()> {
-/// let total: u64 = ctx.invoke("sum up", "add-numbers", &json!({"numbers": [1, 2]})).cancelled_with_run().await?;
+/// let input = json!({"numbers": [1, 2]});
+/// let total: u64 = ctx.invoke("sum up", "add-numbers", &input).cancelled_with_run().await?;
 /// # Ok(()) }
 /// ```
 ///
@@ -19,13 +21,14 @@ use crate::Result;
 /// ```compile_fail,E0599
 /// # use stepladder::prelude::*;
 /// # async fn example(ctx: Context) -> Result<()> {
-/// let total: u64 = ctx.invoke("sum up", "add-numbers", &json!({"numbers": [1, 2]})).retries(3).await?;
+/// let input = json!({"numbers": [1, 2]});
+/// let total: u64 = ctx.invoke("sum up", "add-numbers", &input).retries(3).await?;
 /// # Ok(()) }
 /// ```
 ///
 /// # Errors
-/// Terminal, with the failure of the other run. Also terminal if that run was cancelled or skipped, and with code
-/// `bad-event` if the input exceeds a limit.
+/// Terminal, with the failure of the other run. Also terminal if that run was cancelled or skipped,
+/// and with code `bad-event` if the input exceeds a limit.
 #[must_use = "a function is not invoked until this is awaited"]
 pub struct Invoke<'a, T> {
     step: Recorded<'a, T>,
@@ -40,8 +43,8 @@ impl<'a, T> Invoke<'a, T> {
         self.step.record_call(method);
     }
 
-    /// Cancels the invoked run when this run ends before it: because it is cancelled, fails, or drops the call. By
-    /// default, the invoked run continues.
+    /// Cancels the invoked run when this run ends before it: because it is cancelled, fails, or
+    /// drops the call. By default, the invoked run continues.
     pub fn cancelled_with_run(mut self) -> Self {
         self.step.change_ask(|ask| {
             if let Ask::Invoke { bound, .. } = ask {

@@ -4,11 +4,14 @@ use stepladder_core::EventId;
 
 use super::{Recorded, delegate_future};
 
-/// Sends one event: see [`Context::send_event`](crate::Context::send_event). Await it, or compose it like any future.
+/// Sends one event: see [`Context::send_event`](crate::Context::send_event). Await it, or compose
+/// it like any future.
 ///
 /// ```
 /// # use stepladder::prelude::*;
-/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "order/paid")] struct Paid { order: String }
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(name = "order/paid")]
+/// # struct Paid { order: String }
 /// # async fn example(ctx: Context) -> Result<()> {
 /// let id = ctx.send_event("announce", Paid { order: "o-7".into() }).await?;
 /// ctx.log(format!("sent {id}"));
@@ -19,7 +22,9 @@ use super::{Recorded, delegate_future};
 ///
 /// ```compile_fail,E0599
 /// # use stepladder::prelude::*;
-/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "order/paid")] struct Paid { order: String }
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(name = "order/paid")]
+/// # struct Paid { order: String }
 /// # async fn example(ctx: Context) -> Result<()> {
 /// ctx.send_event("announce", Paid { order: "o-7".into() }).retries(3).await?;
 /// # Ok(()) }
@@ -32,19 +37,22 @@ pub struct SendEvent<'a> {
     step: Recorded<'a, EventId>,
 }
 
-/// Sends several events: see [`Context::send_events`](crate::Context::send_events). Await it, or compose it like any
-/// future.
+/// Sends several events: see [`Context::send_events`](crate::Context::send_events). Await it, or
+/// compose it like any future.
 ///
 /// ```
 /// # use stepladder::prelude::*;
-/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "order/paid")] struct Paid { order: String }
+/// # #[derive(Serialize, Deserialize, Event)]
+/// # #[event(name = "order/paid")]
+/// # struct Paid { order: String }
 /// # async fn example(ctx: Context, orders: Vec<String>) -> Result<()> {
 /// let ids = ctx.send_events("announce", orders.into_iter().map(|order| Paid { order })).await?;
 /// # Ok(()) }
 /// ```
 ///
 /// # Errors
-/// Terminal with code `bad-event` if an event exceeds a limit or has a reserved name. Then no event is sent.
+/// Terminal with code `bad-event` if an event exceeds a limit or has a reserved name. Then no event
+/// is sent.
 #[must_use = "events are not sent until this is awaited"]
 pub struct SendEvents<'a> {
     step: Recorded<'a, Vec<EventId>>,

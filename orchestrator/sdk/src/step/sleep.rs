@@ -2,8 +2,8 @@
 
 use super::{Recorded, delegate_future};
 
-/// A sleep: see [`Context::sleep`](crate::Context::sleep) and [`Context::sleep_until`](crate::Context::sleep_until).
-/// Await it, or compose it like any future.
+/// A sleep: see [`Context::sleep`](crate::Context::sleep) and
+/// [`Context::sleep_until`](crate::Context::sleep_until). Await it, or compose it like any future.
 ///
 /// ```
 /// # use stepladder::prelude::*;

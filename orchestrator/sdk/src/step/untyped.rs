@@ -1,4 +1,5 @@
-//! A step without its type: it enters its request in the ledger, polls the body and takes the recorded JSON.
+//! A step without its type: it enters its request in the ledger, polls the body and takes the
+//! recorded JSON.
 
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,8 +36,8 @@ pub(crate) struct UntypedStep<'a> {
     calls: SingleCalls,
 }
 
-/// A body and its future. The lock is never contended: it makes the step `Sync`, so that a body may use another step's
-/// token.
+/// A body and its future. The lock is never contended: it makes the step `Sync`, so that a body may
+/// use another step's token.
 struct Code<'a> {
     body: Option<Body<'a>>,
     running: Option<BoxFuture<'a, Result<Json>>>,

@@ -44,8 +44,8 @@ impl TestApp {
         self
     }
 
-    /// Returns this value from a step instead of running its body. `step` is a step's name, for all steps of that name, or
-    /// an id with its number.
+    /// Returns this value from a step instead of running its body. `step` is a step's name, for all
+    /// steps of that name, or an id with its number.
     #[must_use]
     pub fn mock(mut self, step: &str, value: impl Serialize) -> Self {
         let value = json::of(&value).unwrap_or_else(|error| panic!("the mock of step `{step}` is not JSON: {error}"));
@@ -54,7 +54,8 @@ impl TestApp {
         self
     }
 
-    /// Fails the first `times` attempts of a step in each run with this error. The body does not run then.
+    /// Fails the first `times` attempts of a step in each run with this error. The body does not
+    /// run then.
     #[must_use]
     pub fn fail(mut self, step: &str, times: u32, error: impl Into<Error>) -> Self {
         let before = self.script.entry(step).failures.replace((times, error.into().into_fault()));
@@ -77,7 +78,8 @@ impl TestApp {
         self
     }
 
-    /// Sets how long one invocation may take. A step's timeout must fit into it. By default, 2 minutes.
+    /// Sets how long one invocation may take. A step's timeout must fit into it. By default, 2
+    /// minutes.
     #[must_use]
     pub fn worker_timeout(mut self, limit: Duration) -> Self {
         self.calls.record("worker_timeout");

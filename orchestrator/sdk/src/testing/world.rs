@@ -1,4 +1,5 @@
-//! The surroundings of a test's engine. Hops run concurrently while there is work; then the clock moves.
+//! The surroundings of a test's engine. Hops run concurrently while there is work; then the clock
+//! moves.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! What a run keeps is bounded, whichever way a value comes in, and what cannot be kept is not begun.
+//! What a run keeps is bounded, whichever way a value comes in, and what cannot be kept is not
+//! begun.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,4 +1,5 @@
-//! Checks that are repeated: when, how often, and what becomes of those that fail or come to nothing.
+//! Checks that are repeated: when, how often, and what becomes of those that fail or come to
+//! nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,5 +1,5 @@
-//! `select!` over steps, sleeps, waits and calls: whoever is first wins, in the first run as in every replay, and what lost
-//! does not hold the run up.
+//! `select!` over steps, sleeps, waits and calls: whoever is first wins, in the first run as in
+//! every replay, and what lost does not hold the run up.
 
 use std::time::Duration;
 

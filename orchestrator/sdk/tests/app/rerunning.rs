@@ -1,4 +1,5 @@
-//! Reruns from a step: every outcome before it is taken over, whatever it is, so that the run takes the same path.
+//! Reruns from a step: every outcome before it is taken over, whatever it is, so that the run takes
+//! the same path.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

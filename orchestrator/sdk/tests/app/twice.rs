@@ -1,5 +1,5 @@
-//! Every method of every builder, called twice: both calls count, or the second is refused by name. None replaces the first
-//! without a word.
+//! Every method of every builder, called twice: both calls count, or the second is refused by name.
+//! None replaces the first without a word.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -57,7 +57,8 @@ const BOTH: &[&str] = &[
 /// Those that crates of the workspace test where they are.
 const ELSEWHERE: &[&str] = &["App::code_version", "App::data", "App::pace", "DevSetup::retry_delay"];
 
-/// These replace by intention: an error that is passed on may get another code, a field of a log line a newer value.
+/// These replace by intention: an error that is passed on may get another code, a field of a log
+/// line a newer value.
 const REPLACES: &[&str] = &["Error::with_code", "Log::with"];
 
 fn asked(data: serde_json::Value) -> Asked {

@@ -1,4 +1,5 @@
-//! What a run did is undone when it fails for good: when, in which order, once, and whatever comes in between.
+//! What a run did is undone when it fails for good: when, in which order, once, and whatever comes
+//! in between.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

@@ -167,8 +167,8 @@ async fn a_signal_of_null_is_a_signal() {
     assert!(app.runs().await[0].output::<bool>());
 }
 
-/// Steps, sleeps, waits for events and signals, and calls race alike: the first outcome in the journal wins, in the first
-/// run and in every replay.
+/// Steps, sleeps, waits for events and signals, and calls race alike: the first outcome in the
+/// journal wins, in the first run and in every replay.
 async fn race(ctx: Context, event: Event<Order>) -> Result<&'static str> {
     let id = &event.data.client_id;
     let winner = tokio::select! {
@@ -237,7 +237,8 @@ async fn what_lost_a_race_changes_nothing_when_it_comes_after_all() {
     let mut app = TestApp::new().function(Function::new("f", first_of_two));
     app.start(&order()).await;
     app.advance(DAY).await;
-    // the wait that lost is still open in the journal: the event enters there, and nobody asks for it
+    // the wait that lost is still open in the journal: the event enters there, and nobody asks for
+    // it
     app.start(&approved("acme", 1)).await;
     app.advance(DAY).await;
     app.send(&approved("acme", 2)).await;

@@ -26,7 +26,8 @@ async fn waits(ctx: Context, event: Event<Job>) -> Result<bool> {
     Ok(wait.await?.is_some())
 }
 
-/// Reads of journals and looks at the index that it takes to resume one, among so many that wait for other clients.
+/// Reads of journals and looks at the index that it takes to resume one, among so many that wait
+/// for other clients.
 async fn cost_of_resuming_one_among(many: u64) -> (u64, u64) {
     let mut app = TestApp::new().function(Function::new("f", waits));
     let run = app.start(&job("acme", 1)).await.remove(0);
@@ -57,7 +58,8 @@ async fn one_of_100_000_who_wait_is_found_by_his_field_with_as_many_reads_as_one
 #[derive(Clone, Default)]
 struct Order(Arc<Mutex<Vec<u32>>>);
 
-/// Calls about slots and reads of journals for each of so many runs that wait for one slot; they are served in order.
+/// Calls about slots and reads of journals for each of so many runs that wait for one slot; they
+/// are served in order.
 async fn cost_of_waiting_for_a_slot(many: u32) -> f64 {
     async fn tells(ctx: Context, event: Event<Job>) -> Result<()> {
         let order = ctx.data::<Order>()?;

@@ -99,7 +99,8 @@ fn functions_that_share_a_limit_and_do_not_agree_are_named() {
     assert!(["`f2`", "`f3`", "`api`"].iter().all(|name| said.contains(name)), "{said}");
 }
 
-/// <https://github.com/hatchet-dev/hatchet/issues/4380>: an expression that names what does not exist would fail on every event.
+/// <https://github.com/hatchet-dev/hatchet/issues/4380>: an expression that names what does not
+/// exist would fail on every event.
 #[test]
 fn an_expression_that_names_what_does_not_exist_is_refused_when_the_app_starts() {
     let stopped = || CancelOn::named("job/stopped");

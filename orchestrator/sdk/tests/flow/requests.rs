@@ -1,4 +1,5 @@
-//! Requests of many events: each is decided on as if it had come by itself, in the order of the request (rule 31).
+//! Requests of many events: each is decided on as if it had come by itself, in the order of the
+//! request (rule 31).
 
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::TestEngine;

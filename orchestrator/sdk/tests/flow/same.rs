@@ -1,4 +1,5 @@
-//! Which values are the same: for keys, which are texts, and for waits and cancelling events, which go by a value and its kind.
+//! Which values are the same: for keys, which are texts, and for waits and cancelling events, which
+//! go by a value and its kind.
 
 use std::time::Duration;
 
@@ -56,7 +57,8 @@ async fn runs_of_two(function: Function, data: [&str; 2]) -> usize {
     live(&app.runs().await)
 }
 
-/// Every flow control that goes by a key, with the number of runs that two events of one key come to: 1 for all.
+/// Every flow control that goes by a key, with the number of runs that two events of one key come
+/// to: 1 for all.
 fn keyed() -> [(&'static str, Function); 5] {
     [
         ("idempotency", Function::new("f", quick).idempotency("event.data.k")),
@@ -67,7 +69,8 @@ fn keyed() -> [(&'static str, Function); 5] {
     ]
 }
 
-/// <https://github.com/kurrent-io/KurrentDB/issues/1541>: integers past 64 bits become the same float.
+/// <https://github.com/kurrent-io/KurrentDB/issues/1541>: integers past 64 bits become the same
+/// float.
 #[tokio::test]
 async fn two_long_numbers_are_two_keys() {
     for (what, function) in keyed() {

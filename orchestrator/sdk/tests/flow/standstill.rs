@@ -1,5 +1,5 @@
-//! After a standstill (rule 32): what is overdue starts spaced, as its throttle promises, and missed ticks as their
-//! policy says.
+//! After a standstill (rule 32): what is overdue starts spaced, as its throttle promises, and
+//! missed ticks as their policy says.
 
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::{TestEngine, programs};
@@ -106,7 +106,8 @@ fn limited_by(limit: Concurrency) -> Function {
 
 #[tokio::test]
 async fn rule_32_a_run_that_is_put_off_leaves_its_place_in_line_to_others() {
-    // two functions share a slot: the places of runs that the throttle holds up must not hold up the other's
+    // two functions share a slot: the places of runs that the throttle holds up must not hold up
+    // the other's
     let throttled =
         Function::new("f", works).throttle(Rate::new(1, MINUTE)).concurrency(Concurrency::limit(1).shared("api"));
     #[derive(Serialize, Deserialize)]
@@ -129,8 +130,8 @@ async fn rule_32_a_run_that_is_put_off_leaves_its_place_in_line_to_others() {
     app.finish().await;
 }
 
-/// A function with a tick each ten minutes that is paused for three hours: the statuses of its runs, and when those that
-/// ran started, in minutes after it was resumed.
+/// A function with a tick each ten minutes that is paused for three hours: the statuses of its
+/// runs, and when those that ran started, in minutes after it was resumed.
 async fn paused_cron(policy: Option<MissedTicks>) -> (Vec<Status>, Vec<i64>) {
     async fn ticks(ctx: Context, _: Event<Tick>) -> Result<()> {
         ctx.step("work", async || Ok(())).await

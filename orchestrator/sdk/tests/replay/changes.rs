@@ -1,4 +1,5 @@
-//! Rule 6 and what belongs to it: the code has changed under a run that was recorded by the code before.
+//! Rule 6 and what belongs to it: the code has changed under a run that was recorded by the code
+//! before.
 
 use std::time::Duration;
 

@@ -83,7 +83,8 @@ async fn a_map_has_no_more_steps_under_way_than_its_limit() {
     assert_eq!(ids(&wanted(run.open().as_mut()).await), ["item", "item:1"]);
     assert_eq!(run.run(true).await, Ok("[0,2,4,6,8]".into()));
     assert_eq!(run.steps().len(), 5);
-    // the place of one that is done is taken by the next at once, not when the last of a wave is done
+    // the place of one that is done is taken by the next at once, not when the last of a wave is
+    // done
     let run = Run::of(Function::new("f", mapped)).recorded("item:1", 2);
     assert_eq!(ids(&wanted(run.open().as_mut()).await), ["item", "item:2"]);
     let run = run.recorded("item:2", 4).recorded("item:3", 6).recorded("item:4", 8);

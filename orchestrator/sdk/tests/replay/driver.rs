@@ -1,4 +1,5 @@
-//! A small driver over the engine's seam: keeps a journal of outcomes, and opens a session a hop. No storage, no queue.
+//! A small driver over the engine's seam: keeps a journal of outcomes, and opens a session a hop.
+//! No storage, no queue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +97,8 @@ impl Run {
         })
     }
 
-    /// Runs to the end: one body (or one sleep) after another, in a session of its own each, or all in one session.
+    /// Runs to the end: one body (or one sleep) after another, in a session of its own each, or all
+    /// in one session.
     pub(crate) async fn run(&mut self, a_session_each: bool) -> Ended {
         loop {
             self.hops += 1;

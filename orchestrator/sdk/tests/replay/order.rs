@@ -1,4 +1,5 @@
-//! Rule 7: outcomes are revealed one at a time, in journal order, the handler polled to quiescence in between.
+//! Rule 7: outcomes are revealed one at a time, in journal order, the handler polled to quiescence
+//! in between.
 
 use std::task::Poll;
 use std::time::Duration;
