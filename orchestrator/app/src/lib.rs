@@ -20,6 +20,8 @@ mod cli;
 #[cfg(feature = "cli")]
 mod client;
 mod dev_setup;
+#[cfg(doctest)]
+mod documents;
 #[cfg(feature = "cli")]
 mod follow;
 #[cfg(feature = "cli")]

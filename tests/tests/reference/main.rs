@@ -5,6 +5,7 @@
 //! `infra/COST.md`, which `aws_budget` counts.
 
 mod cli;
+mod codes;
 mod environment;
 mod http;
 mod limits;

@@ -65,3 +65,12 @@ fn every_test_that_a_page_names_exists() {
     check_tests("docs/changing-code.md", 8);
     check_tests("docs/security.md", 1);
 }
+
+#[test]
+fn the_example_of_an_adapters_suite_is_the_one_that_runs() {
+    let source = fs::read_to_string(root().join("orchestrator/sqlite/tests/conformance.rs")).expect("a test");
+    let (_, source) = source.split_once("\n\n").expect("a comment comes first");
+    let contributing: Vec<String> = Page::read("CONTRIBUTING.md").text.lines().map(|l| l.trim().to_owned()).collect();
+    let expected: Vec<&str> = source.trim_end().lines().map(str::trim).collect();
+    assert!(contributing.windows(expected.len()).any(|lines| lines == expected), "CONTRIBUTING.md shows another one");
+}
