@@ -141,7 +141,7 @@ impl Same {
 
 impl Rate {
     /// Room for one start: when it may begin at the earliest, and what is kept for the next. `kept` is what the one before
-    /// left. Times are microseconds, so that seven a second come evenly.
+    /// left; what follows its first space says nothing here. Times are microseconds, so that seven a second come evenly.
     ///
     /// This is the generic cell rate algorithm (ITU-T I.371): what is kept is the moment at which all that was let in is
     /// worked off at an even pace; who comes may be `burst` paces ahead of it.
@@ -149,7 +149,8 @@ impl Rate {
         let micros = |ms: i64| i128::from(ms) * 1_000;
         let pace = (self.period.as_micros() as i128 / i128::from(self.limit.max(1))).max(1);
         let now = micros(now.as_millis());
-        let worked_off = kept.and_then(|kept| kept.parse::<i128>().ok()).unwrap_or(now).max(now) + pace;
+        let kept = kept.and_then(|kept| kept.split(' ').next()?.parse::<i128>().ok());
+        let worked_off = kept.unwrap_or(now).max(now) + pace;
         let begins = (worked_off - pace * i128::from(self.burst.max(1))).max(now);
         // up to the next whole millisecond, so that none begins too early
         let ms = |micros: i128| Timestamp::from_millis(i64::try_from((micros + 999) / 1_000).unwrap_or(i64::MAX));
@@ -210,7 +211,7 @@ impl CancelOn {
 }
 
 impl Flow {
-    /// Whether a start has to ask before it is one.
+    /// Whether every start is let in at once: no note has to be read or changed for it.
     pub fn is_open(&self) -> bool {
         self.throttle.is_none()
             && self.rate_limit.is_none()

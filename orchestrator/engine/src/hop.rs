@@ -179,7 +179,7 @@ impl Hop<'_> {
             if let Some(end) = &self.state.end {
                 let had_a_turn = self.wake.cause == Cause::Slot || self.wake.cause.step().is_some();
                 let look = match had_ended && had_a_turn {
-                    _ if self.redelivered => Look::Redo,
+                    _ if self.redelivered || had_ended && self.wake.cause == Cause::Watchdog => Look::Redo,
                     true => Look::InLine,
                     false => Look::AtRun,
                 };

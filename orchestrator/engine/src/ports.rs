@@ -293,8 +293,13 @@ pub trait Waiters: Send + Sync {
 /// The sweep's timers, in minute buckets, and its cursor (rule 26).
 #[async_trait]
 pub trait Timers: Send + Sync {
-    /// The timers of a minute (counted from the epoch), soonest first; at most `limit` of them.
-    async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<Timer>>;
+    /// The timers of a minute (counted from the epoch), soonest first; at most `limit` of them. One that cannot be read
+    /// is an error in its place, which names it, and keeps none of the others back (rule 34).
+    async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<StoreResult<Timer>>>;
+
+    /// A minute before which there are no timers; `None` when there is none. The first sweep asks for it: a store that
+    /// cannot tell at little cost says an earlier minute, of which the sweep reads the buckets.
+    async fn oldest(&self) -> StoreResult<Option<i64>>;
 
     /// Sets timers. One that is set already (same run, purpose and due time) stays single.
     async fn set(&self, timers: Vec<Timer>) -> StoreResult<()>;

@@ -12,7 +12,7 @@ use crate::intake::Intake;
 use crate::intake::Tick;
 use crate::intake::WATCH;
 use crate::permanent;
-use crate::ports::{Commit, Cursor, Later, StoreError};
+use crate::ports::{Commit, Cursor, Later, StoreError, StoreResult};
 use crate::runs::Runs;
 use crate::runtime::Runtime;
 use crate::slots::Slots;
@@ -47,6 +47,8 @@ pub struct Swept {
     pub ticks: usize,
     /// Runs that were looked after.
     pub watched: usize,
+    /// Timers that cannot be read: each is reported as a permanent error and passed over.
+    pub unreadable: usize,
 }
 
 impl Sweep {
@@ -59,15 +61,26 @@ impl Sweep {
         let now = self.runtime.now();
         let mut known = self.runtime.backend.cursor().await?;
         let open_from = (now - OPEN).minute();
-        // a store that was never swept has no timers older than its first hop
-        let mut cursor = known.clone().unwrap_or(Cursor { minute: open_from, sent: Vec::new() });
+        let mut cursor = match &known {
+            Some(known) => known.clone(),
+            None => Cursor { minute: self.first_minute(open_from).await?, sent: Vec::new() },
+        };
         let mut swept = Swept::default();
+        if known.is_none() {
+            // what is missed from here on is known to be, whatever becomes of this sweep
+            let first = cursor.minute;
+            match self.move_cursor(&mut known, &mut cursor, first).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(swept),
+                Err(error) => tracing::warn!(%error, "the sweep's first cursor could not be stored"),
+            }
+        }
         let window = cursor.minute..=(now + AHEAD).minute();
         let reads = window.map(|minute| async move { (minute, self.runtime.backend.bucket(minute, usize::MAX).await) });
         let mut ticks = self.intake.ticks(cursor.minute..(now + AHEAD).minute() + 1, now);
         let mut buckets = stream::iter(reads).buffered(READS);
         while let Some((minute, timers)) = buckets.next().await {
-            let timers = timers?;
+            let timers = self.readable(timers?, &mut swept);
             let mut ticks = ticks.remove(&minute).unwrap_or_default();
             if timers.is_empty() && ticks.is_empty() {
                 continue;
@@ -93,6 +106,36 @@ impl Sweep {
         }
         self.move_cursor(&mut known, &mut cursor, open_from).await?;
         Ok(swept)
+    }
+
+    /// Where the first sweep begins. Timers may be older than it: sweeps may have been denied, or have failed, since the
+    /// first deploy. Ticks count as missed from the oldest timer on: before it, nothing is known to have been there.
+    async fn first_minute(&self, open_from: i64) -> Result<i64, StoreError> {
+        let Some(oldest) = self.runtime.backend.oldest().await? else { return Ok(open_from) };
+        let reads =
+            (oldest..open_from).map(|minute| async move { (minute, self.runtime.backend.bucket(minute, 1).await) });
+        let mut buckets = stream::iter(reads).buffered(READS);
+        while let Some((minute, timers)) = buckets.next().await {
+            if !timers?.is_empty() {
+                return Ok(minute);
+            }
+        }
+        Ok(open_from)
+    }
+
+    /// Rule 34: a timer that cannot be read does not keep back those beside and behind it.
+    fn readable(&self, timers: Vec<StoreResult<Timer>>, swept: &mut Swept) -> Vec<Timer> {
+        let mut readable = Vec::with_capacity(timers.len());
+        for timer in timers {
+            match timer {
+                Ok(timer) => readable.push(timer),
+                Err(error) => {
+                    permanent::report("read a timer", None, &error);
+                    swept.unreadable += 1;
+                }
+            }
+        }
+        readable
     }
 
     /// Moves the cursor to a minute: rule 26, only after sending, and never past what may still be written to. False when
@@ -160,8 +203,17 @@ impl Sweep {
     /// Rule 12: a live run is woken if it should have moved, and its watchdog moves on. Rule 27: what belongs to it is
     /// kept.
     async fn look_after(&self, run: RunId, now: Timestamp) -> Result<(), StoreError> {
+        // most runs have ended: their row tells that, and that nothing of their finishing work is left
+        if self.runtime.backend.row(run).await?.is_some_and(|row| row.ended.is_some()) {
+            return Ok(());
+        }
         let Some(state) = self.runs.state(run).await? else { return Ok(()) };
         if state.end.is_some() {
+            // its finishing work failed for good, and its wake is a dead letter: it is done again until it succeeds
+            let timer =
+                Timer { due: now + WATCH, run, group: state.created.function.clone(), purpose: Purpose::Watchdog };
+            let (before, wakes) = (vec![Later::Timer(timer)], vec![self.runtime.wake_of(&state, Cause::Watchdog)]);
+            self.runtime.carry_out(Commit { before, wakes, ..Commit::default() }).await?;
             return Ok(());
         }
         // before anything that may fail: what was forgotten cannot be looked after again

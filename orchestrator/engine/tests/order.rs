@@ -101,3 +101,18 @@ async fn of_a_call_that_is_overtaken_all_starts_are_made_and_none_too_early() {
     world.settle(&engine).await;
     assert_eq!(statuses(&engine).await, [Status::Completed; 3]);
 }
+
+#[tokio::test]
+async fn rule_31_a_throttle_keeps_the_order_of_a_request_that_was_overtaken() {
+    let rate = Rate { limit: 1, period: MINUTE, burst: 1, key: None };
+    let (world, engine, ids) = overtaken(|spec| spec.flow.throttle = Some(rate)).await;
+    let mut begins = Vec::new();
+    for id in ids {
+        let run = engine.query().runs_of_event(&id).await.expect("listed")[0].run;
+        let stepladder_core::Fact::RunCreated(created) = &world.journal(&engine, run).await[0].fact else {
+            panic!("the run of {id} does not begin with its creation");
+        };
+        begins.push(created.begins_at.expect("another run has the first place"));
+    }
+    assert_eq!(begins[1].since(begins[0]), MINUTE, "{begins:?}");
+}

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
@@ -11,12 +12,13 @@ use stepladder_core::flow::{Batch, Rate};
 use stepladder_core::journal::Fact;
 use stepladder_core::spec::Concurrency;
 use stepladder_core::{RunId, Status};
-use stepladder_engine::Workers;
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::StoreError;
+use stepladder_engine::ports::{After, StoreError};
+use stepladder_engine::{Engine, RunFilter, Workers};
+use stepladder_testkit::intercept::Call;
 use support::logged::Logged;
-use support::refusing::{deliver, denied, refusing};
-use support::script::Script;
+use support::refusing::{deliver, denied, refusing, tearing};
+use support::script::{Script, terminal};
 use support::{World, gated, only_run, spawn_hop};
 
 /// What a queue that gives up after five deliveries sees of one wake.
@@ -279,4 +281,58 @@ async fn rule_34_wakes_of_a_wait_queue_do_not_multiply_where_writes_are_denied()
     release.abort();
     let runs = healthy.query().runs(stepladder_engine::RunFilter::default()).await.unwrap().runs;
     assert!(runs.iter().all(|run| run.status == Status::Completed), "{runs:?}");
+}
+
+/// Lets each delivery of the first run's wake fail by what is denied, until the queue gives the wake up. The run has ended by
+/// then and is listed as live. Lets its watchdog come, once while that is denied and once when it is not.
+async fn finishing_is_denied(script: Script, denies: fn(&Call<'_>) -> bool) -> (World, Arc<Engine>) {
+    let handler = Script::new("handler").spec(|spec| spec.triggers.clear()).step("b", &[]);
+    let mut world = World::new(vec![script.program(), handler.program()]);
+    let (backend, refuses) = tearing(&world.memory, move |call| denies(call).then(denied));
+    let engine = world.engine_on(backend);
+    engine.sweep().await.unwrap();
+    world.go(&engine).await;
+    let run = only_run(&engine).await;
+    assert_eq!(deliver(&world, &engine, DELIVERIES).await, [false; DELIVERIES]);
+    world.memory.lose_wakes();
+    let journal = world.journal(&engine, run).await;
+    assert!(journal.last().is_some_and(|entry| entry.fact.is_end()), "{journal:?}");
+    let live = RunFilter { live: true, ..RunFilter::default() };
+    assert_eq!(engine.query().runs(live.clone()).await.unwrap().runs.len(), 1);
+    world.clock.advance(Duration::from_secs(3_700));
+    engine.sweep().await.unwrap();
+    assert_eq!(deliver(&world, &engine, DELIVERIES).await, [false; DELIVERIES]);
+    world.memory.lose_wakes();
+    assert_eq!(engine.query().runs(live.clone()).await.unwrap().runs.len(), 1);
+    refuses.store(false, SeqCst);
+    world.clock.advance(Duration::from_secs(3_700));
+    engine.sweep().await.unwrap();
+    support::hop_all(&world.memory, &engine).await;
+    assert_eq!(engine.query().runs(live).await.unwrap().runs.len(), 0, "its watchdog has finished it");
+    world.clock.advance(Duration::from_secs(3 * 3_600));
+    assert_ne!(engine.sweep().await.unwrap().watched, 0, "the watchdog comes once more");
+    assert_eq!(world.memory.wakes(), 0, "and leaves it alone");
+    (world, engine)
+}
+
+/// A store without transactions: the entry is written, the row is not.
+#[tokio::test]
+async fn a_run_whose_row_could_not_be_ended_is_ended_by_its_watchdog() {
+    let ends_a_row = |call: &Call<'_>| {
+        let after = call.commit.map_or(&[][..], |commit| &commit.after);
+        after.iter().any(|after| matches!(after, After::Ended { .. }))
+    };
+    finishing_is_denied(Script::new("f").step("a", &[]), ends_a_row).await;
+}
+
+#[tokio::test]
+async fn a_run_whose_handler_of_failures_could_not_be_started_starts_it_by_its_watchdog() {
+    let script = Script::new("f").spec(|spec| spec.on_failure = Some("handler".into()));
+    let script = script.body("a", &[], async |_| Err(terminal("broken")));
+    let starts_a_handler = |call: &Call<'_>| call.name == "start" && format!("{:?}", call.asked).contains("Failure {");
+    let (_, engine) = finishing_is_denied(script, starts_a_handler).await;
+    let runs = engine.query().runs(RunFilter::default()).await.unwrap().runs;
+    let ends: Vec<_> = runs.iter().map(|run| (&*run.function, run.status)).collect();
+    assert_eq!(ends.len(), 2, "{ends:?}");
+    assert!(ends.contains(&("f", Status::Failed)) && ends.contains(&("handler", Status::Completed)), "{ends:?}");
 }

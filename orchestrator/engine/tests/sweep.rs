@@ -5,12 +5,15 @@ mod support;
 
 use std::time::Duration;
 
+use stepladder_core::cron::Cron;
 use stepladder_core::decide::Ask;
+use stepladder_core::missed::MissedTicks;
 use stepladder_core::wake::Purpose;
 use stepladder_core::{Status, Timer, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Timers;
 use support::World;
+use support::logged::Logged;
 use support::only_run;
 use support::script::Script;
 
@@ -99,4 +102,81 @@ async fn rule_27_what_belongs_to_a_live_run_is_kept_at_each_visit() {
         engine.sweep().await.unwrap();
         assert_eq!(store.kept(), live.repeat(visits));
     }
+}
+
+/// The sweeps of the first hours were denied, or failed: nothing says how far they came.
+#[tokio::test]
+async fn rule_26_timers_from_before_the_first_sweep_that_works_are_sent() {
+    let script = Script::new("f").ask("nap", &[], Ask::SleepFor(Duration::from_secs(7_200))).step("a", &["nap"]);
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    world.hop_once(&engine).await;
+    world.clock.advance(Duration::from_secs(3 * 3_600));
+    let swept = engine.sweep().await.unwrap();
+    assert_eq!((swept.timers, swept.watched), (1, 1), "the sleep's end, and the watchdog an hour after the start");
+    world.settle_within(&engine, Duration::from_secs(60)).await;
+    assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
+}
+
+#[tokio::test]
+async fn rule_26_ticks_are_missed_from_the_oldest_timer_on_and_not_before_the_first_deploy() {
+    // the world begins at 22:13:20
+    let cron = Script::new("f").step("a", &[]).spec(|spec| {
+        spec.triggers.clear();
+        spec.schedule.lines = vec![Cron::parse("5 * * * *", "UTC").unwrap()];
+        spec.schedule.missed_ticks = MissedTicks::RunAll;
+    });
+    let mut world = World::new(vec![cron.program(), Script::new("g").step("a", &[]).program()]);
+    // a store that can tell the hour of its oldest timer, and no more
+    let store = support::slow::hours_alone(world.memory.clone());
+    let engine = world.engine_on(store);
+    world.go(&engine).await;
+    assert_eq!(engine.sweep().await.unwrap().ticks, 0, "the tick of 22:05 is from before the first deploy");
+
+    // on another store the first sweep works at 00:43: the watchdog of 23:13 is its oldest timer
+    let mut world = World::new(world.programs);
+    let engine = world.engine_on(support::slow::hours_alone(world.memory.clone()));
+    world.go(&engine).await;
+    world.clock.advance(Duration::from_secs(150 * 60));
+    let swept = engine.sweep().await.unwrap();
+    assert_eq!((swept.ticks, swept.watched), (1, 1), "that of 00:05, and none of 22:05 and 23:05");
+}
+
+/// A sweep that cannot store its first cursor begins at the same minute the next time.
+#[tokio::test]
+async fn rule_26_the_first_cursor_is_stored_before_anything_is_sent() {
+    let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    world.clock.advance(Duration::from_secs(3 * 3_600));
+    let unlucky = world.engine_on(support::slow::refuse_reads(world.memory.clone()));
+    assert!(unlucky.sweep().await.is_err(), "it cannot look after the run");
+    let cursor = world.memory.cursor().await.unwrap().expect("a cursor");
+    assert_eq!(Timestamp::of_minute(cursor.minute), world.clock.now() - Duration::from_secs(2 * 3_600 + 20));
+    assert_eq!(engine.sweep().await.unwrap().watched, 1);
+}
+
+/// Rule 34: the others of its minute are sent, those of later ones too, and the cursor goes on.
+#[tokio::test]
+async fn rule_34_a_timer_that_cannot_be_read_keeps_no_other_back() {
+    let errors = Logged::of("stepladder::permanent");
+    let _guard = tracing::subscriber::set_default(errors.clone());
+    let script = Script::new("f").ask("nap", &[], Ask::SleepFor(Duration::from_secs(3_600))).step("a", &["nap"]);
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    engine.sweep().await.unwrap();
+    world.go(&engine).await;
+    world.hop_once(&engine).await;
+    let engine = world.engine_on(support::slow::unreadable_timer(
+        world.memory.clone(),
+        (world.clock.now() + Duration::from_secs(3_600)).minute(),
+    ));
+    world.clock.advance(Duration::from_secs(2 * 3_600));
+    let swept = engine.sweep().await.unwrap();
+    assert_eq!((swept.timers, swept.watched, swept.unreadable), (1, 1, 1));
+    assert_eq!(errors.count("permanent error doing=\"read a timer\""), 1, "{:?}", errors.lines());
+    assert_eq!(engine.sweep().await.unwrap(), Default::default(), "the cursor has passed it");
+    world.settle_within(&engine, Duration::from_secs(60)).await;
+    assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
 }

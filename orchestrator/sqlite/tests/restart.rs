@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use stepladder_core::slot::{ARRIVAL, Holder, Limit, Place};
 use stepladder_core::waiting::Waiter;
-use stepladder_core::{Cause, EventId, Fact, Record, RunId, Timestamp, Wake};
-use stepladder_engine::ports::{Append, Commit, Commits, Delivery, Journals, Later, Queue, Slots, Taken, Waiters};
+use stepladder_core::wake::Purpose;
+use stepladder_core::{Cause, EventId, Fact, Record, RunId, Timer, Timestamp, Wake};
+use stepladder_engine::ports::{
+    Append, Commit, Commits, Delivery, Journals, Later, Queue, Slots, StoreError, Taken, Timers, Waiters,
+};
 use stepladder_sqlite::{OpenError, Options, Sqlite};
 use stepladder_testkit::clock::VirtualClock;
 
@@ -165,6 +168,25 @@ async fn a_file_of_the_first_version_learns_to_keep_who_waits() {
     let sqlite = open(&path);
     assert_eq!(sqlite.waiters("a", &None, None, 10).await.expect("a look"), [waiter]);
     assert_eq!(received(&sqlite).await.len(), 1, "what was there before is there");
+}
+
+/// Rule 34, for example when an older version runs on the file of a newer one.
+#[tokio::test]
+async fn a_timer_that_cannot_be_read_keeps_no_other_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("dev.db");
+    let timer = |n| Timer { due: NOW, run: run(n), group: "orders".into(), purpose: Purpose::Watchdog };
+    open(&path).set(vec![timer(1), timer(2), timer(3)]).await.expect("timers");
+    let db = rusqlite::Connection::open(&path).expect("a database");
+    let broken = "UPDATE timers SET timer = '{\"due\":\"tomorrow\"}' WHERE run = ?1";
+    assert_eq!(db.execute(broken, [run(2).to_bytes()]).expect("a row"), 1);
+    drop(db);
+    let timers = open(&path).bucket(NOW.minute(), 10).await.expect("a bucket");
+    let (read, unread): (Vec<_>, Vec<_>) = timers.into_iter().partition(Result::is_ok);
+    assert_eq!(read.into_iter().flatten().collect::<Vec<_>>(), [timer(1), timer(3)]);
+    let errors: Vec<StoreError> = unread.into_iter().filter_map(Result::err).collect();
+    let [error] = &errors[..] else { panic!("{errors:?}") };
+    assert!(error.is_permanent() && error.why().contains(&format!("run {}", run(2))), "{error}");
 }
 
 #[tokio::test]

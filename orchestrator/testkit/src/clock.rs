@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::ops::Bound;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -68,6 +69,12 @@ impl VirtualClock {
         self.sleepers().first().map(|(due, _)| *due)
     }
 
+    /// When the first sleeper after `now` wakes. Earlier ones may be due and not polled yet.
+    pub fn pending_after(&self, now: Timestamp) -> Option<Timestamp> {
+        let later = (Bound::Excluded((now, u64::MAX)), Bound::Unbounded);
+        self.sleepers().range(later).next().map(|(due, _)| *due)
+    }
+
     fn sleepers(&self) -> MutexGuard<'_, BTreeSet<(Timestamp, u64)>> {
         self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -118,6 +125,7 @@ mod tests {
         assert_eq!(clock.pending(), Some(second(5)));
         assert!(futures::poll!(&mut early).is_pending());
         clock.advance(Duration::from_secs(5));
+        assert_eq!((clock.pending(), clock.pending_after(second(5))), (Some(second(5)), Some(second(9))));
         assert!(futures::poll!(&mut early).is_ready());
         assert!(futures::poll!(&mut late).is_pending());
         drop(early);

@@ -224,6 +224,7 @@ suite! {
             timers_are_in_the_bucket_of_their_minute,
             a_timer_is_set_once,
             timers_are_set_by_a_commit,
+            the_oldest_timer_is_found,
             rule_26_a_cursor_moves_only_from_where_it_is_expected;
         queue:
             a_wake_is_received_once_while_it_is_invisible,

@@ -105,7 +105,8 @@ intercept! {
         offered(run: RunId) -> Vec<EventId>;
     }
     Timers of backend {
-        bucket(minute: i64, limit: usize) -> Vec<Timer>;
+        bucket(minute: i64, limit: usize) -> Vec<StoreResult<Timer>>;
+        oldest() -> Option<i64>;
         set(timers: Vec<Timer>) -> ();
         cursor() -> Option<Cursor>;
         advance(expected: Option<Cursor>, next: Cursor) -> bool;

@@ -335,9 +335,13 @@ impl Listings for Memory {
 
 #[async_trait]
 impl Timers for Memory {
-    async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<Timer>> {
+    async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<StoreResult<Timer>>> {
         let inner = self.lock();
-        Ok(inner.timers.get(&minute).map_or_else(Vec::new, |timers| timers.iter().take(limit).cloned().collect()))
+        Ok(inner.timers.get(&minute).into_iter().flatten().take(limit).cloned().map(Ok).collect())
+    }
+
+    async fn oldest(&self) -> StoreResult<Option<i64>> {
+        Ok(self.lock().timers.first_key_value().map(|(minute, _)| *minute))
     }
 
     async fn set(&self, timers: Vec<Timer>) -> StoreResult<()> {

@@ -41,6 +41,7 @@ const METHODS: &[(&str, &str)] = &[
     (".backend.holders(", "holders"),
     (".backend.place(", "place"),
     (".backend.bucket(", "bucket"),
+    (".backend.oldest(", "oldest"),
     (".backend.set(", "set"),
     (".backend.cursor(", "cursor"),
     (".backend.advance(", "advance"),

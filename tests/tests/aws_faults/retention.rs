@@ -90,6 +90,27 @@ async fn a_run_that_sleeps_for_seventy_days_keeps_all_that_belongs_to_it() {
     stage.assert_within_limits();
 }
 
+/// Rule 26: the first sweeps were denied for an hour, so no cursor was stored. Rule 34: one of the timers cannot be read.
+#[tokio::test]
+async fn the_first_sweep_that_is_allowed_sends_what_was_due_before_it() {
+    let account = Account::default();
+    let stage = Stage::new(Sdk::Tells, vec![patient(&account, Duration::from_secs(1_800))]).await;
+    let engine = stage.engine();
+    let event = stage.send(&engine, &go(1)).await;
+    let hop = stage.look().await.remove(0);
+    assert!(stage.invoke(&engine, hop).await);
+    let due = stage.clock.now() + Duration::from_secs(1_800);
+    let broken = [("PK", format!("T#{:010}#3", due.minute())), ("SK", format!("{:015}#nobody", due.as_millis()))];
+    let broken: Item = broken.map(|(name, s)| (name.to_owned(), AttributeValue::S(s))).into();
+    stage.direct.dynamo().put_item().table_name(&stage.table).set_item(Some(broken)).send().await.expect("written");
+    stage.advance(Duration::from_secs(3_600));
+    let swept = engine.sweep().await.expect("swept");
+    assert_eq!((swept.timers, swept.watched, swept.unreadable), (2, 1, 1), "two sleeps, the watchdog, the broken one");
+    assert_eq!(engine.sweep().await.expect("swept"), Default::default(), "the cursor has passed them");
+    stage.settle(|| stage.engine()).await;
+    assert_eq!(stage.runs(event).await[0].summary.status, Status::Completed);
+}
+
 #[tokio::test]
 async fn what_is_left_of_an_expired_run_is_no_run() {
     let account = Account::default();

@@ -25,7 +25,7 @@ const MARKS: usize = 40_000;
 
 #[async_trait]
 impl Timers for Aws {
-    async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<Timer>> {
+    async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<StoreResult<Timer>>> {
         // a shard has its timers in the order of their times
         let ask = |shard| Ask {
             partition: ("PK", layout::timers(minute, shard)),
@@ -35,10 +35,21 @@ impl Timers for Aws {
         };
         let shards = (0..TIMER_SHARDS).map(|shard| self.query(ask(shard)));
         let items = try_join_all(shards).await?.concat();
-        let mut timers = items.iter().map(timer).collect::<StoreResult<Vec<_>>>()?;
-        timers.sort_by_key(|timer| timer.due);
+        let mut timers: Vec<_> = items.iter().map(readable).collect();
+        // those that nobody can read come first: they have no time
+        timers.sort_by_key(|timer| timer.as_ref().ok().map(|timer| timer.due));
         timers.truncate(limit);
         Ok(timers)
+    }
+
+    /// The first hour with runs: every timer is a run's, and later than it. Where timers have expired unsent, it is when
+    /// the first of the others was due.
+    async fn oldest(&self) -> StoreResult<Option<i64>> {
+        let first = Ask { partition: ("PK", layout::HOURS.into()), strong: true, limit: Some(1), ..Ask::default() };
+        let Some(first) = self.query(first).await?.pop() else { return Ok(None) };
+        let hour: i64 =
+            first.text("SK")?.parse().map_err(|_| StoreError::Unreadable("an hour without a number".into()))?;
+        Ok(Some((hour * 60).max((self.now() - KEPT).minute())))
     }
 
     async fn set(&self, timers: Vec<Timer>) -> StoreResult<()> {
@@ -98,6 +109,14 @@ pub(super) fn timer_item(timer: &Timer, now: Timestamp) -> Item {
         Purpose::Watchdog => {}
     }
     item
+}
+
+/// A timer; or why its item cannot be read, and which one it is.
+fn readable(item: &Item) -> StoreResult<Timer> {
+    timer(item).map_err(|error| {
+        let [pk, sk] = ["PK", "SK"].map(|key| item.text(key).unwrap_or("?"));
+        StoreError::Unreadable(format!("the timer {pk} / {sk}: {}", error.why()))
+    })
 }
 
 fn timer(item: &Item) -> StoreResult<Timer> {

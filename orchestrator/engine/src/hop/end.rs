@@ -26,13 +26,16 @@ impl Hop<'_> {
         let appended = match entries.last().and_then(End::from) {
             None => self.append(entries.clone(), Ack::Now).await?,
             Some(end) => {
-                // where finishing takes more than this commit, the wake is acknowledged with the last
+                // where finishing takes more than this commit, the row shows the end, and the wake is acknowledged, with
+                // the last: the watchdog takes an end that the row shows for one that is done with
                 let simple = self.limits.is_empty()
                     && self.run_limits.is_empty()
                     && self.state.bound_children().next().is_none()
                     && self.hops.failure_run(&self.state, &end).is_none()
                     && !self.hops.is_listened_to(&end);
-                self.hops.tell_of_end(&self.state, &end, &mut self.commit);
+                if simple {
+                    self.hops.tell_of_end(&self.state, &end, &mut self.commit);
+                }
                 let appended = self.append(entries.clone(), if simple { Ack::Now } else { Ack::Later }).await?;
                 match appended {
                     Appended::Done if !simple => return Ok(Next::Again),

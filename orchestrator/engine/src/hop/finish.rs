@@ -24,8 +24,8 @@ pub(crate) enum Look {
 }
 
 impl Hops {
-    /// What an ended run's commit carries: its row, and the wake of the run that waits for it (rule 19: every terminal
-    /// status tells the parent).
+    /// What the last commit of an ended run carries: its row, and the wake of the run that waits for it (rule 19: every
+    /// terminal status tells the parent).
     pub(crate) fn tell_of_end(&self, state: &RunState, end: &End, commit: &mut Commit) {
         commit.after.push(After::Ended { run: state.run, at: end.at, status: end.how.status() });
         if let Some(spec) = self.runtime.spec_of(&state.created) {

@@ -203,7 +203,10 @@ impl Intake {
         let key = note_key(kind, &spec.id, &value);
         let seen = self.noted(&key, changing).await?;
         let booking = rate.book(seen.as_deref(), self.runtime.now());
-        changing.change(key, seen, booking.kept, booking.until);
+        // two requests may book the same places at the same time. Without the token, the second event of the one would
+        // take the first event of the other for its own first, and begin before it (rule 31)
+        let kept = format!("{} {:x}", booking.kept, self.runtime.entropy.bits());
+        changing.change(key, seen, kept, booking.until);
         Ok(Ok(booking.begins_at))
     }
 

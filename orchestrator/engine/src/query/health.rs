@@ -32,7 +32,8 @@ pub struct Health {
 }
 
 impl Query {
-    /// Looks: the cursor, and the timers of at most 11 minutes until there are enough.
+    /// Looks: the cursor, and the timers of at most 11 minutes until there are enough. The sweep reports those that cannot be
+    /// read.
     ///
     /// # Errors
     /// [`EngineError::Store`].
@@ -45,7 +46,7 @@ impl Query {
         let mut buckets = stream::iter(reads).buffered(READS);
         let mut timers = Vec::new();
         while let Some(bucket) = buckets.next().await {
-            timers.extend(bucket?);
+            timers.extend(bucket?.into_iter().flatten());
             if timers.len() > MOST_TIMERS {
                 break;
             }

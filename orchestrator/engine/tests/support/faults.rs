@@ -189,7 +189,8 @@ pass_through!(Slots {
     position(limit: &Limit, run: RunId) -> Option<usize>;
 });
 pass_through!(Timers {
-    bucket(minute: i64, limit: usize) -> Vec<Timer>;
+    bucket(minute: i64, limit: usize) -> Vec<StoreResult<Timer>>;
+    oldest() -> Option<i64>;
     set(timers: Vec<Timer>) -> ();
     cursor() -> Option<Cursor>;
     advance(expected: Option<Cursor>, next: Cursor) -> bool;

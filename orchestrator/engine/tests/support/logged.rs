@@ -1,11 +1,12 @@
 //! What code logs for one target, as lines of text.
 
 use std::fmt::{Debug, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::subscriber::Interest;
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 /// A subscriber that keeps what is logged for its target: the message, then the fields but for the run's id.
 #[derive(Clone)]
@@ -16,6 +17,14 @@ pub struct Logged {
 
 impl Logged {
     pub fn of(target: &'static str) -> Self {
+        // with one subscriber alone, `tracing` asks that of the thread which comes to a line first, and remembers a no
+        static OTHERS: LazyLock<[Dispatch; 2]> =
+            LazyLock::new(|| [Logged::new("no"), Logged::new("no")].map(Dispatch::new));
+        LazyLock::force(&OTHERS);
+        Self::new(target)
+    }
+
+    fn new(target: &'static str) -> Self {
         Self { target, lines: Arc::default() }
     }
 
@@ -42,6 +51,11 @@ impl Visit for Line {
 }
 
 impl Subscriber for Logged {
+    /// Asked anew for each event: tests beside this one have subscribers of their own, which come and go.
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target() == self.target
     }

@@ -1,7 +1,7 @@
 //! A memory that refuses calls for a reason that lasts, for as long as the test says.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,6 +20,10 @@ pub struct Refusing {
     memory: Arc<Memory>,
     which: Which,
     refuses: Arc<AtomicBool>,
+    /// Whether of a refused commit all up to the entry is carried out, as on a store without transactions.
+    tears: bool,
+    /// What the commit is refused with that is being carried out in part.
+    torn: Mutex<Option<StoreError>>,
 }
 
 /// The switch is on at first.
@@ -27,9 +31,31 @@ pub fn refusing(
     memory: &Arc<Memory>,
     which: impl Fn(&Call<'_>) -> Option<StoreError> + Send + Sync + 'static,
 ) -> (Arc<Intercepted<Refusing>>, Arc<AtomicBool>) {
-    let refuses = Arc::new(AtomicBool::new(true));
-    let refusing = Refusing { memory: memory.clone(), which: Box::new(which), refuses: refuses.clone() };
+    refusing_or_tearing(memory, which, false)
+}
+
+/// The same, but of a commit that is refused all up to the entry is carried out.
+pub fn tearing(
+    memory: &Arc<Memory>,
+    which: impl Fn(&Call<'_>) -> Option<StoreError> + Send + Sync + 'static,
+) -> (Arc<Intercepted<Refusing>>, Arc<AtomicBool>) {
+    refusing_or_tearing(memory, which, true)
+}
+
+fn refusing_or_tearing(
+    memory: &Arc<Memory>,
+    which: impl Fn(&Call<'_>) -> Option<StoreError> + Send + Sync + 'static,
+    tears: bool,
+) -> (Arc<Intercepted<Refusing>>, Arc<AtomicBool>) {
+    let (refuses, which) = (Arc::new(AtomicBool::new(true)), Box::new(which));
+    let refusing = Refusing { memory: memory.clone(), which, refuses: refuses.clone(), tears, torn: Mutex::default() };
     (Arc::new(Intercepted(refusing)), refuses)
+}
+
+impl Refusing {
+    fn refusal(&self, call: &Call<'_>) -> Option<StoreError> {
+        self.refuses.load(SeqCst).then(|| (self.which)(call)).flatten()
+    }
 }
 
 pub fn denied() -> StoreError {
@@ -42,15 +68,29 @@ impl Intercept for Refusing {
         &*self.memory
     }
 
+    fn amended(&self, commit: Commit) -> Commit {
+        let refused = self.refusal(&Call { name: "commit", asked: &commit, commit: Some(&commit) });
+        match refused.filter(|_| self.tears) {
+            None => commit,
+            error => {
+                *self.torn.lock().unwrap() = error;
+                Commit { after: Vec::new(), wakes: Vec::new(), acks: Vec::new(), ..commit }
+            }
+        }
+    }
+
     async fn around<'a, T: std::fmt::Debug + Send>(
         &'a self,
         call: Call<'a>,
         reply: BoxFuture<'a, StoreResult<T>>,
     ) -> StoreResult<T> {
-        let refused = self.refuses.load(SeqCst).then(|| (self.which)(&call)).flatten();
-        match refused {
-            Some(error) => Err(error),
-            None => reply.await,
+        let torn = call.commit.and_then(|_| self.torn.lock().unwrap().take());
+        match torn {
+            Some(error) => reply.await.and(Err(error)),
+            None => match self.refusal(&call) {
+                Some(error) => Err(error),
+                None => reply.await,
+            },
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Slow {
     hook: Hook,
     reads: bool,
     cursor: bool,
+    /// The minute whose bucket begins with a timer that cannot be read.
+    unreadable: Option<i64>,
     /// Whether nothing can be written; a queue of the process's own takes wakes back all the same.
     full: Option<Arc<AtomicBool>>,
     /// Whether what cannot be written is refused for good.
@@ -48,6 +50,7 @@ impl Slow {
             hook: Box::new(|_| None),
             reads: true,
             cursor: true,
+            unreadable: None,
             full: None,
             refuses: false,
             together: None,
@@ -101,6 +104,16 @@ pub fn on_refusing_disk(inner: Arc<Memory>, full: Arc<AtomicBool>) -> Arc<Slow> 
 /// The sweep's cursor cannot be written.
 pub fn no_cursor(inner: Arc<Memory>) -> Arc<Slow> {
     Arc::new(Slow { cursor: false, ..Slow::of(inner) })
+}
+
+/// Nothing is slow: it tells of its oldest timer as a store does that knows hours alone.
+pub fn hours_alone(inner: Arc<Memory>) -> Arc<Slow> {
+    Arc::new(Slow::of(inner))
+}
+
+/// The bucket of this minute begins with a timer that cannot be read.
+pub fn unreadable_timer(inner: Arc<Memory>, minute: i64) -> Arc<Slow> {
+    Arc::new(Slow { unreadable: Some(minute), ..Slow::of(inner) })
 }
 
 /// Two commits with such a fact come at the same time.
@@ -243,8 +256,15 @@ impl Slots for Slow {
 }
 #[async_trait]
 impl Timers for Slow {
-    async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<Timer>> {
-        self.inner.bucket(minute, limit).await
+    async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<StoreResult<Timer>>> {
+        let mut timers = self.inner.bucket(minute, limit).await?;
+        if self.unreadable == Some(minute) {
+            timers.insert(0, Err(StoreError::Unreadable("a timer without a run".into())));
+        }
+        Ok(timers)
+    }
+    async fn oldest(&self) -> StoreResult<Option<i64>> {
+        Ok(self.inner.oldest().await?.map(|minute| (minute - 60) / 60 * 60))
     }
     async fn set(&self, timers: Vec<Timer>) -> StoreResult<()> {
         self.inner.set(timers).await

@@ -1,9 +1,9 @@
 //! The sweep's timers, and its cursor.
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension};
-use stepladder_core::Timer;
-use stepladder_engine::ports::{Cursor, StoreResult, Timers};
+use rusqlite::{Connection, OptionalExtension, Row};
+use stepladder_core::{RunId, Timer};
+use stepladder_engine::ports::{Cursor, StoreError, StoreResult, Timers};
 
 use crate::fault::Fault;
 use crate::rows::TimerRow;
@@ -12,17 +12,25 @@ use crate::{Sqlite, rows};
 
 #[async_trait]
 impl Timers for Sqlite {
-    async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<Timer>> {
+    async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<StoreResult<Timer>>> {
         let look = move |db: &Connection| {
-            let mut query = db.prepare_cached("SELECT timer FROM timers WHERE minute = ?1 ORDER BY due LIMIT ?2")?;
+            let mut query =
+                db.prepare_cached("SELECT timer, run FROM timers WHERE minute = ?1 ORDER BY due LIMIT ?2")?;
             let mut found = query.query([minute, i64::try_from(limit).unwrap_or(i64::MAX)])?;
             let mut timers = Vec::new();
             while let Some(row) = found.next()? {
-                timers.push(rows::from_json(row, 0)?);
+                timers.push(timer(row));
             }
             Ok(timers)
         };
         self.readers.list(look).await
+    }
+
+    async fn oldest(&self) -> StoreResult<Option<i64>> {
+        self.readers.read(|db| {
+            let mut query = db.prepare_cached("SELECT min(minute) FROM timers")?;
+            Ok(query.query_row([], |row| row.get(0))?)
+        })
     }
 
     async fn set(&self, timers: Vec<Timer>) -> StoreResult<()> {
@@ -48,6 +56,14 @@ impl Timers for Sqlite {
         };
         self.writer.run(Sync::Synced, work, |_, _| {}).await
     }
+}
+
+/// A timer; or why its row cannot be read, and which run it is of.
+fn timer(row: &Row<'_>) -> StoreResult<Timer> {
+    rows::from_json(row, 0).map_err(|fault: Fault| {
+        let run = row.get(1).map_or_else(|_| "an unknown run".into(), |run| format!("run {}", RunId::from_bytes(run)));
+        StoreError::Unreadable(format!("a timer of {run}: {}", fault.into_store_error().why()))
+    })
 }
 
 fn cursor(db: &Connection) -> Result<Option<Cursor>, Fault> {

@@ -4,11 +4,16 @@ use stepladder_core::Timer;
 use stepladder_core::wake::Purpose;
 
 use super::Subject;
-use super::given::{START, run, seconds, timer};
-use stepladder_engine::ports::{Commit, Cursor, Later};
+use super::given::{START, begin, event_id, run, seconds, timer};
+use stepladder_engine::ports::{Commit, Cursor, Later, StoreResult};
+
+/// A bucket of which every timer can be read.
+pub(super) fn readable(bucket: StoreResult<Vec<StoreResult<Timer>>>) -> Vec<Timer> {
+    bucket.expect("a bucket").into_iter().map(|timer| timer.expect("a timer")).collect()
+}
 
 async fn bucket(on: &Subject, minute: i64) -> Vec<Timer> {
-    on.backend.bucket(minute, usize::MAX).await.expect("a bucket")
+    readable(on.backend.bucket(minute, usize::MAX).await)
 }
 
 /// Soonest first.
@@ -19,7 +24,17 @@ pub async fn timers_are_in_the_bucket_of_their_minute(on: Subject) {
     assert_eq!(bucket(&on, minute).await, [at(0), at(59)]);
     assert_eq!(bucket(&on, minute + 1).await, [at(60), at(61)]);
     assert!(bucket(&on, minute + 2).await.is_empty());
-    assert_eq!(on.backend.bucket(minute, 1).await.expect("a bucket"), [at(0)], "the soonest");
+    assert_eq!(readable(on.backend.bucket(minute, 1).await), [at(0)], "the soonest");
+}
+
+/// The first sweep begins there. It may be told an earlier minute, and never a later one.
+pub async fn the_oldest_timer_is_found(on: Subject) {
+    assert_eq!(on.backend.oldest().await.expect("an answer"), None);
+    let start = begin(1, "orders", event_id(1));
+    let minute = start.watchdog.due.minute();
+    on.backend.start(vec![start]).await.expect("a run");
+    let oldest = on.backend.oldest().await.expect("an answer").expect("a timer is set");
+    assert!((minute - 120..=minute).contains(&oldest), "{oldest}, and the timer is in {minute}");
 }
 
 /// Same run, purpose and due time; anything else is another timer.
