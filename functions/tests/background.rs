@@ -125,7 +125,7 @@ async fn a_question_is_submitted_once_and_polled_until_its_answer_is_there() {
 }
 
 #[tokio::test]
-async fn what_it_used_is_recorded_with_the_answer_once() {
+async fn usage_is_recorded_once_with_the_answer() {
     let ai = Ai::start(vec![thinking(), completed(r#"{"text":"Tea."}"#)]).await;
     let run = ai.run(ai.app()).await;
     assert_eq!(run.status(), Status::Failed, "the store does not work");
@@ -138,7 +138,7 @@ async fn what_it_used_is_recorded_with_the_answer_once() {
 }
 
 #[tokio::test]
-async fn an_answer_that_will_not_come_fails_for_good_and_says_why() {
+async fn an_answer_that_will_not_come_fails_with_the_reason() {
     let failed = json!({ "error": { "code": "server_error", "message": "out of luck" }, "usage": usage() });
     let incomplete = json!({ "incomplete_details": { "reason": "max_output_tokens" }, "usage": usage() });
     let refusal = json!({ "type": "message", "content": [{ "type": "refusal", "refusal": "I will not" }] });
@@ -160,7 +160,7 @@ async fn an_answer_that_will_not_come_fails_for_good_and_says_why() {
 }
 
 #[tokio::test]
-async fn an_id_that_could_lead_elsewhere_is_none() {
+async fn an_id_that_could_change_the_address_is_refused() {
     let long = "r".repeat(256);
     for id in ["../models", KEY, &long] {
         let server = MockServer::start().await;

@@ -18,7 +18,7 @@ use stepladder_functions::{
 };
 
 #[tokio::test]
-async fn the_stand_in_for_openai_answers_in_the_schema_and_says_what_it_is() {
+async fn the_stand_in_for_openai_fits_the_schema_and_names_itself() {
     let stand_ins = StandIns::start(Behaviour { thinking: Duration::ZERO, failures: 0 }).await.unwrap();
     let openai = OpenAi::new(KEY, &format!("http://{}/v1", stand_ins.openai), LABEL).unwrap();
     let client = EnhanceRequested {

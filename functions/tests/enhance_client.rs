@@ -93,7 +93,7 @@ fn rival() -> Value {
 }
 
 #[tokio::test]
-async fn the_ai_is_paid_once_though_the_database_fails_twice() {
+async fn the_ai_is_paid_once_when_the_database_fails_twice() {
     let world = World::start().await;
     world.ai_knows(rival()).await;
     world.database_says_first("PATCH", 2, ResponseTemplate::new(503).set_body_string("away")).await;
@@ -116,7 +116,7 @@ async fn the_ai_is_paid_once_though_the_database_fails_twice() {
 }
 
 #[tokio::test]
-async fn without_competitors_the_last_step_asks_nothing() {
+async fn without_competitors_the_last_step_sends_no_request() {
     let world = World::start().await;
     world.ai_knows(json!([])).await;
     world.database_works().await;
@@ -127,7 +127,7 @@ async fn without_competitors_the_last_step_asks_nothing() {
 }
 
 #[tokio::test]
-async fn an_ai_that_stays_busy_is_asked_three_times_as_far_apart_as_it_says_and_the_database_never() {
+async fn a_busy_ai_gets_three_attempts_after_its_retry_after_and_the_database_none() {
     let world = World::start().await;
     world.ai_says(ResponseTemplate::new(429).insert_header("retry-after", "7")).await;
     let mut app = world.app();
@@ -140,7 +140,7 @@ async fn an_ai_that_stays_busy_is_asked_three_times_as_far_apart_as_it_says_and_
 }
 
 #[tokio::test]
-async fn a_refused_key_fails_the_run_at_once_and_is_told_nowhere() {
+async fn a_refused_key_fails_the_run_at_once_and_is_shown_nowhere() {
     let world = World::start().await;
     let body = json!({ "error": { "message": format!("Incorrect API key provided: {AI_KEY}") } });
     world.ai_says(ResponseTemplate::new(401).set_body_json(body)).await;
@@ -167,7 +167,7 @@ async fn a_client_without_a_row_fails_the_run_at_once_and_stores_no_competitors(
 }
 
 #[tokio::test]
-async fn a_blank_id_is_found_out_before_anything_is_paid_for() {
+async fn a_blank_id_fails_before_a_step_costs_money() {
     let world = World::start().await;
     world.ai_knows(rival()).await;
     let run = world.run(" ").await;

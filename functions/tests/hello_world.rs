@@ -15,14 +15,14 @@ async fn greeted(hello: Hello) -> Greeted {
 }
 
 #[tokio::test]
-async fn it_greets_by_name_and_passes_the_message_on() {
+async fn it_greets_by_name_with_the_message() {
     let hello = Hello { name: Some(" Ada ".to_owned()), message: Some("Welcome.".to_owned()) };
     let expected = Greeted { greeting: "Hello, Ada! Welcome.".to_owned(), farewell: "Goodbye, Ada!".to_owned() };
     assert_eq!(greeted(hello).await, expected);
 }
 
 #[tokio::test]
-async fn it_greets_the_world_when_nobody_is_named() {
+async fn it_greets_the_world_by_default() {
     let expected = Greeted { greeting: "Hello, World!".to_owned(), farewell: "Goodbye, World!".to_owned() };
     assert_eq!(greeted(Hello::default()).await, expected);
     assert_eq!(greeted(Hello { name: Some("  ".to_owned()), message: Some(String::new()) }).await, expected);

@@ -8,7 +8,7 @@ use stepladder_functions::{
 };
 
 #[tokio::test]
-async fn a_missing_variable_fails_its_step_at_once_and_is_named() {
+async fn a_missing_variable_fails_its_step_at_once_and_names_it() {
     for name in ["OPENAI_API_KEY", "SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY"] {
         // empty is as good as missing, and holds on a machine that has the variable
         stepladder::override_env(name, "");

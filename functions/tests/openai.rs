@@ -128,7 +128,7 @@ async fn server_errors_are_retried() {
 }
 
 #[tokio::test]
-async fn a_400_is_terminal_and_says_what_the_service_said() {
+async fn a_400_is_terminal_and_quotes_the_service() {
     let body = json!({ "error": { "message": "Invalid schema for response_format", "type": "invalid_request_error" } });
     // a header that makes no sense here must not turn it into a retry
     let error = refused(ResponseTemplate::new(400).insert_header("retry-after-ms", "5").set_body_json(body)).await;
@@ -149,7 +149,7 @@ async fn a_401_is_terminal_and_never_shows_the_key() {
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_fit_the_schema_is_asked_for_again() {
+async fn an_answer_that_does_not_fit_the_schema_is_retried() {
     for content in ["", "Certainly! Here is", r#"{"industry":"Tools"}"#, r#"{"industry":1}"#] {
         let error = refused(ResponseTemplate::new(200).set_body_json(completion(content))).await;
         assert!(!error.is_terminal(), "{content}: {error:?}");
@@ -199,7 +199,7 @@ async fn a_key_that_is_also_a_word_leaves_the_answer_as_it_is() {
 }
 
 #[tokio::test]
-async fn an_imitation_that_leaves_fields_out_is_understood() {
+async fn a_similar_server_that_leaves_fields_out_is_understood() {
     let content = intelligence().to_string();
     let body = json!({ "choices": [{ "message": { "content": content }, "finish_reason": "eos" }] });
     let server = answering(ResponseTemplate::new(200).set_body_json(body)).await;
@@ -245,7 +245,7 @@ async fn no_connection_is_retried_and_shows_no_password_of_the_address() {
 }
 
 #[test]
-fn settings_that_cannot_work_are_terminal_and_named() {
+fn invalid_settings_are_terminal_and_named() {
     let error = OpenAi::new("two words", "http://127.0.0.1", "m").unwrap_err();
     assert!(error.is_terminal() && error.to_string().contains("OPENAI_API_KEY"), "{error}");
     for base in ["api.openai.com/v1", "ftp://example.com", ""] {

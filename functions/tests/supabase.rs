@@ -64,7 +64,7 @@ async fn an_id_cannot_widen_the_update() {
 }
 
 #[tokio::test]
-async fn an_update_that_meets_no_row_is_terminal_and_says_so() {
+async fn an_update_without_a_row_is_terminal() {
     let server = answering(ResponseTemplate::new(200).set_body_json(json!([]))).await;
     let error = update(&server).await.unwrap_err();
     assert!(error.is_terminal());
@@ -91,7 +91,7 @@ async fn an_upsert_merges_duplicates_on_the_columns_given() {
 }
 
 #[tokio::test]
-async fn an_upsert_of_nothing_asks_nothing() {
+async fn an_upsert_of_no_rows_sends_no_request() {
     let server = answering(ResponseTemplate::new(500)).await;
     supabase(&server).upsert("competitors", "client_id,domain", &Vec::<Value>::new()).await.unwrap();
     assert!(server.received_requests().await.unwrap().is_empty());
@@ -117,7 +117,7 @@ async fn server_errors_are_retried_and_asked_once_each() {
 }
 
 #[tokio::test]
-async fn other_refusals_are_terminal_with_all_that_the_database_said() {
+async fn other_refusals_are_terminal_and_quote_the_database() {
     let body = json!({ "code": "22P02", "message": "invalid input syntax for type uuid: \"c-1\"",
                        "details": "some details", "hint": "a hint" });
     for status in [400, 403, 404, 409] {
@@ -159,7 +159,7 @@ async fn no_connection_is_retried_and_shows_no_password_of_the_address() {
 }
 
 #[test]
-fn settings_that_cannot_work_are_terminal_and_named() {
+fn invalid_settings_are_terminal_and_named() {
     let error = Supabase::new("http://127.0.0.1", "line\nbreak").unwrap_err();
     assert!(error.is_terminal() && error.to_string().contains("SUPABASE_SERVICE_ROLE_KEY"), "{error}");
     let error = Supabase::new("your-project.supabase.co", KEY).unwrap_err();

@@ -61,7 +61,7 @@ async fn a_brief_is_researched_outlined_drafted_and_stored() {
 }
 
 #[tokio::test]
-async fn nothing_that_was_answered_is_asked_again() {
+async fn no_answer_is_requested_twice() {
     let world = World::start(knows).await;
     let busy = |what| Mock::given(body_string_contains(what)).respond_with(ResponseTemplate::new(503));
     busy("When?").up_to_n_times(1).with_priority(1).mount(&world.ai).await;
@@ -76,7 +76,7 @@ async fn nothing_that_was_answered_is_asked_again() {
 }
 
 #[tokio::test]
-async fn a_brief_that_fails_for_good_says_so_in_its_row() {
+async fn a_brief_that_fails_for_good_has_the_status_failed() {
     let world = World::start(knows).await;
     let refusing = Mock::given(body_string_contains("You outline a text")).respond_with(ResponseTemplate::new(400));
     refusing.with_priority(1).mount(&world.ai).await;
@@ -89,7 +89,7 @@ async fn a_brief_that_fails_for_good_says_so_in_its_row() {
 }
 
 #[tokio::test]
-async fn a_brief_that_could_not_be_opened_has_no_row_to_say_so() {
+async fn a_brief_that_was_not_opened_has_no_row() {
     let world = World::start(knows).await;
     let missing = json!({ "code": "23503", "message": "violates foreign key constraint" });
     world.table_says("POST", "content_briefs", 1, ResponseTemplate::new(409).set_body_json(missing)).await;
@@ -132,7 +132,7 @@ async fn a_draft_waits_for_the_decision_on_its_own_brief() {
 }
 
 #[tokio::test]
-async fn a_draft_on_which_nobody_decides_fails_after_a_week_and_says_so_in_its_row() {
+async fn an_undecided_draft_fails_after_a_week_and_its_row_says_so() {
     let (run, statuses) = decided(&[]).await;
     assert_eq!(
         (run.status(), statuses.as_slice()),

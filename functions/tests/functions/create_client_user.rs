@@ -27,7 +27,7 @@ fn constraint() -> ResponseTemplate {
 }
 
 #[tokio::test]
-async fn an_account_is_made_linked_and_told() {
+async fn an_account_is_created_linked_and_announced() {
     let world = World::start(nothing).await;
     let run = run(&world).await;
     assert_eq!(run.status(), Status::Completed, "{:?}", run.error());
@@ -55,7 +55,7 @@ async fn an_account_whose_reply_was_lost_is_found_again() {
 }
 
 #[tokio::test]
-async fn an_account_that_cannot_be_linked_is_deleted_again() {
+async fn an_account_that_cannot_be_linked_is_deleted() {
     for replies_lost in 0..2 {
         let world = World::start(nothing).await;
         (0..replies_lost).for_each(|_| world.accounts.lose_a_reply());
@@ -68,7 +68,7 @@ async fn an_account_that_cannot_be_linked_is_deleted_again() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_for_a_while_costs_no_account() {
+async fn a_database_that_is_down_for_a_while_leaves_no_account() {
     let world = World::start(nothing).await;
     world.table_says("POST", "profiles", 4, ResponseTemplate::new(503)).await;
     let run = run(&world).await;
@@ -77,7 +77,7 @@ async fn a_database_that_is_away_for_a_while_costs_no_account() {
 }
 
 #[tokio::test]
-async fn an_account_of_the_client_that_was_there_is_linked_and_never_deleted() {
+async fn an_existing_account_of_the_client_is_linked_and_never_deleted() {
     let world = World::start(nothing).await;
     let id = world.accounts.add("ada@acme.example", json!({ "client_id": "c-1", "made_by": "another run" }));
     assert_eq!(run(&world).await.output::<UserCreated>().user_id, id);
@@ -87,7 +87,7 @@ async fn an_account_of_the_client_that_was_there_is_linked_and_never_deleted() {
 }
 
 #[tokio::test]
-async fn an_account_of_somebody_else_is_left_alone() {
+async fn an_account_of_another_client_is_not_changed() {
     for of_another in [json!({ "client_id": "c-2" }), json!({})] {
         let world = World::start(nothing).await;
         world.accounts.add("ada@acme.example", of_another);

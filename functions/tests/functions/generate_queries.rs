@@ -23,7 +23,7 @@ fn queries(schema: &str, input: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn what_the_ai_suggests_is_stored_once_and_told() {
+async fn suggestions_are_stored_once_and_announced() {
     let world = World::start(queries).await;
     let run = TestApp::new().function(function_with(world.services())).send(&requested()).await.remove(0);
     assert_eq!(run.status(), Status::Completed, "{:?}", run.error());
@@ -37,7 +37,7 @@ async fn what_the_ai_suggests_is_stored_once_and_told() {
 }
 
 #[tokio::test]
-async fn an_intent_that_fails_is_asked_again_alone() {
+async fn a_failed_intent_is_repeated_alone() {
     let world = World::start(queries).await;
     let busy = Mock::given(body_string_contains("about to buy")).respond_with(ResponseTemplate::new(503));
     busy.up_to_n_times(2).with_priority(1).mount(&world.ai).await;
@@ -50,7 +50,7 @@ async fn an_intent_that_fails_is_asked_again_alone() {
 }
 
 #[tokio::test]
-async fn a_blank_name_is_found_out_before_anything_is_paid_for() {
+async fn a_blank_name_fails_before_a_step_costs_money() {
     let world = World::start(queries).await;
     let blank = QueriesRequested { client_name: " ".to_owned(), ..requested() };
     let run = TestApp::new().function(function_with(world.services())).send(&blank).await.remove(0);
@@ -59,7 +59,7 @@ async fn a_blank_name_is_found_out_before_anything_is_paid_for() {
 }
 
 #[tokio::test]
-async fn every_question_is_accounted_for_also_one_that_was_answered_in_vain() {
+async fn the_usage_of_every_question_is_recorded_also_of_a_useless_answer() {
     let world = World::start(queries).await;
     let message = json!({ "role": "assistant", "content": "no JSON" });
     let body = json!({ "choices": [{ "message": message }], "model": "llama3", "usage": { "prompt_tokens": 7, "completion_tokens": 3 } });

@@ -24,6 +24,16 @@ const TIMEOUT: Duration = Duration::from_secs(3_600);
 /// Each check adds two entries to the run's journal, which every replay reads. The timeout may
 /// therefore be at most 2,000 times the longest wait.
 ///
+/// ```
+/// # use stepladder::prelude::*;
+/// # async fn report(id: &str) -> Result<Option<String>> { Ok(Some(id.into())) }
+/// # async fn example(ctx: Context) -> Result<()> {
+/// let minute = Duration::from_secs(60);
+/// let polled = ctx.poll_until("rendered", || report("r-7")).check_timeout(minute).retries(10);
+/// let report = polled.every(minute).timeout(60 * minute).await?;
+/// # Ok(()) }
+/// ```
+///
 /// # Errors
 /// Those of any [`Step`], and these, which are terminal:
 ///

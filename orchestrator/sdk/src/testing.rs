@@ -61,6 +61,23 @@ pub use stepladder_engine::Pace;
 ///
 /// Everything that cannot work ends the test with a panic that says why: a function that does not
 /// compile, an event that is refused, a run that waits for something that never happens.
+///
+/// ```
+/// # use stepladder::prelude::*;
+/// use stepladder::testing::{Pace, Status, TestApp};
+///
+/// # #[derive(Serialize, Deserialize, Event)] #[event(name = "shop/order.placed")] struct Order {}
+/// # async fn charge(ctx: Context, _: Event<Order>) -> Result<u32> {
+/// #     ctx.step("charge", async || Err(Error::new("no network in tests"))).await
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let app = TestApp::new().function(Function::new("charge", charge)).pace(Pace::WithinBudget);
+/// let mut app = app.mock("charge", 500).fail("charge", 2, Error::new("the bank is down"));
+/// let run = app.send(&Order {}).await.remove(0);
+/// assert_eq!((run.status(), run.attempts("charge")), (Status::Completed, 3));
+/// # }
+/// ```
 pub struct TestApp {
     functions: Vec<Function>,
     data: SharedData,

@@ -94,6 +94,17 @@ impl<'a, T> WaitForEvent<'a, T> {
 /// A wait for a signal: see [`Context::wait_for_signal`](crate::Context::wait_for_signal). Await
 /// it, or compose it like any future.
 ///
+/// ```
+/// # use stepladder::prelude::*;
+/// # #[derive(Deserialize)] struct Paid { cents: u64 }
+/// # async fn order(token: &str) -> Result<()> { Ok(()) }
+/// # async fn example(ctx: Context) -> Result<()> {
+/// let payment = ctx.wait_for_signal::<Paid>("payment").timeout(Duration::from_secs(3_600));
+/// ctx.step("order", || order(payment.token())).await?;
+/// let paid: Option<Paid> = payment.await?;
+/// # Ok(()) }
+/// ```
+///
 /// # Errors
 /// Terminal with code `undecodable-memo` if the posted data does not fit the type.
 #[must_use = "a wait does nothing until it is awaited"]

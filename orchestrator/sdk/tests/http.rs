@@ -1,4 +1,4 @@
-//! Answers of HTTP services, as functions meet them: over a real socket.
+//! Answers of HTTP services over a real socket.
 #![cfg(feature = "reqwest")]
 
 use std::time::Duration;
@@ -45,7 +45,7 @@ async fn a_long_answer_is_cut() {
 async fn errors_of_the_client_are_classified_wherever_they_are() {
     let wrong: Error = reqwest::get("not an address").await.unwrap_err().into();
     assert!(wrong.is_terminal(), "no request was made: {wrong:?}");
-    // nobody listens on port 9 of the loopback
+    // no process listens on port 9 of the loopback
     let refused: Error = reqwest::get("http://127.0.0.1:9/x?apikey=secret").await.unwrap_err().into();
     assert!(!refused.is_terminal());
     assert!(

@@ -183,7 +183,7 @@ impl<'a> UntypedStep<'a> {
             }
             Outcome::Value(value) if kind == self.ask.kind() => Ok(value),
             Outcome::Value(_) | Outcome::Failed(_) => Err(Error::terminal(format!(
-                "nondeterminism: the journal contains a {} under `{}`, the code at {} asks for a {}; give the new step \
+                "nondeterminism: the journal holds a {} under `{}`, the code at {} asks for a {}; give the new step \
                  another name",
                 word(kind),
                 self.id,

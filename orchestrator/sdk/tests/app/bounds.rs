@@ -1,5 +1,5 @@
-//! What a run keeps is bounded, whichever way a value comes in, and what cannot be kept is not
-//! begun.
+//! The size of a run is limited for every kind of value, and a step past the limit does not
+//! start.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +12,7 @@ use stepladder_sdk::testing::{Fact, Pace, Status, TestApp, TestRun};
 use super::running::{Order, order};
 
 const MIB: usize = 1024 * 1024;
-/// The limits as the README has them.
+/// The limits as documented.
 const RUN: usize = 32 * MIB;
 const FAILURE: usize = 16 * 1024;
 const PACES: [Pace; 2] = [Pace::StepPerInvocation, Pace::WithinBudget];
@@ -64,7 +64,7 @@ fn kept(run: &TestRun) -> (usize, usize) {
 }
 
 #[tokio::test]
-async fn outcomes_that_are_written_together_are_held_against_each_other() {
+async fn outcomes_of_one_record_count_together() {
     for pace in PACES {
         let mut app = app(pace, async |ctx: Context, _: Event<Order>| {
             let results = ctx.map("large", 0..16, async |_| Ok(json_of(4 * MIB))).results().await;
@@ -77,7 +77,7 @@ async fn outcomes_that_are_written_together_are_held_against_each_other() {
 }
 
 #[tokio::test]
-async fn results_of_calls_keep_to_the_limit_and_a_step_that_is_executed_is_kept() {
+async fn outputs_of_calls_count_and_executed_steps_are_kept() {
     for pace in PACES {
         let mut app = app(pace, async |ctx: Context, _: Event<Order>| {
             let parts = ctx.map_runs::<String, _>("part", "part", (0..12).map(|_| json!({}))).results().await;
@@ -92,7 +92,7 @@ async fn results_of_calls_keep_to_the_limit_and_a_step_that_is_executed_is_kept(
 }
 
 #[tokio::test]
-async fn inputs_of_calls_count_and_no_run_is_begun_for_one_that_has_no_room() {
+async fn inputs_of_calls_count_and_a_call_past_the_limit_creates_no_run() {
     for pace in [Pace::WithinBudget] {
         let mut app = app(pace, async |ctx: Context, _: Event<Order>| {
             let items = (0..14).map(|_| Part { text: json_of(5 * MIB / 2) });
@@ -108,7 +108,7 @@ async fn inputs_of_calls_count_and_no_run_is_begun_for_one_that_has_no_room() {
 }
 
 #[tokio::test]
-async fn a_run_without_room_executes_no_further_body_and_still_undoes_what_it_did() {
+async fn a_run_at_its_size_limit_executes_no_further_body_and_is_compensated() {
     for pace in [Pace::WithinBudget] {
         let executed: Arc<AtomicU32> = Arc::default();
         let undone: Arc<AtomicU32> = Arc::default();
@@ -140,7 +140,7 @@ async fn a_run_without_room_executes_no_further_body_and_still_undoes_what_it_di
 }
 
 #[tokio::test]
-async fn an_event_for_which_there_is_no_room_fails_every_wait_that_it_fulfils() {
+async fn an_event_past_the_size_limit_fails_every_wait_that_it_completes() {
     for pace in [Pace::WithinBudget] {
         let mut app = app(pace, async |ctx: Context, _: Event<Order>| {
             ctx.map("large", 0..8, async |_| Ok(json_of(4 * MIB - 64 * 1024))).limit(1).await?;
@@ -161,7 +161,7 @@ async fn an_event_for_which_there_is_no_room_fails_every_wait_that_it_fulfils() 
 }
 
 #[tokio::test]
-async fn what_a_failure_says_is_cut_wherever_it_is_recorded() {
+async fn a_long_failure_is_cut_in_every_record() {
     async fn asks(ctx: Context, _: Event<Order>) -> Result<String> {
         let answer = async || Err::<(), _>(Error::new(format!("not JSON: \0{}", "é".repeat(20 * MIB))));
         let failed = ctx.step("ask", answer).retries(2).await.unwrap_err().to_string();
@@ -192,7 +192,7 @@ async fn what_a_failure_says_is_cut_wherever_it_is_recorded() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_undone_is_named_however_long_the_failure_is() {
+async fn a_failed_compensation_is_named_beside_a_long_failure() {
     let mut app = app(Pace::StepPerInvocation, async |ctx: Context, _: Event<Order>| {
         let undo = async |()| Err::<(), _>(Error::terminal("gone"));
         ctx.step("book", async || Ok(())).undo(undo).await?;
@@ -204,7 +204,7 @@ async fn what_could_not_be_undone_is_named_however_long_the_failure_is() {
 }
 
 #[tokio::test]
-async fn the_event_of_a_failure_keeps_to_the_limit_of_an_event_and_names_what_it_left_out() {
+async fn the_event_of_a_failure_respects_the_event_limit_and_names_omitted_fields() {
     async fn fails(_: Context, _: Event<Part>) -> Result<()> {
         Err(Error::terminal("refused"))
     }

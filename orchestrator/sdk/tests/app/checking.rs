@@ -1,4 +1,4 @@
-//! Recorded runs under other code: what `stepladder check` finds, and what it does not.
+//! Recorded runs under other code: what `stepladder check` reports, and what not.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::running::{Order, order};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What the check says of a run under a function.
+/// Returns what the check reports of a run under a function.
 async fn checked(run: &TestRun, function: Function) -> Option<String> {
     let compiled = programs(function, &SharedData::default()).expect("a function that can work");
     let found = divergence(&compiled, run.id(), run.journal()).await.expect("a journal");
@@ -21,7 +21,7 @@ async fn checked(run: &TestRun, function: Function) -> Option<String> {
     })
 }
 
-/// As deployed: two steps, a night between them.
+/// The deployed code: two steps, a night between them.
 async fn deployed(ctx: Context, _: Event<Order>) -> Result<u32> {
     let a = ctx.step("a", async || Ok(1_u32)).await?;
     ctx.sleep("night", DAY).await?;
@@ -29,8 +29,8 @@ async fn deployed(ctx: Context, _: Event<Order>) -> Result<u32> {
     Ok(a + b)
 }
 
-/// A run of it in its night, and one that is over.
-async fn live_and_over() -> [TestRun; 2] {
+/// Returns a run of it in its night, and one that has ended.
+async fn live_and_ended() -> [TestRun; 2] {
     let mut app = TestApp::new().function(Function::new("f", deployed));
     let live = app.start(&order()).await.remove(0);
     app.advance(2 * DAY).await;
@@ -63,7 +63,7 @@ async fn the_code_that_a_run_was_recorded_by_never_diverges() {
         sent?;
         let checked = ctx.poll_until("ready", async || Ok(Some(approved.is_ok()))).await?;
         ctx.step("undone", async || Ok(())).undo(async |()| Ok(())).await?;
-        let called: Result<u32> = ctx.invoke("call", "nobody", &json!({})).await;
+        let called: Result<u32> = ctx.invoke("call", "unknown", &json!({})).await;
         if called.is_err() && checked { Err(Error::terminal("in the end")) } else { Ok(first + many[0]) }
     }
     let mut app = TestApp::new().function(Function::new("f", everything));
@@ -78,7 +78,7 @@ async fn the_code_that_a_run_was_recorded_by_never_diverges() {
 }
 
 #[tokio::test]
-async fn a_step_that_is_added_after_where_a_run_is_does_not_matter_to_it() {
+async fn a_step_added_after_the_current_one_does_not_diverge() {
     async fn added(ctx: Context, event: Event<Order>) -> Result<u32> {
         let sum = deployed_steps(&ctx, &event).await?;
         ctx.step("c", async || Ok(sum)).await
@@ -88,14 +88,14 @@ async fn a_step_that_is_added_after_where_a_run_is_does_not_matter_to_it() {
         ctx.sleep("night", DAY).await?;
         ctx.step("b", async || Ok(a)).await
     }
-    let [live, over] = live_and_over().await;
+    let [live, over] = live_and_ended().await;
     assert_eq!(checked(&live, Function::new("f", added)).await, None);
     let found = checked(&over, Function::new("f", added)).await.unwrap();
     assert!(found.contains("the run has completed here; the code goes on and asks for `c`"), "{found}");
 }
 
 #[tokio::test]
-async fn a_step_that_is_inserted_removed_renamed_or_moved_where_a_run_has_been_is_found() {
+async fn a_step_changed_before_the_current_one_diverges() {
     async fn inserted(ctx: Context, _: Event<Order>) -> Result<()> {
         ctx.step("a", async || Ok(1_u32)).await?;
         ctx.step("new", async || Ok(())).await?;
@@ -115,7 +115,7 @@ async fn a_step_that_is_inserted_removed_renamed_or_moved_where_a_run_has_been_i
     async fn ends(_: Context, _: Event<Order>) -> Result<()> {
         Ok(())
     }
-    let [live, _] = live_and_over().await;
+    let [live, _] = live_and_ended().await;
     for (function, at, asks) in [
         (Function::new("f", inserted), "3: the journal goes on with a sleep `night`", "asks for `new`"),
         (Function::new("f", removed), "1: the journal goes on with a step with a body `a`", "asks for `night`"),
@@ -149,7 +149,7 @@ async fn another_kind_another_type_and_another_event_are_found() {
     async fn more(_: Context, _: Event<More>) -> Result<()> {
         Ok(())
     }
-    let [live, _] = live_and_over().await;
+    let [live, _] = live_and_ended().await;
     for (function, says) in [
         (Function::new("f", kind), "the journal holds a sleep under `night`, the code at "),
         (Function::new("f", typed), "the recorded outcome of step `a`"),
@@ -161,15 +161,15 @@ async fn another_kind_another_type_and_another_event_are_found() {
 }
 
 #[tokio::test]
-async fn a_function_that_is_gone_matters_to_live_runs() {
-    let [live, over] = live_and_over().await;
+async fn a_removed_function_is_reported_for_live_runs() {
+    let [live, over] = live_and_ended().await;
     let found = checked(&live, Function::new("g", deployed)).await.unwrap();
     assert!(found.contains("function `f` is not in this build"), "{found}");
     assert_eq!(checked(&over, Function::new("g", deployed)).await, None);
 }
 
 #[tokio::test]
-async fn a_recorded_outcome_that_nobody_asks_for_is_found_at_the_end() {
+async fn an_unclaimed_outcome_is_reported_at_the_end() {
     async fn lazy(ctx: Context, _: Event<Order>) -> Result<u32> {
         let a = ctx.step("a", async || Ok(1_u32));
         let b = ctx.step("b", async || Ok(2_u32));

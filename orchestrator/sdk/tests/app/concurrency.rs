@@ -10,7 +10,7 @@ use stepladder_sdk::testing::{Status, TestApp};
 
 use crate::running::Order;
 
-/// How many bodies run now, and how many ran at most.
+/// The number of bodies that run now, and the maximum.
 #[derive(Default)]
 struct Busy {
     now: AtomicU32,

@@ -1,4 +1,4 @@
-//! Moments at the ends of time.
+//! Times at the ends of the calendar.
 
 use stepladder_sdk::Timestamp;
 use stepladder_sdk::prelude::*;
@@ -6,7 +6,7 @@ use stepladder_sdk::testing::{Status, TestApp};
 
 use crate::running::order;
 
-/// A function that sleeps until this, and what came of it.
+/// Runs a function that sleeps until this time.
 async fn until(moment: impl Into<Timestamp> + Copy + Send + Sync + 'static) -> (Status, String, Duration) {
     async fn sleeps(ctx: Context, moment: impl Into<Timestamp>) -> Result<()> {
         ctx.sleep_until("to the end", moment).await
@@ -20,7 +20,7 @@ async fn until(moment: impl Into<Timestamp> + Copy + Send + Sync + 'static) -> (
 }
 
 #[tokio::test]
-async fn a_sleep_to_a_moment_that_cannot_be_written_fails_and_names_the_step() {
+async fn a_sleep_until_an_invalid_time_fails_and_names_the_step() {
     for ms in [i64::MAX, Timestamp::MAX.as_millis() + 1, Timestamp::MIN.as_millis() - 1, i64::MIN] {
         let (status, error, _) = until(Timestamp::from_millis(ms)).await;
         assert_eq!(status, Status::Failed, "{ms}");
@@ -29,7 +29,7 @@ async fn a_sleep_to_a_moment_that_cannot_be_written_fails_and_names_the_step() {
 }
 
 #[tokio::test]
-async fn a_sleep_to_a_moment_before_1970_is_over_at_once() {
+async fn a_sleep_until_a_time_before_1970_ends_at_once() {
     for ms in [-1, 0, Timestamp::MIN.as_millis()] {
         assert_eq!(until(Timestamp::from_millis(ms)).await, (Status::Completed, String::new(), Duration::ZERO), "{ms}");
     }

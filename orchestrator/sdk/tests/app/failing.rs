@@ -1,4 +1,4 @@
-//! Runs that fail: retries and their waits, time-outs, on-failure functions, mocks.
+//! Runs that fail: retries and their waits, timeouts, on-failure functions, mocks.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn failures_are_retried_after_their_waits() {
 }
 
 #[tokio::test]
-async fn an_error_may_say_when_to_try_again() {
+async fn an_error_may_set_its_retry_delay() {
     let busy = Error::retry_after(Duration::from_secs(90), "slow down");
     let mut app = TestApp::new().function(Function::new("charge", charge)).fail("charge", 1, busy);
     let begun = app.now();
@@ -52,12 +52,12 @@ async fn a_body_that_hangs_is_timed_out() {
     let mut app = TestApp::new().function(function).hang("charge");
     let begun = app.now();
     let run = app.send(&order()).await.remove(0);
-    assert_eq!(run.error().unwrap().message, "step `charge` ran past its time-out of 30s");
+    assert_eq!(run.error().unwrap().message, "step `charge` ran past its timeout of 30s");
     assert_eq!(app.now().since(begun), Duration::from_secs(30));
 }
 
 #[tokio::test]
-async fn a_handler_that_fails_outside_its_steps_is_run_again() {
+async fn a_handler_that_fails_outside_its_steps_is_retried() {
     async fn flaky(ctx: Context, _: Event<Order>) -> Result<u32> {
         ctx.step("once", async || Ok(())).await?;
         match ctx.attempt() {
@@ -88,7 +88,7 @@ async fn a_failed_run_starts_its_on_failure_function() {
 }
 
 #[tokio::test]
-async fn mocks_answer_for_steps_by_name_and_by_id() {
+async fn mocks_replace_steps_by_name_and_by_id() {
     async fn thrice(ctx: Context, _: Event<Order>) -> Result<Vec<u32>> {
         let mut seen = Vec::new();
         for i in 0..3 {
@@ -104,7 +104,7 @@ async fn mocks_answer_for_steps_by_name_and_by_id() {
 }
 
 #[tokio::test]
-async fn state_is_shared_with_functions() {
+async fn data_is_shared_with_functions() {
     async fn uses(ctx: Context, _: Event<Order>) -> Result<u32> {
         ctx.data::<u32>().copied()
     }

@@ -12,7 +12,7 @@ use super::running::{Order, order};
 const HOUR: Duration = Duration::from_secs(3_600);
 const PACES: [Pace; 2] = [Pace::StepPerInvocation, Pace::WithinBudget];
 
-/// An end as Inngest's events tell of it, whatever its name.
+/// The data of an end in the form of Inngest's events.
 macro_rules! told {
     ($($type:ident: $name:literal),*) => {$(
         #[derive(Serialize, Deserialize)]
@@ -50,7 +50,7 @@ fn gives<T: EventData>(
 }
 
 #[tokio::test]
-async fn a_function_hears_of_every_failure_or_of_those_of_one_function() {
+async fn a_function_receives_every_failure_or_those_of_one_function() {
     for pace in PACES {
         let mut app = TestApp::new()
             .pace(pace)
@@ -68,7 +68,7 @@ async fn a_function_hears_of_every_failure_or_of_those_of_one_function() {
 }
 
 #[tokio::test]
-async fn ends_are_told_in_the_form_that_inngest_has_for_them() {
+async fn ends_are_announced_in_inngests_form() {
     for pace in PACES {
         let mut app = TestApp::new()
             .pace(pace)
@@ -111,7 +111,7 @@ async fn ends_are_told_in_the_form_that_inngest_has_for_them() {
 }
 
 #[tokio::test]
-async fn what_a_listener_starts_is_not_announced_so_that_nothing_goes_round_for_ever() {
+async fn the_ends_of_listeners_are_not_announced() {
     async fn listens(ctx: Context, event: Event<FunctionFailed>) -> Result<()> {
         ctx.invoke::<()>("call", "fails-too", &json!({ "clientId": event.data.function_id })).await
     }
@@ -138,7 +138,7 @@ async fn what_a_listener_starts_is_not_announced_so_that_nothing_goes_round_for_
 }
 
 #[tokio::test]
-async fn an_end_that_is_redone_is_told_once() {
+async fn an_end_that_is_redone_sends_one_event() {
     let mut app = TestApp::new()
         .function(Function::new("slow", sleeps))
         .function(gives::<Cancelled>(|_| json!(null), "on-cancelled"))
@@ -154,12 +154,12 @@ async fn an_end_that_is_redone_is_told_once() {
 }
 
 #[tokio::test]
-async fn where_no_function_listens_no_event_is_made_and_nothing_more_is_written() {
+async fn an_end_without_a_listener_sends_no_event_and_writes_nothing() {
     let mut counts = Vec::new();
     for listens in [false, true] {
         let mut app = TestApp::new().function(Function::new("well", completes)).function(Function::new("f", fails));
         if listens {
-            // it hears of cancelled runs alone: these are none
+            // it receives cancelled runs alone, and these are not
             app = app.function(gives::<Cancelled>(|_| json!(null), "on-cancelled"));
         }
         app.send(&order()).await;
@@ -191,7 +191,7 @@ async fn a_failure_can_cancel_and_be_collected() {
 }
 
 #[tokio::test]
-async fn what_would_pass_the_limit_of_an_event_is_left_out_and_named() {
+async fn fields_past_the_event_limit_are_omitted_and_named() {
     async fn large(_: Context, _: Event<Order>) -> Result<String> {
         Ok("x".repeat(3 << 20))
     }
@@ -221,13 +221,13 @@ async fn a_wait_for_the_end_of_a_run_is_refused() {
 
 #[tokio::test]
 #[should_panic(expected = "the trigger `inngest/function.faild` of function `listens` begins with `inngest/`")]
-async fn a_reserved_name_that_is_never_sent_starts_no_app() {
+async fn an_app_with_an_unsent_reserved_trigger_does_not_start() {
     told!(Misspelt: "inngest/function.faild");
     TestApp::new().function(gives::<Misspelt>(|_| json!(null), "listens")).now();
 }
 
 #[tokio::test]
 #[should_panic(expected = "the event `stepladder/x` that cancels function `slow` begins with `stepladder/`")]
-async fn nor_does_one_that_is_to_cancel() {
+async fn a_wait_does_not_swallow_a_cancelling_event() {
     TestApp::new().function(Function::new("slow", sleeps).cancel_on(CancelOn::named("stepladder/x"))).now();
 }

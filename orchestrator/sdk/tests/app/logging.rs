@@ -1,4 +1,4 @@
-//! What functions say with `ctx.log`, and what their bodies report as used.
+//! Log lines of `ctx.log`, and the usage that bodies record.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -28,7 +28,7 @@ async fn says(ctx: Context, event: Event<Order>) -> Result<u32> {
 }
 
 #[tokio::test]
-async fn each_line_is_said_once_and_the_last_goes_with_the_end() {
+async fn each_log_line_is_recorded_once_and_the_last_with_the_end() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
         let run = app(Function::new("f", says)).pace(pace).send(&order()).await.remove(0);
         assert_eq!(run.logs(), ["for acme", "few", "more", "done"]);
@@ -40,7 +40,7 @@ async fn each_line_is_said_once_and_the_last_goes_with_the_end() {
 }
 
 #[tokio::test]
-async fn a_function_that_does_nothing_but_say_something_is_heard() {
+async fn the_log_of_a_function_without_steps_is_kept() {
     async fn only(ctx: Context, _: Event<Order>) -> Result<()> {
         ctx.log("nothing to do");
         Ok(())
@@ -50,7 +50,7 @@ async fn a_function_that_does_nothing_but_say_something_is_heard() {
 }
 
 #[tokio::test]
-async fn a_body_says_something_in_each_attempt_and_a_replay_does_not() {
+async fn a_body_logs_in_each_attempt_and_not_in_a_replay() {
     async fn tries(ctx: Context, _: Event<Order>) -> Result<()> {
         let tried = ctx.data::<AtomicU32>()?;
         ctx.step("try", async || {
@@ -68,7 +68,7 @@ async fn a_body_says_something_in_each_attempt_and_a_replay_does_not() {
 }
 
 #[tokio::test]
-async fn a_later_attempt_of_the_function_says_what_is_another_line() {
+async fn a_later_attempt_of_the_function_logs_separate_lines() {
     async fn trips(ctx: Context, _: Event<Order>) -> Result<()> {
         ctx.log("begun");
         ctx.step("a", async || Ok(())).await?;
@@ -80,7 +80,7 @@ async fn a_later_attempt_of_the_function_says_what_is_another_line() {
 }
 
 #[tokio::test]
-async fn a_run_keeps_a_thousand_lines_and_says_that_it_keeps_no_more() {
+async fn a_run_keeps_a_thousand_log_lines_and_a_last_one_says_so() {
     async fn chatters(ctx: Context, _: Event<Order>) -> Result<()> {
         for n in 0..1_500 {
             ctx.log(format!("{n}"));
@@ -131,7 +131,7 @@ async fn usage_is_recorded_with_the_attempt_also_when_it_fails() {
 }
 
 #[tokio::test]
-async fn bodies_side_by_side_report_each_for_itself() {
+async fn parallel_bodies_report_separately() {
     async fn asks(ctx: Context, _: Event<Order>) -> Result<()> {
         let ask = |name: &'static str, tokens| {
             ctx.step(name, async move || {
@@ -153,7 +153,7 @@ async fn bodies_side_by_side_report_each_for_itself() {
 }
 
 #[tokio::test]
-async fn what_a_dropped_body_used_was_paid_for() {
+async fn the_usage_of_a_dropped_body_is_recorded() {
     async fn races(ctx: Context, _: Event<Order>) -> Result<u8> {
         let slow = ctx.step("slow", async || {
             record_usage(of("m", 5));

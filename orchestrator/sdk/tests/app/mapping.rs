@@ -1,4 +1,4 @@
-//! Maps: what becomes of the others when an item fails, and items that are runs of their own.
+//! Maps: what happens to the other items when one fails, and items that are runs of their own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,7 +19,7 @@ impl EventData for Item {
     const NAME: &'static str = "test/item";
 }
 
-/// Takes the longer the earlier its item is, and refuses multiples of 7.
+/// Takes longer for earlier items, and refuses multiples of 7.
 async fn double(ctx: Context, event: Event<Item>) -> Result<u32> {
     let n = event.data.n;
     ctx.sleep("a while", Duration::from_secs(u64::from(1_000 - n))).await?;
@@ -38,7 +38,7 @@ where
     TestApp::new().function(Function::new("all", handler)).function(Function::new("double", double))
 }
 
-/// The most that were under way at a time, as the journal tells it.
+/// Returns the maximum number of active items, by the journal.
 fn most_at_once(journal: &[stepladder_sdk::testing::Entry]) -> i32 {
     let change = |fact: &Fact| {
         i32::from(matches!(fact, Fact::InvokeStarted { .. })) - i32::from(matches!(fact, Fact::InvokeEnded { .. }))
@@ -51,7 +51,7 @@ fn most_at_once(journal: &[stepladder_sdk::testing::Entry]) -> i32 {
 }
 
 #[tokio::test]
-async fn each_item_is_a_run_of_its_own_so_many_at_a_time_and_values_come_in_order() {
+async fn each_item_is_a_run_of_its_own_within_the_limit_and_in_order() {
     let mut app = app(async |ctx: Context, _: Event<Order>| {
         let items = (1..300_u32).filter(|n| n % 7 != 0).map(|n| Item { n });
         ctx.map_runs::<u32, _>("item", "double", items).limit(20).await
@@ -64,7 +64,7 @@ async fn each_item_is_a_run_of_its_own_so_many_at_a_time_and_values_come_in_orde
 }
 
 #[tokio::test]
-async fn a_run_that_fails_fails_the_map_and_no_further_item_begins() {
+async fn a_run_that_fails_fails_the_map_and_no_further_item_starts() {
     let mut app = app(async |ctx: Context, _: Event<Order>| {
         ctx.map_runs::<u32, _>("item", "double", (1..50).map(|n| Item { n })).limit(5).await
     });
@@ -76,7 +76,7 @@ async fn a_run_that_fails_fails_the_map_and_no_further_item_begins() {
 }
 
 #[tokio::test]
-async fn results_are_those_of_every_item_in_order() {
+async fn results_contain_every_item_in_order() {
     let mut app = app(async |ctx: Context, _: Event<Order>| {
         let items = (1..30).map(|n| Item { n });
         let results = ctx.map_runs::<u32, _>("item", "double", items).limit(5).results().await;
@@ -90,7 +90,7 @@ async fn results_are_those_of_every_item_in_order() {
 }
 
 #[tokio::test]
-async fn results_of_steps_are_theirs_and_each_is_retried_by_itself() {
+async fn each_item_is_retried_separately_and_keeps_its_result() {
     let mut app = app(async |ctx: Context, _: Event<Order>| {
         let half = async |n: u32| if n.is_multiple_of(2) { Ok(n / 2) } else { Err(Error::new("odd")) };
         let results = ctx.map("half", 0..10, half).limit(3).retries(1).results().await;
@@ -103,7 +103,7 @@ async fn results_of_steps_are_theirs_and_each_is_retried_by_itself() {
 }
 
 #[tokio::test]
-async fn a_map_of_nothing_is_nothing() {
+async fn a_map_of_no_items_returns_no_values() {
     let mut app = app(async |ctx: Context, _: Event<Order>| {
         let none = ctx.map_runs::<u32, Item>("item", "double", []).await?;
         let results = ctx.map("none", Vec::<u32>::new(), async |n| Ok(n)).results().await;
@@ -143,7 +143,7 @@ async fn ten_thousand_items_complete_with_the_limit_held_throughout() {
 }
 
 #[tokio::test]
-async fn when_a_map_fails_bodies_in_other_invocations_run_to_their_end_and_are_not_asked_for() {
+async fn bodies_of_a_failed_map_run_to_their_end_in_other_invocations() {
     const ITEMS: usize = 20; // more than run side by side in one invocation
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
         let (done, all): (Arc<AtomicU32>, _) = (Arc::default(), Arc::new(tokio::sync::Barrier::new(ITEMS)));

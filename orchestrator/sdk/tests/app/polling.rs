@@ -1,5 +1,5 @@
-//! Checks that are repeated: when, how often, and what becomes of those that fail or come to
-//! nothing.
+//! Checks that are repeated: when, how often, and what happens to those that fail or never have a
+//! value.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +13,7 @@ use crate::running::{Order, order};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What the check finds: an answer from the `ready`th check on; checks in `failing` fail.
+/// A check with a value from the `ready`th check on; checks in `failing` fail.
 struct Elsewhere {
     ready: u32,
     failing: std::ops::Range<u32>,
@@ -43,7 +43,7 @@ fn app(ready: u32, failing: std::ops::Range<u32>) -> TestApp {
 }
 
 #[tokio::test]
-async fn a_check_is_made_again_until_it_has_a_value_and_uses_no_retry() {
+async fn a_check_is_repeated_until_it_has_a_value_and_uses_no_retry() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
         let mut app = app(8, 0..0).pace(pace);
         let begun = app.now();
@@ -69,7 +69,7 @@ async fn between_checks_nothing_runs() {
 }
 
 #[tokio::test]
-async fn the_last_check_is_made_when_the_time_is_up_and_its_failure_has_a_code() {
+async fn the_last_check_is_made_at_the_timeout_and_its_failure_has_a_code() {
     let mut last = app(11, 0..0);
     assert_eq!(last.send(&order()).await.remove(0).output::<u32>(), 11);
 
@@ -84,7 +84,7 @@ async fn the_last_check_is_made_when_the_time_is_up_and_its_failure_has_a_code()
 }
 
 #[tokio::test]
-async fn checks_that_fail_are_retried_and_counted_anew_after_one_that_says_not_yet() {
+async fn failed_checks_are_retried_and_a_check_without_a_value_resets_the_count() {
     // two failures, a check, and two failures again: never more than the two retries in a row
     let elsewhere = |failing| app(7, failing);
     let run = elsewhere(2..4).send(&order()).await.remove(0);
@@ -110,7 +110,7 @@ async fn waits_between_checks_grow_and_the_journal_has_two_entries_a_check() {
 }
 
 #[tokio::test]
-async fn checks_that_would_be_too_many_are_refused_before_the_first() {
+async fn too_many_checks_are_refused_before_the_first() {
     async fn often(ctx: Context, _: Event<Order>) -> Result<u32> {
         let second = Duration::from_secs(1);
         ctx.poll_until("ready", async || Ok(Some(1))).every(second).timeout(2_001 * second).await

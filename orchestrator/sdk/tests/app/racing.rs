@@ -1,5 +1,5 @@
-//! `select!` over steps, sleeps, waits and calls: whoever is first wins, in the first run as in
-//! every replay, and what lost does not hold the run up.
+//! `select!` over steps, sleeps, waits and calls: the first outcome wins, in the first run as in
+//! every replay, and the loser does not hold the run up.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ where
     TestApp::new().function(Function::new("f", handler))
 }
 
-/// What a race is followed by: replays of it.
+/// What follows a race: replays of it.
 async fn told(ctx: &Context, winner: &str) -> Result<String> {
     for after in ["after", "and after"] {
         ctx.step(after, async || Ok(())).await?;
@@ -42,7 +42,7 @@ fn won(run: &TestRun, winner: &str) {
 }
 
 #[tokio::test]
-async fn a_step_that_takes_too_long_loses_to_a_sleep_and_is_abandoned() {
+async fn a_slow_step_loses_to_a_sleep_and_is_abandoned() {
     for pace in PACES {
         let app = app(async |ctx: Context, _: Event<Order>| {
             let winner = tokio::select! {
@@ -60,7 +60,7 @@ async fn a_step_that_takes_too_long_loses_to_a_sleep_and_is_abandoned() {
 }
 
 #[tokio::test]
-async fn a_step_that_is_quick_wins_against_a_sleep_that_never_holds_it_up() {
+async fn a_quick_step_wins_against_a_sleep() {
     for pace in PACES {
         let app = app(async |ctx: Context, _: Event<Order>| {
             let winner = tokio::select! {
@@ -101,7 +101,7 @@ async fn a_wait_for_an_event_wins_or_loses_as_the_event_comes() {
 }
 
 #[tokio::test]
-async fn a_call_wins_or_loses_as_its_run_ends_and_goes_on_by_itself() {
+async fn a_call_that_loses_a_race_continues_its_run() {
     #[derive(Serialize, Deserialize)]
     struct Asked {
         minutes: u32,
@@ -127,7 +127,7 @@ async fn a_call_wins_or_loses_as_its_run_ends_and_goes_on_by_itself() {
             app.advance(60 * MINUTE).await;
             won(&app.runs_of_function("f").await[0], winner);
             assert_eq!(app.runs_of_function("slow").await[0].status(), Status::Completed, "it was not cancelled");
-            // a result that the handler does not wait for any more is not recorded
+            // a result that the handler no longer waits for is not recorded
             let ended = |entry: &&Entry| matches!(entry.fact, Fact::InvokeEnded { .. });
             let recorded = app.runs_of_function("f").await[0].journal().iter().filter(ended).count();
             assert_eq!(recorded, usize::from(winner == "call"));
@@ -136,7 +136,7 @@ async fn a_call_wins_or_loses_as_its_run_ends_and_goes_on_by_itself() {
 }
 
 #[tokio::test]
-async fn of_steps_the_first_that_has_an_outcome_wins() {
+async fn the_first_step_with_an_outcome_wins_a_race() {
     for pace in PACES {
         let app = app(async |ctx: Context, _: Event<Order>| {
             let winner = tokio::select! {

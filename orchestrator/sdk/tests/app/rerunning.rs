@@ -1,4 +1,4 @@
-//! Reruns from a step: every outcome before it is taken over, whatever it is, so that the run takes
+//! Reruns from a step: every outcome before it is taken over, so that the run takes
 //! the same path.
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ impl EventData for Paid {
     const NAME: &'static str = "order/paid";
 }
 
-/// How often something was done, whatever run did it.
+/// How often something was done, by any run.
 #[derive(Clone, Default)]
 struct Count(Arc<AtomicU32>);
 
@@ -57,7 +57,7 @@ fn carried(run: &TestRun) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_failure_that_was_handled_is_kept_and_the_run_takes_the_same_path() {
+async fn a_handled_failure_is_kept_and_the_rerun_takes_the_same_path() {
     for pace in PACES {
         let charges = Count::default();
         let count = charges.clone();
@@ -87,14 +87,14 @@ async fn a_failure_that_was_handled_is_kept_and_the_run_takes_the_same_path() {
         assert_eq!(carried(&again), ["charge", "send invoice"]);
         let shown = again.detail().steps.iter().find(|step| &*step.id == "charge").unwrap().clone();
         assert_eq!((shown.status.as_str(), shown.error.unwrap().message.as_str()), ("Failed", "declined"));
-        // from the failed step itself, it is tried anew
+        // from the failed step itself, it is repeated
         let from_charge = app.rerun_from(&first, "charge").await;
         assert_eq!((from_charge.output::<String>().as_str(), charges.get()), ("charged", 2), "{pace:?}");
     }
 }
 
 #[tokio::test]
-async fn waits_and_checks_that_timed_out_are_not_waited_for_again() {
+async fn waits_and_checks_that_timed_out_are_not_repeated() {
     for pace in PACES {
         let mut app = app(pace, |ctx: Context, _| async move {
             let paid = ctx.wait_for_event::<Paid>("paid").timeout(HOUR).await?;
@@ -115,7 +115,7 @@ async fn waits_and_checks_that_timed_out_are_not_waited_for_again() {
 }
 
 #[tokio::test]
-async fn calls_that_failed_were_cancelled_or_skipped_are_not_made_again() {
+async fn calls_that_failed_or_were_cancelled_or_skipped_are_not_repeated() {
     async fn child(ctx: Context, event: Event<Order>) -> Result<()> {
         if event.data.client_id == "fails" {
             return Err(Error::terminal("no such client"));
@@ -159,7 +159,7 @@ async fn calls_that_failed_were_cancelled_or_skipped_are_not_made_again() {
 }
 
 #[tokio::test]
-async fn from_a_step_that_lost_its_race_the_race_is_run_again() {
+async fn a_rerun_from_the_loser_of_a_race_repeats_the_race() {
     for pace in PACES {
         let mut app = app(pace, |ctx: Context, _| async move {
             ctx.step("before", async || Ok(())).await?;
@@ -178,7 +178,7 @@ async fn from_a_step_that_lost_its_race_the_race_is_run_again() {
 }
 
 #[tokio::test]
-async fn from_a_step_whose_sibling_failed_both_are_tried_again() {
+async fn a_rerun_from_a_step_with_a_failed_sibling_repeats_both() {
     for pace in PACES {
         let tries = Count::default();
         let count = tries.clone();
@@ -201,7 +201,7 @@ async fn from_a_step_whose_sibling_failed_both_are_tried_again() {
 }
 
 #[tokio::test]
-async fn beside_a_step_that_a_cancel_cut_short_what_was_done_is_kept() {
+async fn outcomes_beside_a_cancelled_step_are_kept() {
     let dones = Count::default();
     let count = dones.clone();
     let mut app = app(Pace::StepPerInvocation, move |ctx: Context, _| {
@@ -218,7 +218,7 @@ async fn beside_a_step_that_a_cancel_cut_short_what_was_done_is_kept() {
 }
 
 #[tokio::test]
-async fn an_event_that_the_run_before_has_met_does_not_enter_its_rerun() {
+async fn an_event_delivered_to_a_run_is_not_delivered_to_its_rerun() {
     let mut app = app(Pace::StepPerInvocation, |ctx: Context, _| async move {
         let first = ctx.wait_for_event::<Paid>("first").timeout(HOUR).await?;
         let second = ctx.wait_for_event::<Paid>("second").timeout(HOUR).await?;
@@ -243,7 +243,7 @@ async fn an_event_that_the_run_before_has_met_does_not_enter_its_rerun() {
 }
 
 #[tokio::test]
-async fn other_data_is_given_to_a_rerun_and_a_step_that_there_is_not_is_named() {
+async fn a_rerun_takes_other_data_and_refuses_an_unknown_step() {
     let mut app = app(Pace::StepPerInvocation, |ctx: Context, event: Event<Order>| async move {
         ctx.step("greet", async || Ok(event.data.client_id)).await
     });

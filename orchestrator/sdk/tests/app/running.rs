@@ -1,4 +1,4 @@
-//! Runs that go as they should: sleeps, events, calls, fan-outs, races.
+//! Runs that complete: sleeps, events, calls, fan-outs, races.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ async fn months_of_sleep_pass_at_once_and_every_body_runs_once() {
 }
 
 #[tokio::test]
-async fn a_test_can_look_at_a_run_on_its_way() {
+async fn a_test_can_inspect_a_live_run() {
     let mut app = TestApp::new().function(Function::new("f", two_months));
     let run = app.start(&order()).await.remove(0);
     assert_eq!((run.status(), run.executions("first")), (Status::Running, 1));
@@ -79,7 +79,7 @@ async fn an_event_that_a_function_sends_starts_others() {
 }
 
 #[tokio::test]
-async fn a_called_function_gives_its_value_or_its_failure() {
+async fn an_invoked_function_returns_its_value_or_its_failure() {
     #[derive(Serialize, Deserialize)]
     struct Numbers {
         numbers: Vec<u32>,
@@ -148,7 +148,7 @@ async fn bodies_may_take_real_time_while_the_clock_stands_still() {
 }
 
 #[tokio::test]
-async fn a_called_run_is_cancelled_with_its_caller_if_it_is_asked_to() {
+async fn an_invoked_run_is_cancelled_with_its_caller_if_the_call_says_so() {
     #[derive(Deserialize)]
     struct Called {
         bound: bool,

@@ -17,7 +17,7 @@ fn nested(levels: usize) -> String {
     format!(r#"{{"a":{}1{}}}"#, "[".repeat(levels - 1), "]".repeat(levels - 1))
 }
 
-/// Data that no event may have, and what is said of it.
+/// Data that no event may have, and the error.
 fn unfit() -> Vec<(String, &'static str)> {
     vec![
         (format!(r#"{{"a":"{}"}}"#, "x".repeat(3 << 20)), "bytes; at most 3145728 are allowed"),
@@ -30,7 +30,7 @@ fn unfit() -> Vec<(String, &'static str)> {
 }
 
 #[tokio::test]
-async fn what_a_function_sends_has_the_limits_of_an_event() {
+async fn a_sent_event_has_the_limits_of_any_event() {
     for (data, said) in unfit() {
         for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
             let event = raw(data.clone());
@@ -53,7 +53,7 @@ async fn what_a_function_sends_has_the_limits_of_an_event() {
 }
 
 #[tokio::test]
-async fn as_large_and_as_deep_as_an_event_may_be_it_is_sent() {
+async fn an_event_at_its_limits_is_sent() {
     async fn sends(ctx: Context, _: Event<Order>) -> Result<()> {
         ctx.send_event("deep", raw(nested(99))).await?;
         ctx.send_event("large", raw(format!(r#"{{"a":"{}"}}"#, "x".repeat((3 << 20) - 100)))).await?;
@@ -64,7 +64,7 @@ async fn as_large_and_as_deep_as_an_event_may_be_it_is_sent() {
 }
 
 #[tokio::test]
-async fn what_is_sent_together_has_the_limits_of_a_request() {
+async fn events_sent_together_have_the_limits_of_a_request() {
     async fn sends(ctx: Context, _: Event<Order>) -> Result<(String, String)> {
         let many = ctx.send_events("many", (0..5_001).map(|_| raw("{}".into()))).await.unwrap_err();
         let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(3_000_000));
@@ -78,7 +78,7 @@ async fn what_is_sent_together_has_the_limits_of_a_request() {
 }
 
 #[tokio::test]
-async fn what_a_function_is_called_with_has_the_limits_of_an_event() {
+async fn the_input_of_a_call_has_the_limits_of_an_event() {
     async fn child(_: Context, _: Event<Order>) -> Result<()> {
         Ok(())
     }
@@ -102,7 +102,7 @@ async fn what_a_function_is_called_with_has_the_limits_of_an_event() {
 }
 
 #[tokio::test]
-async fn a_name_that_no_function_can_have_is_not_called() {
+async fn an_impossible_function_name_is_not_invoked() {
     async fn calls(ctx: Context, _: Event<Order>) -> Result<String> {
         let called: Result<()> = ctx.invoke("one", "x".repeat(1 << 20), &json!({})).await;
         Ok(called.unwrap_err().to_string())

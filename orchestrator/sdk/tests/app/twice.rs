@@ -1,5 +1,5 @@
 //! Every method of every builder, called twice: both calls count, or the second is refused by name.
-//! None replaces the first without a word.
+//! None silently replaces the first.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -30,7 +30,7 @@ impl EventData for Stopped {
 
 const S: Duration = Duration::from_secs(1);
 
-/// The methods of which both calls count.
+/// The methods whose calls all count.
 const BOTH: &[&str] = &[
     "App::dev_flag",
     "App::function",
@@ -47,17 +47,16 @@ const BOTH: &[&str] = &[
     "Function::on",
     "Invoke::cancelled_with_run",
     "MapRuns::cancelled_with_run",
-    "TestApp::config",
     "TestApp::function",
     "TestApp::hang",
     "WaitForEvent::matching",
     "WaitForEvent::filter",
 ];
 
-/// Those that crates of the workspace test where they are.
+/// The methods that other crates of the workspace test.
 const ELSEWHERE: &[&str] = &["App::code_version", "App::data", "App::pace", "DevSetup::retry_delay"];
 
-/// These replace by intention: an error that is passed on may get another code, a field of a log
+/// These replace on purpose: an error that is passed on may get another code, a field of a log
 /// line a newer value.
 const REPLACES: &[&str] = &["Error::with_code", "Log::with"];
 
@@ -78,12 +77,12 @@ fn f() -> Function {
     Function::new("f", quick)
 }
 
-/// What is said of a function when the app starts.
+/// Returns the error with which an app of the function does not start.
 fn refusal(function: Function) -> String {
     programs(function, &SharedData::default()).err().unwrap_or_default()
 }
 
-/// What a run of a handler fails with.
+/// Returns the failure of a handler's run.
 async fn failure<H, Fut>(handler: H) -> String
 where
     H: Fn(Context, Event<Asked>) -> Fut + Send + Sync + 'static,
@@ -93,7 +92,7 @@ where
     run.error().map(|failure| failure.message.to_string()).unwrap_or_default()
 }
 
-/// What the test of an app ends with.
+/// Returns the panic of a test app.
 fn panic(app: impl FnOnce() -> TestApp) -> String {
     let payload = catch_unwind(AssertUnwindSafe(|| app().now())).expect_err("it is not refused");
     let text = payload.downcast_ref::<String>().cloned();
@@ -104,7 +103,7 @@ fn backoff() -> stepladder_sdk::Backoff {
     stepladder_sdk::Backoff::Fixed(S)
 }
 
-/// Each method that may be called once, and what is said when it is called twice.
+/// Returns each method that may be called once, and the error of a second call.
 async fn refusals() -> Vec<(&'static str, String)> {
     let rate = || Rate::new(1, S);
     let cancel = || CancelOn::event::<Stopped>();
@@ -160,7 +159,7 @@ async fn refusals() -> Vec<(&'static str, String)> {
     all
 }
 
-/// The same of what is called on steps, which are made by a run.
+/// The same for steps, which a run creates.
 async fn steps() -> Vec<(&'static str, String)> {
     async fn one() -> Result<u8> {
         Ok(1)
@@ -198,7 +197,7 @@ async fn steps() -> Vec<(&'static str, String)> {
 }
 
 #[tokio::test]
-async fn what_may_be_called_once_is_refused_by_name_when_it_is_called_twice() {
+async fn a_second_call_of_a_method_that_may_be_called_once_is_refused_by_name() {
     for (method, says) in refusals().await {
         let (_, name) = method.split_once("::").unwrap();
         let named =
@@ -220,7 +219,7 @@ async fn no_builder_has_a_method_that_is_not_tested_here() {
     assert_eq!(found, tested);
 }
 
-/// The public methods in a folder's sources that take a value and give it back.
+/// Finds the public methods in a folder's sources that take a value and return it.
 fn methods(folder: &Path, found: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -264,7 +263,7 @@ async fn is_cancelled(cancel: CancelOn, stop: serde_json::Value) -> bool {
 }
 
 #[tokio::test]
-async fn of_two_conditions_for_being_cancelled_both_hold() {
+async fn two_conditions_for_being_cancelled_must_both_hold() {
     let same_id = "async.data.id == event.data.id";
     let each: [fn() -> CancelOn; 4] = [
         || CancelOn::event::<Stopped>().matching("tenant").matching("id"),
@@ -282,15 +281,14 @@ async fn of_two_conditions_for_being_cancelled_both_hold() {
             assert!(!is_cancelled(cancel(), other.clone()).await, "{:?} by {other}", cancel());
         }
     }
-    // a condition that does not look at one of the events
+    // a condition that reads only one of the events
     let never = || CancelOn::event::<Stopped>().matching("tenant").filter(same_id).filter("false");
     assert!(!is_cancelled(never(), json!({"tenant": "a", "id": 1})).await);
 }
 
 #[tokio::test]
-async fn of_two_conditions_for_starting_both_hold() {
-    let function =
-        || f().filter("event.data.plan == 'pro' // who pays").filter("event.data.id == 1 || event.data.id == 2");
+async fn two_filters_of_a_function_must_both_hold() {
+    let function = || f().filter("event.data.plan == 'pro' // paid").filter("event.data.id == 1 || event.data.id == 2");
     for (data, starts) in [
         (json!({"plan": "pro", "id": 1}), true),
         (json!({"plan": "pro", "id": 2}), true),
@@ -308,7 +306,7 @@ async fn of_two_conditions_for_starting_both_hold() {
 }
 
 #[tokio::test]
-async fn of_two_conditions_for_an_event_that_is_waited_for_both_hold() {
+async fn two_conditions_of_a_wait_must_both_hold() {
     async fn waits(ctx: Context, _: Event<Asked>) -> Result<bool> {
         let waits = ctx.wait_for_event::<Stopped>("w").matching("tenant", "a").matching("data.id", &1);
         let came = waits.filter("async.data.score > 5").filter("async.data.score < 9").await?;
@@ -330,7 +328,7 @@ async fn of_two_conditions_for_an_event_that_is_waited_for_both_hold() {
 }
 
 #[tokio::test]
-async fn what_adds_up_adds_up() {
+async fn calls_that_add_up_are_all_kept() {
     let limits = f().concurrency(Concurrency::limit(2)).concurrency(Concurrency::limit(1).key("event.data.a"));
     let compiled = programs(limits.cron("@hourly").cron("@daily"), &SharedData::default()).unwrap();
     let spec = compiled[0].spec();

@@ -1,5 +1,5 @@
-//! What a run did is undone when it fails for good: when, in which order, once, and whatever comes
-//! in between.
+//! Compensations of a run that fails for good: when, in which order, once, and after every kind of
+//! interruption.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use stepladder_sdk::testing::{Pace, Status, TestApp};
 
 use crate::running::{Order, order};
 
-/// What was done and undone, in order.
+/// The effects and their compensations, in order.
 #[derive(Clone, Default)]
 struct Ledger(Arc<Mutex<Vec<String>>>);
 
@@ -52,7 +52,7 @@ fn refused() -> Error {
 }
 
 #[tokio::test]
-async fn what_was_done_is_undone_last_first_and_once_when_the_run_fails_for_good() {
+async fn a_failed_run_undoes_its_steps_once_in_reverse_order() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
         let ledger = Ledger::default();
         let run = app(&ledger).pace(pace).fail("pay", 9, refused()).send(&order()).await.remove(0);
@@ -66,14 +66,14 @@ async fn what_was_done_is_undone_last_first_and_once_when_the_run_fails_for_good
 }
 
 #[tokio::test]
-async fn nothing_is_undone_when_the_run_completes_or_a_step_is_tried_again() {
+async fn a_completed_run_and_a_retried_step_are_not_compensated() {
     let ledger = Ledger::default();
     let run = app(&ledger).fail("pay", 4, Error::new("busy")).send(&order()).await.remove(0);
     assert_eq!((run.status(), run.attempts("pay")), (Status::Completed, 5));
     assert_eq!(ledger.lines(), ["book flight", "book hotel"]);
 }
 
-/// Fails outside its steps so often, by a panic.
+/// Fails outside its steps this many times, by a panic.
 async fn moody(ctx: Context, _: Event<Order>) -> Result<()> {
     let (ledger, fails) = (ctx.data::<Ledger>()?.clone(), *ctx.data::<u32>()?);
     let undone = ledger.clone();
@@ -91,7 +91,7 @@ async fn moody(ctx: Context, _: Event<Order>) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_handler_that_is_tried_again_undoes_nothing_before_its_last_attempt() {
+async fn a_retried_handler_is_compensated_only_after_its_last_attempt() {
     let run = async |fails: u32| {
         let ledger = Ledger::default();
         let function = Function::new("moody", moody).retries(2);
@@ -106,7 +106,7 @@ async fn a_handler_that_is_tried_again_undoes_nothing_before_its_last_attempt() 
 }
 
 #[tokio::test]
-async fn undoing_is_retried_and_one_that_cannot_be_undone_does_not_keep_the_others_from_it() {
+async fn compensations_are_retried_and_a_failed_one_does_not_stop_the_others() {
     let ledger = Ledger::default();
     let app = app(&ledger).fail("pay", 9, refused());
     let mut app = app.fail("undo book flight", 4, Error::new("away")).fail("undo book hotel", 9, Error::new("gone"));
@@ -119,7 +119,7 @@ async fn undoing_is_retried_and_one_that_cannot_be_undone_does_not_keep_the_othe
 }
 
 #[tokio::test]
-async fn a_function_with_few_retries_still_tries_hard_to_undo() {
+async fn compensations_have_at_least_four_retries() {
     let ledger = Ledger::default();
     let app = TestApp::new().data(ledger.clone()).function(Function::new("trip", trip).retries(0));
     let mut app = app.fail("pay", 9, Error::new("busy")).fail("undo book hotel", 4, Error::new("away"));
@@ -130,7 +130,7 @@ async fn a_function_with_few_retries_still_tries_hard_to_undo() {
 static WELL: AtomicBool = AtomicBool::new(false);
 
 #[tokio::test]
-async fn that_a_run_has_failed_holds_though_its_handler_comes_to_another_end_in_a_later_replay() {
+async fn a_recorded_failure_holds_even_if_a_later_replay_ends_differently() {
     async fn fickle(ctx: Context, _: Event<Order>) -> Result<()> {
         let ledger = ctx.data::<Ledger>()?.clone();
         for what in ["a", "b"] {
@@ -154,7 +154,7 @@ async fn that_a_run_has_failed_holds_though_its_handler_comes_to_another_end_in_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_waits_for_ever_for_what_is_no_step_is_undone_too() {
+async fn an_aborted_handler_is_compensated() {
     async fn stuck(ctx: Context, _: Event<Order>) -> Result<()> {
         let ledger = ctx.data::<Ledger>()?.clone();
         ctx.step("do", async || Ok(()))
@@ -173,7 +173,7 @@ async fn a_handler_that_waits_for_ever_for_what_is_no_step_is_undone_too() {
 }
 
 #[tokio::test]
-async fn what_a_function_returns_and_is_too_large_fails_the_run_and_is_undone() {
+async fn an_output_past_the_limit_fails_the_run_and_is_compensated() {
     async fn large(ctx: Context, _: Event<Order>) -> Result<String> {
         let ledger = ctx.data::<Ledger>()?.clone();
         ctx.step("do", async || Ok(()))
@@ -203,7 +203,7 @@ async fn a_cancelled_run_ends_where_it_is() {
 }
 
 #[tokio::test]
-async fn a_run_that_was_undone_is_run_again_from_the_beginning_only() {
+async fn a_compensated_run_is_rerun_from_its_beginning_only() {
     let ledger = Ledger::default();
     let mut app = app(&ledger).fail("pay", 1, refused());
     let run = app.send(&order()).await.remove(0);
@@ -217,7 +217,7 @@ async fn a_run_that_was_undone_is_run_again_from_the_beginning_only() {
 }
 
 #[tokio::test]
-async fn a_rerun_undoes_what_it_did_itself_and_not_what_the_run_before_did() {
+async fn a_rerun_compensates_its_own_steps_only() {
     async fn two(ctx: Context, event: Event<Order>) -> Result<()> {
         let ledger = ctx.data::<Ledger>()?.clone();
         for what in ["a", "b"] {
@@ -245,7 +245,7 @@ async fn a_rerun_undoes_what_it_did_itself_and_not_what_the_run_before_did() {
 static DRAWN: AtomicU32 = AtomicU32::new(0);
 
 #[tokio::test]
-async fn said_within_a_body_it_has_no_effect() {
+async fn undo_within_a_body_has_no_effect() {
     async fn within(ctx: Context, _: Event<Order>) -> Result<()> {
         ctx.step("a", async || {
             ctx.undo("a", async || {

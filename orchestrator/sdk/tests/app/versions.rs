@@ -1,4 +1,4 @@
-//! Versions of a function side by side: which one a new run takes.
+//! Versions of a function: which one a new run takes.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -33,7 +33,7 @@ async fn approval(ctx: Context, event: Event<Order>) -> Result<Option<u32>> {
 }
 
 #[tokio::test]
-async fn the_event_that_matches_is_given_to_the_run_and_no_other() {
+async fn only_the_matching_event_is_delivered() {
     let mut app = TestApp::new().function(Function::new("f", approval));
     let run = app.start(&order()).await.remove(0);
     assert_eq!(run.status(), Status::Running);
@@ -47,7 +47,7 @@ async fn the_event_that_matches_is_given_to_the_run_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_wait_that_nothing_comes_for_gives_none_at_its_time() {
+async fn a_wait_returns_none_at_its_timeout() {
     let mut app = TestApp::new().function(Function::new("f", approval));
     let begun = app.now();
     let run = app.send(&order()).await.remove(0);
@@ -56,7 +56,7 @@ async fn a_wait_that_nothing_comes_for_gives_none_at_its_time() {
 }
 
 #[tokio::test]
-async fn a_wait_and_a_signal_without_a_time_last_a_week() {
+async fn a_wait_and_a_signal_without_a_timeout_last_a_week() {
     async fn waits(ctx: Context, _: Event<Order>) -> Result<bool> {
         let (event, signal) =
             tokio::join!(ctx.wait_for_event::<Approved>("event"), ctx.wait_for_signal::<u32>("signal"));
@@ -130,7 +130,7 @@ async fn payment(ctx: Context, _: Event<Order>) -> Result<Option<u64>> {
 }
 
 #[tokio::test]
-async fn what_is_posted_to_the_token_that_was_handed_out_is_given_to_the_run() {
+async fn data_posted_to_a_token_reaches_the_run() {
     let mut app = TestApp::new().function(Function::new("f", payment));
     let run = app.start(&order()).await.remove(0);
     let handed_out = run.detail().steps[0].output.clone().expect("a token");
@@ -178,7 +178,7 @@ async fn race(ctx: Context, event: Event<Order>) -> Result<&'static str> {
         out = ctx.wait_for_signal::<()>("signal") => out.map(|_| "signal"),
         out = ctx.invoke::<()>("invoke", "naps", &json!({})) => out.map(|()| "invoke"),
     }?;
-    // replays come to the same end
+    // replays end the same
     ctx.step("after", async || Ok(())).await?;
     ctx.sleep("a while", DAY).await?;
     ctx.step("last", async || Ok(winner.to_owned())).await?;
@@ -203,7 +203,7 @@ async fn racing(naps: Duration, step: bool) -> TestApp {
 }
 
 #[tokio::test]
-async fn whatever_comes_first_wins_a_race() {
+async fn the_first_outcome_wins_a_race() {
     for wins in ["step", "sleep", "event", "signal", "invoke"] {
         let naps = if wins == "invoke" { DAY } else { 5 * DAY };
         let mut app = racing(naps, wins == "step").await;
@@ -224,7 +224,7 @@ async fn whatever_comes_first_wins_a_race() {
 }
 
 #[tokio::test]
-async fn what_lost_a_race_changes_nothing_when_it_comes_after_all() {
+async fn a_late_outcome_of_a_lost_race_changes_nothing() {
     async fn first_of_two(ctx: Context, _: Event<Order>) -> Result<(bool, Option<u32>)> {
         let slept = tokio::select! {
             out = ctx.sleep("sleep", DAY) => out.map(|()| true),
@@ -237,8 +237,8 @@ async fn what_lost_a_race_changes_nothing_when_it_comes_after_all() {
     let mut app = TestApp::new().function(Function::new("f", first_of_two));
     app.start(&order()).await;
     app.advance(DAY).await;
-    // the wait that lost is still open in the journal: the event enters there, and nobody asks for
-    // it
+    // the wait that lost is still open in the journal: the event is delivered there, and the
+    // handler does not ask for it
     app.start(&approved("acme", 1)).await;
     app.advance(DAY).await;
     app.send(&approved("acme", 2)).await;
@@ -246,7 +246,7 @@ async fn what_lost_a_race_changes_nothing_when_it_comes_after_all() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_waited_for_fails_and_says_why() {
+async fn an_impossible_wait_fails_with_the_reason() {
     async fn list(ctx: Context, _: Event<Order>) -> Result<()> {
         ctx.wait_for_event::<Approved>("w").matching("clientId", &[1, 2]).await.map(drop)
     }

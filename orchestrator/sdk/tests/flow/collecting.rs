@@ -14,7 +14,7 @@ async fn counts(ctx: Context, events: Vec<Event<Job>>) -> Result<Vec<u32>> {
 }
 
 #[tokio::test]
-async fn a_debounce_runs_with_the_last_event_once_it_is_quiet() {
+async fn a_debounce_starts_with_the_last_event_after_a_quiet_period() {
     let mut app = TestApp::new().function(Function::new("f", works).debounce(Debounce::new(10 * SECOND)));
     let sent = app.now();
     for n in 0..5 {
@@ -26,13 +26,13 @@ async fn a_debounce_runs_with_the_last_event_once_it_is_quiet() {
     let runs = all_runs(&mut app).await;
     assert_eq!(outputs(&runs), [4]);
     assert_eq!(began_after(&runs[0], sent), 34 * SECOND);
-    // and the next event is another run's
+    // and the next event starts another run
     app.send(&job("acme", 9)).await;
     assert_eq!(outputs(&all_runs(&mut app).await), [4, 9]);
 }
 
 #[tokio::test]
-async fn a_debounce_ends_at_the_latest_and_counts_each_key_by_itself() {
+async fn a_debounce_ends_at_its_max_wait_and_counts_each_key_separately() {
     let debounce = Debounce::new(10 * SECOND).max_wait(25 * SECOND).key("event.data.client");
     let mut app = TestApp::new().function(Function::new("f", works).debounce(debounce));
     let sent = app.now();
@@ -46,12 +46,12 @@ async fn a_debounce_ends_at_the_latest_and_counts_each_key_by_itself() {
     app.finish().await;
     let runs = all_runs(&mut app).await;
     let told: Vec<_> = runs.iter().map(|run| (run.output::<u32>(), began_after(run, sent).as_secs())).collect();
-    // a's come at 0, 6, … 42 s: five until 25 s, the others from 30 s on
+    // the events of a arrive at 0, 6, … 42 s: five until 25 s, the others from 30 s on
     assert_eq!(told, [(4, 25), (100, 10), (7, 52)]);
 }
 
 #[tokio::test]
-async fn a_batch_runs_when_it_is_full_or_its_time_is_over() {
+async fn a_batch_starts_when_it_is_full_or_its_timeout_passes() {
     let mut app = TestApp::new().function(Function::batch("f", Batch::new(3, MINUTE), counts));
     let sent = app.now();
     send_all(&mut app, (0..7).map(|n| job("acme", n))).await;
@@ -62,7 +62,7 @@ async fn a_batch_runs_when_it_is_full_or_its_time_is_over() {
 }
 
 #[tokio::test]
-async fn a_batch_gathers_over_requests_by_key_and_each_event_knows_its_run() {
+async fn a_batch_collects_over_requests_by_key_and_each_event_lists_its_run() {
     let batch = Batch::new(10, MINUTE).key("event.data.client");
     let mut app = TestApp::new().function(Function::batch("f", batch, counts));
     let first = app.start(&job("a", 1)).await.remove(0);
@@ -98,7 +98,7 @@ async fn a_repeated_event_is_in_one_batch_once_before_and_after_that_has_begun()
 }
 
 #[tokio::test]
-async fn a_full_batch_of_one_begins_at_once_and_one_of_many_bytes_before_it_is_full() {
+async fn a_batch_of_one_starts_at_once_and_a_large_one_before_it_is_full() {
     let mut app = TestApp::new().function(Function::batch("f", Batch::new(1, MINUTE), counts));
     let sent = app.now();
     send_all(&mut app, [job("a", 1), job("a", 2)]).await;
@@ -116,7 +116,7 @@ async fn a_full_batch_of_one_begins_at_once_and_one_of_many_bytes_before_it_is_f
 }
 
 #[tokio::test]
-async fn a_run_that_collects_costs_one_wake_however_often_it_is_put_off() {
+async fn a_run_that_collects_events_costs_one_wake_however_often_it_is_delayed() {
     let mut app = TestApp::new().function(Function::new("f", works).debounce(Debounce::new(10 * SECOND)));
     for n in 0..50 {
         app.start(&job("acme", n)).await;
@@ -131,7 +131,7 @@ async fn a_run_that_collects_costs_one_wake_however_often_it_is_put_off() {
 }
 
 #[tokio::test]
-async fn a_cancelled_batch_takes_no_event_with_it_that_comes_later() {
+async fn a_cancelled_batch_does_not_take_later_events() {
     let mut app = TestApp::new().function(Function::batch("f", Batch::new(3, MINUTE), counts));
     let first = app.start(&job("a", 1)).await.remove(0);
     app.engine().control().cancel(first.id(), "by hand").await.unwrap();
@@ -141,7 +141,7 @@ async fn a_cancelled_batch_takes_no_event_with_it_that_comes_later() {
 }
 
 #[tokio::test]
-async fn an_event_whose_ts_lies_ahead_has_a_run_of_its_own_that_begins_then() {
+async fn an_event_with_a_future_ts_has_a_run_of_its_own_that_starts_then() {
     let batch = Function::batch("f", Batch::new(2, 10 * SECOND), counts);
     let debounce = Function::new("f", async |ctx: Context, event: Event<Job>| {
         ctx.step("work", async || Ok(vec![event.data.n])).await

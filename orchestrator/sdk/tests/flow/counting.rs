@@ -11,7 +11,7 @@ use crate::{Job, SECOND, all_runs, began_after, job, outputs, send_all, works_lo
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// How many of these lived at once at most, from their first step to their end.
+/// Returns the maximum number of runs that were live at once, from their first step to their end.
 fn most_alive(runs: &[TestRun]) -> usize {
     let times = |run: &TestRun| {
         let began = run.journal().iter().find(|entry| matches!(entry.fact, Fact::StepStarted { .. })).unwrap().at;
@@ -51,7 +51,7 @@ async fn a_limit_on_runs_by_key_and_one_on_steps_hold_together() {
 }
 
 #[tokio::test]
-async fn a_cancelled_run_and_a_failed_one_give_their_places_on() {
+async fn a_cancelled_run_and_a_failed_run_release_their_slots() {
     async fn fails(ctx: Context, event: Event<Job>) -> Result<u32> {
         ctx.sleep("an hour", HOUR).await?;
         match event.data.n {
@@ -64,7 +64,7 @@ async fn a_cancelled_run_and_a_failed_one_give_their_places_on() {
     send_all(&mut app, (0..4).map(|n| job("acme", n))).await;
     app.advance(SECOND).await;
     let runs = all_runs(&mut app).await;
-    // the first holds the slot, the third waits in line
+    // the first holds the slot, the third waits in the queue
     for run in [&runs[0], &runs[2]] {
         app.engine().control().cancel(run.id(), "by hand").await.unwrap();
     }
@@ -88,7 +88,7 @@ async fn functions_that_share_a_limit_hold_it_together() {
 }
 
 #[tokio::test]
-async fn who_has_priority_stands_further_ahead_in_line() {
+async fn priority_moves_a_run_forward_in_the_wait_queue() {
     let function = Function::new("f", works_long)
         .concurrency(Concurrency::runs(1))
         .priority("event.data.client == 'pro' ? 120 : 0");
@@ -104,12 +104,12 @@ async fn who_has_priority_stands_further_ahead_in_line() {
     let mut began: Vec<_> =
         all_runs(&mut app).await.iter().map(|run| (began_after(run, sent), run.output::<u32>())).collect();
     began.sort_unstable();
-    // 120 s of priority are worth a hundred of waiting, and not two hundred
+    // 120 s of priority outweigh a wait of 100 s, and not one of 200 s
     assert_eq!(began.iter().map(|(_, n)| *n).collect::<Vec<_>>(), [0, 2, 1, 3]);
 }
 
 #[tokio::test]
-async fn a_singleton_skips_while_one_lives() {
+async fn a_singleton_skips_while_a_run_is_live() {
     let singleton = Singleton::skip().key("event.data.client");
     let mut app = TestApp::new().function(Function::new("f", works_long).singleton(singleton));
     send_all(&mut app, [job("a", 0), job("a", 1), job("b", 2)]).await;
@@ -125,9 +125,9 @@ async fn a_singleton_skips_while_one_lives() {
     assert_eq!(runs.iter().filter(|run| run.status() == Status::Skipped).count(), 2);
 }
 
-/// The note of who lives is kept for a week, and his watchdog renews it.
+/// The flow state of the live run is kept for a week, and the run's watchdog renews it.
 #[tokio::test]
-async fn a_singleton_that_lives_for_months_is_still_the_only_one() {
+async fn a_singleton_holds_for_a_run_of_months() {
     async fn sleeps(ctx: Context, event: Event<Job>) -> Result<u32> {
         ctx.sleep("a season", 24 * 90 * HOUR).await?;
         Ok(event.data.n)
@@ -145,7 +145,7 @@ async fn a_singleton_that_lives_for_months_is_still_the_only_one() {
 }
 
 #[tokio::test]
-async fn who_takes_the_place_of_one_that_has_not_begun_takes_that_of_the_one_before_too() {
+async fn a_run_that_replaces_a_waiting_run_replaces_its_predecessor_too() {
     let mut app = TestApp::new().function(Function::new("f", works_long).singleton(Singleton::replace()));
     app.start(&job("a", 0)).await;
     let later = NewEvent { ts: Some(app.now() + 30 * 60 * SECOND), ..job("a", 1).to_event().unwrap() };
@@ -157,11 +157,11 @@ async fn who_takes_the_place_of_one_that_has_not_begun_takes_that_of_the_one_bef
 }
 
 #[tokio::test]
-async fn a_singleton_that_replaces_cancels_the_one_before() {
+async fn a_replacing_singleton_cancels_the_live_run() {
     let mut app = TestApp::new().function(Function::new("f", works_long).singleton(Singleton::replace()));
     app.start(&job("a", 0)).await;
     app.advance(SECOND).await;
-    // the second is cancelled before it begins, and has not cancelled the first
+    // the second is cancelled before it starts, and has not cancelled the first
     send_all(&mut app, (1..3).map(|n| job("a", n))).await;
     app.advance(SECOND).await;
     let alive = all_runs(&mut app).await.iter().filter(|run| !run.status().is_end()).count();

@@ -1,4 +1,4 @@
-//! What ends a run from outside: events that cancel it, and its time.
+//! What cancels a run from outside: events and timeouts.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ async fn an_event_cancels_the_runs_whose_field_it_shares() {
 }
 
 #[tokio::test]
-async fn an_event_cancels_what_has_not_begun_and_only_within_the_time() {
+async fn an_event_cancels_runs_that_have_not_started_and_only_before_the_timeout() {
     let function = Function::new("f", works_long)
         .concurrency(Concurrency::runs(1))
         .cancel_on(CancelOn::event::<Stop>().timeout(90 * MINUTE));
@@ -65,7 +65,7 @@ async fn an_event_cancels_what_has_not_begun_and_only_within_the_time() {
 }
 
 #[tokio::test]
-async fn who_has_ended_is_not_looked_at_when_the_event_comes() {
+async fn an_event_does_not_read_runs_that_have_ended() {
     let mut app =
         TestApp::new().function(Function::new("f", works).cancel_on(CancelOn::event::<Stop>().matching("client")));
     for n in 0..5 {
@@ -78,7 +78,7 @@ async fn who_has_ended_is_not_looked_at_when_the_event_comes() {
 }
 
 #[tokio::test]
-async fn a_run_that_waits_too_long_to_begin_is_cancelled() {
+async fn a_run_past_its_start_timeout_is_cancelled() {
     let function =
         Function::new("f", works_long).concurrency(Concurrency::runs(1)).timeouts(Timeouts::new().start(30 * MINUTE));
     let mut app = TestApp::new().function(function);
@@ -92,7 +92,7 @@ async fn a_run_that_waits_too_long_to_begin_is_cancelled() {
 }
 
 #[tokio::test]
-async fn a_run_that_takes_too_long_is_cancelled_on_time() {
+async fn a_run_past_its_finish_timeout_is_cancelled() {
     for (within, ends) in [(30 * MINUTE, Cancelled), (2 * Duration::from_secs(3_600), Completed)] {
         let function =
             Function::new("f", works_long).throttle(Rate::new(1, MINUTE)).timeouts(Timeouts::new().finish(within));
@@ -111,7 +111,7 @@ async fn a_run_that_takes_too_long_is_cancelled_on_time() {
 }
 
 #[tokio::test]
-async fn the_time_to_begin_counts_from_the_ts_of_an_event_that_lies_ahead() {
+async fn the_start_timeout_counts_from_a_future_ts() {
     let function = || Function::new("f", works_long).timeouts(Timeouts::new().start(30 * MINUTE));
     for (limited, ends) in [(false, [Completed; 2]), (true, [Completed, Cancelled])] {
         let function = if limited { function().concurrency(Concurrency::runs(1)) } else { function() };

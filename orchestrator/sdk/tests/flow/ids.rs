@@ -1,4 +1,4 @@
-//! What an event's `id` and an idempotency key stand for, where that is not obvious.
+//! What an event's `id` and an idempotency key identify, where that is not obvious.
 
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ async fn an_idempotency_key_holds_after_a_run_that_failed_or_was_cancelled_and_n
         let ended = if cancels { Status::Cancelled } else { Status::Failed };
         let again = app.send(&job("acme", 2)).await.remove(0);
         assert_eq!((again.id(), again.status()), (first.id(), ended), "it leads to the first one's run");
-        // to do the work again is a wish of its own
+        // a rerun is explicit
         let rerun = app.rerun_with(&first, &job("acme", 3)).await;
         assert_eq!((rerun.output::<u32>(), app.runs().await.len()), (3, 2));
         app.advance(DAY).await;

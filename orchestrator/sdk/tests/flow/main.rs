@@ -33,7 +33,7 @@ pub(crate) fn job(client: &str, n: u32) -> Job {
     Job { client: client.into(), n }
 }
 
-/// A function of one step, whose result is the job's number.
+/// A function of one step, which returns the job's number.
 pub(crate) async fn works(ctx: Context, event: Event<Job>) -> Result<u32> {
     ctx.step("work", async || Ok(event.data.n)).await
 }
@@ -54,20 +54,20 @@ pub(crate) async fn send_all(app: &mut TestApp, jobs: impl IntoIterator<Item = J
     app.engine().intake().ingest(events, None).await.unwrap();
 }
 
-/// When the first step of a run began, after a moment.
+/// Returns when the first step of a run started, after a time.
 pub(crate) fn began_after(run: &TestRun, moment: Timestamp) -> Duration {
     use stepladder_sdk::testing::Fact;
     let first = run.journal().iter().find(|entry| matches!(entry.fact, Fact::StepStarted { .. }));
     first.unwrap_or_else(|| panic!("{} has not begun: {:?}", run.id(), run.status())).at.since(moment)
 }
 
-/// The outputs of those runs that have one.
+/// Returns the outputs of the runs that have one.
 pub(crate) fn outputs(runs: &[TestRun]) -> Vec<u32> {
     use stepladder_sdk::testing::Status;
     runs.iter().filter(|run| run.status() == Status::Completed).map(TestRun::output::<u32>).collect()
 }
 
-/// All runs, in the order of the events that created them.
+/// Returns all runs, in the order of the events that created them.
 pub(crate) async fn all_runs(app: &mut TestApp) -> Vec<TestRun> {
     use stepladder_sdk::testing::Fact;
     let mut runs = app.runs().await;
@@ -78,7 +78,7 @@ pub(crate) async fn all_runs(app: &mut TestApp) -> Vec<TestRun> {
     runs
 }
 
-/// Those of one function.
+/// Returns the runs of one function.
 pub(crate) async fn runs_of(app: &mut TestApp, function: &str) -> Vec<TestRun> {
     let mut runs = all_runs(app).await;
     runs.retain(|run| run.function() == function);

@@ -1,4 +1,4 @@
-//! What must not grow with the number of those who wait.
+//! What must not grow with the number of waiting runs.
 
 use std::sync::{Arc, Mutex};
 
@@ -26,7 +26,7 @@ async fn waits(ctx: Context, event: Event<Job>) -> Result<bool> {
     Ok(wait.await?.is_some())
 }
 
-/// Reads of journals and looks at the index that it takes to resume one, among so many that wait
+/// Returns the reads of journals and index lookups to resume one run, among many that wait
 /// for other clients.
 async fn cost_of_resuming_one_among(many: u64) -> (u64, u64) {
     let mut app = TestApp::new().function(Function::new("f", waits));
@@ -50,16 +50,16 @@ async fn cost_of_resuming_one_among(many: u64) -> (u64, u64) {
 }
 
 #[tokio::test]
-async fn one_of_100_000_who_wait_is_found_by_his_field_with_as_many_reads_as_one_of_ten() {
+async fn one_wait_of_100_000_is_found_with_as_many_reads_as_one_of_ten() {
     assert_eq!(cost_of_resuming_one_among(100_000).await, cost_of_resuming_one_among(10).await);
 }
 
-/// The jobs in the order in which they were worked on.
+/// The jobs in the order of their work.
 #[derive(Clone, Default)]
 struct Order(Arc<Mutex<Vec<u32>>>);
 
-/// Calls about slots and reads of journals for each of so many runs that wait for one slot; they
-/// are served in order.
+/// Returns the calls for slots and reads of journals for each of many runs that wait for one slot
+/// in order.
 async fn cost_of_waiting_for_a_slot(many: u32) -> f64 {
     async fn tells(ctx: Context, event: Event<Job>) -> Result<()> {
         let order = ctx.data::<Order>()?;

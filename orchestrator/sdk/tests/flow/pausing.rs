@@ -7,7 +7,7 @@ use stepladder_sdk::testing::{Status, TestApp};
 use crate::{Job, MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works, works_long};
 
 #[tokio::test]
-async fn what_has_not_begun_waits_until_its_function_is_resumed() {
+async fn runs_that_have_not_started_wait_until_their_function_is_resumed() {
     let mut app = TestApp::new().function(Function::new("f", works_long));
     let engine = app.engine();
     app.start(&job("a", 0)).await;
@@ -31,7 +31,7 @@ async fn what_has_not_begun_waits_until_its_function_is_resumed() {
 }
 
 #[tokio::test]
-async fn who_is_cancelled_while_its_function_is_paused_stays_so() {
+async fn a_run_cancelled_during_a_pause_stays_cancelled() {
     let mut app = TestApp::new().function(Function::new("f", works));
     let engine = app.engine();
     engine.functions().pause("f").await.unwrap();
@@ -43,14 +43,14 @@ async fn who_is_cancelled_while_its_function_is_paused_stays_so() {
 }
 
 #[tokio::test]
-async fn a_function_that_is_not_there_cannot_be_paused() {
+async fn an_unknown_function_cannot_be_paused() {
     let mut app = TestApp::new().function(Function::new("f", works));
     let said = app.engine().functions().pause("g").await.unwrap_err().to_string();
     assert!(said.contains("no function `g`"), "{said}");
 }
 
 #[tokio::test]
-async fn who_waits_to_begin_does_not_stand_in_the_way_of_those_who_have_begun() {
+async fn a_run_that_waits_to_start_does_not_hold_up_started_runs() {
     for limit in [Concurrency::limit(1), Concurrency::limit(1).key("event.data.client")] {
         let mut app = TestApp::new().function(Function::new("f", works_long).concurrency(limit));
         let engine = app.engine();
@@ -58,7 +58,7 @@ async fn who_waits_to_begin_does_not_stand_in_the_way_of_those_who_have_begun() 
         app.advance(SECOND).await;
         engine.functions().pause("f").await.unwrap();
         send_all(&mut app, (2..5).map(|n| job("a", n))).await;
-        // no watchdog has come by then
+        // no watchdog is due by then
         app.advance(61 * MINUTE).await;
         assert_eq!(outputs(&all_runs(&mut app).await), [0, 1]);
         assert_eq!(engine.functions().resume("f").await.unwrap(), 3);

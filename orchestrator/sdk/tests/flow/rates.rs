@@ -21,7 +21,7 @@ async fn a_throttle_starts_runs_evenly_and_loses_none() {
 }
 
 #[tokio::test]
-async fn a_throttle_counts_each_key_by_itself_and_lets_a_burst_through() {
+async fn a_throttle_counts_each_key_separately_and_allows_a_burst() {
     let rate = Rate::new(1, MINUTE).burst(3).key("event.data.client");
     let mut app = TestApp::new().function(Function::new("f", works).throttle(rate));
     let sent = app.now();
@@ -63,7 +63,7 @@ async fn a_throttle_holds_over_requests_and_for_called_functions() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_skips_what_is_too_much_and_says_so() {
+async fn a_rate_limit_skips_surplus_runs_with_a_reason() {
     let function = Function::new("f", works).rate_limit(Rate::new(3, MINUTE));
     let mut app = TestApp::new().function(function);
     send_all(&mut app, (0..5).map(|n| job("acme", n))).await;
@@ -73,7 +73,7 @@ async fn a_rate_limit_skips_what_is_too_much_and_says_so() {
     use Status::{Completed, Skipped};
     assert_eq!(statuses, [Completed, Completed, Completed, Skipped, Skipped]);
     assert!(runs[4].error().unwrap().message.contains("rate limit (3 in 60s)"), "{:?}", runs[4].error());
-    // a third of the minute later there is room for one
+    // a third of the minute later one more run may start
     app.advance(20 * SECOND).await;
     for n in 5..7 {
         app.send(&job("acme", n)).await;
@@ -97,7 +97,7 @@ async fn events_of_one_idempotency_key_lead_to_the_first_ones_run_for_a_day() {
 }
 
 #[tokio::test]
-async fn a_key_that_an_event_has_not_skips_it_with_the_reason() {
+async fn an_event_without_the_key_is_skipped_with_the_reason() {
     for function in [
         Function::new("f", works).throttle(Rate::new(1, SECOND).key("event.data.missing")),
         Function::new("f", works).idempotency("event.data.missing"),

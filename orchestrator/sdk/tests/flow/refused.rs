@@ -1,4 +1,4 @@
-//! Combinations that make no sense are refused when the app starts, by name.
+//! Combinations that make no sense are refused by name when the app starts.
 
 use std::time::Duration;
 
@@ -28,8 +28,24 @@ fn batch() -> Function {
     Function::batch("f", Batch::new(10, MINUTE), counts)
 }
 
+fn ticks() -> Function {
+    async fn report(_: Context, tick: Event<Tick>) -> Result<stepladder_sdk::Timestamp> {
+        Ok(tick.data.at)
+    }
+    Function::new("f", report).cron("@hourly")
+}
+
 #[test]
-fn what_cannot_be_had_together_is_named() {
+fn a_cron_schedule_needs_a_handler_that_takes_ticks() {
+    assert!(programs(ticks(), &SharedData::default()).is_ok());
+    for function in [f().cron("@hourly"), batch().cron("@hourly")] {
+        let error = programs(function, &SharedData::default()).err().unwrap_or_default();
+        assert_eq!(error, "function `f` has a cron schedule; its handler must take an `Event<Tick>`");
+    }
+}
+
+#[test]
+fn an_impossible_combination_is_refused_by_name() {
     let debounced = || f().debounce(Debounce::new(SECOND));
     for (function, one, other) in [
         (batch().debounce(Debounce::new(SECOND)), "a batch", "a debounce"),
@@ -41,7 +57,7 @@ fn what_cannot_be_had_together_is_named() {
         (batch().concurrency(Concurrency::limit(1)).priority("1"), "a batch", "a priority"),
         (debounced().throttle(Rate::new(1, SECOND)), "a debounce", "a throttle"),
         (debounced().singleton(Singleton::replace()), "a debounce", "a singleton"),
-        (debounced().cron("@hourly"), "a debounce", "a cron line"),
+        (ticks().debounce(Debounce::new(SECOND)), "a debounce", "a cron line"),
     ] {
         let said = refusal(function);
         assert!(said.starts_with("function `f` has") && said.contains(one) && said.contains(other), "{said}");
@@ -49,7 +65,7 @@ fn what_cannot_be_had_together_is_named() {
 }
 
 #[test]
-fn what_means_nothing_is_refused_with_the_reason() {
+fn settings_without_a_meaning_are_refused_with_the_reason() {
     for (function, says) in [
         (f().throttle(Rate::new(0, SECOND)), "no start at all"),
         (f().throttle(Rate::new(1, SECOND).burst(0)), "no start at all"),
@@ -75,7 +91,7 @@ fn what_means_nothing_is_refused_with_the_reason() {
 }
 
 #[test]
-fn limits_that_would_be_taken_for_shared_ones_are_refused() {
+fn limits_that_look_like_shared_ones_are_refused() {
     for id in ["account", "account/f"] {
         let limited = Function::new(id, works).concurrency(Concurrency::limit(1));
         let said = refusal(limited);
@@ -99,10 +115,10 @@ fn functions_that_share_a_limit_and_do_not_agree_are_named() {
     assert!(["`f2`", "`f3`", "`api`"].iter().all(|name| said.contains(name)), "{said}");
 }
 
-/// <https://github.com/hatchet-dev/hatchet/issues/4380>: an expression that names what does not
-/// exist would fail on every event.
+/// <https://github.com/hatchet-dev/hatchet/issues/4380>: an expression with an unknown name would
+/// fail on every event.
 #[test]
-fn an_expression_that_names_what_does_not_exist_is_refused_when_the_app_starts() {
+fn an_expression_with_an_unknown_name_is_refused_when_the_app_starts() {
     let stopped = || CancelOn::named("job/stopped");
     for (function, what, says) in [
         (f().filter("evnt.data.plan == 'pro'"), "the filter of function `f`", "`evnt`"),
@@ -128,7 +144,7 @@ fn an_expression_that_names_what_does_not_exist_is_refused_when_the_app_starts()
         ),
         (
             f().cancel_on(stopped().filter("asnyc.data.client == event.data.client")),
-            "the condition for being cancelled of function `f`",
+            "the filter for being cancelled of function `f`",
             "did you mean `async`?",
         ),
     ] {
@@ -141,7 +157,7 @@ fn an_expression_that_names_what_does_not_exist_is_refused_when_the_app_starts()
 }
 
 #[test]
-fn a_field_that_is_none_is_refused_when_the_app_starts() {
+fn an_invalid_field_is_refused_when_the_app_starts() {
     let said = refusal(f().cancel_on(CancelOn::named("job/stopped").matching("client..id")));
     assert_eq!(
         said,

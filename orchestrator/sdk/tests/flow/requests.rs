@@ -1,4 +1,4 @@
-//! Requests of many events: each is decided on as if it had come by itself, in the order of the
+//! Requests of many events: each event is handled as if it had come alone, in the order of the
 //! request (rule 31).
 
 use stepladder_sdk::prelude::*;
@@ -29,7 +29,7 @@ async fn counts(ctx: Context, events: Vec<Event<crate::Job>>) -> Result<usize> {
     ctx.step("count", async || Ok(events.len())).await
 }
 
-/// More than a request may need rounds of decisions.
+/// More events than a request may need rounds of decisions.
 const MANY: u32 = 250;
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn a_request_of_many_events_of_one_key_fills_a_rate_limit_and_the_rest_is_
 }
 
 #[tokio::test]
-async fn of_a_request_of_many_events_a_singleton_lets_the_first_or_the_last_run() {
+async fn a_singleton_runs_the_first_or_the_last_event_of_a_request() {
     for (singleton, lives, others) in
         [(Singleton::skip(), 0, Status::Skipped), (Singleton::replace(), MANY - 1, Status::Cancelled)]
     {
@@ -70,7 +70,7 @@ async fn of_a_request_of_many_events_a_singleton_lets_the_first_or_the_last_run(
 }
 
 #[tokio::test]
-async fn of_a_request_of_many_events_of_one_idempotency_key_each_lists_the_one_run() {
+async fn events_of_a_request_with_one_idempotency_key_list_the_same_run() {
     let mut app = TestApp::new().function(Function::new("f", works).idempotency("event.data.client"));
     let events = (0..MANY).map(|n| asked("a", n)).collect();
     let ids = app.engine().intake().ingest(events, None).await.unwrap();
@@ -82,7 +82,7 @@ async fn of_a_request_of_many_events_of_one_idempotency_key_each_lists_the_one_r
 }
 
 #[tokio::test]
-async fn a_request_of_more_events_than_a_thousand_batches_hold_is_batched() {
+async fn a_request_of_more_events_than_a_thousand_batches_contain_is_batched() {
     for size in [1, 2] {
         let batch = Function::batch("f", Batch::new(size, MINUTE), counts);
         let mut app = TestApp::new().function(batch);
@@ -128,7 +128,7 @@ async fn a_stop_cancels_the_job_before_it_and_not_the_one_after_it() {
 }
 
 #[tokio::test]
-async fn a_stop_that_is_repeated_cancels_what_came_before_it_and_not_what_came_after() {
+async fn a_repeated_stop_cancels_earlier_runs_and_not_later_ones() {
     let mut app =
         TestApp::new().function(Function::new("f", works_long).cancel_on(CancelOn::event::<Stop>().matching("client")));
     let stop = NewEvent { id: Some("stop-1".into()), ..stop("a") };
@@ -136,7 +136,7 @@ async fn a_stop_that_is_repeated_cancels_what_came_before_it_and_not_what_came_a
     app.advance(SECOND).await;
     let run = app.start(&job("a", 1)).await.remove(0);
     app.start(&stop).await;
-    // run again by hand, it is a new run: the stop came before it, too
+    // a rerun is a new run: the stop came before it, too
     app.engine().control().rerun(run.id(), Default::default()).await.unwrap();
     app.start(&stop).await;
     app.finish().await;

@@ -1,5 +1,5 @@
-//! Which values are the same: for keys, which are texts, and for waits and cancelling events, which
-//! go by a value and its kind.
+//! Which values are the same: for keys, which are text, and for waits and cancelling events, which
+//! compare a value and its kind.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ impl EventData for Other {
     const NAME: &'static str = "same/other";
 }
 
-/// Two numbers of SIM cards, which have up to 20 digits: more than 64 bits hold.
+/// Two numbers of SIM cards, with up to 20 digits: more than 64 bits.
 const SIMS: [&str; 2] = [r#"{"k":89014103211118510720}"#, r#"{"k":89014103211118510721}"#];
 
 fn raw(name: &str, data: &str) -> NewEvent {
@@ -47,7 +47,7 @@ fn live(runs: &[TestRun]) -> usize {
     runs.iter().filter(|run| !matches!(run.status(), Status::Skipped | Status::Cancelled)).count()
 }
 
-/// Runs that come of two events, one right after the other.
+/// Runs of two events, one right after the other.
 async fn runs_of_two(function: Function, data: [&str; 2]) -> usize {
     let mut app = TestApp::new().function(function);
     for data in data {
@@ -57,8 +57,8 @@ async fn runs_of_two(function: Function, data: [&str; 2]) -> usize {
     live(&app.runs().await)
 }
 
-/// Every flow control that goes by a key, with the number of runs that two events of one key come
-/// to: 1 for all.
+/// Every flow control with a key, with the number of runs that two events of one key start
+/// at once.
 fn keyed() -> [(&'static str, Function); 5] {
     [
         ("idempotency", Function::new("f", quick).idempotency("event.data.k")),
@@ -85,7 +85,7 @@ async fn one_value_is_one_key_however_it_is_written() {
         [SIMS[0], r#"{"k":89014103211118510720.0}"#],
         [r#"{"k":100}"#, r#"{"k":100.0}"#],
         [r#"{"k":0}"#, r#"{"k":-0.0}"#],
-        // a key is a text
+        // a key is text
         [r#"{"k":1}"#, r#"{"k":"1"}"#],
         [r#"{"k":null}"#, r#"{"k":"null"}"#],
         [r#"{"k":true}"#, r#"{"k":"true"}"#],
@@ -97,7 +97,7 @@ async fn one_value_is_one_key_however_it_is_written() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_missing_skips_the_run_and_is_not_that_of_null() {
+async fn a_missing_key_skips_the_run_and_differs_from_null() {
     for (what, function) in keyed() {
         let mut app = TestApp::new().function(function);
         app.send(&raw("same/asked", r#"{"k":null}"#)).await;
@@ -110,7 +110,7 @@ async fn a_key_that_is_missing_skips_the_run_and_is_not_that_of_null() {
 
 #[tokio::test]
 async fn limits_and_throttles_tell_long_numbers_apart() {
-    // runs that have begun within the first second
+    // runs that started within the first second
     let begun = async |function: Function, data: [&str; 2]| {
         let mut app = TestApp::new().function(function);
         for data in data {
@@ -128,7 +128,7 @@ async fn limits_and_throttles_tell_long_numbers_apart() {
     }
 }
 
-/// Pairs of data, and whether an event with the second concerns a run of an event with the first.
+/// Pairs of data, and whether an event with the second affects a run of an event with the first.
 const PAIRS: [([&str; 2], bool); 14] = [
     (SIMS, false),
     ([SIMS[0], SIMS[0]], true),
@@ -184,7 +184,7 @@ async fn a_wait_ends_by_an_event_of_the_same_value_alone() {
     }
     for function in [|| Function::new("f", by_field), (|| Function::new("f", by_condition)) as fn() -> Function] {
         for (data, is_same) in PAIRS {
-            // an option has no null of its own
+            // an `Option` has no null of its own
             if data[0].contains("null") {
                 continue;
             }
@@ -198,7 +198,7 @@ async fn a_wait_ends_by_an_event_of_the_same_value_alone() {
 }
 
 #[tokio::test]
-async fn a_field_that_is_called_data_is_reached_by_its_whole_path() {
+async fn a_field_named_data_needs_its_full_path() {
     let cancel = CancelOn::event::<Other>().matching("data.data.id");
     let mut app = TestApp::new().function(Function::new("f", long).cancel_on(cancel));
     app.start(&raw("same/asked", r#"{"data":{"id":1},"id":2}"#)).await;

@@ -1,5 +1,5 @@
-//! After a standstill (rule 32): what is overdue starts spaced, as its throttle promises, and
-//! missed ticks as their policy says.
+//! After a standstill (rule 32): overdue starts are spaced as their throttle promises, and
+//! missed ticks follow their policy.
 
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::{TestEngine, programs};
@@ -10,7 +10,7 @@ use crate::{MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// When the runs started, in order, in seconds after a moment.
+/// Returns when the runs started, in order, in seconds after a time.
 fn started(runs: &[TestRun], after: Timestamp) -> Vec<u64> {
     let mut started: Vec<u64> = runs.iter().map(|run| began_after(run, after).as_secs()).collect();
     started.sort_unstable();
@@ -26,7 +26,7 @@ async fn rule_32_a_throttle_holds_after_a_pause() {
     let resumed = app.now();
     assert_eq!(app.engine().functions().resume("f").await.unwrap(), 5);
     app.advance(10 * SECOND).await;
-    // one that comes now waits for its turn, too
+    // a new run waits for its turn, too
     send_all(&mut app, [job("a", 5)]).await;
     app.finish().await;
     let runs = all_runs(&mut app).await;
@@ -35,7 +35,7 @@ async fn rule_32_a_throttle_holds_after_a_pause() {
 }
 
 #[tokio::test]
-async fn rule_32_a_run_that_is_put_off_says_when_it_starts() {
+async fn rule_32_a_delayed_run_reports_when_it_starts() {
     let mut app = TestApp::new().function(Function::new("f", works).throttle(Rate::new(1, MINUTE)));
     app.engine().functions().pause("f").await.unwrap();
     send_all(&mut app, (0..3).map(|n| job("a", n))).await;
@@ -88,7 +88,7 @@ async fn rule_32_events_for_one_later_moment_are_spaced_from_then_on() {
 
 #[tokio::test]
 async fn a_run_that_waits_for_a_slot_is_not_counted_again() {
-    // an hour passes before the next gets the slot; the throttle lets one go each minute
+    // an hour passes before the next run gets the slot; the throttle allows one each minute
     for limit in [Concurrency::runs(1), Concurrency::limit(1)] {
         let mut app = TestApp::new().function(limited_by(limit));
         send_all(&mut app, (0..4).map(|n| job("a", n))).await;
@@ -105,9 +105,9 @@ fn limited_by(limit: Concurrency) -> Function {
 }
 
 #[tokio::test]
-async fn rule_32_a_run_that_is_put_off_leaves_its_place_in_line_to_others() {
-    // two functions share a slot: the places of runs that the throttle holds up must not hold up
-    // the other's
+async fn rule_32_a_delayed_run_leaves_the_wait_queue() {
+    // two functions share a slot: the tickets of runs that the throttle delays must not hold up
+    // those of the other function
     let throttled =
         Function::new("f", works).throttle(Rate::new(1, MINUTE)).concurrency(Concurrency::limit(1).shared("api"));
     #[derive(Serialize, Deserialize)]
@@ -130,7 +130,7 @@ async fn rule_32_a_run_that_is_put_off_leaves_its_place_in_line_to_others() {
     app.finish().await;
 }
 
-/// A function with a tick each ten minutes that is paused for three hours: the statuses of its
+/// Pauses a function with a tick every ten minutes for three hours. Returns the statuses of its
 /// runs, and when those that ran started, in minutes after it was resumed.
 async fn paused_cron(policy: Option<MissedTicks>) -> (Vec<Status>, Vec<i64>) {
     async fn ticks(ctx: Context, _: Event<Tick>) -> Result<()> {
@@ -164,9 +164,9 @@ async fn paused_cron(policy: Option<MissedTicks>) -> (Vec<Status>, Vec<i64>) {
 }
 
 #[tokio::test]
-async fn rule_32_of_a_paused_cron_function_missed_ticks_follow_its_policy() {
+async fn rule_32_missed_ticks_of_a_paused_function_follow_its_policy() {
     use Status::{Completed, Skipped};
-    // the ticks of 03:10 and 03:20 come in time
+    // the ticks of 03:10 and 03:20 are in time
     assert_eq!(paused_cron(Some(MissedTicks::Skip)).await, (vec![Skipped, Completed], vec![5, 15]));
     assert_eq!(paused_cron(Some(MissedTicks::RunOnce)).await, (vec![Skipped, Completed], vec![0, 5, 15]));
     assert_eq!(paused_cron(None).await, paused_cron(Some(MissedTicks::RunOnce)).await);
@@ -179,14 +179,14 @@ async fn rule_32_of_a_paused_cron_function_missed_ticks_follow_its_policy() {
 async fn missed_ticks_are_for_cron_functions_and_said_once() {
     let fault = |function: Function| programs(function, &Default::default()).err().unwrap_or_default();
     let said = fault(Function::new("f", works).missed_ticks(MissedTicks::Skip));
-    assert!(said.contains("`f` has missed_ticks and no cron line"), "{said}");
+    assert!(said.contains("`f` has missed_ticks and no cron schedule"), "{said}");
     let twice = Function::new("f", works).cron("@daily").missed_ticks(MissedTicks::Skip);
     let said = fault(twice.missed_ticks(MissedTicks::RunAll));
     assert!(said.contains("`f` calls `.missed_ticks` twice"), "{said}");
 }
 
 #[tokio::test]
-async fn rule_32_a_debounce_waits_for_quiet_after_a_pause_too() {
+async fn rule_32_a_debounce_waits_for_a_quiet_period_after_a_pause() {
     let mut app = TestApp::new().function(Function::new("f", works).debounce(Debounce::new(MINUTE)));
     app.engine().functions().pause("f").await.unwrap();
     app.start(&job("a", 1)).await;

@@ -74,7 +74,7 @@ async fn dropping_the_session_drops_its_bodies() {
 }
 
 #[tokio::test]
-async fn a_body_past_its_time_out_is_stopped_and_has_failed() {
+async fn a_body_past_its_timeout_is_stopped_and_fails() {
     let (run, drops) = counted(Function::new("f", raced));
     let mut session = run.open();
     wanted(session.as_mut()).await;
@@ -83,7 +83,7 @@ async fn a_body_past_its_time_out_is_stopped_and_has_failed() {
     session.expire(&"slow".into(), Duration::from_secs(30));
     let mut finished = session.finished().await;
     let fault = finished.remove(0).result.unwrap_err();
-    assert_eq!(fault.failure.message, "step `slow` ran past its time-out of 30s");
+    assert_eq!(fault.failure.message, "step `slow` ran past its timeout of 30s");
     assert_eq!((fault.failure.code.as_deref(), fault.retry), (Some("timeout"), Retry::Default));
     assert_eq!(drops.load(Ordering::Relaxed), 1, "its body is gone");
     assert_eq!(ids(&wanted(session.as_mut()).await), ["limit"], "another attempt is another session's");
@@ -92,7 +92,7 @@ async fn a_body_past_its_time_out_is_stopped_and_has_failed() {
 }
 
 #[tokio::test]
-async fn bodies_run_side_by_side_and_a_cancelled_wait_loses_nothing() {
+async fn bodies_run_in_parallel_and_a_cancelled_wait_loses_nothing() {
     async fn three(ctx: Context, _: Event<Start>) -> Result<Vec<u64>> {
         futures::future::try_join_all((1..=3_u64).map(|i| {
             ctx.step("w", async move || {
@@ -134,7 +134,7 @@ async fn panics_are_failures_that_are_retried() {
 }
 
 #[tokio::test]
-async fn a_guard_that_panics_when_it_is_dropped_does_no_harm() {
+async fn a_guard_that_panics_when_dropped_does_not_stop_the_engine() {
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {
@@ -167,7 +167,7 @@ async fn a_terminal_error_is_not_retried_and_its_code_reaches_the_handler() {
 }
 
 #[tokio::test]
-async fn a_memoized_failure_is_terminal_for_the_handler() {
+async fn a_recorded_failure_is_terminal_for_the_handler() {
     async fn passes_on(ctx: Context, _: Event<Start>) -> Result<u8> {
         ctx.step("a", async || Ok(1_u8)).await
     }
@@ -191,7 +191,7 @@ async fn an_outcome_past_the_limit_names_step_and_size() {
 }
 
 #[tokio::test]
-async fn code_that_blocks_gives_its_value_its_error_or_its_panic() {
+async fn blocking_code_returns_its_value_its_error_or_its_panic() {
     assert_eq!(blocking(|| Ok(5)).await.unwrap(), 5);
     assert!(blocking(|| -> Result<u8> { Err(Error::terminal("no")) }).await.unwrap_err().is_terminal());
     let panicked = blocking(|| -> Result<u8> { panic!("deep down") }).await.unwrap_err();

@@ -1,5 +1,5 @@
-//! Rule 6 and what belongs to it: the code has changed under a run that was recorded by the code
-//! before.
+//! Rule 6: code that changed under a run which older code
+//! recorded.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ async fn another_kind_of_step_under_a_recorded_id_is_nondeterminism_with_its_pla
 }
 
 #[tokio::test]
-async fn a_failure_of_another_kind_of_step_is_nondeterminism_as_well() {
+async fn a_failure_of_another_kind_of_step_is_nondeterminism() {
     async fn runs(ctx: Context, _: Event<Start>) -> Result<u8> {
         ctx.step("a", async || Ok(1_u8)).await
     }
@@ -96,7 +96,7 @@ async fn a_failure_of_another_kind_of_step_is_nondeterminism_as_well() {
 }
 
 #[tokio::test]
-async fn a_memo_that_no_longer_decodes_names_step_type_and_reason() {
+async fn an_outcome_that_no_longer_decodes_names_step_type_and_reason() {
     async fn typed(ctx: Context, _: Event<Start>) -> Result<Vec<String>> {
         ctx.step("a", async || Ok(vec![String::new()])).await
     }
@@ -122,7 +122,7 @@ async fn a_type_that_does_not_round_trip_fails_in_its_first_run() {
 }
 
 #[tokio::test]
-async fn a_sleep_does_not_care_what_was_recorded_of_it() {
+async fn a_sleep_ignores_its_recorded_value() {
     async fn sleeps(ctx: Context, _: Event<Start>) -> Result<()> {
         ctx.sleep("s", Duration::from_secs(1)).await
     }
@@ -144,7 +144,7 @@ async fn a_renamed_step_runs_again_under_its_new_name() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_used_once_more_takes_the_outcome_of_the_use_before() {
+async fn a_repeated_name_takes_the_outcome_of_the_use_before() {
     async fn twice(ctx: Context, _: Event<Start>) -> Result<Vec<u8>> {
         let new = ctx.step("a", async || Ok(90_u8)).await?;
         let old = ctx.step("a", async || Ok(40_u8)).await?;

@@ -1,4 +1,4 @@
-//! Steps compose as plain futures do.
+//! Steps compose like plain futures.
 
 use futures::future::try_join_all;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -45,7 +45,7 @@ async fn helpers_loops_and_joins_mix() {
 }
 
 #[tokio::test]
-async fn a_name_that_repeats_has_a_memo_for_each_use() {
+async fn a_repeated_name_has_an_outcome_for_each_use() {
     async fn repeats(ctx: Context, _: Event<Start>) -> Result<Vec<u32>> {
         let mut seen = Vec::new();
         for i in 0..3 {
@@ -74,7 +74,7 @@ async fn names_are_numbered_when_steps_are_made_not_when_they_are_polled() {
 }
 
 #[tokio::test]
-async fn a_map_has_no_more_steps_under_way_than_its_limit() {
+async fn a_map_has_at_most_its_limit_of_active_steps() {
     async fn mapped(ctx: Context, _: Event<Start>) -> Result<Vec<u32>> {
         let items: Vec<u32> = (0..5).collect();
         ctx.map("item", &items, async |i: &u32| Ok(i * 2)).limit(2).retries(1).await
@@ -83,8 +83,8 @@ async fn a_map_has_no_more_steps_under_way_than_its_limit() {
     assert_eq!(ids(&wanted(run.open().as_mut()).await), ["item", "item:1"]);
     assert_eq!(run.run(true).await, Ok("[0,2,4,6,8]".into()));
     assert_eq!(run.steps().len(), 5);
-    // the place of one that is done is taken by the next at once, not when the last of a wave is
-    // done
+    // the next item takes the place of one that ends at once, and does not wait for the last of a
+    // wave
     let run = Run::of(Function::new("f", mapped)).recorded("item:1", 2);
     assert_eq!(ids(&wanted(run.open().as_mut()).await), ["item", "item:2"]);
     let run = run.recorded("item:2", 4).recorded("item:3", 6).recorded("item:4", 8);
@@ -93,7 +93,7 @@ async fn a_map_has_no_more_steps_under_way_than_its_limit() {
 }
 
 #[tokio::test]
-async fn a_map_of_nothing_is_done() {
+async fn a_map_of_no_items_completes() {
     async fn nothing(ctx: Context, _: Event<Start>) -> Result<Vec<u32>> {
         ctx.map("item", Vec::<u32>::new(), async |i| Ok(i)).limit(0).await
     }
@@ -101,7 +101,7 @@ async fn a_map_of_nothing_is_done() {
 }
 
 #[tokio::test]
-async fn rule_8_what_a_newly_shown_outcome_leads_to_is_wanted_before_its_siblings_are_done() {
+async fn rule_8_the_next_step_is_wanted_before_the_siblings_of_its_predecessor_end() {
     async fn flows(ctx: Context, _: Event<Start>) -> Result<()> {
         let chain = async {
             ctx.step("a", async || Ok(())).await?;
@@ -114,7 +114,7 @@ async fn rule_8_what_a_newly_shown_outcome_leads_to_is_wanted_before_its_sibling
 }
 
 #[tokio::test]
-async fn a_join_of_a_thousand_is_listed_in_the_order_asked() {
+async fn a_join_of_a_thousand_steps_is_listed_in_the_order_of_polling() {
     async fn thousand(ctx: Context, _: Event<Start>) -> Result<u64> {
         Ok(try_join_all((0..1_000_u64).map(|i| ctx.step("n", async move || Ok(i)))).await?.iter().sum())
     }

@@ -1,5 +1,5 @@
-//! A small driver over the engine's seam: keeps a journal of outcomes, and opens a session a hop.
-//! No storage, no queue.
+//! A small driver over the engine's seam: keeps a journal of outcomes, and opens a session for each
+//! hop. It has no storage and no queue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ impl EventData for Start {
     const NAME: &'static str = "test/start";
 }
 
-/// One run: its function and what has been recorded.
+/// One run: its function and its recorded outcomes.
 pub(crate) struct Run {
     pub(crate) program: Arc<dyn Program>,
     pub(crate) journal: Vec<Revealed>,
@@ -53,13 +53,13 @@ impl Run {
         self
     }
 
-    /// A sleep that is over.
+    /// A sleep that has ended.
     pub(crate) fn slept(mut self, step: &str) -> Self {
         self.record(step.into(), Kind::Sleep, Outcome::Value(json::null()));
         self
     }
 
-    /// A memoized failure of a body.
+    /// A recorded failure of a body.
     pub(crate) fn failed(mut self, step: &str, failure: Failure) -> Self {
         self.record(step.into(), Kind::Run, Outcome::Failed(failure));
         self
@@ -117,7 +117,7 @@ impl Run {
         }
     }
 
-    /// Runs the first body, else ends the first sleep. Says whether the body is to be tried again.
+    /// Runs the first body, or else ends the first sleep. Returns whether the body is retried.
     async fn carry_out(&mut self, session: &mut dyn Session, wants: &[Want]) -> bool {
         let Some(want) = wants.iter().find(|want| want.ask.kind() == Kind::Run) else {
             let want = &wants[0];
@@ -163,7 +163,7 @@ impl Run {
     }
 }
 
-/// The end of a session that needs nothing further.
+/// Returns the end of a session that needs no further outcome.
 pub(crate) async fn end(session: &mut dyn Session) -> Ended {
     match session.advance().await {
         Advance::Ended(result) => said(result),
@@ -171,7 +171,7 @@ pub(crate) async fn end(session: &mut dyn Session) -> Ended {
     }
 }
 
-/// What a session waits for.
+/// Returns the steps that a session waits for.
 pub(crate) async fn wanted(session: &mut dyn Session) -> Vec<Want> {
     match session.advance().await {
         Advance::Wanted(wants) => wants,

@@ -1,4 +1,4 @@
-//! Functions as they are described to the engine.
+//! How functions are described to the engine.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn refused(function: Function) -> String {
 }
 
 #[test]
-fn what_the_builder_was_told_is_in_the_spec() {
+fn the_settings_of_the_builder_are_in_the_spec() {
     let function = Function::new("f", handler)
         .retries(2)
         .backoff(Backoff::Fixed(Duration::from_secs(1)))
@@ -38,7 +38,7 @@ fn what_the_builder_was_told_is_in_the_spec() {
 }
 
 #[test]
-fn an_expression_that_is_none_is_reported_with_its_function() {
+fn an_invalid_expression_is_reported_with_its_function() {
     let said = refused(Function::new("f", handler).filter("event.data."));
     assert!(said.contains("condition of function `f`") && said.contains("`event.data.`"), "{said}");
     let said = refused(Function::new("g", handler).concurrency(Concurrency::limit(1).key("(")));
@@ -46,7 +46,7 @@ fn an_expression_that_is_none_is_reported_with_its_function() {
 }
 
 #[test]
-fn an_event_may_have_a_condition_of_its_own() {
+fn an_event_may_have_a_filter_of_its_own() {
     struct Either;
     impl<'de> Deserialize<'de> for Either {
         fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {

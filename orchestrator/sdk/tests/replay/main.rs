@@ -1,4 +1,4 @@
-//! Journal in, outcome out: what a handler does with what was recorded.
+//! Journal in, outcome out: how a handler replays recorded outcomes.
 
 mod bodies;
 mod changes;

@@ -1,4 +1,4 @@
-//! What functions must not do, and what they are told.
+//! What functions must not do, and the errors for it.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use stepladder_sdk::{Context, Event, Function, Result};
 use crate::driver::{Run, Start, end, ids, never, wanted};
 
 #[tokio::test]
-async fn a_step_within_a_step_fails_and_says_so() {
+async fn a_step_within_a_step_fails_with_the_reason() {
     async fn nested(ctx: Context, _: Event<Start>) -> Result<u8> {
         ctx.step("outer", async || ctx.step("inner", async || Ok(1_u8)).await).await
     }
@@ -23,7 +23,7 @@ async fn a_step_within_a_step_fails_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_step_on_another_task_fails_and_says_so() {
+async fn a_step_on_another_task_fails_with_the_reason() {
     async fn spawned(ctx: Context, _: Event<Start>) -> Result<u8> {
         tokio::spawn(async move { ctx.step("in-task", async || Ok(1_u8)).await }).await?
     }
@@ -46,7 +46,7 @@ async fn a_bad_step_name_fails_terminally_with_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_for_something_that_is_no_step_is_allowed() {
+async fn waiting_briefly_for_something_that_is_not_a_step_is_allowed() {
     async fn waits(ctx: Context, _: Event<Start>) -> Result<u8> {
         tokio::time::sleep(Duration::from_secs(5)).await;
         tokio::task::yield_now().await;
@@ -56,7 +56,7 @@ async fn waiting_for_something_that_is_no_step_is_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_for_ever_for_something_that_is_no_step_ends_and_says_so() {
+async fn waiting_for_ever_for_something_that_is_not_a_step_fails_with_the_reason() {
     async fn stuck(ctx: Context, _: Event<Start>) -> Result<u8> {
         never().await;
         ctx.step("a", async || Ok(1_u8)).await
@@ -64,13 +64,13 @@ async fn waiting_for_ever_for_something_that_is_no_step_ends_and_says_so() {
     let begun = tokio::time::Instant::now();
     let mut session = Run::of(Function::new("f", stuck)).open();
     let Advance::Ended(Err(fault)) = session.advance().await else { panic!("an error") };
-    assert_eq!(fault.failure.message, "the function waits for something that is not a step; wrap it in ctx.step");
+    assert_eq!(fault.failure.message, "the function awaits something that is not a step; wrap it in ctx.step");
     assert_eq!((fault.failure.code.as_deref(), fault.retry), (Some("not-a-step"), Retry::Never));
     assert_eq!(begun.elapsed(), Duration::from_secs(10));
 }
 
 #[tokio::test]
-async fn a_channel_between_two_arms_is_no_reason_to_give_up() {
+async fn a_channel_between_two_branches_does_not_abort_the_handler() {
     async fn channel(ctx: Context, _: Event<Start>) -> Result<u8> {
         let (tx, rx) = tokio::sync::oneshot::channel();
         let first = async {
@@ -87,7 +87,7 @@ async fn a_channel_between_two_arms_is_no_reason_to_give_up() {
 }
 
 #[tokio::test]
-async fn a_handler_that_moves_on_by_itself_is_not_waited_out() {
+async fn a_handler_that_continues_without_a_step_is_not_aborted() {
     async fn beside(ctx: Context, _: Event<Start>) -> Result<u8> {
         tokio::select! {
             r = ctx.step("slow", async || { never().await; Ok(1_u8) }) => r,
@@ -103,7 +103,7 @@ async fn a_handler_that_moves_on_by_itself_is_not_waited_out() {
 }
 
 #[tokio::test]
-async fn a_handler_that_wakes_itself_for_ever_lends_its_thread() {
+async fn a_handler_that_wakes_itself_for_ever_yields_its_thread() {
     async fn busy(_: Context, _: Event<Start>) -> Result<()> {
         std::future::poll_fn(|cx| {
             cx.waker().wake_by_ref();

@@ -73,7 +73,7 @@ async fn rule_7_unordered_steps_come_in_the_order_of_the_journal() {
 }
 
 #[tokio::test]
-async fn rule_7_a_look_at_another_step_sees_only_what_was_recorded_before() {
+async fn rule_7_a_handler_sees_only_outcomes_recorded_before() {
     async fn peek(ctx: Context, _: Event<Start>) -> Result<String> {
         let mut b = ctx.step("b", async || Ok("b".to_owned()));
         let _ = futures::poll!(&mut b);
@@ -90,7 +90,7 @@ async fn rule_7_a_look_at_another_step_sees_only_what_was_recorded_before() {
 }
 
 #[tokio::test]
-async fn rule_7_two_flows_that_share_a_name_keep_their_own_outcomes() {
+async fn rule_7_two_branches_that_share_a_name_keep_their_own_outcomes() {
     async fn two(ctx: &Context, text: &str) -> Result<String> {
         let first: String = ctx.step("n", async || Ok(text.to_owned())).await?;
         let second: String = ctx.step("n", async || Ok(text.to_owned())).await?;

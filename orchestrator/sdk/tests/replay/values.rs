@@ -1,4 +1,4 @@
-//! Time, chance, shared state, and the wishes that are not bodies.
+//! Time, randomness, shared data, and steps without a body.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -11,7 +11,7 @@ use stepladder_sdk::{Backoff, Context, Event, EventData, Function, Result};
 use crate::driver::{CREATED, Run, Start, end, ids, wanted};
 
 #[tokio::test]
-async fn now_is_the_time_of_the_latest_outcome_that_was_seen() {
+async fn now_is_the_time_of_the_last_revealed_outcome() {
     async fn clock(ctx: Context, event: Event<Start>) -> Result<Vec<u128>> {
         let since = |t: Timestamp| t.since(event.ts).as_millis();
         let before = since(ctx.now());
@@ -25,7 +25,7 @@ async fn now_is_the_time_of_the_latest_outcome_that_was_seen() {
 }
 
 #[tokio::test]
-async fn chance_repeats_in_every_replay_and_differs_from_draw_to_draw() {
+async fn randomness_repeats_in_every_replay_and_differs_between_draws() {
     async fn draws(ctx: Context, _: Event<Start>) -> Result<(String, String, u64, u64)> {
         Ok((ctx.uuid().to_string(), ctx.uuid().to_string(), ctx.random(), ctx.random()))
     }
@@ -38,7 +38,7 @@ async fn chance_repeats_in_every_replay_and_differs_from_draw_to_draw() {
 }
 
 #[tokio::test]
-async fn chance_within_a_body_does_not_move_the_functions_own() {
+async fn randomness_within_a_body_does_not_change_that_of_the_handler() {
     async fn draws(ctx: Context, _: Event<Start>) -> Result<(String, u64)> {
         let key = ctx.step("key", async || Ok(ctx.uuid().to_string())).await?;
         Ok((key, ctx.random()))
@@ -50,7 +50,7 @@ async fn chance_within_a_body_does_not_move_the_functions_own() {
 }
 
 #[tokio::test]
-async fn shared_state_is_found_by_its_type() {
+async fn shared_data_is_found_by_its_type() {
     async fn uses(ctx: Context, _: Event<Start>) -> Result<usize> {
         let missing = ctx.data::<u8>().unwrap_err();
         assert!(missing.is_terminal() && missing.to_string().contains("u8"), "{missing:?}");
@@ -62,16 +62,16 @@ async fn shared_state_is_found_by_its_type() {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Told {
-    who: String,
+struct Notice {
+    name: String,
 }
 
-impl EventData for Told {
+impl EventData for Notice {
     const NAME: &'static str = "client/told";
 }
 
 #[tokio::test]
-async fn wishes_without_a_body_say_what_they_ask() {
+async fn steps_without_a_body_ask_the_engine() {
     async fn asks(ctx: Context, _: Event<Start>) -> Result<()> {
         let until = Timestamp::from_millis(1_800_000_000_000);
         let system = UNIX_EPOCH + Duration::from_millis(1_800_000_000_000);
@@ -79,9 +79,9 @@ async fn wishes_without_a_body_say_what_they_ask() {
             ctx.sleep("nap", Duration::from_secs(5)),
             ctx.sleep_until("until", until),
             ctx.sleep_until("system", system),
-            ctx.send_event("tell", Told { who: "ada".into() }),
+            ctx.send_event("tell", Notice { name: "ada".into() }),
             ctx.send_events("tell all", [NewEvent::new("x/y", json::empty_object())]),
-            ctx.invoke::<u8>("call", "other", &Told { who: "ada".into() }),
+            ctx.invoke::<u8>("call", "other", &Notice { name: "ada".into() }),
         );
         let _ = (a?, b?, c?, d?, e?, f?);
         Ok(())
@@ -96,16 +96,16 @@ async fn wishes_without_a_body_say_what_they_ask() {
     let one = |name: &str, ask: &Ask| matches!(ask, Ask::Send(events) if events.len() == 1 && &*events[0].name == name);
     assert!(one("client/told", asks[3]) && one("x/y", asks[4]));
     let Ask::Invoke { function, input, bound: false } = asks[5] else { panic!("a call") };
-    assert_eq!((&**function, input.get()), ("other", r#"{"who":"ada"}"#));
+    assert_eq!((&**function, input.get()), ("other", r#"{"name":"ada"}"#));
     assert!(wants[0].at.file().ends_with("values.rs"));
 }
 
 #[tokio::test]
-async fn sent_events_give_their_ids_and_calls_their_value() {
+async fn sends_return_their_ids_and_calls_their_value() {
     async fn asks(ctx: Context, _: Event<Start>) -> Result<(EventId, usize, u8)> {
-        let id = ctx.send_event("one", Told { who: "ada".into() }).await?;
-        let all = ctx.send_events("all", [Told { who: "a".into() }, Told { who: "b".into() }]).await?;
-        Ok((id, all.len(), ctx.invoke("call", "other", &Told { who: "ada".into() }).await?))
+        let id = ctx.send_event("one", Notice { name: "ada".into() }).await?;
+        let all = ctx.send_events("all", [Notice { name: "a".into() }, Notice { name: "b".into() }]).await?;
+        Ok((id, all.len(), ctx.invoke("call", "other", &Notice { name: "ada".into() }).await?))
     }
     let mut run = Run::of(Function::new("f", asks));
     let id = EventId::new(CREATED, 5);
@@ -117,7 +117,7 @@ async fn sent_events_give_their_ids_and_calls_their_value() {
 }
 
 #[tokio::test]
-async fn a_steps_own_options_go_with_its_wish() {
+async fn a_steps_own_options_reach_the_engine() {
     async fn options(ctx: Context, _: Event<Start>) -> Result<u8> {
         let fixed = Backoff::Fixed(Duration::from_secs(3));
         ctx.step("a", async || Ok(1)).retries(7).timeout(Duration::from_secs(9)).backoff(fixed).await
