@@ -78,6 +78,6 @@ fn every_function_has_an_example_that_starts_it() {
         let program = stepladder_sdk::runtime::programs(function, &Default::default()).expect("a function").remove(0);
         let spec = program.spec();
         assert!(spec.example.is_some(), "{id} has no example");
-        assert_eq!(spec.fault(), None);
+        assert_eq!(spec.problem(), None);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use stepladder_core::journal::{Entry, Fact, Origin, Outcome};
-use stepladder_core::state::{End, Ending};
+use stepladder_core::state::{RunEnd, RunOutcome};
 use stepladder_core::{EventId, RunId, StepId};
 
 use crate::one_run;
@@ -19,8 +19,8 @@ pub struct Journal {
 
 impl Journal {
     /// How it ended, if it did.
-    fn ending(&self) -> Option<Ending> {
-        self.entries.iter().find_map(End::from).map(|end| end.how)
+    fn ending(&self) -> Option<RunOutcome> {
+        self.entries.iter().find_map(RunEnd::from).map(|end| end.how)
     }
 
     /// The event, the function, and what started the run.
@@ -55,7 +55,7 @@ pub fn check(journals: &[Journal]) -> Vec<String> {
                 broken.push(format!("the failure of {of} is handled twice"));
             }
             Origin::Failure { of } => match by_run.get(of).and_then(|run| run.ending()) {
-                Some(Ending::Failed(_)) => {}
+                Some(RunOutcome::Failed(_)) => {}
                 _ => broken.push(format!("{} handles the failure of {of}, which did not fail", journal.run)),
             },
             Origin::Invoke { parent, step } => {
@@ -93,8 +93,10 @@ fn told_of_children(parent: &Journal, by_run: &HashMap<RunId, &Journal>) -> Vec<
         let Some(child) = invoked(parent, step) else { continue };
         let ending = by_run.get(&child).and_then(|child| child.ending());
         let is_true = match (&ending, outcome) {
-            (Some(Ending::Completed(output)), Outcome::Value(told)) => output.get() == told.get(),
-            (Some(Ending::Failed(_) | Ending::Cancelled(_) | Ending::Skipped(_)), Outcome::Failed(_)) => true,
+            (Some(RunOutcome::Completed(output)), Outcome::Value(told)) => output.get() == told.get(),
+            (Some(RunOutcome::Failed(_) | RunOutcome::Cancelled(_) | RunOutcome::Skipped(_)), Outcome::Failed(_)) => {
+                true
+            }
             // a function that nobody has registered, or an input that cannot be: the call failed, there is no run
             (None, Outcome::Failed(_)) => !by_run.contains_key(&child),
             (Some(_) | None, Outcome::Value(_) | Outcome::Failed(_)) => false,
@@ -111,7 +113,7 @@ fn told_of_children(parent: &Journal, by_run: &HashMap<RunId, &Journal>) -> Vec<
 mod tests {
     use std::sync::Arc;
 
-    use stepladder_core::journal::{Created, Failure};
+    use stepladder_core::journal::{Failure, NewRun};
     use stepladder_core::{Event, Timestamp, json};
 
     use super::*;
@@ -128,7 +130,7 @@ mod tests {
             external_id: None,
             received_at: NOW,
         };
-        let created = Fact::RunCreated(Box::new(Created::new("f".into(), event, origin)));
+        let created = Fact::RunCreated(Box::new(NewRun::new("f".into(), event, origin)));
         let entries = std::iter::once(created).chain(facts).map(|fact| fact.at(NOW)).collect();
         Journal { run: RunId::new(NOW, n), entries }
     }

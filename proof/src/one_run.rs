@@ -3,8 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use stepladder_core::journal::{Entry, Fact, Kind, Origin};
-use stepladder_core::state::Revealed;
+use stepladder_core::journal::{Entry, Fact, Origin, StepKind};
+use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{StepId, Timestamp};
 
 use crate::Journal;
@@ -21,7 +21,7 @@ struct Step {
     /// Whether a timer, or a child, is waited for.
     waits: bool,
     /// Of what kind it is, once an entry has said so.
-    kind: Option<Kind>,
+    kind: Option<StepKind>,
     settled: bool,
     /// Whether the handler dropped it.
     abandoned: bool,
@@ -68,7 +68,7 @@ pub(crate) fn check(journal: &Journal) -> Vec<String> {
                 // or will have dropped, once its worker says so
                 known.values_mut().for_each(|step| step.outlives = step.running.is_some());
             }
-            Fact::EventEntered { event, steps } => {
+            Fact::EventDelivered { event, steps } => {
                 if !entered.insert(event.id) {
                     wrong("an event entered a second time");
                 }
@@ -87,8 +87,8 @@ pub(crate) fn check(journal: &Journal) -> Vec<String> {
                 }
                 collects &= !closes;
             }
-            Fact::RunBegun if !std::mem::take(&mut collects) => wrong("a run began that had begun"),
-            Fact::Logged { attempt, lines } => {
+            Fact::CollectingEnded if !std::mem::take(&mut collects) => wrong("a run began that had begun"),
+            Fact::LogWritten { attempt, lines } => {
                 if lines.iter().any(|line| !said.insert((*attempt, line.after, line.nth))) {
                     wrong("a line was said twice");
                 }
@@ -96,11 +96,13 @@ pub(crate) fn check(journal: &Journal) -> Vec<String> {
                     wrong("a line was said before its time, or after it");
                 }
             }
-            Fact::StepCarried { .. } if !is_rerun => wrong("an outcome was taken over, though from nobody"),
-            fact if collects && fact.is_of_a_handler() => wrong("a run that collects events went on before it began"),
+            Fact::StepCarriedOver { .. } if !is_rerun => wrong("an outcome was taken over, though from nobody"),
+            fact if collects && fact.is_requested_by_handler() => {
+                wrong("a run that collects events went on before it began")
+            }
             _ => {}
         }
-        outcomes += Revealed::each(entry).len() as u64;
+        outcomes += RevealedOutcome::each(entry).len() as u64;
         ended |= entry.fact.is_end();
         if let Some(step) = entry.fact.step()
             && let Err(what) = follow(steps_of(&mut known, step), entry)
@@ -150,14 +152,14 @@ fn follow(step: &mut Step, entry: &Entry) -> Result<(), &'static str> {
             (step.settled, step.due) = (retry_at.is_none(), *retry_at);
         }
         Fact::AttemptInterrupted { attempt, .. } => ends(step, *attempt)?,
-        Fact::StepRefused { .. } | Fact::StepCarried { .. } | Fact::EventsSent { .. } => step.settled = true,
+        Fact::StepRefused { .. } | Fact::StepCarriedOver { .. } | Fact::EventsSent { .. } => step.settled = true,
         Fact::SleepStarted { until, .. } => {
             if std::mem::replace(&mut step.waits, true) {
                 return Err("the timer was set twice");
             }
             step.due = Some(*until);
         }
-        Fact::Hastened { .. } => step.due = Some(entry.at),
+        Fact::WaitSkipped { .. } => step.due = Some(entry.at),
         Fact::InvokeStarted { .. } => {
             if std::mem::replace(&mut step.waits, true) {
                 return Err("the child was asked for twice");
@@ -178,7 +180,7 @@ fn follow(step: &mut Step, entry: &Entry) -> Result<(), &'static str> {
             }
             step.due = Some(*until);
         }
-        Fact::EventEntered { event, .. } => {
+        Fact::EventDelivered { event, .. } => {
             if !step.waits {
                 return Err("an event entered where none was waited for");
             }
@@ -200,12 +202,12 @@ fn follow(step: &mut Step, entry: &Entry) -> Result<(), &'static str> {
         }
         Fact::RunCreated(_)
         | Fact::EventJoined { .. }
-        | Fact::RunBegun
+        | Fact::CollectingEnded
         | Fact::RunDelayed { .. }
         | Fact::RunAdmitted
         | Fact::StepsWoken { .. }
-        | Fact::VersionTaken { .. }
-        | Fact::Logged { .. }
+        | Fact::VersionChosen { .. }
+        | Fact::LogWritten { .. }
         | Fact::HandlerFailed { .. }
         | Fact::RunCompleted { .. }
         | Fact::RunFailed { .. }
@@ -216,29 +218,29 @@ fn follow(step: &mut Step, entry: &Entry) -> Result<(), &'static str> {
 }
 
 /// What kind of step an entry is about.
-fn kind_of(fact: &Fact) -> Option<Kind> {
+fn kind_of(fact: &Fact) -> Option<StepKind> {
     match fact {
         Fact::StepStarted { .. }
         | Fact::StepSucceeded { .. }
         | Fact::StepFailed { .. }
         | Fact::AttemptInterrupted { .. }
-        | Fact::StepAbandoned { .. } => Some(Kind::Run),
-        Fact::StepCarried { kind, .. } => Some(*kind),
-        Fact::SleepStarted { .. } | Fact::SleepEnded { .. } => Some(Kind::Sleep),
-        Fact::EventsSent { .. } => Some(Kind::Send),
-        Fact::InvokeStarted { .. } | Fact::InvokeEnded { .. } => Some(Kind::Invoke),
-        Fact::EventAwaited { .. } | Fact::EventEntered { .. } => Some(Kind::Event),
-        Fact::SignalAwaited { .. } | Fact::SignalReceived { .. } => Some(Kind::Signal),
+        | Fact::StepAbandoned { .. } => Some(StepKind::Run),
+        Fact::StepCarriedOver { kind, .. } => Some(*kind),
+        Fact::SleepStarted { .. } | Fact::SleepEnded { .. } => Some(StepKind::Sleep),
+        Fact::EventsSent { .. } => Some(StepKind::Send),
+        Fact::InvokeStarted { .. } | Fact::InvokeEnded { .. } => Some(StepKind::Invoke),
+        Fact::EventAwaited { .. } | Fact::EventDelivered { .. } => Some(StepKind::Event),
+        Fact::SignalAwaited { .. } | Fact::SignalReceived { .. } => Some(StepKind::Signal),
         // a step with a body, or a wait for an event or a signal
-        Fact::StepRefused { .. } | Fact::WaitExpired { .. } | Fact::Hastened { .. } => None,
+        Fact::StepRefused { .. } | Fact::WaitExpired { .. } | Fact::WaitSkipped { .. } => None,
         Fact::RunCreated(_)
         | Fact::EventJoined { .. }
-        | Fact::RunBegun
+        | Fact::CollectingEnded
         | Fact::RunDelayed { .. }
         | Fact::RunAdmitted
         | Fact::StepsWoken { .. }
-        | Fact::VersionTaken { .. }
-        | Fact::Logged { .. }
+        | Fact::VersionChosen { .. }
+        | Fact::LogWritten { .. }
         | Fact::HandlerFailed { .. }
         | Fact::RunCompleted { .. }
         | Fact::RunFailed { .. }
@@ -257,7 +259,7 @@ fn ends(step: &mut Step, attempt: u32) -> Result<(), &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use stepladder_core::journal::{Created, Failure};
+    use stepladder_core::journal::{Failure, NewRun};
     use stepladder_core::{Event, EventId, Report, RunId, json};
 
     use super::*;
@@ -276,7 +278,7 @@ mod tests {
             external_id: None,
             received_at: at(0),
         };
-        Fact::RunCreated(Box::new(Created::new("f".into(), event, Origin::Event))).at(at(0))
+        Fact::RunCreated(Box::new(NewRun::new("f".into(), event, Origin::Event))).at(at(0))
     }
 
     fn started(attempt: u32, when: i64) -> Entry {

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use stepladder_core::expr::Exprs;
+use stepladder_core::expr::ExprCache;
 use stepladder_core::{RunId, Timestamp, Wake};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::{Config, Pace, Program};
@@ -135,7 +135,7 @@ pub(crate) struct Simulation {
     /// How often it was paused.
     pauses: Rc<Cell<u32>>,
     words: Rc<RefCell<Words>>,
-    exprs: Exprs,
+    exprs: ExprCache,
     /// Invocations whose time was up.
     cut: Rc<Cell<u32>>,
     /// In how many actions a worker ends in the middle of what it does.
@@ -163,7 +163,7 @@ impl Simulation {
         let cache_bytes = 1 << (10 + settings.below(12));
         // one worker may know that it is the only one, as a local server does
         let alone = knobs.processes == 1 && settings.one_in(2);
-        let config = Config { pace, side_by_side, cache_bytes, alone, ..Config::default() };
+        let config = Config { pace, side_by_side, cache_bytes, is_only_process: alone, ..Config::default() };
         let is_controlled = functions.control.is_some() && (knobs.standstills > 0 || settings.one_in(2));
         let pausable = if is_controlled { controls::CONTROLLED } else { functions::MAIN };
         let now = clock.now();
@@ -202,7 +202,7 @@ impl Simulation {
             paused: Rc::default(),
             pauses: Rc::default(),
             words: Rc::default(),
-            exprs: Exprs::default(),
+            exprs: ExprCache::default(),
             cut: Rc::default(),
             doom: None,
             counted: Counted::default(),

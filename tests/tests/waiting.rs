@@ -49,7 +49,7 @@ impl Process {
         let sqlite = wait_for("the data file", async || Sqlite::open(file, Options::default()).ok()).await;
         let programs = stepladder_sdk::runtime::programs(Function::new("publish", publish), &Default::default())
             .expect("a function");
-        let config = Config { alone: true, ..Config::default() };
+        let config = Config { is_only_process: true, ..Config::default() };
         let engine = Arc::new(Engine::new(Arc::new(sqlite), programs, config).expect("an engine"));
         let workers = Workers::start(engine.clone(), 4);
         Self { engine, workers }
@@ -74,7 +74,7 @@ impl Process {
 }
 
 fn event<T: EventData + Serialize>(data: &T) -> NewEvent {
-    NewEvent::new(T::NAME, json::of(data).expect("JSON"))
+    NewEvent::new(T::NAME, json::to_json(data).expect("JSON"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,11 +94,11 @@ async fn what_a_dead_process_waited_for_reaches_the_next_within_a_second() {
     second.waits_in(run, "payment").await;
     let took = sent.elapsed();
     assert!(took < Duration::from_secs(1), "it took {took:?}: not by the next sweep");
-    let token = second.engine.subscriptions().token(run, "payment").await.expect("a token");
+    let token = second.engine.subscriptions().callback_token(run, "payment").await.expect("a token");
     second.stop().await;
 
     let third = Process::start(&file).await;
-    third.engine.subscriptions().signal(&token, json::of(&995).expect("JSON")).await.expect("completed");
+    third.engine.subscriptions().signal(&token, json::to_json(&995).expect("JSON")).await.expect("completed");
     let ended = wait_for("the end of the run", async || {
         let detail = third.engine.query().run(run).await.expect("a run");
         detail.summary.status.is_end().then_some(detail.summary)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use stepladder_core::spec::{self, Counted};
+use stepladder_core::spec::{self, CountedUnit};
 use stepladder_core::{Spec, Timestamp};
 
 use crate::Time;
@@ -48,7 +48,7 @@ impl Function {
             retries: spec.retry.retries,
             timeout_ms: u64::try_from(spec.timeout.as_millis()).unwrap_or(u64::MAX),
             concurrency: spec.concurrency.iter().map(Concurrency::from).collect(),
-            flow_control: spec.flow_in_words(),
+            flow_control: spec.describe_flow(),
             on_failure: spec.on_failure.clone(),
             paused_since: paused_since.map(Time),
         }
@@ -113,8 +113,8 @@ impl From<&spec::Concurrency> for Concurrency {
         Self {
             limit: concurrency.limit,
             of: match concurrency.of {
-                Counted::Steps => LimitScope::Steps,
-                Counted::Runs => LimitScope::Runs,
+                CountedUnit::Steps => LimitScope::Steps,
+                CountedUnit::Runs => LimitScope::Runs,
             },
             key: concurrency.key.as_ref().map(|key| key.source().to_owned()),
             shared: concurrency.shared.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use stepladder_core::journal;
-use stepladder_core::report::Level;
+use stepladder_core::report;
 use stepladder_core::{EventId, Json, RunId, Status, StepId};
 
 use crate::{Event, Step, Time};
@@ -180,12 +180,12 @@ impl Display for LogLevel {
     }
 }
 
-impl From<Level> for LogLevel {
-    fn from(level: Level) -> Self {
+impl From<report::LogLevel> for LogLevel {
+    fn from(level: report::LogLevel) -> Self {
         match level {
-            Level::Info => Self::Info,
-            Level::Warn => Self::Warn,
-            Level::Error => Self::Error,
+            report::LogLevel::Info => Self::Info,
+            report::LogLevel::Warn => Self::Warn,
+            report::LogLevel::Error => Self::Error,
         }
     }
 }

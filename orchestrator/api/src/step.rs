@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use stepladder_core::{Json, Kind, RunId, StepId};
+use stepladder_core::{Json, RunId, StepId, journal};
 
 use crate::{Failure, Time};
 
@@ -133,15 +133,15 @@ impl Display for StepKind {
     }
 }
 
-impl From<Kind> for StepKind {
-    fn from(kind: Kind) -> Self {
+impl From<journal::StepKind> for StepKind {
+    fn from(kind: journal::StepKind) -> Self {
         match kind {
-            Kind::Run => Self::Run,
-            Kind::Sleep => Self::Sleep,
-            Kind::Send => Self::Send,
-            Kind::Invoke => Self::Invoke,
-            Kind::Event => Self::Event,
-            Kind::Signal => Self::Signal,
+            journal::StepKind::Run => Self::Run,
+            journal::StepKind::Sleep => Self::Sleep,
+            journal::StepKind::Send => Self::Send,
+            journal::StepKind::Invoke => Self::Invoke,
+            journal::StepKind::Event => Self::Event,
+            journal::StepKind::Signal => Self::Signal,
         }
     }
 }

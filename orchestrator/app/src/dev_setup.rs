@@ -65,7 +65,7 @@ impl DevSetup {
     /// When the event would be refused: its name is reserved, or its data is not a JSON object.
     pub fn event(mut self, event: &impl ToEvent) -> Result<Self> {
         let event = event.to_event()?;
-        if let Some(fault) = event.fault() {
+        if let Some(fault) = event.problem() {
             return Err(Error::terminal(format!("the event `{}`: {fault}", event.name)));
         }
         self.events.push(event);

@@ -43,9 +43,9 @@
 //! their hashes, attributes the texts.
 
 use sha2::{Digest, Sha256};
-use stepladder_core::slot::{Limit, Place};
-use stepladder_core::waiting::{Bucket, Field, Waiter};
-use stepladder_core::wake::Purpose;
+use stepladder_core::slot::{Limit, Ticket};
+use stepladder_core::waiting::{Field, Subscription, SubscriptionKey};
+use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{EventId, RunId, Timer, Timestamp};
 
 /// Partitions of a minute's timers: each takes 1,000 writes a second.
@@ -121,9 +121,9 @@ pub(crate) fn timers(minute: i64, shard: u64) -> String {
 
 pub(crate) fn timer(timer: &Timer) -> Key {
     let purpose = match &timer.purpose {
-        Purpose::Watchdog => "watchdog".to_owned(),
-        Purpose::Deadline => "deadline".to_owned(),
-        Purpose::Step(step) => digest(&[step.as_bytes()]),
+        TimerPurpose::Watchdog => "watchdog".to_owned(),
+        TimerPurpose::Deadline => "deadline".to_owned(),
+        TimerPurpose::Step(step) => digest(&[step.as_bytes()]),
     };
     let shard = shard(timer.run, TIMER_SHARDS);
     let (due, run) = (timer.due.as_millis(), timer.run);
@@ -151,8 +151,8 @@ pub(crate) fn line(limit: &Limit) -> String {
 }
 
 /// Sorts as a line is served.
-pub(crate) fn place_sk(place: &Place) -> String {
-    let asked = place.asked.as_millis();
+pub(crate) fn place_sk(place: &Ticket) -> String {
+    let asked = place.queued_at.as_millis();
     format!("{asked:015}#{}#{}#{}", place.event, place.run, digest(&[place.step.as_bytes()]))
 }
 
@@ -173,13 +173,13 @@ pub(crate) fn note(key: &str) -> Key {
 pub(crate) const KINDS: &str = "S#waits";
 
 /// The item that says that events of a name are waited for so: by this field, or one by one.
-pub(crate) fn kind(waiter: &Waiter) -> Key {
-    let by = waiter.bucket.as_ref().map_or_else(|| "*".to_owned(), |field| digest(&[field.path.as_bytes()]));
+pub(crate) fn kind(waiter: &Subscription) -> Key {
+    let by = waiter.key.as_ref().map_or_else(|| "*".to_owned(), |field| digest(&[field.path.as_bytes()]));
     Key::new(KINDS.into(), format!("{}#{by}", digest(&[waiter.event.as_bytes()])))
 }
 
 /// The partitions of those who wait in a bucket, in the order in which they are read.
-pub(crate) fn waiters(event: &str, bucket: &Bucket) -> Vec<String> {
+pub(crate) fn waiters(event: &str, bucket: &SubscriptionKey) -> Vec<String> {
     match bucket {
         Some(Field { path, value }) => {
             vec![format!("W#{}", digest(&[event.as_bytes(), path.as_bytes(), value.as_bytes()]))]
@@ -192,7 +192,7 @@ pub(crate) fn waiters(event: &str, bucket: &Bucket) -> Vec<String> {
 }
 
 /// Which of these partitions a run is in.
-pub(crate) fn waiter_shard(bucket: &Bucket, run: RunId) -> usize {
+pub(crate) fn waiter_shard(bucket: &SubscriptionKey, run: RunId) -> usize {
     if bucket.is_some() { 0 } else { shard(run, WAITER_SHARDS) as usize }
 }
 
@@ -200,8 +200,8 @@ pub(crate) fn waiter_sk(run: RunId, step: &str) -> String {
     format!("{run}#{}", digest(&[step.as_bytes()]))
 }
 
-pub(crate) fn waiter(waiter: &Waiter) -> Key {
-    let Waiter { event, bucket, run, step, .. } = waiter;
+pub(crate) fn waiter(waiter: &Subscription) -> Key {
+    let Subscription { event, key: bucket, run, step, .. } = waiter;
     let partition = waiters(event, bucket).swap_remove(waiter_shard(bucket, *run));
     Key::new(partition, waiter_sk(*run, step))
 }
@@ -270,9 +270,9 @@ pub(crate) fn digest(parts: &[&[u8]]) -> String {
 mod tests {
     use super::*;
 
-    fn place(asked: i64, n: u128) -> Place {
+    fn place(asked: i64, n: u128) -> Ticket {
         let at = Timestamp::from_millis(asked);
-        Place { asked: at, event: EventId::new(at, n), run: RunId::new(at, n), step: "é".repeat(255).into() }
+        Ticket { queued_at: at, event: EventId::new(at, n), run: RunId::new(at, n), step: "é".repeat(255).into() }
     }
 
     #[test]

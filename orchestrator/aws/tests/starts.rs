@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stepladder_aws::{Addresses, Aws, Connection, Options};
-use stepladder_core::journal::{Created, Fact, Origin, Record};
-use stepladder_core::wake::Purpose;
-use stepladder_core::{Cause, EventId, NewEvent, RunId, RunRow, Timer, Timestamp, Wake};
-use stepladder_engine::ports::{Begun, Note, Start, Starts};
+use stepladder_core::journal::{Fact, NewRun, Origin, Record};
+use stepladder_core::wake::TimerPurpose;
+use stepladder_core::{EventId, NewEvent, RunId, RunRow, Timer, Timestamp, Wake, WakeCause};
+use stepladder_engine::ports::{FlowStateChange, RunCreation, RunStart, StartResult};
 use stepladder_testkit::clock::VirtualClock;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
@@ -52,18 +52,18 @@ fn aws(server: &MockServer) -> Aws {
     Aws::new(&Connection::emulators(&server.uri(), &server.uri()), options)
 }
 
-fn start(n: u128, notes: Vec<Note>) -> Start {
+fn start(n: u128, notes: Vec<FlowStateChange>) -> RunStart {
     let (run, event) = (RunId::new(NOW, n), EventId::new(NOW, n));
     let event = NewEvent::new("go", stepladder_core::json::empty_object()).accept(event, NOW);
     let row = RunRow { run, function: "f".into(), event: event.id, created_at: NOW, ended: None };
-    let entries = vec![Fact::RunCreated(Box::new(Created::new("f".into(), event, Origin::Event))).at(NOW)];
-    Start {
+    let entries = vec![Fact::RunCreated(Box::new(NewRun::new("f".into(), event, Origin::Event))).at(NOW)];
+    RunStart {
         row,
         record: Record { seq: 0, token: n, code: "1".into(), entries },
-        watchdog: Timer { due: NOW, run, group: "f".into(), purpose: Purpose::Watchdog },
-        wake: Wake { run, cause: Cause::Created, group: "f".into() },
-        places: Vec::new(),
-        notes,
+        watchdog: Timer { due: NOW, run, group: "f".into(), purpose: TimerPurpose::Watchdog },
+        wake: Wake { run, cause: WakeCause::Created, group: "f".into() },
+        tickets: Vec::new(),
+        flow_state: notes,
     }
 }
 
@@ -85,12 +85,12 @@ async fn after_a_start_that_was_overtaken_those_that_rest_on_its_flow_state_are_
     })
     .await;
     let note = |key: &str, seen: Option<&str>, becomes: &str| {
-        vec![Note { key: key.into(), seen: seen.map(Into::into), becomes: Some(becomes.into()), until: NOW }]
+        vec![FlowStateChange { key: key.into(), seen: seen.map(Into::into), becomes: Some(becomes.into()), until: NOW }]
     };
     let starts =
         vec![start(1, note("k", None, "1")), start(2, note("k", Some("1"), "2")), start(3, note("other", None, "3"))];
-    let begun = aws(&server).start(starts).await.expect("an answer");
-    assert_eq!(begun, [Begun::Overtaken; 3]);
+    let begun = aws(&server).create_runs(starts).await.expect("an answer");
+    assert_eq!(begun, [StartResult::Overtaken; 3]);
     let tried = requests(&server, "TransactWriteItems").await;
     let is_tried = [1, 2, 3].map(|n| tried.iter().any(|body| body.contains(&RunId::new(NOW, n).to_string())));
     assert_eq!((is_tried, tried.len()), ([true, false, true], 2));
@@ -104,7 +104,7 @@ async fn runs_that_began_before_a_start_failed_have_their_wakes() {
         false => ResponseTemplate::new(200).set_body_json(json!({})),
     })
     .await;
-    let failed = aws(&server).start(vec![start(1, Vec::new()), start(2, Vec::new())]).await;
+    let failed = aws(&server).create_runs(vec![start(1, Vec::new()), start(2, Vec::new())]).await;
     assert!(failed.is_err(), "{failed:?}");
     let wakes = requests(&server, "SendMessage").await;
     assert_eq!(wakes.len(), 1, "{wakes:?}");

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::journal::{Entry, Fact, Kind};
-use crate::state::{Awaited, RunState, Step, StepState};
+use crate::journal::{Entry, Fact, StepKind};
+use crate::state::{RunState, Step, StepState, WaitTarget};
 use crate::{Event, EventId, StepId, Timestamp};
 
 /// Why a fact may not be added. Not an error of anyone: the one who is refused decides again from the journal.
@@ -16,10 +16,10 @@ pub enum Refusal {
     Ended,
     /// Entry 0 is there already.
     #[error("the run exists")]
-    Exists,
+    RunExists,
     /// The step has its outcome, or was dropped.
     #[error("step `{0}` is settled")]
-    Settled(StepId),
+    AlreadySettled(StepId),
     /// Another attempt's lease is alive.
     #[error("step `{step}` is running elsewhere until {lease_until}")]
     Leased { step: StepId, lease_until: Timestamp },
@@ -40,22 +40,22 @@ pub enum Refusal {
     NotWaiting(StepId),
     /// The handler does not wait to be run again.
     #[error("the function does not wait to be run again")]
-    NotRunAgain,
+    HandlerNotRetrying,
     /// The event has entered the run before, or started it (rule 17).
     #[error("event {0} has entered the run before")]
-    EnteredBefore(EventId),
+    AlreadyDelivered(EventId),
     /// The event came before the one that created the run (rule 31).
     #[error("event {0} came before the run")]
-    CameBefore(EventId),
+    OlderThanRun(EventId),
     /// The run has begun, or never took a further event.
     #[error("the run takes no further event")]
-    Closed,
+    NoLongerCollecting,
     /// The run collects events and has not begun.
     #[error("the run still collects events")]
     Collecting,
     /// Flow control has let the run go.
     #[error("the run was let go already")]
-    Admitted,
+    AlreadyAdmitted,
     /// The run goes on under a version of its function already.
     #[error("the run has a version")]
     HasVersion,
@@ -70,22 +70,22 @@ impl RunState {
     /// # Errors
     /// The [`Refusal`] that says why not.
     pub fn admits(&self, entry: &Entry) -> Result<(), Refusal> {
-        judge(&Sight::of(self), entry)
+        check(&JournalView::of(self), entry)
     }
 }
 
 /// Judges entries one after the other, each as if those before it had been added.
 pub(crate) fn all(state: &RunState, entries: &[Entry]) -> Result<(), Refusal> {
-    let mut sight = Sight::of(state);
+    let mut sight = JournalView::of(state);
     for entry in entries {
-        judge(&sight, entry)?;
+        check(&sight, entry)?;
         sight.add(entry);
     }
     Ok(())
 }
 
 /// A run's state with a few entries on top, without copying the state.
-struct Sight<'a> {
+struct JournalView<'a> {
     base: &'a RunState,
     touched: Vec<(StepId, Step)>,
     ended: bool,
@@ -97,17 +97,17 @@ struct Sight<'a> {
     admitted: bool,
 }
 
-impl<'a> Sight<'a> {
+impl<'a> JournalView<'a> {
     fn of(base: &'a RunState) -> Self {
         let (ended, handler, handler_retry_at) = (base.end.is_some(), base.handler_failures, base.handler_retry_at);
         let (collecting, has_version) = (base.collecting, base.version.is_some());
         let (touched, entered) = (Vec::new(), Vec::new());
-        let admitted = base.admitted || base.begun_at.is_some();
+        let admitted = base.admitted || base.first_run_at.is_some();
         Self { base, touched, ended, handler, handler_retry_at, entered, collecting, has_version, admitted }
     }
 
-    fn has_met(&self, event: EventId) -> bool {
-        self.base.has_met(event) || self.entered.contains(&event)
+    fn has_seen(&self, event: EventId) -> bool {
+        self.base.has_seen(event) || self.entered.contains(&event)
     }
 
     fn step(&self, id: &StepId) -> Option<&Step> {
@@ -121,16 +121,16 @@ impl<'a> Sight<'a> {
 
     fn add(&mut self, entry: &Entry) {
         self.ended |= entry.fact.is_end();
-        self.has_version |= matches!(entry.fact, Fact::VersionTaken { .. });
-        self.collecting &= !matches!(entry.fact, Fact::RunBegun | Fact::EventJoined { closes: true, .. });
+        self.has_version |= matches!(entry.fact, Fact::VersionChosen { .. });
+        self.collecting &= !matches!(entry.fact, Fact::CollectingEnded | Fact::EventJoined { closes: true, .. });
         if let Fact::EventJoined { event, .. } = &entry.fact {
             self.entered.push(event.id);
         }
-        self.admitted |= matches!(entry.fact, Fact::RunAdmitted) || entry.fact.is_of_a_handler();
-        if entry.fact.is_of_a_handler() {
+        self.admitted |= matches!(entry.fact, Fact::RunAdmitted) || entry.fact.is_requested_by_handler();
+        if entry.fact.is_requested_by_handler() {
             self.handler_retry_at = None;
         }
-        if let Fact::Hastened { step: None } = entry.fact {
+        if let Fact::WaitSkipped { step: None } = entry.fact {
             self.handler_retry_at = Some(entry.at);
         }
         if let Fact::HandlerFailed { attempt, retry_at, .. } = entry.fact {
@@ -139,17 +139,17 @@ impl<'a> Sight<'a> {
                 self.base.steps.keys().chain(self.touched.iter().map(|(id, _)| id)).cloned().collect();
             for id in ids {
                 if let Some(mut step) = self.step(&id).cloned() {
-                    step.leave_to_the_next_attempt();
+                    step.reset_for_next_attempt();
                     self.touched.push((id, step));
                 }
             }
         }
         if let Fact::StepsWoken { steps } = &entry.fact {
             for id in steps.iter().filter(|id| self.step(id).is_none()).cloned().collect::<Vec<_>>() {
-                self.touched.push((id, Step::new(Kind::Run, StepState::Wanted)));
+                self.touched.push((id, Step::new(StepKind::Run, StepState::Wanted)));
             }
         }
-        if let Fact::EventEntered { event, steps } = &entry.fact {
+        if let Fact::EventDelivered { event, steps } = &entry.fact {
             self.entered.push(event.id);
             for id in steps {
                 let after = Step::after(self.step(id), entry);
@@ -164,83 +164,83 @@ impl<'a> Sight<'a> {
     }
 }
 
-fn judge(run: &Sight<'_>, entry: &Entry) -> Result<(), Refusal> {
+fn check(run: &JournalView<'_>, entry: &Entry) -> Result<(), Refusal> {
     if run.ended {
         return Err(Refusal::Ended);
     }
     match &entry.fact {
-        Fact::EventJoined { .. } | Fact::RunBegun if !run.collecting => return Err(Refusal::Closed),
-        Fact::EventJoined { event, .. } if run.has_met(event.id) => return Err(Refusal::EnteredBefore(event.id)),
-        fact if run.collecting && !fact.is_before_the_beginning() => return Err(Refusal::Collecting),
+        Fact::EventJoined { .. } | Fact::CollectingEnded if !run.collecting => return Err(Refusal::NoLongerCollecting),
+        Fact::EventJoined { event, .. } if run.has_seen(event.id) => return Err(Refusal::AlreadyDelivered(event.id)),
+        fact if run.collecting && !fact.may_precede_start() => return Err(Refusal::Collecting),
         _ => {}
     }
     match &entry.fact {
-        Fact::RunCreated(_) => Err(Refusal::Exists),
-        Fact::StepStarted { step, attempt, .. } => starts(run, step, *attempt, entry.at),
+        Fact::RunCreated(_) => Err(Refusal::RunExists),
+        Fact::StepStarted { step, attempt, .. } => check_start(run, step, *attempt, entry.at),
         Fact::StepSucceeded { step, attempt, .. }
         | Fact::StepFailed { step, attempt, .. }
         | Fact::AttemptInterrupted { step, attempt }
-        | Fact::StepAbandoned { step, attempt, .. } => is_running(run, step, *attempt),
+        | Fact::StepAbandoned { step, attempt, .. } => check_running(run, step, *attempt),
         Fact::StepRefused { step, .. } => match run.step(step).map(|s| &s.state) {
-            None | Some(StepState::Wanted | StepState::Waiting { .. } | StepState::Awaiting { .. }) => Ok(()),
+            None | Some(StepState::Wanted | StepState::Retrying { .. } | StepState::Awaiting { .. }) => Ok(()),
             Some(StepState::Running { lease_until, .. }) if entry.at < *lease_until => {
                 Err(Refusal::Leased { step: step.clone(), lease_until: *lease_until })
             }
             Some(StepState::Running { .. }) => Ok(()),
-            Some(StepState::Done | StepState::Abandoned) => Err(Refusal::Settled(step.clone())),
+            Some(StepState::Done | StepState::Abandoned) => Err(Refusal::AlreadySettled(step.clone())),
             Some(StepState::Sleeping { .. } | StepState::Invoking { .. }) => Err(Refusal::OtherKind(step.clone())),
         },
-        Fact::StepCarried { step, kind, .. } => is_new(run, step, *kind),
-        Fact::SleepStarted { step, .. } => is_new(run, step, Kind::Sleep),
-        Fact::EventsSent { step, .. } => is_new(run, step, Kind::Send),
-        Fact::InvokeStarted { step, .. } => is_new(run, step, Kind::Invoke),
-        Fact::EventAwaited { step, .. } => is_new(run, step, Kind::Event),
-        Fact::SignalAwaited { step, .. } => is_new(run, step, Kind::Signal),
-        Fact::EventEntered { event, steps } => enters(run, event, steps),
+        Fact::StepCarriedOver { step, kind, .. } => check_new(run, step, *kind),
+        Fact::SleepStarted { step, .. } => check_new(run, step, StepKind::Sleep),
+        Fact::EventsSent { step, .. } => check_new(run, step, StepKind::Send),
+        Fact::InvokeStarted { step, .. } => check_new(run, step, StepKind::Invoke),
+        Fact::EventAwaited { step, .. } => check_new(run, step, StepKind::Event),
+        Fact::SignalAwaited { step, .. } => check_new(run, step, StepKind::Signal),
+        Fact::EventDelivered { event, steps } => check_delivery(run, event, steps),
         // it may come before it is waited for; it is then there when it is
         Fact::SignalReceived { step, .. } => match run.step(step).map(|s| &s.state) {
-            None | Some(StepState::Awaiting { what: Awaited::Signal, .. }) => Ok(()),
-            Some(_) => is_new(run, step, Kind::Signal),
+            None | Some(StepState::Awaiting { what: WaitTarget::Signal, .. }) => Ok(()),
+            Some(_) => check_new(run, step, StepKind::Signal),
         },
-        Fact::Hastened { step: None } => match run.handler_retry_at {
+        Fact::WaitSkipped { step: None } => match run.handler_retry_at {
             Some(due) if entry.at < due => Ok(()),
-            _ => Err(Refusal::NotRunAgain),
+            _ => Err(Refusal::HandlerNotRetrying),
         },
-        Fact::Hastened { step: Some(step) } => match run.step(step).map(|s| &s.state) {
-            Some(StepState::Sleeping { until: due } | StepState::Waiting { retry_at: due, .. }) if entry.at < *due => Ok(()),
-            Some(StepState::Done | StepState::Abandoned) => Err(Refusal::Settled(step.clone())),
+        Fact::WaitSkipped { step: Some(step) } => match run.step(step).map(|s| &s.state) {
+            Some(StepState::Sleeping { until: due } | StepState::Retrying { retry_at: due, .. }) if entry.at < *due => Ok(()),
+            Some(StepState::Done | StepState::Abandoned) => Err(Refusal::AlreadySettled(step.clone())),
             _ => Err(Refusal::NotWaiting(step.clone())),
         },
         Fact::WaitExpired { step } => match run.step(step).map(|s| &s.state) {
             Some(StepState::Awaiting { until, .. }) if *until <= entry.at => Ok(()),
             Some(StepState::Awaiting { .. }) => Err(Refusal::NotDue(step.clone())),
-            Some(StepState::Done) => Err(Refusal::Settled(step.clone())),
+            Some(StepState::Done) => Err(Refusal::AlreadySettled(step.clone())),
             _ => Err(Refusal::NotWaiting(step.clone())),
         },
         Fact::SleepEnded { step } => match run.step(step).map(|s| &s.state) {
             Some(StepState::Sleeping { until }) if *until <= entry.at => Ok(()),
             Some(StepState::Sleeping { .. }) => Err(Refusal::NotDue(step.clone())),
-            Some(StepState::Done) => Err(Refusal::Settled(step.clone())),
+            Some(StepState::Done) => Err(Refusal::AlreadySettled(step.clone())),
             _ => Err(Refusal::NotWaiting(step.clone())),
         },
         Fact::InvokeEnded { step, .. } => match run.step(step).map(|s| &s.state) {
             Some(StepState::Invoking { .. }) => Ok(()),
-            Some(StepState::Done) => Err(Refusal::Settled(step.clone())),
+            Some(StepState::Done) => Err(Refusal::AlreadySettled(step.clone())),
             _ => Err(Refusal::NotWaiting(step.clone())),
         },
-        Fact::RunDelayed { .. } | Fact::RunAdmitted if run.admitted => Err(Refusal::Admitted),
-        Fact::VersionTaken { .. } if run.has_version => Err(Refusal::HasVersion),
+        Fact::RunDelayed { .. } | Fact::RunAdmitted if run.admitted => Err(Refusal::AlreadyAdmitted),
+        Fact::VersionChosen { .. } if run.has_version => Err(Refusal::HasVersion),
         Fact::HandlerFailed { attempt, .. } if Some(*attempt) != run.handler.checked_add(1) => {
             Err(Refusal::HandlerMovedOn)
         }
         Fact::EventJoined { .. }
-        | Fact::RunBegun
+        | Fact::CollectingEnded
         | Fact::RunDelayed { .. }
         | Fact::RunAdmitted
         | Fact::HandlerFailed { .. }
         // whoever writes it has read every line before it
-        | Fact::Logged { .. }
-        | Fact::VersionTaken { .. }
+        | Fact::LogWritten { .. }
+        | Fact::VersionChosen { .. }
         | Fact::StepsWoken { .. }
         | Fact::RunCompleted { .. }
         | Fact::RunFailed { .. }
@@ -249,18 +249,18 @@ fn judge(run: &Sight<'_>, entry: &Entry) -> Result<(), Refusal> {
     }
 }
 
-fn starts(run: &Sight<'_>, id: &StepId, attempt: u32, at: Timestamp) -> Result<(), Refusal> {
+fn check_start(run: &JournalView<'_>, id: &StepId, attempt: u32, at: Timestamp) -> Result<(), Refusal> {
     let latest = match run.step(id) {
         None => 0,
-        Some(step) if step.kind != Kind::Run => return Err(Refusal::OtherKind(id.clone())),
+        Some(step) if step.kind != StepKind::Run => return Err(Refusal::OtherKind(id.clone())),
         Some(step) => match &step.state {
             StepState::Running { lease_until, .. } if at < *lease_until => {
                 return Err(Refusal::Leased { step: id.clone(), lease_until: *lease_until });
             }
-            StepState::Done | StepState::Abandoned => return Err(Refusal::Settled(id.clone())),
+            StepState::Done | StepState::Abandoned => return Err(Refusal::AlreadySettled(id.clone())),
             StepState::Wanted
             | StepState::Running { .. }
-            | StepState::Waiting { .. }
+            | StepState::Retrying { .. }
             | StepState::Sleeping { .. }
             | StepState::Invoking { .. }
             | StepState::Awaiting { .. } => step.attempt,
@@ -271,18 +271,18 @@ fn starts(run: &Sight<'_>, id: &StepId, attempt: u32, at: Timestamp) -> Result<(
 
 /// Rule 17: an event enters a run once, for all waits then open, and never one that a later event created (rule 31). One
 /// that came when a wait's time was up fulfils it no more; one that came in time does, however late it gets here.
-fn enters(run: &Sight<'_>, event: &Event, steps: &[StepId]) -> Result<(), Refusal> {
-    if run.has_met(event.id) {
-        return Err(Refusal::EnteredBefore(event.id));
+fn check_delivery(run: &JournalView<'_>, event: &Event, steps: &[StepId]) -> Result<(), Refusal> {
+    if run.has_seen(event.id) {
+        return Err(Refusal::AlreadyDelivered(event.id));
     }
     if !run.base.is_created_before(event) {
-        return Err(Refusal::CameBefore(event.id));
+        return Err(Refusal::OlderThanRun(event.id));
     }
     for (i, id) in steps.iter().enumerate() {
         match run.step(id).map(|step| &step.state) {
-            Some(StepState::Awaiting { what: Awaited::Event(wait), until })
+            Some(StepState::Awaiting { what: WaitTarget::Event(wait), until })
                 if event.received_at <= *until && wait.events.contains(&event.name) && !steps[..i].contains(id) => {}
-            Some(StepState::Done) => return Err(Refusal::Settled(id.clone())),
+            Some(StepState::Done) => return Err(Refusal::AlreadySettled(id.clone())),
             _ => return Err(Refusal::NotWaiting(id.clone())),
         }
     }
@@ -290,18 +290,18 @@ fn enters(run: &Sight<'_>, event: &Event, steps: &[StepId]) -> Result<(), Refusa
 }
 
 /// Outcomes are fenced by attempt, not by time: one that comes late but unchallenged is as good as any.
-fn is_running(run: &Sight<'_>, id: &StepId, attempt: u32) -> Result<(), Refusal> {
+fn check_running(run: &JournalView<'_>, id: &StepId, attempt: u32) -> Result<(), Refusal> {
     match run.step(id) {
         Some(Step { state: StepState::Running { .. }, attempt: running, .. }) if *running == attempt => Ok(()),
-        Some(Step { state: StepState::Done | StepState::Abandoned, .. }) => Err(Refusal::Settled(id.clone())),
+        Some(Step { state: StepState::Done | StepState::Abandoned, .. }) => Err(Refusal::AlreadySettled(id.clone())),
         _ => Err(Refusal::Fenced { step: id.clone(), attempt }),
     }
 }
 
-fn is_new(run: &Sight<'_>, id: &StepId, kind: Kind) -> Result<(), Refusal> {
+fn check_new(run: &JournalView<'_>, id: &StepId, kind: StepKind) -> Result<(), Refusal> {
     match run.step(id) {
         None => Ok(()),
-        Some(step) if step.kind == kind => Err(Refusal::Settled(id.clone())),
+        Some(step) if step.kind == kind => Err(Refusal::AlreadySettled(id.clone())),
         Some(_) => Err(Refusal::OtherKind(id.clone())),
     }
 }

@@ -8,26 +8,26 @@ use serde_json::value::RawValue;
 
 use crate::journal::{Entry, Fact, Failure, Outcome};
 use crate::limits::{OUTCOME_BYTES, ROOM_BYTES, RUN_BYTES, UNDO};
-use crate::sentence::{SENTENCE_BYTES, brief};
+use crate::sentence::{SENTENCE_BYTES, shortened};
 use crate::state::RunState;
 
 /// The code of a failure that says that something is larger than it may be.
 pub const TOO_LARGE: &str = "too-large";
 
 /// Bytes of the values that an entry adds to what its run keeps.
-pub fn kept(fact: &Fact) -> usize {
+pub fn kept_bytes(fact: &Fact) -> usize {
     let report: usize = fact.report().map_or(0, |report| {
         // names and numbers; lines have a limit of their own
         report.usage.iter().map(|used| used.model.len() + 64).sum()
     });
     report
         + match fact {
-            Fact::EventJoined { event, .. } | Fact::EventEntered { event, .. } => event.bytes(),
+            Fact::EventJoined { event, .. } | Fact::EventDelivered { event, .. } => event.bytes(),
             Fact::StepSucceeded { output, .. } => output.get().len(),
             Fact::StepFailed { error, .. } | Fact::StepRefused { error, .. } | Fact::HandlerFailed { error, .. } => {
                 bytes_of(error)
             }
-            Fact::StepCarried { outcome, .. } | Fact::InvokeEnded { outcome, .. } => match outcome {
+            Fact::StepCarriedOver { outcome, .. } | Fact::InvokeEnded { outcome, .. } => match outcome {
                 Outcome::Value(value) => value.get().len(),
                 Outcome::Failed(failure) => bytes_of(failure),
             },
@@ -36,7 +36,7 @@ pub fn kept(fact: &Fact) -> usize {
             // a ULID in its quotes, and a comma
             Fact::EventsSent { ids, .. } => ids.len() * 29,
             Fact::RunCreated(_)
-            | Fact::RunBegun
+            | Fact::CollectingEnded
             | Fact::StepStarted { .. }
             | Fact::AttemptInterrupted { .. }
             | Fact::StepAbandoned { .. }
@@ -46,9 +46,9 @@ pub fn kept(fact: &Fact) -> usize {
             | Fact::EventAwaited { .. }
             | Fact::SignalAwaited { .. }
             | Fact::WaitExpired { .. }
-            | Fact::VersionTaken { .. }
-            | Fact::Logged { .. }
-            | Fact::Hastened { .. }
+            | Fact::VersionChosen { .. }
+            | Fact::LogWritten { .. }
+            | Fact::WaitSkipped { .. }
             | Fact::RunCompleted { .. }
             | Fact::RunFailed { .. }
             | Fact::RunCancelled { .. }
@@ -66,17 +66,17 @@ impl RunState {
     /// Whether a run that keeps this many bytes may start further work: a body, a call, a send. A run that undoes what it
     /// did may in any case, as far as its own steps go.
     pub fn has_room(&self, bytes: usize) -> bool {
-        bytes + ROOM_BYTES <= RUN_BYTES || self.is_undoing()
+        bytes + ROOM_BYTES <= RUN_BYTES || self.is_compensating()
     }
 
-    fn is_undoing(&self) -> bool {
+    fn is_compensating(&self) -> bool {
         self.steps.contains_key(UNDO)
     }
 }
 
 /// Makes entries fit before they are written, each as if those before it were there: failures are cut, and outcomes for
 /// which the run has no room become failures with the code [`TOO_LARGE`]. Entries that fit are left as they are.
-pub fn fit(state: &RunState, entries: Vec<Entry>) -> Vec<Entry> {
+pub fn fit_entries(state: &RunState, entries: Vec<Entry>) -> Vec<Entry> {
     let mut bytes = state.bytes;
     let mut fitted = Vec::with_capacity(entries.len());
     for Entry { at, fact } in entries {
@@ -93,36 +93,37 @@ pub fn fit(state: &RunState, entries: Vec<Entry>) -> Vec<Entry> {
             }
             Fact::StepSucceeded { step, attempt, output, report } if !fits(&output) => {
                 // what undoes needs no room to speak of, and must not be executed again for it
-                if *step == *UNDO || (state.is_undoing() && output.get().len() <= ROOM_BYTES) {
+                if *step == *UNDO || (state.is_compensating() && output.get().len() <= ROOM_BYTES) {
                     vec![Fact::StepSucceeded { step, attempt, output, report }]
                 } else {
-                    let error = too_large(format_args!("step `{step}` returned {} bytes", output.get().len()));
+                    let error = too_large_failure(format_args!("step `{step}` returned {} bytes", output.get().len()));
                     vec![Fact::StepFailed { step, attempt, error, retry_at: None, report }]
                 }
             }
             Fact::InvokeEnded { step, outcome: Outcome::Value(value) } if !fits(&value) => {
                 let bytes = value.get().len();
-                let error = too_large(format_args!("the run that step `{step}` called returned {bytes} bytes"));
+                let error = too_large_failure(format_args!("the run that step `{step}` called returned {bytes} bytes"));
                 vec![Fact::InvokeEnded { step, outcome: Outcome::Failed(error) }]
             }
-            Fact::EventEntered { event, steps } if bytes + event.bytes() > RUN_BYTES => {
+            Fact::EventDelivered { event, steps } if bytes + event.bytes() > RUN_BYTES => {
                 let refused = |step| {
                     let bytes = event.bytes();
-                    let error = too_large(format_args!("step `{step}` waits for an event that has {bytes} bytes"));
+                    let error =
+                        too_large_failure(format_args!("step `{step}` waits for an event that has {bytes} bytes"));
                     Fact::StepRefused { step, error, kind: None }
                 };
                 steps.into_iter().map(refused).collect()
             }
-            fact => vec![within(fact)],
+            fact => vec![bounded(fact)],
         };
-        bytes += facts.iter().map(kept).sum::<usize>();
+        bytes += facts.iter().map(kept_bytes).sum::<usize>();
         fitted.extend(facts.into_iter().map(|fact| fact.at(at)));
     }
     fitted
 }
 
 /// The fact with its failure, its lines and its usage cut.
-fn within(mut fact: Fact) -> Fact {
+fn bounded(mut fact: Fact) -> Fact {
     if let Some(report) = fact.report_mut().filter(|report| !report.is_empty()) {
         *report = std::mem::take(report).bounded();
     }
@@ -131,23 +132,23 @@ fn within(mut fact: Fact) -> Fact {
         | Fact::StepRefused { error, .. }
         | Fact::HandlerFailed { error, .. }
         | Fact::RunFailed { error }
-        | Fact::StepCarried { outcome: Outcome::Failed(error), .. }
+        | Fact::StepCarriedOver { outcome: Outcome::Failed(error), .. }
         | Fact::InvokeEnded { outcome: Outcome::Failed(error), .. } => {
             let whole = std::mem::replace(error, Failure::new(String::new()));
             *error = whole.bounded();
         }
-        Fact::Logged { lines, .. } => {
+        Fact::LogWritten { lines, .. } => {
             lines.iter_mut().for_each(|placed| placed.line = placed.line.clone().bounded());
         }
         Fact::RunCancelled { reason } | Fact::RunSkipped { reason } if reason.len() > SENTENCE_BYTES + 3 => {
-            *reason = brief(&*reason).into();
+            *reason = shortened(&*reason).into();
         }
         _ => {}
     }
     fact
 }
 
-fn too_large(what: std::fmt::Arguments<'_>) -> Failure {
+fn too_large_failure(what: std::fmt::Arguments<'_>) -> Failure {
     Failure {
         message: format!(
             "{what}, with which the run would keep more than {RUN_BYTES}; store large values elsewhere and return a reference"
@@ -157,7 +158,7 @@ fn too_large(what: std::fmt::Arguments<'_>) -> Failure {
 }
 
 /// Why work is not begun in a run that keeps this many bytes.
-pub fn full(what: std::fmt::Arguments<'_>, bytes: usize) -> Failure {
+pub fn run_full_failure(what: std::fmt::Arguments<'_>, bytes: usize) -> Failure {
     Failure {
         message: format!(
             "{what} was not begun: the run keeps {bytes} bytes, at most {RUN_BYTES} are allowed, and less than {ROOM_BYTES} \

@@ -17,7 +17,7 @@ use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 
 use crate::missed::MissedTicks;
-use crate::sentence::brief;
+use crate::sentence::shortened;
 use crate::{Timestamp, id};
 
 /// The longest jitter: a tick is sent to the queue two minutes ahead, and that delays a message by 15 minutes at most.
@@ -27,9 +27,9 @@ const DAYS: i64 = 8 * 366;
 
 /// When a function starts by itself.
 #[derive(Clone, Debug, Default)]
-pub struct Schedule {
+pub struct CronSchedule {
     /// Its lines; a minute that fits several of them is one tick.
-    pub lines: Vec<Cron>,
+    pub lines: Vec<CronExpression>,
     /// A tick comes up to this much later, by chance, but always the same for the same tick.
     pub jitter: Duration,
     /// What happens to ticks that did not start in time.
@@ -38,8 +38,8 @@ pub struct Schedule {
 
 /// A cron line in its time zone.
 #[derive(Clone)]
-pub struct Cron {
-    line: Arc<str>,
+pub struct CronExpression {
+    expression: Arc<str>,
     zone_name: Arc<str>,
     zone: TimeZone,
     fields: Fields,
@@ -48,12 +48,12 @@ pub struct Cron {
 /// What is wrong with a cron line or its zone, as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct BadCron(String);
+pub struct CronError(String);
 
-impl Schedule {
+impl CronSchedule {
     /// Whether a function has a tick in this minute (counted from the epoch).
-    pub fn comes(&self, minute: i64) -> bool {
-        self.lines.iter().any(|line| line.comes(minute))
+    pub fn fires_at(&self, minute: i64) -> bool {
+        self.lines.iter().any(|line| line.fires_at(minute))
     }
 
     /// When the tick of a minute is due: up to [`jitter`](Self::jitter) after its begin.
@@ -69,21 +69,21 @@ impl Schedule {
     }
 }
 
-impl Cron {
+impl CronExpression {
     /// Reads a line, and the zone by which it goes: `Europe/Berlin`, `UTC`.
     ///
     /// # Errors
     /// A sentence that says what is wrong.
-    pub fn parse(line: &str, zone: &str) -> Result<Self, BadCron> {
-        let bad = |why: String| BadCron(format!("`{}` is not a cron schedule: {why}", brief(line)));
+    pub fn parse(line: &str, zone: &str) -> Result<Self, CronError> {
+        let bad = |why: String| CronError(format!("`{}` is not a cron schedule: {why}", shortened(line)));
         if line.len() > 255 {
             return Err(bad("it has more than 255 characters".into()));
         }
         let fields = Fields::read(line).map_err(bad)?;
         let tz = TimeZoneDatabase::bundled().get(zone).map_err(|_| {
-            BadCron(format!("`{}` is no time zone; use a name of the IANA data: Europe/Berlin, UTC", brief(zone)))
+            CronError(format!("`{}` is no time zone; use a name of the IANA data: Europe/Berlin, UTC", shortened(zone)))
         })?;
-        let cron = Self { line: line.into(), zone_name: zone.into(), zone: tz, fields };
+        let cron = Self { expression: line.into(), zone_name: zone.into(), zone: tz, fields };
         match cron.next_after(0) {
             Some(_) => Ok(cron),
             None => Err(bad("no date within eight years fits it".into())),
@@ -92,7 +92,7 @@ impl Cron {
 
     /// As it was written.
     pub fn line(&self) -> &str {
-        &self.line
+        &self.expression
     }
 
     /// The name of its zone.
@@ -101,7 +101,7 @@ impl Cron {
     }
 
     /// Whether it comes in this minute, counted from the epoch.
-    pub fn comes(&self, minute: i64) -> bool {
+    pub fn fires_at(&self, minute: i64) -> bool {
         let Some((now, civil)) = self.civil(minute) else { return false };
         if !self.fields.at_hours {
             return self.fits(civil);
@@ -120,7 +120,7 @@ impl Cron {
         for _ in 0..=DAYS {
             let next = day.tomorrow().ok()?;
             let end = self.zone.to_timestamp(next.at(0, 0, 0, 0)).ok()?.as_millisecond().div_euclid(60_000);
-            let found = || (from..end.max(from)).find(|minute| self.comes(*minute));
+            let found = || (from..end.max(from)).find(|minute| self.fires_at(*minute));
             if let Some(found) = self.fields.fits_day(day).then(found).flatten() {
                 return Some(found);
             }
@@ -156,14 +156,14 @@ impl Cron {
     }
 }
 
-impl fmt::Debug for Cron {
+impl fmt::Debug for CronExpression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
 }
 
-impl fmt::Display for Cron {
+impl fmt::Display for CronExpression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.line, self.zone_name)
+        write!(f, "{} ({})", self.expression, self.zone_name)
     }
 }

@@ -6,12 +6,12 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bounds::full;
+use crate::bounds::run_full_failure;
 use crate::limits::{INTERRUPTIONS, UNDO};
 use crate::retry::{Backoff, RetryPolicy};
 use crate::state::{RunState, Step, StepState};
-use crate::waiting::Wait;
-use crate::{Failure, Json, Kind, NewEvent, RunId, Spec, StepId, Timestamp};
+use crate::waiting::EventWait;
+use crate::{Failure, Json, NewEvent, RunId, Spec, StepId, StepKind, Timestamp};
 
 /// Something that a handler waits for.
 #[derive(Clone, Debug)]
@@ -19,14 +19,14 @@ pub struct Want {
     /// Which step.
     pub step: StepId,
     /// What of it.
-    pub ask: Ask,
+    pub operation: Operation,
     /// Where in the code.
     pub at: &'static Location<'static>,
 }
 
 /// What a handler asks for.
 #[derive(Clone, Debug)]
-pub enum Ask {
+pub enum Operation {
     /// To execute a body.
     Run(StepOptions),
     /// To wait this long, from when it is first asked.
@@ -47,7 +47,7 @@ pub enum Ask {
     /// To wait for an event, for so long from when it is first asked.
     WaitForEvent {
         /// Which.
-        wait: Arc<Wait>,
+        wait: Arc<EventWait>,
         /// How long at most.
         timeout: Duration,
     },
@@ -58,16 +58,16 @@ pub enum Ask {
     },
 }
 
-impl Ask {
+impl Operation {
     /// The kind of step that asks this.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> StepKind {
         match self {
-            Self::Run(_) => Kind::Run,
-            Self::SleepFor(_) | Self::SleepUntil(_) => Kind::Sleep,
-            Self::Send(_) => Kind::Send,
-            Self::Invoke { .. } => Kind::Invoke,
-            Self::WaitForEvent { .. } => Kind::Event,
-            Self::WaitForSignal { .. } => Kind::Signal,
+            Self::Run(_) => StepKind::Run,
+            Self::SleepFor(_) | Self::SleepUntil(_) => StepKind::Sleep,
+            Self::Send(_) => StepKind::Send,
+            Self::Invoke { .. } => StepKind::Invoke,
+            Self::WaitForEvent { .. } => StepKind::Event,
+            Self::WaitForSignal { .. } => StepKind::Signal,
         }
     }
 }
@@ -82,22 +82,22 @@ pub struct StepOptions {
     /// The waits between attempts.
     pub backoff: Option<Backoff>,
     /// How a check is repeated that finds that it is not time yet.
-    pub poll: Option<Poll>,
+    pub poll: Option<PollSchedule>,
 }
 
 /// How a check is repeated until it has a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Poll {
+pub struct PollSchedule {
     /// The waits between checks.
     pub every: Backoff,
     /// How long after the start of the first check the last one is made.
     pub timeout: Duration,
 }
 
-impl Poll {
+impl PollSchedule {
     /// When to check again at `now`, after this many checks of which the first began at `began`; `None` when the time is
     /// up. The last check is made when the time is up, not before.
-    pub fn next(&self, checks: u32, began: Timestamp, now: Timestamp, seed: u64) -> Option<Timestamp> {
+    pub fn next_check(&self, checks: u32, began: Timestamp, now: Timestamp, seed: u64) -> Option<Timestamp> {
         let end = began + self.timeout;
         (now < end).then(|| (now + self.every.delay(checks, seed)).min(end))
     }
@@ -128,9 +128,9 @@ pub struct Plan {
     /// Waits whose time is up.
     pub expired: Vec<StepId>,
     /// Invocations whose run may have ended.
-    pub children: Vec<Child>,
+    pub children: Vec<ChildCall>,
     /// Bodies that may start.
-    pub ready: Vec<Ready>,
+    pub ready: Vec<ReadyStep>,
     /// Steps that fail without another attempt, and why.
     pub refused: Vec<(StepId, Failure)>,
     /// Attempts whose worker is known to be dead.
@@ -143,7 +143,7 @@ pub struct Plan {
 
 /// A run that this one invoked.
 #[derive(Clone, Debug)]
-pub struct Child {
+pub struct ChildCall {
     /// The step that waits for it.
     pub step: StepId,
     /// The run.
@@ -158,7 +158,7 @@ pub struct Child {
 
 /// A body that may start.
 #[derive(Clone, Debug)]
-pub struct Ready {
+pub struct ReadyStep {
     /// Which step.
     pub step: StepId,
     /// The number of the attempt.
@@ -166,7 +166,7 @@ pub struct Ready {
     /// Failures before it.
     pub failures: u32,
     /// How a check is repeated, and how often it was, since when.
-    pub poll: Option<(Poll, u32, Timestamp)>,
+    pub poll: Option<(PollSchedule, u32, Timestamp)>,
     /// How long it may take.
     pub timeout: Duration,
     /// How often and after how long it is tried again.
@@ -179,7 +179,7 @@ pub struct Ready {
 
 /// Who decides, and when.
 #[derive(Clone, Copy, Debug)]
-pub struct Situation<'a> {
+pub struct PlanContext<'a> {
     /// The time.
     pub now: Timestamp,
     /// The deciding worker's process.
@@ -196,12 +196,12 @@ pub struct Situation<'a> {
 }
 
 /// Sorts what the handler wants by what may happen to it now.
-pub fn plan(state: &RunState, wants: &[Want], now: Situation<'_>) -> Plan {
+pub fn plan(state: &RunState, wants: &[Want], now: PlanContext<'_>) -> Plan {
     let mut plan = Plan::default();
     for want in wants {
         match state.steps.get(&want.step) {
             None => plan.unknown(state, want, &now),
-            Some(step) if step.kind != want.ask.kind() => {
+            Some(step) if step.kind != want.operation.kind() => {
                 plan.refused.push((want.step.clone(), other_kind(want, step)))
             }
             Some(step) => plan.known(state, want, step, &now),
@@ -211,23 +211,23 @@ pub fn plan(state: &RunState, wants: &[Want], now: Situation<'_>) -> Plan {
 }
 
 impl Plan {
-    fn unknown(&mut self, state: &RunState, want: &Want, now: &Situation<'_>) {
-        match &want.ask {
-            Ask::Run(options) => self.body(state, want, (options, None), now),
-            Ask::SleepFor(_)
-            | Ask::SleepUntil(_)
-            | Ask::Send(_)
-            | Ask::Invoke { .. }
-            | Ask::WaitForEvent { .. }
-            | Ask::WaitForSignal { .. } => self.register.push(want.clone()),
+    fn unknown(&mut self, state: &RunState, want: &Want, now: &PlanContext<'_>) {
+        match &want.operation {
+            Operation::Run(options) => self.body(state, want, (options, None), now),
+            Operation::SleepFor(_)
+            | Operation::SleepUntil(_)
+            | Operation::Send(_)
+            | Operation::Invoke { .. }
+            | Operation::WaitForEvent { .. }
+            | Operation::WaitForSignal { .. } => self.register.push(want.clone()),
         }
     }
 
-    fn known(&mut self, state: &RunState, want: &Want, step: &Step, now: &Situation<'_>) {
-        match (&step.state, &want.ask) {
+    fn known(&mut self, state: &RunState, want: &Want, step: &Step, now: &PlanContext<'_>) {
+        match (&step.state, &want.operation) {
             (StepState::Sleeping { until }, _) if *until <= now.now => self.awake.push(want.step.clone()),
             (StepState::Sleeping { until }, _) => self.later.push((want.step.clone(), *until)),
-            (StepState::Invoking { child, function, input, bound }, _) => self.children.push(Child {
+            (StepState::Invoking { child, function, input, bound }, _) => self.children.push(ChildCall {
                 step: want.step.clone(),
                 run: *child,
                 function: function.clone(),
@@ -236,10 +236,10 @@ impl Plan {
             }),
             (StepState::Awaiting { until, .. }, _) if *until <= now.now => self.expired.push(want.step.clone()),
             (StepState::Awaiting { until, .. }, _) => self.later.push((want.step.clone(), *until)),
-            (StepState::Waiting { retry_at, .. }, _) if *retry_at > now.now => {
+            (StepState::Retrying { retry_at, .. }, _) if *retry_at > now.now => {
                 self.later.push((want.step.clone(), *retry_at));
             }
-            (StepState::Running { lease_until, worker }, Ask::Run(options)) => {
+            (StepState::Running { lease_until, worker }, Operation::Run(options)) => {
                 if now.alone && **worker != *now.worker {
                     self.interrupted.push((want.step.clone(), step.attempt));
                 } else if now.now < *lease_until {
@@ -248,19 +248,19 @@ impl Plan {
                     self.body(state, want, (options, Some(step)), now);
                 }
             }
-            (StepState::Wanted | StepState::Waiting { .. }, Ask::Run(options)) => {
+            (StepState::Wanted | StepState::Retrying { .. }, Operation::Run(options)) => {
                 self.body(state, want, (options, Some(step)), now)
             }
             // an outcome is about to be revealed, or the handler's own drop is about to be replayed
             (StepState::Done | StepState::Abandoned, _)
             | (
-                StepState::Wanted | StepState::Waiting { .. } | StepState::Running { .. },
-                Ask::SleepFor(_)
-                | Ask::SleepUntil(_)
-                | Ask::Send(_)
-                | Ask::Invoke { .. }
-                | Ask::WaitForEvent { .. }
-                | Ask::WaitForSignal { .. },
+                StepState::Wanted | StepState::Retrying { .. } | StepState::Running { .. },
+                Operation::SleepFor(_)
+                | Operation::SleepUntil(_)
+                | Operation::Send(_)
+                | Operation::Invoke { .. }
+                | Operation::WaitForEvent { .. }
+                | Operation::WaitForSignal { .. },
             ) => {}
         }
     }
@@ -270,12 +270,12 @@ impl Plan {
         state: &RunState,
         want: &Want,
         (options, step): (&StepOptions, Option<&Step>),
-        now: &Situation<'_>,
+        now: &PlanContext<'_>,
     ) {
         let bytes = state.bytes + now.pending;
         // rule 33; the record that a run has failed needs no room to speak of
         if !state.has_room(bytes) && *want.step != *UNDO {
-            let why = full(format_args!("step `{}`", want.step), bytes);
+            let why = run_full_failure(format_args!("step `{}`", want.step), bytes);
             return self.refused.push((want.step.clone(), why));
         }
         let timeout = options.timeout(now.spec);
@@ -287,12 +287,12 @@ impl Plan {
         if interruptions >= INTERRUPTIONS {
             return self.refused.push((want.step.clone(), interrupted(&want.step, interruptions)));
         }
-        self.ready.push(Ready {
+        self.ready.push(ReadyStep {
             step: want.step.clone(),
             attempt: step.map_or(0, |s| s.attempt) + 1,
             failures: step.map_or(0, |s| s.failures),
             poll: options.poll.clone().map(|poll| {
-                let began = step.and_then(|s| s.began).unwrap_or(now.now);
+                let began = step.and_then(|s| s.first_started_at).unwrap_or(now.now);
                 (poll, step.map_or(0, |s| s.checks), began)
             }),
             timeout,
@@ -328,23 +328,23 @@ fn other_kind(want: &Want, step: &Step) -> Failure {
     Failure {
         message: format!(
             "nondeterminism: the journal holds a {} under `{}`, the code at {} asks for a {}; give the new step another name",
-            word(step.kind),
+            kind_name(step.kind),
             want.step,
             want.at,
-            word(want.ask.kind()),
+            kind_name(want.operation.kind()),
         ),
         code: Some("nondeterminism".into()),
     }
 }
 
 /// The word for a kind of step in messages.
-pub fn word(kind: Kind) -> &'static str {
+pub fn kind_name(kind: StepKind) -> &'static str {
     match kind {
-        Kind::Run => "step with a body",
-        Kind::Sleep => "sleep",
-        Kind::Send => "send of events",
-        Kind::Invoke => "call of another function",
-        Kind::Event => "wait for an event",
-        Kind::Signal => "wait for a signal",
+        StepKind::Run => "step with a body",
+        StepKind::Sleep => "sleep",
+        StepKind::Send => "send of events",
+        StepKind::Invoke => "call of another function",
+        StepKind::Event => "wait for an event",
+        StepKind::Signal => "wait for a signal",
     }
 }

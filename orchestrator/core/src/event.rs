@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::json::{self, Json};
-use crate::limits::{AHEAD_MS, EVENT_BYTES, EVENTS_PER_REQUEST, REQUEST_BYTES, name_fault};
-use crate::sentence::brief;
-use crate::system::reserved;
+use crate::limits::{AHEAD_MS, EVENT_BYTES, EVENTS_PER_REQUEST, REQUEST_BYTES, name_problem};
+use crate::sentence::shortened;
+use crate::system::reserved_prefix;
 use crate::{EventId, Timestamp};
 
 /// An event as its sender wrote it, checked.
@@ -51,7 +51,7 @@ pub struct Event {
 
 /// Why a body or an event in it is refused. Says what to mend.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadEvent {
+pub enum EventError {
     /// Not the JSON that is expected; has the place.
     #[error("{0}")]
     Malformed(String),
@@ -63,7 +63,7 @@ pub enum BadEvent {
 impl Event {
     /// When its runs begin, where its `ts` is so far after its reception that it means a later moment and not a sender's
     /// clock ([`AHEAD_MS`]).
-    pub fn begins_at(&self) -> Option<Timestamp> {
+    pub fn starts_not_before(&self) -> Option<Timestamp> {
         (self.ts.as_millis() > self.received_at.as_millis().saturating_add(AHEAD_MS)).then_some(self.ts)
     }
 
@@ -114,7 +114,7 @@ impl NewEvent {
     ///
     /// # Errors
     /// [`BadEvent`] with the place and what is wrong there.
-    pub fn decode_all(body: &[u8]) -> Result<Vec<NewEvent>, BadEvent> {
+    pub fn decode_all(body: &[u8]) -> Result<Vec<NewEvent>, EventError> {
         let text = std::str::from_utf8(body)
             .map_err(|e| malformed(format_args!("the body is not UTF-8 at byte {}", e.valid_up_to())))?;
         json::check(text).map_err(|unfit| malformed(format_args!("the body {unfit}")))?;
@@ -124,7 +124,7 @@ impl NewEvent {
         let elements: Vec<&RawValue> =
             serde_json::from_str(text).map_err(|e| malformed(format_args!("the body is not valid JSON: {e}")))?;
         if elements.len() > EVENTS_PER_REQUEST {
-            return Err(BadEvent::TooLarge(format!(
+            return Err(EventError::TooLarge(format!(
                 "the request has {} events; at most {EVENTS_PER_REQUEST} are allowed, send the rest in further requests",
                 elements.len()
             )));
@@ -132,7 +132,7 @@ impl NewEvent {
         elements.iter().enumerate().map(|(i, e)| Self::decode(&format!("event {i}"), e.get())).collect()
     }
 
-    fn decode(place: &str, text: &str) -> Result<Self, BadEvent> {
+    fn decode(place: &str, text: &str) -> Result<Self, EventError> {
         // what is misspelt would be lost in silence: an event whose `dta` is ignored starts a run without its data
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -154,7 +154,7 @@ impl NewEvent {
             _meta: Option<IgnoredAny>,
         }
         if text.len() > EVENT_BYTES {
-            return Err(BadEvent::TooLarge(format!(
+            return Err(EventError::TooLarge(format!(
                 "{place} has {} bytes; at most {EVENT_BYTES} are allowed: store large values elsewhere and send a reference",
                 text.len()
             )));
@@ -174,7 +174,7 @@ impl NewEvent {
             user: incoming.user.map(Into::into),
         };
         // the whole body was checked: depth, NUL characters, halves of pairs
-        match event.fault_besides_texts() {
+        match event.problem_besides_texts() {
             Some(fault) => Err(malformed(format_args!("{place}: {fault}"))),
             None => Ok(event),
         }
@@ -182,8 +182,8 @@ impl NewEvent {
 
     /// What is wrong with this event as a sentence; `None` when it can be accepted. Every event has the same limits,
     /// whether it comes by HTTP, by queue or from a function: size, depth, NUL characters, halves of surrogate pairs.
-    pub fn fault(&self) -> Option<String> {
-        self.fault_besides_texts().or_else(|| {
+    pub fn problem(&self) -> Option<String> {
+        self.problem_besides_texts().or_else(|| {
             if self.bytes() > EVENT_BYTES {
                 return Some(too_large(self.bytes()));
             }
@@ -199,14 +199,14 @@ impl NewEvent {
         texts + self.data.get().len() + self.user.as_ref().map_or(0, |user| user.get().len())
     }
 
-    fn fault_besides_texts(&self) -> Option<String> {
-        if let Some(fault) = name_fault(&self.name) {
+    fn problem_besides_texts(&self) -> Option<String> {
+        if let Some(fault) = name_problem(&self.name) {
             return Some(format!("`name` {fault}"));
         }
-        if let Some(prefix) = reserved(&self.name) {
+        if let Some(prefix) = reserved_prefix(&self.name) {
             return Some(format!("names that start with `{prefix}` are reserved; choose another `name`"));
         }
-        if let Some(fault) = self.id.as_deref().and_then(name_fault) {
+        if let Some(fault) = self.id.as_deref().and_then(name_problem) {
             return Some(format!("`id` {fault}"));
         }
         if !json::is_object(&self.data) {
@@ -237,7 +237,7 @@ impl NewEvent {
 }
 
 /// What is wrong with the data of an event, as the end of a sentence that begins with its name; `None` when nothing is.
-pub fn data_fault(data: &RawValue) -> Option<String> {
+pub fn data_problem(data: &RawValue) -> Option<String> {
     if !json::is_object(data) {
         return Some("must be a JSON object".into());
     }
@@ -248,7 +248,7 @@ pub fn data_fault(data: &RawValue) -> Option<String> {
 }
 
 /// What is wrong with events that a function sends together, as a sentence; `None` when they can be accepted.
-pub fn fault_of_all(events: &[NewEvent]) -> Option<String> {
+pub fn problem_of_all(events: &[NewEvent]) -> Option<String> {
     if events.len() > EVENTS_PER_REQUEST {
         let n = events.len();
         return Some(format!("{n} events; at most {EVENTS_PER_REQUEST} are allowed, send the rest in a further step"));
@@ -259,7 +259,9 @@ pub fn fault_of_all(events: &[NewEvent]) -> Option<String> {
             "events of {bytes} bytes; at most {REQUEST_BYTES} are allowed, send the rest in a further step"
         ));
     }
-    events.iter().find_map(|event| event.fault().map(|fault| format!("the event `{}`: {fault}", brief(&event.name))))
+    events
+        .iter()
+        .find_map(|event| event.problem().map(|fault| format!("the event `{}`: {fault}", shortened(&event.name))))
 }
 
 fn too_large(bytes: usize) -> String {
@@ -267,8 +269,8 @@ fn too_large(bytes: usize) -> String {
 }
 
 /// A decoder quotes what it cannot use, which may be as long as the body.
-fn malformed(message: impl Display) -> BadEvent {
-    BadEvent::Malformed(brief(message))
+fn malformed(message: impl Display) -> EventError {
+    EventError::Malformed(shortened(message))
 }
 
 #[cfg(test)]
@@ -354,8 +356,8 @@ mod tests {
     fn sizes_are_bounded() {
         let data = "x".repeat(EVENT_BYTES);
         let body = format!(r#"{{"name":"a","data":{{"x":"{data}"}}}}"#);
-        assert!(matches!(NewEvent::decode_all(body.as_bytes()), Err(BadEvent::TooLarge(_))));
+        assert!(matches!(NewEvent::decode_all(body.as_bytes()), Err(EventError::TooLarge(_))));
         let many = format!("[{}]", vec![r#"{"name":"a"}"#; EVENTS_PER_REQUEST + 1].join(","));
-        assert!(matches!(NewEvent::decode_all(many.as_bytes()), Err(BadEvent::TooLarge(_))));
+        assert!(matches!(NewEvent::decode_all(many.as_bytes()), Err(EventError::TooLarge(_))));
     }
 }

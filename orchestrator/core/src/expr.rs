@@ -24,14 +24,14 @@ use cel::{ParseErrors, Value};
 use regex_lite::Regex;
 
 use crate::limits::{EXPR_BYTES, EXPR_EVENT, EXPR_LEVELS, EXPR_STEPS, KEY_BYTES};
-use crate::sentence::brief;
+use crate::sentence::shortened;
 use environment::{Pattern, as_truth};
 use number::Number;
 
 pub use names::Names;
 pub(crate) use operators::is_same_json;
 pub(crate) use scope::indexed_scalar;
-pub use scope::{Scope, Seen};
+pub use scope::{EventValues, Scope};
 
 /// Stack of the thread that parses. The parser refuses more than 96 levels by itself, for which it takes between 8 and
 /// 16 MiB in a build without optimisation: on a thread of 2 MiB, 20 brackets ended the process.
@@ -57,7 +57,7 @@ struct Compiled {
 /// An expression that cannot be compiled, or that failed on an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expression `{source_text}`: {message}")]
-pub struct BadExpr {
+pub struct ExprError {
     source_text: String,
     message: String,
 }
@@ -67,7 +67,7 @@ impl Expr {
     ///
     /// # Errors
     /// As [`Self::compile_over`].
-    pub fn compile(source: &str) -> Result<Self, BadExpr> {
+    pub fn compile(source: &str) -> Result<Self, ExprError> {
         Self::compile_over(source, Names::Event)
     }
 
@@ -78,8 +78,8 @@ impl Expr {
     /// When it is not CEL, or names a variable, a field of an event or a function that does not exist; the message has the
     /// place. When it is longer than [`EXPR_BYTES`], deeper than [`EXPR_LEVELS`], or may take more than [`EXPR_STEPS`] on an
     /// event of [`EXPR_EVENT`] values.
-    pub fn compile_over(source: &str, names: Names) -> Result<Self, BadExpr> {
-        let bad = |message: String| BadExpr { source_text: brief(source), message };
+    pub fn compile_over(source: &str, names: Names) -> Result<Self, ExprError> {
+        let bad = |message: String| ExprError { source_text: shortened(source), message };
         if source.len() > EXPR_BYTES {
             return Err(bad(format!("has {} bytes; at most {EXPR_BYTES} are allowed", source.len())));
         }
@@ -101,9 +101,9 @@ impl Expr {
     ///
     /// # Errors
     /// When it fails (a missing field, say) or gives something other than a boolean.
-    pub fn is_true(&self, scope: &Scope) -> Result<bool, BadExpr> {
+    pub fn eval_bool(&self, scope: &Scope) -> Result<bool, ExprError> {
         self.run(scope, |value| {
-            as_truth(value).ok_or_else(|| format!("gives {}, not true or false", brief(format_args!("{value:?}"))))
+            as_truth(value).ok_or_else(|| format!("gives {}, not true or false", shortened(format_args!("{value:?}"))))
         })
     }
 
@@ -112,7 +112,7 @@ impl Expr {
     ///
     /// # Errors
     /// When it fails, gives a value that has no plain text (a list, a map), or a text longer than [`KEY_BYTES`].
-    pub fn text(&self, scope: &Scope) -> Result<String, BadExpr> {
+    pub fn eval_key(&self, scope: &Scope) -> Result<String, ExprError> {
         let number = |value: &dyn Val| Number::of_value(value)?.plain();
         self.run(scope, |value| {
             if let Some(text) = value.downcast_ref::<CelString>() {
@@ -127,7 +127,7 @@ impl Expr {
             number(value).or_else(truth).or_else(null).ok_or_else(|| {
                 format!(
                     "cannot be a key; use a text, a number or a boolean, not what it gives: {}",
-                    brief(format_args!("{value:?}"))
+                    shortened(format_args!("{value:?}"))
                 )
             })
         })
@@ -137,14 +137,14 @@ impl Expr {
     ///
     /// # Errors
     /// When it fails, or gives something else.
-    pub fn int(&self, scope: &Scope) -> Result<i64, BadExpr> {
+    pub fn eval_int(&self, scope: &Scope) -> Result<i64, ExprError> {
         self.run(scope, |value| match Number::of_value(value) {
             Some(Number::Whole(whole)) => Ok(whole.clamp(i64::MIN.into(), i64::MAX.into()) as i64),
-            Some(_) | None => Err(format!("gives {}, not a whole number", brief(format_args!("{value:?}")))),
+            Some(_) | None => Err(format!("gives {}, not a whole number", shortened(format_args!("{value:?}")))),
         })
     }
 
-    fn run<T>(&self, scope: &Scope, take: impl FnOnce(&dyn Val) -> Result<T, String>) -> Result<T, BadExpr> {
+    fn run<T>(&self, scope: &Scope, take: impl FnOnce(&dyn Val) -> Result<T, String>) -> Result<T, ExprError> {
         if let Some(fault) = &scope.fault {
             return Err(self.bad(fault));
         }
@@ -164,8 +164,8 @@ impl Expr {
     }
 
     /// Values and errors hold what the sender wrote, as much of it as there is: only the beginning is kept.
-    fn bad(&self, message: impl fmt::Display) -> BadExpr {
-        BadExpr { source_text: brief(&self.source), message: brief(message) }
+    fn bad(&self, message: impl fmt::Display) -> ExprError {
+        ExprError { source_text: shortened(&self.source), message: shortened(message) }
     }
 }
 
@@ -194,7 +194,7 @@ fn parse(source: &str, names: Names) -> Result<Compiled, String> {
 fn not_cel(bad: &ParseErrors) -> String {
     let Some(first) = bad.errors.first() else { return "is not CEL".into() };
     let line = if first.pos.0 > 1 { format!("line {}, ", first.pos.0) } else { String::new() };
-    brief(format_args!("is not CEL at {line}character {}: {}", first.pos.1, first.msg))
+    shortened(format_args!("is not CEL at {line}character {}: {}", first.pos.1, first.msg))
 }
 
 /// The size of an event up to which an expression takes no more steps than it may; infinite where no event is too large.
@@ -228,17 +228,17 @@ impl PartialEq for Expr {
 /// Expressions over `event` and `async` that come with steps, not with functions: each is compiled when it is first met, and
 /// kept.
 #[derive(Debug, Default)]
-pub struct Exprs(Mutex<HashMap<Arc<str>, Result<Expr, BadExpr>>>);
+pub struct ExprCache(Mutex<HashMap<Arc<str>, Result<Expr, ExprError>>>);
 
 /// Expressions that are kept; then all are forgotten.
 const KEPT: usize = 1_000;
 
-impl Exprs {
+impl ExprCache {
     /// The compiled expression.
     ///
     /// # Errors
     /// As [`Expr::compile`].
-    pub fn get(&self, source: &str) -> Result<Expr, BadExpr> {
+    pub fn get(&self, source: &str) -> Result<Expr, ExprError> {
         if let Some(known) = self.lock().get(source) {
             return known.clone();
         }
@@ -251,7 +251,7 @@ impl Exprs {
         compiled
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Result<Expr, BadExpr>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Result<Expr, ExprError>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -277,23 +277,25 @@ mod tests {
             ("has(event.data.missing)", false),
             ("'a' in event.data.tags", true),
         ] {
-            assert_eq!(Expr::compile(source).unwrap().is_true(&scope), Ok(wanted), "{source}");
+            assert_eq!(Expr::compile(source).unwrap().eval_bool(&scope), Ok(wanted), "{source}");
         }
     }
 
     #[test]
     fn keys_are_texts() {
         let scope = Scope::of(&event(r#"{"client":"acme","n":7}"#));
-        assert_eq!(Expr::compile("event.data.client").unwrap().text(&scope), Ok("acme".into()));
-        assert_eq!(Expr::compile("event.data.n").unwrap().text(&scope), Ok("7".into()));
-        assert!(Expr::compile("event.data").unwrap().text(&scope).is_err());
+        assert_eq!(Expr::compile("event.data.client").unwrap().eval_key(&scope), Ok("acme".into()));
+        assert_eq!(Expr::compile("event.data.n").unwrap().eval_key(&scope), Ok("7".into()));
+        assert!(Expr::compile("event.data").unwrap().eval_key(&scope).is_err());
     }
 
     #[test]
     fn faults_are_errors_that_show_the_expression() {
         assert!(Expr::compile("event.data.").unwrap_err().to_string().contains("`event.data.`"));
         let scope = Scope::of(&event("{}"));
-        assert!(Expr::compile("event.data.missing == 1").unwrap().is_true(&scope).is_err());
-        assert!(Expr::compile("1 + 1").unwrap().is_true(&scope).unwrap_err().to_string().contains("not true or false"));
+        assert!(Expr::compile("event.data.missing == 1").unwrap().eval_bool(&scope).is_err());
+        assert!(
+            Expr::compile("1 + 1").unwrap().eval_bool(&scope).unwrap_err().to_string().contains("not true or false")
+        );
     }
 }

@@ -11,15 +11,15 @@ use std::time::Duration;
 
 pub use admission::Admission;
 
-use crate::expr::{BadExpr, Expr};
+use crate::expr::{Expr, ExprError};
 use crate::limits::{COLLECTED, LONGEST_PERIOD, MOST_PRIORITY};
 use crate::spec::{LazyScope, Spec};
-use crate::waiting::{Arriving, Field, Match, Wait, Waiter, path_fault};
+use crate::waiting::{ArrivingEvent, EventMatch, EventWait, Field, Subscription, path_problem};
 use crate::{Event, RunId, StepId, Timestamp};
 
 /// What of flow control a function asks for, besides concurrency.
 #[derive(Clone, Debug, Default)]
-pub struct Flow {
+pub struct FlowControl {
     /// Starts are put off until there is room for them.
     pub throttle: Option<Rate>,
     /// Starts for which there is no room are skipped.
@@ -83,12 +83,12 @@ pub struct Singleton {
     /// The key.
     pub key: Option<Expr>,
     /// What a second one does.
-    pub second: Second,
+    pub mode: SingletonMode,
 }
 
 /// What the start of a second run does while one lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Second {
+pub enum SingletonMode {
     /// It is skipped.
     Skip,
     /// It takes the place of the first, which is cancelled.
@@ -101,14 +101,14 @@ pub struct CancelOn {
     /// Its name.
     pub event: Arc<str>,
     /// Which events of that name.
-    pub matching: Same,
+    pub matching: CancelMatch,
     /// Only within so long of the run's creation.
     pub within: Option<Duration>,
 }
 
 /// How an event that cancels belongs to a run.
 #[derive(Clone, Debug)]
-pub enum Same {
+pub enum CancelMatch {
     /// Any does.
     Any,
     /// One that has the same value in this field of its `data` as the event that started the run. Found by index.
@@ -116,25 +116,29 @@ pub enum Same {
     /// One of which this CEL expression is true: `event` started the run, `async` arrives.
     When(Expr),
     /// One that belongs to it in each of these ways.
-    All(Vec<Same>),
+    All(Vec<CancelMatch>),
 }
 
-impl Same {
+impl CancelMatch {
     /// What is waited for, for a run that this event started; `None` where no event can match.
-    fn matching(&self, event: &Arriving<'_>) -> Option<Match> {
+    fn matching(&self, event: &ArrivingEvent<'_>) -> Option<EventMatch> {
         Some(match self {
-            Same::Any => Match::Any,
-            Same::When(expr) => Match::When(expr.source().into()),
-            Same::Field(path) => Match::Field(Field { path: path.clone(), value: event.value(path)?.into() }),
-            Same::All(each) => each.iter().try_fold(Match::Any, |all, one| Some(all.and(one.matching(event)?)))?,
+            CancelMatch::Any => EventMatch::Any,
+            CancelMatch::When(expr) => EventMatch::When(expr.source().into()),
+            CancelMatch::Field(path) => {
+                EventMatch::Field(Field { path: path.clone(), value: event.value(path)?.into() })
+            }
+            CancelMatch::All(each) => {
+                each.iter().try_fold(EventMatch::Any, |all, one| Some(all.and(one.matching(event)?)))?
+            }
         })
     }
 
-    fn fault(&self) -> Option<String> {
+    fn problem(&self) -> Option<String> {
         match self {
-            Same::Any | Same::When(_) => None,
-            Same::Field(path) => path_fault(path),
-            Same::All(each) => each.iter().find_map(Same::fault),
+            CancelMatch::Any | CancelMatch::When(_) => None,
+            CancelMatch::Field(path) => path_problem(path),
+            CancelMatch::All(each) => each.iter().find_map(CancelMatch::problem),
         }
     }
 }
@@ -154,7 +158,7 @@ impl Rate {
         let begins = (worked_off - pace * i128::from(self.burst.max(1))).max(now);
         // up to the next whole millisecond, so that none begins too early
         let ms = |micros: i128| Timestamp::from_millis(i64::try_from((micros + 999) / 1_000).unwrap_or(i64::MAX));
-        Booking { begins_at: ms(begins), kept: worked_off.to_string(), until: ms(worked_off) }
+        Booking { starts_at: ms(begins), kept: worked_off.to_string(), until: ms(worked_off) }
     }
 
     fn fault(&self) -> Option<String> {
@@ -170,7 +174,7 @@ impl Rate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Booking {
     /// From when on.
-    pub begins_at: Timestamp,
+    pub starts_at: Timestamp,
     /// What is kept from then on.
     pub kept: String,
     /// What is kept says nothing any more from then on.
@@ -189,19 +193,19 @@ impl Debounce {
 const CANCEL_ON: &str = "stepladder/cancel-on:";
 
 /// Whether a waiter is one of those that cancel.
-pub fn is_cancelling(step: &str) -> bool {
+pub fn is_cancel_step(step: &str) -> bool {
     step.starts_with(CANCEL_ON)
 }
 
 impl CancelOn {
     /// What is waited for, for a run that this event started; `None` where no event can match.
-    fn wait(&self, event: &Event) -> Option<Wait> {
+    fn wait(&self, event: &Event) -> Option<EventWait> {
         let matching = match &self.matching {
             // most do not look into the event
-            Same::Any => Match::Any,
-            some => some.matching(&Arriving::new(event))?,
+            CancelMatch::Any => EventMatch::Any,
+            some => some.matching(&ArrivingEvent::new(event))?,
         };
-        Some(Wait { events: vec![self.event.clone()], matching })
+        Some(EventWait { events: vec![self.event.clone()], matching })
     }
 
     /// Until when it holds for a run of this moment.
@@ -210,23 +214,23 @@ impl CancelOn {
     }
 }
 
-impl Flow {
+impl FlowControl {
     /// Whether every start is let in at once: no note has to be read or changed for it.
-    pub fn is_open(&self) -> bool {
+    pub fn is_unrestricted(&self) -> bool {
         self.throttle.is_none()
             && self.rate_limit.is_none()
             && self.singleton.is_none()
             && self.idempotency.is_none()
-            && !self.collects()
+            && !self.collects_events()
     }
 
     /// Whether further events may join a run that has not begun.
-    pub fn collects(&self) -> bool {
+    pub fn collects_events(&self) -> bool {
         self.debounce.is_some() || self.batch.is_some()
     }
 
     /// The waits for events that cancel a run which this event started: each with its step in the index, and its end.
-    pub fn cancelling(&self, event: &Event, created_at: Timestamp) -> Vec<(StepId, Wait, Timestamp)> {
+    pub fn cancel_waits(&self, event: &Event, created_at: Timestamp) -> Vec<(StepId, EventWait, Timestamp)> {
         let numbered = self.cancel_on.iter().enumerate();
         let each = numbered.filter_map(|(i, cancel)| {
             Some((format!("{CANCEL_ON}{i}").into(), cancel.wait(event)?, cancel.until(created_at)))
@@ -235,35 +239,35 @@ impl Flow {
     }
 
     /// What the index gets for them.
-    pub fn cancellers(&self, run: RunId, event: &Event, created_at: Timestamp) -> Vec<Waiter> {
-        let each = self.cancelling(event, created_at);
-        each.iter().flat_map(|(step, wait, until)| wait.waiters(run, step, *until).collect::<Vec<_>>()).collect()
+    pub fn cancel_subscriptions(&self, run: RunId, event: &Event, created_at: Timestamp) -> Vec<Subscription> {
+        let each = self.cancel_waits(event, created_at);
+        each.iter().flat_map(|(step, wait, until)| wait.subscriptions(run, step, *until).collect::<Vec<_>>()).collect()
     }
 
     /// By how much earlier a run stands in lines than it came; negative for later.
     ///
     /// # Errors
     /// When the expression fails on the event, or gives no whole number.
-    pub fn ahead(&self, scope: &mut LazyScope<'_>) -> Result<i64, BadExpr> {
+    pub fn priority_ms(&self, scope: &mut LazyScope<'_>) -> Result<i64, ExprError> {
         let Some(priority) = &self.priority else { return Ok(0) };
-        Ok(priority.int(scope.get())?.clamp(-MOST_PRIORITY, MOST_PRIORITY) * 1_000)
+        Ok(priority.eval_int(scope.get())?.clamp(-MOST_PRIORITY, MOST_PRIORITY) * 1_000)
     }
 
     /// What is wrong with it, as the rest of a sentence that begins with the function; `None` when nothing is.
-    pub(crate) fn fault(&self, spec: &Spec) -> Option<String> {
-        self.senseless(spec).or_else(|| {
+    pub(crate) fn problem(&self, spec: &Spec) -> Option<String> {
+        self.senseless_combination(spec).or_else(|| {
             let rate = |what: &str, rate: &Option<Rate>| {
                 rate.as_ref()?.fault().map(|fault| format!("has a {what} that {fault}"))
             };
             rate("throttle", &self.throttle)
                 .or_else(|| rate("rate limit", &self.rate_limit))
-                .or_else(|| self.collecting_fault())
-                .or_else(|| self.time_fault())
+                .or_else(|| self.collecting_problem())
+                .or_else(|| self.time_problem())
         })
     }
 
     /// Combinations that make no sense, or that nobody could say what they mean.
-    fn senseless(&self, spec: &Spec) -> Option<String> {
+    fn senseless_combination(&self, spec: &Spec) -> Option<String> {
         let has = |what: &'static str, there: bool| there.then_some(what);
         let collects = has("a batch", self.batch.is_some()).or(has("a debounce", self.debounce.is_some()));
         let with_collecting = [
@@ -288,7 +292,7 @@ impl Flow {
             .then(|| "has a priority and no concurrency limit: there is no line to be first in".into())
     }
 
-    fn collecting_fault(&self) -> Option<String> {
+    fn collecting_problem(&self) -> Option<String> {
         if let Some(Batch { size, timeout, .. }) = self.batch {
             if !(1..=COLLECTED).contains(&size) {
                 return Some(format!("has a batch of {size} events; use 1 to {COLLECTED}"));
@@ -308,13 +312,14 @@ impl Flow {
         })
     }
 
-    fn time_fault(&self) -> Option<String> {
+    fn time_problem(&self) -> Option<String> {
         let zero = |what: &str, time: Option<Duration>| {
             time.filter(Duration::is_zero).map(|_| format!("is to {what} within no time at all"))
         };
         let cancel = self.cancel_on.iter().find_map(|cancel| {
-            let fault = crate::limits::name_fault(&cancel.event);
-            let field = || cancel.matching.fault().map(|fault| format!("is cancelled by an event by a field: {fault}"));
+            let fault = crate::limits::name_problem(&cancel.event);
+            let field =
+                || cancel.matching.problem().map(|fault| format!("is cancelled by an event by a field: {fault}"));
             fault.map(|fault| format!("is cancelled by an event whose name {fault}")).or_else(field)
         });
         zero("start", self.start_within).or_else(|| zero("finish", self.finish_within)).or(cancel)
@@ -336,7 +341,7 @@ mod tests {
         let mut begins = || {
             let booking = rate.book(kept.as_deref(), now);
             kept = Some(booking.kept);
-            booking.begins_at.as_millis() - now.as_millis()
+            booking.starts_at.as_millis() - now.as_millis()
         };
         (0..n).map(|_| begins()).collect()
     }
@@ -357,7 +362,7 @@ mod tests {
         let booking = rate.book(Some("0"), Timestamp::from_millis(3_600_000));
         let next = rate.book(Some(&booking.kept), Timestamp::from_millis(3_600_000));
         let third = rate.book(Some(&next.kept), Timestamp::from_millis(3_600_000));
-        let at = |booking: &Booking| booking.begins_at.as_millis() - 3_600_000;
+        let at = |booking: &Booking| booking.starts_at.as_millis() - 3_600_000;
         assert_eq!([at(&booking), at(&next), at(&third)], [0, 0, 1_000]);
     }
 

@@ -57,9 +57,9 @@ macro_rules! ulid_id {
         }
 
         impl FromStr for $name {
-            type Err = NotAnId;
-            fn from_str(text: &str) -> Result<Self, NotAnId> {
-                Ulid::from_string(text).map(Self).map_err(|_| NotAnId)
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                Ulid::from_string(text).map(Self).map_err(|_| InvalidId)
             }
         }
 
@@ -99,7 +99,7 @@ ulid_id! {
 /// A text that is not a ULID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an id: a ULID of 26 characters is expected")]
-pub struct NotAnId;
+pub struct InvalidId;
 
 impl EventId {
     /// The next id of the same millisecond: events of one request keep their order.
@@ -178,7 +178,7 @@ mod tests {
         let id = RunId::new(Timestamp::from_millis(1_700_000_000_000), u128::MAX);
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(RunId::from_bytes(id.to_bytes()), id);
-        assert_eq!("nonsense".parse::<RunId>(), Err(NotAnId));
+        assert_eq!("nonsense".parse::<RunId>(), Err(InvalidId));
     }
 
     #[test]

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{FAILURE_BYTES, NAME_CHARS};
-use crate::report::{Placed, Report};
-use crate::sentence::cut;
-use crate::waiting::Wait;
+use crate::report::{HandlerLogLine, Report};
+use crate::sentence::truncated;
+use crate::waiting::EventWait;
 use crate::{Event, EventId, Json, RunId, StepId, Timestamp};
 
 /// The number of an entry within its run, from 0.
@@ -52,7 +52,7 @@ pub struct Entry {
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum Fact {
     /// Entry 0 of every run.
-    RunCreated(Box<Created>),
+    RunCreated(Box<NewRun>),
     /// A further event for a run that collects events and has not begun. It takes the place of the one before
     /// (`replaces`), or joins those that there are; and says when the run begins now, where that has changed. With
     /// `closes` it is the last.
@@ -66,7 +66,8 @@ pub enum Fact {
         closes: bool,
     },
     /// A run that collects events begins: none joins it any more.
-    RunBegun,
+    #[serde(alias = "RunBegun")]
+    CollectingEnded,
     /// The run missed its moment; its throttle or rate limit has room for it then.
     RunDelayed { begins_at: Timestamp },
     /// Flow control lets the run go: what holds it up from now on is a concurrency limit. It travels with what is written
@@ -108,10 +109,11 @@ pub enum Fact {
         error: Failure,
         /// What the step is, where no entry before says so. Without it: a step with a body.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        kind: Option<Kind>,
+        kind: Option<StepKind>,
     },
     /// An outcome taken over from the run that this one repeats.
-    StepCarried { step: StepId, kind: Kind, outcome: Outcome },
+    #[serde(alias = "StepCarried")]
+    StepCarriedOver { step: StepId, kind: StepKind, outcome: Outcome },
     /// Each of these steps has been sent its own wake.
     StepsWoken { steps: Vec<StepId> },
     /// A timer was set.
@@ -133,9 +135,10 @@ pub enum Fact {
     /// That run ended.
     InvokeEnded { step: StepId, outcome: Outcome },
     /// The run waits for an event, until then.
-    EventAwaited { step: StepId, wait: Arc<Wait>, until: Timestamp },
+    EventAwaited { step: StepId, wait: Arc<EventWait>, until: Timestamp },
     /// An event entered the run: once, for all waits that were open then and that it fulfils (rule 17).
-    EventEntered { event: Box<Event>, steps: Vec<StepId> },
+    #[serde(alias = "EventEntered")]
+    EventDelivered { event: Box<Event>, steps: Vec<StepId> },
     /// The run waits for a signal, until then.
     SignalAwaited { step: StepId, until: Timestamp },
     /// A signal was completed. It may come before it is waited for.
@@ -143,12 +146,15 @@ pub enum Fact {
     /// What was waited for did not come in time.
     WaitExpired { step: StepId },
     /// The run goes on under this version of its function, to its end. It travels with what a handler first asks for.
-    VersionTaken { version: Arc<str> },
+    #[serde(alias = "VersionTaken")]
+    VersionChosen { version: Arc<str> },
     /// The handler said something, in this attempt of it. It travels with whatever is written next.
-    Logged { attempt: u32, lines: Vec<Placed> },
+    #[serde(alias = "Logged")]
+    LogWritten { attempt: u32, lines: Vec<HandlerLogLine> },
     /// Somebody wants what the step waits for now: its timer's time, or that of its next attempt, has come. Without a step:
     /// the time at which the handler is run again.
-    Hastened {
+    #[serde(alias = "Hastened")]
+    WaitSkipped {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         step: Option<StepId>,
     },
@@ -166,7 +172,7 @@ pub enum Fact {
 
 /// What a run starts from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Created {
+pub struct NewRun {
     /// The function's id.
     pub function: Arc<str>,
     /// The event, in full: a run needs no second read.
@@ -187,7 +193,7 @@ pub struct Created {
     pub bound: bool,
 }
 
-impl Created {
+impl NewRun {
     /// A run of this function with this event, to begin at once.
     pub fn new(function: Arc<str>, event: Event, origin: Origin) -> Self {
         Self { function, event, origin, begins_at: None, collects: false, replaces: None, bound: false }
@@ -217,7 +223,7 @@ pub enum Origin {
 
 /// What a handler waits for. A recorded outcome of one kind is never served to a step of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Kind {
+pub enum StepKind {
     /// A body to execute.
     Run,
     /// A timer.
@@ -266,10 +272,10 @@ impl Failure {
     pub fn bounded(self) -> Self {
         let Self { mut message, mut code } = self;
         if message.len() > FAILURE_BYTES {
-            message = cut(&message, FAILURE_BYTES - '…'.len_utf8());
+            message = truncated(&message, FAILURE_BYTES - '…'.len_utf8());
         }
         if message.contains('\0') {
-            message = cut(message.replace('\0', "\u{fffd}"), FAILURE_BYTES - '…'.len_utf8());
+            message = truncated(message.replace('\0', "\u{fffd}"), FAILURE_BYTES - '…'.len_utf8());
         }
         if let Some(long) = code.as_mut().filter(|code| code.contains('\0') || code.chars().nth(NAME_CHARS).is_some()) {
             *long = long.chars().take(NAME_CHARS).map(|c| if c == '\0' { '\u{fffd}' } else { c }).collect();
@@ -298,7 +304,7 @@ impl Fact {
             | Self::AttemptInterrupted { step, .. }
             | Self::StepAbandoned { step, .. }
             | Self::StepRefused { step, .. }
-            | Self::StepCarried { step, .. }
+            | Self::StepCarriedOver { step, .. }
             | Self::SleepStarted { step, .. }
             | Self::SleepEnded { step }
             | Self::EventsSent { step, .. }
@@ -308,16 +314,16 @@ impl Fact {
             | Self::SignalAwaited { step, .. }
             | Self::SignalReceived { step, .. }
             | Self::WaitExpired { step } => Some(step),
-            Self::Hastened { step } => step.as_ref(),
+            Self::WaitSkipped { step } => step.as_ref(),
             Self::RunCreated(_)
             | Self::EventJoined { .. }
-            | Self::RunBegun
+            | Self::CollectingEnded
             | Self::RunDelayed { .. }
             | Self::RunAdmitted
             | Self::StepsWoken { .. }
-            | Self::EventEntered { .. }
-            | Self::VersionTaken { .. }
-            | Self::Logged { .. }
+            | Self::EventDelivered { .. }
+            | Self::VersionChosen { .. }
+            | Self::LogWritten { .. }
             | Self::HandlerFailed { .. }
             | Self::RunCompleted { .. }
             | Self::RunFailed { .. }
@@ -348,7 +354,7 @@ impl Fact {
 
     /// Whether it says that the handler was running when it was written: something began that only a handler asks for.
     /// Outcomes may come while it waits.
-    pub fn is_of_a_handler(&self) -> bool {
+    pub fn is_requested_by_handler(&self) -> bool {
         matches!(
             self,
             Self::StepStarted { .. }
@@ -362,11 +368,11 @@ impl Fact {
     }
 
     /// Whether it may come while a run collects events: the events, its beginning, or an end that nobody's handler gave it.
-    pub fn is_before_the_beginning(&self) -> bool {
+    pub fn may_precede_start(&self) -> bool {
         matches!(
             self,
             Self::EventJoined { .. }
-                | Self::RunBegun
+                | Self::CollectingEnded
                 | Self::RunFailed { .. }
                 | Self::RunCancelled { .. }
                 | Self::RunSkipped { .. }
@@ -390,8 +396,8 @@ impl Fact {
             Self::StepStarted { .. }
                 | Self::AttemptInterrupted { .. }
                 | Self::RunAdmitted
-                | Self::Logged { .. }
-                | Self::VersionTaken { .. }
+                | Self::LogWritten { .. }
+                | Self::VersionChosen { .. }
         )
     }
 
@@ -423,7 +429,7 @@ mod tests {
     #[test]
     fn outcomes_keep_their_text() {
         let at = Timestamp::from_millis(7);
-        let output = json::of(&serde_json::json!({"b": 1.0, "a": [1, 2]})).unwrap();
+        let output = json::to_json(&serde_json::json!({"b": 1.0, "a": [1, 2]})).unwrap();
         let fact = Fact::StepSucceeded { step: "load".into(), attempt: 1, output, report: Report::default() };
         let record = Record { seq: 3, token: u128::MAX, code: "1".into(), entries: vec![fact.at(at)] };
         let text = serde_json::to_string(&record).unwrap();

@@ -15,7 +15,7 @@ pub type Json = Arc<RawValue>;
 ///
 /// # Errors
 /// When the value cannot be written as JSON: a map whose keys are not text, a failing `Serialize`.
-pub fn of<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Json> {
+pub fn to_json<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Json> {
     serde_json::value::to_raw_value(value).map(Into::into)
 }
 
@@ -41,7 +41,7 @@ pub fn is_same(one: &RawValue, other: &RawValue) -> bool {
 
 /// What a text holds that this engine refuses although JSON allows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub enum JsonProblem {
     /// More nesting than [`JSON_DEPTH`].
     #[error("is nested more than {JSON_DEPTH} levels deep at byte {0}")]
     TooDeep(usize),
@@ -69,7 +69,7 @@ const RESERVED: &str = "$serde_json::private::";
 ///
 /// # Errors
 /// [`Unfit`], with the byte at which it was found.
-pub fn check(text: &str) -> Result<(), Unfit> {
+pub fn check(text: &str) -> Result<(), JsonProblem> {
     check_within(text, 0)
 }
 
@@ -77,7 +77,7 @@ pub fn check(text: &str) -> Result<(), Unfit> {
 ///
 /// # Errors
 /// [`Unfit`], with the byte of this text at which it was found.
-pub fn check_within(text: &str, levels: usize) -> Result<(), Unfit> {
+pub fn check_within(text: &str, levels: usize) -> Result<(), JsonProblem> {
     let (mut depth, mut in_string) = (levels, false);
     let (mut began, mut escapes) = (0, false);
     let bytes = text.as_bytes();
@@ -86,11 +86,11 @@ pub fn check_within(text: &str, levels: usize) -> Result<(), Unfit> {
         match (in_string, byte) {
             (true, b'\\') => {
                 if bytes[at + 1..].starts_with(b"u0000") {
-                    return Err(Unfit::Nul(at));
+                    return Err(JsonProblem::Nul(at));
                 }
                 match code_unit(&bytes[at..]) {
                     Some(0xD800..0xDC00) if matches!(code_unit(&bytes[at + 6..]), Some(0xDC00..0xE000)) => at += 6,
-                    Some(0xD800..0xE000) => return Err(Unfit::HalfPair(at)),
+                    Some(0xD800..0xE000) => return Err(JsonProblem::HalfPair(at)),
                     Some(_) | None => {}
                 }
                 escapes = true;
@@ -99,15 +99,15 @@ pub fn check_within(text: &str, levels: usize) -> Result<(), Unfit> {
             (true, b'"') => {
                 in_string = false;
                 if is_reserved(&text[began..=at], escapes) && text[at + 1..].trim_start().starts_with(':') {
-                    return Err(Unfit::Reserved(began));
+                    return Err(JsonProblem::Reserved(began));
                 }
             }
             (false, b'"') => (in_string, began, escapes) = (true, at, false),
-            (_, 0) => return Err(Unfit::Nul(at)),
+            (_, 0) => return Err(JsonProblem::Nul(at)),
             (false, b'{' | b'[') => {
                 depth += 1;
                 if depth > JSON_DEPTH {
-                    return Err(Unfit::TooDeep(at));
+                    return Err(JsonProblem::TooDeep(at));
                 }
             }
             (false, b'}' | b']') => depth = depth.saturating_sub(1),
@@ -158,13 +158,13 @@ mod tests {
     fn depth_is_bounded_outside_strings_only() {
         let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
         assert_eq!(check(&nested(JSON_DEPTH)), Ok(()));
-        assert_eq!(check(&nested(JSON_DEPTH + 1)), Err(Unfit::TooDeep(JSON_DEPTH)));
+        assert_eq!(check(&nested(JSON_DEPTH + 1)), Err(JsonProblem::TooDeep(JSON_DEPTH)));
         assert_eq!(check(&format!("{:?}", "[".repeat(500))), Ok(()));
     }
 
     #[test]
     fn an_escaped_nul_is_found_and_an_escaped_backslash_is_not_one() {
-        assert_eq!(check(r#"{"a":"x\u0000"}"#), Err(Unfit::Nul(7)));
+        assert_eq!(check(r#"{"a":"x\u0000"}"#), Err(JsonProblem::Nul(7)));
         assert_eq!(check(r#"{"a":"x\\u0000"}"#), Ok(()));
         assert_eq!(check("\"a\\"), Ok(()));
     }
@@ -173,8 +173,8 @@ mod tests {
     fn a_name_that_serde_json_keeps_for_itself_is_found_however_it_is_written() {
         let raw = r#"{"$serde_json::private::RawValue":"[1]"}"#;
         assert!(serde_json::from_str::<serde_json::Value>(raw).unwrap().is_array(), "what it is refused for");
-        assert_eq!(check(raw), Err(Unfit::Reserved(1)));
-        assert_eq!(check(r#"[{"\u0024serde_json\u003a:private::RawValue" : "1"}]"#), Err(Unfit::Reserved(2)));
+        assert_eq!(check(raw), Err(JsonProblem::Reserved(1)));
+        assert_eq!(check(r#"[{"\u0024serde_json\u003a:private::RawValue" : "1"}]"#), Err(JsonProblem::Reserved(2)));
         assert_eq!(check(r#"{"a":"$serde_json::private::RawValue"}"#), Ok(()));
         assert_eq!(check(r#"{"a$serde_json::private::RawValue":1}"#), Ok(()));
     }
@@ -182,10 +182,10 @@ mod tests {
     #[test]
     fn half_a_surrogate_pair_is_found_and_a_whole_one_is_text() {
         assert_eq!(check(r#"["\ud83d\ude00 \u00e9 \uffff"]"#), Ok(()));
-        assert_eq!(check(r#"["\ud800"]"#), Err(Unfit::HalfPair(2)));
-        assert_eq!(check(r#"["\ude00\ud83d"]"#), Err(Unfit::HalfPair(2)));
-        assert_eq!(check(r#"["\ud83d\ud83d\ude00"]"#), Err(Unfit::HalfPair(2)));
-        assert_eq!(check(r#"["\ud83d"#), Err(Unfit::HalfPair(2)));
+        assert_eq!(check(r#"["\ud800"]"#), Err(JsonProblem::HalfPair(2)));
+        assert_eq!(check(r#"["\ude00\ud83d"]"#), Err(JsonProblem::HalfPair(2)));
+        assert_eq!(check(r#"["\ud83d\ud83d\ude00"]"#), Err(JsonProblem::HalfPair(2)));
+        assert_eq!(check(r#"["\ud83d"#), Err(JsonProblem::HalfPair(2)));
         assert_eq!(check(r#"["\\ud800"]"#), Ok(()));
     }
 }

@@ -35,14 +35,14 @@ pub mod waiting;
 pub mod wake;
 
 pub use admits::Refusal;
-pub use cron::Schedule;
+pub use cron::CronSchedule;
 pub use event::{Event, NewEvent};
 pub use id::{EventId, RunId, StepId};
-pub use journal::{Entry, Fact, Failure, Kind, Outcome, Record, Seq};
+pub use journal::{Entry, Fact, Failure, Outcome, Record, Seq, StepKind};
 pub use json::Json;
 pub use report::{Report, Usage};
 pub use row::{RunRow, Status};
 pub use spec::Spec;
 pub use state::RunState;
 pub use time::Timestamp;
-pub use wake::{Cause, Timer, Wake};
+pub use wake::{Timer, Wake, WakeCause};

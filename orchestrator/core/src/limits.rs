@@ -76,7 +76,7 @@ pub const OWN_STEPS: &str = "stepladder/";
 pub const UNDO: &str = "stepladder/undo";
 
 /// Why a name is not a good one, as the end of a sentence; `None` when it is.
-pub fn name_fault(name: &str) -> Option<String> {
+pub fn name_problem(name: &str) -> Option<String> {
     if name.is_empty() {
         return Some("is empty".into());
     }
@@ -92,8 +92,8 @@ pub fn name_fault(name: &str) -> Option<String> {
 
 /// Why a step cannot have this name; `None` when it can. A name that ends in `:1` would collide with the id that a
 /// repeated name gets.
-pub fn step_name_fault(name: &str) -> Option<String> {
-    if let Some(fault) = name_fault(name) {
+pub fn step_name_problem(name: &str) -> Option<String> {
+    if let Some(fault) = name_problem(name) {
         return Some(fault);
     }
     if name.starts_with(OWN_STEPS) {
@@ -110,23 +110,23 @@ mod tests {
 
     #[test]
     fn names_are_bounded_in_characters_not_bytes() {
-        assert_eq!(name_fault(&"é".repeat(255)), None);
-        assert!(name_fault(&"é".repeat(256)).is_some());
-        assert!(name_fault("").is_some());
-        assert!(name_fault("a\0b").is_some());
+        assert_eq!(name_problem(&"é".repeat(255)), None);
+        assert!(name_problem(&"é".repeat(256)).is_some());
+        assert!(name_problem("").is_some());
+        assert!(name_problem("a\0b").is_some());
     }
 
     #[test]
     fn a_step_name_may_not_look_numbered() {
-        assert!(step_name_fault("load:1").is_some());
-        assert_eq!(step_name_fault("load:1a"), None);
-        assert_eq!(step_name_fault("load1"), None);
-        assert_eq!(step_name_fault("load:"), None);
+        assert!(step_name_problem("load:1").is_some());
+        assert_eq!(step_name_problem("load:1a"), None);
+        assert_eq!(step_name_problem("load1"), None);
+        assert_eq!(step_name_problem("load:"), None);
     }
 
     #[test]
     fn a_step_name_may_not_look_like_a_runs_own() {
-        assert!(step_name_fault(UNDO).is_some());
-        assert_eq!(step_name_fault("stepladder"), None);
+        assert!(step_name_problem(UNDO).is_some());
+        assert_eq!(step_name_problem("stepladder"), None);
     }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::Timestamp;
-use crate::cron::{LONGEST_JITTER, Schedule};
+use crate::cron::{CronSchedule, LONGEST_JITTER};
 
 /// A tick that has not started this long after its time is missed.
 pub const MISSED_AFTER: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ pub enum MissedTicks {
 
 impl MissedTicks {
     /// For listings.
-    pub fn words(self) -> &'static str {
+    pub fn description(self) -> &'static str {
         match self {
             Self::Skip => "missed ticks: skipped",
             Self::RunOnce => "missed ticks: run once",
@@ -40,7 +40,7 @@ impl MissedTicks {
     }
 }
 
-impl Schedule {
+impl CronSchedule {
     /// Why the run of a tick must not start at `now`; `None` when it may. `planned` is when it was to start.
     pub fn missed(&self, function: &str, minute: i64, planned: Timestamp, now: Timestamp) -> Option<&'static str> {
         if now.since(planned) <= MISSED_AFTER {
@@ -58,7 +58,7 @@ impl Schedule {
     /// The ticks of these minutes that are to be sent at `now`, in their order: those that are not missed, and of the
     /// missed ones those that still start.
     pub fn ticks(&self, function: &str, minutes: Range<i64>, now: Timestamp) -> Vec<i64> {
-        let comes = |minute: &i64| self.comes(*minute);
+        let comes = |minute: &i64| self.fires_at(*minute);
         let is_missed = |minute: &i64| now.since(self.due(function, *minute)) > MISSED_AFTER;
         // all before this are missed
         let recent = (now - MISSED_AFTER - LONGEST_JITTER).minute();
@@ -83,12 +83,16 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cron::Cron;
+    use crate::cron::CronExpression;
 
     const HOUR: i64 = 60;
 
-    fn schedule(line: &str, missed_ticks: MissedTicks) -> Schedule {
-        Schedule { lines: vec![Cron::parse(line, "UTC").unwrap()], missed_ticks, ..Schedule::default() }
+    fn schedule(line: &str, missed_ticks: MissedTicks) -> CronSchedule {
+        CronSchedule {
+            lines: vec![CronExpression::parse(line, "UTC").unwrap()],
+            missed_ticks,
+            ..CronSchedule::default()
+        }
     }
 
     /// The ticks that are sent after these minutes without a sweep, counted back from now, which is `past` seconds after a

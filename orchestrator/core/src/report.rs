@@ -16,7 +16,7 @@ use crate::limits::{LOG_BYTES, LOG_LINE_BYTES, LOG_LINES, NAME_CHARS, USAGE_MODE
 pub struct Report {
     /// What it said, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub lines: Vec<Line>,
+    pub lines: Vec<LogLine>,
     /// What it used, one for each model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub usage: Vec<Usage>,
@@ -27,7 +27,7 @@ impl Report {
     pub(crate) fn bounded(self) -> Self {
         let mut usage = Vec::with_capacity(self.usage.len().min(USAGE_MODELS + 1));
         self.usage.into_iter().for_each(|used| used.add_to(&mut usage));
-        Self { lines: self.lines.into_iter().map(Line::bounded).collect(), usage }
+        Self { lines: self.lines.into_iter().map(LogLine::bounded).collect(), usage }
     }
 
     /// Whether nothing was reported.
@@ -116,9 +116,9 @@ impl Usage {
 
 /// One line of a run's log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Line {
+pub struct LogLine {
     /// How much it matters.
-    pub level: Level,
+    pub level: LogLevel,
     /// What it says.
     pub message: Arc<str>,
     /// Values that belong to it: a JSON object.
@@ -128,7 +128,7 @@ pub struct Line {
 
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Level {
+pub enum LogLevel {
     /// That something happened.
     #[default]
     Info,
@@ -138,7 +138,7 @@ pub enum Level {
     Error,
 }
 
-impl Level {
+impl LogLevel {
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -149,15 +149,15 @@ impl Level {
     }
 }
 
-impl fmt::Display for Level {
+impl fmt::Display for LogLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }
 
-impl Line {
+impl LogLine {
     /// A line of at most [`LOG_LINE_BYTES`]: a longer message is cut, and fields that find no room are left out.
-    pub fn new(level: Level, message: &str, fields: Option<Json>) -> Self {
+    pub fn new(level: LogLevel, message: &str, fields: Option<Json>) -> Self {
         let message: Arc<str> = match message.len() <= LOG_LINE_BYTES {
             true => message.into(),
             false => format!("{}…", &message[..message.floor_char_boundary(LOG_LINE_BYTES - '…'.len_utf8())]).into(),
@@ -169,7 +169,7 @@ impl Line {
     /// The last line of a run that has said too much.
     fn last() -> Self {
         let message = "this run has said as much as is kept of it; its further lines are left out";
-        Self { level: Level::Warn, message: message.into(), fields: None }
+        Self { level: LogLevel::Warn, message: message.into(), fields: None }
     }
 
     /// The same within [`LOG_LINE_BYTES`].
@@ -183,7 +183,7 @@ impl Line {
     }
 }
 
-impl PartialEq for Line {
+impl PartialEq for LogLine {
     fn eq(&self, other: &Self) -> bool {
         let text = |line: &Self| line.fields.as_ref().map(|fields| fields.get().to_owned());
         self.level == other.level && self.message == other.message && text(self) == text(other)
@@ -193,25 +193,25 @@ impl PartialEq for Line {
 /// A line that a function said outside its steps, and where: how many outcomes it had been shown, and how many lines it
 /// had said since the last of them. A replay comes to the same places.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Placed {
+pub struct HandlerLogLine {
     /// Outcomes that it had been shown.
     pub after: u64,
     /// Lines that it had said since.
     pub nth: u32,
     /// The line.
-    pub line: Line,
+    pub line: LogLine,
 }
 
 /// How many more lines are kept of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Room {
+pub struct LogBudget {
     lines: usize,
     bytes: usize,
 }
 
-impl Room {
+impl LogBudget {
     /// Counts a line.
-    pub fn add(&mut self, line: &Line) {
+    pub fn add(&mut self, line: &LogLine) {
         self.lines += 1;
         self.bytes += line.bytes();
     }
@@ -227,7 +227,7 @@ impl Room {
     }
 
     /// Keeps those of a body's lines that find room. With the last that does comes a line that says so.
-    pub fn fit(&mut self, lines: &mut Vec<Line>) {
+    pub fn fit(&mut self, lines: &mut Vec<LogLine>) {
         let mut kept = Vec::new();
         for line in lines.drain(..) {
             if self.is_full() {
@@ -235,13 +235,13 @@ impl Room {
             }
             self.add(&line);
             kept.push(line);
-            kept.extend(self.is_full().then(Line::last));
+            kept.extend(self.is_full().then(LogLine::last));
         }
         *lines = kept;
     }
 
     /// The same for a function's lines.
-    pub fn fit_placed(&mut self, lines: &mut Vec<Placed>) {
+    pub fn fit_placed(&mut self, lines: &mut Vec<HandlerLogLine>) {
         let mut kept = Vec::new();
         for placed in lines.drain(..) {
             if self.is_full() {
@@ -251,7 +251,7 @@ impl Room {
             let after = placed.after;
             kept.push(placed);
             // no line of the function has this number
-            kept.extend(self.is_full().then(|| Placed { after, nth: u32::MAX, line: Line::last() }));
+            kept.extend(self.is_full().then(|| HandlerLogLine { after, nth: u32::MAX, line: LogLine::last() }));
         }
         *lines = kept;
     }
@@ -298,26 +298,26 @@ mod tests {
 
     #[test]
     fn a_line_is_cut_between_characters_and_fields_without_room_are_left_out() {
-        let fields = json::of(&serde_json::json!({"rows": 7})).unwrap();
-        let short = Line::new(Level::Info, "stored", Some(fields.clone()));
+        let fields = json::to_json(&serde_json::json!({"rows": 7})).unwrap();
+        let short = LogLine::new(LogLevel::Info, "stored", Some(fields.clone()));
         assert_eq!((&*short.message, short.bytes()), ("stored", 6 + fields.get().len()));
-        let long = Line::new(Level::Info, &"é".repeat(LOG_LINE_BYTES), Some(fields));
+        let long = LogLine::new(LogLevel::Info, &"é".repeat(LOG_LINE_BYTES), Some(fields));
         assert!(long.message.ends_with("é…") && long.bytes() <= LOG_LINE_BYTES, "{}", long.bytes());
         assert_eq!(long.fields.map(|fields| fields.get().to_owned()), None);
     }
 
     #[test]
     fn what_is_kept_of_a_run_ends_with_a_line_that_says_so() {
-        let line = |n: usize| Line::new(Level::Info, &"x".repeat(n), None);
-        let (mut room, mut many) = (Room::default(), vec![line(1); LOG_LINES + 5]);
+        let line = |n: usize| LogLine::new(LogLevel::Info, &"x".repeat(n), None);
+        let (mut room, mut many) = (LogBudget::default(), vec![line(1); LOG_LINES + 5]);
         room.fit(&mut many);
-        assert_eq!((many.len(), many[LOG_LINES].clone()), (LOG_LINES + 1, Line::last()));
+        assert_eq!((many.len(), many[LOG_LINES].clone()), (LOG_LINES + 1, LogLine::last()));
         let mut more = vec![line(1)];
         room.fit(&mut more);
         assert!(more.is_empty());
 
-        let place = |nth| Placed { after: 3, nth, line: line(LOG_LINE_BYTES) };
-        let (mut room, mut long) = (Room::default(), (0..1_000).map(place).collect::<Vec<_>>());
+        let place = |nth| HandlerLogLine { after: 3, nth, line: line(LOG_LINE_BYTES) };
+        let (mut room, mut long) = (LogBudget::default(), (0..1_000).map(place).collect::<Vec<_>>());
         room.fit_placed(&mut long);
         assert!(room.is_full() && room.bytes() <= LOG_BYTES);
         assert_eq!(long.last().map(|last| (last.after, last.nth)), Some((3, u32::MAX)));

@@ -60,7 +60,7 @@ impl Backoff {
 
 /// What an error says of trying again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Retry {
+pub enum RetryAdvice {
     /// Try again after the usual wait, while retries are left.
     #[default]
     Default,
@@ -88,12 +88,12 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// The wait before the next attempt after `failures` failures of which the last said `retry`; `None` when it was
     /// the last.
-    pub fn next_delay(&self, failures: u32, retry: Retry, seed: u64) -> Option<Duration> {
+    pub fn next_delay(&self, failures: u32, retry: RetryAdvice, seed: u64) -> Option<Duration> {
         match retry {
-            Retry::Never => None,
+            RetryAdvice::Never => None,
             _ if failures > self.retries => None,
-            Retry::Default => Some(self.backoff.delay(failures, seed)),
-            Retry::After(wait) => Some(wait),
+            RetryAdvice::Default => Some(self.backoff.delay(failures, seed)),
+            RetryAdvice::After(wait) => Some(wait),
         }
     }
 }
@@ -101,7 +101,7 @@ impl RetryPolicy {
 impl RetryPolicy {
     /// When the attempts still to come would begin if each failed at once: after `failures` failures the next one comes at
     /// `next`. Without jitter; the first `most` of them.
-    pub fn to_come(&self, failures: u32, next: Timestamp, most: usize) -> Vec<Timestamp> {
+    pub fn upcoming(&self, failures: u32, next: Timestamp, most: usize) -> Vec<Timestamp> {
         let begins = |(at, failures): &(Timestamp, u32)| {
             let failures = failures.saturating_add(1);
             (failures <= self.retries).then(|| (*at + self.backoff.delay(failures, 0), failures))
@@ -137,7 +137,7 @@ mod tests {
     fn attempts_still_to_come_are_as_many_as_there_are_retries_left() {
         let (policy, next) = (RetryPolicy::default(), Timestamp::from_millis(0));
         let seconds = |failures, most| -> Vec<i64> {
-            policy.to_come(failures, next, most).iter().map(|at| at.as_millis() / 1_000).collect()
+            policy.upcoming(failures, next, most).iter().map(|at| at.as_millis() / 1_000).collect()
         };
         assert_eq!(seconds(1, 10), [0, 30, 90, 210], "the second attempt, and those after 30 s, 1 m, 2 m");
         assert_eq!(seconds(4, 10), [0], "the last one");
@@ -148,10 +148,10 @@ mod tests {
     #[test]
     fn retries_run_out_and_terminal_errors_never_retry() {
         let policy = RetryPolicy { retries: 2, backoff: Backoff::Fixed(Duration::from_secs(1)) };
-        assert_eq!(policy.next_delay(2, Retry::Default, 0), Some(Duration::from_secs(1)));
-        assert_eq!(policy.next_delay(3, Retry::Default, 0), None);
-        assert_eq!(policy.next_delay(1, Retry::Never, 0), None);
-        assert_eq!(policy.next_delay(1, Retry::After(Duration::from_secs(9)), 0), Some(Duration::from_secs(9)));
-        assert_eq!(policy.next_delay(3, Retry::After(Duration::from_secs(9)), 0), None);
+        assert_eq!(policy.next_delay(2, RetryAdvice::Default, 0), Some(Duration::from_secs(1)));
+        assert_eq!(policy.next_delay(3, RetryAdvice::Default, 0), None);
+        assert_eq!(policy.next_delay(1, RetryAdvice::Never, 0), None);
+        assert_eq!(policy.next_delay(1, RetryAdvice::After(Duration::from_secs(9)), 0), Some(Duration::from_secs(9)));
+        assert_eq!(policy.next_delay(3, RetryAdvice::After(Duration::from_secs(9)), 0), None);
     }
 }

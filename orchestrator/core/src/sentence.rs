@@ -7,12 +7,12 @@ use std::fmt::{self, Display, Write};
 pub const SENTENCE_BYTES: usize = 1_000;
 
 /// The text of something, cut at [`SENTENCE_BYTES`]. Writing stops there: the rest is not even made.
-pub fn brief(what: impl Display) -> String {
-    cut(what, SENTENCE_BYTES)
+pub fn shortened(what: impl Display) -> String {
+    truncated(what, SENTENCE_BYTES)
 }
 
 /// The text of something, cut at this many bytes; what is longer ends in `…` besides. Writing stops there.
-pub fn cut(what: impl Display, bytes: usize) -> String {
+pub fn truncated(what: impl Display, bytes: usize) -> String {
     let mut short = Short { text: String::new(), bytes };
     if write!(short, "{what}").is_err() {
         short.text.push('…');
@@ -40,9 +40,9 @@ mod tests {
 
     #[test]
     fn what_is_short_stays_and_what_is_long_is_cut_between_characters() {
-        assert_eq!(brief("short"), "short");
-        assert_eq!(brief("x".repeat(SENTENCE_BYTES)).len(), SENTENCE_BYTES);
-        let cut = brief(format_args!("x{}", "é".repeat(SENTENCE_BYTES)));
+        assert_eq!(shortened("short"), "short");
+        assert_eq!(shortened("x".repeat(SENTENCE_BYTES)).len(), SENTENCE_BYTES);
+        let cut = shortened(format_args!("x{}", "é".repeat(SENTENCE_BYTES)));
         assert!(cut.ends_with("é…") && cut.len() <= SENTENCE_BYTES + '…'.len_utf8(), "{cut}");
     }
 
@@ -56,6 +56,6 @@ mod tests {
                 }
             }
         }
-        assert!(brief(Endless).ends_with('…'));
+        assert!(shortened(Endless).ends_with('…'));
     }
 }

@@ -19,7 +19,7 @@ const SEAL_BYTES: usize = 16;
 
 /// What a signal is posted to. Its text is safe in the path of a URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Token {
+pub struct CallbackToken {
     /// Whose signal.
     pub run: RunId,
     /// Which step waits for it.
@@ -30,47 +30,47 @@ pub struct Token {
 /// A text that is not a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not the token of a signal; use it as the function gave it out")]
-pub struct NotAToken;
+pub struct InvalidToken;
 
-impl Token {
+impl CallbackToken {
     /// The token of a step's signal, in the run with this secret.
     pub fn new(run: RunId, secret: u128, step: &StepId) -> Self {
         Self { run, step: step.clone(), seal: seal(run, secret, step) }
     }
 
     /// Whether the run with this secret gave it out.
-    pub fn is_of(&self, secret: u128) -> bool {
+    pub fn is_sealed_with(&self, secret: u128) -> bool {
         // all bytes are compared: the time that it takes says nothing of how many are right
         let expected = seal(self.run, secret, &self.step);
         self.seal.iter().zip(expected).fold(0, |differ, (one, other)| differ | (one ^ other)) == 0
     }
 }
 
-impl fmt::Display for Token {
+impl fmt::Display for CallbackToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         write!(f, "{}.{}.{}", self.run, encode(&self.seal), encode(self.step.as_bytes()))
     }
 }
 
-impl FromStr for Token {
-    type Err = NotAToken;
+impl FromStr for CallbackToken {
+    type Err = InvalidToken;
 
-    fn from_str(text: &str) -> Result<Self, NotAToken> {
+    fn from_str(text: &str) -> Result<Self, InvalidToken> {
         let mut parts = text.split('.');
         let (Some(run), Some(seal), Some(step), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-            return Err(NotAToken);
+            return Err(InvalidToken);
         };
-        let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| NotAToken);
-        let step = String::from_utf8(decode(step)?).map_err(|_| NotAToken)?;
+        let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidToken);
+        let step = String::from_utf8(decode(step)?).map_err(|_| InvalidToken)?;
         // a repeated name has a number behind it
         if step.is_empty() || step.chars().count() > NAME_CHARS + 16 {
-            return Err(NotAToken);
+            return Err(InvalidToken);
         }
         Ok(Self {
-            run: run.parse().map_err(|_| NotAToken)?,
+            run: run.parse().map_err(|_| InvalidToken)?,
             step: step.into(),
-            seal: decode(seal)?.try_into().map_err(|_| NotAToken)?,
+            seal: decode(seal)?.try_into().map_err(|_| InvalidToken)?,
         })
     }
 }
@@ -98,27 +98,27 @@ mod tests {
     #[test]
     fn a_token_comes_back_from_its_text_and_knows_its_run() {
         let step: StepId = "wait for ü/payment:1".into();
-        let token = Token::new(run(1), 7, &step);
+        let token = CallbackToken::new(run(1), 7, &step);
         let text = token.to_string();
         assert!(text.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c)), "{text}");
-        let back: Token = text.parse().unwrap();
+        let back: CallbackToken = text.parse().unwrap();
         assert_eq!(back, token);
-        assert!(back.is_of(7));
-        assert!(!back.is_of(8));
+        assert!(back.is_sealed_with(7));
+        assert!(!back.is_sealed_with(8));
     }
 
     #[test]
     fn a_seal_fits_neither_another_step_nor_another_run() {
-        let token = Token::new(run(1), 7, &"a".into());
-        assert!(!Token { step: "b".into(), ..token.clone() }.is_of(7));
-        assert!(!Token { run: run(2), ..token }.is_of(7));
+        let token = CallbackToken::new(run(1), 7, &"a".into());
+        assert!(!CallbackToken { step: "b".into(), ..token.clone() }.is_sealed_with(7));
+        assert!(!CallbackToken { run: run(2), ..token }.is_sealed_with(7));
     }
 
     #[test]
     fn texts_that_are_no_tokens_are_told() {
-        let good = Token::new(run(1), 7, &"a".into()).to_string();
+        let good = CallbackToken::new(run(1), 7, &"a".into()).to_string();
         for text in ["", "x", "..", &format!("{good}.YQ"), &good[1..], &good[..good.len() - 2], &format!("{good}=")] {
-            assert_eq!(text.parse::<Token>(), Err(NotAToken), "{text}");
+            assert_eq!(text.parse::<CallbackToken>(), Err(InvalidToken), "{text}");
         }
     }
 }

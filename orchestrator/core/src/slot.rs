@@ -39,7 +39,7 @@ impl Holder {
 
 /// A held slot, and until when at the latest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holding {
+pub struct HeldSlot {
     /// Who.
     pub holder: Holder,
     /// Past it, the holder is certainly dead and whoever asks next reaps the slot.
@@ -48,9 +48,10 @@ pub struct Holding {
 
 /// A place in a waiting line. Sorts as the line is served: by time asked, then by arrival.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Place {
+pub struct Ticket {
     /// When it first asked; kept however often it asks again.
-    pub asked: Timestamp,
+    #[serde(rename = "asked")]
+    pub queued_at: Timestamp,
     /// Its run's event: events of one millisecond keep their order.
     pub event: crate::EventId,
     /// Which run.
@@ -67,7 +68,7 @@ pub const ARRIVAL: &str = "";
 ///
 /// `ahead` is the number of places before the asker's own; `None` when the asker has no place, then `waiting` says how
 /// many wait.
-pub fn may_take(free: u32, ahead: Option<usize>, waiting: usize) -> bool {
+pub fn may_acquire(free: u32, ahead: Option<usize>, waiting: usize) -> bool {
     match ahead {
         Some(ahead) => ahead < free as usize,
         None => free > 0 && waiting == 0,
@@ -80,15 +81,15 @@ mod tests {
 
     #[test]
     fn rule_25_a_place_below_the_free_slots_may_take() {
-        assert!(may_take(2, Some(1), 5));
-        assert!(!may_take(2, Some(2), 5));
-        assert!(!may_take(0, Some(0), 5));
+        assert!(may_acquire(2, Some(1), 5));
+        assert!(!may_acquire(2, Some(2), 5));
+        assert!(!may_acquire(0, Some(0), 5));
     }
 
     #[test]
     fn rule_25_a_newcomer_may_take_only_when_nobody_waits() {
-        assert!(may_take(1, None, 0));
-        assert!(!may_take(1, None, 1));
-        assert!(!may_take(0, None, 0));
+        assert!(may_acquire(1, None, 0));
+        assert!(!may_acquire(1, None, 1));
+        assert!(!may_acquire(0, None, 0));
     }
 }

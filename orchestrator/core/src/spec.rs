@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cron::{LONGEST_JITTER, Schedule};
+use crate::cron::{CronSchedule, LONGEST_JITTER};
 use crate::event::{Event, NewEvent};
-use crate::expr::{BadExpr, Expr, Scope};
-use crate::flow::Flow;
+use crate::expr::{Expr, ExprError, Scope};
+use crate::flow::FlowControl;
 use crate::journal::Origin;
-use crate::limits::name_fault;
+use crate::limits::name_problem;
 use crate::retry::RetryPolicy;
-use crate::sentence::brief;
+use crate::sentence::shortened;
 use crate::slot::Limit;
 use crate::system;
 
@@ -29,7 +29,7 @@ pub struct Spec {
     /// What starts it. A function without triggers is started by `invoke` or as another's `on_failure` only.
     pub triggers: Vec<Trigger>,
     /// When it starts by itself.
-    pub schedule: Schedule,
+    pub schedule: CronSchedule,
     /// Retries of its steps, and of the handler itself.
     pub retry: RetryPolicy,
     /// The time-out of its steps.
@@ -37,7 +37,7 @@ pub struct Spec {
     /// Limits on how many of its steps execute, or of its runs live, at a time.
     pub concurrency: Vec<Concurrency>,
     /// Whether, when and together with what an event starts a run.
-    pub flow: Flow,
+    pub flow: FlowControl,
     /// The function that is started when a run of this one fails.
     pub on_failure: Option<Arc<str>>,
     /// An event that starts it, for people who try it out.
@@ -61,14 +61,14 @@ pub struct Concurrency {
     /// A CEL expression over `event`; each value of it has slots of its own.
     pub key: Option<Expr>,
     /// What is counted.
-    pub of: Counted,
+    pub of: CountedUnit,
     /// The name under which several functions share it; a limit without one is its function's own.
     pub shared: Option<Arc<str>>,
 }
 
 /// What a concurrency limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counted {
+pub enum CountedUnit {
     /// Steps that execute. One that sleeps, waits or is about to be tried again does not.
     Steps,
     /// Runs, from their first step to their end.
@@ -78,12 +78,12 @@ pub enum Counted {
 impl Concurrency {
     /// At most so many executing steps of a function.
     pub fn steps(limit: u32) -> Self {
-        Self { limit, key: None, of: Counted::Steps, shared: None }
+        Self { limit, key: None, of: CountedUnit::Steps, shared: None }
     }
 
     /// At most so many live runs of a function.
     pub fn runs(limit: u32) -> Self {
-        Self { of: Counted::Runs, ..Self::steps(limit) }
+        Self { of: CountedUnit::Runs, ..Self::steps(limit) }
     }
 }
 
@@ -93,19 +93,19 @@ impl Spec {
         Self {
             id: id.into(),
             triggers: Vec::new(),
-            schedule: Schedule::default(),
+            schedule: CronSchedule::default(),
             retry: RetryPolicy::default(),
             timeout: STEP_TIMEOUT,
             concurrency: Vec::new(),
-            flow: Flow::default(),
+            flow: FlowControl::default(),
             on_failure: None,
             example: None,
         }
     }
 
     /// What is wrong with the description, as a sentence; `None` when nothing is.
-    pub fn fault(&self) -> Option<String> {
-        if let Some(fault) = name_fault(&self.id) {
+    pub fn problem(&self) -> Option<String> {
+        if let Some(fault) = name_problem(&self.id) {
             return Some(format!("the id of function `{}` {fault}", self.id));
         }
         if matches!(&*self.id, "." | "..") {
@@ -128,36 +128,36 @@ impl Spec {
             if !self.triggers.iter().any(|trigger| trigger.event == *name) {
                 return Some(format!("the example of function `{id}` is an event `{name}`, which does not start it"));
             }
-            if let Some(fault) = example.fault() {
+            if let Some(fault) = example.problem() {
                 return Some(format!("the example of function `{id}`: {fault}"));
             }
         }
-        if let Some(fault) = self.flow.fault(self) {
+        if let Some(fault) = self.flow.problem(self) {
             return Some(format!("function `{}` {fault}", self.id));
         }
         if self.schedule.jitter > LONGEST_JITTER {
             let (id, jitter) = (&self.id, self.schedule.jitter);
             return Some(format!("function `{id}` has a jitter of {jitter:?}; use at most {LONGEST_JITTER:?}"));
         }
-        let trigger_fault = |name: &str| name_fault(name).or_else(|| system::trigger_fault(name));
+        let trigger_fault = |name: &str| name_problem(name).or_else(|| system::trigger_problem(name));
         if let Some((name, fault)) = self.flow.cancel_on.iter().find_map(|c| Some((&c.event, trigger_fault(&c.event)?)))
         {
-            return Some(format!("the event `{}` that cancels function `{}` {fault}", brief(name), self.id));
+            return Some(format!("the event `{}` that cancels function `{}` {fault}", shortened(name), self.id));
         }
         self.triggers.iter().find_map(|t| {
             let fault = trigger_fault(&t.event)?;
-            Some(format!("the trigger `{}` of function `{}` {fault}", brief(&t.event), self.id))
+            Some(format!("the trigger `{}` of function `{}` {fault}", shortened(&t.event), self.id))
         })
     }
 
     /// What holds its runs up or drops them, besides concurrency limits, in words.
-    pub fn flow_in_words(&self) -> Vec<String> {
-        let ticks = (!self.schedule.lines.is_empty()).then(|| self.schedule.missed_ticks.words().to_owned());
-        self.flow.words().into_iter().chain(ticks).collect()
+    pub fn describe_flow(&self) -> Vec<String> {
+        let ticks = (!self.schedule.lines.is_empty()).then(|| self.schedule.missed_ticks.description().to_owned());
+        self.flow.describe().into_iter().chain(ticks).collect()
     }
 
     /// Whether the journal is to say that flow control has let a run go: where it holds runs up that are about to start.
-    pub fn notes_admission(&self, origin: &Origin) -> bool {
+    pub fn records_admission(&self, origin: &Origin) -> bool {
         *origin == Origin::Cron || self.flow.throttle.is_some() || self.flow.rate_limit.is_some()
     }
 
@@ -165,10 +165,10 @@ impl Spec {
     ///
     /// # Errors
     /// When a condition fails on the event; the others were false.
-    pub fn matches(&self, event: &Event, scope: &mut LazyScope<'_>) -> Result<bool, BadExpr> {
+    pub fn matches(&self, event: &Event, scope: &mut LazyScope<'_>) -> Result<bool, ExprError> {
         let mut failed = None;
         for trigger in self.triggers.iter().filter(|t| t.event == event.name) {
-            match trigger.condition.as_ref().map_or(Ok(true), |c| c.is_true(scope.get())) {
+            match trigger.condition.as_ref().map_or(Ok(true), |c| c.eval_bool(scope.get())) {
                 Ok(true) => return Ok(true),
                 Ok(false) => {}
                 Err(bad) => failed = Some(bad),
@@ -181,19 +181,19 @@ impl Spec {
     ///
     /// # Errors
     /// When a key's expression fails on the event.
-    pub fn limits(&self, scope: &mut LazyScope<'_>) -> Result<Vec<Limit>, BadExpr> {
-        self.limits_of(Counted::Steps, scope)
+    pub fn limits(&self, scope: &mut LazyScope<'_>) -> Result<Vec<Limit>, ExprError> {
+        self.limits_of(CountedUnit::Steps, scope)
     }
 
     /// The limits that apply to a run of this event as a whole, in the order in which they are taken.
     ///
     /// # Errors
     /// When a key's expression fails on the event.
-    pub fn run_limits(&self, scope: &mut LazyScope<'_>) -> Result<Vec<Limit>, BadExpr> {
-        self.limits_of(Counted::Runs, scope)
+    pub fn run_limits(&self, scope: &mut LazyScope<'_>) -> Result<Vec<Limit>, ExprError> {
+        self.limits_of(CountedUnit::Runs, scope)
     }
 
-    fn limits_of(&self, of: Counted, scope: &mut LazyScope<'_>) -> Result<Vec<Limit>, BadExpr> {
+    fn limits_of(&self, of: CountedUnit, scope: &mut LazyScope<'_>) -> Result<Vec<Limit>, ExprError> {
         let mut limits = Vec::with_capacity(self.concurrency.len());
         for (i, concurrency) in self.concurrency.iter().enumerate().filter(|(_, c)| c.of == of) {
             let mut key = match &concurrency.shared {
@@ -201,7 +201,7 @@ impl Spec {
                 Some(name) => format!("{SHARED}{name}"),
             };
             if let Some(value) = &concurrency.key {
-                key = format!("{key}/{}", value.text(scope.get())?);
+                key = format!("{key}/{}", value.eval_key(scope.get())?);
             }
             limits.push(Limit { key: key.into(), slots: concurrency.limit });
         }
@@ -212,7 +212,7 @@ impl Spec {
 }
 
 /// What is wrong with limits that functions share, as a sentence: they are to agree on how many of what.
-pub fn disagreement<'a>(specs: impl Iterator<Item = &'a Spec>) -> Option<String> {
+pub fn conflict<'a>(specs: impl Iterator<Item = &'a Spec>) -> Option<String> {
     let mut known: BTreeMap<&str, (&Spec, &Concurrency)> = BTreeMap::new();
     let shared = |spec: &'a Spec| spec.concurrency.iter().map(move |limit| (spec, limit));
     for (spec, limit) in specs.flat_map(shared) {
@@ -253,11 +253,11 @@ mod tests {
     #[test]
     fn an_id_that_no_path_can_hold_is_refused_by_name() {
         for id in [".", ".."] {
-            let fault = Spec::new(id).fault().expect("refused");
+            let fault = Spec::new(id).problem().expect("refused");
             assert!(fault.contains(&format!("function `{id}`")) && fault.contains("choose another"), "{fault}");
         }
         for id in ["...", ".a", "a/b", "a b", "é", "%2e%2e", "?#&"] {
-            assert_eq!(Spec::new(id).fault(), None, "{id}");
+            assert_eq!(Spec::new(id).problem(), None, "{id}");
         }
     }
 }

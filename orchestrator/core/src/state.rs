@@ -9,16 +9,16 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::admits::Refusal;
-use crate::bounds::kept;
-use crate::expr::Exprs;
-use crate::journal::{Created, Entry, Fact, Kind, Origin, Outcome, Record, Seq};
-use crate::waiting::Arriving;
+use crate::bounds::kept_bytes;
+use crate::expr::ExprCache;
+use crate::journal::{Entry, Fact, NewRun, Origin, Outcome, Record, Seq, StepKind};
+use crate::waiting::ArrivingEvent;
 use crate::{Event, EventId, RunId, Status, StepId, Timestamp};
 
-pub use ending::{End, Ending};
-pub use logs::Logs;
-pub use revealed::Revealed;
-pub use step::{Awaited, Step, StepState};
+pub use ending::{RunEnd, RunOutcome};
+pub use logs::RecordedLogs;
+pub use revealed::RevealedOutcome;
+pub use step::{Step, StepState, WaitTarget};
 
 /// A run as its journal tells it.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct RunState {
     /// The number of the next entry.
     pub next: Seq,
     /// What it started from.
-    pub created: Arc<Created>,
+    pub created: Arc<NewRun>,
     /// When entry 0 was written.
     pub created_at: Timestamp,
     /// When the latest entry was written.
@@ -36,7 +36,7 @@ pub struct RunState {
     /// Every step with an entry.
     pub steps: HashMap<StepId, Step>,
     /// Outcomes in journal order: the order in which a replay reveals them (rule 7).
-    pub outcomes: Vec<Revealed>,
+    pub outcomes: Vec<RevealedOutcome>,
     /// Bytes of all values that it keeps: see [`kept`].
     pub bytes: usize,
     /// Times that the handler returned an error outside a step.
@@ -48,31 +48,31 @@ pub struct RunState {
     /// The events that joined the one that created it, in their order, where it begins with several.
     pub joined: Vec<Event>,
     /// From when on it may begin, where something put that off.
-    put_off: Option<Timestamp>,
+    delayed_until: Option<Timestamp>,
     /// Whether flow control has let it go.
     pub admitted: bool,
     /// When its handler was first run: something was written that only a handler asks for, or its error.
-    pub begun_at: Option<Timestamp>,
+    pub first_run_at: Option<Timestamp>,
     /// When the first attempt of any step started.
     pub started_at: Option<Timestamp>,
     /// Events that entered it while it waited; what started it is not among them.
-    pub entered: HashSet<EventId>,
+    pub delivered: HashSet<EventId>,
     /// Whether the latest entry is something that arrived: no hop has written since.
     pub arrived: bool,
     /// What it has said.
-    pub logs: Logs,
+    pub logs: RecordedLogs,
     /// The version of its function that it goes on under, if that has one and it has begun.
     pub version: Option<Arc<str>>,
     /// What its signals' tokens are sealed with: the random token of its first record. Not for anybody's eyes.
     pub secret: u128,
     /// How it ended, if it did.
-    pub end: Option<End>,
+    pub end: Option<RunEnd>,
 }
 
 /// A journal that no engine of ours can have written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
-pub enum Corrupt {
+pub enum CorruptJournal {
     /// There is no entry 0, or it is not `RunCreated`.
     #[error("the journal of run {0} does not begin with RunCreated")]
     NoBeginning(RunId),
@@ -86,14 +86,14 @@ impl RunState {
     ///
     /// # Errors
     /// [`Corrupt`] when they are not a journal from its beginning.
-    pub fn fold<'a>(run: RunId, records: impl IntoIterator<Item = &'a Record>) -> Result<Self, Corrupt> {
+    pub fn fold<'a>(run: RunId, records: impl IntoIterator<Item = &'a Record>) -> Result<Self, CorruptJournal> {
         let mut records = records.into_iter();
-        let first = records.next().ok_or(Corrupt::NoBeginning(run))?;
+        let first = records.next().ok_or(CorruptJournal::NoBeginning(run))?;
         let Some(Entry { at, fact: Fact::RunCreated(created) }) = first.entries.first() else {
-            return Err(Corrupt::NoBeginning(run));
+            return Err(CorruptJournal::NoBeginning(run));
         };
         if first.seq != 0 {
-            return Err(Corrupt::Gap { run, expected: 0, found: first.seq });
+            return Err(CorruptJournal::Gap { run, expected: 0, found: first.seq });
         }
         let mut state = Self {
             run,
@@ -108,13 +108,13 @@ impl RunState {
             handler_retry_at: None,
             collecting: created.collects,
             joined: Vec::new(),
-            put_off: created.begins_at,
+            delayed_until: created.begins_at,
             admitted: false,
-            begun_at: None,
+            first_run_at: None,
             started_at: None,
-            entered: HashSet::new(),
+            delivered: HashSet::new(),
             arrived: false,
-            logs: Logs::default(),
+            logs: RecordedLogs::default(),
             version: None,
             secret: first.token,
             end: None,
@@ -130,9 +130,9 @@ impl RunState {
     ///
     /// # Errors
     /// [`Corrupt`] when its number is not the next.
-    pub fn extend(&mut self, record: &Record) -> Result<(), Corrupt> {
+    pub fn extend(&mut self, record: &Record) -> Result<(), CorruptJournal> {
         if record.seq != self.next {
-            return Err(Corrupt::Gap { run: self.run, expected: self.next, found: record.seq });
+            return Err(CorruptJournal::Gap { run: self.run, expected: self.next, found: record.seq });
         }
         record.entries.iter().for_each(|entry| self.apply(entry));
         Ok(())
@@ -142,55 +142,55 @@ impl RunState {
     fn apply(&mut self, entry: &Entry) {
         self.next += 1;
         self.last_at = entry.at;
-        self.bytes += kept(&entry.fact);
+        self.bytes += kept_bytes(&entry.fact);
         self.logs.add(entry);
-        self.arrived = matches!(entry.fact, Fact::EventEntered { .. } | Fact::SignalReceived { .. });
-        if entry.fact.is_of_a_handler() {
+        self.arrived = matches!(entry.fact, Fact::EventDelivered { .. } | Fact::SignalReceived { .. });
+        if entry.fact.is_requested_by_handler() {
             // it has been run again since its error, whatever another host's clock says
             self.handler_retry_at = None;
-            self.begun_at.get_or_insert(entry.at);
+            self.first_run_at.get_or_insert(entry.at);
         }
         match &entry.fact {
             Fact::StepsWoken { steps } => {
                 for id in steps {
-                    self.steps.entry(id.clone()).or_insert_with(|| Step::new(Kind::Run, StepState::Wanted)).woken =
+                    self.steps.entry(id.clone()).or_insert_with(|| Step::new(StepKind::Run, StepState::Wanted)).woken =
                         true;
                 }
             }
             Fact::HandlerFailed { attempt, retry_at, .. } => {
                 self.handler_failures = *attempt;
                 self.handler_retry_at = Some(*retry_at);
-                self.begun_at.get_or_insert(entry.at);
-                self.steps.values_mut().for_each(Step::leave_to_the_next_attempt);
+                self.first_run_at.get_or_insert(entry.at);
+                self.steps.values_mut().for_each(Step::reset_for_next_attempt);
             }
             Fact::RunCompleted { .. }
             | Fact::RunFailed { .. }
             | Fact::RunCancelled { .. }
             | Fact::RunSkipped { .. } => {
-                self.end = self.end.take().or_else(|| End::from(entry));
+                self.end = self.end.take().or_else(|| RunEnd::from(entry));
             }
-            Fact::Hastened { step: None } => self.handler_retry_at = Some(entry.at),
-            Fact::RunCreated(_) | Fact::Logged { .. } => {}
-            Fact::VersionTaken { version } => self.version = Some(version.clone()),
+            Fact::WaitSkipped { step: None } => self.handler_retry_at = Some(entry.at),
+            Fact::RunCreated(_) | Fact::LogWritten { .. } => {}
+            Fact::VersionChosen { version } => self.version = Some(version.clone()),
             Fact::EventJoined { event, replaces, begins_at, closes } => {
                 self.join(event, *replaces);
-                self.put_off = begins_at.or(self.put_off);
+                self.delayed_until = begins_at.or(self.delayed_until);
                 self.collecting &= !closes;
             }
-            Fact::RunBegun => {
+            Fact::CollectingEnded => {
                 self.collecting = false;
-                self.put_off = Some(entry.at);
+                self.delayed_until = Some(entry.at);
             }
-            Fact::RunDelayed { begins_at } => self.put_off = Some(*begins_at),
+            Fact::RunDelayed { begins_at } => self.delayed_until = Some(*begins_at),
             Fact::RunAdmitted => self.admitted = true,
-            Fact::EventEntered { event, steps } => {
-                self.entered.insert(event.id);
+            Fact::EventDelivered { event, steps } => {
+                self.delivered.insert(event.id);
                 steps.iter().for_each(|id| self.change(id, entry));
-                self.outcomes.extend(Revealed::each(entry));
+                self.outcomes.extend(RevealedOutcome::each(entry));
             }
-            Fact::StepCarried { kind, outcome, .. } => {
+            Fact::StepCarriedOver { kind, outcome, .. } => {
                 // an event that the run before has met enters its rerun no more, however often it is repeated
-                self.entered.extend(met(*kind, outcome));
+                self.delivered.extend(met(*kind, outcome));
                 self.apply_to_step(entry);
             }
             Fact::StepStarted { .. } => {
@@ -210,18 +210,18 @@ impl RunState {
             | Fact::EventAwaited { .. }
             | Fact::SignalAwaited { .. }
             | Fact::SignalReceived { .. }
-            | Fact::Hastened { step: Some(_) }
+            | Fact::WaitSkipped { step: Some(_) }
             | Fact::WaitExpired { .. } => self.apply_to_step(entry),
         }
     }
 
     /// A further event for a run that has not begun.
     fn join(&mut self, event: &Event, replaces: bool) {
-        self.entered.insert(event.id);
+        self.delivered.insert(event.id);
         if replaces {
             let created = Arc::make_mut(&mut self.created);
             let before = std::mem::replace(&mut created.event, event.clone());
-            self.entered.insert(before.id);
+            self.delivered.insert(before.id);
         } else {
             self.joined.push(event.clone());
         }
@@ -230,7 +230,7 @@ impl RunState {
     fn apply_to_step(&mut self, entry: &Entry) {
         let Some(id) = entry.fact.step() else { return };
         self.change(id, entry);
-        if let Some(mut revealed) = Revealed::from(entry) {
+        if let Some(mut revealed) = RevealedOutcome::from(entry) {
             // a refusal and an expiry do not say of which kind the step is
             if let Some(step) = self.steps.get(id) {
                 revealed.kind = step.kind;
@@ -246,8 +246,8 @@ impl RunState {
     }
 
     /// Whether the event has entered the run before, or started it (rule 17).
-    pub fn has_met(&self, event: EventId) -> bool {
-        self.created.event.id == event || self.entered.contains(&event)
+    pub fn has_seen(&self, event: EventId) -> bool {
+        self.created.event.id == event || self.delivered.contains(&event)
     }
 
     /// Whether an event came after what created the run (rule 31): only such an event may enter the run or cancel it. An
@@ -272,26 +272,26 @@ impl RunState {
 
     /// Whether it waits for any event.
     pub fn awaits_events(&self) -> bool {
-        let for_event = |step: &Step| matches!(&step.state, StepState::Awaiting { what: Awaited::Event(_), .. });
+        let for_event = |step: &Step| matches!(&step.state, StepState::Awaiting { what: WaitTarget::Event(_), .. });
         self.end.is_none() && self.steps.values().any(for_event)
     }
 
     /// The open waits that an event fulfils, by their steps' ids.
-    pub fn fulfilled_by(&self, arriving: &Arriving<'_>, exprs: &Exprs) -> Vec<StepId> {
+    pub fn fulfilled_by(&self, arriving: &ArrivingEvent<'_>, exprs: &ExprCache) -> Vec<StepId> {
         let trigger = &self.created.event;
         if !self.is_created_before(arriving.event) {
             return Vec::new();
         }
         let is_fulfilled = |step: &Step| match &step.state {
-            StepState::Awaiting { what: Awaited::Event(wait), until } => {
+            StepState::Awaiting { what: WaitTarget::Event(wait), until } => {
                 arriving.event.received_at <= *until && wait.is_fulfilled_by(arriving, trigger, exprs)
             }
             StepState::Wanted
             | StepState::Running { .. }
-            | StepState::Waiting { .. }
+            | StepState::Retrying { .. }
             | StepState::Sleeping { .. }
             | StepState::Invoking { .. }
-            | StepState::Awaiting { what: Awaited::Signal, .. }
+            | StepState::Awaiting { what: WaitTarget::Signal, .. }
             | StepState::Done
             | StepState::Abandoned => false,
         };
@@ -313,34 +313,34 @@ impl RunState {
     /// When the run may begin, if something puts that off: its event's `ts`, a throttle, events that are collected. Nothing
     /// once it has begun.
     pub fn begins_at(&self) -> Option<Timestamp> {
-        if self.has_begun() {
+        if self.has_started() {
             return None;
         }
-        self.put_off.max(self.due_at())
+        self.delayed_until.max(self.due_at())
     }
 
     /// The time that its event asks for, where that lies ahead (`ts`).
     pub fn due_at(&self) -> Option<Timestamp> {
         let by_event = self.created.origin == Origin::Event && !self.created.collects;
-        self.created.event.begins_at().filter(|_| by_event)
+        self.created.event.starts_not_before().filter(|_| by_event)
     }
 
     /// Whether anything was written that only a run writes which has begun.
-    pub fn has_begun(&self) -> bool {
-        self.begun_at.is_some() || self.started_at.is_some() || !self.steps.is_empty() || self.handler_failures > 0
+    pub fn has_started(&self) -> bool {
+        self.first_run_at.is_some() || self.started_at.is_some() || !self.steps.is_empty() || self.handler_failures > 0
     }
 
     /// From when on the run was ready to begin: its place in lines.
     pub fn ready_at(&self) -> Timestamp {
-        let by_event = self.created.event.begins_at().filter(|_| !self.created.collects);
-        self.created_at.max(by_event.max(self.put_off).unwrap_or(self.created_at))
+        let by_event = self.created.event.starts_not_before().filter(|_| !self.created.collects);
+        self.created_at.max(by_event.max(self.delayed_until).unwrap_or(self.created_at))
     }
 
     /// Whether a handler has asked for anything: the run is one of the version of its function that did.
-    pub fn has_moved(&self) -> bool {
+    pub fn has_requested(&self) -> bool {
         let is_asked_for = |step: &Step| !matches!(step.state, StepState::Done);
         // what was taken over, and a signal that came early, nobody has asked for
-        let is_answer = |revealed: &Revealed| !revealed.carried && revealed.kind != Kind::Signal;
+        let is_answer = |revealed: &RevealedOutcome| !revealed.carried && revealed.kind != StepKind::Signal;
         self.version.is_some()
             || self.started_at.is_some()
             || self.handler_failures > 0
@@ -363,13 +363,13 @@ impl RunState {
 }
 
 /// The event that an outcome which was taken over holds, if it holds one.
-fn met(kind: Kind, outcome: &Outcome) -> Option<EventId> {
+fn met(kind: StepKind, outcome: &Outcome) -> Option<EventId> {
     #[derive(serde::Deserialize)]
     struct Met {
         id: EventId,
     }
     let Outcome::Value(event) = outcome else { return None };
-    if kind != Kind::Event {
+    if kind != StepKind::Event {
         return None;
     }
     serde_json::from_str::<Option<Met>>(event.get()).ok().flatten().map(|met| met.id)

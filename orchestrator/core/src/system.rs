@@ -17,19 +17,19 @@ const INNGEST_INVOKED: &str = "inngest/function.invoked";
 pub const ENDS: [&str; 4] = [FUNCTION_FAILED, INNGEST_FAILED, INNGEST_FINISHED, INNGEST_CANCELLED];
 
 /// The reserved prefix that a name begins with, if it does.
-pub fn reserved(name: &str) -> Option<&'static str> {
+pub fn reserved_prefix(name: &str) -> Option<&'static str> {
     ["inngest/", "stepladder/"].into_iter().find(|prefix| name.starts_with(prefix))
 }
 
 /// Whether events of this name tell of a run's end.
-pub fn tells_of_an_end(name: &str) -> bool {
+pub fn is_run_end_event(name: &str) -> bool {
     ENDS.contains(&name)
 }
 
 /// Why no function can listen to a name, as the end of a sentence; `None` when one can.
-pub fn trigger_fault(name: &str) -> Option<String> {
-    let prefix = reserved(name)?;
-    if tells_of_an_end(name) || name == INNGEST_INVOKED {
+pub fn trigger_problem(name: &str) -> Option<String> {
+    let prefix = reserved_prefix(name)?;
+    if is_run_end_event(name) || name == INNGEST_INVOKED {
         return None;
     }
     let ends = ENDS.map(|name| format!("`{name}`")).join(", ");
@@ -37,8 +37,8 @@ pub fn trigger_fault(name: &str) -> Option<String> {
 }
 
 /// Why no run can wait for a name, as the end of a sentence; `None` when one can.
-pub fn wait_fault(name: &str) -> Option<String> {
-    let prefix = reserved(name)?;
+pub fn wait_problem(name: &str) -> Option<String> {
+    let prefix = reserved_prefix(name)?;
     Some(format!("begins with `{prefix}`: no run can wait for such an event; let it trigger a function instead"))
 }
 
@@ -49,12 +49,12 @@ mod tests {
     #[test]
     fn only_events_that_are_sent_can_be_listened_to() {
         for name in ENDS.into_iter().chain([INNGEST_INVOKED, "shop/order.placed", "inngestion/x"]) {
-            assert_eq!(trigger_fault(name), None, "{name}");
+            assert_eq!(trigger_problem(name), None, "{name}");
         }
         for name in ["inngest/function.faild", "inngest/scheduled.timer", "stepladder/function.finished"] {
-            assert!(trigger_fault(name).unwrap().contains("no such event"), "{name}");
+            assert!(trigger_problem(name).unwrap().contains("no such event"), "{name}");
         }
-        assert!(wait_fault(INNGEST_FINISHED).is_some());
-        assert_eq!(wait_fault("shop/order.placed"), None);
+        assert!(wait_problem(INNGEST_FINISHED).is_some());
+        assert_eq!(wait_problem("shop/order.placed"), None);
     }
 }

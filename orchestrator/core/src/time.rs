@@ -39,7 +39,7 @@ impl Timestamp {
     }
 
     /// Whether it can be written in every time zone: the years 0 to 9999.
-    pub const fn is_writable(self) -> bool {
+    pub const fn is_representable(self) -> bool {
         self.0 >= Self::MIN.0 && self.0 <= Self::MAX.0
     }
 

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 /// Compares two versions as people read them: numbers within them by their value, the rest as text. `2` is older than
 /// `10`, `1.9` older than `1.10`, `2026-01-31` older than `2026-02-01`. No version is older than any.
-pub fn compare(a: Option<&str>, b: Option<&str>) -> Ordering {
+pub fn compare_versions(a: Option<&str>, b: Option<&str>) -> Ordering {
     let (Some(a), Some(b)) = (a, b) else { return a.cmp(&b) };
     let (mut left, mut right) = (a, b);
     while !left.is_empty() && !right.is_empty() {
@@ -43,12 +43,12 @@ mod tests {
     fn versions_are_ordered_as_people_read_them() {
         let ordered = ["1", "1.9", "1.10", "2", "10", "2026-01-31", "2026-02-01", "a", "v1", "v2", "v10"];
         for (i, a) in ordered.iter().enumerate() {
-            assert_eq!(compare(None, Some(a)), Ordering::Less);
+            assert_eq!(compare_versions(None, Some(a)), Ordering::Less);
             for (j, b) in ordered.iter().enumerate() {
-                assert_eq!(compare(Some(a), Some(b)), i.cmp(&j), "{a} {b}");
+                assert_eq!(compare_versions(Some(a), Some(b)), i.cmp(&j), "{a} {b}");
             }
         }
-        assert_eq!(compare(Some("01"), Some("1")), compare(Some("1"), Some("01")).reverse());
-        assert_ne!(compare(Some("01"), Some("1")), Ordering::Equal);
+        assert_eq!(compare_versions(Some("01"), Some("1")), compare_versions(Some("1"), Some("01")).reverse());
+        assert_ne!(compare_versions(Some("01"), Some("1")), Ordering::Equal);
     }
 }

@@ -8,24 +8,24 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::expr::{self, Exprs, Scope, Seen};
-use crate::limits::{KEY_BYTES, name_fault};
-use crate::sentence::brief;
-use crate::system::wait_fault;
+use crate::expr::{self, EventValues, ExprCache, Scope};
+use crate::limits::{KEY_BYTES, name_problem};
+use crate::sentence::shortened;
+use crate::system::wait_problem;
 use crate::{Event, RunId, StepId, Timestamp};
 
 /// What a step waits for: an event of one of these names that matches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wait {
+pub struct EventWait {
     /// The names.
     pub events: Vec<Arc<str>>,
     /// Which of the events of these names.
-    pub matching: Match,
+    pub matching: EventMatch,
 }
 
 /// Which events fulfil a wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Match {
+pub enum EventMatch {
     /// All.
     Any,
     /// Those whose `data` has this value in this field. Found through an index, however many wait.
@@ -34,23 +34,23 @@ pub enum Match {
     /// arrives. Looked at one by one.
     When(Arc<str>),
     /// Those that match each of these, of which none is [`All`](Self::All) itself.
-    All(Vec<Match>),
+    All(Vec<EventMatch>),
 }
 
-impl Match {
+impl EventMatch {
     /// Those that match both.
     #[must_use]
-    pub fn and(self, other: Match) -> Match {
+    pub fn and(self, other: EventMatch) -> EventMatch {
         match (self, other) {
-            (Match::Any, one) | (one, Match::Any) => one,
-            (one, other) => Match::All([one.each(), other.each()].concat()),
+            (EventMatch::Any, one) | (one, EventMatch::Any) => one,
+            (one, other) => EventMatch::All([one.conditions(), other.conditions()].concat()),
         }
     }
 
     /// The conditions that it is made of.
-    fn each(&self) -> &[Match] {
+    fn conditions(&self) -> &[EventMatch] {
         match self {
-            Match::All(each) => each,
+            EventMatch::All(each) => each,
             one => slice::from_ref(one),
         }
     }
@@ -73,15 +73,16 @@ pub struct Field {
 }
 
 /// Where the index keeps one who waits: under the value of a field, or (`None`) among those who are looked at one by one.
-pub type Bucket = Option<Field>;
+pub type SubscriptionKey = Option<Field>;
 
 /// One who waits, as the index knows him.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Waiter {
+pub struct Subscription {
     /// The name of the events.
     pub event: Arc<str>,
     /// Where the index keeps him.
-    pub bucket: Bucket,
+    #[serde(rename = "bucket")]
+    pub key: SubscriptionKey,
     /// The run that waits.
     pub run: RunId,
     /// In which step.
@@ -92,16 +93,16 @@ pub struct Waiter {
 
 /// What is to be looked at when an event of a name arrives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Waited {
+pub struct SubscribedFields {
     /// The fields by whose values some may wait.
     pub fields: Vec<Arc<str>>,
     /// Whether there may be some who are looked at one by one.
     pub each: bool,
 }
 
-impl Waited {
+impl SubscribedFields {
     /// Whether nobody waits.
-    pub fn is_nobody(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.fields.is_empty() && !self.each
     }
 }
@@ -114,16 +115,16 @@ impl Field {
     /// 1 KiB.
     pub fn new(path: &str, value: &(impl Serialize + ?Sized)) -> Result<Self, String> {
         let json =
-            serde_json::to_string(value).map_err(|e| format!("the value of `{}` is not JSON: {e}", brief(path)))?;
+            serde_json::to_string(value).map_err(|e| format!("the value of `{}` is not JSON: {e}", shortened(path)))?;
         let value = expr::indexed_scalar(&json)
             .ok_or_else(|| "an event is matched by a text, a number, a boolean or null".to_owned())?;
         let field = Self { path: field_path(path).into(), value: value.into() };
-        field.fault().map_or(Ok(field), Err)
+        field.problem().map_or(Ok(field), Err)
     }
 
-    fn fault(&self) -> Option<String> {
+    fn problem(&self) -> Option<String> {
         let Self { path, value } = self;
-        path_fault(path).or_else(|| {
+        path_problem(path).or_else(|| {
             let bytes = value.len();
             (bytes > KEY_BYTES).then(|| format!("a value of {bytes} bytes; at most {KEY_BYTES} are allowed"))
         })
@@ -131,45 +132,45 @@ impl Field {
 }
 
 /// Why a path is none, as a sentence; `None` when it is one.
-pub(crate) fn path_fault(path: &str) -> Option<String> {
+pub(crate) fn path_problem(path: &str) -> Option<String> {
     if path.split('.').any(str::is_empty) {
-        return Some(format!("`{}` is no field; use names with dots between", brief(path)));
+        return Some(format!("`{}` is no field; use names with dots between", shortened(path)));
     }
     let bytes = path.len();
     (bytes > KEY_BYTES).then(|| format!("a field of {bytes} bytes; at most {KEY_BYTES} are allowed"))
 }
 
-impl Wait {
+impl EventWait {
     /// What is wrong with it, as a sentence; `None` when nothing is.
-    pub fn fault(&self, exprs: &Exprs) -> Option<String> {
+    pub fn problem(&self, exprs: &ExprCache) -> Option<String> {
         if self.events.is_empty() {
             return Some("no event is named".into());
         }
         if let Some((name, fault)) =
-            self.events.iter().find_map(|name| Some((name, name_fault(name).or_else(|| wait_fault(name))?)))
+            self.events.iter().find_map(|name| Some((name, name_problem(name).or_else(|| wait_problem(name))?)))
         {
-            return Some(format!("the name `{}` of an event {fault}", brief(name)));
+            return Some(format!("the name `{}` of an event {fault}", shortened(name)));
         }
-        self.matching.each().iter().find_map(|matching| match matching {
-            Match::Any | Match::All(_) => None,
-            Match::Field(field) => field.fault(),
-            Match::When(source) => exprs.get(source).err().map(|bad| bad.to_string()),
+        self.matching.conditions().iter().find_map(|matching| match matching {
+            EventMatch::Any | EventMatch::All(_) => None,
+            EventMatch::Field(field) => field.problem(),
+            EventMatch::When(source) => exprs.get(source).err().map(|bad| bad.to_string()),
         })
     }
 
     /// Where the index keeps it: of several fields, by the first.
-    pub fn bucket(&self) -> Bucket {
-        self.matching.each().iter().find_map(|matching| match matching {
-            Match::Field(field) => Some(field.clone()),
-            Match::Any | Match::When(_) | Match::All(_) => None,
+    pub fn bucket(&self) -> SubscriptionKey {
+        self.matching.conditions().iter().find_map(|matching| match matching {
+            EventMatch::Field(field) => Some(field.clone()),
+            EventMatch::Any | EventMatch::When(_) | EventMatch::All(_) => None,
         })
     }
 
     /// What the index gets for a step that waits for this: one for each name.
-    pub fn waiters(&self, run: RunId, step: &StepId, until: Timestamp) -> impl Iterator<Item = Waiter> {
-        let of = move |event: &Arc<str>| Waiter {
+    pub fn subscriptions(&self, run: RunId, step: &StepId, until: Timestamp) -> impl Iterator<Item = Subscription> {
+        let of = move |event: &Arc<str>| Subscription {
             event: event.clone(),
-            bucket: self.bucket(),
+            key: self.bucket(),
             run,
             step: step.clone(),
             until,
@@ -179,34 +180,36 @@ impl Wait {
 
     /// Whether an event that arrives fulfils this wait of a run that `trigger` started. An expression that fails on the
     /// event (a field that is not there) is not true.
-    pub fn is_fulfilled_by(&self, arriving: &Arriving<'_>, trigger: &Event, exprs: &Exprs) -> bool {
+    pub fn is_fulfilled_by(&self, arriving: &ArrivingEvent<'_>, trigger: &Event, exprs: &ExprCache) -> bool {
         if !self.events.contains(&arriving.event.name) {
             return false;
         }
-        self.matching.each().iter().all(|matching| match matching {
-            Match::Any => true,
-            Match::All(_) => false,
-            Match::Field(field) => arriving.value(&field.path).is_some_and(|value| value == *field.value),
-            Match::When(source) => exprs.get(source).is_ok_and(|expr| {
+        self.matching.conditions().iter().all(|matching| match matching {
+            EventMatch::Any => true,
+            EventMatch::All(_) => false,
+            EventMatch::Field(field) => arriving.value(&field.path).is_some_and(|value| value == *field.value),
+            EventMatch::When(source) => exprs.get(source).is_ok_and(|expr| {
                 let scope = Scope::with_async(trigger, &arriving.seen);
-                expr.is_true(&scope).unwrap_or(false)
+                expr.eval_bool(&scope).unwrap_or(false)
             }),
         })
     }
 }
 
-impl fmt::Display for Wait {
+impl fmt::Display for EventWait {
     /// "event `a/b` where `data.id` is "7"".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, name) in self.events.iter().enumerate() {
             write!(f, "{}`{name}`", if i == 0 { "event " } else { " or " })?;
         }
         let mut before = " where";
-        for matching in self.matching.each() {
+        for matching in self.matching.conditions() {
             match matching {
-                Match::Any | Match::All(_) => continue,
-                Match::Field(Field { path, value }) => write!(f, "{before} `data.{path}` is {}", brief(value))?,
-                Match::When(source) => write!(f, "{before} `{}`", brief(source))?,
+                EventMatch::Any | EventMatch::All(_) => continue,
+                EventMatch::Field(Field { path, value }) => {
+                    write!(f, "{before} `data.{path}` is {}", shortened(value))?
+                }
+                EventMatch::When(source) => write!(f, "{before} `{}`", shortened(source))?,
             }
             before = " and";
         }
@@ -215,16 +218,16 @@ impl fmt::Display for Wait {
 }
 
 /// An event on its arrival, looked into once for all who may wait for it.
-pub struct Arriving<'a> {
+pub struct ArrivingEvent<'a> {
     /// The event.
     pub event: &'a Event,
-    seen: Seen,
+    seen: EventValues,
 }
 
-impl<'a> Arriving<'a> {
+impl<'a> ArrivingEvent<'a> {
     /// This event.
     pub fn new(event: &'a Event) -> Self {
-        Self { event, seen: Seen::of(event) }
+        Self { event, seen: EventValues::of(event) }
     }
 
     /// The value of a field, as [`Field`] keeps it; `None` where there is none, or a list or a map. Data that cannot be read
@@ -234,7 +237,7 @@ impl<'a> Arriving<'a> {
     }
 
     /// Where the index may keep some who wait for this event.
-    pub fn buckets(&self, waited: &Waited) -> Vec<Bucket> {
+    pub fn keys(&self, waited: &SubscribedFields) -> Vec<SubscriptionKey> {
         let of = |path: &Arc<str>| {
             let value = self.value(path)?.into();
             Some(Some(Field { path: path.clone(), value }))
@@ -252,22 +255,22 @@ mod tests {
 
     fn event(name: &str, data: Value) -> Event {
         let now = Timestamp::from_millis(1_000);
-        NewEvent::new(name, crate::json::of(&data).unwrap()).accept(EventId::new(now, 1), now)
+        NewEvent::new(name, crate::json::to_json(&data).unwrap()).accept(EventId::new(now, 1), now)
     }
 
-    fn wait(matching: Match) -> Wait {
-        Wait { events: vec!["brief/approved".into()], matching }
+    fn wait(matching: EventMatch) -> EventWait {
+        EventWait { events: vec!["brief/approved".into()], matching }
     }
 
-    fn fulfils(matching: Match, data: Value) -> bool {
+    fn fulfils(matching: EventMatch, data: Value) -> bool {
         let trigger = event("brief/written", json!({"briefId": "b1", "words": 900}));
         let arriving = event("brief/approved", data);
-        wait(matching).is_fulfilled_by(&Arriving::new(&arriving), &trigger, &Exprs::default())
+        wait(matching).is_fulfilled_by(&ArrivingEvent::new(&arriving), &trigger, &ExprCache::default())
     }
 
     #[test]
     fn a_field_is_matched_by_value_however_the_number_is_written() {
-        let by = |path: &str, value: Value| Match::Field(Field::new(path, &value).unwrap());
+        let by = |path: &str, value: Value| EventMatch::Field(Field::new(path, &value).unwrap());
         assert!(fulfils(by("brief.id", json!("b1")), json!({"brief": {"id": "b1"}})));
         assert!(!fulfils(by("brief.id", json!("b1")), json!({"brief": {"id": "b2"}})));
         assert!(!fulfils(by("brief.id", json!("b1")), json!({"brief": "b1"})));
@@ -280,7 +283,7 @@ mod tests {
 
     #[test]
     fn an_expression_sees_both_events_and_a_missing_field_is_not_true() {
-        let when = |source: &str| Match::When(source.into());
+        let when = |source: &str| EventMatch::When(source.into());
         let same = when("async.data.briefId == event.data.briefId");
         assert!(fulfils(same.clone(), json!({"briefId": "b1"})));
         assert!(!fulfils(same.clone(), json!({"briefId": "b2"})));
@@ -290,11 +293,11 @@ mod tests {
 
     #[test]
     fn the_index_looks_where_the_wait_was_put() {
-        let waited = Waited { fields: vec!["briefId".into(), "none".into()], each: true };
+        let waited = SubscribedFields { fields: vec!["briefId".into(), "none".into()], each: true };
         let arriving = event("brief/approved", json!({"briefId": "b1"}));
-        let buckets = Arriving::new(&arriving).buckets(&waited);
-        let by = wait(Match::Field(Field::new("briefId", &json!("b1")).unwrap()));
-        assert_eq!(buckets, [by.bucket(), wait(Match::Any).bucket()]);
+        let buckets = ArrivingEvent::new(&arriving).keys(&waited);
+        let by = wait(EventMatch::Field(Field::new("briefId", &json!("b1")).unwrap()));
+        assert_eq!(buckets, [by.bucket(), wait(EventMatch::Any).bucket()]);
     }
 
     #[test]
@@ -302,9 +305,11 @@ mod tests {
         assert!(Field::new("a", &json!([1])).is_err());
         assert!(Field::new("a..b", &json!(1)).unwrap_err().contains("no field"));
         assert!(Field::new("a", &json!("x".repeat(KEY_BYTES))).unwrap_err().contains("bytes"));
-        assert!(wait(Match::When("async.data.".into())).fault(&Exprs::default()).is_some());
-        assert_eq!(wait(Match::Any).fault(&Exprs::default()), None);
-        assert!(Wait { events: vec!["".into()], matching: Match::Any }.fault(&Exprs::default()).is_some());
+        assert!(wait(EventMatch::When("async.data.".into())).problem(&ExprCache::default()).is_some());
+        assert_eq!(wait(EventMatch::Any).problem(&ExprCache::default()), None);
+        assert!(
+            EventWait { events: vec!["".into()], matching: EventMatch::Any }.problem(&ExprCache::default()).is_some()
+        );
     }
 
     #[test]
@@ -323,26 +328,29 @@ mod tests {
         ] {
             let stored =
                 format!(r#"{{"events":["brief/approved"],"matching":{{"Field":{{"path":"n","value":"{value}"}}}}}}"#);
-            let stored: Wait = serde_json::from_str(&stored).unwrap();
+            let stored: EventWait = serde_json::from_str(&stored).unwrap();
             let (trigger, arriving) = (event("brief/written", json!({})), event("brief/approved", data));
-            let arriving = Arriving::new(&arriving);
-            assert!(stored.is_fulfilled_by(&arriving, &trigger, &Exprs::default()), "{value}");
-            let waited = Waited { fields: vec!["n".into()], each: false };
-            assert_eq!(arriving.buckets(&waited), [stored.bucket()], "{value}");
+            let arriving = ArrivingEvent::new(&arriving);
+            assert!(stored.is_fulfilled_by(&arriving, &trigger, &ExprCache::default()), "{value}");
+            let waited = SubscribedFields { fields: vec!["n".into()], each: false };
+            assert_eq!(arriving.keys(&waited), [stored.bucket()], "{value}");
         }
         // a path that it took at its word
         let stored = r#"{"events":["brief/approved"],"matching":{"Field":{"path":"data.id","value":"1"}}}"#;
-        let stored: Wait = serde_json::from_str(stored).unwrap();
+        let stored: EventWait = serde_json::from_str(stored).unwrap();
         let arriving = event("brief/approved", json!({"data": {"id": 1}}));
         let trigger = event("brief/written", json!({}));
-        assert!(stored.is_fulfilled_by(&Arriving::new(&arriving), &trigger, &Exprs::default()));
+        assert!(stored.is_fulfilled_by(&ArrivingEvent::new(&arriving), &trigger, &ExprCache::default()));
     }
 
     #[test]
     fn a_wait_reads_as_a_sentence() {
-        let by = wait(Match::Field(Field::new("briefId", &json!("b1")).unwrap()));
+        let by = wait(EventMatch::Field(Field::new("briefId", &json!("b1")).unwrap()));
         assert_eq!(by.to_string(), r#"event `brief/approved` where `data.briefId` is "b1""#);
-        let both = Wait { matching: by.matching.and(Match::When("async.data.n > 1".into())), ..wait(Match::Any) };
+        let both = EventWait {
+            matching: by.matching.and(EventMatch::When("async.data.n > 1".into())),
+            ..wait(EventMatch::Any)
+        };
         assert_eq!(both.to_string(), r#"event `brief/approved` where `data.briefId` is "b1" and `async.data.n > 1`"#);
     }
 }

@@ -12,7 +12,7 @@ pub struct Wake {
     /// Which run.
     pub run: RunId,
     /// Why it was sent.
-    pub cause: Cause,
+    pub cause: WakeCause,
     /// The queue's fairness group: the function's id, or the key of its limit.
     pub group: Arc<str>,
 }
@@ -20,7 +20,7 @@ pub struct Wake {
 /// Why a wake was sent. For people who read logs; only a cause that names its [step](Cause::step) narrows what the hop
 /// does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Cause {
+pub enum WakeCause {
     /// The run was created.
     Created,
     /// A cron line of the function in `group` comes at this minute (counted from the epoch): the run begins by this.
@@ -54,7 +54,7 @@ pub enum Cause {
     Fresh(Option<StepId>),
 }
 
-impl Cause {
+impl WakeCause {
     /// The step that the wake is for, if it is for one alone.
     pub fn step(&self) -> Option<&StepId> {
         match self {
@@ -78,7 +78,7 @@ impl Cause {
 
     /// The same wake for another reason. One that names its step or its tick, comes from the watchdog or speaks of the
     /// inbox goes on doing so: what the hop does depends on it.
-    pub fn in_other_words(self, reason: Cause) -> Cause {
+    pub fn replaced_unless_needed(self, reason: WakeCause) -> WakeCause {
         let is_tick = matches!(self, Self::Tick(_));
         let stays = is_tick || self.step().is_some() || matches!(self, Self::Watchdog | Self::Offered);
         if stays { self } else { reason }
@@ -95,12 +95,12 @@ pub struct Timer {
     /// The run's function: the queue's fairness group.
     pub group: Arc<str>,
     /// What for. A run has at most one timer of a purpose at a time due.
-    pub purpose: Purpose,
+    pub purpose: TimerPurpose,
 }
 
 /// What a timer is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Purpose {
+pub enum TimerPurpose {
     /// Wake the run for this step: a sleep ends, a retry is due.
     Step(StepId),
     /// Look after the run: rule 12.

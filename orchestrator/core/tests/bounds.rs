@@ -1,24 +1,24 @@
 //! What a run keeps, and entries made to fit.
 
-use stepladder_core::bounds::{TOO_LARGE, fit, kept};
-use stepladder_core::journal::{Created, Entry, Failure, Origin};
+use stepladder_core::bounds::{TOO_LARGE, fit_entries, kept_bytes};
+use stepladder_core::journal::{Entry, Failure, NewRun, Origin};
 use stepladder_core::limits::{
     FAILURE_BYTES, LOG_LINE_BYTES, NAME_CHARS, OUTCOME_BYTES, ROOM_BYTES, RUN_BYTES, UNDO, USAGE_MODELS,
 };
-use stepladder_core::report::{Level, Line, Placed};
+use stepladder_core::report::{HandlerLogLine, LogLevel, LogLine};
 use stepladder_core::{
-    Event, EventId, Fact, Json, Kind, Outcome, Record, Report, RunId, RunState, StepId, Timestamp, Usage, json,
+    Event, EventId, Fact, Json, Outcome, Record, Report, RunId, RunState, StepId, StepKind, Timestamp, Usage, json,
 };
 
 const AT: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 /// JSON of this many bytes.
 fn value(bytes: usize) -> Json {
-    json::of(&"x".repeat(bytes - 2)).unwrap()
+    json::to_json(&"x".repeat(bytes - 2)).unwrap()
 }
 
 fn event(bytes: usize) -> Event {
-    let data = json::of(&serde_json::json!({ "a": "x".repeat(bytes - 8) })).unwrap();
+    let data = json::to_json(&serde_json::json!({ "a": "x".repeat(bytes - 8) })).unwrap();
     let id = EventId::new(AT, 7);
     Event { id, name: "a/b".into(), data, ts: AT, user: None, external_id: None, received_at: AT }
 }
@@ -28,7 +28,7 @@ fn succeeded(step: &str, bytes: usize) -> Fact {
 }
 
 fn state(facts: Vec<Fact>) -> RunState {
-    let created = Created::new("f".into(), event(8), Origin::Event);
+    let created = NewRun::new("f".into(), event(8), Origin::Event);
     let facts = std::iter::once(Fact::RunCreated(Box::new(created))).chain(facts);
     let entries = facts.map(|fact| fact.at(AT)).collect();
     RunState::fold(RunId::new(AT, 1), &[Record { seq: 0, token: 1, code: "".into(), entries }]).unwrap()
@@ -42,7 +42,10 @@ fn keeping(bytes: usize) -> RunState {
 }
 
 fn fitted(state: &RunState, facts: Vec<Fact>) -> Vec<Fact> {
-    fit(state, facts.into_iter().map(|fact| fact.at(AT)).collect()).into_iter().map(|entry: Entry| entry.fact).collect()
+    fit_entries(state, facts.into_iter().map(|fact| fact.at(AT)).collect())
+        .into_iter()
+        .map(|entry: Entry| entry.fact)
+        .collect()
 }
 
 fn code(fact: &Fact) -> Option<&str> {
@@ -79,10 +82,10 @@ fn results_of_calls_and_events_are_held_against_the_same_limit() {
     assert_eq!(code(&fitted(&state, vec![ended(101)])[0]), Some(TOO_LARGE));
     assert_eq!(code(&fitted(&state, vec![ended(100)])[0]), None);
     let steps: Vec<StepId> = vec!["a".into(), "b".into()];
-    let entered = |bytes| Fact::EventEntered { event: Box::new(event(bytes)), steps: steps.clone() };
+    let entered = |bytes| Fact::EventDelivered { event: Box::new(event(bytes)), steps: steps.clone() };
     let refused = fitted(&state, vec![entered(101)]);
     assert_eq!(refused.iter().map(code).collect::<Vec<_>>(), [Some(TOO_LARGE); 2], "every wait that it fulfils");
-    assert!(matches!(fitted(&state, vec![entered(100)])[..], [Fact::EventEntered { .. }]));
+    assert!(matches!(fitted(&state, vec![entered(100)])[..], [Fact::EventDelivered { .. }]));
 }
 
 #[test]
@@ -95,10 +98,10 @@ fn all_that_a_run_keeps_is_counted() {
         (Fact::StepFailed { step: step(), attempt: 1, error: failure(), retry_at: Some(AT), report: report() }, 42),
         (Fact::HandlerFailed { attempt: 1, error: failure(), retry_at: AT }, 42),
         (Fact::StepRefused { step: step(), error: failure(), kind: None }, 42),
-        (Fact::StepCarried { step: step(), kind: Kind::Run, outcome: Outcome::Value(value(9)) }, 9),
+        (Fact::StepCarriedOver { step: step(), kind: StepKind::Run, outcome: Outcome::Value(value(9)) }, 9),
         (Fact::InvokeEnded { step: step(), outcome: Outcome::Failed(failure()) }, 42),
         (Fact::SignalReceived { step: step(), data: value(9) }, 9),
-        (Fact::EventEntered { event: Box::new(event(30)), steps: vec![step()] }, 30),
+        (Fact::EventDelivered { event: Box::new(event(30)), steps: vec![step()] }, 30),
         (
             Fact::InvokeStarted {
                 step: step(),
@@ -111,7 +114,7 @@ fn all_that_a_run_keeps_is_counted() {
         ),
     ];
     for (fact, bytes) in counted {
-        assert_eq!((kept(&fact), state(vec![fact.clone()]).bytes), (bytes, bytes), "{fact:?}");
+        assert_eq!((kept_bytes(&fact), state(vec![fact.clone()]).bytes), (bytes, bytes), "{fact:?}");
     }
 }
 
@@ -165,16 +168,16 @@ fn a_run_that_undoes_what_it_did_needs_no_room() {
 
 #[test]
 fn lines_and_usage_of_any_front_end_are_cut() {
-    let line = || Line { level: Level::Info, message: "x".repeat(1 << 20).into(), fields: None };
+    let line = || LogLine { level: LogLevel::Info, message: "x".repeat(1 << 20).into(), fields: None };
     let usage = |n: usize| Usage::new(format!("{n}{}", "m".repeat(1_000)));
     let report = Report { lines: vec![line()], usage: (0..100).map(usage).collect() };
     let succeeded = Fact::StepSucceeded { step: "a".into(), attempt: 1, output: value(4), report };
-    let logged = Fact::Logged { attempt: 1, lines: vec![Placed { after: 0, nth: 0, line: line() }] };
+    let logged = Fact::LogWritten { attempt: 1, lines: vec![HandlerLogLine { after: 0, nth: 0, line: line() }] };
     let facts = fitted(&keeping(8), vec![succeeded, logged]);
     let report = facts[0].report().unwrap();
     assert!(report.lines[0].bytes() <= LOG_LINE_BYTES && report.usage.len() == USAGE_MODELS + 1);
     assert!(report.usage.iter().all(|used| used.model.chars().count() <= NAME_CHARS));
-    assert!(kept(&facts[0]) > 4 + USAGE_MODELS * NAME_CHARS, "usage counts");
-    let Fact::Logged { lines, .. } = &facts[1] else { panic!() };
+    assert!(kept_bytes(&facts[0]) > 4 + USAGE_MODELS * NAME_CHARS, "usage counts");
+    let Fact::LogWritten { lines, .. } = &facts[1] else { panic!() };
     assert!(lines[0].line.bytes() <= LOG_LINE_BYTES);
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use stepladder_core::cron::{Cron, LONGEST_JITTER, Schedule};
+use stepladder_core::cron::{CronExpression, CronSchedule, LONGEST_JITTER};
 use stepladder_core::{Spec, Timestamp};
 
 /// The minute of a moment in UTC.
@@ -19,7 +19,7 @@ fn told(minute: i64) -> String {
 
 /// The first ticks after a moment, in UTC.
 fn ticks(line: &str, zone: &str, after: &str, n: usize) -> Vec<String> {
-    let cron = Cron::parse(line, zone).unwrap_or_else(|bad| panic!("{bad}"));
+    let cron = CronExpression::parse(line, zone).unwrap_or_else(|bad| panic!("{bad}"));
     let next = |minute: &i64| cron.next_after(*minute);
     std::iter::successors(next(&minute(after)), next).take(n).map(told).collect()
 }
@@ -142,29 +142,29 @@ fn what_is_no_line_is_refused_with_its_place_and_what_to_write() {
         ("@reboot", "`@reboot` at character 1 is not known"),
         ("0 0 31 2 *", "no date within eight years fits it"),
     ] {
-        let refused = Cron::parse(line, "UTC").map(|cron| cron.to_string()).expect_err(line).to_string();
+        let refused = CronExpression::parse(line, "UTC").map(|cron| cron.to_string()).expect_err(line).to_string();
         assert!(
             refused.starts_with(&format!("`{line}` is not a cron schedule: ")) && refused.contains(says),
             "{refused}"
         );
     }
-    let zone = Cron::parse("0 9 * * *", "Mars/Base").unwrap_err().to_string();
+    let zone = CronExpression::parse("0 9 * * *", "Mars/Base").unwrap_err().to_string();
     assert_eq!(zone, "`Mars/Base` is no time zone; use a name of the IANA data: Europe/Berlin, UTC");
-    assert!(Cron::parse(&"0,".repeat(1_000), "UTC").unwrap_err().to_string().len() < 1_200);
+    assert!(CronExpression::parse(&"0,".repeat(1_000), "UTC").unwrap_err().to_string().len() < 1_200);
 }
 
 #[test]
 fn jitter_spreads_ticks_and_is_the_same_for_the_same_tick() {
-    let lines = vec![Cron::parse("0 * * * *", "UTC").expect("a line")];
-    let schedule = Schedule { lines, jitter: Duration::from_secs(300), ..Schedule::default() };
+    let lines = vec![CronExpression::parse("0 * * * *", "UTC").expect("a line")];
+    let schedule = CronSchedule { lines, jitter: Duration::from_secs(300), ..CronSchedule::default() };
     let begin = minute("2026-11-25T17:00:00Z");
     let late: HashSet<Duration> =
         (0..50).map(|n| schedule.due(&format!("f{n}"), begin).since(Timestamp::of_minute(begin))).collect();
     assert!(late.len() > 40 && late.iter().all(|late| *late <= schedule.jitter), "{late:?}");
     assert_eq!(schedule.due("f", begin), schedule.due("f", begin));
     let mut spec = Spec::new("f");
-    spec.schedule = Schedule { jitter: LONGEST_JITTER + Duration::from_secs(1), ..schedule };
-    assert!(spec.fault().expect("a fault").contains("jitter"));
+    spec.schedule = CronSchedule { jitter: LONGEST_JITTER + Duration::from_secs(1), ..schedule };
+    assert!(spec.problem().expect("a fault").contains("jitter"));
 }
 
 proptest! {
@@ -176,18 +176,18 @@ proptest! {
         let zone = ["UTC", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe"][zone];
         let from = minute("2020-01-01T00:00:00Z") + from;
         for line in [format!("{m} {h} * * *"), format!("*/{every} {h} * * *"), format!("{m} */{} * * *", every.min(12))] {
-            let cron = Cron::parse(&line, zone).expect("a line");
+            let cron = CronExpression::parse(&line, zone).expect("a line");
             let next = cron.next_after(from).expect("a tick");
-            prop_assert!(cron.comes(next));
+            prop_assert!(cron.fires_at(next));
             prop_assert!(next - from <= 25 * 60 + 60, "{line} in {zone}: {} minutes", next - from);
-            prop_assert_eq!((from + 1..next).find(|minute| cron.comes(*minute)), None);
+            prop_assert_eq!((from + 1..next).find(|minute| cron.fires_at(*minute)), None);
         }
     }
 
     /// Whoever writes the line: it is read or refused, and never more than that.
     #[test]
     fn any_text_is_read_or_refused(line in "[0-9A-Za-z@*/,#?LW -]{0,20}") {
-        if let Ok(cron) = Cron::parse(&line, "America/New_York") {
+        if let Ok(cron) = CronExpression::parse(&line, "America/New_York") {
             prop_assert!(cron.next_after(30_000_000).is_some());
         }
     }

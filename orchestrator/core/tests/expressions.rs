@@ -48,7 +48,7 @@ fn whatever_nests_is_refused_before_it_takes_the_stack() {
     for n in [EXPR_LEVELS / 2, EXPR_LEVELS, 40, 96, 200, 1_000] {
         for source in grown(n) {
             match Expr::compile(&source) {
-                Ok(expr) => drop((expr.is_true(&scope), expr.text(&scope))),
+                Ok(expr) => drop((expr.eval_bool(&scope), expr.eval_key(&scope))),
                 Err(bad) => assert!(bad.to_string().len() <= 3 * SENTENCE_BYTES, "{source}"),
             }
         }
@@ -59,12 +59,12 @@ fn whatever_nests_is_refused_before_it_takes_the_stack() {
 fn depth_and_size_are_bounded_and_the_error_says_so() {
     let deep = |n: usize| format!("1{} > 0", "+1".repeat(n));
     let scope = scope("{}");
-    assert_eq!(Expr::compile(&deep(EXPR_LEVELS - 2)).unwrap().is_true(&scope), Ok(true));
+    assert_eq!(Expr::compile(&deep(EXPR_LEVELS - 2)).unwrap().eval_bool(&scope), Ok(true));
     let refused = Expr::compile(&deep(EXPR_LEVELS - 1)).unwrap_err().to_string();
     assert!(refused.contains("21 levels deep; at most 20"), "{refused}");
 
     let long = |n: usize| format!("'{}' == ''", "x".repeat(n - 8));
-    assert_eq!(Expr::compile(&long(EXPR_BYTES)).unwrap().is_true(&scope), Ok(false));
+    assert_eq!(Expr::compile(&long(EXPR_BYTES)).unwrap().eval_bool(&scope), Ok(false));
     let refused = Expr::compile(&long(EXPR_BYTES + 1)).unwrap_err().to_string();
     assert!(refused.contains("4097 bytes; at most 4096"), "{refused}");
 }
@@ -78,7 +78,7 @@ fn what_compiles_is_evaluated_on_half_a_workers_stack() {
     let scope = scope("{}");
     thread::scope(|threads| {
         let narrow = thread::Builder::new().stack_size(1024 * 1024);
-        let evaluated = narrow.spawn_scoped(threads, || compiled.iter().for_each(|expr| drop(expr.is_true(&scope))));
+        let evaluated = narrow.spawn_scoped(threads, || compiled.iter().for_each(|expr| drop(expr.eval_bool(&scope))));
         evaluated.unwrap().join().unwrap();
     });
 }
@@ -89,7 +89,7 @@ fn an_error_does_not_grow_with_the_event() {
     let scope = scope(&format!(r#"{{"list":[{list}0],"text":"{text}"}}"#));
     for source in ["event.data", "event.data.list", "event.data.text + 1", "event.data.text.missing"] {
         let expr = Expr::compile(source).unwrap();
-        for refused in [expr.is_true(&scope).map(drop), expr.text(&scope).map(drop)] {
+        for refused in [expr.eval_bool(&scope).map(drop), expr.eval_key(&scope).map(drop)] {
             let sentence = refused.unwrap_err().to_string();
             assert!(sentence.len() <= 2 * SENTENCE_BYTES + 100, "{source}: {} bytes", sentence.len());
         }
@@ -99,7 +99,7 @@ fn an_error_does_not_grow_with_the_event() {
 #[test]
 fn a_key_that_an_event_makes_too_long_is_refused() {
     let key = Expr::compile("event.data.client").unwrap();
-    let of = |n: usize| key.text(&scope(&format!(r#"{{"client":"{}"}}"#, "x".repeat(n))));
+    let of = |n: usize| key.eval_key(&scope(&format!(r#"{{"client":"{}"}}"#, "x".repeat(n))));
     assert_eq!(of(KEY_BYTES).map(|key| key.len()), Ok(KEY_BYTES));
     let refused = of(KEY_BYTES + 1).unwrap_err().to_string();
     assert!(refused.contains("1025 bytes; a key has at most 1024"), "{refused}");
@@ -109,12 +109,12 @@ fn a_key_that_an_event_makes_too_long_is_refused() {
 fn a_number_that_no_float_can_hold_is_a_number_all_the_same() {
     let expr = |source: &str| Expr::compile(source).unwrap();
     let scope = scope(r#"{"plan":"pro","x":1e999,"y":10e998}"#);
-    assert_eq!(expr("event.data.plan == 'pro' && event.data.x == event.data.y").is_true(&scope), Ok(true));
-    assert_eq!(expr("event.data.x > 1.5").is_true(&scope), Ok(true));
+    assert_eq!(expr("event.data.plan == 'pro' && event.data.x == event.data.y").eval_bool(&scope), Ok(true));
+    assert_eq!(expr("event.data.x > 1.5").eval_bool(&scope), Ok(true));
     assert!(
-        expr("event.data.x * 2 > 1").is_true(&scope).unwrap_err().to_string().contains("larger than a number can be")
+        expr("event.data.x * 2 > 1").eval_bool(&scope).unwrap_err().to_string().contains("larger than a number can be")
     );
-    let refused = expr("event.data.plan == 'pro'").is_true(&self::scope(r#"{"plan":"pro","x":1e99999999999}"#));
+    let refused = expr("event.data.plan == 'pro'").eval_bool(&self::scope(r#"{"plan":"pro","x":1e99999999999}"#));
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("`event.data` cannot be read: number out of range"), "{refused}");
 }
@@ -148,22 +148,22 @@ fn the_parts_of_parts_are_no_square() {
     let parts = "event.data.lines.all(line, line.tags.all(tag, tag.size() < 9))";
     let expr = Expr::compile(parts).unwrap();
     let line = r#"{"tags":["a","b","c","d"]},"#.repeat(5_000);
-    assert_eq!(expr.is_true(&scope(&format!(r#"{{"lines":[{line}{{"tags":[]}}]}}"#))), Ok(true));
+    assert_eq!(expr.eval_bool(&scope(&format!(r#"{{"lines":[{line}{{"tags":[]}}]}}"#))), Ok(true));
 }
 
 #[test]
 fn an_event_that_is_too_large_for_an_expression_is_refused_and_not_evaluated() {
     let list = |n: usize| scope(&format!(r#"{{"list":[{}0]}}"#, "1,".repeat(n)));
     let pairs = Expr::compile("event.data.list.all(a, event.data.list.exists(b, a == b))").unwrap();
-    assert_eq!(pairs.is_true(&list(100)), Ok(true));
+    assert_eq!(pairs.eval_bool(&list(100)), Ok(true));
     let began = Instant::now();
-    let refused = pairs.is_true(&list(100_000)).unwrap_err().to_string();
+    let refused = pairs.eval_bool(&list(100_000)).unwrap_err().to_string();
     assert!(refused.contains("may take more than 10000000 steps on an event of this size"), "{refused}");
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     // once through is fine
     let once = Expr::compile("event.data.list.exists(a, a == 0)").unwrap();
-    assert_eq!(once.is_true(&list(100_000)), Ok(true));
-    assert!(Expr::compile("event.data.plan == 'pro'").unwrap().is_true(&list(300_000)).is_err(), "no such field");
+    assert_eq!(once.eval_bool(&list(100_000)), Ok(true));
+    assert!(Expr::compile("event.data.plan == 'pro'").unwrap().eval_bool(&list(300_000)).is_err(), "no such field");
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn whatever_compiles_ends_soon_on_an_event_of_the_size_that_is_counted_with() {
             {
                 let Ok(expr) = Expr::compile(&source) else { continue };
                 let began = Instant::now();
-                drop(expr.is_true(&scope));
+                drop(expr.eval_bool(&scope));
                 assert!(began.elapsed() < Duration::from_secs(20), "{source}: {:?}", began.elapsed());
                 evaluated += 1;
             }

@@ -7,11 +7,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use stepladder_core::expr::Exprs;
-use stepladder_core::journal::{Created, Fact, Failure, Kind, Origin, Outcome, Record};
-use stepladder_core::report::{Level, Line, Placed};
+use stepladder_core::expr::ExprCache;
+use stepladder_core::journal::{Fact, Failure, NewRun, Origin, Outcome, Record, StepKind};
+use stepladder_core::report::{HandlerLogLine, LogLevel, LogLine};
 use stepladder_core::state::{RunState, StepState};
-use stepladder_core::waiting::{Arriving, Match, Wait};
+use stepladder_core::waiting::{ArrivingEvent, EventMatch, EventWait};
 use stepladder_core::{Entry, Event, EventId, NewEvent, Refusal, Report, RunId, StepId, Timestamp, json};
 
 const START: i64 = 1_000_000;
@@ -31,7 +31,7 @@ fn beginning() -> Record {
         external_id: None,
         received_at: at,
     };
-    let created = Created::new("f".into(), event, Origin::Event);
+    let created = NewRun::new("f".into(), event, Origin::Event);
     record(0, vec![Fact::RunCreated(Box::new(created)).at(at)])
 }
 
@@ -39,8 +39,8 @@ fn record(seq: u64, entries: Vec<Entry>) -> Record {
     Record { seq, token: u128::from(seq), code: "1".into(), entries }
 }
 
-fn any(event: &str) -> Arc<Wait> {
-    Arc::new(Wait { events: vec![event.into()], matching: Match::Any })
+fn any(event: &str) -> Arc<EventWait> {
+    Arc::new(EventWait { events: vec![event.into()], matching: EventMatch::Any })
 }
 
 /// The `n`th event; the first is what started the run.
@@ -83,7 +83,7 @@ fn entry(p: &Proposal, now: i64) -> Entry {
     let at = Timestamp::from_millis(now);
     let lease_until = Timestamp::from_millis(now + 30);
     let error = Failure::new("broken");
-    let value = || json::of(&now).unwrap();
+    let value = || json::to_json(&now).unwrap();
     let fact = match p.what {
         0..=4 => Fact::StepStarted { step, attempt, lease_until, worker: "w".into() },
         5..=7 => Fact::StepSucceeded { step, attempt, output: value(), report: Report::default() },
@@ -99,17 +99,17 @@ fn entry(p: &Proposal, now: i64) -> Entry {
         18 => Fact::InvokeEnded { step, outcome: Outcome::Value(value()) },
         19 => Fact::StepsWoken { steps: vec![step] },
         20 => Fact::HandlerFailed { attempt, error, retry_at: at },
-        21 => Fact::Hastened { step: (p.step > 0).then_some(step) },
+        21 => Fact::WaitSkipped { step: (p.step > 0).then_some(step) },
         22 | 23 => Fact::EventAwaited { step, wait: any("c/d"), until: lease_until },
-        24 => Fact::EventEntered {
+        24 => Fact::EventDelivered {
             event: Box::new(arriving(attempt.into(), now)),
             steps: (p.step..4).map(step_id).take(1 + attempt as usize % 2).collect(),
         },
         25 => Fact::SignalAwaited { step, until: lease_until },
         26 => Fact::SignalReceived { step, data: value() },
         27 => Fact::WaitExpired { step },
-        28 => Fact::Logged { attempt, lines: vec![placed(p.step.into(), 0, "said")] },
-        29 => Fact::VersionTaken { version: "1".into() },
+        28 => Fact::LogWritten { attempt, lines: vec![placed(p.step.into(), 0, "said")] },
+        29 => Fact::VersionChosen { version: "1".into() },
         // ends are rare: most of a history is before them
         _ if p.step == 0 && p.wait > 30 => match p.attempt {
             1 => Fact::RunCompleted { output: json::null() },
@@ -117,7 +117,7 @@ fn entry(p: &Proposal, now: i64) -> Entry {
             3 => Fact::RunCancelled { reason: "enough".into() },
             _ => Fact::RunSkipped { reason: "singleton".into() },
         },
-        _ => Fact::StepCarried { step, kind: Kind::Run, outcome: Outcome::Value(value()) },
+        _ => Fact::StepCarriedOver { step, kind: StepKind::Run, outcome: Outcome::Value(value()) },
     };
     fact.at(at)
 }
@@ -153,7 +153,7 @@ fn told(state: &RunState) -> String {
         state.handler_retry_at,
         state.started_at,
         state.end
-    ) + &format!("{:?}", std::collections::BTreeSet::from_iter(&state.entered))
+    ) + &format!("{:?}", std::collections::BTreeSet::from_iter(&state.delivered))
 }
 
 fn entries(records: &[Record]) -> impl Iterator<Item = &Entry> {
@@ -183,11 +183,11 @@ proptest! {
             prop_assert_eq!(matches!(step.state, StepState::Done), revealed == 1, "{} {:?}", id, step);
             prop_assert!(step.failures <= step.attempt);
             match &step.state {
-                StepState::Running { .. } => prop_assert!(step.attempt >= 1 && step.kind == Kind::Run),
-                StepState::Sleeping { .. } => prop_assert!(step.kind == Kind::Sleep),
-                StepState::Invoking { .. } => prop_assert!(step.kind == Kind::Invoke),
-                StepState::Awaiting { .. } => prop_assert!(matches!(step.kind, Kind::Event | Kind::Signal)),
-                StepState::Wanted | StepState::Waiting { .. } | StepState::Done | StepState::Abandoned => {}
+                StepState::Running { .. } => prop_assert!(step.attempt >= 1 && step.kind == StepKind::Run),
+                StepState::Sleeping { .. } => prop_assert!(step.kind == StepKind::Sleep),
+                StepState::Invoking { .. } => prop_assert!(step.kind == StepKind::Invoke),
+                StepState::Awaiting { .. } => prop_assert!(matches!(step.kind, StepKind::Event | StepKind::Signal)),
+                StepState::Wanted | StepState::Retrying { .. } | StepState::Done | StepState::Abandoned => {}
             }
         }
         // nothing follows an end, and a run ends once
@@ -206,7 +206,7 @@ proptest! {
             match &entry.fact {
                 Fact::EventAwaited { step, until, .. } => drop(open.insert(step, *until)),
                 Fact::WaitExpired { step } => drop(open.remove(step)),
-                Fact::EventEntered { event, steps } => {
+                Fact::EventDelivered { event, steps } => {
                     prop_assert!(event.id != EventId::new(Timestamp::from_millis(START), 1));
                     prop_assert!(!entered.contains(&event.id), "{} again", event.id);
                     entered.push(event.id);
@@ -346,7 +346,7 @@ fn a_journal_with_a_hole_or_without_a_beginning_is_refused() {
     assert!(RunState::fold(run(), &[beginning(), next.clone()]).is_err());
     assert!(RunState::fold(run(), &[next]).is_err());
     assert!(RunState::fold(run(), &Vec::<Record>::new()).is_err());
-    let _: Arc<Created> = RunState::fold(run(), &[beginning()]).unwrap().created;
+    let _: Arc<NewRun> = RunState::fold(run(), &[beginning()]).unwrap().created;
 }
 
 fn awaited(step: &str, until: i64) -> Fact {
@@ -354,7 +354,7 @@ fn awaited(step: &str, until: i64) -> Fact {
 }
 
 fn entered(event: Event, steps: &[&str]) -> Fact {
-    Fact::EventEntered { event: Box::new(event), steps: steps.iter().map(|step| (*step).into()).collect() }
+    Fact::EventDelivered { event: Box::new(event), steps: steps.iter().map(|step| (*step).into()).collect() }
 }
 
 #[test]
@@ -362,9 +362,9 @@ fn rule_17_an_event_that_entered_fulfils_no_later_wait_and_the_trigger_none() {
     let event = || arriving(2, START + 5);
     let state = state(vec![(0, awaited("a", 10)), (5, entered(event(), &["a"])), (6, awaited("b", 20))]);
     let again = state.admits(&entered(event(), &["b"]).at(at(7)));
-    assert_eq!(again, Err(Refusal::EnteredBefore(event().id)));
+    assert_eq!(again, Err(Refusal::AlreadyDelivered(event().id)));
     let trigger = arriving(1, START);
-    assert_eq!(state.admits(&entered(trigger.clone(), &["b"]).at(at(7))), Err(Refusal::EnteredBefore(trigger.id)));
+    assert_eq!(state.admits(&entered(trigger.clone(), &["b"]).at(at(7))), Err(Refusal::AlreadyDelivered(trigger.id)));
     assert_eq!(state.admits(&entered(arriving(3, START + 7), &["b"]).at(at(7))), Ok(()));
 }
 
@@ -372,10 +372,13 @@ fn rule_17_an_event_that_entered_fulfils_no_later_wait_and_the_trigger_none() {
 fn rule_31_an_event_that_came_before_the_runs_own_does_not_enter() {
     let state = state(vec![(0, awaited("a", 10))]);
     let earlier = arriving(0, START - 1);
-    assert_eq!(state.admits(&entered(earlier.clone(), &["a"]).at(at(1))), Err(Refusal::CameBefore(earlier.id)));
-    assert_eq!(state.fulfilled_by(&Arriving::new(&earlier), &Exprs::default()), Vec::<StepId>::new());
+    assert_eq!(state.admits(&entered(earlier.clone(), &["a"]).at(at(1))), Err(Refusal::OlderThanRun(earlier.id)));
+    assert_eq!(state.fulfilled_by(&ArrivingEvent::new(&earlier), &ExprCache::default()), Vec::<StepId>::new());
     // its repetition, an hour later, is still the earlier one; another event of the same name is not
-    assert_eq!(state.fulfilled_by(&Arriving::new(&arriving(2, START)), &Exprs::default()), ["a".into()] as [StepId; 1]);
+    assert_eq!(
+        state.fulfilled_by(&ArrivingEvent::new(&arriving(2, START)), &ExprCache::default()),
+        ["a".into()] as [StepId; 1]
+    );
 }
 
 #[test]
@@ -383,7 +386,7 @@ fn one_event_fulfils_all_waits_that_are_open_and_they_are_revealed_one_by_one() 
     let state =
         state(vec![(0, awaited("a", 10)), (0, awaited("b", 10)), (5, entered(arriving(2, START + 5), &["a", "b"]))]);
     let revealed: Vec<_> = state.outcomes.iter().map(|r| (&*r.step, r.kind)).collect();
-    assert_eq!(revealed, [("a", Kind::Event), ("b", Kind::Event)]);
+    assert_eq!(revealed, [("a", StepKind::Event), ("b", StepKind::Event)]);
     assert_eq!(state.bytes, arriving(2, START + 5).bytes(), "the journal holds it once");
 }
 
@@ -396,7 +399,7 @@ fn an_event_that_came_in_time_fulfils_a_wait_however_late_it_gets_there() {
     let expired = Fact::WaitExpired { step: "a".into() };
     assert_eq!(state.admits(&expired.clone().at(at(9))), Err(Refusal::NotDue("a".into())));
     let both = [expired.at(at(10)), entered(arriving(2, START + 10), &["a"]).at(at(10))];
-    assert_eq!(state.admits_all(&both), Err(Refusal::Settled("a".into())));
+    assert_eq!(state.admits_all(&both), Err(Refusal::AlreadySettled("a".into())));
 }
 
 #[test]
@@ -405,11 +408,11 @@ fn a_step_that_a_failing_handler_dropped_is_wanted_again_in_the_same_breath() {
     let dropped = Fact::StepAbandoned { step: "a".into(), attempt: 1, report: Report::default() };
     let failed = Fact::HandlerFailed { attempt: 1, error: Failure::new("no"), retry_at: at(9) };
     let state = state(vec![(0, start(1)), (1, dropped)]);
-    assert_eq!(state.admits(&start(2).at(at(9))), Err(Refusal::Settled("a".into())));
+    assert_eq!(state.admits(&start(2).at(at(9))), Err(Refusal::AlreadySettled("a".into())));
     assert_eq!(state.admits_all(&[failed.clone().at(at(2)), start(2).at(at(9))]), Ok(()));
-    let hastened = Fact::Hastened { step: None };
+    let hastened = Fact::WaitSkipped { step: None };
     assert_eq!(state.admits_all(&[failed.at(at(2)), hastened.clone().at(at(3))]), Ok(()));
-    assert_eq!(state.admits(&hastened.at(at(3))), Err(Refusal::NotRunAgain));
+    assert_eq!(state.admits(&hastened.at(at(3))), Err(Refusal::HandlerNotRetrying));
 }
 
 /// Whichever of two hops of the failing attempt writes first: the one that says so, or the one that executes the step.
@@ -424,18 +427,35 @@ fn a_step_that_is_dropped_when_its_handler_has_failed_is_wanted_again() {
     assert_eq!(running.admits_all(&[dropped(1).at(at(2)), start(2).at(at(9))]), Ok(()));
     // the next attempt has started it, and drops it itself
     let anew = state(vec![(0, start(1)), (1, failed), (2, dropped(1)), (9, start(2)), (10, dropped(2))]);
-    assert_eq!(anew.admits(&start(3).at(at(11))), Err(Refusal::Settled("a".into())));
+    assert_eq!(anew.admits(&start(3).at(at(11))), Err(Refusal::AlreadySettled("a".into())));
 }
 
 #[test]
 fn a_function_that_waits_to_be_run_again_is_hastened_once() {
-    let hastened = |n: i64| Fact::Hastened { step: None }.at(at(n));
+    let hastened = |n: i64| Fact::WaitSkipped { step: None }.at(at(n));
     let failed = || (5, Fact::HandlerFailed { attempt: 1, error: Failure::new("no"), retry_at: at(100) });
-    assert_eq!(state(vec![]).admits(&hastened(6)), Err(Refusal::NotRunAgain));
+    assert_eq!(state(vec![]).admits(&hastened(6)), Err(Refusal::HandlerNotRetrying));
     let waits = state(vec![failed()]);
-    assert_eq!((waits.admits(&hastened(99)), waits.admits(&hastened(100))), (Ok(()), Err(Refusal::NotRunAgain)));
-    let cut = state(vec![failed(), (6, Fact::Hastened { step: None })]);
-    assert_eq!((cut.handler_retry_at, cut.admits(&hastened(7))), (Some(at(6)), Err(Refusal::NotRunAgain)));
+    assert_eq!((waits.admits(&hastened(99)), waits.admits(&hastened(100))), (Ok(()), Err(Refusal::HandlerNotRetrying)));
+    let cut = state(vec![failed(), (6, Fact::WaitSkipped { step: None })]);
+    assert_eq!((cut.handler_retry_at, cut.admits(&hastened(7))), (Some(at(6)), Err(Refusal::HandlerNotRetrying)));
+}
+
+/// Version 0.2.0 wrote these entries under other names.
+#[test]
+fn entries_of_version_0_2_0_are_read_under_their_old_names() {
+    let read = |json: &str| serde_json::from_str::<Fact>(json).expect("a fact");
+    assert!(matches!(read(r#""RunBegun""#), Fact::CollectingEnded));
+    assert!(matches!(read(r#"{"Hastened":{"step":"a"}}"#), Fact::WaitSkipped { .. }));
+    assert!(matches!(read(r#"{"VersionTaken":{"version":"2"}}"#), Fact::VersionChosen { .. }));
+    assert!(matches!(read(r#"{"Logged":{"attempt":1,"lines":[]}}"#), Fact::LogWritten { .. }));
+    let carried = r#"{"StepCarried":{"step":"a","kind":"Run","outcome":{"Value":1}}}"#;
+    assert!(matches!(read(carried), Fact::StepCarriedOver { .. }));
+    let event = r#"{"id":"01ARZ3NDEKTSV4RRFFQ69G5FAV","name":"a/b","data":{},"ts":0,"received_at":0}"#;
+    assert!(matches!(
+        read(&format!(r#"{{"EventEntered":{{"event":{event},"steps":["a"]}}}}"#)),
+        Fact::EventDelivered { .. }
+    ));
 }
 
 /// As it was written before a function could be hastened, too.
@@ -445,20 +465,20 @@ fn whose_time_was_cut_short_is_read_with_a_step_or_without() {
     assert_eq!(read(r#"{"Hastened":{"step":"a"}}"#).step().map(|step| &**step), Some("a"));
     let of_the_function = read(r#"{"Hastened":{}}"#);
     assert_eq!(of_the_function.step(), None);
-    assert_eq!(serde_json::to_string(&of_the_function).expect("JSON"), r#"{"Hastened":{}}"#);
+    assert_eq!(serde_json::to_string(&of_the_function).expect("JSON"), r#"{"WaitSkipped":{}}"#);
 }
 
 #[test]
 fn only_what_waits_for_a_time_to_come_is_hastened() {
-    let hastened = |n: i64| Fact::Hastened { step: Some("a".into()) }.at(at(n));
+    let hastened = |n: i64| Fact::WaitSkipped { step: Some("a".into()) }.at(at(n));
     let sleeps = || (0, Fact::SleepStarted { step: "a".into(), until: at(100) });
     let over = Fact::SleepEnded { step: "a".into() };
     assert_eq!(state(vec![sleeps()]).admits(&over.clone().at(at(5))), Err(Refusal::NotDue("a".into())));
     assert_eq!(state(vec![sleeps()]).admits_all(&[hastened(5), over.clone().at(at(5))]), Ok(()));
-    let cut = state(vec![sleeps(), (5, Fact::Hastened { step: Some("a".into()) })]);
+    let cut = state(vec![sleeps(), (5, Fact::WaitSkipped { step: Some("a".into()) })]);
     assert_eq!(cut.admits(&over.clone().at(at(5))), Ok(()));
     assert_eq!(cut.admits(&hastened(6)), Err(Refusal::NotWaiting("a".into())), "its time has come");
-    assert_eq!(state(vec![sleeps(), (100, over)]).admits(&hastened(101)), Err(Refusal::Settled("a".into())));
+    assert_eq!(state(vec![sleeps(), (100, over)]).admits(&hastened(101)), Err(Refusal::AlreadySettled("a".into())));
     assert_eq!(state(vec![(0, started(1, 10))]).admits(&hastened(1)), Err(Refusal::NotWaiting("a".into())));
     assert_eq!(state(vec![]).admits(&hastened(1)), Err(Refusal::NotWaiting("a".into())));
     let waits = Fact::SignalAwaited { step: "a".into(), until: at(9) };
@@ -470,24 +490,27 @@ fn a_signal_is_received_once_early_or_in_time() {
     let received = || Fact::SignalReceived { step: "a".into(), data: json::null() };
     let early = state(vec![(0, received())]);
     assert_eq!(early.outcomes.len(), 1);
-    assert_eq!(early.admits(&received().at(at(1))), Err(Refusal::Settled("a".into())));
+    assert_eq!(early.admits(&received().at(at(1))), Err(Refusal::AlreadySettled("a".into())));
     let waits = Fact::SignalAwaited { step: "a".into(), until: at(9) };
-    assert_eq!(early.admits(&waits.clone().at(at(1))), Err(Refusal::Settled("a".into())));
+    assert_eq!(early.admits(&waits.clone().at(at(1))), Err(Refusal::AlreadySettled("a".into())));
     let in_time = state(vec![(0, waits), (5, received())]);
     assert_eq!(in_time.outcomes.len(), 1);
-    assert_eq!(in_time.admits(&Fact::WaitExpired { step: "a".into() }.at(at(9))), Err(Refusal::Settled("a".into())));
+    assert_eq!(
+        in_time.admits(&Fact::WaitExpired { step: "a".into() }.at(at(9))),
+        Err(Refusal::AlreadySettled("a".into()))
+    );
     let body = state(vec![(0, started(1, 10))]);
     assert_eq!(body.admits(&received().at(at(1))), Err(Refusal::OtherKind("a".into())));
 }
 
 /// A line at its place.
-fn placed(after: u64, nth: u32, says: &str) -> Placed {
-    Placed { after, nth, line: Line::new(Level::Info, says, None) }
+fn placed(after: u64, nth: u32, says: &str) -> HandlerLogLine {
+    HandlerLogLine { after, nth, line: LogLine::new(LogLevel::Info, says, None) }
 }
 
 #[test]
 fn a_line_is_known_by_its_place_and_a_later_attempt_says_another_one() {
-    let said = |attempt, lines: &[Placed]| Fact::Logged { attempt, lines: lines.to_vec() };
+    let said = |attempt, lines: &[HandlerLogLine]| Fact::LogWritten { attempt, lines: lines.to_vec() };
     let trips = |attempt| Fact::HandlerFailed { attempt, error: Failure::new("x"), retry_at: at(5) };
     let begun = [placed(0, 0, "begun"), placed(0, 1, "tries")];
     let run = state(vec![(1, said(1, &begun)), (2, trips(1)), (3, said(2, &[placed(0, 1, "tries again")]))]);
@@ -501,16 +524,16 @@ fn a_line_is_known_by_its_place_and_a_later_attempt_says_another_one() {
 
 #[test]
 fn a_run_takes_one_version_and_nothing_after_its_end_is_said() {
-    let taken = |version: &str| Fact::VersionTaken { version: version.into() };
+    let taken = |version: &str| Fact::VersionChosen { version: version.into() };
     let run = state(vec![(1, taken("1")), (1, started(1, 50))]);
-    assert_eq!((run.version.as_deref(), run.has_moved()), (Some("1"), true));
+    assert_eq!((run.version.as_deref(), run.has_requested()), (Some("1"), true));
     assert_eq!(run.admits(&taken("2").at(at(2))), Err(Refusal::HasVersion));
     let fresh = state(Vec::new());
-    assert!(!fresh.has_moved());
+    assert!(!fresh.has_requested());
     let twice = [taken("1").at(at(1)), taken("1").at(at(1))];
     assert_eq!(fresh.admits_all(&twice), Err(Refusal::HasVersion));
     let over = state(vec![(1, Fact::RunCompleted { output: json::null() })]);
-    let line = Fact::Logged { attempt: 1, lines: vec![placed(0, 0, "late")] };
+    let line = Fact::LogWritten { attempt: 1, lines: vec![placed(0, 0, "late")] };
     assert_eq!(over.admits(&line.at(at(2))), Err(Refusal::Ended));
 }
 
@@ -521,17 +544,18 @@ fn rule_32_a_run_that_flow_control_admitted_is_neither_delayed_nor_admitted_agai
     let waits = state(vec![(1, Fact::RunDelayed { begins_at: at(2) })]);
     assert_eq!((waits.admits(&delayed), waits.admits(&admitted)), (Ok(()), Ok(())));
     let run = state(vec![(1, Fact::RunAdmitted)]);
-    assert_eq!(run.admits(&delayed), Err(Refusal::Admitted));
-    assert_eq!(run.admits(&admitted), Err(Refusal::Admitted));
-    assert_eq!(waits.admits_all(&[admitted, delayed.clone()]), Err(Refusal::Admitted), "also within one write");
+    assert_eq!(run.admits(&delayed), Err(Refusal::AlreadyAdmitted));
+    assert_eq!(run.admits(&admitted), Err(Refusal::AlreadyAdmitted));
+    assert_eq!(waits.admits_all(&[admitted, delayed.clone()]), Err(Refusal::AlreadyAdmitted), "also within one write");
     let started = state(vec![(1, started(1, 50))]);
-    assert_eq!(started.admits(&delayed), Err(Refusal::Admitted));
+    assert_eq!(started.admits(&delayed), Err(Refusal::AlreadyAdmitted));
 }
 
 #[test]
 fn what_was_taken_over_and_a_signal_that_came_early_are_no_move() {
-    let carried = Fact::StepCarried { step: "a".into(), kind: Kind::Run, outcome: Outcome::Value(json::null()) };
+    let carried =
+        Fact::StepCarriedOver { step: "a".into(), kind: StepKind::Run, outcome: Outcome::Value(json::null()) };
     let early = Fact::SignalReceived { step: "s".into(), data: json::null() };
-    assert!(!state(vec![(1, carried), (2, early)]).has_moved());
-    assert!(state(vec![(1, Fact::SleepStarted { step: "n".into(), until: at(9) })]).has_moved());
+    assert!(!state(vec![(1, carried), (2, early)]).has_requested());
+    assert!(state(vec![(1, Fact::SleepStarted { step: "n".into(), until: at(9) })]).has_requested());
 }

@@ -1,7 +1,7 @@
 //! What expressions make of an event's values: numbers of one kind, texts, times; and which values are the same.
 
 use proptest::prelude::*;
-use stepladder_core::expr::{Expr, Names, Scope, Seen};
+use stepladder_core::expr::{EventValues, Expr, Names, Scope};
 use stepladder_core::waiting::Field;
 use stepladder_core::{Event, EventId, NewEvent, Timestamp};
 
@@ -13,12 +13,12 @@ fn event(data: &str) -> Event {
 
 fn is_true(source: &str, data: &str) -> Result<bool, String> {
     let expr = Expr::compile(source).unwrap_or_else(|bad| panic!("{bad}"));
-    expr.is_true(&Scope::of(&event(data))).map_err(|bad| bad.to_string())
+    expr.eval_bool(&Scope::of(&event(data))).map_err(|bad| bad.to_string())
 }
 
 fn text(source: &str, data: &str) -> Result<String, String> {
     let expr = Expr::compile(source).unwrap_or_else(|bad| panic!("{bad}"));
-    expr.text(&Scope::of(&event(data))).map_err(|bad| bad.to_string())
+    expr.eval_key(&Scope::of(&event(data))).map_err(|bad| bad.to_string())
 }
 
 #[track_caller]
@@ -232,9 +232,9 @@ fn a_pattern_takes_no_more_time_than_is_counted() {
     // exponential for engines that go back
     let expr = Expr::compile("event.data.text.matches('^(a|aa)+$')").unwrap();
     let data = |n: usize| format!(r#"{{"text":"{}!"}}"#, "a".repeat(n));
-    assert_eq!(expr.is_true(&Scope::of(&event(&data(10_000)))), Ok(false));
+    assert_eq!(expr.eval_bool(&Scope::of(&event(&data(10_000)))), Ok(false));
     let large = Expr::compile("event.data.text.matches('^(a|b){60}$')").unwrap();
-    let refused = large.is_true(&Scope::of(&event(&data(2_000_000)))).unwrap_err().to_string();
+    let refused = large.eval_bool(&Scope::of(&event(&data(2_000_000)))).unwrap_err().to_string();
     assert!(refused.contains("may take more than 10000000 steps"), "{refused}");
 }
 
@@ -242,8 +242,8 @@ fn a_pattern_takes_no_more_time_than_is_counted() {
 fn two_events_are_seen_side_by_side() {
     let (trigger, arriving) = (event(r#"{"sim":89014103211118510720}"#), event(r#"{"sim":89014103211118510721}"#));
     let expr = Expr::compile_over("async.data.sim == event.data.sim", Names::EventAndAsync).unwrap();
-    assert_eq!(expr.is_true(&Scope::with_async(&trigger, &Seen::of(&arriving))), Ok(false));
-    assert_eq!(expr.is_true(&Scope::with_async(&trigger, &Seen::of(&trigger))), Ok(true));
+    assert_eq!(expr.eval_bool(&Scope::with_async(&trigger, &EventValues::of(&arriving))), Ok(false));
+    assert_eq!(expr.eval_bool(&Scope::with_async(&trigger, &EventValues::of(&trigger))), Ok(true));
 }
 
 /// The value of a field as version 0.2.0 wrote it into its index.

@@ -114,7 +114,7 @@ impl RunCost {
                 Fact::SignalAwaited { .. } => cost.write_units += 2,
                 Fact::SleepEnded { .. }
                 | Fact::WaitExpired { .. }
-                | Fact::EventEntered { .. }
+                | Fact::EventDelivered { .. }
                 | Fact::SignalReceived { .. }
                 | Fact::InvokeEnded { .. } => {
                     cost.add_hop();
@@ -125,14 +125,14 @@ impl RunCost {
                 | Fact::EventsSent { .. }
                 | Fact::EventJoined { .. }
                 | Fact::RunDelayed { .. }
-                | Fact::Hastened { .. }
+                | Fact::WaitSkipped { .. }
                 | Fact::InvokeStarted { .. } => cost.write_units += 1,
-                Fact::StepCarried { .. }
+                Fact::StepCarriedOver { .. }
                 | Fact::RunCreated(_)
-                | Fact::RunBegun
+                | Fact::CollectingEnded
                 | Fact::RunAdmitted
-                | Fact::VersionTaken { .. }
-                | Fact::Logged { .. } => {}
+                | Fact::VersionChosen { .. }
+                | Fact::LogWritten { .. } => {}
                 Fact::RunCompleted { .. }
                 | Fact::RunFailed { .. }
                 | Fact::RunCancelled { .. }

@@ -31,7 +31,7 @@ pub struct Config {
     pub side_by_side: usize,
     /// Whether no other process can be working on the same storage (a local server that holds its file's lock): then
     /// leases of other processes are void.
-    pub alone: bool,
+    pub is_only_process: bool,
     /// Every wait before a retry is this long, whatever function, step and error say: for tests and demonstrations. Checks
     /// that find that it is not time yet are repeated no later than they would be.
     pub retry_delay: Option<Duration>,
@@ -50,7 +50,7 @@ impl Default for Config {
             lease_margin: Duration::from_secs(5),
             visibility_margin: Duration::from_secs(30),
             side_by_side: 16,
-            alone: false,
+            is_only_process: false,
             retry_delay: None,
             code: "0".into(),
             cache_bytes: 16 * 1024 * 1024,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use stepladder_core::{RunId, Status};
 
-pub use bulk::Bulk;
+pub use bulk::BulkResult;
 pub use rerun::Rerun;
 
 use crate::EngineError;

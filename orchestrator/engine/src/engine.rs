@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use stepladder_core::limits::name_fault;
+use stepladder_core::limits::name_problem;
 use stepladder_core::{RunId, StepId, Timestamp, spec};
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::functions::Functions;
 use crate::functions::versions::Versions;
-use crate::hop::{Bodies, Hops, Listened};
+use crate::hop::{EndListeners, Hops, RunningBodies};
 use crate::intake::Intake;
 use crate::ports::{Backend, Delivery, StoreError};
 use crate::program::Program;
@@ -20,7 +20,7 @@ use crate::runs::Runs;
 use crate::runtime::Runtime;
 use crate::slots::Slots;
 use crate::subscriptions::Subscriptions;
-use crate::sweep::{Sweep, Swept};
+use crate::sweep::{Sweep, SweepReport};
 
 /// Moves runs forward and answers for them. One engine serves a whole process.
 pub struct Engine {
@@ -77,13 +77,13 @@ impl Engine {
         config: Config,
     ) -> Result<Self, EngineError> {
         let (programs, order) = catalog(programs, &config)?;
-        let listened = Listened::by(programs.all_newest().map(|program| program.spec()));
+        let listened = EndListeners::by(programs.all_newest().map(|program| program.spec()));
         let worker = format!("{:016x}", entropy.bits() as u64).into();
         let runtime = Runtime { backend, clock, entropy, config, programs, order, worker };
-        Ok(Self::assemble(runtime, listened, Bodies::default()))
+        Ok(Self::assemble(runtime, listened, RunningBodies::default()))
     }
 
-    fn assemble(runtime: Runtime, listened: Listened, bodies: Bodies) -> Self {
+    fn assemble(runtime: Runtime, listened: EndListeners, bodies: RunningBodies) -> Self {
         let runtime = Arc::new(runtime);
         let runs = Arc::new(Runs::new(runtime.clone()));
         let functions = Arc::new(Functions::new(runtime.clone()));
@@ -143,7 +143,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`StoreError`]; the next sweep begins after the last minute that this one has sent completely.
-    pub async fn sweep(&self) -> Result<Swept, StoreError> {
+    pub async fn sweep(&self) -> Result<SweepReport, StoreError> {
         self.sweep.sweep().await
     }
 
@@ -207,10 +207,10 @@ fn catalog(programs: Vec<Arc<dyn Program>>, config: &Config) -> Result<(Versions
     let mut order: Vec<Arc<str>> = Vec::new();
     for program in programs {
         let spec = program.spec();
-        if let Some(fault) = spec.fault() {
+        if let Some(fault) = spec.problem() {
             return Err(EngineError::Invalid(fault));
         }
-        if let Some(fault) = program.version().and_then(name_fault) {
+        if let Some(fault) = program.version().and_then(name_problem) {
             return Err(EngineError::Invalid(format!("the version of function `{}` {fault}", spec.id)));
         }
         let longest = config.longest_step(&spec.id);
@@ -241,7 +241,7 @@ fn catalog(programs: Vec<Arc<dyn Program>>, config: &Config) -> Result<(Versions
             )));
         }
     }
-    match spec::disagreement(versions.all_newest().map(|program| program.spec())) {
+    match spec::conflict(versions.all_newest().map(|program| program.spec())) {
         Some(fault) => Err(EngineError::Invalid(fault)),
         None => Ok((versions, order)),
     }

@@ -25,32 +25,32 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use stepladder_core::decide::{Ready, Situation};
+use stepladder_core::decide::{PlanContext, ReadyStep};
 use stepladder_core::journal::{Entry, Fact, Failure};
 use stepladder_core::slot::{Holder, Limit};
 use stepladder_core::spec::LazyScope;
 use stepladder_core::state::RunState;
-use stepladder_core::{Cause, Spec, StepId, Timestamp, Wake, bounds};
+use stepladder_core::{Spec, StepId, Timestamp, Wake, WakeCause, bounds};
 
 use crate::functions::Functions;
-use crate::functions::versions::Chosen;
+use crate::functions::versions::ChosenVersion;
 use crate::intake::Intake;
 use crate::ports::{Commit, Receipt, StoreError};
-use crate::program::{History, Program, Session};
+use crate::program::{Program, RunHistory, Session};
 use crate::runs::Runs;
 use crate::runtime::Runtime;
 use crate::slots::Slots;
 use crate::slots::release;
 use crate::subscriptions::Subscriptions;
-use finish::Look;
-use lines::Said;
-use supervise::Watched;
+use finish::QueueCheck;
+use lines::HandlerLog;
+use supervise::BodyWatch;
 use timing::Punctuality;
 
-pub(crate) use announce::Listened;
-pub(crate) use supervise::Bodies;
-pub use supervise::Executing;
-pub(crate) use telling::{say, say_end, say_skipped};
+pub(crate) use announce::EndListeners;
+pub(crate) use supervise::RunningBodies;
+pub use supervise::RunningBody;
+pub(crate) use telling::{log_attempt, log_end, log_skipped};
 
 /// How long a run waits for a function that nobody has registered, before it looks again.
 const UNREGISTERED: Duration = Duration::from_secs(60);
@@ -66,9 +66,9 @@ pub(crate) struct Hops {
     pub(crate) subscriptions: Arc<Subscriptions>,
     pub(crate) intake: Arc<Intake>,
     /// Which ends of runs some function listens to.
-    pub(crate) listened: Listened,
+    pub(crate) listened: EndListeners,
     /// Bodies that run in this process.
-    pub(crate) bodies: Bodies,
+    pub(crate) bodies: RunningBodies,
     /// Whether hops hand over at their next step instead of going on.
     pub(crate) stopping: AtomicBool,
 }
@@ -116,21 +116,21 @@ struct Hop<'e> {
     /// Steps of which it was told that they wait for a slot.
     told_to_wait: HashSet<StepId>,
     /// What the handler has said and nobody has recorded yet.
-    said: Said,
+    said: HandlerLog,
     /// What the bodies took whose outcomes are not written yet: they are told when they are.
     took: HashMap<StepId, Duration>,
 }
 
 /// A body that executes here.
 struct Running {
-    ready: Ready,
+    ready: ReadyStep,
     began: Timestamp,
     /// When its time is up.
     expires: Timestamp,
     /// Whether it was stopped.
     expired: bool,
     /// The supervisor's eye on it.
-    _watched: Watched,
+    _watched: BodyWatch,
 }
 
 /// How to go on.
@@ -153,8 +153,8 @@ enum Ack {
 
 impl Hop<'_> {
     async fn run(&mut self) -> Result<(), StoreError> {
-        self.keep_to_the_time().await?;
-        if !self.may_begin().await? {
+        self.enforce_deadlines().await?;
+        if !self.may_start().await? {
             return Ok(());
         }
         let created = self.state.created.clone();
@@ -167,7 +167,7 @@ impl Hop<'_> {
             }
         }
         // a watchdog looks after the line, too: a worker that stood still may have joined it for a run that had ended
-        let looks_after = self.redelivered || self.wake.cause == Cause::Watchdog;
+        let looks_after = self.redelivered || self.wake.cause == WakeCause::Watchdog;
         let had_ended = self.state.end.is_some();
         if looks_after && !self.limits.is_empty() && !had_ended {
             self.redo_releases().await?;
@@ -177,32 +177,32 @@ impl Hop<'_> {
                 self.wake_the_unwoken().await?;
             }
             if let Some(end) = &self.state.end {
-                let had_a_turn = self.wake.cause == Cause::Slot || self.wake.cause.step().is_some();
+                let had_a_turn = self.wake.cause == WakeCause::Slot || self.wake.cause.step().is_some();
                 let look = match had_ended && had_a_turn {
-                    _ if self.redelivered || had_ended && self.wake.cause == Cause::Watchdog => Look::Redo,
-                    true => Look::InLine,
-                    false => Look::AtRun,
+                    _ if self.redelivered || had_ended && self.wake.cause == WakeCause::Watchdog => QueueCheck::Redo,
+                    true => QueueCheck::InLine,
+                    false => QueueCheck::AtRun,
                 };
                 let limits = [&self.limits[..], &self.run_limits].concat();
                 return self.hops.finish(&self.state, end, &limits, (self.receipt.clone(), look)).await;
             }
-            if !self.may_live().await? {
+            if !self.may_continue().await? {
                 return Ok(());
             }
             if self.state.end.is_some() {
                 continue;
             }
-            if self.is_to_look() && !self.take_offers().await? {
+            if self.must_check_inbox() && !self.deliver_from_inbox().await? {
                 continue;
             }
             if let Some(due) = self.state.handler_retry_at.filter(|due| *due > self.now()) {
                 // its wake was written before its entry
-                self.repeat_if_early(due);
-                self.give_up_the_turn(due);
+                self.resend_if_early(due);
+                self.give_up_turn(due);
                 self.append(Vec::new(), Ack::Now).await?;
                 return Ok(());
             }
-            self.take_version();
+            self.choose_version();
             let history = self.history();
             let mut session = match self.program.open(history) {
                 Ok(session) => session,
@@ -218,8 +218,11 @@ impl Hop<'_> {
     }
 
     /// Another hop may have begun the run under another version meanwhile.
-    fn take_version(&mut self) {
-        let Some(Chosen { program, is_another }) = self.hops.runtime.program_of(&self.state) else { return };
+    fn choose_version(&mut self) {
+        let Some(ChosenVersion { program, is_other_version: is_another }) = self.hops.runtime.program_of(&self.state)
+        else {
+            return;
+        };
         self.program = program.clone();
         if is_another {
             let (run, function) = (self.state.run, &self.state.created.function);
@@ -228,10 +231,10 @@ impl Hop<'_> {
         }
     }
 
-    fn history(&mut self) -> History {
+    fn history(&mut self) -> RunHistory {
         self.shown = self.state.outcomes.len();
-        self.said = Said::in_attempt(self.state.handler_attempt());
-        History {
+        self.said = HandlerLog::in_attempt(self.state.handler_attempt());
+        RunHistory {
             run: self.state.run,
             secret: self.state.secret,
             attempt: self.state.handler_attempt(),
@@ -246,14 +249,14 @@ impl Hop<'_> {
     async fn drive(&mut self, session: &mut dyn Session) -> Result<Next, StoreError> {
         loop {
             if self.state.end.is_some() {
-                self.outlive(session).await?;
+                self.finish_after_end(session).await?;
                 return Ok(Next::Again);
             }
             match self.settle(session).await {
                 Ok(Next::Advance) => {}
                 Ok(next) => return Ok(next),
                 Err(error) => {
-                    self.see_out(session).await;
+                    self.save_before_error(session).await;
                     return Err(error);
                 }
             }
@@ -266,7 +269,7 @@ impl Hop<'_> {
         let mut commit = Commit::default();
         self.hops.slots.release_settled(&self.state, &self.limits, &mut commit).await?;
         self.hops.runtime.carry_out(commit).await?;
-        self.hops.slots.pass_on(&self.limits).await
+        self.hops.slots.promote(&self.limits).await
     }
 
     fn holder(&self, step: &StepId, attempt: u32) -> Holder {
@@ -274,18 +277,18 @@ impl Hop<'_> {
     }
 
     /// The hop has failed: what it holds and has not given back is given back by the next.
-    fn owe(&mut self) {
+    fn defer_releases(&mut self) {
         let taken = std::mem::take(&mut self.taken);
         let of = |holder: &Holder| self.limits.iter().map(|limit| release(limit, holder)).collect::<Vec<_>>();
-        self.hops.slots.owed.add(taken.iter().flat_map(of));
-        self.hops.slots.owed.add(std::mem::take(&mut self.commit.after));
+        self.hops.slots.unreleased.add(taken.iter().flat_map(of));
+        self.hops.slots.unreleased.add(std::mem::take(&mut self.commit.after));
         if self.unwoken.is_some() {
-            self.hops.slots.owed.add_unwoken(&self.limits);
+            self.hops.slots.unreleased.add_unwoken(&self.limits);
         }
     }
 
     /// The slots of an attempt whose worker is dead, with the next append.
-    async fn give_back_of_the_dead(&mut self, step: &StepId, attempt: u32) -> Result<(), StoreError> {
+    async fn release_dead_attempt(&mut self, step: &StepId, attempt: u32) -> Result<(), StoreError> {
         for limit in &self.limits {
             let held = self.hops.runtime.backend.holders(limit).await?.into_iter().map(|holding| holding.holder);
             let of_dead = held.filter(|h| (h.run, &h.step, h.attempt) == (self.state.run, step, attempt));
@@ -295,12 +298,12 @@ impl Hop<'_> {
     }
 
     /// The slots that this hop holds for an attempt, with the next append.
-    fn give_back(&mut self, step: &StepId, attempt: u32) {
+    fn release_attempt(&mut self, step: &StepId, attempt: u32) {
         let holder = self.holder(step, attempt);
         self.commit.after.extend(self.limits.iter().map(|limit| release(limit, &holder)));
     }
 
-    fn wake(&self, cause: Cause) -> Wake {
+    fn wake(&self, cause: WakeCause) -> Wake {
         self.hops.runtime.wake_of(&self.state, cause)
     }
 
@@ -313,14 +316,14 @@ impl Hop<'_> {
     }
 
     /// What a decision is made from, with outcomes that the handler was shown and that are not written yet.
-    fn situation(&self, pending: &[Entry]) -> Situation<'_> {
-        Situation {
+    fn situation(&self, pending: &[Entry]) -> PlanContext<'_> {
+        PlanContext {
             now: self.now(),
             worker: &self.hops.runtime.worker,
-            alone: self.hops.runtime.config.alone,
+            alone: self.hops.runtime.config.is_only_process,
             longest: self.hops.runtime.config.longest_step(&self.state.created.function),
             spec: self.program.spec(),
-            pending: pending.iter().map(|entry| bounds::kept(&entry.fact)).sum(),
+            pending: pending.iter().map(|entry| bounds::kept_bytes(&entry.fact)).sum(),
         }
     }
 }

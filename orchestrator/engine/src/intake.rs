@@ -14,13 +14,13 @@ mod ticks;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-use stepladder_core::journal::{Created, Fact, Origin};
+use stepladder_core::journal::{Fact, NewRun, Origin};
 use stepladder_core::spec::LazyScope;
 use stepladder_core::{Event, EventId, NewEvent, RunId, Timestamp};
 
 use crate::EngineError;
-use crate::intake::starts::Beginning;
-pub use pieces::{PIECE, Progress, Within};
+use crate::intake::starts::RunDraft;
+pub use pieces::{PIECE, Progress, TimeLimit};
 pub(crate) use starts::{WATCH, note_key};
 pub(crate) use ticks::Tick;
 
@@ -85,7 +85,7 @@ impl Intake {
         received_at: Timestamp,
     ) -> Result<Vec<Event>, EngineError> {
         for (i, event) in events.iter().enumerate() {
-            if let Some(fault) = event.fault() {
+            if let Some(fault) = event.problem() {
                 return Err(EngineError::Invalid(format!("event {i}: {fault}")));
             }
         }
@@ -117,7 +117,7 @@ impl Intake {
     /// to those who wait: the events' ids say which run is older than which event.
     pub(crate) async fn apply(&self, events: &[Event], now: Timestamp) -> Result<(), StoreError> {
         for part in self.parts(events) {
-            let mut led = Led::default();
+            let mut led = TriggeredRuns::default();
             for event in part {
                 self.triggered(event, now, &mut led);
             }
@@ -128,7 +128,7 @@ impl Intake {
                 let Some(program) = self.runtime.program(&function).cloned() else { continue };
                 self.collect(program.spec(), events).await?;
             }
-            self.subscriptions.give_to_waiters(part).await?;
+            self.subscriptions.deliver(part).await?;
         }
         Ok(())
     }
@@ -154,19 +154,19 @@ impl Intake {
         first
     }
 
-    fn triggered(&self, event: &Event, now: Timestamp, led: &mut Led) {
+    fn triggered(&self, event: &Event, now: Timestamp, led: &mut TriggeredRuns) {
         let mut scope = LazyScope::new(event);
         for spec in self.runtime.specs() {
             let end = match spec.matches(event, &mut scope) {
                 Ok(false) => continue,
-                Ok(true) if spec.flow.collects() => {
+                Ok(true) if spec.flow.collects_events() => {
                     led.collected.entry(spec.id.clone()).or_default().push(event.clone());
                     continue;
                 }
                 Ok(true) => Vec::new(),
                 Err(bad) => vec![Fact::RunSkipped { reason: format!("the trigger's {bad}").into() }.at(now)],
             };
-            let created = Created::new(spec.id.clone(), event.clone(), Origin::Event);
+            let created = NewRun::new(spec.id.clone(), event.clone(), Origin::Event);
             led.runs.push((RunId::started_by(event.id, &spec.id), created, end));
         }
     }
@@ -174,8 +174,8 @@ impl Intake {
 
 /// What events lead to.
 #[derive(Default)]
-struct Led {
-    runs: Vec<Beginning>,
+struct TriggeredRuns {
+    runs: Vec<RunDraft>,
     /// By function, those that it collects.
     collected: BTreeMap<Arc<str>, Vec<Event>>,
 }

@@ -24,17 +24,17 @@ mod sweep;
 mod workers;
 
 pub use config::{Config, Pace};
-pub use control::{Bulk, Control, Rerun};
+pub use control::{BulkResult, Control, Rerun};
 pub use engine::{Engine, EngineError};
 pub use functions::{Functions, check};
-pub use hop::Executing;
-pub use intake::{IdSeed, Intake, PIECE, Progress, Within};
+pub use hop::RunningBody;
+pub use intake::{IdSeed, Intake, PIECE, Progress, TimeLimit};
 pub use program::{Program, Session};
 pub use query::{
-    EventLook, Found, Health, LineView, MOST_LOOKED_AT, MOST_PLACES, MOST_TIMERS, Page, Query, RunFilter, RunLook,
-    RunSearch, view,
+    EventDetail, Health, MAX_ROWS_READ, MAX_TICKETS, MAX_TIMERS, Query, RunAtEntry, RunFilter, RunPage, RunSearch,
+    RunSearchPage, WaitQueueView, view,
 };
 pub use stepladder_core as core;
-pub use subscriptions::{Signalled, Subscriptions};
-pub use sweep::Swept;
+pub use subscriptions::{SignalReceipt, Subscriptions};
+pub use sweep::SweepReport;
 pub use workers::Workers;

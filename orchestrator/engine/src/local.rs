@@ -7,6 +7,6 @@ mod line;
 mod lines;
 mod messages;
 
-pub use line::Line;
-pub use lines::{Left, Lines};
+pub use line::WaitQueue;
+pub use lines::{LeftTickets, WaitQueues};
 pub use messages::Messages;

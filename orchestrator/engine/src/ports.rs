@@ -21,16 +21,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use stepladder_core::journal::{Record, Seq};
 use stepladder_core::row::{RunRow, Status};
-use stepladder_core::slot::{Holder, Holding, Limit, Place};
-use stepladder_core::waiting::{Bucket, Waited, Waiter};
+use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
+use stepladder_core::waiting::{SubscribedFields, Subscription, SubscriptionKey};
 use stepladder_core::wake::{Timer, Wake};
 use stepladder_core::{Event, EventId, RunId, StepId, Timestamp};
 
-pub use commit::{After, Append, Commit, Committed, Later};
+pub use commit::{Commit, CommitResult, EarlyWrite, JournalAppend, LateWrite};
 
 /// Everything an adapter provides.
-pub trait Backend: Journals + Commits + Events + Starts + Notes + Listings + Slots + Waiters + Timers + Queue {}
-impl<T: Journals + Commits + Events + Starts + Notes + Listings + Slots + Waiters + Timers + Queue> Backend for T {}
+pub trait Backend:
+    Journals + Commits + Events + RunCreation + FlowStates + Listings + Slots + SubscriptionIndex + Timers + Queue
+{
+}
+impl<T: Journals + Commits + Events + RunCreation + FlowStates + Listings + Slots + SubscriptionIndex + Timers + Queue>
+    Backend for T
+{
+}
 
 /// A failure of the storage or the queue. The work is not lost: it is tried again, soon or (where it
 /// [is permanent](StoreError::is_permanent)) after the queue has given up.
@@ -57,7 +63,7 @@ impl StoreError {
     }
 
     /// The adapter's sentence, without the words for its kind.
-    pub fn why(&self) -> &str {
+    pub fn reason(&self) -> &str {
         match self {
             Self::Unavailable(why) | Self::Unreadable(why) | Self::Refused(why) => why,
         }
@@ -77,7 +83,7 @@ pub trait Journals: Send + Sync {
     /// Keeps what belongs to a live run: journal, row, places and event (rule 27). A store that forgets by itself renews
     /// them, so that all of it outlives the next visits of the watchdog, which asks for this at each; it is free to do
     /// nothing while there is time left. One that forgets nothing has nothing to do.
-    async fn keep(&self, run: RunId, event: EventId, now: Timestamp) -> StoreResult<()> {
+    async fn renew_retention(&self, run: RunId, event: EventId, now: Timestamp) -> StoreResult<()> {
         let _ = (run, event, now);
         Ok(())
     }
@@ -87,7 +93,7 @@ pub trait Journals: Send + Sync {
 #[async_trait]
 pub trait Commits: Send + Sync {
     /// Carries out a commit.
-    async fn commit(&self, commit: Commit) -> StoreResult<Committed>;
+    async fn commit(&self, commit: Commit) -> StoreResult<CommitResult>;
 }
 
 /// Accepted events.
@@ -106,16 +112,16 @@ pub trait Events: Send + Sync {
 
 /// Beginning runs.
 #[async_trait]
-pub trait Starts: Send + Sync {
+pub trait RunCreation: Send + Sync {
     /// Creates runs, in their order: entry 0, row, link from the event, watchdog, places in line, notes and wake of each in
     /// one transaction (rule 16). A run that exists is left as it is, with all that belongs to it; so is one of which a
     /// note is not as it was seen.
-    async fn start(&self, starts: Vec<Start>) -> StoreResult<Vec<Begun>>;
+    async fn create_runs(&self, starts: Vec<RunStart>) -> StoreResult<Vec<StartResult>>;
 }
 
 /// What became of a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Begun {
+pub enum StartResult {
     /// The run is new.
     New,
     /// It exists.
@@ -126,17 +132,17 @@ pub enum Begun {
 
 /// Notes: what flow control keeps between starts, as small texts under keys of the engine's.
 #[async_trait]
-pub trait Notes: Send + Sync {
+pub trait FlowStates: Send + Sync {
     /// What is noted under these keys; strongly consistent. A note whose time is over may be gone, or still be there.
-    async fn noted(&self, keys: Vec<Arc<str>>) -> StoreResult<Vec<Option<Arc<str>>>>;
+    async fn read_flow_state(&self, keys: Vec<Arc<str>>) -> StoreResult<Vec<Option<Arc<str>>>>;
 
     /// Changes notes, each by itself. The answer says of each whether it is now as it was to become.
-    async fn note(&self, changes: Vec<Note>) -> StoreResult<Vec<bool>>;
+    async fn change_flow_state(&self, changes: Vec<FlowStateChange>) -> StoreResult<Vec<bool>>;
 }
 
 /// A change of a note: it happens only if the note is as it was seen. One that becomes what it was is kept for longer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
+pub struct FlowStateChange {
     /// Which note.
     pub key: Arc<str>,
     /// What was seen; `None` for nothing.
@@ -149,7 +155,7 @@ pub struct Note {
 
 /// One run to create.
 #[derive(Clone, Debug)]
-pub struct Start {
+pub struct RunStart {
     /// The row; says which run.
     pub row: RunRow,
     /// The first record, numbered 0.
@@ -159,9 +165,9 @@ pub struct Start {
     /// The first wake.
     pub wake: Wake,
     /// Places in waiting lines that the run takes on arrival, so that slots are given in the order of arrival.
-    pub places: Vec<(Limit, Place)>,
+    pub tickets: Vec<(Limit, Ticket)>,
     /// Notes that change with it. One that becomes what it was is only to be as it was seen.
-    pub notes: Vec<Note>,
+    pub flow_state: Vec<FlowStateChange>,
 }
 
 /// Listings, which may be a moment old.
@@ -187,7 +193,7 @@ pub struct RunQuery {
     /// Of this function only.
     pub function: Option<String>,
     /// Ended with this status, or (`Live`) not ended.
-    pub shown: Shown,
+    pub status: RunStatusFilter,
     /// Older than this run; the last one of the page before.
     pub before: Option<RunId>,
     /// Not older than this one: where a stretch of time begins. A store need not look past it.
@@ -198,7 +204,7 @@ pub struct RunQuery {
 
 /// Which runs a listing shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Shown {
+pub enum RunStatusFilter {
     /// All.
     #[default]
     All,
@@ -208,7 +214,7 @@ pub enum Shown {
     Ended(Status),
 }
 
-impl Shown {
+impl RunStatusFilter {
     /// Whether this row is shown.
     pub fn includes(self, row: &RunRow) -> bool {
         match self {
@@ -225,30 +231,36 @@ pub trait Slots: Send + Sync {
     /// Takes a slot for `holder` until `lease_until`, if [`may_take`](stepladder_core::slot::may_take) allows it to the
     /// place of (`holder.run`, `holder.step`) or, lacking that, of the run's arrival. Holders whose lease is over at
     /// `now` are reaped first. Who takes leaves the line. A holder that holds already holds on, with the new lease.
-    async fn take(&self, limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> StoreResult<Taken>;
+    async fn acquire(
+        &self,
+        limit: &Limit,
+        holder: &Holder,
+        lease_until: Timestamp,
+        now: Timestamp,
+    ) -> StoreResult<AcquireResult>;
 
     /// Takes a slot of each limit, or of none: what [`take`](Self::take) says holds for each. Gives the limits that refuse,
     /// by their numbers, and what each says.
-    async fn take_all(
+    async fn acquire_all(
         &self,
         limits: &[Limit],
         holder: &Holder,
         lease_until: Timestamp,
         now: Timestamp,
-    ) -> StoreResult<Result<(), Vec<(usize, Taken)>>>;
+    ) -> StoreResult<Result<(), Vec<(usize, AcquireResult)>>>;
 
     /// Joins the line, and returns whether the place is new. A step that is in it keeps its place.
-    async fn park(&self, limit: &Limit, place: Place) -> StoreResult<bool>;
+    async fn enqueue(&self, limit: &Limit, place: Ticket) -> StoreResult<bool>;
 
     /// The first `n` of the line.
-    async fn line(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Place>>;
+    async fn tickets(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>>;
 
     /// Who holds slots, dead leases included.
-    async fn holders(&self, limit: &Limit) -> StoreResult<Vec<Holding>>;
+    async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>>;
 
     /// The place of this step, or the first of all that the run has in the line, if there is one: cheaper than to count
     /// who stands before it.
-    async fn place(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Place>>;
+    async fn ticket(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Ticket>>;
 
     /// Where (`run`, any of its steps) stands in the line, counted from 0. For people who ask: no hop needs it.
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>>;
@@ -256,9 +268,9 @@ pub trait Slots: Send + Sync {
 
 /// The answer to [`Slots::take`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum AcquireResult {
     /// The slot is held.
-    Held,
+    Acquired,
     /// None is free.
     Full {
         /// When the first of the holders' leases ends; `None` when nobody holds a slot.
@@ -271,23 +283,23 @@ pub enum Taken {
 /// Who waits for events, and the inboxes of runs. They are written by commits ([`Later::Waiter`], [`Later::Offer`]) and
 /// removed by them ([`After::Forget`], [`After::Taken`]). An index: whoever reads it asks the journal.
 #[async_trait]
-pub trait Waiters: Send + Sync {
+pub trait SubscriptionIndex: Send + Sync {
     /// What is to be looked at when an event of this name arrives; strongly consistent. It may say more than there is, and
     /// never less: what tells of a waiter is there before the waiter is (rule 18).
-    async fn waited(&self, event: &str) -> StoreResult<Waited>;
+    async fn subscribed_fields(&self, event: &str) -> StoreResult<SubscribedFields>;
 
     /// Those who wait in a bucket for events of this name, in an order of the adapter's own that does not change; strongly
     /// consistent. At most `limit` of them, those behind the run and step `after`. Fewer than `limit` are the last.
-    async fn waiters(
+    async fn subscriptions(
         &self,
         event: &str,
-        bucket: &Bucket,
+        bucket: &SubscriptionKey,
         after: Option<(RunId, StepId)>,
         limit: usize,
-    ) -> StoreResult<Vec<Waiter>>;
+    ) -> StoreResult<Vec<Subscription>>;
 
     /// The events in a run's inbox, in the order of their ids; strongly consistent.
-    async fn offered(&self, run: RunId) -> StoreResult<Vec<EventId>>;
+    async fn inbox(&self, run: RunId) -> StoreResult<Vec<EventId>>;
 }
 
 /// The sweep's timers, in minute buckets, and its cursor (rule 26).

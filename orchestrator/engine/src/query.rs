@@ -10,18 +10,18 @@ use std::sync::Arc;
 
 use stepladder_core::journal::Seq;
 use stepladder_core::slot::Limit;
-use stepladder_core::state::{Awaited, RunState, StepState};
+use stepladder_core::state::{RunState, StepState, WaitTarget};
 use stepladder_core::{Event, EventId, RunId, RunRow, Status, Timestamp};
 
 use crate::engine::{EngineError, no_such_run};
-use crate::ports::{Backlog, RunQuery, Shown, StoreError};
-pub use events::EventLook;
-pub use health::{Health, MOST_TIMERS};
-pub use listing::{Found, MOST_LOOKED_AT, RunLook, RunSearch};
-pub use wait_queues::{LineView, MOST_PLACES};
+use crate::ports::{Backlog, RunQuery, RunStatusFilter, StoreError};
+pub use events::EventDetail;
+pub use health::{Health, MAX_TIMERS};
+pub use listing::{MAX_ROWS_READ, RunAtEntry, RunSearch, RunSearchPage};
+pub use wait_queues::{MAX_TICKETS, WaitQueueView};
 
 use crate::functions::Functions;
-use crate::hop::Bodies;
+use crate::hop::RunningBodies;
 use crate::runs::Runs;
 use crate::runtime::Runtime;
 use view::{JournalPage, RunDetail, RunSummary};
@@ -34,7 +34,7 @@ pub struct Query {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) runs: Arc<Runs>,
     pub(crate) functions: Arc<Functions>,
-    pub(crate) bodies: Bodies,
+    pub(crate) bodies: RunningBodies,
 }
 
 /// Which runs to list.
@@ -58,7 +58,7 @@ pub struct RunFilter {
 
 /// A page of runs.
 #[derive(Clone, Debug)]
-pub struct Page {
+pub struct RunPage {
     /// Newest first.
     pub runs: Vec<RunSummary>,
     /// To ask for the next page with; `None` at the end.
@@ -104,22 +104,22 @@ impl Query {
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for a limit that is none; [`EngineError::Store`].
-    pub async fn runs(&self, filter: RunFilter) -> Result<Page, EngineError> {
+    pub async fn runs(&self, filter: RunFilter) -> Result<RunPage, EngineError> {
         let limit = filter.limit.unwrap_or(50);
         if !(1..=MOST_RUNS).contains(&limit) {
             return Err(EngineError::Invalid(format!("`limit` is {limit}; use 1 to {MOST_RUNS}")));
         }
         let shown = match filter.status {
-            None if filter.live => Shown::Live,
-            None => Shown::All,
-            Some(status) if status.is_end() => Shown::Ended(status),
-            Some(_) => Shown::Live,
+            None if filter.live => RunStatusFilter::Live,
+            None => RunStatusFilter::All,
+            Some(status) if status.is_end() => RunStatusFilter::Ended(status),
+            Some(_) => RunStatusFilter::Live,
         };
-        let mut page = Page { runs: Vec::new(), cursor: filter.cursor };
+        let mut page = RunPage { runs: Vec::new(), cursor: filter.cursor };
         let (from, until) = (filter.since.map(|at| RunId::new(at, 0)), filter.until.map(|at| RunId::new(at, 0)));
         loop {
             let before = page.cursor.into_iter().chain(until).min();
-            let query = RunQuery { function: filter.function.clone(), shown, before, from, limit };
+            let query = RunQuery { function: filter.function.clone(), status: shown, before, from, limit };
             let rows = self.runtime.backend.runs(query).await?;
             let last = rows.len() < limit;
             for row in rows {
@@ -157,7 +157,7 @@ impl Query {
             return Err(no_such_run(run));
         }
         let state = RunState::fold(run, &records).map_err(|e| StoreError::Unreadable(e.to_string()))?;
-        Ok(RunDetail::of(&state, view::story(&state, &records), self.waiting(&state).await?))
+        Ok(RunDetail::of(&state, view::tell_story(&state, &records), self.waiting(&state).await?))
     }
 
     /// Why a run is not moving.
@@ -171,13 +171,13 @@ impl Query {
         if let Some(at) = state.begins_at().filter(|at| *at > self.runtime.now()) {
             return Ok(Some(match state.collecting {
                 true => format!("collects events until {at}; it has {}", state.next),
-                false if state.created.event.begins_at() != Some(at) => {
+                false if state.created.event.starts_not_before() != Some(at) => {
                     format!("begins at {at}, when its throttle or rate limit has room")
                 }
                 false => format!("begins at {at}, the `ts` of its event"),
             }));
         }
-        if state.begun_at.is_none() && self.functions.paused_since(&state.created.function).await?.is_some() {
+        if state.first_run_at.is_none() && self.functions.paused_since(&state.created.function).await?.is_some() {
             return Ok(Some(format!("waits to begin: function `{}` is paused", state.created.function)));
         }
         let scope = &mut stepladder_core::spec::LazyScope::new(&state.created.event);
@@ -196,17 +196,17 @@ impl Query {
             .iter()
             .filter_map(|(id, step)| match &step.state {
                 StepState::Sleeping { until } => Some((*until, format!("sleeps in `{id}` until {until}"))),
-                StepState::Waiting { retry_at, .. } => {
+                StepState::Retrying { retry_at, .. } => {
                     let next = step.attempt.saturating_add(1);
                     Some((*retry_at, format!("tries step `{id}` again at {retry_at} (attempt {next})")))
                 }
                 StepState::Invoking { child, function, .. } => {
                     Some((Timestamp::MAX, format!("waits in `{id}` for run {child} of `{function}`")))
                 }
-                StepState::Awaiting { what: Awaited::Event(wait), until } => {
+                StepState::Awaiting { what: WaitTarget::Event(wait), until } => {
                     Some((*until, format!("waits in `{id}` for {wait} until {until}")))
                 }
-                StepState::Awaiting { what: Awaited::Signal, until } => {
+                StepState::Awaiting { what: WaitTarget::Signal, until } => {
                     Some((*until, format!("waits in `{id}` for a signal until {until}")))
                 }
                 StepState::Wanted | StepState::Running { .. } | StepState::Done | StepState::Abandoned => None,

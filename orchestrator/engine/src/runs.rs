@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use stepladder_core::journal::{Entry, Fact, Record};
 use stepladder_core::state::RunState;
-use stepladder_core::{Cause, RunId, Status, bounds};
+use stepladder_core::{RunId, Status, WakeCause, bounds};
 
 use cache::Cache;
 
 use crate::EngineError;
 use crate::engine::no_such_run;
-use crate::ports::{Append, Commit, Committed, StoreError};
+use crate::ports::{Commit, CommitResult, JournalAppend, StoreError};
 use crate::runtime::Runtime;
 
 /// Reads and writes journals, and keeps the states of runs that this process moved lately.
@@ -88,7 +88,7 @@ impl Runs {
             return Ok(Appended::Done);
         }
         // rule 33, for every way into a journal
-        let entries = bounds::fit(state, entries);
+        let entries = bounds::fit_entries(state, entries);
         if let Err(refusal) = state.admits_all(&entries) {
             tracing::debug!(run = %state.run, %refusal, "not admitted; deciding again");
             return Ok(Appended::Refused);
@@ -99,14 +99,14 @@ impl Runs {
             code: self.runtime.config.code.clone(),
             entries,
         };
-        let whole = Commit { append: Some(Append { run: state.run, record: record.clone() }), ..commit.clone() };
+        let whole = Commit { append: Some(JournalAppend { run: state.run, record: record.clone() }), ..commit.clone() };
         match self.runtime.carry_out(whole).await? {
-            Committed::Done => {
+            CommitResult::Done => {
                 state.extend(&record).map_err(unreadable)?;
                 *commit = Commit::default();
                 Ok(Appended::Done)
             }
-            Committed::Conflict => {
+            CommitResult::Conflict => {
                 self.catch_up(state).await?;
                 Ok(Appended::Conflict)
             }
@@ -132,7 +132,7 @@ impl Runs {
         let reason: Arc<str> = reason.into();
         loop {
             let mut commit =
-                Commit { wakes: vec![self.runtime.wake_of(&state, Cause::Cancelled)], ..Commit::default() };
+                Commit { wakes: vec![self.runtime.wake_of(&state, WakeCause::Cancelled)], ..Commit::default() };
             let entries = match state.end {
                 Some(_) => Vec::new(),
                 None => vec![Fact::RunCancelled { reason: reason.clone() }.at(self.runtime.now())],
@@ -140,7 +140,7 @@ impl Runs {
             let ends = !entries.is_empty();
             if self.append(&mut state, entries, &mut commit).await?.is_done() {
                 if let Some(end) = state.end.as_ref().filter(|_| ends) {
-                    crate::hop::say_end(&state, end);
+                    crate::hop::log_end(&state, end);
                 }
                 return Ok(state.status());
             }
@@ -165,6 +165,6 @@ where
     }
 }
 
-fn unreadable(corrupt: stepladder_core::state::Corrupt) -> StoreError {
+fn unreadable(corrupt: stepladder_core::state::CorruptJournal) -> StoreError {
     StoreError::Unreadable(corrupt.to_string())
 }

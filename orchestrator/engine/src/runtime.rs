@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::journal::Created;
+use stepladder_core::journal::NewRun;
 use stepladder_core::limits::QUEUE_DELAY_SECONDS;
 use stepladder_core::state::RunState;
-use stepladder_core::wake::{Purpose, Timer};
-use stepladder_core::{Cause, Spec, Timestamp, Wake};
+use stepladder_core::wake::{Timer, TimerPurpose};
+use stepladder_core::{Spec, Timestamp, Wake, WakeCause};
 
 use crate::clock::{Clock, Entropy};
 use crate::config::Config;
-use crate::functions::versions::{Chosen, Versions};
-use crate::ports::{Backend, Commit, Committed, Later, StoreError};
+use crate::functions::versions::{ChosenVersion, Versions};
+use crate::ports::{Backend, Commit, CommitResult, EarlyWrite, StoreError};
 use crate::program::Program;
 
 /// The ports, the settings and the functions of an engine.
@@ -56,36 +56,36 @@ impl Runtime {
     }
 
     /// The version of its function under which a run continues.
-    pub(crate) fn program_of(&self, state: &RunState) -> Option<Chosen<'_>> {
-        self.programs.of(state)
+    pub(crate) fn program_of(&self, state: &RunState) -> Option<ChosenVersion<'_>> {
+        self.programs.for_run(state)
     }
 
-    pub(crate) fn spec_of(&self, created: &Created) -> Option<&Spec> {
+    pub(crate) fn spec_of(&self, created: &NewRun) -> Option<&Spec> {
         self.program(&created.function).map(|program| program.spec())
     }
 
     /// Carries out a commit. A commit whose reply is lost is sent again as it is: its token shows that it was written
     /// (rule 1).
-    pub(crate) async fn carry_out(&self, commit: Commit) -> Result<Committed, StoreError> {
+    pub(crate) async fn carry_out(&self, commit: Commit) -> Result<CommitResult, StoreError> {
         crate::runs::again("write", || self.backend.commit(commit.clone())).await
     }
 
     /// A wake of a run.
-    pub(crate) fn wake_of(&self, state: &RunState, cause: Cause) -> Wake {
+    pub(crate) fn wake_of(&self, state: &RunState, cause: WakeCause) -> Wake {
         Wake { run: state.run, cause, group: state.created.function.clone() }
     }
 
     /// A wake at a time: through the queue if it can delay for that long, otherwise through the sweep.
-    pub(crate) fn later(&self, wake: Wake, due: Timestamp) -> Later {
+    pub(crate) fn later(&self, wake: Wake, due: Timestamp) -> EarlyWrite {
         let longest = Duration::from_secs(QUEUE_DELAY_SECONDS as u64);
         if due.since(self.now()) <= longest {
-            return Later::Wake { wake, due };
+            return EarlyWrite::Wake { wake, due };
         }
         let purpose = match &wake.cause {
-            Cause::Deadline => Purpose::Deadline,
-            cause => Purpose::Step(cause.step().cloned().unwrap_or_else(|| "".into())),
+            WakeCause::Deadline => TimerPurpose::Deadline,
+            cause => TimerPurpose::Step(cause.step().cloned().unwrap_or_else(|| "".into())),
         };
-        Later::Timer(Timer { due, run: wake.run, group: wake.group, purpose })
+        EarlyWrite::Timer(Timer { due, run: wake.run, group: wake.group, purpose })
     }
 
     /// The wait before a retry; [`Config::retry_delay`] replaces it.

@@ -13,16 +13,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use stepladder_core::expr::Exprs;
+use stepladder_core::expr::ExprCache;
 use stepladder_core::journal::{Entry, Fact};
-use stepladder_core::state::{Awaited, RunState, StepState};
-use stepladder_core::waiting::{Arriving, Bucket, Wait, Waited, Waiter};
-use stepladder_core::{Cause, Event, RunId, StepId, Timestamp, flow};
+use stepladder_core::state::{RunState, StepState, WaitTarget};
+use stepladder_core::waiting::{ArrivingEvent, EventWait, SubscribedFields, Subscription, SubscriptionKey};
+use stepladder_core::{Event, RunId, StepId, Timestamp, WakeCause, flow};
 
 use crate::EngineError;
-pub use callbacks::Signalled;
+pub use callbacks::SignalReceipt;
 
-use crate::ports::{After, Commit, Later, StoreError};
+use crate::ports::{Commit, EarlyWrite, LateWrite, StoreError};
 use crate::runs::Runs;
 use crate::runtime::Runtime;
 
@@ -38,46 +38,46 @@ pub struct Subscriptions {
     runtime: Arc<Runtime>,
     runs: Arc<Runs>,
     /// Expressions that waits came with.
-    pub(crate) exprs: Exprs,
+    pub(crate) exprs: ExprCache,
 }
 
 impl Subscriptions {
     pub(crate) fn new(runtime: Arc<Runtime>, runs: Arc<Runs>) -> Self {
-        Self { runtime, runs, exprs: Exprs::default() }
+        Self { runtime, runs, exprs: ExprCache::default() }
     }
 
     /// Gives events to the runs that wait for them.
-    pub(crate) async fn give_to_waiters(&self, events: &[Event]) -> Result<(), StoreError> {
-        let mut known: HashMap<Arc<str>, Waited> = HashMap::new();
+    pub(crate) async fn deliver(&self, events: &[Event]) -> Result<(), StoreError> {
+        let mut known: HashMap<Arc<str>, SubscribedFields> = HashMap::new();
         for event in events {
             let waited = match known.get(&event.name) {
                 Some(waited) => waited.clone(),
                 None => {
-                    let waited = self.runtime.backend.waited(&event.name).await?;
+                    let waited = self.runtime.backend.subscribed_fields(&event.name).await?;
                     known.insert(event.name.clone(), waited.clone());
                     waited
                 }
             };
-            if waited.is_nobody() {
+            if waited.is_empty() {
                 continue;
             }
-            let arriving = Arriving::new(event);
-            for bucket in arriving.buckets(&waited) {
-                self.give(&arriving, &bucket).await?;
+            let arriving = ArrivingEvent::new(event);
+            for bucket in arriving.keys(&waited) {
+                self.deliver_to_key(&arriving, &bucket).await?;
             }
         }
         Ok(())
     }
 
-    async fn give(&self, arriving: &Arriving<'_>, bucket: &Bucket) -> Result<(), StoreError> {
+    async fn deliver_to_key(&self, arriving: &ArrivingEvent<'_>, bucket: &SubscriptionKey) -> Result<(), StoreError> {
         let mut after: Option<(RunId, StepId)> = None;
         loop {
-            let page = self.runtime.backend.waiters(&arriving.event.name, bucket, after.take(), PAGE).await?;
+            let page = self.runtime.backend.subscriptions(&arriving.event.name, bucket, after.take(), PAGE).await?;
             let more = page.len() == PAGE;
             after = page.last().map(|waiter| (waiter.run, waiter.step.clone()));
-            let mut of_runs: BTreeMap<RunId, Vec<Waiter>> = BTreeMap::new();
+            let mut of_runs: BTreeMap<RunId, Vec<Subscription>> = BTreeMap::new();
             page.into_iter().for_each(|waiter| of_runs.entry(waiter.run).or_default().push(waiter));
-            let gifts = of_runs.into_iter().map(|(run, waiters)| self.give_to_run(run, waiters, arriving));
+            let gifts = of_runs.into_iter().map(|(run, waiters)| self.deliver_to_run(run, waiters, arriving));
             stream::iter(gifts).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
             if !more {
                 return Ok(());
@@ -85,10 +85,15 @@ impl Subscriptions {
         }
     }
 
-    async fn give_to_run(&self, run: RunId, waiters: Vec<Waiter>, arriving: &Arriving<'_>) -> Result<(), StoreError> {
+    async fn deliver_to_run(
+        &self,
+        run: RunId,
+        waiters: Vec<Subscription>,
+        arriving: &ArrivingEvent<'_>,
+    ) -> Result<(), StoreError> {
         let event = arriving.event.id;
         let (mut stale, waiters): (Vec<_>, Vec<_>) =
-            waiters.into_iter().partition(|waiter| flow::is_cancelling(&waiter.step));
+            waiters.into_iter().partition(|waiter| flow::is_cancel_step(&waiter.step));
         if !stale.is_empty() && !self.cancelled_by(run, arriving).await? {
             stale.clear(); // it is about to begin, or lives on
         }
@@ -97,12 +102,12 @@ impl Subscriptions {
         {
             let mut state = Arc::unwrap_or_clone(state);
             while state.end.is_none() {
-                let Some(entry) = self.entering(&state, arriving) else {
-                    self.remind(&state, &waiters, arriving).await?;
+                let Some(entry) = self.delivery_entry(&state, arriving) else {
+                    self.resend_wake(&state, &waiters, arriving).await?;
                     break;
                 };
                 // the wake goes out before the index forgets: should this be cut short, a repeat finds the run again
-                let wakes = vec![self.runtime.wake_of(&state, Cause::Arrived)];
+                let wakes = vec![self.runtime.wake_of(&state, WakeCause::Arrived)];
                 let mut commit = Commit { wakes, ..Commit::default() };
                 if self.runs.append(&mut state, vec![entry], &mut commit).await?.is_done() {
                     tracing::debug!(%run, %event, "an event entered");
@@ -115,21 +120,21 @@ impl Subscriptions {
             stale.extend(waiters);
         }
         if !stale.is_empty() {
-            let after = stale.into_iter().map(After::Forget).collect();
+            let after = stale.into_iter().map(LateWrite::Unsubscribe).collect();
             self.runtime.carry_out(Commit { after, ..Commit::default() }).await?;
         }
         Ok(())
     }
 
     /// Whether a run has ended: perhaps because this event cancels it.
-    async fn cancelled_by(&self, run: RunId, arriving: &Arriving<'_>) -> Result<bool, StoreError> {
+    async fn cancelled_by(&self, run: RunId, arriving: &ArrivingEvent<'_>) -> Result<bool, StoreError> {
         let Some(state) = self.runs.state(run).await? else { return Ok(false) };
         let Some(spec) = self.runtime.spec_of(&state.created) else { return Ok(state.end.is_some()) };
         let (trigger, event) = (&state.created.event, arriving.event);
         // one that came before the run's own event is not about the run, however often it is repeated
         let is_later = state.is_created_before(event) && event.id != trigger.id;
-        let mut waits = spec.flow.cancelling(trigger, state.created_at).into_iter();
-        let is_meant = |(_, wait, until): (StepId, Wait, Timestamp)| {
+        let mut waits = spec.flow.cancel_waits(trigger, state.created_at).into_iter();
+        let is_meant = |(_, wait, until): (StepId, EventWait, Timestamp)| {
             event.received_at <= until && wait.is_fulfilled_by(arriving, trigger, &self.exprs)
         };
         if state.end.is_some() || !is_later || !waits.any(is_meant) {
@@ -143,29 +148,34 @@ impl Subscriptions {
     }
 
     /// The entry that lets an event into a run, if an open wait of the run is for it and it has not been there before.
-    pub(crate) fn entering(&self, state: &RunState, arriving: &Arriving<'_>) -> Option<Entry> {
+    pub(crate) fn delivery_entry(&self, state: &RunState, arriving: &ArrivingEvent<'_>) -> Option<Entry> {
         let steps = state.fulfilled_by(arriving, &self.exprs);
         if steps.is_empty() {
             return None;
         }
         // one for which the run has no room fails these steps where it is written
-        let fact = Fact::EventEntered { event: Box::new(arriving.event.clone()), steps };
+        let fact = Fact::EventDelivered { event: Box::new(arriving.event.clone()), steps };
         Some(fact.at(self.runtime.now())).filter(|entry| state.admits(entry).is_ok())
     }
 
     /// An event that no open wait is for. It may have come in the moment of registering: it is left in the run's inbox
     /// then. Or it entered before, and the wake was lost: the run is woken again (rule 15).
-    async fn remind(&self, state: &RunState, waiters: &[Waiter], arriving: &Arriving<'_>) -> Result<(), StoreError> {
+    async fn resend_wake(
+        &self,
+        state: &RunState,
+        waiters: &[Subscription],
+        arriving: &ArrivingEvent<'_>,
+    ) -> Result<(), StoreError> {
         let event = arriving.event;
         let mut commit = Commit::default();
-        if state.entered.contains(&event.id) {
-            commit.wakes.push(self.runtime.wake_of(state, Cause::Arrived));
-        } else if !state.has_met(event.id)
+        if state.delivered.contains(&event.id) {
+            commit.wakes.push(self.runtime.wake_of(state, WakeCause::Arrived));
+        } else if !state.has_seen(event.id)
             && state.is_created_before(event)
             && waiters.iter().any(|waiter| self.is_registering(state, waiter))
         {
-            commit.before.push(Later::Offer { run: state.run, event: event.id });
-            commit.wakes.push(self.runtime.wake_of(state, Cause::Offered));
+            commit.before.push(EarlyWrite::PutInInbox { run: state.run, event: event.id });
+            commit.wakes.push(self.runtime.wake_of(state, WakeCause::Offered));
         } else {
             return Ok(());
         }
@@ -173,20 +183,20 @@ impl Subscriptions {
     }
 
     /// Whether the index knows of a wait that the journal does not know of yet.
-    fn is_registering(&self, state: &RunState, waiter: &Waiter) -> bool {
+    fn is_registering(&self, state: &RunState, waiter: &Subscription) -> bool {
         !state.steps.contains_key(&waiter.step) && waiter.until >= self.runtime.now()
     }
 
     /// Whether the index knows of a wait that is over, or was never written down as it says.
-    fn is_stale(&self, state: &RunState, waiter: &Waiter) -> bool {
+    fn is_stale(&self, state: &RunState, waiter: &Subscription) -> bool {
         if state.end.is_some() {
             return true;
         }
         match state.steps.get(&waiter.step).map(|step| &step.state) {
             None => !self.is_registering(state, waiter),
-            Some(StepState::Awaiting { what: Awaited::Event(wait), until }) => {
+            Some(StepState::Awaiting { what: WaitTarget::Event(wait), until }) => {
                 let is_over = *until + LATE < self.runtime.now();
-                is_over || wait.bucket() != waiter.bucket || !wait.events.contains(&waiter.event)
+                is_over || wait.bucket() != waiter.key || !wait.events.contains(&waiter.event)
             }
             Some(_) => true,
         }

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use stepladder_core::state::{RunState, StepState};
-use stepladder_core::wake::Purpose;
-use stepladder_core::{Cause, RunId, Timer, Timestamp, Wake, id};
+use stepladder_core::wake::TimerPurpose;
+use stepladder_core::{RunId, Timer, Timestamp, Wake, WakeCause, id};
 
 use crate::intake::Intake;
 use crate::intake::Tick;
 use crate::intake::WATCH;
 use crate::permanent;
-use crate::ports::{Commit, Cursor, Later, StoreError, StoreResult};
+use crate::ports::{Commit, Cursor, EarlyWrite, StoreError, StoreResult};
 use crate::runs::Runs;
 use crate::runtime::Runtime;
 use crate::slots::Slots;
@@ -40,7 +40,7 @@ pub(crate) struct Sweep {
 
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
+pub struct SweepReport {
     /// Timers that became wakes.
     pub timers: usize,
     /// Ticks of cron lines that became wakes.
@@ -56,8 +56,8 @@ impl Sweep {
     ///
     /// # Errors
     /// [`StoreError`]; the next sweep begins after the last minute that this one has sent whole.
-    pub(crate) async fn sweep(&self) -> Result<Swept, StoreError> {
-        self.slots.pay_what_is_owed().await;
+    pub(crate) async fn sweep(&self) -> Result<SweepReport, StoreError> {
+        self.slots.release_pending().await;
         let now = self.runtime.now();
         let mut known = self.runtime.backend.cursor().await?;
         let open_from = (now - OPEN).minute();
@@ -65,7 +65,7 @@ impl Sweep {
             Some(known) => known.clone(),
             None => Cursor { minute: self.first_minute(open_from).await?, sent: Vec::new() },
         };
-        let mut swept = Swept::default();
+        let mut swept = SweepReport::default();
         if known.is_none() {
             // what is missed from here on is known to be, whatever becomes of this sweep
             let first = cursor.minute;
@@ -124,7 +124,7 @@ impl Sweep {
     }
 
     /// Rule 34: a timer that cannot be read does not keep back those beside and behind it.
-    fn readable(&self, timers: Vec<StoreResult<Timer>>, swept: &mut Swept) -> Vec<Timer> {
+    fn readable(&self, timers: Vec<StoreResult<Timer>>, swept: &mut SweepReport) -> Vec<Timer> {
         let mut readable = Vec::with_capacity(timers.len());
         for timer in timers {
             match timer {
@@ -164,21 +164,21 @@ impl Sweep {
         timers: Vec<Timer>,
         ticks: Vec<Tick>,
         now: Timestamp,
-        swept: &mut Swept,
+        swept: &mut SweepReport,
     ) -> Result<(), StoreError> {
-        let (mut wakes, mut watched): (Vec<Later>, _) = (ticks.iter().map(Tick::wake).collect(), Vec::new());
+        let (mut wakes, mut watched): (Vec<EarlyWrite>, _) = (ticks.iter().map(Tick::wake).collect(), Vec::new());
         swept.ticks += wakes.len();
         for Timer { due, run, group, purpose } in timers {
             let cause = match purpose {
-                Purpose::Watchdog => {
+                TimerPurpose::Watchdog => {
                     watched.push((run, group));
                     continue;
                 }
-                Purpose::Deadline => Cause::Deadline,
-                Purpose::Step(step) if step.is_empty() => Cause::Due,
-                Purpose::Step(step) => Cause::Step(step),
+                TimerPurpose::Deadline => WakeCause::Deadline,
+                TimerPurpose::Step(step) if step.is_empty() => WakeCause::Due,
+                TimerPurpose::Step(step) => WakeCause::Step(step),
             };
-            wakes.push(Later::Wake { wake: Wake { run, cause, group }, due });
+            wakes.push(EarlyWrite::Wake { wake: Wake { run, cause, group }, due });
         }
         for before in wakes.chunks(WAKES) {
             self.runtime.carry_out(Commit { before: before.to_vec(), ..Commit::default() }).await?;
@@ -197,7 +197,7 @@ impl Sweep {
         if !permanent::report("look after a run", Some(run), &error) {
             return Err(error);
         }
-        self.runtime.backend.set(vec![Timer { due: now + WATCH, run, group, purpose: Purpose::Watchdog }]).await
+        self.runtime.backend.set(vec![Timer { due: now + WATCH, run, group, purpose: TimerPurpose::Watchdog }]).await
     }
 
     /// Rule 12: a live run is woken if it should have moved, and its watchdog moves on. Rule 27: what belongs to it is
@@ -211,13 +211,14 @@ impl Sweep {
         if state.end.is_some() {
             // its finishing work failed for good, and its wake is a dead letter: it is done again until it succeeds
             let timer =
-                Timer { due: now + WATCH, run, group: state.created.function.clone(), purpose: Purpose::Watchdog };
-            let (before, wakes) = (vec![Later::Timer(timer)], vec![self.runtime.wake_of(&state, Cause::Watchdog)]);
+                Timer { due: now + WATCH, run, group: state.created.function.clone(), purpose: TimerPurpose::Watchdog };
+            let (before, wakes) =
+                (vec![EarlyWrite::Timer(timer)], vec![self.runtime.wake_of(&state, WakeCause::Watchdog)]);
             self.runtime.carry_out(Commit { before, wakes, ..Commit::default() }).await?;
             return Ok(());
         }
         // before anything that may fail: what was forgotten cannot be looked after again
-        self.runtime.backend.keep(run, state.created.event.id, now).await?;
+        self.runtime.backend.renew_retention(run, state.created.event.id, now).await?;
         self.intake.keep_single(&state).await?;
         let next = next_move(&state);
         let waits = waits_for_a_wake(&state);
@@ -225,10 +226,10 @@ impl Sweep {
             Some(next) if next > now && !waits => (next + WATCH).min(now + DAILY),
             Some(_) | None => now + WATCH,
         };
-        let timer = Timer { due, run, group: state.created.function.clone(), purpose: Purpose::Watchdog };
+        let timer = Timer { due, run, group: state.created.function.clone(), purpose: TimerPurpose::Watchdog };
         self.runtime.backend.set(vec![timer]).await?;
         if waits || next.is_none_or(|next| next <= now) {
-            let wakes = vec![self.runtime.wake_of(&state, Cause::Watchdog)];
+            let wakes = vec![self.runtime.wake_of(&state, WakeCause::Watchdog)];
             self.runtime.carry_out(Commit { wakes, ..Commit::default() }).await?;
         }
         Ok(())
@@ -239,7 +240,7 @@ impl Sweep {
 fn next_move(state: &RunState) -> Option<Timestamp> {
     let of_step = state.steps.values().filter_map(|step| match &step.state {
         StepState::Sleeping { until } | StepState::Awaiting { until, .. } => Some(*until),
-        StepState::Waiting { retry_at, .. } => Some(*retry_at),
+        StepState::Retrying { retry_at, .. } => Some(*retry_at),
         StepState::Running { lease_until, .. } => Some(*lease_until),
         StepState::Wanted | StepState::Invoking { .. } | StepState::Done | StepState::Abandoned => None,
     });
@@ -255,9 +256,9 @@ fn waits_for_a_wake(state: &RunState) -> bool {
 
 fn mark(timer: &Timer) -> u64 {
     let purpose: &[u8] = match &timer.purpose {
-        Purpose::Watchdog => b"\0",
-        Purpose::Deadline => b"\0deadline",
-        Purpose::Step(step) => step.as_bytes(),
+        TimerPurpose::Watchdog => b"\0",
+        TimerPurpose::Deadline => b"\0deadline",
+        TimerPurpose::Step(step) => step.as_bytes(),
     };
     id::hash(&[&timer.run.to_bytes(), &timer.due.as_millis().to_be_bytes(), purpose]) as u64
 }

@@ -97,7 +97,7 @@ async fn an_end_is_told_once_whatever_goes_wrong_at_whichever_call() {
 
 #[tokio::test]
 async fn the_cancel_of_a_run_whose_function_is_not_registered_here_is_told() {
-    let sleep = stepladder_core::decide::Ask::SleepFor(Duration::from_secs(60));
+    let sleep = stepladder_core::decide::Operation::SleepFor(Duration::from_secs(60));
     let main = Script::new("main").ask("sleep", &[], sleep);
     let heard = || listener("inngest/function.cancelled").program();
     let mut world = World::new(vec![main.program(), heard()]);

@@ -5,7 +5,7 @@ mod support;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use stepladder_core::decide::Ask;
+use stepladder_core::decide::Operation;
 use stepladder_core::journal::Fact;
 use stepladder_core::limits::{OUTCOME_BYTES, RUN_BYTES};
 use stepladder_core::{Json, NewEvent, Status};
@@ -34,8 +34,8 @@ fn unfit() -> [Json; 4] {
 #[tokio::test]
 async fn a_send_or_a_call_with_what_no_event_may_have_fails_its_step_and_starts_nothing() {
     for data in unfit() {
-        let send = Ask::Send(vec![NewEvent::new("told", data.clone())]);
-        let call = Ask::Invoke { function: "called".into(), input: data.clone(), bound: false };
+        let send = Operation::Send(vec![NewEvent::new("told", data.clone())]);
+        let call = Operation::Invoke { function: "called".into(), input: data.clone(), bound: false };
         for (ask, word) in [(send, "cannot send"), (call, "cannot call")] {
             let called = Script::new("called").spec(|spec| spec.triggers.clear()).step("a", &[]);
             let mut world = World::new(vec![Script::new("f").ask("ask", &[], ask).program(), called.program()]);
@@ -122,13 +122,13 @@ async fn a_step_with_a_name_that_no_step_may_have_fails_the_run() {
 
 #[tokio::test]
 async fn a_signal_has_the_limits_of_json_from_outside_whoever_posts_it() {
-    let ask = Ask::WaitForSignal { timeout: Duration::from_secs(60) };
+    let ask = Operation::WaitForSignal { timeout: Duration::from_secs(60) };
     let mut world = World::new(vec![Script::new("f").ask("payment", &[], ask).program()]);
     let engine = world.engine();
     let event = world.go(&engine).await;
     world.hop_once(&engine).await;
     let run = engine.query().runs_of_event(&event.to_string()).await.unwrap()[0].run;
-    let token = engine.subscriptions().token(run, "payment").await.unwrap();
+    let token = engine.subscriptions().callback_token(run, "payment").await.unwrap();
     for unfit in [r#"["\u0000"]"#.to_owned(), format!("{}{}", "[".repeat(101), "]".repeat(101)), r#""\ud800""#.into()] {
         let refused = engine.subscriptions().signal(&token, raw(unfit)).await.unwrap_err().to_string();
         assert!(refused.starts_with("the signal "), "{refused}");

@@ -168,7 +168,7 @@ async fn check(world: &World, onlooker: &Arc<Engine>, seed: u64, executed: (&Exe
         world.hop_once(onlooker).await;
     }
     let limit = Limit { key: "main/0".into(), slots: 1 };
-    let left = world.memory.line(&limit, 9).await.unwrap();
+    let left = world.memory.tickets(&limit, 9).await.unwrap();
     assert!(left.is_empty(), "seed {seed}: {left:?} wait for ever");
 }
 

@@ -6,11 +6,11 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::decide::{Ask, StepOptions};
+use stepladder_core::decide::{Operation, StepOptions};
 use stepladder_core::journal::Fact;
 use stepladder_core::retry::Backoff;
 use stepladder_core::spec::Concurrency;
-use stepladder_core::waiting::{Field, Match, Wait};
+use stepladder_core::waiting::{EventMatch, EventWait, Field};
 use stepladder_core::{NewEvent, Status, json};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Queue;
@@ -34,20 +34,24 @@ fn everything(limited: bool) -> (Script, Script) {
         .step("first", &[])
         .step("left", &["first"])
         .body_with("right", &["first"], retry, |n| async move { if n == 1 { Err(fault("once")) } else { Ok(()) } })
-        .ask("nap", &["left"], Ask::SleepFor(Duration::from_secs(5)))
-        .ask("told", &["nap"], Ask::Send(vec![NewEvent::new("told", json::empty_object())]))
-        .ask("asked", &["right"], Ask::Invoke { function: "helper".into(), input: json::empty_object(), bound: false })
+        .ask("nap", &["left"], Operation::SleepFor(Duration::from_secs(5)))
+        .ask("told", &["nap"], Operation::Send(vec![NewEvent::new("told", json::empty_object())]))
+        .ask(
+            "asked",
+            &["right"],
+            Operation::Invoke { function: "helper".into(), input: json::empty_object(), bound: false },
+        )
         .ask("word", &["told"], wait_for_event())
-        .ask("payment", &["asked"], Ask::WaitForSignal { timeout: HOUR })
+        .ask("payment", &["asked"], Operation::WaitForSignal { timeout: HOUR })
         .step("last", &["word", "payment"]);
     let helper = Script::new("helper").spec(|spec| spec.triggers.clear()).step("help", &[]);
     (main, helper)
 }
 
-fn wait_for_event() -> Ask {
+fn wait_for_event() -> Operation {
     let field = Field::new("of", "main").expect("a field");
-    let wait = Wait { events: vec!["word".into()], matching: Match::Field(field) };
-    Ask::WaitForEvent { wait: Arc::new(wait), timeout: HOUR }
+    let wait = EventWait { events: vec!["word".into()], matching: EventMatch::Field(field) };
+    Operation::WaitForEvent { wait: Arc::new(wait), timeout: HOUR }
 }
 
 /// What others have been asked for, and do until they are answered.
@@ -63,13 +67,13 @@ impl Others {
         let Ok(runs) = onlooker.query().runs_of_event("once").await else { return };
         let Some(run) = runs.first().map(|run| run.run) else { return };
         if !self.signal {
-            let token = onlooker.subscriptions().token(run, "payment").await.unwrap();
+            let token = onlooker.subscriptions().callback_token(run, "payment").await.unwrap();
             self.signal = engine.subscriptions().signal(&token, json::null()).await.is_ok();
         }
         let detail = onlooker.query().run(run).await.unwrap();
         let waits = detail.steps.iter().any(|step| &*step.id == "word" && step.status == StepStatus::Awaiting);
         if !self.event && (waits || detail.summary.status.is_end()) {
-            let data = json::of(&serde_json::json!({"of": "main"})).unwrap();
+            let data = json::to_json(&serde_json::json!({"of": "main"})).unwrap();
             let event = NewEvent { id: Some("word".into()), ..NewEvent::new("word", data) };
             self.event = engine.intake().ingest(vec![event], None).await.is_ok();
         }
@@ -127,7 +131,7 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
     assert_eq!(detail.summary.status, Status::Completed, "{place}: {detail:#?}");
     check(&world, &engine, runs[0].run, &main_done, &place).await;
     let journal = world.journal(&engine, runs[0].run).await;
-    let came = |f: &Fact| matches!(f, Fact::EventEntered { .. } | Fact::SignalReceived { .. });
+    let came = |f: &Fact| matches!(f, Fact::EventDelivered { .. } | Fact::SignalReceived { .. });
     assert_eq!(count(&journal, came), 2, "{place}: an event and a signal, once each: {journal:#?}");
     for step in &detail.steps {
         if let Some(child) = step.child {

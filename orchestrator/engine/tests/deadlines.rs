@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stepladder_core::decide::StepOptions;
 use stepladder_core::journal::Fact;
-use stepladder_core::{Cause, Status, Timestamp};
+use stepladder_core::{Status, Timestamp, WakeCause};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Delivery, Queue};
 use stepladder_engine::{Config, Engine, EngineError};
@@ -89,11 +89,11 @@ async fn a_nearly_spent_invocation_hands_its_step_to_a_fresh_one_once() {
     engine.hop_until(visible(&world).await, spent).await.unwrap();
     assert_eq!((executed.of("a"), world.memory.wakes()), (0, 1), "started, or not handed over");
     let fresh = visible(&world).await;
-    assert_eq!((&fresh.wake.cause, fresh.receives), (&Cause::Fresh(None), 1));
+    assert_eq!((&fresh.wake.cause, fresh.receives), (&WakeCause::Fresh(None), 1));
     engine.hop_until(fresh, spent).await.unwrap();
     assert_eq!((executed.of("a"), executed.of("b")), (1, 0), "handed on for ever");
     assert_eq!(leases(&world, &engine).await, [spent + engine.config().lease_margin], "the lease is the invocation's");
-    assert_eq!(visible(&world).await.wake.cause, Cause::Next);
+    assert_eq!(visible(&world).await.wake.cause, WakeCause::Next);
 }
 
 #[tokio::test]
@@ -116,7 +116,7 @@ async fn a_step_with_a_wake_of_its_own_is_handed_over_by_its_name_and_once() {
     world.go(&engine).await;
     world.hop_once(&engine).await;
     let spent = world.clock.now() + seconds(9);
-    for cause in [Cause::Step as fn(_) -> _, |step| Cause::Fresh(Some(step))] {
+    for cause in [WakeCause::Step as fn(_) -> _, |step| WakeCause::Fresh(Some(step))] {
         assert_eq!((executed.of("a"), executed.of("b")), (0, 0));
         let deliveries = world.memory.receive(9, seconds(150)).await.unwrap();
         let causes: Vec<_> = deliveries.iter().map(|delivery| delivery.wake.cause.clone()).collect();
@@ -142,7 +142,7 @@ async fn a_lease_that_is_lost_before_its_body_starts_is_handed_to_a_fresh_invoca
     world.go(&engine).await;
     engine.hop_until(visible(&world).await, world.clock.now() + seconds(100)).await.unwrap();
     assert_eq!(executed.of("a"), 0);
-    assert_eq!(visible(&world).await.wake.cause, Cause::Fresh(None));
+    assert_eq!(visible(&world).await.wake.cause, WakeCause::Fresh(None));
 }
 
 #[tokio::test]

@@ -6,21 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use stepladder_core::decide::{Ask, StepOptions};
+use stepladder_core::decide::{Operation, StepOptions};
 use stepladder_core::journal::{Fact, Failure};
 use stepladder_core::retry::Backoff;
-use stepladder_core::state::Revealed;
-use stepladder_core::{Cause, Spec, Status, StepId, Timestamp, Wake};
+use stepladder_core::state::RevealedOutcome;
+use stepladder_core::{Spec, Status, StepId, Timestamp, Wake, WakeCause};
 use stepladder_engine::Engine;
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Commit, Commits, Queue};
-use stepladder_engine::program::{Advance, Finished, History, Program, Session};
+use stepladder_engine::program::{FinishedStep, PollResult, Program, RunHistory, Session};
 use support::script::{Script, fault};
 use support::{World, only_run};
 
 const NAP: Duration = Duration::from_secs(30);
 
-async fn send(world: &World, engine: &Engine, cause: Cause) {
+async fn send(world: &World, engine: &Engine, cause: WakeCause) {
     let wake = Wake { run: only_run(engine).await, cause, group: "f".into() };
     world.memory.commit(Commit { wakes: vec![wake], ..Commit::default() }).await.unwrap();
 }
@@ -37,7 +37,7 @@ async fn hop(world: &World, engine: &Arc<Engine>) {
 }
 
 /// The run waits for `due`; its one wake comes some milliseconds before.
-async fn comes_early(world: &World, engine: &Arc<Engine>, cause: Cause, due: Timestamp) {
+async fn comes_early(world: &World, engine: &Arc<Engine>, cause: WakeCause, due: Timestamp) {
     world.clock.set(due - Duration::from_millis(7));
     world.memory.lose_wakes();
     send(world, engine, cause).await;
@@ -48,7 +48,7 @@ async fn comes_early(world: &World, engine: &Arc<Engine>, cause: Cause, due: Tim
 }
 
 fn sleeper(nap: Duration) -> Script {
-    Script::new("f").ask("nap", &[], Ask::SleepFor(nap))
+    Script::new("f").ask("nap", &[], Operation::SleepFor(nap))
 }
 
 /// A step that fails once.
@@ -60,7 +60,7 @@ fn retried() -> Script {
 
 #[tokio::test]
 async fn a_wake_that_comes_before_its_sleep_ends_is_repeated() {
-    for cause in [Cause::Due, Cause::Again, Cause::Fresh(None), Cause::Lease] {
+    for cause in [WakeCause::Due, WakeCause::Again, WakeCause::Fresh(None), WakeCause::Lease] {
         let mut world = World::new(vec![sleeper(NAP).program()]);
         let engine = world.engine();
         world.go(&engine).await;
@@ -80,7 +80,7 @@ async fn a_wake_that_comes_before_its_retry_is_repeated() {
         world.go(&engine).await;
         hop(&world, &engine).await;
         assert_eq!(executed.of("a"), 1);
-        let cause = if side_by_side == 1 { Cause::Step("a".into()) } else { Cause::Due };
+        let cause = if side_by_side == 1 { WakeCause::Step("a".into()) } else { WakeCause::Due };
         comes_early(&world, &engine, cause, world.clock.now() + NAP).await;
         assert_eq!(executed.of("a"), 2);
         assert_eq!(status(&engine).await, Status::Completed);
@@ -93,13 +93,13 @@ async fn a_wake_that_comes_before_the_handlers_retry_is_repeated() {
     let engine = world.engine();
     world.go(&engine).await;
     hop(&world, &engine).await;
-    comes_early(&world, &engine, Cause::Due, world.clock.now() + NAP).await;
+    comes_early(&world, &engine, WakeCause::Due, world.clock.now() + NAP).await;
     assert_eq!(status(&engine).await, Status::Completed);
 }
 
 #[tokio::test]
 async fn an_early_wake_that_does_something_else_meanwhile_is_repeated_too() {
-    let script = retried().ask("nap", &[], Ask::SleepFor(NAP * 2));
+    let script = retried().ask("nap", &[], Operation::SleepFor(NAP * 2));
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
     world.go(&engine).await;
@@ -107,8 +107,8 @@ async fn an_early_wake_that_does_something_else_meanwhile_is_repeated_too() {
     // of the two wakes, that of the retry is met by whichever comes first, and the other is for the sleep
     world.clock.advance(NAP);
     world.memory.lose_wakes();
-    send(&world, &engine, Cause::Due).await;
-    send(&world, &engine, Cause::Due).await;
+    send(&world, &engine, WakeCause::Due).await;
+    send(&world, &engine, WakeCause::Due).await;
     hop(&world, &engine).await;
     assert_eq!(world.memory.wakes(), 1);
     world.clock.advance(NAP);
@@ -122,8 +122,14 @@ async fn a_repeated_wake_that_is_for_no_timer_leaves_nothing_behind() {
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;
-    let causes =
-        [Cause::Created, Cause::Next, Cause::Slot, Cause::ChildEnded, Cause::Watchdog, Cause::Step("b".into())];
+    let causes = [
+        WakeCause::Created,
+        WakeCause::Next,
+        WakeCause::Slot,
+        WakeCause::ChildEnded,
+        WakeCause::Watchdog,
+        WakeCause::Step("b".into()),
+    ];
     for cause in causes.into_iter().cycle().take(30) {
         send(&world, &engine, cause).await;
         world.hop_once(&engine).await;
@@ -137,7 +143,7 @@ async fn a_wake_is_not_for_what_is_due_much_later() {
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;
-    send(&world, &engine, Cause::Due).await;
+    send(&world, &engine, WakeCause::Due).await;
     world.hop_once(&engine).await;
     assert_eq!(world.memory.wakes(), 1, "the sleep's own");
 }
@@ -147,14 +153,14 @@ async fn repeated_timer_wakes_do_not_multiply() {
     let names: Vec<String> = (0..20).map(|n| format!("nap{n}")).collect();
     let script = (0..20).fold(Script::new("f"), |script, n| {
         let after: Vec<&str> = names[..n].last().map(String::as_str).into_iter().collect();
-        script.ask(&names[n], &after, Ask::SleepFor(NAP))
+        script.ask(&names[n], &after, Operation::SleepFor(NAP))
     });
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;
     for _ in 0..3 {
-        send(&world, &engine, Cause::Due).await;
+        send(&world, &engine, WakeCause::Due).await;
     }
     for _ in 0..20 {
         hop(&world, &engine).await;
@@ -181,7 +187,7 @@ impl Program for Unlucky {
         &self.0
     }
 
-    fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {
+    fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
         Ok(Box::new(Once(history.attempt)))
     }
 }
@@ -191,21 +197,21 @@ struct Once(u32);
 
 #[async_trait]
 impl Session for Once {
-    async fn advance(&mut self) -> Advance {
-        Advance::Ended(if self.0 == 1 { Err(fault("once")) } else { Ok(stepladder_core::json::null()) })
+    async fn advance(&mut self) -> PollResult {
+        PollResult::Ended(if self.0 == 1 { Err(fault("once")) } else { Ok(stepladder_core::json::null()) })
     }
 
-    fn begin(&mut self, _: &[StepId]) {}
+    fn start_bodies(&mut self, _: &[StepId]) {}
 
-    async fn finished(&mut self) -> Vec<Finished> {
+    async fn wait_finished(&mut self) -> Vec<FinishedStep> {
         std::future::pending().await
     }
 
-    fn expire(&mut self, _: &StepId, _: Duration) {}
+    fn stop_timed_out(&mut self, _: &StepId, _: Duration) {}
 
-    fn reveal(&mut self, _: Revealed) {}
+    fn reveal(&mut self, _: RevealedOutcome) {}
 
-    fn dropped(&mut self) -> Vec<StepId> {
+    fn take_dropped(&mut self) -> Vec<StepId> {
         Vec::new()
     }
 
@@ -228,7 +234,7 @@ async fn of_two_early_wakes_that_meet_at_one_moment_the_second_comes_again_for_t
     world.memory.lose_wakes();
     world.clock.advance(Duration::from_secs(3));
     for _ in 0..2 {
-        send(&world, &engine, Cause::Due).await;
+        send(&world, &engine, WakeCause::Due).await;
     }
     let started = |fact: &Fact| matches!(fact, Fact::StepStarted { attempt: 2, .. });
     let together = support::slow::together(world.memory.clone(), started);

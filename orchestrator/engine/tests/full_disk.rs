@@ -44,7 +44,7 @@ async fn attempts(world: &World, engine: &Engine, step: &str) -> usize {
 #[tokio::test]
 async fn what_a_body_has_done_is_kept_until_there_is_room() {
     let (script, begun, open) = gated(Script::new("f"), "a", &[]);
-    let mut world = World::new(vec![script.step("b", &["a"]).program()]).config(|config| config.alone = true);
+    let mut world = World::new(vec![script.step("b", &["a"]).program()]).config(|config| config.is_only_process = true);
     let (engine, full) = process(&mut world);
     world.go(&engine).await;
     let hop = spawn_hop(&world, &engine);
@@ -64,7 +64,7 @@ async fn what_a_body_has_done_is_kept_until_there_is_room() {
 #[tokio::test]
 async fn a_slot_whose_start_met_a_full_disk_is_given_back_when_there_is_room() {
     let script = Script::new("f").step("a", &[]).spec(|spec| spec.concurrency.push(Concurrency::steps(1)));
-    let mut world = World::new(vec![script.program()]).config(|config| config.alone = true);
+    let mut world = World::new(vec![script.program()]).config(|config| config.is_only_process = true);
     let (engine, full) = process(&mut world);
     world.go(&engine).await;
     full.store(true, SeqCst);
@@ -79,7 +79,7 @@ async fn a_slot_whose_start_met_a_full_disk_is_given_back_when_there_is_room() {
 async fn a_wake_that_met_a_full_disk_comes_again_within_seconds() {
     let script = Script::new("f").step("a", &[]);
     let executed = script.executed();
-    let mut world = World::new(vec![script.program()]).config(|config| config.alone = true);
+    let mut world = World::new(vec![script.program()]).config(|config| config.is_only_process = true);
     let (engine, full) = process(&mut world);
     world.go(&engine).await;
     full.store(true, SeqCst);

@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::decide::Ask;
+use stepladder_core::decide::Operation;
 use stepladder_core::{Fact, Status};
 use stepladder_engine::{Engine, EngineError};
 use support::script::{Script, fault};
@@ -20,18 +20,18 @@ async fn work(world: &World, engine: &Arc<Engine>) {
 
 #[tokio::test]
 async fn a_sleep_is_cut_short() {
-    let script = Script::new("f").ask("rest", &[], Ask::SleepFor(MONTH)).step("after", &["rest"]);
+    let script = Script::new("f").ask("rest", &[], Operation::SleepFor(MONTH)).step("after", &["rest"]);
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
     world.go(&engine).await;
     work(&world, &engine).await;
     let run = only_run(&engine).await;
     assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Running);
-    assert_eq!(engine.control().hasten(run, "rest").await.unwrap(), Status::Running);
+    assert_eq!(engine.control().skip_wait(run, "rest").await.unwrap(), Status::Running);
     work(&world, &engine).await;
     assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Completed);
     let journal = world.journal(&engine, run).await;
-    assert_eq!(count(&journal, |fact| matches!(fact, Fact::Hastened { .. })), 1);
+    assert_eq!(count(&journal, |fact| matches!(fact, Fact::WaitSkipped { .. })), 1);
 }
 
 /// Whichever wake its step goes on by: the run's, or its own beside another.
@@ -53,7 +53,7 @@ async fn a_retry_is_not_waited_for() {
         work(&world, &engine).await;
         let run = only_run(&engine).await;
         assert_eq!(tried.of("flaky"), 1);
-        engine.control().hasten(run, "flaky").await.unwrap();
+        engine.control().skip_wait(run, "flaky").await.unwrap();
         work(&world, &engine).await;
         assert_eq!(tried.of("flaky"), 2, "beside another: {beside}");
         assert_eq!(
@@ -74,35 +74,35 @@ async fn the_functions_own_retry_is_not_waited_for() {
     let run = only_run(&engine).await;
     let detail = engine.query().run(run).await.unwrap();
     assert_eq!((detail.handler_errors.len(), detail.handler_due), (1, Some(engine.now() + MONTH)));
-    engine.control().hasten_function(run).await.unwrap();
-    engine.control().hasten_function(run).await.unwrap();
+    engine.control().skip_handler_wait(run).await.unwrap();
+    engine.control().skip_handler_wait(run).await.unwrap();
     assert_eq!(engine.query().run(run).await.unwrap().handler_due, Some(engine.now()));
     work(&world, &engine).await;
     assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Completed);
     let journal = world.journal(&engine, run).await;
-    assert_eq!(count(&journal, |fact| matches!(fact, Fact::Hastened { step: None })), 1, "twice is once");
-    assert!(matches!(engine.control().hasten_function(run).await, Err(EngineError::TooLate(_))));
+    assert_eq!(count(&journal, |fact| matches!(fact, Fact::WaitSkipped { step: None })), 1, "twice is once");
+    assert!(matches!(engine.control().skip_handler_wait(run).await, Err(EngineError::TooLate(_))));
 }
 
 #[tokio::test]
 async fn what_waits_for_no_time_is_not_hastened() {
-    let script = Script::new("f").step("done", &[]).ask("rest", &["done"], Ask::SleepFor(MONTH));
+    let script = Script::new("f").step("done", &[]).ask("rest", &["done"], Operation::SleepFor(MONTH));
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
     world.go(&engine).await;
     work(&world, &engine).await;
     let run = only_run(&engine).await;
     for none in ["done", "nothing"] {
-        assert!(matches!(engine.control().hasten(run, none).await, Err(EngineError::Invalid(_))), "{none}");
+        assert!(matches!(engine.control().skip_wait(run, none).await, Err(EngineError::Invalid(_))), "{none}");
     }
-    assert!(matches!(engine.control().hasten_function(run).await, Err(EngineError::Invalid(_))));
+    assert!(matches!(engine.control().skip_handler_wait(run).await, Err(EngineError::Invalid(_))));
     // twice is once: the second finds that the time has come
-    engine.control().hasten(run, "rest").await.unwrap();
-    engine.control().hasten(run, "rest").await.unwrap();
+    engine.control().skip_wait(run, "rest").await.unwrap();
+    engine.control().skip_wait(run, "rest").await.unwrap();
     work(&world, &engine).await;
     let journal = world.journal(&engine, run).await;
-    assert_eq!(count(&journal, |fact| matches!(fact, Fact::Hastened { .. })), 1);
-    assert!(matches!(engine.control().hasten(run, "rest").await, Err(EngineError::TooLate(_))));
+    assert_eq!(count(&journal, |fact| matches!(fact, Fact::WaitSkipped { .. })), 1);
+    assert!(matches!(engine.control().skip_wait(run, "rest").await, Err(EngineError::TooLate(_))));
     let unknown = stepladder_core::RunId::new(engine.now(), 9);
-    assert!(matches!(engine.control().hasten(unknown, "rest").await, Err(EngineError::NotFound(_))));
+    assert!(matches!(engine.control().skip_wait(unknown, "rest").await, Err(EngineError::NotFound(_))));
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use stepladder_core::decide::StepOptions;
 use stepladder_core::retry::Backoff;
-use stepladder_core::slot::{Holder, Limit, Place};
+use stepladder_core::slot::{Holder, Limit, Ticket};
 use stepladder_core::spec::Concurrency;
-use stepladder_core::{Cause, EventId, RunId, Status, Timestamp, Wake};
+use stepladder_core::{EventId, RunId, Status, Timestamp, Wake, WakeCause};
 use stepladder_engine::Engine;
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{After, Commit, Commits, Delivery, Queue, Slots};
+use stepladder_engine::ports::{Commit, Commits, Delivery, LateWrite, Queue, Slots};
 use stepladder_testkit::clock::VirtualClock;
 use stepladder_testkit::memory::Memory;
 use support::script::{Script, fault};
@@ -35,14 +35,14 @@ fn foreign(n: u128) -> Holder {
 /// the line and is done.
 async fn the_retry_joins_the_line(memory: Arc<Memory>, clock: Arc<VirtualClock>, other: Arc<Engine>) {
     let (now, of) = (clock.now(), foreign(2));
-    memory.take(&limit(), &foreign(1), now + LEASE, now).await.unwrap();
+    memory.acquire(&limit(), &foreign(1), now + LEASE, now).await.unwrap();
     let event = EventId::new(now, 2);
-    memory.park(&limit(), Place { asked: now, event, run: of.run, step: of.step }).await.unwrap();
+    memory.enqueue(&limit(), Ticket { queued_at: now, event, run: of.run, step: of.step }).await.unwrap();
     clock.advance(RETRY);
     let retry = memory.receive(1, LEASE).await.unwrap().remove(0);
-    assert_eq!(retry.wake.cause, Cause::Due);
+    assert_eq!(retry.wake.cause, WakeCause::Due);
     other.hop(retry).await.unwrap();
-    assert_eq!(memory.line(&limit(), 9).await.unwrap().len(), 2);
+    assert_eq!(memory.tickets(&limit(), 9).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn a_retry_that_joined_the_line_meanwhile_is_not_forgotten_with_the_place(
 
     // a hop for `a` by name: `a` fails, `b` ends a moment later, and nothing asks for `a` before its retry
     let created = world.memory.receive(1, LEASE).await.unwrap().remove(0);
-    let wake = Wake { cause: Cause::Step("a".into()), ..created.wake };
+    let wake = Wake { cause: WakeCause::Step("a".into()), ..created.wake };
     let delivery = Delivery { wake, ..created };
     let hop = tokio::spawn({
         let engine = engine.clone();
@@ -86,8 +86,8 @@ async fn a_retry_that_joined_the_line_meanwhile_is_not_forgotten_with_the_place(
     hop.await.unwrap();
 
     // the others go, and nobody of them knows of the run
-    let release = After::Release { limit: limit(), holder: foreign(1) };
-    let leave = After::Leave { limit: limit(), run: foreign(2).run, step: None };
+    let release = LateWrite::Release { limit: limit(), holder: foreign(1) };
+    let leave = LateWrite::Dequeue { limit: limit(), run: foreign(2).run, step: None };
     world.memory.commit(Commit { after: vec![release, leave], ..Commit::default() }).await.unwrap();
     world.settle_within(&engine, Duration::from_secs(10)).await;
     assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Completed);
@@ -101,7 +101,7 @@ async fn rule_23_the_head_of_a_line_owns_one_wake_however_often_it_is_refused() 
     let engine = world.engine();
     let now = world.clock.now();
     for n in [1, 2] {
-        world.memory.take(&limit(), &foreign(n), now + LEASE, now).await.unwrap();
+        world.memory.acquire(&limit(), &foreign(n), now + LEASE, now).await.unwrap();
     }
     world.go(&engine).await;
     world.hop_once(&engine).await;
@@ -111,7 +111,7 @@ async fn rule_23_the_head_of_a_line_owns_one_wake_however_often_it_is_refused() 
         let now = world.memory.next_due().unwrap();
         world.clock.set(now);
         for n in [1, 2] {
-            world.memory.take(&limit(), &foreign(n), now + LEASE, now).await.unwrap();
+            world.memory.acquire(&limit(), &foreign(n), now + LEASE, now).await.unwrap();
         }
         world.hop_once(&engine).await;
     }
@@ -131,21 +131,21 @@ async fn a_retry_that_comes_due_does_not_overtake_those_who_wait() {
     world.hop_once(&engine).await;
     let run = only_run(&engine).await;
     let (now, waits) = (world.clock.now(), foreign(2));
-    memory.take(&limit(), &foreign(1), now + LEASE, now).await.unwrap();
+    memory.acquire(&limit(), &foreign(1), now + LEASE, now).await.unwrap();
     let event = EventId::new(now, 2);
-    memory.park(&limit(), Place { asked: now, event, run: waits.run, step: waits.step }).await.unwrap();
+    memory.enqueue(&limit(), Ticket { queued_at: now, event, run: waits.run, step: waits.step }).await.unwrap();
 
     // one slot is free, and the head of the line has not come for it yet
     world.clock.advance(RETRY);
     world.hop_once(&engine).await;
-    let line = memory.line(&limit(), 9).await.unwrap();
+    let line = memory.tickets(&limit(), 9).await.unwrap();
     assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [waits.run, run]);
     let held = memory.holders(&limit()).await.unwrap();
     assert_eq!(held.iter().map(|holding| holding.holder.run).collect::<Vec<_>>(), [foreign(1).run]);
 
     // the head goes, and it is the retry's turn
-    let leave = After::Leave { limit: limit(), run: waits.run, step: None };
-    let wake = Wake { run, cause: Cause::Slot, group: limit().key };
+    let leave = LateWrite::Dequeue { limit: limit(), run: waits.run, step: None };
+    let wake = Wake { run, cause: WakeCause::Slot, group: limit().key };
     memory.commit(Commit { after: vec![leave], wakes: vec![wake], ..Commit::default() }).await.unwrap();
     world.settle_within(&engine, Duration::from_secs(1)).await;
     assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Completed);
@@ -167,13 +167,13 @@ async fn rule_24_a_place_that_nobody_will_use_is_given_up_when_somebody_waits_be
     world.settle(&engine).await;
     let run = world.runs(&engine, event).await[0].summary.run;
     // a worker that stood still between being refused and joining the line goes on, joins it, and dies
-    let place = Place { asked: world.clock.now(), event, run, step: "a".into() };
-    world.memory.park(&one(), place).await.unwrap();
+    let place = Ticket { queued_at: world.clock.now(), event, run, step: "a".into() };
+    world.memory.enqueue(&one(), place).await.unwrap();
     world.clock.advance(Duration::from_secs(60));
     let next = world.go(&engine).await;
     world.settle_within(&engine, Duration::from_secs(1)).await;
     assert_eq!(world.status(&engine, next).await, Status::Completed);
-    assert_eq!(world.memory.line(&one(), 9).await.unwrap(), []);
+    assert_eq!(world.memory.tickets(&one(), 9).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -188,20 +188,20 @@ async fn rule_21_who_joins_the_line_of_what_is_done_meanwhile_leaves_it() {
     let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
     let (start, lease) = (world.clock.now(), world.clock.now() + Duration::from_secs(100));
     let holder = move |n| Holder { run: RunId::new(start, n), step: "x".into(), attempt: 1, hop: 0 };
-    world.memory.take(&one(), &holder(1), lease, start).await.unwrap();
+    world.memory.acquire(&one(), &holder(1), lease, start).await.unwrap();
     let (memory, fast, twin) = (world.memory.clone(), engine.clone(), delivery.clone());
     let interlude = move || {
         let (memory, fast, twin) = (memory.clone(), fast.clone(), twin.clone());
         async move {
-            let after = vec![After::Release { limit: one(), holder: holder(1) }];
+            let after = vec![LateWrite::Release { limit: one(), holder: holder(1) }];
             memory.commit(Commit { after, ..Commit::default() }).await.unwrap();
             fast.hop(twin).await.unwrap();
-            memory.take(&one(), &holder(2), lease, start).await.unwrap();
+            memory.acquire(&one(), &holder(2), lease, start).await.unwrap();
         }
     };
     let slow = world.engine_on(slow::before_park(world.memory.clone(), interlude));
     slow.hop(delivery).await.unwrap();
-    assert_eq!(world.memory.line(&one(), 9).await.unwrap(), []);
+    assert_eq!(world.memory.tickets(&one(), 9).await.unwrap(), []);
     hop_all(&world.memory, &engine).await;
     assert_eq!(world.status(&engine, event).await, Status::Completed);
 }

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stepladder_core::decide::Ask;
+use stepladder_core::decide::Operation;
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_engine::Pace;
 use support::script::Script;
@@ -56,7 +56,7 @@ impl Subscriber for Told {
 /// The lines of a journal, each record's by itself.
 fn lines(journal: &[Entry]) -> Vec<Vec<String>> {
     let of = |entry: &Entry| match &entry.fact {
-        Fact::Logged { lines, .. } => Some(lines.iter().map(|placed| placed.line.message.to_string()).collect()),
+        Fact::LogWritten { lines, .. } => Some(lines.iter().map(|placed| placed.line.message.to_string()).collect()),
         _ => None,
     };
     journal.iter().filter_map(of).collect()
@@ -95,7 +95,7 @@ async fn lines_stand_between_the_outcome_before_and_what_follows() {
         .iter()
         .map(|entry| match entry.fact {
             Fact::RunCreated(_) => 'C',
-            Fact::Logged { .. } => 'l',
+            Fact::LogWritten { .. } => 'l',
             Fact::StepStarted { .. } => 's',
             Fact::StepSucceeded { .. } => 'o',
             Fact::RunCompleted { .. } => 'E',
@@ -129,8 +129,8 @@ async fn an_overtaken_write_says_nothing_and_the_replay_says_it_once() {
 
 #[tokio::test]
 async fn where_nothing_is_to_be_written_a_line_is_written_by_itself() {
-    let signal = Ask::WaitForSignal { timeout: Duration::from_secs(7_200) };
-    let nap = Ask::SleepFor(Duration::from_secs(3_600));
+    let signal = Operation::WaitForSignal { timeout: Duration::from_secs(7_200) };
+    let nap = Operation::SleepFor(Duration::from_secs(3_600));
     let script = Script::new("f").talks().ask("word", &[], signal).ask("nap", &[], nap);
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();

@@ -5,10 +5,10 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::decide::Ask;
+use stepladder_core::decide::Operation;
 use stepladder_core::expr::Expr;
-use stepladder_core::flow::{Rate, Second, Singleton};
-use stepladder_core::waiting::{Match, Wait};
+use stepladder_core::flow::{Rate, Singleton, SingletonMode};
+use stepladder_core::waiting::{EventMatch, EventWait};
 use stepladder_core::{NewEvent, Spec, Status, json};
 use stepladder_engine::{Engine, RunFilter};
 use support::World;
@@ -30,13 +30,13 @@ async fn statuses(engine: &Engine) -> Vec<Status> {
 /// A world whose function waits for `word`, and an engine on which the run of an event waits before the events of its
 /// request are given to those who wait.
 fn waits_at_once() -> (World, Arc<Engine>, Arc<Engine>) {
-    let wait = Wait { events: vec!["word".into()], matching: Match::Any };
-    let ask = Ask::WaitForEvent { wait: Arc::new(wait), timeout: MINUTE };
+    let wait = EventWait { events: vec!["word".into()], matching: EventMatch::Any };
+    let ask = Operation::WaitForEvent { wait: Arc::new(wait), timeout: MINUTE };
     let mut world = World::new(vec![Script::new("f").ask("w", &[], ask).program()]);
     let other = world.engine();
     let (memory, worker) = (world.memory.clone(), other.clone());
     let hops: Interlude = Box::pin(async move { support::hop_all(&memory, &worker).await });
-    let engine = world.engine_on(around::after(&world.memory, "start", hops));
+    let engine = world.engine_on(around::after(&world.memory, "create_runs", hops));
     (world, engine, other)
 }
 
@@ -51,7 +51,7 @@ async fn rule_31_an_event_does_not_enter_a_run_that_a_later_one_of_its_request_b
         let run = support::only_run(&other).await;
         world.settle(&other).await;
         let entered = support::count(&world.journal(&other, run).await, |fact| {
-            matches!(fact, stepladder_core::Fact::EventEntered { .. })
+            matches!(fact, stepladder_core::Fact::EventDelivered { .. })
         });
         assert_eq!(entered, usize::from(received), "{request:?}");
     }
@@ -65,7 +65,7 @@ async fn overtaken(spec: impl FnOnce(&mut Spec)) -> (World, Arc<Engine>, [String
     let interlude: Interlude = Box::pin(async move {
         faster.intake().ingest(vec![event("go", "zero")], None).await.expect("accepted");
     });
-    let engine = world.engine_on(around::before(&world.memory, "start", interlude));
+    let engine = world.engine_on(around::before(&world.memory, "create_runs", interlude));
     let ids = engine.intake().ingest(vec![event("go", "one"), event("go", "two")], None).await.expect("accepted");
     (world, other, [ids[0].to_string(), ids[1].to_string()])
 }
@@ -82,7 +82,7 @@ async fn an_event_that_leads_to_an_overtaken_start_of_its_call_is_decided_again(
 
 #[tokio::test]
 async fn an_event_that_was_skipped_for_an_overtaken_start_says_which_run_is_live() {
-    let singleton = Singleton { key: None, second: Second::Skip };
+    let singleton = Singleton { key: None, mode: SingletonMode::Skip };
     let (_world, engine, ids) = overtaken(|spec| spec.flow.singleton = Some(singleton)).await;
     let runs = engine.query().runs(RunFilter::default()).await.expect("listed").runs;
     let live: Vec<_> = runs.iter().filter(|run| !run.status.is_end()).map(|run| run.run.to_string()).collect();

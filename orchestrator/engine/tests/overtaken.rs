@@ -5,10 +5,10 @@ mod support;
 
 use std::time::Duration;
 
-use stepladder_core::decide::Ask;
+use stepladder_core::decide::Operation;
 use stepladder_core::flow::Batch;
 use stepladder_core::journal::Fact;
-use stepladder_core::spec::{Concurrency, Counted};
+use stepladder_core::spec::{Concurrency, CountedUnit};
 use stepladder_core::{NewEvent, RunId, Status, json};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::{Engine, RunFilter};
@@ -43,7 +43,7 @@ async fn rule_17_an_event_that_comes_too_late_for_its_batch_begins_the_next() {
         assert_eq!(runs(&worker).await[0].1, Status::Completed, "the batch is over before the event has joined it");
     });
     // it is noted where the event goes; then the batch begins without it
-    let late = world.engine_on(around::after(&world.memory, "note", begins));
+    let late = world.engine_on(around::after(&world.memory, "change_flow_state", begins));
     send(&late, "two").await;
     world.settle(&other).await;
     let runs = runs(&other).await;
@@ -56,7 +56,7 @@ async fn rule_17_an_event_that_comes_too_late_for_its_batch_begins_the_next() {
 
 #[tokio::test]
 async fn a_bound_call_that_comes_after_its_callers_end_does_nothing() {
-    let call = Ask::Invoke { function: "called".into(), input: json::empty_object(), bound: true };
+    let call = Operation::Invoke { function: "called".into(), input: json::empty_object(), bound: true };
     let called = Script::new("called").spec(|spec| spec.triggers.clear()).step("a", &[]);
     let executed = called.executed();
     let mut world = World::new(vec![Script::new("f").ask("call", &[], call).program(), called.program()]);
@@ -69,7 +69,7 @@ async fn a_bound_call_that_comes_after_its_callers_end_does_nothing() {
         support::hop_all(&memory, &canceller).await;
     });
     // the journal says that there is a call; the run that is called is not there yet
-    let caller = world.engine_on(around::before(&world.memory, "start", cancels));
+    let caller = world.engine_on(around::before(&world.memory, "create_runs", cancels));
     support::hop_all(&world.memory, &caller).await;
     world.settle(&other).await;
     let runs = runs(&other).await;
@@ -80,9 +80,9 @@ async fn a_bound_call_that_comes_after_its_callers_end_does_nothing() {
 #[tokio::test]
 async fn rule_22_a_slot_of_a_run_that_ended_while_there_was_no_limit_is_found_by_who_waits() {
     let script = |limited: bool| {
-        let limit = Concurrency { of: Counted::Runs, ..Concurrency::steps(1) };
+        let limit = Concurrency { of: CountedUnit::Runs, ..Concurrency::steps(1) };
         let limits = if limited { vec![limit] } else { Vec::new() };
-        let sleep = Ask::SleepFor(MINUTE);
+        let sleep = Operation::SleepFor(MINUTE);
         Script::new("f").spec(|spec| spec.concurrency = limits).ask("s", &[], sleep).step("a", &["s"]).program()
     };
     let mut world = World::new(vec![script(true)]);

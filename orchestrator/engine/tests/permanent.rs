@@ -13,7 +13,7 @@ use stepladder_core::journal::Fact;
 use stepladder_core::spec::Concurrency;
 use stepladder_core::{RunId, Status};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{After, StoreError};
+use stepladder_engine::ports::{LateWrite, StoreError};
 use stepladder_engine::{Engine, RunFilter, Workers};
 use stepladder_testkit::intercept::Call;
 use support::logged::Logged;
@@ -262,7 +262,8 @@ async fn rule_34_wakes_of_a_wait_queue_do_not_multiply_where_writes_are_denied()
     finish.notify_one();
     first.await.unwrap();
     // the slot is free, and its queue has three tickets: from here on, every write to the table is denied
-    let writes = |call: &stepladder_testkit::intercept::Call<'_>| appends(call) || matches!(call.name, "take" | "park");
+    let writes =
+        |call: &stepladder_testkit::intercept::Call<'_>| appends(call) || matches!(call.name, "acquire" | "enqueue");
     let (backend, refuses) = refusing(&world.memory, move |call| writes(call).then(denied));
     let denied_engine = world.engine_on(backend);
     let sends = world.memory.counts().sends;
@@ -320,7 +321,7 @@ async fn finishing_is_denied(script: Script, denies: fn(&Call<'_>) -> bool) -> (
 async fn a_run_whose_row_could_not_be_ended_is_ended_by_its_watchdog() {
     let ends_a_row = |call: &Call<'_>| {
         let after = call.commit.map_or(&[][..], |commit| &commit.after);
-        after.iter().any(|after| matches!(after, After::Ended { .. }))
+        after.iter().any(|after| matches!(after, LateWrite::MarkEnded { .. }))
     };
     finishing_is_denied(Script::new("f").step("a", &[]), ends_a_row).await;
 }
@@ -329,7 +330,8 @@ async fn a_run_whose_row_could_not_be_ended_is_ended_by_its_watchdog() {
 async fn a_run_whose_handler_of_failures_could_not_be_started_starts_it_by_its_watchdog() {
     let script = Script::new("f").spec(|spec| spec.on_failure = Some("handler".into()));
     let script = script.body("a", &[], async |_| Err(terminal("broken")));
-    let starts_a_handler = |call: &Call<'_>| call.name == "start" && format!("{:?}", call.asked).contains("Failure {");
+    let starts_a_handler =
+        |call: &Call<'_>| call.name == "create_runs" && format!("{:?}", call.asked).contains("Failure {");
     let (_, engine) = finishing_is_denied(script, starts_a_handler).await;
     let runs = engine.query().runs(RunFilter::default()).await.unwrap().runs;
     let ends: Vec<_> = runs.iter().map(|run| (&*run.function, run.status)).collect();

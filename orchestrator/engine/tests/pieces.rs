@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use stepladder_core::{NewEvent, Timestamp, json};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Backend, StoreError, StoreResult};
-use stepladder_engine::{Engine, EngineError, PIECE, RunFilter, Within};
+use stepladder_engine::{Engine, EngineError, PIECE, RunFilter, TimeLimit};
 use stepladder_testkit::clock::VirtualClock;
 use stepladder_testkit::intercept::{Call, Intercept, Intercepted};
 use stepladder_testkit::memory::Memory;
@@ -59,7 +59,7 @@ impl Intercept for Storage {
             self.clock.advance(3_600 * SECOND);
             std::future::pending::<()>().await;
         }
-        if call.name != "start" {
+        if call.name != "create_runs" {
             return reply.await;
         }
         let n = self.calls.fetch_add(1, Ordering::Relaxed);
@@ -99,8 +99,8 @@ async fn runs(engine: &Engine) -> usize {
     engine.query().runs(filter).await.expect("listed").runs.len()
 }
 
-fn within(world: &World, time: Duration) -> Within {
-    Within { deadline: world.clock.now() + time, piece: PIECE }
+fn within(world: &World, time: Duration) -> TimeLimit {
+    TimeLimit { deadline: world.clock.now() + time, piece: PIECE }
 }
 
 #[tokio::test]

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-use stepladder_core::decide::{Ask, StepOptions};
+use stepladder_core::decide::{Operation, StepOptions};
 use stepladder_core::journal::Fact;
 use stepladder_core::retry::Backoff;
-use stepladder_core::{Cause, NewEvent, Status, json};
+use stepladder_core::{NewEvent, Status, WakeCause, json};
 use stepladder_engine::EngineError;
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Queue;
@@ -48,7 +48,7 @@ async fn rule_10_a_hop_that_meets_a_live_lease_leaves_a_wake_for_its_end() {
 #[tokio::test]
 async fn rule_11_a_later_wake_is_there_before_its_entry() {
     // dies after the later wakes, before the entry: the sleep is decided again, and ends once
-    let script = Script::new("f").ask("nap", &[], Ask::SleepFor(Duration::from_secs(3_600))).step("a", &["nap"]);
+    let script = Script::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_600))).step("a", &["nap"]);
     let mut world = World::new(vec![script.program()]);
     let torn = support::slow::only_before(world.memory.clone(), |fact| matches!(fact, Fact::SleepStarted { .. }));
     let dying = world.engine_on(torn);
@@ -70,7 +70,7 @@ async fn rule_12_a_run_whose_wakes_were_lost_is_woken_by_its_watchdog() {
         let script = Script::new("f");
         let script = match nap {
             None => script.step("a", &[]),
-            Some(nap) => script.ask("nap", &[], Ask::SleepFor(nap)).step("a", &["nap"]),
+            Some(nap) => script.ask("nap", &[], Operation::SleepFor(nap)).step("a", &["nap"]),
         };
         let mut world = World::new(vec![script.program()]);
         let engine = world.engine();
@@ -101,7 +101,7 @@ async fn rule_12_a_run_whose_wakes_were_lost_is_woken_by_its_watchdog() {
 
 #[tokio::test]
 async fn rule_12_a_step_whose_wake_was_lost_does_not_wait_for_another_that_sleeps() {
-    let nap = Ask::SleepFor(Duration::from_secs(40 * 86_400));
+    let nap = Operation::SleepFor(Duration::from_secs(40 * 86_400));
     let script = Script::new("f").ask("nap", &[], nap).step("a", &[]).step("b", &[]);
     let mut world = World::new(vec![script.program()]).config(|config| config.side_by_side = 1);
     let engine = world.engine();
@@ -129,7 +129,7 @@ async fn rule_13_a_storage_error_puts_the_wake_off_and_acknowledges_it() {
     assert_eq!(due, world.clock.now() + Duration::from_secs(10));
     world.clock.set(due);
     let delivery = world.memory.receive(1, Duration::from_secs(1)).await.unwrap().remove(0);
-    assert_eq!((delivery.receives, delivery.wake.cause), (1, Cause::Again), "a fresh message, not a redelivery");
+    assert_eq!((delivery.receives, delivery.wake.cause), (1, WakeCause::Again), "a fresh message, not a redelivery");
 }
 
 #[tokio::test]
@@ -184,7 +184,7 @@ async fn rule_15_a_repeated_event_finishes_what_the_first_did_not_get_to() {
 
 #[tokio::test]
 async fn rule_18_waits_are_written_down_before_any_step_of_their_set_starts() {
-    let script = Script::new("f").step("a", &[]).ask("nap", &[], Ask::SleepFor(Duration::from_secs(5)));
+    let script = Script::new("f").step("a", &[]).ask("nap", &[], Operation::SleepFor(Duration::from_secs(5)));
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
     world.go(&engine).await;
@@ -196,11 +196,11 @@ async fn rule_18_waits_are_written_down_before_any_step_of_their_set_starts() {
 
 #[tokio::test]
 async fn rule_19_every_end_of_a_called_run_is_told_to_its_caller() {
-    let ask = Ask::Invoke { function: "child".into(), input: json::empty_object(), bound: false };
+    let ask = Operation::Invoke { function: "child".into(), input: json::empty_object(), bound: false };
     for (name, child, cancel) in [
         ("completed", Script::new("child").step("x", &[]), false),
         ("failed", Script::new("child").body("x", &[], |_| async { Err(terminal("no")) }), false),
-        ("cancelled", Script::new("child").ask("x", &[], Ask::SleepFor(Duration::from_secs(9))), true),
+        ("cancelled", Script::new("child").ask("x", &[], Operation::SleepFor(Duration::from_secs(9))), true),
         ("unknown", Script::new("other").step("x", &[]), false),
     ] {
         let child = child.spec(|spec| spec.triggers.clear());

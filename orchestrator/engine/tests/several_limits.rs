@@ -9,11 +9,11 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
 use stepladder_core::expr::Expr;
-use stepladder_core::slot::{Holder, Limit, Place};
+use stepladder_core::slot::{Holder, Limit, Ticket};
 use stepladder_core::spec::Concurrency;
-use stepladder_core::{Cause, EventId, NewEvent, RunId, Status, Timestamp, Wake, json};
+use stepladder_core::{EventId, NewEvent, RunId, Status, Timestamp, Wake, WakeCause, json};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{After, Commit, Commits, Queue, Slots};
+use stepladder_engine::ports::{Commit, Commits, LateWrite, Queue, Slots};
 use stepladder_engine::{Engine, Pace, RunFilter};
 use stepladder_testkit::clock::VirtualClock;
 use support::around::{self, Interlude};
@@ -79,7 +79,7 @@ fn script(clock: &Arc<VirtualClock>, parallel: bool) -> Script {
 }
 
 fn of_user(user: usize) -> NewEvent {
-    NewEvent::new("go", json::of(&serde_json::json!({ "user": user })).expect("JSON"))
+    NewEvent::new("go", json::to_json(&serde_json::json!({ "user": user })).expect("JSON"))
 }
 
 /// The wakes that each step costs, while so many runs of eight users wait for each other.
@@ -134,22 +134,22 @@ async fn who_leaves_one_line_for_another_is_left_in_one() {
     let (memory, clock) = (world.memory.clone(), world.clock.clone());
     let plain = world.engine();
     let now = clock.now();
-    memory.take(&all(), &foreign(1), now + LEASE, now).await.expect("taken");
+    memory.acquire(&all(), &foreign(1), now + LEASE, now).await.expect("taken");
     plain.intake().ingest(vec![of_user(0)], None).await.expect("accepted");
     let run = only_run(&plain).await;
-    assert!(memory.place(&key(), run, None).await.expect("read").is_some(), "it has arrived at its first limit");
+    assert!(memory.ticket(&key(), run, None).await.expect("read").is_some(), "it has arrived at its first limit");
     let leaves: Interlude = {
         let memory = memory.clone();
         Box::pin(async move {
-            let leave = After::Leave { limit: all(), run, step: None };
+            let leave = LateWrite::Dequeue { limit: all(), run, step: None };
             memory.commit(Commit { after: vec![leave], ..Commit::default() }).await.expect("left");
         })
     };
     // the first commit of this hop is that it leaves the line of its key
     let engine = world.engine_on(around::before(&memory, "commit", leaves));
     world.hop_once(&engine).await;
-    assert!(memory.place(&all(), run, None).await.expect("read").is_some());
-    assert!(memory.place(&key(), run, None).await.expect("read").is_none());
+    assert!(memory.ticket(&all(), run, None).await.expect("read").is_some());
+    assert!(memory.ticket(&key(), run, None).await.expect("read").is_none());
 }
 
 /// A run arrives in the line of its first limit. At the second one it is a newcomer, and takes no slot past those that wait
@@ -160,8 +160,8 @@ async fn a_newcomer_at_the_second_limit_does_not_overtake_those_who_wait_there()
     let (memory, clock) = (world.memory.clone(), world.clock.clone());
     let engine = world.engine();
     let (now, waits) = (clock.now(), foreign(3));
-    let place = Place { asked: now, event: EventId::new(now, 3), run: waits.run, step: waits.step };
-    memory.park(&all(), place).await.expect("parked");
+    let place = Ticket { queued_at: now, event: EventId::new(now, 3), run: waits.run, step: waits.step };
+    memory.enqueue(&all(), place).await.expect("parked");
     clock.advance(Duration::from_secs(1));
     engine.intake().ingest(vec![of_user(0)], None).await.expect("accepted");
     let run = only_run(&engine).await;
@@ -169,7 +169,7 @@ async fn a_newcomer_at_the_second_limit_does_not_overtake_those_who_wait_there()
     for limit in [key(), all()] {
         assert_eq!(memory.holders(&limit).await.expect("holders"), [], "{}", limit.key);
     }
-    let line = memory.line(&all(), 9).await.expect("a line");
+    let line = memory.tickets(&all(), 9).await.expect("a line");
     assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [waits.run, run]);
 }
 
@@ -180,21 +180,21 @@ async fn who_goes_to_another_line_takes_its_time_along() {
     let (memory, clock) = (world.memory.clone(), world.clock.clone());
     let engine = world.engine();
     let arrived = clock.now();
-    memory.take(&all(), &foreign(1), arrived + LEASE, arrived).await.expect("taken");
-    memory.take(&key(), &foreign(2), arrived + LEASE, arrived).await.expect("taken");
+    memory.acquire(&all(), &foreign(1), arrived + LEASE, arrived).await.expect("taken");
+    memory.acquire(&key(), &foreign(2), arrived + LEASE, arrived).await.expect("taken");
     engine.intake().ingest(vec![of_user(0)], None).await.expect("accepted");
     let run = only_run(&engine).await;
     world.hop_once(&engine).await;
     clock.advance(Duration::from_secs(60));
     let now = clock.now();
     let later = foreign(3);
-    let place = Place { asked: now, event: EventId::new(now, 3), run: later.run, step: later.step };
-    memory.park(&all(), place).await.expect("parked");
-    let release = After::Release { limit: key(), holder: foreign(2) };
-    let wake = Wake { run, cause: Cause::Slot, group: key().key };
+    let place = Ticket { queued_at: now, event: EventId::new(now, 3), run: later.run, step: later.step };
+    memory.enqueue(&all(), place).await.expect("parked");
+    let release = LateWrite::Release { limit: key(), holder: foreign(2) };
+    let wake = Wake { run, cause: WakeCause::Slot, group: key().key };
     memory.commit(Commit { after: vec![release], wakes: vec![wake], ..Commit::default() }).await.expect("released");
     world.hop_once(&engine).await;
-    let line = memory.line(&all(), 9).await.expect("a line");
+    let line = memory.tickets(&all(), 9).await.expect("a line");
     assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [run, later.run]);
 }
 
@@ -202,9 +202,9 @@ async fn who_goes_to_another_line_takes_its_time_along() {
 /// lease: the slot is given back, and whoever waits need not wait for the end of the lease.
 #[tokio::test]
 async fn a_slot_that_was_taken_without_an_answer_is_given_back() {
-    for asked in ["take", "take_all", "line"] {
+    for asked in ["acquire", "acquire_all", "tickets"] {
         let for_all = Script::new("f").step("a", &[]).spec(|spec| match asked {
-            "take_all" => limits(1, 1)(spec),
+            "acquire_all" => limits(1, 1)(spec),
             _ => spec.concurrency.push(Concurrency::steps(1)),
         });
         let mut world = World::new(vec![for_all.program()]);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use stepladder_core::decide::Ask;
+use stepladder_core::decide::Operation;
 use stepladder_core::journal::Fact;
 use stepladder_core::limits::SIGNAL_BYTES;
 use stepladder_core::state::RunState;
@@ -21,12 +21,12 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A function that does something, then waits for a signal.
 fn pays() -> Script {
-    let wait = Ask::WaitForSignal { timeout: HOUR };
+    let wait = Operation::WaitForSignal { timeout: HOUR };
     Script::new("f").step("ask", &[]).ask("payment", &["ask"], wait).step("ship", &["payment"])
 }
 
 fn data(value: serde_json::Value) -> Json {
-    json::of(&value).unwrap()
+    json::to_json(&value).unwrap()
 }
 
 async fn work(world: &World, engine: &Arc<Engine>) {
@@ -41,7 +41,7 @@ async fn begun(world: &mut World) -> (Arc<Engine>, RunId, String) {
     let engine = world.engine();
     world.go(&engine).await;
     let run = only_run(&engine).await;
-    let token = engine.subscriptions().token(run, "payment").await.unwrap();
+    let token = engine.subscriptions().callback_token(run, "payment").await.unwrap();
     (engine, run, token)
 }
 
@@ -106,7 +106,7 @@ async fn the_journal_refuses_a_second_post_whether_the_run_waits_or_not() {
         engine.subscriptions().signal(&token, json::null()).await.unwrap();
         let state = RunState::fold(run, &world.memory.read(run, 0).await.unwrap()).unwrap();
         let second = Fact::SignalReceived { step: "payment".into(), data: json::null() }.at(world.clock.now());
-        assert_eq!(state.admits(&second), Err(Refusal::Settled("payment".into())), "the run waits: {waits}");
+        assert_eq!(state.admits(&second), Err(Refusal::AlreadySettled("payment".into())), "the run waits: {waits}");
     }
 }
 
@@ -185,9 +185,9 @@ async fn a_signal_for_a_run_that_was_cancelled_is_too_late() {
 async fn tokens_that_no_run_gave_out_are_unknown() {
     let mut world = World::new(vec![pays().program()]);
     let (engine, run, token) = begun(&mut world).await;
-    let other = stepladder_core::signal::Token::new(run, 0, &"payment".into()).to_string();
+    let other = stepladder_core::signal::CallbackToken::new(run, 0, &"payment".into()).to_string();
     let nowhere = RunId::new(world.clock.now(), 1);
-    let of_nowhere = stepladder_core::signal::Token::new(nowhere, 0, &"payment".into()).to_string();
+    let of_nowhere = stepladder_core::signal::CallbackToken::new(nowhere, 0, &"payment".into()).to_string();
     for forged in ["x", &other, &of_nowhere, &token[1..]] {
         let refused = engine.subscriptions().signal(forged, json::null()).await;
         assert!(matches!(refused, Err(EngineError::NotFound(_))), "{forged}: {refused:?}");

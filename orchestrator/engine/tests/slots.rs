@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
-use stepladder_core::decide::Ask;
+use stepladder_core::decide::Operation;
 use stepladder_core::expr::Expr;
 use stepladder_core::journal::Fact;
 use stepladder_core::slot::{Holder, Limit};
 use stepladder_core::spec::Concurrency;
 use stepladder_core::{EventId, NewEvent, RunId, Status, Timestamp, json};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{After, Commit, Commits, Queue, Slots};
+use stepladder_engine::ports::{Commit, Commits, LateWrite, Queue, Slots};
 use stepladder_engine::{Engine, Pace, RunFilter};
 use support::World;
 use support::script::Script;
@@ -98,7 +98,7 @@ async fn fifty_runs_share_three_slots_in_the_order_of_their_arrival() {
         let before = first_steps.iter().filter(|(at, _)| *at <= earliest).count();
         assert!(before >= 50 - 3, "{pace:?}: {before} first steps had started when a second step did");
         assert!(world.memory.holders(&limit(3)).await.unwrap().is_empty(), "{pace:?}");
-        assert!(world.memory.line(&limit(3), 1).await.unwrap().is_empty(), "{pace:?}");
+        assert!(world.memory.tickets(&limit(3), 1).await.unwrap().is_empty(), "{pace:?}");
     }
 }
 
@@ -118,7 +118,7 @@ async fn each_value_of_a_key_has_slots_of_its_own() {
         });
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
-    let of = |client: &str| NewEvent::new("go", json::of(&serde_json::json!({ "client": client })).unwrap());
+    let of = |client: &str| NewEvent::new("go", json::to_json(&serde_json::json!({ "client": client })).unwrap());
     engine.intake().ingest(vec![of("x"), of("x"), of("y"), of("y")], None).await.unwrap();
     let hops: Vec<_> = world.memory.receive(4, Duration::from_secs(150)).await.unwrap();
     let hops: Vec<_> = hops
@@ -132,7 +132,7 @@ async fn each_value_of_a_key_has_slots_of_its_own() {
     for client in ["x", "y"] {
         let limit = Limit { key: format!("f/0/{client}").into(), slots: 1 };
         while world.memory.holders(&limit).await.unwrap().len() != 1
-            || world.memory.line(&limit, 9).await.unwrap().len() != 1
+            || world.memory.tickets(&limit, 9).await.unwrap().len() != 1
         {
             tokio::task::yield_now().await;
         }
@@ -215,7 +215,7 @@ async fn rule_20_a_holder_that_never_came_to_be_is_given_back() {
     onlooker.control().cancel(run, "enough").await.unwrap();
     let holder = Holder { run, step: "a".into(), attempt: 1, hop: 0 };
     let lease = world.clock.now() + Duration::from_secs(125);
-    world.memory.take(&limit(1), &holder, lease, world.clock.now()).await.unwrap();
+    world.memory.acquire(&limit(1), &holder, lease, world.clock.now()).await.unwrap();
     work(&world, &[hopping]).await;
     assert!(world.memory.holders(&limit(1)).await.unwrap().is_empty());
 }
@@ -230,10 +230,10 @@ async fn rule_21_who_is_refused_parks_and_then_asks_once_more() {
     world.hop_once(&engine).await;
     let other = Holder { run: RunId::new(world.clock.now(), 9), step: "x".into(), attempt: 1, hop: 0 };
     let lease = world.clock.now() + Duration::from_secs(100);
-    world.memory.take(&limit(1), &other, lease, world.clock.now()).await.unwrap();
+    world.memory.acquire(&limit(1), &other, lease, world.clock.now()).await.unwrap();
     let memory = world.memory.clone();
     let freed = move || {
-        let after = vec![After::Release { limit: limit(1), holder: other.clone() }];
+        let after = vec![LateWrite::Release { limit: limit(1), holder: other.clone() }];
         let (memory, freed) = (memory.clone(), Commit { after, ..Commit::default() });
         async move { memory.commit(freed).await.map(drop).unwrap() }
     };
@@ -245,7 +245,8 @@ async fn rule_21_who_is_refused_parks_and_then_asks_once_more() {
 #[tokio::test]
 async fn rule_22_a_redelivered_wake_redoes_the_release_and_the_waking() {
     // the worker dies between the outcome and the release; its run goes to sleep, another waits for the slot
-    let script = limited(Script::new("f"), 1).step("a", &[]).ask("nap", &["a"], Ask::SleepFor(Duration::from_secs(60)));
+    let script =
+        limited(Script::new("f"), 1).step("a", &[]).ask("nap", &["a"], Operation::SleepFor(Duration::from_secs(60)));
     let mut world = World::new(vec![script.program()]);
     let torn = support::slow::only_journal(world.memory.clone(), |fact| matches!(fact, Fact::StepSucceeded { .. }));
     let (dying, engine) = (world.engine_on(torn), world.engine());
@@ -349,13 +350,14 @@ async fn rule_24_a_run_that_is_woken_and_cannot_use_the_slot_passes_it_on() {
 #[tokio::test]
 async fn rule_25_who_wants_no_slot_does_not_stand_in_the_way() {
     // a run that sleeps first gives up the place of its arrival
-    let sleeper =
-        limited(Script::new("f"), 1).ask("nap", &[], Ask::SleepFor(Duration::from_secs(3_000))).step("a", &["nap"]);
+    let sleeper = limited(Script::new("f"), 1)
+        .ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_000)))
+        .step("a", &["nap"]);
     let mut world = World::new(vec![sleeper.program()]);
     let engine = world.engine();
     go(&engine, 2).await;
     work(&world, from_ref(&engine)).await;
-    assert!(world.memory.line(&limit(1), 9).await.unwrap().is_empty());
+    assert!(world.memory.tickets(&limit(1), 9).await.unwrap().is_empty());
     world.settle(&engine).await;
     let runs = engine.query().runs(RunFilter::default()).await.unwrap().runs;
     assert!(runs.iter().all(|run| run.status == Status::Completed));

@@ -5,10 +5,10 @@ mod support;
 
 use std::time::Duration;
 
-use stepladder_core::cron::Cron;
-use stepladder_core::decide::Ask;
+use stepladder_core::cron::CronExpression;
+use stepladder_core::decide::Operation;
 use stepladder_core::missed::MissedTicks;
-use stepladder_core::wake::Purpose;
+use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{Status, Timer, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Timers;
@@ -19,7 +19,7 @@ use support::script::Script;
 
 #[tokio::test]
 async fn rule_26_a_sweep_that_dies_is_repeated_and_nothing_is_sent_three_times() {
-    let script = Script::new("f").ask("nap", &[], Ask::SleepFor(Duration::from_secs(7_200))).step("a", &["nap"]);
+    let script = Script::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(7_200))).step("a", &["nap"]);
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
     engine.sweep().await.unwrap();
@@ -52,7 +52,7 @@ async fn rule_26_a_timer_whose_writer_was_late_is_found_in_a_minute_that_has_beg
     engine.sweep().await.unwrap();
     let due = world.clock.now() - Duration::from_secs(50);
     let run = only_run(&engine).await;
-    let late = Timer { due, run, group: "f".into(), purpose: Purpose::Step("".into()) };
+    let late = Timer { due, run, group: "f".into(), purpose: TimerPurpose::Step("".into()) };
     world.memory.set(vec![late]).await.unwrap();
     let before = world.memory.counts().sends;
     world.clock.advance(Duration::from_secs(30));
@@ -71,8 +71,8 @@ async fn rule_26_a_sweep_that_dies_is_gone_on_with_after_the_last_minute_that_it
     let run = only_run(&engine).await;
     let at =
         |secs, purpose| Timer { due: world.clock.now() + Duration::from_secs(secs), run, group: "f".into(), purpose };
-    let wakes = (0..250).map(|n| at(600, Purpose::Step(format!("s{n}").into())));
-    world.memory.set(wakes.chain([at(720, Purpose::Watchdog)]).collect()).await.unwrap();
+    let wakes = (0..250).map(|n| at(600, TimerPurpose::Step(format!("s{n}").into())));
+    world.memory.set(wakes.chain([at(720, TimerPurpose::Watchdog)]).collect()).await.unwrap();
     world.clock.advance(Duration::from_secs(700));
     let unlucky = world.engine_on(support::slow::refuse_reads(world.memory.clone()));
     let before = world.memory.counts().sends;
@@ -84,7 +84,7 @@ async fn rule_26_a_sweep_that_dies_is_gone_on_with_after_the_last_minute_that_it
 
 #[tokio::test]
 async fn rule_27_what_belongs_to_a_live_run_is_kept_at_each_visit() {
-    let sleeper = Script::new("f").ask("nap", &[], Ask::SleepFor(Duration::from_secs(20 * 86_400)));
+    let sleeper = Script::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(20 * 86_400)));
     let ended = Script::new("g").step("a", &[]);
     let mut world = World::new(vec![sleeper.program(), ended.program()]);
     let store = support::slow::Slow::new(world.memory.clone(), world.clock.clone(), |_| None);
@@ -107,7 +107,7 @@ async fn rule_27_what_belongs_to_a_live_run_is_kept_at_each_visit() {
 /// The sweeps of the first hours were denied, or failed: nothing says how far they came.
 #[tokio::test]
 async fn rule_26_timers_from_before_the_first_sweep_that_works_are_sent() {
-    let script = Script::new("f").ask("nap", &[], Ask::SleepFor(Duration::from_secs(7_200))).step("a", &["nap"]);
+    let script = Script::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(7_200))).step("a", &["nap"]);
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
     world.go(&engine).await;
@@ -124,7 +124,7 @@ async fn rule_26_ticks_are_missed_from_the_oldest_timer_on_and_not_before_the_fi
     // the world begins at 22:13:20
     let cron = Script::new("f").step("a", &[]).spec(|spec| {
         spec.triggers.clear();
-        spec.schedule.lines = vec![Cron::parse("5 * * * *", "UTC").unwrap()];
+        spec.schedule.lines = vec![CronExpression::parse("5 * * * *", "UTC").unwrap()];
         spec.schedule.missed_ticks = MissedTicks::RunAll;
     });
     let mut world = World::new(vec![cron.program(), Script::new("g").step("a", &[]).program()]);
@@ -162,7 +162,7 @@ async fn rule_26_the_first_cursor_is_stored_before_anything_is_sent() {
 async fn rule_34_a_timer_that_cannot_be_read_keeps_no_other_back() {
     let errors = Logged::of("stepladder::permanent");
     let _guard = tracing::subscriber::set_default(errors.clone());
-    let script = Script::new("f").ask("nap", &[], Ask::SleepFor(Duration::from_secs(3_600))).step("a", &["nap"]);
+    let script = Script::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_600))).step("a", &["nap"]);
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
     engine.sweep().await.unwrap();

@@ -10,7 +10,7 @@ use stepladder_core::journal::Fact;
 use stepladder_core::retry::Backoff;
 use stepladder_core::slot::{Holder, Limit};
 use stepladder_core::spec::Concurrency;
-use stepladder_core::{Cause, RunId, Timestamp, Wake};
+use stepladder_core::{RunId, Timestamp, Wake, WakeCause};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Commit, Commits, Slots};
 use stepladder_testkit::clock::VirtualClock;
@@ -46,7 +46,7 @@ async fn what_a_run_does_is_told_with_times() {
     // the only slot is another's for ten seconds
     let other = Holder { run: RunId::new(begun, 1), step: "a".into(), attempt: 1, hop: 0 };
     let limit = Limit { key: "f/0".into(), slots: 1 };
-    world.memory.take(&limit, &other, begun + Duration::from_secs(10), begun).await.unwrap();
+    world.memory.acquire(&limit, &other, begun + Duration::from_secs(10), begun).await.unwrap();
     world.go(&engine).await;
     world.settle(&engine).await;
     let took = world.clock.now().since(begun).as_millis();
@@ -77,11 +77,11 @@ async fn a_step_that_waits_is_told_once_however_often_it_asks() {
     let begun = world.clock.now();
     let other = Holder { run: RunId::new(begun, 1), step: "a".into(), attempt: 1, hop: 0 };
     let limit = Limit { key: "f/0".into(), slots: 1 };
-    world.memory.take(&limit, &other, begun + Duration::from_secs(60), begun).await.unwrap();
+    world.memory.acquire(&limit, &other, begun + Duration::from_secs(60), begun).await.unwrap();
     world.go(&engine).await;
     support::hop_all(&world.memory, &engine).await;
     let run = support::only_run(&engine).await;
-    for cause in [Cause::Next, Cause::Again, Cause::Slot, Cause::Watchdog] {
+    for cause in [WakeCause::Next, WakeCause::Again, WakeCause::Slot, WakeCause::Watchdog] {
         let wakes = vec![Wake { run, cause, group: "f".into() }];
         world.memory.commit(Commit { wakes, ..Commit::default() }).await.unwrap();
         support::hop_all(&world.memory, &engine).await;

@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::cron::Cron;
+use stepladder_core::cron::CronExpression;
 use stepladder_core::journal::Origin;
 use stepladder_core::{RunId, Status, Timestamp};
 use stepladder_engine::clock::Clock;
@@ -18,7 +18,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// A function that comes at these lines, with one step.
 fn at(lines: &[&str]) -> Script {
-    let lines = lines.iter().map(|line| Cron::parse(line, "UTC").unwrap()).collect();
+    let lines = lines.iter().map(|line| CronExpression::parse(line, "UTC").unwrap()).collect();
     Script::new("f").step("a", &[]).spec(|spec| {
         spec.triggers.clear();
         spec.schedule.lines = lines;
@@ -112,12 +112,12 @@ async fn a_tick_waits_for_a_worker_that_knows_its_function() {
 
 #[tokio::test]
 async fn a_tick_under_another_ones_id_starts_nothing() {
-    use stepladder_core::{Cause, Wake};
+    use stepladder_core::{Wake, WakeCause};
     use stepladder_engine::ports::{Commit, Commits};
     let mut world = World::new(vec![at(&["0 0 1 1 *"]).program()]);
     let engine = world.engine();
     let run = RunId::new(world.clock.now(), 7);
-    let wake = Wake { run, cause: Cause::Tick(world.clock.now().minute()), group: "f".into() };
+    let wake = Wake { run, cause: WakeCause::Tick(world.clock.now().minute()), group: "f".into() };
     world.memory.commit(Commit { wakes: vec![wake], ..Commit::default() }).await.unwrap();
     world.hop_once(&engine).await;
     assert!(world.memory.read(run, 0).await.unwrap().is_empty());
@@ -127,7 +127,7 @@ async fn a_tick_under_another_ones_id_starts_nothing() {
 #[tokio::test]
 async fn rule_13_a_tick_whose_run_cannot_be_begun_comes_again_as_a_tick() {
     let mut world = World::new(vec![at(&["*/10 * * * *"]).program()]);
-    let unlucky = world.engine_on(support::around::lost(&world.memory, "start"));
+    let unlucky = world.engine_on(support::around::lost(&world.memory, "create_runs"));
     live(&world, &unlucky, Duration::from_secs(8 * 60)).await;
     // ten seconds later
     assert_eq!(created(&unlucky).await, [20 * 60 + 10]);

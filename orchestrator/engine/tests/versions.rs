@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use stepladder_core::decide::Ask;
+use stepladder_core::decide::Operation;
 use stepladder_core::journal::Fact;
 use stepladder_core::{Status, json};
 use stepladder_engine::Pace;
@@ -13,7 +13,7 @@ use support::script::Script;
 
 #[tokio::test]
 async fn an_older_version_leaves_the_call_of_a_function_that_it_does_not_know_to_others() {
-    let call = Ask::Invoke { function: "new".into(), input: json::empty_object(), bound: false };
+    let call = Operation::Invoke { function: "new".into(), input: json::empty_object(), bound: false };
     let caller = Script::new("f").ask("call", &[], call).program();
     let called = Script::new("new").step("a", &[]).spec(|spec| spec.triggers.clear()).program();
     let mut world = World::new(vec![caller.clone(), called]);
@@ -39,7 +39,7 @@ async fn an_older_version_leaves_the_call_of_a_function_that_it_does_not_know_to
 
 /// A function with a night between two steps.
 fn nightly(name: &str) -> Script {
-    let night = Ask::SleepFor(Duration::from_secs(86_400));
+    let night = Operation::SleepFor(Duration::from_secs(86_400));
     Script::new("f").step("first", &[]).ask("night", &["first"], night).step(name, &["night"])
 }
 

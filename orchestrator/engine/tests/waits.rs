@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use stepladder_core::decide::Ask;
+use stepladder_core::decide::Operation;
 use stepladder_core::journal::Fact;
-use stepladder_core::waiting::{Field, Match, Wait};
-use stepladder_core::{Cause, EventId, NewEvent, RunId, Status, json};
+use stepladder_core::waiting::{EventMatch, EventWait, Field};
+use stepladder_core::{EventId, NewEvent, RunId, Status, WakeCause, json};
 use stepladder_engine::Engine;
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Backend, Commit, Commits, Later, Queue, StoreResult, Waiters};
+use stepladder_engine::ports::{Backend, Commit, Commits, EarlyWrite, Queue, StoreResult, SubscriptionIndex};
 use stepladder_testkit::intercept::{Call, Intercept, Intercepted};
 use stepladder_testkit::memory::Memory;
 use support::script::Script;
@@ -22,20 +22,20 @@ use support::{World, count, only_run};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-fn wait_for(event: &str, matching: Match) -> Ask {
-    Ask::WaitForEvent { wait: Arc::new(Wait { events: vec![event.into()], matching }), timeout: HOUR }
+fn wait_for(event: &str, matching: EventMatch) -> Operation {
+    Operation::WaitForEvent { wait: Arc::new(EventWait { events: vec![event.into()], matching }), timeout: HOUR }
 }
 
-fn any(event: &str) -> Ask {
-    wait_for(event, Match::Any)
+fn any(event: &str) -> Operation {
+    wait_for(event, EventMatch::Any)
 }
 
-fn by(path: &str, value: serde_json::Value) -> Match {
-    Match::Field(Field::new(path, &value).unwrap())
+fn by(path: &str, value: serde_json::Value) -> EventMatch {
+    EventMatch::Field(Field::new(path, &value).unwrap())
 }
 
 fn event(name: &str, data: serde_json::Value) -> NewEvent {
-    NewEvent::new(name, json::of(&data).unwrap())
+    NewEvent::new(name, json::to_json(&data).unwrap())
 }
 
 /// An event that is the same one when it is sent again.
@@ -58,7 +58,7 @@ async fn status(engine: &Engine, run: RunId) -> Status {
 
 /// How many events entered a run.
 async fn entered(world: &World, engine: &Engine, run: RunId) -> usize {
-    count(&world.journal(engine, run).await, |fact| matches!(fact, Fact::EventEntered { .. }))
+    count(&world.journal(engine, run).await, |fact| matches!(fact, Fact::EventDelivered { .. }))
 }
 
 #[tokio::test]
@@ -145,8 +145,9 @@ async fn rule_15_a_repeated_event_sends_the_wake_that_the_first_did_not_get_to()
     let engine = world.engine();
     world.go(&engine).await;
     work(&world, &engine).await;
-    let dying = world
-        .engine_on(support::slow::only_journal(world.memory.clone(), |fact| matches!(fact, Fact::EventEntered { .. })));
+    let dying = world.engine_on(support::slow::only_journal(world.memory.clone(), |fact| {
+        matches!(fact, Fact::EventDelivered { .. })
+    }));
     let ingest = tokio::spawn(async move { send(&dying, named("approved", "x")).await });
     let run = only_run(&engine).await;
     while entered(&world, &engine, run).await == 0 {
@@ -217,7 +218,7 @@ fn registers(commit: &Commit) -> bool {
 }
 
 fn offers(commit: &Commit) -> bool {
-    commit.before.iter().any(|before| matches!(before, Later::Offer { .. }))
+    commit.before.iter().any(|before| matches!(before, EarlyWrite::PutInInbox { .. }))
 }
 
 #[tokio::test]
@@ -236,10 +237,10 @@ async fn rule_18_an_event_between_the_index_and_the_entry_is_not_lost() {
     world.go(&engine).await;
     world.hop_once(&engine).await;
     let run = only_run(&engine).await;
-    assert_eq!(world.memory.offered(run).await.unwrap().len(), 1, "the journal did not know of the wait yet");
+    assert_eq!(world.memory.inbox(run).await.unwrap().len(), 1, "the journal did not know of the wait yet");
     world.settle_within(&engine, Duration::from_secs(1)).await;
     assert_eq!((entered(&world, &engine, run).await, status(&engine, run).await), (1, Status::Completed));
-    assert!(world.memory.offered(run).await.unwrap().is_empty(), "nothing is left in the inbox");
+    assert!(world.memory.inbox(run).await.unwrap().is_empty(), "nothing is left in the inbox");
 }
 
 #[tokio::test]
@@ -304,14 +305,14 @@ async fn the_wake_of_an_offer_comes_again_as_what_it_is() {
     world.go(&engine).await;
     work(&world, &engine).await;
     let run = only_run(&engine).await;
-    let wake = stepladder_core::Wake { run, cause: Cause::Offered, group: "f".into() };
+    let wake = stepladder_core::Wake { run, cause: WakeCause::Offered, group: "f".into() };
     world.memory.commit(Commit { wakes: vec![wake], ..Commit::default() }).await.unwrap();
     // rule 13: the storage fails, the wake is sent again
     let unlucky = world.engine_on(support::slow::refuse_reads(world.memory.clone()));
     world.hop_once(&unlucky).await;
     world.clock.advance(Duration::from_secs(10));
     let deliveries = world.memory.receive(9, HOUR).await.unwrap();
-    assert!(deliveries.iter().any(|delivery| delivery.wake.cause == Cause::Offered), "{deliveries:?}");
+    assert!(deliveries.iter().any(|delivery| delivery.wake.cause == WakeCause::Offered), "{deliveries:?}");
 }
 
 #[tokio::test]
@@ -324,11 +325,11 @@ async fn an_offer_that_no_wait_is_for_is_dropped() {
     let run = only_run(&engine).await;
     let accepted = world.engine().intake().ingest(vec![named("other", "x")], None).await.unwrap()[0];
     assert_eq!(entered(&world, &engine, run).await, 0);
-    let before = vec![Later::Offer { run, event: accepted }];
-    let wake = stepladder_core::Wake { run, cause: Cause::Offered, group: "f".into() };
+    let before = vec![EarlyWrite::PutInInbox { run, event: accepted }];
+    let wake = stepladder_core::Wake { run, cause: WakeCause::Offered, group: "f".into() };
     world.memory.commit(Commit { before, wakes: vec![wake], ..Commit::default() }).await.unwrap();
     work(&world, &engine).await;
-    assert!(world.memory.offered(run).await.unwrap().is_empty());
+    assert!(world.memory.inbox(run).await.unwrap().is_empty());
     assert_eq!((entered(&world, &engine, run).await, status(&engine, run).await), (0, Status::Running));
 }
 
@@ -349,7 +350,7 @@ async fn only_the_runs_with_the_value_in_the_field_get_an_event() {
 
 #[tokio::test]
 async fn an_expression_sees_what_started_the_run() {
-    let when = Match::When("async.data.id == event.data.id && async.data.score > 7".into());
+    let when = EventMatch::When("async.data.id == event.data.id && async.data.score > 7".into());
     let script = Script::new("f").ask("w", &[], wait_for("scored", when));
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
@@ -369,7 +370,7 @@ async fn an_expression_sees_what_started_the_run() {
 
 #[tokio::test]
 async fn an_expression_that_is_none_fails_the_run_and_says_so() {
-    let script = Script::new("f").ask("w", &[], wait_for("scored", Match::When("async.data.".into())));
+    let script = Script::new("f").ask("w", &[], wait_for("scored", EventMatch::When("async.data.".into())));
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
     world.go(&engine).await;
@@ -414,10 +415,10 @@ async fn what_is_stale_in_the_index_is_met_and_forgotten() {
 
 #[tokio::test]
 async fn rule_12_an_event_whose_wake_was_lost_is_found_beside_a_sleep_that_goes_on() {
-    let nap = Ask::SleepFor(Duration::from_secs(10 * 86_400));
-    let wait = Arc::new(Wait { events: vec!["approved".into()], matching: Match::Any });
+    let nap = Operation::SleepFor(Duration::from_secs(10 * 86_400));
+    let wait = Arc::new(EventWait { events: vec!["approved".into()], matching: EventMatch::Any });
     // its own end is not near, either
-    let wait = Ask::WaitForEvent { wait, timeout: Duration::from_secs(7 * 86_400) };
+    let wait = Operation::WaitForEvent { wait, timeout: Duration::from_secs(7 * 86_400) };
     let script = Script::new("f").ask("w", &[], wait).ask("nap", &[], nap).step("a", &["w"]);
     let executed = script.executed();
     let mut world = World::new(vec![script.program()]);
@@ -437,8 +438,8 @@ async fn rule_12_an_event_whose_wake_was_lost_is_found_beside_a_sleep_that_goes_
 #[tokio::test]
 async fn a_run_that_waits_is_looked_after_once_a_day_and_woken_at_the_end_of_its_wait() {
     let week = Duration::from_secs(7 * 86_400);
-    let wait = Arc::new(Wait { events: vec!["approved".into()], matching: Match::Any });
-    let script = Script::new("f").ask("w", &[], Ask::WaitForEvent { wait, timeout: week });
+    let wait = Arc::new(EventWait { events: vec!["approved".into()], matching: EventMatch::Any });
+    let script = Script::new("f").ask("w", &[], Operation::WaitForEvent { wait, timeout: week });
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
     world.go(&engine).await;

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::{BoxFuture, poll_fn};
-use stepladder_core::decide::{Ask, StepOptions};
+use stepladder_core::decide::{Operation, StepOptions};
 use stepladder_core::limits::{FAILURE_BYTES, OUTCOME_BYTES, UNDO};
 use stepladder_core::retry::{DEFAULT_RETRIES, RetryPolicy};
-use stepladder_core::sentence::{brief, cut};
+use stepladder_core::sentence::{shortened, truncated};
 use stepladder_core::{Failure, Json, StepId, json};
 
 use crate::error::{ErrorCode, panicked};
@@ -75,19 +75,19 @@ pub(crate) async fn compensated(
         });
         let options = StepOptions { retries: Some(max_retries), ..StepOptions::default() };
         if let Err(error) = run_step(&ledger, id, options, body, at).await {
-            not_undone += &brief(format_args!("; `{name}` could not be undone: {error}"));
+            not_undone += &shortened(format_args!("; `{name}` could not be undone: {error}"));
         }
     }
     if !not_undone.is_empty() {
         // a long failure must not hide what could not be undone
-        message = cut(message, FAILURE_BYTES / 2) + &not_undone;
+        message = truncated(message, FAILURE_BYTES / 2) + &not_undone;
     }
     Err(Error::recorded(Failure { message, code: failure.code }))
 }
 
 /// Records that the run has failed. Returns the failure on record, which later replays keep.
 async fn record_failure(ledger: &Arc<ReplayLedger>, failure: Failure) -> Failure {
-    let record = json::of(&failure).unwrap_or_else(|_| json::null());
+    let record = json::to_json(&failure).unwrap_or_else(|_| json::null());
     let body: Body<'static> = Box::new(move || Box::pin(async move { Ok(record) }));
     let recorded = run_step(ledger, UNDO.into(), StepOptions::default(), body, Location::caller()).await;
     recorded.ok().and_then(|record| serde_json::from_str(record.get()).ok()).unwrap_or(failure)
@@ -100,7 +100,7 @@ async fn run_step(
     body: Body<'static>,
     at: &'static Location<'static>,
 ) -> Result<Json> {
-    let mut step = UntypedStep::new(ledger.clone(), id, Ask::Run(options), Some(body), at);
+    let mut step = UntypedStep::new(ledger.clone(), id, Operation::Run(options), Some(body), at);
     poll_fn(|cx| step.poll(cx)).await
 }
 

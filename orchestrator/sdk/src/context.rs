@@ -10,8 +10,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use stepladder_core::decide::{Ask, StepOptions};
-use stepladder_core::limits::{NAME_CHARS, step_name_fault};
+use stepladder_core::decide::{Operation, StepOptions};
+use stepladder_core::limits::{NAME_CHARS, step_name_problem};
 use stepladder_core::{Json, RunId, Timestamp, json};
 use uuid::Uuid;
 
@@ -91,7 +91,7 @@ impl Context {
             let running = body();
             Box::pin(async move { encode(&running.await?) })
         });
-        Step::new(self.create(name.into(), Ask::Run(StepOptions::default()), Some(body), decode))
+        Step::new(self.create(name.into(), Operation::Run(StepOptions::default()), Some(body), decode))
     }
 
     /// Creates one step for each item, all with this name. At most [`limit`](Map::limit) of them
@@ -253,9 +253,15 @@ impl Context {
     }
 
     #[track_caller]
-    fn create<'a, T>(&'a self, name: String, ask: Ask, body: Option<Body<'a>>, decode: Decode<T>) -> Recorded<'a, T> {
+    fn create<'a, T>(
+        &'a self,
+        name: String,
+        ask: Operation,
+        body: Option<Body<'a>>,
+        decode: Decode<T>,
+    ) -> Recorded<'a, T> {
         let at = Location::caller();
-        let name_error = step_name_fault(&name).map(|fault| {
+        let name_error = step_name_problem(&name).map(|fault| {
             Error::terminal(format!("the step name `{name}` ({at}) {fault}")).with_code(ErrorCode::BadStepName)
         });
         let id = self.ledger.assign_id(name);
@@ -268,7 +274,7 @@ impl Context {
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Json> {
-    json::of(value).map_err(|error| {
+    json::to_json(value).map_err(|error| {
         Error::terminal(format!("{} cannot be written as JSON: {error}", std::any::type_name::<T>()))
             .with_code(ErrorCode::Unencodable)
     })

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use stepladder_core::Failure;
 use stepladder_core::limits::FAILURE_BYTES;
-use stepladder_core::retry::Retry;
-use stepladder_core::sentence::cut;
-use stepladder_engine::program::Fault;
+use stepladder_core::retry::RetryAdvice;
+use stepladder_core::sentence::truncated;
+use stepladder_engine::program::AdvisedFailure;
 
 pub use code::ErrorCode;
 pub(crate) use panic::panicked;
@@ -55,7 +55,7 @@ pub struct Error(Box<Inner>);
 
 struct Inner {
     source: Source,
-    retry: Retry,
+    retry: RetryAdvice,
     code: Option<Cow<'static, str>>,
 }
 
@@ -70,19 +70,19 @@ impl Error {
 
     /// Creates an error that is not retried.
     pub fn terminal(error: impl Into<Source>) -> Self {
-        Self::with_retry(http::without_secrets(error.into()), Retry::Never)
+        Self::with_retry(http::without_secrets(error.into()), RetryAdvice::Never)
     }
 
     /// Creates an error that is retried after `wait`, while retries are left.
     pub fn retry_after(wait: Duration, error: impl Into<Source>) -> Self {
-        Self::with_retry(http::without_secrets(error.into()), Retry::After(wait))
+        Self::with_retry(http::without_secrets(error.into()), RetryAdvice::After(wait))
     }
 
-    fn with_retry(source: Source, retry: Retry) -> Self {
+    fn with_retry(source: Source, retry: RetryAdvice) -> Self {
         Self(Box::new(Inner { source, retry, code: None }))
     }
 
-    fn advised(mut self, retry: Retry) -> Self {
+    fn advised(mut self, retry: RetryAdvice) -> Self {
         self.0.retry = retry;
         self
     }
@@ -107,18 +107,18 @@ impl Error {
 
     /// Whether the error is never retried.
     pub fn is_terminal(&self) -> bool {
-        self.0.retry == Retry::Never
+        self.0.retry == RetryAdvice::Never
     }
 
     /// Returns the wait before the next attempt, if the error sets one.
     pub fn retry_delay(&self) -> Option<Duration> {
         match self.0.retry {
-            Retry::After(wait) => Some(wait),
-            Retry::Default | Retry::Never => None,
+            RetryAdvice::After(wait) => Some(wait),
+            RetryAdvice::Default | RetryAdvice::Never => None,
         }
     }
 
-    pub(crate) fn retry(&self) -> Retry {
+    pub(crate) fn retry(&self) -> RetryAdvice {
         self.0.retry
     }
 
@@ -153,11 +153,11 @@ impl Error {
     }
 
     /// Converts to what the engine records.
-    pub(crate) fn into_fault(self) -> Fault {
+    pub(crate) fn into_fault(self) -> AdvisedFailure {
         // a message may quote megabytes: stop writing where the journal would cut it
-        let message = cut(format_args!("{self:#}"), FAILURE_BYTES);
+        let message = truncated(format_args!("{self:#}"), FAILURE_BYTES);
         let failure = Failure { message, code: self.0.code.map(Cow::into_owned) }.bounded();
-        Fault { failure, retry: self.0.retry }
+        AdvisedFailure { failure, retry: self.0.retry }
     }
 }
 
@@ -219,9 +219,9 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let retry = match self.0.retry {
-            Retry::Default => "retryable",
-            Retry::Never => "terminal",
-            Retry::After(_) => "retryable later",
+            RetryAdvice::Default => "retryable",
+            RetryAdvice::Never => "terminal",
+            RetryAdvice::After(_) => "retryable later",
         };
         write!(f, "{self:#} ({retry}")?;
         match &self.0.code {
@@ -232,18 +232,18 @@ impl fmt::Debug for Error {
 }
 
 /// Returns the retry advice of the first cause that has any.
-fn classify(error: &(dyn StdError + 'static)) -> Retry {
+fn classify(error: &(dyn StdError + 'static)) -> RetryAdvice {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if error.is::<std::env::VarError>() {
-            return Retry::Never;
+            return RetryAdvice::Never;
         }
         if let Some(retry) = http::classify(error) {
             return retry;
         }
         cause = error.source();
     }
-    Retry::Default
+    RetryAdvice::Default
 }
 
 /// Sets retry advice or a code on the error of any result.
@@ -280,11 +280,11 @@ pub trait ResultExt<T> {
 
 impl<T, E: Into<Source> + 'static> ResultExt<T> for std::result::Result<T, E> {
     fn terminal(self) -> Result<T> {
-        self.map_err(|error| converted(error).advised(Retry::Never))
+        self.map_err(|error| converted(error).advised(RetryAdvice::Never))
     }
 
     fn retry_after(self, wait: Duration) -> Result<T> {
-        self.map_err(|error| converted(error).advised(Retry::After(wait)))
+        self.map_err(|error| converted(error).advised(RetryAdvice::After(wait)))
     }
 
     fn with_code(self, code: impl Into<Cow<'static, str>>) -> Result<T> {

@@ -165,7 +165,7 @@ pub trait ToEvent {
 
 impl<T: EventData + Serialize> ToEvent for T {
     fn to_event(&self) -> serde_json::Result<NewEvent> {
-        Ok(NewEvent::new(T::NAME, json::of(self)?))
+        Ok(NewEvent::new(T::NAME, json::to_json(self)?))
     }
 }
 

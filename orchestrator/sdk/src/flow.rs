@@ -5,8 +5,8 @@ mod compile;
 
 use std::time::Duration;
 
-use stepladder_core::flow::Second;
-use stepladder_core::spec::Counted;
+use stepladder_core::flow::SingletonMode;
+use stepladder_core::spec::CountedUnit;
 
 use crate::EventData;
 use crate::single_calls::SingleCalls;
@@ -32,7 +32,7 @@ pub(crate) use compile::{Compiler, FlowConfig};
 pub struct Concurrency {
     limit: u32,
     key: Option<String>,
-    counted: Counted,
+    counted: CountedUnit,
     shared: Option<String>,
     calls: SingleCalls,
 }
@@ -40,13 +40,13 @@ pub struct Concurrency {
 impl Concurrency {
     /// Limits the executing steps to `n`, at least 1.
     pub fn limit(n: u32) -> Self {
-        Self { limit: n, key: None, counted: Counted::Steps, shared: None, calls: SingleCalls::default() }
+        Self { limit: n, key: None, counted: CountedUnit::Steps, shared: None, calls: SingleCalls::default() }
     }
 
     /// Limits the live runs to `n`, at least 1. A run counts from its first step to its end, also
     /// while it sleeps.
     pub fn runs(n: u32) -> Self {
-        Self { counted: Counted::Runs, ..Self::limit(n) }
+        Self { counted: CountedUnit::Runs, ..Self::limit(n) }
     }
 
     /// Limits each value of a CEL expression over the `event` separately: `event.data.clientId`.
@@ -209,7 +209,7 @@ impl Batch {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Singleton {
-    second: Second,
+    second: SingletonMode,
     key: Option<String>,
     calls: SingleCalls,
 }
@@ -217,12 +217,12 @@ pub struct Singleton {
 impl Singleton {
     /// Skips further runs while one is live.
     pub fn skip() -> Self {
-        Self { second: Second::Skip, key: None, calls: SingleCalls::default() }
+        Self { second: SingletonMode::Skip, key: None, calls: SingleCalls::default() }
     }
 
     /// Cancels the live run when a further one is created.
     pub fn replace() -> Self {
-        Self { second: Second::Replace, ..Self::skip() }
+        Self { second: SingletonMode::Replace, ..Self::skip() }
     }
 
     /// Allows one live run for each value of a CEL expression over the `event`.

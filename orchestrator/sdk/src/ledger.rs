@@ -14,10 +14,10 @@ use std::task::Waker;
 use std::time::Duration;
 
 use stepladder_core::decide::Want;
-use stepladder_core::retry::Retry;
-use stepladder_core::state::Revealed;
+use stepladder_core::retry::RetryAdvice;
+use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Failure, Json, RunId, StepId, Timestamp};
-use stepladder_engine::program::{Fault, Finished};
+use stepladder_engine::program::{AdvisedFailure, FinishedStep};
 
 use crate::compensation::Compensation;
 use crate::duration::friendly;
@@ -44,10 +44,10 @@ struct Inner {
     /// Steps whose body runs, or has ended while its outcome is not revealed yet.
     active: usize,
     /// Recorded outcomes that are not revealed yet.
-    recorded: VecDeque<Revealed>,
+    recorded: VecDeque<RevealedOutcome>,
     /// Outcomes that were revealed before a step asked for them.
-    unclaimed: HashMap<StepId, Revealed>,
-    finished: Vec<Finished>,
+    unclaimed: HashMap<StepId, RevealedOutcome>,
+    finished: Vec<FinishedStep>,
     dropped: Vec<StepId>,
     /// Whether the wanted steps changed since they were last listed.
     changed: bool,
@@ -79,7 +79,7 @@ enum StepState {
     /// Its body has ended. The engine decides whether another attempt follows.
     BodyEnded,
     /// The next poll of the step takes the outcome.
-    Revealed(Revealed),
+    Revealed(RevealedOutcome),
     /// The step has taken its outcome, or the handler has dropped the step.
     Closed,
 }
@@ -90,13 +90,13 @@ pub(crate) enum Instruction {
     /// Drop the body: it was stopped.
     StopBody,
     PollBody,
-    Complete(Revealed),
+    Complete(RevealedOutcome),
     /// Fail: no step may be polled here. Carries the reason.
     Refuse(String),
 }
 
 impl ReplayLedger {
-    pub(crate) fn new(run: RunId, created_at: Timestamp, outcomes: Vec<Revealed>) -> Self {
+    pub(crate) fn new(run: RunId, created_at: Timestamp, outcomes: Vec<RevealedOutcome>) -> Self {
         let inner = Inner {
             scope: Scope::Outside,
             name_counts: HashMap::new(),
@@ -205,13 +205,13 @@ impl ReplayLedger {
     }
 
     /// Records that the body of a step ended.
-    pub(crate) fn finish_body(&self, at: usize, result: Result<Json, Fault>) {
+    pub(crate) fn finish_body(&self, at: usize, result: Result<Json, AdvisedFailure>) {
         let mut inner = self.lock();
         let step = &mut inner.steps[at];
         if matches!(step.state, StepState::Running) {
             step.state = StepState::BodyEnded;
             let step = step.want.step.clone();
-            inner.finished.push(Finished { step, result });
+            inner.finished.push(FinishedStep { step, result });
         }
     }
 
@@ -265,7 +265,7 @@ impl ReplayLedger {
     }
 
     /// Adds an outcome that was just recorded.
-    pub(crate) fn push_outcome(&self, outcome: Revealed) {
+    pub(crate) fn push_outcome(&self, outcome: RevealedOutcome) {
         self.lock().recorded.push_back(outcome);
     }
 
@@ -284,8 +284,8 @@ impl ReplayLedger {
         let is_wanted = |at: &usize| matches!(inner.steps[*at].state, StepState::Wanted);
         let Some(at) = inner.index.get(step).copied().filter(is_wanted) else {
             let failure = Failure::new(format!("step `{step}` does not wait for its body to run"));
-            let fault = Fault { failure, retry: Retry::Default };
-            inner.finished.push(Finished { step: step.clone(), result: Err(fault) });
+            let fault = AdvisedFailure { failure, retry: RetryAdvice::Default };
+            inner.finished.push(FinishedStep { step: step.clone(), result: Err(fault) });
             return;
         };
         inner.wanted.remove(&at);
@@ -311,7 +311,7 @@ impl ReplayLedger {
     }
 
     /// Returns the bodies that ended since the last call.
-    pub(crate) fn take_finished(&self) -> Vec<Finished> {
+    pub(crate) fn take_finished(&self) -> Vec<FinishedStep> {
         std::mem::take(&mut self.lock().finished)
     }
 
@@ -376,10 +376,10 @@ impl Inner {
 }
 
 /// Returns the result of a body that was stopped at its timeout.
-pub(crate) fn timed_out(step: &StepId, timeout: Duration) -> Finished {
+pub(crate) fn timed_out(step: &StepId, timeout: Duration) -> FinishedStep {
     let failure = Failure {
         message: format!("step `{step}` ran past its timeout of {}", friendly(timeout)),
         code: Some(ErrorCode::Timeout.to_string()),
     };
-    Finished { step: step.clone(), result: Err(Fault { failure, retry: Retry::Default }) }
+    FinishedStep { step: step.clone(), result: Err(AdvisedFailure { failure, retry: RetryAdvice::Default }) }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 use stepladder_core::json;
-use stepladder_core::report::{Level, Line};
+use stepladder_core::report::{LogLevel, LogLine};
 
 /// A log line with a level and fields, for [`Context::log`](crate::Context::log). Plain text works
 /// too.
@@ -18,7 +18,7 @@ use stepladder_core::report::{Level, Line};
 #[derive(Clone, Debug)]
 #[must_use = "a log line is written by ctx.log"]
 pub struct Log {
-    level: Level,
+    level: LogLevel,
     message: String,
     fields: Map<String, Value>,
 }
@@ -26,17 +26,17 @@ pub struct Log {
 impl Log {
     /// Creates a line at level `info`.
     pub fn info(message: impl Into<String>) -> Self {
-        Self { level: Level::Info, message: message.into(), fields: Map::new() }
+        Self { level: LogLevel::Info, message: message.into(), fields: Map::new() }
     }
 
     /// Creates a line at level `warn`.
     pub fn warn(message: impl Into<String>) -> Self {
-        Self { level: Level::Warn, ..Self::info(message) }
+        Self { level: LogLevel::Warn, ..Self::info(message) }
     }
 
     /// Creates a line at level `error`.
     pub fn error(message: impl Into<String>) -> Self {
-        Self { level: Level::Error, ..Self::info(message) }
+        Self { level: LogLevel::Error, ..Self::info(message) }
     }
 
     /// Adds a field. A later value replaces an earlier one of the same name. If the value cannot be
@@ -47,10 +47,10 @@ impl Log {
         self
     }
 
-    pub(crate) fn into_line(self) -> Line {
+    pub(crate) fn into_line(self) -> LogLine {
         let Self { level, message, fields } = self;
-        let fields = if fields.is_empty() { None } else { json::of(&fields).ok() };
-        Line::new(level, &message, fields)
+        let fields = if fields.is_empty() { None } else { json::to_json(&fields).ok() };
+        LogLine::new(level, &message, fields)
     }
 }
 

@@ -44,12 +44,12 @@ const TIMEOUT: Duration = Duration::from_secs(3_600);
 #[must_use = "a check is not made until it is awaited"]
 pub struct PollUntil<'a, T> {
     step: Step<'a, T>,
-    poll: decide::Poll,
+    poll: decide::PollSchedule,
 }
 
 impl<'a, T> PollUntil<'a, T> {
     pub(crate) fn new(step: Step<'a, T>) -> Self {
-        Self { step, poll: decide::Poll { every: EVERY, timeout: TIMEOUT } }.with_poll_set()
+        Self { step, poll: decide::PollSchedule { every: EVERY, timeout: TIMEOUT } }.with_poll_set()
     }
 
     /// Sets the waits between checks: a duration, or a [`Backoff`]. By default, 5 s at first,
@@ -88,7 +88,7 @@ impl<'a, T> PollUntil<'a, T> {
     }
 
     fn limit_error(&self) -> Option<Error> {
-        let decide::Poll { every, timeout } = &self.poll;
+        let decide::PollSchedule { every, timeout } = &self.poll;
         let longest = every.longest();
         (longest.saturating_mul(CHECKS) < *timeout).then(|| {
             let message = format!(

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::{BoxFuture, poll_fn};
-use stepladder_core::report::Placed;
-use stepladder_core::state::Revealed;
+use stepladder_core::report::HandlerLogLine;
+use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Json, Report, StepId};
-use stepladder_engine::program::{Advance, Fault, Finished, Session};
+use stepladder_engine::program::{AdvisedFailure, FinishedStep, PollResult, Session};
 
 use crate::error::{ErrorCode, panicked};
 use crate::ledger::{ReplayLedger, Scope};
@@ -36,7 +36,7 @@ pub(crate) struct RustSession {
     ledger: Arc<ReplayLedger>,
     root: Arc<RootWaker>,
     waker: Waker,
-    ended: Option<Result<Json, Fault>>,
+    ended: Option<Result<Json, AdvisedFailure>>,
 }
 
 impl RustSession {
@@ -89,7 +89,7 @@ impl RustSession {
         Poll::Pending
     }
 
-    fn poll_finished(&mut self, cx: &mut Context<'_>) -> Poll<Vec<Finished>> {
+    fn poll_finished(&mut self, cx: &mut Context<'_>) -> Poll<Vec<FinishedStep>> {
         self.root.register(cx.waker());
         for _ in 0..MAX_POLLS {
             let woken = self.root.take_woken();
@@ -131,15 +131,15 @@ impl Drop for RustSession {
 
 #[async_trait]
 impl Session for RustSession {
-    async fn advance(&mut self) -> Advance {
+    async fn advance(&mut self) -> PollResult {
         loop {
             poll_fn(|cx| self.poll_settled(cx)).await;
             if let Some(result) = &self.ended {
-                return Advance::Ended(result.clone());
+                return PollResult::Ended(result.clone());
             }
             let (wants, has_active) = self.ledger.wanted();
             if has_active || !wants.is_empty() {
-                return Advance::Wanted(wants);
+                return PollResult::Wanted(wants);
             }
             if !self.wait_for_wake().await {
                 let message = "the function awaits something that is not a step; wrap it in ctx.step";
@@ -152,23 +152,23 @@ impl Session for RustSession {
         }
     }
 
-    fn begin(&mut self, steps: &[StepId]) {
+    fn start_bodies(&mut self, steps: &[StepId]) {
         steps.iter().for_each(|step| self.ledger.start_body(step));
     }
 
-    async fn finished(&mut self) -> Vec<Finished> {
+    async fn wait_finished(&mut self) -> Vec<FinishedStep> {
         poll_fn(|cx| self.poll_finished(cx)).await
     }
 
-    fn expire(&mut self, step: &StepId, timeout: Duration) {
+    fn stop_timed_out(&mut self, step: &StepId, timeout: Duration) {
         self.ledger.time_out_body(step, timeout);
     }
 
-    fn reveal(&mut self, outcome: Revealed) {
+    fn reveal(&mut self, outcome: RevealedOutcome) {
         self.ledger.push_outcome(outcome);
     }
 
-    fn dropped(&mut self) -> Vec<StepId> {
+    fn take_dropped(&mut self) -> Vec<StepId> {
         self.ledger.take_dropped()
     }
 
@@ -176,11 +176,11 @@ impl Session for RustSession {
         self.ledger.orphans()
     }
 
-    fn report(&mut self, step: &StepId) -> Report {
+    fn take_report(&mut self, step: &StepId) -> Report {
         self.ledger.take_report(step)
     }
 
-    fn said(&mut self) -> Vec<Placed> {
+    fn take_log_lines(&mut self) -> Vec<HandlerLogLine> {
         self.ledger.take_log()
     }
 }

@@ -108,7 +108,7 @@ impl TestApp {
     /// Posts to the token of a signal, and runs everything until no run is live. Panics if the post
     /// is refused.
     pub async fn signal(&mut self, token: &str, data: &(impl Serialize + ?Sized)) {
-        let data = json::of(data).unwrap_or_else(|error| panic!("the signal is not JSON: {error}"));
+        let data = json::to_json(data).unwrap_or_else(|error| panic!("the signal is not JSON: {error}"));
         let world = self.world();
         world.engine.subscriptions().signal(token, data).await.unwrap_or_else(|error| panic!("{error}"));
         world.run_to_end().await;
@@ -117,7 +117,12 @@ impl TestApp {
     /// Returns the token of a step that waits for a signal, or will: the one that the function
     /// passes on.
     pub async fn token(&mut self, run: &TestRun, step: &str) -> String {
-        self.world().engine.subscriptions().token(run.id(), step).await.unwrap_or_else(|error| panic!("{error}"))
+        self.world()
+            .engine
+            .subscriptions()
+            .callback_token(run.id(), step)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Cancels a run, and runs everything that can run without moving the clock. Returns the run as
@@ -163,7 +168,7 @@ impl TestApp {
     /// Reruns a run from its beginning with other event data, and runs everything until no run is
     /// live. Returns the new run.
     pub async fn rerun_with(&mut self, run: &TestRun, data: &(impl Serialize + ?Sized)) -> TestRun {
-        let input = json::of(data).unwrap_or_else(|error| panic!("the input is not JSON: {error}"));
+        let input = json::to_json(data).unwrap_or_else(|error| panic!("the input is not JSON: {error}"));
         self.rerun_as(run, Rerun { from_step: None, input: Some(input) }).await
     }
 
@@ -211,7 +216,7 @@ impl TestApp {
 
     async fn ingest<E: ToEvent>(&mut self, event: &E) -> EventId {
         let event = encode_event(event).unwrap_or_else(|error| panic!("{error}"));
-        if let Some(fault) = event.fault() {
+        if let Some(fault) = event.problem() {
             panic!("the event `{}` cannot be sent: {fault}", event.name);
         }
         let ids = self.world().engine.intake().ingest(vec![event], None).await;

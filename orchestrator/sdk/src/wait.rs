@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use stepladder_core::decide::Ask;
-use stepladder_core::waiting::{Field, Match};
+use stepladder_core::decide::Operation;
+use stepladder_core::waiting::{EventMatch, Field};
 
 use crate::step::{Recorded, delegate_future};
 use crate::{Event, EventData, Result};
@@ -58,7 +58,7 @@ impl<'a, T> WaitForEvent<'a, T> {
     /// waits, so thousands of runs may wait for the same event, each for its own value. Field and
     /// value have at most 1 KiB. If there are several conditions, all must hold.
     pub fn matching(self, field: &str, value: &(impl Serialize + ?Sized)) -> Self {
-        self.and(Field::new(field, value).map(Match::Field))
+        self.and(Field::new(field, value).map(EventMatch::Field))
     }
 
     /// Accepts only events for which this CEL expression is true, for example `async.data.score >
@@ -69,7 +69,7 @@ impl<'a, T> WaitForEvent<'a, T> {
     /// each run that waits; prefer [`matching`](Self::matching). If there are several conditions,
     /// all must hold.
     pub fn filter(self, cel: impl Into<Arc<str>>) -> Self {
-        self.and(Ok(Match::When(cel.into())))
+        self.and(Ok(EventMatch::When(cel.into())))
     }
 
     /// Sets how long to wait, from the first poll on. By default, 7 days.
@@ -79,11 +79,11 @@ impl<'a, T> WaitForEvent<'a, T> {
         self
     }
 
-    fn and(mut self, condition: Result<Match, String>) -> Self {
+    fn and(mut self, condition: Result<EventMatch, String>) -> Self {
         self.step.change_ask(|ask| {
-            let Ask::WaitForEvent { wait, .. } = ask else { return Ok(()) };
+            let Operation::WaitForEvent { wait, .. } = ask else { return Ok(()) };
             let wait = Arc::make_mut(wait);
-            let before = std::mem::replace(&mut wait.matching, Match::Any);
+            let before = std::mem::replace(&mut wait.matching, EventMatch::Any);
             wait.matching = before.and(condition?);
             Ok(())
         });
@@ -140,10 +140,14 @@ delegate_future! {
     WaitForSignal<'a, T> => Option<T>;
 }
 
-fn set_timeout(ask: &mut Ask, limit: Duration) -> Result<(), String> {
+fn set_timeout(ask: &mut Operation, limit: Duration) -> Result<(), String> {
     match ask {
-        Ask::WaitForEvent { timeout, .. } | Ask::WaitForSignal { timeout } => *timeout = limit,
-        Ask::Run(_) | Ask::SleepFor(_) | Ask::SleepUntil(_) | Ask::Send(_) | Ask::Invoke { .. } => {}
+        Operation::WaitForEvent { timeout, .. } | Operation::WaitForSignal { timeout } => *timeout = limit,
+        Operation::Run(_)
+        | Operation::SleepFor(_)
+        | Operation::SleepUntil(_)
+        | Operation::Send(_)
+        | Operation::Invoke { .. } => {}
     }
     Ok(())
 }

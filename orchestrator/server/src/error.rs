@@ -7,8 +7,8 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use stepladder_core::event::BadEvent;
-use stepladder_core::sentence::brief;
+use stepladder_core::event::EventError;
+use stepladder_core::sentence::shortened;
 use stepladder_engine::ports::StoreError;
 use stepladder_engine::{EngineError, permanent};
 
@@ -27,7 +27,7 @@ pub(crate) struct Problem {
 impl Problem {
     /// A sentence that quotes what was sent is cut: an answer does not grow with its request.
     pub(crate) fn new(status: StatusCode, sentence: impl Display) -> Self {
-        Self { status, sentence: brief(sentence), retry_after: RETRY_AFTER }
+        Self { status, sentence: shortened(sentence), retry_after: RETRY_AFTER }
     }
 
     pub(crate) fn bad_request(sentence: impl Display) -> Self {
@@ -95,11 +95,11 @@ impl From<EngineError> for Problem {
     }
 }
 
-impl From<BadEvent> for Problem {
-    fn from(bad: BadEvent) -> Self {
+impl From<EventError> for Problem {
+    fn from(bad: EventError) -> Self {
         match bad {
-            BadEvent::Malformed(sentence) => Self::bad_request(sentence),
-            BadEvent::TooLarge(sentence) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, sentence),
+            EventError::Malformed(sentence) => Self::bad_request(sentence),
+            EventError::TooLarge(sentence) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, sentence),
         }
     }
 }
@@ -129,6 +129,6 @@ mod tests {
         assert_eq!(of(EngineError::NotFound("x".into())), 404);
         assert_eq!(of(EngineError::Invalid("x".into())), 400);
         assert_eq!(of(EngineError::TooLate("x".into())), 409);
-        assert_eq!(Problem::from(BadEvent::TooLarge("x".into())).status, StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(Problem::from(EventError::TooLarge("x".into())).status, StatusCode::PAYLOAD_TOO_LARGE);
     }
 }

@@ -3,7 +3,7 @@
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use stepladder_core::RunId;
-use stepladder_core::limits::name_fault;
+use stepladder_core::limits::name_problem;
 
 use crate::error::Problem;
 
@@ -37,7 +37,7 @@ impl<S: Send + Sync> FromRequestParts<S> for EventPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         // no event was ever accepted under an id that cannot be one: the store need not be asked
-        let text = segment(parts, state).await.filter(|text| name_fault(text).is_none());
+        let text = segment(parts, state).await.filter(|text| name_problem(text).is_none());
         text.map(Self)
             .ok_or_else(|| Problem::not_found("there is no such event: this is not an id that an event can have"))
     }

@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use futures::future::BoxFuture;
-use stepladder_core::journal::{Created, Failure, Kind, Origin, Outcome};
+use stepladder_core::journal::{Failure, NewRun, Origin, Outcome, StepKind};
 use stepladder_core::report::Report;
-use stepladder_core::wake::Purpose;
-use stepladder_core::{Cause, Event, EventId, Fact, Record, RunId, RunRow, Status, Timer, Timestamp, Wake, json};
-use stepladder_engine::ports::{Backend, Events, Start, Starts, StoreResult};
+use stepladder_core::wake::TimerPurpose;
+use stepladder_core::{Event, EventId, Fact, Record, RunId, RunRow, Status, Timer, Timestamp, Wake, WakeCause, json};
+use stepladder_engine::ports::{Backend, Events, RunCreation, RunStart, StoreResult};
 use stepladder_engine::{Config, Engine, Program};
 use stepladder_server::Options;
 use stepladder_sqlite::Sqlite;
@@ -53,7 +53,8 @@ fn event(n: u64, now: Timestamp) -> Event {
     Event {
         id: EventId::new(at, u128::from(n)),
         name: if n.is_multiple_of(2) { "test/hello.world" } else { "client/enhance.requested" }.into(),
-        data: json::of(&serde_json::json!({"name": format!("number {n}"), "text": "x".repeat(100)})).expect("JSON"),
+        data: json::to_json(&serde_json::json!({"name": format!("number {n}"), "text": "x".repeat(100)}))
+            .expect("JSON"),
         ts: at,
         user: None,
         external_id: None,
@@ -62,14 +63,14 @@ fn event(n: u64, now: Timestamp) -> Event {
 }
 
 /// A run whose first record says all of it; one in ten failed, one in a hundred lives.
-fn start(event: Event, n: u64) -> Start {
+fn start(event: Event, n: u64) -> RunStart {
     let function: Arc<str> = if n.is_multiple_of(2) { "hello-world" } else { "enhance-client-with-ai" }.into();
     let (at, run) = (event.received_at, RunId::started_by(event.id, &function));
-    let created = Created::new(function.clone(), event.clone(), Origin::Event);
-    let outcome = Outcome::Value(json::of(&"a value").expect("JSON"));
+    let created = NewRun::new(function.clone(), event.clone(), Origin::Event);
+    let outcome = Outcome::Value(json::to_json(&"a value").expect("JSON"));
     let mut entries = vec![
         Fact::RunCreated(Box::new(created)).at(at),
-        Fact::StepCarried { step: "greet".into(), kind: Kind::Run, outcome }.at(at),
+        Fact::StepCarriedOver { step: "greet".into(), kind: StepKind::Run, outcome }.at(at),
     ];
     let status = match n % 100 {
         0 => None,
@@ -81,7 +82,7 @@ fn start(event: Event, n: u64) -> Start {
         Some(_) => entries.push(Fact::RunCompleted { output: json::null() }.at(at)),
         None => {}
     }
-    Start {
+    RunStart {
         row: RunRow {
             run,
             function: function.clone(),
@@ -90,10 +91,10 @@ fn start(event: Event, n: u64) -> Start {
             ended: status.map(|s| (at, s)),
         },
         record: Record { seq: 0, token: u128::from(n), code: "1".into(), entries },
-        watchdog: Timer { due: at, run, group: function.clone(), purpose: Purpose::Watchdog },
-        wake: Wake { run, cause: Cause::Created, group: function },
-        places: Vec::new(),
-        notes: Vec::new(),
+        watchdog: Timer { due: at, run, group: function.clone(), purpose: TimerPurpose::Watchdog },
+        wake: Wake { run, cause: WakeCause::Created, group: function },
+        tickets: Vec::new(),
+        flow_state: Vec::new(),
     }
 }
 
@@ -107,9 +108,9 @@ async fn with_a_hundred_thousand_runs_every_page_is_small_and_reads_little() {
     for first in (0..RUNS).step_by(usize::try_from(BATCH).expect("small")) {
         let events: Vec<Event> = (first..first + BATCH).map(|n| event(n, now)).collect();
         sqlite.accept(events.clone(), now).await.expect("stored");
-        let starts: Vec<Start> = events.into_iter().zip(first..).map(|(event, n)| start(event, n)).collect();
+        let starts: Vec<RunStart> = events.into_iter().zip(first..).map(|(event, n)| start(event, n)).collect();
         last = starts.last().map(|start| (start.row.run, start.row.event));
-        sqlite.start(starts).await.expect("stored");
+        sqlite.create_runs(starts).await.expect("stored");
     }
     let (run, id) = last.expect("there are runs");
     let calls = Arc::new(AtomicUsize::new(0));
@@ -159,7 +160,7 @@ async fn a_large_run_has_small_pages() {
         Arc::new(Sqlite::open(folder.path().join("a.db"), stepladder_sqlite::Options::default()).expect("a file"));
     let now = Timestamp::from_millis(jiff::Timestamp::now().as_millisecond());
     let event =
-        Event { data: json::of(&serde_json::json!({"x": "<\"&".repeat(20_000)})).expect("JSON"), ..event(0, now) };
+        Event { data: json::to_json(&serde_json::json!({"x": "<\"&".repeat(20_000)})).expect("JSON"), ..event(0, now) };
     let mut start = start(event, 0);
     let run = start.row.run;
     start.record.entries.truncate(1);
@@ -173,7 +174,7 @@ async fn a_large_run_has_small_pages() {
             let report = Report::default();
             entries.push(match attempt {
                 4 => {
-                    let output = json::of(&vec!["<\"&"; 300]).expect("JSON");
+                    let output = json::to_json(&vec!["<\"&"; 300]).expect("JSON");
                     Fact::StepSucceeded { step, attempt, output, report }.at(at)
                 }
                 _ => {
@@ -184,7 +185,7 @@ async fn a_large_run_has_small_pages() {
         }
     }
     let total = entries.len();
-    sqlite.start(vec![start]).await.expect("stored");
+    sqlite.create_runs(vec![start]).await.expect("stored");
     let engine = Arc::new(Engine::new(sqlite, programs(), Config::default()).expect("an engine"));
     let router = stepladder_server::router(engine, Options { loopback: true, ..Options::default() });
     for query in ["", "?steps=60", "?steps=190", "?steps=9999", "?at=900", &format!("?at={total}&steps=249")] {
@@ -201,13 +202,13 @@ fn programs() -> Vec<Arc<dyn Program>> {
     use stepladder_core::Spec;
     use stepladder_core::spec::{Concurrency, Trigger};
     use stepladder_engine::Session;
-    use stepladder_engine::program::History;
+    use stepladder_engine::program::RunHistory;
     struct Described(Spec);
     impl Program for Described {
         fn spec(&self) -> &Spec {
             &self.0
         }
-        fn open(&self, _: History) -> Result<Box<dyn Session>, Failure> {
+        fn open(&self, _: RunHistory) -> Result<Box<dyn Session>, Failure> {
             Err(Failure::new("nothing is executed here"))
         }
     }

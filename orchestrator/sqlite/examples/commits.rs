@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stepladder_core::{Cause, Fact, Record, Report, RunId, Timestamp, Wake, json};
-use stepladder_engine::ports::{Append, Commit, Commits, Committed, Queue};
+use stepladder_core::{Fact, Record, Report, RunId, Timestamp, Wake, WakeCause, json};
+use stepladder_engine::ports::{Commit, CommitResult, Commits, JournalAppend, Queue};
 use stepladder_sqlite::{Options, Sqlite};
 
 #[tokio::main]
@@ -53,12 +53,12 @@ async fn chain(sqlite: &Sqlite, run: RunId, steps: u64) -> (Vec<Duration>, Vec<D
     let mut acks = Vec::new();
     for step in 0..steps {
         let started = Fact::StepStarted { step: "pay".into(), attempt: 1, lease_until: now(), worker: "w".into() };
-        let output = json::of("an outcome of some forty bytes, as many are").expect("JSON");
+        let output = json::to_json("an outcome of some forty bytes, as many are").expect("JSON");
         let ended = Fact::StepSucceeded { step: "pay".into(), attempt: 1, output, report: Report::default() };
         let begun = Instant::now();
         commit(sqlite, Commit { append: Some(append(run, 2 * step, started)), ..Commit::default() }).await;
         unsynced.push(begun.elapsed());
-        let wakes = vec![Wake { run, cause: Cause::Next, group: "orders".into() }];
+        let wakes = vec![Wake { run, cause: WakeCause::Next, group: "orders".into() }];
         let begun = Instant::now();
         commit(sqlite, Commit { append: Some(append(run, 2 * step + 1, ended)), wakes, acks, ..Commit::default() })
             .await;
@@ -72,12 +72,12 @@ async fn chain(sqlite: &Sqlite, run: RunId, steps: u64) -> (Vec<Duration>, Vec<D
 }
 
 async fn commit(sqlite: &Sqlite, commit: Commit) {
-    assert_eq!(sqlite.commit(commit).await.expect("a commit"), Committed::Done);
+    assert_eq!(sqlite.commit(commit).await.expect("a commit"), CommitResult::Done);
 }
 
-fn append(run: RunId, seq: u64, fact: Fact) -> Append {
+fn append(run: RunId, seq: u64, fact: Fact) -> JournalAppend {
     let token = u128::from(seq) << 64 | 0x5eed;
-    Append { run, record: Record { seq, token, code: "1".into(), entries: vec![fact.at(now())] } }
+    JournalAppend { run, record: Record { seq, token, code: "1".into(), entries: vec![fact.at(now())] } }
 }
 
 fn now() -> Timestamp {

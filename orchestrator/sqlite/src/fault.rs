@@ -94,6 +94,6 @@ mod tests {
     fn a_table_that_is_missing_stays_missing() {
         let error = Connection::open_in_memory().unwrap().prepare("SELECT 1 FROM absent").unwrap_err();
         let error = Fault::from(error).into_store_error();
-        assert!(error.is_permanent() && error.why().contains("no such table: absent"), "{error}");
+        assert!(error.is_permanent() && error.reason().contains("no such table: absent"), "{error}");
     }
 }

@@ -5,20 +5,20 @@ mod ends;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use stepladder_engine::local::{Lines, Messages};
+use stepladder_engine::local::{Messages, WaitQueues};
 use tokio::sync::Notify;
 
 /// Queue and lines.
 pub(crate) struct Held {
     messages: Mutex<Messages>,
-    lines: Mutex<Lines>,
+    lines: Mutex<WaitQueues>,
     pub(crate) ends: ends::Ends,
     /// Told when a wake is added.
     pub(crate) arrivals: Notify,
 }
 
 impl Held {
-    pub(crate) fn new(messages: Messages, lines: Lines) -> Self {
+    pub(crate) fn new(messages: Messages, lines: WaitQueues) -> Self {
         Self {
             messages: Mutex::new(messages),
             lines: Mutex::new(lines),
@@ -31,7 +31,7 @@ impl Held {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn lines(&self) -> MutexGuard<'_, Lines> {
+    pub(crate) fn lines(&self) -> MutexGuard<'_, WaitQueues> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

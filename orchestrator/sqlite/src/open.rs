@@ -7,10 +7,10 @@ use std::sync::atomic::AtomicI64;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
-use stepladder_core::slot::{Holder, Place};
-use stepladder_core::{Cause, RunId, Timestamp, Wake};
+use stepladder_core::slot::{Holder, Ticket};
+use stepladder_core::{RunId, Timestamp, Wake, WakeCause};
 use stepladder_engine::clock::{Clock, SystemClock};
-use stepladder_engine::local::{Lines, Messages};
+use stepladder_engine::local::{Messages, WaitQueues};
 
 use crate::fault::Fault;
 use crate::held::Held;
@@ -71,8 +71,10 @@ impl Sqlite {
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let lock = Lock::take(path)?;
-        let unusable =
-            |fault: Fault| OpenError::Unusable { db: path.to_owned(), why: fault.into_store_error().why().to_owned() };
+        let unusable = |fault: Fault| OpenError::Unusable {
+            db: path.to_owned(),
+            why: fault.into_store_error().reason().to_owned(),
+        };
         let mut db = connect(lock.path()).map_err(|error| unusable(error.into()))?;
         let found = schema::version(&db).map_err(|error| unusable(error.into()))?;
         if found > schema::VERSION {
@@ -161,7 +163,7 @@ fn queued(db: &mut Connection, now: Timestamp) -> Result<(Messages, i64), Fault>
 
 /// As many of each line as its limit has slots: all are free that no run holds for as long as it lives.
 fn heads(db: &Connection) -> Result<Vec<Wake>, Fault> {
-    let mut waiting: HashMap<Arc<str>, (usize, Vec<Place>)> = HashMap::new();
+    let mut waiting: HashMap<Arc<str>, (usize, Vec<Ticket>)> = HashMap::new();
     let mut held: HashMap<Arc<str>, usize> = HashMap::new();
     holders(db)?.into_iter().for_each(|(key, _)| *held.entry(key).or_default() += 1);
     let mut query = db.prepare("SELECT key, slots, place FROM places")?;
@@ -175,8 +177,8 @@ fn heads(db: &Connection) -> Result<Vec<Wake>, Fault> {
     for (key, (slots, mut places)) in waiting {
         places.sort_unstable();
         let free = slots.saturating_sub(held.get(&key).copied().unwrap_or(0));
-        for Place { run, step, .. } in places.into_iter().take(free) {
-            let cause = if step.is_empty() { Cause::Slot } else { Cause::Step(step) };
+        for Ticket { run, step, .. } in places.into_iter().take(free) {
+            let cause = if step.is_empty() { WakeCause::Slot } else { WakeCause::Step(step) };
             wakes.push(Wake { run, cause, group: key.clone() });
         }
     }
@@ -190,16 +192,16 @@ fn holders(db: &Connection) -> Result<Vec<(Arc<str>, RunId)>, Fault> {
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
-fn lines(db: &Connection) -> Result<Lines, Fault> {
-    let mut lines = Lines::default();
+fn lines(db: &Connection) -> Result<WaitQueues, Fault> {
+    let mut lines = WaitQueues::default();
     for (key, run) in holders(db)? {
-        lines.change(&key, |line| line.take(u32::MAX, &Holder::of_run(run), Timestamp::MAX, Timestamp::default()));
+        lines.change(&key, |line| line.acquire(u32::MAX, &Holder::of_run(run), Timestamp::MAX, Timestamp::default()));
     }
     let mut query = db.prepare("SELECT key, place FROM places")?;
     let mut found = query.query([])?;
     while let Some(row) = found.next()? {
         let (key, place) = (row.get(0)?, rows::from_json(row, 1)?);
-        lines.change(&key, |line| line.park(place));
+        lines.change(&key, |line| line.enqueue(place));
     }
     Ok(lines)
 }

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use stepladder_core::{Cause, RunId, Timestamp, Wake};
+use stepladder_core::{RunId, Timestamp, Wake, WakeCause};
 use stepladder_engine::ports::{Commit, Commits, Queue};
 use stepladder_sqlite::{OpenError, Options, Sqlite};
 use tempfile::TempDir;
@@ -43,7 +43,7 @@ fn names(folder: &TempDir) -> Vec<String> {
 }
 
 async fn send(sqlite: &Sqlite) {
-    let wake = Wake { run: RunId::new(Timestamp::from_millis(1), 1), cause: Cause::Next, group: "f".into() };
+    let wake = Wake { run: RunId::new(Timestamp::from_millis(1), 1), cause: WakeCause::Next, group: "f".into() };
     sqlite.commit(Commit { wakes: vec![wake], ..Commit::default() }).await.expect("a commit");
 }
 

@@ -42,7 +42,7 @@ async fn gathers(ctx: Context, events: Vec<Event<Job>>) -> Result<Vec<u32>> {
 fn process(path: &Path, clock: &Arc<VirtualClock>, function: Function) -> (Engine, Arc<Sqlite>) {
     let sqlite = Arc::new(Sqlite::open(path, Options { clock: clock.clone() }).expect("a data file"));
     let compiled = programs(function, &SharedData::default()).expect("a function");
-    let config = Config { alone: true, ..Config::default() };
+    let config = Config { is_only_process: true, ..Config::default() };
     let entropy = Arc::new(SeededEntropy::new(clock.now().as_millis() as u64));
     let engine = Engine::with_ports(sqlite.clone(), clock.clone(), entropy, compiled, config).expect("an engine");
     (engine, sqlite)
@@ -63,7 +63,7 @@ async fn run(function: fn() -> Function, events: u32) -> (Vec<RunSummary>, usize
 /// Sends an event to a process of its own, which is five seconds later than the one before.
 async fn send<T: EventData + Serialize>(path: &Path, clock: &Arc<VirtualClock>, function: Function, data: &T) {
     let (engine, _sqlite) = process(path, clock, function);
-    let event = NewEvent::new(T::NAME, json::of(data).expect("JSON"));
+    let event = NewEvent::new(T::NAME, json::to_json(data).expect("JSON"));
     engine.intake().ingest(vec![event], None).await.expect("accepted");
     clock.advance(5 * SECOND);
 }
@@ -173,7 +173,7 @@ async fn a_request_of_many_events_is_decided_on_in_its_order() {
     impl EventData for Stop {
         const NAME: &'static str = "job/stopped";
     }
-    let event = |name: &str, n: u32| NewEvent::new(name, json::of(&Job { n }).expect("JSON"));
+    let event = |name: &str, n: u32| NewEvent::new(name, json::to_json(&Job { n }).expect("JSON"));
     let functions = [
         Function::new("f", works).throttle(Rate::new(25, SECOND)),
         Function::new("f", works).singleton(Singleton::replace()).cancel_on(CancelOn::event::<Stop>()),
@@ -197,7 +197,7 @@ async fn a_request_of_many_events_is_decided_on_in_its_order() {
 async fn a_run_begins_when_its_event_says_over_restarts() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
-    let data = json::of(&Job { n: 1 }).expect("JSON");
+    let data = json::to_json(&Job { n: 1 }).expect("JSON");
     let event = NewEvent { ts: Some(NOW + 1_800 * SECOND), ..NewEvent::new(Job::NAME, data) };
     process(&path, &clock, Function::new("f", works)).0.intake().ingest(vec![event], None).await.expect("accepted");
     let (runs, _) = settle(&path, &clock, || Function::new("f", works)).await;

@@ -41,7 +41,7 @@ impl Process {
         let mut data = SharedData::default();
         data.insert(ledger.clone());
         let programs = functions.into_iter().flat_map(|f| programs(f, &data).expect("a function")).collect();
-        let config = Config { alone: true, ..Config::default() };
+        let config = Config { is_only_process: true, ..Config::default() };
         let entropy = Arc::new(SeededEntropy::new(clock.now().as_millis() as u64));
         let engine = Engine::with_ports(sqlite.clone(), clock.clone(), entropy, programs, config).expect("an engine");
         Self { engine, sqlite }
@@ -74,7 +74,7 @@ async fn run_and(
     let path = folder.path().join("dev.db");
     let clock = Arc::new(VirtualClock::new(NOW));
     let first = Process::start(&path, &clock, functions(), ledger);
-    let event = NewEvent::new(Asked::NAME, json::of(&Asked {}).expect("JSON"));
+    let event = NewEvent::new(Asked::NAME, json::to_json(&Asked {}).expect("JSON"));
     let id = first.engine.intake().ingest(vec![event], None).await.expect("accepted")[0];
     let run: RunId = first.engine.query().runs_of_event(&id.to_string()).await.expect("a run")[0].run;
     drop(first);

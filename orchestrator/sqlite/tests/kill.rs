@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use std::task::Poll;
 use std::time::Duration;
 
-use stepladder_core::{Cause, Fact, Record, Report, RunId, Timestamp, Wake, json};
-use stepladder_engine::ports::{Append, Commit, Commits, Committed, Journals, Queue};
+use stepladder_core::{Fact, Record, Report, RunId, Timestamp, Wake, WakeCause, json};
+use stepladder_engine::ports::{Commit, CommitResult, Commits, JournalAppend, Journals, Queue};
 use stepladder_sqlite::{Options, Sqlite};
 
 /// The environment variable that makes this the process that is killed: the data file.
@@ -31,7 +31,7 @@ fn run(writer: u64) -> RunId {
 }
 
 fn wake(writer: u64, seq: u64) -> Wake {
-    Wake { run: run(writer), cause: Cause::Step(seq.to_string().into()), group: "f".into() }
+    Wake { run: run(writer), cause: WakeCause::Step(seq.to_string().into()), group: "f".into() }
 }
 
 /// Each writer appends to its run, two entries and a wake at a time, and says so when it is told that it is done. A writer
@@ -52,9 +52,9 @@ async fn write_until_killed(db: &Path) {
                 };
                 let entries = vec![fact.at(Timestamp::from_millis(0)); 2];
                 let record = Record { seq, token: u128::from(seq), code: "1".into(), entries };
-                let append = Some(Append { run: run(writer), record });
+                let append = Some(JournalAppend { run: run(writer), record });
                 let commit = Commit { append, wakes: vec![wake(writer, seq)], ..Commit::default() };
-                assert_eq!(sqlite.commit(commit).await.expect("a commit"), Committed::Done);
+                assert_eq!(sqlite.commit(commit).await.expect("a commit"), CommitResult::Done);
                 println!("{writer} {seq}");
                 seq += 2;
             }

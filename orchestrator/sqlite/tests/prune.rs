@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::journal::{Created, Origin};
-use stepladder_core::waiting::Waiter;
-use stepladder_core::wake::Purpose;
-use stepladder_core::{Cause, Event, EventId, Fact, Record, RunId, RunRow, Status, Timer, Timestamp, Wake, json};
+use stepladder_core::journal::{NewRun, Origin};
+use stepladder_core::waiting::Subscription;
+use stepladder_core::wake::TimerPurpose;
+use stepladder_core::{Event, EventId, Fact, Record, RunId, RunRow, Status, Timer, Timestamp, Wake, WakeCause, json};
 use stepladder_engine::ports::{
-    After, Commit, Commits, Events, Journals, Later, Listings, RunQuery, Start, Starts, Waiters,
+    Commit, Commits, EarlyWrite, Events, Journals, LateWrite, Listings, RunCreation, RunQuery, RunStart,
+    SubscriptionIndex,
 };
 use stepladder_sqlite::{Options, Pruned, Sqlite};
 use stepladder_testkit::clock::VirtualClock;
@@ -32,22 +33,22 @@ fn event(n: u64) -> Event {
     }
 }
 
-fn start(n: u64, event: &Event) -> Start {
+fn start(n: u64, event: &Event) -> RunStart {
     let row = RunRow { run: run(n), function: "f".into(), event: event.id, created_at: NOW, ended: None };
-    let created = Created::new("f".into(), event.clone(), Origin::Event);
+    let created = NewRun::new("f".into(), event.clone(), Origin::Event);
     let entries = vec![Fact::RunCreated(Box::new(created)).at(NOW)];
-    Start {
+    RunStart {
         row,
         record: Record { seq: 0, token: u128::from(n), code: "1".into(), entries },
-        watchdog: Timer { due: NOW, run: run(n), group: "f".into(), purpose: Purpose::Watchdog },
-        wake: Wake { run: run(n), cause: Cause::Created, group: "f".into() },
-        places: Vec::new(),
-        notes: Vec::new(),
+        watchdog: Timer { due: NOW, run: run(n), group: "f".into(), purpose: TimerPurpose::Watchdog },
+        wake: Wake { run: run(n), cause: WakeCause::Created, group: "f".into() },
+        tickets: Vec::new(),
+        flow_state: Vec::new(),
     }
 }
 
 async fn end(sqlite: &Sqlite, n: u64, at: Timestamp) {
-    let after = vec![After::Ended { run: run(n), at, status: Status::Completed }];
+    let after = vec![LateWrite::MarkEnded { run: run(n), at, status: Status::Completed }];
     sqlite.commit(Commit { after, ..Commit::default() }).await.expect("a commit");
 }
 
@@ -61,9 +62,9 @@ async fn what_ended_long_ago_goes_and_what_lives_stays() {
     // an event with two runs, of which one lives
     let mut starts: Vec<_> = events.iter().enumerate().map(|(n, event)| start(n as u64, event)).collect();
     starts.push(start(1_000, &events[0]));
-    sqlite.start(starts).await.expect("runs");
-    let waiter = |n| Waiter { event: "b".into(), bucket: None, run: run(n), step: "w".into(), until: NOW };
-    let before = [5, 249].map(|n| Later::Waiter(waiter(n))).into();
+    sqlite.create_runs(starts).await.expect("runs");
+    let waiter = |n| Subscription { event: "b".into(), key: None, run: run(n), step: "w".into(), until: NOW };
+    let before = [5, 249].map(|n| EarlyWrite::Subscribe(waiter(n))).into();
     sqlite.commit(Commit { before, ..Commit::default() }).await.expect("a commit");
     for n in 0..248 {
         end(&sqlite, n, NOW + DAY).await;
@@ -80,5 +81,5 @@ async fn what_ended_long_ago_goes_and_what_lives_stays() {
     assert_eq!(sqlite.read(run(249), 0).await.expect("a journal").len(), 1);
     assert!(sqlite.event(events[5].id).await.expect("an event").is_none());
     assert!(sqlite.event(events[0].id).await.expect("an event").is_some());
-    assert_eq!(sqlite.waiters("b", &None, None, 10).await.expect("a look"), [waiter(249)]);
+    assert_eq!(sqlite.subscriptions("b", &None, None, 10).await.expect("a look"), [waiter(249)]);
 }

@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::slot::{ARRIVAL, Holder, Limit, Place};
-use stepladder_core::waiting::Waiter;
-use stepladder_core::wake::Purpose;
-use stepladder_core::{Cause, EventId, Fact, Record, RunId, Timer, Timestamp, Wake};
+use stepladder_core::slot::{ARRIVAL, Holder, Limit, Ticket};
+use stepladder_core::waiting::Subscription;
+use stepladder_core::wake::TimerPurpose;
+use stepladder_core::{EventId, Fact, Record, RunId, Timer, Timestamp, Wake, WakeCause};
 use stepladder_engine::ports::{
-    Append, Commit, Commits, Delivery, Journals, Later, Queue, Slots, StoreError, Taken, Timers, Waiters,
+    AcquireResult, Commit, Commits, Delivery, EarlyWrite, JournalAppend, Journals, Queue, Slots, StoreError,
+    SubscriptionIndex, Timers,
 };
 use stepladder_sqlite::{OpenError, Options, Sqlite};
 use stepladder_testkit::clock::VirtualClock;
@@ -30,7 +31,7 @@ fn run(n: u64) -> RunId {
 }
 
 fn wake(n: u64) -> Wake {
-    Wake { run: run(n), cause: Cause::Next, group: "orders".into() }
+    Wake { run: run(n), cause: WakeCause::Next, group: "orders".into() }
 }
 
 /// What is visible at once.
@@ -80,7 +81,7 @@ async fn a_delayed_wake_waits_on_after_a_restart() {
     let path = folder.path().join("dev.db");
     let due = NOW + Duration::from_secs(600);
     let sqlite = open(&path);
-    commit(&sqlite, Commit { before: vec![Later::Wake { wake: wake(1), due }], ..Commit::default() }).await;
+    commit(&sqlite, Commit { before: vec![EarlyWrite::Wake { wake: wake(1), due }], ..Commit::default() }).await;
     drop(sqlite);
     let sqlite = open_at(&path, due - Duration::from_millis(1)).expect("a data file");
     assert!(received(&sqlite).await.is_empty());
@@ -96,30 +97,30 @@ async fn slots_of_the_dead_are_free_and_as_many_are_woken() {
     let two = Limit { key: "orders".into(), slots: 2 };
     let holder = |n| Holder { run: run(n), step: "pay".into(), attempt: 1, hop: 0 };
     let lease_until = NOW + Duration::from_secs(3_600);
-    let place = |n: u64, step: &str| Place {
-        asked: NOW + Duration::from_millis(n),
+    let place = |n: u64, step: &str| Ticket {
+        queued_at: NOW + Duration::from_millis(n),
         event: EventId::new(NOW, u128::from(n)),
         run: run(n),
         step: step.into(),
     };
     let sqlite = open(&path);
     for n in [1, 2] {
-        assert_eq!(sqlite.take(&two, &holder(n), lease_until, NOW).await.expect("a slot"), Taken::Held);
+        assert_eq!(sqlite.acquire(&two, &holder(n), lease_until, NOW).await.expect("a slot"), AcquireResult::Acquired);
     }
     for place in [place(5, ARRIVAL), place(3, "pay"), place(4, ARRIVAL)] {
-        sqlite.park(&two, place).await.expect("a place");
+        sqlite.enqueue(&two, place).await.expect("a place");
     }
     drop(sqlite);
     let sqlite = open(&path);
     assert!(sqlite.holders(&two).await.expect("holders").is_empty());
-    assert_eq!(sqlite.line(&two, 9).await.expect("a line"), [place(3, "pay"), place(4, ARRIVAL), place(5, ARRIVAL)]);
+    assert_eq!(sqlite.tickets(&two, 9).await.expect("a line"), [place(3, "pay"), place(4, ARRIVAL), place(5, ARRIVAL)]);
     let mut woken: Vec<_> = received(&sqlite).await.into_iter().map(|d| (d.wake.run, d.wake.cause)).collect();
     woken.sort_by_key(|(run, _)| *run);
-    assert_eq!(woken, [(run(3), Cause::Step("pay".into())), (run(4), Cause::Slot)]);
+    assert_eq!(woken, [(run(3), WakeCause::Step("pay".into())), (run(4), WakeCause::Slot)]);
     // who takes has left the line for good
-    assert_eq!(sqlite.take(&two, &holder(3), lease_until, NOW).await.expect("a slot"), Taken::Held);
+    assert_eq!(sqlite.acquire(&two, &holder(3), lease_until, NOW).await.expect("a slot"), AcquireResult::Acquired);
     drop(sqlite);
-    assert_eq!(open(&path).line(&two, 9).await.expect("a line"), [place(4, ARRIVAL), place(5, ARRIVAL)]);
+    assert_eq!(open(&path).tickets(&two, 9).await.expect("a line"), [place(4, ARRIVAL), place(5, ARRIVAL)]);
 }
 
 #[tokio::test]
@@ -128,7 +129,7 @@ async fn a_write_that_is_repeated_late_hides_nothing_that_came_after() {
     let path = folder.path().join("dev.db");
     let append = |seq: u64| {
         let entries = vec![Fact::StepsWoken { steps: Vec::new() }.at(NOW)];
-        Some(Append { run: run(1), record: Record { seq, token: u128::from(seq), code: "1".into(), entries } })
+        Some(JournalAppend { run: run(1), record: Record { seq, token: u128::from(seq), code: "1".into(), entries } })
     };
     let sqlite = open(&path);
     for seq in 0..3 {
@@ -162,11 +163,11 @@ async fn a_file_of_the_first_version_learns_to_keep_who_waits() {
     let db = rusqlite::Connection::open(&path).expect("a database");
     db.execute_batch("DROP TABLE waiters; DROP TABLE offers; DROP TABLE notes; DROP TABLE links; DROP TABLE holders; PRAGMA user_version = 1").expect("the first version");
     drop(db);
-    let waiter = Waiter { event: "a".into(), bucket: None, run: run(1), step: "w".into(), until: NOW };
-    let before = vec![Later::Waiter(waiter.clone())];
+    let waiter = Subscription { event: "a".into(), key: None, run: run(1), step: "w".into(), until: NOW };
+    let before = vec![EarlyWrite::Subscribe(waiter.clone())];
     commit(&open(&path), Commit { before, ..Commit::default() }).await;
     let sqlite = open(&path);
-    assert_eq!(sqlite.waiters("a", &None, None, 10).await.expect("a look"), [waiter]);
+    assert_eq!(sqlite.subscriptions("a", &None, None, 10).await.expect("a look"), [waiter]);
     assert_eq!(received(&sqlite).await.len(), 1, "what was there before is there");
 }
 
@@ -175,7 +176,7 @@ async fn a_file_of_the_first_version_learns_to_keep_who_waits() {
 async fn a_timer_that_cannot_be_read_keeps_no_other_back() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");
-    let timer = |n| Timer { due: NOW, run: run(n), group: "orders".into(), purpose: Purpose::Watchdog };
+    let timer = |n| Timer { due: NOW, run: run(n), group: "orders".into(), purpose: TimerPurpose::Watchdog };
     open(&path).set(vec![timer(1), timer(2), timer(3)]).await.expect("timers");
     let db = rusqlite::Connection::open(&path).expect("a database");
     let broken = "UPDATE timers SET timer = '{\"due\":\"tomorrow\"}' WHERE run = ?1";
@@ -186,7 +187,7 @@ async fn a_timer_that_cannot_be_read_keeps_no_other_back() {
     assert_eq!(read.into_iter().flatten().collect::<Vec<_>>(), [timer(1), timer(3)]);
     let errors: Vec<StoreError> = unread.into_iter().filter_map(Result::err).collect();
     let [error] = &errors[..] else { panic!("{errors:?}") };
-    assert!(error.is_permanent() && error.why().contains(&format!("run {}", run(2))), "{error}");
+    assert!(error.is_permanent() && error.reason().contains(&format!("run {}", run(2))), "{error}");
 }
 
 #[tokio::test]

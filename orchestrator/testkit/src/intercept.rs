@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use stepladder_core::journal::{Record, Seq};
-use stepladder_core::slot::{Holder, Holding, Limit, Place};
-use stepladder_core::waiting::{Bucket, Waited, Waiter};
+use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
+use stepladder_core::waiting::{SubscribedFields, Subscription, SubscriptionKey};
 use stepladder_core::{Event, EventId, RunId, RunRow, StepId, Timer, Timestamp};
 
 use stepladder_engine::ports::*;
@@ -37,7 +37,7 @@ pub trait Intercept: Send + Sync {
     }
 
     /// What becomes of a commit on its way.
-    fn amended(&self, commit: Commit) -> Commit {
+    fn amend(&self, commit: Commit) -> Commit {
         commit
     }
 
@@ -72,12 +72,12 @@ intercept! {
         event(id: EventId) -> Option<Event>;
         resolve(external_id: &str) -> Option<EventId>;
     }
-    Starts of backend {
-        start(starts: Vec<Start>) -> Vec<Begun>;
+    RunCreation of backend {
+        create_runs(starts: Vec<RunStart>) -> Vec<StartResult>;
     }
-    Notes of backend {
-        noted(keys: Vec<Arc<str>>) -> Vec<Option<Arc<str>>>;
-        note(changes: Vec<Note>) -> Vec<bool>;
+    FlowStates of backend {
+        read_flow_state(keys: Vec<Arc<str>>) -> Vec<Option<Arc<str>>>;
+        change_flow_state(changes: Vec<FlowStateChange>) -> Vec<bool>;
     }
     Listings of listings {
         runs(query: RunQuery) -> Vec<RunRow>;
@@ -87,22 +87,22 @@ intercept! {
     }
     Journals of backend {
         read(run: RunId, from: Seq) -> Vec<Record>;
-        keep(run: RunId, event: EventId, now: Timestamp) -> ();
+        renew_retention(run: RunId, event: EventId, now: Timestamp) -> ();
     }
     Slots of backend {
-        take(limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Taken;
-        take_all(limits: &[Limit], holder: &Holder, lease_until: Timestamp, now: Timestamp)
-            -> Result<(), Vec<(usize, Taken)>>;
-        park(limit: &Limit, place: Place) -> bool;
-        line(limit: &Limit, n: usize) -> Vec<Place>;
-        holders(limit: &Limit) -> Vec<Holding>;
-        place(limit: &Limit, run: RunId, step: Option<StepId>) -> Option<Place>;
+        acquire(limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> AcquireResult;
+        acquire_all(limits: &[Limit], holder: &Holder, lease_until: Timestamp, now: Timestamp)
+            -> Result<(), Vec<(usize, AcquireResult)>>;
+        enqueue(limit: &Limit, place: Ticket) -> bool;
+        tickets(limit: &Limit, n: usize) -> Vec<Ticket>;
+        holders(limit: &Limit) -> Vec<HeldSlot>;
+        ticket(limit: &Limit, run: RunId, step: Option<StepId>) -> Option<Ticket>;
         position(limit: &Limit, run: RunId) -> Option<usize>;
     }
-    Waiters of backend {
-        waited(event: &str) -> Waited;
-        waiters(event: &str, bucket: &Bucket, after: Option<(RunId, StepId)>, limit: usize) -> Vec<Waiter>;
-        offered(run: RunId) -> Vec<EventId>;
+    SubscriptionIndex of backend {
+        subscribed_fields(event: &str) -> SubscribedFields;
+        subscriptions(event: &str, bucket: &SubscriptionKey, after: Option<(RunId, StepId)>, limit: usize) -> Vec<Subscription>;
+        inbox(run: RunId) -> Vec<EventId>;
     }
     Timers of backend {
         bucket(minute: i64, limit: usize) -> Vec<StoreResult<Timer>>;
@@ -119,8 +119,8 @@ intercept! {
 
 #[async_trait]
 impl<I: Intercept> Commits for Intercepted<I> {
-    async fn commit(&self, commit: Commit) -> StoreResult<Committed> {
-        let commit = self.0.amended(commit);
+    async fn commit(&self, commit: Commit) -> StoreResult<CommitResult> {
+        let commit = self.0.amend(commit);
         let asked = commit.clone();
         let call = Call { name: "commit", asked: &asked, commit: Some(&asked) };
         self.0.around(call, self.0.backend().commit(commit)).await

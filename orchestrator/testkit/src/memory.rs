@@ -14,7 +14,7 @@ use stepladder_core::limits::DEDUPLICATION_MS;
 use stepladder_core::{Event, EventId, RunId, RunRow, Timer, Timestamp};
 
 use stepladder_engine::clock::Clock;
-use stepladder_engine::local::{Lines, Messages};
+use stepladder_engine::local::{Messages, WaitQueues};
 use stepladder_engine::ports::*;
 
 /// The adapter.
@@ -40,7 +40,7 @@ struct Inner {
     queue: Messages,
     /// The number of the latest message.
     sent: i64,
-    lines: Lines,
+    lines: WaitQueues,
     index: waiters::Index,
     notes: notes::Kept,
     counts: Counts,
@@ -144,22 +144,22 @@ impl Journals for Memory {
 
 #[async_trait]
 impl Commits for Memory {
-    async fn commit(&self, commit: Commit) -> StoreResult<Committed> {
+    async fn commit(&self, commit: Commit) -> StoreResult<CommitResult> {
         let now = self.now();
         let mut inner = self.lock();
         let Commit { before, append, after, wakes, acks } = commit;
         if let Some(append) = append
-            && inner.append(append) == Committed::Conflict
+            && inner.append(append) == CommitResult::Conflict
         {
-            return Ok(Committed::Conflict);
+            return Ok(CommitResult::Conflict);
         }
         for later in before {
             match later {
-                Later::Wake { wake, due } => inner.send(wake, due),
-                Later::Timer(timer) => inner.set_timer(timer),
-                Later::Waiter(waiter) => inner.index.register(waiter),
-                Later::Offer { run, event } => inner.index.offer(run, event),
-                Later::Link { run, event } => inner.link(run, event),
+                EarlyWrite::Wake { wake, due } => inner.send(wake, due),
+                EarlyWrite::Timer(timer) => inner.set_timer(timer),
+                EarlyWrite::Subscribe(waiter) => inner.index.register(waiter),
+                EarlyWrite::PutInInbox { run, event } => inner.index.offer(run, event),
+                EarlyWrite::LinkEvent { run, event } => inner.link(run, event),
             }
         }
         for after in after {
@@ -169,24 +169,24 @@ impl Commits for Memory {
         acks.iter().for_each(|receipt| inner.ack(receipt));
         drop(inner);
         self.arrivals.notify_waiters();
-        Ok(Committed::Done)
+        Ok(CommitResult::Done)
     }
 }
 
 impl Inner {
-    fn append(&mut self, Append { run, record }: Append) -> Committed {
+    fn append(&mut self, JournalAppend { run, record }: JournalAppend) -> CommitResult {
         self.counts.appends += 1;
         let records = self.journals.entry(run).or_default();
         let is_own = |known: &Record| known.seq == record.seq && known.token == record.token;
         if records.iter().any(is_own) {
-            return Committed::Done; // rule 1: one's own write, whose reply was lost
+            return CommitResult::Done; // rule 1: one's own write, whose reply was lost
         }
         if record.seq != records.last().map_or(0, Record::next) {
             self.counts.conflicts += 1;
-            return Committed::Conflict;
+            return CommitResult::Conflict;
         }
         records.push(record);
-        Committed::Done
+        CommitResult::Done
     }
 
     fn link(&mut self, run: RunId, event: EventId) {
@@ -219,17 +219,19 @@ impl Inner {
         }
     }
 
-    fn carry_out(&mut self, after: After) {
+    fn carry_out(&mut self, after: LateWrite) {
         match after {
-            After::Ended { run, at, status } => {
+            LateWrite::MarkEnded { run, at, status } => {
                 if let Some(row) = self.rows.get_mut(&run) {
                     row.ended = Some((at, status));
                 }
             }
-            After::Release { limit, holder } => self.lines.change(&limit.key, |line| line.release(&holder)),
-            After::Forget(waiter) => self.index.forget(&waiter),
-            After::Taken { run, event } => self.index.take(run, event),
-            After::Leave { limit, run, step } => self.lines.change(&limit.key, |line| line.leave(run, step.as_ref())),
+            LateWrite::Release { limit, holder } => self.lines.change(&limit.key, |line| line.release(&holder)),
+            LateWrite::Unsubscribe(waiter) => self.index.forget(&waiter),
+            LateWrite::TakeFromInbox { run, event } => self.index.take(run, event),
+            LateWrite::Dequeue { limit, run, step } => {
+                self.lines.change(&limit.key, |line| line.dequeue(run, step.as_ref()))
+            }
         }
     }
 }
@@ -269,30 +271,30 @@ impl Events for Memory {
 }
 
 #[async_trait]
-impl Starts for Memory {
-    async fn start(&self, starts: Vec<Start>) -> StoreResult<Vec<Begun>> {
+impl RunCreation for Memory {
+    async fn create_runs(&self, starts: Vec<RunStart>) -> StoreResult<Vec<StartResult>> {
         let now = self.now();
         let mut inner = self.lock();
         let mut begun = Vec::with_capacity(starts.len());
-        for Start { row, record, watchdog, wake, places, notes } in starts {
+        for RunStart { row, record, watchdog, wake, tickets, flow_state } in starts {
             let run = row.run;
             if inner.journals.contains_key(&run) {
-                begun.push(Begun::Known);
+                begun.push(StartResult::Known);
                 continue;
             }
-            if !notes.iter().all(|note| inner.notes.is_as_seen(note, now)) {
-                begun.push(Begun::Overtaken);
+            if !flow_state.iter().all(|note| inner.notes.is_as_seen(note, now)) {
+                begun.push(StartResult::Overtaken);
                 continue;
             }
-            begun.push(Begun::New);
-            notes.into_iter().for_each(|note| inner.notes.change(note));
+            begun.push(StartResult::New);
+            flow_state.into_iter().for_each(|note| inner.notes.change(note));
             inner.journals.insert(run, vec![record]);
             inner.link(run, row.event);
             inner.created.push(run);
             inner.rows.insert(run, row);
             inner.set_timer(watchdog);
-            for (limit, place) in places {
-                inner.lines.change(&limit.key, |line| line.park(place));
+            for (limit, ticket) in tickets {
+                inner.lines.change(&limit.key, |line| line.enqueue(ticket));
             }
             inner.send(wake, now);
         }
@@ -310,7 +312,7 @@ impl Listings for Memory {
         let rows = rows.filter(|row| query.before.is_none_or(|before| row.run < before));
         let rows = rows.take_while(|row| query.from.is_none_or(|from| row.run >= from));
         let rows = rows.filter(|row| query.function.as_ref().is_none_or(|f| **f == *row.function));
-        Ok(rows.filter(|row| query.shown.includes(row)).take(query.limit).cloned().collect())
+        Ok(rows.filter(|row| query.status.includes(row)).take(query.limit).cloned().collect())
     }
 
     async fn events(&self, before: Option<EventId>, limit: usize) -> StoreResult<Vec<Event>> {

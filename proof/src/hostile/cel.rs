@@ -32,10 +32,10 @@ pub fn cel(input: &[u8]) {
         for event in events.into_iter().take(3) {
             let now = Timestamp::from_millis(1_700_000_000_000);
             let scope = Scope::of(&event.accept(EventId::new(now, 7), now));
-            if let Err(bad) = expr.is_true(&scope) {
+            if let Err(bad) = expr.eval_bool(&scope) {
                 assert!(bad.to_string().len() <= 2 * SENTENCE_BYTES + 100, "{bad}");
             }
-            match expr.text(&scope) {
+            match expr.eval_key(&scope) {
                 Ok(key) => assert!(key.len() <= KEY_BYTES, "{} bytes", key.len()),
                 Err(bad) => assert!(bad.to_string().len() <= 2 * SENTENCE_BYTES + 100, "{bad}"),
             }

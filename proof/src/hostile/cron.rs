@@ -1,6 +1,6 @@
 //! Cron: a first line as a cron line, a second one as its time zone, a third one as the minute from which ticks are asked for.
 
-use stepladder_core::cron::{Cron, Schedule};
+use stepladder_core::cron::{CronExpression, CronSchedule};
 use stepladder_core::sentence::SENTENCE_BYTES;
 
 /// Ticks that are looked for.
@@ -13,18 +13,18 @@ pub fn cron(input: &[u8]) {
     let mut lines = text.splitn(3, '\n');
     let (line, zone) = (lines.next().unwrap_or(""), lines.next().unwrap_or("UTC"));
     let from = lines.next().and_then(|minute| minute.trim().parse().ok()).unwrap_or(29_000_000);
-    let cron = match Cron::parse(line, zone) {
+    let cron = match CronExpression::parse(line, zone) {
         Ok(cron) => cron,
         Err(bad) => return assert!(bad.to_string().len() <= 2 * SENTENCE_BYTES + 100, "{bad}"),
     };
     let next = |minute: &i64| cron.next_after(*minute);
     let ticks: Vec<i64> = std::iter::successors(next(&from), next).take(TICKS).collect();
-    assert!(ticks.iter().all(|tick| cron.comes(*tick)), "{cron} does not come at one of {ticks:?}");
+    assert!(ticks.iter().all(|tick| cron.fires_at(*tick)), "{cron} does not come at one of {ticks:?}");
     assert!(ticks.is_sorted_by(|a, b| a < b) && ticks.first().is_none_or(|first| *first > from), "{cron}: {ticks:?}");
-    let schedule = Schedule {
+    let schedule = CronSchedule {
         lines: vec![cron],
         jitter: std::time::Duration::from_secs(u64::from(line.len() as u32)),
-        ..Schedule::default()
+        ..CronSchedule::default()
     };
     for tick in ticks {
         let late = schedule.due(line, tick).as_millis() - tick.saturating_mul(60_000);

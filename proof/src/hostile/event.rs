@@ -1,9 +1,9 @@
 //! The event decoder: a body of `POST /e/{key}`, or of a message on the events queue.
 
 use serde_json::Value;
-use stepladder_core::event::BadEvent;
+use stepladder_core::event::EventError;
 use stepladder_core::expr::Scope;
-use stepladder_core::limits::{EVENT_BYTES, EVENTS_PER_REQUEST, JSON_DEPTH, name_fault};
+use stepladder_core::limits::{EVENT_BYTES, EVENTS_PER_REQUEST, JSON_DEPTH, name_problem};
 use stepladder_core::sentence::SENTENCE_BYTES;
 use stepladder_core::{Event, EventId, NewEvent, Timestamp, json};
 
@@ -11,7 +11,7 @@ use stepladder_core::{Event, EventId, NewEvent, Timestamp, json};
 /// refused is refused in a sentence of bounded length.
 pub fn event(body: &[u8]) {
     match NewEvent::decode_all(body) {
-        Err(BadEvent::Malformed(sentence) | BadEvent::TooLarge(sentence)) => {
+        Err(EventError::Malformed(sentence) | EventError::TooLarge(sentence)) => {
             assert!((10..=SENTENCE_BYTES + 3).contains(&sentence.len()), "{sentence:?}");
         }
         Ok(events) => {
@@ -27,8 +27,8 @@ pub fn event(body: &[u8]) {
 }
 
 fn taken(event: NewEvent, id: EventId, now: Timestamp) {
-    assert_eq!(event.fault(), None);
-    assert_eq!(name_fault(&event.name), None);
+    assert_eq!(event.problem(), None);
+    assert_eq!(name_problem(&event.name), None);
     assert!(event.data.get().len() <= EVENT_BYTES && json::is_object(&event.data), "{}", event.data);
     for part in [Some(&event.data), event.user.as_ref()].into_iter().flatten() {
         assert_eq!(json::check(part.get()), Ok(()), "{part}");

@@ -4,39 +4,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use stepladder_core::decide::{Ask, Want};
+use stepladder_core::decide::{Operation, Want};
 use stepladder_core::expr::Expr;
 use stepladder_core::journal::{Failure, Outcome};
-use stepladder_core::retry::Retry;
+use stepladder_core::retry::RetryAdvice;
 use stepladder_core::spec::{Concurrency, Trigger};
-use stepladder_core::state::Revealed;
+use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Event, Spec, StepId};
-use stepladder_engine::program::{Advance, Fault, Finished, History};
+use stepladder_engine::program::{AdvisedFailure, FinishedStep, PollResult, RunHistory};
 use stepladder_engine::{Program, Session};
 
 /// `echo` gives the event's data back, `keyed` does so one at a time for each client, `nap` sleeps for an hour where a
 /// condition holds, and `<b>markup</b>` has names that are HTML. `event.data.fail` makes a step fail.
 pub(super) fn all() -> Vec<Arc<dyn Program>> {
-    let of = |id: &str, event: &str, ask: Ask| {
+    let of = |id: &str, event: &str, ask: Operation| {
         let mut spec = Spec::new(id);
         spec.triggers.push(Trigger { event: event.into(), condition: None });
         One { spec, step: "<u>step</u>".into(), ask }
     };
     let expr = |source: &str| Expr::compile(source).expect("a good expression");
-    let echo = of("echo", "test/echo", Ask::Run(Default::default()));
-    let mut keyed = of("keyed", "test/keyed", Ask::Run(Default::default()));
+    let echo = of("echo", "test/echo", Operation::Run(Default::default()));
+    let mut keyed = of("keyed", "test/keyed", Operation::Run(Default::default()));
     keyed.spec.concurrency.push(Concurrency { key: Some(expr("event.data.client")), ..Concurrency::steps(1) });
     keyed.spec.on_failure = Some("echo".into());
-    let mut nap = of("nap", "test/nap", Ask::SleepFor(Duration::from_secs(3_600)));
+    let mut nap = of("nap", "test/nap", Operation::SleepFor(Duration::from_secs(3_600)));
     nap.spec.triggers[0].condition = Some(expr("event.data.long == true && size(event.data.tags) < 10"));
-    let markup = of("<b>markup</b>", "<i>markup</i>", Ask::Run(Default::default()));
+    let markup = of("<b>markup</b>", "<i>markup</i>", Operation::Run(Default::default()));
     [echo, keyed, nap, markup].map(|one| Arc::new(one) as Arc<dyn Program>).into()
 }
 
 struct One {
     spec: Spec,
     step: StepId,
-    ask: Ask,
+    ask: Operation,
 }
 
 impl Program for One {
@@ -44,7 +44,7 @@ impl Program for One {
         &self.spec
     }
 
-    fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {
+    fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
         let outcome = history.outcomes.into_iter().find(|revealed| revealed.step == self.step);
         let (step, ask) = (self.step.clone(), self.ask.clone());
         Ok(Box::new(Performance { step, ask, event: history.event, running: false, outcome }))
@@ -53,20 +53,20 @@ impl Program for One {
 
 struct Performance {
     step: StepId,
-    ask: Ask,
+    ask: Operation,
     event: Arc<Event>,
     running: bool,
-    outcome: Option<Revealed>,
+    outcome: Option<RevealedOutcome>,
 }
 
 impl Performance {
-    fn body(&self) -> Result<stepladder_core::Json, Fault> {
+    fn body(&self) -> Result<stepladder_core::Json, AdvisedFailure> {
         let data: serde_json::Value = serde_json::from_str(self.event.data.get()).unwrap_or_default();
         match data["fail"].as_str() {
             None => Ok(self.event.data.clone()),
-            Some(why) => Err(Fault {
+            Some(why) => Err(AdvisedFailure {
                 failure: Failure { message: why.into(), code: Some("asked".into()) },
-                retry: if why.len() % 2 == 0 { Retry::Never } else { Retry::Default },
+                retry: if why.len() % 2 == 0 { RetryAdvice::Never } else { RetryAdvice::Default },
             }),
         }
     }
@@ -74,40 +74,40 @@ impl Performance {
 
 #[async_trait]
 impl Session for Performance {
-    async fn advance(&mut self) -> Advance {
+    async fn advance(&mut self) -> PollResult {
         match &self.outcome {
-            Some(Revealed { outcome: Outcome::Value(value), .. }) => Advance::Ended(Ok(value.clone())),
-            Some(Revealed { outcome: Outcome::Failed(failure), .. }) => {
-                Advance::Ended(Err(Fault { failure: failure.clone(), retry: Retry::Never }))
+            Some(RevealedOutcome { outcome: Outcome::Value(value), .. }) => PollResult::Ended(Ok(value.clone())),
+            Some(RevealedOutcome { outcome: Outcome::Failed(failure), .. }) => {
+                PollResult::Ended(Err(AdvisedFailure { failure: failure.clone(), retry: RetryAdvice::Never }))
             }
-            None if self.running => Advance::Wanted(Vec::new()),
+            None if self.running => PollResult::Wanted(Vec::new()),
             None => {
                 let at = std::panic::Location::caller();
-                Advance::Wanted(vec![Want { step: self.step.clone(), ask: self.ask.clone(), at }])
+                PollResult::Wanted(vec![Want { step: self.step.clone(), operation: self.ask.clone(), at }])
             }
         }
     }
 
-    fn begin(&mut self, _steps: &[StepId]) {
+    fn start_bodies(&mut self, _steps: &[StepId]) {
         self.running = true;
     }
 
-    async fn finished(&mut self) -> Vec<Finished> {
+    async fn wait_finished(&mut self) -> Vec<FinishedStep> {
         if !std::mem::take(&mut self.running) {
             std::future::pending::<()>().await;
         }
-        vec![Finished { step: self.step.clone(), result: self.body() }]
+        vec![FinishedStep { step: self.step.clone(), result: self.body() }]
     }
 
-    fn expire(&mut self, _step: &StepId, _timeout: Duration) {
+    fn stop_timed_out(&mut self, _step: &StepId, _timeout: Duration) {
         self.running = false;
     }
 
-    fn reveal(&mut self, outcome: Revealed) {
+    fn reveal(&mut self, outcome: RevealedOutcome) {
         self.outcome = Some(outcome);
     }
 
-    fn dropped(&mut self) -> Vec<StepId> {
+    fn take_dropped(&mut self) -> Vec<StepId> {
         Vec::new()
     }
 

@@ -7,7 +7,7 @@ use axum::http::Request;
 use stepladder_core::journal::Record;
 use stepladder_core::state::RunState;
 use stepladder_core::{RunId, Timestamp};
-use stepladder_engine::ports::{Append, Commit, Commits};
+use stepladder_engine::ports::{Commit, Commits, JournalAppend};
 use stepladder_engine::{Config, Engine};
 use stepladder_server::{Options, router};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
@@ -57,7 +57,7 @@ fn look(run: RunId, records: Vec<Record>) {
         router(Arc::new(engine.expect("the functions are good")), Options { loopback: true, ..Options::default() });
     http::block_on(async {
         for record in records {
-            let commit = Commit { append: Some(Append { run, record }), ..Commit::default() };
+            let commit = Commit { append: Some(JournalAppend { run, record }), ..Commit::default() };
             memory.commit(commit).await.expect("memory takes it");
         }
         for path in [format!("/runs/{run}"), format!("/v1/runs/{run}"), format!("/v1/runs/{run}/journal")] {

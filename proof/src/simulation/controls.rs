@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::journal::{Created, Entry, Fact, Origin};
+use stepladder_core::journal::{Entry, Fact, NewRun, Origin};
 use stepladder_core::{EventId, RunId, Timestamp};
 use stepladder_engine::ports::Timers;
 use stepladder_sdk::prelude::*;
@@ -110,7 +110,7 @@ async fn works(ctx: Context, place: Place) -> Result<u32> {
 
 /// A run of the function, as its journal tells it.
 struct Run {
-    created: Created,
+    created: NewRun,
     created_at: Timestamp,
     entries: Vec<Entry>,
 }
@@ -121,7 +121,7 @@ impl Run {
     }
 
     fn is_moving(&self) -> bool {
-        self.is_live() && self.entries.iter().any(|entry| entry.fact.is_of_a_handler())
+        self.is_live() && self.entries.iter().any(|entry| entry.fact.is_requested_by_handler())
     }
 
     fn is_skipped(&self) -> bool {
@@ -171,7 +171,7 @@ impl Controlled {
     /// When the runs started that have, in the order of these times.
     pub(crate) fn started(&self) -> Vec<Timestamp> {
         // one that was let go just before its worker died is counted as started then
-        let starts = |fact: &Fact| matches!(fact, Fact::RunAdmitted) || fact.is_of_a_handler();
+        let starts = |fact: &Fact| matches!(fact, Fact::RunAdmitted) || fact.is_requested_by_handler();
         let first = |run: Run| run.entries.into_iter().find(|entry| starts(&entry.fact));
         let mut started: Vec<Timestamp> = runs(&self.memory).into_iter().filter_map(first).map(|e| e.at).collect();
         started.sort_unstable();

@@ -81,7 +81,7 @@ impl Simulation {
         let counted = self.counted.0.lock().expect("no panic");
         let of = |run: RunId| counted.get(&run.to_string()).copied().unwrap_or(0);
         for run in rows(&self.memory).into_iter().map(|row| row.run) {
-            let started = journal(&self.memory, run).iter().any(|entry| entry.fact.is_of_a_handler());
+            let started = journal(&self.memory, run).iter().any(|entry| entry.fact.is_requested_by_handler());
             match of(run) {
                 0 if started && self.is_calm() => return Err(format!("{run} has started, and no line says so")),
                 0 | 1 => {}

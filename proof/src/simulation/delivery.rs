@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{Either, select};
-use stepladder_core::Cause;
+use stepladder_core::WakeCause;
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Commit, Commits, Queue};
 
@@ -43,7 +43,7 @@ impl Simulation {
             self.tell(format!("worker {at} takes {:?} of {}", delivery.wake.cause, delivery.wake.run));
             let engine = engine.clone();
             // an invocation that begins late has less time than a worker has; a fresh one has all of it
-            let is_fresh = matches!(delivery.wake.cause, Cause::Fresh(_));
+            let is_fresh = matches!(delivery.wake.cause, WakeCause::Fresh(_));
             let short = self.dice.one_in(3) && !is_fresh;
             let deadline = short.then(|| clock.now() + Duration::from_secs(self.dice.below(120)));
             let (cut, clock) = (self.cut.clone(), clock.clone());

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use stepladder_core::journal::{Fact, Origin};
-use stepladder_core::report::Placed;
-use stepladder_core::state::{Ending, RunState};
+use stepladder_core::report::HandlerLogLine;
+use stepladder_core::state::{RunOutcome, RunState};
 use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Journals, Listings, Slots};
-use stepladder_engine::program::{Advance, History};
+use stepladder_engine::program::{PollResult, RunHistory};
 use stepladder_sdk::MissedTicks;
 
 use super::controls::Control;
@@ -88,7 +88,7 @@ impl Simulation {
         if deaths + freezes + brown_outs + losses + self.used_faults() > 0 {
             return Ok(());
         }
-        let line = |limit| (limit, at_once(self.memory.line(limit, 9)));
+        let line = |limit| (limit, at_once(self.memory.tickets(limit, 9)));
         match self.invariants.limits().map(line).find(|(_, line)| !line.is_empty()) {
             Some((limit, line)) => Err(format!("all has ended, and `{}` is left with {line:?} in line", limit.key)),
             None => Ok(()),
@@ -187,7 +187,7 @@ impl Simulation {
             let Some(end) = &state.end else { continue };
             let program = self.programs.iter().find(|program| *program.spec().id == *row.function);
             let Some(program) = program else { continue };
-            let history = History {
+            let history = RunHistory {
                 run: row.run,
                 secret: state.secret,
                 attempt: state.handler_attempt(),
@@ -199,13 +199,13 @@ impl Simulation {
             let mut session = program.open(history).map_err(|failure| failure.message)?;
             let replayed = block_on(session.advance());
             let is_same = match (&end.how, &replayed) {
-                (Ending::Completed(output), Advance::Ended(Ok(again))) => output.get() == again.get(),
-                (Ending::Failed(error), Advance::Ended(Err(again))) => *error == again.failure,
-                (Ending::Cancelled(_) | Ending::Skipped(_), _) => true,
-                (Ending::Completed(_) | Ending::Failed(_), _) => false,
+                (RunOutcome::Completed(output), PollResult::Ended(Ok(again))) => output.get() == again.get(),
+                (RunOutcome::Failed(error), PollResult::Ended(Err(again))) => *error == again.failure,
+                (RunOutcome::Cancelled(_) | RunOutcome::Skipped(_), _) => true,
+                (RunOutcome::Completed(_) | RunOutcome::Failed(_), _) => false,
             };
-            if matches!(end.how, Ending::Completed(_) | Ending::Failed(_)) {
-                self.lines_are_where_a_replay_says_them(&state, &session.said())?;
+            if matches!(end.how, RunOutcome::Completed(_) | RunOutcome::Failed(_)) {
+                self.lines_are_where_a_replay_says_them(&state, &session.take_log_lines())?;
             }
             if !is_same {
                 return Err(format!("{} ended as {:?}; its journal replays to {replayed:?}", row.run, end.how));
@@ -215,13 +215,13 @@ impl Simulation {
     }
 
     /// What the last attempt of a handler has said is what a replay of it says, at the same places; and nothing is lost.
-    fn lines_are_where_a_replay_says_them(&self, state: &RunState, said: &[Placed]) -> Result<(), Broken> {
+    fn lines_are_where_a_replay_says_them(&self, state: &RunState, said: &[HandlerLogLine]) -> Result<(), Broken> {
         let attempt = state.handler_attempt();
         if let Some(lost) = said.iter().find(|placed| !state.logs.has(attempt, placed)) {
             return Err(format!("{} said a line that is not in its journal: {lost:?}", state.run));
         }
         let recorded = journal(&self.memory, state.run).into_iter().flat_map(|entry| match entry.fact {
-            Fact::Logged { attempt: of, lines } if of == attempt => lines,
+            Fact::LogWritten { attempt: of, lines } if of == attempt => lines,
             _ => Vec::new(),
         });
         match recorded.into_iter().find(|placed| !said.contains(placed)) {
@@ -233,7 +233,7 @@ impl Simulation {
     /// Who came last got through, and left empty lines.
     pub(super) fn nothing_is_left(&self) -> Result<(), Broken> {
         for limit in self.invariants.limits() {
-            let (line, held) = (at_once(self.memory.line(limit, 9)), at_once(self.memory.holders(limit)));
+            let (line, held) = (at_once(self.memory.tickets(limit, 9)), at_once(self.memory.holders(limit)));
             let alive: Vec<_> = held.into_iter().filter(|h| h.lease_until > self.clock.now()).collect();
             if !line.is_empty() || !alive.is_empty() {
                 return Err(format!("`{}` is left with {line:?} in line, held by {alive:?}", limit.key));

@@ -17,8 +17,10 @@ pub(crate) fn longest(
     let mut longest: Option<(Duration, Entry)> = None;
     for record in rest {
         // what travels with it is written at the same time; a line comes with whatever is written
-        if let Some(entry) =
-            record.entries.iter().find(|entry| !matches!(entry.fact, Fact::Logged { .. } | Fact::VersionTaken { .. }))
+        if let Some(entry) = record
+            .entries
+            .iter()
+            .find(|entry| !matches!(entry.fact, Fact::LogWritten { .. } | Fact::VersionChosen { .. }))
         {
             let due = due(&state, entry, &ended).max(state.handler_retry_at.unwrap_or(Timestamp::from_millis(0)));
             let late = entry.at.since(due);
@@ -37,7 +39,7 @@ fn due(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestam
     match &entry.fact {
         Fact::StepStarted { step, .. } | Fact::StepRefused { step, .. } | Fact::AttemptInterrupted { step, .. } => {
             match of(step) {
-                Some(StepState::Waiting { retry_at, .. }) => *retry_at,
+                Some(StepState::Retrying { retry_at, .. }) => *retry_at,
                 Some(StepState::Running { lease_until, .. }) => *lease_until,
                 _ => state.begins_at().map_or(state.last_at, |at| at.max(state.last_at)),
             }
@@ -58,15 +60,15 @@ fn due(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestam
         Fact::StepSucceeded { .. }
         | Fact::StepFailed { .. }
         | Fact::StepAbandoned { .. }
-        | Fact::EventEntered { .. }
+        | Fact::EventDelivered { .. }
         | Fact::EventJoined { .. }
         | Fact::SignalReceived { .. }
-        | Fact::Hastened { .. }
+        | Fact::WaitSkipped { .. }
         | Fact::RunCancelled { .. }
-        | Fact::VersionTaken { .. }
-        | Fact::Logged { .. } => entry.at,
+        | Fact::VersionChosen { .. }
+        | Fact::LogWritten { .. } => entry.at,
         Fact::RunCreated(_)
-        | Fact::StepCarried { .. }
+        | Fact::StepCarriedOver { .. }
         | Fact::StepsWoken { .. }
         | Fact::SleepStarted { .. }
         | Fact::EventsSent { .. }
@@ -76,7 +78,7 @@ fn due(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestam
         | Fact::HandlerFailed { .. }
         | Fact::RunCompleted { .. }
         | Fact::RunFailed { .. }
-        | Fact::RunBegun
+        | Fact::CollectingEnded
         | Fact::RunDelayed { .. }
         | Fact::RunAdmitted
         | Fact::RunSkipped { .. } => state.begins_at().map_or(state.last_at, |at| at.max(state.last_at)),

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use stepladder_core::{Cause, RunId, Timestamp, Wake};
+use stepladder_core::{RunId, Timestamp, Wake, WakeCause};
 use stepladder_engine::RunFilter;
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Commit, Commits, Events, Journals, Listings};
@@ -84,7 +84,7 @@ impl Simulation {
             }
             9 if self.dice.one_in(8) => {
                 // retention has removed it
-                let wake = Wake { run: RunId::new(self.begun, 7), cause: Cause::Due, group: "gone".into() };
+                let wake = Wake { run: RunId::new(self.begun, 7), cause: WakeCause::Due, group: "gone".into() };
                 at_once(self.memory.commit(Commit { wakes: vec![wake], ..Commit::default() }));
             }
             _ => {}
@@ -135,17 +135,17 @@ impl Simulation {
             if let Ok(detail) = engine.query().run(run).await
                 && let Some(step) = detail.steps.iter().find(|step| waits_for_time(step))
             {
-                drop(engine.control().hasten(run, &step.id).await);
+                drop(engine.control().skip_wait(run, &step.id).await);
             }
-            drop(engine.control().hasten_function(run).await);
+            drop(engine.control().skip_handler_wait(run).await);
             drop(engine.query().event(&event).await);
             drop(engine.query().journal(run, 0, 100).await);
-            drop(engine.query().look(run, Some(3)).await);
-            drop(engine.query().grown(run, 2).await);
+            drop(engine.query().run_at(run, Some(3)).await);
+            drop(engine.query().entries_since(run, 2).await);
             drop(engine.query().health().await);
             drop(engine.functions().paused().await);
-            drop(engine.subscriptions().token(run, "no step").await);
-            drop(engine.query().lines_of(super::functions::MAIN).await);
+            drop(engine.subscriptions().callback_token(run, "no step").await);
+            drop(engine.query().wait_queues_of(super::functions::MAIN).await);
             drop(engine.query().events(None, 5).await);
             let Ok(page) = engine.query().runs(RunFilter::default()).await else { return };
             let shown = page.runs.into_iter().find(|shown| ended.contains(&shown.run) && !shown.status.is_end());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use stepladder_core::journal::{Entry, Fact};
-use stepladder_core::slot::{ARRIVAL, Holding, Limit, Place};
+use stepladder_core::slot::{ARRIVAL, HeldSlot, Limit, Ticket};
 use stepladder_core::{RunId, RunRow, StepId, Timestamp};
 use stepladder_engine::Program;
 use stepladder_engine::ports::{Journals, Listings, RunQuery, Slots};
@@ -33,8 +33,8 @@ pub(crate) struct Invariants {
 /// What was seen of a limit's slots.
 struct Line {
     limit: Limit,
-    places: Vec<Place>,
-    held: Vec<Holding>,
+    places: Vec<Ticket>,
+    held: Vec<HeldSlot>,
     /// Since when a slot is free while somebody waits.
     idle_since: Option<Timestamp>,
 }
@@ -178,7 +178,7 @@ impl Invariants {
 impl Line {
     fn look(&mut self, memory: &Memory, now: Timestamp, skew: Duration) -> Result<(), Broken> {
         let held = at_once(memory.holders(&self.limit));
-        let places = at_once(memory.line(&self.limit, usize::MAX));
+        let places = at_once(memory.tickets(&self.limit, usize::MAX));
         let slots = self.limit.slots as usize;
         if held.len() > slots {
             return Err(format!("{} hold one of {slots} slots of `{}`: {held:?}", held.len(), self.limit.key));
@@ -189,7 +189,7 @@ impl Line {
     }
 
     /// Who has taken a slot since the last look was among the first of the line, or nobody waited.
-    fn in_order(&self, held: &[Holding], now: Timestamp, skew: Duration) -> Result<(), Broken> {
+    fn in_order(&self, held: &[HeldSlot], now: Timestamp, skew: Duration) -> Result<(), Broken> {
         // by a fast clock, leases are over that are not
         let alive = self.held.iter().filter(|before| before.lease_until > now + skew).count();
         let free = (self.limit.slots as usize).saturating_sub(alive);

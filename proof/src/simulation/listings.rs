@@ -42,7 +42,7 @@ impl Listings for Lagging {
         let is_shown = |row: &&RunRow| {
             let is_of = query.function.as_ref().is_none_or(|function| **function == *row.function);
             is_of
-                && query.shown.includes(row)
+                && query.status.includes(row)
                 && query.before.is_none_or(|before| row.run < before)
                 && query.from.is_none_or(|from| row.run >= from)
         };

@@ -63,7 +63,7 @@ impl Simulation {
             let entries = journal(&self.memory, row.run);
             let Some(Fact::RunCreated(created)) = entries.first().map(|entry| &entry.fact) else { continue };
             // one that was let go just before its worker died is counted as started then
-            let starts = |fact: &Fact| matches!(fact, Fact::RunAdmitted) || fact.is_of_a_handler();
+            let starts = |fact: &Fact| matches!(fact, Fact::RunAdmitted) || fact.is_requested_by_handler();
             let Some(start) = entries.iter().find(|entry| starts(&entry.fact)) else { continue };
             if created.origin == Origin::Cron && start.at.since(created.event.ts) > most + self.clocks() {
                 let tick = created.event.ts;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::future::{Either, select};
-use stepladder_core::journal::{Created, Entry, Fact, Origin};
+use stepladder_core::journal::{Entry, Fact, NewRun, Origin};
 use stepladder_core::{EventId, NewEvent, RunId, Timestamp, json};
 use stepladder_engine::IdSeed;
 use stepladder_engine::clock::Clock;
@@ -151,11 +151,11 @@ impl Simulation {
         let mut events = Vec::new();
         for n in 0..jobs {
             self.put_stops(stops, &mut events);
-            let data = json::of(&Go { k: n % 2 }).expect("JSON");
+            let data = json::to_json(&Go { k: n % 2 }).expect("JSON");
             events.push(NewEvent { id: Some(format!("{when}{n}").into()), ..NewEvent::new(Go::NAME, data) });
         }
         self.put_stops(stops, &mut events);
-        let of_crowd = || NewEvent::new(CROWD, json::of(&Come { k: 0 }).expect("JSON"));
+        let of_crowd = || NewEvent::new(CROWD, json::to_json(&Come { k: 0 }).expect("JSON"));
         events.extend((0..crowd).map(|_| of_crowd()));
         let random = u128::from(self.dice.below(u64::MAX));
         let seed = (crowd > 0).then(|| IdSeed { at: self.clock.now(), random });
@@ -164,7 +164,7 @@ impl Simulation {
 
     fn put_stops(&self, stops: bool, events: &mut Vec<NewEvent>) {
         while stops && self.dice.one_in(2) {
-            let data = json::of(&Word { k: self.dice.below(2) }).expect("JSON");
+            let data = json::to_json(&Word { k: self.dice.below(2) }).expect("JSON");
             let id = format!("stop-{}", events.len());
             events.push(NewEvent { id: Some(id.into()), ..NewEvent::new(Word::NAME, data) });
         }
@@ -264,7 +264,7 @@ async fn deadline(turns: Option<u64>) {
     }
 }
 
-fn created(entries: &[Entry]) -> Option<&Created> {
+fn created(entries: &[Entry]) -> Option<&NewRun> {
     match &entries.first()?.fact {
         Fact::RunCreated(created) => Some(created),
         _ => None,
@@ -274,7 +274,7 @@ fn created(entries: &[Entry]) -> Option<&Created> {
 /// The event that has entered a run, or has cancelled it, as the reason says.
 fn met(fact: &Fact) -> Option<EventId> {
     match fact {
-        Fact::EventEntered { event, .. } => Some(event.id),
+        Fact::EventDelivered { event, .. } => Some(event.id),
         Fact::RunCancelled { reason } => {
             let (_, rest) = reason.strip_prefix("event `")?.split_once("` (")?;
             rest.split_once(')')?.0.parse().ok()

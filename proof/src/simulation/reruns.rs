@@ -1,7 +1,7 @@
 //! Ended runs that somebody runs again: from the beginning, or from one of their steps on.
 
 use stepladder_core::state::RunState;
-use stepladder_core::{Kind, RunId, StepId};
+use stepladder_core::{RunId, StepId, StepKind};
 use stepladder_engine::Rerun;
 use stepladder_engine::ports::Journals;
 
@@ -51,7 +51,7 @@ impl Simulation {
             // one that was dropped has no outcome, and what came before it is not so clear
             let Some(at) = first.outcomes.iter().position(|outcome| *outcome.step == **from) else { continue };
             let before = first.outcomes[..at].iter();
-            for outcome in before.filter(|outcome| outcome.kind == Kind::Run) {
+            for outcome in before.filter(|outcome| outcome.kind == StepKind::Run) {
                 let body: (RunId, StepId) = (*again, outcome.step.clone());
                 if self.invariants.executions(&body) > 0 {
                     return Err(format!(

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Backend, Commit, Commits, Later, Listings, StoreError, StoreResult};
+use stepladder_engine::ports::{Backend, Commit, Commits, EarlyWrite, Listings, StoreError, StoreResult};
 use stepladder_testkit::clock::VirtualClock;
 use stepladder_testkit::intercept::{Call, Intercept};
 use stepladder_testkit::memory::Memory;
@@ -62,7 +62,18 @@ const FAULTS: &[Fault] = &[
 ];
 
 /// The methods of ports that write.
-const WRITES: &[&str] = &["accept", "start", "commit", "note", "park", "take", "take_all", "set", "advance", "keep"];
+const WRITES: &[&str] = &[
+    "accept",
+    "create_runs",
+    "commit",
+    "change_flow_state",
+    "enqueue",
+    "acquire",
+    "acquire_all",
+    "set",
+    "advance",
+    "renew_retention",
+];
 
 const DEATHS: &[Fault] = &[Fault::DieBefore, Fault::DieAfter, Fault::Tear(2), Fault::Tear(3), Fault::Tear(4)];
 
@@ -272,9 +283,9 @@ impl Intercept for Wire {
     }
 
     /// A queue is told for how long to delay a message, by whoever sends it and by his clock.
-    fn amended(&self, mut commit: Commit) -> Commit {
+    fn amend(&self, mut commit: Commit) -> Commit {
         for later in &mut commit.before {
-            if let Later::Wake { due, .. } = later {
+            if let EarlyWrite::Wake { due, .. } = later {
                 *due = Timestamp::from_millis(due.as_millis() - self.ahead);
             }
         }

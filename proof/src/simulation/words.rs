@@ -2,9 +2,9 @@
 //! true: an accepted word has entered each run that waited for it all the while, a completed signal is in its journal.
 
 use stepladder_core::journal::Fact;
-use stepladder_core::signal::Token;
-use stepladder_core::state::{Awaited, Step, StepState};
-use stepladder_core::waiting::Arriving;
+use stepladder_core::signal::CallbackToken;
+use stepladder_core::state::{Step, StepState, WaitTarget};
+use stepladder_core::waiting::ArrivingEvent;
 use stepladder_core::{EventId, NewEvent, RunId, StepId, json};
 use stepladder_engine::EngineError;
 use stepladder_engine::clock::Clock;
@@ -61,7 +61,7 @@ impl Simulation {
             }
             _ if self.knobs.words > 0 => {
                 self.knobs.words -= 1;
-                let data = json::of(&Word { k: self.dice.below(2) }).expect("JSON");
+                let data = json::to_json(&Word { k: self.dice.below(2) }).expect("JSON");
                 let id = format!("word-{}", self.knobs.words);
                 let word = NewEvent { id: Some(id.into()), ..NewEvent::new(Word::NAME, data) };
                 self.words.borrow_mut().sent.push(word.clone());
@@ -73,7 +73,7 @@ impl Simulation {
 
     fn send_word(&mut self, word: NewEvent) {
         let at = self.one();
-        let waiting = self.waiting(|what| matches!(what, Awaited::Event(_)));
+        let waiting = self.waiting(|what| matches!(what, WaitTarget::Event(_)));
         self.tell(format!("{} is sent to worker {at}", word.id.as_deref().unwrap_or_default()));
         let (engine, words) = (self.processes[at].engine.clone(), self.words.clone());
         let (requests, live) = (self.requests.clone(), self.live_of_the_controlled());
@@ -86,7 +86,7 @@ impl Simulation {
     }
 
     fn somebody_signals(&mut self) {
-        let waiting = self.waiting(|what| matches!(what, Awaited::Signal));
+        let waiting = self.waiting(|what| matches!(what, WaitTarget::Signal));
         if waiting.is_empty() {
             return;
         }
@@ -109,9 +109,9 @@ impl Simulation {
         let at = self.one();
         self.words.borrow_mut().posted.push(((run, step.clone(), n), Some(at)));
         self.tell(format!("{n} is posted to `{step}` of {run}, at worker {at}"));
-        let token = Token::new(run, state.secret, &step).to_string();
+        let token = CallbackToken::new(run, state.secret, &step).to_string();
         let (engine, words) = (self.processes[at].engine.clone(), self.words.clone());
-        let data = json::of(&n).expect("JSON");
+        let data = json::to_json(&n).expect("JSON");
         self.scheduler.spawn(at, async move {
             let answer = engine.subscriptions().signal(&token, data).await;
             let mut words = words.borrow_mut();
@@ -125,7 +125,7 @@ impl Simulation {
         });
     }
 
-    fn waiting(&self, is: impl Fn(&Awaited) -> bool) -> Waiting {
+    fn waiting(&self, is: impl Fn(&WaitTarget) -> bool) -> Waiting {
         let live = rows(&self.memory).into_iter().filter(|row| row.ended.is_none());
         let states = live.filter_map(|row| self.state_of(row.run)).filter(|state| state.end.is_none());
         let mut waiting: Waiting = Vec::new();
@@ -148,13 +148,13 @@ impl Simulation {
             let Some(event) = at_once(self.memory.event(id)) else {
                 return Err(format!("word {id} was accepted and is not there"));
             };
-            let arriving = Arriving::new(&event);
+            let arriving = ArrivingEvent::new(&event);
             for (run, step) in waiting {
                 let Some(state) = self.state_of(run) else { continue };
                 // by a clock that is ahead, its time may be up
                 let now = self.clock.now() + std::time::Duration::from_millis(self.allowed.skew);
                 let is_late = |known: &Step| matches!(known.state, StepState::Awaiting { until, .. } if until <= now);
-                if state.end.is_some() || state.has_met(id) || state.steps.get(&step).is_some_and(is_late) {
+                if state.end.is_some() || state.has_seen(id) || state.steps.get(&step).is_some_and(is_late) {
                     continue;
                 }
                 if state.fulfilled_by(&arriving, &self.exprs).contains(&step) {

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use stepladder::prelude::*;
 use stepladder::{Json, RunId, Timestamp};
-use stepladder_core::journal::{Created, Entry, Fact, Origin, Record};
+use stepladder_core::journal::{Entry, Fact, NewRun, Origin, Record};
 use stepladder_core::{EventId, Report, RunState, json};
 use stepladder_engine::Program;
-use stepladder_engine::program::{Advance, History};
+use stepladder_engine::program::{PollResult, RunHistory};
 
 use crate::marks::percentile;
 
@@ -69,7 +69,7 @@ fn program() -> Arc<dyn Program> {
 
 /// The one step that the function wants after all that is recorded.
 fn next_step(program: &dyn Program, state: &RunState) -> String {
-    let history = History {
+    let history = RunHistory {
         run: state.run,
         secret: state.secret,
         attempt: 1,
@@ -80,14 +80,14 @@ fn next_step(program: &dyn Program, state: &RunState) -> String {
     };
     let mut session = program.open(history).expect("the event is what the function takes");
     match futures::executor::block_on(session.advance()) {
-        Advance::Wanted(wants) if wants.len() == 1 => wants[0].step.to_string(),
+        PollResult::Wanted(wants) if wants.len() == 1 => wants[0].step.to_string(),
         other => panic!("one step is wanted after a replay: {other:?}"),
     }
 }
 
 /// As the engine writes them within a budget: an outcome, and the beginning of the next step.
 fn records(bytes: usize) -> Vec<Record> {
-    let output = json::of(&"x".repeat(bytes.saturating_sub(2))).expect("text is JSON");
+    let output = json::to_json(&"x".repeat(bytes.saturating_sub(2))).expect("text is JSON");
     let mut records = vec![record(0, vec![Fact::RunCreated(Box::new(created())), started(0)])];
     for step in 0..STEPS {
         let mut facts = vec![Fact::StepSucceeded {
@@ -119,7 +119,7 @@ fn name(step: usize) -> String {
     if step == 0 { "page".into() } else { format!("page:{step}") }
 }
 
-fn created() -> Created {
+fn created() -> NewRun {
     let now = Timestamp::from_millis(0);
     let data: Json = json::empty_object();
     let event = stepladder_core::Event {
@@ -131,5 +131,5 @@ fn created() -> Created {
         external_id: None,
         received_at: now,
     };
-    Created::new("thousand".into(), event, Origin::Event)
+    NewRun::new("thousand".into(), event, Origin::Event)
 }

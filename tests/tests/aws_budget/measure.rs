@@ -38,7 +38,7 @@ pub(crate) async fn run(stage: &Stage, n: u32, cache: Cache) -> Measured {
         // once in ten seconds, a worker looks whether functions are paused
         engine.functions().paused().await.expect("the table answers");
     }
-    let event = NewEvent::new("shop/go", json::of(&serde_json::json!({"n": n})).expect("JSON"));
+    let event = NewEvent::new("shop/go", json::to_json(&serde_json::json!({"n": n})).expect("JSON"));
     stage.wire.take_tally();
     let event = stage.send(&engine, &event).await;
     let start = stage.wire.take_tally();

@@ -64,7 +64,7 @@ async fn a_parked_step_asks_again_when_a_lease_ends() {
     let limit = Limit { key: "queued/0".into(), slots: 1 };
     let other = Holder { run: RunId::new(stage.clock.now(), 1), step: "work".into(), attempt: 1, hop: 0 };
     let until = stage.clock.now() + Duration::from_secs(100);
-    stage.lambda.take(&limit, &other, until, stage.clock.now()).await.expect("the table answers");
+    stage.lambda.acquire(&limit, &other, until, stage.clock.now()).await.expect("the table answers");
     let parked = run(&stage, 1, Cache::Warm).await;
     assert_eq!(parked.invocations, 2);
     document::holds(&[tell(

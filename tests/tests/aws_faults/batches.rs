@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stepladder_core::{RunId, Status, Timestamp, Wake};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Commit, Commits, Later, Listings};
+use stepladder_engine::ports::{Commit, Commits, EarlyWrite, Listings};
 use stepladder_tests::aws_faults::Fault;
 
 use crate::functions::{Account, everything, go, patient, wide};
@@ -74,11 +74,11 @@ async fn messages_that_a_batch_did_not_delete_are_deleted_after_all() {
     let stage = Stage::new(Sdk::Tells, everything(&account)).await;
     let wake = |n| Wake {
         run: RunId::new(Timestamp::from_millis(1), n),
-        cause: stepladder_core::Cause::Due,
+        cause: stepladder_core::WakeCause::Due,
         group: "everything".into(),
     };
     let due = stage.clock.now();
-    let before = (0..3).map(|n| Later::Wake { wake: wake(n), due }).collect();
+    let before = (0..3).map(|n| EarlyWrite::Wake { wake: wake(n), due }).collect();
     stage.aws.commit(Commit { before, ..Commit::default() }).await.expect("sent");
     let received = stage.look().await;
     assert_eq!(received.len(), 3);

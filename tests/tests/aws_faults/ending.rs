@@ -65,7 +65,7 @@ async fn an_event_cancels_the_run_whose_field_it_shares_whatever_is_lost() {
         }
         work(&stage).await;
         let calls = plan(&stage, at, fault);
-        let data = json::of(&Stop { n }).expect("JSON");
+        let data = json::to_json(&Stop { n }).expect("JSON");
         let stop = NewEvent { id: Some(format!("stop-{n}").into()), ..NewEvent::new(Stop::NAME, data) };
         stage.send(&engine, &stop).await;
         stage.settle(|| engine.clone()).await;

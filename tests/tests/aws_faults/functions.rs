@@ -27,7 +27,7 @@ impl EventData for Told {
 
 /// The event that starts number `n`.
 pub(crate) fn go(n: u32) -> NewEvent {
-    let data = json::of(&Go { n }).expect("JSON");
+    let data = json::to_json(&Go { n }).expect("JSON");
     NewEvent { id: Some(format!("go-{n}").into()), ..NewEvent::new(Go::NAME, data) }
 }
 

@@ -24,7 +24,7 @@ impl EventData for Word {
 
 /// An event about number 1, under this id.
 fn word(id: &str) -> NewEvent {
-    NewEvent { id: Some(id.into()), ..NewEvent::new(Word::NAME, json::of(&Word { n: 1 }).expect("JSON")) }
+    NewEvent { id: Some(id.into()), ..NewEvent::new(Word::NAME, json::to_json(&Word { n: 1 }).expect("JSON")) }
 }
 
 async fn works(ctx: Context, event: Event<Go>) -> Result<u32> {

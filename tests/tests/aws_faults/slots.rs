@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::join_all;
-use stepladder_core::slot::{Holder, Limit, Place};
+use stepladder_core::slot::{Holder, Limit, Ticket};
 use stepladder_core::{EventId, RunId, Status, Timestamp};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{After, Commit, Commits, Slots, Taken};
+use stepladder_engine::ports::{AcquireResult, Commit, Commits, LateWrite, Slots};
 use stepladder_tests::aws_faults::Fault;
 use stepladder_tests::wait_for;
 
@@ -29,7 +29,7 @@ async fn assert_ended(stage: &Stage, account: &Account) {
         let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
         assert_eq!(runs[0].status, Status::Completed, "{n}: {:#?}", stage.facts(runs[0].run).await);
     }
-    let line = stage.lambda.line(&limit(), 10).await.expect("a line");
+    let line = stage.lambda.tickets(&limit(), 10).await.expect("a line");
     for place in &line {
         println!("waits still: {place:?}\n{:#?}", stage.facts(place.run).await);
     }
@@ -79,8 +79,8 @@ async fn a_slot_that_was_free_a_moment_ago_is_not_given_twice() {
     let holder = |n| Holder { run: RunId::new(Timestamp::from_millis(1), n), step: "s".into(), attempt: 1, hop: 0 };
     let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
     // the item that keeps the holders is there
-    stage.lambda.take(&one, &holder(0), until, now).await.expect("taken");
-    let after = vec![After::Release { limit: one.clone(), holder: holder(0) }];
+    stage.lambda.acquire(&one, &holder(0), until, now).await.expect("taken");
+    let after = vec![LateWrite::Release { limit: one.clone(), holder: holder(0) }];
     stage.lambda.commit(Commit { after, ..Commit::default() }).await.expect("released");
     let held = Arc::new(AtomicBool::new(false));
     let holding = held.clone();
@@ -89,11 +89,11 @@ async fn a_slot_that_was_free_a_moment_ago_is_not_given_twice() {
         if line && !holding.swap(true, Ordering::SeqCst) { Fault::Hold } else { Fault::Pass }
     });
     let (aws, limit) = (stage.aws.clone(), one.clone());
-    let slow = tokio::spawn(async move { aws.take(&limit, &holder(1), until, now).await });
+    let slow = tokio::spawn(async move { aws.acquire(&limit, &holder(1), until, now).await });
     wait_for("the line to be read", async || held.load(Ordering::SeqCst).then_some(())).await;
-    assert_eq!(stage.lambda.take(&one, &holder(2), until, now).await.expect("taken"), Taken::Held);
+    assert_eq!(stage.lambda.acquire(&one, &holder(2), until, now).await.expect("taken"), AcquireResult::Acquired);
     stage.dynamo.release();
-    assert_eq!(slow.await.expect("no panic").expect("answered"), Taken::Full { free_at: Some(until) });
+    assert_eq!(slow.await.expect("no panic").expect("answered"), AcquireResult::Full { free_at: Some(until) });
     assert_eq!(stage.lambda.holders(&one).await.expect("holders").len(), 1);
 }
 
@@ -113,9 +113,9 @@ async fn who_takes_a_slot_leaves_the_line_also_where_the_reply_is_lost() {
         });
         let holder = Holder { run, step: "one".into(), attempt: 1, hop: 0 };
         let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
-        assert_eq!(stage.aws.take(&limit(), &holder, until, now).await.expect("taken"), Taken::Held);
-        assert!(stage.lambda.line(&limit(), 10).await.expect("a line").is_empty(), "{n} stands in line no more");
-        assert_eq!(stage.lambda.place(&limit(), run, None).await.expect("a place"), None);
+        assert_eq!(stage.aws.acquire(&limit(), &holder, until, now).await.expect("taken"), AcquireResult::Acquired);
+        assert!(stage.lambda.tickets(&limit(), 10).await.expect("a line").is_empty(), "{n} stands in line no more");
+        assert_eq!(stage.lambda.ticket(&limit(), run, None).await.expect("a place"), None);
     }
 }
 
@@ -126,7 +126,7 @@ async fn a_place_that_was_given_up_is_not_brought_back_by_a_repeated_request() {
     let one = Limit { key: "one".into(), slots: 1 };
     let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
     let run = RunId::new(Timestamp::from_millis(1), 1);
-    let place = Place { asked: now, event: EventId::from_bytes([7; 16]), run, step: "s".into() };
+    let place = Ticket { queued_at: now, event: EventId::from_bytes([7; 16]), run, step: "s".into() };
     let repeated = Arc::new(AtomicBool::new(false));
     let repeats = repeated.clone();
     stage.wire.plan(move |call| match (call.operation, call.n) {
@@ -138,14 +138,14 @@ async fn a_place_that_was_given_up_is_not_brought_back_by_a_repeated_request() {
         _ => Fault::Pass,
     });
     let (aws, limit) = (stage.aws.clone(), one.clone());
-    let slow = tokio::spawn(async move { aws.park(&limit, place).await });
+    let slow = tokio::spawn(async move { aws.enqueue(&limit, place).await });
     wait_for("the request to be repeated", async || repeated.load(Ordering::SeqCst).then_some(())).await;
-    assert!(stage.lambda.place(&one, run, None).await.expect("read").is_some());
+    assert!(stage.lambda.ticket(&one, run, None).await.expect("read").is_some());
     let holder = Holder { run, step: "s".into(), attempt: 1, hop: 0 };
-    assert_eq!(stage.lambda.take(&one, &holder, until, now).await.expect("taken"), Taken::Held);
+    assert_eq!(stage.lambda.acquire(&one, &holder, until, now).await.expect("taken"), AcquireResult::Acquired);
     stage.dynamo.release();
     slow.await.expect("no panic").expect("joined");
-    assert_eq!(stage.lambda.line(&one, 9).await.expect("a line"), []);
+    assert_eq!(stage.lambda.tickets(&one, 9).await.expect("a line"), []);
 }
 
 /// Deletes what leads from a run to its places.
@@ -173,11 +173,11 @@ async fn a_place_that_no_run_knows_of_goes_when_its_turn_comes() {
     stage.settle(|| engine.clone()).await;
     let run = stage.runs(event).await[0].summary.run;
     for step in ["one", "two"] {
-        let place = Place { asked: stage.clock.now(), event, run, step: step.into() };
-        stage.lambda.park(&limit(), place).await.expect("parked");
+        let place = Ticket { queued_at: stage.clock.now(), event, run, step: step.into() };
+        stage.lambda.enqueue(&limit(), place).await.expect("parked");
         forget_places(&stage, run).await;
     }
-    assert_eq!(stage.lambda.line(&limit(), 9).await.expect("a line").len(), 2);
+    assert_eq!(stage.lambda.tickets(&limit(), 9).await.expect("a line").len(), 2);
     for n in 1..RUNS {
         stage.send(&engine, &go(n)).await;
     }
@@ -193,7 +193,7 @@ async fn slots_are_given_in_the_order_of_arrival_also_where_replies_are_lost() {
     let until = stage.clock.now() + Duration::from_secs(100);
     for attempt in [1, 2] {
         let other = Holder { run: RunId::new(Timestamp::from_millis(1), 1), step: "other".into(), attempt, hop: 0 };
-        stage.lambda.take(&limit(), &other, until, stage.clock.now()).await.expect("the table answers");
+        stage.lambda.acquire(&limit(), &other, until, stage.clock.now()).await.expect("the table answers");
     }
     stage.wire.plan(|call| {
         let takes = call.body["UpdateExpression"].as_str().is_some_and(|update| update.starts_with("SET h.#me"));

@@ -37,7 +37,7 @@ fn waits(time: Duration) -> Function {
 }
 
 fn word(n: u32) -> NewEvent {
-    let data = json::of(&Word { n }).expect("JSON");
+    let data = json::to_json(&Word { n }).expect("JSON");
     NewEvent { id: Some(format!("word-{n}").into()), ..NewEvent::new(Word::NAME, data) }
 }
 
@@ -79,8 +79,8 @@ async fn life(stage: &Stage, n: u32, at: usize, fault: Fault) -> usize {
     until(stage, &engine, run, |fact| matches!(fact, Fact::EventAwaited { .. })).await;
     stage.send(&engine, &word(n)).await;
     until(stage, &engine, run, |fact| matches!(fact, Fact::SignalAwaited { .. })).await;
-    let token = stage.onlooker().subscriptions().token(run, "payment").await.expect("a token");
-    let post = async || engine.subscriptions().signal(&token, json::of("paid").expect("JSON")).await;
+    let token = stage.onlooker().subscriptions().callback_token(run, "payment").await.expect("a token");
+    let post = async || engine.subscriptions().signal(&token, json::to_json("paid").expect("JSON")).await;
     let mut posted = post().await;
     for _ in 0..5 {
         if posted.is_err() {
@@ -116,7 +116,7 @@ async fn an_event_and_a_signal_reach_the_run_that_waits_for_them_and_no_other() 
     stage.send(&ingest, &word(3)).await;
     stage.send(&ingest, &word(1)).await;
     until(&stage, &engine, one, |fact| matches!(fact, Fact::SignalAwaited { .. })).await;
-    let entered = |facts: &[String]| facts.iter().filter(|fact| fact.starts_with("EventEntered")).count();
+    let entered = |facts: &[String]| facts.iter().filter(|fact| fact.starts_with("EventDelivered")).count();
     assert_eq!((entered(&stage.facts(one).await), entered(&stage.facts(two).await)), (1, 0));
     stage.assert_journals().await;
     stage.assert_within_limits();

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use stepladder_core::journal::{Created, Entry, Fact, Origin};
-use stepladder_core::slot::{Limit, Place};
-use stepladder_core::state::{End, Ending};
+use stepladder_core::journal::{Entry, Fact, NewRun, Origin};
+use stepladder_core::slot::{Limit, Ticket};
+use stepladder_core::state::{RunEnd, RunOutcome};
 use stepladder_core::{EventId, RunId, RunRow};
 use stepladder_engine::ports::{Events, Journals, Listings, RunQuery, Slots};
 use stepladder_proof::Journal;
@@ -47,14 +47,14 @@ impl Stored {
     }
 
     /// Those who wait for a slot of a function with one limit.
-    pub(crate) async fn line(&self, function: &str) -> Vec<Place> {
+    pub(crate) async fn line(&self, function: &str) -> Vec<Ticket> {
         let limit = Limit { key: format!("{function}/0").into(), slots: 1 };
-        self.file.line(&limit, usize::MAX).await.expect("a line")
+        self.file.tickets(&limit, usize::MAX).await.expect("a line")
     }
 }
 
 /// What a run starts from.
-pub(crate) fn created(journal: &Journal) -> &Created {
+pub(crate) fn created(journal: &Journal) -> &NewRun {
     match journal.entries.first().map(|entry| &entry.fact) {
         Some(Fact::RunCreated(created)) => created,
         other => panic!("{} begins with {other:?}", journal.run),
@@ -71,8 +71,8 @@ pub(crate) fn started_by(journal: &Journal) -> Option<RunId> {
 }
 
 /// How it ended.
-pub(crate) fn ending(journal: &Journal) -> Option<Ending> {
-    journal.entries.iter().find_map(End::from).map(|end| end.how)
+pub(crate) fn ending(journal: &Journal) -> Option<RunOutcome> {
+    journal.entries.iter().find_map(RunEnd::from).map(|end| end.how)
 }
 
 /// The events that it sent.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use stepladder_core::state::Ending;
+use stepladder_core::state::RunOutcome;
 use stepladder_tests::{Api, Server, wait_for};
 
 use crate::journals::{Stored, ending, is_of};
@@ -118,6 +118,6 @@ async fn check(mut server: Server, events: u64) {
     let stored = Stored::read(&server.db()).await;
     assert_eq!(stepladder_proof::check(&stored.journals), [] as [String; 0]);
     assert_eq!(stored.journals.len() as u64, events);
-    let right = |journal| is_of(journal, "item") && matches!(ending(journal), Some(Ending::Completed(_)));
+    let right = |journal| is_of(journal, "item") && matches!(ending(journal), Some(RunOutcome::Completed(_)));
     assert!(stored.journals.iter().all(right), "a run ended in another way");
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 use stepladder_core::journal::{Entry, Fact};
-use stepladder_core::state::Ending;
+use stepladder_core::state::RunOutcome;
 use stepladder_core::{EventId, RunId, Timestamp};
 use stepladder_proof::Journal;
 
@@ -95,9 +95,9 @@ async fn orders(stored: &Stored, heard: &Heard) -> Vec<String> {
             wrong.push(format!("order {n} started {:?}", created(order)));
         }
         let right = match ending(order) {
-            Some(Ending::Completed(output)) => !app::is_doomed(*n) && output.get() == app::total(*n).to_string(),
-            Some(Ending::Failed(failure)) => app::is_doomed(*n) && failure.message.contains("nobody wants it"),
-            Some(Ending::Cancelled(_) | Ending::Skipped(_)) | None => false,
+            Some(RunOutcome::Completed(output)) => !app::is_doomed(*n) && output.get() == app::total(*n).to_string(),
+            Some(RunOutcome::Failed(failure)) => app::is_doomed(*n) && failure.message.contains("nobody wants it"),
+            Some(RunOutcome::Cancelled(_) | RunOutcome::Skipped(_)) | None => false,
         };
         if !right {
             wrong.push(format!("order {n} ended as {:?}", ending(order)));
@@ -128,7 +128,9 @@ fn told(stored: &Stored, heard: &Heard) -> Vec<String> {
     for (run, shown) in &heard.ended {
         let end = journals.get(run).and_then(|journal| ending(journal));
         let is_true = match &end {
-            Some(Ending::Completed(output)) => shown["status"] == "Completed" && text(&shown["output"]) == output.get(),
+            Some(RunOutcome::Completed(output)) => {
+                shown["status"] == "Completed" && text(&shown["output"]) == output.get()
+            }
             Some(how) => shown["status"] == how.status().to_string(),
             None => false,
         };

@@ -178,7 +178,7 @@ fn config(app: &App, args: &DevArgs, setup: &DevSetup) -> Config {
             None => app.pace,
         },
         worker_timeout: args.worker_timeout,
-        alone: true,
+        is_only_process: true,
         retry_delay: args.retry_delay.or(setup.retry_delays.first().copied()),
         code: app.code.clone().map_or(defaults.code, Into::into),
         ..defaults

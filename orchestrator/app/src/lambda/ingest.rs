@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use stepladder_aws::{EventsMessage, MESSAGE_ID, SENT_AT};
 use stepladder_core::{EventId, NewEvent, Timestamp, id};
 use stepladder_engine::ports::StoreError;
-use stepladder_engine::{IdSeed, PIECE, Progress, Within, permanent};
+use stepladder_engine::{IdSeed, PIECE, Progress, TimeLimit, permanent};
 
 use super::{Process, deadline, records};
 
@@ -32,7 +32,7 @@ pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
 async fn take(process: Arc<Process>, record: SqsMessage, deadline: Timestamp) -> Result<(), String> {
     // what did not get through the first time is done event by event
     let piece = if records::receives(&record) > 1 { 1 } else { PIECE };
-    let within = Within { deadline, piece };
+    let within = TimeLimit { deadline, piece };
     match EventsMessage::read(record.body.as_deref().unwrap_or_default()).inspect_err(|bad| unreadable(bad))? {
         EventsMessage::Stored(events) => {
             let progress = process.engine.intake().apply_pieces(&events, within).await;
@@ -58,7 +58,7 @@ async fn ingest(
     body: &str,
     seed: IdSeed,
     received_at: Option<Timestamp>,
-    within: Within,
+    within: TimeLimit,
 ) -> Result<(), String> {
     let events =
         NewEvent::decode_all(body.as_bytes()).map_err(|bad| bad.to_string()).inspect_err(|bad| unreadable(bad))?;

@@ -7,7 +7,7 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use futures::future::try_join_all;
 use futures::join;
 use stepladder_engine::ports::StoreResult;
-use stepladder_engine::ports::queues::{Bounds, Depth, Holds, Moved, Queues};
+use stepladder_engine::ports::queues::{QueueContents, QueueDepth, Queues, RedriveBounds, RedriveResult};
 
 use super::letters::Letters;
 use crate::Aws;
@@ -15,25 +15,25 @@ use crate::fault::unavailable;
 
 #[async_trait]
 impl Queues for Aws {
-    async fn depths(&self) -> StoreResult<Vec<Depth>> {
+    async fn depths(&self) -> StoreResult<Vec<QueueDepth>> {
         let queues = &self.queues;
-        let own = queues.dedicated.iter().map(|(function, own)| (Holds::WakesOf(function.clone()), &own.queue));
+        let own = queues.dedicated.iter().map(|(function, own)| (QueueContents::WakesOf(function.clone()), &own.queue));
         let others = [
-            (Holds::Events, &queues.events),
-            (Holds::DeadWakes, &queues.steps_dead_letters),
-            (Holds::DeadEvents, &queues.events_dead_letters),
+            (QueueContents::Events, &queues.events),
+            (QueueContents::DeadWakes, &queues.steps_dead_letters),
+            (QueueContents::DeadEvents, &queues.events_dead_letters),
         ];
         let others = others.into_iter().filter_map(|(holds, queue)| Some((holds, queue.as_ref()?)));
-        let all = std::iter::once((Holds::Wakes, &queues.steps)).chain(own).chain(others);
+        let all = std::iter::once((QueueContents::Wakes, &queues.steps)).chain(own).chain(others);
         try_join_all(all.map(|(holds, queue)| self.depth(holds, queue))).await
     }
 
-    async fn redrive(&self, bounds: Bounds) -> StoreResult<Moved> {
+    async fn redrive(&self, bounds: RedriveBounds) -> StoreResult<RedriveResult> {
         let of = |letters| self.go_through(letters, bounds, false);
         // each goes on to the end of its batch, whatever becomes of the other
         let (wakes, events) = join!(of(Letters::Wakes), of(Letters::Events));
         let (wakes, events) = (wakes?, events?);
-        Ok(Moved {
+        Ok(RedriveResult {
             wakes: wakes.moved.len(),
             events: events.moved.len(),
             unreadable: wakes.left.len() + events.left.len(),
@@ -44,7 +44,7 @@ impl Queues for Aws {
 
 impl Aws {
     /// One request.
-    async fn depth(&self, holds: Holds, url: &str) -> StoreResult<Depth> {
+    async fn depth(&self, holds: QueueContents, url: &str) -> StoreResult<QueueDepth> {
         let names = [
             QueueAttributeName::ApproximateNumberOfMessages,
             QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
@@ -57,6 +57,6 @@ impl Aws {
             count.and_then(|count| count.parse().ok()).unwrap_or(0)
         });
         let queue = url.rsplit('/').next().unwrap_or(url).to_owned();
-        Ok(Depth { queue, holds, visible, in_flight, delayed })
+        Ok(QueueDepth { queue, contents: holds, visible, in_flight, delayed })
     }
 }

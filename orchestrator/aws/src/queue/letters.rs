@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName};
 use futures::future::try_join_all;
 use stepladder_core::{Timestamp, Wake};
-use stepladder_engine::ports::queues::Bounds;
+use stepladder_engine::ports::queues::RedriveBounds;
 use stepladder_engine::ports::{StoreError, StoreResult};
 
 use super::events::EventsMessage;
@@ -76,7 +76,7 @@ impl Aws {
     /// # Errors
     /// When a queue does not answer; what was moved by then is moved.
     pub async fn redrive(&self, letters: Letters, most: usize, only_look: bool) -> StoreResult<Redriven> {
-        let redriven = self.go_through(letters, Bounds { most, within: Duration::MAX }, only_look).await?;
+        let redriven = self.go_through(letters, RedriveBounds { most, within: Duration::MAX }, only_look).await?;
         let dead = self.dead_letters(letters)?;
         try_join_all(redriven.handles.iter().map(|handle| self.show_again(dead, handle))).await?;
         Ok(redriven)
@@ -84,7 +84,12 @@ impl Aws {
 
     /// The same, within bounds, and those that are left stay hidden from others for a minute: who asks again at once gets
     /// at letters behind them.
-    pub(super) async fn go_through(&self, letters: Letters, bounds: Bounds, only_look: bool) -> StoreResult<Redriven> {
+    pub(super) async fn go_through(
+        &self,
+        letters: Letters,
+        bounds: RedriveBounds,
+        only_look: bool,
+    ) -> StoreResult<Redriven> {
         let (dead, begun) = (self.dead_letters(letters)?, Instant::now());
         let (mut redriven, mut seen) = (Redriven::default(), HashSet::new());
         loop {

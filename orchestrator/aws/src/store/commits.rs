@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use futures::future::{try_join_all, try_join3};
-use stepladder_core::waiting::Waiter;
+use stepladder_core::waiting::Subscription;
 use stepladder_core::{EventId, RunId, Status, Timer, Timestamp, Wake};
-use stepladder_engine::ports::{After, Append, Commit, Commits, Committed, Later, StoreResult};
+use stepladder_engine::ports::{Commit, CommitResult, Commits, EarlyWrite, JournalAppend, LateWrite, StoreResult};
 
 use super::journals::token;
 use crate::Aws;
@@ -15,21 +15,21 @@ use crate::table::Put;
 
 #[async_trait]
 impl Commits for Aws {
-    async fn commit(&self, commit: Commit) -> StoreResult<Committed> {
+    async fn commit(&self, commit: Commit) -> StoreResult<CommitResult> {
         let Commit { before, append, after, wakes, acks } = commit;
         let now = self.now();
         let Before { wakes: later, timers, waiters, offers, links } = split(before);
         let indexed = try_join3(self.register(waiters, now), self.offer(offers, now), self.link(links, now));
         try_join3(self.send(later, now), self.set_timers(timers), indexed).await?;
         if let Some(append) = append
-            && self.append(append, now).await? == Committed::Conflict
+            && self.append(append, now).await? == CommitResult::Conflict
         {
-            return Ok(Committed::Conflict);
+            return Ok(CommitResult::Conflict);
         }
         try_join_all(after.into_iter().map(|after| self.carry_out(after, now))).await?;
         self.send(wakes.into_iter().map(|wake| (wake, now)).collect(), now).await?;
         self.acknowledge(acks).await?;
-        Ok(Committed::Done)
+        Ok(CommitResult::Done)
     }
 }
 
@@ -38,20 +38,20 @@ impl Commits for Aws {
 struct Before {
     wakes: Vec<(Wake, Timestamp)>,
     timers: Vec<Timer>,
-    waiters: Vec<Waiter>,
+    waiters: Vec<Subscription>,
     offers: Vec<(RunId, EventId)>,
     links: Vec<(RunId, EventId)>,
 }
 
-fn split(before: Vec<Later>) -> Before {
+fn split(before: Vec<EarlyWrite>) -> Before {
     let mut split = Before::default();
     for later in before {
         match later {
-            Later::Wake { wake, due } => split.wakes.push((wake, due)),
-            Later::Timer(timer) => split.timers.push(timer),
-            Later::Waiter(waiter) => split.waiters.push(waiter),
-            Later::Offer { run, event } => split.offers.push((run, event)),
-            Later::Link { run, event } => split.links.push((run, event)),
+            EarlyWrite::Wake { wake, due } => split.wakes.push((wake, due)),
+            EarlyWrite::Timer(timer) => split.timers.push(timer),
+            EarlyWrite::Subscribe(waiter) => split.waiters.push(waiter),
+            EarlyWrite::PutInInbox { run, event } => split.offers.push((run, event)),
+            EarlyWrite::LinkEvent { run, event } => split.links.push((run, event)),
         }
     }
     split
@@ -60,26 +60,26 @@ fn split(before: Vec<Later>) -> Before {
 impl Aws {
     /// One conditional put. A number that is taken is a conflict, unless one's own token is found there: then an
     /// earlier attempt at the same write succeeded and only its reply was lost (rule 1).
-    async fn append(&self, Append { run, record }: Append, now: Timestamp) -> StoreResult<Committed> {
+    async fn append(&self, JournalAppend { run, record }: JournalAppend, now: Timestamp) -> StoreResult<CommitResult> {
         let (mut item, value) = self.record_item(run, &record, now)?;
         if value.has_parts() {
             self.put_parts(&value, self.ttl(now)).await?;
         }
         value.add_to(&mut item);
         match self.put_new(item).await? {
-            Put::Done => Ok(Committed::Done),
-            Put::Refused(there) if token(&there)? == record.token => Ok(Committed::Done),
-            Put::Refused(_) => Ok(Committed::Conflict),
+            Put::Done => Ok(CommitResult::Done),
+            Put::Refused(there) if token(&there)? == record.token => Ok(CommitResult::Done),
+            Put::Refused(_) => Ok(CommitResult::Conflict),
         }
     }
 
-    async fn carry_out(&self, after: After, now: Timestamp) -> StoreResult<()> {
+    async fn carry_out(&self, after: LateWrite, now: Timestamp) -> StoreResult<()> {
         match after {
-            After::Ended { run, at, status } => self.end_row(run, at, status, now).await,
-            After::Release { limit, holder } => self.release(&limit, &holder).await,
-            After::Forget(waiter) => self.delete(&layout::waiter(&waiter)).await,
-            After::Taken { run, event } => self.delete(&layout::offer(run, event)).await,
-            After::Leave { limit, run, step } => self.leave(&limit, run, step.as_deref()).await,
+            LateWrite::MarkEnded { run, at, status } => self.end_row(run, at, status, now).await,
+            LateWrite::Release { limit, holder } => self.release(&limit, &holder).await,
+            LateWrite::Unsubscribe(waiter) => self.delete(&layout::waiter(&waiter)).await,
+            LateWrite::TakeFromInbox { run, event } => self.delete(&layout::offer(run, event)).await,
+            LateWrite::Dequeue { limit, run, step } => self.leave(&limit, run, step.as_deref()).await,
         }
     }
 

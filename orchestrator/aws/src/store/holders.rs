@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::error::BuildError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError as Failed;
 use aws_sdk_dynamodb::types::{self, AttributeValue, TransactWriteItem};
 use stepladder_core::Timestamp;
-use stepladder_core::slot::{Holder, Holding, Limit};
+use stepladder_core::slot::{HeldSlot, Holder, Limit};
 use stepladder_engine::ports::{StoreError, StoreResult};
 
 use crate::Aws;
@@ -20,7 +20,7 @@ use crate::table::IS_NEW;
 pub(super) struct Shard {
     pub(super) number: u32,
     pub(super) exists: bool,
-    pub(super) held: Vec<Holding>,
+    pub(super) held: Vec<HeldSlot>,
 }
 
 /// A write that adds a holder.
@@ -66,7 +66,7 @@ impl Aws {
             item.insert("h".into(), AttributeValue::M(HashMap::from([(name_of(holder), until)])));
             return Write::New(item);
         }
-        let dead: Vec<&Holding> = shard.held.iter().filter(|h| h.lease_until <= now).collect();
+        let dead: Vec<&HeldSlot> = shard.held.iter().filter(|h| h.lease_until <= now).collect();
         let room = share(limit, shard.number) as usize + dead.len();
         let mut names = vec![("#me".to_owned(), name_of(holder)), ("#t".to_owned(), "ttl".to_owned())];
         let mut values = vec![

@@ -42,7 +42,7 @@ impl Journals for Aws {
         Ok(records)
     }
 
-    async fn keep(&self, run: RunId, event: stepladder_core::EventId, now: Timestamp) -> StoreResult<()> {
+    async fn renew_retention(&self, run: RunId, event: stepladder_core::EventId, now: Timestamp) -> StoreResult<()> {
         self.renew(run, event, now).await
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use stepladder_core::Timestamp;
-use stepladder_core::waiting::{Waited, Waiter};
+use stepladder_core::waiting::{SubscribedFields, Subscription};
 use stepladder_engine::ports::StoreResult;
 
 use crate::Aws;
@@ -37,7 +37,7 @@ const EXPIRING: Duration = Duration::from_secs(86_400);
 pub(crate) struct Kinds {
     /// When.
     at: Timestamp,
-    by_event: HashMap<Arc<str>, Waited>,
+    by_event: HashMap<Arc<str>, SubscribedFields>,
     by_key: HashMap<Key, Kind>,
 }
 
@@ -63,7 +63,7 @@ struct Todo {
 
 impl Kinds {
     /// By what an event is waited for.
-    pub(super) fn of(&self, event: &str) -> Waited {
+    pub(super) fn of(&self, event: &str) -> SubscribedFields {
         self.by_event.get(event).cloned().unwrap_or_default()
     }
 
@@ -114,8 +114,8 @@ impl Aws {
     }
 
     /// Makes sure that everybody who takes events in looks for these who are about to wait.
-    pub(super) async fn tell_of(&self, waiters: &[Waiter], now: Timestamp) -> StoreResult<()> {
-        let mut latest: HashMap<Key, (&Waiter, Timestamp)> = HashMap::new();
+    pub(super) async fn tell_of(&self, waiters: &[Subscription], now: Timestamp) -> StoreResult<()> {
+        let mut latest: HashMap<Key, (&Subscription, Timestamp)> = HashMap::new();
         for waiter in waiters {
             let kind = latest.entry(layout::kind(waiter)).or_insert((waiter, now));
             kind.1 = kind.1.max(waiter.until);
@@ -150,12 +150,12 @@ impl Aws {
     }
 
     /// Adds a kind, or has it kept for longer: never for shorter than it is.
-    async fn put_kind(&self, key: Key, waiter: &Waiter, until: Timestamp, since: Timestamp) -> StoreResult<()> {
+    async fn put_kind(&self, key: Key, waiter: &Subscription, until: Timestamp, since: Timestamp) -> StoreResult<()> {
         let ttl = seconds(until + KEPT + AHEAD);
         let mut item = item(&key, ttl);
         item.insert("event".into(), text(&*waiter.event));
         item.insert("since".into(), number(since.as_millis()));
-        if let Some(field) = &waiter.bucket {
+        if let Some(field) = &waiter.key {
             item.insert("path".into(), text(&*field.path));
         }
         // whoever has written one that is kept for longer has done the same
@@ -183,9 +183,9 @@ mod tests {
         Kinds::read(&[item], NOW).unwrap()
     }
 
-    fn waiter() -> Waiter {
+    fn waiter() -> Subscription {
         let run = stepladder_core::RunId::new(NOW, 1);
-        Waiter { event: "a".into(), bucket: None, run, step: "w".into(), until: NOW + DAY }
+        Subscription { event: "a".into(), key: None, run, step: "w".into(), until: NOW + DAY }
     }
 
     fn known(put: Option<Timestamp>, wait: Duration) -> Todo {
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn a_list_is_remembered_for_a_second_and_not_when_the_clock_was_put_back() {
         let kinds = listed(NOW, NOW + DAY * 20);
-        assert!(kinds.of("a").each && kinds.of("b").is_nobody());
+        assert!(kinds.of("a").each && kinds.of("b").is_empty());
         assert!(kinds.is_fresh(NOW + FRESH));
         assert!(!kinds.is_fresh(NOW + FRESH + Duration::from_millis(1)));
         assert!(!kinds.is_fresh(NOW - Duration::from_millis(1)));

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::try_join_all;
 use stepladder_core::{Event, EventId, RunId, RunRow};
-use stepladder_engine::ports::{Listings, RunQuery, Shown, StoreError, StoreResult};
+use stepladder_engine::ports::{Listings, RunQuery, RunStatusFilter, StoreError, StoreResult};
 
 use crate::Aws;
 use crate::item::{Item, Read, text};
@@ -115,10 +115,10 @@ impl Aws {
             None => (BY_HOUR, ("hour", layout::hour_shard(period, shard))),
             Some(function) => (BY_FUNCTION, ("day", layout::day_shard(function, period, shard))),
         };
-        let filter: Option<(&'static str, Vec<(&'static str, AttributeValue)>)> = match query.shown {
-            Shown::All => None,
-            Shown::Live => Some(("attribute_not_exists(ended)", Vec::new())),
-            Shown::Ended(status) => Some(("#s = :s", vec![(":s", text(status.to_string()))])),
+        let filter: Option<(&'static str, Vec<(&'static str, AttributeValue)>)> = match query.status {
+            RunStatusFilter::All => None,
+            RunStatusFilter::Live => Some(("attribute_not_exists(ended)", Vec::new())),
+            RunStatusFilter::Ended(status) => Some(("#s = :s", vec![(":s", text(status.to_string()))])),
         };
         let ask = Ask {
             index: Some(index),

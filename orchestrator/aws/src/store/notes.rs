@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{Delete, Put as PutItem, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
 use futures::{StreamExt, TryStreamExt, stream};
 use stepladder_core::{EventId, RunId, Timestamp};
-use stepladder_engine::ports::{Note, Notes, StoreError, StoreResult};
+use stepladder_engine::ports::{FlowStateChange, FlowStates, StoreError, StoreResult};
 
 use crate::Aws;
 use crate::fault::{CONDITION, is_code, unavailable};
@@ -26,8 +26,8 @@ const NOTE: &str = "note";
 const AS_SEEN: &str = "note = :seen";
 
 #[async_trait]
-impl Notes for Aws {
-    async fn noted(&self, wanted: Vec<Arc<str>>) -> StoreResult<Vec<Option<Arc<str>>>> {
+impl FlowStates for Aws {
+    async fn read_flow_state(&self, wanted: Vec<Arc<str>>) -> StoreResult<Vec<Option<Arc<str>>>> {
         if let [key] = &wanted[..] {
             return Ok(vec![self.get(&layout::note(key)).await?.map(|item| note_of(&item)).transpose()?]);
         }
@@ -39,14 +39,14 @@ impl Notes for Aws {
         Ok(wanted.iter().map(|key| notes.get(&*layout::note(key).pk).cloned()).collect())
     }
 
-    async fn note(&self, changes: Vec<Note>) -> StoreResult<Vec<bool>> {
+    async fn change_flow_state(&self, changes: Vec<FlowStateChange>) -> StoreResult<Vec<bool>> {
         let each: Vec<_> = changes.iter().map(|note| self.change(note)).collect();
         stream::iter(each).buffered(AT_ONCE).try_collect().await
     }
 }
 
 impl Aws {
-    async fn change(&self, note: &Note) -> StoreResult<bool> {
+    async fn change(&self, note: &FlowStateChange) -> StoreResult<bool> {
         let there = match (&note.seen, &note.becomes) {
             (None, None) => return Ok(self.get(&layout::note(&note.key)).await?.is_none()),
             (None, Some(_)) => self.put_new(self.note_item(note)).await?,
@@ -76,14 +76,14 @@ impl Aws {
         }
     }
 
-    fn note_item(&self, Note { key, becomes, until, .. }: &Note) -> Item {
+    fn note_item(&self, FlowStateChange { key, becomes, until, .. }: &FlowStateChange) -> Item {
         let mut item = item(&layout::note(key), (*until + MARGIN).as_millis() / 1_000);
         item.extend(becomes.as_ref().map(|becomes| (NOTE.to_owned(), text(&**becomes))));
         item
     }
 
     /// A note's part in a transaction.
-    pub(super) fn note_write(&self, note: &Note) -> StoreResult<TransactWriteItem> {
+    pub(super) fn note_write(&self, note: &FlowStateChange) -> StoreResult<TransactWriteItem> {
         let bad = |e: aws_sdk_dynamodb::error::BuildError| StoreError::Unreadable(e.to_string());
         let none = ReturnValuesOnConditionCheckFailure::None;
         let write = TransactWriteItem::builder();

@@ -7,7 +7,7 @@
 //! run's gone. A crash between the two leaves a place in the line that no run's item leads to. When its turn comes its run
 //! is woken, gives it up, and it is found at the head of the line.
 
-use stepladder_core::slot::{ARRIVAL, Holder, Limit, Place};
+use stepladder_core::slot::{ARRIVAL, Holder, Limit, Ticket};
 use stepladder_core::{RunId, StepId, Timestamp};
 use stepladder_engine::ports::{StoreError, StoreResult};
 
@@ -20,7 +20,7 @@ use super::starts::Transacted;
 
 impl Aws {
     /// The run's item and the line's, in the order in which they are written.
-    pub(super) fn place_items(&self, limit: &Limit, place: &Place, now: Timestamp) -> [Item; 2] {
+    pub(super) fn place_items(&self, limit: &Limit, place: &Ticket, now: Timestamp) -> [Item; 2] {
         let ttl = self.ttl(now);
         let key = Key { pk: layout::line(limit), sk: layout::place_sk(place) };
         let mut of_run = item(&layout::place_of(limit, place.run, &place.step), ttl);
@@ -33,7 +33,7 @@ impl Aws {
     }
 
     /// Joins the line, and returns whether the place is new; a step that is in it keeps its place.
-    pub(super) async fn join(&self, limit: &Limit, place: &Place) -> StoreResult<bool> {
+    pub(super) async fn join(&self, limit: &Limit, place: &Ticket) -> StoreResult<bool> {
         let [of_run, of_line] = self.place_items(limit, place, self.now());
         let key = layout::place_of(limit, place.run, &place.step);
         let mut round = 0;
@@ -99,13 +99,13 @@ impl Aws {
     }
 
     /// A step's place, if it is in the line.
-    pub(super) async fn place_of(&self, limit: &Limit, run: RunId, step: &StepId) -> StoreResult<Option<Place>> {
+    pub(super) async fn place_of(&self, limit: &Limit, run: RunId, step: &StepId) -> StoreResult<Option<Ticket>> {
         let Some(of_run) = self.get(&layout::place_of(limit, run, step)).await? else { return Ok(None) };
         self.get(&key_of(&of_run)?).await?.as_ref().map(place).transpose()
     }
 
     /// The first of a run's places that is in the line.
-    pub(super) async fn first_place(&self, limit: &Limit, run: RunId) -> StoreResult<Option<Place>> {
+    pub(super) async fn first_place(&self, limit: &Limit, run: RunId) -> StoreResult<Option<Ticket>> {
         let mut keys = self.places_of(limit, run).await?.iter().map(key_of).collect::<StoreResult<Vec<_>>>()?;
         keys.sort_by(|a, b| a.sk.cmp(&b.sk));
         for key in keys {
@@ -117,7 +117,7 @@ impl Aws {
     }
 
     /// The first `n` of the line.
-    pub(super) async fn first_in_line(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Place>> {
+    pub(super) async fn first_in_line(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>> {
         if n == 0 {
             return Ok(Vec::new());
         }
@@ -126,7 +126,7 @@ impl Aws {
     }
 
     /// How many stand before a place.
-    pub(super) async fn ahead_of(&self, limit: &Limit, place: &Place) -> StoreResult<usize> {
+    pub(super) async fn ahead_of(&self, limit: &Limit, place: &Ticket) -> StoreResult<usize> {
         let range = Some(("SK < :a", vec![layout::place_sk(place)]));
         self.count(Ask { partition: ("PK", layout::line(limit)), range, ..Ask::default() }).await
     }
@@ -138,12 +138,12 @@ fn key_of(of_run: &Item) -> StoreResult<Key> {
 }
 
 /// A place, from its item in the line: `asked#event#run#hash` and the step.
-fn place(item: &Item) -> StoreResult<Place> {
+fn place(item: &Item) -> StoreResult<Ticket> {
     let broken = || StoreError::Unreadable("a place in a line is not as it was written".into());
     let mut fields = item.text("SK")?.split('#');
     let mut field = || fields.next().ok_or_else(broken);
-    Ok(Place {
-        asked: Timestamp::from_millis(field()?.parse().map_err(|_| broken())?),
+    Ok(Ticket {
+        queued_at: Timestamp::from_millis(field()?.parse().map_err(|_| broken())?),
         event: field()?.parse().map_err(|_| broken())?,
         run: field()?.parse().map_err(|_| broken())?,
         step: item.text("step")?.into(),

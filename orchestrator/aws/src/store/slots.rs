@@ -8,9 +8,9 @@
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
-use stepladder_core::slot::{ARRIVAL, Holder, Holding, Limit, Place, may_take};
+use stepladder_core::slot::{ARRIVAL, HeldSlot, Holder, Limit, Ticket, may_acquire};
 use stepladder_core::{RunId, StepId, Timestamp};
-use stepladder_engine::ports::{Slots, StoreError, StoreResult, Taken};
+use stepladder_engine::ports::{AcquireResult, Slots, StoreError, StoreResult};
 
 use crate::Aws;
 use crate::item::{Read, number};
@@ -27,38 +27,44 @@ enum Seen {
     /// The asker holds already, in this item.
     Held(u32),
     /// This item has room; the asker's place in line, if it has one.
-    Free(Shard, Option<Place>),
+    Free(Shard, Option<Ticket>),
     /// No slot for the asker.
-    Refused(Taken),
+    Refused(AcquireResult),
 }
 
 #[async_trait]
 impl Slots for Aws {
-    async fn take(&self, limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> StoreResult<Taken> {
+    async fn acquire(
+        &self,
+        limit: &Limit,
+        holder: &Holder,
+        lease_until: Timestamp,
+        now: Timestamp,
+    ) -> StoreResult<AcquireResult> {
         for _ in 0..ROUNDS {
             let (shard, place) = match self.look_for_slot(limit, holder, now).await? {
                 Seen::Refused(taken) => return Ok(taken),
                 Seen::Held(shard) => match self.hold_on(limit, shard, holder, lease_until).await? {
-                    true => return Ok(Taken::Held),
+                    true => return Ok(AcquireResult::Acquired),
                     false => continue,
                 },
                 Seen::Free(shard, place) => (shard, place),
             };
             if self.hold(limit, &shard, holder, (lease_until, now)).await? {
                 self.leave_from(limit, place).await?;
-                return Ok(Taken::Held);
+                return Ok(AcquireResult::Acquired);
             }
         }
         Err(StoreError::Unavailable(format!("too many take slots of `{}` at this moment", limit.key)))
     }
 
-    async fn take_all(
+    async fn acquire_all(
         &self,
         limits: &[Limit],
         holder: &Holder,
         lease_until: Timestamp,
         now: Timestamp,
-    ) -> StoreResult<Result<(), Vec<(usize, Taken)>>> {
+    ) -> StoreResult<Result<(), Vec<(usize, AcquireResult)>>> {
         'rounds: for _ in 0..ROUNDS {
             let (mut free, mut refused, mut held) = (Vec::new(), Vec::new(), Vec::new());
             for (n, limit) in limits.iter().enumerate() {
@@ -88,19 +94,19 @@ impl Slots for Aws {
         Err(StoreError::Unavailable(format!("too many take slots of `{}` at this moment", keys.join("`, `"))))
     }
 
-    async fn park(&self, limit: &Limit, place: Place) -> StoreResult<bool> {
+    async fn enqueue(&self, limit: &Limit, place: Ticket) -> StoreResult<bool> {
         self.join(limit, &place).await
     }
 
-    async fn line(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Place>> {
+    async fn tickets(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>> {
         self.first_in_line(limit, n).await
     }
 
-    async fn holders(&self, limit: &Limit) -> StoreResult<Vec<Holding>> {
+    async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>> {
         Ok(self.shards(limit).await?.into_iter().flat_map(|shard| shard.held).collect())
     }
 
-    async fn place(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Place>> {
+    async fn ticket(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Ticket>> {
         match step {
             Some(step) => self.place_of(limit, run, &step).await,
             None => self.first_place(limit, run).await,
@@ -117,8 +123,8 @@ impl Slots for Aws {
 
 /// The asker's place among the first of the line, and how many are before it: the step's own or that of the arrival,
 /// whichever comes first.
-fn own<'a>(line: &'a [Place], holder: &Holder) -> Option<(usize, &'a Place)> {
-    let is_own = |place: &Place| place.run == holder.run && (place.step == holder.step || *place.step == *ARRIVAL);
+fn own<'a>(line: &'a [Ticket], holder: &Holder) -> Option<(usize, &'a Ticket)> {
+    let is_own = |place: &Ticket| place.run == holder.run && (place.step == holder.step || *place.step == *ARRIVAL);
     line.iter().enumerate().find(|(_, place)| is_own(place))
 }
 
@@ -128,14 +134,14 @@ fn room(limit: &Limit, shard: &Shard, now: Timestamp) -> u32 {
     share(limit, shard.number).saturating_sub(u32::try_from(alive).unwrap_or(u32::MAX))
 }
 
-fn holding(name: &str, lease_until: &AttributeValue) -> Option<Holding> {
+fn holding(name: &str, lease_until: &AttributeValue) -> Option<HeldSlot> {
     let mut fields = name.splitn(3, '/');
     let run = fields.next()?.parse().ok()?;
     let (attempt, hop) = fields.next()?.split_once('.')?;
     let (attempt, hop) = (attempt.parse().ok()?, u64::from_str_radix(hop, 16).ok()?);
     let holder = Holder { run, attempt, hop, step: fields.next()?.into() };
     let lease_until = Timestamp::from_millis(lease_until.as_n().ok()?.parse().ok()?);
-    Some(Holding { holder, lease_until })
+    Some(HeldSlot { holder, lease_until })
 }
 
 impl Aws {
@@ -186,14 +192,14 @@ impl Aws {
         let all = || shards.iter().flat_map(|shard| &shard.held);
         let alive = all().filter(|h| h.lease_until > now).count();
         let free = limit.slots.saturating_sub(u32::try_from(alive).unwrap_or(u32::MAX));
-        let full = || Taken::Full { free_at: all().map(|h| h.lease_until).filter(|end| *end > now).min() };
+        let full = || AcquireResult::Full { free_at: all().map(|h| h.lease_until).filter(|end| *end > now).min() };
         if free == 0 {
             return Ok(Seen::Refused(full()));
         }
         let line = self.first_in_line(limit, free as usize).await?;
         let place = own(&line, holder);
-        if !may_take(free, place.map(|(ahead, _)| ahead), line.len()) {
-            return Ok(Seen::Refused(Taken::Behind));
+        if !may_acquire(free, place.map(|(ahead, _)| ahead), line.len()) {
+            return Ok(Seen::Refused(AcquireResult::Behind));
         }
         // every asker begins with another item: they meet less often
         let first = layout::shard(holder.run, shards.len() as u64) as usize;
@@ -205,7 +211,7 @@ impl Aws {
         }
     }
 
-    async fn leave_from(&self, limit: &Limit, place: Option<Place>) -> StoreResult<()> {
+    async fn leave_from(&self, limit: &Limit, place: Option<Ticket>) -> StoreResult<()> {
         let Some(place) = place else { return Ok(()) };
         let key = Key { pk: layout::line(limit), sk: layout::place_sk(&place) };
         self.remove_place(&key, &layout::place_of(limit, place.run, &place.step)).await

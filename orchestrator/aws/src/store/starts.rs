@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::types::{CancellationReason, Put, TransactWriteItem};
 use futures::{StreamExt, stream};
 use stepladder_core::{RunId, RunRow, Timestamp};
-use stepladder_engine::ports::{Begun, Note, Start, Starts, StoreError, StoreResult};
+use stepladder_engine::ports::{FlowStateChange, RunCreation, RunStart, StartResult, StoreError, StoreResult};
 
 use super::timers::timer_item;
 use crate::Aws;
@@ -33,19 +33,19 @@ enum Met {
 }
 
 #[async_trait]
-impl Starts for Aws {
-    async fn start(&self, starts: Vec<Start>) -> StoreResult<Vec<Begun>> {
+impl RunCreation for Aws {
+    async fn create_runs(&self, starts: Vec<RunStart>) -> StoreResult<Vec<StartResult>> {
         let now = self.now();
         let mut seen = HashSet::new();
         let overtaken: Mutex<HashSet<Arc<str>>> = Mutex::default();
         let begin = |start| {
             let overtaken = &overtaken;
             async move {
-                let (start, first): (&Start, bool) = start;
+                let (start, first): (&RunStart, bool) = start;
                 if !first {
                     return Ok(Met::Moved); // a second one of a run in the same call is the same run
                 }
-                let keys = || start.notes.iter().map(|note| note.key.clone());
+                let keys = || start.flow_state.iter().map(|note| note.key.clone());
                 let known = || overtaken.lock().unwrap_or_else(PoisonError::into_inner);
                 // it has seen what one before it did not get to change
                 if keys().any(|key| known().contains(&key)) {
@@ -59,7 +59,7 @@ impl Starts for Aws {
             }
         };
         // those with notes may each have seen what the one before them changes
-        let at_once = if starts.iter().any(|start| !start.notes.is_empty()) { 1 } else { AT_ONCE };
+        let at_once = if starts.iter().any(|start| !start.flow_state.is_empty()) { 1 } else { AT_ONCE };
         let all: Vec<_> = starts.iter().map(|start| begin((start, seen.insert(start.row.run)))).collect();
         let mut all = stream::iter(all).buffered(at_once);
         let (mut met, mut failed): (Vec<Met>, Option<StoreError>) = (Vec::new(), None);
@@ -80,16 +80,16 @@ impl Starts for Aws {
             return Err(error);
         }
         let begun = |met| match met {
-            Met::New => Begun::New,
-            Met::Unmoved | Met::Moved => Begun::Known,
-            Met::Overtaken => Begun::Overtaken,
+            Met::New => StartResult::New,
+            Met::Unmoved | Met::Moved => StartResult::Known,
+            Met::Overtaken => StartResult::Overtaken,
         };
         Ok(met.into_iter().map(begun).collect())
     }
 }
 
 impl Aws {
-    async fn begin(&self, start: &Start, now: Timestamp) -> StoreResult<Met> {
+    async fn begin(&self, start: &RunStart, now: Timestamp) -> StoreResult<Met> {
         let run = start.row.run;
         self.list(&start.row, now).await?;
         let (mut first, value) = self.record_item(run, &start.record, now)?;
@@ -102,13 +102,13 @@ impl Aws {
             item(&layout::run_of(start.row.event, run), self.ttl(now)),
             timer_item(&start.watchdog, now),
         ];
-        for (limit, place) in &start.places {
+        for (limit, place) in &start.tickets {
             items.extend(self.place_items(limit, place, now));
         }
         let mut round = 0;
         loop {
-            self.pause(&mut round, "TransactWriteItems", items.len() + start.notes.len() + 1).await?;
-            match self.transact(&first, None, &items, &start.notes).await? {
+            self.pause(&mut round, "TransactWriteItems", items.len() + start.flow_state.len() + 1).await?;
+            match self.transact(&first, None, &items, &start.flow_state).await? {
                 Transacted::Done => return Ok(Met::New),
                 Transacted::Overtaken => return Ok(Met::Overtaken),
                 Transacted::Refused => return self.begun_before(run).await,
@@ -140,7 +140,7 @@ impl Aws {
         first: &Item,
         seen: Option<Seen<'_>>,
         others: &[Item],
-        notes: &[Note],
+        notes: &[FlowStateChange],
     ) -> StoreResult<Transacted> {
         let put = Put::builder().table_name(&self.table).set_item(Some(first.clone()));
         let first = match seen {

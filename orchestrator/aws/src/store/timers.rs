@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::try_join_all;
-use stepladder_core::wake::Purpose;
+use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{Timer, Timestamp};
 use stepladder_engine::ports::{Cursor, StoreError, StoreResult, Timers};
 
@@ -104,9 +104,9 @@ pub(super) fn timer_item(timer: &Timer, now: Timestamp) -> Item {
     item.insert("run".into(), text(timer.run.to_string()));
     item.insert("group".into(), text(&*timer.group));
     match &timer.purpose {
-        Purpose::Step(step) => drop(item.insert("step".into(), text(&**step))),
-        Purpose::Deadline => drop(item.insert("deadline".into(), AttributeValue::Bool(true))),
-        Purpose::Watchdog => {}
+        TimerPurpose::Step(step) => drop(item.insert("step".into(), text(&**step))),
+        TimerPurpose::Deadline => drop(item.insert("deadline".into(), AttributeValue::Bool(true))),
+        TimerPurpose::Watchdog => {}
     }
     item
 }
@@ -115,15 +115,15 @@ pub(super) fn timer_item(timer: &Timer, now: Timestamp) -> Item {
 fn readable(item: &Item) -> StoreResult<Timer> {
     timer(item).map_err(|error| {
         let [pk, sk] = ["PK", "SK"].map(|key| item.text(key).unwrap_or("?"));
-        StoreError::Unreadable(format!("the timer {pk} / {sk}: {}", error.why()))
+        StoreError::Unreadable(format!("the timer {pk} / {sk}: {}", error.reason()))
     })
 }
 
 fn timer(item: &Item) -> StoreResult<Timer> {
     let purpose = match item.contains_key("step") {
-        true => Purpose::Step(item.text("step")?.into()),
-        false if item.contains_key("deadline") => Purpose::Deadline,
-        false => Purpose::Watchdog,
+        true => TimerPurpose::Step(item.text("step")?.into()),
+        false if item.contains_key("deadline") => TimerPurpose::Deadline,
+        false => TimerPurpose::Watchdog,
     };
     Ok(Timer { due: item.time("due")?, run: item.run("run")?, group: item.text("group")?.into(), purpose })
 }

@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
-use stepladder_core::waiting::{Bucket, Waited, Waiter};
+use stepladder_core::waiting::{SubscribedFields, Subscription, SubscriptionKey};
 use stepladder_core::{EventId, RunId, StepId, Timestamp};
-use stepladder_engine::ports::{StoreResult, Waiters};
+use stepladder_engine::ports::{StoreResult, SubscriptionIndex};
 
 use super::kinds::{KEPT, seconds};
 use crate::Aws;
@@ -13,18 +13,18 @@ use crate::layout;
 use crate::table::Ask;
 
 #[async_trait]
-impl Waiters for Aws {
-    async fn waited(&self, event: &str) -> StoreResult<Waited> {
+impl SubscriptionIndex for Aws {
+    async fn subscribed_fields(&self, event: &str) -> StoreResult<SubscribedFields> {
         Ok(self.kinds(self.now()).await?.of(event))
     }
 
-    async fn waiters(
+    async fn subscriptions(
         &self,
         event: &str,
-        bucket: &Bucket,
+        bucket: &SubscriptionKey,
         after: Option<(RunId, StepId)>,
         limit: usize,
-    ) -> StoreResult<Vec<Waiter>> {
+    ) -> StoreResult<Vec<Subscription>> {
         let begin = after.as_ref().map_or(0, |(run, _)| layout::waiter_shard(bucket, *run));
         let mut behind = after.map_or_else(|| "0".to_owned(), |(run, step)| layout::waiter_sk(run, &step));
         let mut found = Vec::new();
@@ -46,7 +46,7 @@ impl Waiters for Aws {
         Ok(found)
     }
 
-    async fn offered(&self, run: RunId) -> StoreResult<Vec<EventId>> {
+    async fn inbox(&self, run: RunId) -> StoreResult<Vec<EventId>> {
         let ask = Ask {
             partition: ("PK", layout::run(run)),
             range: Some(("begins_with(SK, :a)", vec![layout::INBOX.into()])),
@@ -59,7 +59,7 @@ impl Waiters for Aws {
 
 impl Aws {
     /// First what tells of them, then those who wait.
-    pub(super) async fn register(&self, waiters: Vec<Waiter>, now: Timestamp) -> StoreResult<()> {
+    pub(super) async fn register(&self, waiters: Vec<Subscription>, now: Timestamp) -> StoreResult<()> {
         if waiters.is_empty() {
             return Ok(());
         }
@@ -77,7 +77,7 @@ impl Aws {
     }
 }
 
-fn waiter_item(waiter: &Waiter, now: Timestamp) -> Item {
+fn waiter_item(waiter: &Subscription, now: Timestamp) -> Item {
     let mut item = item(&layout::waiter(waiter), seconds(waiter.until.max(now) + KEPT));
     item.insert("run".into(), text(waiter.run.to_string()));
     item.insert("step".into(), text(&*waiter.step));
@@ -85,10 +85,10 @@ fn waiter_item(waiter: &Waiter, now: Timestamp) -> Item {
     item
 }
 
-fn waiter(item: &Item, event: &str, bucket: &Bucket) -> StoreResult<Waiter> {
-    Ok(Waiter {
+fn waiter(item: &Item, event: &str, bucket: &SubscriptionKey) -> StoreResult<Subscription> {
+    Ok(Subscription {
         event: event.into(),
-        bucket: bucket.clone(),
+        key: bucket.clone(),
         run: item.run("run")?,
         step: item.text("step")?.into(),
         until: item.time("until")?,

@@ -4,7 +4,7 @@
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, SourceInfo};
 
 use super::time::{Moment, Span, is_zone};
-use crate::sentence::brief;
+use crate::sentence::shortened;
 
 /// The variables of an expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl<'e> Check<'e> {
                 }
             }
         };
-        Err(format!("names `{}`, which there is not, {}; {hint}", brief(name), self.place(of)))
+        Err(format!("names `{}`, which there is not, {}; {hint}", shortened(name), self.place(of)))
     }
 
     fn select(&mut self, of: &'e IdedExpr, operand: &'e IdedExpr, field: &'e str) -> Result<(), String> {
@@ -135,7 +135,11 @@ impl<'e> Check<'e> {
                     Some(meant) => format!("did you mean `{name}.{meant}`?"),
                     None => format!("what its sender wrote is in `{name}.data.{field}`"),
                 };
-                return Err(format!("names `{name}.{}`, which no event has, {}; {hint}", brief(field), self.place(of)));
+                return Err(format!(
+                    "names `{name}.{}`, which no event has, {}; {hint}",
+                    shortened(field),
+                    self.place(of)
+                ));
             }
             _ => {}
         }
@@ -181,7 +185,7 @@ impl<'e> Check<'e> {
                 return Err(format!(
                     "calls `{}{}`, which there is not, {}; {}",
                     if target.is_some() { "." } else { "" },
-                    brief(name),
+                    shortened(name),
                     self.place(of),
                     hint.unwrap_or(all)
                 ));

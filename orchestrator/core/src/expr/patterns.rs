@@ -3,7 +3,7 @@
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
 use regex_lite::{Regex, RegexBuilder};
 
-use crate::sentence::brief;
+use crate::sentence::shortened;
 
 /// Bytes that a compiled pattern may take. Matching takes as many steps for each letter of a text as the pattern has parts,
 /// and no more: there is no backtracking.
@@ -45,7 +45,8 @@ fn compile(call: &mut CallExpr, patterns: &mut Vec<Regex>) -> Result<(), String>
         _ => return Err("calls `matches` with a pattern that is no text in quotes; an event may not bring one".into()),
     };
     let regex = RegexBuilder::new(pattern).size_limit(PATTERN_BYTES).build();
-    let regex = regex.map_err(|why| format!("has the pattern `{}`, which cannot be used: {why}", brief(pattern)))?;
+    let regex =
+        regex.map_err(|why| format!("has the pattern `{}`, which cannot be used: {why}", shortened(pattern)))?;
     if let Some(last) = call.args.last_mut() {
         last.expr = Expr::Ident(name(patterns.len()));
     }

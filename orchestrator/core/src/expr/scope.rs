@@ -25,14 +25,14 @@ pub struct Scope {
 impl Scope {
     /// The scope of an event.
     pub fn of(event: &Event) -> Self {
-        let Seen { value, size, fault } = Seen::of(event);
+        let EventValues { value, size, fault } = EventValues::of(event);
         let mut context = Context::with_env(environment::shared());
         context.add_variable_as_val("event", Box::new(value));
         Self { context, size, fault: fault.map(|fault| format!("`event.{fault}")) }
     }
 
     /// The scope of a run that `event` started and that waits for another one, which is `async`.
-    pub fn with_async(event: &Event, arriving: &Seen) -> Self {
+    pub fn with_async(event: &Event, arriving: &EventValues) -> Self {
         let mut scope = Self::of(event);
         scope.context.add_variable_as_val("async", Box::new(arriving.value.clone()));
         scope.size = scope.size.max(arriving.size);
@@ -43,7 +43,7 @@ impl Scope {
 
 /// An event as expressions see it: made once, shown in many scopes.
 #[derive(Clone)]
-pub struct Seen {
+pub struct EventValues {
     value: Shared,
     /// How large it is, in values.
     size: f64,
@@ -51,7 +51,7 @@ pub struct Seen {
     fault: Option<String>,
 }
 
-impl Seen {
+impl EventValues {
     /// An event.
     pub fn of(event: &Event) -> Self {
         let (mut fault, mut values) = (None, 8);

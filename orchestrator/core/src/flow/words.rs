@@ -3,13 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Batch, CancelOn, Debounce, Flow, Rate, Same, Second, Singleton};
+use super::{Batch, CancelMatch, CancelOn, Debounce, FlowControl, Rate, Singleton, SingletonMode};
 use crate::expr::Expr;
-use crate::spec::{Concurrency, Counted};
+use crate::spec::{Concurrency, CountedUnit};
 
-impl Flow {
+impl FlowControl {
     /// Each thing that a function asks for, in words.
-    pub fn words(&self) -> Vec<String> {
+    pub fn describe(&self) -> Vec<String> {
         let rate =
             |what: &str, rate: &Rate| format!("{what}: {rate}, {} at once{}", rate.burst, each(rate.key.as_ref()));
         let debounce = |Debounce { period, longest, key }: &Debounce| {
@@ -18,10 +18,10 @@ impl Flow {
         };
         let batch =
             |Batch { size, timeout, key }: &Batch| format!("batch: {size} events or {timeout:?}{}", each(key.as_ref()));
-        let singleton = |Singleton { key, second }: &Singleton| {
+        let singleton = |Singleton { key, mode: second }: &Singleton| {
             let second = match second {
-                Second::Skip => "further ones are skipped",
-                Second::Replace => "a further one replaces it",
+                SingletonMode::Skip => "further ones are skipped",
+                SingletonMode::Replace => "a further one replaces it",
             };
             format!("singleton: {second}{}", each(key.as_ref()))
         };
@@ -61,14 +61,14 @@ impl fmt::Display for CancelOn {
     }
 }
 
-impl fmt::Display for Same {
+impl fmt::Display for CancelMatch {
     /// " with the same client if async.data.all".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Same::Any => Ok(()),
-            Same::Field(path) => write!(f, " with the same {path}"),
-            Same::When(expr) => write!(f, " if {}", expr.source()),
-            Same::All(each) => each.iter().try_for_each(|one| one.fmt(f)),
+            CancelMatch::Any => Ok(()),
+            CancelMatch::Field(path) => write!(f, " with the same {path}"),
+            CancelMatch::When(expr) => write!(f, " if {}", expr.source()),
+            CancelMatch::All(each) => each.iter().try_for_each(|one| one.fmt(f)),
         }
     }
 }
@@ -77,8 +77,8 @@ impl fmt::Display for Concurrency {
     /// "3 runs at once, for each event.data.client, shared as api".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of = match self.of {
-            Counted::Steps => "",
-            Counted::Runs => " runs",
+            CountedUnit::Steps => "",
+            CountedUnit::Runs => " runs",
         };
         write!(f, "{}{of} at once{}", self.limit, each(self.key.as_ref()))?;
         self.shared.as_ref().map_or(Ok(()), |name| write!(f, ", shared as {name}"))

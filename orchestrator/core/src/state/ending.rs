@@ -8,21 +8,21 @@ use crate::{Json, Timestamp};
 
 /// How a run ended, and when.
 #[derive(Clone, Debug)]
-pub struct End {
+pub struct RunEnd {
     /// When.
     pub at: Timestamp,
     /// How.
-    pub how: Ending,
+    pub how: RunOutcome,
 }
 
-impl End {
+impl RunEnd {
     /// The end that an entry records, if it records one.
     pub fn from(entry: &Entry) -> Option<Self> {
         let how = match &entry.fact {
-            Fact::RunCompleted { output } => Ending::Completed(output.clone()),
-            Fact::RunFailed { error } => Ending::Failed(error.clone()),
-            Fact::RunCancelled { reason } => Ending::Cancelled(reason.clone()),
-            Fact::RunSkipped { reason } => Ending::Skipped(reason.clone()),
+            Fact::RunCompleted { output } => RunOutcome::Completed(output.clone()),
+            Fact::RunFailed { error } => RunOutcome::Failed(error.clone()),
+            Fact::RunCancelled { reason } => RunOutcome::Cancelled(reason.clone()),
+            Fact::RunSkipped { reason } => RunOutcome::Skipped(reason.clone()),
             _ => return None,
         };
         Some(Self { at: entry.at, how })
@@ -31,7 +31,7 @@ impl End {
 
 /// How a run ended.
 #[derive(Clone, Debug)]
-pub enum Ending {
+pub enum RunOutcome {
     /// With a value.
     Completed(Json),
     /// With an error.
@@ -42,7 +42,7 @@ pub enum Ending {
     Skipped(Arc<str>),
 }
 
-impl Ending {
+impl RunOutcome {
     /// The word for it.
     pub fn status(&self) -> Status {
         match self {

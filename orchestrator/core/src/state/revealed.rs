@@ -1,15 +1,15 @@
 //! Outcomes as they are shown to a handler.
 
-use crate::journal::{Entry, Fact, Kind, Outcome};
+use crate::journal::{Entry, Fact, Outcome, StepKind};
 use crate::{Json, StepId, Timestamp, json};
 
 /// One outcome as it is shown to a handler.
 #[derive(Clone, Debug)]
-pub struct Revealed {
+pub struct RevealedOutcome {
     /// Whose.
     pub step: StepId,
     /// Of which kind of step.
-    pub kind: Kind,
+    pub kind: StepKind,
     /// The outcome.
     pub outcome: Outcome,
     /// When it was written; `ctx.now()` once it is revealed.
@@ -18,14 +18,14 @@ pub struct Revealed {
     pub carried: bool,
 }
 
-impl Revealed {
+impl RevealedOutcome {
     /// The outcomes that an entry records: those of an event that enters, or the one of its step.
     pub fn each(entry: &Entry) -> Vec<Self> {
-        let Fact::EventEntered { event, steps } = &entry.fact else { return Self::from(entry).into_iter().collect() };
-        let event = json::of(event).unwrap_or_else(|_| json::null());
+        let Fact::EventDelivered { event, steps } = &entry.fact else { return Self::from(entry).into_iter().collect() };
+        let event = json::to_json(event).unwrap_or_else(|_| json::null());
         let of = |step: &StepId| Self {
             step: step.clone(),
-            kind: Kind::Event,
+            kind: StepKind::Event,
             outcome: Outcome::Value(event.clone()),
             at: entry.at,
             carried: false,
@@ -36,22 +36,24 @@ impl Revealed {
     /// The outcome that an entry records of its one step, if it records one.
     pub fn from(entry: &Entry) -> Option<Self> {
         let (step, kind, outcome) = match &entry.fact {
-            Fact::StepSucceeded { step, output, .. } => (step, Kind::Run, Outcome::Value(output.clone())),
-            Fact::StepFailed { step, error, retry_at: None, .. } => (step, Kind::Run, Outcome::Failed(error.clone())),
+            Fact::StepSucceeded { step, output, .. } => (step, StepKind::Run, Outcome::Value(output.clone())),
+            Fact::StepFailed { step, error, retry_at: None, .. } => {
+                (step, StepKind::Run, Outcome::Failed(error.clone()))
+            }
             Fact::StepRefused { step, error, kind } => {
-                (step, kind.unwrap_or(Kind::Run), Outcome::Failed(error.clone()))
+                (step, kind.unwrap_or(StepKind::Run), Outcome::Failed(error.clone()))
             }
-            Fact::StepCarried { step, kind, outcome } => (step, *kind, outcome.clone()),
-            Fact::SleepEnded { step } => (step, Kind::Sleep, Outcome::Value(json::null())),
+            Fact::StepCarriedOver { step, kind, outcome } => (step, *kind, outcome.clone()),
+            Fact::SleepEnded { step } => (step, StepKind::Sleep, Outcome::Value(json::null())),
             Fact::EventsSent { step, ids } => {
-                (step, Kind::Send, Outcome::Value(json::of(ids).unwrap_or_else(|_| json::null())))
+                (step, StepKind::Send, Outcome::Value(json::to_json(ids).unwrap_or_else(|_| json::null())))
             }
-            Fact::InvokeEnded { step, outcome } => (step, Kind::Invoke, outcome.clone()),
-            Fact::SignalReceived { step, data } => (step, Kind::Signal, Outcome::Value(arrived(data))),
-            Fact::WaitExpired { step } => (step, Kind::Event, Outcome::Value(json::null())),
+            Fact::InvokeEnded { step, outcome } => (step, StepKind::Invoke, outcome.clone()),
+            Fact::SignalReceived { step, data } => (step, StepKind::Signal, Outcome::Value(arrived(data))),
+            Fact::WaitExpired { step } => (step, StepKind::Event, Outcome::Value(json::null())),
             Fact::RunCreated(_)
             | Fact::EventAwaited { .. }
-            | Fact::EventEntered { .. }
+            | Fact::EventDelivered { .. }
             | Fact::SignalAwaited { .. }
             | Fact::StepStarted { .. }
             | Fact::StepFailed { retry_at: Some(_), .. }
@@ -59,21 +61,21 @@ impl Revealed {
             | Fact::StepAbandoned { .. }
             | Fact::StepsWoken { .. }
             | Fact::EventJoined { .. }
-            | Fact::RunBegun
+            | Fact::CollectingEnded
             | Fact::RunDelayed { .. }
             | Fact::RunAdmitted
-            | Fact::Hastened { .. }
+            | Fact::WaitSkipped { .. }
             | Fact::SleepStarted { .. }
             | Fact::InvokeStarted { .. }
-            | Fact::VersionTaken { .. }
-            | Fact::Logged { .. }
+            | Fact::VersionChosen { .. }
+            | Fact::LogWritten { .. }
             | Fact::HandlerFailed { .. }
             | Fact::RunCompleted { .. }
             | Fact::RunFailed { .. }
             | Fact::RunCancelled { .. }
             | Fact::RunSkipped { .. } => return None,
         };
-        let carried = matches!(entry.fact, Fact::StepCarried { .. });
+        let carried = matches!(entry.fact, Fact::StepCarriedOver { .. });
         Some(Self { step: step.clone(), kind, outcome, at: entry.at, carried })
     }
 }
@@ -81,5 +83,5 @@ impl Revealed {
 /// What a signal brought, told apart from nothing having come: it may have brought `null`.
 fn arrived(data: &Json) -> Json {
     let fields = std::collections::BTreeMap::from([("data", data)]);
-    json::of(&fields).unwrap_or_else(|_| json::empty_object())
+    json::to_json(&fields).unwrap_or_else(|_| json::empty_object())
 }

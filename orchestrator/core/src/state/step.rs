@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use crate::journal::{Entry, Fact, Failure, Kind};
-use crate::waiting::Wait;
+use crate::journal::{Entry, Fact, Failure, StepKind};
+use crate::waiting::EventWait;
 use crate::{Json, RunId, Timestamp};
 
 /// One step of a run.
 #[derive(Clone, Debug)]
 pub struct Step {
     /// What it is.
-    pub kind: Kind,
+    pub kind: StepKind,
     /// Where it stands.
     pub state: StepState,
     /// The number of the latest attempt; 0 before the first.
@@ -20,13 +20,13 @@ pub struct Step {
     /// Checks that found that it is not time yet.
     pub checks: u32,
     /// When its first attempt started.
-    pub began: Option<Timestamp>,
+    pub first_started_at: Option<Timestamp>,
     /// Attempts in a row whose worker was lost.
     pub interruptions: u32,
     /// Whether it was sent a wake of its own.
     pub woken: bool,
     /// Whether the attempt of the handler that its running attempt began under has failed meanwhile.
-    pub(crate) outlives: bool,
+    pub(crate) outlives_handler: bool,
 }
 
 /// Where a step stands.
@@ -38,13 +38,13 @@ pub enum StepState {
     /// An attempt runs, by this worker, until then at the latest.
     Running { lease_until: Timestamp, worker: Arc<str> },
     /// The next attempt is due.
-    Waiting { retry_at: Timestamp, error: Option<Failure> },
+    Retrying { retry_at: Timestamp, error: Option<Failure> },
     /// A timer is set.
     Sleeping { until: Timestamp },
     /// Another run is to end first.
     Invoking { child: RunId, function: Arc<str>, input: Json, bound: bool },
     /// Something is to arrive from outside.
-    Awaiting { what: Awaited, until: Timestamp },
+    Awaiting { what: WaitTarget, until: Timestamp },
     /// Its outcome is recorded.
     Done,
     /// The handler dropped it.
@@ -53,41 +53,51 @@ pub enum StepState {
 
 /// What a step waits for that comes from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Awaited {
+pub enum WaitTarget {
     /// An event.
-    Event(Arc<Wait>),
+    Event(Arc<EventWait>),
     /// A signal.
     Signal,
 }
 
 impl Step {
     /// A step before anything happened to it.
-    pub(crate) fn new(kind: Kind, state: StepState) -> Self {
+    pub(crate) fn new(kind: StepKind, state: StepState) -> Self {
         let (began, woken, outlives) = (None, false, false);
-        Self { kind, state, attempt: 0, failures: 0, checks: 0, began, interruptions: 0, woken, outlives }
+        Self {
+            kind,
+            state,
+            attempt: 0,
+            failures: 0,
+            checks: 0,
+            first_started_at: began,
+            interruptions: 0,
+            woken,
+            outlives_handler: outlives,
+        }
     }
 
     /// The handler has returned an error. What it dropped, or will have dropped once its worker says so, its next attempt may
     /// want; and wakes that steps were sent may be spent by then, for they meet a handler that waits.
-    pub(crate) fn leave_to_the_next_attempt(&mut self) {
+    pub(crate) fn reset_for_next_attempt(&mut self) {
         match self.state {
             StepState::Abandoned => (self.state, self.woken) = (StepState::Wanted, false),
-            StepState::Wanted | StepState::Waiting { .. } => self.woken = false,
-            StepState::Running { .. } => self.outlives = true,
+            StepState::Wanted | StepState::Retrying { .. } => self.woken = false,
+            StepState::Running { .. } => self.outlives_handler = true,
             StepState::Sleeping { .. } | StepState::Invoking { .. } | StepState::Awaiting { .. } | StepState::Done => {}
         }
     }
 
     /// The step as it is after an entry about it; `None` when the entry does not change it.
     pub(crate) fn after(before: Option<&Self>, entry: &Entry) -> Option<Self> {
-        let mut step = before.cloned().unwrap_or_else(|| Self::new(Kind::Run, StepState::Wanted));
+        let mut step = before.cloned().unwrap_or_else(|| Self::new(StepKind::Run, StepState::Wanted));
         match &entry.fact {
             Fact::StepStarted { attempt, lease_until, worker, .. } => {
                 if let StepState::Running { .. } = step.state {
                     step.interruptions += 1; // taken over: the one before did not report back
                 }
-                step.began.get_or_insert(entry.at);
-                step.outlives = false;
+                step.first_started_at.get_or_insert(entry.at);
+                step.outlives_handler = false;
                 step.attempt = *attempt;
                 step.state = StepState::Running { lease_until: *lease_until, worker: worker.clone() };
             }
@@ -97,7 +107,7 @@ impl Step {
                     false => step.failures += 1,
                 }
                 step.interruptions = 0;
-                step.state = StepState::Waiting { retry_at: *retry_at, error: Some(error.clone()) };
+                step.state = StepState::Retrying { retry_at: *retry_at, error: Some(error.clone()) };
             }
             Fact::StepFailed { retry_at: None, .. } => {
                 step.failures += 1;
@@ -106,13 +116,13 @@ impl Step {
             Fact::StepSucceeded { .. }
             | Fact::SleepEnded { .. }
             | Fact::InvokeEnded { .. }
-            | Fact::EventEntered { .. }
+            | Fact::EventDelivered { .. }
             | Fact::WaitExpired { .. } => {
                 step.state = StepState::Done;
             }
             Fact::StepRefused { kind, .. } => (step.kind, step.state) = (kind.unwrap_or(step.kind), StepState::Done),
-            Fact::Hastened { .. } => match &mut step.state {
-                StepState::Sleeping { until: due } | StepState::Waiting { retry_at: due, .. } => *due = entry.at,
+            Fact::WaitSkipped { .. } => match &mut step.state {
+                StepState::Sleeping { until: due } | StepState::Retrying { retry_at: due, .. } => *due = entry.at,
                 StepState::Wanted
                 | StepState::Running { .. }
                 | StepState::Invoking { .. }
@@ -121,31 +131,31 @@ impl Step {
                 | StepState::Abandoned => return None,
             },
             Fact::EventAwaited { wait, until, .. } => {
-                step.kind = Kind::Event;
-                step.state = StepState::Awaiting { what: Awaited::Event(wait.clone()), until: *until };
+                step.kind = StepKind::Event;
+                step.state = StepState::Awaiting { what: WaitTarget::Event(wait.clone()), until: *until };
             }
             Fact::SignalAwaited { until, .. } => {
-                step.kind = Kind::Signal;
-                step.state = StepState::Awaiting { what: Awaited::Signal, until: *until };
+                step.kind = StepKind::Signal;
+                step.state = StepState::Awaiting { what: WaitTarget::Signal, until: *until };
             }
-            Fact::SignalReceived { .. } => (step.kind, step.state) = (Kind::Signal, StepState::Done),
+            Fact::SignalReceived { .. } => (step.kind, step.state) = (StepKind::Signal, StepState::Done),
             Fact::AttemptInterrupted { .. } => {
                 step.interruptions += 1;
-                step.state = StepState::Waiting { retry_at: entry.at, error: None };
+                step.state = StepState::Retrying { retry_at: entry.at, error: None };
             }
             Fact::StepAbandoned { .. } => {
                 step.state = StepState::Abandoned;
-                if step.outlives {
-                    step.leave_to_the_next_attempt();
+                if step.outlives_handler {
+                    step.reset_for_next_attempt();
                 }
             }
-            Fact::StepCarried { kind, .. } => (step.kind, step.state) = (*kind, StepState::Done),
+            Fact::StepCarriedOver { kind, .. } => (step.kind, step.state) = (*kind, StepState::Done),
             Fact::SleepStarted { until, .. } => {
-                (step.kind, step.state) = (Kind::Sleep, StepState::Sleeping { until: *until });
+                (step.kind, step.state) = (StepKind::Sleep, StepState::Sleeping { until: *until });
             }
-            Fact::EventsSent { .. } => (step.kind, step.state) = (Kind::Send, StepState::Done),
+            Fact::EventsSent { .. } => (step.kind, step.state) = (StepKind::Send, StepState::Done),
             Fact::InvokeStarted { function, child, input, bound, .. } => {
-                step.kind = Kind::Invoke;
+                step.kind = StepKind::Invoke;
                 step.state = StepState::Invoking {
                     child: *child,
                     function: function.clone(),
@@ -155,12 +165,12 @@ impl Step {
             }
             Fact::RunCreated(_)
             | Fact::EventJoined { .. }
-            | Fact::RunBegun
+            | Fact::CollectingEnded
             | Fact::RunDelayed { .. }
             | Fact::RunAdmitted
             | Fact::StepsWoken { .. }
-            | Fact::VersionTaken { .. }
-            | Fact::Logged { .. }
+            | Fact::VersionChosen { .. }
+            | Fact::LogWritten { .. }
             | Fact::HandlerFailed { .. }
             | Fact::RunCompleted { .. }
             | Fact::RunFailed { .. }

@@ -15,7 +15,7 @@ const AT_ONCE: usize = 16;
 
 /// What became of a page of runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bulk {
+pub struct BulkResult {
     /// Those that were cancelled, or the new runs.
     pub done: Vec<RunId>,
     /// Where the page ended; `None` at the end.
@@ -27,7 +27,7 @@ impl Control {
     ///
     /// # Errors
     /// As [`Engine::runs`]; [`EngineError::Store`]: some may be cancelled, and asking again goes on with the others.
-    pub async fn cancel_all(&self, filter: RunFilter, reason: &str) -> Result<Bulk, EngineError> {
+    pub async fn cancel_all(&self, filter: RunFilter, reason: &str) -> Result<BulkResult, EngineError> {
         let page = self.query.runs(RunFilter { live: true, ..filter }).await?;
         let live = page.runs.iter().filter(|run| !run.status.is_end());
         let cancel = |run: &RunSummary| {
@@ -39,18 +39,18 @@ impl Control {
         };
         let each: Vec<_> = live.map(cancel).collect();
         let done: Vec<Option<RunId>> = stream::iter(each).buffered(AT_ONCE).try_collect().await?;
-        Ok(Bulk { done: done.into_iter().flatten().collect(), cursor: page.cursor })
+        Ok(BulkResult { done: done.into_iter().flatten().collect(), cursor: page.cursor })
     }
 
     /// Runs those of a page again that have ended.
     ///
     /// # Errors
     /// As [`Engine::runs`] and [`Engine::rerun`]; where some were begun by then, asking again begins them once more.
-    pub async fn rerun_all(&self, filter: RunFilter, how: Rerun) -> Result<Bulk, EngineError> {
+    pub async fn rerun_all(&self, filter: RunFilter, how: Rerun) -> Result<BulkResult, EngineError> {
         let page = self.query.runs(filter).await?;
         let ended = page.runs.iter().filter(|run| run.status.is_end());
         let each: Vec<_> = ended.map(|run| self.rerun(run.run, how.clone())).collect();
         let done = stream::iter(each).buffered(AT_ONCE).try_collect().await?;
-        Ok(Bulk { done, cursor: page.cursor })
+        Ok(BulkResult { done, cursor: page.cursor })
     }
 }

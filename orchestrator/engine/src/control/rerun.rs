@@ -4,10 +4,10 @@
 //! function may have handled a failure, and would otherwise take another path.
 
 use crate::control::Control;
-use stepladder_core::event::data_fault;
-use stepladder_core::journal::{Created, Fact, Origin, Record};
+use stepladder_core::event::data_problem;
+use stepladder_core::journal::{Fact, NewRun, Origin, Record};
 use stepladder_core::limits::{RUN_BYTES, UNDO};
-use stepladder_core::state::{Ending, Revealed, RunState, StepState};
+use stepladder_core::state::{RevealedOutcome, RunOutcome, RunState, StepState};
 use stepladder_core::{Json, RunId, bounds};
 
 use crate::engine::{EngineError, no_such_run};
@@ -46,7 +46,7 @@ impl Control {
         }
         let mut event = state.created.event.clone();
         if let Some(input) = how.input {
-            if let Some(fault) = data_fault(&input) {
+            if let Some(fault) = data_problem(&input) {
                 return Err(EngineError::Invalid(format!("`input` {fault}")));
             }
             event.data = input;
@@ -62,7 +62,7 @@ impl Control {
             Some(step) => carried(&state, &records, step)?,
         };
         let first: Vec<Fact> = joined.chain(carried).collect();
-        let bytes: usize = first.iter().map(bounds::kept).sum();
+        let bytes: usize = first.iter().map(bounds::kept_bytes).sum();
         // an event that fulfilled several waits is taken over once for each
         if bytes > RUN_BYTES.max(state.bytes) {
             return Err(EngineError::Invalid(format!(
@@ -71,7 +71,7 @@ impl Control {
         }
         let now = self.runtime.now();
         let again = run.rerun_of(now, self.runtime.entropy.bits());
-        let created = Created::new(state.created.function.clone(), event, Origin::Rerun { of: run });
+        let created = NewRun::new(state.created.function.clone(), event, Origin::Rerun { of: run });
         self.intake.start_runs(vec![(again, created, first.into_iter().map(|fact| fact.at(now)).collect())]).await?;
         Ok(again)
     }
@@ -94,7 +94,7 @@ fn carried(state: &RunState, records: &[Record], step: &str) -> Result<Vec<Fact>
             state.run
         )));
     }
-    let ended_by_handler = |how: &Ending| matches!(how, Ending::Completed(_) | Ending::Failed(_));
+    let ended_by_handler = |how: &RunOutcome| matches!(how, RunOutcome::Completed(_) | RunOutcome::Failed(_));
     let is_dropped =
         matches!(known.state, StepState::Abandoned) || state.end.as_ref().is_some_and(|end| ended_by_handler(&end.how));
     let before = match state.outcomes.iter().position(|revealed| &*revealed.step == step) {
@@ -103,7 +103,11 @@ fn carried(state: &RunState, records: &[Record], step: &str) -> Result<Vec<Fact>
         None if is_dropped => outcomes_before_mention(records, step),
         None => state.outcomes.len(),
     };
-    let carry = |of: &Revealed| Fact::StepCarried { step: of.step.clone(), kind: of.kind, outcome: of.outcome.clone() };
+    let carry = |of: &RevealedOutcome| Fact::StepCarriedOver {
+        step: of.step.clone(),
+        kind: of.kind,
+        outcome: of.outcome.clone(),
+    };
     Ok(state.outcomes[..before].iter().map(carry).collect())
 }
 
@@ -114,5 +118,5 @@ fn outcomes_before_mention(records: &[Record], step: &str) -> usize {
         other => other.step().is_some_and(|id| **id == *step),
     };
     let entries = records.iter().flat_map(|record| &record.entries);
-    entries.take_while(|entry| !mentions(&entry.fact)).map(|entry| Revealed::each(entry).len()).sum()
+    entries.take_while(|entry| !mentions(&entry.fact)).map(|entry| RevealedOutcome::each(entry).len()).sum()
 }

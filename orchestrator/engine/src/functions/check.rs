@@ -9,13 +9,13 @@
 
 use std::sync::Arc;
 
-use stepladder_core::decide::{Want, word};
-use stepladder_core::journal::{Entry, Fact, Kind, Record, Seq};
-use stepladder_core::state::{Corrupt, RunState};
-use stepladder_core::version::compare;
+use stepladder_core::decide::{Want, kind_name};
+use stepladder_core::journal::{Entry, Fact, Record, Seq, StepKind};
+use stepladder_core::state::{CorruptJournal, RunState};
+use stepladder_core::version::compare_versions;
 use stepladder_core::{RunId, StepId};
 
-use crate::program::{Advance, Fault, History, Program, Session};
+use crate::program::{AdvisedFailure, PollResult, Program, RunHistory, Session};
 
 /// Where a run and the code part, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,18 +34,18 @@ pub async fn divergence(
     programs: &[Arc<dyn Program>],
     run: RunId,
     entries: &[Entry],
-) -> Result<Option<Divergence>, Corrupt> {
+) -> Result<Option<Divergence>, CorruptJournal> {
     let record = |seq: Seq, entry: &Entry| Record { seq, token: 0, code: "".into(), entries: vec![entry.clone()] };
-    let (first, rest) = entries.split_first().ok_or(Corrupt::NoBeginning(run))?;
+    let (first, rest) = entries.split_first().ok_or(CorruptJournal::NoBeginning(run))?;
     let mut state = RunState::fold(run, &[record(0, first)])?;
     let function = state.created.function.clone();
     let taken = entries.iter().find_map(|entry| match &entry.fact {
-        Fact::VersionTaken { version } => Some(version.clone()),
+        Fact::VersionChosen { version } => Some(version.clone()),
         _ => None,
     });
     // its own version, while that is registered; else the newest, as the engine does
     let all = programs.iter().filter(|program| program.spec().id == function);
-    let newest = all.clone().max_by(|a, b| compare(a.version(), b.version()));
+    let newest = all.clone().max_by(|a, b| compare_versions(a.version(), b.version()));
     let own = all.into_iter().find(|program| program.version() == taken.as_deref());
     let Some(program) = own.or(newest) else {
         let why = format!("function `{function}` is not in this build; its runs wait until it is");
@@ -53,14 +53,14 @@ pub async fn divergence(
     };
     let mut replay = Replay { program, session: None };
     for (seq, entry) in (1..).zip(rest) {
-        if let Some(why) = replay.meets(&state, entry).await {
+        if let Some(why) = replay.mismatch(&state, entry).await {
             return Ok(Some(Divergence { at: Some(seq), why }));
         }
         let known = state.outcomes.len();
         state.extend(&record(seq, entry))?;
-        replay.goes_on(&state, known, entry);
+        replay.advance_past(&state, known, entry);
     }
-    Ok(replay.tip(&state).await.map(|why| Divergence { at: None, why }))
+    Ok(replay.tip_mismatch(&state).await.map(|why| Divergence { at: None, why }))
 }
 
 fn state_is_live(entries: &[Entry]) -> bool {
@@ -75,14 +75,14 @@ struct Replay<'p> {
 
 impl Replay<'_> {
     /// Whether the code, after what the state holds, does not ask for what an entry says that it asked for.
-    async fn meets(&mut self, state: &RunState, entry: &Entry) -> Option<String> {
+    async fn mismatch(&mut self, state: &RunState, entry: &Entry) -> Option<String> {
         if let Fact::RunCompleted { .. } = entry.fact {
             return match self.advance(state).await {
-                Ok(Advance::Wanted(wants)) => {
+                Ok(PollResult::Wanted(wants)) => {
                     Some(format!("the run has completed here; the code goes on and asks for {}", listed(&wants)))
                 }
-                Ok(Advance::Ended(Err(fault))) => Some(format!("the run has completed here; {}", fails(&fault))),
-                Ok(Advance::Ended(Ok(_))) => self.orphans(state),
+                Ok(PollResult::Ended(Err(fault))) => Some(format!("the run has completed here; {}", fails(&fault))),
+                Ok(PollResult::Ended(Ok(_))) => self.orphans(state),
                 Err(why) => Some(why),
             };
         }
@@ -91,18 +91,18 @@ impl Replay<'_> {
             return None;
         }
         let wants = match self.advance(state).await {
-            Ok(Advance::Wanted(wants)) => wants,
-            Ok(Advance::Ended(Ok(_))) => {
+            Ok(PollResult::Wanted(wants)) => wants,
+            Ok(PollResult::Ended(Ok(_))) => {
                 return Some(format!("the journal goes on with {}; the function returns before it", named(&asked)));
             }
-            Ok(Advance::Ended(Err(fault))) => {
+            Ok(PollResult::Ended(Err(fault))) => {
                 return Some(format!("the journal goes on with {}; {}", named(&asked), fails(&fault)));
             }
             Err(why) => return Some(why),
         };
         for (step, kind) in asked {
             match wants.iter().find(|want| want.step == step) {
-                Some(want) if want.ask.kind() == kind => {}
+                Some(want) if want.operation.kind() == kind => {}
                 Some(want) => return Some(other_kind(want, kind)),
                 None => {
                     return Some(format!(
@@ -118,7 +118,7 @@ impl Replay<'_> {
     }
 
     /// Shows the session what an entry has recorded.
-    fn goes_on(&mut self, state: &RunState, known: usize, entry: &Entry) {
+    fn advance_past(&mut self, state: &RunState, known: usize, entry: &Entry) {
         if let Fact::HandlerFailed { .. } = entry.fact {
             self.session = None; // its next attempt begins from the beginning
         }
@@ -128,18 +128,18 @@ impl Replay<'_> {
     }
 
     /// Whether a live run cannot go on where it stands.
-    async fn tip(&mut self, state: &RunState) -> Option<String> {
+    async fn tip_mismatch(&mut self, state: &RunState) -> Option<String> {
         if state.end.is_some() {
             return None;
         }
         match self.advance(state).await {
-            Ok(Advance::Wanted(wants)) => wants.iter().find_map(|want| {
+            Ok(PollResult::Wanted(wants)) => wants.iter().find_map(|want| {
                 let kind = state.steps.get(&want.step)?.kind;
-                (kind != want.ask.kind()).then(|| other_kind(want, kind))
+                (kind != want.operation.kind()).then(|| other_kind(want, kind))
             }),
-            Ok(Advance::Ended(Ok(_))) => self.orphans(state),
-            Ok(Advance::Ended(Err(fault))) if is_of_changed_code(&fault) => Some(fails(&fault)),
-            Ok(Advance::Ended(Err(_))) => None, // as it may have before
+            Ok(PollResult::Ended(Ok(_))) => self.orphans(state),
+            Ok(PollResult::Ended(Err(fault))) if is_of_changed_code(&fault) => Some(fails(&fault)),
+            Ok(PollResult::Ended(Err(_))) => None, // as it may have before
             Err(why) => Some(why),
         }
     }
@@ -147,15 +147,15 @@ impl Replay<'_> {
     fn orphans(&self, state: &RunState) -> Option<String> {
         let orphans = self.session.as_ref()?.orphans();
         // a signal may come that nobody ever waits for
-        let is_lost = |step: &&StepId| state.steps.get(*step).is_none_or(|step| step.kind != Kind::Signal);
+        let is_lost = |step: &&StepId| state.steps.get(*step).is_none_or(|step| step.kind != StepKind::Signal);
         let lost: Vec<String> = orphans.iter().filter(is_lost).map(|step| format!("`{step}`")).collect();
         (!lost.is_empty())
             .then(|| format!("the code does not ask for what is recorded of {} any more", lost.join(", ")))
     }
 
-    async fn advance(&mut self, state: &RunState) -> Result<Advance, String> {
+    async fn advance(&mut self, state: &RunState) -> Result<PollResult, String> {
         if self.session.is_none() {
-            let history = History {
+            let history = RunHistory {
                 run: state.run,
                 secret: state.secret,
                 attempt: state.handler_attempt(),
@@ -175,39 +175,39 @@ impl Replay<'_> {
 }
 
 /// The steps that only a handler that asks for them can have begun.
-fn asked_for(fact: &Fact) -> Vec<(StepId, Kind)> {
+fn asked_for(fact: &Fact) -> Vec<(StepId, StepKind)> {
     match fact {
-        Fact::StepsWoken { steps } => steps.iter().map(|step| (step.clone(), Kind::Run)).collect(),
-        Fact::StepStarted { step, .. } => vec![(step.clone(), Kind::Run)],
-        Fact::SleepStarted { step, .. } => vec![(step.clone(), Kind::Sleep)],
-        Fact::EventsSent { step, .. } => vec![(step.clone(), Kind::Send)],
-        Fact::InvokeStarted { step, .. } => vec![(step.clone(), Kind::Invoke)],
-        Fact::EventAwaited { step, .. } => vec![(step.clone(), Kind::Event)],
-        Fact::SignalAwaited { step, .. } => vec![(step.clone(), Kind::Signal)],
+        Fact::StepsWoken { steps } => steps.iter().map(|step| (step.clone(), StepKind::Run)).collect(),
+        Fact::StepStarted { step, .. } => vec![(step.clone(), StepKind::Run)],
+        Fact::SleepStarted { step, .. } => vec![(step.clone(), StepKind::Sleep)],
+        Fact::EventsSent { step, .. } => vec![(step.clone(), StepKind::Send)],
+        Fact::InvokeStarted { step, .. } => vec![(step.clone(), StepKind::Invoke)],
+        Fact::EventAwaited { step, .. } => vec![(step.clone(), StepKind::Event)],
+        Fact::SignalAwaited { step, .. } => vec![(step.clone(), StepKind::Signal)],
         _ => Vec::new(),
     }
 }
 
-fn is_of_changed_code(fault: &Fault) -> bool {
+fn is_of_changed_code(fault: &AdvisedFailure) -> bool {
     matches!(fault.failure.code.as_deref(), Some("nondeterminism" | "undecodable-memo"))
 }
 
-fn fails(fault: &Fault) -> String {
+fn fails(fault: &AdvisedFailure) -> String {
     format!("the function fails: {}", fault.failure.message)
 }
 
-fn other_kind(want: &Want, recorded: Kind) -> String {
+fn other_kind(want: &Want, recorded: StepKind) -> String {
     format!(
         "the journal holds a {} under `{}`, the code at {} asks for a {}; give the new step another name",
-        word(recorded),
+        kind_name(recorded),
         want.step,
         want.at,
-        word(want.ask.kind())
+        kind_name(want.operation.kind())
     )
 }
 
-fn named(steps: &[(StepId, Kind)]) -> String {
-    let each = steps.iter().map(|(step, kind)| format!("a {} `{step}`", word(*kind)));
+fn named(steps: &[(StepId, StepKind)]) -> String {
+    let each = steps.iter().map(|(step, kind)| format!("a {} `{step}`", kind_name(*kind)));
     each.collect::<Vec<_>>().join(", ")
 }
 

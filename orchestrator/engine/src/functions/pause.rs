@@ -9,13 +9,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use stepladder_core::slot::{ARRIVAL, Limit, Place};
+use stepladder_core::slot::{ARRIVAL, Limit, Ticket};
 use stepladder_core::state::RunState;
-use stepladder_core::{Cause, Timestamp, Wake};
+use stepladder_core::{Timestamp, Wake, WakeCause};
 
 use crate::EngineError;
 use crate::intake::note_key;
-use crate::ports::{After, Commit, Note, StoreError};
+use crate::ports::{Commit, FlowStateChange, LateWrite, StoreError};
 
 /// For so long a process need not look again at a function that was not paused: the step path stays as it is, and a pause
 /// holds everywhere after so long, at once where it was asked for.
@@ -35,8 +35,8 @@ impl Functions {
             return Ok(false);
         }
         let now = self.runtime.now().as_millis().to_string();
-        let note = Note { key: key(function), seen: None, becomes: Some(now.into()), until: Timestamp::MAX };
-        Ok(self.runtime.backend.note(vec![note]).await?[..] == [true])
+        let note = FlowStateChange { key: key(function), seen: None, becomes: Some(now.into()), until: Timestamp::MAX };
+        Ok(self.runtime.backend.change_flow_state(vec![note]).await?[..] == [true])
     }
 
     /// Lets a function's runs begin again, those that waited and those that come. Says how many it woke.
@@ -47,8 +47,9 @@ impl Functions {
     pub async fn resume(&self, function: &str) -> Result<usize, EngineError> {
         self.registered(function)?;
         if let Some(seen) = self.paused_note(function).await? {
-            let note = Note { key: key(function), seen: Some(seen), becomes: None, until: self.runtime.now() };
-            if self.runtime.backend.note(vec![note]).await?[..] != [true] {
+            let note =
+                FlowStateChange { key: key(function), seen: Some(seen), becomes: None, until: self.runtime.now() };
+            if self.runtime.backend.change_flow_state(vec![note]).await?[..] != [true] {
                 // paused anew meanwhile
                 return Ok(0);
             }
@@ -56,12 +57,13 @@ impl Functions {
         let limit = line(function);
         let mut woken = 0;
         loop {
-            let places = self.runtime.backend.line(&limit, PAGE).await?;
+            let places = self.runtime.backend.tickets(&limit, PAGE).await?;
             let group: Arc<str> = function.into();
-            let wakes = places.iter().map(|p| Wake { run: p.run, cause: Cause::Next, group: group.clone() }).collect();
+            let wakes =
+                places.iter().map(|p| Wake { run: p.run, cause: WakeCause::Next, group: group.clone() }).collect();
             // the wakes go first: who dies in between leaves places, and wakes those runs once more
             self.runtime.carry_out(Commit { wakes, ..Commit::default() }).await?;
-            let leave = |place: &Place| After::Leave { limit: limit.clone(), run: place.run, step: None };
+            let leave = |place: &Ticket| LateWrite::Dequeue { limit: limit.clone(), run: place.run, step: None };
             self.runtime.carry_out(Commit { after: places.iter().map(leave).collect(), ..Commit::default() }).await?;
             woken += places.len();
             if places.len() < PAGE {
@@ -85,7 +87,8 @@ impl Functions {
     /// [`EngineError::Store`].
     pub async fn paused(&self) -> Result<HashMap<Arc<str>, Timestamp>, EngineError> {
         let functions: Vec<&Arc<str>> = self.runtime.specs().map(|spec| &spec.id).collect();
-        let noted = self.runtime.backend.noted(functions.iter().map(|function| key(function)).collect()).await?;
+        let noted =
+            self.runtime.backend.read_flow_state(functions.iter().map(|function| key(function)).collect()).await?;
         let (mut paused, mut unpaused, now) = (HashMap::new(), self.unpaused(), self.runtime.now());
         for (function, text) in functions.into_iter().zip(noted) {
             match text.and_then(|text| text.parse().ok()).map(Timestamp::from_millis) {
@@ -107,13 +110,13 @@ impl Functions {
             return Ok(false);
         }
         let place =
-            Place { asked: state.created_at, event: state.created.event.id, run: state.run, step: ARRIVAL.into() };
-        self.runtime.backend.park(&line(function), place).await?;
+            Ticket { queued_at: state.created_at, event: state.created.event.id, run: state.run, step: ARRIVAL.into() };
+        self.runtime.backend.enqueue(&line(function), place).await?;
         Ok(self.paused_note(function).await?.is_some())
     }
 
     async fn paused_note(&self, function: &str) -> Result<Option<Arc<str>>, StoreError> {
-        Ok(self.runtime.backend.noted(vec![key(function)]).await?.pop().flatten())
+        Ok(self.runtime.backend.read_flow_state(vec![key(function)]).await?.pop().flatten())
     }
 
     /// When functions were seen not to be paused.

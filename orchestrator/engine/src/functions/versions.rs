@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use stepladder_core::state::RunState;
-use stepladder_core::version::compare;
+use stepladder_core::version::compare_versions;
 
 use crate::program::Program;
 
@@ -13,17 +13,17 @@ use crate::program::Program;
 pub(crate) struct Versions(HashMap<Arc<str>, Vec<Arc<dyn Program>>>);
 
 /// The version of a function under which a run goes on.
-pub(crate) struct Chosen<'p> {
+pub(crate) struct ChosenVersion<'p> {
     pub(crate) program: &'p Arc<dyn Program>,
     /// Whether it is another one than the run has begun under, which is not registered any more.
-    pub(crate) is_another: bool,
+    pub(crate) is_other_version: bool,
 }
 
 impl Versions {
     /// Adds a function in a version; false when that is there.
     pub(crate) fn add(&mut self, program: Arc<dyn Program>) -> bool {
         let all = self.0.entry(program.spec().id.clone()).or_default();
-        let at = all.partition_point(|known| compare(known.version(), program.version()).is_lt());
+        let at = all.partition_point(|known| compare_versions(known.version(), program.version()).is_lt());
         let is_new = all.get(at).is_none_or(|next| next.version() != program.version());
         if is_new {
             all.insert(at, program);
@@ -42,13 +42,16 @@ impl Versions {
     }
 
     /// What a run goes on under: its own version while that is registered, else the newest.
-    pub(crate) fn of(&self, state: &RunState) -> Option<Chosen<'_>> {
+    pub(crate) fn for_run(&self, state: &RunState) -> Option<ChosenVersion<'_>> {
         let all = self.0.get(&state.created.function)?;
-        let newest = Chosen { program: all.last()?, is_another: false };
-        if !state.has_moved() {
+        let newest = ChosenVersion { program: all.last()?, is_other_version: false };
+        if !state.has_requested() {
             return Some(newest);
         }
         let own = all.iter().find(|program| program.version() == state.version.as_deref());
-        Some(own.map_or(Chosen { is_another: true, ..newest }, |program| Chosen { program, is_another: false }))
+        Some(own.map_or(ChosenVersion { is_other_version: true, ..newest }, |program| ChosenVersion {
+            program,
+            is_other_version: false,
+        }))
     }
 }

@@ -11,10 +11,10 @@ use crate::hop::Hops;
 use std::sync::Arc;
 
 use serde::Serialize;
-use stepladder_core::event::data_fault;
+use stepladder_core::event::data_problem;
 use stepladder_core::journal::{Failure, Origin};
-use stepladder_core::state::{End, Ending, RunState};
-use stepladder_core::system::{FUNCTION_FAILED, INNGEST_CANCELLED, INNGEST_FAILED, INNGEST_FINISHED, tells_of_an_end};
+use stepladder_core::state::{RunEnd, RunOutcome, RunState};
+use stepladder_core::system::{FUNCTION_FAILED, INNGEST_CANCELLED, INNGEST_FAILED, INNGEST_FINISHED, is_run_end_event};
 use stepladder_core::{Event, EventId, Json, RunId, Spec, Timestamp, id, json};
 
 use crate::ports::StoreError;
@@ -26,14 +26,14 @@ const CANCELLED: &str = "function cancelled";
 
 /// Which of these events some function is triggered or cancelled by.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Listened {
+pub(crate) struct EndListeners {
     own_failed: bool,
     failed: bool,
     finished: bool,
     cancelled: bool,
 }
 
-impl Listened {
+impl EndListeners {
     pub(crate) fn by<'a>(specs: impl Iterator<Item = &'a Spec>) -> Self {
         let mut listened = Self::default();
         for spec in specs {
@@ -49,19 +49,19 @@ impl Listened {
     }
 
     /// The names under which an end is announced. A run that was skipped has never begun: it is not.
-    fn names(self, how: &Ending) -> impl Iterator<Item = &'static str> {
+    fn names(self, how: &RunOutcome) -> impl Iterator<Item = &'static str> {
         let Self { own_failed, failed, finished, cancelled } = self;
         let names = match how {
-            Ending::Completed(_) => [finished.then_some(INNGEST_FINISHED), None, None],
-            Ending::Failed(_) => [
+            RunOutcome::Completed(_) => [finished.then_some(INNGEST_FINISHED), None, None],
+            RunOutcome::Failed(_) => [
                 own_failed.then_some(FUNCTION_FAILED),
                 failed.then_some(INNGEST_FAILED),
                 finished.then_some(INNGEST_FINISHED),
             ],
-            Ending::Cancelled(_) => {
+            RunOutcome::Cancelled(_) => {
                 [cancelled.then_some(INNGEST_CANCELLED), finished.then_some(INNGEST_FINISHED), None]
             }
-            Ending::Skipped(_) => [None; 3],
+            RunOutcome::Skipped(_) => [None; 3],
         };
         names.into_iter().flatten()
     }
@@ -69,13 +69,13 @@ impl Listened {
 
 impl Hops {
     /// Whether some function may listen to this end.
-    pub(crate) fn is_listened_to(&self, end: &End) -> bool {
+    pub(crate) fn has_listener(&self, end: &RunEnd) -> bool {
         self.listened.names(&end.how).next().is_some()
     }
 
     /// Sends the events of a run's end that some function listens to.
-    pub(crate) async fn announce(&self, state: &RunState, end: &End) -> Result<(), StoreError> {
-        if !self.is_listened_to(end) || self.is_of_a_listener(state).await? {
+    pub(crate) async fn send_end_events(&self, state: &RunState, end: &RunEnd) -> Result<(), StoreError> {
+        if !self.has_listener(end) || self.is_caused_by_end_event(state).await? {
             return Ok(());
         }
         let event = |name: &'static str| Event {
@@ -92,10 +92,10 @@ impl Hops {
     }
 
     /// Whether a run is of a listener: an end's event started it, or one of those that called it.
-    async fn is_of_a_listener(&self, state: &RunState) -> Result<bool, StoreError> {
+    async fn is_caused_by_end_event(&self, state: &RunState) -> Result<bool, StoreError> {
         let mut created = state.created.clone();
         for _ in 0..CALLERS {
-            if tells_of_an_end(&created.event.name) {
+            if is_run_end_event(&created.event.name) {
                 return Ok(true);
             }
             let Origin::Invoke { parent, .. } = created.origin else { return Ok(false) };
@@ -107,18 +107,18 @@ impl Hops {
 }
 
 /// The data of an event that tells of an end, within the limits of any event. What would pass them is left out and named.
-pub(crate) fn end_data(name: &str, state: &RunState, end: &End) -> Json {
+pub(crate) fn end_data(name: &str, state: &RunState, end: &RunEnd) -> Json {
     let error = match &end.how {
-        Ending::Failed(error) => Some(error.clone().bounded()),
-        Ending::Cancelled(_) => Some(Failure::new(CANCELLED)),
-        Ending::Completed(_) | Ending::Skipped(_) => None,
+        RunOutcome::Failed(error) => Some(error.clone().bounded()),
+        RunOutcome::Cancelled(_) => Some(Failure::new(CANCELLED)),
+        RunOutcome::Completed(_) | RunOutcome::Skipped(_) => None,
     };
     let reason = match &end.how {
-        Ending::Cancelled(reason) => Some(reason.clone()),
+        RunOutcome::Cancelled(reason) => Some(reason.clone()),
         _ => None,
     };
     let result = match &end.how {
-        Ending::Completed(output) => Some(output.clone()),
+        RunOutcome::Completed(output) => Some(output.clone()),
         _ => None,
     };
     let (function, run, event) = (&*state.created.function, state.run, &state.created.event);
@@ -133,14 +133,20 @@ pub(crate) fn end_data(name: &str, state: &RunState, end: &End) -> Json {
                 (empty, whole) = (json::empty_object(), event.clone());
                 &Event { data: empty, user: None, ..whole }
             };
-            json::of(&OwnFailed { function_id: function, run_id: run, error: error.as_ref(), event, omitted: &omitted })
-        } else {
-            let event = Sent::of(event, keeps("event.data"));
-            let joined = state.joined.iter().map(|event| Sent::of(event, true));
-            json::of(&Told {
+            json::to_json(&FailedEventData {
                 function_id: function,
                 run_id: run,
-                error: error.as_ref().map(Serialized::of),
+                error: error.as_ref(),
+                event,
+                omitted: &omitted,
+            })
+        } else {
+            let event = SentEvent::of(event, keeps("event.data"));
+            let joined = state.joined.iter().map(|event| SentEvent::of(event, true));
+            json::to_json(&InngestEndData {
+                function_id: function,
+                run_id: run,
+                error: error.as_ref().map(SerializedError::of),
                 reason: reason.as_deref(),
                 result: result.as_ref().filter(|_| name == INNGEST_FINISHED && keeps("result")),
                 events: keeps("events").then(|| std::iter::once(event.clone()).chain(joined).collect()),
@@ -149,7 +155,7 @@ pub(crate) fn end_data(name: &str, state: &RunState, end: &End) -> Json {
             })
         };
         let data = data.unwrap_or_else(|_| json::empty_object());
-        let fits = data_fault(&data).is_none();
+        let fits = data_problem(&data).is_none();
         let next = match omitted.len() {
             _ if fits => return data,
             0 if name != FUNCTION_FAILED => "events",
@@ -164,7 +170,7 @@ pub(crate) fn end_data(name: &str, state: &RunState, end: &End) -> Json {
 /// The data of `stepladder/function.failed`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct OwnFailed<'a> {
+struct FailedEventData<'a> {
     function_id: &'a str,
     run_id: RunId,
     error: Option<&'a Failure>,
@@ -175,25 +181,25 @@ struct OwnFailed<'a> {
 
 /// The data of the events of Inngest's names.
 #[derive(Serialize)]
-struct Told<'a> {
+struct InngestEndData<'a> {
     function_id: &'a str,
     run_id: RunId,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Serialized<'a>>,
+    error: Option<SerializedError<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<&'a Json>,
-    event: Sent<'a>,
+    event: SentEvent<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    events: Option<Vec<Sent<'a>>>,
+    events: Option<Vec<SentEvent<'a>>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     omitted: &'a [&'static str],
 }
 
 /// An error as Inngest's clients know it.
 #[derive(Serialize)]
-struct Serialized<'a> {
+struct SerializedError<'a> {
     #[serde(rename = "__serialized")]
     serialized: bool,
     name: &'static str,
@@ -203,7 +209,7 @@ struct Serialized<'a> {
     code: Option<&'a str>,
 }
 
-impl<'a> Serialized<'a> {
+impl<'a> SerializedError<'a> {
     fn of(failure: &'a Failure) -> Self {
         let Failure { message, code } = failure;
         Self { serialized: true, name: "Error", error: message, message, code: code.as_deref() }
@@ -212,7 +218,7 @@ impl<'a> Serialized<'a> {
 
 /// An event as its sender wrote it.
 #[derive(Clone, Serialize)]
-struct Sent<'a> {
+struct SentEvent<'a> {
     id: EventId,
     name: Arc<str>,
     data: Json,
@@ -221,7 +227,7 @@ struct Sent<'a> {
     ts: Timestamp,
 }
 
-impl<'a> Sent<'a> {
+impl<'a> SentEvent<'a> {
     fn of(event: &'a Event, whole: bool) -> Self {
         let Event { id, name, data, user, ts, .. } = event;
         let data = if whole { data.clone() } else { json::empty_object() };

@@ -7,10 +7,10 @@ use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::state::StepState;
 
 use super::lines::{say_lines, with_something_to_say};
-use super::telling::{begins, is_told, say_start};
+use super::telling::{is_logged, log_start, starts_run};
 use super::timing::Punctuality;
-use super::{Ack, Hop, say, say_end};
-use crate::ports::{After, Commit, StoreError};
+use super::{Ack, Hop, log_attempt, log_end};
+use crate::ports::{Commit, LateWrite, StoreError};
 use crate::runs::Appended;
 
 /// The first and the longest wait before an outcome that the storage did not take is offered again.
@@ -20,14 +20,14 @@ impl Hop<'_> {
     /// Appends entries with the commit that has gathered. What is overtaken keeps the releases and forgets the rest,
     /// which is decided anew.
     pub(crate) async fn append(&mut self, entries: Vec<Entry>, ack: Ack) -> Result<Appended, StoreError> {
-        let is_release = |after: &After| matches!(after, After::Release { .. } | After::Leave { .. });
+        let is_release = |after: &LateWrite| matches!(after, LateWrite::Release { .. } | LateWrite::Dequeue { .. });
         let frees = !self.limits.is_empty() && self.commit.after.iter().any(is_release) || self.unwoken.is_some();
         if ack == Ack::Now && !frees {
             self.commit.acks.push(self.receipt.clone());
         }
         let entries = self.with_admission(entries);
-        self.watch_the_time(&entries);
-        let starts = self.state.begun_at.is_none() && entries.iter().any(|entry| begins(&entry.fact));
+        self.schedule_deadline(&entries);
+        let starts = self.state.first_run_at.is_none() && entries.iter().any(|entry| starts_run(&entry.fact));
         let lived = self.state.end.is_none();
         let of_attempts: Vec<Entry> = entries.iter().filter_map(|entry| self.of_attempt(entry)).collect();
         let entries = self.with_lines(entries);
@@ -37,19 +37,19 @@ impl Hop<'_> {
             self.said.forget_recorded(&self.state);
             say_lines(&self.state, &telling);
             if starts {
-                say_start(&self.state);
+                log_start(&self.state);
             }
             for entry in &of_attempts {
                 let took = entry.fact.step().and_then(|step| self.took.remove(step));
-                say(&self.state, entry, took.unwrap_or_default());
+                log_attempt(&self.state, entry, took.unwrap_or_default());
             }
             if let Some(end) = self.state.end.as_ref().filter(|_| lived) {
-                say_end(&self.state, end);
+                log_end(&self.state, end);
             }
             if frees {
                 // who waits is woken before the wake is done with: a crash between repeats it (rule 22). A failure does not
                 // undo the entries: bodies that they start are started
-                self.unwoken = self.hops.slots.pass_on(&self.limits).await.err();
+                self.unwoken = self.hops.slots.promote(&self.limits).await.err();
                 if ack == Ack::Now && self.unwoken.is_none() {
                     let acks = vec![self.receipt.clone()];
                     self.hops.runtime.carry_out(Commit { acks, ..Commit::default() }).await?;
@@ -68,7 +68,7 @@ impl Hop<'_> {
     /// What an entry says of an attempt's end. A start over an attempt that runs says that its worker died.
     fn of_attempt(&self, entry: &Entry) -> Option<Entry> {
         let Fact::StepStarted { step, .. } = &entry.fact else {
-            return is_told(&entry.fact).then(|| entry.clone());
+            return is_logged(&entry.fact).then(|| entry.clone());
         };
         let before = self.state.steps.get(step).filter(|step| matches!(step.state, StepState::Running { .. }))?;
         Some(Fact::AttemptInterrupted { step: step.clone(), attempt: before.attempt }.at(entry.at))
@@ -77,7 +77,7 @@ impl Hop<'_> {
     /// Wakes those who wait, if that has failed.
     pub(crate) async fn wake_the_unwoken(&mut self) -> Result<(), StoreError> {
         if self.unwoken.is_some() {
-            self.hops.slots.pass_on(&self.limits).await?;
+            self.hops.slots.promote(&self.limits).await?;
             self.unwoken = None;
         }
         Ok(())
@@ -88,14 +88,14 @@ impl Hop<'_> {
         self.commit.before.clear();
         self.commit.wakes.clear();
         self.commit.acks.clear();
-        self.commit.after.retain(|after| matches!(after, After::Release { .. }));
+        self.commit.after.retain(|after| matches!(after, LateWrite::Release { .. }));
     }
 
     /// A full disk must not cost what a body has done: where this process is the only one, outcomes that the storage does
     /// not take are kept and offered again while their lease lasts. A start among them is not: it would be late.
     async fn append_patiently(&mut self, entries: Vec<Entry>) -> Result<Appended, StoreError> {
         let starts = entries.iter().any(|entry| matches!(entry.fact, Fact::StepStarted { .. }));
-        let patient = self.hops.runtime.config.alone && !starts && entries.iter().any(is_outcome);
+        let patient = self.hops.runtime.config.is_only_process && !starts && entries.iter().any(is_outcome);
         let mut wait = OFFERED_AGAIN.0;
         loop {
             let appended = self.hops.runs.append(&mut self.state, entries.clone(), &mut self.commit).await;

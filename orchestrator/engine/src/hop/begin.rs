@@ -2,24 +2,24 @@
 
 use std::time::Duration;
 
-use stepladder_core::flow::Flow;
+use stepladder_core::flow::FlowControl;
 use stepladder_core::journal::{Entry, Fact, Origin};
 use stepladder_core::slot::Holder;
 use stepladder_core::spec::LazyScope;
 use stepladder_core::state::RunState;
-use stepladder_core::{Cause, Timestamp};
+use stepladder_core::{Timestamp, WakeCause};
 
 use super::{Ack, Hop};
 use crate::EngineError;
 use crate::functions;
-use crate::ports::{After, Later, StoreError};
-use crate::slots::{Acquisition, Asker};
+use crate::ports::{EarlyWrite, LateWrite, StoreError};
+use crate::slots::{Acquisition, SlotRequest};
 
 /// By so much a deadline's wake may come early, because clocks differ.
 const EARLY: Duration = Duration::from_secs(60);
 
 /// What flow control said to a run that is about to start.
-enum Asked {
+enum AdmissionAnswer {
     Admitted,
     /// It is put off, and the wake is acknowledged.
     Delayed,
@@ -29,33 +29,33 @@ enum Asked {
 
 impl Hop<'_> {
     /// Whether the run may begin, where it has not. If not, the wake is acknowledged: another one comes when it may.
-    pub(crate) async fn may_begin(&mut self) -> Result<bool, StoreError> {
-        while self.state.end.is_none() && self.state.begun_at.is_none() {
+    pub(crate) async fn may_start(&mut self) -> Result<bool, StoreError> {
+        while self.state.end.is_none() && self.state.first_run_at.is_none() {
             // before the pause: of a paused function, missed ticks are not kept for later
             if let Some(reason) = self.hops.intake.missed_tick(self.program.spec(), &self.state) {
-                self.skip_the_tick(reason).await?;
+                self.skip_missed_tick(reason).await?;
                 continue;
             }
             if let Some(at) = self.state.begins_at().filter(|at| *at > self.now()) {
-                if self.wake.cause == Cause::Slot || self.redelivered {
-                    self.leave_the_lines().await?;
+                if self.wake.cause == WakeCause::Slot || self.redelivered {
+                    self.leave_wait_queues().await?;
                 }
-                self.commit.before.push(self.hops.runtime.later(self.wake(Cause::Due), at));
+                self.commit.before.push(self.hops.runtime.later(self.wake(WakeCause::Due), at));
                 self.append(Vec::new(), Ack::Now).await?;
                 return Ok(false);
             }
             if self.hops.functions.waits_for_resumption(&self.state).await? {
-                self.leave_the_lines().await?;
+                self.leave_wait_queues().await?;
                 self.append(Vec::new(), Ack::Now).await?;
                 return Ok(false);
             }
             match self.ask_for_admission().await? {
-                Asked::Admitted => {}
-                Asked::Delayed => return Ok(false),
-                Asked::Again => continue,
+                AdmissionAnswer::Admitted => {}
+                AdmissionAnswer::Delayed => return Ok(false),
+                AdmissionAnswer::Again => continue,
             }
-            self.take_the_place().await?;
-            if self.is_bound_to_what_has_ended().await? {
+            self.cancel_replaced_run().await?;
+            if self.has_ended_caller().await? {
                 let reason = "the run that called it has ended".into();
                 self.append(vec![Fact::RunCancelled { reason }.at(self.now())], Ack::Later).await?;
                 continue;
@@ -64,31 +64,31 @@ impl Hop<'_> {
                 break;
             }
             // none joins it from now on; who was faster is in it, and may have put it off
-            self.append(vec![Fact::RunBegun.at(self.now())], Ack::Later).await?;
+            self.append(vec![Fact::CollectingEnded.at(self.now())], Ack::Later).await?;
         }
         Ok(true)
     }
 
     /// Rule 32: a run whose moment was missed starts when there is room, spaced from those that started meanwhile.
-    async fn ask_for_admission(&mut self) -> Result<Asked, StoreError> {
+    async fn ask_for_admission(&mut self) -> Result<AdmissionAnswer, StoreError> {
         if self.admitted || self.state.admitted {
-            return Ok(Asked::Admitted);
+            return Ok(AdmissionAnswer::Admitted);
         }
         let program = self.program.clone();
         let Some(begins_at) = self.hops.intake.admission(program.spec(), &self.state).await? else {
-            self.admitted = program.spec().notes_admission(&self.state.created.origin);
-            return Ok(Asked::Admitted);
+            self.admitted = program.spec().records_admission(&self.state.created.origin);
+            return Ok(AdmissionAnswer::Admitted);
         };
-        self.leave_the_lines().await?;
-        self.commit.before.push(self.hops.runtime.later(self.wake(Cause::Due), begins_at));
+        self.leave_wait_queues().await?;
+        self.commit.before.push(self.hops.runtime.later(self.wake(WakeCause::Due), begins_at));
         let appended = self.append(vec![Fact::RunDelayed { begins_at }.at(self.now())], Ack::Now).await?;
-        Ok(if appended.is_done() { Asked::Delayed } else { Asked::Again })
+        Ok(if appended.is_done() { AdmissionAnswer::Delayed } else { AdmissionAnswer::Again })
     }
 
     /// What is written next says that the run was let go: a hop that finds it in a line later does not ask again.
     pub(crate) fn with_admission(&self, mut entries: Vec<Entry>) -> Vec<Entry> {
         let state = &self.state;
-        let is_new = self.admitted && !state.admitted && state.begun_at.is_none() && state.end.is_none();
+        let is_new = self.admitted && !state.admitted && state.first_run_at.is_none() && state.end.is_none();
         if is_new {
             entries.insert(0, Fact::RunAdmitted.at(self.now()));
         }
@@ -97,28 +97,28 @@ impl Hop<'_> {
 
     /// Ends the run of a tick that was missed, and takes it out of the line of those that wait for their function to be
     /// resumed.
-    async fn skip_the_tick(&mut self, reason: &'static str) -> Result<(), StoreError> {
+    async fn skip_missed_tick(&mut self, reason: &'static str) -> Result<(), StoreError> {
         let (limit, run) = (functions::line(&self.state.created.function), self.state.run);
-        self.commit.after.push(After::Leave { limit, run, step: None });
+        self.commit.after.push(LateWrite::Dequeue { limit, run, step: None });
         let end = Fact::RunSkipped { reason: reason.into() }.at(self.now());
         if self.append(vec![end], Ack::Later).await?.is_done()
             && let Some(end) = &self.state.end
         {
-            super::say_end(&self.state, end);
+            super::log_end(&self.state, end);
         }
         Ok(())
     }
 
     /// Gives up the places of the run's arrival, with the next append: those that have begun may go on at its function's limits
     /// while it is paused. It has its time when it joins again.
-    async fn leave_the_lines(&mut self) -> Result<(), StoreError> {
+    async fn leave_wait_queues(&mut self) -> Result<(), StoreError> {
         let event = &self.state.created.event;
         let scope = &mut LazyScope::new(event);
         let (of_steps, of_runs) = (self.spec().limits(scope), self.spec().run_limits(scope));
         let run = self.state.run;
         for limit in of_steps.into_iter().chain(of_runs).flatten() {
-            if self.hops.runtime.backend.place(&limit, run, None).await?.is_some() {
-                self.commit.after.push(After::Leave { limit: limit.clone(), run, step: None });
+            if self.hops.runtime.backend.ticket(&limit, run, None).await?.is_some() {
+                self.commit.after.push(LateWrite::Dequeue { limit: limit.clone(), run, step: None });
                 self.limits.push(limit);
             }
         }
@@ -126,18 +126,18 @@ impl Hop<'_> {
     }
 
     /// Whether the run was called by one that has ended meanwhile, and is to end with it.
-    async fn is_bound_to_what_has_ended(&self) -> Result<bool, StoreError> {
+    async fn has_ended_caller(&self) -> Result<bool, StoreError> {
         let created = &self.state.created;
         let Origin::Invoke { parent, .. } = &created.origin else { return Ok(false) };
         Ok(created.bound && self.hops.runs.state(*parent).await?.is_some_and(|state| state.end.is_some()))
     }
 
     /// Cancels the run whose place this one takes; and where that had not begun, the one whose place it was to take.
-    async fn take_the_place(&self) -> Result<(), StoreError> {
+    async fn cancel_replaced_run(&self) -> Result<(), StoreError> {
         let mut next = self.state.created.replaces;
         while let Some(before) = next {
             let Some(state) = self.hops.runs.state(before).await? else { break };
-            next = state.created.replaces.filter(|_| state.begun_at.is_none());
+            next = state.created.replaces.filter(|_| state.first_run_at.is_none());
             if state.end.is_some() {
                 continue;
             }
@@ -151,16 +151,16 @@ impl Hop<'_> {
 
     /// Whether the run holds a slot of each limit on runs, or has ended. If not, it waits in line, and the wake is
     /// acknowledged.
-    pub(crate) async fn may_live(&mut self) -> Result<bool, StoreError> {
-        if self.run_limits.is_empty() || self.state.end.is_some() || self.state.begun_at.is_some() {
+    pub(crate) async fn may_continue(&mut self) -> Result<bool, StoreError> {
+        if self.run_limits.is_empty() || self.state.end.is_some() || self.state.first_run_at.is_some() {
             return Ok(true);
         }
         let holder = Holder::of_run(self.state.run);
-        let asker = Asker { holder: &holder, lease_until: Timestamp::MAX, by_itself: false };
-        if let Acquisition::Acquired = self.hops.slots.take_slots(&self.state, &self.run_limits, asker).await? {
+        let asker = SlotRequest { holder: &holder, lease_until: Timestamp::MAX, by_itself: false };
+        if let Acquisition::Acquired = self.hops.slots.acquire_slots(&self.state, &self.run_limits, asker).await? {
             return Ok(true);
         }
-        if self.wake.cause == Cause::Watchdog {
+        if self.wake.cause == WakeCause::Watchdog {
             self.hops.slots.release_ended(&self.run_limits).await?;
         }
         self.append(Vec::new(), Ack::Now).await?;
@@ -168,14 +168,14 @@ impl Hop<'_> {
     }
 
     /// Ends a run whose time is over. A wake that came for that moment, and a little early, comes again.
-    pub(crate) async fn keep_to_the_time(&mut self) -> Result<(), StoreError> {
+    pub(crate) async fn enforce_deadlines(&mut self) -> Result<(), StoreError> {
         while self.state.end.is_none()
             && let Some((due, reason)) = deadline(&self.spec().flow, &self.state)
         {
             let now = self.now();
             if now < due {
-                if self.wake.cause == Cause::Deadline && due.since(now) <= EARLY {
-                    self.commit.before.push(Later::Wake { wake: self.wake(Cause::Deadline), due });
+                if self.wake.cause == WakeCause::Deadline && due.since(now) <= EARLY {
+                    self.commit.before.push(EarlyWrite::Wake { wake: self.wake(WakeCause::Deadline), due });
                 }
                 break;
             }
@@ -186,19 +186,19 @@ impl Hop<'_> {
     }
 
     /// With the first entry of a run that is to end in time goes the wake for that time.
-    pub(crate) fn watch_the_time(&mut self, entries: &[Entry]) {
+    pub(crate) fn schedule_deadline(&mut self, entries: &[Entry]) {
         let Some(within) = self.spec().flow.finish_within else { return };
-        if self.state.begun_at.is_none()
-            && let Some(first) = entries.iter().find(|entry| entry.fact.is_of_a_handler())
+        if self.state.first_run_at.is_none()
+            && let Some(first) = entries.iter().find(|entry| entry.fact.is_requested_by_handler())
         {
-            self.commit.before.push(self.hops.runtime.later(self.wake(Cause::Deadline), first.at + within));
+            self.commit.before.push(self.hops.runtime.later(self.wake(WakeCause::Deadline), first.at + within));
         }
     }
 }
 
 /// By when the run is to have begun, or ended, and what is said of one that has not.
-fn deadline(flow: &Flow, state: &RunState) -> Option<(Timestamp, String)> {
-    match state.begun_at {
+fn deadline(flow: &FlowControl, state: &RunState) -> Option<(Timestamp, String)> {
+    match state.first_run_at {
         None => {
             let within = flow.start_within?;
             // what an event is to wait for is no delay

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepladder_core::state::RunState;
-use stepladder_core::{Cause, Timestamp, Wake};
+use stepladder_core::{Timestamp, Wake, WakeCause};
 
-use super::lines::Said;
+use super::lines::HandlerLog;
 use super::timing::Punctuality;
 use super::{Hop, UNREGISTERED};
 use crate::permanent;
-use crate::ports::{Commit, Delivery, Later, Receipt, StoreError};
+use crate::ports::{Commit, Delivery, EarlyWrite, Receipt, StoreError};
 
 /// How long a wake is put off when the storage failed (rule 13).
 const AGAIN: Duration = Duration::from_secs(10);
@@ -37,10 +37,10 @@ impl Hops {
     /// Moves the run of a delivered wake, and acknowledges the wake. Without a deadline, the hop has the time of a worker
     /// of its function.
     pub(crate) async fn hop(&self, delivery: Delivery, deadline: Option<Timestamp>) -> Result<(), StoreError> {
-        self.slots.pay_what_is_owed().await;
+        self.slots.release_pending().await;
         let Delivery { wake, receipt, receives } = delivery;
         let run = wake.run;
-        let cause = wake.cause.clone().in_other_words(Cause::Again);
+        let cause = wake.cause.clone().replaced_unless_needed(WakeCause::Again);
         let again = Wake { cause, ..wake.clone() };
         let invocation = Invocation { redelivered: receives > 1, deadline };
         let Err(error) = self.move_run(wake, receipt.clone(), invocation).await else { return Ok(()) };
@@ -48,7 +48,7 @@ impl Hops {
         let lasts = error.is_permanent();
         if lasts {
             permanent::report("move a run", Some(run), &error);
-            self.slots.refused.note(self.runtime.now());
+            self.slots.promotions.note(self.runtime.now());
         }
         if self
             .runtime
@@ -67,7 +67,7 @@ impl Hops {
         }
         // rule 13: a brown-out must not use up the queue's deliveries
         tracing::warn!(%run, %error, "the storage failed; the run is woken again later");
-        let later = Later::Wake { wake: again, due: self.runtime.now() + AGAIN };
+        let later = EarlyWrite::Wake { wake: again, due: self.runtime.now() + AGAIN };
         let put_off = Commit { before: vec![later], acks: vec![receipt], ..Commit::default() };
         let put_off = self.runtime.carry_out(put_off).await.map(drop);
         put_off.inspect_err(|error| {
@@ -87,7 +87,7 @@ impl Hops {
         let Invocation { redelivered, deadline } = invocation;
         let own = || began + self.runtime.config.worker_timeout_of(&state.created.function);
         let deadline = deadline.unwrap_or_else(own);
-        let look = matches!(wake.cause, Cause::Offered | Cause::Watchdog);
+        let look = matches!(wake.cause, WakeCause::Offered | WakeCause::Watchdog);
         let mut hop = Hop {
             hops: self,
             program,
@@ -113,15 +113,15 @@ impl Hops {
             lease_until: deadline + self.runtime.config.lease_margin,
             punctuality: Punctuality::Unknown,
             told_to_wait: HashSet::new(),
-            said: Said::default(),
+            said: HandlerLog::default(),
             took: HashMap::new(),
         };
         if let Err(error) = hop.run().await {
-            hop.owe();
+            hop.defer_releases();
             return Err(error);
         }
         if let Some(error) = hop.unwoken.take() {
-            hop.hops.slots.owed.add_unwoken(&hop.limits);
+            hop.hops.slots.unreleased.add_unwoken(&hop.limits);
             return Err(error);
         }
         self.runs.cache.put(Arc::new(hop.state));
@@ -133,10 +133,10 @@ impl Hops {
     async fn begin_or_forget(&self, wake: Wake, receipt: Receipt) -> Result<(), StoreError> {
         let mut commit = Commit { acks: vec![receipt], ..Commit::default() };
         match wake.cause {
-            Cause::Tick(minute) if self.runtime.program(&wake.group).is_some() => {
+            WakeCause::Tick(minute) if self.runtime.program(&wake.group).is_some() => {
                 self.intake.begin_tick(&wake, minute).await?;
             }
-            Cause::Tick(minute) if self.runtime.now().minute() - minute < TICK_WAITS => {
+            WakeCause::Tick(minute) if self.runtime.now().minute() - minute < TICK_WAITS => {
                 commit.before.push(self.runtime.later(wake, self.runtime.now() + UNREGISTERED));
             }
             _ => tracing::debug!(run = %wake.run, "a wake of a run that does not exist"),
@@ -150,8 +150,8 @@ impl Hops {
         let mut commit = Commit { acks: vec![receipt], ..Commit::default() };
         match &state.end {
             Some(end) => {
-                self.announce(state, end).await?;
-                self.tell_of_end(state, end, &mut commit);
+                self.send_end_events(state, end).await?;
+                self.write_end(state, end, &mut commit);
             }
             None => {
                 let function = &state.created.function;

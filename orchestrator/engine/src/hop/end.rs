@@ -2,19 +2,19 @@
 
 use stepladder_core::journal::{Entry, Fact, Failure};
 use stepladder_core::limits::OUTCOME_BYTES;
-use stepladder_core::state::End;
-use stepladder_core::{Cause, Json};
+use stepladder_core::state::RunEnd;
+use stepladder_core::{Json, WakeCause};
 
 use super::{Ack, Hop, Next};
 use crate::ports::StoreError;
-use crate::program::{Fault, Session};
+use crate::program::{AdvisedFailure, Session};
 use crate::runs::Appended;
 
 impl Hop<'_> {
     pub(crate) async fn end(
         &mut self,
         session: &mut dyn Session,
-        result: Result<Json, Fault>,
+        result: Result<Json, AdvisedFailure>,
         mut entries: Vec<Entry>,
     ) -> Result<Next, StoreError> {
         let orphans = session.orphans();
@@ -23,7 +23,7 @@ impl Hop<'_> {
             tracing::warn!(run = %self.state.run, ?orphans, "recorded outcomes that the code does not ask for (any more)");
         }
         entries.push(self.last_fact(result).at(self.now()));
-        let appended = match entries.last().and_then(End::from) {
+        let appended = match entries.last().and_then(RunEnd::from) {
             None => self.append(entries.clone(), Ack::Now).await?,
             Some(end) => {
                 // where finishing takes more than this commit, the row shows the end, and the wake is acknowledged, with
@@ -32,9 +32,9 @@ impl Hop<'_> {
                     && self.run_limits.is_empty()
                     && self.state.bound_children().next().is_none()
                     && self.hops.failure_run(&self.state, &end).is_none()
-                    && !self.hops.is_listened_to(&end);
+                    && !self.hops.has_listener(&end);
                 if simple {
-                    self.hops.tell_of_end(&self.state, &end, &mut self.commit);
+                    self.hops.write_end(&self.state, &end, &mut self.commit);
                 }
                 let appended = self.append(entries.clone(), if simple { Ack::Now } else { Ack::Later }).await?;
                 match appended {
@@ -49,8 +49,8 @@ impl Hop<'_> {
         }
     }
 
-    fn last_fact(&mut self, result: Result<Json, Fault>) -> Fact {
-        let Fault { failure, retry } = match result {
+    fn last_fact(&mut self, result: Result<Json, AdvisedFailure>) -> Fact {
+        let AdvisedFailure { failure, retry } = match result {
             Ok(output) if output.get().len() > OUTCOME_BYTES => {
                 let message = format!(
                     "the function returned {} bytes; at most {OUTCOME_BYTES} are allowed, return a reference to them",
@@ -67,7 +67,7 @@ impl Hop<'_> {
             None => Fact::RunFailed { error: failure.bounded() },
             Some(wait) => {
                 let retry_at = self.now() + self.hops.runtime.retry_wait(wait);
-                self.commit.before.push(self.hops.runtime.later(self.wake(Cause::Due), retry_at));
+                self.commit.before.push(self.hops.runtime.later(self.wake(WakeCause::Due), retry_at));
                 Fact::HandlerFailed { attempt, error: failure.bounded(), retry_at }
             }
         }

@@ -2,19 +2,19 @@
 //! loses nothing.
 
 use crate::hop::Hops;
-use stepladder_core::journal::{Created, Origin};
+use stepladder_core::journal::{NewRun, Origin};
 use stepladder_core::slot::Limit;
-use stepladder_core::state::{End, Ending, RunState};
+use stepladder_core::state::{RunEnd, RunOutcome, RunState};
 use stepladder_core::system::FUNCTION_FAILED;
-use stepladder_core::{Cause, Event, EventId, RunId, Wake};
+use stepladder_core::{Event, EventId, RunId, Wake, WakeCause};
 
 use crate::EngineError;
 use crate::hop::announce::end_data;
-use crate::ports::{After, Commit, Receipt, StoreError};
+use crate::ports::{Commit, LateWrite, Receipt, StoreError};
 
 /// Where an ended run may still have a place in line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Look {
+pub(crate) enum QueueCheck {
     /// Where the run says that it is.
     AtRun,
     /// The place was given a turn: also at the head of the line, should the run know nothing of it.
@@ -26,20 +26,24 @@ pub(crate) enum Look {
 impl Hops {
     /// What the last commit of an ended run carries: its row, and the wake of the run that waits for it (rule 19: every
     /// terminal status tells the parent).
-    pub(crate) fn tell_of_end(&self, state: &RunState, end: &End, commit: &mut Commit) {
-        commit.after.push(After::Ended { run: state.run, at: end.at, status: end.how.status() });
+    pub(crate) fn write_end(&self, state: &RunState, end: &RunEnd, commit: &mut Commit) {
+        commit.after.push(LateWrite::MarkEnded { run: state.run, at: end.at, status: end.how.status() });
         if let Some(spec) = self.runtime.spec_of(&state.created) {
-            let cancellers = spec.flow.cancellers(state.run, &state.created.event, state.created_at);
-            commit.after.extend(cancellers.into_iter().map(After::Forget));
+            let cancellers = spec.flow.cancel_subscriptions(state.run, &state.created.event, state.created_at);
+            commit.after.extend(cancellers.into_iter().map(LateWrite::Unsubscribe));
         }
         if let Origin::Invoke { parent, .. } = &state.created.origin {
-            commit.wakes.push(Wake { run: *parent, cause: Cause::ChildEnded, group: state.created.function.clone() });
+            commit.wakes.push(Wake {
+                run: *parent,
+                cause: WakeCause::ChildEnded,
+                group: state.created.function.clone(),
+            });
         }
     }
 
     /// The run that handles this run's failure, if its function has one.
-    pub(crate) fn failure_run(&self, state: &RunState, end: &End) -> Option<(RunId, Created)> {
-        let Ending::Failed(_) = &end.how else { return None };
+    pub(crate) fn failure_run(&self, state: &RunState, end: &RunEnd) -> Option<(RunId, NewRun)> {
+        let RunOutcome::Failed(_) = &end.how else { return None };
         let chosen = self.runtime.program_of(state)?;
         let function = chosen.program.spec().on_failure.clone()?;
         let run = state.run.on_failure_of(end.at);
@@ -52,7 +56,7 @@ impl Hops {
             external_id: None,
             received_at: end.at,
         };
-        Some((run, Created::new(function, event, Origin::Failure { of: state.run })))
+        Some((run, NewRun::new(function, event, Origin::Failure { of: state.run })))
     }
 
     /// Does the finishing work of an ended run, and acknowledges the wake. Every later wake does it again (rules 22
@@ -61,9 +65,9 @@ impl Hops {
     pub(crate) async fn finish(
         &self,
         state: &RunState,
-        end: &End,
+        end: &RunEnd,
         limits: &[Limit],
-        (receipt, look): (Receipt, Look),
+        (receipt, look): (Receipt, QueueCheck),
     ) -> Result<(), StoreError> {
         for child in state.bound_children() {
             // one that has ended tells this run of it, which would come here again
@@ -79,29 +83,29 @@ impl Hops {
         if let Some((run, created)) = self.failure_run(state, end) {
             self.intake.start_runs(vec![(run, created, Vec::new())]).await?;
         }
-        self.announce(state, end).await?;
+        self.send_end_events(state, end).await?;
         let mut commit = Commit::default();
         if !limits.is_empty() {
             self.slots.release_settled(state, limits, &mut commit).await?;
             let mut frees = !commit.after.is_empty();
             for limit in limits {
                 frees |= match look {
-                    Look::InLine => {
-                        let line = self.runtime.backend.line(limit, limit.slots as usize).await?;
+                    QueueCheck::InLine => {
+                        let line = self.runtime.backend.tickets(limit, limit.slots as usize).await?;
                         line.iter().any(|place| place.run == state.run)
                     }
-                    Look::AtRun | Look::Redo => false,
-                } || self.runtime.backend.place(limit, state.run, None).await?.is_some();
+                    QueueCheck::AtRun | QueueCheck::Redo => false,
+                } || self.runtime.backend.ticket(limit, state.run, None).await?.is_some();
             }
-            if frees || look == Look::Redo {
-                let leave = |limit: &Limit| After::Leave { limit: limit.clone(), run: state.run, step: None };
+            if frees || look == QueueCheck::Redo {
+                let leave = |limit: &Limit| LateWrite::Dequeue { limit: limit.clone(), run: state.run, step: None };
                 commit.after.extend(limits.iter().map(leave));
                 // what frees slots and places comes before the look for those who wait
                 self.runtime.carry_out(std::mem::take(&mut commit)).await?;
-                self.slots.pass_on(limits).await?;
+                self.slots.promote(limits).await?;
             }
         }
-        self.tell_of_end(state, end, &mut commit);
+        self.write_end(state, end, &mut commit);
         commit.acks.push(receipt);
         self.runtime.carry_out(commit).await?;
         Ok(())

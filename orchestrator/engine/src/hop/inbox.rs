@@ -6,23 +6,23 @@
 //! was overtaken, and nobody waits.
 
 use stepladder_core::journal::Entry;
-use stepladder_core::waiting::Arriving;
+use stepladder_core::waiting::ArrivingEvent;
 
 use super::{Ack, Hop};
-use crate::ports::{After, StoreError};
+use crate::ports::{LateWrite, StoreError};
 
 impl Hop<'_> {
     /// Whether the inbox is to be looked into now: not before a wait is written down.
-    pub(crate) fn is_to_look(&self) -> bool {
+    pub(crate) fn must_check_inbox(&self) -> bool {
         self.look && self.state.awaits_events()
     }
 
     /// Lets the events of the inbox enter that a wait is open for, and drops the others. Whether that was written; if not,
     /// somebody else has written, and it is to be decided anew.
-    pub(crate) async fn take_offers(&mut self) -> Result<bool, StoreError> {
+    pub(crate) async fn deliver_from_inbox(&mut self) -> Result<bool, StoreError> {
         let run = self.state.run;
         let mut entries: Vec<Entry> = Vec::new();
-        let offered = self.hops.runtime.backend.offered(run).await?;
+        let offered = self.hops.runtime.backend.inbox(run).await?;
         self.look = false;
         if offered.is_empty() {
             return Ok(true);
@@ -31,14 +31,14 @@ impl Hop<'_> {
             // one that is not there any more has outlived its retention
             let Some(event) = self.hops.runtime.backend.event(*id).await? else { continue };
             let mut sight = entries.clone();
-            let entry = self.hops.subscriptions.entering(&self.state, &Arriving::new(&event));
+            let entry = self.hops.subscriptions.delivery_entry(&self.state, &ArrivingEvent::new(&event));
             sight.extend(entry.clone());
             // one before it may have fulfilled the wait
             if self.state.admits_all(&sight).is_ok() {
                 entries.extend(entry);
             }
         }
-        self.commit.after.extend(offered.into_iter().map(|event| After::Taken { run, event }));
+        self.commit.after.extend(offered.into_iter().map(|event| LateWrite::TakeFromInbox { run, event }));
         Ok(self.append(entries, Ack::Later).await?.is_done())
     }
 }

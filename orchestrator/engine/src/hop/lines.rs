@@ -6,7 +6,7 @@
 
 use stepladder_core::StepId;
 use stepladder_core::journal::{Entry, Fact};
-use stepladder_core::report::{Level, Line, Placed};
+use stepladder_core::report::{HandlerLogLine, LogLevel, LogLine};
 use stepladder_core::state::RunState;
 
 use super::Hop;
@@ -15,12 +15,12 @@ use crate::program::Session;
 
 /// What the handler has said in one session, and nobody has recorded yet.
 #[derive(Debug, Default)]
-pub(crate) struct Said {
+pub(crate) struct HandlerLog {
     attempt: u32,
-    lines: Vec<Placed>,
+    lines: Vec<HandlerLogLine>,
 }
 
-impl Said {
+impl HandlerLog {
     /// Nothing yet, in this attempt of the handler.
     pub(crate) fn in_attempt(attempt: u32) -> Self {
         Self { attempt, lines: Vec::new() }
@@ -28,7 +28,7 @@ impl Said {
 
     /// Listens to what the session's handler has said since.
     pub(crate) fn hear(&mut self, session: &mut dyn Session) {
-        self.lines.extend(session.said());
+        self.lines.extend(session.take_log_lines());
     }
 
     /// Another hop may have recorded the same; and what an earlier attempt of the handler said is not news.
@@ -45,10 +45,10 @@ impl Hop<'_> {
         // the version under which the run begins; not before it does
         if let Some(version) = self.program.version()
             && !entries.is_empty()
-            && !self.state.has_moved()
+            && !self.state.has_requested()
             && !self.state.collecting
         {
-            entries.insert(0, Fact::VersionTaken { version: version.into() }.at(self.now()));
+            entries.insert(0, Fact::VersionChosen { version: version.into() }.at(self.now()));
         }
         let mut room = self.state.logs.room();
         for report in entries.iter_mut().filter_map(|entry| entry.fact.report_mut()) {
@@ -61,9 +61,9 @@ impl Hop<'_> {
         let (attempt, mut lines) = (self.said.attempt, self.said.lines.clone());
         room.fit_placed(&mut lines);
         if !lines.is_empty() {
-            let comes_first = |entry: &Entry| is_outcome(entry) || matches!(entry.fact, Fact::VersionTaken { .. });
+            let comes_first = |entry: &Entry| is_outcome(entry) || matches!(entry.fact, Fact::VersionChosen { .. });
             let at = entries.iter().position(|entry| !comes_first(entry)).unwrap_or(entries.len());
-            entries.insert(at, Fact::Logged { attempt, lines }.at(self.now()));
+            entries.insert(at, Fact::LogWritten { attempt, lines }.at(self.now()));
         }
         entries
     }
@@ -79,7 +79,7 @@ impl Hop<'_> {
 /// The entries that have lines.
 pub(crate) fn with_something_to_say(entries: &[Entry]) -> Vec<Entry> {
     let says = |entry: &&Entry| match &entry.fact {
-        Fact::Logged { .. } => true,
+        Fact::LogWritten { .. } => true,
         other => other.report().is_some_and(|report| !report.lines.is_empty()),
     };
     entries.iter().filter(says).cloned().collect()
@@ -88,7 +88,7 @@ pub(crate) fn with_something_to_say(entries: &[Entry]) -> Vec<Entry> {
 /// Tells what was just recorded: events of the target `stepladder::log`, at the line's own level.
 pub(crate) fn say_lines(state: &RunState, entries: &[Entry]) {
     for entry in entries {
-        if let Fact::Logged { attempt, lines } = &entry.fact {
+        if let Fact::LogWritten { attempt, lines } = &entry.fact {
             lines.iter().for_each(|placed| say_line(state, None, *attempt, &placed.line));
         }
         if let Fact::StepSucceeded { step, attempt, report, .. }
@@ -100,18 +100,18 @@ pub(crate) fn say_lines(state: &RunState, entries: &[Entry]) {
     }
 }
 
-fn say_line(state: &RunState, step: Option<&StepId>, attempt: u32, line: &Line) {
+fn say_line(state: &RunState, step: Option<&StepId>, attempt: u32, line: &LogLine) {
     let (run, function, message) = (state.run, &state.created.function, &line.message);
     let step = step.map(tracing::field::display);
     let fields = line.fields.as_ref().map(|fields| fields.get());
     match line.level {
-        Level::Info => {
+        LogLevel::Info => {
             tracing::info!(target: "stepladder::log", %run, %function, step, attempt, fields, "{message}");
         }
-        Level::Warn => {
+        LogLevel::Warn => {
             tracing::warn!(target: "stepladder::log", %run, %function, step, attempt, fields, "{message}");
         }
-        Level::Error => {
+        LogLevel::Error => {
             tracing::error!(target: "stepladder::log", %run, %function, step, attempt, fields, "{message}");
         }
     }
@@ -119,7 +119,7 @@ fn say_line(state: &RunState, step: Option<&StepId>, attempt: u32, line: &Line) 
 
 #[cfg(test)]
 mod tests {
-    use stepladder_core::journal::{Created, Failure, Origin, Record};
+    use stepladder_core::journal::{Failure, NewRun, Origin, Record};
     use stepladder_core::{Event, EventId, RunId, Timestamp, json};
 
     use super::*;
@@ -136,13 +136,13 @@ mod tests {
             external_id: None,
             received_at: at,
         };
-        let created = Fact::RunCreated(Box::new(Created::new("f".into(), event, Origin::Event)));
+        let created = Fact::RunCreated(Box::new(NewRun::new("f".into(), event, Origin::Event)));
         let failed = Fact::HandlerFailed { attempt: 1, error: Failure::new("x"), retry_at: at };
         let record = |entries| Record { seq: 0, token: 1, code: "".into(), entries };
         let state = |entries| RunState::fold(RunId::new(at, 1), &[record(entries)]).unwrap();
         let said = || {
-            let placed = Placed { after: 0, nth: 0, line: Line::new(Level::Info, "begun", None) };
-            Said { attempt: 1, lines: vec![placed] }
+            let placed = HandlerLogLine { after: 0, nth: 0, line: LogLine::new(LogLevel::Info, "begun", None) };
+            HandlerLog { attempt: 1, lines: vec![placed] }
         };
         let (mut before, mut after) = (said(), said());
         before.forget_recorded(&state(vec![created.clone().at(at)]));

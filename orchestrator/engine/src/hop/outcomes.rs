@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use stepladder_core::journal::{Entry, Fact, Failure};
-use stepladder_core::state::{Revealed, StepState};
-use stepladder_core::{Cause, Json, Report, Timestamp, bounds};
+use stepladder_core::state::{RevealedOutcome, StepState};
+use stepladder_core::{Json, Report, Timestamp, WakeCause, bounds};
 
 use super::append::is_outcome;
 use super::{Ack, Hop, Next, Running};
 use crate::ports::{Commit, StoreError};
-use crate::program::{Advance, Fault, Finished, Session};
+use crate::program::{AdvisedFailure, FinishedStep, PollResult, Session};
 use crate::runs::Appended;
 
 impl Hop<'_> {
@@ -21,25 +21,25 @@ impl Hop<'_> {
     pub(crate) async fn outcomes(
         &mut self,
         session: &mut dyn Session,
-        finished: Vec<Finished>,
+        finished: Vec<FinishedStep>,
     ) -> Result<Next, StoreError> {
         let now = self.now();
         let mut entries = Vec::with_capacity(finished.len());
-        for Finished { step, result } in finished {
+        for FinishedStep { step, result } in finished {
             let Some(running) = self.running.remove(&step) else { continue };
-            self.give_back(&step, running.ready.attempt);
+            self.release_attempt(&step, running.ready.attempt);
             self.took.insert(step.clone(), now.since(running.began));
-            let report = session.report(&step);
+            let report = session.take_report(&step);
             let entry = self.outcome(running, result, (report, now));
             entries.push(entry);
         }
         // before the handler is shown them: each is held against those before it in this write, too
-        let entries = bounds::fit(&self.state, entries);
+        let entries = bounds::fit_entries(&self.state, entries);
         if entries.is_empty() {
             return Ok(Next::Advance); // a timer's time has come, or the handler moved on by itself
         }
-        if self.running.is_empty() && entries.iter().all(|e| Revealed::from(e).is_some()) {
-            entries.iter().filter_map(Revealed::from).for_each(|revealed| session.reveal(revealed));
+        if self.running.is_empty() && entries.iter().all(|e| RevealedOutcome::from(e).is_some()) {
+            entries.iter().filter_map(RevealedOutcome::from).for_each(|revealed| session.reveal(revealed));
             self.pending = entries;
             return Ok(Next::Advance);
         }
@@ -57,7 +57,7 @@ impl Hop<'_> {
         // somebody else's attempt runs, its lease is still to be looked after (rule 10).
         let running = self.state.steps.values().filter(|s| matches!(s.state, StepState::Running { .. })).count();
         let lonely = alone && running == entries.len() && !self.is_early();
-        let ack = match lonely && entries.iter().all(|e| Revealed::from(e).is_none()) {
+        let ack = match lonely && entries.iter().all(|e| RevealedOutcome::from(e).is_none()) {
             true => Ack::Now,
             false => Ack::Later,
         };
@@ -81,7 +81,7 @@ impl Hop<'_> {
         if alone && self.state.end.is_none() && entries.is_empty() {
             return Ok(Next::Again);
         }
-        self.show(session);
+        self.reveal_recorded(session);
         Ok(Next::Advance)
     }
 
@@ -108,7 +108,7 @@ impl Hop<'_> {
             return Ok(Next::Again);
         }
         // nothing is shown ahead of the journal while bodies run: the session goes on where it is
-        self.show(session);
+        self.reveal_recorded(session);
         Ok(Next::Advance)
     }
 
@@ -130,7 +130,7 @@ impl Hop<'_> {
 
     /// The storage failed while bodies run. They come to their end and their outcomes are written: a body that was cut off
     /// would be executed again, and not before its lease is over.
-    pub(crate) async fn see_out(&mut self, session: &mut dyn Session) {
+    pub(crate) async fn save_before_error(&mut self, session: &mut dyn Session) {
         while !self.running.is_empty() {
             let finished = self.wait(session, None).await;
             let now = self.now();
@@ -139,16 +139,16 @@ impl Hop<'_> {
                 // the handler has moved on; what it wants now is decided anew, what it has dropped is not waited for
                 let advance = session.advance().await;
                 self.said.hear(session);
-                if matches!(advance, Advance::Ended(_)) {
+                if matches!(advance, PollResult::Ended(_)) {
                     return;
                 }
                 self.abandon(session, &mut entries);
             }
-            for Finished { step, result } in finished {
+            for FinishedStep { step, result } in finished {
                 let Some(running) = self.running.remove(&step) else { continue };
-                self.give_back(&step, running.ready.attempt);
+                self.release_attempt(&step, running.ready.attempt);
                 self.took.insert(step.clone(), now.since(running.began));
-                let report = session.report(&step);
+                let report = session.take_report(&step);
                 let entry = self.outcome(running, result, (report, now));
                 entries.push(entry);
             }
@@ -169,28 +169,33 @@ impl Hop<'_> {
 
     /// The run has ended under running bodies (it was cancelled): they may finish, their outcomes are refused, their
     /// slots are freed.
-    pub(crate) async fn outlive(&mut self, session: &mut dyn Session) -> Result<(), StoreError> {
+    pub(crate) async fn finish_after_end(&mut self, session: &mut dyn Session) -> Result<(), StoreError> {
         self.pending.clear();
         while !self.running.is_empty() {
             let finished = self.wait(session, None).await;
-            let ended = finished.into_iter().map(|finished| finished.step).chain(session.dropped());
+            let ended = finished.into_iter().map(|finished| finished.step).chain(session.take_dropped());
             for step in ended.collect::<Vec<_>>() {
                 if let Some(running) = self.running.remove(&step) {
-                    self.give_back(&step, running.ready.attempt);
+                    self.release_attempt(&step, running.ready.attempt);
                 }
             }
             let after = std::mem::take(&mut self.commit.after);
             self.hops.runtime.carry_out(Commit { after, ..Commit::default() }).await?;
-            self.hops.slots.pass_on(&self.limits).await?;
+            self.hops.slots.promote(&self.limits).await?;
         }
         Ok(())
     }
 
     /// The entry for a body's result.
-    fn outcome(&mut self, running: Running, result: Result<Json, Fault>, (report, now): (Report, Timestamp)) -> Entry {
+    fn outcome(
+        &mut self,
+        running: Running,
+        result: Result<Json, AdvisedFailure>,
+        (report, now): (Report, Timestamp),
+    ) -> Entry {
         let ready = running.ready;
         let (step, attempt) = (ready.step, ready.attempt);
-        let Fault { failure, retry } = match result {
+        let AdvisedFailure { failure, retry } = match result {
             Ok(output) => return Fact::StepSucceeded { step, attempt, output, report }.at(now),
             Err(fault) => fault,
         };
@@ -198,10 +203,10 @@ impl Hop<'_> {
         let (failure, retry_at) = match &ready.poll {
             Some((poll, checks, began)) if failure.is_not_yet() => {
                 let checks = checks.saturating_add(1);
-                match poll.next(checks, *began, now, seed) {
+                match poll.next_check(checks, *began, now, seed) {
                     // checks are made in time, however long retries are told to wait
                     Some(due) => (failure, Some((now + self.hops.runtime.retry_wait(due.since(now))).min(due))),
-                    None => (not_in_time(&step, poll.timeout, checks), None),
+                    None => (timed_out(&step, poll.timeout, checks), None),
                 }
             }
             Some(_) | None => {
@@ -210,14 +215,14 @@ impl Hop<'_> {
             }
         };
         if let Some(due) = retry_at {
-            let cause = if ready.woken { Cause::Step(step.clone()) } else { Cause::Due };
+            let cause = if ready.woken { WakeCause::Step(step.clone()) } else { WakeCause::Due };
             self.commit.before.push(self.hops.runtime.later(self.wake(cause), due));
         }
         Fact::StepFailed { step, attempt, error: failure, retry_at, report }.at(now)
     }
 }
 
-fn not_in_time(step: &str, timeout: Duration, checks: u32) -> Failure {
+fn timed_out(step: &str, timeout: Duration, checks: u32) -> Failure {
     Failure {
         message: format!(
             "step `{step}` waited in vain: {checks} checks within {timeout:?} found that it is not time yet"

@@ -3,32 +3,32 @@
 use stepladder_core::decide::{self, Want};
 use stepladder_core::journal::{Entry, Fact, Failure};
 use stepladder_core::limits::NAME_CHARS;
-use stepladder_core::sentence::brief;
+use stepladder_core::sentence::shortened;
 
 use super::{Ack, Hop, Next};
 use crate::ports::StoreError;
-use crate::program::{Advance, Session};
+use crate::program::{PollResult, Session};
 use crate::runs::Appended;
 
 impl Hop<'_> {
     /// Polls the handler, writes down what needs no body, starts or hands over what does, and waits for bodies.
     pub(crate) async fn settle(&mut self, session: &mut dyn Session) -> Result<Next, StoreError> {
-        if self.pending.is_empty() && self.is_to_look() {
-            if !self.take_offers().await? {
+        if self.pending.is_empty() && self.must_check_inbox() {
+            if !self.deliver_from_inbox().await? {
                 return self.keep_outcomes(session, Vec::new()).await;
             }
-            self.show(session);
+            self.reveal_recorded(session);
         }
         let advance = session.advance().await;
         self.said.hear(session);
         let mut entries = std::mem::take(&mut self.pending);
         self.abandon(session, &mut entries);
         match advance {
-            Advance::Ended(result) => {
+            PollResult::Ended(result) => {
                 self.abandon_the_rest(session, &mut entries);
                 self.end(session, result, entries).await
             }
-            Advance::Wanted(wants) => {
+            PollResult::Wanted(wants) => {
                 let plan = decide::plan(&self.state, &wants, self.situation(&entries));
                 self.notice(&plan);
                 if let Some(error) = wants.iter().find_map(name_fault) {
@@ -53,11 +53,11 @@ impl Hop<'_> {
 
     /// Bodies that the handler dropped while they ran (`select!`).
     pub(crate) fn abandon(&mut self, session: &mut dyn Session, entries: &mut Vec<Entry>) {
-        for step in session.dropped() {
+        for step in session.take_dropped() {
             if let Some(running) = self.running.remove(&step) {
                 let attempt = running.ready.attempt;
-                self.give_back(&step, attempt);
-                let report = session.report(&step);
+                self.release_attempt(&step, attempt);
+                let report = session.take_report(&step);
                 entries.push(Fact::StepAbandoned { step, attempt, report }.at(self.now()));
             }
         }
@@ -67,8 +67,8 @@ impl Hop<'_> {
     fn abandon_the_rest(&mut self, session: &mut dyn Session, entries: &mut Vec<Entry>) {
         for (step, running) in std::mem::take(&mut self.running) {
             let attempt = running.ready.attempt;
-            self.give_back(&step, attempt);
-            let report = session.report(&step);
+            self.release_attempt(&step, attempt);
+            let report = session.take_report(&step);
             entries.push(Fact::StepAbandoned { step, attempt, report }.at(self.now()));
         }
     }
@@ -77,8 +77,8 @@ impl Hop<'_> {
     async fn append_and_show(&mut self, session: &mut dyn Session, entries: Vec<Entry>) -> Result<Next, StoreError> {
         match self.append(entries.clone(), Ack::Later).await? {
             Appended::Done => {
-                self.shown += shown_ahead(&entries);
-                self.show(session);
+                self.shown += revealed_ahead(&entries);
+                self.reveal_recorded(session);
                 self.start_children(&entries).await?;
                 Ok(Next::Advance)
             }
@@ -87,7 +87,7 @@ impl Hop<'_> {
     }
 
     /// Gives the session what the journal has and it has not been given.
-    pub(crate) fn show(&mut self, session: &mut dyn Session) {
+    pub(crate) fn reveal_recorded(&mut self, session: &mut dyn Session) {
         for revealed in &self.state.outcomes[self.shown..] {
             session.reveal(revealed.clone());
         }
@@ -100,11 +100,11 @@ fn name_fault(want: &Want) -> Option<Failure> {
     let most = NAME_CHARS + 16;
     let is_good = want.step.len() <= most || want.step.chars().nth(most).is_none();
     let code = Some("bad-step-name".into());
-    (!is_good).then(|| Failure { message: format!("the step `{}` has too long a name", brief(&want.step)), code })
+    (!is_good).then(|| Failure { message: format!("the step `{}` has too long a name", shortened(&want.step)), code })
 }
 
 /// How many outcomes among `entries` the session was shown ahead of the journal: those of bodies.
-pub(crate) fn shown_ahead(entries: &[Entry]) -> usize {
+pub(crate) fn revealed_ahead(entries: &[Entry]) -> usize {
     let of_body = |e: &&Entry| matches!(e.fact, Fact::StepSucceeded { .. } | Fact::StepFailed { retry_at: None, .. });
     entries.iter().filter(of_body).count()
 }

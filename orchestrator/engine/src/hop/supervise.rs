@@ -9,12 +9,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use stepladder_core::decide::Ready;
+use stepladder_core::decide::ReadyStep;
 use stepladder_core::journal::{Fact, Failure};
-use stepladder_core::retry::Retry;
+use stepladder_core::retry::RetryAdvice;
 use stepladder_core::slot::Holder;
 use stepladder_core::spec::LazyScope;
-use stepladder_core::{Cause, Report, RunId, StepId, Timestamp};
+use stepladder_core::{Report, RunId, StepId, Timestamp, WakeCause};
 
 use crate::ports::{Commit, StoreError};
 use crate::runs::Appended;
@@ -27,7 +27,7 @@ const LAST_CHANCE: Duration = Duration::from_secs(1);
 
 /// A body.
 #[derive(Clone, Debug)]
-pub struct Executing {
+pub struct RunningBody {
     /// Of which run.
     pub run: RunId,
     /// Of which step.
@@ -40,37 +40,37 @@ pub struct Executing {
 
 /// The bodies of this process.
 #[derive(Clone, Default)]
-pub(crate) struct Bodies(Arc<Mutex<HashMap<u64, Body>>>);
+pub(crate) struct RunningBodies(Arc<Mutex<HashMap<u64, Body>>>);
 
 struct Body {
     holder: Holder,
-    ready: Ready,
+    ready: ReadyStep,
     began: Timestamp,
     /// From when on it is taken for stuck.
     stuck_at: Timestamp,
 }
 
 /// A body's entry; gone when the body is.
-pub(crate) struct Watched {
-    bodies: Bodies,
+pub(crate) struct BodyWatch {
+    bodies: RunningBodies,
     key: u64,
 }
 
-impl Drop for Watched {
+impl Drop for BodyWatch {
     fn drop(&mut self) {
         self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }
 
-impl Bodies {
+impl RunningBodies {
     /// Who executes, the oldest first.
-    pub(crate) fn executing(&self) -> Vec<Executing> {
+    pub(crate) fn executing(&self) -> Vec<RunningBody> {
         let bodies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |body: &Body| {
             let Holder { run, step, attempt, .. } = body.holder.clone();
-            Executing { run, step, attempt, since: body.began }
+            RunningBody { run, step, attempt, since: body.began }
         };
-        let mut executing: Vec<Executing> = bodies.values().map(of).collect();
+        let mut executing: Vec<RunningBody> = bodies.values().map(of).collect();
         executing.sort_by_key(|body| (body.since, body.run));
         executing
     }
@@ -78,12 +78,17 @@ impl Bodies {
 
 impl Hops {
     /// Keeps an eye on a body that is to stop at `expires`, in an invocation that ends at `deadline`.
-    pub(crate) fn watch(&self, ready: &Ready, holder: Holder, (expires, deadline): (Timestamp, Timestamp)) -> Watched {
+    pub(crate) fn watch(
+        &self,
+        ready: &ReadyStep,
+        holder: Holder,
+        (expires, deadline): (Timestamp, Timestamp),
+    ) -> BodyWatch {
         let key = self.runtime.entropy.bits() as u64;
         let stuck_at = (expires + PATIENCE).min(deadline - LAST_CHANCE).max(expires);
         let body = Body { holder, ready: ready.clone(), began: self.runtime.now(), stuck_at };
         self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, body);
-        Watched { bodies: self.bodies.clone(), key }
+        BodyWatch { bodies: self.bodies.clone(), key }
     }
 
     /// Fails the attempts whose bodies should have stopped and did not, in their place. Returns the steps.
@@ -92,7 +97,7 @@ impl Hops {
     /// [`StoreError`]; what was not written is found again at the next call.
     pub(crate) async fn expel_overdue(&self) -> Result<Vec<(RunId, StepId)>, StoreError> {
         let now = self.runtime.now();
-        let overdue: Vec<(u64, Holder, Ready, Timestamp)> = {
+        let overdue: Vec<(u64, Holder, ReadyStep, Timestamp)> = {
             let bodies = self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner);
             let is_overdue = |body: &&Body| body.stuck_at < now;
             let keyed = bodies.iter().filter(|(_, body)| is_overdue(body));
@@ -101,14 +106,14 @@ impl Hops {
         let mut expelled = Vec::new();
         for (key, holder, ready, began) in overdue {
             let run = holder.run;
-            self.expel(holder, &ready, began).await?;
+            self.fail_overdue_body(holder, &ready, began).await?;
             self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
             expelled.push((run, ready.step));
         }
         Ok(expelled)
     }
 
-    async fn expel(&self, holder: Holder, ready: &Ready, began: Timestamp) -> Result<(), StoreError> {
+    async fn fail_overdue_body(&self, holder: Holder, ready: &ReadyStep, began: Timestamp) -> Result<(), StoreError> {
         let run = holder.run;
         let Some(state) = self.runs.state(run).await? else { return Ok(()) };
         let mut state = Arc::unwrap_or_clone(state);
@@ -131,9 +136,9 @@ impl Hops {
             let seed = self.runtime.entropy.bits() as u64;
             let retry_at = ready
                 .policy
-                .next_delay(ready.failures + 1, Retry::Default, seed)
+                .next_delay(ready.failures + 1, RetryAdvice::Default, seed)
                 .map(|wait| now + self.runtime.retry_wait(wait));
-            let cause = if ready.woken { Cause::Step(step.clone()) } else { Cause::Due };
+            let cause = if ready.woken { WakeCause::Step(step.clone()) } else { WakeCause::Due };
             commit.before.push(self.runtime.later(self.runtime.wake_of(&state, cause), retry_at.unwrap_or(now)));
             // what the body has reported is lost with its thread
             let report = Report::default();
@@ -141,10 +146,10 @@ impl Hops {
             let failed = fact.at(now);
             match self.runs.append(&mut state, vec![failed.clone()], &mut commit).await? {
                 Appended::Conflict => continue,
-                Appended::Done => crate::hop::say(&state, &failed, now.since(began)),
+                Appended::Done => crate::hop::log_attempt(&state, &failed, now.since(began)),
                 Appended::Refused => {}
             }
-            return self.slots.pass_on(&limits).await;
+            return self.slots.promote(&limits).await;
         }
     }
 }

@@ -6,49 +6,49 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::decide::Ready;
+use stepladder_core::decide::ReadyStep;
 use stepladder_core::journal::{Entry, Fact};
-use stepladder_core::state::{End, Ending, RunState};
+use stepladder_core::state::{RunEnd, RunOutcome, RunState};
 use stepladder_core::{RunId, Status};
 
 /// Tells whoever follows this process's runs that one has ended.
-pub(crate) fn say_end(state: &RunState, end: &End) {
+pub(crate) fn log_end(state: &RunState, end: &RunEnd) {
     let (run, function, status) = (state.run, &state.created.function, end.how.status());
     let ms = millis(end.at.since(state.created_at));
     match &end.how {
-        Ending::Failed(error) => {
+        RunOutcome::Failed(error) => {
             tracing::info!(target: "stepladder::run", %run, %function, %status, ms, error = error.message, "run ended");
         }
-        Ending::Completed(_) | Ending::Cancelled(_) | Ending::Skipped(_) => {
+        RunOutcome::Completed(_) | RunOutcome::Cancelled(_) | RunOutcome::Skipped(_) => {
             tracing::info!(target: "stepladder::run", %run, %function, %status, ms, "run ended");
         }
     }
 }
 
 /// Tells them that a run was skipped: it ends as it is created.
-pub(crate) fn say_skipped(run: RunId, function: &str) {
+pub(crate) fn log_skipped(run: RunId, function: &str) {
     tracing::info!(target: "stepladder::run", %run, %function, status = %Status::Skipped, ms = 0_u64, "run ended");
 }
 
 /// Whether a fact that is the first of its kind starts the run: its handler was run.
-pub(crate) fn begins(fact: &Fact) -> bool {
-    fact.is_of_a_handler()
+pub(crate) fn starts_run(fact: &Fact) -> bool {
+    fact.is_requested_by_handler()
         || matches!(fact, Fact::HandlerFailed { .. } | Fact::RunCompleted { .. } | Fact::RunFailed { .. })
 }
 
 /// Whether [`say`] has something to say of a fact.
-pub(crate) fn is_told(fact: &Fact) -> bool {
+pub(crate) fn is_logged(fact: &Fact) -> bool {
     matches!(fact, Fact::StepSucceeded { .. } | Fact::StepFailed { .. } | Fact::AttemptInterrupted { .. })
 }
 
 /// Tells them that a run has started.
-pub(crate) fn say_start(state: &RunState) {
+pub(crate) fn log_start(state: &RunState) {
     let (run, function) = (state.run, &state.created.function);
     tracing::info!(target: "stepladder::run", %run, %function, "run started");
 }
 
 /// Tells them what became of an attempt, after so long.
-pub(crate) fn say(state: &RunState, entry: &Entry, took: Duration) {
+pub(crate) fn log_attempt(state: &RunState, entry: &Entry, took: Duration) {
     let (run, function, ms) = (state.run, &state.created.function, millis(took));
     if let Fact::StepSucceeded { step, attempt, .. } = &entry.fact {
         tracing::info!(target: "stepladder::run", %run, %function, %step, attempt, ms, "step succeeded");
@@ -68,7 +68,7 @@ pub(crate) fn say(state: &RunState, entry: &Entry, took: Duration) {
 }
 
 /// Tells them that a step waits in the line of this key.
-pub(crate) fn say_waits(state: &RunState, ready: &Ready, key: &Arc<str>) {
+pub(crate) fn log_wait(state: &RunState, ready: &ReadyStep, key: &Arc<str>) {
     let (run, function, step, attempt) = (state.run, &state.created.function, &ready.step, ready.attempt);
     tracing::info!(target: "stepladder::run", %run, %function, %step, attempt, %key, "step waits");
 }

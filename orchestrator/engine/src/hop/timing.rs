@@ -8,14 +8,14 @@
 
 use std::time::Duration;
 
-use stepladder_core::decide::{Plan, Ready};
+use stepladder_core::decide::{Plan, ReadyStep};
 use stepladder_core::limits::QUEUE_DELAY_SECONDS;
 use stepladder_core::slot::ARRIVAL;
 use stepladder_core::state::StepState;
-use stepladder_core::{Cause, StepId, Timestamp};
+use stepladder_core::{StepId, Timestamp, WakeCause};
 
 use super::{Hop, MARGIN};
-use crate::ports::{After, Later};
+use crate::ports::{EarlyWrite, LateWrite};
 
 /// A wake is for nothing that is due later than this: no clock is that far off.
 const EARLY: Duration = Duration::from_secs(60);
@@ -38,8 +38,8 @@ impl Hop<'_> {
     /// Whether too little is left of this invocation for a body that would be its first. Steps that fit no worker have
     /// been refused, so a fresh invocation has more time than this one, which has lost some. It starts what it is handed
     /// whether it fits or not: a hand-over is never followed by another.
-    pub(crate) fn is_too_late_for(&self, ready: &Ready) -> bool {
-        let is_fresh = matches!(self.wake.cause, Cause::Fresh(_));
+    pub(crate) fn is_too_late_for(&self, ready: &ReadyStep) -> bool {
+        let is_fresh = matches!(self.wake.cause, WakeCause::Fresh(_));
         !is_fresh && self.now() + ready.timeout + MARGIN > self.deadline
     }
 
@@ -58,10 +58,10 @@ impl Hop<'_> {
     }
 
     /// A retry that starts is what the wake was for.
-    pub(crate) fn notice_retries(&mut self, starting: &[Ready]) {
+    pub(crate) fn notice_retries(&mut self, starting: &[ReadyStep]) {
         let is_retry = |step: &StepId| {
             let state = self.state.steps.get(step).map(|step| &step.state);
-            matches!(state, Some(StepState::Waiting { error: Some(_), .. }))
+            matches!(state, Some(StepState::Retrying { error: Some(_), .. }))
         };
         if starting.iter().any(|ready| is_retry(&ready.step) && self.may_be_for(&ready.step)) {
             self.punctuality = Punctuality::InTime;
@@ -75,7 +75,7 @@ impl Hop<'_> {
     /// Nothing starts here. A lease that is alive is looked at again when it is over, by a copy of this wake: its holder
     /// may be dead (rule 10). A wake that came early comes again at its moment; where that is before the lease's end,
     /// it meets the lease then.
-    pub(crate) fn look_again(&mut self, plan: &Plan) {
+    pub(crate) fn wake_again(&mut self, plan: &Plan) {
         let longest = self.now() + Duration::from_secs(QUEUE_DELAY_SECONDS as u64);
         let lease = plan.leased_until.map(|lease| (lease + Duration::from_millis(1)).min(longest));
         let early = match self.punctuality {
@@ -85,34 +85,34 @@ impl Hop<'_> {
         let cause = self.wake.cause.clone();
         let (cause, due) = match (early, lease) {
             (Some(due), lease) if lease.is_none_or(|lease| due <= lease) => (cause, due),
-            (_, Some(lease)) => (cause.in_other_words(Cause::Lease), lease),
+            (_, Some(lease)) => (cause.replaced_unless_needed(WakeCause::Lease), lease),
             (_, None) => return,
         };
-        self.commit.before.push(Later::Wake { wake: self.wake(cause), due });
+        self.commit.before.push(EarlyWrite::Wake { wake: self.wake(cause), due });
     }
 
     /// The handler is run again at `due`; this wake may be the one for it, come too early.
-    pub(crate) fn repeat_if_early(&mut self, due: Timestamp) {
+    pub(crate) fn resend_if_early(&mut self, due: Timestamp) {
         if due <= self.now() + EARLY && self.is_for_any_timer() {
-            self.commit.before.push(Later::Wake { wake: self.wake(self.wake.cause.clone()), due });
+            self.commit.before.push(EarlyWrite::Wake { wake: self.wake(self.wake.cause.clone()), due });
         }
     }
 
     /// A slot may be free for this run, whose handler runs again at `due`. Where that is a moment away, by this clock, the
     /// wake comes again then; else the place is given up, and the slot is passed on (rule 24). The handler's next attempt
     /// asks anew.
-    pub(crate) fn give_up_the_turn(&mut self, due: Timestamp) {
+    pub(crate) fn give_up_turn(&mut self, due: Timestamp) {
         let step = match self.wake.cause.step() {
             Some(step) => step.clone(),
-            None if self.wake.cause == Cause::Slot => ARRIVAL.into(),
+            None if self.wake.cause == WakeCause::Slot => ARRIVAL.into(),
             None => return,
         };
         if due <= self.now() + MOMENT {
-            self.commit.before.push(Later::Wake { wake: self.wake(self.wake.cause.clone()), due });
+            self.commit.before.push(EarlyWrite::Wake { wake: self.wake(self.wake.cause.clone()), due });
             return;
         }
         let run = self.state.run;
-        let leave = |limit| After::Leave { limit, run, step: Some(step.clone()) };
+        let leave = |limit| LateWrite::Dequeue { limit, run, step: Some(step.clone()) };
         self.commit.after.extend(self.limits.iter().cloned().map(leave));
     }
 
@@ -128,19 +128,19 @@ impl Hop<'_> {
     /// Whether the wake can be one that was sent for a timer, and names none: the other causes have wakes beside it.
     fn is_for_any_timer(&self) -> bool {
         match self.wake.cause {
-            Cause::Due | Cause::Lease | Cause::Again | Cause::Fresh(None) => true,
-            Cause::Created
-            | Cause::Tick(_)
-            | Cause::Next
-            | Cause::Step(_)
-            | Cause::Fresh(Some(_))
-            | Cause::Slot
-            | Cause::ChildEnded
-            | Cause::Arrived
-            | Cause::Offered
-            | Cause::Watchdog
-            | Cause::Deadline
-            | Cause::Cancelled => false,
+            WakeCause::Due | WakeCause::Lease | WakeCause::Again | WakeCause::Fresh(None) => true,
+            WakeCause::Created
+            | WakeCause::Tick(_)
+            | WakeCause::Next
+            | WakeCause::Step(_)
+            | WakeCause::Fresh(Some(_))
+            | WakeCause::Slot
+            | WakeCause::ChildEnded
+            | WakeCause::Arrived
+            | WakeCause::Offered
+            | WakeCause::Watchdog
+            | WakeCause::Deadline
+            | WakeCause::Cancelled => false,
         }
     }
 }

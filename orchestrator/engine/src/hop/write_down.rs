@@ -3,24 +3,24 @@
 
 use std::sync::Arc;
 
-use stepladder_core::decide::{Ask, Child, Plan, Want};
-use stepladder_core::event::{data_fault, fault_of_all};
-use stepladder_core::journal::{Created, Entry, Fact, Failure, Kind, Origin, Outcome};
-use stepladder_core::limits::{EVENT_BYTES, name_fault};
-use stepladder_core::state::{Awaited, StepState};
+use stepladder_core::decide::{ChildCall, Operation, Plan, Want};
+use stepladder_core::event::{data_problem, problem_of_all};
+use stepladder_core::journal::{Entry, Fact, Failure, NewRun, Origin, Outcome, StepKind};
+use stepladder_core::limits::{EVENT_BYTES, name_problem};
+use stepladder_core::state::{StepState, WaitTarget};
 use stepladder_core::system::FUNCTION_INVOKED;
-use stepladder_core::waiting::Wait;
-use stepladder_core::{Cause, Event, EventId, Json, NewEvent, RunId, StepId, Timestamp, bounds, id};
+use stepladder_core::waiting::EventWait;
+use stepladder_core::{Event, EventId, Json, NewEvent, RunId, StepId, Timestamp, WakeCause, bounds, id};
 
 use super::{Hop, UNREGISTERED};
-use crate::ports::{After, Later, StoreError};
+use crate::ports::{EarlyWrite, LateWrite, StoreError};
 
 impl Hop<'_> {
     /// Sleeps, events, calls and their ends, refusals, interruptions. Later wakes go out before the entries (rule 11).
     pub(crate) async fn write_down(&mut self, plan: &Plan, entries: &mut Vec<Entry>) -> Result<(), StoreError> {
         for (step, attempt) in &plan.interrupted {
             entries.push(Fact::AttemptInterrupted { step: step.clone(), attempt: *attempt }.at(self.now()));
-            self.give_back_of_the_dead(step, *attempt).await?;
+            self.release_dead_attempt(step, *attempt).await?;
         }
         for want in &plan.register {
             self.register(want, entries).await?;
@@ -55,26 +55,26 @@ impl Hop<'_> {
 
     async fn register(&mut self, want: &Want, entries: &mut Vec<Entry>) -> Result<(), StoreError> {
         let (step, now) = (want.step.clone(), self.now());
-        match &want.ask {
-            Ask::Run(_) => {}
-            Ask::SleepFor(wait) => self.sleep(step, now + *wait, now, entries),
-            Ask::SleepUntil(until) if !until.is_writable() => {
+        match &want.operation {
+            Operation::Run(_) => {}
+            Operation::SleepFor(wait) => self.sleep(step, now + *wait, now, entries),
+            Operation::SleepUntil(until) if !until.is_representable() => {
                 let error = no_moment(&step, *until);
-                entries.push(Fact::StepRefused { step, error, kind: Some(Kind::Sleep) }.at(now));
+                entries.push(Fact::StepRefused { step, error, kind: Some(StepKind::Sleep) }.at(now));
             }
-            Ask::SleepUntil(until) => self.sleep(step, *until, now, entries),
-            Ask::Send(events) => {
+            Operation::SleepUntil(until) => self.sleep(step, *until, now, entries),
+            Operation::Send(events) => {
                 let fact = match self.send(&step, events, (now, entries)).await? {
                     Ok(ids) => Fact::EventsSent { step, ids },
-                    Err(error) => Fact::StepRefused { step, error, kind: Some(Kind::Send) },
+                    Err(error) => Fact::StepRefused { step, error, kind: Some(StepKind::Send) },
                 };
                 entries.push(fact.at(now));
             }
-            Ask::Invoke { function, input, bound } => {
+            Operation::Invoke { function, input, bound } => {
                 let child = self.state.run.invoked_by(&step, self.state.created_at);
                 let (function, input, bound) = (function.clone(), input.clone(), *bound);
                 if let Some(error) = self.call_fault(&step, &function, &input, entries) {
-                    let kind = Some(Kind::Invoke);
+                    let kind = Some(StepKind::Invoke);
                     entries.push(Fact::StepRefused { step, error, kind }.at(now));
                     return Ok(());
                 }
@@ -82,8 +82,10 @@ impl Hop<'_> {
                 entries.push(Fact::InvokeStarted { step, function, child, input, bound }.at(now));
                 entries.extend(ended.map(|ended| ended.at(now)));
             }
-            Ask::WaitForEvent { wait, timeout } => self.wait_for_event(step, wait, (now + *timeout, now), entries),
-            Ask::WaitForSignal { timeout } => {
+            Operation::WaitForEvent { wait, timeout } => {
+                self.wait_for_event(step, wait, (now + *timeout, now), entries)
+            }
+            Operation::WaitForSignal { timeout } => {
                 let until = now + *timeout;
                 entries.push(Fact::SignalAwaited { step: step.clone(), until }.at(now));
                 self.expire_at(step, until, now, entries);
@@ -96,18 +98,18 @@ impl Hop<'_> {
     fn wait_for_event(
         &mut self,
         step: StepId,
-        wait: &Arc<Wait>,
+        wait: &Arc<EventWait>,
         (until, now): (Timestamp, Timestamp),
         entries: &mut Vec<Entry>,
     ) {
-        if let Some(fault) = wait.fault(&self.hops.subscriptions.exprs) {
+        if let Some(fault) = wait.problem(&self.hops.subscriptions.exprs) {
             let error = Failure::new(format!("step `{step}` cannot wait: {fault}"));
             entries.push(Fact::RunFailed { error }.at(now));
             return;
         }
         entries.push(Fact::EventAwaited { step: step.clone(), wait: wait.clone(), until }.at(now));
         if until > now {
-            self.commit.before.extend(wait.waiters(self.state.run, &step, until).map(Later::Waiter));
+            self.commit.before.extend(wait.subscriptions(self.state.run, &step, until).map(EarlyWrite::Subscribe));
         }
         self.expire_at(step, until, now, entries);
     }
@@ -116,15 +118,15 @@ impl Hop<'_> {
         if until <= now {
             entries.push(Fact::WaitExpired { step }.at(now));
         } else {
-            self.commit.before.push(self.hops.runtime.later(self.wake(Cause::Due), until));
+            self.commit.before.push(self.hops.runtime.later(self.wake(WakeCause::Due), until));
         }
     }
 
     /// Who waited in vain is not to be met any more.
     fn leave_index(&mut self, step: &StepId) {
         let waiting = self.state.steps.get(step).map(|step| &step.state);
-        if let Some(StepState::Awaiting { what: Awaited::Event(wait), until }) = waiting {
-            self.commit.after.extend(wait.waiters(self.state.run, step, *until).map(After::Forget));
+        if let Some(StepState::Awaiting { what: WaitTarget::Event(wait), until }) = waiting {
+            self.commit.after.extend(wait.subscriptions(self.state.run, step, *until).map(LateWrite::Unsubscribe));
         }
     }
 
@@ -133,7 +135,7 @@ impl Hop<'_> {
         if until <= now {
             entries.push(Fact::SleepEnded { step }.at(now));
         } else {
-            self.commit.before.push(self.hops.runtime.later(self.wake(Cause::Due), until));
+            self.commit.before.push(self.hops.runtime.later(self.wake(WakeCause::Due), until));
         }
     }
 
@@ -144,7 +146,7 @@ impl Hop<'_> {
         events: &[NewEvent],
         (now, before): (Timestamp, &[Entry]),
     ) -> Result<Result<Vec<EventId>, Failure>, StoreError> {
-        if let Some(fault) = fault_of_all(events) {
+        if let Some(fault) = problem_of_all(events) {
             let message = format!("step `{step}` cannot send {fault}");
             return Ok(Err(Failure { message, code: Some("bad-event".into()) }));
         }
@@ -162,8 +164,8 @@ impl Hop<'_> {
     fn call_fault(&self, step: &StepId, function: &str, input: &Json, before: &[Entry]) -> Option<Failure> {
         let user = self.state.created.event.user.as_ref().map_or(0, |user| user.get().len());
         let bytes = input.get().len() + user;
-        let fault = name_fault(function).map(|fault| format!("the name of the function {fault}"));
-        let fault = fault.or_else(|| data_fault(input).map(|fault| format!("its input {fault}"))).or_else(|| {
+        let fault = name_problem(function).map(|fault| format!("the name of the function {fault}"));
+        let fault = fault.or_else(|| data_problem(input).map(|fault| format!("its input {fault}"))).or_else(|| {
             let most = EVENT_BYTES;
             (bytes > most)
                 .then(|| format!("its input and the event's `user` have {bytes} bytes; at most {most} are allowed"))
@@ -178,8 +180,8 @@ impl Hop<'_> {
 
     /// Why something that adds this many bytes to the run is not begun after these entries; `None` when it may.
     fn no_room(&self, step: &StepId, before: &[Entry], more: usize) -> Option<Failure> {
-        let bytes = self.state.bytes + before.iter().map(|entry| bounds::kept(&entry.fact)).sum::<usize>() + more;
-        (!self.state.has_room(bytes)).then(|| bounds::full(format_args!("step `{step}`"), bytes))
+        let bytes = self.state.bytes + before.iter().map(|entry| bounds::kept_bytes(&entry.fact)).sum::<usize>() + more;
+        (!self.state.has_room(bytes)).then(|| bounds::run_full_failure(format_args!("step `{step}`"), bytes))
     }
 
     /// A call of a function that does not exist ends as it begins. Whoever begins it decides: a worker with an older
@@ -197,7 +199,7 @@ impl Hop<'_> {
 
     /// Makes sure that a called function's run exists (rule 19: the caller's entry came first), and asks whether it
     /// has ended. Where the function is not known here, somebody else may know it, as whoever began the call did.
-    async fn look_after(&mut self, child: &Child) -> Result<Option<Outcome>, StoreError> {
+    async fn look_after(&mut self, child: &ChildCall) -> Result<Option<Outcome>, StoreError> {
         if let Some(state) = self.hops.runs.state(child.run).await? {
             // rule 15: whoever began it may have died before its first wake
             if state.next > 1 || state.end.is_some() || !self.may_repeat() {
@@ -207,7 +209,7 @@ impl Hop<'_> {
         if self.hops.runtime.program(&child.function).is_none() {
             let (run, function) = (self.state.run, &child.function);
             tracing::warn!(%run, %function, "a called run waits to begin: its function is not registered");
-            let wake = self.wake(self.wake.cause.clone().in_other_words(Cause::Again));
+            let wake = self.wake(self.wake.cause.clone().replaced_unless_needed(WakeCause::Again));
             self.commit.before.push(self.hops.runtime.later(wake, self.now() + UNREGISTERED));
             return Ok(None);
         }
@@ -218,7 +220,7 @@ impl Hop<'_> {
     /// Whether somebody may have failed over this wake, or one that it stands for.
     fn may_repeat(&self) -> bool {
         let cause = &self.wake.cause;
-        let again = matches!(cause, Cause::Again | Cause::Lease | Cause::Watchdog | Cause::Tick(_));
+        let again = matches!(cause, WakeCause::Again | WakeCause::Lease | WakeCause::Watchdog | WakeCause::Tick(_));
         self.redelivered || again || cause.step().is_some()
     }
 
@@ -229,14 +231,14 @@ impl Hop<'_> {
                 && self.hops.runtime.program(function).is_some()
             {
                 let (step, function, input) = (step.clone(), function.clone(), input.clone());
-                let child = Child { step, run: *child, function, input, bound: *bound };
+                let child = ChildCall { step, run: *child, function, input, bound: *bound };
                 self.hops.intake.start_runs(vec![self.child_run(&child)]).await?;
             }
         }
         Ok(())
     }
 
-    fn child_run(&self, child: &Child) -> (RunId, Created, Vec<Entry>) {
+    fn child_run(&self, child: &ChildCall) -> (RunId, NewRun, Vec<Entry>) {
         let event = Event {
             id: EventId::from_bytes(child.run.to_bytes()),
             name: FUNCTION_INVOKED.into(),
@@ -247,7 +249,7 @@ impl Hop<'_> {
             received_at: self.state.created_at,
         };
         let origin = Origin::Invoke { parent: self.state.run, step: child.step.clone() };
-        let created = Created { bound: child.bound, ..Created::new(child.function.clone(), event, origin) };
+        let created = NewRun { bound: child.bound, ..NewRun::new(child.function.clone(), event, origin) };
         (child.run, created, Vec::new())
     }
 }

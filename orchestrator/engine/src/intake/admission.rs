@@ -13,8 +13,8 @@ use stepladder_core::state::RunState;
 use stepladder_core::{Spec, Timestamp};
 
 use crate::intake::flow_control::value_of;
-use crate::intake::starts::{is_let_through, note_key};
-use crate::ports::{Note, StoreError};
+use crate::intake::starts::{bypasses_flow_control, note_key};
+use crate::ports::{FlowStateChange, StoreError};
 
 /// How often an admission that was overtaken is decided anew, before the wake is put off. Each time, another run got
 /// through.
@@ -23,7 +23,7 @@ const ROUNDS: u32 = 20;
 impl Intake {
     /// When the run may start instead of now; `None` when it may start now.
     pub(crate) async fn admission(&self, spec: &Spec, state: &RunState) -> Result<Option<Timestamp>, StoreError> {
-        if is_let_through(&state.created.origin) {
+        if bypasses_flow_control(&state.created.origin) {
             return Ok(None);
         }
         let rates = [("throttled", &spec.flow.throttle), ("rated", &spec.flow.rate_limit)];
@@ -39,14 +39,14 @@ impl Intake {
                 if rounds.next().is_none() {
                     return Err(StoreError::Unavailable("other runs of the same key start without end".into()));
                 }
-                let seen = self.runtime.backend.noted(vec![key.clone()]).await?.pop().flatten();
+                let seen = self.runtime.backend.read_flow_state(vec![key.clone()]).await?.pop().flatten();
                 let admission = rate.admit(seen.as_deref(), planned, self.runtime.now(), self.tolerance());
                 // two runs may ask at the same time and for the same place: the token tells their notes apart, for a
                 // store takes a note that is there already for the caller's own
                 let kept = format!("{} {:x}", admission.kept, self.runtime.entropy.bits());
                 let (becomes, until) = (Some(kept.into()), admission.until);
-                let note = Note { key: key.clone(), seen, becomes, until };
-                if self.runtime.backend.note(vec![note]).await?[..] == [true] {
+                let note = FlowStateChange { key: key.clone(), seen, becomes, until };
+                if self.runtime.backend.change_flow_state(vec![note]).await?[..] == [true] {
                     break admission;
                 }
             };
@@ -60,6 +60,6 @@ impl Intake {
     /// How late a wake may come and count as in time. SQS delays messages by whole seconds, and an invocation may start
     /// cold; on one machine both are a matter of milliseconds.
     fn tolerance(&self) -> Duration {
-        if self.runtime.config.alone { Duration::from_secs(1) } else { Duration::from_secs(5) }
+        if self.runtime.config.is_only_process { Duration::from_secs(1) } else { Duration::from_secs(5) }
     }
 }

@@ -9,16 +9,16 @@ use crate::intake::Intake;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use stepladder_core::flow::Flow;
-use stepladder_core::journal::{Created, Entry, Fact, Origin};
+use stepladder_core::flow::FlowControl;
+use stepladder_core::journal::{Entry, Fact, NewRun, Origin};
 use stepladder_core::limits::{COLLECTED, COLLECTED_BYTES, RETENTION_OF_NOTES};
 use stepladder_core::spec::LazyScope;
 use stepladder_core::state::RunState;
-use stepladder_core::{Cause, Event, RunId, Spec, Timestamp};
+use stepladder_core::{Event, RunId, Spec, Timestamp, WakeCause};
 
 use crate::intake::flow_control::value_of;
-use crate::intake::starts::{Beginning, note_key};
-use crate::ports::{Begun, Commit, Later, Note, StoreError};
+use crate::intake::starts::{RunDraft, note_key};
+use crate::ports::{Commit, EarlyWrite, FlowStateChange, StartResult, StoreError};
 
 /// How often in a row no event of a call may get into a run before the call gives up: each time, another process was
 /// faster. A call of many events needs more rounds, and gets them as long as each brings one event in.
@@ -34,7 +34,7 @@ impl Intake {
             let key = of_batch.or(spec.flow.debounce.as_ref().and_then(|debounce| debounce.key.as_ref()));
             match value_of(key, &mut LazyScope::new(&event)) {
                 // one whose `ts` lies ahead would hold the others up, or begin with them too early
-                Ok(_) if event.begins_at().is_some() => alone.push(self.not_collected(spec, event, Vec::new())),
+                Ok(_) if event.starts_not_before().is_some() => alone.push(self.not_collected(spec, event, Vec::new())),
                 Ok(value) => of_values.entry(value).or_default().push(event),
                 Err(bad) => {
                     let reason = format!("the key by which its events are collected: {bad}").into();
@@ -47,8 +47,8 @@ impl Intake {
             }
         }
         if !alone.is_empty() {
-            let starts = alone.into_iter().map(|beginning| self.start(beginning, Vec::new())).collect();
-            self.begin(starts, Vec::new()).await?;
+            let starts = alone.into_iter().map(|beginning| self.prepare_start(beginning, Vec::new())).collect();
+            self.commit_starts(starts, Vec::new()).await?;
         }
         for (value, events) in of_values {
             self.collect_of(spec, &value, events).await?;
@@ -57,9 +57,9 @@ impl Intake {
     }
 
     /// A run of its own for an event that joins no other.
-    fn not_collected(&self, spec: &Spec, event: Event, more: Vec<Entry>) -> Beginning {
+    fn not_collected(&self, spec: &Spec, event: Event, more: Vec<Entry>) -> RunDraft {
         let run = RunId::started_by(event.id, &spec.id);
-        (run, Created::new(spec.id.clone(), event, Origin::Event), more)
+        (run, NewRun::new(spec.id.clone(), event, Origin::Event), more)
     }
 
     async fn collect_of(&self, spec: &Spec, value: &str, events: Vec<Event>) -> Result<(), StoreError> {
@@ -81,7 +81,7 @@ impl Intake {
                     let (fits, _) = fitting(&spec.flow, &state, left.make_contiguous());
                     let fitting = left.drain(..fits);
                     // rule 15: one that it has met already may have been let in by somebody who died before its wake
-                    let (met, joining) = fitting.partition(|event| state.has_met(event.id));
+                    let (met, joining) = fitting.partition(|event| state.has_seen(event.id));
                     let (ours, mut elsewhere) = self.claim(spec, state.run, joining).await?;
                     elsewhere.extend::<Vec<_>>(met);
                     let late = self.join_run(spec, state.run, ours).await?;
@@ -91,7 +91,7 @@ impl Intake {
                     late.into_iter().rev().for_each(|event| left.push_front(event));
                     elsewhere
                 }
-                None if self.open(spec, &open, pointer, first).await? => {
+                None if self.open_run(spec, &open, pointer, first).await? => {
                     left.pop_front();
                     Vec::new()
                 }
@@ -99,7 +99,7 @@ impl Intake {
                 None => left.pop_front().into_iter().collect(),
             };
             for event in elsewhere {
-                if !self.is_there(spec, &event).await? {
+                if !self.ensure_delivered(spec, &event).await? {
                     left.push_front(event);
                 }
             }
@@ -109,20 +109,20 @@ impl Intake {
     }
 
     async fn note_of(&self, key: &Arc<str>) -> Result<Option<Arc<str>>, StoreError> {
-        Ok(self.runtime.backend.noted(vec![key.clone()]).await?.pop().flatten())
+        Ok(self.runtime.backend.read_flow_state(vec![key.clone()]).await?.pop().flatten())
     }
 
     /// Sees to it that an event is in the run that it was noted to go to. False where it is noted nowhere, or was, and the
     /// run has begun without it.
-    async fn is_there(&self, spec: &Spec, event: &Event) -> Result<bool, StoreError> {
-        let noted = self.note_of(&goes_to(spec, event)).await?;
+    async fn ensure_delivered(&self, spec: &Spec, event: &Event) -> Result<bool, StoreError> {
+        let noted = self.note_of(&destination_key(spec, event)).await?;
         let Some(run) = noted.as_deref().and_then(|run| run.parse::<RunId>().ok()) else { return Ok(false) };
         // a run that was noted was there: it is gone because it ended long ago
         let Some(state) = self.runs.state(run).await? else { return Ok(true) };
-        if state.has_met(event.id) {
-            if state.begun_at.is_none() && state.end.is_none() {
+        if state.has_seen(event.id) {
+            if state.first_run_at.is_none() && state.end.is_none() {
                 // whoever let the event in may have died before he sent the wake
-                let wakes = vec![self.runtime.wake_of(&state, Cause::Arrived)];
+                let wakes = vec![self.runtime.wake_of(&state, WakeCause::Arrived)];
                 self.runtime.carry_out(Commit { wakes, ..Commit::default() }).await?;
             }
             return Ok(true);
@@ -138,9 +138,13 @@ impl Intake {
     async fn claim(&self, spec: &Spec, run: RunId, events: Vec<Event>) -> Result<(Vec<Event>, Vec<Event>), StoreError> {
         let until = self.runtime.now() + RETENTION_OF_NOTES;
         let becomes: Arc<str> = run.to_string().into();
-        let note =
-            |event: &Event| Note { key: goes_to(spec, event), seen: None, becomes: Some(becomes.clone()), until };
-        let noted = self.runtime.backend.note(events.iter().map(note).collect()).await?;
+        let note = |event: &Event| FlowStateChange {
+            key: destination_key(spec, event),
+            seen: None,
+            becomes: Some(becomes.clone()),
+            until,
+        };
+        let noted = self.runtime.backend.change_flow_state(events.iter().map(note).collect()).await?;
         let (mut ours, mut elsewhere) = (Vec::new(), Vec::new());
         for (event, noted) in events.into_iter().zip(noted) {
             if noted { &mut ours } else { &mut elsewhere }.push(event);
@@ -151,12 +155,13 @@ impl Intake {
     /// The run has begun without the event, and can never have it any more.
     async fn unclaim(&self, spec: &Spec, run: RunId, event: &Event) -> Result<(), StoreError> {
         let seen = Some(run.to_string().into());
-        let note = Note { key: goes_to(spec, event), seen, becomes: None, until: self.runtime.now() };
-        self.runtime.backend.note(vec![note]).await.map(drop)
+        let note =
+            FlowStateChange { key: destination_key(spec, event), seen, becomes: None, until: self.runtime.now() };
+        self.runtime.backend.change_flow_state(vec![note]).await.map(drop)
     }
 
     /// Begins a run that further events may join; whether it did, or somebody else was faster.
-    async fn open(
+    async fn open_run(
         &self,
         spec: &Spec,
         open: &Arc<str>,
@@ -166,16 +171,16 @@ impl Intake {
         let (run, now) = (RunId::started_by(event.id, &spec.id), self.runtime.now());
         let (text, until): (Arc<str>, _) = (run.to_string().into(), now + RETENTION_OF_NOTES);
         let notes = vec![
-            Note { key: open.clone(), seen: pointer, becomes: Some(text.clone()), until },
-            Note { key: goes_to(spec, event), seen: None, becomes: Some(text), until },
+            FlowStateChange { key: open.clone(), seen: pointer, becomes: Some(text.clone()), until },
+            FlowStateChange { key: destination_key(spec, event), seen: None, becomes: Some(text), until },
         ];
-        let mut created = Created::new(spec.id.clone(), event.clone(), Origin::Event);
+        let mut created = NewRun::new(spec.id.clone(), event.clone(), Origin::Event);
         if most(&spec.flow) > 1 && event.bytes() < COLLECTED_BYTES {
             created.collects = true;
             created.begins_at = Some(begins_at(&spec.flow, now, now));
         }
-        let start = self.start((run, created, Vec::new()), notes);
-        Ok(self.begin(vec![start], Vec::new()).await? != [Begun::Overtaken])
+        let start = self.prepare_start((run, created, Vec::new()), notes);
+        Ok(self.commit_starts(vec![start], Vec::new()).await? != [StartResult::Overtaken])
     }
 
     /// Lets events join a run; gives those back that the run takes no more.
@@ -183,15 +188,15 @@ impl Intake {
         let Some(state) = self.runs.take_state(run).await? else { return Ok(events) };
         let mut state = Arc::unwrap_or_clone(state);
         loop {
-            events.retain(|event| !state.has_met(event.id));
+            events.retain(|event| !state.has_seen(event.id));
             if !state.collecting || state.end.is_some() || events.is_empty() {
                 break;
             }
             let (fits, closes) = fitting(&spec.flow, &state, &events);
             let late = events.split_off(fits);
             let entries = self.joining(spec, &state, &events, closes);
-            let before = events.iter().map(|event| Later::Link { run, event: event.id }).collect();
-            let wakes = closes.then(|| self.runtime.wake_of(&state, Cause::Arrived)).into_iter().collect();
+            let before = events.iter().map(|event| EarlyWrite::LinkEvent { run, event: event.id }).collect();
+            let wakes = closes.then(|| self.runtime.wake_of(&state, WakeCause::Arrived)).into_iter().collect();
             let mut commit = Commit { before, wakes, ..Commit::default() };
             // those that did not fit find it closed
             let done = self.runs.append(&mut state, entries, &mut commit).await?.is_done();
@@ -222,7 +227,7 @@ impl Intake {
 }
 
 /// When a run begins whose first event came at `first`, and the latest now.
-fn begins_at(flow: &Flow, first: Timestamp, now: Timestamp) -> Timestamp {
+fn begins_at(flow: &FlowControl, first: Timestamp, now: Timestamp) -> Timestamp {
     match (&flow.batch, &flow.debounce) {
         (Some(batch), _) => first + batch.timeout,
         (None, Some(debounce)) => debounce.begins_at(first, now),
@@ -231,12 +236,12 @@ fn begins_at(flow: &Flow, first: Timestamp, now: Timestamp) -> Timestamp {
 }
 
 /// How many events a run begins with at most.
-fn most(flow: &Flow) -> u32 {
+fn most(flow: &FlowControl) -> u32 {
     flow.batch.as_ref().map_or(COLLECTED, |batch| batch.size)
 }
 
 /// How many of these a run takes, at least one, and whether it is full then.
-fn fitting(flow: &Flow, state: &RunState, events: &[Event]) -> (usize, bool) {
+fn fitting(flow: &FlowControl, state: &RunState, events: &[Event]) -> (usize, bool) {
     // each entry of a run that has not begun is an event
     let room = u64::from(most(flow)).saturating_sub(state.next).max(1);
     let mut bytes = state.created.event.bytes() + state.bytes;
@@ -250,6 +255,6 @@ fn fitting(flow: &Flow, state: &RunState, events: &[Event]) -> (usize, bool) {
 }
 
 /// The note that says to which run an event went.
-fn goes_to(spec: &Spec, event: &Event) -> Arc<str> {
+fn destination_key(spec: &Spec, event: &Event) -> Arc<str> {
     note_key("met", &spec.id, &event.id.to_string())
 }

@@ -5,22 +5,22 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::expr::{BadExpr, Expr};
-use stepladder_core::flow::{Rate, Second, Singleton};
-use stepladder_core::journal::{Created, Origin};
+use stepladder_core::expr::{Expr, ExprError};
+use stepladder_core::flow::{Rate, Singleton, SingletonMode};
+use stepladder_core::journal::{NewRun, Origin};
 use stepladder_core::limits::DEDUPLICATION_MS;
 use stepladder_core::spec::LazyScope;
 use stepladder_core::state::RunState;
 use stepladder_core::{RunId, Spec, Timestamp};
 
 use crate::intake::starts::note_key;
-use crate::ports::{Note, StoreError};
+use crate::ports::{FlowStateChange, StoreError};
 
 /// For so long a note is kept that says which run is the only one; the watchdog of that run renews it.
 const SINGLE: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// What is said to a start.
-pub(crate) enum Gate {
+pub(crate) enum GateDecision {
     /// It has begun before.
     Known,
     /// It stands twice in the call: the first one decides.
@@ -30,7 +30,7 @@ pub(crate) enum Gate {
     /// It is skipped, for this reason.
     Skip(String, Basis),
     /// It begins, perhaps later, and these notes change with it.
-    Open(Box<Created>, Vec<Note>),
+    Open(Box<NewRun>, Vec<FlowStateChange>),
 }
 
 /// What a decision rests on.
@@ -44,15 +44,15 @@ pub(crate) enum Basis {
 
 /// What has been noted, as those who begin in one call see it: each sees what the ones before it changed.
 #[derive(Default)]
-pub(crate) struct Seen {
+pub(crate) struct ReadState {
     notes: HashMap<Arc<str>, (Option<Arc<str>>, Basis)>,
     beginning: HashSet<RunId>,
 }
 
 /// What a start changes, before it is known whether it is let in.
-struct Changing<'a> {
-    seen: &'a mut Seen,
-    notes: Vec<Note>,
+struct PendingChanges<'a> {
+    seen: &'a mut ReadState,
+    notes: Vec<FlowStateChange>,
     basis: Basis,
 }
 
@@ -63,18 +63,18 @@ impl Intake {
         &self,
         spec: &Spec,
         run: RunId,
-        created: &Created,
-        seen: &mut Seen,
-    ) -> Result<Gate, StoreError> {
+        created: &NewRun,
+        seen: &mut ReadState,
+    ) -> Result<GateDecision, StoreError> {
         if seen.beginning.contains(&run) {
-            return Ok(Gate::Twice);
+            return Ok(GateDecision::Twice);
         }
         if self.runs.state(run).await?.is_some() {
-            return Ok(Gate::Known);
+            return Ok(GateDecision::Known);
         }
-        let mut changing = Changing { seen: &mut *seen, notes: Vec::new(), basis: Basis::Stored };
+        let mut changing = PendingChanges { seen: &mut *seen, notes: Vec::new(), basis: Basis::Stored };
         let gate = self.gate_within(spec, run, created.clone(), &mut changing).await?;
-        if let Gate::Open(_, notes) = &gate {
+        if let GateDecision::Open(_, notes) = &gate {
             seen.beginning.insert(run);
             for note in notes {
                 seen.notes.insert(note.key.clone(), (note.becomes.clone(), Basis::SameCall));
@@ -87,33 +87,33 @@ impl Intake {
         &self,
         spec: &Spec,
         run: RunId,
-        mut created: Created,
-        changing: &mut Changing<'_>,
-    ) -> Result<Gate, StoreError> {
+        mut created: NewRun,
+        changing: &mut PendingChanges<'_>,
+    ) -> Result<GateDecision, StoreError> {
         let (flow, now) = (&spec.flow, self.runtime.now());
         let event = created.event.clone();
         let scope = &mut LazyScope::new(&event);
         if let (Some(key), Origin::Event) = (&flow.idempotency, &created.origin) {
-            let value = match key.text(scope.get()) {
+            let value = match key.eval_key(scope.get()) {
                 Ok(value) => value,
-                Err(bad) => return Ok(Gate::Skip(format!("its idempotency key: {bad}"), Basis::Stored)),
+                Err(bad) => return Ok(GateDecision::Skip(format!("its idempotency key: {bad}"), Basis::Stored)),
             };
             if let Some(first) = self.first_of(spec, run, &value, changing).await? {
-                return Ok(Gate::Elsewhere(first, changing.basis));
+                return Ok(GateDecision::Elsewhere(first, changing.basis));
             }
         }
         if let Some(singleton) = &flow.singleton {
             let value = match value_of(singleton.key.as_ref(), scope) {
                 Ok(value) => value,
-                Err(bad) => return Ok(Gate::Skip(format!("the key of its singleton: {bad}"), Basis::Stored)),
+                Err(bad) => return Ok(GateDecision::Skip(format!("the key of its singleton: {bad}"), Basis::Stored)),
             };
             if let Some(live) = self.live_one(spec, run, &value, changing).await? {
                 match singleton {
-                    Singleton { second: Second::Skip, .. } => {
+                    Singleton { mode: SingletonMode::Skip, .. } => {
                         let why = format!("run {live} is live, and this function has one at a time");
-                        return Ok(Gate::Skip(why, changing.basis));
+                        return Ok(GateDecision::Skip(why, changing.basis));
                     }
-                    Singleton { second: Second::Replace, .. } => created.replaces = Some(live),
+                    Singleton { mode: SingletonMode::Replace, .. } => created.replaces = Some(live),
                 }
             }
         }
@@ -121,18 +121,18 @@ impl Intake {
             let Some(rate) = rate else { continue };
             let begins_at = match self.book(spec, kind, rate, scope, changing).await? {
                 Ok(begins_at) => begins_at,
-                Err(bad) => return Ok(Gate::Skip(format!("the key of its {kind}: {bad}"), Basis::Stored)),
+                Err(bad) => return Ok(GateDecision::Skip(format!("the key of its {kind}: {bad}"), Basis::Stored)),
             };
             match begins_at <= now {
                 true => {}
                 false if kind == "rate" => {
                     let why = format!("its rate limit ({rate}) has no room before {begins_at}");
-                    return Ok(Gate::Skip(why, changing.basis));
+                    return Ok(GateDecision::Skip(why, changing.basis));
                 }
                 false => created.begins_at = Some(begins_at),
             }
         }
-        Ok(Gate::Open(Box::new(created), std::mem::take(&mut changing.notes)))
+        Ok(GateDecision::Open(Box::new(created), std::mem::take(&mut changing.notes)))
     }
 
     /// The run that an event of this idempotency key led to within 24 hours, if there is one.
@@ -141,7 +141,7 @@ impl Intake {
         spec: &Spec,
         run: RunId,
         value: &str,
-        changing: &mut Changing<'_>,
+        changing: &mut PendingChanges<'_>,
     ) -> Result<Option<RunId>, StoreError> {
         let key = note_key("once", &spec.id, value);
         let seen = self.noted(&key, changing).await?;
@@ -162,7 +162,7 @@ impl Intake {
         spec: &Spec,
         run: RunId,
         value: &str,
-        changing: &mut Changing<'_>,
+        changing: &mut PendingChanges<'_>,
     ) -> Result<Option<RunId>, StoreError> {
         let key = note_key("single", &spec.id, value);
         let seen = self.noted(&key, changing).await?;
@@ -183,9 +183,13 @@ impl Intake {
         };
         let run: Arc<str> = state.run.to_string().into();
         let (seen, becomes) = (Some(run.clone()), Some(run));
-        let note =
-            Note { key: note_key("single", &spec.id, &value), seen, becomes, until: self.runtime.now() + SINGLE };
-        self.runtime.backend.note(vec![note]).await.map(drop)
+        let note = FlowStateChange {
+            key: note_key("single", &spec.id, &value),
+            seen,
+            becomes,
+            until: self.runtime.now() + SINGLE,
+        };
+        self.runtime.backend.change_flow_state(vec![note]).await.map(drop)
     }
 
     async fn book(
@@ -194,8 +198,8 @@ impl Intake {
         kind: &str,
         rate: &Rate,
         scope: &mut LazyScope<'_>,
-        changing: &mut Changing<'_>,
-    ) -> Result<Result<Timestamp, BadExpr>, StoreError> {
+        changing: &mut PendingChanges<'_>,
+    ) -> Result<Result<Timestamp, ExprError>, StoreError> {
         let value = match value_of(rate.key.as_ref(), scope) {
             Ok(value) => value,
             Err(bad) => return Ok(Err(bad)),
@@ -207,32 +211,32 @@ impl Intake {
         // take the first event of the other for its own first, and begin before it (rule 31)
         let kept = format!("{} {:x}", booking.kept, self.runtime.entropy.bits());
         changing.change(key, seen, kept, booking.until);
-        Ok(Ok(booking.begins_at))
+        Ok(Ok(booking.starts_at))
     }
 
     /// A note is read once in a call, however many starts ask for it.
-    async fn noted(&self, key: &Arc<str>, changing: &mut Changing<'_>) -> Result<Option<Arc<str>>, StoreError> {
+    async fn noted(&self, key: &Arc<str>, changing: &mut PendingChanges<'_>) -> Result<Option<Arc<str>>, StoreError> {
         if let Some((known, basis)) = changing.seen.notes.get(key) {
             if *basis == Basis::SameCall {
                 changing.basis = Basis::SameCall;
             }
             return Ok(known.clone());
         }
-        let noted = self.runtime.backend.noted(vec![key.clone()]).await?.pop().flatten();
+        let noted = self.runtime.backend.read_flow_state(vec![key.clone()]).await?.pop().flatten();
         changing.seen.notes.insert(key.clone(), (noted.clone(), Basis::Stored));
         Ok(noted)
     }
 }
 
-impl Changing<'_> {
+impl PendingChanges<'_> {
     fn change(&mut self, key: Arc<str>, seen: Option<Arc<str>>, becomes: String, until: Timestamp) {
-        self.notes.push(Note { key, seen, becomes: Some(becomes.into()), until });
+        self.notes.push(FlowStateChange { key, seen, becomes: Some(becomes.into()), until });
     }
 }
 
 /// The value of a key; without one, all have the same.
-pub(crate) fn value_of(key: Option<&Expr>, scope: &mut LazyScope<'_>) -> Result<String, BadExpr> {
-    key.map_or_else(|| Ok(String::new()), |key| key.text(scope.get()))
+pub(crate) fn value_of(key: Option<&Expr>, scope: &mut LazyScope<'_>) -> Result<String, ExprError> {
+    key.map_or_else(|| Ok(String::new()), |key| key.eval_key(scope.get()))
 }
 
 fn read_first(text: &str) -> Option<(RunId, Timestamp)> {

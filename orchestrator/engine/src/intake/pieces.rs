@@ -19,7 +19,7 @@ pub const PIECE: usize = 16;
 
 /// By when work must end, and in pieces of which size it is done.
 #[derive(Clone, Copy, Debug)]
-pub struct Within {
+pub struct TimeLimit {
     /// Nothing is begun from then on, and what is under way is given up.
     pub deadline: Timestamp,
     /// Events of a piece; at least 1.
@@ -46,7 +46,7 @@ impl Intake {
         events: Vec<NewEvent>,
         seed: IdSeed,
         received_at: Option<Timestamp>,
-        within: Within,
+        within: TimeLimit,
     ) -> Result<Progress, EngineError> {
         let now = self.runtime.now();
         // by a clock that is behind, it would come from the future
@@ -60,7 +60,7 @@ impl Intake {
     }
 
     /// Applies events that are stored, piece by piece. Events whose retention is over are passed over.
-    pub async fn apply_pieces(&self, events: &[EventId], within: Within) -> Progress {
+    pub async fn apply_pieces(&self, events: &[EventId], within: TimeLimit) -> Progress {
         let each = |piece: &[EventId]| {
             let piece = piece.to_vec();
             async move {
@@ -116,7 +116,7 @@ impl Intake {
                 Either::Right(_) => return Err(late().into()),
             };
         let ids: Vec<EventId> = stored.iter().map(|event| event.id).collect();
-        let within = Within { deadline, piece: PIECE };
+        let within = TimeLimit { deadline, piece: PIECE };
         let each = |piece: &[Event]| {
             let piece = piece.to_vec();
             async move { self.apply(&piece, now).await }
@@ -137,7 +137,7 @@ impl Intake {
         Ok(ids)
     }
 
-    async fn in_pieces<'a, T, F>(&self, all: &'a [T], within: Within, each: impl Fn(&'a [T]) -> F) -> Progress
+    async fn in_pieces<'a, T, F>(&self, all: &'a [T], within: TimeLimit, each: impl Fn(&'a [T]) -> F) -> Progress
     where
         F: Future<Output = Result<(), StoreError>> + Send,
     {

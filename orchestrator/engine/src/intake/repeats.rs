@@ -11,13 +11,13 @@ use stepladder_core::{EventId, Timestamp};
 
 use crate::intake::IdSeed;
 use crate::intake::starts::note_key;
-use crate::ports::{Note, StoreError};
+use crate::ports::{FlowStateChange, StoreError};
 
 /// For so long after its deadline an attempt may be repeated. Later, the same body is another request.
 const WITHIN: Duration = Duration::from_secs(120);
 
 /// The note of an attempt.
-pub(crate) struct Noted {
+pub(crate) struct RequestAttempt {
     key: Arc<str>,
     text: Arc<str>,
     first: EventId,
@@ -31,29 +31,35 @@ impl Intake {
         body: u128,
         own: IdSeed,
         deadline: Timestamp,
-    ) -> Result<(IdSeed, Option<Noted>), StoreError> {
+    ) -> Result<(IdSeed, Option<RequestAttempt>), StoreError> {
         let (now, key) = (self.runtime.now(), note_key("request", "", &format!("{body:032x}")));
-        let seen = self.runtime.backend.noted(vec![key.clone()]).await?.pop().flatten();
+        let seen = self.runtime.backend.read_flow_state(vec![key.clone()]).await?.pop().flatten();
         let first = match seen.as_deref().and_then(read) {
             Some((_, until)) if now < until => return Ok((own, None)),
             Some((first, until)) if now < until + WITHIN => first,
             Some(_) | None => EventId::new(own.at, own.random),
         };
         let text: Arc<str> = format!("{first} {}", deadline.as_millis()).into();
-        let note = Note { key: key.clone(), seen, becomes: Some(text.clone()), until: deadline + WITHIN };
-        match self.runtime.backend.note(vec![note]).await?[..] {
-            [true] => Ok((IdSeed { at: first.time(), random: first.random() }, Some(Noted { key, text, first }))),
+        let note = FlowStateChange { key: key.clone(), seen, becomes: Some(text.clone()), until: deadline + WITHIN };
+        match self.runtime.backend.change_flow_state(vec![note]).await?[..] {
+            [true] => {
+                Ok((IdSeed { at: first.time(), random: first.random() }, Some(RequestAttempt { key, text, first })))
+            }
             _ => Ok((own, None)),
         }
     }
 
     /// The attempt is over. One that failed may be repeated at once; after one that did not, the same body is another
     /// request.
-    pub(crate) async fn end_attempt(&self, noted: Noted, failed: bool) -> Result<(), StoreError> {
-        let Noted { key, text, first } = noted;
+    pub(crate) async fn end_attempt(&self, noted: RequestAttempt, failed: bool) -> Result<(), StoreError> {
+        let RequestAttempt { key, text, first } = noted;
         let now = self.runtime.now();
         let becomes = failed.then(|| format!("{first} {}", now.as_millis()).into());
-        self.runtime.backend.note(vec![Note { key, seen: Some(text), becomes, until: now + WITHIN }]).await.map(drop)
+        self.runtime
+            .backend
+            .change_flow_state(vec![FlowStateChange { key, seen: Some(text), becomes, until: now + WITHIN }])
+            .await
+            .map(drop)
     }
 }
 

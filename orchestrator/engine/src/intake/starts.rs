@@ -6,14 +6,14 @@
 use crate::intake::Intake;
 use std::sync::Arc;
 
-use stepladder_core::journal::{Created, Entry, Fact, Origin, Record};
-use stepladder_core::slot::{ARRIVAL, Limit, Place};
+use stepladder_core::journal::{Entry, Fact, NewRun, Origin, Record};
+use stepladder_core::slot::{ARRIVAL, Limit, Ticket};
 use stepladder_core::spec::LazyScope;
-use stepladder_core::wake::Purpose;
-use stepladder_core::{Cause, RunId, RunRow, Status, Timer, Timestamp, Wake};
+use stepladder_core::wake::TimerPurpose;
+use stepladder_core::{RunId, RunRow, Status, Timer, Timestamp, Wake, WakeCause};
 
-use crate::intake::flow_control::{Basis, Gate, Seen};
-use crate::ports::{Begun, Commit, Later, Note, Start, StoreError};
+use crate::intake::flow_control::{Basis, GateDecision, ReadState};
+use crate::ports::{Commit, EarlyWrite, FlowStateChange, RunStart, StartResult, StoreError};
 
 /// How long after its creation a run is looked after for the first time (rule 12).
 pub(crate) const WATCH: std::time::Duration = std::time::Duration::from_secs(3_600);
@@ -22,27 +22,27 @@ pub(crate) const WATCH: std::time::Duration = std::time::Duration::from_secs(3_6
 const ROUNDS: u32 = 100;
 
 /// A run to begin: which, from what, and what is known of it from the start (outcomes that it takes over, its end).
-pub(crate) type Beginning = (RunId, Created, Vec<Entry>);
+pub(crate) type RunDraft = (RunId, NewRun, Vec<Entry>);
 
 /// A run to begin, and its position in the call.
-type Asked = (usize, Beginning);
+type NumberedDraft = (usize, RunDraft);
 
 /// What was decided, each with what it was decided on.
 #[derive(Default)]
-struct Decided {
-    starts: Vec<(Start, Asked)>,
-    links: Vec<(Later, Asked)>,
+struct DecidedStarts {
+    starts: Vec<(RunStart, NumberedDraft)>,
+    links: Vec<(EarlyWrite, NumberedDraft)>,
 }
 
-impl Decided {
-    fn into_asked(self) -> impl Iterator<Item = Asked> {
+impl DecidedStarts {
+    fn into_asked(self) -> impl Iterator<Item = NumberedDraft> {
         self.starts.into_iter().map(|(_, asked)| asked).chain(self.links.into_iter().map(|(_, asked)| asked))
     }
 }
 
 impl Basis {
     /// What rests on starts of the same call comes after them, and only if they got through.
-    fn choose<'a>(self, now: &'a mut Decided, last: &'a mut Decided) -> &'a mut Decided {
+    fn choose<'a>(self, now: &'a mut DecidedStarts, last: &'a mut DecidedStarts) -> &'a mut DecidedStarts {
         match self {
             Self::Stored => now,
             Self::SameCall => last,
@@ -52,51 +52,56 @@ impl Basis {
 
 impl Intake {
     /// Creates runs with their first entries, or skips them, as flow control says. Those that exist are left as they are.
-    pub(crate) async fn start_runs(&self, runs: Vec<Beginning>) -> Result<(), StoreError> {
+    pub(crate) async fn start_runs(&self, runs: Vec<RunDraft>) -> Result<(), StoreError> {
         let (plain, gated): (Vec<_>, Vec<_>) = runs.into_iter().partition(|(_, created, more)| {
-            let asks = self.runtime.spec_of(created).is_some_and(|spec| !spec.flow.is_open());
-            !asks || !more.is_empty() || is_let_through(&created.origin)
+            let asks = self.runtime.spec_of(created).is_some_and(|spec| !spec.flow.is_unrestricted());
+            !asks || !more.is_empty() || bypasses_flow_control(&created.origin)
         });
         if !plain.is_empty() {
-            let starts = plain.into_iter().map(|beginning| self.start(beginning, Vec::new())).collect();
-            self.begin(starts, Vec::new()).await?;
+            let starts = plain.into_iter().map(|beginning| self.prepare_start(beginning, Vec::new())).collect();
+            self.commit_starts(starts, Vec::new()).await?;
         }
         self.start_gated(gated).await
     }
 
     /// Decides on all of them in their order, and begins them. Those that are overtaken, and those whose decision rested on
     /// them, are decided again.
-    async fn start_gated(&self, runs: Vec<Beginning>) -> Result<(), StoreError> {
-        let mut runs: Vec<Asked> = runs.into_iter().enumerate().collect();
+    async fn start_gated(&self, runs: Vec<RunDraft>) -> Result<(), StoreError> {
+        let mut runs: Vec<NumberedDraft> = runs.into_iter().enumerate().collect();
         let mut in_vain = 0;
         while !runs.is_empty() {
             if in_vain == ROUNDS {
                 return Err(StoreError::Unavailable("others start runs under the same key without end".into()));
             }
-            let (mut seen, mut now, mut last) = (Seen::default(), Decided::default(), Decided::default());
+            let (mut seen, mut now, mut last) =
+                (ReadState::default(), DecidedStarts::default(), DecidedStarts::default());
             let all = runs.len();
             for (n, (run, created, more)) in runs {
                 let Some(spec) = self.runtime.spec_of(&created).cloned() else { continue };
                 let asked = (n, (run, created.clone(), more.clone()));
                 match self.gate(&spec, run, &created, &mut seen).await? {
-                    Gate::Twice => {}
+                    GateDecision::Twice => {}
                     // rule 15: its first wake may never have been sent
-                    Gate::Known => now.starts.push((self.start((run, created, more), Vec::new()), asked)),
-                    Gate::Open(let_in, notes) => now.starts.push((self.start((run, *let_in, more), notes), asked)),
-                    Gate::Elsewhere(first, basis) => {
-                        let link = Later::Link { run: first, event: created.event.id };
+                    GateDecision::Known => {
+                        now.starts.push((self.prepare_start((run, created, more), Vec::new()), asked))
+                    }
+                    GateDecision::Open(let_in, notes) => {
+                        now.starts.push((self.prepare_start((run, *let_in, more), notes), asked))
+                    }
+                    GateDecision::Elsewhere(first, basis) => {
+                        let link = EarlyWrite::LinkEvent { run: first, event: created.event.id };
                         basis.choose(&mut now, &mut last).links.push((link, asked));
                     }
-                    Gate::Skip(reason, basis) => {
+                    GateDecision::Skip(reason, basis) => {
                         let end = Fact::RunSkipped { reason: reason.into() }.at(self.runtime.now());
-                        let start = self.start((run, created, vec![end]), Vec::new());
+                        let start = self.prepare_start((run, created, vec![end]), Vec::new());
                         basis.choose(&mut now, &mut last).starts.push((start, asked));
                     }
                 }
             }
-            runs = self.begin_decided(now).await?;
+            runs = self.commit_decided(now).await?;
             match runs.is_empty() {
-                true => runs = self.begin_decided(last).await?,
+                true => runs = self.commit_decided(last).await?,
                 false => runs.extend(last.into_asked()),
             }
             runs.sort_by_key(|(n, _)| *n);
@@ -106,25 +111,31 @@ impl Intake {
     }
 
     /// Begins what was decided on; gives back those that were overtaken.
-    async fn begin_decided(&self, decided: Decided) -> Result<Vec<Asked>, StoreError> {
-        let Decided { starts, links } = decided;
+    async fn commit_decided(&self, decided: DecidedStarts) -> Result<Vec<NumberedDraft>, StoreError> {
+        let DecidedStarts { starts, links } = decided;
         let (starts, asked): (Vec<_>, Vec<_>) = starts.into_iter().unzip();
-        let begun = self.begin(starts, links.into_iter().map(|(link, _)| link).collect()).await?;
-        Ok(asked.into_iter().zip(begun).filter(|(_, b)| *b == Begun::Overtaken).map(|(run, _)| run).collect())
+        let begun = self.commit_starts(starts, links.into_iter().map(|(link, _)| link).collect()).await?;
+        Ok(asked.into_iter().zip(begun).filter(|(_, b)| *b == StartResult::Overtaken).map(|(run, _)| run).collect())
     }
 
     /// What the index is to know of runs goes before them.
-    pub(crate) async fn begin(&self, starts: Vec<Start>, mut before: Vec<Later>) -> Result<Vec<Begun>, StoreError> {
+    pub(crate) async fn commit_starts(
+        &self,
+        starts: Vec<RunStart>,
+        mut before: Vec<EarlyWrite>,
+    ) -> Result<Vec<StartResult>, StoreError> {
         for start in &starts {
             if let Some(Fact::RunCreated(created)) = start.record.entries.first().map(|entry| &entry.fact)
                 && start.row.ended.is_none()
                 && let Some(spec) = self.runtime.spec_of(created)
             {
                 let (run, at) = (start.row.run, start.row.created_at);
-                before.extend(spec.flow.cancellers(run, &created.event, at).into_iter().map(Later::Waiter));
+                before.extend(
+                    spec.flow.cancel_subscriptions(run, &created.event, at).into_iter().map(EarlyWrite::Subscribe),
+                );
                 if let Some(within) = spec.flow.start_within {
-                    let wake = Wake { run, cause: Cause::Deadline, group: created.function.clone() };
-                    let due = created.event.begins_at().filter(|_| created.origin == Origin::Event);
+                    let wake = Wake { run, cause: WakeCause::Deadline, group: created.function.clone() };
+                    let due = created.event.starts_not_before().filter(|_| created.origin == Origin::Event);
                     before.push(self.runtime.later(wake, at.max(due.unwrap_or(at)) + within));
                 }
             }
@@ -135,27 +146,27 @@ impl Intake {
         if starts.is_empty() {
             return Ok(Vec::new());
         }
-        let skipped = |start: &Start| start.row.ended.map(|_| (start.row.run, start.row.function.clone()));
+        let skipped = |start: &RunStart| start.row.ended.map(|_| (start.row.run, start.row.function.clone()));
         let skipped: Vec<_> = starts.iter().map(skipped).collect();
-        let begun = self.runtime.backend.start(starts).await?;
+        let begun = self.runtime.backend.create_runs(starts).await?;
         for (skipped, begun) in skipped.into_iter().zip(&begun) {
-            if let (Some((run, function)), Begun::New) = (skipped, begun) {
-                crate::hop::say_skipped(run, &function);
+            if let (Some((run, function)), StartResult::New) = (skipped, begun) {
+                crate::hop::log_skipped(run, &function);
             }
         }
         Ok(begun)
     }
 
     /// All that belongs to a run's beginning.
-    pub(crate) fn start(&self, (run, created, more): Beginning, notes: Vec<Note>) -> Start {
+    pub(crate) fn prepare_start(&self, (run, created, more): RunDraft, notes: Vec<FlowStateChange>) -> RunStart {
         let now = self.runtime.now();
         let function = created.function.clone();
         let event = created.event.id;
         let ended = more.iter().any(|entry| entry.fact.is_end());
-        let places = if ended { Vec::new() } else { self.arrivals(run, &created, now) };
+        let places = if ended { Vec::new() } else { self.arrival_tickets(run, &created, now) };
         let mut entries = vec![Fact::RunCreated(Box::new(created)).at(now)];
         entries.extend(more);
-        Start {
+        RunStart {
             row: RunRow {
                 run,
                 function: function.clone(),
@@ -169,33 +180,33 @@ impl Intake {
                 code: self.runtime.config.code.clone(),
                 entries,
             },
-            watchdog: Timer { due: now + WATCH, run, group: function.clone(), purpose: Purpose::Watchdog },
-            wake: Wake { run, cause: Cause::Created, group: function },
-            places,
-            notes,
+            watchdog: Timer { due: now + WATCH, run, group: function.clone(), purpose: TimerPurpose::Watchdog },
+            wake: Wake { run, cause: WakeCause::Created, group: function },
+            tickets: places,
+            flow_state: notes,
         }
     }
 
     /// The places that a run takes on arrival. A key that cannot be evaluated gives none: the run fails in its first
     /// hop, and says why. Of several limits it stands in the line of the first: who waits at one waits at no other. Where
     /// runs are counted, that is a limit of theirs; and who begins later joins then.
-    fn arrivals(&self, run: RunId, created: &Created, now: Timestamp) -> Vec<(Limit, Place)> {
+    fn arrival_tickets(&self, run: RunId, created: &NewRun, now: Timestamp) -> Vec<(Limit, Ticket)> {
         let Some(spec) = self.runtime.spec_of(created) else { return Vec::new() };
-        let by_event = created.origin == Origin::Event && created.event.begins_at().is_some();
+        let by_event = created.origin == Origin::Event && created.event.starts_not_before().is_some();
         if by_event || created.begins_at.is_some() || created.collects || spec.concurrency.is_empty() {
             return Vec::new();
         }
         let scope = &mut LazyScope::new(&created.event);
         let of_runs = spec.run_limits(scope).unwrap_or_default();
         let limits = if of_runs.is_empty() { spec.limits(scope).unwrap_or_default() } else { of_runs };
-        let asked = self.slots.asked(spec, scope, now);
-        let place = || Place { asked, event: created.event.id, run, step: ARRIVAL.into() };
+        let asked = self.slots.queue_time(spec, scope, now);
+        let place = || Ticket { queued_at: asked, event: created.event.id, run, step: ARRIVAL.into() };
         limits.into_iter().take(1).map(|limit| (limit, place())).collect()
     }
 }
 
 /// What flow control does not hold up: what a person asked for, and what is to be done about a failure.
-pub(crate) fn is_let_through(origin: &Origin) -> bool {
+pub(crate) fn bypasses_flow_control(origin: &Origin) -> bool {
     match origin {
         Origin::Rerun { .. } | Origin::Failure { .. } => true,
         Origin::Event | Origin::Invoke { .. } | Origin::Cron => false,

@@ -7,11 +7,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Serialize;
-use stepladder_core::journal::{Created, Origin};
+use stepladder_core::journal::{NewRun, Origin};
 use stepladder_core::state::RunState;
-use stepladder_core::{Cause, Event, EventId, RunId, Spec, Timestamp, Wake, id, json};
+use stepladder_core::{Event, EventId, RunId, Spec, Timestamp, Wake, WakeCause, id, json};
 
-use crate::ports::{Later, StoreError};
+use crate::ports::{EarlyWrite, StoreError};
 
 /// The name of the event that a tick's run starts with.
 const TICK: &str = "stepladder/cron.tick";
@@ -38,9 +38,12 @@ impl Tick {
     }
 
     /// What begins its run.
-    pub(crate) fn wake(&self) -> Later {
+    pub(crate) fn wake(&self) -> EarlyWrite {
         let run = run_of(&self.function, self.minute);
-        Later::Wake { wake: Wake { run, cause: Cause::Tick(self.minute), group: self.function.clone() }, due: self.due }
+        EarlyWrite::Wake {
+            wake: Wake { run, cause: WakeCause::Tick(self.minute), group: self.function.clone() },
+            due: self.due,
+        }
     }
 }
 
@@ -89,13 +92,13 @@ impl Intake {
         let event = Event {
             id: event_of(function, minute),
             name: TICK.into(),
-            data: json::of(&TickData { at }).unwrap_or_else(|_| json::empty_object()),
+            data: json::to_json(&TickData { at }).unwrap_or_else(|_| json::empty_object()),
             ts: at,
             user: None,
             external_id: None,
             received_at: self.runtime.now(),
         };
-        let created = Created::new(function.clone(), event, Origin::Cron);
+        let created = NewRun::new(function.clone(), event, Origin::Cron);
         self.start_runs(vec![(wake.run, created, Vec::new())]).await.map(drop)
     }
 }

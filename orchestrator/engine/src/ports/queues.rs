@@ -12,20 +12,20 @@ use super::StoreResult;
 #[async_trait]
 pub trait Queues: Send + Sync {
     /// How much is in each at this moment, as the service estimates it.
-    async fn depths(&self) -> StoreResult<Vec<Depth>>;
+    async fn depths(&self) -> StoreResult<Vec<QueueDepth>>;
 
     /// Moves dead letters back to the queues that they came from, as far as the bounds allow. What was moved before an
     /// error is moved.
-    async fn redrive(&self, bounds: Bounds) -> StoreResult<Moved>;
+    async fn redrive(&self, bounds: RedriveBounds) -> StoreResult<RedriveResult>;
 }
 
 /// How much is in a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Depth {
+pub struct QueueDepth {
     /// The queue's name.
     pub queue: String,
     /// What is in it.
-    pub holds: Holds,
+    pub contents: QueueContents,
     /// Messages that whoever asks gets.
     pub visible: u64,
     /// Messages that somebody was given and has not deleted.
@@ -34,7 +34,7 @@ pub struct Depth {
     pub delayed: u64,
 }
 
-impl Depth {
+impl QueueDepth {
     /// All of its messages.
     pub fn all(&self) -> u64 {
         self.visible + self.in_flight + self.delayed
@@ -43,7 +43,7 @@ impl Depth {
 
 /// What a queue is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Holds {
+pub enum QueueContents {
     /// Wakes of all functions that have no queue of their own.
     Wakes,
     /// Wakes of this function.
@@ -56,7 +56,7 @@ pub enum Holds {
     DeadEvents,
 }
 
-impl Holds {
+impl QueueContents {
     /// Whether it is a queue of dead letters.
     pub fn is_dead(&self) -> bool {
         match self {
@@ -68,7 +68,7 @@ impl Holds {
 
 /// How far one call goes in each queue of dead letters.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct RedriveBounds {
     /// At most so many letters.
     pub most: usize,
     /// After so long none is taken up.
@@ -77,7 +77,7 @@ pub struct Bounds {
 
 /// What became of dead letters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Moved {
+pub struct RedriveResult {
     /// Wakes that were moved back.
     pub wakes: usize,
     /// Messages with events that were moved back.

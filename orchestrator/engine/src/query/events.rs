@@ -12,7 +12,7 @@ const MOST_EVENTS: usize = 100;
 
 /// An event, and the runs that it started.
 #[derive(Clone, Debug)]
-pub struct EventLook {
+pub struct EventDetail {
     /// The event.
     pub event: Event,
     /// Oldest first.
@@ -26,30 +26,30 @@ impl Query {
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for a limit that is none; [`EngineError::Store`].
-    pub async fn events(&self, before: Option<EventId>, limit: usize) -> Result<Vec<EventLook>, EngineError> {
+    pub async fn events(&self, before: Option<EventId>, limit: usize) -> Result<Vec<EventDetail>, EngineError> {
         if !(1..=MOST_EVENTS).contains(&limit) {
             return Err(EngineError::Invalid(format!("`limit` is {limit}; use 1 to {MOST_EVENTS}")));
         }
         let events = self.runtime.backend.events(before, limit).await?;
-        try_join_all(events.into_iter().map(|event| self.look_at(event))).await
+        try_join_all(events.into_iter().map(|event| self.detail_of(event))).await
     }
 
     /// One event, by its id or its sender's, with what it started.
     ///
     /// # Errors
     /// [`EngineError::NotFound`]; [`EngineError::Store`].
-    pub async fn event_with_runs(&self, id: &str) -> Result<EventLook, EngineError> {
-        self.look_at(self.event(id).await?).await
+    pub async fn event_with_runs(&self, id: &str) -> Result<EventDetail, EngineError> {
+        self.detail_of(self.event(id).await?).await
     }
 
-    async fn look_at(&self, event: Event) -> Result<EventLook, EngineError> {
+    async fn detail_of(&self, event: Event) -> Result<EventDetail, EngineError> {
         let runs = self.runtime.backend.runs_of(event.id).await?;
-        let nothing = runs.is_empty().then(|| self.why_nothing(&event));
-        Ok(EventLook { event, runs, nothing })
+        let nothing = runs.is_empty().then(|| self.why_no_runs(&event));
+        Ok(EventDetail { event, runs, nothing })
     }
 
     /// By the functions that are registered now: those of then may have been others.
-    fn why_nothing(&self, event: &Event) -> String {
+    fn why_no_runs(&self, event: &Event) -> String {
         let named: Vec<_> = self
             .runtime
             .specs()

@@ -5,13 +5,13 @@ use futures::{StreamExt, stream};
 use stepladder_core::{Timer, Timestamp};
 
 use crate::EngineError;
-use crate::hop::Executing;
+use crate::hop::RunningBody;
 use crate::ports::Backlog;
 
 /// Minutes ahead whose timers are shown, and behind where the sweep has not been.
 const MINUTES: i64 = 5;
 /// Timers that are looked at, at most.
-pub const MOST_TIMERS: usize = 200;
+pub const MAX_TIMERS: usize = 200;
 /// Minutes that are read at a time.
 const READS: usize = 4;
 
@@ -21,7 +21,7 @@ pub struct Health {
     /// What waits in this process; `None` where the queue is a service of its own.
     pub backlog: Option<Backlog>,
     /// Bodies that execute in this process, the oldest first.
-    pub executing: Vec<Executing>,
+    pub executing: Vec<RunningBody>,
     /// All timers before this were sent; `None` before the first sweep that sent any.
     pub swept_to: Option<Timestamp>,
     /// Timers of the last and the next few minutes that the sweep's cursor is not past, soonest first; [`MOST_TIMERS`] at
@@ -42,18 +42,18 @@ impl Query {
         let cursor = self.runtime.backend.cursor().await?;
         let from = cursor.as_ref().map_or(now - MINUTES, |cursor| cursor.minute.clamp(now - MINUTES, now));
         let reads =
-            (from..=now + MINUTES).map(async |minute| self.runtime.backend.bucket(minute, MOST_TIMERS + 1).await);
+            (from..=now + MINUTES).map(async |minute| self.runtime.backend.bucket(minute, MAX_TIMERS + 1).await);
         let mut buckets = stream::iter(reads).buffered(READS);
         let mut timers = Vec::new();
         while let Some(bucket) = buckets.next().await {
             timers.extend(bucket?.into_iter().flatten());
-            if timers.len() > MOST_TIMERS {
+            if timers.len() > MAX_TIMERS {
                 break;
             }
         }
         timers.sort_by_key(|timer| (timer.due, timer.run));
-        let more_timers = timers.len() > MOST_TIMERS;
-        timers.truncate(MOST_TIMERS);
+        let more_timers = timers.len() > MAX_TIMERS;
+        timers.truncate(MAX_TIMERS);
         Ok(Health {
             backlog: self.backlog(),
             executing: self.bodies.executing(),

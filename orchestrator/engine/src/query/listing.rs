@@ -8,11 +8,11 @@ use stepladder_core::state::RunState;
 use stepladder_core::{Entry, RunId, RunRow, Status};
 
 use crate::engine::{EngineError, no_such_run};
-use crate::ports::{RunQuery, Shown, StoreError};
+use crate::ports::{RunQuery, RunStatusFilter, StoreError};
 use crate::query::view::{self, RunDetail, RunSummary};
 
 /// Rows that are looked at for one page, at most: a status that only journals tell may be rare among them.
-pub const MOST_LOOKED_AT: usize = 200;
+pub const MAX_ROWS_READ: usize = 200;
 
 /// Which stretch of the listing.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +31,7 @@ pub struct RunSearch {
 
 /// What was found.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct RunSearchPage {
     /// Newest first; without outputs.
     pub runs: Vec<RunSummary>,
     /// Where to go on; `None` at the end.
@@ -40,7 +40,7 @@ pub struct Found {
 
 /// A run, and its journal up to where it is looked at.
 #[derive(Clone, Debug)]
-pub struct RunLook {
+pub struct RunAtEntry {
     /// The run as it stood then.
     pub detail: RunDetail,
     /// The entries up to then, with their numbers from 0.
@@ -56,20 +56,20 @@ impl Query {
     ///
     /// # Errors
     /// [`EngineError::Store`].
-    pub async fn search(&self, search: &RunSearch) -> Result<Found, EngineError> {
+    pub async fn search(&self, search: &RunSearch) -> Result<RunSearchPage, EngineError> {
         let shown = match search.status {
-            None => Shown::All,
-            Some(status) if status.is_end() => Shown::Ended(status),
-            Some(_) => Shown::Live,
+            None => RunStatusFilter::All,
+            Some(status) if status.is_end() => RunStatusFilter::Ended(status),
+            Some(_) => RunStatusFilter::Live,
         };
-        let limit = search.limit.clamp(1, MOST_LOOKED_AT);
-        let mut found = Found { runs: Vec::new(), cursor: search.before };
+        let limit = search.limit.clamp(1, MAX_ROWS_READ);
+        let mut found = RunSearchPage { runs: Vec::new(), cursor: search.before };
         let mut looked_at = 0;
         loop {
             let rows = self.rows(search, shown, found.cursor, limit).await?;
             let last = rows.len() < limit;
             looked_at += rows.len();
-            let summaries = try_join_all(rows.iter().map(|row| self.brief(row))).await?;
+            let summaries = try_join_all(rows.iter().map(|row| self.listing_summary(row))).await?;
             for summary in summaries {
                 found.cursor = Some(summary.run);
                 if search.status.is_none_or(|wanted| wanted == summary.status) {
@@ -83,7 +83,7 @@ impl Query {
                 found.cursor = None;
                 return Ok(found);
             }
-            if looked_at >= MOST_LOOKED_AT {
+            if looked_at >= MAX_ROWS_READ {
                 return Ok(found);
             }
         }
@@ -92,12 +92,12 @@ impl Query {
     async fn rows(
         &self,
         search: &RunSearch,
-        shown: Shown,
+        shown: RunStatusFilter,
         before: Option<RunId>,
         limit: usize,
     ) -> Result<Vec<RunRow>, StoreError> {
         let of = |function: Option<String>| {
-            self.runtime.backend.runs(RunQuery { function, shown, before, from: search.from, limit })
+            self.runtime.backend.runs(RunQuery { function, status: shown, before, from: search.from, limit })
         };
         match &search.functions[..] {
             [] => of(None).await,
@@ -112,7 +112,7 @@ impl Query {
     }
 
     /// What a listing shows of a run.
-    async fn brief(&self, row: &RunRow) -> Result<RunSummary, EngineError> {
+    async fn listing_summary(&self, row: &RunRow) -> Result<RunSummary, EngineError> {
         match row.ended {
             Some((_, Status::Completed | Status::Cancelled | Status::Skipped)) => Ok(RunSummary::of_row(row)),
             Some((_, Status::Failed | Status::Scheduled | Status::Running)) | None => {
@@ -125,9 +125,9 @@ impl Query {
     ///
     /// # Errors
     /// [`EngineError::Store`].
-    pub async fn brief_of(&self, run: RunId) -> Result<Option<RunSummary>, EngineError> {
+    pub async fn summary_of(&self, run: RunId) -> Result<Option<RunSummary>, EngineError> {
         match self.runtime.backend.row(run).await? {
-            Some(row) => self.brief(&row).await.map(Some),
+            Some(row) => self.listing_summary(&row).await.map(Some),
             None => Ok(None),
         }
     }
@@ -136,15 +136,15 @@ impl Query {
     ///
     /// # Errors
     /// [`EngineError::NotFound`]; [`EngineError::Store`].
-    pub async fn look(&self, run: RunId, at: Option<Seq>) -> Result<RunLook, EngineError> {
+    pub async fn run_at(&self, run: RunId, at: Option<Seq>) -> Result<RunAtEntry, EngineError> {
         let mut records = self.runtime.backend.read(run, 0).await?;
         let total = records.last().ok_or_else(|| no_such_run(run))?.next();
         let past = at.filter(|at| *at < total);
         if let Some(at) = past {
-            cut(&mut records, at.max(1));
+            truncate(&mut records, at.max(1));
         }
         let state = RunState::fold(run, &records).map_err(|e| StoreError::Unreadable(e.to_string()))?;
-        let mut story = view::story(&state, &records);
+        let mut story = view::tell_story(&state, &records);
         let waiting = match past {
             Some(_) => None,
             None => self.waiting(&state).await?,
@@ -155,20 +155,20 @@ impl Query {
         }
         let detail = RunDetail::of(&state, story, waiting);
         let entries = records.into_iter().flat_map(|record| (record.seq..).zip(record.entries)).collect();
-        Ok(RunLook { detail, entries, total })
+        Ok(RunAtEntry { detail, entries, total })
     }
 
     /// How many entries a run has, for one who knows the first `from`; as many as he knows when there is no such run.
     ///
     /// # Errors
     /// [`EngineError::Store`].
-    pub async fn grown(&self, run: RunId, from: Seq) -> Result<Seq, EngineError> {
+    pub async fn entries_since(&self, run: RunId, from: Seq) -> Result<Seq, EngineError> {
         Ok(self.runtime.backend.read(run, from).await?.last().map_or(from, Record::next))
     }
 }
 
 /// Keeps the first `n` entries.
-fn cut(records: &mut Vec<Record>, n: Seq) {
+fn truncate(records: &mut Vec<Record>, n: Seq) {
     records.retain(|record| record.seq < n);
     if let Some(last) = records.last_mut() {
         last.entries.truncate(usize::try_from(n - last.seq).unwrap_or(usize::MAX));

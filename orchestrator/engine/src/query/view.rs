@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use stepladder_core::journal::{Fact, Failure, Kind, Origin, Outcome, Record, Seq};
-use stepladder_core::report::{Line, Placed, Report};
-use stepladder_core::signal::Token;
-use stepladder_core::state::{Awaited, Ending, Revealed, RunState, StepState};
+use stepladder_core::journal::{Fact, Failure, Origin, Outcome, Record, Seq, StepKind};
+use stepladder_core::report::{HandlerLogLine, LogLine, Report};
+use stepladder_core::signal::CallbackToken;
+use stepladder_core::state::{RevealedOutcome, RunOutcome, RunState, StepState, WaitTarget};
 use stepladder_core::{Entry, Event, EventId, Json, RunId, RunRow, Status, StepId, Timestamp, Usage};
 
 /// One run in a listing.
@@ -67,13 +67,13 @@ pub struct LogView {
     /// In which attempt: of the step, or of the function.
     pub attempt: u32,
     /// The line.
-    pub line: Line,
+    pub line: LogLine,
 }
 
 impl RunDetail {
     /// From a run's state, what its journal tells, and why it is not moving.
-    pub(crate) fn of(state: &RunState, story: Story, waiting: Option<String>) -> Self {
-        let Story { steps, handler_errors, logs, .. } = story;
+    pub(crate) fn of(state: &RunState, story: RunStory, waiting: Option<String>) -> Self {
+        let RunStory { steps, handler_errors, logs, .. } = story;
         Self {
             summary: RunSummary::of(state),
             origin: state.created.origin.clone(),
@@ -95,7 +95,7 @@ pub struct StepView {
     /// Its id.
     pub id: StepId,
     /// What kind of step.
-    pub kind: Kind,
+    pub kind: StepKind,
     /// Where it stands.
     pub status: StepStatus,
     /// Its attempts, first to last.
@@ -191,10 +191,10 @@ impl RunSummary {
     pub fn of(state: &RunState) -> Self {
         let (output, error) = match state.end.as_ref().map(|end| &end.how) {
             None => (None, None),
-            Some(Ending::Completed(output)) => (Some(output.clone()), None),
-            Some(Ending::Failed(error)) => (None, Some(error.clone())),
-            Some(Ending::Cancelled(reason)) => (None, Some(Failure::new(format!("cancelled: {reason}")))),
-            Some(Ending::Skipped(reason)) => (None, Some(Failure::new(format!("skipped: {reason}")))),
+            Some(RunOutcome::Completed(output)) => (Some(output.clone()), None),
+            Some(RunOutcome::Failed(error)) => (None, Some(error.clone())),
+            Some(RunOutcome::Cancelled(reason)) => (None, Some(Failure::new(format!("cancelled: {reason}")))),
+            Some(RunOutcome::Skipped(reason)) => (None, Some(Failure::new(format!("skipped: {reason}")))),
         };
         Self {
             run: state.run,
@@ -227,7 +227,7 @@ impl RunSummary {
 
 /// What a journal tells of a run beside its state.
 #[derive(Default)]
-pub(crate) struct Story {
+pub(crate) struct RunStory {
     pub(crate) steps: Vec<StepView>,
     index: HashMap<StepId, usize>,
     pub(crate) handler_errors: Vec<(Timestamp, Failure)>,
@@ -235,20 +235,20 @@ pub(crate) struct Story {
 }
 
 /// The steps of a run as its journal tells them, the errors of its handler, and what it said.
-pub(crate) fn story(state: &RunState, records: &[Record]) -> Story {
-    let mut story = Story::default();
-    records.iter().flat_map(|record| &record.entries).for_each(|entry| story.tell(entry));
+pub(crate) fn tell_story(state: &RunState, records: &[Record]) -> RunStory {
+    let mut story = RunStory::default();
+    records.iter().flat_map(|record| &record.entries).for_each(|entry| story.apply(entry));
     for view in story.steps.iter_mut().filter(|_| state.end.is_none()) {
         let waiting = state.steps.get(&view.id).map(|step| &step.state);
-        if let Some(StepState::Awaiting { what: Awaited::Signal, .. }) = waiting {
-            view.token = Some(Token::new(state.run, state.secret, &view.id).to_string());
+        if let Some(StepState::Awaiting { what: WaitTarget::Signal, .. }) = waiting {
+            view.token = Some(CallbackToken::new(state.run, state.secret, &view.id).to_string());
         }
     }
     story
 }
 
-impl Story {
-    fn step(&mut self, id: &StepId, kind: Kind, at: Timestamp) -> &mut StepView {
+impl RunStory {
+    fn step(&mut self, id: &StepId, kind: StepKind, at: Timestamp) -> &mut StepView {
         let index = *self.index.entry(id.clone()).or_insert_with(|| {
             self.steps.push(StepView {
                 id: id.clone(),
@@ -271,16 +271,16 @@ impl Story {
     }
 
     /// What a body said.
-    fn hear(&mut self, step: &StepId, attempt: u32, report: &Report, at: Timestamp) {
-        let view = |line: &Line| LogView { at, step: Some(step.clone()), attempt, line: line.clone() };
+    fn add_logs(&mut self, step: &StepId, attempt: u32, report: &Report, at: Timestamp) {
+        let view = |line: &LogLine| LogView { at, step: Some(step.clone()), attempt, line: line.clone() };
         self.logs.extend(report.lines.iter().map(view));
     }
 
-    fn tell(&mut self, entry: &Entry) {
+    fn apply(&mut self, entry: &Entry) {
         let at = entry.at;
         match &entry.fact {
             Fact::StepStarted { step, attempt, .. } => {
-                let view = self.step(step, Kind::Run, at);
+                let view = self.step(step, StepKind::Run, at);
                 if view.status == StepStatus::Running {
                     view.close_attempt(at, None, true);
                 }
@@ -296,95 +296,99 @@ impl Story {
                 });
             }
             Fact::StepSucceeded { step, attempt, output, report } => {
-                let view = self.step(step, Kind::Run, at);
+                let view = self.step(step, StepKind::Run, at);
                 view.close_attempt(at, None, false);
-                view.use_up(report);
+                view.add_usage(report);
                 view.settle(at, &Outcome::Value(output.clone()));
-                self.hear(step, *attempt, report, at);
+                self.add_logs(step, *attempt, report, at);
             }
             Fact::StepFailed { step, attempt, error, retry_at, report } => {
-                let view = self.step(step, Kind::Run, at);
+                let view = self.step(step, StepKind::Run, at);
                 // a check that found that it is not time yet has not failed
                 view.close_attempt(at, Some(error.clone()).filter(|error| !error.is_not_yet()), false);
                 match retry_at {
                     Some(due) => (view.status, view.due) = (StepStatus::Retrying, Some(*due)),
                     None => view.settle(at, &Outcome::Failed(error.clone())),
                 }
-                view.use_up(report);
-                self.hear(step, *attempt, report, at);
+                view.add_usage(report);
+                self.add_logs(step, *attempt, report, at);
             }
             Fact::AttemptInterrupted { step, .. } => {
-                let view = self.step(step, Kind::Run, at);
+                let view = self.step(step, StepKind::Run, at);
                 view.close_attempt(at, None, true);
                 (view.status, view.due) = (StepStatus::Retrying, Some(at));
             }
             Fact::StepAbandoned { step, attempt, report } => {
-                let view = self.step(step, Kind::Run, at);
+                let view = self.step(step, StepKind::Run, at);
                 view.close_attempt(at, None, false);
-                view.use_up(report);
+                view.add_usage(report);
                 (view.status, view.ended_at) = (StepStatus::Abandoned, Some(at));
-                self.hear(step, *attempt, report, at);
+                self.add_logs(step, *attempt, report, at);
             }
-            Fact::Logged { attempt, lines } => {
-                let view =
-                    |Placed { line, .. }: &Placed| LogView { at, step: None, attempt: *attempt, line: line.clone() };
+            Fact::LogWritten { attempt, lines } => {
+                let view = |HandlerLogLine { line, .. }: &HandlerLogLine| LogView {
+                    at,
+                    step: None,
+                    attempt: *attempt,
+                    line: line.clone(),
+                };
                 self.logs.extend(lines.iter().map(view));
             }
             Fact::StepRefused { step, error, kind } => {
-                self.step(step, kind.unwrap_or(Kind::Run), at).settle(at, &Outcome::Failed(error.clone()));
+                self.step(step, kind.unwrap_or(StepKind::Run), at).settle(at, &Outcome::Failed(error.clone()));
             }
-            Fact::StepCarried { step, kind, outcome } => self.step(step, *kind, at).settle(at, outcome),
+            Fact::StepCarriedOver { step, kind, outcome } => self.step(step, *kind, at).settle(at, outcome),
             Fact::StepsWoken { steps } => steps.iter().for_each(|id| {
-                self.step(id, Kind::Run, at);
+                self.step(id, StepKind::Run, at);
             }),
             Fact::SleepStarted { step, until } => {
-                let view = self.step(step, Kind::Sleep, at);
+                let view = self.step(step, StepKind::Sleep, at);
                 (view.status, view.due) = (StepStatus::Sleeping, Some(*until));
             }
             Fact::SleepEnded { step } => {
-                let view = self.step(step, Kind::Sleep, at);
+                let view = self.step(step, StepKind::Sleep, at);
                 (view.status, view.ended_at, view.due) = (StepStatus::Completed, Some(at), None);
             }
             Fact::EventsSent { step, ids } => {
-                let view = self.step(step, Kind::Send, at);
+                let view = self.step(step, StepKind::Send, at);
                 (view.status, view.ended_at) = (StepStatus::Completed, Some(at));
-                view.output = stepladder_core::json::of(ids).ok();
+                view.output = stepladder_core::json::to_json(ids).ok();
             }
             Fact::InvokeStarted { step, child, .. } => {
-                let view = self.step(step, Kind::Invoke, at);
+                let view = self.step(step, StepKind::Invoke, at);
                 (view.status, view.child) = (StepStatus::Invoking, Some(*child));
             }
-            Fact::InvokeEnded { step, outcome } => self.step(step, Kind::Invoke, at).settle(at, outcome),
+            Fact::InvokeEnded { step, outcome } => self.step(step, StepKind::Invoke, at).settle(at, outcome),
             Fact::EventAwaited { step, wait, until } => {
-                let view = self.step(step, Kind::Event, at);
+                let view = self.step(step, StepKind::Event, at);
                 (view.status, view.due, view.awaits) = (StepStatus::Awaiting, Some(*until), Some(wait.to_string()));
             }
             Fact::SignalAwaited { step, until } => {
-                let view = self.step(step, Kind::Signal, at);
+                let view = self.step(step, StepKind::Signal, at);
                 (view.status, view.due, view.awaits) = (StepStatus::Awaiting, Some(*until), Some("a signal".into()));
             }
-            Fact::EventEntered { .. } => {
-                for Revealed { step, outcome, .. } in Revealed::each(entry) {
-                    self.step(&step, Kind::Event, at).settle(at, &outcome);
+            Fact::EventDelivered { .. } => {
+                for RevealedOutcome { step, outcome, .. } in RevealedOutcome::each(entry) {
+                    self.step(&step, StepKind::Event, at).settle(at, &outcome);
                 }
             }
             Fact::SignalReceived { step, data } => {
-                self.step(step, Kind::Signal, at).settle(at, &Outcome::Value(data.clone()));
+                self.step(step, StepKind::Signal, at).settle(at, &Outcome::Value(data.clone()));
             }
-            Fact::Hastened { step } => {
+            Fact::WaitSkipped { step } => {
                 if let Some(index) = step.as_ref().and_then(|step| self.index.get(step)) {
                     self.steps[*index].due = Some(at);
                 }
             }
             Fact::WaitExpired { step } => {
-                let view = self.step(step, Kind::Event, at);
+                let view = self.step(step, StepKind::Event, at);
                 (view.status, view.ended_at, view.due, view.awaits) = (StepStatus::Completed, Some(at), None, None);
             }
             Fact::HandlerFailed { error, .. } => self.handler_errors.push((at, error.clone())),
             Fact::RunCreated(_)
             | Fact::EventJoined { .. }
-            | Fact::VersionTaken { .. }
-            | Fact::RunBegun
+            | Fact::VersionChosen { .. }
+            | Fact::CollectingEnded
             | Fact::RunDelayed { .. }
             | Fact::RunAdmitted
             | Fact::RunCompleted { .. }
@@ -396,7 +400,7 @@ impl Story {
 }
 
 impl StepView {
-    fn use_up(&mut self, report: &Report) {
+    fn add_usage(&mut self, report: &Report) {
         for used in &report.usage {
             used.clone().add_to(&mut self.usage);
         }

@@ -4,29 +4,29 @@ use crate::query::Query;
 use std::collections::BTreeMap;
 
 use futures::future::try_join_all;
-use stepladder_core::slot::{Holding, Limit, Place};
+use stepladder_core::slot::{HeldSlot, Limit, Ticket};
 use stepladder_core::spec::LazyScope;
 use stepladder_core::{RunRow, Timestamp};
 
 use crate::EngineError;
-use crate::ports::{RunQuery, Shown};
+use crate::ports::{RunQuery, RunStatusFilter};
 
 /// Live runs whose events are looked at for the keys of their limits.
 const RUNS: usize = 30;
 /// Limits that are looked at.
 const LIMITS: usize = 10;
 /// Places of a line that are read.
-pub const MOST_PLACES: usize = 20;
+pub const MAX_TICKETS: usize = 20;
 
 /// One limit: its slots, and its line.
 #[derive(Clone, Debug)]
-pub struct LineView {
+pub struct WaitQueueView {
     /// Which.
     pub limit: Limit,
     /// Who holds a slot whose lease is not over.
-    pub held: Vec<Holding>,
+    pub held: Vec<HeldSlot>,
     /// The first in line, at most [`MOST_PLACES`].
-    pub line: Vec<Place>,
+    pub line: Vec<Ticket>,
 }
 
 impl Query {
@@ -44,7 +44,7 @@ impl Query {
     ///
     /// # Errors
     /// [`EngineError::NotFound`] for a function that is not registered; [`EngineError::Store`].
-    pub async fn lines_of(&self, function: &str) -> Result<Vec<LineView>, EngineError> {
+    pub async fn wait_queues_of(&self, function: &str) -> Result<Vec<WaitQueueView>, EngineError> {
         let Some(program) = self.runtime.program(function) else {
             return Err(EngineError::NotFound(format!("there is no function `{function}`")));
         };
@@ -52,8 +52,12 @@ impl Query {
         if spec.concurrency.is_empty() {
             return Ok(Vec::new());
         }
-        let query =
-            RunQuery { function: Some(function.to_owned()), shown: Shown::Live, limit: RUNS, ..RunQuery::default() };
+        let query = RunQuery {
+            function: Some(function.to_owned()),
+            status: RunStatusFilter::Live,
+            limit: RUNS,
+            ..RunQuery::default()
+        };
         let rows = self.runtime.backend.runs(query).await?;
         let states = try_join_all(rows.iter().map(|row| self.runs.state(row.run))).await?;
         let mut limits = BTreeMap::new();
@@ -65,13 +69,13 @@ impl Query {
             limits.extend(of_event.map(|limit| (limit.key.clone(), limit)));
         }
         let now = self.runtime.now();
-        try_join_all(limits.into_values().take(LIMITS).map(|limit| self.line_of(limit, now))).await
+        try_join_all(limits.into_values().take(LIMITS).map(|limit| self.wait_queue_of(limit, now))).await
     }
 
-    async fn line_of(&self, limit: Limit, now: Timestamp) -> Result<LineView, EngineError> {
+    async fn wait_queue_of(&self, limit: Limit, now: Timestamp) -> Result<WaitQueueView, EngineError> {
         let mut held = self.runtime.backend.holders(&limit).await?;
         held.retain(|holding| holding.lease_until > now);
-        let line = self.runtime.backend.line(&limit, MOST_PLACES).await?;
-        Ok(LineView { limit, held, line })
+        let line = self.runtime.backend.tickets(&limit, MAX_TICKETS).await?;
+        Ok(WaitQueueView { limit, held, line })
     }
 }

@@ -89,7 +89,7 @@ fn cost(state: &RunState) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use stepladder_core::journal::{Created, Fact, Origin, Record};
+    use stepladder_core::journal::{Fact, NewRun, Origin, Record};
     use stepladder_core::{Event, EventId, Timestamp, json};
 
     fn state(n: u128) -> Arc<RunState> {
@@ -103,7 +103,7 @@ mod tests {
             external_id: None,
             received_at: at,
         };
-        let created = Created::new("f".into(), event, Origin::Event);
+        let created = NewRun::new("f".into(), event, Origin::Event);
         let entries = vec![Fact::RunCreated(Box::new(created)).at(at)];
         Arc::new(RunState::fold(RunId::new(at, n), &[Record { seq: 0, token: n, code: "".into(), entries }]).unwrap())
     }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use stepladder_core::slot::Place;
+use stepladder_core::slot::Ticket;
 use stepladder_core::{RunId, StepId, Timestamp};
 
 /// Lines that are remembered. One that is forgotten has its head woken once more.
@@ -13,24 +13,24 @@ const KEPT: usize = 1_024;
 
 /// By the key of the limit.
 #[derive(Default)]
-pub(crate) struct Heads(Mutex<HashMap<Arc<str>, Owned>>);
+pub(crate) struct LeaseWakes(Mutex<HashMap<Arc<str>, OwnedWake>>);
 
 /// Who owns a wake, and when it comes.
-struct Owned {
+struct OwnedWake {
     run: RunId,
     step: StepId,
     due: Timestamp,
 }
 
-impl Heads {
+impl LeaseWakes {
     /// Whether this head owns a wake that is still to come, by `due` at the latest.
-    pub(crate) fn owns(&self, key: &str, head: &Place, due: Timestamp, now: Timestamp) -> bool {
+    pub(crate) fn owns(&self, key: &str, head: &Ticket, due: Timestamp, now: Timestamp) -> bool {
         let heads = self.lock();
         heads.get(key).is_some_and(|o| o.run == head.run && o.step == head.step && o.due > now && o.due <= due)
     }
 
     /// Notes a wake that was sent.
-    pub(crate) fn note(&self, key: &Arc<str>, head: &Place, due: Timestamp, now: Timestamp) {
+    pub(crate) fn note(&self, key: &Arc<str>, head: &Ticket, due: Timestamp, now: Timestamp) {
         let mut heads = self.lock();
         if heads.len() >= KEPT {
             heads.retain(|_, owned| owned.due > now);
@@ -38,10 +38,10 @@ impl Heads {
         if heads.len() >= KEPT {
             heads.clear();
         }
-        heads.insert(key.clone(), Owned { run: head.run, step: head.step.clone(), due });
+        heads.insert(key.clone(), OwnedWake { run: head.run, step: head.step.clone(), due });
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Owned>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, OwnedWake>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -56,13 +56,13 @@ mod tests {
         Timestamp::from_millis(ms)
     }
 
-    fn place(n: u128) -> Place {
-        Place { asked: at(0), event: EventId::new(at(0), n), run: RunId::new(at(0), n), step: "a".into() }
+    fn place(n: u128) -> Ticket {
+        Ticket { queued_at: at(0), event: EventId::new(at(0), n), run: RunId::new(at(0), n), step: "a".into() }
     }
 
     #[test]
     fn a_head_owns_a_wake_until_it_comes() {
-        let (heads, key) = (Heads::default(), Arc::from("f/0"));
+        let (heads, key) = (LeaseWakes::default(), Arc::from("f/0"));
         heads.note(&key, &place(1), at(100), at(0));
         assert!(heads.owns("f/0", &place(1), at(100), at(99)));
         assert!(heads.owns("f/0", &place(1), at(200), at(99)), "it comes sooner, and is sent again then");
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn no_more_lines_are_remembered_than_there_is_room_for() {
-        let heads = Heads::default();
+        let heads = LeaseWakes::default();
         for n in 0..3 * KEPT {
             heads.note(&Arc::from(format!("f/0/{n}")), &place(1), at(n as i64 + 1), at(0));
             assert!(heads.lock().len() <= KEPT);

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use stepladder_core::slot::Place;
+use stepladder_core::slot::Ticket;
 use stepladder_core::{RunId, StepId, Timestamp};
 
 /// How long a permanent error counts, and how long a promoted ticket is not promoted again.
@@ -17,27 +17,27 @@ const MEMORY: Duration = Duration::from_secs(15 * 60);
 const KEPT: usize = 10_000;
 
 /// A ticket: the limit's key, the run and the step.
-type Ticket = (Arc<str>, RunId, StepId);
+type TicketKey = (Arc<str>, RunId, StepId);
 
 #[derive(Default)]
-pub(crate) struct Refused(Mutex<State>);
+pub(crate) struct Promotions(Mutex<State>);
 
 #[derive(Default)]
 struct State {
     /// Until when the last permanent error counts.
     until: Option<Timestamp>,
     /// Until when each ticket is not promoted again.
-    promoted: HashMap<Ticket, Timestamp>,
+    promoted: HashMap<TicketKey, Timestamp>,
 }
 
-impl Refused {
+impl Promotions {
     /// Notes a permanent error.
     pub(crate) fn note(&self, now: Timestamp) {
         self.lock().until = Some(now + MEMORY);
     }
 
     /// Whether to promote this ticket: always, unless this process has promoted it since a permanent error.
-    pub(crate) fn may_promote(&self, key: &Arc<str>, place: &Place, now: Timestamp) -> bool {
+    pub(crate) fn may_promote(&self, key: &Arc<str>, place: &Ticket, now: Timestamp) -> bool {
         let mut state = self.lock();
         if state.until.is_none_or(|until| until <= now) {
             state.promoted.clear();
@@ -76,9 +76,9 @@ mod tests {
         let at = |minutes: u64| Timestamp::from_millis(0) + Duration::from_secs(60 * minutes);
         let place = |n: u128| {
             let (event, run) = (EventId::new(at(0), n), RunId::new(at(0), n));
-            Place { asked: at(0), event, run, step: "a".into() }
+            Ticket { queued_at: at(0), event, run, step: "a".into() }
         };
-        let (refused, key): (_, Arc<str>) = (Refused::default(), "f/0".into());
+        let (refused, key): (_, Arc<str>) = (Promotions::default(), "f/0".into());
         assert!(refused.may_promote(&key, &place(1), at(0)) && refused.may_promote(&key, &place(1), at(0)));
         refused.note(at(0));
         assert!(refused.may_promote(&key, &place(1), at(1)));

@@ -6,25 +6,25 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use stepladder_core::slot::Limit;
 
-use crate::ports::{After, Commit};
+use crate::ports::{Commit, LateWrite};
 
 /// What this process has yet to give back, and whom it has yet to wake.
 #[derive(Debug, Default)]
-pub(crate) struct Owed(Mutex<Debts>);
+pub(crate) struct Unreleased(Mutex<PendingReleases>);
 
 #[derive(Clone, Debug, Default)]
-struct Debts {
-    releases: Vec<After>,
+struct PendingReleases {
+    releases: Vec<LateWrite>,
     /// Limits of which something was given back, and nobody was woken for it.
     unwoken: Vec<Limit>,
 }
 
-impl Owed {
+impl Unreleased {
     /// Adds the slots that a commit that was not carried out would have given back. Not places in line: whoever waits may
     /// have joined again meanwhile, and the repeated wake decides that anew.
-    pub(crate) fn add(&self, afters: impl IntoIterator<Item = After>) {
+    pub(crate) fn add(&self, afters: impl IntoIterator<Item = LateWrite>) {
         for after in afters {
-            let After::Release { limit, .. } = &after else { continue };
+            let LateWrite::Release { limit, .. } = &after else { continue };
             let limit = limit.clone();
             let mut debts = self.debts();
             debts.releases.push(after);
@@ -37,15 +37,15 @@ impl Owed {
         self.debts().unwoken.extend_from_slice(limits);
     }
 
-    fn debts(&self) -> MutexGuard<'_, Debts> {
+    fn debts(&self) -> MutexGuard<'_, PendingReleases> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Slots {
     /// Gives back what is owed, if anything is, and wakes who waits for it. What fails remains owed.
-    pub(crate) async fn pay_what_is_owed(&self) {
-        let mut debts = std::mem::take(&mut *self.owed.debts());
+    pub(crate) async fn release_pending(&self) {
+        let mut debts = std::mem::take(&mut *self.unreleased.debts());
         if debts.unwoken.is_empty() {
             return;
         }
@@ -53,12 +53,12 @@ impl Slots {
         debts.unwoken.dedup();
         let commit = Commit { after: debts.releases.clone(), ..Commit::default() };
         let paid = match self.runtime.carry_out(commit).await {
-            Ok(_) => self.pass_on(&debts.unwoken).await,
+            Ok(_) => self.promote(&debts.unwoken).await,
             Err(error) => Err(error),
         };
         if let Err(error) = paid {
             tracing::debug!(%error, "slots are yet to be given back");
-            let mut owed = self.owed.debts();
+            let mut owed = self.unreleased.debts();
             owed.releases.append(&mut debts.releases);
             owed.unwoken.append(&mut debts.unwoken);
         }

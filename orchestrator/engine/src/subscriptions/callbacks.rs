@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use stepladder_core::journal::{Fact, Outcome};
 use stepladder_core::limits::{RUN_BYTES, SIGNAL_BYTES};
-use stepladder_core::signal::Token;
-use stepladder_core::state::{Revealed, RunState, StepState};
-use stepladder_core::{Cause, Json, Kind, RunId, StepId, json};
+use stepladder_core::signal::CallbackToken;
+use stepladder_core::state::{RevealedOutcome, RunState, StepState};
+use stepladder_core::{Json, RunId, StepId, StepKind, WakeCause, json};
 
 use crate::EngineError;
 use crate::ports::Commit;
 
 /// What became of a post.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Signalled {
+pub struct SignalReceipt {
     /// The run that it is for.
     pub run: RunId,
     /// The step that waits for it, or will.
@@ -33,7 +33,7 @@ impl Subscriptions {
     /// before, the time of the wait is over, or the run is; [`EngineError::Invalid`] past [`SIGNAL_BYTES`] and for
     /// what JSON from outside may not hold;
     /// [`EngineError::Store`].
-    pub async fn signal(&self, token: &str, data: Json) -> Result<Signalled, EngineError> {
+    pub async fn signal(&self, token: &str, data: Json) -> Result<SignalReceipt, EngineError> {
         let unknown = || EngineError::NotFound("no run gave out this token; use it as the function gave it out".into());
         if data.get().len() > SIGNAL_BYTES {
             let bytes = data.get().len();
@@ -44,22 +44,22 @@ impl Subscriptions {
         if let Err(unfit) = json::check(data.get()) {
             return Err(EngineError::Invalid(format!("the signal {unfit}")));
         }
-        let token: Token = token.parse().map_err(|_| unknown())?;
+        let token: CallbackToken = token.parse().map_err(|_| unknown())?;
         let (run, step) = (token.run, token.step.clone());
         let state = self.runs.take_state(run).await?.ok_or_else(unknown)?;
         let mut state = Arc::unwrap_or_clone(state);
-        if !token.is_of(state.secret) {
+        if !token.is_sealed_with(state.secret) {
             self.runs.cache.put(Arc::new(state));
             return Err(unknown());
         }
         let answer = loop {
             // should the post before have died before its wake, this one sends it
-            let wakes = vec![self.runtime.wake_of(&state, Cause::Arrived)];
+            let wakes = vec![self.runtime.wake_of(&state, WakeCause::Arrived)];
             let mut commit = Commit { wakes, ..Commit::default() };
-            match posted(&state, &step) {
+            match earlier_post(&state, &step) {
                 Some(before) if is_same(before, &data) => {
                     self.runtime.carry_out(commit).await?;
-                    break Ok(Signalled { run, step, before: true });
+                    break Ok(SignalReceipt { run, step, before: true });
                 }
                 Some(before) => {
                     let at = before.at;
@@ -75,7 +75,7 @@ impl Subscriptions {
             let received = Fact::SignalReceived { step: step.clone(), data: data.clone() }.at(self.runtime.now());
             if self.runs.append(&mut state, vec![received], &mut commit).await?.is_done() {
                 tracing::debug!(%run, %step, "a signal was completed");
-                break Ok(Signalled { run, step, before: false });
+                break Ok(SignalReceipt { run, step, before: false });
             }
         };
         self.runs.cache.put(Arc::new(state));
@@ -86,22 +86,22 @@ impl Subscriptions {
     ///
     /// # Errors
     /// [`EngineError::NotFound`] for an unknown run; [`EngineError::Store`].
-    pub async fn token(&self, run: RunId, step: &str) -> Result<String, EngineError> {
+    pub async fn callback_token(&self, run: RunId, step: &str) -> Result<String, EngineError> {
         let state = self.runs.state(run).await?.ok_or_else(|| crate::engine::no_such_run(run))?;
-        Ok(Token::new(run, state.secret, &step.into()).to_string())
+        Ok(CallbackToken::new(run, state.secret, &step.into()).to_string())
     }
 }
 
 /// What was posted to a step before.
-fn posted<'a>(state: &'a RunState, step: &StepId) -> Option<&'a Revealed> {
-    let came = |revealed: &&Revealed| match &revealed.outcome {
-        Outcome::Value(value) => revealed.kind == Kind::Signal && json::is_object(value),
+fn earlier_post<'a>(state: &'a RunState, step: &StepId) -> Option<&'a RevealedOutcome> {
+    let came = |revealed: &&RevealedOutcome| match &revealed.outcome {
+        Outcome::Value(value) => revealed.kind == StepKind::Signal && json::is_object(value),
         Outcome::Failed(_) => false,
     };
     state.outcomes.iter().filter(|revealed| revealed.step == *step).find(came)
 }
 
-fn is_same(before: &Revealed, data: &Json) -> bool {
+fn is_same(before: &RevealedOutcome, data: &Json) -> bool {
     #[derive(serde::Deserialize)]
     struct Arrived<'a> {
         #[serde(borrow)]
@@ -118,7 +118,7 @@ fn too_late(state: &RunState, step: &StepId, data: &Json) -> Option<String> {
         return Some(format!("the run that waited for this signal has ended, {status} at {}", end.at));
     }
     if let Some(known) = state.steps.get(step) {
-        if known.kind != Kind::Signal {
+        if known.kind != StepKind::Signal {
             return Some(format!("step `{step}` of the run is no wait for a signal"));
         }
         if matches!(known.state, StepState::Done | StepState::Abandoned) {

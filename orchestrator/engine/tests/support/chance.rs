@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::decide::{Ask, StepOptions};
+use stepladder_core::decide::{Operation, StepOptions};
 use stepladder_core::retry::Backoff;
 use stepladder_core::spec::Concurrency;
 use stepladder_core::{NewEvent, json};
@@ -47,12 +47,12 @@ pub fn graph(dice: &Dice, most: u64) -> (Script, usize) {
         let id = format!("s{n}");
         let after: Vec<&str> = ids.iter().filter(|_| dice.one_in(2)).map(String::as_str).collect();
         script = match dice.below(8) {
-            0 => script.ask(&id, &after, Ask::SleepFor(Duration::from_secs(dice.below(3_000)))),
-            1 => script.ask(&id, &after, Ask::Send(vec![NewEvent::new("told", json::empty_object())])),
+            0 => script.ask(&id, &after, Operation::SleepFor(Duration::from_secs(dice.below(3_000)))),
+            1 => script.ask(&id, &after, Operation::Send(vec![NewEvent::new("told", json::empty_object())])),
             2 => script.ask(
                 &id,
                 &after,
-                Ask::Invoke { function: "helper".into(), input: json::empty_object(), bound: false },
+                Operation::Invoke { function: "helper".into(), input: json::empty_object(), bound: false },
             ),
             _ => {
                 let backoff = Some(Backoff::Fixed(Duration::from_secs(dice.below(30))));

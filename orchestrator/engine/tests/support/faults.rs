@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepladder_core::journal::{Record, Seq};
-use stepladder_core::slot::{Holder, Holding, Limit, Place};
-use stepladder_core::waiting::{Bucket, Waited, Waiter};
+use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
+use stepladder_core::waiting::{SubscribedFields, Subscription, SubscriptionKey};
 use stepladder_core::{Event, EventId, RunId, RunRow, StepId, Timer, Timestamp};
 use stepladder_engine::clock::Entropy;
 use stepladder_engine::ports::*;
@@ -144,7 +144,7 @@ pass_through!(Journals { read(run: RunId, from: Seq) -> Vec<Record>; });
 
 #[async_trait]
 impl Commits for Faulty {
-    async fn commit(&self, commit: Commit) -> StoreResult<Committed> {
+    async fn commit(&self, commit: Commit) -> StoreResult<CommitResult> {
         let fault = *self.fault.lock().unwrap();
         if let Fault::Tear(parts) = fault
             && self.calls.load(SeqCst) + 1 == self.at.load(SeqCst)
@@ -168,10 +168,10 @@ pass_through!(Events {
     event(id: EventId) -> Option<Event>;
     resolve(external_id: &str) -> Option<EventId>;
 });
-pass_through!(Starts { start(starts: Vec<Start>) -> Vec<Begun>; });
-pass_through!(Notes {
-    noted(keys: Vec<Arc<str>>) -> Vec<Option<Arc<str>>>;
-    note(changes: Vec<Note>) -> Vec<bool>;
+pass_through!(RunCreation { create_runs(starts: Vec<RunStart>) -> Vec<StartResult>; });
+pass_through!(FlowStates {
+    read_flow_state(keys: Vec<Arc<str>>) -> Vec<Option<Arc<str>>>;
+    change_flow_state(changes: Vec<FlowStateChange>) -> Vec<bool>;
 });
 pass_through!(Listings {
     runs(query: RunQuery) -> Vec<RunRow>;
@@ -180,12 +180,12 @@ pass_through!(Listings {
     events(before: Option<EventId>, limit: usize) -> Vec<Event>;
 });
 pass_through!(Slots {
-    take(limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Taken;
-    take_all(limits: &[Limit], holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Result<(), Vec<(usize, Taken)>>;
-    park(limit: &Limit, place: Place) -> bool;
-    line(limit: &Limit, n: usize) -> Vec<Place>;
-    holders(limit: &Limit) -> Vec<Holding>;
-    place(limit: &Limit, run: RunId, step: Option<StepId>) -> Option<Place>;
+    acquire(limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> AcquireResult;
+    acquire_all(limits: &[Limit], holder: &Holder, lease_until: Timestamp, now: Timestamp) -> Result<(), Vec<(usize, AcquireResult)>>;
+    enqueue(limit: &Limit, place: Ticket) -> bool;
+    tickets(limit: &Limit, n: usize) -> Vec<Ticket>;
+    holders(limit: &Limit) -> Vec<HeldSlot>;
+    ticket(limit: &Limit, run: RunId, step: Option<StepId>) -> Option<Ticket>;
     position(limit: &Limit, run: RunId) -> Option<usize>;
 });
 pass_through!(Timers {
@@ -195,9 +195,9 @@ pass_through!(Timers {
     cursor() -> Option<Cursor>;
     advance(expected: Option<Cursor>, next: Cursor) -> bool;
 });
-pass_through!(Waiters {
-    waited(event: &str) -> Waited;
-    waiters(event: &str, bucket: &Bucket, after: Option<(RunId, StepId)>, limit: usize) -> Vec<Waiter>;
-    offered(run: RunId) -> Vec<EventId>;
+pass_through!(SubscriptionIndex {
+    subscribed_fields(event: &str) -> SubscribedFields;
+    subscriptions(event: &str, bucket: &SubscriptionKey, after: Option<(RunId, StepId)>, limit: usize) -> Vec<Subscription>;
+    inbox(run: RunId) -> Vec<EventId>;
 });
 pass_through!(Queue { receive(max: usize, visibility: Duration) -> Vec<Delivery>; });

@@ -16,7 +16,7 @@ use std::time::Duration;
 use stepladder_core::journal::{Entry, Fact, Record};
 use stepladder_core::{EventId, NewEvent, RunId, Status, Timestamp, json};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Append, Backend, Commit, Commits, Queue};
+use stepladder_engine::ports::{Backend, Commit, Commits, JournalAppend, Queue};
 use stepladder_engine::view::RunDetail;
 use stepladder_engine::{Config, Engine, Pace, Program, RunFilter};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
@@ -187,6 +187,6 @@ pub async fn overtake(world: &World, engine: &Engine) {
     let seq = engine.query().journal(run, 0, 1_000).await.unwrap().entries.len() as u64;
     let entries = vec![Fact::StepsWoken { steps: vec![] }.at(world.clock.now())];
     let record = Record { seq, token: 99, code: "other".into(), entries };
-    let append = Some(Append { run, record });
+    let append = Some(JournalAppend { run, record });
     world.memory.commit(Commit { append, ..Commit::default() }).await.unwrap();
 }

@@ -68,7 +68,7 @@ impl Intercept for Refusing {
         &*self.memory
     }
 
-    fn amended(&self, commit: Commit) -> Commit {
+    fn amend(&self, commit: Commit) -> Commit {
         let refused = self.refusal(&Call { name: "commit", asked: &commit, commit: Some(&commit) });
         match refused.filter(|_| self.tears) {
             None => commit,

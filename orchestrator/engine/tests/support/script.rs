@@ -10,24 +10,24 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use stepladder_core::decide::{Ask, StepOptions, Want};
+use stepladder_core::decide::{Operation, StepOptions, Want};
 use stepladder_core::journal::{Failure, Outcome};
-use stepladder_core::report::{Level, Line, Placed};
-use stepladder_core::retry::Retry;
+use stepladder_core::report::{HandlerLogLine, LogLevel, LogLine};
+use stepladder_core::retry::RetryAdvice;
 use stepladder_core::spec::Trigger;
-use stepladder_core::state::Revealed;
+use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Json, RunId, Spec, StepId, json};
-use stepladder_engine::program::{Advance, Fault, Finished, History, Program, Session};
+use stepladder_engine::program::{AdvisedFailure, FinishedStep, PollResult, Program, RunHistory, Session};
 
-type BodyFuture = Pin<Box<dyn Future<Output = Result<Json, Fault>> + Send>>;
-type RunningBody = Pin<Box<dyn Future<Output = (StepId, Result<Json, Fault>)> + Send>>;
+type BodyFuture = Pin<Box<dyn Future<Output = Result<Json, AdvisedFailure>> + Send>>;
+type RunningBody = Pin<Box<dyn Future<Output = (StepId, Result<Json, AdvisedFailure>)> + Send>>;
 type Body = Arc<dyn Fn(u32) -> BodyFuture + Send + Sync>;
 
 /// What a step of a script does.
 #[derive(Clone)]
 enum What {
     Run(Body, StepOptions),
-    Ask(Ask),
+    Ask(Operation),
 }
 
 #[derive(Clone)]
@@ -144,7 +144,7 @@ impl Script {
     pub fn body<F, Fut>(self, id: &str, after: &[&str], body: F) -> Self
     where
         F: Fn(u32) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), Fault>> + Send + 'static,
+        Fut: Future<Output = Result<(), AdvisedFailure>> + Send + 'static,
     {
         self.body_with(id, after, StepOptions::default(), body)
     }
@@ -153,11 +153,11 @@ impl Script {
     pub fn body_with<F, Fut>(mut self, id: &str, after: &[&str], options: StepOptions, body: F) -> Self
     where
         F: Fn(u32) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), Fault>> + Send + 'static,
+        Fut: Future<Output = Result<(), AdvisedFailure>> + Send + 'static,
     {
         let body: Body = Arc::new(move |n| {
             let body = body(n);
-            Box::pin(async move { body.await.map(|()| json::of(&n).unwrap()) })
+            Box::pin(async move { body.await.map(|()| json::to_json(&n).unwrap()) })
         });
         self.ops.push(op(id, after, What::Run(body, options)));
         self
@@ -178,7 +178,7 @@ impl Script {
             let meanwhile = meanwhile();
             Box::pin(async move {
                 meanwhile.await;
-                Ok(json::of(&"x".repeat(bytes - 2)).unwrap())
+                Ok(json::to_json(&"x".repeat(bytes - 2)).unwrap())
             })
         });
         self.ops.push(op(id, after, What::Run(body, StepOptions::default())));
@@ -186,7 +186,7 @@ impl Script {
     }
 
     /// Anything else that a handler can ask for.
-    pub fn ask(mut self, id: &str, after: &[&str], ask: Ask) -> Self {
+    pub fn ask(mut self, id: &str, after: &[&str], ask: Operation) -> Self {
         self.ops.push(op(id, after, What::Ask(ask)));
         self
     }
@@ -225,13 +225,13 @@ fn op(id: &str, after: &[&str], what: What) -> Op {
 }
 
 /// A failure that is tried again.
-pub fn fault(message: &str) -> Fault {
-    Fault { failure: Failure::new(message), retry: Retry::Default }
+pub fn fault(message: &str) -> AdvisedFailure {
+    AdvisedFailure { failure: Failure::new(message), retry: RetryAdvice::Default }
 }
 
 /// A failure that is not.
-pub fn terminal(message: &str) -> Fault {
-    Fault { failure: Failure::new(message), retry: Retry::Never }
+pub fn terminal(message: &str) -> AdvisedFailure {
+    AdvisedFailure { failure: Failure::new(message), retry: RetryAdvice::Never }
 }
 
 impl Program for Script {
@@ -243,7 +243,7 @@ impl Program for Script {
         self.version
     }
 
-    fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {
+    fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
         Ok(Box::new(Play {
             run: history.run,
             attempt: history.attempt,
@@ -265,7 +265,7 @@ struct Play {
     script: Script,
     seen: HashMap<StepId, Outcome>,
     order: Vec<StepId>,
-    waiting: Vec<Revealed>,
+    waiting: Vec<RevealedOutcome>,
     running: FuturesUnordered<RunningBody>,
     begun: Vec<StepId>,
     expired: Vec<(StepId, Duration)>,
@@ -275,14 +275,14 @@ struct Play {
 
 #[async_trait]
 impl Session for Play {
-    async fn advance(&mut self) -> Advance {
+    async fn advance(&mut self) -> PollResult {
         for revealed in self.waiting.drain(..) {
             self.order.push(revealed.step.clone());
             self.seen.insert(revealed.step, revealed.outcome);
         }
         for op in &self.script.ops {
             if let Some(Outcome::Failed(failure)) = self.seen.get(&op.id) {
-                return Advance::Ended(Err(Fault { failure: failure.clone(), retry: Retry::Never }));
+                return PollResult::Ended(Err(AdvisedFailure { failure: failure.clone(), retry: RetryAdvice::Never }));
             }
         }
         let wanted: Vec<Want> = self
@@ -293,23 +293,23 @@ impl Session for Play {
             .filter(|op| op.after.iter().all(|id| self.seen.contains_key(id)))
             .map(|op| Want {
                 step: op.id.clone(),
-                ask: match &op.what {
-                    What::Run(_, options) => Ask::Run(options.clone()),
+                operation: match &op.what {
+                    What::Run(_, options) => Operation::Run(options.clone()),
                     What::Ask(ask) => ask.clone(),
                 },
                 at: Location::caller(),
             })
             .collect();
         if self.script.ops.iter().all(|op| self.seen.contains_key(&op.id)) {
-            return Advance::Ended(match self.attempt <= self.script.falls {
+            return PollResult::Ended(match self.attempt <= self.script.falls {
                 true => Err(fault("it fell")),
-                false => Ok(json::of(&self.order).unwrap()),
+                false => Ok(json::to_json(&self.order).unwrap()),
             });
         }
-        Advance::Wanted(wanted)
+        PollResult::Wanted(wanted)
     }
 
-    fn begin(&mut self, steps: &[StepId]) {
+    fn start_bodies(&mut self, steps: &[StepId]) {
         for id in steps {
             let op = self.script.ops.iter().find(|op| op.id == *id).expect("a step of the script");
             let What::Run(body, _) = &op.what else { panic!("{id} has no body") };
@@ -325,42 +325,42 @@ impl Session for Play {
         }
     }
 
-    async fn finished(&mut self) -> Vec<Finished> {
+    async fn wait_finished(&mut self) -> Vec<FinishedStep> {
         if let Some((step, timeout)) = self.expired.pop() {
             self.begun.retain(|id| *id != step);
             let message = format!("step `{step}` ran past its time-out of {timeout:?}");
-            return vec![Finished { step, result: Err(fault(&message)) }];
+            return vec![FinishedStep { step, result: Err(fault(&message)) }];
         }
         loop {
             let Some((step, result)) = self.running.next().await else { std::future::pending().await };
             // a body that was stopped is not heard of again
             if self.begun.contains(&step) {
                 self.begun.retain(|id| *id != step);
-                return vec![Finished { step, result }];
+                return vec![FinishedStep { step, result }];
             }
         }
     }
 
-    fn expire(&mut self, step: &StepId, timeout: Duration) {
+    fn stop_timed_out(&mut self, step: &StepId, timeout: Duration) {
         self.expired.push((step.clone(), timeout));
     }
 
-    fn reveal(&mut self, outcome: Revealed) {
+    fn reveal(&mut self, outcome: RevealedOutcome) {
         self.waiting.push(outcome);
     }
 
-    fn dropped(&mut self) -> Vec<StepId> {
+    fn take_dropped(&mut self) -> Vec<StepId> {
         Vec::new()
     }
 
-    fn said(&mut self) -> Vec<Placed> {
+    fn take_log_lines(&mut self) -> Vec<HandlerLogLine> {
         if !self.script.talks {
             return Vec::new();
         }
         let all = self.order.len() + 1;
         let of = |n: usize| {
-            let line = Line::new(Level::Info, &format!("line {n}"), None);
-            Placed { after: n as u64, nth: 0, line }
+            let line = LogLine::new(LogLevel::Info, &format!("line {n}"), None);
+            HandlerLogLine { after: n as u64, nth: 0, line }
         };
         (std::mem::replace(&mut self.said, all)..all).map(of).collect()
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use stepladder_core::journal::{Fact, Record, Seq};
-use stepladder_core::slot::{Holder, Holding, Limit, Place};
-use stepladder_core::waiting::{Bucket, Waited, Waiter};
+use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
+use stepladder_core::waiting::{SubscribedFields, Subscription, SubscriptionKey};
 use stepladder_core::{Event, EventId, RunId, RunRow, StepId, Timer, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::*;
@@ -148,7 +148,7 @@ impl Journals for Slow {
         if self.reads { self.inner.read(run, from).await } else { Err(StoreError::Unavailable("brown-out".into())) }
     }
 
-    async fn keep(&self, run: RunId, _: EventId, _: Timestamp) -> StoreResult<()> {
+    async fn renew_retention(&self, run: RunId, _: EventId, _: Timestamp) -> StoreResult<()> {
         self.kept.lock().unwrap().push(run);
         Ok(())
     }
@@ -156,7 +156,7 @@ impl Journals for Slow {
 
 #[async_trait]
 impl Commits for Slow {
-    async fn commit(&self, commit: Commit) -> StoreResult<Committed> {
+    async fn commit(&self, commit: Commit) -> StoreResult<CommitResult> {
         if self.full.as_ref().is_some_and(|full| full.load(SeqCst)) {
             let (full, refused) = ("the disk is full", "the file is read-only");
             return Err(match self.refuses {
@@ -202,10 +202,10 @@ pass_on!(Events {
     event(id: EventId) -> Option<Event>;
     resolve(external_id: &str) -> Option<EventId>;
 });
-pass_on!(Starts { start(starts: Vec<Start>) -> Vec<Begun>; });
-pass_on!(Notes {
-    noted(keys: Vec<Arc<str>>) -> Vec<Option<Arc<str>>>;
-    note(changes: Vec<Note>) -> Vec<bool>;
+pass_on!(RunCreation { create_runs(starts: Vec<RunStart>) -> Vec<StartResult>; });
+pass_on!(FlowStates {
+    read_flow_state(keys: Vec<Arc<str>>) -> Vec<Option<Arc<str>>>;
+    change_flow_state(changes: Vec<FlowStateChange>) -> Vec<bool>;
 });
 pass_on!(Listings {
     runs(query: RunQuery) -> Vec<RunRow>;
@@ -213,42 +213,48 @@ pass_on!(Listings {
     row(run: RunId) -> Option<RunRow>;
     events(before: Option<EventId>, limit: usize) -> Vec<Event>;
 });
-pass_on!(Waiters {
-    waited(event: &str) -> Waited;
-    waiters(event: &str, bucket: &Bucket, after: Option<(RunId, StepId)>, limit: usize) -> Vec<Waiter>;
-    offered(run: RunId) -> Vec<EventId>;
+pass_on!(SubscriptionIndex {
+    subscribed_fields(event: &str) -> SubscribedFields;
+    subscriptions(event: &str, bucket: &SubscriptionKey, after: Option<(RunId, StepId)>, limit: usize) -> Vec<Subscription>;
+    inbox(run: RunId) -> Vec<EventId>;
 });
 #[async_trait]
 impl Slots for Slow {
-    async fn take(&self, limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> StoreResult<Taken> {
-        self.inner.take(limit, holder, lease_until, now).await
+    async fn acquire(
+        &self,
+        limit: &Limit,
+        holder: &Holder,
+        lease_until: Timestamp,
+        now: Timestamp,
+    ) -> StoreResult<AcquireResult> {
+        self.inner.acquire(limit, holder, lease_until, now).await
     }
-    async fn take_all(
+    async fn acquire_all(
         &self,
         limits: &[Limit],
         holder: &Holder,
         lease_until: Timestamp,
         now: Timestamp,
-    ) -> StoreResult<Result<(), Vec<(usize, Taken)>>> {
-        self.inner.take_all(limits, holder, lease_until, now).await
+    ) -> StoreResult<Result<(), Vec<(usize, AcquireResult)>>> {
+        self.inner.acquire_all(limits, holder, lease_until, now).await
     }
-    async fn park(&self, limit: &Limit, place: Place) -> StoreResult<bool> {
+    async fn enqueue(&self, limit: &Limit, place: Ticket) -> StoreResult<bool> {
         if let Some(interlude) = &self.before_park {
             interlude().await;
         }
-        self.inner.park(limit, place).await
+        self.inner.enqueue(limit, place).await
     }
-    async fn line(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Place>> {
+    async fn tickets(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>> {
         if let Some(interlude) = &self.before_line {
             interlude().await;
         }
-        self.inner.line(limit, n).await
+        self.inner.tickets(limit, n).await
     }
-    async fn holders(&self, limit: &Limit) -> StoreResult<Vec<Holding>> {
+    async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>> {
         self.inner.holders(limit).await
     }
-    async fn place(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Place>> {
-        self.inner.place(limit, run, step).await
+    async fn ticket(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Ticket>> {
+        self.inner.ticket(limit, run, step).await
     }
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {
         self.inner.position(limit, run).await

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use stepladder_core::decide::Ask;
-use stepladder_core::event::{data_fault, fault_of_all};
+use stepladder_core::decide::Operation;
+use stepladder_core::event::{data_problem, problem_of_all};
 use stepladder_core::{EventId, Json, NewEvent, json};
 
 use super::{Context, decode};
@@ -70,7 +70,7 @@ impl Context {
             Ok(input) => (input, None),
             Err(error) => (json::empty_object(), Some(error.in_step(&name))),
         };
-        let mut step = self.create(name, Ask::Invoke { function, input, bound: false }, None, decode);
+        let mut step = self.create(name, Operation::Invoke { function, input, bound: false }, None, decode);
         if let Some(error) = error {
             step.fail_with(error);
         }
@@ -111,7 +111,7 @@ impl Context {
 
     #[track_caller]
     fn send<T>(&self, name: String, events: Result<Vec<NewEvent>>, decode: Decode<T>) -> Recorded<'_, T> {
-        let check = |events: Vec<NewEvent>| match fault_of_all(&events) {
+        let check = |events: Vec<NewEvent>| match problem_of_all(&events) {
             None => Ok(events),
             Some(fault) => Err(Error::terminal(format!("cannot send {fault}")).with_code(ErrorCode::BadEvent)),
         };
@@ -119,7 +119,7 @@ impl Context {
             Ok(events) => (events, None),
             Err(error) => (Vec::new(), Some(error.in_step(&name))),
         };
-        let mut step = self.create(name, Ask::Send(events), None, decode);
+        let mut step = self.create(name, Operation::Send(events), None, decode);
         if let Some(error) = error {
             step.fail_with(error);
         }
@@ -133,8 +133,8 @@ fn decode_one(outcome: &RawValue) -> serde_json::Result<EventId> {
 }
 
 fn encode_input(input: &(impl Serialize + ?Sized)) -> Result<Json> {
-    let input = json::of(input).map_err(|error| Error::terminal(format!("its input is not JSON: {error}")))?;
-    match data_fault(&input) {
+    let input = json::to_json(input).map_err(|error| Error::terminal(format!("its input is not JSON: {error}")))?;
+    match data_problem(&input) {
         None => Ok(input),
         Some(fault) => {
             Err(Error::terminal(format!("its input {fault} (it is the data of an event)"))

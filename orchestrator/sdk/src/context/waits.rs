@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use stepladder_core::Timestamp;
-use stepladder_core::decide::Ask;
-use stepladder_core::signal::Token;
-use stepladder_core::waiting::{Match, Wait};
+use stepladder_core::decide::Operation;
+use stepladder_core::signal::CallbackToken;
+use stepladder_core::waiting::{EventMatch, EventWait};
 
 use super::Context;
 use crate::wait::{self, TIMEOUT};
@@ -25,7 +25,7 @@ impl Context {
     /// ```
     #[track_caller]
     pub fn sleep(&self, name: impl Into<String>, duration: Duration) -> Sleep<'_> {
-        Sleep::new(self.create(name.into(), Ask::SleepFor(duration), None, decode_nothing))
+        Sleep::new(self.create(name.into(), Operation::SleepFor(duration), None, decode_nothing))
     }
 
     /// Sleeps until a time: a [`Timestamp`], a `jiff::Timestamp` or a `SystemTime`. A time that has
@@ -43,7 +43,7 @@ impl Context {
     /// ```
     #[track_caller]
     pub fn sleep_until(&self, name: impl Into<String>, time: impl Into<Timestamp>) -> Sleep<'_> {
-        Sleep::new(self.create(name.into(), Ask::SleepUntil(time.into()), None, decode_nothing))
+        Sleep::new(self.create(name.into(), Operation::SleepUntil(time.into()), None, decode_nothing))
     }
 
     /// Waits for the first event of this type that arrives from now on.
@@ -66,8 +66,9 @@ impl Context {
     /// ```
     #[track_caller]
     pub fn wait_for_event<T: EventData>(&self, name: impl Into<String>) -> WaitForEvent<'_, T> {
-        let wait = Wait { events: T::NAMES.iter().map(|name| (*name).into()).collect(), matching: Match::Any };
-        let ask = Ask::WaitForEvent { wait: Arc::new(wait), timeout: TIMEOUT };
+        let wait =
+            EventWait { events: T::NAMES.iter().map(|name| (*name).into()).collect(), matching: EventMatch::Any };
+        let ask = Operation::WaitForEvent { wait: Arc::new(wait), timeout: TIMEOUT };
         WaitForEvent::new(self.create(name.into(), ask, None, wait::decode_event))
     }
 
@@ -90,8 +91,8 @@ impl Context {
     /// ```
     #[track_caller]
     pub fn wait_for_signal<T: DeserializeOwned>(&self, name: impl Into<String>) -> WaitForSignal<'_, T> {
-        let step = self.create(name.into(), Ask::WaitForSignal { timeout: TIMEOUT }, None, wait::decode_signal);
-        let token = Token::new(self.run_id(), self.secret, step.id()).to_string();
+        let step = self.create(name.into(), Operation::WaitForSignal { timeout: TIMEOUT }, None, wait::decode_signal);
+        let token = CallbackToken::new(self.run_id(), self.secret, step.id()).to_string();
         WaitForSignal::new(step, token)
     }
 }

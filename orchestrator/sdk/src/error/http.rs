@@ -7,7 +7,7 @@
 use std::error::Error as StdError;
 use std::time::{Duration, SystemTime};
 
-use stepladder_core::retry::Retry;
+use stepladder_core::retry::RetryAdvice;
 
 use super::{Error, Source};
 
@@ -35,19 +35,19 @@ impl Error {
     pub fn from_http_status(status: u16, retry_after: Option<&str>, message: impl Into<String>) -> Self {
         let message: String = message.into();
         let error = match (classify_status(status), retry_after.and_then(parse_retry_after)) {
-            (Retry::Never, _) => Self::terminal(message),
-            (Retry::Default | Retry::After(_), Some(wait)) => Self::retry_after(wait, message),
-            (Retry::Default | Retry::After(_), None) => Self::new(message),
+            (RetryAdvice::Never, _) => Self::terminal(message),
+            (RetryAdvice::Default | RetryAdvice::After(_), Some(wait)) => Self::retry_after(wait, message),
+            (RetryAdvice::Default | RetryAdvice::After(_), None) => Self::new(message),
         };
         error.with_code(format!("http-{status}"))
     }
 }
 
-fn classify_status(status: u16) -> Retry {
+fn classify_status(status: u16) -> RetryAdvice {
     match status {
-        408 | 409 | 423 | 425 | 429 => Retry::Default,
-        400..=499 => Retry::Never,
-        _ => Retry::Default,
+        408 | 409 | 423 | 425 | 429 => RetryAdvice::Default,
+        400..=499 => RetryAdvice::Never,
+        _ => RetryAdvice::Default,
     }
 }
 
@@ -110,16 +110,16 @@ pub async fn check(mut response: reqwest::Response) -> super::Result<reqwest::Re
 }
 
 #[cfg(feature = "reqwest")]
-pub(super) fn classify(error: &(dyn StdError + 'static)) -> Option<Retry> {
+pub(super) fn classify(error: &(dyn StdError + 'static)) -> Option<RetryAdvice> {
     let error = error.downcast_ref::<reqwest::Error>()?;
     if error.is_builder() {
-        return Some(Retry::Never); // no request was sent: the address or a header is wrong
+        return Some(RetryAdvice::Never); // no request was sent: the address or a header is wrong
     }
     error.status().map(|status| classify_status(status.as_u16()))
 }
 
 #[cfg(not(feature = "reqwest"))]
-pub(super) fn classify(_: &(dyn StdError + 'static)) -> Option<Retry> {
+pub(super) fn classify(_: &(dyn StdError + 'static)) -> Option<RetryAdvice> {
     None
 }
 

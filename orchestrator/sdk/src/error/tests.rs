@@ -12,7 +12,7 @@ fn parse(text: &str) -> std::result::Result<i32, Outer> {
 fn any_error_becomes_retryable_by_a_question_mark() {
     let failed = || -> Result<i32> { Ok(parse("x")?) };
     let error = failed().unwrap_err();
-    assert_eq!(error.retry(), Retry::Default);
+    assert_eq!(error.retry(), RetryAdvice::Default);
     assert_eq!(error.to_string(), "outer");
     assert_eq!(format!("{error:#}"), "outer: invalid digit found in string");
     assert!(error.downcast_ref::<Outer>().is_some());
@@ -23,7 +23,7 @@ fn any_error_becomes_retryable_by_a_question_mark() {
 fn results_take_retry_advice_and_a_code() {
     assert!(parse("x").terminal().unwrap_err().is_terminal());
     let wait = Duration::from_secs(9);
-    assert_eq!(parse("x").retry_after(wait).unwrap_err().retry(), Retry::After(wait));
+    assert_eq!(parse("x").retry_after(wait).unwrap_err().retry(), RetryAdvice::After(wait));
     let coded = parse("x").with_code("not-a-number").unwrap_err();
     assert_eq!((coded.code(), coded.is_terminal()), (Some("not-a-number"), false));
 }
@@ -50,17 +50,17 @@ fn an_error_of_a_step_keeps_its_code_and_its_causes() {
 fn codes_reach_the_journal() {
     let fault = Error::terminal("taken").with_code("email-taken").into_fault();
     assert_eq!(fault.failure, Failure { message: "taken".into(), code: Some("email-taken".into()) });
-    assert_eq!(fault.retry, Retry::Never);
+    assert_eq!(fault.retry, RetryAdvice::Never);
 }
 
 #[test]
 fn a_client_error_is_terminal_and_a_busy_server_is_not() {
     let retry = |status| Error::from_http_status(status, None, "x").retry();
     for status in [400, 401, 403, 404, 410, 422] {
-        assert_eq!(retry(status), Retry::Never, "{status}");
+        assert_eq!(retry(status), RetryAdvice::Never, "{status}");
     }
     for status in [302, 408, 409, 423, 425, 429, 500, 502, 503, 504] {
-        assert_eq!(retry(status), Retry::Default, "{status}");
+        assert_eq!(retry(status), RetryAdvice::Default, "{status}");
     }
     assert_eq!(Error::from_http_status(429, None, "x").code(), Some("http-429"));
 }
@@ -68,14 +68,14 @@ fn a_client_error_is_terminal_and_a_busy_server_is_not() {
 #[test]
 fn retry_after_is_seconds_or_a_date() {
     let retry = |after: &str| Error::from_http_status(429, Some(after), "x").retry();
-    assert_eq!(retry("7"), Retry::After(Duration::from_secs(7)));
-    assert_eq!(retry("Wed, 21 Oct 2015 07:28:00 GMT"), Retry::After(Duration::ZERO));
+    assert_eq!(retry("7"), RetryAdvice::After(Duration::from_secs(7)));
+    assert_eq!(retry("Wed, 21 Oct 2015 07:28:00 GMT"), RetryAdvice::After(Duration::ZERO));
     let soon = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(100));
-    let Retry::After(wait) = retry(&soon) else { panic!("a wait") };
+    let RetryAdvice::After(wait) = retry(&soon) else { panic!("a wait") };
     assert!(wait > Duration::from_secs(90) && wait <= Duration::from_secs(100), "{wait:?}");
-    assert_eq!(retry("999999999"), Retry::After(Duration::from_secs(86_400)), "at most a day");
-    assert_eq!(retry("soon"), Retry::Default);
-    assert_eq!(Error::from_http_status(400, Some("7"), "x").retry(), Retry::Never);
+    assert_eq!(retry("999999999"), RetryAdvice::After(Duration::from_secs(86_400)), "at most a day");
+    assert_eq!(retry("soon"), RetryAdvice::Default);
+    assert_eq!(Error::from_http_status(400, Some("7"), "x").retry(), RetryAdvice::Never);
 }
 
 #[test]

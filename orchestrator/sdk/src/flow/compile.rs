@@ -1,7 +1,7 @@
 //! Compiles a function's flow control: parses expressions, and refuses what cannot work.
 
 use stepladder_core::expr::{Expr, Names};
-use stepladder_core::flow::{self, Flow, Same};
+use stepladder_core::flow::{self, CancelMatch, FlowControl};
 use stepladder_core::spec;
 use stepladder_core::waiting::field_path;
 
@@ -49,14 +49,14 @@ impl Compiler<'_> {
 }
 
 impl FlowConfig {
-    pub(crate) fn compile(self, compiler: &Compiler<'_>) -> Result<Flow, String> {
+    pub(crate) fn compile(self, compiler: &Compiler<'_>) -> Result<FlowControl, String> {
         let throttle = self.throttle.map(|rate| rate.compile("throttle", 1, compiler));
         let rate_limit = self.rate_limit.map(|rate| {
             let whole = rate.limit;
             rate.compile("rate limit", whole, compiler)
         });
         compiler.check_calls("the timeouts", &self.timeouts.calls)?;
-        Ok(Flow {
+        Ok(FlowControl {
             throttle: throttle.transpose()?,
             rate_limit: rate_limit.transpose()?,
             debounce: self.debounce.map(|debounce| debounce.compile(compiler)).transpose()?,
@@ -109,7 +109,7 @@ impl Singleton {
     fn compile(self, compiler: &Compiler<'_>) -> Result<flow::Singleton, String> {
         let Self { second, key, calls } = self;
         compiler.check_calls("the singleton", &calls)?;
-        Ok(flow::Singleton { second, key: compiler.key("singleton's key", key)? })
+        Ok(flow::Singleton { mode: second, key: compiler.key("singleton's key", key)? })
     }
 }
 
@@ -118,16 +118,16 @@ impl CancelOn {
         let Self { event, conditions, timeout, calls } = self;
         compiler.check_calls(&format!("the event `{event}` that cancels runs"), &calls)?;
         let each = conditions.into_iter().map(|condition| match condition {
-            CancelCondition::SameField(path) => Ok(Same::Field(field_path(&path).into())),
+            CancelCondition::SameField(path) => Ok(CancelMatch::Field(field_path(&path).into())),
             CancelCondition::Cel(cel) => {
-                Ok(Same::When(compiler.expr_over("filter for being cancelled", &cel, Names::EventAndAsync)?))
+                Ok(CancelMatch::When(compiler.expr_over("filter for being cancelled", &cel, Names::EventAndAsync)?))
             }
         });
         let mut each = each.collect::<Result<Vec<_>, String>>()?;
         let matching = match each.len() {
-            0 => Same::Any,
+            0 => CancelMatch::Any,
             1 => each.swap_remove(0),
-            _ => Same::All(each),
+            _ => CancelMatch::All(each),
         };
         Ok(flow::CancelOn { event: event.into(), matching, within: timeout })
     }

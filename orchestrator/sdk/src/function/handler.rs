@@ -5,13 +5,13 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use serde::Serialize;
 use stepladder_core::{Failure, Json, json};
-use stepladder_engine::program::History;
+use stepladder_engine::program::RunHistory;
 
 use crate::error::ErrorCode;
 use crate::{Context, Error, Event, EventData, Result};
 
 /// Decodes the event, or the events, and returns the handler's future.
-pub(super) type Handler = Arc<dyn Fn(Context, &History) -> Result<HandlerFuture, Failure> + Send + Sync>;
+pub(super) type Handler = Arc<dyn Fn(Context, &RunHistory) -> Result<HandlerFuture, Failure> + Send + Sync>;
 
 type HandlerFuture = BoxFuture<'static, Result<Json>>;
 
@@ -47,7 +47,7 @@ where
 }
 
 fn encode(output: impl Serialize) -> Result<Json> {
-    json::of(&output).map_err(|error| {
+    json::to_json(&output).map_err(|error| {
         Error::terminal(format!("the function's output cannot be written as JSON: {error}"))
             .with_code(ErrorCode::Unencodable)
     })

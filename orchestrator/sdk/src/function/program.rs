@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use stepladder_core::{Failure, Spec};
-use stepladder_engine::program::{History, Program, Session};
+use stepladder_engine::program::{Program, RunHistory, Session};
 
 use super::Handler;
 use crate::compensation::{HandlerRetries, compensated};
@@ -34,7 +34,7 @@ impl Program for RustProgram {
         self.version.as_deref()
     }
 
-    fn open(&self, mut history: History) -> Result<Box<dyn Session>, Failure> {
+    fn open(&self, mut history: RunHistory) -> Result<Box<dyn Session>, Failure> {
         let outcomes = std::mem::take(&mut history.outcomes);
         let ledger = Arc::new(ReplayLedger::new(history.run, history.created_at, outcomes));
         let context = Context::new(ContextParts {

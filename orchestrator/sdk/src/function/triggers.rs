@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 use stepladder_core::Spec;
-use stepladder_core::cron::Cron;
+use stepladder_core::cron::CronExpression;
 use stepladder_core::missed::MissedTicks;
 
 use super::Function;
@@ -205,7 +205,7 @@ pub(super) fn compile_cron(spec: &mut Spec, cron: CronConfig) -> Result<(), Stri
     spec.schedule.missed_ticks = missed_ticks.unwrap_or_default();
     for schedule in schedules {
         let zone = time_zone.as_deref().unwrap_or("UTC");
-        let parsed = Cron::parse(&schedule, zone).map_err(|bad| format!("function `{id}`: {bad}"))?;
+        let parsed = CronExpression::parse(&schedule, zone).map_err(|bad| format!("function `{id}`: {bad}"))?;
         spec.schedule.lines.push(parsed);
     }
     Ok(())

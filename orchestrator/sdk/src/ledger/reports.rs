@@ -3,7 +3,7 @@
 //! Memory is bounded here; the engine bounds what a whole run keeps.
 
 use stepladder_core::StepId;
-use stepladder_core::report::{Line, Placed, Report, Room, Usage};
+use stepladder_core::report::{HandlerLogLine, LogBudget, LogLine, Report, Usage};
 
 use super::{ReplayLedger, Scope};
 
@@ -14,8 +14,8 @@ pub(super) struct HandlerLog {
     outcomes: u64,
     /// Lines since the last outcome.
     lines_since: u32,
-    lines: Vec<Placed>,
-    room: Room,
+    lines: Vec<HandlerLogLine>,
+    room: LogBudget,
 }
 
 impl HandlerLog {
@@ -23,10 +23,10 @@ impl HandlerLog {
         (self.outcomes, self.lines_since) = (self.outcomes + 1, 0);
     }
 
-    fn push(&mut self, line: Line) {
+    fn push(&mut self, line: LogLine) {
         if !self.room.is_full() {
             self.room.add(&line);
-            self.lines.push(Placed { after: self.outcomes, nth: self.lines_since, line });
+            self.lines.push(HandlerLogLine { after: self.outcomes, nth: self.lines_since, line });
             self.lines_since += 1;
         }
     }
@@ -36,12 +36,12 @@ impl HandlerLog {
 #[derive(Default)]
 pub(super) struct BodyReport {
     report: Report,
-    room: Room,
+    room: LogBudget,
 }
 
 impl ReplayLedger {
     /// Adds a log line of the handler, or of the body that runs.
-    pub(crate) fn log(&self, line: Line) {
+    pub(crate) fn log(&self, line: LogLine) {
         let mut inner = self.lock();
         match inner.scope {
             Scope::Handler(_) => inner.log.push(line),
@@ -75,7 +75,7 @@ impl ReplayLedger {
     }
 
     /// Takes the handler's log lines since the last call.
-    pub(crate) fn take_log(&self) -> Vec<Placed> {
+    pub(crate) fn take_log(&self) -> Vec<HandlerLogLine> {
         std::mem::take(&mut self.lock().log.lines)
     }
 }

@@ -1,6 +1,6 @@
 //! Steps that run another function.
 
-use stepladder_core::decide::Ask;
+use stepladder_core::decide::Operation;
 
 use super::{Recorded, delegate_future};
 use crate::Result;
@@ -47,7 +47,7 @@ impl<'a, T> Invoke<'a, T> {
     /// drops the call. By default, the invoked run continues.
     pub fn cancelled_with_run(mut self) -> Self {
         self.step.change_ask(|ask| {
-            if let Ask::Invoke { bound, .. } = ask {
+            if let Operation::Invoke { bound, .. } = ask {
                 *bound = true;
             }
             Ok(())

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use serde_json::value::RawValue;
 use stepladder_core::StepId;
-use stepladder_core::decide::{Ask, StepOptions};
+use stepladder_core::decide::{Operation, StepOptions};
 
 use super::UntypedStep;
 use crate::compensation::Compensating;
@@ -35,7 +35,7 @@ impl<'a, T> Recorded<'a, T> {
         self.step.id()
     }
 
-    pub(crate) fn change_ask(&mut self, change: impl FnOnce(&mut Ask) -> Result<(), String>) {
+    pub(crate) fn change_ask(&mut self, change: impl FnOnce(&mut Operation) -> Result<(), String>) {
         self.step.change_ask(change);
     }
 

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
-use stepladder_core::decide::{Ask, StepOptions, Want, word};
+use stepladder_core::decide::{Operation, StepOptions, Want, kind_name};
 use stepladder_core::limits::OUTCOME_BYTES;
-use stepladder_core::state::Revealed;
+use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Json, Outcome, StepId};
 
 use crate::compensation::{Compensating, Compensation};
@@ -24,7 +24,7 @@ pub(crate) type Body<'a> = Box<dyn FnOnce() -> BoxFuture<'a, Result<Json>> + Sen
 pub(crate) struct UntypedStep<'a> {
     ledger: Arc<ReplayLedger>,
     id: StepId,
-    ask: Ask,
+    ask: Operation,
     code: Mutex<Code<'a>>,
     /// The index in the ledger, from the first poll on.
     index: Option<usize>,
@@ -47,7 +47,7 @@ impl<'a> UntypedStep<'a> {
     pub(crate) fn new(
         ledger: Arc<ReplayLedger>,
         id: StepId,
-        ask: Ask,
+        ask: Operation,
         body: Option<Body<'a>>,
         at: &'static Location<'static>,
     ) -> Self {
@@ -78,13 +78,13 @@ impl<'a> UntypedStep<'a> {
     /// Changes the options of a step with a body.
     pub(crate) fn set_options(&mut self, change: impl FnOnce(&mut StepOptions)) {
         match &mut self.ask {
-            Ask::Run(options) => change(options),
-            Ask::SleepFor(_)
-            | Ask::SleepUntil(_)
-            | Ask::Send(_)
-            | Ask::Invoke { .. }
-            | Ask::WaitForEvent { .. }
-            | Ask::WaitForSignal { .. } => {}
+            Operation::Run(options) => change(options),
+            Operation::SleepFor(_)
+            | Operation::SleepUntil(_)
+            | Operation::Send(_)
+            | Operation::Invoke { .. }
+            | Operation::WaitForEvent { .. }
+            | Operation::WaitForSignal { .. } => {}
         }
     }
 
@@ -98,7 +98,7 @@ impl<'a> UntypedStep<'a> {
     }
 
     /// Changes what the step asks for. An error of `change` makes the step fail.
-    pub(crate) fn change_ask(&mut self, change: impl FnOnce(&mut Ask) -> Result<(), String>) {
+    pub(crate) fn change_ask(&mut self, change: impl FnOnce(&mut Operation) -> Result<(), String>) {
         if let Err(error) = change(&mut self.ask) {
             let message = format!("step `{}` ({}) cannot wait: {error}", self.id, self.at);
             self.fail_with(Error::terminal(message).with_code(ErrorCode::BadWait));
@@ -109,7 +109,7 @@ impl<'a> UntypedStep<'a> {
         if let Some(error) = self.error.take() {
             return Poll::Ready(Err(error));
         }
-        let want = || Want { step: self.id.clone(), ask: self.ask.clone(), at: self.at };
+        let want = || Want { step: self.id.clone(), operation: self.ask.clone(), at: self.at };
         match self.ledger.poll(&mut self.index, want, cx.waker()) {
             Instruction::Wait => Poll::Pending,
             Instruction::StopBody => {
@@ -174,8 +174,8 @@ impl<'a> UntypedStep<'a> {
         Err(Error::terminal(message).with_code(ErrorCode::TooLarge))
     }
 
-    fn outcome(&self, revealed: Revealed) -> Result<Json> {
-        let Revealed { kind, outcome, .. } = revealed;
+    fn outcome(&self, revealed: RevealedOutcome) -> Result<Json> {
+        let RevealedOutcome { kind, outcome, .. } = revealed;
         match outcome {
             // the engine's own message says more than the one below
             Outcome::Failed(failure) if kind == self.ask.kind() || ErrorCode::Nondeterminism.is_of(&failure) => {
@@ -185,10 +185,10 @@ impl<'a> UntypedStep<'a> {
             Outcome::Value(_) | Outcome::Failed(_) => Err(Error::terminal(format!(
                 "nondeterminism: the journal holds a {} under `{}`, the code at {} asks for a {}; give the new step \
                  another name",
-                word(kind),
+                kind_name(kind),
                 self.id,
                 self.at,
-                word(self.ask.kind()),
+                kind_name(self.ask.kind()),
             ))
             .with_code(ErrorCode::Nondeterminism)),
         }

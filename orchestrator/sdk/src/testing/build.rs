@@ -48,7 +48,8 @@ impl TestApp {
     /// steps of that name, or an id with its number.
     #[must_use]
     pub fn mock(mut self, step: &str, value: impl Serialize) -> Self {
-        let value = json::of(&value).unwrap_or_else(|error| panic!("the mock of step `{step}` is not JSON: {error}"));
+        let value =
+            json::to_json(&value).unwrap_or_else(|error| panic!("the mock of step `{step}` is not JSON: {error}"));
         let before = self.script.entry(step).value.replace(value);
         assert!(before.is_none(), "step `{step}` has two values by `.mock`; give it one");
         self

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use stepladder_core::report::Placed;
-use stepladder_core::state::Revealed;
+use stepladder_core::report::HandlerLogLine;
+use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Failure, Report, RunId, Spec, StepId};
-use stepladder_engine::program::{Advance, Finished, History, Program, Session};
+use stepladder_engine::program::{FinishedStep, PollResult, Program, RunHistory, Session};
 
 use super::script::{Attempt, Script};
 use crate::ledger::timed_out;
@@ -33,7 +33,7 @@ impl Program for TestProgram {
         self.inner.version()
     }
 
-    fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {
+    fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
         Ok(Box::new(TestSession {
             run: history.run,
             inner: self.inner.open(history)?,
@@ -57,7 +57,7 @@ struct TestSession {
     hanging: HashSet<StepId>,
     /// Steps that the script completed. The inner session still waits for their outcomes.
     replaced: HashSet<StepId>,
-    finished: Vec<Finished>,
+    finished: Vec<FinishedStep>,
     dropped: Vec<StepId>,
 }
 
@@ -71,35 +71,35 @@ impl TestSession {
 
 #[async_trait]
 impl Session for TestSession {
-    async fn advance(&mut self) -> Advance {
+    async fn advance(&mut self) -> PollResult {
         let advance = {
             let _active = self.script.start_handler();
             self.inner.advance().await
         };
         let mut wants = match advance {
-            Advance::Ended(result) => {
+            PollResult::Ended(result) => {
                 self.dropped.extend(self.hanging.drain());
-                return Advance::Ended(result);
+                return PollResult::Ended(result);
             }
-            Advance::Wanted(wants) => wants,
+            PollResult::Wanted(wants) => wants,
         };
         // the handler has dropped a hanging step that it no longer asks for
         let asked: HashSet<&StepId> = wants.iter().map(|want| &want.step).collect();
         self.dropped.extend(self.hanging.extract_if(|step| !asked.contains(step)));
         wants.retain(|want| !self.hanging.contains(&want.step) && !self.replaced.contains(&want.step));
-        Advance::Wanted(wants)
+        PollResult::Wanted(wants)
     }
 
-    fn begin(&mut self, steps: &[StepId]) {
+    fn start_bodies(&mut self, steps: &[StepId]) {
         for step in steps {
             match self.script.start(self.run, step) {
                 Attempt::Run => {
                     self.running.insert(step.clone());
-                    self.inner.begin(std::slice::from_ref(step));
+                    self.inner.start_bodies(std::slice::from_ref(step));
                 }
                 Attempt::End(result) => {
                     self.replaced.insert(step.clone());
-                    self.finished.push(Finished { step: step.clone(), result });
+                    self.finished.push(FinishedStep { step: step.clone(), result });
                 }
                 Attempt::Hang => {
                     self.hanging.insert(step.clone());
@@ -108,31 +108,31 @@ impl Session for TestSession {
         }
     }
 
-    async fn finished(&mut self) -> Vec<Finished> {
+    async fn wait_finished(&mut self) -> Vec<FinishedStep> {
         if !self.finished.is_empty() {
             return std::mem::take(&mut self.finished);
         }
-        let finished = self.inner.finished().await;
+        let finished = self.inner.wait_finished().await;
         finished.iter().for_each(|finished| self.end_body(&finished.step));
         finished
     }
 
-    fn expire(&mut self, step: &StepId, timeout: Duration) {
+    fn stop_timed_out(&mut self, step: &StepId, timeout: Duration) {
         if self.hanging.remove(step) {
             self.replaced.insert(step.clone());
             self.finished.push(timed_out(step, timeout));
         } else {
-            self.inner.expire(step, timeout);
+            self.inner.stop_timed_out(step, timeout);
         }
     }
 
-    fn reveal(&mut self, outcome: Revealed) {
+    fn reveal(&mut self, outcome: RevealedOutcome) {
         self.replaced.remove(&outcome.step);
         self.inner.reveal(outcome);
     }
 
-    fn dropped(&mut self) -> Vec<StepId> {
-        let mut dropped = self.inner.dropped();
+    fn take_dropped(&mut self) -> Vec<StepId> {
+        let mut dropped = self.inner.take_dropped();
         dropped.iter().for_each(|step| self.end_body(step));
         dropped.append(&mut self.dropped);
         dropped
@@ -142,12 +142,12 @@ impl Session for TestSession {
         self.inner.orphans()
     }
 
-    fn report(&mut self, step: &StepId) -> Report {
-        self.inner.report(step)
+    fn take_report(&mut self, step: &StepId) -> Report {
+        self.inner.take_report(step)
     }
 
-    fn said(&mut self) -> Vec<Placed> {
-        self.inner.said()
+    fn take_log_lines(&mut self) -> Vec<HandlerLogLine> {
+        self.inner.take_log_lines()
     }
 }
 

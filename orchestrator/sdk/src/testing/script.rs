@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use stepladder_core::{Json, RunId, StepId};
-use stepladder_engine::program::Fault;
+use stepladder_engine::program::AdvisedFailure;
 
 /// The script of all steps.
 #[derive(Default)]
@@ -18,7 +18,7 @@ pub(super) struct Script {
 pub(super) struct Mock {
     pub(super) value: Option<Json>,
     /// The number of attempts that fail, and their error.
-    pub(super) failures: Option<(u32, Fault)>,
+    pub(super) failures: Option<(u32, AdvisedFailure)>,
     pub(super) hangs: bool,
 }
 
@@ -27,7 +27,7 @@ pub(super) enum Attempt {
     /// Run the body.
     Run,
     /// End at once.
-    End(Result<Json, Fault>),
+    End(Result<Json, AdvisedFailure>),
     /// Never end.
     Hang,
 }

@@ -8,7 +8,7 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Listings, Queue, RunQuery, Shown};
+use stepladder_engine::ports::{Listings, Queue, RunQuery, RunStatusFilter};
 use stepladder_engine::{Config, Engine, RunFilter};
 use stepladder_testkit::clock::SeededEntropy;
 use stepladder_testkit::memory::Memory;
@@ -132,7 +132,7 @@ impl World {
     }
 
     async fn has_no_live_run(&self) -> bool {
-        let query = RunQuery { shown: Shown::Live, limit: 1, ..RunQuery::default() };
+        let query = RunQuery { status: RunStatusFilter::Live, limit: 1, ..RunQuery::default() };
         self.memory.runs(query).await.is_ok_and(|live| live.is_empty())
     }
 

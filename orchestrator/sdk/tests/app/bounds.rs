@@ -51,7 +51,7 @@ fn kept(run: &TestRun) -> (usize, usize) {
             | Fact::InvokeEnded { outcome: Outcome::Value(value), .. }
             | Fact::SignalReceived { data: value, .. }
             | Fact::InvokeStarted { input: value, .. } => values += value.get().len(),
-            Fact::EventEntered { event, .. } => values += event.data.get().len(),
+            Fact::EventDelivered { event, .. } => values += event.data.get().len(),
             Fact::StepFailed { error, .. }
             | Fact::StepRefused { error, .. }
             | Fact::HandlerFailed { error, .. }

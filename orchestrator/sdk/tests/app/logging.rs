@@ -35,7 +35,7 @@ async fn each_log_line_is_recorded_once_and_the_last_with_the_end() {
         let few = &run.detail().logs[1].line;
         assert_eq!((few.level.as_str(), few.fields.as_ref().map(|f| f.get())), ("warn", Some(r#"{"rows":7}"#)));
         let last = &run.journal()[run.journal().len() - 2..];
-        assert!(matches!(last, [l, e] if matches!(l.fact, Fact::Logged { .. }) && e.fact.is_end()), "{last:?}");
+        assert!(matches!(last, [l, e] if matches!(l.fact, Fact::LogWritten { .. }) && e.fact.is_end()), "{last:?}");
     }
 }
 

@@ -50,7 +50,7 @@ where
 /// The steps that a rerun took over.
 fn carried(run: &TestRun) -> Vec<&str> {
     let carried = run.journal().iter().filter_map(|entry| match &entry.fact {
-        Fact::StepCarried { step, .. } => Some(&**step),
+        Fact::StepCarriedOver { step, .. } => Some(&**step),
         _ => None,
     });
     carried.collect()
@@ -226,7 +226,7 @@ async fn an_event_delivered_to_a_run_is_not_delivered_to_its_rerun() {
     });
     let paid = NewEvent {
         id: Some("payment-7".into()),
-        ..NewEvent::new("order/paid", stepladder_core::json::of(&json!({"cents": 7})).unwrap())
+        ..NewEvent::new("order/paid", stepladder_core::json::to_json(&json!({"cents": 7})).unwrap())
     };
     app.start(&order()).await;
     app.start(&paid).await;
@@ -255,7 +255,7 @@ async fn a_rerun_takes_other_data_and_refuses_an_unknown_step() {
     );
     let engine = app.engine();
     let rerun = async |from_step: Option<&str>, input: Option<serde_json::Value>| {
-        let input = input.map(|input| stepladder_core::json::of(&input).unwrap());
+        let input = input.map(|input| stepladder_core::json::to_json(&input).unwrap());
         let how = stepladder_engine::Rerun { from_step: from_step.map(Into::into), input };
         engine.control().rerun(first.id(), how).await.unwrap_err().to_string()
     };

@@ -235,7 +235,7 @@ async fn a_rerun_compensates_its_own_steps_only() {
     let mut app = TestApp::new().data(ledger.clone()).function(Function::new("two", two));
     let run = app.send(&order()).await.remove(0);
     assert_eq!(run.status(), Status::Completed);
-    let input = stepladder_core::json::of(&Order { client_id: "other".into() }).unwrap();
+    let input = stepladder_core::json::to_json(&Order { client_id: "other".into() }).unwrap();
     let from_b = stepladder_engine::Rerun { from_step: Some("b".into()), input: Some(input) };
     app.engine().control().rerun(run.id(), from_b).await.unwrap();
     app.finish().await;

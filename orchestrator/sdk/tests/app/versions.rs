@@ -32,7 +32,7 @@ async fn a_new_run_takes_the_newest_version_however_they_are_registered() {
         let run = app.function(Function::new("f", old)).pace(pace).send(&order()).await.remove(0);
         assert_eq!((run.status(), run.output::<String>()), (Status::Completed, "new".into()));
         assert_eq!(run.detail().version.as_deref(), Some("10"));
-        let taken = run.journal().iter().filter(|entry| matches!(entry.fact, Fact::VersionTaken { .. })).count();
+        let taken = run.journal().iter().filter(|entry| matches!(entry.fact, Fact::VersionChosen { .. })).count();
         assert_eq!(taken, 1);
     }
 }
@@ -41,7 +41,7 @@ async fn a_new_run_takes_the_newest_version_however_they_are_registered() {
 async fn a_function_without_a_version_records_none() {
     let run = TestApp::new().function(Function::new("f", old)).send(&order()).await.remove(0);
     assert_eq!((run.output::<String>(), run.detail().version.as_deref()), ("old".into(), None));
-    assert!(!run.journal().iter().any(|entry| matches!(entry.fact, Fact::VersionTaken { .. })));
+    assert!(!run.journal().iter().any(|entry| matches!(entry.fact, Fact::VersionChosen { .. })));
 }
 
 #[tokio::test]

@@ -113,7 +113,7 @@ async fn a_run_that_sends_what_it_waits_for_gets_it() {
         let run = app.send(&order()).await.remove(0);
         assert_eq!(run.output::<Option<u32>>(), Some(4));
         let sent = run.journal().iter().filter(|entry| matches!(entry.fact, Fact::EventsSent { .. })).count();
-        let entered = run.journal().iter().filter(|entry| matches!(entry.fact, Fact::EventEntered { .. })).count();
+        let entered = run.journal().iter().filter(|entry| matches!(entry.fact, Fact::EventDelivered { .. })).count();
         assert_eq!((sent, entered), (1, 1));
     }
 }
@@ -275,7 +275,7 @@ async fn an_event_that_does_not_fit_its_type_fails_the_wait_and_names_it() {
     }
     let mut app = TestApp::new().function(Function::new("f", waits));
     app.start(&order()).await;
-    let data = stepladder_core::json::of(&json!({"clientId": 7})).unwrap();
+    let data = stepladder_core::json::to_json(&json!({"clientId": 7})).unwrap();
     app.send(&stepladder_core::NewEvent::new("brief/approved", data)).await;
     let run = app.runs().await.remove(0);
     let error = run.error().expect("it failed");

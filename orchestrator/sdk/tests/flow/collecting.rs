@@ -80,7 +80,7 @@ async fn a_repeated_event_is_in_one_batch_once_before_and_after_that_has_begun()
     let mut app = TestApp::new().function(Function::batch("f", Batch::new(3, MINUTE), counts));
     let engine = app.engine();
     let event = |n: u32| {
-        let data = stepladder_core::json::of(&job("acme", n)).unwrap();
+        let data = stepladder_core::json::to_json(&job("acme", n)).unwrap();
         stepladder_sdk::NewEvent {
             id: Some(format!("job-{n}").into()),
             ..stepladder_sdk::NewEvent::new(Job::NAME, data)
@@ -126,7 +126,7 @@ async fn a_run_that_collects_events_costs_one_wake_however_often_it_is_delayed()
     let runs = all_runs(&mut app).await;
     assert_eq!(outputs(&runs), [49]);
     let joined = runs[0].journal().iter().filter(|entry| matches!(entry.fact, Fact::EventJoined { .. })).count();
-    let begun = runs[0].journal().iter().filter(|entry| matches!(entry.fact, Fact::RunBegun)).count();
+    let begun = runs[0].journal().iter().filter(|entry| matches!(entry.fact, Fact::CollectingEnded)).count();
     assert_eq!((joined, begun), (49, 1));
 }
 

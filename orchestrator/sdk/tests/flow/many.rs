@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use stepladder_core::waiting::{Field, Waiter};
+use stepladder_core::waiting::{Field, Subscription};
 use stepladder_core::{RunId, Timestamp};
-use stepladder_engine::ports::{Commit, Commits, Later};
+use stepladder_engine::ports::{Commit, Commits, EarlyWrite};
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Status, TestApp};
@@ -32,14 +32,14 @@ async fn cost_of_resuming_one_among(many: u64) -> (u64, u64) {
     let mut app = TestApp::new().function(Function::new("f", waits));
     let run = app.start(&job("acme", 1)).await.remove(0);
     let memory = app.memory();
-    let waiter = |n: u64| Waiter {
+    let waiter = |n: u64| Subscription {
         event: Approved::NAME.into(),
-        bucket: Some(Field::new("client", &json!(format!("client {n}"))).unwrap()),
+        key: Some(Field::new("client", &json!(format!("client {n}"))).unwrap()),
         run: RunId::new(Timestamp::from_millis(1), u128::from(n)),
         step: "approval".into(),
         until: Timestamp::MAX,
     };
-    let before = (0..many).map(|n| Later::Waiter(waiter(n))).collect();
+    let before = (0..many).map(|n| EarlyWrite::Subscribe(waiter(n))).collect();
     memory.commit(Commit { before, ..Commit::default() }).await.unwrap();
     let before = memory.counts();
     app.start(&Approved { client: "acme".into() }).await;

@@ -17,7 +17,7 @@ fn refusal(function: Function) -> String {
         Err(fault) => return fault,
         Ok(mut programs) => programs.remove(0),
     };
-    program.spec().fault().unwrap_or_else(|| panic!("it is not refused"))
+    program.spec().problem().unwrap_or_else(|| panic!("it is not refused"))
 }
 
 fn f() -> Function {
@@ -111,7 +111,7 @@ fn functions_that_share_a_limit_and_do_not_agree_are_named() {
             programs(function, &SharedData::default()).unwrap().remove(0).spec().clone()
         })
         .collect();
-    let said = stepladder_core::spec::disagreement(specs.iter()).unwrap();
+    let said = stepladder_core::spec::conflict(specs.iter()).unwrap();
     assert!(["`f2`", "`f3`", "`api`"].iter().all(|name| said.contains(name)), "{said}");
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stepladder_core::Failure;
 use stepladder_core::limits::OUTCOME_BYTES;
-use stepladder_core::retry::Retry;
+use stepladder_core::retry::RetryAdvice;
 use stepladder_sdk::runtime::SharedData;
 use stepladder_sdk::{Context, Error, Event, Function, Result, blocking};
 
@@ -42,14 +42,14 @@ async fn a_dropped_body_is_reported_once() {
     let (mut run, drops) = counted(Function::new("f", raced));
     let mut session = run.open();
     assert_eq!(ids(&wanted(session.as_mut()).await), ["slow", "limit"]);
-    session.begin(&["slow".into()]);
-    assert!(futures::poll!(session.finished()).is_pending());
+    session.start_bodies(&["slow".into()]);
+    assert!(futures::poll!(session.wait_finished()).is_pending());
     assert_eq!(ids(&wanted(session.as_mut()).await), ["limit"], "running bodies are not listed");
-    assert!(session.dropped().is_empty());
-    session.reveal(run.record("limit".into(), stepladder_core::Kind::Sleep, value("null")));
+    assert!(session.take_dropped().is_empty());
+    session.reveal(run.record("limit".into(), stepladder_core::StepKind::Sleep, value("null")));
     assert_eq!(end(session.as_mut()).await, Ok(r#""sleep""#.into()));
-    assert_eq!(session.dropped(), ["slow".into()]);
-    assert!(session.dropped().is_empty());
+    assert_eq!(session.take_dropped(), ["slow".into()]);
+    assert!(session.take_dropped().is_empty());
     assert_eq!(drops.load(Ordering::Relaxed), 1);
 }
 
@@ -59,7 +59,7 @@ async fn a_step_that_never_ran_is_not_reported_as_a_dropped_body() {
     let run = run.slept("limit");
     let mut session = run.open();
     assert_eq!(end(session.as_mut()).await, Ok(r#""sleep""#.into()));
-    assert!(session.dropped().is_empty());
+    assert!(session.take_dropped().is_empty());
 }
 
 #[tokio::test]
@@ -67,8 +67,8 @@ async fn dropping_the_session_drops_its_bodies() {
     let (run, drops) = counted(Function::new("f", raced));
     let mut session = run.open();
     wanted(session.as_mut()).await;
-    session.begin(&["slow".into()]);
-    assert!(futures::poll!(session.finished()).is_pending());
+    session.start_bodies(&["slow".into()]);
+    assert!(futures::poll!(session.wait_finished()).is_pending());
     drop(session);
     assert_eq!(drops.load(Ordering::Relaxed), 1);
 }
@@ -78,17 +78,17 @@ async fn a_body_past_its_timeout_is_stopped_and_fails() {
     let (run, drops) = counted(Function::new("f", raced));
     let mut session = run.open();
     wanted(session.as_mut()).await;
-    session.begin(&["slow".into()]);
-    assert!(futures::poll!(session.finished()).is_pending());
-    session.expire(&"slow".into(), Duration::from_secs(30));
-    let mut finished = session.finished().await;
+    session.start_bodies(&["slow".into()]);
+    assert!(futures::poll!(session.wait_finished()).is_pending());
+    session.stop_timed_out(&"slow".into(), Duration::from_secs(30));
+    let mut finished = session.wait_finished().await;
     let fault = finished.remove(0).result.unwrap_err();
     assert_eq!(fault.failure.message, "step `slow` ran past its timeout of 30s");
-    assert_eq!((fault.failure.code.as_deref(), fault.retry), (Some("timeout"), Retry::Default));
+    assert_eq!((fault.failure.code.as_deref(), fault.retry), (Some("timeout"), RetryAdvice::Default));
     assert_eq!(drops.load(Ordering::Relaxed), 1, "its body is gone");
     assert_eq!(ids(&wanted(session.as_mut()).await), ["limit"], "another attempt is another session's");
-    session.expire(&"slow".into(), Duration::from_secs(30));
-    assert!(futures::poll!(session.finished()).is_pending(), "it has failed once");
+    session.stop_timed_out(&"slow".into(), Duration::from_secs(30));
+    assert!(futures::poll!(session.wait_finished()).is_pending(), "it has failed once");
 }
 
 #[tokio::test]
@@ -109,11 +109,11 @@ async fn bodies_run_in_parallel_and_a_cancelled_wait_loses_nothing() {
     assert_eq!(ids(&wants), ["w", "w:1", "w:2"]);
     let steps: Vec<_> = wants.into_iter().map(|want| want.step).collect();
     let begun = tokio::time::Instant::now();
-    session.begin(&steps);
-    assert!(tokio::time::timeout(Duration::from_millis(10), session.finished()).await.is_err());
+    session.start_bodies(&steps);
+    assert!(tokio::time::timeout(Duration::from_millis(10), session.wait_finished()).await.is_err());
     let mut ended = Vec::new();
     while ended.len() < 3 {
-        ended.extend(session.finished().await.into_iter().map(|finished| finished.step));
+        ended.extend(session.wait_finished().await.into_iter().map(|finished| finished.step));
     }
     assert_eq!(ended, steps);
     assert_eq!(begun.elapsed().as_secs(), 3);
@@ -174,8 +174,8 @@ async fn a_recorded_failure_is_terminal_for_the_handler() {
     let failure = Failure { message: "HTTP 503".into(), code: Some("http-503".into()) };
     let run = Run::of(Function::new("f", passes_on)).failed("a", failure.clone());
     let mut session = run.open();
-    let stepladder_engine::program::Advance::Ended(Err(fault)) = session.advance().await else { panic!("an error") };
-    assert_eq!((fault.failure, fault.retry), (failure, Retry::Never));
+    let stepladder_engine::program::PollResult::Ended(Err(fault)) = session.advance().await else { panic!("an error") };
+    assert_eq!((fault.failure, fault.retry), (failure, RetryAdvice::Never));
 }
 
 #[tokio::test]

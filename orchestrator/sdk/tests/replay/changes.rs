@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use stepladder_core::{Failure, Json, Kind, Outcome, json};
+use stepladder_core::{Failure, Json, Outcome, StepKind, json};
 use stepladder_sdk::{Context, Event, Function, Result};
 
 use crate::driver::{Run, Start, end, ids, wanted};
@@ -90,7 +90,7 @@ async fn a_failure_of_another_kind_of_step_is_nondeterminism() {
         ctx.step("a", async || Ok(1_u8)).await
     }
     let mut run = Run::of(Function::new("f", runs));
-    run.record("a".into(), Kind::Invoke, Outcome::Failed(Failure::new("the other one failed")));
+    run.record("a".into(), StepKind::Invoke, Outcome::Failed(Failure::new("the other one failed")));
     let failure = end(run.open().as_mut()).await.unwrap_err();
     assert_eq!(failure.code.as_deref(), Some("nondeterminism"));
 }
@@ -127,8 +127,8 @@ async fn a_sleep_ignores_its_recorded_value() {
         ctx.sleep("s", Duration::from_secs(1)).await
     }
     let mut run = Run::of(Function::new("f", sleeps));
-    let something: Json = json::of(&5).unwrap();
-    run.record("s".into(), Kind::Sleep, Outcome::Value(something));
+    let something: Json = json::to_json(&5).unwrap();
+    run.record("s".into(), StepKind::Sleep, Outcome::Value(something));
     assert_eq!(end(run.open().as_mut()).await, Ok("null".into()));
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use stepladder_core::decide::{Ask, Want};
-use stepladder_core::retry::Retry;
-use stepladder_core::state::Revealed;
-use stepladder_core::{Event, EventId, Failure, Kind, Outcome, RunId, StepId, Timestamp, json};
+use stepladder_core::decide::{Operation, Want};
+use stepladder_core::retry::RetryAdvice;
+use stepladder_core::state::RevealedOutcome;
+use stepladder_core::{Event, EventId, Failure, Outcome, RunId, StepId, StepKind, Timestamp, json};
 use stepladder_engine::Program;
-use stepladder_engine::program::{Advance, Fault, Finished, History, Session};
+use stepladder_engine::program::{AdvisedFailure, FinishedStep, PollResult, RunHistory, Session};
 use stepladder_sdk::runtime::{SharedData, programs};
 use stepladder_sdk::{EventData, Function};
 
@@ -29,7 +29,7 @@ impl EventData for Start {
 /// One run: its function and its recorded outcomes.
 pub(crate) struct Run {
     pub(crate) program: Arc<dyn Program>,
-    pub(crate) journal: Vec<Revealed>,
+    pub(crate) journal: Vec<RevealedOutcome>,
     /// Failed attempts, in order.
     pub(crate) failures: Vec<(StepId, Failure)>,
     pub(crate) hops: u32,
@@ -49,25 +49,25 @@ impl Run {
 
     /// A recorded value of a body.
     pub(crate) fn recorded(mut self, step: &str, value: impl Serialize) -> Self {
-        self.record(step.into(), Kind::Run, Outcome::Value(json::of(&value).unwrap()));
+        self.record(step.into(), StepKind::Run, Outcome::Value(json::to_json(&value).unwrap()));
         self
     }
 
     /// A sleep that has ended.
     pub(crate) fn slept(mut self, step: &str) -> Self {
-        self.record(step.into(), Kind::Sleep, Outcome::Value(json::null()));
+        self.record(step.into(), StepKind::Sleep, Outcome::Value(json::null()));
         self
     }
 
     /// A recorded failure of a body.
     pub(crate) fn failed(mut self, step: &str, failure: Failure) -> Self {
-        self.record(step.into(), Kind::Run, Outcome::Failed(failure));
+        self.record(step.into(), StepKind::Run, Outcome::Failed(failure));
         self
     }
 
-    pub(crate) fn record(&mut self, step: StepId, kind: Kind, outcome: Outcome) -> Revealed {
+    pub(crate) fn record(&mut self, step: StepId, kind: StepKind, outcome: Outcome) -> RevealedOutcome {
         let at = CREATED + Duration::from_secs(1 + self.journal.len() as u64);
-        let revealed = Revealed { step, kind, outcome, at, carried: false };
+        let revealed = RevealedOutcome { step, kind, outcome, at, carried: false };
         self.journal.push(revealed.clone());
         revealed
     }
@@ -80,13 +80,13 @@ impl Run {
         let event = Event {
             id: EventId::new(CREATED, 1),
             name: "test/start".into(),
-            data: json::of(&serde_json::json!({"id": "abc"})).unwrap(),
+            data: json::to_json(&serde_json::json!({"id": "abc"})).unwrap(),
             ts: CREATED,
             user: None,
             external_id: None,
             received_at: CREATED,
         };
-        self.program.open(History {
+        self.program.open(RunHistory {
             run: RunId::new(CREATED, 7),
             secret: 1,
             attempt: 1,
@@ -105,8 +105,8 @@ impl Run {
             let mut session = self.open();
             loop {
                 let wants = match session.advance().await {
-                    Advance::Ended(result) => return said(result),
-                    Advance::Wanted(wants) => wants,
+                    PollResult::Ended(result) => return said(result),
+                    PollResult::Wanted(wants) => wants,
                 };
                 assert!(!wants.is_empty(), "nothing is wanted, nothing runs");
                 let retried = self.carry_out(session.as_mut(), &wants).await;
@@ -119,39 +119,39 @@ impl Run {
 
     /// Runs the first body, or else ends the first sleep. Returns whether the body is retried.
     async fn carry_out(&mut self, session: &mut dyn Session, wants: &[Want]) -> bool {
-        let Some(want) = wants.iter().find(|want| want.ask.kind() == Kind::Run) else {
+        let Some(want) = wants.iter().find(|want| want.operation.kind() == StepKind::Run) else {
             let want = &wants[0];
-            let outcome = self.record(want.step.clone(), want.ask.kind(), Outcome::Value(json::null()));
+            let outcome = self.record(want.step.clone(), want.operation.kind(), Outcome::Value(json::null()));
             session.reveal(outcome);
             return false;
         };
-        session.begin(std::slice::from_ref(&want.step));
-        let finished = session.finished().await;
+        session.start_bodies(std::slice::from_ref(&want.step));
+        let finished = session.wait_finished().await;
         assert!(!finished.is_empty(), "a body was to end");
         let mut retried = false;
-        for Finished { step, result } in finished {
+        for FinishedStep { step, result } in finished {
             let outcome = match result {
                 Ok(value) => Outcome::Value(value),
-                Err(Fault { failure, retry }) => {
+                Err(AdvisedFailure { failure, retry }) => {
                     self.failures.push((step.clone(), failure.clone()));
                     let tried = self.failures.iter().filter(|(of, _)| *of == step).count();
-                    let retries = match &want.ask {
-                        Ask::Run(options) => options.policy(self.program.spec()).retries,
-                        Ask::SleepFor(_)
-                        | Ask::SleepUntil(_)
-                        | Ask::Send(_)
-                        | Ask::Invoke { .. }
-                        | Ask::WaitForEvent { .. }
-                        | Ask::WaitForSignal { .. } => 0,
+                    let retries = match &want.operation {
+                        Operation::Run(options) => options.policy(self.program.spec()).retries,
+                        Operation::SleepFor(_)
+                        | Operation::SleepUntil(_)
+                        | Operation::Send(_)
+                        | Operation::Invoke { .. }
+                        | Operation::WaitForEvent { .. }
+                        | Operation::WaitForSignal { .. } => 0,
                     };
-                    if retry != Retry::Never && tried <= retries as usize {
+                    if retry != RetryAdvice::Never && tried <= retries as usize {
                         retried = true;
                         continue;
                     }
                     Outcome::Failed(failure)
                 }
             };
-            let outcome = self.record(step, Kind::Run, outcome);
+            let outcome = self.record(step, StepKind::Run, outcome);
             session.reveal(outcome);
         }
         retried
@@ -166,16 +166,16 @@ impl Run {
 /// Returns the end of a session that needs no further outcome.
 pub(crate) async fn end(session: &mut dyn Session) -> Ended {
     match session.advance().await {
-        Advance::Ended(result) => said(result),
-        Advance::Wanted(wants) => panic!("it waits for {:?}", ids(&wants)),
+        PollResult::Ended(result) => said(result),
+        PollResult::Wanted(wants) => panic!("it waits for {:?}", ids(&wants)),
     }
 }
 
 /// Returns the steps that a session waits for.
 pub(crate) async fn wanted(session: &mut dyn Session) -> Vec<Want> {
     match session.advance().await {
-        Advance::Wanted(wants) => wants,
-        Advance::Ended(result) => panic!("it ended: {result:?}"),
+        PollResult::Wanted(wants) => wants,
+        PollResult::Ended(result) => panic!("it ended: {result:?}"),
     }
 }
 
@@ -183,7 +183,7 @@ pub(crate) fn ids(wants: &[Want]) -> Vec<&str> {
     wants.iter().map(|want| &*want.step).collect()
 }
 
-pub(crate) fn said(result: Result<stepladder_core::Json, Fault>) -> Ended {
+pub(crate) fn said(result: Result<stepladder_core::Json, AdvisedFailure>) -> Ended {
     result.map(|json| json.get().to_owned()).map_err(|fault| fault.failure)
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use stepladder_core::retry::Retry;
+use stepladder_core::retry::RetryAdvice;
 use stepladder_core::{Json, NewEvent, json};
-use stepladder_engine::program::Advance;
+use stepladder_engine::program::PollResult;
 use stepladder_sdk::{Context, Event, Function, Result};
 
 use crate::driver::{Run, Start, end, ids, never, wanted};
@@ -39,8 +39,8 @@ async fn a_bad_step_name_fails_terminally_with_its_place() {
         ctx.step("load:1", async || Ok(1_u8)).await
     }
     let mut session = Run::of(Function::new("f", numbered)).open();
-    let Advance::Ended(Err(fault)) = session.advance().await else { panic!("an error") };
-    assert_eq!((fault.failure.code.as_deref(), fault.retry), (Some("bad-step-name"), Retry::Never));
+    let PollResult::Ended(Err(fault)) = session.advance().await else { panic!("an error") };
+    assert_eq!((fault.failure.code.as_deref(), fault.retry), (Some("bad-step-name"), RetryAdvice::Never));
     assert!(fault.failure.message.contains("misuse.rs:"), "{fault:?}");
     assert!(fault.failure.message.contains("ends in `:` and digits"), "{fault:?}");
 }
@@ -63,9 +63,9 @@ async fn waiting_for_ever_for_something_that_is_not_a_step_fails_with_the_reason
     }
     let begun = tokio::time::Instant::now();
     let mut session = Run::of(Function::new("f", stuck)).open();
-    let Advance::Ended(Err(fault)) = session.advance().await else { panic!("an error") };
+    let PollResult::Ended(Err(fault)) = session.advance().await else { panic!("an error") };
     assert_eq!(fault.failure.message, "the function awaits something that is not a step; wrap it in ctx.step");
-    assert_eq!((fault.failure.code.as_deref(), fault.retry), (Some("not-a-step"), Retry::Never));
+    assert_eq!((fault.failure.code.as_deref(), fault.retry), (Some("not-a-step"), RetryAdvice::Never));
     assert_eq!(begun.elapsed(), Duration::from_secs(10));
 }
 
@@ -97,8 +97,8 @@ async fn a_handler_that_continues_without_a_step_is_not_aborted() {
     tokio::time::pause();
     let mut session = Run::of(Function::new("f", beside)).open();
     assert_eq!(ids(&wanted(session.as_mut()).await), ["slow"]);
-    session.begin(&["slow".into()]);
-    assert!(session.finished().await.is_empty());
+    session.start_bodies(&["slow".into()]);
+    assert!(session.wait_finished().await.is_empty());
     assert_eq!(ids(&wanted(session.as_mut()).await), ["b"]);
 }
 
@@ -137,7 +137,7 @@ async fn an_event_that_does_not_fit_fails_the_run_when_it_opens() {
 #[tokio::test]
 async fn events_and_inputs_that_cannot_be_sent_fail_their_step() {
     async fn sends(ctx: Context, _: Event<Start>) -> Result<Vec<String>> {
-        let text: Json = json::of("text").unwrap();
+        let text: Json = json::to_json("text").unwrap();
         let reserved = ctx.send_event("a", NewEvent::new("inngest/x", json::empty_object())).await.unwrap_err();
         let shape = ctx.send_events("b", [NewEvent::new("x", text)]).await.unwrap_err();
         let input = ctx.invoke::<()>("c", "g", &5).await.unwrap_err();

@@ -3,8 +3,8 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use stepladder_core::decide::Ask;
-use stepladder_core::{EventId, Kind, NewEvent, Outcome, Timestamp, json};
+use stepladder_core::decide::Operation;
+use stepladder_core::{EventId, NewEvent, Outcome, StepKind, Timestamp, json};
 use stepladder_sdk::runtime::SharedData;
 use stepladder_sdk::{Backoff, Context, Event, EventData, Function, Result};
 
@@ -89,13 +89,13 @@ async fn steps_without_a_body_ask_the_engine() {
     let run = Run::of(Function::new("f", asks));
     let wants = wanted(run.open().as_mut()).await;
     assert_eq!(ids(&wants), ["nap", "until", "system", "tell", "tell all", "call"]);
-    let asks: Vec<&Ask> = wants.iter().map(|want| &want.ask).collect();
-    assert!(matches!(asks[0], Ask::SleepFor(wait) if wait.as_secs() == 5));
-    let moment = |ask: &Ask| matches!(ask, Ask::SleepUntil(t) if t.as_millis() == 1_800_000_000_000);
+    let asks: Vec<&Operation> = wants.iter().map(|want| &want.operation).collect();
+    assert!(matches!(asks[0], Operation::SleepFor(wait) if wait.as_secs() == 5));
+    let moment = |ask: &Operation| matches!(ask, Operation::SleepUntil(t) if t.as_millis() == 1_800_000_000_000);
     assert!(moment(asks[1]) && moment(asks[2]));
-    let one = |name: &str, ask: &Ask| matches!(ask, Ask::Send(events) if events.len() == 1 && &*events[0].name == name);
+    let one = |name: &str, ask: &Operation| matches!(ask, Operation::Send(events) if events.len() == 1 && &*events[0].name == name);
     assert!(one("client/told", asks[3]) && one("x/y", asks[4]));
-    let Ask::Invoke { function, input, bound: false } = asks[5] else { panic!("a call") };
+    let Operation::Invoke { function, input, bound: false } = asks[5] else { panic!("a call") };
     assert_eq!((&**function, input.get()), ("other", r#"{"name":"ada"}"#));
     assert!(wants[0].at.file().ends_with("values.rs"));
 }
@@ -109,10 +109,10 @@ async fn sends_return_their_ids_and_calls_their_value() {
     }
     let mut run = Run::of(Function::new("f", asks));
     let id = EventId::new(CREATED, 5);
-    let ids = |ids: &[EventId]| Outcome::Value(json::of(ids).unwrap());
-    run.record("one".into(), Kind::Send, ids(&[id]));
-    run.record("all".into(), Kind::Send, ids(&[id, id.next()]));
-    run.record("call".into(), Kind::Invoke, Outcome::Value(json::of(&7).unwrap()));
+    let ids = |ids: &[EventId]| Outcome::Value(json::to_json(ids).unwrap());
+    run.record("one".into(), StepKind::Send, ids(&[id]));
+    run.record("all".into(), StepKind::Send, ids(&[id, id.next()]));
+    run.record("call".into(), StepKind::Invoke, Outcome::Value(json::to_json(&7).unwrap()));
     assert_eq!(end(run.open().as_mut()).await, Ok(format!(r#"["{id}",2,7]"#)));
 }
 
@@ -123,7 +123,7 @@ async fn a_steps_own_options_reach_the_engine() {
         ctx.step("a", async || Ok(1)).retries(7).timeout(Duration::from_secs(9)).backoff(fixed).await
     }
     let wants = wanted(Run::of(Function::new("f", options)).open().as_mut()).await;
-    let Ask::Run(options) = &wants[0].ask else { panic!("a body") };
+    let Operation::Run(options) = &wants[0].operation else { panic!("a body") };
     assert_eq!((options.retries, options.timeout), (Some(7), Some(Duration::from_secs(9))));
     assert_eq!(options.backoff, Some(Backoff::Fixed(Duration::from_secs(3))));
 }

@@ -130,8 +130,8 @@ async fn hastened(shared: &Shared, path: Result<RunPath, Problem>, body: Body) -
     let fields = Fields::read(shared, body, FORM_BYTES, &["step"]).await?;
     // no step has an empty name
     match fields.get("step") {
-        "" => shared.engine.control().hasten_function(run).await?,
-        step => shared.engine.control().hasten(run, step).await?,
+        "" => shared.engine.control().skip_handler_wait(run).await?,
+        step => shared.engine.control().skip_wait(run, step).await?,
     };
     Ok(run)
 }

@@ -164,7 +164,7 @@ async fn look(shared: &Shared, before: Option<RunId>, asked: &Asked) -> Result<C
 }
 
 async fn cost_of(engine: &Engine, run: RunId) -> Result<RunCost, EngineError> {
-    let look = engine.query().look(run, None).await?;
+    let look = engine.query().run_at(run, None).await?;
     let spec = engine.functions().specs().find(|spec| spec.id == look.detail.summary.function);
     Ok(RunCost::of(look.entries.iter().map(|(_, entry)| entry), spec.map_or(0, |spec| spec.concurrency.len())))
 }

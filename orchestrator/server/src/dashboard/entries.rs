@@ -73,7 +73,7 @@ fn told(fact: &Fact) -> (&'static str, String) {
             ("Step abandoned", format!("attempt {attempt}: the function dropped it"))
         }
         Fact::StepRefused { error: failure, .. } => ("Step refused", error(failure)),
-        Fact::StepCarried { outcome, .. } => {
+        Fact::StepCarriedOver { outcome, .. } => {
             let failed = match outcome {
                 Outcome::Value(_) => String::new(),
                 Outcome::Failed(failure) => format!(": {}", error(failure)),
@@ -104,21 +104,21 @@ fn told(fact: &Fact) -> (&'static str, String) {
             let last = if *closes { ", the last" } else { "" };
             ("Event joined", format!("{} {} {how}{begins}{last}", event.name, event.id))
         }
-        Fact::RunBegun => ("Run begun", "no event joins it any more".into()),
+        Fact::CollectingEnded => ("Run begun", "no event joins it any more".into()),
         Fact::RunDelayed { begins_at } => {
             ("Run delayed", format!("it missed its moment; begins at {}", time(*begins_at)))
         }
         Fact::RunAdmitted => ("Run admitted", "flow control lets it go".into()),
-        Fact::VersionTaken { version } => ("Version taken", brief(version, ERROR_BYTES)),
-        Fact::Logged { attempt, lines } => {
+        Fact::VersionChosen { version } => ("Version taken", brief(version, ERROR_BYTES)),
+        Fact::LogWritten { attempt, lines } => {
             let first = lines.first().map(|placed| brief(&placed.line.message, ERROR_BYTES)).unwrap_or_default();
             let more = if lines.len() > 1 { format!(" and {} more lines", lines.len() - 1) } else { String::new() };
-            ("Logged", format!("attempt {attempt}: {first}{more}"))
+            ("LogWritten", format!("attempt {attempt}: {first}{more}"))
         }
-        Fact::EventEntered { event, .. } => ("Event entered", format!("{} {}", event.name, event.id)),
+        Fact::EventDelivered { event, .. } => ("Event entered", format!("{} {}", event.name, event.id)),
         Fact::SignalAwaited { until, .. } => ("Signal awaited", format!("until {}", time(*until))),
         Fact::SignalReceived { .. } => ("Signal received", String::new()),
-        Fact::Hastened { .. } => ("Hastened", "somebody wanted it to go on now".into()),
+        Fact::WaitSkipped { .. } => ("WaitSkipped", "the wait was skipped".into()),
         Fact::WaitExpired { .. } => ("Wait expired", "nothing came in time".into()),
         Fact::HandlerFailed { attempt, error: failure, retry_at } => {
             ("Handler failed", format!("attempt {attempt}, again at {}: {}", time(*retry_at), error(failure)))

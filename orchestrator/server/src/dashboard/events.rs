@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde_json::json;
 use stepladder_core::limits::EVENT_BYTES;
 use stepladder_core::{EventId, NewEvent, RunId, RunRow, Status};
-use stepladder_engine::EventLook;
+use stepladder_engine::EventDetail;
 
 use super::act::{Did, input};
 use super::form::{FORM_BYTES, Fields};
@@ -46,7 +46,7 @@ struct StartedRow {
 }
 
 impl EventRow {
-    fn of(look: &EventLook, most: usize) -> Self {
+    fn of(look: &EventDetail, most: usize) -> Self {
         let started = |row: &RunRow| StartedRow {
             id: row.run,
             function: row.function.to_string(),
@@ -132,7 +132,7 @@ pub(super) async fn one(State(shared): State<Shared>, path: Result<EventPath, Pr
     }
 }
 
-fn page_of(shared: &Shared, look: &EventLook, asked: &Asked) -> EventPage {
+fn page_of(shared: &Shared, look: &EventDetail, asked: &Asked) -> EventPage {
     let event = &look.event;
     let text = event.data.get();
     EventPage {

@@ -59,7 +59,7 @@ impl FunctionRow {
             Some(condition) => format!("{} if {}", trigger.event, condition.source()),
         });
         let ticks = spec.schedule.lines.iter().map(|line| format!("cron {line}"));
-        let limits = spec.concurrency.iter().map(ToString::to_string).chain(spec.flow_in_words());
+        let limits = spec.concurrency.iter().map(ToString::to_string).chain(spec.describe_flow());
         Self {
             id: spec.id.to_string(),
             link: format!("/function{}", query([("id", &*spec.id)])),
@@ -159,14 +159,14 @@ async fn look(shared: &Shared, id: &str, asked: &Asked) -> Result<FunctionPage, 
     // one that was deleted meanwhile is left out
     let details: Vec<_> = join_all(ended.map(|row| engine.query().run(row.run))).await.into_iter().flatten().collect();
     let newest = rows.iter().take(LISTED);
-    let runs = join_all(newest.map(|row| engine.query().brief_of(row.run))).await;
+    let runs = join_all(newest.map(|row| engine.query().summary_of(row.run))).await;
     let runs = runs.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
-    let lines = engine.query().lines_of(id).await?.into_iter().map(|view| LineRow {
+    let lines = engine.query().wait_queues_of(id).await?.into_iter().map(|view| LineRow {
         key: brief(&view.limit.key, 200),
         slots: view.limit.slots,
         held: view.held.iter().map(|h| (h.holder.run, brief(&h.holder.step, 80))).collect(),
-        more: view.line.len() == stepladder_engine::MOST_PLACES,
-        line: view.line.iter().map(|place| (place.run, Moment::of(place.asked))).collect(),
+        more: view.line.len() == stepladder_engine::MAX_TICKETS,
+        line: view.line.iter().map(|place| (place.run, Moment::of(place.queued_at))).collect(),
     });
     let fits = |data: &Json| data.get().len() <= EDITOR_BYTES;
     let declared = spec.example.as_ref().filter(|example| fits(&example.data));

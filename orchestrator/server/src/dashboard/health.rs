@@ -10,8 +10,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use stepladder_core::RunId;
-use stepladder_core::wake::Purpose;
-use stepladder_engine::ports::queues::{Bounds, Depth, Holds, Moved};
+use stepladder_core::wake::TimerPurpose;
+use stepladder_engine::ports::queues::{QueueContents, QueueDepth, RedriveBounds, RedriveResult};
 use stepladder_engine::{EngineError, Health};
 
 use super::act::Did;
@@ -60,20 +60,20 @@ struct QueueRow {
 }
 
 impl QueueRow {
-    fn of(depth: &Depth) -> Self {
+    fn of(depth: &QueueDepth) -> Self {
         Self {
             queue: brief(&depth.queue, 120),
-            holds: match &depth.holds {
-                Holds::Wakes => "wakes".into(),
-                Holds::WakesOf(function) => format!("wakes of {}", brief(function, 100)),
-                Holds::Events => "events".into(),
-                Holds::DeadWakes => "wakes that nobody could work on".into(),
-                Holds::DeadEvents => "events that nobody could take in".into(),
+            holds: match &depth.contents {
+                QueueContents::Wakes => "wakes".into(),
+                QueueContents::WakesOf(function) => format!("wakes of {}", brief(function, 100)),
+                QueueContents::Events => "events".into(),
+                QueueContents::DeadWakes => "wakes that nobody could work on".into(),
+                QueueContents::DeadEvents => "events that nobody could take in".into(),
             },
             visible: depth.visible,
             in_flight: depth.in_flight,
             delayed: depth.delayed,
-            dead: depth.holds.is_dead(),
+            dead: depth.contents.is_dead(),
         }
     }
 }
@@ -108,7 +108,7 @@ async fn look(shared: &Shared, asked: &Asked) -> Result<HealthPage, EngineError>
     let late = timers.iter().filter(|timer| timer.due < shared.engine.now()).count();
     let at_least = |n: usize| if more_timers && n == timers.len() { format!("more than {n}") } else { n.to_string() };
     let now = shared.engine.now();
-    let body = |body: &stepladder_engine::Executing| BodyRow {
+    let body = |body: &stepladder_engine::RunningBody| BodyRow {
         run: body.run,
         step: brief(&body.step, 120),
         attempt: body.attempt,
@@ -120,9 +120,9 @@ async fn look(shared: &Shared, asked: &Asked) -> Result<HealthPage, EngineError>
         run: timer.run,
         function: brief(&timer.group, 120),
         purpose: match &timer.purpose {
-            Purpose::Step(step) => brief(step, 120),
-            Purpose::Watchdog => "watchdog".into(),
-            Purpose::Deadline => "deadline".into(),
+            TimerPurpose::Step(step) => brief(step, 120),
+            TimerPurpose::Watchdog => "watchdog".into(),
+            TimerPurpose::Deadline => "deadline".into(),
         },
         late: timer.due < now,
     };
@@ -130,7 +130,7 @@ async fn look(shared: &Shared, asked: &Asked) -> Result<HealthPage, EngineError>
         shell: Shell::new(shared, &asked.headers, Tab::Health).live("/live/none".into()),
         backlog: backlog.map(|backlog| (backlog.due, backlog.waiting, backlog.served)),
         remote: shared.queues.is_some(),
-        dead: depths.iter().flatten().filter(|depth| depth.holds.is_dead()).map(Depth::all).sum(),
+        dead: depths.iter().flatten().filter(|depth| depth.contents.is_dead()).map(QueueDepth::all).sum(),
         queues: depths.map(|depths| depths.iter().map(QueueRow::of).collect()),
         bodies: executing.len(),
         executing: executing.iter().take(ROWS).map(body).collect(),
@@ -144,7 +144,7 @@ async fn look(shared: &Shared, asked: &Asked) -> Result<HealthPage, EngineError>
 
 /// What is in the queues; none where there are none, `None` where they do not answer: the rest of the page is then all
 /// the more of interest.
-async fn depths(shared: &Shared) -> Option<Vec<Depth>> {
+async fn depths(shared: &Shared) -> Option<Vec<QueueDepth>> {
     let Some(queues) = &shared.queues else { return Some(Vec::new()) };
     queues.depths().await.inspect_err(|error| tracing::warn!(%error, "the queues cannot be counted")).ok()
 }
@@ -160,8 +160,8 @@ pub(super) async fn redrive(State(shared): State<Shared>, headers: HeaderMap) ->
 async fn moved(shared: &Shared) -> Result<String, Problem> {
     let none = || Problem::not_found("the local queue gives nothing up: there are no dead letters");
     let queues = shared.queues.as_ref().ok_or_else(none)?;
-    let Moved { wakes, events, unreadable, cut_short } =
-        queues.redrive(Bounds { most: AT_A_PRESS, within: PRESSED_FOR }).await.map_err(EngineError::Store)?;
+    let RedriveResult { wakes, events, unreadable, cut_short } =
+        queues.redrive(RedriveBounds { most: AT_A_PRESS, within: PRESSED_FOR }).await.map_err(EngineError::Store)?;
     tracing::info!(wakes, events, unreadable, cut_short, "dead letters were moved back");
     let [wakes, events, left] = [wakes, events, unreadable].map(|n| n.to_string());
     let more = if cut_short { "1" } else { "" };

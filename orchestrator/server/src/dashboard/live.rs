@@ -85,7 +85,7 @@ pub(super) async fn of_run(State(shared): State<Shared>, path: Result<RunPath, P
 
 /// Reads on behind what was read: a long journal is not read each second.
 async fn entries_of(engine: Arc<Engine>, run: RunId, entries: Arc<AtomicU64>) -> Result<u64, EngineError> {
-    let now = engine.query().grown(run, entries.load(Relaxed)).await?;
+    let now = engine.query().entries_since(run, entries.load(Relaxed)).await?;
     entries.store(now, Relaxed);
     Ok(now)
 }

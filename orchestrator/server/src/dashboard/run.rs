@@ -15,7 +15,7 @@ use stepladder_core::journal::{Origin, Seq};
 use stepladder_core::{RunId, Timestamp};
 use stepladder_cost::RunCost;
 use stepladder_engine::view::{RunDetail, StepStatus, StepView};
-use stepladder_engine::{Engine, EngineError, RunLook};
+use stepladder_engine::{Engine, EngineError, RunAtEntry};
 
 use self::rows::{Around, ChildRow, LogRow, StepRow};
 use self::to_come::ToCome;
@@ -126,8 +126,8 @@ async fn look(
     asked: &Asked,
 ) -> Result<RunPage, EngineError> {
     let engine = &shared.engine;
-    let look = engine.query().look(run, at).await?;
-    let RunLook { detail, entries, total } = &look;
+    let look = engine.query().run_at(run, at).await?;
+    let RunAtEntry { detail, entries, total } = &look;
     let seen = entries.len() as Seq;
     let past = seen < *total;
     // what stood then is drawn as of then
@@ -221,7 +221,7 @@ async fn children(engine: &Engine, shown: &[(usize, &StepView)]) -> Vec<(usize, 
 }
 
 /// What a live run does that waits for nothing: what executes, or that nobody has taken it up yet.
-fn moving(look: &RunLook) -> Option<String> {
+fn moving(look: &RunAtEntry) -> Option<String> {
     let executes = |step: &&StepView| step.status == StepStatus::Running;
     let names: Vec<String> = look.detail.steps.iter().filter(executes).take(5).map(doing).collect();
     Some(match &names[..] {
@@ -265,7 +265,7 @@ fn names(steps: &[StepView]) -> Vec<String> {
 }
 
 /// The entries before the one that the page stands at, that one last.
-fn around(look: &RunLook, past: bool, room: &mut Room) -> Vec<EntryRow> {
+fn around(look: &RunAtEntry, past: bool, room: &mut Room) -> Vec<EntryRow> {
     let entries = latest(&look.entries, ENTRIES);
     let last = look.entries.last().map(|(seq, _)| *seq);
     entries.iter().rev().map(|(seq, entry)| EntryRow::of(*seq, entry, past && Some(*seq) == last, room)).collect()

@@ -158,14 +158,14 @@ impl Drawing<'_> {
 
     /// What has ended without ever executing here: a sleep, a wait, another run.
     fn settled(&mut self, step: &StepView) {
-        use stepladder_core::Kind;
+        use stepladder_core::StepKind;
         let end = step.ended_at.unwrap_or(self.of.end);
         let (class, what) = match step.kind {
-            Kind::Sleep => ("sleep", "slept"),
-            Kind::Event | Kind::Signal => ("wait", "waited"),
-            Kind::Invoke => ("child", "another run took"),
-            Kind::Send => ("done", "sent in"),
-            Kind::Run => ("carried", "taken over, in"),
+            StepKind::Sleep => ("sleep", "slept"),
+            StepKind::Event | StepKind::Signal => ("wait", "waited"),
+            StepKind::Invoke => ("child", "another run took"),
+            StepKind::Send => ("done", "sent in"),
+            StepKind::Run => ("carried", "taken over, in"),
         };
         let class = if step.status == StepStatus::Failed { "failed" } else { class };
         self.mark(class, step.started_at, end, |took| format!("{what} {took}"));

@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use stepladder_api::{Page, RerunAllRequest, RunRef};
-use stepladder_engine::{Bulk, Rerun, RunFilter};
+use stepladder_engine::{BulkResult, Rerun, RunFilter};
 
 use super::runs;
 use crate::error::Problem;
@@ -18,7 +18,7 @@ const RERUN_BYTES: usize = 64 * 1024;
 const DEFAULT_LIMIT: usize = 50;
 
 /// The runs that were changed, and where the next request continues with the same filter.
-fn answer(bulk: Bulk) -> Response {
+fn answer(bulk: BulkResult) -> Response {
     let data = bulk.done.into_iter().map(|run_id| RunRef { run_id }).collect();
     Json(Page { data, cursor: bulk.cursor }).into_response()
 }

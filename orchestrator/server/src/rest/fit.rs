@@ -98,7 +98,7 @@ fn leave_out(mut values: Vec<(&mut Json, String)>, mut total: usize, limit: usiz
         if total <= limit || bytes <= KEPT_BYTES {
             return;
         }
-        let Ok(link) = json::of(&LeftOut { stepladder_left_out: Link { bytes, href } }) else { return };
+        let Ok(link) = json::to_json(&LeftOut { stepladder_left_out: Link { bytes, href } }) else { return };
         total = total.saturating_sub(bytes - link.get().len());
         *value = link;
     }

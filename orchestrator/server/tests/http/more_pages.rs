@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use stepladder_core::wake::Purpose;
+use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{RunId, Timer};
 
 use crate::pages::links;
@@ -167,7 +167,7 @@ async fn health_reads_a_bounded_number_of_timers_and_says_that_there_are_more() 
         due: world.now() + Duration::from_secs(60 + n % 120),
         run: RunId::new(world.now(), u128::from(n)),
         group: "echo".into(),
-        purpose: Purpose::Watchdog,
+        purpose: TimerPurpose::Watchdog,
     };
     world.timers((0..200).map(timer).collect()).await;
     assert!(world.get("/health/page").await.text.contains(">200 in all."));

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use stepladder_engine::ports::queues::{Bounds, Depth, Holds, Moved, Queues};
+use stepladder_engine::ports::queues::{QueueContents, QueueDepth, Queues, RedriveBounds, RedriveResult};
 use stepladder_engine::ports::{StoreError, StoreResult};
 use stepladder_server::Options;
 
@@ -13,8 +13,8 @@ use crate::world::World;
 /// Queues that a test fills and breaks.
 #[derive(Default)]
 struct Service {
-    depths: Mutex<Vec<Depth>>,
-    moved: Mutex<Option<Moved>>,
+    depths: Mutex<Vec<QueueDepth>>,
+    moved: Mutex<Option<RedriveResult>>,
     asked: AtomicUsize,
 }
 
@@ -24,12 +24,12 @@ fn broken() -> StoreError {
 
 #[async_trait]
 impl Queues for Service {
-    async fn depths(&self) -> StoreResult<Vec<Depth>> {
+    async fn depths(&self) -> StoreResult<Vec<QueueDepth>> {
         let depths = self.depths.lock().unwrap().clone();
         if depths.is_empty() { Err(broken()) } else { Ok(depths) }
     }
 
-    async fn redrive(&self, bounds: Bounds) -> StoreResult<Moved> {
+    async fn redrive(&self, bounds: RedriveBounds) -> StoreResult<RedriveResult> {
         assert!(bounds.most <= 100 && bounds.within.as_secs() <= 3, "{bounds:?}");
         self.asked.fetch_add(1, Ordering::Relaxed);
         self.moved.lock().unwrap().ok_or_else(broken)
@@ -41,17 +41,17 @@ fn world() -> (World, Arc<Service>) {
     (World::with(Options { loopback: true, queues: Some(service.clone()), ..Options::default() }), service)
 }
 
-fn depth(queue: &str, holds: Holds, visible: u64) -> Depth {
-    Depth { queue: queue.into(), holds, visible, in_flight: 11, delayed: 12 }
+fn depth(queue: &str, holds: QueueContents, visible: u64) -> QueueDepth {
+    QueueDepth { queue: queue.into(), contents: holds, visible, in_flight: 11, delayed: 12 }
 }
 
 #[tokio::test]
 async fn each_queue_is_counted_and_only_dead_letters_call_for_somebody() {
     let (world, service) = world();
     let waiting = [
-        depth("s-steps", Holds::Wakes, 7),
-        depth("s-own", Holds::WakesOf("<b>mine</b>".into()), 8),
-        depth("s-events", Holds::Events, 9),
+        depth("s-steps", QueueContents::Wakes, 7),
+        depth("s-own", QueueContents::WakesOf("<b>mine</b>".into()), 8),
+        depth("s-events", QueueContents::Events, 9),
     ];
     *service.depths.lock().unwrap() = waiting.to_vec();
     let page = world.get("/health/page").await.text;
@@ -60,7 +60,7 @@ async fn each_queue_is_counted_and_only_dead_letters_call_for_somebody() {
     }
     assert!(page.contains("A wake in flight is with a worker") && page.contains("workers are processes of their own"));
     assert!(!page.contains("/health/redrive") && !page.contains("local queue"), "nothing is dead: {page}");
-    service.depths.lock().unwrap().push(depth("s-dead", Holds::DeadWakes, 3));
+    service.depths.lock().unwrap().push(depth("s-dead", QueueContents::DeadWakes, 3));
     let page = world.get("/health/page").await.text;
     assert!(page.contains("<span class=\"status Failed\">3</span>") && page.contains("action=\"/health/redrive\""));
 }
@@ -68,14 +68,20 @@ async fn each_queue_is_counted_and_only_dead_letters_call_for_somebody() {
 #[tokio::test]
 async fn dead_letters_are_moved_back_and_a_sentence_says_how_many() {
     let (world, service) = world();
-    *service.depths.lock().unwrap() = vec![depth("s-dead", Holds::DeadEvents, 3)];
+    *service.depths.lock().unwrap() = vec![depth("s-dead", QueueContents::DeadEvents, 3)];
     for (moved, says) in [
-        (Moved { wakes: 1, events: 2, unreadable: 0, cut_short: false }, "Moved 1 wake and 2 event messages back.<"),
         (
-            Moved { wakes: 100, unreadable: 2, cut_short: true, ..Moved::default() },
+            RedriveResult { wakes: 1, events: 2, unreadable: 0, cut_short: false },
+            "Moved 1 wake and 2 event messages back.<",
+        ),
+        (
+            RedriveResult { wakes: 100, unreadable: 2, cut_short: true, ..RedriveResult::default() },
             "2 are left: nobody can read them. ",
         ),
-        (Moved { cut_short: true, ..Moved::default() }, "No dead letter was moved. There may be more: press again."),
+        (
+            RedriveResult { cut_short: true, ..RedriveResult::default() },
+            "No dead letter was moved. There may be more: press again.",
+        ),
     ] {
         *service.moved.lock().unwrap() = Some(moved);
         let done = world.form("/health/redrive", "").await;

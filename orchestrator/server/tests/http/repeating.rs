@@ -43,7 +43,7 @@ impl Intercept for Sends {
         call: Call<'a>,
         reply: BoxFuture<'a, StoreResult<T>>,
     ) -> StoreResult<T> {
-        if call.name == "waited" && self.0.calls.fetch_add(1, Ordering::Relaxed) == 0 {
+        if call.name == "subscribed_fields" && self.0.calls.fetch_add(1, Ordering::Relaxed) == 0 {
             if self.0.fails {
                 return Err(StoreError::Unavailable("throttled".into()));
             }

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::json;
-use stepladder_core::decide::{Ask, Want};
+use stepladder_core::decide::{Operation, Want};
 use stepladder_core::journal::{Failure, Outcome};
-use stepladder_core::retry::Retry;
+use stepladder_core::retry::RetryAdvice;
 use stepladder_core::spec::Trigger;
-use stepladder_core::state::Revealed;
+use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Spec, StepId, json as core_json};
-use stepladder_engine::program::{Advance, Fault, Finished, History};
+use stepladder_engine::program::{AdvisedFailure, FinishedStep, PollResult, RunHistory};
 use stepladder_engine::{Program, Session};
 
 use crate::world::World;
@@ -37,7 +37,7 @@ impl Program for Order {
         &self.spec
     }
 
-    fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {
+    fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
         let outcomes = history.outcomes.into_iter().map(|revealed| (revealed.step, revealed.outcome)).collect();
         Ok(Box::new(Play { outcomes, running: None, charges: self.charges.clone() }))
     }
@@ -51,42 +51,42 @@ struct Play {
 
 #[async_trait]
 impl Session for Play {
-    async fn advance(&mut self) -> Advance {
+    async fn advance(&mut self) -> PollResult {
         let next = ["charge", "mail"].into_iter().find(|step| !self.outcomes.contains_key(*step));
         match next {
-            _ if self.running.is_some() => Advance::Wanted(Vec::new()),
+            _ if self.running.is_some() => PollResult::Wanted(Vec::new()),
             Some(step) => {
                 let at = std::panic::Location::caller();
-                Advance::Wanted(vec![Want { step: step.into(), ask: Ask::Run(Default::default()), at }])
+                PollResult::Wanted(vec![Want { step: step.into(), operation: Operation::Run(Default::default()), at }])
             }
             None => {
                 let declined = matches!(self.outcomes.get("charge"), Some(Outcome::Failed(_)));
-                Advance::Ended(Ok(core_json::of(if declined { "invoice" } else { "charged" }).unwrap()))
+                PollResult::Ended(Ok(core_json::to_json(if declined { "invoice" } else { "charged" }).unwrap()))
             }
         }
     }
 
-    fn begin(&mut self, steps: &[StepId]) {
+    fn start_bodies(&mut self, steps: &[StepId]) {
         self.running = steps.first().cloned();
     }
 
-    async fn finished(&mut self) -> Vec<Finished> {
+    async fn wait_finished(&mut self) -> Vec<FinishedStep> {
         let Some(step) = self.running.take() else { return std::future::pending().await };
         let declined = *step == *"charge" && self.charges.fetch_add(1, Ordering::Relaxed) == 0;
         let result = match declined {
-            true => Err(Fault { failure: Failure::new("declined"), retry: Retry::Never }),
+            true => Err(AdvisedFailure { failure: Failure::new("declined"), retry: RetryAdvice::Never }),
             false => Ok(core_json::null()),
         };
-        vec![Finished { step, result }]
+        vec![FinishedStep { step, result }]
     }
 
-    fn expire(&mut self, _: &StepId, _: Duration) {}
+    fn stop_timed_out(&mut self, _: &StepId, _: Duration) {}
 
-    fn reveal(&mut self, outcome: Revealed) {
+    fn reveal(&mut self, outcome: RevealedOutcome) {
         self.outcomes.insert(outcome.step, outcome.outcome);
     }
 
-    fn dropped(&mut self) -> Vec<StepId> {
+    fn take_dropped(&mut self) -> Vec<StepId> {
         Vec::new()
     }
 

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use stepladder_core::decide::{Ask, Want};
+use stepladder_core::decide::{Operation, Want};
 use stepladder_core::expr::Expr;
 use stepladder_core::journal::{Failure, Outcome};
-use stepladder_core::retry::Retry;
+use stepladder_core::retry::RetryAdvice;
 use stepladder_core::spec::{Concurrency, Trigger};
-use stepladder_core::state::Revealed;
-use stepladder_core::waiting::{Match, Wait};
+use stepladder_core::state::RevealedOutcome;
+use stepladder_core::waiting::{EventMatch, EventWait};
 use stepladder_core::{Event, NewEvent, Spec, StepId, json};
-use stepladder_engine::program::{Advance, Fault, Finished, History};
+use stepladder_engine::program::{AdvisedFailure, FinishedStep, PollResult, RunHistory};
 use stepladder_engine::{Program, Session};
 
 /// The function. Its step gives the event's data back; an event with a text `fail` makes it fail with that for good, one
@@ -20,7 +20,7 @@ use stepladder_engine::{Program, Session};
 pub(crate) struct Script {
     spec: Spec,
     step: StepId,
-    ask: Ask,
+    ask: Operation,
 }
 
 impl Script {
@@ -29,7 +29,7 @@ impl Script {
         let mut spec = Spec::new("echo");
         spec.triggers.push(Trigger { event: "test/echo".into(), condition: None });
         spec.concurrency.push(Concurrency { key: Some(Expr::compile("event.name").unwrap()), ..Concurrency::steps(2) });
-        Arc::new(Self { spec, step: "say".into(), ask: Ask::Run(Default::default()) })
+        Arc::new(Self { spec, step: "say".into(), ask: Operation::Run(Default::default()) })
     }
 
     /// `nap`, started by `test/nap` where `data.long` is true: sleeps for an hour.
@@ -38,15 +38,15 @@ impl Script {
         let condition = Some(Expr::compile("event.data.long == true").unwrap());
         spec.triggers.push(Trigger { event: "test/nap".into(), condition });
         spec.on_failure = Some("echo".into());
-        Arc::new(Self { spec, step: "rest".into(), ask: Ask::SleepFor(Duration::from_secs(3_600)) })
+        Arc::new(Self { spec, step: "rest".into(), ask: Operation::SleepFor(Duration::from_secs(3_600)) })
     }
 
     /// `pay`, started by `test/pay`: waits for a signal in `payment`, and gives what it brought.
     pub(crate) fn pay() -> Arc<dyn Program> {
         let mut spec = Spec::new("pay");
         spec.triggers.push(Trigger { event: "test/pay".into(), condition: None });
-        spec.example = Some(NewEvent::new("test/pay", json::of(&serde_json::json!({"amount": "<7>"})).unwrap()));
-        let ask = Ask::WaitForSignal { timeout: Duration::from_secs(3_600) };
+        spec.example = Some(NewEvent::new("test/pay", json::to_json(&serde_json::json!({"amount": "<7>"})).unwrap()));
+        let ask = Operation::WaitForSignal { timeout: Duration::from_secs(3_600) };
         Arc::new(Self { spec, step: "payment".into(), ask })
     }
 
@@ -54,8 +54,8 @@ impl Script {
     pub(crate) fn listen() -> Arc<dyn Program> {
         let mut spec = Spec::new("listen");
         spec.triggers.push(Trigger { event: "test/listen".into(), condition: None });
-        let wait = Arc::new(Wait { events: vec!["test/<b>word</b>".into()], matching: Match::Any });
-        let ask = Ask::WaitForEvent { wait, timeout: Duration::from_secs(3_600) };
+        let wait = Arc::new(EventWait { events: vec!["test/<b>word</b>".into()], matching: EventMatch::Any });
+        let ask = Operation::WaitForEvent { wait, timeout: Duration::from_secs(3_600) };
         Arc::new(Self { spec, step: "word".into(), ask })
     }
 
@@ -63,7 +63,7 @@ impl Script {
     pub(crate) fn markup() -> Arc<dyn Program> {
         let mut spec = Spec::new("<b>bold</b>");
         spec.triggers.push(Trigger { event: "<i>markup</i>".into(), condition: None });
-        Arc::new(Self { spec, step: "<u>step</u>".into(), ask: Ask::Run(Default::default()) })
+        Arc::new(Self { spec, step: "<u>step</u>".into(), ask: Operation::Run(Default::default()) })
     }
 }
 
@@ -76,7 +76,7 @@ impl Program for Script {
         Some("7<b>").filter(|_| &*self.spec.id == "pay")
     }
 
-    fn open(&self, history: History) -> Result<Box<dyn Session>, Failure> {
+    fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
         let outcome = history.outcomes.into_iter().find(|revealed| revealed.step == self.step);
         Ok(Box::new(Performance {
             step: self.step.clone(),
@@ -97,60 +97,61 @@ fn text(event: &Event, name: &str) -> Option<String> {
 
 struct Performance {
     step: StepId,
-    ask: Ask,
+    ask: Operation,
     event: Arc<Event>,
     /// What the function itself fails with.
     fall: Option<String>,
     running: bool,
-    outcome: Option<Revealed>,
+    outcome: Option<RevealedOutcome>,
 }
 
 #[async_trait]
 impl Session for Performance {
-    async fn advance(&mut self) -> Advance {
+    async fn advance(&mut self) -> PollResult {
         if let Some(why) = &self.fall {
-            return Advance::Ended(Err(Fault { failure: Failure::new(why), retry: Retry::Default }));
+            return PollResult::Ended(Err(AdvisedFailure { failure: Failure::new(why), retry: RetryAdvice::Default }));
         }
         match &self.outcome {
-            Some(Revealed { outcome: Outcome::Value(value), .. }) => Advance::Ended(Ok(value.clone())),
-            Some(Revealed { outcome: Outcome::Failed(failure), .. }) => {
-                Advance::Ended(Err(Fault { failure: failure.clone(), retry: Retry::Never }))
+            Some(RevealedOutcome { outcome: Outcome::Value(value), .. }) => PollResult::Ended(Ok(value.clone())),
+            Some(RevealedOutcome { outcome: Outcome::Failed(failure), .. }) => {
+                PollResult::Ended(Err(AdvisedFailure { failure: failure.clone(), retry: RetryAdvice::Never }))
             }
-            None if self.running => Advance::Wanted(Vec::new()),
-            None => Advance::Wanted(vec![Want {
+            None if self.running => PollResult::Wanted(Vec::new()),
+            None => PollResult::Wanted(vec![Want {
                 step: self.step.clone(),
-                ask: self.ask.clone(),
+                operation: self.ask.clone(),
                 at: std::panic::Location::caller(),
             }]),
         }
     }
 
-    fn begin(&mut self, _steps: &[StepId]) {
+    fn start_bodies(&mut self, _steps: &[StepId]) {
         self.running = true;
     }
 
-    async fn finished(&mut self) -> Vec<Finished> {
+    async fn wait_finished(&mut self) -> Vec<FinishedStep> {
         if !std::mem::take(&mut self.running) {
             std::future::pending::<()>().await;
         }
-        let fault = |why, retry| Err(Fault { failure: Failure { message: why, code: Some("asked".into()) }, retry });
+        let fault =
+            |why, retry| Err(AdvisedFailure { failure: Failure { message: why, code: Some("asked".into()) }, retry });
         let result = match (text(&self.event, "fail"), text(&self.event, "again")) {
-            (Some(why), _) => fault(why, Retry::Never),
-            (None, Some(why)) => fault(why, Retry::Default),
+            (Some(why), _) => fault(why, RetryAdvice::Never),
+            (None, Some(why)) => fault(why, RetryAdvice::Default),
             (None, None) => Ok(self.event.data.clone()),
         };
-        vec![Finished { step: self.step.clone(), result }]
+        vec![FinishedStep { step: self.step.clone(), result }]
     }
 
-    fn expire(&mut self, _step: &StepId, _timeout: Duration) {
+    fn stop_timed_out(&mut self, _step: &StepId, _timeout: Duration) {
         self.running = false;
     }
 
-    fn reveal(&mut self, outcome: Revealed) {
+    fn reveal(&mut self, outcome: RevealedOutcome) {
         self.outcome = Some(outcome);
     }
 
-    fn dropped(&mut self) -> Vec<StepId> {
+    fn take_dropped(&mut self) -> Vec<StepId> {
         Vec::new()
     }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
 use stepladder_core::slot::Holder;
 use stepladder_core::{Timestamp, Wake};
-use stepladder_engine::ports::{After, Commit, Commits, Committed, Later, Receipt, StoreResult};
+use stepladder_engine::ports::{Commit, CommitResult, Commits, EarlyWrite, LateWrite, Receipt, StoreResult};
 
 use super::timers::set_timer;
 use super::waiters;
@@ -26,7 +26,7 @@ pub(super) struct Sending {
 
 #[async_trait]
 impl Commits for Sqlite {
-    async fn commit(&self, commit: Commit) -> StoreResult<Committed> {
+    async fn commit(&self, commit: Commit) -> StoreResult<CommitResult> {
         // what only frees slots and places needs no sync either: nobody holds any after a restart
         let sync = if commit.is_bookkeeping() { Sync::WithTheNext } else { Sync::Synced };
         let Commit { before, append, after, wakes, acks } = commit;
@@ -38,9 +38,11 @@ impl Commits for Sqlite {
         let prepared: Result<(), Fault> = (|| {
             for later in before {
                 match later {
-                    Later::Wake { wake, due } => sent.push(self.sending(wake, due)?),
-                    Later::Timer(timer) => timers.push(TimerRow::new(&timer)?),
-                    Later::Waiter(_) | Later::Offer { .. } | Later::Link { .. } => indexed.push(later),
+                    EarlyWrite::Wake { wake, due } => sent.push(self.sending(wake, due)?),
+                    EarlyWrite::Timer(timer) => timers.push(TimerRow::new(&timer)?),
+                    EarlyWrite::Subscribe(_) | EarlyWrite::PutInInbox { .. } | EarlyWrite::LinkEvent { .. } => {
+                        indexed.push(later)
+                    }
                 }
             }
             for wake in wakes {
@@ -77,8 +79,8 @@ impl Commits for Sqlite {
             deliver(sent, &carried, held);
         };
         Ok(match self.writer.run_here(sync, work, follow).await? {
-            Written::Now | Written::Before => Committed::Done,
-            Written::Taken => Committed::Conflict,
+            Written::Now | Written::Before => CommitResult::Done,
+            Written::Taken => CommitResult::Conflict,
         })
     }
 }
@@ -145,24 +147,24 @@ fn acknowledge(db: &Connection, n: i64) -> Result<(), Fault> {
 }
 
 /// What of a follow-up is in rows.
-fn carry_out(db: &Connection, after: &After) -> Result<(), Fault> {
+fn carry_out(db: &Connection, after: &LateWrite) -> Result<(), Fault> {
     match after {
-        After::Ended { run, at, status } => {
+        LateWrite::MarkEnded { run, at, status } => {
             let mut row = db.prepare_cached("UPDATE runs SET ended_at = ?2, status = ?3 WHERE run = ?1")?;
             row.execute((run.to_bytes(), at.as_millis(), status.to_string()))?;
         }
-        After::Release { limit, holder } if *holder == Holder::of_run(holder.run) => {
+        LateWrite::Release { limit, holder } if *holder == Holder::of_run(holder.run) => {
             let mut holders = db.prepare_cached("DELETE FROM holders WHERE key = ?1 AND run = ?2")?;
             holders.execute((&limit.key, holder.run.to_bytes()))?;
         }
-        After::Release { .. } => {}
-        After::Forget(waiter) => waiters::forget(db, waiter)?,
-        After::Taken { run, event } => waiters::take(db, *run, *event)?,
-        After::Leave { limit, run, step: Some(step) } => {
+        LateWrite::Release { .. } => {}
+        LateWrite::Unsubscribe(waiter) => waiters::forget(db, waiter)?,
+        LateWrite::TakeFromInbox { run, event } => waiters::take(db, *run, *event)?,
+        LateWrite::Dequeue { limit, run, step: Some(step) } => {
             let mut places = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2 AND step = ?3")?;
             places.execute((&limit.key, run.to_bytes(), step))?;
         }
-        After::Leave { limit, run, step: None } => {
+        LateWrite::Dequeue { limit, run, step: None } => {
             let mut places = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2")?;
             places.execute((&limit.key, run.to_bytes()))?;
         }
@@ -171,24 +173,24 @@ fn carry_out(db: &Connection, after: &After) -> Result<(), Fault> {
 }
 
 /// What of the follow-ups is in memory.
-fn free(after: Vec<After>, held: &Held) {
-    let is_in_lines = |after: &After| matches!(after, After::Release { .. } | After::Leave { .. });
+fn free(after: Vec<LateWrite>, held: &Held) {
+    let is_in_lines = |after: &LateWrite| matches!(after, LateWrite::Release { .. } | LateWrite::Dequeue { .. });
     if !after.iter().any(is_in_lines) {
         return;
     }
     let mut lines = held.lines();
     for after in after {
         let (limit, holder, leave) = match after {
-            After::Ended { .. } | After::Forget(_) | After::Taken { .. } => continue,
-            After::Release { limit, holder } => (limit, Some(holder), None),
-            After::Leave { limit, run, step } => (limit, None, Some((run, step))),
+            LateWrite::MarkEnded { .. } | LateWrite::Unsubscribe(_) | LateWrite::TakeFromInbox { .. } => continue,
+            LateWrite::Release { limit, holder } => (limit, Some(holder), None),
+            LateWrite::Dequeue { limit, run, step } => (limit, None, Some((run, step))),
         };
         lines.change(&limit.key, |line| {
             if let Some(holder) = holder {
                 line.release(&holder);
             }
             if let Some((run, step)) = leave {
-                line.leave(run, step.as_ref());
+                line.dequeue(run, step.as_ref());
             }
         });
     }

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, ToSql};
 use stepladder_core::{Event, EventId, RunId, RunRow};
-use stepladder_engine::ports::{Listings, RunQuery, Shown, StoreResult};
+use stepladder_engine::ports::{Listings, RunQuery, RunStatusFilter, StoreResult};
 
 use crate::Sqlite;
 use crate::fault::Fault;
@@ -51,9 +51,9 @@ impl Listings for Sqlite {
 fn runs(db: &Connection, query: &RunQuery) -> Result<Vec<RunRow>, Fault> {
     let before = query.before.map(RunId::to_bytes);
     let from = query.from.map(RunId::to_bytes);
-    let status = match query.shown {
-        Shown::Ended(status) => Some(status.to_string()),
-        Shown::All | Shown::Live => None,
+    let status = match query.status {
+        RunStatusFilter::Ended(status) => Some(status.to_string()),
+        RunStatusFilter::All | RunStatusFilter::Live => None,
     };
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
     let mut conditions = vec!["TRUE"];
@@ -74,7 +74,7 @@ fn runs(db: &Connection, query: &RunQuery) -> Result<Vec<RunRow>, Fault> {
         conditions.push("status = ?");
         values.push(status);
     }
-    if query.shown == Shown::Live {
+    if query.status == RunStatusFilter::Live {
         conditions.push("status IS NULL");
     }
     values.push(&limit);

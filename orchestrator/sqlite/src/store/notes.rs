@@ -5,19 +5,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
 use stepladder_core::{EventId, RunId};
-use stepladder_engine::ports::{Note, Notes, StoreResult};
+use stepladder_engine::ports::{FlowStateChange, FlowStates, StoreResult};
 
 use crate::Sqlite;
 use crate::fault::Fault;
 use crate::writer::Sync;
 
 #[async_trait]
-impl Notes for Sqlite {
-    async fn noted(&self, keys: Vec<Arc<str>>) -> StoreResult<Vec<Option<Arc<str>>>> {
+impl FlowStates for Sqlite {
+    async fn read_flow_state(&self, keys: Vec<Arc<str>>) -> StoreResult<Vec<Option<Arc<str>>>> {
         self.readers.read(|db| keys.iter().map(|key| noted(db, key)).collect())
     }
 
-    async fn note(&self, changes: Vec<Note>) -> StoreResult<Vec<bool>> {
+    async fn change_flow_state(&self, changes: Vec<FlowStateChange>) -> StoreResult<Vec<bool>> {
         let work = move |db: &Connection| {
             let each = changes.iter().map(|note| {
                 let there = noted(db, &note.key)?;
@@ -39,7 +39,7 @@ fn noted(db: &Connection, key: &str) -> Result<Option<Arc<str>>, Fault> {
 }
 
 /// Whether all notes are as they were seen.
-pub(super) fn are_as_seen(db: &Connection, notes: &[Note]) -> Result<bool, Fault> {
+pub(super) fn are_as_seen(db: &Connection, notes: &[FlowStateChange]) -> Result<bool, Fault> {
     for note in notes {
         if noted(db, &note.key)? != note.seen {
             return Ok(false);
@@ -48,7 +48,7 @@ pub(super) fn are_as_seen(db: &Connection, notes: &[Note]) -> Result<bool, Fault
     Ok(true)
 }
 
-pub(super) fn change(db: &Connection, note: &Note) -> Result<(), Fault> {
+pub(super) fn change(db: &Connection, note: &FlowStateChange) -> Result<(), Fault> {
     match &note.becomes {
         Some(text) => db
             .prepare_cached("INSERT OR REPLACE INTO notes (key, text, until) VALUES (?1, ?2, ?3)")?

@@ -5,19 +5,25 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use stepladder_core::slot::{Holder, Holding, Limit, Place};
+use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
 use stepladder_core::{RunId, StepId, Timestamp};
-use stepladder_engine::ports::{Slots, StoreError, StoreResult, Taken};
+use stepladder_engine::ports::{AcquireResult, Slots, StoreError, StoreResult};
 
 use super::starts::join;
 use crate::Sqlite;
 
 #[async_trait]
 impl Slots for Sqlite {
-    async fn take(&self, limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> StoreResult<Taken> {
+    async fn acquire(
+        &self,
+        limit: &Limit,
+        holder: &Holder,
+        lease_until: Timestamp,
+        now: Timestamp,
+    ) -> StoreResult<AcquireResult> {
         let mut lines = self.held.lines();
-        let (taken, left) = lines.change(&limit.key, |line| line.take(limit.slots, holder, lease_until, now));
-        if taken == Taken::Held && lease_until == Timestamp::MAX {
+        let (taken, left) = lines.change(&limit.key, |line| line.acquire(limit.slots, holder, lease_until, now));
+        if taken == AcquireResult::Acquired && lease_until == Timestamp::MAX {
             self.owe_holding(limit.key.clone(), holder.run);
         }
         if let Some(place) = left {
@@ -26,25 +32,25 @@ impl Slots for Sqlite {
         Ok(taken)
     }
 
-    async fn take_all(
+    async fn acquire_all(
         &self,
         limits: &[Limit],
         holder: &Holder,
         lease_until: Timestamp,
         now: Timestamp,
-    ) -> StoreResult<Result<(), Vec<(usize, Taken)>>> {
+    ) -> StoreResult<Result<(), Vec<(usize, AcquireResult)>>> {
         let mut lines = self.held.lines();
-        let taken = lines.take_all(limits, holder, lease_until, now);
+        let taken = lines.acquire_all(limits, holder, lease_until, now);
         if taken.is_ok() && lease_until == Timestamp::MAX {
             limits.iter().for_each(|limit| self.owe_holding(limit.key.clone(), holder.run));
         }
         Ok(taken.map(|left| left.into_iter().for_each(|(key, place)| self.owe_leaving(key, place))))
     }
 
-    async fn park(&self, limit: &Limit, place: Place) -> StoreResult<bool> {
+    async fn enqueue(&self, limit: &Limit, place: Ticket) -> StoreResult<bool> {
         let text = serde_json::to_string(&place).map_err(|error| StoreError::Unreadable(error.to_string()))?;
         let mut lines = self.held.lines();
-        let is_new = lines.change(&limit.key, |line| line.park(place.clone()));
+        let is_new = lines.change(&limit.key, |line| line.enqueue(place.clone()));
         if is_new {
             let limit = limit.clone();
             self.writer.owe(move |db| join(db, &limit, &place, &text));
@@ -52,17 +58,17 @@ impl Slots for Sqlite {
         Ok(is_new)
     }
 
-    async fn line(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Place>> {
+    async fn tickets(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>> {
         let lines = self.held.lines();
         Ok(lines.get(&limit.key).map_or_else(Vec::new, |line| line.places().take(n).cloned().collect()))
     }
 
-    async fn holders(&self, limit: &Limit) -> StoreResult<Vec<Holding>> {
+    async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>> {
         Ok(self.held.lines().get(&limit.key).map_or_else(Vec::new, |line| line.holders().to_vec()))
     }
 
-    async fn place(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Place>> {
-        Ok(self.held.lines().get(&limit.key).and_then(|line| line.place(run, step.as_ref())).cloned())
+    async fn ticket(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Ticket>> {
+        Ok(self.held.lines().get(&limit.key).and_then(|line| line.ticket(run, step.as_ref())).cloned())
     }
 
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {
@@ -81,7 +87,7 @@ impl Sqlite {
     }
 
     /// Handed in under the lock of the lines: rows change in the order in which memory did.
-    fn owe_leaving(&self, key: Arc<str>, place: Place) {
+    fn owe_leaving(&self, key: Arc<str>, place: Ticket) {
         self.writer.owe(move |db| {
             let mut places = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2 AND step = ?3")?;
             places.execute((&key, place.run.to_bytes(), &place.step))?;

@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use rusqlite::Connection;
-use stepladder_core::slot::{Limit, Place};
+use stepladder_core::slot::{Limit, Ticket};
 use stepladder_core::{RunId, RunRow, Seq};
-use stepladder_engine::ports::{Begun, Note, Start, Starts, StoreResult};
+use stepladder_engine::ports::{FlowStateChange, RunCreation, RunStart, StartResult, StoreResult};
 
 use super::commits::{Sending, deliver, insert, send};
 use super::notes::{are_as_seen, change};
@@ -20,7 +20,7 @@ struct Following {
     run: RunId,
     next: Seq,
     wake: Sending,
-    places: Vec<(Limit, Place)>,
+    places: Vec<(Limit, Ticket)>,
 }
 
 /// A start as it is stored.
@@ -29,25 +29,25 @@ struct StartRows {
     record: RecordRow,
     watchdog: TimerRow,
     wake: (i64, i64, String),
-    places: Vec<(Limit, Place, String)>,
-    notes: Vec<Note>,
+    places: Vec<(Limit, Ticket, String)>,
+    notes: Vec<FlowStateChange>,
 }
 
 #[async_trait]
-impl Starts for Sqlite {
-    async fn start(&self, starts: Vec<Start>) -> StoreResult<Vec<Begun>> {
+impl RunCreation for Sqlite {
+    async fn create_runs(&self, starts: Vec<RunStart>) -> StoreResult<Vec<StartResult>> {
         let prepared: Result<Vec<_>, Fault> = starts.into_iter().map(|start| self.prepare(start)).collect();
         let (rows, following): (Vec<_>, Vec<_>) = prepared.map_err(Fault::into_store_error)?.into_iter().unzip();
         let work = move |db: &Connection| rows.iter().map(|start| begin(db, start)).collect::<Result<Vec<_>, _>>();
-        let follow = move |begun: &Vec<Begun>, held: &Held| {
+        let follow = move |begun: &Vec<StartResult>, held: &Held| {
             let mut wakes = Vec::with_capacity(following.len());
-            let new = following.into_iter().zip(begun).filter(|(_, begun)| **begun == Begun::New);
+            let new = following.into_iter().zip(begun).filter(|(_, begun)| **begun == StartResult::New);
             for (Following { run, next, wake, places }, _) in new {
                 held.ends.note(run, next);
                 if !places.is_empty() {
                     let mut lines = held.lines();
                     for (limit, place) in places {
-                        lines.change(&limit.key, |line| line.park(place));
+                        lines.change(&limit.key, |line| line.enqueue(place));
                     }
                 }
                 wakes.push(wake);
@@ -59,10 +59,10 @@ impl Starts for Sqlite {
 }
 
 impl Sqlite {
-    fn prepare(&self, start: Start) -> Result<(StartRows, Following), Fault> {
-        let Start { row, record, watchdog, wake, places, notes } = start;
+    fn prepare(&self, start: RunStart) -> Result<(StartRows, Following), Fault> {
+        let RunStart { row, record, watchdog, wake, tickets: places, flow_state: notes } = start;
         let mut sending = self.sending(wake, self.clock.now())?;
-        let place = |(limit, place): &(Limit, Place)| {
+        let place = |(limit, place): &(Limit, Ticket)| {
             serde_json::to_string(place).map(|text| (limit.clone(), place.clone(), text))
         };
         let (run, next) = (row.run, record.next());
@@ -78,11 +78,11 @@ impl Sqlite {
     }
 }
 
-fn begin(db: &Connection, start: &StartRows) -> Result<Begun, Fault> {
+fn begin(db: &Connection, start: &StartRows) -> Result<StartResult, Fault> {
     let StartRows { row, record, watchdog, wake: (n, due, wake), places, notes } = start;
     if !are_as_seen(db, notes)? {
         let exists = db.prepare_cached("SELECT 1 FROM runs WHERE run = ?1")?.exists([row.run.to_bytes()])?;
-        return Ok(if exists { Begun::Known } else { Begun::Overtaken });
+        return Ok(if exists { StartResult::Known } else { StartResult::Overtaken });
     }
     let mut runs = db.prepare_cached(
         "INSERT OR IGNORE INTO runs (run, function, event, created_at, ended_at, status) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -91,18 +91,18 @@ fn begin(db: &Connection, start: &StartRows) -> Result<Begun, Fault> {
     let event = row.event.to_bytes();
     let new = (row.run.to_bytes(), &row.function, event, row.created_at.as_millis(), ended_at, status);
     if runs.execute(new)? == 0 {
-        return Ok(Begun::Known);
+        return Ok(StartResult::Known);
     }
     notes.iter().try_for_each(|note| change(db, note))?;
     insert(db, record)?;
     set_timer(db, watchdog)?;
     places.iter().try_for_each(|(limit, place, text)| join(db, limit, place, text))?;
     send(db, *n, *due, wake)?;
-    Ok(Begun::New)
+    Ok(StartResult::New)
 }
 
 /// Adds a place to a line, unless the run and step have one.
-pub(super) fn join(db: &Connection, limit: &Limit, place: &Place, text: &str) -> Result<(), Fault> {
+pub(super) fn join(db: &Connection, limit: &Limit, place: &Ticket, text: &str) -> Result<(), Fault> {
     db.prepare_cached("INSERT OR IGNORE INTO places (key, run, step, slots, place) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute((&limit.key, place.run.to_bytes(), &place.step, limit.slots, text))?;
     Ok(())

@@ -2,21 +2,21 @@
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
-use stepladder_core::waiting::{Bucket, Field, Waited, Waiter};
+use stepladder_core::waiting::{Field, SubscribedFields, Subscription, SubscriptionKey};
 use stepladder_core::{EventId, RunId, StepId, Timestamp};
-use stepladder_engine::ports::{Later, StoreResult, Waiters};
+use stepladder_engine::ports::{EarlyWrite, StoreResult, SubscriptionIndex};
 
 use crate::Sqlite;
 use crate::fault::Fault;
 
 #[async_trait]
-impl Waiters for Sqlite {
+impl SubscriptionIndex for Sqlite {
     /// Asked for each event's name: a look for each field by which some wait, however many they are.
-    async fn waited(&self, event: &str) -> StoreResult<Waited> {
+    async fn subscribed_fields(&self, event: &str) -> StoreResult<SubscribedFields> {
         self.readers.read(|db| {
             let mut next = db.prepare_cached("SELECT path FROM waiters WHERE event = ?1 AND path > ?2 LIMIT 1")?;
             let mut each = db.prepare_cached("SELECT 1 FROM waiters WHERE event = ?1 AND path = '' LIMIT 1")?;
-            let mut waited = Waited { fields: Vec::new(), each: each.exists([event])? };
+            let mut waited = SubscribedFields { fields: Vec::new(), each: each.exists([event])? };
             let mut path = String::new();
             while let Some(found) = next.query_row([event, &path], |row| row.get::<_, String>(0)).optional()? {
                 waited.fields.push(found.as_str().into());
@@ -26,13 +26,13 @@ impl Waiters for Sqlite {
         })
     }
 
-    async fn waiters(
+    async fn subscriptions(
         &self,
         event: &str,
-        bucket: &Bucket,
+        bucket: &SubscriptionKey,
         after: Option<(RunId, StepId)>,
         limit: usize,
-    ) -> StoreResult<Vec<Waiter>> {
+    ) -> StoreResult<Vec<Subscription>> {
         let (path, value) = columns(bucket);
         let (run, step) = match &after {
             Some((run, step)) => (run.to_bytes().to_vec(), &**step),
@@ -45,9 +45,9 @@ impl Waiters for Sqlite {
                  AND (run, step) > (?4, ?5) ORDER BY run, step LIMIT ?6",
             )?;
             let found = query.query_map((event, path, value, run, step, limit), |row| {
-                Ok(Waiter {
+                Ok(Subscription {
                     event: event.into(),
-                    bucket: bucket.clone(),
+                    key: bucket.clone(),
                     run: RunId::from_bytes(row.get(0)?),
                     step: row.get(1)?,
                     until: Timestamp::from_millis(row.get(2)?),
@@ -57,7 +57,7 @@ impl Waiters for Sqlite {
         })
     }
 
-    async fn offered(&self, run: RunId) -> StoreResult<Vec<EventId>> {
+    async fn inbox(&self, run: RunId) -> StoreResult<Vec<EventId>> {
         self.readers.read(|db| {
             let mut query = db.prepare_cached("SELECT event FROM offers WHERE run = ?1 ORDER BY event")?;
             let found = query.query_map([run.to_bytes()], |row| row.get(0).map(EventId::from_bytes))?;
@@ -67,27 +67,27 @@ impl Waiters for Sqlite {
 }
 
 /// Writes what of a commit's `before` is kept here.
-pub(super) fn index(db: &Connection, later: &Later) -> Result<(), Fault> {
+pub(super) fn index(db: &Connection, later: &EarlyWrite) -> Result<(), Fault> {
     match later {
-        Later::Waiter(Waiter { event, bucket, run, step, until }) => {
+        EarlyWrite::Subscribe(Subscription { event, key: bucket, run, step, until }) => {
             let (path, value) = columns(bucket);
             db.prepare_cached(
                 "INSERT OR REPLACE INTO waiters (event, path, value, run, step, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
             .execute((event, path, value, run.to_bytes(), step, until.as_millis()))?;
         }
-        Later::Offer { run, event } => {
+        EarlyWrite::PutInInbox { run, event } => {
             let mut offers = db.prepare_cached("INSERT OR IGNORE INTO offers (run, event) VALUES (?1, ?2)")?;
             offers.execute((run.to_bytes(), event.to_bytes()))?;
         }
-        Later::Link { run, event } => super::notes::link(db, *run, *event)?,
-        Later::Wake { .. } | Later::Timer(_) => {}
+        EarlyWrite::LinkEvent { run, event } => super::notes::link(db, *run, *event)?,
+        EarlyWrite::Wake { .. } | EarlyWrite::Timer(_) => {}
     }
     Ok(())
 }
 
-pub(super) fn forget(db: &Connection, waiter: &Waiter) -> Result<(), Fault> {
-    let Waiter { event, bucket, run, step, .. } = waiter;
+pub(super) fn forget(db: &Connection, waiter: &Subscription) -> Result<(), Fault> {
+    let Subscription { event, key: bucket, run, step, .. } = waiter;
     let (path, value) = columns(bucket);
     db.prepare_cached("DELETE FROM waiters WHERE event = ?1 AND path = ?2 AND value = ?3 AND run = ?4 AND step = ?5")?
         .execute((event, path, value, run.to_bytes(), step))?;
@@ -101,7 +101,7 @@ pub(super) fn take(db: &Connection, run: RunId, event: EventId) -> Result<(), Fa
 }
 
 /// A field has a name and a value's JSON, neither of which is empty.
-fn columns(bucket: &Bucket) -> (&str, &str) {
+fn columns(bucket: &SubscriptionKey) -> (&str, &str) {
     match bucket {
         Some(Field { path, value }) => (path, value),
         None => ("", ""),

@@ -7,10 +7,10 @@ use super::given::{
     append, begin, event_id, holder, limit, place, record, run, seconds, start_of_next, text, timer, wake,
 };
 use super::timers::readable;
-use stepladder_engine::ports::{After, Append, Commit, Committed, Later, Receipt, Taken};
+use stepladder_engine::ports::{AcquireResult, Commit, CommitResult, EarlyWrite, JournalAppend, LateWrite, Receipt};
 
 pub(super) async fn conflicts(on: &Subject, commit: Commit) {
-    assert_eq!(on.backend.commit(commit).await.expect("a commit"), Committed::Conflict);
+    assert_eq!(on.backend.commit(commit).await.expect("a commit"), CommitResult::Conflict);
 }
 
 /// The number is somebody else's.
@@ -43,16 +43,16 @@ pub async fn rule_1_ones_own_token_is_found_below_later_records(on: Subject) {
 /// No row changes, no slot is freed, no place given up, no wake sent, no delivery acknowledged.
 pub async fn nothing_after_the_append_happens_on_a_conflict(on: Subject) {
     let one = limit("orders", 1);
-    on.backend.start(vec![begin(1, "orders", event_id(1))]).await.expect("a start");
+    on.backend.create_runs(vec![begin(1, "orders", event_id(1))]).await.expect("a start");
     let delivery = on.receive(1).await.pop().expect("the first wake");
     let lease = start_of_next(1);
-    on.backend.take(&one, &holder(1, "pay", 1), lease, on.now()).await.expect("a slot");
-    on.backend.park(&one, place(2, "pay", 1)).await.expect("a place");
+    on.backend.acquire(&one, &holder(1, "pay", 1), lease, on.now()).await.expect("a slot");
+    on.backend.enqueue(&one, place(2, "pay", 1)).await.expect("a place");
     let commit = Commit {
         after: vec![
-            After::Ended { run: run(1), at: on.now(), status: Status::Completed },
-            After::Release { limit: one.clone(), holder: holder(1, "pay", 1) },
-            After::Leave { limit: one.clone(), run: run(2), step: None },
+            LateWrite::MarkEnded { run: run(1), at: on.now(), status: Status::Completed },
+            LateWrite::Release { limit: one.clone(), holder: holder(1, "pay", 1) },
+            LateWrite::Dequeue { limit: one.clone(), run: run(2), step: None },
         ],
         wakes: vec![wake(run(3))],
         acks: vec![delivery.receipt],
@@ -61,7 +61,7 @@ pub async fn nothing_after_the_append_happens_on_a_conflict(on: Subject) {
     conflicts(&on, commit).await;
     assert_eq!(on.backend.row(run(1)).await.expect("a row").and_then(|row| row.ended), None);
     assert_eq!(on.backend.holders(&one).await.expect("holders").len(), 1);
-    assert_eq!(on.backend.line(&one, 9).await.expect("a line").len(), 1);
+    assert_eq!(on.backend.tickets(&one, 9).await.expect("a line").len(), 1);
     assert!(on.woken().await.is_empty());
     on.advance(super::given::VISIBILITY).await;
     assert_eq!(on.woken().await, [run(1)]);
@@ -71,10 +71,10 @@ pub async fn nothing_after_the_append_happens_on_a_conflict(on: Subject) {
 pub async fn a_commit_without_entries_is_carried_out(on: Subject) {
     let one = limit("orders", 1);
     let due = on.now() + seconds(60);
-    on.backend.take(&one, &holder(1, "pay", 1), start_of_next(1), on.now()).await.expect("a slot");
+    on.backend.acquire(&one, &holder(1, "pay", 1), start_of_next(1), on.now()).await.expect("a slot");
     let commit = Commit {
-        before: vec![Later::Timer(timer(run(1), due)), Later::Wake { wake: wake(run(2)), due }],
-        after: vec![After::Release { limit: one.clone(), holder: holder(1, "pay", 1) }],
+        before: vec![EarlyWrite::Timer(timer(run(1), due)), EarlyWrite::Wake { wake: wake(run(2)), due }],
+        after: vec![LateWrite::Release { limit: one.clone(), holder: holder(1, "pay", 1) }],
         wakes: vec![wake(run(1))],
         ..Commit::default()
     };
@@ -87,10 +87,10 @@ pub async fn a_commit_without_entries_is_carried_out(on: Subject) {
 
 /// The row has the end's time and status.
 pub async fn an_end_shows_in_the_row(on: Subject) {
-    on.backend.start(vec![begin(1, "orders", event_id(1))]).await.expect("a start");
+    on.backend.create_runs(vec![begin(1, "orders", event_id(1))]).await.expect("a start");
     let at = on.now() + seconds(5);
     for status in [Status::Failed, Status::Cancelled, Status::Skipped, Status::Completed] {
-        on.done(Commit { after: vec![After::Ended { run: run(1), at, status }], ..Commit::default() }).await;
+        on.done(Commit { after: vec![LateWrite::MarkEnded { run: run(1), at, status }], ..Commit::default() }).await;
         let row = on.backend.row(run(1)).await.expect("a row").expect("a row");
         assert_eq!(row.ended, Some((at, status)));
     }
@@ -99,24 +99,24 @@ pub async fn an_end_shows_in_the_row(on: Subject) {
 /// The second time changes nothing; only a wake may come twice.
 pub async fn a_commit_may_be_repeated(on: Subject) {
     let one = limit("orders", 1);
-    on.backend.start(vec![begin(1, "orders", event_id(1))]).await.expect("a start");
+    on.backend.create_runs(vec![begin(1, "orders", event_id(1))]).await.expect("a start");
     let receipt = on.receive(1).await.pop().expect("the first wake").receipt;
-    on.backend.take(&one, &holder(1, "pay", 1), start_of_next(1), on.now()).await.expect("a slot");
+    on.backend.acquire(&one, &holder(1, "pay", 1), start_of_next(1), on.now()).await.expect("a slot");
     let due = on.now() + seconds(60);
     let commit = Commit {
-        before: vec![Later::Timer(timer(run(1), due))],
-        append: Some(Append { run: run(1), record: record(1, 5, 2) }),
+        before: vec![EarlyWrite::Timer(timer(run(1), due))],
+        append: Some(JournalAppend { run: run(1), record: record(1, 5, 2) }),
         after: vec![
-            After::Ended { run: run(1), at: on.now(), status: Status::Completed },
-            After::Release { limit: one.clone(), holder: holder(1, "pay", 1) },
-            After::Leave { limit: one.clone(), run: run(1), step: None },
+            LateWrite::MarkEnded { run: run(1), at: on.now(), status: Status::Completed },
+            LateWrite::Release { limit: one.clone(), holder: holder(1, "pay", 1) },
+            LateWrite::Dequeue { limit: one.clone(), run: run(1), step: None },
         ],
         wakes: Vec::new(),
         acks: vec![receipt, Receipt::Row(-1), Receipt::Invocation],
     };
     on.done(commit.clone()).await;
-    let taken = on.backend.take(&one, &holder(2, "pay", 1), start_of_next(1), on.now()).await.expect("a slot");
-    assert_eq!(taken, Taken::Held);
+    let taken = on.backend.acquire(&one, &holder(2, "pay", 1), start_of_next(1), on.now()).await.expect("a slot");
+    assert_eq!(taken, AcquireResult::Acquired);
     on.done(commit).await;
     assert_eq!(on.backend.read(run(1), 1).await.expect("a read").len(), 1);
     assert_eq!(readable(on.backend.bucket(due.minute(), 10).await).len(), 1);

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::journal::{Created, Origin};
-use stepladder_core::slot::{Holder, Limit, Place};
-use stepladder_core::wake::Purpose;
-use stepladder_core::{Cause, Event, EventId, Fact, Record, Report, RunId, RunRow, Timer, Timestamp, Wake, json};
+use stepladder_core::journal::{NewRun, Origin};
+use stepladder_core::slot::{Holder, Limit, Ticket};
+use stepladder_core::wake::TimerPurpose;
+use stepladder_core::{Event, EventId, Fact, Record, Report, RunId, RunRow, Timer, Timestamp, Wake, WakeCause, json};
 
 use super::Subject;
-use stepladder_engine::ports::{Append, Backend, Commit, Committed, Delivery, Start};
+use stepladder_engine::ports::{Backend, Commit, CommitResult, Delivery, JournalAppend, RunStart};
 
 /// 2023-11-14T22:13:00Z.
 pub(super) const START: Timestamp = Timestamp::from_millis(1_699_999_980_000);
@@ -38,7 +38,7 @@ pub(super) fn event(n: u64) -> Event {
     Event {
         id: event_id(n),
         name: "shop/order.placed".into(),
-        data: json::of(&serde_json::json!({"order": n, "text": "ünï\u{1F980} \"quoted\""})).expect("JSON"),
+        data: json::to_json(&serde_json::json!({"order": n, "text": "ünï\u{1F980} \"quoted\""})).expect("JSON"),
         ts: START,
         user: None,
         external_id: None,
@@ -59,30 +59,30 @@ pub(super) fn record(seq: u64, token: u128, len: u32) -> Record {
 }
 
 pub(super) fn append(run: RunId, record: Record) -> Commit {
-    Commit { append: Some(Append { run, record }), ..Commit::default() }
+    Commit { append: Some(JournalAppend { run, record }), ..Commit::default() }
 }
 
 pub(super) fn wake(run: RunId) -> Wake {
-    Wake { run, cause: Cause::Next, group: "orders".into() }
+    Wake { run, cause: WakeCause::Next, group: "orders".into() }
 }
 
 pub(super) fn timer(run: RunId, due: Timestamp) -> Timer {
-    Timer { due, run, group: "orders".into(), purpose: Purpose::Watchdog }
+    Timer { due, run, group: "orders".into(), purpose: TimerPurpose::Watchdog }
 }
 
-pub(super) fn begin(n: u64, function: &str, event: EventId) -> Start {
+pub(super) fn begin(n: u64, function: &str, event: EventId) -> RunStart {
     let (run, created_at) = (run(n), START + Duration::from_millis(n));
     let event = Event { id: event, ..super::given::event(n) };
     let row = RunRow { run, function: function.into(), event: event.id, created_at, ended: None };
-    let created = Created::new(function.into(), event, Origin::Event);
+    let created = NewRun::new(function.into(), event, Origin::Event);
     let entries = vec![Fact::RunCreated(Box::new(created)).at(created_at)];
-    Start {
+    RunStart {
         row,
         record: Record { seq: 0, token: u128::from(n) + 1_000, code: "1".into(), entries },
         watchdog: timer(run, START + seconds(3_600)),
-        wake: Wake { run, cause: Cause::Created, group: function.into() },
-        places: Vec::new(),
-        notes: Vec::new(),
+        wake: Wake { run, cause: WakeCause::Created, group: function.into() },
+        tickets: Vec::new(),
+        flow_state: Vec::new(),
     }
 }
 
@@ -95,8 +95,8 @@ pub(super) fn holder(n: u64, step: &str, attempt: u32) -> Holder {
 }
 
 /// A place of the `n`th run, asked for `after` the start.
-pub(super) fn place(n: u64, step: &str, after: u64) -> Place {
-    Place { asked: START + seconds(after), event: event_id(n), run: run(n), step: step.into() }
+pub(super) fn place(n: u64, step: &str, after: u64) -> Ticket {
+    Ticket { queued_at: START + seconds(after), event: event_id(n), run: run(n), step: step.into() }
 }
 
 /// Records, in a form that can be compared.
@@ -116,7 +116,7 @@ impl Subject {
 
     /// Commits, and expects it to be done.
     pub(super) async fn done(&self, commit: Commit) {
-        assert_eq!(self.backend.commit(commit).await.expect("a commit"), Committed::Done);
+        assert_eq!(self.backend.commit(commit).await.expect("a commit"), CommitResult::Done);
     }
 
     /// What is visible at once; empty when nothing is.

@@ -13,7 +13,7 @@ pub async fn an_unknown_run_has_no_records(on: Subject) {
 
 /// Token, code and entries come back to the letter, in order.
 pub async fn records_come_back_as_they_were_written(on: Subject) {
-    let output = json::of(&serde_json::json!({"b": 1.0, "a": ["ü", "\u{1F980}", "\\\"", null]})).expect("JSON");
+    let output = json::to_json(&serde_json::json!({"b": 1.0, "a": ["ü", "\u{1F980}", "\\\"", null]})).expect("JSON");
     let fact = Fact::StepSucceeded { step: "größe:1".into(), attempt: 7, output, report: Report::default() };
     let special = Record { seq: 2, token: u128::MAX, code: "v1.2-ß".into(), entries: vec![fact.at(START)] };
     let records = [record(0, 0, 2), special, record(3, 9, 1)];
@@ -42,7 +42,7 @@ pub async fn a_large_value_is_kept(on: Subject) {
     let fact = Fact::StepSucceeded {
         step: "draft".into(),
         attempt: 1,
-        output: json::of(&value).expect("JSON"),
+        output: json::to_json(&value).expect("JSON"),
         report: Report::default(),
     };
     let large = Record { entries: vec![fact.at(START)], ..record(0, 1, 0) };

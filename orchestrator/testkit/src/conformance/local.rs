@@ -8,7 +8,7 @@ use super::Subject;
 use super::commits::conflicts;
 use super::given::{VISIBILITY, append, at_once, begin, event_id, holder, limit, place, record, run, seconds, wake};
 use super::queue::send;
-use stepladder_engine::ports::{After, Backend, Backlog, Begun, Commit, Later, Taken};
+use stepladder_engine::ports::{AcquireResult, Backend, Backlog, Commit, EarlyWrite, LateWrite, StartResult};
 
 /// A number that does not follow the last entry would leave a gap.
 pub async fn an_append_past_the_end_conflicts(on: Subject) {
@@ -27,8 +27,8 @@ pub async fn an_append_within_a_record_conflicts(on: Subject) {
 
 /// Not once more.
 pub async fn rule_16_a_repeated_start_sends_no_wake(on: Subject) {
-    for begun in [Begun::New, Begun::Known, Begun::Known] {
-        assert_eq!(on.backend.start(vec![begin(1, "orders", event_id(7))]).await.expect("a start"), [begun]);
+    for begun in [StartResult::New, StartResult::Known, StartResult::Known] {
+        assert_eq!(on.backend.create_runs(vec![begin(1, "orders", event_id(7))]).await.expect("a start"), [begun]);
     }
     assert_eq!(on.woken().await, [run(1)]);
 }
@@ -36,7 +36,10 @@ pub async fn rule_16_a_repeated_start_sends_no_wake(on: Subject) {
 /// The one that is new.
 pub async fn of_many_starts_of_one_run_one_sends_its_wake(on: Subject) {
     let start = |_, backend: Arc<dyn Backend>| async move {
-        backend.start(vec![begin(1, "orders", event_id(1)), begin(2, "orders", event_id(1))]).await.expect("a start")
+        backend
+            .create_runs(vec![begin(1, "orders", event_id(1)), begin(2, "orders", event_id(1))])
+            .await
+            .expect("a start")
     };
     at_once(16, start, &on).await;
     assert_eq!(on.woken().await.len(), 2);
@@ -44,7 +47,7 @@ pub async fn of_many_starts_of_one_run_one_sends_its_wake(on: Subject) {
 
 /// By due time, not by when they were sent.
 pub async fn wakes_come_in_the_order_of_their_time(on: Subject) {
-    let later = |n, s| Later::Wake { wake: wake(run(n)), due: on.now() + seconds(s) };
+    let later = |n, s| EarlyWrite::Wake { wake: wake(run(n)), due: on.now() + seconds(s) };
     on.done(Commit { before: vec![later(3, 30), later(2, 20)], ..Commit::default() }).await;
     on.done(Commit { before: vec![later(1, 10)], ..Commit::default() }).await;
     on.advance(seconds(60)).await;
@@ -53,7 +56,7 @@ pub async fn wakes_come_in_the_order_of_their_time(on: Subject) {
 
 /// Neither before nor after.
 pub async fn a_delayed_wake_comes_to_the_millisecond(on: Subject) {
-    let before = vec![Later::Wake { wake: wake(run(1)), due: on.now() + seconds(900) }];
+    let before = vec![EarlyWrite::Wake { wake: wake(run(1)), due: on.now() + seconds(900) }];
     on.done(Commit { before, ..Commit::default() }).await;
     on.advance(seconds(900) - Duration::from_millis(1)).await;
     assert!(on.woken().await.is_empty());
@@ -80,7 +83,7 @@ pub async fn a_receiver_that_waits_is_told_of_a_new_wake(on: Subject) {
     let received = waiting.await.expect("a task").expect("a queue");
     assert_eq!(received[0].wake.run, run(1));
 
-    let before = vec![Later::Wake { wake: wake(run(2)), due: on.now() + seconds(60) }];
+    let before = vec![EarlyWrite::Wake { wake: wake(run(2)), due: on.now() + seconds(60) }];
     on.done(Commit { before, ..Commit::default() }).await;
     let backend = on.backend.clone();
     let waiting = tokio::spawn(async move { backend.receive(1, VISIBILITY).await });
@@ -99,9 +102,9 @@ pub async fn the_backlog_is_what_is_due_and_not_received(on: Subject) {
     let before = backlog(&on);
     assert_eq!((before.due, before.waiting), (0, 0));
     send(&on, 1).await;
-    let later = vec![Later::Wake { wake: wake(run(2)), due: on.now() + seconds(10) }];
+    let later = vec![EarlyWrite::Wake { wake: wake(run(2)), due: on.now() + seconds(10) }];
     on.done(Commit { before: later, ..Commit::default() }).await;
-    on.backend.start(vec![begin(3, "orders", event_id(3))]).await.expect("a start");
+    on.backend.create_runs(vec![begin(3, "orders", event_id(3))]).await.expect("a start");
     assert_eq!(backlog(&on), Backlog { due: 2, waiting: 1, ..before });
     on.advance(seconds(10)).await;
     assert_eq!(backlog(&on), Backlog { due: 3, waiting: 0, ..before });
@@ -124,16 +127,16 @@ pub async fn the_backlog_is_what_is_due_and_not_received(on: Subject) {
 pub async fn a_backlog_counts_the_places_in_line(on: Subject) {
     let one = limit("orders", 1);
     let mut arriving = begin(1, "orders", event_id(1));
-    arriving.places = vec![(one.clone(), place(1, "", 0)), (limit("others", 1), place(1, "", 0))];
-    on.backend.start(vec![arriving]).await.expect("a start");
+    arriving.tickets = vec![(one.clone(), place(1, "", 0)), (limit("others", 1), place(1, "", 0))];
+    on.backend.create_runs(vec![arriving]).await.expect("a start");
     for step in ["pay", "pay", "ship"] {
-        on.backend.park(&one, place(2, step, 1)).await.expect("a place");
+        on.backend.enqueue(&one, place(2, step, 1)).await.expect("a place");
     }
     assert_eq!(backlog(&on).waiting, 4);
-    let taken = on.backend.take(&one, &holder(1, "pay", 1), on.now() + seconds(60), on.now()).await;
-    assert_eq!(taken.expect("an answer"), Taken::Held);
+    let taken = on.backend.acquire(&one, &holder(1, "pay", 1), on.now() + seconds(60), on.now()).await;
+    assert_eq!(taken.expect("an answer"), AcquireResult::Acquired);
     assert_eq!(backlog(&on).waiting, 3);
-    let leave = |limit: &str, n, step: Option<&str>| After::Leave {
+    let leave = |limit: &str, n, step: Option<&str>| LateWrite::Dequeue {
         limit: super::given::limit(limit, 1),
         run: run(n),
         step: step.map(Into::into),

@@ -1,10 +1,10 @@
 //! The queue of wakes.
 
-use stepladder_core::{Cause, Wake};
+use stepladder_core::{Wake, WakeCause};
 
 use super::Subject;
 use super::given::{VISIBILITY, run, seconds, wake};
-use stepladder_engine::ports::{Commit, Later};
+use stepladder_engine::ports::{Commit, EarlyWrite};
 
 pub(super) async fn send(on: &Subject, n: u64) {
     on.done(Commit { wakes: vec![wake(run(n))], ..Commit::default() }).await;
@@ -12,7 +12,7 @@ pub(super) async fn send(on: &Subject, n: u64) {
 
 /// With all that was sent.
 pub async fn a_wake_is_received_once_while_it_is_invisible(on: Subject) {
-    let sent = Wake { run: run(1), cause: Cause::Step("größe:1".into()), group: "orders:\"eu\"".into() };
+    let sent = Wake { run: run(1), cause: WakeCause::Step("größe:1".into()), group: "orders:\"eu\"".into() };
     on.done(Commit { wakes: vec![sent.clone()], ..Commit::default() }).await;
     let received = on.receive(9).await;
     assert_eq!((received.len(), &received[0].wake, received[0].receives), (1, &sent, 1));
@@ -55,7 +55,7 @@ pub async fn a_late_receipt_takes_nothing_from_the_newer_delivery(on: Subject) {
 /// Not before; at most a second after it, for a queue that counts whole seconds. A server's clock moves on by itself
 /// while the check runs, so what is looked at before its time is looked at half a minute before.
 pub async fn a_delayed_wake_waits_for_its_time(on: Subject) {
-    let before = vec![Later::Wake { wake: wake(run(1)), due: on.now() + seconds(900) }];
+    let before = vec![EarlyWrite::Wake { wake: wake(run(1)), due: on.now() + seconds(900) }];
     on.done(Commit { before, ..Commit::default() }).await;
     assert!(on.woken().await.is_empty());
     on.advance(seconds(870)).await;

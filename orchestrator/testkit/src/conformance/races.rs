@@ -8,7 +8,7 @@ use super::Subject;
 use super::given::{
     START, VISIBILITY, append, at_once, begin, event_id, holder, limit, named, record, run, start_of_next, wake,
 };
-use stepladder_engine::ports::{Backend, Begun, Commit, Committed, Cursor, Taken};
+use stepladder_engine::ports::{AcquireResult, Backend, Commit, CommitResult, Cursor, StartResult};
 
 /// The journal has the one that was told so.
 pub async fn of_many_appends_at_one_number_one_succeeds(on: Subject) {
@@ -22,7 +22,7 @@ pub async fn of_many_appends_at_one_number_one_succeeds(on: Subject) {
             &on,
         )
         .await;
-        let done: Vec<_> = answers.iter().filter(|(_, answer)| *answer == Committed::Done).collect();
+        let done: Vec<_> = answers.iter().filter(|(_, answer)| *answer == CommitResult::Done).collect();
         assert_eq!(done.len(), 1);
         let read = on.backend.read(run(1), seq).await.expect("a read");
         assert_eq!((read.len(), read[0].token), (1, done[0].0));
@@ -32,11 +32,14 @@ pub async fn of_many_appends_at_one_number_one_succeeds(on: Subject) {
 /// And the run has one row, and a wake.
 pub async fn of_many_starts_of_one_run_one_is_new(on: Subject) {
     let start = |_, backend: Arc<dyn Backend>| async move {
-        backend.start(vec![begin(1, "orders", event_id(1)), begin(2, "orders", event_id(1))]).await.expect("a start")
+        backend
+            .create_runs(vec![begin(1, "orders", event_id(1)), begin(2, "orders", event_id(1))])
+            .await
+            .expect("a start")
     };
     let answers = at_once(16, start, &on).await;
     for run in 0..2 {
-        assert_eq!(answers.iter().filter(|begun| begun[run] == Begun::New).count(), 1);
+        assert_eq!(answers.iter().filter(|begun| begun[run] == StartResult::New).count(), 1);
     }
     assert_eq!(on.backend.runs_of(event_id(1)).await.expect("rows").len(), 2);
     assert_eq!(HashSet::from_iter(on.woken().await), HashSet::from([run(1), run(2)]));
@@ -46,8 +49,8 @@ pub async fn of_many_starts_of_one_run_one_is_new(on: Subject) {
 pub async fn of_many_that_take_no_more_hold_than_there_are_slots(on: Subject) {
     let three = limit("orders", 3);
     let take = |i, backend: Arc<dyn Backend>| async move {
-        let taken = backend.take(&limit("orders", 3), &holder(i, "pay", 1), start_of_next(1), START).await;
-        (i, taken.expect("an answer") == Taken::Held)
+        let taken = backend.acquire(&limit("orders", 3), &holder(i, "pay", 1), start_of_next(1), START).await;
+        (i, taken.expect("an answer") == AcquireResult::Acquired)
     };
     let answers = at_once(24, take, &on).await;
     let told: HashSet<_> = answers.into_iter().filter(|(_, held)| *held).map(|(i, _)| run(i)).collect();

@@ -1,27 +1,27 @@
 //! Slots and lines.
 
 use stepladder_core::Timestamp;
-use stepladder_core::slot::{ARRIVAL, Holder, Holding, Limit, Place};
+use stepladder_core::slot::{ARRIVAL, HeldSlot, Holder, Limit, Ticket};
 
 use super::Subject;
 use super::given::{holder, limit, place, run, start_of_next};
-use stepladder_engine::ports::{After, Commit, Taken};
+use stepladder_engine::ports::{AcquireResult, Commit, LateWrite};
 
 async fn take(on: &Subject, limit: &Limit, holder: &Holder) -> bool {
-    let taken = on.backend.take(limit, holder, start_of_next(1), on.now()).await.expect("an answer");
-    taken == Taken::Held
+    let taken = on.backend.acquire(limit, holder, start_of_next(1), on.now()).await.expect("an answer");
+    taken == AcquireResult::Acquired
 }
 
-async fn park(on: &Subject, limit: &Limit, place: Place) {
-    on.backend.park(limit, place).await.expect("a place");
+async fn park(on: &Subject, limit: &Limit, place: Ticket) {
+    on.backend.enqueue(limit, place).await.expect("a place");
 }
 
 async fn release(on: &Subject, limit: &Limit, holder: Holder) {
-    on.done(Commit { after: vec![After::Release { limit: limit.clone(), holder }], ..Commit::default() }).await;
+    on.done(Commit { after: vec![LateWrite::Release { limit: limit.clone(), holder }], ..Commit::default() }).await;
 }
 
-async fn line(on: &Subject, limit: &Limit) -> Vec<Place> {
-    on.backend.line(limit, 100).await.expect("a line")
+async fn line(on: &Subject, limit: &Limit) -> Vec<Ticket> {
+    on.backend.tickets(limit, 100).await.expect("a line")
 }
 
 async fn holders(on: &Subject, limit: &Limit) -> Vec<Holder> {
@@ -36,7 +36,7 @@ pub async fn a_free_slot_is_taken(on: Subject) {
     let two = limit("orders", 2);
     assert!(on.backend.holders(&two).await.expect("holders").is_empty());
     assert!(take(&on, &two, &holder(1, "pay", 1)).await);
-    let holding = Holding { holder: holder(1, "pay", 1), lease_until: start_of_next(1) };
+    let holding = HeldSlot { holder: holder(1, "pay", 1), lease_until: start_of_next(1) };
     assert_eq!(on.backend.holders(&two).await.expect("holders"), [holding]);
     assert!(take(&on, &two, &holder(1, "ship", 1)).await);
     assert!(!take(&on, &two, &holder(2, "pay", 1)).await);
@@ -46,13 +46,13 @@ pub async fn a_free_slot_is_taken(on: Subject) {
 pub async fn a_full_limit_says_when_a_lease_ends(on: Subject) {
     let two = limit("orders", 2);
     for (n, lease) in [(1, start_of_next(2)), (2, start_of_next(1))] {
-        let taken = on.backend.take(&two, &holder(n, "pay", 1), lease, on.now()).await.expect("a slot");
-        assert_eq!(taken, Taken::Held);
+        let taken = on.backend.acquire(&two, &holder(n, "pay", 1), lease, on.now()).await.expect("a slot");
+        assert_eq!(taken, AcquireResult::Acquired);
     }
-    let refused = on.backend.take(&two, &holder(3, "pay", 1), start_of_next(1), on.now()).await.expect("an answer");
-    assert_eq!(refused, Taken::Full { free_at: Some(start_of_next(1)) });
-    let none = on.backend.take(&limit("none", 0), &holder(3, "pay", 1), start_of_next(1), on.now()).await;
-    assert_eq!(none.expect("an answer"), Taken::Full { free_at: None });
+    let refused = on.backend.acquire(&two, &holder(3, "pay", 1), start_of_next(1), on.now()).await.expect("an answer");
+    assert_eq!(refused, AcquireResult::Full { free_at: Some(start_of_next(1)) });
+    let none = on.backend.acquire(&limit("none", 0), &holder(3, "pay", 1), start_of_next(1), on.now()).await;
+    assert_eq!(none.expect("an answer"), AcquireResult::Full { free_at: None });
 }
 
 /// Another attempt, step or run gives back nothing.
@@ -74,10 +74,10 @@ pub async fn a_holder_keeps_its_slot_with_the_new_lease(on: Subject) {
     assert!(take(&on, &one, &holder(1, "pay", 1)).await);
     park(&on, &one, place(2, "pay", 0)).await;
     let later: Timestamp = start_of_next(5);
-    let taken = on.backend.take(&one, &holder(1, "pay", 1), later, on.now()).await.expect("an answer");
-    assert_eq!(taken, Taken::Held);
+    let taken = on.backend.acquire(&one, &holder(1, "pay", 1), later, on.now()).await.expect("an answer");
+    assert_eq!(taken, AcquireResult::Acquired);
     let held = on.backend.holders(&one).await.expect("holders");
-    assert_eq!(held, [Holding { holder: holder(1, "pay", 1), lease_until: later }]);
+    assert_eq!(held, [HeldSlot { holder: holder(1, "pay", 1), lease_until: later }]);
     assert_eq!(line(&on, &one).await.len(), 1);
 }
 
@@ -87,10 +87,10 @@ pub async fn dead_holders_are_reaped_by_who_asks(on: Subject) {
     let (end, next) = (start_of_next(1), start_of_next(2));
     assert!(take(&on, &one, &holder(1, "pay", 1)).await);
     let before = end - std::time::Duration::from_millis(1);
-    let refused = on.backend.take(&one, &holder(2, "pay", 1), next, before).await.expect("an answer");
-    assert_eq!(refused, Taken::Full { free_at: Some(end) });
-    let taken = on.backend.take(&one, &holder(2, "pay", 1), next, end).await.expect("an answer");
-    assert_eq!(taken, Taken::Held);
+    let refused = on.backend.acquire(&one, &holder(2, "pay", 1), next, before).await.expect("an answer");
+    assert_eq!(refused, AcquireResult::Full { free_at: Some(end) });
+    let taken = on.backend.acquire(&one, &holder(2, "pay", 1), next, end).await.expect("an answer");
+    assert_eq!(taken, AcquireResult::Acquired);
     assert_eq!(holders(&on, &one).await, [holder(2, "pay", 1)]);
 }
 
@@ -113,8 +113,8 @@ pub async fn rule_25_who_is_first_in_line_is_first_to_take(on: Subject) {
 pub async fn rule_25_nobody_passes_a_line(on: Subject) {
     let two = limit("orders", 2);
     park(&on, &two, place(1, "pay", 0)).await;
-    let refused = on.backend.take(&two, &holder(2, "pay", 1), start_of_next(1), on.now()).await.expect("an answer");
-    assert_eq!(refused, Taken::Behind);
+    let refused = on.backend.acquire(&two, &holder(2, "pay", 1), start_of_next(1), on.now()).await.expect("an answer");
+    assert_eq!(refused, AcquireResult::Behind);
     // a place of the same run's other step is no place of this step
     assert!(!take(&on, &two, &holder(1, "ship", 1)).await);
     assert!(take(&on, &two, &holder(1, "pay", 1)).await);
@@ -183,16 +183,18 @@ pub async fn rule_25_slots_of_several_limits_are_taken_together(on: Subject) {
     let both = [one.clone(), two.clone()];
     let ask = |n: u64| {
         let (on, both) = (&on, &both);
-        async move { on.backend.take_all(both, &holder(n, "pay", 1), start_of_next(1), on.now()).await.expect("an answer") }
+        async move {
+            on.backend.acquire_all(both, &holder(n, "pay", 1), start_of_next(1), on.now()).await.expect("an answer")
+        }
     };
     park(&on, &one, place(1, "pay", 0)).await;
-    assert_eq!(ask(2).await, Err(vec![(0, Taken::Behind)]));
+    assert_eq!(ask(2).await, Err(vec![(0, AcquireResult::Behind)]));
     assert!(holders(&on, &two).await.is_empty());
     assert_eq!(ask(1).await, Ok(()));
     assert!(line(&on, &one).await.is_empty());
     // again: it holds on
     assert_eq!(ask(1).await, Ok(()));
-    let full = || Taken::Full { free_at: Some(start_of_next(1)) };
+    let full = || AcquireResult::Full { free_at: Some(start_of_next(1)) };
     assert_eq!(ask(2).await, Err(vec![(0, full())]));
     assert!(take(&on, &two, &holder(4, "pay", 1)).await);
     assert_eq!(ask(2).await, Err(vec![(0, full()), (1, full())]));
@@ -221,8 +223,8 @@ pub async fn a_place_in_line_is_kept(on: Subject) {
 /// Of several, the one that is served first; none for who does not wait.
 pub async fn the_first_place_of_a_run_is_found(on: Subject) {
     let one = limit("orders", 1);
-    let of = async |n| on.backend.place(&one, run(n), None).await.expect("a place");
-    let of_step = async |n, step: &str| on.backend.place(&one, run(n), Some(step.into())).await.expect("a place");
+    let of = async |n| on.backend.ticket(&one, run(n), None).await.expect("a place");
+    let of_step = async |n, step: &str| on.backend.ticket(&one, run(n), Some(step.into())).await.expect("a place");
     assert_eq!(of(1).await, None);
     for place in [place(2, "pay", 0), place(1, "pay", 9), place(1, "ship", 3), place(1, ARRIVAL, 5)] {
         park(&on, &one, place).await;
@@ -233,7 +235,7 @@ pub async fn the_first_place_of_a_run_is_found(on: Subject) {
     assert_eq!(of_step(1, "pay").await, Some(place(1, "pay", 9)));
     assert_eq!(of_step(1, ARRIVAL).await, Some(place(1, ARRIVAL, 5)));
     assert_eq!((of_step(1, "wrap").await, of_step(2, "ship").await), (None, None));
-    assert_eq!(on.backend.place(&limit("orders:eu", 1), run(1), None).await.expect("a place"), None);
+    assert_eq!(on.backend.ticket(&limit("orders:eu", 1), run(1), None).await.expect("a place"), None);
     assert!(take(&on, &one, &holder(2, "pay", 1)).await);
     assert_eq!(of(2).await, None);
 }
@@ -246,7 +248,7 @@ pub async fn lines_are_served_by_time_then_by_event(on: Subject) {
     }
     let order: Vec<_> = line(&on, &one).await.into_iter().map(|place| place.run).collect();
     assert_eq!(order, [run(9), run(2), run(3), run(1)]);
-    let first: Vec<_> = on.backend.line(&one, 2).await.expect("a line").into_iter().map(|place| place.run).collect();
+    let first: Vec<_> = on.backend.tickets(&one, 2).await.expect("a line").into_iter().map(|place| place.run).collect();
     assert_eq!(first, [run(9), run(2)]);
 }
 
@@ -257,7 +259,7 @@ pub async fn leaving_gives_up_one_place_or_all(on: Subject) {
         park(&on, &one, place).await;
     }
     let leave = |n, step: Option<&str>| Commit {
-        after: vec![After::Leave { limit: one.clone(), run: run(n), step: step.map(Into::into) }],
+        after: vec![LateWrite::Dequeue { limit: one.clone(), run: run(n), step: step.map(Into::into) }],
         ..Commit::default()
     };
     on.done(leave(1, Some("pay"))).await;

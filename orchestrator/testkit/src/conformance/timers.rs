@@ -1,11 +1,11 @@
 //! The sweep's timers and its cursor.
 
 use stepladder_core::Timer;
-use stepladder_core::wake::Purpose;
+use stepladder_core::wake::TimerPurpose;
 
 use super::Subject;
 use super::given::{START, begin, event_id, run, seconds, timer};
-use stepladder_engine::ports::{Commit, Cursor, Later, StoreResult};
+use stepladder_engine::ports::{Commit, Cursor, EarlyWrite, StoreResult};
 
 /// A bucket of which every timer can be read.
 pub(super) fn readable(bucket: StoreResult<Vec<StoreResult<Timer>>>) -> Vec<Timer> {
@@ -32,7 +32,7 @@ pub async fn the_oldest_timer_is_found(on: Subject) {
     assert_eq!(on.backend.oldest().await.expect("an answer"), None);
     let start = begin(1, "orders", event_id(1));
     let minute = start.watchdog.due.minute();
-    on.backend.start(vec![start]).await.expect("a run");
+    on.backend.create_runs(vec![start]).await.expect("a run");
     let oldest = on.backend.oldest().await.expect("an answer").expect("a timer is set");
     assert!((minute - 120..=minute).contains(&oldest), "{oldest}, and the timer is in {minute}");
 }
@@ -40,8 +40,8 @@ pub async fn the_oldest_timer_is_found(on: Subject) {
 /// Same run, purpose and due time; anything else is another timer.
 pub async fn a_timer_is_set_once(on: Subject) {
     let due = START + seconds(5);
-    let step = |name: &str| Timer { purpose: Purpose::Step(name.into()), ..timer(run(1), due) };
-    let deadline = Timer { purpose: Purpose::Deadline, ..timer(run(1), due) };
+    let step = |name: &str| Timer { purpose: TimerPurpose::Step(name.into()), ..timer(run(1), due) };
+    let deadline = Timer { purpose: TimerPurpose::Deadline, ..timer(run(1), due) };
     let timers = vec![
         timer(run(1), due),
         step("pay"),
@@ -65,7 +65,7 @@ pub async fn a_timer_is_set_once(on: Subject) {
 /// Once, like any other.
 pub async fn timers_are_set_by_a_commit(on: Subject) {
     let timer = timer(run(1), START + seconds(90));
-    let commit = Commit { before: vec![Later::Timer(timer.clone())], ..Commit::default() };
+    let commit = Commit { before: vec![EarlyWrite::Timer(timer.clone())], ..Commit::default() };
     on.done(commit.clone()).await;
     on.done(commit).await;
     assert_eq!(bucket(&on, START.minute() + 1).await, [timer]);

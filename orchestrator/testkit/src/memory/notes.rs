@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use stepladder_core::Timestamp;
 
 use super::Memory;
-use stepladder_engine::ports::{Note, Notes, StoreResult};
+use stepladder_engine::ports::{FlowStateChange, FlowStates, StoreResult};
 
 /// Clocks differ: a note is not forgotten before its time on any of them.
 const MARGIN: Duration = Duration::from_secs(3_600);
@@ -22,11 +22,11 @@ impl Kept {
         self.0.get(key).filter(|(_, until)| *until + MARGIN > now).map(|(text, _)| text)
     }
 
-    pub(super) fn is_as_seen(&self, note: &Note, now: Timestamp) -> bool {
+    pub(super) fn is_as_seen(&self, note: &FlowStateChange, now: Timestamp) -> bool {
         self.noted(&note.key, now) == note.seen.as_ref()
     }
 
-    pub(super) fn change(&mut self, note: Note) {
+    pub(super) fn change(&mut self, note: FlowStateChange) {
         match note.becomes {
             Some(text) => drop(self.0.insert(note.key, (text, note.until))),
             None => drop(self.0.remove(&note.key)),
@@ -35,15 +35,15 @@ impl Kept {
 }
 
 #[async_trait]
-impl Notes for Memory {
-    async fn noted(&self, keys: Vec<Arc<str>>) -> StoreResult<Vec<Option<Arc<str>>>> {
+impl FlowStates for Memory {
+    async fn read_flow_state(&self, keys: Vec<Arc<str>>) -> StoreResult<Vec<Option<Arc<str>>>> {
         let (now, inner) = (self.now(), self.lock());
         Ok(keys.iter().map(|key| inner.notes.noted(key, now).cloned()).collect())
     }
 
-    async fn note(&self, changes: Vec<Note>) -> StoreResult<Vec<bool>> {
+    async fn change_flow_state(&self, changes: Vec<FlowStateChange>) -> StoreResult<Vec<bool>> {
         let (now, mut inner) = (self.now(), self.lock());
-        let mut change = |note: Note| {
+        let mut change = |note: FlowStateChange| {
             if inner.notes.is_as_seen(&note, now) {
                 inner.notes.change(note);
                 return true;

@@ -1,54 +1,60 @@
 //! Slots and lines in memory.
 
 use async_trait::async_trait;
-use stepladder_core::slot::{Holder, Holding, Limit, Place};
+use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
 use stepladder_core::{RunId, StepId, Timestamp};
 
 use super::Memory;
-use stepladder_engine::ports::{Slots, StoreResult, Taken};
+use stepladder_engine::ports::{AcquireResult, Slots, StoreResult};
 
 #[async_trait]
 impl Slots for Memory {
-    async fn take(&self, limit: &Limit, holder: &Holder, lease_until: Timestamp, now: Timestamp) -> StoreResult<Taken> {
+    async fn acquire(
+        &self,
+        limit: &Limit,
+        holder: &Holder,
+        lease_until: Timestamp,
+        now: Timestamp,
+    ) -> StoreResult<AcquireResult> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
-        Ok(inner.lines.change(&limit.key, |line| line.take(limit.slots, holder, lease_until, now)).0)
+        Ok(inner.lines.change(&limit.key, |line| line.acquire(limit.slots, holder, lease_until, now)).0)
     }
 
-    async fn take_all(
+    async fn acquire_all(
         &self,
         limits: &[Limit],
         holder: &Holder,
         lease_until: Timestamp,
         now: Timestamp,
-    ) -> StoreResult<Result<(), Vec<(usize, Taken)>>> {
+    ) -> StoreResult<Result<(), Vec<(usize, AcquireResult)>>> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
-        Ok(inner.lines.take_all(limits, holder, lease_until, now).map(drop))
+        Ok(inner.lines.acquire_all(limits, holder, lease_until, now).map(drop))
     }
 
-    async fn park(&self, limit: &Limit, place: Place) -> StoreResult<bool> {
+    async fn enqueue(&self, limit: &Limit, place: Ticket) -> StoreResult<bool> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
-        Ok(inner.lines.change(&limit.key, |line| line.park(place)))
+        Ok(inner.lines.change(&limit.key, |line| line.enqueue(place)))
     }
 
-    async fn line(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Place>> {
+    async fn tickets(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
         Ok(inner.lines.get(&limit.key).map_or_else(Vec::new, |line| line.places().take(n).cloned().collect()))
     }
 
-    async fn holders(&self, limit: &Limit) -> StoreResult<Vec<Holding>> {
+    async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
         Ok(inner.lines.get(&limit.key).map_or_else(Vec::new, |line| line.holders().to_vec()))
     }
 
-    async fn place(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Place>> {
+    async fn ticket(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Ticket>> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
-        Ok(inner.lines.get(&limit.key).and_then(|line| line.place(run, step.as_ref())).cloned())
+        Ok(inner.lines.get(&limit.key).and_then(|line| line.ticket(run, step.as_ref())).cloned())
     }
 
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {

@@ -5,11 +5,11 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use stepladder_core::waiting::{Bucket, Waited, Waiter};
+use stepladder_core::waiting::{SubscribedFields, Subscription, SubscriptionKey};
 use stepladder_core::{EventId, RunId, StepId, Timestamp};
 
 use super::Memory;
-use stepladder_engine::ports::{StoreResult, Waiters};
+use stepladder_engine::ports::{StoreResult, SubscriptionIndex};
 
 /// Those in one bucket, and until when.
 type Waiting = BTreeMap<(RunId, StepId), Timestamp>;
@@ -17,20 +17,20 @@ type Waiting = BTreeMap<(RunId, StepId), Timestamp>;
 #[derive(Default)]
 pub(super) struct Index {
     /// By the event's name, then by bucket.
-    waiting: HashMap<Arc<str>, BTreeMap<Bucket, Waiting>>,
+    waiting: HashMap<Arc<str>, BTreeMap<SubscriptionKey, Waiting>>,
     inboxes: HashMap<RunId, BTreeSet<EventId>>,
 }
 
 impl Index {
-    pub(super) fn register(&mut self, waiter: Waiter) {
-        let Waiter { event, bucket, run, step, until } = waiter;
+    pub(super) fn register(&mut self, waiter: Subscription) {
+        let Subscription { event, key: bucket, run, step, until } = waiter;
         let waiting = self.waiting.entry(event).or_default().entry(bucket).or_default();
         waiting.insert((run, step), until);
     }
 
-    pub(super) fn forget(&mut self, waiter: &Waiter) {
+    pub(super) fn forget(&mut self, waiter: &Subscription) {
         let Some(buckets) = self.waiting.get_mut(&waiter.event) else { return };
-        if let Some(waiting) = buckets.get_mut(&waiter.bucket) {
+        if let Some(waiting) = buckets.get_mut(&waiter.key) {
             waiting.remove(&(waiter.run, waiter.step.clone()));
         }
         buckets.retain(|_, waiting| !waiting.is_empty());
@@ -58,11 +58,11 @@ impl Index {
 }
 
 #[async_trait]
-impl Waiters for Memory {
-    async fn waited(&self, event: &str) -> StoreResult<Waited> {
+impl SubscriptionIndex for Memory {
+    async fn subscribed_fields(&self, event: &str) -> StoreResult<SubscribedFields> {
         let mut inner = self.lock();
         inner.counts.looks += 1;
-        let mut waited = Waited::default();
+        let mut waited = SubscribedFields::default();
         for bucket in inner.index.waiting.get(event).into_iter().flat_map(BTreeMap::keys) {
             match bucket {
                 None => waited.each = true,
@@ -73,13 +73,13 @@ impl Waiters for Memory {
         Ok(waited)
     }
 
-    async fn waiters(
+    async fn subscriptions(
         &self,
         event: &str,
-        bucket: &Bucket,
+        bucket: &SubscriptionKey,
         after: Option<(RunId, StepId)>,
         limit: usize,
-    ) -> StoreResult<Vec<Waiter>> {
+    ) -> StoreResult<Vec<Subscription>> {
         let mut inner = self.lock();
         inner.counts.looks += 1;
         let Some(waiting) = inner.index.waiting.get(event).and_then(|buckets| buckets.get(bucket)) else {
@@ -87,9 +87,9 @@ impl Waiters for Memory {
         };
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let found = waiting.range((from, Bound::Unbounded)).take(limit);
-        let waiter = |((run, step), until): (&(RunId, StepId), &Timestamp)| Waiter {
+        let waiter = |((run, step), until): (&(RunId, StepId), &Timestamp)| Subscription {
             event: event.into(),
-            bucket: bucket.clone(),
+            key: bucket.clone(),
             run: *run,
             step: step.clone(),
             until: *until,
@@ -97,7 +97,7 @@ impl Waiters for Memory {
         Ok(found.map(waiter).collect())
     }
 
-    async fn offered(&self, run: RunId) -> StoreResult<Vec<EventId>> {
+    async fn inbox(&self, run: RunId) -> StoreResult<Vec<EventId>> {
         let mut inner = self.lock();
         inner.counts.looks += 1;
         Ok(inner.index.inboxes.get(&run).into_iter().flatten().copied().collect())

@@ -10,7 +10,7 @@ use jiff::tz::TimeZoneDatabase;
 use super::{Moment, SECOND, int};
 use crate::expr::operators::Given;
 use crate::expr::scope::unfit;
-use crate::sentence::brief;
+use crate::sentence::shortened;
 
 const DAY: i128 = 86_400;
 
@@ -141,7 +141,7 @@ pub(super) fn ahead(zone: &str, nanos: i128) -> Result<i128, ExecutionError> {
     if let Some(offset) = signed() {
         return Ok(offset.into());
     }
-    let unknown = || ExecutionError::function_error("timestamp", format!("`{}` is no time zone", brief(zone)));
+    let unknown = || ExecutionError::function_error("timestamp", format!("`{}` is no time zone", shortened(zone)));
     let zone = TimeZoneDatabase::bundled().get(zone).map_err(|_| unknown())?;
     let second = i64::try_from(nanos.div_euclid(SECOND)).unwrap_or(0);
     let (first, last) = (jiff::Timestamp::MIN.as_second(), jiff::Timestamp::MAX.as_second());

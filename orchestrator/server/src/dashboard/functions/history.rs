@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use stepladder_core::{Kind, RunRow, Status, Timestamp};
+use stepladder_core::{RunRow, Status, StepKind, Timestamp};
 use stepladder_engine::view::{RunDetail, StepStatus, StepView};
 
 use crate::dashboard::scale::percent;
@@ -105,7 +105,7 @@ pub(in crate::dashboard) fn times(runs: &[RunDetail]) -> Vec<StepTimes> {
         failed: usize,
     }
     let mut seen: HashMap<&str, Seen> = HashMap::new();
-    let executed = |step: &StepView| step.kind == Kind::Run && !step.attempts.is_empty() && step.ended_at.is_some();
+    let executed = |step: &StepView| step.kind == StepKind::Run && !step.attempts.is_empty() && step.ended_at.is_some();
     let numbered = runs.iter().flat_map(|run| run.steps.iter().enumerate());
     for (order, step) in numbered.filter(|(_, step)| executed(step)) {
         let seen = seen.entry(&step.id).or_default();

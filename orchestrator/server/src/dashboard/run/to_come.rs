@@ -29,7 +29,7 @@ impl ToCome {
         (number, due): (u32, Timestamp),
         most: usize,
     ) -> Self {
-        let all = policy.map(|policy| policy.to_come(failures, due, most.min(MOST) + 1)).unwrap_or_default();
+        let all = policy.map(|policy| policy.upcoming(failures, due, most.min(MOST) + 1)).unwrap_or_default();
         let then: Vec<Moment> = all.iter().skip(1).map(|at| Moment::of(*at)).collect();
         let left = policy.map_or(0, |policy| policy.retries.saturating_sub(failures));
         let more = left.saturating_sub(u32::try_from(then.len()).unwrap_or(u32::MAX));

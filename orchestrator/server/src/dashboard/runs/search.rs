@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use stepladder_core::{EventId, RunId, Status, Timestamp};
-use stepladder_engine::{Engine, EngineError, Found, RunSearch};
+use stepladder_engine::{Engine, EngineError, RunSearch, RunSearchPage};
 
 use super::PAGE;
 use crate::dashboard::Asked;
@@ -43,7 +43,7 @@ pub(in crate::dashboard) struct Search {
 
 /// What was found, and what the text was taken for.
 pub(in crate::dashboard) struct Looked {
-    pub(in crate::dashboard) found: Found,
+    pub(in crate::dashboard) found: RunSearchPage,
     pub(super) meaning: Option<String>,
 }
 
@@ -128,7 +128,7 @@ impl Search {
             return Ok(Looked { found: engine.query().search(&search).await?, meaning: None });
         }
         if let Ok(run) = text.parse::<RunId>()
-            && let Some(found) = engine.query().brief_of(run).await?
+            && let Some(found) = engine.query().summary_of(run).await?
         {
             return Ok(of_these(vec![found], "the run of this id".into()));
         }
@@ -174,7 +174,7 @@ impl Search {
 }
 
 fn of_these(runs: Vec<stepladder_engine::view::RunSummary>, meaning: String) -> Looked {
-    Looked { found: Found { runs, cursor: None }, meaning: Some(meaning) }
+    Looked { found: RunSearchPage { runs, cursor: None }, meaning: Some(meaning) }
 }
 
 /// The earlier of two bounds, where there are two.
