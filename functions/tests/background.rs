@@ -169,7 +169,7 @@ async fn an_id_that_could_change_the_address_is_refused() {
         submission.respond_with(ResponseTemplate::new(200).set_body_json(body)).mount(&server).await;
         let openai = OpenAi::new(KEY, &format!("{}/v1", server.uri()), "m").unwrap();
         let error = openai.submit(question(&Asked { topic: "tea".to_owned() })).await.unwrap_err();
-        assert!(error.to_string().contains("gave no id"), "{error}");
+        assert!(error.to_string().contains("returned no valid id"), "{error}");
     }
 }
 
