@@ -40,7 +40,7 @@ fn the_settings_of_the_builder_are_in_the_spec() {
 #[test]
 fn an_invalid_expression_is_reported_with_its_function() {
     let said = refused(Function::new("f", handler).filter("event.data."));
-    assert!(said.contains("condition of function `f`") && said.contains("`event.data.`"), "{said}");
+    assert!(said.contains("filter of function `f`") && said.contains("`event.data.`"), "{said}");
     let said = refused(Function::new("g", handler).concurrency(Concurrency::limit(1).key("(")));
     assert!(said.contains("concurrency key of function `g`"), "{said}");
 }
