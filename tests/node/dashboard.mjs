@@ -99,7 +99,7 @@ async function aRunAdvances() {
   assert.equal(await page.locator('main').getAttribute('data-live'), null, 'what is over has no news');
   // back in time, by the slider
   await page.locator('#at').fill('2');
-  await shows('#now', 'As it stood after entry 1');
+  await shows('#now', 'The run after entry 1');
   await page.locator('#head .status.Running').waitFor();
   assert(page.url().endsWith('?at=2') && (await isMarked()));
 }
@@ -246,8 +246,8 @@ async function retries() {
     // two retries in all
     const then = page.locator('.step[open] p', { hasText: `(attempt ${attempt})` }).locator('.dim time');
     assert.equal(await then.count(), attempt === 2 ? 1 : 0, 'attempts after the next');
-    await page.locator('.step[open] button', { hasText: 'Try again now' }).click();
-    await shows('.notice', 'It goes on now.');
+    await page.locator('.step[open] button', { hasText: 'Retry now' }).click();
+    await shows('.notice', 'The wait was skipped.');
   }
   await page.locator('#head .status.Failed').waitFor();
   assert(Date.now() - begun < 40_000, 'nobody waited for 45 seconds');

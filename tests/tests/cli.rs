@@ -176,7 +176,7 @@ async fn a_function_is_paused_and_its_runs_are_cancelled_and_repeated_together()
     assert_eq!(count(&["runs", "--until", "1h"]).await, 0);
     let out = tell(&server, &["cancel", "--all", "--status", "scheduled", "--since", "1h"]).await.well();
     assert!(out.contains("3 runs cancelled"), "{out}");
-    assert!(tell(&server, &["resume", "hello-world"]).await.well().contains("hello-world goes on"));
+    assert!(tell(&server, &["resume", "hello-world"]).await.well().contains("hello-world is resumed"));
     wait_for("them to be cancelled", async || (count(&["runs", "--status", "cancelled"]).await == 3).then_some(()))
         .await;
     assert_eq!(count(&["rerun", "--all", "--status", "cancelled", "--function", "hello-world"]).await, 3);
@@ -189,7 +189,7 @@ async fn a_function_is_paused_and_its_runs_are_cancelled_and_repeated_together()
     assert!(tell(&server, &["cancel", "--all", "--yes"]).await.well().contains("0 runs cancelled"));
     assert_eq!(count(&["rerun", "--all", "--yes"]).await, 6);
     let said = tell(&server, &["cancel", "--all", "--since", "soon"]).await;
-    assert!(said.code == Some(2) && said.err.contains("`soon` is no time"), "{}", said.err);
+    assert!(said.code == Some(2) && said.err.contains("`soon` is not a time"), "{}", said.err);
 }
 
 #[tokio::test]
@@ -282,7 +282,7 @@ async fn a_server_that_others_can_reach_asks_for_keys() {
     }
     let mut command = alone(&["dev", "--port", "0", "--db", file]);
     command.env("STEPLADDER_EVENT_KEYS", " , ");
-    assert!(said(command).await.badly().contains("STEPLADDER_EVENT_KEYS holds no key"));
+    assert!(said(command).await.badly().contains("STEPLADDER_EVENT_KEYS has no key"));
 
     let line = said(alone(&["dev", "--port", "0", "--db", "/proc/no/such/folder/dev.db"])).await.badly();
     assert!(line.contains("/proc/no/such/folder"), "{line}");

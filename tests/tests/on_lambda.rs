@@ -163,7 +163,7 @@ async fn dead_letters_are_counted_on_the_page_of_health_and_moved_back_from_it()
     let to = pressed.headers()["location"].to_str().expect("text");
     assert_eq!((pressed.status().as_u16(), to), (303, "/health/page?did=redrive&wakes=0&events=1&left=1&more="));
     let health = page(to).await;
-    assert!(health.contains("Moved 0 wakes and 1 event message back. 1 is left: nobody can read it."), "{health}");
+    assert!(health.contains("Moved 0 wakes and 1 event message back. 1 is left: it is unreadable."), "{health}");
 
     let run = run_of(&stack, "was-dead").await;
     assert_eq!(stack.api().ended(&run).await["status"], "Completed");

@@ -17,8 +17,8 @@ pub struct JournalPage<F> {
 
 /// One entry of a journal.
 ///
-/// `F` is the fact: the server writes a [`Fact`](stepladder_core::Fact); a client that only passes it on keeps it as
-/// [`Json`](stepladder_core::Json) text.
+/// `F` is the fact: the server writes a [`Fact`](stepladder_core::Fact); a client that only passes
+/// it on keeps it as [`Json`](stepladder_core::Json) text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JournalEntry<F> {
     /// Its number within the run, from 0.

@@ -1,11 +1,12 @@
 //! The JSON of the REST interface: one set of types, which the server writes and its clients read.
 //!
-//! These types are the interface's, not the engine's: a change inside the engine does not change what clients read.
-//! Times are RFC 3339 in UTC, except for an event's `ts`, which is integer milliseconds. A client ignores fields that it
-//! does not know, and reads an unknown word of an enum as `Unknown`, so that a newer server does not break it.
+//! These types are the interface's, not the engine's: a change inside the engine does not change
+//! what clients read. Times are RFC 3339 in UTC, except for an event's `ts`, which is integer
+//! milliseconds. A client ignores fields that it does not know, and reads an unknown word of an
+//! enum as `Unknown`, so that a newer server does not break it.
 //!
-//! What is deliberately not here: the conversion from the engine's read models, which the server owns, and the shapes that
-//! only clients of Inngest probe.
+//! What is deliberately not here: the conversion from the engine's read models, which the server
+//! owns, and the shapes that only clients of Inngest probe.
 
 mod event;
 mod function;

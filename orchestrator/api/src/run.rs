@@ -23,7 +23,8 @@ pub struct Run {
     pub event_id: EventId,
     /// When it was created.
     pub created_at: Time,
-    /// When its first step started; before that, when it was created, because clients of Inngest expect a time here.
+    /// When its first step started; before that, when it was created, because clients of Inngest
+    /// expect a time here.
     pub run_started_at: Time,
     /// When it ended.
     pub ended_at: Option<Time>,
@@ -33,8 +34,8 @@ pub struct Run {
     pub error: Option<Failure>,
 }
 
-/// A run in full. The first fields are those of [`Run`]; they are repeated here because serde cannot flatten JSON that is
-/// kept as text.
+/// A run in full. The first fields are those of [`Run`]; they are repeated here because serde
+/// cannot flatten JSON that is kept as text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunDetail {
     /// Its id.

@@ -1,4 +1,5 @@
-//! How lengths of time, sizes and prices are shown to people: the same in the dashboard and in the command line.
+//! How lengths of time, sizes and prices are shown to people: the same in the dashboard and in the
+//! command line.
 
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use stepladder_core::Timestamp;
 
 use crate::Usage;
 
-/// Writes a length of time in at most two units: `7 ms`, `1.2 s`, `3 m 12 s`, `2 h 5 m`, `12 d 3 h`.
+/// Writes a length of time in at most two units: `7 ms`, `1.2 s`, `3 m 12 s`, `2 h 5 m`, `12 d 3
+/// h`.
 ///
 /// The rest is cut, not rounded: nothing takes longer than is shown plus one smallest unit.
 pub fn duration(duration: Duration) -> String {
@@ -49,7 +51,8 @@ pub fn clock(at: Timestamp) -> String {
     text.get(11..23).map_or_else(|| text.clone(), str::to_owned)
 }
 
-/// Writes a price with three significant digits: `$0.0000338`. It is given in billionths of a dollar.
+/// Writes a price with three significant digits: `$0.0000338`. It is given in billionths of a
+/// dollar.
 pub fn dollars(nanodollars: u64) -> String {
     if nanodollars == 0 {
         return "$0".into();
@@ -60,8 +63,8 @@ pub fn dollars(nanodollars: u64) -> String {
     format!("${dollars:.digits$}")
 }
 
-/// Writes what a step used of a model: `gpt-5-mini: 1200 tokens in (200 cached), 300 out, $0.000850`. The caller passes
-/// the model's name as it can show it.
+/// Writes what a step used of a model: `gpt-5-mini: 1200 tokens in (200 cached), 300 out,
+/// $0.000850`. The caller passes the model's name as it can show it.
 pub fn usage(model: &str, usage: &Usage) -> String {
     let Usage { model: _, input_tokens, cached_input_tokens, output_tokens, micro_dollars } = usage;
     let cached = if *cached_input_tokens > 0 { format!(" ({cached_input_tokens} cached)") } else { String::new() };

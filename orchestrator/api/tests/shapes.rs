@@ -1,6 +1,7 @@
 //! Each shape of the REST interface, as it is on the wire: field by field, in order.
 //!
-//! Clients outside this repository read these texts. A change that makes one of these tests fail breaks such a client.
+//! Clients outside this repository read these texts. A change that makes one of these tests fail
+//! breaks such a client.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

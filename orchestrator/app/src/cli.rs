@@ -1,8 +1,7 @@
-//! The command line: what can be asked for, and the texts of its help. What each command does is in a file of its own.
+//! The command line: its commands, options and help texts. Each command has a file of its own.
 
 pub(crate) mod cancel;
 pub(crate) mod check;
-mod chosen;
 #[cfg(feature = "local")]
 pub(crate) mod dev;
 pub(crate) mod functions;
@@ -12,6 +11,7 @@ pub(crate) mod pause;
 pub(crate) mod redrive;
 pub(crate) mod rerun;
 pub(crate) mod run;
+mod run_selection;
 pub(crate) mod runs;
 pub(crate) mod send;
 pub(crate) mod signal;
@@ -23,9 +23,9 @@ use stepladder_core::{RunId, Status};
 
 use crate::app::App;
 use crate::client::Client;
-use crate::terminal::{self, Done, Stop};
+use crate::terminal::{self, CommandResult, Stop};
 
-/// Durable functions: what runs them, and what looks after them.
+/// Runs and manages durable functions.
 ///
 /// Without a command, `dev` starts the local server.
 #[derive(Debug, Parser)]
@@ -41,24 +41,24 @@ pub(crate) struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   stepladder                                     start the local server: http://localhost:8288
-  stepladder send test/hello.world --wait        send an event, watch what it starts
-  stepladder runs --status failed                what went wrong
-  stepladder rerun 01JB… --from-step update      run it again, keeping the steps before
+  stepladder send test/hello.world --wait        send an event, follow the runs that it starts
+  stepladder runs --status failed                list failed runs
+  stepladder rerun 01JB… --from-step update      run it again from a step, keep the steps before
 
-Commands find the server at http://127.0.0.1:8288, at STEPLADDER_URL, or at --url.
-A server that asks for a dashboard token gets the one in STEPLADDER_DASHBOARD_TOKEN; with
-STEPLADDER_URL set, only that server does.
-With --table NAME they ask no server but a DynamoDB table, with your AWS credentials.";
+Commands talk to the server at --url, at STEPLADDER_URL, or at http://127.0.0.1:8288.
+A server that requires a dashboard token gets the one in STEPLADDER_DASHBOARD_TOKEN. If
+STEPLADDER_URL is set, only that server gets it.
+With --table NAME they read and write a DynamoDB table instead, with your AWS credentials.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start the local server: HTTP API, workers, a page to look at
+    /// Start the local server: HTTP API, workers and dashboard
     #[cfg(feature = "local")]
     #[command(after_help = dev::EXAMPLES)]
     Dev(dev::DevArgs),
-    /// List the functions that this program has registered: id, triggers, limits
+    /// List the registered functions: id, triggers, limits
     Functions(functions::FunctionsArgs),
-    /// Send an event; with --wait, follow the runs that it starts to their end
+    /// Send an event; with --wait, follow its runs until they end
     #[command(after_help = send::EXAMPLES)]
     Send(send::SendArgs),
     /// List runs, newest first
@@ -66,51 +66,52 @@ enum Command {
     Runs(runs::RunsArgs),
     /// Show one run: its steps, attempts, timings and errors
     Run(run::RunArgs),
-    /// Print what runs have recorded, one entry a line
+    /// Print the journals of runs, one entry a line
     #[command(after_help = journal::EXAMPLES)]
     Journal(journal::JournalArgs),
-    /// Replay recorded runs under this build: which would diverge?
+    /// Replay runs with this build, and report those that would diverge
     #[command(after_help = check::EXAMPLES)]
     Check(check::CheckArgs),
-    /// Cancel a run, or all of a kind; a step that is executing ends, but its outcome is refused
+    /// Cancel one run or many; a step that is executing ends, but its outcome is refused
     #[command(after_help = cancel::EXAMPLES)]
     Cancel(cancel::CancelArgs),
-    /// Pause a function: runs of it that have not begun wait, those that have go on
+    /// Pause a function: new runs wait, started runs continue
     Pause(pause::PauseArgs),
-    /// Let a paused function's runs begin again
+    /// Resume a paused function: its waiting runs start
     Resume(pause::PauseArgs),
-    /// Complete a signal that a run waits for, or will
+    /// Complete a signal that a run waits for
     #[command(after_help = signal::EXAMPLES)]
     Signal(signal::SignalArgs),
-    /// Run a run again, or all of a kind, as new runs
+    /// Run one run or many again, each as a new run
     #[command(after_help = rerun::EXAMPLES)]
     Rerun(rerun::RerunArgs),
-    /// Move dead letters back to their queues, and say what they were
+    /// Move dead letters back to their queues, and list them
     #[cfg(feature = "aws")]
     #[command(after_help = redrive::EXAMPLES)]
     Redrive(redrive::RedriveArgs),
 }
 
-/// Which server.
+/// The server to talk to.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServerArgs {
-    /// Address of the server; otherwise that in STEPLADDER_URL, or http://127.0.0.1:8288
+    /// Address of the server; by default STEPLADDER_URL, or http://127.0.0.1:8288
     #[arg(long, value_name = "URL")]
     pub(crate) url: Option<String>,
-    /// Ask no server, but this DynamoDB table: needs AWS credentials and a region, as the AWS CLI does
+    /// Use this DynamoDB table instead of a server; needs AWS credentials and a region, like the
+    /// AWS CLI
     #[cfg(feature = "aws")]
     #[arg(long, value_name = "NAME", conflicts_with = "url")]
     pub(crate) table: Option<String>,
 }
 
-/// Whether a command changes something.
+/// Whether a command writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     Reads,
     Writes,
 }
 
-/// How to answer.
+/// The format of the output.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct OutputArgs {
     /// Print the server's JSON
@@ -118,7 +119,7 @@ pub(crate) struct OutputArgs {
     pub(crate) json: bool,
 }
 
-/// A run that is named.
+/// The id of one run.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct RunIdArg {
     /// The run's id, as `runs` shows it
@@ -138,7 +139,7 @@ impl ServerArgs {
 }
 
 /// Parses the command line and runs its command.
-pub(crate) fn run(app: App, args: impl IntoIterator<Item = OsString>) -> Done {
+pub(crate) fn run(app: App, args: impl IntoIterator<Item = OsString>) -> CommandResult {
     let command = Cli::command();
     #[cfg(feature = "local")]
     let (command, mut app) = (dev::flags::add(command, &app.dev_flags)?, app);
@@ -151,7 +152,7 @@ pub(crate) fn run(app: App, args: impl IntoIterator<Item = OsString>) -> Done {
         }
         #[cfg(not(feature = "local"))]
         Ok((cli, _)) => cli,
-        // help is no error, and knows its own way to the terminal
+        // clap prints its errors and its help
         Err(e) => {
             let code = e.exit_code();
             terminal::written(e.print())?;
@@ -171,7 +172,7 @@ fn runtime(server: bool) -> Result<tokio::runtime::Runtime, Stop> {
     } else {
         tokio::runtime::Builder::new_current_thread()
     };
-    builder.enable_all().build().map_err(|e| Stop::problem(format!("no threads to run on: {e}")))
+    builder.enable_all().build().map_err(|e| Stop::problem(format!("cannot start threads: {e}")))
 }
 
 impl Cli {
@@ -182,12 +183,12 @@ impl Cli {
         return false;
     }
 
-    async fn execute(self, app: App) -> Done {
+    async fn execute(self, app: App) -> CommandResult {
         match self.command {
             #[cfg(feature = "local")]
             None => dev::execute(app, self.dev).await,
             #[cfg(not(feature = "local"))]
-            None => Err(Stop::problem("a command is missing; `--help` lists them")),
+            None => Err(Stop::problem("no command is given; `--help` lists them")),
             #[cfg(feature = "local")]
             Some(Command::Dev(args)) => dev::execute(app, args).await,
             Some(Command::Functions(args)) => functions::execute(app, args).await,
@@ -224,19 +225,18 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_is_well_formed() {
+    fn clap_accepts_the_definition() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn a_bad_id_status_or_limit_is_refused_with_what_would_do() {
+    fn a_bad_id_status_or_limit_is_refused_with_a_hint() {
         assert!(parse(&["run", "01"]).unwrap_err().contains("`stepladder runs` lists them"));
         assert!(parse(&["runs", "--status", "done"]).unwrap_err().contains("use Scheduled, Running"));
         assert!(parse(&["runs", "--limit", "0"]).unwrap_err().contains("1..=500"));
         assert!(parse(&["runs", "--status", "failed"]).is_ok());
     }
 
-    /// What would be ignored is refused.
     #[test]
     fn an_option_that_would_have_no_effect_is_refused() {
         const ID: &str = "01KAVZ9Y3M0000000000000001";

@@ -1,9 +1,9 @@
-//! A server, as the commands talk to it: the HTTP API and nothing of the engine.
+//! A client of the REST interface, for the commands.
 
 mod address;
 #[cfg(feature = "aws")]
 pub(crate) mod here;
-pub(crate) mod patience;
+pub(crate) mod overload;
 mod token;
 
 use std::time::Duration;
@@ -20,14 +20,14 @@ use stepladder_core::{Json, RunId};
 use self::token::Token;
 use crate::terminal::Stop;
 
-/// The server that the commands use by default.
+/// The default server.
 const LOCAL: &str = "http://127.0.0.1:8288";
-/// The variable that names another.
+/// The variable that names another server.
 const URL: &str = "STEPLADDER_URL";
-/// Bytes of an answer that is read: more than a run and a page of its journal come to.
+/// Maximum size of an answer: larger than any run and any page of a journal.
 const ANSWER_BYTES: usize = 128 * 1024 * 1024;
-/// An answer must be there, whole, within this time.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+/// Maximum time until an answer is complete.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection to a server.
 #[derive(Clone, Debug)]
@@ -35,58 +35,58 @@ pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
     token: Token,
-    /// The server itself, where there is none to connect to: over a table.
+    /// The server itself, with `--table`: it runs in this process.
     #[cfg(feature = "aws")]
     here: Option<axum::Router>,
 }
 
-/// What a server answered.
+/// An answer of a server.
 pub(crate) struct Answer {
     status: StatusCode,
-    /// What `Retry-After` says.
+    /// The value of `Retry-After`.
     after: Duration,
     text: String,
 }
 
-/// Whether a route shows or changes what the dashboard token guards.
+/// Whether a route requires the dashboard token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Route {
     Guarded,
-    /// Events and signals: their own key or token is in the path.
+    /// Events and signals, whose key or callback token is in the path.
     Open,
 }
 
-/// Why a server did not do what it was asked for.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
-    /// Nothing listens there, or it went away.
+    /// No server listens at the address, or it went away.
     #[error("no server answers at {0}; start one with `cargo run`, or name another with --url")]
     Unreachable(String),
-    /// It said no.
+    /// The server refused the request.
     #[error("{message}")]
     Refused {
-        /// What it answered.
+        /// The status of the answer.
         status: StatusCode,
-        /// Its own sentence.
+        /// The server's sentence.
         message: String,
     },
-    /// It has too much to do, and has kept nothing of the request.
+    /// The server is overloaded, and stored nothing of the request.
     #[error("{message}")]
     PushedBack {
-        /// Its own sentence.
+        /// The server's sentence.
         message: String,
-        /// After which time there may be room.
+        /// The time after which there may be room.
         after: Duration,
     },
-    /// A server could not be asked for it: another route would answer.
-    #[error("`{0}` cannot be sent to a server as part of a path; check it")]
+    /// A part of the path that no URL can hold: another route would answer.
+    #[error("`{0}` cannot be part of a URL; check it")]
     NoPath(String),
-    /// What answers speaks another language.
+    /// The answer is not one of a Stepladder server.
     #[error("what answers at {url} does not look like a Stepladder server ({why}); check --url")]
     Foreign {
-        /// Where.
+        /// The address.
         url: String,
-        /// How it shows.
+        /// What is wrong with the answer.
         why: String,
     },
 }
@@ -98,26 +98,28 @@ impl From<ClientError> for Stop {
 }
 
 impl Client {
-    /// A client for the server that `--url` names, else the one that the environment names, else this machine's.
+    /// Creates a client for the server of `--url`, of the environment, or of this machine, in this
+    /// order.
     ///
     /// # Errors
     /// When the text is not an address.
     pub(crate) fn of(url: Option<&str>) -> Result<Self, Stop> {
-        let variable = named();
+        let variable = environment_url();
         let token = Token::of_environment(url, variable.as_deref());
         Self::new(url.or(variable.as_deref()).unwrap_or(LOCAL), token)
     }
 
-    /// A client for the server at `url`.
+    /// Creates a client for the server at `url`.
     fn new(url: &str, token: Token) -> Result<Self, Stop> {
         let base = address::read(url)?;
-        // a redirect would take the event key, an event or a body to a server that is not configured
-        let mut http = reqwest::Client::builder().timeout(ANSWERS_WITHIN).redirect(redirect::Policy::none());
+        // a redirect would send the event key and the body to another server
+        let mut http = reqwest::Client::builder().timeout(ANSWER_TIMEOUT).redirect(redirect::Policy::none());
         if is_loopback(&base) {
-            // a proxy of the company's cannot reach this machine
+            // a proxy cannot reach this machine
             http = http.no_proxy();
         }
-        let http = http.build().map_err(|e| Stop::problem(format!("no HTTP client: {}", root_cause(&e))))?;
+        let http =
+            http.build().map_err(|e| Stop::problem(format!("cannot create an HTTP client: {}", root_cause(&e))))?;
         Ok(Self {
             http,
             base,
@@ -127,7 +129,7 @@ impl Client {
         })
     }
 
-    /// Sends a request, and gives the answer.
+    /// Sends a request, and returns the answer.
     async fn answer(&self, request: RequestBuilder) -> Result<Answer, ClientError> {
         #[cfg(feature = "aws")]
         if let Some(router) = &self.here {
@@ -151,13 +153,13 @@ impl Client {
         Ok((self.decode(&text)?, text))
     }
 
-    /// The runs of an event.
+    /// Lists the runs of an event.
     pub(crate) async fn runs_of_event(&self, event: &str) -> Result<(Vec<Run>, String), ClientError> {
         let text = self.call(Route::Guarded, self.request(Method::GET, &["v1", "events", event, "runs"])?).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
-    /// A listing of runs.
+    /// Lists runs.
     pub(crate) async fn runs(&self, query: &[(&str, String)]) -> Result<(Page<Run>, String), ClientError> {
         let mut url = self.url(&["v1", "runs"])?;
         url.query_pairs_mut().extend_pairs(query);
@@ -165,13 +167,13 @@ impl Client {
         Ok((self.decode(&text)?, text))
     }
 
-    /// One run in full.
+    /// Reads a run.
     pub(crate) async fn run(&self, run: RunId) -> Result<(RunDetail, String), ClientError> {
         let text = self.call(Route::Guarded, self.request(Method::GET, &["v1", "runs", &run.to_string()])?).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
-    /// A page of a run's journal.
+    /// Reads a page of a run's journal.
     pub(crate) async fn journal(&self, run: RunId, from: u64) -> Result<JournalPage<Json>, ClientError> {
         let mut url = self.url(&["v1", "runs", &run.to_string(), "journal"])?;
         url.query_pairs_mut().append_pair("from", &from.to_string());
@@ -185,14 +187,14 @@ impl Client {
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
-    /// Runs a run again.
+    /// Reruns a run.
     pub(crate) async fn rerun(&self, run: RunId, body: &RerunRequest) -> Result<(RunRef, String), ClientError> {
         let request = self.request(Method::POST, &["v1", "runs", &run.to_string(), "rerun"])?.json(body);
         let text = self.call(Route::Guarded, request).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
-    /// Cancels, or runs again, those of a page of runs.
+    /// Cancels or reruns the runs of a page.
     pub(crate) async fn bulk(
         &self,
         verb: &str,
@@ -212,7 +214,7 @@ impl Client {
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
-    /// Lets a function go on.
+    /// Resumes a function.
     pub(crate) async fn resume(&self, function: &str) -> Result<(FunctionResumed, String), ClientError> {
         let text =
             self.call(Route::Guarded, self.request(Method::POST, &["v1", "functions", function, "resume"])?).await?;
@@ -225,7 +227,7 @@ impl Client {
         Ok((self.decode::<Data<_>>(&text)?.data, text))
     }
 
-    /// What the server has registered.
+    /// Lists the registered functions.
     pub(crate) async fn functions(&self) -> Result<(Vec<Function>, String), ClientError> {
         let text = self.call(Route::Guarded, self.request(Method::GET, &["v1", "functions"])?).await?;
         Ok((self.decode::<Data<_>>(&text)?.data, text))
@@ -235,34 +237,37 @@ impl Client {
         Ok(self.http.request(method, self.url(path)?))
     }
 
+    /// Builds a URL.
+    ///
     /// # Errors
-    /// For a part that no URL can hold: it would be left out, and the path be that of another route.
+    /// For a part that no URL can hold: URLs drop it, and the path would be that of another route.
     fn url(&self, path: &[&str]) -> Result<Url, ClientError> {
         if let Some(part) = path.iter().find(|part| matches!(**part, "" | "." | "..")) {
             return Err(ClientError::NoPath((*part).to_owned()));
         }
         let mut url = self.base.clone();
-        // a URL with a host always has a path to add to
+        // this cannot fail: a URL with a host has a path
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
         Ok(url)
     }
 
-    /// The body of a good answer.
+    /// Sends a request, and returns the body of a successful answer.
     async fn call(&self, route: Route, request: RequestBuilder) -> Result<String, ClientError> {
         let request = request.header(CONTENT_TYPE, "application/json");
         let Answer { status, after, text } = match route {
             Route::Open => self.answer(request).await?,
-            Route::Guarded => self.look(request).await?,
+            Route::Guarded => self.answer_with_token(request).await?,
         };
         if status.is_success() {
             return Ok(text);
         }
         if status.is_redirection() {
-            return Err(
-                self.foreign(format!("HTTP {}: it leads to another address, which --url must name", status.as_u16()))
-            );
+            return Err(self.foreign(format!(
+                "HTTP {}: it redirects to another address; use that address with --url",
+                status.as_u16()
+            )));
         }
         match serde_json::from_str::<ErrorAnswer>(&text) {
             Ok(refused) if status == StatusCode::UNAUTHORIZED && route == Route::Guarded => {
@@ -277,17 +282,17 @@ impl Client {
         }
     }
 
-    /// Sends the token once the server has asked for it, and not before: most servers on a laptop have none.
-    async fn look(&self, request: RequestBuilder) -> Result<Answer, ClientError> {
+    /// Sends a request, with the token once the server has required it: most local servers do not.
+    async fn answer_with_token(&self, request: RequestBuilder) -> Result<Answer, ClientError> {
         let Some(token) = self.token.text() else { return self.answer(request).await };
-        if self.token.is_asked_for() {
+        if self.token.is_required() {
             return self.answer(request.bearer_auth(token)).await;
         }
         let again = request.try_clone();
         let answer = self.answer(request).await?;
         match again {
             Some(again) if answer.status == StatusCode::UNAUTHORIZED => {
-                self.token.asked_for();
+                self.token.mark_required();
                 self.answer(again.bearer_auth(token)).await
             }
             _ => Ok(answer),
@@ -302,7 +307,7 @@ impl Client {
         if error.is_connect() || error.is_timeout() || error.is_request() || error.is_body() {
             ClientError::Unreachable(address::shown(&self.base))
         } else {
-            // its URL may hold a password or an event key
+            // the URL may hold a password or an event key
             self.foreign(root_cause(&error.without_url()))
         }
     }
@@ -312,12 +317,12 @@ impl Client {
     }
 }
 
-/// The server that the environment names.
-pub(crate) fn named() -> Option<String> {
+/// The server of the environment.
+pub(crate) fn environment_url() -> Option<String> {
     std::env::var(URL).ok().map(|url| url.trim().to_owned()).filter(|url| !url.is_empty())
 }
 
-/// When a client that was pushed back may come again, in whole seconds as our servers say it; one where it is not said so.
+/// Reads `Retry-After` in whole seconds, as Stepladder's servers send it; by default one second.
 fn retry_after(headers: &HeaderMap) -> Duration {
     let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     Duration::from_secs(seconds.unwrap_or(1))

@@ -1,53 +1,56 @@
-//! Following runs to their end: a live list of steps for a person, plain lines for a pipe.
+//! Following runs until they end: with a live list of steps at a terminal, with plain lines in a
+//! pipe.
 
 mod board;
-mod news;
+mod changes;
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use board::Board;
-use news::News;
+use changes::Changes;
 use owo_colors::OwoColorize;
 use stepladder_api::RunDetail;
 use stepladder_core::{RunId, Status};
 
 use crate::client::{Client, ClientError};
 use crate::terminal::text::{one_line, pretty_json};
-use crate::terminal::{Done, Stop, is_watched, print, status};
+use crate::terminal::{self, CommandResult, Stop, is_watched, print, status};
 
-/// Asked first after this long; a run of no time at all is seen to end at once.
-const SOON: Duration = Duration::from_millis(40);
-/// Asked at least this often.
-const SELDOM: Duration = Duration::from_millis(250);
-/// A server that restarts takes up its runs again: so long it is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The first poll interval: a short run is reported at once.
+const MIN_INTERVAL: Duration = Duration::from_millis(40);
+/// The longest poll interval.
+const MAX_INTERVAL: Duration = Duration::from_millis(250);
+/// How long a server may be away, for example while it restarts.
+const MAX_ABSENCE: Duration = Duration::from_secs(60);
 
-/// Follows runs until all have ended, and prints what they returned; with `json`, only that, as the server tells it.
+/// Follows runs until all have ended, and prints their outputs; with `json`, only the JSON of the
+/// server.
 ///
 /// # Errors
-/// [`Stop::Failed`] when one did not complete. When the server stays away for a minute.
-pub(crate) async fn to_the_end(client: &Client, runs: &[RunId], json: bool) -> Done {
+/// [`Stop::Failed`] when a run did not complete; [`Stop::Problem`] when the server is away for a
+/// minute.
+pub(crate) async fn to_the_end(client: &Client, runs: &[RunId], json: bool) -> CommandResult {
     let mut follower = Follower { client, board: (!json && is_watched()).then(Board::new), away: None, json };
-    let mut live: Vec<(RunId, News)> = runs.iter().map(|run| (*run, News::default())).collect();
+    let mut live: Vec<(RunId, Changes)> = runs.iter().map(|run| (*run, Changes::default())).collect();
     let mut ended: Vec<(RunDetail, String)> = Vec::new();
-    let mut wait = SOON;
+    let mut wait = MIN_INTERVAL;
     loop {
         let mut moved = false;
         let mut still = Vec::new();
-        for (id, mut news) in std::mem::take(&mut live) {
-            let Some((run, text)) = follower.ask(id).await? else {
-                still.push((id, news));
+        for (id, mut changes) in std::mem::take(&mut live) {
+            let Some((run, text)) = follower.read(id).await? else {
+                still.push((id, changes));
                 continue;
             };
-            moved |= follower.tell(&run, &mut news)?;
-            if run.status.is_end() { ended.push((run, text)) } else { still.push((id, news)) }
+            moved |= follower.report(&run, &mut changes)?;
+            if run.status.is_end() { ended.push((run, text)) } else { still.push((id, changes)) }
         }
         live = still;
         if live.is_empty() {
             break;
         }
-        wait = if moved { SOON } else { (wait * 3 / 2).min(SELDOM) };
+        wait = if moved { MIN_INTERVAL } else { (wait * 3 / 2).min(MAX_INTERVAL) };
         tokio::time::sleep(wait).await;
     }
     drop(follower);
@@ -59,14 +62,14 @@ pub(crate) async fn to_the_end(client: &Client, runs: &[RunId], json: bool) -> D
 struct Follower<'a> {
     client: &'a Client,
     board: Option<Board>,
-    /// Since when the server does not answer.
+    /// When the server stopped answering.
     away: Option<Instant>,
     json: bool,
 }
 
 impl Follower<'_> {
-    /// The run as it is now; `None` while the server is away.
-    async fn ask(&mut self, id: RunId) -> Result<Option<(RunDetail, String)>, Stop> {
+    /// Reads a run; `None` while the server is away.
+    async fn read(&mut self, id: RunId) -> Result<Option<(RunDetail, String)>, Stop> {
         match self.client.run(id).await {
             Ok(run) => {
                 self.away = None;
@@ -76,11 +79,13 @@ impl Follower<'_> {
                 let since = match self.away {
                     Some(since) => since,
                     None => {
-                        self.say("the server does not answer; its runs go on when it is back".yellow().to_string())?;
+                        self.print(
+                            "the server does not answer; its runs continue when it is back".yellow().to_string(),
+                        )?;
                         *self.away.insert(Instant::now())
                     }
                 };
-                if since.elapsed() > PATIENCE { Err(unreachable.into()) } else { Ok(None) }
+                if since.elapsed() > MAX_ABSENCE { Err(unreachable.into()) } else { Ok(None) }
             }
             Err(
                 e @ (ClientError::Refused { .. }
@@ -91,12 +96,12 @@ impl Follower<'_> {
         }
     }
 
-    /// Says what is new; whether anything was.
-    fn tell(&mut self, run: &RunDetail, news: &mut News) -> Result<bool, Stop> {
-        let lines = news.of(run);
+    /// Prints what is new, and returns whether anything is.
+    fn report(&mut self, run: &RunDetail, changes: &mut Changes) -> Result<bool, Stop> {
+        let lines = changes.lines(run);
         let moved = !lines.is_empty();
         for line in lines {
-            self.say(line)?;
+            self.print(line)?;
         }
         if let Some(board) = &mut self.board {
             board.show(run);
@@ -104,19 +109,19 @@ impl Follower<'_> {
         Ok(moved)
     }
 
-    fn say(&self, line: String) -> Done {
+    fn print(&self, line: String) -> CommandResult {
         match &self.board {
             _ if self.json => Ok(()),
             Some(board) => {
                 board.above(&line);
                 Ok(())
             }
-            None => print(line),
+            None => terminal::print(line),
         }
     }
 }
 
-fn outcome(run: &RunDetail) -> Done {
+fn outcome(run: &RunDetail) -> CommandResult {
     if let Some(output) = &run.output {
         print(pretty_json(output.get()))?;
     }

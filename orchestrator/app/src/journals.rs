@@ -1,6 +1,8 @@
-//! Journals outside a store: one entry a line, as JSON. What `journal` prints and `check --against` reads.
+//! Journals in files: one entry a line, as JSON. `journal` prints them and `check --against` reads
+//! them.
 //!
-//! A line is what REST says of an entry, and of which run it is. Runs may stand one after the other or in between.
+//! A line is an entry of the REST interface with the id of its run. The entries of several runs may
+//! be interleaved.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,10 +23,10 @@ struct Line<F> {
     fact: F,
 }
 
-/// The journals by run, each from its beginning.
+/// Journals by run, each from entry 0.
 pub(crate) type Journals = BTreeMap<RunId, Vec<Entry>>;
 
-/// A run's journal as lines, asked for page by page.
+/// Reads the journal of a run as lines, page by page.
 pub(crate) async fn lines(client: &Client, run: RunId) -> Result<Vec<String>, Stop> {
     let (mut lines, mut from) = (Vec::new(), Some(0));
     while let Some(seq) = from {
@@ -37,22 +39,22 @@ pub(crate) async fn lines(client: &Client, run: RunId) -> Result<Vec<String>, St
     Ok(lines)
 }
 
-/// Adds lines; `source` is where they are from, for sentences.
+/// Adds lines to journals. `source` names their origin in errors.
 pub(crate) fn read(journals: &mut Journals, source: &str, text: &str) -> Result<(), Stop> {
     for (n, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
         let bad = |why: String| Stop::problem(format!("{source}, line {n}: {why}"));
         let Line::<Fact> { run_id, seq, at, fact } = serde_json::from_str(line)
-            .map_err(|e| bad(format!("is no entry of a journal ({e}); `stepladder journal ID` prints them")))?;
+            .map_err(|e| bad(format!("it is no entry of a journal ({e}); `stepladder journal ID` prints entries")))?;
         let entries = journals.entry(run_id).or_default();
         if seq != entries.len() as Seq {
-            return Err(bad(format!("has entry {seq} of run {run_id} where entry {} belongs", entries.len())));
+            return Err(bad(format!("it is entry {seq} of run {run_id}, but entry {} is expected", entries.len())));
         }
         entries.push(fact.at(at.0));
     }
     Ok(())
 }
 
-/// The journals of a file, or of every `.jsonl` file of a folder.
+/// Reads the journals of a file, or of all `.jsonl` files of a folder.
 pub(crate) fn of_path(path: &Path) -> Result<Journals, Stop> {
     let unread = |path: &Path, e: std::io::Error| Stop::problem(format!("{} cannot be read: {e}", path.display()));
     let mut files: Vec<PathBuf> = vec![path.to_owned()];
@@ -102,10 +104,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_journal_is_told_with_its_place() {
+    fn a_bad_line_is_refused_with_its_number() {
         let gap = read_all(&format!("{}\n{}", line(0), line(2))).unwrap_err();
-        assert!(gap.contains("kept.jsonl, line 2: has entry 2") && gap.contains("where entry 1 belongs"), "{gap}");
+        assert!(gap.contains("kept.jsonl, line 2: it is entry 2") && gap.contains("but entry 1 is expected"), "{gap}");
         let none = read_all("{}").unwrap_err();
-        assert!(none.contains("kept.jsonl, line 1: is no entry of a journal"), "{none}");
+        assert!(none.contains("kept.jsonl, line 1: it is no entry of a journal"), "{none}");
     }
 }

@@ -1,10 +1,12 @@
-//! On Lambda: one binary, whose environment says which role it plays.
+//! Lambda: one binary with four roles. The environment names the role of a process.
 //!
-//! `worker` moves runs (its event source is the steps queue), `ingest` takes events from the events queue, `sweep` is
-//! called once a minute, `http` answers what the local server answers. All are the engine over the table and the
-//! queues; what differs is who calls, and how it is told of success.
+//! - `worker` executes hops; its event source is the steps queue.
+//! - `ingest` ingests events; its event source is the events queue.
+//! - `sweep` fires timers; a schedule invokes it once a minute.
+//! - `http` serves the same HTTP interface as the local server.
 //!
-//! What is deliberately not here: any decision about runs (the `engine` crate), and what a role may do (`template.yaml`).
+//! What is deliberately not here: decisions about runs (the crate `stepladder-engine`), and
+//! permissions (`template.yaml`).
 
 mod answer;
 mod environment;
@@ -27,41 +29,42 @@ use stepladder_engine::{Config, Engine};
 use crate::app::App;
 use environment::{Role, Settings};
 
-/// What ingest and the HTTP function keep of an invocation's time, to send on what they could not do.
+/// The time that ingest and the HTTP function keep at the end of an invocation, to send on the rest
+/// of their work.
 const RESERVE: Duration = Duration::from_secs(3);
 
-/// Whether this process was started by Lambda.
+/// Whether Lambda started this process.
 pub(crate) fn is_here() -> bool {
     std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some()
 }
 
-/// What all roles have.
+/// What all roles share.
 pub(crate) struct Process {
     pub(crate) engine: Arc<Engine>,
     pub(crate) aws: Arc<Aws>,
     pub(crate) settings: Settings,
 }
 
-/// Serves invocations until Lambda ends the process. A start that fails is told in one line of the log, and by the exit
-/// code; Lambda then reports the invocation as failed.
+/// Serves invocations until Lambda ends the process. A failed start is one line of the log and exit
+/// code 1; Lambda then reports the invocation as failed.
 pub(crate) fn run(app: App) -> ExitCode {
     let settings = match Settings::read(|name| std::env::var(name).ok()) {
         Ok(settings) => settings,
         Err(problem) => {
             logs(&Settings::unknown(), "");
-            return refused(&problem);
+            return fail(&problem);
         }
     };
     logs(&settings, app.code.as_deref().unwrap_or_default());
-    // one thread for the role and the bodies, one so that a body that blocks does not stop the others
+    // a second thread, so that a body that blocks its thread does not stop the others
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(error) => return refused(&format!("no threads to run on: {error}")),
+        Err(error) => return fail(&format!("cannot start threads: {error}")),
     };
     match runtime.block_on(serve(app, settings)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => refused(&problem),
+        Err(problem) => fail(&problem),
     }
 }
 
@@ -76,10 +79,11 @@ async fn serve(mut app: App, settings: Settings) -> Result<(), String> {
         Role::Sweep => sweep::serve(process).await,
         Role::Http => http::serve(process).await,
     };
-    served.map_err(|e| format!("the runtime cannot go on: {e}"))
+    served.map_err(|e| format!("the runtime cannot continue: {e}"))
 }
 
-/// By when an invocation has to have done what it can: what is left of its time less a reserve, in which it says so.
+/// Returns the deadline of an invocation: its end less a reserve, in which it sends on the rest of
+/// its work.
 pub(crate) fn deadline(context: &lambda_runtime::Context) -> Timestamp {
     let end = Timestamp::from_millis(i64::try_from(context.deadline).unwrap_or(i64::MAX));
     end - RESERVE.min(end.since(SystemClock.now()) / 4)
@@ -118,7 +122,7 @@ fn logs(settings: &Settings, code: &str) {
     stepladder_observe::logs::start(options, std::io::stdout());
 }
 
-fn refused(problem: &str) -> ExitCode {
+fn fail(problem: &str) -> ExitCode {
     tracing::error!(error = problem, "cannot start");
     ExitCode::FAILURE
 }

@@ -1,7 +1,7 @@
-//! What the command line writes, and how it ends.
+//! The output of the command line, and its exit codes.
 //!
-//! Colours are written always and taken out where nobody sees them: in a pipe, under `NO_COLOR`. A reader that goes
-//! away (`stepladder runs | head -1`) ends the command silently.
+//! Colours are always written, and removed in a pipe and under `NO_COLOR`. A closed pipe
+//! (`stepladder runs | head -1`) ends the command silently.
 
 pub(crate) mod table;
 pub(crate) mod text;
@@ -15,36 +15,36 @@ use serde::Serialize;
 use stepladder_api::StepStatus;
 use stepladder_core::Status;
 
-/// Why a command ends before its end.
+/// Why a command ends early.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// It cannot do what it was asked for; one line that says why and what to do.
+    /// It cannot do its work. The line says why, and what to do.
     Problem(String),
-    /// It did what it was asked for, and what it looked at has failed; all has been said.
+    /// It did its work, and a run that it followed did not complete. All output was printed.
     Failed,
-    /// Asked twice to stop.
+    /// It was stopped at once, by a second Ctrl-C.
     #[cfg(feature = "local")]
     Interrupted,
-    /// The command line makes no sense; clap has said why.
+    /// The command line is wrong. clap has printed why.
     Usage,
-    /// Nobody reads what it writes.
+    /// The reader of its output is gone.
     ClosedPipe,
 }
 
-/// How a command ends.
-pub(crate) type Done = Result<(), Stop>;
+/// The result of a command.
+pub(crate) type CommandResult = Result<(), Stop>;
 
 impl Stop {
     pub(crate) fn problem(sentence: impl Display) -> Self {
         Self::Problem(sentence.to_string())
     }
 
-    /// Says what there is to say, and gives the process's exit code.
+    /// Prints the problem, if there is one, and returns the exit code.
     pub(crate) fn exit(self) -> ExitCode {
         match self {
             Self::Problem(sentence) => {
                 let line = text::one_line(&sentence, usize::MAX);
-                // there is nowhere left to report that this cannot be written
+                // a failure to write this cannot be reported anywhere
                 let _ = writeln!(anstream::stderr(), "{} {line}", "error:".red().bold());
                 ExitCode::FAILURE
             }
@@ -58,8 +58,8 @@ impl Stop {
     }
 }
 
-/// Writes one line, or several.
-pub(crate) fn print(line: impl Display) -> Done {
+/// Prints one or more lines.
+pub(crate) fn print(line: impl Display) -> CommandResult {
     let mut out = anstream::stdout().lock();
     written(writeln!(out, "{line}").and_then(|()| out.flush()))
 }
@@ -72,25 +72,25 @@ pub(crate) fn json(value: &impl Serialize) -> Result<String, Stop> {
     serde_json::to_string(value).map_err(|e| Stop::problem(format!("the output cannot be written as JSON: {e}")))
 }
 
-/// Writes a remark that is not the command's output.
-pub(crate) fn remark(line: impl Display) -> Done {
+/// Prints a remark, which is not part of the output.
+pub(crate) fn remark(line: impl Display) -> CommandResult {
     written(writeln!(anstream::stderr(), "{line}"))
 }
 
-/// What came of writing.
-pub(crate) fn written(result: io::Result<()>) -> Done {
+/// Converts the result of writing.
+pub(crate) fn written(result: io::Result<()>) -> CommandResult {
     result.map_err(|e| match e.kind() {
         ErrorKind::BrokenPipe => Stop::ClosedPipe,
         _ => Stop::Problem(format!("the output cannot be written: {e}")),
     })
 }
 
-/// Whether a person watches: then lines may move.
+/// Whether the output is at a terminal, where lines may be updated.
 pub(crate) fn is_watched() -> bool {
     io::stdout().is_terminal() && io::stderr().is_terminal()
 }
 
-/// A status in its colour.
+/// Writes a status in its colour.
 pub(crate) fn status(status: Status) -> String {
     match status {
         Status::Scheduled => status.cyan().to_string(),
@@ -101,7 +101,7 @@ pub(crate) fn status(status: Status) -> String {
     }
 }
 
-/// A step's status in its colour.
+/// Writes a step's status in its colour.
 pub(crate) fn step_status(status: StepStatus) -> String {
     match status {
         StepStatus::Completed => status.green().to_string(),

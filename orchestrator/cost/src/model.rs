@@ -8,7 +8,8 @@ use stepladder_core::{Entry, Fact, StepId, Timestamp, Usage};
 
 use crate::prices::{GB_SECOND, INVOCATION, READ_UNIT, SQS_REQUEST, WRITE_UNIT};
 
-/// The memory of a worker that compute is priced with, in MB, as in the examples of `infra/COST.md`.
+/// The memory of a worker that compute is priced with, in MB, as in the examples of
+/// `infra/COST.md`.
 const MEMORY_MB: u64 = 250;
 /// The longest sleep that goes through the queue; a longer one goes through a timer.
 const MAX_QUEUE_DELAY: Duration = Duration::from_secs(900);
@@ -28,8 +29,8 @@ pub struct RunCost {
     pub invocations: u64,
     /// How long bodies executed, including failed attempts.
     pub executed: Duration,
-    /// Steps that had succeeded and were not repeated when something later in their run was retried. Each step counts once
-    /// for each such retry.
+    /// Steps that had succeeded and were not repeated when something later in their run was
+    /// retried. Each step counts once for each such retry.
     pub saved_steps: u64,
     /// How long those steps had executed.
     pub saved_time: Duration,
@@ -63,7 +64,8 @@ impl AddAssign for RunCost {
 }
 
 impl RunCost {
-    /// Counts the cost of a run from its journal. `limits` is the number of concurrency limits of its function.
+    /// Counts the cost of a run from its journal. `limits` is the number of concurrency limits of
+    /// its function.
     pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>, limits: usize) -> Self {
         let limits = limits as u64;
         // a run's start, and its event's way through the events queue

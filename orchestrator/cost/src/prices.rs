@@ -1,4 +1,5 @@
-//! List prices of AWS in us-east-1, without free tiers, discounts and taxes. Each has its source and its date.
+//! List prices of AWS in us-east-1, without free tiers, discounts and taxes. Each has its source
+//! and its date.
 
 /// A list price.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +33,8 @@ impl Price {
 /// DynamoDB, on-demand capacity: a write request unit, which is up to 1 KB of an item.
 pub const WRITE_UNIT: Price =
     Price::new(625_000, "write request unit", "https://aws.amazon.com/dynamodb/pricing/on-demand/");
-/// DynamoDB, on-demand capacity: a read request unit, which is up to 4 KB read with strong consistency.
+/// DynamoDB, on-demand capacity: a read request unit, which is up to 4 KB read with strong
+/// consistency.
 pub const READ_UNIT: Price =
     Price::new(125_000, "read request unit", "https://aws.amazon.com/dynamodb/pricing/on-demand/");
 /// SQS, standard queues: a request.

@@ -1,11 +1,11 @@
-//! The dashboard: pages that people look at. Written here from what the engine says; whatever came from outside is
-//! escaped by the templates, and marked as text whose direction is its own.
+//! The dashboard: pages for people. Templates escape all text from outside, and mark it as text
+//! with a direction of its own.
 //!
-//! A page works without its script. The script (`templates/app.js`) fetches a page again when the server says that it
-//! has changed and replaces its parts; it knows nothing of runs.
+//! A page works without its script (`templates/app.js`). The script fetches a page again when the
+//! server says that it has changed, and replaces its parts; it knows nothing about runs.
 //!
-//! What is deliberately not here: any rule about runs, and any reading that grows with what is stored. Each page says how
-//! much it reads.
+//! What is deliberately not here: rules about runs, and reads that grow with the stored data. Each
+//! module says how much its page reads.
 
 mod act;
 mod cost;
@@ -33,7 +33,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 
-pub(crate) use self::live::MOST_STREAMS;
+pub(crate) use self::live::MAX_STREAMS;
 use self::shell::{Shell, Tab};
 use crate::error::Problem;
 use crate::guard::inputs::{self, Parameters};
@@ -44,10 +44,10 @@ use crate::router::Shared;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; \
                       form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
-/// The pages that ask for the token, and what they do.
+/// The pages that require the dashboard token, and their forms.
 pub(crate) fn routes(shared: &Shared) -> Router<Shared> {
     let only_known = from_fn_with_state(shared.clone(), inputs::guard);
-    let looking = Router::new()
+    let pages = Router::new()
         .route("/", get(runs::page))
         .route("/runs/{id}", get(run::page))
         .route("/runs/{id}/value", get(values::download))
@@ -61,18 +61,18 @@ pub(crate) fn routes(shared: &Shared) -> Router<Shared> {
         .route("/live/runs", get(live::of_listing))
         .route("/live/runs/{id}", get(live::of_run))
         .layer(only_known.clone());
-    let acting = Router::new()
-        .route("/runs", post(act::on_many).get(runs::elsewhere))
+    let forms = Router::new()
+        .route("/runs", post(act::act_on_runs).get(runs::redirect_to_list))
         .route("/events", get(events::list).post(events::send))
         .route("/events/{id}/replay", post(events::replay))
         .route("/function/pause", post(act::pause))
         .route("/runs/{id}/cancel", post(act::cancel))
-        .route("/runs/{id}/hasten", post(act::hasten))
+        .route("/runs/{id}/hasten", post(act::skip_wait))
         .route("/runs/{id}/rerun", post(act::rerun))
         .route("/health/redrive", post(health::redrive))
         .layer(only_known)
         .layer(from_fn(origin::same_site));
-    looking.merge(acting)
+    pages.merge(forms)
 }
 
 /// The login page.
@@ -80,7 +80,7 @@ pub(crate) fn login_routes() -> Router<Shared> {
     Router::new().route("/login", get(login::form).post(login::log_in))
 }
 
-/// The routes that ask for no token: assets, and the choice of a theme.
+/// The routes that require no token: assets, and the choice of a theme.
 pub(crate) fn open_routes(shared: &Shared) -> Router<Shared> {
     let only_known = from_fn_with_state(shared.clone(), inputs::guard);
     Router::new()
@@ -99,7 +99,8 @@ async fn script() -> Response {
     asset("text/javascript; charset=utf-8", include_str!("../templates/app.js"))
 }
 
-/// Asked for again after an update of the server, and answered from memory.
+/// Answers from memory. Browsers check for a new version each time, because an update of the server
+/// may change it.
 fn asset(kind: &'static str, text: &'static str) -> Response {
     ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text).into_response()
 }
@@ -118,23 +119,24 @@ struct LoginPage<'a> {
     problem: Option<&'a str>,
 }
 
-/// The login form, and what was wrong with the last try.
+/// Answers with the login form, and with the problem of the last attempt.
 fn login_page(shared: &Shared, headers: &HeaderMap, status: StatusCode, problem: Option<&str>) -> Response {
-    html(status, &LoginPage { shell: Shell::new(shared, headers, Tab::None), problem })
+    html_page(status, &LoginPage { shell: Shell::new(shared, headers, Tab::None), problem })
 }
 
-/// What cannot be done, as a page.
-pub(crate) fn sorry(shared: &Shared, headers: &HeaderMap, problem: &Problem) -> Response {
+/// Answers with a problem as a page.
+pub(crate) fn problem_page(shared: &Shared, headers: &HeaderMap, problem: &Problem) -> Response {
     let shell = Shell::new(shared, headers, Tab::None);
-    problem.with_body(html(problem.status, &ProblemPage { shell, sentence: &problem.sentence }))
+    problem.with_body(html_page(problem.status, &ProblemPage { shell, sentence: &problem.sentence }))
 }
 
-fn html(status: StatusCode, page: &impl Template) -> Response {
+/// Renders a page.
+fn html_page(status: StatusCode, page: &impl Template) -> Response {
     let text = match page.render() {
         Ok(text) => text,
         Err(error) => {
-            tracing::error!(%error, "a page cannot be written");
-            return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be written").into_response();
+            tracing::error!(%error, "a page cannot be rendered");
+            return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be rendered").into_response();
         }
     };
     let mut response = (status, Html(text)).into_response();
@@ -146,20 +148,20 @@ fn html(status: StatusCode, page: &impl Template) -> Response {
     response
 }
 
-/// What a request for a page says besides its path: its headers, and its query.
-struct Asked {
+/// A request for a page: its headers and its query.
+struct PageRequest {
     headers: HeaderMap,
     query: Parameters,
 }
 
-impl Asked {
-    /// A part of the query; one that is empty is as good as missing.
-    fn part(&self, name: &str) -> Option<&str> {
+impl PageRequest {
+    /// Returns a parameter without the white space around it. An empty one counts as missing.
+    fn parameter(&self, name: &str) -> Option<&str> {
         self.query.get(name).map(str::trim)
     }
 }
 
-impl FromRequestParts<Shared> for Asked {
+impl FromRequestParts<Shared> for PageRequest {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut axum::http::request::Parts, state: &Shared) -> Result<Self, Problem> {

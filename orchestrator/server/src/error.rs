@@ -1,5 +1,5 @@
-//! What cannot be done, as an answer: a status and a sentence. Bad input is never logged as an error and never
-//! answered with 500.
+//! Requests that cannot be served: a status and a sentence. Bad input is never logged as an error,
+//! and never answered with 500.
 
 use std::fmt::Display;
 
@@ -12,20 +12,21 @@ use stepladder_core::sentence::shortened;
 use stepladder_engine::ports::StoreError;
 use stepladder_engine::{EngineError, permanent};
 
-/// Seconds after which a client that was pushed back may try again, where nothing better is known.
+/// The default of `Retry-After`, in seconds.
 const RETRY_AFTER: u64 = 1;
 
-/// A status and a sentence that says what is wrong and what to do.
+/// A status, and a sentence that says what is wrong and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     pub(crate) sentence: String,
-    /// Seconds; told with 429 and 503 only.
+    /// `Retry-After` in seconds, which only 429 and 503 have.
     retry_after: u64,
 }
 
 impl Problem {
-    /// A sentence that quotes what was sent is cut: an answer does not grow with its request.
+    /// Creates a problem. A long sentence is cut: it may quote the request, and an answer must not
+    /// grow with that.
     pub(crate) fn new(status: StatusCode, sentence: impl Display) -> Self {
         Self { status, sentence: shortened(sentence), retry_after: RETRY_AFTER }
     }
@@ -42,12 +43,12 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, sentence)
     }
 
-    /// 429: too much at the moment; after so many seconds there may be room.
-    pub(crate) fn pushed_back(sentence: impl Display, seconds: u64) -> Self {
+    /// Creates a 429: after `seconds` there may be room.
+    pub(crate) fn too_many_requests(sentence: impl Display, seconds: u64) -> Self {
         Self { retry_after: seconds, ..Self::new(StatusCode::TOO_MANY_REQUESTS, sentence) }
     }
 
-    /// The answer with a body of the caller's; the headers that belong to the status are added.
+    /// Answers with the given body, and adds the headers that belong to the status.
     pub(crate) fn with_body(&self, body: impl IntoResponse) -> Response {
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
@@ -78,8 +79,8 @@ impl From<EngineError> for Problem {
             EngineError::Invalid(sentence) => Self::bad_request(sentence),
             EngineError::TooLate(sentence) => Self::new(StatusCode::CONFLICT, sentence),
             EngineError::Store(StoreError::Unavailable(why)) => {
-                tracing::warn!(%why, "the store is unavailable; the client is told to try again");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "the store is unavailable for the moment; try again")
+                tracing::warn!(%why, "the store is unavailable; the client gets 503");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "the store is unavailable; try again")
             }
             EngineError::Store(error @ StoreError::Refused(_)) => {
                 permanent::report("answer a request", None, &error);
@@ -88,7 +89,7 @@ impl From<EngineError> for Problem {
             }
             EngineError::Store(error @ StoreError::Unreadable(_)) => {
                 permanent::report("answer a request", None, &error);
-                let sentence = "the store holds something unreadable; the server's log says what";
+                let sentence = "the store holds unreadable data; the server's log says what";
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, sentence)
             }
         }
@@ -109,13 +110,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_pushed_back_is_told_when_to_come_again() {
+    fn answers_of_429_and_503_say_when_to_try_again() {
         let down = Problem::from(EngineError::Store(StoreError::Unavailable("disk full at /secret".into())));
         assert!(!down.sentence.contains("secret"));
         let down = down.into_response();
         assert_eq!(down.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(down.headers()[header::RETRY_AFTER], "1");
-        let busy = Problem::pushed_back("busy", 17).into_response();
+        let busy = Problem::too_many_requests("busy", 17).into_response();
         assert_eq!(
             (busy.status(), &busy.headers()[header::RETRY_AFTER]),
             (StatusCode::TOO_MANY_REQUESTS, &"17".parse().unwrap())

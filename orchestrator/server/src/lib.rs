@@ -1,11 +1,11 @@
-//! The axum router: event API, REST, a plain page; the same on a laptop and anywhere else.
+//! The HTTP server: event API, REST interface and dashboard.
 //!
-//! [`router()`] answers over an [`Engine`](stepladder_engine::Engine); [`serve`] puts it on a listener. Handlers
-//! translate and refuse: what came in becomes a call of the engine, what it says becomes JSON (wire types, which
-//! are not the domain's) or a page.
+//! [`router()`] serves an [`Engine`](stepladder_engine::Engine); [`serve`] runs the router on a
+//! listener. Handlers translate a request into a call of the engine, and its answer into JSON (the
+//! crate `stepladder-api`) or into a page.
 //!
-//! What is deliberately not here: any decision about runs (the `engine` crate), and who may listen where (the
-//! command line refuses an open server without key and token before it comes here).
+//! What is deliberately not here: decisions about runs (the crate `stepladder-engine`), and the
+//! check that a public server has an event key and a token (the command line).
 
 mod dashboard;
 mod error;

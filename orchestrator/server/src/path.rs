@@ -1,4 +1,4 @@
-//! Ids in paths. What cannot be an id is unknown, not malformed: 404.
+//! Ids in paths. A text that cannot be an id is unknown, not malformed: 404.
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
@@ -7,19 +7,19 @@ use stepladder_core::limits::name_problem;
 
 use crate::error::Problem;
 
-/// The run that a path names.
+/// The id of a run in a path.
 pub(crate) struct RunPath(pub(crate) RunId);
 
-/// The event that a path names: its id, or the one that its sender gave it.
+/// The id of an event in a path: the server's or the sender's.
 pub(crate) struct EventPath(pub(crate) String);
 
-/// The function that a path names.
+/// The id of a function in a path.
 pub(crate) struct FunctionPath(pub(crate) String);
 
-/// The token of a signal that a path names. What is no UTF-8 is no token.
+/// A callback token in a path; empty when it is not UTF-8, which no token is.
 pub(crate) struct TokenPath(pub(crate) String);
 
-/// The key in a path; `None` when it is not UTF-8.
+/// The event key in a path; `None` when it is not UTF-8.
 pub(crate) struct KeyPath(pub(crate) Option<String>);
 
 impl<S: Send + Sync> FromRequestParts<S> for RunPath {
@@ -36,10 +36,9 @@ impl<S: Send + Sync> FromRequestParts<S> for EventPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        // no event was ever accepted under an id that cannot be one: the store need not be asked
+        // no event has an invalid id: the store need not be read
         let text = segment(parts, state).await.filter(|text| name_problem(text).is_none());
-        text.map(Self)
-            .ok_or_else(|| Problem::not_found("there is no such event: this is not an id that an event can have"))
+        text.map(Self).ok_or_else(|| Problem::not_found("there is no such event: this cannot be the id of an event"))
     }
 }
 
@@ -68,7 +67,7 @@ impl<S: Send + Sync> FromRequestParts<S> for KeyPath {
     }
 }
 
-/// The one variable part of a path, decoded; `None` when it is not UTF-8.
+/// Decodes the variable segment of a path; `None` when it is not UTF-8.
 async fn segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Option<String> {
     Path::<String>::from_request_parts(parts, state).await.ok().map(|Path(text)| text)
 }

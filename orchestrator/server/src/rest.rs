@@ -1,6 +1,8 @@
-//! The REST interface: handlers that translate a request into a call of the engine, and its answer into JSON.
+//! The REST interface: handlers that translate a request into a call of the engine, and its answer
+//! into JSON.
 //!
-//! The JSON is that of the crate `stepladder-api`; only what clients of Inngest probe has its shapes here.
+//! The JSON is that of the crate `stepladder-api`; only what clients of Inngest probe has its
+//! shapes here.
 
 mod answer;
 mod bulk;

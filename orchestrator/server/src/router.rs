@@ -1,4 +1,4 @@
-//! The routes, and what guards which of them.
+//! The routes, and the guards of each.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,44 +16,45 @@ use tokio::sync::Semaphore;
 
 use crate::error::Problem;
 use crate::guard::auth::{self, EventKeys, Token};
-use crate::guard::body::Budget;
+use crate::guard::body::BodyBudget;
 use crate::guard::intake::{Bounds, Intake};
 use crate::guard::{inputs, origin};
-use crate::rest::unanswered::Unanswered;
+use crate::rest::unanswered::UnansweredRequests;
 use crate::{dashboard, rest};
 
 /// The reason that a cancelled run shows when a client or a page asked for it.
 pub(crate) const CANCEL_REASON: &str = "on request";
 
-/// What a server is told besides its engine.
+/// The settings of a server.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// The keys that events may come with. While there are none, any key is accepted on loopback, and none elsewhere.
+    /// The event keys. Without any, every key is accepted on loopback, and none elsewhere.
     pub event_keys: Vec<String>,
-    /// Asked for by everything but `/e`, `/health` and signals.
+    /// The token that all routes require except `/e`, `/health` and signals.
     pub dashboard_token: Option<String>,
-    /// Whether the server listens on a loopback address: then it answers to names of this machine only.
+    /// Whether the server listens on a loopback address. It then answers to names of this machine
+    /// only.
     pub loopback: bool,
-    /// The version that is shown.
+    /// The version that pages show.
     pub version: String,
-    /// How much is taken in at a time.
+    /// The limits of back-pressure.
     pub bounds: Bounds,
-    /// Whether pages may hold a stream open for news; without, they ask now and then. Not behind HTTP that waits for the
-    /// end of an answer.
+    /// Whether pages may keep a stream of changes open; without streams they poll. A front that
+    /// waits for the end of an answer, such as Lambda, cannot pass a stream on.
     pub streams: bool,
-    /// Bytes of an answer that pass the front before this server, at most: larger answers of `/v1` leave values out or end
-    /// early. By default nothing is in the way.
+    /// The maximum size of an answer, in bytes, where a front has one: a larger answer of `/v1`
+    /// omits values or ends early. By default there is no limit.
     pub answer_bytes: Option<usize>,
-    /// The queues, where they are a service of their own: the page of health counts what is in them and moves dead
-    /// letters back.
+    /// The queues, where they are a service of their own: the health page counts their messages and
+    /// redrives dead letters.
     pub queues: Option<Arc<dyn Queues>>,
-    /// Reads by when a request must be answered, where that is known: what an event request has no time for is then
-    /// left to the queue.
+    /// Reads the deadline of a request, where it has one: an event request leaves to the queue what
+    /// it has no time for.
     pub deadline: Option<fn(&Extensions) -> Option<Timestamp>>,
 }
 
 impl fmt::Debug for Options {
-    /// Without the secrets.
+    /// Leaves the secrets out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("event_keys", &self.event_keys.len())
@@ -68,43 +69,44 @@ impl fmt::Debug for Options {
     }
 }
 
-/// What all handlers share.
-pub(crate) type Shared = Arc<Serving>;
+/// The state that all handlers share.
+pub(crate) type Shared = Arc<SharedState>;
 
 /// See [`Shared`].
-pub(crate) struct Serving {
+pub(crate) struct SharedState {
     pub(crate) engine: Arc<Engine>,
     pub(crate) keys: EventKeys,
     pub(crate) token: Option<Token>,
     pub(crate) loopback: bool,
     pub(crate) version: String,
-    pub(crate) bodies: Budget,
+    pub(crate) bodies: BodyBudget,
     pub(crate) intake: Arc<Intake>,
-    /// Places for streams; none where there are none.
+    /// A permit for each stream; `None` where there are no streams.
     pub(crate) streams: Option<Arc<Semaphore>>,
     pub(crate) answer_bytes: Option<usize>,
     pub(crate) queues: Option<Arc<dyn Queues>>,
     pub(crate) deadline: Option<fn(&Extensions) -> Option<Timestamp>>,
-    pub(crate) unanswered: Unanswered,
+    pub(crate) unanswered: UnansweredRequests,
 }
 
-/// The whole HTTP interface over an engine.
+/// Creates the HTTP interface of an engine.
 pub fn router(engine: Arc<Engine>, options: Options) -> Router {
-    let shared: Shared = Arc::new(Serving {
+    let shared: Shared = Arc::new(SharedState {
         engine,
         keys: EventKeys::new(&options.event_keys, options.loopback),
         token: options.dashboard_token.as_deref().map(Token::new),
         loopback: options.loopback,
         version: options.version,
-        bodies: Budget::default(),
+        bodies: BodyBudget::default(),
         intake: Arc::new(Intake::new(options.bounds)),
-        streams: options.streams.then(|| Arc::new(Semaphore::new(dashboard::MOST_STREAMS))),
+        streams: options.streams.then(|| Arc::new(Semaphore::new(dashboard::MAX_STREAMS))),
         answer_bytes: options.answer_bytes,
         queues: options.queues,
         deadline: options.deadline,
-        unanswered: Unanswered::default(),
+        unanswered: UnansweredRequests::default(),
     });
-    // before the fallbacks: a method that a route does not take is 405, whatever comes with it
+    // inside the fallbacks: a method that a route does not take gets 405 whatever its query and
+    // body are
     let only_known = from_fn_with_state(shared.clone(), inputs::guard);
     let events = rest::event_routes()
         .layer(only_known.clone())
@@ -128,7 +130,7 @@ pub fn router(engine: Arc<Engine>, options: Options) -> Router {
 
 async fn no_such_route() -> Problem {
     Problem::not_found(
-        "there is no such route; events go to POST /e/{key}, everything else is under /v1, pages under /",
+        "there is no such route; events go to POST /e/{key}, the REST interface is under /v1, pages are under /",
     )
 }
 
@@ -137,21 +139,22 @@ async fn method_not_allowed(method: Method) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, sentence)
 }
 
-/// One line a request, by the route's template: a path has the event key in it.
+/// Logs one line for each request. It names the template of the route, because a path may hold an
+/// event key.
 async fn log(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // what runs hold is not for a cache between
+    // no cache may keep the data of runs
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     tracing::debug!(
         %method,
         route = route.as_ref().map_or("none", MatchedPath::as_str),
         status = response.status().as_u16(),
-        ms = begun.elapsed().as_secs_f64() * 1_000.0,
+        ms = started.elapsed().as_secs_f64() * 1_000.0,
         "answered"
     );
     response

@@ -1,5 +1,5 @@
-//! The server on a listener: how many connections it has at a time, how long one may take to say what it wants, and how
-//! long to take the answer.
+//! The server on a listener, with limits on connections: their number, the time to send a request's
+//! head, and the time to read an answer.
 
 mod slow;
 
@@ -18,70 +18,74 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::slow::WriteLimited;
 
-/// How a server treats connections.
+/// The limits on connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connections {
-    /// At most so many at a time; others wait in the operating system's queue until one ends. 0 is no bound.
-    pub most: usize,
-    /// The head of a request, the first or the next, must be there within this time, or its connection is closed.
-    pub head_within: Duration,
-    /// An answer that is not taken is given up after this time, and its connection closed. Its client must take 1 KiB a
-    /// second on average.
-    pub taken_within: Duration,
+    /// Maximum number of connections at a time; others wait in the queue of the operating system. 0
+    /// means no limit.
+    pub max: usize,
+    /// The maximum time for the head of a request; after that the connection is closed.
+    pub head_timeout: Duration,
+    /// The maximum time in which a client reads no answer; after that the connection is closed. A
+    /// client must read 1 KiB a second on average over this time.
+    pub read_timeout: Duration,
 }
 
 impl Default for Connections {
-    /// Half of the 1,024 files that a process may commonly have open, and half a minute each.
+    /// Half of the 1,024 files that a process may commonly open, and half a minute for each time
+    /// limit.
     fn default() -> Self {
         let half_a_minute = Duration::from_secs(30);
-        Self { most: 512, head_within: half_a_minute, taken_within: half_a_minute }
+        Self { max: 512, head_timeout: half_a_minute, read_timeout: half_a_minute }
     }
 }
 
-/// Serves until `shutdown` completes; requests under way are answered.
+/// Serves until `shutdown` completes, and then finishes the requests that are under way.
 pub async fn serve(
     mut listener: TcpListener,
     router: Router,
     connections: Connections,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
-    let most = match connections.most {
+    let max = match connections.max {
         0 => Semaphore::MAX_PERMITS,
-        most => most.min(Semaphore::MAX_PERMITS),
+        max => max.min(Semaphore::MAX_PERMITS),
     };
-    let places = Arc::new(Semaphore::new(most));
+    let permits = Arc::new(Semaphore::new(max));
     let ending = GracefulShutdown::new();
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(connections.head_within);
+    http.timer(TokioTimer::new()).header_read_timeout(connections.head_timeout);
     tokio::pin!(shutdown);
     loop {
         let next = tokio::select! {
-            next = next(&mut listener, &places) => next,
+            next = accept(&mut listener, &permits) => next,
             () = &mut shutdown => break,
         };
-        let Some((connection, place)) = next else { break };
-        // answers are small and complete: waiting to fill a packet would only delay them
+        let Some((connection, permit)) = next else { break };
+        // answers are small and complete: waiting for more data to fill a packet only delays them
         if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "a connection stays with delayed small packets");
+            tracing::debug!(%error, "a connection keeps delaying small packets");
         }
         let service = TowerToHyperService::new(router.clone());
-        let connection = TokioIo::new(WriteLimited::new(connection, connections.taken_within));
+        let connection = TokioIo::new(WriteLimited::new(connection, connections.read_timeout));
         let served = ending.watch(http.serve_connection(connection, service));
         tokio::spawn(async move {
             if let Err(error) = served.await {
                 tracing::debug!(%error, "a connection ended early");
             }
-            drop(place);
+            drop(permit);
         });
     }
     drop(listener);
     ending.shutdown().await;
 }
 
-/// The next connection, once there is a place for it. `None` never comes: the places are not closed.
-async fn next(listener: &mut TcpListener, places: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.ok()?;
-    // axum's: goes on after errors of single connections, and waits a second when no file is left
+/// Accepts the next connection, once there is a permit for it. `None` would mean that the semaphore
+/// is closed, which it never is.
+async fn accept(listener: &mut TcpListener, permits: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = permits.clone().acquire_owned().await.ok()?;
+    // axum's `accept` survives errors of single connections, and waits a second when the process
+    // has no file left
     let (connection, _) = Listener::accept(listener).await;
-    Some((connection, place))
+    Some((connection, permit))
 }

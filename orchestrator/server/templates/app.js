@@ -1,5 +1,5 @@
-// What a page does besides being a page: it keeps itself up to date, and takes keys. It knows nothing of runs; all that
-// it shows was written by the server. Without it everything works, by loading again.
+// The script of every page: it keeps the page up to date, and handles keys. It knows nothing about runs; the server renders
+// everything. Without the script, pages work and are updated by loading them again.
 'use strict';
 
 const POLL_MS = 3000;
@@ -12,7 +12,7 @@ let again = false;
 
 // --- keeping up to date -------------------------------------------------------------------------------------------
 
-/** Fetches the page that is shown, or another one, and takes over the parts that differ. */
+/** Fetches this page or another one, and replaces the parts that differ. */
 async function refresh(url = location.href) {
   if (fetching) {
     again = true;
@@ -27,7 +27,7 @@ async function refresh(url = location.href) {
     }
     if (answer.ok) takeOver(new DOMParser().parseFromString(await answer.text(), 'text/html'));
   } catch {
-    // the server is away: the next news, or the next poll, tries again
+    // the server is away: the next change or the next poll retries
   } finally {
     fetching = false;
     if (again) {
@@ -40,7 +40,7 @@ async function refresh(url = location.href) {
 function takeOver(fresh) {
   document.title = fresh.title;
   for (const part of document.querySelectorAll('[data-part]')) {
-    // what is being dragged stays in the hand
+    // do not replace the slider while it is dragged
     if (part.id === 'slider' && document.activeElement?.id === 'at') continue;
     const other = fresh.getElementById(part.id);
     if (other && other.innerHTML !== part.dataset.was) replace(part, other);
@@ -55,7 +55,7 @@ function takeOver(fresh) {
   settle();
 }
 
-/** Puts a part in place of an older one, and keeps what the reader did to it: ticks, opened folds, focus. */
+/** Replaces a part, and keeps the state that the reader gave it: selections, open folds, focus. */
 function replace(part, other) {
   const ticked = new Set([...part.querySelectorAll('input[type=checkbox]:checked')].map((box) => box.value));
   const open = new Set([...part.querySelectorAll('details[id][open]')].map((fold) => fold.id));
@@ -71,7 +71,7 @@ function replace(part, other) {
   if (focused) find(part, focused)?.focus({ preventScroll: true });
 }
 
-/** How to find an element again after its part was replaced. */
+/** Describes an element, so that it can be found again after its part was replaced. */
 function path(element) {
   const row = element.closest('[id]');
   return { id: row?.id ?? '', tag: element.tagName, value: element.value ?? '', href: element.getAttribute('href') };
@@ -85,7 +85,7 @@ function find(part, was) {
   );
 }
 
-/** A stream where there is one; else questions now and then. */
+/** Opens the stream of changes; without a stream, polls. */
 function start() {
   stop();
   if (!main.dataset.live || document.hidden) return;
@@ -93,7 +93,7 @@ function start() {
   source.onopen = () => say('live', false);
   source.addEventListener('changed', () => refresh());
   source.onerror = () => {
-    // closed for good: there are no streams here. Otherwise the browser comes again by itself
+    // closed: this server has no streams. After other errors the browser reconnects
     if (source?.readyState === EventSource.CLOSED) {
       stop();
       say('every ' + POLL_MS / 1000 + ' s', true);
@@ -116,7 +116,7 @@ function say(text, polls) {
   badge.hidden = false;
 }
 
-// a page that nobody sees holds no connection: browsers have six for a server
+// a hidden page keeps no connection: browsers allow six for a server
 document.addEventListener('visibilitychange', () => {
   if (document.hidden) {
     stop();
@@ -128,7 +128,7 @@ document.addEventListener('visibilitychange', () => {
 
 // --- small things on the page -------------------------------------------------------------------------------------
 
-/** After every change: what depends on what is ticked, and the reader's own time on every moment. */
+/** Updates, after every change, what depends on the selection, and the local time of each time. */
 function settle() {
   const any = document.querySelector('input[name=run]:checked') !== null;
   for (const button of document.querySelectorAll('[data-needs]')) button.disabled = !any;
@@ -137,7 +137,7 @@ function settle() {
   }
 }
 
-/** The same words as the server's. */
+/** Writes a length of time as the server does. */
 function duration(ms) {
   const s = Math.floor(ms / 1000);
   if (s < 1) return Math.max(0, Math.floor(ms)) + ' ms';
@@ -166,7 +166,7 @@ document.addEventListener('submit', (event) => {
   if (ask && !window.confirm(ask)) event.preventDefault();
 });
 
-// light, dark, as the system has it: at once, and remembered
+// changes the theme at once, and stores it
 document.querySelector('form.theme').addEventListener('submit', (event) => {
   event.preventDefault();
   const button = event.submitter ?? event.target.querySelector('button');
@@ -177,7 +177,7 @@ document.querySelector('form.theme').addEventListener('submit', (event) => {
   button.setAttribute('aria-label', `Switch to ${button.value} colours`);
 });
 
-// the slider shows the run while it is moved
+// shows the run while the slider is moved
 let sliding = 0;
 document.addEventListener('input', (event) => {
   const { target } = event;
@@ -197,7 +197,7 @@ document.addEventListener('input', (event) => {
   }
 });
 
-/** Says what is wrong with the JSON in an editor while it is written. */
+/** Shows what is wrong with the JSON in an editor while it is edited. */
 function check(editor) {
   const fault = editor.form.querySelector('.json-fault');
   let says = '';

@@ -1,4 +1,4 @@
-//! What a page reads and how large it is, with a hundred thousand runs in the data file: neither grows with what is stored.
+//! Budgets of pages with a hundred thousand runs in the data file: reads and sizes do not grow with the stored data.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ fn event(n: u64, now: Timestamp) -> Event {
     }
 }
 
-/// A run whose first record says all of it; one in ten failed, one in a hundred lives.
+/// A run of one record; one in ten failed, one in a hundred is live.
 fn start(event: Event, n: u64) -> RunStart {
     let function: Arc<str> = if n.is_multiple_of(2) { "hello-world" } else { "enhance-client-with-ai" }.into();
     let (at, run) = (event.received_at, RunId::started_by(event.id, &function));
@@ -150,8 +150,8 @@ async fn with_a_hundred_thousand_runs_every_page_is_small_and_reads_little() {
     }
 }
 
-/// The largest that a run becomes: many steps with long names and many attempts, each with an error and an output of which
-/// every character takes five in HTML.
+/// The largest page of a run: many steps with long names and many attempts, with errors and outputs of which each
+/// character takes five bytes in HTML.
 #[tokio::test]
 async fn a_large_run_has_small_pages() {
     const STEPS: u64 = 250;
@@ -197,7 +197,7 @@ async fn a_large_run_has_small_pages() {
     }
 }
 
-/// Two functions that are only looked at.
+/// Two functions that never run.
 fn programs() -> Vec<Arc<dyn Program>> {
     use stepladder_core::Spec;
     use stepladder_core::spec::{Concurrency, Trigger};

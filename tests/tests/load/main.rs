@@ -82,7 +82,7 @@ async fn the_command_that_sends_waits_until_there_is_room() {
         server.client(&["send", "test/hello.world", "--id", "patient", "--json"]).output().await.expect("it runs");
     let said = String::from_utf8_lossy(&sent.stderr).into_owned();
     assert!(sent.status.success(), "{said}");
-    assert!(said.contains("the server has too much to do") && said.contains("trying again in"), "{said}");
+    assert!(said.contains("the server is overloaded") && said.contains("retrying in"), "{said}");
     assert_eq!(api.runs_of("patient").await.len(), 1);
     wait_for("the last run of the burst", async || {
         let run = api.run_of(ids.last().expect("many")).await;

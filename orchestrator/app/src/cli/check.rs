@@ -1,4 +1,4 @@
-//! `check`: whether this build can go on with runs that another one has begun.
+//! `check`: whether this build can continue the runs of another build.
 
 use std::path::PathBuf;
 
@@ -7,20 +7,20 @@ use owo_colors::OwoColorize;
 use stepladder_core::Status;
 use stepladder_engine::check::{Divergence, divergence};
 
-use super::journal::{WhichArgs, listed};
+use super::journal::{RunFilterArgs, listed};
 use super::{Access, ServerArgs};
 use crate::app::App;
 use crate::journals::{self, Journals};
 use crate::terminal::text::one_line;
-use crate::terminal::{Done, Stop, print, remark};
+use crate::terminal::{CommandResult, Stop, print, remark};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   stepladder check                                    the live runs of the local server
-  stepladder check --table PROD                       those of a deployment, before the next one
-  stepladder check --against journals/                kept journals, as `stepladder journal` prints them
+  stepladder check --table PROD                       the live runs of a deployment, before the next deployment
+  stepladder check --against journals/                saved journals, as `stepladder journal` prints them
 
-Run it with the new build. No step is executed and nothing is written. Exit code 1 when a run would diverge.";
+Run it with the new build. It executes no step and writes nothing. The exit code is 1 if a run would diverge.";
 
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
@@ -29,12 +29,12 @@ pub(crate) struct CheckArgs {
     #[cfg_attr(feature = "aws", arg(conflicts_with = "table"))]
     against: Option<PathBuf>,
     #[command(flatten)]
-    which: WhichArgs,
+    filter: RunFilterArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-pub(crate) async fn execute(mut app: App, args: CheckArgs) -> Done {
+pub(crate) async fn execute(mut app: App, args: CheckArgs) -> CommandResult {
     let programs = app.programs().map_err(Stop::problem)?;
     let journals = match &args.against {
         Some(path) => journals::of_path(path)?,
@@ -45,9 +45,9 @@ pub(crate) async fn execute(mut app: App, args: CheckArgs) -> Done {
     }
     let mut diverging = 0;
     for (run, entries) in &journals {
-        let found = divergence(&programs, *run, entries).await;
-        let found = found.map_err(|e| Stop::problem(format!("run {run} cannot be replayed: {e}")))?;
-        if let Some(Divergence { at, why }) = found {
+        let divergence = divergence(&programs, *run, entries).await;
+        let divergence = divergence.map_err(|e| Stop::problem(format!("run {run} cannot be replayed: {e}")))?;
+        if let Some(Divergence { at, why }) = divergence {
             diverging += 1;
             let at = at.map(|at| format!(" at entry {at}")).unwrap_or_default();
             print(format!("{run}{at}: {}", one_line(&why, 1_000).red()))?;
@@ -56,25 +56,23 @@ pub(crate) async fn execute(mut app: App, args: CheckArgs) -> Done {
     let all = journals.len();
     match diverging {
         0 => print(format!("{all} runs replay under this build")),
-        n => Err(Stop::problem(format!(
-            "{n} of {all} runs would diverge under this build; docs/changing-code.md says what becomes of each kind"
-        ))),
+        n => Err(Stop::problem(format!("{n} of {all} runs would diverge under this build; see docs/changing-code.md"))),
     }
 }
 
-/// The journals of a server's runs: the live ones, unless a status is asked for.
+/// Reads the journals of a server's runs: by default those of live runs.
 async fn of_server(app: App, args: &CheckArgs) -> Result<Journals, Stop> {
     let client = args.server.client(app, Access::Reads).await?;
-    let statuses = match args.which.status {
+    let statuses = match args.filter.status {
         Some(status) => vec![status],
         None => vec![Status::Running, Status::Scheduled],
     };
     let mut journals = Journals::new();
     for status in statuses {
-        let mut which = args.which.clone();
-        which.status = Some(status);
-        for run in listed(&client, &which).await? {
-            // one that changes its status meanwhile is asked for once
+        let mut filter = args.filter.clone();
+        filter.status = Some(status);
+        for run in listed(&client, &filter).await? {
+            // a run that changes its status meanwhile is in both listings
             if !journals.contains_key(&run) {
                 let lines = journals::lines(&client, run).await?;
                 journals::read(&mut journals, &format!("the journal of {run}"), &lines.join("\n"))?;

@@ -1,13 +1,13 @@
-//! `dev`: the local server. HTTP, workers and a page, in one process on one SQLite file.
+//! `dev`: the local server. HTTP, workers and dashboard, in one process on one SQLite file.
 
+mod access;
 mod banner;
 mod bounds;
 pub(super) mod flags;
-mod guard;
 mod live;
 mod logs;
 mod retention;
-mod stopping;
+mod stop_requests;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -15,33 +15,33 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use banner::Ready;
+use access::Access;
+use banner::Banner;
 use clap::{Args, ValueEnum};
-use guard::Access;
 use live::Live;
 use stepladder_api::Function;
 use stepladder_api::text::duration;
 use stepladder_engine::{Config, Engine, Pace, Workers};
 use stepladder_sqlite::Sqlite;
-use stopping::Wishes;
+use stop_requests::StopRequests;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::app::App;
 use crate::dev_setup::DevSetup;
 use crate::terminal::text::parse_duration;
-use crate::terminal::{Done, Stop, print, remark};
+use crate::terminal::{CommandResult, Stop, print, remark};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   stepladder dev                          http://localhost:8288, data in .stepladder/dev.db
   stepladder dev --port 0 --db /tmp/a.db  a free port, another file
-  stepladder dev --retry-delay 50ms       no long waits between attempts
+  stepladder dev --retry-delay 50ms       short waits between attempts
 
-Ctrl-C lets the steps that execute end, for at most 10 s; twice stops at once.
-Either way the next start goes on where this one was.";
+After Ctrl-C, steps that execute may end within 10 s; a second Ctrl-C stops at once.
+The next start continues all runs.";
 
-/// Steps that execute may take so long to end when the server is stopped.
+/// How long steps may execute after a stop was requested.
 const GRACE: Duration = Duration::from_secs(10);
 
 #[derive(Args, Debug)]
@@ -49,26 +49,27 @@ pub(crate) struct DevArgs {
     /// Port to listen on; 0 takes a free one
     #[arg(long, default_value_t = 8288)]
     pub(super) port: u16,
-    /// Address to listen on; one that others can reach needs an event key and STEPLADDER_DASHBOARD_TOKEN
+    /// Address to listen on; a public address needs an event key and STEPLADDER_DASHBOARD_TOKEN
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
-    /// Data file; made when it is not there, readable by its owner alone
+    /// Data file; created if it is missing, readable by its owner only
     #[arg(long, value_name = "PATH", default_value = ".stepladder/dev.db")]
     db: PathBuf,
-    /// Key that events must come with; may be repeated. Also STEPLADDER_EVENT_KEYS, separated by commas
+    /// Event key that clients must send; repeatable. Also STEPLADDER_EVENT_KEYS, separated by
+    /// commas
     #[arg(long = "event-key", value_name = "KEY")]
     event_keys: Vec<String>,
-    /// Wait this long before every retry, whatever function, step and error say: 50ms, 2s, 1h. For tests and demonstrations,
-    /// on loopback only
+    /// Delay of every retry, which overrides functions, steps and errors: 50ms, 2s, 1h. For tests
+    /// and demonstrations, on loopback only
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub(super) retry_delay: Option<Duration>,
-    /// How far one hop goes: one step, or as many as fit into the time that a hop may take
+    /// How far one hop goes: one step, or as many steps as fit into --worker-timeout
     #[arg(long, value_enum)]
     pace: Option<PaceArg>,
-    /// How many hops may run side by side
+    /// Maximum number of hops at the same time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
-    /// How long one hop may take; a step's time-out must fit into it
+    /// Maximum duration of one hop; the timeout of a step must fit into it
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = parse_duration)]
     worker_timeout: Duration,
     /// How long ended runs are kept
@@ -76,21 +77,22 @@ pub(crate) struct DevArgs {
     keep: Duration,
     #[command(flatten)]
     bounds: bounds::BoundsArgs,
-    /// Do not show what runs do
+    /// Do not print the progress of runs
     #[arg(short, long)]
     quiet: bool,
 }
 
-// plain comments: a text for each value would spread the help over twice as many lines
+// without doc comments, because a text for each value would double the length of the help
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum PaceArg {
     Step,
     Budget,
 }
 
-pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
+pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     let access = access(&args)?;
-    let mut wishes = Wishes::listen().map_err(|e| Stop::problem(format!("Ctrl-C cannot be listened for: {e}")))?;
+    let mut stop_requests =
+        StopRequests::listen().map_err(|e| Stop::problem(format!("cannot listen for Ctrl-C: {e}")))?;
     let live = (!args.quiet).then(Live::start);
     logs::start(live.clone())?;
     let listener = listen(&args.host, args.port).await?;
@@ -98,11 +100,11 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
     let config = config(&app, &args, &setup);
     let programs = app.programs().map_err(Stop::problem)?;
     let address = address(&args.host, listener.local_addr().map_err(|e| cannot_listen(&args.host, args.port, &e))?);
-    // on a thread of its own: a file on a disk that does not answer must not take Ctrl-C along
+    // on a thread of its own: Ctrl-C must work when the disk does not answer
     let db = args.db.clone();
     let backend = tokio::select! {
         opened = tokio::task::spawn_blocking(move || open(&db)) => Arc::new(opened.map_err(Stop::problem)??),
-        () = wishes.next() => return Err(Stop::Interrupted),
+        () = stop_requests.next() => return Err(Stop::Interrupted),
     };
     let engine = Arc::new(Engine::new(backend.clone(), programs, config).map_err(Stop::problem)?);
 
@@ -117,7 +119,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
             bounds: args.bounds.intake(),
             streams: true,
             answer_bytes: None,
-            // the file's own
+            // the queue is in the data file
             queues: None,
             deadline: None,
         },
@@ -127,27 +129,27 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> Done {
         // the sender is dropped when the server ends anyhow
         let _ = stopped.wait_for(|stopped| *stopped).await;
     }));
-    let pruning = tokio::spawn(retention::keep(backend, engine.clone(), args.keep));
+    let pruning = tokio::spawn(retention::run(backend, engine.clone(), args.keep));
     let workers = Workers::start(engine.clone(), args.concurrency.into());
     let notes = notes(&setup, engine.config());
     let keyed = !access.event_keys.is_empty();
-    print(Ready { address: &address, db: &args.db, functions: &functions, keyed, notes: &notes }.text())?;
+    print(Banner { address: &address, db: &args.db, functions: &functions, keyed, notes: &notes }.text())?;
     if !setup.events.is_empty() {
         engine.intake().ingest(setup.events, None).await.map_err(Stop::problem)?;
     }
 
     tokio::select! {
-        () = wishes.next() => {}
+        () = stop_requests.next() => {}
         ended = &mut http => return Err(server_ended(ended)),
     }
-    remark(format_args!("stopping: what executes may end within {} (Ctrl-C again stops at once)", duration(GRACE)))?;
+    remark(format_args!("stopping: running steps have {} to end (Ctrl-C again stops at once)", duration(GRACE)))?;
     stop.send_replace(true);
     pruning.abort();
     let done = tokio::select! {
-        () = wishes.next() => Err(Stop::Interrupted),
+        () = stop_requests.next() => Err(Stop::Interrupted),
         (in_time, _) = async { tokio::join!(workers.stop(GRACE), tokio::time::timeout(GRACE, &mut http)) } => match in_time {
             true => Ok(()),
-            false => remark("some steps did not end in time; the next start takes them over"),
+            false => remark("some steps did not end in time; the next start runs them again"),
         },
     };
     if let Some(live) = live {
@@ -163,10 +165,10 @@ fn access(args: &DevArgs) -> Result<Access, Stop> {
         let given = keys.len();
         keys.extend(more.split(',').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned));
         if keys.len() == given {
-            return Err(Stop::problem("STEPLADDER_EVENT_KEYS holds no key; write it like KEY or KEY,OTHER-KEY"));
+            return Err(Stop::problem("STEPLADDER_EVENT_KEYS has no key; write it like KEY or KEY,OTHER-KEY"));
         }
     }
-    Access::judge(&args.host, keys, variable("STEPLADDER_DASHBOARD_TOKEN"), args.retry_delay.is_some())
+    Access::check(&args.host, keys, variable("STEPLADDER_DASHBOARD_TOKEN"), args.retry_delay.is_some())
 }
 
 fn config(app: &App, args: &DevArgs, setup: &DevSetup) -> Config {
@@ -214,13 +216,17 @@ fn address(host: &str, bound: SocketAddr) -> String {
 fn open(db: &Path) -> Result<Sqlite, Stop> {
     if let Some(folder) = db.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         private_folder().recursive(true).create(folder).map_err(|e| {
-            Stop::problem(format!("the folder `{}` cannot be made: {e}; name another file with --db", folder.display()))
+            Stop::problem(format!(
+                "the folder `{}` cannot be created: {e}; name another file with --db",
+                folder.display()
+            ))
         })?;
     }
     Sqlite::open(db, stepladder_sqlite::Options::default()).map_err(Stop::problem)
 }
 
-/// Makes folders that their owner alone can look into: data files hold what events and steps said.
+/// Creates folders that only their owner can read, because data files hold the data of events and
+/// steps.
 fn private_folder() -> std::fs::DirBuilder {
     let mut folder = std::fs::DirBuilder::new();
     #[cfg(unix)]
@@ -231,14 +237,14 @@ fn private_folder() -> std::fs::DirBuilder {
 fn notes(setup: &DevSetup, config: &Config) -> Vec<String> {
     let mut notes = setup.notes.clone();
     if let Some(wait) = config.retry_delay {
-        notes.push(format!("every wait before a retry is {}", duration(wait)));
+        notes.push(format!("every retry delay is {}", duration(wait)));
     }
     notes
 }
 
 fn server_ended(ended: Result<(), tokio::task::JoinError>) -> Stop {
     Stop::problem(match ended {
-        Ok(()) => "the server ended by itself".into(),
-        Err(e) => format!("the server cannot go on: {e}"),
+        Ok(()) => "the server ended unexpectedly".into(),
+        Err(e) => format!("the server cannot continue: {e}"),
     })
 }

@@ -1,4 +1,4 @@
-//! `functions`: what is registered, here or at a server.
+//! `functions`: lists the functions of this program or of a server.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use crate::app::App;
 use crate::client::{self, Client};
 use crate::terminal::table::Table;
 use crate::terminal::text::one_line;
-use crate::terminal::{Done, Stop, json, print, remark};
+use crate::terminal::{CommandResult, Stop, json, print, remark};
 
 #[derive(Args, Debug)]
 pub(crate) struct FunctionsArgs {
-    /// Ask this server, or that in STEPLADDER_URL, instead of this program
+    /// List the functions of this server; by default those of STEPLADDER_URL, or of this program
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     #[command(flatten)]
     output: OutputArgs,
 }
 
-pub(crate) async fn execute(app: App, args: FunctionsArgs) -> Done {
-    let (functions, text) = match args.url.is_some() || client::named().is_some() {
+pub(crate) async fn execute(app: App, args: FunctionsArgs) -> CommandResult {
+    let (functions, text) = match args.url.is_some() || client::environment_url().is_some() {
         true => Client::of(args.url.as_deref())?.functions().await?,
         false => registered(app)?,
     };
@@ -44,9 +44,9 @@ fn registered(mut app: App) -> Result<(Vec<Function>, String), Stop> {
     Ok((answer.data, text))
 }
 
-/// One line a function.
+/// Lists each function on a line.
 pub(crate) fn listing(functions: &[Function]) -> Table {
-    let mut table = Table::new(["FUNCTION", "TRIGGERS", "RETRIES", "TIME-OUT", "LIMITS"]);
+    let mut table = Table::new(["FUNCTION", "TRIGGERS", "RETRIES", "TIMEOUT", "LIMITS"]);
     for function in functions {
         table.row([
             one_line(&function.id, 80),
@@ -60,7 +60,7 @@ pub(crate) fn listing(functions: &[Function]) -> Table {
 }
 
 fn triggers(function: &Function) -> String {
-    let told: Vec<String> = function
+    let parts: Vec<String> = function
         .triggers
         .iter()
         .map(|trigger| match &trigger.condition {
@@ -69,12 +69,12 @@ fn triggers(function: &Function) -> String {
         })
         .collect();
     let ticks = function.cron.iter().map(|cron| format!("cron {} ({})", cron.line, cron.time_zone));
-    one_line(&told.into_iter().chain(ticks).collect::<Vec<_>>().join(", "), 100)
+    one_line(&parts.into_iter().chain(ticks).collect::<Vec<_>>().join(", "), 100)
 }
 
 fn limits(function: &Function) -> String {
-    let told: Vec<String> = function.concurrency.iter().map(limit).chain(function.flow_control.clone()).collect();
-    one_line(&told.join("; "), 160)
+    let parts: Vec<String> = function.concurrency.iter().map(limit).chain(function.flow_control.clone()).collect();
+    one_line(&parts.join("; "), 160)
 }
 
 fn limit(concurrency: &Concurrency) -> String {

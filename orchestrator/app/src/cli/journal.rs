@@ -1,4 +1,4 @@
-//! `journal`: what runs have recorded, one entry a line.
+//! `journal`: the journals of runs, one entry a line.
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
@@ -8,43 +8,43 @@ use super::{Access, ServerArgs, parse_run_id, parse_status};
 use crate::app::App;
 use crate::client::Client;
 use crate::journals;
-use crate::terminal::{Done, Stop, print};
+use crate::terminal::{CommandResult, Stop, print};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  stepladder journal 01JB…                            one run's entries, as JSON lines
-  stepladder journal --status running > live.jsonl    those of the live runs
-  stepladder check --against live.jsonl               whether this build can go on with them";
+  stepladder journal 01JB…                            the entries of one run, as JSON lines
+  stepladder journal --status running > live.jsonl    the entries of the live runs
+  stepladder check --against live.jsonl               check whether this build can continue them";
 
 #[derive(Args, Debug)]
 pub(crate) struct JournalArgs {
-    /// Runs by their ids; without any, those that the filters below leave
+    /// Ids of runs; by default all runs that match the filters
     #[arg(value_name = "ID", value_parser = parse_run_id, conflicts_with_all = ["status", "function", "limit"])]
     runs: Vec<RunId>,
     #[command(flatten)]
-    which: WhichArgs,
+    filter: RunFilterArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Which runs, newest first.
+/// Filters on runs.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct WhichArgs {
+pub(crate) struct RunFilterArgs {
     /// Only runs of this status: scheduled, running, completed, failed, cancelled, skipped
     #[arg(long, value_name = "STATUS", value_parser = parse_status)]
     pub(crate) status: Option<Status>,
     /// Only runs of this function
     #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     function: Option<String>,
-    /// How many at most
+    /// Maximum number of runs
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
 }
 
-pub(crate) async fn execute(app: App, args: JournalArgs) -> Done {
+pub(crate) async fn execute(app: App, args: JournalArgs) -> CommandResult {
     let client = args.server.client(app, Access::Reads).await?;
     let runs = match args.runs.is_empty() {
-        true => listed(&client, &args.which).await?,
+        true => listed(&client, &args.filter).await?,
         false => args.runs,
     };
     for run in runs {
@@ -55,15 +55,15 @@ pub(crate) async fn execute(app: App, args: JournalArgs) -> Done {
     Ok(())
 }
 
-/// The ids of a listing, over its pages.
-pub(crate) async fn listed(client: &Client, which: &WhichArgs) -> Result<Vec<RunId>, Stop> {
+/// Lists the ids of runs, page by page, newest first.
+pub(crate) async fn listed(client: &Client, filter: &RunFilterArgs) -> Result<Vec<RunId>, Stop> {
     const PAGE: usize = 500;
-    let limit = which.limit as usize;
+    let limit = filter.limit as usize;
     let (mut runs, mut cursor) = (Vec::new(), None::<RunId>);
     while runs.len() < limit {
         let mut query = vec![("limit", PAGE.min(limit - runs.len()).to_string())];
-        query.extend(which.status.map(|status| ("status", status.to_string())));
-        query.extend(which.function.clone().map(|function| ("function", function)));
+        query.extend(filter.status.map(|status| ("status", status.to_string())));
+        query.extend(filter.function.clone().map(|function| ("function", function)));
         query.extend(cursor.take().map(|cursor| ("cursor", cursor.to_string())));
         let (page, _) = client.runs(&query).await?;
         runs.extend(page.data.iter().map(|run| run.run_id));

@@ -5,7 +5,7 @@ use clap::Args;
 use super::{Access, OutputArgs, ServerArgs};
 use crate::app::App;
 use crate::terminal::text::one_line;
-use crate::terminal::{Done, print};
+use crate::terminal::{CommandResult, print};
 
 #[derive(Args, Debug)]
 pub(crate) struct PauseArgs {
@@ -18,22 +18,22 @@ pub(crate) struct PauseArgs {
     server: ServerArgs,
 }
 
-pub(crate) async fn pause(app: App, args: PauseArgs) -> Done {
+pub(crate) async fn pause(app: App, args: PauseArgs) -> CommandResult {
     let (_, json) = args.server.client(app, Access::Writes).await?.pause(&args.function).await?;
     if args.output.json {
         return print(json);
     }
-    print(format_args!("{} is paused: what has not begun waits", one_line(&args.function, 80)))
+    print(format_args!("{} is paused: new runs wait", one_line(&args.function, 80)))
 }
 
-pub(crate) async fn resume(app: App, args: PauseArgs) -> Done {
-    let (told, json) = args.server.client(app, Access::Writes).await?.resume(&args.function).await?;
+pub(crate) async fn resume(app: App, args: PauseArgs) -> CommandResult {
+    let (resumed, json) = args.server.client(app, Access::Writes).await?.resume(&args.function).await?;
     if args.output.json {
         return print(json);
     }
-    let waiting = match told.woken {
+    let waiting = match resumed.woken {
         1 => "1 run was waiting".to_owned(),
         n => format!("{n} runs were waiting"),
     };
-    print(format_args!("{} goes on; {waiting}", one_line(&args.function, 80)))
+    print(format_args!("{} is resumed; {waiting}", one_line(&args.function, 80)))
 }

@@ -1,4 +1,4 @@
-//! `redrive`: dead letters, what they were and back to their queues.
+//! `redrive`: lists dead letters, and moves them back to their queues.
 
 use clap::Args;
 use owo_colors::OwoColorize;
@@ -11,33 +11,33 @@ use super::OutputArgs;
 use crate::client::here;
 use crate::terminal::table::Table;
 use crate::terminal::text::{now, one_line, relative};
-use crate::terminal::{Done, Stop, json, print, remark};
+use crate::terminal::{CommandResult, Stop, json, print, remark};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  stepladder redrive --table my-stack --look     what lies there, without moving it
-  stepladder redrive --table my-stack            move all of it back
+  stepladder redrive --table my-stack --look     list them without moving them
+  stepladder redrive --table my-stack            move all of them back
   stepladder redrive --table my-stack --events --limit 10
 
-A wake that comes back moves its run on; one whose run has ended does nothing. An event keeps the
-id that its first message gave it, so it starts nothing twice. What nobody can read is left where
-it is.";
+A wake that is moved back continues its run; the wake of an ended run does nothing. An event keeps
+the id that its first message gave it, so it starts nothing twice. Unreadable messages are not moved.";
 
 #[derive(Args, Debug)]
 pub(crate) struct RedriveArgs {
-    /// The DynamoDB table, which names the queues; needs AWS credentials and a region, as the AWS CLI does
+    /// The DynamoDB table, which names the queues; needs AWS credentials and a region, as the AWS
+    /// CLI does
     #[arg(long, value_name = "NAME")]
     table: String,
-    /// Only those of the events queue
+    /// Only dead letters of the events queue
     #[arg(long, conflicts_with = "steps")]
     events: bool,
-    /// Only those of the steps queue
+    /// Only dead letters of the steps queue
     #[arg(long)]
     steps: bool,
-    /// Say what they are, and leave them where they are
+    /// List them without moving them
     #[arg(long)]
     look: bool,
-    /// How many of each queue at most
+    /// Maximum number of dead letters of each queue
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     #[command(flatten)]
@@ -61,10 +61,10 @@ struct Line<'a> {
     unreadable: Option<&'a str>,
 }
 
-pub(crate) async fn execute(args: RedriveArgs) -> Done {
+pub(crate) async fn execute(args: RedriveArgs) -> CommandResult {
     let (aws, published) = here::open(&args.table).await?;
     if published.is_none() {
-        return Err(here::unnamed(&args.table));
+        return Err(here::queues_unknown(&args.table));
     }
     let queues = [(Letters::Wakes, "steps", !args.events), (Letters::Events, "events", !args.steps)];
     let (mut found, mut moved) = (Vec::new(), 0);
@@ -84,9 +84,9 @@ pub(crate) async fn execute(args: RedriveArgs) -> Done {
     print(listing(&found, now()))?;
     let left = found.len() - moved;
     match (args.look, left) {
-        (true, _) => remark(format_args!("{left} found; without --look they are moved back")),
+        (true, _) => remark(format_args!("{left} found; run it without --look to move them back")),
         (false, 0) => remark(format_args!("{moved} moved back")),
-        (false, _) => remark(format_args!("{moved} moved back, {left} left: nobody can read them")),
+        (false, _) => remark(format_args!("{moved} moved back, {left} left because they are unreadable")),
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_letter_is_a_line_that_says_what_it_was() {
+    fn each_dead_letter_is_a_line() {
         let wake =
             serde_json::from_str(r#"{"run":"01KAVZ9Y3M0000000000000001","cause":"Next","group":"hello"}"#).unwrap();
         let at = Timestamp::from_millis(1_767_225_600_000);

@@ -4,32 +4,32 @@ use clap::Args;
 use stepladder_api::{Data, RerunAllRequest, RerunRequest};
 use stepladder_core::Json;
 
-use super::chosen::ChosenArgs;
+use super::run_selection::RunSelectionArgs;
 use super::send::read_data;
 use super::{Access, OutputArgs, ServerArgs};
 use crate::app::App;
-use crate::client::patience::patiently;
+use crate::client::overload::retry_while_overloaded;
 use crate::follow;
-use crate::terminal::{Done, json, print};
+use crate::terminal::{CommandResult, json, print};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  stepladder rerun 01JB…                               all of it, with the same event
-  stepladder rerun 01JB… --from-step update-client     keep the outcomes of the steps before
-  stepladder rerun --all --status failed --since 24h   what has failed since yesterday
+  stepladder rerun 01JB…                               the whole run, with the same event
+  stepladder rerun 01JB… --from-step update-client     keep the outcomes of earlier steps
+  stepladder rerun --all --status failed --since 24h   all runs that failed since yesterday
   stepladder rerun 01JB… --input '{\"clientId\":\"7\"}'    with other data";
 
 #[derive(Args, Debug)]
 pub(crate) struct RerunArgs {
     #[command(flatten)]
-    chosen: ChosenArgs,
-    /// Take over the outcomes of the steps before this one, run from it on
+    selection: RunSelectionArgs,
+    /// Keep the outcomes of the steps before this one, and run from this step
     #[arg(long, value_name = "STEP")]
     from_step: Option<String>,
     /// Other data for the event: a JSON object, `@file`, or `-` for standard input
     #[arg(long, value_name = "JSON", conflicts_with = "all")]
     input: Option<String>,
-    /// Follow the new run to its end; exit 1 if it does not complete
+    /// Follow the new run until it ends; exit with 1 if it does not complete
     #[arg(long, conflicts_with = "all")]
     wait: bool,
     #[command(flatten)]
@@ -38,24 +38,24 @@ pub(crate) struct RerunArgs {
     server: ServerArgs,
 }
 
-pub(crate) async fn execute(app: App, args: RerunArgs) -> Done {
+pub(crate) async fn execute(app: App, args: RerunArgs) -> CommandResult {
     let input: Option<Json> = args.input.as_deref().map(|input| read_data("--input", input)).transpose()?;
     let client = args.server.client(app, Access::Writes).await?;
-    let Some(run) = args.chosen.id else {
+    let Some(run) = args.selection.id else {
         let body = json(&RerunAllRequest { from_step: args.from_step })?;
-        let done = args.chosen.each_page(&client, "rerun", &body, "Run every run again that has ended?").await?;
+        let done = args.selection.each_page(&client, "rerun", &body, "Rerun every run that has ended?").await?;
         return match args.output.json {
             true => print(json(&Data { data: done })?),
-            false => print(format_args!("{} runs begun", done.len())),
+            false => print(format_args!("{} runs started", done.len())),
         };
     };
     let request = RerunRequest { from_step: args.from_step, input };
-    let (again, text) = patiently(async || client.rerun(run, &request).await).await?;
+    let (again, text) = retry_while_overloaded(async || client.rerun(run, &request).await).await?;
     if args.output.json && !args.wait {
         return print(text);
     }
     if !args.output.json {
-        print(format_args!("run {} repeats {}", again.run_id, run))?;
+        print(format_args!("run {} reruns {}", again.run_id, run))?;
     }
     if args.wait { follow::to_the_end(&client, &[again.run_id], args.output.json).await } else { Ok(()) }
 }

@@ -12,7 +12,7 @@ use super::{Access, OutputArgs, RunIdArg, ServerArgs};
 use crate::app::App;
 use crate::terminal::table::Table;
 use crate::terminal::text::{now, one_line, pretty_json, relative};
-use crate::terminal::{Done, print, status, step_status};
+use crate::terminal::{CommandResult, print, status, step_status};
 
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
@@ -24,35 +24,35 @@ pub(crate) struct RunArgs {
     server: ServerArgs,
 }
 
-pub(crate) async fn execute(app: App, args: RunArgs) -> Done {
+pub(crate) async fn execute(app: App, args: RunArgs) -> CommandResult {
     let (run, json) = args.server.client(app, Access::Reads).await?.run(args.run.id).await?;
-    if args.output.json { print(json) } else { print(story(&run, now()).trim_end()) }
+    if args.output.json { print(json) } else { print(describe(&run, now()).trim_end()) }
 }
 
-fn story(run: &RunDetail, now: Timestamp) -> String {
+fn describe(run: &RunDetail, now: Timestamp) -> String {
     let mut out = format!("{} {} {}\n", run.run_id, one_line(&run.function_id, 80).bold(), status(run.status));
-    let mut say = |what: &str, value: String| {
+    let mut add = |label: &str, value: String| {
         // writing to a string does not fail
-        let _ = writeln!(out, "  {} {value}", format!("{what:8}").dimmed());
+        let _ = writeln!(out, "  {} {value}", format!("{label:8}").dimmed());
     };
-    say("event", format!("{} {}", one_line(&run.event.name, 80), run.event_id));
+    add("event", format!("{} {}", one_line(&run.event.name, 80), run.event_id));
     match &run.origin {
         Origin::Event => {}
-        Origin::Cron => say("origin", "a cron schedule of the function".into()),
-        Origin::Invoke { parent, step } => say("origin", format!("invoked by step `{step}` of run {parent}")),
-        Origin::Failure { of } => say("origin", format!("the failure of run {of}")),
-        Origin::Rerun { of } => say("origin", format!("repeats run {of}")),
+        Origin::Cron => add("origin", "a cron schedule of the function".into()),
+        Origin::Invoke { parent, step } => add("origin", format!("invoked by step `{step}` of run {parent}")),
+        Origin::Failure { of } => add("origin", format!("failure of run {of}")),
+        Origin::Rerun { of } => add("origin", format!("rerun of run {of}")),
     }
     if let Some(version) = &run.version {
-        say("version", one_line(version, 80));
+        add("version", one_line(version, 80));
     }
-    say("created", format!("{} ({})", run.created_at, relative(run.created_at.0, now)));
+    add("created", format!("{} ({})", run.created_at, relative(run.created_at.0, now)));
     match run.ended_at {
-        Some(end) => say("took", duration(end.0.since(run.created_at.0))),
-        None => say("for", duration(now.since(run.created_at.0))),
+        Some(end) => add("took", duration(end.0.since(run.created_at.0))),
+        None => add("for", duration(now.since(run.created_at.0))),
     }
     if let Some(waiting) = &run.waiting {
-        say("waiting", one_line(waiting, 200));
+        add("waiting", one_line(waiting, 200));
     }
     if !run.steps.is_empty() {
         let _ = writeln!(out, "\n{}", steps(run, now));
@@ -61,10 +61,10 @@ fn story(run: &RunDetail, now: Timestamp) -> String {
         let _ = writeln!(out, "\n{}\n{}", "log".dimmed(), lines(&run.logs));
     }
     for failed in &run.handler_errors {
-        let _ = writeln!(out, "\n{} at {}\n{}", "the handler failed".yellow(), failed.at, told(&failed.error));
+        let _ = writeln!(out, "\n{} at {}\n{}", "the handler failed".yellow(), failed.at, failure_text(&failed.error));
     }
     if let Some(error) = &run.error {
-        let _ = writeln!(out, "\n{}\n{}", "error".red(), told(error));
+        let _ = writeln!(out, "\n{}\n{}", "error".red(), failure_text(error));
     }
     if let Some(output) = &run.output {
         let _ = writeln!(out, "\n{}\n{}", "output".dimmed(), pretty_json(output.get()));
@@ -77,7 +77,7 @@ fn steps(run: &RunDetail, now: Timestamp) -> Table {
     for step in &run.steps {
         let remark = match (step.child, step.due) {
             (Some(child), _) => format!("run {child}"),
-            // nothing follows in a run that is over
+            // an ended run has no next attempt
             (None, Some(due)) if !run.status.is_end() => relative(due.0, now),
             (None, Some(_) | None) => String::new(),
         };
@@ -95,7 +95,7 @@ fn steps(run: &RunDetail, now: Timestamp) -> Table {
         if let Some(token) = &step.token {
             table.note(format!("stepladder signal {}", one_line(token, usize::MAX)));
         }
-        step.attempts.iter().filter_map(went_wrong).for_each(|note| table.note(note));
+        step.attempts.iter().filter_map(attempt_problem).for_each(|note| table.note(note));
         step.usage.iter().for_each(|used| table.note(usage(&one_line(&used.model, 80), used)));
         if let Some(error) = step.error.as_ref().filter(|_| step.attempts.is_empty()) {
             table.note(one_line(&error.message, 200).red().to_string());
@@ -104,7 +104,7 @@ fn steps(run: &RunDetail, now: Timestamp) -> Table {
     table
 }
 
-/// The lines of a run's log, each in one of the terminal's.
+/// Prints each line of a log as one line of the terminal.
 fn lines(logs: &[LogLine]) -> String {
     let line = |log: &LogLine| {
         let level = match log.level {
@@ -124,8 +124,8 @@ fn lines(logs: &[LogLine]) -> String {
     logs.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// What an attempt failed with, in a line.
-pub(crate) fn went_wrong(attempt: &Attempt) -> Option<String> {
+/// Says in one line why an attempt did not succeed; `None` if it did.
+pub(crate) fn attempt_problem(attempt: &Attempt) -> Option<String> {
     let after = attempt.ended_at.map(|end| duration(end.0.since(attempt.started_at.0))).unwrap_or_default();
     let number = attempt.attempt;
     match &attempt.error {
@@ -137,8 +137,8 @@ pub(crate) fn went_wrong(attempt: &Attempt) -> Option<String> {
     }
 }
 
-/// All of a message, each line by itself.
-fn told(error: &Failure) -> String {
+/// Prints a failure with all lines of its message.
+fn failure_text(error: &Failure) -> String {
     let mut lines: Vec<String> = error.message.lines().map(|line| one_line(line, usize::MAX)).collect();
     lines.extend(error.code.as_ref().map(|code| format!("code: {code}")));
     lines.join("\n")
@@ -170,15 +170,15 @@ mod tests {
           "attempt":3}]}"#;
 
     #[test]
-    fn a_run_tells_its_steps_attempts_timings_and_output() {
+    fn a_run_is_shown_with_its_steps_attempts_timings_and_output() {
         let run: RunDetail = serde_json::from_str(RUN).unwrap();
-        let text = story(&run, Timestamp::from_millis(1_767_225_660_000));
+        let text = describe(&run, Timestamp::from_millis(1_767_225_660_000));
         let plain = console::strip_ansi_codes(&text);
         assert_eq!(
             plain,
             "01KAVZ9Y3M0000000000000001 enhance Completed\n  \
                event    client/enhance.requested 01KAVZ9Y3M0000000000000002\n  \
-               origin   repeats run 01KAVZ9Y3M0000000000000003\n  \
+               origin   rerun of run 01KAVZ9Y3M0000000000000003\n  \
                created  2026-01-01T00:00:00.000Z (1 m ago)\n  \
                took     3.0 s\n\n\
              STEP    KIND  STATUS     ATTEMPTS  TOOK\n\

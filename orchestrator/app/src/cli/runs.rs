@@ -1,4 +1,4 @@
-//! `runs`: a listing.
+//! `runs`: lists runs.
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
@@ -7,12 +7,12 @@ use stepladder_api::Run;
 use stepladder_api::text::duration;
 use stepladder_core::{Status, Timestamp};
 
-use super::chosen::SpanArgs;
+use super::run_selection::TimeSpanArgs;
 use super::{Access, OutputArgs, ServerArgs, parse_status};
 use crate::app::App;
 use crate::terminal::table::Table;
 use crate::terminal::text::{now, one_line, relative};
-use crate::terminal::{Done, print, remark, status};
+use crate::terminal::{CommandResult, print, remark, status};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -29,11 +29,11 @@ pub(crate) struct RunsArgs {
     #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     function: Option<String>,
     #[command(flatten)]
-    span: SpanArgs,
-    /// How many at most
+    span: TimeSpanArgs,
+    /// Maximum number of runs
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=500))]
     limit: u16,
-    /// Go on where a page ended
+    /// Continue after this run, as the previous page printed it
     #[arg(long, value_name = "ID")]
     cursor: Option<String>,
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub(crate) struct RunsArgs {
     server: ServerArgs,
 }
 
-pub(crate) async fn execute(app: App, args: RunsArgs) -> Done {
+pub(crate) async fn execute(app: App, args: RunsArgs) -> CommandResult {
     let mut query = vec![("limit", args.limit.to_string())];
     query.extend(args.status.map(|status| ("status", status.to_string())));
     query.extend(args.function.map(|function| ("function", function)));
@@ -53,11 +53,11 @@ pub(crate) async fn execute(app: App, args: RunsArgs) -> Done {
         return print(json);
     }
     if page.data.is_empty() {
-        return remark("no such runs; `stepladder send NAME` starts some");
+        return remark("no runs match; `stepladder send NAME` starts some");
     }
     print(listing(&page.data, now()))?;
     match page.cursor {
-        Some(cursor) => remark(format_args!("older ones: --cursor {cursor}").dimmed()),
+        Some(cursor) => remark(format_args!("older runs: --cursor {cursor}").dimmed()),
         None => Ok(()),
     }
 }

@@ -10,9 +10,9 @@ use stepladder_core::limits::EVENT_BYTES;
 
 use super::{Access, OutputArgs, ServerArgs};
 use crate::app::App;
-use crate::client::patience::patiently;
+use crate::client::overload::retry_while_overloaded;
 use crate::follow;
-use crate::terminal::{Done, Stop, json, print};
+use crate::terminal::{CommandResult, Stop, json, print};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -29,13 +29,13 @@ pub(crate) struct SendArgs {
     /// The event's data: a JSON object, `@file`, or `-` for standard input
     #[arg(value_name = "DATA", allow_hyphen_values = true)]
     data: Option<String>,
-    /// An id of yours: within 24 hours a second event with it is the same event
+    /// Your own id: within 24 hours, a second event with this id is the same event
     #[arg(long)]
     id: Option<String>,
-    /// Follow the runs that it starts to their end; exit 1 if one does not complete
+    /// Follow its runs until they end; exit with 1 if one does not complete
     #[arg(long)]
     wait: bool,
-    /// The event key; otherwise the first of STEPLADDER_EVENT_KEYS
+    /// The event key; by default the first of STEPLADDER_EVENT_KEYS
     #[arg(long, value_name = "KEY")]
     #[cfg_attr(feature = "aws", arg(conflicts_with = "table"))]
     key: Option<String>,
@@ -45,15 +45,15 @@ pub(crate) struct SendArgs {
     server: ServerArgs,
 }
 
-pub(crate) async fn execute(app: App, args: SendArgs) -> Done {
+pub(crate) async fn execute(app: App, args: SendArgs) -> CommandResult {
     let data = args.data.as_deref().map(|data| read_data("DATA", data)).transpose()?;
     let event = NewEvent { name: args.name, data, id: args.id };
     let body = json(&event)?;
     let client = args.server.client(app, Access::Writes).await?;
     let key = key(args.key)?;
-    let (sent, text) = patiently(async || client.send(&key, body.clone()).await).await?;
+    let (sent, text) = retry_while_overloaded(async || client.send(&key, body.clone()).await).await?;
     let Some(id) = sent.ids.first().map(ToString::to_string) else {
-        return Err(Stop::problem("the server took the event but gave it no id"));
+        return Err(Stop::problem("the server accepted the event but gave it no id"));
     };
     if args.output.json && !args.wait {
         return print(text);
@@ -75,7 +75,7 @@ pub(crate) async fn execute(app: App, args: SendArgs) -> Done {
     follow::to_the_end(&client, &runs, args.output.json).await
 }
 
-/// Any key will do where the server has none.
+/// Returns the event key to send. A server without keys accepts any key.
 fn key(given: Option<String>) -> Result<String, Stop> {
     let configured = || std::env::var("STEPLADDER_EVENT_KEYS").ok();
     match given.map(|key| key.trim().to_owned()) {
@@ -87,7 +87,8 @@ fn key(given: Option<String>) -> Result<String, Stop> {
     }
 }
 
-/// JSON from the command line, a file or standard input, as it is: numbers keep their digits.
+/// Reads a JSON object from the command line, a file or standard input. It stays text: numbers keep
+/// their digits.
 ///
 /// # Errors
 /// When it cannot be read, or is not a JSON object.
@@ -96,18 +97,18 @@ pub(crate) fn read_data(what: &str, given: &str) -> Result<Json, Stop> {
     if data.get().starts_with('{') { Ok(data) } else { Err(Stop::problem(format!("{what} must be a JSON object"))) }
 }
 
-/// The same, of any JSON.
+/// Reads any JSON, as [`read_data`] reads an object.
 ///
 /// # Errors
 /// When it cannot be read, or is not JSON.
 pub(crate) fn read_json(what: &str, given: &str) -> Result<Json, Stop> {
     let text = match given {
         "-" => {
-            read_whole(std::io::stdin()).map_err(|e| Stop::problem(format!("standard input cannot be read: {e}")))?
+            read_limited(std::io::stdin()).map_err(|e| Stop::problem(format!("standard input cannot be read: {e}")))?
         }
         _ => match given.strip_prefix('@') {
             Some(path) => std::fs::File::open(path)
-                .and_then(read_whole)
+                .and_then(read_limited)
                 .map_err(|e| Stop::problem(format!("the file `{path}` cannot be read: {e}")))?,
             None => given.to_owned(),
         },
@@ -117,12 +118,12 @@ pub(crate) fn read_json(what: &str, given: &str) -> Result<Json, Stop> {
     })
 }
 
-/// The text of a file, which may be no larger than an event.
-fn read_whole(from: impl Read) -> std::io::Result<String> {
+/// Reads a text, which must not be larger than an event.
+fn read_limited(from: impl Read) -> std::io::Result<String> {
     let mut text = String::new();
     from.take(EVENT_BYTES as u64 + 1).read_to_string(&mut text)?;
     match text.len() > EVENT_BYTES {
-        true => Err(std::io::Error::other(format!("it has more than {EVENT_BYTES} bytes, which are too many"))),
+        true => Err(std::io::Error::other(format!("it has more than {EVENT_BYTES} bytes"))),
         false => Ok(text),
     }
 }
@@ -139,10 +140,10 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_end_is_not_read_to_its_end() {
-        let fault = read_whole(std::io::repeat(b' ')).unwrap_err().to_string();
+    fn an_endless_file_is_read_up_to_the_limit() {
+        let fault = read_limited(std::io::repeat(b' ')).unwrap_err().to_string();
         assert!(fault.contains("more than 3145728 bytes"), "{fault}");
-        assert_eq!(read_whole(&b"{}"[..]).unwrap(), "{}");
+        assert_eq!(read_limited(&b"{}"[..]).unwrap(), "{}");
     }
 
     #[test]
@@ -152,13 +153,13 @@ mod tests {
     }
 
     #[test]
-    fn data_is_taken_as_it_is() {
+    fn data_keeps_its_digits() {
         let data = read_data("DATA", r#" {"n": 1.00, "big": 12345678901234567890123} "#).unwrap();
         assert_eq!(data.get(), r#"{"n": 1.00, "big": 12345678901234567890123}"#);
     }
 
     #[test]
-    fn data_that_is_no_object_is_refused_with_what_would_do() {
+    fn data_that_is_no_object_is_refused_with_a_hint() {
         assert!(refused("{clientId: 1}").contains("quote it for the shell"));
         assert_eq!(refused("[1]"), "DATA must be a JSON object");
         assert!(refused("@/no/such/file").contains("`/no/such/file` cannot be read"));
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_given_key_goes_before_the_configured_ones() {
+    fn a_given_key_overrides_the_configured_ones() {
         assert_eq!(key(Some("k".into())).unwrap(), "k");
     }
 }

@@ -6,22 +6,22 @@ use super::send::read_json;
 use super::{Access, OutputArgs, ServerArgs};
 use crate::app::App;
 use crate::terminal::text::one_line;
-use crate::terminal::{Done, print};
+use crate::terminal::{CommandResult, print};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  stepladder signal 01JB….Zk3….cGF5bWVudA                  nothing but the word
+  stepladder signal 01JB….Zk3….cGF5bWVudA                  without data
   stepladder signal 01JB….Zk3….cGF5bWVudA '{\"cents\":995}'  with data: any JSON, `@file`, or `-` for standard input
 
-The function hands the token out; `stepladder run ID` shows it while the run waits. A signal is completed once: the same
-again is answered as the first was, anything else is refused.";
+The function hands out the callback token; `stepladder run ID` shows it while the run waits. A signal is completed once:
+a repetition with the same data succeeds, other data is refused.";
 
 #[derive(Args, Debug)]
 pub(crate) struct SignalArgs {
-    /// The signal's token
+    /// The callback token of the signal
     #[arg(value_name = "TOKEN")]
     token: String,
-    /// What the wait gives: any JSON, `@file`, or `-` for standard input; `null` unless given
+    /// The data: any JSON, `@file`, or `-` for standard input; by default `null`
     #[arg(value_name = "DATA", allow_hyphen_values = true)]
     data: Option<String>,
     #[command(flatten)]
@@ -30,14 +30,14 @@ pub(crate) struct SignalArgs {
     server: ServerArgs,
 }
 
-pub(crate) async fn execute(app: App, args: SignalArgs) -> Done {
+pub(crate) async fn execute(app: App, args: SignalArgs) -> CommandResult {
     let data = args.data.as_deref().map(|data| read_json("DATA", data)).transpose()?;
     let body = data.map_or_else(|| "null".to_owned(), |data| data.get().to_owned());
     let client = args.server.client(app, Access::Writes).await?;
-    let (told, json) = client.signal(&args.token, body).await?;
+    let (completed, json) = client.signal(&args.token, body).await?;
     if args.output.json {
         return print(json);
     }
-    let before = if told.before { "had been completed before, with the same" } else { "is completed" };
-    print(format_args!("the signal of step `{}` of run {} {before}", one_line(&told.step, 80), told.run_id))
+    let outcome = if completed.before { "was already completed with this data" } else { "is completed" };
+    print(format_args!("the signal of step `{}` of run {} {outcome}", one_line(&completed.step, 80), completed.run_id))
 }

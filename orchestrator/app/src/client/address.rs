@@ -1,13 +1,13 @@
-//! The address of a server: read, and shown without the password that it may hold.
+//! The address of a server. It is shown without a password.
 
 use reqwest::Url;
 
 use crate::terminal::Stop;
 
-/// Reads an address.
+/// Parses the address of a server.
 ///
 /// # Errors
-/// When the text is not a server's address.
+/// When the text is not an HTTP address without a query.
 pub(super) fn read(text: &str) -> Result<Url, Stop> {
     let is_base = |base: &Url| {
         matches!(base.scheme(), "http" | "https")
@@ -21,15 +21,15 @@ pub(super) fn read(text: &str) -> Result<Url, Stop> {
     })
 }
 
-/// An address as it is printed: without a user and a password, and without a final slash.
+/// Formats an address without user, password and final slash.
 pub(super) fn shown(url: &Url) -> String {
     let mut url = url.clone();
-    // a URL with a host may have both, so that both may be taken away
+    // this cannot fail: the URL has a host
     let _ = url.set_username("").and_then(|()| url.set_password(None));
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-/// A text that should have been an address: what may be a password in it is left out.
+/// Formats a text that is no address without what may be a password.
 fn masked(text: &str) -> String {
     let Some((before, after)) = text.rsplit_once('@') else { return text.to_owned() };
     match before.split_once("://") {
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_none_is_refused() {
+    fn a_text_that_is_no_address_is_refused() {
         for text in ["", "localhost:8288", "ftp://x", "http://", "http://x?token=1", "http://x#y"] {
             assert!(refused(text).contains("write it like"), "{text}");
         }

@@ -1,4 +1,5 @@
-//! The server in this very process, over a DynamoDB table: the same requests, answered without a connection.
+//! `--table`: the server in this process, on a DynamoDB table. It answers the same requests without
+//! a connection.
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -13,12 +14,12 @@ use super::{ANSWER_BYTES, Answer, Client, retry_after};
 use crate::app::App;
 use crate::terminal::Stop;
 
-/// Where a server would be; only its path counts.
+/// The address in requests; the router ignores it.
 const NOWHERE: &str = "http://127.0.0.1";
-/// Items that the command line writes live as long as the stack's own; it does not know its setting.
+/// How long items that the command line writes are kept. It does not know the setting of the stack.
 const RETENTION: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
 
-/// Its answer.
+/// Answers a request.
 pub(super) async fn answer(router: Router, request: RequestBuilder) -> Result<Answer, String> {
     let request = request.build().map_err(|e| e.to_string())?;
     let request = axum::http::Request::try_from(request).map_err(|e| e.to_string())?;
@@ -28,7 +29,7 @@ pub(super) async fn answer(router: Router, request: RequestBuilder) -> Result<An
     Ok(Answer { status, after, text: String::from_utf8_lossy(&body).into_owned() })
 }
 
-/// Opens a table: the adapter, with the queues that the table names.
+/// Opens a table, with the queues that an item of the table names.
 pub(crate) async fn open(table: &str) -> Result<(Aws, Option<Addresses>), Stop> {
     let connection = stepladder_aws::connect().await;
     let over = |queues| {
@@ -46,19 +47,19 @@ pub(crate) async fn open(table: &str) -> Result<(Aws, Option<Addresses>), Stop> 
 }
 
 impl Client {
-    /// A client of a table, without a server: this program's functions over what the table holds. With `writes`, the
-    /// table must name its queues.
+    /// Creates a client of a table, with this program's functions. With `writes`, the table must
+    /// name its queues.
     ///
     /// # Errors
     /// When the table cannot be read, or does not name its queues.
     pub(crate) async fn of_table(mut app: App, table: &str, writes: bool) -> Result<Self, Stop> {
         let (aws, published) = open(table).await?;
         if writes && published.is_none() {
-            return Err(unnamed(table));
+            return Err(queues_unknown(table));
         }
         let defaults = Config::default();
         let config = Config {
-            // the longest that a Lambda function may have: no function is refused here
+            // the maximum of Lambda, so that no function is refused here
             worker_timeout: std::time::Duration::from_secs(900),
             code: app.code.clone().map_or(defaults.code, Into::into),
             ..defaults
@@ -75,9 +76,9 @@ impl Client {
     }
 }
 
-/// What to say where the queues are not known.
-pub(crate) fn unnamed(table: &str) -> Stop {
+/// The problem of a table that does not name its queues.
+pub(crate) fn queues_unknown(table: &str) -> Stop {
     Stop::problem(format!(
-        "the table `{table}` does not say where its queues are; the sweep writes that within a minute of a deployment"
+        "the table `{table}` does not name its queues yet; the sweep adds them within a minute of a deployment"
     ))
 }

@@ -10,22 +10,22 @@ use axum::response::IntoResponse;
 
 use super::*;
 
-/// What a server was asked.
-type Asked = Arc<Mutex<Vec<(Method, String, String)>>>;
+/// The requests that a server got.
+type Requests = Arc<Mutex<Vec<(Method, String, String)>>>;
 
 /// A server that gives the same answer to everything.
-async fn server(status: u16, body: &'static str) -> (Client, Asked) {
-    let asked = Asked::default();
-    let answer = move |State(asked): State<Asked>, method: Method, uri: Uri, body_in: Bytes| async move {
+async fn server(status: u16, body: &'static str) -> (Client, Requests) {
+    let requests = Requests::default();
+    let answer = move |State(requests): State<Requests>, method: Method, uri: Uri, body_in: Bytes| async move {
         let body_in = String::from_utf8_lossy(&body_in).into_owned();
-        asked.lock().unwrap().push((method, uri.to_string(), body_in));
+        requests.lock().unwrap().push((method, uri.to_string(), body_in));
         (axum::http::StatusCode::from_u16(status).unwrap(), body).into_response()
     };
-    let router = Router::new().fallback(answer).with_state(asked.clone());
+    let router = Router::new().fallback(answer).with_state(requests.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (Client::new(&url, Token::default()).unwrap(), asked)
+    (Client::new(&url, Token::default()).unwrap(), requests)
 }
 
 fn id() -> RunId {
@@ -34,45 +34,45 @@ fn id() -> RunId {
 
 #[tokio::test]
 async fn an_event_is_posted_under_its_key() {
-    let (client, asked) = server(200, r#"{"ids":["01KAVZ9Y3M0000000000000001"],"status":200}"#).await;
+    let (client, requests) = server(200, r#"{"ids":["01KAVZ9Y3M0000000000000001"],"status":200}"#).await;
     let (sent, json) = client.send("a/b c", r#"{"name":"x"}"#.into()).await.unwrap();
     assert_eq!(sent.ids.len(), 1);
     assert!(json.contains("\"status\":200"));
-    assert_eq!(*asked.lock().unwrap(), [(Method::POST, "/e/a%2Fb%20c".into(), r#"{"name":"x"}"#.into())]);
+    assert_eq!(*requests.lock().unwrap(), [(Method::POST, "/e/a%2Fb%20c".into(), r#"{"name":"x"}"#.into())]);
 }
 
 #[tokio::test]
-async fn a_rerun_says_only_what_it_was_told() {
-    let (client, asked) = server(201, r#"{"data":{"run_id":"01KAVZ9Y3M0000000000000002"}}"#).await;
+async fn a_rerun_sends_only_what_is_given() {
+    let (client, requests) = server(201, r#"{"data":{"run_id":"01KAVZ9Y3M0000000000000002"}}"#).await;
     client.rerun(id(), &RerunRequest::default()).await.unwrap();
     client.rerun(id(), &RerunRequest { from_step: Some("s".into()), input: None }).await.unwrap();
-    let bodies: Vec<String> = asked.lock().unwrap().iter().map(|(_, _, body)| body.clone()).collect();
+    let bodies: Vec<String> = requests.lock().unwrap().iter().map(|(_, _, body)| body.clone()).collect();
     assert_eq!(bodies, ["{}", r#"{"from_step":"s"}"#]);
 }
 
 #[tokio::test]
 async fn a_listing_passes_its_filters_on() {
-    let (client, asked) = server(200, r#"{"data":[],"cursor":null}"#).await;
+    let (client, requests) = server(200, r#"{"data":[],"cursor":null}"#).await;
     let (page, _) = client.runs(&[("status", "Failed".into()), ("function", "a&b".into())]).await.unwrap();
     assert!(page.data.is_empty() && page.cursor.is_none());
-    assert_eq!(asked.lock().unwrap()[0].1, "/v1/runs?status=Failed&function=a%26b");
+    assert_eq!(requests.lock().unwrap()[0].1, "/v1/runs?status=Failed&function=a%26b");
 }
 
 #[tokio::test]
-async fn the_servers_own_sentence_is_told() {
+async fn the_sentence_of_the_server_is_shown() {
     let (client, _) = server(404, r#"{"error":"there is no run 01"}"#).await;
     assert_eq!(client.run(id()).await.unwrap_err().to_string(), "there is no run 01");
 }
 
 #[test]
-fn when_to_come_again_is_what_the_server_says() {
+fn the_retry_delay_is_that_of_the_server() {
     let said = |value: &str| retry_after(&HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())])).as_secs();
     assert_eq!((said("17"), said(" 2 "), said("0")), (17, 2, 0));
     assert_eq!((said("soon"), retry_after(&HeaderMap::new()).as_secs()), (1, 1));
 }
 
 #[tokio::test]
-async fn a_server_with_too_much_to_do_is_told_from_one_that_refuses() {
+async fn an_overloaded_server_is_told_from_one_that_refuses() {
     let (client, _) = server(429, r#"{"ids":[],"status":429,"error":"full"}"#).await;
     let pushed_back = client.send("k", "{}".into()).await.unwrap_err();
     assert!(matches!(&pushed_back, ClientError::PushedBack { message, .. } if message == "full"), "{pushed_back:?}");
@@ -86,7 +86,7 @@ async fn a_missing_token_is_named() {
 }
 
 #[tokio::test]
-async fn a_strange_server_is_not_taken_for_ours() {
+async fn a_foreign_server_is_recognized() {
     let (client, _) = server(404, "<html>").await;
     let error = client.cancel(id()).await.unwrap_err().to_string();
     assert!(error.contains("does not look like a Stepladder server (HTTP 404)"), "{error}");
@@ -95,7 +95,7 @@ async fn a_strange_server_is_not_taken_for_ours() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_told_with_what_to_do() {
+async fn an_unreachable_server_is_reported_with_a_hint() {
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", free.local_addr().unwrap());
     drop(free);
@@ -105,8 +105,8 @@ async fn a_server_that_is_not_there_is_told_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn what_no_path_can_hold_is_not_asked_for() {
-    let (client, asked) = server(200, "{}").await;
+async fn a_part_that_no_path_can_hold_is_not_sent() {
+    let (client, requests) = server(200, "{}").await;
     for part in ["", ".", ".."] {
         for error in [
             client.pause(part).await.unwrap_err(),
@@ -118,58 +118,58 @@ async fn what_no_path_can_hold_is_not_asked_for() {
             assert!(matches!(&error, ClientError::NoPath(named) if named == part), "{error:?}");
         }
     }
-    assert!(asked.lock().unwrap().is_empty(), "another route was asked");
+    assert!(requests.lock().unwrap().is_empty(), "a request was sent");
 }
 
 #[tokio::test]
 async fn ids_of_any_letters_are_one_part_of_the_path() {
-    let (client, asked) = server(200, r#"{"data":{"function_id":"f","paused_since":null}}"#).await;
+    let (client, requests) = server(200, r#"{"data":{"function_id":"f","paused_since":null}}"#).await;
     for id in ["a/b", "...", "%2e%2e", "a?b#c", "é \\;:@", " a ", "🦀"] {
         client.pause(id).await.unwrap();
     }
-    let asked = asked.lock().unwrap();
-    let paths: Vec<&str> = asked.iter().map(|(_, path, _)| &path["/v1/functions/".len()..]).collect();
+    let requests = requests.lock().unwrap();
+    let paths: Vec<&str> = requests.iter().map(|(_, path, _)| &path["/v1/functions/".len()..]).collect();
     let of = ["a%2Fb", "...", "%252e%252e", "a%3Fb%23c", "%C3%A9%20%5C;:@", "%20a%20", "%F0%9F%A6%80"];
     assert_eq!(paths, of.map(|id| format!("{id}/pause")));
 }
 
-/// A server that asks for this token, and what it was asked: the path, and the token that came.
+/// A server that asks for this token, and its requests: the path, and the token that came.
 async fn guarded(token: &'static str) -> (String, Arc<Mutex<Vec<(String, Option<String>)>>>) {
-    let asked = Arc::<Mutex<Vec<_>>>::default();
-    let answer = move |State(asked): State<Arc<Mutex<Vec<_>>>>, headers: axum::http::HeaderMap, uri: Uri| async move {
+    let requests = Arc::<Mutex<Vec<_>>>::default();
+    let answer = move |State(requests): State<Arc<Mutex<Vec<_>>>>, headers: axum::http::HeaderMap, uri: Uri| async move {
         let came = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
         let known = came.as_deref() == Some(&format!("Bearer {token}"));
-        asked.lock().unwrap().push((uri.path().to_owned(), came));
+        requests.lock().unwrap().push((uri.path().to_owned(), came));
         match known {
             true => (axum::http::StatusCode::OK, r#"{"data":[]}"#).into_response(),
             false => (axum::http::StatusCode::UNAUTHORIZED, r#"{"error":"who are you?"}"#).into_response(),
         }
     };
-    let router = Router::new().fallback(answer).with_state(asked.clone());
+    let router = Router::new().fallback(answer).with_state(requests.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    (url, asked)
+    (url, requests)
 }
 
 #[tokio::test]
 async fn the_token_goes_to_a_server_that_asks_for_it() {
-    let (url, asked) = guarded("sesame").await;
+    let (url, requests) = guarded("sesame").await;
     let client = Client::new(&url, Token::of(Some("sesame".into()), None, None)).unwrap();
     client.functions().await.unwrap();
     client.functions().await.unwrap();
-    let came: Vec<bool> = asked.lock().unwrap().drain(..).map(|(_, came)| came.is_some()).collect();
-    assert_eq!(came, [false, true, true], "once it has asked, it gets it at once");
+    let came: Vec<bool> = requests.lock().unwrap().drain(..).map(|(_, came)| came.is_some()).collect();
+    assert_eq!(came, [false, true, true], "it is sent at once after the first request");
 
     let (client, open) = server(200, r#"{"data":[]}"#).await;
     let client = Client { token: Token::of(Some("sesame".into()), None, None), ..client };
     client.functions().await.unwrap();
-    assert_eq!(open.lock().unwrap().len(), 1, "it was not asked twice");
+    assert_eq!(open.lock().unwrap().len(), 1, "the request was not repeated");
 }
 
 #[tokio::test]
 async fn the_token_goes_neither_to_events_and_signals_nor_to_another_server() {
-    let (url, asked) = guarded("sesame").await;
+    let (url, requests) = guarded("sesame").await;
     let client = Client::new(&url, Token::of(Some("sesame".into()), None, None)).unwrap();
     for refused in [client.send("k", "{}".into()).await.unwrap_err(), client.signal("s", "1".into()).await.unwrap_err()]
     {
@@ -178,12 +178,12 @@ async fn the_token_goes_neither_to_events_and_signals_nor_to_another_server() {
     let other = Client::new(&url, Token::of(Some("sesame".into()), Some(&url), Some("https://steps.example")));
     let refused = other.unwrap().functions().await.unwrap_err().to_string();
     assert!(refused.contains("STEPLADDER_URL"), "{refused}");
-    assert!(asked.lock().unwrap().iter().all(|(_, came)| came.is_none()), "the token was sent");
+    assert!(requests.lock().unwrap().iter().all(|(_, came)| came.is_none()), "the token was sent");
 }
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let (away, asked) = guarded("sesame").await;
+    let (away, requests) = guarded("sesame").await;
     let elsewhere = Router::new().fallback(async move || axum::response::Redirect::permanent(&away));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://ada:secret@{}", listener.local_addr().unwrap());
@@ -192,11 +192,11 @@ async fn a_redirect_is_not_followed() {
     let error = client.functions().await.unwrap_err().to_string();
     assert!(error.contains("HTTP 308") && error.contains("--url") && !error.contains("secret"), "{error}");
     assert!(client.send("key", "{}".into()).await.is_err());
-    assert!(asked.lock().unwrap().is_empty(), "it was asked");
+    assert!(requests.lock().unwrap().is_empty(), "a request followed the redirect");
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_not_read_to_its_end() {
+async fn an_endless_answer_is_read_up_to_the_limit() {
     let endless = || async {
         let chunk = axum::body::Bytes::from(vec![b' '; 1 << 20]);
         let chunks = futures::stream::repeat_with(move || Ok::<_, std::io::Error>(chunk.clone()));

@@ -1,7 +1,5 @@
-//! The dashboard token: to whom it is sent, and when.
-//!
-//! It is sent to a server that asks for it. Where the environment names a server, it is that server's, and no other
-//! gets it.
+//! The dashboard token. It is sent to a server that requires it. If the environment names a server,
+//! only that server gets it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,28 +8,28 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{URL, address};
 
-/// The variable that holds it.
+/// The variable with the token.
 const TOKEN: &str = "STEPLADDER_DASHBOARD_TOKEN";
 
-/// The token, if there is one for this server.
+/// The token for a server, if there is one.
 #[derive(Clone, Default)]
 pub(super) struct Token {
     text: Option<String>,
-    /// Whether there is one, for another server.
+    /// Whether there is a token, but for another server.
     withheld: bool,
-    /// Whether the server has asked for it.
-    asked_for: Arc<AtomicBool>,
+    /// Whether the server requires the token.
+    required: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Token {
-    /// Without the secret.
+    /// Leaves the secret out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token").field("text", &self.text.is_some()).field("withheld", &self.withheld).finish()
     }
 }
 
 impl Token {
-    /// The environment's token, for the server that `--url` names, or the environment.
+    /// Reads the token of the environment, for the server of `--url` or of the environment.
     pub(super) fn of_environment(url: Option<&str>, named: Option<&str>) -> Self {
         let text = std::env::var(TOKEN).ok().map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
         Self::of(text, url, named)
@@ -43,27 +41,27 @@ impl Token {
             (Some(url), Some(named)) => origin(url) != origin(named),
             _ => false,
         };
-        Self { withheld: is_other && text.is_some(), text: text.filter(|_| !is_other), asked_for: Arc::default() }
+        Self { withheld: is_other && text.is_some(), text: text.filter(|_| !is_other), required: Arc::default() }
     }
 
     pub(super) fn text(&self) -> Option<&str> {
         self.text.as_deref()
     }
 
-    pub(super) fn is_asked_for(&self) -> bool {
-        self.asked_for.load(Relaxed)
+    pub(super) fn is_required(&self) -> bool {
+        self.required.load(Relaxed)
     }
 
-    pub(super) fn asked_for(&self) {
-        self.asked_for.store(true, Relaxed);
+    pub(super) fn mark_required(&self) {
+        self.required.store(true, Relaxed);
     }
 
-    /// What to do where a server asks for a token and none was sent.
+    /// Says what to do when a server requires a token and none was sent.
     pub(super) fn hint(&self) -> Option<String> {
         match (&self.text, self.withheld) {
             (Some(_), _) => None,
-            (None, false) => Some(format!("the commands take a dashboard token from {TOKEN}")),
-            (None, true) => Some(format!("{TOKEN} is sent to the server of {URL} only; set both for this one")),
+            (None, false) => Some(format!("set {TOKEN}")),
+            (None, true) => Some(format!("{TOKEN} is sent only to the server of {URL}; set both for this server")),
         }
     }
 }

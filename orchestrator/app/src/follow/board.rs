@@ -1,5 +1,5 @@
-//! The moving part of the terminal: a line for each step under way, with a spinner and what it waits for. What is over
-//! scrolls by above it.
+//! The live part of the terminal: a line with a spinner for each step under way. Finished steps
+//! scroll by above it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use stepladder_core::{RunId, StepId, Timestamp};
 
 use crate::terminal::text::{now, one_line};
 
-/// More moving lines than this help nobody, and do not fit.
+/// Maximum number of live lines: more do not fit into a terminal.
 const LINES: usize = 12;
 
-/// Lines that move.
+/// The live lines.
 #[derive(Debug)]
 pub(super) struct Board {
     lines: MultiProgress,
@@ -27,13 +27,13 @@ impl Board {
         Self { lines: MultiProgress::new(), moving: HashMap::new() }
     }
 
-    /// A line that stays.
+    /// Prints a line above the live lines.
     pub(super) fn above(&self, line: &str) {
-        // a terminal that is gone shows nothing, and the runs go on
+        // the terminal may be gone; the runs continue
         let _ = self.lines.println(line);
     }
 
-    /// Shows a run's steps that are under way.
+    /// Shows the steps of a run that are under way.
     pub(super) fn show(&mut self, run: &RunDetail) {
         let now = now();
         let mut shown: Vec<(Option<StepId>, String)> = run

@@ -1,7 +1,7 @@
-//! An HTTP answer as Lambda takes it: within its 6 MB, counted as they are sent, in JSON.
+//! HTTP answers for Lambda, which limits the JSON of an answer to 6 MB.
 //!
-//! A text is sent as a JSON string, in which each quote and line break takes two bytes. Where that is too long, the same
-//! bytes are sent in base64, which takes a third more whatever they are.
+//! A text is sent as a JSON string, in which each quote and line break takes two bytes. If that is
+//! too long, the text is sent in base64, which always takes a third more.
 
 use std::pin::Pin;
 
@@ -9,14 +9,14 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use lambda_http::{Body, IntoResponse};
 
-/// Bytes of what a function returns, at most: the quota of a synchronous invocation, 6 MB.
+/// Maximum size of the result of a synchronous invocation: a quota of Lambda.
 const LAMBDA_BYTES: usize = 6 * 1024 * 1024;
-/// Bytes of an answer's body that pass in any case: in base64, with 24 KB for headers.
+/// The size of a body that passes in any case: in base64, with 24 KB for headers.
 pub(super) const ANSWER_BYTES: usize = 4_700_000;
 /// Bytes of the JSON around body and headers.
-const AROUND_BYTES: usize = 512;
+const ENVELOPE_BYTES: usize = 512;
 
-/// A whole answer.
+/// A complete answer.
 pub(super) struct Answer {
     parts: axum::http::response::Parts,
     body: Bytes,
@@ -27,15 +27,15 @@ impl Answer {
         Self { parts, body }
     }
 
-    /// The answer as the function returns it.
+    /// Encodes the answer for Lambda.
     fn encode(mut self) -> Response<Body> {
-        let room = LAMBDA_BYTES.saturating_sub(AROUND_BYTES + header_bytes(&self.parts.headers));
+        let room = LAMBDA_BYTES.saturating_sub(ENVELOPE_BYTES + header_bytes(&self.parts.headers));
         let body = match (as_text(&self.parts.headers, &self.body), &self.body) {
             (Some(text), _) if string_bytes(text) <= room => Body::Text(text.to_owned()),
             (_, body) if base64_bytes(body.len()) <= room => Body::Binary(body.to_vec()),
             (_, body) => {
                 let sentence = format!(
-                    "the answer has {} bytes, and at most {ANSWER_BYTES} pass Lambda; ask for a part of it, or use the \
+                    "the answer has {} bytes, and at most {ANSWER_BYTES} pass Lambda; request a part of it, or use the \
                      command line with --table",
                     body.len()
                 );
@@ -46,7 +46,7 @@ impl Answer {
                 Body::Text(serde_json::json!({ "error": sentence }).to_string())
             }
         };
-        // it is said of the text, or of none; what is sent says its own length
+        // the length of the sent body may differ; Lambda sets it
         self.parts.headers.remove(header::CONTENT_LENGTH);
         Response::from_parts(self.parts, body)
     }
@@ -58,14 +58,14 @@ impl IntoResponse for Answer {
     }
 }
 
-/// The body, if it is text and says so.
+/// Returns the body if its content type says that it is text.
 fn as_text<'a>(headers: &HeaderMap, body: &'a [u8]) -> Option<&'a str> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("text/plain");
     let is_text = kind.starts_with("text/") || kind.starts_with("application/json");
     std::str::from_utf8(body).ok().filter(|_| is_text && !headers.contains_key(header::CONTENT_ENCODING))
 }
 
-/// Bytes of a text as a JSON string.
+/// Returns the size of a text as a JSON string.
 fn string_bytes(text: &str) -> usize {
     let of = |byte| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
@@ -79,9 +79,9 @@ fn base64_bytes(bytes: usize) -> usize {
     2 + bytes.div_ceil(3) * 4
 }
 
-/// Bytes of the headers as members of JSON.
+/// Returns the size of the headers in JSON, at most.
 fn header_bytes(headers: &HeaderMap) -> usize {
-    // a value may hold quotes
+    // each byte of a value may need an escape
     headers.iter().map(|(name, value)| name.as_str().len() + 2 * value.len() + 8).sum()
 }
 
@@ -89,7 +89,7 @@ fn header_bytes(headers: &HeaderMap) -> usize {
 mod tests {
     use super::*;
 
-    /// What the runtime sends, as it does.
+    /// Encodes a body, and returns the size of its JSON.
     fn sent(kind: &str, body: &[u8]) -> (usize, Response<Body>) {
         let parts = Response::builder().header("content-type", kind).body(()).unwrap().into_parts().0;
         let response = Answer::new(parts, Bytes::copy_from_slice(body)).encode();
@@ -101,14 +101,14 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_counted_as_json_has_it() {
+    fn the_size_of_a_text_is_that_of_its_json() {
         for text in ["", "plain", "\"\\\n\r\t\u{8}\u{c}", "\0\u{1}\u{1f}\u{7f}", "é…😀\u{2028}"] {
             assert_eq!(string_bytes(text), serde_json::to_string(text).unwrap().len(), "{text:?}");
         }
     }
 
     #[test]
-    fn a_text_that_doubles_is_sent_in_base64() {
+    fn a_text_with_many_escapes_is_sent_in_base64() {
         let small = sent("application/json", "\"".repeat(1_000_000).as_bytes()).1;
         assert!(matches!(small.body(), Body::Text(_)));
         let quotes = "\"".repeat(ANSWER_BYTES);
@@ -116,13 +116,13 @@ mod tests {
         assert_eq!(large.status(), StatusCode::OK);
         assert!(bytes < LAMBDA_BYTES, "{bytes}");
         assert_eq!(large.body().as_ref(), quotes.as_bytes());
-        // what does not double needs no base64, and may be longer
+        // a text without escapes needs no base64, and may be longer
         let (bytes, plain) = sent("text/html; charset=utf-8", "x".repeat(6_200_000).as_bytes());
         assert!(matches!(plain.body(), Body::Text(_)) && bytes < LAMBDA_BYTES);
     }
 
     #[test]
-    fn what_cannot_pass_is_an_answer_that_says_so() {
+    fn an_answer_that_is_too_large_becomes_413() {
         for body in ["\"".repeat(5_000_000), "x".repeat(7_000_000)] {
             let (_, refused) = sent("application/json", body.as_bytes());
             assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_stays_as_it_is() {
+    fn a_body_that_is_no_text_is_sent_as_bytes() {
         let (_, image) = sent("image/png", &[0xFF, 0x00]);
         assert_eq!(image.body(), &Body::Binary(vec![0xFF, 0x00]));
         let (_, broken) = sent("application/json", &[0xFF]);

@@ -1,4 +1,4 @@
-//! What the environment says: `template.yaml` sets it.
+//! The settings of a process, from environment variables that `template.yaml` sets.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,16 +6,16 @@ use std::time::Duration;
 use stepladder_aws::Addresses;
 use stepladder_engine::Pace;
 
-/// Which part a process plays.
+/// The role of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Moves runs.
+    /// Executes hops.
     Worker,
-    /// Takes events from the events queue.
+    /// Ingests events from the events queue.
     Ingest,
-    /// Fires timers, looks after runs.
+    /// Fires timers.
     Sweep,
-    /// Answers HTTP.
+    /// Serves HTTP.
     Http,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// All of it.
+/// All settings.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) role: Role,
@@ -44,9 +44,9 @@ pub(crate) struct Settings {
     pub(crate) dashboard_token: Option<String>,
 }
 
-/// Workers' time-out unless `STEPLADDER_WORKER_TIMEOUT` says otherwise.
+/// The default of `STEPLADDER_WORKER_TIMEOUT`.
 const WORKER_TIMEOUT: Duration = Duration::from_secs(120);
-/// Days that a run's items are kept unless `STEPLADDER_RETENTION_DAYS` says otherwise.
+/// The default of `STEPLADDER_RETENTION_DAYS`.
 const RETENTION_DAYS: u64 = 30;
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -54,7 +54,7 @@ impl Settings {
     /// Reads the variables; an empty one counts as missing.
     ///
     /// # Errors
-    /// A sentence that names the variable and says what it should be.
+    /// A sentence that names the variable, and says what it must be.
     pub(crate) fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let optional = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
         let required = |name: &str| optional(name).ok_or_else(|| format!("{name} is not set; template.yaml sets it"));
@@ -105,11 +105,11 @@ impl Settings {
         Ok(settings)
     }
 
-    /// A front that others can reach is never open, nor easily guessed.
+    /// Checks that the public HTTP function has secrets that cannot be guessed.
     fn check(&self) -> Result<(), String> {
         if self.role == Role::Http && (self.event_keys.is_empty() || self.dashboard_token.is_none()) {
             return Err(
-                "others can reach this: STEPLADDER_EVENT_KEYS and STEPLADDER_DASHBOARD_TOKEN must be set".into()
+                "this address is public: STEPLADDER_EVENT_KEYS and STEPLADDER_DASHBOARD_TOKEN must be set".into()
             );
         }
         if self.role == Role::Http
@@ -121,7 +121,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Enough to write the line that says why nothing more is known.
+    /// Settings for the log of a process whose settings cannot be read.
     pub(crate) fn unknown() -> Self {
         Self {
             role: Role::Worker,
@@ -142,13 +142,13 @@ mod tests {
     use super::*;
 
     fn read(more: &[(&str, &str)]) -> Result<Settings, String> {
-        let least = [
+        let required = [
             ("STEPLADDER_ROLE", "worker"),
             ("STEPLADDER_TABLE", "runs"),
             ("STEPLADDER_STEPS_QUEUE_URL", "https://sqs.test/steps"),
         ];
-        // the later one counts
-        let all: Vec<_> = least.iter().chain(more).collect();
+        // a later value overrides an earlier one
+        let all: Vec<_> = required.iter().chain(more).collect();
         Settings::read(|name| all.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
     }
 
@@ -157,14 +157,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_has_a_default() {
+    fn optional_variables_have_defaults() {
         let settings = read(&[]).unwrap();
         assert_eq!((settings.role, settings.worker_timeout, settings.pace), (Role::Worker, WORKER_TIMEOUT, None));
         assert_eq!((settings.retention, &*settings.stack), (DAY * 30, "stepladder"));
     }
 
     #[test]
-    fn what_makes_no_sense_is_named() {
+    fn a_bad_variable_is_named() {
         assert!(refused(&[("STEPLADDER_TABLE", " ")]).starts_with("STEPLADDER_TABLE is not set"));
         assert!(refused(&[("STEPLADDER_ROLE", "boss")]).contains("must be worker, ingest, sweep or http"));
         assert!(refused(&[("STEPLADDER_PACE", "fast")]).contains("must be step or budget"));
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_front_without_keys_or_token_is_refused() {
+    fn an_http_function_without_keys_or_token_is_refused() {
         let http = ("STEPLADDER_ROLE", "http");
         let (keys, token) =
             (("STEPLADDER_EVENT_KEYS", "first-key, second-key"), ("STEPLADDER_DASHBOARD_TOKEN", "long-enough"));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn functions_of_their_own_queues_are_read() {
+    fn functions_with_their_own_queues_are_read() {
         let json = r#"{"report":{"queue":"https://sqs.test/report","timeout":300}}"#;
         let settings = read(&[("STEPLADDER_DEDICATED", json)]).unwrap();
         assert_eq!(settings.queues.dedicated["report"].worker_timeout(), Duration::from_secs(300));

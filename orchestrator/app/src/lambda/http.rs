@@ -1,4 +1,4 @@
-//! HTTP: the router of the local server, behind an HTTP API.
+//! HTTP: the router of the local server, behind API Gateway.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,9 +20,10 @@ pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
             dashboard_token: settings.dashboard_token.clone(),
             loopback: false,
             version: env!("CARGO_PKG_VERSION").into(),
-            // one request at a time comes here, and SQS does not fill up: API Gateway's rate is the bound
+            // a process serves one request at a time, and SQS has no limit: API Gateway limits the
+            // rate
             bounds: stepladder_server::Bounds::default(),
-            // an answer is handed over when it is whole
+            // Lambda takes complete answers only
             streams: false,
             answer_bytes: Some(ANSWER_BYTES),
             queues: Some(process.aws.clone()),
@@ -36,7 +37,7 @@ async fn answer(router: Router, request: Request) -> Result<Answer, Infallible> 
     let (parts, body) = router.oneshot(request.map(axum::body::Body::new)).await?.into_parts();
     match axum::body::to_bytes(body, usize::MAX).await {
         Ok(body) => Ok(Answer::new(parts, body)),
-        // every body here is made in memory
+        // this cannot happen: the router creates all bodies in memory
         Err(error) => {
             tracing::error!(%error, "an answer cannot be read");
             let (parts, _) = axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response().into_parts();

@@ -1,5 +1,6 @@
-//! Ingest: the body of a message on the events queue is one event or an array of them, as `POST /e/{key}` takes it; or the
-//! rest of such a message, which an invocation before had no time for.
+//! Ingest: the body of a message on the events queue is one event or an array, as for `POST
+//! /e/{key}`. It may also be the rest of such a message, for which an earlier invocation had no
+//! time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,35 +15,35 @@ use stepladder_engine::{IdSeed, PIECE, Progress, TimeLimit, permanent};
 
 use super::{Process, deadline, records};
 
-/// After an error, what is left is tried again after so long.
-const PAUSE: Duration = Duration::from_secs(10);
+/// The delay of the rest of a message after an error.
+const ERROR_DELAY: Duration = Duration::from_secs(10);
 
 pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
         let (process, deadline) = (process.clone(), deadline(&event.context));
-        let work = move |record| take(process.clone(), record, deadline);
+        let work = move |record| process_message(process.clone(), record, deadline);
         async move { Ok::<_, Error>(records::each(event.payload, work).await) }
     }))
     .await
 }
 
-/// A message that holds no event comes again until the queue gives it to the dead letters: nothing is lost, and a person
-/// sees it. So does one of which nothing could be done. Where a part was done, the rest is sent as a message of its own,
-/// and so each invocation gets further.
-async fn take(process: Arc<Process>, record: SqsMessage, deadline: Timestamp) -> Result<(), String> {
-    // what did not get through the first time is done event by event
+/// Ingests the events of a message. An unreadable message, or one of which no event could be
+/// ingested, fails: the queue delivers it again until it becomes a dead letter. If some events were
+/// ingested, the rest is sent as a new message, so that each invocation makes progress.
+async fn process_message(process: Arc<Process>, record: SqsMessage, deadline: Timestamp) -> Result<(), String> {
+    // a message that failed before is ingested event by event
     let piece = if records::receives(&record) > 1 { 1 } else { PIECE };
     let within = TimeLimit { deadline, piece };
     match EventsMessage::read(record.body.as_deref().unwrap_or_default()).inspect_err(|bad| unreadable(bad))? {
         EventsMessage::Stored(events) => {
             let progress = process.engine.intake().apply_pieces(&events, within).await;
             let left = events[progress.applied..].to_vec();
-            let Some(pause) = told(&progress, left.len())? else { return Ok(()) };
-            process.aws.send_stored(left, pause).await.map_err(|e| e.to_string())
+            let Some(delay) = delay_of_rest(&progress, left.len())? else { return Ok(()) };
+            process.aws.send_stored(left, delay).await.map_err(|e| e.to_string())
         }
         EventsMessage::Sent(body) => {
             let seed = seed(&record);
-            // SQS received them, however late they are taken in
+            // the time when SQS received them, however late they are ingested
             let received_at = Some(seed.at).filter(|at| *at > Timestamp::default());
             ingest(&process, body, seed, received_at, within).await
         }
@@ -66,44 +67,42 @@ async fn ingest(
     let received_at = received_at.unwrap_or_else(|| process.engine.now());
     let progress = process.engine.intake().ingest_pieces(events, seed, Some(received_at), within).await;
     let progress = progress.map_err(|e| e.to_string())?;
-    let Some(pause) = told(&progress, n - progress.applied)? else { return Ok(()) };
+    let Some(delay) = delay_of_rest(&progress, n - progress.applied)? else { return Ok(()) };
     let all: Vec<&RawValue> = serde_json::from_str(body).map_err(|e| e.to_string())?;
     let first = (0..progress.applied).fold(EventId::new(seed.at, seed.random), |id, _| id.next());
-    process.aws.send_rest(&all[progress.applied..], first, received_at, pause).await.map_err(|e| e.to_string())
+    process.aws.send_rest(&all[progress.applied..], first, received_at, delay).await.map_err(|e| e.to_string())
 }
 
-/// A repetition does not turn an invalid message into an event.
+/// Reports a message that no repetition makes readable.
 fn unreadable(bad: &str) {
     records::report("read events", StoreError::Unreadable(bad.to_owned()));
 }
 
-/// Logs how far a message came and after which delay the rest follows. `None` means that there is no rest.
-fn told(progress: &Progress, left: usize) -> Result<Option<Duration>, String> {
+/// Logs the progress of a message, and returns the delay of its rest; `None` if there is no rest.
+fn delay_of_rest(progress: &Progress, left: usize) -> Result<Option<Duration>, String> {
     let Progress { applied, error } = progress;
     if let Some(error) = error {
-        permanent::report("take events in", None, error);
+        permanent::report("ingest events", None, error);
     }
     let error = error.as_ref().map(ToString::to_string);
     if left == 0 {
-        tracing::info!(events = applied, "events taken in");
+        tracing::info!(events = applied, "events ingested");
         return Ok(None);
     }
     if *applied == 0 {
-        return Err(
-            error.unwrap_or_else(|| "the invocation's time was over before the first event was taken in".into())
-        );
+        return Err(error.unwrap_or_else(|| "the invocation had no time for the first event".into()));
     }
-    tracing::warn!(events = applied, left, error, "events taken in; the rest comes as a message of its own");
-    Ok(Some(if error.is_some() { PAUSE } else { Duration::ZERO }))
+    tracing::warn!(events = applied, left, error, "events ingested; the rest is sent as a new message");
+    Ok(Some(if error.is_some() { ERROR_DELAY } else { Duration::ZERO }))
 }
 
-/// Events without an id of their own take the message's and their place in it (rule 15): delivered again, they are the
-/// same events. A dead letter that was moved back still says what its first message was.
+/// Computes the seed of the ids of a message's events (rule 15): a repeated delivery has the same
+/// seed. A redriven message still has the id of its first message.
 fn seed(record: &SqsMessage) -> IdSeed {
     let first = records::attribute(record, MESSAGE_ID).or(record.message_id.as_deref()).unwrap_or_default();
     let sent_at = records::attribute(record, SENT_AT).and_then(|ms| ms.parse().ok()).map(Timestamp::from_millis);
     let at = sent_at.or_else(|| records::sent_at(record)).unwrap_or_default();
-    // the last 16 bits count the events of the message, so that no two messages' ids meet
+    // the last 16 bits count the events of a message, so that ids of two messages never meet
     IdSeed { at, random: id::hash(&[b"message", first.as_bytes()]) & !0xFFFF }
 }
 
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_gives_its_events_the_same_ids_each_time_and_after_a_redrive() {
+    fn a_message_has_the_same_seed_at_each_delivery_and_after_a_redrive() {
         let first = record(serde_json::json!({
             "messageId": "m1", "receiptHandle": "a", "attributes": {"SentTimestamp": "1700000000000"}
         }));

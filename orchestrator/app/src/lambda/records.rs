@@ -1,5 +1,4 @@
-//! Records of an SQS event, each by itself: one that fails, panics or makes no sense is reported, and its neighbours
-//! are done with.
+//! Records of an SQS event. A record that fails or panics is reported alone; the others succeed.
 
 use aws_lambda_events::event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use futures::future::join_all;
@@ -7,14 +6,15 @@ use stepladder_core::Timestamp;
 use stepladder_engine::permanent;
 use stepladder_engine::ports::StoreError;
 
-/// Does what is to be done for each record, side by side, each on a task of its own so that a panic ends no other.
-/// Those that did not succeed are named in the answer (`ReportBatchItemFailures`); the queue delivers them again.
+/// Processes all records concurrently, each in a task of its own, so that a panic fails one record
+/// only. The answer names the failed records (`ReportBatchItemFailures`), which the queue delivers
+/// again.
 pub(super) async fn each<F, Fut>(event: SqsEvent, work: F) -> SqsBatchResponse
 where
     F: Fn(SqsMessage) -> Fut,
     Fut: Future<Output = Result<(), String>> + Send + 'static,
 {
-    let begun = event.records.into_iter().map(|record| {
+    let tasks = event.records.into_iter().map(|record| {
         let id = record.message_id.clone().unwrap_or_default();
         let task = tokio::spawn(work(record));
         async move {
@@ -29,29 +29,30 @@ where
             Some(failure)
         }
     });
-    let failures = join_all(begun).await.into_iter().flatten().collect();
+    let failures = join_all(tasks).await.into_iter().flatten().collect();
     let mut answer = SqsBatchResponse::default();
     answer.batch_item_failures = failures;
     answer
 }
 
-/// Reports an error that no repetition can fix; the record's failure lets the queue give it to the dead letters.
+/// Reports an error that no repetition can fix. The record fails, and the queue makes it a dead
+/// letter.
 pub(super) fn report(doing: &str, error: StoreError) {
     permanent::report(doing, None, &error);
 }
 
-/// How often a record has been delivered, this time included.
+/// Returns the number of deliveries of a record, including this one.
 pub(super) fn receives(record: &SqsMessage) -> u32 {
     record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
-/// When its message was sent.
+/// Returns when the message was sent.
 pub(super) fn sent_at(record: &SqsMessage) -> Option<Timestamp> {
     let sent = record.attributes.get("SentTimestamp").and_then(|ms| ms.parse().ok());
     sent.map(Timestamp::from_millis)
 }
 
-/// A message attribute of text.
+/// Returns a text attribute of the message.
 pub(super) fn attribute<'a>(record: &'a SqsMessage, name: &str) -> Option<&'a str> {
     record.message_attributes.get(name).and_then(|attribute| attribute.string_value.as_deref())
 }
@@ -66,7 +67,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_fails_or_panics_is_reported_and_the_rest_is_done() {
+    async fn a_record_that_fails_or_panics_is_reported_and_the_others_succeed() {
         let answer = each(event(&["good", "bad", "panic", "fine"]), |record| async move {
             match record.body.as_deref() {
                 Some("bad") => Err("no".to_owned()),

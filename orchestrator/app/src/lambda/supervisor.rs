@@ -1,5 +1,5 @@
-//! The supervisor: a body that blocks its thread past its time-out is failed in its place (rule 29), and the process
-//! ends, so that the body does not thaw in a later invocation.
+//! The supervisor: it fails a body that blocks its thread past its timeout (rule 29), and ends the
+//! process, so that the body cannot continue in a later invocation.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,42 +9,43 @@ use stepladder_engine::permanent;
 
 use super::{Process, backend};
 
-/// How often it looks.
-const EACH: Duration = Duration::from_secs(1);
-/// How long it waits at most after permanent errors.
-const LATER: Duration = Duration::from_secs(60);
+/// The time between two checks.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// The longest wait after permanent errors.
+const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// Starts it, on a thread and with connections of its own: the body may hold the threads of the runtime.
+/// Starts the supervisor, on its own thread and with its own connections: bodies may block the
+/// threads of the runtime.
 pub(super) fn start(process: &Arc<Process>) {
     let process = process.clone();
     let watch = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(watch(process)),
-        Err(error) => tracing::error!(%error, "no supervisor: steps that block their thread are not noticed"),
+        Err(error) => tracing::error!(%error, "no supervisor: steps that block their thread are not detected"),
     };
     if let Err(error) = std::thread::Builder::new().name("supervisor".into()).spawn(watch) {
-        tracing::error!(%error, "no supervisor: steps that block their thread are not noticed");
+        tracing::error!(%error, "no supervisor: steps that block their thread are not detected");
     }
 }
 
 async fn watch(process: Arc<Process>) {
-    tokio::time::sleep(EACH).await;
+    tokio::time::sleep(INTERVAL).await;
     let own = Arc::new(backend(&Connection::from_environment(), &process.settings));
     let engine = process.engine.supervisor(own);
-    let mut wait = EACH;
+    let mut wait = INTERVAL;
     loop {
         match engine.expel_overdue().await {
-            Ok(expelled) if expelled.is_empty() => wait = EACH,
+            Ok(expelled) if expelled.is_empty() => wait = INTERVAL,
             Ok(expelled) => {
                 for (run, step) in expelled {
-                    tracing::error!(%run, %step, "a step blocks its thread past its time-out; its run goes on without it");
+                    tracing::error!(%run, %step, "a step blocks its thread past its timeout; its run continues without it");
                 }
-                // what else runs in this process is taken over when its lease ends
+                // other workers take over the remaining runs of this process when their leases end
                 std::process::exit(1);
             }
             Err(error) if permanent::report("fail a step that blocks its thread", None, &error) => {
-                wait = (wait * 2).min(LATER);
+                wait = (wait * 2).min(MAX_WAIT);
             }
-            Err(error) => tracing::warn!(%error, "the supervisor could not write; it tries again"),
+            Err(error) => tracing::warn!(%error, "the supervisor could not write; it retries"),
         }
         tokio::time::sleep(wait).await;
     }

@@ -1,4 +1,5 @@
-//! The sweep: called once a minute. It fires what is due, and tells the table where the queues are.
+//! The sweep, invoked once a minute. It fires due timers, and writes the addresses of the queues
+//! into the table.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,7 @@ async fn sweep(process: Arc<Process>, published: Arc<AtomicBool>) -> Result<(), 
     };
     let swept = process.engine.sweep().await.inspect_err(reported)?;
     tracing::info!(target: "stepladder::sweep", timers = swept.timers, watched = swept.watched, "swept");
-    // the addresses change with a deployment, and a deployment starts new processes
+    // once a process: addresses change only with a deployment, which starts new processes
     if !published.load(Ordering::Relaxed) {
         process.aws.publish(&process.settings.queues).await.inspect_err(reported)?;
         published.store(true, Ordering::Relaxed);

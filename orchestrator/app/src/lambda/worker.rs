@@ -1,4 +1,4 @@
-//! The worker: a record of the steps queue is a wake, and a wake is a hop.
+//! The worker: each record of the steps queue is a wake, which asks for a hop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,17 +13,17 @@ use tracing::Instrument;
 
 use super::{Process, records, supervisor};
 
-/// What an invocation keeps for its answer: a hop counts its deadline without it.
+/// The time that an invocation keeps for its answer; the deadline of a hop is earlier.
 const RESERVE: Duration = Duration::from_millis(500);
 
 pub(super) async fn serve(process: Arc<Process>) -> Result<(), Error> {
     supervisor::start(&process);
     let daemon = Arc::new(Daemon::from_env());
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| invoked(process.clone(), daemon.clone(), event)))
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| invoke(process.clone(), daemon.clone(), event)))
         .await
 }
 
-async fn invoked(
+async fn invoke(
     process: Arc<Process>,
     daemon: Arc<Daemon>,
     event: LambdaEvent<SqsEvent>,
@@ -33,19 +33,24 @@ async fn invoked(
     let header = context.xray_trace_id.as_deref().and_then(Header::parse).or_else(Header::from_env);
     let answer = records::each(event.payload, |record| {
         let span = tracing::info_span!("hop", request_id = context.request_id, run = tracing::field::Empty);
-        let traced = Traced { daemon: daemon.clone(), header: header.clone() };
-        hop(process.clone(), record, deadline, traced).instrument(span)
+        let trace_target = TraceTarget { daemon: daemon.clone(), header: header.clone() };
+        hop(process.clone(), record, deadline, trace_target).instrument(span)
     });
     Ok(answer.await)
 }
 
-/// The trace that a hop belongs to.
-struct Traced {
+/// The trace of a hop.
+struct TraceTarget {
     daemon: Arc<Daemon>,
     header: Option<Header>,
 }
 
-async fn hop(process: Arc<Process>, record: SqsMessage, deadline: Timestamp, traced: Traced) -> Result<(), String> {
+async fn hop(
+    process: Arc<Process>,
+    record: SqsMessage,
+    deadline: Timestamp,
+    trace_target: TraceTarget,
+) -> Result<(), String> {
     let wake = stepladder_aws::decode_wake(record.body.as_deref().unwrap_or_default());
     let wake = wake.inspect_err(|error| records::report("read a wake", StoreError::Unreadable(error.clone())))?;
     tracing::Span::current().record("run", tracing::field::display(wake.run));
@@ -54,13 +59,13 @@ async fn hop(process: Arc<Process>, record: SqsMessage, deadline: Timestamp, tra
     let delivery = Delivery { wake, receipt: Receipt::Invocation, receives: records::receives(&record) };
     let engine = process.engine.clone();
     let hop = async move { engine.hop_until(delivery, deadline).await.map_err(|e| e.to_string()) };
-    let Some(header) = traced.header else { return hop.await };
+    let Some(header) = trace_target.header else { return hop.await };
     let id = SegmentId::new(SystemEntropy.bits() as u64);
     let start = jiff::Timestamp::now();
     let result = trace::scope(header.pass_on(id).to_string(), hop).await;
     let mut annotations = vec![("run", run.as_str()), ("group", &*group)];
     annotations.extend(step.as_deref().map(|step| ("step", step)));
-    traced.daemon.send(&Subsegment {
+    trace_target.daemon.send(&Subsegment {
         name: "hop",
         id,
         header: &header,

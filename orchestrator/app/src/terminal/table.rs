@@ -1,12 +1,12 @@
-//! Plain columns under a heading, wide as their widest cell; colours do not count. Not a grid: lines are for reading
-//! and for `grep`, each row is one line.
+//! Tables: columns under headings, each as wide as its widest cell. Each row is one line, so that
+//! `grep` works on it.
 
 use std::fmt;
 
 use console::measure_text_width;
 use owo_colors::OwoColorize;
 
-/// Rows under headings.
+/// A table.
 #[derive(Debug)]
 pub(crate) struct Table {
     headings: Vec<&'static str>,
@@ -16,7 +16,7 @@ pub(crate) struct Table {
 #[derive(Debug)]
 enum Row {
     Cells(Vec<String>),
-    /// Belongs to the row above, and spans the columns.
+    /// A line that belongs to the row above, and spans all columns.
     Note(String),
 }
 
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_end_with_their_last_word() {
+    fn lines_have_no_trailing_spaces() {
         let mut table = Table::new(["A", "B", ""]);
         table.row(["long".into(), String::new(), String::new()]);
         assert_eq!(plain(&table), "A     B\nlong");

@@ -1,4 +1,4 @@
-//! Durations, ages and foreign texts, as people read and write them.
+//! Durations, ages, JSON and texts from outside, for a terminal.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use stepladder_api::text::duration;
 use stepladder_core::Timestamp;
 use stepladder_engine::clock::{Clock, SystemClock};
 
-/// Reads `50ms`, `2s`, `1m 30s`, `30d`. A day has 24 hours.
+/// Parses a duration such as `50ms`, `2s`, `1m 30s` or `30d`. A day has 24 hours.
 ///
 /// # Errors
-/// A sentence, for the option that it was given to.
+/// A sentence with an example.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let span: Option<jiff::Span> = text.trim().parse().ok();
     span.and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok())
@@ -27,8 +27,8 @@ pub(crate) fn relative(at: Timestamp, now: Timestamp) -> String {
     if at > now { format!("in {}", duration(at.since(now))) } else { format!("{} ago", duration(now.since(at))) }
 }
 
-/// A foreign text as one line of at most `longest` characters: what would move the cursor or break the line is taken
-/// out.
+/// Formats a text from outside as one line of at most `longest` characters, without line breaks and
+/// control characters.
 pub(crate) fn one_line(text: &str, longest: usize) -> String {
     let words: Vec<&str> =
         text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
@@ -40,7 +40,7 @@ pub(crate) fn one_line(text: &str, longest: usize) -> String {
     format!("{cut}…")
 }
 
-/// JSON on several lines, its keys in the order in which they came.
+/// Indents JSON, with its keys in their order.
 pub(crate) fn pretty_json(json: &str) -> String {
     let pretty = || {
         let mut out = Vec::new();
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_with_their_units() {
+    fn durations_are_parsed_with_their_units() {
         assert_eq!(parse_duration("50ms"), Ok(Duration::from_millis(50)));
         assert_eq!(parse_duration("2s"), Ok(Duration::from_secs(2)));
         assert_eq!(parse_duration("1m"), Ok(Duration::from_secs(60)));
@@ -68,7 +68,7 @@ mod tests {
 
     #[cfg(feature = "local")]
     #[test]
-    fn what_is_no_duration_is_refused_with_an_example() {
+    fn a_text_that_is_no_duration_is_refused_with_an_example() {
         for text in ["", "5", "ms", "-2s", "soon"] {
             assert!(parse_duration(text).expect_err(text).contains("write it like 50ms"), "{text}");
         }
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_text_cannot_break_the_line_or_move_the_cursor() {
+    fn a_text_from_outside_cannot_break_the_line_or_move_the_cursor() {
         assert_eq!(one_line("a\n\tb\u{1b}[2Jc\r\n", 80), "a b [2Jc");
         assert_eq!(one_line("abcdef", 4), "abc…");
         assert_eq!(one_line("abcd", 4), "abcd");

@@ -1,7 +1,7 @@
-//! What can be done from a page: forms that are posted, and lead back to a page that says what became of it.
+//! Forms of pages. Each leads to a page that shows the result.
 //!
-//! All of them are guarded by [`same_site`](crate::guard::origin::same_site): the login's cookie alone is no proof that the
-//! person who is logged in meant it.
+//! [`same_site`](crate::guard::origin::same_site) guards all of them: the login cookie does not
+//! prove that the user sent the form.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -16,72 +16,80 @@ use super::form::{FORM_BYTES, Fields};
 use super::runs::PAGE;
 use super::shell::is_local;
 use super::text::query;
-use super::{Asked, sorry};
+use super::{PageRequest, problem_page};
 use crate::error::Problem;
 use crate::guard::body::json_text;
 use crate::path::RunPath;
 use crate::router::{CANCEL_REASON, Shared};
 
-/// What was done, told by the address of the page that follows: a word and numbers, never a text of anybody's.
-pub(super) struct Did {
+/// The result of a form, read from the address of the page that follows: a word and numbers, never
+/// free text.
+pub(super) struct Notice {
     pub(super) sentence: String,
     pub(super) failed: bool,
 }
 
-impl Did {
-    pub(super) fn of(asked: &Asked) -> Option<Self> {
-        let number = |name| asked.part(name).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
+impl Notice {
+    pub(super) fn of(request: &PageRequest) -> Option<Self> {
+        let number = |name| request.parameter(name).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
         let (n, missed) = (number("n"), number("missed"));
         let runs = if n == 1 { "1 run".to_owned() } else { format!("{n} runs") };
-        let done = match asked.part("did")? {
+        let done = match request.parameter("did")? {
             "cancel" => format!("Cancelled {runs}."),
-            "rerun" => format!("Started {runs} again."),
-            "hasten" => "It goes on now.".into(),
-            "pause" => "Paused: its runs wait to begin, those that have begun go on.".into(),
-            "resume" => "Resumed: the runs that waited begin.".into(),
+            "rerun" => format!("Reran {runs}."),
+            "hasten" => "The wait was skipped.".into(),
+            "pause" => "Paused: new runs wait to start; started runs continue.".into(),
+            "resume" => "Resumed: the waiting runs start.".into(),
             "send" => "The event was sent.".into(),
-            "redrive" => return Some(super::health::redriven(asked)),
-            "none" => "Nothing was chosen: tick the runs first.".into(),
+            "redrive" => return Some(super::health::redrive_notice(request)),
+            "none" => "No run was selected: tick the runs first.".into(),
             _ => return None,
         };
         let failed = missed > 0 || n == 0;
-        let sentence = if missed > 0 { format!("{done} {missed} could not be.") } else { done };
+        let sentence = if missed > 0 { format!("{done} {missed} failed.") } else { done };
         Some(Self { sentence, failed })
     }
 }
 
-/// `POST /runs`: the same with each run that is ticked.
-pub(super) async fn on_many(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
-    match many(&shared, body).await {
+/// What the form of the list does with runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RunAction {
+    Cancel,
+    Rerun,
+}
+
+/// `POST /runs`: cancels or reruns each selected run.
+pub(super) async fn act_on_runs(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
+    match apply_to_runs(&shared, body).await {
         Ok(to) => Redirect::to(&to).into_response(),
-        Err(problem) => sorry(&shared, &headers, &problem),
+        Err(problem) => problem_page(&shared, &headers, &problem),
     }
 }
 
-async fn many(shared: &Shared, body: Body) -> Result<String, Problem> {
+async fn apply_to_runs(shared: &Shared, body: Body) -> Result<String, Problem> {
     let fields = Fields::read(shared, body, FORM_BYTES, &["back", "do", "run"]).await?;
     let back = Some(fields.get("back")).filter(|back| is_local(back)).unwrap_or("/");
-    let ticked: Vec<&str> = fields.all("run").collect();
-    if ticked.len() > PAGE {
-        return Err(Problem::bad_request(format!("{} runs are ticked; a page has at most {PAGE}", ticked.len())));
+    let selected: Vec<&str> = fields.all("run").collect();
+    if selected.len() > PAGE {
+        return Err(Problem::bad_request(format!("{} runs are selected; a page has at most {PAGE}", selected.len())));
     }
-    let runs: Vec<RunId> = ticked.iter().filter_map(|run| run.parse().ok()).collect();
-    let mut missed = ticked.len() - runs.len();
-    let did = match fields.get("do") {
-        "cancel" => "cancel",
-        "rerun" => "rerun",
+    let runs: Vec<RunId> = selected.iter().filter_map(|run| run.parse().ok()).collect();
+    let mut missed = selected.len() - runs.len();
+    let action = match fields.get("do") {
+        "cancel" => RunAction::Cancel,
+        "rerun" => RunAction::Rerun,
         other => return Err(Problem::bad_request(format!("`do` is `{other}`; use cancel or rerun"))),
     };
-    // cancelling makes room, it needs none
+    // a cancellation needs no room
     let mut admitted = None;
-    if did == "rerun" {
+    if action == RunAction::Rerun {
         admitted.insert(shared.intake.admit(&shared.engine)?).reserve(runs.len())?;
     }
     let mut done = 0;
     for run in runs {
-        let result = match did {
-            "cancel" => shared.engine.control().cancel(run, CANCEL_REASON).await.map(drop),
-            _ => shared.engine.control().rerun(run, Rerun::default()).await.map(drop),
+        let result = match action {
+            RunAction::Cancel => shared.engine.control().cancel(run, CANCEL_REASON).await.map(drop),
+            RunAction::Rerun => shared.engine.control().rerun(run, Rerun::default()).await.map(drop),
         };
         match result {
             Ok(()) => done += 1,
@@ -89,7 +97,11 @@ async fn many(shared: &Shared, body: Body) -> Result<String, Problem> {
             Err(_) => missed += 1,
         }
     }
-    let did = if done == 0 && missed == 0 { "none" } else { did };
+    let did = match action {
+        _ if done == 0 && missed == 0 => "none",
+        RunAction::Cancel => "cancel",
+        RunAction::Rerun => "rerun",
+    };
     let mark = if back.contains('?') { '&' } else { '?' };
     Ok(format!("{back}{mark}did={did}&n={done}&missed={missed}"))
 }
@@ -108,24 +120,25 @@ pub(super) async fn cancel(
     };
     match cancelled {
         Ok(run) => Redirect::to(&format!("/runs/{run}?did=cancel&n=1")).into_response(),
-        Err(problem) => sorry(&shared, &headers, &problem),
+        Err(problem) => problem_page(&shared, &headers, &problem),
     }
 }
 
-/// `POST /runs/{id}/hasten`: a sleep is cut short, a retry is not waited for; without a step, that of the function itself.
-pub(super) async fn hasten(
+/// `POST /runs/{id}/hasten`: skips the sleep or the retry delay of a step; without a step, the
+/// retry delay of the handler.
+pub(super) async fn skip_wait(
     State(shared): State<Shared>,
     headers: HeaderMap,
     path: Result<RunPath, Problem>,
     body: Body,
 ) -> Response {
-    match hastened(&shared, path, body).await {
+    match skip_wait_of_form(&shared, path, body).await {
         Ok(run) => Redirect::to(&format!("/runs/{run}?did=hasten&n=1")).into_response(),
-        Err(problem) => sorry(&shared, &headers, &problem),
+        Err(problem) => problem_page(&shared, &headers, &problem),
     }
 }
 
-async fn hastened(shared: &Shared, path: Result<RunPath, Problem>, body: Body) -> Result<RunId, Problem> {
+async fn skip_wait_of_form(shared: &Shared, path: Result<RunPath, Problem>, body: Body) -> Result<RunId, Problem> {
     let RunPath(run) = path?;
     let fields = Fields::read(shared, body, FORM_BYTES, &["step"]).await?;
     // no step has an empty name
@@ -136,15 +149,15 @@ async fn hastened(shared: &Shared, path: Result<RunPath, Problem>, body: Body) -
     Ok(run)
 }
 
-/// `POST /function/pause`: runs of a function begin no more, or again.
+/// `POST /function/pause`: pauses or resumes a function.
 pub(super) async fn pause(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
-    match paused(&shared, body).await {
+    match pause_or_resume(&shared, body).await {
         Ok(to) => Redirect::to(&to).into_response(),
-        Err(problem) => sorry(&shared, &headers, &problem),
+        Err(problem) => problem_page(&shared, &headers, &problem),
     }
 }
 
-async fn paused(shared: &Shared, body: Body) -> Result<String, Problem> {
+async fn pause_or_resume(shared: &Shared, body: Body) -> Result<String, Problem> {
     let fields = Fields::read(shared, body, FORM_BYTES, &["id", "do"]).await?;
     let id = fields.get("id");
     let did = match fields.get("do") {
@@ -155,31 +168,32 @@ async fn paused(shared: &Shared, body: Body) -> Result<String, Problem> {
     Ok(format!("/function{}", query([("id", id), ("did", did), ("n", "1")])))
 }
 
-/// `POST /runs/{id}/rerun`: from the beginning or from a step, with the same input or another; leads to the new run.
+/// `POST /runs/{id}/rerun`: reruns a run as a whole or from a step, with the same input or another.
+/// Leads to the new run.
 pub(super) async fn rerun(
     State(shared): State<Shared>,
     headers: HeaderMap,
     path: Result<RunPath, Problem>,
     body: Body,
 ) -> Response {
-    match again(&shared, path, body).await {
+    match rerun_of_form(&shared, path, body).await {
         Ok(run) => Redirect::to(&format!("/runs/{run}")).into_response(),
-        Err(problem) => sorry(&shared, &headers, &problem),
+        Err(problem) => problem_page(&shared, &headers, &problem),
     }
 }
 
-async fn again(shared: &Shared, path: Result<RunPath, Problem>, body: Body) -> Result<RunId, Problem> {
+async fn rerun_of_form(shared: &Shared, path: Result<RunPath, Problem>, body: Body) -> Result<RunId, Problem> {
     let RunPath(run) = path?;
     let fields = Fields::read(shared, body, FORM_BYTES, &["from_step", "input"]).await?;
     let mut admitted = shared.intake.admit(&shared.engine)?;
     admitted.reserve(1)?;
     let from_step = Some(fields.get("from_step")).filter(|step| !step.is_empty()).map(str::to_owned);
-    let how = Rerun { from_step, input: input(fields.get("input"))? };
+    let how = Rerun { from_step, input: json_input(fields.get("input"))? };
     Ok(shared.engine.control().rerun(run, how).await?)
 }
 
-/// The JSON of an editor; nothing when it was left empty. What it must be besides JSON is the engine's to say.
-pub(super) fn input(text: &str) -> Result<Option<stepladder_core::Json>, Problem> {
+/// Reads the JSON of an editor; `None` when it is blank. The engine checks what the JSON must be.
+pub(super) fn json_input(text: &str) -> Result<Option<stepladder_core::Json>, Problem> {
     if text.len() > EVENT_BYTES {
         let sentence = format!("the input has {} bytes; at most {EVENT_BYTES} are allowed", text.len());
         return Err(Problem::new(axum::http::StatusCode::PAYLOAD_TOO_LARGE, sentence));

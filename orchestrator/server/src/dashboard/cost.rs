@@ -1,7 +1,8 @@
-//! What runs cost at AWS's list prices, and what remembering their steps saved.
+//! The cost of runs at the list prices of AWS, and what remembering their steps saved.
 //!
-//! The crate `stepladder-cost` counts it from journals. On one machine nothing of it is paid: the page says what the same
-//! runs would cost on AWS. It reads the journals of the newest [`RUNS`] runs.
+//! The crate `stepladder-cost` counts it from journals. On one machine nothing of it is paid: the
+//! page says what the same runs would cost on AWS. It reads the journals of the newest [`RUNS`]
+//! runs.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,7 @@ use stepladder_engine::{Engine, EngineError, RunSearch};
 
 use super::shell::{Shell, Tab};
 use super::text::{Moment, brief, query};
-use super::{Asked, html, sorry};
+use super::{PageRequest, html_page, problem_page};
 use crate::router::Shared;
 
 /// Runs that are counted.
@@ -58,7 +59,7 @@ struct FunctionRow {
     id: String,
     link: String,
     runs: usize,
-    /// What one of its runs costs, on average.
+    /// The average cost of a run.
     each: String,
     cost: CostWords,
 }
@@ -72,10 +73,10 @@ pub(super) struct CostWords {
     pub(super) requests: String,
     pub(super) compute: String,
     pub(super) executed: String,
-    /// What models cost, and their tokens; nothing when none was used.
+    /// The price of models, and their tokens; `None` when no model was used.
     pub(super) ai: Option<String>,
     pub(super) tokens: Option<String>,
-    /// Steps that did not run again, and what they took; nothing when nothing was saved.
+    /// Steps that were not repeated, and their time; `None` when nothing was saved.
     pub(super) saved: Option<String>,
 }
 
@@ -104,18 +105,18 @@ impl CostWords {
 }
 
 /// `GET /cost`.
-pub(super) async fn page(State(shared): State<Shared>, asked: Asked) -> Response {
-    let before = match asked.query.number("cursor", "the link of the page before") {
+pub(super) async fn page(State(shared): State<Shared>, request: PageRequest) -> Response {
+    let before = match request.query.number("cursor", "a link of the previous page") {
         Ok(before) => before,
-        Err(problem) => return sorry(&shared, &asked.headers, &problem),
+        Err(problem) => return problem_page(&shared, &request.headers, &problem),
     };
-    match look(&shared, before, &asked).await {
-        Ok(page) => html(StatusCode::OK, &page),
-        Err(error) => sorry(&shared, &asked.headers, &error.into()),
+    match load_page(&shared, before, &request).await {
+        Ok(page) => html_page(StatusCode::OK, &page),
+        Err(error) => problem_page(&shared, &request.headers, &error.into()),
     }
 }
 
-async fn look(shared: &Shared, before: Option<RunId>, asked: &Asked) -> Result<CostPage, EngineError> {
+async fn load_page(shared: &Shared, before: Option<RunId>, request: &PageRequest) -> Result<CostPage, EngineError> {
     let engine = &shared.engine;
     let found = engine.query().search(&RunSearch { before, limit: RUNS, ..RunSearch::default() }).await?;
     let costs = join_all(found.runs.iter().map(|run| cost_of(engine, run.run))).await;
@@ -145,7 +146,7 @@ async fn look(shared: &Shared, before: Option<RunId>, asked: &Asked) -> Result<C
         cost: CostWords::of(&cost),
     };
     Ok(CostPage {
-        shell: Shell::new(shared, &asked.headers, Tab::Cost),
+        shell: Shell::new(shared, &request.headers, Tab::Cost),
         counted: runs.len(),
         runs,
         functions: functions.into_iter().map(of).collect(),

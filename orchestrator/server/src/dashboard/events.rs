@@ -1,4 +1,4 @@
-//! Events: what came in and what each started, one event, and sending one.
+//! Events: the list with the runs of each, one event, and the forms that send one.
 //!
 //! The list reads [`PAGE`] events, and the runs of each.
 
@@ -12,13 +12,13 @@ use stepladder_core::limits::EVENT_BYTES;
 use stepladder_core::{EventId, NewEvent, RunId, RunRow, Status};
 use stepladder_engine::EventDetail;
 
-use super::act::{Did, input};
+use super::act::{Notice, json_input};
 use super::form::{FORM_BYTES, Fields};
 use super::run::EDITOR_BYTES;
 use super::shell::{Shell, Tab};
 use super::text::{Moment, brief, size};
-use super::value::{Room, Shown, indented};
-use super::{Asked, html, sorry};
+use super::value::{ByteBudget, ShownValue, indented};
+use super::{PageRequest, html_page, problem_page};
 use crate::error::Problem;
 use crate::path::EventPath;
 use crate::router::Shared;
@@ -71,22 +71,22 @@ struct EventsPage {
     events: Vec<EventRow>,
     older: Option<EventId>,
     is_first: bool,
-    /// Names that start something, for the editor.
+    /// Names that start a function, for the editor.
     names: Vec<String>,
 }
 
 /// `GET /events`.
-pub(super) async fn list(State(shared): State<Shared>, asked: Asked) -> Response {
-    match look(&shared, &asked).await {
-        Ok(page) => html(StatusCode::OK, &page),
-        Err(problem) => sorry(&shared, &asked.headers, &problem),
+pub(super) async fn list(State(shared): State<Shared>, request: PageRequest) -> Response {
+    match load_page(&shared, &request).await {
+        Ok(page) => html_page(StatusCode::OK, &page),
+        Err(problem) => problem_page(&shared, &request.headers, &problem),
     }
 }
 
-async fn look(shared: &Shared, asked: &Asked) -> Result<EventsPage, Problem> {
-    let before = asked.part("before").map(|id| {
+async fn load_page(shared: &Shared, request: &PageRequest) -> Result<EventsPage, Problem> {
+    let before = request.parameter("before").map(|id| {
         id.parse::<EventId>()
-            .map_err(|_| Problem::bad_request(format!("`before` is `{id}`; follow the link of the page before")))
+            .map_err(|_| Problem::bad_request(format!("`before` is `{id}`; follow a link of the previous page")))
     });
     let before = before.transpose()?;
     let looks = shared.engine.query().events(before, PAGE).await?;
@@ -100,7 +100,7 @@ async fn look(shared: &Shared, asked: &Asked) -> Result<EventsPage, Problem> {
     names.sort_unstable();
     names.dedup();
     Ok(EventsPage {
-        shell: Shell::new(shared, &asked.headers, Tab::Events),
+        shell: Shell::new(shared, &request.headers, Tab::Events),
         older: looks.last().filter(|_| looks.len() == PAGE).map(|look| look.event.id),
         events: looks.iter().map(|look| EventRow::of(look, RUNS_IN_LIST)).collect(),
         is_first: before.is_none(),
@@ -113,36 +113,40 @@ async fn look(shared: &Shared, asked: &Asked) -> Result<EventsPage, Problem> {
 struct EventPage {
     shell: Shell,
     event: EventRow,
-    data: Shown,
+    data: ShownValue,
     sender_id: Option<String>,
     ts: Moment,
     editor: String,
-    did: Option<Did>,
+    notice: Option<Notice>,
 }
 
-/// `GET /events/{id}`, by the event's id or its sender's.
-pub(super) async fn one(State(shared): State<Shared>, path: Result<EventPath, Problem>, asked: Asked) -> Response {
+/// `GET /events/{id}`, by the server's id or the sender's.
+pub(super) async fn one(
+    State(shared): State<Shared>,
+    path: Result<EventPath, Problem>,
+    request: PageRequest,
+) -> Response {
     let look = match path {
         Ok(EventPath(id)) => shared.engine.query().event_with_runs(&id).await.map_err(Problem::from),
         Err(problem) => Err(problem),
     };
     match look {
-        Ok(look) => html(StatusCode::OK, &page_of(&shared, &look, &asked)),
-        Err(problem) => sorry(&shared, &asked.headers, &problem),
+        Ok(look) => html_page(StatusCode::OK, &page_of(&shared, &look, &request)),
+        Err(problem) => problem_page(&shared, &request.headers, &problem),
     }
 }
 
-fn page_of(shared: &Shared, look: &EventDetail, asked: &Asked) -> EventPage {
+fn page_of(shared: &Shared, look: &EventDetail, request: &PageRequest) -> EventPage {
     let event = &look.event;
     let text = event.data.get();
     EventPage {
-        shell: Shell::new(shared, &asked.headers, Tab::Events),
+        shell: Shell::new(shared, &request.headers, Tab::Events),
         event: EventRow::of(look, RUNS),
-        data: Room::new().show(&event.data, format!("/events/{}/data", event.id)),
+        data: ByteBudget::new().show(&event.data, format!("/events/{}/data", event.id)),
         sender_id: event.external_id.as_deref().map(|id| brief(id, 300)),
         ts: Moment::of(event.ts),
         editor: if text.len() <= EDITOR_BYTES { indented(text) } else { String::new() },
-        did: Did::of(asked),
+        notice: Notice::of(request),
     }
 }
 
@@ -158,57 +162,58 @@ pub(super) async fn data(
     };
     match event {
         Ok(event) => super::values::file(&format!("{}-data.json", event.id), event.data.get().to_owned()),
-        Err(problem) => sorry(&shared, &headers, &problem),
+        Err(problem) => problem_page(&shared, &headers, &problem),
     }
 }
 
-/// `POST /events`: sends an event, and leads to it.
+/// `POST /events`: sends an event. Leads to its page.
 pub(super) async fn send(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
-    match sent(&shared, body).await {
+    match send_form(&shared, body).await {
         Ok(id) => Redirect::to(&format!("/events/{id}?did=send&n=1")).into_response(),
-        Err(problem) => sorry(&shared, &headers, &problem),
+        Err(problem) => problem_page(&shared, &headers, &problem),
     }
 }
 
-async fn sent(shared: &Shared, body: Body) -> Result<EventId, Problem> {
+async fn send_form(shared: &Shared, body: Body) -> Result<EventId, Problem> {
     let fields = Fields::read(shared, body, FORM_BYTES, &["name", "data", "id"]).await?;
-    let data = input(fields.get("data"))?;
+    let data = json_input(fields.get("data"))?;
     let mut event = json!({ "name": fields.get("name").trim() });
     if let Some(id) = Some(fields.get("id").trim()).filter(|id| !id.is_empty()) {
         event["id"] = id.into();
     }
-    // the data as it was written: its numbers and the order of its fields
+    // the data stays text: its numbers and the order of its fields must not change
     let mut text = event.to_string();
     if let Some(data) = data {
         text.truncate(text.len() - 1);
         text = format!("{text},\"data\":{}}}", data.get());
     }
-    take(shared, NewEvent::decode_all(text.as_bytes())?).await
+    ingest_one(shared, NewEvent::decode_all(text.as_bytes())?).await
 }
 
-/// `POST /events/{id}/replay`: the same name and data as a new event, now.
+/// `POST /events/{id}/replay`: sends the same name and data as a new event.
 pub(super) async fn replay(
     State(shared): State<Shared>,
     path: Result<EventPath, Problem>,
     headers: HeaderMap,
 ) -> Response {
-    match replayed(&shared, path).await {
+    match send_again(&shared, path).await {
         Ok(id) => Redirect::to(&format!("/events/{id}?did=send&n=1")).into_response(),
-        Err(problem) => sorry(&shared, &headers, &problem),
+        Err(problem) => problem_page(&shared, &headers, &problem),
     }
 }
 
-async fn replayed(shared: &Shared, path: Result<EventPath, Problem>) -> Result<EventId, Problem> {
+async fn send_again(shared: &Shared, path: Result<EventPath, Problem>) -> Result<EventId, Problem> {
     let EventPath(id) = path?;
     let event = shared.engine.query().event(&id).await?;
     if event.data.get().len() > EVENT_BYTES {
-        return Err(Problem::bad_request("this event is larger than events may be now"));
+        return Err(Problem::bad_request("this event is larger than an event may be now"));
     }
-    take(shared, vec![NewEvent { user: event.user, ..NewEvent::new(event.name, event.data) }]).await
+    ingest_one(shared, vec![NewEvent { user: event.user, ..NewEvent::new(event.name, event.data) }]).await
 }
 
-/// On a task of its own: a browser that goes away must not leave an event stored and its runs not started.
-async fn take(shared: &Shared, events: Vec<NewEvent>) -> Result<EventId, Problem> {
+/// Ingests an event, in a task of its own: when the browser goes away, all runs of the stored event
+/// are still created.
+async fn ingest_one(shared: &Shared, events: Vec<NewEvent>) -> Result<EventId, Problem> {
     let mut admitted = shared.intake.admit(&shared.engine)?;
     admitted.reserve(events.len())?;
     let engine = shared.engine.clone();
@@ -217,6 +222,6 @@ async fn take(shared: &Shared, events: Vec<NewEvent>) -> Result<EventId, Problem
         drop(admitted);
         ids
     });
-    let away = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server could not take the event; try again");
-    ingest.await.map_err(|_| away())??.first().copied().ok_or_else(away)
+    let failed = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server could not accept the event; try again");
+    ingest.await.map_err(|_| failed())??.first().copied().ok_or_else(failed)
 }

@@ -1,8 +1,8 @@
-//! The functions, and one of them: what starts it, what bounds it, how its runs have gone of late.
+//! Functions: the list, and one function with its triggers, its limits and its latest runs.
 //!
-//! The list reads the newest [`STRIP`] rows of each of the first [`MOST_LISTED`] functions. A function's page reads its
-//! newest [`HISTORY`] rows, the journals of at most [`TIMED`] ended runs for the times of their steps, and those of live
-//! runs for the lines that they stand in.
+//! The list reads the newest [`STRIP`] rows of each of the first [`STRIP_FUNCTIONS`] functions. A
+//! function's page reads its newest [`HISTORY`] rows, the journals of at most [`TIMED`] ended runs
+//! for the times of their steps, and those of live runs for their wait queues.
 
 mod history;
 
@@ -15,20 +15,20 @@ use stepladder_core::{Json, RunId, Spec, Status, Timestamp};
 use stepladder_engine::{Engine, EngineError};
 
 use self::history::{History, StepTimes, bars, times};
-use super::act::Did;
+use super::act::Notice;
 use super::run::EDITOR_BYTES;
 use super::runs::RunRow;
 use super::shell::{Shell, Tab};
 use super::text::{Moment, brief, duration, query};
 use super::value::indented;
-use super::{Asked, html, sorry};
+use super::{PageRequest, html_page, problem_page};
 use crate::error::Problem;
 use crate::router::Shared;
 
 /// Runs in a function's row of the list.
 const STRIP: usize = 20;
 /// Functions whose newest runs the list shows.
-const MOST_LISTED: usize = 50;
+const STRIP_FUNCTIONS: usize = 50;
 /// Runs that a function's page counts.
 const HISTORY: usize = 300;
 /// Ended runs whose steps are timed.
@@ -36,7 +36,7 @@ const TIMED: usize = 30;
 /// Runs that the page lists.
 const LISTED: usize = 10;
 
-/// A function as its description has it.
+/// A function.
 struct FunctionRow {
     id: String,
     link: String,
@@ -48,7 +48,7 @@ struct FunctionRow {
     on_failure: Option<String>,
     /// Its newest runs, oldest first: status and id.
     strip: Vec<(Status, RunId)>,
-    /// Since when its runs do not begin.
+    /// When it was paused.
     paused: Option<Moment>,
 }
 
@@ -84,23 +84,24 @@ struct FunctionsPage {
 }
 
 /// `GET /functions`.
-pub(super) async fn list(State(shared): State<Shared>, asked: Asked) -> Response {
+pub(super) async fn list(State(shared): State<Shared>, request: PageRequest) -> Response {
     let strips =
-        join_all(shared.engine.functions().specs().take(MOST_LISTED).map(|spec| strip(&shared.engine, &spec.id))).await;
+        join_all(shared.engine.functions().specs().take(STRIP_FUNCTIONS).map(|spec| strip(&shared.engine, &spec.id)))
+            .await;
     let paused = match shared.engine.functions().paused().await {
         Ok(paused) => paused,
-        Err(error) => return sorry(&shared, &asked.headers, &error.into()),
+        Err(error) => return problem_page(&shared, &request.headers, &error.into()),
     };
     let mut strips = strips.into_iter();
     let mut functions = Vec::new();
     for spec in shared.engine.functions().specs() {
         match strips.next().unwrap_or_else(|| Ok(Vec::new())) {
             Ok(strip) => functions.push(FunctionRow::of(spec, strip, paused.get(&spec.id).copied())),
-            Err(error) => return sorry(&shared, &asked.headers, &error.into()),
+            Err(error) => return problem_page(&shared, &request.headers, &error.into()),
         }
     }
-    let shell = Shell::new(&shared, &asked.headers, Tab::Functions);
-    html(StatusCode::OK, &FunctionsPage { shell, functions, strip: STRIP })
+    let shell = Shell::new(&shared, &request.headers, Tab::Functions);
+    html_page(StatusCode::OK, &FunctionsPage { shell, functions, strip: STRIP })
 }
 
 async fn strip(engine: &Engine, function: &str) -> Result<Vec<(Status, RunId)>, EngineError> {
@@ -117,56 +118,56 @@ struct FunctionPage {
     history: History,
     steps: Vec<StepTimes>,
     timed: usize,
-    lines: Vec<LineRow>,
+    wait_queues: Vec<WaitQueueRow>,
     runs: Vec<RunRow>,
-    /// The event that starts it, and an example of its data; nothing when no event does.
+    /// The event that starts it, and an example of its data; `None` when no event does.
     event: Option<String>,
     example: String,
-    /// Whether the example is the function's own.
+    /// Whether the function declares the example.
     declared: bool,
-    /// The run whose event it is else.
+    /// Otherwise, the run whose event is the example.
     example_of: Option<RunId>,
-    did: Option<Did>,
+    notice: Option<Notice>,
 }
 
-/// Who holds and who waits.
-struct LineRow {
+/// A concurrency limit: its holders and its wait queue.
+struct WaitQueueRow {
     key: String,
     slots: u32,
     held: Vec<(RunId, String)>,
-    line: Vec<(RunId, Moment)>,
-    /// Whether the line may go on behind what is shown.
+    tickets: Vec<(RunId, Moment)>,
+    /// Whether the wait queue may be longer than what is shown.
     more: bool,
 }
 
 /// `GET /function?id=`: an id may hold a `/`.
-pub(super) async fn one(State(shared): State<Shared>, asked: Asked) -> Response {
-    // as it is: an id may begin or end with a space
-    let id = asked.query.get("id").unwrap_or_default().to_owned();
-    match look(&shared, &id, &asked).await {
-        Ok(page) => html(StatusCode::OK, &page),
-        Err(problem) => sorry(&shared, &asked.headers, &problem),
+pub(super) async fn one(State(shared): State<Shared>, request: PageRequest) -> Response {
+    // not trimmed: an id may begin or end with a space
+    let id = request.query.get("id").unwrap_or_default().to_owned();
+    match load_page(&shared, &id, &request).await {
+        Ok(page) => html_page(StatusCode::OK, &page),
+        Err(problem) => problem_page(&shared, &request.headers, &problem),
     }
 }
 
-async fn look(shared: &Shared, id: &str, asked: &Asked) -> Result<FunctionPage, Problem> {
+async fn load_page(shared: &Shared, id: &str, request: &PageRequest) -> Result<FunctionPage, Problem> {
     let engine = &shared.engine;
     let none = || Problem::not_found(format!("there is no function `{}`", brief(id, 100)));
     let spec = engine.functions().specs().find(|spec| *spec.id == *id).ok_or_else(none)?;
     let rows = engine.query().rows_of(id, HISTORY).await?;
     let now = engine.now();
     let ended = rows.iter().filter(|row| row.ended.is_some()).take(TIMED);
-    // one that was deleted meanwhile is left out
+    // a run that was deleted meanwhile is left out
     let details: Vec<_> = join_all(ended.map(|row| engine.query().run(row.run))).await.into_iter().flatten().collect();
     let newest = rows.iter().take(LISTED);
     let runs = join_all(newest.map(|row| engine.query().summary_of(row.run))).await;
     let runs = runs.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
-    let lines = engine.query().wait_queues_of(id).await?.into_iter().map(|view| LineRow {
+    let wait_queues = engine.query().wait_queues_of(id).await?.into_iter().map(|view| WaitQueueRow {
         key: brief(&view.limit.key, 200),
         slots: view.limit.slots,
         held: view.held.iter().map(|h| (h.holder.run, brief(&h.holder.step, 80))).collect(),
         more: view.line.len() == stepladder_engine::MAX_TICKETS,
-        line: view.line.iter().map(|place| (place.run, Moment::of(place.queued_at))).collect(),
+        tickets: view.line.iter().map(|place| (place.run, Moment::of(place.queued_at))).collect(),
     });
     let fits = |data: &Json| data.get().len() <= EDITOR_BYTES;
     let declared = spec.example.as_ref().filter(|example| fits(&example.data));
@@ -178,17 +179,17 @@ async fn look(shared: &Shared, id: &str, asked: &Asked) -> Result<FunctionPage, 
         None => recent().map(|run| (&run.event.data, run.summary.run)).unzip(),
     };
     Ok(FunctionPage {
-        shell: Shell::new(shared, &asked.headers, Tab::Functions),
+        shell: Shell::new(shared, &request.headers, Tab::Functions),
         function: FunctionRow::of(spec, Vec::new(), engine.functions().paused_since(id).await?),
         history: bars(&rows, now),
         steps: times(&details),
         timed: details.len(),
-        lines: lines.collect(),
+        wait_queues: wait_queues.collect(),
         runs: runs.map(|run| RunRow::of(&run, now)).collect(),
         example: data.map_or_else(|| "{}".into(), |data| indented(data.get())),
         declared: declared.is_some(),
         example_of,
         event,
-        did: Did::of(asked),
+        notice: Notice::of(request),
     })
 }

@@ -1,7 +1,8 @@
-//! Health: what waits, what executes, when timers come due; dead letters, and their way back.
+//! Health: the backlog, bodies that execute, due timers, and dead letters with a button to redrive
+//! them.
 //!
-//! Reads the sweep's cursor and at most [`MOST_TIMERS`](stepladder_engine::MOST_TIMERS) timers of 11 minutes. Where the queues are a service of their own, each is
-//! counted with one request.
+//! The page reads the sweep's cursor and at most [`MOST_TIMERS`](stepladder_engine::MOST_TIMERS)
+//! timers of 11 minutes. Where the queues are a service of their own, one request counts each.
 
 use std::time::Duration;
 
@@ -14,29 +15,29 @@ use stepladder_core::wake::TimerPurpose;
 use stepladder_engine::ports::queues::{QueueContents, QueueDepth, RedriveBounds, RedriveResult};
 use stepladder_engine::{EngineError, Health};
 
-use super::act::Did;
+use super::act::Notice;
 use super::shell::{Shell, Tab};
 use super::text::{Moment, brief, duration, query};
-use super::{Asked, html, sorry};
+use super::{PageRequest, html_page, problem_page};
 use crate::error::Problem;
 use crate::router::Shared;
 
 /// Rows of a table.
 const ROWS: usize = 50;
-/// Dead letters of a kind that one press of the button moves,
-const AT_A_PRESS: usize = 100;
-/// in so long a time: well within the time-out of the HTTP function, whatever it is set to.
-const PRESSED_FOR: Duration = Duration::from_secs(2);
+/// Maximum number of dead letters of a kind that one press of the button moves.
+const REDRIVE_BATCH: usize = 100;
+/// Maximum time of one press: much less than any timeout of the HTTP function.
+const REDRIVE_TIME: Duration = Duration::from_secs(2);
 
 #[derive(Template)]
 #[template(path = "health.html")]
 struct HealthPage {
     shell: Shell,
-    /// Wakes that are late, others that wait, and wakes served; nothing where the queue is a service of its own.
+    /// Due wakes, waiting wakes, and served wakes; `None` where the queue is a service of its own.
     backlog: Option<(usize, usize, u64)>,
     /// Whether the queues are services of their own.
     remote: bool,
-    /// Those queues; `None` when they did not answer.
+    /// Those queues; `None` when the service did not answer.
     queues: Option<Vec<QueueRow>>,
     /// Messages in the queues of dead letters.
     dead: u64,
@@ -44,10 +45,10 @@ struct HealthPage {
     bodies: usize,
     swept_to: Option<Moment>,
     timers: Vec<TimerRow>,
-    /// How many there are, where they are more than rows.
+    /// The number of timers, when it exceeds the rows.
     all_timers: Option<String>,
     late: String,
-    did: Option<Did>,
+    notice: Option<Notice>,
 }
 
 struct QueueRow {
@@ -67,8 +68,8 @@ impl QueueRow {
                 QueueContents::Wakes => "wakes".into(),
                 QueueContents::WakesOf(function) => format!("wakes of {}", brief(function, 100)),
                 QueueContents::Events => "events".into(),
-                QueueContents::DeadWakes => "wakes that nobody could work on".into(),
-                QueueContents::DeadEvents => "events that nobody could take in".into(),
+                QueueContents::DeadWakes => "wakes that no worker could process".into(),
+                QueueContents::DeadEvents => "events that could not be ingested".into(),
             },
             visible: depth.visible,
             in_flight: depth.in_flight,
@@ -94,15 +95,15 @@ struct TimerRow {
     late: bool,
 }
 
-/// `GET /health/page`: `/health` is asked by load balancers.
-pub(super) async fn page(State(shared): State<Shared>, asked: Asked) -> Response {
-    match look(&shared, &asked).await {
-        Ok(page) => html(StatusCode::OK, &page),
-        Err(error) => sorry(&shared, &asked.headers, &error.into()),
+/// `GET /health/page`; `/health` is for load balancers.
+pub(super) async fn page(State(shared): State<Shared>, request: PageRequest) -> Response {
+    match load_page(&shared, &request).await {
+        Ok(page) => html_page(StatusCode::OK, &page),
+        Err(error) => problem_page(&shared, &request.headers, &error.into()),
     }
 }
 
-async fn look(shared: &Shared, asked: &Asked) -> Result<HealthPage, EngineError> {
+async fn load_page(shared: &Shared, request: &PageRequest) -> Result<HealthPage, EngineError> {
     let (health, depths) = tokio::join!(shared.engine.query().health(), depths(shared));
     let Health { backlog, executing, swept_to, timers, more_timers } = health?;
     let late = timers.iter().filter(|timer| timer.due < shared.engine.now()).count();
@@ -127,7 +128,7 @@ async fn look(shared: &Shared, asked: &Asked) -> Result<HealthPage, EngineError>
         late: timer.due < now,
     };
     Ok(HealthPage {
-        shell: Shell::new(shared, &asked.headers, Tab::Health).live("/live/none".into()),
+        shell: Shell::new(shared, &request.headers, Tab::Health).live("/live/none".into()),
         backlog: backlog.map(|backlog| (backlog.due, backlog.waiting, backlog.served)),
         remote: shared.queues.is_some(),
         dead: depths.iter().flatten().filter(|depth| depth.contents.is_dead()).map(QueueDepth::all).sum(),
@@ -138,30 +139,30 @@ async fn look(shared: &Shared, asked: &Asked) -> Result<HealthPage, EngineError>
         all_timers: (timers.len() > ROWS).then(|| at_least(timers.len())),
         late: at_least(late),
         timers: timers.iter().take(ROWS).map(timer).collect(),
-        did: Did::of(asked),
+        notice: Notice::of(request),
     })
 }
 
-/// What is in the queues; none where there are none, `None` where they do not answer: the rest of the page is then all
-/// the more of interest.
+/// Counts the messages of each queue. Returns `None` when the service does not answer: the page
+/// still shows the rest.
 async fn depths(shared: &Shared) -> Option<Vec<QueueDepth>> {
     let Some(queues) = &shared.queues else { return Some(Vec::new()) };
     queues.depths().await.inspect_err(|error| tracing::warn!(%error, "the queues cannot be counted")).ok()
 }
 
-/// `POST /health/redrive`: dead letters back to their queues, so many at a time.
+/// `POST /health/redrive`: moves a batch of dead letters back to their queues.
 pub(super) async fn redrive(State(shared): State<Shared>, headers: HeaderMap) -> Response {
-    match moved(&shared).await {
+    match redrive_batch(&shared).await {
         Ok(to) => Redirect::to(&to).into_response(),
-        Err(problem) => sorry(&shared, &headers, &problem),
+        Err(problem) => problem_page(&shared, &headers, &problem),
     }
 }
 
-async fn moved(shared: &Shared) -> Result<String, Problem> {
-    let none = || Problem::not_found("the local queue gives nothing up: there are no dead letters");
+async fn redrive_batch(shared: &Shared) -> Result<String, Problem> {
+    let none = || Problem::not_found("the local queue has no dead letters");
     let queues = shared.queues.as_ref().ok_or_else(none)?;
     let RedriveResult { wakes, events, unreadable, cut_short } =
-        queues.redrive(RedriveBounds { most: AT_A_PRESS, within: PRESSED_FOR }).await.map_err(EngineError::Store)?;
+        queues.redrive(RedriveBounds { most: REDRIVE_BATCH, within: REDRIVE_TIME }).await.map_err(EngineError::Store)?;
     tracing::info!(wakes, events, unreadable, cut_short, "dead letters were moved back");
     let [wakes, events, left] = [wakes, events, unreadable].map(|n| n.to_string());
     let more = if cut_short { "1" } else { "" };
@@ -169,9 +170,9 @@ async fn moved(shared: &Shared) -> Result<String, Problem> {
     Ok(format!("/health/page{}", query(parts)))
 }
 
-/// What a press of the button did, from the address of the page that follows.
-pub(super) fn redriven(asked: &Asked) -> Did {
-    let number = |name| asked.part(name).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
+/// Reads the result of a redrive from the address of the page.
+pub(super) fn redrive_notice(request: &PageRequest) -> Notice {
+    let number = |name| request.parameter(name).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
     let (wakes, events, left) = (number("wakes"), number("events"), number("left"));
     let mut sentence = match (wakes, events) {
         (0, 0) => "No dead letter was moved.".to_owned(),
@@ -182,11 +183,11 @@ pub(super) fn redriven(asked: &Asked) -> Did {
     };
     match left {
         0 => {}
-        1 => sentence.push_str(" 1 is left: nobody can read it."),
-        left => sentence.push_str(&format!(" {left} are left: nobody can read them.")),
+        1 => sentence.push_str(" 1 is left: it is unreadable."),
+        left => sentence.push_str(&format!(" {left} are left: they are unreadable.")),
     }
-    if asked.part("more").is_some() {
+    if request.parameter("more").is_some() {
         sentence.push_str(" There may be more: press again.");
     }
-    Did { sentence, failed: left > 0 }
+    Notice { sentence, failed: left > 0 }
 }

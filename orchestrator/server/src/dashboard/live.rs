@@ -1,8 +1,8 @@
-//! News: streams that say that a page has changed, and never what it says now. The page is fetched again by its script,
-//! through the same route, guard and templates as before.
+//! Streams that say that a page has changed, but not how. The script of the page then fetches it
+//! again, through the same route, guard and templates.
 //!
-//! Each stream asks the engine once a second, as a poll would; it saves the browser the questions, and the network the
-//! answers that say nothing new. Behind HTTP that cannot stream there is none: 204 tells the script to poll.
+//! Each stream queries the engine once a second, as polling would, but without requests and answers
+//! that say nothing new. Where HTTP cannot stream, 204 tells the script to poll.
 
 use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -22,45 +22,47 @@ use stepladder_engine::{Engine, EngineError};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::Asked;
+use super::PageRequest;
 use super::runs::Search;
 use crate::error::Problem;
 use crate::path::RunPath;
 use crate::router::Shared;
 
-/// Streams at a time. Who comes later polls.
-pub(crate) const MOST_STREAMS: usize = 64;
-/// Between two questions.
-const EACH: Duration = Duration::from_secs(1);
-/// A stream ends after this time, and the browser comes again: a client that reads no news holds its place no longer.
-const LASTS: Duration = Duration::from_secs(10 * 60);
-/// Questions without news after which a comment shows that the stream lives, and finds out whether anybody listens.
-const SILENT: u32 = 15;
+/// Maximum number of streams at a time. Other pages poll.
+pub(crate) const MAX_STREAMS: usize = 64;
+/// The time between two queries.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// The lifetime of a stream. The browser then opens another; a client that reads nothing frees its
+/// permit.
+const STREAM_LIFETIME: Duration = Duration::from_secs(10 * 60);
+/// Queries without a change after which a comment is sent: it keeps the connection open, and
+/// detects a closed one.
+const SILENT_POLLS: u32 = 15;
 
-/// `GET /live/runs?…`: whenever the first page of this search changes.
-pub(super) async fn of_listing(State(shared): State<Shared>, asked: Asked) -> Response {
-    if let Err(problem) = Search::of(&asked, shared.engine.now()) {
+/// `GET /live/runs?…`: says when the first page of this search changes.
+pub(super) async fn of_listing(State(shared): State<Shared>, request: PageRequest) -> Response {
+    if let Err(problem) = Search::of(&request, shared.engine.now()) {
         return problem.into_response();
     }
-    let seen = match asked.query.number("seen", "the number that the page has") {
+    let seen = match request.query.number("seen", "the number that the page has") {
         Ok(seen) => seen,
         Err(problem) => return problem.into_response(),
     };
-    let Some(place) = place(&shared) else { return nothing() };
-    let asked = Arc::new(asked);
-    stream(shared.engine.clone(), place, seen, move |engine| {
-        let asked = asked.clone();
+    let Some(permit) = permit(&shared) else { return no_stream() };
+    let request = Arc::new(request);
+    stream(shared.engine.clone(), permit, seen, move |engine| {
+        let request = request.clone();
         async move {
-            // a stretch of time that ends now moves on
-            let Ok(search) = Search::of(&asked, engine.now()) else { return Ok(0) };
-            Ok(print_of(&search.look(&engine).await?.found.runs))
+            // a time span that ends now moves with the clock
+            let Ok(search) = Search::of(&request, engine.now()) else { return Ok(0) };
+            Ok(fingerprint(&search.run(&engine).await?.found.runs))
         }
     })
 }
 
-/// Another number when another list is shown. It holds within a process; a stream that comes back to another one hears
-/// of a change once too often.
-pub(super) fn print_of(runs: &[RunSummary]) -> u64 {
+/// Returns a number that changes with the list. It differs between processes: a stream that
+/// reconnects to another process reports one change too many.
+pub(super) fn fingerprint(runs: &[RunSummary]) -> u64 {
     let mut hash = DefaultHasher::new();
     for run in runs {
         (run.run, run.status, run.ended_at).hash(&mut hash);
@@ -68,83 +70,87 @@ pub(super) fn print_of(runs: &[RunSummary]) -> u64 {
     hash.finish()
 }
 
-/// `GET /live/runs/{id}?seen=`: whenever the run has more entries than the page has seen.
-pub(super) async fn of_run(State(shared): State<Shared>, path: Result<RunPath, Problem>, asked: Asked) -> Response {
+/// `GET /live/runs/{id}?seen=`: says when the run has more entries than the page shows.
+pub(super) async fn of_run(
+    State(shared): State<Shared>,
+    path: Result<RunPath, Problem>,
+    request: PageRequest,
+) -> Response {
     let RunPath(run) = match path {
         Ok(path) => path,
         Err(problem) => return problem.into_response(),
     };
-    let seen: Seq = match asked.query.number("seen", "the number of an entry") {
+    let seen: Seq = match request.query.number("seen", "the number of an entry") {
         Ok(seen) => seen.unwrap_or(0),
         Err(problem) => return problem.into_response(),
     };
-    let Some(place) = place(&shared) else { return nothing() };
+    let Some(permit) = permit(&shared) else { return no_stream() };
     let entries = Arc::new(AtomicU64::new(seen));
-    stream(shared.engine.clone(), place, Some(seen), move |engine| entries_of(engine, run, entries.clone()))
+    stream(shared.engine.clone(), permit, Some(seen), move |engine| count_entries(engine, run, entries.clone()))
 }
 
-/// Reads on behind what was read: a long journal is not read each second.
-async fn entries_of(engine: Arc<Engine>, run: RunId, entries: Arc<AtomicU64>) -> Result<u64, EngineError> {
+/// Counts the entries of a run. It reads new entries only: a long journal is not read each second.
+async fn count_entries(engine: Arc<Engine>, run: RunId, entries: Arc<AtomicU64>) -> Result<u64, EngineError> {
     let now = engine.query().entries_since(run, entries.load(Relaxed)).await?;
     entries.store(now, Relaxed);
     Ok(now)
 }
 
-fn place(shared: &Shared) -> Option<OwnedSemaphorePermit> {
+fn permit(shared: &Shared) -> Option<OwnedSemaphorePermit> {
     shared.streams.clone()?.try_acquire_owned().ok()
 }
 
-/// `GET /live/none`: for pages without a stream, which are fetched now and then.
+/// `GET /live/none`: for pages without a stream, which poll.
 pub(super) async fn none() -> Response {
-    nothing()
+    no_stream()
 }
 
-/// Browsers do not ask for a stream again that answered so.
-fn nothing() -> Response {
+/// Answers with 204, after which a browser does not request the stream again.
+fn no_stream() -> Response {
     StatusCode::NO_CONTENT.into_response()
 }
 
-struct Telling<A> {
+struct NewsStream<A> {
     engine: Arc<Engine>,
-    ask: A,
+    query: A,
     known: Option<u64>,
     clock: Interval,
     ends: Instant,
     silent: u32,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
-/// Says `changed` whenever the answer is another one than before. It ends after [`LASTS`], with the server, or when the
-/// storage fails: the browser then comes again.
+/// Sends `changed` when the result of `query` changes. The stream ends after [`STREAM_LIFETIME`],
+/// with the server, and when the storage fails. The browser then opens another.
 fn stream<F>(
     engine: Arc<Engine>,
-    place: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     known: Option<u64>,
-    ask: impl Fn(Arc<Engine>) -> F + Send + 'static,
+    query: impl Fn(Arc<Engine>) -> F + Send + 'static,
 ) -> Response
 where
     F: Future<Output = Result<u64, EngineError>> + Send + 'static,
 {
-    let mut clock = tokio::time::interval(EACH);
+    let mut clock = tokio::time::interval(POLL_INTERVAL);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let ends = Instant::now() + LASTS;
-    let telling = Telling { engine, ask, known, clock, ends, silent: SILENT, _place: place };
-    let news = futures::stream::unfold(telling, |mut telling| async move {
+    let ends = Instant::now() + STREAM_LIFETIME;
+    let stream = NewsStream { engine, query, known, clock, ends, silent: SILENT_POLLS, _permit: permit };
+    let news = futures::stream::unfold(stream, |mut stream| async move {
         loop {
-            telling.clock.tick().await;
-            if telling.engine.is_stopping() || Instant::now() >= telling.ends {
+            stream.clock.tick().await;
+            if stream.engine.is_stopping() || Instant::now() >= stream.ends {
                 return None;
             }
-            let answer = (telling.ask)(telling.engine.clone()).await.ok()?;
-            let first = telling.known.replace(answer).map(|known| known != answer);
-            telling.silent += 1;
+            let answer = (stream.query)(stream.engine.clone()).await.ok()?;
+            let first = stream.known.replace(answer).map(|known| known != answer);
+            stream.silent += 1;
             let event = match first {
                 Some(true) => Event::default().event("changed").data(answer.to_string()),
-                None | Some(false) if telling.silent > SILENT => Event::default().comment("still here"),
+                None | Some(false) if stream.silent > SILENT_POLLS => Event::default().comment("still here"),
                 None | Some(false) => continue,
             };
-            telling.silent = 0;
-            return Some((Ok::<_, Infallible>(event), telling));
+            stream.silent = 0;
+            return Some((Ok::<_, Infallible>(event), stream));
         }
     });
     Sse::new(news).into_response()

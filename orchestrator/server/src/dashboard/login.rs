@@ -1,4 +1,4 @@
-//! The login page: the dashboard token once, a cookie from then on.
+//! The login page: it takes the dashboard token once, and sets a cookie.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -10,8 +10,8 @@ use crate::error::Problem;
 use crate::guard::auth::COOKIE;
 use crate::router::Shared;
 
-/// Seconds that a login lasts: 30 days.
-const LASTS: u32 = 30 * 24 * 60 * 60;
+/// How long a login lasts, in seconds: 30 days.
+const LIFETIME: u32 = 30 * 24 * 60 * 60;
 
 /// `GET /login`.
 pub(super) async fn form(State(shared): State<Shared>, headers: HeaderMap) -> Response {
@@ -26,20 +26,20 @@ pub(super) async fn log_in(State(shared): State<Shared>, headers: HeaderMap, bod
     let Some(token) = &shared.token else { return Redirect::to("/").into_response() };
     let given = match Fields::read(&shared, body, OPEN_FORM_BYTES, &["token"]).await {
         Ok(fields) => fields.get("token").trim().to_owned(),
-        Err(problem) => return super::sorry(&shared, &headers, &problem),
+        Err(problem) => return super::problem_page(&shared, &headers, &problem),
     };
     if given.is_empty() {
         let missing = Problem::bad_request("log in with a form field `token`");
-        return super::sorry(&shared, &headers, &missing);
+        return super::problem_page(&shared, &headers, &missing);
     }
-    if !token.is(&given) {
-        let sentence = "that is not the token that the server was started with";
+    if !token.matches(&given) {
+        let sentence = "this is not the dashboard token of this server";
         return super::login_page(&shared, &headers, StatusCode::UNAUTHORIZED, Some(sentence));
     }
-    // behind a proxy that speaks TLS the cookie must never travel without it
+    // behind a proxy that ends TLS, the browser must send the cookie over TLS only
     let secure = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     let cookie = format!(
-        "{COOKIE}={}; Path=/; Max-Age={LASTS}; HttpOnly; SameSite=Strict{}",
+        "{COOKIE}={}; Path=/; Max-Age={LIFETIME}; HttpOnly; SameSite=Strict{}",
         token.cookie,
         if secure { "; Secure" } else { "" }
     );

@@ -1,7 +1,8 @@
-//! The runs: which are shown, and what can be done with several at once.
+//! Runs: the list with its filters, and the forms for several runs at once.
 //!
-//! Reads a stretch of the listing, and the journals of those in it that live or failed (for their status, their error):
-//! at most [`MOST_LOOKED_AT`](stepladder_engine::MOST_LOOKED_AT) rows a function, however many are stored.
+//! The page reads a part of the listing, and the journals of its live runs (for their status) and
+//! of its failed runs (for their error): at most
+//! [`MOST_LOOKED_AT`](stepladder_engine::MOST_LOOKED_AT) rows a function, however many are stored.
 
 mod search;
 
@@ -12,13 +13,13 @@ use axum::response::{IntoResponse, Redirect, Response};
 use stepladder_core::{RunId, Status, Timestamp};
 use stepladder_engine::view::RunSummary;
 
-use self::search::Looked;
 pub(super) use self::search::Search;
-use super::act::Did;
-use super::live::print_of;
+use self::search::SearchResult;
+use super::act::Notice;
+use super::live::fingerprint;
 use super::shell::{Shell, Tab};
 use super::text::{self, Moment, brief, duration, sentence};
-use super::{Asked, html, sorry};
+use super::{PageRequest, html_page, problem_page};
 use crate::router::Shared;
 
 /// Runs on a page.
@@ -31,22 +32,22 @@ const ERROR_BYTES: usize = 300;
 struct RunsPage {
     shell: Shell,
     search: Search,
-    /// Each status, and whether it is the chosen one.
+    /// Each status, whether it is selected, and its link.
     statuses: Vec<(Status, bool, String)>,
     /// The link to runs of every status.
     every: String,
     functions: Vec<(String, bool)>,
     spans: Vec<(&'static str, &'static str, bool)>,
     runs: Vec<RunRow>,
-    /// What the text was taken for.
+    /// How the text was understood.
     meaning: Option<String>,
     /// The link to older runs.
     older: Option<String>,
     /// The link to the newest, from a page of older ones.
     newest: Option<String>,
-    /// Where this page is, for forms to come back to.
+    /// The address of this page, to which forms return.
     here: String,
-    did: Option<Did>,
+    notice: Option<Notice>,
     any_filter: bool,
 }
 
@@ -57,7 +58,7 @@ pub(super) struct RunRow {
     pub(super) status: Status,
     pub(super) created: Moment,
     pub(super) took: String,
-    /// Since when it lives, in milliseconds, for the script that counts on; nothing once it is over.
+    /// When it was created, in milliseconds, while it is live: the script updates the elapsed time.
     pub(super) since: Option<i64>,
     pub(super) error: Option<String>,
 }
@@ -77,21 +78,21 @@ impl RunRow {
 }
 
 /// `GET /`.
-pub(super) async fn page(State(shared): State<Shared>, asked: Asked) -> Response {
-    let search = match Search::of(&asked, shared.engine.now()) {
+pub(super) async fn page(State(shared): State<Shared>, request: PageRequest) -> Response {
+    let search = match Search::of(&request, shared.engine.now()) {
         Ok(search) => search,
-        Err(problem) => return sorry(&shared, &asked.headers, &problem),
+        Err(problem) => return problem_page(&shared, &request.headers, &problem),
     };
-    let Looked { found, meaning } = match search.look(&shared.engine).await {
+    let SearchResult { found, meaning } = match search.run(&shared.engine).await {
         Ok(looked) => looked,
-        Err(error) => return sorry(&shared, &asked.headers, &error.into()),
+        Err(error) => return problem_page(&shared, &request.headers, &error.into()),
     };
     let now = shared.engine.now();
     let here = search.link(&[]);
-    let shell = Shell::new(&shared, &asked.headers, Tab::Runs);
+    let shell = Shell::new(&shared, &request.headers, Tab::Runs);
     let shell = match search.cursor {
         None => {
-            let seen = print_of(&found.runs).to_string();
+            let seen = fingerprint(&found.runs).to_string();
             shell.live(format!("/live/runs{}", search.link(&[("seen", &seen)]).trim_start_matches('/')))
         }
         Some(_) => shell,
@@ -115,17 +116,17 @@ pub(super) async fn page(State(shared): State<Shared>, asked: Asked) -> Response
         older: found.cursor.map(|cursor| search.link(&[("cursor", &cursor.to_string())])),
         newest: search.cursor.map(|_| search.link(&[NEWEST])),
         here,
-        did: Did::of(&asked),
-        any_filter: search.is_any(),
+        notice: Notice::of(&request),
+        any_filter: search.has_filter(),
         search,
     };
-    html(StatusCode::OK, &page)
+    html_page(StatusCode::OK, &page)
 }
 
-/// Back to the first page.
+/// Removes the cursor: the first page.
 const NEWEST: (&str, &str) = ("cursor", "");
 
-/// `GET /runs`: the list is at `/`.
-pub(super) async fn elsewhere(asked: Asked) -> Response {
-    Redirect::permanent(&format!("/{}", text::query(asked.query.all()))).into_response()
+/// `GET /runs`: redirects to `/`, where the list is.
+pub(super) async fn redirect_to_list(request: PageRequest) -> Response {
+    Redirect::permanent(&format!("/{}", text::query(request.query.all()))).into_response()
 }

@@ -1,4 +1,4 @@
-//! What every page has around it: navigation, and light or dark.
+//! The frame of every page: navigation, and the theme.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -6,14 +6,14 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::form::{Fields, OPEN_FORM_BYTES};
-use super::sorry;
+use super::problem_page;
 use crate::error::Problem;
 use crate::router::Shared;
 
-/// The cookie that remembers light or dark. Nothing secret: the page's script may set it too.
+/// The cookie of the theme. It is no secret: the page's script may set it too.
 const COOKIE: &str = "stepladder_theme";
-/// Seconds that it lasts: a year.
-const LASTS: u32 = 365 * 24 * 60 * 60;
+/// How long the cookie lasts, in seconds: a year.
+const LIFETIME: u32 = 365 * 24 * 60 * 60;
 
 /// The part of the dashboard that a page belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +23,11 @@ pub(super) enum Tab {
     Events,
     Cost,
     Health,
-    /// None of them: problems, the login.
+    /// No part: problems, the login.
     None,
 }
 
-/// The tabs in their order: where they lead, and what they are called.
+/// The tabs in their order, with their paths and names.
 const TABS: [(Tab, &str, &str); 5] = [
     (Tab::Runs, "/", "Runs"),
     (Tab::Functions, "/functions", "Functions"),
@@ -36,15 +36,14 @@ const TABS: [(Tab, &str, &str); 5] = [
     (Tab::Health, "/health/page", "Health"),
 ];
 
-/// What the base template needs.
+/// The values of the base template.
 pub(super) struct Shell {
     pub(super) version: String,
-    /// `light`, `dark`, or nothing: as the system has it.
-    pub(super) theme: &'static str,
-    /// Path, name, and whether it is this one.
+    pub(super) theme: Theme,
+    /// Path, name, and whether it is the current tab.
     pub(super) tabs: Vec<(&'static str, &'static str, bool)>,
-    /// Where news of the page come from; empty when it does not change.
-    pub(super) live: String,
+    /// The path of the stream of changes; `None` when the page does not change.
+    pub(super) live: Option<String>,
 }
 
 impl Shell {
@@ -53,69 +52,91 @@ impl Shell {
             version: shared.version.clone(),
             theme: theme(headers),
             tabs: TABS.map(|(each, path, name)| (path, name, each == tab)).into(),
-            live: String::new(),
+            live: None,
         }
     }
 
-    /// The same page, with news from there.
+    /// Sets the stream of changes.
     pub(super) fn live(self, path: String) -> Self {
-        Self { live: path, ..self }
+        Self { live: Some(path), ..self }
+    }
+}
+
+/// The colours of all pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Theme {
+    /// That of the operating system.
+    System,
+    Light,
+    Dark,
+}
+
+impl Theme {
+    const ALL: [Self; 3] = [Self::System, Self::Light, Self::Dark];
+
+    /// The word for it in forms and cookies.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Light => "light",
+            Self::Dark => "dark",
+        }
     }
 
-    /// What the switch changes to.
-    pub(super) fn other(&self) -> &'static str {
-        match self.theme {
-            "dark" => "light",
-            "light" => "system",
-            _ => "dark",
+    fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|theme| theme.word() == word)
+    }
+
+    /// Whether the system chooses it.
+    pub(super) fn is_system(&self) -> bool {
+        *self == Self::System
+    }
+
+    /// The theme that the switch changes to.
+    pub(super) fn next(self) -> Self {
+        match self {
+            Self::Dark => Self::Light,
+            Self::Light => Self::System,
+            Self::System => Self::Dark,
         }
     }
 }
 
-fn theme(headers: &HeaderMap) -> &'static str {
+fn theme(headers: &HeaderMap) -> Theme {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let chosen = lines
         .flat_map(|line| line.split(';'))
         .filter_map(|cookie| cookie.trim().split_once('='))
         .find(|(name, _)| *name == COOKIE);
-    known(chosen.map_or("", |(_, value)| value))
+    chosen.and_then(|(_, value)| Theme::of_word(value)).unwrap_or(Theme::System)
 }
 
-fn known(theme: &str) -> &'static str {
-    match theme {
-        "light" => "light",
-        "dark" => "dark",
-        _ => "",
-    }
-}
-
-/// `POST /theme`, for browsers without the script: remembers the choice and goes back to where the switch was.
+/// `POST /theme`, for browsers without the script: stores the choice, and returns to the page of
+/// the switch.
 pub(super) async fn choose(State(shared): State<Shared>, headers: HeaderMap, body: Body) -> Response {
     let theme = match Fields::read(&shared, body, OPEN_FORM_BYTES, &["theme"]).await.and_then(|form| chosen(&form)) {
         Ok(theme) => theme,
-        Err(problem) => return sorry(&shared, &headers, &problem),
+        Err(problem) => return problem_page(&shared, &headers, &problem),
     };
-    let cookie = format!("{COOKIE}={theme}; Path=/; Max-Age={LASTS}; SameSite=Lax");
+    let cookie = format!("{COOKIE}={}; Path=/; Max-Age={LIFETIME}; SameSite=Lax", theme.word());
     ([(header::SET_COOKIE, cookie)], Redirect::to(&back(&headers))).into_response()
 }
 
-fn chosen(form: &Fields) -> Result<&'static str, Problem> {
-    match form.get("theme") {
-        "system" => Ok(""),
-        theme => Some(known(theme))
-            .filter(|known| !known.is_empty())
-            .ok_or_else(|| Problem::bad_request(format!("`theme` is `{theme}`; use light, dark or system"))),
-    }
+fn chosen(form: &Fields) -> Result<Theme, Problem> {
+    let word = form.get("theme");
+    Theme::of_word(word).ok_or_else(|| Problem::bad_request(format!("`theme` is `{word}`; use light, dark or system")))
 }
 
-/// The path of the page that a form was on. Only the path: whatever else a `Referer` names, the answer stays here.
+/// Returns the path of the page of a form. The host of the `Referer` is dropped, so that the
+/// redirect stays on this server.
 fn back(headers: &HeaderMap) -> String {
     let from = headers.get(header::REFERER).and_then(|from| from.to_str().ok()).unwrap_or_default();
     let page = from.parse::<axum::http::Uri>().ok().and_then(|uri| uri.into_parts().path_and_query);
     page.map(|page| page.to_string()).filter(|page| is_local(page)).unwrap_or_else(|| "/".into())
 }
 
-/// Whether a redirect to this stays on this server. Browsers read `//host` and `/\host` as another one.
+/// Whether a redirect to this path stays on this server. Browsers read `//host` and `/\host` as
+/// another host.
 pub(super) fn is_local(path: &str) -> bool {
     path.starts_with('/')
         && !path.starts_with("//")
@@ -127,12 +148,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_theme_is_one_of_two_or_the_systems() {
+    fn a_theme_is_light_dark_or_that_of_the_system() {
         let of = |cookie: &str| theme(&HeaderMap::from_iter([(header::COOKIE, cookie.parse().unwrap())]));
-        assert_eq!(of("a=b; stepladder_theme=dark"), "dark");
-        assert_eq!(of("stepladder_theme=light"), "light");
+        assert_eq!(of("a=b; stepladder_theme=dark"), Theme::Dark);
+        assert_eq!(of("stepladder_theme=light"), Theme::Light);
         for none in ["stepladder_theme=\"><script>", "stepladder_theme=", "theme=dark"] {
-            assert_eq!(of(none), "", "{none}");
+            assert_eq!(of(none), Theme::System, "{none}");
         }
     }
 

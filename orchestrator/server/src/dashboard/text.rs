@@ -1,4 +1,4 @@
-//! Times, lengths of time and sizes as people read them.
+//! Times, texts and links on pages.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ pub(super) use stepladder_api::text::{clock, duration, size};
 use stepladder_core::Timestamp;
 use stepladder_core::journal::Failure;
 
-/// `2026-11-24 21:47:32`, in UTC.
+/// Writes a time in UTC, to the second: `2026-11-24 21:47:32`.
 pub(super) fn time(at: Timestamp) -> String {
     let text = at.to_string();
     match text.get(..19) {
@@ -15,7 +15,7 @@ pub(super) fn time(at: Timestamp) -> String {
     }
 }
 
-/// A moment on a page: for the eye, and for the script, which adds the reader's own time.
+/// A time on a page: as text, and for the script, which adds the local time of the reader.
 pub(super) struct Moment {
     /// In UTC, to the second.
     pub(super) shown: String,
@@ -30,7 +30,7 @@ impl Moment {
     }
 }
 
-/// A failure with its code.
+/// Writes a failure with its code.
 pub(super) fn sentence(failure: &Failure) -> String {
     match &failure.code {
         None => failure.message.clone(),
@@ -38,12 +38,12 @@ pub(super) fn sentence(failure: &Failure) -> String {
     }
 }
 
-/// At most so many bytes, cut between characters.
+/// Cuts a text between characters, at `bytes` at most.
 pub(super) fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
-/// A text that is cut where it is long, with a sign that it is.
+/// Cuts a text that is longer than `bytes`, and marks the cut with `…`.
 pub(super) fn brief(text: &str, bytes: usize) -> String {
     match text.len() <= bytes {
         true => text.to_owned(),
@@ -51,7 +51,7 @@ pub(super) fn brief(text: &str, bytes: usize) -> String {
     }
 }
 
-/// A query of these parts, for a link: `?status=Failed&function=a%20b`; nothing without parts.
+/// Writes the query of a link: `?status=Failed&function=a%20b`; empty without parts.
 pub(super) fn query<'a>(parts: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     let mut query = String::new();
     for (name, value) in parts {

@@ -1,5 +1,5 @@
-//! JSON on a page: indented, folded where it is long, cut where it is large. A page has room for so many bytes of values
-//! in all; what has none left is a link.
+//! JSON on a page: indented, folded where it is long, cut where it is large. A page has a byte
+//! budget for all its values; a value beyond it becomes a link.
 
 use std::fmt::Write;
 
@@ -7,60 +7,58 @@ use serde_json::value::RawValue;
 
 use super::text::{brief, cut, size};
 
-/// Bytes of HTML that one value becomes, at most: quotes, and lines of their own, take several times their own.
+/// Maximum size of one value as HTML, where quotes and line breaks take several bytes.
 const VALUE_BYTES: usize = 24 * 1024;
-/// Bytes of HTML that all values of a page become.
+/// Maximum size of all values of a page as HTML.
 const PAGE_BYTES: usize = 40 * 1024;
-/// Bytes of HTML that all errors, names and lines of a page become.
+/// Maximum size of all errors, names and log lines of a page as HTML.
 const WORDS_BYTES: usize = 32 * 1024;
-/// Bytes of a text for which there is no room any more.
+/// Bytes of a text when the budget is used up.
 const SHORT_BYTES: usize = 24;
-/// Bytes that are shown of a value that is larger.
+/// Bytes that are shown of a value that is too large.
 const CUT_BYTES: usize = 1024;
-/// Lines from which on an array or an object within a value is folded.
+/// Lines above which an array or an object within a value is folded.
 const FOLD_LINES: usize = 12;
-/// Folds within each other, at most: HTML parsers bound nesting, and nobody opens a hundred.
+/// Maximum nesting of folds: HTML parsers limit nesting.
 const FOLD_LEVELS: usize = 8;
 
-/// What is left of a page's room for values and for words.
-pub(super) struct Room {
+/// What is left of a page's byte budget for values and for words.
+pub(super) struct ByteBudget {
     values: usize,
     words: usize,
 }
 
 /// A value as a page shows it.
-pub(super) struct Shown {
+pub(super) struct ShownValue {
     /// HTML: escaped text with folds in it.
     pub(super) html: String,
-    /// Where it was cut.
+    /// Whether it was cut.
     pub(super) cut: bool,
-    /// How large it is.
+    /// Its size, in words.
     pub(super) size: String,
-    /// Where all of it is.
+    /// The path of the whole value.
     pub(super) link: String,
 }
 
-impl Room {
+impl ByteBudget {
     pub(super) fn new() -> Self {
         Self { values: PAGE_BYTES, words: WORDS_BYTES }
     }
 
-    /// A value that can be fetched from `link`.
-    pub(super) fn show(&mut self, json: &RawValue, link: String) -> Shown {
+    /// Shows a value whose whole text is at `link`.
+    pub(super) fn show(&mut self, json: &RawValue, link: String) -> ShownValue {
         let whole = json.get();
         let most = VALUE_BYTES.min(self.values);
-        // indenting and escaping only make it longer
+        // indenting and escaping only make a value longer
         let fitting = (whole.len() <= most).then(|| folded(&indented(whole))).filter(|html| html.len() <= most);
         let is_cut = fitting.is_none();
-        // what was cut is no JSON any more: there is nothing to fold
+        // a cut value is no JSON: there is nothing to fold
         let html = fitting.unwrap_or_else(|| text(cut(whole, most.min(CUT_BYTES))));
         self.values = self.values.saturating_sub(html.len());
-        Shown { html, cut: is_cut, size: size(whole.len()), link }
+        ShownValue { html, cut: is_cut, size: size(whole.len()), link }
     }
-}
 
-impl Room {
-    /// A text that is cut at so many bytes, or earlier where the page has no room for more.
+    /// Cuts a text at `most` bytes, or earlier when the budget is used up.
     pub(super) fn words(&mut self, text: &str, most: usize) -> String {
         let mut words = brief(text, most);
         if escaped(&words) > self.words {
@@ -71,13 +69,13 @@ impl Room {
     }
 }
 
-/// Bytes of a text as HTML.
+/// Returns the size of a text as HTML.
 pub(super) fn escaped(text: &str) -> usize {
     let marks = text.bytes().filter(|byte| matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'')).count();
     text.len() + 4 * marks
 }
 
-/// The same JSON with line breaks, its fields in their order; as it is when it cannot be read.
+/// Indents JSON, with its fields in their order. Unreadable JSON stays as it is.
 pub(super) fn indented(json: &str) -> String {
     let mut out = Vec::with_capacity(json.len() * 2);
     let mut from = serde_json::Deserializer::from_str(json);
@@ -88,7 +86,8 @@ pub(super) fn indented(json: &str) -> String {
     }
 }
 
-/// Indented JSON as HTML in which long parts can be folded. Each line is its own direction's.
+/// Writes indented JSON as HTML in which long parts can be folded. Each line has a text direction
+/// of its own.
 fn folded(pretty: &str) -> String {
     let lines: Vec<&str> = pretty.lines().collect();
     let ends = ends(&lines);
@@ -114,7 +113,7 @@ fn folded(pretty: &str) -> String {
     html
 }
 
-/// For each line that opens a bracket and does not close it, the line that does: the next one of its indentation.
+/// Finds, for each line that opens a bracket without closing it, the line that closes it.
 fn ends(lines: &[&str]) -> Vec<Option<usize>> {
     let mut ends = vec![None; lines.len()];
     let mut open = Vec::new();
@@ -148,13 +147,13 @@ fn line_of(html: &mut String, line: &str) {
     html.push_str("</span>\n");
 }
 
-/// Whether the first text of a line ends there: the quote before is not escaped.
+/// Whether the first string of a line ends there: its quote is not escaped.
 fn is_key(body: &str, end: usize) -> bool {
     let slashes = body[..end - 1].bytes().rev().take_while(|byte| *byte == b'\\').count();
     slashes % 2 == 0
 }
 
-/// Text as HTML.
+/// Writes text as HTML.
 pub(super) fn text(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     html.push_str("<span dir=\"auto\">");
@@ -180,12 +179,12 @@ fn escape(html: &mut String, text: &str) {
 mod tests {
     use super::*;
 
-    fn shown(json: &str) -> Shown {
-        Room::new().show(&RawValue::from_string(json.to_owned()).unwrap(), "/all".into())
+    fn shown(json: &str) -> ShownValue {
+        ByteBudget::new().show(&RawValue::from_string(json.to_owned()).unwrap(), "/all".into())
     }
 
-    /// What a reader sees of it.
-    fn seen(html: &str) -> String {
+    /// Returns the text of HTML, without tags.
+    fn plain(html: &str) -> String {
         let mut text = String::new();
         let mut inside = false;
         for letter in html.chars() {
@@ -201,14 +200,17 @@ mod tests {
 
     #[test]
     fn json_is_indented_in_its_own_order() {
-        assert_eq!(seen(&shown(r#"{"b":1.0,"a":[2]}"#).html).trim_end(), "{\n  \"b\": 1.0,\n  \"a\": [\n    2\n  ]\n}");
+        assert_eq!(
+            plain(&shown(r#"{"b":1.0,"a":[2]}"#).html).trim_end(),
+            "{\n  \"b\": 1.0,\n  \"a\": [\n    2\n  ]\n}"
+        );
     }
 
     #[test]
-    fn nothing_of_a_value_is_markup() {
+    fn a_value_cannot_add_markup() {
         let html = shown(r#"{"<script>alert(1)</script>\": \"":"</details><img src=x onerror='a'>&amp;"}"#).html;
         assert!(!html.contains("<script") && !html.contains("<img") && !html.contains("</details>"), "{html}");
-        assert!(seen(&html).contains("</details><img"), "{html}");
+        assert!(plain(&html).contains("</details><img"), "{html}");
     }
 
     #[test]
@@ -216,7 +218,7 @@ mod tests {
         let list: Vec<u32> = (0..40).collect();
         let html = shown(&serde_json::json!({"list": list, "short": [1], "last": {"x": list}}).to_string()).html;
         assert_eq!((html.matches("<details>").count(), html.matches("</details>").count()), (3, 3));
-        assert!(seen(&html).contains("40 lines"), "{html}");
+        assert!(plain(&html).contains("40 lines"), "{html}");
         assert_eq!(shown("[1,2,3]").html.matches("<details>").count(), 0);
     }
 
@@ -229,23 +231,23 @@ mod tests {
     }
 
     #[test]
-    fn words_are_cut_where_a_page_has_no_room() {
-        let mut room = Room::new();
+    fn words_are_cut_when_the_budget_is_used_up() {
+        let mut budget = ByteBudget::new();
         let quotes = "\"".repeat(400);
-        let bytes: usize = (0..1_000).map(|_| escaped(&room.words(&quotes, 400))).sum();
+        let bytes: usize = (0..1_000).map(|_| escaped(&budget.words(&quotes, 400))).sum();
         assert!(bytes < WORDS_BYTES + 1_000 * (5 * SHORT_BYTES + 3), "{bytes}");
-        assert_eq!(Room::new().words("short", 400), "short");
+        assert_eq!(ByteBudget::new().words("short", 400), "short");
     }
 
     #[test]
-    fn a_page_has_room_for_so_much_and_no_more() {
+    fn the_values_of_a_page_stay_within_its_budget() {
         let large = RawValue::from_string(format!("\"{}\"", "é".repeat(1 << 19))).unwrap();
-        let shown = Room::new().show(&large, "/all".into());
+        let shown = ByteBudget::new().show(&large, "/all".into());
         assert!(shown.cut && shown.html.len() < 4 * 1024 && shown.size == "1.0 MB", "{}", shown.html.len());
-        let mut room = Room::new();
+        let mut budget = ByteBudget::new();
         let digits = RawValue::from_string(format!("[{}1]", "1,".repeat(400))).unwrap();
         let quotes = RawValue::from_string(format!("\"{}\"", "\\\"".repeat(1_000))).unwrap();
-        let bytes: usize = (0..200).map(|i| room.show([&*digits, &*quotes][i % 2], String::new()).html.len()).sum();
+        let bytes: usize = (0..200).map(|i| budget.show([&*digits, &*quotes][i % 2], String::new()).html.len()).sum();
         assert!(bytes < PAGE_BYTES + 5 * CUT_BYTES + 200 * 40, "{bytes}");
     }
 }

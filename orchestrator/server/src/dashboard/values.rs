@@ -1,41 +1,50 @@
-//! Values as they are, to keep: what a page cuts or folds.
+//! Whole values as files: pages cut and fold large ones.
 
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use stepladder_core::{Json, RunId};
 
-use super::{Asked, sorry};
+use super::{PageRequest, problem_page};
 use crate::error::Problem;
 use crate::path::RunPath;
 use crate::router::Shared;
 
 /// `GET /runs/{id}/value?of=event|output|step&n=`: one value as a file.
-pub(super) async fn download(State(shared): State<Shared>, path: Result<RunPath, Problem>, asked: Asked) -> Response {
-    match value(&shared, path, &asked).await {
+pub(super) async fn download(
+    State(shared): State<Shared>,
+    path: Result<RunPath, Problem>,
+    request: PageRequest,
+) -> Response {
+    match value(&shared, path, &request).await {
         Ok((name, json)) => file(&name, json.get().to_owned()),
-        Err(problem) => sorry(&shared, &asked.headers, &problem),
+        Err(problem) => problem_page(&shared, &request.headers, &problem),
     }
 }
 
-async fn value(shared: &Shared, path: Result<RunPath, Problem>, asked: &Asked) -> Result<(String, Json), Problem> {
+async fn value(
+    shared: &Shared,
+    path: Result<RunPath, Problem>,
+    request: &PageRequest,
+) -> Result<(String, Json), Problem> {
     let RunPath(id) = path?;
     let run = shared.engine.query().run(id).await?;
     let none = |what: &str| Problem::not_found(format!("run {id} has no {what}"));
     let named = |what: &str, id: RunId| format!("{id}-{what}.json");
-    match asked.part("of") {
+    match request.parameter("of") {
         Some("event") => Ok((named("event", id), run.event.data)),
         Some("output") => Ok((named("output", id), run.summary.output.ok_or_else(|| none("output"))?)),
         Some("step") => {
-            let n: usize = asked.part("n").and_then(|n| n.parse().ok()).ok_or_else(|| none("step of this number"))?;
+            let n: usize =
+                request.parameter("n").and_then(|n| n.parse().ok()).ok_or_else(|| none("step of this number"))?;
             let step = run.steps.into_iter().nth(n).ok_or_else(|| none("step of this number"))?;
             Ok((named(&format!("step-{n}"), id), step.output.ok_or_else(|| none("output in this step"))?))
         }
-        _ => Err(Problem::bad_request("`of` is to be event, output or step")),
+        _ => Err(Problem::bad_request("`of` is missing or unknown; use event, output or step")),
     }
 }
 
-/// A download: never shown in place, whatever it holds.
+/// Answers with a download, which a browser never shows in place.
 pub(super) fn file(name: &str, text: String) -> Response {
     let disposition = HeaderValue::try_from(format!("attachment; filename=\"{name}\""));
     let headers = [

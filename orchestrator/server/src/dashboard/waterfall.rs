@@ -1,7 +1,9 @@
-//! A run as a waterfall: one row a step, on one line of time. Told from the journal alone.
+//! A run as a waterfall: one row for each step, on one time axis. It is drawn from the journal
+//! alone.
 //!
-//! What a mark means shows in its form besides its colour: what executes is a block, what failed a block with a cross,
-//! queueing is a thin bar, the wait for the next attempt a line, a sleep or a wait a dashed bar.
+//! The form of a mark shows its meaning, not only its colour: a block executes, a block with a
+//! cross failed, a thin bar is queued, a line waits for the next attempt, and a dashed bar sleeps
+//! or waits.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use stepladder_core::journal::{Fact, Seq};
 use stepladder_core::{Entry, StepId, Timestamp};
 use stepladder_engine::view::{AttemptView, StepStatus, StepView};
 
-use super::scale::{Scale, Squeezed, percent};
+use super::scale::{CompressedSpan, Scale, percent};
 use super::text::duration;
 
 /// The narrowest that a mark is drawn, in percent: what took a millisecond is seen.
@@ -18,22 +20,22 @@ const NARROWEST: f64 = 0.35;
 
 /// A mark on a row.
 pub(super) struct Mark {
-    /// Its form and colour, as the style sheet names it.
+    /// Its class in the style sheet, which gives its form and colour.
     pub(super) class: &'static str,
     pub(super) x: String,
     pub(super) width: String,
-    /// Where it ends, for a sign there.
+    /// Where it ends, for a symbol there.
     pub(super) end: String,
     pub(super) title: String,
 }
 
-/// A row's marks, and the same in words.
+/// The marks of a row, and the same in words.
 pub(super) struct Lane {
     pub(super) marks: Vec<Mark>,
     pub(super) words: String,
 }
 
-/// The line that all rows share.
+/// The time axis of all rows.
 pub(super) struct Waterfall {
     scale: Scale,
     end: Timestamp,
@@ -41,7 +43,8 @@ pub(super) struct Waterfall {
 }
 
 impl Waterfall {
-    /// Of these entries, until `end`; with the steps of invoked runs that are drawn on it.
+    /// Creates the axis of a run from its entries until `end`. `invoked` are steps of invoked runs
+    /// that are drawn too.
     pub(super) fn new(entries: &[(Seq, Entry)], steps: &[StepView], invoked: &[&StepView], end: Timestamp) -> Self {
         let begin = entries.first().map_or(end, |(_, entry)| entry.at);
         let mut busy: Vec<_> = steps
@@ -51,7 +54,7 @@ impl Waterfall {
             .map(|attempt| (attempt.started_at, attempt.ended_at.unwrap_or(end)))
             .collect();
         let ready = ready(entries);
-        // queueing is no idleness: it is what one looks for in a waterfall
+        // queueing is not compressed: a waterfall must show it
         busy.extend(steps.iter().filter_map(|step| {
             let first = step.attempts.first()?.started_at;
             ready.get(&step.id).map(|ready| (*ready, first))
@@ -59,17 +62,17 @@ impl Waterfall {
         Self { scale: Scale::new(begin, end, busy), end, ready }
     }
 
-    /// The stretches of the line that are drawn shorter than they are.
-    pub(super) fn squeezed(&self) -> Vec<Squeezed> {
-        self.scale.squeezed()
+    /// Returns the compressed spans of the axis.
+    pub(super) fn compressed(&self) -> Vec<CompressedSpan> {
+        self.scale.compressed()
     }
 
-    /// The row of a step of this run, with so many of its attempts.
+    /// Draws a step of this run, with its last `attempts` attempts.
     pub(super) fn lane(&self, step: &StepView, attempts: usize) -> Lane {
         self.draw(step, self.ready.get(&step.id).copied(), attempts)
     }
 
-    /// The row of a step of another run, on this one's line.
+    /// Draws a step of an invoked run.
     pub(super) fn lane_of_child(&self, step: &StepView) -> Lane {
         self.draw(step, None, 3)
     }
@@ -81,12 +84,13 @@ impl Waterfall {
     }
 }
 
-/// The last attempts of a step: a check that is repeated may have thousands.
+/// Returns the last attempts of a step: a poll may have thousands.
 pub(super) fn latest(step: &StepView, most: usize) -> &[AttemptView] {
     &step.attempts[step.attempts.len().saturating_sub(most)..]
 }
 
-/// When each step could have begun: when it was sent its wake, or else when the entry before its first was written.
+/// Computes when each step could have started: when its wake was sent, or when the entry before its
+/// first was written.
 fn ready(entries: &[(Seq, Entry)]) -> HashMap<StepId, Timestamp> {
     let mut ready = HashMap::new();
     let mut before = None;
@@ -125,7 +129,7 @@ impl Drawing<'_> {
         let mut free_at = None;
         for attempt in latest(step, attempts) {
             if let Some(free_at) = free_at {
-                self.mark("retry", free_at, attempt.started_at, |took| format!("waited {took} to try again"));
+                self.mark("retry", free_at, attempt.started_at, |took| format!("waited {took} for a retry"));
             }
             self.attempt(attempt);
             free_at = attempt.ended_at;
@@ -135,7 +139,7 @@ impl Drawing<'_> {
             StepStatus::Running | StepStatus::Abandoned => {}
             StepStatus::Retrying => {
                 let from = free_at.unwrap_or(step.started_at);
-                self.mark("retry", from, end, |took| format!("waits {took} so far to try again"));
+                self.mark("retry", from, end, |took| format!("waits for a retry, {took} so far"));
             }
             StepStatus::Sleeping => self.mark("sleep", step.started_at, end, |took| format!("sleeps, {took} so far")),
             StepStatus::Invoking => self.mark("child", step.started_at, end, |took| format!("waits {took} for a run")),
@@ -156,7 +160,7 @@ impl Drawing<'_> {
         self.mark(class, *started_at, ended_at.unwrap_or(self.of.end), |took| format!("attempt {n} {outcome} {took}"));
     }
 
-    /// What has ended without ever executing here: a sleep, a wait, another run.
+    /// Draws a step that ended without executing here: a sleep, a wait, an invoked run.
     fn settled(&mut self, step: &StepView) {
         use stepladder_core::StepKind;
         let end = step.ended_at.unwrap_or(self.of.end);
@@ -165,7 +169,7 @@ impl Drawing<'_> {
             StepKind::Event | StepKind::Signal => ("wait", "waited"),
             StepKind::Invoke => ("child", "another run took"),
             StepKind::Send => ("done", "sent in"),
-            StepKind::Run => ("carried", "taken over, in"),
+            StepKind::Run => ("carried", "kept from the other run, in"),
         };
         let class = if step.status == StepStatus::Failed { "failed" } else { class };
         self.mark(class, step.started_at, end, |took| format!("{what} {took}"));

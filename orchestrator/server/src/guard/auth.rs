@@ -1,7 +1,7 @@
-//! Who may send and who may look: event keys and the dashboard token, compared in constant time.
+//! Event keys and the dashboard token, compared in constant time.
 //!
-//! Only hashes are kept and compared, so that neither the content nor the length of a secret shows in the time that
-//! a comparison takes, and no secret shows in a debug print.
+//! Only hashes are kept and compared. The time of a comparison therefore reveals neither the
+//! content nor the length of a secret, and a debug print shows none.
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -13,24 +13,27 @@ use subtle::ConstantTimeEq;
 use crate::error::Problem;
 use crate::router::Shared;
 
-/// Characters that a key or a token must have where others can reach the server.
-const LEAST_CHARS: usize = 8;
+/// The minimum length of a key or a token, in characters, where other machines can reach the
+/// server.
+const MIN_CHARS: usize = 8;
 
-/// What is wrong with event keys and a dashboard token, as a sentence; `None` when a server may start with them.
+/// Checks event keys and a dashboard token. Returns a sentence that says what is wrong; `None` when
+/// a server may start with them.
 ///
-/// A key must be one segment of a path. Where `others` can reach the server, neither may be so short that it is guessed.
-pub fn secrets_fault(event_keys: &[String], dashboard_token: Option<&str>, others: bool) -> Option<String> {
+/// A key must be one segment of a path. On a `public` address, a short key or token is refused
+/// because it can be guessed.
+pub fn secrets_fault(event_keys: &[String], dashboard_token: Option<&str>, public: bool) -> Option<String> {
     const KEY: &str = "an event key (--event-key, STEPLADDER_EVENT_KEYS)";
     const TOKEN: &str = "the dashboard token (STEPLADDER_DASHBOARD_TOKEN)";
     let keys = event_keys.iter().map(|key| (KEY, &key[..]));
     for (what, secret) in keys.clone().chain(dashboard_token.map(|token| (TOKEN, token))) {
         let chars = secret.trim().chars().count();
         if chars == 0 {
-            return Some(format!("{what} is blank; give it at least {LEAST_CHARS} characters, or leave it out"));
+            return Some(format!("{what} is blank; give it at least {MIN_CHARS} characters, or leave it out"));
         }
-        if others && chars < LEAST_CHARS {
+        if public && chars < MIN_CHARS {
             return Some(format!(
-                "{what} has {chars} characters; others can reach this server: use at least {LEAST_CHARS} random ones, \
+                "{what} has {chars} characters; this server has a public address: use at least {MIN_CHARS} random ones, \
                  for example from `openssl rand -hex 32`"
             ));
         }
@@ -51,65 +54,70 @@ impl Secret {
         Self(Sha256::digest(text).into())
     }
 
-    fn is(&self, text: &str) -> bool {
+    fn matches(&self, text: &str) -> bool {
         self.0.ct_eq(&Self::of(text).0).into()
     }
 }
 
-/// The keys that events must come with.
+/// The event keys of the server.
 #[derive(Clone, Debug)]
 pub(crate) struct EventKeys {
     keys: Vec<Secret>,
-    /// Whether any key does while none is configured.
-    open: bool,
+    /// Whether every key is accepted: on loopback, while no key is configured.
+    accepts_any: bool,
 }
 
 impl EventKeys {
     pub(crate) fn new(keys: &[String], loopback: bool) -> Self {
-        Self { keys: keys.iter().map(|key| Secret::of(key.trim())).collect(), open: loopback && keys.is_empty() }
+        Self { keys: keys.iter().map(|key| Secret::of(key.trim())).collect(), accepts_any: loopback && keys.is_empty() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// Whether a key is one of these. All are compared: which one it is does not show in the time either.
+    /// Accepts a key of the server. The key is compared with all of them, so that the time does not
+    /// reveal which one it is.
+    ///
+    /// # Errors
+    /// 401 for any other key.
     pub(crate) fn admit(&self, key: Option<&str>) -> Result<(), Problem> {
-        let known = key.is_some_and(|key| self.keys.iter().fold(false, |known, own| own.is(key) | known));
-        if known || self.open {
+        let known = key.is_some_and(|key| self.keys.iter().fold(false, |known, own| own.matches(key) | known));
+        if known || self.accepts_any {
             return Ok(());
         }
-        let sentence = "the event key is not known here; send to /e/{key} with a key that the server was started with";
+        let sentence = "this event key is not known; send to /e/{key} with an event key of this server";
         Err(Problem::new(StatusCode::UNAUTHORIZED, sentence))
     }
 }
 
-/// The token that is asked for before anything is shown.
+/// The dashboard token.
 #[derive(Clone, Debug)]
 pub(crate) struct Token {
     token: Secret,
-    /// What the login's cookie holds: not the token itself, which may have characters that a cookie may not.
+    /// The value of the login cookie: a hash, because a token may have characters that a cookie may
+    /// not.
     pub(crate) cookie: String,
 }
 
 impl Token {
     pub(crate) fn new(token: &str) -> Self {
-        // as it is given: a header or a form field would lose the white space around it
+        // a header or a form field loses the white space around a token
         let token = token.trim();
         let digest = Sha256::digest(format!("stepladder login\0{token}"));
         let cookie = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         Self { token: Secret::of(token), cookie }
     }
 
-    pub(crate) fn is(&self, token: &str) -> bool {
-        self.token.is(token)
+    pub(crate) fn matches(&self, token: &str) -> bool {
+        self.token.matches(token)
     }
 
     fn admits(&self, headers: &HeaderMap) -> bool {
         let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
         if let Some((scheme, token)) = bearer
             && scheme.eq_ignore_ascii_case("bearer")
-            && self.is(token.trim())
+            && self.matches(token.trim())
         {
             return true;
         }
@@ -121,7 +129,8 @@ impl Token {
     }
 }
 
-/// Asks for the token, where one is configured. A browser that opens a page is led to the login.
+/// Requires the dashboard token, where one is configured. A browser that opens a page is redirected
+/// to the login.
 pub(crate) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let Some(token) = &shared.token else { return next.run(request).await };
     if token.admits(request.headers()) {
@@ -131,7 +140,7 @@ pub(crate) async fn guard(State(shared): State<Shared>, request: Request, next: 
     if request.method() == Method::GET && accept.is_some_and(|accept| accept.contains("text/html")) {
         return Redirect::to("/login").into_response();
     }
-    let sentence = "the dashboard token is asked for: send it as `Authorization: Bearer …`, or log in at /login";
+    let sentence = "the dashboard token is required: send it as `Authorization: Bearer …`, or log in at /login";
     Problem::new(StatusCode::UNAUTHORIZED, sentence).into_response()
 }
 
@@ -154,20 +163,20 @@ mod tests {
 
     #[test]
     fn a_blank_or_short_secret_is_refused_by_name() {
-        let fault = |keys: &[&str], token, others| {
+        let fault = |keys: &[&str], token, public| {
             let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
-            secrets_fault(&keys, token, others).unwrap_or_default()
+            secrets_fault(&keys, token, public).unwrap_or_default()
         };
         let good = ("12345678", Some("éééééééé"));
         assert_eq!(fault(&[good.0], good.1, true), "");
         assert_eq!(fault(&["k"], Some("t"), false), "", "on this machine only");
-        for others in [true, false] {
+        for public in [true, false] {
             for blank in ["", " ", "\t\n"] {
-                assert!(fault(&[good.0, blank], good.1, others).starts_with("an event key"), "{blank:?}");
-                assert!(fault(&[good.0], Some(blank), others).starts_with("the dashboard token"), "{blank:?}");
+                assert!(fault(&[good.0, blank], good.1, public).starts_with("an event key"), "{blank:?}");
+                assert!(fault(&[good.0], Some(blank), public).starts_with("the dashboard token"), "{blank:?}");
             }
             for dots in [".", "..", " .. "] {
-                assert!(!fault(&[dots], None, others).is_empty(), "{dots:?}");
+                assert!(!fault(&[dots], None, public).is_empty(), "{dots:?}");
             }
         }
         assert!(
@@ -178,13 +187,13 @@ mod tests {
     }
 
     #[test]
-    fn without_keys_any_key_does_on_loopback_only() {
+    fn without_keys_every_key_is_accepted_on_loopback_only() {
         assert!(EventKeys::new(&[], true).admit(Some("any")).is_ok());
         assert!(EventKeys::new(&[], false).admit(Some("any")).is_err());
     }
 
     #[test]
-    fn the_token_comes_as_a_bearer_or_as_the_logins_cookie() {
+    fn a_token_is_accepted_as_a_bearer_or_as_the_login_cookie() {
         let token = Token::new("sesame");
         assert!(token.admits(&headers(header::AUTHORIZATION, "Bearer sesame")));
         assert!(token.admits(&headers(header::COOKIE, &format!("a=b; {COOKIE}={}", token.cookie))));

@@ -1,5 +1,5 @@
-//! Reading request bodies: each within its limit, all of them together within a budget, so that a burst of large
-//! requests is pushed back instead of filling the memory.
+//! Request bodies: each within its limit, and all of them within a memory budget. A burst of large
+//! requests gets 429 instead of filling the memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,79 +13,80 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::error::Problem;
 
-/// Bytes of all bodies that are being read or worked on at a time: 256 MiB.
+/// The maximum size of all bodies that are read or processed at a time: 256 MiB.
 const BUDGET_BYTES: usize = 256 * 1024 * 1024;
-/// A body must be there within this time: one that trickles in would hold its share for ever.
-const WITHIN: Duration = Duration::from_secs(120);
-/// The budget is kept in units of so many bytes.
+/// The maximum time for reading a body: one that trickles in would keep its share of the budget for
+/// ever.
+const BODY_TIMEOUT: Duration = Duration::from_secs(120);
+/// Bytes of a unit of the budget.
 const UNIT: usize = 1024;
 
-/// The memory that bodies may take together.
+/// The memory that all bodies may take together.
 #[derive(Clone, Debug)]
-pub(crate) struct Budget(Arc<Semaphore>);
+pub(crate) struct BodyBudget(Arc<Semaphore>);
 
-/// A body, and its share of the budget until it is dropped.
+/// A body, with its share of the budget until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Whole {
+pub(crate) struct BodyBytes {
     pub(crate) bytes: Vec<u8>,
-    /// Given back on drop.
+    /// Released on drop.
     share: Option<OwnedSemaphorePermit>,
 }
 
-impl Default for Budget {
+impl Default for BodyBudget {
     fn default() -> Self {
-        Self::of(BUDGET_BYTES)
+        Self::new(BUDGET_BYTES)
     }
 }
 
-impl Budget {
-    fn of(bytes: usize) -> Self {
+impl BodyBudget {
+    fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes / UNIT)))
     }
 
     /// Reads a body of at most `limit` bytes.
     ///
     /// # Errors
-    /// 413 past the limit; 429 while others take up the budget; 400 when the body breaks off; 408 when it takes more than
-    /// two minutes.
-    pub(crate) async fn read(&self, body: Body, limit: usize) -> Result<Whole, Problem> {
-        let announced = body.size_hint().lower();
+    /// 413 past the limit; 429 while other bodies use up the budget; 400 when the body breaks off;
+    /// 408 after two minutes.
+    pub(crate) async fn read(&self, stream: Body, limit: usize) -> Result<BodyBytes, Problem> {
+        let announced = stream.size_hint().lower();
         if announced > limit as u64 {
             return Err(too_large(limit));
         }
         let announced = usize::try_from(announced).unwrap_or(0);
-        let mut whole = Whole { bytes: Vec::new(), share: None };
-        self.reserve(&mut whole, announced)?;
-        whole.bytes.reserve_exact(announced);
-        let mut chunks = body.into_data_stream();
-        let until = Instant::now() + WITHIN;
+        let mut body = BodyBytes { bytes: Vec::new(), share: None };
+        self.reserve(&mut body, announced)?;
+        body.bytes.reserve_exact(announced);
+        let mut chunks = stream.into_data_stream();
+        let until = Instant::now() + BODY_TIMEOUT;
         loop {
             let Ok(chunk) = timeout_at(until, chunks.next()).await else { return Err(too_slow()) };
             let Some(chunk) = chunk else { break };
             let chunk = chunk.map_err(|_| Problem::bad_request("the body broke off; send it again"))?;
-            let length = whole.bytes.len() + chunk.len();
+            let length = body.bytes.len() + chunk.len();
             if length > limit {
                 return Err(too_large(limit));
             }
-            self.reserve(&mut whole, length)?;
-            whole.bytes.extend_from_slice(&chunk);
+            self.reserve(&mut body, length)?;
+            body.bytes.extend_from_slice(&chunk);
         }
-        Ok(whole)
+        Ok(body)
     }
 
-    /// Grows the share to `bytes`.
-    fn reserve(&self, whole: &mut Whole, bytes: usize) -> Result<(), Problem> {
-        let has = whole.share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+    /// Grows the share of a body to `bytes`.
+    fn reserve(&self, body: &mut BodyBytes, bytes: usize) -> Result<(), Problem> {
+        let has = body.share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let more = bytes.div_ceil(UNIT).saturating_sub(has);
         if more == 0 {
             return Ok(());
         }
         let permit = u32::try_from(more).ok().and_then(|more| self.0.clone().try_acquire_many_owned(more).ok());
         let Some(permit) = permit else {
-            let sentence = "the server is busy with other large requests; send this again after a moment";
-            return Err(Problem::pushed_back(sentence, 1));
+            let sentence = "the server is busy with other large requests; send this again later";
+            return Err(Problem::too_many_requests(sentence, 1));
         };
-        match &mut whole.share {
+        match &mut body.share {
             Some(share) => share.merge(permit),
             none => *none = Some(permit),
         }
@@ -96,7 +97,8 @@ impl Budget {
 /// Reads a body as JSON text; `None` when it is blank. `name` begins the sentence of an error.
 ///
 /// # Errors
-/// 400 with the place, for bytes that are not UTF-8 and for JSON that is too deep or that databases cannot store.
+/// 400 with the place, for bytes that are not UTF-8 and for JSON that is too deep or that databases
+/// cannot store.
 pub(crate) fn json_text<'a>(bytes: &'a [u8], name: &str) -> Result<Option<&'a str>, Problem> {
     let text = std::str::from_utf8(bytes)
         .map_err(|e| Problem::bad_request(format!("{name} is not UTF-8 at byte {}", e.valid_up_to())))?;
@@ -108,7 +110,7 @@ pub(crate) fn json_text<'a>(bytes: &'a [u8], name: &str) -> Result<Option<&'a st
 }
 
 fn too_slow() -> Problem {
-    let sentence = format!("the body was not there after {} s; send less at a time", WITHIN.as_secs());
+    let sentence = format!("the body was not complete after {} s; send less at a time", BODY_TIMEOUT.as_secs());
     Problem::new(StatusCode::REQUEST_TIMEOUT, sentence)
 }
 
@@ -127,8 +129,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_past_its_limit_is_too_large_however_it_comes() {
-        let budget = Budget::default();
+    async fn a_body_past_its_limit_is_too_large_with_or_without_a_length() {
+        let budget = BodyBudget::default();
         for body in [Body::from("12345"), chunked(&["123", "45"])] {
             assert_eq!(budget.read(body, 4).await.unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
         }
@@ -136,19 +138,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bodies_that_do_not_fit_beside_the_others_are_pushed_back() {
-        let budget = Budget::of(3 * UNIT);
+    async fn a_body_without_room_in_the_budget_gets_429() {
+        let budget = BodyBudget::new(3 * UNIT);
         let first = budget.read(Body::from("a".repeat(2 * UNIT)), 4 * UNIT).await.unwrap();
         let second = budget.read(Body::from("b".repeat(2 * UNIT)), 4 * UNIT).await.unwrap_err();
         assert_eq!(second.status, StatusCode::TOO_MANY_REQUESTS);
         drop(first);
         budget.read(Body::from("b".repeat(2 * UNIT)), 4 * UNIT).await.unwrap();
-        assert_eq!(budget.0.available_permits(), 3, "a share that was dropped is given back");
+        assert_eq!(budget.0.available_permits(), 3, "a share is released on drop");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_trickles_in_is_given_up_and_frees_its_share() {
-        let budget = Budget::of(3 * UNIT);
+    async fn a_body_that_trickles_in_times_out_and_releases_its_share() {
+        let budget = BodyBudget::new(3 * UNIT);
         let trickle = futures::stream::unfold((), async |()| {
             tokio::time::sleep(Duration::from_secs(1)).await;
             Some((Ok::<_, std::io::Error>("a"), ()))
@@ -161,7 +163,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_breaks_off_is_a_bad_request() {
         let broken = futures::stream::iter([Ok("12"), Err(std::io::Error::other("gone"))]);
-        let problem = Budget::default().read(Body::from_stream(broken), 10).await.unwrap_err();
+        let problem = BodyBudget::default().read(Body::from_stream(broken), 10).await.unwrap_err();
         assert_eq!(problem.status, StatusCode::BAD_REQUEST);
     }
 }

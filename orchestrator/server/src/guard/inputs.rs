@@ -1,5 +1,5 @@
-//! What each route takes besides its path: the parameters of its query, and whether it reads a body. Anything else is
-//! refused by name, because a misspelt filter would otherwise select every run.
+//! What each route takes besides its path: the parameters of its query, and whether it reads a
+//! body. Everything else is refused by name: a misspelt filter would otherwise select every run.
 //!
 //! A route that is not listed here takes no query and no body.
 
@@ -20,7 +20,8 @@ use crate::error::Problem;
 use crate::router::Shared;
 use crate::{dashboard, rest};
 
-/// Bytes of a body that is read only to be refused: a client that is still sending would not see the answer.
+/// The maximum size of a body that is read only to be refused: a client that is still sending would
+/// not see the answer.
 const REFUSED_BYTES: usize = 64 * 1024;
 
 /// The parameters of a route's query.
@@ -45,7 +46,7 @@ fn parameters(method: &str, route: &str) -> &'static [&'static str] {
     }
 }
 
-/// Whether a route reads a body, whose fields it checks itself.
+/// Whether a route reads a body. Such a route checks the fields itself.
 fn reads_body(method: &str, route: &str) -> bool {
     method == "POST"
         && matches!(
@@ -64,30 +65,30 @@ fn reads_body(method: &str, route: &str) -> bool {
         )
 }
 
-/// Refuses what a route does not take: 400, and the name of it.
+/// Refuses a parameter or a body that the route does not take: 400, with its name.
 pub(crate) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let Some(route) = request.extensions().get::<MatchedPath>().cloned() else { return next.run(request).await };
     let (head, body) = request.into_parts();
     match check(&shared, &head, route.as_str(), body).await {
         Ok(body) => next.run(Request::from_parts(head, body)).await,
         Err(problem) if route.as_str().starts_with("/e/") => rest::events::refused(&problem),
-        Err(problem) if origin::is_page(route.as_str()) => dashboard::sorry(&shared, &head.headers, &problem),
+        Err(problem) if origin::is_page(route.as_str()) => dashboard::problem_page(&shared, &head.headers, &problem),
         Err(problem) => problem.into_response(),
     }
 }
 
-/// The body that the route may read.
+/// Checks a request, and returns the body that the route may read.
 async fn check(shared: &Shared, head: &Parts, route: &str, body: Body) -> Result<Body, Problem> {
     let method = match head.method {
         Method::GET | Method::HEAD => "GET",
         Method::POST => "POST",
         Method::DELETE => "DELETE",
-        // a preflight, or what no route takes
+        // a preflight, or a method that no route takes
         _ => return Ok(body),
     };
     let known = parameters(method, route);
     let what = format!("a parameter of {method} {route}");
-    only(&pairs(head.uri.query().unwrap_or_default(), "the query")?, known, "", &what)?;
+    check_names(&pairs(head.uri.query().unwrap_or_default(), "the query")?, known, "", &what)?;
     if reads_body(method, route) {
         return Ok(body);
     }
@@ -102,11 +103,11 @@ async fn check(shared: &Shared, head: &Parts, route: &str, body: Body) -> Result
     }
 }
 
-/// Refuses a name that is not known, and one that is given twice, save for one that may repeat.
+/// Refuses an unknown name, and a name that is given twice unless it is `repeated`.
 ///
 /// # Errors
 /// 400 with the first such name.
-pub(crate) fn only(
+pub(crate) fn check_names(
     pairs: &[(String, String)],
     known: &[&str],
     repeated: &str,
@@ -124,12 +125,12 @@ pub(crate) fn only(
     Ok(())
 }
 
-/// The beginning of a name that a sender made up: what follows it in the sentence is not cut.
+/// Cuts a name that a client sent, so that the rest of the sentence is not cut.
 fn quoted(name: &str) -> &str {
     &name[..name.floor_char_boundary(200)]
 }
 
-/// `status`, `function` or `limit`.
+/// Lists names: `status`, `function` or `limit`.
 fn listed(names: &[&str]) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     match names.split_last() {
@@ -139,7 +140,7 @@ fn listed(names: &[&str]) -> String {
     }
 }
 
-/// The names and values of a query or of a form.
+/// Reads the names and values of a query or of a form.
 ///
 /// # Errors
 /// 400 where one is not UTF-8.
@@ -158,22 +159,22 @@ fn decoded(text: &str) -> Option<String> {
     Some(percent_decode_str(&text.replace('+', " ")).decode_utf8().ok()?.into_owned())
 }
 
-/// The query of a request. [`guard`] has refused what the route does not know.
+/// The query of a request. [`guard`] has refused unknown parameters.
 #[derive(Clone, Debug)]
 pub(crate) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    /// One of them. An empty one counts as missing.
+    /// Returns a parameter. An empty one counts as missing.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.given(name).filter(|value| !value.is_empty())
     }
 
-    /// One of them, empty or not.
+    /// Returns a parameter, empty or not.
     pub(crate) fn given(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(given, _)| given == name).map(|(_, value)| &value[..])
     }
 
-    /// One of them, as a number. `range` completes the sentence "use …".
+    /// Reads a parameter as a number. `range` completes the sentence "use …".
     ///
     /// # Errors
     /// 400 with its name and the range.
@@ -182,7 +183,7 @@ impl Parameters {
         self.get(name).map(|text| text.parse().map_err(|_| fault(text))).transpose()
     }
 
-    /// One of them, as a time in the format of the answers.
+    /// Reads a parameter as a time in RFC 3339.
     ///
     /// # Errors
     /// 400 with its name and an example.
@@ -193,7 +194,7 @@ impl Parameters {
         millis.map(|millis| Some(Timestamp::from_millis(millis))).ok_or_else(fault)
     }
 
-    /// All of them, in their order.
+    /// Returns all parameters, in their order.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&name[..], &value[..]))
     }
@@ -209,7 +210,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
 
 #[cfg(test)]
 impl Parameters {
-    /// These.
     pub(crate) fn of(pairs: &[(&str, &str)]) -> Self {
         Self(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
     }
@@ -230,15 +230,15 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_what_is_not_known_or_given_twice() {
+    fn a_refusal_has_the_name_that_is_unknown_or_given_twice() {
         let refused = |text: &str, known: &[&str]| {
-            only(&pairs(text, "the query").unwrap(), known, "run", "a parameter").unwrap_err().sentence
+            check_names(&pairs(text, "the query").unwrap(), known, "run", "a parameter").unwrap_err().sentence
         };
         assert_eq!(refused("b=1", &["a", "c", "d"]), "`b` is not a parameter; use `a`, `c` or `d`");
         assert_eq!(refused("=1", &["a"]), "`` is not a parameter; use `a`");
         assert_eq!(refused("A=1", &[]), "`A` is not a parameter; it takes none");
         assert_eq!(refused("a=1&a=1", &["a"]), "`a` is given twice; give it once");
         assert!(refused(&"x".repeat(5_000), &["a"]).ends_with("use `a`"));
-        assert!(only(&pairs("run=1&run=2", "the form").unwrap(), &["run"], "run", "a field").is_ok());
+        assert!(check_names(&pairs("run=1&run=2", "the form").unwrap(), &["run"], "run", "a field").is_ok());
     }
 }

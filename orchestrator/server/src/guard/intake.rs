@@ -1,56 +1,60 @@
-//! How much is taken in: event requests at a time, and work that waits. Past a bound a client is told to come again, and
-//! when, before anything of its request is stored.
+//! Back-pressure: limits on the requests that are processed at a time and on the work that waits.
+//! Past a limit a client gets 429 and `Retry-After`, before anything of its request is stored.
 //!
-//! What waits is the queue's to say ([`Engine::backlog`]). Where the queue is a service of its own it says nothing, and
-//! only the number of requests is bounded here.
+//! The queue says how much waits ([`Engine::backlog`]). A queue that is a service of its own does
+//! not say it; then only the number of requests is limited.
 
 mod pace;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
+use pace::Pace;
+use parking_lot::{Mutex, MutexGuard};
 use stepladder_engine::Engine;
 use stepladder_engine::ports::Backlog;
 
 use crate::error::Problem;
-use pace::Pace;
 
-/// How much a server takes in. 0 is no bound.
+/// How much a server takes in. 0 means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Wakes that are due and not served. A request that comes while there are fewer is taken whole.
+    /// Maximum number of wakes that are due and not served. A request that arrives below the limit
+    /// is accepted as a whole.
     pub backlog: usize,
-    /// What else takes up memory: runs that sleep for less than 15 minutes, and places in the lines of limits.
+    /// Maximum number of waiting runs in memory: runs that sleep for less than 15 minutes, and
+    /// tickets in wait queues.
     pub waiting: usize,
-    /// Requests with events that are worked on at a time.
+    /// Maximum number of requests with events that are processed at a time.
     pub requests: usize,
 }
 
-/// Decides whether a request is taken in.
+/// Decides whether a request is accepted.
 #[derive(Debug)]
 pub(crate) struct Intake {
     bounds: Bounds,
-    now: Mutex<Now>,
+    load: Mutex<Load>,
 }
 
+/// The present load.
 #[derive(Debug, Default)]
-struct Now {
-    /// Requests that are worked on.
+struct Load {
+    /// Requests that are processed.
     requests: usize,
-    /// Their events, whose runs are not in the backlog yet.
+    /// Their events. The runs of these are not in the backlog yet.
     events: usize,
     pace: Pace,
 }
 
-/// A request that is taken in, until it is dropped.
-pub(crate) struct Admitted {
+/// A request that was accepted and counts as load until this is dropped.
+pub(crate) struct AdmittedRequest {
     intake: Arc<Intake>,
     engine: Arc<Engine>,
     events: usize,
 }
 
 impl Default for Bounds {
-    /// Room for a burst of 20 full requests, and for ten times as much that only waits for its time.
+    /// Allows a burst of 20 full requests, and ten times as much work that only waits for its time.
     fn default() -> Self {
         Self { backlog: 100_000, waiting: 1_000_000, requests: 1_024 }
     }
@@ -58,71 +62,74 @@ impl Default for Bounds {
 
 impl Intake {
     pub(crate) fn new(bounds: Bounds) -> Self {
-        Self { bounds, now: Mutex::default() }
+        Self { bounds, load: Mutex::default() }
     }
 
-    /// Takes a request in, whose events are not known yet.
+    /// Accepts a request, whose events are not known yet.
     ///
     /// # Errors
-    /// 429 past a bound, with the time after which there may be room.
-    pub(crate) fn admit(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<Admitted, Problem> {
-        let mut now = self.lock();
-        if past(now.requests, self.bounds.requests) {
-            let sentence = format!("the server works on {} requests with events; send this again", now.requests);
-            return Err(Problem::pushed_back(sentence, 1));
+    /// 429 past a limit, with the time after which there may be room.
+    pub(crate) fn admit(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<AdmittedRequest, Problem> {
+        let mut load = self.lock();
+        if is_reached(self.bounds.requests, load.requests) {
+            let sentence = format!("the server processes {} requests with events; send this again", load.requests);
+            return Err(Problem::too_many_requests(sentence, 1));
         }
-        self.room(&mut now, engine.query().backlog())?;
-        now.requests += 1;
-        Ok(Admitted { intake: self.clone(), engine: engine.clone(), events: 0 })
+        self.check_room(&mut load, engine.query().backlog())?;
+        load.requests += 1;
+        Ok(AdmittedRequest { intake: self.clone(), engine: engine.clone(), events: 0 })
     }
 
-    fn room(&self, now: &mut Now, backlog: Option<Backlog>) -> Result<(), Problem> {
+    fn check_room(&self, load: &mut Load, backlog: Option<Backlog>) -> Result<(), Problem> {
         let Some(Backlog { due, waiting, served }) = backlog else { return Ok(()) };
-        let at = Instant::now();
-        now.pace.look(at, served);
-        let coming = due + now.events;
-        if past(coming, self.bounds.backlog) {
-            // by then half of it is served: not everybody comes back for the first free place
-            let seconds = now.pace.seconds_for(coming - self.bounds.backlog / 2, at, served);
+        let now = Instant::now();
+        load.pace.record(now, served);
+        let coming = due + load.events;
+        if is_reached(self.bounds.backlog, coming) {
+            // by then half of the backlog is served, so that not all clients return for the first
+            // free place
+            let seconds = load.pace.seconds_for(coming - self.bounds.backlog / 2, now, served);
             let sentence = format!("{coming} wakes are due and not served yet; send this again in {seconds} s");
-            return Err(Problem::pushed_back(sentence, seconds));
+            return Err(Problem::too_many_requests(sentence, seconds));
         }
-        if past(waiting, self.bounds.waiting) {
+        if is_reached(self.bounds.waiting, waiting) {
             let sentence = format!("{waiting} runs wait for a slot or for their time; send this again later");
-            return Err(Problem::pushed_back(sentence, pace::MOST_SECONDS));
+            return Err(Problem::too_many_requests(sentence, pace::MAX_SECONDS));
         }
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Now> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Load> {
+        self.load.lock()
     }
 }
 
-impl Admitted {
-    /// Reserves the room that events take, as one run each. A request is never too large for an empty server.
+impl AdmittedRequest {
+    /// Reserves room for events, counted as one run each. An idle server accepts a request of any
+    /// size.
     ///
     /// # Errors
-    /// As [`Intake::admit`]: others may have come in between.
+    /// As [`Intake::admit`]: other requests may have come in between.
     pub(crate) fn reserve(&mut self, events: usize) -> Result<(), Problem> {
-        let mut now = self.intake.lock();
-        self.intake.room(&mut now, self.engine.query().backlog())?;
-        now.events += events;
+        let mut load = self.intake.lock();
+        self.intake.check_room(&mut load, self.engine.query().backlog())?;
+        load.events += events;
         self.events += events;
         Ok(())
     }
 }
 
-impl Drop for Admitted {
+impl Drop for AdmittedRequest {
     fn drop(&mut self) {
-        let mut now = self.intake.lock();
-        now.requests -= 1;
-        now.events -= self.events;
+        let mut load = self.intake.lock();
+        load.requests -= 1;
+        load.events -= self.events;
     }
 }
 
-fn past(there: usize, bound: usize) -> bool {
-    bound > 0 && there >= bound
+/// Whether a limit is reached; 0 means no limit.
+fn is_reached(limit: usize, count: usize) -> bool {
+    limit > 0 && count >= limit
 }
 
 #[cfg(test)]
@@ -135,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_requests_that_came_while_there_was_room_the_second_is_pushed_back_when_the_first_takes_it() {
+    fn of_two_accepted_requests_the_second_gets_429_when_the_first_takes_the_room() {
         let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(0)));
         let memory = Arc::new(Memory::new(clock.clone()));
         let entropy = Arc::new(SeededEntropy::new(1));

@@ -1,10 +1,10 @@
-//! Where a request comes from: pages of other sites are refused, and on loopback so are names that are not this
-//! machine's. A page elsewhere could otherwise read and cancel runs through its visitor's browser, on loopback even
-//! through a name of its own that it points here (DNS rebinding).
+//! The origin of a request. Pages of other sites are refused: they could read and cancel runs
+//! through the browser of their visitor. On loopback, host names of other machines are refused too:
+//! a site can point its own name at this machine (DNS rebinding).
 //!
-//! What a browser asks for on behalf of another site is refused as well, save for a link to a page.
+//! A browser's request for another site is refused as well, except for a link to a page.
 //!
-//! The event API is not guarded by this: front ends send to it from the browser.
+//! The event API is not guarded here: front ends send to it from the browser.
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use crate::error::Problem;
 use crate::router::Shared;
 
+/// Refuses requests of other sites and, on loopback, for other hosts.
 pub(crate) async fn guard(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let allowed = check(request.headers(), request.uri().authority(), shared.loopback).and_then(|()| {
         let is_page = request.method().is_safe() && is_page(request.uri().path());
@@ -26,14 +27,15 @@ pub(crate) async fn guard(State(shared): State<Shared>, request: Request, next: 
     }
 }
 
-/// Whether a path is that of a page, which other sites may link to. Everything else is for programs.
+/// Whether a path is that of a page, which other sites may link to. All other paths are for
+/// programs.
 pub(crate) fn is_page(path: &str) -> bool {
     let first = path.split('/').nth(1).unwrap_or_default();
     !matches!(first, "v1" | "e" | "dev" | "api" | "live") && path != "/health"
 }
 
-/// Refuses what a page of another site makes the browser ask for. Such a request need not have an `Origin`: an image or
-/// a script has none. What may be done is to follow a link to a page.
+/// Refuses a request that a page of another site makes the browser send, except for a link to a
+/// page. Such a request may have no `Origin`: that of an image or a script has none.
 fn check_site(headers: &HeaderMap, is_page: bool) -> Result<(), Problem> {
     let own = |site: &HeaderValue| site == "same-origin" || site == "none";
     if headers.get_all("sec-fetch-site").iter().all(own) {
@@ -46,17 +48,19 @@ fn check_site(headers: &HeaderMap, is_page: bool) -> Result<(), Problem> {
     Err(Problem::forbidden("pages of other sites may only send events here, to POST /e/{key}"))
 }
 
-/// For what a form does: the browser must say that it is one of this server's own pages that asks. A cookie comes along
-/// whoever asks; a request that says nothing may come from anywhere. Clients that are no browsers use REST.
+/// Guards the forms of pages: the browser must prove that a page of this server sent the request.
+/// The login cookie is no proof, because browsers also add it to requests of other sites. Other
+/// clients use the REST interface.
 pub(crate) async fn same_site(request: Request, next: Next) -> Response {
     if request.method().is_safe() || is_proven(request.headers()) {
         return next.run(request).await;
     }
-    Problem::forbidden("this is done from a page of this server only; elsewhere use the REST interface under /v1")
+    Problem::forbidden("only a page of this server may send this form; other clients use the REST interface under /v1")
         .into_response()
 }
 
-/// `guard` has compared every `Origin` that there is with the host; `Sec-Fetch-Site` no page can forge.
+/// Whether a request proves that a page of this server sent it. `guard` has compared each `Origin`
+/// with the host, and no page can forge `Sec-Fetch-Site`.
 fn is_proven(headers: &HeaderMap) -> bool {
     let mut sites = headers.get_all("sec-fetch-site").iter().peekable();
     match sites.peek() {
@@ -65,18 +69,19 @@ fn is_proven(headers: &HeaderMap) -> bool {
     }
 }
 
-fn check(headers: &HeaderMap, asked: Option<&Authority>, loopback: bool) -> Result<(), Problem> {
+/// Checks each host that a request names, and its origins.
+fn check(headers: &HeaderMap, authority: Option<&Authority>, loopback: bool) -> Result<(), Problem> {
     let unreadable = || Problem::forbidden("the `Host` header is not a host name and a port");
     let mut hosts = Vec::new();
     for value in headers.get_all(header::HOST) {
         let text = value.to_str().map_err(|_| unreadable())?;
         hosts.push(text.parse::<Authority>().ok().filter(|_| !text.contains('@')).ok_or_else(unreadable)?);
     }
-    hosts.extend(asked.cloned());
-    // browsers always say which host they ask; a client that does not is none, and needs no guarding
+    hosts.extend(authority.cloned());
+    // browsers always name the host; a client that does not is no browser, and needs no guard
     if loopback && let Some(foreign) = hosts.iter().find(|host| !is_this_machine(host.host())) {
         return Err(Problem::forbidden(format!(
-            "this server answers on this machine only, not as `{}`; use http://localhost",
+            "this server answers to names of this machine only, not to `{}`; use http://localhost",
             foreign.host()
         )));
     }
@@ -97,7 +102,8 @@ fn is_this_machine(host: &str) -> bool {
         || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Whether an origin is the host that is asked. Whether it was asked by TLS is not known here.
+/// Whether an origin is the host of the request. The scheme is not compared: a proxy may have ended
+/// TLS.
 fn is_same(origin: &str, host: &Authority) -> bool {
     let (rest, port) = match (origin.strip_prefix("http://"), origin.strip_prefix("https://")) {
         (Some(rest), _) => (rest, 80),
@@ -155,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_comes_with_proof_of_where_it_was() {
+    fn a_form_needs_proof_of_its_page() {
         let proven = |pairs: &[(&'static str, &str)]| {
             is_proven(&pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect())
         };
@@ -165,12 +171,12 @@ mod tests {
         for site in ["same-site", "cross-site", "none", ""] {
             assert!(!proven(&[("origin", "http://localhost:8288"), ("sec-fetch-site", site)]), "{site}");
         }
-        assert!(!proven(&[]), "nothing says where it comes from");
+        assert!(!proven(&[]), "nothing proves its page");
         assert!(!proven(&[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")]));
     }
 
     #[test]
-    fn another_site_may_link_to_a_page_and_no_more() {
+    fn another_site_may_only_link_to_a_page() {
         let passes = |site: &str, mode: &str, path: &str| {
             let headers = [
                 ("sec-fetch-site".parse().unwrap(), site.parse().unwrap()),
@@ -190,11 +196,11 @@ mod tests {
                 assert!(!passes(site, "no-cors", path) && !passes(site, "", path), "{site} {path}");
             }
         }
-        assert!(check_site(&HeaderMap::new(), false).is_ok(), "it is no browser");
+        assert!(check_site(&HeaderMap::new(), false).is_ok(), "no browser sent it");
     }
 
     #[test]
-    fn every_host_that_a_request_names_is_checked() {
+    fn every_host_of_a_request_is_checked() {
         let mut headers = HeaderMap::new();
         headers.append(header::HOST, "localhost".parse().unwrap());
         headers.append(header::HOST, "evil.example".parse().unwrap());

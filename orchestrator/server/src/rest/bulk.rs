@@ -26,7 +26,8 @@ fn answer(bulk: BulkResult) -> Response {
 /// Reads the filter of a query. It selects every run only where the query says so.
 ///
 /// # Errors
-/// 400 where a parameter is wrong, and where no filter is given or one is empty, as in a script with an unset variable.
+/// 400 where a parameter is wrong, and where no filter is given or one is empty, as in a script
+/// with an unset variable.
 fn filter(query: &Parameters) -> Result<RunFilter, Problem> {
     const FILTERS: [&str; 4] = ["status", "function", "since", "until"];
     if let Some(name) = FILTERS.into_iter().find(|name| query.given(name) == Some("")) {
@@ -41,13 +42,15 @@ fn filter(query: &Parameters) -> Result<RunFilter, Problem> {
     }
 }
 
-/// `POST /v1/runs/cancel?status=&function=&limit=&cursor=`: cancels the runs of a page that have not ended.
+/// `POST /v1/runs/cancel?status=&function=&limit=&cursor=`: cancels the runs of a page that have
+/// not ended.
 pub(super) async fn cancel(State(shared): State<Shared>, query: Parameters) -> Result<Response, Problem> {
     let filter = filter(&query)?;
     Ok(answer(shared.engine.control().cancel_all(filter, CANCEL_REASON).await?))
 }
 
-/// `POST /v1/runs/rerun?status=&function=&limit=&cursor=`: reruns the runs of a page that have ended.
+/// `POST /v1/runs/rerun?status=&function=&limit=&cursor=`: reruns the runs of a page that have
+/// ended.
 pub(super) async fn rerun(State(shared): State<Shared>, query: Parameters, body: Body) -> Result<Response, Problem> {
     let filter = filter(&query)?;
     let body = shared.bodies.read(body, RERUN_BYTES).await?;

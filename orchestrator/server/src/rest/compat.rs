@@ -1,4 +1,5 @@
-//! What Inngest's clients probe before they send, and what a load balancer does.
+//! Routes that Inngest's clients probe before they send events, and the route that load balancers
+//! probe.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,7 +8,7 @@ use serde::Serialize;
 
 use crate::router::Shared;
 
-/// `GET /health`: it answers, so it serves.
+/// `GET /health`: an answer means that the server serves.
 pub(super) async fn health() -> Response {
     #[derive(Serialize)]
     struct Health {
@@ -34,7 +35,7 @@ pub(super) async fn introspection(State(shared): State<Shared>) -> Response {
     .into_response()
 }
 
-/// `GET /dev`: older clients take a server that answers this for a local one.
+/// `GET /dev`: an answer tells older clients of Inngest that this is a local server.
 pub(super) async fn dev(State(shared): State<Shared>) -> Response {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]

@@ -1,4 +1,4 @@
-//! The event API: what Inngest's clients, webhooks and scripts send to, and the events as they were accepted.
+//! The event API, for Inngest's clients, webhooks and scripts; and accepted events.
 
 use std::convert::Infallible;
 
@@ -15,17 +15,18 @@ use stepladder_api::{Data, Event, EventsAnswer};
 use stepladder_core::{EventId, NewEvent, Timestamp};
 use stepladder_engine::{EngineError, IdSeed};
 
-use super::unanswered::Attempt;
+use super::unanswered::RequestAttempt;
 use super::{answer, fit};
 use crate::error::Problem;
 use crate::path::{EventPath, KeyPath};
 use crate::router::Shared;
 
-/// Bytes of a request with events: 64 MiB. An event in it has its own limit.
+/// The maximum size of a request with events: 64 MiB. Each event has its own limit.
 const BODY_BYTES: usize = 64 * 1024 * 1024;
-/// Where a client that repeats a request says so: `millis,base64 of 10 bytes`, as the `inngest` package sends it.
+/// The header of a client that may repeat a request: `millis,base64 of 10 bytes`, as the `inngest`
+/// package sends it.
 const SEED: &str = "x-inngest-event-id-seed";
-/// Seconds for which a browser may remember a preflight's answer.
+/// How long a browser may cache the answer of a preflight, in seconds.
 const PREFLIGHT_SECONDS: &str = "7200";
 
 /// `POST /e/{key}`.
@@ -42,13 +43,13 @@ pub(super) async fn receive(
     }
 }
 
-/// A refusal in the form that clients of the event API read.
+/// Refuses a request, with the JSON that clients of the event API read.
 pub(crate) fn refused(problem: &Problem) -> Response {
     let status = problem.status.as_u16();
     problem.with_body(Json(EventsAnswer { ids: Vec::new(), status, error: Some(problem.sentence.clone()) }))
 }
 
-/// By when the request must be answered, if that is known.
+/// The deadline of a request, if it has one.
 pub(crate) struct Deadline(Option<Timestamp>);
 
 impl FromRequestParts<Shared> for Deadline {
@@ -66,20 +67,21 @@ async fn accept(
     body: Body,
 ) -> Result<Vec<EventId>, Problem> {
     shared.keys.admit(key)?;
-    // read whole even where it is then refused: a client that is still sending would not see the answer
+    // the body is read even if the request is refused: a client that is still sending would not see
+    // the answer
     let body = shared.bodies.read(body, BODY_BYTES).await?;
     let mut admitted = shared.intake.admit(&shared.engine)?;
     let events = NewEvent::decode_all(&body.bytes)?;
     admitted.reserve(events.len())?;
     let seed = seed(headers);
-    // without a seed, a repetition is known by its body
+    // without a seed, the body identifies a repetition
     let attempt = match seed {
         Some(_) => None,
-        None => Some(shared.unanswered.attempt(&body.bytes, || shared.engine.intake().seed(events.len()))),
+        None => Some(shared.unanswered.start(&body.bytes, || shared.engine.intake().seed(events.len()))),
     };
-    let seed = seed.or(attempt.as_ref().map(Attempt::seed));
-    let hash = attempt.as_ref().map(Attempt::body);
-    // on a task of its own: a client that hangs up must not leave an event stored and its runs not started
+    let seed = seed.or(attempt.as_ref().map(RequestAttempt::seed));
+    let hash = attempt.as_ref().map(RequestAttempt::body);
+    // in a task of its own: when the client hangs up, all runs of a stored event are still created
     let ingest = tokio::spawn(async move {
         let ids = match (deadline, seed) {
             (Some(deadline), Some(seed)) => shared.engine.intake().ingest_by(events, seed, hash, deadline).await,
@@ -89,15 +91,15 @@ async fn accept(
         ids
     });
     let Ok(ids) = ingest.await else {
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server could not take the events; try again"));
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the server could not accept the events; try again"));
     };
     if let (Some(attempt), false) = (attempt, matches!(ids, Err(EngineError::Store(_)))) {
-        attempt.answered();
+        attempt.mark_answered();
     }
     Ok(ids?)
 }
 
-/// The seed of a request. One that cannot be read is ignored, as Inngest does.
+/// Reads the seed of a request. An unreadable seed is ignored, as by Inngest.
 fn seed(headers: &HeaderMap) -> Option<IdSeed> {
     let (millis, entropy) = headers.get(SEED)?.to_str().ok()?.split_once(',')?;
     let millis: i64 = millis.parse().ok().filter(|millis| (1..=Timestamp::MAX.as_millis()).contains(millis))?;
@@ -106,20 +108,21 @@ fn seed(headers: &HeaderMap) -> Option<IdSeed> {
     Some(IdSeed { at: Timestamp::from_millis(millis), random })
 }
 
-/// `OPTIONS /e/{key}`: a browser asks whether a page may send.
+/// `OPTIONS /e/{key}`: a browser asks whether a page may send events.
 pub(super) async fn preflight(headers: HeaderMap) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
     let allow = response.headers_mut();
     allow.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, OPTIONS"));
-    // Lambda hands headers over as text: one that is none would turn the answer into a 502
-    let asked = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).filter(|asked| asked.to_str().is_ok()).cloned();
-    allow.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.unwrap_or(HeaderValue::from_static("content-type")));
+    // Lambda passes headers on as text: another header would turn the answer into a 502
+    let requested = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS).filter(|names| names.to_str().is_ok()).cloned();
+    allow.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, requested.unwrap_or(HeaderValue::from_static("content-type")));
     allow.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_SECONDS));
     allow.insert(header::VARY, HeaderValue::from_static("access-control-request-headers"));
     response
 }
 
-/// Lets pages of every origin read the answers of `/e`, refusals too. No cookie counts there, the key does.
+/// Lets pages of every origin read the answers of `/e`, including refusals. It is safe because no
+/// cookie counts there.
 pub(crate) async fn allow_every_origin(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
@@ -158,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_that_cannot_be_read_is_none() {
+    fn an_unreadable_seed_is_ignored() {
         for unreadable in [
             "",
             "1743130137367",

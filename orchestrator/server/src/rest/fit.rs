@@ -1,5 +1,5 @@
-//! Answers that must pass a front with a size limit, such as Lambda: the largest values of a run are replaced by links to
-//! them, and lists end early and say where they continue.
+//! Answers that must pass a front with a size limit, such as Lambda: the largest values of a run
+//! are replaced by links to them, and lists end early and say where they continue.
 
 use std::io::{self, Write};
 
@@ -90,7 +90,8 @@ pub(super) fn count_fitting<T: Serialize>(items: &[T], limit: usize) -> usize {
     fitting.count()
 }
 
-/// Replaces values by links, the largest first, until `total` is at most `limit` or only small values are left.
+/// Replaces values by links, the largest first, until `total` is at most `limit` or only small
+/// values are left.
 fn leave_out(mut values: Vec<(&mut Json, String)>, mut total: usize, limit: usize) {
     values.sort_by_key(|(value, _)| std::cmp::Reverse(value.get().len()));
     for (value, href) in values {

@@ -1,4 +1,5 @@
-//! `POST /v1/signals/{token}`: a third party completes what a run waits for, once. The callback token is the only secret.
+//! `POST /v1/signals/{token}`: a third party completes what a run waits for, once. The callback
+//! token is the only secret.
 
 use axum::Json;
 use axum::body::Body;
@@ -12,7 +13,8 @@ use crate::guard::body::json_text;
 use crate::path::TokenPath;
 use crate::router::Shared;
 
-/// Completes a signal. The body is any JSON; an empty body is `null`. A repetition with the same data gets the same answer.
+/// Completes a signal. The body is any JSON; an empty body is `null`. A repetition with the same
+/// data gets the same answer.
 ///
 /// # Errors
 /// 409 for other data, and after the end of the wait or of its run.

@@ -1,4 +1,5 @@
-//! A client that does not take its answers: its connection is closed instead of being held for ever.
+//! Clients that do not read their answers: their connections are closed instead of being kept for
+//! ever.
 
 use std::io;
 use std::pin::Pin;
@@ -8,48 +9,50 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// Bytes a second that a client must take on average while an answer waits for it.
-const LEAST_BYTES: u64 = 1024;
+/// Bytes a second that a client must read on average while an answer waits to be sent.
+const MIN_BYTES: u64 = 1024;
 
-/// A connection whose writes fail once the other side has taken too little for too long.
+/// A connection whose writes fail when the client reads too little for too long.
 ///
-/// While something waits to be written, each stretch of `within` must move [`LEAST_BYTES`] a second.
+/// While data waits to be written, each period of length `period` must write [`MIN_BYTES`] a
+/// second.
 #[derive(Debug)]
 pub(super) struct WriteLimited<S> {
     stream: S,
-    within: Duration,
-    /// The end of the present stretch; `None` while nothing waits.
-    stretch: Option<Pin<Box<Sleep>>>,
-    /// Bytes written in it.
+    period: Duration,
+    /// The end of the present period; `None` while no data waits.
+    period_end: Option<Pin<Box<Sleep>>>,
+    /// Bytes that were written in this period.
     written: u64,
 }
 
 impl<S> WriteLimited<S> {
-    pub(super) fn new(stream: S, within: Duration) -> Self {
-        Self { stream, within, stretch: None, written: 0 }
+    pub(super) fn new(stream: S, period: Duration) -> Self {
+        Self { stream, period, period_end: None, written: 0 }
     }
 
-    /// The result of a write, or an error where the stretch is over and too little was written in it.
-    fn judge(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    /// Passes on the result of a write, or fails when the period is over and too little was written
+    /// in it.
+    fn check(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match result {
             Poll::Ready(Ok(n)) => self.written += n as u64,
             Poll::Ready(Err(_)) => {}
             Poll::Pending => loop {
-                let within = self.within;
-                let stretch = self.stretch.get_or_insert_with(|| Box::pin(sleep(within)));
-                ready!(stretch.as_mut().poll(cx));
-                if self.written < LEAST_BYTES * within.as_secs().max(1) {
+                let period = self.period;
+                let period_end = self.period_end.get_or_insert_with(|| Box::pin(sleep(period)));
+                ready!(period_end.as_mut().poll(cx));
+                if self.written < MIN_BYTES * period.as_secs().max(1) {
                     return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                 }
-                self.settle();
+                self.reset();
             },
         }
         result
     }
 
-    /// Begins anew.
-    fn settle(&mut self) {
-        self.stretch = None;
+    /// Ends the period.
+    fn reset(&mut self) {
+        self.period_end = None;
         self.written = 0;
     }
 }
@@ -63,7 +66,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for WriteLimited<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for WriteLimited<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.judge(cx, result)
+        self.check(cx, result)
     }
 
     fn poll_write_vectored(
@@ -72,17 +75,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteLimited<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.judge(cx, result)
+        self.check(cx, result)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
 
-    /// Asked for when all was written: nothing waits any more.
+    /// Is called when all data was written: none waits any more.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        self.settle();
+        self.reset();
         Poll::Ready(Ok(()))
     }
 
@@ -98,24 +101,24 @@ mod tests {
 
     use super::*;
 
-    const WITHIN: Duration = Duration::from_secs(10);
+    const PERIOD: Duration = Duration::from_secs(10);
 
-    /// A connection with room for 1 KiB on its way, and its other side.
+    /// A connection that buffers 1 KiB, and its other side.
     fn connection() -> (WriteLimited<DuplexStream>, DuplexStream) {
         let (own, other) = duplex(1024);
-        (WriteLimited::new(own, WITHIN), other)
+        (WriteLimited::new(own, PERIOD), other)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_nothing_is_given_up() {
+    async fn a_client_that_reads_nothing_is_disconnected() {
         let (mut own, _other) = connection();
-        let begun = Instant::now();
+        let started = Instant::now();
         let failed = own.write_all(&[0; 4096]).await.unwrap_err();
-        assert_eq!((failed.kind(), begun.elapsed().as_secs()), (io::ErrorKind::TimedOut, WITHIN.as_secs()));
+        assert_eq!((failed.kind(), started.elapsed().as_secs()), (io::ErrorKind::TimedOut, PERIOD.as_secs()));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_a_byte_now_and_then_is_given_up() {
+    async fn a_client_that_reads_a_byte_now_and_then_is_disconnected() {
         let (mut own, mut other) = connection();
         tokio::spawn(async move {
             while other.read_u8().await.is_ok() {
@@ -127,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_client_that_goes_on_taking_gets_all_of_it() {
+    async fn a_slow_client_that_keeps_reading_gets_the_whole_answer() {
         let (mut own, mut other) = connection();
         let reader = tokio::spawn(async move {
             let (mut all, mut some) = (0, [0; 2048]);
@@ -148,12 +151,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn time_in_which_nothing_is_to_be_written_does_not_count() {
+    async fn time_without_data_to_write_does_not_count() {
         let (mut own, mut other) = connection();
         for _ in 0..5 {
             own.write_all(&[0; 1024]).await.unwrap();
             own.flush().await.unwrap();
-            sleep(WITHIN * 3).await;
+            sleep(PERIOD * 3).await;
             other.read_exact(&mut [0; 1024]).await.unwrap();
         }
     }

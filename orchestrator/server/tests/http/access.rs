@@ -1,4 +1,4 @@
-//! Who may send, who may look, and from where.
+//! Access: event keys, the dashboard token, origins and hosts.
 
 use axum::body::Body;
 use axum::http::{Method, Request};
@@ -14,13 +14,13 @@ fn guarded() -> World {
         loopback: false,
         version: "1".into(),
         bounds: Bounds::default(),
-        // the answer of a stream does not end
+        // a stream does not end
         streams: false,
         ..Options::default()
     })
 }
 
-/// Everything that only who has the token may see.
+/// All routes that require the dashboard token.
 const GUARDED: [(Method, &str); 26] = [
     (Method::POST, "/function/pause"),
     (Method::POST, "/runs/x/hasten"),

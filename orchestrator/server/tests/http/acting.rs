@@ -1,4 +1,4 @@
-//! What can be done from a page, and from where.
+//! The forms of pages, and their guard.
 
 use axum::body::Body;
 use axum::http::{Method, Request};
@@ -76,7 +76,7 @@ async fn a_retry_of_the_function_itself_is_not_waited_for() {
     let world = World::new();
     let run = world.run(json!({"name": "test/echo", "data": {"fall": "it <fell>"}})).await;
     let page = world.get(&format!("/runs/{run}")).await.text;
-    for part in ["it &#60;fell&#62;", "The function is run again ", " (attempt 2)", "Run it again now"] {
+    for part in ["it &#60;fell&#62;", "The handler runs again ", " (attempt 2)", "Retry now"] {
         assert!(page.contains(part), "{part}: {page}");
     }
     let done = world.form(&format!("/runs/{run}/hasten"), "").await;
@@ -84,7 +84,7 @@ async fn a_retry_of_the_function_itself_is_not_waited_for() {
     world.settle().await;
     assert_eq!(status(&world, &run).await, "Completed");
     let page = world.get(&format!("/runs/{run}")).await.text;
-    assert!(!page.contains("is run again") && page.contains("somebody wanted it to go on now"), "{page}");
+    assert!(!page.contains("runs again") && page.contains("on request"), "{page}");
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn a_function_is_paused_and_resumed_from_its_page() {
     let done = world.form("/function/pause", "id=echo&do=pause").await;
     assert_eq!((done.status.as_u16(), done.header("location")), (303, "/function?id=echo&did=pause&n=1"));
     let page = world.get(done.header("location")).await.text;
-    assert!(page.contains("value=\"resume\"") && page.contains("Paused: its runs wait"), "{page}");
+    assert!(page.contains("value=\"resume\"") && page.contains("Paused: new runs wait"), "{page}");
     assert!(world.get("/functions").await.text.contains("paused since"));
     let run = world.run(json!({"name": "test/echo"})).await;
     assert_eq!(status(&world, &run).await, "Scheduled");
@@ -115,7 +115,7 @@ async fn several_runs_are_cancelled_or_run_again_at_once() {
     assert_eq!((done.status.as_u16(), done.header("location")), (303, "/?function=nap&did=cancel&n=2&missed=1"));
     assert_eq!((status(&world, &one).await, status(&world, &two).await), ("Cancelled".into(), "Cancelled".into()));
     let page = world.get(done.header("location")).await.text;
-    assert!(page.contains("Cancelled 2 runs. 1 could not be."), "{page}");
+    assert!(page.contains("Cancelled 2 runs. 1 failed."), "{page}");
 
     let done = world.form("/runs", format!("do=rerun&run={one}&run={two}")).await;
     assert_eq!(done.header("location"), "/?did=rerun&n=2&missed=0");

@@ -1,4 +1,4 @@
-//! Bad input: a 4xx with a sentence each, nothing stored, nothing logged as an error.
+//! Bad input gets 4xx with a sentence; nothing is stored, and no error is logged.
 
 use axum::body::Body;
 use axum::http::{Method, Request};
@@ -7,7 +7,7 @@ use stepladder_core::limits::{EVENT_BYTES, EVENTS_PER_REQUEST};
 
 use crate::world::World;
 
-/// An event that would start a run, were it accepted.
+/// An event that starts a run if it is accepted.
 const GOOD: &str = r#"{"name":"test/echo","id":"good"}"#;
 
 async fn assert_nothing_stored(world: &World, what: &str) {
@@ -16,7 +16,7 @@ async fn assert_nothing_stored(world: &World, what: &str) {
     world.assert_no_error_logged();
 }
 
-/// Sends a body that is to be refused; the sentence.
+/// Sends a body that must be refused, and returns the sentence.
 async fn refused(world: &World, status: u16, body: impl Into<Body>, what: &str) -> String {
     let answer = world.post("/e/key", body).await;
     let json = answer.json();

@@ -1,4 +1,4 @@
-//! Bodies: on every route each has a limit in size and in time.
+//! Bodies have a limit in size and in time on every route.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use crate::unknown::ROUTES;
 use crate::world::World;
 
-/// A server with something to log in to, and nothing guarded that these requests do not get by.
+/// A server with a token, whose guards let these requests pass.
 fn world() -> World {
     World::with(Options { loopback: true, dashboard_token: Some("the-token".into()), ..Options::default() })
 }
 
-/// A request to a route, as one of the server's own pages or a program with the token sends it.
+/// A request that passes all guards of a route.
 fn request(method: &str, route: &str, body: Body) -> Request<Body> {
     let path = route.replace("{id}", "01HF7YAT00X6E3H2QJ7N9W5K4M").replace("{key}", "k").replace("{token}", "t");
     let query = if route == "/v1/runs/rerun" { "?all=true" } else { "" };

@@ -1,11 +1,12 @@
-//! Answers before which a front has a limit: what is left out can be had, and what ends early goes on.
+//! Answers behind a front with a size limit: omitted values can be read elsewhere, and lists
+//! continue on the next page.
 
 use serde_json::{Value, json};
 use stepladder_server::Options;
 
 use crate::world::World;
 
-/// The limit of the front.
+/// The size limit of the front.
 const MOST: usize = 10_000;
 
 fn world() -> World {
@@ -42,7 +43,7 @@ async fn the_largest_values_are_left_out_with_links_to_them() {
         let whole = world.get(link["href"].as_str().unwrap()).await;
         assert_eq!((whole.json(), json!(whole.text.len())), (data.clone(), link["bytes"].clone()));
     }
-    // an event with a run whose output is as large
+    // an event with a run that has an output of the same size
     let of_event = within(&world, "/v1/events/mine/runs").await;
     assert_eq!(of_event["data"][0]["output"], data, "one such value fits");
 }

@@ -1,4 +1,4 @@
-//! News: what a stream says, and when there is none.
+//! Streams of changes: what they send, and when there are none.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ fn streaming() -> World {
     World::with(Options { loopback: true, streams: true, ..Options::default() })
 }
 
-/// The path that a page takes its news from.
+/// Returns the path of a page's stream.
 async fn live(world: &World, page: &str) -> String {
     let text = world.get(page).await.text;
     let path = text.split("data-live=\"").nth(1).unwrap_or_else(|| panic!("no news: {text}"));
     path.split('"').next().unwrap().replace("&#38;", "&").replace("&amp;", "&")
 }
 
-/// The stream's next line that says anything, and whether it was a change.
+/// Returns the next line of a stream that is not empty, and whether it is a change.
 async fn next(stream: &mut axum::body::BodyDataStream) -> Option<bool> {
     let chunk = stream.next().await?.unwrap();
     let text = String::from_utf8(chunk.to_vec()).unwrap();
@@ -58,7 +58,7 @@ async fn a_run_that_moves_is_told_of_once() {
     world.form(&format!("/runs/{run}/cancel"), "").await;
     assert_eq!(next(&mut stream).await, Some(true));
     assert_eq!(next(&mut stream).await, Some(false));
-    // a page that was shown before the change hears of it at once
+    // a page from before the change is told at once
     let mut late = open(&world, &format!("/live/runs/{run}?seen=1")).await;
     assert_eq!(next(&mut late).await, Some(true));
 }
@@ -76,7 +76,7 @@ async fn a_stream_ends_with_the_server() {
 async fn a_stream_does_not_last_for_ever() {
     let world = streaming();
     let mut stream = open(&world, "/live/runs").await;
-    // a word each quarter of a minute, for ten minutes
+    // a comment every 15 seconds, for ten minutes
     let words = async {
         let mut words = 0;
         while next(&mut stream).await.is_some() {
@@ -95,7 +95,7 @@ async fn there_are_so_many_streams_and_no_more() {
     for _ in 0..64 {
         streams.push(open(&world, "/live/runs").await);
     }
-    assert_eq!(world.get("/live/runs").await.status, 204, "who comes later polls");
+    assert_eq!(world.get("/live/runs").await.status, 204, "a further page polls");
     streams.pop();
     drop(open(&world, "/live/runs").await);
 }

@@ -1,5 +1,5 @@
-//! The HTTP interface over the real engine on the memory adapter: what each route answers, what is refused, and that
-//! nothing is stored or logged as an error when it is.
+//! The HTTP interface on the real engine with the memory adapter: the answers of each route, and
+//! its refusals, which store nothing and log no error.
 
 mod access;
 mod acting;

@@ -124,7 +124,8 @@ async fn what_runs_cost_is_counted_from_their_journals() {
     let run = world.run(json!({"name": "test/echo", "data": {"n": 1}})).await;
     let page = world.get("/cost").await;
     assert_eq!(page.status, 200);
-    // 11 to start and 3 to end; its one step 2, and under one limit 2 for the slot and 7 for the place
+    // 11 to start and 3 to end, 2 for its step; under one limit 2 for the slot and 7 for the
+    // tickets
     let row = page.text.split(&format!("/runs/{run}")).nth(1).expect("a row");
     let numbers: Vec<&str> =
         row.split("class=\"num\">").skip(1).take(4).map(|rest| rest.split('<').next().unwrap()).collect();
@@ -138,7 +139,7 @@ async fn health_shows_what_waits() {
     world.run(json!({"name": "test/nap", "data": {"long": true}})).await;
     let page = world.get("/health/page").await;
     assert!(page.status == 200 && page.text.contains("data-live=\"/live/none\""), "{}", page.text);
-    assert!(page.text.contains("Nothing at the moment."), "{}", page.text);
+    assert!(page.text.contains("None."), "{}", page.text);
     assert_eq!(world.get("/live/none").await.status, 204);
     assert_eq!(world.get("/health").await.json(), json!({"status": "ok"}), "load balancers ask there");
 }
@@ -174,7 +175,7 @@ async fn health_reads_a_bounded_number_of_timers_and_says_that_there_are_more() 
     world.timers((200..1_000).map(timer).collect()).await;
     let page = world.get("/health/page").await.text;
     assert!(page.contains(">more than 200 in all."), "{page}");
-    assert!(page.contains("<dt>Timers that are late</dt><dd class=\"big\">0<"), "{page}");
+    assert!(page.contains("<dt>Late timers</dt><dd class=\"big\">0<"), "{page}");
     world.pass(Duration::from_secs(240));
     assert!(
         world.get("/health/page").await.text.contains("<dd class=\"big\">more than 200<"),

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::world::World;
 
-/// A page's text without what is for machines.
+/// Returns a page without the parts for machines.
 pub(crate) fn links<'a>(page: &'a str, begin: &str) -> Vec<&'a str> {
     page.split("href=\"")
         .skip(1)
@@ -13,7 +13,7 @@ pub(crate) fn links<'a>(page: &'a str, begin: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// A link as a browser follows it.
+/// Decodes a link, as a browser does.
 fn followed(link: &str) -> String {
     link.replace("&amp;", "&").replace("&#38;", "&")
 }
@@ -112,13 +112,13 @@ async fn a_run_is_shown_as_it_stood_at_any_entry() {
     let total = journal.as_array().unwrap().len() as u64;
     assert!(total >= 3, "{journal}");
     let created = at(1).await;
-    assert!(created.contains("No step has begun.") && created.contains("status Scheduled"), "{created}");
-    assert!(created.contains("As it stood after entry 0, the 1 of") && !created.contains("data-live"), "{created}");
+    assert!(created.contains("No step has started.") && created.contains("status Scheduled"), "{created}");
+    assert!(created.contains("The run after entry 0: 1 of") && !created.contains("data-live"), "{created}");
     let started = at(2).await;
     assert!(started.contains("status Running") && started.contains("attempt 1 runs"), "{started}");
     assert!(!started.contains("/cancel\""), "the past cannot be cancelled: {started}");
     for now in [at(total).await, at(total + 7).await, world.get(&format!("/runs/{run}")).await.text] {
-        assert!(now.contains("status Completed") && !now.contains("As it stood after entry"), "{now}");
+        assert!(now.contains("status Completed") && !now.contains("The run after entry"), "{now}");
     }
     assert!(at(0).await.contains("the 1 of"), "before the first entry there is no run");
 }
@@ -240,7 +240,7 @@ async fn light_and_dark_are_remembered() {
     let chosen = world.form("/theme", "theme=light").await;
     assert_eq!((chosen.status.as_u16(), chosen.header("location")), (303, "/"));
     assert!(chosen.header("set-cookie").starts_with("stepladder_theme=light; Path=/;"));
-    assert!(world.form("/theme", "theme=system").await.header("set-cookie").starts_with("stepladder_theme=;"));
+    assert!(world.form("/theme", "theme=system").await.header("set-cookie").starts_with("stepladder_theme=system;"));
     let refused = world.form("/theme", "theme=%0D%0Aset-cookie:x").await;
     assert_eq!((refused.status.as_u16(), refused.header("set-cookie")), (400, ""));
 }
@@ -258,7 +258,7 @@ async fn a_step_that_failed_says_when_each_attempt_to_come_would_be() {
         let shown = at.strftime("%Y-%m-%d %H:%M:%S").to_string();
         assert_eq!(page.matches(&format!(">{shown}</time>")).count(), 1, "{shown}: {page}");
     }
-    assert!(page.contains("(attempt 2)<span class=\"dim\">; if that fails at once, then <time"), "{page}");
+    assert!(page.contains("(attempt 2)<span class=\"dim\">; if it fails at once, then <time"), "{page}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The page of health where the queues are a service of their own.
+//! The health page where the queues are a service of their own.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use stepladder_server::Options;
 
 use crate::world::World;
 
-/// Queues that a test fills and breaks.
+/// Queues that a test fills and makes fail.
 #[derive(Default)]
 struct Service {
     depths: Mutex<Vec<QueueDepth>>,
@@ -46,7 +46,7 @@ fn depth(queue: &str, holds: QueueContents, visible: u64) -> QueueDepth {
 }
 
 #[tokio::test]
-async fn each_queue_is_counted_and_only_dead_letters_call_for_somebody() {
+async fn each_queue_is_counted_and_only_dead_letters_are_marked() {
     let (world, service) = world();
     let waiting = [
         depth("s-steps", QueueContents::Wakes, 7),
@@ -58,8 +58,8 @@ async fn each_queue_is_counted_and_only_dead_letters_call_for_somebody() {
     for part in ["<bdi>s-steps</bdi>", "wakes of &#60;b&#62;mine", "<td class=\"num\">7</td>", ">11<", ">12<"] {
         assert!(page.contains(part), "{part}: {page}");
     }
-    assert!(page.contains("A wake in flight is with a worker") && page.contains("workers are processes of their own"));
-    assert!(!page.contains("/health/redrive") && !page.contains("local queue"), "nothing is dead: {page}");
+    assert!(page.contains("A worker is processing a wake in flight") && page.contains("workers are other processes"));
+    assert!(!page.contains("/health/redrive") && !page.contains("local queue"), "there are no dead letters: {page}");
     service.depths.lock().unwrap().push(depth("s-dead", QueueContents::DeadWakes, 3));
     let page = world.get("/health/page").await.text;
     assert!(page.contains("<span class=\"status Failed\">3</span>") && page.contains("action=\"/health/redrive\""));
@@ -76,7 +76,7 @@ async fn dead_letters_are_moved_back_and_a_sentence_says_how_many() {
         ),
         (
             RedriveResult { wakes: 100, unreadable: 2, cut_short: true, ..RedriveResult::default() },
-            "2 are left: nobody can read them. ",
+            "2 are left: they are unreadable. ",
         ),
         (
             RedriveResult { cut_short: true, ..RedriveResult::default() },
@@ -98,7 +98,7 @@ async fn queues_that_do_not_answer_take_nothing_else_from_the_page() {
     let (world, _) = world();
     let page = world.get("/health/page").await;
     assert_eq!(page.status, 200);
-    assert!(page.text.contains("cannot be counted at the moment") && page.text.contains("Timers, up to"));
+    assert!(page.text.contains("cannot be counted now") && page.text.contains("Timers, up to"));
     let done = world.form("/health/redrive", "").await;
     assert_eq!(done.status, 503);
     assert!(!done.text.contains("secret") && !page.text.contains("secret"), "{}", done.text);
@@ -108,7 +108,7 @@ async fn queues_that_do_not_answer_take_nothing_else_from_the_page() {
 #[tokio::test]
 async fn a_queue_inside_the_process_gives_nothing_up() {
     let world = World::new();
-    assert!(world.get("/health/page").await.text.contains("the local queue gives nothing up"));
+    assert!(world.get("/health/page").await.text.contains("the local queue has no dead letters"));
     let done = world.form("/health/redrive", "").await;
     assert!(done.status == 404 && done.text.contains("there are no dead letters"), "{}", done.text);
 }

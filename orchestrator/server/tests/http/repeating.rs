@@ -1,4 +1,4 @@
-//! Requests that are sent again because they were not answered, by senders that give neither ids nor a seed.
+//! Repetitions of unanswered requests, from clients that send neither ids nor a seed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ use tower::ServiceExt;
 
 use crate::script::Script;
 
-/// Storage whose first call that looks for those who wait fails, or waits to be let go on. By then, the runs have begun.
+/// Storage that fails or blocks its first lookup of subscriptions. By then, the runs were created.
 struct Storage {
     memory: Arc<Memory>,
     calls: AtomicUsize,
@@ -71,7 +71,7 @@ fn request() -> Request<Body> {
     Request::post("/e/key").body(Body::from(events.to_string())).unwrap()
 }
 
-/// The status, and the ids.
+/// Returns the status and the ids.
 async fn send(router: &Router) -> (u16, Value) {
     let response = router.clone().oneshot(request()).await.unwrap();
     let status = response.status().as_u16();
@@ -89,7 +89,7 @@ async fn what_failed_and_is_sent_again_starts_nothing_twice() {
     assert_eq!((send(&router).await, runs(&engine).await), ((503, json!([])), 2), "they have begun all the same");
     let (status, first) = send(&router).await;
     assert_eq!((status, runs(&engine).await), (200, 2));
-    // answered, it is over: the same once more is another request
+    // after an answer, the same body is a new request
     let (status, second) = send(&router).await;
     assert_eq!((status, runs(&engine).await), (200, 4));
     assert_ne!(first, second);
@@ -103,7 +103,7 @@ async fn what_a_sender_did_not_wait_for_and_sends_again_starts_nothing_twice() {
         () = storage.has_come.notified() => {}
         answer = &mut abandoned => panic!("{answer:?}"),
     }
-    // who sends the same meanwhile is somebody else
+    // meanwhile another client sends the same body
     let (_, other) = send(&router).await;
     assert_eq!(runs(&engine).await, 4);
     abandoned.abort();

@@ -18,7 +18,8 @@ use stepladder_engine::{Program, Session};
 
 use crate::world::World;
 
-/// `order`, started by `test/order`: `charge` is declined the first time, ever; then `mail`. It returns how it went.
+/// `order`, started by `test/order`: the step `charge` fails in the first run, then comes `mail`.
+/// It returns both results.
 struct Order {
     spec: Spec,
     charges: Arc<AtomicU32>,
@@ -115,7 +116,7 @@ async fn a_failure_that_was_handled_is_kept_by_every_way_to_run_it_again() {
         assert_eq!((&charge["id"], &charge["status"]), (&json!("charge"), &json!("Failed")), "{data}");
         assert_eq!((&charge["error"]["message"], &data["steps"][1]["id"]), (&json!("declined"), &json!("mail")));
         let page = world.get(&format!("/runs/{again}")).await.text;
-        assert!(page.contains("taken over from the run that this one repeats: declined"), "{page}");
+        assert!(page.contains("kept from the run that this one reruns: declined"), "{page}");
     }
     assert_eq!(charges.load(Ordering::Relaxed), 1);
     world.assert_no_error_logged();

@@ -15,8 +15,8 @@ use stepladder_core::{Event, NewEvent, Spec, StepId, json};
 use stepladder_engine::program::{AdvisedFailure, FinishedStep, PollResult, RunHistory};
 use stepladder_engine::{Program, Session};
 
-/// The function. Its step gives the event's data back; an event with a text `fail` makes it fail with that for good, one
-/// with `again` makes it fail with that each time, one with `fall` makes the function itself fail with that once.
+/// A function whose step returns the event's data. A text `fail` in the data makes the step fail
+/// without a retry, `again` makes each attempt fail, and `fall` makes the handler fail once.
 pub(crate) struct Script {
     spec: Spec,
     step: StepId,
@@ -41,7 +41,7 @@ impl Script {
         Arc::new(Self { spec, step: "rest".into(), ask: Operation::SleepFor(Duration::from_secs(3_600)) })
     }
 
-    /// `pay`, started by `test/pay`: waits for a signal in `payment`, and gives what it brought.
+    /// `pay`, started by `test/pay`: waits for a signal in `payment`, and returns its data.
     pub(crate) fn pay() -> Arc<dyn Program> {
         let mut spec = Spec::new("pay");
         spec.triggers.push(Trigger { event: "test/pay".into(), condition: None });
@@ -59,7 +59,7 @@ impl Script {
         Arc::new(Self { spec, step: "word".into(), ask })
     }
 
-    /// A function whose names are HTML, started by `<i>markup</i>`.
+    /// A function with HTML in its names, started by `<i>markup</i>`.
     pub(crate) fn markup() -> Arc<dyn Program> {
         let mut spec = Spec::new("<b>bold</b>");
         spec.triggers.push(Trigger { event: "<i>markup</i>".into(), condition: None });
@@ -99,7 +99,7 @@ struct Performance {
     step: StepId,
     ask: Operation,
     event: Arc<Event>,
-    /// What the function itself fails with.
+    /// The error of the handler.
     fall: Option<String>,
     running: bool,
     outcome: Option<RevealedOutcome>,

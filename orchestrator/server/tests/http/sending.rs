@@ -1,4 +1,4 @@
-//! `POST /e/{key}`: what is accepted, and what comes back.
+//! `POST /e/{key}`: accepted events, and the answers.
 
 use axum::body::Body;
 use axum::http::{Method, Request};

@@ -1,4 +1,4 @@
-//! On a real socket: it answers, it lets nobody hold its connections, and it ends when it is told to.
+//! The server on a real socket: its answers, its limits on connections, and its end.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ async fn a_listener_is_served_until_shutdown() {
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     }
 
-    // a connection that is kept alive and idle does not hold the server up
+    // an idle connection does not delay the end of the server
     let idle = TcpStream::connect(address).await.unwrap();
     stop.send(()).unwrap();
     served.await.unwrap();
@@ -50,7 +50,7 @@ async fn a_listener_is_served_until_shutdown() {
 
 const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
-/// Sends, and reads until the other side closes or an answer is there.
+/// Sends a request, and reads until the answer is complete or the connection is closed.
 async fn exchange(connection: &mut TcpStream, request: &[u8]) -> String {
     connection.write_all(request).await.unwrap();
     let mut answer = vec![0; 4_096];
@@ -63,7 +63,7 @@ async fn a_connection_that_does_not_say_what_it_wants_is_closed() {
     let world = World::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let connections = Connections { head_within: Duration::from_millis(50), ..Connections::default() };
+    let connections = Connections { head_timeout: Duration::from_millis(50), ..Connections::default() };
     tokio::spawn(serve(listener, world.router.clone(), connections, std::future::pending()));
 
     let mut silent = TcpStream::connect(address).await.unwrap();
@@ -82,10 +82,10 @@ async fn a_client_that_does_not_read_its_answers_is_closed() {
     let world = World::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let connections = Connections { most: 1, taken_within: Duration::from_millis(50), ..Connections::default() };
+    let connections = Connections { max: 1, read_timeout: Duration::from_millis(50), ..Connections::default() };
     tokio::spawn(serve(listener, world.router.clone(), connections, std::future::pending()));
 
-    // asks for more than the operating system keeps, and never reads
+    // requests more than the operating system buffers, and never reads
     let mut deaf = TcpStream::connect(address).await.unwrap();
     let ask = b"GET /app.js HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
     let asking = tokio::spawn(async move { while deaf.write_all(&ask).await.is_ok() {} });
@@ -124,7 +124,7 @@ async fn connections_past_the_bound_wait_until_one_ends() {
     let world = World::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let connections = Connections { most: 2, ..Connections::default() };
+    let connections = Connections { max: 2, ..Connections::default() };
     tokio::spawn(serve(listener, world.router.clone(), connections, std::future::pending()));
 
     let mut first = TcpStream::connect(address).await.unwrap();
@@ -134,7 +134,7 @@ async fn connections_past_the_bound_wait_until_one_ends() {
     }
     let mut third = TcpStream::connect(address).await.unwrap();
     let mut answer = Box::pin(exchange(&mut third, HEALTH));
-    // the two that it has answer again and again meanwhile
+    // meanwhile the two open connections keep working
     for n in 0..4 {
         let connection = if n % 2 == 0 { &mut first } else { &mut second };
         assert!(exchange(connection, HEALTH).await.starts_with("HTTP/1.1 200"));

@@ -1,5 +1,5 @@
-//! What a route does not know: a parameter, a field or a body that it does not take is a 400 that names it, on every
-//! route, and nothing is done.
+//! Unknown parameters, fields and bodies: every route answers 400 with their name, and does
+//! nothing.
 
 use axum::body::Body;
 use axum::http::{Method, Request};
@@ -7,15 +7,15 @@ use serde_json::json;
 
 use crate::world::{Answer, World};
 
-/// What a route reads of a body.
+/// The body that a route reads.
 #[derive(Clone, Copy)]
 pub(crate) enum Reads {
     Nothing,
-    /// Any JSON: nothing in it is unknown.
+    /// Any JSON, so that nothing in it is unknown.
     Anything,
-    /// An object with these fields, and a good one.
+    /// An object with these fields, and an example.
     Json(&'static str),
-    /// A form: a good one.
+    /// A form: an example.
     Form(&'static str),
 }
 
@@ -74,7 +74,7 @@ pub(crate) const ROUTES: &[(&str, &str, &[&str], Reads)] = &[
     ("POST", "/theme", &[], Form("theme=dark")),
 ];
 
-/// The routes that a file makes: `.route("/path", get(a).post(b))`.
+/// The routes of a source file: `.route("/path", get(a).post(b))`.
 fn made(source: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for route in source.split(".route(\"").skip(1) {
@@ -100,7 +100,7 @@ fn every_route_is_in_the_table() {
     assert_eq!(made, known);
 }
 
-/// A server with an event, a run that lives and one that has ended.
+/// A server with an event, a live run and an ended run.
 struct Given {
     world: World,
     event: String,
@@ -132,7 +132,8 @@ impl Given {
         self.world.ask(request.body(Body::from(body.replace("{id}", &self.live))).unwrap()).await
     }
 
-    /// Panics unless the answer is a 400 that names something, as JSON for programs and as a page for people.
+    /// Panics unless the answer is a 400 that names something, as JSON for programs and as a page
+    /// for people.
     #[track_caller]
     fn assert_refused(&self, answer: &Answer, name: &str, what: &str) {
         assert_eq!(answer.status, 400, "{what}: {}", answer.text);
@@ -141,7 +142,7 @@ impl Given {
         assert!(is_page || answer.sentence().contains(name), "{what}: {}", answer.text);
     }
 
-    /// Panics when anything was done.
+    /// Panics when anything has changed.
     async fn assert_nothing_done(&self) {
         let runs = self.world.get("/v1/runs").await.data();
         let statuses: Vec<_> = runs.as_array().unwrap().iter().map(|run| run["status"].as_str().unwrap()).collect();
@@ -181,7 +182,7 @@ async fn an_unknown_parameter_is_refused_by_name_on_every_route() {
                 if answer.header("content-type").starts_with("text/html") { name.trim_matches('`') } else { name };
             given.assert_refused(&answer, name, &format!("{method} {route}?{query}"));
         }
-        // one that is known, after one that is
+        // a known parameter twice
         if let Some(first) = known.first() {
             let path = format!("{}?{first}=&nothing=1", given.path(route));
             let answer = given.ask(method, &path, good(*reads)).await;
@@ -210,7 +211,7 @@ async fn a_known_parameter_is_taken() {
     let given = Given::new().await;
     for (method, route, known, reads) in ROUTES {
         for name in *known {
-            // a route may need more, and these values are not good for all: what counts is what it says of the name
+            // a route may refuse these values; the test checks only that it accepts the name
             let path = format!("{}?{name}=1", given.path(route));
             let answer = given.ask(method, &path, good(*reads)).await;
             assert!(!answer.text.contains("is not a parameter"), "{method} {path}: {}", answer.text);
@@ -251,7 +252,7 @@ async fn an_unknown_field_of_a_body_is_refused_by_name() {
         };
         let filter = if *route == "/v1/runs/rerun" { "?status=completed" } else { "" };
         let path = format!("{}{filter}", given.path(route));
-        // a form is read only where there is something to log in to
+        // the login form is read only with a token configured
         let world = (*route == "/login").then(|| World::with(guarded()));
         let answer = match &world {
             Some(world) => world.form(&path, body.clone()).await,
@@ -262,7 +263,7 @@ async fn an_unknown_field_of_a_body_is_refused_by_name() {
     given.assert_nothing_done().await;
 }
 
-/// Options with a token, so that there is something to log in to.
+/// Options with a token.
 fn guarded() -> stepladder_server::Options {
     stepladder_server::Options { dashboard_token: Some("a-token".into()), loopback: true, ..Default::default() }
 }

@@ -1,4 +1,4 @@
-//! A server without a socket, and what it logged.
+//! A server without a socket, with its log.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -44,7 +44,7 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
     }
 
-    /// What `data` is in it.
+    /// Returns `data` of the JSON.
     pub(crate) fn data(&self) -> Value {
         self.json()["data"].take()
     }
@@ -54,7 +54,7 @@ impl Answer {
         self.json()["error"].as_str().unwrap_or_else(|| panic!("no error: {}", self.text)).to_owned()
     }
 
-    /// A header as text; empty when it is not there.
+    /// Returns a header as text; empty when it is missing.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
@@ -70,7 +70,7 @@ impl World {
         Self::of(options, Vec::new())
     }
 
-    /// On loopback, without keys, and with these functions besides.
+    /// On loopback, without keys, with more functions.
     pub(crate) fn also(programs: Vec<Arc<dyn Program>>) -> Self {
         Self::of(Options { loopback: true, version: "1.2.3".into(), ..Options::default() }, programs)
     }
@@ -134,7 +134,7 @@ impl World {
         self.engine.stop();
     }
 
-    /// Sends events and lets their runs go on as far as they can now; the events' ids.
+    /// Sends events, executes their runs as far as possible, and returns the ids of the events.
     pub(crate) async fn send(&self, events: Value) -> Vec<String> {
         let answer = self.post("/e/key", events.to_string()).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
@@ -142,7 +142,7 @@ impl World {
         answer.json()["ids"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect()
     }
 
-    /// Sends an event that starts one run; the run's id.
+    /// Sends an event that starts one run, and returns the id of the run.
     pub(crate) async fn run(&self, event: Value) -> String {
         let event = self.send(event).await.remove(0);
         let runs = self.get(&format!("/v1/events/{event}/runs")).await.data();
@@ -163,7 +163,7 @@ impl World {
         self.clock.now()
     }
 
-    /// Lets time pass, in which nothing is done.
+    /// Moves the clock without executing anything.
     pub(crate) fn pass(&self, time: Duration) {
         self.clock.set(self.clock.now() + time);
     }
@@ -173,19 +173,19 @@ impl World {
         self.memory.set(timers).await.unwrap();
     }
 
-    /// What was logged so far.
+    /// Returns the log so far.
     pub(crate) fn log(&self) -> String {
         String::from_utf8(self.log.0.lock().unwrap().clone()).unwrap()
     }
 
-    /// Panics when anything was logged as an error.
+    /// Panics when an error was logged.
     pub(crate) fn assert_no_error_logged(&self) {
         let log = self.log();
         assert!(!log.contains("ERROR"), "{log}");
     }
 }
 
-/// Lines in memory.
+/// A log in memory.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 

@@ -1,4 +1,4 @@
-//! What a local server says when it is ready: where it is, what it can do, one line to try.
+//! The banner of a local server: its address, its functions, and a command to try.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -9,8 +9,8 @@ use stepladder_api::Function;
 use crate::cli::functions::listing;
 use crate::terminal::text::one_line;
 
-/// A server that is ready.
-pub(super) struct Ready<'a> {
+/// The values of the banner.
+pub(super) struct Banner<'a> {
     pub(super) address: &'a str,
     pub(super) db: &'a Path,
     pub(super) functions: &'a [Function],
@@ -19,33 +19,33 @@ pub(super) struct Ready<'a> {
     pub(super) notes: &'a [String],
 }
 
-impl Ready<'_> {
-    /// All of it, on several lines.
+impl Banner<'_> {
+    /// Returns the banner, on several lines.
     pub(super) fn text(&self) -> String {
         let mut out = format!("{} {}\n", "Stepladder is ready:".green().bold(), self.address.bold());
-        let mut say = |line: String| {
+        let mut add = |line: String| {
             // writing to a string does not fail
             let _ = writeln!(out, "{line}");
         };
-        say(format!("{} {}\n", "data in".dimmed(), self.db.display()));
+        add(format!("{} {}\n", "data in".dimmed(), self.db.display()));
         if self.functions.is_empty() {
-            say("no functions are registered; add one with `App::function`".yellow().to_string());
+            add("no functions are registered; add one with `App::function`".yellow().to_string());
         } else {
-            say(listing(self.functions).to_string());
+            add(listing(self.functions).to_string());
         }
         if let Some(curl) = self.curl() {
-            say(format!("\n{}\n  {curl}", "try".dimmed()));
+            add(format!("\n{}\n  {curl}", "try".dimmed()));
         }
         if !self.notes.is_empty() {
-            say(String::new());
+            add(String::new());
         }
         for note in self.notes {
-            say(format!("{} {}", "note".yellow(), one_line(note, usize::MAX)));
+            add(format!("{} {}", "note".yellow(), one_line(note, usize::MAX)));
         }
         out
     }
 
-    /// Sends the first event that starts something and has no condition.
+    /// Returns a command that sends the first event that always starts a function.
     fn curl(&self) -> Option<String> {
         let mut triggers = self.functions.iter().flat_map(|function| &function.triggers);
         let event = &triggers.find(|trigger| trigger.condition.is_none())?.event;
@@ -63,9 +63,9 @@ mod tests {
 
     fn text(functions: &[Function], keyed: bool) -> String {
         let notes = ["a stand-in answers".to_owned()];
-        let ready =
-            Ready { address: "http://localhost:8288", db: Path::new("x/dev.db"), functions, keyed, notes: &notes };
-        console::strip_ansi_codes(&ready.text()).into_owned()
+        let banner =
+            Banner { address: "http://localhost:8288", db: Path::new("x/dev.db"), functions, keyed, notes: &notes };
+        console::strip_ansi_codes(&banner.text()).into_owned()
     }
 
     fn function(condition: Option<&str>) -> Function {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn it_gives_the_address_the_functions_and_a_line_to_try() {
+    fn the_banner_has_the_address_the_functions_and_a_command() {
         let text = text(&[function(None)], false);
         assert!(text.starts_with("Stepladder is ready: http://localhost:8288\ndata in x/dev.db\n"), "{text}");
         assert!(text.contains("hello     it's"), "{text}");
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_event_that_always_starts_something_there_is_nothing_to_try() {
+    fn without_an_unconditional_trigger_there_is_no_command() {
         assert!(!text(&[function(Some("false"))], false).contains("curl"));
         assert!(text(&[], false).contains("no functions are registered"));
     }

@@ -1,7 +1,7 @@
-//! What runs do, as it happens: one line for each thing, from the engine's own accounts of it.
+//! The progress of runs: one line for each event that the engine traces.
 //!
-//! A thread of its own writes the lines. Nobody waits for a terminal that is slow or a pipe that is full: lines that
-//! find no room are counted and left out.
+//! A thread of its own writes the lines, so that a slow terminal or a full pipe delays no run.
+//! Lines that do not fit into its buffer are counted and left out.
 
 use std::fmt::{self, Write as _};
 use std::io::{BufWriter, Write};
@@ -22,15 +22,15 @@ use tracing_subscriber::layer::Context;
 use crate::terminal::text::one_line;
 use crate::terminal::{status, step_status};
 
-/// Where the engine tells what runs do.
+/// The target of events about the progress of runs.
 pub(super) const TARGET: &str = "stepladder::run";
-/// Where it tells what runs say themselves.
+/// The target of the log lines of runs.
 pub(super) const LOG_TARGET: &str = "stepladder::log";
 
-/// Lines that may wait to be written.
-const ROOM: usize = 4_096;
+/// Maximum number of lines that wait to be written.
+const MAX_WAITING: usize = 4_096;
 
-/// Turns the engine's accounts into lines.
+/// Turns traced events into lines.
 #[derive(Clone)]
 pub(super) struct Live {
     lines: SyncSender<Line>,
@@ -39,14 +39,14 @@ pub(super) struct Live {
 
 enum Line {
     Text(String),
-    /// Tells that all before it has been written.
+    /// Is answered when all lines before it are written.
     Mark(SyncSender<()>),
 }
 
 impl Live {
-    /// Lines go to standard output.
+    /// Starts the thread that writes to standard output.
     pub(super) fn start() -> Self {
-        let (live, waiting) = Self::with_room(ROOM);
+        let (live, waiting) = Self::with_room(MAX_WAITING);
         let left_out = live.left_out.clone();
         std::thread::spawn(move || write_all(&waiting, &left_out));
         live
@@ -57,11 +57,11 @@ impl Live {
         (Self { lines, left_out: Arc::default() }, waiting)
     }
 
-    /// Waits until what was told so far is written, for a moment at most.
+    /// Waits until the lines so far are written, for at most half a second.
     pub(super) fn flush(&self) {
         let (written, wait) = sync_channel(1);
         if self.lines.try_send(Line::Mark(written)).is_ok() {
-            // a reader that has stopped reading must not keep the process
+            // a reader that stopped reading must not keep the process alive
             let _ = wait.recv_timeout(Duration::from_millis(500));
         }
     }
@@ -70,10 +70,10 @@ impl Live {
 impl<S: Subscriber> Layer<S> for Live {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
-        let says = (metadata.target() == LOG_TARGET).then(|| *metadata.level());
-        let mut told = Told { says, ..Told::default() };
-        event.record(&mut told);
-        let Some(line) = told.line(Timestamp::now()) else { return };
+        let log_level = (metadata.target() == LOG_TARGET).then(|| *metadata.level());
+        let mut fields = Fields { log_level, ..Fields::default() };
+        event.record(&mut fields);
+        let Some(line) = fields.line(Timestamp::now()) else { return };
         if self.lines.try_send(Line::Text(line)).is_err() {
             self.left_out.fetch_add(1, Ordering::Relaxed);
         }
@@ -93,22 +93,22 @@ fn write_all(waiting: &Receiver<Line>, left_out: &AtomicU64) {
         }
         let missing = left_out.swap(0, Ordering::Relaxed);
         if missing > 0 {
-            written = written.and_then(|()| writeln!(out, "… {missing} lines left out: too many at once"));
+            written = written.and_then(|()| writeln!(out, "… {missing} lines left out"));
         }
         if written.and_then(|()| out.flush()).is_err() {
-            // nobody reads any more; the runs go on
+            // the reader is gone; the runs continue
             return;
         }
         for mark in marks.drain(..) {
-            // whoever asked may have stopped waiting
+            // `flush` may have stopped waiting
             let _ = mark.send(());
         }
     }
 }
 
-/// What one account says.
+/// The fields of a traced event.
 #[derive(Debug, Default)]
-struct Told {
+struct Fields {
     message: String,
     run: String,
     function: String,
@@ -117,21 +117,21 @@ struct Told {
     error: Option<String>,
     retry_at: Option<String>,
     status: Option<String>,
-    /// Whether the run says it itself, and how much it matters.
-    says: Option<Level>,
+    /// The level of a log line of a run; `None` for an event of the engine.
+    log_level: Option<Level>,
     fields: Option<String>,
 }
 
-impl Told {
+impl Fields {
     fn line(&self, now: Timestamp) -> Option<String> {
-        // the end of a ULID tells neighbours apart, its beginning is the time
+        // the end of a ULID distinguishes runs; its beginning is the time
         let run = self.run.get(self.run.len().saturating_sub(6)..).unwrap_or(&self.run);
         let mut line = format!("{} {} {}", clock(now).dimmed(), run.dimmed(), one_line(&self.function, 60).bold());
         let step = one_line(&self.step, 60);
         let attempt = if self.attempt > 1 { format!(" (attempt {})", self.attempt) } else { String::new() };
         let error = self.error.as_deref().map(|error| format!(": {}", one_line(error, 200).red())).unwrap_or_default();
-        if let Some(level) = self.says {
-            return Some(self.said(&line, level));
+        if let Some(level) = self.log_level {
+            return Some(self.log_line(&line, level));
         }
         // writing to a string does not fail
         let _ = match self.message.as_str() {
@@ -140,9 +140,9 @@ impl Told {
                 let next = match self.retry_at.as_ref().and_then(|at| at.parse().ok()) {
                     Some(at) => {
                         let left = Duration::try_from(now.duration_until(at)).unwrap_or_default();
-                        format!("{}, again in {}", "failed".yellow(), duration(left))
+                        format!("{}, retried in {}", "failed".yellow(), duration(left))
                     }
-                    None => "failed for good".red().to_string(),
+                    None => "failed".red().to_string(),
                 };
                 write!(line, " {step} {next}{attempt}{error}")
             }
@@ -157,8 +157,8 @@ impl Told {
         Some(line)
     }
 
-    /// What the run says itself, after the beginning of its line.
-    fn said(&self, line: &str, level: Level) -> String {
+    /// Returns the line of a run's own log line.
+    fn log_line(&self, line: &str, level: Level) -> String {
         let message = one_line(&self.message, 500);
         let message = match level {
             Level::ERROR => message.red().to_string(),
@@ -167,11 +167,11 @@ impl Told {
         };
         let step = if self.step.is_empty() { String::new() } else { format!(" {}", one_line(&self.step, 60)) };
         let fields = self.fields.as_deref().map(|fields| format!(" {}", one_line(fields, 300).dimmed()));
-        format!("{line}{step} {} {message}{}", "says".dimmed(), fields.unwrap_or_default())
+        format!("{line}{step} {} {message}{}", "log".dimmed(), fields.unwrap_or_default())
     }
 }
 
-impl Visit for Told {
+impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.record_str(field, &format!("{value:?}"));
     }
@@ -205,39 +205,39 @@ fn clock(now: Timestamp) -> impl fmt::Display {
 mod tests {
     use super::*;
 
-    fn line(told: Told) -> Option<String> {
-        let line = told.line("2026-01-01T10:20:30Z".parse().unwrap())?;
+    fn line(fields: Fields) -> Option<String> {
+        let line = fields.line("2026-01-01T10:20:30Z".parse().unwrap())?;
         Some(console::strip_ansi_codes(&line).into_owned())
     }
 
-    fn told(message: &str) -> Told {
-        Told {
+    fn fields(message: &str) -> Fields {
+        Fields {
             message: message.into(),
             run: "01KAVZ9Y3M0000000000000001".into(),
             function: "enhance".into(),
             step: "call".into(),
             attempt: 1,
-            ..Told::default()
+            ..Fields::default()
         }
     }
 
     #[test]
-    fn a_failure_says_when_it_is_tried_again() {
-        let failed = Told {
+    fn a_failure_says_when_it_is_retried() {
+        let failed = Fields {
             error: Some("503\nlater".into()),
             retry_at: Some("2026-01-01T10:20:32Z".into()),
             attempt: 2,
-            ..told("step failed")
+            ..fields("step failed")
         };
         assert_eq!(
             line(failed).as_deref(),
-            Some("10:20:30 000001 enhance call failed, again in 2.0 s (attempt 2): 503 later")
+            Some("10:20:30 000001 enhance call failed, retried in 2.0 s (attempt 2): 503 later")
         );
-        assert_eq!(line(told("step failed")).as_deref(), Some("10:20:30 000001 enhance call failed for good"));
+        assert_eq!(line(fields("step failed")).as_deref(), Some("10:20:30 000001 enhance call failed"));
     }
 
     #[test]
-    fn accounts_become_lines_and_those_without_room_are_counted() {
+    fn events_become_lines_and_lines_without_room_are_counted() {
         use tracing_subscriber::layer::SubscriberExt;
 
         let (live, waiting) = Live::with_room(1);
@@ -255,21 +255,22 @@ mod tests {
     }
 
     #[test]
-    fn what_a_run_says_itself_is_told_whatever_it_says() {
-        let said = Told { says: Some(Level::WARN), fields: Some(r#"{"rows":7}"#.into()), ..told("run ended") };
-        assert_eq!(line(said).as_deref(), Some(r#"10:20:30 000001 enhance call says run ended {"rows":7}"#));
-        let said = Told { says: Some(Level::INFO), step: String::new(), ..told("two\nlines") };
-        assert_eq!(line(said).as_deref(), Some("10:20:30 000001 enhance says two lines"));
+    fn a_log_line_is_printed_whatever_its_text() {
+        let logged =
+            Fields { log_level: Some(Level::WARN), fields: Some(r#"{"rows":7}"#.into()), ..fields("run ended") };
+        assert_eq!(line(logged).as_deref(), Some(r#"10:20:30 000001 enhance call log run ended {"rows":7}"#));
+        let logged = Fields { log_level: Some(Level::INFO), step: String::new(), ..fields("two\nlines") };
+        assert_eq!(line(logged).as_deref(), Some("10:20:30 000001 enhance log two lines"));
     }
 
     #[test]
-    fn an_end_says_how() {
-        let ended = Told { status: Some("Completed".into()), step: String::new(), ..told("run ended") };
+    fn the_end_of_a_run_has_its_status() {
+        let ended = Fields { status: Some("Completed".into()), step: String::new(), ..fields("run ended") };
         assert_eq!(line(ended).as_deref(), Some("10:20:30 000001 enhance run Completed"));
     }
 
     #[test]
-    fn unknown_accounts_take_no_line() {
-        assert_eq!(line(told("appended")), None);
+    fn an_unknown_event_takes_no_line() {
+        assert_eq!(line(fields("appended")), None);
     }
 }

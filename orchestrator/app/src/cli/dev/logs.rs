@@ -1,5 +1,5 @@
-//! Where logs go: to standard error, as `RUST_LOG` says, but for libraries that would write secrets. What runs do goes to
-//! standard output, in lines of its own.
+//! Logs go to standard error, filtered by `RUST_LOG` and without libraries that would write
+//! secrets. The progress of runs goes to standard output.
 
 use std::io::{self, IsTerminal};
 
@@ -15,10 +15,10 @@ use tracing_subscriber::{EnvFilter, Layer, fmt};
 use super::live::{LOG_TARGET, Live, TARGET};
 use crate::terminal::Stop;
 
-/// Starts logging. With `live`, what runs do is shown too.
+/// Starts logging. With `live`, the progress of runs is printed too.
 ///
 /// # Errors
-/// When `RUST_LOG` makes no sense.
+/// When `RUST_LOG` cannot be parsed.
 pub(super) fn start(live: Option<Live>) -> Result<(), Stop> {
     let levels = std::env::var("RUST_LOG").unwrap_or_default();
     let levels = if levels.trim().is_empty() { "info" } else { &levels };
@@ -43,7 +43,7 @@ pub(super) fn start(live: Option<Live>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// The time of a log line, in UTC: for a person as short as that of the runs' lines, in full for a file.
+/// The time of a log line, in UTC: short at a terminal, complete in a file.
 struct Clock {
     short: bool,
 }

@@ -1,4 +1,4 @@
-//! How long ended runs are kept: a pass at the start, then one an hour.
+//! Retention: deletes old runs at the start and then once an hour.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,15 +6,16 @@ use std::time::Duration;
 use stepladder_engine::Engine;
 use stepladder_sqlite::Sqlite;
 
-const PASS: Duration = Duration::from_secs(3_600);
+/// The time between two passes.
+const INTERVAL: Duration = Duration::from_secs(3_600);
 
-/// Deletes what ended longer than `keep` ago, for as long as it is awaited.
-pub(super) async fn keep(db: Arc<Sqlite>, engine: Arc<Engine>, keep: Duration) {
+/// Deletes runs that ended longer than `keep` ago, until the future is dropped.
+pub(super) async fn run(db: Arc<Sqlite>, engine: Arc<Engine>, keep: Duration) {
     loop {
         match db.prune(engine.now() - keep).await {
             Ok(pruned) => tracing::debug!(pruned.runs, pruned.events, "old runs deleted"),
             Err(error) => tracing::warn!(%error, "old runs could not be deleted; the next pass tries again"),
         }
-        tokio::time::sleep(PASS).await;
+        tokio::time::sleep(INTERVAL).await;
     }
 }

@@ -1,9 +1,9 @@
-//! How a function's runs have gone: counted over time, and timed by step.
+//! The latest runs of a function: counted over time, and timed by step.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use stepladder_core::{RunRow, Status, StepKind, Timestamp};
+use stepladder_core::{RunRow, StepKind, Status, Timestamp};
 use stepladder_engine::view::{RunDetail, StepStatus, StepView};
 
 use crate::dashboard::scale::percent;
@@ -24,20 +24,20 @@ pub(in crate::dashboard) struct History {
     pub(in crate::dashboard) failed: usize,
     pub(in crate::dashboard) completed: usize,
     pub(in crate::dashboard) live: usize,
-    /// The whole in a sentence, for those who do not see the chart.
+    /// The chart in words, for screen readers.
     pub(in crate::dashboard) words: String,
 }
 
-/// A stretch of time: what ended how, and what still lives, by when it was created.
+/// A time span with the runs that were created in it, by status.
 pub(in crate::dashboard) struct Bar {
     pub(in crate::dashboard) x: String,
     pub(in crate::dashboard) width: String,
-    /// Top and height of each part, from below: completed, failed, others.
+    /// Class, top and height of each part, from below: completed, failed, others.
     pub(in crate::dashboard) parts: Vec<(&'static str, String, String)>,
     pub(in crate::dashboard) title: String,
 }
 
-/// The bars of these rows, newest first as they come, until now.
+/// Draws the bars of rows, which come newest first, until `now`.
 pub(in crate::dashboard) fn bars(rows: &[RunRow], now: Timestamp) -> History {
     let from = rows.last().map_or(now, |row| row.created_at).min(now);
     let span = now.since(from).as_millis().max(1);
@@ -90,26 +90,27 @@ pub(in crate::dashboard) struct StepTimes {
     pub(in crate::dashboard) n: usize,
     pub(in crate::dashboard) half: String,
     pub(in crate::dashboard) most: String,
-    /// Attempts for each outcome, where there were more.
+    /// The number of all attempts.
     pub(in crate::dashboard) attempts: usize,
     pub(in crate::dashboard) failed: usize,
 }
 
-/// The median and the 95th percentile of what each step executed, its attempts added up, waiting left out.
+/// Computes the median and the 95th percentile of the execution time of each step: the sum of its
+/// attempts, without waits.
 pub(in crate::dashboard) fn times(runs: &[RunDetail]) -> Vec<StepTimes> {
     #[derive(Default)]
-    struct Seen {
+    struct Measured {
         order: usize,
         took: Vec<Duration>,
         attempts: usize,
         failed: usize,
     }
-    let mut seen: HashMap<&str, Seen> = HashMap::new();
+    let mut seen: HashMap<&str, Measured> = HashMap::new();
     let executed = |step: &StepView| step.kind == StepKind::Run && !step.attempts.is_empty() && step.ended_at.is_some();
     let numbered = runs.iter().flat_map(|run| run.steps.iter().enumerate());
     for (order, step) in numbered.filter(|(_, step)| executed(step)) {
         let seen = seen.entry(&step.id).or_default();
-        // where it comes in the run that came furthest before it
+        // its latest position in any run
         seen.order = seen.order.max(order);
         seen.took.push(step.attempts.iter().filter_map(|a| Some(a.ended_at?.since(a.started_at))).sum());
         seen.attempts += step.attempts.len();
@@ -117,7 +118,7 @@ pub(in crate::dashboard) fn times(runs: &[RunDetail]) -> Vec<StepTimes> {
     }
     let mut steps: Vec<_> = seen.into_iter().collect();
     steps.sort_by_key(|(name, seen)| (seen.order, *name));
-    let of = |(name, mut seen): (&str, Seen)| {
+    let of = |(name, mut seen): (&str, Measured)| {
         seen.took.sort_unstable();
         StepTimes {
             name: brief(name, 120),
@@ -131,7 +132,7 @@ pub(in crate::dashboard) fn times(runs: &[RunDetail]) -> Vec<StepTimes> {
     steps.into_iter().take(STEPS).map(of).collect()
 }
 
-/// The smallest value that is not below so many percent of them (nearest rank).
+/// Returns the smallest value that is not below `percent` of all values (nearest rank).
 fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or_default()
@@ -175,6 +176,6 @@ mod tests {
         assert_eq!((history.counted, history.completed, history.failed, history.live), (4, 1, 1, 1));
         assert_eq!(history.bars.iter().map(|bar| bar.parts.len()).sum::<usize>(), 4);
         assert!(bars(&[], at(0)).bars.is_empty());
-        assert_eq!(bars(&[row(0, None)], at(0)).bars.len(), 1, "at this very moment");
+        assert_eq!(bars(&[row(0, None)], at(0)).bars.len(), 1, "created at the end of the span");
     }
 }

@@ -6,10 +6,10 @@ use stepladder_core::retry::RetryPolicy;
 use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::view::{AttemptView, LogView, RunDetail, StepStatus, StepView};
 
-use super::to_come::ToCome;
+use super::to_come::UpcomingAttempts;
 use super::value_link;
 use crate::dashboard::text::{Moment, brief, duration, sentence};
-use crate::dashboard::value::{Room, Shown};
+use crate::dashboard::value::{ByteBudget, ShownValue};
 use crate::dashboard::waterfall::{Lane, Waterfall, latest};
 
 /// Bytes of a step's name in its row.
@@ -21,14 +21,14 @@ const ERROR_BYTES: usize = 2_000;
 /// Models whose usage is shown of a step, and bytes of the name of each.
 const MODELS: usize = 5;
 const MODEL_BYTES: usize = 100;
-/// Bytes of a log line, and of its values.
+/// Bytes of a log line, and of its fields.
 const LINE_BYTES: usize = 300;
 /// Steps of an invoked run that are drawn.
 const CHILD_STEPS: usize = 10;
 
 /// A step.
 pub(super) struct StepRow {
-    /// Its place among the run's steps.
+    /// Its index among the run's steps.
     pub(super) n: usize,
     pub(super) name: String,
     pub(super) kind: &'static str,
@@ -37,51 +37,51 @@ pub(super) struct StepRow {
     pub(super) since: Option<i64>,
     pub(super) lane: Lane,
     pub(super) due: Option<Moment>,
-    /// Its whole name and what is offered, where it waits for a time that can be cut short.
-    pub(super) hasten: Option<(String, &'static str)>,
-    /// Its attempts to come, while it waits to be tried again.
-    pub(super) to_come: Option<ToCome>,
-    /// What happens when it is due.
+    /// Its whole name and the label of the button, where its wait can be skipped.
+    pub(super) skip_wait: Option<(String, &'static str)>,
+    /// Its next attempts, while it waits to be retried.
+    pub(super) upcoming: Option<UpcomingAttempts>,
+    /// The label of its due time.
     pub(super) then: &'static str,
     pub(super) child: Option<RunId>,
     pub(super) awaits: Option<String>,
     pub(super) token: Option<String>,
     pub(super) error: Option<String>,
-    pub(super) output: Option<Shown>,
+    pub(super) output: Option<ShownValue>,
     pub(super) attempts: Vec<AttemptRow>,
-    /// Attempts before those that are listed.
+    /// The number of attempts before the listed ones.
     pub(super) earlier: usize,
     pub(super) children: Vec<ChildRow>,
-    /// What it used of models, one line for each.
+    /// What it used of models, one line for each model.
     pub(super) usage: Vec<String>,
 }
 
-/// What all rows of a page share.
-pub(super) struct Around<'a> {
+/// What all rows of a page have in common.
+pub(super) struct RowContext<'a> {
     pub(super) run: RunId,
     pub(super) waterfall: &'a Waterfall,
-    /// Attempts that a row shows.
+    /// The number of attempts that a row shows.
     pub(super) attempts: usize,
     pub(super) now: Timestamp,
-    /// The function's retries; `None` where it is not registered.
+    /// The retry policy of the function; `None` where it is not registered.
     pub(super) retries: Option<&'a RetryPolicy>,
 }
 
 impl StepRow {
-    pub(super) fn of(n: usize, step: &StepView, around: &Around<'_>, room: &mut Room) -> Self {
-        let Around { run, waterfall, attempts, now, retries } = *around;
+    pub(super) fn of(n: usize, step: &StepView, context: &RowContext<'_>, budget: &mut ByteBudget) -> Self {
+        let RowContext { run, waterfall, attempts, now, retries } = *context;
         let listed = latest(step, attempts);
         Self {
             n,
-            name: room.words(&step.id, NAME_BYTES),
+            name: budget.words(&step.id, NAME_BYTES),
             kind: StepKind::from(step.kind).as_str(),
             status: step.status.as_str(),
             took: duration(step.ended_at.unwrap_or(now).since(step.started_at)),
             since: step.ended_at.is_none().then(|| step.started_at.as_millis()),
             lane: waterfall.lane(step, attempts),
             due: step.due.map(Moment::of),
-            hasten: match step.status {
-                StepStatus::Retrying => Some((step.id.to_string(), "Try again now")),
+            skip_wait: match step.status {
+                StepStatus::Retrying => Some((step.id.to_string(), "Retry now")),
                 StepStatus::Sleeping => Some((step.id.to_string(), "Skip the sleep")),
                 StepStatus::Scheduled
                 | StepStatus::Running
@@ -91,8 +91,8 @@ impl StepRow {
                 | StepStatus::Failed
                 | StepStatus::Abandoned => None,
             },
-            to_come: match step.status {
-                StepStatus::Retrying => ToCome::of_step(step, retries, attempts),
+            upcoming: match step.status {
+                StepStatus::Retrying => UpcomingAttempts::of_step(step, retries, attempts),
                 StepStatus::Scheduled
                 | StepStatus::Running
                 | StepStatus::Sleeping
@@ -103,7 +103,7 @@ impl StepRow {
                 | StepStatus::Abandoned => None,
             },
             then: match step.status {
-                StepStatus::Retrying => "Tried again",
+                StepStatus::Retrying => "Retried",
                 StepStatus::Sleeping => "Wakes",
                 StepStatus::Awaiting => "Waits until",
                 StepStatus::Scheduled
@@ -111,14 +111,14 @@ impl StepRow {
                 | StepStatus::Invoking
                 | StepStatus::Completed
                 | StepStatus::Failed
-                | StepStatus::Abandoned => "Goes on",
+                | StepStatus::Abandoned => "Continues",
             },
             child: step.child,
-            awaits: step.awaits.as_deref().map(|awaits| room.words(awaits, ATTEMPT_ERROR_BYTES)),
+            awaits: step.awaits.as_deref().map(|awaits| budget.words(awaits, ATTEMPT_ERROR_BYTES)),
             token: step.token.clone(),
-            error: step.error.as_ref().map(|error| room.words(&sentence(error), ERROR_BYTES)),
-            output: step.output.as_deref().map(|json| room.show(json, value_link(run, &format!("step&n={n}")))),
-            attempts: listed.iter().map(|attempt| AttemptRow::of(attempt, now, room)).collect(),
+            error: step.error.as_ref().map(|error| budget.words(&sentence(error), ERROR_BYTES)),
+            output: step.output.as_deref().map(|json| budget.show(json, value_link(run, &format!("step&n={n}")))),
+            attempts: listed.iter().map(|attempt| AttemptRow::of(attempt, now, budget)).collect(),
             earlier: step.attempts.len() - listed.len(),
             children: Vec::new(),
             usage: step
@@ -131,7 +131,7 @@ impl StepRow {
     }
 }
 
-/// A line of what was said.
+/// A log line.
 pub(super) struct LogRow {
     pub(super) moment: Moment,
     pub(super) level: &'static str,
@@ -142,14 +142,14 @@ pub(super) struct LogRow {
 }
 
 impl LogRow {
-    pub(super) fn of(log: &LogView, room: &mut Room) -> Self {
+    pub(super) fn of(log: &LogView, budget: &mut ByteBudget) -> Self {
         Self {
             moment: Moment::of(log.at),
             level: log.line.level.as_str(),
-            step: log.step.as_deref().map(|step| room.words(step, NAME_BYTES)),
+            step: log.step.as_deref().map(|step| budget.words(step, NAME_BYTES)),
             attempt: log.attempt,
-            message: room.words(&log.line.message, LINE_BYTES),
-            fields: log.line.fields.as_deref().map(|fields| room.words(fields.get(), LINE_BYTES)),
+            message: budget.words(&log.line.message, LINE_BYTES),
+            fields: log.line.fields.as_deref().map(|fields| budget.words(fields.get(), LINE_BYTES)),
         }
     }
 }
@@ -164,12 +164,12 @@ pub(super) struct AttemptRow {
 }
 
 impl AttemptRow {
-    fn of(attempt: &AttemptView, now: Timestamp, room: &mut Room) -> Self {
+    fn of(attempt: &AttemptView, now: Timestamp, budget: &mut ByteBudget) -> Self {
         let outcome = match (&attempt.error, attempt.interrupted, attempt.ended_at) {
-            (Some(error), _, _) => room.words(&sentence(error), ATTEMPT_ERROR_BYTES),
-            (None, true, _) => "interrupted: its worker was lost".into(),
+            (Some(error), _, _) => budget.words(&sentence(error), ATTEMPT_ERROR_BYTES),
+            (None, true, _) => "interrupted: its worker died".into(),
             (None, false, Some(_)) => "done".into(),
-            (None, false, None) => "runs".into(),
+            (None, false, None) => "running".into(),
         };
         Self {
             number: attempt.attempt,
@@ -190,9 +190,9 @@ pub(super) struct ChildRow {
 }
 
 impl ChildRow {
-    pub(super) fn all(run: &RunDetail, waterfall: &Waterfall, room: &mut Room) -> Vec<Self> {
+    pub(super) fn all(run: &RunDetail, waterfall: &Waterfall, budget: &mut ByteBudget) -> Vec<Self> {
         let of = |step: &StepView| Self {
-            name: room.words(&step.id, NAME_BYTES),
+            name: budget.words(&step.id, NAME_BYTES),
             status: step.status.as_str(),
             took: step.ended_at.map(|end| duration(end.since(step.started_at))).unwrap_or_default(),
             lane: waterfall.lane_of_child(step),
@@ -200,7 +200,7 @@ impl ChildRow {
         Self::drawn(run).map(of).collect()
     }
 
-    /// The steps that are.
+    /// The steps that are drawn.
     pub(super) fn drawn(run: &RunDetail) -> impl Iterator<Item = &StepView> {
         run.steps.iter().take(CHILD_STEPS)
     }

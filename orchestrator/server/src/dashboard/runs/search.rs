@@ -1,24 +1,24 @@
-//! What a search for runs means. A text is an id, the beginning of a run's id, or part of a function's id: what both
-//! storages find through an index. Nothing searches the values of runs.
+//! The search for runs. A text is an id, the beginning of a run's id, or part of a function's id:
+//! all storages find these through an index. The values of runs are not searched.
 
 use std::time::Duration;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use stepladder_core::{EventId, RunId, Status, Timestamp};
-use stepladder_engine::{Engine, EngineError, RunSearch, RunSearchPage};
+use stepladder_engine::{Engine, EngineError, RunSearchPage, RunSearch};
 
 use super::PAGE;
-use crate::dashboard::Asked;
+use crate::dashboard::PageRequest;
 use crate::dashboard::text::{brief, query};
 use crate::error::Problem;
 
-/// Functions that a text may stand for at a time: each is a listing of its own.
-const MOST_FUNCTIONS: usize = 8;
-/// Bytes of a text; ids and names are shorter.
+/// Maximum number of functions that a text may match: each takes a listing of its own.
+const MAX_FUNCTIONS: usize = 8;
+/// Maximum size of a text; ids and names are shorter.
 const TEXT_BYTES: usize = 1_024;
 const HOUR: u64 = 60 * 60;
-/// Stretches of time that end now.
+/// Time spans that end now.
 pub(super) const SPANS: [(&str, &str, Duration); 4] = [
     ("1h", "the last hour", Duration::from_secs(HOUR)),
     ("24h", "the last 24 hours", Duration::from_secs(24 * HOUR)),
@@ -26,14 +26,14 @@ pub(super) const SPANS: [(&str, &str, Duration); 4] = [
     ("30d", "the last 30 days", Duration::from_secs(30 * 24 * HOUR)),
 ];
 
-/// Which runs, as the query says it.
+/// A search, as the query of the page has it.
 pub(in crate::dashboard) struct Search {
     pub(super) status: Option<Status>,
     pub(super) function: Option<String>,
     pub(super) text: String,
     /// A word of [`SPANS`].
     pub(super) within: Option<String>,
-    /// From when, as a form field has it: `2026-11-24T21:00`, in UTC.
+    /// The start of the time span, as a form field has it: `2026-11-24T21:00`, in UTC.
     pub(super) from: String,
     pub(super) to: String,
     pub(super) cursor: Option<RunId>,
@@ -41,18 +41,20 @@ pub(in crate::dashboard) struct Search {
     ends: Option<Timestamp>,
 }
 
-/// What was found, and what the text was taken for.
-pub(in crate::dashboard) struct Looked {
+/// The runs of a search, and how its text was understood.
+pub(in crate::dashboard) struct SearchResult {
     pub(in crate::dashboard) found: RunSearchPage,
     pub(super) meaning: Option<String>,
 }
 
 impl Search {
+    /// Reads a search from a query.
+    ///
     /// # Errors
-    /// 400 with what is wrong with which part.
-    pub(in crate::dashboard) fn of(asked: &Asked, now: Timestamp) -> Result<Self, Problem> {
-        let status = asked.part("status").map(|text| text.parse::<Status>()).transpose();
-        let within = asked.part("within");
+    /// 400 with the name of a parameter that is wrong.
+    pub(in crate::dashboard) fn of(request: &PageRequest, now: Timestamp) -> Result<Self, Problem> {
+        let status = request.parameter("status").map(|text| text.parse::<Status>()).transpose();
+        let within = request.parameter("within");
         let span = match within {
             None => None,
             Some(word) => Some(
@@ -63,30 +65,30 @@ impl Search {
                     .ok_or_else(|| Problem::bad_request(format!("`within` is `{word}`; use 1h, 24h, 7d or 30d")))?,
             ),
         };
-        let cursor = asked.part("cursor").map(|text| {
+        let cursor = request.parameter("cursor").map(|text| {
             text.parse()
-                .map_err(|_| Problem::bad_request(format!("`cursor` is `{text}`; follow the link of the page before")))
+                .map_err(|_| Problem::bad_request(format!("`cursor` is `{text}`; follow a link of the previous page")))
         });
-        let text = asked.part("q").unwrap_or_default();
+        let text = request.parameter("q").unwrap_or_default();
         if text.len() > TEXT_BYTES {
             return Err(Problem::bad_request(format!("the text has {} bytes; use at most {TEXT_BYTES}", text.len())));
         }
         Ok(Self {
             status: status.map_err(|fault| Problem::bad_request(format!("`status`: {fault}")))?,
-            // as it is: an id may begin or end with a space
-            function: asked.query.get("function").map(str::to_owned),
+            // not trimmed: an id may begin or end with a space
+            function: request.query.get("function").map(str::to_owned),
             text: text.to_owned(),
             within: within.map(str::to_owned),
-            from: asked.part("from").unwrap_or_default().to_owned(),
-            to: asked.part("to").unwrap_or_default().to_owned(),
+            from: request.parameter("from").unwrap_or_default().to_owned(),
+            to: request.parameter("to").unwrap_or_default().to_owned(),
             cursor: cursor.transpose()?,
-            begins: moment(asked, "from")?.max(span.map(|span| now - span)),
-            ends: moment(asked, "to")?,
+            begins: moment(request, "from")?.max(span.map(|span| now - span)),
+            ends: moment(request, "to")?,
         })
     }
 
-    /// Whether it leaves anything out.
-    pub(super) fn is_any(&self) -> bool {
+    /// Whether it has any filter.
+    pub(super) fn has_filter(&self) -> bool {
         self.status.is_some()
             || self.function.is_some()
             || !self.text.is_empty()
@@ -94,7 +96,8 @@ impl Search {
             || self.ends.is_some()
     }
 
-    /// The link to this search, with other values in some of its parts: `seen`, of its stream, besides its own.
+    /// Returns the link to this search with some parameters changed. `seen` is a parameter of its
+    /// stream only.
     pub(super) fn link(&self, changes: &[(&str, &str)]) -> String {
         let (status, cursor) = (self.status.map(|status| status.to_string()), self.cursor.map(|run| run.to_string()));
         let parts = [
@@ -114,8 +117,8 @@ impl Search {
         format!("/{}", query(changed.into_iter().filter(|(_, value)| !value.is_empty())))
     }
 
-    /// Looks.
-    pub(in crate::dashboard) async fn look(&self, engine: &Engine) -> Result<Looked, EngineError> {
+    /// Runs the search.
+    pub(in crate::dashboard) async fn run(&self, engine: &Engine) -> Result<SearchResult, EngineError> {
         let mut search = RunSearch {
             status: self.status,
             functions: self.function.iter().cloned().collect(),
@@ -125,19 +128,19 @@ impl Search {
         };
         let text = &self.text[..];
         if text.is_empty() {
-            return Ok(Looked { found: engine.query().search(&search).await?, meaning: None });
+            return Ok(SearchResult { found: engine.query().search(&search).await?, meaning: None });
         }
         if let Ok(run) = text.parse::<RunId>()
             && let Some(found) = engine.query().summary_of(run).await?
         {
-            return Ok(of_these(vec![found], "the run of this id".into()));
+            return Ok(result(vec![found], "the run of this id".into()));
         }
-        if let Some((first, last)) = beginning(text) {
+        if let Some((first, last)) = id_range(text) {
             search.from = search.from.max(Some(first));
             search.before = earlier(search.before, Some(last));
             let found = engine.query().search(&search).await?;
             if !found.runs.is_empty() || found.cursor.is_some() {
-                return Ok(Looked { found, meaning: Some("runs whose id begins so".into()) });
+                return Ok(SearchResult { found, meaning: Some("runs whose id begins with this".into()) });
             }
         }
         let lower = text.to_lowercase();
@@ -150,34 +153,34 @@ impl Search {
             .collect();
         if !functions.is_empty() {
             let all = functions.len();
-            functions.truncate(MOST_FUNCTIONS);
-            let first = if all > MOST_FUNCTIONS { format!("the first {MOST_FUNCTIONS} of ") } else { String::new() };
+            functions.truncate(MAX_FUNCTIONS);
+            let first = if all > MAX_FUNCTIONS { format!("the first {MAX_FUNCTIONS} of ") } else { String::new() };
             let meaning =
                 format!("runs of {first}{all} function{} with this in the id", if all == 1 { "" } else { "s" });
             (search.functions, search.from) = (functions, self.begins.map(|at| RunId::new(at, 0)));
             search.before = earlier(self.cursor, self.ends.map(|at| RunId::new(at, 0)));
-            return Ok(Looked { found: engine.query().search(&search).await?, meaning: Some(meaning) });
+            return Ok(SearchResult { found: engine.query().search(&search).await?, meaning: Some(meaning) });
         }
         match engine.query().runs_of_event(text).await {
             Ok(mut runs) => {
                 runs.reverse();
                 runs.truncate(PAGE);
-                Ok(of_these(runs, "runs of the event of this id".into()))
+                Ok(result(runs, "runs of the event of this id".into()))
             }
             Err(EngineError::NotFound(_)) => {
                 let quoted = brief(text, 60);
-                Ok(of_these(Vec::new(), format!("nothing: no run, function or event has `{quoted}` as its id")))
+                Ok(result(Vec::new(), format!("nothing: no run, function or event has `{quoted}` as its id")))
             }
             Err(error) => Err(error),
         }
     }
 }
 
-fn of_these(runs: Vec<stepladder_engine::view::RunSummary>, meaning: String) -> Looked {
-    Looked { found: RunSearchPage { runs, cursor: None }, meaning: Some(meaning) }
+fn result(runs: Vec<stepladder_engine::view::RunSummary>, meaning: String) -> SearchResult {
+    SearchResult { found: RunSearchPage { runs, cursor: None }, meaning: Some(meaning) }
 }
 
-/// The earlier of two bounds, where there are two.
+/// Returns the earlier of two optional bounds.
 fn earlier(a: Option<RunId>, b: Option<RunId>) -> Option<RunId> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
@@ -185,18 +188,19 @@ fn earlier(a: Option<RunId>, b: Option<RunId>) -> Option<RunId> {
     }
 }
 
-/// A form field with a date and a time, in UTC.
-fn moment(asked: &Asked, name: &str) -> Result<Option<Timestamp>, Problem> {
-    let Some(text) = asked.part(name) else { return Ok(None) };
-    let fault = || Problem::bad_request(format!("`{name}` is `{text}`; use a date and a time, as 2026-11-24T21:00"));
+/// Reads a form field with a date and a time in UTC.
+fn moment(request: &PageRequest, name: &str) -> Result<Option<Timestamp>, Problem> {
+    let Some(text) = request.parameter(name) else { return Ok(None) };
+    let fault =
+        || Problem::bad_request(format!("`{name}` is `{text}`; use a date and a time such as 2026-11-24T21:00"));
     let date: DateTime = text.parse().map_err(|_| fault())?;
     let millis = TimeZone::UTC.to_timestamp(date).map_err(|_| fault())?.as_millisecond();
     (millis >= 0).then(|| Some(Timestamp::from_millis(millis))).ok_or_else(fault)
 }
 
-/// The ids that begin so: the first, and the first behind them. A text of other letters than ids have is none, nor is one
-/// that begins as no id of this millennium does.
-fn beginning(text: &str) -> Option<(RunId, RunId)> {
+/// Returns the range of run ids that begin with a text: the first of them, and the first after
+/// them. Returns `None` for a text that no id of this millennium begins with.
+fn id_range(text: &str) -> Option<(RunId, RunId)> {
     const LENGTH: usize = 26;
     if !text.starts_with('0') || text.len() < 2 || text.len() > LENGTH {
         return None;
@@ -211,36 +215,36 @@ mod tests {
     use super::*;
     use crate::guard::inputs::Parameters;
 
-    fn asked(parts: &[(&str, &str)]) -> Asked {
-        Asked { headers: Default::default(), query: Parameters::of(parts) }
+    fn request(parts: &[(&str, &str)]) -> PageRequest {
+        PageRequest { headers: Default::default(), query: Parameters::of(parts) }
     }
 
     fn search(parts: &[(&str, &str)]) -> Result<Search, Problem> {
-        Search::of(&asked(parts), Timestamp::from_millis(1_700_000_000_000))
+        Search::of(&request(parts), Timestamp::from_millis(1_700_000_000_000))
     }
 
     #[test]
-    fn the_beginning_of_an_id_is_a_stretch_of_ids() {
-        let (first, last) = beginning("01HF7").unwrap();
+    fn the_beginning_of_an_id_is_a_range_of_ids() {
+        let (first, last) = id_range("01HF7").unwrap();
         assert_eq!(first.to_string(), "01HF7000000000000000000000");
         assert_eq!(last.to_string(), "01HF8000000000000000000000");
         let whole = "01HF7YAT00X6E3H2QJ7N9W5K4M";
-        let (first, last) = beginning(whole).unwrap();
+        let (first, last) = id_range(whole).unwrap();
         assert!(first.to_string() == whole && last > first);
         for none in ["", "0", "hello", "7ZZ", "01HF7U", "01HF7YAT00X6E3H2QJ7N9W5K4MX", "01é"] {
-            assert!(beginning(none).is_none(), "{none}");
+            assert!(id_range(none).is_none(), "{none}");
         }
     }
 
     #[test]
-    fn a_link_keeps_what_it_does_not_change() {
+    fn a_link_keeps_the_other_parameters() {
         let search = search(&[("status", "failed"), ("function", "a&b"), ("q", "x y"), ("cursor", "")]).unwrap();
         assert_eq!(search.link(&[]), "/?status=Failed&function=a%26b&q=x%20y");
         assert_eq!(search.link(&[("status", ""), ("q", "z")]), "/?function=a%26b&q=z");
     }
 
     #[test]
-    fn a_stretch_of_time_has_two_ends() {
+    fn a_time_span_has_two_ends() {
         let of = search(&[("from", "2023-11-14T00:00"), ("to", "2023-11-14T12:30")]).unwrap();
         assert_eq!(of.begins.unwrap().to_string(), "2023-11-14T00:00:00.000Z");
         assert_eq!(of.ends.unwrap().to_string(), "2023-11-14T12:30:00.000Z");

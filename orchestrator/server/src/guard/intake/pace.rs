@@ -1,16 +1,16 @@
-//! How fast wakes are served, and so how long it takes until there is room.
+//! How fast wakes are served, which tells how long it takes until there is room.
 
 use std::time::{Duration, Instant};
 
-/// The least and the most that a client is told to wait.
-const LEAST_SECONDS: u64 = 1;
-pub(super) const MOST_SECONDS: u64 = 60;
-/// The pace is that of the last one or two such spans.
+/// The shortest and the longest wait that a client is asked for.
+const MIN_SECONDS: u64 = 1;
+pub(super) const MAX_SECONDS: u64 = 60;
+/// The pace is measured over the last one or two of these spans.
 const SPAN: Duration = Duration::from_secs(5);
-/// Shorter than this says nothing about a pace.
-const MOMENT: Duration = Duration::from_millis(100);
+/// A shorter time is too short to measure a pace.
+const MIN_ELAPSED: Duration = Duration::from_millis(100);
 
-/// Two looks at a counter, the later one at most a span old.
+/// Two samples of a counter; the later one is at most a span old.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     earlier: Option<(Instant, u64)>,
@@ -18,8 +18,8 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Looks at how many were served so far.
-    pub(super) fn look(&mut self, now: Instant, served: u64) {
+    /// Records how many wakes were served so far.
+    pub(super) fn record(&mut self, now: Instant, served: u64) {
         let age = self.later.map(|(at, _)| now.saturating_duration_since(at));
         match age {
             Some(age) if age < SPAN => {}
@@ -27,7 +27,8 @@ impl Pace {
                 self.earlier = self.later;
                 self.later = Some((now, served));
             }
-            // while nobody asked, perhaps nothing came: such a time says nothing about the pace
+            // between requests the server may have been idle: an old sample says nothing about the
+            // pace
             Some(_) | None => {
                 self.earlier = None;
                 self.later = Some((now, served));
@@ -35,17 +36,17 @@ impl Pace {
         }
     }
 
-    /// Whole seconds in which so many are served at the present pace.
+    /// Returns the whole seconds in which `wakes` are served at the present pace.
     pub(super) fn seconds_for(&self, wakes: usize, now: Instant, served: u64) -> u64 {
-        let Some((since, before)) = self.earlier.or(self.later) else { return LEAST_SECONDS };
+        let Some((since, before)) = self.earlier.or(self.later) else { return MIN_SECONDS };
         let elapsed = now.saturating_duration_since(since);
-        if elapsed < MOMENT {
-            return LEAST_SECONDS;
+        if elapsed < MIN_ELAPSED {
+            return MIN_SECONDS;
         }
         let pace = served.saturating_sub(before) as f64 / elapsed.as_secs_f64();
-        // a pace of 0 makes this infinite, which is the most
-        let seconds = (wakes as f64 / pace).ceil().min(MOST_SECONDS as f64);
-        (seconds as u64).max(LEAST_SECONDS)
+        // a pace of 0 makes this infinite, which becomes the maximum
+        let seconds = (wakes as f64 / pace).ceil().min(MAX_SECONDS as f64);
+        (seconds as u64).max(MIN_SECONDS)
     }
 }
 
@@ -58,13 +59,13 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_is_what_the_pace_says_within_a_second_and_a_minute() {
+    fn the_wait_follows_the_pace_between_a_second_and_a_minute() {
         let (start, mut pace) = (Instant::now(), Pace::default());
         assert_eq!(pace.seconds_for(1_000, start, 7), 1, "nothing is known");
-        pace.look(start, 1_000);
+        pace.record(start, 1_000);
         assert_eq!(pace.seconds_for(1_000, after(start, 50), 1_000), 1, "too soon to say");
         let now = after(start, 2_000);
-        pace.look(now, 1_200);
+        pace.record(now, 1_200);
         // 100 a second
         assert_eq!(pace.seconds_for(1_000, now, 1_200), 10);
         assert_eq!(pace.seconds_for(1_001, now, 1_200), 11);
@@ -81,20 +82,20 @@ mod tests {
         // 1,000 a second for half a minute, then 10 a second for a quarter
         for second in 0..45 {
             served += if second < 30 { 1_000 } else { 10 };
-            pace.look(after(start, second * 1_000), served);
+            pace.record(after(start, second * 1_000), served);
         }
         assert_eq!(pace.seconds_for(100, after(start, 44_000), served), 10);
     }
 
     #[test]
-    fn a_time_in_which_nobody_asked_does_not_count() {
+    fn an_idle_time_does_not_count() {
         let (start, mut pace) = (Instant::now(), Pace::default());
-        pace.look(start, 0);
-        pace.look(after(start, 6_000), 10);
+        pace.record(start, 0);
+        pace.record(after(start, 6_000), 10);
         // an hour later
-        pace.look(after(start, 3_600_000), 20);
+        pace.record(after(start, 3_600_000), 20);
         let now = after(start, 3_601_000);
-        pace.look(now, 120);
+        pace.record(now, 120);
         assert_eq!(pace.seconds_for(1_000, now, 120), 10);
     }
 }

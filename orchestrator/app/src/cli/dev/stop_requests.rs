@@ -1,17 +1,17 @@
-//! Ctrl-C and what `kill` sends: asked once, a server stops in peace; asked twice, at once.
+//! Requests to stop: Ctrl-C, and the signal that `kill` sends.
 
 use std::io;
 
-/// Wishes to stop, one after the other.
-pub(super) struct Wishes {
+/// StopRequests to stop, one after the other.
+pub(super) struct StopRequests {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
 }
 
-impl Wishes {
-    /// From now on this process does not just die when asked to stop.
+impl StopRequests {
+    /// Starts to listen. From now on these signals no longer end the process.
     ///
     /// # Errors
     /// When the operating system refuses.
@@ -21,7 +21,7 @@ impl Wishes {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// From now on this process does not just die when asked to stop.
+    /// Starts to listen. From now on these signals no longer end the process.
     ///
     /// # Errors
     /// When the operating system refuses.
@@ -30,7 +30,7 @@ impl Wishes {
         Ok(Self {})
     }
 
-    /// The next wish.
+    /// Waits for the next request.
     #[cfg(unix)]
     pub(super) async fn next(&mut self) {
         tokio::select! {
@@ -39,7 +39,7 @@ impl Wishes {
         }
     }
 
-    /// The next wish.
+    /// Waits for the next request.
     #[cfg(not(unix))]
     pub(super) async fn next(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {

@@ -1,4 +1,4 @@
-//! Runs that are chosen one by one, or all of a kind.
+//! The selection of runs: one by its id, or many by filters.
 
 use std::io::{BufRead, IsTerminal, Read, Write};
 
@@ -12,17 +12,17 @@ use crate::client::Client;
 use crate::terminal::text::parse_duration;
 use crate::terminal::{Stop, is_watched, remark};
 
-/// Runs of a page: each request ends soon, whatever the number of runs.
+/// Runs of a page. It keeps each request short, however many runs are selected.
 const PAGE: &str = "100";
 
-/// Which run, or which runs. The filters conflict with an id besides, because clap drops a requirement that conflicts with
-/// what is there.
+/// One run, or many. The filters also conflict with an id, because clap drops a requirement that
+/// conflicts with a given argument.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct ChosenArgs {
+pub(crate) struct RunSelectionArgs {
     /// The run's id, as `runs` shows it
     #[arg(value_name = "ID", value_parser = parse_run_id, required_unless_present = "all", conflicts_with = "all")]
     pub(crate) id: Option<RunId>,
-    /// All runs of a function, a status, a stretch of time; without any of these, every run
+    /// All runs that match the filters; without a filter, every run
     #[arg(long)]
     all: bool,
     /// With --all: only runs of this function
@@ -31,52 +31,54 @@ pub(crate) struct ChosenArgs {
     /// With --all: only runs of this status
     #[arg(long, value_name = "STATUS", value_parser = parse_status, requires = "all", conflicts_with = "id")]
     status: Option<Status>,
-    /// With --all: only runs that were created since then: 2026-11-24T21:00:00Z, or so long ago: 30m, 24h, 7d
-    #[arg(long, value_name = "TIME", value_parser = parse_moment, requires = "all", conflicts_with = "id")]
+    /// With --all: only runs that were created since this time (2026-11-24T21:00:00Z) or within
+    /// this time span (24h)
+    #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "all", conflicts_with = "id")]
     since: Option<Timestamp>,
-    /// With --all: only runs that were created before then
-    #[arg(long, value_name = "TIME", value_parser = parse_moment, requires = "all", conflicts_with = "id")]
+    /// With --all: only runs that were created before this time
+    #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "all", conflicts_with = "id")]
     until: Option<Timestamp>,
-    /// With --all alone: every run is meant, do not ask
+    /// With --all alone: do not ask for confirmation
     #[arg(long, requires = "all", conflicts_with = "id")]
     yes: bool,
 }
 
-/// A stretch of time.
+/// A time span.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct SpanArgs {
-    /// Only runs that were created since then: 2026-11-24T21:00:00Z, or so long ago: 30m, 24h, 7d
-    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+pub(crate) struct TimeSpanArgs {
+    /// Only runs that were created since this time (2026-11-24T21:00:00Z) or within this time span
+    /// (24h)
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
     since: Option<Timestamp>,
-    /// Only runs that were created before then
-    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    /// Only runs that were created before this time
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
     until: Option<Timestamp>,
 }
 
-impl SpanArgs {
-    /// Its part of a query.
+impl TimeSpanArgs {
+    /// Returns its query parameters.
     pub(crate) fn query(&self) -> impl Iterator<Item = (&'static str, String)> {
         let parts = [("since", self.since), ("until", self.until)];
         parts.into_iter().filter_map(|(name, at)| Some((name, at?.to_string())))
     }
 }
 
-fn parse_moment(text: &str) -> Result<Timestamp, String> {
+fn parse_time(text: &str) -> Result<Timestamp, String> {
     let ago = || Timestamp::now().checked_sub(parse_duration(text).ok()?).ok();
-    let moment = text.parse().ok().or_else(ago);
-    moment.ok_or_else(|| format!("`{text}` is no time; write it like 2026-11-24T21:00:00Z, or 24h for a day ago"))
+    let time = text.parse().ok().or_else(ago);
+    time.ok_or_else(|| format!("`{text}` is not a time; write it like 2026-11-24T21:00:00Z, or 24h for a day ago"))
 }
 
-impl ChosenArgs {
-    /// The query that chooses them.
+impl RunSelectionArgs {
+    /// Returns the query parameters of the filters.
     ///
     /// # Errors
-    /// When every run is chosen, and it is not confirmed that every run is meant.
+    /// When every run is selected without a confirmation.
     fn query(&self, question: &str) -> Result<Vec<(&'static str, String)>, Stop> {
         let mut filters = Vec::new();
         filters.extend(self.status.map(|status| ("status", status.to_string())));
         filters.extend(self.function.clone().map(|function| ("function", function)));
-        filters.extend(SpanArgs { since: self.since, until: self.until }.query());
+        filters.extend(TimeSpanArgs { since: self.since, until: self.until }.query());
         if filters.is_empty() {
             confirm(self.yes, question)?;
             filters.push(("all", "true".to_owned()));
@@ -84,8 +86,8 @@ impl ChosenArgs {
         Ok(filters)
     }
 
-    /// Does something to all of them, page by page, and gives those to which it was done. Where every run is chosen, it
-    /// asks first.
+    /// Applies `verb` to all selected runs, page by page, and returns the runs that it changed. It
+    /// asks for confirmation when every run is selected.
     pub(crate) async fn each_page(
         &self,
         client: &Client,
@@ -112,7 +114,7 @@ impl ChosenArgs {
     }
 }
 
-/// Asks at a terminal whether every run is meant.
+/// Asks at a terminal for confirmation that every run is meant.
 fn confirm(yes: bool, question: &str) -> Result<(), Stop> {
     const ANSWER_BYTES: u64 = 100;
     if yes {
@@ -121,14 +123,14 @@ fn confirm(yes: bool, question: &str) -> Result<(), Stop> {
     let (stdin, mut stderr) = (std::io::stdin(), std::io::stderr());
     if !stdin.is_terminal() || !stderr.is_terminal() {
         return Err(Stop::problem(
-            "--all alone means every run; add --function, --status, --since or --until, or confirm it with --yes",
+            "--all without a filter selects every run; add --function, --status, --since or --until, or confirm it with --yes",
         ));
     }
     let mut answer = String::new();
     let asked = write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush());
     asked
         .and_then(|()| stdin.lock().take(ANSWER_BYTES).read_line(&mut answer))
-        .map_err(|e| Stop::problem(format!("it cannot be asked whether every run is meant: {e}; use --yes")))?;
+        .map_err(|e| Stop::problem(format!("the confirmation cannot be read: {e}; use --yes")))?;
     if is_yes(&answer) { Ok(()) } else { Err(Stop::problem("not confirmed; nothing was done")) }
 }
 
@@ -145,16 +147,16 @@ mod tests {
     #[derive(Parser)]
     struct Command {
         #[command(flatten)]
-        chosen: ChosenArgs,
+        selection: RunSelectionArgs,
     }
 
     fn query(args: &[&str]) -> Result<Vec<(&'static str, String)>, Stop> {
-        Command::try_parse_from([&["x", "--all"], args].concat()).unwrap().chosen.query("Every run?")
+        Command::try_parse_from([&["x", "--all"], args].concat()).unwrap().selection.query("Every run?")
     }
 
     #[test]
-    fn every_run_is_chosen_only_where_that_is_confirmed() {
-        // the tests have no terminal that answers
+    fn every_run_is_selected_only_with_a_confirmation() {
+        // tests have no terminal
         let refused = query(&[]);
         assert!(matches!(refused, Err(Stop::Problem(sentence)) if sentence.contains("--yes")));
         assert_eq!(query(&["--yes"]).unwrap(), [("all", "true".to_owned())]);

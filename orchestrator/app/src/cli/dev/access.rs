@@ -1,10 +1,10 @@
-//! What a local server refuses to start with: options that would open it to strangers.
+//! Access to a local server. It does not start with options that would open it to strangers.
 
 use std::net::IpAddr;
 
 use crate::terminal::Stop;
 
-/// Who may send, who may look, and from where.
+/// The secrets of a server, and whether it is on loopback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Access {
     pub(super) loopback: bool,
@@ -13,12 +13,12 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// Judges the options.
+    /// Checks the options.
     ///
     /// # Errors
-    /// For a server that others can reach, without an event key and a dashboard token, with one that is easily guessed, or
-    /// with shortened retries; for a blank key or token anywhere.
-    pub(super) fn judge(
+    /// On a public address: when the event key or the dashboard token is missing or short, and with
+    /// `--retry-delay`. On any address: for a blank key or token.
+    pub(super) fn check(
         host: &str,
         event_keys: Vec<String>,
         dashboard_token: Option<String>,
@@ -37,7 +37,7 @@ impl Access {
         }
         if !loopback && !missing.is_empty() {
             return Err(Stop::problem(format!(
-                "others can reach a server on {host}; give it {}, or keep --host 127.0.0.1",
+                "{host} is a public address; set {}, or keep --host 127.0.0.1",
                 missing.join(" and ")
             )));
         }
@@ -60,36 +60,36 @@ mod tests {
 
     fn refused(host: &str, keys: &[&str], token: Option<&str>, retry_delay: bool) -> String {
         let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-        match Access::judge(host, keys, token.map(str::to_owned), retry_delay) {
+        match Access::check(host, keys, token.map(str::to_owned), retry_delay) {
             Err(Stop::Problem(sentence)) => sentence,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn on_loopback_nothing_is_asked_for() {
+    fn on_loopback_no_secret_is_needed() {
         for host in ["127.0.0.1", "localhost", "::1", "[::1]", "127.8.8.8"] {
-            assert!(Access::judge(host, Vec::new(), None, true).unwrap().loopback, "{host}");
+            assert!(Access::check(host, Vec::new(), None, true).unwrap().loopback, "{host}");
         }
     }
 
     #[test]
-    fn elsewhere_a_key_and_a_token_are_needed() {
+    fn a_public_address_needs_a_key_and_a_token() {
         assert!(refused("0.0.0.0", &[], None, false).contains("an event key"));
         let missing = refused("0.0.0.0", &["long-enough"], None, false);
-        assert!(missing.contains("it a dashboard token (STEPLADDER_DASHBOARD_TOKEN)"), "{missing}");
+        assert!(missing.contains("set a dashboard token (STEPLADDER_DASHBOARD_TOKEN)"), "{missing}");
         assert!(refused("::", &[], Some("long-enough"), false).contains("an event key (--event-key"));
         let (keys, token) = (vec!["long-enough".into()], Some("long-enough".into()));
-        assert!(!Access::judge("0.0.0.0", keys, token, false).unwrap().loopback);
+        assert!(!Access::check("0.0.0.0", keys, token, false).unwrap().loopback);
     }
 
     #[test]
-    fn a_blank_key_is_refused_anywhere_and_a_short_one_elsewhere() {
+    fn a_blank_key_is_refused_anywhere_and_a_short_one_on_a_public_address() {
         assert!(refused("127.0.0.1", &["good", ""], None, false).contains("an event key"));
         assert!(refused("localhost", &[" "], None, false).contains("is blank"));
         assert!(refused("0.0.0.0", &["k"], Some("long-enough"), false).contains("has 1 characters"));
         assert!(refused("0.0.0.0", &["long-enough"], Some("t"), false).contains("the dashboard token"));
-        assert!(Access::judge("127.0.0.1", vec!["k".into()], Some("t".into()), false).is_ok());
+        assert!(Access::check("127.0.0.1", vec!["k".into()], Some("t".into()), false).is_ok());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What has happened to a run since it was last looked at, each thing told once, in a line.
+//! What happened to a run since the last poll, in lines. Each change is reported once.
 
 use std::collections::HashSet;
 
@@ -7,19 +7,19 @@ use stepladder_api::text::duration;
 use stepladder_api::{RunDetail, Step, StepKind, Time};
 use stepladder_core::StepId;
 
-use crate::cli::run::went_wrong;
+use crate::cli::run::attempt_problem;
 use crate::terminal::text::one_line;
 use crate::terminal::{status, step_status};
 
-/// What has been told of a run.
+/// The changes of a run that were reported.
 #[derive(Debug, Default)]
-pub(super) struct News {
-    told: HashSet<Told>,
+pub(super) struct Changes {
+    reported: HashSet<Change>,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-enum Told {
-    Begin,
+enum Change {
+    Start,
     Attempt(StepId, u32),
     Sleep(StepId),
     Step(StepId),
@@ -27,25 +27,25 @@ enum Told {
     End,
 }
 
-impl News {
-    /// The lines to add.
-    pub(super) fn of(&mut self, run: &RunDetail) -> Vec<String> {
-        let begin = self.told.insert(Told::Begin).then(|| format!("{} {}", "run".dimmed(), tag(run)));
+impl Changes {
+    /// Returns the lines of new changes.
+    pub(super) fn lines(&mut self, run: &RunDetail) -> Vec<String> {
+        let start = self.reported.insert(Change::Start).then(|| format!("{} {}", "run".dimmed(), tag(run)));
         let mut lines = Vec::new();
         for step in &run.steps {
-            self.of_step(step, &mut lines);
+            self.add_step(step, &mut lines);
         }
         for (i, failed) in run.handler_errors.iter().enumerate() {
-            if self.told.insert(Told::Handler(i)) {
+            if self.reported.insert(Change::Handler(i)) {
                 let error = one_line(&failed.error.message, 300);
                 lines.push((failed.at, format!("  {} {}", "the handler failed:".yellow(), error.red())));
             }
         }
-        // what happened at the same time stays in the order of the steps
+        // a stable sort: changes of the same time keep the order of the steps
         lines.sort_by_key(|(at, _)| *at);
-        let mut lines: Vec<String> = begin.into_iter().chain(lines.into_iter().map(|(_, line)| line)).collect();
+        let mut lines: Vec<String> = start.into_iter().chain(lines.into_iter().map(|(_, line)| line)).collect();
         if let Some(end) = run.ended_at
-            && self.told.insert(Told::End)
+            && self.reported.insert(Change::End)
         {
             let took = duration(end.0.since(run.created_at.0));
             lines.push(format!("{} {} {} in {took}", "run".dimmed(), tag(run), status(run.status)));
@@ -53,21 +53,24 @@ impl News {
         lines
     }
 
-    fn of_step(&mut self, step: &Step, lines: &mut Vec<(Time, String)>) {
+    fn add_step(&mut self, step: &Step, lines: &mut Vec<(Time, String)>) {
         let name = one_line(&step.id, 80);
         for attempt in &step.attempts {
-            if let (Some(at), Some(wrong)) = (attempt.ended_at, went_wrong(attempt))
-                && self.told.insert(Told::Attempt(step.id.clone(), attempt.attempt))
+            if let (Some(at), Some(problem)) = (attempt.ended_at, attempt_problem(attempt))
+                && self.reported.insert(Change::Attempt(step.id.clone(), attempt.attempt))
             {
-                lines.push((at, format!("  {name} {wrong}")));
+                lines.push((at, format!("  {name} {problem}")));
             }
         }
-        if step.kind == StepKind::Sleep && step.ended_at.is_none() && self.told.insert(Told::Sleep(step.id.clone())) {
+        if step.kind == StepKind::Sleep
+            && step.ended_at.is_none()
+            && self.reported.insert(Change::Sleep(step.id.clone()))
+        {
             let until = step.due.map(|due| format!(" for {}", duration(due.0.since(step.started_at.0))));
             lines.push((step.started_at, format!("  {name} {}{}", "sleeps".cyan(), until.unwrap_or_default())));
         }
         if let Some(end) = step.ended_at
-            && self.told.insert(Told::Step(step.id.clone()))
+            && self.reported.insert(Change::Step(step.id.clone()))
         {
             let took = duration(end.0.since(step.started_at.0));
             lines.push((end, format!("  {name} {} {}", step_status(step.status), took.dimmed())));
@@ -98,8 +101,8 @@ mod tests {
     }
 
     #[test]
-    fn each_thing_is_told_once_and_in_order() {
-        let mut news = News::default();
+    fn each_change_is_reported_once_and_in_order() {
+        let mut changes = Changes::default();
         let failed = r#"{"attempt":1,"started_at":"2026-01-01T00:00:00Z","ended_at":"2026-01-01T00:00:01Z",
             "error":{"message":"no"},"interrupted":false}"#;
         let retrying = run(&format!(
@@ -107,35 +110,38 @@ mod tests {
                 "started_at":"2026-01-01T00:00:00Z","attempts":[{failed}]}}]"#
         ));
         assert_eq!(
-            plain(&news.of(&retrying)),
+            plain(&changes.lines(&retrying)),
             ["run 01KAVZ9Y3M0000000000000001 f", "  s attempt 1 failed after 1.0 s: no"]
         );
-        assert!(news.of(&retrying).is_empty());
+        assert!(changes.lines(&retrying).is_empty());
         let done = run(&format!(
             r#""status":"Completed","ended_at":"2026-01-01T00:00:03Z","steps":[{{"id":"s","kind":"run",
                 "status":"Completed","started_at":"2026-01-01T00:00:00Z","ended_at":"2026-01-01T00:00:02Z",
                 "attempts":[{failed}]}}]"#
         ));
         assert_eq!(
-            plain(&news.of(&done)),
+            plain(&changes.lines(&done)),
             ["  s Completed 2.0 s", "run 01KAVZ9Y3M0000000000000001 f Completed in 3.0 s"]
         );
-        assert!(news.of(&done).is_empty());
+        assert!(changes.lines(&done).is_empty());
     }
 
     #[test]
-    fn outcomes_that_are_older_than_the_run_come_after_its_beginning() {
+    fn outcomes_that_are_older_than_the_run_come_after_its_start() {
         let carried = run(r#""status":"Running","steps":[{"id":"s","kind":"run","status":"Completed",
                 "started_at":"2025-12-31T23:59:59Z","ended_at":"2025-12-31T23:59:59Z"}]"#);
-        assert_eq!(plain(&News::default().of(&carried)), ["run 01KAVZ9Y3M0000000000000001 f", "  s Completed 0 ms"]);
+        assert_eq!(
+            plain(&Changes::default().lines(&carried)),
+            ["run 01KAVZ9Y3M0000000000000001 f", "  s Completed 0 ms"]
+        );
     }
 
     #[test]
-    fn a_sleep_is_told_when_it_begins_and_when_it_ends() {
-        let mut news = News::default();
+    fn a_sleep_is_reported_when_it_starts() {
+        let mut changes = Changes::default();
         let asleep = run(r#""status":"Running","steps":[{"id":"nap","kind":"sleep","status":"Sleeping",
                 "started_at":"2026-01-01T00:00:00Z","due":"2026-01-01T00:02:00Z"}]"#);
-        assert_eq!(plain(&news.of(&asleep))[1], "  nap sleeps for 2 m");
-        assert!(news.of(&asleep).is_empty());
+        assert_eq!(plain(&changes.lines(&asleep))[1], "  nap sleeps for 2 m");
+        assert!(changes.lines(&asleep).is_empty());
     }
 }

@@ -1,0 +1,100 @@
+//! Retries of requests that an overloaded server refused with 429. It stored nothing of them, and
+//! says when to retry.
+
+use std::time::Duration;
+
+use stepladder_api::text::duration;
+
+use super::ClientError;
+use crate::terminal::{Stop, remark};
+
+/// Maximum sum of all waits.
+const MAX_WAIT: Duration = Duration::from_secs(120);
+
+/// Minimum wait, whatever the server says.
+const MIN_WAIT: Duration = Duration::from_secs(1);
+
+/// Sends a request, and retries it when the server says, for at most two minutes.
+///
+/// # Errors
+/// Any other error; and when the server is still overloaded after that time.
+pub(crate) async fn retry_while_overloaded<T>(send: impl AsyncFnMut() -> Result<T, ClientError>) -> Result<T, Stop> {
+    within(MAX_WAIT, send, tokio::time::sleep).await
+}
+
+async fn within<T>(
+    limit: Duration,
+    mut send: impl AsyncFnMut() -> Result<T, ClientError>,
+    mut sleep: impl AsyncFnMut(Duration),
+) -> Result<T, Stop> {
+    let mut waited = Duration::ZERO;
+    loop {
+        let (message, after) = match send().await {
+            Err(ClientError::PushedBack { message, after }) => (message, after.max(MIN_WAIT)),
+            answer => return Ok(answer?),
+        };
+        if waited + after > limit {
+            return Err(Stop::problem(format!(
+                "the server is overloaded: {message} (waited for {}); try again later",
+                duration(waited)
+            )));
+        }
+        remark(format_args!("the server is overloaded: {message}; retrying in {}", duration(after)))?;
+        sleep(after).await;
+        waited += after;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::ZERO;
+
+    /// The result of several requests.
+    struct Outcome {
+        times: usize,
+        /// In seconds.
+        waited: u64,
+        answer: Result<&'static str, Stop>,
+    }
+
+    /// Sends a request to a server that is overloaded `pushes` times, with 10 seconds for all
+    /// retries.
+    async fn send(pushes: usize, after: Duration) -> Outcome {
+        let (mut times, mut waited) = (0, 0);
+        let ask = async || {
+            times += 1;
+            if times > pushes { Ok("done") } else { Err(ClientError::PushedBack { message: "full".into(), after }) }
+        };
+        let answer = within(Duration::from_secs(10), ask, async |wait| waited += wait.as_secs()).await;
+        Outcome { times, waited, answer }
+    }
+
+    #[tokio::test]
+    async fn a_request_is_retried_when_the_server_says_until_there_is_room() {
+        let outcome = send(3, Duration::from_secs(2)).await;
+        assert!(matches!(outcome, Outcome { times: 4, waited: 6, answer: Ok("done") }));
+    }
+
+    #[tokio::test]
+    async fn retries_end_with_a_sentence() {
+        for (after, most) in [(NOW, 10), (Duration::from_secs(4), 8), (Duration::from_secs(11), 0)] {
+            let Outcome { times, waited, answer } = send(1_000, after).await;
+            let Err(Stop::Problem(sentence)) = answer else { panic!("there was no room") };
+            assert!(sentence.contains("full") && sentence.contains("try again later"), "{sentence}");
+            assert_eq!(waited, most, "after {times} times");
+        }
+    }
+
+    #[tokio::test]
+    async fn another_refusal_is_not_retried() {
+        let mut times = 0;
+        let ask = async || -> Result<(), _> {
+            times += 1;
+            Err(ClientError::Unreachable("there".into()))
+        };
+        assert!(within(MAX_WAIT, ask, async |_| panic!("it waits")).await.is_err());
+        assert_eq!(times, 1);
+    }
+}
