@@ -12,8 +12,8 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   stepladder cancel 01JB…
   stepladder cancel --all --function enhance-client-with-ai
-  stepladder cancel --all --function enhance-client-with-ai --status scheduled    only runs that have not started
-  stepladder cancel --all --yes                                                   every run, without confirmation";
+  stepladder cancel --all --status scheduled    all runs that have not started
+  stepladder cancel --all --yes                 every run, without confirmation";
 
 #[derive(Args, Debug)]
 pub(crate) struct CancelArgs {

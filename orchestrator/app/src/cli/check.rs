@@ -16,11 +16,12 @@ use crate::terminal::{CommandResult, Stop, print, remark};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  stepladder check                                    the live runs of the local server
-  stepladder check --table PROD                       the live runs of a deployment, before the next deployment
-  stepladder check --against journals/                saved journals, as `stepladder journal` prints them
+  stepladder check                        the live runs of the local server
+  stepladder check --table PROD           the live runs of a deployment, before the next one
+  stepladder check --against journals/    saved journals, as `stepladder journal` prints them
 
-Run it with the new build. It executes no step and writes nothing. The exit code is 1 if a run would diverge.";
+Run it with the new build. It executes no step and writes nothing.
+The exit code is 1 if a run would diverge.";
 
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {

@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(
             console::strip_ansi_codes(&text).lines().nth(1),
             Some(
-                "enhance   a/b, c if event.data.x > 1, cron 0 9 * * MON (UTC)  2        1 m       3 at once; 1 runs at once \
+                "enhance   a/b, c if event.data.x > 1, cron 0 9 * * MON (UTC)  2        1 m      3 at once; 1 runs at once \
                  for each event.data.id, shared as api; throttle: 2 in 1s, 1 at once"
             )
         );

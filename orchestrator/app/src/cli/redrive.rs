@@ -20,7 +20,7 @@ Examples:
   stepladder redrive --table my-stack --events --limit 10
 
 A wake that is moved back continues its run; the wake of an ended run does nothing. An event keeps
-the id that its first message gave it, so it starts nothing twice. Unreadable messages are not moved.";
+the id of its first message, so it starts nothing twice. Unreadable messages are not moved.";
 
 #[derive(Args, Debug)]
 pub(crate) struct RedriveArgs {

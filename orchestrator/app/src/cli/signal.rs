@@ -10,11 +10,11 @@ use crate::terminal::{CommandResult, print};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  stepladder signal 01JB….Zk3….cGF5bWVudA                  without data
-  stepladder signal 01JB….Zk3….cGF5bWVudA '{\"cents\":995}'  with data: any JSON, `@file`, or `-` for standard input
+  stepladder signal 01JB….Zk3….cGF5bWVudA                    without data
+  stepladder signal 01JB….Zk3….cGF5bWVudA '{\"cents\":995}'    with data
 
-The function hands out the callback token; `stepladder run ID` shows it while the run waits. A signal is completed once:
-a repetition with the same data succeeds, other data is refused.";
+The function hands out the callback token; `stepladder run ID` shows it while the run waits.
+A signal is completed once: a repetition with the same data succeeds, other data is refused.";
 
 #[derive(Args, Debug)]
 pub(crate) struct SignalArgs {
