@@ -120,7 +120,7 @@ async fn a_run_is_shown_as_it_stood_at_any_entry() {
     for now in [at(total).await, at(total + 7).await, world.get(&format!("/runs/{run}")).await.text] {
         assert!(now.contains("status Completed") && !now.contains("The run after entry"), "{now}");
     }
-    assert!(at(0).await.contains("the 1 of"), "before the first entry there is no run");
+    assert!(at(0).await.contains("entry 0: 1 of"), "before the first entry there is no run");
 }
 
 #[tokio::test]

@@ -106,9 +106,9 @@ async fn queues_that_do_not_answer_take_nothing_else_from_the_page() {
 }
 
 #[tokio::test]
-async fn a_queue_inside_the_process_gives_nothing_up() {
+async fn a_local_queue_has_no_dead_letters() {
     let world = World::new();
     assert!(world.get("/health/page").await.text.contains("the local queue has no dead letters"));
     let done = world.form("/health/redrive", "").await;
-    assert!(done.status == 404 && done.text.contains("there are no dead letters"), "{}", done.text);
+    assert!(done.status == 404 && done.text.contains("the local queue has no dead letters"), "{}", done.text);
 }
