@@ -161,8 +161,10 @@ pub(super) async fn redrive(State(shared): State<Shared>, headers: HeaderMap) ->
 async fn redrive_batch(shared: &Shared) -> Result<String, Problem> {
     let none = || Problem::not_found("the local queue has no dead letters");
     let queues = shared.queues.as_ref().ok_or_else(none)?;
-    let RedriveResult { wakes, events, unreadable, cut_short } =
-        queues.redrive(RedriveBounds { most: REDRIVE_BATCH, within: REDRIVE_TIME }).await.map_err(EngineError::Store)?;
+    let RedriveResult { wakes, events, unreadable, cut_short } = queues
+        .redrive(RedriveBounds { most: REDRIVE_BATCH, within: REDRIVE_TIME })
+        .await
+        .map_err(EngineError::Store)?;
     tracing::info!(wakes, events, unreadable, cut_short, "dead letters were moved back");
     let [wakes, events, left] = [wakes, events, unreadable].map(|n| n.to_string());
     let more = if cut_short { "1" } else { "" };

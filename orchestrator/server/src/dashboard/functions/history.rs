@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use stepladder_core::{RunRow, StepKind, Status, Timestamp};
+use stepladder_core::{RunRow, Status, StepKind, Timestamp};
 use stepladder_engine::view::{RunDetail, StepStatus, StepView};
 
 use crate::dashboard::scale::percent;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use stepladder_core::{EventId, RunId, Status, Timestamp};
-use stepladder_engine::{Engine, EngineError, RunSearchPage, RunSearch};
+use stepladder_engine::{Engine, EngineError, RunSearch, RunSearchPage};
 
 use super::PAGE;
 use crate::dashboard::PageRequest;
