@@ -55,6 +55,39 @@ async fn rule_17_an_event_that_comes_too_late_for_its_batch_begins_the_next() {
 }
 
 #[tokio::test]
+async fn rule_31_events_of_a_request_that_was_cut_join_a_batch_in_their_order() {
+    // the batch that the first attempt claimed its events for is over, or still open
+    for is_over in [true, false] {
+        let batch = Batch { size: 9, timeout: MINUTE, key: None };
+        let script = Script::new("f").spec(|spec| spec.flow.batch = Some(batch)).step("a", &[]);
+        let mut world = World::new(vec![script.program()]);
+        let other = world.engine();
+        send(&other, "zero").await;
+        let request = |ids: &[&str]| {
+            let event = |id: &&str| NewEvent { id: Some((*id).into()), ..NewEvent::new("go", json::empty_object()) };
+            ids.iter().map(event).collect::<Vec<_>>()
+        };
+        let dies = world.engine_on(around::after(&world.memory, "change_flow_state", Box::pin(std::future::pending())));
+        let mut dying = Box::pin(dies.intake().ingest(request(&["one", "two"]), None));
+        assert!(futures::poll!(&mut dying).is_pending());
+        drop(dying);
+        if is_over {
+            world.clock.advance(MINUTE);
+            support::hop_all(&world.memory, &other).await;
+            send(&other, "zero again").await;
+        }
+        other.intake().ingest(request(&["one", "two", "three"]), None).await.expect("accepted");
+        let (run, _) = *runs(&other).await.last().expect("a batch");
+        let joined = world.journal(&other, run).await.into_iter().filter_map(|entry| match entry.fact {
+            Fact::EventJoined { event, .. } => event.external_id,
+            _ => None,
+        });
+        let joined: Vec<String> = joined.map(|id| id.to_string()).collect();
+        assert_eq!(joined, ["one", "two", "three"], "the first batch is over: {is_over}");
+    }
+}
+
+#[tokio::test]
 async fn a_bound_call_that_comes_after_its_callers_end_does_nothing() {
     let call = Operation::Invoke { function: "called".into(), input: json::empty_object(), bound: true };
     let called = Script::new("called").spec(|spec| spec.triggers.clear()).step("a", &[]);

@@ -35,6 +35,8 @@ enum Begins {
     FailsFrom(usize),
     /// There are none: the call that stores the events never answers.
     NotEvenStored,
+    /// Soon; but of the notes about requests, the reply to this one is lost.
+    NoteIsUnanswered(usize),
 }
 
 struct Storage {
@@ -59,7 +61,15 @@ impl Intercept for Storage {
             self.clock.advance(3_600 * SECOND);
             std::future::pending::<()>().await;
         }
+        if let (Begins::NoteIsUnanswered(at), "change_flow_state") = (self.begins, call.name)
+            && self.calls.fetch_add(1, Ordering::Relaxed) == at
+        {
+            return reply.await.and(Err(StoreError::Unavailable("the reply is lost".into())));
+        }
         if call.name != "create_runs" {
+            return reply.await;
+        }
+        if let Begins::NoteIsUnanswered(_) = self.begins {
             return reply.await;
         }
         let n = self.calls.fetch_add(1, Ordering::Relaxed);
@@ -76,7 +86,11 @@ impl Intercept for Storage {
                 return std::future::pending().await;
             }
             Begins::FailsFrom(from) if n >= from => return Err(StoreError::Unavailable("throttled".into())),
-            Begins::NeverFrom(_) | Begins::DiesAt(_) | Begins::FailsFrom(_) | Begins::NotEvenStored => {}
+            Begins::NeverFrom(_)
+            | Begins::DiesAt(_)
+            | Begins::FailsFrom(_)
+            | Begins::NotEvenStored
+            | Begins::NoteIsUnanswered(_) => {}
         }
         reply.await
     }
@@ -224,4 +238,16 @@ async fn a_request_whose_process_died_long_ago_is_another_one() {
     world.clock.advance(3_600 * SECOND + 120 * SECOND);
     attempt(&world, &other).await;
     assert_eq!(runs(&other).await, 2 * PIECE + MANY);
+}
+
+#[tokio::test]
+async fn a_request_whose_last_note_is_not_answered_is_accepted_and_the_next_one_is_another() {
+    // the first note says that an attempt has begun, the second that it is over
+    let (mut world, engine) = world(Begins::NoteIsUnanswered(1));
+    let first = attempt(&world, &engine).await;
+    let other = world.engine();
+    assert_eq!(runs(&other).await, MANY);
+    let next = attempt(&world, &other).await;
+    assert_eq!(runs(&other).await, 2 * MANY);
+    assert!(next.iter().all(|id| !first.contains(id)));
 }

@@ -6,7 +6,7 @@
 //! further event once it has begun: that too is an entry, so there is no moment at which it is unclear.
 
 use crate::intake::Intake;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use stepladder_core::flow::FlowControl;
@@ -14,7 +14,7 @@ use stepladder_core::journal::{Entry, Fact, NewRun, Origin};
 use stepladder_core::limits::{COLLECTED, COLLECTED_BYTES, RETENTION_OF_NOTES};
 use stepladder_core::spec::LazyScope;
 use stepladder_core::state::RunState;
-use stepladder_core::{Event, RunId, Spec, Timestamp, WakeCause};
+use stepladder_core::{Event, EventId, RunId, Spec, Timestamp, WakeCause};
 
 use crate::intake::flow_control::value_of;
 use crate::intake::starts::{RunDraft, note_key};
@@ -64,6 +64,7 @@ impl Intake {
 
     async fn collect_of(&self, spec: &Spec, value: &str, events: Vec<Event>) -> Result<(), StoreError> {
         let open = note_key("open", &spec.id, value);
+        let order = order_of(&events);
         let mut left = VecDeque::from(events);
         let mut in_vain = 0;
         while let Some(first) = left.front() {
@@ -76,36 +77,59 @@ impl Intake {
                 Some(run) => self.runs.state(run).await?,
                 None => None,
             };
-            let elsewhere = match state.filter(|state| state.collecting && state.end.is_none()) {
+            // events that this round brings into no run
+            let mut back = match state.filter(|state| state.collecting && state.end.is_none()) {
                 Some(state) => {
                     let (fits, _) = fitting(&spec.flow, &state, left.make_contiguous());
-                    let fitting = left.drain(..fits);
-                    // rule 15: one that it has met already may have been let in by somebody who died before its wake
-                    let (met, joining) = fitting.partition(|event| state.has_seen(event.id));
-                    let (ours, mut elsewhere) = self.claim(spec, state.run, joining).await?;
-                    elsewhere.extend::<Vec<_>>(met);
-                    let late = self.join_run(spec, state.run, ours).await?;
-                    for event in &late {
-                        self.unclaim(spec, state.run, event).await?;
-                    }
-                    late.into_iter().rev().for_each(|event| left.push_front(event));
-                    elsewhere
+                    self.join_open(spec, &state, left.drain(..fits).collect()).await?
                 }
                 None if self.open_run(spec, &open, pointer, first).await? => {
                     left.pop_front();
                     Vec::new()
                 }
                 // another run was opened meanwhile, or the event has gone to one
-                None => left.pop_front().into_iter().collect(),
+                None => self.not_there(spec, left.pop_front().into_iter().collect()).await?,
             };
-            for event in elsewhere {
-                if !self.ensure_delivered(spec, &event).await? {
-                    left.push_front(event);
-                }
-            }
+            // they come before those that were not looked at yet
+            back.sort_by_key(|event| order.get(&event.id));
+            back.into_iter().rev().for_each(|event| left.push_front(event));
             in_vain = if left.len() < before { 0 } else { in_vain + 1 };
         }
         Ok(())
+    }
+
+    /// Lets events join the run that is open for their key; returns those that it does not take.
+    async fn join_open(&self, spec: &Spec, state: &RunState, events: Vec<Event>) -> Result<Vec<Event>, StoreError> {
+        let order = order_of(&events);
+        // rule 15: one that it has met already may have been let in by a process that died before it sent the wake
+        let (met, joining) = events.into_iter().partition(|event| state.has_seen(event.id));
+        let (mut ours, mut elsewhere) = self.claim(spec, state.run, joining).await?;
+        elsewhere.extend::<Vec<_>>(met);
+        // rule 31: what an earlier attempt claimed comes before what it had not come to, in this run or in another one
+        let mut back = self.not_there(spec, elsewhere).await?;
+        if !back.is_empty() {
+            let (more, others) = self.claim(spec, state.run, back).await?;
+            ours.extend(more);
+            ours.sort_by_key(|event| order.get(&event.id));
+            back = others;
+        }
+        let late = self.join_run(spec, state.run, ours).await?;
+        for event in &late {
+            self.unclaim(spec, state.run, event).await?;
+        }
+        back.extend(late);
+        Ok(back)
+    }
+
+    /// Those of the events that are in no run, although a note may have said so.
+    async fn not_there(&self, spec: &Spec, events: Vec<Event>) -> Result<Vec<Event>, StoreError> {
+        let mut not_there = Vec::new();
+        for event in events {
+            if !self.ensure_delivered(spec, &event).await? {
+                not_there.push(event);
+            }
+        }
+        Ok(not_there)
     }
 
     async fn note_of(&self, key: &Arc<str>) -> Result<Option<Arc<str>>, StoreError> {
@@ -224,6 +248,11 @@ impl Intake {
         };
         events.iter().enumerate().map(entry).collect()
     }
+}
+
+/// The position of each event.
+fn order_of(events: &[Event]) -> HashMap<EventId, usize> {
+    events.iter().enumerate().map(|(n, event)| (event.id, n)).collect()
 }
 
 /// When a run begins whose first event came at `first`, and the latest now.

@@ -55,11 +55,9 @@ impl Intake {
         let RequestAttempt { key, text, first } = noted;
         let now = self.runtime.now();
         let becomes = failed.then(|| format!("{first} {}", now.as_millis()).into());
-        self.runtime
-            .backend
-            .change_flow_state(vec![FlowStateChange { key, seen: Some(text), becomes, until: now + WITHIN }])
-            .await
-            .map(drop)
+        let note = FlowStateChange { key, seen: Some(text), becomes, until: now + WITHIN };
+        // where only the reply is lost, the note is written: an error would let the sender start everything again
+        crate::runs::again("note", || self.runtime.backend.change_flow_state(vec![note.clone()])).await.map(drop)
     }
 }
 
