@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Instant;
 
 use clap::Parser;
-use stepladder_proof::{Broken, Covered, Place, Site, run_seed, run_seed_aimed};
+use stepladder_proof::{Broken, Covered, Place, Site, has_bulk_requests, run_seed, run_seed_aimed};
 
 /// Actions, unless others are asked for: at least, and where places are met late.
 const LEAST: u64 = 20_000_000;
@@ -37,12 +37,28 @@ struct Args {
     /// List every place in the engine that calls the storage, and what befell it there
     #[arg(long)]
     places: bool,
+    /// Run only seeds with requests of many events that deadlines cut
+    #[arg(long, conflicts_with = "seed")]
+    bulk: bool,
+    /// Print the first failure as it came, without looking for its shortest story
+    #[arg(long)]
+    no_shrink: bool,
     /// Run at most N seeds and stop at the first failure; print its seed and what does not hold, without a story
     #[arg(long, value_name = "N", conflicts_with_all = ["actions", "seed", "places"])]
     until_broken: Option<u64>,
 }
 
 impl Args {
+    /// Takes the next seed that is to be run.
+    fn next(&self, next: &AtomicU64) -> u64 {
+        loop {
+            let seed = next.fetch_add(1, SeqCst);
+            if !self.bulk || has_bulk_requests(seed) {
+                return seed;
+            }
+        }
+    }
+
     /// How far it has come, from 0 to 1.
     fn share(&self, actions: u64, covered: &Covered) -> f64 {
         let share = actions as f64 / self.actions.unwrap_or(LEAST) as f64;
@@ -57,7 +73,7 @@ impl Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(most) = args.until_broken {
-        return until_broken(args.from, most);
+        return until_broken(&args, most);
     }
     let (covered, begun) = (Covered::default(), Instant::now());
     let (first, threads) = match args.seed {
@@ -72,7 +88,7 @@ fn main() -> ExitCode {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
-                    match once_and_again(next.fetch_add(1, SeqCst), args.die_at, &covered) {
+                    match once_and_again(args.next(&next), &args, &covered) {
                         Ok(more) => actions.fetch_add(more, SeqCst),
                         Err(other) => {
                             failing.store(true, SeqCst);
@@ -107,15 +123,17 @@ fn main() -> ExitCode {
 }
 
 /// Runs up to `most` seeds on all cores. Prints the lowest seed that fails, and why.
-fn until_broken(from: u64, most: u64) -> ExitCode {
-    let (begun, next) = (Instant::now(), AtomicU64::new(from));
+fn until_broken(args: &Args, most: u64) -> ExitCode {
+    let (begun, next, left) = (Instant::now(), AtomicU64::new(args.from), AtomicU64::new(most));
+    let from = args.from;
     let first: Mutex<Option<Box<Broken>>> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, Into::into) {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, SeqCst);
-                    if seed - from >= most || first.lock().expect("no panic").is_some() {
+                    let seed = args.next(&next);
+                    let is_over = left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_err();
+                    if is_over || first.lock().expect("no panic").is_some() {
                         return;
                     }
                     if let Err(broken) = run_seed(seed, false, None) {
@@ -144,16 +162,16 @@ fn until_broken(from: u64, most: u64) -> ExitCode {
 type Failed = (Box<Broken>, String);
 
 /// Runs a seed; then once more with a death at that one of the places it has met at which the fewest processes have died.
-fn once_and_again(seed: u64, die_at: Option<Place>, covered: &Covered) -> Result<u64, Failed> {
+fn once_and_again(seed: u64, args: &Args, covered: &Covered) -> Result<u64, Failed> {
     let aimed = |place| {
         let again = format!("--seed {seed} --die-at '{place}'");
-        run_seed_aimed(seed, place, Some(covered)).map_err(|broken| (broken, again))
+        run_seed_aimed(seed, place, !args.no_shrink, Some(covered)).map_err(|broken| (broken, again))
     };
-    if let Some(place) = die_at {
+    if let Some(place) = args.die_at {
         return aimed(place);
     }
     let met = Covered::default();
-    let actions = run_seed(seed, true, Some(&met)).map_err(|broken| (broken, format!("--seed {seed}")))?;
+    let actions = run_seed(seed, !args.no_shrink, Some(&met)).map_err(|broken| (broken, format!("--seed {seed}")))?;
     covered.add(&met);
     Ok(actions + covered.least_crashed(&met).map_or(Ok(0), aimed)?)
 }

@@ -15,4 +15,4 @@ mod search;
 mod simulation;
 
 pub use journals::{Journal, check, unfinished};
-pub use search::{Broken, Covered, Place, Site, run_seed, run_seed_aimed};
+pub use search::{Broken, Covered, Place, Site, has_bulk_requests, run_seed, run_seed_aimed};

@@ -40,8 +40,13 @@ pub fn run_seed(seed: u64, tells: bool, covered: Option<&Covered>) -> Result<u64
 ///
 /// # Errors
 /// What must not be, when it is.
-pub fn run_seed_aimed(seed: u64, place: Place, covered: Option<&Covered>) -> Result<u64, Box<Broken>> {
-    run(seed, Knobs { aim_too: Some(place.0), ..Knobs::of(seed) }, true, covered)
+pub fn run_seed_aimed(seed: u64, place: Place, tells: bool, covered: Option<&Covered>) -> Result<u64, Box<Broken>> {
+    run(seed, Knobs { aim_too: Some(place.0), ..Knobs::of(seed) }, tells, covered)
+}
+
+/// Whether a seed is about requests of many events that deadlines cut.
+pub fn has_bulk_requests(seed: u64) -> bool {
+    Knobs::of(seed).bulk > 0
 }
 
 /// A place in the engine that calls the storage: `file: function method`.

@@ -2,6 +2,7 @@
 //! the seed: the functions, the interleaving, the faults, the clocks.
 
 mod account;
+pub(crate) mod bulk;
 mod controls;
 mod counted;
 pub(crate) mod coverage;
@@ -13,6 +14,7 @@ mod holding;
 mod interference;
 mod invariants;
 pub(crate) mod knobs;
+mod listeners;
 mod listings;
 mod periods;
 pub(crate) mod places;
@@ -40,6 +42,7 @@ use stepladder_testkit::memory::Memory;
 
 use crate::dice::Dice;
 use account::Account;
+use bulk::Bulk;
 use controls::Controlled;
 use counted::Counted;
 use coverage::Coverage;
@@ -122,6 +125,7 @@ pub(crate) struct Simulation {
     /// Whether all has ended that was sent at first, and nothing goes wrong any more.
     afterwards: bool,
     requests: Rc<RefCell<Requests>>,
+    bulk: Rc<RefCell<Bulk>>,
     cancelled: Rc<RefCell<Cancelled>>,
     reruns: Rc<RefCell<Reruns>>,
     /// Wakes that became dead letters while a worker could write nothing: a person moves them back.
@@ -194,6 +198,7 @@ impl Simulation {
             moved: now,
             afterwards: false,
             requests: Rc::new(RefCell::new(Requests::new(&knobs))),
+            bulk: Rc::new(RefCell::new(Bulk::new(&knobs))),
             cancelled: Rc::default(),
             reruns: Rc::default(),
             letters: Vec::new(),
@@ -211,7 +216,8 @@ impl Simulation {
             story: vec![functions.told, format!("{pace:?}, {side_by_side} side by side")],
         };
         let clocks = stream(5);
-        for n in 0..knobs.processes as usize {
+        let intakes = Self::intakes(&knobs, &clocks);
+        for n in 0..knobs.processes as usize + intakes {
             let by = clocks.below(2 * knobs.skew + 1) as i64 - knobs.skew as i64;
             let clock = Arc::new(Skewed { clock: simulation.clock.clone(), by });
             let process = simulation.process(n, clock);
@@ -254,6 +260,7 @@ impl Simulation {
             self.what_was_told_is_true()?;
             self.what_was_said_arrived()?;
             self.requests_are_applied_in_order()?;
+            self.bulk_gets_further()?;
             self.broken.take().or_else(|| self.untrue.borrow_mut().take()).map_or(Ok(()), Err)?;
             if now.since(self.moved) > STANDSTILL + self.mishaps.stood {
                 return Err(self.who_stands_still());
@@ -268,6 +275,9 @@ impl Simulation {
                     return Ok(u64::from(turn) + self.shared.calls.load(SeqCst));
                 }
                 self.begin_afterwards();
+            }
+            if self.allowed.bulk > 0 && self.dice.one_in(8) {
+                self.bulk_goes_on();
             }
             match self.dice.below(500) {
                 0 => {
@@ -287,6 +297,7 @@ impl Simulation {
 
     fn has_ended(&self) -> bool {
         self.requests.borrow().are_accepted()
+            && self.bulk.borrow().is_done()
             && (0..self.processes.len()).all(|n| self.scheduler.tasks_of(n) == 0)
             && rows(&self.memory).iter().all(|row| row.ended.is_some())
     }
@@ -303,8 +314,14 @@ impl Simulation {
         }
     }
 
+    /// A worker by chance.
     fn one(&self) -> usize {
-        self.dice.below(self.processes.len() as u64) as usize
+        self.dice.below(self.workers() as u64) as usize
+    }
+
+    /// How many processes take wakes; those that take bulk requests in come after them.
+    fn workers(&self) -> usize {
+        self.allowed.processes as usize
     }
 
     fn poll(&mut self) -> bool {

@@ -1,11 +1,12 @@
 //! A function under one kind of flow control, and what that has to hold.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use stepladder_core::journal::{Entry, Fact, NewRun, Origin};
-use stepladder_core::{EventId, RunId, Timestamp};
+use stepladder_core::{EventId, RunId, RunRow, Timestamp};
 use stepladder_engine::ports::Timers;
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::{MissedTicks, Tick};
@@ -20,6 +21,10 @@ use crate::dice::Dice;
 pub(crate) const CONTROLLED: &str = "controlled";
 /// The period of the rates.
 pub(super) const PERIOD: Duration = Duration::from_secs(20);
+/// How long a run sleeps between its steps.
+pub(super) const PAUSE: Duration = Duration::from_secs(4);
+/// How long it sleeps where its watchdog is to find it alive.
+pub(super) const LONG: Duration = Duration::from_secs(5_000);
 /// Minutes between ticks.
 pub(super) const EVERY: i64 = 2;
 
@@ -35,6 +40,8 @@ pub(crate) enum Control {
     Rate,
     Runs,
     CancelOn,
+    /// A singleton for each key, which events cancel.
+    StopOne,
     /// Not by events: every [`EVERY`] minutes.
     Cron(MissedTicks),
 }
@@ -57,13 +64,13 @@ impl Control {
         })
     }
 
-    pub(crate) fn function(self, place: &Place) -> Function {
-        let one = |control: fn(Function) -> Function| control(unlimited(place));
+    pub(crate) fn function(self, place: &Place, pause: Duration) -> Function {
+        let one = |control: fn(Function) -> Function| control(open(place, pause));
         match self {
             Self::Batch(size) => {
                 let place = place.clone();
                 let batch = Batch::new(size, PERIOD);
-                let handler = move |ctx: Context, _: Vec<Event<Come>>| works(ctx, place.clone());
+                let handler = move |ctx: Context, _: Vec<Event<Come>>| works(ctx, place.clone(), PAUSE);
                 Function::batch(CONTROLLED, batch, handler)
             }
             Self::Debounce => one(|f| f.debounce(Debounce::new(PERIOD / 4).max_wait(PERIOD))),
@@ -75,9 +82,13 @@ impl Control {
             Self::Runs => one(|f| f.concurrency(Concurrency::runs(1))),
             Self::Cron(policy) => {
                 let place = place.clone();
-                let handler = move |ctx: Context, _: Event<Tick>| works(ctx, place.clone());
+                let handler = move |ctx: Context, _: Event<Tick>| works(ctx, place.clone(), PAUSE);
                 Function::new(CONTROLLED, handler).cron(format!("*/{EVERY} * * * *")).missed_ticks(policy)
             }
+            Self::StopOne => one(|f| {
+                let singleton = Singleton::skip().key("string(event.data.k)");
+                f.singleton(singleton).cancel_on(CancelOn::event::<Word>().matching("k"))
+            }),
             Self::CancelOn => one(|f| {
                 f.cancel_on(CancelOn::event::<Word>().matching("k")).timeouts(Timeouts::new().finish(PERIOD * 30))
             }),
@@ -87,12 +98,16 @@ impl Control {
 
 /// Under no control.
 pub(crate) fn unlimited(place: &Place) -> Function {
+    open(place, PAUSE)
+}
+
+fn open(place: &Place, pause: Duration) -> Function {
     let place = place.clone();
-    Function::new(CONTROLLED, move |ctx: Context, _: Event<Come>| works(ctx, place.clone()))
+    Function::new(CONTROLLED, move |ctx: Context, _: Event<Come>| works(ctx, place.clone(), pause))
 }
 
 /// Two steps, and a while between them.
-async fn works(ctx: Context, place: Place) -> Result<u32> {
+async fn works(ctx: Context, place: Place, time: Duration) -> Result<u32> {
     let run = ctx.run_id();
     for (step, pause) in [("one", true), ("two", false)] {
         ctx.step(step, async || {
@@ -102,7 +117,7 @@ async fn works(ctx: Context, place: Place) -> Result<u32> {
         })
         .await?;
         if pause {
-            ctx.sleep("while", Duration::from_secs(4)).await?;
+            ctx.sleep("while", time).await?;
         }
     }
     Ok(0)
@@ -110,6 +125,7 @@ async fn works(ctx: Context, place: Place) -> Result<u32> {
 
 /// A run of the function, as its journal tells it.
 struct Run {
+    run: RunId,
     created: NewRun,
     created_at: Timestamp,
     entries: Vec<Entry>,
@@ -128,6 +144,11 @@ impl Run {
         self.entries.iter().any(|entry| matches!(entry.fact, Fact::RunSkipped { .. }))
     }
 
+    /// The key of its first event.
+    fn key(&self) -> u64 {
+        serde_json::from_str(self.created.event.data.get()).map_or(0, |Come { k }| k)
+    }
+
     /// The events that it begins, or began, with.
     fn events(&self) -> impl Iterator<Item = EventId> {
         let joined = self.entries.iter().filter_map(|entry| match &entry.fact {
@@ -140,14 +161,20 @@ impl Run {
 
 /// Runs that events started; those that somebody ran again are not controlled.
 fn runs(memory: &Memory) -> Vec<Run> {
-    let of_events = |(_, entries): (RunId, Vec<Entry>)| match &entries.first()?.fact {
+    runs_but(memory, &HashSet::new())
+}
+
+/// The same, without these.
+fn runs_but(memory: &Memory, passed_over: &HashSet<RunId>) -> Vec<Run> {
+    let of_events = |(run, entries): (RunId, Vec<Entry>)| match &entries.first()?.fact {
         Fact::RunCreated(created) if created.origin == Origin::Event => {
             let (created, created_at) = ((**created).clone(), entries[0].at);
-            Some(Run { created, created_at, entries })
+            Some(Run { run, created, created_at, entries })
         }
         _ => None,
     };
-    let ours = rows(memory).into_iter().filter(|row| *row.function == *CONTROLLED);
+    let is_ours = |row: &RunRow| *row.function == *CONTROLLED && !passed_over.contains(&row.run);
+    let ours = rows(memory).into_iter().filter(is_ours);
     ours.map(|row| (row.run, journal(memory, row.run))).filter_map(of_events).collect()
 }
 
@@ -157,11 +184,13 @@ pub(crate) struct Controlled {
     control: Option<Control>,
     /// Whether a worker has a version that does not count runs.
     uncounted: bool,
+    /// Runs that have ended: an end is final, so nobody looks at them again.
+    over: RefCell<HashSet<RunId>>,
 }
 
 impl Controlled {
     pub(crate) fn new(memory: Arc<Memory>, control: Option<Control>, uncounted: bool) -> Self {
-        Self { memory, control, uncounted }
+        Self { memory, control, uncounted, over: RefCell::default() }
     }
 
     pub(crate) fn control(&self) -> Option<Control> {
@@ -180,9 +209,16 @@ impl Controlled {
 
     /// After every action that wrote something.
     pub(crate) fn check(&self) -> Result<(), Broken> {
-        let most_one = |what: &str, counts: fn(&Run) -> bool| match runs(&self.memory)
-            .into_iter()
-            .filter(counts)
+        use Control::{Replace, Runs, Skip, StopOne};
+        if !matches!(self.control, Some(Skip | Replace | StopOne | Runs)) {
+            return Ok(());
+        }
+        let (live, ended): (Vec<Run>, Vec<Run>) =
+            runs_but(&self.memory, &self.over.borrow()).into_iter().partition(Run::is_live);
+        self.over.borrow_mut().extend(ended.iter().map(|run| run.run));
+        let most_one = |what: &str, counts: fn(&Run) -> bool| match live
+            .iter()
+            .filter(|run| counts(run))
             .map(|run| run.created.event.id)
             .collect::<Vec<_>>()
         {
@@ -192,6 +228,14 @@ impl Controlled {
         match self.control {
             Some(Control::Skip) => most_one("of a singleton live", Run::is_live),
             Some(Control::Replace) => most_one("of a singleton go on", Run::is_moving),
+            Some(Control::StopOne) => {
+                let mut keys: Vec<u64> = live.iter().map(Run::key).collect();
+                keys.sort_unstable();
+                match keys.windows(2).find(|two| two[0] == two[1]) {
+                    Some(two) => Err(format!("two runs of the singleton of key {} are live at once", two[0])),
+                    None => Ok(()),
+                }
+            }
             Some(Control::Runs) if !self.uncounted => most_one("go on under a limit of one", Run::is_moving),
             _ => Ok(()),
         }
@@ -221,8 +265,13 @@ impl Controlled {
         Ok(())
     }
 
-    /// Of these accepted events, at the end.
-    pub(crate) fn check_at_the_end(&self, accepted: &[EventId], took: Duration) -> Result<(), Broken> {
+    /// Of these accepted events, at the end; `perhaps` are events whose sender does not know what became of them.
+    pub(crate) fn check_at_the_end(
+        &self,
+        accepted: &[EventId],
+        perhaps: &[EventId],
+        took: Duration,
+    ) -> Result<(), Broken> {
         let Some(control) = self.control.filter(|control| !matches!(control, Control::Cron(_))) else { return Ok(()) };
         let runs = runs(&self.memory);
         let mut led: HashMap<EventId, usize> = HashMap::new();
@@ -235,14 +284,19 @@ impl Controlled {
                 (_, n) => return Err(format!("event {event} is in {n} runs of a function under {control:?}")),
             }
         }
+        if let Some((event, n)) =
+            perhaps.iter().filter_map(|event| Some((event, led.get(event)?))).find(|(_, n)| **n > 1)
+        {
+            return Err(format!("event {event} is in {n} runs of a function under {control:?}"));
+        }
         if let Control::Batch(size) = control
             && let Some(run) = runs.iter().find(|run| run.events().count() > size as usize)
         {
             return Err(format!("{} events began in a batch of {size}", run.events().count()));
         }
         if control == Control::Once && took < Duration::from_secs(86_000) {
-            let mut of_keys: HashMap<&str, usize> = HashMap::new();
-            runs.iter().for_each(|run| *of_keys.entry(run.created.event.data.get()).or_default() += 1);
+            let mut of_keys: HashMap<u64, usize> = HashMap::new();
+            runs.iter().for_each(|run| *of_keys.entry(run.key()).or_default() += 1);
             if let Some((key, n)) = of_keys.iter().find(|(_, n)| **n > 1) {
                 return Err(format!("{n} runs of one idempotency key, {key}"));
             }

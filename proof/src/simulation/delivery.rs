@@ -67,6 +67,9 @@ impl Simulation {
         if to_send.is_some_and(|at| at <= now) {
             return self.send();
         }
+        if self.allowed.bulk > 0 && self.bulk_goes_on() {
+            return;
+        }
         if self.paused.get().is_some_and(|at| at <= now) {
             return self.somebody_resumes();
         }
@@ -102,15 +105,16 @@ impl Simulation {
         }
         let due = self.memory.next_due().map(|due| due.max(self.queue_until));
         let is_free = |(n, p): (usize, &Process)| p.frozen_until <= now && self.scheduler.tasks_of(n) < AT_A_TIME;
-        if due.is_some_and(|due| due <= now) && self.processes.iter().enumerate().any(is_free) {
+        if due.is_some_and(|due| due <= now) && self.processes.iter().enumerate().take(self.workers()).any(is_free) {
             return self.receive();
         }
         let thaws = self.processes.iter().map(|process| process.frozen_until);
         let next = due
             .into_iter()
             .chain(to_send)
+            .chain(self.bulk.borrow().next_at())
             .chain(self.paused.get())
-            .chain(self.clock.pending())
+            .chain(self.clock.pending_after(now))
             .chain(thaws)
             .filter(|at| *at > now)
             .min();

@@ -29,7 +29,10 @@ impl Simulation {
         self.starts_keep_their_periods()?;
         self.each_start_is_counted_once()?;
         let took = self.clock.now().since(self.begun);
-        self.controlled.check_at_the_end(&self.requests.borrow().for_the_controlled(), took)?;
+        let (accepted, perhaps) = (self.requests.borrow().for_the_controlled(), self.given_up_in_bulk());
+        self.controlled.check_at_the_end(&accepted, &perhaps, took)?;
+        self.bulk_requests_are_applied_once()?;
+        self.ends_are_announced_once()?;
         let Mishaps { brown_outs, freezes, losses, standstills, .. } = self.mishaps;
         // after a standstill, each tick has its run only where all missed ticks are to start
         let stood = standstills > 0 && !matches!(self.controlled.control(), Some(Control::Cron(MissedTicks::RunAll)));

@@ -10,8 +10,10 @@ use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::{SharedData, programs};
 use stepladder_sdk::{Backoff, FunctionFailed};
 
+use super::bulk::{BULK, EACH, Numbered};
 use super::controls::{self, Control};
 use super::knobs::Knobs;
+use super::listeners;
 use super::tree::{Allowed, Node, Place, grow};
 use crate::dice::Dice;
 
@@ -46,7 +48,7 @@ pub(crate) const CROWD: &str = "sim/crowd";
 
 impl EventData for Come {
     const NAME: &'static str = Go::NAME;
-    const NAMES: &'static [&'static str] = &[Go::NAME, CROWD];
+    const NAMES: &'static [&'static str] = &[Go::NAME, CROWD, BULK];
 }
 
 /// What starts [`HEARER`].
@@ -94,7 +96,7 @@ pub(crate) struct Functions {
 
 /// Makes them by chance.
 pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
-    let Knobs { leaves, deadly, words, .. } = knobs;
+    let Knobs { leaves, deadly, words, bulk, listens, .. } = knobs;
     let (deadly, waits) = (deadly > 0, words > 0);
     let mut limits = Vec::new();
     let mut limit = |id: &str| -> Option<Concurrency> {
@@ -138,7 +140,13 @@ pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
     }
     let hearer = Function::new(HEARER, hears::<Told>(place));
     let all = [main, patient(function::<Go>(OTHER, other, place)), helper, patient(hearer)];
-    let all = all.into_iter().chain(control.map(|control| patient(control.function(place))));
+    let listener = (listens > 0).then(|| patient(listeners::listener(place, listens > 1)));
+    let each = (bulk > 0).then(|| patient(Function::new(EACH, hears::<Numbered>(place))));
+    let all = all.into_iter().chain(each).chain(listener);
+    // a watchdog finds the run of a singleton alive
+    let is_single = matches!(control, Some(Control::Skip | Control::Replace | Control::StopOne));
+    let pause = if is_single && dice.one_in(3) { controls::LONG } else { controls::PAUSE };
+    let all = all.chain(control.map(|control| patient(control.function(place, pause))));
     let older = control.filter(|control| *control == Control::Runs).map(|_| patient(controls::unlimited(place)));
     let data = SharedData::default();
     let made = |f: Function| programs(f, &data).expect("functions that can work");

@@ -45,6 +45,7 @@ impl Simulation {
                 self.knobs.redeliveries -= 1;
                 self.mishaps.redeliveries += 1;
                 self.memory.redeliver();
+                self.bulk.borrow().redeliver(self.clock.now());
                 self.tell("what was delivered is delivered again".into());
                 // whoever has it now may not come to its end
                 if self.knobs.kills > 0 && self.dice.one_in(2) {
@@ -60,6 +61,7 @@ impl Simulation {
                 self.knobs.freezes -= 1;
                 self.mishaps.freezes += 1;
                 let time = Duration::from_millis(self.dice.below(FREEZE.as_millis() as u64));
+                let at = if self.allowed.bulk > 0 { self.dice.below(self.processes.len() as u64) as usize } else { at };
                 self.processes[at].frozen_until = self.clock.now() + time;
                 self.tell(format!("worker {at} stands still for {time:?}"));
             }

@@ -57,15 +57,35 @@ pub(crate) struct Knobs {
     pub(crate) denials: u64,
     /// How often the process that takes a request in is cut by its deadline.
     pub(crate) cuts: u64,
+    /// Events of a bulk request, at most. With none, there are no such requests.
+    pub(crate) bulk: u64,
+    /// Bulk requests.
+    pub(crate) bulks: u64,
+    /// Whether a function listens to how runs end; with 2, it calls another one, which no seed chooses: it takes too long.
+    pub(crate) listens: u64,
 }
 
 impl Knobs {
     /// Whether a function is to be controlled in a way that the rest is about.
     pub(crate) fn wanted_control(&self, dice: &Dice) -> Option<Control> {
         let of = |controls: &[Control]| Some(controls[dice.below(controls.len() as u64) as usize]);
-        use Control::{Batch, CancelOn, Cron, Debounce, Once, Rate, Replace, Skip as One, Throttle};
+        use Control::{Batch, CancelOn, Cron, Debounce, Once, Rate, Replace, Skip as One, StopOne, Throttle};
         use MissedTicks::{RunAll, RunOnce, Skip};
         match self {
+            Self { bulk: 1.., .. } => of(&[
+                Batch(3),
+                Batch(5),
+                CancelOn,
+                Debounce,
+                Once,
+                Rate,
+                Replace,
+                One,
+                StopOne,
+                StopOne,
+                Throttle,
+                Throttle,
+            ]),
             Self { stops: 1.., .. } => Some(CancelOn),
             Self { denials: 1.., .. } => of(&[Throttle, Rate, One, Once, Debounce, Batch(3)]),
             Self { standstills: 1.., .. } => {
@@ -112,8 +132,21 @@ impl Knobs {
             standstills: 0,
             denials: 0,
             cuts: 0,
+            bulk: 0,
+            bulks: 0,
+            listens: 0,
         }
         .with_what_is_rare(&dice)
+        .with_listeners(&dice)
+    }
+
+    /// Not beside bulk requests: the ends of so many runs take long to be heard.
+    fn with_listeners(self, dice: &Dice) -> Self {
+        match dice.below(8) {
+            _ if self.bulk > 0 => self,
+            1 => Self { listens: 1, ..self },
+            _ => self,
+        }
     }
 
     /// What takes much time to simulate, or leaves little room for anything else.
@@ -134,6 +167,10 @@ impl Knobs {
                 ..self
             },
             20..23 => Self { crowd: 5 + dice.below(20), cuts: 1 + dice.below(3), ..self },
+            23..26 => {
+                let bulk = 20 + dice.below(if dice.one_in(8) { 100 } else { 40 });
+                Self { bulk, bulks: 1 + dice.below(2), events: 1, leaves: 1, words: 0, ..self }
+            }
             16..20 => Self { denials: 1, processes: 1 + dice.below(2), ..self },
             _ => self,
         }
@@ -167,6 +204,9 @@ impl Knobs {
                 Self { standstills: less(self.standstills, 0)[n], ..*self },
                 Self { denials: less(self.denials, 0)[n], ..*self },
                 Self { cuts: less(self.cuts, 0)[n], ..*self },
+                Self { bulk: less(self.bulk, 0)[n], ..*self },
+                Self { listens: less(self.listens, 0)[n], ..*self },
+                Self { bulks: less(self.bulks, 0)[n], ..*self },
             ]);
         }
         all.retain(|smaller| smaller != self);

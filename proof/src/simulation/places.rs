@@ -49,6 +49,7 @@ const METHODS: &[(&str, &str)] = &[
     (".backend.subscribed_fields(", "subscribed_fields"),
     (".backend.subscriptions(", "subscriptions"),
     (".backend.inbox(", "inbox"),
+    (".backend.postpone(", "postpone"),
     (".carry_out(", "commit"),
     ("self.append(", "commit"),
     (".append_patiently(", "commit"),

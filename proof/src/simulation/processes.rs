@@ -40,7 +40,8 @@ impl Simulation {
     pub(super) fn process(&mut self, n: usize, clock: Arc<Skewed>) -> Process {
         let chance = (self.dice.clone(), self.fate.clone(), self.every);
         let store = (self.memory.clone(), self.listings.clone());
-        let wire = Wire::new(store, self.clock.clone(), self.shared.clone(), chance, (clock.by, n == 0));
+        let wire =
+            Wire::new(store, self.clock.clone(), self.shared.clone(), chance, (clock.by, n == 0, self.latency_of(n)));
         let wire = Arc::new(Intercepted(wire));
         // the first worker may have an older version
         let is_old = self.knobs.old > 0 && self.processes.is_empty() && self.knobs.processes > 1;
@@ -82,8 +83,11 @@ impl Simulation {
                 self.tell(format!("worker {n} dies"));
                 self.mishaps.deaths += 1;
                 self.scheduler.kill(n);
-                self.requests.borrow_mut().sending = false;
+                if n < self.workers() {
+                    self.requests.borrow_mut().sending = false;
+                }
                 self.words.borrow_mut().is_dead(n);
+                self.bulk.borrow_mut().is_dead(n);
                 let clock = self.processes[n].clock.clone();
                 self.processes[n] = self.process(n, clock);
             }

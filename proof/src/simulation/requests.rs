@@ -12,6 +12,7 @@ use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Events;
 use stepladder_sdk::EventData;
 
+use super::bulk::BULK;
 use super::controls::{CONTROLLED, Control};
 use super::functions::{CROWD, Come, Go, MAIN, OTHER, Word};
 use super::invariants::{Broken, at_once, journal, rows};
@@ -34,6 +35,8 @@ pub(super) struct Requests {
     jobs: Vec<EventId>,
     /// Those that start the controlled function alone.
     crowded: Vec<EventId>,
+    /// Those of bulk requests that were accepted.
+    in_bulk: Vec<EventId>,
     /// The events of each request, in its order.
     together: Vec<Vec<EventId>>,
     /// Accepted since the last look.
@@ -61,6 +64,7 @@ impl Requests {
             again_at: Timestamp::from_millis(0),
             jobs: Vec::new(),
             crowded: Vec::new(),
+            in_bulk: Vec::new(),
             together: Vec::new(),
             fresh: Vec::new(),
             refused: None,
@@ -89,7 +93,14 @@ impl Requests {
 
     /// The accepted events that start the controlled function.
     pub(super) fn for_the_controlled(&self) -> Vec<EventId> {
-        self.jobs.iter().chain(&self.crowded).copied().collect()
+        self.jobs.iter().chain(&self.crowded).chain(&self.in_bulk).copied().collect()
+    }
+
+    /// A bulk request of these events is accepted, under these ids.
+    pub(super) fn accept_bulk(&mut self, ids: Vec<EventId>, events: &[NewEvent]) {
+        let starts = ids.iter().zip(events).filter(|(_, event)| *event.name == *BULK);
+        self.in_bulk.extend(starts.map(|(id, _)| *id));
+        self.together.push(ids);
     }
 
     pub(super) fn accept(&mut self, accepted: Accepted) {
@@ -239,7 +250,8 @@ impl Simulation {
     /// No run is of an event under an id that no client was told; none was entered or cancelled by an event that came
     /// before it.
     pub(super) fn no_run_is_of_an_event_that_nobody_sent(&self) -> Result<(), Broken> {
-        let known: HashSet<EventId> = self.requests.borrow().for_the_controlled().into_iter().collect();
+        let known: HashSet<EventId> =
+            self.requests.borrow().for_the_controlled().into_iter().chain(self.given_up_in_bulk()).collect();
         for row in rows(&self.memory).iter().filter(|row| [MAIN, OTHER, CONTROLLED].contains(&&*row.function)) {
             let entries = journal(&self.memory, row.run);
             let Some(created) = created(&entries).filter(|created| created.origin == Origin::Event) else { continue };

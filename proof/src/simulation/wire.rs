@@ -48,6 +48,9 @@ const GENTLE: &[Fault] = &[Fault::LoseReply, Fault::Refuse, Fault::DelayRequest(
 /// By how many milliseconds a request or a reply is late at most.
 const LATE: u64 = 60_000;
 
+/// Milliseconds between the moments at which slow calls are answered.
+const TICK: i64 = 40;
+
 const FAULTS: &[Fault] = &[
     Fault::DieBefore,
     Fault::DieAfter,
@@ -75,6 +78,9 @@ const WRITES: &[&str] = &[
     "renew_retention",
 ];
 
+/// Calls of the queue of events.
+const QUEUE: &[&str] = &["postpone", "send"];
+
 const DEATHS: &[Fault] = &[Fault::DieBefore, Fault::DieAfter, Fault::Tear(2), Fault::Tear(3), Fault::Tear(4)];
 
 /// What all processes share: how many faults are left, and what is told of the calls.
@@ -91,6 +97,8 @@ pub(crate) struct Shared {
     pub(crate) denied_until: AtomicI64,
     /// Calls so far.
     pub(crate) calls: AtomicU64,
+    /// Of those, how many met a fault.
+    pub(crate) faulty: AtomicU64,
     /// The runs that were appended to since somebody looked.
     touched: Mutex<Vec<RunId>>,
     /// Calls in the order of their answers, where the story is told with them.
@@ -140,6 +148,8 @@ pub(crate) struct Wire {
     ahead: i64,
     /// Whether it is the first worker's.
     is_first: bool,
+    /// How many milliseconds a call takes at most.
+    latency: u64,
 }
 
 impl Wire {
@@ -148,10 +158,11 @@ impl Wire {
         clock: Arc<VirtualClock>,
         shared: Arc<Shared>,
         (dice, fate, every): (Dice, Dice, u64),
-        (ahead, is_first): (i64, bool),
+        (ahead, is_first, latency): (i64, bool, u64),
     ) -> Self {
         let (countdown, died) = (Mutex::default(), AtomicBool::new(false));
-        let wire = Self { memory, listings, clock, shared, dice, fate, every, countdown, died, ahead, is_first };
+        let wire =
+            Self { memory, listings, clock, shared, dice, fate, every, countdown, died, ahead, is_first, latency };
         wire.arm();
         wire
     }
@@ -188,7 +199,8 @@ impl Wire {
     /// What goes wrong at this call, if anything does.
     fn fault(&self, call: &Call<'_>) -> Option<Fault> {
         // a table may be throttled; the queue beside it is not
-        let only_queue = call.commit.is_some_and(|commit| commit.append.is_none() && commit.after.is_empty());
+        let only_queue = call.commit.is_some_and(|commit| commit.append.is_none() && commit.after.is_empty())
+            || QUEUE.contains(&call.name);
         if self.clock.now().as_millis() < self.shared.brown_out_until.load(SeqCst) && !only_queue {
             return Some(Fault::Refuse);
         }
@@ -298,6 +310,12 @@ impl Intercept for Wire {
         reply: BoxFuture<'a, StoreResult<T>>,
     ) -> StoreResult<T> {
         tokio::task::yield_now().await;
+        if self.latency > 0 {
+            // answers come together: each moment at which the clock stops costs a turn of every task
+            let due = self.clock.now().as_millis() + self.dice.below(self.latency) as i64;
+            let due = Timestamp::from_millis(due - due % TICK);
+            self.clock.sleep_until(due).await;
+        }
         if self.has_died() {
             return self.die().await;
         }
@@ -306,6 +324,7 @@ impl Intercept for Wire {
             self.shared.touched.lock().expect("no panic").push(append.run);
         }
         let fault = self.fault(&call);
+        self.shared.faulty.fetch_add(u64::from(fault.is_some()), SeqCst);
         if let Some(coverage) = &self.shared.coverage {
             coverage.note(call.name, fault);
         }

@@ -1,0 +1,261 @@
+//! Requests of up to some hundred events, as the roles of a deployment take them: by messages of the events queue, or over
+//! HTTP. Each storage call takes time there, and a deadline cuts the work in the middle. The rest comes as a message of its
+//! own.
+
+mod checks;
+mod messages;
+mod posts;
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use stepladder_core::{EventId, NewEvent, Timestamp, id, json};
+use stepladder_engine::IdSeed;
+use stepladder_engine::clock::Clock;
+use stepladder_sdk::prelude::*;
+
+use super::Simulation;
+use super::controls::Control;
+use super::functions::Word;
+use super::invariants::Broken;
+use super::knobs::Knobs;
+use crate::dice::Dice;
+use messages::{Content, Messages};
+
+/// The name of the events of a bulk request.
+pub(crate) const BULK: &str = "sim/bulk";
+/// The function without flow control that each of them starts.
+pub(crate) const EACH: &str = "each";
+/// What an invocation keeps of its time, to send on what it could not do.
+const RESERVE: Duration = Duration::from_secs(3);
+/// Milliseconds that a storage call of these roles takes at most.
+const LATENCY: u64 = 120;
+
+/// The data of an event: its place says which event it is.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Numbered {
+    /// The key of flow control; no two requests share one.
+    pub(crate) k: u64,
+    /// The number of its request.
+    pub(crate) request: usize,
+    /// Its place in the request.
+    pub(crate) n: usize,
+}
+
+impl EventData for Numbered {
+    const NAME: &'static str = BULK;
+}
+
+/// All requests, and what is under way.
+pub(super) struct Bulk {
+    to_send: u64,
+    /// Events of a request, at most.
+    size: u64,
+    requests: Vec<Request>,
+    queue: Arc<Mutex<Messages>>,
+    /// By process and body: the seeds of attempts whose sender got no good answer, as a server process keeps them.
+    unanswered: HashMap<(usize, u128), (Timestamp, IdSeed)>,
+    deliveries: u32,
+    /// Deliveries that have ended since the last look.
+    ended: Vec<Delivered>,
+    /// Invocations that ran past their time since the last look, by what had gone wrong when they began.
+    overran: Vec<Option<u64>>,
+    refused: Option<String>,
+}
+
+/// How far a delivery came.
+struct Delivered {
+    applied: usize,
+    /// Whether the message had been delivered before: then it is applied event by event.
+    again: bool,
+    /// What had gone wrong when it began; `None` where something still did.
+    mishaps: Option<u64>,
+}
+
+struct Request {
+    events: Vec<NewEvent>,
+    way: Way,
+    state: State,
+    /// When the first attempt was to end, by the true time.
+    first_end: Option<Timestamp>,
+    attempts: u32,
+    body: u128,
+}
+
+/// How a request is sent, and what tells its repetition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// A message of the events queue: its id.
+    Message,
+    /// HTTP, and the events' own ids.
+    Ids,
+    /// HTTP with a seed.
+    Seed(IdSeed),
+    /// HTTP without either: the body.
+    Body,
+}
+
+/// What its sender knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It is sent (again) at this time.
+    Unsent(Timestamp),
+    /// Attempt `attempt` is under way at a process. The sender waits until `until` for an answer.
+    Sent {
+        attempt: u32,
+        process: usize,
+        until: Timestamp,
+    },
+    Accepted,
+    /// It could not be repeated in time: what is there of it is there once.
+    GivenUp,
+}
+
+impl Bulk {
+    pub(super) fn new(knobs: &Knobs) -> Self {
+        Self {
+            to_send: if knobs.bulk > 0 { knobs.bulks } else { 0 },
+            size: knobs.bulk,
+            requests: Vec::new(),
+            queue: Arc::default(),
+            unanswered: HashMap::new(),
+            deliveries: 0,
+            ended: Vec::new(),
+            overran: Vec::new(),
+            refused: None,
+        }
+    }
+
+    /// Whether all requests are applied, as far as senders and queue know.
+    pub(super) fn is_done(&self) -> bool {
+        let is_over = |request: &Request| matches!(request.state, State::Accepted | State::GivenUp);
+        self.to_send == 0 && self.requests.iter().all(is_over) && self.queue.lock().expect("no panic").is_empty()
+    }
+
+    /// When something is to be done, if anything is.
+    pub(super) fn next_at(&self) -> Option<Timestamp> {
+        let times = self.requests.iter().filter_map(|request| match request.state {
+            State::Unsent(at) | State::Sent { until: at, .. } => Some(at),
+            State::Accepted | State::GivenUp => None,
+        });
+        times.chain(self.queue.lock().expect("no panic").next_at()).min()
+    }
+
+    /// What was delivered and not deleted is delivered again.
+    pub(super) fn redeliver(&self, now: Timestamp) {
+        self.queue.lock().expect("no panic").redeliver(now);
+    }
+
+    /// A process has died: its senders hear nothing, and it remembers nothing.
+    pub(super) fn is_dead(&mut self, process: usize) {
+        self.unanswered.retain(|(at, _), _| *at != process);
+    }
+}
+
+impl Simulation {
+    /// How many processes take bulk requests in. They come after the workers.
+    pub(super) fn intakes(knobs: &Knobs, dice: &Dice) -> usize {
+        if knobs.bulk == 0 { 0 } else { 1 + dice.below(2) as usize }
+    }
+
+    /// How slow the storage calls of a process are at most, in milliseconds.
+    pub(super) fn latency_of(&self, process: usize) -> u64 {
+        if process < self.workers() { 0 } else { LATENCY }
+    }
+
+    /// A request is put together, sent or repeated, or a message is delivered; whether anything was to be done.
+    pub(super) fn bulk_goes_on(&mut self) -> bool {
+        if self.bulk.borrow().to_send > 0 {
+            self.bulk.borrow_mut().to_send -= 1;
+            let request = self.bulk_request();
+            self.bulk.borrow_mut().requests.push(request);
+            return true;
+        }
+        self.post_what_is_due() || self.deliver_events()
+    }
+
+    /// Some hundred events at most, with events that cancel runs among them where the control is about those.
+    fn bulk_request(&mut self) -> Request {
+        let (number, size) = (self.bulk.borrow().requests.len(), self.bulk.borrow().size);
+        let way = match self.dice.below(6) {
+            0..3 => Way::Message,
+            3 => Way::Ids,
+            4 => Way::Seed(IdSeed { at: self.clock.now(), random: u128::from(self.dice.below(u64::MAX)) << 16 }),
+            _ => Way::Body,
+        };
+        let stops = matches!(self.controlled.control(), Some(Control::CancelOn | Control::StopOne));
+        // where nothing else tells a repetition, only large requests are told by their body
+        let least = stepladder_engine::PIECE as u64 + 1;
+        let events = least.max(size / 2 + self.dice.below(1 + size / 2)) as usize;
+        let with_ids = way == Way::Ids || (way == Way::Message && self.dice.one_in(2));
+        let event = |n: usize| {
+            let k = 100 * (number as u64 + 1) + self.dice.below(2);
+            let name = if stops && self.dice.one_in(8) { Word::NAME } else { BULK };
+            let id = with_ids.then(|| format!("bulk-{number}-{n}").into());
+            NewEvent { id, ..NewEvent::new(name, json::to_json(&Numbered { k, request: number, n }).expect("JSON")) }
+        };
+        let events: Vec<NewEvent> = (0..events).map(event).collect();
+        let now = self.clock.now();
+        self.tell(format!("request {number} of {} events comes: {way:?}", events.len()));
+        let mut state = State::Unsent(now);
+        if way == Way::Message {
+            let random = id::hash(&[b"message", &number.to_be_bytes(), &self.seed.to_be_bytes()]) & !0xFFFF;
+            let first = EventId::new(now, random);
+            let ids = std::iter::successors(Some(first), |id| Some(id.next())).take(events.len()).collect();
+            self.requests.borrow_mut().accept_bulk(ids, &events);
+            let content = Content::Events { first, received_at: now, events: events.clone() };
+            self.bulk.borrow().queue.lock().expect("no panic").send(content, now);
+            state = State::Accepted;
+        }
+        let body = id::hash(&[b"request", &number.to_be_bytes()]);
+        Request { events, way, state, first_end: None, attempts: 0, body }
+    }
+
+    /// All that has gone wrong so far, as a number that grows.
+    fn mishaps_so_far(&self) -> u64 {
+        let m = self.mishaps;
+        let all = m.deaths + m.freezes + m.brown_outs + m.redeliveries + m.standstills;
+        u64::from(all) + self.shared.faulty.load(SeqCst) + m.drift.as_millis() as u64
+    }
+
+    /// The same, unless something goes wrong at this moment.
+    fn undisturbed(&self) -> Option<u64> {
+        let is_refusing = self.clock.now().as_millis() < self.shared.brown_out_until.load(SeqCst);
+        (!is_refusing).then(|| self.mishaps_so_far())
+    }
+
+    /// Each delivery that nothing disturbed got further, and they are not endless.
+    pub(super) fn bulk_gets_further(&mut self) -> Result<(), Broken> {
+        let postponed = self.memory.take_postponed();
+        let now = self.clock.now();
+        if !postponed.is_empty() {
+            self.tell(format!("{} stored events are left to the events queue", postponed.len()));
+            self.bulk.borrow().queue.lock().expect("no panic").send(Content::Stored(postponed), now);
+        }
+        let (ended, refused) = {
+            let mut bulk = self.bulk.borrow_mut();
+            (std::mem::take(&mut bulk.ended), bulk.refused.take())
+        };
+        let mishaps = self.mishaps_so_far();
+        if ended.iter().any(|ended| ended.again && ended.applied == 0 && ended.mishaps == Some(mishaps)) {
+            return Err("a repeated message got nowhere, though nothing went wrong".into());
+        }
+        let overran = std::mem::take(&mut self.bulk.borrow_mut().overran);
+        if overran.contains(&Some(mishaps)) {
+            return Err("an invocation ran past its time, though nothing went wrong".into());
+        }
+        self.mishaps.deaths += overran.len() as u32;
+        if let Some(why) = refused.filter(|_| self.is_calm()) {
+            return Err(format!("a bulk request was refused, though nothing went wrong: {why}"));
+        }
+        let bulk = self.bulk.borrow();
+        let events: usize = bulk.requests.iter().map(|request| request.events.len()).sum();
+        let most = 2 * events as u64 + 10 * mishaps;
+        if self.mishaps.brown_outs == 0 && u64::from(bulk.deliveries) > most {
+            return Err(format!("{} deliveries for {events} events; at most {most}", bulk.deliveries));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,215 @@
+//! What must hold of bulk requests when all has ended: each event is stored once and starts its runs once, in the order of
+//! its request (rules 15 and 31).
+
+use std::collections::HashMap;
+
+use stepladder_core::journal::{Entry, Fact, NewRun, Origin};
+use stepladder_core::{EventId, RunId};
+use stepladder_engine::clock::Clock;
+use stepladder_engine::ports::Listings;
+use stepladder_sdk::EventData;
+
+use super::{BULK, EACH, Numbered, Request, State};
+use crate::simulation::Simulation;
+use crate::simulation::controls::{CONTROLLED, Control};
+use crate::simulation::functions::Word;
+use crate::simulation::invariants::{Broken, at_once, journal};
+
+/// The stored events of each request, by their places in it.
+type Stored = HashMap<(usize, usize), (EventId, u64)>;
+
+impl Simulation {
+    /// Looked at when all has ended.
+    pub(in crate::simulation) fn bulk_requests_are_applied_once(&self) -> Result<(), Broken> {
+        if self.allowed.bulk == 0 {
+            return Ok(());
+        }
+        let stored = self.stored_in_bulk()?;
+        let bulk = self.bulk.borrow();
+        for (number, request) in bulk.requests.iter().enumerate() {
+            self.is_applied_once(number, request, &stored)?;
+            self.is_applied_in_order(number, request, &stored)?;
+        }
+        Ok(())
+    }
+
+    /// The events of requests that were given up: what is there of them.
+    pub(in crate::simulation) fn given_up_in_bulk(&self) -> Vec<EventId> {
+        if self.allowed.bulk == 0 {
+            return Vec::new();
+        }
+        let bulk = self.bulk.borrow();
+        let is_given_up = |number: usize| bulk.requests[number].state == State::GivenUp;
+        let stored = self.stored_in_bulk().unwrap_or_default();
+        stored.into_iter().filter(|((number, _), _)| is_given_up(*number)).map(|(_, (id, _))| id).collect()
+    }
+
+    /// No event is stored under two ids.
+    fn stored_in_bulk(&self) -> Result<Stored, Broken> {
+        let mut stored = Stored::new();
+        let all = at_once(self.memory.events(None, usize::MAX));
+        for event in all.into_iter().filter(|event| [BULK, Word::NAME].contains(&&*event.name)) {
+            let Ok(Numbered { k, request, n }) = serde_json::from_str(event.data.get()) else { continue };
+            if let Some((first, _)) = stored.insert((request, n), (event.id, k)) {
+                return Err(format!("event {n} of request {request} is stored twice: {first}, {}", event.id));
+            }
+        }
+        Ok(stored)
+    }
+
+    fn is_applied_once(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
+        for (n, event) in request.events.iter().enumerate() {
+            let Some((id, _)) = stored.get(&(number, n)) else {
+                match request.state {
+                    State::GivenUp => continue,
+                    state => return Err(format!("event {n} of request {number} is lost: {:?} {state:?}", request.way)),
+                }
+            };
+            if *event.name != *BULK {
+                continue;
+            }
+            let runs = at_once(self.memory.runs_of(*id));
+            let each = runs.iter().filter(|row| *row.function == *EACH && self.created_by_event(row.run).is_some());
+            match (each.count(), request.state) {
+                (1, _) | (0, State::GivenUp) => {}
+                (count, _) => return Err(format!("event {n} of request {number} led to {count} runs of `{EACH}`")),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_applied_in_order(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
+        let place: HashMap<RunId, usize> =
+            self.memory.created().into_iter().enumerate().map(|(at, run)| (run, at)).collect();
+        let events = (0..request.events.len()).filter_map(|n| Some((n, stored.get(&(number, n))?)));
+        let mut latest: HashMap<&str, (usize, usize)> = HashMap::new();
+        let collects = matches!(self.controlled.control(), Some(Control::Batch(_) | Control::Debounce));
+        for (n, (id, _)) in events {
+            for function in [EACH, CONTROLLED].into_iter().filter(|function| *function == EACH || !collects) {
+                let run = RunId::started_by(*id, function);
+                let Some(at) = place.get(&run).filter(|_| !is_skipped(&journal(&self.memory, run))) else { continue };
+                if let Some((before, _)) = latest.get(function).filter(|(_, before)| before > at) {
+                    return Err(format!(
+                        "event {n} of request {number} started its run of `{function}` before event {before}, under {:?}",
+                        self.controlled.control()
+                    ));
+                }
+                latest.insert(function, (n, *at));
+            }
+        }
+        match self.controlled.control() {
+            Some(Control::Batch(_) | Control::Debounce) => self.events_join_in_order(number, request, stored),
+            Some(Control::Throttle) => self.begins_in_order(number, request, stored),
+            Some(Control::Once) => self.first_event_decides(number, request, stored),
+            Some(Control::Replace) => self.later_replace_earlier(number, request, stored),
+            Some(Control::StopOne) => self.stops_make_room(number, request, stored),
+            _ => Ok(()),
+        }
+    }
+
+    /// The runs of the controlled function that events of a request started: event, key, run's first entry, its journal.
+    fn controlled_runs<'a>(
+        &'a self,
+        number: usize,
+        request: &'a Request,
+        stored: &'a Stored,
+    ) -> impl Iterator<Item = (usize, u64, RunId, Vec<Entry>)> {
+        (0..request.events.len()).filter_map(move |n| {
+            let (id, k) = stored.get(&(number, n))?;
+            let run = RunId::started_by(*id, CONTROLLED);
+            let entries = journal(&self.memory, run);
+            (!entries.is_empty()).then_some((n, *k, run, entries))
+        })
+    }
+
+    /// A run that collects events has those of a request in its order: a debounce begins with the last.
+    fn events_join_in_order(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
+        let places: HashMap<EventId, usize> =
+            stored.iter().filter(|((of, _), _)| *of == number).map(|((_, n), (id, _))| (*id, *n)).collect();
+        for (_, _, run, entries) in self.controlled_runs(number, request, stored) {
+            let events = entries.iter().filter_map(|entry| match &entry.fact {
+                Fact::RunCreated(created) => Some(created.event.id),
+                Fact::EventJoined { event, .. } => Some(event.id),
+                _ => None,
+            });
+            let order: Vec<usize> = events.filter_map(|id| places.get(&id).copied()).collect();
+            if !order.is_sorted() {
+                return Err(format!("the events of request {number} entered {run} in the order {order:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A throttle lets runs go in the order in which their events came.
+    fn begins_in_order(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
+        let mut before = None;
+        for (n, _, _, entries) in self.controlled_runs(number, request, stored) {
+            let Some(created) = created(&entries) else { continue };
+            let begins = created.begins_at.unwrap_or(entries[0].at);
+            if let Some((earlier, _)) = before.filter(|(_, at)| *at > begins) {
+                return Err(format!("event {n} of request {number} begins at {begins}, before event {earlier}"));
+            }
+            before = Some((n, begins));
+        }
+        Ok(())
+    }
+
+    /// Of events with one idempotency key, the first starts the run.
+    fn first_event_decides(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
+        let mut first: HashMap<u64, usize> = HashMap::new();
+        for n in 0..request.events.len() {
+            let Some((_, k)) = stored.get(&(number, n)) else { continue };
+            first.entry(*k).or_insert(n);
+        }
+        for (n, k, run, _) in self.controlled_runs(number, request, stored) {
+            if first.get(&k) != Some(&n) && self.clock.now().since(self.begun) < std::time::Duration::from_secs(86_000)
+            {
+                return Err(format!("event {n} of request {number} started {run}, though an earlier one has its key"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A singleton's run is replaced by that of a later event.
+    fn later_replace_earlier(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
+        let places: HashMap<RunId, usize> =
+            self.controlled_runs(number, request, stored).map(|(n, _, run, _)| (run, n)).collect();
+        for (n, _, run, entries) in self.controlled_runs(number, request, stored) {
+            let replaced = created(&entries).and_then(|created| places.get(&created.replaces?));
+            if let Some(later) = replaced.filter(|later| **later > n) {
+                return Err(format!("{run} of event {n} of request {number} replaces that of event {later}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// An event that cancels the singleton's run lets the next event start one.
+    fn stops_make_room(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
+        let is_stop = |n: usize| *request.events[n].name == *Word::NAME;
+        let key = |n: usize| stored.get(&(number, n)).map(|(_, k)| *k);
+        for (n, k, run, entries) in self.controlled_runs(number, request, stored) {
+            let before = (0..n).rev().find(|before| key(*before) == Some(k));
+            if is_skipped(&entries) && before.is_none_or(is_stop) {
+                return Err(format!(
+                    "{run} of event {n} of request {number} is skipped, though event {before:?} made room"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn created_by_event(&self, run: RunId) -> Option<RunId> {
+        created(&journal(&self.memory, run)).filter(|created| created.origin == Origin::Event).map(|_| run)
+    }
+}
+
+fn is_skipped(entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| matches!(entry.fact, Fact::RunSkipped { .. }))
+}
+
+fn created(entries: &[Entry]) -> Option<&NewRun> {
+    match &entries.first()?.fact {
+        Fact::RunCreated(created) => Some(created),
+        _ => None,
+    }
+}

@@ -1,0 +1,175 @@
+//! The events queue, and the role that takes its messages, as `stepladder` does on AWS: shortly before its deadline it sends
+//! the rest as a message of its own, and a message of which nothing could be done is applied event by event the next time.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{Either, select};
+use stepladder_core::{EventId, NewEvent, Timestamp};
+use stepladder_engine::clock::Clock;
+use stepladder_engine::{Engine, IdSeed, PIECE, Progress, TimeLimit};
+use stepladder_testkit::intercept::{Call, Intercept, Intercepted};
+
+use super::{Delivered, RESERVE};
+use crate::dice::Dice;
+use crate::simulation::wire::Wire;
+use crate::simulation::{DELIVERIES, Simulation};
+
+/// After so long a message that was delivered and not deleted is delivered again.
+const VISIBILITY: Duration = Duration::from_secs(90);
+/// After an error, the rest comes after so long.
+const PAUSE: Duration = Duration::from_secs(10);
+/// Messages that a process takes at a time.
+const SIDE_BY_SIDE: usize = 2;
+
+/// What a message says.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    /// Events as they were sent, or the rest of such; the first one has this id.
+    Events { first: EventId, received_at: Timestamp, events: Vec<NewEvent> },
+    /// Events that are stored, and left to be applied.
+    Stored(Vec<EventId>),
+}
+
+#[derive(Clone, Debug)]
+struct Message {
+    number: u64,
+    content: Content,
+    /// From when on it is visible.
+    due: Timestamp,
+    receives: u32,
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(super) struct Messages {
+    sent: u64,
+    all: Vec<Message>,
+}
+
+impl Messages {
+    pub(super) fn send(&mut self, content: Content, due: Timestamp) {
+        self.sent += 1;
+        self.all.push(Message { number: self.sent, content, due, receives: 0 });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    pub(super) fn next_at(&self) -> Option<Timestamp> {
+        self.all.iter().map(|message| message.due).min()
+    }
+
+    /// One of those that are visible.
+    fn receive(&mut self, now: Timestamp, dice: &Dice) -> Option<Message> {
+        let mut visible: Vec<&mut Message> = self.all.iter_mut().filter(|message| message.due <= now).collect();
+        if visible.is_empty() {
+            return None;
+        }
+        let message = visible.swap_remove(dice.below(visible.len() as u64) as usize);
+        (message.due, message.receives) = (now + VISIBILITY, message.receives + 1);
+        Some(message.clone())
+    }
+
+    fn delete(&mut self, number: u64) {
+        self.all.retain(|message| message.number != number);
+    }
+
+    /// What was delivered and not deleted is visible at once.
+    pub(super) fn redeliver(&mut self, now: Timestamp) {
+        self.all.iter_mut().filter(|message| message.receives > 0).for_each(|message| message.due = now);
+    }
+
+    /// A person moves a dead letter back.
+    fn redrive(&mut self, number: u64, due: Timestamp) {
+        let letter = self.all.iter_mut().find(|message| message.number == number);
+        letter.into_iter().for_each(|letter| (letter.due, letter.receives) = (due, 0));
+    }
+}
+
+impl Simulation {
+    /// A process takes a message that is visible, if one is.
+    pub(super) fn deliver_events(&mut self) -> bool {
+        let now = self.clock.now();
+        let free: Vec<usize> = (self.workers()..self.processes.len())
+            .filter(|n| self.processes[*n].frozen_until <= now && self.scheduler.tasks_of(*n) < SIDE_BY_SIDE)
+            .collect();
+        if free.is_empty() {
+            return false;
+        }
+        let queue = self.bulk.borrow().queue.clone();
+        let Some(message) = queue.lock().expect("no panic").receive(now, &self.dice) else { return false };
+        let Message { number, content, receives, .. } = message;
+        if receives > DELIVERIES {
+            if !self.has_an_excuse_for_dead_letters() && self.mishaps.brown_outs == 0 {
+                self.broken = Some(format!("message {number} of events was delivered {DELIVERIES} times in vain"));
+            }
+            self.tell(format!("message {number} of events is a dead letter, and is moved back later"));
+            queue.lock().expect("no panic").redrive(number, now + VISIBILITY);
+            return true;
+        }
+        let at = free[self.dice.below(free.len() as u64) as usize];
+        let piece = if receives > 1 { 1 } else { PIECE };
+        let process = &self.processes[at];
+        let (engine, wire, clock) = (process.engine.clone(), process.wire.clone(), process.clock.clone());
+        let deadline = clock.now() + Duration::from_millis(4_000 + self.dice.below(12_000));
+        self.tell(format!("worker {at} takes message {number} of events, for the {receives}. time, until {deadline}"));
+        let (bulk, mishaps) = (self.bulk.clone(), self.undisturbed());
+        bulk.borrow_mut().deliveries += 1;
+        self.scheduler.spawn(at, async move {
+            let taken = take(&engine, &wire, &queue, content, TimeLimit { deadline, piece });
+            let applied = match select(std::pin::pin!(taken), clock.sleep_until(deadline + RESERVE)).await {
+                Either::Left((applied, _)) => applied,
+                Either::Right(_) => return bulk.borrow_mut().overran.push(mishaps),
+            };
+            bulk.borrow_mut().ended.push(Delivered { applied: applied.unwrap_or(0), again: receives > 1, mishaps });
+            // the process may die before the invocation's answer deletes the message
+            tokio::task::yield_now().await;
+            if applied.is_some() {
+                queue.lock().expect("no panic").delete(number);
+            }
+        });
+        true
+    }
+}
+
+/// Applies what a message says, and sends the rest; how many events were applied. `None` is an error: the message comes
+/// again.
+async fn take(
+    engine: &Engine,
+    wire: &Intercepted<Wire>,
+    queue: &Arc<Mutex<Messages>>,
+    content: Content,
+    within: TimeLimit,
+) -> Option<usize> {
+    let (progress, rest) = match content {
+        Content::Stored(events) => {
+            let progress = engine.intake().apply_pieces(&events, within).await;
+            let rest = events[progress.applied..].to_vec();
+            (progress, (!rest.is_empty()).then_some(Content::Stored(rest)))
+        }
+        Content::Events { first, received_at, mut events } => {
+            let seed = IdSeed { at: first.time(), random: first.random() };
+            let progress = engine.intake().ingest_pieces(events.clone(), seed, Some(received_at), within).await.ok()?;
+            let events = events.split_off(progress.applied);
+            let first = (0..progress.applied).fold(first, |id, _| id.next());
+            (progress, (!events.is_empty()).then_some(Content::Events { first, received_at, events }))
+        }
+    };
+    let Progress { applied, error } = progress;
+    let Some(rest) = rest else { return Some(applied) };
+    if applied == 0 {
+        return None;
+    }
+    let due = engine.now() + if error.is_some() { PAUSE } else { Duration::ZERO };
+    let (asked, queue) = (rest.clone(), queue.clone());
+    let sent = async move {
+        queue.lock().expect("no panic").send(rest, due);
+        Ok(())
+    };
+    let call = Call { name: "send", asked: &asked, commit: None };
+    wire.0.around(call, sent.boxed()).await.ok()?;
+    Some(applied)
+}

@@ -1,0 +1,115 @@
+//! Bulk requests over HTTP, as `POST /e/{key}` takes them where the answer has a deadline; and their senders, which repeat
+//! a request until it is accepted.
+
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use stepladder_core::{EventId, Timestamp};
+use stepladder_engine::clock::Clock;
+use stepladder_engine::{EngineError, IdSeed};
+
+use super::{RESERVE, State, Way};
+use crate::simulation::Simulation;
+
+/// For so long after its end an attempt may be repeated.
+const WITHIN: Duration = Duration::from_secs(120);
+/// A sender is sure that a repetition comes in time until so long before.
+const MARGIN: Duration = Duration::from_secs(10);
+
+impl Simulation {
+    /// Senders whose time has come: one gives up waiting for an answer, or sends its request again.
+    pub(super) fn post_what_is_due(&mut self) -> bool {
+        let now = self.clock.now();
+        let due = self.bulk.borrow().requests.iter().position(|request| match request.state {
+            State::Unsent(at) | State::Sent { until: at, .. } => at <= now,
+            State::Accepted | State::GivenUp => false,
+        });
+        let Some(number) = due else { return false };
+        let (way, state, first_end) = {
+            let request = &self.bulk.borrow().requests[number];
+            (request.way, request.state, request.first_end)
+        };
+        if let State::Sent { .. } = state {
+            self.tell(format!("the sender of request {number} got no answer"));
+        }
+        let is_too_late = first_end.is_some_and(|end| now + MARGIN > end + WITHIN);
+        if way == Way::Body && is_too_late {
+            self.tell(format!("the sender of request {number} gives up"));
+            self.bulk.borrow_mut().requests[number].state = State::GivenUp;
+            return true;
+        }
+        self.post_request(number);
+        true
+    }
+
+    fn post_request(&mut self, number: usize) {
+        let (workers, all) = (self.workers(), self.processes.len());
+        let at = workers + self.dice.below((all - workers) as u64) as usize;
+        let (engine, clock) = (self.processes[at].engine.clone(), self.processes[at].clock.clone());
+        let time = Duration::from_millis(4_000 + self.dice.below(12_000));
+        let (now, deadline) = (self.clock.now(), clock.now() + time);
+        let until = now + time + RESERVE + Duration::from_millis(4 * self.allowed.skew);
+        let mut bulk = self.bulk.borrow_mut();
+        let (way, body, events) = {
+            let request = &mut bulk.requests[number];
+            request.attempts += 1;
+            request.first_end.get_or_insert(now + time);
+            request.state = State::Sent { attempt: request.attempts, process: at, until };
+            (request.way, request.body, request.events.clone())
+        };
+        let attempt = bulk.requests[number].attempts;
+        let (seed, hash) = match way {
+            Way::Seed(seed) => (seed, None),
+            Way::Message | Way::Ids | Way::Body => {
+                let before = bulk.unanswered.remove(&(at, body)).filter(|(since, _)| now.since(*since) < WITHIN);
+                (before.map_or_else(|| engine.intake().seed(events.len()), |(_, seed)| seed), Some(body))
+            }
+        };
+        // until it is answered, the next attempt at this process repeats it
+        bulk.unanswered.insert((at, body), (now, seed));
+        drop(bulk);
+        self.tell(format!("request {number} is sent to worker {at}, attempt {attempt}, until {deadline}"));
+        let (bulk, requests, mishaps) = (self.bulk.clone(), self.requests.clone(), self.undisturbed());
+        // a process that stands still answers late
+        let mishaps = mishaps.filter(|_| self.processes[at].frozen_until <= now);
+        let truth = self.clock.clone();
+        self.scheduler.spawn(at, async move {
+            let ingest = std::pin::pin!(engine.intake().ingest_by(events, seed, hash, deadline));
+            let answer = match select(ingest, clock.sleep_until(deadline + RESERVE)).await {
+                Either::Left((answer, _)) => answer,
+                Either::Right(_) => return bulk.borrow_mut().overran.push(mishaps),
+            };
+            let mut bulk = bulk.borrow_mut();
+            bulk.remember(at, body, seed, &answer, truth.now());
+            let is_heard = matches!(bulk.requests[number].state, State::Sent { attempt: of, .. } if of == attempt);
+            match answer {
+                _ if !is_heard => {}
+                Ok(ids) => {
+                    bulk.requests[number].state = State::Accepted;
+                    requests.borrow_mut().accept_bulk(ids, &bulk.requests[number].events);
+                }
+                Err(error) => {
+                    bulk.requests[number].state = State::Unsent(truth.now() + Duration::from_secs(1));
+                    bulk.refused = Some(error.to_string());
+                }
+            }
+        });
+    }
+}
+
+impl super::Bulk {
+    /// What a server process keeps of an attempt that has ended.
+    fn remember(
+        &mut self,
+        process: usize,
+        body: u128,
+        seed: IdSeed,
+        answer: &Result<Vec<EventId>, EngineError>,
+        now: Timestamp,
+    ) {
+        match answer {
+            Err(EngineError::Store(_)) => drop(self.unanswered.insert((process, body), (now, seed))),
+            Ok(_) | Err(_) => drop(self.unanswered.remove(&(process, body))),
+        }
+    }
+}
