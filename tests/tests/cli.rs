@@ -3,6 +3,7 @@
 use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
+use stepladder_tests::wait::LIMIT;
 use stepladder_tests::{Server, server, wait_for};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
@@ -42,7 +43,8 @@ impl Said {
 }
 
 async fn said(mut command: Command) -> Said {
-    command.stdin(Stdio::null()).output().await.expect("the binary starts").into()
+    let output = command.stdin(Stdio::null()).output();
+    tokio::time::timeout(LIMIT, output).await.expect("the command ends").expect("the binary starts").into()
 }
 
 async fn tell(server: &Server, arguments: &[&str]) -> Said {
@@ -286,6 +288,19 @@ async fn a_server_that_others_can_reach_asks_for_keys() {
 
     let line = said(alone(&["dev", "--port", "0", "--db", "/proc/no/such/folder/dev.db"])).await.badly();
     assert!(line.contains("/proc/no/such/folder"), "{line}");
+}
+
+/// A proxy cannot reach a server of this machine.
+#[tokio::test]
+async fn a_server_on_this_machine_is_asked_without_the_proxy_of_the_environment() {
+    let server = Server::plain().await;
+    let proxy = TcpSocket::new_v4().expect("a socket");
+    proxy.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let proxy = format!("http://{}", proxy.local_addr().expect("it is bound"));
+    let mut command = server.client(&["functions", "--url", server.url()]);
+    command.env_remove("NO_PROXY").env_remove("no_proxy");
+    command.envs(["HTTP_PROXY", "http_proxy", "ALL_PROXY"].map(|name| (name, &proxy)));
+    assert!(said(command).await.well().contains("hello-world"));
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use stepladder_tests::refusing_disk::RefusingDisk;
+use stepladder_tests::wait::LIMIT;
 use stepladder_tests::{Server, server};
 use tempfile::TempDir;
 
@@ -13,7 +14,7 @@ use tempfile::TempDir;
 async fn rejected(db: &Path) -> String {
     let mut command = server::command();
     command.args(["dev", "--port", "0", "--db"]).arg(db).stdin(Stdio::null());
-    let output = command.output().await.expect("the binary starts");
+    let output = tokio::time::timeout(LIMIT, command.output()).await.expect("it ends").expect("the binary starts");
     let line = String::from_utf8(output.stderr).expect("the command line writes UTF-8");
     assert_eq!((output.status.code(), line.lines().count()), (Some(1), 1), "{line}");
     line

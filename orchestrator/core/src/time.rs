@@ -139,5 +139,10 @@ mod tests {
     fn addition_saturates() {
         assert_eq!(Timestamp::from_millis(5) + Duration::MAX, Timestamp::MAX);
         assert_eq!(Timestamp::from_millis(5).since(Timestamp::from_millis(9)), Duration::ZERO);
+        assert_eq!(Timestamp::from_millis(i64::MAX).since(Timestamp::from_millis(-1)).as_millis(), i64::MAX as u128);
+        assert_eq!(Timestamp::from_millis(i64::MIN) - Duration::from_millis(1), Timestamp::from_millis(i64::MIN));
+        assert_eq!(Timestamp::from_millis(0) - Duration::MAX, Timestamp::from_millis(-i64::MAX));
+        assert_eq!(Timestamp::of_minute(i64::MAX), Timestamp::from_millis(i64::MAX));
+        assert_eq!(Timestamp::from_millis(i64::MIN).minute(), i64::MIN / 60_000 - 1);
     }
 }

@@ -172,6 +172,17 @@ proptest! {
             *outcomes.entry(&revealed.step).or_default() += 1;
         }
         prop_assert!(outcomes.values().all(|n| *n == 1), "{outcomes:?}");
+        // rule 3: a step's outcome is that of the attempt that was started last
+        let mut latest: HashMap<&StepId, u32> = HashMap::new();
+        for entry in entries(&records) {
+            match &entry.fact {
+                Fact::StepStarted { step, attempt, .. } => drop(latest.insert(step, *attempt)),
+                Fact::StepSucceeded { step, attempt, .. } | Fact::StepFailed { step, attempt, .. } => {
+                    prop_assert_eq!(latest.get(step), Some(attempt), "`{}` has the outcome of another attempt", step);
+                }
+                _ => {}
+            }
+        }
     }
 
     #[test]

@@ -133,6 +133,10 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
     let journal = world.journal(&engine, runs[0].run).await;
     let came = |f: &Fact| matches!(f, Fact::EventDelivered { .. } | Fact::SignalReceived { .. });
     assert_eq!(count(&journal, came), 2, "{place}: an event and a signal, once each: {journal:#?}");
+    if fault == Fault::LoseReply {
+        let conflicts = world.memory.counts().conflicts;
+        assert_eq!(conflicts, 0, "{place}: a write was not recognized by its token (rule 1)");
+    }
     for step in &detail.steps {
         if let Some(child) = step.child {
             check(&world, &engine, child, &helper_done, &place).await;

@@ -136,7 +136,9 @@ async fn rule_8_what_one_outcome_makes_possible_starts_before_its_siblings_end()
             .unwrap();
         second.abort();
         world.memory.redeliver();
-        world.settle(&engine).await;
+        tokio::time::timeout(Duration::from_secs(10), world.settle(&engine))
+            .await
+            .expect("c starts when the wakes come again");
         assert_eq!(
             engine.query().run(only_run(&engine).await).await.unwrap().summary.status,
             Status::Completed,

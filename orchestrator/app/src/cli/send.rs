@@ -139,9 +139,19 @@ mod tests {
         }
     }
 
+    /// Fails when it is read.
+    struct Unreadable;
+
+    impl Read for Unreadable {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            Err(std::io::Error::other("read past the limit"))
+        }
+    }
+
     #[test]
     fn an_endless_file_is_read_up_to_the_limit() {
-        let fault = read_limited(std::io::repeat(b' ')).unwrap_err().to_string();
+        let file = std::io::repeat(b' ').take(EVENT_BYTES as u64 + 1).chain(Unreadable);
+        let fault = read_limited(file).unwrap_err().to_string();
         assert!(fault.contains("more than 3145728 bytes"), "{fault}");
         assert_eq!(read_limited(&b"{}"[..]).unwrap(), "{}");
     }
