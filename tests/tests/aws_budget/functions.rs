@@ -27,6 +27,16 @@ pub(crate) fn queued() -> Function {
     Function::new("queued", steps).concurrency(Concurrency::limit(1))
 }
 
+/// The same under a throttle that has room.
+pub(crate) fn throttled() -> Function {
+    Function::new("throttled", steps).throttle(Rate::new(1_000, Duration::from_secs(60)))
+}
+
+/// The same under a rate limit that has room.
+pub(crate) fn rated() -> Function {
+    Function::new("rated", steps).rate_limit(Rate::new(1_000, Duration::from_secs(60)))
+}
+
 async fn steps(ctx: Context, event: Event<Go>) -> Result<()> {
     for _ in 0..event.data.n {
         ctx.step("work", outcome).await?;

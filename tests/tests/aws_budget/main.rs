@@ -15,6 +15,7 @@ mod wire;
 mod document;
 mod functions;
 mod measure;
+mod notes;
 mod price;
 mod steps;
 mod surcharges;

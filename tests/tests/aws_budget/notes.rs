@@ -1,0 +1,73 @@
+//! What is remembered beside the runs: flow state, and large requests that may come again.
+
+use std::time::Duration;
+
+use stepladder::{Function, Pace};
+use stepladder_core::{NewEvent, json};
+use stepladder_engine::clock::Clock;
+use stepladder_engine::{IdSeed, PIECE};
+
+use crate::document;
+use crate::functions::{plain, rated, throttled};
+use crate::measure::{Cache, Measured, run, warmed_up};
+use crate::price::Bill;
+use crate::wire::Tally;
+
+const OPERATIONS: [&str; 6] = ["GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", "SendMessage"];
+
+async fn one_step(function: Function) -> Measured {
+    let stage = warmed_up(function, Pace::StepPerInvocation).await;
+    // the next place of a throttle is some milliseconds after the one before
+    stage.advance(Duration::from_secs(60));
+    run(&stage, 1, Cache::Warm).await
+}
+
+/// How many more requests of each operation there are.
+fn more(tally: &Tally, than: &Tally) -> [u64; 6] {
+    OPERATIONS.map(|operation| tally.of(operation) - than.of(operation))
+}
+
+#[tokio::test]
+async fn an_admission_is_one_read_and_one_write() {
+    let free = one_step(plain()).await;
+    let bill = |measured: &Measured| Bill::of(&measured.rest, measured.invocations);
+    for function in [throttled(), rated()] {
+        let limited = one_step(function).await;
+        assert_eq!(more(&limited.rest, &free.rest), [1, 1, 0, 0, 0, 0]);
+        let admission = bill(&limited).less(bill(&free));
+        document::holds(&[admission.row("a run's admission under a throttle, or under a rate limit")]);
+    }
+}
+
+#[tokio::test]
+async fn a_large_request_without_ids_is_noted_by_one_read_and_two_writes() {
+    let stage = warmed_up(plain(), Pace::StepPerInvocation).await;
+    let engine = stage.engine();
+    let events = |n: usize| vec![NewEvent::new("shop/nobody", json::empty_object()); n];
+    let mut seeds = 1..;
+    let mut tally_of = async |events: Vec<NewEvent>, body: Option<u128>| {
+        let now = stage.clock.now();
+        let seed = IdSeed { at: now, random: seeds.next().expect("numbers") << 32 };
+        stage.wire.take_tally();
+        engine.intake().ingest_by(events, seed, body, now + Duration::from_secs(20)).await.expect("taken in");
+        stage.wire.take_tally()
+    };
+    // the first request of a second looks up who waits
+    tally_of(events(1), None).await;
+    let large = PIECE + 1;
+    let (plain, noted) = (tally_of(events(large), None).await, tally_of(events(large), Some(7)).await);
+    assert_eq!(more(&noted, &plain), [1, 1, 0, 1, 0, 0]);
+    document::holds(&[Bill::of(&noted, 0)
+        .less(Bill::of(&plain, 0))
+        .row("an HTTP request with more than 16 events, of which one has no `id`")]);
+
+    let small = tally_of(events(PIECE), Some(8)).await;
+    assert_eq!(small.requests, tally_of(events(PIECE), None).await.requests);
+    let mut with_ids = events(large);
+    for (n, event) in with_ids.iter_mut().enumerate() {
+        event.id = Some(format!("of-the-sender-{n}").into());
+    }
+    assert_eq!(["GetItem", "DeleteItem"].map(|operation| small.of(operation)), [0, 0]);
+    let with_ids = tally_of(with_ids, Some(9)).await;
+    assert_eq!(["GetItem", "DeleteItem"].map(|operation| with_ids.of(operation)), [0, 0]);
+}
