@@ -5,10 +5,10 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::decide::Ask;
+use stepladder_core::decide::Operation;
 use stepladder_core::flow::Batch;
 use stepladder_core::journal::Fact;
-use stepladder_core::waiting::{Match, Wait};
+use stepladder_core::waiting::{EventMatch, EventWait};
 use stepladder_core::{NewEvent, RunId, Status, json};
 use stepladder_engine::{Engine, Rerun};
 use support::script::Script;
@@ -58,8 +58,8 @@ async fn a_rerun_of_a_batch_has_all_of_its_events() {
 #[tokio::test]
 async fn outcomes_that_a_run_may_not_keep_are_not_taken_over() {
     let wait = || {
-        let wait = Wait { events: vec!["word".into()], matching: Match::Any };
-        Ask::WaitForEvent { wait: Arc::new(wait), timeout: HOUR }
+        let wait = EventWait { events: vec!["word".into()], matching: EventMatch::Any };
+        Operation::WaitForEvent { wait: Arc::new(wait), timeout: HOUR }
     };
     let names: Vec<String> = (0..12).map(|n| format!("w{n}")).collect();
     let waits = names.iter().fold(Script::new("f"), |script, name| script.ask(name, &[], wait()));
@@ -68,7 +68,7 @@ async fn outcomes_that_a_run_may_not_keep_are_not_taken_over() {
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;
-    let data = json::of(&serde_json::json!({ "text": "x".repeat(3_000_000) })).expect("JSON");
+    let data = json::to_json(&serde_json::json!({ "text": "x".repeat(3_000_000) })).expect("JSON");
     engine.intake().ingest(vec![NewEvent::new("word", data)], None).await.expect("accepted");
     world.settle(&engine).await;
     let run = only_run(&engine).await;
