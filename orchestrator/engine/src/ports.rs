@@ -1,16 +1,19 @@
-//! The ports: what the engine needs of storage and queue, in small traits that every adapter implements.
+//! The ports: what the engine needs of storage and queue, in small traits that every adapter
+//! implements.
 //!
-//! The rules for adapters, checked by the [conformance suite](mod@crate::conformance):
+//! Every adapter keeps these rules. The conformance suite of `stepladder-testkit` checks them:
 //!
-//! - A write at a taken number is a [`Committed::Conflict`], unless the token found there is one's own (rule 1). A number
-//!   is taken when a record begins at it: the engine only ever appends at the number after the last record that it has
-//!   read, so an adapter need not look for gaps, or for records that reach past the number.
-//! - A [`Commit`] is carried out in its order: `before`, `append`, `after`, `wakes`, `acks`. An adapter with
-//!   transactions does all of it or nothing; one without may stop anywhere between, and everything that has no entry
-//!   yet is then redone by a redelivered wake. After a conflict, nothing past `append` happens.
-//! - When a call returns `Ok`, what it wrote survives a crash, but for commits of [bookkeeping](Commit::is_bookkeeping)
-//!   and slots, which survive the death of the process at least.
-//! - Every method may be called again with the same arguments and changes nothing the second time.
+//! - A write at a taken number returns [`CommitResult::Conflict`], unless the record there has the
+//!   writer's token (rule 1). A number is taken when a record begins at it. The engine only appends
+//!   at the number after the last record that it has read. An adapter need not look for gaps, or
+//!   for records that reach past the number.
+//! - A [`Commit`] is carried out in its order: `before`, `append`, `after`, `wakes`, `acks`. An
+//!   adapter with transactions does all of it or nothing. An adapter without them may stop anywhere
+//!   between. A redelivered wake then redoes everything that has no entry yet. After a conflict,
+//!   nothing past `append` happens.
+//! - When a call returns `Ok`, what it wrote survives a crash of the machine. Slots and commits of
+//!   [bookkeeping](Commit::is_bookkeeping) survive at least the death of the process.
+//! - Every method may be called again with the same arguments. The second call changes nothing.
 
 mod commit;
 pub mod queues;
@@ -38,23 +41,24 @@ impl<T: Journals + Commits + Events + RunCreation + FlowStates + Listings + Slot
 {
 }
 
-/// A failure of the storage or the queue. The work is not lost: it is tried again, soon or (where it
-/// [is permanent](StoreError::is_permanent)) after the queue has given up.
+/// A failure of the storage or the queue. No work is lost. It is retried soon, or after the queue
+/// has given up where the failure [is permanent](StoreError::is_permanent).
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Throttled, unreachable, out of disk: trying again later may help.
+    /// The store is throttled, unreachable or out of disk. A later retry may help.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// What was read cannot be understood; trying again does not help.
+    /// The store returned data that cannot be read. A retry does not help.
     #[error("the store holds something unreadable: {0}")]
     Unreadable(String),
-    /// Refused for a reason that lasts, for example a missing permission or a deleted queue. The text says what to do.
+    /// The store refuses the call for a lasting reason, for example a missing permission or a
+    /// deleted queue. The text says what to do.
     #[error("the store refuses this: {0}")]
     Refused(String),
 }
 
 impl StoreError {
-    /// Whether no repetition can help before a person has changed something (rule 34).
+    /// Returns whether retries are useless until a person has changed something (rule 34).
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Unavailable(_) => false,
@@ -62,7 +66,7 @@ impl StoreError {
         }
     }
 
-    /// The adapter's sentence, without the words for its kind.
+    /// Returns the adapter's sentence, without the words for its kind.
     pub fn reason(&self) -> &str {
         match self {
             Self::Unavailable(why) | Self::Unreadable(why) | Self::Refused(why) => why,
@@ -70,93 +74,99 @@ impl StoreError {
     }
 }
 
-/// What ports return.
+/// The result of a port's method.
 pub type StoreResult<T> = Result<T, StoreError>;
 
-/// Reading journals.
+/// Reads journals.
 #[async_trait]
 pub trait Journals: Send + Sync {
-    /// The records of a run whose first entry is numbered `from` or later, in order; strongly consistent. Empty for an
-    /// unknown run.
+    /// Returns the records of a run whose first entry is numbered `from` or later, in order. The
+    /// read is strongly consistent. The list is empty for an unknown run.
     async fn read(&self, run: RunId, from: Seq) -> StoreResult<Vec<Record>>;
 
-    /// Keeps what belongs to a live run: journal, row, places and event (rule 27). A store that forgets by itself renews
-    /// them, so that all of it outlives the next visits of the watchdog, which asks for this at each; it is free to do
-    /// nothing while there is time left. One that forgets nothing has nothing to do.
+    /// Keeps what belongs to a live run: journal, row, tickets and event (rule 27). The watchdog
+    /// calls this at each visit. A store that expires items extends them past the next visits of
+    /// the watchdog. It may do nothing while there is time left. The default does nothing.
     async fn renew_retention(&self, run: RunId, event: EventId, now: Timestamp) -> StoreResult<()> {
         let _ = (run, event, now);
         Ok(())
     }
 }
 
-/// Writing what a hop wants to happen.
+/// Writes what a hop decides.
 #[async_trait]
 pub trait Commits: Send + Sync {
     /// Carries out a commit.
     async fn commit(&self, commit: Commit) -> StoreResult<CommitResult>;
 }
 
-/// Accepted events.
+/// Stores accepted events.
 #[async_trait]
 pub trait Events: Send + Sync {
-    /// Stores events and gives them back as stored, in order. An event whose `external_id` was stored within 24 hours
-    /// before `now` comes back as the first one was, under the first one's id (rule 15). So does one whose `id` exists.
+    /// Stores events and returns them as stored, in order. An event whose `external_id` was stored
+    /// within 24 hours before `now` is returned as the first one, under its id (rule 15). An event
+    /// whose `id` exists is returned as it was stored.
     async fn accept(&self, events: Vec<Event>, now: Timestamp) -> StoreResult<Vec<Event>>;
 
-    /// An event by its id.
+    /// Returns an event by its id.
     async fn event(&self, id: EventId) -> StoreResult<Option<Event>>;
 
-    /// The id of the event that a sender's id stands for, however long ago it came; the latest where it came again.
+    /// Returns the id of the event with this sender's id, however old it is. If several events have
+    /// it, returns the latest.
     async fn resolve(&self, external_id: &str) -> StoreResult<Option<EventId>>;
 }
 
-/// Beginning runs.
+/// Creates runs.
 #[async_trait]
 pub trait RunCreation: Send + Sync {
-    /// Creates runs, in their order: entry 0, row, link from the event, watchdog, places in line, notes and wake of each in
-    /// one transaction (rule 16). A run that exists is left as it is, with all that belongs to it; so is one of which a
-    /// note is not as it was seen.
+    /// Creates runs, in their order. One transaction for each run writes entry 0, the row, the link
+    /// from the event, the watchdog, the tickets, the flow states and the wake (rule 16). A run
+    /// that exists is left unchanged. A run is not created if one of its flow states has changed
+    /// since it was read.
     async fn create_runs(&self, starts: Vec<RunStart>) -> StoreResult<Vec<StartResult>>;
 }
 
-/// What became of a start.
+/// The result of creating one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartResult {
     /// The run is new.
     New,
-    /// It exists.
+    /// The run exists already.
     Known,
-    /// A note was changed by somebody else: decide again.
+    /// Another process changed a flow state: decide again.
     Overtaken,
 }
 
-/// Notes: what flow control keeps between starts, as small texts under keys of the engine's.
+/// Stores flow states: what flow control remembers between starts, as small texts under keys of the
+/// engine.
 #[async_trait]
 pub trait FlowStates: Send + Sync {
-    /// What is noted under these keys; strongly consistent. A note whose time is over may be gone, or still be there.
+    /// Returns the flow states of these keys; strongly consistent. A state past its expiry may be
+    /// missing or still be there.
     async fn read_flow_state(&self, keys: Vec<Arc<str>>) -> StoreResult<Vec<Option<Arc<str>>>>;
 
-    /// Changes notes, each by itself. The answer says of each whether it is now as it was to become.
+    /// Changes flow states, each on its own. Returns for each whether it now has the wanted value.
     async fn change_flow_state(&self, changes: Vec<FlowStateChange>) -> StoreResult<Vec<bool>>;
 }
 
-/// A change of a note: it happens only if the note is as it was seen. One that becomes what it was is kept for longer.
+/// A change of a flow state. It happens only if the state still has the value that was read. A
+/// change to the same value extends the expiry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowStateChange {
-    /// Which note.
+    /// The key of the flow state.
     pub key: Arc<str>,
-    /// What was seen; `None` for nothing.
+    /// The value that was read; `None` for no state.
     pub seen: Option<Arc<str>>,
-    /// What is noted from then on; `None` for nothing.
+    /// The new value; `None` removes the state.
     pub becomes: Option<Arc<str>>,
-    /// From then on it may be forgotten.
+    /// The expiry: the store may remove the state from then on.
     pub until: Timestamp,
 }
 
 /// One run to create.
 #[derive(Clone, Debug)]
 pub struct RunStart {
-    /// The row; says which run.
+    /// The row, with the run's id.
     pub row: RunRow,
     /// The first record, numbered 0.
     pub record: Record,
@@ -164,41 +174,44 @@ pub struct RunStart {
     pub watchdog: Timer,
     /// The first wake.
     pub wake: Wake,
-    /// Places in waiting lines that the run takes on arrival, so that slots are given in the order of arrival.
+    /// Tickets that the run gets when it is created. Slots are given in the order of creation.
     pub tickets: Vec<(Limit, Ticket)>,
-    /// Notes that change with it. One that becomes what it was is only to be as it was seen.
+    /// Flow states that change in the same transaction. A change to the same value only checks that
+    /// the state is unchanged.
     pub flow_state: Vec<FlowStateChange>,
 }
 
-/// Listings, which may be a moment old.
+/// Lists runs and events. Listings are eventually consistent.
 #[async_trait]
 pub trait Listings: Send + Sync {
-    /// Rows, newest first (by id, which begins with the event's time).
+    /// Returns rows, newest first (by id, which begins with the event's time).
     async fn runs(&self, query: RunQuery) -> StoreResult<Vec<RunRow>>;
 
-    /// Events older than `before`, newest first (by id, which begins with the time at which it was given). A store in which
-    /// listing them costs a write for each event may leave out those that started nothing.
+    /// Returns events older than `before`, newest first (by id, which begins with the event's
+    /// time). If listing costs a write for each event, a store may leave out events that created no
+    /// run.
     async fn events(&self, before: Option<EventId>, limit: usize) -> StoreResult<Vec<Event>>;
 
-    /// The runs that an event led to, oldest first: those that it created, and those that it was [linked](Later::Link) to.
+    /// Returns the runs of an event, oldest first. These are the runs that it created and the runs
+    /// that it was [linked](EarlyWrite::LinkEvent) to.
     async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>>;
 
-    /// One row.
+    /// Returns one row.
     async fn row(&self, run: RunId) -> StoreResult<Option<RunRow>>;
 }
 
-/// Which rows.
+/// Selects rows.
 #[derive(Clone, Debug, Default)]
 pub struct RunQuery {
-    /// Of this function only.
+    /// Only runs of this function.
     pub function: Option<String>,
-    /// Ended with this status, or (`Live`) not ended.
+    /// Only runs with this status.
     pub status: RunStatusFilter,
-    /// Older than this run; the last one of the page before.
+    /// Only runs older than this one: the last run of the previous page.
     pub before: Option<RunId>,
-    /// Not older than this one: where a stretch of time begins. A store need not look past it.
+    /// Only runs at least as new as this one. A store need not look past it.
     pub from: Option<RunId>,
-    /// At most so many.
+    /// The maximum number of rows.
     pub limit: usize,
 }
 
@@ -208,14 +221,14 @@ pub enum RunStatusFilter {
     /// All.
     #[default]
     All,
-    /// Those that have not ended.
+    /// Runs that have not ended.
     Live,
-    /// Those that ended so.
+    /// Runs that ended with this status.
     Ended(Status),
 }
 
 impl RunStatusFilter {
-    /// Whether this row is shown.
+    /// Returns whether the listing shows this row.
     pub fn includes(self, row: &RunRow) -> bool {
         match self {
             Self::All => true,
@@ -225,12 +238,15 @@ impl RunStatusFilter {
     }
 }
 
-/// Slots and lines, keyed by [`Limit::key`]. Each call is atomic; the engine combines them (rules 20 to 25).
+/// Stores slots and wait queues, keyed by [`Limit::key`]. Each call is atomic; the engine combines
+/// the calls (rules 20 to 25).
 #[async_trait]
 pub trait Slots: Send + Sync {
-    /// Takes a slot for `holder` until `lease_until`, if [`may_take`](stepladder_core::slot::may_take) allows it to the
-    /// place of (`holder.run`, `holder.step`) or, lacking that, of the run's arrival. Holders whose lease is over at
-    /// `now` are reaped first. Who takes leaves the line. A holder that holds already holds on, with the new lease.
+    /// Acquires a slot for `holder` until `lease_until`, if
+    /// [`may_take`](stepladder_core::slot::may_take) allows it. The ticket is that of
+    /// (`holder.run`, `holder.step`), or else the run's ticket from its creation. Holders whose
+    /// lease has ended at `now` are removed first. A successful call removes the ticket. If the
+    /// holder has the slot already, the call extends its lease.
     async fn acquire(
         &self,
         limit: &Limit,
@@ -239,8 +255,9 @@ pub trait Slots: Send + Sync {
         now: Timestamp,
     ) -> StoreResult<AcquireResult>;
 
-    /// Takes a slot of each limit, or of none: what [`take`](Self::take) says holds for each. Gives the limits that refuse,
-    /// by their numbers, and what each says.
+    /// Acquires a slot of each limit, or none. Each slot follows the rules of
+    /// [`acquire`](Self::acquire). On refusal, returns the index of each refusing limit and its
+    /// answer.
     async fn acquire_all(
         &self,
         limits: &[Limit],
@@ -249,47 +266,51 @@ pub trait Slots: Send + Sync {
         now: Timestamp,
     ) -> StoreResult<Result<(), Vec<(usize, AcquireResult)>>>;
 
-    /// Joins the line, and returns whether the place is new. A step that is in it keeps its place.
+    /// Enqueues a ticket and returns whether it is new. A step that has a ticket keeps it.
     async fn enqueue(&self, limit: &Limit, place: Ticket) -> StoreResult<bool>;
 
-    /// The first `n` of the line.
+    /// Returns the first `n` tickets of the wait queue.
     async fn tickets(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>>;
 
-    /// Who holds slots, dead leases included.
+    /// Returns the slots held, including those whose lease has ended.
     async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>>;
 
-    /// The place of this step, or the first of all that the run has in the line, if there is one: cheaper than to count
-    /// who stands before it.
+    /// Returns the ticket of this step, or the run's first ticket if `step` is `None`. This is
+    /// cheaper than [`position`](Self::position).
     async fn ticket(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Ticket>>;
 
-    /// Where (`run`, any of its steps) stands in the line, counted from 0. For people who ask: no hop needs it.
+    /// Returns the position of the run's first ticket in the wait queue, counted from 0. Only
+    /// queries use it; no hop needs it.
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>>;
 }
 
-/// The answer to [`Slots::take`].
+/// The answer to [`Slots::acquire`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AcquireResult {
     /// The slot is held.
     Acquired,
-    /// None is free.
+    /// No slot is free.
     Full {
-        /// When the first of the holders' leases ends; `None` when nobody holds a slot.
+        /// When the first lease ends; `None` if no slot is held.
         free_at: Option<Timestamp>,
     },
-    /// Some are free, but not for the asker: others stand before him.
+    /// A slot is free, but other tickets come first.
     Behind,
 }
 
-/// Who waits for events, and the inboxes of runs. They are written by commits ([`Later::Waiter`], [`Later::Offer`]) and
-/// removed by them ([`After::Forget`], [`After::Taken`]). An index: whoever reads it asks the journal.
+/// Stores subscriptions and the inboxes of runs. Commits add them ([`EarlyWrite::Subscribe`],
+/// [`EarlyWrite::PutInInbox`]) and remove them ([`LateWrite::Unsubscribe`],
+/// [`LateWrite::TakeFromInbox`]). This is an index: the run's journal decides.
 #[async_trait]
 pub trait SubscriptionIndex: Send + Sync {
-    /// What is to be looked at when an event of this name arrives; strongly consistent. It may say more than there is, and
-    /// never less: what tells of a waiter is there before the waiter is (rule 18).
+    /// Returns the names and fields to look up when an event of this name arrives; strongly
+    /// consistent. The answer may contain too much, never too little. It names a subscription's
+    /// field before the subscription itself is stored (rule 18).
     async fn subscribed_fields(&self, event: &str) -> StoreResult<SubscribedFields>;
 
-    /// Those who wait in a bucket for events of this name, in an order of the adapter's own that does not change; strongly
-    /// consistent. At most `limit` of them, those behind the run and step `after`. Fewer than `limit` are the last.
+    /// Returns at most `limit` subscriptions of a bucket for events of this name; strongly
+    /// consistent. The adapter chooses an order that does not change. The page begins after the run
+    /// and step `after`. Fewer than `limit` subscriptions mean the last page.
     async fn subscriptions(
         &self,
         event: &str,
@@ -298,28 +319,30 @@ pub trait SubscriptionIndex: Send + Sync {
         limit: usize,
     ) -> StoreResult<Vec<Subscription>>;
 
-    /// The events in a run's inbox, in the order of their ids; strongly consistent.
+    /// Returns the events in a run's inbox, in the order of their ids; strongly consistent.
     async fn inbox(&self, run: RunId) -> StoreResult<Vec<EventId>>;
 }
 
-/// The sweep's timers, in minute buckets, and its cursor (rule 26).
+/// Stores the sweep's timers, in minute buckets, and its cursor (rule 26).
 #[async_trait]
 pub trait Timers: Send + Sync {
-    /// The timers of a minute (counted from the epoch), soonest first; at most `limit` of them. One that cannot be read
-    /// is an error in its place, which names it, and keeps none of the others back (rule 34).
+    /// Returns at most `limit` timers of a minute (counted from the epoch), soonest first. A timer
+    /// that cannot be read becomes an error that names it; the others are still returned (rule 34).
     async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<StoreResult<Timer>>>;
 
-    /// A minute before which there are no timers; `None` when there is none. The first sweep asks for it: a store that
-    /// cannot tell at little cost says an earlier minute, of which the sweep reads the buckets.
+    /// Returns a minute before which there are no timers; `None` if there are no timers. The first
+    /// sweep calls this. If the exact minute is expensive, a store returns an earlier one, and the
+    /// sweep reads the buckets from there.
     async fn oldest(&self) -> StoreResult<Option<i64>>;
 
-    /// Sets timers. One that is set already (same run, purpose and due time) stays single.
+    /// Sets timers. A timer with the same run, purpose and due time is stored once.
     async fn set(&self, timers: Vec<Timer>) -> StoreResult<()>;
 
-    /// The cursor; `None` before the first sweep.
+    /// Returns the cursor; `None` before the first sweep.
     async fn cursor(&self) -> StoreResult<Option<Cursor>>;
 
-    /// Replaces the cursor if it still is `expected`; buckets before its minute may be forgotten from then on.
+    /// Replaces the cursor if it still is `expected`, and returns whether it did. The store may
+    /// then remove buckets before the cursor's minute.
     async fn advance(&self, expected: Option<Cursor>, next: Cursor) -> StoreResult<bool>;
 }
 
@@ -328,70 +351,70 @@ pub trait Timers: Send + Sync {
 pub struct Cursor {
     /// All buckets before this minute have been sent.
     pub minute: i64,
-    /// What has been sent of later, still open buckets: hashes of the timers.
+    /// What has been sent of later, open buckets: hashes of the timers.
     pub sent: Vec<(i64, Vec<u64>)>,
 }
 
-/// The queue of wakes.
+/// Delivers wakes.
 #[async_trait]
 pub trait Queue: Send + Sync {
-    /// Waits for wakes and takes up to `max`. Each stays invisible for `visibility` and comes again if it is not
-    /// acknowledged by then.
+    /// Waits for wakes and returns at most `max`. Each stays invisible for `visibility`. It is
+    /// delivered again if it is not acknowledged by then.
     async fn receive(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>>;
 
-    /// What waits in this process's memory, at no greater cost than a look at a few counters: it is asked for with each
-    /// request that starts runs. `None` where the queue is a service of its own, which does not fill this process.
+    /// Returns what waits in the memory of this process. The engine asks with each request that
+    /// creates runs, so it must cost no more than reading a few counters. Returns `None` by
+    /// default, for a queue that is a separate service.
     fn backlog(&self) -> Option<Backlog> {
         None
     }
 
-    /// Makes a delivery that could not be dealt with visible again at `due`, if that is before its time is up. Writes
-    /// nothing: it is asked for when nothing can be written. A queue that cannot do it, or gives a wake up after so many
-    /// deliveries, does nothing and says `false`.
+    /// Makes a failed delivery visible again at `due`, if that is before its visibility ends. It
+    /// must write nothing: the engine calls it when writes fail. Returns `false` by default. A
+    /// queue that gives a wake up after a number of deliveries also returns `false`.
     async fn put_back(&self, receipt: &Receipt, due: Timestamp) -> StoreResult<bool> {
         let _ = (receipt, due);
         Ok(false)
     }
 
-    /// Leaves stored events to a later delivery, which applies them. A queue that carries wakes alone does nothing and
-    /// says `false`.
+    /// Postpones stored events to a later delivery, which applies them. Returns `false` by default,
+    /// for a queue that carries wakes alone.
     async fn postpone(&self, events: Vec<EventId>) -> StoreResult<bool> {
         let _ = events;
         Ok(false)
     }
 }
 
-/// How much waits, and what has been done so far.
+/// How much waits, and how much has been done since the process started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
-    /// Wakes that are due and not received: work that is late.
+    /// Wakes that are due and not received yet: late work.
     pub due: usize,
-    /// Everything else that takes up memory until its time comes: wakes for later, wakes that are being served, places in
-    /// lines.
+    /// Everything else in memory: wakes due later, wakes being served, and tickets.
     pub waiting: usize,
-    /// Wakes that were acknowledged since the process began: the pace of serving is a difference of two.
+    /// Wakes acknowledged since the process started. The rate is the difference of two readings.
     pub served: u64,
 }
 
-/// A wake that was received.
+/// A received wake.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// The wake.
     pub wake: Wake,
-    /// To acknowledge it with.
+    /// Acknowledges the wake.
     pub receipt: Receipt,
-    /// How often it has been delivered, this time included.
+    /// How often it has been delivered, including this time.
     pub receives: u32,
 }
 
-/// Stands for one delivery towards its queue.
+/// Identifies one delivery to its queue.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Receipt {
     /// A row of a local queue.
     Row(i64),
     /// A receipt handle of SQS.
     Handle(String),
-    /// None of its own: the wake came with an invocation of a Lambda function, whose answer acknowledges it. In a commit,
-    /// adapters pass over it.
+    /// The wake came with an invocation of a Lambda function, whose answer acknowledges it.
+    /// Adapters skip it in a commit.
     Invocation,
 }

@@ -1,4 +1,4 @@
-//! What one decision writes.
+//! What one decision of the engine writes.
 
 use stepladder_core::journal::{Fact, Record};
 use stepladder_core::slot::{Holder, Limit};
@@ -7,75 +7,78 @@ use stepladder_core::{EventId, RunId, Status, StepId, Timer, Timestamp, Wake};
 
 use super::Receipt;
 
-/// What one decision wants to happen, in the order in which it may become visible.
+/// What one decision writes, in the order in which it may become visible.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
-    /// Before the journal: later wakes (rule 11), who waits (rule 18). A stale one is harmless, a missing one strands the
-    /// run.
+    /// Written before the journal: later wakes (rule 11) and subscriptions (rule 18). A stale one
+    /// is harmless; without one, the run may never wake.
     pub before: Vec<EarlyWrite>,
     /// The entries.
     pub append: Option<JournalAppend>,
-    /// After the journal: what only holds once the entries are there.
+    /// Written after the journal: what holds only once the entries exist.
     pub after: Vec<LateWrite>,
     /// Wakes that are due at once.
     pub wakes: Vec<Wake>,
-    /// Deliveries that are done with.
+    /// Deliveries to acknowledge.
     pub acks: Vec<Receipt>,
 }
 
 /// Entries for one run.
 #[derive(Clone, Debug)]
 pub struct JournalAppend {
-    /// Which run.
+    /// The run.
     pub run: RunId,
     /// The entries, their number and their token.
     pub record: Record,
 }
 
-/// What is there before the entry that it is for: wakes for later, and who waits for what.
+/// What is written before its entry: wakes for later, subscriptions and inbox events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum EarlyWrite {
-    /// Through the queue: due within 900 s (the most that SQS delays).
+    /// A wake through the queue, due within 900 s (the maximum delay of SQS).
     Wake { wake: Wake, due: Timestamp },
-    /// Through the sweep.
+    /// A wake through the sweep.
     Timer(Timer),
-    /// One who waits for an event, for the index. Who is in it has the new time from then on.
+    /// Adds a subscription to the index, or replaces its expiry.
     Subscribe(Subscription),
-    /// An event for the run's inbox: it met the run in the index and not in its journal. One that is in it stays single.
+    /// Puts an event into the run's inbox: the index had a subscription and the journal had none
+    /// yet. An event is in the inbox at most once.
     PutInInbox { run: RunId, event: EventId },
-    /// The event leads to this run, which another one created: it is listed among the event's runs.
+    /// Lists the run among the event's runs, although another event created it.
     LinkEvent { run: RunId, event: EventId },
 }
 
-/// What follows from entries.
+/// What is written after its entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum LateWrite {
-    /// The run's row shows its end.
+    /// Marks the run's row as ended.
     MarkEnded { run: RunId, at: Timestamp, status: Status },
-    /// A slot is free. Nothing happens when the holder does not hold it.
+    /// Releases a slot. Nothing happens if the holder does not have it.
     Release { limit: Limit, holder: Holder },
-    /// A place in a line is given up: the one of this step, or all of the run's. Nothing happens when it has none.
+    /// Removes the ticket of a step, or all tickets of the run if `step` is `None`. Nothing happens
+    /// if there is none.
     Dequeue { limit: Limit, run: RunId, step: Option<StepId> },
-    /// One who waits no more leaves the index. Nothing happens when he is not in it.
+    /// Removes a subscription from the index. Nothing happens if it is not there.
     Unsubscribe(Subscription),
-    /// An event leaves the run's inbox. Nothing happens when it is not in it.
+    /// Removes an event from the run's inbox. Nothing happens if it is not there.
     TakeFromInbox { run: RunId, event: EventId },
 }
 
-/// What became of a commit.
+/// The result of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitResult {
-    /// All of it was carried out.
+    /// Everything was carried out.
     Done,
-    /// The number was taken by somebody else. Read on and decide again (rule 2).
+    /// Another writer has taken the number. Read on and decide again (rule 2).
     Conflict,
 }
 
 impl Commit {
-    /// Whether this consists of facts that need no sync of their own (see [`Fact::is_bookkeeping`]), of releases, of stale
-    /// items of indexes and of acknowledgements: one that is lost repeats a wake, which harms nothing.
+    /// Returns whether the commit holds only bookkeeping, which needs no sync of its own. That is
+    /// facts of bookkeeping (see [`Fact::is_bookkeeping`]), releases, removals from indexes and
+    /// acknowledgements. Losing such a commit only repeats a wake, which is harmless.
     pub fn is_bookkeeping(&self) -> bool {
         self.before.is_empty()
             && self.wakes.is_empty()

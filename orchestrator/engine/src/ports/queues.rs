@@ -1,6 +1,7 @@
-//! Queues that are a service of their own, for people who look: how much lies in them, and dead letters.
+//! Queues that are a separate service: their depths and dead letters, for operators.
 //!
-//! No part of [`Backend`](super::Backend): the engine needs none of it, and a queue inside the process gives nothing up.
+//! This is not part of [`Backend`](super::Backend). The engine does not need it, and a queue inside
+//! the process has no dead letters.
 
 use std::time::Duration;
 
@@ -8,34 +9,34 @@ use async_trait::async_trait;
 
 use super::StoreResult;
 
-/// What the adapter of such queues says of them.
+/// Reports depths and redrives dead letters.
 #[async_trait]
 pub trait Queues: Send + Sync {
-    /// How much is in each at this moment, as the service estimates it.
+    /// Returns the current depth of each queue, as the service estimates it.
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>>;
 
-    /// Moves dead letters back to the queues that they came from, as far as the bounds allow. What was moved before an
-    /// error is moved.
+    /// Moves dead letters back to their queues, within the bounds. After an error, letters moved
+    /// before it stay moved.
     async fn redrive(&self, bounds: RedriveBounds) -> StoreResult<RedriveResult>;
 }
 
-/// How much is in a queue.
+/// The depth of one queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueDepth {
     /// The queue's name.
     pub queue: String,
-    /// What is in it.
+    /// What the queue holds.
     pub contents: QueueContents,
-    /// Messages that whoever asks gets.
+    /// Messages ready to be received.
     pub visible: u64,
-    /// Messages that somebody was given and has not deleted.
+    /// Messages that were received and not deleted yet.
     pub in_flight: u64,
-    /// Messages whose time has not come.
+    /// Messages that are delayed.
     pub delayed: u64,
 }
 
 impl QueueDepth {
-    /// All of its messages.
+    /// Returns the number of all its messages.
     pub fn all(&self) -> u64 {
         self.visible + self.in_flight + self.delayed
     }
@@ -44,20 +45,20 @@ impl QueueDepth {
 /// What a queue is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueueContents {
-    /// Wakes of all functions that have no queue of their own.
+    /// Wakes of all functions without a queue of their own.
     Wakes,
     /// Wakes of this function.
     WakesOf(String),
     /// Events.
     Events,
-    /// Wakes that nobody could work on.
+    /// Wakes that could not be processed.
     DeadWakes,
-    /// Events that nobody could take in.
+    /// Events that could not be processed.
     DeadEvents,
 }
 
 impl QueueContents {
-    /// Whether it is a queue of dead letters.
+    /// Returns whether the queue holds dead letters.
     pub fn is_dead(&self) -> bool {
         match self {
             Self::DeadWakes | Self::DeadEvents => true,
@@ -66,24 +67,24 @@ impl QueueContents {
     }
 }
 
-/// How far one call goes in each queue of dead letters.
+/// The bounds of one call, for each queue of dead letters.
 #[derive(Clone, Copy, Debug)]
 pub struct RedriveBounds {
-    /// At most so many letters.
+    /// The maximum number of letters.
     pub most: usize,
-    /// After so long none is taken up.
+    /// The maximum time for taking up letters.
     pub within: Duration,
 }
 
-/// What became of dead letters.
+/// The result of a redrive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RedriveResult {
     /// Wakes that were moved back.
     pub wakes: usize,
     /// Messages with events that were moved back.
     pub events: usize,
-    /// Those that nobody can read: they stay where they are.
+    /// Messages that cannot be read. They stay in the dead letter queue.
     pub unreadable: usize,
-    /// Whether the bounds ended it: there may be more.
+    /// Whether the bounds ended the call. More dead letters may remain.
     pub cut_short: bool,
 }
