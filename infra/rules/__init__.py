@@ -1,1 +1,1 @@
-"""The rules of the templates: what `infra/check` looks at, and what it says when a rule is broken."""
+"""The rules for the templates, which `infra/check` checks."""

@@ -1,18 +1,18 @@
-"""Time-out, memory and batch size of ingest fit together: whatever comes, an invocation gets further and can say so."""
+"""The timeout, memory and batch size of ingest must fit together, so that each invocation makes progress."""
 
 import re
 
 from .reading import as_list, of_type, rule, target, text
 
-# Memory of ingest: without work, and for each byte of a batch's messages. An unoptimised build was measured at 38 MB, and
-# at 63 MB with 6 MB of messages, of 60 bytes an event or of 190,000. These figures leave room for as much again.
-INGEST_BASE_MB, INGEST_BYTES_A_BYTE = 60, 8
-# Lambda takes no larger batch, whatever its number of messages.
+# The memory of ingest: without work, and per byte of the messages of a batch. An unoptimised build needed
+# 38 MB, and 63 MB with 6 MB of messages (events of 60 bytes or of 190,000). These figures are twice that.
+INGEST_BASE_MB, INGEST_BYTES_PER_BYTE = 60, 8
+# the maximum size of a batch, whatever its number of messages
 PAYLOAD_MB = 6
 
 
-def least(template, value):
-    """The smallest number that `value` may be."""
+def minimum(template, value):
+    """Returns the smallest number that `value` may be."""
     if isinstance(value, int):
         return value
     parameter = template["Parameters"][value["Ref"]]
@@ -25,21 +25,21 @@ def constant(path, pattern):
     return int(found[1]) if found else 0
 
 
-def ingest(template):
+def check_ingest(template):
     reserve = constant("orchestrator/app/src/lambda.rs", r"const RESERVE: Duration = Duration::from_secs\((\d+)\)")
     for name, function in of_type(template, "AWS::Serverless::Function").items():
         properties = function["Properties"]
         if properties["Environment"]["Variables"]["STEPLADDER_ROLE"] != "ingest":
             continue
-        rule(least(template, properties["Timeout"]) >= 10 * reserve, f"{name}: of its time, {reserve} s are a reserve")
+        rule(minimum(template, properties["Timeout"]) >= 10 * reserve, f"{name}: {reserve} s of its timeout are a reserve, so it is too short")
         rule(properties.get("RecursiveLoop") == "Allow",
              f"{name}: Lambda takes the rest of a message for a loop, and ends it")
         role = template["Resources"][target(properties["Role"])]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
         sends = [target(r) for s in role if "sqs:SendMessage" in as_list(s["Action"]) for r in as_list(s["Resource"])]
         for event in properties["Events"].values():
             source = event["Properties"]
-            batch = min(PAYLOAD_MB, least(template, source["BatchSize"]))
-            needs = INGEST_BASE_MB + batch * INGEST_BYTES_A_BYTE
-            rule(least(template, properties["MemorySize"]) >= needs,
+            batch = min(PAYLOAD_MB, minimum(template, source["BatchSize"]))
+            needs = INGEST_BASE_MB + batch * INGEST_BYTES_PER_BYTE
+            rule(minimum(template, properties["MemorySize"]) >= needs,
                  f"{name}: a batch of {batch} MB needs {needs} MB of memory")
             rule(target(source["Queue"]) in sends, f"{name}: may not send the rest of a message to its queue")

@@ -1,10 +1,10 @@
-"""Names and descriptions fit into what AWS allows, whatever the stack and the function are called."""
+"""Names and descriptions must not exceed the limits of AWS, whatever the names of stack and function."""
 
 import re
 
 from .reading import rule
 
-# the longest name or description of each kind
+# the maximum length of each name and description
 LIMITS = {
     ("AWS::Serverless::Function", "FunctionName"): 64,
     ("AWS::Serverless::Function", "Description"): 256,
@@ -20,8 +20,8 @@ LIMITS = {
 }
 
 
-def longest(parameters, bound, value):
-    """How long a name can become."""
+def max_length(parameters, bound, value):
+    """Returns the maximum length of a name."""
     def length(name):
         if name in ("AWS::StackName", "Watched"):
             return bound
@@ -37,7 +37,7 @@ def longest(parameters, bound, value):
     return len(re.sub(r"\$\{[^}]+\}", "", value)) + sum(map(length, names))
 
 
-def fit(template, names):
+def check_lengths(template, names):
     bound = names["Parameters"]["Stack"].get("MaxLength", 128)
     sentence = names["Parameters"]["Stack"].get("ConstraintDescription", "")
     rule(str(bound) in sentence, "infra/names.yaml: the refusal does not say how long a name may be")
@@ -45,5 +45,5 @@ def fit(template, names):
         for (kind, attribute), limit in LIMITS.items():
             value = resource.get("Properties", {}).get(attribute)
             if resource["Type"] == kind and value is not None:
-                most = longest(template["Parameters"], bound, value)
-                rule(most <= limit, f"{name}: {attribute} can have {most} characters, and AWS takes {limit}")
+                most = max_length(template["Parameters"], bound, value)
+                rule(most <= limit, f"{name}: {attribute} can have {most} characters, and AWS allows {limit}")

@@ -1,4 +1,4 @@
-"""Who may do what, and where secrets are."""
+"""The permissions of the roles, and the use of secrets."""
 
 import json
 import re
@@ -18,34 +18,34 @@ def statements(template):
                 yield f"{name}, {statement.get('Sid')}", statement
 
 
-def permissions(template):
+def check_permissions(template):
     explained = text("infra/IAM.md")
     for where, statement in statements(template):
         for action in as_list(statement["Action"]):
             rule("*" not in action, f"{where}: the action {action} has a *")
             rule(action.split(":")[1] in explained, f"{where}: IAM.md says nothing of {action}")
-        rule("NotAction" not in statement and "NotResource" not in statement, f"{where}: says what it is not")
+        rule("NotAction" not in statement and "NotResource" not in statement, f"{where}: uses NotAction or NotResource")
         if any(r == "*" for r in as_list(statement["Resource"])):
-            rule(all(a.startswith("xray:") for a in as_list(statement["Action"])), f"{where}: every resource, and not X-Ray")
+            rule(all(a.startswith("xray:") for a in as_list(statement["Action"])), f"{where}: allows all resources, but is not for X-Ray")
 
 
-def reasons(path):
+def check_reasons(path):
     lines = text(path).splitlines()
     for number, line in enumerate(lines):
         if re.search(r"""(Resource:\s*|-\s+)['"]?\*['"]?\s*(#.*)?$""", line):
             beside = "#" in line or lines[number - 1].strip().startswith("#")
-            rule(beside, f"{path}:{number + 1}: a resource * without a reason beside it")
+            rule(beside, f"{path}:{number + 1}: a resource * without a comment that gives the reason")
 
 
-def secrets(template):
-    """A secret is named, never given: what is typed stays in shells, and a hidden parameter is asked for without end."""
+def check_secrets(template):
+    """Parameters must name secrets, not hold them: typed values stay in the history of a shell."""
     for name, parameter in template["Parameters"].items():
         rule("NoEcho" not in parameter, f"{name}: `sam deploy --guided` asks for a hidden parameter until it gets a value")
-        rule(not re.search(r"(Key|Keys|Token|Password)$", name), f"{name}: is shown to whoever looks at the stack")
+        rule(not re.search(r"(Key|Keys|Token|Password)$", name), f"{name}: everyone with access to the stack can read it")
         if name.endswith("Secret"):
             used = json.dumps(template["Resources"]).count(name)
             resolved = json.dumps(template["Resources"]).count(f"{{{{resolve:secretsmanager:${{{name}}}}}}}")
-            rule(used == resolved > 0, f"{name}: is used as something else than the name of a secret")
+            rule(used == resolved > 0, f"{name}: is not only used as the name of a secret")
     for name, output in template.get("Outputs", {}).items():
         rule("resolve:" not in json.dumps(output), f"the output {name} shows a secret")
     for name, resource in of_type(template, "AWS::Serverless::Function").items():
@@ -55,12 +55,12 @@ def secrets(template):
                  f"{name}: has a secret, and does not follow SecretsRevision")
 
 
-def guided(template):
-    """`sam deploy --guided` is completed by pressing Enter."""
+def check_guided_deploy(template):
+    """`sam deploy --guided` must succeed if the user only presses Enter."""
     for name, parameter in template["Parameters"].items():
-        rule("Default" in parameter, f"{name}: has no default, so Enter is no answer when it is asked for")
+        rule("Default" in parameter, f"{name}: has no default, so Enter is no answer")
         default = parameter.get("Default")
         if "AllowedPattern" in parameter:
-            rule(re.fullmatch(parameter["AllowedPattern"], default or ""), f"{name}: refuses its own default")
+            rule(re.fullmatch(parameter["AllowedPattern"], default or ""), f"{name}: rejects its own default")
         if "AllowedValues" in parameter:
-            rule(default in parameter["AllowedValues"], f"{name}: refuses its own default")
+            rule(default in parameter["AllowedValues"], f"{name}: rejects its own default")

@@ -1,4 +1,4 @@
-"""Templates as values, and the list of what is wrong with them."""
+"""Reads templates, and collects the problems that the rules find."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ problems = []
 
 
 class Template(yaml.SafeLoader):
-    """Reads !Ref, !Sub and the like as the maps that they stand for."""
+    """Reads short forms such as !Ref and !Sub as the maps that they abbreviate."""
 
 
 def short_form(loader, suffix, node):
@@ -49,14 +49,14 @@ def as_list(value):
 
 
 def target(value):
-    """The logical id that a !Ref or !GetAtt points to."""
+    """Returns the logical id to which a !Ref or !GetAtt points."""
     if isinstance(value, dict):
         return value.get("Ref") or (value.get("Fn::GetAtt") or "").split(".")[0]
     return None
 
 
-def given(value, condition):
-    """What a value is when the condition holds, and when it does not: twice the same without an !If."""
+def by_condition(value, condition):
+    """Returns the value if the condition holds, and the value if it does not."""
     if isinstance(value, dict) and "Fn::If" in value:
         name, then, otherwise = value["Fn::If"]
         return (then, otherwise) if name == condition else (value, value)
@@ -64,7 +64,7 @@ def given(value, condition):
 
 
 def choices(template, value):
-    """Every number that a property may be: its parameter's allowed values, or the number itself."""
+    """Returns all values that a property may have."""
     if isinstance(value, dict) and "Ref" in value:
         parameter = template["Parameters"][value["Ref"]]
         return parameter.get("AllowedValues", [parameter.get("Default")])
@@ -72,6 +72,6 @@ def choices(template, value):
 
 
 def chapter(document, title):
-    """The text under a heading, up to the next one."""
+    """Returns the text under a heading, up to the next heading."""
     found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#+ |\Z)", text(document), re.M | re.S)
     return found[1] if found else ""

@@ -1,4 +1,4 @@
-"""What the runbook says about a second function with workers of its own, done to a copy of the templates."""
+"""Adds a second dedicated function to a copy of the templates, as the runbook describes it."""
 
 import re
 import textwrap
@@ -7,41 +7,41 @@ from .reading import DEPLOYING, OPERATING
 
 
 def blocks(runbook):
-    """The YAML of the runbook's chapter: the resources, and the variable that names the queue."""
+    """Returns the YAML of the runbook: the resources, and the variable with the queue."""
     chapter = runbook.split("**A second one**", 1)[1].split("\n## ", 1)[0]
     return [textwrap.dedent(block) for block in re.findall(r"^ *```yaml\n(.*?)^ *```$", chapter, re.M | re.S)]
 
 
 def resource(text, name):
-    """A resource as it is written in a template."""
+    """Returns the text of a resource in a template."""
     return re.search(rf"^  {name}:\n(?:(?:    .*)?\n)*?(?=^  \S|^  #|\Z)", text, re.M)[0]
 
 
-def copied(text, name):
-    """A copy of a resource of the dedicated function, without its condition."""
+def copy_for_second(text, name):
+    """Returns a copy of a resource of the dedicated function, without its condition."""
     copy = re.sub(r"    Condition: HasDedicated\n", "", resource(text, name))
     copy = copy.replace("Dedicated", "Queries").replace("worker-dedicated", "worker-queries")
     return copy.replace("steps-dedicated", "steps-queries")
 
 
-def added(folder):
-    """Adds it."""
+def add(folder):
+    """Adds the function to the templates."""
     stack, watch = folder / "template.yaml", folder / "infra/watch.yaml"
     new, variable = blocks((folder / DEPLOYING).read_text())
     text = stack.read_text()
-    # its workers: what is not written out in the runbook is the copy that it speaks of
-    function = copied(text, "DedicatedFunction")
+    # resources that the runbook does not list are the copies that it mentions
+    function = copy_for_second(text, "DedicatedFunction")
     function = re.sub(r"      Timeout: .*\n", "      Timeout: 120\n", function)
     function = re.sub(r"      ReservedConcurrentExecutions: .*\n",
                       re.search(r"# +(ReservedConcurrentExecutions: .*\n)", new)[1].join(["      ", ""]), function)
     function = re.sub(r"          STEPLADDER_QUERIES: .*\n|          STEPLADDER_DEDICATED: .*\n", "", function)
     function = re.sub(r"STEPLADDER_WORKER_TIMEOUT: .*\n", "STEPLADDER_WORKER_TIMEOUT: '120'\n", function)
     function = function.replace("!Ref QueriesMemory", "1024")
-    role = copied(text, "DedicatedRole").replace("[!GetAtt StepsQueue.Arn, !GetAtt QueriesQueue.Arn]",
+    role = copy_for_second(text, "DedicatedRole").replace("[!GetAtt StepsQueue.Arn, !GetAtt QueriesQueue.Arn]",
                                                  "[!GetAtt StepsQueue.Arn, !GetAtt DedicatedQueue.Arn, !GetAtt QueriesQueue.Arn]")
-    others = role + copied(text, "DedicatedLogs")
+    others = role + copy_for_second(text, "DedicatedLogs")
     resources = textwrap.indent(new.split("QueriesFunction:", 1)[0], "  ") + function + others
-    # the places that must know of it
+    # the other resources that refer to it
     text = re.sub(r"        STEPLADDER_DEDICATED: !If\n(?: {10}.*\n)+", textwrap.indent(variable, " " * 8), text, count=1)
     text = re.sub(r"          STEPLADDER_DEDICATED: !Sub .*\n", "", text)
     sends = r"(Sid: SendWakes\n(?: {16}.*\n)+? {18}- !GetAtt DedicatedQueue.Arn\n)"
@@ -56,12 +56,12 @@ def added(folder):
     throttles = re.search(r"        - Id: dedicated\n(?:          .*\n)+", text)[0]
     text = text.replace(throttles, throttles + throttles.replace("dedicated", "queries"))
     text = text.replace("FILL(dedicated, 0)", "FILL(dedicated, 0), FILL(queries, 0)")
-    alarms = "".join(copied(text, name) for name in ("DedicatedQueueAgeAlarm", "DedicatedErrorsAlarm"))
+    alarms = "".join(copy_for_second(text, name) for name in ("DedicatedQueueAgeAlarm", "DedicatedErrorsAlarm"))
     watch.write_text(text.replace("Resources:\n", "Resources:\n" + alarms, 1))
 
 
-def told(folder):
-    """What the check says that the documents lack then, which are the stack's owner's: the new alarms, and their price."""
+def document(folder):
+    """Adds the new alarms and their price to the documents."""
     runbook, costs = folder / OPERATING, folder / "infra/COST.md"
     text = runbook.read_text()
     for name in ("-steps-dedicated-queue-age", "-worker-dedicated-errors"):

@@ -1,4 +1,4 @@
-"""What the documents say of the templates, and what no file may hold."""
+"""The documents must agree with the templates, and no file may hold account numbers or keys."""
 
 import re
 
@@ -7,13 +7,13 @@ from .reading import DEPLOYING, OPERATING, ROOT, chapter, of_type, rule, text
 WORDS = ["no", "one", "two", "three", "four", "five"]
 
 
-def parameters(template):
-    """The documented table of parameters is the template's."""
-    told = chapter(DEPLOYING, "Parameters")
-    rows = "\n".join(line.split("|")[1] for line in told.splitlines() if line.startswith("|"))
+def check_parameters(template):
+    """The documented table of parameters must list those of the template."""
+    table = chapter(DEPLOYING, "Parameters")
+    rows = "\n".join(line.split("|")[1] for line in table.splitlines() if line.startswith("|"))
     named = set(re.findall(r"`([A-Z]\w+)`", rows))
     for name in template["Parameters"]:
-        covered = name in named or name in told or (name.startswith("Dedicated") and "DedicatedFunctionId" in named)
+        covered = name in named or name in table or (name.startswith("Dedicated") and "DedicatedFunctionId" in named)
         rule(covered, f"{DEPLOYING}: says nothing of the parameter {name}")
     for name in named:
         rule(name in template["Parameters"], f"{DEPLOYING}: there is no parameter {name}")
@@ -22,8 +22,8 @@ def parameters(template):
     rule(sorted(grouped) == sorted(template["Parameters"]), "template.yaml: a parameter is in no group, or in two")
 
 
-def defaults(template):
-    """The table's column of defaults is the template's."""
+def check_defaults(template):
+    """The defaults in that table must be those of the template."""
     for line in chapter(DEPLOYING, "Parameters").splitlines():
         cells = [cell.strip() for cell in line.split("|")[1:-1]]
         names = re.findall(r"`([A-Z]\w+)`", cells[0]) if cells else []
@@ -31,12 +31,12 @@ def defaults(template):
             names += ["DedicatedMemory", "DedicatedTimeout", "DedicatedConcurrency"]
         known = [str(template["Parameters"].get(name, {}).get("Default", "")) for name in names]
         known = [default for default in known if default]
-        told = re.findall(r"\d+|(?<=`)\w+(?=`)", cells[1]) if names else []
-        rule(told == known, f"{DEPLOYING}: the defaults of {', '.join(names)} are {known}, and not {told}")
+        documented = re.findall(r"\d+|(?<=`)\w+(?=`)", cells[1]) if names else []
+        rule(documented == known, f"{DEPLOYING}: the defaults of {', '.join(names)} are {known}, not {documented}")
 
 
-def figures(template, watched):
-    """What the runbook says in figures follows from the templates."""
+def check_figures(template, watched):
+    """The figures in the runbook must follow from the templates."""
     runbook = " ".join(text(OPERATING).split())
     queues, parameters = of_type(template, "AWS::SQS::Queue"), template["Parameters"]
     alarms = {name: alarm["Properties"] for name, alarm in of_type(watched, "AWS::CloudWatch::Alarm").items()}
@@ -70,26 +70,26 @@ def figures(template, watched):
         f"(events), for {steps['EvaluationPeriods']} minutes in a row.",
     ]
     for sentence in sentences:
-        rule(sentence in runbook, f"{OPERATING}: does not say, or says otherwise: {sentence}")
+        rule(sentence in runbook, f"{OPERATING}: lacks this sentence, or says otherwise: {sentence}")
 
 
-def commands():
-    """A value on the command line is gone with the next deployment, for that takes samconfig.toml's."""
+def check_commands():
+    """Commands must not set parameters, because the next deployment takes those of samconfig.toml."""
     for document in ("README.md", DEPLOYING, OPERATING):
         for block in re.findall(r"^ *```sh\n(.*?)^ *```$", text(document), re.M | re.S):
-            rule("--parameter-overrides" not in block, f"{document}: a command gives parameters that the next one takes back")
+            rule("--parameter-overrides" not in block, f"{document}: a command sets parameters that the next deployment resets")
 
 
-def literals():
+def check_literals():
     files = [ROOT / "template.yaml", ROOT / "samconfig.toml", *(ROOT / "infra").rglob("*")]
     for path in (f for f in files if f.is_file() and "__pycache__" not in f.parts):
         for number, line in enumerate(path.read_text().splitlines(), 1):
             where = f"{path.relative_to(ROOT)}:{number}"
-            rule(not re.search(r"(?<![\d.])\d{12}(?!\d)", line), f"{where}: looks like an account's number")
+            rule(not re.search(r"(?<![\d.])\d{12}(?!\d)", line), f"{where}: looks like an account number")
             rule(not re.search(r"\b(AKIA|ASIA)[A-Z0-9]{16}\b", line), f"{where}: looks like an access key")
 
 
-def build():
+def check_build():
     manifest = text("Cargo.toml").split("[profile.release]", 1)[-1].split("\n[", 1)[0]
     rule(re.search(r'^panic = "unwind"', manifest, re.M), "Cargo.toml: cargo lambda will choose panic = abort")
     options = text("functions/CargoLambda.toml")

@@ -1,15 +1,14 @@
-"""Functions, the queues that they work on, and what is kept."""
+"""Functions, their queues, and the retention of data."""
 
-from .reading import as_list, choices, given, of_type, rule, target
+from .reading import as_list, choices, by_condition, of_type, rule, target
 
-# A message that Lambda cannot deliver for want of concurrency outlives this long, and the watchdog of a wake's run
-# comes once in this time.
+# A throttled message must survive this time, in seconds. The watchdog visits each run once in it.
 HOUR = 3600
 KEPT = ("AWS::DynamoDB::Table", "AWS::SQS::Queue")
 
 
 def seconds(template, value, of):
-    """Each time-out that `value` may be, with the visibility that `of` comes to with it."""
+    """Returns each timeout that `value` may be, with the visibility timeout that `of` then is."""
     if isinstance(value, int) and isinstance(of, int):
         return [(value, of)]
     if not (isinstance(value, dict) and isinstance(of, dict) and "Fn::FindInMap" in of):
@@ -22,7 +21,7 @@ def seconds(template, value, of):
 
 
 def mappings(template):
-    """Each event source mapping: its name, its function and queue while the condition holds, and its properties."""
+    """Yields each event source mapping: name, function, queue, condition and properties."""
     functions = of_type(template, "AWS::Serverless::Function")
     for name, function in functions.items():
         for event in function["Properties"].get("Events", {}).values():
@@ -32,52 +31,52 @@ def mappings(template):
         properties = resource["Properties"]
         queue = target(properties["EventSourceArn"])
         rule("Condition" not in resource, f"{name}: its queue is left without workers")
-        then, otherwise = given(properties["FunctionName"], "HasDedicated")
+        then, otherwise = by_condition(properties["FunctionName"], "HasDedicated")
         yield name, target(then), queue, "HasDedicated", properties
         yield name, target(otherwise), queue, "not HasDedicated", properties
 
 
-def deliveries(template):
+def check_deliveries(template):
     queues, functions = of_type(template, "AWS::SQS::Queue"), of_type(template, "AWS::Serverless::Function")
     served = set()
     for name, function, queue_name, condition, mapping in mappings(template):
         served.add(queue_name)
         properties, queue = functions[function]["Properties"], queues[queue_name]["Properties"]
         role = properties["Environment"]["Variables"]["STEPLADDER_ROLE"]
-        which = 1 if condition.startswith("not ") else 0
-        visibility = given(queue["VisibilityTimeout"], "HasDedicated")[which]
-        most = given(mapping.get("ScalingConfig", {}).get("MaximumConcurrency"), "HasDedicated")[which]
+        index = 1 if condition.startswith("not ") else 0
+        visibility = by_condition(queue["VisibilityTimeout"], "HasDedicated")[index]
+        most = by_condition(mapping.get("ScalingConfig", {}).get("MaximumConcurrency"), "HasDedicated")[index]
         pairs = seconds(template, properties["Timeout"], visibility)
-        rule(pairs, f"{name}: the visibility of its queue does not follow its time-out")
+        rule(pairs, f"{name}: the visibility timeout of its queue does not follow its timeout")
         policy = queue.get("RedrivePolicy", {})
         receives = policy.get("maxReceiveCount", 0)
-        rule(policy, f"{name}: its queue has no dead letters")
+        rule(policy, f"{name}: its queue has no dead-letter queue")
         for timeout, seen in pairs or []:
             factor = 6 if role == "ingest" else 1
             rule(seen and seen >= max(timeout + 30, factor * timeout),
-                 f"{name}: {timeout} s of time-out and {seen} s of visibility")
+                 f"{name}: a timeout of {timeout} s and a visibility timeout of {seen} s")
             rule((seen or 0) * receives >= HOUR,
-                 f"{name}: throttled for {(seen or 0) * receives} s, a message is a dead letter that no code has seen")
-        rule(mapping.get("FunctionResponseTypes") == ["ReportBatchItemFailures"], f"{name}: a batch fails whole")
-        rule(most is not None, f"{name}: takes as many messages as there are, and Lambda throttles them")
-        rule(min(choices(template, most)) is None or min(choices(template, most)) >= 2, f"{name}: SQS wants 2 at least")
+                 f"{name}: throttled for {(seen or 0) * receives} s, a message becomes a dead letter that no code has seen")
+        rule(mapping.get("FunctionResponseTypes") == ["ReportBatchItemFailures"], f"{name}: a failed message fails its whole batch")
+        rule(most is not None, f"{name}: its mapping has no maximum concurrency, so Lambda throttles messages")
+        rule(min(choices(template, most)) is None or min(choices(template, most)) >= 2, f"{name}: the maximum concurrency must be at least 2")
         reserved = properties.get("ReservedConcurrentExecutions")
         if condition != "not HasDedicated":
             rule(reserved == {"Fn::If": ["HasReserve", most, {"Ref": "AWS::NoValue"}]},
-                 f"{name}: ReserveConcurrency does not reserve what it takes")
+                 f"{name}: ReserveConcurrency does not reserve its maximum concurrency")
         if role == "worker":
             variables = {**template["Globals"]["Function"]["Environment"]["Variables"], **properties["Environment"]["Variables"]}
             rule(str(variables["STEPLADDER_WORKER_TIMEOUT"]) == str(properties["Timeout"]),
-                 f"{name}: is told another time-out than it has")
+                 f"{name}: STEPLADDER_WORKER_TIMEOUT is not its timeout")
             rule(properties.get("RecursiveLoop") == "Allow",
                  f"{name}: Lambda ends a run after about 16 steps, because it takes the chain of invocations for a loop")
     for name, queue in queues.items():
         if "RedrivePolicy" in queue["Properties"]:
-            rule(name in served, f"{name}: nothing works on it")
+            rule(name in served, f"{name}: has no workers")
 
 
-def wakes(template):
-    """Whoever moves a run may send it to every queue of wakes, and each of these may bury what it gives up."""
+def check_wakes(template):
+    """Roles that send wakes may send to all queues of wakes, and each of these has a dead-letter queue."""
     served = {queue for _, function, queue, _, _ in mappings(template)
               if template["Resources"][function]["Properties"]["Environment"]["Variables"]["STEPLADDER_ROLE"] == "worker"}
     for name, role in of_type(template, "AWS::IAM::Role").items():
@@ -91,17 +90,17 @@ def wakes(template):
         dead = target(properties["RedrivePolicy"]["deadLetterTargetArn"])
         arns = queues[dead]["Properties"]["RedriveAllowPolicy"]["sourceQueueArns"]
         named = ":" + properties["QueueName"]["Fn::Sub"]
-        rule(any(arn.get("Fn::Sub", "").endswith(named) for arn in arns), f"{dead}: takes no dead letters of {queue}")
+        rule(any(arn.get("Fn::Sub", "").endswith(named) for arn in arns), f"{dead}: accepts no dead letters of {queue}")
 
 
-def functions(template):
+def check_functions(template):
     logs, roles = of_type(template, "AWS::Logs::LogGroup"), []
     for name, function in of_type(template, "AWS::Serverless::Function").items():
         properties = function["Properties"]
         roles.append(target(properties.get("Role")))
-        rule(roles[-1], f"{name}: has no role written by hand")
+        rule(roles[-1], f"{name}: has no explicit role")
         rule(target(properties["LoggingConfig"]["LogGroup"]) in logs, f"{name}: has no log group of its own")
-        rule(properties["LoggingConfig"]["LogFormat"] == "Text", f"{name}: the code prints JSON itself")
+        rule(properties["LoggingConfig"]["LogFormat"] == "Text", f"{name}: Lambda must not wrap the JSON of the code")
         rule(function["Metadata"]["BuildMethod"] == "rust-cargolambda", f"{name}: is built in another way")
     rule(len(set(roles)) == len(roles), "two functions share a role")
     for name, group in logs.items():
@@ -109,26 +108,26 @@ def functions(template):
     for name, stage in of_type(template, "AWS::ApiGatewayV2::Stage").items():
         group = logs.get(target(stage["Properties"]["AccessLogSettings"]["DestinationArn"]), {"Properties": {}})
         named = group["Properties"].get("LogGroupName", {}).get("Fn::Sub", "")
-        rule(named.startswith("/aws/vendedlogs/"), f"{name}: its log group uses up the account's resource policy")
+        rule(named.startswith("/aws/vendedlogs/"), f"{name}: its log group needs an entry in the account's resource policy")
 
 
-def queues(template):
+def check_queues(template):
     for name, queue in of_type(template, "AWS::SQS::Queue").items():
         properties = queue["Properties"]
         rule(properties.get("SqsManagedSseEnabled") is True, f"{name}: is not encrypted")
-        rule(properties.get("MaximumMessageSize") == 1048576, f"{name}: takes less than 1 MiB")
-        rule("Condition" not in queue, f"{name}: a parameter can delete it with what it holds")
+        rule(properties.get("MaximumMessageSize") == 1048576, f"{name}: accepts less than 1 MiB")
+        rule("Condition" not in queue, f"{name}: a parameter can delete it with its data")
         if "RedrivePolicy" not in properties:
             rule(properties["MessageRetentionPeriod"] == 1209600, f"{name}: dead letters are kept for less than 14 days")
-            rule("RedriveAllowPolicy" in properties, f"{name}: takes the dead letters of any queue")
+            rule("RedriveAllowPolicy" in properties, f"{name}: accepts the dead letters of any queue")
 
 
-def kept(template):
+def check_retention(template):
     for name, resource in of_type(template, *KEPT).items():
-        rule(resource.get("UpdateReplacePolicy") == "Retain", f"{name}: a replacement deletes what it holds")
+        rule(resource.get("UpdateReplacePolicy") == "Retain", f"{name}: a replacement deletes its data")
         rule(resource.get("DeletionPolicy") == "RetainExceptOnCreate",
-             f"{name}: the end of the stack deletes what it holds, or a failed first deployment leaves it")
-        rule("NamesStack" in as_list(resource.get("DependsOn")), f"{name}: is made before the stack's name is looked at")
+             f"{name}: the deletion of the stack deletes its data, or a failed first deployment leaves it")
+        rule("NamesStack" in as_list(resource.get("DependsOn")), f"{name}: is created before the name of the stack is checked")
     for name, resource in of_type(template, "AWS::DynamoDB::Table").items():
         properties = resource["Properties"]
         rule(properties.get("DeletionProtectionEnabled") == {"Fn::If": ["HasProtection", True, False]},

@@ -1,5 +1,6 @@
-//! On Lambda: `template.yaml` deployed through CloudFormation, every role a process of the binary under test. Events come
-//! in by queue and by HTTP, runs move through the queues, and all that is known of them is what an account's owner sees.
+//! On Lambda: `template.yaml` deployed through CloudFormation, every role a process of the binary
+//! under test. Events come in by queue and by HTTP, runs move through the queues, and all that is
+//! known of them is what an account's owner sees.
 
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ const EVENTS_DEAD: &str = "EventsDeadLettersUrl";
 const STEPS: &str = "StepsQueueUrl";
 const STEPS_DEAD: &str = "StepsDeadLettersUrl";
 
-/// A deployment takes ten seconds, so the tests that need no doubles share one. Nothing is set for OpenAI or Supabase.
+/// A deployment takes ten seconds, so the tests that need no doubles share one. Nothing is set for
+/// OpenAI or Supabase.
 async fn shared() -> &'static Deployed {
     static SHARED: OnceCell<Deployed> = OnceCell::const_new();
     SHARED.get_or_init(|| Deployed::start(&[])).await
@@ -78,7 +80,8 @@ async fn an_event_by_http_is_a_run_that_is_shown_to_whoever_has_the_token() {
 #[tokio::test]
 async fn a_browser_logs_in_with_the_token_and_pages_of_other_sites_cannot() {
     let stack = shared().await;
-    // what is answered is looked at, not followed: paths are absolute, and the emulator's have a prefix
+    // what is answered is looked at, not followed: paths are absolute, and the emulator's have a
+    // prefix
     let plain = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
     let browser = plain.build().expect("a client");
     let (url, own) = (stack.http_url(), stack.endpoint());
@@ -174,7 +177,7 @@ async fn dead_letters_are_counted_on_the_page_of_health_and_moved_back_from_it()
 async fn the_sweep_runs_each_minute_and_writes_where_the_queues_are() {
     let stack = shared().await;
     stack.advance(Duration::from_secs(61));
-    let swept = stack.line("sweep", "swept", |line| line["message"] == "swept").await;
+    let swept = stack.line("sweep", "sweep_completed", |line| line["activity"] == "sweep_completed").await;
     assert_eq!((&swept["role"], metric(&swept, "SweepTimers")), (&json!("sweep"), json!("Count")), "{swept}");
     let asked = json!({
         "TableName": stack.output("TableName"), "Key": {"PK": {"S": "S#queues"}, "SK": {"S": "M"}},

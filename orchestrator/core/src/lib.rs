@@ -7,6 +7,7 @@
 //!
 //! What is deliberately not here: storage, queues and the polling of handlers (the `engine` and `sdk` crates).
 
+pub mod activity;
 pub mod admits;
 pub mod bounds;
 pub mod cron;

@@ -4,6 +4,7 @@
 //! [`Engine`] ingests events, hops, sweeps and answers questions; [`Workers`] pull wakes from the queue and let the
 //! engine hop. The crate `stepladder-testkit` has an adapter in memory and the conformance suite.
 
+pub mod activity;
 pub mod clock;
 pub mod config;
 mod control;

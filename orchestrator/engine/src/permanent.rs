@@ -4,10 +4,8 @@
 use stepladder_core::RunId;
 
 use crate::EngineError;
+use crate::activity::Activity;
 use crate::ports::StoreError;
-
-/// The target of these lines.
-pub const TARGET: &str = "stepladder::permanent";
 
 /// Reports an error if it is permanent, and returns whether it is. Call this once for each attempt that failed by it,
 /// with what was attempted, for example `move a run`.
@@ -21,8 +19,7 @@ pub fn report(doing: &str, run: Option<RunId>, error: &StoreError) -> bool {
             "deploy the version that wrote it, or restore it from a copy; older versions may not read what newer ones write"
         }
     };
-    let run = run.map(tracing::field::display);
-    tracing::error!(target: "stepladder::permanent", run, doing, %error, advice, "permanent error");
+    Activity::PermanentError { run, doing, error: &error.to_string(), advice }.emit();
     true
 }
 

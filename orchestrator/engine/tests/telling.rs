@@ -54,7 +54,7 @@ async fn what_a_run_does_is_told_with_times() {
     assert_eq!(
         logged.lines(),
         [
-            "step waits function=f step=a attempt=1 key=f/0".to_owned(),
+            "step waits for a slot function=f step=a attempt=1 key=f/0".to_owned(),
             "run started function=f".into(),
             "step interrupted function=f step=a attempt=1".into(),
             "step started function=f step=a attempt=2".into(),
@@ -85,7 +85,7 @@ async fn a_step_that_waits_is_told_once_however_often_it_asks() {
         let wakes = vec![Wake { run, cause, group: "f".into() }];
         world.memory.commit(Commit { wakes, ..Commit::default() }).await.unwrap();
         support::hop_all(&world.memory, &engine).await;
-        assert_eq!(logged.lines(), ["step waits function=f step=a attempt=1 key=f/0"]);
+        assert_eq!(logged.lines(), ["step waits for a slot function=f step=a attempt=1 key=f/0"]);
     }
     world.settle(&engine).await;
     let counts = ["step waits", "run started", "run ended"].map(|line| logged.count(line));

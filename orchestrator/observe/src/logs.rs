@@ -1,24 +1,26 @@
-//! Logs as CloudWatch reads them: one JSON object a line, with what the event says, what the spans around it say, and
-//! who says it.
+//! Logs for CloudWatch: one JSON object per line. It holds the fields of the event, the fields of
+//! the spans around it, and the role, stack and code version of the process.
 //!
-//! A line is written whole, at once, under a lock that is held for nothing else. Whoever reads the lines may be slow;
-//! then so is whoever writes them: in Lambda that is a pipe to the platform. Lines that cannot be written are lost
-//! without a word, since there is nowhere to say it.
+//! Each line is written at once, under a lock that serves nothing else. A slow reader slows the
+//! process down; in Lambda the reader is the platform. A line that cannot be written is dropped
+//! silently.
 //!
-//! Not here: which metrics a line carries ([`crate::metrics`]), and lines for people, which are the command line's.
+//! Not here: the metrics in a line ([`crate::metrics`]), and the log lines of the command line
+//! tool.
 
 mod fields;
 mod libraries;
 mod line;
 
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde_json::Value;
+use stepladder_core::activity::{ACTIVITY_FIELD, PERMANENT_TARGET, RUN_TARGET, SWEEP_TARGET};
 use tracing::metadata::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{FilterExt, ParseError, Targets, filter_fn};
 use tracing_subscriber::layer::{Context, Filter, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
@@ -29,75 +31,77 @@ pub use libraries::may_be_written;
 pub use line::LINE_BYTES;
 use line::Line;
 
-use crate::metrics::{self, Said};
+use crate::metrics::{self, Origin};
 
-/// What comes first among the fields, since everybody looks for it.
-const FIRST: [&str; 4] = ["run", "function", "step", "attempt"];
+/// The fields that come first in a line, because readers look for them most often.
+const FIRST_FIELDS: [&str; 5] = [ACTIVITY_FIELD, "run", "function", "step", "attempt"];
 
-/// The most that a constant takes, in bytes of JSON.
+/// The maximum length of `role`, `stack`, `code` and `target`, in bytes of JSON.
 const CONSTANT_BYTES: usize = 1024;
 
-/// Who writes the lines, and which.
+/// The constant members of all lines, and the level from which lines are written.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// What this process does: `worker`, `ingest`, `sweep`, `http`.
+    /// The role of this process: `worker`, `ingest`, `sweep` or `http`.
     pub role: String,
-    /// The deployment that it belongs to; the dimension `Stack` of its metrics.
+    /// The name of the deployment. It is the dimension `Stack` of the metrics.
     pub stack: String,
-    /// The version of its code, as the deployment names it.
+    /// The version of the code, as the deployment names it.
     pub code: String,
-    /// Which lines are written, in the syntax of `RUST_LOG`, which is read when this is `None`: a level, or levels of
-    /// modules (`info,stepladder_engine=debug`). Blank means `info`. Libraries that see secrets write nothing below
-    /// `info`, whatever it says.
+    /// A level, or levels of modules (`info,stepladder_engine=debug`). If this is `None`, the
+    /// variable `RUST_LOG` is read. A blank text means `info`. Libraries that see secrets never log
+    /// below `info`.
     pub filter: Option<String>,
 }
 
-/// Starts logging for the whole process; a program that has set up its own logs keeps them.
+/// Starts logging for the whole process. A program that has set up its own logs keeps them.
 ///
-/// A filter that makes no sense is told in the first line, and then `info` is written.
+/// If the filter is invalid, the first line reports it and the level is `info`.
 pub fn start<W: Write + Send + 'static>(options: Options, writer: W) {
-    // a program that has set up its own logs keeps them
+    // the error says that the program has a subscriber already
     let _ = subscriber(options, writer).try_init();
 }
 
-/// The same for a part of a program, for a test.
+/// Returns the subscriber that [`start`] installs, for tests and for parts of a program.
 ///
 /// ```
 /// use stepladder_observe::logs::{self, Options};
 ///
 /// let options = Options { role: "worker".into(), stack: "prod".into(), ..Options::default() };
 /// tracing::subscriber::with_default(logs::subscriber(options, std::io::stdout()), || {
-///     tracing::info!(target: "stepladder::run", run = "01J", function = "enhance", "run started");
+///     tracing::info!(target: "stepladder::run", activity = "run_started", run = "01J", "run started");
 /// });
 /// ```
 pub fn subscriber<W: Write + Send + 'static>(options: Options, writer: W) -> impl Subscriber + Send + Sync {
     let levels = options.filter.clone().or_else(|| Some(std::env::var_os("RUST_LOG")?.to_string_lossy().into_owned()));
     let levels = levels.filter(|levels| !levels.trim().is_empty()).unwrap_or_else(|| "info".into());
     let logs = Logs::new(options, writer, Timestamp::now);
-    let filter = parse(&levels).unwrap_or_else(|bad| {
-        let told = format!("RUST_LOG is `{levels}`: {bad}; write it like info or stepladder_engine=debug");
-        logs.say(Level::WARN, module_path!(), &told);
+    let filter = parse(&levels).unwrap_or_else(|error| {
+        let message = format!("RUST_LOG is `{levels}`: {error}; write it like info or stepladder_engine=debug");
+        logs.write(Level::WARN, module_path!(), Some(message.into()), Fields::default());
         Targets::new().with_default(LevelFilter::INFO)
     });
     tracing_subscriber::registry().with(logs.with_filter(with_spans(filter)))
 }
 
-/// What runs do is written at `info` whatever is said of everything else, since metrics and alarms live on it. Only
-/// its own name silences it (`stepladder::run=off`).
+/// Parses the levels. Lines that carry metrics are written at `info` whatever the default level is,
+/// because alarms depend on them. Only a level for their own target silences them
+/// (`stepladder::run=off`).
 fn parse(levels: &str) -> Result<Targets, ParseError> {
-    // what is said later of the same target wins
-    let [runs, sweeps, errors] = [metrics::RUN_TARGET, metrics::SWEEP_TARGET, metrics::PERMANENT_TARGET];
-    format!("{runs}=info,{sweeps}=info,{errors}=info,{levels}").parse()
+    // a later level for the same target wins
+    format!("{RUN_TARGET}=info,{SWEEP_TARGET}=info,{PERMANENT_TARGET}=info,{levels}").parse()
 }
 
-/// Spans are known also where only warnings are written: they say whose warnings these are.
+/// Keeps spans at `info` also where only warnings are written: a warning needs the run that it
+/// concerns.
 fn with_spans<S: Subscriber>(filter: Targets) -> impl Filter<S> {
-    let spans = filter_fn(|of| of.is_span() && *of.level() <= Level::INFO).with_max_level_hint(LevelFilter::INFO);
-    let secretive = filter_fn(may_be_written).with_max_level_hint(LevelFilter::TRACE);
-    filter.and(secretive).or(spans)
+    let is_span = |metadata: &Metadata<'_>| metadata.is_span() && *metadata.level() <= Level::INFO;
+    let spans = filter_fn(is_span).with_max_level_hint(LevelFilter::INFO);
+    let without_secrets = filter_fn(may_be_written).with_max_level_hint(LevelFilter::TRACE);
+    filter.and(without_secrets).or(spans)
 }
 
-/// Writes the lines.
+/// The layer that writes the lines.
 struct Logs<W> {
     constants: [(&'static str, String); 3],
     stack: String,
@@ -113,14 +117,9 @@ impl<W: Write> Logs<W> {
         Self { constants, stack, now, writer: Mutex::new(writer) }
     }
 
-    fn say(&self, level: Level, target: &str, message: &str) {
-        self.write(level, target, Some(message.into()), Fields::default());
-    }
-
     fn write(&self, level: Level, target: &str, message: Option<Value>, mut fields: Fields) {
         let now = (self.now)();
-        let said = message.as_ref().and_then(Value::as_str).unwrap_or_default();
-        let metrics = metrics::members(&Said { target, message: said, stack: &self.stack, at: now }, &fields);
+        let metrics = metrics::members(&Origin { target, stack: &self.stack, at: now }, &fields);
         let mut line = Line::new();
         line.member("timestamp", format!("{now:.3}"));
         line.member("level", level.as_str());
@@ -128,7 +127,7 @@ impl<W: Write> Logs<W> {
         if let Some(message) = message {
             line.field("message", message);
         }
-        for name in FIRST {
+        for name in FIRST_FIELDS {
             if let Some(value) = fields.take(name) {
                 line.field(name, value);
             }
@@ -143,8 +142,8 @@ impl<W: Write> Logs<W> {
             line.member(name, value);
         }
         let text = line.finish();
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        // there is nowhere to say that a line could not be written
+        let mut writer = self.writer.lock();
+        // a line that cannot be written cannot be reported either
         let _ = writer.write_all(text.as_bytes()).and_then(|()| writer.flush());
     }
 }

@@ -1,103 +1,100 @@
-//! Metrics in log lines: what runs do becomes a metric in the line that says it, with no call to CloudWatch.
+//! CloudWatch metrics that are written as part of log lines, without a call to CloudWatch.
 //!
-//! The format is AWS's [Embedded metric format][emf] (EMF): a line that has `_aws` is a log event and a metric at once.
+//! The format is AWS's [embedded metric format][emf] (EMF): a line with the member `_aws` is both a
+//! log event and a metric. A line becomes a metric by its field `activity`, the name of an
+//! [`ActivityKind`]. The sentence of the line does not matter.
 //!
-//! | said (target `stepladder::run`) | metrics |
+//! | activity | metrics |
 //! | --- | --- |
-//! | `run started` | `RunsStarted` |
-//! | `run ended`, by its `status` | `RunsCompleted`, `RunsFailed`, `RunsCancelled` or `RunsSkipped`; `RunDuration` from `ms` |
-//! | `step succeeded` | `StepsSucceeded`; `StepDuration` from `ms` |
-//! | `step failed` | `AttemptsFailed`; `StepDuration` from `ms` |
-//! | `step interrupted` | `AttemptsInterrupted` |
-//! | `step waits` | `StepsWaiting` |
-//! | `swept` (target `stepladder::sweep`) | `SweepTimers` from `timers`, `SweepWatched` from `watched` |
-//! | `permanent error` (target `stepladder::permanent`) | `PermanentErrors` |
+//! | `run_started` | `RunsStarted` |
+//! | `run_ended` | by `status`: `RunsCompleted`, `RunsFailed`, `RunsCancelled` or `RunsSkipped`; `RunDuration` from `ms` |
+//! | `step_succeeded` | `StepsSucceeded`; `StepDuration` from `ms` |
+//! | `step_failed` | `AttemptsFailed`; `StepDuration` from `ms` |
+//! | `step_interrupted` | `AttemptsInterrupted` |
+//! | `step_enqueued` | `StepsWaiting` |
+//! | `sweep_completed` | `SweepTimers` from `timers`, `SweepWatched` from `watched` |
+//! | `permanent_error` | `PermanentErrors` |
 //!
-//! Everything else is a plain line. A line is read at least once, so a metric may be counted twice now and then.
+//! Other lines carry no metric. CloudWatch processes a line at least once, so it may count one
+//! twice.
 //!
-//! # What it costs
+//! # Costs
 //!
-//! CloudWatch bills each metric name with each combination of dimension values as one custom metric. So the dimensions
-//! are the stack, and the stack with the function: at most eleven metrics for each stack and again for each of its
-//! functions, two of the sweep, and the permanent errors. Run ids, step names and everything else that has many values are properties: they
-//! stand in the line, where Logs Insights finds them, and are never dimensions.
+//! CloudWatch bills each combination of a metric name and dimension values as one custom metric.
+//! Therefore the only dimensions are the stack, and the stack with the function. A stack has at
+//! most eleven metrics for itself and for each function, two for the sweep, and one for permanent
+//! errors. Run ids, step names and other fields with many values are properties of the line, never
+//! dimensions. CloudWatch Logs Insights finds them there.
 //!
 //! # Limits
 //!
-//! At most 100 metrics a directive, 30 dimensions a set, 1,024 characters a dimension's value, which is not empty and in
-//! printable ASCII, and 1 MB a line ([specification][emf], [Dimension]). Metrics here are a handful by construction, the
-//! values of dimensions are made to fit, and lines end at [`LINE_BYTES`](crate::logs::LINE_BYTES).
+//! The [specification][emf] allows 100 metrics per directive, 30 dimensions per set and 1 MB per
+//! line. A [dimension's value][Dimension] has 1 to 1,024 characters of printable ASCII. Values are
+//! changed to fit, and lines end at [`LINE_BYTES`](crate::logs::LINE_BYTES).
 //!
 //! [emf]: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 //! [Dimension]: https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_Dimension.html
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use stepladder_core::Status;
+use stepladder_core::activity::{ACTIVITY_FIELD, ActivityKind, RUN_TARGET};
 
 use crate::logs::Fields;
 
-/// The namespace of every metric.
+/// The namespace of all metrics.
 pub const NAMESPACE: &str = "Stepladder";
 
-/// Where the engine tells what runs do.
-pub const RUN_TARGET: &str = "stepladder::run";
-
-/// Where the engine tells what a sweep did.
-pub const SWEEP_TARGET: &str = "stepladder::sweep";
-
-/// Where every role tells of errors that no repetition can fix.
-pub const PERMANENT_TARGET: &str = "stepladder::permanent";
-
-/// The most characters of a dimension's value.
+/// The maximum number of characters in a dimension's value.
 const DIMENSION_CHARS: usize = 1024;
 
-/// Stands for a stack without a name, since a dimension's value may not be empty.
+/// The dimension `Stack` of a stack without a name, because a dimension's value must not be empty.
 const UNNAMED: &str = "unnamed";
 
-/// A metric, by what it counts or measures.
+/// A metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Metric {
-    /// Runs whose handler was run for the first time.
+    /// Runs that executed their handler for the first time.
     RunsStarted,
     /// Runs that returned a value.
     RunsCompleted,
-    /// Runs that failed for good.
+    /// Runs that failed.
     RunsFailed,
     /// Runs that were cancelled.
     RunsCancelled,
-    /// Runs that flow control dropped before they began.
+    /// Runs that flow control dropped before they started.
     RunsSkipped,
-    /// From the creation of a run to its end, waits and sleeps included.
+    /// The time from the creation of a run to its end, including waits and sleeps.
     RunDuration,
     /// Steps that returned a value.
     StepsSucceeded,
-    /// Attempts whose body failed, whether or not another follows.
+    /// Attempts whose body failed, whether or not they are retried.
     AttemptsFailed,
     /// Attempts whose worker died.
     AttemptsInterrupted,
-    /// Steps that found no free slot and joined a line.
+    /// Steps that found no free slot and were enqueued.
     StepsWaiting,
-    /// What one attempt's body took.
+    /// The time that the body of an attempt took.
     StepDuration,
     /// Timers that a sweep fired.
     SweepTimers,
-    /// Quiet runs that a sweep woke again.
+    /// Quiet runs that a sweep woke.
     SweepWatched,
-    /// Attempts of anything that failed by an error that no repetition can fix.
+    /// Attempts at any work that failed with an error that no retry can fix.
     PermanentErrors,
 }
 
-/// What a metric's values are, in CloudWatch's words.
+/// The unit of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Unit {
-    /// How many.
+    /// A number of occurrences.
     Count,
-    /// Thousandths of a second.
+    /// A duration in milliseconds.
     Milliseconds,
 }
 
 impl Metric {
-    /// Every metric that there is, for whoever checks alarms and dashboards against them.
+    /// All metrics, for checks of alarms and dashboards.
     pub const ALL: [Self; 14] = [
         Self::RunsStarted,
         Self::RunsCompleted,
@@ -115,7 +112,7 @@ impl Metric {
         Self::PermanentErrors,
     ];
 
-    /// The name in CloudWatch, which is the member of the line that holds the value.
+    /// The name in CloudWatch, and of the member of the line that holds the value.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -136,7 +133,7 @@ impl Metric {
         }
     }
 
-    /// What its values are.
+    /// The unit of its values.
     #[must_use]
     pub fn unit(self) -> Unit {
         match self {
@@ -158,7 +155,7 @@ impl Metric {
 }
 
 impl Unit {
-    /// The word in CloudWatch.
+    /// The name in CloudWatch.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -168,70 +165,76 @@ impl Unit {
     }
 }
 
-/// What was said, where, and when.
-pub(crate) struct Said<'a> {
+/// Where a log line comes from, and when it was written.
+pub(crate) struct Origin<'a> {
     pub(crate) target: &'a str,
-    pub(crate) message: &'a str,
     pub(crate) stack: &'a str,
     pub(crate) at: Timestamp,
 }
 
-/// The members that make a metric of a line; none for lines that are not one.
-pub(crate) fn members(said: &Said<'_>, fields: &Fields) -> Vec<(&'static str, Value)> {
-    let values = values(said, fields);
+/// Returns the members that make a metric of a line. The result is empty if the line carries no
+/// metric.
+pub(crate) fn members(origin: &Origin<'_>, fields: &Fields) -> Vec<(&'static str, Value)> {
+    let values = activity(origin, fields).map(|kind| values(kind, fields)).unwrap_or_default();
     if values.is_empty() {
         return Vec::new();
     }
-    let function = fields.text("function").and_then(dimension).filter(|_| said.target == RUN_TARGET);
+    let function = fields.text("function").and_then(dimension).filter(|_| origin.target == RUN_TARGET);
     let dimensions = if function.is_some() { json!([["Stack"], ["Stack", "Function"]]) } else { json!([["Stack"]]) };
     let metrics: Vec<_> =
         values.iter().map(|(metric, _)| json!({ "Name": metric.name(), "Unit": metric.unit().name() })).collect();
     let aws = json!({
-        "Timestamp": said.at.as_millisecond(),
+        "Timestamp": origin.at.as_millisecond(),
         "CloudWatchMetrics": [{ "Namespace": NAMESPACE, "Dimensions": dimensions, "Metrics": metrics }],
     });
-    let mut members = vec![("_aws", aws), ("Stack", dimension(said.stack).unwrap_or_else(|| UNNAMED.into()).into())];
+    let mut members = vec![("_aws", aws), ("Stack", dimension(origin.stack).unwrap_or_else(|| UNNAMED.into()).into())];
     members.extend(function.map(|function| ("Function", function.into())));
     members.extend(values.into_iter().map(|(metric, value)| (metric.name(), value)));
     members
 }
 
-fn values(said: &Said<'_>, fields: &Fields) -> Vec<(Metric, Value)> {
+/// Returns the kind of activity that a line reports. A kind under another's target is not ours.
+fn activity(origin: &Origin<'_>, fields: &Fields) -> Option<ActivityKind> {
+    let kind: ActivityKind = fields.text(ACTIVITY_FIELD)?.parse().ok()?;
+    (kind.target() == origin.target).then_some(kind)
+}
+
+fn values(kind: ActivityKind, fields: &Fields) -> Vec<(Metric, Value)> {
     let one = |metric| Some((metric, Value::from(1)));
     let field = |metric, name| number(fields.get(name)).map(|value| (metric, value));
-    let (first, second) = match (said.target, said.message) {
-        (RUN_TARGET, "run started") => (one(Metric::RunsStarted), None),
-        (RUN_TARGET, "run ended") => match fields.text("status").and_then(ending) {
+    let (first, second) = match kind {
+        ActivityKind::RunStarted => (one(Metric::RunsStarted), None),
+        ActivityKind::RunEnded => match fields.text("status").and_then(metric_of_end) {
             Some(metric) => (one(metric), field(Metric::RunDuration, "ms")),
             None => (None, None),
         },
-        (RUN_TARGET, "step succeeded") => (one(Metric::StepsSucceeded), field(Metric::StepDuration, "ms")),
-        (RUN_TARGET, "step failed") => (one(Metric::AttemptsFailed), field(Metric::StepDuration, "ms")),
-        (RUN_TARGET, "step interrupted") => (one(Metric::AttemptsInterrupted), None),
-        (RUN_TARGET, "step waits") => (one(Metric::StepsWaiting), None),
-        (SWEEP_TARGET, "swept") => (field(Metric::SweepTimers, "timers"), field(Metric::SweepWatched, "watched")),
-        (PERMANENT_TARGET, "permanent error") => (one(Metric::PermanentErrors), None),
-        _ => (None, None),
+        ActivityKind::StepSucceeded => (one(Metric::StepsSucceeded), field(Metric::StepDuration, "ms")),
+        ActivityKind::StepFailed => (one(Metric::AttemptsFailed), field(Metric::StepDuration, "ms")),
+        ActivityKind::StepInterrupted => (one(Metric::AttemptsInterrupted), None),
+        ActivityKind::StepEnqueued => (one(Metric::StepsWaiting), None),
+        ActivityKind::SweepCompleted => (field(Metric::SweepTimers, "timers"), field(Metric::SweepWatched, "watched")),
+        ActivityKind::PermanentError => (one(Metric::PermanentErrors), None),
+        ActivityKind::StepStarted | ActivityKind::StepChecked => (None, None),
     };
     first.into_iter().chain(second).collect()
 }
 
-fn ending(status: &str) -> Option<Metric> {
-    match status {
-        "Completed" => Some(Metric::RunsCompleted),
-        "Failed" => Some(Metric::RunsFailed),
-        "Cancelled" => Some(Metric::RunsCancelled),
-        "Skipped" => Some(Metric::RunsSkipped),
-        _ => None,
+fn metric_of_end(status: &str) -> Option<Metric> {
+    match status.parse().ok()? {
+        Status::Completed => Some(Metric::RunsCompleted),
+        Status::Failed => Some(Metric::RunsFailed),
+        Status::Cancelled => Some(Metric::RunsCancelled),
+        Status::Skipped => Some(Metric::RunsSkipped),
+        Status::Scheduled | Status::Running => None,
     }
 }
 
-/// A metric's value must be a number; nothing that is counted or timed here is negative.
+/// Returns the value if it is a number that is not negative, as all counts and durations are.
 fn number(value: Option<&Value>) -> Option<Value> {
     value.filter(|value| value.as_f64().is_some_and(|value| value >= 0.0)).cloned()
 }
 
-/// A value that CloudWatch takes for a dimension: printable ASCII, not blank, not too long.
+/// Makes a text fit for a dimension's value: printable ASCII, at most 1,024 characters, not blank.
 fn dimension(text: &str) -> Option<String> {
     let ascii = |char| if matches!(char, ' '..='~') { char } else { '_' };
     let value: String = text.trim().chars().take(DIMENSION_CHARS).map(ascii).collect();
@@ -243,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dimensions_take_what_cloudwatch_takes() {
+    fn dimension_values_are_changed_to_fit_cloudwatch() {
         assert_eq!(dimension("prod").as_deref(), Some("prod"));
         assert_eq!(dimension(" höhe\n2 ").as_deref(), Some("h_he_2"));
         assert_eq!(dimension(" \t"), None);
@@ -251,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn names_differ() {
+    fn metric_names_are_distinct() {
         let names: std::collections::HashSet<_> = Metric::ALL.iter().map(|metric| metric.name()).collect();
         assert_eq!(names.len(), Metric::ALL.len());
     }

@@ -1,15 +1,15 @@
-//! Traces: which trace this invocation belongs to, what it adds to it, and what it passes on.
+//! X-Ray traces: the trace of an invocation, and its subsegment.
 //!
-//! X-Ray links what happens by a header (`Root=…;Parent=…;Sampled=…`, [tracing header]). Lambda gives it to each
-//! invocation, and SQS carries it with each message in the system attribute `AWSTraceHeader` ([X-Ray and SQS]). A hop
-//! reads its [`Header`], adds a [`Subsegment`] to the trace through the [`Daemon`], and passes on a header that names
-//! that subsegment as the parent of whatever follows.
+//! X-Ray links invocations by a header (`Root=…;Parent=…;Sampled=…`, [tracing header]). Lambda
+//! passes it to each invocation. SQS carries it with each message, in the system attribute
+//! `AWSTraceHeader` ([X-Ray and SQS]). A hop reads its [`Header`] and sends a [`Subsegment`] to the
+//! [`Daemon`]. It passes on a header that names this subsegment as the parent of the next hops.
 //!
-//! The queue's adapter must send the header, and the engine between the two knows nothing of traces. So a hop runs in
-//! [`scope`], and the adapter asks for [`current`] whenever it sends.
+//! The queue's adapter sends the header, but the engine in between knows nothing of traces.
+//! Therefore a hop runs in [`scope`], and the adapter calls [`current`] when it sends.
 //!
-//! Not here: randomness (ids are made of bits that the caller gives), the clock, and the decision which invocations are
-//! traced, which is Lambda's.
+//! Not here: randomness (the caller passes the bits of an id), the clock, and the decision which
+//! invocations are traced, which Lambda makes.
 //!
 //! [tracing header]: https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
 //! [X-Ray and SQS]: https://docs.aws.amazon.com/xray/latest/devguide/xray-services-sqs.html
@@ -28,36 +28,36 @@ tokio::task_local! {
     static HEADER: String;
 }
 
-/// Runs a future within which [`current`] is `header`.
+/// Runs a future in which [`current`] returns `header`.
 ///
-/// It holds for what the future itself awaits, not for tasks that it spawns.
+/// Tasks that the future spawns are not included.
 pub async fn scope<F: Future>(header: String, future: F) -> F::Output {
     HEADER.scope(header, future).await
 }
 
-/// The header to send with a message, where one is known.
+/// Returns the header to send with a message, if there is one.
 #[must_use]
 pub fn current() -> Option<String> {
     HEADER.try_with(Clone::clone).ok()
 }
 
-/// Whether a trace is recorded.
+/// The sampling decision of a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sampling {
-    /// It is: `Sampled=1`.
+    /// The trace is recorded: `Sampled=1`.
     Yes,
-    /// It is not: `Sampled=0`.
+    /// The trace is not recorded: `Sampled=0`.
     No,
-    /// Nobody has said: no `Sampled`, or `Sampled=?`.
-    Open,
+    /// Not decided yet: `Sampled` is missing or `?`.
+    Undecided,
 }
 
-/// The id of a segment or subsegment: 64 bits, in 16 hexadecimal digits.
+/// The id of a segment or subsegment: 64 bits, written as 16 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SegmentId(u64);
 
 impl SegmentId {
-    /// An id of random bits, which should be different in all of a trace.
+    /// Creates an id from random bits. It should be unique within its trace.
     #[must_use]
     pub fn new(bits: u64) -> Self {
         Self(bits)
@@ -74,11 +74,12 @@ impl fmt::Display for SegmentId {
     }
 }
 
-/// A trace header. Its `Display` is the header's text.
+/// A trace header. `Display` writes the text of the header.
 ///
-/// `Self`, which load balancers add, and `Lineage`, in which Lambda counts invocations to find loops, are read over and
-/// not passed on: a run is a chain of invocations on purpose. That alone does not keep Lambda from stopping a chain at
-/// about 16 ([loops]), since the AWS SDK sends the platform's own header too: a worker needs `RecursiveLoop: Allow`.
+/// Two parts are ignored and not passed on: `Self`, which load balancers add, and `Lineage`, in
+/// which Lambda counts invocations to find loops. A run is a chain of invocations on purpose. A
+/// worker still needs `RecursiveLoop: Allow`, because the AWS SDK also sends the platform's own
+/// header. Otherwise Lambda stops a chain after about 16 invocations ([loops]).
 ///
 /// ```
 /// use stepladder_observe::trace::{Header, SegmentId};
@@ -100,17 +101,17 @@ pub struct Header {
 }
 
 impl Header {
-    /// The header of a trace that begins here: its id is the second `at`, and the lower 96 of the random `bits`.
+    /// Creates the header of a new trace. Its id consists of the second `at` and the lower 96
+    /// `bits`, which must be random.
     #[must_use]
     pub fn new(at: Timestamp, bits: u128, sampling: Sampling) -> Self {
-        // the id has 32 bits for the time, which last until 2106
+        // the id has 32 bits for the time: enough until 2106
         let second = at.as_second() as u32;
         Self { root: format!("1-{second:08x}-{:024x}", bits << 32 >> 32), parent: None, sampling }
     }
 
-    /// Reads a header, as Lambda's context, `_X_AMZN_TRACE_ID` and `AWSTraceHeader` have it. None when it names no trace.
-    ///
-    /// Parts that make no sense are read over.
+    /// Parses a header of Lambda's context, `_X_AMZN_TRACE_ID` or `AWSTraceHeader`. Returns `None`
+    /// if it names no trace. Invalid parts are ignored.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let parts = || text.split(';').filter_map(|part| part.trim().split_once('='));
@@ -120,43 +121,44 @@ impl Header {
         let sampling = match part("Sampled") {
             Some("1") => Sampling::Yes,
             Some("0") => Sampling::No,
-            Some(_) | None => Sampling::Open,
+            Some(_) | None => Sampling::Undecided,
         };
         Some(Self { root, parent, sampling })
     }
 
-    /// The header of this invocation where nobody hands one over: `_X_AMZN_TRACE_ID`.
+    /// Returns the header in the environment variable `_X_AMZN_TRACE_ID`, if it is valid.
     #[must_use]
     pub fn from_env() -> Option<Self> {
         Self::parse(&std::env::var("_X_AMZN_TRACE_ID").ok()?)
     }
 
-    /// The trace's id: `1-`, its second in 8 hexadecimal digits, `-`, 24 more digits.
+    /// Returns the trace id: `1-`, the second in 8 hexadecimal digits, `-`, and 24 more digits.
     #[must_use]
     pub fn trace_id(&self) -> &str {
         &self.root
     }
 
-    /// What called this.
+    /// Returns the segment that called this invocation.
     #[must_use]
     pub fn parent(&self) -> Option<SegmentId> {
         self.parent
     }
 
-    /// Whether the trace is recorded.
+    /// Returns the sampling decision.
     #[must_use]
     pub fn sampling(&self) -> Sampling {
         self.sampling
     }
 
-    /// The header for what follows from the subsegment `id`.
+    /// Returns the header for messages that this invocation sends, with the subsegment `id` as the
+    /// parent.
     ///
-    /// Of a trace that is not recorded no subsegment is sent, so its parent stays.
+    /// For a trace that is not recorded the parent does not change, because no subsegment is sent.
     #[must_use]
     pub fn pass_on(&self, id: SegmentId) -> Self {
         let parent = match self.sampling {
             Sampling::Yes => Some(id),
-            Sampling::No | Sampling::Open => self.parent,
+            Sampling::No | Sampling::Undecided => self.parent,
         };
         Self { parent, ..self.clone() }
     }
@@ -171,7 +173,7 @@ impl fmt::Display for Header {
         match self.sampling {
             Sampling::Yes => f.write_str(";Sampled=1"),
             Sampling::No => f.write_str(";Sampled=0"),
-            Sampling::Open => Ok(()),
+            Sampling::Undecided => Ok(()),
         }
     }
 }

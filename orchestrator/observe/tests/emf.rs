@@ -1,4 +1,5 @@
-//! Every kind of line against the embedded metric format: the schema (see `emf-schema.md`), and what no schema can say.
+//! Checks each kind of metric line against the embedded metric format: against its schema
+//! (`emf-schema.md`), and against the rules that no schema can express.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -6,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
+use stepladder_core::activity::{ActivityKind, PERMANENT_TARGET, RUN_TARGET, SWEEP_TARGET};
 use stepladder_observe::logs::{self, LINE_BYTES, Options};
 use stepladder_observe::metrics::Metric;
 use tracing::{error, info, info_span};
@@ -27,29 +29,30 @@ fn schema() -> Validator {
     jsonschema::validator_for(&serde_json::from_str(include_str!("emf-schema.json")).unwrap()).unwrap()
 }
 
-fn lines(stack: &str, say: impl FnOnce()) -> Vec<Value> {
+fn lines(stack: &str, log: impl FnOnce()) -> Vec<Value> {
     let out = Shared::default();
     let options =
         Options { role: "worker".into(), stack: stack.into(), code: "42".into(), filter: Some("info".into()) };
-    tracing::subscriber::with_default(logs::subscriber(options, out.clone()), say);
+    tracing::subscriber::with_default(logs::subscriber(options, out.clone()), log);
     let text = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// One of each kind that is a metric.
+/// One line for each metric. The sentences differ from those of the engine, because only the
+/// activity counts.
 fn metrics() -> Vec<Value> {
     lines("prod", || {
         let _hop = info_span!("hop", run = "01KAVZ9Y3M0000000000000001", function = "enhance").entered();
-        info!(target: "stepladder::run", "run started");
+        info!(target: RUN_TARGET, activity = "run_started", "off we go");
         for status in ["Completed", "Failed", "Cancelled", "Skipped"] {
-            info!(target: "stepladder::run", %status, ms = 90_000_u64, "run ended");
+            info!(target: RUN_TARGET, activity = "run_ended", %status, ms = 90_000_u64, "over");
         }
-        info!(target: "stepladder::run", step = "call", attempt = 1, ms = 812_u128, "step succeeded");
-        info!(target: "stepladder::run", step = "call", attempt = 1, ms = 0.5, error = "503", "step failed");
-        info!(target: "stepladder::run", step = "call", attempt = 1, "step interrupted");
-        info!(target: "stepladder::run", step = "call", "step waits");
-        info!(target: "stepladder::sweep", timers = 3, watched = 0, "swept");
-        error!(target: "stepladder::permanent", doing = "move a run", error = "AccessDenied", "permanent error");
+        info!(target: RUN_TARGET, activity = "step_succeeded", step = "call", attempt = 1, ms = 812_u128, "done");
+        info!(target: RUN_TARGET, activity = "step_failed", step = "call", attempt = 1, ms = 0.5, error = "503");
+        info!(target: RUN_TARGET, activity = "step_interrupted", step = "call", attempt = 1, "gone");
+        info!(target: RUN_TARGET, activity = "step_enqueued", step = "call", "in the queue");
+        info!(target: SWEEP_TARGET, activity = "sweep_completed", timers = 3, watched = 0, "clean");
+        error!(target: PERMANENT_TARGET, activity = "permanent_error", doing = "move a run", error = "AccessDenied", "!");
     })
 }
 
@@ -62,8 +65,8 @@ fn dimensions(line: &Value) -> &Value {
     &line["_aws"]["CloudWatchMetrics"][0]["Dimensions"]
 }
 
-/// What the specification asks of target members: they are there, and of the right type.
-fn refers_to_members(line: &Value) {
+/// Checks that the members to which a directive refers exist and have the right type.
+fn assert_references(line: &Value) {
     for directive in line["_aws"]["CloudWatchMetrics"].as_array().unwrap() {
         for name in names(line) {
             assert!(line[&name].is_number(), "{name} in {line}");
@@ -76,25 +79,25 @@ fn refers_to_members(line: &Value) {
 }
 
 #[test]
-fn every_kind_of_metric_is_as_cloudwatch_reads_it() {
+fn each_metric_line_follows_the_format() {
     let (schema, metrics) = (schema(), metrics());
     for line in &metrics {
-        let faults: Vec<_> = schema.iter_errors(line).map(|fault| fault.to_string()).collect();
-        assert!(faults.is_empty(), "{faults:?} in {line}");
-        refers_to_members(line);
+        let errors: Vec<_> = schema.iter_errors(line).map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?} in {line}");
+        assert_references(line);
         let at: jiff::Timestamp = line["timestamp"].as_str().unwrap().parse().unwrap();
         assert_eq!(line["_aws"]["Timestamp"], at.as_millisecond());
     }
-    let said: BTreeSet<_> = metrics.iter().flat_map(names).collect();
+    let emitted: BTreeSet<_> = metrics.iter().flat_map(names).collect();
     let known: BTreeSet<_> = Metric::ALL.iter().map(|metric| metric.name().to_owned()).collect();
-    assert_eq!(said, known);
+    assert_eq!(emitted, known);
 }
 
 #[test]
-fn each_thing_said_becomes_its_metrics() {
-    let told: Vec<_> = metrics().iter().map(|line| names(line).join(" ")).collect();
+fn each_activity_becomes_its_metrics_whatever_its_sentence() {
+    let found: Vec<_> = metrics().iter().map(|line| names(line).join(" ")).collect();
     assert_eq!(
-        told,
+        found,
         [
             "RunsStarted",
             "RunsCompleted RunDuration",
@@ -136,33 +139,37 @@ fn stack_and_function_are_the_only_dimensions() {
 }
 
 #[test]
-fn other_lines_are_no_metrics() {
+fn other_lines_carry_no_metric() {
     let lines = lines("prod", || {
-        info!(target: "stepladder::run", step = "call", "step started");
-        info!(target: "stepladder::run", step = "call", ms = 3, "step waited");
-        info!(target: "stepladder::run", status = "Unheard", ms = 3, "run ended");
-        info!(target: "stepladder::run::more", "run started");
-        info!("run started");
-        info!(target: "stepladder::sweep", timers = "many", "swept");
+        info!(target: RUN_TARGET, activity = "step_started", step = "call", "step started");
+        info!(target: RUN_TARGET, activity = "step_checked", step = "call", ms = 3, "step checked");
+        info!(target: RUN_TARGET, activity = "step_waited", step = "call", ms = 3, "step waited");
+        info!(target: RUN_TARGET, activity = "run_ended", status = "Unheard", ms = 3, "run ended");
+        info!(target: RUN_TARGET, activity = "run_ended", status = "Running", ms = 3, "run ended");
+        info!(target: RUN_TARGET, activity = "sweep_completed", timers = 3, watched = 0, "another's target");
+        info!(target: RUN_TARGET, "run started");
+        info!(target: "stepladder::run::more", activity = "run_started", "run started");
+        info!(activity = "run_started", "run started");
+        info!(target: SWEEP_TARGET, activity = "sweep_completed", timers = "many", "sweep completed");
     });
-    assert_eq!(lines.len(), 6);
+    assert_eq!(lines.len(), 10);
     for line in lines {
         assert!(line.get("_aws").is_none() && line.get("Stack").is_none(), "{line}");
     }
 }
 
 #[test]
-fn what_is_missing_or_strange_costs_no_metric_that_can_be_had() {
+fn a_missing_or_invalid_value_costs_only_its_own_metric() {
     let schema = schema();
     let long = "ü".repeat(5_000);
     let lines = [
-        lines("", || info!(target: "stepladder::run", step = "call", ms = -1, "step succeeded")),
-        lines(" ", || info!(target: "stepladder::run", function = "", ms = f64::NAN, "step failed")),
-        lines(&long, || info!(target: "stepladder::run", function = long, RunsStarted = "no", "run started")),
+        lines("", || info!(target: RUN_TARGET, activity = "step_succeeded", step = "call", ms = -1)),
+        lines(" ", || info!(target: RUN_TARGET, activity = "step_failed", function = "", ms = f64::NAN)),
+        lines(&long, || info!(target: RUN_TARGET, activity = "run_started", function = long, RunsStarted = "no")),
     ];
     for line in lines.iter().flatten() {
         assert!(schema.is_valid(line), "{line}");
-        refers_to_members(line);
+        assert_references(line);
     }
     assert_eq!(names(&lines[0][0]), ["StepsSucceeded"]);
     assert_eq!((dimensions(&lines[1][0]), &lines[1][0]["Stack"]), (&json!([["Stack"]]), &json!("unnamed")));
@@ -171,24 +178,25 @@ fn what_is_missing_or_strange_costs_no_metric_that_can_be_had() {
 }
 
 #[test]
-fn the_largest_line_is_a_metric_too() {
+fn the_largest_line_still_carries_its_metric() {
     let huge = "\u{1}".repeat(300_000);
     let lines = lines(&huge, || {
-        info!(target: "stepladder::run", function = huge, a = huge, b = huge, c = huge, d = huge, "step failed");
+        let activity = ActivityKind::StepFailed.name();
+        info!(target: RUN_TARGET, activity, function = huge, a = huge, b = huge, c = huge, d = huge);
     });
     assert!(schema().is_valid(&lines[0]));
-    refers_to_members(&lines[0]);
+    assert_references(&lines[0]);
     assert!(lines[0].to_string().len() <= LINE_BYTES);
 }
 
 #[test]
-fn the_schema_refuses_what_cloudwatch_would() {
+fn the_schema_refuses_invalid_lines() {
     let schema = schema();
     let good = metrics().swap_remove(1);
     assert!(schema.is_valid(&good));
-    let spoilt = |spoil: &dyn Fn(&mut Value)| {
+    let is_valid_after = |change: &dyn Fn(&mut Value)| {
         let mut line = good.clone();
-        spoil(&mut line);
+        change(&mut line);
         assert_ne!(line, good);
         schema.is_valid(&line)
     };
@@ -206,7 +214,7 @@ fn the_schema_refuses_what_cloudwatch_would() {
         ("/_aws/CloudWatchMetrics/0/Namespace", json!("n".repeat(1_025))),
     ];
     for (at, bad) in &sets {
-        assert!(!spoilt(&|line| *line.pointer_mut(at).unwrap() = bad.clone()), "{at} {bad}");
+        assert!(!is_valid_after(&|line| *line.pointer_mut(at).unwrap() = bad.clone()), "{at} {bad}");
     }
     for (at, missing) in [
         ("", "_aws"),
@@ -218,9 +226,12 @@ fn the_schema_refuses_what_cloudwatch_would() {
         (metric, "Name"),
     ] {
         let remove = |line: &mut Value| drop(line.pointer_mut(at).unwrap().as_object_mut().unwrap().remove(missing));
-        assert!(!spoilt(&remove), "without {at}/{missing}");
+        assert!(!is_valid_after(&remove), "without {at}/{missing}");
     }
     for at in ["/_aws", directive, metric] {
-        assert!(!spoilt(&|line| line.pointer_mut(at).unwrap()["Own"] = json!(1)), "{at} with a member of its own");
+        assert!(
+            !is_valid_after(&|line| line.pointer_mut(at).unwrap()["Own"] = json!(1)),
+            "{at} with a member of its own"
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
 use stepladder_core::RunId;
+use stepladder_core::activity::{ACTIVITY_FIELD, ActivityKind, RUN_TARGET};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::{DefaultGuard, Interest};
@@ -12,9 +13,6 @@ use tracing::{Event, Metadata, Subscriber};
 
 use super::Simulation;
 use super::invariants::{Broken, journal, rows};
-
-/// The target of the lines about runs.
-const TARGET: &str = "stepladder::run";
 
 /// How often each run was said to have started.
 #[derive(Clone, Default)]
@@ -27,19 +25,23 @@ impl Counted {
     }
 }
 
-/// A line's text and its run.
+/// The kind of activity that a log line reports, and its run.
 #[derive(Default)]
 struct Line {
-    says: String,
+    activity: Option<ActivityKind>,
     run: String,
 }
 
 impl Visit for Line {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == ACTIVITY_FIELD {
+            self.activity = value.parse().ok();
+        }
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        match field.name() {
-            "message" => self.says = format!("{value:?}"),
-            "run" => self.run = format!("{value:?}"),
-            _ => {}
+        if field.name() == "run" {
+            self.run = format!("{value:?}");
         }
     }
 }
@@ -50,7 +52,7 @@ impl Subscriber for Counted {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == TARGET && metadata.is_event()
+        metadata.target() == RUN_TARGET && metadata.is_event()
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -64,7 +66,7 @@ impl Subscriber for Counted {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line::default();
         event.record(&mut line);
-        if line.says == "run started" {
+        if line.activity == Some(ActivityKind::RunStarted) {
             *self.0.lock().expect("no panic").entry(line.run).or_default() += 1;
         }
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::de::IgnoredAny;
+use stepladder_engine::activity::Activity;
 use stepladder_engine::permanent;
 use stepladder_engine::ports::StoreError;
 
@@ -21,7 +22,7 @@ async fn sweep(process: Arc<Process>, published: Arc<AtomicBool>) -> Result<(), 
         permanent::report("sweep", None, error);
     };
     let swept = process.engine.sweep().await.inspect_err(reported)?;
-    tracing::info!(target: "stepladder::sweep", timers = swept.timers, watched = swept.watched, "swept");
+    Activity::SweepCompleted { timers: swept.timers, watched: swept.watched }.emit();
     // once a process: addresses change only with a deployment, which starts new processes
     if !published.load(Ordering::Relaxed) {
         process.aws.publish(&process.settings.queues).await.inspect_err(reported)?;

@@ -10,7 +10,7 @@ use stepladder_core::{StepId, Timestamp, WakeCause};
 
 use super::append::is_outcome;
 use super::settle::revealed_ahead;
-use super::telling::log_wait;
+use super::telling::{log_step_start, log_wait};
 use super::{Ack, Hop, MARGIN, Next, Running};
 use crate::config::Pace;
 use crate::ports::{EarlyWrite, LateWrite, StoreError};
@@ -291,8 +291,7 @@ impl Hop<'_> {
         self.executed = true;
         let steps: Vec<StepId> = starting.iter().map(|ready| ready.step.clone()).collect();
         for ready in starting {
-            let (run, function) = (self.state.run, &self.state.created.function);
-            tracing::info!(target: "stepladder::run", %run, %function, step = %ready.step, attempt = ready.attempt, "step started");
+            log_step_start(&self.state, &ready);
             let expires = now + ready.timeout;
             let holder = self.holder(&ready.step, ready.attempt);
             let watched = self.hops.watch(&ready, holder, (expires, self.deadline));

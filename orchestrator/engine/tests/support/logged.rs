@@ -8,7 +8,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Dispatch, Event, Metadata, Subscriber};
 
-/// A subscriber that keeps what is logged for its target: the message, then the fields but for the run's id.
+/// A subscriber that keeps what is logged for its target: the message, then the fields without `run` and `activity`.
 #[derive(Clone)]
 pub struct Logged {
     target: &'static str,
@@ -44,7 +44,7 @@ impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         match field.name() {
             "message" => self.0 = format!("{value:?}{}", self.0),
-            "run" => {}
+            "run" | "activity" => {}
             name => write!(self.0, " {name}={value:?}").unwrap(),
         }
     }

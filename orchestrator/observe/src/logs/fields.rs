@@ -1,4 +1,4 @@
-//! What an event or a span says, as JSON values of bounded size. Where they stand in a line is decided elsewhere.
+//! The fields of an event or a span, as JSON values of bounded size.
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
@@ -6,13 +6,13 @@ use std::fmt::{self, Write as _};
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 
-/// The most that one string takes in a line, in bytes of JSON: 64 KiB.
+/// The maximum length of a string in a line, in bytes of JSON.
 pub(crate) const STRING_BYTES: usize = 64 * 1024;
 
-/// Room for the mark behind what was cut.
+/// The space for the mark that follows a cut string.
 const MARK_BYTES: usize = 48;
 
-/// Names and values in the order in which they were recorded, each name once.
+/// Names and values, in the order in which they were recorded. Each name occurs once.
 #[derive(Debug, Default)]
 pub(crate) struct Fields(Vec<(&'static str, Value)>);
 
@@ -30,7 +30,7 @@ impl Fields {
         Some(self.0.remove(at).1)
     }
 
-    /// Adds what is not known here: whatever is nearer to the event wins.
+    /// Adds the fields of an outer span. Fields that exist already keep their values.
     pub(crate) fn add_missing(&mut self, outer: &Self) {
         for (name, value) in &outer.0 {
             if self.get(name).is_none() {
@@ -54,14 +54,14 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut text = Bounded::default();
-        // a value that cannot be formatted says as much as it wrote until then
+        let mut text = BoundedText::default();
+        // an error of the formatter keeps the text that was written before it
         let _ = write!(text, "{value:?}");
         self.set(field, Value::String(text.finish()));
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let mut text = Bounded::default();
+        let mut text = BoundedText::default();
         let _ = write!(text, "{value}");
         let mut source = value.source();
         while let Some(cause) = source {
@@ -96,19 +96,19 @@ impl Visit for Fields {
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        // JSON has no NaN and no infinity: they become null
+        // JSON has neither NaN nor infinity: they become null
         self.set(field, value.into());
     }
 }
 
-/// Text that keeps its beginning, and counts what comes after it.
+/// A writer that keeps the first bytes of a text and counts all of them.
 #[derive(Default)]
-struct Bounded {
+struct BoundedText {
     kept: String,
     bytes: usize,
 }
 
-impl Bounded {
+impl BoundedText {
     fn finish(self) -> String {
         if self.bytes == self.kept.len() {
             return cut(&self.kept, STRING_BYTES);
@@ -117,9 +117,9 @@ impl Bounded {
     }
 }
 
-impl fmt::Write for Bounded {
+impl fmt::Write for BoundedText {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // once something was left out nothing may follow
+        // after a part was left out, nothing may be added
         if self.bytes == self.kept.len() {
             let end = text.floor_char_boundary(STRING_BYTES - self.kept.len());
             self.kept.push_str(&text[..end]);
@@ -129,7 +129,8 @@ impl fmt::Write for Bounded {
     }
 }
 
-/// The text, or as much of its beginning as fits `room` bytes of JSON together with a mark that says what it was.
+/// Returns the text if it fits `room` bytes of JSON, else its beginning and a mark with its full
+/// length.
 pub(super) fn cut(text: &str, room: usize) -> String {
     if json_bytes(text) <= room { text.to_owned() } else { cut_marked(text, room, text.len()) }
 }
@@ -144,7 +145,7 @@ fn cut_marked(text: &str, room: usize, bytes: usize) -> String {
     format!("{}… [cut, {bytes} bytes]", &text[..end.unwrap_or(text.len())])
 }
 
-/// What a string takes in JSON, without its quotes.
+/// The length of a string in JSON, without its quotes.
 pub(super) fn json_bytes(text: &str) -> usize {
     text.chars().map(char_bytes).sum()
 }
@@ -162,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_those_of_the_json_that_is_written() {
+    fn computed_sizes_match_the_serialized_json() {
         for text in ["", "plain", "\"\\\n\r\t\u{8}\u{c}", "\0\u{1}\u{1f}\u{7f}", "é…😀\u{2028}"] {
             let written = serde_json::to_string(text).unwrap();
             assert_eq!(json_bytes(text) + 2, written.len(), "{text:?}");
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_string_keeps_its_beginning_and_says_how_long_it_was() {
+    fn a_cut_string_keeps_its_beginning_and_its_full_length() {
         assert_eq!(cut("short", 5), "short");
         let text = cut(&"é".repeat(1_000), 148);
         assert_eq!(text, format!("{}… [cut, 2000 bytes]", "é".repeat(50)));
@@ -179,8 +180,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_formatted_is_bounded_while_it_is_formatted() {
-        let mut text = Bounded::default();
+    fn debug_output_is_bounded_while_it_is_formatted() {
+        let mut text = BoundedText::default();
         for _ in 0..3 {
             text.write_str(&"é".repeat(STRING_BYTES / 4 + 1)).unwrap();
         }

@@ -1,9 +1,9 @@
-//! What libraries may write. Below `info` they write whole requests: event keys in paths, tokens in headers, events in
-//! bodies, signatures. So they are silent there, whatever `RUST_LOG` says.
+//! The libraries that must not log below `info`, whatever `RUST_LOG` says. There they log whole
+//! requests: event keys in paths, tokens in headers, events in bodies, signatures.
 
 use tracing::{Level, Metadata};
 
-/// Crates through which requests, responses and credentials pass, by the beginning of their targets.
+/// Crates that handle requests, responses and credentials, by the first segment of their targets.
 const LIBRARIES: [&str; 17] = [
     "async_openai",
     "axum",
@@ -24,9 +24,10 @@ const LIBRARIES: [&str; 17] = [
     "tower_http",
 ];
 
-/// Whether an event or a span may be written: it is at `info` or above, or of no library that sees secrets.
-pub fn may_be_written(of: &Metadata<'_>) -> bool {
-    *of.level() <= Level::INFO || !sees_secrets(of.target())
+/// Returns whether an event or a span may be written: it is at `info` or above, or its library sees
+/// no secrets.
+pub fn may_be_written(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::INFO || !sees_secrets(metadata.target())
 }
 
 fn sees_secrets(target: &str) -> bool {
@@ -39,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn libraries_are_told_from_the_code_of_users() {
+    fn libraries_are_distinguished_from_user_code() {
         for library in
             ["hyper::proto::h1::io", "aws_smithy_runtime::client", "aws_sigv4", "lambda_runtime::layers", "h2"]
         {

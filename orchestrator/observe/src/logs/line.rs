@@ -1,4 +1,4 @@
-//! One line: the order of its members, names that are taken, and its size. It knows neither clock nor writer.
+//! One log line: the order of its members, its reserved names, and its maximum size.
 
 use std::borrow::Cow;
 
@@ -7,24 +7,24 @@ use serde_json::Value;
 
 use super::fields::{STRING_BYTES, cut, json_bytes};
 
-/// The most that a line takes, in bytes: 256 KiB less what CloudWatch adds to each log event.
+/// The maximum length of a line, in bytes: 256 KiB minus the 26 bytes that CloudWatch adds.
 ///
-/// A log event may have 1 MB today ([PutLogEvents]); it was 256 KB for long, and is in some regions and in what reads
-/// logs after CloudWatch.
+/// A log event may have 1 MB today ([PutLogEvents]). The former limit of 256 KB still holds in some
+/// regions and in tools that read the logs.
 ///
 /// [PutLogEvents]: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutLogEvents.html
 pub const LINE_BYTES: usize = 256 * 1024 - 26;
 
-/// Kept free for what follows the fields: constants and metrics.
+/// Space that is reserved for the members after the fields: constants and metrics.
 const TAIL_BYTES: usize = 16 * 1024;
 
-/// Less room than this takes no string any more.
-const LEAST_BYTES: usize = 128;
+/// A field is left out if less space than this remains.
+const MIN_FIELD_BYTES: usize = 128;
 
-/// Members that every line has, so that a field of the same name must give way.
-const TAKEN: [&str; 7] = ["timestamp", "level", "target", "role", "stack", "code", "left_out"];
+/// Members that each line has. A field of such a name is renamed.
+const RESERVED_NAMES: [&str; 7] = ["timestamp", "level", "target", "role", "stack", "code", "left_out"];
 
-/// The members of a line, in their order.
+/// The members of a line, in order.
 #[derive(Debug)]
 pub(super) struct Line {
     members: Vec<(Cow<'static, str>, Value)>,
@@ -37,21 +37,22 @@ impl Line {
         Self { members: Vec::with_capacity(24), room: LINE_BYTES - TAIL_BYTES, left_out: 0 }
     }
 
-    /// Adds a member of the line's own.
+    /// Adds a member without a size check.
     pub(super) fn member(&mut self, name: &'static str, value: impl Into<Value>) {
         self.members.push((name.into(), value.into()));
     }
 
-    /// Adds a field as far as there is room. A name that the line itself uses becomes `fields.<name>`.
+    /// Adds a field if there is space. A reserved name becomes `fields.<name>`.
     pub(super) fn field(&mut self, name: &'static str, value: Value) {
-        // capitals and underscores begin the members of metrics
-        let taken = TAKEN.contains(&name) || name.starts_with(|first: char| first == '_' || first.is_ascii_uppercase());
-        let name = if taken { Cow::Owned(format!("fields.{name}")) } else { Cow::Borrowed(name) };
+        // the members of metrics start with a capital or an underscore
+        let is_reserved = RESERVED_NAMES.contains(&name)
+            || name.starts_with(|first: char| first == '_' || first.is_ascii_uppercase());
+        let name = if is_reserved { Cow::Owned(format!("fields.{name}")) } else { Cow::Borrowed(name) };
         if self.members.iter().any(|(known, _)| *known == name) {
             return;
         }
         let room = self.room.saturating_sub(json_bytes(&name) + 6);
-        if room < LEAST_BYTES {
+        if room < MIN_FIELD_BYTES {
             self.left_out += 1;
             return;
         }
@@ -67,12 +68,12 @@ impl Line {
         self.members.push((name, value));
     }
 
-    /// The line's text, with its end of line.
+    /// Returns the line as JSON, with a line feed.
     pub(super) fn finish(mut self) -> String {
         if self.left_out > 0 {
             self.member("left_out", self.left_out);
         }
-        // strings and numbers under distinct string keys always serialize
+        // strings and numbers under string keys always serialize
         let mut text = serde_json::to_string(&self).unwrap_or_default();
         text.push('\n');
         text
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_that_find_no_room_are_counted() {
+    fn fields_without_space_are_counted() {
         let names: Vec<&'static str> = vec!["a", "b", "c", "d", "e", "f"];
         let mut line = Line::new();
         for name in &names {

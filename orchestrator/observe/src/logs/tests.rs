@@ -1,20 +1,21 @@
-//! What is written for what is said.
+//! The log lines that tracing events become.
 
 use std::io;
 use std::sync::Arc;
 
 use serde_json::json;
+use stepladder_core::activity::{RUN_TARGET, SWEEP_TARGET};
 use tracing::{error, info, info_span, warn};
 
 use super::*;
 
-/// A writer whose text can be looked at.
+/// A writer whose text a test can read.
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Shared {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        self.0.lock().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -24,7 +25,7 @@ impl Write for Shared {
 
 impl Shared {
     fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        String::from_utf8(self.0.lock().clone()).unwrap()
     }
 
     fn lines(&self) -> Vec<Value> {
@@ -42,8 +43,8 @@ fn written(filter: &str, say: impl FnOnce()) -> Shared {
     out
 }
 
-/// Lines at a time that stands still.
-fn written_then(say: impl FnOnce()) -> String {
+/// Returns the log lines, at a fixed time.
+fn written_at_fixed_time(say: impl FnOnce()) -> String {
     let out = Shared::default();
     let logs = Logs::new(options(""), out.clone(), || "2026-01-01T10:20:30.5Z".parse().unwrap());
     tracing::subscriber::with_default(tracing_subscriber::registry().with(logs), say);
@@ -51,14 +52,14 @@ fn written_then(say: impl FnOnce()) -> String {
 }
 
 #[test]
-fn the_lines_in_the_documentation_are_what_is_written() {
-    let text = written_then(|| {
+fn the_documented_lines_are_those_that_are_written() {
+    let text = written_at_fixed_time(|| {
         let _hop = info_span!("hop", run = "01KAVZ9Y3M0000000000000001", function = "enhance", request_id = "c6af9ac6")
             .entered();
         warn!(target: "stepladder_aws::queue", left_ms = 1_200, "the deadline is near");
-        info!(target: "stepladder::run", step = "call", attempt = 2, ms = 812, "step succeeded");
-    }) + &written_then(|| {
-        info!(target: "stepladder::sweep", timers = 3, watched = 1, "swept");
+        info!(target: RUN_TARGET, activity = "step_succeeded", step = "call", attempt = 2, ms = 812, "step succeeded");
+    }) + &written_at_fixed_time(|| {
+        info!(target: SWEEP_TARGET, activity = "sweep_completed", timers = 3, watched = 1, "sweep completed");
     });
     let json = |line: &str| serde_json::from_str::<Value>(line).unwrap();
     let documented = include_str!("../lib.rs").lines().filter_map(|line| line.strip_prefix("//! "));
@@ -69,7 +70,7 @@ fn the_lines_in_the_documentation_are_what_is_written() {
 }
 
 #[test]
-fn what_the_event_says_goes_before_what_spans_say() {
+fn fields_of_the_event_hide_those_of_spans() {
     let out = written("info", || {
         let outer = info_span!("outer", run = "r1", depth = 1, late = tracing::field::Empty);
         let _outer = outer.clone().entered();
@@ -82,8 +83,8 @@ fn what_the_event_says_goes_before_what_spans_say() {
     assert_eq!(line["late"], true);
     let text = out.text();
     let order = ["timestamp", "level", "target", "message", "run", "attempt", "depth", "late", "role", "stack", "code"];
-    let places: Vec<_> = order.iter().map(|name| text.find(&format!("\"{name}\":")).unwrap()).collect();
-    assert!(places.is_sorted(), "{text}");
+    let positions: Vec<_> = order.iter().map(|name| text.find(&format!("\"{name}\":")).unwrap()).collect();
+    assert!(positions.is_sorted(), "{text}");
     assert_eq!(text.matches("\"attempt\"").count(), 1);
 }
 
@@ -118,21 +119,21 @@ fn values_keep_their_types() {
 }
 
 #[test]
-fn every_line_is_one_object_whatever_is_said() {
-    let nasty = "\0\u{1}\u{1b}[31m\"\\\n\r\n{\"level\":\"ERROR\"}\u{2028}\u{7f}";
+fn every_line_is_one_json_object_whatever_its_text() {
+    let hostile = "\0\u{1}\u{1b}[31m\"\\\n\r\n{\"level\":\"ERROR\"}\u{2028}\u{7f}";
     let out = written("info", || {
-        info!(run = nasty, error = %nasty, debug = ?nasty, "{nasty}");
+        info!(run = hostile, error = %hostile, debug = ?hostile, "{hostile}");
         info!("");
         info!(run = "no message");
     });
     assert_eq!(out.text().lines().count(), 3);
     let line = &out.lines()[0];
-    assert_eq!((&line["message"], &line["error"], &line["run"]), (&json!(nasty), &json!(nasty), &json!(nasty)));
+    assert_eq!((&line["message"], &line["error"], &line["run"]), (&json!(hostile), &json!(hostile), &json!(hostile)));
     assert_eq!(line["level"], "INFO");
 }
 
 #[test]
-fn a_huge_event_is_cut_and_stays_one_valid_line() {
+fn a_huge_event_becomes_one_valid_line() {
     let huge = "\u{1}é\"".repeat(100_000);
     let out = written("info", || {
         let _span = info_span!("hop", a = huge, b = huge, run = "r1").entered();
@@ -147,24 +148,24 @@ fn a_huge_event_is_cut_and_stays_one_valid_line() {
 }
 
 #[test]
-fn a_quiet_log_still_has_what_runs_do_and_whose_a_warning_is() {
+fn a_log_of_warnings_still_has_activities_and_the_run_of_a_warning() {
     let say = || {
         let _span = info_span!("hop", run = "r1").entered();
-        info!(target: "stepladder::run", function = "f", "run started");
+        info!(target: RUN_TARGET, function = "f", "run started");
         info!("chatter");
         warn!("trouble");
     };
-    let told = |out: Shared| out.lines().iter().map(|line| line["message"].clone()).collect::<Vec<_>>();
+    let messages = |out: Shared| out.lines().iter().map(|line| line["message"].clone()).collect::<Vec<_>>();
     let quiet = written("warn", say);
     assert_eq!(quiet.lines()[1]["run"], "r1");
-    assert_eq!(told(quiet), ["run started", "trouble"]);
-    assert_eq!(told(written("off", say)), ["run started"]);
-    assert_eq!(told(written("warn,stepladder::run=off", say)), ["trouble"]);
-    assert_eq!(told(written("  ", say)), ["run started", "chatter", "trouble"]);
+    assert_eq!(messages(quiet), ["run started", "trouble"]);
+    assert_eq!(messages(written("off", say)), ["run started"]);
+    assert_eq!(messages(written("warn,stepladder::run=off", say)), ["trouble"]);
+    assert_eq!(messages(written("  ", say)), ["run started", "chatter", "trouble"]);
 }
 
 #[test]
-fn a_filter_that_makes_no_sense_is_told_and_info_is_written() {
+fn an_invalid_filter_is_reported_and_the_level_is_info() {
     let out = written("stepladder=loud", || {
         tracing::debug!("not this");
         info!("but this");
@@ -172,13 +173,13 @@ fn a_filter_that_makes_no_sense_is_told_and_info_is_written() {
     let lines = out.lines();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert_eq!(lines[0]["level"], "WARN");
-    let told = lines[0]["message"].as_str().unwrap();
-    assert!(told.starts_with("RUST_LOG is `stepladder=loud`: ") && told.contains("write it like"), "{told}");
+    let message = lines[0]["message"].as_str().unwrap();
+    assert!(message.starts_with("RUST_LOG is `stepladder=loud`: ") && message.contains("write it like"), "{message}");
     assert_eq!(lines[1]["message"], "but this");
 }
 
 #[test]
-fn lines_that_cannot_be_written_stop_nobody() {
+fn a_line_that_cannot_be_written_is_dropped() {
     struct Broken;
     impl Write for Broken {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -188,10 +189,10 @@ fn lines_that_cannot_be_written_stop_nobody() {
             Ok(())
         }
     }
-    let mut went_on = false;
+    let mut continued = false;
     tracing::subscriber::with_default(subscriber(options("info"), Broken), || {
-        info!("nobody reads this");
-        went_on = true;
+        info!("lost");
+        continued = true;
     });
-    assert!(went_on);
+    assert!(continued);
 }

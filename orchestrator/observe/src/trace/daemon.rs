@@ -1,6 +1,7 @@
-//! The way to X-Ray: a daemon beside the program, which takes documents as UDP datagrams ([daemon]) and sends them on.
+//! Sends documents to the X-Ray daemon beside the program, as UDP datagrams ([daemon]).
 //!
-//! Nothing is awaited and nothing is retried: a trace that loses a piece is better than a hop that waits for one.
+//! Nothing is awaited or retried: a hop must not wait for a trace. A lost document is a gap in a
+//! trace.
 //!
 //! [daemon]: https://docs.aws.amazon.com/xray/latest/devguide/xray-api-sendingdata.html#xray-api-daemon
 
@@ -9,40 +10,42 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 
 use super::Subsegment;
 
-/// Where the daemon listens unless `AWS_XRAY_DAEMON_ADDRESS` says otherwise, as it does in Lambda.
+/// The address of the daemon if `AWS_XRAY_DAEMON_ADDRESS` is not set. Lambda sets it.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:2000";
 
-/// What goes before each document.
+/// The header that precedes each document.
 const PREFIX: &str = "{\"format\": \"json\", \"version\": 1}\n";
 
 /// Sends documents to X-Ray's daemon.
 #[derive(Debug)]
 pub struct Daemon {
-    way: Option<(UdpSocket, SocketAddr)>,
+    route: Option<(UdpSocket, SocketAddr)>,
 }
 
 impl Daemon {
-    /// The daemon at `AWS_XRAY_DAEMON_ADDRESS`.
+    /// Uses the daemon at `AWS_XRAY_DAEMON_ADDRESS`.
     #[must_use]
     pub fn from_env() -> Self {
         let address = std::env::var("AWS_XRAY_DAEMON_ADDRESS").unwrap_or_default();
         Self::at(if address.trim().is_empty() { DEFAULT_ADDRESS } else { &address })
     }
 
-    /// The daemon at `host:port`, or at `tcp:host:port udp:host:port`, of which the second counts.
+    /// Uses the daemon at `host:port`. The form `tcp:host:port udp:host:port` is accepted too; only
+    /// its UDP part is used.
     ///
-    /// An address that makes no sense is told in the log, and then nothing is sent.
+    /// An invalid address is logged, and then nothing is sent.
     #[must_use]
     pub fn at(address: &str) -> Self {
-        let way = open(address).inspect_err(|error| {
-            tracing::warn!(address, error = %error, "no traces: the address of X-Ray's daemon cannot be used");
+        let route = open(address).inspect_err(|error| {
+            tracing::warn!(address, error = %error, "the address of the X-Ray daemon is invalid; no traces are sent");
         });
-        Self { way: way.ok() }
+        Self { route: route.ok() }
     }
 
-    /// Sends a subsegment if there is something to send, and says whether it did; whether it arrived nobody knows.
+    /// Sends a subsegment, if its trace is recorded. Returns whether the datagram was sent; UDP
+    /// does not report whether it arrived.
     pub fn send(&self, subsegment: &Subsegment<'_>) -> bool {
-        let Some((socket, address)) = &self.way else { return false };
+        let Some((socket, address)) = &self.route else { return false };
         let Some(document) = subsegment.document() else { return false };
         socket.send_to(format!("{PREFIX}{document}").as_bytes(), address).is_ok()
     }
@@ -58,7 +61,7 @@ fn open(address: &str) -> io::Result<(UdpSocket, SocketAddr)> {
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     let socket = UdpSocket::bind(from)?;
-    // a full buffer drops a document; it never holds up a hop
+    // a full buffer drops the document instead of blocking the hop
     socket.set_nonblocking(true)?;
     Ok((socket, to))
 }

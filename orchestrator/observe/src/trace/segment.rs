@@ -1,6 +1,7 @@
-//! What one hop adds to a trace: a subsegment's document, as X-Ray reads it ([segment documents]).
+//! The subsegment of a hop, as a document for X-Ray ([segment documents]).
 //!
-//! Names and annotations are made to fit X-Ray's rules, so that a strange function id costs a letter and not the trace.
+//! Names and annotations are changed to fit X-Ray's rules. An unusual function id must not cost the
+//! trace.
 //!
 //! [segment documents]: https://docs.aws.amazon.com/xray/latest/devguide/xray-api-segmentdocuments.html
 
@@ -10,47 +11,51 @@ use serde_json::{Map, Value};
 
 use super::{Header, Sampling, SegmentId};
 
-/// The most that a document may have, in bytes: 64 kB.
+/// The maximum length of a document, in bytes.
 pub const DOCUMENT_BYTES: usize = 64_000;
 
-/// The most characters of a name.
+/// The maximum number of characters in a name.
 const NAME_CHARS: usize = 200;
-/// The most annotations that X-Ray keeps for a trace.
-const ANNOTATIONS: usize = 50;
-/// The most characters of an annotation's key.
+
+/// The maximum number of annotations that X-Ray keeps for a trace.
+const MAX_ANNOTATIONS: usize = 50;
+
+/// The maximum number of characters in an annotation's key.
 const KEY_CHARS: usize = 500;
-/// The most characters of an annotation's value.
+
+/// The maximum number of characters in an annotation's value.
 const VALUE_CHARS: usize = 1_000;
 
-/// How it went, in X-Ray's words.
+/// The outcome of a piece of work, in X-Ray's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Well.
+    /// It succeeded.
     Ok,
-    /// The request was at fault: a step's code failed.
+    /// The caller caused the failure: a step's code failed.
     Error,
-    /// The service was: storage or queue did not do their part.
+    /// The service caused the failure: the store or the queue failed.
     Fault,
 }
 
 /// A piece of work within a trace.
 #[derive(Debug, Clone)]
 pub struct Subsegment<'a> {
-    /// What the map of services shows. Letters, digits, blanks and `_.:/%&#=+\-@` are kept, 200 characters at most.
+    /// The name in the map of services: at most 200 letters, digits, spaces and `_.:/%&#=+\-@`. Other
+    /// characters are replaced.
     pub name: &'a str,
-    /// Its own id.
+    /// The id of this subsegment.
     pub id: SegmentId,
-    /// The trace and the parent, as they came in.
+    /// The header of the invocation, with the trace and the parent.
     pub header: &'a Header,
-    /// When it began.
+    /// The start of the work.
     pub start: Timestamp,
-    /// When it ended.
+    /// The end of the work.
     pub end: Timestamp,
-    /// How it went.
+    /// The outcome of the work.
     pub outcome: Outcome,
-    /// Whose call it is: `aws` or `remote`; none for code of one's own.
+    /// `aws` or `remote` for a call of another service, `None` for code of this program.
     pub namespace: Option<&'a str>,
-    /// What traces can be found by: `run`, `function`, `step`. Keys of letters, digits and `_`, 50 at most.
+    /// Keys and values by which traces are found, for example `run`. At most 50 are sent.
     pub annotations: &'a [(&'a str, &'a str)],
 }
 
@@ -73,13 +78,13 @@ struct Document<'a> {
 }
 
 impl Subsegment<'_> {
-    /// The document, where there is one to send: the trace is recorded, its header names a parent, and the document is
-    /// no larger than [`DOCUMENT_BYTES`].
+    /// Returns the document to send. It is `None` if the trace is not recorded, the header names no
+    /// parent, or the document would be longer than [`DOCUMENT_BYTES`].
     #[must_use]
     pub fn document(&self) -> Option<String> {
         match self.header.sampling() {
             Sampling::Yes => {}
-            Sampling::No | Sampling::Open => return None,
+            Sampling::No | Sampling::Undecided => return None,
         }
         let document = Document {
             name: name(self.name),
@@ -88,7 +93,7 @@ impl Subsegment<'_> {
             parent_id: self.header.parent()?.to_string(),
             r#type: "subsegment",
             start_time: seconds(self.start),
-            // a clock that was set back must not make it end before it began
+            // a clock that was set back must not make the end precede the start
             end_time: seconds(self.end.max(self.start)),
             error: self.outcome == Outcome::Error,
             fault: self.outcome == Outcome::Fault,
@@ -113,10 +118,10 @@ fn annotations(given: &[(&str, &str)]) -> Map<String, Value> {
     };
     let value = |text: &str| Value::String(text.chars().take(VALUE_CHARS).collect());
     let named = given.iter().filter(|(name, _)| !name.is_empty());
-    named.take(ANNOTATIONS).map(|(name, text)| (key(name), value(text))).collect()
+    named.take(MAX_ANNOTATIONS).map(|(name, text)| (key(name), value(text))).collect()
 }
 
-/// Seconds since 1970, with their fraction.
+/// Returns seconds since 1970, with a fraction.
 fn seconds(at: Timestamp) -> f64 {
     at.as_microsecond() as f64 / 1e6
 }

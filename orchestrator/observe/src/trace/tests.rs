@@ -1,4 +1,4 @@
-//! Headers, documents, and a real socket for a daemon.
+//! Headers, documents, and a UDP socket as the daemon.
 
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -35,7 +35,7 @@ fn document(subsegment: &Subsegment<'_>) -> Value {
 }
 
 #[test]
-fn headers_are_read_and_written_alike() {
+fn a_parsed_header_is_written_unchanged() {
     for rest in ["", ";Sampled=0", ";Sampled=1", ";Parent=53995c3f42cd8ad8", ";Parent=53995c3f42cd8ad8;Sampled=1"] {
         let text = format!("{ROOT}{rest}");
         assert_eq!(Header::parse(&text).unwrap().to_string(), text);
@@ -43,18 +43,18 @@ fn headers_are_read_and_written_alike() {
 }
 
 #[test]
-fn parts_that_are_not_passed_on_are_read_over() {
+fn unknown_parts_of_a_header_are_ignored() {
     let lambda = header(";Parent=53995c3f42cd8ad8;Sampled=1;Lineage=1:a87bd80c:0,25:68fd508a:5");
     assert_eq!(lambda, sampled());
     let balancer = "Self=1-67891234-12456789abcdef012345678; Sampled=? ;Root=1-5759e988-bd862e3fe1be46a994272793;x;=;;";
     let read = Header::parse(balancer).unwrap();
-    assert_eq!((read.parent(), read.sampling()), (None, Sampling::Open));
+    assert_eq!((read.parent(), read.sampling()), (None, Sampling::Undecided));
     assert_eq!(read.to_string(), ROOT);
     assert_eq!(header(";Parent=nonsense;Sampled=yes").to_string(), ROOT);
 }
 
 #[test]
-fn what_names_no_trace_is_no_header() {
+fn a_text_without_a_trace_id_is_not_a_header() {
     let garbage = [
         "",
         ";;;",
@@ -75,7 +75,7 @@ fn what_names_no_trace_is_no_header() {
 }
 
 #[test]
-fn a_new_trace_is_named_by_its_second_and_96_bits() {
+fn a_new_trace_id_has_the_second_and_96_random_bits() {
     let at = Timestamp::from_second(0x5759_e988).unwrap();
     let new = Header::new(at, u128::MAX - 1, Sampling::Yes);
     assert_eq!(new.to_string(), "Root=1-5759e988-fffffffffffffffffffffffe;Sampled=1");
@@ -83,7 +83,7 @@ fn a_new_trace_is_named_by_its_second_and_96_bits() {
 }
 
 #[test]
-fn what_follows_has_our_subsegment_for_a_parent_where_there_is_one() {
+fn a_passed_on_header_names_our_subsegment_if_the_trace_is_recorded() {
     let id = SegmentId::new(7);
     assert_eq!(sampled().pass_on(id).to_string(), format!("{ROOT};Parent=0000000000000007;Sampled=1"));
     let not = header(";Parent=53995c3f42cd8ad8;Sampled=0");
@@ -91,7 +91,7 @@ fn what_follows_has_our_subsegment_for_a_parent_where_there_is_one() {
 }
 
 #[test]
-fn a_daemon_receives_what_x_ray_reads() {
+fn a_daemon_receives_a_valid_document() {
     let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
     daemon.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let address = daemon.local_addr().unwrap();
@@ -120,7 +120,7 @@ fn a_daemon_receives_what_x_ray_reads() {
 }
 
 #[test]
-fn nothing_is_sent_of_a_trace_that_is_not_recorded() {
+fn nothing_is_sent_for_a_trace_that_is_not_recorded() {
     let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
     daemon.set_nonblocking(true).unwrap();
     let sender = Daemon::at(&daemon.local_addr().unwrap().to_string());
@@ -141,7 +141,7 @@ fn failures_are_flagged() {
 }
 
 #[test]
-fn names_and_annotations_are_made_to_fit() {
+fn names_and_annotations_are_changed_to_fit() {
     let header = sampled();
     let long = "é".repeat(2_000);
     let keys: Vec<String> = (0..60).map(|n| format!("key-{n}")).collect();
@@ -159,7 +159,7 @@ fn names_and_annotations_are_made_to_fit() {
 }
 
 #[test]
-fn what_is_too_large_is_not_sent() {
+fn a_document_that_is_too_large_is_not_sent() {
     let header = sampled();
     let long = "😀".repeat(1_000);
     let keys: Vec<String> = (0..50).map(|n| format!("k{n}")).collect();
@@ -171,7 +171,7 @@ fn what_is_too_large_is_not_sent() {
 }
 
 #[test]
-fn an_address_that_makes_no_sense_fails_nobody() {
+fn an_invalid_address_sends_nothing() {
     for address in ["", "nonsense", "127.0.0.1", "udp:", "127.0.0.1:99999999"] {
         assert!(!Daemon::at(address).send(&hop(&sampled())), "{address}");
     }
@@ -185,7 +185,7 @@ async fn a_header_is_current_within_its_scope_only() {
         tokio::task::yield_now().await;
         scope("inner".into(), async { current() }).await
     });
-    let (inner, beside) = tokio::join!(inner, async { current() });
-    assert_eq!((inner.as_deref(), beside), (Some("inner"), None));
+    let (inner, outside) = tokio::join!(inner, async { current() });
+    assert_eq!((inner.as_deref(), outside), (Some("inner"), None));
     assert_eq!(current(), None);
 }

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use owo_colors::OwoColorize;
 use stepladder_api::StepStatus;
 use stepladder_api::text::duration;
+use stepladder_core::activity::{ACTIVITY_FIELD, ActivityKind};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
@@ -22,8 +23,6 @@ use tracing_subscriber::layer::Context;
 use crate::terminal::text::one_line;
 use crate::terminal::{status, step_status};
 
-/// The target of events about the progress of runs.
-pub(super) const TARGET: &str = "stepladder::run";
 /// The target of the log lines of runs.
 pub(super) const LOG_TARGET: &str = "stepladder::log";
 
@@ -109,6 +108,7 @@ fn write_all(waiting: &Receiver<Line>, left_out: &AtomicU64) {
 /// The fields of a traced event.
 #[derive(Debug, Default)]
 struct Fields {
+    activity: Option<ActivityKind>,
     message: String,
     run: String,
     function: String,
@@ -134,9 +134,9 @@ impl Fields {
             return Some(self.log_line(&line, level));
         }
         // writing to a string does not fail
-        let _ = match self.message.as_str() {
-            "step succeeded" => write!(line, " {step} {}{attempt}", step_status(StepStatus::Completed)),
-            "step failed" => {
+        let _ = match self.activity? {
+            ActivityKind::StepSucceeded => write!(line, " {step} {}{attempt}", step_status(StepStatus::Completed)),
+            ActivityKind::StepFailed => {
                 let next = match self.retry_at.as_ref().and_then(|at| at.parse().ok()) {
                     Some(at) => {
                         let left = Duration::try_from(now.duration_until(at)).unwrap_or_default();
@@ -146,13 +146,17 @@ impl Fields {
                 };
                 write!(line, " {step} {next}{attempt}{error}")
             }
-            "run ended" => {
+            ActivityKind::RunEnded => {
                 let word = self.status.as_deref().unwrap_or_default();
                 write!(line, " run {}{error}", word.parse().map_or_else(|_| word.to_owned(), status))
             }
-            "run started" => write!(line, " {}", "run started".cyan()),
-            "step started" => write!(line, " {step} {}{attempt}", "started".dimmed()),
-            _ => return None,
+            ActivityKind::RunStarted => write!(line, " {}", "run started".cyan()),
+            ActivityKind::StepStarted => write!(line, " {step} {}{attempt}", "started".dimmed()),
+            ActivityKind::StepChecked
+            | ActivityKind::StepInterrupted
+            | ActivityKind::StepEnqueued
+            | ActivityKind::SweepCompleted
+            | ActivityKind::PermanentError => return None,
         };
         Some(line)
     }
@@ -184,6 +188,7 @@ impl Visit for Fields {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
+            ACTIVITY_FIELD => self.activity = value.parse().ok(),
             "message" => self.message = value.into(),
             "run" => self.run = value.into(),
             "function" => self.function = value.into(),
@@ -210,9 +215,13 @@ mod tests {
         Some(console::strip_ansi_codes(&line).into_owned())
     }
 
-    fn fields(message: &str) -> Fields {
+    fn message(message: &str) -> Fields {
+        Fields { activity: None, message: message.into(), ..fields(ActivityKind::StepStarted) }
+    }
+
+    fn fields(activity: ActivityKind) -> Fields {
         Fields {
-            message: message.into(),
+            activity: Some(activity),
             run: "01KAVZ9Y3M0000000000000001".into(),
             function: "enhance".into(),
             step: "call".into(),
@@ -227,24 +236,26 @@ mod tests {
             error: Some("503\nlater".into()),
             retry_at: Some("2026-01-01T10:20:32Z".into()),
             attempt: 2,
-            ..fields("step failed")
+            ..fields(ActivityKind::StepFailed)
         };
         assert_eq!(
             line(failed).as_deref(),
             Some("10:20:30 000001 enhance call failed, retried in 2.0 s (attempt 2): 503 later")
         );
-        assert_eq!(line(fields("step failed")).as_deref(), Some("10:20:30 000001 enhance call failed"));
+        assert_eq!(line(fields(ActivityKind::StepFailed)).as_deref(), Some("10:20:30 000001 enhance call failed"));
     }
 
     #[test]
     fn events_become_lines_and_lines_without_room_are_counted() {
+        use stepladder_core::activity::RUN_TARGET;
         use tracing_subscriber::layer::SubscriberExt;
 
         let (live, waiting) = Live::with_room(1);
         let subscriber = tracing_subscriber::registry().with(live.clone());
         tracing::subscriber::with_default(subscriber, || {
             for attempt in [1_u32, 2] {
-                tracing::info!(target: TARGET, run = %"01KAVZ9Y3M0000000000000001", function = %"f", step = %"s", attempt, "step succeeded");
+                let activity = ActivityKind::StepSucceeded.name();
+                tracing::info!(target: RUN_TARGET, activity, run = %"01KAVZ9Y3M0000000000000001", function = %"f", step = %"s", attempt, "any sentence");
             }
         });
         let Ok(Line::Text(line)) = waiting.try_recv() else { panic!("a line") };
@@ -257,20 +268,21 @@ mod tests {
     #[test]
     fn a_log_line_is_printed_whatever_its_text() {
         let logged =
-            Fields { log_level: Some(Level::WARN), fields: Some(r#"{"rows":7}"#.into()), ..fields("run ended") };
+            Fields { log_level: Some(Level::WARN), fields: Some(r#"{"rows":7}"#.into()), ..message("run ended") };
         assert_eq!(line(logged).as_deref(), Some(r#"10:20:30 000001 enhance call log run ended {"rows":7}"#));
-        let logged = Fields { log_level: Some(Level::INFO), step: String::new(), ..fields("two\nlines") };
+        let logged = Fields { log_level: Some(Level::INFO), step: String::new(), ..message("two\nlines") };
         assert_eq!(line(logged).as_deref(), Some("10:20:30 000001 enhance log two lines"));
     }
 
     #[test]
     fn the_end_of_a_run_has_its_status() {
-        let ended = Fields { status: Some("Completed".into()), step: String::new(), ..fields("run ended") };
+        let ended = Fields { status: Some("Completed".into()), step: String::new(), ..fields(ActivityKind::RunEnded) };
         assert_eq!(line(ended).as_deref(), Some("10:20:30 000001 enhance run Completed"));
     }
 
     #[test]
     fn an_unknown_event_takes_no_line() {
-        assert_eq!(line(fields("appended")), None);
+        assert_eq!(line(message("run started")), None);
+        assert_eq!(line(fields(ActivityKind::StepEnqueued)), None);
     }
 }

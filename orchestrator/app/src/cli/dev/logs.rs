@@ -4,6 +4,7 @@
 use std::io::{self, IsTerminal};
 
 use anstream::{AutoStream, ColorChoice};
+use stepladder_core::activity::RUN_TARGET;
 use tracing::Metadata;
 use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
@@ -12,7 +13,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt};
 
-use super::live::{LOG_TARGET, Live, TARGET};
+use super::live::{LOG_TARGET, Live};
 use crate::terminal::Stop;
 
 /// Starts logging. With `live`, the progress of runs is printed too.
@@ -25,7 +26,7 @@ pub(super) fn start(live: Option<Live>) -> Result<(), Stop> {
     let filter = EnvFilter::builder().parse(levels).map_err(|e| {
         Stop::problem(format!("RUST_LOG is `{levels}`: {e}; write it like info or stepladder_engine=debug"))
     })?;
-    let is_of_runs = |target: &str| matches!(target, TARGET | LOG_TARGET);
+    let is_of_runs = |target: &str| matches!(target, RUN_TARGET | LOG_TARGET);
     let shown = move |of: &Metadata<'_>| !is_of_runs(of.target()) && stepladder_observe::logs::may_be_written(of);
     let filter = filter.and(filter_fn(shown).with_max_level_hint(LevelFilter::TRACE));
     let coloured = AutoStream::choice(&io::stderr()) != ColorChoice::Never;

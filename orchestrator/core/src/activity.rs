@@ -1,0 +1,120 @@
+//! The kinds of activity that a process reports in its log.
+//!
+//! Metrics, saved log queries and `stepladder dev` recognise a log line by its kind, so the
+//! sentence of the line may change. The engine's `activity` module emits the lines.
+
+use std::str::FromStr;
+
+/// The field of a log line that holds the [name](ActivityKind::name) of its kind.
+pub const ACTIVITY_FIELD: &str = "activity";
+
+/// The tracing target of lines about runs and their steps.
+pub const RUN_TARGET: &str = "stepladder::run";
+
+/// The tracing target of lines about sweeps.
+pub const SWEEP_TARGET: &str = "stepladder::sweep";
+
+/// The tracing target of lines about errors that no retry can fix.
+pub const PERMANENT_TARGET: &str = "stepladder::permanent";
+
+/// What happened, without its details.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ActivityKind {
+    /// A run executed its handler for the first time.
+    RunStarted,
+    /// A run ended, with its `status`.
+    RunEnded,
+    /// The body of a step started.
+    StepStarted,
+    /// An attempt returned a value.
+    StepSucceeded,
+    /// An attempt failed. Another attempt may follow.
+    StepFailed,
+    /// A step that polls for a condition did not find it yet.
+    StepChecked,
+    /// The worker of an attempt died.
+    StepInterrupted,
+    /// A step found no free slot and was enqueued.
+    StepEnqueued,
+    /// A sweep was completed.
+    SweepCompleted,
+    /// Something failed with an error that no retry can fix.
+    PermanentError,
+}
+
+impl ActivityKind {
+    /// All kinds.
+    pub const ALL: [Self; 10] = [
+        Self::RunStarted,
+        Self::RunEnded,
+        Self::StepStarted,
+        Self::StepSucceeded,
+        Self::StepFailed,
+        Self::StepChecked,
+        Self::StepInterrupted,
+        Self::StepEnqueued,
+        Self::SweepCompleted,
+        Self::PermanentError,
+    ];
+
+    /// The value of the field `activity` of a log line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RunStarted => "run_started",
+            Self::RunEnded => "run_ended",
+            Self::StepStarted => "step_started",
+            Self::StepSucceeded => "step_succeeded",
+            Self::StepFailed => "step_failed",
+            Self::StepChecked => "step_checked",
+            Self::StepInterrupted => "step_interrupted",
+            Self::StepEnqueued => "step_enqueued",
+            Self::SweepCompleted => "sweep_completed",
+            Self::PermanentError => "permanent_error",
+        }
+    }
+
+    /// The tracing target under which lines of this kind are emitted.
+    #[must_use]
+    pub const fn target(self) -> &'static str {
+        match self {
+            Self::RunStarted
+            | Self::RunEnded
+            | Self::StepStarted
+            | Self::StepSucceeded
+            | Self::StepFailed
+            | Self::StepChecked
+            | Self::StepInterrupted
+            | Self::StepEnqueued => RUN_TARGET,
+            Self::SweepCompleted => SWEEP_TARGET,
+            Self::PermanentError => PERMANENT_TARGET,
+        }
+    }
+}
+
+/// The text is not the name of a kind of activity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a kind of activity")]
+pub struct UnknownActivity(String);
+
+impl FromStr for ActivityKind {
+    type Err = UnknownActivity;
+
+    fn from_str(name: &str) -> Result<Self, UnknownActivity> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| UnknownActivity(name.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_is_found_by_its_name() {
+        for kind in ActivityKind::ALL {
+            assert_eq!(kind.name().parse(), Ok(kind));
+        }
+        let error = "run started".parse::<ActivityKind>().unwrap_err();
+        assert_eq!(error.to_string(), "`run started` is not a kind of activity");
+    }
+}

@@ -1,0 +1,178 @@
+//! Emits what runs, sweeps and workers do, as log lines of a known kind.
+//!
+//! Each line has the field `activity`, which names its [`ActivityKind`]. Times are in milliseconds.
+//! A fact is reported once, after its write, by the process whose write succeeded: metrics count
+//! the lines.
+
+use std::time::Duration;
+
+use stepladder_core::activity::{ActivityKind, PERMANENT_TARGET, RUN_TARGET, SWEEP_TARGET};
+use stepladder_core::{RunId, Status, StepId, Timestamp};
+use tracing::field::display;
+
+/// Something that happened, with its details.
+#[derive(Debug, Clone, Copy)]
+pub enum Activity<'a> {
+    /// A run executed its handler for the first time.
+    RunStarted {
+        /// The run.
+        run: RunId,
+        /// The id of its function.
+        function: &'a str,
+    },
+    /// A run ended.
+    RunEnded {
+        /// The run.
+        run: RunId,
+        /// The id of its function.
+        function: &'a str,
+        /// How it ended.
+        status: Status,
+        /// The time since the run was created.
+        took: Duration,
+        /// The message of the error, if the run failed.
+        error: Option<&'a str>,
+    },
+    /// Something happened to an attempt at a step.
+    Step {
+        /// The run.
+        run: RunId,
+        /// The id of its function.
+        function: &'a str,
+        /// The step.
+        step: &'a StepId,
+        /// The attempt, counted from 1.
+        attempt: u32,
+        /// What happened.
+        change: StepChange<'a>,
+    },
+    /// A sweep was completed.
+    SweepCompleted {
+        /// The number of timers that it fired.
+        timers: usize,
+        /// The number of quiet runs that it woke.
+        watched: usize,
+    },
+    /// Something failed with an error that no retry can fix.
+    PermanentError {
+        /// The run, if the error concerns one.
+        run: Option<RunId>,
+        /// What was attempted, for example `move a run`.
+        doing: &'a str,
+        /// The error's message.
+        error: &'a str,
+        /// What an operator can do about it.
+        advice: &'a str,
+    },
+}
+
+/// What happened to an attempt at a step.
+#[derive(Debug, Clone, Copy)]
+pub enum StepChange<'a> {
+    /// Its body started.
+    Started,
+    /// Its body returned a value.
+    Succeeded {
+        /// The time that the body took.
+        took: Duration,
+    },
+    /// Its body failed.
+    Failed {
+        /// The time that the body took.
+        took: Duration,
+        /// The error's message.
+        error: &'a str,
+        /// The time of the next attempt, if there is one.
+        retry_at: Option<Timestamp>,
+    },
+    /// Its body polled for a condition and did not find it yet.
+    Checked {
+        /// The time that the body took.
+        took: Duration,
+        /// The time of the next check, if there is one.
+        retry_at: Option<Timestamp>,
+    },
+    /// Its worker died.
+    Interrupted,
+    /// It found no free slot and was enqueued.
+    Enqueued {
+        /// The key of the limit.
+        limit: &'a str,
+    },
+}
+
+impl Activity<'_> {
+    /// The kind under which logs and metrics know it.
+    #[must_use]
+    pub const fn kind(&self) -> ActivityKind {
+        match self {
+            Self::RunStarted { .. } => ActivityKind::RunStarted,
+            Self::RunEnded { .. } => ActivityKind::RunEnded,
+            Self::Step { change, .. } => match change {
+                StepChange::Started => ActivityKind::StepStarted,
+                StepChange::Succeeded { .. } => ActivityKind::StepSucceeded,
+                StepChange::Failed { .. } => ActivityKind::StepFailed,
+                StepChange::Checked { .. } => ActivityKind::StepChecked,
+                StepChange::Interrupted => ActivityKind::StepInterrupted,
+                StepChange::Enqueued { .. } => ActivityKind::StepEnqueued,
+            },
+            Self::SweepCompleted { .. } => ActivityKind::SweepCompleted,
+            Self::PermanentError { .. } => ActivityKind::PermanentError,
+        }
+    }
+
+    /// Emits the log line.
+    pub fn emit(&self) {
+        let activity = self.kind().name();
+        match *self {
+            Self::RunStarted { run, function } => {
+                tracing::info!(target: RUN_TARGET, activity, %run, %function, "run started");
+            }
+            Self::RunEnded { run, function, status, took, error } => {
+                let ms = millis(took);
+                tracing::info!(target: RUN_TARGET, activity, %run, %function, %status, ms, error, "run ended");
+            }
+            Self::Step { run, function, step, attempt, change } => match change {
+                StepChange::Started => {
+                    tracing::info!(target: RUN_TARGET, activity, %run, %function, %step, attempt, "step started");
+                }
+                StepChange::Succeeded { took } => {
+                    let ms = millis(took);
+                    tracing::info!(target: RUN_TARGET, activity, %run, %function, %step, attempt, ms, "step succeeded");
+                }
+                StepChange::Failed { took, error, retry_at } => {
+                    let (ms, retry_at) = (millis(took), retry_at.map(display));
+                    tracing::info!(
+                        target: RUN_TARGET, activity, %run, %function, %step, attempt, ms, error, retry_at, "step failed"
+                    );
+                }
+                StepChange::Checked { took, retry_at } => {
+                    let (ms, retry_at) = (millis(took), retry_at.map(display));
+                    tracing::info!(
+                        target: RUN_TARGET, activity, %run, %function, %step, attempt, ms, retry_at, "step checked"
+                    );
+                }
+                StepChange::Interrupted => {
+                    tracing::info!(target: RUN_TARGET, activity, %run, %function, %step, attempt, "step interrupted");
+                }
+                StepChange::Enqueued { limit } => {
+                    tracing::info!(
+                        target: RUN_TARGET, activity, %run, %function, %step, attempt, key = %limit,
+                        "step waits for a slot"
+                    );
+                }
+            },
+            Self::SweepCompleted { timers, watched } => {
+                tracing::info!(target: SWEEP_TARGET, activity, timers, watched, "sweep completed");
+            }
+            Self::PermanentError { run, doing, error, advice } => {
+                let run = run.map(display);
+                tracing::error!(target: PERMANENT_TARGET, activity, run, doing, %error, advice, "permanent error");
+            }
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
