@@ -27,13 +27,15 @@ pub struct Config {
     pub lease_margin: Duration,
     /// Added to the worker's time-out to make a message's visibility.
     pub visibility_margin: Duration,
-    /// Parallel steps up to this many run side by side in one invocation; of more, each gets its own wake.
+    /// Parallel steps up to this many run side by side in one invocation; of more, each gets its
+    /// own wake.
     pub side_by_side: usize,
-    /// Whether no other process can be working on the same storage (a local server that holds its file's lock): then
-    /// leases of other processes are void.
+    /// Whether no other process can be working on the same storage (a local server that holds its
+    /// file's lock): then leases of other processes are void.
     pub is_only_process: bool,
-    /// Every wait before a retry is this long, whatever function, step and error say: for tests and demonstrations. Checks
-    /// that find that it is not time yet are repeated no later than they would be.
+    /// Every wait before a retry is this long, whatever function, step and error say: for tests and
+    /// demonstrations. Checks that find that it is not time yet are repeated no later than they
+    /// would be.
     pub retry_delay: Option<Duration>,
     /// The version of the code, written into every record.
     pub code: Arc<str>,
@@ -59,8 +61,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// How long a received wake stays invisible: the worker's time-out and a margin (rule 13). Whose wake it will be is
-    /// not known before, so the longest of all counts.
+    /// How long a received wake stays invisible: the worker's time-out and a margin (rule 13).
+    /// Whose wake it will be is not known before, so the longest of all counts.
     pub fn visibility(&self) -> Duration {
         let longest = self.worker_timeouts.values().fold(self.worker_timeout, |longest, own| longest.max(*own));
         longest + self.visibility_margin
@@ -71,8 +73,8 @@ impl Config {
         self.worker_timeouts.get(function).copied().unwrap_or(self.worker_timeout)
     }
 
-    /// The longest step that fits into a worker of this function. What is left over is for loading and for writing the
-    /// outcome.
+    /// The longest step that fits into a worker of this function. What is left over is for loading
+    /// and for writing the outcome.
     pub fn longest_step(&self, function: &str) -> Duration {
         self.worker_timeout_of(function).saturating_sub(Duration::from_secs(5))
     }

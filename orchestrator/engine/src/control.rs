@@ -1,4 +1,5 @@
-//! What people do to runs from outside: cancel, rerun, skip a wait; one run, or all that a filter finds.
+//! What people do to runs from outside: cancel, rerun, skip a wait; one run, or all that a filter
+//! finds.
 
 mod bulk;
 mod rerun;
@@ -26,8 +27,8 @@ pub struct Control {
 }
 
 impl Control {
-    /// Cancels a run. A body that runs ends, but its outcome is refused. A finished run stays as it is; its finishing
-    /// work is done again (rule 28).
+    /// Cancels a run. A body that runs ends, but its outcome is refused. A finished run stays as it
+    /// is; its finishing work is done again (rule 28).
     ///
     /// # Errors
     /// [`EngineError::NotFound`] for an unknown run; [`EngineError::Store`].

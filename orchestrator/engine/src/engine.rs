@@ -55,8 +55,8 @@ impl Engine {
     /// Creates an engine for these functions, on the machine's clock and randomness.
     ///
     /// # Errors
-    /// When a function cannot work: an id that is used twice, a limit of 0, a default timeout that no worker can fit. The
-    /// sentence names the function.
+    /// When a function cannot work: an id that is used twice, a limit of 0, a default timeout that
+    /// no worker can fit. The sentence names the function.
     pub fn new(
         backend: Arc<dyn Backend>,
         programs: Vec<Arc<dyn Program>>,
@@ -114,23 +114,26 @@ impl Engine {
         Self { runtime, functions, subscriptions, intake, query, control, hops, sweep }
     }
 
-    /// Creates the same engine over a backend of its own, for the thread that supervises this engine's bodies: they may
-    /// have blocked the threads, and so the connections, that this engine writes with. The two share the list of running
-    /// bodies ([`Engine::expel_overdue`]) and nothing else that changes.
+    /// Creates the same engine over a backend of its own, for the thread that supervises this
+    /// engine's bodies: they may have blocked the threads, and so the connections, that this engine
+    /// writes with. The two share the list of running bodies ([`Engine::expel_overdue`]) and
+    /// nothing else that changes.
     pub fn supervisor(&self, backend: Arc<dyn Backend>) -> Self {
         Self::assemble(self.runtime.over(backend), self.hops.listened, self.hops.bodies.clone())
     }
 
-    /// Moves the run of a delivered wake, and acknowledges the wake. The hop has the time of a worker of its function.
+    /// Moves the run of a delivered wake, and acknowledges the wake. The hop has the time of a
+    /// worker of its function.
     ///
     /// # Errors
-    /// When not even the wish to try again later could be written; the queue delivers the wake again.
+    /// When not even the wish to try again later could be written; the queue delivers the wake
+    /// again.
     pub async fn hop(&self, delivery: Delivery) -> Result<(), StoreError> {
         self.hops.hop(delivery, None).await
     }
 
-    /// The same, in an invocation that ends at `deadline`, whatever runs then. A step that does not fit into the remaining
-    /// time is handed to a fresh invocation, once.
+    /// The same, in an invocation that ends at `deadline`, whatever runs then. A step that does not
+    /// fit into the remaining time is handed to a fresh invocation, once.
     ///
     /// # Errors
     /// The same as for [`Engine::hop`].
@@ -138,16 +141,18 @@ impl Engine {
         self.hops.hop(delivery, Some(deadline)).await
     }
 
-    /// Sends the timers and cron ticks that fall due, and looks after quiet runs. Call it once a minute; any number of
-    /// processes may call it at the same time.
+    /// Sends the timers and cron ticks that fall due, and looks after quiet runs. Call it once a
+    /// minute; any number of processes may call it at the same time.
     ///
     /// # Errors
-    /// [`StoreError`]; the next sweep begins after the last minute that this one has sent completely.
+    /// [`StoreError`]; the next sweep begins after the last minute that this one has sent
+    /// completely.
     pub async fn sweep(&self) -> Result<SweepReport, StoreError> {
         self.sweep.sweep().await
     }
 
-    /// Fails the attempts whose bodies should have stopped and did not (rule 29). Returns their steps.
+    /// Fails the attempts whose bodies should have stopped and did not (rule 29). Returns their
+    /// steps.
     ///
     /// # Errors
     /// [`StoreError`]; what was not written is found again at the next call.

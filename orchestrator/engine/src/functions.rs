@@ -1,5 +1,5 @@
-//! The functions that an engine knows: their versions, whether they are paused, and whether a recorded run replays
-//! under other code.
+//! The functions that an engine knows: their versions, whether they are paused, and whether a
+//! recorded run replays under other code.
 
 pub mod check;
 mod pause;
@@ -32,7 +32,8 @@ impl Functions {
         self.runtime.specs()
     }
 
-    /// The retries of a function in this process; `None` if it is not registered. A step may have retries of its own.
+    /// The retries of a function in this process; `None` if it is not registered. A step may have
+    /// retries of its own.
     pub fn retries_of(&self, function: &str) -> Option<RetryPolicy> {
         let policy = &self.runtime.program(function)?.spec().retry;
         let delay = self.runtime.config.retry_delay;

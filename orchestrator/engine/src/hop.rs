@@ -1,8 +1,9 @@
-//! A hop: one invocation that moves a run forward. Load, replay, execute, append, hand over.
+//! A hop: one invocation that moves a run forward. It loads, replays, executes, appends and hands
+//! over.
 //!
-//! The hop itself is a loop of three: what does the handler wait for (`hop/settle.rs`), which bodies start here
-//! (`hop/start.rs`), and what came of them (`hop/outcomes.rs`). Whatever is refused or overtaken ends in
-//! [`Next::Again`]: the run is replayed from its journal and everything is decided anew (rule 2).
+//! The hop is a loop of three parts. `hop/settle.rs` finds what the handler waits for,
+//! `hop/start.rs` starts bodies, and `hop/outcomes.rs` handles their outcomes. After a refused or
+//! conflicting write, [`Next::Again`] replays the run from its journal and decides again (rule 2).
 
 mod announce;
 mod append;
@@ -52,9 +53,9 @@ pub(crate) use supervise::RunningBodies;
 pub use supervise::RunningBody;
 pub(crate) use telling::{log_attempt, log_end, log_skipped};
 
-/// How long a run waits for a function that nobody has registered, before it looks again.
+/// How long a run waits before it looks again for a function that is not registered.
 const UNREGISTERED: Duration = Duration::from_secs(60);
-/// What an invocation keeps for itself when it goes on to a further step.
+/// The time that an invocation reserves for its own work when it goes on to another step.
 const MARGIN: Duration = Duration::from_secs(2);
 
 /// Moves runs: one hop for each delivered wake.
@@ -65,11 +66,11 @@ pub(crate) struct Hops {
     pub(crate) slots: Arc<Slots>,
     pub(crate) subscriptions: Arc<Subscriptions>,
     pub(crate) intake: Arc<Intake>,
-    /// Which ends of runs some function listens to.
+    /// The ends of runs that functions listen to.
     pub(crate) listened: EndListeners,
     /// Bodies that run in this process.
     pub(crate) bodies: RunningBodies,
-    /// Whether hops hand over at their next step instead of going on.
+    /// Whether hops hand over at their next step instead of going on in the same invocation.
     pub(crate) stopping: AtomicBool,
 }
 
@@ -78,46 +79,46 @@ struct Hop<'e> {
     hops: &'e Hops,
     program: Arc<dyn Program>,
     wake: Wake,
-    /// To acknowledge the wake with, once what it asks for is done or has its own wake.
+    /// Acknowledges the wake, once its work is done or has its own wake.
     receipt: Receipt,
     state: RunState,
-    /// What goes out with the next append.
+    /// The commit that goes out with the next append.
     commit: Commit,
-    /// Outcomes that the handler has been shown ahead of the journal; they go out with the next append.
+    /// Outcomes that the handler has seen before the journal has them. The next append writes them.
     pending: Vec<Entry>,
-    /// How many of the journal's outcomes the session has been given.
+    /// How many of the journal's outcomes the session has received.
     shown: usize,
     limits: Vec<Limit>,
-    /// Those on runs as wholes.
+    /// Limits on whole runs.
     run_limits: Vec<Limit>,
-    /// Names what this hop holds (rule 20).
+    /// Identifies the slots of this hop (rule 20).
     id: u64,
-    /// Slots that were taken for attempts that are not written down yet.
+    /// Slots acquired for attempts that are not in the journal yet.
     taken: Vec<Holder>,
-    /// Attempts for which a line was joined, until it is seen that they still wait.
+    /// Attempts that were enqueued and not yet confirmed as still waiting.
     joined: Vec<Holder>,
     running: HashMap<StepId, Running>,
-    /// Steps that another invocation has been woken for.
+    /// Steps handed over to another invocation, which has its wake.
     handed: HashSet<StepId>,
-    /// Why those who wait for a slot that was given back could not be woken yet.
+    /// Why waiting tickets could not be promoted yet.
     unwoken: Option<StoreError>,
-    /// Whether flow control has let the run go in this hop; the journal says so with the next append.
+    /// Whether flow control has admitted the run in this hop. The next append records it.
     admitted: bool,
     /// Whether this invocation has executed a body.
     executed: bool,
-    /// Whether the wake was delivered before: somebody may have died over it.
+    /// Whether the wake was delivered before: an earlier worker may have died during it.
     redelivered: bool,
     deadline: Timestamp,
     lease_until: Timestamp,
-    /// Whether the run's inbox is to be looked into, once the run waits for events.
+    /// Whether to check the run's inbox, once the run waits for events.
     look: bool,
-    /// Whether the wake came at its time.
+    /// Whether the wake came at its due time.
     punctuality: Punctuality,
-    /// Steps of which it was told that they wait for a slot.
+    /// Steps with a logged wait for a slot.
     told_to_wait: HashSet<StepId>,
-    /// What the handler has said and nobody has recorded yet.
+    /// The handler's log lines that are not recorded yet.
     said: HandlerLog,
-    /// What the bodies took whose outcomes are not written yet: they are told when they are.
+    /// The durations of bodies without a written outcome. They are logged once written.
     took: HashMap<StepId, Duration>,
 }
 
@@ -125,22 +126,22 @@ struct Hop<'e> {
 struct Running {
     ready: ReadyStep,
     began: Timestamp,
-    /// When its time is up.
+    /// When its step time-out ends.
     expires: Timestamp,
-    /// Whether it was stopped.
+    /// Whether it was stopped at its time-out.
     expired: bool,
-    /// The supervisor's eye on it.
+    /// Keeps the body in the supervisor's list.
     _watched: BodyWatch,
 }
 
-/// How to go on.
+/// How the hop continues.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
     /// Poll the handler again.
     Advance,
     /// Replay from the journal and decide anew.
     Again,
-    /// The wake is done with, and acknowledged.
+    /// The wake is handled and acknowledged.
     Done,
 }
 
@@ -166,7 +167,8 @@ impl Hop<'_> {
                 self.append(vec![Fact::RunFailed { error }.at(self.now())], Ack::Later).await?;
             }
         }
-        // a watchdog looks after the line, too: a worker that stood still may have joined it for a run that had ended
+        // a watchdog also checks the wait queue: a stalled worker may have enqueued a run that had
+        // ended
         let looks_after = self.redelivered || self.wake.cause == WakeCause::Watchdog;
         let had_ended = self.state.end.is_some();
         if looks_after && !self.limits.is_empty() && !had_ended {
@@ -217,7 +219,7 @@ impl Hop<'_> {
         }
     }
 
-    /// Another hop may have begun the run under another version meanwhile.
+    /// Selects the run's version again: another hop may have started the run under another version.
     fn choose_version(&mut self) {
         let Some(ChosenVersion { program, is_other_version: is_another }) = self.hops.runtime.program_of(&self.state)
         else {
@@ -245,7 +247,7 @@ impl Hop<'_> {
         }
     }
 
-    /// Goes on with a session until the run must be replayed, or the wake is done with.
+    /// Continues a session until the run must be replayed or the wake is handled.
     async fn drive(&mut self, session: &mut dyn Session) -> Result<Next, StoreError> {
         loop {
             if self.state.end.is_some() {
@@ -263,8 +265,8 @@ impl Hop<'_> {
         }
     }
 
-    /// Rule 22: a worker may have died between an outcome and the release of its slot, or between the release and the
-    /// waking of who waits.
+    /// Repeats releases and promotions (rule 22). A worker may have died between an outcome and the
+    /// release of its slot, or between the release and the promotion.
     async fn redo_releases(&self) -> Result<(), StoreError> {
         let mut commit = Commit::default();
         self.hops.slots.release_settled(&self.state, &self.limits, &mut commit).await?;
@@ -276,7 +278,7 @@ impl Hop<'_> {
         Holder { run: self.state.run, step: step.clone(), attempt, hop: self.id }
     }
 
-    /// The hop has failed: what it holds and has not given back is given back by the next.
+    /// Leaves unreleased slots to a later hop, because this one has failed.
     fn defer_releases(&mut self) {
         let taken = std::mem::take(&mut self.taken);
         let of = |holder: &Holder| self.limits.iter().map(|limit| release(limit, holder)).collect::<Vec<_>>();
@@ -287,7 +289,7 @@ impl Hop<'_> {
         }
     }
 
-    /// The slots of an attempt whose worker is dead, with the next append.
+    /// Releases the slots of an attempt after its worker died, with the next append.
     async fn release_dead_attempt(&mut self, step: &StepId, attempt: u32) -> Result<(), StoreError> {
         for limit in &self.limits {
             let held = self.hops.runtime.backend.holders(limit).await?.into_iter().map(|holding| holding.holder);
@@ -297,7 +299,7 @@ impl Hop<'_> {
         Ok(())
     }
 
-    /// The slots that this hop holds for an attempt, with the next append.
+    /// Releases the slots that this hop holds for an attempt, with the next append.
     fn release_attempt(&mut self, step: &StepId, attempt: u32) {
         let holder = self.holder(step, attempt);
         self.commit.after.extend(self.limits.iter().map(|limit| release(limit, &holder)));
@@ -315,7 +317,8 @@ impl Hop<'_> {
         self.program.spec()
     }
 
-    /// What a decision is made from, with outcomes that the handler was shown and that are not written yet.
+    /// Returns what a decision needs, including outcomes that the handler saw and that are not
+    /// written.
     fn situation(&self, pending: &[Entry]) -> PlanContext<'_> {
         PlanContext {
             now: self.now(),

@@ -1,7 +1,7 @@
-//! Ingest: events in, runs out.
+//! Intake: accepts events and creates runs.
 //!
-//! Every write is idempotent and nothing is skipped because it was seen before (rule 15): a request that is repeated
-//! after a crash redoes whatever the first one did not get to.
+//! Every write is idempotent, and nothing is skipped because it was seen before (rule 15). A
+//! request that is repeated after a crash redoes what the first one did not reach.
 
 mod admission;
 mod collect;
@@ -36,16 +36,16 @@ pub struct Intake {
     runs: Arc<Runs>,
     slots: Arc<Slots>,
     subscriptions: Arc<Subscriptions>,
-    /// The latest event id that was given out.
+    /// The latest event id that this process has assigned.
     latest_event: Mutex<Option<EventId>>,
 }
 
-/// Where a sender's own event ids begin: a request that is sent again with the same seed gives the same events.
+/// Where a sender's event ids begin: a repeated request with the same seed creates the same events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IdSeed {
     /// The time within the ids.
     pub at: Timestamp,
-    /// Their random part; counted up by one for each event.
+    /// Their random part, incremented by one for each event.
     pub random: u128,
 }
 
@@ -59,25 +59,27 @@ impl Intake {
         Self { runtime, runs, slots, subscriptions, latest_event: Mutex::default() }
     }
 
-    /// Accepts events and starts the runs that they trigger. The ids come in the order of the events; a repeated event
-    /// has its first one's.
+    /// Accepts events and creates the runs that they trigger. Returns the ids in the order of the
+    /// events. A repeated event has the id of the first one.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`] when an event cannot be accepted: then none is. [`EngineError::Store`]: then some may
-    /// be; sending the same again (with ids or a seed) harms nothing.
+    /// [`EngineError::Invalid`] if an event is not valid: then no event is accepted. After
+    /// [`EngineError::Store`], some may be accepted. Sending the same events again (with ids or a
+    /// seed) is harmless.
     pub async fn ingest(&self, events: Vec<NewEvent>, seed: Option<IdSeed>) -> Result<Vec<EventId>, EngineError> {
         let now = self.runtime.now();
         let accepted = self.numbered(events, seed, now)?;
         Ok(self.accept(accepted, now).await?)
     }
 
-    /// A seed for a request of so many events, to name them by when they are sent again.
+    /// Returns a seed for a request of this many events. It identifies them when they are sent
+    /// again.
     pub fn seed(&self, events: usize) -> IdSeed {
         let first = self.event_ids(self.runtime.now(), events);
         IdSeed { at: first.time(), random: first.random() }
     }
 
-    /// The events under their ids, as they will be stored.
+    /// Returns the events under their ids, as they will be stored.
     pub(crate) fn numbered(
         &self,
         events: Vec<NewEvent>,
@@ -101,7 +103,7 @@ impl Intake {
         Ok(accepted.collect())
     }
 
-    /// Stores events under the ids that they have, starts their runs, and gives them to the runs that wait for them.
+    /// Stores events under their ids, creates their runs, and delivers them to subscriptions.
     pub(crate) async fn accept(&self, events: Vec<Event>, now: Timestamp) -> Result<Vec<EventId>, StoreError> {
         let names: Vec<Arc<str>> = events.iter().map(|event| event.name.clone()).collect();
         let events = self.runtime.backend.accept(events, now).await?;
@@ -113,8 +115,8 @@ impl Intake {
         Ok(events.iter().map(|event| event.id).collect())
     }
 
-    /// Applies stored events in their order (rule 31). All runs of a part begin together, and then its events are given
-    /// to those who wait: the events' ids say which run is older than which event.
+    /// Applies stored events in their order (rule 31). All runs of a part are created together;
+    /// then its events are delivered. The ids of events show which run is older than which event.
     pub(crate) async fn apply(&self, events: &[Event], now: Timestamp) -> Result<(), StoreError> {
         for part in self.parts(events) {
             let mut led = TriggeredRuns::default();
@@ -133,8 +135,9 @@ impl Intake {
         Ok(())
     }
 
-    /// Events, in parts that may each be applied at once. A part ends with an event that cancels runs of a singleton:
-    /// whether a later event begins a run depends on whether an earlier one's still lives.
+    /// Splits events into parts that may each be applied at once. A part ends with an event that
+    /// cancels runs of a singleton: whether a later event creates a run depends on whether that run
+    /// still lives.
     fn parts<'a>(&self, events: &'a [Event]) -> impl Iterator<Item = &'a [Event]> {
         let singletons = self.runtime.specs().filter(|spec| spec.flow.singleton.is_some());
         let cancel: HashSet<Arc<str>> =
@@ -142,8 +145,8 @@ impl Intake {
         events.split_inclusive(move |event| cancel.contains(&event.name))
     }
 
-    /// The first of `n` ids in a row that sort after all that this process gave out before: events keep the order in
-    /// which they came.
+    /// Returns the first of `n` consecutive ids. They sort after all ids that this process has
+    /// assigned, so events keep their order.
     fn event_ids(&self, now: Timestamp, n: usize) -> EventId {
         let mut latest = self.latest_event.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let first = match *latest {
@@ -172,10 +175,10 @@ impl Intake {
     }
 }
 
-/// What events lead to.
+/// The runs that events create.
 #[derive(Default)]
 struct TriggeredRuns {
     runs: Vec<RunDraft>,
-    /// By function, those that it collects.
+    /// The events that each function collects.
     collected: BTreeMap<Arc<str>, Vec<Event>>,
 }

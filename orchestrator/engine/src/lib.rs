@@ -1,8 +1,9 @@
 //! The async shell around the core: what a run needs from the world, and the hop that moves it.
 //!
-//! The world comes in through [ports] (storage, queue, clock), functions through the [program] seam. The
-//! [`Engine`] ingests events, hops, sweeps and answers questions; [`Workers`] pull wakes from the queue and let the
-//! engine hop. The crate `stepladder-testkit` has an adapter in memory and the conformance suite.
+//! The world comes in through [ports] (storage, queue, clock), functions through the [program]
+//! seam. The [`Engine`] ingests events, hops, sweeps and answers questions; [`Workers`] pull wakes
+//! from the queue and let the engine hop. The crate `stepladder-testkit` has an adapter in memory
+//! and the conformance suite.
 
 pub mod activity;
 pub mod clock;

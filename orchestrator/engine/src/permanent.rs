@@ -1,5 +1,6 @@
-//! Errors that no repetition can fix (rule 34): a missing permission, a deleted queue, a journal that this version cannot
-//! read. Each failed attempt is one line at ERROR, from which logs make a metric, and from that an alarm.
+//! Errors that no repetition can fix (rule 34): a missing permission, a deleted queue, a journal
+//! that this version cannot read. Each failed attempt is one line at ERROR, from which logs make a
+//! metric, and from that an alarm.
 
 use stepladder_core::RunId;
 
@@ -7,8 +8,8 @@ use crate::EngineError;
 use crate::activity::Activity;
 use crate::ports::StoreError;
 
-/// Reports an error if it is permanent, and returns whether it is. Call this once for each attempt that failed by it,
-/// with what was attempted, for example `move a run`.
+/// Reports an error if it is permanent, and returns whether it is. Call this once for each attempt
+/// that failed by it, with what was attempted, for example `move a run`.
 pub fn report(doing: &str, run: Option<RunId>, error: &StoreError) -> bool {
     if !error.is_permanent() {
         return false;

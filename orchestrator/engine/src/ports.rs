@@ -80,7 +80,7 @@ pub type StoreResult<T> = Result<T, StoreError>;
 /// Reads journals.
 #[async_trait]
 pub trait Journals: Send + Sync {
-    /// Returns the records of a run whose first entry is numbered `from` or later, in order. The
+    /// Returns the records of a run that begin at entry `from` or later, in order. The
     /// read is strongly consistent. The list is empty for an unknown run.
     async fn read(&self, run: RunId, from: Seq) -> StoreResult<Vec<Record>>;
 
@@ -103,9 +103,9 @@ pub trait Commits: Send + Sync {
 /// Stores accepted events.
 #[async_trait]
 pub trait Events: Send + Sync {
-    /// Stores events and returns them as stored, in order. An event whose `external_id` was stored
-    /// within 24 hours before `now` is returned as the first one, under its id (rule 15). An event
-    /// whose `id` exists is returned as it was stored.
+    /// Stores events and returns them as stored, in order. If an event's `external_id` was stored
+    /// within 24 hours before `now` the first event is returned, under its id (rule 15). If its
+    /// `id` exists, the stored event is returned.
     async fn accept(&self, events: Vec<Event>, now: Timestamp) -> StoreResult<Vec<Event>>;
 
     /// Returns an event by its id.
@@ -244,9 +244,9 @@ impl RunStatusFilter {
 pub trait Slots: Send + Sync {
     /// Acquires a slot for `holder` until `lease_until`, if
     /// [`may_take`](stepladder_core::slot::may_take) allows it. The ticket is that of
-    /// (`holder.run`, `holder.step`), or else the run's ticket from its creation. Holders whose
-    /// lease has ended at `now` are removed first. A successful call removes the ticket. If the
-    /// holder has the slot already, the call extends its lease.
+    /// (`holder.run`, `holder.step`), or else the run's ticket from its creation. Holders with a
+    /// lease that has ended at `now` are removed first. A successful call removes the ticket. If
+    /// the holder has the slot already, the call extends its lease.
     async fn acquire(
         &self,
         limit: &Limit,
@@ -272,7 +272,7 @@ pub trait Slots: Send + Sync {
     /// Returns the first `n` tickets of the wait queue.
     async fn tickets(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>>;
 
-    /// Returns the slots held, including those whose lease has ended.
+    /// Returns the slots held, including those with an ended lease.
     async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>>;
 
     /// Returns the ticket of this step, or the run's first ticket if `step` is `None`. This is
@@ -414,7 +414,7 @@ pub enum Receipt {
     Row(i64),
     /// A receipt handle of SQS.
     Handle(String),
-    /// The wake came with an invocation of a Lambda function, whose answer acknowledges it.
-    /// Adapters skip it in a commit.
+    /// The wake came with an invocation of a Lambda function. The answer of the invocation
+    /// acknowledges it. Adapters skip it in a commit.
     Invocation,
 }

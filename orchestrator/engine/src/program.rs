@@ -1,8 +1,8 @@
 //! The seam for front ends: how the engine sees a function.
 //!
-//! A [`Program`] opens a [`Session`] over a run's history. The session runs the handler up to where it waits, says
-//! what it waits for, executes bodies and is shown outcomes. The engine knows nothing of how: the Rust SDK polls a
-//! future; another front end may speak HTTP.
+//! A [`Program`] opens a [`Session`] over a run's history. The session runs the handler up to where
+//! it waits, says what it waits for, executes bodies and is shown outcomes. The engine knows
+//! nothing of how: the Rust SDK polls a future; another front end may speak HTTP.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,8 @@ pub trait Program: Send + Sync {
 pub struct RunHistory {
     /// Which run.
     pub run: RunId,
-    /// What the tokens of its signals are sealed with ([`Token::new`](stepladder_core::signal::Token::new)).
+    /// What the tokens of its signals are sealed with
+    /// ([`Token::new`](stepladder_core::signal::Token::new)).
     pub secret: u128,
     /// The handler's attempt, from 1.
     pub attempt: u32,
@@ -47,25 +48,28 @@ pub struct RunHistory {
     pub joined: Vec<Event>,
     /// When the run was created.
     pub created_at: Timestamp,
-    /// Recorded outcomes in journal order. [`Session::advance`] reveals them one at a time (rule 7).
+    /// Recorded outcomes in journal order. [`Session::advance`] reveals them one at a time (rule
+    /// 7).
     pub outcomes: Vec<RevealedOutcome>,
 }
 
 /// A handler over a journal. Dropping it suspends the run.
 #[async_trait]
 pub trait Session: Send {
-    /// Runs the handler until it waits and no recorded outcome is left to reveal. Each outcome is revealed by itself,
-    /// in journal order, the handler polled to quiescence in between.
+    /// Runs the handler until it waits and no recorded outcome is left to reveal. Each outcome is
+    /// revealed by itself, in journal order, the handler polled to quiescence in between.
     async fn advance(&mut self) -> PollResult;
 
     /// Lets these bodies run. They make progress while [`finished`](Self::finished) is awaited.
     fn start_bodies(&mut self, steps: &[StepId]);
 
-    /// Waits until a running body has ended, and gives all that have. Empty when the handler moved on for another
-    /// reason: [`advance`](Self::advance) says how. Cancelling the wait loses nothing.
+    /// Waits until a running body has ended, and gives all that have. Empty when the handler moved
+    /// on for another reason: [`advance`](Self::advance) says how. Cancelling the wait loses
+    /// nothing.
     async fn wait_finished(&mut self) -> Vec<FinishedStep>;
 
-    /// Stops a running body that has used up its time-out; it is then finished, with an error that says so.
+    /// Stops a running body that has used up its time-out; it is then finished, with an error that
+    /// says so.
     fn stop_timed_out(&mut self, step: &StepId, timeout: Duration);
 
     /// Adds an outcome that has been recorded; the next [`advance`](Self::advance) reveals it.
@@ -82,7 +86,8 @@ pub trait Session: Send {
         Report::default()
     }
 
-    /// What the handler has said since the last call. A replay says everything again, at the same places.
+    /// What the handler has said since the last call. A replay says everything again, at the same
+    /// places.
     fn take_log_lines(&mut self) -> Vec<HandlerLogLine> {
         Vec::new()
     }
@@ -91,7 +96,8 @@ pub trait Session: Send {
 /// Where a handler stands.
 #[derive(Debug)]
 pub enum PollResult {
-    /// It waits for these, all of them, in the order in which it first asked. Running bodies are not among them.
+    /// It waits for these, all of them, in the order in which it first asked. Running bodies are
+    /// not among them.
     Wanted(Vec<Want>),
     /// It returned.
     Ended(Result<Json, AdvisedFailure>),

@@ -66,7 +66,8 @@ pub struct RunPage {
 }
 
 impl Query {
-    /// What waits in this process to be served; `None` if the queue is a service of its own. Reads no storage.
+    /// What waits in this process to be served; `None` if the queue is a service of its own. Reads
+    /// no storage.
     pub fn backlog(&self) -> Option<Backlog> {
         self.runtime.backend.backlog()
     }
@@ -99,8 +100,8 @@ impl Query {
         Ok(runs)
     }
 
-    /// A page of runs, newest first. Outputs are left out: 500 of them may be 2 GiB. A run that is asked for by itself,
-    /// or with its event, has its own.
+    /// A page of runs, newest first. Outputs are left out: 500 of them may be 2 GiB. A run that is
+    /// asked for by itself, or with its event, has its own.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for a limit that is none; [`EngineError::Store`].
@@ -139,7 +140,8 @@ impl Query {
         }
     }
 
-    /// The row's summary; what a row does not know (whether a live run has begun, an output) comes from the journal.
+    /// The row's summary; what a row does not know (whether a live run has begun, an output) comes
+    /// from the journal.
     pub(crate) async fn summary(&self, row: &RunRow) -> Result<RunSummary, EngineError> {
         Ok(match self.runs.state(row.run).await? {
             Some(state) => RunSummary::of(&state),

@@ -21,7 +21,8 @@ pub(crate) struct Runs {
     pub(crate) cache: Cache,
 }
 
-/// How often a write whose reply was lost is sent, with its token, before the wake is put off; and a read in its way.
+/// How often a write whose reply was lost is sent, with its token, before the wake is put off; and
+/// a read in its way.
 const ATTEMPTS: u32 = 3;
 
 /// What became of an append.
@@ -73,10 +74,11 @@ impl Runs {
         Ok(Some(state))
     }
 
-    /// Appends entries, and carries out the rest of the commit with them. Without entries, only the rest.
+    /// Appends entries, and carries out the rest of the commit with them. Without entries, only the
+    /// rest.
     ///
-    /// The commit is taken when it was carried out and left as it is otherwise, so that the caller can give up what it
-    /// reserved.
+    /// The commit is taken when it was carried out and left as it is otherwise, so that the caller
+    /// can give up what it reserved.
     pub(crate) async fn append(
         &self,
         state: &mut RunState,
@@ -113,16 +115,17 @@ impl Runs {
         }
     }
 
-    /// Reads on what others have written since; whether there was anything. A read that fails is asked again: an outcome
-    /// may wait to be written behind what it finds, and a body would be executed once more for it.
+    /// Reads on what others have written since; whether there was anything. A read that fails is
+    /// asked again: an outcome may wait to be written behind what it finds, and a body would be
+    /// executed once more for it.
     pub(crate) async fn catch_up(&self, state: &mut RunState) -> Result<bool, StoreError> {
         let records = again("read", || self.runtime.backend.read(state.run, state.next)).await?;
         records.iter().try_for_each(|record| state.extend(record)).map_err(unreadable)?;
         Ok(!records.is_empty())
     }
 
-    /// Cancels a run. A body that runs ends, but its outcome is refused. A finished run stays as it is; its finishing
-    /// work is done again (rule 28).
+    /// Cancels a run. A body that runs ends, but its outcome is refused. A finished run stays as it
+    /// is; its finishing work is done again (rule 28).
     ///
     /// # Errors
     /// [`EngineError::NotFound`]; [`EngineError::Store`].

@@ -64,8 +64,8 @@ impl Runtime {
         self.program(&created.function).map(|program| program.spec())
     }
 
-    /// Carries out a commit. A commit whose reply is lost is sent again as it is: its token shows that it was written
-    /// (rule 1).
+    /// Carries out a commit. A commit whose reply is lost is sent again as it is: its token shows
+    /// that it was written (rule 1).
     pub(crate) async fn carry_out(&self, commit: Commit) -> Result<CommitResult, StoreError> {
         crate::runs::again("write", || self.backend.commit(commit.clone())).await
     }
@@ -75,7 +75,8 @@ impl Runtime {
         Wake { run: state.run, cause, group: state.created.function.clone() }
     }
 
-    /// A wake at a time: through the queue if it can delay for that long, otherwise through the sweep.
+    /// A wake at a time: through the queue if it can delay for that long, otherwise through the
+    /// sweep.
     pub(crate) fn later(&self, wake: Wake, due: Timestamp) -> EarlyWrite {
         let longest = Duration::from_secs(QUEUE_DELAY_SECONDS as u64);
         if due.since(self.now()) <= longest {

@@ -1,4 +1,5 @@
-//! Slots as the engine uses them: taking several, waiting in line, and giving back (rules 20 to 22, and 25).
+//! How the engine uses slots: acquire several, wait in a queue, and release (rules 20 to 22, and
+//! 25).
 
 mod lease_wakes;
 mod promote;
@@ -20,7 +21,7 @@ use crate::ports::{AcquireResult, Commit, LateWrite, StoreError};
 use crate::runs::Runs;
 use crate::runtime::Runtime;
 
-/// Acquires and releases the slots of limits, and promotes those that wait for one.
+/// Acquires and releases the slots of limits, and promotes waiting tickets.
 pub(crate) struct Slots {
     runtime: Arc<Runtime>,
     runs: Arc<Runs>,
@@ -29,30 +30,30 @@ pub(crate) struct Slots {
     pub(crate) promotions: Promotions,
 }
 
-/// The answer to a step that asked for its slots.
+/// The result of acquiring a step's slots.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Acquisition {
-    /// It has one of each limit.
+    /// The step has a slot of each limit.
     Acquired,
-    /// It waits in line, and has none.
+    /// The step waits in a queue, and has no slot.
     Queued {
-        /// The line's.
+        /// The key of the queue's limit.
         key: Arc<str>,
-        /// Whether it asked to join the line just now; it may have been in it.
+        /// Whether it was enqueued just now; it may have had a ticket already.
         joined: bool,
-        /// Whether its place in the line is new.
+        /// Whether its ticket is new.
         is_new: bool,
     },
 }
 
-/// Who asks for slots.
+/// The step that acquires slots.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlotRequest<'a> {
-    /// In whose name they are held.
+    /// The holder of the slots.
     pub(crate) holder: &'a Holder,
-    /// Until when at the latest.
+    /// When the lease ends at the latest.
     pub(crate) lease_until: Timestamp,
-    /// Whether the step has a wake of its own, and so a place of its own.
+    /// Whether the step has a wake of its own, and so a ticket of its own.
     pub(crate) by_itself: bool,
 }
 
@@ -62,10 +63,13 @@ impl Slots {
         Self { runtime, runs, lease_wakes: heads, unreleased: owed, promotions: refused }
     }
 
-    /// Takes a slot of each limit, or of none (rule 25). Refused, joins a line and asks once more (rule 21): a slot may have
-    /// been freed between the two, by someone who found the line empty. Who waits at one limit waits at no other: he would
-    /// stand in the way of those who could go on there. And he stays where he waits while he is refused there: sent to
-    /// another line by each limit that refuses, those who wait would pass each other on without end.
+    /// Acquires a slot of each limit, or none (rule 25). If refused, enqueues the step and tries
+    /// once more (rule 21): a slot may have been freed in between by a process that found the queue
+    /// empty.
+    ///
+    /// A step waits in one queue only. A second ticket would block others that could continue
+    /// there. It stays in that queue while that limit refuses it. If each refusing limit moved the
+    /// ticket to another queue, waiting steps would promote each other without end.
     pub(crate) async fn acquire_slots(
         &self,
         state: &RunState,
@@ -75,7 +79,7 @@ impl Slots {
         let mut refused = self.try_acquire(limits, asker).await?;
         let (mut joined, mut is_new) = (false, false);
         let mut places = match limits {
-            // joining is all that there is to do
+            // only enqueuing is left to do
             [_] => vec![None],
             _ if refused.is_empty() => Vec::new(),
             _ => self.own_tickets(state, limits, asker).await?,
@@ -87,7 +91,7 @@ impl Slots {
             if places[at].is_none() && self.should_enqueue(state, limit, asker).await? {
                 let asked = places.iter().flatten().map(|place| place.queued_at).min();
                 let (place, newly) = self.enqueue(state, limit, asker.holder, asked).await?;
-                // one that comes from another line waits on
+                // a ticket moved from another queue is not new
                 is_new |= newly && asked.is_none();
                 places[at] = Some(place);
                 joined = true;
@@ -101,7 +105,7 @@ impl Slots {
                 self.dequeue(&limits[n], place).await?;
                 has_left = true;
             }
-            // another hop of the step, refused elsewhere, may have left this line at the same time
+            // another hop of the step may have moved its ticket to another queue at the same time
             if has_left && self.own_tickets(state, std::slice::from_ref(limit), asker).await? == [None] {
                 places = self.own_tickets(state, limits, asker).await?;
                 refused = self.try_acquire(limits, asker).await?;
@@ -112,7 +116,7 @@ impl Slots {
         }
     }
 
-    /// The limits that refuse, and what each says.
+    /// Tries to acquire, and returns the refusing limits with their answers.
     async fn try_acquire(
         &self,
         limits: &[Limit],
@@ -127,8 +131,9 @@ impl Slots {
         Ok(self.runtime.backend.acquire_all(limits, holder, lease_until, now).await?.err().unwrap_or_default())
     }
 
-    /// Where the asker waits already, at each limit: in its own place, in that of its run's arrival, or, as long as nothing of
-    /// the run has started, with a step that is woken together with it.
+    /// Returns the step's ticket at each limit. It is the step's own, or that of its run's
+    /// creation. While nothing of the run has started, it may belong to a step that is woken
+    /// together with it.
     async fn own_tickets(
         &self,
         state: &RunState,
@@ -148,8 +153,9 @@ impl Slots {
         Ok(places)
     }
 
-    /// Whether who is refused joins the line. A run that still has the place of its arrival is in line already, with all
-    /// its first steps but those that have wakes of their own: a wake of the run is none of theirs.
+    /// Returns whether a refused step is enqueued. A run that has the ticket of its creation is in
+    /// the queue already, with all its first steps. Steps with wakes of their own are excepted: a
+    /// wake of the run does not start them.
     async fn should_enqueue(
         &self,
         state: &RunState,
@@ -162,7 +168,7 @@ impl Slots {
         Ok(self.runtime.backend.ticket(limit, state.run, None).await?.is_none())
     }
 
-    /// Joins the line as one who asked at this time: who comes from another line has waited there.
+    /// Enqueues the step with this time: a ticket from another queue keeps its time.
     async fn enqueue(
         &self,
         state: &RunState,
@@ -170,7 +176,7 @@ impl Slots {
         holder: &Holder,
         asked: Option<Timestamp>,
     ) -> Result<(Ticket, bool), StoreError> {
-        // the first steps wait since the run's arrival
+        // the first steps have waited since the run was created
         let now = if state.started_at.is_none() { state.ready_at() } else { self.runtime.now() };
         let asked = asked.unwrap_or_else(|| match self.runtime.spec_of(&state.created) {
             Some(spec) => self.queue_time(spec, &mut LazyScope::new(&state.created.event), now),
@@ -182,15 +188,15 @@ impl Slots {
         Ok((place, is_new))
     }
 
-    /// Gives up a place, and lets those behind it go on.
+    /// Removes a ticket, and promotes the tickets behind it.
     pub(crate) async fn dequeue(&self, limit: &Limit, place: &Ticket) -> Result<(), StoreError> {
         let leave = LateWrite::Dequeue { limit: limit.clone(), run: place.run, step: Some(place.step.clone()) };
         self.runtime.carry_out(Commit { after: vec![leave], ..Commit::default() }).await?;
         self.promote(std::slice::from_ref(limit)).await
     }
 
-    /// Gives back what runs hold that have ended, and wakes who waits: such a run was of a function that counted its runs,
-    /// and did not any more when it ended.
+    /// Releases the slots of ended runs, and promotes waiting tickets. Such a run's function
+    /// limited its runs, and no longer did when the run ended.
     pub(crate) async fn release_ended(&self, limits: &[Limit]) -> Result<(), StoreError> {
         let mut commit = Commit::default();
         for limit in limits {
@@ -207,8 +213,8 @@ impl Slots {
         Ok(())
     }
 
-    /// Adds the release of slots that this run holds for attempts that the journal gives to nobody (rules 20 and 22):
-    /// a crash may have come between an outcome and its release.
+    /// Adds the release of slots without a running attempt in the journal (rules 20 and
+    /// 22). A crash may have come between an outcome and its release.
     pub(crate) async fn release_settled(
         &self,
         state: &RunState,
@@ -226,8 +232,8 @@ impl Slots {
         Ok(())
     }
 
-    /// The time by which a run stands in lines: earlier or later than it came, as its priority says. One that cannot be
-    /// evaluated says nothing.
+    /// Returns the run's time in wait queues: its creation, shifted by its priority. A priority
+    /// that cannot be evaluated has no effect.
     pub(crate) fn queue_time(&self, spec: &Spec, scope: &mut LazyScope<'_>, at: Timestamp) -> Timestamp {
         let ahead = spec.flow.priority_ms(scope).unwrap_or_else(|bad| {
             tracing::warn!(function = %spec.id, "a priority counts as 0: {bad}");
@@ -237,10 +243,11 @@ impl Slots {
     }
 }
 
-/// Whether the journal shows this attempt as running, or it may be about to: a slot is taken before its `StepStarted`.
+/// Returns whether the attempt runs in the journal, or may be about to: a slot is acquired before
+/// its `StepStarted`.
 fn is_running(state: &RunState, step: &StepId, attempt: u32) -> bool {
     if state.end.is_some() {
-        // a cancelled run's body may still execute; its own worker gives the slot back
+        // a cancelled run's body may still execute; its own worker releases the slot
         return matches!(state.steps.get(step), Some(s) if s.attempt == attempt && matches!(s.state, StepState::Running { .. }));
     }
     match state.steps.get(step) {

@@ -1,10 +1,11 @@
-//! Events for runs that wait: each accepted event is given to those whose wait it fulfils, once (rule 17), and they are
-//! woken at once.
+//! Events for runs that wait: each accepted event is given to those whose wait it fulfils, once
+//! (rule 17), and they are woken at once.
 //!
-//! Who waits is read from an index, which may be stale or ahead of the journal: the journal decides. What the index has
-//! and the journal has not yet goes into the run's inbox (`hop/inbox.rs`); what the journal does not have any more leaves
-//! the index. All of it may be done again, and is when an event is repeated: the run is woken again then, for whoever let
-//! the event enter may have died before he sent the wake.
+//! Who waits is read from an index, which may be stale or ahead of the journal: the journal
+//! decides. What the index has and the journal has not yet goes into the run's inbox
+//! (`hop/inbox.rs`); what the journal does not have any more leaves the index. All of it may be
+//! done again, and is when an event is repeated: the run is woken again then, for whoever let the
+//! event enter may have died before he sent the wake.
 
 mod callbacks;
 
@@ -28,7 +29,8 @@ use crate::runtime::Runtime;
 
 /// Waiters that are read at a time.
 const PAGE: usize = 100;
-/// An event that came in time may be this late here: those whose time is over stay in the index for so long.
+/// An event that came in time may be this late here: those whose time is over stay in the index for
+/// so long.
 const LATE: Duration = Duration::from_secs(60);
 /// Runs that an event is given to at a time.
 const AT_ONCE: usize = 16;
@@ -106,7 +108,8 @@ impl Subscriptions {
                     self.resend_wake(&state, &waiters, arriving).await?;
                     break;
                 };
-                // the wake goes out before the index forgets: should this be cut short, a repeat finds the run again
+                // the wake goes out before the index forgets: should this be cut short, a repeat
+                // finds the run again
                 let wakes = vec![self.runtime.wake_of(&state, WakeCause::Arrived)];
                 let mut commit = Commit { wakes, ..Commit::default() };
                 if self.runs.append(&mut state, vec![entry], &mut commit).await?.is_done() {
@@ -131,7 +134,8 @@ impl Subscriptions {
         let Some(state) = self.runs.state(run).await? else { return Ok(false) };
         let Some(spec) = self.runtime.spec_of(&state.created) else { return Ok(state.end.is_some()) };
         let (trigger, event) = (&state.created.event, arriving.event);
-        // one that came before the run's own event is not about the run, however often it is repeated
+        // one that came before the run's own event is not about the run, however often it is
+        // repeated
         let is_later = state.is_created_before(event) && event.id != trigger.id;
         let mut waits = spec.flow.cancel_waits(trigger, state.created_at).into_iter();
         let is_meant = |(_, wait, until): (StepId, EventWait, Timestamp)| {
@@ -147,7 +151,8 @@ impl Subscriptions {
         }
     }
 
-    /// The entry that lets an event into a run, if an open wait of the run is for it and it has not been there before.
+    /// The entry that lets an event into a run, if an open wait of the run is for it and it has not
+    /// been there before.
     pub(crate) fn delivery_entry(&self, state: &RunState, arriving: &ArrivingEvent<'_>) -> Option<Entry> {
         let steps = state.fulfilled_by(arriving, &self.exprs);
         if steps.is_empty() {
@@ -158,8 +163,9 @@ impl Subscriptions {
         Some(fact.at(self.runtime.now())).filter(|entry| state.admits(entry).is_ok())
     }
 
-    /// An event that no open wait is for. It may have come in the moment of registering: it is left in the run's inbox
-    /// then. Or it entered before, and the wake was lost: the run is woken again (rule 15).
+    /// An event that no open wait is for. It may have come in the moment of registering: it is left
+    /// in the run's inbox then. Or it entered before, and the wake was lost: the run is woken again
+    /// (rule 15).
     async fn resend_wake(
         &self,
         state: &RunState,

@@ -1,4 +1,5 @@
-//! The sweep: once a minute, timers that fall due become delayed wakes, and runs that went quiet are looked after.
+//! The sweep: once a minute, timers that fall due become delayed wakes, and runs that went quiet
+//! are looked after.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +53,8 @@ pub struct SweepReport {
 }
 
 impl Sweep {
-    /// Sends the timers that fall due and moves the cursor on. May run any number of times, and side by side.
+    /// Sends the timers that fall due and moves the cursor on. May run any number of times, and
+    /// side by side.
     ///
     /// # Errors
     /// [`StoreError`]; the next sweep begins after the last minute that this one has sent whole.
@@ -108,8 +110,9 @@ impl Sweep {
         Ok(swept)
     }
 
-    /// Where the first sweep begins. Timers may be older than it: sweeps may have been denied, or have failed, since the
-    /// first deploy. Ticks count as missed from the oldest timer on: before it, nothing is known to have been there.
+    /// Where the first sweep begins. Timers may be older than it: sweeps may have been denied, or
+    /// have failed, since the first deploy. Ticks count as missed from the oldest timer on: before
+    /// it, nothing is known to have been there.
     async fn first_minute(&self, open_from: i64) -> Result<i64, StoreError> {
         let Some(oldest) = self.runtime.backend.oldest().await? else { return Ok(open_from) };
         let reads =
@@ -138,8 +141,8 @@ impl Sweep {
         readable
     }
 
-    /// Moves the cursor to a minute: rule 26, only after sending, and never past what may still be written to. False when
-    /// another sweep has moved it meanwhile, and goes on from there.
+    /// Moves the cursor to a minute: rule 26, only after sending, and never past what may still be
+    /// written to. False when another sweep has moved it meanwhile, and goes on from there.
     async fn move_cursor(
         &self,
         known: &mut Option<Cursor>,
@@ -190,8 +193,8 @@ impl Sweep {
         Ok(())
     }
 
-    /// Rule 34: a run that cannot be looked after, for example because its journal cannot be read, keeps its watchdog and
-    /// does not keep the sweep from what is due behind it.
+    /// Rule 34: a run that cannot be looked after, for example because its journal cannot be read,
+    /// keeps its watchdog and does not keep the sweep from what is due behind it.
     async fn look_after_or_later(&self, run: RunId, group: Arc<str>, now: Timestamp) -> Result<(), StoreError> {
         let Err(error) = self.look_after(run, now).await else { return Ok(()) };
         if !permanent::report("look after a run", Some(run), &error) {
@@ -200,16 +203,18 @@ impl Sweep {
         self.runtime.backend.set(vec![Timer { due: now + WATCH, run, group, purpose: TimerPurpose::Watchdog }]).await
     }
 
-    /// Rule 12: a live run is woken if it should have moved, and its watchdog moves on. Rule 27: what belongs to it is
-    /// kept.
+    /// Rule 12: a live run is woken if it should have moved, and its watchdog moves on. Rule 27:
+    /// what belongs to it is kept.
     async fn look_after(&self, run: RunId, now: Timestamp) -> Result<(), StoreError> {
-        // most runs have ended: their row tells that, and that nothing of their finishing work is left
+        // most runs have ended: their row tells that, and that nothing of their finishing work is
+        // left
         if self.runtime.backend.row(run).await?.is_some_and(|row| row.ended.is_some()) {
             return Ok(());
         }
         let Some(state) = self.runs.state(run).await? else { return Ok(()) };
         if state.end.is_some() {
-            // its finishing work failed for good, and its wake is a dead letter: it is done again until it succeeds
+            // its finishing work failed for good, and its wake is a dead letter: it is done again
+            // until it succeeds
             let timer =
                 Timer { due: now + WATCH, run, group: state.created.function.clone(), purpose: TimerPurpose::Watchdog };
             let (before, wakes) =
@@ -247,8 +252,8 @@ fn next_move(state: &RunState) -> Option<Timestamp> {
     of_step.chain(state.handler_retry_at).chain(state.begins_at()).min()
 }
 
-/// Whether a step waits for a wake of its own, or for that of a called run's end or of something that arrived. It may be
-/// lost while other steps of the run go on, which says nothing of it.
+/// Whether a step waits for a wake of its own, or for that of a called run's end or of something
+/// that arrived. It may be lost while other steps of the run go on, which says nothing of it.
 fn waits_for_a_wake(state: &RunState) -> bool {
     state.arrived
         || state.steps.values().any(|step| matches!(step.state, StepState::Wanted | StepState::Invoking { .. }))

@@ -1,5 +1,5 @@
-//! Workers: pull wakes from the queue and let the engine hop, many at a time; sweep once a minute; and keep an eye on
-//! bodies that do not stop.
+//! Workers: pull wakes from the queue and let the engine hop, many at a time; sweep once a minute;
+//! and keep an eye on bodies that do not stop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,8 @@ use crate::{Engine, permanent};
 const SWEEP: Duration = Duration::from_secs(60);
 /// How often the supervisor looks.
 const SUPERVISE: Duration = Duration::from_secs(1);
-/// The same after a permanent error. A thread that sleeps longer would keep the process from ending.
+/// The same after a permanent error. A thread that sleeps longer would keep the process from
+/// ending.
 const SUPERVISE_LATER: Duration = Duration::from_secs(5);
 /// How long a worker waits after the queue failed, and at most where the error is permanent.
 const QUEUE_FAILED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -42,14 +43,15 @@ impl Workers {
         Self { engine, stop, puller, sweeper, slots, n: u32::try_from(n).unwrap_or(u32::MAX), supervised }
     }
 
-    /// Stops pulling and lets what runs end within `grace`. Whatever does not is taken over by the next process, as
-    /// after a crash. Returns whether everything ended.
+    /// Stops pulling and lets what runs end within `grace`. Whatever does not is taken over by the
+    /// next process, as after a crash. Returns whether everything ended.
     pub async fn stop(self, grace: Duration) -> bool {
         self.engine.stop();
         self.stop.send_replace(true);
         self.supervised.store(false, Ordering::Relaxed);
         let everything = async {
-            // the puller may be waiting for the queue; what it has received is either hopping or comes again
+            // the puller may be waiting for the queue; what it has received is either hopping or
+            // comes again
             self.puller.abort();
             self.sweeper.abort();
             self.slots.acquire_many(self.n).await.is_ok()

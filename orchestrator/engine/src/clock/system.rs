@@ -1,8 +1,9 @@
-//! The machine's clock, for a process that lives long: its wall clock may be set while the process waits.
+//! The machine's clock, for a process that lives long: its wall clock may be set while the process
+//! waits.
 //!
-//! Set forward, what is due then is due within [`LOOK`]. Set back by a few minutes, waits that have begun do not get that
-//! much longer: this clock goes on at half speed until the wall clock has caught up, and never goes back. A larger step
-//! is taken at once.
+//! Set forward, what is due then is due within [`LOOK`]. Set back by a few minutes, waits that have
+//! begun do not get that much longer: this clock goes on at half speed until the wall clock has
+//! caught up, and never goes back. A larger step is taken at once.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,7 +19,8 @@ const LOOK: Duration = Duration::from_secs(2);
 /// By how much the wall clock may be set back without this one following at once.
 const SET_BACK: Duration = Duration::from_secs(600);
 
-/// What was shown last, in nanoseconds since 1970, and when that was. One for the process: all its clocks agree.
+/// What was shown last, in nanoseconds since 1970, and when that was. One for the process: all its
+/// clocks agree.
 static SHOWN: Mutex<Option<(Instant, i128)>> = Mutex::new(None);
 
 /// The machine's clock.
@@ -55,7 +57,8 @@ async fn wait<F: Future<Output = ()> + Send>(
     }
 }
 
-/// What is shown so long after this was shown, where the wall clock says `wall`: all in nanoseconds.
+/// What is shown so long after this was shown, where the wall clock says `wall`: all in
+/// nanoseconds.
 fn steady(shown: i128, elapsed: Duration, wall: i128) -> i128 {
     let least = shown + elapsed.as_nanos() as i128 / 2;
     if wall >= least || least - wall > SET_BACK.as_nanos() as i128 { wall } else { least }

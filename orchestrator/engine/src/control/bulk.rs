@@ -1,10 +1,10 @@
-//! Many runs at a time: cancel, or run again, all that a filter finds. A page at a time, so that no request lasts long; who
-//! asks goes on with the cursor.
+//! Many runs at a time: cancel, or run again, all that a filter finds. A page at a time, so that no
+//! request lasts long; who asks goes on with the cursor.
 
-use crate::control::Control;
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::EngineError;
+use crate::control::Control;
 use crate::control::rerun::Rerun;
 use crate::query::RunFilter;
 use crate::query::view::RunSummary;
@@ -26,7 +26,8 @@ impl Control {
     /// Cancels the runs of a page that have not ended.
     ///
     /// # Errors
-    /// As [`Engine::runs`]; [`EngineError::Store`]: some may be cancelled, and asking again goes on with the others.
+    /// As [`Engine::runs`]; [`EngineError::Store`]: some may be cancelled, and asking again goes on
+    /// with the others.
     pub async fn cancel_all(&self, filter: RunFilter, reason: &str) -> Result<BulkResult, EngineError> {
         let page = self.query.runs(RunFilter { live: true, ..filter }).await?;
         let live = page.runs.iter().filter(|run| !run.status.is_end());
@@ -45,7 +46,8 @@ impl Control {
     /// Runs those of a page again that have ended.
     ///
     /// # Errors
-    /// As [`Engine::runs`] and [`Engine::rerun`]; where some were begun by then, asking again begins them once more.
+    /// As [`Engine::runs`] and [`Engine::rerun`]; where some were begun by then, asking again
+    /// begins them once more.
     pub async fn rerun_all(&self, filter: RunFilter, how: Rerun) -> Result<BulkResult, EngineError> {
         let page = self.query.runs(filter).await?;
         let ended = page.runs.iter().filter(|run| run.status.is_end());

@@ -1,22 +1,24 @@
-//! Running a run again, as a new run: from its beginning, or from a step with the outcomes before it.
+//! Running a run again, as a new run: from its beginning, or from a step with the outcomes before
+//! it.
 //!
-//! The new run takes over a prefix of the old run's outcomes, in their order. It takes failures as well as values: the
-//! function may have handled a failure, and would otherwise take another path.
+//! The new run takes over a prefix of the old run's outcomes, in their order. It takes failures as
+//! well as values: the function may have handled a failure, and would otherwise take another path.
 
-use crate::control::Control;
 use stepladder_core::event::data_problem;
 use stepladder_core::journal::{Fact, NewRun, Origin, Record};
 use stepladder_core::limits::{RUN_BYTES, UNDO};
 use stepladder_core::state::{RevealedOutcome, RunOutcome, RunState, StepState};
 use stepladder_core::{Json, RunId, bounds};
 
+use crate::control::Control;
 use crate::engine::{EngineError, no_such_run};
 use crate::ports::StoreError;
 
 /// How to run a run again.
 #[derive(Clone, Debug, Default)]
 pub struct Rerun {
-    /// Take over the outcomes of the steps before this one; run from it on. Without it, everything runs again.
+    /// Take over the outcomes of the steps before this one; run from it on. Without it, everything
+    /// runs again.
     pub from_step: Option<String>,
     /// Another `data` for the event.
     pub input: Option<Json>,
@@ -25,13 +27,14 @@ pub struct Rerun {
 impl Control {
     /// Runs a run again, as a new run.
     ///
-    /// With [`Rerun::from_step`], the new run takes over every outcome that the old run had before that step's outcome:
-    /// values, failures, waits that timed out, calls that failed, were cancelled or were skipped. A step that the
-    /// function dropped has no outcome: then the new run takes over what the old run had when that step first appeared.
+    /// With [`Rerun::from_step`], the new run takes over every outcome that the old run had before
+    /// that step's outcome: values, failures, waits that timed out, calls that failed, were
+    /// cancelled or were skipped. A step that the function dropped has no outcome: then the new run
+    /// takes over what the old run had when that step first appeared.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`] for an unknown run; [`EngineError::Invalid`] for an unknown step or an input that no
-    /// event can have; [`EngineError::Store`].
+    /// [`EngineError::NotFound`] for an unknown run; [`EngineError::Invalid`] for an unknown step
+    /// or an input that no event can have; [`EngineError::Store`].
     pub async fn rerun(&self, run: RunId, how: Rerun) -> Result<RunId, EngineError> {
         let records = self.runtime.backend.read(run, 0).await?;
         if records.is_empty() {
@@ -99,7 +102,8 @@ fn carried(state: &RunState, records: &[Record], step: &str) -> Result<Vec<Fact>
         matches!(known.state, StepState::Abandoned) || state.end.as_ref().is_some_and(|end| ended_by_handler(&end.how));
     let before = match state.outcomes.iter().position(|revealed| &*revealed.step == step) {
         Some(at) => at,
-        // the winner of its race is no outcome before it, nor is the failure that ended its siblings
+        // the winner of its race is no outcome before it, nor is the failure that ended its
+        // siblings
         None if is_dropped => outcomes_before_mention(records, step),
         None => state.outcomes.len(),
     };

@@ -1,9 +1,8 @@
 //! Going on now: a sleep that is cut short, a retry that is not waited for.
 //!
-//! A wake alone would not do it: timers and retries are judged by their time, which the journal has. So the journal says
-//! that somebody moved it, and everything else is as if the time had come.
+//! A wake alone would not do it: timers and retries are judged by their time, which the journal
+//! has. So the journal says that somebody moved it, and everything else is as if the time had come.
 
-use crate::control::Control;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use stepladder_core::journal::Fact;
 use stepladder_core::state::{RunState, StepState};
 use stepladder_core::{RunId, Status, StepId, Timestamp, WakeCause};
 
+use crate::control::Control;
 use crate::engine::{EngineError, no_such_run};
 use crate::ports::{Commit, EarlyWrite};
 
@@ -18,18 +18,19 @@ use crate::ports::{Commit, EarlyWrite};
 const MOMENT: Duration = Duration::from_secs(5);
 
 impl Control {
-    /// Lets a step that sleeps, or waits to be tried again, go on now. One whose time has come already only gets its wake
-    /// again.
+    /// Lets a step that sleeps, or waits to be tried again, go on now. One whose time has come
+    /// already only gets its wake again.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`] for an unknown run; [`EngineError::TooLate`] when it has ended; [`EngineError::Invalid`]
-    /// for a step that waits for no time; [`EngineError::Store`].
+    /// [`EngineError::NotFound`] for an unknown run; [`EngineError::TooLate`] when it has ended;
+    /// [`EngineError::Invalid`] for a step that waits for no time; [`EngineError::Store`].
     pub async fn skip_wait(&self, run: RunId, step: &str) -> Result<Status, EngineError> {
         let none = || format!("step `{step}` of run {run} neither sleeps nor waits to be tried again");
         self.go_on(run, |state| step_that_waits(state, step), none).await
     }
 
-    /// The same for the function itself, which waits to be run again after an error outside its steps.
+    /// The same for the function itself, which waits to be run again after an error outside its
+    /// steps.
     ///
     /// # Errors
     /// As [`hasten`](Self::hasten).
@@ -54,7 +55,8 @@ impl Control {
             let now = self.runtime.now();
             let SkippableWait { step, due, cause } = waits(&state).ok_or_else(|| EngineError::Invalid(none()))?;
             let wake = self.runtime.wake_of(&state, cause);
-            // should this end between the entry and its wake, that one's copy comes a moment later (rule 11)
+            // should this end between the entry and its wake, that one's copy comes a moment later
+            // (rule 11)
             let copy = EarlyWrite::Wake { wake: wake.clone(), due: now + MOMENT };
             let mut commit = Commit { before: vec![copy], wakes: vec![wake], ..Commit::default() };
             let entries = if now < due { vec![Fact::WaitSkipped { step }.at(now)] } else { Vec::new() };

@@ -1,11 +1,12 @@
 //! Whether a run that was recorded replays under other code: before a deploy, not during one.
 //!
-//! The journal is gone through from its beginning. At each entry that only a handler can have asked for, the handler is
-//! shown the outcomes before it, and must ask for the same. No body is run, nothing is written. What a function returns is
-//! not compared: nothing replays what has ended.
+//! The journal is gone through from its beginning. At each entry that only a handler can have asked
+//! for, the handler is shown the outcomes before it, and must ask for the same. No body is run,
+//! nothing is written. What a function returns is not compared: nothing replays what has ended.
 //!
-//! It is strict: a step that is new where a run has been is reported, too. Such a run goes on under the new code, with
-//! the step run late and what is recorded kept; whether that is right, only somebody who knows the function can say.
+//! It is strict: a step that is new where a run has been is reported, too. Such a run goes on under
+//! the new code, with the step run late and what is recorded kept; whether that is right, only
+//! somebody who knows the function can say.
 
 use std::sync::Arc;
 
@@ -74,7 +75,8 @@ struct Replay<'p> {
 }
 
 impl Replay<'_> {
-    /// Whether the code, after what the state holds, does not ask for what an entry says that it asked for.
+    /// Whether the code, after what the state holds, does not ask for what an entry says that it
+    /// asked for.
     async fn mismatch(&mut self, state: &RunState, entry: &Entry) -> Option<String> {
         if let Fact::RunCompleted { .. } = entry.fact {
             return match self.advance(state).await {

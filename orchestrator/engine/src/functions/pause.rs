@@ -1,10 +1,10 @@
-//! Pausing a function: its runs do not begin until it is resumed; those that have begun go on. Other processes notice within ten
-//! seconds.
+//! Pausing a function: its runs do not begin until it is resumed; those that have begun go on.
+//! Other processes notice within ten seconds.
 //!
-//! That a function is paused is a note. A run that meets it joins a line, and looks once more (rule 21): it may have been
-//! resumed between the two. Who resumes removes the note first, and then wakes the whole line.
+//! That a function is paused is a note. A run that meets it joins a line, and looks once more (rule
+//! 21): it may have been resumed between the two. Who resumes removes the note first, and then
+//! wakes the whole line.
 
-use crate::functions::Functions;
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,11 +14,12 @@ use stepladder_core::state::RunState;
 use stepladder_core::{Timestamp, Wake, WakeCause};
 
 use crate::EngineError;
+use crate::functions::Functions;
 use crate::intake::note_key;
 use crate::ports::{Commit, FlowStateChange, LateWrite, StoreError};
 
-/// For so long a process need not look again at a function that was not paused: the step path stays as it is, and a pause
-/// holds everywhere after so long, at once where it was asked for.
+/// For so long a process need not look again at a function that was not paused: the step path stays
+/// as it is, and a pause holds everywhere after so long, at once where it was asked for.
 const SEEN: Duration = Duration::from_secs(10);
 /// Runs that are woken in one commit.
 const PAGE: usize = 100;
@@ -39,11 +40,12 @@ impl Functions {
         Ok(self.runtime.backend.change_flow_state(vec![note]).await?[..] == [true])
     }
 
-    /// Lets a function's runs begin again, those that waited and those that come. Says how many it woke.
+    /// Lets a function's runs begin again, those that waited and those that come. Says how many it
+    /// woke.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`] for a function that is not registered; [`EngineError::Store`]: then it may be that not all
-    /// were woken, and asking again goes on with those.
+    /// [`EngineError::NotFound`] for a function that is not registered; [`EngineError::Store`]:
+    /// then it may be that not all were woken, and asking again goes on with those.
     pub async fn resume(&self, function: &str) -> Result<usize, EngineError> {
         self.registered(function)?;
         if let Some(seen) = self.paused_note(function).await? {
@@ -99,7 +101,8 @@ impl Functions {
         Ok(paused)
     }
 
-    /// Whether a run that is about to begin waits for its function to be resumed: then it is in the line.
+    /// Whether a run that is about to begin waits for its function to be resumed: then it is in the
+    /// line.
     pub(crate) async fn waits_for_resumption(&self, state: &RunState) -> Result<bool, StoreError> {
         let (function, now) = (&state.created.function, self.runtime.now());
         if self.unpaused().get(function).is_some_and(|seen| *seen + SEEN > now) {
@@ -136,7 +139,8 @@ fn key(function: &str) -> Arc<str> {
     note_key("paused", function, "")
 }
 
-/// The line of those that wait for a function to be resumed. It has no slots: nobody gets on by asking.
+/// The line of those that wait for a function to be resumed. It has no slots: nobody gets on by
+/// asking.
 pub(crate) fn line(function: &str) -> Limit {
     Limit { key: key(function), slots: 0 }
 }

@@ -1,4 +1,5 @@
-//! A function in several versions, side by side: new runs begin under the newest, a run goes on under its own.
+//! A function in several versions, side by side: new runs begin under the newest, a run goes on
+//! under its own.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,13 +1,13 @@
-//! Events that tell of a run's end, for functions that listen to them: `stepladder/function.failed` and Inngest's
-//! `inngest/function.failed`, `.finished` and `.cancelled`.
+//! Events about a run's end, for functions that listen to them: `stepladder/function.failed` and
+//! Inngest's `inngest/function.failed`, `.finished` and `.cancelled`.
 //!
-//! They are part of the finishing work, which every later wake of the run does again. Their ids are made of the run and
-//! the name, so a repetition sends nothing twice. Where no function listens, nothing is read or written for them.
+//! They are part of the finishing work, which every later wake of the run repeats. Their ids derive
+//! from the run and the name, so a repetition sends nothing twice. Without a listening function,
+//! nothing is read or written for them.
 //!
-//! A run that such an event started is not announced, nor is one that it called, nor a failure handler: a listener that
-//! fails would start itself again without end.
+//! Some ends are not announced: those of runs that such an event created, of runs that they called,
+//! and of failure handlers. Otherwise a failing listener would start itself without end.
 
-use crate::hop::Hops;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -17,14 +17,16 @@ use stepladder_core::state::{RunEnd, RunOutcome, RunState};
 use stepladder_core::system::{FUNCTION_FAILED, INNGEST_CANCELLED, INNGEST_FAILED, INNGEST_FINISHED, is_run_end_event};
 use stepladder_core::{Event, EventId, Json, RunId, Spec, Timestamp, id, json};
 
+use crate::hop::Hops;
 use crate::ports::StoreError;
 
-/// Callers that are looked at, from a called run up, for one that an end's event started.
+/// The maximum number of callers checked, from a called run upwards, for one that an end event
+/// created.
 const CALLERS: usize = 100;
-/// What Inngest says of every cancelled run.
+/// Inngest's message for every cancelled run.
 const CANCELLED: &str = "function cancelled";
 
-/// Which of these events some function is triggered or cancelled by.
+/// The end events that trigger or cancel some function.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct EndListeners {
     own_failed: bool,
@@ -48,7 +50,7 @@ impl EndListeners {
         listened
     }
 
-    /// The names under which an end is announced. A run that was skipped has never begun: it is not.
+    /// Returns the names of the events for this end. A skipped run has never started: it has none.
     fn names(self, how: &RunOutcome) -> impl Iterator<Item = &'static str> {
         let Self { own_failed, failed, finished, cancelled } = self;
         let names = match how {
@@ -68,12 +70,12 @@ impl EndListeners {
 }
 
 impl Hops {
-    /// Whether some function may listen to this end.
+    /// Returns whether some function may listen to this end.
     pub(crate) fn has_listener(&self, end: &RunEnd) -> bool {
         self.listened.names(&end.how).next().is_some()
     }
 
-    /// Sends the events of a run's end that some function listens to.
+    /// Sends those events of a run's end that some function listens to.
     pub(crate) async fn send_end_events(&self, state: &RunState, end: &RunEnd) -> Result<(), StoreError> {
         if !self.has_listener(end) || self.is_caused_by_end_event(state).await? {
             return Ok(());
@@ -91,7 +93,7 @@ impl Hops {
         self.intake.accept(events, end.at).await.map(drop)
     }
 
-    /// Whether a run is of a listener: an end's event started it, or one of those that called it.
+    /// Returns whether an end event created the run, or one of its callers.
     async fn is_caused_by_end_event(&self, state: &RunState) -> Result<bool, StoreError> {
         let mut created = state.created.clone();
         for _ in 0..CALLERS {
@@ -106,7 +108,8 @@ impl Hops {
     }
 }
 
-/// The data of an event that tells of an end, within the limits of any event. What would pass them is left out and named.
+/// Returns the data of an end event, within the size limit of events. Larger parts are left out and
+/// named.
 pub(crate) fn end_data(name: &str, state: &RunState, end: &RunEnd) -> Json {
     let error = match &end.how {
         RunOutcome::Failed(error) => Some(error.clone().bounded()),
@@ -197,7 +200,7 @@ struct InngestEndData<'a> {
     omitted: &'a [&'static str],
 }
 
-/// An error as Inngest's clients know it.
+/// An error in the form that Inngest's clients expect.
 #[derive(Serialize)]
 struct SerializedError<'a> {
     #[serde(rename = "__serialized")]

@@ -1,5 +1,5 @@
-//! Appending within a hop: what has gathered goes out with it, who waits for a slot is woken, and what the storage does not
-//! take is offered again where that is worth it.
+//! Appends within a hop. An append carries the gathered commit and promotes waiting tickets. A
+//! failed append of outcomes is retried where that is useful.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use super::{Ack, Hop, log_attempt, log_end};
 use crate::ports::{Commit, LateWrite, StoreError};
 use crate::runs::Appended;
 
-/// The first and the longest wait before an outcome that the storage did not take is offered again.
+/// The first and the longest wait before a failed append of outcomes is retried.
 const OFFERED_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 impl Hop<'_> {
-    /// Appends entries with the commit that has gathered. What is overtaken keeps the releases and forgets the rest,
-    /// which is decided anew.
+    /// Appends entries with the gathered commit. After a conflict, the releases are kept; the rest
+    /// is dropped and decided again.
     pub(crate) async fn append(&mut self, entries: Vec<Entry>, ack: Ack) -> Result<Appended, StoreError> {
         let is_release = |after: &LateWrite| matches!(after, LateWrite::Release { .. } | LateWrite::Dequeue { .. });
         let frees = !self.limits.is_empty() && self.commit.after.iter().any(is_release) || self.unwoken.is_some();
@@ -47,8 +47,9 @@ impl Hop<'_> {
                 log_end(&self.state, end);
             }
             if frees {
-                // who waits is woken before the wake is done with: a crash between repeats it (rule 22). A failure does not
-                // undo the entries: bodies that they start are started
+                // tickets are promoted before the wake is acknowledged: after a crash between them,
+                // the wake repeats the promotion (rule 22). A failure does not undo the entries:
+                // their bodies still start
                 self.unwoken = self.hops.slots.promote(&self.limits).await.err();
                 if ack == Ack::Now && self.unwoken.is_none() {
                     let acks = vec![self.receipt.clone()];
@@ -60,12 +61,13 @@ impl Hop<'_> {
         tracing::debug!(run = %self.state.run, ?appended, "overtaken; deciding again");
         self.forget();
         self.unsay();
-        // what this wake met has been somebody else's: it may have been sent for another moment
+        // another hop has handled this wake's work: the wake may have been sent for another moment
         self.punctuality = Punctuality::Unknown;
         Ok(appended)
     }
 
-    /// What an entry says of an attempt's end. A start over an attempt that runs says that its worker died.
+    /// Returns what an entry says about an attempt's end. A start over a running attempt means that
+    /// its worker died.
     fn of_attempt(&self, entry: &Entry) -> Option<Entry> {
         let Fact::StepStarted { step, .. } = &entry.fact else {
             return is_logged(&entry.fact).then(|| entry.clone());
@@ -74,7 +76,7 @@ impl Hop<'_> {
         Some(Fact::AttemptInterrupted { step: step.clone(), attempt: before.attempt }.at(entry.at))
     }
 
-    /// Wakes those who wait, if that has failed.
+    /// Promotes waiting tickets, if an earlier promotion failed.
     pub(crate) async fn wake_the_unwoken(&mut self) -> Result<(), StoreError> {
         if self.unwoken.is_some() {
             self.hops.slots.promote(&self.limits).await?;
@@ -83,7 +85,7 @@ impl Hop<'_> {
         Ok(())
     }
 
-    /// Keeps the releases of what was to be written, and forgets the rest.
+    /// Keeps the releases of the gathered commit and drops the rest.
     pub(crate) fn forget(&mut self) {
         self.commit.before.clear();
         self.commit.wakes.clear();
@@ -91,8 +93,9 @@ impl Hop<'_> {
         self.commit.after.retain(|after| matches!(after, LateWrite::Release { .. }));
     }
 
-    /// A full disk must not cost what a body has done: where this process is the only one, outcomes that the storage does
-    /// not take are kept and offered again while their lease lasts. A start among them is not: it would be late.
+    /// Appends entries and retries outcomes while their lease lasts, where this process is the only
+    /// one. A full disk must not lose a body's result. A record with a start is not retried: it
+    /// would be late.
     async fn append_patiently(&mut self, entries: Vec<Entry>) -> Result<Appended, StoreError> {
         let starts = entries.iter().any(|entry| matches!(entry.fact, Fact::StepStarted { .. }));
         let patient = self.hops.runtime.config.is_only_process && !starts && entries.iter().any(is_outcome);
@@ -111,7 +114,7 @@ impl Hop<'_> {
     }
 }
 
-/// Whether an entry is what a body came to.
+/// Returns whether an entry is the outcome of a body.
 pub(crate) fn is_outcome(entry: &Entry) -> bool {
     matches!(entry.fact, Fact::StepSucceeded { .. } | Fact::StepFailed { .. } | Fact::StepAbandoned { .. })
 }

@@ -1,4 +1,4 @@
-//! Before a run begins, and while it lives: what holds it back, whose place it takes, and by when it is to be done.
+//! What happens before a run starts and while it lives: admission, replaced runs and deadlines.
 
 use std::time::Duration;
 
@@ -15,23 +15,24 @@ use crate::functions;
 use crate::ports::{EarlyWrite, LateWrite, StoreError};
 use crate::slots::{Acquisition, SlotRequest};
 
-/// By so much a deadline's wake may come early, because clocks differ.
+/// How early a deadline's wake may come, because clocks differ.
 const EARLY: Duration = Duration::from_secs(60);
 
-/// What flow control said to a run that is about to start.
+/// The answer of flow control to a run that is about to start.
 enum AdmissionAnswer {
     Admitted,
-    /// It is put off, and the wake is acknowledged.
+    /// The run is delayed, and the wake is acknowledged.
     Delayed,
-    /// Another hop was faster.
+    /// Another hop was faster: decide again.
     Again,
 }
 
 impl Hop<'_> {
-    /// Whether the run may begin, where it has not. If not, the wake is acknowledged: another one comes when it may.
+    /// Returns whether the run may start, if it has not started. If it may not, the wake is
+    /// acknowledged, and another wake comes later.
     pub(crate) async fn may_start(&mut self) -> Result<bool, StoreError> {
         while self.state.end.is_none() && self.state.first_run_at.is_none() {
-            // before the pause: of a paused function, missed ticks are not kept for later
+            // before the pause: missed ticks of a paused function are not kept for later
             if let Some(reason) = self.hops.intake.missed_tick(self.program.spec(), &self.state) {
                 self.skip_missed_tick(reason).await?;
                 continue;
@@ -63,13 +64,15 @@ impl Hop<'_> {
             if !self.state.collecting {
                 break;
             }
-            // none joins it from now on; who was faster is in it, and may have put it off
+            // no event joins the batch from now on; an event that was faster is in it, and may have
+            // delayed it
             self.append(vec![Fact::CollectingEnded.at(self.now())], Ack::Later).await?;
         }
         Ok(true)
     }
 
-    /// Rule 32: a run whose moment was missed starts when there is room, spaced from those that started meanwhile.
+    /// Asks flow control to admit the run (rule 32). A run that missed its time starts when there
+    /// is room, spaced from the runs that started meanwhile.
     async fn ask_for_admission(&mut self) -> Result<AdmissionAnswer, StoreError> {
         if self.admitted || self.state.admitted {
             return Ok(AdmissionAnswer::Admitted);
@@ -85,7 +88,7 @@ impl Hop<'_> {
         Ok(if appended.is_done() { AdmissionAnswer::Delayed } else { AdmissionAnswer::Again })
     }
 
-    /// What is written next says that the run was let go: a hop that finds it in a line later does not ask again.
+    /// Adds the admission to the entries, so that a later hop does not ask flow control again.
     pub(crate) fn with_admission(&self, mut entries: Vec<Entry>) -> Vec<Entry> {
         let state = &self.state;
         let is_new = self.admitted && !state.admitted && state.first_run_at.is_none() && state.end.is_none();
@@ -95,8 +98,8 @@ impl Hop<'_> {
         entries
     }
 
-    /// Ends the run of a tick that was missed, and takes it out of the line of those that wait for their function to be
-    /// resumed.
+    /// Ends the run of a missed tick, and removes its ticket from the wait queue of its paused
+    /// function.
     async fn skip_missed_tick(&mut self, reason: &'static str) -> Result<(), StoreError> {
         let (limit, run) = (functions::line(&self.state.created.function), self.state.run);
         self.commit.after.push(LateWrite::Dequeue { limit, run, step: None });
@@ -109,8 +112,8 @@ impl Hop<'_> {
         Ok(())
     }
 
-    /// Gives up the places of the run's arrival, with the next append: those that have begun may go on at its function's limits
-    /// while it is paused. It has its time when it joins again.
+    /// Gives up the tickets of the run's creation, with the next append. Other runs may then use
+    /// the slots while the function is paused. The run is enqueued again with its original time.
     async fn leave_wait_queues(&mut self) -> Result<(), StoreError> {
         let event = &self.state.created.event;
         let scope = &mut LazyScope::new(event);
@@ -125,14 +128,15 @@ impl Hop<'_> {
         Ok(())
     }
 
-    /// Whether the run was called by one that has ended meanwhile, and is to end with it.
+    /// Returns whether the run's caller has ended, and the run must end with it.
     async fn has_ended_caller(&self) -> Result<bool, StoreError> {
         let created = &self.state.created;
         let Origin::Invoke { parent, .. } = &created.origin else { return Ok(false) };
         Ok(created.bound && self.hops.runs.state(*parent).await?.is_some_and(|state| state.end.is_some()))
     }
 
-    /// Cancels the run whose place this one takes; and where that had not begun, the one whose place it was to take.
+    /// Cancels the run that this one replaces. If that one had not started, also cancels the run
+    /// that it was to replace.
     async fn cancel_replaced_run(&self) -> Result<(), StoreError> {
         let mut next = self.state.created.replaces;
         while let Some(before) = next {
@@ -149,8 +153,8 @@ impl Hop<'_> {
         Ok(())
     }
 
-    /// Whether the run holds a slot of each limit on runs, or has ended. If not, it waits in line, and the wake is
-    /// acknowledged.
+    /// Returns whether the run holds a slot of each run limit, or has ended. If not, it is
+    /// enqueued, and the wake is acknowledged.
     pub(crate) async fn may_continue(&mut self) -> Result<bool, StoreError> {
         if self.run_limits.is_empty() || self.state.end.is_some() || self.state.first_run_at.is_some() {
             return Ok(true);
@@ -167,7 +171,8 @@ impl Hop<'_> {
         Ok(false)
     }
 
-    /// Ends a run whose time is over. A wake that came for that moment, and a little early, comes again.
+    /// Ends a run after its deadline. A deadline's wake that came a little early is sent
+    /// again.
     pub(crate) async fn enforce_deadlines(&mut self) -> Result<(), StoreError> {
         while self.state.end.is_none()
             && let Some((due, reason)) = deadline(&self.spec().flow, &self.state)
@@ -185,7 +190,7 @@ impl Hop<'_> {
         Ok(())
     }
 
-    /// With the first entry of a run that is to end in time goes the wake for that time.
+    /// Adds the deadline's wake to the commit of a run's first entry.
     pub(crate) fn schedule_deadline(&mut self, entries: &[Entry]) {
         let Some(within) = self.spec().flow.finish_within else { return };
         if self.state.first_run_at.is_none()
@@ -196,12 +201,12 @@ impl Hop<'_> {
     }
 }
 
-/// By when the run is to have begun, or ended, and what is said of one that has not.
+/// Returns the deadline for the run's start or end, and the error message for a run that misses it.
 fn deadline(flow: &FlowControl, state: &RunState) -> Option<(Timestamp, String)> {
     match state.first_run_at {
         None => {
             let within = flow.start_within?;
-            // what an event is to wait for is no delay
+            // a requested delay of the event does not count
             let from = state.created_at.max(state.due_at().unwrap_or_default());
             Some((from + within, format!("it had not begun {within:?} after its creation, or after its event's `ts`")))
         }

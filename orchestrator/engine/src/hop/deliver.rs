@@ -1,6 +1,6 @@
-//! A delivered wake: its run is read and moved, begun, or put off; and the wake comes again where the storage failed.
+//! Handles a delivered wake: moves, starts or delays its run, and sends the wake again after a
+//! failure of the storage.
 
-use crate::hop::Hops;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,31 +11,34 @@ use stepladder_core::{Timestamp, Wake, WakeCause};
 use super::lines::HandlerLog;
 use super::timing::Punctuality;
 use super::{Hop, UNREGISTERED};
+use crate::hop::Hops;
 use crate::permanent;
 use crate::ports::{Commit, Delivery, EarlyWrite, Receipt, StoreError};
 
-/// How long a wake is put off when the storage failed (rule 13).
+/// How long a wake is delayed after a failure of the storage (rule 13).
 const AGAIN: Duration = Duration::from_secs(10);
-/// The same where the queue takes the wake back: it costs no write, and nobody else's storage.
+/// The delay where the queue can make the wake visible again. That costs no write.
 const BACK: Duration = Duration::from_secs(2);
-/// The longest wait where the error is permanent. It begins with [`BACK`] and doubles with each delivery.
+/// The longest delay for a permanent error. The delay begins with [`BACK`] and doubles with each
+/// delivery.
 const BACK_AT_MOST: Duration = Duration::from_secs(300);
-/// The longest wait for a function that is not registered. It begins with [`UNREGISTERED`] and grows while nothing happens.
+/// The longest delay for a function that is not registered. The delay begins with [`UNREGISTERED`]
+/// and grows while nothing happens.
 const UNREGISTERED_AT_MOST: Duration = Duration::from_secs(900);
-/// Minutes for which a tick looks for a worker that knows its function: an hour.
+/// How many minutes a tick waits for a worker that knows its function: an hour.
 const TICK_WAITS: i64 = 60;
 
-/// What is known of the invocation before the run is.
+/// What is known about the invocation before the run is loaded.
 #[derive(Clone, Copy, Debug)]
 struct Invocation {
     redelivered: bool,
-    /// `None`: as long as a worker of the run's function has.
+    /// `None` means the time limit of a worker of the run's function.
     deadline: Option<Timestamp>,
 }
 
 impl Hops {
-    /// Moves the run of a delivered wake, and acknowledges the wake. Without a deadline, the hop has the time of a worker
-    /// of its function.
+    /// Moves the run of a delivered wake, and acknowledges the wake. Without a deadline, the hop
+    /// has the time limit of a worker of its function.
     pub(crate) async fn hop(&self, delivery: Delivery, deadline: Option<Timestamp>) -> Result<(), StoreError> {
         self.slots.release_pending().await;
         let Delivery { wake, receipt, receives } = delivery;
@@ -44,7 +47,7 @@ impl Hops {
         let again = Wake { cause, ..wake.clone() };
         let invocation = Invocation { redelivered: receives > 1, deadline };
         let Err(error) = self.move_run(wake, receipt.clone(), invocation).await else { return Ok(()) };
-        // rule 34: repeated at the same pace for ever, an error that lasts would never be seen
+        // rule 34: a lasting error must become visible, so the delay grows
         let lasts = error.is_permanent();
         if lasts {
             permanent::report("move a run", Some(run), &error);
@@ -62,10 +65,10 @@ impl Hops {
             return Ok(());
         }
         if lasts {
-            // the queue counts its deliveries, and gives the wake to the dead letters
+            // the queue counts its deliveries, and moves the wake to the dead letters
             return Err(error);
         }
-        // rule 13: a brown-out must not use up the queue's deliveries
+        // rule 13: a failing storage must not use up the queue's deliveries
         tracing::warn!(%run, %error, "the storage failed; the run is woken again later");
         let later = EarlyWrite::Wake { wake: again, due: self.runtime.now() + AGAIN };
         let put_off = Commit { before: vec![later], acks: vec![receipt], ..Commit::default() };
@@ -128,8 +131,8 @@ impl Hops {
         Ok(())
     }
 
-    /// A wake of a run that does not exist: a tick's begins by it. Where its function is not known, another worker may
-    /// know it.
+    /// Handles a wake of a run that does not exist. A tick's wake creates its run. If the function
+    /// is not registered here, another worker may have it.
     async fn begin_or_forget(&self, wake: Wake, receipt: Receipt) -> Result<(), StoreError> {
         let mut commit = Commit { acks: vec![receipt], ..Commit::default() };
         match wake.cause {
@@ -145,7 +148,7 @@ impl Hops {
         Ok(())
     }
 
-    /// A run of a function that is not in this binary: an older or newer one may know it.
+    /// Delays a run of a function that is not in this binary: an older or newer binary may have it.
     async fn put_off(&self, state: &RunState, wake: Wake, receipt: Receipt) -> Result<(), StoreError> {
         let mut commit = Commit { acks: vec![receipt], ..Commit::default() };
         match &state.end {
@@ -166,7 +169,7 @@ impl Hops {
     }
 }
 
-/// How long a wake that met a permanent error is put off, by its deliveries so far.
+/// Returns how long a wake is delayed after a permanent error, by its number of deliveries.
 fn backoff(receives: u32) -> Duration {
     (BACK * 2_u32.saturating_pow(receives.saturating_sub(1))).min(BACK_AT_MOST)
 }

@@ -26,8 +26,9 @@ impl Hop<'_> {
         let appended = match entries.last().and_then(RunEnd::from) {
             None => self.append(entries.clone(), Ack::Now).await?,
             Some(end) => {
-                // where finishing takes more than this commit, the row shows the end, and the wake is acknowledged, with
-                // the last: the watchdog takes an end that the row shows for one that is done with
+                // if finishing takes more than this commit, the last commit marks the row as ended
+                // and acknowledges the wake: the watchdog treats a run as finished once its row
+                // shows the end
                 let simple = self.limits.is_empty()
                     && self.run_limits.is_empty()
                     && self.state.bound_children().next().is_none()

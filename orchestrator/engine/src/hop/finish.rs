@@ -1,7 +1,6 @@
-//! The end of a run: what follows from its last entry. Redone by every later wake of the run, so a crash in the middle
-//! loses nothing.
+//! The end of a run: the work that follows its last entry. Every later wake of the run repeats it,
+//! so a crash in the middle loses nothing.
 
-use crate::hop::Hops;
 use stepladder_core::journal::{NewRun, Origin};
 use stepladder_core::slot::Limit;
 use stepladder_core::state::{RunEnd, RunOutcome, RunState};
@@ -9,23 +8,25 @@ use stepladder_core::system::FUNCTION_FAILED;
 use stepladder_core::{Event, EventId, RunId, Wake, WakeCause};
 
 use crate::EngineError;
+use crate::hop::Hops;
 use crate::hop::announce::end_data;
 use crate::ports::{Commit, LateWrite, Receipt, StoreError};
 
-/// Where an ended run may still have a place in line.
+/// Where an ended run may still have a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QueueCheck {
-    /// Where the run says that it is.
+    /// Only where the run's journal says.
     AtRun,
-    /// The place was given a turn: also at the head of the line, should the run know nothing of it.
+    /// Also at the head of the wait queue: the ticket was promoted, and the journal may not show
+    /// it.
     InLine,
-    /// Somebody may have died over the finishing work: all of it is redone.
+    /// Everywhere: a worker may have died during the finishing work, so all of it is repeated.
     Redo,
 }
 
 impl Hops {
-    /// What the last commit of an ended run carries: its row, and the wake of the run that waits for it (rule 19: every
-    /// terminal status tells the parent).
+    /// Adds the run's row and the wake of its caller to the last commit of an ended run. Every
+    /// terminal status wakes the caller (rule 19).
     pub(crate) fn write_end(&self, state: &RunState, end: &RunEnd, commit: &mut Commit) {
         commit.after.push(LateWrite::MarkEnded { run: state.run, at: end.at, status: end.how.status() });
         if let Some(spec) = self.runtime.spec_of(&state.created) {
@@ -41,7 +42,7 @@ impl Hops {
         }
     }
 
-    /// The run that handles this run's failure, if its function has one.
+    /// Returns the run that handles this run's failure, if its function has a failure handler.
     pub(crate) fn failure_run(&self, state: &RunState, end: &RunEnd) -> Option<(RunId, NewRun)> {
         let RunOutcome::Failed(_) = &end.how else { return None };
         let chosen = self.runtime.program_of(state)?;
@@ -59,9 +60,9 @@ impl Hops {
         Some((run, NewRun::new(function, event, Origin::Failure { of: state.run })))
     }
 
-    /// Does the finishing work of an ended run, and acknowledges the wake. Every later wake does it again (rules 22
-    /// and 28). Those who wait for a slot are woken only where one was freed, or may have been by the one who died over
-    /// this wake: waking them at every repetition would multiply wakes without end.
+    /// Does the finishing work of an ended run, and acknowledges the wake. Every later wake repeats
+    /// it (rules 22 and 28). Tickets are promoted only if a slot was freed, or may have been freed
+    /// by a worker that died. Promotion at every repetition would multiply wakes without end.
     pub(crate) async fn finish(
         &self,
         state: &RunState,
@@ -70,12 +71,12 @@ impl Hops {
         (receipt, look): (Receipt, QueueCheck),
     ) -> Result<(), StoreError> {
         for child in state.bound_children() {
-            // one that has ended tells this run of it, which would come here again
+            // a called run that has ended would wake this run, and this code would run again
             if self.runs.state(child).await?.is_none_or(|child| child.end.is_some()) {
                 continue;
             }
             match self.runs.cancel(child, &format!("run {}, which called it, has ended", state.run)).await {
-                // one that is not there yet finds that its caller has ended
+                // a called run that is created later finds that its caller has ended
                 Ok(_) | Err(EngineError::NotFound(_) | EngineError::Invalid(_) | EngineError::TooLate(_)) => {}
                 Err(EngineError::Store(error)) => return Err(error),
             }
@@ -100,7 +101,7 @@ impl Hops {
             if frees || look == QueueCheck::Redo {
                 let leave = |limit: &Limit| LateWrite::Dequeue { limit: limit.clone(), run: state.run, step: None };
                 commit.after.extend(limits.iter().map(leave));
-                // what frees slots and places comes before the look for those who wait
+                // slots and tickets are freed before waiting tickets are looked up
                 self.runtime.carry_out(std::mem::take(&mut commit)).await?;
                 self.slots.promote(limits).await?;
             }

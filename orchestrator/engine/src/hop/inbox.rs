@@ -1,9 +1,9 @@
-//! The run's inbox: events that met the run in the index of those who wait, and not yet in its journal.
+//! The run's inbox: events that matched a subscription in the index before the journal had it.
 //!
-//! They came in the moment of registering: the index is written before the entry, so an event may find the one and not the
-//! other. Whoever gives it to the run leaves it here then, and sends a wake. The hop of that wake finds the wait written
-//! down meanwhile, or writes it down itself, and looks here after that. If it does neither, the index was of a decision that
-//! was overtaken, and nobody waits.
+//! The index is written before the entry, so an event may find one and not the other. The process
+//! that delivers the event then puts it into the inbox and sends a wake. The hop of that wake finds
+//! or writes the journal's entry of the wait, and checks the inbox afterwards. If there is no such
+//! entry, the subscription came from a decision that was dropped.
 
 use stepladder_core::journal::Entry;
 use stepladder_core::waiting::ArrivingEvent;
@@ -12,13 +12,13 @@ use super::{Ack, Hop};
 use crate::ports::{LateWrite, StoreError};
 
 impl Hop<'_> {
-    /// Whether the inbox is to be looked into now: not before a wait is written down.
+    /// Returns whether to check the inbox now. It is checked only once a wait is in the journal.
     pub(crate) fn must_check_inbox(&self) -> bool {
         self.look && self.state.awaits_events()
     }
 
-    /// Lets the events of the inbox enter that a wait is open for, and drops the others. Whether that was written; if not,
-    /// somebody else has written, and it is to be decided anew.
+    /// Delivers the inbox's events that match an open wait, and drops the others. Returns `false`
+    /// after a conflict: the hop must decide again.
     pub(crate) async fn deliver_from_inbox(&mut self) -> Result<bool, StoreError> {
         let run = self.state.run;
         let mut entries: Vec<Entry> = Vec::new();
@@ -28,12 +28,12 @@ impl Hop<'_> {
             return Ok(true);
         }
         for id in &offered {
-            // one that is not there any more has outlived its retention
+            // a missing event has outlived its retention
             let Some(event) = self.hops.runtime.backend.event(*id).await? else { continue };
             let mut sight = entries.clone();
             let entry = self.hops.subscriptions.delivery_entry(&self.state, &ArrivingEvent::new(&event));
             sight.extend(entry.clone());
-            // one before it may have fulfilled the wait
+            // an earlier event may have ended the wait
             if self.state.admits_all(&sight).is_ok() {
                 entries.extend(entry);
             }

@@ -1,8 +1,10 @@
-//! What code says (`ctx.log`): recorded with what is written anyway, and told once, when it is first recorded.
+//! Log lines of handlers (`ctx.log`). They are recorded with other entries, and logged once, when
+//! first recorded.
 //!
-//! A line of the handler is known by its place, so a replay that says it again adds nothing. It waits here for the next
-//! write of this hop: the outcome before it, the start after it, the run's end. Only where the run is left waiting and
-//! nothing is to be written, it is written by itself. Lines of a body are part of its outcome's entry.
+//! A handler's log line has a fixed index, so a replay that repeats it adds nothing. It waits here
+//! for the next write of this hop: the outcome before it, the start after it, or the run's end. If
+//! the run suspends without another write, the log lines are written by themselves. A body's log
+//! lines are part of its outcome's entry.
 
 use stepladder_core::StepId;
 use stepladder_core::journal::{Entry, Fact};
@@ -13,7 +15,7 @@ use super::Hop;
 use super::append::is_outcome;
 use crate::program::Session;
 
-/// What the handler has said in one session, and nobody has recorded yet.
+/// The handler's log lines of one session that are not recorded yet.
 #[derive(Debug, Default)]
 pub(crate) struct HandlerLog {
     attempt: u32,
@@ -21,17 +23,18 @@ pub(crate) struct HandlerLog {
 }
 
 impl HandlerLog {
-    /// Nothing yet, in this attempt of the handler.
+    /// Creates an empty log for this attempt of the handler.
     pub(crate) fn in_attempt(attempt: u32) -> Self {
         Self { attempt, lines: Vec::new() }
     }
 
-    /// Listens to what the session's handler has said since.
+    /// Takes the session's new log lines.
     pub(crate) fn hear(&mut self, session: &mut dyn Session) {
         self.lines.extend(session.take_log_lines());
     }
 
-    /// Another hop may have recorded the same; and what an earlier attempt of the handler said is not news.
+    /// Drops log lines that another hop has recorded, and those of an earlier attempt of the
+    /// handler.
     pub(crate) fn forget_recorded(&mut self, state: &RunState) {
         let attempt = self.attempt;
         self.lines.retain(|placed| attempt == state.handler_attempt() && !state.logs.has(attempt, placed));
@@ -39,10 +42,11 @@ impl HandlerLog {
 }
 
 impl Hop<'_> {
-    /// The entries with what travels along: the version that a run takes with its first, and lines: after the outcomes, which the handler had seen when it said them, and
-    /// before whatever follows. Of all lines, only as many as a run keeps.
+    /// Adds the run's version and the log lines to the entries. The version goes with the run's
+    /// first entry. Log lines follow the outcomes, which the handler had seen, and precede the
+    /// rest. Log lines past the run's limit are dropped.
     pub(crate) fn with_lines(&mut self, mut entries: Vec<Entry>) -> Vec<Entry> {
-        // the version under which the run begins; not before it does
+        // the run takes its version when it starts, not before
         if let Some(version) = self.program.version()
             && !entries.is_empty()
             && !self.state.has_requested()
@@ -68,7 +72,7 @@ impl Hop<'_> {
         entries
     }
 
-    /// A write was overtaken. Where no body runs here, the run is replayed, and says it all again.
+    /// Drops log lines after a conflict, if no body runs here: the replayed run writes them again.
     pub(crate) fn unsay(&mut self) {
         if self.running.is_empty() {
             self.said.lines.clear();
@@ -76,7 +80,7 @@ impl Hop<'_> {
     }
 }
 
-/// The entries that have lines.
+/// Returns the entries that have log lines.
 pub(crate) fn with_something_to_say(entries: &[Entry]) -> Vec<Entry> {
     let says = |entry: &&Entry| match &entry.fact {
         Fact::LogWritten { .. } => true,
@@ -85,7 +89,8 @@ pub(crate) fn with_something_to_say(entries: &[Entry]) -> Vec<Entry> {
     entries.iter().filter(says).cloned().collect()
 }
 
-/// Tells what was just recorded: events of the target `stepladder::log`, at the line's own level.
+/// Logs what was just recorded: events of the target `stepladder::log`, at the log line's own
+/// level.
 pub(crate) fn say_lines(state: &RunState, entries: &[Entry]) {
     for entry in entries {
         if let Fact::LogWritten { attempt, lines } = &entry.fact {

@@ -1,4 +1,4 @@
-//! What came of the bodies: outcomes, retries, and what is kept when somebody else was faster.
+//! The results of bodies: outcomes, retries, and what is kept after a conflict.
 
 use std::time::Duration;
 
@@ -15,9 +15,10 @@ use crate::runs::Appended;
 impl Hop<'_> {
     /// Turns ended bodies into entries.
     ///
-    /// When no other body runs here and each outcome is final, the handler is shown the outcomes before they are
-    /// written, so that what follows from them (the next step's start, the run's end) travels in the same write.
-    /// Nothing is lost when that write is overtaken: the session is dropped, and replayed from the journal.
+    /// If no other body runs here and each outcome is final, the handler sees the outcomes before
+    /// they are written. What follows from them (the next step's start, the run's end) is then in
+    /// the same write. A conflict loses nothing: the session is dropped, and replayed from the
+    /// journal.
     pub(crate) async fn outcomes(
         &mut self,
         session: &mut dyn Session,
@@ -33,7 +34,8 @@ impl Hop<'_> {
             let entry = self.outcome(running, result, (report, now));
             entries.push(entry);
         }
-        // before the handler is shown them: each is held against those before it in this write, too
+        // before the handler sees them: each outcome is also checked against earlier ones in this
+        // write
         let entries = bounds::fit_entries(&self.state, entries);
         if entries.is_empty() {
             return Ok(Next::Advance); // a timer's time has come, or the handler moved on by itself
@@ -46,15 +48,16 @@ impl Hop<'_> {
         self.append_outcomes(session, entries).await
     }
 
-    /// Appends outcomes at once, then shows them. Overtaken, tries again until each is written or refused.
+    /// Appends outcomes at once, then shows them. After a conflict, retries until each is written
+    /// or refused.
     async fn append_outcomes(
         &mut self,
         session: &mut dyn Session,
         mut entries: Vec<Entry>,
     ) -> Result<Next, StoreError> {
         let alone = self.running.is_empty();
-        // a failure that is tried again later, and nothing else: its wake is written, this one is done with. Where
-        // somebody else's attempt runs, its lease is still to be looked after (rule 10).
+        // only failures with a later retry: their wakes are written, and this wake is acknowledged.
+        // While another process's attempt runs, its lease must still be watched (rule 10).
         let running = self.state.steps.values().filter(|s| matches!(s.state, StepState::Running { .. })).count();
         let lonely = alone && running == entries.len() && !self.is_early();
         let ack = match lonely && entries.iter().all(|e| RevealedOutcome::from(e).is_none()) {
@@ -85,8 +88,7 @@ impl Hop<'_> {
         Ok(Next::Advance)
     }
 
-    /// A write of outcomes and what follows from them was overtaken: only the outcomes are kept (rule 4), and the run
-    /// is decided anew.
+    /// Keeps only the outcomes after a conflict of their write (rule 4); the run is decided again.
     pub(crate) async fn keep_outcomes(
         &mut self,
         session: &mut dyn Session,
@@ -107,13 +109,13 @@ impl Hop<'_> {
         if self.running.is_empty() {
             return Ok(Next::Again);
         }
-        // nothing is shown ahead of the journal while bodies run: the session goes on where it is
+        // nothing is shown ahead of the journal while bodies run: the session continues where it is
         self.reveal_recorded(session);
         Ok(Next::Advance)
     }
 
-    /// What the handler wanted next could not be had. The outcomes that were to travel with it are written by themselves, so
-    /// that no body is executed again for it; the error is given back.
+    /// Writes the outcomes by themselves, because the handler's next entries failed, and returns
+    /// that error. Otherwise their bodies would execute again.
     pub(crate) async fn save_outcomes(
         &mut self,
         session: &mut dyn Session,
@@ -128,15 +130,16 @@ impl Hop<'_> {
         error
     }
 
-    /// The storage failed while bodies run. They come to their end and their outcomes are written: a body that was cut off
-    /// would be executed again, and not before its lease is over.
+    /// Lets running bodies end after a failure of the storage, and writes their outcomes. An
+    /// interrupted body would execute again, and only after its lease ends.
     pub(crate) async fn save_before_error(&mut self, session: &mut dyn Session) {
         while !self.running.is_empty() {
             let finished = self.wait(session, None).await;
             let now = self.now();
             let mut entries = Vec::with_capacity(finished.len());
             if finished.is_empty() {
-                // the handler has moved on; what it wants now is decided anew, what it has dropped is not waited for
+                // the handler has moved on: its new wants are decided again, and dropped bodies are
+                // not awaited
                 let advance = session.advance().await;
                 self.said.hear(session);
                 if matches!(advance, PollResult::Ended(_)) {
@@ -159,7 +162,7 @@ impl Hop<'_> {
         }
     }
 
-    /// Gives back slots although nothing is appended (rule 22: a refused worker still releases).
+    /// Releases slots although nothing is appended (rule 22: a refused worker still releases).
     async fn release_now(&mut self) -> Result<(), StoreError> {
         if self.commit.after.is_empty() {
             return Ok(());
@@ -167,8 +170,8 @@ impl Hop<'_> {
         self.append(Vec::new(), Ack::Later).await.map(drop)
     }
 
-    /// The run has ended under running bodies (it was cancelled): they may finish, their outcomes are refused, their
-    /// slots are freed.
+    /// Lets bodies finish after the run has ended, for example by a cancellation. Their outcomes
+    /// are refused, and their slots are released.
     pub(crate) async fn finish_after_end(&mut self, session: &mut dyn Session) -> Result<(), StoreError> {
         self.pending.clear();
         while !self.running.is_empty() {
@@ -186,7 +189,7 @@ impl Hop<'_> {
         Ok(())
     }
 
-    /// The entry for a body's result.
+    /// Returns the entry for a body's result.
     fn outcome(
         &mut self,
         running: Running,
@@ -204,7 +207,7 @@ impl Hop<'_> {
             Some((poll, checks, began)) if failure.is_not_yet() => {
                 let checks = checks.saturating_add(1);
                 match poll.next_check(checks, *began, now, seed) {
-                    // checks are made in time, however long retries are told to wait
+                    // a configured retry delay does not move this attempt past its due time
                     Some(due) => (failure, Some((now + self.hops.runtime.retry_wait(due.since(now))).min(due))),
                     None => (timed_out(&step, poll.timeout, checks), None),
                 }

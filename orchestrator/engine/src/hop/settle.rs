@@ -1,4 +1,4 @@
-//! What does the handler wait for? The middle of a hop: poll, write down, start.
+//! The middle of a hop: poll the handler, write down what it wants, start bodies.
 
 use stepladder_core::decide::{self, Want};
 use stepladder_core::journal::{Entry, Fact, Failure};
@@ -11,7 +11,8 @@ use crate::program::{PollResult, Session};
 use crate::runs::Appended;
 
 impl Hop<'_> {
-    /// Polls the handler, writes down what needs no body, starts or hands over what does, and waits for bodies.
+    /// Polls the handler, writes down what needs no body, starts or hands over the rest, and waits
+    /// for bodies.
     pub(crate) async fn settle(&mut self, session: &mut dyn Session) -> Result<Next, StoreError> {
         if self.pending.is_empty() && self.must_check_inbox() {
             if !self.deliver_from_inbox().await? {
@@ -42,8 +43,8 @@ impl Hop<'_> {
                 }
                 let frees = !self.limits.is_empty() && !plan.ready.is_empty() && !self.commit.after.is_empty();
                 if entries.len() > before || frees {
-                    // outcomes among these change what the handler wants: show them first. And a slot that is given
-                    // back is given back before the next is asked for.
+                    // outcomes among these change what the handler wants, so show them first. A
+                    // slot is also released before the next one is acquired.
                     return self.append_and_show(session, entries).await;
                 }
                 self.start(session, plan, entries).await
@@ -51,7 +52,7 @@ impl Hop<'_> {
         }
     }
 
-    /// Bodies that the handler dropped while they ran (`select!`).
+    /// Abandons bodies that the handler dropped while they ran (`select!`).
     pub(crate) fn abandon(&mut self, session: &mut dyn Session, entries: &mut Vec<Entry>) {
         for step in session.take_dropped() {
             if let Some(running) = self.running.remove(&step) {
@@ -63,7 +64,7 @@ impl Hop<'_> {
         }
     }
 
-    /// Bodies whose outcomes came too late for a handler that has returned: it was not shown them.
+    /// Abandons the bodies of a handler that has returned: it has not seen their outcomes.
     fn abandon_the_rest(&mut self, session: &mut dyn Session, entries: &mut Vec<Entry>) {
         for (step, running) in std::mem::take(&mut self.running) {
             let attempt = running.ready.attempt;
@@ -73,7 +74,7 @@ impl Hop<'_> {
         }
     }
 
-    /// Appends entries, then shows the session the outcomes that it has not been shown.
+    /// Appends entries, then shows the session the outcomes that it has not seen.
     async fn append_and_show(&mut self, session: &mut dyn Session, entries: Vec<Entry>) -> Result<Next, StoreError> {
         match self.append(entries.clone(), Ack::Later).await? {
             Appended::Done => {
@@ -86,7 +87,7 @@ impl Hop<'_> {
         }
     }
 
-    /// Gives the session what the journal has and it has not been given.
+    /// Gives the session the journal's outcomes that it has not received.
     pub(crate) fn reveal_recorded(&mut self, session: &mut dyn Session) {
         for revealed in &self.state.outcomes[self.shown..] {
             session.reveal(revealed.clone());
@@ -95,7 +96,7 @@ impl Hop<'_> {
     }
 }
 
-/// Why a step cannot have its name, whatever front end asks for it. An id may be a name and a number.
+/// Returns why a step's name is not allowed, for any front end. An id may be a name and a number.
 fn name_fault(want: &Want) -> Option<Failure> {
     let most = NAME_CHARS + 16;
     let is_good = want.step.len() <= most || want.step.chars().nth(most).is_none();
@@ -103,7 +104,7 @@ fn name_fault(want: &Want) -> Option<Failure> {
     (!is_good).then(|| Failure { message: format!("the step `{}` has too long a name", shortened(&want.step)), code })
 }
 
-/// How many outcomes among `entries` the session was shown ahead of the journal: those of bodies.
+/// Returns how many outcomes among `entries` the session saw ahead of the journal: those of bodies.
 pub(crate) fn revealed_ahead(entries: &[Entry]) -> usize {
     let of_body = |e: &&Entry| matches!(e.fact, Fact::StepSucceeded { .. } | Fact::StepFailed { retry_at: None, .. });
     entries.iter().filter(of_body).count()

@@ -1,4 +1,4 @@
-//! Which bodies start here, which are handed to other invocations, and the wait for those that run.
+//! Starts bodies here, hands others to other invocations, and waits for running ones.
 
 use std::sync::atomic::Ordering;
 
@@ -19,8 +19,8 @@ use crate::runs::Appended;
 use crate::slots::{Acquisition, SlotRequest};
 
 impl Hop<'_> {
-    /// Starts the bodies that may start here, appends that with what is pending, and waits for a body to end. When
-    /// there is none, the wake is done with.
+    /// Starts the bodies that may start here, appends their entries with the pending ones, and
+    /// waits for a body to end. If none starts or runs, the wake is acknowledged.
     pub(crate) async fn start(
         &mut self,
         session: &mut dyn Session,
@@ -61,7 +61,7 @@ impl Hop<'_> {
             true => self.append(entries.clone(), Ack::Now).await?,
             false if nothing => Appended::Done,
             false => match self.append(entries.clone(), Ack::Later).await {
-                // what was done before is not lost with what cannot start: it is written by itself
+                // outcomes must not be lost because a start failed: they are written by themselves
                 Err(error) if entries.iter().any(is_outcome) => {
                     tracing::warn!(run = %self.state.run, %error, "steps could not be started; their outcomes before are kept");
                     self.forget();
@@ -90,8 +90,8 @@ impl Hop<'_> {
         self.outcomes(session, finished).await
     }
 
-    /// A takeover gets a wake of its own (rule 14): should it end as the attempt before did, the journal counts that, and
-    /// the queue does not give the message up.
+    /// Sends a wake of its own for a step after its worker died (rule 14). If the next attempt ends
+    /// like the last one, the journal counts it, and the queue does not give up the message.
     async fn take_over_later(&mut self, session: &mut dyn Session, entries: Vec<Entry>) -> Result<Next, StoreError> {
         let wake = self.wake(self.wake.cause.clone().replaced_unless_needed(WakeCause::Lease));
         self.commit.wakes.push(wake);
@@ -101,8 +101,8 @@ impl Hop<'_> {
         }
     }
 
-    /// Of the bodies that may start, those that are this invocation's business: a step that was sent a wake of its own
-    /// starts by that, or when the watchdog looks after the run.
+    /// Returns those ready steps that this invocation handles. A step that has a wake of its own
+    /// starts with that wake, or with the run's watchdog.
     fn own_share(&self, ready: &[ReadyStep]) -> Vec<ReadyStep> {
         let named = |ready: &ReadyStep| self.wake.cause.step() == Some(&ready.step);
         let again = self.wake.cause == WakeCause::Watchdog;
@@ -110,9 +110,10 @@ impl Hop<'_> {
         ready.iter().filter(is_mine).filter(|r| !self.handed.contains(&r.step)).cloned().collect()
     }
 
-    /// Whether a body starts in this invocation: the first (or the first few side by side) unless too little time is
-    /// left, further ones only within budget, while their time-out fits into what is left of it. A body whose attempt
-    /// before lost its worker gets an invocation of its own when this one has begun with something else.
+    /// Returns whether a body starts in this invocation. The first ones do, unless too little time
+    /// is left. Later ones must be within budget, and their time-out must fit the remaining time.
+    /// After a worker died, its step gets an invocation of its own if this one has executed
+    /// something else.
     fn fits(&self, ready: &ReadyStep) -> bool {
         if !self.executed {
             return !self.is_too_late_for(ready);
@@ -131,18 +132,18 @@ impl Hop<'_> {
             let holder = self.holder(&ready.step, ready.attempt);
             let by_itself = ready.woken || self.wake.cause.step() == Some(&ready.step);
             let asker = SlotRequest { holder: &holder, lease_until: self.lease_until, by_itself };
-            // also where the answer is lost
+            // also if the answer is lost
             self.taken.push(holder.clone());
             match self.hops.slots.acquire_slots(&self.state, &self.limits, asker).await? {
                 Acquisition::Acquired => {
-                    // what was to be given back is taken again
+                    // a slot to be released is acquired again
                     self.commit.after.retain(|after| !is_release_of(after, &holder));
                     self.hops.slots.pass_on_lease_wakes(&self.limits).await?;
                     starting.push(ready);
                 }
                 Acquisition::Queued { key, joined, is_new } => {
                     self.taken.pop();
-                    // with the place of its arrival a run waits from its first wake on
+                    // a run waits with its first ticket from its first wake on
                     let arrives = self.wake.cause == WakeCause::Created && !self.redelivered && !joined;
                     if (is_new || arrives) && self.told_to_wait.insert(ready.step.clone()) {
                         log_wait(&self.state, &ready, &key);
@@ -154,9 +155,9 @@ impl Hop<'_> {
         Ok(starting)
     }
 
-    /// Looks at the journal after lines were joined: another hop may have executed a step in between, and found nobody
-    /// in line to remove when it was done. Who joined for an attempt that has started leaves. Whether the journal went
-    /// on, and all must be decided anew.
+    /// Reads the journal again after enqueuing, and dequeues attempts that have started. Another
+    /// hop may have executed the step in between, and found no ticket to remove. Returns whether
+    /// the journal has new entries, and all must be decided again.
     async fn dequeue_settled(&mut self) -> Result<bool, StoreError> {
         if self.joined.is_empty() {
             return Ok(false);
@@ -181,8 +182,9 @@ impl Hop<'_> {
         .at(self.now())
     }
 
-    /// Each of many gets a wake of its own. The wakes go out first, then the entry that says so: a crash between sends
-    /// them twice, never not at all; once the entry is there, never again (rule 9).
+    /// Sends each of many steps a wake of its own. The wakes go out before the entry that records
+    /// them. A crash between sends them twice, never zero times; once the entry exists, never again
+    /// (rule 9).
     async fn fan_out(
         &mut self,
         session: &mut dyn Session,
@@ -196,14 +198,14 @@ impl Hop<'_> {
         }
         entries.push(Fact::StepsWoken { steps: steps.clone() }.at(now));
         if self.state.started_at.is_none() {
-            // each waits in line by itself from here on
+            // each step has its own ticket from here on
             let leave = |limit| LateWrite::Dequeue { limit, run: self.state.run, step: Some(ARRIVAL.into()) };
             self.commit.after.extend(self.limits.iter().cloned().map(leave));
         }
         match self.append(entries.clone(), Ack::Later).await? {
             Appended::Done => {
                 self.shown += revealed_ahead(&entries);
-                // overtaken, nobody else has them: decided again, they may be this invocation's business
+                // after a conflict no other invocation has these steps, so this one may handle them
                 self.handed.extend(steps);
                 Ok(Next::Advance)
             }
@@ -211,8 +213,8 @@ impl Hop<'_> {
         }
     }
 
-    /// What another invocation does next is woken: one wake for a few, which run side by side there too. What this one
-    /// was too late for is started there in any case.
+    /// Wakes another invocation for steps: one wake for a few, which run side by side there. Steps
+    /// that this invocation was too late for start there in any case.
     fn hand_over(&mut self, handed: &[ReadyStep], late: bool) {
         let (woken, plain): (Vec<_>, Vec<_>) = handed.iter().partition(|ready| ready.woken);
         let steps = woken.into_iter().map(|ready| ready.step.clone());
@@ -227,10 +229,10 @@ impl Hop<'_> {
         self.commit.wakes.extend(wakes);
     }
 
-    /// Who wants no body now does not stand in the way of those who do: the place of the run's arrival, or of the step
-    /// that this wake names, is given up when nothing asks for it (rule 24: a wake that cannot use its slot passes it
-    /// on). Another hop may have joined for the step since this one looked, and counts on the place; so the step is woken
-    /// once more, unless it has its outcome.
+    /// Dequeues the ticket that this wake promoted, if no ready step needs it (rule 24: a wake that
+    /// cannot use its slot promotes the next ticket). The ticket is that of the run's creation, or
+    /// of the step that the wake names. Another hop may have enqueued the step meanwhile and relies
+    /// on the ticket. So the step is woken once more, unless it has its outcome.
     async fn drop_unused_ticket(&mut self, plan: &Plan, unasked: bool) -> Result<(), StoreError> {
         let step = match self.wake.cause.step() {
             Some(step) if plan.ready.iter().all(|ready| ready.step != *step) => step.clone(),
@@ -248,11 +250,11 @@ impl Hop<'_> {
         Ok(())
     }
 
-    /// The wake of a step, or of the run, whose place is given up.
+    /// Sends the wake of a step or run after its ticket was removed.
     fn wake_dequeued(&mut self, step: &StepId, plan: &Plan) {
         let now = self.now();
         if **step == *ARRIVAL {
-            // only what has come due since the look can have made use of the place
+            // only steps that came due since the check may need the ticket
             if plan.later.iter().any(|(_, due)| *due <= now) {
                 let wake = self.wake(WakeCause::Next);
                 self.commit.wakes.push(wake);
@@ -268,7 +270,8 @@ impl Hop<'_> {
         self.commit.before.push(wake);
     }
 
-    /// The lease ran out on the way here (rule 3): somebody else may take over, so nothing starts. Another invocation does.
+    /// Starts nothing because the lease has ended (rule 3), and hands the steps to another
+    /// invocation. Another worker may already have taken them over.
     async fn give_up_late_starts(&mut self, starting: Vec<ReadyStep>) -> Result<Next, StoreError> {
         self.hand_over(&starting, true);
         let mut entries = Vec::new();
@@ -282,7 +285,7 @@ impl Hop<'_> {
         }
     }
 
-    /// Lets bodies run.
+    /// Starts the bodies.
     fn begin(&mut self, session: &mut dyn Session, starting: Vec<ReadyStep>) {
         if starting.is_empty() {
             return;
@@ -301,7 +304,8 @@ impl Hop<'_> {
         session.start_bodies(&steps);
     }
 
-    /// Waits until a body has ended, its time is up, or `due` has come (a sleep that may win a `select!`).
+    /// Waits until a body has ended, its time-out has passed, or `due` has come (a sleep that may
+    /// win a `select!`).
     pub(crate) async fn wait(&mut self, session: &mut dyn Session, due: Option<Timestamp>) -> Vec<FinishedStep> {
         loop {
             let now = self.now();

@@ -1,10 +1,9 @@
-//! Bodies that execute in this process, and what becomes of one that does not stop when its time is up.
+//! Watches the bodies of this process, and fails one that does not stop at its time-out.
 //!
-//! A body that blocks its thread never lets its own timer fire. A supervisor on a thread of its own asks
-//! [`Engine::expel_overdue`] now and then; it writes the failure in the body's place, so that the run goes on (rule 29).
-//! The body's own outcome, should it ever come, is refused: its attempt is no longer the running one.
+//! A body that blocks its thread also blocks its own timer. A supervisor on a separate thread calls
+//! [`Engine::expel_overdue`] regularly. It writes the failure for the body, so that the run
+//! continues (rule 29). A later outcome of the body is refused, because its attempt no longer runs.
 
-use crate::hop::Hops;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,25 +15,27 @@ use stepladder_core::slot::Holder;
 use stepladder_core::spec::LazyScope;
 use stepladder_core::{Report, RunId, StepId, Timestamp, WakeCause};
 
+use crate::hop::Hops;
 use crate::ports::{Commit, StoreError};
 use crate::runs::Appended;
 use crate::slots::release;
 
-/// How long after its time a body is taken for stuck: its own timer comes first when its thread is free.
+/// How long after its time-out a body counts as stuck. Its own timer fires earlier if its thread is
+/// free.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Less patience is had where so little is left of the invocation: what is written after its end is not written.
+/// The shorter wait near the end of the invocation, after which nothing can be written.
 const LAST_CHANCE: Duration = Duration::from_secs(1);
 
-/// A body.
+/// A body that executes in this process.
 #[derive(Clone, Debug)]
 pub struct RunningBody {
-    /// Of which run.
+    /// Its run.
     pub run: RunId,
-    /// Of which step.
+    /// Its step.
     pub step: StepId,
-    /// Of which attempt.
+    /// Its attempt.
     pub attempt: u32,
-    /// Since when.
+    /// When it started.
     pub since: Timestamp,
 }
 
@@ -46,11 +47,11 @@ struct Body {
     holder: Holder,
     ready: ReadyStep,
     began: Timestamp,
-    /// From when on it is taken for stuck.
+    /// When it counts as stuck.
     stuck_at: Timestamp,
 }
 
-/// A body's entry; gone when the body is.
+/// A body's entry in the list. Dropping it removes the entry.
 pub(crate) struct BodyWatch {
     bodies: RunningBodies,
     key: u64,
@@ -63,7 +64,7 @@ impl Drop for BodyWatch {
 }
 
 impl RunningBodies {
-    /// Who executes, the oldest first.
+    /// Returns the executing bodies, oldest first.
     pub(crate) fn executing(&self) -> Vec<RunningBody> {
         let bodies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |body: &Body| {
@@ -77,7 +78,7 @@ impl RunningBodies {
 }
 
 impl Hops {
-    /// Keeps an eye on a body that is to stop at `expires`, in an invocation that ends at `deadline`.
+    /// Watches a body that must stop at `expires`, in an invocation that ends at `deadline`.
     pub(crate) fn watch(
         &self,
         ready: &ReadyStep,
@@ -91,10 +92,10 @@ impl Hops {
         BodyWatch { bodies: self.bodies.clone(), key }
     }
 
-    /// Fails the attempts whose bodies should have stopped and did not, in their place. Returns the steps.
+    /// Fails the attempts of bodies that have not stopped at their time-out. Returns their steps.
     ///
     /// # Errors
-    /// [`StoreError`]; what was not written is found again at the next call.
+    /// [`StoreError`]; the next call retries what was not written.
     pub(crate) async fn expel_overdue(&self) -> Result<Vec<(RunId, StepId)>, StoreError> {
         let now = self.runtime.now();
         let overdue: Vec<(u64, Holder, ReadyStep, Timestamp)> = {

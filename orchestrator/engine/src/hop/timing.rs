@@ -1,10 +1,10 @@
-//! Too late, too early: what a hop does with an invocation that has little time left, and with a wake that came before
-//! its moment.
+//! Late and early wakes: what a hop does with little time left, or with a wake before its due time.
 //!
-//! Wakes come early because clocks differ between hosts, and because a queue may count whole seconds. A wake that did not
-//! meet what it was sent for is repeated for that moment, like one that meets a lease (rule 10): one copy for one wake, so
-//! that wakes never grow in number. Which wake may be for which timer is told by its cause; those that are for none
-//! leave no copy, and those that met theirs neither.
+//! Wakes come early because clocks differ between hosts, and because a queue may count whole
+//! seconds. An early wake is sent again for its due time, like one that meets a lease (rule 10).
+//! One wake leaves at most one copy, so the number of wakes never grows. A wake's cause says which
+//! timers it may belong to. A wake that belongs to no timer leaves no copy. Nor does one that came
+//! in time.
 
 use std::time::Duration;
 
@@ -17,33 +17,33 @@ use stepladder_core::{StepId, Timestamp, WakeCause};
 use super::{Hop, MARGIN};
 use crate::ports::{EarlyWrite, LateWrite};
 
-/// A wake is for nothing that is due later than this: no clock is that far off.
+/// How early a wake may come: clocks differ by less than this.
 const EARLY: Duration = Duration::from_secs(60);
 
-/// For so long a free slot may wait for its taker.
+/// How long a free slot may wait for its promoted ticket.
 const MOMENT: Duration = Duration::from_secs(5);
 
-/// Whether a wake came at its time.
+/// Whether a wake came at its due time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Punctuality {
-    /// Nothing has been looked at yet.
+    /// Not checked yet.
     Unknown,
-    /// It met what it may have been sent for, or can have been sent for nothing that is still to come.
+    /// It came in time, or belongs to nothing that is still to come.
     InTime,
-    /// It may have been sent for this moment.
+    /// It came early: it may have been sent for this time.
     Early(Timestamp),
 }
 
 impl Hop<'_> {
-    /// Whether too little is left of this invocation for a body that would be its first. Steps that fit no worker have
-    /// been refused, so a fresh invocation has more time than this one, which has lost some. It starts what it is handed
-    /// whether it fits or not: a hand-over is never followed by another.
+    /// Returns whether this invocation has too little time left for its first body. Steps that fit
+    /// no worker have been refused, so a fresh invocation has more time. That invocation starts a
+    /// handed-over step in any case: a hand-over is never followed by another.
     pub(crate) fn is_too_late_for(&self, ready: &ReadyStep) -> bool {
         let is_fresh = matches!(self.wake.cause, WakeCause::Fresh(_));
         !is_fresh && self.now() + ready.timeout + MARGIN > self.deadline
     }
 
-    /// Looks, once, whether the wake came before its time.
+    /// Checks, once, whether the wake came early.
     pub(crate) fn notice(&mut self, plan: &Plan) {
         if self.punctuality != Punctuality::Unknown {
             return;
@@ -57,7 +57,7 @@ impl Hop<'_> {
         };
     }
 
-    /// A retry that starts is what the wake was for.
+    /// Records that the wake came in time, if a retry starts that it may have been sent for.
     pub(crate) fn notice_retries(&mut self, starting: &[ReadyStep]) {
         let is_retry = |step: &StepId| {
             let state = self.state.steps.get(step).map(|step| &step.state);
@@ -72,9 +72,9 @@ impl Hop<'_> {
         matches!(self.punctuality, Punctuality::Early(_))
     }
 
-    /// Nothing starts here. A lease that is alive is looked at again when it is over, by a copy of this wake: its holder
-    /// may be dead (rule 10). A wake that came early comes again at its moment; where that is before the lease's end,
-    /// it meets the lease then.
+    /// Sends a copy of this wake when nothing starts here. A live lease is checked again at its
+    /// end, because its holder may be dead (rule 10). An early wake is sent again for its due time.
+    /// If that is before the lease's end, the copy meets the lease then.
     pub(crate) fn wake_again(&mut self, plan: &Plan) {
         let longest = self.now() + Duration::from_secs(QUEUE_DELAY_SECONDS as u64);
         let lease = plan.leased_until.map(|lease| (lease + Duration::from_millis(1)).min(longest));
@@ -91,16 +91,16 @@ impl Hop<'_> {
         self.commit.before.push(EarlyWrite::Wake { wake: self.wake(cause), due });
     }
 
-    /// The handler is run again at `due`; this wake may be the one for it, come too early.
+    /// Sends the wake again if it came early for the handler's retry at `due`.
     pub(crate) fn resend_if_early(&mut self, due: Timestamp) {
         if due <= self.now() + EARLY && self.is_for_any_timer() {
             self.commit.before.push(EarlyWrite::Wake { wake: self.wake(self.wake.cause.clone()), due });
         }
     }
 
-    /// A slot may be free for this run, whose handler runs again at `due`. Where that is a moment away, by this clock, the
-    /// wake comes again then; else the place is given up, and the slot is passed on (rule 24). The handler's next attempt
-    /// asks anew.
+    /// Gives up a promoted ticket, because the handler runs again only at `due`. If that is within
+    /// a moment, the wake is sent again for then. Otherwise the ticket is removed and the next one
+    /// is promoted (rule 24). The handler's next attempt enqueues again.
     pub(crate) fn give_up_turn(&mut self, due: Timestamp) {
         let step = match self.wake.cause.step() {
             Some(step) => step.clone(),
@@ -116,7 +116,7 @@ impl Hop<'_> {
         self.commit.after.extend(self.limits.iter().cloned().map(leave));
     }
 
-    /// Whether the wake can be the one that was sent for this step's sleep or retry.
+    /// Returns whether the wake may have been sent for this step's sleep or retry.
     fn may_be_for(&self, step: &StepId) -> bool {
         match self.wake.cause.step() {
             Some(named) => named == step,
@@ -125,7 +125,8 @@ impl Hop<'_> {
         }
     }
 
-    /// Whether the wake can be one that was sent for a timer, and names none: the other causes have wakes beside it.
+    /// Returns whether the wake may have been sent for a timer without naming a step. Wakes with
+    /// other causes have a separate timer wake.
     fn is_for_any_timer(&self) -> bool {
         match self.wake.cause {
             WakeCause::Due | WakeCause::Lease | WakeCause::Again | WakeCause::Fresh(None) => true,

@@ -1,5 +1,5 @@
-//! What a handler wants that needs no body: timers, events, calls of other functions, waits. It is written down before
-//! any body of the same set starts (rule 18).
+//! Writes down what a handler wants and needs no body: timers, events, calls of other functions,
+//! waits. This happens before any body of the same set starts (rule 18).
 
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ use super::{Hop, UNREGISTERED};
 use crate::ports::{EarlyWrite, LateWrite, StoreError};
 
 impl Hop<'_> {
-    /// Sleeps, events, calls and their ends, refusals, interruptions. Later wakes go out before the entries (rule 11).
+    /// Adds entries for sleeps, events, calls and their ends, refusals and interruptions. Later
+    /// wakes go out before the entries (rule 11).
     pub(crate) async fn write_down(&mut self, plan: &Plan, entries: &mut Vec<Entry>) -> Result<(), StoreError> {
         for (step, attempt) in &plan.interrupted {
             entries.push(Fact::AttemptInterrupted { step: step.clone(), attempt: *attempt }.at(self.now()));
@@ -34,7 +35,7 @@ impl Hop<'_> {
         }
         for (step, error) in &plan.refused {
             let (step, error) = (step.clone(), error.clone());
-            // the code asks for another kind of step than the journal holds: the run cannot go on
+            // the code wants another kind of step than the journal has: the run cannot continue
             let fact = match error.code.as_deref() {
                 Some("nondeterminism") => Fact::RunFailed { error },
                 Some(_) | None => Fact::StepRefused { step, error, kind: None },
@@ -94,7 +95,8 @@ impl Hop<'_> {
         Ok(())
     }
 
-    /// The index first, then the entry: an event that comes between is found in the inbox.
+    /// Writes the subscription to the index, then the entry. An event that arrives in between is in
+    /// the inbox.
     fn wait_for_event(
         &mut self,
         step: StepId,
@@ -122,7 +124,7 @@ impl Hop<'_> {
         }
     }
 
-    /// Who waited in vain is not to be met any more.
+    /// Removes the subscription of a wait that has timed out.
     fn leave_index(&mut self, step: &StepId) {
         let waiting = self.state.steps.get(step).map(|step| &step.state);
         if let Some(StepState::Awaiting { what: WaitTarget::Event(wait), until }) = waiting {
@@ -139,7 +141,8 @@ impl Hop<'_> {
         }
     }
 
-    /// Sends events under ids made of the run and the step: sent twice, they are the same events.
+    /// Sends events under ids derived from the run and the step: a repetition sends the same
+    /// events.
     async fn send(
         &self,
         step: &StepId,
@@ -160,7 +163,8 @@ impl Hop<'_> {
         self.hops.intake.accept(accepted, now).await.map(Ok)
     }
 
-    /// Why a function cannot be called with this: its run's event would be none, or this run has no room for it.
+    /// Returns why a function cannot be called with this input: its event would be invalid, or this
+    /// run has no room for it.
     fn call_fault(&self, step: &StepId, function: &str, input: &Json, before: &[Entry]) -> Option<Failure> {
         let user = self.state.created.event.user.as_ref().map_or(0, |user| user.get().len());
         let bytes = input.get().len() + user;
@@ -178,14 +182,15 @@ impl Hop<'_> {
         }
     }
 
-    /// Why something that adds this many bytes to the run is not begun after these entries; `None` when it may.
+    /// Returns why the run has no room for this many more bytes after these entries; `None` if it
+    /// has.
     fn no_room(&self, step: &StepId, before: &[Entry], more: usize) -> Option<Failure> {
         let bytes = self.state.bytes + before.iter().map(|entry| bounds::kept_bytes(&entry.fact)).sum::<usize>() + more;
         (!self.state.has_room(bytes)).then(|| bounds::run_full_failure(format_args!("step `{step}`"), bytes))
     }
 
-    /// A call of a function that does not exist ends as it begins. Whoever begins it decides: a worker with an older
-    /// version may know less.
+    /// Ends a call of an unknown function when it starts. The process that starts the call decides:
+    /// a worker with an older version may know fewer functions.
     fn unknown(&self, step: &StepId, function: &Arc<str>) -> Option<Fact> {
         if self.hops.runtime.program(function).is_some() {
             return None;
@@ -197,11 +202,12 @@ impl Hop<'_> {
         Some(Fact::InvokeEnded { step: step.clone(), outcome: Outcome::Failed(error) })
     }
 
-    /// Makes sure that a called function's run exists (rule 19: the caller's entry came first), and asks whether it
-    /// has ended. Where the function is not known here, somebody else may know it, as whoever began the call did.
+    /// Creates a called function's run if it is missing, and returns its outcome if it has ended.
+    /// The caller's entry came first (rule 19). If the function is not registered here, another
+    /// worker may have it, like the worker that started the call.
     async fn look_after(&mut self, child: &ChildCall) -> Result<Option<Outcome>, StoreError> {
         if let Some(state) = self.hops.runs.state(child.run).await? {
-            // rule 15: whoever began it may have died before its first wake
+            // rule 15: its creator may have died before the run's first wake
             if state.next > 1 || state.end.is_some() || !self.may_repeat() {
                 return Ok(state.end.as_ref().map(|end| end.how.outcome()));
             }
@@ -217,14 +223,14 @@ impl Hop<'_> {
         Ok(None)
     }
 
-    /// Whether somebody may have failed over this wake, or one that it stands for.
+    /// Returns whether an earlier hop may have failed with this wake, or one that it replaces.
     fn may_repeat(&self) -> bool {
         let cause = &self.wake.cause;
         let again = matches!(cause, WakeCause::Again | WakeCause::Lease | WakeCause::Watchdog | WakeCause::Tick(_));
         self.redelivered || again || cause.step().is_some()
     }
 
-    /// Calls that were just written down get their runs at once; their ends wake this run.
+    /// Creates the runs of calls that were just written. Their ends wake this run.
     pub(crate) async fn start_children(&self, entries: &[Entry]) -> Result<(), StoreError> {
         for entry in entries {
             if let Fact::InvokeStarted { step, function, child, input, bound } = &entry.fact
@@ -254,7 +260,7 @@ impl Hop<'_> {
     }
 }
 
-/// A sleep to a moment that no listing could write: most likely milliseconds are mistaken for another unit.
+/// The failure of a sleep until a time outside the supported years. Usually the unit is wrong.
 fn no_moment(step: &StepId, until: Timestamp) -> Failure {
     let ms = until.as_millis();
     Failure {

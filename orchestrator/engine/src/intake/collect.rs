@@ -1,11 +1,11 @@
-//! Events that are collected before a run begins: debounce and batch.
+//! Events that are collected before a run starts: debounce and batch.
 //!
-//! The run is there from its first event on and does not begin before its time; further events are entries of its journal.
-//! A note names the run that is open for a key, and a note of each event names the run that it goes to: so a repeated event
-//! finds its run again, whether that has begun by then or not, and enters no second one (rules 15 to 17). A run takes no
-//! further event once it has begun: that too is an entry, so there is no moment at which it is unclear.
+//! The run is created with its first event, and starts only at its time. Further events are entries
+//! of its journal. A flow state names the open run of a key. A flow state of each event names its
+//! run. So a repeated event finds its run again, started or not, and joins no second one (rules 15
+//! to 17). Once a run has started, it takes no further event. That too is an entry, so it is always
+//! clear.
 
-use crate::intake::Intake;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -16,16 +16,18 @@ use stepladder_core::spec::LazyScope;
 use stepladder_core::state::RunState;
 use stepladder_core::{Event, EventId, RunId, Spec, Timestamp, WakeCause};
 
+use crate::intake::Intake;
 use crate::intake::flow_control::value_of;
 use crate::intake::starts::{RunDraft, note_key};
 use crate::ports::{Commit, EarlyWrite, FlowStateChange, StartResult, StoreError};
 
-/// How often in a row no event of a call may get into a run before the call gives up: each time, another process was
-/// faster. A call of many events needs more rounds, and gets them as long as each brings one event in.
+/// The maximum number of consecutive rounds in which no event joins a run: each time, another
+/// process was faster. A call of many events may need more rounds, as long as each brings one event
+/// in.
 const ROUNDS: u32 = 1_000;
 
 impl Intake {
-    /// Gives events to the runs of a function that collects them, in their order.
+    /// Adds events to the runs of a function that collects them, in their order.
     pub(crate) async fn collect(&self, spec: &Spec, events: Vec<Event>) -> Result<(), StoreError> {
         let mut of_values: BTreeMap<String, Vec<Event>> = BTreeMap::new();
         let mut alone = Vec::new();
@@ -33,7 +35,7 @@ impl Intake {
             let of_batch = spec.flow.batch.as_ref().and_then(|batch| batch.key.as_ref());
             let key = of_batch.or(spec.flow.debounce.as_ref().and_then(|debounce| debounce.key.as_ref()));
             match value_of(key, &mut LazyScope::new(&event)) {
-                // one whose `ts` lies ahead would hold the others up, or begin with them too early
+                // an event with a future `ts` would delay the others, or start with them too early
                 Ok(_) if event.starts_not_before().is_some() => alone.push(self.not_collected(spec, event, Vec::new())),
                 Ok(value) => of_values.entry(value).or_default().push(event),
                 Err(bad) => {
@@ -56,7 +58,7 @@ impl Intake {
         Ok(())
     }
 
-    /// A run of its own for an event that joins no other.
+    /// Drafts a separate run for an event that joins no other.
     fn not_collected(&self, spec: &Spec, event: Event, more: Vec<Entry>) -> RunDraft {
         let run = RunId::started_by(event.id, &spec.id);
         (run, NewRun::new(spec.id.clone(), event, Origin::Event), more)
@@ -77,7 +79,7 @@ impl Intake {
                 Some(run) => self.runs.state(run).await?,
                 None => None,
             };
-            // events that this round brings into no run
+            // events that join no run in this round
             let mut back = match state.filter(|state| state.collecting && state.end.is_none()) {
                 Some(state) => {
                     let (fits, _) = fitting(&spec.flow, &state, left.make_contiguous());
@@ -87,10 +89,10 @@ impl Intake {
                     left.pop_front();
                     Vec::new()
                 }
-                // another run was opened meanwhile, or the event has gone to one
+                // another run was opened meanwhile, or the event is in a run already
                 None => self.not_there(spec, left.pop_front().into_iter().collect()).await?,
             };
-            // they come before those that were not looked at yet
+            // they come before those that were not tried yet
             back.sort_by_key(|event| order.get(&event.id));
             back.into_iter().rev().for_each(|event| left.push_front(event));
             in_vain = if left.len() < before { 0 } else { in_vain + 1 };
@@ -98,14 +100,16 @@ impl Intake {
         Ok(())
     }
 
-    /// Lets events join the run that is open for their key; returns those that it does not take.
+    /// Adds events to the open run of their key; returns those that it does not take.
     async fn join_open(&self, spec: &Spec, state: &RunState, events: Vec<Event>) -> Result<Vec<Event>, StoreError> {
         let order = order_of(&events);
-        // rule 15: one that it has met already may have been let in by a process that died before it sent the wake
+        // rule 15: an event that the run already has may lack its wake, if the process died in
+        // between
         let (met, joining) = events.into_iter().partition(|event| state.has_seen(event.id));
         let (mut ours, mut elsewhere) = self.claim(spec, state.run, joining).await?;
         elsewhere.extend::<Vec<_>>(met);
-        // rule 31: what an earlier attempt claimed comes before what it had not come to, in this run or in another one
+        // rule 31: events claimed by an earlier attempt come before the rest, in this run or in
+        // another
         let mut back = self.not_there(spec, elsewhere).await?;
         if !back.is_empty() {
             let (more, others) = self.claim(spec, state.run, back).await?;
@@ -121,7 +125,7 @@ impl Intake {
         Ok(back)
     }
 
-    /// Those of the events that are in no run, although a note may have said so.
+    /// Returns the events that are in no run, although a flow state may name one.
     async fn not_there(&self, spec: &Spec, events: Vec<Event>) -> Result<Vec<Event>, StoreError> {
         let mut not_there = Vec::new();
         for event in events {
@@ -136,16 +140,16 @@ impl Intake {
         Ok(self.runtime.backend.read_flow_state(vec![key.clone()]).await?.pop().flatten())
     }
 
-    /// Sees to it that an event is in the run that it was noted to go to. False where it is noted nowhere, or was, and the
-    /// run has begun without it.
+    /// Makes sure that an event is in the run that its flow state names. Returns `false` if there
+    /// is no such flow state, or if the run has started without the event.
     async fn ensure_delivered(&self, spec: &Spec, event: &Event) -> Result<bool, StoreError> {
         let noted = self.note_of(&destination_key(spec, event)).await?;
         let Some(run) = noted.as_deref().and_then(|run| run.parse::<RunId>().ok()) else { return Ok(false) };
-        // a run that was noted was there: it is gone because it ended long ago
+        // a named run existed: if it is missing, it ended long ago
         let Some(state) = self.runs.state(run).await? else { return Ok(true) };
         if state.has_seen(event.id) {
             if state.first_run_at.is_none() && state.end.is_none() {
-                // whoever let the event in may have died before he sent the wake
+                // the process that added the event may have died before it sent the wake
                 let wakes = vec![self.runtime.wake_of(&state, WakeCause::Arrived)];
                 self.runtime.carry_out(Commit { wakes, ..Commit::default() }).await?;
             }
@@ -158,7 +162,8 @@ impl Intake {
         Ok(false)
     }
 
-    /// Notes of events that they go to this run; and which of them were noted to go elsewhere.
+    /// Writes flow states that assign events to this run. Returns these events, and those that were
+    /// assigned to another run before.
     async fn claim(&self, spec: &Spec, run: RunId, events: Vec<Event>) -> Result<(Vec<Event>, Vec<Event>), StoreError> {
         let until = self.runtime.now() + RETENTION_OF_NOTES;
         let becomes: Arc<str> = run.to_string().into();
@@ -176,7 +181,8 @@ impl Intake {
         Ok((ours, elsewhere))
     }
 
-    /// The run has begun without the event, and can never have it any more.
+    /// Removes the event's flow state: the run has started without the event, and can never take
+    /// it.
     async fn unclaim(&self, spec: &Spec, run: RunId, event: &Event) -> Result<(), StoreError> {
         let seen = Some(run.to_string().into());
         let note =
@@ -184,7 +190,8 @@ impl Intake {
         self.runtime.backend.change_flow_state(vec![note]).await.map(drop)
     }
 
-    /// Begins a run that further events may join; whether it did, or somebody else was faster.
+    /// Creates a run that further events may join. Returns whether it did, or another process was
+    /// faster.
     async fn open_run(
         &self,
         spec: &Spec,
@@ -207,7 +214,7 @@ impl Intake {
         Ok(self.commit_starts(vec![start], Vec::new()).await? != [StartResult::Overtaken])
     }
 
-    /// Lets events join a run; gives those back that the run takes no more.
+    /// Adds events to a run; returns those that the run no longer takes.
     async fn join_run(&self, spec: &Spec, run: RunId, mut events: Vec<Event>) -> Result<Vec<Event>, StoreError> {
         let Some(state) = self.runs.take_state(run).await? else { return Ok(events) };
         let mut state = Arc::unwrap_or_clone(state);
@@ -222,7 +229,7 @@ impl Intake {
             let before = events.iter().map(|event| EarlyWrite::LinkEvent { run, event: event.id }).collect();
             let wakes = closes.then(|| self.runtime.wake_of(&state, WakeCause::Arrived)).into_iter().collect();
             let mut commit = Commit { before, wakes, ..Commit::default() };
-            // those that did not fit find it closed
+            // events that did not fit find the run closed
             let done = self.runs.append(&mut state, entries, &mut commit).await?.is_done();
             match done {
                 true => events = late,
@@ -239,7 +246,7 @@ impl Intake {
         let entry = |(i, event): (usize, &Event)| {
             let begins_at = match i == last {
                 true if closes => Some(now),
-                // also where its time has come: it may be paused, and is to begin after a quiet while then, too
+                // also if its time has come: a paused run must still start after a quiet period
                 true if replaces => Some(begins_at(&spec.flow, state.created_at, now)),
                 _ => None,
             };
@@ -255,7 +262,7 @@ fn order_of(events: &[Event]) -> HashMap<EventId, usize> {
     events.iter().enumerate().map(|(n, event)| (event.id, n)).collect()
 }
 
-/// When a run begins whose first event came at `first`, and the latest now.
+/// Returns when a run starts that got its first event at `first`, and its latest now.
 fn begins_at(flow: &FlowControl, first: Timestamp, now: Timestamp) -> Timestamp {
     match (&flow.batch, &flow.debounce) {
         (Some(batch), _) => first + batch.timeout,
@@ -264,14 +271,14 @@ fn begins_at(flow: &FlowControl, first: Timestamp, now: Timestamp) -> Timestamp 
     }
 }
 
-/// How many events a run begins with at most.
+/// Returns the maximum number of events of a run.
 fn most(flow: &FlowControl) -> u32 {
     flow.batch.as_ref().map_or(COLLECTED, |batch| batch.size)
 }
 
-/// How many of these a run takes, at least one, and whether it is full then.
+/// Returns how many of these events a run takes, at least one, and whether it is full then.
 fn fitting(flow: &FlowControl, state: &RunState, events: &[Event]) -> (usize, bool) {
-    // each entry of a run that has not begun is an event
+    // each entry of a run that has not started is an event
     let room = u64::from(most(flow)).saturating_sub(state.next).max(1);
     let mut bytes = state.created.event.bytes() + state.bytes;
     for (i, event) in events.iter().enumerate() {
@@ -283,7 +290,7 @@ fn fitting(flow: &FlowControl, state: &RunState, events: &[Event]) -> (usize, bo
     (events.len(), false)
 }
 
-/// The note that says to which run an event went.
+/// Returns the key of the flow state that names an event's run.
 fn destination_key(spec: &Spec, event: &Event) -> Arc<str> {
     note_key("met", &spec.id, &event.id.to_string())
 }

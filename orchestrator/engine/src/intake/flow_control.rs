@@ -1,6 +1,5 @@
-//! What flow control says to the start of a run: throttle, rate limit, singleton, idempotency.
+//! Flow control decides about each new run: throttle, rate limit, singleton, idempotency.
 
-use crate::intake::Intake;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,43 +12,45 @@ use stepladder_core::spec::LazyScope;
 use stepladder_core::state::RunState;
 use stepladder_core::{RunId, Spec, Timestamp};
 
+use crate::intake::Intake;
 use crate::intake::starts::note_key;
 use crate::ports::{FlowStateChange, StoreError};
 
-/// For so long a note is kept that says which run is the only one; the watchdog of that run renews it.
+/// How long the flow state of a singleton's run is kept. The watchdog of that run renews it.
 const SINGLE: Duration = Duration::from_secs(7 * 24 * 3_600);
 
-/// What is said to a start.
+/// The decision about a new run.
 pub(crate) enum GateDecision {
-    /// It has begun before.
+    /// The run exists already.
     Known,
-    /// It stands twice in the call: the first one decides.
+    /// The run is in the call twice: the first one decides.
     Twice,
-    /// Its event leads to a run that there is already, or that begins in the same call.
+    /// Its event belongs to a run that exists, or that the same call creates.
     Elsewhere(RunId, Basis),
-    /// It is skipped, for this reason.
+    /// The run is skipped, for this reason.
     Skip(String, Basis),
-    /// It begins, perhaps later, and these notes change with it.
+    /// The run is created, perhaps with a delay, and these flow states change with it.
     Open(Box<NewRun>, Vec<FlowStateChange>),
 }
 
-/// What a decision rests on.
+/// The basis of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Basis {
-    /// On what is stored.
+    /// Stored data.
     Stored,
-    /// On starts of the same call, which may still be overtaken: it counts only if none is.
+    /// Other runs of the same call, which may still conflict. The decision counts only if none
+    /// does.
     SameCall,
 }
 
-/// What has been noted, as those who begin in one call see it: each sees what the ones before it changed.
+/// The flow states as one call sees them: each run sees the changes of earlier ones.
 #[derive(Default)]
 pub(crate) struct ReadState {
     notes: HashMap<Arc<str>, (Option<Arc<str>>, Basis)>,
     beginning: HashSet<RunId>,
 }
 
-/// What a start changes, before it is known whether it is let in.
+/// What a new run changes, before the decision is known.
 struct PendingChanges<'a> {
     seen: &'a mut ReadState,
     notes: Vec<FlowStateChange>,
@@ -57,8 +58,8 @@ struct PendingChanges<'a> {
 }
 
 impl Intake {
-    /// Asks what the function's flow control says. The order is that of least waste: an event that leads to another run
-    /// uses up no place in a rate, nor does one that is skipped.
+    /// Returns the decision of the function's flow control. The checks are ordered to waste least:
+    /// an event that belongs to another run uses no rate, and neither does a skipped one.
     pub(crate) async fn gate(
         &self,
         spec: &Spec,
@@ -135,7 +136,7 @@ impl Intake {
         Ok(GateDecision::Open(Box::new(created), std::mem::take(&mut changing.notes)))
     }
 
-    /// The run that an event of this idempotency key led to within 24 hours, if there is one.
+    /// Returns the run of an event with this idempotency key within 24 hours, if there is one.
     async fn first_of(
         &self,
         spec: &Spec,
@@ -156,7 +157,8 @@ impl Intake {
         Ok(None)
     }
 
-    /// The live run of this value, if there is one; else this one becomes it, as it does where it takes its place.
+    /// Returns the live run of this singleton value, if there is one. Otherwise, or if it replaces
+    /// that one, the new run becomes the live run.
     async fn live_one(
         &self,
         spec: &Spec,
@@ -174,7 +176,7 @@ impl Intake {
         Ok(lives.then_some(known))
     }
 
-    /// A run that is to be the only one is noted as long as it lives: its watchdog asks for this.
+    /// Renews the flow state of a singleton's run. The watchdog calls this while the run lives.
     pub(crate) async fn keep_single(&self, state: &RunState) -> Result<(), StoreError> {
         let Some(spec) = self.runtime.spec_of(&state.created) else { return Ok(()) };
         let Some(singleton) = &spec.flow.singleton else { return Ok(()) };
@@ -207,14 +209,15 @@ impl Intake {
         let key = note_key(kind, &spec.id, &value);
         let seen = self.noted(&key, changing).await?;
         let booking = rate.book(seen.as_deref(), self.runtime.now());
-        // two requests may book the same places at the same time. Without the token, the second event of the one would
-        // take the first event of the other for its own first, and begin before it (rule 31)
+        // two requests may book the same times at once. Without the token, the second event of one
+        // request would take the first event of the other for its own, and start before it (rule
+        // 31)
         let kept = format!("{} {:x}", booking.kept, self.runtime.entropy.bits());
         changing.change(key, seen, kept, booking.until);
         Ok(Ok(booking.starts_at))
     }
 
-    /// A note is read once in a call, however many starts ask for it.
+    /// Returns a flow state, which is read once in a call, however many runs need it.
     async fn noted(&self, key: &Arc<str>, changing: &mut PendingChanges<'_>) -> Result<Option<Arc<str>>, StoreError> {
         if let Some((known, basis)) = changing.seen.notes.get(key) {
             if *basis == Basis::SameCall {
@@ -234,7 +237,7 @@ impl PendingChanges<'_> {
     }
 }
 
-/// The value of a key; without one, all have the same.
+/// Returns the value of a key. Without a key, all runs have the same value.
 pub(crate) fn value_of(key: Option<&Expr>, scope: &mut LazyScope<'_>) -> Result<String, ExprError> {
     key.map_or_else(|| Ok(String::new()), |key| key.eval_key(scope.get()))
 }

@@ -1,10 +1,10 @@
-//! Requests of many events that must end by a deadline. They are applied piece by piece: the runs of a piece begin and
-//! their wakes go out before the next piece is looked at. What a deadline or an error cuts off is told to the caller,
-//! which leaves it to a later invocation. So each invocation gets further, and repeats one piece at most.
+//! Requests of many events that must end by a deadline. They are applied in pieces: the runs of a
+//! piece are created and their wakes go out before the next piece begins. If a deadline or an error
+//! stops the request, the caller leaves the rest to a later invocation. So each invocation gets
+//! further, and repeats at most one piece.
 //!
-//! A machine of one's own has no deadline: there a request is applied at once ([`Engine::ingest`]).
+//! A local server has no deadline: it applies a request at once ([`Engine::ingest`]).
 
-use crate::intake::Intake;
 use std::time::Duration;
 
 use futures::future::{Either, select, try_join_all};
@@ -12,35 +12,36 @@ use stepladder_core::{Event, EventId, NewEvent, Timestamp};
 
 use crate::EngineError;
 use crate::intake::IdSeed;
+use crate::intake::Intake;
 use crate::ports::StoreError;
 
-/// Events of a piece. A repetition redoes no more than this.
+/// The number of events in a piece. A repetition redoes at most this many.
 pub const PIECE: usize = 16;
 
-/// By when work must end, and in pieces of which size it is done.
+/// When work must end, and the size of its pieces.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeLimit {
-    /// Nothing is begun from then on, and what is under way is given up.
+    /// When work ends: nothing new is started, and running work is abandoned.
     pub deadline: Timestamp,
-    /// Events of a piece; at least 1.
+    /// The number of events in a piece; at least 1.
     pub piece: usize,
 }
 
-/// How far a request came.
+/// The progress of a request.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// How many of its events were applied: the first ones.
+    /// The number of its events that were applied, from the first one on.
     pub applied: usize,
-    /// What stopped it before its end; nothing where that was the deadline.
+    /// The error that stopped it; `None` if it finished or the deadline stopped it.
     pub error: Option<StoreError>,
 }
 
 impl Intake {
-    /// Stores events and applies them, piece by piece. Events that are not applied may be stored; under the same seed,
-    /// they are the same events the next time.
+    /// Stores events and applies them, piece by piece. Events that are not applied may be stored.
+    /// Under the same seed, they are the same events the next time.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`] when an event cannot be accepted: then none is.
+    /// [`EngineError::Invalid`] if an event is not valid: then no event is accepted.
     pub async fn ingest_pieces(
         &self,
         events: Vec<NewEvent>,
@@ -49,7 +50,7 @@ impl Intake {
         within: TimeLimit,
     ) -> Result<Progress, EngineError> {
         let now = self.runtime.now();
-        // by a clock that is behind, it would come from the future
+        // with a slow clock, it would be in the future
         let received_at = received_at.map_or(now, |at| at.min(now));
         let accepted = self.numbered(events, Some(seed), received_at)?;
         let each = |piece: &[Event]| {
@@ -59,7 +60,7 @@ impl Intake {
         Ok(self.in_pieces(&accepted, within, each).await)
     }
 
-    /// Applies events that are stored, piece by piece. Events whose retention is over are passed over.
+    /// Applies stored events, piece by piece. Events past their retention are skipped.
     pub async fn apply_pieces(&self, events: &[EventId], within: TimeLimit) -> Progress {
         let each = |piece: &[EventId]| {
             let piece = piece.to_vec();
@@ -72,12 +73,12 @@ impl Intake {
         self.in_pieces(events, within, each).await
     }
 
-    /// Accepts events as [`Engine::ingest`] does, where the answer must be given by a deadline and a queue can take what
-    /// is left to do then. All events are stored before any run begins: a request that fails before has started nothing.
-    /// `body` is the hash of a request that nothing else identifies.
+    /// Accepts events like [`Engine::ingest`], but must answer by a deadline and may leave the rest
+    /// to a queue. All events are stored before any run is created: a request that fails earlier
+    /// has created nothing. `body` is the hash of a request that nothing else identifies.
     ///
     /// # Errors
-    /// As [`Engine::ingest`].
+    /// Like [`Engine::ingest`].
     pub async fn ingest_by(
         &self,
         events: Vec<NewEvent>,
@@ -92,7 +93,8 @@ impl Intake {
         };
         let ingested = self.store_and_apply(events, seed, deadline).await;
         if let Some(noted) = noted {
-            // an answer that leaves the note behind would make the next such request a repetition
+            // if the flow state stayed behind the answer, the next such request would count as a
+            // repetition
             let ended = self.end_attempt(noted, ingested.is_err()).await;
             if ingested.is_ok() {
                 ended?;
@@ -145,7 +147,7 @@ impl Intake {
         let mut late = self.runtime.clock.sleep_until(within.deadline);
         for piece in all.chunks(within.piece.max(1)) {
             let began = self.runtime.now();
-            // what would be cut is better not begun
+            // a piece that would not finish is not started
             if began >= within.deadline || began + slowest > within.deadline {
                 break;
             }

@@ -1,22 +1,23 @@
-//! Large requests that come again after their process died. Their senders give neither ids nor a seed, so a note under the
-//! hash of the body says under which ids an attempt works, and until when (rule 31).
+//! Large requests that are repeated after their process died. Their senders give neither ids nor a
+//! seed. A flow state under the hash of the body holds the ids of an attempt and its expiry (rule
+//! 31).
 //!
-//! A request of a few events is not noted, because a note costs two writes.
+//! A request of a few events has no such state, because it would cost two writes.
 
-use crate::intake::Intake;
 use std::sync::Arc;
 use std::time::Duration;
 
 use stepladder_core::{EventId, Timestamp};
 
 use crate::intake::IdSeed;
+use crate::intake::Intake;
 use crate::intake::starts::note_key;
 use crate::ports::{FlowStateChange, StoreError};
 
-/// For so long after its deadline an attempt may be repeated. Later, the same body is another request.
+/// How long after its deadline an attempt may be repeated. Later, the same body is another request.
 const WITHIN: Duration = Duration::from_secs(120);
 
-/// The note of an attempt.
+/// The flow state of an attempt.
 pub(crate) struct RequestAttempt {
     key: Arc<str>,
     text: Arc<str>,
@@ -24,8 +25,9 @@ pub(crate) struct RequestAttempt {
 }
 
 impl Intake {
-    /// Notes an attempt at the request with this body. Gives the seed of the attempt that it repeats, or its own. Without a
-    /// note, another process works on the same body: then this is a request of its own.
+    /// Records an attempt at the request with this body. Returns the seed of the attempt that it
+    /// repeats, or its own. Without a flow state, another process works on the same body: this is a
+    /// separate request.
     pub(crate) async fn note_attempt(
         &self,
         body: u128,
@@ -49,14 +51,15 @@ impl Intake {
         }
     }
 
-    /// The attempt is over. One that failed may be repeated at once; after one that did not, the same body is another
-    /// request.
+    /// Ends the attempt. A failed attempt may be repeated at once. After a successful one, the same
+    /// body is another request.
     pub(crate) async fn end_attempt(&self, noted: RequestAttempt, failed: bool) -> Result<(), StoreError> {
         let RequestAttempt { key, text, first } = noted;
         let now = self.runtime.now();
         let becomes = failed.then(|| format!("{first} {}", now.as_millis()).into());
         let note = FlowStateChange { key, seen: Some(text), becomes, until: now + WITHIN };
-        // where only the reply is lost, the note is written: an error would let the sender start everything again
+        // if only the reply is lost, the state is written: an error would make the sender start
+        // again
         crate::runs::again("note", || self.runtime.backend.change_flow_state(vec![note.clone()])).await.map(drop)
     }
 }

@@ -1,9 +1,10 @@
-//! Beginning runs: what flow control says to each, and all that belongs to a run's beginning.
+//! Creates runs: the decision of flow control for each, and everything that is written with a new
+//! run.
 //!
-//! What flow control keeps is read, a decision is made on it, and the change goes into the transaction that begins the run,
-//! on the condition that nobody has changed it meanwhile (rule 16). Who is overtaken decides again.
+//! Flow states are read, a decision is made, and the change goes into the transaction that creates
+//! the run. The transaction fails if another process has changed them meanwhile (rule 16). The run
+//! is then decided again.
 
-use crate::intake::Intake;
 use std::sync::Arc;
 
 use stepladder_core::journal::{Entry, Fact, NewRun, Origin, Record};
@@ -12,22 +13,24 @@ use stepladder_core::spec::LazyScope;
 use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{RunId, RunRow, Status, Timer, Timestamp, Wake, WakeCause};
 
+use crate::intake::Intake;
 use crate::intake::flow_control::{Basis, GateDecision, ReadState};
 use crate::ports::{Commit, EarlyWrite, FlowStateChange, RunStart, StartResult, StoreError};
 
-/// How long after its creation a run is looked after for the first time (rule 12).
+/// When the watchdog first checks a run, after its creation (rule 12).
 pub(crate) const WATCH: std::time::Duration = std::time::Duration::from_secs(3_600);
-/// How often in a row none of a call's starts may get through before the call gives up: each time, another process was
-/// faster. A call of many starts under one key needs more rounds, and gets them as long as each round begins one.
+/// The maximum number of consecutive rounds in which no run of a call is created: each time,
+/// another process was faster. A call of many runs under one key may need more rounds, as long as
+/// each creates one.
 const ROUNDS: u32 = 100;
 
-/// A run to begin: which, from what, and what is known of it from the start (outcomes that it takes over, its end).
+/// A run to create: its id, its content, and further entries (copied outcomes, or its end).
 pub(crate) type RunDraft = (RunId, NewRun, Vec<Entry>);
 
-/// A run to begin, and its position in the call.
+/// A run to create, and its position in the call.
 type NumberedDraft = (usize, RunDraft);
 
-/// What was decided, each with what it was decided on.
+/// The decisions, each with its basis.
 #[derive(Default)]
 struct DecidedStarts {
     starts: Vec<(RunStart, NumberedDraft)>,
@@ -41,7 +44,8 @@ impl DecidedStarts {
 }
 
 impl Basis {
-    /// What rests on starts of the same call comes after them, and only if they got through.
+    /// Chooses the list: runs that depend on others of the same call come after them, if those
+    /// succeed.
     fn choose<'a>(self, now: &'a mut DecidedStarts, last: &'a mut DecidedStarts) -> &'a mut DecidedStarts {
         match self {
             Self::Stored => now,
@@ -51,7 +55,8 @@ impl Basis {
 }
 
 impl Intake {
-    /// Creates runs with their first entries, or skips them, as flow control says. Those that exist are left as they are.
+    /// Creates runs with their first entries, or skips them, as flow control decides. Runs that
+    /// exist are left unchanged.
     pub(crate) async fn start_runs(&self, runs: Vec<RunDraft>) -> Result<(), StoreError> {
         let (plain, gated): (Vec<_>, Vec<_>) = runs.into_iter().partition(|(_, created, more)| {
             let asks = self.runtime.spec_of(created).is_some_and(|spec| !spec.flow.is_unrestricted());
@@ -64,8 +69,8 @@ impl Intake {
         self.start_gated(gated).await
     }
 
-    /// Decides on all of them in their order, and begins them. Those that are overtaken, and those whose decision rested on
-    /// them, are decided again.
+    /// Decides on all runs in their order, and creates them. After a conflict, a run and those that
+    /// depend on it are decided again.
     async fn start_gated(&self, runs: Vec<RunDraft>) -> Result<(), StoreError> {
         let mut runs: Vec<NumberedDraft> = runs.into_iter().enumerate().collect();
         let mut in_vain = 0;
@@ -110,7 +115,7 @@ impl Intake {
         Ok(())
     }
 
-    /// Begins what was decided on; gives back those that were overtaken.
+    /// Creates the decided runs; returns those with a conflict.
     async fn commit_decided(&self, decided: DecidedStarts) -> Result<Vec<NumberedDraft>, StoreError> {
         let DecidedStarts { starts, links } = decided;
         let (starts, asked): (Vec<_>, Vec<_>) = starts.into_iter().unzip();
@@ -118,7 +123,7 @@ impl Intake {
         Ok(asked.into_iter().zip(begun).filter(|(_, b)| *b == StartResult::Overtaken).map(|(run, _)| run).collect())
     }
 
-    /// What the index is to know of runs goes before them.
+    /// Writes the runs' index items before the runs.
     pub(crate) async fn commit_starts(
         &self,
         starts: Vec<RunStart>,
@@ -157,7 +162,7 @@ impl Intake {
         Ok(begun)
     }
 
-    /// All that belongs to a run's beginning.
+    /// Prepares everything that is written with a new run.
     pub(crate) fn prepare_start(&self, (run, created, more): RunDraft, notes: Vec<FlowStateChange>) -> RunStart {
         let now = self.runtime.now();
         let function = created.function.clone();
@@ -187,9 +192,9 @@ impl Intake {
         }
     }
 
-    /// The places that a run takes on arrival. A key that cannot be evaluated gives none: the run fails in its first
-    /// hop, and says why. Of several limits it stands in the line of the first: who waits at one waits at no other. Where
-    /// runs are counted, that is a limit of theirs; and who begins later joins then.
+    /// Returns the tickets that a run gets when it is created. If a key cannot be evaluated, there
+    /// are none: the run fails in its first hop, with the reason. Of several limits, the run waits
+    /// at the first only; a limit on runs comes first. A run that starts later is enqueued then.
     fn arrival_tickets(&self, run: RunId, created: &NewRun, now: Timestamp) -> Vec<(Limit, Ticket)> {
         let Some(spec) = self.runtime.spec_of(created) else { return Vec::new() };
         let by_event = created.origin == Origin::Event && created.event.starts_not_before().is_some();
@@ -205,7 +210,7 @@ impl Intake {
     }
 }
 
-/// What flow control does not hold up: what a person asked for, and what is to be done about a failure.
+/// Returns whether flow control skips this run: a person asked for it, or it handles a failure.
 pub(crate) fn bypasses_flow_control(origin: &Origin) -> bool {
     match origin {
         Origin::Rerun { .. } | Origin::Failure { .. } => true,
@@ -213,7 +218,7 @@ pub(crate) fn bypasses_flow_control(origin: &Origin) -> bool {
     }
 }
 
-/// The text of a note's key.
+/// Returns the key of a flow state.
 pub(crate) fn note_key(kind: &str, function: &str, value: &str) -> Arc<str> {
     format!("{kind}/{function}/{value}").into()
 }

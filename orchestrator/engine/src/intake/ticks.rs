@@ -1,7 +1,7 @@
-//! Ticks: the runs that cron lines start. The sweep sends each tick as a wake, ahead of its time; who takes the wake begins
-//! the run, under an id that the function and the minute make, so that a tick starts one run however often it is sent.
+//! Ticks: the runs of cron schedules. The sweep sends each tick as a wake, ahead of its time. The
+//! hop of the wake creates the run. The run's id derives from the function and the minute, so a
+//! tick creates one run however often it is sent.
 
-use crate::intake::Intake;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use stepladder_core::journal::{NewRun, Origin};
 use stepladder_core::state::RunState;
 use stepladder_core::{Event, EventId, RunId, Spec, Timestamp, Wake, WakeCause, id, json};
 
+use crate::intake::Intake;
 use crate::ports::{EarlyWrite, StoreError};
 
 /// The name of the event that a tick's run starts with.
@@ -18,7 +19,7 @@ const TICK: &str = "stepladder/cron.tick";
 /// The data of that event.
 #[derive(Serialize)]
 struct TickData {
-    /// The minute that the line names, in milliseconds since 1970.
+    /// The minute that the cron schedule names, in milliseconds since 1970.
     at: Timestamp,
 }
 
@@ -26,18 +27,18 @@ struct TickData {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tick {
     pub(crate) function: Arc<str>,
-    /// The minute that its line names, counted from the epoch.
+    /// The minute that its cron schedule names, counted from the epoch.
     pub(crate) minute: i64,
     pub(crate) due: Timestamp,
 }
 
 impl Tick {
-    /// Tells it from others in the sweep's cursor.
+    /// Returns its mark in the sweep's cursor.
     pub(crate) fn mark(&self) -> u64 {
         id::hash(&[b"tick", self.function.as_bytes(), &self.minute.to_be_bytes()]) as u64
     }
 
-    /// What begins its run.
+    /// Returns the wake that creates its run.
     pub(crate) fn wake(&self) -> EarlyWrite {
         let run = run_of(&self.function, self.minute);
         EarlyWrite::Wake {
@@ -47,7 +48,7 @@ impl Tick {
     }
 }
 
-/// The event of a tick, by its id.
+/// Returns the id of a tick's event.
 fn event_of(function: &str, minute: i64) -> EventId {
     let random = id::hash(&[b"tick", function.as_bytes(), &minute.to_be_bytes()]);
     EventId::new(Timestamp::of_minute(minute), random)
@@ -58,8 +59,8 @@ fn run_of(function: &str, minute: i64) -> RunId {
 }
 
 impl Intake {
-    /// The ticks of these minutes that are to be sent, by minute: all that are in time, and of the missed ones those that
-    /// the function's policy lets start.
+    /// Returns the ticks to send for these minutes, by minute: all that are in time, and those
+    /// missed ones that the function's policy allows.
     pub(crate) fn ticks(&self, minutes: Range<i64>, now: Timestamp) -> HashMap<i64, Vec<Tick>> {
         let mut ticks: HashMap<i64, Vec<Tick>> = HashMap::new();
         for spec in self.runtime.specs().filter(|spec| !spec.schedule.lines.is_empty()) {
@@ -71,7 +72,8 @@ impl Intake {
         ticks
     }
 
-    /// Why the run of a tick must not start any more; `None` for every other run, and for one that was let go.
+    /// Returns why a tick's run must not start any more; `None` for every other run, and for an
+    /// admitted one.
     pub(crate) fn missed_tick(&self, spec: &Spec, state: &RunState) -> Option<&'static str> {
         if state.created.origin != Origin::Cron || state.admitted {
             return None;
@@ -81,7 +83,7 @@ impl Intake {
         spec.schedule.missed(&spec.id, minute, due.max(state.begins_at().unwrap_or(due)), self.runtime.now())
     }
 
-    /// Begins the run of a tick.
+    /// Creates the run of a tick.
     pub(crate) async fn begin_tick(&self, wake: &Wake, minute: i64) -> Result<(), StoreError> {
         let function = &wake.group;
         if wake.run != run_of(function, minute) {

@@ -32,7 +32,8 @@ impl WaitQueue {
         if may_acquire(free, ahead, self.tickets.len()) { AcquireResult::Acquired } else { AcquireResult::Behind }
     }
 
-    /// Takes a slot, as [`Slots::take`](crate::ports::Slots::take) says. Tells the place that was left, if one was.
+    /// Takes a slot, as [`Slots::take`](crate::ports::Slots::take) says. Tells the place that was
+    /// left, if one was.
     pub fn acquire(
         &mut self,
         slots: u32,

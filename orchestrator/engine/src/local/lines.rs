@@ -26,7 +26,8 @@ impl WaitQueues {
         self.lines.get(key)
     }
 
-    /// Lets a key's line change. It is made when it is not there, and forgotten once nobody is in it.
+    /// Lets a key's line change. It is made when it is not there, and forgotten once nobody is in
+    /// it.
     pub fn change<T>(&mut self, key: &Arc<str>, change: impl FnOnce(&mut WaitQueue) -> T) -> T {
         let line = self.lines.entry(key.clone()).or_default();
         let before = line.len();
@@ -38,8 +39,8 @@ impl WaitQueues {
         changed
     }
 
-    /// Takes a slot of each limit, or of none. Gives the places that were left, with their keys; or the limits that refuse,
-    /// and what each says.
+    /// Takes a slot of each limit, or of none. Gives the places that were left, with their keys; or
+    /// the limits that refuse, and what each says.
     pub fn acquire_all(
         &mut self,
         limits: &[Limit],

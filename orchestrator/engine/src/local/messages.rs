@@ -11,14 +11,15 @@ use crate::ports::{Delivery, Receipt};
 #[derive(Debug, Default)]
 pub struct Messages {
     messages: HashMap<i64, Message>,
-    /// Those whose time has come, and whom nobody has received since. By when they were due, then by number: first come,
-    /// first served.
+    /// Those whose time has come, and whom nobody has received since. By when they were due, then
+    /// by number: first come, first served.
     due: BTreeSet<(Timestamp, i64)>,
     /// The others, by when they are visible.
     later: BTreeSet<(Timestamp, i64)>,
     /// How many were removed so far.
     served: u64,
-    /// The latest delivery of each message that was delivered. An earlier one's receipt stands for nothing any more.
+    /// The latest delivery of each message that was delivered. An earlier one's receipt stands for
+    /// nothing any more.
     delivered: HashMap<i64, i64>,
     deliveries: i64,
 }
@@ -84,7 +85,8 @@ impl Messages {
         }
     }
 
-    /// Makes a message visible at `due`, if it would be later. Nothing happens when the receipt stands for nothing.
+    /// Makes a message visible at `due`, if it would be later. Nothing happens when the receipt
+    /// stands for nothing.
     pub fn put_back(&mut self, receipt: &Receipt, due: Timestamp) {
         let Some(number) = self.number(receipt) else { return };
         if let Some(message) = self.messages.get_mut(&number).filter(|message| message.visible_at > due) {
@@ -102,7 +104,8 @@ impl Messages {
         first(&self.due).into_iter().chain(first(&self.later)).min()
     }
 
-    /// How many are due at `now` and received by nobody. Each message is moved once for it, whoever asks and how often.
+    /// How many are due at `now` and received by nobody. Each message is moved once for it, whoever
+    /// asks and how often.
     pub fn due(&mut self, now: Timestamp) -> usize {
         self.come_due(now);
         self.due.len()

@@ -1,11 +1,11 @@
 //! Events as people look at them: what came in, what each started, and why one started nothing.
 
-use crate::query::Query;
 use futures::future::try_join_all;
 use stepladder_core::spec::LazyScope;
 use stepladder_core::{Event, EventId, RunRow};
 
 use crate::EngineError;
+use crate::query::Query;
 
 /// Events in a page, at most.
 const MOST_EVENTS: usize = 100;
@@ -22,7 +22,8 @@ pub struct EventDetail {
 }
 
 impl Query {
-    /// The events before `before`, newest first, with what each started: one listing, and a look-up for each.
+    /// The events before `before`, newest first, with what each started: one listing, and a look-up
+    /// for each.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for a limit that is none; [`EngineError::Store`].

@@ -1,12 +1,12 @@
 //! How the engine itself is doing, for people who look.
 
-use crate::query::Query;
 use futures::{StreamExt, stream};
 use stepladder_core::{Timer, Timestamp};
 
 use crate::EngineError;
 use crate::hop::RunningBody;
 use crate::ports::Backlog;
+use crate::query::Query;
 
 /// Minutes ahead whose timers are shown, and behind where the sweep has not been.
 const MINUTES: i64 = 5;
@@ -24,16 +24,16 @@ pub struct Health {
     pub executing: Vec<RunningBody>,
     /// All timers before this were sent; `None` before the first sweep that sent any.
     pub swept_to: Option<Timestamp>,
-    /// Timers of the last and the next few minutes that the sweep's cursor is not past, soonest first; [`MOST_TIMERS`] at
-    /// most.
+    /// Timers of the last and the next few minutes that the sweep's cursor is not past, soonest
+    /// first; [`MOST_TIMERS`] at most.
     pub timers: Vec<Timer>,
     /// Whether there are more of them.
     pub more_timers: bool,
 }
 
 impl Query {
-    /// Looks: the cursor, and the timers of at most 11 minutes until there are enough. The sweep reports those that cannot be
-    /// read.
+    /// Looks: the cursor, and the timers of at most 11 minutes until there are enough. The sweep
+    /// reports those that cannot be read.
     ///
     /// # Errors
     /// [`EngineError::Store`].

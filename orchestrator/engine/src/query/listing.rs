@@ -1,7 +1,6 @@
-//! What a page asks: a stretch of the listing with a bound on what is read for it, a run as it stood at an entry, and
-//! whether anything has changed since.
+//! What a page asks: a stretch of the listing with a bound on what is read for it, a run as it
+//! stood at an entry, and whether anything has changed since.
 
-use crate::query::Query;
 use futures::future::try_join_all;
 use stepladder_core::journal::{Record, Seq};
 use stepladder_core::state::RunState;
@@ -9,9 +8,11 @@ use stepladder_core::{Entry, RunId, RunRow, Status};
 
 use crate::engine::{EngineError, no_such_run};
 use crate::ports::{RunQuery, RunStatusFilter, StoreError};
+use crate::query::Query;
 use crate::query::view::{self, RunDetail, RunSummary};
 
-/// Rows that are looked at for one page, at most: a status that only journals tell may be rare among them.
+/// Rows that are looked at for one page, at most: a status that only journals tell may be rare
+/// among them.
 pub const MAX_ROWS_READ: usize = 200;
 
 /// Which stretch of the listing.
@@ -50,9 +51,9 @@ pub struct RunAtEntry {
 }
 
 impl Query {
-    /// Runs, newest first. Reads the journals of those only whose row does not say all: live ones, and failed ones for
-    /// their error. At most [`MOST_LOOKED_AT`] rows a function are looked at; a page may therefore be short, or empty, and
-    /// still have a cursor.
+    /// Runs, newest first. Reads the journals of those only whose row does not say all: live ones,
+    /// and failed ones for their error. At most [`MOST_LOOKED_AT`] rows a function are looked at; a
+    /// page may therefore be short, or empty, and still have a cursor.
     ///
     /// # Errors
     /// [`EngineError::Store`].
@@ -132,7 +133,8 @@ impl Query {
         }
     }
 
-    /// A run as it stood after its first `at` entries, or as it is. One that is looked at in the past waits for nothing.
+    /// A run as it stood after its first `at` entries, or as it is. One that is looked at in the
+    /// past waits for nothing.
     ///
     /// # Errors
     /// [`EngineError::NotFound`]; [`EngineError::Store`].
@@ -158,7 +160,8 @@ impl Query {
         Ok(RunAtEntry { detail, entries, total })
     }
 
-    /// How many entries a run has, for one who knows the first `from`; as many as he knows when there is no such run.
+    /// How many entries a run has, for one who knows the first `from`; as many as he knows when
+    /// there is no such run.
     ///
     /// # Errors
     /// [`EngineError::Store`].

@@ -1,6 +1,5 @@
 //! Who holds a function's slots and who stands in line for them, for people who look.
 
-use crate::query::Query;
 use std::collections::BTreeMap;
 
 use futures::future::try_join_all;
@@ -10,6 +9,7 @@ use stepladder_core::{RunRow, Timestamp};
 
 use crate::EngineError;
 use crate::ports::{RunQuery, RunStatusFilter};
+use crate::query::Query;
 
 /// Live runs whose events are looked at for the keys of their limits.
 const RUNS: usize = 30;
@@ -39,8 +39,8 @@ impl Query {
         Ok(self.runtime.backend.runs(query).await?)
     }
 
-    /// The limits that the function's newest live runs fall under, with who holds and who waits. Reads at most 30 journals
-    /// and 10 lines.
+    /// The limits that the function's newest live runs fall under, with who holds and who waits.
+    /// Reads at most 30 journals and 10 lines.
     ///
     /// # Errors
     /// [`EngineError::NotFound`] for a function that is not registered; [`EngineError::Store`].

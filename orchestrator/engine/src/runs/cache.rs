@@ -1,4 +1,5 @@
-//! The warm cache: states of runs that this process moved lately, so that a hop reads only what came since.
+//! The warm cache: states of runs that this process moved lately, so that a hop reads only what
+//! came since.
 //!
 //! Never trusted by itself: whoever takes a state from it reads the entries after it first.
 
@@ -18,7 +19,8 @@ pub(crate) struct Cache {
 #[derive(Default)]
 struct Inner {
     states: HashMap<RunId, Arc<RunState>>,
-    /// Oldest first; a run that was taken out and put back stands here twice, the first is passed over.
+    /// Oldest first; a run that was taken out and put back stands here twice, the first is passed
+    /// over.
     order: VecDeque<(RunId, u64)>,
     /// The number of the latest entry of each run in `order`.
     latest: HashMap<RunId, u64>,

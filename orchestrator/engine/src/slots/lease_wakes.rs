@@ -1,6 +1,6 @@
-//! The wakes that the heads of lines own (rule 23), as far as this process has sent them: one is enough. Every step that starts
-//! beside a line, and every step of the head that is refused, would send another; they would all come back at once, each
-//! to be followed by as many.
+//! Remembers the lease wakes that this process has sent for the first tickets of wait queues (rule
+//! 23). One wake is enough for a ticket. Otherwise each start beside a queue, and each refusal of
+//! the first ticket, would send another. They would all come back at once and multiply.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stepladder_core::slot::Ticket;
 use stepladder_core::{RunId, StepId, Timestamp};
 
-/// Lines that are remembered. One that is forgotten has its head woken once more.
+/// The maximum number of queues remembered. The first ticket of a forgotten queue is woken once
+/// more.
 const KEPT: usize = 1_024;
 
-/// By the key of the limit.
+/// Lease wakes by the key of the limit.
 #[derive(Default)]
 pub(crate) struct LeaseWakes(Mutex<HashMap<Arc<str>, OwnedWake>>);
 
-/// Who owns a wake, and when it comes.
+/// The ticket that owns a wake, and the wake's due time.
 struct OwnedWake {
     run: RunId,
     step: StepId,
@@ -23,13 +24,13 @@ struct OwnedWake {
 }
 
 impl LeaseWakes {
-    /// Whether this head owns a wake that is still to come, by `due` at the latest.
+    /// Returns whether this first ticket owns a wake that is still to come, by `due` at the latest.
     pub(crate) fn owns(&self, key: &str, head: &Ticket, due: Timestamp, now: Timestamp) -> bool {
         let heads = self.lock();
         heads.get(key).is_some_and(|o| o.run == head.run && o.step == head.step && o.due > now && o.due <= due)
     }
 
-    /// Notes a wake that was sent.
+    /// Remembers a wake that was sent.
     pub(crate) fn note(&self, key: &Arc<str>, head: &Ticket, due: Timestamp, now: Timestamp) {
         let mut heads = self.lock();
         if heads.len() >= KEPT {

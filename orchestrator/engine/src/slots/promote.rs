@@ -1,7 +1,6 @@
-//! Whose turn it is: those who wait for a slot are woken when one is free, and the head of a line at the end of the first
-//! lease (rules 23 and 24).
+//! Promotes tickets: wakes waiting steps when a slot is free, and the first ticket of a queue at
+//! the end of the first lease (rules 23 and 24).
 
-use crate::slots::Slots;
 use std::sync::Arc;
 
 use stepladder_core::slot::{ARRIVAL, Holder, Limit, Ticket};
@@ -9,19 +8,20 @@ use stepladder_core::state::{RunState, StepState};
 use stepladder_core::{StepId, Timestamp, Wake, WakeCause};
 
 use crate::ports::{AcquireResult, Commit, StoreError};
+use crate::slots::Slots;
 
-/// After a lease's end, before the head of the line looks.
+/// How long after a lease's end the first ticket is woken.
 const GRACE: std::time::Duration = std::time::Duration::from_millis(100);
 
 impl Slots {
-    /// How many slots nobody holds.
+    /// Returns the number of free slots.
     async fn free_slots(&self, limit: &Limit) -> Result<usize, StoreError> {
         let now = self.runtime.now();
         let held = self.runtime.backend.holders(limit).await?.iter().filter(|h| h.lease_until > now).count();
         Ok((limit.slots as usize).saturating_sub(held))
     }
 
-    /// Sees to it that who waits at this limit is woken.
+    /// Makes sure that the tickets of this limit are woken.
     pub(crate) async fn arrange_wake(
         &self,
         limit: &Limit,
@@ -33,7 +33,7 @@ impl Slots {
             AcquireResult::Behind => return self.remove_stale_ticket(limit).await,
             AcquireResult::Full { free_at } => free_at,
         };
-        // rule 23: the head of the line owns a wake at the first lease's end
+        // rule 23: the first ticket owns a wake at the first lease's end
         let head = self.runtime.backend.tickets(limit, 1).await?.pop();
         if let (Some(free_at), Some(head)) = (free_at.filter(|at| *at < Timestamp::MAX), head)
             && head.run == holder.run
@@ -43,8 +43,9 @@ impl Slots {
         Ok(())
     }
 
-    /// Who is first was woken for the free slot. A place that nobody will use, left by a worker that stood still or
-    /// died, is removed by who waits behind it: it would be in the way until a watchdog came.
+    /// Removes a stale first ticket, which was promoted and which no step will use. A stalled or
+    /// dead worker may leave one behind. Without this, it would block the queue until a watchdog
+    /// comes.
     async fn remove_stale_ticket(&self, limit: &Limit) -> Result<(), StoreError> {
         let Some(head) = self.runtime.backend.tickets(limit, 1).await?.pop() else { return Ok(()) };
         let state = self.runs.state(head.run).await?;
@@ -54,8 +55,8 @@ impl Slots {
         self.dequeue(limit, &head).await
     }
 
-    /// Slots were taken: see [`inherit_lease_wake`](Self::inherit_lease_wake). By itself, for who takes is to know what it has
-    /// taken, whatever becomes of this.
+    /// Passes on lease wakes after slots were acquired. This is a separate call, because the
+    /// acquiring hop must know its slots even if this fails.
     pub(crate) async fn pass_on_lease_wakes(&self, limits: &[Limit]) -> Result<(), StoreError> {
         for limit in limits {
             self.give_lease_wake_to_head(limit).await?;
@@ -63,11 +64,11 @@ impl Slots {
         Ok(())
     }
 
-    /// Whoever is first in line now owns the wake at the first lease's end (rule 23).
+    /// Gives the first ticket the wake at the first lease's end (rule 23).
     async fn give_lease_wake_to_head(&self, limit: &Limit) -> Result<(), StoreError> {
         let Some(head) = self.runtime.backend.tickets(limit, 1).await?.pop() else { return Ok(()) };
         let holders = self.runtime.backend.holders(limit).await?;
-        // one that is held for as long as its run lives is given back, and never runs out
+        // a slot held for the run's whole life is released, and its lease never ends
         match holders.iter().map(|h| h.lease_until).filter(|until| *until < Timestamp::MAX).min() {
             Some(free_at) => self.wake_later(&head, &limit.key, free_at).await,
             None => Ok(()),
@@ -85,8 +86,9 @@ impl Slots {
         Ok(())
     }
 
-    /// Wakes as many of each line as there are free slots (rule 24). Where there is none, a place was given up: the new
-    /// head inherits the wake at the first lease's end (rule 23).
+    /// Promotes as many tickets of each queue as there are free slots (rule 24). Without a free
+    /// slot, a ticket was removed: the new first ticket inherits the wake at the first lease's end
+    /// (rule 23).
     pub(crate) async fn promote(&self, limits: &[Limit]) -> Result<(), StoreError> {
         let mut wakes = Vec::new();
         let now = self.runtime.now();
@@ -107,7 +109,7 @@ impl Slots {
     }
 }
 
-/// Whether the run may still use the place of this step, or of its arrival.
+/// Returns whether the run may still use the ticket of this step, or of its creation.
 fn is_wanted(state: &RunState, step: &StepId) -> bool {
     let is_settled = || {
         let step = state.steps.get(step);
@@ -116,7 +118,7 @@ fn is_wanted(state: &RunState, step: &StepId) -> bool {
     state.end.is_none() && !(if **step == *ARRIVAL { state.started_at.is_some() } else { is_settled() })
 }
 
-/// The wake of a place: a step that has a wake of its own is named by it.
+/// Returns the wake of a ticket. It names the step if the step has a wake of its own.
 fn slot_wake(place: &Ticket, group: &Arc<str>) -> Wake {
     let cause = if place.step.is_empty() { WakeCause::Slot } else { WakeCause::Step(place.step.clone()) };
     Wake { run: place.run, cause, group: group.clone() }

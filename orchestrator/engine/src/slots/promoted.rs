@@ -1,8 +1,10 @@
-//! Which tickets of wait queues this process has promoted since the storage refused something for good.
+//! Which tickets of wait queues this process has promoted since the storage refused something for
+//! good.
 //!
-//! A wake that meets a permanent error fails, and the queue delivers it again (rule 34). Each delivery releases what the hop
-//! held and promotes the first ticket (rule 22), whose wake fails the same way. Without a memory, the wakes would multiply
-//! with every delivery. While errors pass, nothing is remembered and every promotion is sent.
+//! A wake that meets a permanent error fails, and the queue delivers it again (rule 34). Each
+//! delivery releases what the hop held and promotes the first ticket (rule 22), and its wake fails
+//! the same way. Without a memory, the wakes would multiply with every delivery. While errors pass,
+//! nothing is remembered and every promotion is sent.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,7 +38,8 @@ impl Promotions {
         self.lock().until = Some(now + MEMORY);
     }
 
-    /// Whether to promote this ticket: always, unless this process has promoted it since a permanent error.
+    /// Whether to promote this ticket: always, unless this process has promoted it since a
+    /// permanent error.
     pub(crate) fn may_promote(&self, key: &Arc<str>, place: &Ticket, now: Timestamp) -> bool {
         let mut state = self.lock();
         if state.until.is_none_or(|until| until <= now) {

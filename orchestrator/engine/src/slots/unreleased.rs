@@ -1,27 +1,28 @@
-//! Slots that could not be given back: the storage failed. Whoever took them is alive, so nobody has to wait for the end of
-//! their leases; the next hop or sweep of this process gives them back.
+//! Slots that could not be released because the storage failed. Their process is alive, so the next
+//! hop or sweep of this process releases them. Other steps need not wait for the end of their
+//! leases.
 
-use crate::slots::Slots;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use stepladder_core::slot::Limit;
 
 use crate::ports::{Commit, LateWrite};
+use crate::slots::Slots;
 
-/// What this process has yet to give back, and whom it has yet to wake.
+/// The slots to release, and the limits with tickets to promote.
 #[derive(Debug, Default)]
 pub(crate) struct Unreleased(Mutex<PendingReleases>);
 
 #[derive(Clone, Debug, Default)]
 struct PendingReleases {
     releases: Vec<LateWrite>,
-    /// Limits of which something was given back, and nobody was woken for it.
+    /// Limits with a released slot and tickets that were not promoted.
     unwoken: Vec<Limit>,
 }
 
 impl Unreleased {
-    /// Adds the slots that a commit that was not carried out would have given back. Not places in line: whoever waits may
-    /// have joined again meanwhile, and the repeated wake decides that anew.
+    /// Adds the releases of a commit that failed. Tickets are not removed: the step may have been
+    /// enqueued again meanwhile, and the repeated wake decides that again.
     pub(crate) fn add(&self, afters: impl IntoIterator<Item = LateWrite>) {
         for after in afters {
             let LateWrite::Release { limit, .. } = &after else { continue };
@@ -32,7 +33,7 @@ impl Unreleased {
         }
     }
 
-    /// Adds limits whose lines are to be woken.
+    /// Adds limits with waiting tickets to promote.
     pub(crate) fn add_unwoken(&self, limits: &[Limit]) {
         self.debts().unwoken.extend_from_slice(limits);
     }
@@ -43,7 +44,7 @@ impl Unreleased {
 }
 
 impl Slots {
-    /// Gives back what is owed, if anything is, and wakes who waits for it. What fails remains owed.
+    /// Releases the pending slots, and promotes waiting tickets. Failed releases stay pending.
     pub(crate) async fn release_pending(&self) {
         let mut debts = std::mem::take(&mut *self.unreleased.debts());
         if debts.unwoken.is_empty() {

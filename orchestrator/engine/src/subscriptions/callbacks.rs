@@ -1,7 +1,7 @@
-//! Signals: a third party posts to a token, once. The journal holds what it posted, whether the run waits for it already or
-//! not yet; no index is needed, for a token names its run and is sealed with the run's secret.
+//! Signals: a third party posts to a token, once. The journal holds what it posted, whether the run
+//! waits for it already or not yet; no index is needed, for a token names its run and is sealed
+//! with the run's secret.
 
-use crate::subscriptions::Subscriptions;
 use std::sync::Arc;
 
 use stepladder_core::journal::{Fact, Outcome};
@@ -12,6 +12,7 @@ use stepladder_core::{Json, RunId, StepId, StepKind, WakeCause, json};
 
 use crate::EngineError;
 use crate::ports::Commit;
+use crate::subscriptions::Subscriptions;
 
 /// What became of a post.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,13 +26,13 @@ pub struct SignalReceipt {
 }
 
 impl Subscriptions {
-    /// Completes a signal, once. What is posted before the run waits for it is kept for when it does. The same post again
-    /// is answered as the first was.
+    /// Completes a signal, once. What is posted before the run waits for it is kept for when it
+    /// does. The same post again is answered as the first was.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`] for a token that no run gave out; [`EngineError::TooLate`] when something else was posted
-    /// before, the time of the wait is over, or the run is; [`EngineError::Invalid`] past [`SIGNAL_BYTES`] and for
-    /// what JSON from outside may not hold;
+    /// [`EngineError::NotFound`] for a token that no run gave out; [`EngineError::TooLate`] when
+    /// something else was posted before, the time of the wait is over, or the run is;
+    /// [`EngineError::Invalid`] past [`SIGNAL_BYTES`] and for what JSON from outside may not hold;
     /// [`EngineError::Store`].
     pub async fn signal(&self, token: &str, data: Json) -> Result<SignalReceipt, EngineError> {
         let unknown = || EngineError::NotFound("no run gave out this token; use it as the function gave it out".into());
