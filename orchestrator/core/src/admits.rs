@@ -1,5 +1,5 @@
-//! May this fact still be added? The one question on which everything else rests: whatever races for a run, the
-//! history stays one line, because each fact is judged against the entries before it.
+//! Decides whether a fact may be added to a journal. Several writers may race for one run. Its
+//! history stays consistent, because each fact is checked against all entries before it.
 
 use std::collections::BTreeSet;
 
@@ -7,65 +7,66 @@ use crate::journal::{Entry, Fact, StepKind};
 use crate::state::{RunState, Step, StepState, WaitTarget};
 use crate::{Event, EventId, StepId, Timestamp};
 
-/// Why a fact may not be added. Not an error of anyone: the one who is refused decides again from the journal.
+/// Why a fact may not be added. This is not an error: the refused writer decides again from the
+/// journal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum Refusal {
-    /// The run is over.
+    /// The run has ended.
     #[error("the run has ended")]
     Ended,
-    /// Entry 0 is there already.
+    /// The run already has entry 0.
     #[error("the run exists")]
     RunExists,
-    /// The step has its outcome, or was dropped.
+    /// The step has an outcome or was abandoned.
     #[error("step `{0}` is settled")]
     AlreadySettled(StepId),
-    /// Another attempt's lease is alive.
+    /// The lease of another attempt has not expired.
     #[error("step `{step}` is running elsewhere until {lease_until}")]
     Leased { step: StepId, lease_until: Timestamp },
-    /// The outcome is of an attempt that the journal does not show as running (rule 3).
+    /// The outcome belongs to an attempt that is not the running one (rule 3).
     #[error("attempt {attempt} of step `{step}` is not the running one")]
     Fenced { step: StepId, attempt: u32 },
-    /// The attempt's number is not the next.
+    /// The attempt's number is not the next one.
     #[error("attempt {attempt} of step `{step}` is not the next")]
     NotNext { step: StepId, attempt: u32 },
     /// The id belongs to a step of another kind.
     #[error("step `{0}` is of another kind")]
     OtherKind(StepId),
-    /// The timer has not run out.
+    /// The timer is not due.
     #[error("step `{0}` sleeps on")]
     NotDue(StepId),
-    /// The step waits for nothing of that kind.
+    /// The step does not wait for this.
     #[error("step `{0}` does not wait for this")]
     NotWaiting(StepId),
-    /// The handler does not wait to be run again.
+    /// The handler does not wait for a retry.
     #[error("the function does not wait to be run again")]
     HandlerNotRetrying,
-    /// The event has entered the run before, or started it (rule 17).
+    /// The event was delivered to the run before, or created it (rule 17).
     #[error("event {0} has entered the run before")]
     AlreadyDelivered(EventId),
-    /// The event came before the one that created the run (rule 31).
+    /// The event arrived before the event that created the run (rule 31).
     #[error("event {0} came before the run")]
     OlderThanRun(EventId),
-    /// The run has begun, or never took a further event.
+    /// The run has started, or it does not collect events.
     #[error("the run takes no further event")]
     NoLongerCollecting,
-    /// The run collects events and has not begun.
+    /// The run still collects events.
     #[error("the run still collects events")]
     Collecting,
-    /// Flow control has let the run go.
+    /// Flow control has already admitted the run.
     #[error("the run was let go already")]
     AlreadyAdmitted,
-    /// The run goes on under a version of its function already.
+    /// The run already has a version of its function.
     #[error("the run has a version")]
     HasVersion,
-    /// The failure of a handler's attempt that is not the current one.
+    /// The failure belongs to an attempt of the handler that is not the current one.
     #[error("the handler has moved on")]
     HandlerMovedOn,
 }
 
 impl RunState {
-    /// Whether this fact may be added now, judged at the entry's own time.
+    /// Checks whether this fact may be added now, at the entry's own time.
     ///
     /// # Errors
     /// The [`Refusal`] that says why not.
@@ -74,24 +75,24 @@ impl RunState {
     }
 }
 
-/// Judges entries one after the other, each as if those before it had been added.
+/// Checks entries in order, each as if the entries before it had been added.
 pub(crate) fn all(state: &RunState, entries: &[Entry]) -> Result<(), Refusal> {
-    let mut sight = JournalView::of(state);
+    let mut view = JournalView::of(state);
     for entry in entries {
-        check(&sight, entry)?;
-        sight.add(entry);
+        check(&view, entry)?;
+        view.add(entry);
     }
     Ok(())
 }
 
-/// A run's state with a few entries on top, without copying the state.
+/// A run's state with a few entries on top, without a copy of the state.
 struct JournalView<'a> {
     base: &'a RunState,
     touched: Vec<(StepId, Step)>,
     ended: bool,
     handler: u32,
     handler_retry_at: Option<Timestamp>,
-    entered: Vec<EventId>,
+    delivered: Vec<EventId>,
     collecting: bool,
     has_version: bool,
     admitted: bool,
@@ -101,13 +102,13 @@ impl<'a> JournalView<'a> {
     fn of(base: &'a RunState) -> Self {
         let (ended, handler, handler_retry_at) = (base.end.is_some(), base.handler_failures, base.handler_retry_at);
         let (collecting, has_version) = (base.collecting, base.version.is_some());
-        let (touched, entered) = (Vec::new(), Vec::new());
+        let (touched, delivered) = (Vec::new(), Vec::new());
         let admitted = base.admitted || base.first_run_at.is_some();
-        Self { base, touched, ended, handler, handler_retry_at, entered, collecting, has_version, admitted }
+        Self { base, touched, ended, handler, handler_retry_at, delivered, collecting, has_version, admitted }
     }
 
     fn has_seen(&self, event: EventId) -> bool {
-        self.base.has_seen(event) || self.entered.contains(&event)
+        self.base.has_seen(event) || self.delivered.contains(&event)
     }
 
     fn step(&self, id: &StepId) -> Option<&Step> {
@@ -124,7 +125,7 @@ impl<'a> JournalView<'a> {
         self.has_version |= matches!(entry.fact, Fact::VersionChosen { .. });
         self.collecting &= !matches!(entry.fact, Fact::CollectingEnded | Fact::EventJoined { closes: true, .. });
         if let Fact::EventJoined { event, .. } = &entry.fact {
-            self.entered.push(event.id);
+            self.delivered.push(event.id);
         }
         self.admitted |= matches!(entry.fact, Fact::RunAdmitted) || entry.fact.is_requested_by_handler();
         if entry.fact.is_requested_by_handler() {
@@ -150,7 +151,7 @@ impl<'a> JournalView<'a> {
             }
         }
         if let Fact::EventDelivered { event, steps } = &entry.fact {
-            self.entered.push(event.id);
+            self.delivered.push(event.id);
             for id in steps {
                 let after = Step::after(self.step(id), entry);
                 self.touched.extend(after.map(|step| (id.clone(), step)));
@@ -197,7 +198,7 @@ fn check(run: &JournalView<'_>, entry: &Entry) -> Result<(), Refusal> {
         Fact::EventAwaited { step, .. } => check_new(run, step, StepKind::Event),
         Fact::SignalAwaited { step, .. } => check_new(run, step, StepKind::Signal),
         Fact::EventDelivered { event, steps } => check_delivery(run, event, steps),
-        // it may come before it is waited for; it is then there when it is
+        // a callback may arrive before the run waits for it
         Fact::SignalReceived { step, .. } => match run.step(step).map(|s| &s.state) {
             None | Some(StepState::Awaiting { what: WaitTarget::Signal, .. }) => Ok(()),
             Some(_) => check_new(run, step, StepKind::Signal),
@@ -238,7 +239,7 @@ fn check(run: &JournalView<'_>, entry: &Entry) -> Result<(), Refusal> {
         | Fact::RunDelayed { .. }
         | Fact::RunAdmitted
         | Fact::HandlerFailed { .. }
-        // whoever writes it has read every line before it
+        // its writer has read every log line before it
         | Fact::LogWritten { .. }
         | Fact::VersionChosen { .. }
         | Fact::StepsWoken { .. }
@@ -269,8 +270,9 @@ fn check_start(run: &JournalView<'_>, id: &StepId, attempt: u32, at: Timestamp) 
     if Some(attempt) == latest.checked_add(1) { Ok(()) } else { Err(Refusal::NotNext { step: id.clone(), attempt }) }
 }
 
-/// Rule 17: an event enters a run once, for all waits then open, and never one that a later event created (rule 31). One
-/// that came when a wait's time was up fulfils it no more; one that came in time does, however late it gets here.
+/// Checks rule 17: an event is delivered to a run once, to all open waits. It is never delivered to
+/// a run that a later event created (rule 31). The event must have been received before the wait's
+/// timeout; it may be delivered later.
 fn check_delivery(run: &JournalView<'_>, event: &Event, steps: &[StepId]) -> Result<(), Refusal> {
     if run.has_seen(event.id) {
         return Err(Refusal::AlreadyDelivered(event.id));
@@ -289,7 +291,8 @@ fn check_delivery(run: &JournalView<'_>, event: &Event, steps: &[StepId]) -> Res
     Ok(())
 }
 
-/// Outcomes are fenced by attempt, not by time: one that comes late but unchallenged is as good as any.
+/// Checks an outcome by its attempt's number. Time does not matter: a late outcome counts while no
+/// other attempt has started.
 fn check_running(run: &JournalView<'_>, id: &StepId, attempt: u32) -> Result<(), Refusal> {
     match run.step(id) {
         Some(Step { state: StepState::Running { .. }, attempt: running, .. }) if *running == attempt => Ok(()),

@@ -1,8 +1,8 @@
-//! How much a run keeps: what each entry adds, and entries made to fit.
+//! The size of a run: how much each entry adds, and how entries are cut to fit.
 //!
-//! Rule 33: every value that enters a journal is bounded. What is known before the work (an input, an event, a signal)
-//! is refused before it. An outcome is known after its work only: it is refused when it is written, and a run without
-//! room starts no further work.
+//! Rule 33: every value in a journal is bounded. A value known before the work (an input, an event,
+//! a callback) is refused before the work. An outcome is known only after the work: it is refused
+//! when it is written, and a run without room starts no further work.
 
 use serde_json::value::RawValue;
 
@@ -11,13 +11,13 @@ use crate::limits::{OUTCOME_BYTES, ROOM_BYTES, RUN_BYTES, UNDO};
 use crate::sentence::{SENTENCE_BYTES, shortened};
 use crate::state::RunState;
 
-/// The code of a failure that says that something is larger than it may be.
+/// The code of a failure that means "too large".
 pub const TOO_LARGE: &str = "too-large";
 
-/// Bytes of the values that an entry adds to what its run keeps.
+/// Returns the bytes that an entry adds to its run.
 pub fn kept_bytes(fact: &Fact) -> usize {
     let report: usize = fact.report().map_or(0, |report| {
-        // names and numbers; lines have a limit of their own
+        // names and numbers; log lines have their own limit
         report.usage.iter().map(|used| used.model.len() + 64).sum()
     });
     report
@@ -33,7 +33,7 @@ pub fn kept_bytes(fact: &Fact) -> usize {
             },
             Fact::InvokeStarted { input, .. } => input.get().len(),
             Fact::SignalReceived { data, .. } => data.get().len(),
-            // a ULID in its quotes, and a comma
+            // a ULID in quotes and a comma
             Fact::EventsSent { ids, .. } => ids.len() * 29,
             Fact::RunCreated(_)
             | Fact::CollectingEnded
@@ -63,8 +63,8 @@ fn bytes_of(failure: &Failure) -> usize {
 }
 
 impl RunState {
-    /// Whether a run that keeps this many bytes may start further work: a body, a call, a send. A run that undoes what it
-    /// did may in any case, as far as its own steps go.
+    /// Returns whether a run with this many bytes may start further work: a body, a call or a send.
+    /// A run that compensates always may, because only its own steps add bytes then.
     pub fn has_room(&self, bytes: usize) -> bool {
         bytes + ROOM_BYTES <= RUN_BYTES || self.is_compensating()
     }
@@ -74,8 +74,9 @@ impl RunState {
     }
 }
 
-/// Makes entries fit before they are written, each as if those before it were there: failures are cut, and outcomes for
-/// which the run has no room become failures with the code [`TOO_LARGE`]. Entries that fit are left as they are.
+/// Cuts entries to fit before they are written, in order. Failures are shortened. Outcomes that
+/// exceed the run's room become failures with the code [`TOO_LARGE`]. Entries that fit stay as they
+/// are.
 pub fn fit_entries(state: &RunState, entries: Vec<Entry>) -> Vec<Entry> {
     let mut bytes = state.bytes;
     let mut fitted = Vec::with_capacity(entries.len());
@@ -92,7 +93,7 @@ pub fn fit_entries(state: &RunState, entries: Vec<Entry>) -> Vec<Entry> {
                 vec![Fact::StepFailed { step, attempt, error, retry_at: None, report }]
             }
             Fact::StepSucceeded { step, attempt, output, report } if !fits(&output) => {
-                // what undoes needs no room to speak of, and must not be executed again for it
+                // a compensation needs almost no room and must not run again because of its size
                 if *step == *UNDO || (state.is_compensating() && output.get().len() <= ROOM_BYTES) {
                     vec![Fact::StepSucceeded { step, attempt, output, report }]
                 } else {
@@ -106,13 +107,13 @@ pub fn fit_entries(state: &RunState, entries: Vec<Entry>) -> Vec<Entry> {
                 vec![Fact::InvokeEnded { step, outcome: Outcome::Failed(error) }]
             }
             Fact::EventDelivered { event, steps } if bytes + event.bytes() > RUN_BYTES => {
-                let refused = |step| {
+                let refuse = |step| {
                     let bytes = event.bytes();
                     let error =
                         too_large_failure(format_args!("step `{step}` waits for an event that has {bytes} bytes"));
                     Fact::StepRefused { step, error, kind: None }
                 };
-                steps.into_iter().map(refused).collect()
+                steps.into_iter().map(refuse).collect()
             }
             fact => vec![bounded(fact)],
         };
@@ -122,7 +123,7 @@ pub fn fit_entries(state: &RunState, entries: Vec<Entry>) -> Vec<Entry> {
     fitted
 }
 
-/// The fact with its failure, its lines and its usage cut.
+/// Cuts the fact's failure, log lines and usage.
 fn bounded(mut fact: Fact) -> Fact {
     if let Some(report) = fact.report_mut().filter(|report| !report.is_empty()) {
         *report = std::mem::take(report).bounded();
@@ -157,7 +158,7 @@ fn too_large_failure(what: std::fmt::Arguments<'_>) -> Failure {
     }
 }
 
-/// Why work is not begun in a run that keeps this many bytes.
+/// Creates the failure for work that does not start in a run with this many bytes.
 pub fn run_full_failure(what: std::fmt::Arguments<'_>, bytes: usize) -> Failure {
     Failure {
         message: format!(

@@ -1,10 +1,13 @@
-//! Cron lines: at which minutes they start a run.
+//! Cron schedules: the minutes at which they start a run.
 //!
-//! The syntax is that of Vixie cron, with `L`, `#` and `W`: see `fields`. Which minutes
-//! that means in a time zone whose clocks are put forward and back is decided here, as Vixie cron does: a line that says at
-//! which hours it comes does so once a day for each, also where that hour is left out (then as soon as the clock goes on) or
-//! comes twice (then the first time); a line with `*` or a step for its hours comes at every minute that fits, whatever
-//! the clock was put to. Zones are those of the IANA data that is built in.
+//! The syntax is that of Vixie cron with `L`, `#` and `W`: see `fields`. This module applies it in
+//! a time zone whose clock changes, as Vixie cron does:
+//!
+//! - An expression that names its hours fires once a day for each hour. If the clock skips the
+//!   hour, it fires right after the change. If the hour repeats, it fires the first time.
+//! - An expression with `*` or a step for its hours fires at every matching minute of the clock.
+//!
+//! Time zones come from the built-in IANA data.
 
 mod fields;
 
@@ -20,23 +23,24 @@ use crate::missed::MissedTicks;
 use crate::sentence::shortened;
 use crate::{Timestamp, id};
 
-/// The longest jitter: a tick is sent to the queue two minutes ahead, and that delays a message by 15 minutes at most.
+/// The longest jitter. A tick is queued two minutes ahead, and a queue message is delayed by at
+/// most 15 minutes.
 pub const LONGEST_JITTER: Duration = Duration::from_secs(600);
-/// Days in which a line must come once: every date comes within eight years.
+/// The range in days in which an expression must fire once: every date occurs within eight years.
 const DAYS: i64 = 8 * 366;
 
 /// When a function starts by itself.
 #[derive(Clone, Debug, Default)]
 pub struct CronSchedule {
-    /// Its lines; a minute that fits several of them is one tick.
+    /// Its cron expressions. A minute that matches several of them is one tick.
     pub lines: Vec<CronExpression>,
-    /// A tick comes up to this much later, by chance, but always the same for the same tick.
+    /// The maximum delay of a tick. The delay is random, but always the same for the same tick.
     pub jitter: Duration,
     /// What happens to ticks that did not start in time.
     pub missed_ticks: MissedTicks,
 }
 
-/// A cron line in its time zone.
+/// A cron expression with its time zone.
 #[derive(Clone)]
 pub struct CronExpression {
     expression: Arc<str>,
@@ -45,32 +49,33 @@ pub struct CronExpression {
     fields: Fields,
 }
 
-/// What is wrong with a cron line or its zone, as a sentence.
+/// What is wrong with a cron expression or its time zone, as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CronError(String);
 
 impl CronSchedule {
-    /// Whether a function has a tick in this minute (counted from the epoch).
+    /// Returns whether the schedule has a tick in this minute, counted from the epoch.
     pub fn fires_at(&self, minute: i64) -> bool {
         self.lines.iter().any(|line| line.fires_at(minute))
     }
 
-    /// When the tick of a minute is due: up to [`jitter`](Self::jitter) after its begin.
+    /// Returns when the tick of a minute is due: at most [`jitter`](Self::jitter) after the minute
+    /// starts.
     pub fn due(&self, function: &str, minute: i64) -> Timestamp {
         let jitter = u64::try_from(self.jitter.min(LONGEST_JITTER).as_millis()).unwrap_or(0);
         let chance = id::hash(&[b"jitter", function.as_bytes(), &minute.to_be_bytes()]) as u64;
         Timestamp::of_minute(minute) + Duration::from_millis(chance % (jitter + 1))
     }
 
-    /// The first minute after this one at which a tick comes.
+    /// Returns the first minute after this one that has a tick.
     pub fn next_after(&self, minute: i64) -> Option<i64> {
         self.lines.iter().filter_map(|line| line.next_after(minute)).min()
     }
 }
 
 impl CronExpression {
-    /// Reads a line, and the zone by which it goes: `Europe/Berlin`, `UTC`.
+    /// Parses an expression and its time zone: `Europe/Berlin`, `UTC`.
     ///
     /// # Errors
     /// A sentence that says what is wrong.
@@ -90,17 +95,17 @@ impl CronExpression {
         }
     }
 
-    /// As it was written.
+    /// Returns the expression as it was written.
     pub fn line(&self) -> &str {
         &self.expression
     }
 
-    /// The name of its zone.
+    /// Returns the name of the time zone.
     pub fn zone(&self) -> &str {
         &self.zone_name
     }
 
-    /// Whether it comes in this minute, counted from the epoch.
+    /// Returns whether the expression fires in this minute, counted from the epoch.
     pub fn fires_at(&self, minute: i64) -> bool {
         let Some((now, civil)) = self.civil(minute) else { return false };
         if !self.fields.at_hours {
@@ -110,10 +115,11 @@ impl CronExpression {
             AmbiguousOffset::Fold { before, .. } => self.zone.to_offset(now) == before,
             AmbiguousOffset::Gap { .. } | AmbiguousOffset::Unambiguous { .. } => true,
         };
-        (is_first && self.fits(civil)) || self.left_out_before(minute, civil)
+        (is_first && self.fits(civil)) || self.skipped_before(minute, civil)
     }
 
-    /// The first minute after this one in which it comes; `None` when there is none within eight years.
+    /// Returns the first minute after this one in which it fires; `None` if there is none within
+    /// eight years.
     pub fn next_after(&self, minute: i64) -> Option<i64> {
         let first = self.civil(minute)?.1.date();
         let (mut day, mut from) = (first, minute.saturating_add(1));
@@ -134,17 +140,17 @@ impl CronExpression {
         Some((now, self.zone.to_datetime(now)))
     }
 
-    /// Whether the clock was put forward to this minute, over one that fits.
-    fn left_out_before(&self, minute: i64, civil: DateTime) -> bool {
+    /// Returns whether the clock skipped a matching minute to reach this one.
+    fn skipped_before(&self, minute: i64, civil: DateTime) -> bool {
         let Some((_, before)) = self.civil(minute - 1) else { return false };
-        let mut left_out = before;
-        // an ordinary minute is the next one; a clock is put forward by a day at most
+        let mut skipped = before;
+        // normally the next minute is this one; a clock skips at most one day
         for _ in 0..24 * 60 {
-            left_out = match left_out.checked_add(jiff::SignedDuration::from_mins(1)) {
+            skipped = match skipped.checked_add(jiff::SignedDuration::from_mins(1)) {
                 Ok(next) if next < civil => next,
                 Ok(_) | Err(_) => return false,
             };
-            if self.fits(left_out) {
+            if self.fits(skipped) {
                 return true;
             }
         }

@@ -1,6 +1,6 @@
-//! Replay decisions: given the journal's state and what the handler asks for, what may happen now?
+//! Decides what may happen now, from the state of a run and the steps that its handler waits for.
 //!
-//! Pure: the engine's hop carries out what [`plan`] says.
+//! [`plan`] is pure; the engine's hop carries out the plan.
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -13,53 +13,53 @@ use crate::state::{RunState, Step, StepState};
 use crate::waiting::EventWait;
 use crate::{Failure, Json, NewEvent, RunId, Spec, StepId, StepKind, Timestamp};
 
-/// Something that a handler waits for.
+/// A step that a handler waits for.
 #[derive(Clone, Debug)]
 pub struct Want {
-    /// Which step.
+    /// The step.
     pub step: StepId,
-    /// What of it.
+    /// What it does.
     pub operation: Operation,
-    /// Where in the code.
+    /// Its position in the code.
     pub at: &'static Location<'static>,
 }
 
-/// What a handler asks for.
+/// What a handler requests.
 #[derive(Clone, Debug)]
 pub enum Operation {
-    /// To execute a body.
+    /// Run a body.
     Run(StepOptions),
-    /// To wait this long, from when it is first asked.
+    /// Sleep for this long, counted from the first request.
     SleepFor(Duration),
-    /// To wait until then.
+    /// Sleep until this time.
     SleepUntil(Timestamp),
-    /// To send events.
+    /// Send events.
     Send(Vec<NewEvent>),
-    /// To run another function and wait for its result.
+    /// Run another function and wait for its result.
     Invoke {
-        /// Its id.
+        /// The id of the function.
         function: Arc<str>,
-        /// The data of the event that it gets.
+        /// The data of its event.
         input: Json,
-        /// Whether its run is cancelled when this one ends before it.
+        /// Whether its run is cancelled when this run ends first.
         bound: bool,
     },
-    /// To wait for an event, for so long from when it is first asked.
+    /// Wait for an event, at most for the timeout, counted from the first request.
     WaitForEvent {
-        /// Which.
+        /// What the step waits for.
         wait: Arc<EventWait>,
-        /// How long at most.
+        /// The longest wait.
         timeout: Duration,
     },
-    /// To wait for a signal.
+    /// Wait for a callback.
     WaitForSignal {
-        /// How long at most.
+        /// The longest wait.
         timeout: Duration,
     },
 }
 
 impl Operation {
-    /// The kind of step that asks this.
+    /// Returns the kind of a step with this operation.
     pub fn kind(&self) -> StepKind {
         match self {
             Self::Run(_) => StepKind::Run,
@@ -72,31 +72,31 @@ impl Operation {
     }
 }
 
-/// A step's own settings; the function's hold where it has none.
+/// A step's own options. By default, those of the function apply.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StepOptions {
-    /// Repetitions after the first attempt.
+    /// Retries after the first attempt.
     pub retries: Option<u32>,
-    /// How long one attempt may take.
+    /// The longest time of one attempt.
     pub timeout: Option<Duration>,
-    /// The waits between attempts.
+    /// The delays between attempts.
     pub backoff: Option<Backoff>,
-    /// How a check is repeated that finds that it is not time yet.
+    /// The schedule of a poll; `None` if the step is not a poll.
     pub poll: Option<PollSchedule>,
 }
 
-/// How a check is repeated until it has a value.
+/// How a poll repeats its check until it has a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PollSchedule {
-    /// The waits between checks.
+    /// The delays between checks.
     pub every: Backoff,
-    /// How long after the start of the first check the last one is made.
+    /// The time from the start of the first check to the last check.
     pub timeout: Duration,
 }
 
 impl PollSchedule {
-    /// When to check again at `now`, after this many checks of which the first began at `began`; `None` when the time is
-    /// up. The last check is made when the time is up, not before.
+    /// Returns the time of the next check; `None` after the timeout. `checks` is the number of
+    /// checks so far, `began` the start of the first. The last check runs exactly at the timeout.
     pub fn next_check(&self, checks: u32, began: Timestamp, now: Timestamp, seed: u64) -> Option<Timestamp> {
         let end = began + self.timeout;
         (now < end).then(|| (now + self.every.delay(checks, seed)).min(end))
@@ -104,7 +104,7 @@ impl PollSchedule {
 }
 
 impl StepOptions {
-    /// The retries that hold for this step.
+    /// Returns the retries of this step.
     pub fn policy(&self, spec: &Spec) -> RetryPolicy {
         RetryPolicy {
             retries: self.retries.unwrap_or(spec.retry.retries),
@@ -112,7 +112,7 @@ impl StepOptions {
         }
     }
 
-    /// The time-out that holds for this step.
+    /// Returns the timeout of this step.
     pub fn timeout(&self, spec: &Spec) -> Duration {
         self.timeout.unwrap_or(spec.timeout)
     }
@@ -121,11 +121,11 @@ impl StepOptions {
 /// What may happen now.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// Steps that are to be written down before anything else starts (rule 18): sleeps, events, invocations, waits.
+    /// Steps to write before anything else starts (rule 18): sleeps, events, invocations, waits.
     pub register: Vec<Want>,
-    /// Sleeps whose time has come.
+    /// Sleeps that are due.
     pub awake: Vec<StepId>,
-    /// Waits whose time is up.
+    /// Waits whose timeout has passed.
     pub expired: Vec<StepId>,
     /// Invocations whose run may have ended.
     pub children: Vec<ChildCall>,
@@ -135,67 +135,67 @@ pub struct Plan {
     pub refused: Vec<(StepId, Failure)>,
     /// Attempts whose worker is known to be dead.
     pub interrupted: Vec<(StepId, u32)>,
-    /// The last moment at which somebody else's lease on a wanted step ends.
+    /// The latest end of another worker's lease on a wanted step.
     pub leased_until: Option<Timestamp>,
-    /// Sleeps, retries and ends of waits that are not due yet.
+    /// Sleeps, retries and timeouts that are not due yet.
     pub later: Vec<(StepId, Timestamp)>,
 }
 
-/// A run that this one invoked.
+/// A run that this run invoked.
 #[derive(Clone, Debug)]
 pub struct ChildCall {
-    /// The step that waits for it.
+    /// The step that waits for the child.
     pub step: StepId,
-    /// The run.
+    /// The child.
     pub run: RunId,
-    /// Its function.
+    /// The child's function.
     pub function: Arc<str>,
-    /// What it gets.
+    /// The data of the child's event.
     pub input: Json,
-    /// Whether it is cancelled when this one ends before it.
+    /// Whether the child is cancelled when this run ends first.
     pub bound: bool,
 }
 
 /// A body that may start.
 #[derive(Clone, Debug)]
 pub struct ReadyStep {
-    /// Which step.
+    /// The step.
     pub step: StepId,
     /// The number of the attempt.
     pub attempt: u32,
-    /// Failures before it.
+    /// The failures before this attempt.
     pub failures: u32,
-    /// How a check is repeated, and how often it was, since when.
+    /// The poll's schedule, the checks so far and the start of the first check.
     pub poll: Option<(PollSchedule, u32, Timestamp)>,
-    /// How long it may take.
+    /// The longest time of the attempt.
     pub timeout: Duration,
-    /// How often and after how long it is tried again.
+    /// The number of retries and the delays between them.
     pub policy: RetryPolicy,
-    /// Whether its step was sent a wake of its own.
+    /// Whether the step was sent a wake of its own.
     pub woken: bool,
-    /// Whether an attempt before this one lost its worker.
+    /// Whether the worker of an earlier attempt died.
     pub takeover: bool,
 }
 
-/// Who decides, and when.
+/// The process that decides, and the time of the decision.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanContext<'a> {
     /// The time.
     pub now: Timestamp,
-    /// The deciding worker's process.
+    /// The process of the deciding worker.
     pub worker: &'a str,
-    /// Whether no other process can be alive: then a lease of another one is void (a local server that holds its
-    /// file's lock).
+    /// Whether no other process can be alive. Then the leases of other processes are void. This
+    /// holds for a local server that locks its file.
     pub alone: bool,
-    /// The longest step that fits into a worker.
+    /// The longest step that fits into a worker's time.
     pub longest: Duration,
     /// The function.
     pub spec: &'a Spec,
-    /// Bytes of values that are to be written and that the state does not count yet.
+    /// Bytes of values that are about to be written and that the state does not count yet.
     pub pending: usize,
 }
 
-/// Sorts what the handler wants by what may happen to it now.
+/// Sorts the handler's wanted steps by what may happen to them now.
 pub fn plan(state: &RunState, wants: &[Want], now: PlanContext<'_>) -> Plan {
     let mut plan = Plan::default();
     for want in wants {
@@ -251,7 +251,7 @@ impl Plan {
             (StepState::Wanted | StepState::Retrying { .. }, Operation::Run(options)) => {
                 self.body(state, want, (options, Some(step)), now)
             }
-            // an outcome is about to be revealed, or the handler's own drop is about to be replayed
+            // the outcome is about to be revealed, or the handler is about to drop the step again
             (StepState::Done | StepState::Abandoned, _)
             | (
                 StepState::Wanted | StepState::Retrying { .. } | StepState::Running { .. },
@@ -273,7 +273,7 @@ impl Plan {
         now: &PlanContext<'_>,
     ) {
         let bytes = state.bytes + now.pending;
-        // rule 33; the record that a run has failed needs no room to speak of
+        // rule 33; the record of a failed run needs almost no space
         if !state.has_room(bytes) && *want.step != *UNDO {
             let why = run_full_failure(format_args!("step `{}`", want.step), bytes);
             return self.refused.push((want.step.clone(), why));
@@ -323,7 +323,7 @@ fn interrupted(step: &str, times: u32) -> Failure {
     }
 }
 
-/// The code now asks for something else under a recorded id.
+/// The code requests another kind of step under a recorded id.
 fn other_kind(want: &Want, step: &Step) -> Failure {
     Failure {
         message: format!(
@@ -337,7 +337,7 @@ fn other_kind(want: &Want, step: &Step) -> Failure {
     }
 }
 
-/// The word for a kind of step in messages.
+/// Returns the name of a kind of step for messages.
 pub fn kind_name(kind: StepKind) -> &'static str {
     match kind {
         StepKind::Run => "step with a body",

@@ -1,7 +1,8 @@
-//! Flow control: whether, when and together with what an event starts a run of a function.
+//! Flow control: whether, when and with which other events an event starts a run.
 //!
-//! What is here is arithmetic and wording. What has been started so far is kept by the storage as small texts, which the
-//! engine reads, changes by these rules and writes back in the transaction that begins the run (rule 16).
+//! This module contains only arithmetic and texts. The storage keeps the flow state of each key as
+//! a short text. The engine reads it, changes it by these rules, and writes it back in the
+//! transaction that creates the run (rule 16).
 
 mod admission;
 mod words;
@@ -17,110 +18,112 @@ use crate::spec::{LazyScope, Spec};
 use crate::waiting::{ArrivingEvent, EventMatch, EventWait, Field, Subscription, path_problem};
 use crate::{Event, RunId, StepId, Timestamp};
 
-/// What of flow control a function asks for, besides concurrency.
+/// The flow control of a function, without concurrency limits.
 #[derive(Clone, Debug, Default)]
 pub struct FlowControl {
-    /// Starts are put off until there is room for them.
+    /// Delays starts that exceed the rate.
     pub throttle: Option<Rate>,
-    /// Starts for which there is no room are skipped.
+    /// Skips starts that exceed the rate.
     pub rate_limit: Option<Rate>,
-    /// Of events that come close together, the last starts a run.
+    /// Starts one run after the last of several close events.
     pub debounce: Option<Debounce>,
-    /// Events are collected, and start one run together.
+    /// Collects events and starts one run with all of them.
     pub batch: Option<Batch>,
-    /// At most one live run.
+    /// Allows at most one live run.
     pub singleton: Option<Singleton>,
-    /// Events for which this CEL expression gives the same text lead to one run in 24 hours.
+    /// Events for which this CEL expression returns the same text start one run in 24 hours.
     pub idempotency: Option<Expr>,
-    /// Seconds by which a run stands earlier in lines than it came: a CEL expression.
+    /// A CEL expression: the seconds by which a run moves forward in a wait queue.
     pub priority: Option<Expr>,
     /// Events that cancel a run.
     pub cancel_on: Vec<CancelOn>,
-    /// A run that has not begun so long after its creation is cancelled.
+    /// A run that has not started this long after its creation is cancelled.
     pub start_within: Option<Duration>,
-    /// A run that has not ended so long after it began is cancelled.
+    /// A run that has not ended this long after its start is cancelled.
     pub finish_within: Option<Duration>,
 }
 
-/// So many starts in a period, evenly, and a few at once.
+/// A number of evenly spaced starts per period, with bursts.
 #[derive(Clone, Debug)]
 pub struct Rate {
-    /// How many in a period.
+    /// The number of starts per period.
     pub limit: u32,
     /// The period.
     pub period: Duration,
-    /// How many of them may start at once.
+    /// The number of runs that may start at once.
     pub burst: u32,
-    /// Each value of this CEL expression is counted by itself.
+    /// A CEL expression; each value is counted separately.
     pub key: Option<Expr>,
 }
 
-/// A run starts when no further event has come for a while.
+/// Starts a run after a quiet period without further events.
 #[derive(Clone, Debug)]
 pub struct Debounce {
-    /// The while.
+    /// The quiet period.
     pub period: Duration,
-    /// So long after the first event at the latest.
+    /// The maximum delay after the first event.
     pub longest: Option<Duration>,
-    /// Each value of this CEL expression has a run of its own.
+    /// A CEL expression; each value has its own run.
     pub key: Option<Expr>,
 }
 
-/// A run starts with many events.
+/// Starts a run with many events.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// As soon as there are so many.
+    /// The number of events that starts the run at once.
     pub size: u32,
-    /// Or so long after the first.
+    /// The maximum time from the first event to the start.
     pub timeout: Duration,
-    /// Each value of this CEL expression has a run of its own.
+    /// A CEL expression; each value has its own run.
     pub key: Option<Expr>,
 }
 
-/// At most one live run; with a key, one for each value.
+/// Allows at most one live run; with a key, one per value.
 #[derive(Clone, Debug)]
 pub struct Singleton {
-    /// The key.
+    /// A CEL expression; each value has its own run.
     pub key: Option<Expr>,
-    /// What a second one does.
+    /// What a further event does.
     pub mode: SingletonMode,
 }
 
-/// What the start of a second run does while one lives.
+/// What a further event does while a run lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SingletonMode {
-    /// It is skipped.
+    /// Skips the new run.
     Skip,
-    /// It takes the place of the first, which is cancelled.
+    /// Cancels the live run and starts the new one.
     Replace,
 }
 
 /// An event that cancels a run.
 #[derive(Clone, Debug)]
 pub struct CancelOn {
-    /// Its name.
+    /// The event's name.
     pub event: Arc<str>,
-    /// Which events of that name.
+    /// Which events of that name cancel the run.
     pub matching: CancelMatch,
-    /// Only within so long of the run's creation.
+    /// The time after the run's creation in which the event cancels it.
     pub within: Option<Duration>,
 }
 
-/// How an event that cancels belongs to a run.
+/// Which events cancel a run.
 #[derive(Clone, Debug)]
 pub enum CancelMatch {
-    /// Any does.
+    /// Every event.
     Any,
-    /// One that has the same value in this field of its `data` as the event that started the run. Found by index.
+    /// An event with the same value in this field of its `data` as the run's own event. Found
+    /// through an index.
     Field(Arc<str>),
-    /// One of which this CEL expression is true: `event` started the run, `async` arrives.
+    /// An event for which this CEL expression is true: `event` started the run, `async` is the
+    /// arriving event.
     When(Expr),
-    /// One that belongs to it in each of these ways.
+    /// An event that matches all of these.
     All(Vec<CancelMatch>),
 }
 
 impl CancelMatch {
-    /// What is waited for, for a run that this event started; `None` where no event can match.
+    /// Returns what a run of this event waits for; `None` if no event can match.
     fn matching(&self, event: &ArrivingEvent<'_>) -> Option<EventMatch> {
         Some(match self {
             CancelMatch::Any => EventMatch::Any,
@@ -144,11 +147,13 @@ impl CancelMatch {
 }
 
 impl Rate {
-    /// Room for one start: when it may begin at the earliest, and what is kept for the next. `kept` is what the one before
-    /// left; what follows its first space says nothing here. Times are microseconds, so that seven a second come evenly.
+    /// Books one start: returns the earliest start and the next flow state. `kept` is the current
+    /// flow state; only its first word counts here. Times are in microseconds, so that seven starts
+    /// a second are spaced evenly.
     ///
-    /// This is the generic cell rate algorithm (ITU-T I.371): what is kept is the moment at which all that was let in is
-    /// worked off at an even pace; who comes may be `burst` paces ahead of it.
+    /// This is the generic cell rate algorithm (ITU-T I.371). The flow state is the time at which
+    /// all booked starts are done at an even pace. A new start may be at most `burst` intervals
+    /// ahead of it.
     pub fn book(&self, kept: Option<&str>, now: Timestamp) -> Booking {
         let micros = |ms: i64| i128::from(ms) * 1_000;
         let pace = (self.period.as_micros() as i128 / i128::from(self.limit.max(1))).max(1);
@@ -156,12 +161,12 @@ impl Rate {
         let kept = kept.and_then(|kept| kept.split(' ').next()?.parse::<i128>().ok());
         let worked_off = kept.unwrap_or(now).max(now) + pace;
         let begins = (worked_off - pace * i128::from(self.burst.max(1))).max(now);
-        // up to the next whole millisecond, so that none begins too early
+        // rounded up to milliseconds, so that no run starts too early
         let ms = |micros: i128| Timestamp::from_millis(i64::try_from((micros + 999) / 1_000).unwrap_or(i64::MAX));
         Booking { starts_at: ms(begins), kept: worked_off.to_string(), until: ms(worked_off) }
     }
 
-    fn fault(&self) -> Option<String> {
+    fn problem(&self) -> Option<String> {
         if self.limit == 0 || self.burst == 0 {
             return Some("allows no start at all; use at least 1".into());
         }
@@ -170,52 +175,53 @@ impl Rate {
     }
 }
 
-/// Room for a start.
+/// A booked start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Booking {
-    /// From when on.
+    /// The earliest start.
     pub starts_at: Timestamp,
-    /// What is kept from then on.
+    /// The flow state to store.
     pub kept: String,
-    /// What is kept says nothing any more from then on.
+    /// When the flow state expires.
     pub until: Timestamp,
 }
 
 impl Debounce {
-    /// When a run begins whose first event came at `first`, and a further one now.
+    /// Returns when a run starts whose first event arrived at `first` and whose latest event
+    /// arrived at `now`.
     pub fn begins_at(&self, first: Timestamp, now: Timestamp) -> Timestamp {
         let quiet = now + self.period;
         self.longest.map_or(quiet, |longest| quiet.min(first + longest))
     }
 }
 
-/// The steps under which the index knows that a run can be cancelled by an event.
+/// The prefix of the step ids under which the subscription index stores cancelling events.
 const CANCEL_ON: &str = "stepladder/cancel-on:";
 
-/// Whether a waiter is one of those that cancel.
+/// Returns whether a subscription's step id belongs to a cancelling event.
 pub fn is_cancel_step(step: &str) -> bool {
     step.starts_with(CANCEL_ON)
 }
 
 impl CancelOn {
-    /// What is waited for, for a run that this event started; `None` where no event can match.
+    /// Returns what a run of this event waits for; `None` if no event can match.
     fn wait(&self, event: &Event) -> Option<EventWait> {
         let matching = match &self.matching {
-            // most do not look into the event
+            // most of them do not read the event
             CancelMatch::Any => EventMatch::Any,
             some => some.matching(&ArrivingEvent::new(event))?,
         };
         Some(EventWait { events: vec![self.event.clone()], matching })
     }
 
-    /// Until when it holds for a run of this moment.
+    /// Returns the end of the wait for a run created at this time.
     fn until(&self, created_at: Timestamp) -> Timestamp {
         self.within.map_or(Timestamp::MAX, |within| created_at + within)
     }
 }
 
 impl FlowControl {
-    /// Whether every start is let in at once: no note has to be read or changed for it.
+    /// Returns whether every run starts at once: no flow state is read or written.
     pub fn is_unrestricted(&self) -> bool {
         self.throttle.is_none()
             && self.rate_limit.is_none()
@@ -224,12 +230,12 @@ impl FlowControl {
             && !self.collects_events()
     }
 
-    /// Whether further events may join a run that has not begun.
+    /// Returns whether further events may join a run that has not started.
     pub fn collects_events(&self) -> bool {
         self.debounce.is_some() || self.batch.is_some()
     }
 
-    /// The waits for events that cancel a run which this event started: each with its step in the index, and its end.
+    /// Returns the waits for events that cancel a run of this event: step id, wait and end of each.
     pub fn cancel_waits(&self, event: &Event, created_at: Timestamp) -> Vec<(StepId, EventWait, Timestamp)> {
         let numbered = self.cancel_on.iter().enumerate();
         let each = numbered.filter_map(|(i, cancel)| {
@@ -238,26 +244,28 @@ impl FlowControl {
         each.collect()
     }
 
-    /// What the index gets for them.
+    /// Returns the subscriptions of these waits.
     pub fn cancel_subscriptions(&self, run: RunId, event: &Event, created_at: Timestamp) -> Vec<Subscription> {
         let each = self.cancel_waits(event, created_at);
         each.iter().flat_map(|(step, wait, until)| wait.subscriptions(run, step, *until).collect::<Vec<_>>()).collect()
     }
 
-    /// By how much earlier a run stands in lines than it came; negative for later.
+    /// Returns how far a run moves forward in a wait queue, in milliseconds; negative values move
+    /// it back.
     ///
     /// # Errors
-    /// When the expression fails on the event, or gives no whole number.
+    /// The expression failed on the event or returned no whole number.
     pub fn priority_ms(&self, scope: &mut LazyScope<'_>) -> Result<i64, ExprError> {
         let Some(priority) = &self.priority else { return Ok(0) };
         Ok(priority.eval_int(scope.get())?.clamp(-MOST_PRIORITY, MOST_PRIORITY) * 1_000)
     }
 
-    /// What is wrong with it, as the rest of a sentence that begins with the function; `None` when nothing is.
+    /// Returns what is wrong, as the rest of a sentence that begins with the function; `None` if it
+    /// is valid.
     pub(crate) fn problem(&self, spec: &Spec) -> Option<String> {
-        self.senseless_combination(spec).or_else(|| {
+        self.combination_problem(spec).or_else(|| {
             let rate = |what: &str, rate: &Option<Rate>| {
-                rate.as_ref()?.fault().map(|fault| format!("has a {what} that {fault}"))
+                rate.as_ref()?.problem().map(|problem| format!("has a {what} that {problem}"))
             };
             rate("throttle", &self.throttle)
                 .or_else(|| rate("rate limit", &self.rate_limit))
@@ -266,8 +274,8 @@ impl FlowControl {
         })
     }
 
-    /// Combinations that make no sense, or that nobody could say what they mean.
-    fn senseless_combination(&self, spec: &Spec) -> Option<String> {
+    /// Refuses combinations without a clear meaning.
+    fn combination_problem(&self, spec: &Spec) -> Option<String> {
         let has = |what: &'static str, there: bool| there.then_some(what);
         let collects = has("a batch", self.batch.is_some()).or(has("a debounce", self.debounce.is_some()));
         let with_collecting = [
@@ -317,10 +325,14 @@ impl FlowControl {
             time.filter(Duration::is_zero).map(|_| format!("is to {what} within no time at all"))
         };
         let cancel = self.cancel_on.iter().find_map(|cancel| {
-            let fault = crate::limits::name_problem(&cancel.event);
-            let field =
-                || cancel.matching.problem().map(|fault| format!("is cancelled by an event by a field: {fault}"));
-            fault.map(|fault| format!("is cancelled by an event whose name {fault}")).or_else(field)
+            let name_problem = crate::limits::name_problem(&cancel.event);
+            let field = || {
+                cancel
+                    .matching
+                    .problem()
+                    .map(|problem| format!("is cancelled by an event with an invalid field: {problem}"))
+            };
+            name_problem.map(|problem| format!("is cancelled by an event whose name {problem}")).or_else(field)
         });
         zero("start", self.start_within).or_else(|| zero("finish", self.finish_within)).or(cancel)
     }
@@ -334,7 +346,7 @@ mod tests {
         Rate { limit, period: Duration::from_secs(seconds), burst, key: None }
     }
 
-    /// The moments at which `n` starts that are asked for at once begin, in milliseconds.
+    /// Returns the delays, in milliseconds, of `n` starts that are booked at once.
     fn all_at_once(rate: &Rate, n: usize) -> Vec<i64> {
         let now = Timestamp::from_millis(1_000_000);
         let mut kept: Option<String> = None;
@@ -347,17 +359,17 @@ mod tests {
     }
 
     #[test]
-    fn starts_come_evenly_and_a_burst_at_once() {
+    fn starts_are_spaced_evenly_after_a_burst() {
         assert_eq!(all_at_once(&rate(1, 1, 1), 4), [0, 1_000, 2_000, 3_000]);
         assert_eq!(all_at_once(&rate(2, 1, 3), 6), [0, 0, 0, 500, 1_000, 1_500]);
-        // seven a second: 142.857 ms each, and never more than seven within a second
+        // seven a second: 142.857 ms each, and at most seven within a second
         let sevenths = all_at_once(&rate(7, 1, 1), 15);
         assert_eq!(sevenths[..3], [0, 143, 286]);
         assert!(sevenths.windows(8).all(|w| w[7] - w[0] >= 999), "{sevenths:?}");
     }
 
     #[test]
-    fn a_quiet_time_is_not_saved_up_beyond_the_burst() {
+    fn a_quiet_time_allows_no_more_than_the_burst() {
         let rate = rate(60, 60, 2);
         let booking = rate.book(Some("0"), Timestamp::from_millis(3_600_000));
         let next = rate.book(Some(&booking.kept), Timestamp::from_millis(3_600_000));

@@ -1,8 +1,11 @@
-//! The journal: the append-only list of a run's entries, the only truth about it.
+//! The journal: the append-only list of a run's entries. It is the only source of truth about a
+//! run.
 //!
-//! Entries are numbered 0, 1, 2… and are written in [`Record`]s: one conditional write, of one or several entries,
-//! that succeeds only while the number of its first entry is free. The JSON form of these types is what adapters
-//! store; it is externally tagged throughout, so that outcomes are kept as text and never taken apart.
+//! Entries are numbered 0, 1, 2… and are written in [`Record`]s. A record is one conditional write
+//! of one or more entries. It succeeds only while the number of its first entry is free.
+//!
+//! Adapters store the JSON form of these types. It is externally tagged throughout, so outcomes
+//! stay text and are never parsed.
 
 use std::sync::Arc;
 
@@ -17,31 +20,32 @@ use crate::{Event, EventId, Json, RunId, StepId, Timestamp};
 /// The number of an entry within its run, from 0.
 pub type Seq = u64;
 
-/// One write: entries `seq`, `seq + 1`, ….
+/// One write: the entries `seq`, `seq + 1`, ….
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
     /// The number of the first entry.
     pub seq: Seq,
-    /// Random: finding one's own token at a number means that one's write succeeded (rule 1).
+    /// A random token. A writer that finds its own token at a number knows that its write succeeded
+    /// (rule 1).
     #[serde(with = "token")]
     pub token: u128,
-    /// The version of the code that wrote it.
+    /// The version of the code that wrote the record.
     pub code: Arc<str>,
     /// What happened, in order.
     pub entries: Vec<Entry>,
 }
 
 impl Record {
-    /// The number after the last entry.
+    /// Returns the number after the last entry.
     pub fn next(&self) -> Seq {
         self.seq.saturating_add(self.entries.len() as Seq)
     }
 }
 
-/// One fact, and when it was written.
+/// One fact and the time at which it was written.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
-    /// By the clock of the one who wrote it.
+    /// The time by the writer's clock.
     pub at: Timestamp,
     /// What happened.
     pub fact: Fact,
@@ -53,9 +57,9 @@ pub struct Entry {
 pub enum Fact {
     /// Entry 0 of every run.
     RunCreated(Box<NewRun>),
-    /// A further event for a run that collects events and has not begun. It takes the place of the one before
-    /// (`replaces`), or joins those that there are; and says when the run begins now, where that has changed. With
-    /// `closes` it is the last.
+    /// A further event for a run that collects events and has not started. It replaces the previous
+    /// event (`replaces`) or is added to the events collected so far. `begins_at` is the run's new
+    /// start time, if it changed. With `closes` this is the last event.
     EventJoined {
         event: Box<Event>,
         #[serde(default, skip_serializing_if = "is_false")]
@@ -65,15 +69,15 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "is_false")]
         closes: bool,
     },
-    /// A run that collects events begins: none joins it any more.
+    /// A run that collects events stops collecting: no further event may join it.
     #[serde(alias = "RunBegun")]
     CollectingEnded,
-    /// The run missed its moment; its throttle or rate limit has room for it then.
+    /// The run missed its planned start. Its throttle or rate limit has room at `begins_at`.
     RunDelayed { begins_at: Timestamp },
-    /// Flow control lets the run go: what holds it up from now on is a concurrency limit. It travels with what is written
-    /// next.
+    /// Flow control admits the run; only concurrency limits may delay it from now on. Written in
+    /// one record with the entries that follow.
     RunAdmitted,
-    /// An attempt's body is about to run, until `lease_until` at the latest.
+    /// An attempt is about to run the step's body, until `lease_until` at the latest.
     StepStarted { step: StepId, attempt: u32, lease_until: Timestamp, worker: Arc<str> },
     /// The attempt's value, memoized.
     StepSucceeded {
@@ -83,7 +87,7 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "Report::is_empty")]
         report: Report,
     },
-    /// The attempt failed; it is tried again at `retry_at`, or, without one, the failure is memoized.
+    /// The attempt failed. The step is retried at `retry_at`; without it, the failure is memoized.
     StepFailed {
         step: StepId,
         attempt: u32,
@@ -93,108 +97,110 @@ pub enum Fact {
         #[serde(default, skip_serializing_if = "Report::is_empty")]
         report: Report,
     },
-    /// The attempt's worker is gone; this was no failure of the code and uses no retry.
+    /// The attempt's worker died. This is not a failure of the code and uses no retry.
     AttemptInterrupted { step: StepId, attempt: u32 },
-    /// The handler dropped the body while it ran (`select!`).
+    /// The handler dropped the step while its body ran (`select!`).
     StepAbandoned {
         step: StepId,
         attempt: u32,
         #[serde(default, skip_serializing_if = "Report::is_empty")]
         report: Report,
     },
-    /// The step fails for good without another attempt: its time-out cannot fit a worker, or it was interrupted too
-    /// often.
+    /// The step fails without another attempt: its timeout exceeds a worker's time, or it was
+    /// interrupted too often.
     StepRefused {
         step: StepId,
         error: Failure,
-        /// What the step is, where no entry before says so. Without it: a step with a body.
+        /// The kind of the step, if no earlier entry says it. `None` means a step with a body.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kind: Option<StepKind>,
     },
-    /// An outcome taken over from the run that this one repeats.
+    /// An outcome copied from the run that this run reruns.
     #[serde(alias = "StepCarried")]
     StepCarriedOver { step: StepId, kind: StepKind, outcome: Outcome },
-    /// Each of these steps has been sent its own wake.
+    /// Each of these steps was sent a wake of its own.
     StepsWoken { steps: Vec<StepId> },
     /// A timer was set.
     SleepStarted { step: StepId, until: Timestamp },
-    /// The timer's time has come.
+    /// The timer is due.
     SleepEnded { step: StepId },
     /// Events were accepted, under ids that make a repetition harmless.
     EventsSent { step: StepId, ids: Vec<EventId> },
-    /// Another function's run was asked for.
+    /// A run of another function was requested.
     InvokeStarted {
         step: StepId,
         function: Arc<str>,
         child: RunId,
         input: Json,
-        /// It is cancelled when this run ends before it.
+        /// Whether the child is cancelled when this run ends first.
         #[serde(default, skip_serializing_if = "is_false")]
         bound: bool,
     },
-    /// That run ended.
+    /// The child run ended.
     InvokeEnded { step: StepId, outcome: Outcome },
-    /// The run waits for an event, until then.
+    /// The run waits for an event until `until`.
     EventAwaited { step: StepId, wait: Arc<EventWait>, until: Timestamp },
-    /// An event entered the run: once, for all waits that were open then and that it fulfils (rule 17).
+    /// An event was delivered to the run: once, to all open waits that it matches (rule 17).
     #[serde(alias = "EventEntered")]
     EventDelivered { event: Box<Event>, steps: Vec<StepId> },
-    /// The run waits for a signal, until then.
+    /// The run waits for a callback until `until`.
     SignalAwaited { step: StepId, until: Timestamp },
-    /// A signal was completed. It may come before it is waited for.
+    /// A callback arrived. It may arrive before the run waits for it.
     SignalReceived { step: StepId, data: Json },
-    /// What was waited for did not come in time.
+    /// The wait ended without an event or a callback.
     WaitExpired { step: StepId },
-    /// The run goes on under this version of its function, to its end. It travels with what a handler first asks for.
+    /// The run uses this version of its function until it ends. Written in one record with the
+    /// handler's first request.
     #[serde(alias = "VersionTaken")]
     VersionChosen { version: Arc<str> },
-    /// The handler said something, in this attempt of it. It travels with whatever is written next.
+    /// The handler wrote log lines in this attempt. Written in one record with the entries that
+    /// follow.
     #[serde(alias = "Logged")]
     LogWritten { attempt: u32, lines: Vec<HandlerLogLine> },
-    /// Somebody wants what the step waits for now: its timer's time, or that of its next attempt, has come. Without a step:
-    /// the time at which the handler is run again.
+    /// A user skipped a wait: the step's sleep or retry is due now. Without a step, the handler's
+    /// retry is due now.
     #[serde(alias = "Hastened")]
     WaitSkipped {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         step: Option<StepId>,
     },
-    /// The handler returned an error outside a step; it is run again at `retry_at`.
+    /// The handler returned an error outside a step. It is run again at `retry_at`.
     HandlerFailed { attempt: u32, error: Failure, retry_at: Timestamp },
-    /// The handler's value. The end.
+    /// The handler returned a value. The run ends.
     RunCompleted { output: Json },
-    /// The handler's error. The end.
+    /// The handler returned an error. The run ends.
     RunFailed { error: Failure },
-    /// Somebody asked for it. The end.
+    /// A user, an event or a limit cancelled the run. The run ends.
     RunCancelled { reason: Arc<str> },
-    /// It never began. The end.
+    /// The run ended before it started.
     RunSkipped { reason: Arc<str> },
 }
 
-/// What a run starts from.
+/// What a run is created from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct NewRun {
     /// The function's id.
     pub function: Arc<str>,
-    /// The event, in full: a run needs no second read.
+    /// The full event, so that a run needs no second read.
     pub event: Event,
-    /// What started it.
+    /// What created the run.
     pub origin: Origin,
-    /// From when on it may begin, where something puts that off.
+    /// The earliest time at which the run may start, if its start is delayed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begins_at: Option<Timestamp>,
-    /// Whether further events may join it until it begins.
+    /// Whether further events may join the run until it starts.
     #[serde(default, skip_serializing_if = "is_false")]
     pub collects: bool,
-    /// The run whose place it takes: it cancels that one before it begins.
+    /// The run that this run replaces: it is cancelled before this run starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<RunId>,
-    /// Whether it is cancelled when the run ends that called it.
+    /// Whether this run is cancelled when its parent ends first.
     #[serde(default, skip_serializing_if = "is_false")]
     pub bound: bool,
 }
 
 impl NewRun {
-    /// A run of this function with this event, to begin at once.
+    /// Creates a run of this function with this event, without a delay.
     pub fn new(function: Arc<str>, event: Event, origin: Origin) -> Self {
         Self { function, event, origin, begins_at: None, collects: false, replaces: None, bound: false }
     }
@@ -205,69 +211,69 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-/// What started a run.
+/// What created a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum Origin {
-    /// An event that the function's trigger matches.
+    /// An event that matches a trigger of the function.
     Event,
-    /// A step of another run, which waits for this one's end.
+    /// A step of another run, which waits for this run's end.
     Invoke { parent: RunId, step: StepId },
     /// The failure of another run.
     Failure { of: RunId },
-    /// A user's wish to run another run again.
+    /// A user reruns another run.
     Rerun { of: RunId },
-    /// The function's cron line.
+    /// A tick of the function's cron schedule.
     Cron,
 }
 
-/// What a handler waits for. A recorded outcome of one kind is never served to a step of another.
+/// The kind of a step. A recorded outcome of one kind is never returned to a step of another kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum StepKind {
-    /// A body to execute.
+    /// A body to run.
     Run,
     /// A timer.
     Sleep,
     /// Events to send.
     Send,
-    /// Another function's result.
+    /// A run of another function.
     Invoke,
-    /// An event that arrives while the run waits for it.
+    /// A wait for an event.
     Event,
-    /// What a third party posts back to.
+    /// A wait for a callback.
     Signal,
 }
 
 /// How a step ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Outcome {
-    /// With this value.
+    /// The step succeeded with this value.
     Value(Json),
-    /// With this failure, for good.
+    /// The step failed with this failure and is not retried.
     Failed(Failure),
 }
 
-/// An error as it is kept: what a person reads, and what code branches on.
+/// A recorded error: a message for people and a code for programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// A sentence; causes follow after colons. At most [`FAILURE_BYTES`] in a journal.
     pub message: String,
-    /// A short word to branch on: error types do not survive the journal, this does.
+    /// A short code to branch on. Error types are not stored in the journal; the code is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
 }
 
-/// The code of what is no failure: a check that was made and found that it is not time yet. It uses no retry.
+/// The code of a poll's check that has no value yet. It is not a failure and uses no retry.
 const NOT_YET: &str = "stepladder/not-yet";
 
 impl Failure {
-    /// What a check says that is to be made again.
+    /// Returns the failure that means "check again later".
     pub fn not_yet() -> Self {
         Self { message: "not yet".into(), code: Some(NOT_YET.into()) }
     }
 
-    /// The same within the limits of a journal: a long message is cut and ends in `…`, a long code is cut, and NUL
-    /// characters, which databases cannot store, are replaced.
+    /// Returns the failure cut to the limits of a journal. A long message is cut and ends in `…`; a
+    /// long code is cut. NUL characters are replaced, because databases cannot store them.
     #[must_use]
     pub fn bounded(self) -> Self {
         let Self { mut message, mut code } = self;
@@ -283,19 +289,19 @@ impl Failure {
         Self { message, code }
     }
 
-    /// Whether it is [`Failure::not_yet`].
+    /// Returns whether this is [`Failure::not_yet`].
     pub fn is_not_yet(&self) -> bool {
         self.code.as_deref() == Some(NOT_YET)
     }
 
-    /// A failure without a code.
+    /// Creates a failure without a code.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), code: None }
     }
 }
 
 impl Fact {
-    /// The step that the fact is about, if it is about one. An event that enters may be about several.
+    /// Returns the step of the fact; `None` if the fact is about the run or about several steps.
     pub fn step(&self) -> Option<&StepId> {
         match self {
             Self::StepStarted { step, .. }
@@ -332,7 +338,7 @@ impl Fact {
         }
     }
 
-    /// What the body of an attempt that is over reported; `None` for every other fact.
+    /// Returns the report of an attempt that ended; `None` for every other fact.
     pub fn report(&self) -> Option<&Report> {
         let (Self::StepSucceeded { report, .. } | Self::StepFailed { report, .. } | Self::StepAbandoned { report, .. }) =
             self
@@ -342,7 +348,7 @@ impl Fact {
         Some(report)
     }
 
-    /// The same, to be changed before it is written.
+    /// Returns the report of an attempt that ended, to change it before it is written.
     pub fn report_mut(&mut self) -> Option<&mut Report> {
         let (Self::StepSucceeded { report, .. } | Self::StepFailed { report, .. } | Self::StepAbandoned { report, .. }) =
             self
@@ -352,8 +358,9 @@ impl Fact {
         Some(report)
     }
 
-    /// Whether it says that the handler was running when it was written: something began that only a handler asks for.
-    /// Outcomes may come while it waits.
+    /// Returns whether the fact proves that the handler was running: only a handler's request
+    /// writes it. Outcomes are not among these facts, because they may arrive while the handler
+    /// waits.
     pub fn is_requested_by_handler(&self) -> bool {
         matches!(
             self,
@@ -367,7 +374,8 @@ impl Fact {
         )
     }
 
-    /// Whether it may come while a run collects events: the events, its beginning, or an end that nobody's handler gave it.
+    /// Returns whether the fact is allowed while a run collects events: a further event, the end of
+    /// collecting, or an end without a handler.
     pub fn may_precede_start(&self) -> bool {
         matches!(
             self,
@@ -379,7 +387,7 @@ impl Fact {
         )
     }
 
-    /// Whether the run is over with this.
+    /// Returns whether the fact ends the run.
     pub fn is_end(&self) -> bool {
         matches!(
             self,
@@ -387,9 +395,9 @@ impl Fact {
         )
     }
 
-    /// Whether losing this entry in a crash would lose only bookkeeping, no outcome (a line that is lost is said again by
-    /// the next replay). A write of such facts alone need
-    /// not be synced by itself on one machine: whatever follows it syncs it too.
+    /// Returns whether the loss of this entry in a crash loses no outcome, only bookkeeping. A lost
+    /// log line is written again by the next replay. On one machine, a write of such facts alone
+    /// needs no sync: the next synced write includes it.
     pub fn is_bookkeeping(&self) -> bool {
         matches!(
             self,
@@ -401,14 +409,14 @@ impl Fact {
         )
     }
 
-    /// The fact at a moment.
+    /// Creates an entry of this fact at a time.
     pub fn at(self, at: Timestamp) -> Entry {
         Entry { at, fact: self }
     }
 }
 
 mod token {
-    //! Tokens as hexadecimal text: JSON numbers stop at 64 bits.
+    //! Tokens as hexadecimal text, because JSON numbers are limited to 64 bits.
     use serde::{Deserialize, Deserializer, Serializer};
 
     pub(super) fn serialize<S: Serializer>(token: &u128, s: S) -> Result<S::Ok, S::Error> {

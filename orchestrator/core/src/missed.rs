@@ -1,8 +1,9 @@
-//! Missed ticks: those that did not start in time, because their function was paused, or because no worker or sweep
-//! was there.
+//! Missed ticks: ticks that did not start in time, because the function was paused or no worker or
+//! sweep was running.
 //!
-//! The engine asks twice. The sweep asks which ticks to send; the run of a tick asks, before it starts, whether it still
-//! may. The second answer needs no memory of the standstill, so it is the same for a pause and for downtime.
+//! The engine checks twice. The sweep checks which ticks to send. Before a tick's run starts, the
+//! engine checks whether it may still start. The second check uses only the times, so it treats a
+//! pause and downtime alike.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -12,25 +13,25 @@ use crate::cron::{CronSchedule, LONGEST_JITTER};
 
 /// A tick that has not started this long after its time is missed.
 pub const MISSED_AFTER: Duration = Duration::from_secs(60);
-/// Missed ticks that start at most, where all are to run: the latest.
+/// The maximum number of missed ticks that start with [`MissedTicks::RunAll`]: the latest ones.
 pub const MOST_MISSED: usize = 1_000;
-/// Minutes within which missed ticks are looked for: 32 days, so that a monthly tick is among them.
-const FORGOTTEN: i64 = 32 * 24 * 60;
+/// The range in minutes in which missed ticks are searched: 32 days, which includes a monthly tick.
+const SEARCHED_MINUTES: i64 = 32 * 24 * 60;
 
 /// What happens to missed ticks of a function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MissedTicks {
-    /// None starts.
+    /// No missed tick starts.
     Skip,
-    /// One run stands for all: that of the latest tick. This is the default.
+    /// Only the latest missed tick starts. This is the default.
     #[default]
     RunOnce,
-    /// Each starts, at most 1,000 after downtime.
+    /// Every missed tick starts, at most 1,000 after downtime.
     RunAll,
 }
 
 impl MissedTicks {
-    /// For listings.
+    /// Returns a description for lists.
     pub fn description(self) -> &'static str {
         match self {
             Self::Skip => "missed ticks: skipped",
@@ -41,7 +42,8 @@ impl MissedTicks {
 }
 
 impl CronSchedule {
-    /// Why the run of a tick must not start at `now`; `None` when it may. `planned` is when it was to start.
+    /// Returns why the run of a tick must not start at `now`; `None` if it may. `planned` is its
+    /// planned start.
     pub fn missed(&self, function: &str, minute: i64, planned: Timestamp, now: Timestamp) -> Option<&'static str> {
         if now.since(planned) <= MISSED_AFTER {
             return None;
@@ -55,26 +57,26 @@ impl CronSchedule {
         }
     }
 
-    /// The ticks of these minutes that are to be sent at `now`, in their order: those that are not missed, and of the
-    /// missed ones those that still start.
+    /// Returns the ticks of these minutes to send at `now`, in order: ticks in time, and the missed
+    /// ticks that still start.
     pub fn ticks(&self, function: &str, minutes: Range<i64>, now: Timestamp) -> Vec<i64> {
-        let comes = |minute: &i64| self.fires_at(*minute);
+        let fires = |minute: &i64| self.fires_at(*minute);
         let is_missed = |minute: &i64| now.since(self.due(function, *minute)) > MISSED_AFTER;
-        // all before this are missed
+        // all ticks before this are missed
         let recent = (now - MISSED_AFTER - LONGEST_JITTER).minute();
-        let oldest = minutes.start.max(now.minute() - FORGOTTEN);
-        let missed = (oldest..minutes.end.min(now.minute())).rev().filter(comes).filter(is_missed);
+        let oldest = minutes.start.max(now.minute() - SEARCHED_MINUTES);
+        let missed = (oldest..minutes.end.min(now.minute())).rev().filter(fires).filter(is_missed);
         let mut ticks: Vec<i64> = match self.missed_ticks {
             MissedTicks::Skip => Vec::new(),
             MissedTicks::RunOnce => missed.take(1).filter(|minute| !self.has_later(function, *minute, now)).collect(),
             MissedTicks::RunAll => missed.take(MOST_MISSED).collect(),
         };
-        ticks.extend((recent.max(minutes.start)..minutes.end).filter(comes).filter(|minute| !is_missed(minute)));
+        ticks.extend((recent.max(minutes.start)..minutes.end).filter(fires).filter(|minute| !is_missed(minute)));
         ticks.sort_unstable();
         ticks
     }
 
-    /// Whether the time of a later tick has come.
+    /// Returns whether a later tick is due.
     fn has_later(&self, function: &str, minute: i64, now: Timestamp) -> bool {
         self.next_after(minute).is_some_and(|next| self.due(function, next) <= now)
     }
@@ -95,8 +97,8 @@ mod tests {
         }
     }
 
-    /// The ticks that are sent after these minutes without a sweep, counted back from now, which is `past` seconds after a
-    /// full hour.
+    /// Returns the ticks sent after `minutes` without a sweep, relative to the last full hour.
+    /// `past` is the number of seconds since that hour.
     fn sent(line: &str, missed: MissedTicks, minutes: i64, past: u64) -> Vec<i64> {
         let full = 20_000 * 24 * HOUR;
         let now = Timestamp::of_minute(full) + Duration::from_secs(past);
@@ -105,17 +107,17 @@ mod tests {
     }
 
     #[test]
-    fn of_missed_ticks_all_start_or_one_or_none() {
+    fn missed_ticks_start_all_or_once_or_never() {
         use MissedTicks::{RunAll, RunOnce, Skip};
-        // a tick every minute: those that are in time start under every policy
+        // a tick every minute: ticks in time start under every policy
         assert_eq!(sent("* * * * *", Skip, 3 * HOUR, 30), [0, 1, 2]);
         assert_eq!(sent("* * * * *", RunOnce, 3 * HOUR, 30), [0, 1, 2]);
         assert_eq!(sent("* * * * *", RunAll, 3 * HOUR, 30).len(), 183);
-        // a tick every hour, of which three were missed
+        // a tick every hour; three were missed
         assert!(sent("50 * * * *", Skip, 3 * HOUR, 0).is_empty());
         assert_eq!(sent("50 * * * *", RunOnce, 3 * HOUR, 0), [-10]);
         assert_eq!(sent("50 * * * *", RunAll, 3 * HOUR, 0), [-130, -70, -10]);
-        // more than anyone wants at once
+        // more missed ticks than the maximum
         let all = sent("* * * * *", RunAll, 30 * 24 * HOUR, 0);
         assert_eq!((all.len(), all.last()), (MOST_MISSED + 4, Some(&2)));
     }

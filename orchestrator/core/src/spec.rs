@@ -1,4 +1,4 @@
-//! What the engine knows of a function besides its code: id, triggers, retries, limits.
+//! The description of a function: id, triggers, retries, limits and flow control.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,36 +15,37 @@ use crate::sentence::shortened;
 use crate::slot::Limit;
 use crate::system;
 
-/// A step's time-out unless it says otherwise.
+/// A step's timeout by default.
 pub const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What the keys of limits that functions share begin with.
+/// The prefix of the keys of shared limits.
 const SHARED: &str = "account/";
 
-/// A function's description.
+/// The description of a function.
 #[derive(Clone, Debug)]
 pub struct Spec {
     /// Its id: `enhance-client-with-ai`.
     pub id: Arc<str>,
-    /// What starts it. A function without triggers is started by `invoke` or as another's `on_failure` only.
+    /// The events that start it. A function without triggers starts only by `invoke` or as another
+    /// function's `on_failure`.
     pub triggers: Vec<Trigger>,
-    /// When it starts by itself.
+    /// Its cron schedule.
     pub schedule: CronSchedule,
-    /// Retries of its steps, and of the handler itself.
+    /// The retries of its steps and of its handler.
     pub retry: RetryPolicy,
-    /// The time-out of its steps.
+    /// The timeout of its steps.
     pub timeout: Duration,
-    /// Limits on how many of its steps execute, or of its runs live, at a time.
+    /// Limits on its executing steps or its live runs.
     pub concurrency: Vec<Concurrency>,
-    /// Whether, when and together with what an event starts a run.
+    /// Its flow control: whether and when an event starts a run.
     pub flow: FlowControl,
-    /// The function that is started when a run of this one fails.
+    /// The function that starts when a run of this one fails.
     pub on_failure: Option<Arc<str>>,
-    /// An event that starts it, for people who try it out.
+    /// An example event that starts it, for people who try it out.
     pub example: Option<NewEvent>,
 }
 
-/// An event name, with a condition or without, that starts a function.
+/// An event that starts a function, with an optional condition.
 #[derive(Clone, Debug)]
 pub struct Trigger {
     /// The event's name.
@@ -53,42 +54,42 @@ pub struct Trigger {
     pub condition: Option<Expr>,
 }
 
-/// At most so many executing steps, or live runs; with a key, for each value of it.
+/// A limit on executing steps or on live runs. With a key, each value has its own limit.
 #[derive(Clone, Debug)]
 pub struct Concurrency {
-    /// How many at a time.
+    /// The maximum number at the same time.
     pub limit: u32,
-    /// A CEL expression over `event`; each value of it has slots of its own.
+    /// A CEL expression over `event`; each value has its own slots.
     pub key: Option<Expr>,
-    /// What is counted.
+    /// What the limit counts.
     pub of: CountedUnit,
-    /// The name under which several functions share it; a limit without one is its function's own.
+    /// The name under which several functions share the limit; `None` for a limit of one function.
     pub shared: Option<Arc<str>>,
 }
 
 /// What a concurrency limit counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CountedUnit {
-    /// Steps that execute. One that sleeps, waits or is about to be tried again does not.
+    /// Executing steps. A step that sleeps, waits or is about to be retried does not count.
     Steps,
-    /// Runs, from their first step to their end.
+    /// Live runs, from their first step to their end.
     Runs,
 }
 
 impl Concurrency {
-    /// At most so many executing steps of a function.
+    /// Limits the executing steps of a function.
     pub fn steps(limit: u32) -> Self {
         Self { limit, key: None, of: CountedUnit::Steps, shared: None }
     }
 
-    /// At most so many live runs of a function.
+    /// Limits the live runs of a function.
     pub fn runs(limit: u32) -> Self {
         Self { of: CountedUnit::Runs, ..Self::steps(limit) }
     }
 }
 
 impl Spec {
-    /// A function with the defaults: 4 retries, 60 s for a step, no limits.
+    /// Creates a description with the defaults: 4 retries, 60 s per step, no limits.
     pub fn new(id: impl Into<Arc<str>>) -> Self {
         Self {
             id: id.into(),
@@ -103,10 +104,10 @@ impl Spec {
         }
     }
 
-    /// What is wrong with the description, as a sentence; `None` when nothing is.
+    /// Returns what is wrong with the description, as a sentence; `None` if it is valid.
     pub fn problem(&self) -> Option<String> {
-        if let Some(fault) = name_problem(&self.id) {
-            return Some(format!("the id of function `{}` {fault}", self.id));
+        if let Some(problem) = name_problem(&self.id) {
+            return Some(format!("the id of function `{}` {problem}", self.id));
         }
         if matches!(&*self.id, "." | "..") {
             return Some(format!("the id of function `{}` cannot be part of a URL's path; choose another", self.id));
@@ -128,43 +129,45 @@ impl Spec {
             if !self.triggers.iter().any(|trigger| trigger.event == *name) {
                 return Some(format!("the example of function `{id}` is an event `{name}`, which does not start it"));
             }
-            if let Some(fault) = example.problem() {
-                return Some(format!("the example of function `{id}`: {fault}"));
+            if let Some(problem) = example.problem() {
+                return Some(format!("the example of function `{id}`: {problem}"));
             }
         }
-        if let Some(fault) = self.flow.problem(self) {
-            return Some(format!("function `{}` {fault}", self.id));
+        if let Some(problem) = self.flow.problem(self) {
+            return Some(format!("function `{}` {problem}", self.id));
         }
         if self.schedule.jitter > LONGEST_JITTER {
             let (id, jitter) = (&self.id, self.schedule.jitter);
             return Some(format!("function `{id}` has a jitter of {jitter:?}; use at most {LONGEST_JITTER:?}"));
         }
-        let trigger_fault = |name: &str| name_problem(name).or_else(|| system::trigger_problem(name));
-        if let Some((name, fault)) = self.flow.cancel_on.iter().find_map(|c| Some((&c.event, trigger_fault(&c.event)?)))
+        let trigger_problem = |name: &str| name_problem(name).or_else(|| system::trigger_problem(name));
+        if let Some((name, problem)) =
+            self.flow.cancel_on.iter().find_map(|c| Some((&c.event, trigger_problem(&c.event)?)))
         {
-            return Some(format!("the event `{}` that cancels function `{}` {fault}", shortened(name), self.id));
+            return Some(format!("the event `{}` that cancels function `{}` {problem}", shortened(name), self.id));
         }
         self.triggers.iter().find_map(|t| {
-            let fault = trigger_fault(&t.event)?;
-            Some(format!("the trigger `{}` of function `{}` {fault}", shortened(&t.event), self.id))
+            let problem = trigger_problem(&t.event)?;
+            Some(format!("the trigger `{}` of function `{}` {problem}", shortened(&t.event), self.id))
         })
     }
 
-    /// What holds its runs up or drops them, besides concurrency limits, in words.
+    /// Returns its flow control as phrases for lists, without concurrency limits.
     pub fn describe_flow(&self) -> Vec<String> {
         let ticks = (!self.schedule.lines.is_empty()).then(|| self.schedule.missed_ticks.description().to_owned());
         self.flow.describe().into_iter().chain(ticks).collect()
     }
 
-    /// Whether the journal is to say that flow control has let a run go: where it holds runs up that are about to start.
+    /// Returns whether the journal records that flow control admitted a run. It does if a run may
+    /// be delayed just before it starts.
     pub fn records_admission(&self, origin: &Origin) -> bool {
         *origin == Origin::Cron || self.flow.throttle.is_some() || self.flow.rate_limit.is_some()
     }
 
-    /// Whether an event starts this function.
+    /// Returns whether an event starts this function.
     ///
     /// # Errors
-    /// When a condition fails on the event; the others were false.
+    /// A condition failed on the event, and no other condition was true.
     pub fn matches(&self, event: &Event, scope: &mut LazyScope<'_>) -> Result<bool, ExprError> {
         let mut failed = None;
         for trigger in self.triggers.iter().filter(|t| t.event == event.name) {
@@ -177,18 +180,19 @@ impl Spec {
         failed.map_or(Ok(false), Err)
     }
 
-    /// The limits that apply to the steps of a run of this event, in the order in which they are taken (rule 25).
+    /// Returns the limits for the steps of this event's run, in the order in which they are
+    /// acquired (rule 25).
     ///
     /// # Errors
-    /// When a key's expression fails on the event.
+    /// A key's expression failed on the event.
     pub fn limits(&self, scope: &mut LazyScope<'_>) -> Result<Vec<Limit>, ExprError> {
         self.limits_of(CountedUnit::Steps, scope)
     }
 
-    /// The limits that apply to a run of this event as a whole, in the order in which they are taken.
+    /// Returns the limits for this event's run as a whole, in the order in which they are acquired.
     ///
     /// # Errors
-    /// When a key's expression fails on the event.
+    /// A key's expression failed on the event.
     pub fn run_limits(&self, scope: &mut LazyScope<'_>) -> Result<Vec<Limit>, ExprError> {
         self.limits_of(CountedUnit::Runs, scope)
     }
@@ -205,13 +209,13 @@ impl Spec {
             }
             limits.push(Limit { key: key.into(), slots: concurrency.limit });
         }
-        // the scarcest first: who is refused there has taken nothing that others wait for
+        // the smallest limit first: a run refused there holds no slot that others wait for
         limits.sort_by(|a, b| (a.slots, &a.key).cmp(&(b.slots, &b.key)));
         Ok(limits)
     }
 }
 
-/// What is wrong with limits that functions share, as a sentence: they are to agree on how many of what.
+/// Returns a sentence if functions share a limit but disagree on its size or its unit.
 pub fn conflict<'a>(specs: impl Iterator<Item = &'a Spec>) -> Option<String> {
     let mut known: BTreeMap<&str, (&Spec, &Concurrency)> = BTreeMap::new();
     let shared = |spec: &'a Spec| spec.concurrency.iter().map(move |limit| (spec, limit));
@@ -228,19 +232,19 @@ pub fn conflict<'a>(specs: impl Iterator<Item = &'a Spec>) -> Option<String> {
     None
 }
 
-/// The scope of an event, made when the first expression asks for it: most functions have none.
+/// The CEL scope of an event, created on first use: most functions have no expression.
 pub struct LazyScope<'a> {
     event: &'a Event,
     scope: Option<Scope>,
 }
 
 impl<'a> LazyScope<'a> {
-    /// The scope of this event, not made yet.
+    /// Prepares the scope of this event.
     pub fn new(event: &'a Event) -> Self {
         Self { event, scope: None }
     }
 
-    /// The scope.
+    /// Returns the scope.
     pub fn get(&mut self) -> &Scope {
         self.scope.get_or_insert_with(|| Scope::of(self.event))
     }
@@ -251,10 +255,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_that_no_path_can_hold_is_refused_by_name() {
+    fn an_id_that_a_url_path_cannot_contain_is_refused() {
         for id in [".", ".."] {
-            let fault = Spec::new(id).problem().expect("refused");
-            assert!(fault.contains(&format!("function `{id}`")) && fault.contains("choose another"), "{fault}");
+            let problem = Spec::new(id).problem().expect("refused");
+            assert!(problem.contains(&format!("function `{id}`")) && problem.contains("choose another"), "{problem}");
         }
         for id in ["...", ".a", "a/b", "a b", "é", "%2e%2e", "?#&"] {
             assert_eq!(Spec::new(id).problem(), None, "{id}");

@@ -1,4 +1,4 @@
-//! The state of a run: what its entries say, folded together.
+//! The state of a run, folded from its entries.
 
 mod ending;
 mod logs;
@@ -20,14 +20,14 @@ pub use logs::RecordedLogs;
 pub use revealed::RevealedOutcome;
 pub use step::{Step, StepState, WaitTarget};
 
-/// A run as its journal tells it.
+/// The state of a run according to its journal.
 #[derive(Clone, Debug)]
 pub struct RunState {
-    /// Which run.
+    /// The run.
     pub run: RunId,
     /// The number of the next entry.
     pub next: Seq,
-    /// What it started from.
+    /// What the run was created from.
     pub created: Arc<NewRun>,
     /// When entry 0 was written.
     pub created_at: Timestamp,
@@ -37,55 +37,57 @@ pub struct RunState {
     pub steps: HashMap<StepId, Step>,
     /// Outcomes in journal order: the order in which a replay reveals them (rule 7).
     pub outcomes: Vec<RevealedOutcome>,
-    /// Bytes of all values that it keeps: see [`kept`].
+    /// Bytes of all values that the run keeps: see [`kept_bytes`].
     pub bytes: usize,
-    /// Times that the handler returned an error outside a step.
+    /// How many times the handler returned an error outside a step.
     pub handler_failures: u32,
-    /// Until when the handler is not run again.
+    /// The time before which the handler is not run again.
     pub handler_retry_at: Option<Timestamp>,
-    /// Whether it collects events and has not begun: further ones may join it.
+    /// Whether the run collects events: further events may join it.
     pub collecting: bool,
-    /// The events that joined the one that created it, in their order, where it begins with several.
+    /// The events that joined the first one, in order, if the run starts with several.
     pub joined: Vec<Event>,
-    /// From when on it may begin, where something put that off.
+    /// The earliest start, if something delayed it.
     delayed_until: Option<Timestamp>,
-    /// Whether flow control has let it go.
+    /// Whether flow control admitted the run.
     pub admitted: bool,
-    /// When its handler was first run: something was written that only a handler asks for, or its error.
+    /// When the handler first ran: the time of its first request or its first error.
     pub first_run_at: Option<Timestamp>,
     /// When the first attempt of any step started.
     pub started_at: Option<Timestamp>,
-    /// Events that entered it while it waited; what started it is not among them.
+    /// Events delivered to the run. The event that created it is not among them.
     pub delivered: HashSet<EventId>,
-    /// Whether the latest entry is something that arrived: no hop has written since.
+    /// Whether the latest entry is a delivered event or callback: no hop has written since.
     pub arrived: bool,
-    /// What it has said.
+    /// The log lines that the run has written.
     pub logs: RecordedLogs,
-    /// The version of its function that it goes on under, if that has one and it has begun.
+    /// The version of the function that the run uses, if the function has versions and the run
+    /// started.
     pub version: Option<Arc<str>>,
-    /// What its signals' tokens are sealed with: the random token of its first record. Not for anybody's eyes.
+    /// The secret of the run's callback tokens: the random token of its first record. Never shown
+    /// to users.
     pub secret: u128,
-    /// How it ended, if it did.
+    /// How the run ended, if it did.
     pub end: Option<RunEnd>,
 }
 
-/// A journal that no engine of ours can have written.
+/// A journal that this engine cannot have written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum CorruptJournal {
     /// There is no entry 0, or it is not `RunCreated`.
     #[error("the journal of run {0} does not begin with RunCreated")]
     NoBeginning(RunId),
-    /// A number is missing or comes twice.
+    /// A number is missing or occurs twice.
     #[error("the journal of run {run} has entry {found} where entry {expected} belongs")]
     Gap { run: RunId, expected: Seq, found: Seq },
 }
 
 impl RunState {
-    /// The state that these records, from entry 0 on, add up to.
+    /// Folds the records of a run, from entry 0 on, into its state.
     ///
     /// # Errors
-    /// [`Corrupt`] when they are not a journal from its beginning.
+    /// [`CorruptJournal`] if the records do not start at entry 0 or leave a gap.
     pub fn fold<'a>(run: RunId, records: impl IntoIterator<Item = &'a Record>) -> Result<Self, CorruptJournal> {
         let mut records = records.into_iter();
         let first = records.next().ok_or(CorruptJournal::NoBeginning(run))?;
@@ -126,10 +128,10 @@ impl RunState {
         Ok(state)
     }
 
-    /// Adds the record that follows.
+    /// Adds the next record.
     ///
     /// # Errors
-    /// [`Corrupt`] when its number is not the next.
+    /// [`CorruptJournal`] if the record's number is not the next one.
     pub fn extend(&mut self, record: &Record) -> Result<(), CorruptJournal> {
         if record.seq != self.next {
             return Err(CorruptJournal::Gap { run: self.run, expected: self.next, found: record.seq });
@@ -138,7 +140,7 @@ impl RunState {
         Ok(())
     }
 
-    /// Adds one entry. Whether it may be added was [`admits`](Self::admits)' question, when it was written.
+    /// Adds one entry. [`admits`](Self::admits) checked it when it was written.
     fn apply(&mut self, entry: &Entry) {
         self.next += 1;
         self.last_at = entry.at;
@@ -146,7 +148,7 @@ impl RunState {
         self.logs.add(entry);
         self.arrived = matches!(entry.fact, Fact::EventDelivered { .. } | Fact::SignalReceived { .. });
         if entry.fact.is_requested_by_handler() {
-            // it has been run again since its error, whatever another host's clock says
+            // the handler has run again since its error, whatever another host's clock says
             self.handler_retry_at = None;
             self.first_run_at.get_or_insert(entry.at);
         }
@@ -189,8 +191,9 @@ impl RunState {
                 self.outcomes.extend(RevealedOutcome::each(entry));
             }
             Fact::StepCarriedOver { kind, outcome, .. } => {
-                // an event that the run before has met enters its rerun no more, however often it is repeated
-                self.delivered.extend(met(*kind, outcome));
+                // an event delivered to the first run is never delivered to its rerun, even if it
+                // is sent again
+                self.delivered.extend(id_of_copied_event(*kind, outcome));
                 self.apply_to_step(entry);
             }
             Fact::StepStarted { .. } => {
@@ -215,7 +218,7 @@ impl RunState {
         }
     }
 
-    /// A further event for a run that has not begun.
+    /// Adds an event to a run that still collects events.
     fn join(&mut self, event: &Event, replaces: bool) {
         self.delivered.insert(event.id);
         if replaces {
@@ -231,7 +234,7 @@ impl RunState {
         let Some(id) = entry.fact.step() else { return };
         self.change(id, entry);
         if let Some(mut revealed) = RevealedOutcome::from(entry) {
-            // a refusal and an expiry do not say of which kind the step is
+            // a refusal and an expiry do not record the step's kind
             if let Some(step) = self.steps.get(id) {
                 revealed.kind = step.kind;
             }
@@ -245,16 +248,17 @@ impl RunState {
         }
     }
 
-    /// Whether the event has entered the run before, or started it (rule 17).
+    /// Returns whether the event was delivered to the run before, or created it (rule 17).
     pub fn has_seen(&self, event: EventId) -> bool {
         self.created.event.id == event || self.delivered.contains(&event)
     }
 
-    /// Whether an event came after what created the run (rule 31): only such an event may enter the run or cancel it. An
-    /// earlier one may arrive late, because it is repeated or stands in the same request.
+    /// Returns whether the run was created before the event arrived (rule 31). Only such an event
+    /// may be delivered to the run or cancel it. An earlier event may arrive late, because it is
+    /// sent again or is part of the same request.
     pub fn is_created_before(&self, event: &Event) -> bool {
         match self.created.origin {
-            // a run of several events is created by the last of them
+            // the last of several events creates the run
             Origin::Event => !event.came_before(self.joined.last().unwrap_or(&self.created.event)),
             Origin::Rerun { .. } | Origin::Invoke { .. } | Origin::Cron | Origin::Failure { .. } => {
                 event.received_at >= self.created_at
@@ -262,7 +266,7 @@ impl RunState {
         }
     }
 
-    /// The runs that it called, that are cancelled with its end, and have not told of their own.
+    /// Returns the child runs that are cancelled with this run and have not ended.
     pub fn bound_children(&self) -> impl Iterator<Item = RunId> {
         self.steps.values().filter_map(|step| match &step.state {
             StepState::Invoking { child, bound: true, .. } => Some(*child),
@@ -270,13 +274,13 @@ impl RunState {
         })
     }
 
-    /// Whether it waits for any event.
+    /// Returns whether the run waits for any event.
     pub fn awaits_events(&self) -> bool {
         let for_event = |step: &Step| matches!(&step.state, StepState::Awaiting { what: WaitTarget::Event(_), .. });
         self.end.is_none() && self.steps.values().any(for_event)
     }
 
-    /// The open waits that an event fulfils, by their steps' ids.
+    /// Returns the steps whose open wait the event matches, sorted by id.
     pub fn fulfilled_by(&self, arriving: &ArrivingEvent<'_>, exprs: &ExprCache) -> Vec<StepId> {
         let trigger = &self.created.event;
         if !self.is_created_before(arriving.event) {
@@ -301,7 +305,7 @@ impl RunState {
         steps
     }
 
-    /// The status word: a run is `Running` from the first attempt of its first step on.
+    /// Returns the status. A run is `Running` as soon as one of its steps has an entry.
     pub fn status(&self) -> Status {
         match &self.end {
             Some(end) => end.how.status(),
@@ -310,8 +314,8 @@ impl RunState {
         }
     }
 
-    /// When the run may begin, if something puts that off: its event's `ts`, a throttle, events that are collected. Nothing
-    /// once it has begun.
+    /// Returns the earliest start of a run whose start is delayed: by its event's `ts`, a throttle
+    /// or collected events. `None` once the run has started.
     pub fn begins_at(&self) -> Option<Timestamp> {
         if self.has_started() {
             return None;
@@ -319,41 +323,42 @@ impl RunState {
         self.delayed_until.max(self.due_at())
     }
 
-    /// The time that its event asks for, where that lies ahead (`ts`).
+    /// Returns the start time that the event asks for (`ts`), if there is one.
     pub fn due_at(&self) -> Option<Timestamp> {
         let by_event = self.created.origin == Origin::Event && !self.created.collects;
         self.created.event.starts_not_before().filter(|_| by_event)
     }
 
-    /// Whether anything was written that only a run writes which has begun.
+    /// Returns whether the run has started: an entry exists that only a started run writes.
     pub fn has_started(&self) -> bool {
         self.first_run_at.is_some() || self.started_at.is_some() || !self.steps.is_empty() || self.handler_failures > 0
     }
 
-    /// From when on the run was ready to begin: its place in lines.
+    /// Returns when the run was ready to start. This time orders its ticket in a wait queue.
     pub fn ready_at(&self) -> Timestamp {
         let by_event = self.created.event.starts_not_before().filter(|_| !self.created.collects);
         self.created_at.max(by_event.max(self.delayed_until).unwrap_or(self.created_at))
     }
 
-    /// Whether a handler has asked for anything: the run is one of the version of its function that did.
+    /// Returns whether a handler has requested anything. If so, the run belongs to the function
+    /// version that did.
     pub fn has_requested(&self) -> bool {
-        let is_asked_for = |step: &Step| !matches!(step.state, StepState::Done);
-        // what was taken over, and a signal that came early, nobody has asked for
-        let is_answer = |revealed: &RevealedOutcome| !revealed.carried && revealed.kind != StepKind::Signal;
+        let is_requested = |step: &Step| !matches!(step.state, StepState::Done);
+        // a copied outcome and an early callback were not requested by a handler
+        let is_requested_outcome = |revealed: &RevealedOutcome| !revealed.carried && revealed.kind != StepKind::Signal;
         self.version.is_some()
             || self.started_at.is_some()
             || self.handler_failures > 0
-            || self.steps.values().any(is_asked_for)
-            || self.outcomes.iter().any(is_answer)
+            || self.steps.values().any(is_requested)
+            || self.outcomes.iter().any(is_requested_outcome)
     }
 
-    /// The number of the handler's current attempt, from 1.
+    /// Returns the number of the handler's current attempt, from 1.
     pub fn handler_attempt(&self) -> u32 {
         self.handler_failures.saturating_add(1)
     }
 
-    /// Checks that all these may be added, in this order, as one record.
+    /// Checks that all these entries may be added, in this order, as one record.
     ///
     /// # Errors
     /// The first refusal.
@@ -362,15 +367,15 @@ impl RunState {
     }
 }
 
-/// The event that an outcome which was taken over holds, if it holds one.
-fn met(kind: StepKind, outcome: &Outcome) -> Option<EventId> {
+/// Returns the id of the event in a copied outcome, if there is one.
+fn id_of_copied_event(kind: StepKind, outcome: &Outcome) -> Option<EventId> {
     #[derive(serde::Deserialize)]
-    struct Met {
+    struct CopiedEvent {
         id: EventId,
     }
     let Outcome::Value(event) = outcome else { return None };
     if kind != StepKind::Event {
         return None;
     }
-    serde_json::from_str::<Option<Met>>(event.get()).ok().flatten().map(|met| met.id)
+    serde_json::from_str::<Option<CopiedEvent>>(event.get()).ok().flatten().map(|copied| copied.id)
 }

@@ -1,6 +1,7 @@
-//! Waiting for events: what a step waits for, whether an event is that, and what the index of those who wait is kept by.
+//! Waits for events: what a step waits for, whether an event matches, and where the subscription
+//! index stores it.
 //!
-//! What is deliberately not here: whether a run still waits. That is its journal's to say; an index may be stale.
+//! The journal alone says whether a run still waits. An index entry may be stale.
 
 use std::fmt;
 use std::slice;
@@ -14,31 +15,32 @@ use crate::sentence::shortened;
 use crate::system::wait_problem;
 use crate::{Event, RunId, StepId, Timestamp};
 
-/// What a step waits for: an event of one of these names that matches.
+/// What a step waits for: an event with one of these names that matches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventWait {
     /// The names.
     pub events: Vec<Arc<str>>,
-    /// Which of the events of these names.
+    /// Which events of these names match.
     pub matching: EventMatch,
 }
 
-/// Which events fulfil a wait.
+/// Which events a wait matches.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventMatch {
-    /// All.
+    /// Every event.
     Any,
-    /// Those whose `data` has this value in this field. Found through an index, however many wait.
+    /// Events whose `data` has this value in this field. Found through an index, even with many
+    /// subscriptions.
     Field(Field),
-    /// Those of which this CEL expression is true: `event` is the event that started the run, `async` the one that
-    /// arrives. Looked at one by one.
+    /// Events for which this CEL expression is true: `event` is the event that started the run,
+    /// `async` the arriving one. Evaluated for each subscription.
     When(Arc<str>),
-    /// Those that match each of these, of which none is [`All`](Self::All) itself.
+    /// Events that match all of these. None of them is [`All`](Self::All) itself.
     All(Vec<EventMatch>),
 }
 
 impl EventMatch {
-    /// Those that match both.
+    /// Returns the match of events that both sides match.
     #[must_use]
     pub fn and(self, other: EventMatch) -> EventMatch {
         match (self, other) {
@@ -47,7 +49,7 @@ impl EventMatch {
         }
     }
 
-    /// The conditions that it is made of.
+    /// Returns the single conditions.
     fn conditions(&self) -> &[EventMatch] {
         match self {
             EventMatch::All(each) => each,
@@ -56,63 +58,65 @@ impl EventMatch {
     }
 }
 
-/// The path of a field in an event's data. `data.id` and `event.data.id` are `id`, as Inngest writes it; a field that is called
-/// `data` itself is `data.data`.
+/// Returns the path of a field in an event's data. `data.id` and `event.data.id` mean `id`, as in
+/// Inngest. Write `data.data` for a field that is named `data`.
 pub fn field_path(path: &str) -> &str {
     let path = path.strip_prefix("event.data.").or_else(|| path.strip_prefix("async.data.")).unwrap_or(path);
     path.strip_prefix("data.").unwrap_or(path)
 }
 
-/// A field of an event's `data`, and the value that it has.
+/// A field of an event's `data` and its value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Field {
-    /// Names of fields with dots between: `brief.id` is `id` in `brief`.
+    /// Field names separated by dots: `brief.id` is `id` in `brief`.
     pub path: Arc<str>,
-    /// The value as JSON, in the one form that [`Field::new`] gives it.
+    /// The value as JSON, in the normal form of [`Field::new`].
     pub value: Arc<str>,
 }
 
-/// Where the index keeps one who waits: under the value of a field, or (`None`) among those who are looked at one by one.
+/// The index key of a subscription: a field's value, or `None` if each event must be compared with
+/// it.
 pub type SubscriptionKey = Option<Field>;
 
-/// One who waits, as the index knows him.
+/// An entry of the subscription index.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Subscription {
     /// The name of the events.
     pub event: Arc<str>,
-    /// Where the index keeps him.
+    /// The key in the index.
     #[serde(rename = "bucket")]
     pub key: SubscriptionKey,
     /// The run that waits.
     pub run: RunId,
-    /// In which step.
+    /// The step that waits.
     pub step: StepId,
-    /// Until when.
+    /// The end of the wait.
     pub until: Timestamp,
 }
 
-/// What is to be looked at when an event of a name arrives.
+/// Which parts of the index an event of some name needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubscribedFields {
-    /// The fields by whose values some may wait.
+    /// The fields that subscriptions match by value.
     pub fields: Vec<Arc<str>>,
-    /// Whether there may be some who are looked at one by one.
+    /// Whether there may be subscriptions without a field, which are compared one by one.
     pub each: bool,
 }
 
 impl SubscribedFields {
-    /// Whether nobody waits.
+    /// Returns whether there are no subscriptions.
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty() && !self.each
     }
 }
 
 impl Field {
-    /// A field, by its [path](field_path), with a value: a text, a number, a boolean or null.
+    /// Creates a field from its [path](field_path) and its value: a string, a number, a boolean or
+    /// null.
     ///
     /// # Errors
-    /// A sentence when the value cannot be written as JSON or is a list or a map, or the field or its value is longer than
-    /// 1 KiB.
+    /// A sentence if the value cannot be written as JSON or is a list or a map, or if the path or
+    /// the value exceeds 1 KiB.
     pub fn new(path: &str, value: &(impl Serialize + ?Sized)) -> Result<Self, String> {
         let json =
             serde_json::to_string(value).map_err(|e| format!("the value of `{}` is not JSON: {e}", shortened(path)))?;
@@ -131,7 +135,7 @@ impl Field {
     }
 }
 
-/// Why a path is none, as a sentence; `None` when it is one.
+/// Returns why a path is invalid, as a sentence; `None` if it is valid.
 pub(crate) fn path_problem(path: &str) -> Option<String> {
     if path.split('.').any(str::is_empty) {
         return Some(format!("`{}` is no field; use names with dots between", shortened(path)));
@@ -141,15 +145,15 @@ pub(crate) fn path_problem(path: &str) -> Option<String> {
 }
 
 impl EventWait {
-    /// What is wrong with it, as a sentence; `None` when nothing is.
+    /// Returns what is wrong with the wait, as a sentence; `None` if it is valid.
     pub fn problem(&self, exprs: &ExprCache) -> Option<String> {
         if self.events.is_empty() {
             return Some("no event is named".into());
         }
-        if let Some((name, fault)) =
+        if let Some((name, problem)) =
             self.events.iter().find_map(|name| Some((name, name_problem(name).or_else(|| wait_problem(name))?)))
         {
-            return Some(format!("the name `{}` of an event {fault}", shortened(name)));
+            return Some(format!("the name `{}` of an event {problem}", shortened(name)));
         }
         self.matching.conditions().iter().find_map(|matching| match matching {
             EventMatch::Any | EventMatch::All(_) => None,
@@ -158,7 +162,7 @@ impl EventWait {
         })
     }
 
-    /// Where the index keeps it: of several fields, by the first.
+    /// Returns the key in the index. A wait with several fields is indexed by the first.
     pub fn bucket(&self) -> SubscriptionKey {
         self.matching.conditions().iter().find_map(|matching| match matching {
             EventMatch::Field(field) => Some(field.clone()),
@@ -166,7 +170,7 @@ impl EventWait {
         })
     }
 
-    /// What the index gets for a step that waits for this: one for each name.
+    /// Returns the subscriptions of a step that waits for this: one for each name.
     pub fn subscriptions(&self, run: RunId, step: &StepId, until: Timestamp) -> impl Iterator<Item = Subscription> {
         let of = move |event: &Arc<str>| Subscription {
             event: event.clone(),
@@ -178,8 +182,8 @@ impl EventWait {
         self.events.iter().map(of)
     }
 
-    /// Whether an event that arrives fulfils this wait of a run that `trigger` started. An expression that fails on the
-    /// event (a field that is not there) is not true.
+    /// Returns whether an arriving event fulfils this wait of a run that `trigger` started. An
+    /// expression that fails on the event, for example on a missing field, counts as false.
     pub fn is_fulfilled_by(&self, arriving: &ArrivingEvent<'_>, trigger: &Event, exprs: &ExprCache) -> bool {
         if !self.events.contains(&arriving.event.name) {
             return false;
@@ -189,7 +193,7 @@ impl EventWait {
             EventMatch::All(_) => false,
             EventMatch::Field(field) => arriving.value(&field.path).is_some_and(|value| value == *field.value),
             EventMatch::When(source) => exprs.get(source).is_ok_and(|expr| {
-                let scope = Scope::with_async(trigger, &arriving.seen);
+                let scope = Scope::with_async(trigger, &arriving.values);
                 expr.eval_bool(&scope).unwrap_or(false)
             }),
         })
@@ -217,26 +221,26 @@ impl fmt::Display for EventWait {
     }
 }
 
-/// An event on its arrival, looked into once for all who may wait for it.
+/// An arriving event, parsed once for all subscriptions.
 pub struct ArrivingEvent<'a> {
     /// The event.
     pub event: &'a Event,
-    seen: EventValues,
+    values: EventValues,
 }
 
 impl<'a> ArrivingEvent<'a> {
-    /// This event.
+    /// Parses the data of this event.
     pub fn new(event: &'a Event) -> Self {
-        Self { event, seen: EventValues::of(event) }
+        Self { event, values: EventValues::of(event) }
     }
 
-    /// The value of a field, as [`Field`] keeps it; `None` where there is none, or a list or a map. Data that cannot be read
-    /// has no fields.
+    /// Returns the value of a field in the form of [`Field`]. `None` if the field is missing, a
+    /// list or a map, or if the data cannot be parsed.
     pub fn value(&self, path: &str) -> Option<String> {
-        self.seen.indexed(path)
+        self.values.indexed(path)
     }
 
-    /// Where the index may keep some who wait for this event.
+    /// Returns the index keys of all subscriptions that this event may match.
     pub fn keys(&self, waited: &SubscribedFields) -> Vec<SubscriptionKey> {
         let of = |path: &Arc<str>| {
             let value = self.value(path)?.into();
@@ -292,16 +296,16 @@ mod tests {
     }
 
     #[test]
-    fn the_index_looks_where_the_wait_was_put() {
+    fn an_event_finds_the_keys_of_its_subscriptions() {
         let waited = SubscribedFields { fields: vec!["briefId".into(), "none".into()], each: true };
         let arriving = event("brief/approved", json!({"briefId": "b1"}));
-        let buckets = ArrivingEvent::new(&arriving).keys(&waited);
+        let keys = ArrivingEvent::new(&arriving).keys(&waited);
         let by = wait(EventMatch::Field(Field::new("briefId", &json!("b1")).unwrap()));
-        assert_eq!(buckets, [by.bucket(), wait(EventMatch::Any).bucket()]);
+        assert_eq!(keys, [by.bucket(), wait(EventMatch::Any).bucket()]);
     }
 
     #[test]
-    fn what_cannot_be_waited_for_is_said() {
+    fn an_invalid_wait_is_refused_with_a_sentence() {
         assert!(Field::new("a", &json!([1])).is_err());
         assert!(Field::new("a..b", &json!(1)).unwrap_err().contains("no field"));
         assert!(Field::new("a", &json!("x".repeat(KEY_BYTES))).unwrap_err().contains("bytes"));
@@ -335,7 +339,7 @@ mod tests {
             let waited = SubscribedFields { fields: vec!["n".into()], each: false };
             assert_eq!(arriving.keys(&waited), [stored.bucket()], "{value}");
         }
-        // a path that it took at its word
+        // version 0.2.0 stored this path without stripping `data.`
         let stored = r#"{"events":["brief/approved"],"matching":{"Field":{"path":"data.id","value":"1"}}}"#;
         let stored: EventWait = serde_json::from_str(stored).unwrap();
         let arriving = event("brief/approved", json!({"data": {"id": 1}}));

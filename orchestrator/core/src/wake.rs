@@ -1,4 +1,5 @@
-//! Wakes and timers: the messages that make a run move. They may be repeated freely and lost never.
+//! Wakes and timers: the messages that make a run continue. They may be repeated, but must not be
+//! lost.
 
 use std::sync::Arc;
 
@@ -6,56 +7,57 @@ use serde::{Deserialize, Serialize};
 
 use crate::{RunId, StepId, Timestamp};
 
-/// "Move this run." What there is to do is read from the journal, not from the wake.
+/// A request to continue a run. The journal says what is to be done, not the wake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wake {
-    /// Which run.
+    /// The run.
     pub run: RunId,
     /// Why it was sent.
     pub cause: WakeCause,
-    /// The queue's fairness group: the function's id, or the key of its limit.
+    /// The queue's fairness group: the function's id or the key of its limit.
     pub group: Arc<str>,
 }
 
-/// Why a wake was sent. For people who read logs; only a cause that names its [step](Cause::step) narrows what the hop
-/// does.
+/// Why a wake was sent. It is for people who read logs. Only a cause with a [step](WakeCause::step)
+/// limits what the hop does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WakeCause {
     /// The run was created.
     Created,
-    /// A cron line of the function in `group` comes at this minute (counted from the epoch): the run begins by this.
+    /// The function in `group` has a cron tick at this minute, counted from the epoch. This wake
+    /// creates its run.
     Tick(i64),
-    /// A step ended, the next is due.
+    /// A step ended; the next step is due.
     Next,
-    /// This step, out of many that may run side by side.
+    /// One step of several that may run in parallel.
     Step(StepId),
-    /// A timer's time has come, or a retry's.
+    /// A sleep or a retry is due.
     Due,
-    /// Somebody else's lease is over: look whether they finished.
+    /// The lease of another worker ended: check whether its attempt finished.
     Lease,
     /// A slot may be free.
     Slot,
-    /// A run that this one invoked has ended.
+    /// A child run ended.
     ChildEnded,
-    /// What the run waits for has arrived: an event, a signal.
+    /// An event or a callback arrived.
     Arrived,
-    /// An event may have met the run while it registered: it lies in the run's inbox.
+    /// An event in the run's inbox may match a wait that the run was just registering.
     Offered,
-    /// The storage failed; the same again.
+    /// The storage failed; the hop is repeated.
     Again,
-    /// The hourly look whether the run still moves.
+    /// The hourly check that the run still makes progress.
     Watchdog,
     /// The run was cancelled.
     Cancelled,
-    /// The time within which the run was to begin, or to end, is over.
+    /// The time limit for the run's start or end has passed.
     Deadline,
-    /// An invocation had too little time left for what is to start: this one starts it, however little it has itself, so
-    /// that nothing is handed on for ever. For this step alone, where that one's wake was.
+    /// An invocation had too little time left for a body. The next hop starts the body in any case,
+    /// so that the run is not handed on forever. With a step, the wake is for this step only.
     Fresh(Option<StepId>),
 }
 
 impl WakeCause {
-    /// The step that the wake is for, if it is for one alone.
+    /// Returns the only step that the wake is for; `None` if it is for the whole run.
     pub fn step(&self) -> Option<&StepId> {
         match self {
             Self::Step(step) | Self::Fresh(Some(step)) => Some(step),
@@ -76,8 +78,8 @@ impl WakeCause {
         }
     }
 
-    /// The same wake for another reason. One that names its step or its tick, comes from the watchdog or speaks of the
-    /// inbox goes on doing so: what the hop does depends on it.
+    /// Returns the wake's cause, replaced by `reason` unless the hop depends on it. The hop depends
+    /// on a step, a tick, the watchdog and the inbox.
     pub fn replaced_unless_needed(self, reason: WakeCause) -> WakeCause {
         let is_tick = matches!(self, Self::Tick(_));
         let stays = is_tick || self.step().is_some() || matches!(self, Self::Watchdog | Self::Offered);
@@ -85,26 +87,26 @@ impl WakeCause {
     }
 }
 
-/// Something to be done at a later minute, kept where the sweep finds it.
+/// A wake to be sent at a later time. The sweep finds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timer {
-    /// When.
+    /// When it is due.
     pub due: Timestamp,
-    /// Whose.
+    /// The run.
     pub run: RunId,
     /// The run's function: the queue's fairness group.
     pub group: Arc<str>,
-    /// What for. A run has at most one timer of a purpose at a time due.
+    /// What it is for. A run has at most one timer per purpose and due time.
     pub purpose: TimerPurpose,
 }
 
 /// What a timer is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum TimerPurpose {
-    /// Wake the run for this step: a sleep ends, a retry is due.
+    /// A sleep or a retry of this step is due.
     Step(StepId),
-    /// Look after the run: rule 12.
+    /// The hourly check of the run: rule 12.
     Watchdog,
-    /// The run was to begin, or to end, by then.
+    /// The time limit for the run's start or end.
     Deadline,
 }

@@ -1,9 +1,9 @@
-//! The five fields of a cron schedule, read as Vixie cron reads them. A library would do, but its errors have no place, and
-//! it takes `*/10` for a restriction where cron does not.
+//! Parses the five fields of a cron expression as Vixie cron does. A library's errors would not
+//! name the position. It would also treat `*/10` as a restriction, which cron does not.
 
 use jiff::civil::{Date, Weekday};
 
-/// Which minutes, hours, days and months a schedule names.
+/// The minutes, hours, days and months of an expression.
 #[derive(Clone, Debug)]
 pub(super) struct Fields {
     minutes: u64,
@@ -11,21 +11,22 @@ pub(super) struct Fields {
     months: u64,
     days: Days,
     weekdays: Weekdays,
-    /// Whether it names its hours, and not all of them or every so many.
+    /// Whether it names single hours, without `*` or a step.
     pub(super) at_hours: bool,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Days {
     on: u64,
-    /// Those whose nearest weekday is meant: `15W`.
+    /// Days whose nearest weekday matches: `15W`.
     nearest: u64,
     last: bool,
     last_weekday: bool,
     is_star: bool,
 }
 
-/// For each weekday from Sunday on: bit 0 for every one, bits 1 to 5 for the first to the fifth of a month, bit 6 for the last.
+/// One entry per weekday, from Sunday. Bit 0 means every one, bits 1 to 5 the first to the fifth of
+/// a month, bit 6 the last.
 #[derive(Clone, Debug, Default)]
 struct Weekdays {
     on: [u8; 7],
@@ -34,12 +35,12 @@ struct Weekdays {
 
 const LAST: u8 = 6;
 
-/// What a field counts.
+/// The unit of a field.
 struct Unit {
     what: &'static str,
     least: u32,
     most: u32,
-    /// Names of the values from `least` on.
+    /// The names of the values, starting at `least`.
     names: &'static [&'static str],
 }
 
@@ -50,10 +51,10 @@ const MINUTE: Unit = Unit { what: "minute", least: 0, most: 59, names: &[] };
 const HOUR: Unit = Unit { what: "hour", least: 0, most: 23, names: &[] };
 const DAY: Unit = Unit { what: "day of the month", least: 1, most: 31, names: &[] };
 const MONTH: Unit = Unit { what: "month", least: 1, most: 12, names: &MONTHS };
-/// 7 is Sunday too.
+/// 7 also means Sunday.
 const WEEKDAY: Unit = Unit { what: "weekday", least: 0, most: 7, names: &WEEKDAYS };
 
-/// Names for schedules.
+/// Names for common expressions.
 const NICKNAMES: [(&str, &str); 7] = [
     ("@yearly", "0 0 1 1 *"),
     ("@annually", "0 0 1 1 *"),
@@ -65,10 +66,11 @@ const NICKNAMES: [(&str, &str); 7] = [
 ];
 
 impl Fields {
-    /// Reads a schedule.
+    /// Parses an expression.
     ///
     /// # Errors
-    /// The rest of a sentence that begins with the schedule: what is wrong, at which character, and what to write instead.
+    /// The rest of a sentence about the expression: what is wrong, at which character, and what to
+    /// write instead.
     pub(super) fn read(line: &str) -> Result<Self, String> {
         let reader = Reader { line };
         let first = line.split_whitespace().next().unwrap_or("");
@@ -107,7 +109,8 @@ impl Fields {
         has(self.hours, hour.unsigned_abs().into()) && has(self.minutes, minute.unsigned_abs().into())
     }
 
-    /// A field that begins with `*` restricts nothing by itself: then both fields must fit, else one of them.
+    /// Returns whether the date matches. If a day field starts with `*`, both day fields must
+    /// match; otherwise either may.
     pub(super) fn fits_day(&self, date: Date) -> bool {
         let (by_day, by_weekday) = (self.days.fits(date), self.weekdays.fits(date));
         let fits = match self.days.is_star || self.weekdays.is_star {
@@ -129,7 +132,7 @@ impl Days {
     }
 }
 
-/// The day from Monday to Friday that is nearest to a day of the date's month, within that month.
+/// Returns the day from Monday to Friday that is nearest to `day`, within the date's month.
 fn nearest(date: Date, day: i8) -> i8 {
     let at = date.first_of_month().with().day(day).build().unwrap_or(date);
     match at.weekday() {
@@ -159,7 +162,7 @@ struct Reader<'l> {
 }
 
 impl<'l> Reader<'l> {
-    /// A sentence about a part of the line, with its place.
+    /// Returns a sentence about a part of the expression, with its position.
     fn wrong(&self, part: &str, why: &str) -> String {
         let bytes = part.as_ptr() as usize - self.line.as_ptr() as usize;
         let before = self.line.get(..bytes).map_or(0, |before| before.chars().count());
@@ -214,7 +217,7 @@ impl<'l> Reader<'l> {
         Ok(weekdays)
     }
 
-    /// `5`, `1-5`, `*`, each with a step or without.
+    /// Parses `5`, `1-5` or `*`, each with an optional step.
     fn range(&self, entry: &'l str, unit: &Unit) -> Result<u64, String> {
         let (base, step) = match entry.split_once('/') {
             None => (entry, None),

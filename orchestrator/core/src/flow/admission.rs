@@ -1,30 +1,32 @@
-//! Spacing what really starts. When an event comes, a place is booked for its run ([`Rate::book`]); that spaces what
-//! starts in time. After a standstill (a pause, downtime, a throttled queue) all booked places are over at once. So each
-//! run asks again when it is about to start, and what is kept here counts starts, not bookings.
+//! Rates applied when runs start. [`Rate::book`] books a start when an event arrives, which spaces
+//! starts that happen in time. After a standstill (a pause, downtime, a throttled queue) all booked
+//! starts are due at once. Each run therefore asks again just before it starts, and the flow state
+//! here counts starts, not bookings.
 
 use std::time::Duration;
 
 use super::Rate;
 use crate::Timestamp;
 
-/// Whether a run may start.
+/// The answer to a run that is about to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission {
-    /// When it may start instead, where it may not start now. This place is its own.
+    /// When the run may start, if it may not start now. This start is reserved for it.
     pub later: Option<Timestamp>,
-    /// What is kept from then on.
+    /// The flow state to store.
     pub kept: String,
-    /// What is kept says nothing any more from then on.
+    /// When the flow state expires.
     pub until: Timestamp,
 }
 
 impl Rate {
-    /// Whether a run may start at `now` that was to start at `planned`, and what is kept for the next. `kept` is what the
-    /// one before left: the moment until which the rate is used up by what has started, and the next place for those that
-    /// are put off, in microseconds.
+    /// Decides whether a run planned for `planned` may start at `now`, and returns the next flow
+    /// state. `kept` is the current one: two times in microseconds. The first is the time until
+    /// which the starts so far use up the rate. The second is the next free start for delayed runs.
     ///
-    /// A run that starts within `tolerance` of its planned time counts as started then: delays of wakes do not add up,
-    /// and may change the order of neighbours. A later one needs room now.
+    /// A run that starts within `tolerance` of its planned time counts as started at that time.
+    /// Wake delays therefore do not add up, and may reorder neighbours. A run later than that needs
+    /// room now.
     pub fn admit(&self, kept: Option<&str>, planned: Timestamp, now: Timestamp, tolerance: Duration) -> Admission {
         let pace = (self.period.as_micros() as i128 / i128::from(self.limit.max(1))).max(1);
         let room = pace * (i128::from(self.burst.max(1)) - 1);
@@ -48,7 +50,7 @@ impl Admission {
 }
 
 fn read(kept: &str) -> Option<(i128, i128)> {
-    // what follows is the token of the start that wrote it
+    // the token of the start that wrote the state follows
     let mut parts = kept.split(' ');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
@@ -57,7 +59,7 @@ fn micros(at: Timestamp) -> i128 {
     i128::from(at.as_millis()) * 1_000
 }
 
-/// Up to the next whole millisecond, so that none starts too early.
+/// Converts microseconds to milliseconds, rounded up, so that no run starts too early.
 fn millis(micros: i128) -> Timestamp {
     Timestamp::from_millis(i64::try_from((micros + 999).div_euclid(1_000)).unwrap_or(i64::MAX))
 }
@@ -72,8 +74,8 @@ mod tests {
         Rate { limit, period: Duration::from_secs(seconds), burst, key: None }
     }
 
-    /// When runs really start that come at these times (planned, then when they ask), in milliseconds. One that is put off
-    /// asks again in time.
+    /// Returns when runs really start, in milliseconds. `asking` holds their planned times and the
+    /// times at which they ask. A delayed run asks again on time.
     fn starts(rate: &Rate, asking: &[(i64, i64)]) -> Vec<i64> {
         let at = |ms: i64| Timestamp::from_millis(1_000_000_000 + ms);
         let mut asking: Vec<(i64, usize, i64)> =
@@ -88,7 +90,7 @@ mod tests {
                 None => started.push(asks),
                 Some(later) => {
                     let later = later.as_millis() - 1_000_000_000;
-                    assert!(later > asks, "put off to a moment that is over");
+                    assert!(later > asks, "delayed to a past time");
                     asking.push((later, i, later));
                 }
             }
@@ -105,8 +107,8 @@ mod tests {
     }
 
     #[test]
-    fn what_starts_in_time_is_never_put_off() {
-        // ten a second, each up to 900 ms late, and out of order with its neighbours
+    fn a_run_that_starts_in_time_is_never_delayed() {
+        // ten runs a second, each up to 900 ms late and out of order with its neighbours
         let asking: Vec<_> = (0..100).map(|n| (n * 100, n * 100 + (n * 7 % 10) * 100)).collect();
         let starts = starts(&rate(10, 1, 1), &asking);
         let mut asked: Vec<_> = asking.iter().map(|(_, asks)| *asks).collect();
@@ -115,20 +117,20 @@ mod tests {
     }
 
     #[test]
-    fn after_a_standstill_starts_are_spaced_beside_those_that_come_in_time() {
+    fn after_a_standstill_overdue_starts_are_spaced_and_mixed_with_starts_in_time() {
         let second = 1_000;
-        // planned one a second since 0, nothing happened until 20 s, and more are planned for every second after
+        // 20 runs are overdue at 20 s, and one more is planned for every second after that
         let overdue = (0..20).map(|n| (n * second, 20 * second));
         let in_time = (20..40).map(|n| (n * second, n * second + 3));
         let started = starts(&rate(1, 1, 1), &overdue.chain(in_time).collect::<Vec<_>>());
         assert_eq!(started.len(), 40);
-        // the tolerance lets one more through
+        // the tolerance admits one more run
         assert!(most_within(&started, second) <= 2 && most_within(&started, 10 * second) <= 11, "{started:?}");
         assert!(started.last().unwrap() <= &(60 * second), "{started:?}");
     }
 
     #[test]
-    fn a_burst_is_let_through_once_and_a_long_pace_is_kept_exactly() {
+    fn a_burst_is_admitted_once_and_a_long_interval_is_kept_exactly() {
         let hour = 3_600_000;
         let overdue: Vec<_> = (0..6).map(|n| (n, hour)).collect();
         assert_eq!(starts(&rate(1, 60, 1), &overdue), (0..6).map(|n| hour + n * 60_000).collect::<Vec<_>>());
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn where_every_wake_is_late_runs_start_all_the_same() {
+    fn runs_start_even_if_every_wake_is_late() {
         let late = 30_000;
         let asking: Vec<_> = (0..50).map(|n| (n * 1_000, n * 1_000 + late)).collect();
         let starts = starts(&rate(1, 1, 1), &asking);

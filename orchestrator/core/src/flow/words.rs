@@ -1,4 +1,4 @@
-//! Flow control in words, for listings: "throttle: 10 in 60s, 3 at once, for each event.data.client".
+//! Flow control as phrases for lists: "throttle: 10 in 60s, 3 at once, for each event.data.client".
 
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::expr::Expr;
 use crate::spec::{Concurrency, CountedUnit};
 
 impl FlowControl {
-    /// Each thing that a function asks for, in words.
+    /// Returns each flow control setting of a function as a phrase.
     pub fn describe(&self) -> Vec<String> {
         let rate =
             |what: &str, rate: &Rate| format!("{what}: {rate}, {} at once{}", rate.burst, each(rate.key.as_ref()));

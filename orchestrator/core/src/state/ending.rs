@@ -6,17 +6,17 @@ use crate::journal::{Entry, Fact, Failure, Outcome};
 use crate::row::Status;
 use crate::{Json, Timestamp};
 
-/// How a run ended, and when.
+/// The end of a run: how and when.
 #[derive(Clone, Debug)]
 pub struct RunEnd {
-    /// When.
+    /// When it ended.
     pub at: Timestamp,
-    /// How.
+    /// How it ended.
     pub how: RunOutcome,
 }
 
 impl RunEnd {
-    /// The end that an entry records, if it records one.
+    /// Returns the end that an entry records; `None` for every other entry.
     pub fn from(entry: &Entry) -> Option<Self> {
         let how = match &entry.fact {
             Fact::RunCompleted { output } => RunOutcome::Completed(output.clone()),
@@ -32,18 +32,18 @@ impl RunEnd {
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub enum RunOutcome {
-    /// With a value.
+    /// The handler returned this value.
     Completed(Json),
-    /// With an error.
+    /// The handler failed with this error.
     Failed(Failure),
-    /// On request.
+    /// The run was cancelled for this reason.
     Cancelled(Arc<str>),
-    /// Before it began.
+    /// The run ended before it started, for this reason.
     Skipped(Arc<str>),
 }
 
 impl RunOutcome {
-    /// The word for it.
+    /// Returns the status of such a run.
     pub fn status(&self) -> Status {
         match self {
             Self::Completed(_) => Status::Completed,
@@ -53,7 +53,7 @@ impl RunOutcome {
         }
     }
 
-    /// What a run that waits for this one is told.
+    /// Returns the outcome for a run that invoked this one.
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Completed(output) => Outcome::Value(output.clone()),

@@ -1,44 +1,45 @@
-//! What a run has said: so that a replay, which comes to the same places again, says nothing twice.
+//! The log lines that a run has written, so that a replay does not write them twice.
 
 use std::collections::HashMap;
 
 use crate::journal::{Entry, Fact};
 use crate::report::{HandlerLogLine, LogBudget, LogLine};
 
-/// The lines that a run has said.
+/// The log lines that a run has written.
 #[derive(Clone, Debug, Default)]
 pub struct RecordedLogs {
-    /// The function's lines by their places (outcomes shown, lines since), and the attempt that said them last.
-    said: HashMap<(u64, u32), (u32, LogLine)>,
-    /// What is counted of all lines, those of bodies among them.
-    room: LogBudget,
+    /// The handler's log lines by position (outcomes revealed, lines since), with the attempt that
+    /// wrote each last.
+    written: HashMap<(u64, u32), (u32, LogLine)>,
+    /// The budget used by all log lines, including those of step bodies.
+    budget: LogBudget,
 }
 
 impl RecordedLogs {
-    /// Whether the function has said this line. Within an attempt of the function a line is known by its place, whatever
-    /// it says: a replay may put it in other words. A later attempt of it comes to the same places, and says again only
-    /// what is another line there.
+    /// Returns whether the handler has written this log line. Within one attempt a line is
+    /// identified by its position, because a replay may word it differently. A later attempt
+    /// reaches the same positions and writes only lines that differ.
     pub fn has(&self, attempt: u32, placed: &HandlerLogLine) -> bool {
-        self.said.get(&(placed.after, placed.nth)).is_some_and(|(by, line)| *by == attempt || *line == placed.line)
+        self.written.get(&(placed.after, placed.nth)).is_some_and(|(by, line)| *by == attempt || *line == placed.line)
     }
 
-    /// How much more is kept.
+    /// Returns how much of the budget is left.
     pub fn room(&self) -> LogBudget {
-        self.room
+        self.budget
     }
 
-    /// Bytes of all lines.
+    /// Returns the bytes of all log lines.
     pub fn bytes(&self) -> usize {
-        self.room.bytes()
+        self.budget.bytes()
     }
 
-    /// Adds the lines of an entry.
+    /// Adds the log lines of an entry.
     pub(super) fn add(&mut self, entry: &Entry) {
-        entry.fact.report().into_iter().flat_map(|report| &report.lines).for_each(|line| self.room.add(line));
+        entry.fact.report().into_iter().flat_map(|report| &report.lines).for_each(|line| self.budget.add(line));
         if let Fact::LogWritten { attempt, lines } = &entry.fact {
             for HandlerLogLine { after, nth, line } in lines {
-                self.room.add(line);
-                self.said.insert((*after, *nth), (*attempt, line.clone()));
+                self.budget.add(line);
+                self.written.insert((*after, *nth), (*attempt, line.clone()));
             }
         }
     }

@@ -1,25 +1,26 @@
-//! Outcomes as they are shown to a handler.
+//! Outcomes as a replay reveals them to a handler.
 
 use crate::journal::{Entry, Fact, Outcome, StepKind};
 use crate::{Json, StepId, Timestamp, json};
 
-/// One outcome as it is shown to a handler.
+/// One outcome as a replay reveals it to a handler.
 #[derive(Clone, Debug)]
 pub struct RevealedOutcome {
-    /// Whose.
+    /// The step.
     pub step: StepId,
-    /// Of which kind of step.
+    /// The kind of the step.
     pub kind: StepKind,
     /// The outcome.
     pub outcome: Outcome,
-    /// When it was written; `ctx.now()` once it is revealed.
+    /// When it was written; `ctx.now()` returns it after the outcome is revealed.
     pub at: Timestamp,
-    /// Whether it was taken over from the run that this one repeats.
+    /// Whether it was copied from the run that this run reruns.
     pub carried: bool,
 }
 
 impl RevealedOutcome {
-    /// The outcomes that an entry records: those of an event that enters, or the one of its step.
+    /// Returns the outcomes that an entry records: one for each step of a delivered event, or that
+    /// of its step.
     pub fn each(entry: &Entry) -> Vec<Self> {
         let Fact::EventDelivered { event, steps } = &entry.fact else { return Self::from(entry).into_iter().collect() };
         let event = json::to_json(event).unwrap_or_else(|_| json::null());
@@ -33,7 +34,7 @@ impl RevealedOutcome {
         steps.iter().map(of).collect()
     }
 
-    /// The outcome that an entry records of its one step, if it records one.
+    /// Returns the outcome that an entry records for its one step; `None` if it records none.
     pub fn from(entry: &Entry) -> Option<Self> {
         let (step, kind, outcome) = match &entry.fact {
             Fact::StepSucceeded { step, output, .. } => (step, StepKind::Run, Outcome::Value(output.clone())),
@@ -49,7 +50,7 @@ impl RevealedOutcome {
                 (step, StepKind::Send, Outcome::Value(json::to_json(ids).unwrap_or_else(|_| json::null())))
             }
             Fact::InvokeEnded { step, outcome } => (step, StepKind::Invoke, outcome.clone()),
-            Fact::SignalReceived { step, data } => (step, StepKind::Signal, Outcome::Value(arrived(data))),
+            Fact::SignalReceived { step, data } => (step, StepKind::Signal, Outcome::Value(wrap_callback_data(data))),
             Fact::WaitExpired { step } => (step, StepKind::Event, Outcome::Value(json::null())),
             Fact::RunCreated(_)
             | Fact::EventAwaited { .. }
@@ -80,8 +81,9 @@ impl RevealedOutcome {
     }
 }
 
-/// What a signal brought, told apart from nothing having come: it may have brought `null`.
-fn arrived(data: &Json) -> Json {
+/// Wraps a callback's data, because the data may be `null` and a wait without a callback also
+/// returns `null`.
+fn wrap_callback_data(data: &Json) -> Json {
     let fields = std::collections::BTreeMap::from([("data", data)]);
     json::to_json(&fields).unwrap_or_else(|_| json::empty_object())
 }

@@ -1,4 +1,4 @@
-//! One step of a run: where it stands, and where an entry about it brings it.
+//! The state of one step of a run, and how an entry changes it.
 
 use std::sync::Arc;
 
@@ -9,76 +9,76 @@ use crate::{Json, RunId, Timestamp};
 /// One step of a run.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// What it is.
+    /// Its kind.
     pub kind: StepKind,
-    /// Where it stands.
+    /// Its state.
     pub state: StepState,
     /// The number of the latest attempt; 0 before the first.
     pub attempt: u32,
-    /// Attempts that failed by their own fault, since the last check of a poll that found that it is not time yet.
+    /// Attempts that failed since the last check of a poll that had no value yet.
     pub failures: u32,
-    /// Checks that found that it is not time yet.
+    /// Checks of a poll that had no value yet.
     pub checks: u32,
-    /// When its first attempt started.
+    /// When the first attempt started.
     pub first_started_at: Option<Timestamp>,
-    /// Attempts in a row whose worker was lost.
+    /// Attempts in a row whose worker died.
     pub interruptions: u32,
-    /// Whether it was sent a wake of its own.
+    /// Whether the step was sent a wake of its own.
     pub woken: bool,
-    /// Whether the attempt of the handler that its running attempt began under has failed meanwhile.
+    /// Whether the handler's attempt that started the running step attempt has failed since.
     pub(crate) outlives_handler: bool,
 }
 
-/// Where a step stands.
+/// The state of a step.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum StepState {
-    /// Known, but nothing of it has begun.
+    /// The step is known, but nothing has started.
     Wanted,
-    /// An attempt runs, by this worker, until then at the latest.
+    /// An attempt runs on this worker, until `lease_until` at the latest.
     Running { lease_until: Timestamp, worker: Arc<str> },
-    /// The next attempt is due.
+    /// The next attempt is due at `retry_at`.
     Retrying { retry_at: Timestamp, error: Option<Failure> },
     /// A timer is set.
     Sleeping { until: Timestamp },
-    /// Another run is to end first.
+    /// The step waits for the end of a child run.
     Invoking { child: RunId, function: Arc<str>, input: Json, bound: bool },
-    /// Something is to arrive from outside.
+    /// The step waits for an event or a callback.
     Awaiting { what: WaitTarget, until: Timestamp },
-    /// Its outcome is recorded.
+    /// The outcome is recorded.
     Done,
-    /// The handler dropped it.
+    /// The handler dropped the step.
     Abandoned,
 }
 
-/// What a step waits for that comes from outside.
+/// What a waiting step waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitTarget {
     /// An event.
     Event(Arc<EventWait>),
-    /// A signal.
+    /// A callback.
     Signal,
 }
 
 impl Step {
-    /// A step before anything happened to it.
+    /// Creates a step without any attempt.
     pub(crate) fn new(kind: StepKind, state: StepState) -> Self {
-        let (began, woken, outlives) = (None, false, false);
         Self {
             kind,
             state,
             attempt: 0,
             failures: 0,
             checks: 0,
-            first_started_at: began,
+            first_started_at: None,
             interruptions: 0,
-            woken,
-            outlives_handler: outlives,
+            woken: false,
+            outlives_handler: false,
         }
     }
 
-    /// The handler has returned an error. What it dropped, or will have dropped once its worker says so, its next attempt may
-    /// want; and wakes that steps were sent may be spent by then, for they meet a handler that waits.
+    /// Resets the step after the handler returned an error. The handler's next attempt may request
+    /// a step that this attempt dropped or is about to drop. Wakes already sent may be lost by
+    /// then: they reach a handler that waits for its retry.
     pub(crate) fn reset_for_next_attempt(&mut self) {
         match self.state {
             StepState::Abandoned => (self.state, self.woken) = (StepState::Wanted, false),
@@ -88,13 +88,13 @@ impl Step {
         }
     }
 
-    /// The step as it is after an entry about it; `None` when the entry does not change it.
+    /// Returns the step after an entry about it; `None` if the entry does not change it.
     pub(crate) fn after(before: Option<&Self>, entry: &Entry) -> Option<Self> {
         let mut step = before.cloned().unwrap_or_else(|| Self::new(StepKind::Run, StepState::Wanted));
         match &entry.fact {
             Fact::StepStarted { attempt, lease_until, worker, .. } => {
                 if let StepState::Running { .. } = step.state {
-                    step.interruptions += 1; // taken over: the one before did not report back
+                    step.interruptions += 1; // the previous attempt's lease ran out without an outcome
                 }
                 step.first_started_at.get_or_insert(entry.at);
                 step.outlives_handler = false;

@@ -161,6 +161,6 @@ fn an_invalid_field_is_refused_when_the_app_starts() {
     let said = refusal(f().cancel_on(CancelOn::named("job/stopped").matching("client..id")));
     assert_eq!(
         said,
-        "function `f` is cancelled by an event by a field: `client..id` is no field; use names with dots between"
+        "function `f` is cancelled by an event with an invalid field: `client..id` is no field; use names with dots between"
     );
 }
