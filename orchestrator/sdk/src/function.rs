@@ -182,8 +182,8 @@ impl Function {
     /// # async fn ship(ctx: Context, event: Event<Order>) -> Result<()> { Ok(()) }
     /// # async fn tell_support(run: &str, error: &str) -> Result<()> { Ok(()) }
     /// async fn failed(ctx: Context, event: Event<FunctionFailed>) -> Result<()> {
-    ///     let FunctionFailed { run_id, error, .. } = event.data;
-    ///     ctx.step("tell support", || tell_support(&run_id.to_string(), &error.message)).await
+    ///     let run = event.data.run_id.to_string();
+    ///     ctx.step("tell support", || tell_support(&run, &event.data.error.message)).await
     /// }
     ///
     /// let function = Function::new("ship", ship).on_failure(failed);
