@@ -1,7 +1,7 @@
 //! The engine: a façade over the services that move runs and answer for them, all on one backend.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use stepladder_core::limits::name_problem;
 use stepladder_core::{RunId, StepId, Timestamp, spec};
@@ -98,8 +98,13 @@ impl Engine {
         });
         let control =
             Control { runtime: runtime.clone(), runs: runs.clone(), intake: intake.clone(), query: query.clone() };
-        let sweep =
-            Sweep { runtime: runtime.clone(), runs: runs.clone(), slots: slots.clone(), intake: intake.clone() };
+        let sweep = Sweep {
+            runtime: runtime.clone(),
+            runs: runs.clone(),
+            slots: slots.clone(),
+            intake: intake.clone(),
+            unstored: Mutex::default(),
+        };
         let hops = Hops {
             runtime: runtime.clone(),
             runs,

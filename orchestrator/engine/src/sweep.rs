@@ -1,7 +1,7 @@
 //! The sweep: once a minute, timers that fall due become delayed wakes, and runs that went quiet
 //! are looked after.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -37,6 +37,17 @@ pub(crate) struct Sweep {
     pub(crate) runs: Arc<Runs>,
     pub(crate) slots: Arc<Slots>,
     pub(crate) intake: Arc<Intake>,
+    /// The last sweep of this process, if it could not store how far it came.
+    pub(crate) unstored: Mutex<Option<Unstored>>,
+}
+
+/// A sweep whose cursor could not be stored. While the storage denies that write, sweeps of this
+/// process continue here. Otherwise each would send all due timers again (rule 34).
+pub(crate) struct Unstored {
+    /// The stored cursor that it began with.
+    known: Option<Cursor>,
+    /// How far it came.
+    cursor: Cursor,
 }
 
 /// What a sweep did.
@@ -63,9 +74,11 @@ impl Sweep {
         let now = self.runtime.now();
         let mut known = self.runtime.backend.cursor().await?;
         let open_from = (now - OPEN).minute();
-        let mut cursor = match &known {
-            Some(known) => known.clone(),
-            None => Cursor { minute: self.first_minute(open_from).await?, sent: Vec::new() },
+        let unstored = self.unstored().take().filter(|unstored| unstored.known == known);
+        let mut cursor = match (unstored, &known) {
+            (Some(unstored), _) => unstored.cursor,
+            (None, Some(known)) => known.clone(),
+            (None, None) => Cursor { minute: self.first_minute(open_from).await?, sent: Vec::new() },
         };
         let mut swept = SweepReport::default();
         if known.is_none() {
@@ -156,9 +169,19 @@ impl Sweep {
         if known.as_ref() == Some(cursor) {
             return Ok(true);
         }
-        let moved = self.runtime.backend.advance(known.clone(), cursor.clone()).await?;
+        let moved = match self.runtime.backend.advance(known.clone(), cursor.clone()).await {
+            Ok(moved) => moved,
+            Err(error) => {
+                *self.unstored() = Some(Unstored { known: known.clone(), cursor: cursor.clone() });
+                return Err(error);
+            }
+        };
         *known = Some(cursor.clone());
         Ok(moved)
+    }
+
+    fn unstored(&self) -> MutexGuard<'_, Option<Unstored>> {
+        self.unstored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Many at a time: ten thousand may be due in one minute.

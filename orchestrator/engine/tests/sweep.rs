@@ -11,7 +11,7 @@ use stepladder_core::missed::MissedTicks;
 use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{Status, Timer, Timestamp};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::Timers;
+use stepladder_engine::ports::{StoreError, Timers};
 use support::World;
 use support::logged::Logged;
 use support::only_run;
@@ -155,6 +155,28 @@ async fn rule_26_the_first_cursor_is_stored_before_anything_is_sent() {
     let cursor = world.memory.cursor().await.unwrap().expect("a cursor");
     assert_eq!(Timestamp::of_minute(cursor.minute), world.clock.now() - Duration::from_secs(2 * 3_600 + 20));
     assert_eq!(engine.sweep().await.unwrap().watched, 1);
+}
+
+#[tokio::test]
+async fn rule_34_timers_are_sent_once_while_the_cursor_cannot_be_stored() {
+    let script = Script::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_000))).step("a", &["nap"]);
+    let mut world = World::new(vec![script.program()]);
+    let denied = || StoreError::Refused("the worker has lost its rights".into());
+    let (store, refuses) =
+        support::refusing::refusing(&world.memory, move |call| (call.name == "advance").then(denied));
+    let engine = world.engine_on(store);
+    world.go(&engine).await;
+    world.hop_once(&engine).await;
+    world.clock.advance(Duration::from_secs(3_000));
+    let sends = world.memory.counts().sends;
+    for _ in 0..3 {
+        assert!(engine.sweep().await.is_err(), "the cursor cannot be stored");
+        world.clock.advance(Duration::from_secs(60));
+    }
+    assert_eq!(world.memory.counts().sends, sends + 1);
+    refuses.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(engine.sweep().await.unwrap().timers, 0, "the cursor is stored, and what was sent is not sent again");
+    assert!(world.memory.cursor().await.unwrap().is_some());
 }
 
 /// Rule 34: the others of its minute are sent, those of later ones too, and the cursor goes on.

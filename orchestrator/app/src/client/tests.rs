@@ -192,7 +192,7 @@ async fn a_redirect_is_not_followed() {
     tokio::spawn(async move { axum::serve(listener, elsewhere).await });
     let client = Client::new(&url, Token::of(Some("sesame".into()), None, None)).unwrap();
     let error = client.functions().await.unwrap_err().to_string();
-    assert!(error.contains("HTTP 308: it leads to another address") && !error.contains("secret"), "{error}");
+    assert!(error.contains("HTTP 308: it redirects to another address") && !error.contains("secret"), "{error}");
     assert!(client.send("key", "{}".into()).await.is_err());
     assert!(requests.lock().unwrap().is_empty(), "a request followed the redirect");
 }
