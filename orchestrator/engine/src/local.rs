@@ -1,9 +1,9 @@
-//! What an adapter can keep in memory when its process is the only one: which deliveries are out,
-//! and who holds slots.
+//! State that an adapter can keep in memory when its process is the only one: open deliveries and
+//! held slots.
 //!
-//! Both are void once the process ends: what was delivered is delivered again, and whoever held a
-//! slot is dead. Nothing here is durable; an adapter that must find wakes and lines again after a
-//! restart writes them down beside this.
+//! Both are void once the process ends: open deliveries are delivered again, and holders are dead.
+//! Nothing here is durable. An adapter that needs wakes and tickets after a restart stores them
+//! too.
 
 mod line;
 mod lines;

@@ -1,11 +1,10 @@
-//! Events for runs that wait: each accepted event is given to those whose wait it fulfils, once
-//! (rule 17), and they are woken at once.
+//! Delivers events to waiting runs: each accepted event is delivered once to each matching
+//! subscription (rule 17), and the runs are woken at once.
 //!
-//! Who waits is read from an index, which may be stale or ahead of the journal: the journal
-//! decides. What the index has and the journal has not yet goes into the run's inbox
-//! (`hop/inbox.rs`); what the journal does not have any more leaves the index. All of it may be
-//! done again, and is when an event is repeated: the run is woken again then, for whoever let the
-//! event enter may have died before he sent the wake.
+//! Subscriptions are read from an index, which may be stale or ahead of the journal: the journal
+//! decides. If only the index has a subscription yet, the event goes into the run's inbox
+//! (`hop/inbox.rs`). If the journal no longer has it, it leaves the index. A repeated event repeats
+//! all of this and wakes the run again: the first delivery may have died before it sent the wake.
 
 mod callbacks;
 
@@ -27,12 +26,11 @@ use crate::ports::{Commit, EarlyWrite, LateWrite, StoreError};
 use crate::runs::Runs;
 use crate::runtime::Runtime;
 
-/// Waiters that are read at a time.
+/// The number of subscriptions read at a time.
 const PAGE: usize = 100;
-/// An event that came in time may be this late here: those whose time is over stay in the index for
-/// so long.
+/// How late a timely event may be here: expired subscriptions stay in the index for this long.
 const LATE: Duration = Duration::from_secs(60);
-/// Runs that an event is given to at a time.
+/// The number of runs that an event is delivered to at a time.
 const AT_ONCE: usize = 16;
 
 /// The waits of runs, and what arrives for them.
@@ -48,7 +46,7 @@ impl Subscriptions {
         Self { runtime, runs, exprs: ExprCache::default() }
     }
 
-    /// Gives events to the runs that wait for them.
+    /// Delivers events to the runs that wait for them.
     pub(crate) async fn deliver(&self, events: &[Event]) -> Result<(), StoreError> {
         let mut known: HashMap<Arc<str>, SubscribedFields> = HashMap::new();
         for event in events {

@@ -43,8 +43,8 @@ impl Workers {
         Self { engine, stop, puller, sweeper, slots, n: u32::try_from(n).unwrap_or(u32::MAX), supervised }
     }
 
-    /// Stops pulling and lets what runs end within `grace`. Whatever does not is taken over by the
-    /// next process, as after a crash. Returns whether everything ended.
+    /// Stops pulling and lets running hops end within `grace`. The next process takes over the
+    /// rest, as after a crash. Returns whether everything ended.
     pub async fn stop(self, grace: Duration) -> bool {
         self.engine.stop();
         self.stop.send_replace(true);

@@ -1,4 +1,4 @@
-//! The slots of one key, and the line of those that wait for one.
+//! The slots of one key, and its wait queue.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,17 +7,17 @@ use stepladder_core::{RunId, StepId, Timestamp};
 
 use crate::ports::AcquireResult;
 
-/// Who holds and who waits.
+/// The holders and the tickets of one key.
 #[derive(Debug, Default)]
 pub struct WaitQueue {
     held: Vec<HeldSlot>,
     tickets: BTreeSet<Ticket>,
-    /// The places again, by run: most runs have one.
+    /// The tickets by run: most runs have one.
     of_run: HashMap<RunId, Vec<Ticket>>,
 }
 
 impl WaitQueue {
-    /// What [`take`](Self::take) would say.
+    /// Returns what [`acquire`](Self::acquire) would return.
     pub fn peek(&self, slots: u32, holder: &Holder, now: Timestamp) -> AcquireResult {
         if self.held.iter().any(|holding| holding.holder == *holder) {
             return AcquireResult::Acquired;
@@ -27,13 +27,13 @@ impl WaitQueue {
         if free == 0 {
             return AcquireResult::Full { free_at: alive().map(|holding| holding.lease_until).min() };
         }
-        // who is not among the first `free` need not be counted out
+        // tickets after the first `free` need not be counted
         let ahead = self.ticket_of(holder).map(|place| self.tickets.range(..place).take(free as usize).count());
         if may_acquire(free, ahead, self.tickets.len()) { AcquireResult::Acquired } else { AcquireResult::Behind }
     }
 
-    /// Takes a slot, as [`Slots::take`](crate::ports::Slots::take) says. Tells the place that was
-    /// left, if one was.
+    /// Acquires a slot, as [`Slots::acquire`](crate::ports::Slots::acquire) does. Also returns the
+    /// removed ticket, if there was one.
     pub fn acquire(
         &mut self,
         slots: u32,
@@ -61,12 +61,12 @@ impl WaitQueue {
         (AcquireResult::Acquired, place)
     }
 
-    /// Gives a slot back; nothing happens when the holder holds none.
+    /// Releases a slot; nothing happens if the holder has none.
     pub fn release(&mut self, holder: &Holder) {
         self.held.retain(|holding| holding.holder != *holder);
     }
 
-    /// Joins the line; who is in it keeps the place that he has. Tells whether it was joined.
+    /// Enqueues a ticket, and returns whether it is new. A step that has a ticket keeps it.
     pub fn enqueue(&mut self, place: Ticket) -> bool {
         if self.ticket_of_step(place.run, &place.step).is_some() {
             return false;
@@ -75,7 +75,7 @@ impl WaitQueue {
         self.tickets.insert(place)
     }
 
-    /// Gives up the place of this step, or all of the run's.
+    /// Removes the ticket of this step, or all tickets of the run.
     pub fn dequeue(&mut self, run: RunId, step: Option<&StepId>) {
         let Some(mut places) = self.of_run.remove(&run) else { return };
         places.retain(|place| {
@@ -90,27 +90,27 @@ impl WaitQueue {
         }
     }
 
-    /// Those who wait, first to last.
+    /// Returns the tickets, first to last.
     pub fn places(&self) -> impl Iterator<Item = &Ticket> {
         self.tickets.iter()
     }
 
-    /// How many wait.
+    /// Returns the number of tickets.
     pub fn len(&self) -> usize {
         self.tickets.len()
     }
 
-    /// Whether nobody waits.
+    /// Returns whether there is no ticket.
     pub fn is_empty(&self) -> bool {
         self.tickets.is_empty()
     }
 
-    /// Those who hold a slot, dead leases included.
+    /// Returns the slots held, including those with an ended lease.
     pub fn holders(&self) -> &[HeldSlot] {
         &self.held
     }
 
-    /// The place of this step, or the first of all that the run has.
+    /// Returns the ticket of this step, or the run's first ticket.
     pub fn ticket(&self, run: RunId, step: Option<&StepId>) -> Option<&Ticket> {
         let places = self.of_run.get(&run)?;
         match step {
@@ -119,17 +119,17 @@ impl WaitQueue {
         }
     }
 
-    /// Where the first of a run's places stands, counted from 0.
+    /// Returns the position of a run's first ticket, counted from 0.
     pub fn position(&self, run: RunId) -> Option<usize> {
         self.ticket(run, None).map(|first| self.tickets.range(..first).count())
     }
 
-    /// Whether nobody holds and nobody waits: then nothing is lost by forgetting it.
+    /// Returns whether there is neither a holder nor a ticket: then nothing is lost by dropping it.
     pub fn is_idle(&self) -> bool {
         self.held.is_empty() && self.tickets.is_empty()
     }
 
-    /// From where somebody asks: a step is not behind the place of its own run's arrival.
+    /// Returns the ticket for an acquisition: a step is not behind the ticket of its own run.
     fn ticket_of(&self, holder: &Holder) -> Option<&Ticket> {
         let places = [self.ticket_of_step(holder.run, &holder.step), self.ticket_of_step(holder.run, ARRIVAL)];
         places.into_iter().flatten().min()

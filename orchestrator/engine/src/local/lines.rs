@@ -1,4 +1,4 @@
-//! The slots and lines of all keys, and how many wait in them together.
+//! The slots and wait queues of all keys, and the number of all tickets.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,25 +9,24 @@ use stepladder_core::slot::{Holder, Limit, Ticket};
 use super::WaitQueue;
 use crate::ports::AcquireResult;
 
-/// Places that were left, with the keys of their lines.
+/// Removed tickets, with the keys of their wait queues.
 pub type LeftTickets = Vec<(Arc<str>, Ticket)>;
 
-/// A [`Line`] for each key that somebody holds a slot of, or waits for.
+/// A [`WaitQueue`] for each key with a holder or a ticket.
 #[derive(Debug, Default)]
 pub struct WaitQueues {
     lines: HashMap<Arc<str>, WaitQueue>,
-    /// Kept beside them: who asks how many wait must not have to visit every key.
+    /// The number of all tickets, so that a query need not visit every key.
     waiting: usize,
 }
 
 impl WaitQueues {
-    /// The line of a key, if anybody is in it.
+    /// Returns the wait queue of a key, if it has a holder or a ticket.
     pub fn get(&self, key: &str) -> Option<&WaitQueue> {
         self.lines.get(key)
     }
 
-    /// Lets a key's line change. It is made when it is not there, and forgotten once nobody is in
-    /// it.
+    /// Changes a key's wait queue. It is created if it is missing, and dropped once it is idle.
     pub fn change<T>(&mut self, key: &Arc<str>, change: impl FnOnce(&mut WaitQueue) -> T) -> T {
         let line = self.lines.entry(key.clone()).or_default();
         let before = line.len();
@@ -39,8 +38,8 @@ impl WaitQueues {
         changed
     }
 
-    /// Takes a slot of each limit, or of none. Gives the places that were left, with their keys; or
-    /// the limits that refuse, and what each says.
+    /// Acquires a slot of each limit, or none. Returns the removed tickets with their keys, or the
+    /// refusing limits with their answers.
     pub fn acquire_all(
         &mut self,
         limits: &[Limit],
@@ -63,7 +62,7 @@ impl WaitQueues {
         Ok(left)
     }
 
-    /// How many places there are, in all lines.
+    /// Returns the number of tickets in all wait queues.
     pub fn waiting(&self) -> usize {
         self.waiting
     }
