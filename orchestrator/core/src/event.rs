@@ -113,7 +113,7 @@ impl NewEvent {
     /// Reads a request's body: one event or an array. One bad event refuses them all.
     ///
     /// # Errors
-    /// [`BadEvent`] with the place and what is wrong there.
+    /// [`EventError`] with the place and what is wrong there.
     pub fn decode_all(body: &[u8]) -> Result<Vec<NewEvent>, EventError> {
         let text = std::str::from_utf8(body)
             .map_err(|e| malformed(format_args!("the body is not UTF-8 at byte {}", e.valid_up_to())))?;

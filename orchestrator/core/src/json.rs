@@ -68,7 +68,7 @@ const RESERVED: &str = "$serde_json::private::";
 /// recursion.
 ///
 /// # Errors
-/// [`Unfit`], with the byte at which it was found.
+/// [`JsonProblem`], with the byte at which it was found.
 pub fn check(text: &str) -> Result<(), JsonProblem> {
     check_within(text, 0)
 }
@@ -76,7 +76,7 @@ pub fn check(text: &str) -> Result<(), JsonProblem> {
 /// The same for a text that lies this many levels deep in another.
 ///
 /// # Errors
-/// [`Unfit`], with the byte of this text at which it was found.
+/// [`JsonProblem`], with the byte of this text at which it was found.
 pub fn check_within(text: &str, levels: usize) -> Result<(), JsonProblem> {
     let (mut depth, mut in_string) = (levels, false);
     let (mut began, mut escapes) = (0, false);

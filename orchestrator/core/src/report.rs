@@ -1,7 +1,7 @@
 //! What code says beside its outcome: lines for people, and what it used of a service that is paid for.
 //!
 //! Both are bounded where they are made. What is deliberately not here: which lines a run has said before; that is its
-//! [state](crate::state::Logs)'s to say.
+//! [state](crate::state::RecordedLogs)'s to say.
 
 use std::fmt;
 use std::sync::Arc;

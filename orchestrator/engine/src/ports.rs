@@ -244,7 +244,7 @@ impl RunStatusFilter {
 #[async_trait]
 pub trait Slots: Send + Sync {
     /// Acquires a slot for `holder` until `lease_until`, if
-    /// [`may_take`](stepladder_core::slot::may_take) allows it. The ticket is that of
+    /// [`may_acquire`](stepladder_core::slot::may_acquire) allows it. The ticket is that of
     /// (`holder.run`, `holder.step`), or else the run's ticket from its creation. Holders with a
     /// lease that has ended at `now` are removed first. A successful call removes the ticket. If
     /// the holder has the slot already, the call extends its lease.

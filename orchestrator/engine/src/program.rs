@@ -38,7 +38,7 @@ pub struct RunHistory {
     /// Which run.
     pub run: RunId,
     /// What the tokens of its signals are sealed with
-    /// ([`Token::new`](stepladder_core::signal::Token::new)).
+    /// ([`CallbackToken::new`](stepladder_core::signal::CallbackToken::new)).
     pub secret: u128,
     /// The handler's attempt, from 1.
     pub attempt: u32,
@@ -60,7 +60,7 @@ pub trait Session: Send {
     /// revealed by itself, in journal order, the handler polled to quiescence in between.
     async fn advance(&mut self) -> PollResult;
 
-    /// Lets these bodies run. They make progress while [`finished`](Self::finished) is awaited.
+    /// Lets these bodies run. They make progress while [`wait_finished`](Self::wait_finished) is awaited.
     fn start_bodies(&mut self, steps: &[StepId]);
 
     /// Waits until a running body has ended, and gives all that have. Empty when the handler moved

@@ -27,7 +27,7 @@ pub(crate) use untyped::{Body, UntypedStep};
 ///
 /// # Errors
 /// The body's error, once its retries are used up, or at once if it is terminal. The error was
-/// recorded: it has a message and a [`code`](Error::code), and is terminal for the function.
+/// recorded: it has a message and a [`code`](crate::Error::code), and is terminal for the function.
 /// Stepladder's own errors have these codes: `undecodable-memo`, `nondeterminism`, `timeout`,
 /// `too-large`, `misplaced-step`, `bad-step` and `bad-step-name`. [`ErrorCode`](crate::ErrorCode)
 /// explains them.

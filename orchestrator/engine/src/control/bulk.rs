@@ -26,7 +26,7 @@ impl Control {
     /// Cancels the runs of a page that have not ended.
     ///
     /// # Errors
-    /// As [`Engine::runs`]; [`EngineError::Store`]: some may be cancelled, and asking again goes on
+    /// As [`Query::runs`](crate::Query::runs); [`EngineError::Store`]: some may be cancelled, and asking again goes on
     /// with the others.
     pub async fn cancel_all(&self, filter: RunFilter, reason: &str) -> Result<BulkResult, EngineError> {
         let page = self.query.runs(RunFilter { live: true, ..filter }).await?;
@@ -46,7 +46,7 @@ impl Control {
     /// Runs those of a page again that have ended.
     ///
     /// # Errors
-    /// As [`Engine::runs`] and [`Engine::rerun`]; where some were begun by then, asking again
+    /// As [`Query::runs`](crate::Query::runs) and [`Control::rerun`]; where some were begun by then, asking again
     /// begins them once more.
     pub async fn rerun_all(&self, filter: RunFilter, how: Rerun) -> Result<BulkResult, EngineError> {
         let page = self.query.runs(filter).await?;

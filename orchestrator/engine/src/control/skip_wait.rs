@@ -33,7 +33,7 @@ impl Control {
     /// steps.
     ///
     /// # Errors
-    /// As [`hasten`](Self::hasten).
+    /// As [`skip_wait`](Self::skip_wait).
     pub async fn skip_handler_wait(&self, run: RunId) -> Result<Status, EngineError> {
         let waits =
             |state: &RunState| Some(SkippableWait { step: None, due: state.handler_retry_at?, cause: WakeCause::Due });

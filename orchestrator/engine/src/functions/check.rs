@@ -30,7 +30,7 @@ pub struct Divergence {
 /// Replays a run's entries, from 0 on, under the code; gives the first place where they part.
 ///
 /// # Errors
-/// [`Corrupt`] when the entries are no journal.
+/// [`CorruptJournal`] when the entries are no journal.
 pub async fn divergence(
     programs: &[Arc<dyn Program>],
     run: RunId,

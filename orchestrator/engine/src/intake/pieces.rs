@@ -3,7 +3,7 @@
 //! stops the request, the caller leaves the rest to a later invocation. So each invocation gets
 //! further, and repeats at most one piece.
 //!
-//! A local server has no deadline: it applies a request at once ([`Engine::ingest`]).
+//! A local server has no deadline: it applies a request at once ([`Intake::ingest`]).
 
 use std::time::Duration;
 
@@ -73,12 +73,12 @@ impl Intake {
         self.in_pieces(events, within, each).await
     }
 
-    /// Accepts events like [`Engine::ingest`], but must answer by a deadline and may leave the rest
+    /// Accepts events like [`Intake::ingest`], but must answer by a deadline and may leave the rest
     /// to a queue. All events are stored before any run is created: a request that fails earlier
     /// has created nothing. `body` is the hash of a request that nothing else identifies.
     ///
     /// # Errors
-    /// Like [`Engine::ingest`].
+    /// Like [`Intake::ingest`].
     pub async fn ingest_by(
         &self,
         events: Vec<NewEvent>,

@@ -25,7 +25,7 @@ pub struct Health {
     /// All timers before this were sent; `None` before the first sweep that sent any.
     pub swept_to: Option<Timestamp>,
     /// Timers of the last and the next few minutes that the sweep's cursor is not past, soonest
-    /// first; [`MOST_TIMERS`] at most.
+    /// first; [`MAX_TIMERS`] at most.
     pub timers: Vec<Timer>,
     /// Whether there are more of them.
     pub more_timers: bool,

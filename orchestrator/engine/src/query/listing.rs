@@ -26,7 +26,7 @@ pub struct RunSearch {
     pub from: Option<RunId>,
     /// Older than this.
     pub before: Option<RunId>,
-    /// At most so many, and never more than [`MOST_LOOKED_AT`].
+    /// At most so many, and never more than [`MAX_ROWS_READ`].
     pub limit: usize,
 }
 
@@ -52,7 +52,7 @@ pub struct RunAtEntry {
 
 impl Query {
     /// Runs, newest first. Reads the journals of those only whose row does not say all: live ones,
-    /// and failed ones for their error. At most [`MOST_LOOKED_AT`] rows a function are looked at; a
+    /// and failed ones for their error. At most [`MAX_ROWS_READ`] rows a function are looked at; a
     /// page may therefore be short, or empty, and still have a cursor.
     ///
     /// # Errors

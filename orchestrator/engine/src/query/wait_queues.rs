@@ -25,7 +25,7 @@ pub struct WaitQueueView {
     pub limit: Limit,
     /// Who holds a slot whose lease is not over.
     pub held: Vec<HeldSlot>,
-    /// The first in line, at most [`MOST_PLACES`].
+    /// The first in line, at most [`MAX_TICKETS`].
     pub line: Vec<Ticket>,
 }
 
