@@ -44,7 +44,8 @@ async fn a_run_begins_when_its_event_says_whatever_is_lost() {
 
 #[tokio::test]
 async fn each_tick_starts_one_run_whatever_is_lost() {
-    let function = Function::new("f", async |ctx: Context, _: Event<Tick>| ctx.step("work", async || Ok(())).await);
+    let function = Function::new("f", async |ctx: Context, _: Event<Tick>| ctx.step("work", async || Ok(())).await)
+        .cron("*/5 * * * *");
     let stage = Stage::new(Sdk::Tells, vec![function]).await;
     let engine = stage.engine();
     // a sweep each minute for so many; what is visible is hopped
