@@ -62,7 +62,7 @@ async fn a_body_that_blocks_its_thread_is_failed_in_its_place_and_its_process_en
         status = blocked.ended() => status,
     };
     assert_eq!(status.code(), Some(1), "{}", blocked.log());
-    assert!(blocked.log().contains("a step blocks its thread past its time-out"), "{}", blocked.log());
+    assert!(blocked.log().contains("a step blocks its thread past its timeout"), "{}", blocked.log());
     let journal = world.journal(run).await;
     let (_, failure) = journal.facts().find(|(name, _)| *name == "StepFailed").expect("written before the end");
     assert_eq!(failure["error"]["code"], "timeout", "{failure}");
