@@ -36,7 +36,7 @@ impl Timers for Aws {
         let shards = (0..TIMER_SHARDS).map(|shard| self.query(ask(shard)));
         let items = try_join_all(shards).await?.concat();
         let mut timers: Vec<_> = items.iter().map(readable).collect();
-        // those that nobody can read come first: they have no time
+        // unreadable timers come first: they have no time
         timers.sort_by_key(|timer| timer.as_ref().ok().map(|timer| timer.due));
         timers.truncate(limit);
         Ok(timers)

@@ -1,7 +1,7 @@
-//! Going on now: a sleep that is cut short, a retry that is not waited for.
+//! Skips a wait: a sleep ends now, or a retry starts now.
 //!
-//! A wake alone would not do it: timers and retries are judged by their time, which the journal
-//! has. So the journal says that somebody moved it, and everything else is as if the time had come.
+//! A wake alone is not enough, because a hop compares the clock with the due time in the journal.
+//! An entry therefore moves the due time to now. Everything after it happens as usual.
 
 use std::sync::Arc;
 use std::time::Duration;

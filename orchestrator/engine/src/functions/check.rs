@@ -4,9 +4,9 @@
 //! for, the handler is shown the outcomes before it, and must ask for the same. No body is run,
 //! nothing is written. What a function returns is not compared: nothing replays what has ended.
 //!
-//! It is strict: a step that is new where a run has been is reported, too. Such a run goes on under
-//! the new code, with the step run late and what is recorded kept; whether that is right, only
-//! somebody who knows the function can say.
+//! The check is strict. It also reports a new step at a point that the run has already passed. Such
+//! a run would continue under the new code, run the step late and keep what is recorded. Whether
+//! that is right depends on the function.
 
 use std::sync::Arc;
 

@@ -139,8 +139,7 @@ fn key(function: &str) -> Arc<str> {
     note_key("paused", function, "")
 }
 
-/// The line of those that wait for a function to be resumed. It has no slots: nobody gets on by
-/// asking.
+/// The wait queue of runs whose function is paused. It has no slots, so no ticket can acquire one.
 pub(crate) fn line(function: &str) -> Limit {
     Limit { key: key(function), slots: 0 }
 }

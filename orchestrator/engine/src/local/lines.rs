@@ -47,8 +47,8 @@ impl WaitQueues {
         lease_until: Timestamp,
         now: Timestamp,
     ) -> Result<LeftTickets, Vec<(usize, AcquireResult)>> {
-        let nobody = WaitQueue::default();
-        let says = |limit: &Limit| self.get(&limit.key).unwrap_or(&nobody).peek(limit.slots, holder, now);
+        let empty = WaitQueue::default();
+        let says = |limit: &Limit| self.get(&limit.key).unwrap_or(&empty).peek(limit.slots, holder, now);
         let refused: Vec<_> =
             limits.iter().map(says).enumerate().filter(|(_, said)| *said != AcquireResult::Acquired).collect();
         if !refused.is_empty() {

@@ -1,4 +1,5 @@
-//! Wakes, visible at their time, invisible once delivered, visible again when nobody acknowledges.
+//! Wakes. Each is visible when it is due, invisible once delivered, and visible again if it is not
+//! acknowledged.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -11,8 +12,7 @@ use crate::ports::{Delivery, Receipt};
 #[derive(Debug, Default)]
 pub struct Messages {
     messages: HashMap<i64, Message>,
-    /// Those whose time has come, and whom nobody has received since. By when they were due, then
-    /// by number: first come, first served.
+    /// Due wakes that were not received yet, by due time and then by number.
     due: BTreeSet<(Timestamp, i64)>,
     /// The others, by when they are visible.
     later: BTreeSet<(Timestamp, i64)>,
@@ -104,8 +104,8 @@ impl Messages {
         first(&self.due).into_iter().chain(first(&self.later)).min()
     }
 
-    /// How many are due at `now` and received by nobody. Each message is moved once for it, whoever
-    /// asks and how often.
+    /// Returns how many wakes are due at `now` and were not received. Each message is moved once,
+    /// however often this is called.
     pub fn due(&mut self, now: Timestamp) -> usize {
         self.come_due(now);
         self.due.len()

@@ -26,7 +26,7 @@ pub struct RunSearch {
     pub from: Option<RunId>,
     /// Older than this.
     pub before: Option<RunId>,
-    /// At most so many, and never more than [`MAX_ROWS_READ`].
+    /// Maximum number of runs; values above [`MAX_ROWS_READ`] count as that.
     pub limit: usize,
 }
 
@@ -160,8 +160,8 @@ impl Query {
         Ok(RunAtEntry { detail, entries, total })
     }
 
-    /// How many entries a run has, for one who knows the first `from`; as many as he knows when
-    /// there is no such run.
+    /// Returns the number of entries of a run. The caller knows the first `from` entries; for an
+    /// unknown run, `from` is returned.
     ///
     /// # Errors
     /// [`EngineError::Store`].
