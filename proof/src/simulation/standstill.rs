@@ -53,6 +53,12 @@ impl Simulation {
     /// Somebody resumes what is paused, and asks again in a second where that is not answered.
     pub(super) fn somebody_resumes(&mut self) {
         let (at, now, function) = (self.one(), self.clock.now(), self.pausable);
+        // a worker that is down takes no request: thousands would all be answered at its return
+        let until = self.processes[at].frozen_until;
+        if until > now {
+            self.paused.set(Some(until));
+            return;
+        }
         self.paused.set(Some(now + Duration::from_secs(1)));
         self.tell(format!("somebody resumes `{function}` at worker {at}"));
         let (engine, paused, pauses) = (self.processes[at].engine.clone(), self.paused.clone(), self.pauses.clone());
