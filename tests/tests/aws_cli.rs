@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stepladder_aws::{Addresses, Aws, Connection, Options};
+use stepladder_aws::{Aws, Connection, Options, QueueAddresses};
 use stepladder_engine::clock::SystemClock;
 use stepladder_tests::aws_json::{AwsJson, REGION, fresh_name};
 use stepladder_tests::ministack::Ministack;
@@ -19,7 +19,7 @@ struct World {
     ministack: Ministack,
     sqs: AwsJson,
     table: String,
-    queues: Addresses,
+    queues: QueueAddresses,
 }
 
 impl World {
@@ -44,7 +44,7 @@ impl World {
             retention: Duration::from_secs(86_400),
             trace: || None,
         };
-        Aws::new(&connection, options).publish(&self.queues).await.expect("the addresses are written");
+        Aws::new(&connection, options).publish_addresses(&self.queues).await.expect("the addresses are written");
     }
 
     /// Runs a command with `--table`: whether it succeeded, and what it wrote.

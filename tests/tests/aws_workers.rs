@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stepladder_aws::Letters;
+use stepladder_aws::DeadLetterQueue;
 use stepladder_core::{RunId, Status};
 use stepladder_engine::RunFilter;
 use stepladder_engine::clock::SystemClock;
@@ -271,12 +271,12 @@ async fn a_dead_letter_that_is_moved_back_moves_its_run() {
     let world = World::start(&[]).await;
     let run = run_without_wake(&world).await;
     let aws = world.aws(Arc::new(SystemClock));
-    let looked = aws.redrive(Letters::Wakes, 10, true).await.expect("the queues answer");
+    let looked = aws.redrive(DeadLetterQueue::Wakes, 10, true).await.expect("the queues answer");
     assert_eq!((looked.moved.len(), looked.left.len()), (0, 1));
     assert_eq!((world.wakes().await, world.dead_wakes().await), (0, 1), "looking moves nothing");
     // who looked keeps it for a minute
     world.stack.advance(Duration::from_secs(60));
-    let redriven = aws.redrive(Letters::Wakes, 10, false).await.expect("the queues answer");
+    let redriven = aws.redrive(DeadLetterQueue::Wakes, 10, false).await.expect("the queues answer");
     assert_eq!((redriven.moved.len(), redriven.left.len()), (1, 0));
     assert_eq!((world.wakes().await, world.dead_wakes().await), (1, 0));
     let _worker = world.worker();

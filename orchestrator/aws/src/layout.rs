@@ -1,46 +1,50 @@
-//! The key layout: every kind of item of the one table, who reads it and how, and what that costs.
+//! The key layout: each kind of item in the table, its readers and its costs.
 //!
-//! The table has the keys `PK` and `SK` (text), a TTL attribute `ttl` (seconds since 1970), and two indexes. Items of
-//! one run share a partition, so that a hop needs one Query. Units are DynamoDB's: a write unit (WRU) a KB, a read unit
-//! (RRU) for 4 KB read strongly, half of one for an eventually consistent read; transactions cost twice as much.
+//! The table has the keys `PK` and `SK` (text), the TTL attribute `ttl` (seconds since 1970), and
+//! two indexes. All items of a run share a partition, so that a hop needs one Query.
+//!
+//! Costs are in DynamoDB's units. A write unit (WRU) writes 1 KB. A read unit (RRU) reads 4 KB
+//! strongly; an eventually consistent read costs half. A transaction costs twice as much.
 //!
 //! | item | `PK` / `SK` | written | read |
 //! | --- | --- | --- | --- |
-//! | journal record | `R#run` / `J#seq` (10 digits) | conditional put, 1 WRU a KB, refused ones too | Query from a number on, strong: 1 RRU for 4 KB |
-//! | part of a value | `B#owner#token` / `i` | put, ≤ 350 KB each, before the item that names it | Query, eventual; strong where the hash does not fit |
-//! | run's row | `R#run` / `M` | when the run starts (in its transaction) and ends: 1 WRU, and 1 for each index | Get; Query of the indexes |
-//! | place, from its run's side | `R#run` / `P#key#step` | beside the place in line | Query of the run's places, strong |
-//! | event | `E#id` / `M` | conditional put, 1 WRU a KB | Get, strong |
-//! | event's runs | `E#id` / `R#run` | in the start's transaction; a put where another event created the run | Query, then the rows in batches of 100 |
-//! | sender's id | `D#hash` / `M` | conditional put: 24 h | Get, strong |
-//! | timer | `T#minute#shard` / `due#run#purpose` | put; in the start's transaction the first watchdog | Query of all 8 shards, strong: 8 RRU at least |
-//! | cursor | `S#sweep` / `M` | conditional put a sweep that sent something | Get, strong |
-//! | holders of slots | `C#key` / `S#shard` | conditional update, 1 WRU to take, 1 to give back | Query of all shards, strong |
-//! | place in line | `Q#key` / `asked#event#run#step` | put and delete, 1 WRU each | Query of the first few, strong |
-//! | who waits for an event, by a field's value | `W#event,field,value` (hashed) / `run#step` | put before the entry, 1 WRU; deleted when it is fulfilled, 1 WRU | Query of a value's partition, strong: 1 RRU an event and field |
-//! | the same, looked at one by one | `W#event#shard` / `run#step` | the same | Query of the 4 shards in turn, strong: 4 RRU an event at least, where anybody waits so |
-//! | note of flow control | `N#key` (hashed) / `M` | conditional put or delete; in the start's transaction where it belongs to one | Get or BatchGet, strong |
-//! | by what events are waited for | `S#waits` / `event#field`, `event#*` (hashed) | conditional put: the first time, and once a week | Query of all, strong: 1 RRU for some 25, at most once a second and process |
-//! | inbox: an event that met a run while it registered | `R#run` / `I#event` | put; deleted by the hop that takes it | Query, strong: 1 RRU, by a hop that was woken for it |
-//! | hours with runs | `S#hours` / `hour` | put, once an hour and process | Query, newest first |
-//! | days with runs | `S#days#function` / `day` | put, once a day, function and process | Query, newest first |
-//! | queues' addresses | `S#queues` / `M` | put by the sweep, when they change | Get, by the command line |
+//! | journal record | `R#run` / `J#seq` (10 digits) | conditional put, 1 WRU per KB, also if it is refused | Query from a number on, strong: 1 RRU per 4 KB |
+//! | part of a value | `B#owner#token` / `i` | put, at most 350 KB each, before the item that names it | Query, eventual; strong if the hash does not match |
+//! | row of a run | `R#run` / `M` | at the creation (in its transaction) and the end: 1 WRU, and 1 per index | Get; Query of the indexes |
+//! | ticket, by run | `R#run` / `P#key#step` | together with the ticket by limit | Query of the run's tickets, strong |
+//! | event | `E#id` / `M` | conditional put, 1 WRU per KB | Get, strong |
+//! | run of an event | `E#id` / `R#run` | in the transaction of the creation; a put if another event created the run | Query, then the rows in batches of 100 |
+//! | external id | `D#hash` / `M` | conditional put, valid for 24 h | Get, strong |
+//! | timer | `T#minute#shard` / `due#run#purpose` | put; the first watchdog in the transaction of the creation | Query of all 8 shards, strong: at least 8 RRU |
+//! | cursor | `S#sweep` / `M` | conditional put by a sweep that sent something | Get, strong |
+//! | holders of slots | `C#key` / `S#shard` | conditional update, 1 WRU to acquire, 1 to release | Query of all shards, strong |
+//! | ticket, by limit | `Q#key` / `asked#event#run#step` | put and delete, 1 WRU each | Query of the first tickets, strong |
+//! | subscription by a field's value | `W#event,field,value` (hashed) / `run#step` | put before the entry, 1 WRU; deleted when it is fulfilled, 1 WRU | Query of a value's partition, strong: 1 RRU per event and field |
+//! | subscription without a field | `W#event#shard` / `run#step` | as above | Query of the 4 shards in turn, strong: at least 4 RRU per event if there is such a subscription |
+//! | flow state | `N#key` (hashed) / `M` | conditional put or delete; in the transaction of the creation if it belongs to one | Get or BatchGet, strong |
+//! | subscribed names and fields | `S#waits` / `event#field`, `event#*` (hashed) | conditional put: the first time, and once a week | Query of all, strong: 1 RRU per about 25, at most once per second and process |
+//! | inbox: an event that arrived during a registration | `R#run` / `I#event` | put; deleted by the hop that delivers it | Query, strong: 1 RRU, by a hop that was woken for it |
+//! | hours with runs | `S#hours` / `hour` | put, once per hour and process | Query, newest first |
+//! | days with runs | `S#days#function` / `day` | put, once per day, function and process | Query, newest first |
+//! | addresses of queues | `S#queues` / `M` | put by the sweep if they change | Get, by the command line tool |
 //!
-//! | index | keys | for |
+//! | index | keys | purpose |
 //! | --- | --- | --- |
 //! | `runs-by-hour` | `hour` = `hour#shard`, `run` | all runs, newest first |
-//! | `runs-by-function` | `day` = `function#day#shard`, `run` | one function's runs, newest first |
+//! | `runs-by-function` | `day` = `function#day#shard`, `run` | the runs of a function, newest first |
 //!
-//! A run's status is an attribute and never a key: a change of an index key would be a delete and a put.
+//! The status of a run is an attribute and never a key: a change of an index key would be a delete
+//! and a put.
 //!
-//! Who waits stays until 7 days after the end of the wait, fulfilled or not, whatever the retention: a stale one is checked
-//! against the journal and deleted when it is met. A signal has no item: its token names the run.
+//! A subscription is kept until 7 days after the end of its wait, whatever the retention. A stale
+//! one is checked against the journal and deleted when an event finds it. A callback token has no
+//! item, because it names the run.
 //!
-//! The step path touches the first row of the first table only: one Query and two puts a step, or one put a step
-//! within budget. No index, no transaction, no counter.
+//! A step uses only the first row of the first table: one Query and two puts, or one put within the
+//! budget. It needs no index, no transaction and no counter.
 //!
-//! Texts that users choose (step names, limit keys) may be longer than a key may be (1,024 bytes of `SK`): keys hold
-//! their hashes, attributes the texts.
+//! Texts that users choose (step names, limit keys) may be longer than a key may be (1,024 bytes of
+//! `SK`). Keys hold their hashes, attributes hold the texts.
 
 use sha2::{Digest, Sha256};
 use stepladder_core::slot::{Limit, Ticket};
@@ -48,21 +52,25 @@ use stepladder_core::waiting::{Field, Subscription, SubscriptionKey};
 use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{EventId, RunId, Timer, Timestamp};
 
-/// Partitions of a minute's timers: each takes 1,000 writes a second.
+/// The number of partitions for the timers of a minute. Each takes 1,000 writes per second.
 pub(crate) const TIMER_SHARDS: u64 = 8;
-/// Partitions of an hour's, and of a day's, runs in the indexes.
-pub(crate) const LISTING_SHARDS: u64 = 4;
-/// Holders in one item: with ids and names it stays near 1 KB, one write unit.
-pub(crate) const HOLDERS: u32 = 16;
 
-/// Partitions of those who wait for an event and are looked at one by one.
+/// The number of partitions in the indexes for the runs of an hour or a day.
+pub(crate) const LISTING_SHARDS: u64 = 4;
+
+/// The maximum number of holders in one item. It keeps the item near 1 KB, which is one write unit.
+pub(crate) const MAX_HOLDERS: u32 = 16;
+
+/// The number of partitions for subscriptions to an event without a field.
 pub(crate) const WAITER_SHARDS: u64 = 4;
 
 /// The index of all runs.
 pub(crate) const BY_HOUR: &str = "runs-by-hour";
-/// The index of each function's runs.
+
+/// The index of the runs of a function.
 pub(crate) const BY_FUNCTION: &str = "runs-by-function";
-/// The sort key of an item that is alone in its kind.
+
+/// The sort key of an item that is alone in its partition or of its kind.
 pub(crate) const MAIN: &str = "M";
 
 /// The two keys of an item.
@@ -86,7 +94,7 @@ pub(crate) fn record(run: RunId, seq: u64) -> Key {
     Key::new(self::run(run), record_sk(seq))
 }
 
-/// Entries are far fewer than 10 digits can number; a larger number sorts behind all.
+/// A journal has far fewer than 10^10 entries. A larger number sorts after all.
 pub(crate) fn record_sk(seq: u64) -> String {
     format!("J#{:010}", seq.min(9_999_999_999))
 }
@@ -111,7 +119,7 @@ pub(crate) fn run_of(event: EventId, run: RunId) -> Key {
     Key::new(format!("E#{event}"), format!("R#{run}"))
 }
 
-pub(crate) fn sender(external_id: &str) -> Key {
+pub(crate) fn external_id(external_id: &str) -> Key {
     Key::new(format!("D#{}", digest(&[external_id.as_bytes()])), MAIN)
 }
 
@@ -146,39 +154,39 @@ pub(crate) fn holders_shard(limit: &Limit, shard: u32) -> Key {
     Key::new(holders(limit), format!("S#{shard:05}"))
 }
 
-pub(crate) fn line(limit: &Limit) -> String {
+pub(crate) fn wait_queue(limit: &Limit) -> String {
     format!("Q#{}", hash_of(limit))
 }
 
-/// Sorts as a line is served.
-pub(crate) fn place_sk(place: &Ticket) -> String {
+/// Sorts in the order of the wait queue.
+pub(crate) fn ticket_sk(place: &Ticket) -> String {
     let asked = place.queued_at.as_millis();
     format!("{asked:015}#{}#{}#{}", place.event, place.run, digest(&[place.step.as_bytes()]))
 }
 
-/// Where a run's places in one line begin.
-pub(crate) fn places_of(limit: &Limit) -> String {
+/// The common prefix of the tickets of a run at a limit.
+pub(crate) fn tickets_prefix(limit: &Limit) -> String {
     format!("P#{}#", hash_of(limit))
 }
 
-pub(crate) fn place_of(limit: &Limit, run: RunId, step: &str) -> Key {
-    Key::new(self::run(run), format!("{}{}", places_of(limit), digest(&[step.as_bytes()])))
+pub(crate) fn ticket_of_run(limit: &Limit, run: RunId, step: &str) -> Key {
+    Key::new(self::run(run), format!("{}{}", tickets_prefix(limit), digest(&[step.as_bytes()])))
 }
 
-pub(crate) fn note(key: &str) -> Key {
+pub(crate) fn flow_state(key: &str) -> Key {
     Key::new(format!("N#{}", digest(&[key.as_bytes()])), MAIN)
 }
 
-/// The partition that tells by what events are waited for.
-pub(crate) const KINDS: &str = "S#waits";
+/// The partition of the subscribed event names and fields.
+pub(crate) const SUBSCRIPTION_INDEX: &str = "S#waits";
 
-/// The item that says that events of a name are waited for so: by this field, or one by one.
-pub(crate) fn kind(waiter: &Subscription) -> Key {
+/// The entry of a subscription in the list of subscribed event names and fields.
+pub(crate) fn index_entry(waiter: &Subscription) -> Key {
     let by = waiter.key.as_ref().map_or_else(|| "*".to_owned(), |field| digest(&[field.path.as_bytes()]));
-    Key::new(KINDS.into(), format!("{}#{by}", digest(&[waiter.event.as_bytes()])))
+    Key::new(SUBSCRIPTION_INDEX.into(), format!("{}#{by}", digest(&[waiter.event.as_bytes()])))
 }
 
-/// The partitions of those who wait in a bucket, in the order in which they are read.
+/// The partitions of the subscriptions in a bucket, in the order in which they are read.
 pub(crate) fn waiters(event: &str, bucket: &SubscriptionKey) -> Vec<String> {
     match bucket {
         Some(Field { path, value }) => {
@@ -191,7 +199,7 @@ pub(crate) fn waiters(event: &str, bucket: &SubscriptionKey) -> Vec<String> {
     }
 }
 
-/// Which of these partitions a run is in.
+/// The index of a run's partition among these.
 pub(crate) fn waiter_shard(bucket: &SubscriptionKey, run: RunId) -> usize {
     if bucket.is_some() { 0 } else { shard(run, WAITER_SHARDS) as usize }
 }
@@ -206,11 +214,11 @@ pub(crate) fn waiter(waiter: &Subscription) -> Key {
     Key::new(partition, waiter_sk(*run, step))
 }
 
-/// Where the events in a run's inbox begin.
-pub(crate) const INBOX: &str = "I#";
+/// The prefix of the events in the inbox of a run.
+pub(crate) const INBOX_PREFIX: &str = "I#";
 
-pub(crate) fn offer(run: RunId, event: EventId) -> Key {
-    Key::new(self::run(run), format!("{INBOX}{event}"))
+pub(crate) fn inbox_event(run: RunId, event: EventId) -> Key {
+    Key::new(self::run(run), format!("{INBOX_PREFIX}{event}"))
 }
 
 pub(crate) fn hour_of(at: Timestamp) -> i64 {
@@ -234,21 +242,21 @@ pub(crate) fn day_shard(function: &str, day: i64, shard: u64) -> String {
 /// The partition that lists the hours with runs.
 pub(crate) const HOURS: &str = "S#hours";
 
-/// The partition that lists the days on which a function had runs.
+/// The partition that lists the days with runs of a function.
 pub(crate) fn days(function: &str) -> String {
     format!("S#days#{function}")
 }
 
-/// The items that list the run's hour and its function's day.
+/// The items that list the hour of a run, and the day for its function.
 pub(crate) fn listed(run: RunId, function: &str) -> [Key; 2] {
     let at = run.time();
     [Key::new(HOURS.into(), format!("{:08}", hour_of(at))), Key::new(days(function), format!("{:06}", day_of(at)))]
 }
 
-/// Which of `n` shards a run belongs to.
+/// Returns the shard of a run, of `n` shards.
 pub(crate) fn shard(run: RunId, n: u64) -> u64 {
     let bytes = run.to_bytes();
-    // the last bytes are of a hash
+    // the last bytes are part of a hash
     u64::from(bytes[15]) % n
 }
 
@@ -256,7 +264,7 @@ fn hash_of(limit: &Limit) -> String {
     digest(&[limit.key.as_bytes()])
 }
 
-/// 128 bits of SHA-256 over length-prefixed parts, as hexadecimal text.
+/// Returns 128 bits of SHA-256 over the length-prefixed parts, as hexadecimal text.
 pub(crate) fn digest(parts: &[&[u8]]) -> String {
     let mut sha = Sha256::new();
     for part in parts {
@@ -276,20 +284,20 @@ mod tests {
     }
 
     #[test]
-    fn keys_stay_below_their_limits_whatever_a_name_holds() {
+    fn keys_stay_within_their_limits_for_any_name() {
         let limit = Limit { key: "k".repeat(5_000).into(), slots: 1 };
-        assert!(place_sk(&place(1, 1)).len() <= 1_024);
-        assert!(place_of(&limit, place(1, 1).run, &"é".repeat(255)).sk.len() <= 1_024);
-        assert!(line(&limit).len() <= 2_048);
+        assert!(ticket_sk(&place(1, 1)).len() <= 1_024);
+        assert!(ticket_of_run(&limit, place(1, 1).run, &"é".repeat(255)).sk.len() <= 1_024);
+        assert!(wait_queue(&limit).len() <= 2_048);
     }
 
     #[test]
-    fn places_sort_by_time_then_by_event() {
-        let mut keys = [place(1_000, 1), place(999, 9), place(1_000, 0)].map(|place| place_sk(&place));
+    fn tickets_sort_by_time_then_by_event() {
+        let mut keys = [place(1_000, 1), place(999, 9), place(1_000, 0)].map(|place| ticket_sk(&place));
         let first = keys[1].clone();
         keys.sort();
         assert_eq!(keys[0], first);
-        assert!(place_sk(&place(999_999, 9)) < place_sk(&place(1_000_000, 0)));
+        assert!(ticket_sk(&place(999_999, 9)) < ticket_sk(&place(1_000_000, 0)));
     }
 
     #[test]

@@ -1,14 +1,16 @@
-//! Journals in DynamoDB, wakes in SQS: what the engine needs of storage and queue, on AWS.
+//! The store and the queue of the engine on AWS: journals in DynamoDB, wakes in SQS.
 //!
-//! [`Aws`] implements the engine's ports over one table ([`layout`](self), every access pattern and its cost) and the
-//! steps queue. Nothing of a commit but its append is conditional on anything, and only starts are transactions: a
-//! commit is carried out in order (later wakes, append, what follows, wakes, acknowledgements) and may stop anywhere
-//! between, as the ports allow.
+//! [`Aws`] implements the engine's ports over one table and the steps queue. `layout.rs` lists each
+//! kind of item, its access pattern and its cost.
 //!
-//! What is deliberately not here: the Lambda roles (the `stepladder` crate), and any decision about runs.
+//! A commit is executed in order: later wakes, append, follow-ups, wakes, acknowledgements. It may
+//! stop at any point in between, as the ports allow. Only its append is conditional. Only the
+//! creation of runs, tickets, and slots of several limits are transactions.
+//!
+//! Not here: the Lambda roles (the `stepladder` crate), and decisions about runs.
 
 mod connect;
-mod fault;
+mod error;
 mod item;
 mod layout;
 mod queue;
@@ -16,57 +18,65 @@ mod store;
 mod table;
 mod value;
 
-use std::sync::{Arc, Mutex};
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use hashlink::LruCache;
+use parking_lot::Mutex;
 use stepladder_core::Timestamp;
 use stepladder_engine::clock::Clock;
 
+use store::subscription_index::SubscriptionIndex;
+
 pub use connect::Connection;
-#[cfg(feature = "people")]
+#[cfg(feature = "profiles")]
 pub use connect::connect;
-pub use queue::address::{Addresses, Dedicated};
+pub use queue::addresses::{DedicatedQueue, QueueAddresses};
+pub use queue::dead_letters::{DeadLetter, DeadLetterContent, DeadLetterQueue, MESSAGE_ID, RedriveReport, SENT_AT};
 pub use queue::events::EventsMessage;
-pub use queue::letters::{DeadLetter, Letters, MESSAGE_ID, Redriven, SENT_AT, What};
 pub use queue::message::decode as decode_wake;
 
-/// Storage and queue on AWS.
+/// The store and the queue on AWS.
 pub struct Aws {
     dynamo: aws_sdk_dynamodb::Client,
     sqs: aws_sdk_sqs::Client,
     table: String,
-    queues: Addresses,
+    queues: QueueAddresses,
     clock: Arc<dyn Clock>,
-    /// For how long items are kept after they were written.
     retention: Duration,
     trace: fn() -> Option<String>,
-    /// Hours and days that this process has listed as having runs.
-    listed: Mutex<std::collections::HashSet<layout::Key>>,
-    /// By what events are waited for, as it was read lately.
-    kinds: Mutex<Option<Arc<store::kinds::Kinds>>>,
-    /// Of that, what this process has waited for others to know.
-    spread: Mutex<std::collections::HashSet<layout::Key>>,
+    /// The hours and days that this process has listed as having runs.
+    listed_periods: Mutex<LruCache<layout::Key, ()>>,
+    /// The list of subscribed event names and fields, as it was last read.
+    subscription_index: Mutex<Option<Arc<SubscriptionIndex>>>,
+    /// The entries of that list for whose propagation this process has waited.
+    propagated: Mutex<HashSet<layout::Key>>,
 }
 
-/// How to use the table and the queues.
+/// Settings of the adapter.
 pub struct Options {
-    /// The table's name.
+    /// The name of the table.
     pub table: String,
-    /// Where wakes go.
-    pub queues: Addresses,
-    /// The time; the system's, but in tests.
+    /// The URLs of the queues.
+    pub queues: QueueAddresses,
+    /// The clock. Tests use a virtual one.
     pub clock: Arc<dyn Clock>,
-    /// How long a run's items are kept after they were written. A run that lives longer has them renewed.
+    /// The time for which items are kept after they were written. Items of a live run are renewed.
     pub retention: Duration,
-    /// The trace header of the current task, passed on with each wake.
+    /// Returns the trace header of the current task, which is passed on with each wake.
     pub trace: fn() -> Option<String>,
 }
 
-/// Kept beyond the retention: deletion by TTL is "within a few days", and clocks differ.
-const MARGIN: Duration = Duration::from_secs(2 * 86_400);
+/// The time for which items are kept beyond the retention, because clocks differ and DynamoDB
+/// deletes by TTL "within a few days".
+const TTL_MARGIN: Duration = Duration::from_secs(2 * 86_400);
+
+/// The maximum number of cached hours and days.
+const MAX_LISTED_PERIODS: usize = 10_000;
 
 impl Aws {
-    /// Over a connection.
+    /// Creates the adapter over a connection.
     pub fn new(connection: &Connection, options: Options) -> Self {
         let Options { table, queues, clock, retention, trace } = options;
         let Connection { dynamo, sqs } = connection.clone();
@@ -78,15 +88,15 @@ impl Aws {
             clock,
             retention,
             trace,
-            listed: Mutex::default(),
-            kinds: Mutex::default(),
-            spread: Mutex::default(),
+            listed_periods: Mutex::new(LruCache::new(MAX_LISTED_PERIODS)),
+            subscription_index: Mutex::default(),
+            propagated: Mutex::default(),
         }
     }
 
-    /// The time to live of an item that is written now: seconds since 1970.
+    /// Returns the `ttl` of an item that is written now, in seconds since 1970.
     fn ttl(&self, now: Timestamp) -> i64 {
-        (now + self.retention + MARGIN).as_millis() / 1_000
+        (now + self.retention + TTL_MARGIN).as_millis() / 1_000
     }
 
     fn now(&self) -> Timestamp {

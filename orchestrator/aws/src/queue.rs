@@ -1,13 +1,16 @@
-//! The queue of wakes on SQS: sending (also for later), receiving, acknowledging.
+//! The queue of wakes on SQS: sends (also with a delay), receives, acknowledges.
 //!
-//! A standard queue: wakes may come twice and in any order, which the engine expects. `MessageGroupId` makes it a fair
-//! queue: one function, or one key of a limit, that sends very much does not make the others wait. In a Lambda function
-//! nothing is received here; the event source mapping does that, and the invocation's answer acknowledges.
+//! It is a standard queue: wakes may arrive twice and in any order, which the engine expects.
+//! `MessageGroupId` makes it a fair queue: a function, or a key of a limit, that sends very many
+//! wakes does not delay the others.
+//!
+//! A Lambda function receives nothing here. Its event source mapping receives, and the response of
+//! the invocation acknowledges.
 
-pub(crate) mod address;
+pub(crate) mod addresses;
+pub(crate) mod dead_letters;
 pub(crate) mod depths;
 pub(crate) mod events;
-pub(crate) mod letters;
 pub(crate) mod message;
 
 use std::collections::BTreeMap;
@@ -23,19 +26,20 @@ use stepladder_core::{EventId, Timestamp, Wake};
 use stepladder_engine::ports::{Delivery, Queue, Receipt, StoreError, StoreResult};
 
 use crate::Aws;
-use crate::fault::{is_passing, part_refused, unavailable};
+use crate::error::{is_transient, part_error, request_error};
 use message::{Envelope, decode, envelope};
 
-/// Entries in one batch.
-const BATCH: usize = 10;
-/// How long a receiver waits for a message: the most that SQS waits.
-const WAIT: i32 = 20;
+/// The maximum number of entries in one batch.
+const MAX_BATCH: usize = 10;
+
+/// The time for which a receiver waits for a message, in seconds: the maximum of SQS.
+const LONG_POLL: i32 = 20;
 
 #[async_trait]
 impl Queue for Aws {
     async fn receive(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>> {
         loop {
-            let received = self.receive_within(max, visibility, WAIT).await?;
+            let received = self.receive_within(max, visibility, LONG_POLL).await?;
             if !received.is_empty() {
                 return Ok(received);
             }
@@ -48,11 +52,11 @@ impl Queue for Aws {
 }
 
 impl Aws {
-    /// What is visible in the steps queue at this moment, at most 10 messages.
+    /// Receives at most 10 wakes that are visible in the steps queue now.
     ///
     /// # Errors
-    /// When the queue does not answer.
-    pub async fn look(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>> {
+    /// Returns an error if the queue does not answer.
+    pub async fn receive_now(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>> {
         self.receive_within(max, visibility, 0).await
     }
 
@@ -64,23 +68,23 @@ impl Aws {
             .sqs
             .receive_message()
             .queue_url(&self.queues.steps)
-            .max_number_of_messages(i32::try_from(max.min(BATCH)).unwrap_or(1))
+            .max_number_of_messages(i32::try_from(max.min(MAX_BATCH)).unwrap_or(1))
             .visibility_timeout(i32::try_from(visibility.as_secs()).unwrap_or(i32::MAX))
             .wait_time_seconds(wait)
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
             .customize()
             .config_override(aws_sdk_sqs::config::Config::builder().timeout_config(timeout));
-        let answer = request.send().await.map_err(|e| unavailable("ReceiveMessage", &e))?;
+        let answer = request.send().await.map_err(|e| request_error("ReceiveMessage", &e))?;
         Ok(answer.messages.unwrap_or_default().into_iter().filter_map(delivery).collect())
     }
 
-    /// Sends wakes, each due at its time; 10 of a queue in one request.
+    /// Sends wakes, each due at its time. A request holds 10 wakes of a queue.
     pub(crate) async fn send(&self, wakes: Vec<(Wake, Timestamp)>, now: Timestamp) -> StoreResult<()> {
         let mut by_queue: BTreeMap<&str, Vec<Envelope>> = BTreeMap::new();
         for (wake, due) in &wakes {
-            by_queue.entry(self.queues.of(&wake.group)).or_default().push(envelope(wake, *due, now)?);
+            by_queue.entry(self.queues.for_group(&wake.group)).or_default().push(envelope(wake, *due, now)?);
         }
-        let batches = by_queue.iter().flat_map(|(queue, all)| all.chunks(BATCH).map(move |batch| (*queue, batch)));
+        let batches = by_queue.iter().flat_map(|(queue, all)| all.chunks(MAX_BATCH).map(move |batch| (*queue, batch)));
         try_join_all(batches.map(|(queue, batch)| self.send_batch(queue, batch))).await.map(drop)
     }
 
@@ -101,7 +105,7 @@ impl Aws {
             if let Some(trace) = trace {
                 request = request.message_system_attributes(MessageSystemAttributeNameForSends::AwsTraceHeader, trace);
             }
-            return request.send().await.map(drop).map_err(|e| unavailable("SendMessage", &e));
+            return request.send().await.map(drop).map_err(|e| request_error("SendMessage", &e));
         }
         let mut left: Vec<usize> = (0..batch.len()).collect();
         let mut round = 0;
@@ -121,11 +125,11 @@ impl Aws {
             });
             let entries = entries.collect::<StoreResult<Vec<_>>>()?;
             let request = self.sqs.send_message_batch().queue_url(queue).set_entries(Some(entries));
-            let answer = request.send().await.map_err(|e| unavailable("SendMessageBatch", &e))?;
-            // a batch may succeed in parts
-            let lasts = |failed: &&BatchResultErrorEntry| failed.sender_fault && !is_passing(&failed.code);
-            if let Some(failed) = answer.failed.iter().find(lasts) {
-                return Err(part_refused("SendMessageBatch", &failed.code, failed.message()));
+            let answer = request.send().await.map_err(|e| request_error("SendMessageBatch", &e))?;
+            // a batch may succeed in part
+            let is_permanent = |failed: &&BatchResultErrorEntry| failed.sender_fault && !is_transient(&failed.code);
+            if let Some(failed) = answer.failed.iter().find(is_permanent) {
+                return Err(part_error("SendMessageBatch", &failed.code, failed.message()));
             }
             left =
                 answer.failed.iter().filter_map(|failed| failed.id.parse().ok()).filter(|i| *i < batch.len()).collect();
@@ -133,8 +137,8 @@ impl Aws {
         Ok(())
     }
 
-    /// Deletes what was received here. A receipt that is out of date (the message was delivered again meanwhile) stands
-    /// for nothing any more.
+    /// Deletes messages that were received here. A receipt is ignored if the message has been
+    /// delivered again since.
     pub(crate) async fn acknowledge(&self, acks: Vec<Receipt>) -> StoreResult<()> {
         let handles: Vec<String> = acks
             .into_iter()
@@ -146,9 +150,9 @@ impl Aws {
         self.delete_messages(&self.queues.steps, &handles).await
     }
 
-    /// Deletes messages that were received from a queue; 10 in one request.
+    /// Deletes messages that were received from a queue. A request holds 10 of them.
     async fn delete_messages(&self, queue: &str, handles: &[String]) -> StoreResult<()> {
-        for batch in handles.chunks(BATCH) {
+        for batch in handles.chunks(MAX_BATCH) {
             let mut left: Vec<usize> = (0..batch.len()).collect();
             let mut round = 0;
             while !left.is_empty() {
@@ -159,7 +163,7 @@ impl Aws {
                 });
                 let entries = entries.collect::<StoreResult<Vec<_>>>()?;
                 let request = self.sqs.delete_message_batch().queue_url(queue).set_entries(Some(entries));
-                let answer = request.send().await.map_err(|e| unavailable("DeleteMessageBatch", &e))?;
+                let answer = request.send().await.map_err(|e| request_error("DeleteMessageBatch", &e))?;
                 let failed = answer.failed.iter().filter(|failed| !failed.sender_fault);
                 left = failed.filter_map(|failed| failed.id.parse().ok()).filter(|i| *i < batch.len()).collect();
             }
@@ -168,13 +172,14 @@ impl Aws {
     }
 }
 
-/// A message that is no wake is left alone: the queue gives it to the dead letters, where a person finds it.
+/// Reads a message. A message that is not a wake is ignored, so that the queue moves it to the dead
+/// letters, where an operator finds it.
 fn delivery(message: Message) -> Option<Delivery> {
     let (body, handle) = (message.body?, message.receipt_handle?);
     let wake = match decode(&body) {
         Ok(wake) => wake,
         Err(error) => {
-            tracing::error!(%error, message = message.message_id, "a message of the steps queue is no wake");
+            tracing::error!(%error, message = message.message_id, "a message of the steps queue is not a wake");
             return None;
         }
     };

@@ -1,15 +1,15 @@
-//! The ports over the table, one file each.
+//! The implementations of the engine's ports, one file each.
 
 mod commits;
 mod events;
 mod holders;
 mod journals;
 mod keep;
-pub(crate) mod kinds;
 mod listings;
 mod notes;
-mod places;
 mod slots;
 mod starts;
+pub(crate) mod subscription_index;
+mod tickets;
 mod timers;
 mod waiters;

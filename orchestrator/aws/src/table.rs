@@ -1,4 +1,5 @@
-//! The few requests that everything is made of, with pages and partial answers followed to their end.
+//! The requests to DynamoDB that everything else uses. They follow pages and partial answers to
+//! their end.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,67 +10,70 @@ use aws_sdk_dynamodb::types::{
 use stepladder_engine::ports::{StoreError, StoreResult};
 
 use crate::Aws;
-use crate::fault::{CONDITION, is_code, unavailable};
+use crate::error::{condition_failed, request_error};
 use crate::item::{Item, keys, text};
 use crate::layout::Key;
 
-/// The item does not exist.
+/// The condition that the item does not exist.
 pub(crate) const IS_NEW: &str = "attribute_not_exists(PK)";
-/// Attribute names that DynamoDB reserves, and what stands for them in expressions.
+
+/// Reserved attribute names, with their aliases in expressions.
 const ALIASES: [(&str, &str); 5] = [("#s", "status"), ("#r", "run"), ("#l", "line"), ("#a", "at"), ("#f", "function")];
-/// Items in one BatchWriteItem.
-const WRITES: usize = 25;
-/// Keys in one BatchGetItem.
-const GETS: usize = 100;
+
+/// The maximum number of items in one BatchWriteItem.
+const MAX_WRITES: usize = 25;
+
+/// The maximum number of keys in one BatchGetItem.
+const MAX_GETS: usize = 100;
 /// How often what a batch left undone is asked for again.
 const ROUNDS: u32 = 8;
 
-/// What became of a conditional put.
+/// The outcome of a conditional put.
 #[derive(Debug)]
-pub(crate) enum Put {
-    /// It is there.
-    Done,
-    /// The condition did not hold: what is there instead.
+pub(crate) enum PutOutcome {
+    /// The item was written.
+    Written,
+    /// The condition failed. This is the existing item, which is empty if there is none.
     Refused(Item),
 }
 
-/// Which items of a partition.
+/// A query of a partition.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ask<'a> {
+pub(crate) struct TableQuery<'a> {
     pub(crate) index: Option<&'static str>,
-    /// The partition's attribute and value.
+    /// The attribute of the partition key, and its value.
     pub(crate) partition: (&'static str, String),
-    /// A condition on the sort key, with `:a` and `:b`.
+    /// A condition on the sort key, and the values of `:a` and `:b`.
     pub(crate) range: Option<(&'static str, Vec<String>)>,
-    /// A filter on attributes, its values and names.
+    /// A filter on attributes, and its values.
     pub(crate) filter: Option<(&'static str, Vec<(&'static str, AttributeValue)>)>,
     pub(crate) strong: bool,
     pub(crate) backward: bool,
-    /// At most so many items.
+    /// The maximum number of items.
     pub(crate) limit: Option<usize>,
     pub(crate) attributes: Option<&'a str>,
 }
 
 impl Aws {
-    /// Writes an item, whatever is there.
+    /// Writes an item, and replaces an existing one.
     pub(crate) async fn put(&self, item: Item) -> StoreResult<()> {
         let request = self.dynamo.put_item().table_name(&self.table).set_item(Some(item));
-        request.send().await.map(drop).map_err(|e| unavailable("PutItem", &e))
+        request.send().await.map(drop).map_err(|e| request_error("PutItem", &e))
     }
 
-    /// Writes an item if there is none, and tells what is there otherwise.
-    pub(crate) async fn put_new(&self, item: Item) -> StoreResult<Put> {
+    /// Writes an item if it does not exist yet.
+    pub(crate) async fn put_new(&self, item: Item) -> StoreResult<PutOutcome> {
         self.put_if(item, IS_NEW, &[], HashMap::new()).await
     }
 
-    /// Writes an item if the condition holds of what is there, and tells what that is otherwise.
+    /// Writes an item if the condition holds for the existing item.
     async fn put_if(
         &self,
         item: Item,
         condition: &str,
         names: &[(&str, &str)],
         values: HashMap<String, AttributeValue>,
-    ) -> StoreResult<Put> {
+    ) -> StoreResult<PutOutcome> {
         let names =
             names.iter().map(|(alias, name)| ((*alias).to_owned(), (*name).to_owned())).collect::<HashMap<_, _>>();
         let key = Key { pk: item_text(&item, "PK"), sk: item_text(&item, "SK") };
@@ -83,77 +87,77 @@ impl Aws {
             .set_expression_attribute_values((!values.is_empty()).then_some(values))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         match request.send().await {
-            Ok(_) => Ok(Put::Done),
-            Err(e) if is_code(&e, CONDITION) => {
+            Ok(_) => Ok(PutOutcome::Written),
+            Err(e) if condition_failed(&e) => {
                 use aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException as Failed;
                 let found = match e.as_service_error() {
                     Some(Failed(failed)) => failed.item().cloned(),
                     Some(_) | None => None,
                 };
                 match found {
-                    Some(found) => Ok(Put::Refused(found)),
-                    None => Ok(Put::Refused(self.get(&key).await?.unwrap_or_default())),
+                    Some(found) => Ok(PutOutcome::Refused(found)),
+                    None => Ok(PutOutcome::Refused(self.get(&key).await?.unwrap_or_default())),
                 }
             }
-            Err(e) => Err(unavailable("PutItem", &e)),
+            Err(e) => Err(request_error("PutItem", &e)),
         }
     }
 
-    /// The same with a condition that names an attribute by an alias, and has one value.
+    /// Writes an item if a condition with one alias and one value holds.
     pub(crate) async fn put_if_named(
         &self,
         item: Item,
         condition: &str,
         (alias, name): (&str, &str),
         (placeholder, value): (&str, AttributeValue),
-    ) -> StoreResult<Put> {
+    ) -> StoreResult<PutOutcome> {
         let values = HashMap::from([(placeholder.to_owned(), value)]);
         self.put_if(item, condition, &[(alias, name)], values).await
     }
 
-    /// The same with a condition that has one value, and names nothing by an alias.
+    /// Writes an item if a condition with one value holds.
     pub(crate) async fn put_if_one(
         &self,
         item: Item,
         condition: &str,
         (placeholder, value): (&str, AttributeValue),
-    ) -> StoreResult<Put> {
+    ) -> StoreResult<PutOutcome> {
         self.put_if(item, condition, &[], HashMap::from([(placeholder.to_owned(), value)])).await
     }
 
     /// Reads an item strongly.
     pub(crate) async fn get(&self, key: &Key) -> StoreResult<Option<Item>> {
         let request = self.dynamo.get_item().table_name(&self.table).set_key(Some(keys(key))).consistent_read(true);
-        request.send().await.map(|answer| answer.item).map_err(|e| unavailable("GetItem", &e))
+        request.send().await.map(|answer| answer.item).map_err(|e| request_error("GetItem", &e))
     }
 
-    /// Removes an item; nothing happens when there is none.
+    /// Deletes an item. Does nothing if there is none.
     pub(crate) async fn delete(&self, key: &Key) -> StoreResult<()> {
         let request = self.dynamo.delete_item().table_name(&self.table).set_key(Some(keys(key)));
-        request.send().await.map(drop).map_err(|e| unavailable("DeleteItem", &e))
+        request.send().await.map(drop).map_err(|e| request_error("DeleteItem", &e))
     }
 
-    /// Items of a partition in order, page by page.
-    pub(crate) async fn query(&self, ask: Ask<'_>) -> StoreResult<Vec<Item>> {
+    /// Returns items of a partition in order, page by page.
+    pub(crate) async fn query(&self, query: TableQuery<'_>) -> StoreResult<Vec<Item>> {
         let mut found = Vec::new();
         let mut from = None;
         loop {
-            let page = self.query_page(&ask, found.len(), from).await?;
+            let page = self.query_page(&query, found.len(), from).await?;
             found.extend(page.items.unwrap_or_default());
             from = page.last_evaluated_key;
-            if from.is_none() || ask.limit.is_some_and(|limit| found.len() >= limit) {
-                found.truncate(ask.limit.unwrap_or(usize::MAX));
+            if from.is_none() || query.limit.is_some_and(|limit| found.len() >= limit) {
+                found.truncate(query.limit.unwrap_or(usize::MAX));
                 return Ok(found);
             }
         }
     }
 
-    /// How many items there are.
-    pub(crate) async fn count(&self, ask: Ask<'_>) -> StoreResult<usize> {
+    /// Returns the number of items.
+    pub(crate) async fn count(&self, query: TableQuery<'_>) -> StoreResult<usize> {
         let (mut count, mut from) = (0, None);
         loop {
-            let request = self.query_request(&ask, 0, from).select(aws_sdk_dynamodb::types::Select::Count);
-            let page = request.send().await.map_err(|e| unavailable("Query", &e))?;
+            let request = self.query_request(&query, 0, from).select(aws_sdk_dynamodb::types::Select::Count);
+            let page = request.send().await.map_err(|e| request_error("Query", &e))?;
             count += usize::try_from(page.count).unwrap_or(0);
             from = page.last_evaluated_key;
             if from.is_none() {
@@ -162,72 +166,74 @@ impl Aws {
         }
     }
 
-    /// A whole partition.
+    /// Returns all items of a partition.
     pub(crate) async fn query_partition(&self, pk: &str, strong: bool) -> StoreResult<Vec<Item>> {
-        self.query(Ask { partition: ("PK", pk.to_owned()), strong, ..Ask::default() }).await
+        self.query(TableQuery { partition: ("PK", pk.to_owned()), strong, ..TableQuery::default() }).await
     }
 
     async fn query_page(
         &self,
-        ask: &Ask<'_>,
+        query: &TableQuery<'_>,
         found: usize,
         from: Option<Item>,
     ) -> StoreResult<aws_sdk_dynamodb::operation::query::QueryOutput> {
-        self.query_request(ask, found, from).send().await.map_err(|e| unavailable("Query", &e))
+        self.query_request(query, found, from).send().await.map_err(|e| request_error("Query", &e))
     }
 
     fn query_request(
         &self,
-        ask: &Ask<'_>,
+        query: &TableQuery<'_>,
         found: usize,
         from: Option<Item>,
     ) -> aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder {
-        let (name, value) = &ask.partition;
+        let (name, value) = &query.partition;
         let mut condition = "#p = :p".to_owned();
         let mut request = self
             .dynamo
             .query()
             .table_name(&self.table)
-            .set_index_name(ask.index.map(str::to_owned))
+            .set_index_name(query.index.map(str::to_owned))
             .expression_attribute_names("#p", *name)
             .expression_attribute_values(":p", text(value))
-            .scan_index_forward(!ask.backward)
-            .set_consistent_read(ask.strong.then_some(true))
+            .scan_index_forward(!query.backward)
+            .set_consistent_read(query.strong.then_some(true))
             .set_exclusive_start_key(from);
-        if let Some((range, bounds)) = &ask.range {
+        if let Some((range, bounds)) = &query.range {
             condition.push_str(" AND ");
             condition.push_str(range);
             for (name, bound) in [":a", ":b"].into_iter().zip(bounds) {
                 request = request.expression_attribute_values(name, text(bound));
             }
         }
-        if let Some((filter, values)) = &ask.filter {
+        if let Some((filter, values)) = &query.filter {
             request = request.filter_expression(*filter);
             for (name, value) in values {
                 request = request.expression_attribute_values(*name, value.clone());
             }
         }
-        if let Some(attributes) = ask.attributes {
+        if let Some(attributes) = query.attributes {
             request = request.projection_expression(attributes);
         }
         let used = |alias: &str| {
-            let range = ask.range.as_ref().is_some_and(|(range, _)| range.contains(alias));
-            let filter = ask.filter.as_ref().is_some_and(|(filter, _)| filter.contains(alias));
-            range || filter || ask.attributes.is_some_and(|attributes| attributes.contains(alias))
+            let range = query.range.as_ref().is_some_and(|(range, _)| range.contains(alias));
+            let filter = query.filter.as_ref().is_some_and(|(filter, _)| filter.contains(alias));
+            range || filter || query.attributes.is_some_and(|attributes| attributes.contains(alias))
         };
         for (alias, name) in ALIASES.into_iter().filter(|(alias, _)| used(alias)) {
             request = request.expression_attribute_names(alias, name);
         }
-        // a limit counts before the filter: a page of what is asked for, and more where the filter leaves few
-        let limit = ask.limit.map(|limit| if ask.filter.is_some() { limit.max(100) } else { limit - found.min(limit) });
+        // the limit applies before the filter, so a filter that drops many items needs a larger
+        // page
+        let limit =
+            query.limit.map(|limit| if query.filter.is_some() { limit.max(100) } else { limit - found.min(limit) });
         request.key_condition_expression(condition).set_limit(limit.and_then(|limit| i32::try_from(limit).ok()))
     }
 
-    /// Reads many items strongly; those that are not there are left out. What the service leaves undone is asked for
-    /// again.
+    /// Reads many items strongly, and leaves out those that do not exist. Keys that the service did
+    /// not process are requested again.
     pub(crate) async fn get_many(&self, wanted: Vec<Key>) -> StoreResult<Vec<Item>> {
         let mut found = Vec::new();
-        for chunk in wanted.chunks(GETS) {
+        for chunk in wanted.chunks(MAX_GETS) {
             let mut left: Vec<Item> = chunk.iter().map(keys).collect();
             let mut round = 0;
             while !left.is_empty() {
@@ -238,7 +244,7 @@ impl Aws {
                     .build()
                     .map_err(|e| StoreError::Unreadable(e.to_string()))?;
                 let request = self.dynamo.batch_get_item().request_items(&self.table, asked);
-                let answer = request.send().await.map_err(|e| unavailable("BatchGetItem", &e))?;
+                let answer = request.send().await.map_err(|e| request_error("BatchGetItem", &e))?;
                 found.extend(answer.responses.unwrap_or_default().into_values().flatten());
                 left.extend(answer.unprocessed_keys.unwrap_or_default().into_values().flat_map(|left| left.keys));
             }
@@ -246,7 +252,7 @@ impl Aws {
         Ok(found)
     }
 
-    /// Writes many items, in no order. What the service leaves undone is sent again.
+    /// Writes many items, in any order. Items that the service did not process are sent again.
     pub(crate) async fn put_many(&self, items: Vec<Item>) -> StoreResult<()> {
         let put = |item| {
             PutRequest::builder()
@@ -262,13 +268,13 @@ impl Aws {
         writes: Result<Vec<WriteRequest>, aws_sdk_dynamodb::error::BuildError>,
     ) -> StoreResult<()> {
         let writes = writes.map_err(|e| StoreError::Unreadable(e.to_string()))?;
-        for chunk in writes.chunks(WRITES) {
+        for chunk in writes.chunks(MAX_WRITES) {
             let mut left = chunk.to_vec();
             let mut round = 0;
             while !left.is_empty() {
                 self.pause(&mut round, "BatchWriteItem", left.len()).await?;
                 let request = self.dynamo.batch_write_item().request_items(&self.table, std::mem::take(&mut left));
-                let answer = request.send().await.map_err(|e| unavailable("BatchWriteItem", &e))?;
+                let answer = request.send().await.map_err(|e| request_error("BatchWriteItem", &e))?;
                 left.extend(answer.unprocessed_items.unwrap_or_default().into_values().flatten());
             }
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stepladder_aws::{Addresses, Aws, Connection, Options};
+use stepladder_aws::{Aws, Connection, Options, QueueAddresses};
 use stepladder_core::journal::{Fact, NewRun, Origin, Record};
 use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{EventId, NewEvent, RunId, RunRow, Timer, Timestamp, Wake, WakeCause};
@@ -39,7 +39,7 @@ fn error(code: &str, reasons: &Value) -> ResponseTemplate {
 }
 
 fn aws(server: &MockServer) -> Aws {
-    let queues = Addresses {
+    let queues = QueueAddresses {
         steps: format!("{}/steps", server.uri()),
         events: None,
         steps_dead_letters: None,

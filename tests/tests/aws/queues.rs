@@ -1,18 +1,18 @@
 //! Queues as `template.yaml` makes them, on an emulator.
 
-use stepladder_aws::{Addresses, Connection};
+use stepladder_aws::{Connection, QueueAddresses};
 
 /// The queues that go with a table of this name.
-pub(crate) async fn create(connection: &Connection, name: &str) -> Addresses {
+pub(crate) async fn create(connection: &Connection, name: &str) -> QueueAddresses {
     let queue = async |kind: &str| {
         let made = connection.sqs().create_queue().queue_name(format!("{name}-{kind}")).send().await.expect("a queue");
         made.queue_url.expect("a queue has a URL")
     };
-    Addresses {
+    QueueAddresses {
         steps: queue("steps").await,
         events: Some(queue("events").await),
         steps_dead_letters: Some(queue("steps-dead").await),
         events_dead_letters: Some(queue("events-dead").await),
-        ..Addresses::default()
+        ..QueueAddresses::default()
     }
 }

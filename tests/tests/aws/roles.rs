@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
-use stepladder_aws::{Addresses, Aws, Connection, Options};
+use stepladder_aws::{Aws, Connection, Options, QueueAddresses};
 use stepladder_core::RunId;
 use stepladder_engine::clock::{Clock, SystemClock};
 use stepladder_engine::view::RunSummary;
@@ -41,7 +41,7 @@ pub(crate) struct World {
     connection: Connection,
     dynamo: String,
     table: String,
-    queues: Addresses,
+    queues: QueueAddresses,
     workers: LambdaApi,
     ingests: LambdaApi,
     fronts: LambdaApi,
@@ -82,12 +82,12 @@ impl World {
         table::create(connection.dynamo(), &name).await;
         let (steps, steps_dead_letters) = queue(&stack, &format!("{name}-steps")).await;
         let (events, events_dead_letters) = queue(&stack, &format!("{name}-events")).await;
-        let queues = Addresses {
+        let queues = QueueAddresses {
             steps,
             events: Some(events),
             steps_dead_letters: Some(steps_dead_letters),
             events_dead_letters: Some(events_dead_letters),
-            ..Addresses::default()
+            ..QueueAddresses::default()
         };
         Self {
             stack,

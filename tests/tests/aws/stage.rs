@@ -13,7 +13,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::config::Credentials;
 use stepladder::Function;
-use stepladder_aws::{Addresses, Aws, Connection, Options};
+use stepladder_aws::{Aws, Connection, Options, QueueAddresses};
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::{EventId, NewEvent, RunId, Timestamp};
 use stepladder_engine::clock::Clock;
@@ -52,7 +52,7 @@ pub(crate) struct Stage {
     /// To see and change the table without being seen.
     pub(crate) direct: Connection,
     pub(crate) table: String,
-    queues: Addresses,
+    queues: QueueAddresses,
     /// The adapter under test.
     pub(crate) aws: Arc<Aws>,
     /// The same places, past the wire: where Lambda receives and deletes messages.
@@ -135,7 +135,7 @@ impl Stage {
 
     /// What is visible in the queue now, in the order in which it was sent.
     pub(crate) async fn look(&self) -> Vec<Delivery> {
-        self.lambda.look(10, self.config.visibility()).await.expect("the queue answers")
+        self.lambda.receive_now(10, self.config.visibility()).await.expect("the queue answers")
     }
 
     /// One invocation for one message. What Lambda does: an answer without an error deletes the message.
@@ -258,7 +258,7 @@ impl Stage {
     }
 }
 
-fn options(table: &str, queues: &Addresses, clock: &Arc<VirtualClock>) -> Options {
+fn options(table: &str, queues: &QueueAddresses, clock: &Arc<VirtualClock>) -> Options {
     let (table, queues, clock) = (table.to_owned(), queues.clone(), clock.clone());
     Options { table, queues, clock, retention: RETENTION, trace: || None }
 }

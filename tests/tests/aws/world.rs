@@ -43,7 +43,7 @@ pub(crate) async fn subject(tables: Tables) -> Subject {
         .keeping(ministack)
         .looking(move |max, visibility| {
             let aws = look.clone();
-            async move { aws.look(max, visibility).await }
+            async move { aws.receive_now(max, visibility).await }
         })
         .following_time(move || {
             let now = clock_there.now().as_millis();

@@ -4,7 +4,7 @@ use clap::Args;
 use owo_colors::OwoColorize;
 use serde::Serialize;
 use stepladder_api::Data;
-use stepladder_aws::{DeadLetter, Letters, What};
+use stepladder_aws::{DeadLetter, DeadLetterContent, DeadLetterQueue};
 use stepladder_core::Timestamp;
 
 use super::OutputArgs;
@@ -66,7 +66,7 @@ pub(crate) async fn execute(args: RedriveArgs) -> CommandResult {
     if published.is_none() {
         return Err(here::queues_unknown(&args.table));
     }
-    let queues = [(Letters::Wakes, "steps", !args.events), (Letters::Events, "events", !args.steps)];
+    let queues = [(DeadLetterQueue::Wakes, "steps", !args.events), (DeadLetterQueue::Events, "events", !args.steps)];
     let (mut found, mut moved) = (Vec::new(), 0);
     for (letters, queue, _) in queues.into_iter().filter(|(_, _, wanted)| *wanted) {
         let redriven = aws.redrive(letters, args.limit as usize, args.look).await.map_err(Stop::problem)?;
@@ -101,13 +101,13 @@ fn line<'a>((queue, moved, letter): &'a (&'static str, bool, DeadLetter)) -> Lin
         events: None,
         unreadable: None,
     };
-    match &letter.what {
-        What::Wake(wake) => {
+    match &letter.content {
+        DeadLetterContent::Wake(wake) => {
             line.run = Some(wake.run.to_string());
             line.cause = Some(format!("{:?}", wake.cause));
         }
-        What::Events(names) => line.events = Some(names),
-        What::Unreadable(beginning) => line.unreadable = Some(beginning),
+        DeadLetterContent::Events(names) => line.events = Some(names),
+        DeadLetterContent::Unreadable(beginning) => line.unreadable = Some(beginning),
     }
     line
 }
@@ -115,10 +115,10 @@ fn line<'a>((queue, moved, letter): &'a (&'static str, bool, DeadLetter)) -> Lin
 fn listing(found: &[(&'static str, bool, DeadLetter)], now: Timestamp) -> Table {
     let mut table = Table::new(["QUEUE", "WHAT", "SENT", ""]);
     for (queue, moved, letter) in found {
-        let what = match &letter.what {
-            What::Wake(wake) => format!("wake of run {} ({:?})", wake.run, wake.cause),
-            What::Events(names) => format!("event {}", names.join(", ")),
-            What::Unreadable(beginning) => format!("unreadable: {beginning}"),
+        let what = match &letter.content {
+            DeadLetterContent::Wake(wake) => format!("wake of run {} ({:?})", wake.run, wake.cause),
+            DeadLetterContent::Events(names) => format!("event {}", names.join(", ")),
+            DeadLetterContent::Unreadable(beginning) => format!("unreadable: {beginning}"),
         };
         table.row([
             (*queue).to_owned(),
@@ -139,11 +139,11 @@ mod tests {
         let wake =
             serde_json::from_str(r#"{"run":"01KAVZ9Y3M0000000000000001","cause":"Next","group":"hello"}"#).unwrap();
         let at = Timestamp::from_millis(1_767_225_600_000);
-        let letter = |what| DeadLetter { what, sent_at: Some(at), message: "m".into() };
+        let letter = |content| DeadLetter { content, sent_at: Some(at), message: "m".into() };
         let found = [
-            ("steps", true, letter(What::Wake(wake))),
-            ("events", true, letter(What::Events(vec!["a/b".into(), "c".into()]))),
-            ("events", false, letter(What::Unreadable("<xml>\n".into()))),
+            ("steps", true, letter(DeadLetterContent::Wake(wake))),
+            ("events", true, letter(DeadLetterContent::Events(vec!["a/b".into(), "c".into()]))),
+            ("events", false, letter(DeadLetterContent::Unreadable("<xml>\n".into()))),
         ];
         let text = listing(&found, Timestamp::from_millis(1_767_225_660_000)).to_string();
         let plain: Vec<_> = console::strip_ansi_codes(&text).lines().skip(1).map(str::to_owned).collect();

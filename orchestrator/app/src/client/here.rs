@@ -4,7 +4,7 @@
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use reqwest::RequestBuilder;
-use stepladder_aws::{Addresses, Aws};
+use stepladder_aws::{Aws, QueueAddresses};
 use stepladder_engine::clock::SystemClock;
 use stepladder_engine::{Config, Engine};
 use tower::ServiceExt;
@@ -30,7 +30,7 @@ pub(super) async fn answer(router: Router, request: RequestBuilder) -> Result<An
 }
 
 /// Opens a table, with the queues that an item of the table names.
-pub(crate) async fn open(table: &str) -> Result<(Aws, Option<Addresses>), Stop> {
+pub(crate) async fn open(table: &str) -> Result<(Aws, Option<QueueAddresses>), Stop> {
     let connection = stepladder_aws::connect().await;
     let over = |queues| {
         let clock = std::sync::Arc::new(SystemClock);
@@ -38,7 +38,7 @@ pub(crate) async fn open(table: &str) -> Result<(Aws, Option<Addresses>), Stop> 
             stepladder_aws::Options { table: table.to_owned(), queues, clock, retention: RETENTION, trace: || None };
         Aws::new(&connection, options)
     };
-    let published = over(Addresses::default()).published().await.map_err(|e| {
+    let published = over(QueueAddresses::default()).read_addresses().await.map_err(|e| {
         Stop::problem(format!(
             "the table `{table}` cannot be read: {e}; are AWS_REGION (or AWS_PROFILE) and credentials set?"
         ))

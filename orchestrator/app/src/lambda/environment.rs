@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use stepladder_aws::Addresses;
+use stepladder_aws::QueueAddresses;
 use stepladder_engine::Pace;
 
 /// The role of a process.
@@ -35,7 +35,7 @@ impl fmt::Display for Role {
 pub(crate) struct Settings {
     pub(crate) role: Role,
     pub(crate) table: String,
-    pub(crate) queues: Addresses,
+    pub(crate) queues: QueueAddresses,
     pub(crate) stack: String,
     pub(crate) pace: Option<Pace>,
     pub(crate) worker_timeout: Duration,
@@ -85,7 +85,7 @@ impl Settings {
         let settings = Self {
             role,
             table: required("STEPLADDER_TABLE")?,
-            queues: Addresses {
+            queues: QueueAddresses {
                 steps: required("STEPLADDER_STEPS_QUEUE_URL")?,
                 events: optional("STEPLADDER_EVENTS_QUEUE_URL"),
                 steps_dead_letters: optional("STEPLADDER_STEPS_DEAD_LETTERS_URL"),
@@ -126,7 +126,7 @@ impl Settings {
         Self {
             role: Role::Worker,
             table: String::new(),
-            queues: Addresses::default(),
+            queues: QueueAddresses::default(),
             stack: std::env::var("STEPLADDER_STACK").unwrap_or_default(),
             pace: None,
             worker_timeout: WORKER_TIMEOUT,

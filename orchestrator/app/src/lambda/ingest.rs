@@ -34,7 +34,7 @@ async fn process_message(process: Arc<Process>, record: SqsMessage, deadline: Ti
     // a message that failed before is ingested event by event
     let piece = if records::receives(&record) > 1 { 1 } else { PIECE };
     let within = TimeLimit { deadline, piece };
-    match EventsMessage::read(record.body.as_deref().unwrap_or_default()).inspect_err(|bad| unreadable(bad))? {
+    match EventsMessage::parse(record.body.as_deref().unwrap_or_default()).inspect_err(|bad| unreadable(bad))? {
         EventsMessage::Stored(events) => {
             let progress = process.engine.intake().apply_pieces(&events, within).await;
             let left = events[progress.applied..].to_vec();

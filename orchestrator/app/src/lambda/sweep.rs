@@ -25,7 +25,7 @@ async fn sweep(process: Arc<Process>, published: Arc<AtomicBool>) -> Result<(), 
     Activity::SweepCompleted { timers: swept.timers, watched: swept.watched }.emit();
     // once a process: addresses change only with a deployment, which starts new processes
     if !published.load(Ordering::Relaxed) {
-        process.aws.publish(&process.settings.queues).await.inspect_err(reported)?;
+        process.aws.publish_addresses(&process.settings.queues).await.inspect_err(reported)?;
         published.store(true, Ordering::Relaxed);
     }
     Ok(())

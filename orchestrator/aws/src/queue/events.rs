@@ -1,5 +1,6 @@
-//! Messages on the events queue that carry what an invocation left undone. Their bodies say under which ids their events
-//! are known, so that a delivery, a repetition and a dead letter that is moved back are about the same events.
+//! Messages on the events queue for work that an invocation left undone. The body has the ids of
+//! the events. So a delivery, a repetition and a dead letter that is moved back concern the same
+//! events.
 
 use std::time::Duration;
 
@@ -8,28 +9,29 @@ use serde_json::value::RawValue;
 use stepladder_core::{EventId, Timestamp};
 use stepladder_engine::ports::{StoreError, StoreResult};
 
-use super::message::group;
+use super::message::group_id;
 use crate::Aws;
-use crate::fault::unavailable;
+use crate::error::request_error;
 
-/// Bytes of events in one message: SQS takes 1 MiB, and the frame of the rest needs a few of them.
-const MESSAGE_BYTES: usize = 1_000_000;
+/// The maximum length of the events in one message, in bytes. SQS accepts 1 MiB with the other
+/// fields.
+const MAX_EVENTS_BYTES: usize = 1_000_000;
 
-/// What a message of the events queue holds.
+/// The content of a message of the events queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventsMessage<'a> {
-    /// Events as their sender wrote them: one, or an array.
+    /// Events in the form in which they were sent: one event, or an array.
     Sent(&'a str),
-    /// The rest of another message.
+    /// The rest of a larger request.
     Rest {
-        /// The id of its first event; those of the others follow it.
+        /// The id of the first event. The ids of the other events follow it.
         first: EventId,
-        /// When all of them were received.
+        /// The time at which the request was received.
         received_at: Timestamp,
         /// A JSON array of events.
         events: String,
     },
-    /// Events that are stored and not applied yet.
+    /// Events that are stored but not applied yet.
     Stored(Vec<EventId>),
 }
 
@@ -51,19 +53,19 @@ struct Stored {
 }
 
 impl<'a> EventsMessage<'a> {
-    /// Reads a message's body. Whether the events in it can be accepted is not looked at.
+    /// Parses the body of a message. It does not check whether the events can be accepted.
     ///
     /// # Errors
-    /// When it begins as one of ours and goes on otherwise; says where.
-    pub fn read(body: &'a str) -> Result<Self, String> {
-        let bad = |e: serde_json::Error| format!("not a message of Stepladder: {e}");
+    /// Returns a sentence if the body starts like a message of Stepladder but is not one.
+    pub fn parse(body: &'a str) -> Result<Self, String> {
+        let invalid = |e: serde_json::Error| format!("not a message of Stepladder: {e}");
         if body.starts_with(r#"{"stepladder/rest""#) {
-            let Rest { first, received_at, events } = serde_json::from_str(body).map_err(bad)?;
-            let events = serde_json::to_string(&events).map_err(bad)?;
+            let Rest { first, received_at, events } = serde_json::from_str(body).map_err(invalid)?;
+            let events = serde_json::to_string(&events).map_err(invalid)?;
             return Ok(Self::Rest { first, received_at, events });
         }
         if body.starts_with(r#"{"stepladder/stored""#) {
-            let Stored { events } = serde_json::from_str(body).map_err(bad)?;
+            let Stored { events } = serde_json::from_str(body).map_err(invalid)?;
             return Ok(Self::Stored(events));
         }
         Ok(Self::Sent(body))
@@ -71,10 +73,11 @@ impl<'a> EventsMessage<'a> {
 }
 
 impl Aws {
-    /// Sends the rest of a request, as messages of its own: these events, of which the first one has this id.
+    /// Sends the rest of a request as messages. `first` is the id of the first of these events.
     ///
     /// # Errors
-    /// When the queue does not take them all. Some may be sent; sending them again harms nothing.
+    /// Returns an error if the queue does not accept all messages. Some may be sent; it is harmless
+    /// to send them again.
     pub async fn send_rest(
         &self,
         mut events: &[&RawValue],
@@ -84,11 +87,11 @@ impl Aws {
     ) -> StoreResult<()> {
         while !events.is_empty() {
             let mut bytes = 0;
-            let fits = events.iter().take_while(|event| {
+            let fitting = events.iter().take_while(|event| {
                 bytes += event.get().len() + 1;
-                bytes <= MESSAGE_BYTES
+                bytes <= MAX_EVENTS_BYTES
             });
-            let n = fits.count().max(1);
+            let n = fitting.count().max(1);
             let rest = Rest { first, received_at, events: events[..n].to_vec() };
             self.send_events(&rest, delay).await?;
             events = &events[n..];
@@ -97,10 +100,10 @@ impl Aws {
         Ok(())
     }
 
-    /// Leaves stored events to a message, which applies them after the delay.
+    /// Sends a message that applies stored events after the delay.
     ///
     /// # Errors
-    /// When the queue does not take it.
+    /// Returns an error if the queue does not accept the message.
     pub async fn send_stored(&self, events: Vec<EventId>, delay: Duration) -> StoreResult<()> {
         self.send_events(&Stored { events }, delay).await
     }
@@ -110,9 +113,9 @@ impl Aws {
             return Err(StoreError::Unreadable("STEPLADDER_EVENTS_QUEUE_URL is not set; template.yaml sets it".into()));
         };
         let body = serde_json::to_string(body).map_err(|e| StoreError::Unreadable(e.to_string()))?;
-        let request = self.sqs.send_message().queue_url(queue).message_body(body).message_group_id(group("rest"));
+        let request = self.sqs.send_message().queue_url(queue).message_body(body).message_group_id(group_id("rest"));
         let request = request.delay_seconds(i32::try_from(delay.as_secs()).unwrap_or(900));
-        request.send().await.map(drop).map_err(|e| unavailable("SendMessage", &e))
+        request.send().await.map(drop).map_err(|e| request_error("SendMessage", &e))
     }
 }
 
@@ -121,28 +124,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_left_is_read_as_it_was_written() {
+    fn messages_are_parsed_as_they_were_written() {
         let first = EventId::new(Timestamp::from_millis(5), 7);
         let raw = [r#"{"name":"a","data":{"n":1.50}}"#, r#"{"name":"b"}"#]
             .map(|text| RawValue::from_string(text.into()).unwrap());
         let events = raw.iter().map(|raw| &**raw).collect();
         let body = serde_json::to_string(&Rest { first, received_at: Timestamp::from_millis(9), events }).unwrap();
-        let EventsMessage::Rest { first: id, received_at, events } = EventsMessage::read(&body).unwrap() else {
+        let EventsMessage::Rest { first: id, received_at, events } = EventsMessage::parse(&body).unwrap() else {
             panic!("{body}")
         };
         assert_eq!((id, received_at.as_millis()), (first, 9));
         assert_eq!(events, r#"[{"name":"a","data":{"n":1.50}},{"name":"b"}]"#);
         let body = serde_json::to_string(&Stored { events: vec![first] }).unwrap();
-        assert_eq!(EventsMessage::read(&body), Ok(EventsMessage::Stored(vec![first])));
+        assert_eq!(EventsMessage::parse(&body), Ok(EventsMessage::Stored(vec![first])));
     }
 
     #[test]
-    fn what_a_sender_wrote_is_left_as_it_is() {
+    fn a_body_that_is_not_ours_is_an_event_of_a_sender() {
         for body in [r#"{"name":"a"}"#, "[]", "nonsense", ""] {
-            assert_eq!(EventsMessage::read(body), Ok(EventsMessage::Sent(body)));
+            assert_eq!(EventsMessage::parse(body), Ok(EventsMessage::Sent(body)));
         }
         for body in [r#"{"stepladder/rest":"x"}"#, r#"{"stepladder/stored":["x"]}"#, r#"{"stepladder/stored""#] {
-            assert!(EventsMessage::read(body).unwrap_err().starts_with("not a message of Stepladder"));
+            assert!(EventsMessage::parse(body).unwrap_err().starts_with("not a message of Stepladder"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Accepted events, and the ids that their senders gave them.
+//! Received events, and their deduplication by external id.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,13 +10,13 @@ use stepladder_core::{Event, EventId, Timestamp};
 use stepladder_engine::ports::{Events, StoreError, StoreResult};
 
 use crate::Aws;
-use crate::item::{Item, Read, item, number, text};
+use crate::item::{Item, ReadItem, item, number, text};
 use crate::layout;
-use crate::table::Put;
+use crate::table::PutOutcome;
 use crate::value::pack;
 
-/// How many events are stored side by side.
-const AT_ONCE: usize = 32;
+/// The maximum number of events that are stored concurrently.
+const CONCURRENCY: usize = 32;
 
 #[async_trait]
 impl Events for Aws {
@@ -26,11 +26,11 @@ impl Events for Aws {
             .map(|group| async move {
                 let mut stored = Vec::with_capacity(group.len());
                 for (i, event) in group {
-                    stored.push((i, self.accept_one(event, now).await?));
+                    stored.push((i, self.store_event(event, now).await?));
                 }
                 Ok::<_, StoreError>(stored)
             })
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(CONCURRENCY)
             .try_collect()
             .await?;
         let mut stored = stored.concat();
@@ -47,40 +47,40 @@ impl Events for Aws {
     }
 
     async fn resolve(&self, external_id: &str) -> StoreResult<Option<EventId>> {
-        self.get(&layout::sender(external_id)).await?.map(|item| item.event("id")).transpose()
+        self.get(&layout::external_id(external_id)).await?.map(|item| item.event("id")).transpose()
     }
 }
 
-/// Events that may be repeats of each other, in their order; each with its place in the batch. Different groups are
-/// stored side by side.
+/// Groups events that may repeat each other, in order. Each event has its index in the batch.
+/// Groups are stored concurrently.
 fn groups(events: Vec<Event>) -> Vec<Vec<(usize, Event)>> {
     let mut groups: Vec<Vec<(usize, Event)>> = Vec::new();
-    let mut of_sender: HashMap<Arc<str>, usize> = HashMap::new();
-    let mut of_id: HashMap<EventId, usize> = HashMap::new();
+    let mut by_external_id: HashMap<Arc<str>, usize> = HashMap::new();
+    let mut by_id: HashMap<EventId, usize> = HashMap::new();
     for (i, event) in events.into_iter().enumerate() {
-        let known = event.external_id.as_ref().and_then(|id| of_sender.get(id)).or_else(|| of_id.get(&event.id));
+        let known = event.external_id.as_ref().and_then(|id| by_external_id.get(id)).or_else(|| by_id.get(&event.id));
         let group = known.copied().unwrap_or(groups.len());
         if group == groups.len() {
             groups.push(Vec::new());
         }
         if let Some(id) = &event.external_id {
-            of_sender.insert(id.clone(), group);
+            by_external_id.insert(id.clone(), group);
         }
-        of_id.insert(event.id, group);
+        by_id.insert(event.id, group);
         groups[group].push((i, event));
     }
     groups
 }
 
 impl Aws {
-    /// The sender's id first, then the event under the id that this gives: whoever comes again after a crash between
-    /// the two stores the event that the first did not get to (rule 15).
-    async fn accept_one(&self, mut event: Event, now: Timestamp) -> StoreResult<Event> {
+    /// Stores the external id first, then the event under the id that it gives. A retry after a
+    /// crash in between stores the event that the first attempt did not store (rule 15).
+    async fn store_event(&self, mut event: Event, now: Timestamp) -> StoreResult<Event> {
         if let Some(external_id) = event.external_id.clone() {
-            event.id = self.claim(&external_id, &event, now).await?;
+            event.id = self.claim_external_id(&external_id, &event, now).await?;
         }
         let json = serde_json::to_string(&event)
-            .map_err(|e| StoreError::Unreadable(format!("event {} is no JSON: {e}", event.id)))?;
+            .map_err(|e| StoreError::Unreadable(format!("event {} cannot be written as JSON: {e}", event.id)))?;
         let value = pack(json.clone(), &event.id.to_string(), &layout::digest(&[json.as_bytes()]))?;
         if value.has_parts() {
             self.put_parts(&value, self.ttl(now)).await?;
@@ -88,21 +88,21 @@ impl Aws {
         let mut item = item(&layout::event(event.id), self.ttl(now));
         value.add_to(&mut item);
         match self.put_new(item).await? {
-            Put::Done => Ok(event),
-            Put::Refused(there) => self.event_of(&there).await,
+            PutOutcome::Written => Ok(event),
+            PutOutcome::Refused(existing) => self.event_of(&existing).await,
         }
     }
 
-    /// The id that a sender's id stands for: this event's, or that of the one that came within 24 hours before it.
-    async fn claim(&self, external_id: &str, event: &Event, now: Timestamp) -> StoreResult<EventId> {
-        let mut item = item(&layout::sender(external_id), self.ttl(now));
+    /// Returns the id for an external id: that of this event, or of one in the 24 hours before it.
+    async fn claim_external_id(&self, external_id: &str, event: &Event, now: Timestamp) -> StoreResult<EventId> {
+        let mut item = item(&layout::external_id(external_id), self.ttl(now));
         item.insert("id".into(), text(event.id.to_string()));
         item.insert("at".into(), number(event.received_at.as_millis()));
         let since = number(now.as_millis() - DEDUPLICATION_MS);
-        let names = "attribute_not_exists(PK) OR #at <= :since";
-        match self.put_if_named(item, names, ("#at", "at"), (":since", since)).await? {
-            Put::Done => Ok(event.id),
-            Put::Refused(there) => there.event("id"),
+        let is_new_or_old = "attribute_not_exists(PK) OR #at <= :since";
+        match self.put_if_named(item, is_new_or_old, ("#at", "at"), (":since", since)).await? {
+            PutOutcome::Written => Ok(event.id),
+            PutOutcome::Refused(existing) => existing.event("id"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Reading journals, and records as items.
+//! Reads journals, and converts records to items.
 
 use async_trait::async_trait;
 use stepladder_core::journal::{Record, Seq};
@@ -6,25 +6,26 @@ use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::ports::{Journals, StoreError, StoreResult};
 
 use crate::Aws;
-use crate::item::{Item, Read, bytes, item, text};
+use crate::item::{Item, ReadItem, bytes, item, text};
 use crate::layout;
-use crate::table::Ask;
-use crate::value::{Packed, pack};
+use crate::table::TableQuery;
+use crate::value::{PackedValue, pack};
 
-/// Past every record.
-const LAST: &str = "J#~";
+/// A sort key after all records.
+const AFTER_RECORDS: &str = "J#~";
 
 #[async_trait]
 impl Journals for Aws {
     async fn read(&self, run: RunId, from: Seq) -> StoreResult<Vec<Record>> {
-        // the row sorts behind the records: whoever reads all of them gets it along, to see whether they are all
-        let last = if from == 0 { layout::MAIN } else { LAST };
+        // the row sorts after the records; a read of the whole journal includes it to check
+        // completeness
+        let last = if from == 0 { layout::MAIN } else { AFTER_RECORDS };
         let mut items = self
-            .query(Ask {
+            .query(TableQuery {
                 partition: ("PK", layout::run(run)),
                 range: Some(("SK BETWEEN :a AND :b", vec![layout::record_sk(from), last.into()])),
                 strong: true,
-                ..Ask::default()
+                ..TableQuery::default()
             })
             .await?;
         let row = items.pop_if(|item| item.text("SK").is_ok_and(|sk| sk == layout::MAIN));
@@ -47,9 +48,11 @@ impl Journals for Aws {
     }
 }
 
-/// Items of a run that is over and past its retention go one by one, in any order: what is left of them is no run. The
-/// first record lives no longer than any other, so it speaks for all, unless the retention was shortened meanwhile: then
-/// it may outlive the run's end, which its row still knows of.
+/// Returns whether the journal has expired. After the retention DynamoDB deletes the items of an
+/// ended run one by one, in any order, and the remaining items are not a run.
+///
+/// The first record expires no later than any other, so it stands for all. The exception is a
+/// retention that was shortened in the meantime. Then the row still says that the run has ended.
 fn has_expired(items: &[Item], now: Timestamp) -> bool {
     let Some(first) = items.first() else { return false };
     let is_first = first.text("SK").is_ok_and(|sk| sk == layout::record_sk(0));
@@ -66,10 +69,10 @@ impl Aws {
         Ok(Record { seq, token: token(item)?, code: item.text("c")?.into(), entries })
     }
 
-    /// A record as its item, but for its value; and the value.
-    pub(super) fn record_item(&self, run: RunId, record: &Record, now: Timestamp) -> StoreResult<(Item, Packed)> {
+    /// Returns the item of a record without its value, and the value.
+    pub(super) fn record_item(&self, run: RunId, record: &Record, now: Timestamp) -> StoreResult<(Item, PackedValue)> {
         let json = serde_json::to_string(&record.entries)
-            .map_err(|e| StoreError::Unreadable(format!("entries of run {run} are no JSON: {e}")))?;
+            .map_err(|e| StoreError::Unreadable(format!("entries of run {run} cannot be written as JSON: {e}")))?;
         let mut item = item(&layout::record(run, record.seq), self.ttl(now));
         item.insert("t".into(), bytes(record.token.to_be_bytes()));
         item.insert("c".into(), text(&*record.code));
@@ -77,8 +80,10 @@ impl Aws {
     }
 }
 
-/// The token of a record that is there.
+/// Returns the token of a stored record.
 pub(super) fn token(item: &Item) -> StoreResult<u128> {
     let bytes = item.bytes("t")?.try_into();
-    bytes.map(u128::from_be_bytes).map_err(|_| StoreError::Unreadable("a record's token has not 16 bytes".into()))
+    bytes
+        .map(u128::from_be_bytes)
+        .map_err(|_| StoreError::Unreadable("the token of a record does not have 16 bytes".into()))
 }

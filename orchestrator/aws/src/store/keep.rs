@@ -1,61 +1,61 @@
-//! Rule 27: what belongs to a live run does not expire under it.
+//! Renews the items of a live run before they expire (rule 27).
 //!
-//! Each item is written with a time to live of the retention and two days. The watchdog visits a live run at least once
-//! a day and calls this; once half of the retention is used up, the items of the run are given a new time. The first
-//! record comes last: as long as it is there, so is all the rest. The hour and the day under which listings find the run are
-//! renewed with it.
+//! Each item is written with a time to live of the retention plus two days. The watchdog visits a
+//! live run at least once a day and calls this. Once half of the retention has passed, all items of
+//! the run are renewed, including the hour and the day under which listings find it. The first
+//! record is renewed last: as long as it exists, all other items exist.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use stepladder_core::{EventId, RunId, Timestamp};
 use stepladder_engine::ports::StoreResult;
 
 use crate::Aws;
-use crate::fault::{CONDITION, is_code, unavailable};
-use crate::item::{Read, keys, number};
+use crate::error::{condition_failed, request_error};
+use crate::item::{Item, ReadItem, keys, number};
 use crate::layout::{self, Key};
-use crate::table::Ask;
+use crate::table::TableQuery;
 use crate::value::partition;
 
-/// How many items are renewed side by side.
-const AT_ONCE: usize = 16;
+/// The maximum number of concurrent renewals.
+const CONCURRENCY: usize = 16;
 
 impl Aws {
     pub(super) async fn renew(&self, run: RunId, event: EventId, now: Timestamp) -> StoreResult<()> {
         let first = layout::record(run, 0);
-        let Some(there) = self.get(&first).await? else { return Ok(()) };
+        let Some(first_item) = self.get(&first).await? else { return Ok(()) };
         let half = (now + self.retention / 2).as_millis() / 1_000;
-        if there.number("ttl")? > half {
+        if first_item.number("ttl")? > half {
             return Ok(());
         }
-        let mut wanted = Vec::new();
+        let mut renewed = Vec::new();
         for pk in [layout::run(run), layout::event(event).pk] {
-            let items = self.query(Ask {
+            let query = TableQuery {
                 partition: ("PK", pk),
                 strong: true,
                 attributes: Some("PK, SK, b, #l, #a, #f"),
-                ..Ask::default()
-            });
-            for item in items.await? {
+                ..TableQuery::default()
+            };
+            for item in self.query(query).await? {
                 if let Some(parts) = partition(&item) {
                     let parts = self.query_partition(parts, true).await?;
-                    wanted.extend(parts.iter().map(key).collect::<StoreResult<Vec<_>>>()?);
+                    renewed.extend(parts.iter().map(key).collect::<StoreResult<Vec<_>>>()?);
                 }
                 if item.contains_key("line") {
-                    wanted.push(Key { pk: item.text("line")?.into(), sk: item.text("at")?.into() });
+                    renewed.push(Key { pk: item.text("line")?.into(), sk: item.text("at")?.into() });
                 }
                 if item.contains_key("function") {
                     for key in layout::listed(run, item.text("function")?) {
                         self.put_listed(&key, now).await?;
                     }
                 }
-                wanted.push(key(&item)?);
+                renewed.push(key(&item)?);
             }
         }
-        wanted.retain(|key| *key != first);
+        renewed.retain(|key| *key != first);
         let ttl = self.ttl(now);
-        stream::iter(wanted)
+        stream::iter(renewed)
             .map(|key| self.set_ttl(key, ttl))
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(CONCURRENCY)
             .try_collect::<Vec<_>>()
             .await?;
         self.set_ttl(first, ttl).await
@@ -73,13 +73,13 @@ impl Aws {
             .expression_attribute_values(":ttl", number(ttl));
         match request.send().await {
             Ok(_) => Ok(()),
-            // a place that was given up meanwhile
-            Err(e) if is_code(&e, CONDITION) => Ok(()),
-            Err(e) => Err(unavailable("UpdateItem", &e)),
+            // a ticket that was deleted in the meantime
+            Err(e) if condition_failed(&e) => Ok(()),
+            Err(e) => Err(request_error("UpdateItem", &e)),
         }
     }
 }
 
-fn key(item: &crate::item::Item) -> StoreResult<Key> {
+fn key(item: &Item) -> StoreResult<Key> {
     Ok(Key { pk: item.text("PK")?.into(), sk: item.text("SK")?.into() })
 }

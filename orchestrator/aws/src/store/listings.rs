@@ -1,7 +1,8 @@
 //! Listings: rows of runs, newest first, from the indexes.
 //!
-//! An index partition is one of the shards of an hour, or of a function's day. Which hours and days have runs is
-//! listed in partitions of their own, so that a table that was quiet for a month costs no walk through its hours.
+//! A partition of an index is one shard of an hour, or of a function's day. The hours and days with
+//! runs are listed in partitions of their own. So a table that was quiet for a month needs no
+//! queries for the hours of that month.
 
 use std::time::Duration;
 
@@ -12,9 +13,9 @@ use stepladder_core::{Event, EventId, RunId, RunRow};
 use stepladder_engine::ports::{Listings, RunQuery, RunStatusFilter, StoreError, StoreResult};
 
 use crate::Aws;
-use crate::item::{Item, Read, text};
+use crate::item::{Item, ReadItem, text};
 use crate::layout::{self, BY_FUNCTION, BY_HOUR, LISTING_SHARDS};
-use crate::table::Ask;
+use crate::table::TableQuery;
 
 #[async_trait]
 impl Listings for Aws {
@@ -34,16 +35,17 @@ impl Listings for Aws {
         Ok(rows)
     }
 
-    /// Those that started something, told by their runs: an index of events would cost a write for each.
+    /// Returns the events that created runs, found by these runs. An index of events would cost a
+    /// write per event.
     async fn events(&self, before: Option<EventId>, limit: usize) -> StoreResult<Vec<Event>> {
-        // a run has its event's time in its id
+        // the id of a run starts with the time of its event
         let mut cursor = before.map(|event| RunId::new(event.time() + Duration::from_millis(1), 0));
         let mut ids: Vec<EventId> = Vec::new();
         let page = limit.saturating_mul(2);
         loop {
             let rows = self.runs(RunQuery { before: cursor, limit: page, ..RunQuery::default() }).await?;
             cursor = rows.last().map(|row| row.run);
-            // an invoked run or a rerun has a time of its own
+            // the id of an invoked run or a rerun starts with another time
             let started = rows.iter().filter(|row| row.event.time() == row.run.time()).map(|row| row.event);
             ids.extend(started.filter(|id| before.is_none_or(|before| *id < before)));
             ids.sort_unstable_by_key(|id| std::cmp::Reverse(*id));
@@ -60,11 +62,11 @@ impl Listings for Aws {
     }
 
     async fn runs_of(&self, event: EventId) -> StoreResult<Vec<RunRow>> {
-        let links = Ask {
+        let links = TableQuery {
             partition: ("PK", layout::event(event).pk),
             range: Some(("begins_with(SK, :a)", vec!["R#".into()])),
             strong: true,
-            ..Ask::default()
+            ..TableQuery::default()
         };
         let runs = self.query(links).await?;
         let run_of = |link: &Item| {
@@ -83,24 +85,24 @@ impl Listings for Aws {
 }
 
 impl Aws {
-    /// The hours, or the function's days, that have runs, newest first.
+    /// Returns the hours, or the days of a function, that have runs, newest first.
     async fn periods(&self, query: &RunQuery) -> StoreResult<Vec<i64>> {
         let before = query.before.map(RunId::time);
         let (partition, last) = match &query.function {
             None => (layout::HOURS.to_owned(), before.map(|at| format!("{:08}", layout::hour_of(at)))),
             Some(function) => (layout::days(function), before.map(|at| format!("{:06}", layout::day_of(at)))),
         };
-        let listed = Ask {
+        let listed = TableQuery {
             partition: ("PK", partition),
             range: last.map(|last| ("SK <= :a", vec![last])),
             backward: true,
-            // strong: a run that was just sent is looked for at once
+            // a run must be found right after it was created
             strong: true,
-            ..Ask::default()
+            ..TableQuery::default()
         };
         let number = |item: &Item| {
             let number = item.text("SK")?.parse();
-            number.map_err(|_| StoreError::Unreadable("a listed hour or day is no number".into()))
+            number.map_err(|_| StoreError::Unreadable("a listed hour or day is not a number".into()))
         };
         let mut periods = self.query(listed).await?.iter().map(number).collect::<StoreResult<Vec<i64>>>()?;
         if let Some(from) = query.from.map(RunId::time) {
@@ -120,17 +122,17 @@ impl Aws {
             RunStatusFilter::Live => Some(("attribute_not_exists(ended)", Vec::new())),
             RunStatusFilter::Ended(status) => Some(("#s = :s", vec![(":s", text(status.to_string()))])),
         };
-        let ask = Ask {
+        let query = TableQuery {
             index: Some(index),
             partition,
-            // `run` is the indexes' sort key
+            // `run` is the sort key of the indexes
             range: query.before.map(|before| ("#r < :a", vec![before.to_string()])),
             filter,
             backward: true,
             limit: Some(query.limit),
-            ..Ask::default()
+            ..TableQuery::default()
         };
-        self.query(ask).await?.iter().map(row).collect()
+        self.query(query).await?.iter().map(row).collect()
     }
 }
 

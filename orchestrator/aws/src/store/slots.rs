@@ -1,10 +1,12 @@
-//! Slots: the holders of a limit, 16 in an item, each item a map from holder to the end of its lease.
+//! Slots: the holders of a limit, 16 in an item. An item has a map from holder to the end of its
+//! lease.
 //!
-//! An item has room for its share of the limit and no more, and a holder is added only on the condition that there is
-//! room: the sum never exceeds the limit, whatever races. Giving back removes one key of the map, whoever else writes.
+//! An item has space for its share of the limit only, and a holder is added on the condition that
+//! there is space. So the sum never exceeds the limit, whatever runs concurrently. A release
+//! removes one key of the map, which does not conflict with other writes.
 //!
-//! Whether the asker's turn has come is judged by the line as it was read a moment ago (rule 25): someone may have
-//! joined it since. The limit holds all the same, and who joined asks again after joining (rule 21).
+//! The wait queue is read shortly before the write, so a ticket may have been added since (rule
+//! 25). The limit holds anyway, and a run tries to acquire again after it was enqueued (rule 21).
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -13,22 +15,22 @@ use stepladder_core::{RunId, StepId, Timestamp};
 use stepladder_engine::ports::{AcquireResult, Slots, StoreError, StoreResult};
 
 use crate::Aws;
-use crate::item::{Read, number};
-use crate::layout::{self, HOLDERS, Key};
-use crate::table::Put;
+use crate::item::{ReadItem, number};
+use crate::layout::{self, Key, MAX_HOLDERS};
+use crate::table::PutOutcome;
 
-use super::holders::{Change, Shard, Write, name_of, share};
+use super::holders::{HolderUpdate, HolderWrite, Shard, holder_name, shard_slots};
 
-/// How often an asker tries again when others took what it saw free.
-const ROUNDS: usize = 40;
+/// The maximum number of attempts to acquire a slot that others acquire first.
+const MAX_ATTEMPTS: usize = 40;
 
-/// What is seen of a limit by who asks.
-enum Seen {
-    /// The asker holds already, in this item.
+/// The state of a limit, as it concerns one holder.
+enum SlotView {
+    /// The holder has a slot already, in this item.
     Held(u32),
-    /// This item has room; the asker's place in line, if it has one.
+    /// This item has a free slot. The ticket is the holder's, if it has one.
     Free(Shard, Option<Ticket>),
-    /// No slot for the asker.
+    /// There is no slot for the holder.
     Refused(AcquireResult),
 }
 
@@ -41,21 +43,21 @@ impl Slots for Aws {
         lease_until: Timestamp,
         now: Timestamp,
     ) -> StoreResult<AcquireResult> {
-        for _ in 0..ROUNDS {
-            let (shard, place) = match self.look_for_slot(limit, holder, now).await? {
-                Seen::Refused(taken) => return Ok(taken),
-                Seen::Held(shard) => match self.hold_on(limit, shard, holder, lease_until).await? {
+        for _ in 0..MAX_ATTEMPTS {
+            let (shard, place) = match self.find_slot(limit, holder, now).await? {
+                SlotView::Refused(taken) => return Ok(taken),
+                SlotView::Held(shard) => match self.renew_lease(limit, shard, holder, lease_until).await? {
                     true => return Ok(AcquireResult::Acquired),
                     false => continue,
                 },
-                Seen::Free(shard, place) => (shard, place),
+                SlotView::Free(shard, place) => (shard, place),
             };
-            if self.hold(limit, &shard, holder, (lease_until, now)).await? {
-                self.leave_from(limit, place).await?;
+            if self.add_holder(limit, &shard, holder, (lease_until, now)).await? {
+                self.delete_used_ticket(limit, place).await?;
                 return Ok(AcquireResult::Acquired);
             }
         }
-        Err(StoreError::Unavailable(format!("too many take slots of `{}` at this moment", limit.key)))
+        Err(StoreError::Unavailable(format!("too many runs acquire slots of `{}` at the same time", limit.key)))
     }
 
     async fn acquire_all(
@@ -65,76 +67,77 @@ impl Slots for Aws {
         lease_until: Timestamp,
         now: Timestamp,
     ) -> StoreResult<Result<(), Vec<(usize, AcquireResult)>>> {
-        'rounds: for _ in 0..ROUNDS {
+        'rounds: for _ in 0..MAX_ATTEMPTS {
             let (mut free, mut refused, mut held) = (Vec::new(), Vec::new(), Vec::new());
             for (n, limit) in limits.iter().enumerate() {
-                match self.look_for_slot(limit, holder, now).await? {
-                    Seen::Refused(taken) => refused.push((n, taken)),
-                    Seen::Held(shard) => held.push((limit, shard)),
-                    Seen::Free(shard, place) => free.push((limit, shard, place)),
+                match self.find_slot(limit, holder, now).await? {
+                    SlotView::Refused(taken) => refused.push((n, taken)),
+                    SlotView::Held(shard) => held.push((limit, shard)),
+                    SlotView::Free(shard, place) => free.push((limit, shard, place)),
                 }
             }
             if !refused.is_empty() {
                 return Ok(Err(refused));
             }
             for (limit, shard) in held {
-                if !self.hold_on(limit, shard, holder, lease_until).await? {
+                if !self.renew_lease(limit, shard, holder, lease_until).await? {
                     continue 'rounds;
                 }
             }
-            let writes = free.iter().map(|(limit, shard, _)| self.holding(limit, shard, holder, (lease_until, now)));
-            if free.is_empty() || self.all_or_none(writes).await? {
+            let writes =
+                free.iter().map(|(limit, shard, _)| self.holder_write(limit, shard, holder, (lease_until, now)));
+            if free.is_empty() || self.write_together(writes).await? {
                 for (limit, _, place) in free {
-                    self.leave_from(limit, place).await?;
+                    self.delete_used_ticket(limit, place).await?;
                 }
                 return Ok(Ok(()));
             }
         }
         let keys: Vec<&str> = limits.iter().map(|limit| &*limit.key).collect();
-        Err(StoreError::Unavailable(format!("too many take slots of `{}` at this moment", keys.join("`, `"))))
+        Err(StoreError::Unavailable(format!("too many runs acquire slots of `{}` at the same time", keys.join("`, `"))))
     }
 
     async fn enqueue(&self, limit: &Limit, place: Ticket) -> StoreResult<bool> {
-        self.join(limit, &place).await
+        self.enqueue(limit, &place).await
     }
 
     async fn tickets(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>> {
-        self.first_in_line(limit, n).await
+        self.first_tickets(limit, n).await
     }
 
     async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>> {
-        Ok(self.shards(limit).await?.into_iter().flat_map(|shard| shard.held).collect())
+        Ok(self.shards(limit).await?.into_iter().flat_map(|shard| shard.holders).collect())
     }
 
     async fn ticket(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Ticket>> {
         match step {
-            Some(step) => self.place_of(limit, run, &step).await,
-            None => self.first_place(limit, run).await,
+            Some(step) => self.ticket_of_step(limit, run, &step).await,
+            None => self.oldest_ticket(limit, run).await,
         }
     }
 
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {
-        match self.first_place(limit, run).await? {
-            Some(place) => self.ahead_of(limit, &place).await.map(Some),
+        match self.oldest_ticket(limit, run).await? {
+            Some(place) => self.count_before(limit, &place).await.map(Some),
             None => Ok(None),
         }
     }
 }
 
-/// The asker's place among the first of the line, and how many are before it: the step's own or that of the arrival,
-/// whichever comes first.
-fn own<'a>(line: &'a [Ticket], holder: &Holder) -> Option<(usize, &'a Ticket)> {
+/// Returns the holder's first ticket in the queue, and the number of tickets before it. It is the
+/// ticket of its step or that of the run's arrival.
+fn own_ticket<'a>(line: &'a [Ticket], holder: &Holder) -> Option<(usize, &'a Ticket)> {
     let is_own = |place: &Ticket| place.run == holder.run && (place.step == holder.step || *place.step == *ARRIVAL);
     line.iter().enumerate().find(|(_, place)| is_own(place))
 }
 
-/// How many more an item may hold once the dead are gone.
-fn room(limit: &Limit, shard: &Shard, now: Timestamp) -> u32 {
-    let alive = shard.held.iter().filter(|h| h.lease_until > now).count();
-    share(limit, shard.number).saturating_sub(u32::try_from(alive).unwrap_or(u32::MAX))
+/// Returns the number of holders that may be added to an item, once expired ones are removed.
+fn free_slots(limit: &Limit, shard: &Shard, now: Timestamp) -> u32 {
+    let alive = shard.holders.iter().filter(|h| h.lease_until > now).count();
+    shard_slots(limit, shard.number).saturating_sub(u32::try_from(alive).unwrap_or(u32::MAX))
 }
 
-fn holding(name: &str, lease_until: &AttributeValue) -> Option<HeldSlot> {
+fn parse_holding(name: &str, lease_until: &AttributeValue) -> Option<HeldSlot> {
     let mut fields = name.splitn(3, '/');
     let run = fields.next()?.parse().ok()?;
     let (attempt, hop) = fields.next()?.split_once('.')?;
@@ -145,100 +148,108 @@ fn holding(name: &str, lease_until: &AttributeValue) -> Option<HeldSlot> {
 }
 
 impl Aws {
-    /// All items of a limit, those that are not there yet included.
+    /// Returns all items of a limit, including those that do not exist yet.
     async fn shards(&self, limit: &Limit) -> StoreResult<Vec<Shard>> {
         let items = self.query_partition(&layout::holders(limit), true).await?;
-        let n = limit.slots.div_ceil(HOLDERS).max(1);
-        let mut shards: Vec<Shard> = (0..n).map(|number| Shard { number, exists: false, held: Vec::new() }).collect();
+        let n = limit.slots.div_ceil(MAX_HOLDERS).max(1);
+        let mut shards: Vec<Shard> =
+            (0..n).map(|number| Shard { number, exists: false, holders: Vec::new() }).collect();
         for item in &items {
-            let broken = || StoreError::Unreadable(format!("holders of `{}` are not as they were written", limit.key));
+            let broken = || StoreError::Unreadable(format!("the holders of `{}` are not valid", limit.key));
             let number = item.text("SK")?.strip_prefix("S#").and_then(|n| n.parse().ok()).ok_or_else(broken)?;
             let map = item.get("h").and_then(|h| h.as_m().ok()).ok_or_else(broken)?;
-            let held =
-                map.iter().map(|(name, lease)| holding(name, lease)).collect::<Option<_>>().ok_or_else(broken)?;
-            let shard = Shard { number, exists: true, held };
+            let holders =
+                map.iter().map(|(name, lease)| parse_holding(name, lease)).collect::<Option<_>>().ok_or_else(broken)?;
+            let shard = Shard { number, exists: true, holders };
             match shards.iter().position(|known| known.number == number) {
                 Some(i) => shards[i] = shard,
-                // of a time when the limit was higher
+                // the limit was higher before
                 None => shards.push(shard),
             }
         }
         Ok(shards)
     }
 
-    /// A new lease for who holds already; false when it holds no more.
-    async fn hold_on(&self, limit: &Limit, shard: u32, holder: &Holder, lease_until: Timestamp) -> StoreResult<bool> {
-        let held = self.change_holders(Change {
+    /// Renews the lease of a holder. Returns false if it no longer has a slot.
+    async fn renew_lease(
+        &self,
+        limit: &Limit,
+        shard: u32,
+        holder: &Holder,
+        lease_until: Timestamp,
+    ) -> StoreResult<bool> {
+        let held = self.update_holders(HolderUpdate {
             key: layout::holders_shard(limit, shard),
             update: "SET h.#me = :until".into(),
             condition: "attribute_exists(h.#me)".into(),
-            names: vec![("#me".into(), name_of(holder))],
+            names: vec![("#me".into(), holder_name(holder))],
             values: vec![(":until".into(), number(lease_until.as_millis()))],
         });
         let held = held.await?;
         if held {
-            // it was taken before, and what followed is not known: the reply was lost, or the process
-            self.leave_as(limit, holder).await?;
+            // the slot was acquired by an attempt that may have ended before it deleted the ticket
+            self.dequeue_holder(limit, holder).await?;
         }
         Ok(held)
     }
 
-    /// What the asker sees, a moment before it takes.
-    async fn look_for_slot(&self, limit: &Limit, holder: &Holder, now: Timestamp) -> StoreResult<Seen> {
+    /// Reads the limit shortly before a slot is acquired.
+    async fn find_slot(&self, limit: &Limit, holder: &Holder, now: Timestamp) -> StoreResult<SlotView> {
         let mut shards = self.shards(limit).await?;
-        if let Some(shard) = shards.iter().find(|shard| shard.held.iter().any(|h| h.holder == *holder)) {
-            return Ok(Seen::Held(shard.number));
+        if let Some(shard) = shards.iter().find(|shard| shard.holders.iter().any(|h| h.holder == *holder)) {
+            return Ok(SlotView::Held(shard.number));
         }
-        let all = || shards.iter().flat_map(|shard| &shard.held);
+        let all = || shards.iter().flat_map(|shard| &shard.holders);
         let alive = all().filter(|h| h.lease_until > now).count();
         let free = limit.slots.saturating_sub(u32::try_from(alive).unwrap_or(u32::MAX));
         let full = || AcquireResult::Full { free_at: all().map(|h| h.lease_until).filter(|end| *end > now).min() };
         if free == 0 {
-            return Ok(Seen::Refused(full()));
+            return Ok(SlotView::Refused(full()));
         }
-        let line = self.first_in_line(limit, free as usize).await?;
-        let place = own(&line, holder);
+        let line = self.first_tickets(limit, free as usize).await?;
+        let place = own_ticket(&line, holder);
         if !may_acquire(free, place.map(|(ahead, _)| ahead), line.len()) {
-            return Ok(Seen::Refused(AcquireResult::Behind));
+            return Ok(SlotView::Refused(AcquireResult::Behind));
         }
-        // every asker begins with another item: they meet less often
+        // each run starts at another item, so that fewer writes conflict
         let first = layout::shard(holder.run, shards.len() as u64) as usize;
         let order = (first..shards.len()).chain(0..first);
-        match order.into_iter().find(|n| room(limit, &shards[*n], now) > 0) {
-            Some(n) => Ok(Seen::Free(shards.swap_remove(n), place.map(|(_, place)| place.clone()))),
-            // the limit was lowered: what is held above it is in items that have no room any more
-            None => Ok(Seen::Refused(full())),
+        match order.into_iter().find(|n| free_slots(limit, &shards[*n], now) > 0) {
+            Some(n) => Ok(SlotView::Free(shards.swap_remove(n), place.map(|(_, place)| place.clone()))),
+            // the limit was lowered, and the slots above it are still held in other items
+            None => Ok(SlotView::Refused(full())),
         }
     }
 
-    async fn leave_from(&self, limit: &Limit, place: Option<Ticket>) -> StoreResult<()> {
+    async fn delete_used_ticket(&self, limit: &Limit, place: Option<Ticket>) -> StoreResult<()> {
         let Some(place) = place else { return Ok(()) };
-        let key = Key { pk: layout::line(limit), sk: layout::place_sk(&place) };
-        self.remove_place(&key, &layout::place_of(limit, place.run, &place.step)).await
+        let key = Key { pk: layout::wait_queue(limit), sk: layout::ticket_sk(&place) };
+        self.delete_ticket(&key, &layout::ticket_of_run(limit, place.run, &place.step)).await
     }
 
-    /// Adds a holder where there is room, and removes those whose leases are over; false when others were faster.
-    async fn hold(
+    /// Adds a holder, and removes those whose leases have expired. Returns false if another write
+    /// came first.
+    async fn add_holder(
         &self,
         limit: &Limit,
         shard: &Shard,
         holder: &Holder,
         times: (Timestamp, Timestamp),
     ) -> StoreResult<bool> {
-        match self.holding(limit, shard, holder, times) {
-            Write::New(item) => Ok(matches!(self.put_new(item).await?, Put::Done)),
-            Write::Change(change) => self.change_holders(change).await,
+        match self.holder_write(limit, shard, holder, times) {
+            HolderWrite::Create(item) => Ok(matches!(self.put_new(item).await?, PutOutcome::Written)),
+            HolderWrite::Update(update) => self.update_holders(update).await,
         }
     }
 
-    /// Gives a slot back; nothing happens when the holder holds none.
+    /// Releases a slot. Does nothing if the holder has none.
     pub(super) async fn release(&self, limit: &Limit, holder: &Holder) -> StoreResult<()> {
-        // where all holders fit into one item, it need not be read to know which
-        if limit.slots <= HOLDERS && self.release_from(limit, 0, holder).await? {
+        // if all holders fit into one item, it need not be read first
+        if limit.slots <= MAX_HOLDERS && self.release_from(limit, 0, holder).await? {
             return Ok(());
         }
         for shard in self.shards(limit).await? {
-            if shard.held.iter().any(|h| h.holder == *holder) {
+            if shard.holders.iter().any(|h| h.holder == *holder) {
                 self.release_from(limit, shard.number, holder).await?;
             }
         }
@@ -246,13 +257,13 @@ impl Aws {
     }
 
     async fn release_from(&self, limit: &Limit, shard: u32, holder: &Holder) -> StoreResult<bool> {
-        let change = Change {
+        let update = HolderUpdate {
             key: layout::holders_shard(limit, shard),
             update: "REMOVE h.#me".into(),
             condition: "attribute_exists(h.#me)".into(),
-            names: vec![("#me".into(), name_of(holder))],
+            names: vec![("#me".into(), holder_name(holder))],
             values: Vec::new(),
         };
-        self.change_holders(change).await
+        self.update_holders(update).await
     }
 }

@@ -1,34 +1,38 @@
-//! Beginning runs: all that belongs to the beginning of a run in one transaction (rule 16), then its first wake.
+//! Creates runs. All items of a new run are written in one transaction (rule 16), then its first
+//! wake is sent.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{CancellationReason, Put, TransactWriteItem};
 use futures::{StreamExt, stream};
+use parking_lot::Mutex;
 use stepladder_core::{RunId, RunRow, Timestamp};
 use stepladder_engine::ports::{FlowStateChange, RunCreation, RunStart, StartResult, StoreError, StoreResult};
 
 use super::timers::timer_item;
 use crate::Aws;
-use crate::fault::{is_code, lasting, unavailable};
+use crate::error::{permanent_reason, request_error};
 use crate::item::{Item, item, number, text};
 use crate::layout::{self, Key, LISTING_SHARDS};
-use crate::table::{Ask, IS_NEW};
+use crate::table::{IS_NEW, TableQuery};
 
-/// How many runs are begun side by side.
-const AT_ONCE: usize = 16;
+/// The maximum number of runs that are created concurrently.
+const CONCURRENCY: usize = 16;
 /// How often a transaction that met another one is sent again.
 const ROUNDS: u32 = 6;
 
-/// What became of a start.
+/// The outcome of a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Met {
+enum StartOutcome {
     New,
-    /// It exists and has not moved: its first wake may never have been sent.
+    /// The run exists and has not moved, so its first wake may not have been sent.
     Unmoved,
+    /// The run exists and has moved.
     Moved,
-    /// A note is not as it was seen.
+    /// The flow state has changed since the caller read it.
     Overtaken,
 }
 
@@ -43,29 +47,30 @@ impl RunCreation for Aws {
             async move {
                 let (start, first): (&RunStart, bool) = start;
                 if !first {
-                    return Ok(Met::Moved); // a second one of a run in the same call is the same run
+                    return Ok(StartOutcome::Moved); // a second start of the same run in this call
                 }
                 let keys = || start.flow_state.iter().map(|note| note.key.clone());
-                let known = || overtaken.lock().unwrap_or_else(PoisonError::into_inner);
-                // it has seen what one before it did not get to change
+                let known = || overtaken.lock();
+                // an earlier start of this call could not change the flow state that this one
+                // expects
                 if keys().any(|key| known().contains(&key)) {
-                    return Ok(Met::Overtaken);
+                    return Ok(StartOutcome::Overtaken);
                 }
-                let met = self.begin(start, now).await?;
-                if met == Met::Overtaken {
+                let outcome = self.create_run(start, now).await?;
+                if outcome == StartOutcome::Overtaken {
                     known().extend(keys());
                 }
-                Ok(met)
+                Ok(outcome)
             }
         };
-        // those with notes may each have seen what the one before them changes
-        let at_once = if starts.iter().any(|start| !start.flow_state.is_empty()) { 1 } else { AT_ONCE };
+        // each start may expect the flow state that the one before it writes
+        let concurrency = if starts.iter().any(|start| !start.flow_state.is_empty()) { 1 } else { CONCURRENCY };
         let all: Vec<_> = starts.iter().map(|start| begin((start, seen.insert(start.row.run)))).collect();
-        let mut all = stream::iter(all).buffered(at_once);
-        let (mut met, mut failed): (Vec<Met>, Option<StoreError>) = (Vec::new(), None);
+        let mut all = stream::iter(all).buffered(concurrency);
+        let (mut outcomes, mut failed): (Vec<StartOutcome>, Option<StoreError>) = (Vec::new(), None);
         while let Some(one) = all.next().await {
             match one {
-                Ok(one) => met.push(one),
+                Ok(outcome) => outcomes.push(outcome),
                 Err(error) => {
                     failed = Some(error);
                     break;
@@ -73,23 +78,26 @@ impl RunCreation for Aws {
             }
         }
         drop(all);
-        // also where a later one failed: a run that began and has no wake stands still until its watchdog
-        let wakes = starts.into_iter().zip(&met).filter(|(_, met)| matches!(met, Met::New | Met::Unmoved));
+        // also if a later start failed: without its wake a new run waits for its watchdog
+        let wakes = starts
+            .into_iter()
+            .zip(&outcomes)
+            .filter(|(_, outcome)| matches!(outcome, StartOutcome::New | StartOutcome::Unmoved));
         self.send(wakes.map(|(start, _)| (start.wake, now)).collect(), now).await?;
         if let Some(error) = failed {
             return Err(error);
         }
-        let begun = |met| match met {
-            Met::New => StartResult::New,
-            Met::Unmoved | Met::Moved => StartResult::Known,
-            Met::Overtaken => StartResult::Overtaken,
+        let begun = |outcome| match outcome {
+            StartOutcome::New => StartResult::New,
+            StartOutcome::Unmoved | StartOutcome::Moved => StartResult::Known,
+            StartOutcome::Overtaken => StartResult::Overtaken,
         };
-        Ok(met.into_iter().map(begun).collect())
+        Ok(outcomes.into_iter().map(begun).collect())
     }
 }
 
 impl Aws {
-    async fn begin(&self, start: &RunStart, now: Timestamp) -> StoreResult<Met> {
+    async fn create_run(&self, start: &RunStart, now: Timestamp) -> StoreResult<StartOutcome> {
         let run = start.row.run;
         self.list(&start.row, now).await?;
         let (mut first, value) = self.record_item(run, &start.record, now)?;
@@ -103,47 +111,50 @@ impl Aws {
             timer_item(&start.watchdog, now),
         ];
         for (limit, place) in &start.tickets {
-            items.extend(self.place_items(limit, place, now));
+            items.extend(self.ticket_items(limit, place, now));
         }
         let mut round = 0;
         loop {
             self.pause(&mut round, "TransactWriteItems", items.len() + start.flow_state.len() + 1).await?;
             match self.transact(&first, None, &items, &start.flow_state).await? {
-                Transacted::Done => return Ok(Met::New),
-                Transacted::Overtaken => return Ok(Met::Overtaken),
-                Transacted::Refused => return self.begun_before(run).await,
-                Transacted::Busy if round == ROUNDS => {
-                    return Err(StoreError::Unavailable(format!("run {run} cannot be begun: others write to it")));
+                TransactionOutcome::Committed => return Ok(StartOutcome::New),
+                TransactionOutcome::Overtaken => return Ok(StartOutcome::Overtaken),
+                TransactionOutcome::Refused => return self.existing_run(run).await,
+                TransactionOutcome::Busy if round == ROUNDS => {
+                    return Err(StoreError::Unavailable(format!(
+                        "run {run} cannot be created: other requests write to it"
+                    )));
                 }
-                Transacted::Busy => {}
+                TransactionOutcome::Busy => {}
             }
         }
     }
 
-    /// Whether a run that exists has moved. A transaction whose reply was lost is repeated by the SDK under its own
-    /// token, and is no such case.
-    async fn begun_before(&self, run: RunId) -> StoreResult<Met> {
-        let moved = Ask {
+    /// Returns whether an existing run has moved. This is not a transaction whose reply was lost:
+    /// the SDK retries that one under its token.
+    async fn existing_run(&self, run: RunId) -> StoreResult<StartOutcome> {
+        let moved = TableQuery {
             partition: ("PK", layout::run(run)),
             range: Some(("SK BETWEEN :a AND :b", vec![layout::record_sk(1), "J#~".into()])),
             strong: true,
             limit: Some(1),
             attributes: Some("PK"),
-            ..Ask::default()
+            ..TableQuery::default()
         };
-        Ok(if self.query(moved).await?.is_empty() { Met::Unmoved } else { Met::Moved })
+        Ok(if self.query(moved).await?.is_empty() { StartOutcome::Unmoved } else { StartOutcome::Moved })
     }
 
-    /// Writes all of these, or none: on the condition that the first is not there yet, or is as it was seen.
+    /// Writes all items or none, on the condition that the first item does not exist yet or has the
+    /// expected attribute.
     pub(super) async fn transact(
         &self,
         first: &Item,
-        seen: Option<Seen<'_>>,
+        expected: Option<ExpectedAttribute<'_>>,
         others: &[Item],
         notes: &[FlowStateChange],
-    ) -> StoreResult<Transacted> {
+    ) -> StoreResult<TransactionOutcome> {
         let put = Put::builder().table_name(&self.table).set_item(Some(first.clone()));
-        let first = match seen {
+        let first = match expected {
             None => put.condition_expression(IS_NEW),
             Some((name, value)) => put
                 .condition_expression("#n = :v")
@@ -159,29 +170,27 @@ impl Aws {
         let first_note = writes.len() - notes.len();
         let request = self.dynamo.transact_write_items().set_transact_items(Some(writes));
         let error = match request.send().await {
-            Ok(_) => return Ok(Transacted::Done),
+            Ok(_) => return Ok(TransactionOutcome::Committed),
             Err(error) => error,
         };
-        if is_code(&error, "TransactionInProgressException") {
-            return Ok(Transacted::Busy);
-        }
-        use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError::TransactionCanceledException as Cancelled;
-        let Some(Cancelled(cancelled)) = error.as_service_error() else {
-            return Err(unavailable("TransactWriteItems", &error));
+        let cancelled = match error.as_service_error() {
+            Some(TransactWriteItemsError::TransactionInProgressException(_)) => return Ok(TransactionOutcome::Busy),
+            Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => cancelled,
+            Some(_) | None => return Err(request_error("TransactWriteItems", &error)),
         };
         let reasons = cancelled.cancellation_reasons();
         let is_refused = |reason: &CancellationReason| reason.code() == Some("ConditionalCheckFailed");
         match reasons.first() {
-            Some(first) if is_refused(first) => Ok(Transacted::Refused),
-            Some(_) if reasons.iter().skip(first_note).any(is_refused) => Ok(Transacted::Overtaken),
+            Some(first) if is_refused(first) => Ok(TransactionOutcome::Refused),
+            Some(_) if reasons.iter().skip(first_note).any(is_refused) => Ok(TransactionOutcome::Overtaken),
             Some(_) | None => {
                 let codes: Vec<_> =
                     reasons.iter().filter_map(|reason| reason.code()).filter(|c| *c != "None").collect();
                 let passing = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
                 if !codes.is_empty() && codes.iter().all(|code| passing.contains(code)) {
-                    return Ok(Transacted::Busy);
+                    return Ok(TransactionOutcome::Busy);
                 }
-                Err(lasting(reasons).unwrap_or_else(|| {
+                Err(permanent_reason(reasons).unwrap_or_else(|| {
                     StoreError::Unavailable(format!("TransactWriteItems was cancelled: {}", codes.join(", ")))
                 }))
             }
@@ -205,39 +214,37 @@ impl Aws {
         item
     }
 
-    /// Lists the hour and the function's day before the run is in them: an index goes before what it leads to.
+    /// Lists the hour and the function's day of a run before the run is written, so that listings
+    /// find it.
     async fn list(&self, row: &RunRow, now: Timestamp) -> StoreResult<()> {
         let at = row.run.time();
         for key in layout::listed(row.run, &row.function) {
-            let known = self.listed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains(&key);
-            if !known {
+            let is_listed = self.listed_periods.lock().get(&key).is_some();
+            if !is_listed {
                 self.put_listed(&key, now.max(at)).await?;
-                let mut listed = self.listed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                if listed.len() > 10_000 {
-                    listed.clear();
-                }
-                listed.insert(key);
+                self.listed_periods.lock().insert(key, ());
             }
         }
         Ok(())
     }
 
-    /// An hour or a day is listed for twice the retention: its runs may end late, and are kept from their ends on.
+    /// Lists an hour or a day for twice the retention, because its runs may end late and are kept
+    /// for the retention after their end.
     pub(super) async fn put_listed(&self, key: &Key, now: Timestamp) -> StoreResult<()> {
         self.put(item(key, self.ttl(now + self.retention))).await
     }
 }
 
-/// An attribute of an item, and its value.
-pub(super) type Seen<'a> = (&'a str, &'a str);
+/// An attribute of an item, and the value that it must have.
+pub(super) type ExpectedAttribute<'a> = (&'a str, &'a str);
 
-/// What became of a transaction.
-pub(super) enum Transacted {
-    Done,
-    /// Its first item is there, or is not as it was seen.
+/// The outcome of a transaction.
+pub(super) enum TransactionOutcome {
+    Committed,
+    /// The condition on the first item failed.
     Refused,
-    /// One of the notes is not as it was seen.
+    /// The condition on flow state failed.
     Overtaken,
-    /// Another one touches the same items, or the table is throttled.
+    /// Another request writes to the same items, or the table is throttled.
     Busy,
 }

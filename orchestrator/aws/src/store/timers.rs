@@ -1,6 +1,6 @@
-//! The sweep's timers, in sharded minute buckets, and its cursor.
+//! The timers of the sweep, in sharded minute buckets, and its cursor.
 //!
-//! Timers are never deleted: the cursor passes them, and their time to live removes them.
+//! Timers are never deleted. The cursor passes them, and their time to live removes them.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,27 +13,27 @@ use stepladder_core::{Timer, Timestamp};
 use stepladder_engine::ports::{Cursor, StoreError, StoreResult, Timers};
 
 use crate::Aws;
-use crate::item::{Item, Read, bytes, item, number, text};
+use crate::item::{Item, ReadItem, bytes, item, number, text};
 use crate::layout::{self, TIMER_SHARDS};
-use crate::table::{Ask, Put};
+use crate::table::{PutOutcome, TableQuery};
 
-/// A timer is kept so long after its time: the sweep is minutes behind at most, unless it does not run at all.
-const KEPT: Duration = Duration::from_secs(7 * 86_400);
-/// Marks of sent timers that a cursor's item holds, of 8 bytes each. Those beyond it are sent once more, which harms
-/// nothing.
-const MARKS: usize = 40_000;
+/// The time for which a timer is kept after it is due. A running sweep is at most minutes behind.
+const TIMER_RETENTION: Duration = Duration::from_secs(7 * 86_400);
+/// The maximum number of marks of sent timers in the item of the cursor. Each mark has 8 bytes.
+/// Timers without a mark are sent once more, which is harmless.
+const MAX_MARKS: usize = 40_000;
 
 #[async_trait]
 impl Timers for Aws {
     async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<StoreResult<Timer>>> {
-        // a shard has its timers in the order of their times
-        let ask = |shard| Ask {
+        // each shard has its timers in order of time
+        let query = |shard| TableQuery {
             partition: ("PK", layout::timers(minute, shard)),
             strong: true,
             limit: (limit < usize::MAX).then_some(limit),
-            ..Ask::default()
+            ..TableQuery::default()
         };
-        let shards = (0..TIMER_SHARDS).map(|shard| self.query(ask(shard)));
+        let shards = (0..TIMER_SHARDS).map(|shard| self.query(query(shard)));
         let items = try_join_all(shards).await?.concat();
         let mut timers: Vec<_> = items.iter().map(readable).collect();
         // unreadable timers come first: they have no time
@@ -42,14 +42,19 @@ impl Timers for Aws {
         Ok(timers)
     }
 
-    /// The first hour with runs: every timer is a run's, and later than it. Where timers have expired unsent, it is when
-    /// the first of the others was due.
+    /// Returns the first hour with runs. Each timer belongs to a run and is later than the run. If
+    /// timers have expired unsent, returns the time since which timers are still kept.
     async fn oldest(&self) -> StoreResult<Option<i64>> {
-        let first = Ask { partition: ("PK", layout::HOURS.into()), strong: true, limit: Some(1), ..Ask::default() };
+        let first = TableQuery {
+            partition: ("PK", layout::HOURS.into()),
+            strong: true,
+            limit: Some(1),
+            ..TableQuery::default()
+        };
         let Some(first) = self.query(first).await?.pop() else { return Ok(None) };
         let hour: i64 =
             first.text("SK")?.parse().map_err(|_| StoreError::Unreadable("an hour without a number".into()))?;
-        Ok(Some((hour * 60).max((self.now() - KEPT).minute())))
+        Ok(Some((hour * 60).max((self.now() - TIMER_RETENTION).minute())))
     }
 
     async fn set(&self, timers: Vec<Timer>) -> StoreResult<()> {
@@ -74,10 +79,11 @@ impl Timers for Aws {
                 self.put_if_named(item, "#hash = :expected", ("#hash", "hash"), (":expected", expected)).await?
             }
         };
-        // what was to be written is there: an earlier attempt's reply was lost, or another sweep has sent the same
+        // the same cursor exists: an earlier reply was lost, or another sweep has sent the same
+        // timers
         Ok(match put {
-            Put::Done => true,
-            Put::Refused(there) => there.text("hash").is_ok_and(|hash| hash == hash_of_next),
+            PutOutcome::Written => true,
+            PutOutcome::Refused(existing) => existing.text("hash").is_ok_and(|hash| hash == hash_of_next),
         })
     }
 }
@@ -98,7 +104,7 @@ impl Aws {
 }
 
 pub(super) fn timer_item(timer: &Timer, now: Timestamp) -> Item {
-    let ttl = (timer.due.max(now) + KEPT).as_millis() / 1_000;
+    let ttl = (timer.due.max(now) + TIMER_RETENTION).as_millis() / 1_000;
     let mut item = item(&layout::timer(timer), ttl);
     item.insert("due".into(), number(timer.due.as_millis()));
     item.insert("run".into(), text(timer.run.to_string()));
@@ -128,9 +134,9 @@ fn timer(item: &Item) -> StoreResult<Timer> {
     Ok(Timer { due: item.time("due")?, run: item.run("run")?, group: item.text("group")?.into(), purpose })
 }
 
-/// The marks as bytes: for each minute its number, how many, and 8 bytes for each.
+/// Encodes the marks: for each minute its number, the number of marks, and 8 bytes per mark.
 fn encode(cursor: &Cursor) -> Vec<u8> {
-    let mut left = MARKS;
+    let mut left = MAX_MARKS;
     let mut bytes = Vec::new();
     for (minute, marks) in &cursor.sent {
         let kept = &marks[..marks.len().min(left)];
@@ -143,7 +149,7 @@ fn encode(cursor: &Cursor) -> Vec<u8> {
 }
 
 fn decode(item: &Item) -> StoreResult<Cursor> {
-    let broken = || StoreError::Unreadable("the sweep's cursor is not as it was written".into());
+    let broken = || StoreError::Unreadable("the cursor of the sweep is not valid".into());
     let mut words = item.bytes("sent")?.chunks_exact(8).map(|word| word.try_into().map(u64::from_be_bytes));
     let mut next = || words.next().and_then(Result::ok);
     let mut sent = Vec::new();
@@ -168,14 +174,14 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_comes_back_as_it_was() {
+    fn a_cursor_is_decoded_as_it_was_encoded() {
         let cursor = Cursor { minute: 7, sent: vec![(7, vec![1, u64::MAX]), (8, Vec::new()), (9, vec![3])] };
         assert_eq!(decode(&stored(&cursor)).unwrap(), cursor);
     }
 
     #[test]
-    fn a_cursor_with_more_marks_than_fit_forgets_some_and_still_matches_itself() {
-        let cursor = Cursor { minute: 7, sent: vec![(7, vec![5; MARKS - 1]), (8, vec![6; 10])] };
+    fn a_cursor_with_too_many_marks_drops_some_and_keeps_its_hash() {
+        let cursor = Cursor { minute: 7, sent: vec![(7, vec![5; MAX_MARKS - 1]), (8, vec![6; 10])] };
         let kept = decode(&stored(&cursor)).unwrap();
         assert_eq!(kept.sent[1].1.len(), 1);
         assert_eq!(hash(kept.minute, &encode(&kept)), hash(cursor.minute, &encode(&cursor)));

@@ -1,4 +1,4 @@
-//! Who waits for events, and the inboxes of runs.
+//! Subscriptions to events, and the inboxes of runs.
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
@@ -6,16 +6,16 @@ use stepladder_core::waiting::{SubscribedFields, Subscription, SubscriptionKey};
 use stepladder_core::{EventId, RunId, StepId, Timestamp};
 use stepladder_engine::ports::{StoreResult, SubscriptionIndex};
 
-use super::kinds::{KEPT, seconds};
+use super::subscription_index::{SUBSCRIPTION_RETENTION, seconds};
 use crate::Aws;
-use crate::item::{Item, Read, item, number, text};
+use crate::item::{Item, ReadItem, item, number, text};
 use crate::layout;
-use crate::table::Ask;
+use crate::table::TableQuery;
 
 #[async_trait]
 impl SubscriptionIndex for Aws {
     async fn subscribed_fields(&self, event: &str) -> StoreResult<SubscribedFields> {
-        Ok(self.kinds(self.now()).await?.of(event))
+        Ok(self.subscription_index(self.now()).await?.of(event))
     }
 
     async fn subscriptions(
@@ -25,18 +25,18 @@ impl SubscriptionIndex for Aws {
         after: Option<(RunId, StepId)>,
         limit: usize,
     ) -> StoreResult<Vec<Subscription>> {
-        let begin = after.as_ref().map_or(0, |(run, _)| layout::waiter_shard(bucket, *run));
-        let mut behind = after.map_or_else(|| "0".to_owned(), |(run, step)| layout::waiter_sk(run, &step));
+        let start = after.as_ref().map_or(0, |(run, _)| layout::waiter_shard(bucket, *run));
+        let mut previous = after.map_or_else(|| "0".to_owned(), |(run, step)| layout::waiter_sk(run, &step));
         let mut found = Vec::new();
-        for partition in layout::waiters(event, bucket).into_iter().skip(begin) {
-            let ask = Ask {
+        for partition in layout::waiters(event, bucket).into_iter().skip(start) {
+            let query = TableQuery {
                 partition: ("PK", partition),
-                range: Some(("SK > :a", vec![std::mem::replace(&mut behind, "0".to_owned())])),
+                range: Some(("SK > :a", vec![std::mem::replace(&mut previous, "0".to_owned())])),
                 strong: true,
                 limit: Some(limit - found.len()),
-                ..Ask::default()
+                ..TableQuery::default()
             };
-            for item in self.query(ask).await? {
+            for item in self.query(query).await? {
                 found.push(waiter(&item, event, bucket)?);
             }
             if found.len() >= limit {
@@ -47,29 +47,29 @@ impl SubscriptionIndex for Aws {
     }
 
     async fn inbox(&self, run: RunId) -> StoreResult<Vec<EventId>> {
-        let ask = Ask {
+        let query = TableQuery {
             partition: ("PK", layout::run(run)),
-            range: Some(("begins_with(SK, :a)", vec![layout::INBOX.into()])),
+            range: Some(("begins_with(SK, :a)", vec![layout::INBOX_PREFIX.into()])),
             strong: true,
-            ..Ask::default()
+            ..TableQuery::default()
         };
-        self.query(ask).await?.iter().map(|item| item.event("event")).collect()
+        self.query(query).await?.iter().map(|item| item.event("event")).collect()
     }
 }
 
 impl Aws {
-    /// First what tells of them, then those who wait.
+    /// Writes subscriptions, after all processes know the names and fields of their events.
     pub(super) async fn register(&self, waiters: Vec<Subscription>, now: Timestamp) -> StoreResult<()> {
         if waiters.is_empty() {
             return Ok(());
         }
-        self.tell_of(&waiters, now).await?;
+        self.propagate(&waiters, now).await?;
         try_join_all(waiters.iter().map(|waiter| self.put(waiter_item(waiter, now)))).await.map(drop)
     }
 
-    pub(super) async fn offer(&self, offers: Vec<(RunId, EventId)>, now: Timestamp) -> StoreResult<()> {
+    pub(super) async fn put_inbox_events(&self, offers: Vec<(RunId, EventId)>, now: Timestamp) -> StoreResult<()> {
         let put = |(run, event): (RunId, EventId)| {
-            let mut item = item(&layout::offer(run, event), self.ttl(now));
+            let mut item = item(&layout::inbox_event(run, event), self.ttl(now));
             item.insert("event".into(), text(event.to_string()));
             self.put(item)
         };
@@ -78,7 +78,7 @@ impl Aws {
 }
 
 fn waiter_item(waiter: &Subscription, now: Timestamp) -> Item {
-    let mut item = item(&layout::waiter(waiter), seconds(waiter.until.max(now) + KEPT));
+    let mut item = item(&layout::waiter(waiter), seconds(waiter.until.max(now) + SUBSCRIPTION_RETENTION));
     item.insert("run".into(), text(waiter.run.to_string()));
     item.insert("step".into(), text(&*waiter.step));
     item.insert("until".into(), number(waiter.until.as_millis()));

@@ -1,0 +1,220 @@
+//! Lists dead letters and moves them back to their queue.
+//!
+//! A message is received, sent, and then deleted. A crash in between leaves two copies, but never
+//! none. SQS has a task of its own for this (`StartMessageMoveTask`). It does not report what it
+//! moves, and an event without an id would get a new one. Here an event keeps the identity of its
+//! first message (rule 15), in a message attribute.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName};
+use futures::future::try_join_all;
+use stepladder_core::{Timestamp, Wake};
+use stepladder_engine::ports::queues::RedriveBounds;
+use stepladder_engine::ports::{StoreError, StoreResult};
+
+use super::events::EventsMessage;
+use super::message::decode;
+use crate::Aws;
+use crate::error::request_error;
+
+/// The message attribute with the id of the first message of an event.
+pub const MESSAGE_ID: &str = "stepladder-message-id";
+/// The message attribute with the time at which that message was sent, in milliseconds since 1970.
+pub const SENT_AT: &str = "stepladder-sent-at";
+
+/// The time for which a message that is being moved is invisible to other receivers.
+const VISIBILITY: Duration = Duration::from_secs(60);
+
+/// A dead letter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeadLetter {
+    /// The content of the message.
+    pub content: DeadLetterContent,
+    /// The time at which the message was first sent.
+    pub sent_at: Option<Timestamp>,
+    /// The id of the first message.
+    pub message: String,
+}
+
+/// The content of a dead letter.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DeadLetterContent {
+    /// A wake.
+    Wake(Wake),
+    /// The names of events.
+    Events(Vec<String>),
+    /// The beginning of a message that cannot be read.
+    Unreadable(String),
+}
+
+/// The result of a redrive.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RedriveReport {
+    /// The dead letters that were moved back.
+    pub moved: Vec<DeadLetter>,
+    /// The dead letters that stay, because they cannot be read.
+    pub left: Vec<DeadLetter>,
+    /// The receipt handles of those that stay.
+    handles: Vec<String>,
+    /// Whether the bounds ended the redrive.
+    pub(super) is_cut_short: bool,
+}
+
+/// A dead-letter queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadLetterQueue {
+    /// The dead letters of the steps queue.
+    Wakes,
+    /// The dead letters of the events queue.
+    Events,
+}
+
+impl Aws {
+    /// Moves at most `most` dead letters back to their queue. With `dry_run`, it lists them and
+    /// moves none. Dead letters that stay are visible to other receivers at once.
+    ///
+    /// # Errors
+    /// Returns an error if a queue does not answer. Earlier moves of this call remain.
+    pub async fn redrive(&self, queue: DeadLetterQueue, most: usize, dry_run: bool) -> StoreResult<RedriveReport> {
+        let report = self.redrive_within(queue, RedriveBounds { most, within: Duration::MAX }, dry_run).await?;
+        let dead = self.dead_letters_url(queue)?;
+        try_join_all(report.handles.iter().map(|handle| self.make_visible(dead, handle))).await?;
+        Ok(report)
+    }
+
+    /// Does the same within bounds. Dead letters that stay are hidden for a minute, so that the
+    /// next call reaches those behind them.
+    pub(super) async fn redrive_within(
+        &self,
+        queue: DeadLetterQueue,
+        bounds: RedriveBounds,
+        dry_run: bool,
+    ) -> StoreResult<RedriveReport> {
+        let (dead, start) = (self.dead_letters_url(queue)?, Instant::now());
+        let (mut report, mut seen) = (RedriveReport::default(), HashSet::new());
+        loop {
+            let left = bounds.most.saturating_sub(report.moved.len() + report.left.len());
+            report.is_cut_short = left == 0 || start.elapsed() >= bounds.within;
+            if report.is_cut_short {
+                return Ok(report);
+            }
+            let mut messages = self.receive_dead(dead, left).await?;
+            messages.retain(|message| seen.insert(message.message_id.clone().unwrap_or_default()));
+            if messages.is_empty() {
+                return Ok(report);
+            }
+            let (mut done, mut failed) = (Vec::new(), None);
+            for message in messages {
+                let letter = dead_letter(&message, queue);
+                let handle = message.receipt_handle.clone().unwrap_or_default();
+                if dry_run || matches!(letter.content, DeadLetterContent::Unreadable(_)) {
+                    report.left.push(letter);
+                    report.handles.push(handle);
+                } else if let Err(error) = self.send_back(&message, &letter).await {
+                    failed = Some(error);
+                    break;
+                } else {
+                    report.moved.push(letter);
+                    done.push(handle);
+                }
+            }
+            self.delete_messages(dead, &done).await?;
+            if let Some(error) = failed {
+                return Err(error);
+            }
+        }
+    }
+
+    fn dead_letters_url(&self, queue: DeadLetterQueue) -> StoreResult<&str> {
+        let dead = match queue {
+            DeadLetterQueue::Wakes => &self.queues.steps_dead_letters,
+            DeadLetterQueue::Events => &self.queues.events_dead_letters,
+        };
+        dead.as_deref().ok_or_else(|| unknown_address("dead letters"))
+    }
+
+    /// Makes a received message visible to other receivers at once.
+    async fn make_visible(&self, dead: &str, handle: &str) -> StoreResult<()> {
+        let request = self.sqs.change_message_visibility().queue_url(dead).receipt_handle(handle).visibility_timeout(0);
+        request.send().await.map(drop).map_err(|e| request_error("ChangeMessageVisibility", &e))
+    }
+
+    async fn receive_dead(&self, dead: &str, most: usize) -> StoreResult<Vec<Message>> {
+        let request = self
+            .sqs
+            .receive_message()
+            .queue_url(dead)
+            .max_number_of_messages(i32::try_from(most.min(10)).unwrap_or(1))
+            .visibility_timeout(VISIBILITY.as_secs() as i32)
+            .wait_time_seconds(1)
+            .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
+            .message_attribute_names("All");
+        request
+            .send()
+            .await
+            .map(|answer| answer.messages.unwrap_or_default())
+            .map_err(|e| request_error("ReceiveMessage", &e))
+    }
+
+    async fn send_back(&self, message: &Message, letter: &DeadLetter) -> StoreResult<()> {
+        match &letter.content {
+            DeadLetterContent::Wake(wake) => {
+                let now = self.now();
+                self.send(vec![(wake.clone(), now)], now).await
+            }
+            DeadLetterContent::Events(names) => {
+                let queue = self.queues.events.as_deref().ok_or_else(|| unknown_address("events"))?;
+                let group = names.first().map_or("events", String::as_str);
+                let mut request = self
+                    .sqs
+                    .send_message()
+                    .queue_url(queue)
+                    .message_body(message.body().unwrap_or_default())
+                    .message_group_id(super::message::group_id(group));
+                let sent_at = letter.sent_at.unwrap_or_default().as_millis().to_string();
+                for (name, value) in [(MESSAGE_ID, letter.message.clone()), (SENT_AT, sent_at)] {
+                    let value = MessageAttributeValue::builder().data_type("String").string_value(value).build();
+                    let value = value.map_err(|e| StoreError::Unreadable(e.to_string()))?;
+                    request = request.message_attributes(name, value);
+                }
+                request.send().await.map(drop).map_err(|e| request_error("SendMessage", &e))
+            }
+            DeadLetterContent::Unreadable(_) => Ok(()),
+        }
+    }
+}
+
+fn dead_letter(message: &Message, queue: DeadLetterQueue) -> DeadLetter {
+    let body = message.body().unwrap_or_default();
+    let attribute =
+        |name: &str| message.message_attributes().and_then(|all| all.get(name)).and_then(|a| a.string_value());
+    let sent = message.attributes().and_then(|all| all.get(&MessageSystemAttributeName::SentTimestamp));
+    let sent_at = attribute(SENT_AT).or(sent.map(String::as_str)).and_then(|ms| ms.parse().ok());
+    let unreadable = || DeadLetterContent::Unreadable(body.chars().take(200).collect());
+    DeadLetter {
+        content: match queue {
+            DeadLetterQueue::Wakes => decode(body).map_or_else(|_| unreadable(), DeadLetterContent::Wake),
+            DeadLetterQueue::Events => event_names(body).map_or_else(unreadable, DeadLetterContent::Events),
+        },
+        sent_at: sent_at.map(Timestamp::from_millis),
+        message: attribute(MESSAGE_ID).or(message.message_id()).unwrap_or_default().to_owned(),
+    }
+}
+
+fn event_names(body: &str) -> Option<Vec<String>> {
+    let events = match EventsMessage::parse(body).ok()? {
+        EventsMessage::Sent(body) => stepladder_core::NewEvent::decode_all(body.as_bytes()),
+        EventsMessage::Rest { events, .. } => stepladder_core::NewEvent::decode_all(events.as_bytes()),
+        EventsMessage::Stored(events) => return Some(events.iter().map(|id| format!("event {id}")).collect()),
+    };
+    let events = events.ok()?;
+    Some(events.iter().map(|event| event.name.to_string()).collect())
+}
+
+fn unknown_address(queue: &str) -> StoreError {
+    StoreError::Unreadable(format!(
+        "the table does not say where the queue of {queue} is; has the sweep run since the deployment?"
+    ))
+}

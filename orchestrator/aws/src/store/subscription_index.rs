@@ -1,0 +1,246 @@
+//! The list of event names and fields to which runs subscribe. The list is short, because these
+//! names occur in the code of functions. Subscriptions are found under its entries.
+//!
+//! Each process that receives events caches the list for [`CACHE_TIME`]. So an event without a
+//! subscription costs no read. Three rules keep that from losing events:
+//!
+//! - A process that adds an entry waits until no process has a list without it. Only then is the
+//!   first subscription written. This happens once in the life of the table.
+//! - A process that finds an entry younger than [`YOUNG_AGE`] waits too.
+//! - An entry is kept for longer than all its subscriptions. One that is about to expire counts as
+//!   new.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use stepladder_core::Timestamp;
+use stepladder_core::waiting::{SubscribedFields, Subscription};
+use stepladder_engine::ports::StoreResult;
+
+use crate::Aws;
+use crate::item::{Item, ReadItem, item, number, text};
+use crate::layout::{self, Key};
+
+/// The time for which a process may cache the list, by its own clock.
+const CACHE_TIME: Duration = Duration::from_secs(1);
+
+/// The time after which no process caches a list without a new entry.
+const PROPAGATION_TIME: Duration = Duration::from_millis(1_500);
+
+/// The age below which other processes may not know an entry. Clocks may differ by seconds.
+const YOUNG_AGE: Duration = Duration::from_secs(6);
+
+/// The time for which a subscription is kept after the end of its wait.
+pub(super) const SUBSCRIPTION_RETENTION: Duration = Duration::from_secs(7 * 86_400);
+
+/// The time for which an entry is kept beyond its subscriptions. An entry is not renewed more
+/// often.
+const ENTRY_RETENTION: Duration = Duration::from_secs(7 * 86_400);
+
+/// The time before its expiry at which an entry counts as new, because DynamoDB may delete it soon.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(86_400);
+
+/// The list, as a process read it.
+#[derive(Debug, Default)]
+pub(crate) struct SubscriptionIndex {
+    read_at: Timestamp,
+    by_event: HashMap<Arc<str>, SubscribedFields>,
+    by_key: HashMap<Key, Entry>,
+}
+
+/// An entry: an event name with a field, or an event name alone.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    added_at: Timestamp,
+    /// The end of its retention, in seconds since 1970.
+    ttl: i64,
+}
+
+/// The work to do before a subscription under an entry may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Preparation {
+    /// The time `added_at` with which the entry must be written, if it is new or must be renewed.
+    write: Option<Timestamp>,
+    /// The time to wait until all processes know the entry.
+    wait: Duration,
+    /// Whether the entry is missing or about to expire.
+    is_new: bool,
+}
+
+impl SubscriptionIndex {
+    /// Returns how runs subscribe to events of this name.
+    pub(super) fn of(&self, event: &str) -> SubscribedFields {
+        self.by_event.get(event).cloned().unwrap_or_default()
+    }
+
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        // after a clock was set back, the list counts as old
+        now >= self.read_at && now.since(self.read_at) <= CACHE_TIME
+    }
+
+    fn from_items(items: &[Item], read_at: Timestamp) -> StoreResult<Self> {
+        let mut index = Self { read_at, ..Self::default() };
+        for item in items {
+            let waited = index.by_event.entry(item.text("event")?.into()).or_default();
+            match item.contains_key("path") {
+                true => waited.fields.push(item.text("path")?.into()),
+                false => waited.each = true,
+            }
+            let key = Key { pk: item.text("PK")?.into(), sk: item.text("SK")?.into() };
+            index.by_key.insert(key, Entry { added_at: item.time("since")?, ttl: item.number("ttl")? });
+        }
+        Ok(index)
+    }
+
+    /// Returns the work to do before a subscription that lasts until `until`.
+    fn prepare(&self, key: &Key, until: Timestamp, now: Timestamp) -> Preparation {
+        match self.by_key.get(key) {
+            Some(entry) if entry.ttl > seconds(now + EXPIRY_MARGIN) => Preparation {
+                write: (entry.ttl < seconds(until + SUBSCRIPTION_RETENTION)).then_some(entry.added_at),
+                wait: YOUNG_AGE.saturating_sub(now.since(entry.added_at)),
+                is_new: false,
+            },
+            Some(_) | None => Preparation { write: Some(now), wait: PROPAGATION_TIME, is_new: true },
+        }
+    }
+}
+
+impl Aws {
+    /// Returns the list, from the cache or from the table.
+    pub(super) async fn subscription_index(&self, now: Timestamp) -> StoreResult<Arc<SubscriptionIndex>> {
+        let cached = self.subscription_index.lock().clone();
+        if let Some(cached) = cached.filter(|cached| cached.is_fresh(now)) {
+            return Ok(cached);
+        }
+        let items = self.query_partition(layout::SUBSCRIPTION_INDEX, true).await?;
+        // the list is as old as the request
+        let index = Arc::new(SubscriptionIndex::from_items(&items, now)?);
+        *self.subscription_index.lock() = Some(index.clone());
+        Ok(index)
+    }
+
+    /// Adds the entries of new subscriptions, and waits until all processes know them.
+    pub(super) async fn propagate(&self, waiters: &[Subscription], now: Timestamp) -> StoreResult<()> {
+        let mut latest: HashMap<Key, (&Subscription, Timestamp)> = HashMap::new();
+        for waiter in waiters {
+            let entry = latest.entry(layout::index_entry(waiter)).or_insert((waiter, now));
+            entry.1 = entry.1.max(waiter.until);
+        }
+        let index = self.subscription_index(now).await?;
+        let (mut writes, mut young, mut wait) = (Vec::new(), Vec::new(), Duration::ZERO);
+        for (key, (waiter, until)) in latest {
+            let preparation = index.prepare(&key, until, now);
+            if !preparation.wait.is_zero() && !self.has_propagated(&key, preparation) {
+                wait = wait.max(preparation.wait);
+                young.push(key.clone());
+            }
+            writes.extend(preparation.write.map(|added_at| self.put_entry(key, waiter, until, added_at)));
+        }
+        if !writes.is_empty() {
+            try_join_all(writes).await?;
+            // the cached list lacks the new entries
+            *self.subscription_index.lock() = None;
+        }
+        if !wait.is_zero() {
+            tracing::info!(?wait, "a run subscribes to an event in a new way; waiting until all processes know");
+            tokio::time::sleep(wait).await;
+            self.propagated.lock().extend(young);
+        }
+        Ok(())
+    }
+
+    /// Returns whether this process has already waited for an entry. A new entry is waited for
+    /// again: an earlier wait was for an entry that has expired.
+    fn has_propagated(&self, key: &Key, preparation: Preparation) -> bool {
+        !preparation.is_new && self.propagated.lock().contains(key)
+    }
+
+    /// Adds an entry or extends its retention. The retention is never shortened.
+    async fn put_entry(
+        &self,
+        key: Key,
+        waiter: &Subscription,
+        until: Timestamp,
+        added_at: Timestamp,
+    ) -> StoreResult<()> {
+        let ttl = seconds(until + SUBSCRIPTION_RETENTION + ENTRY_RETENTION);
+        let mut item = item(&key, ttl);
+        item.insert("event".into(), text(&*waiter.event));
+        item.insert("since".into(), number(added_at.as_millis()));
+        if let Some(field) = &waiter.key {
+            item.insert("path".into(), text(&*field.path));
+        }
+        // if the condition fails, another process has written an entry that is kept for longer
+        let is_sooner = "attribute_not_exists(PK) OR #t < :ttl";
+        self.put_if_named(item, is_sooner, ("#t", "ttl"), (":ttl", number(ttl))).await.map(drop)
+    }
+}
+
+/// Returns seconds since 1970, the unit of `ttl`.
+pub(super) fn seconds(at: Timestamp) -> i64 {
+    at.as_millis() / 1_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn index(added_at: Timestamp, ttl: Timestamp) -> SubscriptionIndex {
+        let key = layout::index_entry(&waiter());
+        let mut item = item(&key, seconds(ttl));
+        item.insert("event".into(), text("a"));
+        item.insert("since".into(), number(added_at.as_millis()));
+        SubscriptionIndex::from_items(&[item], NOW).unwrap()
+    }
+
+    fn waiter() -> Subscription {
+        let run = stepladder_core::RunId::new(NOW, 1);
+        Subscription { event: "a".into(), key: None, run, step: "w".into(), until: NOW + DAY }
+    }
+
+    fn known(write: Option<Timestamp>, wait: Duration) -> Preparation {
+        Preparation { write, wait, is_new: false }
+    }
+
+    fn prepare(index: &SubscriptionIndex, until: Timestamp) -> Preparation {
+        index.prepare(&layout::index_entry(&waiter()), until, NOW)
+    }
+
+    #[test]
+    fn an_entry_that_others_may_not_know_is_waited_for() {
+        let until = NOW + DAY;
+        let new = Preparation { write: Some(NOW), wait: PROPAGATION_TIME, is_new: true };
+        assert_eq!(prepare(&SubscriptionIndex::default(), until), new);
+        let wait = |added_at| prepare(&index(added_at, NOW + DAY * 20), until);
+        assert_eq!(wait(NOW - Duration::from_secs(2)), known(None, Duration::from_secs(4)));
+        // added by a process with a fast clock
+        assert_eq!(wait(NOW + Duration::from_secs(2)), known(None, YOUNG_AGE));
+        assert_eq!(wait(NOW - YOUNG_AGE), known(None, Duration::ZERO));
+    }
+
+    #[test]
+    fn an_entry_outlives_its_subscriptions_and_one_that_expires_is_new() {
+        let added_at = NOW - DAY * 9;
+        let index = |ttl| index(added_at, ttl);
+        let wait = Duration::ZERO;
+        assert_eq!(prepare(&index(NOW + DAY * 8), NOW + DAY), known(None, wait));
+        assert_eq!(prepare(&index(NOW + DAY * 8), NOW + DAY * 2), known(Some(added_at), wait));
+        let new = Preparation { write: Some(NOW), wait: PROPAGATION_TIME, is_new: true };
+        assert_eq!(prepare(&index(NOW + DAY), NOW + DAY * 2), new);
+    }
+
+    #[test]
+    fn a_list_is_cached_for_a_second_and_not_after_the_clock_was_set_back() {
+        let index = index(NOW, NOW + DAY * 20);
+        assert!(index.of("a").each && index.of("b").is_empty());
+        assert!(index.is_fresh(NOW + CACHE_TIME));
+        assert!(!index.is_fresh(NOW + CACHE_TIME + Duration::from_millis(1)));
+        assert!(!index.is_fresh(NOW - Duration::from_millis(1)));
+        assert!(PROPAGATION_TIME > CACHE_TIME && YOUNG_AGE > PROPAGATION_TIME);
+    }
+}

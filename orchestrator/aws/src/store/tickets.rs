@@ -1,0 +1,170 @@
+//! Tickets in wait queues. A ticket is two items: one in the wait queue, where the first ticket is
+//! one Query away, and one beside the run, so that a run finds its ticket without reading the
+//! queue.
+//!
+//! Both are written in one transaction, because the SDK retries a transaction under its token and
+//! DynamoDB executes it once. A plain put whose reply was lost would be retried. It could bring
+//! back a ticket that another process has deleted in between.
+//!
+//! The item of the run is deleted first. A concurrent enqueue is either seen by the deletion of the
+//! other item, or finds no item of the run. A crash between the two deletions leaves a ticket in
+//! the queue to which no item of a run leads. When that ticket is promoted, its run is woken and
+//! deletes it at the head of the queue.
+
+use stepladder_core::slot::{ARRIVAL, Holder, Limit, Ticket};
+use stepladder_core::{RunId, StepId, Timestamp};
+use stepladder_engine::ports::{StoreError, StoreResult};
+
+use crate::Aws;
+use crate::item::{Item, ReadItem, item, text};
+use crate::layout::{self, Key};
+use crate::table::TableQuery;
+
+use super::starts::TransactionOutcome;
+
+impl Aws {
+    /// Returns the item of the run and the item of the queue, in the order in which they are
+    /// written.
+    pub(super) fn ticket_items(&self, limit: &Limit, place: &Ticket, now: Timestamp) -> [Item; 2] {
+        let ttl = self.ttl(now);
+        let key = Key { pk: layout::wait_queue(limit), sk: layout::ticket_sk(place) };
+        let mut of_run = item(&layout::ticket_of_run(limit, place.run, &place.step), ttl);
+        of_run.insert("line".into(), text(&key.pk));
+        of_run.insert("at".into(), text(&key.sk));
+        of_run.insert("step".into(), text(&*place.step));
+        let mut in_queue = item(&key, ttl);
+        in_queue.insert("step".into(), text(&*place.step));
+        [of_run, in_queue]
+    }
+
+    /// Adds a ticket, and returns whether it is new. A step that has a ticket keeps it.
+    pub(super) async fn enqueue(&self, limit: &Limit, place: &Ticket) -> StoreResult<bool> {
+        let [of_run, in_queue] = self.ticket_items(limit, place, self.now());
+        let key = layout::ticket_of_run(limit, place.run, &place.step);
+        let mut round = 0;
+        loop {
+            self.pause(&mut round, "TransactWriteItems", 2).await?;
+            if let TransactionOutcome::Committed =
+                self.transact(&of_run, None, std::slice::from_ref(&in_queue), &[]).await?
+            {
+                return Ok(true);
+            }
+            let Some(existing) = self.get(&key).await? else { continue };
+            let at = existing.text("at")?;
+            let again = Item::from_iter([("SK".into(), text(at))]);
+            let in_queue = in_queue.clone().into_iter().chain(again).collect::<Item>();
+            if let TransactionOutcome::Committed = self.transact(&existing, Some(("at", at)), &[in_queue], &[]).await? {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Deletes the ticket of a step, or all tickets of the run. This includes one at the head of
+    /// the queue to which no item of the run leads.
+    pub(super) async fn dequeue(&self, limit: &Limit, run: RunId, step: Option<&str>) -> StoreResult<()> {
+        let items = match step {
+            Some(step) => self.get(&layout::ticket_of_run(limit, run, step)).await?.into_iter().collect(),
+            None => self.tickets_of_run(limit, run).await?,
+        };
+        for item in items {
+            self.delete_ticket(
+                &key_in_queue(&item)?,
+                &Key { pk: item.text("PK")?.into(), sk: item.text("SK")?.into() },
+            )
+            .await?;
+        }
+        for place in self.first_tickets(limit, limit.slots as usize).await? {
+            if place.run == run && step.is_none_or(|step| *place.step == *step) {
+                self.delete(&Key { pk: layout::wait_queue(limit), sk: layout::ticket_sk(&place) }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the ticket with which a holder acquired its slot: that of its step or that of the
+    /// run's arrival, whichever is older.
+    pub(super) async fn dequeue_holder(&self, limit: &Limit, holder: &Holder) -> StoreResult<()> {
+        let items = self.tickets_of_run(limit, holder.run).await?;
+        let is_own = |item: &&Item| item.text("step").is_ok_and(|step| *step == *holder.step || *step == *ARRIVAL);
+        match items.iter().filter(is_own).min_by_key(|item| item.text("at").unwrap_or_default()) {
+            Some(item) => {
+                self.delete_ticket(&key_in_queue(item)?, &layout::ticket_of_run(limit, holder.run, item.text("step")?))
+                    .await
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(super) async fn delete_ticket(&self, in_queue: &Key, of_run: &Key) -> StoreResult<()> {
+        self.delete(of_run).await?;
+        self.delete(in_queue).await
+    }
+
+    /// Returns the items of a run for its tickets in this queue.
+    pub(super) async fn tickets_of_run(&self, limit: &Limit, run: RunId) -> StoreResult<Vec<Item>> {
+        self.query(TableQuery {
+            partition: ("PK", layout::run(run)),
+            range: Some(("begins_with(SK, :a)", vec![layout::tickets_prefix(limit)])),
+            strong: true,
+            ..TableQuery::default()
+        })
+        .await
+    }
+
+    /// Returns the ticket of a step, if it is in the queue.
+    pub(super) async fn ticket_of_step(&self, limit: &Limit, run: RunId, step: &StepId) -> StoreResult<Option<Ticket>> {
+        let Some(of_run) = self.get(&layout::ticket_of_run(limit, run, step)).await? else { return Ok(None) };
+        self.get(&key_in_queue(&of_run)?).await?.as_ref().map(ticket).transpose()
+    }
+
+    /// Returns the oldest ticket of a run that is in the queue.
+    pub(super) async fn oldest_ticket(&self, limit: &Limit, run: RunId) -> StoreResult<Option<Ticket>> {
+        let mut keys =
+            self.tickets_of_run(limit, run).await?.iter().map(key_in_queue).collect::<StoreResult<Vec<_>>>()?;
+        keys.sort_by(|a, b| a.sk.cmp(&b.sk));
+        for key in keys {
+            if let Some(item) = self.get(&key).await? {
+                return ticket(&item).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the first `n` tickets of the queue.
+    pub(super) async fn first_tickets(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>> {
+        if n == 0 {
+            return Ok(Vec::new());
+        }
+        let query = TableQuery {
+            partition: ("PK", layout::wait_queue(limit)),
+            strong: true,
+            limit: Some(n),
+            ..TableQuery::default()
+        };
+        self.query(query).await?.iter().map(ticket).collect()
+    }
+
+    /// Returns the number of tickets before a ticket.
+    pub(super) async fn count_before(&self, limit: &Limit, place: &Ticket) -> StoreResult<usize> {
+        let range = Some(("SK < :a", vec![layout::ticket_sk(place)]));
+        self.count(TableQuery { partition: ("PK", layout::wait_queue(limit)), range, ..TableQuery::default() }).await
+    }
+}
+
+/// Returns the key of the item in the queue, from the item of the run.
+fn key_in_queue(of_run: &Item) -> StoreResult<Key> {
+    Ok(Key { pk: of_run.text("line")?.into(), sk: of_run.text("at")?.into() })
+}
+
+/// Reads a ticket from its item in the queue: `asked#event#run#hash` and the step.
+fn ticket(item: &Item) -> StoreResult<Ticket> {
+    let broken = || StoreError::Unreadable("a ticket of a wait queue is not valid".into());
+    let mut fields = item.text("SK")?.split('#');
+    let mut field = || fields.next().ok_or_else(broken);
+    Ok(Ticket {
+        queued_at: Timestamp::from_millis(field()?.parse().map_err(|_| broken())?),
+        event: field()?.parse().map_err(|_| broken())?,
+        run: field()?.parse().map_err(|_| broken())?,
+        step: item.text("step")?.into(),
+    })
+}
