@@ -97,7 +97,7 @@ fn branch(dice: &Dice, allowed: Allowed, leaves: &mut u64, count: &mut u32, dept
     let several = |leaves: &mut u64, count: &mut u32| several_of(allowed, leaves, count);
     // what wins a race may be written by another hop than the one that executes what loses it: that one's body would wait
     // for a step that nobody wants any more
-    let racing = Allowed { meets: allowed.meets && !allowed.waits, ..allowed };
+    let racing = Allowed { meets: false, ..allowed };
     match dice.below(10) {
         0 if depth < 3 && *leaves > 2 => Node::Seq(several(leaves, count)),
         1 | 2 if depth < 3 && *leaves > 1 => Node::Join(several(leaves, count)),
