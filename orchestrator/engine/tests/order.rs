@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use stepladder_core::decide::Operation;
 use stepladder_core::expr::Expr;
-use stepladder_core::flow::{Rate, Singleton, SingletonMode};
+use stepladder_core::flow::{Debounce, Rate, Singleton, SingletonMode};
 use stepladder_core::waiting::{EventMatch, EventWait};
-use stepladder_core::{NewEvent, Spec, Status, json};
+use stepladder_core::{EventId, Fact, NewEvent, RunId, Spec, Status, Timestamp, json};
+use stepladder_engine::ports::{FlowStateChange, FlowStates};
 use stepladder_engine::{Engine, RunFilter};
 use support::World;
 use support::around::{self, Interlude};
@@ -115,4 +116,44 @@ async fn rule_31_a_throttle_keeps_the_order_of_a_request_that_was_overtaken() {
         begins.push(created.begins_at.expect("another run has the first place"));
     }
     assert_eq!(begins[1].since(begins[0]), MINUTE, "{begins:?}");
+}
+
+/// The id of an event that was sent with this id.
+async fn stored(engine: &Engine, id: &str) -> EventId {
+    let events = engine.query().events(None, 10).await.expect("listed");
+    let found = events.into_iter().find(|event| event.event.external_id.as_deref() == Some(id));
+    found.expect("stored").event.id
+}
+
+#[tokio::test]
+async fn rule_31_an_event_that_a_parallel_attempt_assigned_to_the_run_joins_it_in_its_order() {
+    let debounce = Debounce { period: MINUTE, longest: None, key: None };
+    let mut world =
+        World::new(vec![Script::new("f").spec(|spec| spec.flow.debounce = Some(debounce)).step("a", &[]).program()]);
+    let other = world.engine();
+    other.intake().ingest(vec![event("go", "zero")], None).await.expect("accepted");
+    world.settle(&other).await;
+    let ended = support::only_run(&other).await;
+    // a first attempt dies after it has opened the run
+    let request = || vec![event("go", "one"), event("go", "two"), event("go", "three")];
+    let dying = world.engine_on(around::lost(&world.memory, "change_flow_state"));
+    dying.intake().ingest(request(), None).await.expect_err("the storage fails");
+    let run = RunId::started_by(stored(&other, "one").await, "f");
+    // an earlier one had assigned the third event to a run that started without it
+    let key: Arc<str> = format!("met/f/{}", stored(&other, "three").await).into();
+    let text = |run: RunId| -> Option<Arc<str>> { Some(run.to_string().into()) };
+    let assign = move |seen, becomes| FlowStateChange { key: key.clone(), seen, becomes, until: Timestamp::MAX };
+    world.memory.change_flow_state(vec![assign(None, text(ended))]).await.expect("written");
+    // and a parallel one assigns it to the open run, while this attempt has only the second event
+    let memory = world.memory.clone();
+    let interlude: Interlude = Box::pin(async move {
+        memory.change_flow_state(vec![assign(text(ended), text(run))]).await.expect("written");
+    });
+    let engine = world.engine_on(around::after(&world.memory, "change_flow_state", interlude));
+    engine.intake().ingest(request(), None).await.expect("accepted");
+    let joined = world.journal(&other, run).await.into_iter().filter_map(|entry| match entry.fact {
+        Fact::EventJoined { event, .. } => event.external_id.clone(),
+        _ => None,
+    });
+    assert_eq!(joined.map(|id| id.to_string()).collect::<Vec<_>>(), ["two", "three"]);
 }

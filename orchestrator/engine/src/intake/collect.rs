@@ -90,7 +90,7 @@ impl Intake {
                     Vec::new()
                 }
                 // another run was opened meanwhile, or the event is in a run already
-                None => self.not_there(spec, left.pop_front().into_iter().collect()).await?,
+                None => self.not_there(spec, None, left.pop_front().into_iter().collect()).await?,
             };
             // they come before those that were not tried yet
             back.sort_by_key(|event| order.get(&event.id));
@@ -110,7 +110,7 @@ impl Intake {
         elsewhere.extend::<Vec<_>>(met);
         // rule 31: events claimed by an earlier attempt come before the rest, in this run or in
         // another
-        let mut back = self.not_there(spec, elsewhere).await?;
+        let mut back = self.not_there(spec, Some(state.run), elsewhere).await?;
         if !back.is_empty() {
             let (more, others) = self.claim(spec, state.run, back).await?;
             ours.extend(more);
@@ -125,11 +125,17 @@ impl Intake {
         Ok(back)
     }
 
-    /// Returns the events that are in no run, although a flow state may name one.
-    async fn not_there(&self, spec: &Spec, events: Vec<Event>) -> Result<Vec<Event>, StoreError> {
+    /// Returns the events that are in no run, although a flow state may name one. Those that are
+    /// assigned to the run `joining` are among them: they join it with others, in their order.
+    async fn not_there(
+        &self,
+        spec: &Spec,
+        joining: Option<RunId>,
+        events: Vec<Event>,
+    ) -> Result<Vec<Event>, StoreError> {
         let mut not_there = Vec::new();
         for event in events {
-            if !self.ensure_delivered(spec, &event).await? {
+            if !self.ensure_delivered(spec, joining, &event).await? {
                 not_there.push(event);
             }
         }
@@ -141,8 +147,9 @@ impl Intake {
     }
 
     /// Makes sure that an event is in the run that its flow state names. Returns `false` if there
-    /// is no such flow state, or if the run has started without the event.
-    async fn ensure_delivered(&self, spec: &Spec, event: &Event) -> Result<bool, StoreError> {
+    /// is no such flow state, if the run has started without the event, or if the run is `joining`
+    /// and does not have the event yet.
+    async fn ensure_delivered(&self, spec: &Spec, joining: Option<RunId>, event: &Event) -> Result<bool, StoreError> {
         let noted = self.note_of(&destination_key(spec, event)).await?;
         let Some(run) = noted.as_deref().and_then(|run| run.parse::<RunId>().ok()) else { return Ok(false) };
         // a named run existed: if it is missing, it ended long ago
@@ -154,6 +161,11 @@ impl Intake {
                 self.runtime.carry_out(Commit { wakes, ..Commit::default() }).await?;
             }
             return Ok(true);
+        }
+        // rule 31: a parallel attempt of the same request has assigned the event to this run. By
+        // itself it would overtake events that come before it
+        if joining == Some(run) {
+            return Ok(false);
         }
         if self.join_run(spec, run, vec![event.clone()]).await?.is_empty() {
             return Ok(true);
