@@ -1,8 +1,8 @@
-//! Emits what runs, sweeps and workers do, as log lines of a known kind.
+//! Logs what runs, sweeps and workers do, for metrics and for people.
 //!
-//! Each line has the field `activity`, which names its [`ActivityKind`]. Times are in milliseconds.
-//! A fact is reported once, after its write, by the process whose write succeeded: metrics count
-//! the lines.
+//! Each log line has the field `activity`, which names its [`ActivityKind`]. Times are in
+//! milliseconds. Metrics count the lines. Therefore each fact is logged once, by the process that
+//! wrote it to the journal, after the write.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ pub enum StepChange<'a> {
         /// The time of the next attempt, if there is one.
         retry_at: Option<Timestamp>,
     },
-    /// Its body polled for a condition and did not find it yet.
+    /// Its body checked a condition that does not hold yet (`ctx.poll`).
     Checked {
         /// The time that the body took.
         took: Duration,
@@ -102,7 +102,7 @@ pub enum StepChange<'a> {
 }
 
 impl Activity<'_> {
-    /// The kind under which logs and metrics know it.
+    /// Returns its kind, which logs and metrics use as its name.
     #[must_use]
     pub const fn kind(&self) -> ActivityKind {
         match self {

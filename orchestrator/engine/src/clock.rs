@@ -1,4 +1,4 @@
-//! Time and chance, as ports: every test can move the one and seed the other.
+//! Time and randomness as traits, so that tests can move the clock and choose the seed.
 
 mod system;
 
@@ -9,18 +9,18 @@ use stepladder_core::Timestamp;
 
 pub use system::SystemClock;
 
-/// The clock.
+/// Tells the time, and waits.
 pub trait Clock: Send + Sync {
-    /// The time.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 
-    /// Completes when the time has come.
+    /// Waits until `due`.
     fn sleep_until(&self, due: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
-/// Chance: tokens, event ids, jitter.
+/// A source of randomness for tokens, event ids and jitter.
 pub trait Entropy: Send + Sync {
-    /// 128 random bits.
+    /// Returns 128 random bits.
     fn bits(&self) -> u128;
 }
 

@@ -1,4 +1,4 @@
-//! What an engine can be told.
+//! The settings of an engine.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,27 +19,27 @@ pub enum Pace {
 pub struct Config {
     /// How far one hop goes.
     pub pace: Pace,
-    /// How long one invocation may take.
+    /// The maximum duration of an invocation of a worker.
     pub worker_timeout: Duration,
-    /// The same for functions that have workers of their own, by the function's id.
+    /// The maximum duration for functions with separate workers, by the function's id.
     pub worker_timeouts: HashMap<Arc<str>, Duration>,
-    /// Added to an invocation's deadline to make a lease: room for clocks that differ.
+    /// A lease ends this long after its invocation's deadline, because clocks differ.
     pub lease_margin: Duration,
-    /// Added to the worker's time-out to make a message's visibility.
+    /// A received wake stays invisible for the worker's timeout plus this margin.
     pub visibility_margin: Duration,
-    /// Parallel steps up to this many run side by side in one invocation; of more, each gets its
-    /// own wake.
+    /// The maximum number of parallel steps that one invocation executes at the same time. If a
+    /// run wants more at once, each step gets its own wake and so its own invocation.
     pub side_by_side: usize,
-    /// Whether no other process can be working on the same storage (a local server that holds its
-    /// file's lock): then leases of other processes are void.
+    /// Whether this is the only process that uses the storage, as a local server is that holds its
+    /// file's lock. Leases of earlier processes are then void.
     pub is_only_process: bool,
-    /// Every wait before a retry is this long, whatever function, step and error say: for tests and
-    /// demonstrations. Checks that find that it is not time yet are repeated no later than they
-    /// would be.
+    /// Replaces the wait before each retry, for tests and demonstrations. It takes precedence over
+    /// the function, the step and the error. A poll is repeated after this time or its own
+    /// interval, whichever is shorter.
     pub retry_delay: Option<Duration>,
     /// The version of the code, written into every record.
     pub code: Arc<str>,
-    /// Bytes of journals that the warm cache keeps.
+    /// The maximum size of the cache of run states, in bytes.
     pub cache_bytes: usize,
 }
 
@@ -61,20 +61,20 @@ impl Default for Config {
 }
 
 impl Config {
-    /// How long a received wake stays invisible: the worker's time-out and a margin (rule 13).
-    /// Whose wake it will be is not known before, so the longest of all counts.
+    /// Returns how long a received wake stays invisible: the longest worker timeout plus a margin
+    /// (rule 13). The function of a wake is not known before it is received.
     pub fn visibility(&self) -> Duration {
         let longest = self.worker_timeouts.values().fold(self.worker_timeout, |longest, own| longest.max(*own));
         longest + self.visibility_margin
     }
 
-    /// How long one invocation may take that moves a run of this function.
+    /// Returns the maximum duration of an invocation that moves a run of this function.
     pub fn worker_timeout_of(&self, function: &str) -> Duration {
         self.worker_timeouts.get(function).copied().unwrap_or(self.worker_timeout)
     }
 
-    /// The longest step that fits into a worker of this function. What is left over is for loading
-    /// and for writing the outcome.
+    /// Returns the longest step timeout that fits into a worker of this function. The remaining
+    /// time is for loading the run and for writing the outcome.
     pub fn longest_step(&self, function: &str) -> Duration {
         self.worker_timeout_of(function).saturating_sub(Duration::from_secs(5))
     }

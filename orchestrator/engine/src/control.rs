@@ -1,5 +1,5 @@
-//! What people do to runs from outside: cancel, rerun, skip a wait; one run, or all that a filter
-//! finds.
+//! Actions of people on runs: cancel, rerun, skip a wait. Cancel and rerun also act on all runs
+//! that a filter finds.
 
 mod bulk;
 mod rerun;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use stepladder_core::{RunId, Status};
 
 pub use bulk::BulkResult;
-pub use rerun::Rerun;
+pub use rerun::RerunOptions;
 
 use crate::EngineError;
 use crate::intake::Intake;
@@ -27,8 +27,9 @@ pub struct Control {
 }
 
 impl Control {
-    /// Cancels a run. A body that runs ends, but its outcome is refused. A finished run stays as it
-    /// is; its finishing work is done again (rule 28).
+    /// Cancels a run and returns its status. A body that is executing continues, but its outcome is
+    /// not recorded. A run that has ended is left unchanged, and its finishing work is repeated
+    /// (rule 28).
     ///
     /// # Errors
     /// [`EngineError::NotFound`] for an unknown run; [`EngineError::Store`].

@@ -1,4 +1,5 @@
-//! The engine: a façade over the services that move runs and answer for them, all on one backend.
+//! The engine: a façade over the services that move runs and answer queries. All of them use the
+//! same backend.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -22,7 +23,7 @@ use crate::slots::Slots;
 use crate::subscriptions::Subscriptions;
 use crate::sweep::{Sweep, SweepReport};
 
-/// Moves runs forward and answers for them. One engine serves a whole process.
+/// Moves runs forward and answers queries about them. A process needs one engine.
 pub struct Engine {
     pub(crate) runtime: Arc<Runtime>,
     functions: Arc<Functions>,
@@ -34,19 +35,20 @@ pub struct Engine {
     sweep: Sweep,
 }
 
-/// Why the engine cannot do what it was asked for.
+/// An error of a call to the engine.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The thing does not exist; the sentence says what was looked for.
+    /// A run, event, function or token does not exist. The message names it.
     #[error("{0}")]
     NotFound(String),
-    /// The request makes no sense; the sentence says why.
+    /// The request is not valid. The message says why.
     #[error("{0}")]
     Invalid(String),
-    /// The request makes sense but comes too late; the sentence says for what.
+    /// The request is valid but comes too late, for example after the run ended. The message says
+    /// what has happened already.
     #[error("{0}")]
     TooLate(String),
-    /// The store failed; trying again may help.
+    /// The store failed. A later call may succeed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -55,8 +57,9 @@ impl Engine {
     /// Creates an engine for these functions, on the machine's clock and randomness.
     ///
     /// # Errors
-    /// When a function cannot work: an id that is used twice, a limit of 0, a default timeout that
-    /// no worker can fit. The sentence names the function.
+    /// [`EngineError::Invalid`] if a function cannot work, for example because of a duplicate id, a
+    /// limit of 0, or a step timeout that is longer than its worker's. The message names the
+    /// function.
     pub fn new(
         backend: Arc<dyn Backend>,
         programs: Vec<Arc<dyn Program>>,
@@ -119,25 +122,25 @@ impl Engine {
         Self { runtime, functions, subscriptions, intake, query, control, hops, sweep }
     }
 
-    /// Creates the same engine over a backend of its own, for the thread that supervises this
-    /// engine's bodies: they may have blocked the threads, and so the connections, that this engine
-    /// writes with. The two share the list of running bodies ([`Engine::expel_overdue`]) and
-    /// nothing else that changes.
+    /// Creates the same engine over another backend, for the thread that supervises this engine's
+    /// bodies. A body that blocks its thread may also block the connections of this engine's
+    /// backend. Both engines share the list of running bodies (see [`Engine::expel_overdue`]) and
+    /// no other mutable state.
     pub fn supervisor(&self, backend: Arc<dyn Backend>) -> Self {
         Self::assemble(self.runtime.over(backend), self.hops.listened, self.hops.bodies.clone())
     }
 
-    /// Moves the run of a delivered wake, and acknowledges the wake. The hop has the time of a
-    /// worker of its function.
+    /// Moves the run of a delivered wake, and acknowledges the wake. The hop may take as long as a
+    /// worker of the run's function (see [`Config::worker_timeout_of`]).
     ///
     /// # Errors
-    /// When not even the wish to try again later could be written; the queue delivers the wake
-    /// again.
+    /// [`StoreError`] if the hop failed and its wake could not be sent again with a delay either.
+    /// The queue then delivers the wake again.
     pub async fn hop(&self, delivery: Delivery) -> Result<(), StoreError> {
         self.hops.hop(delivery, None).await
     }
 
-    /// The same, in an invocation that ends at `deadline`, whatever runs then. A step that does not
+    /// Like [`Engine::hop`], in an invocation that is killed at `deadline`. A step that does not
     /// fit into the remaining time is handed to a fresh invocation, once.
     ///
     /// # Errors
@@ -146,21 +149,20 @@ impl Engine {
         self.hops.hop(delivery, Some(deadline)).await
     }
 
-    /// Sends the timers and cron ticks that fall due, and looks after quiet runs. Call it once a
-    /// minute; any number of processes may call it at the same time.
+    /// Sends the timers and cron ticks that are due soon, and checks quiet runs. Call it once a
+    /// minute. Any number of processes may call it at the same time.
     ///
     /// # Errors
-    /// [`StoreError`]; the next sweep begins after the last minute that this one has sent
-    /// completely.
+    /// [`StoreError`]. The next sweep begins after the last minute that this sweep sent completely.
     pub async fn sweep(&self) -> Result<SweepReport, StoreError> {
         self.sweep.sweep().await
     }
 
-    /// Fails the attempts whose bodies should have stopped and did not (rule 29). Returns their
+    /// Fails the attempts with bodies that did not stop at their timeout (rule 29). Returns their
     /// steps.
     ///
     /// # Errors
-    /// [`StoreError`]; what was not written is found again at the next call.
+    /// [`StoreError`]. The next call fails the remaining attempts.
     pub async fn expel_overdue(&self) -> Result<Vec<(RunId, StepId)>, StoreError> {
         self.hops.expel_overdue().await
     }
@@ -180,48 +182,50 @@ impl Engine {
         &self.query
     }
 
-    /// Receives what runs wait for: events and callbacks.
+    /// Delivers events and callbacks to the runs that wait for them.
     pub fn subscriptions(&self) -> &Subscriptions {
         &self.subscriptions
     }
 
-    /// The registered functions: their descriptions, and pausing them.
+    /// Describes, pauses and resumes the registered functions.
     pub fn functions(&self) -> &Functions {
         &self.functions
     }
 
-    /// The time by the engine's clock.
+    /// Returns the time of the engine's clock.
     pub fn now(&self) -> Timestamp {
         self.runtime.now()
     }
 
-    /// The engine's settings.
+    /// Returns the engine's settings.
     pub fn config(&self) -> &Config {
         &self.runtime.config
     }
 
-    /// Makes hops hand over at their next step instead of going on in the same invocation.
+    /// Makes each hop end before its next step, although it has time left. Another invocation
+    /// continues its run.
     pub fn stop(&self) {
         self.hops.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Whether [`Engine::stop`] was called.
+    /// Returns whether [`Engine::stop`] was called.
     pub fn is_stopping(&self) -> bool {
         self.hops.stopping.load(Ordering::Relaxed)
     }
 }
 
-/// The functions by id and version, and their ids in the order of registration.
+/// Checks the functions. Returns them by id and version, and their ids in the order of
+/// registration.
 fn catalog(programs: Vec<Arc<dyn Program>>, config: &Config) -> Result<(Versions, Vec<Arc<str>>), EngineError> {
     let mut versions = Versions::default();
     let mut order: Vec<Arc<str>> = Vec::new();
     for program in programs {
         let spec = program.spec();
-        if let Some(fault) = spec.problem() {
-            return Err(EngineError::Invalid(fault));
+        if let Some(problem) = spec.problem() {
+            return Err(EngineError::Invalid(problem));
         }
-        if let Some(fault) = program.version().and_then(name_problem) {
-            return Err(EngineError::Invalid(format!("the version of function `{}` {fault}", spec.id)));
+        if let Some(problem) = program.version().and_then(name_problem) {
+            return Err(EngineError::Invalid(format!("the version of function `{}` {problem}", spec.id)));
         }
         let longest = config.longest_step(&spec.id);
         if spec.timeout > longest {
@@ -252,7 +256,7 @@ fn catalog(programs: Vec<Arc<dyn Program>>, config: &Config) -> Result<(Versions
         }
     }
     match spec::conflict(versions.all_newest().map(|program| program.spec())) {
-        Some(fault) => Err(EngineError::Invalid(fault)),
+        Some(problem) => Err(EngineError::Invalid(problem)),
         None => Ok((versions, order)),
     }
 }

@@ -1,5 +1,5 @@
-//! The functions that an engine knows: their versions, whether they are paused, and whether a
-//! recorded run replays under other code.
+//! The registered functions: their versions, pausing them, and checking whether a recorded run
+//! replays under new code.
 
 pub mod check;
 mod pause;
@@ -11,14 +11,14 @@ use std::sync::{Arc, Mutex};
 use stepladder_core::retry::{Backoff, RetryPolicy};
 use stepladder_core::{Spec, Timestamp};
 
-pub(crate) use pause::line;
+pub(crate) use pause::pause_queue as line;
 
 use crate::runtime::Runtime;
 
 /// The registered functions, and which of them are paused.
 pub struct Functions {
     pub(crate) runtime: Arc<Runtime>,
-    /// When each function was last seen not to be paused.
+    /// When this process last read of each function that it is not paused.
     pub(crate) unpaused: Mutex<HashMap<Arc<str>, Timestamp>>,
 }
 
@@ -27,13 +27,13 @@ impl Functions {
         Self { runtime, unpaused: Mutex::default() }
     }
 
-    /// The functions' descriptions, in the order of registration.
+    /// Returns the functions' descriptions, in the order of registration.
     pub fn specs(&self) -> impl Iterator<Item = &Spec> {
         self.runtime.specs()
     }
 
-    /// The retries of a function in this process; `None` if it is not registered. A step may have
-    /// retries of its own.
+    /// Returns the retry policy of a function's steps; `None` if the function is not registered. A
+    /// step may override it.
     pub fn retries_of(&self, function: &str) -> Option<RetryPolicy> {
         let policy = &self.runtime.program(function)?.spec().retry;
         let delay = self.runtime.config.retry_delay;

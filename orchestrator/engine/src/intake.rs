@@ -21,7 +21,7 @@ use stepladder_core::{Event, EventId, NewEvent, RunId, Timestamp};
 use crate::EngineError;
 use crate::intake::starts::RunDraft;
 pub use pieces::{PIECE, Progress, TimeLimit};
-pub(crate) use starts::{WATCH, note_key};
+pub(crate) use starts::{WATCHDOG_INTERVAL, flow_state_key};
 pub(crate) use ticks::Tick;
 
 use crate::ports::StoreError;
@@ -60,7 +60,7 @@ impl Intake {
     }
 
     /// Accepts events and creates the runs that they trigger. Returns the ids in the order of the
-    /// events. A repeated event has the id of the first one.
+    /// events. For a repeated event, this is the id of the first one.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] if an event is not valid: then no event is accepted. After
@@ -87,8 +87,8 @@ impl Intake {
         received_at: Timestamp,
     ) -> Result<Vec<Event>, EngineError> {
         for (i, event) in events.iter().enumerate() {
-            if let Some(fault) = event.problem() {
-                return Err(EngineError::Invalid(format!("event {i}: {fault}")));
+            if let Some(problem) = event.problem() {
+                return Err(EngineError::Invalid(format!("event {i}: {problem}")));
             }
         }
         let mut id = match seed {
@@ -115,18 +115,19 @@ impl Intake {
         Ok(events.iter().map(|event| event.id).collect())
     }
 
-    /// Applies stored events in their order (rule 31). All runs of a part are created together;
-    /// then its events are delivered. The ids of events show which run is older than which event.
+    /// Applies stored events in their order (rule 31). For each part, first creates all runs, then
+    /// delivers the events. A run still gets no event that came before its own: event ids are in
+    /// the order of arrival, and delivery compares them.
     pub(crate) async fn apply(&self, events: &[Event], now: Timestamp) -> Result<(), StoreError> {
         for part in self.parts(events) {
-            let mut led = TriggeredRuns::default();
+            let mut triggered = TriggeredRuns::default();
             for event in part {
-                self.triggered(event, now, &mut led);
+                self.add_triggered(event, now, &mut triggered);
             }
-            if !led.runs.is_empty() {
-                self.start_runs(led.runs).await?;
+            if !triggered.runs.is_empty() {
+                self.start_runs(triggered.runs).await?;
             }
-            for (function, events) in led.collected {
+            for (function, events) in triggered.collected {
                 let Some(program) = self.runtime.program(&function).cloned() else { continue };
                 self.collect(program.spec(), events).await?;
             }
@@ -135,9 +136,9 @@ impl Intake {
         Ok(())
     }
 
-    /// Splits events into parts that may each be applied at once. A part ends with an event that
-    /// cancels runs of a singleton: whether a later event creates a run depends on whether that run
-    /// still lives.
+    /// Splits events into parts that may each be applied at once. A part ends with each event that
+    /// may cancel runs of a singleton. A later event creates a run only if the singleton's run has
+    /// ended.
     fn parts<'a>(&self, events: &'a [Event]) -> impl Iterator<Item = &'a [Event]> {
         let singletons = self.runtime.specs().filter(|spec| spec.flow.singleton.is_some());
         let cancel: HashSet<Arc<str>> =
@@ -157,20 +158,21 @@ impl Intake {
         first
     }
 
-    fn triggered(&self, event: &Event, now: Timestamp, led: &mut TriggeredRuns) {
+    /// Adds the runs that an event triggers.
+    fn add_triggered(&self, event: &Event, now: Timestamp, triggered: &mut TriggeredRuns) {
         let mut scope = LazyScope::new(event);
         for spec in self.runtime.specs() {
             let end = match spec.matches(event, &mut scope) {
                 Ok(false) => continue,
                 Ok(true) if spec.flow.collects_events() => {
-                    led.collected.entry(spec.id.clone()).or_default().push(event.clone());
+                    triggered.collected.entry(spec.id.clone()).or_default().push(event.clone());
                     continue;
                 }
                 Ok(true) => Vec::new(),
                 Err(bad) => vec![Fact::RunSkipped { reason: format!("the trigger's {bad}").into() }.at(now)],
             };
             let created = NewRun::new(spec.id.clone(), event.clone(), Origin::Event);
-            led.runs.push((RunId::started_by(event.id, &spec.id), created, end));
+            triggered.runs.push((RunId::started_by(event.id, &spec.id), created, end));
         }
     }
 }

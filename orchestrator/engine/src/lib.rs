@@ -1,9 +1,10 @@
-//! The async shell around the core: what a run needs from the world, and the hop that moves it.
+//! The engine: the async shell around the core. It does all I/O, and the core decides.
 //!
-//! The world comes in through [ports] (storage, queue, clock), functions through the [program]
-//! seam. The [`Engine`] ingests events, hops, sweeps and answers questions; [`Workers`] pull wakes
-//! from the queue and let the engine hop. The crate `stepladder-testkit` has an adapter in memory
-//! and the conformance suite.
+//! Storage, queue and clock are traits ([`ports`], [`clock`]) that adapters implement. Functions
+//! are [programs](program) that front ends such as the SDK implement. The [`Engine`] accepts
+//! events, makes hops, sweeps and answers queries. [`Workers`] receive wakes from the queue and
+//! call the engine for each. The crate `stepladder-testkit` has an adapter in memory and the
+//! conformance suite.
 
 pub mod activity;
 pub mod clock;
@@ -26,7 +27,7 @@ mod sweep;
 mod workers;
 
 pub use config::{Config, Pace};
-pub use control::{BulkResult, Control, Rerun};
+pub use control::{BulkResult, Control, RerunOptions};
 pub use engine::{Engine, EngineError};
 pub use functions::{Functions, check};
 pub use hop::RunningBody;

@@ -1,14 +1,13 @@
-//! State that an adapter can keep in memory when its process is the only one: open deliveries and
-//! held slots.
+//! Deliveries and wait queues in memory, for adapters that serve only one process.
 //!
-//! Both are void once the process ends: open deliveries are delivered again, and holders are dead.
-//! Nothing here is durable. An adapter that needs wakes and tickets after a restart stores them
+//! When the process ends, its open deliveries are delivered again and its held slots are free.
+//! Nothing here is durable: an adapter that needs wakes and tickets after a restart stores them
 //! too.
 
-mod line;
-mod lines;
 mod messages;
+mod wait_queue;
+mod wait_queues;
 
-pub use line::WaitQueue;
-pub use lines::{LeftTickets, WaitQueues};
 pub use messages::Messages;
+pub use wait_queue::WaitQueue;
+pub use wait_queues::{RemovedTickets, WaitQueues};

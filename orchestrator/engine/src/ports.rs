@@ -3,10 +3,10 @@
 //!
 //! Every adapter keeps these rules. The conformance suite of `stepladder-testkit` checks them:
 //!
-//! - A write at a taken number returns [`CommitResult::Conflict`], unless the record there has the
-//!   writer's token (rule 1). A number is taken when a record begins at it. The engine only appends
-//!   at the number after the last record that it has read. An adapter need not look for gaps, or
-//!   for records that reach past the number.
+//! - If a record begins at the number of an append already, the commit returns
+//!   [`CommitResult::Conflict`]. But if that record has the append's token, the append has happened
+//!   before, and counts as successful (rule 1). The engine only appends at the number after the
+//!   last record that it has read. So an adapter need not check for gaps or overlaps.
 //! - A [`Commit`] is carried out in its order: `before`, `append`, `after`, `wakes`, `acks`. An
 //!   adapter with transactions does all of it or nothing. An adapter without them may stop anywhere
 //!   between. A redelivered wake then redoes everything that has no entry yet. After a conflict,
@@ -42,8 +42,8 @@ impl<T: Journals + Commits + Events + RunCreation + FlowStates + Listings + Slot
 {
 }
 
-/// A failure of the storage or the queue. No work is lost. It is retried soon, or after the queue
-/// has given up where the failure [is permanent](StoreError::is_permanent).
+/// A failure of the storage or the queue. No work is lost: the wake is delivered again soon. After
+/// a [permanent](StoreError::is_permanent) failure it ends as a dead letter, which can be redriven.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The store is throttled, unreachable or out of disk. A later retry may help.
@@ -85,9 +85,10 @@ pub trait Journals: Send + Sync {
     /// read is strongly consistent. The list is empty for an unknown run.
     async fn read(&self, run: RunId, from: Seq) -> StoreResult<Vec<Record>>;
 
-    /// Keeps what belongs to a live run: journal, row, tickets and event (rule 27). The watchdog
-    /// calls this at each visit. A store that expires items extends them past the next visits of
-    /// the watchdog. It may do nothing while there is time left. The default does nothing.
+    /// Extends the retention of everything that belongs to a live run: journal, row, tickets and
+    /// event (rule 27). The watchdog calls this at each visit. A store whose items expire must keep
+    /// them until after the next visits. It may do nothing while enough time is left. By default,
+    /// this does nothing.
     async fn renew_retention(&self, run: RunId, event: EventId, now: Timestamp) -> StoreResult<()> {
         let _ = (run, event, now);
         Ok(())
@@ -104,9 +105,9 @@ pub trait Commits: Send + Sync {
 /// Stores accepted events.
 #[async_trait]
 pub trait Events: Send + Sync {
-    /// Stores events and returns them as stored, in order. If an event's `external_id` was stored
-    /// within 24 hours before `now` the first event is returned, under its id (rule 15). If its
-    /// `id` exists, the stored event is returned.
+    /// Stores events and returns them as stored, in order. If an event with the same `external_id`
+    /// was stored within 24 hours before `now`, that event is returned instead (rule 15). If an
+    /// event with the same `id` exists, the existing event is returned.
     async fn accept(&self, events: Vec<Event>, now: Timestamp) -> StoreResult<Vec<Event>>;
 
     /// Returns an event by its id.
@@ -134,7 +135,7 @@ pub enum StartResult {
     New,
     /// The run exists already.
     Known,
-    /// Another process changed a flow state: decide again.
+    /// Another process has changed a flow state: decide again.
     Overtaken,
 }
 
@@ -244,10 +245,12 @@ impl RunStatusFilter {
 #[async_trait]
 pub trait Slots: Send + Sync {
     /// Acquires a slot for `holder` until `lease_until`, if
-    /// [`may_acquire`](stepladder_core::slot::may_acquire) allows it. The ticket is that of
-    /// (`holder.run`, `holder.step`), or else the run's ticket from its creation. Holders with a
-    /// lease that has ended at `now` are removed first. A successful call removes the ticket. If
-    /// the holder has the slot already, the call extends its lease.
+    /// [`may_acquire`](stepladder_core::slot::may_acquire) allows it.
+    ///
+    /// - Holders with a lease that has ended at `now` are removed first.
+    /// - The position that counts is that of the step's ticket, or else of the ticket that the run
+    ///   got at its creation. A successful call removes the ticket.
+    /// - If the holder has the slot already, the call extends its lease.
     async fn acquire(
         &self,
         limit: &Limit,
@@ -268,7 +271,7 @@ pub trait Slots: Send + Sync {
     ) -> StoreResult<Result<(), Vec<(usize, AcquireResult)>>>;
 
     /// Enqueues a ticket and returns whether it is new. A step that has a ticket keeps it.
-    async fn enqueue(&self, limit: &Limit, place: Ticket) -> StoreResult<bool>;
+    async fn enqueue(&self, limit: &Limit, ticket: Ticket) -> StoreResult<bool>;
 
     /// Returns the first `n` tickets of the wait queue.
     async fn tickets(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>>;
@@ -304,14 +307,15 @@ pub enum AcquireResult {
 /// [`LateWrite::TakeFromInbox`]). This is an index: the run's journal decides.
 #[async_trait]
 pub trait SubscriptionIndex: Send + Sync {
-    /// Returns the names and fields to look up when an event of this name arrives; strongly
-    /// consistent. The answer may contain too much, never too little. It names a subscription's
-    /// field before the subscription itself is stored (rule 18).
+    /// Returns what to look up when an event of this name arrives: whether there are subscriptions
+    /// to the name alone, and the fields by which subscriptions select events. The read is strongly
+    /// consistent. The answer may contain too much, never too little. It contains the field of a
+    /// subscription before the subscription itself is stored (rule 18).
     async fn subscribed_fields(&self, event: &str) -> StoreResult<SubscribedFields>;
 
-    /// Returns at most `limit` subscriptions of a bucket for events of this name; strongly
-    /// consistent. The adapter chooses an order that does not change. The page begins after the run
-    /// and step `after`. Fewer than `limit` subscriptions mean the last page.
+    /// Returns at most `limit` subscriptions for events of this name with this key. The read is
+    /// strongly consistent. The adapter chooses an order that does not change. The page begins
+    /// after the run and step `after`. A page of fewer than `limit` subscriptions is the last one.
     async fn subscriptions(
         &self,
         event: &str,
@@ -342,16 +346,16 @@ pub trait Timers: Send + Sync {
     /// Returns the cursor; `None` before the first sweep.
     async fn cursor(&self) -> StoreResult<Option<Cursor>>;
 
-    /// Replaces the cursor if it still is `expected`, and returns whether it did. The store may
-    /// then remove buckets before the cursor's minute.
+    /// Replaces the cursor if it still is `expected`, and returns whether it did. Afterwards, the
+    /// store may remove the buckets before the cursor's minute.
     async fn advance(&self, expected: Option<Cursor>, next: Cursor) -> StoreResult<bool>;
 }
 
-/// How far the sweep has come.
+/// The progress of the sweep.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Cursor {
     /// All buckets before this minute have been sent.
     pub minute: i64,
-    /// What has been sent of later, open buckets: hashes of the timers.
+    /// The hashes of the timers that have been sent of later buckets, by minute.
     pub sent: Vec<(i64, Vec<u64>)>,
 }

@@ -1,8 +1,9 @@
-//! The seam for front ends: how the engine sees a function.
+//! The interface between the engine and front ends such as the SDK.
 //!
-//! A [`Program`] opens a [`Session`] over a run's history. The session runs the handler up to where
-//! it waits, says what it waits for, executes bodies and is shown outcomes. The engine knows
-//! nothing of how: the Rust SDK polls a future; another front end may speak HTTP.
+//! A [`Program`] is a function. For each hop, it opens a [`Session`] over the run's history. The
+//! session runs the handler until it waits, returns what it waits for, and executes bodies. The
+//! engine reveals recorded outcomes to it. How a session does this is up to the front end: the Rust
+//! SDK polls a future, and another front end may use HTTP.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,34 +18,35 @@ use stepladder_core::{Event, Json, RunId, Spec, StepId, Timestamp};
 
 /// A function.
 pub trait Program: Send + Sync {
-    /// Its description.
+    /// Returns its description.
     fn spec(&self) -> &Spec;
 
-    /// Its version, if it has one: several may be registered side by side.
+    /// Returns its version, if it has one. Several versions may be registered at the same time.
     fn version(&self) -> Option<&str> {
         None
     }
 
-    /// Opens a run of it. Nothing of the history has been revealed yet.
+    /// Opens a session for a run. No outcome is revealed yet.
     ///
     /// # Errors
-    /// When the event is not what the function takes; such a run fails without a retry.
+    /// [`Failure`] if the function cannot decode the event. The run then fails without a retry.
     fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure>;
 }
 
-/// What a session begins with.
+/// The recorded history of a run, from which a session replays it.
 #[derive(Clone, Debug)]
 pub struct RunHistory {
-    /// Which run.
+    /// The run.
     pub run: RunId,
-    /// What the tokens of its signals are sealed with
+    /// The secret that seals its callback tokens
     /// ([`CallbackToken::new`](stepladder_core::signal::CallbackToken::new)).
     pub secret: u128,
-    /// The handler's attempt, from 1.
+    /// The handler's attempt, counted from 1.
     pub attempt: u32,
-    /// The event that started it.
+    /// The event that created the run.
     pub event: Arc<Event>,
-    /// The events that joined that one before the run began, where the function collects them.
+    /// The further events of a batch, in their order. Empty for a function that does not collect
+    /// events.
     pub joined: Vec<Event>,
     /// When the run was created.
     pub created_at: Timestamp,
@@ -53,70 +55,73 @@ pub struct RunHistory {
     pub outcomes: Vec<RevealedOutcome>,
 }
 
-/// A handler over a journal. Dropping it suspends the run.
+/// A handler that replays a journal. Dropping the session suspends the run.
 #[async_trait]
 pub trait Session: Send {
-    /// Runs the handler until it waits and no recorded outcome is left to reveal. Each outcome is
-    /// revealed by itself, in journal order, the handler polled to quiescence in between.
+    /// Runs the handler until it waits and all recorded outcomes are revealed. Outcomes are
+    /// revealed one at a time, in journal order. Between two of them, the handler runs until it
+    /// makes no more progress (rule 7).
     async fn advance(&mut self) -> PollResult;
 
-    /// Lets these bodies run. They make progress while [`wait_finished`](Self::wait_finished) is awaited.
+    /// Starts these bodies. They make progress while [`wait_finished`](Self::wait_finished) is
+    /// awaited.
     fn start_bodies(&mut self, steps: &[StepId]);
 
-    /// Waits until a running body has ended, and gives all that have. Empty when the handler moved
-    /// on for another reason: [`advance`](Self::advance) says how. Cancelling the wait loses
-    /// nothing.
+    /// Waits until a body has ended, and returns all that have. Returns an empty list if the
+    /// handler made progress for another reason; call [`advance`](Self::advance) then. Dropping the
+    /// returned future loses nothing.
     async fn wait_finished(&mut self) -> Vec<FinishedStep>;
 
-    /// Stops a running body that has used up its time-out; it is then finished, with an error that
-    /// says so.
+    /// Stops a running body at its timeout. The body then counts as finished, with an error that
+    /// names the timeout.
     fn stop_timed_out(&mut self, step: &StepId, timeout: Duration);
 
-    /// Adds an outcome that has been recorded; the next [`advance`](Self::advance) reveals it.
+    /// Adds a recorded outcome. The next [`advance`](Self::advance) reveals it.
     fn reveal(&mut self, outcome: RevealedOutcome);
 
-    /// Bodies that were running and that the handler has dropped since the last call (`select!`).
+    /// Returns the running bodies that the handler has dropped since the last call (`select!`).
     fn take_dropped(&mut self) -> Vec<StepId>;
 
-    /// Recorded outcomes that the handler has not asked for (rule 6).
+    /// Returns the steps with recorded outcomes that the handler has not requested (rule 6).
     fn orphans(&self) -> Vec<StepId>;
 
-    /// What a body has reported that has ended, was stopped or was dropped; once.
+    /// Takes what a body reported, such as log lines and usage. Call it after the body has ended,
+    /// was stopped or was dropped. A second call returns an empty report.
     fn take_report(&mut self, _step: &StepId) -> Report {
         Report::default()
     }
 
-    /// What the handler has said since the last call. A replay says everything again, at the same
-    /// places.
+    /// Takes the log lines that the handler has written since the last call. A replay writes all of
+    /// them again, at the same points.
     fn take_log_lines(&mut self) -> Vec<HandlerLogLine> {
         Vec::new()
     }
 }
 
-/// Where a handler stands.
+/// The state of a handler after it has run as far as it can.
 #[derive(Debug)]
 pub enum PollResult {
-    /// It waits for these, all of them, in the order in which it first asked. Running bodies are
-    /// not among them.
+    /// The handler waits for these steps, in the order in which it first requested them. Steps with
+    /// running bodies are not in the list.
     Wanted(Vec<Want>),
-    /// It returned.
+    /// The handler returned.
     Ended(Result<Json, AdvisedFailure>),
 }
 
-/// A body that ended.
+/// A step with a body that has ended.
 #[derive(Debug)]
 pub struct FinishedStep {
-    /// Whose.
+    /// The step.
     pub step: StepId,
-    /// With what.
+    /// The body's value or error.
     pub result: Result<Json, AdvisedFailure>,
 }
 
-/// An error, and what it says of trying again.
+/// An error with advice on retrying.
 #[derive(Clone, Debug)]
 pub struct AdvisedFailure {
-    /// What is recorded.
+    /// The failure to record.
     pub failure: Failure,
-    /// Whether trying again makes sense.
+    /// Whether and when to retry.
     pub retry: RetryAdvice,
 }

@@ -1,4 +1,4 @@
-//! Loading a run and appending to it: the two ends of every decision.
+//! Loads runs and appends entries to their journals.
 
 mod cache;
 
@@ -15,24 +15,24 @@ use crate::engine::no_such_run;
 use crate::ports::{Commit, CommitResult, JournalAppend, StoreError};
 use crate::runtime::Runtime;
 
-/// Reads and writes journals, and keeps the states of runs that this process moved lately.
+/// Reads and writes journals. Caches the states of runs that this process moved lately.
 pub(crate) struct Runs {
     runtime: Arc<Runtime>,
     pub(crate) cache: Cache,
 }
 
-/// How often a write whose reply was lost is sent, with its token, before the wake is put off; and
-/// a read in its way.
+/// The maximum number of times that a failed write is sent (with the same token), or a failed read,
+/// before the wake is delayed.
 const ATTEMPTS: u32 = 3;
 
-/// What became of an append.
+/// The result of an append.
 #[derive(Debug)]
 pub(crate) enum Appended {
-    /// It is there, and all that comes with it was carried out.
+    /// The entries were written, and the rest of the commit was carried out.
     Done,
-    /// Somebody else was faster. The state has read on; decide again.
+    /// Another writer was faster. The state now includes its entries; decide again.
     Conflict,
-    /// The journal does not admit it any more; decide again.
+    /// The entries are no longer admitted by the state; decide again.
     Refused,
 }
 
@@ -48,18 +48,19 @@ impl Runs {
         Self { runtime, cache }
     }
 
-    /// The state of a run as of now, for looking at; `None` when there is no such run.
+    /// Returns the current state of a run, for reading; `None` for an unknown run.
     pub(crate) async fn state(&self, run: RunId) -> Result<Option<Arc<RunState>>, StoreError> {
-        self.read_on(run, self.cache.peek(run)).await
+        self.read_newer(run, self.cache.peek(run)).await
     }
 
-    /// The state of a run as of now, taken out of the cache: for the one who moves it.
+    /// Returns the current state of a run and removes it from the cache, so that the caller can
+    /// change it without a copy; `None` for an unknown run.
     pub(crate) async fn take_state(&self, run: RunId) -> Result<Option<Arc<RunState>>, StoreError> {
-        self.read_on(run, self.cache.take(run)).await
+        self.read_newer(run, self.cache.take(run)).await
     }
 
-    async fn read_on(&self, run: RunId, warm: Option<Arc<RunState>>) -> Result<Option<Arc<RunState>>, StoreError> {
-        let Some(mut state) = warm else {
+    async fn read_newer(&self, run: RunId, cached: Option<Arc<RunState>>) -> Result<Option<Arc<RunState>>, StoreError> {
+        let Some(mut state) = cached else {
             let records = self.runtime.backend.read(run, 0).await?;
             if records.is_empty() {
                 return Ok(None);
@@ -74,11 +75,11 @@ impl Runs {
         Ok(Some(state))
     }
 
-    /// Appends entries, and carries out the rest of the commit with them. Without entries, only the
-    /// rest.
+    /// Appends entries and carries out the rest of the commit with them. Without entries, carries
+    /// out only the rest.
     ///
-    /// The commit is taken when it was carried out and left as it is otherwise, so that the caller
-    /// can give up what it reserved.
+    /// On success, `commit` is empty afterwards. Otherwise it is unchanged, so that the caller can
+    /// release the slots that it acquired for it.
     pub(crate) async fn append(
         &self,
         state: &mut RunState,
@@ -89,7 +90,7 @@ impl Runs {
             self.runtime.carry_out(std::mem::take(commit)).await?;
             return Ok(Appended::Done);
         }
-        // rule 33, for every way into a journal
+        // rule 33: every entry passes here
         let entries = bounds::fit_entries(state, entries);
         if let Err(refusal) = state.admits_all(&entries) {
             tracing::debug!(run = %state.run, %refusal, "not admitted; deciding again");
@@ -115,17 +116,18 @@ impl Runs {
         }
     }
 
-    /// Reads on what others have written since; whether there was anything. A read that fails is
-    /// asked again: an outcome may wait to be written behind what it finds, and a body would be
-    /// executed once more for it.
+    /// Adds the entries that other writers have appended, and returns whether there were any. A
+    /// failed read is repeated: the caller may hold an outcome that is not written yet, and its
+    /// body would execute once more if this failed.
     pub(crate) async fn catch_up(&self, state: &mut RunState) -> Result<bool, StoreError> {
         let records = again("read", || self.runtime.backend.read(state.run, state.next)).await?;
         records.iter().try_for_each(|record| state.extend(record)).map_err(unreadable)?;
         Ok(!records.is_empty())
     }
 
-    /// Cancels a run. A body that runs ends, but its outcome is refused. A finished run stays as it
-    /// is; its finishing work is done again (rule 28).
+    /// Cancels a run and returns its status. A body that is executing continues, but its outcome is
+    /// not recorded. A run that has ended is left unchanged, and its finishing work is repeated
+    /// (rule 28).
     ///
     /// # Errors
     /// [`EngineError::NotFound`]; [`EngineError::Store`].
@@ -151,7 +153,7 @@ impl Runs {
     }
 }
 
-/// Asks the storage, and a few times more while it is unavailable.
+/// Calls the storage, and repeats the call a few times while the storage is unavailable.
 pub(crate) async fn again<T, F>(what: &str, ask: impl Fn() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,

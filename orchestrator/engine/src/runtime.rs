@@ -1,4 +1,5 @@
-//! What every service of the engine shares: the ports, the settings, and the registered functions.
+//! The state that all services of the engine share: the ports, the settings, and the registered
+//! functions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,12 +25,12 @@ pub(crate) struct Runtime {
     pub(crate) programs: Versions,
     /// Function ids, in the order of registration.
     pub(crate) order: Vec<Arc<str>>,
-    /// Identifies this process in the leases that it takes.
+    /// Identifies this process in its leases.
     pub(crate) worker: Arc<str>,
 }
 
 impl Runtime {
-    /// The same runtime over another backend.
+    /// Returns a copy of this runtime with another backend.
     pub(crate) fn over(&self, backend: Arc<dyn Backend>) -> Self {
         Self {
             backend,
@@ -46,7 +47,7 @@ impl Runtime {
         self.clock.now()
     }
 
-    /// The functions' descriptions, in the order of registration.
+    /// Returns the functions' descriptions, in the order of registration.
     pub(crate) fn specs(&self) -> impl Iterator<Item = &Spec> {
         self.order.iter().filter_map(|id| self.program(id)).map(|program| program.spec())
     }
@@ -55,7 +56,7 @@ impl Runtime {
         self.programs.newest(function)
     }
 
-    /// The version of its function under which a run continues.
+    /// Returns the version of its function under which a run continues.
     pub(crate) fn program_of(&self, state: &RunState) -> Option<ChosenVersion<'_>> {
         self.programs.for_run(state)
     }
@@ -70,13 +71,13 @@ impl Runtime {
         crate::runs::again("write", || self.backend.commit(commit.clone())).await
     }
 
-    /// A wake of a run.
+    /// Returns a wake for a run.
     pub(crate) fn wake_of(&self, state: &RunState, cause: WakeCause) -> Wake {
         Wake { run: state.run, cause, group: state.created.function.clone() }
     }
 
-    /// A wake at a time: through the queue if it can delay for that long, otherwise through the
-    /// sweep.
+    /// Returns the write that wakes a run at `due`: through the queue if the queue can delay a
+    /// message for that long, otherwise through the sweep.
     pub(crate) fn later(&self, wake: Wake, due: Timestamp) -> EarlyWrite {
         let longest = Duration::from_secs(QUEUE_DELAY_SECONDS as u64);
         if due.since(self.now()) <= longest {
@@ -89,7 +90,7 @@ impl Runtime {
         EarlyWrite::Timer(Timer { due, run: wake.run, group: wake.group, purpose })
     }
 
-    /// The wait before a retry; [`Config::retry_delay`] replaces it.
+    /// Returns the wait before a retry: [`Config::retry_delay`] if it is set, otherwise `wait`.
     pub(crate) fn retry_wait(&self, wait: Duration) -> Duration {
         self.config.retry_delay.unwrap_or(wait)
     }

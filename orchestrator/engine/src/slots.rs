@@ -1,5 +1,4 @@
-//! How the engine uses slots: acquire several, wait in a queue, and release (rules 20 to 22, and
-//! 25).
+//! Acquires slots, waits in queues, and releases slots (rules 20 to 22, and 25).
 
 mod lease_wakes;
 mod promote;
@@ -15,7 +14,7 @@ use stepladder_core::{Spec, StepId, Timestamp};
 
 use lease_wakes::LeaseWakes;
 use promoted::Promotions;
-use unreleased::Unreleased;
+use unreleased::UnreleasedSlots;
 
 use crate::ports::{AcquireResult, Commit, LateWrite, StoreError};
 use crate::runs::Runs;
@@ -26,7 +25,7 @@ pub(crate) struct Slots {
     runtime: Arc<Runtime>,
     runs: Arc<Runs>,
     lease_wakes: LeaseWakes,
-    pub(crate) unreleased: Unreleased,
+    pub(crate) unreleased: UnreleasedSlots,
     pub(crate) promotions: Promotions,
 }
 
@@ -53,65 +52,71 @@ pub(crate) struct SlotRequest<'a> {
     pub(crate) holder: &'a Holder,
     /// When the lease ends at the latest.
     pub(crate) lease_until: Timestamp,
-    /// Whether the step has a wake of its own, and so a ticket of its own.
+    /// Whether the step has its own wake, and therefore its own ticket.
     pub(crate) by_itself: bool,
 }
 
 impl Slots {
     pub(crate) fn new(runtime: Arc<Runtime>, runs: Arc<Runs>) -> Self {
-        let (heads, owed, refused) = (LeaseWakes::default(), Unreleased::default(), Promotions::default());
-        Self { runtime, runs, lease_wakes: heads, unreleased: owed, promotions: refused }
+        Self {
+            runtime,
+            runs,
+            lease_wakes: LeaseWakes::default(),
+            unreleased: UnreleasedSlots::default(),
+            promotions: Promotions::default(),
+        }
     }
 
-    /// Acquires a slot of each limit, or none (rule 25). If refused, enqueues the step and tries
-    /// once more (rule 21): a slot may have been freed in between by a process that found the queue
-    /// empty.
+    /// Acquires a slot of each limit, or none (rule 25). If a limit refuses, enqueues the step and
+    /// tries once more (rule 21): in between, another process may have released a slot and found
+    /// the queue empty.
     ///
-    /// A step waits in one queue only. A second ticket would block others that could continue
-    /// there. It stays in that queue while that limit refuses it. If each refusing limit moved the
-    /// ticket to another queue, waiting steps would promote each other without end.
+    /// A step waits in one queue only, because a second ticket would block steps that could
+    /// continue there. The step stays in its queue as long as that limit refuses it, even if
+    /// another limit refuses it, too. If each refusal moved the ticket to another queue, waiting
+    /// steps would promote each other without end.
     pub(crate) async fn acquire_slots(
         &self,
         state: &RunState,
         limits: &[Limit],
-        asker: SlotRequest<'_>,
+        request: SlotRequest<'_>,
     ) -> Result<Acquisition, StoreError> {
-        let mut refused = self.try_acquire(limits, asker).await?;
+        let mut refusals = self.try_acquire(limits, request).await?;
         let (mut joined, mut is_new) = (false, false);
-        let mut places = match limits {
-            // only enqueuing is left to do
+        let mut tickets = match limits {
+            // with one limit there is no other queue, so the ticket need not be read
             [_] => vec![None],
-            _ if refused.is_empty() => Vec::new(),
-            _ => self.own_tickets(state, limits, asker).await?,
+            _ if refusals.is_empty() => Vec::new(),
+            _ => self.own_tickets(state, limits, request).await?,
         };
         loop {
-            let waits = refused.iter().find(|(n, _)| places[*n].is_some()).or(refused.first());
-            let Some((at, taken)) = waits.cloned() else { return Ok(Acquisition::Acquired) };
+            let refusal = refusals.iter().find(|(n, _)| tickets[*n].is_some()).or(refusals.first());
+            let Some((at, answer)) = refusal.cloned() else { return Ok(Acquisition::Acquired) };
             let limit = &limits[at];
-            if places[at].is_none() && self.should_enqueue(state, limit, asker).await? {
-                let asked = places.iter().flatten().map(|place| place.queued_at).min();
-                let (place, newly) = self.enqueue(state, limit, asker.holder, asked).await?;
+            if tickets[at].is_none() && self.should_enqueue(state, limit, request).await? {
+                let queued_at = tickets.iter().flatten().map(|ticket| ticket.queued_at).min();
+                let (ticket, newly) = self.enqueue(state, limit, request.holder, queued_at).await?;
                 // a ticket moved from another queue is not new
-                is_new |= newly && asked.is_none();
-                places[at] = Some(place);
+                is_new |= newly && queued_at.is_none();
+                tickets[at] = Some(ticket);
                 joined = true;
-                refused = self.try_acquire(limits, asker).await?;
+                refusals = self.try_acquire(limits, request).await?;
                 continue;
             }
-            let mut has_left = false;
-            for (n, place) in places.iter().enumerate().filter(|(n, _)| *n != at) {
-                let is_own = |place: &&Ticket| place.step == asker.holder.step || *place.step == *ARRIVAL;
-                let Some(place) = place.as_ref().filter(is_own) else { continue };
-                self.dequeue(&limits[n], place).await?;
-                has_left = true;
+            let mut is_dequeued = false;
+            for (n, ticket) in tickets.iter().enumerate().filter(|(n, _)| *n != at) {
+                let is_own = |ticket: &&Ticket| ticket.step == request.holder.step || *ticket.step == *ARRIVAL;
+                let Some(ticket) = ticket.as_ref().filter(is_own) else { continue };
+                self.dequeue(&limits[n], ticket).await?;
+                is_dequeued = true;
             }
-            // another hop of the step may have moved its ticket to another queue at the same time
-            if has_left && self.own_tickets(state, std::slice::from_ref(limit), asker).await? == [None] {
-                places = self.own_tickets(state, limits, asker).await?;
-                refused = self.try_acquire(limits, asker).await?;
+            // another hop of the same step may have removed this ticket at the same time
+            if is_dequeued && self.own_tickets(state, std::slice::from_ref(limit), request).await? == [None] {
+                tickets = self.own_tickets(state, limits, request).await?;
+                refusals = self.try_acquire(limits, request).await?;
                 continue;
             }
-            self.arrange_wake(limit, taken, asker.holder).await?;
+            self.arrange_wake(limit, answer, request.holder).await?;
             return Ok(Acquisition::Queued { key: limit.key.clone(), joined, is_new });
         }
     }
@@ -120,83 +125,83 @@ impl Slots {
     async fn try_acquire(
         &self,
         limits: &[Limit],
-        asker: SlotRequest<'_>,
+        request: SlotRequest<'_>,
     ) -> Result<Vec<(usize, AcquireResult)>, StoreError> {
-        let SlotRequest { holder, lease_until, .. } = asker;
+        let SlotRequest { holder, lease_until, .. } = request;
         let now = self.runtime.now();
         if let [limit] = limits {
-            let taken = self.runtime.backend.acquire(limit, holder, lease_until, now).await?;
-            return Ok(if taken == AcquireResult::Acquired { Vec::new() } else { vec![(0, taken)] });
+            let answer = self.runtime.backend.acquire(limit, holder, lease_until, now).await?;
+            return Ok(if answer == AcquireResult::Acquired { Vec::new() } else { vec![(0, answer)] });
         }
         Ok(self.runtime.backend.acquire_all(limits, holder, lease_until, now).await?.err().unwrap_or_default())
     }
 
-    /// Returns the step's ticket at each limit. It is the step's own, or that of its run's
-    /// creation. While nothing of the run has started, it may belong to a step that is woken
-    /// together with it.
+    /// Returns the step's ticket at each limit: its own, or the one that the run got at its
+    /// creation. Until the first step of a run has started, the steps that the run's wake starts
+    /// share one ticket.
     async fn own_tickets(
         &self,
         state: &RunState,
         limits: &[Limit],
-        asker: SlotRequest<'_>,
+        request: SlotRequest<'_>,
     ) -> Result<Vec<Option<Ticket>>, StoreError> {
-        let Holder { run, step, .. } = asker.holder;
-        let mut places = Vec::with_capacity(limits.len());
+        let Holder { run, step, .. } = request.holder;
+        let mut tickets = Vec::with_capacity(limits.len());
         for limit in limits {
-            let shares = state.started_at.is_none() && !asker.by_itself;
-            let mut place = self.runtime.backend.ticket(limit, *run, Some(step.clone()).filter(|_| !shares)).await?;
-            if place.is_none() && state.started_at.is_none() && asker.by_itself {
-                place = self.runtime.backend.ticket(limit, *run, Some(ARRIVAL.into())).await?;
+            let shares = state.started_at.is_none() && !request.by_itself;
+            let mut ticket = self.runtime.backend.ticket(limit, *run, Some(step.clone()).filter(|_| !shares)).await?;
+            if ticket.is_none() && state.started_at.is_none() && request.by_itself {
+                ticket = self.runtime.backend.ticket(limit, *run, Some(ARRIVAL.into())).await?;
             }
-            places.push(place);
+            tickets.push(ticket);
         }
-        Ok(places)
+        Ok(tickets)
     }
 
-    /// Returns whether a refused step is enqueued. A run that has the ticket of its creation is in
-    /// the queue already, with all its first steps. Steps with wakes of their own are excepted: a
-    /// wake of the run does not start them.
+    /// Returns whether a refused step needs a ticket. Until the first step of a run has started,
+    /// one ticket of the run is enough for all its first steps. A step with its own wake always
+    /// needs a ticket, because the run's wake does not start it.
     async fn should_enqueue(
         &self,
         state: &RunState,
         limit: &Limit,
-        asker: SlotRequest<'_>,
+        request: SlotRequest<'_>,
     ) -> Result<bool, StoreError> {
-        if asker.by_itself || state.started_at.is_some() {
+        if request.by_itself || state.started_at.is_some() {
             return Ok(true);
         }
         Ok(self.runtime.backend.ticket(limit, state.run, None).await?.is_none())
     }
 
-    /// Enqueues the step with this time: a ticket from another queue keeps its time.
+    /// Enqueues the step. `queued_at` is the time of its ticket in another queue, if it has one: a
+    /// step that moves to another queue keeps its time.
     async fn enqueue(
         &self,
         state: &RunState,
         limit: &Limit,
         holder: &Holder,
-        asked: Option<Timestamp>,
+        queued_at: Option<Timestamp>,
     ) -> Result<(Ticket, bool), StoreError> {
         // the first steps have waited since the run was created
         let now = if state.started_at.is_none() { state.ready_at() } else { self.runtime.now() };
-        let asked = asked.unwrap_or_else(|| match self.runtime.spec_of(&state.created) {
+        let queued_at = queued_at.unwrap_or_else(|| match self.runtime.spec_of(&state.created) {
             Some(spec) => self.queue_time(spec, &mut LazyScope::new(&state.created.event), now),
             None => now,
         });
-        let place =
-            Ticket { queued_at: asked, event: state.created.event.id, run: holder.run, step: holder.step.clone() };
-        let is_new = self.runtime.backend.enqueue(limit, place.clone()).await?;
-        Ok((place, is_new))
+        let ticket = Ticket { queued_at, event: state.created.event.id, run: holder.run, step: holder.step.clone() };
+        let is_new = self.runtime.backend.enqueue(limit, ticket.clone()).await?;
+        Ok((ticket, is_new))
     }
 
     /// Removes a ticket, and promotes the tickets behind it.
-    pub(crate) async fn dequeue(&self, limit: &Limit, place: &Ticket) -> Result<(), StoreError> {
-        let leave = LateWrite::Dequeue { limit: limit.clone(), run: place.run, step: Some(place.step.clone()) };
+    pub(crate) async fn dequeue(&self, limit: &Limit, ticket: &Ticket) -> Result<(), StoreError> {
+        let leave = LateWrite::Dequeue { limit: limit.clone(), run: ticket.run, step: Some(ticket.step.clone()) };
         self.runtime.carry_out(Commit { after: vec![leave], ..Commit::default() }).await?;
         self.promote(std::slice::from_ref(limit)).await
     }
 
-    /// Releases the slots of ended runs, and promotes waiting tickets. Such a run's function
-    /// limited its runs, and no longer did when the run ended.
+    /// Releases the slots of ended runs, and promotes waiting tickets. An ended run keeps a slot if
+    /// its function had a limit on runs and new code removed the limit before the run ended.
     pub(crate) async fn release_ended(&self, limits: &[Limit]) -> Result<(), StoreError> {
         let mut commit = Commit::default();
         for limit in limits {
@@ -213,8 +218,8 @@ impl Slots {
         Ok(())
     }
 
-    /// Adds the release of slots without a running attempt in the journal (rules 20 and
-    /// 22). A crash may have come between an outcome and its release.
+    /// Adds to the commit the release of this run's slots whose attempt is not running in the
+    /// journal (rules 20 and 22). The worker may have died between the outcome and the release.
     pub(crate) async fn release_settled(
         &self,
         state: &RunState,
@@ -232,8 +237,8 @@ impl Slots {
         Ok(())
     }
 
-    /// Returns the run's time in wait queues: its creation, shifted by its priority. A priority
-    /// that cannot be evaluated has no effect.
+    /// Returns the time by which a run is sorted in wait queues: `at`, moved back by its priority.
+    /// A priority that cannot be evaluated counts as 0.
     pub(crate) fn queue_time(&self, spec: &Spec, scope: &mut LazyScope<'_>, at: Timestamp) -> Timestamp {
         let ahead = spec.flow.priority_ms(scope).unwrap_or_else(|bad| {
             tracing::warn!(function = %spec.id, "a priority counts as 0: {bad}");
@@ -243,8 +248,8 @@ impl Slots {
     }
 }
 
-/// Returns whether the attempt runs in the journal, or may be about to: a slot is acquired before
-/// its `StepStarted`.
+/// Returns whether the attempt is running by the journal, or may be about to start: a slot is
+/// acquired before its `StepStarted` is written.
 fn is_running(state: &RunState, step: &StepId, attempt: u32) -> bool {
     if state.end.is_some() {
         // a cancelled run's body may still execute; its own worker releases the slot

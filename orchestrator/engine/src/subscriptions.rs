@@ -1,10 +1,15 @@
-//! Delivers events to waiting runs: each accepted event is delivered once to each matching
-//! subscription (rule 17), and the runs are woken at once.
+//! Delivers events to waiting runs. Each accepted event is delivered once to each matching
+//! subscription (rule 17), and wakes the run.
 //!
-//! Subscriptions are read from an index, which may be stale or ahead of the journal: the journal
-//! decides. If only the index has a subscription yet, the event goes into the run's inbox
-//! (`hop/inbox.rs`). If the journal no longer has it, it leaves the index. A repeated event repeats
-//! all of this and wakes the run again: the first delivery may have died before it sent the wake.
+//! Subscriptions are read from an index. The index may be behind or ahead of the journal, and the
+//! journal decides:
+//!
+//! - If the journal does not have the subscription yet, the event is put into the run's inbox,
+//!   which a hop empties once it has written the subscription (`hop/inbox.rs`).
+//! - If the journal's wait is over, the subscription is removed from the index.
+//!
+//! A repeated event repeats all of this and wakes the run again: the process that handled it first
+//! may have died before it sent the wake.
 
 mod callbacks;
 
@@ -28,16 +33,17 @@ use crate::runtime::Runtime;
 
 /// The number of subscriptions read at a time.
 const PAGE: usize = 100;
-/// How late a timely event may be here: expired subscriptions stay in the index for this long.
-const LATE: Duration = Duration::from_secs(60);
+/// How long expired subscriptions stay in the index. An event that was accepted in time may be
+/// delivered this late.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(60);
 /// The number of runs that an event is delivered to at a time.
-const AT_ONCE: usize = 16;
+const PARALLEL_RUNS: usize = 16;
 
-/// The waits of runs, and what arrives for them.
+/// Delivers events and callbacks to the runs that wait for them.
 pub struct Subscriptions {
     runtime: Arc<Runtime>,
     runs: Arc<Runs>,
-    /// Expressions that waits came with.
+    /// The compiled filters of waits.
     pub(crate) exprs: ExprCache,
 }
 
@@ -48,21 +54,21 @@ impl Subscriptions {
 
     /// Delivers events to the runs that wait for them.
     pub(crate) async fn deliver(&self, events: &[Event]) -> Result<(), StoreError> {
-        let mut known: HashMap<Arc<str>, SubscribedFields> = HashMap::new();
+        let mut by_name: HashMap<Arc<str>, SubscribedFields> = HashMap::new();
         for event in events {
-            let waited = match known.get(&event.name) {
-                Some(waited) => waited.clone(),
+            let fields = match by_name.get(&event.name) {
+                Some(fields) => fields.clone(),
                 None => {
-                    let waited = self.runtime.backend.subscribed_fields(&event.name).await?;
-                    known.insert(event.name.clone(), waited.clone());
-                    waited
+                    let fields = self.runtime.backend.subscribed_fields(&event.name).await?;
+                    by_name.insert(event.name.clone(), fields.clone());
+                    fields
                 }
             };
-            if waited.is_empty() {
+            if fields.is_empty() {
                 continue;
             }
             let arriving = ArrivingEvent::new(event);
-            for bucket in arriving.keys(&waited) {
+            for bucket in arriving.keys(&fields) {
                 self.deliver_to_key(&arriving, &bucket).await?;
             }
         }
@@ -74,11 +80,12 @@ impl Subscriptions {
         loop {
             let page = self.runtime.backend.subscriptions(&arriving.event.name, bucket, after.take(), PAGE).await?;
             let more = page.len() == PAGE;
-            after = page.last().map(|waiter| (waiter.run, waiter.step.clone()));
+            after = page.last().map(|subscription| (subscription.run, subscription.step.clone()));
             let mut of_runs: BTreeMap<RunId, Vec<Subscription>> = BTreeMap::new();
-            page.into_iter().for_each(|waiter| of_runs.entry(waiter.run).or_default().push(waiter));
-            let gifts = of_runs.into_iter().map(|(run, waiters)| self.deliver_to_run(run, waiters, arriving));
-            stream::iter(gifts).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
+            page.into_iter().for_each(|subscription| of_runs.entry(subscription.run).or_default().push(subscription));
+            let deliveries =
+                of_runs.into_iter().map(|(run, subscriptions)| self.deliver_to_run(run, subscriptions, arriving));
+            stream::iter(deliveries).buffer_unordered(PARALLEL_RUNS).try_collect::<Vec<()>>().await?;
             if !more {
                 return Ok(());
             }
@@ -88,37 +95,37 @@ impl Subscriptions {
     async fn deliver_to_run(
         &self,
         run: RunId,
-        waiters: Vec<Subscription>,
+        subscriptions: Vec<Subscription>,
         arriving: &ArrivingEvent<'_>,
     ) -> Result<(), StoreError> {
         let event = arriving.event.id;
-        let (mut stale, waiters): (Vec<_>, Vec<_>) =
-            waiters.into_iter().partition(|waiter| flow::is_cancel_step(&waiter.step));
-        if !stale.is_empty() && !self.cancelled_by(run, arriving).await? {
-            stale.clear(); // it is about to begin, or lives on
+        let (mut stale, subscriptions): (Vec<_>, Vec<_>) =
+            subscriptions.into_iter().partition(|subscription| flow::is_cancel_step(&subscription.step));
+        if !stale.is_empty() && !self.cancel_if_matching(run, arriving).await? {
+            stale.clear(); // the run lives, so its cancel subscriptions stay
         }
-        if !waiters.is_empty()
+        if !subscriptions.is_empty()
             && let Some(state) = self.runs.take_state(run).await?
         {
             let mut state = Arc::unwrap_or_clone(state);
             while state.end.is_none() {
                 let Some(entry) = self.delivery_entry(&state, arriving) else {
-                    self.resend_wake(&state, &waiters, arriving).await?;
+                    self.handle_unmatched(&state, &subscriptions, arriving).await?;
                     break;
                 };
-                // the wake goes out before the index forgets: should this be cut short, a repeat
-                // finds the run again
+                // the wake is sent before the index item is removed: if this process dies in
+                // between, a repeated event finds the run again
                 let wakes = vec![self.runtime.wake_of(&state, WakeCause::Arrived)];
                 let mut commit = Commit { wakes, ..Commit::default() };
                 if self.runs.append(&mut state, vec![entry], &mut commit).await?.is_done() {
-                    tracing::debug!(%run, %event, "an event entered");
+                    tracing::debug!(%run, %event, "an event was delivered");
                     break;
                 }
             }
-            stale.extend(waiters.into_iter().filter(|waiter| self.is_stale(&state, waiter)));
+            stale.extend(subscriptions.into_iter().filter(|subscription| self.is_stale(&state, subscription)));
             self.runs.cache.put(Arc::new(state));
         } else {
-            stale.extend(waiters);
+            stale.extend(subscriptions);
         }
         if !stale.is_empty() {
             let after = stale.into_iter().map(LateWrite::Unsubscribe).collect();
@@ -127,19 +134,20 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// Whether a run has ended: perhaps because this event cancels it.
-    async fn cancelled_by(&self, run: RunId, arriving: &ArrivingEvent<'_>) -> Result<bool, StoreError> {
+    /// Cancels a run if its `cancel_on` matches this event. Returns whether the run has ended, by
+    /// this or before.
+    async fn cancel_if_matching(&self, run: RunId, arriving: &ArrivingEvent<'_>) -> Result<bool, StoreError> {
         let Some(state) = self.runs.state(run).await? else { return Ok(false) };
         let Some(spec) = self.runtime.spec_of(&state.created) else { return Ok(state.end.is_some()) };
         let (trigger, event) = (&state.created.event, arriving.event);
-        // one that came before the run's own event is not about the run, however often it is
-        // repeated
+        // an event that came before the run's own event does not concern the run, even if it is
+        // repeated later
         let is_later = state.is_created_before(event) && event.id != trigger.id;
         let mut waits = spec.flow.cancel_waits(trigger, state.created_at).into_iter();
-        let is_meant = |(_, wait, until): (StepId, EventWait, Timestamp)| {
+        let matches = |(_, wait, until): (StepId, EventWait, Timestamp)| {
             event.received_at <= until && wait.is_fulfilled_by(arriving, trigger, &self.exprs)
         };
-        if state.end.is_some() || !is_later || !waits.any(is_meant) {
+        if state.end.is_some() || !is_later || !waits.any(matches) {
             return Ok(state.end.is_some());
         }
         match self.runs.cancel(run, &format!("event `{}` ({}) cancels it", event.name, event.id)).await {
@@ -149,25 +157,26 @@ impl Subscriptions {
         }
     }
 
-    /// The entry that lets an event into a run, if an open wait of the run is for it and it has not
-    /// been there before.
+    /// Returns the entry that delivers an event to a run. Returns `None` if no open wait of the run
+    /// matches the event, or if the run has received it before.
     pub(crate) fn delivery_entry(&self, state: &RunState, arriving: &ArrivingEvent<'_>) -> Option<Entry> {
         let steps = state.fulfilled_by(arriving, &self.exprs);
         if steps.is_empty() {
             return None;
         }
-        // one for which the run has no room fails these steps where it is written
+        // if the event does not fit into the run, the append replaces it by a failure of these
+        // steps
         let fact = Fact::EventDelivered { event: Box::new(arriving.event.clone()), steps };
         Some(fact.at(self.runtime.now())).filter(|entry| state.admits(entry).is_ok())
     }
 
-    /// An event that no open wait is for. It may have come in the moment of registering: it is left
-    /// in the run's inbox then. Or it entered before, and the wake was lost: the run is woken again
-    /// (rule 15).
-    async fn resend_wake(
+    /// Handles an event that no open wait of the run matches. If the run is just registering its
+    /// subscription, the event is put into its inbox. If the run has received the event before, its
+    /// wake may be lost, so the run is woken again (rule 15).
+    async fn handle_unmatched(
         &self,
         state: &RunState,
-        waiters: &[Subscription],
+        subscriptions: &[Subscription],
         arriving: &ArrivingEvent<'_>,
     ) -> Result<(), StoreError> {
         let event = arriving.event;
@@ -176,7 +185,7 @@ impl Subscriptions {
             commit.wakes.push(self.runtime.wake_of(state, WakeCause::Arrived));
         } else if !state.has_seen(event.id)
             && state.is_created_before(event)
-            && waiters.iter().any(|waiter| self.is_registering(state, waiter))
+            && subscriptions.iter().any(|subscription| self.is_registering(state, subscription))
         {
             commit.before.push(EarlyWrite::PutInInbox { run: state.run, event: event.id });
             commit.wakes.push(self.runtime.wake_of(state, WakeCause::Offered));
@@ -186,21 +195,22 @@ impl Subscriptions {
         self.runtime.carry_out(commit).await.map(drop)
     }
 
-    /// Whether the index knows of a wait that the journal does not know of yet.
-    fn is_registering(&self, state: &RunState, waiter: &Subscription) -> bool {
-        !state.steps.contains_key(&waiter.step) && waiter.until >= self.runtime.now()
+    /// Returns whether the journal does not have this subscription's wait yet.
+    fn is_registering(&self, state: &RunState, subscription: &Subscription) -> bool {
+        !state.steps.contains_key(&subscription.step) && subscription.until >= self.runtime.now()
     }
 
-    /// Whether the index knows of a wait that is over, or was never written down as it says.
-    fn is_stale(&self, state: &RunState, waiter: &Subscription) -> bool {
+    /// Returns whether this subscription can be removed from the index: its wait is over, or
+    /// differs from the subscription.
+    fn is_stale(&self, state: &RunState, subscription: &Subscription) -> bool {
         if state.end.is_some() {
             return true;
         }
-        match state.steps.get(&waiter.step).map(|step| &step.state) {
-            None => !self.is_registering(state, waiter),
+        match state.steps.get(&subscription.step).map(|step| &step.state) {
+            None => !self.is_registering(state, subscription),
             Some(StepState::Awaiting { what: WaitTarget::Event(wait), until }) => {
-                let is_over = *until + LATE < self.runtime.now();
-                is_over || wait.bucket() != waiter.key || !wait.events.contains(&waiter.event)
+                let is_over = *until + EXPIRY_MARGIN < self.runtime.now();
+                is_over || wait.bucket() != subscription.key || !wait.events.contains(&subscription.event)
             }
             Some(_) => true,
         }

@@ -1,5 +1,5 @@
-//! The sweep: once a minute, timers that fall due become delayed wakes, and runs that went quiet
-//! are looked after.
+//! The sweep, which runs once a minute. It sends a delayed wake for each timer and cron tick that
+//! is due soon, and visits quiet runs whose watchdog is due.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,98 +11,99 @@ use stepladder_core::{RunId, Timer, Timestamp, Wake, WakeCause, id};
 
 use crate::intake::Intake;
 use crate::intake::Tick;
-use crate::intake::WATCH;
+use crate::intake::WATCHDOG_INTERVAL;
 use crate::permanent;
 use crate::ports::{Commit, Cursor, EarlyWrite, StoreError, StoreResult};
 use crate::runs::Runs;
 use crate::runtime::Runtime;
 use crate::slots::Slots;
 
-/// How far ahead of their time timers are sent: the next sweep is a minute away, and may be late.
-const AHEAD: Duration = Duration::from_secs(120);
-/// How long a bucket stays open after its minute: writers' clocks differ (rule 26).
-const OPEN: Duration = Duration::from_secs(120);
-/// Buckets that are read at a time.
-const READS: usize = 16;
-/// Wakes that are sent in one commit.
-const WAKES: usize = 100;
-/// Runs that are looked after at a time.
-const VISITS: usize = 16;
-/// A sleeping run is looked after at least this often.
-const DAILY: Duration = Duration::from_secs(24 * 3_600);
+/// How far ahead of their time timers are sent. The next sweep is a minute away and may be late.
+const SEND_AHEAD: Duration = Duration::from_secs(120);
+/// How long after its minute a bucket may still get timers, because writers' clocks differ (rule
+/// 26).
+const BUCKET_OPEN_FOR: Duration = Duration::from_secs(120);
+/// The number of buckets that are read at the same time.
+const PARALLEL_READS: usize = 16;
+/// The number of wakes that are sent in one commit.
+const WAKES_PER_COMMIT: usize = 100;
+/// The number of runs that are visited at the same time.
+const PARALLEL_VISITS: usize = 16;
+/// The longest time between two visits of a sleeping run.
+const MAX_VISIT_INTERVAL: Duration = Duration::from_secs(24 * 3_600);
 
-/// Sends timers and cron ticks in time, and looks after quiet runs.
+/// Sends timers and cron ticks, and visits quiet runs.
 pub(crate) struct Sweep {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) runs: Arc<Runs>,
     pub(crate) slots: Arc<Slots>,
     pub(crate) intake: Arc<Intake>,
-    /// The last sweep of this process, if it could not store how far it came.
-    pub(crate) unstored: Mutex<Option<Unstored>>,
+    /// The progress of this process's last sweep, if its cursor could not be stored.
+    pub(crate) unstored: Mutex<Option<UnstoredCursor>>,
 }
 
-/// A sweep whose cursor could not be stored. While the storage denies that write, sweeps of this
-/// process continue here. Otherwise each would send all due timers again (rule 34).
-pub(crate) struct Unstored {
-    /// The stored cursor that it began with.
-    known: Option<Cursor>,
-    /// How far it came.
+/// A cursor that could not be stored. While the storage refuses that write, the sweeps of this
+/// process continue from here. Otherwise each would send all due timers again (rule 34).
+pub(crate) struct UnstoredCursor {
+    /// The stored cursor that the sweep began with.
+    stored: Option<Cursor>,
+    /// The progress of the sweep.
     cursor: Cursor,
 }
 
-/// What a sweep did.
+/// The result of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SweepReport {
-    /// Timers that became wakes.
+    /// Timers with a wake that was sent.
     pub timers: usize,
-    /// Ticks of cron lines that became wakes.
+    /// Cron ticks with a wake that was sent.
     pub ticks: usize,
-    /// Runs that were looked after.
+    /// Runs that were visited.
     pub watched: usize,
-    /// Timers that cannot be read: each is reported as a permanent error and passed over.
+    /// Timers that cannot be read. Each is reported as a permanent error and skipped.
     pub unreadable: usize,
 }
 
 impl Sweep {
-    /// Sends the timers that fall due and moves the cursor on. May run any number of times, and
-    /// side by side.
+    /// Sends the timers and ticks that are due soon, and advances the cursor. Several sweeps may
+    /// run at the same time.
     ///
     /// # Errors
-    /// [`StoreError`]; the next sweep begins after the last minute that this one has sent whole.
+    /// [`StoreError`]. The next sweep begins after the last minute that this sweep sent completely.
     pub(crate) async fn sweep(&self) -> Result<SweepReport, StoreError> {
         self.slots.release_pending().await;
         let now = self.runtime.now();
-        let mut known = self.runtime.backend.cursor().await?;
-        let open_from = (now - OPEN).minute();
-        let unstored = self.unstored().take().filter(|unstored| unstored.known == known);
-        let mut cursor = match (unstored, &known) {
+        let mut stored = self.runtime.backend.cursor().await?;
+        let open_from = (now - BUCKET_OPEN_FOR).minute();
+        let unstored = self.unstored().take().filter(|unstored| unstored.stored == stored);
+        let mut cursor = match (unstored, &stored) {
             (Some(unstored), _) => unstored.cursor,
-            (None, Some(known)) => known.clone(),
+            (None, Some(stored)) => stored.clone(),
             (None, None) => Cursor { minute: self.first_minute(open_from).await?, sent: Vec::new() },
         };
-        let mut swept = SweepReport::default();
-        if known.is_none() {
-            // what is missed from here on is known to be, whatever becomes of this sweep
+        let mut report = SweepReport::default();
+        if stored.is_none() {
+            // stored at once, so that ticks from here on count as missed even if this sweep fails
             let first = cursor.minute;
-            match self.move_cursor(&mut known, &mut cursor, first).await {
+            match self.move_cursor(&mut stored, &mut cursor, first).await {
                 Ok(true) => {}
-                Ok(false) => return Ok(swept),
+                Ok(false) => return Ok(report),
                 Err(error) => tracing::warn!(%error, "the sweep's first cursor could not be stored"),
             }
         }
-        let window = cursor.minute..=(now + AHEAD).minute();
+        let window = cursor.minute..=(now + SEND_AHEAD).minute();
         let reads = window.map(|minute| async move { (minute, self.runtime.backend.bucket(minute, usize::MAX).await) });
-        let mut ticks = self.intake.ticks(cursor.minute..(now + AHEAD).minute() + 1, now);
-        let mut buckets = stream::iter(reads).buffered(READS);
+        let mut ticks = self.intake.ticks(cursor.minute..(now + SEND_AHEAD).minute() + 1, now);
+        let mut buckets = stream::iter(reads).buffered(PARALLEL_READS);
         while let Some((minute, timers)) = buckets.next().await {
-            let timers = self.readable(timers?, &mut swept);
+            let timers = self.readable(timers?, &mut report);
             let mut ticks = ticks.remove(&minute).unwrap_or_default();
             if timers.is_empty() && ticks.is_empty() {
                 continue;
             }
             let sent = cursor.sent.iter().position(|(m, _)| *m == minute).map(|i| cursor.sent.swap_remove(i).1);
             let mut sent = sent.unwrap_or_default();
-            let is_new = |timer: &Timer| timer.due <= now + AHEAD && !sent.contains(&mark(timer));
+            let is_new = |timer: &Timer| timer.due <= now + SEND_AHEAD && !sent.contains(&mark(timer));
             let due: Vec<Timer> = timers.into_iter().filter(is_new).collect();
             ticks.retain(|tick| !sent.contains(&tick.mark()));
             sent.extend(due.iter().map(mark).chain(ticks.iter().map(Tick::mark)));
@@ -110,27 +111,28 @@ impl Sweep {
             if due.is_empty() && ticks.is_empty() {
                 continue;
             }
-            self.fire(due, ticks, now, &mut swept).await?;
-            // what comes after may fail: this minute is not to be sent again then
-            match self.move_cursor(&mut known, &mut cursor, (minute + 1).min(open_from)).await {
+            self.fire(due, ticks, now, &mut report).await?;
+            // stored after each minute, so that a later failure does not repeat this minute
+            match self.move_cursor(&mut stored, &mut cursor, (minute + 1).min(open_from)).await {
                 Ok(true) => {}
-                Ok(false) => return Ok(swept),
-                // what is due is sent all the same; the last move says how it went
+                Ok(false) => return Ok(report),
+                // the other minutes are sent nevertheless. If the last move also fails, the sweep
+                // returns its error
                 Err(error) => tracing::warn!(%error, "the sweep's cursor could not be moved"),
             }
         }
-        self.move_cursor(&mut known, &mut cursor, open_from).await?;
-        Ok(swept)
+        self.move_cursor(&mut stored, &mut cursor, open_from).await?;
+        Ok(report)
     }
 
-    /// Where the first sweep begins. Timers may be older than it: sweeps may have been denied, or
-    /// have failed, since the first deploy. Ticks count as missed from the oldest timer on: before
-    /// it, nothing is known to have been there.
+    /// Returns the minute at which the first sweep begins: that of the oldest timer. Timers may be
+    /// old if sweeps were not possible since the first deploy. Ticks count as missed from this
+    /// minute on.
     async fn first_minute(&self, open_from: i64) -> Result<i64, StoreError> {
         let Some(oldest) = self.runtime.backend.oldest().await? else { return Ok(open_from) };
         let reads =
             (oldest..open_from).map(|minute| async move { (minute, self.runtime.backend.bucket(minute, 1).await) });
-        let mut buckets = stream::iter(reads).buffered(READS);
+        let mut buckets = stream::iter(reads).buffered(PARALLEL_READS);
         while let Some((minute, timers)) = buckets.next().await {
             if !timers?.is_empty() {
                 return Ok(minute);
@@ -139,26 +141,28 @@ impl Sweep {
         Ok(open_from)
     }
 
-    /// Rule 34: a timer that cannot be read does not keep back those beside and behind it.
-    fn readable(&self, timers: Vec<StoreResult<Timer>>, swept: &mut SweepReport) -> Vec<Timer> {
+    /// Returns the timers that can be read, and reports the others. An unreadable timer must not
+    /// stop the sweep (rule 34).
+    fn readable(&self, timers: Vec<StoreResult<Timer>>, report: &mut SweepReport) -> Vec<Timer> {
         let mut readable = Vec::with_capacity(timers.len());
         for timer in timers {
             match timer {
                 Ok(timer) => readable.push(timer),
                 Err(error) => {
                     permanent::report("read a timer", None, &error);
-                    swept.unreadable += 1;
+                    report.unreadable += 1;
                 }
             }
         }
         readable
     }
 
-    /// Moves the cursor to a minute: rule 26, only after sending, and never past what may still be
-    /// written to. False when another sweep has moved it meanwhile, and goes on from there.
+    /// Advances the cursor to `minute` (rule 26). Call this only after the buckets before `minute`
+    /// were sent and can get no more timers. Returns `false` if another sweep has advanced the
+    /// cursor meanwhile: that sweep continues, and this one ends.
     async fn move_cursor(
         &self,
-        known: &mut Option<Cursor>,
+        stored: &mut Option<Cursor>,
         cursor: &mut Cursor,
         minute: i64,
     ) -> Result<bool, StoreError> {
@@ -166,34 +170,35 @@ impl Sweep {
         let open = cursor.minute;
         cursor.sent.retain(|(minute, _)| *minute >= open);
         cursor.sent.sort_unstable();
-        if known.as_ref() == Some(cursor) {
+        if stored.as_ref() == Some(cursor) {
             return Ok(true);
         }
-        let moved = match self.runtime.backend.advance(known.clone(), cursor.clone()).await {
-            Ok(moved) => moved,
+        let advanced = match self.runtime.backend.advance(stored.clone(), cursor.clone()).await {
+            Ok(advanced) => advanced,
             Err(error) => {
-                *self.unstored() = Some(Unstored { known: known.clone(), cursor: cursor.clone() });
+                *self.unstored() = Some(UnstoredCursor { stored: stored.clone(), cursor: cursor.clone() });
                 return Err(error);
             }
         };
-        *known = Some(cursor.clone());
-        Ok(moved)
+        *stored = Some(cursor.clone());
+        Ok(advanced)
     }
 
-    fn unstored(&self) -> MutexGuard<'_, Option<Unstored>> {
+    fn unstored(&self) -> MutexGuard<'_, Option<UnstoredCursor>> {
         self.unstored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Many at a time: ten thousand may be due in one minute.
+    /// Sends the wakes of timers and ticks, and visits the runs of watchdogs. Ten thousand timers
+    /// may be due in one minute, so many are handled at the same time.
     async fn fire(
         &self,
         timers: Vec<Timer>,
         ticks: Vec<Tick>,
         now: Timestamp,
-        swept: &mut SweepReport,
+        report: &mut SweepReport,
     ) -> Result<(), StoreError> {
         let (mut wakes, mut watched): (Vec<EarlyWrite>, _) = (ticks.iter().map(Tick::wake).collect(), Vec::new());
-        swept.ticks += wakes.len();
+        report.ticks += wakes.len();
         for Timer { due, run, group, purpose } in timers {
             let cause = match purpose {
                 TimerPurpose::Watchdog => {
@@ -206,53 +211,59 @@ impl Sweep {
             };
             wakes.push(EarlyWrite::Wake { wake: Wake { run, cause, group }, due });
         }
-        for before in wakes.chunks(WAKES) {
+        for before in wakes.chunks(WAKES_PER_COMMIT) {
             self.runtime.carry_out(Commit { before: before.to_vec(), ..Commit::default() }).await?;
         }
-        swept.timers += wakes.len() - ticks.len();
-        swept.watched += watched.len();
-        let visits = watched.into_iter().map(|(run, group)| self.look_after_or_later(run, group, now));
-        stream::iter(visits).buffer_unordered(VISITS).try_collect::<Vec<()>>().await?;
+        report.timers += wakes.len() - ticks.len();
+        report.watched += watched.len();
+        let visits = watched.into_iter().map(|(run, group)| self.visit_or_postpone(run, group, now));
+        stream::iter(visits).buffer_unordered(PARALLEL_VISITS).try_collect::<Vec<()>>().await?;
         Ok(())
     }
 
-    /// Rule 34: a run that cannot be looked after, for example because its journal cannot be read,
-    /// keeps its watchdog and does not keep the sweep from what is due behind it.
-    async fn look_after_or_later(&self, run: RunId, group: Arc<str>, now: Timestamp) -> Result<(), StoreError> {
-        let Err(error) = self.look_after(run, now).await else { return Ok(()) };
-        if !permanent::report("look after a run", Some(run), &error) {
+    /// Visits a run. After a permanent error, for example an unreadable journal, sets the watchdog
+    /// again and succeeds, so that the sweep continues with other runs (rule 34).
+    async fn visit_or_postpone(&self, run: RunId, group: Arc<str>, now: Timestamp) -> Result<(), StoreError> {
+        let Err(error) = self.visit(run, now).await else { return Ok(()) };
+        if !permanent::report("visit a run", Some(run), &error) {
             return Err(error);
         }
-        self.runtime.backend.set(vec![Timer { due: now + WATCH, run, group, purpose: TimerPurpose::Watchdog }]).await
+        self.runtime
+            .backend
+            .set(vec![Timer { due: now + WATCHDOG_INTERVAL, run, group, purpose: TimerPurpose::Watchdog }])
+            .await
     }
 
-    /// Rule 12: a live run is woken if it should have moved, and its watchdog moves on. Rule 27:
-    /// what belongs to it is kept.
-    async fn look_after(&self, run: RunId, now: Timestamp) -> Result<(), StoreError> {
-        // most runs have ended: their row tells that, and that nothing of their finishing work is
-        // left
+    /// Visits a run: wakes it if it should have moved, sets its watchdog again (rule 12), and
+    /// extends its retention (rule 27).
+    async fn visit(&self, run: RunId, now: Timestamp) -> Result<(), StoreError> {
+        // most runs have ended. The row is marked last, so their finishing work is done, too
         if self.runtime.backend.row(run).await?.is_some_and(|row| row.ended.is_some()) {
             return Ok(());
         }
         let Some(state) = self.runs.state(run).await? else { return Ok(()) };
         if state.end.is_some() {
-            // its finishing work failed for good, and its wake is a dead letter: it is done again
-            // until it succeeds
-            let timer =
-                Timer { due: now + WATCH, run, group: state.created.function.clone(), purpose: TimerPurpose::Watchdog };
+            // the run has ended and its row is not marked: its finishing work failed, and its wake
+            // became a dead letter. The work is repeated until it succeeds
+            let timer = Timer {
+                due: now + WATCHDOG_INTERVAL,
+                run,
+                group: state.created.function.clone(),
+                purpose: TimerPurpose::Watchdog,
+            };
             let (before, wakes) =
                 (vec![EarlyWrite::Timer(timer)], vec![self.runtime.wake_of(&state, WakeCause::Watchdog)]);
             self.runtime.carry_out(Commit { before, wakes, ..Commit::default() }).await?;
             return Ok(());
         }
-        // before anything that may fail: what was forgotten cannot be looked after again
+        // before anything that may fail, because an expired item cannot be restored
         self.runtime.backend.renew_retention(run, state.created.event.id, now).await?;
-        self.intake.keep_single(&state).await?;
-        let next = next_move(&state);
+        self.intake.renew_singleton(&state).await?;
+        let next = next_due(&state);
         let waits = waits_for_a_wake(&state);
         let due = match next {
-            Some(next) if next > now && !waits => (next + WATCH).min(now + DAILY),
-            Some(_) | None => now + WATCH,
+            Some(next) if next > now && !waits => (next + WATCHDOG_INTERVAL).min(now + MAX_VISIT_INTERVAL),
+            Some(_) | None => now + WATCHDOG_INTERVAL,
         };
         let timer = Timer { due, run, group: state.created.function.clone(), purpose: TimerPurpose::Watchdog };
         self.runtime.backend.set(vec![timer]).await?;
@@ -264,8 +275,8 @@ impl Sweep {
     }
 }
 
-/// When a run goes on by itself; `None` when nothing says so.
-fn next_move(state: &RunState) -> Option<Timestamp> {
+/// Returns the next time at which a timer or lease of the run ends; `None` if there is none.
+fn next_due(state: &RunState) -> Option<Timestamp> {
     let of_step = state.steps.values().filter_map(|step| match &step.state {
         StepState::Sleeping { until } | StepState::Awaiting { until, .. } => Some(*until),
         StepState::Retrying { retry_at, .. } => Some(*retry_at),
@@ -275,13 +286,14 @@ fn next_move(state: &RunState) -> Option<Timestamp> {
     of_step.chain(state.handler_retry_at).chain(state.begins_at()).min()
 }
 
-/// Whether a step waits for a wake of its own, or for that of a called run's end or of something
-/// that arrived. It may be lost while other steps of the run go on, which says nothing of it.
+/// Returns whether the run waits for a wake that may be lost: the own wake of a step, that of a
+/// called run's end, or that of a delivered event. Progress of other steps does not replace it.
 fn waits_for_a_wake(state: &RunState) -> bool {
     state.arrived
         || state.steps.values().any(|step| matches!(step.state, StepState::Wanted | StepState::Invoking { .. }))
 }
 
+/// Returns the hash that stands for a timer in the cursor.
 fn mark(timer: &Timer) -> u64 {
     let purpose: &[u8] = match &timer.purpose {
         TimerPurpose::Watchdog => b"\0",

@@ -1,5 +1,5 @@
-//! Workers: pull wakes from the queue and let the engine hop, many at a time; sweep once a minute;
-//! and keep an eye on bodies that do not stop.
+//! The workers of a server process. They receive wakes and make hops, many at a time. They also
+//! sweep once a minute, and fail the steps of bodies that do not stop at their timeout.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,21 +10,21 @@ use tokio::task::JoinHandle;
 
 use crate::{Engine, permanent};
 
-/// The minute between sweeps.
-const SWEEP: Duration = Duration::from_secs(60);
-/// How often the supervisor looks.
-const SUPERVISE: Duration = Duration::from_secs(1);
-/// The same after a permanent error. A thread that sleeps longer would keep the process from
-/// ending.
-const SUPERVISE_LATER: Duration = Duration::from_secs(5);
-/// How long a worker waits after the queue failed, and at most where the error is permanent.
-const QUEUE_FAILED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// The time between two sweeps.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the supervisor checks the running bodies.
+const SUPERVISOR_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the supervisor waits after a permanent error. With a longer wait, its thread would
+/// delay the end of the process.
+const SUPERVISOR_INTERVAL_AFTER_ERROR: Duration = Duration::from_secs(5);
+/// How long to wait after the queue failed, and the maximum after repeated permanent errors.
+const QUEUE_RETRY_WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// The running workers of a process.
 pub struct Workers {
     engine: Arc<Engine>,
     stop: watch::Sender<bool>,
-    puller: JoinHandle<()>,
+    receiver: JoinHandle<()>,
     sweeper: JoinHandle<()>,
     slots: Arc<Semaphore>,
     n: u32,
@@ -32,27 +32,28 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts pulling, with at most `n` hops side by side. Must be called within a tokio runtime.
+    /// Starts receiving wakes, with at most `n` hops at the same time. Must be called within a
+    /// tokio runtime.
     pub fn start(engine: Arc<Engine>, n: usize) -> Self {
         let (stop, stopped) = watch::channel(false);
         let slots = Arc::new(Semaphore::new(n));
-        let puller = tokio::spawn(pull(engine.clone(), slots.clone(), n, stopped.clone()));
+        let receiver = tokio::spawn(receive_wakes(engine.clone(), slots.clone(), n, stopped.clone()));
         let sweeper = tokio::spawn(sweep(engine.clone(), stopped));
         let supervised = Arc::new(AtomicBool::new(true));
         supervise(engine.clone(), supervised.clone());
-        Self { engine, stop, puller, sweeper, slots, n: u32::try_from(n).unwrap_or(u32::MAX), supervised }
+        Self { engine, stop, receiver, sweeper, slots, n: u32::try_from(n).unwrap_or(u32::MAX), supervised }
     }
 
-    /// Stops pulling and lets running hops end within `grace`. The next process takes over the
-    /// rest, as after a crash. Returns whether everything ended.
+    /// Stops receiving wakes and waits until the running hops have ended, at most for `grace`. The
+    /// next process continues the remaining runs, as after a crash. Returns whether all hops ended.
     pub async fn stop(self, grace: Duration) -> bool {
         self.engine.stop();
         self.stop.send_replace(true);
         self.supervised.store(false, Ordering::Relaxed);
         let everything = async {
-            // the puller may be waiting for the queue; what it has received is either hopping or
-            // comes again
-            self.puller.abort();
+            // the receiver may be waiting for the queue. Each wake that it has received is either
+            // being handled, or is delivered again
+            self.receiver.abort();
             self.sweeper.abort();
             self.slots.acquire_many(self.n).await.is_ok()
         };
@@ -60,8 +61,8 @@ impl Workers {
     }
 }
 
-async fn pull(engine: Arc<Engine>, slots: Arc<Semaphore>, n: usize, stopped: watch::Receiver<bool>) {
-    let mut wait = QUEUE_FAILED.0;
+async fn receive_wakes(engine: Arc<Engine>, slots: Arc<Semaphore>, n: usize, stopped: watch::Receiver<bool>) {
+    let mut wait = QUEUE_RETRY_WAITS.0;
     while !*stopped.borrow() {
         let Ok(first) = slots.clone().acquire_owned().await else { return };
         let more = slots.available_permits().min(n);
@@ -69,17 +70,17 @@ async fn pull(engine: Arc<Engine>, slots: Arc<Semaphore>, n: usize, stopped: wat
             Ok(deliveries) => deliveries,
             Err(error) => {
                 wait = match permanent::report("receive wakes", None, &error) {
-                    true => (wait * 2).min(QUEUE_FAILED.1),
+                    true => (wait * 2).min(QUEUE_RETRY_WAITS.1),
                     false => {
-                        tracing::warn!(%error, "the queue failed; trying again");
-                        QUEUE_FAILED.0
+                        tracing::warn!(%error, "the queue failed; it is called again");
+                        QUEUE_RETRY_WAITS.0
                     }
                 };
                 engine.runtime.clock.sleep_until(engine.now() + wait).await;
                 continue;
             }
         };
-        wait = QUEUE_FAILED.0;
+        wait = QUEUE_RETRY_WAITS.0;
         let mut permit = Some(first);
         for delivery in deliveries {
             let permit = match permit.take() {
@@ -106,33 +107,34 @@ async fn sweep(engine: Arc<Engine>, stopped: watch::Receiver<bool>) {
         match engine.sweep().await {
             Ok(swept) => tracing::debug!(?swept, "swept"),
             Err(error) if permanent::report("sweep", None, &error) => {}
-            Err(error) => tracing::warn!(%error, "a sweep failed; the next begins where it did"),
+            Err(error) => tracing::warn!(%error, "a sweep failed; the next one begins where it began"),
         }
-        engine.runtime.clock.sleep_until(engine.now() + SWEEP).await;
+        engine.runtime.clock.sleep_until(engine.now() + SWEEP_INTERVAL).await;
     }
 }
 
-/// The supervisor has a thread of its own: bodies that block may have taken all of the runtime's.
+/// Starts the supervisor. It has a separate thread, because bodies that block may occupy all
+/// threads of the runtime.
 fn supervise(engine: Arc<Engine>, on: Arc<AtomicBool>) {
-    let look = move || {
-        let mut wait = SUPERVISE;
+    let check = move || {
+        let mut wait = SUPERVISOR_INTERVAL;
         while on.load(Ordering::Relaxed) {
             std::thread::sleep(wait);
-            wait = SUPERVISE;
+            wait = SUPERVISOR_INTERVAL;
             match futures::executor::block_on(engine.expel_overdue()) {
                 Ok(expelled) => {
                     for (run, step) in expelled {
-                        tracing::error!(%run, %step, "a step blocks its thread past its time-out; its run goes on without it");
+                        tracing::error!(%run, %step, "a step blocks its thread past its timeout; its run continues without it");
                     }
                 }
                 Err(error) if permanent::report("fail a step that blocks its thread", None, &error) => {
-                    wait = SUPERVISE_LATER;
+                    wait = SUPERVISOR_INTERVAL_AFTER_ERROR;
                 }
-                Err(error) => tracing::warn!(%error, "the supervisor could not write; it tries again"),
+                Err(error) => tracing::warn!(%error, "the supervisor could not write; it will try again"),
             }
         }
     };
-    if let Err(error) = std::thread::Builder::new().name("supervisor".into()).spawn(look) {
-        tracing::error!(%error, "no supervisor: steps that block their thread are not noticed");
+    if let Err(error) = std::thread::Builder::new().name("supervisor".into()).spawn(check) {
+        tracing::error!(%error, "the supervisor could not start; steps that block their thread are not noticed");
     }
 }

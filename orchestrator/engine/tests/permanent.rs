@@ -109,7 +109,7 @@ async fn rule_34_a_run_that_cannot_be_read_does_not_keep_the_sweep_from_the_othe
     // both runs went quiet; the broken one's watchdog comes first
     world.clock.advance(Duration::from_secs(3 * 3_600));
     engine.sweep().await.unwrap();
-    assert_eq!(errors.count("permanent error doing=\"look after a run\""), 1, "{:?}", errors.lines());
+    assert_eq!(errors.count("permanent error doing=\"visit a run\""), 1, "{:?}", errors.lines());
     support::hop_all(&world.memory, &engine).await;
     assert_eq!(world.status(&engine, other).await, Status::Completed);
     engine.sweep().await.unwrap();

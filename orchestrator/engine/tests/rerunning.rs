@@ -10,14 +10,14 @@ use stepladder_core::flow::Batch;
 use stepladder_core::journal::Fact;
 use stepladder_core::waiting::{EventMatch, EventWait};
 use stepladder_core::{NewEvent, RunId, Status, json};
-use stepladder_engine::{Engine, Rerun};
+use stepladder_engine::{Engine, RerunOptions};
 use support::script::Script;
 use support::{World, count, only_run};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
 async fn rerun(engine: &Engine, run: RunId, from_step: Option<&str>) -> Result<RunId, String> {
-    let how = Rerun { from_step: from_step.map(Into::into), input: None };
+    let how = RerunOptions { from_step: from_step.map(Into::into), input: None };
     engine.control().rerun(run, how).await.map_err(|error| error.to_string())
 }
 

@@ -40,7 +40,7 @@ use std::time::Duration;
 use serde::Serialize;
 use stepladder_core::{EventId, Timestamp, json};
 use stepladder_engine::ports::Listings;
-use stepladder_engine::{Config, Rerun};
+use stepladder_engine::{Config, RerunOptions};
 
 use crate::event::encode_event;
 use crate::single_calls::SingleCalls;
@@ -156,23 +156,23 @@ impl TestApp {
     /// Reruns a run from its beginning, and runs everything until no run is live. Returns the new
     /// run.
     pub async fn rerun(&mut self, run: &TestRun) -> TestRun {
-        self.rerun_as(run, Rerun::default()).await
+        self.rerun_as(run, RerunOptions::default()).await
     }
 
     /// Reruns a run from a step, with the outcomes of the steps before it, and runs everything
     /// until no run is live. Returns the new run.
     pub async fn rerun_from(&mut self, run: &TestRun, step: &str) -> TestRun {
-        self.rerun_as(run, Rerun { from_step: Some(step.into()), input: None }).await
+        self.rerun_as(run, RerunOptions { from_step: Some(step.into()), input: None }).await
     }
 
     /// Reruns a run from its beginning with other event data, and runs everything until no run is
     /// live. Returns the new run.
     pub async fn rerun_with(&mut self, run: &TestRun, data: &(impl Serialize + ?Sized)) -> TestRun {
         let input = json::to_json(data).unwrap_or_else(|error| panic!("the input is not JSON: {error}"));
-        self.rerun_as(run, Rerun { from_step: None, input: Some(input) }).await
+        self.rerun_as(run, RerunOptions { from_step: None, input: Some(input) }).await
     }
 
-    async fn rerun_as(&mut self, run: &TestRun, rerun: Rerun) -> TestRun {
+    async fn rerun_as(&mut self, run: &TestRun, rerun: RerunOptions) -> TestRun {
         let world = self.world();
         let new = world.engine.control().rerun(run.id(), rerun).await.unwrap_or_else(|error| panic!("{error}"));
         world.run_to_end().await;

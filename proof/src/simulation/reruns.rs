@@ -2,7 +2,7 @@
 
 use stepladder_core::state::RunState;
 use stepladder_core::{RunId, StepId, StepKind};
-use stepladder_engine::Rerun;
+use stepladder_engine::RerunOptions;
 use stepladder_engine::ports::Journals;
 
 use super::Simulation;
@@ -37,7 +37,7 @@ impl Simulation {
         self.tell(format!("somebody runs {run} again from {from_step:?} at worker {at}"));
         let (engine, reruns) = (self.processes[at].engine.clone(), self.reruns.clone());
         self.scheduler.spawn(at, async move {
-            let how = Rerun { from_step: from_step.clone(), input: None };
+            let how = RerunOptions { from_step: from_step.clone(), input: None };
             if let (Ok(again), Some(from)) = (engine.control().rerun(run, how).await, from_step) {
                 reruns.borrow_mut().push((again, run, from));
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stepladder::prelude::*;
 use stepladder_core::{NewEvent, Status, json};
-use stepladder_engine::{Rerun, RunFilter};
+use stepladder_engine::{RerunOptions, RunFilter};
 use stepladder_tests::aws_faults::Fault;
 
 use crate::functions::{Go, go};
@@ -186,7 +186,7 @@ async fn many_runs_are_cancelled_and_run_again_together() {
     }
     let again = engine
         .control()
-        .rerun_all(RunFilter { limit: Some(500), ..of(Some(Status::Cancelled)) }, Rerun::default())
+        .rerun_all(RunFilter { limit: Some(500), ..of(Some(Status::Cancelled)) }, RerunOptions::default())
         .await;
     assert_eq!(again.expect("begun").done.len(), 5);
     stage.settle(|| engine.clone()).await;

@@ -1,9 +1,11 @@
-//! The machine's clock, for a process that lives long: its wall clock may be set while the process
-//! waits.
+//! The machine's clock, for a process that runs for a long time. The wall clock may be set
+//! while the process waits.
 //!
-//! Set forward, what is due then is due within [`LOOK`]. Set back by a few minutes, waits that have
-//! begun do not get that much longer: this clock goes on at half speed until the wall clock has
-//! caught up, and never goes back. A larger step is taken at once.
+//! - If the wall clock is set forward, waits notice it within [`POLL_INTERVAL`].
+//! - If it is set back by at most [`MAX_SMOOTHED_STEP`], this clock does not go back. It runs at
+//!   half speed until the wall clock has caught up, so that running waits take at most twice as
+//!   long.
+//! - If it is set back by more, this clock follows at once.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,14 +16,14 @@ use stepladder_core::Timestamp;
 
 use super::Clock;
 
-/// How often one who waits looks at the wall clock again.
-const LOOK: Duration = Duration::from_secs(2);
-/// By how much the wall clock may be set back without this one following at once.
-const SET_BACK: Duration = Duration::from_secs(600);
+/// How often a wait reads the wall clock.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// The largest step back of the wall clock that this clock smooths out.
+const MAX_SMOOTHED_STEP: Duration = Duration::from_secs(600);
 
-/// What was shown last, in nanoseconds since 1970, and when that was. One for the process: all its
-/// clocks agree.
-static SHOWN: Mutex<Option<(Instant, i128)>> = Mutex::new(None);
+/// The latest time that a clock of this process returned, in nanoseconds since 1970, and when it
+/// did. It is global so that all clocks of the process agree.
+static LATEST_READING: Mutex<Option<(Instant, i128)>> = Mutex::new(None);
 
 /// The machine's clock.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,9 +32,9 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
-        let mut shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = LATEST_READING.lock().unwrap_or_else(PoisonError::into_inner);
         let moment = Instant::now();
-        let now = shown.map_or(wall, |(at, before)| steady(before, moment.duration_since(at), wall));
+        let now = shown.map_or(wall, |(at, before)| smooth(before, moment.duration_since(at), wall));
         *shown = Some((moment, now));
         Timestamp::from_millis(i64::try_from(now / 1_000_000).unwrap_or(i64::MAX))
     }
@@ -42,7 +44,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// Waits until `now` says that the moment has come; it is asked every [`LOOK`].
+/// Waits until `now` returns `due` or later. Calls `now` every [`POLL_INTERVAL`].
 async fn wait<F: Future<Output = ()> + Send>(
     due: Timestamp,
     now: impl Fn() -> Timestamp + Send,
@@ -53,15 +55,15 @@ async fn wait<F: Future<Output = ()> + Send>(
         if left.is_zero() {
             return;
         }
-        sleep(left.min(LOOK)).await;
+        sleep(left.min(POLL_INTERVAL)).await;
     }
 }
 
-/// What is shown so long after this was shown, where the wall clock says `wall`: all in
-/// nanoseconds.
-fn steady(shown: i128, elapsed: Duration, wall: i128) -> i128 {
+/// Returns the time of this clock, in nanoseconds since 1970. `elapsed` is the time since it
+/// returned `shown`, and `wall` is the wall clock's time now.
+fn smooth(shown: i128, elapsed: Duration, wall: i128) -> i128 {
     let least = shown + elapsed.as_nanos() as i128 / 2;
-    if wall >= least || least - wall > SET_BACK.as_nanos() as i128 { wall } else { least }
+    if wall >= least || least - wall > MAX_SMOOTHED_STEP.as_nanos() as i128 { wall } else { least }
 }
 
 #[cfg(test)]
@@ -73,12 +75,13 @@ mod tests {
     const SECOND: i128 = 1_000_000_000;
 
     #[test]
-    fn who_waits_sees_within_seconds_that_the_wall_clock_was_set_forward() {
+    fn a_wait_notices_within_seconds_that_the_wall_clock_was_set_forward() {
         let (wall, slept) = (AtomicI64::new(0), AtomicI64::new(0));
         let now = || Timestamp::from_millis(wall.load(Ordering::Relaxed));
         let sleep = |time: Duration| {
             let before = slept.fetch_add(time.as_millis() as i64, Ordering::Relaxed);
-            // set forward by an hour after five seconds; it stands still otherwise
+            // the wall clock is set forward by an hour after five seconds, and otherwise stands
+            // still
             if before >= 5_000 {
                 wall.store(3_600_000, Ordering::Relaxed);
             }
@@ -92,23 +95,23 @@ mod tests {
     #[test]
     fn a_wait_of_a_second_takes_two_when_the_wall_clock_is_set_back_meanwhile() {
         let start = 1_000_000 * SECOND;
-        // set back by 154 s at once; asked every millisecond
+        // the wall clock is set back by 154 s, and the clock is read every millisecond
         let (mut shown, mut took) = (start, 0);
         while shown < start + SECOND {
             took += 1;
-            shown = steady(shown, Duration::from_millis(1), start - 154 * SECOND + took * SECOND / 1_000);
+            shown = smooth(shown, Duration::from_millis(1), start - 154 * SECOND + took * SECOND / 1_000);
         }
         assert_eq!(took, 2_000);
-        // after twice the step it agrees with the wall clock again
-        let later = steady(shown, Duration::from_secs(310), start + 158 * SECOND);
+        // after twice the step, the clock agrees with the wall clock again
+        let later = smooth(shown, Duration::from_secs(310), start + 158 * SECOND);
         assert_eq!(later, start + 158 * SECOND);
     }
 
     #[test]
-    fn a_wall_clock_that_goes_on_or_is_set_far_back_is_followed() {
+    fn the_clock_follows_a_wall_clock_that_advances_or_is_set_far_back() {
         let start = 1_000_000 * SECOND;
-        assert_eq!(steady(start, Duration::from_secs(1), start + SECOND), start + SECOND);
-        assert_eq!(steady(start, Duration::from_secs(1), start + 3_600 * SECOND), start + 3_600 * SECOND);
-        assert_eq!(steady(start, Duration::from_secs(1), start - 601 * SECOND), start - 601 * SECOND);
+        assert_eq!(smooth(start, Duration::from_secs(1), start + SECOND), start + SECOND);
+        assert_eq!(smooth(start, Duration::from_secs(1), start + 3_600 * SECOND), start + 3_600 * SECOND);
+        assert_eq!(smooth(start, Duration::from_secs(1), start - 601 * SECOND), start - 601 * SECOND);
     }
 }

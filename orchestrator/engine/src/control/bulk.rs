@@ -1,24 +1,24 @@
-//! Many runs at a time: cancel, or run again, all that a filter finds. A page at a time, so that no
-//! request lasts long; who asks goes on with the cursor.
+//! Bulk actions: cancels or reruns all runs that a filter finds. Each call handles one page, so
+//! that no request takes long. The caller continues with the returned cursor.
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::EngineError;
 use crate::control::Control;
-use crate::control::rerun::Rerun;
+use crate::control::rerun::RerunOptions;
 use crate::query::RunFilter;
 use crate::query::view::RunSummary;
 use stepladder_core::{RunId, Status};
 
-/// Runs that are cancelled, or begun, at a time.
-const AT_ONCE: usize = 16;
+/// The number of runs that are cancelled or created at the same time.
+const PARALLEL_RUNS: usize = 16;
 
-/// What became of a page of runs.
+/// The result of a bulk action on one page of runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BulkResult {
-    /// Those that were cancelled, or the new runs.
+    /// The cancelled runs, or the new runs of a rerun.
     pub done: Vec<RunId>,
-    /// Where the page ended; `None` at the end.
+    /// The last run of the page, where the next call continues; `None` after the last page.
     pub cursor: Option<RunId>,
 }
 
@@ -26,8 +26,8 @@ impl Control {
     /// Cancels the runs of a page that have not ended.
     ///
     /// # Errors
-    /// As [`Query::runs`](crate::Query::runs); [`EngineError::Store`]: some may be cancelled, and asking again goes on
-    /// with the others.
+    /// Those of [`Query::runs`](crate::Query::runs). After [`EngineError::Store`], some runs may be
+    /// cancelled; the same call again cancels the others.
     pub async fn cancel_all(&self, filter: RunFilter, reason: &str) -> Result<BulkResult, EngineError> {
         let page = self.query.runs(RunFilter { live: true, ..filter }).await?;
         let live = page.runs.iter().filter(|run| !run.status.is_end());
@@ -39,20 +39,20 @@ impl Control {
             }
         };
         let each: Vec<_> = live.map(cancel).collect();
-        let done: Vec<Option<RunId>> = stream::iter(each).buffered(AT_ONCE).try_collect().await?;
+        let done: Vec<Option<RunId>> = stream::iter(each).buffered(PARALLEL_RUNS).try_collect().await?;
         Ok(BulkResult { done: done.into_iter().flatten().collect(), cursor: page.cursor })
     }
 
-    /// Runs those of a page again that have ended.
+    /// Reruns the runs of a page that have ended.
     ///
     /// # Errors
-    /// As [`Query::runs`](crate::Query::runs) and [`Control::rerun`]; where some were begun by then, asking again
-    /// begins them once more.
-    pub async fn rerun_all(&self, filter: RunFilter, how: Rerun) -> Result<BulkResult, EngineError> {
+    /// Those of [`Query::runs`](crate::Query::runs) and [`Control::rerun`]. After an error, some
+    /// new runs may exist; the same call again creates them once more.
+    pub async fn rerun_all(&self, filter: RunFilter, options: RerunOptions) -> Result<BulkResult, EngineError> {
         let page = self.query.runs(filter).await?;
         let ended = page.runs.iter().filter(|run| run.status.is_end());
-        let each: Vec<_> = ended.map(|run| self.rerun(run.run, how.clone())).collect();
-        let done = stream::iter(each).buffered(AT_ONCE).try_collect().await?;
+        let each: Vec<_> = ended.map(|run| self.rerun(run.run, options.clone())).collect();
+        let done = stream::iter(each).buffered(PARALLEL_RUNS).try_collect().await?;
         Ok(BulkResult { done, cursor: page.cursor })
     }
 }

@@ -1,8 +1,8 @@
-//! Running a run again, as a new run: from its beginning, or from a step with the outcomes before
-//! it.
+//! Reruns a run as a new run, from its beginning or from a step.
 //!
-//! The new run takes over a prefix of the old run's outcomes, in their order. It takes failures as
-//! well as values: the function may have handled a failure, and would otherwise take another path.
+//! A rerun from a step copies the old run's outcomes before that step, in their order. It copies
+//! failures as well as values: the function may have handled a failure, and would otherwise take
+//! another path.
 
 use stepladder_core::event::data_problem;
 use stepladder_core::journal::{Fact, NewRun, Origin, Record};
@@ -14,28 +14,28 @@ use crate::control::Control;
 use crate::engine::{EngineError, no_such_run};
 use crate::ports::StoreError;
 
-/// How to run a run again.
+/// Options of a rerun.
 #[derive(Clone, Debug, Default)]
-pub struct Rerun {
-    /// Take over the outcomes of the steps before this one; run from it on. Without it, everything
-    /// runs again.
+pub struct RerunOptions {
+    /// The first step to execute again; the outcomes before it are copied. `None` executes all
+    /// steps again.
     pub from_step: Option<String>,
-    /// Another `data` for the event.
+    /// Replaces the `data` of the event.
     pub input: Option<Json>,
 }
 
 impl Control {
-    /// Runs a run again, as a new run.
+    /// Reruns a run as a new run, and returns the new run's id.
     ///
-    /// With [`Rerun::from_step`], the new run takes over every outcome that the old run had before
-    /// that step's outcome: values, failures, waits that timed out, calls that failed, were
-    /// cancelled or were skipped. A step that the function dropped has no outcome: then the new run
-    /// takes over what the old run had when that step first appeared.
+    /// With [`RerunOptions::from_step`], the new run gets every outcome that the old run recorded
+    /// before the outcome of that step. These include failures, waits that timed out, and calls
+    /// that failed or were cancelled or skipped. If the function dropped the step (`select!`), the
+    /// step has no outcome. The new run then gets the outcomes before the step's first entry.
     ///
     /// # Errors
     /// [`EngineError::NotFound`] for an unknown run; [`EngineError::Invalid`] for an unknown step
-    /// or an input that no event can have; [`EngineError::Store`].
-    pub async fn rerun(&self, run: RunId, how: Rerun) -> Result<RunId, EngineError> {
+    /// or an input that is not valid as event data; [`EngineError::Store`].
+    pub async fn rerun(&self, run: RunId, options: RerunOptions) -> Result<RunId, EngineError> {
         let records = self.runtime.backend.read(run, 0).await?;
         if records.is_empty() {
             return Err(no_such_run(run));
@@ -43,14 +43,14 @@ impl Control {
         let state = RunState::fold(run, &records).map_err(|e| StoreError::Unreadable(e.to_string()))?;
         if self.runtime.program(&state.created.function).is_none() {
             return Err(EngineError::Invalid(format!(
-                "run {run} is of function `{}`, which is not registered",
+                "run {run} belongs to function `{}`, which is not registered",
                 state.created.function
             )));
         }
         let mut event = state.created.event.clone();
-        if let Some(input) = how.input {
-            if let Some(fault) = data_problem(&input) {
-                return Err(EngineError::Invalid(format!("`input` {fault}")));
+        if let Some(input) = options.input {
+            if let Some(problem) = data_problem(&input) {
+                return Err(EngineError::Invalid(format!("`input` {problem}")));
             }
             event.data = input;
         }
@@ -60,28 +60,28 @@ impl Control {
             begins_at: None,
             closes: false,
         });
-        let carried = match &how.from_step {
+        let copied = match &options.from_step {
             None => Vec::new(),
-            Some(step) => carried(&state, &records, step)?,
+            Some(step) => outcomes_to_copy(&state, &records, step)?,
         };
-        let first: Vec<Fact> = joined.chain(carried).collect();
+        let first: Vec<Fact> = joined.chain(copied).collect();
         let bytes: usize = first.iter().map(bounds::kept_bytes).sum();
-        // an event that fulfilled several waits is taken over once for each
+        // an event that fulfilled several waits is copied once for each of them
         if bytes > RUN_BYTES.max(state.bytes) {
             return Err(EngineError::Invalid(format!(
                 "the outcomes before that step have {bytes} bytes; a run keeps at most {RUN_BYTES}, start from an earlier step"
             )));
         }
         let now = self.runtime.now();
-        let again = run.rerun_of(now, self.runtime.entropy.bits());
+        let new_run = run.rerun_of(now, self.runtime.entropy.bits());
         let created = NewRun::new(state.created.function.clone(), event, Origin::Rerun { of: run });
-        self.intake.start_runs(vec![(again, created, first.into_iter().map(|fact| fact.at(now)).collect())]).await?;
-        Ok(again)
+        self.intake.start_runs(vec![(new_run, created, first.into_iter().map(|fact| fact.at(now)).collect())]).await?;
+        Ok(new_run)
     }
 }
 
-/// The outcomes that a rerun from `step` takes over, in their order.
-fn carried(state: &RunState, records: &[Record], step: &str) -> Result<Vec<Fact>, EngineError> {
+/// Returns the outcomes that a rerun from `step` copies, in their order.
+fn outcomes_to_copy(state: &RunState, records: &[Record], step: &str) -> Result<Vec<Fact>, EngineError> {
     let Some(known) = state.steps.get(step) else {
         let mut steps: Vec<&str> = state.steps.keys().map(|id| &**id).collect();
         steps.sort_unstable();
@@ -93,7 +93,7 @@ fn carried(state: &RunState, records: &[Record], step: &str) -> Result<Vec<Fact>
     };
     if state.steps.contains_key(UNDO) {
         return Err(EngineError::Invalid(format!(
-            "run {} has undone what its steps did, so their outcomes do not hold any more; run it again from the beginning",
+            "run {} has compensated its steps, so their outcomes are no longer valid; rerun it from the beginning",
             state.run
         )));
     }
@@ -102,25 +102,25 @@ fn carried(state: &RunState, records: &[Record], step: &str) -> Result<Vec<Fact>
         matches!(known.state, StepState::Abandoned) || state.end.as_ref().is_some_and(|end| ended_by_handler(&end.how));
     let before = match state.outcomes.iter().position(|revealed| &*revealed.step == step) {
         Some(at) => at,
-        // the winner of its race is no outcome before it, nor is the failure that ended its
-        // siblings
-        None if is_dropped => outcomes_before_mention(records, step),
+        // the step was dropped because another branch won the race or failed. That branch's outcome
+        // came after the step's first entry, and must not be copied
+        None if is_dropped => count_outcomes_before_first_entry(records, step),
         None => state.outcomes.len(),
     };
-    let carry = |of: &RevealedOutcome| Fact::StepCarriedOver {
+    let copy = |of: &RevealedOutcome| Fact::StepCarriedOver {
         step: of.step.clone(),
         kind: of.kind,
         outcome: of.outcome.clone(),
     };
-    Ok(state.outcomes[..before].iter().map(carry).collect())
+    Ok(state.outcomes[..before].iter().map(copy).collect())
 }
 
-/// How many outcomes the journal has before its first entry about a step.
-fn outcomes_before_mention(records: &[Record], step: &str) -> usize {
-    let mentions = |fact: &Fact| match fact {
+/// Returns the number of outcomes in the journal before its first entry about a step.
+fn count_outcomes_before_first_entry(records: &[Record], step: &str) -> usize {
+    let is_about_step = |fact: &Fact| match fact {
         Fact::StepsWoken { steps } => steps.iter().any(|id| **id == *step),
         other => other.step().is_some_and(|id| **id == *step),
     };
     let entries = records.iter().flat_map(|record| &record.entries);
-    entries.take_while(|entry| !mentions(&entry.fact)).map(|entry| RevealedOutcome::each(entry).len()).sum()
+    entries.take_while(|entry| !is_about_step(&entry.fact)).map(|entry| RevealedOutcome::each(entry).len()).sum()
 }

@@ -1,7 +1,7 @@
 //! Skips a wait: a sleep ends now, or a retry starts now.
 //!
 //! A wake alone is not enough, because a hop compares the clock with the due time in the journal.
-//! An entry therefore moves the due time to now. Everything after it happens as usual.
+//! Therefore a `WaitSkipped` entry sets the due time to now, and a wake follows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,33 +14,33 @@ use crate::control::Control;
 use crate::engine::{EngineError, no_such_run};
 use crate::ports::{Commit, EarlyWrite};
 
-/// When a copy of the wake comes.
-const MOMENT: Duration = Duration::from_secs(5);
+/// The delay of a second wake, in case the process dies before it sends the first one (rule 11).
+const COPY_DELAY: Duration = Duration::from_secs(5);
 
 impl Control {
-    /// Lets a step that sleeps, or waits to be tried again, go on now. One whose time has come
-    /// already only gets its wake again.
+    /// Lets a step that sleeps or waits for a retry continue now. If its time has come already,
+    /// only its wake is sent again.
     ///
     /// # Errors
     /// [`EngineError::NotFound`] for an unknown run; [`EngineError::TooLate`] when it has ended;
-    /// [`EngineError::Invalid`] for a step that waits for no time; [`EngineError::Store`].
+    /// [`EngineError::Invalid`] for a step that neither sleeps nor waits for a retry;
+    /// [`EngineError::Store`].
     pub async fn skip_wait(&self, run: RunId, step: &str) -> Result<Status, EngineError> {
-        let none = || format!("step `{step}` of run {run} neither sleeps nor waits to be tried again");
-        self.go_on(run, |state| step_that_waits(state, step), none).await
+        let none = || format!("step `{step}` of run {run} neither sleeps nor waits for a retry");
+        self.skip(run, |state| skippable_step(state, step), none).await
     }
 
-    /// The same for the function itself, which waits to be run again after an error outside its
-    /// steps.
+    /// Lets a function that failed outside its steps, and waits for its retry, continue now.
     ///
     /// # Errors
-    /// As [`skip_wait`](Self::skip_wait).
+    /// Those of [`skip_wait`](Self::skip_wait).
     pub async fn skip_handler_wait(&self, run: RunId) -> Result<Status, EngineError> {
         let waits =
             |state: &RunState| Some(SkippableWait { step: None, due: state.handler_retry_at?, cause: WakeCause::Due });
-        self.go_on(run, waits, || format!("the function of run {run} does not wait to be run again")).await
+        self.skip(run, waits, || format!("the function of run {run} does not wait for a retry")).await
     }
 
-    async fn go_on(
+    async fn skip(
         &self,
         run: RunId,
         waits: impl Fn(&RunState) -> Option<SkippableWait> + Send,
@@ -55,9 +55,9 @@ impl Control {
             let now = self.runtime.now();
             let SkippableWait { step, due, cause } = waits(&state).ok_or_else(|| EngineError::Invalid(none()))?;
             let wake = self.runtime.wake_of(&state, cause);
-            // should this end between the entry and its wake, that one's copy comes a moment later
-            // (rule 11)
-            let copy = EarlyWrite::Wake { wake: wake.clone(), due: now + MOMENT };
+            // if this process dies between the entry and its wake, the delayed copy of the wake
+            // continues the run (rule 11)
+            let copy = EarlyWrite::Wake { wake: wake.clone(), due: now + COPY_DELAY };
             let mut commit = Commit { before: vec![copy], wakes: vec![wake], ..Commit::default() };
             let entries = if now < due { vec![Fact::WaitSkipped { step }.at(now)] } else { Vec::new() };
             if self.runs.append(&mut state, entries, &mut commit).await?.is_done() {
@@ -67,20 +67,20 @@ impl Control {
     }
 }
 
-/// What waits for a time.
+/// A wait that ends at a known time.
 struct SkippableWait {
-    /// The step; the function itself where there is none.
+    /// The step that waits; `None` for the function itself.
     step: Option<StepId>,
     due: Timestamp,
-    /// Of the wake by which it goes on.
+    /// The cause of the wake that continues the step.
     cause: WakeCause,
 }
 
-fn step_that_waits(state: &RunState, step: &str) -> Option<SkippableWait> {
+fn skippable_step(state: &RunState, step: &str) -> Option<SkippableWait> {
     let (id, step) = state.steps.get_key_value(step)?;
     match &step.state {
         StepState::Sleeping { until: due } | StepState::Retrying { retry_at: due, .. } => {
-            // a step that has wakes of its own starts by them alone
+            // a step with its own wakes is started only by these
             let cause = if step.woken { WakeCause::Step(id.clone()) } else { WakeCause::Due };
             Some(SkippableWait { step: Some(id.clone()), due: *due, cause })
         }

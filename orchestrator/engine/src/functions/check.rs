@@ -1,12 +1,13 @@
-//! Whether a run that was recorded replays under other code: before a deploy, not during one.
+//! Checks whether a recorded run replays under new code. Use it before a deploy.
 //!
-//! The journal is gone through from its beginning. At each entry that only a handler can have asked
-//! for, the handler is shown the outcomes before it, and must ask for the same. No body is run,
-//! nothing is written. What a function returns is not compared: nothing replays what has ended.
+//! The check reads the journal from its beginning. Some entries exist only because the handler
+//! requested them, for example the start of a step. At each of these, the check reveals the
+//! outcomes before it, and the handler must request the same. No body is executed and nothing is
+//! written. The function's final result is not compared, because an ended run is never replayed.
 //!
 //! The check is strict. It also reports a new step at a point that the run has already passed. Such
-//! a run would continue under the new code, run the step late and keep what is recorded. Whether
-//! that is right depends on the function.
+//! a run would continue under the new code, execute the step late and keep what is recorded.
+//! Whether that is right depends on the function.
 
 use std::sync::Arc;
 
@@ -18,19 +19,20 @@ use stepladder_core::{RunId, StepId};
 
 use crate::program::{AdvisedFailure, PollResult, Program, RunHistory, Session};
 
-/// Where a run and the code part, and how.
+/// The first difference between a journal and the code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Divergence {
-    /// The entry at which it shows; `None` where it is none of them.
+    /// The number of the entry that the code does not request; `None` if the difference comes after
+    /// the last entry.
     pub at: Option<Seq>,
-    /// A sentence.
+    /// Describes the difference, in a sentence.
     pub why: String,
 }
 
-/// Replays a run's entries, from 0 on, under the code; gives the first place where they part.
+/// Replays a run's entries, from entry 0 on, under the code. Returns the first difference.
 ///
 /// # Errors
-/// [`CorruptJournal`] when the entries are no journal.
+/// [`CorruptJournal`] if the entries are not a valid journal.
 pub async fn divergence(
     programs: &[Arc<dyn Program>],
     run: RunId,
@@ -40,17 +42,17 @@ pub async fn divergence(
     let (first, rest) = entries.split_first().ok_or(CorruptJournal::NoBeginning(run))?;
     let mut state = RunState::fold(run, &[record(0, first)])?;
     let function = state.created.function.clone();
-    let taken = entries.iter().find_map(|entry| match &entry.fact {
+    let chosen = entries.iter().find_map(|entry| match &entry.fact {
         Fact::VersionChosen { version } => Some(version.clone()),
         _ => None,
     });
-    // its own version, while that is registered; else the newest, as the engine does
+    // like the engine: the run's own version if it is registered, otherwise the newest
     let all = programs.iter().filter(|program| program.spec().id == function);
     let newest = all.clone().max_by(|a, b| compare_versions(a.version(), b.version()));
-    let own = all.into_iter().find(|program| program.version() == taken.as_deref());
+    let own = all.into_iter().find(|program| program.version() == chosen.as_deref());
     let Some(program) = own.or(newest) else {
         let why = format!("function `{function}` is not in this build; its runs wait until it is");
-        return Ok(state_is_live(entries).then_some(Divergence { at: None, why }));
+        return Ok(is_live(entries).then_some(Divergence { at: None, why }));
     };
     let mut replay = Replay { program, session: None };
     for (seq, entry) in (1..).zip(rest) {
@@ -59,59 +61,68 @@ pub async fn divergence(
         }
         let known = state.outcomes.len();
         state.extend(&record(seq, entry))?;
-        replay.advance_past(&state, known, entry);
+        replay.reveal_entry(&state, known, entry);
     }
-    Ok(replay.tip_mismatch(&state).await.map(|why| Divergence { at: None, why }))
+    Ok(replay.mismatch_at_end(&state).await.map(|why| Divergence { at: None, why }))
 }
 
-fn state_is_live(entries: &[Entry]) -> bool {
+fn is_live(entries: &[Entry]) -> bool {
     !entries.iter().any(|entry| entry.fact.is_end())
 }
 
 struct Replay<'p> {
     program: &'p Arc<dyn Program>,
-    /// Opened when it is first needed, and anew for each attempt of the handler.
+    /// Opened when it is first needed, and again for each attempt of the handler.
     session: Option<Box<dyn Session>>,
 }
 
 impl Replay<'_> {
-    /// Whether the code, after what the state holds, does not ask for what an entry says that it
-    /// asked for.
+    /// Returns the difference if the code, in this state, does not request what the next entry
+    /// records.
     async fn mismatch(&mut self, state: &RunState, entry: &Entry) -> Option<String> {
         if let Fact::RunCompleted { .. } = entry.fact {
             return match self.advance(state).await {
                 Ok(PollResult::Wanted(wants)) => {
-                    Some(format!("the run has completed here; the code goes on and asks for {}", listed(&wants)))
+                    Some(format!("the run has completed here; the code goes on and asks for {}", list_wants(&wants)))
                 }
-                Ok(PollResult::Ended(Err(fault))) => Some(format!("the run has completed here; {}", fails(&fault))),
+                Ok(PollResult::Ended(Err(failure))) => {
+                    Some(format!("the run has completed here; {}", describe_failure(&failure)))
+                }
                 Ok(PollResult::Ended(Ok(_))) => self.orphans(state),
                 Err(why) => Some(why),
             };
         }
-        let asked = asked_for(&entry.fact);
-        if asked.is_empty() {
+        let requested = requested_steps(&entry.fact);
+        if requested.is_empty() {
             return None;
         }
         let wants = match self.advance(state).await {
             Ok(PollResult::Wanted(wants)) => wants,
             Ok(PollResult::Ended(Ok(_))) => {
-                return Some(format!("the journal goes on with {}; the function returns before it", named(&asked)));
+                return Some(format!(
+                    "the journal goes on with {}; the function returns before it",
+                    list_steps(&requested)
+                ));
             }
-            Ok(PollResult::Ended(Err(fault))) => {
-                return Some(format!("the journal goes on with {}; {}", named(&asked), fails(&fault)));
+            Ok(PollResult::Ended(Err(failure))) => {
+                return Some(format!(
+                    "the journal goes on with {}; {}",
+                    list_steps(&requested),
+                    describe_failure(&failure)
+                ));
             }
             Err(why) => return Some(why),
         };
-        for (step, kind) in asked {
+        for (step, kind) in requested {
             match wants.iter().find(|want| want.step == step) {
                 Some(want) if want.operation.kind() == kind => {}
-                Some(want) => return Some(other_kind(want, kind)),
+                Some(want) => return Some(describe_kind_mismatch(want, kind)),
                 None => {
                     return Some(format!(
                         "the journal goes on with {}; the code asks for {}: the one was removed, renamed or moved, or the \
                          other is new",
-                        named(&[(step, kind)]),
-                        listed(&wants)
+                        list_steps(&[(step, kind)]),
+                        list_wants(&wants)
                     ));
                 }
             }
@@ -119,36 +130,38 @@ impl Replay<'_> {
         None
     }
 
-    /// Shows the session what an entry has recorded.
-    fn advance_past(&mut self, state: &RunState, known: usize, entry: &Entry) {
+    /// Reveals the outcomes of an entry to the session.
+    fn reveal_entry(&mut self, state: &RunState, known: usize, entry: &Entry) {
         if let Fact::HandlerFailed { .. } = entry.fact {
-            self.session = None; // its next attempt begins from the beginning
+            self.session = None; // the next attempt of the handler begins from the beginning
         }
         if let Some(session) = &mut self.session {
             state.outcomes[known..].iter().for_each(|outcome| session.reveal(outcome.clone()));
         }
     }
 
-    /// Whether a live run cannot go on where it stands.
-    async fn tip_mismatch(&mut self, state: &RunState) -> Option<String> {
+    /// Returns the difference if a live run cannot continue after its last entry.
+    async fn mismatch_at_end(&mut self, state: &RunState) -> Option<String> {
         if state.end.is_some() {
             return None;
         }
         match self.advance(state).await {
             Ok(PollResult::Wanted(wants)) => wants.iter().find_map(|want| {
                 let kind = state.steps.get(&want.step)?.kind;
-                (kind != want.operation.kind()).then(|| other_kind(want, kind))
+                (kind != want.operation.kind()).then(|| describe_kind_mismatch(want, kind))
             }),
             Ok(PollResult::Ended(Ok(_))) => self.orphans(state),
-            Ok(PollResult::Ended(Err(fault))) if is_of_changed_code(&fault) => Some(fails(&fault)),
-            Ok(PollResult::Ended(Err(_))) => None, // as it may have before
+            Ok(PollResult::Ended(Err(failure))) if is_caused_by_changed_code(&failure) => {
+                Some(describe_failure(&failure))
+            }
+            Ok(PollResult::Ended(Err(_))) => None, // the old code may have failed here, too
             Err(why) => Some(why),
         }
     }
 
     fn orphans(&self, state: &RunState) -> Option<String> {
         let orphans = self.session.as_ref()?.orphans();
-        // a signal may come that nobody ever waits for
+        // a callback may be recorded although the function never waits for it
         let is_lost = |step: &&StepId| state.steps.get(*step).is_none_or(|step| step.kind != StepKind::Signal);
         let lost: Vec<String> = orphans.iter().filter(is_lost).map(|step| format!("`{step}`")).collect();
         (!lost.is_empty())
@@ -176,8 +189,8 @@ impl Replay<'_> {
     }
 }
 
-/// The steps that only a handler that asks for them can have begun.
-fn asked_for(fact: &Fact) -> Vec<(StepId, StepKind)> {
+/// Returns the steps that this entry records because the handler requested them.
+fn requested_steps(fact: &Fact) -> Vec<(StepId, StepKind)> {
     match fact {
         Fact::StepsWoken { steps } => steps.iter().map(|step| (step.clone(), StepKind::Run)).collect(),
         Fact::StepStarted { step, .. } => vec![(step.clone(), StepKind::Run)],
@@ -190,15 +203,15 @@ fn asked_for(fact: &Fact) -> Vec<(StepId, StepKind)> {
     }
 }
 
-fn is_of_changed_code(fault: &AdvisedFailure) -> bool {
-    matches!(fault.failure.code.as_deref(), Some("nondeterminism" | "undecodable-memo"))
+fn is_caused_by_changed_code(error: &AdvisedFailure) -> bool {
+    matches!(error.failure.code.as_deref(), Some("nondeterminism" | "undecodable-memo"))
 }
 
-fn fails(fault: &AdvisedFailure) -> String {
-    format!("the function fails: {}", fault.failure.message)
+fn describe_failure(error: &AdvisedFailure) -> String {
+    format!("the function fails: {}", error.failure.message)
 }
 
-fn other_kind(want: &Want, recorded: StepKind) -> String {
+fn describe_kind_mismatch(want: &Want, recorded: StepKind) -> String {
     format!(
         "the journal holds a {} under `{}`, the code at {} asks for a {}; give the new step another name",
         kind_name(recorded),
@@ -208,13 +221,13 @@ fn other_kind(want: &Want, recorded: StepKind) -> String {
     )
 }
 
-fn named(steps: &[(StepId, StepKind)]) -> String {
+fn list_steps(steps: &[(StepId, StepKind)]) -> String {
     let each = steps.iter().map(|(step, kind)| format!("a {} `{step}`", kind_name(*kind)));
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// What a handler asks for, the first few of it.
-fn listed(wants: &[Want]) -> String {
+/// Lists the first few steps that a handler requests.
+fn list_wants(wants: &[Want]) -> String {
     const SHOWN: usize = 5;
     let first: Vec<String> = wants.iter().take(SHOWN).map(|want| format!("`{}`", want.step)).collect();
     match wants.len() {

@@ -1,9 +1,9 @@
-//! Pausing a function: its runs do not begin until it is resumed; those that have begun go on.
-//! Other processes notice within ten seconds.
+//! Pauses and resumes functions. The runs of a paused function do not start until it is resumed;
+//! started runs continue. Other processes notice a pause within [`UNPAUSED_FOR`].
 //!
-//! That a function is paused is a note. A run that meets it joins a line, and looks once more (rule
-//! 21): it may have been resumed between the two. Who resumes removes the note first, and then
-//! wakes the whole line.
+//! A pause is a flow state. A run that finds it is enqueued, and then reads it once more (rule 21),
+//! because the function may have been resumed in between. To resume, the flow state is removed
+//! first, and then all tickets of the queue are woken.
 
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -15,84 +15,95 @@ use stepladder_core::{Timestamp, Wake, WakeCause};
 
 use crate::EngineError;
 use crate::functions::Functions;
-use crate::intake::note_key;
+use crate::intake::flow_state_key;
 use crate::ports::{Commit, FlowStateChange, LateWrite, StoreError};
 
-/// For so long a process need not look again at a function that was not paused: the step path stays
-/// as it is, and a pause holds everywhere after so long, at once where it was asked for.
-const SEEN: Duration = Duration::from_secs(10);
-/// Runs that are woken in one commit.
+/// How long a process relies on its last reading that a function is not paused, so that starting a
+/// run does not cost a read. A pause holds at once in the process that wrote it, and after this
+/// time in all others.
+const UNPAUSED_FOR: Duration = Duration::from_secs(10);
+/// The number of runs that are woken in one commit.
 const PAGE: usize = 100;
 
 impl Functions {
-    /// Pauses a function: what has not begun waits. Whether it was running until now.
+    /// Pauses a function: its runs that have not started wait. Returns `false` if it was paused
+    /// already.
     ///
     /// # Errors
     /// [`EngineError::NotFound`] for a function that is not registered; [`EngineError::Store`].
     pub async fn pause(&self, function: &str) -> Result<bool, EngineError> {
-        self.registered(function)?;
+        self.require_registered(function)?;
         self.unpaused().remove(function);
-        if self.paused_note(function).await?.is_some() {
+        if self.read_pause(function).await?.is_some() {
             return Ok(false);
         }
         let now = self.runtime.now().as_millis().to_string();
-        let note = FlowStateChange { key: key(function), seen: None, becomes: Some(now.into()), until: Timestamp::MAX };
-        Ok(self.runtime.backend.change_flow_state(vec![note]).await?[..] == [true])
+        let change =
+            FlowStateChange { key: pause_key(function), seen: None, becomes: Some(now.into()), until: Timestamp::MAX };
+        Ok(self.runtime.backend.change_flow_state(vec![change]).await?[..] == [true])
     }
 
-    /// Lets a function's runs begin again, those that waited and those that come. Says how many it
-    /// woke.
+    /// Resumes a function: its waiting runs and new runs start. Returns the number of runs that
+    /// were woken.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`] for a function that is not registered; [`EngineError::Store`]:
-    /// then it may be that not all were woken, and asking again goes on with those.
+    /// [`EngineError::NotFound`] for a function that is not registered. After
+    /// [`EngineError::Store`], some runs may still wait; the next call wakes them.
     pub async fn resume(&self, function: &str) -> Result<usize, EngineError> {
-        self.registered(function)?;
-        if let Some(seen) = self.paused_note(function).await? {
-            let note =
-                FlowStateChange { key: key(function), seen: Some(seen), becomes: None, until: self.runtime.now() };
-            if self.runtime.backend.change_flow_state(vec![note]).await?[..] != [true] {
-                // paused anew meanwhile
+        self.require_registered(function)?;
+        if let Some(seen) = self.read_pause(function).await? {
+            let change = FlowStateChange {
+                key: pause_key(function),
+                seen: Some(seen),
+                becomes: None,
+                until: self.runtime.now(),
+            };
+            if self.runtime.backend.change_flow_state(vec![change]).await?[..] != [true] {
+                // the function was paused again meanwhile
                 return Ok(0);
             }
         }
-        let limit = line(function);
+        let limit = pause_queue(function);
         let mut woken = 0;
         loop {
-            let places = self.runtime.backend.tickets(&limit, PAGE).await?;
+            let tickets = self.runtime.backend.tickets(&limit, PAGE).await?;
             let group: Arc<str> = function.into();
             let wakes =
-                places.iter().map(|p| Wake { run: p.run, cause: WakeCause::Next, group: group.clone() }).collect();
-            // the wakes go first: who dies in between leaves places, and wakes those runs once more
+                tickets.iter().map(|p| Wake { run: p.run, cause: WakeCause::Next, group: group.clone() }).collect();
+            // the wakes are sent first: if the process dies in between, the tickets are left, and
+            // the next call wakes their runs once more
             self.runtime.carry_out(Commit { wakes, ..Commit::default() }).await?;
-            let leave = |place: &Ticket| LateWrite::Dequeue { limit: limit.clone(), run: place.run, step: None };
-            self.runtime.carry_out(Commit { after: places.iter().map(leave).collect(), ..Commit::default() }).await?;
-            woken += places.len();
-            if places.len() < PAGE {
+            let leave = |ticket: &Ticket| LateWrite::Dequeue { limit: limit.clone(), run: ticket.run, step: None };
+            self.runtime.carry_out(Commit { after: tickets.iter().map(leave).collect(), ..Commit::default() }).await?;
+            woken += tickets.len();
+            if tickets.len() < PAGE {
                 return Ok(woken);
             }
         }
     }
 
-    /// Since when a function is paused, if it is.
+    /// Returns since when a function is paused; `None` if it is not.
     ///
     /// # Errors
     /// [`EngineError::Store`].
     pub async fn paused_since(&self, function: &str) -> Result<Option<Timestamp>, EngineError> {
-        let since = self.paused_note(function).await?;
+        let since = self.read_pause(function).await?;
         Ok(since.and_then(|text| text.parse().ok()).map(Timestamp::from_millis))
     }
 
-    /// The functions that are paused, and since when: one look at the storage for all.
+    /// Returns the paused functions, and since when each is. This is one read for all functions.
     ///
     /// # Errors
     /// [`EngineError::Store`].
     pub async fn paused(&self) -> Result<HashMap<Arc<str>, Timestamp>, EngineError> {
         let functions: Vec<&Arc<str>> = self.runtime.specs().map(|spec| &spec.id).collect();
-        let noted =
-            self.runtime.backend.read_flow_state(functions.iter().map(|function| key(function)).collect()).await?;
+        let stored = self
+            .runtime
+            .backend
+            .read_flow_state(functions.iter().map(|function| pause_key(function)).collect())
+            .await?;
         let (mut paused, mut unpaused, now) = (HashMap::new(), self.unpaused(), self.runtime.now());
-        for (function, text) in functions.into_iter().zip(noted) {
+        for (function, text) in functions.into_iter().zip(stored) {
             match text.and_then(|text| text.parse().ok()).map(Timestamp::from_millis) {
                 Some(since) => drop(paused.insert(function.clone(), since)),
                 None => drop(unpaused.insert(function.clone(), now)),
@@ -101,33 +112,33 @@ impl Functions {
         Ok(paused)
     }
 
-    /// Whether a run that is about to begin waits for its function to be resumed: then it is in the
-    /// line.
+    /// Returns whether a run that is about to start must wait until its function is resumed. If so,
+    /// it is in the queue.
     pub(crate) async fn waits_for_resumption(&self, state: &RunState) -> Result<bool, StoreError> {
         let (function, now) = (&state.created.function, self.runtime.now());
-        if self.unpaused().get(function).is_some_and(|seen| *seen + SEEN > now) {
+        if self.unpaused().get(function).is_some_and(|seen| *seen + UNPAUSED_FOR > now) {
             return Ok(false);
         }
-        if self.paused_note(function).await?.is_none() {
+        if self.read_pause(function).await?.is_none() {
             self.unpaused().insert(function.clone(), now);
             return Ok(false);
         }
-        let place =
+        let ticket =
             Ticket { queued_at: state.created_at, event: state.created.event.id, run: state.run, step: ARRIVAL.into() };
-        self.runtime.backend.enqueue(&line(function), place).await?;
-        Ok(self.paused_note(function).await?.is_some())
+        self.runtime.backend.enqueue(&pause_queue(function), ticket).await?;
+        Ok(self.read_pause(function).await?.is_some())
     }
 
-    async fn paused_note(&self, function: &str) -> Result<Option<Arc<str>>, StoreError> {
-        Ok(self.runtime.backend.read_flow_state(vec![key(function)]).await?.pop().flatten())
+    async fn read_pause(&self, function: &str) -> Result<Option<Arc<str>>, StoreError> {
+        Ok(self.runtime.backend.read_flow_state(vec![pause_key(function)]).await?.pop().flatten())
     }
 
-    /// When functions were seen not to be paused.
+    /// Locks the times of the last readings that a function is not paused.
     fn unpaused(&self) -> MutexGuard<'_, HashMap<Arc<str>, Timestamp>> {
         self.unpaused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn registered(&self, function: &str) -> Result<(), EngineError> {
+    fn require_registered(&self, function: &str) -> Result<(), EngineError> {
         match self.runtime.program(function) {
             Some(_) => Ok(()),
             None => Err(EngineError::NotFound(format!("there is no function `{function}`"))),
@@ -135,11 +146,11 @@ impl Functions {
     }
 }
 
-fn key(function: &str) -> Arc<str> {
-    note_key("paused", function, "")
+fn pause_key(function: &str) -> Arc<str> {
+    flow_state_key("paused", function, "")
 }
 
 /// The wait queue of runs whose function is paused. It has no slots, so no ticket can acquire one.
-pub(crate) fn line(function: &str) -> Limit {
-    Limit { key: key(function), slots: 0 }
+pub(crate) fn pause_queue(function: &str) -> Limit {
+    Limit { key: pause_key(function), slots: 0 }
 }

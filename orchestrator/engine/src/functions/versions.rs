@@ -1,5 +1,5 @@
-//! A function in several versions, side by side: new runs begin under the newest, a run goes on
-//! under its own.
+//! Several versions of a function, registered at the same time. New runs start under the newest
+//! version. A started run continues under its own.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,19 +9,19 @@ use stepladder_core::version::compare_versions;
 
 use crate::program::Program;
 
-/// The registered functions, each in its versions from the oldest to the newest.
+/// The registered functions by id. Each has its versions, oldest first.
 #[derive(Clone, Default)]
 pub(crate) struct Versions(HashMap<Arc<str>, Vec<Arc<dyn Program>>>);
 
-/// The version of a function under which a run goes on.
+/// The version of a function under which a run continues.
 pub(crate) struct ChosenVersion<'p> {
     pub(crate) program: &'p Arc<dyn Program>,
-    /// Whether it is another one than the run has begun under, which is not registered any more.
+    /// Whether the run started under another version, which is not registered any more.
     pub(crate) is_other_version: bool,
 }
 
 impl Versions {
-    /// Adds a function in a version; false when that is there.
+    /// Adds a version of a function. Returns `false` if that version exists already.
     pub(crate) fn add(&mut self, program: Arc<dyn Program>) -> bool {
         let all = self.0.entry(program.spec().id.clone()).or_default();
         let at = all.partition_point(|known| compare_versions(known.version(), program.version()).is_lt());
@@ -32,17 +32,18 @@ impl Versions {
         is_new
     }
 
-    /// The newest version: what new runs begin under, and whose triggers count.
+    /// Returns the newest version. New runs start under it, and its triggers count.
     pub(crate) fn newest(&self, function: &str) -> Option<&Arc<dyn Program>> {
         self.0.get(function)?.last()
     }
 
-    /// The newest of each.
+    /// Returns the newest version of each function.
     pub(crate) fn all_newest(&self) -> impl Iterator<Item = &Arc<dyn Program>> {
         self.0.values().filter_map(|all| all.last())
     }
 
-    /// What a run goes on under: its own version while that is registered, else the newest.
+    /// Returns the version under which a run continues: its own if that is registered, otherwise
+    /// the newest.
     pub(crate) fn for_run(&self, state: &RunState) -> Option<ChosenVersion<'_>> {
         let all = self.0.get(&state.created.function)?;
         let newest = ChosenVersion { program: all.last()?, is_other_version: false };

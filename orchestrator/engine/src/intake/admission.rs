@@ -1,10 +1,11 @@
 //! Admission: how a throttle and a rate limit decide about a run that is about to start (rule 32).
 //!
-//! An arriving event books a time for its run (`flow_control.rs`), which spaces the wakes. After an
-//! outage, many of these times have passed at once. So a run is counted again when it really
-//! starts, in a flow state that all starts of its key compare and change one after another. A run
-//! that finds no room gets the next free time, records it, and starts then. A run that dies before
-//! its first entry loses its time and gets another. At no point do too many runs start.
+//! When an event arrives, its run gets a start time (`flow_control.rs`), so that the wakes are
+//! spaced. After an outage, many of these times have passed at once. Therefore a run is counted
+//! again when it really starts. The count is a flow state of the key, which each start reads and
+//! changes with a compare-and-set. If the limit is reached, the run gets the next free time,
+//! records it, and starts then. If its worker dies before the run's first entry, that time is lost
+//! and the run gets another. The limit holds in every case.
 
 use std::time::Duration;
 
@@ -14,12 +15,12 @@ use stepladder_core::{Spec, Timestamp};
 
 use crate::intake::Intake;
 use crate::intake::flow_control::value_of;
-use crate::intake::starts::{bypasses_flow_control, note_key};
+use crate::intake::starts::{bypasses_flow_control, flow_state_key};
 use crate::ports::{FlowStateChange, StoreError};
 
-/// How often an admission is decided again after a conflict, before the wake is delayed. Each
-/// conflict means that another run was admitted.
-const ROUNDS: u32 = 20;
+/// The maximum number of attempts to change the flow state, before the wake is delayed. Each
+/// conflict means that another run of the key was admitted.
+const MAX_ATTEMPTS: u32 = 20;
 
 impl Intake {
     /// Returns when the run may start; `None` if it may start now.
@@ -32,24 +33,24 @@ impl Intake {
         let planned = state.begins_at().unwrap_or(state.created_at);
         for (kind, rate) in rates {
             let Some(rate) = rate else { continue };
-            // the event had a key when it was accepted: without one now, the code has changed, and
-            // the run is not counted
+            // the key could be evaluated when the event was accepted. If it cannot now, the code
+            // has changed, and the run is not counted
             let Ok(value) = value_of(rate.key.as_ref(), scope) else { continue };
-            let key = note_key(kind, &spec.id, &value);
-            let mut rounds = 0..ROUNDS;
+            let key = flow_state_key(kind, &spec.id, &value);
+            let mut attempts = 0..MAX_ATTEMPTS;
             let admission = loop {
-                if rounds.next().is_none() {
-                    return Err(StoreError::Unavailable("other runs of the same key start without end".into()));
+                if attempts.next().is_none() {
+                    return Err(StoreError::Unavailable("too many runs of the same key start at the same time".into()));
                 }
                 let seen = self.runtime.backend.read_flow_state(vec![key.clone()]).await?.pop().flatten();
                 let admission = rate.admit(seen.as_deref(), planned, self.runtime.now(), self.tolerance());
-                // two runs may ask at the same time and for the same time. The token makes their
-                // flow states differ: a store accepts a state that is already there as the caller's
-                // own
+                // two runs may get the same time at the same moment, and would write the same flow
+                // state. A store that finds the wanted value reports success to both. The random
+                // token makes the values differ
                 let kept = format!("{} {:x}", admission.kept, self.runtime.entropy.bits());
                 let (becomes, until) = (Some(kept.into()), admission.until);
-                let note = FlowStateChange { key: key.clone(), seen, becomes, until };
-                if self.runtime.backend.change_flow_state(vec![note]).await?[..] == [true] {
+                let change = FlowStateChange { key: key.clone(), seen, becomes, until };
+                if self.runtime.backend.change_flow_state(vec![change]).await?[..] == [true] {
                     break admission;
                 }
             };
@@ -60,8 +61,8 @@ impl Intake {
         Ok(None)
     }
 
-    /// How late a wake may come and still count as in time. SQS delays messages by whole seconds,
-    /// and an invocation may start cold. On one machine both take milliseconds.
+    /// Returns how late a wake may come and still count as in time. SQS delays messages by whole
+    /// seconds, and an invocation may start cold. On one machine both take milliseconds.
     fn tolerance(&self) -> Duration {
         if self.runtime.config.is_only_process { Duration::from_secs(1) } else { Duration::from_secs(5) }
     }

@@ -1,10 +1,14 @@
-//! Events that are collected before a run starts: debounce and batch.
+//! Collects events before a run starts, for debounce and batch.
 //!
-//! The run is created with its first event, and starts only at its time. Further events are entries
-//! of its journal. A flow state names the open run of a key. A flow state of each event names its
-//! run. So a repeated event finds its run again, started or not, and joins no second one (rules 15
-//! to 17). Once a run has started, it takes no further event. That too is an entry, so it is always
-//! clear.
+//! The first event creates the run, and the run starts at a later time. Until then it is open:
+//! further events join it, as entries of its journal. Two kinds of flow states are kept:
+//!
+//! - One for each key names the open run of the key.
+//! - One for each event names the run of the event. So a repeated event finds its run and joins no
+//!   second one (rules 15 to 17).
+//!
+//! A run that has started takes no further event. Its start is an entry, so an event and the start
+//! cannot miss each other.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -18,29 +22,31 @@ use stepladder_core::{Event, EventId, RunId, Spec, Timestamp, WakeCause};
 
 use crate::intake::Intake;
 use crate::intake::flow_control::value_of;
-use crate::intake::starts::{RunDraft, note_key};
+use crate::intake::starts::{RunDraft, flow_state_key};
 use crate::ports::{Commit, EarlyWrite, FlowStateChange, StartResult, StoreError};
 
-/// The maximum number of consecutive rounds in which no event joins a run: each time, another
-/// process was faster. A call of many events may need more rounds, as long as each brings one event
-/// in.
-const ROUNDS: u32 = 1_000;
+/// The maximum number of consecutive rounds in which no event joins a run, because another process
+/// was faster each time. A call of many events may need more rounds in total.
+const MAX_IDLE_ROUNDS: u32 = 1_000;
 
 impl Intake {
     /// Adds events to the runs of a function that collects them, in their order.
     pub(crate) async fn collect(&self, spec: &Spec, events: Vec<Event>) -> Result<(), StoreError> {
-        let mut of_values: BTreeMap<String, Vec<Event>> = BTreeMap::new();
-        let mut alone = Vec::new();
+        let mut by_key: BTreeMap<String, Vec<Event>> = BTreeMap::new();
+        let mut separate = Vec::new();
         for event in events {
             let of_batch = spec.flow.batch.as_ref().and_then(|batch| batch.key.as_ref());
             let key = of_batch.or(spec.flow.debounce.as_ref().and_then(|debounce| debounce.key.as_ref()));
             match value_of(key, &mut LazyScope::new(&event)) {
-                // an event with a future `ts` would delay the others, or start with them too early
-                Ok(_) if event.starts_not_before().is_some() => alone.push(self.not_collected(spec, event, Vec::new())),
-                Ok(value) => of_values.entry(value).or_default().push(event),
+                // an event with a future `ts` gets a separate run: in a common run it would delay
+                // the other events, or start too early
+                Ok(_) if event.starts_not_before().is_some() => {
+                    separate.push(self.draft_separate(spec, event, Vec::new()))
+                }
+                Ok(value) => by_key.entry(value).or_default().push(event),
                 Err(bad) => {
                     let reason = format!("the key by which its events are collected: {bad}").into();
-                    alone.push(self.not_collected(
+                    separate.push(self.draft_separate(
                         spec,
                         event,
                         vec![Fact::RunSkipped { reason }.at(self.runtime.now())],
@@ -48,69 +54,70 @@ impl Intake {
                 }
             }
         }
-        if !alone.is_empty() {
-            let starts = alone.into_iter().map(|beginning| self.prepare_start(beginning, Vec::new())).collect();
+        if !separate.is_empty() {
+            let starts = separate.into_iter().map(|draft| self.prepare_start(draft, Vec::new())).collect();
             self.commit_starts(starts, Vec::new()).await?;
         }
-        for (value, events) in of_values {
-            self.collect_of(spec, &value, events).await?;
+        for (value, events) in by_key {
+            self.collect_for_key(spec, &value, events).await?;
         }
         Ok(())
     }
 
-    /// Drafts a separate run for an event that joins no other.
-    fn not_collected(&self, spec: &Spec, event: Event, more: Vec<Entry>) -> RunDraft {
+    /// Drafts a separate run for an event that does not join other events.
+    fn draft_separate(&self, spec: &Spec, event: Event, more: Vec<Entry>) -> RunDraft {
         let run = RunId::started_by(event.id, &spec.id);
         (run, NewRun::new(spec.id.clone(), event, Origin::Event), more)
     }
 
-    async fn collect_of(&self, spec: &Spec, value: &str, events: Vec<Event>) -> Result<(), StoreError> {
-        let open = note_key("open", &spec.id, value);
-        let order = order_of(&events);
+    async fn collect_for_key(&self, spec: &Spec, value: &str, events: Vec<Event>) -> Result<(), StoreError> {
+        let open = flow_state_key("open", &spec.id, value);
+        let order = positions(&events);
         let mut left = VecDeque::from(events);
-        let mut in_vain = 0;
+        let mut idle_rounds = 0;
         while let Some(first) = left.front() {
-            if in_vain == ROUNDS {
-                return Err(StoreError::Unavailable("others collect events under the same key without end".into()));
+            if idle_rounds == MAX_IDLE_ROUNDS {
+                return Err(StoreError::Unavailable(
+                    "too many processes collect events of the same key at once".into(),
+                ));
             }
             let before = left.len();
-            let pointer = self.note_of(&open).await?;
+            let pointer = self.read_one_flow_state(&open).await?;
             let state = match pointer.as_deref().and_then(|run| run.parse::<RunId>().ok()) {
                 Some(run) => self.runs.state(run).await?,
                 None => None,
             };
-            // events that join no run in this round
+            // the events that did not join a run in this round
             let mut back = match state.filter(|state| state.collecting && state.end.is_none()) {
                 Some(state) => {
-                    let (fits, _) = fitting(&spec.flow, &state, left.make_contiguous());
+                    let (fits, _) = count_fitting(&spec.flow, &state, left.make_contiguous());
                     self.join_open(spec, &state, left.drain(..fits).collect()).await?
                 }
                 None if self.open_run(spec, &open, pointer, first).await? => {
                     left.pop_front();
                     Vec::new()
                 }
-                // another run was opened meanwhile, or the event is in a run already
-                None => self.not_there(spec, None, left.pop_front().into_iter().collect()).await?,
+                // another process opened a run meanwhile, or the event is in a run already
+                None => self.find_undelivered(spec, None, left.pop_front().into_iter().collect()).await?,
             };
-            // they come before those that were not tried yet
+            // to keep the order, they go before the events that were not tried yet
             back.sort_by_key(|event| order.get(&event.id));
             back.into_iter().rev().for_each(|event| left.push_front(event));
-            in_vain = if left.len() < before { 0 } else { in_vain + 1 };
+            idle_rounds = if left.len() < before { 0 } else { idle_rounds + 1 };
         }
         Ok(())
     }
 
-    /// Adds events to the open run of their key; returns those that it does not take.
+    /// Adds events to the open run of their key. Returns the events that the run does not accept.
     async fn join_open(&self, spec: &Spec, state: &RunState, events: Vec<Event>) -> Result<Vec<Event>, StoreError> {
-        let order = order_of(&events);
-        // rule 15: an event that the run already has may lack its wake, if the process died in
-        // between
+        let order = positions(&events);
+        // rule 15: the run may have an event without its wake, because the process died in between
         let (met, joining) = events.into_iter().partition(|event| state.has_seen(event.id));
         let (mut ours, mut elsewhere) = self.claim(spec, state.run, joining).await?;
         elsewhere.extend::<Vec<_>>(met);
-        // rule 31: events claimed by an earlier attempt come before the rest, in this run or in
-        // another
-        let mut back = self.not_there(spec, Some(state.run), elsewhere).await?;
+        // rule 31: an earlier attempt may have assigned some events to a run. They keep their place
+        // before the other events, in this run or in another
+        let mut back = self.find_undelivered(spec, Some(state.run), elsewhere).await?;
         if !back.is_empty() {
             let (more, others) = self.claim(spec, state.run, back).await?;
             ours.extend(more);
@@ -125,24 +132,25 @@ impl Intake {
         Ok(back)
     }
 
-    /// Returns the events that are in no run, although a flow state may name one. Those that are
+    /// Returns the events that are in no run. A flow state may name a run that started without the
+    /// event. Those that are
     /// assigned to the run `joining` are among them: they join it with others, in their order.
-    async fn not_there(
+    async fn find_undelivered(
         &self,
         spec: &Spec,
         joining: Option<RunId>,
         events: Vec<Event>,
     ) -> Result<Vec<Event>, StoreError> {
-        let mut not_there = Vec::new();
+        let mut undelivered = Vec::new();
         for event in events {
             if !self.ensure_delivered(spec, joining, &event).await? {
-                not_there.push(event);
+                undelivered.push(event);
             }
         }
-        Ok(not_there)
+        Ok(undelivered)
     }
 
-    async fn note_of(&self, key: &Arc<str>) -> Result<Option<Arc<str>>, StoreError> {
+    async fn read_one_flow_state(&self, key: &Arc<str>) -> Result<Option<Arc<str>>, StoreError> {
         Ok(self.runtime.backend.read_flow_state(vec![key.clone()]).await?.pop().flatten())
     }
 
@@ -150,9 +158,9 @@ impl Intake {
     /// is no such flow state, if the run has started without the event, or if the run is `joining`
     /// and does not have the event yet.
     async fn ensure_delivered(&self, spec: &Spec, joining: Option<RunId>, event: &Event) -> Result<bool, StoreError> {
-        let noted = self.note_of(&destination_key(spec, event)).await?;
+        let noted = self.read_one_flow_state(&destination_key(spec, event)).await?;
         let Some(run) = noted.as_deref().and_then(|run| run.parse::<RunId>().ok()) else { return Ok(false) };
-        // a named run existed: if it is missing, it ended long ago
+        // the named run existed. If it is missing now, it ended and its retention is over
         let Some(state) = self.runs.state(run).await? else { return Ok(true) };
         if state.has_seen(event.id) {
             if state.first_run_at.is_none() && state.end.is_none() {
@@ -174,8 +182,8 @@ impl Intake {
         Ok(false)
     }
 
-    /// Writes flow states that assign events to this run. Returns these events, and those that were
-    /// assigned to another run before.
+    /// Assigns events to this run, each by a flow state. Returns the assigned events, and the
+    /// events that another run was assigned before.
     async fn claim(&self, spec: &Spec, run: RunId, events: Vec<Event>) -> Result<(Vec<Event>, Vec<Event>), StoreError> {
         let until = self.runtime.now() + RETENTION_OF_NOTES;
         let becomes: Arc<str> = run.to_string().into();
@@ -193,8 +201,8 @@ impl Intake {
         Ok((ours, elsewhere))
     }
 
-    /// Removes the event's flow state: the run has started without the event, and can never take
-    /// it.
+    /// Removes the flow state that assigns an event to a run. The run has started without the event
+    /// and can no longer accept it.
     async fn unclaim(&self, spec: &Spec, run: RunId, event: &Event) -> Result<(), StoreError> {
         let seen = Some(run.to_string().into());
         let note =
@@ -202,8 +210,8 @@ impl Intake {
         self.runtime.backend.change_flow_state(vec![note]).await.map(drop)
     }
 
-    /// Creates a run that further events may join. Returns whether it did, or another process was
-    /// faster.
+    /// Creates a run that further events may join. Returns `false` if another process has opened a
+    /// run for the key meanwhile.
     async fn open_run(
         &self,
         spec: &Spec,
@@ -218,7 +226,7 @@ impl Intake {
             FlowStateChange { key: destination_key(spec, event), seen: None, becomes: Some(text), until },
         ];
         let mut created = NewRun::new(spec.id.clone(), event.clone(), Origin::Event);
-        if most(&spec.flow) > 1 && event.bytes() < COLLECTED_BYTES {
+        if max_events(&spec.flow) > 1 && event.bytes() < COLLECTED_BYTES {
             created.collects = true;
             created.begins_at = Some(begins_at(&spec.flow, now, now));
         }
@@ -226,7 +234,7 @@ impl Intake {
         Ok(self.commit_starts(vec![start], Vec::new()).await? != [StartResult::Overtaken])
     }
 
-    /// Adds events to a run; returns those that the run no longer takes.
+    /// Adds events to a run. Returns the events that the run no longer accepts.
     async fn join_run(&self, spec: &Spec, run: RunId, mut events: Vec<Event>) -> Result<Vec<Event>, StoreError> {
         let Some(state) = self.runs.take_state(run).await? else { return Ok(events) };
         let mut state = Arc::unwrap_or_clone(state);
@@ -235,13 +243,13 @@ impl Intake {
             if !state.collecting || state.end.is_some() || events.is_empty() {
                 break;
             }
-            let (fits, closes) = fitting(&spec.flow, &state, &events);
+            let (fits, closes) = count_fitting(&spec.flow, &state, &events);
             let late = events.split_off(fits);
             let entries = self.joining(spec, &state, &events, closes);
             let before = events.iter().map(|event| EarlyWrite::LinkEvent { run, event: event.id }).collect();
             let wakes = closes.then(|| self.runtime.wake_of(&state, WakeCause::Arrived)).into_iter().collect();
             let mut commit = Commit { before, wakes, ..Commit::default() };
-            // events that did not fit find the run closed
+            // the next round finds the run closed, and returns the events that did not fit
             let done = self.runs.append(&mut state, entries, &mut commit).await?.is_done();
             match done {
                 true => events = late,
@@ -252,13 +260,15 @@ impl Intake {
         Ok(events)
     }
 
+    /// Returns the journal entries that add these events to a run.
     fn joining(&self, spec: &Spec, state: &RunState, events: &[Event], closes: bool) -> Vec<Entry> {
         let (now, last) = (self.runtime.now(), events.len().saturating_sub(1));
         let replaces = spec.flow.debounce.is_some();
         let entry = |(i, event): (usize, &Event)| {
             let begins_at = match i == last {
                 true if closes => Some(now),
-                // also if its time has come: a paused run must still start after a quiet period
+                // an event may also join after the start time, while the function is paused. The
+                // run then starts after another quiet period
                 true if replaces => Some(begins_at(&spec.flow, state.created_at, now)),
                 _ => None,
             };
@@ -269,12 +279,12 @@ impl Intake {
     }
 }
 
-/// The position of each event.
-fn order_of(events: &[Event]) -> HashMap<EventId, usize> {
+/// Returns the position of each event in the list.
+fn positions(events: &[Event]) -> HashMap<EventId, usize> {
     events.iter().enumerate().map(|(n, event)| (event.id, n)).collect()
 }
 
-/// Returns when a run starts that got its first event at `first`, and its latest now.
+/// Returns when a run starts that got its first event at `first` and its latest event at `now`.
 fn begins_at(flow: &FlowControl, first: Timestamp, now: Timestamp) -> Timestamp {
     match (&flow.batch, &flow.debounce) {
         (Some(batch), _) => first + batch.timeout,
@@ -284,14 +294,14 @@ fn begins_at(flow: &FlowControl, first: Timestamp, now: Timestamp) -> Timestamp 
 }
 
 /// Returns the maximum number of events of a run.
-fn most(flow: &FlowControl) -> u32 {
+fn max_events(flow: &FlowControl) -> u32 {
     flow.batch.as_ref().map_or(COLLECTED, |batch| batch.size)
 }
 
-/// Returns how many of these events a run takes, at least one, and whether it is full then.
-fn fitting(flow: &FlowControl, state: &RunState, events: &[Event]) -> (usize, bool) {
-    // each entry of a run that has not started is an event
-    let room = u64::from(most(flow)).saturating_sub(state.next).max(1);
+/// Returns how many of these events a run accepts (at least one), and whether it is full then.
+fn count_fitting(flow: &FlowControl, state: &RunState, events: &[Event]) -> (usize, bool) {
+    // a run that has not started has one entry for each event, so `next` is the number of events
+    let room = u64::from(max_events(flow)).saturating_sub(state.next).max(1);
     let mut bytes = state.created.event.bytes() + state.bytes;
     for (i, event) in events.iter().enumerate() {
         bytes += event.bytes();
@@ -304,5 +314,5 @@ fn fitting(flow: &FlowControl, state: &RunState, events: &[Event]) -> (usize, bo
 
 /// Returns the key of the flow state that names an event's run.
 fn destination_key(spec: &Spec, event: &Event) -> Arc<str> {
-    note_key("met", &spec.id, &event.id.to_string())
+    flow_state_key("met", &spec.id, &event.id.to_string())
 }

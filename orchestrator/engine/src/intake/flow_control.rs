@@ -1,4 +1,5 @@
-//! Flow control decides about each new run: throttle, rate limit, singleton, idempotency.
+//! Decides about each new run by the function's flow control: throttle, rate limit, singleton and
+//! idempotency.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,44 +14,43 @@ use stepladder_core::state::RunState;
 use stepladder_core::{RunId, Spec, Timestamp};
 
 use crate::intake::Intake;
-use crate::intake::starts::note_key;
+use crate::intake::starts::flow_state_key;
 use crate::ports::{FlowStateChange, StoreError};
 
-/// How long the flow state of a singleton's run is kept. The watchdog of that run renews it.
-const SINGLE: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// How long the flow state of a singleton is kept. The watchdog of its live run renews it.
+const SINGLETON_STATE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// The decision about a new run.
 pub(crate) enum GateDecision {
     /// The run exists already.
-    Known,
-    /// The run is in the call twice: the first one decides.
-    Twice,
-    /// Its event belongs to a run that exists, or that the same call creates.
-    Elsewhere(RunId, Basis),
+    Exists,
+    /// The call contains the run twice. Only the first occurrence counts.
+    Duplicate,
+    /// The event has the idempotency key of this run, which exists or which the same call creates.
+    BelongsTo(RunId, Basis),
     /// The run is skipped, for this reason.
     Skip(String, Basis),
     /// The run is created, perhaps with a delay, and these flow states change with it.
-    Open(Box<NewRun>, Vec<FlowStateChange>),
+    Create(Box<NewRun>, Vec<FlowStateChange>),
 }
 
-/// The basis of a decision.
+/// What a decision relies on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Basis {
     /// Stored data.
     Stored,
-    /// Other runs of the same call, which may still conflict. The decision counts only if none
-    /// does.
+    /// Other runs of the same call. The decision is made again if one of them meets a conflict.
     SameCall,
 }
 
-/// The flow states as one call sees them: each run sees the changes of earlier ones.
+/// The flow states as one call sees them. Each run sees the changes of the runs before it.
 #[derive(Default)]
 pub(crate) struct ReadState {
     notes: HashMap<Arc<str>, (Option<Arc<str>>, Basis)>,
-    beginning: HashSet<RunId>,
+    starting: HashSet<RunId>,
 }
 
-/// What a new run changes, before the decision is known.
+/// The changes of a new run to flow states, until it is decided whether the run is created.
 struct PendingChanges<'a> {
     seen: &'a mut ReadState,
     notes: Vec<FlowStateChange>,
@@ -58,33 +58,33 @@ struct PendingChanges<'a> {
 }
 
 impl Intake {
-    /// Returns the decision of the function's flow control. The checks are ordered to waste least:
-    /// an event that belongs to another run uses no rate, and neither does a skipped one.
-    pub(crate) async fn gate(
+    /// Returns the decision of the function's flow control. Idempotency and singleton are checked
+    /// first, so that an event that creates no run uses nothing of a rate.
+    pub(crate) async fn decide(
         &self,
         spec: &Spec,
         run: RunId,
         created: &NewRun,
         seen: &mut ReadState,
     ) -> Result<GateDecision, StoreError> {
-        if seen.beginning.contains(&run) {
-            return Ok(GateDecision::Twice);
+        if seen.starting.contains(&run) {
+            return Ok(GateDecision::Duplicate);
         }
         if self.runs.state(run).await?.is_some() {
-            return Ok(GateDecision::Known);
+            return Ok(GateDecision::Exists);
         }
         let mut changing = PendingChanges { seen: &mut *seen, notes: Vec::new(), basis: Basis::Stored };
-        let gate = self.gate_within(spec, run, created.clone(), &mut changing).await?;
-        if let GateDecision::Open(_, notes) = &gate {
-            seen.beginning.insert(run);
+        let decision = self.apply_flow_control(spec, run, created.clone(), &mut changing).await?;
+        if let GateDecision::Create(_, notes) = &decision {
+            seen.starting.insert(run);
             for note in notes {
                 seen.notes.insert(note.key.clone(), (note.becomes.clone(), Basis::SameCall));
             }
         }
-        Ok(gate)
+        Ok(decision)
     }
 
-    async fn gate_within(
+    async fn apply_flow_control(
         &self,
         spec: &Spec,
         run: RunId,
@@ -99,8 +99,8 @@ impl Intake {
                 Ok(value) => value,
                 Err(bad) => return Ok(GateDecision::Skip(format!("its idempotency key: {bad}"), Basis::Stored)),
             };
-            if let Some(first) = self.first_of(spec, run, &value, changing).await? {
-                return Ok(GateDecision::Elsewhere(first, changing.basis));
+            if let Some(first) = self.first_run_with_key(spec, run, &value, changing).await? {
+                return Ok(GateDecision::BelongsTo(first, changing.basis));
             }
         }
         if let Some(singleton) = &flow.singleton {
@@ -108,10 +108,10 @@ impl Intake {
                 Ok(value) => value,
                 Err(bad) => return Ok(GateDecision::Skip(format!("the key of its singleton: {bad}"), Basis::Stored)),
             };
-            if let Some(live) = self.live_one(spec, run, &value, changing).await? {
+            if let Some(live) = self.live_singleton(spec, run, &value, changing).await? {
                 match singleton {
                     Singleton { mode: SingletonMode::Skip, .. } => {
-                        let why = format!("run {live} is live, and this function has one at a time");
+                        let why = format!("run {live} is live, and this function has one run at a time");
                         return Ok(GateDecision::Skip(why, changing.basis));
                     }
                     Singleton { mode: SingletonMode::Replace, .. } => created.replaces = Some(live),
@@ -120,33 +120,33 @@ impl Intake {
         }
         for (kind, rate) in [("rate", &flow.rate_limit), ("throttle", &flow.throttle)] {
             let Some(rate) = rate else { continue };
-            let begins_at = match self.book(spec, kind, rate, scope, changing).await? {
+            let begins_at = match self.book_start(spec, kind, rate, scope, changing).await? {
                 Ok(begins_at) => begins_at,
                 Err(bad) => return Ok(GateDecision::Skip(format!("the key of its {kind}: {bad}"), Basis::Stored)),
             };
             match begins_at <= now {
                 true => {}
                 false if kind == "rate" => {
-                    let why = format!("its rate limit ({rate}) has no room before {begins_at}");
+                    let why = format!("its rate limit ({rate}) is reached until {begins_at}");
                     return Ok(GateDecision::Skip(why, changing.basis));
                 }
                 false => created.begins_at = Some(begins_at),
             }
         }
-        Ok(GateDecision::Open(Box::new(created), std::mem::take(&mut changing.notes)))
+        Ok(GateDecision::Create(Box::new(created), std::mem::take(&mut changing.notes)))
     }
 
     /// Returns the run of an event with this idempotency key within 24 hours, if there is one.
-    async fn first_of(
+    async fn first_run_with_key(
         &self,
         spec: &Spec,
         run: RunId,
         value: &str,
         changing: &mut PendingChanges<'_>,
     ) -> Result<Option<RunId>, StoreError> {
-        let key = note_key("once", &spec.id, value);
-        let seen = self.noted(&key, changing).await?;
-        if let Some((first, until)) = seen.as_deref().and_then(read_first)
+        let key = flow_state_key("once", &spec.id, value);
+        let seen = self.read_once(&key, changing).await?;
+        if let Some((first, until)) = seen.as_deref().and_then(parse_idempotency_state)
             && first != run
             && self.runtime.now() < until
         {
@@ -157,27 +157,27 @@ impl Intake {
         Ok(None)
     }
 
-    /// Returns the live run of this singleton value, if there is one. Otherwise, or if it replaces
-    /// that one, the new run becomes the live run.
-    async fn live_one(
+    /// Returns the live run with this value of the singleton's key, if there is one. Adds the
+    /// change that makes the new run the live run, which is written if the new run is created.
+    async fn live_singleton(
         &self,
         spec: &Spec,
         run: RunId,
         value: &str,
         changing: &mut PendingChanges<'_>,
     ) -> Result<Option<RunId>, StoreError> {
-        let key = note_key("single", &spec.id, value);
-        let seen = self.noted(&key, changing).await?;
+        let key = flow_state_key("single", &spec.id, value);
+        let seen = self.read_once(&key, changing).await?;
         let known = seen.as_deref().and_then(|text| text.parse::<RunId>().ok());
-        changing.change(key, seen, run.to_string(), self.runtime.now() + SINGLE);
+        changing.change(key, seen, run.to_string(), self.runtime.now() + SINGLETON_STATE_LIFETIME);
         let Some(known) = known.filter(|known| *known != run) else { return Ok(None) };
-        let is_beginning = changing.seen.beginning.contains(&known);
-        let lives = is_beginning || self.runs.state(known).await?.is_some_and(|state| state.end.is_none());
+        let is_starting = changing.seen.starting.contains(&known);
+        let lives = is_starting || self.runs.state(known).await?.is_some_and(|state| state.end.is_none());
         Ok(lives.then_some(known))
     }
 
     /// Renews the flow state of a singleton's run. The watchdog calls this while the run lives.
-    pub(crate) async fn keep_single(&self, state: &RunState) -> Result<(), StoreError> {
+    pub(crate) async fn renew_singleton(&self, state: &RunState) -> Result<(), StoreError> {
         let Some(spec) = self.runtime.spec_of(&state.created) else { return Ok(()) };
         let Some(singleton) = &spec.flow.singleton else { return Ok(()) };
         let Ok(value) = value_of(singleton.key.as_ref(), &mut LazyScope::new(&state.created.event)) else {
@@ -186,15 +186,17 @@ impl Intake {
         let run: Arc<str> = state.run.to_string().into();
         let (seen, becomes) = (Some(run.clone()), Some(run));
         let note = FlowStateChange {
-            key: note_key("single", &spec.id, &value),
+            key: flow_state_key("single", &spec.id, &value),
             seen,
             becomes,
-            until: self.runtime.now() + SINGLE,
+            until: self.runtime.now() + SINGLETON_STATE_LIFETIME,
         };
         self.runtime.backend.change_flow_state(vec![note]).await.map(drop)
     }
 
-    async fn book(
+    /// Returns the start time that a rate gives the next run of its key, and adds the change that
+    /// records it.
+    async fn book_start(
         &self,
         spec: &Spec,
         kind: &str,
@@ -206,28 +208,32 @@ impl Intake {
             Ok(value) => value,
             Err(bad) => return Ok(Err(bad)),
         };
-        let key = note_key(kind, &spec.id, &value);
-        let seen = self.noted(&key, changing).await?;
+        let key = flow_state_key(kind, &spec.id, &value);
+        let seen = self.read_once(&key, changing).await?;
         let booking = rate.book(seen.as_deref(), self.runtime.now());
-        // two requests may book the same times at once. Without the token, the second event of one
-        // request would take the first event of the other for its own, and start before it (rule
-        // 31)
+        // two requests may get the same start time at once, and would write the same flow state.
+        // Both would then count as successful, and their order would be lost (rule 31). The random
+        // token makes the values differ
         let kept = format!("{} {:x}", booking.kept, self.runtime.entropy.bits());
         changing.change(key, seen, kept, booking.until);
         Ok(Ok(booking.starts_at))
     }
 
-    /// Returns a flow state, which is read once in a call, however many runs need it.
-    async fn noted(&self, key: &Arc<str>, changing: &mut PendingChanges<'_>) -> Result<Option<Arc<str>>, StoreError> {
+    /// Returns a flow state. It is read only once in a call, however many runs need it.
+    async fn read_once(
+        &self,
+        key: &Arc<str>,
+        changing: &mut PendingChanges<'_>,
+    ) -> Result<Option<Arc<str>>, StoreError> {
         if let Some((known, basis)) = changing.seen.notes.get(key) {
             if *basis == Basis::SameCall {
                 changing.basis = Basis::SameCall;
             }
             return Ok(known.clone());
         }
-        let noted = self.runtime.backend.read_flow_state(vec![key.clone()]).await?.pop().flatten();
-        changing.seen.notes.insert(key.clone(), (noted.clone(), Basis::Stored));
-        Ok(noted)
+        let stored = self.runtime.backend.read_flow_state(vec![key.clone()]).await?.pop().flatten();
+        changing.seen.notes.insert(key.clone(), (stored.clone(), Basis::Stored));
+        Ok(stored)
     }
 }
 
@@ -242,7 +248,8 @@ pub(crate) fn value_of(key: Option<&Expr>, scope: &mut LazyScope<'_>) -> Result<
     key.map_or_else(|| Ok(String::new()), |key| key.eval_key(scope.get()))
 }
 
-fn read_first(text: &str) -> Option<(RunId, Timestamp)> {
+/// Parses the flow state of an idempotency key: the run, and until when the key counts.
+fn parse_idempotency_state(text: &str) -> Option<(RunId, Timestamp)> {
     let (run, until) = text.split_once(' ')?;
     Some((run.parse().ok()?, Timestamp::from_millis(until.parse().ok()?)))
 }

@@ -1,9 +1,9 @@
-//! Requests of many events that must end by a deadline. They are applied in pieces: the runs of a
-//! piece are created and their wakes go out before the next piece begins. If a deadline or an error
-//! stops the request, the caller leaves the rest to a later invocation. So each invocation gets
-//! further, and repeats at most one piece.
+//! Applies requests of many events that must end by a deadline, in pieces. The runs of a piece are
+//! created and woken before the next piece begins. If a deadline or an error stops the request, the
+//! caller leaves the rest to a later invocation. So each invocation makes progress, and repeats at
+//! most one piece.
 //!
-//! A local server has no deadline: it applies a request at once ([`Intake::ingest`]).
+//! A local server has no deadline. It applies a whole request at once ([`Intake::ingest`]).
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::intake::IdSeed;
 use crate::intake::Intake;
 use crate::ports::StoreError;
 
-/// The number of events in a piece. A repetition redoes at most this many.
+/// The number of events in a piece. A repeated request applies at most this many events again.
 pub const PIECE: usize = 16;
 
 /// When work must end, and the size of its pieces.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeLimit {
-    /// When work ends: nothing new is started, and running work is abandoned.
+    /// When work ends: no further piece is started, and a running one is abandoned.
     pub deadline: Timestamp,
     /// The number of events in a piece; at least 1.
     pub piece: usize,
@@ -50,7 +50,7 @@ impl Intake {
         within: TimeLimit,
     ) -> Result<Progress, EngineError> {
         let now = self.runtime.now();
-        // with a slow clock, it would be in the future
+        // if this machine's clock is slow, the given time may be in the future
         let received_at = received_at.map_or(now, |at| at.min(now));
         let accepted = self.numbered(events, Some(seed), received_at)?;
         let each = |piece: &[Event]| {
@@ -73,9 +73,10 @@ impl Intake {
         self.in_pieces(events, within, each).await
     }
 
-    /// Accepts events like [`Intake::ingest`], but must answer by a deadline and may leave the rest
-    /// to a queue. All events are stored before any run is created: a request that fails earlier
-    /// has created nothing. `body` is the hash of a request that nothing else identifies.
+    /// Accepts events like [`Intake::ingest`], but answers by a deadline. It leaves the events that
+    /// it could not apply by then to a queue. All events are stored before any run is created, so a
+    /// request that fails while they are stored has created nothing. `body` is the hash of the
+    /// request's body. It identifies a repeated request if the events have no ids.
     ///
     /// # Errors
     /// Like [`Intake::ingest`].
@@ -86,16 +87,16 @@ impl Intake {
         body: Option<u128>,
         deadline: Timestamp,
     ) -> Result<Vec<EventId>, EngineError> {
-        let is_noted = events.len() > PIECE && events.iter().any(|event| event.id.is_none());
-        let (seed, noted) = match body.filter(|_| is_noted) {
-            Some(body) => self.note_attempt(body, seed, deadline).await?,
+        let needs_attempt = events.len() > PIECE && events.iter().any(|event| event.id.is_none());
+        let (seed, attempt) = match body.filter(|_| needs_attempt) {
+            Some(body) => self.record_attempt(body, seed, deadline).await?,
             None => (seed, None),
         };
         let ingested = self.store_and_apply(events, seed, deadline).await;
-        if let Some(noted) = noted {
-            // if the flow state stayed behind the answer, the next such request would count as a
-            // repetition
-            let ended = self.end_attempt(noted, ingested.is_err()).await;
+        if let Some(attempt) = attempt {
+            // the flow state must change before the answer. Otherwise the next request with the
+            // same body would count as a repetition
+            let ended = self.end_attempt(attempt, ingested.is_err()).await;
             if ingested.is_ok() {
                 ended?;
             }
@@ -146,9 +147,9 @@ impl Intake {
         let (mut progress, mut slowest) = (Progress::default(), Duration::ZERO);
         let mut late = self.runtime.clock.sleep_until(within.deadline);
         for piece in all.chunks(within.piece.max(1)) {
-            let began = self.runtime.now();
-            // a piece that would not finish is not started
-            if began >= within.deadline || began + slowest > within.deadline {
+            let started = self.runtime.now();
+            // a piece is not started if it would not finish, judging by the slowest one so far
+            if started >= within.deadline || started + slowest > within.deadline {
                 break;
             }
             match select(Box::pin(each(piece)), late).await {
@@ -160,7 +161,7 @@ impl Intake {
                 Either::Right(_) => break,
             }
             progress.applied += piece.len();
-            slowest = slowest.max(self.runtime.now().since(began));
+            slowest = slowest.max(self.runtime.now().since(started));
         }
         progress
     }

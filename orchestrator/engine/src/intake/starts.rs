@@ -1,9 +1,9 @@
-//! Creates runs: the decision of flow control for each, and everything that is written with a new
+//! Creates runs: decides each by flow control, and prepares everything that is written with a new
 //! run.
 //!
-//! Flow states are read, a decision is made, and the change goes into the transaction that creates
-//! the run. The transaction fails if another process has changed them meanwhile (rule 16). The run
-//! is then decided again.
+//! A decision reads flow states and changes them. The changes are part of the transaction that
+//! creates the run. The transaction fails if another process has changed the flow states meanwhile
+//! (rule 16). The decision is then made again.
 
 use std::sync::Arc;
 
@@ -17,20 +17,19 @@ use crate::intake::Intake;
 use crate::intake::flow_control::{Basis, GateDecision, ReadState};
 use crate::ports::{Commit, EarlyWrite, FlowStateChange, RunStart, StartResult, StoreError};
 
-/// When the watchdog first checks a run, after its creation (rule 12).
-pub(crate) const WATCH: std::time::Duration = std::time::Duration::from_secs(3_600);
-/// The maximum number of consecutive rounds in which no run of a call is created: each time,
-/// another process was faster. A call of many runs under one key may need more rounds, as long as
-/// each creates one.
-const ROUNDS: u32 = 100;
+/// How long after a run's creation or its next timer the watchdog checks the run (rule 12).
+pub(crate) const WATCHDOG_INTERVAL: std::time::Duration = std::time::Duration::from_secs(3_600);
+/// The maximum number of consecutive rounds in which no run of a call is created, because another
+/// process was faster each time. A call of many runs under one key may need more rounds in total.
+const MAX_IDLE_ROUNDS: u32 = 100;
 
-/// A run to create: its id, its content, and further entries (copied outcomes, or its end).
+/// A run to create: its id, entry 0, and further entries (copied outcomes, or its end).
 pub(crate) type RunDraft = (RunId, NewRun, Vec<Entry>);
 
-/// A run to create, and its position in the call.
+/// A run to create, with its position in the call.
 type NumberedDraft = (usize, RunDraft);
 
-/// The decisions, each with its basis.
+/// The runs to create and the events to link, each with the draft to decide again after a conflict.
 #[derive(Default)]
 struct DecidedStarts {
     starts: Vec<(RunStart, NumberedDraft)>,
@@ -38,15 +37,15 @@ struct DecidedStarts {
 }
 
 impl DecidedStarts {
-    fn into_asked(self) -> impl Iterator<Item = NumberedDraft> {
+    fn into_drafts(self) -> impl Iterator<Item = NumberedDraft> {
         self.starts.into_iter().map(|(_, asked)| asked).chain(self.links.into_iter().map(|(_, asked)| asked))
     }
 }
 
 impl Basis {
-    /// Chooses the list: runs that depend on others of the same call come after them, if those
-    /// succeed.
-    fn choose<'a>(self, now: &'a mut DecidedStarts, last: &'a mut DecidedStarts) -> &'a mut DecidedStarts {
+    /// Returns the list for a decision. Decisions that rely on other runs of the same call go into
+    /// `last`, which is written only after all of `now` has succeeded.
+    fn list_for<'a>(self, now: &'a mut DecidedStarts, last: &'a mut DecidedStarts) -> &'a mut DecidedStarts {
         match self {
             Self::Stored => now,
             Self::SameCall => last,
@@ -55,28 +54,27 @@ impl Basis {
 }
 
 impl Intake {
-    /// Creates runs with their first entries, or skips them, as flow control decides. Runs that
-    /// exist are left unchanged.
+    /// Creates or skips runs, as flow control decides. Runs that exist are left unchanged.
     pub(crate) async fn start_runs(&self, runs: Vec<RunDraft>) -> Result<(), StoreError> {
-        let (plain, gated): (Vec<_>, Vec<_>) = runs.into_iter().partition(|(_, created, more)| {
+        let (plain, controlled): (Vec<_>, Vec<_>) = runs.into_iter().partition(|(_, created, more)| {
             let asks = self.runtime.spec_of(created).is_some_and(|spec| !spec.flow.is_unrestricted());
             !asks || !more.is_empty() || bypasses_flow_control(&created.origin)
         });
         if !plain.is_empty() {
-            let starts = plain.into_iter().map(|beginning| self.prepare_start(beginning, Vec::new())).collect();
+            let starts = plain.into_iter().map(|draft| self.prepare_start(draft, Vec::new())).collect();
             self.commit_starts(starts, Vec::new()).await?;
         }
-        self.start_gated(gated).await
+        self.start_with_flow_control(controlled).await
     }
 
-    /// Decides on all runs in their order, and creates them. After a conflict, a run and those that
-    /// depend on it are decided again.
-    async fn start_gated(&self, runs: Vec<RunDraft>) -> Result<(), StoreError> {
+    /// Decides on all runs in their order, and creates them. After a conflict, decides again on the
+    /// run and on those that depend on it.
+    async fn start_with_flow_control(&self, runs: Vec<RunDraft>) -> Result<(), StoreError> {
         let mut runs: Vec<NumberedDraft> = runs.into_iter().enumerate().collect();
-        let mut in_vain = 0;
+        let mut idle_rounds = 0;
         while !runs.is_empty() {
-            if in_vain == ROUNDS {
-                return Err(StoreError::Unavailable("others start runs under the same key without end".into()));
+            if idle_rounds == MAX_IDLE_ROUNDS {
+                return Err(StoreError::Unavailable("too many processes start runs of the same key at once".into()));
             }
             let (mut seen, mut now, mut last) =
                 (ReadState::default(), DecidedStarts::default(), DecidedStarts::default());
@@ -84,46 +82,52 @@ impl Intake {
             for (n, (run, created, more)) in runs {
                 let Some(spec) = self.runtime.spec_of(&created).cloned() else { continue };
                 let asked = (n, (run, created.clone(), more.clone()));
-                match self.gate(&spec, run, &created, &mut seen).await? {
-                    GateDecision::Twice => {}
-                    // rule 15: its first wake may never have been sent
-                    GateDecision::Known => {
+                match self.decide(&spec, run, &created, &mut seen).await? {
+                    GateDecision::Duplicate => {}
+                    // rule 15: the process that created it may have died before it sent the first
+                    // wake
+                    GateDecision::Exists => {
                         now.starts.push((self.prepare_start((run, created, more), Vec::new()), asked))
                     }
-                    GateDecision::Open(let_in, notes) => {
-                        now.starts.push((self.prepare_start((run, *let_in, more), notes), asked))
+                    GateDecision::Create(let_in, changes) => {
+                        now.starts.push((self.prepare_start((run, *let_in, more), changes), asked))
                     }
-                    GateDecision::Elsewhere(first, basis) => {
+                    GateDecision::BelongsTo(first, basis) => {
                         let link = EarlyWrite::LinkEvent { run: first, event: created.event.id };
-                        basis.choose(&mut now, &mut last).links.push((link, asked));
+                        basis.list_for(&mut now, &mut last).links.push((link, asked));
                     }
                     GateDecision::Skip(reason, basis) => {
                         let end = Fact::RunSkipped { reason: reason.into() }.at(self.runtime.now());
                         let start = self.prepare_start((run, created, vec![end]), Vec::new());
-                        basis.choose(&mut now, &mut last).starts.push((start, asked));
+                        basis.list_for(&mut now, &mut last).starts.push((start, asked));
                     }
                 }
             }
             runs = self.commit_decided(now).await?;
             match runs.is_empty() {
                 true => runs = self.commit_decided(last).await?,
-                false => runs.extend(last.into_asked()),
+                false => runs.extend(last.into_drafts()),
             }
             runs.sort_by_key(|(n, _)| *n);
-            in_vain = if runs.len() < all { 0 } else { in_vain + 1 };
+            idle_rounds = if runs.len() < all { 0 } else { idle_rounds + 1 };
         }
         Ok(())
     }
 
-    /// Creates the decided runs; returns those with a conflict.
+    /// Creates the decided runs. Returns the runs with a conflict.
     async fn commit_decided(&self, decided: DecidedStarts) -> Result<Vec<NumberedDraft>, StoreError> {
         let DecidedStarts { starts, links } = decided;
         let (starts, asked): (Vec<_>, Vec<_>) = starts.into_iter().unzip();
-        let begun = self.commit_starts(starts, links.into_iter().map(|(link, _)| link).collect()).await?;
-        Ok(asked.into_iter().zip(begun).filter(|(_, b)| *b == StartResult::Overtaken).map(|(run, _)| run).collect())
+        let results = self.commit_starts(starts, links.into_iter().map(|(link, _)| link).collect()).await?;
+        Ok(asked
+            .into_iter()
+            .zip(results)
+            .filter(|(_, result)| *result == StartResult::Overtaken)
+            .map(|(run, _)| run)
+            .collect())
     }
 
-    /// Writes the runs' index items before the runs.
+    /// Creates runs. Their subscriptions and deadlines are written first (rules 11 and 18).
     pub(crate) async fn commit_starts(
         &self,
         starts: Vec<RunStart>,
@@ -153,17 +157,17 @@ impl Intake {
         }
         let skipped = |start: &RunStart| start.row.ended.map(|_| (start.row.run, start.row.function.clone()));
         let skipped: Vec<_> = starts.iter().map(skipped).collect();
-        let begun = self.runtime.backend.create_runs(starts).await?;
-        for (skipped, begun) in skipped.into_iter().zip(&begun) {
-            if let (Some((run, function)), StartResult::New) = (skipped, begun) {
+        let results = self.runtime.backend.create_runs(starts).await?;
+        for (skipped, result) in skipped.into_iter().zip(&results) {
+            if let (Some((run, function)), StartResult::New) = (skipped, result) {
                 crate::hop::log_skipped(run, &function);
             }
         }
-        Ok(begun)
+        Ok(results)
     }
 
     /// Prepares everything that is written with a new run.
-    pub(crate) fn prepare_start(&self, (run, created, more): RunDraft, notes: Vec<FlowStateChange>) -> RunStart {
+    pub(crate) fn prepare_start(&self, (run, created, more): RunDraft, changes: Vec<FlowStateChange>) -> RunStart {
         let now = self.runtime.now();
         let function = created.function.clone();
         let event = created.event.id;
@@ -185,16 +189,23 @@ impl Intake {
                 code: self.runtime.config.code.clone(),
                 entries,
             },
-            watchdog: Timer { due: now + WATCH, run, group: function.clone(), purpose: TimerPurpose::Watchdog },
+            watchdog: Timer {
+                due: now + WATCHDOG_INTERVAL,
+                run,
+                group: function.clone(),
+                purpose: TimerPurpose::Watchdog,
+            },
             wake: Wake { run, cause: WakeCause::Created, group: function },
             tickets: places,
-            flow_state: notes,
+            flow_state: changes,
         }
     }
 
-    /// Returns the tickets that a run gets when it is created. If a key cannot be evaluated, there
-    /// are none: the run fails in its first hop, with the reason. Of several limits, the run waits
-    /// at the first only; a limit on runs comes first. A run that starts later is enqueued then.
+    /// Returns the tickets that a run gets when it is created.
+    ///
+    /// A run waits in one queue only: that of its first limit, where limits on runs come before
+    /// limits on steps. A run with a later start time gets its ticket at that time. If a key cannot
+    /// be evaluated, the run gets no ticket, and its first hop fails it with the reason.
     fn arrival_tickets(&self, run: RunId, created: &NewRun, now: Timestamp) -> Vec<(Limit, Ticket)> {
         let Some(spec) = self.runtime.spec_of(created) else { return Vec::new() };
         let by_event = created.origin == Origin::Event && created.event.starts_not_before().is_some();
@@ -210,7 +221,8 @@ impl Intake {
     }
 }
 
-/// Returns whether flow control skips this run: a person asked for it, or it handles a failure.
+/// Returns whether a run of this origin is created without flow control: a person asked for it, or
+/// it handles a failure.
 pub(crate) fn bypasses_flow_control(origin: &Origin) -> bool {
     match origin {
         Origin::Rerun { .. } | Origin::Failure { .. } => true,
@@ -218,7 +230,8 @@ pub(crate) fn bypasses_flow_control(origin: &Origin) -> bool {
     }
 }
 
-/// Returns the key of a flow state.
-pub(crate) fn note_key(kind: &str, function: &str, value: &str) -> Arc<str> {
+/// Returns the key of a flow state: its kind, the function's id, and the value of the function's
+/// key.
+pub(crate) fn flow_state_key(kind: &str, function: &str, value: &str) -> Arc<str> {
     format!("{kind}/{function}/{value}").into()
 }

@@ -1,6 +1,6 @@
-//! Ticks: the runs of cron schedules. The sweep sends each tick as a wake, ahead of its time. The
-//! hop of the wake creates the run. The run's id derives from the function and the minute, so a
-//! tick creates one run however often it is sent.
+//! Creates the runs of cron schedules. The sweep sends a wake for each tick, ahead of its time. The
+//! hop of that wake creates the run. The run's id derives from the function and the minute, so a
+//! tick creates one run even if its wake is sent several times.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -19,26 +19,26 @@ const TICK: &str = "stepladder/cron.tick";
 /// The data of that event.
 #[derive(Serialize)]
 struct TickData {
-    /// The minute that the cron schedule names, in milliseconds since 1970.
+    /// The time of the cron schedule, in milliseconds since 1970.
     at: Timestamp,
 }
 
-/// A function's tick.
+/// One time at which a function's cron schedule starts a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tick {
     pub(crate) function: Arc<str>,
-    /// The minute that its cron schedule names, counted from the epoch.
+    /// The minute of the cron schedule, counted from the epoch.
     pub(crate) minute: i64,
     pub(crate) due: Timestamp,
 }
 
 impl Tick {
-    /// Returns its mark in the sweep's cursor.
+    /// Returns the hash that stands for it in the sweep's cursor.
     pub(crate) fn mark(&self) -> u64 {
         id::hash(&[b"tick", self.function.as_bytes(), &self.minute.to_be_bytes()]) as u64
     }
 
-    /// Returns the wake that creates its run.
+    /// Returns the wake that creates the tick's run.
     pub(crate) fn wake(&self) -> EarlyWrite {
         let run = run_of(&self.function, self.minute);
         EarlyWrite::Wake {
@@ -59,8 +59,8 @@ fn run_of(function: &str, minute: i64) -> RunId {
 }
 
 impl Intake {
-    /// Returns the ticks to send for these minutes, by minute: all that are in time, and those
-    /// missed ones that the function's policy allows.
+    /// Returns the ticks to send for these minutes, by minute. These are all ticks in time, and the
+    /// missed ticks that the function's policy allows.
     pub(crate) fn ticks(&self, minutes: Range<i64>, now: Timestamp) -> HashMap<i64, Vec<Tick>> {
         let mut ticks: HashMap<i64, Vec<Tick>> = HashMap::new();
         for spec in self.runtime.specs().filter(|spec| !spec.schedule.lines.is_empty()) {
@@ -72,8 +72,8 @@ impl Intake {
         ticks
     }
 
-    /// Returns why a tick's run must not start any more; `None` for every other run, and for an
-    /// admitted one.
+    /// Returns the reason if a tick's run must not start any more, because it is too late. Returns
+    /// `None` for an admitted run, and for a run that no tick created.
     pub(crate) fn missed_tick(&self, spec: &Spec, state: &RunState) -> Option<&'static str> {
         if state.created.origin != Origin::Cron || state.admitted {
             return None;
@@ -87,7 +87,7 @@ impl Intake {
     pub(crate) async fn begin_tick(&self, wake: &Wake, minute: i64) -> Result<(), StoreError> {
         let function = &wake.group;
         if wake.run != run_of(function, minute) {
-            tracing::warn!(run = %wake.run, %function, "a tick under another one's id is passed over");
+            tracing::warn!(run = %wake.run, %function, "a tick with the run id of another tick is ignored");
             return Ok(());
         }
         let at = Timestamp::of_minute(minute);

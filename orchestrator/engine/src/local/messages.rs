@@ -1,5 +1,5 @@
-//! Wakes. Each is visible when it is due, invisible once delivered, and visible again if it is not
-//! acknowledged.
+//! A queue of wakes in memory. A wake becomes visible when it is due. Delivering it makes it
+//! invisible for a time. If it is not acknowledged by then, it becomes visible again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -8,18 +8,18 @@ use stepladder_core::{Timestamp, Wake};
 
 use crate::ports::{Delivery, Receipt};
 
-/// All messages of a queue. Each has a number that its adapter gives it.
+/// All messages of a queue. The adapter gives each a number.
 #[derive(Debug, Default)]
 pub struct Messages {
     messages: HashMap<i64, Message>,
-    /// Due wakes that were not received yet, by due time and then by number.
+    /// The visible messages, by due time and then by number.
     due: BTreeSet<(Timestamp, i64)>,
-    /// The others, by when they are visible.
+    /// The invisible messages, by the time when they become visible.
     later: BTreeSet<(Timestamp, i64)>,
-    /// How many were removed so far.
+    /// The number of messages that were acknowledged and removed.
     served: u64,
-    /// The latest delivery of each message that was delivered. An earlier one's receipt stands for
-    /// nothing any more.
+    /// The messages by the number of their latest delivery. Receipts of earlier deliveries are
+    /// void.
     delivered: HashMap<i64, i64>,
     deliveries: i64,
 }
@@ -39,11 +39,12 @@ impl Messages {
         self.later.insert((due, number));
     }
 
-    /// Delivers up to `max` messages that are visible at `now`, the longest due first.
-    pub fn take(&mut self, now: Timestamp, max: usize, visibility: Duration) -> Vec<Delivery> {
-        self.come_due(now);
-        let mut taken = Vec::new();
-        while taken.len() < max {
+    /// Delivers at most `max` messages that are visible at `now`, earliest due time first. Each
+    /// becomes invisible for `visibility`.
+    pub fn receive(&mut self, now: Timestamp, max: usize, visibility: Duration) -> Vec<Delivery> {
+        self.make_due_visible(now);
+        let mut received = Vec::new();
+        while received.len() < max {
             let Some((_, number)) = self.due.pop_first() else { break };
             let Some(message) = self.messages.get_mut(&number) else { continue };
             self.deliveries += 1;
@@ -54,16 +55,16 @@ impl Messages {
             message.receives += 1;
             message.visible_at = now + visibility;
             self.later.insert((message.visible_at, number));
-            taken.push(Delivery {
+            received.push(Delivery {
                 wake: message.wake.clone(),
                 receipt: Receipt::Row(self.deliveries),
                 receives: message.receives,
             });
         }
-        taken
+        received
     }
 
-    /// The number of the message whose latest delivery this receipt stands for.
+    /// Returns the number of the message that this receipt acknowledges; `None` for a void receipt.
     pub fn number(&self, receipt: &Receipt) -> Option<i64> {
         match receipt {
             Receipt::Row(delivery) => self.delivered.get(delivery).copied(),
@@ -74,9 +75,9 @@ impl Messages {
     /// Removes a message.
     pub fn remove(&mut self, number: i64) {
         if let Some(message) = self.messages.remove(&number) {
-            let place = (message.visible_at, number);
-            if !self.later.remove(&place) {
-                self.due.remove(&place);
+            let key = (message.visible_at, number);
+            if !self.later.remove(&key) {
+                self.due.remove(&key);
             }
             if let Some(delivery) = message.delivery {
                 self.delivered.remove(&delivery);
@@ -85,45 +86,45 @@ impl Messages {
         }
     }
 
-    /// Makes a message visible at `due`, if it would be later. Nothing happens when the receipt
-    /// stands for nothing.
+    /// Makes a delivered message visible at `due`, if it would become visible later. Nothing
+    /// happens if the receipt is void.
     pub fn put_back(&mut self, receipt: &Receipt, due: Timestamp) {
         let Some(number) = self.number(receipt) else { return };
         if let Some(message) = self.messages.get_mut(&number).filter(|message| message.visible_at > due) {
-            let place = (message.visible_at, number);
-            let set = if self.later.remove(&place) { &mut self.later } else { &mut self.due };
-            set.remove(&place);
+            let key = (message.visible_at, number);
+            let set = if self.later.remove(&key) { &mut self.later } else { &mut self.due };
+            set.remove(&key);
             message.visible_at = due;
             set.insert((due, number));
         }
     }
 
-    /// When the next message is visible.
+    /// Returns when the next message becomes visible; `None` if there is no message.
     pub fn next_due(&self) -> Option<Timestamp> {
         let first = |set: &BTreeSet<(Timestamp, i64)>| set.first().map(|(visible_at, _)| *visible_at);
         first(&self.due).into_iter().chain(first(&self.later)).min()
     }
 
-    /// Returns how many wakes are due at `now` and were not received. Each message is moved once,
-    /// however often this is called.
-    pub fn due(&mut self, now: Timestamp) -> usize {
-        self.come_due(now);
+    /// Returns the number of visible messages. This is cheap to call often: each message is moved
+    /// to the visible ones only once.
+    pub fn due_count(&mut self, now: Timestamp) -> usize {
+        self.make_due_visible(now);
         self.due.len()
     }
 
-    /// How many were removed so far: done with.
+    /// Returns the number of messages that were acknowledged so far.
     pub fn served(&self) -> u64 {
         self.served
     }
 
-    fn come_due(&mut self, now: Timestamp) {
+    fn make_due_visible(&mut self, now: Timestamp) {
         while let Some(first) = self.later.first().copied().filter(|(visible_at, _)| *visible_at <= now) {
             self.later.remove(&first);
             self.due.insert(first);
         }
     }
 
-    /// Makes what was delivered and not acknowledged visible again, as a restart does.
+    /// Makes all delivered messages visible again that were not acknowledged, as a restart does.
     pub fn redeliver(&mut self, now: Timestamp) {
         for (number, message) in &mut self.messages {
             if message.delivery.is_some() && message.visible_at > now {
@@ -134,12 +135,12 @@ impl Messages {
         }
     }
 
-    /// How many messages there are, visible or not.
+    /// Returns the number of messages, visible or not.
     pub fn len(&self) -> usize {
         self.messages.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there is no message.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }

@@ -10,12 +10,13 @@ use super::Receipt;
 /// What one decision writes, in the order in which it may become visible.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
-    /// Written before the journal: later wakes (rule 11) and subscriptions (rule 18). A stale one
-    /// is harmless; without one, the run may never wake.
+    /// Written before the entries: delayed wakes (rule 11) and subscriptions (rule 18). If the
+    /// entries are not written then, these are harmless. In the other order, a crash in between
+    /// could leave a run without a wake.
     pub before: Vec<EarlyWrite>,
     /// The entries.
     pub append: Option<JournalAppend>,
-    /// Written after the journal: what holds only once the entries exist.
+    /// Written after the entries: what is true only once the entries exist.
     pub after: Vec<LateWrite>,
     /// Wakes that are due at once.
     pub wakes: Vec<Wake>,
@@ -42,8 +43,8 @@ pub enum EarlyWrite {
     Timer(Timer),
     /// Adds a subscription to the index, or replaces its expiry.
     Subscribe(Subscription),
-    /// Puts an event into the run's inbox: the index had a subscription and the journal had none
-    /// yet. An event is in the inbox at most once.
+    /// Puts an event into the run's inbox, because its subscription is in the index and not yet in
+    /// the journal. An event is in an inbox at most once.
     PutInInbox { run: RunId, event: EventId },
     /// Lists the run among the event's runs, although another event created it.
     LinkEvent { run: RunId, event: EventId },
@@ -71,14 +72,15 @@ pub enum LateWrite {
 pub enum CommitResult {
     /// Everything was carried out.
     Done,
-    /// Another writer has taken the number. Read on and decide again (rule 2).
+    /// Another writer has appended at this number. Read its entries and decide again (rule 2).
     Conflict,
 }
 
 impl Commit {
-    /// Returns whether the commit holds only bookkeeping, which needs no sync of its own. That is
-    /// facts of bookkeeping (see [`Fact::is_bookkeeping`]), releases, removals from indexes and
-    /// acknowledgements. Losing such a commit only repeats a wake, which is harmless.
+    /// Returns whether the commit may be lost in a crash of the machine, so that it needs no sync
+    /// to disk of its own. Such a commit has only bookkeeping facts (see [`Fact::is_bookkeeping`]),
+    /// releases, removals from indexes and acknowledgements. Its loss repeats a wake, which is
+    /// harmless.
     pub fn is_bookkeeping(&self) -> bool {
         self.before.is_empty()
             && self.wakes.is_empty()

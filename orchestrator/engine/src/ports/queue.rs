@@ -10,8 +10,8 @@ use super::StoreResult;
 /// Delivers wakes.
 #[async_trait]
 pub trait Queue: Send + Sync {
-    /// Waits for wakes and returns at most `max`. Each stays invisible for `visibility`. It is
-    /// delivered again if it is not acknowledged by then.
+    /// Waits for wakes and returns at most `max`. Each wake stays invisible for `visibility`, and
+    /// is delivered again if it is not acknowledged by then.
     async fn receive(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>>;
 
     /// Returns what waits in the memory of this process. The engine asks with each request that
@@ -21,23 +21,24 @@ pub trait Queue: Send + Sync {
         None
     }
 
-    /// Makes a failed delivery visible again at `due`, if that is before its visibility ends. It
-    /// must write nothing: the engine calls it when writes fail. Returns `false` by default. A
-    /// queue that gives a wake up after a number of deliveries also returns `false`.
+    /// Makes a wake visible again at `due`, if it would become visible later. The engine calls this
+    /// when writes to the store fail, so it must not need the store. Returns whether the queue
+    /// supports this; `false` by default. A queue that gives up a wake after a number of deliveries
+    /// must return `false`.
     async fn put_back(&self, receipt: &Receipt, due: Timestamp) -> StoreResult<bool> {
         let _ = (receipt, due);
         Ok(false)
     }
 
-    /// Postpones stored events to a later delivery, which applies them. Returns `false` by default,
-    /// for a queue that carries wakes alone.
+    /// Sends a message with the ids of stored events. The process that receives it applies the
+    /// events. Returns whether the queue supports this; `false` by default.
     async fn postpone(&self, events: Vec<EventId>) -> StoreResult<bool> {
         let _ = events;
         Ok(false)
     }
 }
 
-/// How much waits, and how much has been done since the process started.
+/// The work that waits, and the work done since the process started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// Wakes that are due and not received yet: late work.

@@ -15,8 +15,8 @@ pub trait Queues: Send + Sync {
     /// Returns the current depth of each queue, as the service estimates it.
     async fn depths(&self) -> StoreResult<Vec<QueueDepth>>;
 
-    /// Moves dead letters back to their queues, within the bounds. After an error, letters moved
-    /// before it stay moved.
+    /// Moves dead letters back to their queues, within the bounds. After an error, the letters
+    /// that were moved before it stay in their queues.
     async fn redrive(&self, bounds: RedriveBounds) -> StoreResult<RedriveResult>;
 }
 
@@ -72,7 +72,7 @@ impl QueueContents {
 pub struct RedriveBounds {
     /// The maximum number of letters.
     pub most: usize,
-    /// The maximum time for taking up letters.
+    /// The maximum time; no further letter is received after it.
     pub within: Duration,
 }
 

@@ -1,14 +1,14 @@
-//! The warm cache: states of runs that this process moved lately, so that a hop reads only what
-//! came since.
+//! A cache of the states of runs that this process moved lately, so that a hop reads only newer
+//! entries.
 //!
-//! Never trusted by itself: whoever takes a state from it reads the entries after it first.
+//! A cached state may be stale. The caller must read the entries after it before using it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stepladder_core::{RunId, RunState};
 
-/// What a state costs besides its outcomes, roughly: the maps, the event.
+/// The approximate size of a state without its outcomes, event data and steps, in bytes.
 const OVERHEAD: usize = 2_048;
 
 pub(crate) struct Cache {
@@ -19,10 +19,10 @@ pub(crate) struct Cache {
 #[derive(Default)]
 struct Inner {
     states: HashMap<RunId, Arc<RunState>>,
-    /// Oldest first; a run that was taken out and put back stands here twice, the first is passed
-    /// over.
+    /// The runs in the order in which they were put in, each with a number. A run that was taken
+    /// and put back is here twice. Only the entry with its number in `latest` counts.
     order: VecDeque<(RunId, u64)>,
-    /// The number of the latest entry of each run in `order`.
+    /// The number of each cached run's latest entry in `order`.
     latest: HashMap<RunId, u64>,
     tick: u64,
     bytes: usize,
@@ -37,7 +37,7 @@ impl Cache {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a state out: the one who moves the run owns it.
+    /// Removes a state and returns it.
     pub(crate) fn take(&self, run: RunId) -> Option<Arc<RunState>> {
         let mut inner = self.lock();
         let state = inner.states.remove(&run)?;
@@ -46,12 +46,12 @@ impl Cache {
         Some(state)
     }
 
-    /// Looks at a state without taking it.
+    /// Returns a state without removing it.
     pub(crate) fn peek(&self, run: RunId) -> Option<Arc<RunState>> {
         self.lock().states.get(&run).cloned()
     }
 
-    /// Puts a state in; the oldest leave when it is full.
+    /// Adds a state. Removes the oldest states if the cache is full.
     pub(crate) fn put(&self, state: Arc<RunState>) {
         let bytes = cost(&state);
         if bytes > self.capacity {
@@ -70,7 +70,7 @@ impl Cache {
         while inner.bytes > self.capacity || inner.order.len() > 2 * inner.states.len() + 64 {
             let Some((oldest, tick)) = inner.order.pop_front() else { break };
             if inner.latest.get(&oldest) != Some(&tick) {
-                continue; // put again since, or taken
+                continue; // the run was put in again or taken since
             }
             if inner.bytes > self.capacity {
                 inner.latest.remove(&oldest);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_leave_when_it_is_full() {
+    fn a_full_cache_removes_the_oldest_states() {
         let cache = Cache::new(3 * (OVERHEAD + 2));
         (1..=4).for_each(|n| cache.put(state(n)));
         assert!(cache.peek(state(1).run).is_none());
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn taking_and_putting_back_does_not_grow_it() {
+    fn taking_states_and_putting_them_back_does_not_grow_the_cache() {
         let cache = Cache::new(3 * (OVERHEAD + 2));
         for _ in 0..10_000 {
             cache.put(cache.take(state(1).run).unwrap_or_else(|| state(1)));

@@ -1,6 +1,7 @@
 //! Remembers the lease wakes that this process has sent for the first tickets of wait queues (rule
-//! 23). One wake is enough for a ticket. Otherwise each start beside a queue, and each refusal of
-//! the first ticket, would send another. They would all come back at once and multiply.
+//! 23). One wake is enough for a ticket. Without this memory, each acquired slot and each refusal
+//! of the first ticket would send another wake. All of them would come at the same time, and each
+//! would send more.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,41 +9,43 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stepladder_core::slot::Ticket;
 use stepladder_core::{RunId, StepId, Timestamp};
 
-/// The maximum number of queues remembered. The first ticket of a forgotten queue is woken once
-/// more.
-const KEPT: usize = 1_024;
+/// The maximum number of remembered queues. The first ticket of a forgotten queue may get one more
+/// wake.
+const MAX_REMEMBERED: usize = 1_024;
 
 /// Lease wakes by the key of the limit.
 #[derive(Default)]
-pub(crate) struct LeaseWakes(Mutex<HashMap<Arc<str>, OwnedWake>>);
+pub(crate) struct LeaseWakes(Mutex<HashMap<Arc<str>, LeaseWake>>);
 
-/// The ticket that owns a wake, and the wake's due time.
-struct OwnedWake {
+/// The ticket that a wake is for, and the wake's due time.
+struct LeaseWake {
     run: RunId,
     step: StepId,
     due: Timestamp,
 }
 
 impl LeaseWakes {
-    /// Returns whether this first ticket owns a wake that is still to come, by `due` at the latest.
-    pub(crate) fn owns(&self, key: &str, head: &Ticket, due: Timestamp, now: Timestamp) -> bool {
-        let heads = self.lock();
-        heads.get(key).is_some_and(|o| o.run == head.run && o.step == head.step && o.due > now && o.due <= due)
+    /// Returns whether this first ticket has a wake that is still to come, by `due` at the latest.
+    pub(crate) fn has_wake(&self, key: &str, first: &Ticket, due: Timestamp, now: Timestamp) -> bool {
+        let wakes = self.lock();
+        wakes
+            .get(key)
+            .is_some_and(|wake| wake.run == first.run && wake.step == first.step && wake.due > now && wake.due <= due)
     }
 
     /// Remembers a wake that was sent.
-    pub(crate) fn note(&self, key: &Arc<str>, head: &Ticket, due: Timestamp, now: Timestamp) {
-        let mut heads = self.lock();
-        if heads.len() >= KEPT {
-            heads.retain(|_, owned| owned.due > now);
+    pub(crate) fn remember(&self, key: &Arc<str>, first: &Ticket, due: Timestamp, now: Timestamp) {
+        let mut wakes = self.lock();
+        if wakes.len() >= MAX_REMEMBERED {
+            wakes.retain(|_, owned| owned.due > now);
         }
-        if heads.len() >= KEPT {
-            heads.clear();
+        if wakes.len() >= MAX_REMEMBERED {
+            wakes.clear();
         }
-        heads.insert(key.clone(), OwnedWake { run: head.run, step: head.step.clone(), due });
+        wakes.insert(key.clone(), LeaseWake { run: first.run, step: first.step.clone(), due });
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, OwnedWake>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, LeaseWake>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -57,28 +60,28 @@ mod tests {
         Timestamp::from_millis(ms)
     }
 
-    fn place(n: u128) -> Ticket {
+    fn ticket(n: u128) -> Ticket {
         Ticket { queued_at: at(0), event: EventId::new(at(0), n), run: RunId::new(at(0), n), step: "a".into() }
     }
 
     #[test]
-    fn a_head_owns_a_wake_until_it_comes() {
-        let (heads, key) = (LeaseWakes::default(), Arc::from("f/0"));
-        heads.note(&key, &place(1), at(100), at(0));
-        assert!(heads.owns("f/0", &place(1), at(100), at(99)));
-        assert!(heads.owns("f/0", &place(1), at(200), at(99)), "it comes sooner, and is sent again then");
-        assert!(!heads.owns("f/0", &place(1), at(99), at(0)), "that would be too late");
-        assert!(!heads.owns("f/0", &place(1), at(200), at(100)), "it has come");
-        assert!(!heads.owns("f/0", &place(2), at(100), at(0)), "another is the head");
-        assert!(!heads.owns("f/1", &place(1), at(100), at(0)));
+    fn a_first_ticket_owns_a_wake_until_it_comes() {
+        let (wakes, key) = (LeaseWakes::default(), Arc::from("f/0"));
+        wakes.remember(&key, &ticket(1), at(100), at(0));
+        assert!(wakes.has_wake("f/0", &ticket(1), at(100), at(99)));
+        assert!(wakes.has_wake("f/0", &ticket(1), at(200), at(99)), "the wake comes sooner, and sends the next");
+        assert!(!wakes.has_wake("f/0", &ticket(1), at(99), at(0)), "the wake comes too late");
+        assert!(!wakes.has_wake("f/0", &ticket(1), at(200), at(100)), "the wake has come");
+        assert!(!wakes.has_wake("f/0", &ticket(2), at(100), at(0)), "another ticket is first");
+        assert!(!wakes.has_wake("f/1", &ticket(1), at(100), at(0)));
     }
 
     #[test]
-    fn no_more_lines_are_remembered_than_there_is_room_for() {
-        let heads = LeaseWakes::default();
-        for n in 0..3 * KEPT {
-            heads.note(&Arc::from(format!("f/0/{n}")), &place(1), at(n as i64 + 1), at(0));
-            assert!(heads.lock().len() <= KEPT);
+    fn the_number_of_remembered_queues_is_limited() {
+        let wakes = LeaseWakes::default();
+        for n in 0..3 * MAX_REMEMBERED {
+            wakes.remember(&Arc::from(format!("f/0/{n}")), &ticket(1), at(n as i64 + 1), at(0));
+            assert!(wakes.lock().len() <= MAX_REMEMBERED);
         }
     }
 }

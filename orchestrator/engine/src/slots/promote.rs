@@ -25,81 +25,80 @@ impl Slots {
     pub(crate) async fn arrange_wake(
         &self,
         limit: &Limit,
-        taken: AcquireResult,
+        answer: AcquireResult,
         holder: &Holder,
     ) -> Result<(), StoreError> {
-        let free_at = match taken {
+        let free_at = match answer {
             AcquireResult::Acquired => return Ok(()),
             AcquireResult::Behind => return self.remove_stale_ticket(limit).await,
             AcquireResult::Full { free_at } => free_at,
         };
-        // rule 23: the first ticket owns a wake at the first lease's end
-        let head = self.runtime.backend.tickets(limit, 1).await?.pop();
-        if let (Some(free_at), Some(head)) = (free_at.filter(|at| *at < Timestamp::MAX), head)
-            && head.run == holder.run
+        // rule 23: the first ticket gets a wake at the first lease's end
+        let first = self.runtime.backend.tickets(limit, 1).await?.pop();
+        if let (Some(free_at), Some(first)) = (free_at.filter(|at| *at < Timestamp::MAX), first)
+            && first.run == holder.run
         {
-            self.wake_later(&head, &limit.key, free_at).await?;
+            self.wake_later(&first, &limit.key, free_at).await?;
         }
         Ok(())
     }
 
-    /// Removes a stale first ticket, which was promoted and which no step will use. A stalled or
-    /// dead worker may leave one behind. Without this, it would block the queue until a watchdog
-    /// comes.
+    /// Removes the first ticket if no step will use it. A stalled or dead worker may leave such a
+    /// ticket behind. It would block the queue until the watchdog visits its run.
     async fn remove_stale_ticket(&self, limit: &Limit) -> Result<(), StoreError> {
-        let Some(head) = self.runtime.backend.tickets(limit, 1).await?.pop() else { return Ok(()) };
-        let state = self.runs.state(head.run).await?;
-        if state.is_none_or(|state| is_wanted(&state, &head.step)) {
+        let Some(first) = self.runtime.backend.tickets(limit, 1).await?.pop() else { return Ok(()) };
+        let state = self.runs.state(first.run).await?;
+        if state.is_none_or(|state| is_wanted(&state, &first.step)) {
             return Ok(());
         }
-        self.dequeue(limit, &head).await
+        self.dequeue(limit, &first).await
     }
 
-    /// Passes on lease wakes after slots were acquired. This is a separate call, because the
-    /// acquiring hop must know its slots even if this fails.
+    /// Gives the first tickets of these queues a lease wake, after slots were acquired. This is a
+    /// separate call, because the acquiring hop must know its slots even if this fails.
     pub(crate) async fn pass_on_lease_wakes(&self, limits: &[Limit]) -> Result<(), StoreError> {
         for limit in limits {
-            self.give_lease_wake_to_head(limit).await?;
+            self.give_lease_wake_to_first(limit).await?;
         }
         Ok(())
     }
 
     /// Gives the first ticket the wake at the first lease's end (rule 23).
-    async fn give_lease_wake_to_head(&self, limit: &Limit) -> Result<(), StoreError> {
-        let Some(head) = self.runtime.backend.tickets(limit, 1).await?.pop() else { return Ok(()) };
+    async fn give_lease_wake_to_first(&self, limit: &Limit) -> Result<(), StoreError> {
+        let Some(first) = self.runtime.backend.tickets(limit, 1).await?.pop() else { return Ok(()) };
         let holders = self.runtime.backend.holders(limit).await?;
-        // a slot held for the run's whole life is released, and its lease never ends
+        // the lease of a limit on runs never ends; the end of its run releases the slot
         match holders.iter().map(|h| h.lease_until).filter(|until| *until < Timestamp::MAX).min() {
-            Some(free_at) => self.wake_later(&head, &limit.key, free_at).await,
+            Some(free_at) => self.wake_later(&first, &limit.key, free_at).await,
             None => Ok(()),
         }
     }
 
-    async fn wake_later(&self, place: &Ticket, group: &Arc<str>, free_at: Timestamp) -> Result<(), StoreError> {
+    async fn wake_later(&self, ticket: &Ticket, group: &Arc<str>, free_at: Timestamp) -> Result<(), StoreError> {
         let (due, now) = (free_at + GRACE, self.runtime.now());
-        if self.lease_wakes.owns(group, place, due, now) {
+        if self.lease_wakes.has_wake(group, ticket, due, now) {
             return Ok(());
         }
-        let later = self.runtime.later(slot_wake(place, group), due);
+        let later = self.runtime.later(slot_wake(ticket, group), due);
         self.runtime.carry_out(Commit { before: vec![later], ..Commit::default() }).await?;
-        self.lease_wakes.note(group, place, due, now);
+        self.lease_wakes.remember(group, ticket, due, now);
         Ok(())
     }
 
-    /// Promotes as many tickets of each queue as there are free slots (rule 24). Without a free
-    /// slot, a ticket was removed: the new first ticket inherits the wake at the first lease's end
-    /// (rule 23).
+    /// Promotes as many tickets of each queue as there are free slots (rule 24). If no slot is
+    /// free, a ticket may have been removed: then the new first ticket gets the wake at the end of
+    /// the first lease (rule 23).
     pub(crate) async fn promote(&self, limits: &[Limit]) -> Result<(), StoreError> {
         let mut wakes = Vec::new();
         let now = self.runtime.now();
         for limit in limits {
             let free = self.free_slots(limit).await?;
             if free == 0 {
-                self.give_lease_wake_to_head(limit).await?;
+                self.give_lease_wake_to_first(limit).await?;
             } else {
-                let turns = self.runtime.backend.tickets(limit, free).await?.into_iter();
-                let turns = turns.filter(|place| self.promotions.may_promote(&limit.key, place, now));
-                wakes.extend(turns.map(|place| slot_wake(&place, &limit.key)));
+                let promoted = self.runtime.backend.tickets(limit, free).await?.into_iter();
+                let promoted = promoted.filter(|ticket| self.promotions.may_promote(&limit.key, ticket, now));
+                wakes.extend(promoted.map(|ticket| slot_wake(&ticket, &limit.key)));
             }
         }
         if !wakes.is_empty() {
@@ -119,7 +118,7 @@ fn is_wanted(state: &RunState, step: &StepId) -> bool {
 }
 
 /// Returns the wake of a ticket. It names the step if the step has a wake of its own.
-fn slot_wake(place: &Ticket, group: &Arc<str>) -> Wake {
-    let cause = if place.step.is_empty() { WakeCause::Slot } else { WakeCause::Step(place.step.clone()) };
-    Wake { run: place.run, cause, group: group.clone() }
+fn slot_wake(ticket: &Ticket, group: &Arc<str>) -> Wake {
+    let cause = if ticket.step.is_empty() { WakeCause::Slot } else { WakeCause::Step(ticket.step.clone()) };
+    Wake { run: ticket.run, cause, group: group.clone() }
 }

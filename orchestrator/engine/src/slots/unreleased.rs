@@ -1,6 +1,5 @@
-//! Slots that could not be released because the storage failed. Their process is alive, so the next
-//! hop or sweep of this process releases them. Other steps need not wait for the end of their
-//! leases.
+//! Remembers slots that could not be released because the storage failed. The next hop or sweep of
+//! this process releases them, so that waiting steps need not wait for the end of the leases.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,9 +8,9 @@ use stepladder_core::slot::Limit;
 use crate::ports::{Commit, LateWrite};
 use crate::slots::Slots;
 
-/// The slots to release, and the limits with tickets to promote.
+/// The slots to release later, and the limits with tickets to promote.
 #[derive(Debug, Default)]
-pub(crate) struct Unreleased(Mutex<PendingReleases>);
+pub(crate) struct UnreleasedSlots(Mutex<PendingReleases>);
 
 #[derive(Clone, Debug, Default)]
 struct PendingReleases {
@@ -20,25 +19,25 @@ struct PendingReleases {
     unwoken: Vec<Limit>,
 }
 
-impl Unreleased {
-    /// Adds the releases of a commit that failed. Tickets are not removed: the step may have been
-    /// enqueued again meanwhile, and the repeated wake decides that again.
-    pub(crate) fn add(&self, afters: impl IntoIterator<Item = LateWrite>) {
-        for after in afters {
-            let LateWrite::Release { limit, .. } = &after else { continue };
+impl UnreleasedSlots {
+    /// Adds the releases of a commit that failed. Its removals of tickets are dropped: the step may
+    /// have been enqueued again meanwhile. The redelivered wake decides on them again.
+    pub(crate) fn add(&self, writes: impl IntoIterator<Item = LateWrite>) {
+        for write in writes {
+            let LateWrite::Release { limit, .. } = &write else { continue };
             let limit = limit.clone();
-            let mut debts = self.debts();
-            debts.releases.push(after);
-            debts.unwoken.push(limit);
+            let mut pending = self.pending();
+            pending.releases.push(write);
+            pending.unwoken.push(limit);
         }
     }
 
     /// Adds limits with waiting tickets to promote.
     pub(crate) fn add_unwoken(&self, limits: &[Limit]) {
-        self.debts().unwoken.extend_from_slice(limits);
+        self.pending().unwoken.extend_from_slice(limits);
     }
 
-    fn debts(&self) -> MutexGuard<'_, PendingReleases> {
+    fn pending(&self) -> MutexGuard<'_, PendingReleases> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -46,22 +45,22 @@ impl Unreleased {
 impl Slots {
     /// Releases the pending slots, and promotes waiting tickets. Failed releases stay pending.
     pub(crate) async fn release_pending(&self) {
-        let mut debts = std::mem::take(&mut *self.unreleased.debts());
-        if debts.unwoken.is_empty() {
+        let mut pending = std::mem::take(&mut *self.unreleased.pending());
+        if pending.unwoken.is_empty() {
             return;
         }
-        debts.unwoken.sort();
-        debts.unwoken.dedup();
-        let commit = Commit { after: debts.releases.clone(), ..Commit::default() };
-        let paid = match self.runtime.carry_out(commit).await {
-            Ok(_) => self.promote(&debts.unwoken).await,
+        pending.unwoken.sort();
+        pending.unwoken.dedup();
+        let commit = Commit { after: pending.releases.clone(), ..Commit::default() };
+        let result = match self.runtime.carry_out(commit).await {
+            Ok(_) => self.promote(&pending.unwoken).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = paid {
-            tracing::debug!(%error, "slots are yet to be given back");
-            let mut owed = self.unreleased.debts();
-            owed.releases.append(&mut debts.releases);
-            owed.unwoken.append(&mut debts.unwoken);
+        if let Err(error) = result {
+            tracing::debug!(%error, "slots could not be released yet");
+            let mut unreleased = self.unreleased.pending();
+            unreleased.releases.append(&mut pending.releases);
+            unreleased.unwoken.append(&mut pending.unwoken);
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Signals: a third party posts to a token, once. The journal holds what it posted, whether the run
-//! waits for it already or not yet; no index is needed, for a token names its run and is sealed
-//! with the run's secret.
+//! Receives callbacks: a third party posts data to a callback token, once (`wait_for_signal`).
+//!
+//! The data is written to the journal at once, even if the run does not wait for it yet. No index
+//! is needed: the token names its run and step, and is sealed with the run's secret.
 
 use std::sync::Arc;
 
@@ -14,26 +15,28 @@ use crate::EngineError;
 use crate::ports::Commit;
 use crate::subscriptions::Subscriptions;
 
-/// What became of a post.
+/// The result of an accepted post to a callback token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignalReceipt {
-    /// The run that it is for.
+    /// The run of the token.
     pub run: RunId,
-    /// The step that waits for it, or will.
+    /// The step that waits for the callback, or will wait for it.
     pub step: StepId,
-    /// Whether the same had been posted before: the answer may have been lost.
+    /// Whether the same data was posted before. Then this call has changed nothing.
     pub before: bool,
 }
 
 impl Subscriptions {
-    /// Completes a signal, once. What is posted before the run waits for it is kept for when it
-    /// does. The same post again is answered as the first was.
+    /// Completes the wait of a callback token with this data, once. Data that is posted before the
+    /// run waits is kept until it does. Posting the same data again succeeds and changes nothing.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`] for a token that no run gave out; [`EngineError::TooLate`] when
-    /// something else was posted before, the time of the wait is over, or the run is;
-    /// [`EngineError::Invalid`] past [`SIGNAL_BYTES`] and for what JSON from outside may not hold;
-    /// [`EngineError::Store`].
+    /// - [`EngineError::NotFound`] for a token that no run has issued.
+    /// - [`EngineError::TooLate`] if other data was posted before, the wait has timed out, or the
+    ///   run has ended.
+    /// - [`EngineError::Invalid`] if the data is larger than [`SIGNAL_BYTES`] or is not acceptable
+    ///   JSON (see [`json::check`]).
+    /// - [`EngineError::Store`].
     pub async fn signal(&self, token: &str, data: Json) -> Result<SignalReceipt, EngineError> {
         let unknown = || EngineError::NotFound("no run gave out this token; use it as the function gave it out".into());
         if data.get().len() > SIGNAL_BYTES {
@@ -54,16 +57,16 @@ impl Subscriptions {
             return Err(unknown());
         }
         let answer = loop {
-            // should the post before have died before its wake, this one sends it
+            // if the process of the first post died before it sent the wake, this call sends it
             let wakes = vec![self.runtime.wake_of(&state, WakeCause::Arrived)];
             let mut commit = Commit { wakes, ..Commit::default() };
             match earlier_post(&state, &step) {
-                Some(before) if is_same(before, &data) => {
+                Some(earlier) if has_same_data(earlier, &data) => {
                     self.runtime.carry_out(commit).await?;
                     break Ok(SignalReceipt { run, step, before: true });
                 }
-                Some(before) => {
-                    let at = before.at;
+                Some(earlier) => {
+                    let at = earlier.at;
                     break Err(EngineError::TooLate(format!(
                         "the signal of step `{step}` was completed already, at {at}"
                     )));
@@ -83,7 +86,7 @@ impl Subscriptions {
         answer
     }
 
-    /// The token of a step's signal, as the function gives it out.
+    /// Returns the callback token of a step.
     ///
     /// # Errors
     /// [`EngineError::NotFound`] for an unknown run; [`EngineError::Store`].
@@ -93,26 +96,26 @@ impl Subscriptions {
     }
 }
 
-/// What was posted to a step before.
+/// Returns the outcome of an earlier post to this step.
 fn earlier_post<'a>(state: &'a RunState, step: &StepId) -> Option<&'a RevealedOutcome> {
-    let came = |revealed: &&RevealedOutcome| match &revealed.outcome {
+    let is_callback = |revealed: &&RevealedOutcome| match &revealed.outcome {
         Outcome::Value(value) => revealed.kind == StepKind::Signal && json::is_object(value),
         Outcome::Failed(_) => false,
     };
-    state.outcomes.iter().filter(|revealed| revealed.step == *step).find(came)
+    state.outcomes.iter().filter(|revealed| revealed.step == *step).find(is_callback)
 }
 
-fn is_same(before: &RevealedOutcome, data: &Json) -> bool {
+fn has_same_data(earlier: &RevealedOutcome, data: &Json) -> bool {
     #[derive(serde::Deserialize)]
     struct Arrived<'a> {
         #[serde(borrow)]
         data: &'a serde_json::value::RawValue,
     }
-    let Outcome::Value(value) = &before.outcome else { return false };
+    let Outcome::Value(value) = &earlier.outcome else { return false };
     serde_json::from_str::<Arrived<'_>>(value.get()).is_ok_and(|arrived| json::is_same(arrived.data, data))
 }
 
-/// Why nothing can be posted to a step any more.
+/// Returns the reason if nothing can be posted to this step any more.
 fn too_late(state: &RunState, step: &StepId, data: &Json) -> Option<String> {
     if let Some(end) = &state.end {
         let status = end.how.status();

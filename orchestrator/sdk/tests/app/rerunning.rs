@@ -233,7 +233,7 @@ async fn an_event_delivered_to_a_run_is_not_delivered_to_its_rerun() {
     app.finish().await;
     let first = app.runs().await.remove(0);
     assert_eq!(first.output::<(bool, bool)>(), (true, false));
-    let how = stepladder_engine::Rerun { from_step: Some("second".into()), input: None };
+    let how = stepladder_engine::RerunOptions { from_step: Some("second".into()), input: None };
     let again = app.engine().control().rerun(first.id(), how).await.unwrap();
     app.advance(Duration::from_secs(1)).await;
     app.start(&paid).await; // the sender repeats it
@@ -256,7 +256,7 @@ async fn a_rerun_takes_other_data_and_refuses_an_unknown_step() {
     let engine = app.engine();
     let rerun = async |from_step: Option<&str>, input: Option<serde_json::Value>| {
         let input = input.map(|input| stepladder_core::json::to_json(&input).unwrap());
-        let how = stepladder_engine::Rerun { from_step: from_step.map(Into::into), input };
+        let how = stepladder_engine::RerunOptions { from_step: from_step.map(Into::into), input };
         engine.control().rerun(first.id(), how).await.unwrap_err().to_string()
     };
     assert!(rerun(Some("greed"), None).await.contains("no step `greed`; it has: greet"));

@@ -208,9 +208,9 @@ async fn a_compensated_run_is_rerun_from_its_beginning_only() {
     let mut app = app(&ledger).fail("pay", 1, refused());
     let run = app.send(&order()).await.remove(0);
     assert_eq!(run.status(), Status::Failed);
-    let from_pay = stepladder_engine::Rerun { from_step: Some("pay".into()), ..Default::default() };
+    let from_pay = stepladder_engine::RerunOptions { from_step: Some("pay".into()), ..Default::default() };
     let refused = app.engine().control().rerun(run.id(), from_pay).await.unwrap_err().to_string();
-    assert!(refused.contains("run it again from the beginning"), "{refused}");
+    assert!(refused.contains("rerun it from the beginning"), "{refused}");
     app.engine().control().rerun(run.id(), Default::default()).await.unwrap();
     app.finish().await;
     assert_eq!(ledger.lines()[4..], ["book flight", "book hotel", "cancel hotel 7", "cancel flight 7"]);
@@ -236,7 +236,7 @@ async fn a_rerun_compensates_its_own_steps_only() {
     let run = app.send(&order()).await.remove(0);
     assert_eq!(run.status(), Status::Completed);
     let input = stepladder_core::json::to_json(&Order { client_id: "other".into() }).unwrap();
-    let from_b = stepladder_engine::Rerun { from_step: Some("b".into()), input: Some(input) };
+    let from_b = stepladder_engine::RerunOptions { from_step: Some("b".into()), input: Some(input) };
     app.engine().control().rerun(run.id(), from_b).await.unwrap();
     app.finish().await;
     assert_eq!(ledger.lines(), ["b"]);

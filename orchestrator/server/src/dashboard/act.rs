@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde_json::value::RawValue;
 use stepladder_core::RunId;
 use stepladder_core::limits::EVENT_BYTES;
-use stepladder_engine::{EngineError, Rerun};
+use stepladder_engine::{EngineError, RerunOptions};
 
 use super::form::{FORM_BYTES, Fields};
 use super::runs::PAGE;
@@ -89,7 +89,7 @@ async fn apply_to_runs(shared: &Shared, body: Body) -> Result<String, Problem> {
     for run in runs {
         let result = match action {
             RunAction::Cancel => shared.engine.control().cancel(run, CANCEL_REASON).await.map(drop),
-            RunAction::Rerun => shared.engine.control().rerun(run, Rerun::default()).await.map(drop),
+            RunAction::Rerun => shared.engine.control().rerun(run, RerunOptions::default()).await.map(drop),
         };
         match result {
             Ok(()) => done += 1,
@@ -188,7 +188,7 @@ async fn rerun_of_form(shared: &Shared, path: Result<RunPath, Problem>, body: Bo
     let mut admitted = shared.intake.admit(&shared.engine)?;
     admitted.reserve(1)?;
     let from_step = Some(fields.get("from_step")).filter(|step| !step.is_empty()).map(str::to_owned);
-    let how = Rerun { from_step, input: json_input(fields.get("input"))? };
+    let how = RerunOptions { from_step, input: json_input(fields.get("input"))? };
     Ok(shared.engine.control().rerun(run, how).await?)
 }
 

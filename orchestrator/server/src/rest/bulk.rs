@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use stepladder_api::{Page, RerunAllRequest, RunRef};
-use stepladder_engine::{BulkResult, Rerun, RunFilter};
+use stepladder_engine::{BulkResult, RerunOptions, RunFilter};
 
 use super::runs;
 use crate::error::Problem;
@@ -61,5 +61,5 @@ pub(super) async fn rerun(State(shared): State<Shared>, query: Parameters, body:
             .map_err(|e| Problem::bad_request(format!("the body is not a JSON object with `from_step`: {e}")))?,
     };
     admitted.reserve(filter.limit.unwrap_or(DEFAULT_LIMIT))?;
-    Ok(answer(shared.engine.control().rerun_all(filter, Rerun { from_step, input: None }).await?))
+    Ok(answer(shared.engine.control().rerun_all(filter, RerunOptions { from_step, input: None }).await?))
 }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use stepladder_api::{Data, JournalEntry, JournalPage, Page, RerunRequest, Run, RunCancelled, RunRef};
 use stepladder_core::Status;
 use stepladder_core::limits::EVENT_BYTES;
-use stepladder_engine::{Rerun, RunFilter};
+use stepladder_engine::{RerunOptions, RunFilter};
 
 use super::{answer, fit};
 use crate::error::Problem;
@@ -108,7 +108,7 @@ pub(super) async fn rerun(
     let mut admitted = shared.intake.admit(&shared.engine)?;
     let RerunRequest { from_step, input } = rerun_request(&body.bytes)?;
     admitted.reserve(1)?;
-    let run_id = shared.engine.control().rerun(run, Rerun { from_step, input }).await?;
+    let run_id = shared.engine.control().rerun(run, RerunOptions { from_step, input }).await?;
     Ok((StatusCode::CREATED, Json(Data { data: RunRef { run_id } })).into_response())
 }
 

@@ -17,7 +17,7 @@ impl Queue for Sqlite {
             arrival.as_mut().enable();
             let due = {
                 let mut messages = self.held.messages();
-                let taken = messages.take(self.clock.now(), max, visibility);
+                let taken = messages.receive(self.clock.now(), max, visibility);
                 if !taken.is_empty() {
                     return Ok(taken);
                 }
@@ -31,9 +31,9 @@ impl Queue for Sqlite {
     }
 
     fn backlog(&self) -> Option<Backlog> {
-        let places = self.held.lines().waiting();
+        let places = self.held.lines().ticket_count();
         let mut messages = self.held.messages();
-        let due = messages.due(self.clock.now());
+        let due = messages.due_count(self.clock.now());
         Some(Backlog { due, waiting: messages.len() - due + places, served: messages.served() })
     }
 

@@ -60,7 +60,7 @@ impl Slots for Sqlite {
 
     async fn tickets(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>> {
         let lines = self.held.lines();
-        Ok(lines.get(&limit.key).map_or_else(Vec::new, |line| line.places().take(n).cloned().collect()))
+        Ok(lines.get(&limit.key).map_or_else(Vec::new, |line| line.tickets().take(n).cloned().collect()))
     }
 
     async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>> {

@@ -17,7 +17,7 @@ impl Queue for Memory {
             arrival.as_mut().enable();
             let due = {
                 let mut inner = self.lock();
-                let taken = inner.queue.take(self.now(), max, visibility);
+                let taken = inner.queue.receive(self.now(), max, visibility);
                 if !taken.is_empty() {
                     inner.counts.receives += taken.len() as u64;
                     return Ok(taken);
@@ -33,8 +33,8 @@ impl Queue for Memory {
 
     fn backlog(&self) -> Option<Backlog> {
         let mut inner = self.lock();
-        let due = inner.queue.due(self.now());
-        let waiting = inner.queue.len() - due + inner.lines.waiting();
+        let due = inner.queue.due_count(self.now());
+        let waiting = inner.queue.len() - due + inner.lines.ticket_count();
         Some(Backlog { due, waiting, served: inner.queue.served() })
     }
 

@@ -42,7 +42,7 @@ impl Slots for Memory {
     async fn tickets(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>> {
         let mut inner = self.lock();
         inner.counts.slots += 1;
-        Ok(inner.lines.get(&limit.key).map_or_else(Vec::new, |line| line.places().take(n).cloned().collect()))
+        Ok(inner.lines.get(&limit.key).map_or_else(Vec::new, |line| line.tickets().take(n).cloned().collect()))
     }
 
     async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>> {

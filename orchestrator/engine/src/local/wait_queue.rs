@@ -28,7 +28,7 @@ impl WaitQueue {
             return AcquireResult::Full { free_at: alive().map(|holding| holding.lease_until).min() };
         }
         // tickets after the first `free` need not be counted
-        let ahead = self.ticket_of(holder).map(|place| self.tickets.range(..place).take(free as usize).count());
+        let ahead = self.ticket_of(holder).map(|own| self.tickets.range(..own).take(free as usize).count());
         if may_acquire(free, ahead, self.tickets.len()) { AcquireResult::Acquired } else { AcquireResult::Behind }
     }
 
@@ -43,22 +43,22 @@ impl WaitQueue {
     ) -> (AcquireResult, Option<Ticket>) {
         if let Some(held) = self.held.iter_mut().find(|holding| holding.holder == *holder) {
             held.lease_until = lease_until;
-            // it may have parked after another of its hops had taken the slot
-            let place = self.ticket_of_step(holder.run, &holder.step).cloned();
+            // two hops of a step may have met: one acquired the slot, then the other enqueued
+            let ticket = self.ticket_of_step(holder.run, &holder.step).cloned();
             self.dequeue(holder.run, Some(&holder.step));
-            return (AcquireResult::Acquired, place);
+            return (AcquireResult::Acquired, ticket);
         }
-        let said = self.peek(slots, holder, now);
+        let answer = self.peek(slots, holder, now);
         self.held.retain(|holding| holding.lease_until > now);
-        if said != AcquireResult::Acquired {
-            return (said, None);
+        if answer != AcquireResult::Acquired {
+            return (answer, None);
         }
-        let place = self.ticket_of(holder).cloned();
-        if let Some(place) = &place {
-            self.dequeue(place.run, Some(&place.step));
+        let ticket = self.ticket_of(holder).cloned();
+        if let Some(ticket) = &ticket {
+            self.dequeue(ticket.run, Some(&ticket.step));
         }
         self.held.push(HeldSlot { holder: holder.clone(), lease_until });
-        (AcquireResult::Acquired, place)
+        (AcquireResult::Acquired, ticket)
     }
 
     /// Releases a slot; nothing happens if the holder has none.
@@ -67,31 +67,31 @@ impl WaitQueue {
     }
 
     /// Enqueues a ticket, and returns whether it is new. A step that has a ticket keeps it.
-    pub fn enqueue(&mut self, place: Ticket) -> bool {
-        if self.ticket_of_step(place.run, &place.step).is_some() {
+    pub fn enqueue(&mut self, ticket: Ticket) -> bool {
+        if self.ticket_of_step(ticket.run, &ticket.step).is_some() {
             return false;
         }
-        self.of_run.entry(place.run).or_default().push(place.clone());
-        self.tickets.insert(place)
+        self.of_run.entry(ticket.run).or_default().push(ticket.clone());
+        self.tickets.insert(ticket)
     }
 
     /// Removes the ticket of this step, or all tickets of the run.
     pub fn dequeue(&mut self, run: RunId, step: Option<&StepId>) {
-        let Some(mut places) = self.of_run.remove(&run) else { return };
-        places.retain(|place| {
-            let leaves = step.is_none_or(|step| place.step == *step);
-            if leaves {
-                self.tickets.remove(place);
+        let Some(mut tickets) = self.of_run.remove(&run) else { return };
+        tickets.retain(|ticket| {
+            let is_removed = step.is_none_or(|step| ticket.step == *step);
+            if is_removed {
+                self.tickets.remove(ticket);
             }
-            !leaves
+            !is_removed
         });
-        if !places.is_empty() {
-            self.of_run.insert(run, places);
+        if !tickets.is_empty() {
+            self.of_run.insert(run, tickets);
         }
     }
 
     /// Returns the tickets, first to last.
-    pub fn places(&self) -> impl Iterator<Item = &Ticket> {
+    pub fn tickets(&self) -> impl Iterator<Item = &Ticket> {
         self.tickets.iter()
     }
 
@@ -112,10 +112,10 @@ impl WaitQueue {
 
     /// Returns the ticket of this step, or the run's first ticket.
     pub fn ticket(&self, run: RunId, step: Option<&StepId>) -> Option<&Ticket> {
-        let places = self.of_run.get(&run)?;
+        let tickets = self.of_run.get(&run)?;
         match step {
-            Some(step) => places.iter().find(|place| place.step == *step),
-            None => places.iter().min(),
+            Some(step) => tickets.iter().find(|ticket| ticket.step == *step),
+            None => tickets.iter().min(),
         }
     }
 
@@ -124,18 +124,19 @@ impl WaitQueue {
         self.ticket(run, None).map(|first| self.tickets.range(..first).count())
     }
 
-    /// Returns whether there is neither a holder nor a ticket: then nothing is lost by dropping it.
+    /// Returns whether there is neither a holder nor a ticket, so that it can be dropped.
     pub fn is_idle(&self) -> bool {
         self.held.is_empty() && self.tickets.is_empty()
     }
 
-    /// Returns the ticket for an acquisition: a step is not behind the ticket of its own run.
+    /// Returns the first ticket that this holder may use: that of its step or of its run's
+    /// creation.
     fn ticket_of(&self, holder: &Holder) -> Option<&Ticket> {
-        let places = [self.ticket_of_step(holder.run, &holder.step), self.ticket_of_step(holder.run, ARRIVAL)];
-        places.into_iter().flatten().min()
+        let tickets = [self.ticket_of_step(holder.run, &holder.step), self.ticket_of_step(holder.run, ARRIVAL)];
+        tickets.into_iter().flatten().min()
     }
 
     fn ticket_of_step(&self, run: RunId, step: &str) -> Option<&Ticket> {
-        self.of_run.get(&run)?.iter().find(|place| &*place.step == step)
+        self.of_run.get(&run)?.iter().find(|ticket| &*ticket.step == step)
     }
 }

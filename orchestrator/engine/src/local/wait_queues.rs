@@ -1,0 +1,69 @@
+//! The slots and wait queues of all keys, and the number of all tickets.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use stepladder_core::Timestamp;
+use stepladder_core::slot::{Holder, Limit, Ticket};
+
+use super::WaitQueue;
+use crate::ports::AcquireResult;
+
+/// Removed tickets, with the keys of their wait queues.
+pub type RemovedTickets = Vec<(Arc<str>, Ticket)>;
+
+/// A [`WaitQueue`] for each key with a holder or a ticket.
+#[derive(Debug, Default)]
+pub struct WaitQueues {
+    queues: HashMap<Arc<str>, WaitQueue>,
+    /// The number of all tickets. It is kept so that reading it need not visit every key.
+    ticket_count: usize,
+}
+
+impl WaitQueues {
+    /// Returns the wait queue of a key, if it has a holder or a ticket.
+    pub fn get(&self, key: &str) -> Option<&WaitQueue> {
+        self.queues.get(key)
+    }
+
+    /// Changes a key's wait queue. It is created if it is missing, and dropped once it is idle.
+    pub fn change<T>(&mut self, key: &Arc<str>, change: impl FnOnce(&mut WaitQueue) -> T) -> T {
+        let queue = self.queues.entry(key.clone()).or_default();
+        let before = queue.len();
+        let changed = change(queue);
+        self.ticket_count = self.ticket_count - before + queue.len();
+        if queue.is_idle() {
+            self.queues.remove(key);
+        }
+        changed
+    }
+
+    /// Acquires a slot of each limit, or none. Returns the removed tickets. On refusal, returns the
+    /// index of each refusing limit and its answer.
+    pub fn acquire_all(
+        &mut self,
+        limits: &[Limit],
+        holder: &Holder,
+        lease_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<RemovedTickets, Vec<(usize, AcquireResult)>> {
+        let empty = WaitQueue::default();
+        let peek = |limit: &Limit| self.get(&limit.key).unwrap_or(&empty).peek(limit.slots, holder, now);
+        let refused: Vec<_> =
+            limits.iter().map(peek).enumerate().filter(|(_, answer)| *answer != AcquireResult::Acquired).collect();
+        if !refused.is_empty() {
+            return Err(refused);
+        }
+        let mut removed = Vec::new();
+        for limit in limits {
+            let ticket = self.change(&limit.key, |queue| queue.acquire(limit.slots, holder, lease_until, now)).1;
+            removed.extend(ticket.map(|ticket| (limit.key.clone(), ticket)));
+        }
+        Ok(removed)
+    }
+
+    /// Returns the number of tickets in all wait queues.
+    pub fn ticket_count(&self) -> usize {
+        self.ticket_count
+    }
+}
