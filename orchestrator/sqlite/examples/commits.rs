@@ -1,7 +1,9 @@
-//! How fast the adapter writes, by itself: `cargo run --release -p stepladder-sqlite --example commits [FOLDER]`.
+//! Measures the speed of commits:
+//! `cargo run --release -p stepladder-sqlite --example commits [FOLDER]`.
 //!
-//! A caller does what a hop does for a step: an unsynced `StepStarted`, then a synced outcome with the next wake and
-//! the acknowledgement of the one before. Reported are synced commits a second and how long one takes.
+//! Each caller makes the writes of a step: an unsynced `StepStarted`, then a synced outcome with the
+//! next wake and the acknowledgement of the previous one. The output has the synced commits per second
+//! and the duration of a commit.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,7 +27,7 @@ async fn main() {
 }
 
 async fn measure(sqlite: &Arc<Sqlite>, callers: u128, steps: u64) {
-    let begun = Instant::now();
+    let start = Instant::now();
     let tasks: Vec<_> = (0..callers)
         .map(|caller| {
             let sqlite = sqlite.clone();
@@ -38,7 +40,7 @@ async fn measure(sqlite: &Arc<Sqlite>, callers: u128, steps: u64) {
         synced.extend(s);
         unsynced.extend(u);
     }
-    let rate = synced.len() as f64 / begun.elapsed().as_secs_f64();
+    let rate = synced.len() as f64 / start.elapsed().as_secs_f64();
     println!(
         "{callers:>4} callers: {rate:>7.0} steps/s; synced p50 {:?} p99 {:?}; unsynced p50 {:?} p99 {:?}",
         percentile(&mut synced, 50),
@@ -53,7 +55,7 @@ async fn chain(sqlite: &Sqlite, run: RunId, steps: u64) -> (Vec<Duration>, Vec<D
     let mut acks = Vec::new();
     for step in 0..steps {
         let started = Fact::StepStarted { step: "pay".into(), attempt: 1, lease_until: now(), worker: "w".into() };
-        let output = json::to_json("an outcome of some forty bytes, as many are").expect("JSON");
+        let output = json::to_json("an outcome of about forty bytes of text").expect("JSON");
         let ended = Fact::StepSucceeded { step: "pay".into(), attempt: 1, output, report: Report::default() };
         let begun = Instant::now();
         commit(sqlite, Commit { append: Some(append(run, 2 * step, started)), ..Commit::default() }).await;
@@ -63,7 +65,7 @@ async fn chain(sqlite: &Sqlite, run: RunId, steps: u64) -> (Vec<Duration>, Vec<D
         commit(sqlite, Commit { append: Some(append(run, 2 * step + 1, ended)), wakes, acks, ..Commit::default() })
             .await;
         synced.push(begun.elapsed());
-        // not always this run's own; each is acknowledged once all the same
+        // the wake may be another run's; each wake is acknowledged once
         let received = sqlite.receive(1, Duration::from_secs(60)).await.expect("a queue");
         acks = received.into_iter().map(|delivery| delivery.receipt).collect();
     }

@@ -1,19 +1,23 @@
-//! Store and queue of the engine in one SQLite file, for one process at a time.
+//! The store and the queue of the engine in one SQLite file, for one process at a time.
 //!
-//! Every write goes to one thread (`writer.rs`), which puts whatever waits into one transaction: many commits, one sync.
-//! Journals, events, runs, wakes, timers and waiting lines are rows; who holds a slot and which deliveries are out is
-//! kept in memory, because both are void once the process ends. The file is locked while it is open, so a process that
-//! opens it knows that its predecessor is dead: what that one had received is delivered again, the slots that it held
-//! are free, and the heads of the lines are woken.
+//! - One thread writes (`writer.rs`). It puts all waiting commits into one transaction, with one
+//!   sync.
+//! - Journals, events, runs, wakes, timers and wait queues are rows.
+//! - Slots of steps and deliveries to workers are kept in memory, because they are void once the
+//!   process ends.
+//! - The file is locked while it is open. Therefore a process that opens it knows that its
+//!   predecessor is dead. It delivers that process's wakes again, frees its slots, and wakes the
+//!   first tickets of each wait queue.
 //!
-//! Not here: anything that decides. The engine does that; this is its [`Backend`](stepladder_engine::ports::Backend).
+//! Not here: decisions. The engine makes them; this crate is its
+//! [`Backend`](stepladder_engine::ports::Backend).
 
-mod fault;
-mod held;
+mod error;
 mod identity;
 mod lock;
+mod memory;
 mod open;
-mod opened;
+mod open_files;
 mod prune;
 mod readers;
 mod rows;
@@ -30,16 +34,16 @@ use std::sync::atomic::AtomicI64;
 
 use stepladder_engine::clock::Clock;
 
-/// The adapter. Closing is dropping: what was answered is on disk.
+/// The adapter. Drop it to close the file. All answered writes are on disk by then.
 pub struct Sqlite {
     clock: Arc<dyn Clock>,
     readers: Arc<readers::Readers>,
     writer: writer::Writer,
-    held: Arc<held::Held>,
+    memory: Arc<memory::MemoryState>,
     /// The number of the latest wake.
-    wakes: AtomicI64,
-    _stretching: wal::Stretching,
-    /// Released last, when the file is closed.
+    latest_wake: AtomicI64,
+    _log_growth: wal::LogGrowth,
+    // dropped last, after the connections are closed
     _lock: lock::Lock,
 }
 

@@ -1,60 +1,64 @@
-//! The lock that makes a process the only one on a data file (rule 30). The operating system releases it when the
-//! process ends, however it ends.
+//! The lock that keeps all other processes off a data file (rule 30). The operating system releases
+//! it when the process ends, also by a kill.
 //!
-//! A file may have several names: a symbolic link, a hard link, a bind mount. So the lock belongs to the file:
+//! A file may have several names: a symbolic link, a hard link, a bind mount. Therefore the file
+//! itself is locked, not a name:
 //!
-//! - Within this process, a list of the files that are open, by device and inode.
-//! - On Linux, a `flock` of the data file. It is independent of the byte ranges that SQLite locks with `fcntl`.
-//!   Elsewhere the two exclude each other, so a data file with a second hard link is rejected there.
-//! - Everywhere, the lock of the file beside it with `.lock` added to its name, symbolic links resolved: version 0.2.0
-//!   takes this one alone.
+//! - Within this process, a list holds the open files by device and inode.
+//! - On Linux, the data file is locked with `flock`. That is independent of the byte ranges that
+//!   SQLite locks with `fcntl`. On other systems both locks exclude each other, so a data file with
+//!   a second hard link is rejected there.
+//! - On all systems, the file beside it with the suffix `.lock` is locked, after symbolic links are
+//!   resolved. Version 0.2.0 locks only this file.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use crate::open::OpenError;
-use crate::{identity, opened};
+use crate::{identity, open_files};
 
-/// Held as long as it lives.
+/// The lock of a data file. Dropping it releases the lock.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    /// The data file without symbolic links: SQLite's own files are beside this one.
+    /// The data file without symbolic links. SQLite's own files are beside this path.
     path: PathBuf,
     _beside: File,
-    // Closing any descriptor of a file drops the process's `fcntl` locks on it, SQLite's among them. So this one is
-    // closed last, when no connection is left.
+    // Closing any descriptor of a file drops all `fcntl` locks of the process on it, including
+    // SQLite's. So this descriptor must be closed after all connections.
     _file: File,
-    _opened: opened::Entry,
+    _open_file: open_files::OpenFile,
 }
 
 impl Lock {
-    /// Makes the data file if it is missing, and takes its lock. Leaves a file that is not a data file as it is.
-    pub(crate) fn take(db: &Path) -> Result<Self, OpenError> {
-        let unusable = |why: String| OpenError::Unusable { db: db.to_owned(), why };
-        if let Some(why) = identity::name_fault(db) {
-            return Err(unusable(why.into()));
+    /// Acquires the lock, and creates the data file if it is missing. A file that is not a data
+    /// file is not changed.
+    pub(crate) fn acquire(db: &Path) -> Result<Self, OpenError> {
+        if let Some(reason) = identity::name_problem(db) {
+            return Err(OpenError::unusable(db, reason));
         }
-        // before it is opened: opening a FIFO waits for its other end
-        let known = std::fs::metadata(db).ok();
-        if let Some(metadata) = &known {
-            if let Some(why) = identity::kind_fault(metadata) {
-                return Err(unusable(why.into()));
+        // before the file is opened: opening a FIFO waits for its other end
+        let existing = std::fs::metadata(db).ok();
+        if let Some(metadata) = &existing {
+            if let Some(reason) = identity::type_problem(metadata) {
+                return Err(OpenError::unusable(db, reason));
             }
-            if opened::is_open(metadata) {
+            if open_files::is_open(metadata) {
                 return Err(OpenError::InUse { db: db.to_owned() });
             }
         }
-        let file = private().read(true).open(db).map_err(|error| unusable(not_writable(&error)))?;
-        let metadata = file.metadata().map_err(|error| unusable(error.to_string()))?;
-        let entry = opened::enter(&metadata).ok_or_else(|| OpenError::InUse { db: db.to_owned() })?;
-        let path = db.canonicalize().map_err(|error| unusable(error.to_string()))?;
+        let unusable = |error: std::io::Error| OpenError::unusable_by_io(db, error.to_string(), error);
+        let not_writable = |error| OpenError::unusable_by_io(db, not_writable(&error), error);
+        let file = owner_only().read(true).open(db).map_err(not_writable)?;
+        let metadata = file.metadata().map_err(unusable)?;
+        let open_file = open_files::register(&metadata).ok_or_else(|| OpenError::InUse { db: db.to_owned() })?;
+        let path = db.canonicalize().map_err(unusable)?;
         #[cfg(target_os = "linux")]
         lock(&file, db, &path)?;
         identity::check(db, &path, &file)?;
         let beside = lock_beside(db, &path)?;
         identity::check_names(db, &path, &metadata)?;
-        identity::warn_of_readers(db, known.as_ref());
-        Ok(Self { path, _beside: beside, _file: file, _opened: entry })
+        identity::warn_of_readers(db, existing.as_ref());
+        Ok(Self { path, _beside: beside, _file: file, _open_file: open_file })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -63,15 +67,14 @@ impl Lock {
 }
 
 fn lock_beside(db: &Path, canonical: &Path) -> Result<File, OpenError> {
-    let path = identity::beside(canonical, ".lock");
-    let cannot = |error| OpenError::Lock { path: path.clone(), error };
     for suffix in [".lock", "-wal", "-shm"] {
         let sibling = identity::beside(canonical, suffix);
-        if let Some(why) = std::fs::metadata(&sibling).ok().as_ref().and_then(identity::kind_fault) {
-            return Err(OpenError::Unusable { db: sibling, why: why.into() });
+        if let Some(reason) = std::fs::metadata(&sibling).ok().as_ref().and_then(identity::type_problem) {
+            return Err(OpenError::unusable(&sibling, reason));
         }
     }
-    let file = private().open(&path).map_err(cannot)?;
+    let path = identity::beside(canonical, ".lock");
+    let file = owner_only().open(&path).map_err(|source| OpenError::Lock { path: path.clone(), source })?;
     lock(&file, db, &path)?;
     Ok(file)
 }
@@ -80,13 +83,13 @@ fn lock(file: &File, db: &Path, path: &Path) -> Result<(), OpenError> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { db: db.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(OpenError::Lock { path: path.to_owned(), error }),
+        Err(TryLockError::Error(source)) => Err(OpenError::Lock { path: path.to_owned(), source }),
     }
 }
 
-/// Opens for writing; makes a missing file, which its owner alone can read and write. SQLite gives its log and the log's
-/// index the rights of the data file.
-fn private() -> OpenOptions {
+/// Opens a file for writing. A missing file is created, readable and writable by its owner only.
+/// SQLite gives its log and the log's index the same rights.
+fn owner_only() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true);
     #[cfg(unix)]

@@ -1,4 +1,5 @@
-//! Opening a data file: the lock, the tables, and the estate of the process that had it before.
+//! Opens a data file: takes the lock, creates or migrates the tables, and takes over the state that
+//! the previous process left.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,68 +13,102 @@ use stepladder_core::{RunId, Timestamp, Wake, WakeCause};
 use stepladder_engine::clock::{Clock, SystemClock};
 use stepladder_engine::local::{Messages, WaitQueues};
 
-use crate::fault::Fault;
-use crate::held::Held;
+use crate::error::SqliteError;
 use crate::lock::Lock;
+use crate::memory::MemoryState;
 use crate::readers::Readers;
-use crate::wal::Stretching;
+use crate::wal::LogGrowth;
 use crate::writer::Writer;
 use crate::{Sqlite, rows, schema, wal};
 
-/// How the adapter works.
+/// Settings of the adapter.
 #[derive(Clone)]
 pub struct Options {
-    /// What the queue's delays are measured with.
+    /// The clock for the delays of wakes.
     pub clock: Arc<dyn Clock>,
 }
 
 impl Default for Options {
-    /// The machine's clock.
+    /// Uses the clock of the machine.
     fn default() -> Self {
         Self { clock: Arc::new(SystemClock) }
     }
 }
 
-/// Why a data file cannot be opened. Each is one line that says what to do.
+/// The reason why a data file cannot be opened. The text is one sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum OpenError {
-    /// Another process has it.
+    /// Another process has the file open.
     #[error("the data file `{}` is in use by another process; stop that one, or name another file with --db", db.display())]
-    InUse { db: PathBuf },
-    /// The lock's file cannot be made or locked.
-    #[error("the lock `{}` cannot be taken: {error}; check the folder's rights and its free space, or name another file with --db", path.display())]
-    Lock { path: PathBuf, error: std::io::Error },
-    /// It was written by a later version of this program.
+    InUse {
+        /// The data file.
+        db: PathBuf,
+    },
+    /// The lock file cannot be created or locked.
+    #[error("the lock `{}` cannot be taken: {source}; check the folder's rights and its free space, or name another file with --db", path.display())]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: std::io::Error,
+    },
+    /// A later version of this program wrote the file.
     #[error(
         "the data file `{}` has version {found}, this program knows {known}; use the program that wrote it, or a newer one",
         db.display(),
         known = schema::VERSION
     )]
-    Newer { db: PathBuf, found: usize },
-    /// It is a SQLite file of another program. It is left as it is.
+    Newer {
+        /// The data file.
+        db: PathBuf,
+        /// The version of its tables.
+        found: usize,
+    },
+    /// The file is a SQLite file of another program. It is not changed.
     #[error("`{}` is a SQLite file of another program, and is left as it is; name another file with --db", db.display())]
-    Foreign { db: PathBuf },
-    /// It is no data file, is damaged, or cannot be read or written.
-    #[error("the data file `{}` cannot be opened: {why}", db.display())]
-    Unusable { db: PathBuf, why: String },
+    Foreign {
+        /// The file.
+        db: PathBuf,
+    },
+    /// The file is not a data file, is damaged, or cannot be read or written.
+    #[error("the data file `{}` cannot be opened: {reason}", db.display())]
+    Unusable {
+        /// The data file.
+        db: PathBuf,
+        /// The reason, with what to do.
+        reason: String,
+        /// The error that led to this, if there is one.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}
+
+impl OpenError {
+    pub(crate) fn unusable(db: &Path, reason: impl Into<String>) -> Self {
+        Self::Unusable { db: db.to_owned(), reason: reason.into(), source: None }
+    }
+
+    pub(crate) fn unusable_by_io(db: &Path, reason: impl Into<String>, source: std::io::Error) -> Self {
+        Self::Unusable { db: db.to_owned(), reason: reason.into(), source: Some(source.into()) }
+    }
 }
 
 impl Sqlite {
-    /// Opens a data file, or makes it, for its owner alone; its folder must exist. Locks it for as long as the adapter
-    /// lives, under all of its names.
+    /// Opens a data file and locks it, under all of its names, until the adapter is dropped.
     ///
-    /// Whatever the process before had received and not acknowledged is delivered again, the slots that it held are
-    /// free, and those who are first in line for them are woken.
+    /// A missing file is created, readable by its owner only. Its folder must exist.
+    ///
+    /// Wakes that the previous process received and did not acknowledge are delivered again. The
+    /// slots that its steps held are free, and the first tickets that wait for them are woken.
     ///
     /// # Errors
-    /// [`OpenError`], in one line.
+    /// Returns an [`OpenError`] if the file is in use, is not a data file, or cannot be written.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
         let path = path.as_ref();
-        let lock = Lock::take(path)?;
-        let unusable = |fault: Fault| OpenError::Unusable {
-            db: path.to_owned(),
-            why: fault.into_store_error().reason().to_owned(),
+        let lock = Lock::acquire(path)?;
+        let unusable = |error: SqliteError| {
+            let store_error = error.into_store_error();
+            let reason = store_error.reason().to_owned();
+            OpenError::Unusable { db: path.to_owned(), reason, source: Some(store_error.into()) }
         };
         let mut db = connect(lock.path()).map_err(|error| unusable(error.into()))?;
         let found = schema::version(&db).map_err(|error| unusable(error.into()))?;
@@ -81,65 +116,69 @@ impl Sqlite {
             return Err(OpenError::Newer { db: path.to_owned(), found });
         }
         schema::migrate(&mut db, found).map_err(|error| unusable(error.into()))?;
-        try_to_write(&mut db).map_err(|error| unusable(error.into()))?;
-        let (messages, latest) = queued(&mut db, options.clock.now()).map_err(unusable)?;
-        let lines = lines(&db).map_err(unusable)?;
-        let held = Arc::new(Held::new(messages, lines));
-        let writer = Writer::start(db, held.clone())
-            .map_err(|error| OpenError::Unusable { db: path.to_owned(), why: error.to_string() })?;
+        check_writable(&mut db).map_err(|error| unusable(error.into()))?;
+        let (messages, latest) = load_queue(&mut db, options.clock.now()).map_err(unusable)?;
+        let wait_queues = load_wait_queues(&db).map_err(unusable)?;
+        let memory = Arc::new(MemoryState::new(messages, wait_queues));
+        let writer = Writer::start(db, memory.clone()).map_err(|error| {
+            OpenError::unusable_by_io(path, format!("its writer cannot be started: {error}"), error)
+        })?;
         let readers = Arc::new(Readers::new(lock.path()));
         Ok(Self {
             clock: options.clock,
             readers,
             writer,
-            held,
-            wakes: AtomicI64::new(latest),
-            _stretching: Stretching::start(lock.path()),
+            memory,
+            latest_wake: AtomicI64::new(latest),
+            _log_growth: LogGrowth::start(lock.path()),
             _lock: lock,
         })
     }
 }
 
-/// Finds out at the start, and not with the first event, that the data file or its folder cannot be written. A full disk
-/// is no reason not to start: there may be room soon.
-fn try_to_write(db: &mut Connection) -> rusqlite::Result<()> {
+/// Checks at startup, not at the first event, that the data file can be written. A full disk does
+/// not prevent the start, because there may be space soon.
+fn check_writable(db: &mut Connection) -> rusqlite::Result<()> {
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let written = transaction.pragma_update(None, "user_version", version).and_then(|()| transaction.commit());
-    match written {
+    let result = transaction.pragma_update(None, "user_version", version).and_then(|()| transaction.commit());
+    match result {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
             tracing::warn!("the disk is full; free some space, the work goes on by itself");
             Ok(())
         }
-        written => written,
+        result => result,
     }
 }
 
-/// The connection that writes.
+/// Opens the connection that writes.
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
-    keep_statements(&db)?;
-    // in the file itself before there is a log: it tells the file from those of other programs
+    cache_statements(&db)?;
+    // before the write-ahead log exists: the id must be in the file itself, where other programs
+    // read it
     schema::sign(&db)?;
     db.pragma_update(None, "journal_mode", "wal")?;
     db.pragma_update(None, "synchronous", "full")?;
     db.pragma_update(None, "temp_store", "memory")?;
-    db.pragma_update(None, "wal_autocheckpoint", wal::PAGES)?;
+    db.pragma_update(None, "wal_autocheckpoint", wal::CHECKPOINT_PAGES)?;
     Ok(db)
 }
 
-/// Statements are compiled once. Without the planner's "stability guarantee", a build with STAT4 compiles a statement
-/// again whenever a value is bound that may sway its plan (<https://sqlite.org/queryplanner-ng.html#qpstab>).
-pub(crate) fn keep_statements(db: &Connection) -> rusqlite::Result<()> {
+/// Makes SQLite compile each statement once. Without the planner's "stability guarantee", a build
+/// with STAT4 recompiles a statement if a bound value may change its plan
+/// (<https://sqlite.org/queryplanner-ng.html#qpstab>).
+pub(crate) fn cache_statements(db: &Connection) -> rusqlite::Result<()> {
     db.set_prepared_statement_cache_capacity(64);
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 
-/// The queue as the process before left it, plus a wake for each that may have a slot now; and the latest number.
-fn queued(db: &mut Connection, now: Timestamp) -> Result<(Messages, i64), Fault> {
-    let heads = heads(db)?;
+/// Returns the queue that the previous process left, with a wake for each ticket that may have a
+/// slot now, and the number of the latest wake.
+fn load_queue(db: &mut Connection, now: Timestamp) -> Result<(Messages, i64), SqliteError> {
+    let promoted = promotable_tickets(db)?;
     let mut messages = Messages::default();
     let mut latest = 0;
     {
@@ -151,7 +190,7 @@ fn queued(db: &mut Connection, now: Timestamp) -> Result<(Messages, i64), Fault>
         }
     }
     let transaction = db.transaction()?;
-    for wake in heads {
+    for wake in promoted {
         latest += 1;
         let text = serde_json::to_string(&wake)?;
         transaction.execute("INSERT INTO wakes (n, due, wake) VALUES (?1, ?2, ?3)", (latest, now.as_millis(), text))?;
@@ -161,23 +200,24 @@ fn queued(db: &mut Connection, now: Timestamp) -> Result<(Messages, i64), Fault>
     Ok((messages, latest))
 }
 
-/// As many of each line as its limit has slots: all are free that no run holds for as long as it lives.
-fn heads(db: &Connection) -> Result<Vec<Wake>, Fault> {
+/// Returns wakes for the first tickets of each wait queue, one for each free slot. All slots are
+/// free except those that a run holds until its end.
+fn promotable_tickets(db: &Connection) -> Result<Vec<Wake>, SqliteError> {
     let mut waiting: HashMap<Arc<str>, (usize, Vec<Ticket>)> = HashMap::new();
     let mut held: HashMap<Arc<str>, usize> = HashMap::new();
-    holders(db)?.into_iter().for_each(|(key, _)| *held.entry(key).or_default() += 1);
+    load_holders(db)?.into_iter().for_each(|(key, _)| *held.entry(key).or_default() += 1);
     let mut query = db.prepare("SELECT key, slots, place FROM places")?;
     let mut found = query.query([])?;
     while let Some(row) = found.next()? {
-        let (slots, places) = waiting.entry(row.get(0)?).or_default();
+        let (slots, tickets) = waiting.entry(row.get(0)?).or_default();
         *slots = (*slots).max(row.get::<_, u32>(1)? as usize);
-        places.push(rows::from_json(row, 2)?);
+        tickets.push(rows::from_json(row, 2)?);
     }
     let mut wakes = Vec::new();
-    for (key, (slots, mut places)) in waiting {
-        places.sort_unstable();
+    for (key, (slots, mut tickets)) in waiting {
+        tickets.sort_unstable();
         let free = slots.saturating_sub(held.get(&key).copied().unwrap_or(0));
-        for Ticket { run, step, .. } in places.into_iter().take(free) {
+        for Ticket { run, step, .. } in tickets.into_iter().take(free) {
             let cause = if step.is_empty() { WakeCause::Slot } else { WakeCause::Step(step) };
             wakes.push(Wake { run, cause, group: key.clone() });
         }
@@ -185,23 +225,23 @@ fn heads(db: &Connection) -> Result<Vec<Wake>, Fault> {
     Ok(wakes)
 }
 
-/// The runs that hold a slot for as long as they live, and of which limit.
-fn holders(db: &Connection) -> Result<Vec<(Arc<str>, RunId)>, Fault> {
+/// Returns the runs that hold a slot until their end, each with the key of the limit.
+fn load_holders(db: &Connection) -> Result<Vec<(Arc<str>, RunId)>, SqliteError> {
     let mut query = db.prepare("SELECT key, run FROM holders")?;
     let found = query.query_map([], |row| Ok((row.get(0)?, RunId::from_bytes(row.get(1)?))))?;
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
-fn lines(db: &Connection) -> Result<WaitQueues, Fault> {
-    let mut lines = WaitQueues::default();
-    for (key, run) in holders(db)? {
-        lines.change(&key, |line| line.acquire(u32::MAX, &Holder::of_run(run), Timestamp::MAX, Timestamp::default()));
+fn load_wait_queues(db: &Connection) -> Result<WaitQueues, SqliteError> {
+    let mut queues = WaitQueues::default();
+    for (key, run) in load_holders(db)? {
+        queues.change(&key, |queue| queue.acquire(u32::MAX, &Holder::of_run(run), Timestamp::MAX, Timestamp::default()));
     }
     let mut query = db.prepare("SELECT key, place FROM places")?;
     let mut found = query.query([])?;
     while let Some(row) = found.next()? {
-        let (key, place) = (row.get(0)?, rows::from_json(row, 1)?);
-        lines.change(&key, |line| line.enqueue(place));
+        let (key, ticket) = (row.get(0)?, rows::from_json(row, 1)?);
+        queues.change(&key, |queue| queue.enqueue(ticket));
     }
-    Ok(lines)
+    Ok(queues)
 }

@@ -1,57 +1,63 @@
-//! Retention: what ended long ago is deleted, a little at a time, so that nobody waits for it.
+//! Retention: deletes old runs and events in small transactions, so that other writes are not
+//! delayed.
 
 use rusqlite::Connection;
 use stepladder_core::{RunId, Timestamp};
 use stepladder_engine::ports::StoreResult;
 
 use crate::Sqlite;
-use crate::fault::Fault;
-use crate::writer::Sync;
+use crate::error::SqliteError;
+use crate::writer::Durability;
 
-/// Runs, or events, in one transaction.
+/// The maximum number of runs or events in one transaction.
 const BATCH: i64 = 100;
 
-/// What was deleted.
+/// The number of deleted runs and events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
     /// Runs, with their journals.
     pub runs: usize,
-    /// Events that no run is left of.
+    /// Events without a run.
     pub events: usize,
 }
 
 impl Sqlite {
-    /// Deletes runs that ended before `older_than`, with their journals, and events that were received before it and
-    /// of which no run is left. Live runs are never touched, however old. A sender's event ids are forgotten with
-    /// their events, so `older_than` should be more than 24 hours ago.
+    /// Deletes runs that ended before `older_than`, with their journals. Then it deletes events
+    /// that were received before `older_than` and have no run left. Live runs are never deleted.
+    ///
+    /// Deleting an event also forgets its external id, so `older_than` should be more than 24 hours
+    /// ago.
     ///
     /// # Errors
-    /// [`StoreError`](stepladder_engine::ports::StoreError); what was deleted by then stays deleted.
+    /// Returns a [`StoreError`](stepladder_engine::ports::StoreError) if the file cannot be read or
+    /// written. Earlier deletions of this call remain.
     pub async fn prune(&self, older_than: Timestamp) -> StoreResult<Pruned> {
         let mut pruned = Pruned::default();
-        // what may go is looked for by a reader: the writer only deletes
+        // a reader finds the rows, so that the writer only deletes
         loop {
             let ended = self.readers.list(move |db| ended_runs(db, older_than)).await?;
             if ended.is_empty() {
                 break;
             }
             pruned.runs += ended.len();
-            self.writer.run(Sync::WithTheNext, move |db| delete_runs(db, &ended), |_, _| {}).await?;
+            self.writer.run(Durability::NextSync, move |db| delete_runs(db, &ended), |_, _| {}).await?;
         }
-        while self.writer.run(Sync::WithTheNext, move |db| delete_notes(db, older_than), |_, _| {}).await? > 0 {}
+        while self.writer.run(Durability::NextSync, move |db| delete_expired_notes(db, older_than), |_, _| {}).await?
+            > 0
+        {}
         loop {
             let orphans = self.readers.list(move |db| orphaned_events(db, older_than)).await?;
             if orphans.is_empty() {
                 return Ok(pruned);
             }
             pruned.events +=
-                self.writer.run(Sync::WithTheNext, move |db| delete_events(db, &orphans), |_, _| {}).await?;
+                self.writer.run(Durability::NextSync, move |db| delete_events(db, &orphans), |_, _| {}).await?;
         }
     }
 }
 
-/// Ids begin with the time, so the look ends where runs are too young.
-fn ended_runs(db: &Connection, older_than: Timestamp) -> Result<Vec<[u8; 16]>, Fault> {
+/// Ids start with the time of creation, so the query ends at the first run that is too young.
+fn ended_runs(db: &Connection, older_than: Timestamp) -> Result<Vec<[u8; 16]>, SqliteError> {
     let mut ended = db.prepare_cached(
         "SELECT run FROM runs WHERE run < ?1 AND status IS NOT NULL AND ended_at < ?2 ORDER BY run LIMIT ?3",
     )?;
@@ -60,7 +66,7 @@ fn ended_runs(db: &Connection, older_than: Timestamp) -> Result<Vec<[u8; 16]>, F
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
-fn delete_runs(db: &Connection, runs: &[[u8; 16]]) -> Result<(), Fault> {
+fn delete_runs(db: &Connection, runs: &[[u8; 16]]) -> Result<(), SqliteError> {
     for run in runs {
         db.prepare_cached("DELETE FROM journal WHERE run = ?1")?.execute([run])?;
         db.prepare_cached("DELETE FROM runs WHERE run = ?1")?.execute([run])?;
@@ -71,8 +77,8 @@ fn delete_runs(db: &Connection, runs: &[[u8; 16]]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Events are numbered as they came, so the look ends at the first that is too young.
-fn orphaned_events(db: &Connection, older_than: Timestamp) -> Result<Vec<i64>, Fault> {
+/// Events are numbered in the order of arrival, so the query ends at the first that is too young.
+fn orphaned_events(db: &Connection, older_than: Timestamp) -> Result<Vec<i64>, SqliteError> {
     let mut orphans = db.prepare_cached(
         "SELECT n FROM events \
          WHERE n < COALESCE((SELECT n FROM events WHERE received_at >= ?1 ORDER BY n LIMIT 1), ?2) \
@@ -83,15 +89,16 @@ fn orphaned_events(db: &Connection, older_than: Timestamp) -> Result<Vec<i64>, F
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Notes that say nothing any more.
-fn delete_notes(db: &Connection, older_than: Timestamp) -> Result<usize, Fault> {
+/// Deletes flow state that has expired.
+fn delete_expired_notes(db: &Connection, older_than: Timestamp) -> Result<usize, SqliteError> {
     let mut delete =
         db.prepare_cached("DELETE FROM notes WHERE key IN (SELECT key FROM notes WHERE until < ?1 LIMIT ?2)")?;
     Ok(delete.execute((older_than.as_millis(), BATCH))?)
 }
 
-/// Deletes those that still have no run: a repeat of the event may have started one meanwhile.
-fn delete_events(db: &Connection, events: &[i64]) -> Result<usize, Fault> {
+/// Deletes the events that still have no run. A repeated event may have started one in the
+/// meantime.
+fn delete_events(db: &Connection, events: &[i64]) -> Result<usize, SqliteError> {
     let mut delete = db.prepare_cached(
         "DELETE FROM events WHERE n = ?1 AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.event = events.id) \
          AND NOT EXISTS (SELECT 1 FROM links WHERE links.event = events.id)",

@@ -1,16 +1,17 @@
-//! Connections that read. One is opened whenever all are in use, so there are as many as threads that read at once.
+//! The connections that read. A new one is opened if all are in use.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
 use stepladder_engine::ports::{StoreError, StoreResult};
 
-use crate::fault::Fault;
-use crate::open::keep_statements;
+use crate::error::SqliteError;
+use crate::open::cache_statements;
 
-/// Connections that are kept for later.
-const IDLE: usize = 16;
+/// The maximum number of idle connections.
+const MAX_IDLE: usize = 16;
 
 pub(crate) struct Readers {
     path: PathBuf,
@@ -26,35 +27,35 @@ impl Readers {
         &self.path
     }
 
-    /// Reads on this thread: for what is a look-up and a few rows, and takes microseconds.
-    pub(crate) fn read<T>(&self, look: impl FnOnce(&Connection) -> Result<T, Fault>) -> StoreResult<T> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    /// Reads on this thread. Use it for a lookup of a few rows, which takes microseconds.
+    pub(crate) fn read<T>(&self, query: impl FnOnce(&Connection) -> Result<T, SqliteError>) -> StoreResult<T> {
+        let idle = self.idle.lock().pop();
         let db = match idle {
             Some(db) => db,
-            None => self.connect().map_err(|error| Fault::from(error).into_store_error())?,
+            None => self.connect().map_err(|error| SqliteError::from(error).into_store_error())?,
         };
-        let result = look(&db).map_err(Fault::into_store_error);
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE {
+        let result = query(&db).map_err(SqliteError::into_store_error);
+        let mut idle = self.idle.lock();
+        if idle.len() < MAX_IDLE {
             idle.push(db);
         }
         result
     }
 
-    /// Reads on a thread for blocking work: for what may look at many rows.
+    /// Reads on a thread for blocking work. Use it for queries that may visit many rows.
     pub(crate) async fn list<T: Send + 'static>(
         self: &Arc<Self>,
-        look: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+        query: impl FnOnce(&Connection) -> Result<T, SqliteError> + Send + 'static,
     ) -> StoreResult<T> {
         let readers = self.clone();
-        let listed = tokio::task::spawn_blocking(move || readers.read(look)).await;
+        let listed = tokio::task::spawn_blocking(move || readers.read(query)).await;
         listed.unwrap_or_else(|error| Err(StoreError::Unavailable(format!("a listing was cut short: {error}"))))
     }
 
     fn connect(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(&self.path, flags)?;
-        keep_statements(&db)?;
+        cache_statements(&db)?;
         db.pragma_update(None, "query_only", true)?;
         Ok(db)
     }

@@ -1,23 +1,25 @@
-//! Rows, and what they become: the conversions between the core's types and the tables'.
+//! The rows of the tables, and their conversion from and to the types of the core.
+
+use std::sync::Arc;
 
 use rusqlite::Row;
 use serde::de::DeserializeOwned;
-use stepladder_core::{EventId, Record, RunId, RunRow, Timer, Timestamp};
+use stepladder_core::{Event, EventId, Record, RunId, RunRow, Timer, Timestamp};
 
-use crate::fault::Fault;
+use crate::error::SqliteError;
 
-/// A record as it is stored.
+/// A row of `journal`.
 pub(crate) struct RecordRow {
     pub(crate) run: [u8; 16],
     pub(crate) seq: i64,
     pub(crate) next: i64,
     pub(crate) token: [u8; 16],
-    pub(crate) code: std::sync::Arc<str>,
+    pub(crate) code: Arc<str>,
     pub(crate) entries: String,
 }
 
 impl RecordRow {
-    pub(crate) fn new(run: RunId, record: &Record) -> Result<Self, Fault> {
+    pub(crate) fn new(run: RunId, record: &Record) -> Result<Self, SqliteError> {
         Ok(Self {
             run: run.to_bytes(),
             seq: number(record.seq)?,
@@ -29,8 +31,8 @@ impl RecordRow {
     }
 }
 
-/// From the columns `seq, token, code, entries`.
-pub(crate) fn record(row: &Row<'_>) -> Result<Record, Fault> {
+/// Reads the columns `seq, token, code, entries`.
+pub(crate) fn record(row: &Row<'_>) -> Result<Record, SqliteError> {
     Ok(Record {
         seq: u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0),
         token: u128::from_be_bytes(row.get(1)?),
@@ -39,7 +41,7 @@ pub(crate) fn record(row: &Row<'_>) -> Result<Record, Fault> {
     })
 }
 
-/// A timer as it is stored.
+/// A row of `timers`.
 pub(crate) struct TimerRow {
     pub(crate) minute: i64,
     pub(crate) due: i64,
@@ -49,7 +51,7 @@ pub(crate) struct TimerRow {
 }
 
 impl TimerRow {
-    pub(crate) fn new(timer: &Timer) -> Result<Self, Fault> {
+    pub(crate) fn new(timer: &Timer) -> Result<Self, SqliteError> {
         Ok(Self {
             minute: timer.due.minute(),
             due: timer.due.as_millis(),
@@ -60,12 +62,31 @@ impl TimerRow {
     }
 }
 
+/// A row of `events`.
+pub(crate) struct EventRow {
+    pub(crate) id: [u8; 16],
+    pub(crate) external_id: Option<Arc<str>>,
+    pub(crate) received_at: i64,
+    pub(crate) event: String,
+}
+
+impl EventRow {
+    pub(crate) fn new(event: &Event) -> Result<Self, SqliteError> {
+        Ok(Self {
+            id: event.id.to_bytes(),
+            external_id: event.external_id.clone(),
+            received_at: event.received_at.as_millis(),
+            event: serde_json::to_string(event)?,
+        })
+    }
+}
+
 /// The columns that [`run_row`] reads.
 pub(crate) const RUN_COLUMNS: &str = "run, function, event, created_at, ended_at, status";
 
-pub(crate) fn run_row(row: &Row<'_>) -> Result<RunRow, Fault> {
+pub(crate) fn run_row(row: &Row<'_>) -> Result<RunRow, SqliteError> {
     let status: Option<Box<str>> = row.get(5)?;
-    let status = status.map(|status| status.parse().map_err(Fault::Unreadable)).transpose()?;
+    let status = status.map(|status| status.parse().map_err(SqliteError::Unreadable)).transpose()?;
     let ended_at: Option<i64> = row.get(4)?;
     Ok(RunRow {
         run: RunId::from_bytes(row.get(0)?),
@@ -76,12 +97,12 @@ pub(crate) fn run_row(row: &Row<'_>) -> Result<RunRow, Fault> {
     })
 }
 
-/// A column of JSON.
-pub(crate) fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T, Fault> {
-    let text = row.get_ref(column)?.as_str().map_err(|error| Fault::Unreadable(error.to_string()))?;
+/// Reads a column that holds JSON.
+pub(crate) fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T, SqliteError> {
+    let text = row.get_ref(column)?.as_str().map_err(|error| SqliteError::Unreadable(error.to_string()))?;
     Ok(serde_json::from_str(text)?)
 }
 
-fn number(n: u64) -> Result<i64, Fault> {
-    i64::try_from(n).map_err(|_| Fault::Unreadable(format!("entry number {n} is past the largest possible")))
+fn number(n: u64) -> Result<i64, SqliteError> {
+    i64::try_from(n).map_err(|_| SqliteError::Unreadable(format!("entry number {n} is too large")))
 }

@@ -1,20 +1,24 @@
-//! The tables, and how a file of an earlier version becomes one of this version. `user_version` counts the steps.
+//! The tables, and the migration of a file from an earlier version. `user_version` counts the
+//! steps.
 //!
-//! Ids are their 16 bytes, which sort by time; times are milliseconds since 1970; values are JSON text.
+//! - An id is stored as its 16 bytes, which sort by time.
+//! - A time is stored as milliseconds since 1970.
+//! - Other values are stored as JSON text.
 
 use rusqlite::Connection;
 
-use crate::identity::APPLICATION;
+use crate::identity::APPLICATION_ID;
 
-/// One step each; what has been released is never changed, only followed by another.
+/// The migration steps. A released step never changes; append another one.
 const STEPS: &[&str] = &[
     "
-    -- one row a write; appended to at the end, and found through its index, so that many runs at once dirty few pages
+    -- one row per write; rows are appended, and found by the index, so that many runs
+    -- change few pages
     CREATE TABLE journal (
         id      INTEGER PRIMARY KEY,
         run     BLOB NOT NULL,
-        seq     INTEGER NOT NULL,   -- of the first entry
-        next    INTEGER NOT NULL,   -- after the last entry
+        seq     INTEGER NOT NULL,   -- number of the first entry
+        next    INTEGER NOT NULL,   -- number after the last entry
         token   BLOB NOT NULL,
         code    TEXT NOT NULL,
         entries TEXT NOT NULL
@@ -36,13 +40,13 @@ const STEPS: &[&str] = &[
         event      BLOB NOT NULL,
         created_at INTEGER NOT NULL,
         ended_at   INTEGER,
-        status     TEXT             -- of the end; NULL while the run lives
+        status     TEXT             -- how the run ended; NULL while it lives
     ) WITHOUT ROWID;
     CREATE INDEX runs_by_event ON runs (event, run);
     CREATE INDEX runs_by_function ON runs (function, run);
     CREATE INDEX runs_by_status ON runs (status, run);
 
-    -- what has been sent and not acknowledged; which of it is out with a worker is known in memory only
+    -- wakes that were sent and not acknowledged; deliveries to workers are known in memory only
     CREATE TABLE wakes (
         n    INTEGER PRIMARY KEY,
         due  INTEGER NOT NULL,
@@ -58,24 +62,25 @@ const STEPS: &[&str] = &[
         PRIMARY KEY (minute, due, run, purpose)
     ) WITHOUT ROWID;
 
-    -- the one cursor of the sweep
+    -- the cursor of the sweep, in one row
     CREATE TABLE cursor (
         n      INTEGER PRIMARY KEY CHECK (n = 1),
         cursor TEXT NOT NULL
     );
 
-    -- places in waiting lines; those who hold slots are known in memory only
+    -- tickets in wait queues; slots of steps are known in memory only
     CREATE TABLE places (
         key   TEXT NOT NULL,
         run   BLOB NOT NULL,
         step  TEXT NOT NULL,
-        slots INTEGER NOT NULL,     -- how many the limit had when the place was taken
+        slots INTEGER NOT NULL,     -- slots of the limit when the ticket was written
         place TEXT NOT NULL,
         PRIMARY KEY (key, run, step)
     ) WITHOUT ROWID;
 ",
     "
-    -- who waits for events: under the value of a field, or (both empty) among those who are looked at one by one
+    -- runs that wait for events, by the value of a field; path and value are empty for those
+    -- that are checked one by one
     CREATE TABLE waiters (
         event   TEXT NOT NULL,
         path    TEXT NOT NULL,
@@ -87,7 +92,7 @@ const STEPS: &[&str] = &[
     ) WITHOUT ROWID;
     CREATE INDEX waiters_by_run ON waiters (run);
 
-    -- inboxes: events that met a run while it registered
+    -- inboxes: events that arrived while their run registered its subscription
     CREATE TABLE offers (
         run   BLOB NOT NULL,
         event BLOB NOT NULL,
@@ -95,15 +100,15 @@ const STEPS: &[&str] = &[
     ) WITHOUT ROWID;
 ",
     "
-    -- what flow control keeps between starts
+    -- flow state, which flow control keeps between starts
     CREATE TABLE notes (
         key   TEXT PRIMARY KEY,
         text  TEXT NOT NULL,
-        until INTEGER NOT NULL     -- from then on it may be deleted
+        until INTEGER NOT NULL     -- from this time on it may be deleted
     ) WITHOUT ROWID;
     CREATE INDEX notes_by_until ON notes (until);
 
-    -- events that led to a run that another one created
+    -- events that led to a run that another event created
     CREATE TABLE links (
         event BLOB NOT NULL,
         run   BLOB NOT NULL,
@@ -111,7 +116,7 @@ const STEPS: &[&str] = &[
     ) WITHOUT ROWID;
     CREATE INDEX links_by_run ON links (run);
 
-    -- runs that hold a slot for as long as they live; what steps hold is known in memory only
+    -- runs that hold a slot until their end; slots of steps are known in memory only
     CREATE TABLE holders (
         key TEXT NOT NULL,
         run BLOB NOT NULL,
@@ -120,22 +125,22 @@ const STEPS: &[&str] = &[
 ",
 ];
 
-/// The version that this code writes.
+/// The version of the files that this code writes.
 pub(crate) const VERSION: usize = STEPS.len();
 
-/// The version of a file; 0 for an empty one.
+/// Returns the version of a file. An empty file has version 0.
 pub(crate) fn version(db: &Connection) -> rusqlite::Result<usize> {
     let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     Ok(usize::try_from(version).unwrap_or(usize::MAX))
 }
 
-/// Writes into a file that it is ours, where that is missing.
+/// Writes the application id into a file that has none.
 pub(crate) fn sign(db: &Connection) -> rusqlite::Result<()> {
     let id: i32 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    if id == APPLICATION { Ok(()) } else { db.pragma_update(None, "application_id", APPLICATION) }
+    if id == APPLICATION_ID { Ok(()) } else { db.pragma_update(None, "application_id", APPLICATION_ID) }
 }
 
-/// Brings a file from `version` to this version. Each step is a transaction.
+/// Migrates a file from `version` to [`VERSION`]. Each step is a transaction.
 pub(crate) fn migrate(db: &mut Connection, version: usize) -> rusqlite::Result<()> {
     for (i, step) in STEPS.iter().enumerate().skip(version) {
         let transaction = db.transaction()?;

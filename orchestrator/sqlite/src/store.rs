@@ -1,4 +1,4 @@
-//! The ports, one file each.
+//! The implementations of the engine's ports, one file each.
 
 mod commits;
 mod events;

@@ -1,182 +1,175 @@
-//! One writer at a time: whatever waits goes into one transaction, and one sync of the disk serves all of it.
+//! Writes the data file, one transaction at a time. Jobs that wait go into one transaction, so that
+//! one sync of the disk serves all of them.
 //!
-//! A thread of its own writes whatever is handed in. A commit that finds nobody writing and nothing waiting is carried
-//! out on its caller's thread instead, while the disk is quick: that saves two changes of thread, which cost more than
-//! the write.
+//! A thread of its own executes submitted jobs. If that thread is idle and the disk is quick, a
+//! commit is executed on its caller's thread instead. That saves two thread switches, which cost
+//! more than the write.
 //!
-//! A transaction is synced when one of its jobs asks for it. One that is not survives the death of the process (it is
-//! with the operating system), and is synced with the next that is.
+//! A transaction is synced if one of its jobs requires it. Other transactions survive the death of
+//! the process, because the operating system has them. The next sync puts them on disk.
 
+mod connection;
 mod job;
 #[cfg(test)]
 mod tests;
-mod writing;
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 use stepladder_engine::ports::{StoreError, StoreResult};
 use tokio::sync::oneshot;
 
-pub(crate) use job::{Job, Sync};
+pub(crate) use job::{Durability, Job};
 
-use crate::fault::Fault;
-use crate::held::Held;
+use crate::error::SqliteError;
+use crate::memory::MemoryState;
+use connection::WriteConnection;
 use job::Task;
-use writing::Writing;
 
-/// Where jobs are handed in.
+/// The entry point for jobs.
 pub(crate) struct Writer {
-    inbox: Arc<Inbox>,
-    writing: Arc<Mutex<Writing>>,
+    queue: Arc<JobQueue>,
+    connection: Arc<Mutex<WriteConnection>>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
-struct Inbox {
-    waiting: Mutex<Waiting>,
-    arrived: Condvar,
+struct JobQueue {
+    state: Mutex<QueueState>,
+    submitted: Condvar,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct QueueState {
     jobs: Vec<Box<dyn Job>>,
     closed: bool,
 }
 
 impl Writer {
-    pub(crate) fn start(db: Connection, held: Arc<Held>) -> std::io::Result<Self> {
-        let inbox = Arc::new(Inbox::default());
-        let writing = Arc::new(Mutex::new(Writing::new(db, held)));
-        let (theirs, shared) = (inbox.clone(), writing.clone());
+    pub(crate) fn start(db: Connection, memory: Arc<MemoryState>) -> std::io::Result<Self> {
+        let queue = Arc::new(JobQueue::default());
+        let connection = Arc::new(Mutex::new(WriteConnection::new(db, memory)));
+        let (jobs, shared) = (queue.clone(), connection.clone());
         let write = move || {
-            let _close = CloseAtEnd(&theirs);
-            while theirs.wait() {
-                // taken under the lock: nobody who finds nothing waiting overtakes what was handed in before
-                let mut writing = lock(&shared);
-                writing.write_all(theirs.take());
+            let _close = CloseOnExit(&jobs);
+            while jobs.wait() {
+                // the lock comes first: a caller that finds the queue empty must not overtake these
+                // jobs
+                let mut connection = shared.lock();
+                connection.write_all(jobs.take());
             }
         };
         let thread = std::thread::Builder::new().name("sqlite-writer".into()).spawn(write)?;
-        Ok(Self { inbox, writing, thread: Some(thread) })
+        Ok(Self { queue, connection, thread: Some(thread) })
     }
 
-    /// Carries out `work` in a transaction, then, when that is committed, `after`, and answers.
+    /// Executes `work` in a transaction, then `after` once that is committed, and returns the
+    /// result.
     ///
-    /// `work` may be called again: when another job's failure undid the transaction.
+    /// `work` may be called several times: the failure of another job rolls the transaction back.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
-        sync: Sync,
-        work: impl FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
-        after: impl FnOnce(&T, &Held) + Send + 'static,
+        durability: Durability,
+        work: impl FnMut(&Connection) -> Result<T, SqliteError> + Send + 'static,
+        after: impl FnOnce(&T, &MemoryState) + Send + 'static,
     ) -> StoreResult<T> {
         let (reply, answer) = oneshot::channel();
-        self.hand_in(Box::new(Task::new(sync, work, after, reply)));
-        answered(answer).await
+        self.submit(Box::new(Task::new(durability, work, after, reply)));
+        receive_answer(answer).await
     }
 
-    /// As [`run`](Self::run), on this thread when nobody writes, nothing waits, and the disk has been quick. For small
-    /// work only: the thread does nothing else meanwhile.
+    /// Does the same as [`run`](Self::run), on this thread if the writer is idle and the disk is
+    /// quick. Use it for small work only, because it blocks the thread.
     pub(crate) async fn run_here<T: Send + 'static>(
         &self,
-        sync: Sync,
-        work: impl FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
-        after: impl FnOnce(&T, &Held) + Send + 'static,
+        durability: Durability,
+        work: impl FnMut(&Connection) -> Result<T, SqliteError> + Send + 'static,
+        after: impl FnOnce(&T, &MemoryState) + Send + 'static,
     ) -> StoreResult<T> {
         let (reply, answer) = oneshot::channel();
-        if let Some(job) = self.write_here(Box::new(Task::new(sync, work, after, reply))) {
-            self.hand_in(job);
+        if let Some(job) = self.try_write_here(Box::new(Task::new(durability, work, after, reply))) {
+            self.submit(job);
         }
-        answered(answer).await
+        receive_answer(answer).await
     }
 
-    /// Gives the job back when it has to wait.
-    fn write_here(&self, job: Box<dyn Job>) -> Option<Box<dyn Job>> {
-        let mut writing = match self.writing.try_lock() {
-            Ok(writing) => writing,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Some(job),
-        };
-        if !writing.is_quick(job.sync()) || !self.inbox.is_idle() {
+    /// Executes a job on this thread. Returns the job if it has to wait.
+    fn try_write_here(&self, job: Box<dyn Job>) -> Option<Box<dyn Job>> {
+        let Some(mut connection) = self.connection.try_lock() else { return Some(job) };
+        if !connection.is_quick(job.durability()) || !self.queue.is_idle() {
             return Some(job);
         }
-        writing.write_all(vec![job]);
+        connection.write_all(vec![job]);
         None
     }
 
-    /// Hands in a job that nobody waits for. It is carried out before any that is handed in later, and tried again
-    /// with every later transaction until it succeeds.
-    pub(crate) fn owe(&self, work: impl FnMut(&Connection) -> Result<(), Fault> + Send + 'static) {
-        self.hand_in(Box::new(job::Owed::new(work)));
+    /// Submits a job without waiting for its result. It is executed before any job that is
+    /// submitted later. A failed job is retried with each later transaction until it succeeds.
+    pub(crate) fn run_in_background(&self, work: impl FnMut(&Connection) -> Result<(), SqliteError> + Send + 'static) {
+        self.submit(Box::new(job::BackgroundJob::new(work)));
     }
 
-    fn hand_in(&self, job: Box<dyn Job>) {
-        let mut waiting = self.inbox.lock();
-        if waiting.closed {
-            // nobody will take it: dropping it tells whoever waits for its answer
+    fn submit(&self, job: Box<dyn Job>) {
+        let mut state = self.queue.state.lock();
+        if state.closed {
+            // dropping the job closes the channel of its answer, which reports this to the caller
             return;
         }
-        waiting.jobs.push(job);
-        let first = waiting.jobs.len() == 1;
-        drop(waiting);
-        if first {
-            self.inbox.arrived.notify_one();
+        state.jobs.push(job);
+        let is_first = state.jobs.len() == 1;
+        drop(state);
+        if is_first {
+            self.queue.submitted.notify_one();
         }
     }
 }
 
-async fn answered<T>(answer: oneshot::Receiver<StoreResult<T>>) -> StoreResult<T> {
+async fn receive_answer<T>(answer: oneshot::Receiver<StoreResult<T>>) -> StoreResult<T> {
     answer.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the data file is being closed".into())))
 }
 
 impl Drop for Writer {
-    /// Waits for what was handed in.
+    /// Waits until all submitted jobs are executed.
     fn drop(&mut self) {
-        self.inbox.lock().closed = true;
-        self.inbox.arrived.notify_one();
+        self.queue.state.lock().closed = true;
+        self.queue.submitted.notify_one();
         if let Some(thread) = self.thread.take() {
-            // a writer that panicked has said so; there is nothing left to wait for
+            // a panic of the writer was reported by its thread
             let _ = thread.join();
         }
     }
 }
 
-impl Inbox {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for jobs; false once closed and empty.
+impl JobQueue {
+    /// Waits for jobs. Returns false if the queue is closed and empty.
     fn wait(&self) -> bool {
-        let mut waiting = self.lock();
-        while waiting.jobs.is_empty() && !waiting.closed {
-            waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
+        while state.jobs.is_empty() && !state.closed {
+            self.submitted.wait(&mut state);
         }
-        !waiting.jobs.is_empty()
+        !state.jobs.is_empty()
     }
 
     fn take(&self) -> Vec<Box<dyn Job>> {
-        std::mem::take(&mut self.lock().jobs)
+        std::mem::take(&mut self.state.lock().jobs)
     }
 
     fn is_idle(&self) -> bool {
-        let waiting = self.lock();
-        waiting.jobs.is_empty() && !waiting.closed
+        let state = self.state.lock();
+        state.jobs.is_empty() && !state.closed
     }
 }
 
-fn lock(writing: &Mutex<Writing>) -> MutexGuard<'_, Writing> {
-    writing.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// Closes the queue when the writer's thread ends, also by a panic, so that no caller waits for
+/// ever.
+struct CloseOnExit<'a>(&'a JobQueue);
 
-/// However the thread ends: nobody waits for answers that will not come.
-struct CloseAtEnd<'a>(&'a Inbox);
-
-impl Drop for CloseAtEnd<'_> {
+impl Drop for CloseOnExit<'_> {
     fn drop(&mut self) {
-        let mut waiting = self.0.lock();
-        waiting.closed = true;
-        waiting.jobs.clear();
+        let mut state = self.0.state.lock();
+        state.closed = true;
+        state.jobs.clear();
     }
 }

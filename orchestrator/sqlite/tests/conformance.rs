@@ -1,4 +1,4 @@
-//! The SQLite adapter, under the suite that every adapter passes.
+//! Runs the conformance suite of all adapters against SQLite.
 
 use std::sync::Arc;
 

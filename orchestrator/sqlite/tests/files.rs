@@ -1,4 +1,5 @@
-//! Which files a process opens as its data file, under which names, and what it leaves alone.
+//! The files that are accepted as a data file, their names and rights, and the files that are
+//! rejected without a change.
 #![cfg(unix)]
 
 use std::fs;
@@ -15,7 +16,7 @@ use stepladder_sqlite::{OpenError, Options, Sqlite};
 use tempfile::TempDir;
 
 /// "Stld".
-const APPLICATION: i32 = 0x5374_6c64;
+const APPLICATION_ID: i32 = 0x5374_6c64;
 
 fn folder() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -27,7 +28,8 @@ fn open(path: &Path) -> Sqlite {
     Sqlite::open(path, Options::default()).expect("a data file")
 }
 
-fn rejected(path: impl AsRef<Path>) -> String {
+/// Returns the sentence with which a path is rejected.
+fn rejection(path: impl AsRef<Path>) -> String {
     let Err(error) = Sqlite::open(path, Options::default()) else { panic!("it was opened") };
     let sentence = error.to_string();
     assert!(!sentence.contains('\n'), "{sentence}");
@@ -62,7 +64,7 @@ fn rule_30_a_file_has_one_opener_under_all_of_its_names() {
     drop(first);
     drop(open(&by_symlink));
     drop(open(&path));
-    // the log of a symbolic link's target is that target's
+    // the log is named after the target of a symbolic link
     assert!(names(&folder).iter().all(|name| !name.starts_with("symbolic.db-")), "{:?}", names(&folder));
 }
 
@@ -71,26 +73,26 @@ async fn changes_in_the_log_of_another_hard_link_are_not_lost() {
     let (_before, path) = folder();
     let sqlite = open(&path);
     send(&sqlite).await;
-    // as a crash leaves the file: the wake is in the log alone
+    // the files as a crash would leave them: only the log has the wake
     let (folder, copy) = folder();
     fs::copy(&path, &copy).expect("a copy");
     fs::copy(path.with_extension("db-wal"), folder.path().join("a.db-wal")).expect("a copy");
     drop(sqlite);
     let other = folder.path().join("b.db");
     fs::hard_link(&copy, &other).expect("a link");
-    let sentence = rejected(&other);
+    let sentence = rejection(&other);
     assert!(sentence.contains("a.db") && sentence.contains("last changes"), "{sentence}");
     let received = open(&copy).receive(10, Duration::from_secs(150)).await.expect("a queue");
     assert_eq!(received.len(), 1);
-    // closed in peace, it has no log
+    // after a regular close there is no log
     drop(open(&other));
 }
 
-/// A database of another program: how it is made, and whether its log holds changes.
-fn foreign(make: &str, log: bool) -> (TempDir, PathBuf) {
+/// Creates a database of another program by these statements. With `log`, its log holds changes.
+fn foreign(statements: &str, log: bool) -> (TempDir, PathBuf) {
     let (folder, path) = folder();
     let db = Connection::open(&path).expect("a database");
-    db.execute_batch(make).expect("a database of another program");
+    db.execute_batch(statements).expect("a database of another program");
     if !log {
         return (folder, path);
     }
@@ -101,13 +103,13 @@ fn foreign(make: &str, log: bool) -> (TempDir, PathBuf) {
 }
 
 #[test]
-fn a_database_of_another_program_is_rejected_and_left_as_it_is() {
+fn a_database_of_another_program_is_rejected_and_not_changed() {
     let tables = "CREATE TABLE notes (text TEXT); INSERT INTO notes VALUES ('milk');";
     let wal = "PRAGMA journal_mode = wal; ";
     for (make, log) in [
         (tables.to_owned(), false),
         (format!("{tables} PRAGMA user_version = 3"), false),
-        // a table that is called as one of ours
+        // a table with the name of one of ours
         ("CREATE TABLE journal (day TEXT)".to_owned(), false),
         ("PRAGMA application_id = 42".to_owned(), false),
         (format!("{wal}{tables}"), false),
@@ -115,7 +117,7 @@ fn a_database_of_another_program_is_rejected_and_left_as_it_is() {
     ] {
         let (folder, path) = foreign(&make, log);
         let (before, beside) = (fs::read(&path).expect("a file"), names(&folder));
-        let sentence = rejected(&path);
+        let sentence = rejection(&path);
         assert!(sentence.contains("of another program") && sentence.contains("a.db"), "{make}: {sentence}");
         assert_eq!(fs::read(&path).expect("a file"), before, "{make}");
         let after: Vec<_> = names(&folder).into_iter().filter(|name| !name.ends_with("-shm")).collect();
@@ -125,24 +127,24 @@ fn a_database_of_another_program_is_rejected_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_file_of_version_0_2_0_which_wrote_no_id_is_opened_and_gets_it() {
+async fn a_file_of_version_0_2_0_is_opened_and_gets_an_application_id() {
     let (_folder, path) = folder();
     let sqlite = open(&path);
     send(&sqlite).await;
     drop(sqlite);
     let id = |db: &Connection| -> i32 { db.query_row("PRAGMA application_id", [], |row| row.get(0)).expect("an id") };
     let db = Connection::open(&path).expect("a database");
-    assert_eq!(id(&db), APPLICATION);
+    assert_eq!(id(&db), APPLICATION_ID);
     db.pragma_update(None, "application_id", 0).expect("no id");
     drop(db);
     let sqlite = open(&path);
     assert_eq!(sqlite.receive(10, Duration::from_secs(150)).await.expect("a queue").len(), 1);
     drop(sqlite);
-    assert_eq!(id(&Connection::open(&path).expect("a database")), APPLICATION);
+    assert_eq!(id(&Connection::open(&path).expect("a database")), APPLICATION_ID);
 }
 
 #[test]
-fn data_is_its_owners_alone() {
+fn only_the_owner_can_read_the_data() {
     let (folder, path) = folder();
     let sqlite = open(&path);
     let mode = |name: &str| fs::metadata(folder.path().join(name)).expect(name).permissions().mode() & 0o777;
@@ -150,34 +152,34 @@ fn data_is_its_owners_alone() {
         assert_eq!(mode(name), 0o600, "{name}");
     }
     drop(sqlite);
-    // rights that somebody gave are kept
+    // the rights of an existing file are kept
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("rights");
     drop(open(&path));
     assert_eq!(mode("a.db"), 0o640);
 }
 
 #[test]
-fn what_is_no_ordinary_file_is_rejected_and_nobody_waits_for_it() {
+fn a_pipe_is_rejected_without_waiting_for_its_other_end() {
     for pipe in ["a.db", "a.db.lock", "a.db-wal"] {
         let (folder, path) = folder();
         if pipe != "a.db" {
             drop(open(&path));
         }
         let pipe = folder.path().join(pipe);
-        // left by the open before
+        // left by the earlier open
         let _ = fs::remove_file(&pipe);
         assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo is everywhere").success());
         let (answer, answered) = mpsc::channel();
-        std::thread::spawn(move || answer.send(rejected(&path)));
+        std::thread::spawn(move || answer.send(rejection(&path)));
         let sentence = answered.recv_timeout(Duration::from_secs(30)).expect("it waits for the pipe's other end");
         assert!(sentence.contains("is a pipe") && sentence.contains(&*pipe.to_string_lossy()), "{sentence}");
     }
 }
 
 #[test]
-fn what_is_no_name_of_a_file_is_rejected() {
-    for (name, why) in [(":memory:", "kept in memory"), ("file:dev.db", "`file:`"), ("", "empty")] {
-        let sentence = rejected(name);
-        assert!(sentence.contains(why), "{sentence}");
+fn a_path_that_names_no_file_is_rejected() {
+    for (name, reason) in [(":memory:", "kept in memory"), ("file:dev.db", "`file:`"), ("", "empty")] {
+        let sentence = rejection(name);
+        assert!(sentence.contains(reason), "{sentence}");
     }
 }

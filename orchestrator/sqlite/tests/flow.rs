@@ -1,5 +1,5 @@
-//! Flow control on a data file that is closed and opened again after every hop: what is noted, collected, held and waited
-//! for is there in the next process.
+//! Flow control on a data file that is closed and reopened after each hop. Flow state, collected
+//! events, slots and tickets must survive.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,14 +28,14 @@ impl EventData for Job {
     const NAME: &'static str = "job/asked";
 }
 
-/// A while between two steps.
-async fn works(ctx: Context, event: Event<Job>) -> Result<u32> {
+/// Sleeps between two steps.
+async fn work(ctx: Context, event: Event<Job>) -> Result<u32> {
     ctx.step("first", async || Ok(())).await?;
     ctx.sleep("a while", 40 * SECOND).await?;
     ctx.step("last", async || Ok(event.data.n)).await
 }
 
-async fn gathers(ctx: Context, events: Vec<Event<Job>>) -> Result<Vec<u32>> {
+async fn collect(ctx: Context, events: Vec<Event<Job>>) -> Result<Vec<u32>> {
     ctx.step("gather", async || Ok(events.iter().map(|event| event.data.n).collect())).await
 }
 
@@ -48,8 +48,9 @@ fn process(path: &Path, clock: &Arc<VirtualClock>, function: Function) -> (Engin
     (engine, sqlite)
 }
 
-/// Sends so many events, a process for each, five seconds apart; then a process for each hop until all runs have ended. The
-/// runs in the order of their events, and how many of them had begun and not ended at most.
+/// Sends events five seconds apart, then makes hops until all runs have ended. Each event and each hop
+/// has a process of its own. Returns the runs in the order of their events, and the maximum number of
+/// runs that were running at the same time.
 async fn run(function: fn() -> Function, events: u32) -> (Vec<RunSummary>, usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");
@@ -60,7 +61,7 @@ async fn run(function: fn() -> Function, events: u32) -> (Vec<RunSummary>, usize
     settle(&path, &clock, function).await
 }
 
-/// Sends an event to a process of its own, which is five seconds later than the one before.
+/// Sends an event to a process of its own, and advances the clock by five seconds.
 async fn send<T: EventData + Serialize>(path: &Path, clock: &Arc<VirtualClock>, function: Function, data: &T) {
     let (engine, _sqlite) = process(path, clock, function);
     let event = NewEvent::new(T::NAME, json::to_json(data).expect("JSON"));
@@ -96,56 +97,56 @@ async fn settle(path: &Path, clock: &Arc<VirtualClock>, function: fn() -> Functi
     panic!("the runs do not end");
 }
 
-/// What each run came to.
+/// Returns the output of each run, or its status if it has none.
 fn outputs(runs: &[RunSummary]) -> Vec<String> {
-    let told =
+    let output =
         |run: &RunSummary| run.output.as_ref().map_or_else(|| format!("{:?}", run.status), |o| o.get().to_owned());
-    runs.iter().map(told).collect()
+    runs.iter().map(output).collect()
 }
 
 #[tokio::test]
-async fn a_limit_on_runs_holds_over_restarts() {
-    let (runs, most) = run(|| Function::new("f", works).concurrency(Concurrency::runs(2)), 5).await;
+async fn a_limit_on_runs_survives_restarts() {
+    let (runs, most) = run(|| Function::new("f", work).concurrency(Concurrency::runs(2)), 5).await;
     assert_eq!((outputs(&runs), most), (["0", "1", "2", "3", "4"].map(String::from).to_vec(), 2));
-    let (_, most) = run(|| Function::new("f", works), 5).await;
-    assert!(most > 2, "the test would not notice: {most}");
+    let (_, most) = run(|| Function::new("f", work), 5).await;
+    assert!(most > 2, "without a limit only {most} runs ran at once, so this test shows nothing");
 }
 
 #[tokio::test]
-async fn a_throttle_and_a_rate_limit_remember_over_restarts() {
-    let (runs, _) = run(|| Function::new("f", works).throttle(Rate::new(1, 60 * SECOND)), 3).await;
-    assert!(are_spaced(&runs, 60 * SECOND), "however late the first one was");
-    let (runs, _) = run(|| Function::new("f", works).rate_limit(Rate::new(1, 60 * SECOND)), 3).await;
+async fn a_throttle_and_a_rate_limit_survive_restarts() {
+    let (runs, _) = run(|| Function::new("f", work).throttle(Rate::new(1, 60 * SECOND)), 3).await;
+    assert!(are_spaced(&runs, 60 * SECOND), "also after a late first run");
+    let (runs, _) = run(|| Function::new("f", work).rate_limit(Rate::new(1, 60 * SECOND)), 3).await;
     assert_eq!(outputs(&runs), ["0", "Skipped", "Skipped"]);
 }
 
 #[tokio::test]
-async fn a_batch_and_a_debounce_gather_over_restarts() {
-    let (runs, _) = run(|| Function::batch("f", Batch::new(3, 60 * SECOND), gathers), 4).await;
+async fn a_batch_and_a_debounce_survive_restarts() {
+    let (runs, _) = run(|| Function::batch("f", Batch::new(3, 60 * SECOND), collect), 4).await;
     assert_eq!(outputs(&runs), ["[0,1,2]", "[3]"]);
-    let (runs, _) = run(|| Function::new("f", works).debounce(Debounce::new(8 * SECOND)), 4).await;
+    let (runs, _) = run(|| Function::new("f", work).debounce(Debounce::new(8 * SECOND)), 4).await;
     assert_eq!(outputs(&runs), ["3"]);
 }
 
 #[tokio::test]
-async fn a_singleton_and_an_idempotency_key_hold_over_restarts() {
-    let (runs, _) = run(|| Function::new("f", works).singleton(Singleton::skip()), 3).await;
+async fn a_singleton_and_an_idempotency_key_survive_restarts() {
+    let (runs, _) = run(|| Function::new("f", work).singleton(Singleton::skip()), 3).await;
     assert_eq!(outputs(&runs), ["0", "Skipped", "Skipped"]);
-    let (runs, _) = run(|| Function::new("f", works).singleton(Singleton::replace()), 3).await;
+    let (runs, _) = run(|| Function::new("f", work).singleton(Singleton::replace()), 3).await;
     assert_eq!(outputs(&runs), ["Cancelled", "Cancelled", "2"]);
-    let (runs, _) = run(|| Function::new("f", works).idempotency("'one'"), 3).await;
+    let (runs, _) = run(|| Function::new("f", work).idempotency("'one'"), 3).await;
     assert_eq!(outputs(&runs), ["0"]);
 }
 
 #[tokio::test]
-async fn a_run_that_must_end_in_time_does_over_restarts() {
-    let (runs, _) = run(|| Function::new("f", works).timeouts(Timeouts::new().finish(20 * SECOND)), 1).await;
+async fn a_deadline_to_finish_survives_restarts() {
+    let (runs, _) = run(|| Function::new("f", work).timeouts(Timeouts::new().finish(20 * SECOND)), 1).await;
     assert_eq!(outputs(&runs), ["Cancelled"]);
     assert!(runs[0].error.as_ref().expect("a reason").message.contains("had not ended"), "{:?}", runs[0].error);
 }
 
 #[tokio::test]
-async fn an_event_cancels_what_a_process_before_has_begun() {
+async fn an_event_cancels_a_run_of_an_earlier_process() {
     #[derive(Serialize, Deserialize)]
     struct Stop {
         n: u32,
@@ -153,7 +154,7 @@ async fn an_event_cancels_what_a_process_before_has_begun() {
     impl EventData for Stop {
         const NAME: &'static str = "job/stopped";
     }
-    let function = || Function::new("f", works).cancel_on(CancelOn::event::<Stop>().matching("n"));
+    let function = || Function::new("f", work).cancel_on(CancelOn::event::<Stop>().matching("n"));
     let folder = tempfile::tempdir().expect("a folder");
     let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
     for n in 0..3 {
@@ -165,7 +166,7 @@ async fn an_event_cancels_what_a_process_before_has_begun() {
 }
 
 #[tokio::test]
-async fn a_request_of_many_events_is_decided_on_in_its_order() {
+async fn the_events_of_a_request_are_applied_in_order() {
     #[derive(Serialize, Deserialize)]
     struct Stop {
         n: u32,
@@ -175,15 +176,15 @@ async fn a_request_of_many_events_is_decided_on_in_its_order() {
     }
     let event = |name: &str, n: u32| NewEvent::new(name, json::to_json(&Job { n }).expect("JSON"));
     let functions = [
-        Function::new("f", works).throttle(Rate::new(25, SECOND)),
-        Function::new("f", works).singleton(Singleton::replace()).cancel_on(CancelOn::event::<Stop>()),
+        Function::new("f", work).throttle(Rate::new(25, SECOND)),
+        Function::new("f", work).singleton(Singleton::replace()).cancel_on(CancelOn::event::<Stop>()),
     ];
     for (function, statuses) in functions.into_iter().zip([[150, 0], [1, 149]]) {
         let folder = tempfile::tempdir().expect("a folder");
         let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
         let (engine, _sqlite) = process(&path, &clock, function);
         let mut events: Vec<_> = (0..150).map(|n| event(Job::NAME, n)).collect();
-        // it cancels all before it, and not the last one
+        // cancels the runs of all earlier events, but not that of the last one
         events.insert(149, event(Stop::NAME, 0));
         engine.intake().ingest(events, None).await.expect("accepted");
         let filter = RunFilter { limit: Some(500), ..RunFilter::default() };
@@ -194,18 +195,18 @@ async fn a_request_of_many_events_is_decided_on_in_its_order() {
 }
 
 #[tokio::test]
-async fn a_run_begins_when_its_event_says_over_restarts() {
+async fn a_start_at_a_later_time_survives_restarts() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
     let data = json::to_json(&Job { n: 1 }).expect("JSON");
     let event = NewEvent { ts: Some(NOW + 1_800 * SECOND), ..NewEvent::new(Job::NAME, data) };
-    process(&path, &clock, Function::new("f", works)).0.intake().ingest(vec![event], None).await.expect("accepted");
-    let (runs, _) = settle(&path, &clock, || Function::new("f", works)).await;
-    assert_eq!((outputs(&runs), runs[0].started_at.expect("it began").since(NOW)), (vec!["1".into()], 1_800 * SECOND));
+    process(&path, &clock, Function::new("f", work)).0.intake().ingest(vec![event], None).await.expect("accepted");
+    let (runs, _) = settle(&path, &clock, || Function::new("f", work)).await;
+    assert_eq!((outputs(&runs), runs[0].started_at.expect("a start").since(NOW)), (vec!["1".into()], 1_800 * SECOND));
 }
 
 #[tokio::test]
-async fn each_tick_starts_one_run_over_restarts() {
+async fn each_tick_starts_one_run_across_restarts() {
     async fn ticks(ctx: Context, _: Event<Tick>) -> Result<()> {
         ctx.step("work", async || Ok(())).await
     }
@@ -231,21 +232,21 @@ async fn each_tick_starts_one_run_over_restarts() {
 }
 
 #[tokio::test]
-async fn who_has_priority_is_served_before_those_who_came_earlier() {
-    // each stands ten seconds further ahead than the one before, and comes five seconds later
-    let function = || Function::new("f", works).concurrency(Concurrency::runs(1)).priority("event.data.n * 10");
+async fn a_run_with_priority_starts_before_earlier_runs() {
+    // each event gains ten seconds of priority over the one before, and arrives five seconds later
+    let function = || Function::new("f", work).concurrency(Concurrency::runs(1)).priority("event.data.n * 10");
     let (runs, most) = run(function, 4).await;
     let mut order: Vec<_> = runs.iter().map(|run| (run.started_at, run.event)).collect();
     order.sort_unstable();
-    let places: Vec<usize> =
+    let positions: Vec<usize> =
         order.iter().filter_map(|(_, event)| runs.iter().position(|run| run.event == *event)).collect();
-    // all have arrived before the first process looks
-    assert_eq!((places, most), (vec![3, 2, 1, 0], 1));
+    // all events arrive before the first hop
+    assert_eq!((positions, most), (vec![3, 2, 1, 0], 1));
 }
 
 #[tokio::test]
-async fn a_paused_function_stays_paused_over_restarts() {
-    let function = || Function::new("f", works);
+async fn a_pause_survives_restarts() {
+    let function = || Function::new("f", work);
     let folder = tempfile::tempdir().expect("a folder");
     let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
     let paused = process(&path, &clock, function()).0.functions().pause("f").await.expect("paused");
@@ -268,11 +269,11 @@ async fn a_paused_function_stays_paused_over_restarts() {
     assert_eq!(outputs(&runs), ["7"]);
 }
 
-/// Whether no two of the runs started closer than this.
-fn are_spaced(runs: &[RunSummary], pace: Duration) -> bool {
-    let mut started: Vec<Timestamp> = runs.iter().map(|run| run.started_at.expect("it began")).collect();
+/// Returns whether all starts are at least `period` apart.
+fn are_spaced(runs: &[RunSummary], period: Duration) -> bool {
+    let mut started: Vec<Timestamp> = runs.iter().map(|run| run.started_at.expect("a start")).collect();
     started.sort_unstable();
-    started.windows(2).all(|pair| pair[1].since(pair[0]) >= pace)
+    started.windows(2).all(|pair| pair[1].since(pair[0]) >= period)
 }
 
 #[tokio::test]
@@ -280,7 +281,7 @@ async fn rule_32_a_throttle_holds_after_downtime() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");
     let clock = Arc::new(VirtualClock::new(NOW));
-    let function = || Function::new("f", works).throttle(Rate::new(1, 60 * SECOND));
+    let function = || Function::new("f", work).throttle(Rate::new(1, 60 * SECOND));
     for n in 0..4 {
         send(&path, &clock, function(), &Job { n }).await;
     }
@@ -288,5 +289,5 @@ async fn rule_32_a_throttle_holds_after_downtime() {
     let (runs, _) = settle(&path, &clock, function).await;
     assert_eq!(outputs(&runs), ["0", "1", "2", "3"]);
     assert!(are_spaced(&runs, 60 * SECOND));
-    assert!(runs[3].started_at.expect("it began").since(NOW) < (3_600 + 300) * SECOND, "and none waits longer");
+    assert!(runs[3].started_at.expect("a start").since(NOW) < (3_600 + 300) * SECOND, "and no run waits longer");
 }

@@ -1,5 +1,5 @@
-//! What functions are written with, on a data file that is closed and opened again after every hop: undoing, polling and maps
-//! go on where they were.
+//! Functions on a data file that is closed and reopened after each hop. Compensation, polling, maps of
+//! runs and races must continue where they were.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -20,16 +20,16 @@ use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 #[derive(Serialize, Deserialize)]
-struct Asked {}
+struct Requested {}
 
-impl EventData for Asked {
+impl EventData for Requested {
     const NAME: &'static str = "test/asked";
 }
 
-/// What the bodies did, in order.
+/// The actions of the bodies, in order.
 type Ledger = Arc<Mutex<Vec<String>>>;
 
-/// One process on the file: opens it, takes one wake that is due, moves its run, and is gone.
+/// A process that opens the data file and makes at most one hop.
 struct Process {
     engine: Engine,
     sqlite: Arc<Sqlite>,
@@ -47,7 +47,7 @@ impl Process {
         Self { engine, sqlite }
     }
 
-    async fn due(&self) -> Vec<Delivery> {
+    async fn receive_due(&self) -> Vec<Delivery> {
         let receive = self.sqlite.receive(1, Duration::from_secs(150));
         futures::pin_mut!(receive);
         match futures::poll!(receive) {
@@ -57,30 +57,31 @@ impl Process {
     }
 }
 
-/// Runs a function to its end, a process for each hop; gives its status, its error and how many processes it took.
+/// Runs a function to its end, with a process for each hop. Returns its status, its error and the
+/// number of processes.
 async fn run(functions: fn() -> Vec<Function>, ledger: &Ledger) -> (Status, Option<String>, u32) {
-    let (detail, _, processes) = run_and(functions, ledger, async |_, _, _| ()).await;
+    let (detail, _, processes) = run_with(functions, ledger, async |_, _, _| ()).await;
     (detail.summary.status, detail.summary.error.map(|error| error.message), processes)
 }
 
-/// The same, while something is done in each process before its hop: which is given its number. The run, all runs of other
-/// functions with their statuses, and how many processes it took until all had ended.
-async fn run_and(
+/// Runs a function to its end, and calls `before_hop` with the number of each process before its hop.
+/// Returns the run, the statuses of all other runs, and the number of processes until all runs ended.
+async fn run_with(
     functions: fn() -> Vec<Function>,
     ledger: &Ledger,
-    each: impl AsyncFn(&Engine, RunId, u32),
+    before_hop: impl AsyncFn(&Engine, RunId, u32),
 ) -> (RunDetail, Vec<Status>, u32) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");
     let clock = Arc::new(VirtualClock::new(NOW));
     let first = Process::start(&path, &clock, functions(), ledger);
-    let event = NewEvent::new(Asked::NAME, json::to_json(&Asked {}).expect("JSON"));
+    let event = NewEvent::new(Requested::NAME, json::to_json(&Requested {}).expect("JSON"));
     let id = first.engine.intake().ingest(vec![event], None).await.expect("accepted")[0];
     let run: RunId = first.engine.query().runs_of_event(&id.to_string()).await.expect("a run")[0].run;
     drop(first);
     for processes in 1..500 {
         let process = Process::start(&path, &clock, functions(), ledger);
-        each(&process.engine, run, processes).await;
+        before_hop(&process.engine, run, processes).await;
         let all = process.engine.query().runs(RunFilter::default()).await.expect("a listing").runs;
         if all.iter().all(|run| run.status.is_end()) {
             let mut others: Vec<_> = all.iter().filter(|one| one.run != run).map(|run| run.status).collect();
@@ -88,7 +89,7 @@ async fn run_and(
             return (process.engine.query().run(run).await.expect("the run"), others, processes);
         }
         process.engine.sweep().await.expect("a sweep");
-        match process.due().await.pop() {
+        match process.receive_due().await.pop() {
             Some(delivery) => process.engine.hop(delivery).await.expect("a hop"),
             None => clock.advance(Duration::from_secs(15)),
         }
@@ -97,16 +98,16 @@ async fn run_and(
 }
 
 fn trip() -> Vec<Function> {
-    async fn trip(ctx: Context, _: Event<Asked>) -> Result<()> {
+    async fn trip(ctx: Context, _: Event<Requested>) -> Result<()> {
         let ledger = ctx.data::<Ledger>()?.clone();
-        for what in ["flight", "hotel"] {
-            let (did, undoes) = (ledger.clone(), ledger.clone());
-            ctx.step(what, async move || {
-                did.lock().unwrap().push(format!("book {what}"));
+        for item in ["flight", "hotel"] {
+            let (booked, cancelled) = (ledger.clone(), ledger.clone());
+            ctx.step(item, async move || {
+                booked.lock().unwrap().push(format!("book {item}"));
                 Ok(())
             })
             .undo(async move |()| {
-                undoes.lock().unwrap().push(format!("cancel {what}"));
+                cancelled.lock().unwrap().push(format!("cancel {item}"));
                 Ok(())
             })
             .await?;
@@ -117,16 +118,16 @@ fn trip() -> Vec<Function> {
 }
 
 #[tokio::test]
-async fn what_was_done_is_undone_once_though_every_hop_is_another_process() {
+async fn a_failed_run_is_compensated_once_across_processes() {
     let ledger = Ledger::default();
     let (status, error, processes) = run(trip, &ledger).await;
     assert_eq!((status, error.as_deref()), (Status::Failed, Some("refused")));
-    assert!(processes > 6, "{processes}: a hop for each of the three steps and of the three that undo");
+    assert!(processes > 6, "{processes}: a hop for each of the three steps and each compensation");
     assert_eq!(*ledger.lock().unwrap(), ["book flight", "book hotel", "cancel hotel", "cancel flight"]);
 }
 
 fn waits() -> Vec<Function> {
-    async fn waits(ctx: Context, _: Event<Asked>) -> Result<usize> {
+    async fn waits(ctx: Context, _: Event<Requested>) -> Result<usize> {
         let ledger = ctx.data::<Ledger>()?;
         let check = async || {
             let mut checks = ledger.lock().unwrap();
@@ -139,7 +140,7 @@ fn waits() -> Vec<Function> {
 }
 
 #[tokio::test]
-async fn checks_go_on_though_every_hop_is_another_process() {
+async fn polling_continues_across_processes() {
     let ledger = Ledger::default();
     let (status, error, processes) = run(waits, &ledger).await;
     assert_eq!((status, error), (Status::Completed, None));
@@ -157,14 +158,14 @@ impl EventData for Item {
 }
 
 fn maps() -> Vec<Function> {
-    async fn maps(ctx: Context, _: Event<Asked>) -> Result<()> {
+    async fn maps(ctx: Context, _: Event<Requested>) -> Result<()> {
         let ledger = ctx.data::<Ledger>()?;
         let items = (0..12).map(|n| Item { n });
         let results = ctx.map_runs::<usize, _>("item", "double", items).limit(3).results().await;
-        let told: Vec<String> =
+        let texts: Vec<String> =
             results.iter().map(|r| r.as_ref().map_or("refused".into(), ToString::to_string)).collect();
-        ctx.step("tell", async || {
-            ledger.lock().unwrap().push(told.join(" "));
+        ctx.step("report", async || {
+            ledger.lock().unwrap().push(texts.join(" "));
             Ok(())
         })
         .await
@@ -182,7 +183,7 @@ fn maps() -> Vec<Function> {
 }
 
 #[tokio::test]
-async fn a_map_of_runs_gives_each_result_though_every_hop_is_another_process() {
+async fn a_map_of_runs_returns_each_result_across_processes() {
     let ledger = Ledger::default();
     let (status, error, processes) = run(maps, &ledger).await;
     assert_eq!((status, error), (Status::Completed, None));
@@ -193,7 +194,7 @@ async fn a_map_of_runs_gives_each_result_though_every_hop_is_another_process() {
 }
 
 fn calls() -> Vec<Function> {
-    async fn calls(ctx: Context, _: Event<Asked>) -> Result<()> {
+    async fn calls(ctx: Context, _: Event<Requested>) -> Result<()> {
         let bound = ctx.invoke::<usize>("bound", "sleeper", &Item { n: 1 }).cancelled_with_run();
         let free = ctx.invoke::<usize>("free", "sleeper", &Item { n: 2 });
         futures::try_join!(bound, free).map(drop)
@@ -206,20 +207,20 @@ fn calls() -> Vec<Function> {
 }
 
 #[tokio::test]
-async fn a_called_run_is_cancelled_with_its_caller_though_every_hop_is_another_process() {
+async fn an_invoked_run_is_cancelled_with_its_parent_across_processes() {
     let cancels = async |engine: &Engine, run: RunId, process: u32| {
         if process == 8 {
             engine.control().cancel(run, "by hand").await.expect("cancelled");
         }
     };
-    let (run, called, processes) = run_and(calls, &Ledger::default(), cancels).await;
+    let (run, invoked, processes) = run_with(calls, &Ledger::default(), cancels).await;
     assert_eq!(run.summary.status, Status::Cancelled);
-    assert_eq!(called, [Status::Cancelled, Status::Completed]);
+    assert_eq!(invoked, [Status::Cancelled, Status::Completed]);
     assert!(processes > 12, "{processes}");
 }
 
-fn says() -> Vec<Function> {
-    async fn says(ctx: Context, _: Event<Asked>) -> Result<()> {
+fn logs() -> Vec<Function> {
+    async fn logs(ctx: Context, _: Event<Requested>) -> Result<()> {
         ctx.log("begun");
         for step in ["ask", "ask again"] {
             ctx.step(step, async || {
@@ -233,12 +234,12 @@ fn says() -> Vec<Function> {
         ctx.log("done");
         Ok(())
     }
-    vec![Function::new("says", says)]
+    vec![Function::new("logs", logs)]
 }
 
 #[tokio::test]
-async fn each_line_is_said_once_though_every_hop_is_another_process() {
-    let (run, _, processes) = run_and(says, &Ledger::default(), async |_, _, _| ()).await;
+async fn each_log_line_is_written_once_across_processes() {
+    let (run, _, processes) = run_with(logs, &Ledger::default(), async |_, _, _| ()).await;
     assert!(processes > 4, "{processes}");
     let lines: Vec<_> = run.logs.iter().map(|log| &*log.line.message).collect();
     assert_eq!(lines, ["begun", "ask", "ask again", "done"]);
@@ -247,25 +248,25 @@ async fn each_line_is_said_once_though_every_hop_is_another_process() {
 }
 
 fn races() -> Vec<Function> {
-    async fn races(ctx: Context, _: Event<Asked>) -> Result<&'static str> {
+    async fn races(ctx: Context, _: Event<Requested>) -> Result<&'static str> {
         let first = tokio::select! {
             out = ctx.sleep("short", Duration::from_secs(60)) => out.map(|()| "short"),
             out = ctx.sleep("long", Duration::from_secs(90)) => out.map(|()| "long"),
             out = ctx.wait_for_event::<Item>("event") => out.map(|_| "event"),
             out = ctx.invoke::<usize>("call", "sleeper", &Item { n: 1 }) => out.map(|_| "call"),
         }?;
-        // long enough for the others to come
+        // long enough for the other branches to finish
         ctx.sleep("on", Duration::from_secs(900)).await?;
-        ctx.step("tell", async || Ok(())).await.map(|()| first)
+        ctx.step("report", async || Ok(())).await.map(|()| first)
     }
-    let sleeper = calls().pop().expect("the one that is called");
+    let sleeper = calls().pop().expect("the invoked function");
     vec![Function::new("races", races), sleeper]
 }
 
 #[tokio::test]
-async fn who_wins_a_race_has_won_it_in_every_process() {
-    let (run, called, processes) = run_and(races, &Ledger::default(), async |_, _, _| ()).await;
+async fn a_race_has_the_same_winner_in_each_process() {
+    let (run, invoked, processes) = run_with(races, &Ledger::default(), async |_, _, _| ()).await;
     assert_eq!(run.summary.output.as_ref().map(|output| output.get()), Some("\"short\""));
-    assert_eq!(called, [Status::Completed], "who lost goes on by himself");
+    assert_eq!(invoked, [Status::Completed], "the invoked run that lost goes on");
     assert!(processes > 8, "{processes}");
 }

@@ -1,7 +1,7 @@
-//! A process is killed while it writes. Whatever it was told is done must be there; nothing may be there by half.
+//! Kills a process while it writes. All answered commits must be stored, and none may be stored in part.
 //!
-//! This is a program of its own, not a list of test functions: started with a folder in [`CHILD`], it is the process
-//! that is killed.
+//! The test has a `main` of its own, because it is also the process that is killed: the variable
+//! [`CHILD`] then names the data file.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -14,7 +14,7 @@ use stepladder_core::{Fact, Record, Report, RunId, Timestamp, Wake, WakeCause, j
 use stepladder_engine::ports::{Commit, CommitResult, Commits, JournalAppend, Journals, Queue};
 use stepladder_sqlite::{Options, Sqlite};
 
-/// The environment variable that makes this the process that is killed: the data file.
+/// The environment variable with the data file of the process that is killed.
 const CHILD: &str = "STEPLADDER_KILLED_CHILD_DB";
 const WRITERS: u64 = 8;
 
@@ -22,7 +22,7 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     match std::env::var_os(CHILD) {
         Some(db) => runtime.block_on(write_until_killed(Path::new(&db))),
-        None => runtime.block_on(what_was_answered_survives_a_kill_and_nothing_is_there_by_half()),
+        None => runtime.block_on(answered_commits_survive_a_kill_and_none_is_stored_in_part()),
     }
 }
 
@@ -34,8 +34,8 @@ fn wake(writer: u64, seq: u64) -> Wake {
     Wake { run: run(writer), cause: WakeCause::Step(seq.to_string().into()), group: "f".into() }
 }
 
-/// Each writer appends to its run, two entries and a wake at a time, and says so when it is told that it is done. A writer
-/// ends only by a failure, and the process with it: whoever reads its output waits for no more.
+/// Each writer appends to its own run, two entries and a wake at a time. It prints each answered
+/// commit. A failed writer ends the process, so that the test does not wait for more output.
 async fn write_until_killed(db: &Path) {
     let sqlite = std::sync::Arc::new(Sqlite::open(db, Options::default()).expect("a data file"));
     let mut writers = tokio::task::JoinSet::new();
@@ -64,14 +64,14 @@ async fn write_until_killed(db: &Path) {
     panic!("a writer ended: {ended:?}");
 }
 
-async fn what_was_answered_survives_a_kill_and_nothing_is_there_by_half() {
+async fn answered_commits_survive_a_kill_and_none_is_stored_in_part() {
     let folder = tempfile::tempdir().expect("a folder");
     let db = folder.path().join("dev.db");
     let mut answered: HashMap<u64, u64> = HashMap::new();
-    // killed after so many answers: before the first checkpoint, and after some
+    // the numbers of answers before a kill: before the first checkpoint, and after some
     for answers in [1, 7, 100, 1_500, 3_000, 2] {
-        let me = std::env::current_exe().expect("a program");
-        let mut child = Command::new(me).env(CHILD, &db).stdout(Stdio::piped()).spawn().expect("a process");
+        let program = std::env::current_exe().expect("a program");
+        let mut child = Command::new(program).env(CHILD, &db).stdout(Stdio::piped()).spawn().expect("a process");
         let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let mut killed = false;
         for (n, line) in lines.enumerate() {
@@ -79,21 +79,21 @@ async fn what_was_answered_survives_a_kill_and_nothing_is_there_by_half() {
                 child.kill().expect("the process ends");
                 killed = true;
             }
-            // a line may be cut off where the process was
+            // the kill may have cut off the last line
             let Some((writer, seq)) = line.as_deref().ok().and_then(|line| line.split_once(' ')) else { continue };
             let (Ok(writer), Ok(seq)) = (writer.parse::<u64>(), seq.parse::<u64>()) else { continue };
             let latest = answered.entry(writer).or_default();
             *latest = seq.max(*latest);
         }
-        assert!(killed, "the process ended by itself: {:?}", child.wait());
+        assert!(killed, "the process ended before the kill: {:?}", child.wait());
         child.wait().expect("the process has ended");
         check(&db, &answered).await;
     }
-    println!("what_was_answered_survives_a_kill_and_nothing_is_there_by_half ... ok");
+    println!("answered_commits_survive_a_kill_and_none_is_stored_in_part ... ok");
 }
 
 async fn check(db: &Path, answered: &HashMap<u64, u64>) {
-    // the dead process's lock is gone with it
+    // the lock ended with the process
     let sqlite = Sqlite::open(db, Options::default()).expect("a data file");
     let mut records = 0;
     for writer in 0..WRITERS {
@@ -103,13 +103,13 @@ async fn check(db: &Path, answered: &HashMap<u64, u64>) {
         }
         if let Some(latest) = answered.get(&writer) {
             let last = journal.last().map(|record| record.seq);
-            assert!(last >= Some(*latest), "run {writer} was told {latest} and has {last:?}");
+            assert!(last >= Some(*latest), "run {writer}: {latest} was answered, {last:?} is stored");
         }
         records += journal.len();
     }
-    // each record came with its wake, all or nothing
+    // each record was committed with its wake
     let mut wakes = 0;
-    // all of them are due: an empty queue is one that does not answer at once
+    // all wakes are due, so a queue that does not answer at once is empty
     while let Poll::Ready(more) = futures::poll!(std::pin::pin!(sqlite.receive(1_000, Duration::from_secs(600)))) {
         wakes += more.expect("a queue").len();
     }

@@ -53,13 +53,13 @@ async fn end(sqlite: &Sqlite, n: u64, at: Timestamp) {
 }
 
 #[tokio::test]
-async fn what_ended_long_ago_goes_and_what_lives_stays() {
+async fn old_ended_runs_are_deleted_and_live_runs_are_kept() {
     let folder = tempfile::tempdir().expect("a folder");
     let clock = Arc::new(VirtualClock::new(NOW));
     let sqlite = Sqlite::open(folder.path().join("dev.db"), Options { clock }).expect("a data file");
     let events: Vec<_> = (0..250).map(event).collect();
     sqlite.accept(events.clone(), NOW).await.expect("events");
-    // an event with two runs, of which one lives
+    // the first event has two runs, and one of them lives
     let mut starts: Vec<_> = events.iter().enumerate().map(|(n, event)| start(n as u64, event)).collect();
     starts.push(start(1_000, &events[0]));
     sqlite.create_runs(starts).await.expect("runs");
@@ -81,5 +81,5 @@ async fn what_ended_long_ago_goes_and_what_lives_stays() {
     assert_eq!(sqlite.read(run(249), 0).await.expect("a journal").len(), 1);
     assert!(sqlite.event(events[5].id).await.expect("an event").is_none());
     assert!(sqlite.event(events[0].id).await.expect("an event").is_some());
-    assert_eq!(sqlite.subscriptions("b", &None, None, 10).await.expect("a look"), [waiter(249)]);
+    assert_eq!(sqlite.subscriptions("b", &None, None, 10).await.expect("subscriptions"), [waiter(249)]);
 }

@@ -1,4 +1,4 @@
-//! What a process finds that opens the file of one before.
+//! The state that a process finds in the data file of an earlier process.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,8 +34,8 @@ fn wake(n: u64) -> Wake {
     Wake { run: run(n), cause: WakeCause::Next, group: "orders".into() }
 }
 
-/// What is visible at once.
-async fn received(sqlite: &Sqlite) -> Vec<Delivery> {
+/// Receives all wakes that are due now.
+async fn receive_due(sqlite: &Sqlite) -> Vec<Delivery> {
     let receive = sqlite.receive(100, VISIBILITY);
     futures::pin_mut!(receive);
     match futures::poll!(receive) {
@@ -49,34 +49,34 @@ async fn commit(sqlite: &Sqlite, commit: Commit) {
 }
 
 #[tokio::test]
-async fn rule_30_a_second_opener_is_refused_in_one_line() {
+async fn rule_30_a_second_opener_is_refused_in_one_sentence() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");
     let first = open(&path);
     let refused = open_at(&path, NOW).expect_err("the file is in use");
     assert!(matches!(refused, OpenError::InUse { .. }));
-    let line = refused.to_string();
-    assert!(line.contains("dev.db") && line.contains("in use by another process") && line.contains("--db"), "{line}");
-    assert!(!line.contains('\n'));
+    let sentence = refused.to_string();
+    assert!(sentence.contains("`") && sentence.contains("dev.db") && sentence.contains("--db"), "{sentence}");
+    assert!(sentence.contains("in use by another process") && !sentence.contains('\n'));
     drop(first);
     open(&path);
 }
 
 #[tokio::test]
-async fn what_was_out_with_a_worker_comes_again_at_once() {
+async fn an_unacknowledged_wake_is_delivered_again_at_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");
     let sqlite = open(&path);
     commit(&sqlite, Commit { wakes: vec![wake(1), wake(2), wake(3)], ..Commit::default() }).await;
-    let acks = received(&sqlite).await.into_iter().filter(|d| d.wake.run == run(2)).map(|d| d.receipt).collect();
+    let acks = receive_due(&sqlite).await.into_iter().filter(|d| d.wake.run == run(2)).map(|d| d.receipt).collect();
     commit(&sqlite, Commit { acks, ..Commit::default() }).await;
     drop(sqlite);
-    let again: Vec<_> = received(&open(&path)).await.into_iter().map(|d| (d.wake, d.receives)).collect();
+    let again: Vec<_> = receive_due(&open(&path)).await.into_iter().map(|d| (d.wake, d.receives)).collect();
     assert_eq!(again, [(wake(1), 1), (wake(3), 1)]);
 }
 
 #[tokio::test]
-async fn a_delayed_wake_waits_on_after_a_restart() {
+async fn a_delayed_wake_keeps_its_time_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");
     let due = NOW + Duration::from_secs(600);
@@ -84,14 +84,14 @@ async fn a_delayed_wake_waits_on_after_a_restart() {
     commit(&sqlite, Commit { before: vec![EarlyWrite::Wake { wake: wake(1), due }], ..Commit::default() }).await;
     drop(sqlite);
     let sqlite = open_at(&path, due - Duration::from_millis(1)).expect("a data file");
-    assert!(received(&sqlite).await.is_empty());
+    assert!(receive_due(&sqlite).await.is_empty());
     drop(sqlite);
     let sqlite = open_at(&path, due).expect("a data file");
-    assert_eq!(received(&sqlite).await.len(), 1);
+    assert_eq!(receive_due(&sqlite).await.len(), 1);
 }
 
 #[tokio::test]
-async fn slots_of_the_dead_are_free_and_as_many_are_woken() {
+async fn slots_of_a_dead_process_are_free_and_as_many_tickets_are_woken() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");
     let two = Limit { key: "orders".into(), slots: 2 };
@@ -113,18 +113,21 @@ async fn slots_of_the_dead_are_free_and_as_many_are_woken() {
     drop(sqlite);
     let sqlite = open(&path);
     assert!(sqlite.holders(&two).await.expect("holders").is_empty());
-    assert_eq!(sqlite.tickets(&two, 9).await.expect("a line"), [place(3, "pay"), place(4, ARRIVAL), place(5, ARRIVAL)]);
-    let mut woken: Vec<_> = received(&sqlite).await.into_iter().map(|d| (d.wake.run, d.wake.cause)).collect();
+    assert_eq!(
+        sqlite.tickets(&two, 9).await.expect("a wait queue"),
+        [place(3, "pay"), place(4, ARRIVAL), place(5, ARRIVAL)]
+    );
+    let mut woken: Vec<_> = receive_due(&sqlite).await.into_iter().map(|d| (d.wake.run, d.wake.cause)).collect();
     woken.sort_by_key(|(run, _)| *run);
     assert_eq!(woken, [(run(3), WakeCause::Step("pay".into())), (run(4), WakeCause::Slot)]);
-    // who takes has left the line for good
+    // a run that acquires a slot leaves the wait queue for good
     assert_eq!(sqlite.acquire(&two, &holder(3), lease_until, NOW).await.expect("a slot"), AcquireResult::Acquired);
     drop(sqlite);
-    assert_eq!(open(&path).tickets(&two, 9).await.expect("a line"), [place(4, ARRIVAL), place(5, ARRIVAL)]);
+    assert_eq!(open(&path).tickets(&two, 9).await.expect("a wait queue"), [place(4, ARRIVAL), place(5, ARRIVAL)]);
 }
 
 #[tokio::test]
-async fn a_write_that_is_repeated_late_hides_nothing_that_came_after() {
+async fn a_write_that_is_repeated_late_hides_no_later_entries() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");
     let append = |seq: u64| {
@@ -139,24 +142,24 @@ async fn a_write_that_is_repeated_late_hides_nothing_that_came_after() {
     let sqlite = open(&path);
     commit(&sqlite, Commit { append: append(0), wakes: vec![wake(1)], ..Commit::default() }).await;
     assert_eq!(sqlite.read(run(1), 1).await.expect("a journal").len(), 2);
-    // it was carried out once, with the wakes that it had then
-    assert!(received(&sqlite).await.is_empty());
+    // the first write had no wakes, and the repetition adds none
+    assert!(receive_due(&sqlite).await.is_empty());
 }
 
 #[tokio::test]
-async fn numbers_of_wakes_are_never_given_twice() {
+async fn numbers_of_wakes_are_never_reused() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");
     for n in 1..=4 {
         let sqlite = open(&path);
         commit(&sqlite, Commit { wakes: vec![wake(n)], ..Commit::default() }).await;
-        let received = received(&sqlite).await;
+        let received = receive_due(&sqlite).await;
         assert_eq!(received.len(), usize::try_from(n).expect("small"));
     }
 }
 
 #[tokio::test]
-async fn a_file_of_the_first_version_learns_to_keep_who_waits() {
+async fn a_file_of_the_first_version_is_migrated() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("dev.db");
     commit(&open(&path), Commit { wakes: vec![wake(1)], ..Commit::default() }).await;
@@ -167,8 +170,8 @@ async fn a_file_of_the_first_version_learns_to_keep_who_waits() {
     let before = vec![EarlyWrite::Subscribe(waiter.clone())];
     commit(&open(&path), Commit { before, ..Commit::default() }).await;
     let sqlite = open(&path);
-    assert_eq!(sqlite.subscriptions("a", &None, None, 10).await.expect("a look"), [waiter]);
-    assert_eq!(received(&sqlite).await.len(), 1, "what was there before is there");
+    assert_eq!(sqlite.subscriptions("a", &None, None, 10).await.expect("subscriptions"), [waiter]);
+    assert_eq!(receive_due(&sqlite).await.len(), 1, "the earlier wake is kept");
 }
 
 /// Rule 34, for example when an older version runs on the file of a newer one.
@@ -203,7 +206,7 @@ async fn a_file_of_a_later_version_is_refused() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_is_refused_and_left_alone() {
+async fn a_file_that_is_not_a_database_is_refused_and_not_changed() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("notes.txt");
     let notes = "milk, eggs, bread\n".repeat(100);
@@ -214,7 +217,7 @@ async fn a_file_that_is_no_database_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_folder_that_is_not_there_is_named() {
+async fn a_missing_folder_is_named() {
     let refused = open_at(Path::new("/nowhere/at/all/dev.db"), NOW).expect_err("no folder");
     let refused = refused.to_string();
     assert!(refused.contains("`/nowhere/at/all/dev.db`") && refused.contains("make its folder"), "{refused}");

@@ -1,4 +1,4 @@
-//! Commits: one transaction each, all of it or nothing.
+//! Commits. Each is one transaction.
 
 use std::sync::atomic::Ordering;
 
@@ -11,13 +11,13 @@ use stepladder_engine::ports::{Commit, CommitResult, Commits, EarlyWrite, LateWr
 use super::timers::set_timer;
 use super::waiters;
 use crate::Sqlite;
-use crate::fault::Fault;
-use crate::held::Held;
+use crate::error::SqliteError;
+use crate::memory::MemoryState;
 use crate::rows::{RecordRow, TimerRow};
-use crate::writer::Sync;
+use crate::writer::Durability;
 
-/// A wake to be sent, as it is stored and as it is kept.
-pub(super) struct Sending {
+/// A wake that is being sent: its row, and its entry in the queue in memory.
+pub(super) struct OutgoingWake {
     n: i64,
     due: Timestamp,
     text: String,
@@ -27,18 +27,18 @@ pub(super) struct Sending {
 #[async_trait]
 impl Commits for Sqlite {
     async fn commit(&self, commit: Commit) -> StoreResult<CommitResult> {
-        // what only frees slots and places needs no sync either: nobody holds any after a restart
-        let sync = if commit.is_bookkeeping() { Sync::WithTheNext } else { Sync::Synced };
+        // releases need no sync: after a restart no step holds a slot
+        let durability = if commit.is_bookkeeping() { Durability::NextSync } else { Durability::Synced };
         let Commit { before, append, after, wakes, acks } = commit;
         let now = self.clock.now();
         let (mut timers, mut indexed) = (Vec::new(), Vec::new());
         let mut sent = Vec::with_capacity(before.len() + wakes.len());
         let mut record = None;
         let end = append.as_ref().map(|append| (append.run, append.record.next()));
-        let prepared: Result<(), Fault> = (|| {
+        let prepared: Result<(), SqliteError> = (|| {
             for later in before {
                 match later {
-                    EarlyWrite::Wake { wake, due } => sent.push(self.sending(wake, due)?),
+                    EarlyWrite::Wake { wake, due } => sent.push(self.outgoing_wake(wake, due)?),
                     EarlyWrite::Timer(timer) => timers.push(TimerRow::new(&timer)?),
                     EarlyWrite::Subscribe(_) | EarlyWrite::PutInInbox { .. } | EarlyWrite::LinkEvent { .. } => {
                         indexed.push(later)
@@ -46,108 +46,110 @@ impl Commits for Sqlite {
                 }
             }
             for wake in wakes {
-                sent.push(self.sending(wake, now)?);
+                sent.push(self.outgoing_wake(wake, now)?);
             }
             record = append.map(|append| RecordRow::new(append.run, &append.record)).transpose()?;
             Ok(())
         })();
-        prepared.map_err(Fault::into_store_error)?;
+        prepared.map_err(SqliteError::into_store_error)?;
         let acked = self.numbers(&acks);
         let (rows, carried) = (after.clone(), acked.clone());
-        let numbers: Vec<(i64, i64, String)> = sent.iter_mut().map(Sending::take_row).collect();
+        let numbers: Vec<(i64, i64, String)> = sent.iter_mut().map(OutgoingWake::take_row).collect();
         let work = move |db: &Connection| {
-            let written = record.as_ref().map_or(Ok(Written::Now), |record| write(db, record))?;
-            if written != Written::Now {
-                // taken by another, or carried out before with all that belongs to it
+            let written = record.as_ref().map_or(Ok(AppendResult::Appended), |record| append_record(db, record))?;
+            if written != AppendResult::Appended {
+                // another record has the number, or this one was committed before with all that
+                // belongs to it
                 return Ok(written);
             }
             timers.iter().try_for_each(|timer| set_timer(db, timer))?;
             indexed.iter().try_for_each(|later| waiters::index(db, later))?;
-            rows.iter().try_for_each(|after| carry_out(db, after))?;
+            rows.iter().try_for_each(|after| apply(db, after))?;
             numbers.iter().try_for_each(|(n, due, text)| send(db, *n, *due, text))?;
             acked.iter().try_for_each(|n| acknowledge(db, *n))?;
             Ok(written)
         };
-        let follow = move |written: &Written, held: &Held| {
-            if *written != Written::Now {
+        let follow = move |written: &AppendResult, memory: &MemoryState| {
+            if *written != AppendResult::Appended {
                 return;
             }
             if let Some((run, next)) = end {
-                held.ends.note(run, next);
+                memory.journal_ends.record(run, next);
             }
-            free(after, held);
-            deliver(sent, &carried, held);
+            apply_in_memory(after, memory);
+            deliver(sent, &carried, memory);
         };
-        Ok(match self.writer.run_here(sync, work, follow).await? {
-            Written::Now | Written::Before => CommitResult::Done,
-            Written::Taken => CommitResult::Conflict,
+        Ok(match self.writer.run_here(durability, work, follow).await? {
+            AppendResult::Appended | AppendResult::Repeated => CommitResult::Done,
+            AppendResult::Conflict => CommitResult::Conflict,
         })
     }
 }
 
-impl Sending {
-    /// The row; what is left goes into the queue.
+impl OutgoingWake {
+    /// Takes the row out. The rest goes into the queue in memory.
     pub(super) fn take_row(&mut self) -> (i64, i64, String) {
         (self.n, self.due.as_millis(), std::mem::take(&mut self.text))
     }
 }
 
 impl Sqlite {
-    pub(super) fn sending(&self, wake: Wake, due: Timestamp) -> Result<Sending, Fault> {
-        let n = self.wakes.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok(Sending { n, due, text: serde_json::to_string(&wake)?, wake })
+    pub(super) fn outgoing_wake(&self, wake: Wake, due: Timestamp) -> Result<OutgoingWake, SqliteError> {
+        let n = self.latest_wake.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(OutgoingWake { n, due, text: serde_json::to_string(&wake)?, wake })
     }
 
     fn numbers(&self, acks: &[Receipt]) -> Vec<i64> {
         if acks.is_empty() {
             return Vec::new();
         }
-        let messages = self.held.messages();
+        let messages = self.memory.messages();
         acks.iter().filter_map(|receipt| messages.number(receipt)).collect()
     }
 }
 
-/// What became of a record.
+/// The result of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Written {
-    Now,
-    /// Its own token is there (rule 1).
-    Before,
-    Taken,
+enum AppendResult {
+    Appended,
+    /// The record with this token is stored already (rule 1).
+    Repeated,
+    /// Another record has the number.
+    Conflict,
 }
 
-fn write(db: &Connection, record: &RecordRow) -> Result<Written, Fault> {
+fn append_record(db: &Connection, record: &RecordRow) -> Result<AppendResult, SqliteError> {
     let mut last = db.prepare_cached("SELECT next FROM journal WHERE run = ?1 ORDER BY seq DESC LIMIT 1")?;
     let next: i64 = last.query_row([record.run], |row| row.get(0)).optional()?.unwrap_or(0);
     if next == record.seq {
         insert(db, record)?;
-        return Ok(Written::Now);
+        return Ok(AppendResult::Appended);
     }
     let mut there = db.prepare_cached("SELECT token FROM journal WHERE run = ?1 AND seq = ?2")?;
     let token: Option<[u8; 16]> = there.query_row((record.run, record.seq), |row| row.get(0)).optional()?;
-    Ok(if token == Some(record.token) { Written::Before } else { Written::Taken })
+    Ok(if token == Some(record.token) { AppendResult::Repeated } else { AppendResult::Conflict })
 }
 
-/// Adds a record whose number is known to be free.
-pub(super) fn insert(db: &Connection, record: &RecordRow) -> Result<(), Fault> {
+/// Inserts a record whose number is known to be free.
+pub(super) fn insert(db: &Connection, record: &RecordRow) -> Result<(), SqliteError> {
     let RecordRow { run, seq, next, token, code, entries } = record;
     db.prepare_cached("INSERT INTO journal (run, seq, next, token, code, entries) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
         .execute((run, seq, next, token, code, entries))?;
     Ok(())
 }
 
-pub(super) fn send(db: &Connection, n: i64, due: i64, text: &str) -> Result<(), Fault> {
+pub(super) fn send(db: &Connection, n: i64, due: i64, text: &str) -> Result<(), SqliteError> {
     db.prepare_cached("INSERT INTO wakes (n, due, wake) VALUES (?1, ?2, ?3)")?.execute((n, due, text))?;
     Ok(())
 }
 
-fn acknowledge(db: &Connection, n: i64) -> Result<(), Fault> {
+fn acknowledge(db: &Connection, n: i64) -> Result<(), SqliteError> {
     db.prepare_cached("DELETE FROM wakes WHERE n = ?1")?.execute([n])?;
     Ok(())
 }
 
-/// What of a follow-up is in rows.
-fn carry_out(db: &Connection, after: &LateWrite) -> Result<(), Fault> {
+/// Applies the part of a follow-up that is stored in rows.
+fn apply(db: &Connection, after: &LateWrite) -> Result<(), SqliteError> {
     match after {
         LateWrite::MarkEnded { run, at, status } => {
             let mut row = db.prepare_cached("UPDATE runs SET ended_at = ?2, status = ?3 WHERE run = ?1")?;
@@ -172,13 +174,13 @@ fn carry_out(db: &Connection, after: &LateWrite) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What of the follow-ups is in memory.
-fn free(after: Vec<LateWrite>, held: &Held) {
-    let is_in_lines = |after: &LateWrite| matches!(after, LateWrite::Release { .. } | LateWrite::Dequeue { .. });
-    if !after.iter().any(is_in_lines) {
+/// Applies the part of the follow-ups that is kept in memory.
+fn apply_in_memory(after: Vec<LateWrite>, memory: &MemoryState) {
+    let concerns_lines = |after: &LateWrite| matches!(after, LateWrite::Release { .. } | LateWrite::Dequeue { .. });
+    if !after.iter().any(concerns_lines) {
         return;
     }
-    let mut lines = held.lines();
+    let mut lines = memory.lines();
     for after in after {
         let (limit, holder, leave) = match after {
             LateWrite::MarkEnded { .. } | LateWrite::Unsubscribe(_) | LateWrite::TakeFromInbox { .. } => continue,
@@ -196,19 +198,19 @@ fn free(after: Vec<LateWrite>, held: &Held) {
     }
 }
 
-/// Puts wakes into the queue and takes the acknowledged ones out.
-pub(super) fn deliver(sent: Vec<Sending>, acked: &[i64], held: &Held) {
+/// Adds wakes to the queue in memory and removes the acknowledged ones.
+pub(super) fn deliver(sent: Vec<OutgoingWake>, acked: &[i64], memory: &MemoryState) {
     if sent.is_empty() && acked.is_empty() {
         return;
     }
     let arrived = !sent.is_empty();
-    let mut messages = held.messages();
+    let mut messages = memory.messages();
     acked.iter().for_each(|n| messages.remove(*n));
-    for Sending { n, due, wake, .. } in sent {
+    for OutgoingWake { n, due, wake, .. } in sent {
         messages.send(n, wake, due);
     }
     drop(messages);
     if arrived {
-        held.arrivals.notify_waiters();
+        memory.arrivals.notify_waiters();
     }
 }

@@ -1,4 +1,4 @@
-//! Reading journals.
+//! Reads journals.
 
 use async_trait::async_trait;
 use stepladder_core::{Record, RunId, Seq};
@@ -9,7 +9,7 @@ use crate::{Sqlite, rows};
 #[async_trait]
 impl Journals for Sqlite {
     async fn read(&self, run: RunId, from: Seq) -> StoreResult<Vec<Record>> {
-        if self.held.ends.is_past(run, from) {
+        if self.memory.journal_ends.is_past(run, from) {
             return Ok(Vec::new());
         }
         let Ok(from) = i64::try_from(from) else { return Ok(Vec::new()) };

@@ -6,7 +6,7 @@ use stepladder_core::{Event, EventId, RunId, RunRow};
 use stepladder_engine::ports::{Listings, RunQuery, RunStatusFilter, StoreResult};
 
 use crate::Sqlite;
-use crate::fault::Fault;
+use crate::error::SqliteError;
 use crate::rows::{RUN_COLUMNS, from_json, run_row};
 
 #[async_trait]
@@ -18,7 +18,7 @@ impl Listings for Sqlite {
     async fn events(&self, before: Option<EventId>, limit: usize) -> StoreResult<Vec<Event>> {
         self.readers
             .list(move |db| {
-                // no id is larger, so there is one question for the first page and for the others
+                // no id is larger, so the first page needs no query of its own
                 let before = before.map_or([u8::MAX; 16], EventId::to_bytes);
                 let limit = i64::try_from(limit).unwrap_or(i64::MAX);
                 let mut query =
@@ -48,7 +48,7 @@ impl Listings for Sqlite {
     }
 }
 
-fn runs(db: &Connection, query: &RunQuery) -> Result<Vec<RunRow>, Fault> {
+fn runs(db: &Connection, query: &RunQuery) -> Result<Vec<RunRow>, SqliteError> {
     let before = query.before.map(RunId::to_bytes);
     let from = query.from.map(RunId::to_bytes);
     let status = match query.status {
@@ -82,7 +82,7 @@ fn runs(db: &Connection, query: &RunQuery) -> Result<Vec<RunRow>, Fault> {
     rows(db, &format!("SELECT {RUN_COLUMNS} FROM runs WHERE {conditions} ORDER BY run DESC LIMIT ?"), &values)
 }
 
-fn rows(db: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<RunRow>, Fault> {
+fn rows(db: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<RunRow>, SqliteError> {
     let mut query = db.prepare_cached(sql)?;
     let mut found = query.query(values)?;
     let mut rows = Vec::new();

@@ -1,4 +1,4 @@
-//! Notes of flow control, and the links from events to runs that others created.
+//! Flow state, and the links from events to runs that another event created.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use stepladder_core::{EventId, RunId};
 use stepladder_engine::ports::{FlowStateChange, FlowStates, StoreResult};
 
 use crate::Sqlite;
-use crate::fault::Fault;
-use crate::writer::Sync;
+use crate::error::SqliteError;
+use crate::writer::Durability;
 
 #[async_trait]
 impl FlowStates for Sqlite {
@@ -27,19 +27,19 @@ impl FlowStates for Sqlite {
                 }
                 Ok(there == note.becomes)
             });
-            each.collect::<Result<Vec<_>, Fault>>()
+            each.collect::<Result<Vec<_>, SqliteError>>()
         };
-        self.writer.run(Sync::Synced, work, |_, _| {}).await
+        self.writer.run(Durability::Synced, work, |_, _| {}).await
     }
 }
 
-fn noted(db: &Connection, key: &str) -> Result<Option<Arc<str>>, Fault> {
+fn noted(db: &Connection, key: &str) -> Result<Option<Arc<str>>, SqliteError> {
     let mut query = db.prepare_cached("SELECT text FROM notes WHERE key = ?1")?;
     Ok(query.query_row([key], |row| row.get(0)).optional()?)
 }
 
-/// Whether all notes are as they were seen.
-pub(super) fn are_as_seen(db: &Connection, notes: &[FlowStateChange]) -> Result<bool, Fault> {
+/// Returns whether all notes still have the values that the caller read.
+pub(super) fn are_as_seen(db: &Connection, notes: &[FlowStateChange]) -> Result<bool, SqliteError> {
     for note in notes {
         if noted(db, &note.key)? != note.seen {
             return Ok(false);
@@ -48,7 +48,7 @@ pub(super) fn are_as_seen(db: &Connection, notes: &[FlowStateChange]) -> Result<
     Ok(true)
 }
 
-pub(super) fn change(db: &Connection, note: &FlowStateChange) -> Result<(), Fault> {
+pub(super) fn change(db: &Connection, note: &FlowStateChange) -> Result<(), SqliteError> {
     match &note.becomes {
         Some(text) => db
             .prepare_cached("INSERT OR REPLACE INTO notes (key, text, until) VALUES (?1, ?2, ?3)")?
@@ -58,7 +58,7 @@ pub(super) fn change(db: &Connection, note: &FlowStateChange) -> Result<(), Faul
     Ok(())
 }
 
-pub(super) fn link(db: &Connection, run: RunId, event: EventId) -> Result<(), Fault> {
+pub(super) fn link(db: &Connection, run: RunId, event: EventId) -> Result<(), SqliteError> {
     let mut links = db.prepare_cached("INSERT OR IGNORE INTO links (event, run) VALUES (?1, ?2)")?;
     links.execute((event.to_bytes(), run.to_bytes()))?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Receiving wakes: from memory, so that it writes nothing.
+//! Receives wakes from memory, so that receiving writes nothing.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::Sqlite;
 impl Queue for Sqlite {
     async fn receive(&self, max: usize, visibility: Duration) -> StoreResult<Vec<Delivery>> {
         loop {
-            let arrival = self.held.arrivals.notified();
+            let arrival = self.memory.arrivals.notified();
             tokio::pin!(arrival);
             arrival.as_mut().enable();
             let due = {
-                let mut messages = self.held.messages();
+                let mut messages = self.memory.messages();
                 let taken = messages.receive(self.clock.now(), max, visibility);
                 if !taken.is_empty() {
                     return Ok(taken);
@@ -31,16 +31,16 @@ impl Queue for Sqlite {
     }
 
     fn backlog(&self) -> Option<Backlog> {
-        let places = self.held.lines().ticket_count();
-        let mut messages = self.held.messages();
+        let places = self.memory.lines().ticket_count();
+        let mut messages = self.memory.messages();
         let due = messages.due_count(self.clock.now());
         Some(Backlog { due, waiting: messages.len() - due + places, served: messages.served() })
     }
 
     async fn put_back(&self, receipt: &Receipt, due: Timestamp) -> StoreResult<bool> {
-        self.held.messages().put_back(receipt, due);
-        // who waits may have to wake up earlier now
-        self.held.arrivals.notify_waiters();
+        self.memory.messages().put_back(receipt, due);
+        // a receiver that waits for the next due wake may have to return earlier now
+        self.memory.arrivals.notify_waiters();
         Ok(true)
     }
 }

@@ -1,4 +1,4 @@
-//! Beginning runs: all that belongs to the beginning of a run, of all runs of a call, in one transaction (rule 16).
+//! Creates runs. All rows of all runs of a call are written in one transaction (rule 16).
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -6,24 +6,24 @@ use stepladder_core::slot::{Limit, Ticket};
 use stepladder_core::{RunId, RunRow, Seq};
 use stepladder_engine::ports::{FlowStateChange, RunCreation, RunStart, StartResult, StoreResult};
 
-use super::commits::{Sending, deliver, insert, send};
+use super::commits::{OutgoingWake, deliver, insert, send};
 use super::notes::{are_as_seen, change};
 use super::timers::set_timer;
 use crate::Sqlite;
-use crate::fault::Fault;
-use crate::held::Held;
+use crate::error::SqliteError;
+use crate::memory::MemoryState;
 use crate::rows::{RecordRow, TimerRow};
-use crate::writer::Sync;
+use crate::writer::Durability;
 
-/// What of a start memory gets, once the rows are committed.
-struct Following {
+/// The part of a new run that is kept in memory, after the rows are committed.
+struct StartInMemory {
     run: RunId,
     next: Seq,
-    wake: Sending,
+    wake: OutgoingWake,
     places: Vec<(Limit, Ticket)>,
 }
 
-/// A start as it is stored.
+/// The rows of a new run.
 struct StartRows {
     row: RunRow,
     record: RecordRow,
@@ -36,32 +36,32 @@ struct StartRows {
 #[async_trait]
 impl RunCreation for Sqlite {
     async fn create_runs(&self, starts: Vec<RunStart>) -> StoreResult<Vec<StartResult>> {
-        let prepared: Result<Vec<_>, Fault> = starts.into_iter().map(|start| self.prepare(start)).collect();
-        let (rows, following): (Vec<_>, Vec<_>) = prepared.map_err(Fault::into_store_error)?.into_iter().unzip();
-        let work = move |db: &Connection| rows.iter().map(|start| begin(db, start)).collect::<Result<Vec<_>, _>>();
-        let follow = move |begun: &Vec<StartResult>, held: &Held| {
-            let mut wakes = Vec::with_capacity(following.len());
-            let new = following.into_iter().zip(begun).filter(|(_, begun)| **begun == StartResult::New);
-            for (Following { run, next, wake, places }, _) in new {
-                held.ends.note(run, next);
+        let prepared: Result<Vec<_>, SqliteError> = starts.into_iter().map(|start| self.prepare(start)).collect();
+        let (rows, in_memory): (Vec<_>, Vec<_>) = prepared.map_err(SqliteError::into_store_error)?.into_iter().unzip();
+        let work = move |db: &Connection| rows.iter().map(|start| create(db, start)).collect::<Result<Vec<_>, _>>();
+        let after = move |begun: &Vec<StartResult>, memory: &MemoryState| {
+            let mut wakes = Vec::with_capacity(in_memory.len());
+            let new = in_memory.into_iter().zip(begun).filter(|(_, begun)| **begun == StartResult::New);
+            for (StartInMemory { run, next, wake, places }, _) in new {
+                memory.journal_ends.record(run, next);
                 if !places.is_empty() {
-                    let mut lines = held.lines();
+                    let mut lines = memory.lines();
                     for (limit, place) in places {
                         lines.change(&limit.key, |line| line.enqueue(place));
                     }
                 }
                 wakes.push(wake);
             }
-            deliver(wakes, &[], held);
+            deliver(wakes, &[], memory);
         };
-        self.writer.run(Sync::Synced, work, follow).await
+        self.writer.run(Durability::Synced, work, after).await
     }
 }
 
 impl Sqlite {
-    fn prepare(&self, start: RunStart) -> Result<(StartRows, Following), Fault> {
+    fn prepare(&self, start: RunStart) -> Result<(StartRows, StartInMemory), SqliteError> {
         let RunStart { row, record, watchdog, wake, tickets: places, flow_state: notes } = start;
-        let mut sending = self.sending(wake, self.clock.now())?;
+        let mut outgoing = self.outgoing_wake(wake, self.clock.now())?;
         let place = |(limit, place): &(Limit, Ticket)| {
             serde_json::to_string(place).map(|text| (limit.clone(), place.clone(), text))
         };
@@ -70,15 +70,15 @@ impl Sqlite {
             record: RecordRow::new(run, &record)?,
             row,
             watchdog: TimerRow::new(&watchdog)?,
-            wake: sending.take_row(),
+            wake: outgoing.take_row(),
             places: places.iter().map(place).collect::<Result<_, _>>()?,
             notes,
         };
-        Ok((rows, Following { run, next, wake: sending, places }))
+        Ok((rows, StartInMemory { run, next, wake: outgoing, places }))
     }
 }
 
-fn begin(db: &Connection, start: &StartRows) -> Result<StartResult, Fault> {
+fn create(db: &Connection, start: &StartRows) -> Result<StartResult, SqliteError> {
     let StartRows { row, record, watchdog, wake: (n, due, wake), places, notes } = start;
     if !are_as_seen(db, notes)? {
         let exists = db.prepare_cached("SELECT 1 FROM runs WHERE run = ?1")?.exists([row.run.to_bytes()])?;
@@ -101,8 +101,8 @@ fn begin(db: &Connection, start: &StartRows) -> Result<StartResult, Fault> {
     Ok(StartResult::New)
 }
 
-/// Adds a place to a line, unless the run and step have one.
-pub(super) fn join(db: &Connection, limit: &Limit, place: &Ticket, text: &str) -> Result<(), Fault> {
+/// Adds a ticket to a wait queue, unless the run and step have one.
+pub(super) fn join(db: &Connection, limit: &Limit, place: &Ticket, text: &str) -> Result<(), SqliteError> {
     db.prepare_cached("INSERT OR IGNORE INTO places (key, run, step, slots, place) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute((&limit.key, place.run.to_bytes(), &place.step, limit.slots, text))?;
     Ok(())

@@ -5,25 +5,25 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use stepladder_core::{RunId, Timer};
 use stepladder_engine::ports::{Cursor, StoreError, StoreResult, Timers};
 
-use crate::fault::Fault;
+use crate::error::SqliteError;
 use crate::rows::TimerRow;
-use crate::writer::Sync;
+use crate::writer::Durability;
 use crate::{Sqlite, rows};
 
 #[async_trait]
 impl Timers for Sqlite {
     async fn bucket(&self, minute: i64, limit: usize) -> StoreResult<Vec<StoreResult<Timer>>> {
-        let look = move |db: &Connection| {
-            let mut query =
+        let query = move |db: &Connection| {
+            let mut statement =
                 db.prepare_cached("SELECT timer, run FROM timers WHERE minute = ?1 ORDER BY due LIMIT ?2")?;
-            let mut found = query.query([minute, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+            let mut found = statement.query([minute, i64::try_from(limit).unwrap_or(i64::MAX)])?;
             let mut timers = Vec::new();
             while let Some(row) = found.next()? {
                 timers.push(timer(row));
             }
             Ok(timers)
         };
-        self.readers.list(look).await
+        self.readers.list(query).await
     }
 
     async fn oldest(&self) -> StoreResult<Option<i64>> {
@@ -34,10 +34,10 @@ impl Timers for Sqlite {
     }
 
     async fn set(&self, timers: Vec<Timer>) -> StoreResult<()> {
-        let rows: Result<Vec<_>, Fault> = timers.iter().map(TimerRow::new).collect();
-        let rows = rows.map_err(Fault::into_store_error)?;
+        let rows: Result<Vec<_>, SqliteError> = timers.iter().map(TimerRow::new).collect();
+        let rows = rows.map_err(SqliteError::into_store_error)?;
         let work = move |db: &Connection| rows.iter().try_for_each(|timer| set_timer(db, timer));
-        self.writer.run(Sync::Synced, work, |(), _| {}).await
+        self.writer.run(Durability::Synced, work, |(), _| {}).await
     }
 
     async fn cursor(&self) -> StoreResult<Option<Cursor>> {
@@ -54,25 +54,25 @@ impl Timers for Sqlite {
             db.prepare_cached("DELETE FROM timers WHERE minute < ?1")?.execute([next.minute])?;
             Ok(true)
         };
-        self.writer.run(Sync::Synced, work, |_, _| {}).await
+        self.writer.run(Durability::Synced, work, |_, _| {}).await
     }
 }
 
-/// A timer; or why its row cannot be read, and which run it is of.
+/// Returns a timer. The error of an unreadable row names the run.
 fn timer(row: &Row<'_>) -> StoreResult<Timer> {
-    rows::from_json(row, 0).map_err(|fault: Fault| {
+    rows::from_json(row, 0).map_err(|error: SqliteError| {
         let run = row.get(1).map_or_else(|_| "an unknown run".into(), |run| format!("run {}", RunId::from_bytes(run)));
-        StoreError::Unreadable(format!("a timer of {run}: {}", fault.into_store_error().reason()))
+        StoreError::Unreadable(format!("a timer of {run}: {}", error.into_store_error().reason()))
     })
 }
 
-fn cursor(db: &Connection) -> Result<Option<Cursor>, Fault> {
+fn cursor(db: &Connection) -> Result<Option<Cursor>, SqliteError> {
     let mut query = db.prepare_cached("SELECT cursor FROM cursor")?;
     let text: Option<String> = query.query_row([], |row| row.get(0)).optional()?;
     Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
 }
 
-pub(super) fn set_timer(db: &Connection, timer: &TimerRow) -> Result<(), Fault> {
+pub(super) fn set_timer(db: &Connection, timer: &TimerRow) -> Result<(), SqliteError> {
     let TimerRow { minute, due, run, purpose, timer } = timer;
     db.prepare_cached("INSERT OR IGNORE INTO timers (minute, due, run, purpose, timer) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute((minute, due, run, purpose, timer))?;

@@ -1,4 +1,4 @@
-//! Who waits for events, and the inboxes of runs.
+//! Subscriptions to events, and the inboxes of runs.
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
@@ -7,11 +7,12 @@ use stepladder_core::{EventId, RunId, StepId, Timestamp};
 use stepladder_engine::ports::{EarlyWrite, StoreResult, SubscriptionIndex};
 
 use crate::Sqlite;
-use crate::fault::Fault;
+use crate::error::SqliteError;
 
 #[async_trait]
 impl SubscriptionIndex for Sqlite {
-    /// Asked for each event's name: a look for each field by which some wait, however many they are.
+    /// Called for the name of each received event. It runs one query per field, however many runs
+    /// wait.
     async fn subscribed_fields(&self, event: &str) -> StoreResult<SubscribedFields> {
         self.readers.read(|db| {
             let mut next = db.prepare_cached("SELECT path FROM waiters WHERE event = ?1 AND path > ?2 LIMIT 1")?;
@@ -66,8 +67,8 @@ impl SubscriptionIndex for Sqlite {
     }
 }
 
-/// Writes what of a commit's `before` is kept here.
-pub(super) fn index(db: &Connection, later: &EarlyWrite) -> Result<(), Fault> {
+/// Stores the part of a commit that this table holds.
+pub(super) fn index(db: &Connection, later: &EarlyWrite) -> Result<(), SqliteError> {
     match later {
         EarlyWrite::Subscribe(Subscription { event, key: bucket, run, step, until }) => {
             let (path, value) = columns(bucket);
@@ -86,7 +87,7 @@ pub(super) fn index(db: &Connection, later: &EarlyWrite) -> Result<(), Fault> {
     Ok(())
 }
 
-pub(super) fn forget(db: &Connection, waiter: &Subscription) -> Result<(), Fault> {
+pub(super) fn forget(db: &Connection, waiter: &Subscription) -> Result<(), SqliteError> {
     let Subscription { event, key: bucket, run, step, .. } = waiter;
     let (path, value) = columns(bucket);
     db.prepare_cached("DELETE FROM waiters WHERE event = ?1 AND path = ?2 AND value = ?3 AND run = ?4 AND step = ?5")?
@@ -94,13 +95,13 @@ pub(super) fn forget(db: &Connection, waiter: &Subscription) -> Result<(), Fault
     Ok(())
 }
 
-pub(super) fn take(db: &Connection, run: RunId, event: EventId) -> Result<(), Fault> {
+pub(super) fn take(db: &Connection, run: RunId, event: EventId) -> Result<(), SqliteError> {
     let mut offers = db.prepare_cached("DELETE FROM offers WHERE run = ?1 AND event = ?2")?;
     offers.execute((run.to_bytes(), event.to_bytes()))?;
     Ok(())
 }
 
-/// A field has a name and a value's JSON, neither of which is empty.
+/// Returns the columns `path` and `value`. They are empty only for a bucket without a field.
 fn columns(bucket: &SubscriptionKey) -> (&str, &str) {
     match bucket {
         Some(Field { path, value }) => (path, value),

@@ -1,37 +1,37 @@
-//! What the writing thread is handed.
+//! The jobs that the writer executes.
 
 use rusqlite::Connection;
 use stepladder_engine::ports::{StoreError, StoreResult};
 use tokio::sync::oneshot;
 
-use crate::fault::Fault;
-use crate::held::Held;
+use crate::error::SqliteError;
+use crate::memory::MemoryState;
 
-/// When a job's changes have to be on disk.
+/// The time by which the changes of a job must be on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sync {
-    /// Before it is answered.
+pub(crate) enum Durability {
+    /// Before the job is answered.
     Synced,
-    /// With the next that is synced.
-    WithTheNext,
+    /// With the next transaction that is synced.
+    NextSync,
 }
 
 pub(crate) trait Job: Send {
-    fn sync(&self) -> Sync;
+    fn durability(&self) -> Durability;
 
-    /// Within a transaction; again in another one, when that was rolled back.
-    fn work(&mut self, db: &Connection) -> Result<(), Fault>;
+    /// Executes the job within a transaction. It is called again after a rollback.
+    fn work(&mut self, db: &Connection) -> Result<(), SqliteError>;
 
-    /// After the commit.
-    fn done(self: Box<Self>, held: &Held);
+    /// Handles the commit.
+    fn succeed(self: Box<Self>, memory: &MemoryState);
 
-    /// After a failure in a transaction of its own. A job that is given back is tried again.
-    fn failed(self: Box<Self>, fault: StoreError) -> Option<Box<dyn Job>>;
+    /// Handles a failure in a transaction of its own. A returned job is retried later.
+    fn fail(self: Box<Self>, error: StoreError) -> Option<Box<dyn Job>>;
 }
 
-/// A job that somebody waits for.
+/// A job whose caller waits for the result.
 pub(super) struct Task<T, W, A> {
-    sync: Sync,
+    durability: Durability,
     work: W,
     after: A,
     result: Option<T>,
@@ -39,69 +39,69 @@ pub(super) struct Task<T, W, A> {
 }
 
 impl<T, W, A> Task<T, W, A> {
-    pub(super) fn new(sync: Sync, work: W, after: A, reply: oneshot::Sender<StoreResult<T>>) -> Self {
-        Self { sync, work, after, result: None, reply }
+    pub(super) fn new(durability: Durability, work: W, after: A, reply: oneshot::Sender<StoreResult<T>>) -> Self {
+        Self { durability, work, after, result: None, reply }
     }
 }
 
 impl<T, W, A> Job for Task<T, W, A>
 where
     T: Send + 'static,
-    W: FnMut(&Connection) -> Result<T, Fault> + Send + 'static,
-    A: FnOnce(&T, &Held) + Send + 'static,
+    W: FnMut(&Connection) -> Result<T, SqliteError> + Send + 'static,
+    A: FnOnce(&T, &MemoryState) + Send + 'static,
 {
-    fn sync(&self) -> Sync {
-        self.sync
+    fn durability(&self) -> Durability {
+        self.durability
     }
 
-    fn work(&mut self, db: &Connection) -> Result<(), Fault> {
+    fn work(&mut self, db: &Connection) -> Result<(), SqliteError> {
         self.result = Some((self.work)(db)?);
         Ok(())
     }
 
-    fn done(self: Box<Self>, held: &Held) {
+    fn succeed(self: Box<Self>, memory: &MemoryState) {
         let Some(result) = self.result else { return };
-        (self.after)(&result, held);
-        // whoever asked may have been dropped meanwhile
+        (self.after)(&result, memory);
+        // the caller may have been dropped
         let _ = self.reply.send(Ok(result));
     }
 
-    fn failed(self: Box<Self>, fault: StoreError) -> Option<Box<dyn Job>> {
-        let _ = self.reply.send(Err(fault));
+    fn fail(self: Box<Self>, error: StoreError) -> Option<Box<dyn Job>> {
+        let _ = self.reply.send(Err(error));
         None
     }
 }
 
-/// A job that nobody waits for.
-pub(super) struct Owed<W> {
+/// A job whose caller does not wait. It is retried until it succeeds.
+pub(super) struct BackgroundJob<W> {
     work: W,
-    /// Whether it was said that it failed: a full disk makes it fail with every transaction.
-    told: bool,
+    /// Whether a failure was logged. A full disk makes it fail with each transaction.
+    is_logged: bool,
 }
 
-impl<W> Owed<W> {
+impl<W> BackgroundJob<W> {
     pub(super) fn new(work: W) -> Self {
-        Self { work, told: false }
+        Self { work, is_logged: false }
     }
 }
 
-impl<W> Job for Owed<W>
+impl<W> Job for BackgroundJob<W>
 where
-    W: FnMut(&Connection) -> Result<(), Fault> + Send + 'static,
+    W: FnMut(&Connection) -> Result<(), SqliteError> + Send + 'static,
 {
-    fn sync(&self) -> Sync {
-        Sync::WithTheNext
+    fn durability(&self) -> Durability {
+        Durability::NextSync
     }
 
-    fn work(&mut self, db: &Connection) -> Result<(), Fault> {
+    fn work(&mut self, db: &Connection) -> Result<(), SqliteError> {
         (self.work)(db)
     }
 
-    fn done(self: Box<Self>, _: &Held) {}
+    fn succeed(self: Box<Self>, _: &MemoryState) {}
 
-    fn failed(mut self: Box<Self>, fault: StoreError) -> Option<Box<dyn Job>> {
-        if !std::mem::replace(&mut self.told, true) {
-            tracing::warn!(%fault, "a place in a line could not be written down; it is tried again");
+    fn fail(mut self: Box<Self>, error: StoreError) -> Option<Box<dyn Job>> {
+        if !std::mem::replace(&mut self.is_logged, true) {
+            tracing::warn!(%error, "a change of a wait queue could not be written; it is retried");
         }
         Some(self)
     }

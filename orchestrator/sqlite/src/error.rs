@@ -1,32 +1,28 @@
-//! What can go wrong with a file, as the engine's kinds of failure.
+//! The errors of this adapter, and their conversion to the errors of the engine's ports.
 
 use rusqlite::ErrorCode;
 use stepladder_engine::ports::StoreError;
 
-/// A failure within this crate, before it becomes the port's.
-#[derive(Debug)]
-pub(crate) enum Fault {
-    Sql(rusqlite::Error),
+/// An error within this crate.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SqliteError {
+    /// SQLite failed.
+    #[error(transparent)]
+    Sql(#[from] rusqlite::Error),
+    /// A value cannot be read or written as JSON.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// A stored value cannot be read.
+    #[error("{0}")]
     Unreadable(String),
 }
 
-impl From<rusqlite::Error> for Fault {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sql(error)
-    }
-}
-
-impl From<serde_json::Error> for Fault {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Unreadable(error.to_string())
-    }
-}
-
-impl Fault {
-    /// The port's failure, with what a person can do about it.
+impl SqliteError {
+    /// Converts to the error of a port. The text says what an operator can do.
     pub(crate) fn into_store_error(self) -> StoreError {
         let error = match self {
-            Self::Unreadable(what) => return StoreError::Unreadable(what),
+            Self::Unreadable(reason) => return StoreError::Unreadable(reason),
+            Self::Json(error) => return StoreError::Unreadable(error.to_string()),
             Self::Sql(error) => error,
         };
         let advice = match error.sqlite_error_code() {
@@ -44,7 +40,7 @@ impl Fault {
                 let advice = "the data file cannot be written; give this user the right to write it and its folder";
                 return StoreError::Refused(format!("{advice} ({error})"));
             }
-            Some(code) if lasts(code) => {
+            Some(code) if is_permanent(code) => {
                 return StoreError::Refused(format!("{error}; is the data file of this version, and of this program?"));
             }
             Some(_) | None => return StoreError::Unavailable(error.to_string()),
@@ -53,9 +49,9 @@ impl Fault {
     }
 }
 
-/// Whether the same statement on the same file fails again, whenever it is repeated: a table or a column is missing, a
-/// value is of another type or too big, a constraint is violated.
-fn lasts(code: ErrorCode) -> bool {
+/// Returns whether the same statement on the same file would fail again. Examples are a missing
+/// table or column, a value of the wrong type or size, and a violated constraint.
+fn is_permanent(code: ErrorCode) -> bool {
     matches!(
         code,
         ErrorCode::Unknown
@@ -76,24 +72,27 @@ mod tests {
 
     use super::*;
 
-    fn of(code: i32) -> StoreError {
-        Fault::Sql(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)).into_store_error()
+    fn store_error(code: i32) -> StoreError {
+        SqliteError::Sql(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)).into_store_error()
     }
 
     #[test]
-    fn errors_that_pass_are_told_from_those_that_last() {
-        for passing in [ffi::SQLITE_BUSY, ffi::SQLITE_LOCKED, ffi::SQLITE_FULL, ffi::SQLITE_IOERR, ffi::SQLITE_NOMEM] {
-            assert!(!of(passing).is_permanent(), "{passing}: {}", of(passing));
+    fn transient_and_permanent_errors_are_distinguished() {
+        for transient in [ffi::SQLITE_BUSY, ffi::SQLITE_LOCKED, ffi::SQLITE_FULL, ffi::SQLITE_IOERR, ffi::SQLITE_NOMEM]
+        {
+            let error = store_error(transient);
+            assert!(!error.is_permanent(), "{transient}: {error}");
         }
-        for lasting in [ffi::SQLITE_READONLY, ffi::SQLITE_PERM, ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB] {
-            assert!(of(lasting).is_permanent(), "{lasting}: {}", of(lasting));
+        for permanent in [ffi::SQLITE_READONLY, ffi::SQLITE_PERM, ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB] {
+            let error = store_error(permanent);
+            assert!(error.is_permanent(), "{permanent}: {error}");
         }
     }
 
     #[test]
-    fn a_table_that_is_missing_stays_missing() {
+    fn a_missing_table_is_a_permanent_error() {
         let error = Connection::open_in_memory().unwrap().prepare("SELECT 1 FROM absent").unwrap_err();
-        let error = Fault::from(error).into_store_error();
+        let error = SqliteError::from(error).into_store_error();
         assert!(error.is_permanent() && error.reason().contains("no such table: absent"), "{error}");
     }
 }

@@ -1,0 +1,39 @@
+//! State that is kept in memory only, because it is void once the process ends: deliveries to
+//! workers, and slots that steps hold. Wakes and tickets are rows too. Memory follows the rows
+//! after each commit.
+
+mod journal_ends;
+
+use parking_lot::{Mutex, MutexGuard};
+use stepladder_engine::local::{Messages, WaitQueues};
+use tokio::sync::Notify;
+
+use journal_ends::JournalEnds;
+
+/// The queue of wakes, the wait queues of the limits, and the ends of journals.
+pub(crate) struct MemoryState {
+    messages: Mutex<Messages>,
+    lines: Mutex<WaitQueues>,
+    pub(crate) journal_ends: JournalEnds,
+    /// Notified when a wake is added.
+    pub(crate) arrivals: Notify,
+}
+
+impl MemoryState {
+    pub(crate) fn new(messages: Messages, lines: WaitQueues) -> Self {
+        Self {
+            messages: Mutex::new(messages),
+            lines: Mutex::new(lines),
+            journal_ends: JournalEnds::default(),
+            arrivals: Notify::new(),
+        }
+    }
+
+    pub(crate) fn messages(&self) -> MutexGuard<'_, Messages> {
+        self.messages.lock()
+    }
+
+    pub(crate) fn lines(&self) -> MutexGuard<'_, WaitQueues> {
+        self.lines.lock()
+    }
+}

@@ -1,0 +1,72 @@
+//! The ends of the journals that were written lately. A worker that already knows a whole journal
+//! is answered without reading the file, which no other process writes.
+
+use hashlink::LruCache;
+use parking_lot::Mutex;
+use stepladder_core::{RunId, Seq};
+
+/// The maximum number of runs. The journals of other runs are read from the file.
+const MAX_RUNS: usize = 32_768;
+
+/// For each run, the number after the last entry.
+pub(crate) struct JournalEnds(Mutex<LruCache<RunId, Seq>>);
+
+impl Default for JournalEnds {
+    fn default() -> Self {
+        Self(Mutex::new(LruCache::new(MAX_RUNS)))
+    }
+}
+
+impl JournalEnds {
+    /// Records that a commit extended a run's journal up to `next`, exclusive.
+    pub(crate) fn record(&self, run: RunId, next: Seq) {
+        let mut ends = self.0.lock();
+        let latest = ends.peek(&run).copied().unwrap_or_default().max(next);
+        ends.insert(run, latest);
+    }
+
+    /// Returns whether a run's journal is known to have no entry from this number on.
+    pub(crate) fn is_past(&self, run: RunId, from: Seq) -> bool {
+        self.0.lock().get(&run).is_some_and(|next| from >= *next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stepladder_core::Timestamp;
+
+    use super::*;
+
+    fn run(n: usize) -> RunId {
+        RunId::new(Timestamp::from_millis(0), n as u128)
+    }
+
+    #[test]
+    fn only_a_known_journal_has_an_end() {
+        let ends = JournalEnds::default();
+        assert!(!ends.is_past(run(1), 9));
+        ends.record(run(1), 5);
+        assert!(ends.is_past(run(1), 5));
+        assert!(!ends.is_past(run(1), 4));
+    }
+
+    #[test]
+    fn an_earlier_write_that_is_recorded_later_changes_nothing() {
+        let ends = JournalEnds::default();
+        ends.record(run(1), 5);
+        ends.record(run(1), 3);
+        assert!(!ends.is_past(run(1), 4));
+    }
+
+    #[test]
+    fn the_least_recently_used_run_is_dropped() {
+        let ends = JournalEnds::default();
+        for n in 1..=MAX_RUNS {
+            ends.record(run(n), 1);
+        }
+        assert!(ends.is_past(run(1), 1));
+        ends.record(run(MAX_RUNS + 1), 1);
+        assert!(ends.is_past(run(1), 1));
+        assert!(!ends.is_past(run(2), 1));
+    }
+}
