@@ -3,35 +3,67 @@
 //! The table has the keys `PK` and `SK` (text), the TTL attribute `ttl` (seconds since 1970), and
 //! two indexes. All items of a run share a partition, so that a hop needs one Query.
 //!
-//! Costs are in DynamoDB's units. A write unit (WRU) writes 1 KB. A read unit (RRU) reads 4 KB
-//! strongly; an eventually consistent read costs half. A transaction costs twice as much.
-//!
-//! | item | `PK` / `SK` | written | read |
-//! | --- | --- | --- | --- |
-//! | journal record | `R#run` / `J#seq` (10 digits) | conditional put, 1 WRU per KB, also if it is refused | Query from a number on, strong: 1 RRU per 4 KB |
-//! | part of a value | `B#owner#token` / `i` | put, at most 350 KB each, before the item that names it | Query, eventual; strong if the hash does not match |
-//! | row of a run | `R#run` / `M` | at the creation (in its transaction) and the end: 1 WRU, and 1 per index | Get; Query of the indexes |
-//! | ticket, by run | `R#run` / `P#key#step` | together with the ticket by limit | Query of the run's tickets, strong |
-//! | event | `E#id` / `M` | conditional put, 1 WRU per KB | Get, strong |
-//! | run of an event | `E#id` / `R#run` | in the transaction of the creation; a put if another event created the run | Query, then the rows in batches of 100 |
-//! | external id | `D#hash` / `M` | conditional put, valid for 24 h | Get, strong |
-//! | timer | `T#minute#shard` / `due#run#purpose` | put; the first watchdog in the transaction of the creation | Query of all 8 shards, strong: at least 8 RRU |
-//! | cursor | `S#sweep` / `M` | conditional put by a sweep that sent something | Get, strong |
-//! | holders of slots | `C#key` / `S#shard` | conditional update, 1 WRU to acquire, 1 to release | Query of all shards, strong |
-//! | ticket, by limit | `Q#key` / `asked#event#run#step` | put and delete, 1 WRU each | Query of the first tickets, strong |
-//! | subscription by a field's value | `W#event,field,value` (hashed) / `run#step` | put before the entry, 1 WRU; deleted when it is fulfilled, 1 WRU | Query of a value's partition, strong: 1 RRU per event and field |
-//! | subscription without a field | `W#event#shard` / `run#step` | as above | Query of the 4 shards in turn, strong: at least 4 RRU per event if there is such a subscription |
-//! | flow state | `N#key` (hashed) / `M` | conditional put or delete; in the transaction of the creation if it belongs to one | Get or BatchGet, strong |
-//! | subscribed names and fields | `S#waits` / `event#field`, `event#*` (hashed) | conditional put: the first time, and once a week | Query of all, strong: 1 RRU per about 25, at most once per second and process |
-//! | inbox: an event that arrived during a registration | `R#run` / `I#event` | put; deleted by the hop that delivers it | Query, strong: 1 RRU, by a hop that was woken for it |
-//! | hours with runs | `S#hours` / `hour` | put, once per hour and process | Query, newest first |
-//! | days with runs | `S#days#function` / `day` | put, once per day, function and process | Query, newest first |
-//! | addresses of queues | `S#queues` / `M` | put by the sweep if they change | Get, by the command line tool |
+//! | item | `PK` | `SK` |
+//! | --- | --- | --- |
+//! | journal record | `R#run` | `J#seq` (10 digits) |
+//! | row of a run | `R#run` | `M` |
+//! | ticket, by run | `R#run` | `P#key#step` |
+//! | event in the inbox of a run | `R#run` | `I#event` |
+//! | part of a large value | `B#owner#token` | `i` |
+//! | event | `E#id` | `M` |
+//! | run of an event | `E#id` | `R#run` |
+//! | external id | `D#hash` | `M` |
+//! | timer | `T#minute#shard` | `due#run#purpose` |
+//! | cursor of the sweep | `S#sweep` | `M` |
+//! | holders of slots | `C#key` | `S#shard` |
+//! | ticket, by limit | `Q#key` | `queued_at#event#run#step` |
+//! | subscription by a field's value | `W#event,field,value` (hashed) | `run#step` |
+//! | subscription without a field | `W#event#shard` | `run#step` |
+//! | subscribed names and fields | `S#waits` | `event#field`, `event#*` (hashed) |
+//! | flow state | `N#key` (hashed) | `M` |
+//! | hours with runs | `S#hours` | `hour` |
+//! | days with runs | `S#days#function` | `day` |
+//! | addresses of queues | `S#queues` | `M` |
 //!
 //! | index | keys | purpose |
 //! | --- | --- | --- |
 //! | `runs-by-hour` | `hour` = `hour#shard`, `run` | all runs, newest first |
-//! | `runs-by-function` | `day` = `function#day#shard`, `run` | the runs of a function, newest first |
+//! | `runs-by-function` | `day` = `function#day#shard`, `run` | runs of a function, newest first |
+//!
+//! Costs are in DynamoDB's units. A write unit (WRU) writes 1 KB. A read unit (RRU) reads 4 KB
+//! strongly; an eventually consistent read costs half. A transaction costs twice as much. Reads are
+//! strong unless stated otherwise.
+//!
+//! - **Journal record.** Written by a conditional put, 1 WRU per KB, also if it is refused. Read by
+//!   a Query from a number on, 1 RRU per 4 KB.
+//! - **Part of a large value.** Written by a put of at most 350 KB, before the item that names it.
+//!   Read by an eventually consistent Query, or a strong one if the hash does not match.
+//! - **Row of a run.** Written when the run is created (in its transaction) and when it ends: 1
+//!   WRU, and 1 per index. Read by a Get, or a Query of an index.
+//! - **Tickets.** Both items are put in one transaction and deleted one by one. A run's tickets,
+//!   and the first tickets of a limit, are read by a Query each.
+//! - **Event.** Written by a conditional put, 1 WRU per KB. Read by a Get.
+//! - **Run of an event.** Written in the transaction that creates the run, or by a put if another
+//!   event created it. Read by a Query; the rows follow in batches of 100.
+//! - **External id.** Written by a conditional put, valid for 24 h. Read by a Get.
+//! - **Timer.** Written by a put. The first watchdog is part of the transaction that creates the
+//!   run. Read by a Query of each of the 8 shards: at least 8 RRU.
+//! - **Cursor.** Written by a conditional put of a sweep that sent something. Read by a Get.
+//! - **Holders of slots.** Conditional updates, 1 WRU to acquire and 1 to release. Read by a Query
+//!   of all shards.
+//! - **Subscription.** Written before the entry, 1 WRU, and deleted when it is fulfilled, 1 WRU. A
+//!   Query per event and field reads the partition of a value, 1 RRU. Subscriptions without a field
+//!   are in 4 shards, which are read in turn: at least 4 RRU per event if there are any.
+//! - **Subscribed names and fields.** A conditional put for the first subscription, and once a
+//!   week. Read by a Query, 1 RRU per about 25, at most once per second and process.
+//! - **Event in an inbox.** It arrived while its run registered a subscription. Written by a put,
+//!   deleted by the hop that delivers it. Read by a Query, 1 RRU, in a hop that was woken for it.
+//! - **Flow state.** A conditional put or delete, in the transaction that creates a run if it
+//!   belongs to one. Read by a Get or BatchGet.
+//! - **Hours and days with runs.** A put, once per hour (or day and function) and process. Read by
+//!   a Query, newest first.
+//! - **Addresses of queues.** Put by the sweep, once per process. Read by a Get of the command line
+//!   tool.
 //!
 //! The status of a run is an attribute and never a key: a change of an index key would be a delete
 //! and a put.
@@ -40,7 +72,7 @@
 //! one is checked against the journal and deleted when an event finds it. A callback token has no
 //! item, because it names the run.
 //!
-//! A step uses only the first row of the first table: one Query and two puts, or one put within the
+//! A step reads and writes journal records only: one Query and two puts, or one put within the
 //! budget. It needs no index, no transaction and no counter.
 //!
 //! Texts that users choose (step names, limit keys) may be longer than a key may be (1,024 bytes of
@@ -62,7 +94,7 @@ pub(crate) const LISTING_SHARDS: u64 = 4;
 pub(crate) const MAX_HOLDERS: u32 = 16;
 
 /// The number of partitions for subscriptions to an event without a field.
-pub(crate) const WAITER_SHARDS: u64 = 4;
+pub(crate) const SUBSCRIPTION_SHARDS: u64 = 4;
 
 /// The index of all runs.
 pub(crate) const BY_HOUR: &str = "runs-by-hour";
@@ -159,9 +191,9 @@ pub(crate) fn wait_queue(limit: &Limit) -> String {
 }
 
 /// Sorts in the order of the wait queue.
-pub(crate) fn ticket_sk(place: &Ticket) -> String {
-    let asked = place.queued_at.as_millis();
-    format!("{asked:015}#{}#{}#{}", place.event, place.run, digest(&[place.step.as_bytes()]))
+pub(crate) fn ticket_sk(ticket: &Ticket) -> String {
+    let queued_at = ticket.queued_at.as_millis();
+    format!("{queued_at:015}#{}#{}#{}", ticket.event, ticket.run, digest(&[ticket.step.as_bytes()]))
 }
 
 /// The common prefix of the tickets of a run at a limit.
@@ -181,40 +213,40 @@ pub(crate) fn flow_state(key: &str) -> Key {
 pub(crate) const SUBSCRIPTION_INDEX: &str = "S#waits";
 
 /// The entry of a subscription in the list of subscribed event names and fields.
-pub(crate) fn index_entry(waiter: &Subscription) -> Key {
-    let by = waiter.key.as_ref().map_or_else(|| "*".to_owned(), |field| digest(&[field.path.as_bytes()]));
-    Key::new(SUBSCRIPTION_INDEX.into(), format!("{}#{by}", digest(&[waiter.event.as_bytes()])))
+pub(crate) fn index_entry(subscription: &Subscription) -> Key {
+    let by = subscription.key.as_ref().map_or_else(|| "*".to_owned(), |field| digest(&[field.path.as_bytes()]));
+    Key::new(SUBSCRIPTION_INDEX.into(), format!("{}#{by}", digest(&[subscription.event.as_bytes()])))
 }
 
 /// The partitions of the subscriptions in a bucket, in the order in which they are read.
-pub(crate) fn waiters(event: &str, bucket: &SubscriptionKey) -> Vec<String> {
+pub(crate) fn subscriptions(event: &str, bucket: &SubscriptionKey) -> Vec<String> {
     match bucket {
         Some(Field { path, value }) => {
             vec![format!("W#{}", digest(&[event.as_bytes(), path.as_bytes(), value.as_bytes()]))]
         }
         None => {
             let event = digest(&[event.as_bytes()]);
-            (0..WAITER_SHARDS).map(|shard| format!("W#{event}#{shard}")).collect()
+            (0..SUBSCRIPTION_SHARDS).map(|shard| format!("W#{event}#{shard}")).collect()
         }
     }
 }
 
 /// The index of a run's partition among these.
-pub(crate) fn waiter_shard(bucket: &SubscriptionKey, run: RunId) -> usize {
-    if bucket.is_some() { 0 } else { shard(run, WAITER_SHARDS) as usize }
+pub(crate) fn subscription_shard(bucket: &SubscriptionKey, run: RunId) -> usize {
+    if bucket.is_some() { 0 } else { shard(run, SUBSCRIPTION_SHARDS) as usize }
 }
 
-pub(crate) fn waiter_sk(run: RunId, step: &str) -> String {
+pub(crate) fn subscription_sk(run: RunId, step: &str) -> String {
     format!("{run}#{}", digest(&[step.as_bytes()]))
 }
 
-pub(crate) fn waiter(waiter: &Subscription) -> Key {
-    let Subscription { event, key: bucket, run, step, .. } = waiter;
-    let partition = waiters(event, bucket).swap_remove(waiter_shard(bucket, *run));
-    Key::new(partition, waiter_sk(*run, step))
+pub(crate) fn subscription(subscription: &Subscription) -> Key {
+    let Subscription { event, key: bucket, run, step, .. } = subscription;
+    let partition = subscriptions(event, bucket).swap_remove(subscription_shard(bucket, *run));
+    Key::new(partition, subscription_sk(*run, step))
 }
 
-/// The prefix of the events in the inbox of a run.
+/// The prefix of the sort keys of a run's inbox.
 pub(crate) const INBOX_PREFIX: &str = "I#";
 
 pub(crate) fn inbox_event(run: RunId, event: EventId) -> Key {
@@ -278,26 +310,26 @@ pub(crate) fn digest(parts: &[&[u8]]) -> String {
 mod tests {
     use super::*;
 
-    fn place(asked: i64, n: u128) -> Ticket {
-        let at = Timestamp::from_millis(asked);
+    fn ticket(queued_at: i64, n: u128) -> Ticket {
+        let at = Timestamp::from_millis(queued_at);
         Ticket { queued_at: at, event: EventId::new(at, n), run: RunId::new(at, n), step: "é".repeat(255).into() }
     }
 
     #[test]
     fn keys_stay_within_their_limits_for_any_name() {
         let limit = Limit { key: "k".repeat(5_000).into(), slots: 1 };
-        assert!(ticket_sk(&place(1, 1)).len() <= 1_024);
-        assert!(ticket_of_run(&limit, place(1, 1).run, &"é".repeat(255)).sk.len() <= 1_024);
+        assert!(ticket_sk(&ticket(1, 1)).len() <= 1_024);
+        assert!(ticket_of_run(&limit, ticket(1, 1).run, &"é".repeat(255)).sk.len() <= 1_024);
         assert!(wait_queue(&limit).len() <= 2_048);
     }
 
     #[test]
     fn tickets_sort_by_time_then_by_event() {
-        let mut keys = [place(1_000, 1), place(999, 9), place(1_000, 0)].map(|place| ticket_sk(&place));
+        let mut keys = [ticket(1_000, 1), ticket(999, 9), ticket(1_000, 0)].map(|ticket| ticket_sk(&ticket));
         let first = keys[1].clone();
         keys.sort();
         assert_eq!(keys[0], first);
-        assert!(ticket_sk(&place(999_999, 9)) < ticket_sk(&place(1_000_000, 0)));
+        assert!(ticket_sk(&ticket(999_999, 9)) < ticket_sk(&ticket(1_000_000, 0)));
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub struct Aws {
     listed_periods: Mutex<LruCache<layout::Key, ()>>,
     /// The list of subscribed event names and fields, as it was last read.
     subscription_index: Mutex<Option<Arc<SubscriptionIndex>>>,
-    /// The entries of that list for whose propagation this process has waited.
+    /// The entries of that list that this process has waited for, so that all processes know them.
     propagated: Mutex<HashSet<layout::Key>>,
 }
 

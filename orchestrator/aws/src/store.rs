@@ -2,14 +2,14 @@
 
 mod commits;
 mod events;
+mod flow_states;
 mod holders;
 mod journals;
-mod keep;
 mod listings;
-mod notes;
+mod retention;
 mod slots;
 mod starts;
 pub(crate) mod subscription_index;
+mod subscriptions;
 mod tickets;
 mod timers;
-mod waiters;

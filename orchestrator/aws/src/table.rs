@@ -1,5 +1,5 @@
-//! The requests to DynamoDB that everything else uses. They follow pages and partial answers to
-//! their end.
+//! The requests to DynamoDB that everything else uses. They read all pages, and repeat what a
+//! partial answer leaves undone.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -25,7 +25,8 @@ const MAX_WRITES: usize = 25;
 
 /// The maximum number of keys in one BatchGetItem.
 const MAX_GETS: usize = 100;
-/// How often what a batch left undone is asked for again.
+
+/// The maximum number of requests for one batch. Each repeats what the one before left undone.
 const ROUNDS: u32 = 8;
 
 /// The outcome of a conditional put.
@@ -238,12 +239,12 @@ impl Aws {
             let mut round = 0;
             while !left.is_empty() {
                 self.pause(&mut round, "BatchGetItem", left.len()).await?;
-                let asked = KeysAndAttributes::builder()
+                let keys = KeysAndAttributes::builder()
                     .set_keys(Some(std::mem::take(&mut left)))
                     .consistent_read(true)
                     .build()
                     .map_err(|e| StoreError::Unreadable(e.to_string()))?;
-                let request = self.dynamo.batch_get_item().request_items(&self.table, asked);
+                let request = self.dynamo.batch_get_item().request_items(&self.table, keys);
                 let answer = request.send().await.map_err(|e| request_error("BatchGetItem", &e))?;
                 found.extend(answer.responses.unwrap_or_default().into_values().flatten());
                 left.extend(answer.unprocessed_keys.unwrap_or_default().into_values().flat_map(|left| left.keys));
@@ -281,10 +282,12 @@ impl Aws {
         Ok(())
     }
 
-    /// Waits before a repetition, longer each time; gives up in the end.
+    /// Waits before a repetition, longer each time. Fails after [`ROUNDS`] rounds.
     pub(crate) async fn pause(&self, round: &mut u32, operation: &str, left: usize) -> StoreResult<()> {
         if *round == ROUNDS {
-            return Err(StoreError::Unavailable(format!("{operation}: {left} of a batch are left undone, throttled")));
+            return Err(StoreError::Unavailable(format!(
+                "{operation}: {left} items of a batch are left undone because of throttling"
+            )));
         }
         if *round > 0 {
             tokio::time::sleep(Duration::from_millis(25 << *round)).await;

@@ -1,7 +1,7 @@
-//! A call that starts several runs, when the table does not take all of them.
+//! A call that creates several runs, when the table refuses some of them.
 //!
-//! The table and the queue are one HTTP server here, which answers each request as the test says. What the emulators
-//! answer by themselves is in the conformance suite.
+//! Table and queue are one HTTP server here, which answers each request as the test says. The
+//! conformance suite covers the answers of the emulators.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
-/// A server on which `transact` answers every transaction.
+/// Starts a server that answers each transaction by `transact`.
 async fn server(transact: impl Fn(&str) -> ResponseTemplate + Send + Sync + 'static) -> MockServer {
     let server = MockServer::start().await;
     let answer = move |request: &Request| match operation(request) {
@@ -52,7 +52,7 @@ fn aws(server: &MockServer) -> Aws {
     Aws::new(&Connection::emulators(&server.uri(), &server.uri()), options)
 }
 
-fn start(n: u128, notes: Vec<FlowStateChange>) -> RunStart {
+fn start(n: u128, flow_state: Vec<FlowStateChange>) -> RunStart {
     let (run, event) = (RunId::new(NOW, n), EventId::new(NOW, n));
     let event = NewEvent::new("go", stepladder_core::json::empty_object()).accept(event, NOW);
     let row = RunRow { run, function: "f".into(), event: event.id, created_at: NOW, ended: None };
@@ -63,11 +63,11 @@ fn start(n: u128, notes: Vec<FlowStateChange>) -> RunStart {
         watchdog: Timer { due: NOW, run, group: "f".into(), purpose: TimerPurpose::Watchdog },
         wake: Wake { run, cause: WakeCause::Created, group: "f".into() },
         tickets: Vec::new(),
-        flow_state: notes,
+        flow_state,
     }
 }
 
-/// The bodies of the requests of an operation.
+/// Returns the bodies of the requests of an operation.
 async fn requests(server: &MockServer, of: &str) -> Vec<String> {
     let all = server.received_requests().await.expect("they are recorded");
     let of = all.iter().filter(|request| operation(request) == of);
@@ -75,7 +75,7 @@ async fn requests(server: &MockServer, of: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn after_a_start_that_was_overtaken_those_that_rest_on_its_flow_state_are_not_tried() {
+async fn starts_that_expect_the_flow_state_of_an_overtaken_start_are_not_attempted() {
     // the condition on the flow state, the last of the writes, does not hold
     let server = server(|body| {
         let body: Value = serde_json::from_str(body).expect("JSON");
@@ -84,20 +84,23 @@ async fn after_a_start_that_was_overtaken_those_that_rest_on_its_flow_state_are_
         error("TransactionCanceledException", &(0..writes).map(reason).collect())
     })
     .await;
-    let note = |key: &str, seen: Option<&str>, becomes: &str| {
+    let change = |key: &str, seen: Option<&str>, becomes: &str| {
         vec![FlowStateChange { key: key.into(), seen: seen.map(Into::into), becomes: Some(becomes.into()), until: NOW }]
     };
-    let starts =
-        vec![start(1, note("k", None, "1")), start(2, note("k", Some("1"), "2")), start(3, note("other", None, "3"))];
-    let begun = aws(&server).create_runs(starts).await.expect("an answer");
-    assert_eq!(begun, [StartResult::Overtaken; 3]);
-    let tried = requests(&server, "TransactWriteItems").await;
-    let is_tried = [1, 2, 3].map(|n| tried.iter().any(|body| body.contains(&RunId::new(NOW, n).to_string())));
-    assert_eq!((is_tried, tried.len()), ([true, false, true], 2));
+    let starts = vec![
+        start(1, change("k", None, "1")),
+        start(2, change("k", Some("1"), "2")),
+        start(3, change("other", None, "3")),
+    ];
+    let results = aws(&server).create_runs(starts).await.expect("an answer");
+    assert_eq!(results, [StartResult::Overtaken; 3]);
+    let attempts = requests(&server, "TransactWriteItems").await;
+    let is_attempted = [1, 2, 3].map(|n| attempts.iter().any(|body| body.contains(&RunId::new(NOW, n).to_string())));
+    assert_eq!((is_attempted, attempts.len()), ([true, false, true], 2));
 }
 
 #[tokio::test]
-async fn runs_that_began_before_a_start_failed_have_their_wakes() {
+async fn runs_created_before_a_failed_start_have_their_wakes() {
     let refused = RunId::new(NOW, 2).to_string();
     let server = server(move |body| match body.contains(&refused) {
         true => error("AccessDeniedException", &Value::Null),

@@ -18,8 +18,12 @@ impl Commits for Aws {
     async fn commit(&self, commit: Commit) -> StoreResult<CommitResult> {
         let Commit { before, append, after, wakes, acks } = commit;
         let now = self.now();
-        let WritesBefore { wakes: later, timers, waiters, offers, links } = group_by_kind(before);
-        let indexed = try_join3(self.register(waiters, now), self.put_inbox_events(offers, now), self.link(links, now));
+        let WritesBefore { wakes: later, timers, subscriptions, inbox_events, links } = group_by_kind(before);
+        let indexed = try_join3(
+            self.register(subscriptions, now),
+            self.put_inbox_events(inbox_events, now),
+            self.link(links, now),
+        );
         try_join3(self.send(later, now), self.set_timers(timers), indexed).await?;
         if let Some(append) = append
             && self.append(append, now).await? == CommitResult::Conflict
@@ -38,8 +42,8 @@ impl Commits for Aws {
 struct WritesBefore {
     wakes: Vec<(Wake, Timestamp)>,
     timers: Vec<Timer>,
-    waiters: Vec<Subscription>,
-    offers: Vec<(RunId, EventId)>,
+    subscriptions: Vec<Subscription>,
+    inbox_events: Vec<(RunId, EventId)>,
     links: Vec<(RunId, EventId)>,
 }
 
@@ -49,8 +53,8 @@ fn group_by_kind(before: Vec<EarlyWrite>) -> WritesBefore {
         match later {
             EarlyWrite::Wake { wake, due } => writes.wakes.push((wake, due)),
             EarlyWrite::Timer(timer) => writes.timers.push(timer),
-            EarlyWrite::Subscribe(waiter) => writes.waiters.push(waiter),
-            EarlyWrite::PutInInbox { run, event } => writes.offers.push((run, event)),
+            EarlyWrite::Subscribe(subscription) => writes.subscriptions.push(subscription),
+            EarlyWrite::PutInInbox { run, event } => writes.inbox_events.push((run, event)),
             EarlyWrite::LinkEvent { run, event } => writes.links.push((run, event)),
         }
     }
@@ -78,7 +82,7 @@ impl Aws {
         match after {
             LateWrite::MarkEnded { run, at, status } => self.end_row(run, at, status, now).await,
             LateWrite::Release { limit, holder } => self.release(&limit, &holder).await,
-            LateWrite::Unsubscribe(waiter) => self.delete(&layout::waiter(&waiter)).await,
+            LateWrite::Unsubscribe(subscription) => self.delete(&layout::subscription(&subscription)).await,
             LateWrite::TakeFromInbox { run, event } => self.delete(&layout::inbox_event(run, event)).await,
             LateWrite::Dequeue { limit, run, step } => self.dequeue(&limit, run, step.as_deref()).await,
         }

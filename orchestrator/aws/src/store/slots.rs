@@ -44,16 +44,16 @@ impl Slots for Aws {
         now: Timestamp,
     ) -> StoreResult<AcquireResult> {
         for _ in 0..MAX_ATTEMPTS {
-            let (shard, place) = match self.find_slot(limit, holder, now).await? {
-                SlotView::Refused(taken) => return Ok(taken),
+            let (shard, ticket) = match self.find_slot(limit, holder, now).await? {
+                SlotView::Refused(refusal) => return Ok(refusal),
                 SlotView::Held(shard) => match self.renew_lease(limit, shard, holder, lease_until).await? {
                     true => return Ok(AcquireResult::Acquired),
                     false => continue,
                 },
-                SlotView::Free(shard, place) => (shard, place),
+                SlotView::Free(shard, ticket) => (shard, ticket),
             };
             if self.add_holder(limit, &shard, holder, (lease_until, now)).await? {
-                self.delete_used_ticket(limit, place).await?;
+                self.delete_used_ticket(limit, ticket).await?;
                 return Ok(AcquireResult::Acquired);
             }
         }
@@ -71,9 +71,9 @@ impl Slots for Aws {
             let (mut free, mut refused, mut held) = (Vec::new(), Vec::new(), Vec::new());
             for (n, limit) in limits.iter().enumerate() {
                 match self.find_slot(limit, holder, now).await? {
-                    SlotView::Refused(taken) => refused.push((n, taken)),
+                    SlotView::Refused(refusal) => refused.push((n, refusal)),
                     SlotView::Held(shard) => held.push((limit, shard)),
-                    SlotView::Free(shard, place) => free.push((limit, shard, place)),
+                    SlotView::Free(shard, ticket) => free.push((limit, shard, ticket)),
                 }
             }
             if !refused.is_empty() {
@@ -87,8 +87,8 @@ impl Slots for Aws {
             let writes =
                 free.iter().map(|(limit, shard, _)| self.holder_write(limit, shard, holder, (lease_until, now)));
             if free.is_empty() || self.write_together(writes).await? {
-                for (limit, _, place) in free {
-                    self.delete_used_ticket(limit, place).await?;
+                for (limit, _, ticket) in free {
+                    self.delete_used_ticket(limit, ticket).await?;
                 }
                 return Ok(Ok(()));
             }
@@ -97,8 +97,8 @@ impl Slots for Aws {
         Err(StoreError::Unavailable(format!("too many runs acquire slots of `{}` at the same time", keys.join("`, `"))))
     }
 
-    async fn enqueue(&self, limit: &Limit, place: Ticket) -> StoreResult<bool> {
-        self.enqueue(limit, &place).await
+    async fn enqueue(&self, limit: &Limit, ticket: Ticket) -> StoreResult<bool> {
+        self.enqueue(limit, &ticket).await
     }
 
     async fn tickets(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>> {
@@ -118,7 +118,7 @@ impl Slots for Aws {
 
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {
         match self.oldest_ticket(limit, run).await? {
-            Some(place) => self.count_before(limit, &place).await.map(Some),
+            Some(ticket) => self.count_before(limit, &ticket).await.map(Some),
             None => Ok(None),
         }
     }
@@ -126,9 +126,9 @@ impl Slots for Aws {
 
 /// Returns the holder's first ticket in the queue, and the number of tickets before it. It is the
 /// ticket of its step or that of the run's arrival.
-fn own_ticket<'a>(line: &'a [Ticket], holder: &Holder) -> Option<(usize, &'a Ticket)> {
-    let is_own = |place: &Ticket| place.run == holder.run && (place.step == holder.step || *place.step == *ARRIVAL);
-    line.iter().enumerate().find(|(_, place)| is_own(place))
+fn own_ticket<'a>(queue: &'a [Ticket], holder: &Holder) -> Option<(usize, &'a Ticket)> {
+    let is_own = |ticket: &Ticket| ticket.run == holder.run && (ticket.step == holder.step || *ticket.step == *ARRIVAL);
+    queue.iter().enumerate().find(|(_, ticket)| is_own(ticket))
 }
 
 /// Returns the number of holders that may be added to an item, once expired ones are removed.
@@ -206,28 +206,28 @@ impl Aws {
         if free == 0 {
             return Ok(SlotView::Refused(full()));
         }
-        let line = self.first_tickets(limit, free as usize).await?;
-        let place = own_ticket(&line, holder);
-        if !may_acquire(free, place.map(|(ahead, _)| ahead), line.len()) {
+        let queue = self.first_tickets(limit, free as usize).await?;
+        let ticket = own_ticket(&queue, holder);
+        if !may_acquire(free, ticket.map(|(ahead, _)| ahead), queue.len()) {
             return Ok(SlotView::Refused(AcquireResult::Behind));
         }
         // each run starts at another item, so that fewer writes conflict
         let first = layout::shard(holder.run, shards.len() as u64) as usize;
         let order = (first..shards.len()).chain(0..first);
         match order.into_iter().find(|n| free_slots(limit, &shards[*n], now) > 0) {
-            Some(n) => Ok(SlotView::Free(shards.swap_remove(n), place.map(|(_, place)| place.clone()))),
+            Some(n) => Ok(SlotView::Free(shards.swap_remove(n), ticket.map(|(_, ticket)| ticket.clone()))),
             // the limit was lowered, and the slots above it are still held in other items
             None => Ok(SlotView::Refused(full())),
         }
     }
 
-    async fn delete_used_ticket(&self, limit: &Limit, place: Option<Ticket>) -> StoreResult<()> {
-        let Some(place) = place else { return Ok(()) };
-        let key = Key { pk: layout::wait_queue(limit), sk: layout::ticket_sk(&place) };
-        self.delete_ticket(&key, &layout::ticket_of_run(limit, place.run, &place.step)).await
+    async fn delete_used_ticket(&self, limit: &Limit, ticket: Option<Ticket>) -> StoreResult<()> {
+        let Some(ticket) = ticket else { return Ok(()) };
+        let key = Key { pk: layout::wait_queue(limit), sk: layout::ticket_sk(&ticket) };
+        self.delete_ticket(&key, &layout::ticket_of_run(limit, ticket.run, &ticket.step)).await
     }
 
-    /// Adds a holder, and removes those whose leases have expired. Returns false if another write
+    /// Adds a holder, and removes holders with an expired lease. Returns false if another write
     /// came first.
     async fn add_holder(
         &self,

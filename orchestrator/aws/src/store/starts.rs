@@ -21,16 +21,17 @@ use crate::table::{IS_NEW, TableQuery};
 
 /// The maximum number of runs that are created concurrently.
 const CONCURRENCY: usize = 16;
-/// How often a transaction that met another one is sent again.
+
+/// The maximum number of attempts at a transaction that conflicts with others.
 const ROUNDS: u32 = 6;
 
 /// The outcome of a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StartOutcome {
     New,
-    /// The run exists and has not moved, so its first wake may not have been sent.
+    /// The run exists but has only its first record, so its first wake may not have been sent.
     Unmoved,
-    /// The run exists and has moved.
+    /// The run exists and has more records.
     Moved,
     /// The flow state has changed since the caller read it.
     Overtaken,
@@ -42,14 +43,14 @@ impl RunCreation for Aws {
         let now = self.now();
         let mut seen = HashSet::new();
         let overtaken: Mutex<HashSet<Arc<str>>> = Mutex::default();
-        let begin = |start| {
+        let create = |start| {
             let overtaken = &overtaken;
             async move {
                 let (start, first): (&RunStart, bool) = start;
                 if !first {
                     return Ok(StartOutcome::Moved); // a second start of the same run in this call
                 }
-                let keys = || start.flow_state.iter().map(|note| note.key.clone());
+                let keys = || start.flow_state.iter().map(|change| change.key.clone());
                 let known = || overtaken.lock();
                 // an earlier start of this call could not change the flow state that this one
                 // expects
@@ -65,7 +66,7 @@ impl RunCreation for Aws {
         };
         // each start may expect the flow state that the one before it writes
         let concurrency = if starts.iter().any(|start| !start.flow_state.is_empty()) { 1 } else { CONCURRENCY };
-        let all: Vec<_> = starts.iter().map(|start| begin((start, seen.insert(start.row.run)))).collect();
+        let all: Vec<_> = starts.iter().map(|start| create((start, seen.insert(start.row.run)))).collect();
         let mut all = stream::iter(all).buffered(concurrency);
         let (mut outcomes, mut failed): (Vec<StartOutcome>, Option<StoreError>) = (Vec::new(), None);
         while let Some(one) = all.next().await {
@@ -78,7 +79,7 @@ impl RunCreation for Aws {
             }
         }
         drop(all);
-        // also if a later start failed: without its wake a new run waits for its watchdog
+        // also if a later start failed: without a wake, a new run would wait for its watchdog
         let wakes = starts
             .into_iter()
             .zip(&outcomes)
@@ -87,12 +88,12 @@ impl RunCreation for Aws {
         if let Some(error) = failed {
             return Err(error);
         }
-        let begun = |outcome| match outcome {
+        let result = |outcome| match outcome {
             StartOutcome::New => StartResult::New,
             StartOutcome::Unmoved | StartOutcome::Moved => StartResult::Known,
             StartOutcome::Overtaken => StartResult::Overtaken,
         };
-        Ok(outcomes.into_iter().map(begun).collect())
+        Ok(outcomes.into_iter().map(result).collect())
     }
 }
 
@@ -110,8 +111,8 @@ impl Aws {
             item(&layout::run_of(start.row.event, run), self.ttl(now)),
             timer_item(&start.watchdog, now),
         ];
-        for (limit, place) in &start.tickets {
-            items.extend(self.ticket_items(limit, place, now));
+        for (limit, ticket) in &start.tickets {
+            items.extend(self.ticket_items(limit, ticket, now));
         }
         let mut round = 0;
         loop {
@@ -130,8 +131,8 @@ impl Aws {
         }
     }
 
-    /// Returns whether an existing run has moved. This is not a transaction whose reply was lost:
-    /// the SDK retries that one under its token.
+    /// Returns whether an existing run has moved. An earlier call created it. A transaction of this
+    /// call with a lost reply does not lead here: the SDK retries it under its token.
     async fn existing_run(&self, run: RunId) -> StoreResult<StartOutcome> {
         let moved = TableQuery {
             partition: ("PK", layout::run(run)),
@@ -151,7 +152,7 @@ impl Aws {
         first: &Item,
         expected: Option<ExpectedAttribute<'_>>,
         others: &[Item],
-        notes: &[FlowStateChange],
+        changes: &[FlowStateChange],
     ) -> StoreResult<TransactionOutcome> {
         let put = Put::builder().table_name(&self.table).set_item(Some(first.clone()));
         let first = match expected {
@@ -166,8 +167,9 @@ impl Aws {
             let put = put.build().map_err(|e| StoreError::Unreadable(e.to_string()))?;
             Ok(TransactWriteItem::builder().put(put).build())
         });
-        let writes = puts.chain(notes.iter().map(|note| self.note_write(note))).collect::<StoreResult<Vec<_>>>()?;
-        let first_note = writes.len() - notes.len();
+        let writes =
+            puts.chain(changes.iter().map(|change| self.flow_state_write(change))).collect::<StoreResult<Vec<_>>>()?;
+        let first_change = writes.len() - changes.len();
         let request = self.dynamo.transact_write_items().set_transact_items(Some(writes));
         let error = match request.send().await {
             Ok(_) => return Ok(TransactionOutcome::Committed),
@@ -182,12 +184,12 @@ impl Aws {
         let is_refused = |reason: &CancellationReason| reason.code() == Some("ConditionalCheckFailed");
         match reasons.first() {
             Some(first) if is_refused(first) => Ok(TransactionOutcome::Refused),
-            Some(_) if reasons.iter().skip(first_note).any(is_refused) => Ok(TransactionOutcome::Overtaken),
+            Some(_) if reasons.iter().skip(first_change).any(is_refused) => Ok(TransactionOutcome::Overtaken),
             Some(_) | None => {
                 let codes: Vec<_> =
                     reasons.iter().filter_map(|reason| reason.code()).filter(|c| *c != "None").collect();
-                let passing = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
-                if !codes.is_empty() && codes.iter().all(|code| passing.contains(code)) {
+                let transient = ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
+                if !codes.is_empty() && codes.iter().all(|code| transient.contains(code)) {
                     return Ok(TransactionOutcome::Busy);
                 }
                 Err(permanent_reason(reasons).unwrap_or_else(|| {

@@ -83,10 +83,10 @@ impl SubscriptionIndex {
     fn from_items(items: &[Item], read_at: Timestamp) -> StoreResult<Self> {
         let mut index = Self { read_at, ..Self::default() };
         for item in items {
-            let waited = index.by_event.entry(item.text("event")?.into()).or_default();
+            let subscribed = index.by_event.entry(item.text("event")?.into()).or_default();
             match item.contains_key("path") {
-                true => waited.fields.push(item.text("path")?.into()),
-                false => waited.each = true,
+                true => subscribed.fields.push(item.text("path")?.into()),
+                false => subscribed.each = true,
             }
             let key = Key { pk: item.text("PK")?.into(), sk: item.text("SK")?.into() };
             index.by_key.insert(key, Entry { added_at: item.time("since")?, ttl: item.number("ttl")? });
@@ -122,21 +122,21 @@ impl Aws {
     }
 
     /// Adds the entries of new subscriptions, and waits until all processes know them.
-    pub(super) async fn propagate(&self, waiters: &[Subscription], now: Timestamp) -> StoreResult<()> {
+    pub(super) async fn propagate(&self, subscriptions: &[Subscription], now: Timestamp) -> StoreResult<()> {
         let mut latest: HashMap<Key, (&Subscription, Timestamp)> = HashMap::new();
-        for waiter in waiters {
-            let entry = latest.entry(layout::index_entry(waiter)).or_insert((waiter, now));
-            entry.1 = entry.1.max(waiter.until);
+        for subscription in subscriptions {
+            let entry = latest.entry(layout::index_entry(subscription)).or_insert((subscription, now));
+            entry.1 = entry.1.max(subscription.until);
         }
         let index = self.subscription_index(now).await?;
         let (mut writes, mut young, mut wait) = (Vec::new(), Vec::new(), Duration::ZERO);
-        for (key, (waiter, until)) in latest {
+        for (key, (subscription, until)) in latest {
             let preparation = index.prepare(&key, until, now);
             if !preparation.wait.is_zero() && !self.has_propagated(&key, preparation) {
                 wait = wait.max(preparation.wait);
                 young.push(key.clone());
             }
-            writes.extend(preparation.write.map(|added_at| self.put_entry(key, waiter, until, added_at)));
+            writes.extend(preparation.write.map(|added_at| self.put_entry(key, subscription, until, added_at)));
         }
         if !writes.is_empty() {
             try_join_all(writes).await?;
@@ -144,15 +144,15 @@ impl Aws {
             *self.subscription_index.lock() = None;
         }
         if !wait.is_zero() {
-            tracing::info!(?wait, "a run subscribes to an event in a new way; waiting until all processes know");
+            tracing::info!(?wait, "a run subscribes to a new event name or field; waiting until all processes know it");
             tokio::time::sleep(wait).await;
             self.propagated.lock().extend(young);
         }
         Ok(())
     }
 
-    /// Returns whether this process has already waited for an entry. A new entry is waited for
-    /// again: an earlier wait was for an entry that has expired.
+    /// Returns whether this process has already waited for an entry. It waits again
+    /// for a new entry, because an earlier wait was for an entry that has expired.
     fn has_propagated(&self, key: &Key, preparation: Preparation) -> bool {
         !preparation.is_new && self.propagated.lock().contains(key)
     }
@@ -161,15 +161,15 @@ impl Aws {
     async fn put_entry(
         &self,
         key: Key,
-        waiter: &Subscription,
+        subscription: &Subscription,
         until: Timestamp,
         added_at: Timestamp,
     ) -> StoreResult<()> {
         let ttl = seconds(until + SUBSCRIPTION_RETENTION + ENTRY_RETENTION);
         let mut item = item(&key, ttl);
-        item.insert("event".into(), text(&*waiter.event));
+        item.insert("event".into(), text(&*subscription.event));
         item.insert("since".into(), number(added_at.as_millis()));
-        if let Some(field) = &waiter.key {
+        if let Some(field) = &subscription.key {
             item.insert("path".into(), text(&*field.path));
         }
         // if the condition fails, another process has written an entry that is kept for longer
@@ -191,14 +191,14 @@ mod tests {
     const DAY: Duration = Duration::from_secs(86_400);
 
     fn index(added_at: Timestamp, ttl: Timestamp) -> SubscriptionIndex {
-        let key = layout::index_entry(&waiter());
+        let key = layout::index_entry(&subscription());
         let mut item = item(&key, seconds(ttl));
         item.insert("event".into(), text("a"));
         item.insert("since".into(), number(added_at.as_millis()));
         SubscriptionIndex::from_items(&[item], NOW).unwrap()
     }
 
-    fn waiter() -> Subscription {
+    fn subscription() -> Subscription {
         let run = stepladder_core::RunId::new(NOW, 1);
         Subscription { event: "a".into(), key: None, run, step: "w".into(), until: NOW + DAY }
     }
@@ -208,11 +208,11 @@ mod tests {
     }
 
     fn prepare(index: &SubscriptionIndex, until: Timestamp) -> Preparation {
-        index.prepare(&layout::index_entry(&waiter()), until, NOW)
+        index.prepare(&layout::index_entry(&subscription()), until, NOW)
     }
 
     #[test]
-    fn an_entry_that_others_may_not_know_is_waited_for() {
+    fn a_process_waits_for_an_entry_that_others_may_not_know() {
         let until = NOW + DAY;
         let new = Preparation { write: Some(NOW), wait: PROPAGATION_TIME, is_new: true };
         assert_eq!(prepare(&SubscriptionIndex::default(), until), new);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_outlives_its_subscriptions_and_one_that_expires_is_new() {
+    fn an_entry_outlives_its_subscriptions_and_an_expiring_one_is_new() {
         let added_at = NOW - DAY * 9;
         let index = |ttl| index(added_at, ttl);
         let wait = Duration::ZERO;

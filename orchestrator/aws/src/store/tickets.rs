@@ -3,8 +3,8 @@
 //! queue.
 //!
 //! Both are written in one transaction, because the SDK retries a transaction under its token and
-//! DynamoDB executes it once. A plain put whose reply was lost would be retried. It could bring
-//! back a ticket that another process has deleted in between.
+//! DynamoDB executes it once. The SDK would also retry a plain put with a lost reply, and
+//! so bring back a ticket that another process has deleted in between.
 //!
 //! The item of the run is deleted first. A concurrent enqueue is either seen by the deletion of the
 //! other item, or finds no item of the run. A crash between the two deletions leaves a ticket in
@@ -25,22 +25,22 @@ use super::starts::TransactionOutcome;
 impl Aws {
     /// Returns the item of the run and the item of the queue, in the order in which they are
     /// written.
-    pub(super) fn ticket_items(&self, limit: &Limit, place: &Ticket, now: Timestamp) -> [Item; 2] {
+    pub(super) fn ticket_items(&self, limit: &Limit, ticket: &Ticket, now: Timestamp) -> [Item; 2] {
         let ttl = self.ttl(now);
-        let key = Key { pk: layout::wait_queue(limit), sk: layout::ticket_sk(place) };
-        let mut of_run = item(&layout::ticket_of_run(limit, place.run, &place.step), ttl);
+        let key = Key { pk: layout::wait_queue(limit), sk: layout::ticket_sk(ticket) };
+        let mut of_run = item(&layout::ticket_of_run(limit, ticket.run, &ticket.step), ttl);
         of_run.insert("line".into(), text(&key.pk));
         of_run.insert("at".into(), text(&key.sk));
-        of_run.insert("step".into(), text(&*place.step));
+        of_run.insert("step".into(), text(&*ticket.step));
         let mut in_queue = item(&key, ttl);
-        in_queue.insert("step".into(), text(&*place.step));
+        in_queue.insert("step".into(), text(&*ticket.step));
         [of_run, in_queue]
     }
 
     /// Adds a ticket, and returns whether it is new. A step that has a ticket keeps it.
-    pub(super) async fn enqueue(&self, limit: &Limit, place: &Ticket) -> StoreResult<bool> {
-        let [of_run, in_queue] = self.ticket_items(limit, place, self.now());
-        let key = layout::ticket_of_run(limit, place.run, &place.step);
+    pub(super) async fn enqueue(&self, limit: &Limit, ticket: &Ticket) -> StoreResult<bool> {
+        let [of_run, in_queue] = self.ticket_items(limit, ticket, self.now());
+        let key = layout::ticket_of_run(limit, ticket.run, &ticket.step);
         let mut round = 0;
         loop {
             self.pause(&mut round, "TransactWriteItems", 2).await?;
@@ -73,9 +73,9 @@ impl Aws {
             )
             .await?;
         }
-        for place in self.first_tickets(limit, limit.slots as usize).await? {
-            if place.run == run && step.is_none_or(|step| *place.step == *step) {
-                self.delete(&Key { pk: layout::wait_queue(limit), sk: layout::ticket_sk(&place) }).await?;
+        for ticket in self.first_tickets(limit, limit.slots as usize).await? {
+            if ticket.run == run && step.is_none_or(|step| *ticket.step == *step) {
+                self.delete(&Key { pk: layout::wait_queue(limit), sk: layout::ticket_sk(&ticket) }).await?;
             }
         }
         Ok(())
@@ -145,8 +145,8 @@ impl Aws {
     }
 
     /// Returns the number of tickets before a ticket.
-    pub(super) async fn count_before(&self, limit: &Limit, place: &Ticket) -> StoreResult<usize> {
-        let range = Some(("SK < :a", vec![layout::ticket_sk(place)]));
+    pub(super) async fn count_before(&self, limit: &Limit, ticket: &Ticket) -> StoreResult<usize> {
+        let range = Some(("SK < :a", vec![layout::ticket_sk(ticket)]));
         self.count(TableQuery { partition: ("PK", layout::wait_queue(limit)), range, ..TableQuery::default() }).await
     }
 }
@@ -156,7 +156,7 @@ fn key_in_queue(of_run: &Item) -> StoreResult<Key> {
     Ok(Key { pk: of_run.text("line")?.into(), sk: of_run.text("at")?.into() })
 }
 
-/// Reads a ticket from its item in the queue: `asked#event#run#hash` and the step.
+/// Reads a ticket from its item in the queue: `queued_at#event#run#hash` and the step.
 fn ticket(item: &Item) -> StoreResult<Ticket> {
     let broken = || StoreError::Unreadable("a ticket of a wait queue is not valid".into());
     let mut fields = item.text("SK")?.split('#');

@@ -32,37 +32,37 @@ const IS_UNCHANGED: &str = "note = :seen";
 impl FlowStates for Aws {
     async fn read_flow_state(&self, wanted: Vec<Arc<str>>) -> StoreResult<Vec<Option<Arc<str>>>> {
         if let [key] = &wanted[..] {
-            return Ok(vec![self.get(&layout::flow_state(key)).await?.map(|item| note_of(&item)).transpose()?]);
+            return Ok(vec![self.get(&layout::flow_state(key)).await?.map(|item| state_of(&item)).transpose()?]);
         }
         // a batch must not name an item twice
         let distinct: HashSet<Key> = wanted.iter().map(|key| layout::flow_state(key)).collect();
         let found = self.get_many(distinct.into_iter().collect()).await?;
-        let notes: HashMap<&str, Arc<str>> =
-            found.iter().map(|item| Ok((item.text("PK")?, note_of(item)?))).collect::<StoreResult<_>>()?;
-        Ok(wanted.iter().map(|key| notes.get(&*layout::flow_state(key).pk).cloned()).collect())
+        let states: HashMap<&str, Arc<str>> =
+            found.iter().map(|item| Ok((item.text("PK")?, state_of(item)?))).collect::<StoreResult<_>>()?;
+        Ok(wanted.iter().map(|key| states.get(&*layout::flow_state(key).pk).cloned()).collect())
     }
 
     async fn change_flow_state(&self, changes: Vec<FlowStateChange>) -> StoreResult<Vec<bool>> {
-        let each: Vec<_> = changes.iter().map(|note| self.change(note)).collect();
+        let each: Vec<_> = changes.iter().map(|change| self.change(change)).collect();
         stream::iter(each).buffered(CONCURRENCY).try_collect().await
     }
 }
 
 impl Aws {
-    async fn change(&self, note: &FlowStateChange) -> StoreResult<bool> {
-        let outcome = match (&note.seen, &note.becomes) {
-            (None, None) => return Ok(self.get(&layout::flow_state(&note.key)).await?.is_none()),
-            (None, Some(_)) => self.put_new(self.note_item(note)).await?,
+    async fn change(&self, change: &FlowStateChange) -> StoreResult<bool> {
+        let outcome = match (&change.seen, &change.becomes) {
+            (None, None) => return Ok(self.get(&layout::flow_state(&change.key)).await?.is_none()),
+            (None, Some(_)) => self.put_new(self.state_item(change)).await?,
             (Some(seen), Some(_)) => {
-                self.put_if_one(self.note_item(note), IS_UNCHANGED, (":seen", text(&**seen))).await?
+                self.put_if_one(self.state_item(change), IS_UNCHANGED, (":seen", text(&**seen))).await?
             }
-            (Some(seen), None) => self.delete_if(&layout::flow_state(&note.key), seen).await?,
+            (Some(seen), None) => self.delete_if(&layout::flow_state(&change.key), seen).await?,
         };
         Ok(match outcome {
             PutOutcome::Written => true,
-            // an earlier attempt whose reply was lost, or the same change by another process
-            PutOutcome::Refused(existing) if existing.is_empty() => note.becomes.is_none(),
-            PutOutcome::Refused(existing) => Some(note_of(&existing)?) == note.becomes,
+            // an earlier attempt lost its reply, or another process made the same change
+            PutOutcome::Refused(existing) if existing.is_empty() => change.becomes.is_none(),
+            PutOutcome::Refused(existing) => Some(state_of(&existing)?) == change.becomes,
         })
     }
 
@@ -81,25 +81,25 @@ impl Aws {
         }
     }
 
-    fn note_item(&self, FlowStateChange { key, becomes, until, .. }: &FlowStateChange) -> Item {
+    fn state_item(&self, FlowStateChange { key, becomes, until, .. }: &FlowStateChange) -> Item {
         let mut item = item(&layout::flow_state(key), (*until + TTL_MARGIN).as_millis() / 1_000);
         item.extend(becomes.as_ref().map(|becomes| (TEXT_ATTRIBUTE.to_owned(), text(&**becomes))));
         item
     }
 
     /// Returns the write of a change as a part of a transaction.
-    pub(super) fn note_write(&self, note: &FlowStateChange) -> StoreResult<TransactWriteItem> {
+    pub(super) fn flow_state_write(&self, change: &FlowStateChange) -> StoreResult<TransactWriteItem> {
         let invalid = |e: aws_sdk_dynamodb::error::BuildError| StoreError::Unreadable(e.to_string());
         let none = ReturnValuesOnConditionCheckFailure::None;
         let write = TransactWriteItem::builder();
-        let seen = note.seen.as_ref().map(|seen| HashMap::from([(":seen".to_owned(), text(&**seen))]));
+        let seen = change.seen.as_ref().map(|seen| HashMap::from([(":seen".to_owned(), text(&**seen))]));
         let condition = if seen.is_some() { IS_UNCHANGED } else { IS_NEW };
-        if note.becomes.is_some() {
-            let put = PutItem::builder().table_name(&self.table).set_item(Some(self.note_item(note)));
+        if change.becomes.is_some() {
+            let put = PutItem::builder().table_name(&self.table).set_item(Some(self.state_item(change)));
             let put = put.condition_expression(condition).set_expression_attribute_values(seen);
             return Ok(write.put(put.return_values_on_condition_check_failure(none).build().map_err(invalid)?).build());
         }
-        let delete = Delete::builder().table_name(&self.table).set_key(Some(keys(&layout::flow_state(&note.key))));
+        let delete = Delete::builder().table_name(&self.table).set_key(Some(keys(&layout::flow_state(&change.key))));
         let delete = delete.condition_expression(condition).set_expression_attribute_values(seen);
         Ok(write.delete(delete.return_values_on_condition_check_failure(none).build().map_err(invalid)?).build())
     }
@@ -112,6 +112,6 @@ impl Aws {
     }
 }
 
-fn note_of(item: &Item) -> StoreResult<Arc<str>> {
+fn state_of(item: &Item) -> StoreResult<Arc<str>> {
     item.text(TEXT_ATTRIBUTE).map(Into::into)
 }

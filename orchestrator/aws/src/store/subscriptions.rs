@@ -25,10 +25,10 @@ impl SubscriptionIndex for Aws {
         after: Option<(RunId, StepId)>,
         limit: usize,
     ) -> StoreResult<Vec<Subscription>> {
-        let start = after.as_ref().map_or(0, |(run, _)| layout::waiter_shard(bucket, *run));
-        let mut previous = after.map_or_else(|| "0".to_owned(), |(run, step)| layout::waiter_sk(run, &step));
+        let start = after.as_ref().map_or(0, |(run, _)| layout::subscription_shard(bucket, *run));
+        let mut previous = after.map_or_else(|| "0".to_owned(), |(run, step)| layout::subscription_sk(run, &step));
         let mut found = Vec::new();
-        for partition in layout::waiters(event, bucket).into_iter().skip(start) {
+        for partition in layout::subscriptions(event, bucket).into_iter().skip(start) {
             let query = TableQuery {
                 partition: ("PK", partition),
                 range: Some(("SK > :a", vec![std::mem::replace(&mut previous, "0".to_owned())])),
@@ -37,7 +37,7 @@ impl SubscriptionIndex for Aws {
                 ..TableQuery::default()
             };
             for item in self.query(query).await? {
-                found.push(waiter(&item, event, bucket)?);
+                found.push(subscription(&item, event, bucket)?);
             }
             if found.len() >= limit {
                 break;
@@ -59,33 +59,36 @@ impl SubscriptionIndex for Aws {
 
 impl Aws {
     /// Writes subscriptions, after all processes know the names and fields of their events.
-    pub(super) async fn register(&self, waiters: Vec<Subscription>, now: Timestamp) -> StoreResult<()> {
-        if waiters.is_empty() {
+    pub(super) async fn register(&self, subscriptions: Vec<Subscription>, now: Timestamp) -> StoreResult<()> {
+        if subscriptions.is_empty() {
             return Ok(());
         }
-        self.propagate(&waiters, now).await?;
-        try_join_all(waiters.iter().map(|waiter| self.put(waiter_item(waiter, now)))).await.map(drop)
+        self.propagate(&subscriptions, now).await?;
+        try_join_all(subscriptions.iter().map(|subscription| self.put(subscription_item(subscription, now))))
+            .await
+            .map(drop)
     }
 
-    pub(super) async fn put_inbox_events(&self, offers: Vec<(RunId, EventId)>, now: Timestamp) -> StoreResult<()> {
+    pub(super) async fn put_inbox_events(&self, events: Vec<(RunId, EventId)>, now: Timestamp) -> StoreResult<()> {
         let put = |(run, event): (RunId, EventId)| {
             let mut item = item(&layout::inbox_event(run, event), self.ttl(now));
             item.insert("event".into(), text(event.to_string()));
             self.put(item)
         };
-        try_join_all(offers.into_iter().map(put)).await.map(drop)
+        try_join_all(events.into_iter().map(put)).await.map(drop)
     }
 }
 
-fn waiter_item(waiter: &Subscription, now: Timestamp) -> Item {
-    let mut item = item(&layout::waiter(waiter), seconds(waiter.until.max(now) + SUBSCRIPTION_RETENTION));
-    item.insert("run".into(), text(waiter.run.to_string()));
-    item.insert("step".into(), text(&*waiter.step));
-    item.insert("until".into(), number(waiter.until.as_millis()));
+fn subscription_item(subscription: &Subscription, now: Timestamp) -> Item {
+    let mut item =
+        item(&layout::subscription(subscription), seconds(subscription.until.max(now) + SUBSCRIPTION_RETENTION));
+    item.insert("run".into(), text(subscription.run.to_string()));
+    item.insert("step".into(), text(&*subscription.step));
+    item.insert("until".into(), number(subscription.until.as_millis()));
     item
 }
 
-fn waiter(item: &Item, event: &str, bucket: &SubscriptionKey) -> StoreResult<Subscription> {
+fn subscription(item: &Item, event: &str, bucket: &SubscriptionKey) -> StoreResult<Subscription> {
     Ok(Subscription {
         event: event.into(),
         key: bucket.clone(),
