@@ -280,7 +280,7 @@ pub(crate) fn days(function: &str) -> String {
 }
 
 /// The items that list the hour of a run, and the day for its function.
-pub(crate) fn listed(run: RunId, function: &str) -> [Key; 2] {
+pub(crate) fn period_keys(run: RunId, function: &str) -> [Key; 2] {
     let at = run.time();
     [Key::new(HOURS.into(), format!("{:08}", hour_of(at))), Key::new(days(function), format!("{:06}", day_of(at)))]
 }

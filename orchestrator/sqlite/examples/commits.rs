@@ -1,9 +1,9 @@
 //! Measures the speed of commits:
 //! `cargo run --release -p stepladder-sqlite --example commits [FOLDER]`.
 //!
-//! Each caller makes the writes of a step: an unsynced `StepStarted`, then a synced outcome with the
-//! next wake and the acknowledgement of the previous one. The output has the synced commits per second
-//! and the duration of a commit.
+//! Each caller makes the writes of a step: an unsynced `StepStarted`, then a synced outcome with
+//! the next wake and the acknowledgement of the previous one. The output has the synced commits per
+//! second and the duration of a commit.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,14 +57,14 @@ async fn chain(sqlite: &Sqlite, run: RunId, steps: u64) -> (Vec<Duration>, Vec<D
         let started = Fact::StepStarted { step: "pay".into(), attempt: 1, lease_until: now(), worker: "w".into() };
         let output = json::to_json("an outcome of about forty bytes of text").expect("JSON");
         let ended = Fact::StepSucceeded { step: "pay".into(), attempt: 1, output, report: Report::default() };
-        let begun = Instant::now();
+        let start = Instant::now();
         commit(sqlite, Commit { append: Some(append(run, 2 * step, started)), ..Commit::default() }).await;
-        unsynced.push(begun.elapsed());
+        unsynced.push(start.elapsed());
         let wakes = vec![Wake { run, cause: WakeCause::Next, group: "orders".into() }];
-        let begun = Instant::now();
+        let start = Instant::now();
         commit(sqlite, Commit { append: Some(append(run, 2 * step + 1, ended)), wakes, acks, ..Commit::default() })
             .await;
-        synced.push(begun.elapsed());
+        synced.push(start.elapsed());
         // the wake may be another run's; each wake is acknowledged once
         let received = sqlite.receive(1, Duration::from_secs(60)).await.expect("a queue");
         acks = received.into_iter().map(|delivery| delivery.receipt).collect();

@@ -13,17 +13,17 @@ use journal_ends::JournalEnds;
 /// The queue of wakes, the wait queues of the limits, and the ends of journals.
 pub(crate) struct MemoryState {
     messages: Mutex<Messages>,
-    lines: Mutex<WaitQueues>,
+    wait_queues: Mutex<WaitQueues>,
     pub(crate) journal_ends: JournalEnds,
     /// Notified when a wake is added.
     pub(crate) arrivals: Notify,
 }
 
 impl MemoryState {
-    pub(crate) fn new(messages: Messages, lines: WaitQueues) -> Self {
+    pub(crate) fn new(messages: Messages, wait_queues: WaitQueues) -> Self {
         Self {
             messages: Mutex::new(messages),
-            lines: Mutex::new(lines),
+            wait_queues: Mutex::new(wait_queues),
             journal_ends: JournalEnds::default(),
             arrivals: Notify::new(),
         }
@@ -33,7 +33,7 @@ impl MemoryState {
         self.messages.lock()
     }
 
-    pub(crate) fn lines(&self) -> MutexGuard<'_, WaitQueues> {
-        self.lines.lock()
+    pub(crate) fn wait_queues(&self) -> MutexGuard<'_, WaitQueues> {
+        self.wait_queues.lock()
     }
 }

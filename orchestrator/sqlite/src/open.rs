@@ -235,7 +235,8 @@ fn load_holders(db: &Connection) -> Result<Vec<(Arc<str>, RunId)>, SqliteError> 
 fn load_wait_queues(db: &Connection) -> Result<WaitQueues, SqliteError> {
     let mut queues = WaitQueues::default();
     for (key, run) in load_holders(db)? {
-        queues.change(&key, |queue| queue.acquire(u32::MAX, &Holder::of_run(run), Timestamp::MAX, Timestamp::default()));
+        queues
+            .change(&key, |queue| queue.acquire(u32::MAX, &Holder::of_run(run), Timestamp::MAX, Timestamp::default()));
     }
     let mut query = db.prepare("SELECT key, place FROM places")?;
     let mut found = query.query([])?;

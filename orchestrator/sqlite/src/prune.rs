@@ -14,7 +14,7 @@ const BATCH: i64 = 100;
 
 /// The number of deleted runs and events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pruned {
+pub struct PruneResult {
     /// Runs, with their journals.
     pub runs: usize,
     /// Events without a run.
@@ -31,8 +31,8 @@ impl Sqlite {
     /// # Errors
     /// Returns a [`StoreError`](stepladder_engine::ports::StoreError) if the file cannot be read or
     /// written. Earlier deletions of this call remain.
-    pub async fn prune(&self, older_than: Timestamp) -> StoreResult<Pruned> {
-        let mut pruned = Pruned::default();
+    pub async fn prune(&self, older_than: Timestamp) -> StoreResult<PruneResult> {
+        let mut pruned = PruneResult::default();
         // a reader finds the rows, so that the writer only deletes
         loop {
             let ended = self.readers.list(move |db| ended_runs(db, older_than)).await?;
@@ -42,7 +42,10 @@ impl Sqlite {
             pruned.runs += ended.len();
             self.writer.run(Durability::NextSync, move |db| delete_runs(db, &ended), |_, _| {}).await?;
         }
-        while self.writer.run(Durability::NextSync, move |db| delete_expired_notes(db, older_than), |_, _| {}).await?
+        while self
+            .writer
+            .run(Durability::NextSync, move |db| delete_expired_flow_states(db, older_than), |_, _| {})
+            .await?
             > 0
         {}
         loop {
@@ -90,7 +93,7 @@ fn orphaned_events(db: &Connection, older_than: Timestamp) -> Result<Vec<i64>, S
 }
 
 /// Deletes flow state that has expired.
-fn delete_expired_notes(db: &Connection, older_than: Timestamp) -> Result<usize, SqliteError> {
+fn delete_expired_flow_states(db: &Connection, older_than: Timestamp) -> Result<usize, SqliteError> {
     let mut delete =
         db.prepare_cached("DELETE FROM notes WHERE key IN (SELECT key FROM notes WHERE until < ?1 LIMIT ?2)")?;
     Ok(delete.execute((older_than.as_millis(), BATCH))?)

@@ -2,11 +2,11 @@
 
 mod commits;
 mod events;
+mod flow_states;
 mod journals;
 mod listings;
-mod notes;
 mod queue;
 mod slots;
 mod starts;
+mod subscriptions;
 mod timers;
-mod waiters;

@@ -1,5 +1,5 @@
-//! Functions on a data file that is closed and reopened after each hop. Compensation, polling, maps of
-//! runs and races must continue where they were.
+//! Functions on a data file that is closed and reopened after each hop. Compensation, polling, maps
+//! of runs and races must continue where they were.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -64,8 +64,9 @@ async fn run(functions: fn() -> Vec<Function>, ledger: &Ledger) -> (Status, Opti
     (detail.summary.status, detail.summary.error.map(|error| error.message), processes)
 }
 
-/// Runs a function to its end, and calls `before_hop` with the number of each process before its hop.
-/// Returns the run, the statuses of all other runs, and the number of processes until all runs ended.
+/// Runs a function to its end, and calls `before_hop` with the number of each process before its
+/// hop. Returns the run, the statuses of all other runs, and the number of processes until all runs
+/// ended.
 async fn run_with(
     functions: fn() -> Vec<Function>,
     ledger: &Ledger,

@@ -1,4 +1,5 @@
-//! Kills a process while it writes. All answered commits must be stored, and none may be stored in part.
+//! Kills a process while it writes. All answered commits must be stored, and none may be stored in
+//! part.
 //!
 //! The test has a `main` of its own, because it is also the process that is killed: the variable
 //! [`CHILD`] then names the data file.

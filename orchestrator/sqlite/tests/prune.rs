@@ -11,7 +11,7 @@ use stepladder_engine::ports::{
     Commit, Commits, EarlyWrite, Events, Journals, LateWrite, Listings, RunCreation, RunQuery, RunStart,
     SubscriptionIndex,
 };
-use stepladder_sqlite::{Options, Pruned, Sqlite};
+use stepladder_sqlite::{Options, PruneResult, Sqlite};
 use stepladder_testkit::clock::VirtualClock;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -63,17 +63,17 @@ async fn old_ended_runs_are_deleted_and_live_runs_are_kept() {
     let mut starts: Vec<_> = events.iter().enumerate().map(|(n, event)| start(n as u64, event)).collect();
     starts.push(start(1_000, &events[0]));
     sqlite.create_runs(starts).await.expect("runs");
-    let waiter = |n| Subscription { event: "b".into(), key: None, run: run(n), step: "w".into(), until: NOW };
-    let before = [5, 249].map(|n| EarlyWrite::Subscribe(waiter(n))).into();
+    let subscription = |n| Subscription { event: "b".into(), key: None, run: run(n), step: "w".into(), until: NOW };
+    let before = [5, 249].map(|n| EarlyWrite::Subscribe(subscription(n))).into();
     sqlite.commit(Commit { before, ..Commit::default() }).await.expect("a commit");
     for n in 0..248 {
         end(&sqlite, n, NOW + DAY).await;
     }
     end(&sqlite, 248, NOW + DAY * 20).await;
 
-    assert_eq!(sqlite.prune(NOW + DAY).await.expect("pruned"), Pruned::default());
+    assert_eq!(sqlite.prune(NOW + DAY).await.expect("pruned"), PruneResult::default());
     let pruned = sqlite.prune(NOW + DAY * 10).await.expect("pruned");
-    assert_eq!(pruned, Pruned { runs: 248, events: 247 });
+    assert_eq!(pruned, PruneResult { runs: 248, events: 247 });
 
     let left = sqlite.runs(RunQuery { limit: 1_000, ..RunQuery::default() }).await.expect("a listing");
     assert_eq!(left.iter().map(|row| row.run).collect::<Vec<_>>(), [run(1_000), run(249), run(248)]);
@@ -81,5 +81,5 @@ async fn old_ended_runs_are_deleted_and_live_runs_are_kept() {
     assert_eq!(sqlite.read(run(249), 0).await.expect("a journal").len(), 1);
     assert!(sqlite.event(events[5].id).await.expect("an event").is_none());
     assert!(sqlite.event(events[0].id).await.expect("an event").is_some());
-    assert_eq!(sqlite.subscriptions("b", &None, None, 10).await.expect("subscriptions"), [waiter(249)]);
+    assert_eq!(sqlite.subscriptions("b", &None, None, 10).await.expect("subscriptions"), [subscription(249)]);
 }

@@ -97,7 +97,7 @@ async fn slots_of_a_dead_process_are_free_and_as_many_tickets_are_woken() {
     let two = Limit { key: "orders".into(), slots: 2 };
     let holder = |n| Holder { run: run(n), step: "pay".into(), attempt: 1, hop: 0 };
     let lease_until = NOW + Duration::from_secs(3_600);
-    let place = |n: u64, step: &str| Ticket {
+    let ticket = |n: u64, step: &str| Ticket {
         queued_at: NOW + Duration::from_millis(n),
         event: EventId::new(NOW, u128::from(n)),
         run: run(n),
@@ -107,15 +107,15 @@ async fn slots_of_a_dead_process_are_free_and_as_many_tickets_are_woken() {
     for n in [1, 2] {
         assert_eq!(sqlite.acquire(&two, &holder(n), lease_until, NOW).await.expect("a slot"), AcquireResult::Acquired);
     }
-    for place in [place(5, ARRIVAL), place(3, "pay"), place(4, ARRIVAL)] {
-        sqlite.enqueue(&two, place).await.expect("a place");
+    for ticket in [ticket(5, ARRIVAL), ticket(3, "pay"), ticket(4, ARRIVAL)] {
+        sqlite.enqueue(&two, ticket).await.expect("a ticket");
     }
     drop(sqlite);
     let sqlite = open(&path);
     assert!(sqlite.holders(&two).await.expect("holders").is_empty());
     assert_eq!(
         sqlite.tickets(&two, 9).await.expect("a wait queue"),
-        [place(3, "pay"), place(4, ARRIVAL), place(5, ARRIVAL)]
+        [ticket(3, "pay"), ticket(4, ARRIVAL), ticket(5, ARRIVAL)]
     );
     let mut woken: Vec<_> = receive_due(&sqlite).await.into_iter().map(|d| (d.wake.run, d.wake.cause)).collect();
     woken.sort_by_key(|(run, _)| *run);
@@ -123,7 +123,7 @@ async fn slots_of_a_dead_process_are_free_and_as_many_tickets_are_woken() {
     // a run that acquires a slot leaves the wait queue for good
     assert_eq!(sqlite.acquire(&two, &holder(3), lease_until, NOW).await.expect("a slot"), AcquireResult::Acquired);
     drop(sqlite);
-    assert_eq!(open(&path).tickets(&two, 9).await.expect("a wait queue"), [place(4, ARRIVAL), place(5, ARRIVAL)]);
+    assert_eq!(open(&path).tickets(&two, 9).await.expect("a wait queue"), [ticket(4, ARRIVAL), ticket(5, ARRIVAL)]);
 }
 
 #[tokio::test]
@@ -166,11 +166,11 @@ async fn a_file_of_the_first_version_is_migrated() {
     let db = rusqlite::Connection::open(&path).expect("a database");
     db.execute_batch("DROP TABLE waiters; DROP TABLE offers; DROP TABLE notes; DROP TABLE links; DROP TABLE holders; PRAGMA user_version = 1").expect("the first version");
     drop(db);
-    let waiter = Subscription { event: "a".into(), key: None, run: run(1), step: "w".into(), until: NOW };
-    let before = vec![EarlyWrite::Subscribe(waiter.clone())];
+    let subscription = Subscription { event: "a".into(), key: None, run: run(1), step: "w".into(), until: NOW };
+    let before = vec![EarlyWrite::Subscribe(subscription.clone())];
     commit(&open(&path), Commit { before, ..Commit::default() }).await;
     let sqlite = open(&path);
-    assert_eq!(sqlite.subscriptions("a", &None, None, 10).await.expect("subscriptions"), [waiter]);
+    assert_eq!(sqlite.subscriptions("a", &None, None, 10).await.expect("subscriptions"), [subscription]);
     assert_eq!(receive_due(&sqlite).await.len(), 1, "the earlier wake is kept");
 }
 

@@ -44,7 +44,7 @@ impl Aws {
                     renewed.push(Key { pk: item.text("line")?.into(), sk: item.text("at")?.into() });
                 }
                 if item.contains_key("function") {
-                    for key in layout::listed(run, item.text("function")?) {
+                    for key in layout::period_keys(run, item.text("function")?) {
                         self.put_listed(&key, now).await?;
                     }
                 }

@@ -220,7 +220,7 @@ impl Aws {
     /// find it.
     async fn list(&self, row: &RunRow, now: Timestamp) -> StoreResult<()> {
         let at = row.run.time();
-        for key in layout::listed(row.run, &row.function) {
+        for key in layout::period_keys(row.run, &row.function) {
             let is_listed = self.listed_periods.lock().get(&key).is_some();
             if !is_listed {
                 self.put_listed(&key, now.max(at)).await?;

@@ -169,20 +169,20 @@ fn hash(minute: i64, sent: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn stored(cursor: &Cursor) -> Item {
+    fn stored_item(cursor: &Cursor) -> Item {
         Item::from([("minute".into(), number(cursor.minute)), ("sent".into(), bytes(encode(cursor)))])
     }
 
     #[test]
     fn a_cursor_is_decoded_as_it_was_encoded() {
         let cursor = Cursor { minute: 7, sent: vec![(7, vec![1, u64::MAX]), (8, Vec::new()), (9, vec![3])] };
-        assert_eq!(decode(&stored(&cursor)).unwrap(), cursor);
+        assert_eq!(decode(&stored_item(&cursor)).unwrap(), cursor);
     }
 
     #[test]
     fn a_cursor_with_too_many_marks_drops_some_and_keeps_its_hash() {
         let cursor = Cursor { minute: 7, sent: vec![(7, vec![5; MAX_MARKS - 1]), (8, vec![6; 10])] };
-        let kept = decode(&stored(&cursor)).unwrap();
+        let kept = decode(&stored_item(&cursor)).unwrap();
         assert_eq!(kept.sent[1].1.len(), 1);
         assert_eq!(hash(kept.minute, &encode(&kept)), hash(cursor.minute, &encode(&cursor)));
     }

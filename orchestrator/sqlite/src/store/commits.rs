@@ -8,8 +8,8 @@ use stepladder_core::slot::Holder;
 use stepladder_core::{Timestamp, Wake};
 use stepladder_engine::ports::{Commit, CommitResult, Commits, EarlyWrite, LateWrite, Receipt, StoreResult};
 
+use super::subscriptions;
 use super::timers::set_timer;
-use super::waiters;
 use crate::Sqlite;
 use crate::error::SqliteError;
 use crate::memory::MemoryState;
@@ -63,7 +63,7 @@ impl Commits for Sqlite {
                 return Ok(written);
             }
             timers.iter().try_for_each(|timer| set_timer(db, timer))?;
-            indexed.iter().try_for_each(|later| waiters::index(db, later))?;
+            indexed.iter().try_for_each(|later| subscriptions::apply(db, later))?;
             rows.iter().try_for_each(|after| apply(db, after))?;
             numbers.iter().try_for_each(|(n, due, text)| send(db, *n, *due, text))?;
             acked.iter().try_for_each(|n| acknowledge(db, *n))?;
@@ -125,12 +125,12 @@ fn append_record(db: &Connection, record: &RecordRow) -> Result<AppendResult, Sq
         insert(db, record)?;
         return Ok(AppendResult::Appended);
     }
-    let mut there = db.prepare_cached("SELECT token FROM journal WHERE run = ?1 AND seq = ?2")?;
-    let token: Option<[u8; 16]> = there.query_row((record.run, record.seq), |row| row.get(0)).optional()?;
+    let mut stored = db.prepare_cached("SELECT token FROM journal WHERE run = ?1 AND seq = ?2")?;
+    let token: Option<[u8; 16]> = stored.query_row((record.run, record.seq), |row| row.get(0)).optional()?;
     Ok(if token == Some(record.token) { AppendResult::Repeated } else { AppendResult::Conflict })
 }
 
-/// Inserts a record whose number is known to be free.
+/// Inserts a record. Its number is free.
 pub(super) fn insert(db: &Connection, record: &RecordRow) -> Result<(), SqliteError> {
     let RecordRow { run, seq, next, token, code, entries } = record;
     db.prepare_cached("INSERT INTO journal (run, seq, next, token, code, entries) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
@@ -160,15 +160,15 @@ fn apply(db: &Connection, after: &LateWrite) -> Result<(), SqliteError> {
             holders.execute((&limit.key, holder.run.to_bytes()))?;
         }
         LateWrite::Release { .. } => {}
-        LateWrite::Unsubscribe(waiter) => waiters::forget(db, waiter)?,
-        LateWrite::TakeFromInbox { run, event } => waiters::take(db, *run, *event)?,
+        LateWrite::Unsubscribe(subscription) => subscriptions::delete(db, subscription)?,
+        LateWrite::TakeFromInbox { run, event } => subscriptions::delete_from_inbox(db, *run, *event)?,
         LateWrite::Dequeue { limit, run, step: Some(step) } => {
-            let mut places = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2 AND step = ?3")?;
-            places.execute((&limit.key, run.to_bytes(), step))?;
+            let mut tickets = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2 AND step = ?3")?;
+            tickets.execute((&limit.key, run.to_bytes(), step))?;
         }
         LateWrite::Dequeue { limit, run, step: None } => {
-            let mut places = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2")?;
-            places.execute((&limit.key, run.to_bytes()))?;
+            let mut tickets = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2")?;
+            tickets.execute((&limit.key, run.to_bytes()))?;
         }
     }
     Ok(())
@@ -176,23 +176,23 @@ fn apply(db: &Connection, after: &LateWrite) -> Result<(), SqliteError> {
 
 /// Applies the part of the follow-ups that is kept in memory.
 fn apply_in_memory(after: Vec<LateWrite>, memory: &MemoryState) {
-    let concerns_lines = |after: &LateWrite| matches!(after, LateWrite::Release { .. } | LateWrite::Dequeue { .. });
-    if !after.iter().any(concerns_lines) {
+    let concerns_queues = |after: &LateWrite| matches!(after, LateWrite::Release { .. } | LateWrite::Dequeue { .. });
+    if !after.iter().any(concerns_queues) {
         return;
     }
-    let mut lines = memory.lines();
+    let mut queues = memory.wait_queues();
     for after in after {
-        let (limit, holder, leave) = match after {
+        let (limit, holder, ticket) = match after {
             LateWrite::MarkEnded { .. } | LateWrite::Unsubscribe(_) | LateWrite::TakeFromInbox { .. } => continue,
             LateWrite::Release { limit, holder } => (limit, Some(holder), None),
             LateWrite::Dequeue { limit, run, step } => (limit, None, Some((run, step))),
         };
-        lines.change(&limit.key, |line| {
+        queues.change(&limit.key, |queue| {
             if let Some(holder) = holder {
-                line.release(&holder);
+                queue.release(&holder);
             }
-            if let Some((run, step)) = leave {
-                line.dequeue(run, step.as_ref());
+            if let Some((run, step)) = ticket {
+                queue.dequeue(run, step.as_ref());
             }
         });
     }

@@ -17,9 +17,9 @@ impl Queue for Sqlite {
             arrival.as_mut().enable();
             let due = {
                 let mut messages = self.memory.messages();
-                let taken = messages.receive(self.clock.now(), max, visibility);
-                if !taken.is_empty() {
-                    return Ok(taken);
+                let received = messages.receive(self.clock.now(), max, visibility);
+                if !received.is_empty() {
+                    return Ok(received);
                 }
                 messages.next_due().unwrap_or(Timestamp::MAX)
             };
@@ -31,10 +31,10 @@ impl Queue for Sqlite {
     }
 
     fn backlog(&self) -> Option<Backlog> {
-        let places = self.memory.lines().ticket_count();
+        let tickets = self.memory.wait_queues().ticket_count();
         let mut messages = self.memory.messages();
         let due = messages.due_count(self.clock.now());
-        Some(Backlog { due, waiting: messages.len() - due + places, served: messages.served() })
+        Some(Backlog { due, waiting: messages.len() - due + tickets, served: messages.served() })
     }
 
     async fn put_back(&self, receipt: &Receipt, due: Timestamp) -> StoreResult<bool> {

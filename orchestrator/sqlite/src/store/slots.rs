@@ -1,8 +1,8 @@
 //! Slots and wait queues. Memory decides, because a slot of a step is void once the process ends.
 //!
-//! Tickets, and slots that a run holds until its end, are rows too. They are written in the order in
-//! which memory changes, and before any commit that is submitted later. So after a restart the wait
-//! queues agree with the journals.
+//! Tickets, and slots that a run holds until its end, are rows too. They are written in the order
+//! in which memory changes, and before any commit that is submitted later. So after a restart the
+//! wait queues agree with the journals.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use stepladder_core::slot::{HeldSlot, Holder, Limit, Ticket};
 use stepladder_core::{RunId, StepId, Timestamp};
 use stepladder_engine::ports::{AcquireResult, Slots, StoreError, StoreResult};
 
-use super::starts::join;
+use super::starts::insert_ticket;
 use crate::Sqlite;
 
 #[async_trait]
@@ -23,15 +23,15 @@ impl Slots for Sqlite {
         lease_until: Timestamp,
         now: Timestamp,
     ) -> StoreResult<AcquireResult> {
-        let mut lines = self.memory.lines();
-        let (taken, left) = lines.change(&limit.key, |line| line.acquire(limit.slots, holder, lease_until, now));
-        if taken == AcquireResult::Acquired && lease_until == Timestamp::MAX {
+        let mut queues = self.memory.wait_queues();
+        let (result, used) = queues.change(&limit.key, |queue| queue.acquire(limit.slots, holder, lease_until, now));
+        if result == AcquireResult::Acquired && lease_until == Timestamp::MAX {
             self.store_holder(limit.key.clone(), holder.run);
         }
-        if let Some(place) = left {
-            self.delete_ticket(limit.key.clone(), place);
+        if let Some(ticket) = used {
+            self.delete_ticket(limit.key.clone(), ticket);
         }
-        Ok(taken)
+        Ok(result)
     }
 
     async fn acquire_all(
@@ -41,40 +41,40 @@ impl Slots for Sqlite {
         lease_until: Timestamp,
         now: Timestamp,
     ) -> StoreResult<Result<(), Vec<(usize, AcquireResult)>>> {
-        let mut lines = self.memory.lines();
-        let taken = lines.acquire_all(limits, holder, lease_until, now);
-        if taken.is_ok() && lease_until == Timestamp::MAX {
+        let mut queues = self.memory.wait_queues();
+        let result = queues.acquire_all(limits, holder, lease_until, now);
+        if result.is_ok() && lease_until == Timestamp::MAX {
             limits.iter().for_each(|limit| self.store_holder(limit.key.clone(), holder.run));
         }
-        Ok(taken.map(|left| left.into_iter().for_each(|(key, place)| self.delete_ticket(key, place))))
+        Ok(result.map(|used| used.into_iter().for_each(|(key, ticket)| self.delete_ticket(key, ticket))))
     }
 
-    async fn enqueue(&self, limit: &Limit, place: Ticket) -> StoreResult<bool> {
-        let text = serde_json::to_string(&place).map_err(|error| StoreError::Unreadable(error.to_string()))?;
-        let mut lines = self.memory.lines();
-        let is_new = lines.change(&limit.key, |line| line.enqueue(place.clone()));
+    async fn enqueue(&self, limit: &Limit, ticket: Ticket) -> StoreResult<bool> {
+        let text = serde_json::to_string(&ticket).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+        let mut queues = self.memory.wait_queues();
+        let is_new = queues.change(&limit.key, |queue| queue.enqueue(ticket.clone()));
         if is_new {
             let limit = limit.clone();
-            self.writer.run_in_background(move |db| join(db, &limit, &place, &text));
+            self.writer.run_in_background(move |db| insert_ticket(db, &limit, &ticket, &text));
         }
         Ok(is_new)
     }
 
     async fn tickets(&self, limit: &Limit, n: usize) -> StoreResult<Vec<Ticket>> {
-        let lines = self.memory.lines();
-        Ok(lines.get(&limit.key).map_or_else(Vec::new, |line| line.tickets().take(n).cloned().collect()))
+        let queues = self.memory.wait_queues();
+        Ok(queues.get(&limit.key).map_or_else(Vec::new, |queue| queue.tickets().take(n).cloned().collect()))
     }
 
     async fn holders(&self, limit: &Limit) -> StoreResult<Vec<HeldSlot>> {
-        Ok(self.memory.lines().get(&limit.key).map_or_else(Vec::new, |line| line.holders().to_vec()))
+        Ok(self.memory.wait_queues().get(&limit.key).map_or_else(Vec::new, |queue| queue.holders().to_vec()))
     }
 
     async fn ticket(&self, limit: &Limit, run: RunId, step: Option<StepId>) -> StoreResult<Option<Ticket>> {
-        Ok(self.memory.lines().get(&limit.key).and_then(|line| line.ticket(run, step.as_ref())).cloned())
+        Ok(self.memory.wait_queues().get(&limit.key).and_then(|queue| queue.ticket(run, step.as_ref())).cloned())
     }
 
     async fn position(&self, limit: &Limit, run: RunId) -> StoreResult<Option<usize>> {
-        Ok(self.memory.lines().get(&limit.key).and_then(|line| line.position(run)))
+        Ok(self.memory.wait_queues().get(&limit.key).and_then(|queue| queue.position(run)))
     }
 }
 
@@ -90,10 +90,10 @@ impl Sqlite {
 
     /// Deletes a ticket. The caller holds the lock of the wait queues, so rows change in the same
     /// order as memory.
-    fn delete_ticket(&self, key: Arc<str>, place: Ticket) {
+    fn delete_ticket(&self, key: Arc<str>, ticket: Ticket) {
         self.writer.run_in_background(move |db| {
-            let mut places = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2 AND step = ?3")?;
-            places.execute((&key, place.run.to_bytes(), &place.step))?;
+            let mut tickets = db.prepare_cached("DELETE FROM places WHERE key = ?1 AND run = ?2 AND step = ?3")?;
+            tickets.execute((&key, ticket.run.to_bytes(), &ticket.step))?;
             Ok(())
         });
     }

@@ -7,7 +7,7 @@ use stepladder_core::{RunId, RunRow, Seq};
 use stepladder_engine::ports::{FlowStateChange, RunCreation, RunStart, StartResult, StoreResult};
 
 use super::commits::{OutgoingWake, deliver, insert, send};
-use super::notes::{are_as_seen, change};
+use super::flow_states::{are_unchanged, change};
 use super::timers::set_timer;
 use crate::Sqlite;
 use crate::error::SqliteError;
@@ -20,7 +20,7 @@ struct StartInMemory {
     run: RunId,
     next: Seq,
     wake: OutgoingWake,
-    places: Vec<(Limit, Ticket)>,
+    tickets: Vec<(Limit, Ticket)>,
 }
 
 /// The rows of a new run.
@@ -29,8 +29,8 @@ struct StartRows {
     record: RecordRow,
     watchdog: TimerRow,
     wake: (i64, i64, String),
-    places: Vec<(Limit, Ticket, String)>,
-    notes: Vec<FlowStateChange>,
+    tickets: Vec<(Limit, Ticket, String)>,
+    flow_state: Vec<FlowStateChange>,
 }
 
 #[async_trait]
@@ -39,15 +39,15 @@ impl RunCreation for Sqlite {
         let prepared: Result<Vec<_>, SqliteError> = starts.into_iter().map(|start| self.prepare(start)).collect();
         let (rows, in_memory): (Vec<_>, Vec<_>) = prepared.map_err(SqliteError::into_store_error)?.into_iter().unzip();
         let work = move |db: &Connection| rows.iter().map(|start| create(db, start)).collect::<Result<Vec<_>, _>>();
-        let after = move |begun: &Vec<StartResult>, memory: &MemoryState| {
+        let after = move |results: &Vec<StartResult>, memory: &MemoryState| {
             let mut wakes = Vec::with_capacity(in_memory.len());
-            let new = in_memory.into_iter().zip(begun).filter(|(_, begun)| **begun == StartResult::New);
-            for (StartInMemory { run, next, wake, places }, _) in new {
+            let new = in_memory.into_iter().zip(results).filter(|(_, result)| **result == StartResult::New);
+            for (StartInMemory { run, next, wake, tickets }, _) in new {
                 memory.journal_ends.record(run, next);
-                if !places.is_empty() {
-                    let mut lines = memory.lines();
-                    for (limit, place) in places {
-                        lines.change(&limit.key, |line| line.enqueue(place));
+                if !tickets.is_empty() {
+                    let mut queues = memory.wait_queues();
+                    for (limit, ticket) in tickets {
+                        queues.change(&limit.key, |queue| queue.enqueue(ticket));
                     }
                 }
                 wakes.push(wake);
@@ -60,10 +60,10 @@ impl RunCreation for Sqlite {
 
 impl Sqlite {
     fn prepare(&self, start: RunStart) -> Result<(StartRows, StartInMemory), SqliteError> {
-        let RunStart { row, record, watchdog, wake, tickets: places, flow_state: notes } = start;
+        let RunStart { row, record, watchdog, wake, tickets, flow_state } = start;
         let mut outgoing = self.outgoing_wake(wake, self.clock.now())?;
-        let place = |(limit, place): &(Limit, Ticket)| {
-            serde_json::to_string(place).map(|text| (limit.clone(), place.clone(), text))
+        let ticket = |(limit, ticket): &(Limit, Ticket)| {
+            serde_json::to_string(ticket).map(|text| (limit.clone(), ticket.clone(), text))
         };
         let (run, next) = (row.run, record.next());
         let rows = StartRows {
@@ -71,16 +71,16 @@ impl Sqlite {
             row,
             watchdog: TimerRow::new(&watchdog)?,
             wake: outgoing.take_row(),
-            places: places.iter().map(place).collect::<Result<_, _>>()?,
-            notes,
+            tickets: tickets.iter().map(ticket).collect::<Result<_, _>>()?,
+            flow_state,
         };
-        Ok((rows, StartInMemory { run, next, wake: outgoing, places }))
+        Ok((rows, StartInMemory { run, next, wake: outgoing, tickets }))
     }
 }
 
 fn create(db: &Connection, start: &StartRows) -> Result<StartResult, SqliteError> {
-    let StartRows { row, record, watchdog, wake: (n, due, wake), places, notes } = start;
-    if !are_as_seen(db, notes)? {
+    let StartRows { row, record, watchdog, wake: (n, due, wake), tickets, flow_state } = start;
+    if !are_unchanged(db, flow_state)? {
         let exists = db.prepare_cached("SELECT 1 FROM runs WHERE run = ?1")?.exists([row.run.to_bytes()])?;
         return Ok(if exists { StartResult::Known } else { StartResult::Overtaken });
     }
@@ -93,17 +93,17 @@ fn create(db: &Connection, start: &StartRows) -> Result<StartResult, SqliteError
     if runs.execute(new)? == 0 {
         return Ok(StartResult::Known);
     }
-    notes.iter().try_for_each(|note| change(db, note))?;
+    flow_state.iter().try_for_each(|state| change(db, state))?;
     insert(db, record)?;
     set_timer(db, watchdog)?;
-    places.iter().try_for_each(|(limit, place, text)| join(db, limit, place, text))?;
+    tickets.iter().try_for_each(|(limit, ticket, text)| insert_ticket(db, limit, ticket, text))?;
     send(db, *n, *due, wake)?;
     Ok(StartResult::New)
 }
 
 /// Adds a ticket to a wait queue, unless the run and step have one.
-pub(super) fn join(db: &Connection, limit: &Limit, place: &Ticket, text: &str) -> Result<(), SqliteError> {
+pub(super) fn insert_ticket(db: &Connection, limit: &Limit, ticket: &Ticket, text: &str) -> Result<(), SqliteError> {
     db.prepare_cached("INSERT OR IGNORE INTO places (key, run, step, slots, place) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute((&limit.key, place.run.to_bytes(), &place.step, limit.slots, text))?;
+        .execute((&limit.key, ticket.run.to_bytes(), &ticket.step, limit.slots, text))?;
     Ok(())
 }

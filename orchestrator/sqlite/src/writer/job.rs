@@ -29,7 +29,7 @@ pub(crate) trait Job: Send {
     fn fail(self: Box<Self>, error: StoreError) -> Option<Box<dyn Job>>;
 }
 
-/// A job whose caller waits for the result.
+/// A job with a caller that waits for the result.
 pub(super) struct Task<T, W, A> {
     durability: Durability,
     work: W,
@@ -72,7 +72,7 @@ where
     }
 }
 
-/// A job whose caller does not wait. It is retried until it succeeds.
+/// A job without a waiting caller. It is retried until it succeeds.
 pub(super) struct BackgroundJob<W> {
     work: W,
     /// Whether a failure was logged. A full disk makes it fail with each transaction.

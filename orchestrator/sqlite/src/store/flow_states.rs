@@ -14,18 +14,18 @@ use crate::writer::Durability;
 #[async_trait]
 impl FlowStates for Sqlite {
     async fn read_flow_state(&self, keys: Vec<Arc<str>>) -> StoreResult<Vec<Option<Arc<str>>>> {
-        self.readers.read(|db| keys.iter().map(|key| noted(db, key)).collect())
+        self.readers.read(|db| keys.iter().map(|key| state_of(db, key)).collect())
     }
 
     async fn change_flow_state(&self, changes: Vec<FlowStateChange>) -> StoreResult<Vec<bool>> {
         let work = move |db: &Connection| {
-            let each = changes.iter().map(|note| {
-                let there = noted(db, &note.key)?;
-                if there == note.seen {
-                    change(db, note)?;
+            let each = changes.iter().map(|state| {
+                let current = state_of(db, &state.key)?;
+                if current == state.seen {
+                    change(db, state)?;
                     return Ok(true);
                 }
-                Ok(there == note.becomes)
+                Ok(current == state.becomes)
             });
             each.collect::<Result<Vec<_>, SqliteError>>()
         };
@@ -33,27 +33,27 @@ impl FlowStates for Sqlite {
     }
 }
 
-fn noted(db: &Connection, key: &str) -> Result<Option<Arc<str>>, SqliteError> {
+fn state_of(db: &Connection, key: &str) -> Result<Option<Arc<str>>, SqliteError> {
     let mut query = db.prepare_cached("SELECT text FROM notes WHERE key = ?1")?;
     Ok(query.query_row([key], |row| row.get(0)).optional()?)
 }
 
-/// Returns whether all notes still have the values that the caller read.
-pub(super) fn are_as_seen(db: &Connection, notes: &[FlowStateChange]) -> Result<bool, SqliteError> {
-    for note in notes {
-        if noted(db, &note.key)? != note.seen {
+/// Returns whether all flow states still have the values that the caller read.
+pub(super) fn are_unchanged(db: &Connection, states: &[FlowStateChange]) -> Result<bool, SqliteError> {
+    for state in states {
+        if state_of(db, &state.key)? != state.seen {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-pub(super) fn change(db: &Connection, note: &FlowStateChange) -> Result<(), SqliteError> {
-    match &note.becomes {
+pub(super) fn change(db: &Connection, state: &FlowStateChange) -> Result<(), SqliteError> {
+    match &state.becomes {
         Some(text) => db
             .prepare_cached("INSERT OR REPLACE INTO notes (key, text, until) VALUES (?1, ?2, ?3)")?
-            .execute((&note.key, text, note.until.as_millis()))?,
-        None => db.prepare_cached("DELETE FROM notes WHERE key = ?1")?.execute([&note.key])?,
+            .execute((&state.key, text, state.until.as_millis()))?,
+        None => db.prepare_cached("DELETE FROM notes WHERE key = ?1")?.execute([&state.key])?,
     };
     Ok(())
 }

@@ -17,13 +17,13 @@ impl SubscriptionIndex for Sqlite {
         self.readers.read(|db| {
             let mut next = db.prepare_cached("SELECT path FROM waiters WHERE event = ?1 AND path > ?2 LIMIT 1")?;
             let mut each = db.prepare_cached("SELECT 1 FROM waiters WHERE event = ?1 AND path = '' LIMIT 1")?;
-            let mut waited = SubscribedFields { fields: Vec::new(), each: each.exists([event])? };
+            let mut subscribed = SubscribedFields { fields: Vec::new(), each: each.exists([event])? };
             let mut path = String::new();
             while let Some(found) = next.query_row([event, &path], |row| row.get::<_, String>(0)).optional()? {
-                waited.fields.push(found.as_str().into());
+                subscribed.fields.push(found.as_str().into());
                 path = found;
             }
-            Ok(waited)
+            Ok(subscribed)
         })
     }
 
@@ -68,7 +68,7 @@ impl SubscriptionIndex for Sqlite {
 }
 
 /// Stores the part of a commit that this table holds.
-pub(super) fn index(db: &Connection, later: &EarlyWrite) -> Result<(), SqliteError> {
+pub(super) fn apply(db: &Connection, later: &EarlyWrite) -> Result<(), SqliteError> {
     match later {
         EarlyWrite::Subscribe(Subscription { event, key: bucket, run, step, until }) => {
             let (path, value) = columns(bucket);
@@ -78,26 +78,26 @@ pub(super) fn index(db: &Connection, later: &EarlyWrite) -> Result<(), SqliteErr
             .execute((event, path, value, run.to_bytes(), step, until.as_millis()))?;
         }
         EarlyWrite::PutInInbox { run, event } => {
-            let mut offers = db.prepare_cached("INSERT OR IGNORE INTO offers (run, event) VALUES (?1, ?2)")?;
-            offers.execute((run.to_bytes(), event.to_bytes()))?;
+            let mut inbox = db.prepare_cached("INSERT OR IGNORE INTO offers (run, event) VALUES (?1, ?2)")?;
+            inbox.execute((run.to_bytes(), event.to_bytes()))?;
         }
-        EarlyWrite::LinkEvent { run, event } => super::notes::link(db, *run, *event)?,
+        EarlyWrite::LinkEvent { run, event } => super::flow_states::link(db, *run, *event)?,
         EarlyWrite::Wake { .. } | EarlyWrite::Timer(_) => {}
     }
     Ok(())
 }
 
-pub(super) fn forget(db: &Connection, waiter: &Subscription) -> Result<(), SqliteError> {
-    let Subscription { event, key: bucket, run, step, .. } = waiter;
+pub(super) fn delete(db: &Connection, subscription: &Subscription) -> Result<(), SqliteError> {
+    let Subscription { event, key: bucket, run, step, .. } = subscription;
     let (path, value) = columns(bucket);
     db.prepare_cached("DELETE FROM waiters WHERE event = ?1 AND path = ?2 AND value = ?3 AND run = ?4 AND step = ?5")?
         .execute((event, path, value, run.to_bytes(), step))?;
     Ok(())
 }
 
-pub(super) fn take(db: &Connection, run: RunId, event: EventId) -> Result<(), SqliteError> {
-    let mut offers = db.prepare_cached("DELETE FROM offers WHERE run = ?1 AND event = ?2")?;
-    offers.execute((run.to_bytes(), event.to_bytes()))?;
+pub(super) fn delete_from_inbox(db: &Connection, run: RunId, event: EventId) -> Result<(), SqliteError> {
+    let mut inbox = db.prepare_cached("DELETE FROM offers WHERE run = ?1 AND event = ?2")?;
+    inbox.execute((run.to_bytes(), event.to_bytes()))?;
     Ok(())
 }
 
