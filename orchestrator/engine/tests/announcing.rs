@@ -1,4 +1,5 @@
-//! Events that tell of a run's end: each is sent once, whatever goes wrong at whichever call, and none is lost.
+//! Events that announce a run's end: each is sent once, and none is lost, with any fault at any
+//! call.
 
 mod support;
 
@@ -20,7 +21,8 @@ fn listener(name: &'static str) -> Script {
     Script::new(&format!("on {name}")).spec(|spec| spec.triggers = vec![trigger]).step("hear", &[])
 }
 
-/// Works until every run has ended, dying and restarting where the fault says so. Returns whether it happened.
+/// Works until every run has ended. The process dies and restarts where the fault says so. Returns
+/// whether the fault happened.
 async fn ends_well(pace: Pace, fault: Fault, at: u32) -> bool {
     let main = Script::new("main").body("fails", &[], |_| async { Err(terminal("no")) });
     let programs = ENDS.into_iter().map(|name| listener(name).program()).chain([main.program()]);
@@ -44,7 +46,7 @@ async fn ends_well(pace: Pace, fault: Fault, at: u32) -> bool {
             more = life => Some(more),
         };
         match alive {
-            None => engine = world.engine(), // the process died; the next has no fault
+            None => engine = world.engine(), // the process died; its successor has no fault
             Some(true) => {}
             Some(false) if ingested && world.memory.wakes() == 0 && all_ended(&onlooker).await => break,
             Some(false) => {
@@ -66,7 +68,7 @@ async fn ends_well(pace: Pace, fault: Fault, at: u32) -> bool {
     faulty.happened()
 }
 
-/// Hops what is visible. Whether there was something.
+/// Makes a hop for each visible wake. Returns whether there was one.
 async fn work(world: &World, engine: &Arc<Engine>) -> bool {
     if world.memory.next_due().is_none_or(|due| due > world.clock.now()) {
         return false;
@@ -83,20 +85,20 @@ async fn all_ended(engine: &Engine) -> bool {
 }
 
 #[tokio::test]
-async fn an_end_is_told_once_whatever_goes_wrong_at_whichever_call() {
+async fn an_end_is_announced_once_after_each_fault_at_each_call() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
         for fault in FAULTS {
             let mut at = 1;
             while ends_well(pace, fault, at).await {
                 at += 1;
             }
-            assert!(at > 15, "only {at} calls: the fault was never in the way");
+            assert!(at > 15, "only {at} calls: the fault happened too rarely");
         }
     }
 }
 
 #[tokio::test]
-async fn the_cancel_of_a_run_whose_function_is_not_registered_here_is_told() {
+async fn the_cancellation_of_a_run_of_an_unregistered_function_is_announced() {
     let sleep = stepladder_core::decide::Operation::SleepFor(Duration::from_secs(60));
     let main = Script::new("main").ask("sleep", &[], sleep);
     let heard = || listener("inngest/function.cancelled").program();
@@ -104,7 +106,7 @@ async fn the_cancel_of_a_run_whose_function_is_not_registered_here_is_told() {
     let engine = world.engine();
     world.go(&engine).await;
     world.hop_once(&engine).await;
-    // a worker of another version, which does not have the function any more
+    // a worker with another version of the code, which does not have the function any more
     world.programs = vec![heard()];
     let engine = world.engine();
     let run = engine.query().runs(RunFilter::default()).await.unwrap().runs[0].run;

@@ -1,4 +1,5 @@
-//! What enters a journal is bounded by the engine too, whatever front end asks, and when workers write at the same time.
+//! The engine bounds what enters a journal, for every front end, and when workers write at the same
+//! time.
 
 mod support;
 
@@ -21,7 +22,7 @@ fn raw(text: String) -> Json {
     serde_json::value::RawValue::from_string(text).unwrap().into()
 }
 
-/// Data that no event may have.
+/// Returns data that is not valid for an event.
 fn unfit() -> [Json; 4] {
     [
         raw(format!(r#"{{"a":"{}"}}"#, "x".repeat(3 << 20))),
@@ -32,7 +33,7 @@ fn unfit() -> [Json; 4] {
 }
 
 #[tokio::test]
-async fn a_send_or_a_call_with_what_no_event_may_have_fails_its_step_and_starts_nothing() {
+async fn a_send_or_call_with_invalid_event_data_fails_its_step_and_starts_nothing() {
     for data in unfit() {
         let send = Operation::Send(vec![NewEvent::new("told", data.clone())]);
         let call = Operation::Invoke { function: "called".into(), input: data.clone(), bound: false };
@@ -54,7 +55,7 @@ async fn a_send_or_a_call_with_what_no_event_may_have_fails_its_step_and_starts_
 }
 
 #[tokio::test]
-async fn an_outcome_larger_than_a_step_may_have_is_refused_whatever_front_end_gives_it() {
+async fn an_outcome_larger_than_allowed_is_refused_from_any_front_end() {
     for pace in PACES {
         let script = Script::new("f").large("a", &[], OUTCOME_BYTES + 1, || async {});
         let mut world = World::new(vec![script.program()]).pace(pace);
@@ -68,9 +69,9 @@ async fn an_outcome_larger_than_a_step_may_have_is_refused_whatever_front_end_gi
 }
 
 #[tokio::test]
-async fn outcomes_of_two_workers_at_the_same_time_keep_to_the_limit_of_a_run() {
+async fn simultaneous_outcomes_of_two_workers_keep_within_the_limit_of_a_run() {
     for pace in PACES {
-        // while one worker executes `one`, another takes the wake of `other` and writes its outcome first
+        // while one worker executes `one`, another executes `other` and writes its outcome first
         let second: Arc<OnceLock<(Arc<stepladder_testkit::memory::Memory>, Arc<Engine>)>> = Arc::default();
         let known = second.clone();
         let meanwhile = move || {
@@ -108,7 +109,7 @@ async fn outcomes_of_two_workers_at_the_same_time_keep_to_the_limit_of_a_run() {
 }
 
 #[tokio::test]
-async fn a_step_with_a_name_that_no_step_may_have_fails_the_run() {
+async fn a_step_with_an_invalid_name_fails_the_run() {
     let name = "x".repeat(100_000);
     let mut world = World::new(vec![Script::new("f").step(&name, &[]).program()]);
     let engine = world.engine();
@@ -121,7 +122,7 @@ async fn a_step_with_a_name_that_no_step_may_have_fails_the_run() {
 }
 
 #[tokio::test]
-async fn a_signal_has_the_limits_of_json_from_outside_whoever_posts_it() {
+async fn a_callback_has_the_limits_of_json_from_outside() {
     let ask = Operation::WaitForSignal { timeout: Duration::from_secs(60) };
     let mut world = World::new(vec![Script::new("f").ask("payment", &[], ask).program()]);
     let engine = world.engine();

@@ -1,4 +1,5 @@
-//! What a run costs in requests, counted at the ports: on DynamoDB and SQS each of them has a price.
+//! The number of requests of a run, counted at the ports. On DynamoDB and SQS each request has a
+//! price.
 
 mod support;
 
@@ -7,7 +8,7 @@ use stepladder_testkit::memory::Counts;
 use support::World;
 use support::script::Script;
 
-/// The requests of a run of `n` sequential steps, from its first hop to its end.
+/// Returns the requests of a run of `n` sequential steps, from its first hop to its end.
 async fn counts(pace: Pace, n: usize) -> Counts {
     counts_of(Script::new("f"), pace, n).await
 }
@@ -21,7 +22,7 @@ async fn counts_of(script: Script, pace: Pace, n: usize) -> Counts {
     let mut world = World::new(vec![script.program()]).pace(pace);
     let engine = world.engine();
     world.go(&engine).await;
-    // not through `settle`, which looks at the runs between hops
+    // not through `settle`, which reads the runs between hops
     while world.memory.wakes() > 0 {
         world.hop_once(&engine).await;
     }
@@ -29,7 +30,7 @@ async fn counts_of(script: Script, pace: Pace, n: usize) -> Counts {
 }
 
 #[tokio::test]
-async fn one_step_an_invocation_costs_a_read_two_writes_and_a_send_a_step() {
+async fn with_one_step_an_invocation_a_step_costs_a_read_two_writes_and_a_send() {
     for n in [1, 3, 30, 300] {
         let counts = counts(Pace::StepPerInvocation, n).await;
         let n = n as u64;
@@ -39,7 +40,7 @@ async fn one_step_an_invocation_costs_a_read_two_writes_and_a_send_a_step() {
 }
 
 #[tokio::test]
-async fn within_budget_a_run_costs_a_write_a_step_and_one_more() {
+async fn within_budget_a_run_costs_one_write_a_step_and_one_more() {
     for n in [1, 3, 30, 300] {
         let counts = counts(Pace::WithinBudget, n).await;
         assert_eq!((counts.reads, counts.appends, counts.sends, counts.receives), (1, n as u64 + 1, 1, 1), "{n} steps");
@@ -48,7 +49,7 @@ async fn within_budget_a_run_costs_a_write_a_step_and_one_more() {
 }
 
 #[tokio::test]
-async fn what_a_run_says_between_its_steps_costs_no_request() {
+async fn log_lines_of_a_run_cost_no_request() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
         for n in [1, 3, 30] {
             let (silent, talks) = (counts(pace, n).await, counts_of(Script::new("f").talks(), pace, n).await);

@@ -1,7 +1,8 @@
-//! Functions made by chance, under faults that come by chance: crashes, lost replies, torn commits, duplicated and
-//! repeated wakes, cancels. Whatever happens, every run ends, as it should, with at most one outcome a step.
+//! Random functions under random faults: crashes, lost replies, partial commits, duplicated and
+//! repeated wakes, cancellations. Every run ends as expected, with at most one outcome for each
+//! step.
 //!
-//! A failure prints its seed; `CHAOS_SEED=n` runs that one alone, `CHAOS_SEEDS=n` runs so many.
+//! A failure prints its seed. `CHAOS_SEED=n` runs only that seed, `CHAOS_SEEDS=n` runs `n` seeds.
 
 mod support;
 
@@ -56,13 +57,13 @@ async fn chaos(seed: u64) {
             engine = world.engine_on(faulty.clone());
         }
         if ingested && all_ended(&onlooker, events.len()).await {
-            // what nobody can shorten, some for retries, and for each fault the longest that a lost wake or slot takes;
-            // a run that only its watchdog brought back comes an hour later
-            let (took, slept) = (world.clock.now().since(begun), slept(&world, &onlooker).await);
-            let patience = slept + Duration::from_secs(700) + 310 * Duration::from_secs(1) * faults_at_most;
+            // the sleeps, time for retries, and for each fault the longest time that a lost wake or
+            // slot takes. A run that only its watchdog wakes ends an hour later
+            let (took, longest_sleep) = (world.clock.now().since(begun), longest_sleep(&world, &onlooker).await);
+            let patience = longest_sleep + Duration::from_secs(700) + 310 * Duration::from_secs(1) * faults_at_most;
             if took >= patience {
-                let told = told(&world, &onlooker).await;
-                panic!("seed {seed}: it took {took:?}, of which {slept:?} of sleep:\n{told}");
+                let journals = describe(&world, &onlooker).await;
+                panic!("seed {seed}: it took {took:?}, of which {longest_sleep:?} of sleep:\n{journals}");
             }
             assert!(limit == 0 || main_done.most() <= limit, "seed {seed}: {} at once", main_done.most());
             assert_eq!((main_done.twice(), helper_done.twice()), (None, None), "seed {seed}");
@@ -72,7 +73,7 @@ async fn chaos(seed: u64) {
     panic!("seed {seed}: not every run ended:\n{}", told(&world, &onlooker).await);
 }
 
-/// The journals, for whoever looks for the reason.
+/// Formats the journals, for the message of a failure.
 async fn told(world: &World, onlooker: &Engine) -> String {
     let mut lines = Vec::new();
     for run in onlooker.query().runs(RunFilter::default()).await.unwrap().runs {
@@ -84,7 +85,7 @@ async fn told(world: &World, onlooker: &Engine) -> String {
     lines.join("\n")
 }
 
-/// A moment in the life of a process.
+/// Lets a process do one random action.
 async fn live(world: &World, engine: &Arc<Engine>, dice: &Dice, events: &[NewEvent], ingested: &mut bool) {
     if !*ingested {
         *ingested = engine.intake().ingest(events.to_vec(), None).await.is_ok();
@@ -105,10 +106,10 @@ async fn live(world: &World, engine: &Arc<Engine>, dice: &Dice, events: &[NewEve
             let max = 1 + dice.below(3) as usize;
             let mut deliveries = world.memory.receive(max, engine.config().visibility()).await.unwrap();
             if dice.one_in(10) {
-                deliveries.extend(deliveries.clone()); // the same wake twice at once
+                deliveries.extend(deliveries.clone()); // the same wake twice at the same time
             }
             let hops = deliveries.into_iter().map(|delivery| match dice.one_in(3) {
-                // an invocation that has some of its time left, or nearly none
+                // an invocation with some or nearly no time left
                 true => engine.hop_until(delivery, now + Duration::from_secs(dice.below(120))).left_future(),
                 false => engine.hop(delivery).right_future(),
             });
@@ -122,7 +123,7 @@ async fn live(world: &World, engine: &Arc<Engine>, dice: &Dice, events: &[NewEve
     }
 }
 
-/// How long the run that slept longest slept, one sleep after the other.
+/// Returns the longest total time that a run slept.
 async fn slept(world: &World, onlooker: &Engine) -> Duration {
     let mut longest = Duration::ZERO;
     for run in onlooker.query().runs(RunFilter::default()).await.unwrap().runs {
@@ -161,7 +162,7 @@ async fn check(world: &World, onlooker: &Arc<Engine>, seed: u64, executed: (&Exe
             assert!(done.of(step) < 1_000, "seed {seed}: {step} was executed without end");
         }
     }
-    // nobody is left in a line once the dead have been buried
+    // no ticket is left once the leases of dead workers have ended
     world.clock.advance(Duration::from_secs(7_200));
     onlooker.sweep().await.unwrap();
     while world.memory.next_due().is_some_and(|due| due <= world.clock.now()) {
@@ -172,14 +173,14 @@ async fn check(world: &World, onlooker: &Arc<Engine>, seed: u64, executed: (&Exe
     assert!(left.is_empty(), "seed {seed}: {left:?} wait for ever");
 }
 
-/// Whether the run failed because a run that it called was cancelled.
+/// Returns whether the run failed because a run that it called was cancelled.
 async fn cancelled_call(onlooker: &Engine, run: RunId) -> bool {
     let error = onlooker.query().run(run).await.unwrap().summary.error;
     error.is_some_and(|error| error.code.as_deref() == Some("cancelled"))
 }
 
 #[tokio::test]
-async fn whatever_goes_wrong_every_run_ends_as_it_should() {
+async fn every_run_ends_as_expected_under_random_faults() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     if let Some(seed) = number("CHAOS_SEED") {
         return chaos(seed).await;

@@ -1,4 +1,4 @@
-//! The memory adapter, under the suite that every adapter passes.
+//! Runs the conformance suite of all adapters on the memory adapter.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Every port call, every fault: whatever goes wrong at whichever call, each run ends as it should, and no body is
-//! executed that has an outcome.
+//! Injects each fault at each port call. Each run ends as expected, and no body with a recorded
+//! outcome is executed again.
 
 mod support;
 
@@ -22,7 +22,8 @@ use support::{World, count};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A graph with everything in it: parallel steps of unequal length, a retry, a sleep, events, a call, waits.
+/// A function with every kind of step: parallel steps of unequal length, a retry, a sleep, events,
+/// a call, waits.
 fn everything(limited: bool) -> (Script, Script) {
     let retry = StepOptions { backoff: Some(Backoff::Fixed(Duration::from_secs(7))), ..StepOptions::default() };
     let main = Script::new("main")
@@ -54,15 +55,15 @@ fn wait_for_event() -> Operation {
     Operation::WaitForEvent { wait: Arc::new(wait), timeout: HOUR }
 }
 
-/// What others have been asked for, and do until they are answered.
+/// The clients outside, which repeat their requests until they are answered.
 #[derive(Default)]
-struct Others {
+struct Clients {
     event: bool,
     signal: bool,
 }
 
-impl Others {
-    /// Sends the event once it is waited for, and posts the signal, early or late.
+impl Clients {
+    /// Sends the event once the run waits for it, and posts the callback, early or late.
     async fn act(&mut self, engine: &Engine, onlooker: &Engine) {
         let Ok(runs) = onlooker.query().runs_of_event("once").await else { return };
         let Some(run) = runs.first().map(|run| run.run) else { return };
@@ -80,7 +81,8 @@ impl Others {
     }
 }
 
-/// Works until every run has ended, dying and restarting where the fault says so. Returns whether it happened.
+/// Works until every run has ended. The process dies and restarts where the fault says so. Returns
+/// whether the fault happened.
 async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
     let (main, helper) = everything(limited);
     let (main_done, helper_done) = (main.executed(), helper.executed());
@@ -89,19 +91,19 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
     let engine = world.engine_on(faulty.clone());
     let event = NewEvent { id: Some("once".into()), ..NewEvent::new("go", json::empty_object()) };
 
-    // looks on from outside: the fault is not for it
+    // reads from outside, without faults
     let onlooker = world.engine();
     let mut engine = engine;
     let mut ingested = false;
-    let mut others = Others::default();
+    let mut clients = Clients::default();
     let mut last_sweep = world.clock.now();
     for _ in 0..400 {
-        // the client sends again until it is answered
+        // the client repeats its request until it is answered
         let life = async {
             if !ingested {
                 ingested = engine.intake().ingest(vec![event.clone()], None).await.is_ok();
             }
-            others.act(&engine, &onlooker).await;
+            clients.act(&engine, &onlooker).await;
             if world.clock.now() >= last_sweep + Duration::from_secs(60) {
                 last_sweep = world.clock.now();
                 engine.sweep().await.ok();
@@ -114,7 +116,7 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
             more = life => Some(more),
         };
         match alive {
-            None => engine = world.engine(), // the process died; the next has no fault
+            None => engine = world.engine(), // the process died; its successor has no fault
             Some(true) => {}
             Some(false) if ingested && done(&onlooker).await => break,
             Some(false) => {
@@ -145,7 +147,7 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
     faulty.happened()
 }
 
-/// Hops what is visible. Whether there was something.
+/// Makes a hop for each visible wake. Returns whether there was one.
 async fn work(world: &World, engine: &Arc<Engine>) -> bool {
     if world.memory.next_due().is_none_or(|due| due > world.clock.now()) {
         return false;
@@ -161,7 +163,8 @@ async fn done(engine: &Engine) -> bool {
     runs.is_ok_and(|page| !page.runs.is_empty() && page.runs.iter().all(|run| run.status.is_end()))
 }
 
-/// A body is executed only after its `StepStarted`, and each step has one outcome.
+/// Checks that each body was executed only after its `StepStarted`, and that each step has one
+/// outcome.
 async fn check(world: &World, engine: &Engine, run: stepladder_core::RunId, executed: &Executed, place: &str) {
     let journal = world.journal(engine, run).await;
     for entry in &journal {
@@ -179,7 +182,7 @@ async fn at_every_call(pace: Pace, limited: bool) {
         while ends_well(pace, limited, fault, at).await {
             at += 1;
         }
-        assert!(at > 20, "only {at} calls: the fault was never in the way");
+        assert!(at > 20, "only {at} calls: the fault happened too rarely");
     }
 }
 
@@ -194,7 +197,7 @@ async fn within_budget_survives_every_fault_at_every_call() {
 }
 
 #[tokio::test]
-async fn with_a_limit_of_one_every_fault_at_every_call_is_survived() {
+async fn a_limit_of_one_survives_every_fault_at_every_call() {
     at_every_call(Pace::StepPerInvocation, true).await;
     at_every_call(Pace::WithinBudget, true).await;
 }

@@ -1,4 +1,4 @@
-//! How long workers have: time-outs by function, and deadlines that an invocation brings along.
+//! The time of workers: timeouts by function, and the deadlines of invocations.
 
 mod support;
 
@@ -18,16 +18,16 @@ fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-fn lasting(secs: u64) -> StepOptions {
+fn with_timeout(secs: u64) -> StepOptions {
     StepOptions { timeout: Some(seconds(secs)), ..StepOptions::default() }
 }
 
-/// Two functions, of which `long` has workers of its own, with 900 s.
+/// Configures separate workers with 900 s for the function `long`.
 fn own_workers(config: &mut Config) {
     config.worker_timeouts = [("long".into(), seconds(900))].into();
 }
 
-/// The ends of all leases in a journal.
+/// Returns the ends of all leases in the journal.
 async fn leases(world: &World, engine: &Engine) -> Vec<Timestamp> {
     let journal = world.journal(engine, only_run(engine).await).await;
     let lease = |fact: &Fact| match fact {
@@ -38,9 +38,9 @@ async fn leases(world: &World, engine: &Engine) -> Vec<Timestamp> {
 }
 
 #[tokio::test]
-async fn a_function_with_workers_of_its_own_has_their_time() {
+async fn a_function_with_separate_workers_has_their_timeout() {
     for (function, fits) in [("long", true), ("short", false)] {
-        let script = Script::new(function).body_with("a", &[], lasting(600), |_| async { Ok(()) });
+        let script = Script::new(function).body_with("a", &[], with_timeout(600), |_| async { Ok(()) });
         let mut world = World::new(vec![script.program()]).config(own_workers);
         let engine = world.engine();
         world.go(&engine).await;
@@ -58,7 +58,7 @@ async fn a_function_with_workers_of_its_own_has_their_time() {
 }
 
 #[tokio::test]
-async fn a_default_that_does_not_fit_the_functions_own_workers_is_refused() {
+async fn a_step_timeout_longer_than_that_of_the_functions_workers_is_refused() {
     let made = |function: &str| {
         let script = Script::new(function).spec(|spec| spec.timeout = seconds(600));
         let world = World::new(vec![script.program()]).config(own_workers);
@@ -70,7 +70,7 @@ async fn a_default_that_does_not_fit_the_functions_own_workers_is_refused() {
     assert!(why.contains("`short`") && why.contains("at most 115s"), "{why}");
 }
 
-/// The one wake that is visible.
+/// Receives the only visible wake.
 async fn visible(world: &World) -> Delivery {
     assert_eq!(world.memory.next_due(), Some(world.clock.now()), "nothing is visible");
     let mut deliveries = world.memory.receive(9, seconds(150)).await.unwrap();
@@ -79,26 +79,26 @@ async fn visible(world: &World) -> Delivery {
 }
 
 #[tokio::test]
-async fn a_nearly_spent_invocation_hands_its_step_to_a_fresh_one_once() {
-    let script = Script::new("f").body_with("a", &[], lasting(60), |_| async { Ok(()) }).step("b", &["a"]);
+async fn an_invocation_without_enough_time_hands_its_step_to_a_fresh_one_once() {
+    let script = Script::new("f").body_with("a", &[], with_timeout(60), |_| async { Ok(()) }).step("b", &["a"]);
     let executed = script.executed();
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
     world.go(&engine).await;
     let spent = world.clock.now() + seconds(61);
     engine.hop_until(visible(&world).await, spent).await.unwrap();
-    assert_eq!((executed.of("a"), world.memory.wakes()), (0, 1), "started, or not handed over");
+    assert_eq!((executed.of("a"), world.memory.wakes()), (0, 1), "`a` did not start, and its wake was sent");
     let fresh = visible(&world).await;
     assert_eq!((&fresh.wake.cause, fresh.receives), (&WakeCause::Fresh(None), 1));
     engine.hop_until(fresh, spent).await.unwrap();
-    assert_eq!((executed.of("a"), executed.of("b")), (1, 0), "handed on for ever");
+    assert_eq!((executed.of("a"), executed.of("b")), (1, 0), "the fresh invocation starts the step");
     assert_eq!(leases(&world, &engine).await, [spent + engine.config().lease_margin], "the lease is the invocation's");
     assert_eq!(visible(&world).await.wake.cause, WakeCause::Next);
 }
 
 #[tokio::test]
-async fn an_invocation_that_a_step_just_fits_into_starts_it() {
-    let script = Script::new("f").body_with("a", &[], lasting(60), |_| async { Ok(()) });
+async fn an_invocation_starts_a_step_that_just_fits_into_its_time() {
+    let script = Script::new("f").body_with("a", &[], with_timeout(60), |_| async { Ok(()) });
     let executed = script.executed();
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
@@ -108,7 +108,7 @@ async fn an_invocation_that_a_step_just_fits_into_starts_it() {
 }
 
 #[tokio::test]
-async fn a_step_with_a_wake_of_its_own_is_handed_over_by_its_name_and_once() {
+async fn a_step_with_its_own_wake_is_handed_over_by_name_and_once() {
     let script = Script::new("f").step("a", &[]).step("b", &[]);
     let executed = script.executed();
     let mut world = World::new(vec![script.program()]).config(|config| config.side_by_side = 1);
@@ -131,7 +131,7 @@ async fn a_step_with_a_wake_of_its_own_is_handed_over_by_its_name_and_once() {
 }
 
 #[tokio::test]
-async fn a_lease_that_is_lost_before_its_body_starts_is_handed_to_a_fresh_invocation() {
+async fn a_step_whose_lease_ends_before_its_body_starts_goes_to_a_fresh_invocation() {
     let script = Script::new("f").step("a", &[]);
     let executed = script.executed();
     let mut world = World::new(vec![script.program()]);
@@ -155,9 +155,9 @@ async fn a_stuck_body_is_failed_before_its_invocation_ends() {
     let deadline = world.clock.now() + seconds(62);
     let hop = tokio::spawn(async move { hopping.hop_until(delivery, deadline).await });
     begun.notified().await;
-    // the body's own timer, which would fire now, has no thread to fire on
+    // the body's own timer is due, but the body blocks its thread
     world.clock.set(deadline - Duration::from_millis(900));
-    // and no connection to write with
+    // and this engine has no connection to write with
     let supervisor = engine.supervisor(world.memory.clone());
     assert_eq!(supervisor.expel_overdue().await.unwrap().len(), 1);
     assert_eq!(engine.expel_overdue().await.unwrap().len(), 0, "once");

@@ -1,4 +1,4 @@
-//! Events whose `ts` is in the future: their runs begin then.
+//! Events whose `ts` is in the future: their runs start at that time.
 
 mod support;
 
@@ -29,7 +29,7 @@ fn world(limit: Option<u32>) -> (World, Arc<Engine>) {
 }
 
 #[tokio::test]
-async fn a_run_begins_when_its_event_says_and_not_before() {
+async fn a_run_starts_at_the_time_of_its_event_and_not_before() {
     let (world, engine) = world(None);
     let at = world.clock.now() + 3 * DAY;
     let event = send(&engine, at).await;
@@ -44,7 +44,7 @@ async fn a_run_begins_when_its_event_says_and_not_before() {
 }
 
 #[tokio::test]
-async fn a_senders_clock_that_is_ahead_delays_nothing() {
+async fn a_fast_clock_of_a_sender_delays_nothing() {
     let (world, engine) = world(None);
     let event = send(&engine, world.clock.now() + Duration::from_secs(60)).await;
     world.settle_within(&engine, Duration::from_secs(1)).await;
@@ -52,7 +52,7 @@ async fn a_senders_clock_that_is_ahead_delays_nothing() {
 }
 
 #[tokio::test]
-async fn who_begins_later_does_not_stand_in_line_before() {
+async fn a_delayed_run_is_enqueued_only_at_its_start_time() {
     let (world, engine) = world(Some(1));
     let later = send(&engine, world.clock.now() + DAY).await;
     let now = send(&engine, world.clock.now()).await;
@@ -64,7 +64,7 @@ async fn who_begins_later_does_not_stand_in_line_before() {
 }
 
 #[tokio::test]
-async fn a_run_that_has_not_begun_can_be_cancelled() {
+async fn a_run_that_has_not_started_can_be_cancelled() {
     let (world, engine) = world(None);
     let event = send(&engine, world.clock.now() + DAY).await;
     let run = world.runs(&engine, event).await.remove(0).summary.run;
@@ -74,7 +74,7 @@ async fn a_run_that_has_not_begun_can_be_cancelled() {
 }
 
 #[tokio::test]
-async fn a_lost_wake_of_a_run_that_begins_later_is_made_up_for() {
+async fn the_watchdog_replaces_the_lost_wake_of_a_delayed_run() {
     let (world, engine) = world(None);
     let event = send(&engine, world.clock.now() + Duration::from_secs(600)).await;
     world.hop_once(&engine).await;

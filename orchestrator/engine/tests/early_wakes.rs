@@ -1,4 +1,5 @@
-//! Wakes that come before their moment, as they do where hosts' clocks differ: they are not lost, and they do not multiply.
+//! Wakes that come before their due time, because the clocks of hosts differ: they are not lost and
+//! do not multiply.
 
 mod support;
 
@@ -29,14 +30,14 @@ async fn status(engine: &Engine) -> Status {
     engine.query().run(only_run(engine).await).await.unwrap().summary.status
 }
 
-/// Hops until nothing is visible.
+/// Makes hops until no wake is visible.
 async fn hop(world: &World, engine: &Arc<Engine>) {
     while world.memory.next_due().is_some_and(|due| due <= world.clock.now()) {
         world.hop_once(engine).await;
     }
 }
 
-/// The run waits for `due`; its one wake comes some milliseconds before.
+/// Delivers the only wake of a run that waits until `due` some milliseconds early.
 async fn comes_early(world: &World, engine: &Arc<Engine>, cause: WakeCause, due: Timestamp) {
     world.clock.set(due - Duration::from_millis(7));
     world.memory.lose_wakes();
@@ -51,7 +52,7 @@ fn sleeper(nap: Duration) -> Script {
     Script::new("f").ask("nap", &[], Operation::SleepFor(nap))
 }
 
-/// A step that fails once.
+/// A function with a step that fails once.
 fn retried() -> Script {
     let options = StepOptions { backoff: Some(Backoff::Fixed(NAP)), ..StepOptions::default() };
     let body = |n| async move { if n == 1 { Err(fault("once")) } else { Ok(()) } };
@@ -98,13 +99,13 @@ async fn a_wake_that_comes_before_the_handlers_retry_is_repeated() {
 }
 
 #[tokio::test]
-async fn an_early_wake_that_does_something_else_meanwhile_is_repeated_too() {
+async fn an_early_wake_that_makes_other_progress_is_repeated_too() {
     let script = retried().ask("nap", &[], Operation::SleepFor(NAP * 2));
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
     world.go(&engine).await;
     hop(&world, &engine).await;
-    // of the two wakes, that of the retry is met by whichever comes first, and the other is for the sleep
+    // the first of the two wakes executes the retry, the second ends the sleep
     world.clock.advance(NAP);
     world.memory.lose_wakes();
     send(&world, &engine, WakeCause::Due).await;
@@ -117,7 +118,7 @@ async fn an_early_wake_that_does_something_else_meanwhile_is_repeated_too() {
 }
 
 #[tokio::test]
-async fn a_repeated_wake_that_is_for_no_timer_leaves_nothing_behind() {
+async fn a_repeated_wake_without_a_timer_sends_nothing_more() {
     let mut world = World::new(vec![sleeper(NAP).program()]);
     let engine = world.engine();
     world.go(&engine).await;
@@ -138,7 +139,7 @@ async fn a_repeated_wake_that_is_for_no_timer_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_wake_is_not_for_what_is_due_much_later() {
+async fn an_early_wake_is_not_repeated_for_a_timer_that_is_due_much_later() {
     let mut world = World::new(vec![sleeper(NAP * 3).program()]);
     let engine = world.engine();
     world.go(&engine).await;
@@ -171,7 +172,7 @@ async fn repeated_timer_wakes_do_not_multiply() {
     assert_eq!((status(&engine).await, world.memory.wakes()), (Status::Completed, 0));
 }
 
-/// A function whose handler fails once, outside of any step.
+/// A function whose handler fails once, outside any step.
 struct Unlucky(Spec);
 
 impl Unlucky {
@@ -188,15 +189,15 @@ impl Program for Unlucky {
     }
 
     fn open(&self, history: RunHistory) -> Result<Box<dyn Session>, Failure> {
-        Ok(Box::new(Once(history.attempt)))
+        Ok(Box::new(FailingOnce(history.attempt)))
     }
 }
 
-/// Its handler, with the number of the attempt.
-struct Once(u32);
+/// The session of its handler, with the number of the attempt.
+struct FailingOnce(u32);
 
 #[async_trait]
-impl Session for Once {
+impl Session for FailingOnce {
     async fn advance(&mut self) -> PollResult {
         PollResult::Ended(if self.0 == 1 { Err(fault("once")) } else { Ok(stepladder_core::json::null()) })
     }
@@ -220,9 +221,10 @@ impl Session for Once {
     }
 }
 
-/// Two retries, due a second apart; both wakes come early, meet the sooner one's moment and come again for it, at once.
+/// Two retries are due a second apart. Both wakes come early, and both are repeated for the earlier
+/// retry.
 #[tokio::test]
-async fn of_two_early_wakes_that_meet_at_one_moment_the_second_comes_again_for_the_other() {
+async fn when_two_early_wakes_meet_the_second_is_repeated_for_the_later_timer() {
     let failing =
         |seconds| StepOptions { backoff: Some(Backoff::Fixed(Duration::from_secs(seconds))), ..StepOptions::default() };
     let once = |n| async move { if n == 1 { Err(fault("once")) } else { Ok(()) } };

@@ -1,5 +1,5 @@
-//! A storage that takes nothing for a while, as a full disk does: what bodies have done is kept, and who could not be moved
-//! is moved soon after there is room.
+//! A store that refuses all writes for a while, like a full disk: outcomes of bodies are kept, and
+//! all runs continue soon after there is space.
 
 mod support;
 
@@ -15,22 +15,22 @@ use stepladder_engine::clock::Clock;
 use support::script::Script;
 use support::{World, count, gated, only_run, slow, spawn_hop};
 
-/// A process on a disk that may be full.
+/// A process on a disk that the test can fill.
 fn process(world: &mut World) -> (Arc<Engine>, Arc<AtomicBool>) {
     let full = Arc::new(AtomicBool::new(false));
     let disk = slow::on_disk(world.memory.clone(), full.clone());
     (world.engine_on(disk), full)
 }
 
-/// Lets time pass, second by second, and everybody act in each.
+/// Advances the clock second by second, and lets all tasks run in each.
 async fn pass(world: &World, seconds: u64) {
     for _ in 0..seconds {
         world.clock.advance(Duration::from_secs(1));
-        everybody_acts().await;
+        run_all_tasks().await;
     }
 }
 
-async fn everybody_acts() {
+async fn run_all_tasks() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
@@ -42,7 +42,7 @@ async fn attempts(world: &World, engine: &Engine, step: &str) -> usize {
 }
 
 #[tokio::test]
-async fn what_a_body_has_done_is_kept_until_there_is_room() {
+async fn an_outcome_is_kept_until_the_disk_has_space() {
     let (script, begun, open) = gated(Script::new("f"), "a", &[]);
     let mut world = World::new(vec![script.step("b", &["a"]).program()]).config(|config| config.is_only_process = true);
     let (engine, full) = process(&mut world);
@@ -52,7 +52,7 @@ async fn what_a_body_has_done_is_kept_until_there_is_room() {
     full.store(true, SeqCst);
     open.notify_one();
     pass(&world, 100).await;
-    assert!(!hop.is_finished(), "the outcome is given up within its lease");
+    assert!(!hop.is_finished(), "the outcome was given up within its lease");
     full.store(false, SeqCst);
     pass(&world, 2).await;
     hop.await.unwrap();
@@ -62,7 +62,7 @@ async fn what_a_body_has_done_is_kept_until_there_is_room() {
 }
 
 #[tokio::test]
-async fn a_slot_whose_start_met_a_full_disk_is_given_back_when_there_is_room() {
+async fn a_slot_is_released_after_its_start_met_a_full_disk() {
     let script = Script::new("f").step("a", &[]).spec(|spec| spec.concurrency.push(Concurrency::steps(1)));
     let mut world = World::new(vec![script.program()]).config(|config| config.is_only_process = true);
     let (engine, full) = process(&mut world);
@@ -70,13 +70,13 @@ async fn a_slot_whose_start_met_a_full_disk_is_given_back_when_there_is_room() {
     full.store(true, SeqCst);
     world.hop_once(&engine).await;
     full.store(false, SeqCst);
-    // long before the end of the lease that the slot was taken for
+    // long before the slot's lease ends
     world.settle_within(&engine, Duration::from_secs(5)).await;
     assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
 }
 
 #[tokio::test]
-async fn a_wake_that_met_a_full_disk_comes_again_within_seconds() {
+async fn a_wake_that_met_a_full_disk_is_delivered_again_within_seconds() {
     let script = Script::new("f").step("a", &[]);
     let executed = script.executed();
     let mut world = World::new(vec![script.program()]).config(|config| config.is_only_process = true);
@@ -97,10 +97,10 @@ async fn a_wake_that_met_a_full_disk_comes_again_within_seconds() {
 }
 
 #[tokio::test]
-async fn a_body_beside_one_whose_outcome_is_refused_comes_to_its_end() {
+async fn a_body_finishes_although_the_outcome_of_a_parallel_body_is_refused() {
     let (script, a_begun, a_open) = gated(Script::new("f"), "a", &[]);
     let (script, b_begun, b_open) = gated(script, "b", &[]);
-    // not alone: the outcome is not kept for long
+    // beside a running body, the outcome is not kept for long
     let mut world = World::new(vec![script.program()]);
     let (engine, full) = process(&mut world);
     world.go(&engine).await;
@@ -109,7 +109,7 @@ async fn a_body_beside_one_whose_outcome_is_refused_comes_to_its_end() {
     b_begun.notified().await;
     full.store(true, SeqCst);
     a_open.notify_one();
-    everybody_acts().await;
+    run_all_tasks().await;
     full.store(false, SeqCst);
     b_open.notify_one();
     hop.await.unwrap();

@@ -1,4 +1,5 @@
-//! What runs say: recorded once with what is written anyway, and told once, whatever gets in between.
+//! Log lines of runs: each is recorded once, together with other entries, and logged once, also
+//! after conflicts.
 
 mod support;
 
@@ -15,9 +16,9 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// The messages of `stepladder::log`.
+/// Collects the messages of the target `stepladder::log`.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<String>>>);
+struct CollectedMessages(Arc<Mutex<Vec<String>>>);
 
 struct Message(String);
 
@@ -29,7 +30,7 @@ impl Visit for Message {
     }
 }
 
-impl Subscriber for Told {
+impl Subscriber for CollectedMessages {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target() == "stepladder::log"
     }
@@ -53,7 +54,7 @@ impl Subscriber for Told {
     fn exit(&self, _: &Id) {}
 }
 
-/// The lines of a journal, each record's by itself.
+/// Returns the log lines of a journal, by entry.
 fn lines(journal: &[Entry]) -> Vec<Vec<String>> {
     let of = |entry: &Entry| match &entry.fact {
         Fact::LogWritten { lines, .. } => Some(lines.iter().map(|placed| placed.line.message.to_string()).collect()),
@@ -67,9 +68,9 @@ fn numbered(n: usize) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_line_is_recorded_and_told_once_however_often_the_run_is_replayed() {
-    let told = Told::default();
-    let _guard = tracing::subscriber::set_default(told.clone());
+async fn a_log_line_is_recorded_and_logged_once_although_the_run_is_replayed() {
+    let messages = CollectedMessages::default();
+    let _guard = tracing::subscriber::set_default(messages.clone());
     let script = Script::new("f").talks().step("a", &[]).step("b", &["a"]).step("c", &["b"]);
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
@@ -77,14 +78,14 @@ async fn a_line_is_recorded_and_told_once_however_often_the_run_is_replayed() {
     world.settle(&engine).await;
     let run = only_run(&engine).await;
     assert_eq!(lines(&world.journal(&engine, run).await).concat(), numbered(4));
-    assert_eq!(*told.0.lock().unwrap(), numbered(4));
+    assert_eq!(*messages.0.lock().unwrap(), numbered(4));
     let said: Vec<_> =
         engine.query().run(run).await.unwrap().logs.iter().map(|log| log.line.message.to_string()).collect();
     assert_eq!(said, numbered(4));
 }
 
 #[tokio::test]
-async fn lines_stand_between_the_outcome_before_and_what_follows() {
+async fn log_lines_are_recorded_between_the_entries_around_them() {
     let script = Script::new("f").talks().step("a", &[]).step("b", &["a"]);
     let mut world = World::new(vec![script.program()]).pace(Pace::WithinBudget);
     let engine = world.engine();
@@ -106,11 +107,11 @@ async fn lines_stand_between_the_outcome_before_and_what_follows() {
 }
 
 #[tokio::test]
-async fn an_overtaken_write_says_nothing_and_the_replay_says_it_once() {
-    let told = Told::default();
-    let _guard = tracing::subscriber::set_default(told.clone());
+async fn a_write_with_a_conflict_logs_nothing_and_the_replay_logs_once() {
+    let messages = CollectedMessages::default();
+    let _guard = tracing::subscriber::set_default(messages.clone());
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
-        told.0.lock().unwrap().clear();
+        messages.0.lock().unwrap().clear();
         let (script, begun, open) = gated(Script::new("f").talks(), "a", &[]);
         let mut world = World::new(vec![script.step("b", &["a"]).program()]).pace(pace);
         let engine = world.engine();
@@ -123,12 +124,12 @@ async fn an_overtaken_write_says_nothing_and_the_replay_says_it_once() {
         world.settle(&engine).await;
         let run = only_run(&engine).await;
         assert_eq!(lines(&world.journal(&engine, run).await).concat(), numbered(3), "{pace:?}");
-        assert_eq!(*told.0.lock().unwrap(), numbered(3), "{pace:?}");
+        assert_eq!(*messages.0.lock().unwrap(), numbered(3), "{pace:?}");
     }
 }
 
 #[tokio::test]
-async fn where_nothing_is_to_be_written_a_line_is_written_by_itself() {
+async fn a_log_line_without_another_entry_is_written_by_itself() {
     let signal = Operation::WaitForSignal { timeout: Duration::from_secs(7_200) };
     let nap = Operation::SleepFor(Duration::from_secs(3_600));
     let script = Script::new("f").talks().ask("word", &[], signal).ask("nap", &[], nap);

@@ -1,4 +1,5 @@
-//! The order of the events of a request (rule 31), where something happens between two calls of the storage.
+//! The order of the events of a request (rule 31), when something happens between two calls of the
+//! storage.
 
 mod support;
 
@@ -28,8 +29,8 @@ async fn statuses(engine: &Engine) -> Vec<Status> {
     runs.into_iter().map(|run| run.status).collect()
 }
 
-/// A world whose function waits for `word`, and an engine on which the run of an event waits before the events of its
-/// request are given to those who wait.
+/// A world with a function that waits for `word`, and an engine in which the run waits before the
+/// events of its request are delivered.
 fn waits_at_once() -> (World, Arc<Engine>, Arc<Engine>) {
     let wait = EventWait { events: vec!["word".into()], matching: EventMatch::Any };
     let ask = Operation::WaitForEvent { wait: Arc::new(wait), timeout: MINUTE };
@@ -42,12 +43,12 @@ fn waits_at_once() -> (World, Arc<Engine>, Arc<Engine>) {
 }
 
 #[tokio::test]
-async fn rule_31_an_event_does_not_enter_a_run_that_a_later_one_of_its_request_began() {
+async fn rule_31_an_event_is_not_delivered_to_a_run_that_a_later_event_of_its_request_created() {
     for (request, received) in [(["word", "go"], false), (["go", "word"], true)] {
         let (world, engine, other) = waits_at_once();
         let events = request.iter().map(|name| event(name, name)).collect();
         engine.intake().ingest(events, None).await.expect("accepted");
-        // nor when it is repeated
+        // not even if the request is repeated
         engine.intake().ingest(vec![event("word", "word")], None).await.expect("accepted");
         let run = support::only_run(&other).await;
         world.settle(&other).await;
@@ -58,8 +59,8 @@ async fn rule_31_an_event_does_not_enter_a_run_that_a_later_one_of_its_request_b
     }
 }
 
-/// A request of two events under one key, while another process starts a run under that key in between.
-async fn overtaken(spec: impl FnOnce(&mut Spec)) -> (World, Arc<Engine>, [String; 2]) {
+/// Sends a request of two events under one key, while another process starts a run under that key.
+async fn request_with_conflict(spec: impl FnOnce(&mut Spec)) -> (World, Arc<Engine>, [String; 2]) {
     let mut world = World::new(vec![Script::new("f").spec(spec).step("a", &[]).program()]);
     let other = world.engine();
     let faster = other.clone();
@@ -72,8 +73,9 @@ async fn overtaken(spec: impl FnOnce(&mut Spec)) -> (World, Arc<Engine>, [String
 }
 
 #[tokio::test]
-async fn an_event_that_leads_to_an_overtaken_start_of_its_call_is_decided_again() {
-    let (_world, engine, ids) = overtaken(|spec| spec.flow.idempotency = Some(Expr::compile("'k'").unwrap())).await;
+async fn an_event_is_decided_again_if_the_start_that_it_relies_on_meets_a_conflict() {
+    let (_world, engine, ids) =
+        request_with_conflict(|spec| spec.flow.idempotency = Some(Expr::compile("'k'").unwrap())).await;
     let first = support::only_run(&engine).await;
     for id in ids {
         let runs = engine.query().runs_of_event(&id).await.expect("listed");
@@ -82,9 +84,9 @@ async fn an_event_that_leads_to_an_overtaken_start_of_its_call_is_decided_again(
 }
 
 #[tokio::test]
-async fn an_event_that_was_skipped_for_an_overtaken_start_says_which_run_is_live() {
+async fn a_skipped_run_names_the_live_run_after_a_conflict() {
     let singleton = Singleton { key: None, mode: SingletonMode::Skip };
-    let (_world, engine, ids) = overtaken(|spec| spec.flow.singleton = Some(singleton)).await;
+    let (_world, engine, ids) = request_with_conflict(|spec| spec.flow.singleton = Some(singleton)).await;
     let runs = engine.query().runs(RunFilter::default()).await.expect("listed").runs;
     let live: Vec<_> = runs.iter().filter(|run| !run.status.is_end()).map(|run| run.run.to_string()).collect();
     assert_eq!(live.len(), 1);
@@ -96,17 +98,17 @@ async fn an_event_that_was_skipped_for_an_overtaken_start_says_which_run_is_live
 }
 
 #[tokio::test]
-async fn of_a_call_that_is_overtaken_all_starts_are_made_and_none_too_early() {
+async fn after_a_conflict_all_runs_of_a_call_are_created_and_none_starts_early() {
     let rate = Rate { limit: 1, period: MINUTE, burst: 1, key: None };
-    let (world, engine, _) = overtaken(|spec| spec.flow.throttle = Some(rate)).await;
+    let (world, engine, _) = request_with_conflict(|spec| spec.flow.throttle = Some(rate)).await;
     world.settle(&engine).await;
     assert_eq!(statuses(&engine).await, [Status::Completed; 3]);
 }
 
 #[tokio::test]
-async fn rule_31_a_throttle_keeps_the_order_of_a_request_that_was_overtaken() {
+async fn rule_31_a_throttle_keeps_the_order_of_a_request_after_a_conflict() {
     let rate = Rate { limit: 1, period: MINUTE, burst: 1, key: None };
-    let (world, engine, ids) = overtaken(|spec| spec.flow.throttle = Some(rate)).await;
+    let (world, engine, ids) = request_with_conflict(|spec| spec.flow.throttle = Some(rate)).await;
     let mut begins = Vec::new();
     for id in ids {
         let run = engine.query().runs_of_event(&id).await.expect("listed")[0].run;

@@ -1,4 +1,4 @@
-//! A function that is resumed in the moment in which a run finds it paused.
+//! A function that is resumed at the moment when a run finds it paused.
 
 mod support;
 
@@ -13,7 +13,7 @@ use support::World;
 use support::script::Script;
 
 #[tokio::test]
-async fn rule_21_who_joins_the_line_of_a_paused_function_looks_once_more() {
+async fn rule_21_a_run_enqueued_at_a_paused_function_reads_the_pause_once_more() {
     let mut world = World::new(vec![Arc::new(Script::new("f").step("a", &[]))]);
     let (known, met): (Arc<OnceLock<Arc<Engine>>>, Arc<AtomicU32>) = Default::default();
     let resumes = {
@@ -21,7 +21,7 @@ async fn rule_21_who_joins_the_line_of_a_paused_function_looks_once_more() {
         move || {
             let (known, met) = (known.clone(), met.clone());
             async move {
-                // it finds nobody in line yet
+                // the queue is still empty
                 assert_eq!(known.get().expect("an engine").functions().resume("f").await.expect("resumed"), 0);
                 met.fetch_add(1, Ordering::SeqCst);
             }
@@ -31,14 +31,14 @@ async fn rule_21_who_joins_the_line_of_a_paused_function_looks_once_more() {
     assert!(known.set(engine.clone()).is_ok());
     assert!(engine.functions().pause("f").await.expect("paused"));
     let event = world.go(&engine).await;
-    // before any watchdog comes
+    // before any watchdog is due
     world.settle_within(&engine, Duration::from_secs(60)).await;
-    assert_eq!(met.load(Ordering::SeqCst), 1, "the moment was met");
+    assert_eq!(met.load(Ordering::SeqCst), 1, "the race happened");
     assert_eq!(world.runs(&engine, event).await[0].summary.status, Status::Completed);
 }
 
 #[tokio::test]
-async fn another_process_notices_within_ten_seconds_and_reads_no_more_often() {
+async fn another_process_notices_a_pause_within_ten_seconds_and_reads_no_more_often() {
     let mut world = World::new(vec![Arc::new(Script::new("f").step("a", &[]))]);
     let (one, other) = (world.engine(), world.engine());
     let status = async |world: &World| {
@@ -49,10 +49,10 @@ async fn another_process_notices_within_ten_seconds_and_reads_no_more_often() {
     assert_eq!(status(&world).await, Status::Completed);
     assert!(other.functions().pause("f").await.expect("paused"));
     world.clock.advance(Duration::from_secs(9));
-    assert_eq!(status(&world).await, Status::Completed, "it has looked a moment ago");
+    assert_eq!(status(&world).await, Status::Completed, "this process has read the pause a moment ago");
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(status(&world).await, Status::Scheduled);
-    // one that is resumed goes on at once, wherever it is looked at
+    // after resuming, its runs start at once in every process
     assert_eq!(other.functions().resume("f").await.expect("resumed"), 1);
     assert_eq!(status(&world).await, Status::Completed);
 }

@@ -1,5 +1,5 @@
-//! Errors that no repetition can fix (rule 34): they are reported, and the queue's deliveries count them. Metrics count
-//! facts, however often their wake comes.
+//! Permanent errors (rule 34): they are reported, and the wake becomes a dead letter. Metrics count
+//! each fact once, even if its wake is repeated.
 
 mod support;
 
@@ -21,7 +21,7 @@ use support::refusing::{deliver, denied, refusing, tearing};
 use support::script::{Script, terminal};
 use support::{World, gated, only_run, spawn_hop};
 
-/// What a queue that gives up after five deliveries sees of one wake.
+/// The number of deliveries after which the queue gives up a wake.
 const DELIVERIES: usize = 5;
 
 fn appends(call: &stepladder_testkit::intercept::Call<'_>) -> bool {
@@ -29,7 +29,7 @@ fn appends(call: &stepladder_testkit::intercept::Call<'_>) -> bool {
 }
 
 #[tokio::test]
-async fn rule_34_a_worker_whose_writes_are_denied_lets_its_wake_fail() {
+async fn rule_34_a_wake_fails_if_its_workers_writes_are_denied() {
     let errors = Logged::of("stepladder::permanent");
     let _guard = tracing::subscriber::set_default(errors.clone());
     let script = Script::new("f").step("a", &[]);
@@ -46,7 +46,7 @@ async fn rule_34_a_worker_whose_writes_are_denied_lets_its_wake_fail() {
     assert!(errors.lines()[0].contains("AccessDeniedException"), "{:?}", errors.lines());
     assert_eq!(executed.of("a"), 0, "no body is executed whose outcome cannot be written");
 
-    // mended, the wake is a dead letter: the watchdog finds the run
+    // after the error is fixed, the wake is a dead letter, and the watchdog continues the run
     refuses.store(false, SeqCst);
     world.memory.lose_wakes();
     world.clock.advance(Duration::from_secs(2 * 3_600));
@@ -55,7 +55,7 @@ async fn rule_34_a_worker_whose_writes_are_denied_lets_its_wake_fail() {
 }
 
 #[tokio::test]
-async fn rule_34_a_wake_that_cannot_be_sent_for_good_is_reported() {
+async fn rule_34_a_permanent_error_while_sending_a_wake_is_reported() {
     let errors = Logged::of("stepladder::permanent");
     let _guard = tracing::subscriber::set_default(errors.clone());
     let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
@@ -73,7 +73,7 @@ async fn rule_34_a_wake_that_cannot_be_sent_for_good_is_reported() {
 }
 
 #[tokio::test]
-async fn rule_34_an_unreadable_journal_lets_its_wake_fail_and_no_other() {
+async fn rule_34_an_unreadable_journal_fails_its_wake_and_no_other() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
     let engine = world.engine();
     world.go(&engine).await;
@@ -93,7 +93,7 @@ fn unreadable(call: &stepladder_testkit::intercept::Call<'_>, run: RunId) -> Opt
 }
 
 #[tokio::test]
-async fn rule_34_a_run_that_cannot_be_read_does_not_keep_the_sweep_from_the_others() {
+async fn rule_34_an_unreadable_run_does_not_stop_the_sweep() {
     let errors = Logged::of("stepladder::permanent");
     let _guard = tracing::subscriber::set_default(errors.clone());
     let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
@@ -106,7 +106,7 @@ async fn rule_34_a_run_that_cannot_be_read_does_not_keep_the_sweep_from_the_othe
     world.memory.lose_wakes();
     let (backend, refuses) = refusing(&world.memory, move |call| unreadable(call, broken));
     let engine = world.engine_on(backend);
-    // both runs went quiet; the broken one's watchdog comes first
+    // both runs are quiet, and the watchdog of the unreadable run is due first
     world.clock.advance(Duration::from_secs(3 * 3_600));
     engine.sweep().await.unwrap();
     assert_eq!(errors.count("permanent error doing=\"visit a run\""), 1, "{:?}", errors.lines());
@@ -115,7 +115,7 @@ async fn rule_34_a_run_that_cannot_be_read_does_not_keep_the_sweep_from_the_othe
     engine.sweep().await.unwrap();
     assert_eq!(errors.count("permanent error"), 1, "the sweep has gone on");
 
-    // its watchdog is kept: once it can be read, it goes on
+    // its watchdog is kept, so the run continues once it can be read
     refuses.store(false, SeqCst);
     world.clock.advance(Duration::from_secs(2 * 3_600));
     engine.sweep().await.unwrap();
@@ -123,7 +123,7 @@ async fn rule_34_a_run_that_cannot_be_read_does_not_keep_the_sweep_from_the_othe
     assert_eq!(engine.query().run(broken).await.unwrap().summary.status, Status::Completed);
 }
 
-/// A queue in this process has no dead letters: its wake waits longer each time.
+/// A queue in this process has no dead letters. The wake waits longer after each failure.
 #[tokio::test]
 async fn rule_34_a_local_wake_that_meets_a_permanent_error_backs_off() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
@@ -134,19 +134,19 @@ async fn rule_34_a_local_wake_that_meets_a_permanent_error_backs_off() {
     world.go(&healthy).await;
     let mut waits = Vec::new();
     for _ in 0..9 {
-        assert_eq!(deliver(&world, &engine, 1).await, [true], "the queue takes it back");
+        assert_eq!(deliver(&world, &engine, 1).await, [true], "the queue delivers it later");
         waits.push(world.memory.next_due().unwrap().since(world.clock.now()).as_secs());
     }
-    // the longest is the visibility of a delivery
+    // the longest wait is the visibility of a delivery
     assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 150, 150]);
     full.store(false, SeqCst);
     world.settle_within(&engine, Duration::from_secs(200)).await;
     assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
 }
 
-/// The puller does not ask a deleted queue once a second for ever.
+/// The worker does not call a deleted queue every second for ever.
 #[tokio::test]
-async fn rule_34_a_puller_backs_off_from_a_queue_that_refuses() {
+async fn rule_34_a_worker_backs_off_from_a_queue_that_refuses() {
     let errors = Logged::of("stepladder::permanent");
     let _guard = tracing::subscriber::set_default(errors.clone());
     let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
@@ -184,7 +184,7 @@ async fn a_run_is_counted_as_started_once_however_often_its_writes_fail() {
 }
 
 #[tokio::test]
-async fn an_outcome_is_counted_when_it_is_written_and_once() {
+async fn an_outcome_is_counted_once_when_it_is_written() {
     let logged = Logged::of("stepladder::run");
     let _guard = tracing::subscriber::set_default(logged.clone());
     let script = Script::new("f").step("a", &[]);
@@ -219,9 +219,9 @@ async fn a_run_that_collects_events_is_counted_as_started() {
     assert_eq!((logged.count("run started"), logged.count("run ended")), (1, 1), "{:?}", logged.lines());
 }
 
-/// However a run ends, that is counted: here its handler never ran.
+/// Every end of a run is counted, also if its handler never ran.
 #[tokio::test]
-async fn a_run_that_fails_before_its_handler_runs_and_one_that_is_skipped_are_counted() {
+async fn a_run_that_fails_before_its_handler_and_a_skipped_run_are_counted() {
     let logged = Logged::of("stepladder::run");
     let _guard = tracing::subscriber::set_default(logged.clone());
     let key = || Some(Expr::compile("event.data.missing").unwrap());
@@ -245,9 +245,10 @@ async fn a_run_that_fails_before_its_handler_runs_and_one_that_is_skipped_are_co
     assert_eq!(counts, [1, 1], "{:?}", logged.lines());
 }
 
-/// Each delivery of a wake that fails promotes the first ticket of its wait queue (rule 22), and that ticket's wake fails too.
+/// Each failed delivery promotes the first ticket of the wait queue (rule 22), and that ticket's
+/// wake fails, too.
 #[tokio::test]
-async fn rule_34_wakes_of_a_wait_queue_do_not_multiply_where_writes_are_denied() {
+async fn rule_34_wakes_of_a_wait_queue_do_not_multiply_while_writes_are_denied() {
     let script = Script::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1)));
     let (script, begun, finish) = gated(script, "a", &[]);
     let mut world = World::new(vec![script.program()]);
@@ -261,7 +262,8 @@ async fn rule_34_wakes_of_a_wait_queue_do_not_multiply_where_writes_are_denied()
     }
     finish.notify_one();
     first.await.unwrap();
-    // the slot is free, and its queue has three tickets: from here on, every write to the table is denied
+    // the slot is free, and its queue has three tickets. From here on, every write to the table is
+    // denied
     let writes =
         |call: &stepladder_testkit::intercept::Call<'_>| appends(call) || matches!(call.name, "acquire" | "enqueue");
     let (backend, refuses) = refusing(&world.memory, move |call| writes(call).then(denied));
@@ -284,8 +286,9 @@ async fn rule_34_wakes_of_a_wait_queue_do_not_multiply_where_writes_are_denied()
     assert!(runs.iter().all(|run| run.status == Status::Completed), "{runs:?}");
 }
 
-/// Lets each delivery of the first run's wake fail by what is denied, until the queue gives the wake up. The run has ended by
-/// then and is listed as live. Lets its watchdog come, once while that is denied and once when it is not.
+/// Lets each delivery of the first run's wake fail, until the queue gives it up. The run has ended
+/// by then, and is listed as live. Then lets its watchdog visit it, once with the error and once
+/// without.
 async fn finishing_is_denied(script: Script, denies: fn(&Call<'_>) -> bool) -> (World, Arc<Engine>) {
     let handler = Script::new("handler").spec(|spec| spec.triggers.clear()).step("b", &[]);
     let mut world = World::new(vec![script.program(), handler.program()]);
@@ -309,16 +312,16 @@ async fn finishing_is_denied(script: Script, denies: fn(&Call<'_>) -> bool) -> (
     world.clock.advance(Duration::from_secs(3_700));
     engine.sweep().await.unwrap();
     support::hop_all(&world.memory, &engine).await;
-    assert_eq!(engine.query().runs(live).await.unwrap().runs.len(), 0, "its watchdog has finished it");
+    assert_eq!(engine.query().runs(live).await.unwrap().runs.len(), 0, "the watchdog has finished its work");
     world.clock.advance(Duration::from_secs(3 * 3_600));
-    assert_ne!(engine.sweep().await.unwrap().watched, 0, "the watchdog comes once more");
-    assert_eq!(world.memory.wakes(), 0, "and leaves it alone");
+    assert_ne!(engine.sweep().await.unwrap().watched, 0, "the watchdog is due once more");
+    assert_eq!(world.memory.wakes(), 0, "and does nothing");
     (world, engine)
 }
 
-/// A store without transactions: the entry is written, the row is not.
+/// On a store without transactions: the entry is written, and the row is not.
 #[tokio::test]
-async fn a_run_whose_row_could_not_be_ended_is_ended_by_its_watchdog() {
+async fn the_watchdog_marks_the_row_of_an_ended_run() {
     let ends_a_row = |call: &Call<'_>| {
         let after = call.commit.map_or(&[][..], |commit| &commit.after);
         after.iter().any(|after| matches!(after, LateWrite::MarkEnded { .. }))
@@ -327,7 +330,7 @@ async fn a_run_whose_row_could_not_be_ended_is_ended_by_its_watchdog() {
 }
 
 #[tokio::test]
-async fn a_run_whose_handler_of_failures_could_not_be_started_starts_it_by_its_watchdog() {
+async fn the_watchdog_starts_the_on_failure_handler_of_a_failed_run() {
     let script = Script::new("f").spec(|spec| spec.on_failure = Some("handler".into()));
     let script = script.body("a", &[], async |_| Err(terminal("broken")));
     let starts_a_handler =

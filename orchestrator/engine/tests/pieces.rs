@@ -1,5 +1,5 @@
-//! Requests that are cut by a deadline or by an error: each attempt gets further, what is done is done whole, and the rest
-//! is about the same events.
+//! Requests that a deadline or an error interrupts: each attempt makes progress by whole pieces,
+//! and the next attempt has the same events.
 
 mod support;
 
@@ -22,27 +22,27 @@ use support::script::Script;
 const SECOND: Duration = Duration::from_secs(1);
 const MANY: usize = 3 * PIECE;
 
-/// What becomes of the calls that begin runs.
+/// What happens to the calls that create runs.
 #[derive(Clone, Copy, Debug)]
-enum Begins {
-    /// Each takes a second.
+enum CallFault {
+    /// Each call takes a second.
     Slowly,
-    /// This one never answers, and an hour goes by.
+    /// The call with this number never returns, and an hour passes.
     NeverFrom(usize),
-    /// This one never answers, and the process dies over it.
+    /// The call with this number never returns, and the process dies.
     DiesAt(usize),
-    /// From this one on they fail.
+    /// All calls from this number on fail.
     FailsFrom(usize),
-    /// There are none: the call that stores the events never answers.
+    /// The call that stores the events never returns.
     NotEvenStored,
-    /// Soon; but of the notes about requests, the reply to this one is lost.
+    /// All calls succeed, but the reply to this change of a flow state is lost.
     NoteIsUnanswered(usize),
 }
 
 struct Storage {
     memory: Arc<Memory>,
     clock: Arc<VirtualClock>,
-    begins: Begins,
+    fault: CallFault,
     calls: AtomicUsize,
 }
 
@@ -57,11 +57,11 @@ impl Intercept for Storage {
         call: Call<'a>,
         reply: BoxFuture<'a, StoreResult<T>>,
     ) -> StoreResult<T> {
-        if matches!((self.begins, call.name), (Begins::NotEvenStored, "accept")) {
+        if matches!((self.fault, call.name), (CallFault::NotEvenStored, "accept")) {
             self.clock.advance(3_600 * SECOND);
             std::future::pending::<()>().await;
         }
-        if let (Begins::NoteIsUnanswered(at), "change_flow_state") = (self.begins, call.name)
+        if let (CallFault::NoteIsUnanswered(at), "change_flow_state") = (self.fault, call.name)
             && self.calls.fetch_add(1, Ordering::Relaxed) == at
         {
             return reply.await.and(Err(StoreError::Unavailable("the reply is lost".into())));
@@ -69,37 +69,37 @@ impl Intercept for Storage {
         if call.name != "create_runs" {
             return reply.await;
         }
-        if let Begins::NoteIsUnanswered(_) = self.begins {
+        if let CallFault::NoteIsUnanswered(_) = self.fault {
             return reply.await;
         }
         let n = self.calls.fetch_add(1, Ordering::Relaxed);
-        match self.begins {
-            Begins::Slowly => self.clock.advance(SECOND),
-            Begins::NeverFrom(from) if n >= from => {
-                // it may well have happened
+        match self.fault {
+            CallFault::Slowly => self.clock.advance(SECOND),
+            CallFault::NeverFrom(from) if n >= from => {
+                // the change may have happened
                 drop(reply.await);
                 self.clock.advance(3_600 * SECOND);
                 return std::future::pending().await;
             }
-            Begins::DiesAt(at) if n == at => {
+            CallFault::DiesAt(at) if n == at => {
                 drop(reply.await);
                 return std::future::pending().await;
             }
-            Begins::FailsFrom(from) if n >= from => return Err(StoreError::Unavailable("throttled".into())),
-            Begins::NeverFrom(_)
-            | Begins::DiesAt(_)
-            | Begins::FailsFrom(_)
-            | Begins::NotEvenStored
-            | Begins::NoteIsUnanswered(_) => {}
+            CallFault::FailsFrom(from) if n >= from => return Err(StoreError::Unavailable("throttled".into())),
+            CallFault::NeverFrom(_)
+            | CallFault::DiesAt(_)
+            | CallFault::FailsFrom(_)
+            | CallFault::NotEvenStored
+            | CallFault::NoteIsUnanswered(_) => {}
         }
         reply.await
     }
 }
 
-fn world(begins: Begins) -> (World, Arc<Engine>) {
+fn world(fault: CallFault) -> (World, Arc<Engine>) {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
     let (memory, clock) = (world.memory.clone(), world.clock.clone());
-    let storage = Storage { memory, clock, begins, calls: AtomicUsize::new(0) };
+    let storage = Storage { memory, clock, fault, calls: AtomicUsize::new(0) };
     let engine = world.engine_on(Arc::new(Intercepted(storage)));
     (world, engine)
 }
@@ -118,14 +118,14 @@ fn within(world: &World, time: Duration) -> TimeLimit {
 }
 
 #[tokio::test]
-async fn a_message_gets_further_with_each_delivery_and_every_run_has_its_wake() {
-    let (world, engine) = world(Begins::Slowly);
+async fn each_delivery_of_a_message_makes_progress_and_every_run_has_its_wake() {
+    let (world, engine) = world(CallFault::Slowly);
     let seed = engine.intake().seed(MANY);
     let mut deliveries = 0;
     let mut done = 0;
     while done < MANY {
         deliveries += 1;
-        // the rest of the message, under the ids that follow
+        // the rest of the message, with the next ids
         let rest = events().split_off(done);
         let first = (0..done).fold(stepladder_core::EventId::new(seed.at, seed.random), |id, _| id.next());
         let seed = stepladder_engine::IdSeed { at: first.time(), random: first.random() };
@@ -139,8 +139,8 @@ async fn a_message_gets_further_with_each_delivery_and_every_run_has_its_wake() 
 }
 
 #[tokio::test]
-async fn what_is_cut_in_the_middle_is_the_same_events_the_next_time() {
-    let (mut world, engine) = world(Begins::NeverFrom(1));
+async fn a_request_interrupted_in_the_middle_has_the_same_events_the_next_time() {
+    let (mut world, engine) = world(CallFault::NeverFrom(1));
     let seed = engine.intake().seed(MANY);
     let cut = engine.intake().ingest_pieces(events(), seed, None, within(&world, SECOND)).await.expect("accepted");
     assert_eq!((cut.applied, runs(&engine).await), (PIECE, 2 * PIECE), "the second piece was not answered");
@@ -150,8 +150,8 @@ async fn what_is_cut_in_the_middle_is_the_same_events_the_next_time() {
 }
 
 #[tokio::test]
-async fn an_event_of_a_message_was_received_when_the_message_was() {
-    let (mut world, _) = world(Begins::Slowly);
+async fn an_event_of_a_message_has_the_messages_time_of_receipt() {
+    let (mut world, _) = world(CallFault::Slowly);
     let engine = world.engine();
     let (now, seed) = (world.clock.now(), engine.intake().seed(MANY));
     let received = |at: Timestamp| {
@@ -169,59 +169,59 @@ async fn an_event_of_a_message_was_received_when_the_message_was() {
 }
 
 #[tokio::test]
-async fn a_request_leaves_to_the_queue_what_it_has_no_time_for() {
-    for begins in [Begins::Slowly, Begins::NeverFrom(1), Begins::FailsFrom(1)] {
-        let (mut world, engine) = world(begins);
+async fn a_request_leaves_the_rest_to_the_queue_at_its_deadline() {
+    for fault in [CallFault::Slowly, CallFault::NeverFrom(1), CallFault::FailsFrom(1)] {
+        let (mut world, engine) = world(fault);
         let deadline = world.clock.now() + SECOND;
         let seed = engine.intake().seed(MANY);
         let ids = engine.intake().ingest_by(events(), seed, None, deadline).await.expect("they are accepted");
         assert_eq!(ids.len(), MANY);
         let left = world.memory.take_postponed();
-        assert_eq!(left, ids[PIECE..], "{begins:?}");
+        assert_eq!(left, ids[PIECE..], "{fault:?}");
         let other = world.engine();
         let progress = other.intake().apply_pieces(&left, within(&world, SECOND)).await;
-        assert_eq!((progress.applied, runs(&other).await), (left.len(), MANY), "{begins:?}");
+        assert_eq!((progress.applied, runs(&other).await), (left.len(), MANY), "{fault:?}");
         for id in ids {
-            assert_eq!(world.runs(&other, id).await.len(), 1, "{begins:?}");
+            assert_eq!(world.runs(&other, id).await.len(), 1, "{fault:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_request_without_time_starts_nothing_itself() {
-    let (world, engine) = self::world(Begins::Slowly);
+async fn a_request_without_time_creates_no_run_itself() {
+    let (world, engine) = self::world(CallFault::Slowly);
     let seed = engine.intake().seed(MANY);
     let ids = engine.intake().ingest_by(events(), seed, None, world.clock.now()).await.expect("they are stored");
     assert_eq!((runs(&engine).await, world.memory.take_postponed()), (0, ids));
 
-    let (world, engine) = self::world(Begins::NotEvenStored);
+    let (world, engine) = self::world(CallFault::NotEvenStored);
     let refused =
         engine.intake().ingest_by(events(), engine.intake().seed(MANY), None, world.clock.now() + SECOND).await;
     assert!(matches!(refused, Err(EngineError::Store(_))), "{refused:?}");
     assert_eq!((runs(&engine).await, world.memory.take_postponed().len()), (0, 0));
 }
 
-/// An attempt at the request with this body, by a process that has an hour; the ids.
+/// Sends a request with the same body, with an hour of time. Returns the ids.
 async fn attempt(world: &World, engine: &Engine) -> Vec<stepladder_core::EventId> {
     let deadline = world.clock.now() + 3_600 * SECOND;
     engine.intake().ingest_by(events(), engine.intake().seed(MANY), Some(7), deadline).await.expect("accepted")
 }
 
 #[tokio::test]
-async fn a_request_whose_process_died_is_known_by_its_body_when_it_comes_again() {
-    let (mut world, dies) = world(Begins::DiesAt(1));
+async fn a_repeated_request_is_recognized_by_its_body_after_its_process_died() {
+    let (mut world, dies) = world(CallFault::DiesAt(1));
     let mut dying = Box::pin(attempt(&world, &dies));
     assert!(futures::poll!(&mut dying).is_pending());
     drop(dying);
     let other = world.engine();
     assert_eq!(runs(&other).await, 2 * PIECE);
-    // while it may still be alive, the same body is somebody else's request
+    // while the process may be alive, the same body is a separate request
     let others = attempt(&world, &other).await;
     assert_eq!(runs(&other).await, 2 * PIECE + MANY);
     world.clock.advance(3_600 * SECOND);
     let again = attempt(&world, &other).await;
-    assert_eq!(runs(&other).await, 2 * MANY, "what had begun does not begin a second time");
-    // it is answered: from now on, the same body is another request
+    assert_eq!(runs(&other).await, 2 * MANY, "no run is created twice");
+    // once it has succeeded, the same body is a new request
     let next = attempt(&world, &other).await;
     assert_eq!(runs(&other).await, 3 * MANY);
     let ids: std::collections::HashSet<_> = [others, again, next].concat().into_iter().collect();
@@ -229,8 +229,8 @@ async fn a_request_whose_process_died_is_known_by_its_body_when_it_comes_again()
 }
 
 #[tokio::test]
-async fn a_request_whose_process_died_long_ago_is_another_one() {
-    let (mut world, dies) = world(Begins::DiesAt(1));
+async fn a_repeated_request_is_new_long_after_its_process_died() {
+    let (mut world, dies) = world(CallFault::DiesAt(1));
     let mut dying = Box::pin(attempt(&world, &dies));
     assert!(futures::poll!(&mut dying).is_pending());
     drop(dying);
@@ -241,9 +241,9 @@ async fn a_request_whose_process_died_long_ago_is_another_one() {
 }
 
 #[tokio::test]
-async fn a_request_whose_last_note_is_not_answered_is_accepted_and_the_next_one_is_another() {
-    // the first note says that an attempt has begun, the second that it is over
-    let (mut world, engine) = world(Begins::NoteIsUnanswered(1));
+async fn a_request_is_accepted_although_the_last_reply_is_lost_and_the_next_is_new() {
+    // the first change records the attempt, the second its end
+    let (mut world, engine) = world(CallFault::NoteIsUnanswered(1));
     let first = attempt(&world, &engine).await;
     let other = world.engine();
     assert_eq!(runs(&other).await, MANY);

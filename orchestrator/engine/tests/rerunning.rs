@@ -1,4 +1,4 @@
-//! What a rerun takes over besides outcomes, and which runs are not run again.
+//! What a rerun copies besides outcomes, and which runs cannot be rerun.
 
 mod support;
 
@@ -22,7 +22,7 @@ async fn rerun(engine: &Engine, run: RunId, from_step: Option<&str>) -> Result<R
 }
 
 #[tokio::test]
-async fn a_run_of_a_function_that_is_not_registered_is_not_run_again() {
+async fn a_run_of_an_unregistered_function_is_not_rerun() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
     let engine = world.engine();
     world.go(&engine).await;
@@ -54,9 +54,10 @@ async fn a_rerun_of_a_batch_has_all_of_its_events() {
     }
 }
 
-/// A journal holds an event once that fulfilled several waits. A rerun takes it over for each.
+/// A journal holds an event only once, even if it fulfilled several waits. A rerun copies it for
+/// each of them.
 #[tokio::test]
-async fn outcomes_that_a_run_may_not_keep_are_not_taken_over() {
+async fn outcomes_larger_than_a_run_may_keep_are_not_copied() {
     let wait = || {
         let wait = EventWait { events: vec!["word".into()], matching: EventMatch::Any };
         Operation::WaitForEvent { wait: Arc::new(wait), timeout: HOUR }

@@ -1,5 +1,5 @@
-//! The rules of wakes, events and ends (10 to 19, 28, 29), each by its number: a test that fails when the rule's code
-//! is taken out.
+//! Tests of the rules about wakes, events and ends (10 to 19, 28, 29). Each fails if the code of
+//! its rule is removed.
 
 mod support;
 
@@ -32,7 +32,7 @@ async fn rule_10_a_hop_that_meets_a_live_lease_leaves_a_wake_for_its_end() {
     begun.notified().await;
     hop.abort(); // the worker dies in the body
     let _ = hop.await;
-    world.memory.redeliver(); // its wake comes early
+    world.memory.redeliver(); // its wake is delivered before the lease ends
     world.hop_once(&lives).await;
     let lease = world.clock.now() + lives.config().worker_timeout + lives.config().lease_margin;
     let run = only_run(&lives).await;
@@ -46,8 +46,9 @@ async fn rule_10_a_hop_that_meets_a_live_lease_leaves_a_wake_for_its_end() {
 }
 
 #[tokio::test]
-async fn rule_11_a_later_wake_is_there_before_its_entry() {
-    // dies after the later wakes, before the entry: the sleep is decided again, and ends once
+async fn rule_11_a_delayed_wake_is_written_before_its_entry() {
+    // the process dies after the delayed wakes and before the entry. The sleep is decided again,
+    // and ends once
     let script = Script::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_600))).step("a", &["nap"]);
     let mut world = World::new(vec![script.program()]);
     let torn = support::slow::only_before(world.memory.clone(), |fact| matches!(fact, Fact::SleepStarted { .. }));
@@ -78,7 +79,7 @@ async fn rule_12_a_run_whose_wakes_were_lost_is_woken_by_its_watchdog() {
         if nap.is_some() {
             world.hop_once(&engine).await;
         }
-        // the watchdog's own wake is lost too: it has moved on, and comes again
+        // the watchdog's wake is lost, too. The watchdog is set again and sends another
         for _ in 0..2 {
             world.memory.lose_wakes();
             for _minute in 0..2 * 24 * 60 {
@@ -88,7 +89,7 @@ async fn rule_12_a_run_whose_wakes_were_lost_is_woken_by_its_watchdog() {
                     break;
                 }
             }
-            assert!(world.memory.wakes() > 0 || nap.is_some(), "two days, and nobody looked");
+            assert!(world.memory.wakes() > 0 || nap.is_some(), "two days, and no visit");
         }
         world.settle(&engine).await;
         assert_eq!(
@@ -100,13 +101,13 @@ async fn rule_12_a_run_whose_wakes_were_lost_is_woken_by_its_watchdog() {
 }
 
 #[tokio::test]
-async fn rule_12_a_step_whose_wake_was_lost_does_not_wait_for_another_that_sleeps() {
+async fn rule_12_the_watchdog_wakes_a_step_although_another_step_sleeps() {
     let nap = Operation::SleepFor(Duration::from_secs(40 * 86_400));
     let script = Script::new("f").ask("nap", &[], nap).step("a", &[]).step("b", &[]);
     let mut world = World::new(vec![script.program()]).config(|config| config.side_by_side = 1);
     let engine = world.engine();
     world.go(&engine).await;
-    world.hop_once(&engine).await; // each of the two is sent a wake of its own
+    world.hop_once(&engine).await; // sends a separate wake for each of the two steps
     world.memory.lose_wakes();
     for _minute in 0..130 {
         world.clock.advance(Duration::from_secs(60));
@@ -118,7 +119,7 @@ async fn rule_12_a_step_whose_wake_was_lost_does_not_wait_for_another_that_sleep
 }
 
 #[tokio::test]
-async fn rule_13_a_storage_error_puts_the_wake_off_and_acknowledges_it() {
+async fn rule_13_a_storage_error_delays_the_wake_and_acknowledges_it() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
     let engine = world.engine();
     world.go(&engine).await;
@@ -165,9 +166,9 @@ async fn rule_14_ten_interruptions_fail_a_step_and_the_queue_never_counts_to_thr
 }
 
 #[tokio::test]
-async fn rule_15_a_repeated_event_finishes_what_the_first_did_not_get_to() {
+async fn rule_15_a_repeated_event_finishes_what_the_first_left_undone() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
-    // call 1 stores the event, call 2 would start the run
+    // call 1 stores the event, call 2 would create the run
     let faulty = Faulty::new(world.memory.clone(), Fault::DieBefore, 2);
     let dying = world.engine_on(faulty.clone());
     let event = NewEvent { id: Some("once".into()), ..NewEvent::new("go", json::empty_object()) };
@@ -183,7 +184,7 @@ async fn rule_15_a_repeated_event_finishes_what_the_first_did_not_get_to() {
 }
 
 #[tokio::test]
-async fn rule_18_waits_are_written_down_before_any_step_of_their_set_starts() {
+async fn rule_18_subscriptions_are_written_before_any_step_of_the_same_poll_starts() {
     let script = Script::new("f").step("a", &[]).ask("nap", &[], Operation::SleepFor(Duration::from_secs(5)));
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
@@ -195,7 +196,7 @@ async fn rule_18_waits_are_written_down_before_any_step_of_their_set_starts() {
 }
 
 #[tokio::test]
-async fn rule_19_every_end_of_a_called_run_is_told_to_its_caller() {
+async fn rule_19_every_end_of_a_called_run_reaches_its_caller() {
     let ask = Operation::Invoke { function: "child".into(), input: json::empty_object(), bound: false };
     for (name, child, cancel) in [
         ("completed", Script::new("child").step("x", &[]), false),
@@ -222,7 +223,7 @@ async fn rule_19_every_end_of_a_called_run_is_told_to_its_caller() {
 }
 
 #[tokio::test]
-async fn rule_28_cancelling_a_finished_run_redoes_its_finishing_work() {
+async fn rule_28_cancelling_a_finished_run_repeats_its_finishing_work() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
     let engine = world.engine();
     world.go(&engine).await;
@@ -238,7 +239,7 @@ async fn rule_28_cancelling_a_finished_run_redoes_its_finishing_work() {
 }
 
 #[tokio::test]
-async fn rule_29_a_body_that_blocks_its_thread_is_failed_in_its_place() {
+async fn rule_29_the_supervisor_fails_a_body_that_blocks_its_thread() {
     let released = Arc::new(AtomicBool::new(false));
     let blocked = released.clone();
     let options = StepOptions { timeout: Some(Duration::from_secs(5)), ..fixed(1) };
@@ -248,7 +249,7 @@ async fn rule_29_a_body_that_blocks_its_thread_is_failed_in_its_place() {
         async move {
             begun.send(()).unwrap();
             while n == 1 && !blocked.load(SeqCst) {
-                std::thread::yield_now(); // its own timer never fires
+                std::thread::yield_now(); // the body's timer never fires
             }
             Ok(())
         }

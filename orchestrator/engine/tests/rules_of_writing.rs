@@ -1,5 +1,5 @@
-//! The rules of the journal and of replay (1 to 9), each by its number: a test that fails when the rule's code is taken
-//! out. Rule 7 is the SDK's.
+//! Tests of the rules about the journal and replay (1 to 9). Each fails if the code of its rule is
+//! removed. Rule 7 is tested in the SDK.
 
 mod support;
 
@@ -16,7 +16,7 @@ use support::{World, count, gated, only_run, overtake, spawn_hop};
 use tokio::sync::Notify;
 
 #[tokio::test]
-async fn rule_1_a_write_whose_reply_was_lost_is_not_done_twice() {
+async fn rule_1_a_write_with_a_lost_reply_is_not_done_twice() {
     for at in 1..40 {
         let script = Script::new("f").step("a", &[]).step("b", &["a"]);
         let executed = script.executed();
@@ -30,13 +30,17 @@ async fn rule_1_a_write_whose_reply_was_lost_is_not_done_twice() {
         let runs = onlooker.query().runs(RunFilter::default()).await.unwrap().runs;
         assert_eq!((runs.len(), runs[0].status), (1, Status::Completed), "reply {at} lost");
         assert_eq!((executed.of("a"), executed.of("b")), (1, 1), "reply {at} lost");
-        assert_eq!(world.memory.counts().conflicts, 0, "reply {at} lost: its own entry was taken for another's");
+        assert_eq!(world.memory.counts().conflicts, 0, "reply {at} lost: its own entry counted as another writer's");
     }
 }
 
-/// A step `a`, then what `after` adds; somebody else writes while the body of `a` runs. No time passes afterwards: whatever
-/// is to happen has its wake.
-async fn overtaken(pace: Pace, side_by_side: usize, after: impl FnOnce(Script) -> Script) -> (Status, Executed) {
+/// Executes step `a`, and then what `after` adds. Another writer appends an entry while the body of
+/// `a` executes. No time passes afterwards, so only wakes that are due at once continue the run.
+async fn run_with_conflict(
+    pace: Pace,
+    side_by_side: usize,
+    after: impl FnOnce(Script) -> Script,
+) -> (Status, Executed) {
     let (script, begun, open) = gated(Script::new("f"), "a", &[]);
     let script = after(script);
     let executed = script.executed();
@@ -57,20 +61,20 @@ fn then_b(script: Script) -> Script {
 }
 
 #[tokio::test]
-async fn rule_2_a_refused_append_decides_again_instead_of_stopping() {
-    assert_eq!(overtaken(Pace::StepPerInvocation, 16, then_b).await.0, Status::Completed);
-    assert_eq!(overtaken(Pace::WithinBudget, 16, then_b).await.0, Status::Completed);
+async fn rule_2_a_hop_decides_again_after_a_conflict_instead_of_stopping() {
+    assert_eq!(run_with_conflict(Pace::StepPerInvocation, 16, then_b).await.0, Status::Completed);
+    assert_eq!(run_with_conflict(Pace::WithinBudget, 16, then_b).await.0, Status::Completed);
 }
 
 #[tokio::test]
-async fn rule_2_a_fan_out_that_was_overtaken_is_sent_after_all() {
+async fn rule_2_a_fan_out_is_sent_after_a_conflict() {
     let two = |script: Script| script.step("b", &["a"]).step("c", &["a"]);
-    let (status, executed) = overtaken(Pace::WithinBudget, 1, two).await;
+    let (status, executed) = run_with_conflict(Pace::WithinBudget, 1, two).await;
     assert_eq!((status, executed.of("b"), executed.of("c")), (Status::Completed, 1, 1));
 }
 
 #[tokio::test]
-async fn rule_3_a_body_does_not_start_when_its_lease_ran_out_on_the_way() {
+async fn rule_3_a_body_does_not_start_after_its_lease_has_ended() {
     let script = Script::new("f").step("a", &[]);
     let executed = script.executed();
     let mut world = World::new(vec![script.program()]);
@@ -88,9 +92,9 @@ async fn rule_3_a_body_does_not_start_when_its_lease_ran_out_on_the_way() {
 }
 
 #[tokio::test]
-async fn rule_4_an_outcome_survives_the_conflict_that_its_companion_does_not() {
+async fn rule_4_an_outcome_survives_a_conflict_that_drops_the_next_start() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
-        let (_, executed) = overtaken(pace, 16, then_b).await;
+        let (_, executed) = run_with_conflict(pace, 16, then_b).await;
         assert_eq!((executed.of("a"), executed.of("b")), (1, 1), "{pace:?}");
     }
 }
@@ -107,7 +111,7 @@ async fn rule_6_records_carry_the_version_of_the_code_that_wrote_them() {
 }
 
 #[tokio::test]
-async fn rule_8_what_one_outcome_makes_possible_starts_before_its_siblings_end() {
+async fn rule_8_steps_after_an_outcome_start_before_its_siblings_end() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
         // join!(async { a; c }, b), where b's body waits for c's
         let c_ran = Arc::new(Notify::new());
@@ -148,7 +152,7 @@ async fn rule_8_what_one_outcome_makes_possible_starts_before_its_siblings_end()
 }
 
 #[tokio::test]
-async fn rule_9_a_fan_out_is_sent_once_however_often_its_wake_comes() {
+async fn rule_9_a_fan_out_is_sent_once_although_its_wake_is_repeated() {
     let script = (0..40).fold(Script::new("f"), |script, n| script.step(&format!("s{n}"), &[]));
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();

@@ -1,5 +1,6 @@
-//! Two limits at once: one for each key, and one for all. Whoever is refused waits in one line and is woken when that is of
-//! use: the number of wakes does not grow with the number of those who wait.
+//! Two limits at once: one for each key, and one for all runs. A refused step waits in one queue,
+//! and is woken only when a slot may be free. The number of wakes does not grow with the number of
+//! waiting runs.
 
 mod support;
 
@@ -25,20 +26,20 @@ const USERS: usize = 8;
 const TAKES: Duration = Duration::from_secs(5);
 const LEASE: Duration = Duration::from_secs(125);
 
-/// Whatever is due is done at once, side by side; time passes only when nobody has anything to do.
-async fn side_by_side(world: &World, engine: &Engine) {
+/// Handles all due wakes at the same time. Advances the clock only when there is nothing to do.
+async fn work_in_parallel(world: &World, engine: &Engine) {
     let mut hops = FuturesUnordered::new();
     loop {
         let mut calls = None;
         while calls != Some(world.memory.counts()) {
             calls = Some(world.memory.counts());
-            assert!(world.memory.counts().sends < 10_000, "wakes without end");
+            assert!(world.memory.counts().sends < 10_000, "the wakes do not end");
             while world.memory.next_due().is_some_and(|due| due <= world.clock.now()) {
                 for delivery in world.memory.receive(1, engine.config().visibility()).await.expect("messages") {
                     hops.push(engine.hop(delivery));
                 }
             }
-            // more than once: neither the runtime nor the collection lets a task go on for ever
+            // more than once, because a task yields after some polls
             for _ in 0..hops.len() {
                 tokio::task::yield_now().await;
                 while let Some(Some(done)) = hops.next().now_or_never() {
@@ -61,7 +62,7 @@ fn limits(for_each: u32, for_all: u32) -> impl FnOnce(&mut stepladder_core::Spec
     }
 }
 
-/// Steps of five seconds, one after the other or all at once.
+/// A function with steps of five seconds, sequential or parallel.
 fn script(clock: &Arc<VirtualClock>, parallel: bool) -> Script {
     (0..STEPS).fold(Script::new("f"), |script, n| {
         let clock = clock.clone();
@@ -82,18 +83,18 @@ fn of_user(user: usize) -> NewEvent {
     NewEvent::new("go", json::to_json(&serde_json::json!({ "user": user })).expect("JSON"))
 }
 
-/// The wakes that each step costs, while so many runs of eight users wait for each other.
+/// Returns the number of wakes per step, with `runs` runs of eight users.
 async fn wakes_a_step(runs: usize, (for_each, for_all): (u32, u32), parallel: bool) -> f64 {
     let mut world = World::new(Vec::new()).pace(Pace::StepPerInvocation);
     world.programs.push(script(&world.clock, parallel).spec(limits(for_each, for_all)).program());
     let engine = world.engine();
     engine.intake().ingest((0..runs).map(|n| of_user(n % USERS)).collect(), None).await.expect("accepted");
-    side_by_side(&world, &engine).await;
+    work_in_parallel(&world, &engine).await;
     let all =
         engine.query().runs(RunFilter { limit: Some(2 * runs), ..RunFilter::default() }).await.expect("listed").runs;
     assert_eq!(all.len(), runs);
     assert!(all.iter().all(|run| run.status == Status::Completed));
-    // nobody waited for what was free: as many at a time as may be, to the last
+    // no step waited beside a free slot
     let at_a_time = for_all.min(for_each * USERS as u32);
     let shortest = TAKES * (runs * STEPS) as u32 / at_a_time;
     let took = all.iter().filter_map(|run| run.ended_at).max().expect("ends").since(all[0].created_at);
@@ -102,7 +103,7 @@ async fn wakes_a_step(runs: usize, (for_each, for_all): (u32, u32), parallel: bo
 }
 
 #[tokio::test]
-async fn wakes_do_not_grow_with_the_number_of_those_who_wait() {
+async fn the_wakes_of_a_step_do_not_grow_with_the_number_of_waiting_runs() {
     for (parallel, limits) in [(false, (1, 4)), (true, (1, 2)), (true, (2, 4)), (true, (1, 1_000))] {
         let few = wakes_a_step(24, limits, parallel).await;
         let many = wakes_a_step(96, limits, parallel).await;
@@ -121,23 +122,23 @@ fn all() -> Limit {
     Limit { key: "f/1".into(), slots: 1 }
 }
 
-/// Somebody else's step.
-fn foreign(n: u128) -> Holder {
+/// A holder of another function's run.
+fn other_holder(n: u128) -> Holder {
     Holder { run: RunId::new(Timestamp::from_millis(0), n), step: "other".into(), attempt: 1, hop: 0 }
 }
 
-/// Another hop of the same step, refused at the other limit, gives up the place that this one relies on, and this one the
-/// place that the other relies on.
+/// Two hops of the same step are refused at different limits. Each removes the ticket that the
+/// other relies on.
 #[tokio::test]
-async fn who_leaves_one_line_for_another_is_left_in_one() {
+async fn a_step_that_moves_between_queues_ends_with_one_ticket() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).spec(limits(1, 1)).program()]);
     let (memory, clock) = (world.memory.clone(), world.clock.clone());
     let plain = world.engine();
     let now = clock.now();
-    memory.acquire(&all(), &foreign(1), now + LEASE, now).await.expect("taken");
+    memory.acquire(&all(), &other_holder(1), now + LEASE, now).await.expect("taken");
     plain.intake().ingest(vec![of_user(0)], None).await.expect("accepted");
     let run = only_run(&plain).await;
-    assert!(memory.ticket(&key(), run, None).await.expect("read").is_some(), "it has arrived at its first limit");
+    assert!(memory.ticket(&key(), run, None).await.expect("read").is_some(), "it has a ticket at its first limit");
     let leaves: Interlude = {
         let memory = memory.clone();
         Box::pin(async move {
@@ -145,21 +146,21 @@ async fn who_leaves_one_line_for_another_is_left_in_one() {
             memory.commit(Commit { after: vec![leave], ..Commit::default() }).await.expect("left");
         })
     };
-    // the first commit of this hop is that it leaves the line of its key
+    // the first commit of this hop removes its ticket from the queue of its key
     let engine = world.engine_on(around::before(&memory, "commit", leaves));
     world.hop_once(&engine).await;
     assert!(memory.ticket(&all(), run, None).await.expect("read").is_some());
     assert!(memory.ticket(&key(), run, None).await.expect("read").is_none());
 }
 
-/// A run arrives in the line of its first limit. At the second one it is a newcomer, and takes no slot past those that wait
-/// there.
+/// A run has its first ticket at its first limit. At the second limit it has no ticket, and is
+/// behind all tickets there.
 #[tokio::test]
-async fn a_newcomer_at_the_second_limit_does_not_overtake_those_who_wait_there() {
+async fn a_run_new_at_the_second_limit_does_not_overtake_waiting_tickets() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).spec(limits(1, 1)).program()]);
     let (memory, clock) = (world.memory.clone(), world.clock.clone());
     let engine = world.engine();
-    let (now, waits) = (clock.now(), foreign(3));
+    let (now, waits) = (clock.now(), other_holder(3));
     let place = Ticket { queued_at: now, event: EventId::new(now, 3), run: waits.run, step: waits.step };
     memory.enqueue(&all(), place).await.expect("parked");
     clock.advance(Duration::from_secs(1));
@@ -173,24 +174,24 @@ async fn a_newcomer_at_the_second_limit_does_not_overtake_those_who_wait_there()
     assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [waits.run, run]);
 }
 
-/// A place is kept for what it is worth: who has waited at one limit is not the last at the next.
+/// A step that moves to another queue keeps its time, and so is not the last there.
 #[tokio::test]
-async fn who_goes_to_another_line_takes_its_time_along() {
+async fn a_ticket_keeps_its_time_in_another_queue() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).spec(limits(1, 1)).program()]);
     let (memory, clock) = (world.memory.clone(), world.clock.clone());
     let engine = world.engine();
     let arrived = clock.now();
-    memory.acquire(&all(), &foreign(1), arrived + LEASE, arrived).await.expect("taken");
-    memory.acquire(&key(), &foreign(2), arrived + LEASE, arrived).await.expect("taken");
+    memory.acquire(&all(), &other_holder(1), arrived + LEASE, arrived).await.expect("taken");
+    memory.acquire(&key(), &other_holder(2), arrived + LEASE, arrived).await.expect("taken");
     engine.intake().ingest(vec![of_user(0)], None).await.expect("accepted");
     let run = only_run(&engine).await;
     world.hop_once(&engine).await;
     clock.advance(Duration::from_secs(60));
     let now = clock.now();
-    let later = foreign(3);
+    let later = other_holder(3);
     let place = Ticket { queued_at: now, event: EventId::new(now, 3), run: later.run, step: later.step };
     memory.enqueue(&all(), place).await.expect("parked");
-    let release = LateWrite::Release { limit: key(), holder: foreign(2) };
+    let release = LateWrite::Release { limit: key(), holder: other_holder(2) };
     let wake = Wake { run, cause: WakeCause::Slot, group: key().key };
     memory.commit(Commit { after: vec![release], wakes: vec![wake], ..Commit::default() }).await.expect("released");
     world.hop_once(&engine).await;
@@ -198,10 +199,11 @@ async fn who_goes_to_another_line_takes_its_time_along() {
     assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [run, later.run]);
 }
 
-/// The answer to who takes a slot is lost, or the next call fails, by which the head of the line would be told of the
-/// lease: the slot is given back, and whoever waits need not wait for the end of the lease.
+/// Either the reply to acquiring a slot is lost, or the next call fails, which would give the first
+/// ticket its lease wake. The slot is released, so that waiting steps need not wait for the end of
+/// the lease.
 #[tokio::test]
-async fn a_slot_that_was_taken_without_an_answer_is_given_back() {
+async fn a_slot_acquired_with_a_lost_reply_is_released() {
     for asked in ["acquire", "acquire_all", "tickets"] {
         let for_all = Script::new("f").step("a", &[]).spec(|spec| match asked {
             "acquire_all" => limits(1, 1)(spec),

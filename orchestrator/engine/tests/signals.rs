@@ -1,4 +1,4 @@
-//! Signals: posted once, whenever; found by the run whether it waits already or not yet.
+//! Callbacks: each is posted once, before or while the run waits for it.
 
 mod support;
 
@@ -19,7 +19,7 @@ use support::{World, count, only_run};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A function that does something, then waits for a signal.
+/// A function that executes a step, and then waits for a callback.
 fn pays() -> Script {
     let wait = Operation::WaitForSignal { timeout: HOUR };
     Script::new("f").step("ask", &[]).ask("payment", &["ask"], wait).step("ship", &["payment"])
@@ -37,7 +37,7 @@ async fn status(engine: &Engine, run: RunId) -> Status {
     engine.query().run(run).await.unwrap().summary.status
 }
 
-async fn begun(world: &mut World) -> (Arc<Engine>, RunId, String) {
+async fn start_waiting_run(world: &mut World) -> (Arc<Engine>, RunId, String) {
     let engine = world.engine();
     world.go(&engine).await;
     let run = only_run(&engine).await;
@@ -46,9 +46,9 @@ async fn begun(world: &mut World) -> (Arc<Engine>, RunId, String) {
 }
 
 #[tokio::test]
-async fn a_signal_wakes_the_run_that_waits_for_it_at_once() {
+async fn a_callback_wakes_the_waiting_run_at_once() {
     let mut world = World::new(vec![pays().program()]);
-    let (engine, run, token) = begun(&mut world).await;
+    let (engine, run, token) = start_waiting_run(&mut world).await;
     work(&world, &engine).await;
     let detail = engine.query().run(run).await.unwrap();
     let waiting = detail.waiting.expect("it waits");
@@ -65,41 +65,42 @@ async fn a_signal_wakes_the_run_that_waits_for_it_at_once() {
 }
 
 #[tokio::test]
-async fn a_signal_that_comes_early_is_there_when_it_is_waited_for() {
+async fn an_early_callback_is_kept_until_the_run_waits() {
     let mut world = World::new(vec![pays().program()]);
-    let (engine, run, token) = begun(&mut world).await;
-    // before the run has made a single hop
+    let (engine, run, token) = start_waiting_run(&mut world).await;
+    // before the first hop of the run
     engine.subscriptions().signal(&token, json::null()).await.unwrap();
     work(&world, &engine).await;
     assert_eq!(status(&engine, run).await, Status::Completed);
     let journal = world.journal(&engine, run).await;
-    assert_eq!(count(&journal, |f| matches!(f, Fact::SignalAwaited { .. })), 0, "there is nothing to wait for");
+    assert_eq!(count(&journal, |f| matches!(f, Fact::SignalAwaited { .. })), 0, "the callback is there already");
 }
 
 #[tokio::test]
-async fn a_signal_is_completed_once() {
+async fn a_callback_is_completed_once() {
     let mut world = World::new(vec![pays().program()]);
-    let (engine, run, token) = begun(&mut world).await;
+    let (engine, run, token) = start_waiting_run(&mut world).await;
     work(&world, &engine).await;
     engine.subscriptions().signal(&token, data(serde_json::json!({"a": 1, "b": 2}))).await.unwrap();
     let again = engine.subscriptions().signal(&token, data(serde_json::json!({"b": 2, "a": 1}))).await.unwrap();
-    assert!(again.before, "the same is answered as the first was");
+    assert!(again.before, "the same data is accepted again");
     let other = engine.subscriptions().signal(&token, data(serde_json::json!({"a": 9}))).await;
     let Err(EngineError::TooLate(sentence)) = other else { panic!("{other:?}") };
     assert!(sentence.contains("was completed already, at 2023-"), "{sentence}");
     work(&world, &engine).await;
     let journal = world.journal(&engine, run).await;
     assert_eq!(count(&journal, |f| matches!(f, Fact::SignalReceived { .. })), 1);
-    // also when the run is over
+    // also after the run has ended
     assert!(engine.subscriptions().signal(&token, data(serde_json::json!({"a": 1, "b": 2}))).await.unwrap().before);
 }
 
-/// The engine looks for an earlier post before it appends one. The journal refuses the second one by itself, too.
+/// The engine checks for an earlier post before it appends one. The journal refuses a second post
+/// by itself, too.
 #[tokio::test]
 async fn the_journal_refuses_a_second_post_whether_the_run_waits_or_not() {
     for waits in [false, true] {
         let mut world = World::new(vec![pays().program()]);
-        let (engine, run, token) = begun(&mut world).await;
+        let (engine, run, token) = start_waiting_run(&mut world).await;
         if waits {
             work(&world, &engine).await;
         }
@@ -111,9 +112,9 @@ async fn the_journal_refuses_a_second_post_whether_the_run_waits_or_not() {
 }
 
 #[tokio::test]
-async fn what_is_posted_again_is_compared_by_all_of_its_digits() {
+async fn a_repeated_post_is_compared_by_all_digits() {
     let mut world = World::new(vec![pays().program()]);
-    let (engine, _, token) = begun(&mut world).await;
+    let (engine, _, token) = start_waiting_run(&mut world).await;
     work(&world, &engine).await;
     let sim = |digits: &str| Json::from(RawValue::from_string(format!(r#"{{"sim":{digits}}}"#)).unwrap());
     engine.subscriptions().signal(&token, sim("89014103211118510720")).await.unwrap();
@@ -123,9 +124,9 @@ async fn what_is_posted_again_is_compared_by_all_of_its_digits() {
 }
 
 #[tokio::test]
-async fn of_many_posts_at_once_one_is_received() {
+async fn one_of_many_simultaneous_posts_is_received() {
     let mut world = World::new(vec![pays().program()]);
-    let (engine, run, token) = begun(&mut world).await;
+    let (engine, run, token) = start_waiting_run(&mut world).await;
     let slow = support::slow::together(world.memory.clone(), |f| matches!(f, Fact::SignalReceived { .. }));
     let (one, two) = (world.engine_on(slow.clone()), world.engine_on(slow));
     let post = |engine: Arc<Engine>, n: i32| {
@@ -139,9 +140,9 @@ async fn of_many_posts_at_once_one_is_received() {
 }
 
 #[tokio::test]
-async fn a_repeated_post_sends_the_wake_that_the_first_did_not_get_to() {
+async fn a_repeated_post_sends_the_wake_that_the_first_did_not_send() {
     let mut world = World::new(vec![pays().program()]);
-    let (engine, run, token) = begun(&mut world).await;
+    let (engine, run, token) = start_waiting_run(&mut world).await;
     work(&world, &engine).await;
     let received = |fact: &Fact| matches!(fact, Fact::SignalReceived { .. });
     let dying = world.engine_on(support::slow::only_journal(world.memory.clone(), received));
@@ -152,16 +153,16 @@ async fn a_repeated_post_sends_the_wake_that_the_first_did_not_get_to() {
     }
     post.abort();
     work(&world, &engine).await;
-    assert_eq!(status(&engine, run).await, Status::Running, "nobody has woken it");
+    assert_eq!(status(&engine, run).await, Status::Running, "no wake was sent");
     assert!(engine.subscriptions().signal(&token, json::null()).await.unwrap().before);
     work(&world, &engine).await;
     assert_eq!(status(&engine, run).await, Status::Completed);
 }
 
 #[tokio::test]
-async fn a_signal_that_does_not_come_is_over_at_its_time() {
+async fn a_callback_that_does_not_come_times_out() {
     let mut world = World::new(vec![pays().program()]);
-    let (engine, run, token) = begun(&mut world).await;
+    let (engine, run, token) = start_waiting_run(&mut world).await;
     let start = world.clock.now();
     world.settle(&engine).await;
     assert_eq!((status(&engine, run).await, world.clock.now().since(start)), (Status::Completed, HOUR));
@@ -170,9 +171,9 @@ async fn a_signal_that_does_not_come_is_over_at_its_time() {
 }
 
 #[tokio::test]
-async fn a_signal_for_a_run_that_was_cancelled_is_too_late() {
+async fn a_callback_for_a_cancelled_run_is_too_late() {
     let mut world = World::new(vec![pays().program()]);
-    let (engine, run, token) = begun(&mut world).await;
+    let (engine, run, token) = start_waiting_run(&mut world).await;
     work(&world, &engine).await;
     engine.control().cancel(run, "enough").await.unwrap();
     let Err(EngineError::TooLate(sentence)) = engine.subscriptions().signal(&token, json::null()).await else {
@@ -182,9 +183,9 @@ async fn a_signal_for_a_run_that_was_cancelled_is_too_late() {
 }
 
 #[tokio::test]
-async fn tokens_that_no_run_gave_out_are_unknown() {
+async fn tokens_that_no_run_has_issued_are_unknown() {
     let mut world = World::new(vec![pays().program()]);
-    let (engine, run, token) = begun(&mut world).await;
+    let (engine, run, token) = start_waiting_run(&mut world).await;
     let other = stepladder_core::signal::CallbackToken::new(run, 0, &"payment".into()).to_string();
     let nowhere = RunId::new(world.clock.now(), 1);
     let of_nowhere = stepladder_core::signal::CallbackToken::new(nowhere, 0, &"payment".into()).to_string();

@@ -1,4 +1,5 @@
-//! Limits: never more holders than slots, nobody waits beside a free slot, and the line is served in order.
+//! Limits: never more holders than slots, no ticket waits beside a free slot, and tickets are
+//! promoted in order.
 
 mod support;
 
@@ -32,7 +33,7 @@ async fn go(engine: &Engine, n: usize) -> Vec<EventId> {
     engine.intake().ingest(vec![NewEvent::new("go", json::empty_object()); n], None).await.unwrap()
 }
 
-/// Works with several workers at once until nothing is due at this moment.
+/// Works with several workers at the same time until nothing is due now.
 async fn work(world: &World, engines: &[Arc<Engine>]) {
     while world.memory.next_due().is_some_and(|due| due <= world.clock.now()) {
         let deliveries = world.memory.receive(8, Duration::from_secs(150)).await.unwrap();
@@ -46,7 +47,7 @@ async fn work(world: &World, engines: &[Arc<Engine>]) {
     }
 }
 
-/// When each run started a step, with the number of its event; the earliest first.
+/// Returns when each run started this step, with the number of its event, earliest first.
 async fn starts(engine: &Engine, events: &[EventId], of: &str) -> Vec<(Timestamp, usize)> {
     let mut order = Vec::new();
     for run in engine.query().runs(RunFilter { limit: Some(500), ..RunFilter::default() }).await.unwrap().runs {
@@ -60,7 +61,7 @@ async fn starts(engine: &Engine, events: &[EventId], of: &str) -> Vec<(Timestamp
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn fifty_runs_share_three_slots_in_the_order_of_their_arrival() {
+async fn fifty_runs_share_three_slots_in_the_order_of_their_creation() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
         let (now, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
         let (n, m) = (now.clone(), most.clone());
@@ -71,7 +72,8 @@ async fn fifty_runs_share_three_slots_in_the_order_of_their_arrival() {
             async move {
                 m.fetch_max(n.fetch_add(1, SeqCst) + 1, SeqCst);
                 tokio::task::yield_now().await;
-                // so that no two runs are admitted in the same millisecond and the order can be read off the journals
+                // so that no two runs start in the same millisecond, and the journals show their
+                // order
                 clock.get().unwrap().advance(Duration::from_millis(1));
                 n.fetch_sub(1, SeqCst);
                 Ok(())
@@ -88,12 +90,13 @@ async fn fifty_runs_share_three_slots_in_the_order_of_their_arrival() {
         let runs = engines[0].query().runs(RunFilter { limit: Some(500), ..RunFilter::default() }).await.unwrap().runs;
         assert_eq!(runs.iter().filter(|run| run.status == Status::Completed).count(), 50, "{pace:?}");
         assert!((1..=3).contains(&most.load(SeqCst)), "{pace:?}: {} at once", most.load(SeqCst));
-        // with three slots, a run may overtake the two that hold the others, however slow these are, and nobody else
+        // with three slots, a run may overtake only the two that hold the other slots
         let first_steps = starts(&engines[0], &events, "a").await;
         for (place, (_, event)) in first_steps.iter().enumerate() {
             assert!(*event < place + 3, "{pace:?}: event {event} was admitted as number {place}");
         }
-        // a run that gives its slot back joins the queue again with its next step, behind all that wait for their first
+        // a run that releases its slot enqueues its next step behind all runs that wait for their
+        // first
         let (earliest, _) = starts(&engines[0], &events, "b").await[0];
         let before = first_steps.iter().filter(|(at, _)| *at <= earliest).count();
         assert!(before >= 50 - 3, "{pace:?}: {before} first steps had started when a second step did");
@@ -103,7 +106,7 @@ async fn fifty_runs_share_three_slots_in_the_order_of_their_arrival() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn each_value_of_a_key_has_slots_of_its_own() {
+async fn each_value_of_a_key_has_separate_slots() {
     let gate = Arc::new(Semaphore::new(0));
     let open = gate.clone();
     let key = Some(Expr::compile("event.data.client").unwrap());
@@ -128,7 +131,7 @@ async fn each_value_of_a_key_has_slots_of_its_own() {
             tokio::spawn(async move { engine.hop(delivery).await.unwrap() })
         })
         .collect();
-    // one of each client holds its slot, the other waits in its line
+    // one run of each client holds its slot, and the other waits in its queue
     for client in ["x", "y"] {
         let limit = Limit { key: format!("f/0/{client}").into(), slots: 1 };
         while world.memory.holders(&limit).await.unwrap().len() != 1
@@ -147,7 +150,7 @@ async fn each_value_of_a_key_has_slots_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_key_that_cannot_be_evaluated_fails_the_run_and_says_why() {
+async fn a_key_that_cannot_be_evaluated_fails_the_run_with_the_reason() {
     let key = Some(Expr::compile("event.data.missing").unwrap());
     let script = Script::new("f")
         .spec(|spec| spec.concurrency.push(Concurrency { key, ..Concurrency::steps(1) }))
@@ -161,7 +164,7 @@ async fn a_key_that_cannot_be_evaluated_fails_the_run_and_says_why() {
     assert!(run.error.unwrap().message.contains("`event.data.missing`"));
 }
 
-/// A run whose body waits, with the notes that tell and let it.
+/// A function with a body that notifies the test when it starts, and waits for a permit to end.
 fn gated(limit: u32) -> (Script, Arc<Notify>, Arc<Semaphore>) {
     let (begun, open) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
     let (b, o) = (begun.clone(), open.clone());
@@ -177,8 +180,8 @@ fn gated(limit: u32) -> (Script, Arc<Notify>, Arc<Semaphore>) {
 }
 
 #[tokio::test]
-async fn rule_20_a_hop_that_lost_does_not_give_back_the_winners_slot() {
-    // one wake twice: both hops have a slot, and write the start at the same time
+async fn rule_20_a_hop_with_a_conflict_does_not_release_the_winners_slot() {
+    // one wake is delivered twice. Both hops acquire a slot, and write the start at the same time
     let (script, begun, open) = gated(2);
     let mut world = World::new(vec![script.program()]);
     let same_time = support::slow::together(world.memory.clone(), |fact| matches!(fact, Fact::StepStarted { .. }));
@@ -191,7 +194,7 @@ async fn rule_20_a_hop_that_lost_does_not_give_back_the_winners_slot() {
     });
     begun.notified().await;
     while hops.iter().all(|hop| !hop.is_finished()) {
-        tokio::task::yield_now().await; // until the loser is done
+        tokio::task::yield_now().await; // until the other hop has ended
     }
     assert_eq!(world.memory.holders(&limit(2)).await.unwrap().len(), 1, "the winner's alone");
     open.add_permits(1);
@@ -202,8 +205,8 @@ async fn rule_20_a_hop_that_lost_does_not_give_back_the_winners_slot() {
 }
 
 #[tokio::test]
-async fn rule_20_a_holder_that_never_came_to_be_is_given_back() {
-    // the run is cancelled between the taking of the slot and the writing of the start
+async fn rule_20_the_slot_of_a_start_that_was_not_written_is_released() {
+    // the run is cancelled after the slot is acquired and before the start is written
     let (script, _begun, _open) = gated(1);
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
@@ -221,8 +224,9 @@ async fn rule_20_a_holder_that_never_came_to_be_is_given_back() {
 }
 
 #[tokio::test]
-async fn rule_21_who_is_refused_parks_and_then_asks_once_more() {
-    // the slot is freed between the refusal and the parking, by someone who finds nobody in line
+async fn rule_21_a_refused_step_is_enqueued_and_then_tries_once_more() {
+    // after the refusal and before the step is enqueued, the slot is released by a hop that finds
+    // the queue empty
     let script = limited(Script::new("f"), 1).step("a", &[]).step("b", &["a"]);
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
@@ -243,8 +247,9 @@ async fn rule_21_who_is_refused_parks_and_then_asks_once_more() {
 }
 
 #[tokio::test]
-async fn rule_22_a_redelivered_wake_redoes_the_release_and_the_waking() {
-    // the worker dies between the outcome and the release; its run goes to sleep, another waits for the slot
+async fn rule_22_a_redelivered_wake_repeats_the_release_and_the_promotion() {
+    // the worker dies between the outcome and the release. Its run sleeps, and another run waits
+    // for the slot
     let script =
         limited(Script::new("f"), 1).step("a", &[]).ask("nap", &["a"], Operation::SleepFor(Duration::from_secs(60)));
     let mut world = World::new(vec![script.program()]);
@@ -269,8 +274,8 @@ async fn rule_22_a_redelivered_wake_redoes_the_release_and_the_waking() {
     }
     hop.abort();
     let _ = hop.await;
-    assert_eq!(world.memory.holders(&limit(1)).await.unwrap().len(), 1, "the slot was not given back");
-    work(&world, from_ref(&engine)).await; // the other is refused, and waits
+    assert_eq!(world.memory.holders(&limit(1)).await.unwrap().len(), 1, "the slot is not released");
+    work(&world, from_ref(&engine)).await; // the other run is refused and enqueued
     world.memory.redeliver();
     work(&world, from_ref(&engine)).await;
     let runs = engine.query().runs(RunFilter::default()).await.unwrap().runs;
@@ -281,7 +286,7 @@ async fn rule_22_a_redelivered_wake_redoes_the_release_and_the_waking() {
 }
 
 #[tokio::test]
-async fn rule_22_a_cancelled_runs_worker_still_gives_its_slot_back() {
+async fn rule_22_the_worker_of_a_cancelled_run_still_releases_its_slot() {
     let (script, begun, open) = gated(1);
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
@@ -292,17 +297,17 @@ async fn rule_22_a_cancelled_runs_worker_still_gives_its_slot_back() {
     begun.notified().await;
     let run = engine.query().runs_of_event(&events[0].to_string()).await.unwrap()[0].run;
     engine.control().cancel(run, "enough").await.unwrap();
-    assert_eq!(world.memory.holders(&limit(1)).await.unwrap().len(), 1, "the body runs on");
+    assert_eq!(world.memory.holders(&limit(1)).await.unwrap().len(), 1, "the body still executes");
     open.add_permits(1);
     hop.await.unwrap();
     open.add_permits(1);
     work(&world, from_ref(&engine)).await;
     assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Cancelled);
-    assert_eq!(world.status(&engine, events[1]).await, Status::Completed, "the next in line got the slot");
+    assert_eq!(world.status(&engine, events[1]).await, Status::Completed, "the next ticket got the slot");
 }
 
 #[tokio::test]
-async fn rule_23_when_a_holder_dies_the_head_of_the_line_asks_at_the_end_of_its_lease() {
+async fn rule_23_the_first_ticket_tries_again_at_the_end_of_a_dead_holders_lease() {
     let (script, begun, open) = gated(1);
     let mut world = World::new(vec![script.program()]);
     let (dies, lives) = (world.engine(), world.engine());
@@ -310,14 +315,14 @@ async fn rule_23_when_a_holder_dies_the_head_of_the_line_asks_at_the_end_of_its_
     let delivery = world.memory.receive(1, Duration::from_secs(150)).await.unwrap().remove(0);
     let hop = tokio::spawn(async move { dies.hop(delivery).await.unwrap() });
     begun.notified().await;
-    work(&world, from_ref(&lives)).await; // the others are refused, and wait
+    work(&world, from_ref(&lives)).await; // the other runs are refused and enqueued
     let dead = lives.query().runs_of_event(&events[0].to_string()).await.unwrap()[0].run;
     hop.abort();
     let _ = hop.await;
     lives.control().cancel(dead, "its worker is dead").await.unwrap();
     work(&world, from_ref(&lives)).await;
-    assert_eq!(world.memory.holders(&limit(1)).await.unwrap().len(), 1, "nobody gave the slot back");
-    // whoever wakes now is woken by the lease's end, not by the dead worker's message
+    assert_eq!(world.memory.holders(&limit(1)).await.unwrap().len(), 1, "the slot is not released");
+    // the end of the lease sends the next wake, not the dead worker's message
     let lease = world.memory.holders(&limit(1)).await.unwrap()[0].lease_until;
     world.clock.set(lease + Duration::from_millis(200));
     open.add_permits(2);
@@ -326,8 +331,9 @@ async fn rule_23_when_a_holder_dies_the_head_of_the_line_asks_at_the_end_of_its_
 }
 
 #[tokio::test]
-async fn rule_24_a_run_that_is_woken_and_cannot_use_the_slot_passes_it_on() {
-    // the head of the line is cancelled while it waits: its wake must not be the end of the matter
+async fn rule_24_a_woken_run_that_cannot_use_the_slot_promotes_the_next_ticket() {
+    // the run of the first ticket is cancelled while it waits. Its wake must promote the next
+    // ticket
     let (script, begun, open) = gated(1);
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
@@ -338,7 +344,7 @@ async fn rule_24_a_run_that_is_woken_and_cannot_use_the_slot_passes_it_on() {
     begun.notified().await;
     work(&world, from_ref(&engine)).await;
     open.add_permits(1);
-    hop.await.unwrap(); // frees the slot and wakes the second
+    hop.await.unwrap(); // releases the slot and wakes the second run
     let second = engine.query().runs_of_event(&events[1].to_string()).await.unwrap()[0].run;
     engine.control().cancel(second, "no longer").await.unwrap();
     open.add_permits(1);
@@ -348,8 +354,8 @@ async fn rule_24_a_run_that_is_woken_and_cannot_use_the_slot_passes_it_on() {
 }
 
 #[tokio::test]
-async fn rule_25_who_wants_no_slot_does_not_stand_in_the_way() {
-    // a run that sleeps first gives up the place of its arrival
+async fn rule_25_a_run_that_needs_no_slot_does_not_block_the_queue() {
+    // a run that sleeps first removes the ticket of its creation
     let sleeper = limited(Script::new("f"), 1)
         .ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_000)))
         .step("a", &["nap"]);

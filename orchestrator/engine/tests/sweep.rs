@@ -1,5 +1,5 @@
-//! The sweep (rules 26 and 27): timers are found however late the sweep or their writer is, and sent no more often than
-//! they must; what belongs to live runs is kept.
+//! The sweep (rules 26 and 27): timers are found even if the sweep or their writer is late, and are
+//! sent no more often than necessary. The retention of live runs is extended.
 
 mod support;
 
@@ -18,7 +18,7 @@ use support::only_run;
 use support::script::Script;
 
 #[tokio::test]
-async fn rule_26_a_sweep_that_dies_is_repeated_and_nothing_is_sent_three_times() {
+async fn rule_26_a_sweep_that_dies_is_repeated_and_no_timer_is_sent_three_times() {
     let script = Script::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(7_200))).step("a", &["nap"]);
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
@@ -26,9 +26,9 @@ async fn rule_26_a_sweep_that_dies_is_repeated_and_nothing_is_sent_three_times()
     world.go(&engine).await;
     world.hop_once(&engine).await;
     let due = world.clock.now() + Duration::from_secs(7_200);
-    // an hour of missed minutes: the cursor knows where to go on
+    // after an hour of missed minutes, the cursor says where to continue
     world.clock.set(due - Duration::from_secs(30));
-    // the sweep dies after sending, before it moves the cursor on
+    // the sweep dies after sending, before it advances the cursor
     let torn = support::slow::no_cursor(world.memory.clone());
     let dying = world.engine_on(torn);
     let before = world.memory.counts().sends;
@@ -38,14 +38,14 @@ async fn rule_26_a_sweep_that_dies_is_repeated_and_nothing_is_sent_three_times()
     let minute = due.minute();
     world.clock.set(Timestamp::of_minute(minute + 1));
     engine.sweep().await.unwrap();
-    // the watchdog's look at the run does not wake it: its own timer is still to come
+    // the watchdog's visit does not wake the run, because its own timer is still to come
     assert_eq!(world.memory.counts().sends - before, 2, "once by the sweep that died, once by the next");
     world.settle_within(&engine, Duration::from_secs(60)).await;
     assert_eq!(engine.query().run(only_run(&engine).await).await.unwrap().summary.status, Status::Completed);
 }
 
 #[tokio::test]
-async fn rule_26_a_timer_whose_writer_was_late_is_found_in_a_minute_that_has_begun() {
+async fn rule_26_a_late_timer_is_found_in_a_minute_that_has_begun() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
     let engine = world.engine();
     world.go(&engine).await;
@@ -63,7 +63,7 @@ async fn rule_26_a_timer_whose_writer_was_late_is_found_in_a_minute_that_has_beg
 }
 
 #[tokio::test]
-async fn rule_26_a_sweep_that_dies_is_gone_on_with_after_the_last_minute_that_it_sent() {
+async fn rule_26_the_next_sweep_continues_after_the_last_minute_that_a_dead_one_sent() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
     let engine = world.engine();
     world.go(&engine).await;
@@ -76,14 +76,14 @@ async fn rule_26_a_sweep_that_dies_is_gone_on_with_after_the_last_minute_that_it
     world.clock.advance(Duration::from_secs(700));
     let unlucky = world.engine_on(support::slow::refuse_reads(world.memory.clone()));
     let before = world.memory.counts().sends;
-    assert!(unlucky.sweep().await.is_err(), "it cannot look after the run");
+    assert!(unlucky.sweep().await.is_err(), "it cannot visit the run");
     assert_eq!(world.memory.counts().sends - before, 250);
     let swept = engine.sweep().await.unwrap();
     assert_eq!((swept.timers, swept.watched), (0, 1), "the first minute was sent again");
 }
 
 #[tokio::test]
-async fn rule_27_what_belongs_to_a_live_run_is_kept_at_each_visit() {
+async fn rule_27_each_visit_extends_the_retention_of_a_live_run() {
     let sleeper = Script::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(20 * 86_400)));
     let ended = Script::new("g").step("a", &[]);
     let mut world = World::new(vec![sleeper.program(), ended.program()]);
@@ -104,7 +104,7 @@ async fn rule_27_what_belongs_to_a_live_run_is_kept_at_each_visit() {
     }
 }
 
-/// The sweeps of the first hours were denied, or failed: nothing says how far they came.
+/// The sweeps of the first hours failed, so there is no cursor.
 #[tokio::test]
 async fn rule_26_timers_from_before_the_first_sweep_that_works_are_sent() {
     let script = Script::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(7_200))).step("a", &["nap"]);
@@ -120,7 +120,7 @@ async fn rule_26_timers_from_before_the_first_sweep_that_works_are_sent() {
 }
 
 #[tokio::test]
-async fn rule_26_ticks_are_missed_from_the_oldest_timer_on_and_not_before_the_first_deploy() {
+async fn rule_26_ticks_count_as_missed_from_the_oldest_timer_on() {
     // the world begins at 22:13:20
     let cron = Script::new("f").step("a", &[]).spec(|spec| {
         spec.triggers.clear();
@@ -128,7 +128,7 @@ async fn rule_26_ticks_are_missed_from_the_oldest_timer_on_and_not_before_the_fi
         spec.schedule.missed_ticks = MissedTicks::RunAll;
     });
     let mut world = World::new(vec![cron.program(), Script::new("g").step("a", &[]).program()]);
-    // a store that can tell the hour of its oldest timer, and no more
+    // a store that knows only the hour of its oldest timer
     let store = support::slow::hours_alone(world.memory.clone());
     let engine = world.engine_on(store);
     world.go(&engine).await;
@@ -143,7 +143,7 @@ async fn rule_26_ticks_are_missed_from_the_oldest_timer_on_and_not_before_the_fi
     assert_eq!((swept.ticks, swept.watched), (1, 1), "that of 00:05, and none of 22:05 and 23:05");
 }
 
-/// A sweep that cannot store its first cursor begins at the same minute the next time.
+/// If a sweep cannot store its first cursor, the next one begins at the same minute.
 #[tokio::test]
 async fn rule_26_the_first_cursor_is_stored_before_anything_is_sent() {
     let mut world = World::new(vec![Script::new("f").step("a", &[]).program()]);
@@ -151,7 +151,7 @@ async fn rule_26_the_first_cursor_is_stored_before_anything_is_sent() {
     world.go(&engine).await;
     world.clock.advance(Duration::from_secs(3 * 3_600));
     let unlucky = world.engine_on(support::slow::refuse_reads(world.memory.clone()));
-    assert!(unlucky.sweep().await.is_err(), "it cannot look after the run");
+    assert!(unlucky.sweep().await.is_err(), "it cannot visit the run");
     let cursor = world.memory.cursor().await.unwrap().expect("a cursor");
     assert_eq!(Timestamp::of_minute(cursor.minute), world.clock.now() - Duration::from_secs(2 * 3_600 + 20));
     assert_eq!(engine.sweep().await.unwrap().watched, 1);
@@ -179,9 +179,9 @@ async fn rule_34_timers_are_sent_once_while_the_cursor_cannot_be_stored() {
     assert!(world.memory.cursor().await.unwrap().is_some());
 }
 
-/// Rule 34: the others of its minute are sent, those of later ones too, and the cursor goes on.
+/// Rule 34: the other timers of its minute and of later ones are sent, and the cursor advances.
 #[tokio::test]
-async fn rule_34_a_timer_that_cannot_be_read_keeps_no_other_back() {
+async fn rule_34_an_unreadable_timer_stops_no_other() {
     let errors = Logged::of("stepladder::permanent");
     let _guard = tracing::subscriber::set_default(errors.clone());
     let script = Script::new("f").ask("nap", &[], Operation::SleepFor(Duration::from_secs(3_600))).step("a", &["nap"]);

@@ -1,4 +1,4 @@
-//! Cron lines, swept.
+//! Cron schedules: the sweep sends their ticks.
 
 mod support;
 
@@ -16,7 +16,7 @@ use support::script::Script;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A function that comes at these lines, with one step.
+/// A function with these cron schedules and one step.
 fn at(lines: &[&str]) -> Script {
     let lines = lines.iter().map(|line| CronExpression::parse(line, "UTC").unwrap()).collect();
     Script::new("f").step("a", &[]).spec(|spec| {
@@ -25,7 +25,7 @@ fn at(lines: &[&str]) -> Script {
     })
 }
 
-/// Sweeps each minute for so long, and hops whatever is due.
+/// For this time, sweeps each minute and makes the due hops.
 async fn live(world: &World, engine: &Arc<Engine>, time: Duration) {
     let end = world.clock.now() + time;
     let mut swept = world.clock.now();
@@ -56,7 +56,7 @@ async fn created(engine: &Engine) -> Vec<i64> {
 
 // the world begins at 22:13:20
 #[tokio::test]
-async fn rule_26_each_tick_starts_one_run_at_its_moment_however_often_it_is_swept() {
+async fn rule_26_each_tick_starts_one_run_at_its_time_although_it_is_sent_often() {
     let mut world = World::new(vec![at(&["*/10 * * * *", "20 22 * * *"]).program()]);
     let engine = world.engine();
     live(&world, &engine, Duration::from_secs(30 * 60)).await;
@@ -66,7 +66,7 @@ async fn rule_26_each_tick_starts_one_run_at_its_moment_however_often_it_is_swep
     let run = engine.query().run(runs[0].run).await.unwrap();
     assert_eq!(run.origin, Origin::Cron);
     assert_eq!(run.event.ts.as_millis() % 600_000, 0);
-    // once more, by a sweep that knows of nothing
+    // the ticks are sent once more, by a sweep without a cursor
     let cursor = world.memory.cursor().await.unwrap();
     let forgotten = stepladder_engine::ports::Cursor { minute: cursor.as_ref().unwrap().minute - 30, sent: Vec::new() };
     assert!(world.memory.advance(cursor, forgotten).await.unwrap());
@@ -75,14 +75,14 @@ async fn rule_26_each_tick_starts_one_run_at_its_moment_however_often_it_is_swep
 }
 
 #[tokio::test]
-async fn of_ticks_that_are_late_the_latest_starts_a_run() {
+async fn only_the_latest_of_several_late_ticks_starts_a_run() {
     let mut world = World::new(vec![at(&["* * * * *"]).program()]);
     let engine = world.engine();
     engine.sweep().await.unwrap();
     world.memory.lose_wakes();
     world.clock.advance(Duration::from_secs(7 * 86_400));
     live(&world, &engine, MINUTE).await;
-    // the one of now, that of a minute ago if it is not missed, and the next
+    // the current tick, that of a minute ago if it is not missed, and the next
     let runs = created(&engine).await.len();
     assert!((2..=3).contains(&runs), "{runs} runs");
     let once = at(&["0 4 1 * *"]).program();
@@ -111,7 +111,7 @@ async fn a_tick_waits_for_a_worker_that_knows_its_function() {
 }
 
 #[tokio::test]
-async fn a_tick_under_another_ones_id_starts_nothing() {
+async fn a_tick_with_the_run_id_of_another_tick_starts_nothing() {
     use stepladder_core::{Wake, WakeCause};
     use stepladder_engine::ports::{Commit, Commits};
     let mut world = World::new(vec![at(&["0 0 1 1 *"]).program()]);
@@ -125,7 +125,7 @@ async fn a_tick_under_another_ones_id_starts_nothing() {
 }
 
 #[tokio::test]
-async fn rule_13_a_tick_whose_run_cannot_be_begun_comes_again_as_a_tick() {
+async fn rule_13_a_tick_whose_run_cannot_be_created_is_sent_again() {
     let mut world = World::new(vec![at(&["*/10 * * * *"]).program()]);
     let unlucky = world.engine_on(support::around::lost(&world.memory, "create_runs"));
     live(&world, &unlucky, Duration::from_secs(8 * 60)).await;

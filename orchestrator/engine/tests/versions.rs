@@ -1,4 +1,4 @@
-//! Workers of two versions side by side, as during a deployment.
+//! Workers of two versions at the same time, as during a deployment.
 
 mod support;
 
@@ -12,7 +12,7 @@ use support::World;
 use support::script::Script;
 
 #[tokio::test]
-async fn an_older_version_leaves_the_call_of_a_function_that_it_does_not_know_to_others() {
+async fn an_older_version_leaves_the_call_of_an_unknown_function_to_other_workers() {
     let call = Operation::Invoke { function: "new".into(), input: json::empty_object(), bound: false };
     let caller = Script::new("f").ask("call", &[], call).program();
     let called = Script::new("new").step("a", &[]).spec(|spec| spec.triggers.clear()).program();
@@ -21,7 +21,7 @@ async fn an_older_version_leaves_the_call_of_a_function_that_it_does_not_know_to
     let mut older = World::new(vec![caller]);
     (older.memory, older.clock) = (world.memory.clone(), world.clock.clone());
     let older = older.engine();
-    // the newer one dies between the entry of the call and the beginning of the called run
+    // the newer worker dies after the entry of the call and before the called run is created
     let dying = world.engine_on(support::slow::only_journal(world.memory.clone(), |fact| {
         matches!(fact, Fact::InvokeStarted { .. })
     }));
@@ -37,13 +37,13 @@ async fn an_older_version_leaves_the_call_of_a_function_that_it_does_not_know_to
     assert_eq!(world.status(&engine, event).await, Status::Completed);
 }
 
-/// A function with a night between two steps.
+/// A function that sleeps for a night between two steps.
 fn nightly(name: &str) -> Script {
     let night = Operation::SleepFor(Duration::from_secs(86_400));
     Script::new("f").step("first", &[]).ask("night", &["first"], night).step(name, &["night"])
 }
 
-/// The steps of a run that has begun under one build and ends under another.
+/// Starts a run under one build and ends it under another. Returns its steps and its version.
 async fn ends_under(begun: Vec<Script>, ended: Vec<Script>) -> (Vec<String>, Option<String>) {
     let mut world = World::new(begun.into_iter().map(Script::program).collect());
     let engine = world.engine();
@@ -60,17 +60,17 @@ async fn ends_under(begun: Vec<Script>, ended: Vec<Script>) -> (Vec<String>, Opt
 }
 
 #[tokio::test]
-async fn a_run_goes_on_under_its_own_version_while_that_is_registered() {
+async fn a_run_continues_under_its_own_version_while_that_is_registered() {
     let (one, two) = (nightly("one").version("1"), nightly("two").version("2"));
     let (steps, version) = ends_under(vec![one.clone()], vec![two.clone(), one.clone()]).await;
     assert_eq!((steps.join(" "), version.as_deref()), ("first night one".into(), Some("1")));
-    // and what began before there were versions goes on without one
+    // a run that started before there were versions continues without one
     let (steps, version) = ends_under(vec![nightly("none")], vec![nightly("none"), one]).await;
     assert_eq!((steps.join(" "), version), ("first night none".into(), None));
 }
 
 #[tokio::test]
-async fn a_run_whose_version_is_gone_goes_on_under_the_newest() {
+async fn a_run_whose_version_is_not_registered_continues_under_the_newest() {
     let (one, two) = (nightly("one").version("1"), nightly("two").version("2"));
     let (steps, version) = ends_under(vec![one], vec![two.clone()]).await;
     assert_eq!((steps.join(" "), version.as_deref()), ("first night two".into(), Some("1")));
@@ -79,7 +79,7 @@ async fn a_run_whose_version_is_gone_goes_on_under_the_newest() {
 }
 
 #[tokio::test]
-async fn the_version_travels_with_the_first_entries_and_costs_no_write() {
+async fn the_version_is_written_with_the_first_entries_and_costs_no_write() {
     for pace in [Pace::StepPerInvocation, Pace::WithinBudget] {
         let mut counts = Vec::new();
         for script in [nightly("a"), nightly("a").version("1")] {

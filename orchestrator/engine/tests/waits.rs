@@ -1,5 +1,5 @@
-//! Waiting for events (rules 17 and 18): each event enters a run once, at once, and none is lost in the moment of
-//! registering.
+//! Waiting for events (rules 17 and 18): each event enters a run once, at once, and none is lost in
+//! the moment of registering.
 
 mod support;
 
@@ -179,7 +179,8 @@ async fn rule_18_the_index_is_there_before_the_entry() {
     assert_eq!(world.memory.timers(), 2, "the watchdog, and the end of the wait");
 }
 
-/// Lets something happen in the middle of a commit: after what goes before the journal, before the journal.
+/// Lets something happen in the middle of a commit: after what goes before the journal, before the
+/// journal.
 struct Between<F, I> {
     memory: Arc<Memory>,
     is: F,

@@ -1,4 +1,5 @@
-//! A memory around whose first call of a name something happens, once.
+//! A memory adapter with one event around its first call of a method: an action of the test, or a
+//! lost request or reply.
 
 use std::sync::Arc;
 
@@ -11,44 +12,44 @@ use tokio::sync::Mutex;
 
 pub type Interlude = BoxFuture<'static, ()>;
 
-/// What happens.
-enum What {
+/// What happens around the call.
+enum Interception {
     Before(Interlude),
     After(Interlude),
-    /// The request is lost.
+    /// The request is lost: the call does nothing and fails.
     Lost,
-    /// The reply is.
+    /// The reply is lost: the call is carried out and fails.
     Unanswered,
 }
 
 pub struct Around {
     memory: Arc<Memory>,
     name: &'static str,
-    what: Mutex<Option<What>>,
+    interception: Mutex<Option<Interception>>,
 }
 
-fn around(memory: &Arc<Memory>, name: &'static str, what: What) -> Arc<Intercepted<Around>> {
-    Arc::new(Intercepted(Around { memory: memory.clone(), name, what: Mutex::new(Some(what)) }))
+fn around(memory: &Arc<Memory>, name: &'static str, interception: Interception) -> Arc<Intercepted<Around>> {
+    Arc::new(Intercepted(Around { memory: memory.clone(), name, interception: Mutex::new(Some(interception)) }))
 }
 
-/// Something happens before the call.
-pub fn before(memory: &Arc<Memory>, name: &'static str, what: Interlude) -> Arc<Intercepted<Around>> {
-    around(memory, name, What::Before(what))
+/// Carries out `action` before the call.
+pub fn before(memory: &Arc<Memory>, name: &'static str, action: Interlude) -> Arc<Intercepted<Around>> {
+    around(memory, name, Interception::Before(action))
 }
 
-/// Something happens after the call, before its answer is there.
-pub fn after(memory: &Arc<Memory>, name: &'static str, what: Interlude) -> Arc<Intercepted<Around>> {
-    around(memory, name, What::After(what))
+/// Carries out `action` after the call, before it returns.
+pub fn after(memory: &Arc<Memory>, name: &'static str, action: Interlude) -> Arc<Intercepted<Around>> {
+    around(memory, name, Interception::After(action))
 }
 
-/// The call fails, and nothing is done.
+/// The call fails, and does nothing.
 pub fn lost(memory: &Arc<Memory>, name: &'static str) -> Arc<Intercepted<Around>> {
-    around(memory, name, What::Lost)
+    around(memory, name, Interception::Lost)
 }
 
-/// The call is done, and its answer is lost.
+/// The call is carried out, and its reply is lost.
 pub fn unanswered(memory: &Arc<Memory>, name: &'static str) -> Arc<Intercepted<Around>> {
-    around(memory, name, What::Unanswered)
+    around(memory, name, Interception::Unanswered)
 }
 
 #[async_trait]
@@ -62,18 +63,18 @@ impl Intercept for Around {
         call: Call<'a>,
         reply: BoxFuture<'a, StoreResult<T>>,
     ) -> StoreResult<T> {
-        let what = if call.name == self.name { self.what.lock().await.take() } else { None };
-        match what {
+        let interception = if call.name == self.name { self.interception.lock().await.take() } else { None };
+        match interception {
             None => reply.await,
-            Some(What::Lost) => Err(StoreError::Unavailable("the request is lost".into())),
-            Some(What::Unanswered) => reply.await.and(Err(StoreError::Unavailable("the reply is lost".into()))),
-            Some(What::Before(what)) => {
-                what.await;
+            Some(Interception::Lost) => Err(StoreError::Unavailable("the request is lost".into())),
+            Some(Interception::Unanswered) => reply.await.and(Err(StoreError::Unavailable("the reply is lost".into()))),
+            Some(Interception::Before(action)) => {
+                action.await;
                 reply.await
             }
-            Some(What::After(what)) => {
+            Some(Interception::After(action)) => {
                 let reply = reply.await;
-                what.await;
+                action.await;
                 reply
             }
         }

@@ -1,4 +1,4 @@
-//! Chance in small numbers, and functions made by it.
+//! Random numbers, and random functions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use stepladder_testkit::clock::SeededEntropy;
 
 use super::script::{Script, fault};
 
-/// Chance, in small numbers.
+/// A seeded source of small random numbers.
 #[derive(Clone)]
 pub struct Dice(Arc<SeededEntropy>);
 
@@ -21,7 +21,7 @@ impl Dice {
         Self(Arc::new(SeededEntropy::new(seed)))
     }
 
-    /// What the numbers are made of.
+    /// Returns the source of the random bits.
     pub fn bits(&self) -> Arc<SeededEntropy> {
         self.0.clone()
     }
@@ -35,7 +35,8 @@ impl Dice {
     }
 }
 
-/// A graph of at least two and fewer than `most` steps, and its limit; 0 for none.
+/// Returns a random function of at least two and fewer than `most` steps, and its limit; 0 for no
+/// limit.
 pub fn graph(dice: &Dice, most: u64) -> (Script, usize) {
     let mut script = Script::new("main");
     let limit = dice.below(3) as u32;
@@ -56,7 +57,8 @@ pub fn graph(dice: &Dice, most: u64) -> (Script, usize) {
             ),
             _ => {
                 let backoff = Some(Backoff::Fixed(Duration::from_secs(dice.below(30))));
-                // crashes between a failure and its entry repeat it: a few more retries than failures
+                // a crash between a failure and its entry repeats the failure, so there are a few
+                // more retries than failures
                 let options = StepOptions { backoff, retries: Some(50), ..StepOptions::default() };
                 let (fails, yields) = (dice.below(3) as u32, dice.below(4));
                 script.body_with(&id, &after, options, move |n| async move {

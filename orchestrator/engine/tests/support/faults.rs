@@ -15,23 +15,23 @@ use stepladder_testkit::clock::SeededEntropy;
 use stepladder_testkit::memory::Memory;
 use tokio::sync::Notify;
 
-/// What goes wrong.
+/// An injected fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The process dies before the call does anything.
     DieBefore,
-    /// The process dies after the call did everything.
+    /// The process dies after the call is carried out.
     DieAfter,
-    /// The call does everything, the reply is lost.
+    /// The call is carried out, and its reply is lost.
     LoseReply,
-    /// The call fails and does nothing.
+    /// The call fails, and does nothing.
     Refuse,
-    /// The process dies within a commit, after so many of its five parts (as on a store without transactions); other
-    /// calls fail before they do anything.
+    /// The process dies within a commit, after this many of its five parts, as on a store without
+    /// transactions. Other calls fail, and do nothing.
     Tear(u8),
 }
 
-/// All of them.
+/// All faults.
 pub const FAULTS: [Fault; 8] = [
     Fault::DieBefore,
     Fault::DieAfter,
@@ -43,15 +43,15 @@ pub const FAULTS: [Fault; 8] = [
     Fault::Tear(4),
 ];
 
-/// The backend.
+/// A memory adapter with injected faults.
 pub struct Faulty {
     inner: Arc<Memory>,
-    /// The number of the call that goes wrong, from 1; 0 for none.
+    /// The number of the call with the fault, from 1; 0 for none.
     at: AtomicU32,
     fault: Mutex<Fault>,
-    /// Where further faults come from, once one has passed; on average so many calls later.
+    /// The source of further faults, and the average number of calls between two.
     chance: Option<(Arc<SeededEntropy>, u32)>,
-    /// How many more there may be.
+    /// The maximum number of further faults.
     left: Arc<AtomicU32>,
     calls: AtomicU32,
     died: AtomicBool,
@@ -63,7 +63,8 @@ impl Faulty {
         Arc::new(Self::build(inner, fault, at, None))
     }
 
-    /// Fails again and again, on average at every `every`th call, until it has died or no faults are left.
+    /// Injects random faults, on average at every `every`th call, until the process has died or no
+    /// faults are left.
     pub fn often(inner: Arc<Memory>, chance: Arc<SeededEntropy>, every: u32, left: Arc<AtomicU32>) -> Arc<Self> {
         let faulty = Self { left, ..Self::build(inner, Fault::Refuse, 0, Some((chance, every))) };
         faulty.arm();
@@ -88,12 +89,12 @@ impl Faulty {
         self.at.store(self.calls.load(SeqCst) + 1 + bits as u32 % (2 * every), SeqCst);
     }
 
-    /// Whether the fault has happened.
+    /// Returns whether the fault has happened.
     pub fn happened(&self) -> bool {
         self.calls.load(SeqCst) >= self.at.load(SeqCst)
     }
 
-    /// Whether the process is dead.
+    /// Returns whether the process has died.
     pub fn has_died(&self) -> bool {
         self.died.load(SeqCst)
     }

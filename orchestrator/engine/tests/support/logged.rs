@@ -1,4 +1,4 @@
-//! What code logs for one target, as lines of text.
+//! Collects the log lines of one target, as text.
 
 use std::fmt::{Debug, Write};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -8,7 +8,8 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Dispatch, Event, Metadata, Subscriber};
 
-/// A subscriber that keeps what is logged for its target: the message, then the fields without `run` and `activity`.
+/// A subscriber that collects the log lines of its target: the message, then the fields without
+/// `run` and `activity`.
 #[derive(Clone)]
 pub struct Logged {
     target: &'static str,
@@ -17,7 +18,8 @@ pub struct Logged {
 
 impl Logged {
     pub fn of(target: &'static str) -> Self {
-        // with one subscriber alone, `tracing` asks that of the thread which comes to a line first, and remembers a no
+        // with only one subscriber, `tracing` asks the subscriber of the first thread that reaches
+        // a log line, and caches a refusal for all threads
         static OTHERS: LazyLock<[Dispatch; 2]> =
             LazyLock::new(|| [Logged::new("no"), Logged::new("no")].map(Dispatch::new));
         LazyLock::force(&OTHERS);
@@ -32,7 +34,7 @@ impl Logged {
         self.lines.lock().unwrap().clone()
     }
 
-    /// How many lines begin so.
+    /// Returns the number of lines that start with this text.
     pub fn count(&self, beginning: &str) -> usize {
         self.lines().iter().filter(|line| line.starts_with(beginning)).count()
     }
@@ -51,7 +53,7 @@ impl Visit for Line {
 }
 
 impl Subscriber for Logged {
-    /// Asked anew for each event: tests beside this one have subscribers of their own, which come and go.
+    /// Not cached, because parallel tests have other subscribers, for a short time.
     fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
         Interest::sometimes()
     }

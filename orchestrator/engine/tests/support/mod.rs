@@ -1,4 +1,5 @@
-//! What the engine's tests share: scripted functions, a backend that fails on purpose, and a world to run them in.
+//! Shared code of the engine's tests: scripted functions, a backend with injected faults, and a
+//! world to run them in.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
@@ -25,7 +26,7 @@ use tokio::sync::Notify;
 
 use script::Script;
 
-/// A memory, a clock, and functions.
+/// A memory adapter, a clock, and functions.
 pub struct World {
     pub memory: Arc<Memory>,
     pub clock: Arc<VirtualClock>,
@@ -51,7 +52,7 @@ impl World {
         self
     }
 
-    /// A process: its own worker id, its own cache.
+    /// Creates an engine, as a separate process with its own worker id and cache.
     pub fn engine(&mut self) -> Arc<Engine> {
         self.engine_on(self.memory.clone())
     }
@@ -60,7 +61,7 @@ impl World {
         self.engine_at(backend, self.clock.clone())
     }
 
-    /// One whose clock is not the world's.
+    /// Creates an engine with another clock than the world's.
     pub fn engine_at(&mut self, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>) -> Arc<Engine> {
         self.seed += 1;
         let entropy = Arc::new(SeededEntropy::new(self.seed));
@@ -68,18 +69,18 @@ impl World {
         Arc::new(engine.expect("functions that can work"))
     }
 
-    /// Sends `go`; the runs that it starts have to be asked for.
+    /// Sends the event `go`, and returns its id.
     pub async fn go(&self, engine: &Engine) -> EventId {
         let event = NewEvent::new("go", json::empty_object());
         engine.intake().ingest(vec![event], None).await.expect("ingested")[0]
     }
 
-    /// Hops, sweeps and moves the clock until every run has ended, within a year.
+    /// Makes hops, sweeps and advances the clock until every run has ended; at most a year.
     pub async fn settle(&self, engine: &Arc<Engine>) {
         self.settle_within(engine, Duration::from_secs(365 * 86_400)).await;
     }
 
-    /// The same, while no more than this much time passes.
+    /// Like `settle`, for at most this time.
     pub async fn settle_within(&self, engine: &Arc<Engine>, time: Duration) {
         let end = self.clock.now() + time;
         engine.sweep().await.ok();
@@ -88,7 +89,7 @@ impl World {
                 return;
             }
             if due > self.clock.now() {
-                // the sweep is there every minute: for a timer it comes in time
+                // sweeps every minute, so that each timer is sent in time
                 self.clock.set(due.max(self.clock.now()));
                 engine.sweep().await.ok();
             }
@@ -99,7 +100,7 @@ impl World {
         }
     }
 
-    /// One delivery, if one is visible.
+    /// Makes a hop for one wake, if one is visible.
     pub async fn hop_once(&self, engine: &Arc<Engine>) {
         hop_once(&self.memory, engine).await;
     }
@@ -127,7 +128,7 @@ impl World {
     }
 }
 
-/// One delivery, if one is visible; whether one was.
+/// Makes a hop for one wake, and returns whether one was visible.
 async fn hop_once(memory: &Memory, engine: &Engine) -> bool {
     if memory.next_due().is_none_or(|due| due > engine.now()) {
         return false;
@@ -140,24 +141,25 @@ async fn hop_once(memory: &Memory, engine: &Engine) -> bool {
     true
 }
 
-/// Each delivery that is visible, and those that come of it.
+/// Makes hops until no wake is visible.
 pub async fn hop_all(memory: &Memory, engine: &Engine) {
     while hop_once(memory, engine).await {}
 }
 
-/// How many entries are of a kind.
+/// Returns the number of entries for which `is` holds.
 pub fn count(journal: &[Entry], is: impl Fn(&Fact) -> bool) -> usize {
     journal.iter().filter(|entry| is(&entry.fact)).count()
 }
 
-/// The one run that there is.
+/// Returns the id of the only run.
 pub async fn only_run(engine: &Engine) -> stepladder_core::RunId {
     let runs = engine.query().runs(RunFilter::default()).await.unwrap().runs;
     assert_eq!(runs.len(), 1);
     runs[0].run
 }
 
-/// A step whose body waits for a word, and says when it has begun.
+/// Adds a step with a body that notifies the first `Notify` when it starts, and waits for the
+/// second.
 pub fn gated(script: Script, id: &str, after: &[&str]) -> (Script, Arc<Notify>, Arc<Notify>) {
     let (begun, open) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (b, o) = (begun.clone(), open.clone());
@@ -172,7 +174,7 @@ pub fn gated(script: Script, id: &str, after: &[&str]) -> (Script, Arc<Notify>, 
     (script, begun, open)
 }
 
-/// Hops one delivery on a task of its own.
+/// Receives one wake, and makes its hop on a separate task.
 pub fn spawn_hop(world: &World, engine: &Arc<Engine>) -> tokio::task::JoinHandle<()> {
     let (memory, engine) = (world.memory.clone(), engine.clone());
     tokio::spawn(async move {
@@ -181,7 +183,7 @@ pub fn spawn_hop(world: &World, engine: &Arc<Engine>) -> tokio::task::JoinHandle
     })
 }
 
-/// Writes a harmless entry behind the engine's back.
+/// Appends a harmless entry as another writer.
 pub async fn overtake(world: &World, engine: &Engine) {
     let run = only_run(engine).await;
     let seq = engine.query().journal(run, 0, 1_000).await.unwrap().entries.len() as u64;

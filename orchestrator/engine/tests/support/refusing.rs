@@ -1,4 +1,4 @@
-//! A memory that refuses calls for a reason that lasts, for as long as the test says.
+//! A memory adapter that refuses calls with an error of the test, while a switch is on.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -13,48 +13,49 @@ use stepladder_testkit::memory::Memory;
 
 use super::World;
 
-type Which = Box<dyn Fn(&Call<'_>) -> Option<StoreError> + Send + Sync>;
+type RefusalFilter = Box<dyn Fn(&Call<'_>) -> Option<StoreError> + Send + Sync>;
 
-/// Its queue takes no wake back, like one that counts deliveries.
+/// The adapter. Its queue does not support `put_back`, like a queue that counts deliveries.
 pub struct Refusing {
     memory: Arc<Memory>,
-    which: Which,
+    filter: RefusalFilter,
     refuses: Arc<AtomicBool>,
-    /// Whether of a refused commit all up to the entry is carried out, as on a store without transactions.
+    /// Whether a refused commit is carried out up to its entries, as on a store without
+    /// transactions.
     tears: bool,
-    /// What the commit is refused with that is being carried out in part.
+    /// The error of the commit that is being carried out in part.
     torn: Mutex<Option<StoreError>>,
 }
 
-/// The switch is on at first.
+/// Creates the adapter and its switch, which is on.
 pub fn refusing(
     memory: &Arc<Memory>,
-    which: impl Fn(&Call<'_>) -> Option<StoreError> + Send + Sync + 'static,
+    filter: impl Fn(&Call<'_>) -> Option<StoreError> + Send + Sync + 'static,
 ) -> (Arc<Intercepted<Refusing>>, Arc<AtomicBool>) {
-    refusing_or_tearing(memory, which, false)
+    refusing_or_tearing(memory, filter, false)
 }
 
-/// The same, but of a commit that is refused all up to the entry is carried out.
+/// Like `refusing`, but a refused commit is carried out up to its entries.
 pub fn tearing(
     memory: &Arc<Memory>,
-    which: impl Fn(&Call<'_>) -> Option<StoreError> + Send + Sync + 'static,
+    filter: impl Fn(&Call<'_>) -> Option<StoreError> + Send + Sync + 'static,
 ) -> (Arc<Intercepted<Refusing>>, Arc<AtomicBool>) {
-    refusing_or_tearing(memory, which, true)
+    refusing_or_tearing(memory, filter, true)
 }
 
 fn refusing_or_tearing(
     memory: &Arc<Memory>,
-    which: impl Fn(&Call<'_>) -> Option<StoreError> + Send + Sync + 'static,
+    filter: impl Fn(&Call<'_>) -> Option<StoreError> + Send + Sync + 'static,
     tears: bool,
 ) -> (Arc<Intercepted<Refusing>>, Arc<AtomicBool>) {
-    let (refuses, which) = (Arc::new(AtomicBool::new(true)), Box::new(which));
-    let refusing = Refusing { memory: memory.clone(), which, refuses: refuses.clone(), tears, torn: Mutex::default() };
+    let (refuses, filter) = (Arc::new(AtomicBool::new(true)), Box::new(filter));
+    let refusing = Refusing { memory: memory.clone(), filter, refuses: refuses.clone(), tears, torn: Mutex::default() };
     (Arc::new(Intercepted(refusing)), refuses)
 }
 
 impl Refusing {
     fn refusal(&self, call: &Call<'_>) -> Option<StoreError> {
-        self.refuses.load(SeqCst).then(|| (self.which)(call)).flatten()
+        self.refuses.load(SeqCst).then(|| (self.filter)(call)).flatten()
     }
 }
 
@@ -95,8 +96,8 @@ impl Intercept for Refusing {
     }
 }
 
-/// Delivers the wake that is visible next up to `times` times, as a queue does that takes failed messages back when their
-/// visibility is over. Returns whether each hop succeeded; a hop that did ends the wake.
+/// Delivers the next visible wake at most `times` times, like a queue that delivers a failed wake
+/// again at the end of its visibility. Returns for each delivery whether its hop succeeded.
 pub async fn deliver(world: &World, engine: &Engine, times: usize) -> Vec<bool> {
     let mut results = Vec::new();
     for _ in 0..times {

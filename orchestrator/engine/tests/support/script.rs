@@ -1,5 +1,5 @@
-//! A function as a graph of steps: each asks for its own once those it comes after have their outcomes. Enough of a
-//! front end to test the engine with, without the SDK.
+//! A scripted function: a graph of steps. Each step is requested once the steps before it have
+//! outcomes. This is a small front end, to test the engine without the SDK.
 
 use std::collections::HashMap;
 use std::panic::Location;
@@ -23,9 +23,9 @@ type BodyFuture = Pin<Box<dyn Future<Output = Result<Json, AdvisedFailure>> + Se
 type RunningBody = Pin<Box<dyn Future<Output = (StepId, Result<Json, AdvisedFailure>)> + Send>>;
 type Body = Arc<dyn Fn(u32) -> BodyFuture + Send + Sync>;
 
-/// What a step of a script does.
+/// The action of a scripted step.
 #[derive(Clone)]
-enum What {
+enum StepAction {
     Run(Body, StepOptions),
     Ask(Operation),
 }
@@ -34,10 +34,11 @@ enum What {
 struct Op {
     id: StepId,
     after: Vec<StepId>,
-    what: What,
+    what: StepAction,
 }
 
-/// A function made of such steps. It completes with the number of its outcomes; a failed step fails it for good.
+/// A scripted function. It completes with the number of its outcomes. If a step fails, the function
+/// fails without a retry.
 #[derive(Clone)]
 pub struct Script {
     spec: Spec,
@@ -48,25 +49,25 @@ pub struct Script {
     executed: Executed,
 }
 
-/// What was executed, over all sessions of a script.
+/// The executions of bodies, over all sessions of a script.
 #[derive(Clone, Default)]
 pub struct Executed(Arc<Mutex<Account>>);
 
 #[derive(Default)]
 struct Account {
-    /// How often each body was executed.
+    /// The number of executions of each body.
     counts: HashMap<StepId, u32>,
-    /// What is being executed.
+    /// The bodies that are executing.
     now: Vec<(RunId, StepId)>,
-    /// The most bodies at a time.
+    /// The maximum number of bodies at the same time.
     most: usize,
-    /// A body that was executed while it was being executed.
+    /// A body that was started while it was executing.
     twice: Option<(RunId, StepId)>,
-    /// How often each body was executed, by run.
+    /// The number of executions of each body, by run.
     by_run: HashMap<(RunId, StepId), u32>,
 }
 
-/// A body that is being executed, until it is dropped.
+/// Guards a body that is executing, until it is dropped.
 struct Executing {
     executed: Executed,
     what: (RunId, StepId),
@@ -95,52 +96,52 @@ impl Executed {
         (*count, Executing { executed: self.clone(), what })
     }
 
-    /// The most bodies that were executed at a time.
+    /// Returns the maximum number of bodies at the same time.
     pub fn most(&self) -> usize {
         self.0.lock().unwrap().most
     }
 
-    /// A body that was executed while it was being executed: there must be none.
+    /// Returns a body that was started while it was executing; there must be none.
     pub fn twice(&self) -> Option<(RunId, StepId)> {
         self.0.lock().unwrap().twice.clone()
     }
 
-    /// Executions of each body, by run.
+    /// Returns the number of executions of each body, by run.
     pub fn by_run(&self) -> HashMap<(RunId, StepId), u32> {
         self.0.lock().unwrap().by_run.clone()
     }
 
-    /// What is being executed; a body as often as it is.
+    /// Returns the bodies that are executing, once for each execution.
     pub fn now(&self) -> Vec<(RunId, StepId)> {
         self.0.lock().unwrap().now.clone()
     }
 
-    /// Executions of one step's body.
+    /// Returns the number of executions of a step's body.
     pub fn of(&self, id: &str) -> u32 {
         self.0.lock().unwrap().counts.get(id).copied().unwrap_or(0)
     }
 }
 
 impl Script {
-    /// A function that the event `go` starts.
+    /// Creates a function that the event `go` triggers.
     pub fn new(id: &str) -> Self {
         let mut spec = Spec::new(id);
         spec.triggers.push(Trigger { event: "go".into(), condition: None });
         Self { spec, ops: Vec::new(), talks: false, falls: 0, version: None, executed: Executed::default() }
     }
 
-    /// Changes the description.
+    /// Changes the function's description.
     pub fn spec(mut self, change: impl FnOnce(&mut Spec)) -> Self {
         change(&mut self.spec);
         self
     }
 
-    /// A step that succeeds.
+    /// Adds a step that succeeds.
     pub fn step(self, id: &str, after: &[&str]) -> Self {
         self.body(id, after, |_| async { Ok(()) })
     }
 
-    /// A step whose body gets the number of its execution, from 1.
+    /// Adds a step. Its body gets the number of its execution, from 1.
     pub fn body<F, Fut>(self, id: &str, after: &[&str], body: F) -> Self
     where
         F: Fn(u32) -> Fut + Send + Sync + 'static,
@@ -149,7 +150,7 @@ impl Script {
         self.body_with(id, after, StepOptions::default(), body)
     }
 
-    /// A step with options.
+    /// Adds a step with options.
     pub fn body_with<F, Fut>(mut self, id: &str, after: &[&str], options: StepOptions, body: F) -> Self
     where
         F: Fn(u32) -> Fut + Send + Sync + 'static,
@@ -159,11 +160,11 @@ impl Script {
             let body = body(n);
             Box::pin(async move { body.await.map(|()| json::to_json(&n).unwrap()) })
         });
-        self.ops.push(op(id, after, What::Run(body, options)));
+        self.ops.push(op(id, after, StepAction::Run(body, options)));
         self
     }
 
-    /// A step whose outcome is JSON of this many bytes, after what `meanwhile` does.
+    /// Adds a step whose outcome is JSON of this many bytes. Its body first awaits `meanwhile`.
     pub fn large<Fut>(
         mut self,
         id: &str,
@@ -181,55 +182,55 @@ impl Script {
                 Ok(json::to_json(&"x".repeat(bytes - 2)).unwrap())
             })
         });
-        self.ops.push(op(id, after, What::Run(body, StepOptions::default())));
+        self.ops.push(op(id, after, StepAction::Run(body, StepOptions::default())));
         self
     }
 
-    /// Anything else that a handler can ask for.
+    /// Adds another operation, for example a sleep.
     pub fn ask(mut self, id: &str, after: &[&str], ask: Operation) -> Self {
-        self.ops.push(op(id, after, What::Ask(ask)));
+        self.ops.push(op(id, after, StepAction::Ask(ask)));
         self
     }
 
-    /// It says something at the beginning and after each outcome.
+    /// Makes the function write a log line at its beginning and after each outcome.
     pub fn talks(mut self) -> Self {
         self.talks = true;
         self
     }
 
-    /// So many of its first attempts end with an error of its own, after all its steps.
+    /// Makes the first `times` attempts of the handler fail after all steps.
     pub fn falls(mut self, times: u32) -> Self {
         self.falls = times;
         self
     }
 
-    /// Its version.
+    /// Sets the function's version.
     pub fn version(mut self, version: &'static str) -> Self {
         self.version = Some(version);
         self
     }
 
-    /// How often its bodies were executed.
+    /// Returns the account of its executions.
     pub fn executed(&self) -> Executed {
         self.executed.clone()
     }
 
-    /// As the engine takes it.
+    /// Returns the function for the engine.
     pub fn program(self) -> Arc<dyn Program> {
         Arc::new(self)
     }
 }
 
-fn op(id: &str, after: &[&str], what: What) -> Op {
+fn op(id: &str, after: &[&str], what: StepAction) -> Op {
     Op { id: id.into(), after: after.iter().map(|id| StepId::from(*id)).collect(), what }
 }
 
-/// A failure that is tried again.
+/// A failure that is retried.
 pub fn fault(message: &str) -> AdvisedFailure {
     AdvisedFailure { failure: Failure::new(message), retry: RetryAdvice::Default }
 }
 
-/// A failure that is not.
+/// A failure that is not retried.
 pub fn terminal(message: &str) -> AdvisedFailure {
     AdvisedFailure { failure: Failure::new(message), retry: RetryAdvice::Never }
 }
@@ -269,7 +270,7 @@ struct Play {
     running: FuturesUnordered<RunningBody>,
     begun: Vec<StepId>,
     expired: Vec<(StepId, Duration)>,
-    /// Lines that were taken.
+    /// The number of log lines that were taken.
     said: usize,
 }
 
@@ -294,8 +295,8 @@ impl Session for Play {
             .map(|op| Want {
                 step: op.id.clone(),
                 operation: match &op.what {
-                    What::Run(_, options) => Operation::Run(options.clone()),
-                    What::Ask(ask) => ask.clone(),
+                    StepAction::Run(_, options) => Operation::Run(options.clone()),
+                    StepAction::Ask(ask) => ask.clone(),
                 },
                 at: Location::caller(),
             })
@@ -312,7 +313,7 @@ impl Session for Play {
     fn start_bodies(&mut self, steps: &[StepId]) {
         for id in steps {
             let op = self.script.ops.iter().find(|op| op.id == *id).expect("a step of the script");
-            let What::Run(body, _) = &op.what else { panic!("{id} has no body") };
+            let StepAction::Run(body, _) = &op.what else { panic!("{id} has no body") };
             let (n, executing) = self.script.executed.begin(self.run, id);
             let body = body(n);
             let id = id.clone();
@@ -333,7 +334,7 @@ impl Session for Play {
         }
         loop {
             let Some((step, result)) = self.running.next().await else { std::future::pending().await };
-            // a body that was stopped is not heard of again
+            // a stopped body is not reported again
             if self.begun.contains(&step) {
                 self.begun.retain(|id| *id != step);
                 return vec![FinishedStep { step, result }];

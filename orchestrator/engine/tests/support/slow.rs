@@ -1,4 +1,4 @@
-//! Backends that are slow, or fail in one particular place.
+//! Memory adapters that are slow, or fail at one particular place.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -18,31 +18,31 @@ use stepladder_testkit::memory::Memory;
 type Hook = Box<dyn Fn(&Fact) -> Option<Duration> + Send + Sync>;
 type Interlude = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// A memory whose commits take time, or are carried out in part.
+/// A memory adapter with commits that take time, or are carried out in part.
 pub struct Slow {
     inner: Arc<Memory>,
     clock: Option<Arc<VirtualClock>>,
     hook: Hook,
     reads: bool,
     cursor: bool,
-    /// The minute whose bucket begins with a timer that cannot be read.
+    /// The minute whose bucket contains an unreadable timer.
     unreadable: Option<i64>,
-    /// Whether nothing can be written; a queue of the process's own takes wakes back all the same.
+    /// Whether all writes fail. The queue is in memory, so `put_back` works nevertheless.
     full: Option<Arc<AtomicBool>>,
-    /// Whether what cannot be written is refused for good.
+    /// Whether failed writes fail with a permanent error.
     refuses: bool,
-    /// Commits with such a fact wait for each other here.
+    /// Commits with a matching fact wait here for each other.
     together: Option<Arc<tokio::sync::Barrier>>,
-    /// Happens just before a step joins a line.
+    /// Carried out just before a ticket is enqueued.
     before_park: Option<Interlude>,
-    /// Happens just before a line is looked at.
+    /// Carried out just before the tickets of a queue are read.
     before_line: Option<Interlude>,
-    /// The runs that were kept (rule 27), as often as they were.
+    /// The runs whose retention was renewed (rule 27), once for each call.
     kept: Mutex<Vec<RunId>>,
 }
 
 impl Slow {
-    /// One in which nothing is slow yet.
+    /// Creates an adapter without delays and failures.
     fn of(inner: Arc<Memory>) -> Self {
         Self {
             inner,
@@ -60,7 +60,7 @@ impl Slow {
         }
     }
 
-    /// After a commit with such a fact, that much time has passed.
+    /// Advances the clock after each commit with a matching fact, by the returned time.
     pub fn new(
         inner: Arc<Memory>,
         clock: Arc<VirtualClock>,
@@ -74,49 +74,50 @@ impl Slow {
     }
 }
 
-/// Of a commit with such a fact only what comes before the journal is carried out; then the process hangs.
+/// Carries out only the writes before the journal of a commit with a matching fact. Then the
+/// process hangs.
 pub fn only_before(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + 'static) -> Arc<Slow> {
     let hook: Hook = Box::new(move |fact| is(fact).then_some(Duration::ZERO));
     Arc::new(Slow { hook, ..Slow::of(inner) })
 }
 
-/// Of a commit with such a fact only the entries are written; then the process hangs.
+/// Writes only the entries of a commit with a matching fact. Then the process hangs.
 pub fn only_journal(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + 'static) -> Arc<Slow> {
     let hook: Hook = Box::new(move |fact| is(fact).then_some(Duration::MAX));
     Arc::new(Slow { hook, ..Slow::of(inner) })
 }
 
-/// No journal can be read.
+/// Fails all reads of journals.
 pub fn refuse_reads(inner: Arc<Memory>) -> Arc<Slow> {
     Arc::new(Slow { reads: false, ..Slow::of(inner) })
 }
 
-/// Nothing can be written while that is true.
+/// Fails all writes while `full` is true.
 pub fn on_disk(inner: Arc<Memory>, full: Arc<AtomicBool>) -> Arc<Slow> {
     Arc::new(Slow { full: Some(full), ..Slow::of(inner) })
 }
 
-/// Nothing may be written while that is true.
+/// Fails all writes with a permanent error while `full` is true.
 pub fn on_refusing_disk(inner: Arc<Memory>, full: Arc<AtomicBool>) -> Arc<Slow> {
     Arc::new(Slow { full: Some(full), refuses: true, ..Slow::of(inner) })
 }
 
-/// The sweep's cursor cannot be written.
+/// Fails all writes of the sweep's cursor.
 pub fn no_cursor(inner: Arc<Memory>) -> Arc<Slow> {
     Arc::new(Slow { cursor: false, ..Slow::of(inner) })
 }
 
-/// Nothing is slow: it tells of its oldest timer as a store does that knows hours alone.
+/// Returns only the hour of the oldest timer, as some stores do.
 pub fn hours_alone(inner: Arc<Memory>) -> Arc<Slow> {
     Arc::new(Slow::of(inner))
 }
 
-/// The bucket of this minute begins with a timer that cannot be read.
+/// Adds an unreadable timer to the bucket of this minute.
 pub fn unreadable_timer(inner: Arc<Memory>, minute: i64) -> Arc<Slow> {
     Arc::new(Slow { unreadable: Some(minute), ..Slow::of(inner) })
 }
 
-/// Two commits with such a fact come at the same time.
+/// Lets two commits with a matching fact happen at the same time.
 pub fn together(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + 'static) -> Arc<Slow> {
     let hook: Hook = Box::new(move |fact| is(fact).then_some(Duration::ZERO));
     let together = Some(Arc::new(tokio::sync::Barrier::new(2)));
@@ -124,7 +125,7 @@ pub fn together(inner: Arc<Memory>, is: impl Fn(&Fact) -> bool + Send + Sync + '
     Arc::new(Slow { clock, hook, together, ..Slow::of(inner) })
 }
 
-/// Something happens between a refused request for a slot and the joining of the line.
+/// Carries out `interlude` after a refused acquisition, just before the ticket is enqueued.
 pub fn before_park<F>(inner: Arc<Memory>, interlude: impl Fn() -> F + Send + Sync + 'static) -> Arc<Slow>
 where
     F: Future<Output = ()> + Send + 'static,
@@ -133,7 +134,7 @@ where
     Arc::new(Slow { before_park, ..Slow::of(inner) })
 }
 
-/// Something happens just before a line is looked at.
+/// Carries out `interlude` just before the tickets of a queue are read.
 pub fn before_line<F>(inner: Arc<Memory>, interlude: impl Fn() -> F + Send + Sync + 'static) -> Arc<Slow>
 where
     F: Future<Output = ()> + Send + 'static,

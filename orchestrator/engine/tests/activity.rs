@@ -1,4 +1,4 @@
-//! What is told of runs, for logs and metrics.
+//! The log lines about the activity of runs, for people and metrics.
 
 mod support;
 
@@ -18,7 +18,7 @@ use support::World;
 use support::logged::Logged;
 use support::script::{Script, fault};
 
-/// A step that takes 70 ms and fails once; the next attempt is 30 s later.
+/// A function with a step that takes 70 ms and fails once. The next attempt is 30 s later.
 fn slow_step(clock: Arc<Mutex<Option<Arc<VirtualClock>>>>) -> Script {
     let options = StepOptions { backoff: Some(Backoff::Fixed(Duration::from_secs(30))), ..StepOptions::default() };
     let script = Script::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1)));
@@ -32,7 +32,7 @@ fn slow_step(clock: Arc<Mutex<Option<Arc<VirtualClock>>>>) -> Script {
 }
 
 #[tokio::test]
-async fn what_a_run_does_is_told_with_times() {
+async fn the_activity_of_a_run_is_logged_with_times() {
     let logged = Logged::of("stepladder::run");
     let _guard = tracing::subscriber::set_default(logged.clone());
     let clock = Arc::default();
@@ -43,7 +43,7 @@ async fn what_a_run_does_is_told_with_times() {
     });
     let engine = world.engine_on(slow);
     let begun = world.clock.now();
-    // the only slot is another's for ten seconds
+    // another holder has the only slot for ten seconds
     let other = Holder { run: RunId::new(begun, 1), step: "a".into(), attempt: 1, hop: 0 };
     let limit = Limit { key: "f/0".into(), slots: 1 };
     world.memory.acquire(&limit, &other, begun + Duration::from_secs(10), begun).await.unwrap();
@@ -66,9 +66,9 @@ async fn what_a_run_does_is_told_with_times() {
     );
 }
 
-/// Whatever wakes it meanwhile: a step that waits is counted once.
+/// A waiting step is counted once, even if other wakes come meanwhile.
 #[tokio::test]
-async fn a_step_that_waits_is_told_once_however_often_it_asks() {
+async fn a_waiting_step_is_logged_once_although_it_tries_often() {
     let logged = Logged::of("stepladder::run");
     let _guard = tracing::subscriber::set_default(logged.clone());
     let script = Script::new("f").spec(|spec| spec.concurrency.push(Concurrency::steps(1))).step("a", &[]);

@@ -1,4 +1,4 @@
-//! Going on now: what sleeps or waits to be tried again does not wait for its time when somebody says so.
+//! Skipping waits: a step that sleeps or waits for a retry continues at once on request.
 
 mod support;
 
@@ -13,13 +13,13 @@ use support::{World, count, only_run};
 
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
-/// Everything that can be done without moving the clock.
+/// Does all work that is due now.
 async fn work(world: &World, engine: &Arc<Engine>) {
     world.settle_within(engine, Duration::ZERO).await;
 }
 
 #[tokio::test]
-async fn a_sleep_is_cut_short() {
+async fn a_sleep_is_skipped() {
     let script = Script::new("f").ask("rest", &[], Operation::SleepFor(MONTH)).step("after", &["rest"]);
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
@@ -34,9 +34,9 @@ async fn a_sleep_is_cut_short() {
     assert_eq!(count(&journal, |fact| matches!(fact, Fact::WaitSkipped { .. })), 1);
 }
 
-/// Whichever wake its step goes on by: the run's, or its own beside another.
+/// Both for a step that the run's wake starts, and for a step with its own wake.
 #[tokio::test]
-async fn a_retry_is_not_waited_for() {
+async fn the_wait_for_a_retry_is_skipped() {
     for beside in [false, true] {
         let body = |n| async move { if n == 1 { Err(fault("not today")) } else { Ok(()) } };
         let mut script = Script::new("f").body("flaky", &[], body);
@@ -65,7 +65,7 @@ async fn a_retry_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn the_functions_own_retry_is_not_waited_for() {
+async fn the_wait_for_a_retry_of_the_function_is_skipped() {
     let script = Script::new("f").step("done", &[]).falls(1).spec(|spec| spec.retry.backoff = MONTH.into());
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
@@ -85,7 +85,7 @@ async fn the_functions_own_retry_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn what_waits_for_no_time_is_not_hastened() {
+async fn a_step_without_a_timed_wait_cannot_be_skipped() {
     let script = Script::new("f").step("done", &[]).ask("rest", &["done"], Operation::SleepFor(MONTH));
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
@@ -96,7 +96,7 @@ async fn what_waits_for_no_time_is_not_hastened() {
         assert!(matches!(engine.control().skip_wait(run, none).await, Err(EngineError::Invalid(_))), "{none}");
     }
     assert!(matches!(engine.control().skip_handler_wait(run).await, Err(EngineError::Invalid(_))));
-    // twice is once: the second finds that the time has come
+    // the second request changes nothing, because the time has come
     engine.control().skip_wait(run, "rest").await.unwrap();
     engine.control().skip_wait(run, "rest").await.unwrap();
     work(&world, &engine).await;

@@ -1,4 +1,5 @@
-//! Places in lines: one that a hop gives up and another counts on, and the one wake that the head of a line owns.
+//! Tickets in wait queues: races of two hops about a ticket, and the one lease wake of the first
+//! ticket.
 
 mod support;
 
@@ -26,16 +27,16 @@ fn limit() -> Limit {
     Limit { key: "f/0".into(), slots: 2 }
 }
 
-/// Somebody else's step.
-fn foreign(n: u128) -> Holder {
+/// A holder of another function's run.
+fn other_holder(n: u128) -> Holder {
     Holder { run: RunId::new(Timestamp::from_millis(0), n), step: "other".into(), attempt: 1, hop: 0 }
 }
 
-/// A slot is taken by somebody else, another waits, and the retry comes due: its wake is met by another hop, which joins
-/// the line and is done.
-async fn the_retry_joins_the_line(memory: Arc<Memory>, clock: Arc<VirtualClock>, other: Arc<Engine>) {
-    let (now, of) = (clock.now(), foreign(2));
-    memory.acquire(&limit(), &foreign(1), now + LEASE, now).await.unwrap();
+/// Another holder acquires the slot, another ticket waits, and the retry becomes due. Another hop
+/// handles its wake, enqueues the step and ends.
+async fn enqueue_the_retry(memory: Arc<Memory>, clock: Arc<VirtualClock>, other: Arc<Engine>) {
+    let (now, of) = (clock.now(), other_holder(2));
+    memory.acquire(&limit(), &other_holder(1), now + LEASE, now).await.unwrap();
     let event = EventId::new(now, 2);
     memory.enqueue(&limit(), Ticket { queued_at: now, event, run: of.run, step: of.step }).await.unwrap();
     clock.advance(RETRY);
@@ -46,7 +47,7 @@ async fn the_retry_joins_the_line(memory: Arc<Memory>, clock: Arc<VirtualClock>,
 }
 
 #[tokio::test]
-async fn a_retry_that_joined_the_line_meanwhile_is_not_forgotten_with_the_place() {
+async fn a_retry_that_was_enqueued_meanwhile_keeps_its_ticket() {
     let retried = StepOptions { backoff: Some(Backoff::Fixed(RETRY)), ..StepOptions::default() };
     let fails_once = |n| async move { if n == 1 { Err(fault("not this time")) } else { Ok(()) } };
     let (script, begun, open) = gated(Script::new("f").body_with("a", &[], retried, fails_once), "b", &[]);
@@ -61,7 +62,7 @@ async fn a_retry_that_joined_the_line_meanwhile_is_not_forgotten_with_the_place(
         let (memory, clock, other) = (memory.clone(), clock.clone(), hopping.clone());
         async move {
             if now {
-                the_retry_joins_the_line(memory, clock, other).await;
+                enqueue_the_retry(memory, clock, other).await;
             }
         }
     });
@@ -69,7 +70,7 @@ async fn a_retry_that_joined_the_line_meanwhile_is_not_forgotten_with_the_place(
     world.go(&engine).await;
     let run = only_run(&engine).await;
 
-    // a hop for `a` by name: `a` fails, `b` ends a moment later, and nothing asks for `a` before its retry
+    // a hop for the wake of `a`: `a` fails, `b` ends a moment later, and `a` waits for its retry
     let created = world.memory.receive(1, LEASE).await.unwrap().remove(0);
     let wake = Wake { cause: WakeCause::Step("a".into()), ..created.wake };
     let delivery = Delivery { wake, ..created };
@@ -85,42 +86,41 @@ async fn a_retry_that_joined_the_line_meanwhile_is_not_forgotten_with_the_place(
     open.notify_one();
     hop.await.unwrap();
 
-    // the others go, and nobody of them knows of the run
-    let release = LateWrite::Release { limit: limit(), holder: foreign(1) };
-    let leave = LateWrite::Dequeue { limit: limit(), run: foreign(2).run, step: None };
+    // the other holder and ticket are removed, without a wake for the run
+    let release = LateWrite::Release { limit: limit(), holder: other_holder(1) };
+    let leave = LateWrite::Dequeue { limit: limit(), run: other_holder(2).run, step: None };
     world.memory.commit(Commit { after: vec![release, leave], ..Commit::default() }).await.unwrap();
     world.settle_within(&engine, Duration::from_secs(10)).await;
     assert_eq!(engine.query().run(run).await.unwrap().summary.status, Status::Completed);
 }
 
 #[tokio::test]
-async fn rule_23_the_head_of_a_line_owns_one_wake_however_often_it_is_refused() {
+async fn rule_23_the_first_ticket_owns_one_wake_even_after_many_refusals() {
     let script = Script::new("f").step("a", &[]).step("b", &[]);
     let script = script.spec(|spec| spec.concurrency.push(Concurrency::steps(2)));
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();
     let now = world.clock.now();
     for n in [1, 2] {
-        world.memory.acquire(&limit(), &foreign(n), now + LEASE, now).await.unwrap();
+        world.memory.acquire(&limit(), &other_holder(n), now + LEASE, now).await.unwrap();
     }
     world.go(&engine).await;
     world.hop_once(&engine).await;
-    // both of its steps are refused, at each lease's end again
+    // both steps are refused, and again at the end of each lease
     for _ in 0..8 {
         assert_eq!(world.memory.wakes(), 1);
         let now = world.memory.next_due().unwrap();
         world.clock.set(now);
         for n in [1, 2] {
-            world.memory.acquire(&limit(), &foreign(n), now + LEASE, now).await.unwrap();
+            world.memory.acquire(&limit(), &other_holder(n), now + LEASE, now).await.unwrap();
         }
         world.hop_once(&engine).await;
     }
 }
 
-/// A step that has no place in the line is a newcomer, also when it was executed before: it takes no slot past those that
-/// wait.
+/// A step without a ticket is behind all tickets, even if it was executed before.
 #[tokio::test]
-async fn a_retry_that_comes_due_does_not_overtake_those_who_wait() {
+async fn a_due_retry_does_not_overtake_waiting_tickets() {
     let retried = StepOptions { backoff: Some(Backoff::Fixed(RETRY)), ..StepOptions::default() };
     let fails_once = |n| async move { if n == 1 { Err(fault("not this time")) } else { Ok(()) } };
     let script = Script::new("f").body_with("a", &[], retried, fails_once);
@@ -130,20 +130,20 @@ async fn a_retry_that_comes_due_does_not_overtake_those_who_wait() {
     world.go(&engine).await;
     world.hop_once(&engine).await;
     let run = only_run(&engine).await;
-    let (now, waits) = (world.clock.now(), foreign(2));
-    memory.acquire(&limit(), &foreign(1), now + LEASE, now).await.unwrap();
+    let (now, waits) = (world.clock.now(), other_holder(2));
+    memory.acquire(&limit(), &other_holder(1), now + LEASE, now).await.unwrap();
     let event = EventId::new(now, 2);
     memory.enqueue(&limit(), Ticket { queued_at: now, event, run: waits.run, step: waits.step }).await.unwrap();
 
-    // one slot is free, and the head of the line has not come for it yet
+    // one slot is free, and the first ticket has not used it yet
     world.clock.advance(RETRY);
     world.hop_once(&engine).await;
     let line = memory.tickets(&limit(), 9).await.unwrap();
     assert_eq!(line.iter().map(|place| place.run).collect::<Vec<_>>(), [waits.run, run]);
     let held = memory.holders(&limit()).await.unwrap();
-    assert_eq!(held.iter().map(|holding| holding.holder.run).collect::<Vec<_>>(), [foreign(1).run]);
+    assert_eq!(held.iter().map(|holding| holding.holder.run).collect::<Vec<_>>(), [other_holder(1).run]);
 
-    // the head goes, and it is the retry's turn
+    // the first ticket is removed, and the retry is next
     let leave = LateWrite::Dequeue { limit: limit(), run: waits.run, step: None };
     let wake = Wake { run, cause: WakeCause::Slot, group: limit().key };
     memory.commit(Commit { after: vec![leave], wakes: vec![wake], ..Commit::default() }).await.unwrap();
@@ -160,13 +160,13 @@ fn limited(script: Script) -> Script {
 }
 
 #[tokio::test]
-async fn rule_24_a_place_that_nobody_will_use_is_given_up_when_somebody_waits_behind_it() {
+async fn rule_24_a_ticket_that_no_step_will_use_is_removed_when_another_waits_behind_it() {
     let mut world = World::new(vec![limited(Script::new("f").step("a", &[])).program()]);
     let engine = world.engine();
     let event = world.go(&engine).await;
     world.settle(&engine).await;
     let run = world.runs(&engine, event).await[0].summary.run;
-    // a worker that stood still between being refused and joining the line goes on, joins it, and dies
+    // a worker stalls between the refusal and enqueuing. It continues, enqueues the step, and dies
     let place = Ticket { queued_at: world.clock.now(), event, run, step: "a".into() };
     world.memory.enqueue(&one(), place).await.unwrap();
     world.clock.advance(Duration::from_secs(60));
@@ -177,9 +177,9 @@ async fn rule_24_a_place_that_nobody_will_use_is_given_up_when_somebody_waits_be
 }
 
 #[tokio::test]
-async fn rule_21_who_joins_the_line_of_what_is_done_meanwhile_leaves_it() {
-    // one wake twice: the first hop is refused; before it joins the line, the second executes the step and ends the run,
-    // and somebody else takes the slot
+async fn rule_21_a_step_enqueued_after_it_was_done_is_dequeued() {
+    // one wake is delivered twice. The first hop is refused. Before it enqueues the step, the
+    // second hop executes the step and ends the run, and another holder acquires the slot
     let script = limited(Script::new("f").step("a", &[]).step("b", &["a"]));
     let mut world = World::new(vec![script.program()]);
     let engine = world.engine();

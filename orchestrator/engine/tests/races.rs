@@ -1,5 +1,5 @@
-//! What happens in the moment between two calls: a batch begins before an event has joined it, a caller ends before the
-//! run that it calls is there, and a limit on runs is gone when a run ends that holds it.
+//! Races between two calls: a batch starts before an event has joined it, a caller ends before the
+//! called run is created, and a limit on runs is removed before a run with its slot ends.
 
 mod support;
 
@@ -30,7 +30,7 @@ async fn runs(engine: &Engine) -> Vec<(RunId, Status)> {
 }
 
 #[tokio::test]
-async fn rule_17_an_event_that_comes_too_late_for_its_batch_begins_the_next() {
+async fn rule_17_an_event_too_late_for_its_batch_starts_the_next() {
     let batch = Batch { size: 9, timeout: MINUTE, key: None };
     let script = Script::new("f").spec(|spec| spec.flow.batch = Some(batch)).step("a", &[]);
     let mut world = World::new(vec![script.program()]);
@@ -40,9 +40,9 @@ async fn rule_17_an_event_that_comes_too_late_for_its_batch_begins_the_next() {
     let begins: Interlude = Box::pin(async move {
         clock.advance(MINUTE);
         support::hop_all(&memory, &worker).await;
-        assert_eq!(runs(&worker).await[0].1, Status::Completed, "the batch is over before the event has joined it");
+        assert_eq!(runs(&worker).await[0].1, Status::Completed, "the batch has started before the event joins it");
     });
-    // it is noted where the event goes; then the batch begins without it
+    // the event is assigned to the batch, and then the batch starts without it
     let late = world.engine_on(around::after(&world.memory, "change_flow_state", begins));
     send(&late, "two").await;
     world.settle(&other).await;
@@ -50,13 +50,13 @@ async fn rule_17_an_event_that_comes_too_late_for_its_batch_begins_the_next() {
     assert_eq!(runs.iter().map(|(_, status)| *status).collect::<Vec<_>>(), [Status::Completed; 2]);
     for (run, _) in runs {
         let joined = count(&world.journal(&other, run).await, |fact| matches!(fact, Fact::EventJoined { .. }));
-        assert_eq!(joined, 0, "each has its own event, and no other");
+        assert_eq!(joined, 0, "each run has only its own event");
     }
 }
 
 #[tokio::test]
-async fn rule_31_events_of_a_request_that_was_cut_join_a_batch_in_their_order() {
-    // the batch that the first attempt claimed its events for is over, or still open
+async fn rule_31_events_of_an_interrupted_request_join_a_batch_in_order() {
+    // the batch of the first attempt's events has started, or is still open
     for is_over in [true, false] {
         let batch = Batch { size: 9, timeout: MINUTE, key: None };
         let script = Script::new("f").spec(|spec| spec.flow.batch = Some(batch)).step("a", &[]);
@@ -88,7 +88,7 @@ async fn rule_31_events_of_a_request_that_was_cut_join_a_batch_in_their_order() 
 }
 
 #[tokio::test]
-async fn a_bound_call_that_comes_after_its_callers_end_does_nothing() {
+async fn a_bound_run_that_is_created_after_its_callers_end_does_nothing() {
     let call = Operation::Invoke { function: "called".into(), input: json::empty_object(), bound: true };
     let called = Script::new("called").spec(|spec| spec.triggers.clear()).step("a", &[]);
     let executed = called.executed();
@@ -101,7 +101,7 @@ async fn a_bound_call_that_comes_after_its_callers_end_does_nothing() {
         canceller.control().cancel(caller, "by hand").await.expect("cancelled");
         support::hop_all(&memory, &canceller).await;
     });
-    // the journal says that there is a call; the run that is called is not there yet
+    // the journal has the call, and the called run is not created yet
     let caller = world.engine_on(around::before(&world.memory, "create_runs", cancels));
     support::hop_all(&world.memory, &caller).await;
     world.settle(&other).await;
@@ -111,7 +111,7 @@ async fn a_bound_call_that_comes_after_its_callers_end_does_nothing() {
 }
 
 #[tokio::test]
-async fn rule_22_a_slot_of_a_run_that_ended_while_there_was_no_limit_is_found_by_who_waits() {
+async fn rule_22_a_waiting_run_finds_the_slot_of_a_run_that_ended_after_its_limit_was_removed() {
     let script = |limited: bool| {
         let limit = Concurrency { of: CountedUnit::Runs, ..Concurrency::steps(1) };
         let limits = if limited { vec![limit] } else { Vec::new() };
