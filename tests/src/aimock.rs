@@ -1,5 +1,5 @@
-//! npm's `@copilotkit/aimock`, an OpenAI-compatible server that answers from fixtures and keeps a journal of what it
-//! was asked.
+//! Runs npm's `@copilotkit/aimock`, an OpenAI-compatible server that answers from fixtures and
+//! records its requests.
 
 use std::fs::File;
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 
 use crate::parts::{free_port, listening, package_file};
 
-/// A running aimock; it ends with the test.
+/// A running aimock, which ends with the test.
 #[derive(Debug)]
 pub struct AiMock {
     port: u16,
@@ -19,7 +19,7 @@ pub struct AiMock {
 }
 
 impl AiMock {
-    /// Answers every chat completion with this content.
+    /// Starts a server that answers every chat completion with this content.
     pub async fn start(content: &Value) -> Self {
         let folder = tempfile::Builder::new().prefix("stepladder-aimock-").tempdir().expect("a temporary folder");
         let fixtures = folder.path().join("fixtures.json");
@@ -36,12 +36,12 @@ impl AiMock {
         Self { port, _process: process, _folder: folder }
     }
 
-    /// What `OPENAI_BASE_URL` is set to.
+    /// Returns the value for `OPENAI_BASE_URL`.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/v1", self.port)
     }
 
-    /// The chat completions that it was asked for, oldest first: the bodies.
+    /// Returns the bodies of the requests for chat completions, oldest first.
     pub async fn requests(&self) -> Vec<Value> {
         let url = format!("http://127.0.0.1:{}/__aimock/journal?path=/v1/chat/completions", self.port);
         let client = reqwest::Client::builder().no_proxy().build().expect("a client without options");

@@ -1,4 +1,4 @@
-//! The server's HTTP interface as a client sees it.
+//! A client of the server's HTTP interface.
 
 use std::time::Duration;
 
@@ -15,22 +15,22 @@ pub struct Api {
     token: Option<String>,
 }
 
-/// A status and a body; null when the body is no JSON.
-pub type Answered = (u16, Value);
+/// A status and a body; the body is null if it is not JSON.
+pub type StatusAndBody = (u16, Value);
 
 impl Api {
-    /// A client of the server at this address.
+    /// Creates a client of the server at this address.
     pub fn new(url: &str) -> Self {
         let http = reqwest::Client::builder().no_proxy().timeout(LIMIT).build().expect("a client without options");
         Self { url: url.to_owned(), http, token: None }
     }
 
-    /// The same, with a dashboard token.
+    /// Adds a dashboard token.
     pub fn with_token(self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self }
     }
 
-    /// A request to a path, for what the other functions do not do.
+    /// Prepares a request to a path, for cases that the other functions do not cover.
     pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.url));
         match &self.token {
@@ -39,35 +39,35 @@ impl Api {
         }
     }
 
-    /// GET, when the server may be away.
-    pub async fn try_get(&self, path: &str) -> reqwest::Result<Answered> {
+    /// Sends a GET; fails if the server cannot be reached.
+    pub async fn try_get(&self, path: &str) -> reqwest::Result<StatusAndBody> {
         answered(self.request(reqwest::Method::GET, path)).await
     }
 
-    /// GET.
-    pub async fn get(&self, path: &str) -> Answered {
+    /// Sends a GET.
+    pub async fn get(&self, path: &str) -> StatusAndBody {
         self.try_get(path).await.unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
 
-    /// POST of raw bytes, when the server may be away.
-    pub async fn try_post(&self, path: &str, body: impl Into<reqwest::Body>) -> reqwest::Result<Answered> {
+    /// Sends a POST with raw bytes; fails if the server cannot be reached.
+    pub async fn try_post(&self, path: &str, body: impl Into<reqwest::Body>) -> reqwest::Result<StatusAndBody> {
         let request = self.request(reqwest::Method::POST, path).header("content-type", "application/json");
         answered(request.body(body)).await
     }
 
-    /// POST of raw bytes.
-    pub async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answered {
+    /// Sends a POST with raw bytes.
+    pub async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> StatusAndBody {
         self.try_post(path, body).await.unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
-    /// Sends an event or an array of them; the ids that are returned.
+    /// Sends an event or an array of events, and returns their ids.
     pub async fn send(&self, events: &Value) -> Vec<String> {
         let (status, body) = self.post("/e/test-event-key", events.to_string()).await;
         assert_eq!((status, &body["status"]), (200, &json!(200)), "{body}");
         body["ids"].as_array().expect("ids").iter().map(|id| id.as_str().expect("text").to_owned()).collect()
     }
 
-    /// The ids of the runs that an event started.
+    /// Returns the ids of the runs that an event created.
     pub async fn runs_of(&self, event: &str) -> Vec<String> {
         let (status, body) = self.get(&format!("/v1/events/{event}/runs")).await;
         assert_eq!(status, 200, "{body}");
@@ -79,7 +79,7 @@ impl Api {
             .collect()
     }
 
-    /// The only run that an event started, waited for.
+    /// Waits for the only run of an event, and returns its id.
     pub async fn run_of(&self, event: &str) -> String {
         let runs = wait_within(LIMIT, "the event's run", async || {
             let runs = self.runs_of(event).await;
@@ -90,19 +90,19 @@ impl Api {
         runs.into_iter().next().expect("one")
     }
 
-    /// A run in full.
+    /// Returns all details of a run.
     pub async fn run(&self, run: &str) -> Value {
         let (status, mut body) = self.get(&format!("/v1/runs/{run}")).await;
         assert_eq!(status, 200, "{body}");
         body["data"].take()
     }
 
-    /// The run when it has ended, however it did.
+    /// Waits until a run has ended, and returns it.
     pub async fn ended(&self, run: &str) -> Value {
         self.ended_within(LIMIT, run).await
     }
 
-    /// [`Api::ended`] with a limit that is part of what the test says.
+    /// Like [`Api::ended`], with the test's own limit of time.
     pub async fn ended_within(&self, limit: Duration, run: &str) -> Value {
         wait_within(limit, &format!("the end of run {run}"), async || {
             let found = self.run(run).await;
@@ -111,12 +111,12 @@ impl Api {
         .await
     }
 
-    /// The run's whole journal.
+    /// Returns a run's whole journal.
     pub async fn journal(&self, run: &str) -> Journal {
         self.try_journal(run).await.unwrap_or_else(|error| panic!("the journal of {run}: {error}"))
     }
 
-    /// The run's whole journal, when the server may be away.
+    /// Returns a run's whole journal; fails if the server cannot be reached.
     pub async fn try_journal(&self, run: &str) -> reqwest::Result<Journal> {
         let (mut entries, mut from) = (Vec::new(), 0);
         loop {
@@ -131,7 +131,7 @@ impl Api {
         }
     }
 
-    /// How many runs the server lists, of all functions.
+    /// Returns the number of runs that the server lists, of all functions.
     pub async fn number_of_runs(&self) -> usize {
         let (mut count, mut cursor) = (0, String::new());
         loop {
@@ -146,7 +146,7 @@ impl Api {
     }
 }
 
-async fn answered(request: reqwest::RequestBuilder) -> reqwest::Result<Answered> {
+async fn answered(request: reqwest::RequestBuilder) -> reqwest::Result<StatusAndBody> {
     let answer = request.send().await?;
     let (status, body) = (answer.status().as_u16(), answer.bytes().await?);
     Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))

@@ -1,5 +1,6 @@
-//! A proxy before DynamoDB or SQS that makes what no emulator makes: lost requests and replies, throttles, conflicts,
-//! and batches of which only a part is carried out. It counts what passes, so that a budget is checked at the wire.
+//! A proxy in front of DynamoDB or SQS that injects faults which no emulator has: lost requests and
+//! replies, throttling, conflicts, and batches that are carried out in part. It counts requests, so
+//! that tests can check budgets.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,47 +15,52 @@ use tokio::sync::watch;
 
 use crate::aws_json::plain_client;
 use crate::aws_parts;
-use crate::double::{Answer, Asked, serve};
 use crate::proxy::forward;
+use crate::stub_server::{Answer, HttpRequest, serve};
 
-/// What was asked of the service.
+/// A request to the service.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The operation, e.g. `PutItem`.
     pub operation: String,
     /// Its input.
     pub body: Value,
-    /// How many requests for this operation came before, since the start or [`AwsFaults::forget_counts`].
+    /// The number of earlier requests for this operation, since the start or
+    /// [`AwsFaults::forget_counts`].
     pub n: u64,
 }
 
-/// What happens to a request.
+/// What the proxy does with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It passes.
+    /// Passes the request on.
     Pass,
-    /// The connection is closed before the service sees it.
+    /// Closes the connection. The service does not get the request.
     LoseRequest,
-    /// The service does what it is asked, then the connection is closed: the client cannot know.
+    /// Passes the request on, then closes the connection instead of returning the reply.
     LoseReply,
-    /// `ProvisionedThroughputExceededException`, or SQS's `RequestThrottled`; nothing is done.
+    /// Answers `ProvisionedThroughputExceededException`, or SQS's `RequestThrottled`. The service
+    /// does not get the request.
     Throttle,
-    /// Another transaction has the item: `TransactionCanceledException`, whose every reason is `TransactionConflict`,
-    /// or `TransactionConflictException` for what is no transaction; nothing is done.
+    /// Answers as if another transaction had the item: `TransactionCanceledException` with
+    /// `TransactionConflict` as every reason, or `TransactionConflictException` for a single write.
+    /// The service does not get the request.
     Conflict,
-    /// Status 400 with this code, e.g. `ThrottlingException`; nothing is done.
+    /// Answers 400 with this code, e.g. `ThrottlingException`. The service does not get the
+    /// request.
     Refuse(&'static str),
-    /// This status, as a broken service gives it: 500 or 503; nothing is done.
+    /// Answers this status, 500 or 503, like a broken service. The service does not get the
+    /// request.
     Status(u16),
-    /// It passes after [`AwsFaults::release`].
+    /// Passes the request on after [`AwsFaults::release`].
     Hold,
-    /// A batch without the entries at these places: they are answered as unprocessed, or failed by the service's
-    /// fault. Places count through the tables in the order of their names.
+    /// Passes a batch on without the entries at these positions. The answer says that they were not
+    /// processed. Positions count through the tables in the order of their names.
     LeaveOut(Vec<usize>),
 }
 
 type Plan = Arc<dyn Fn(&Request) -> Fault + Send + Sync>;
-type Witness = Arc<dyn Fn(&Request, &Value) + Send + Sync>;
+type Observer = Arc<dyn Fn(&Request, &Value) + Send + Sync>;
 
 /// A running proxy.
 #[derive(Clone)]
@@ -66,12 +72,13 @@ pub struct AwsFaults {
 
 struct State {
     plan: Plan,
-    witness: Option<Witness>,
+    witness: Option<Observer>,
     counts: BTreeMap<String, u64>,
 }
 
 impl AwsFaults {
-    /// Passes everything on to the service at `upstream` (an address without a final slash), until told otherwise.
+    /// Starts a proxy that passes everything on to the service at `upstream` (an address without a
+    /// final slash), until [`AwsFaults::plan`].
     pub async fn start(upstream: impl Into<String>) -> Self {
         let (upstream, client) = (upstream.into(), plain_client());
         let state =
@@ -81,44 +88,45 @@ impl AwsFaults {
         let address = serve(move |asked| {
             let (state, opens) = (Arc::clone(&inner), opens.clone());
             let (client, upstream) = (client.clone(), upstream.clone());
-            async move { meet(&state, opens, Upstream { client, url: upstream, witnessed: None }, asked).await }
+            async move { handle(&state, opens, Upstream { client, url: upstream, witnessed: None }, asked).await }
         })
         .await;
         Self { address, state, gate }
     }
 
-    /// Where the proxy listens: the endpoint that the client is given.
+    /// Returns the address of the proxy, which is the endpoint for clients.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// From now on, each request meets what `plan` says. It is asked once a request, in the order of their arrival.
+    /// From now on, `plan` decides what happens to each request. It is called once for each
+    /// request, in the order of their arrival.
     pub fn plan(&self, plan: impl Fn(&Request) -> Fault + Send + Sync + 'static) {
         self.state.lock().expect("no panic").plan = Arc::new(plan);
     }
 
-    /// No faults any more.
+    /// Stops injecting faults.
     pub fn clear(&self) {
         self.plan(|_| Fault::Pass);
     }
 
-    /// From now on, each answer of the service is told to `see`, whether it reaches the client or not. DynamoDB is asked
-    /// to say in it what it counted (`ReturnConsumedCapacity`).
+    /// From now on, calls `see` with each answer of the service, even if it does not reach the
+    /// client. Each request to DynamoDB asks for `ReturnConsumedCapacity`.
     pub fn witness(&self, see: impl Fn(&Request, &Value) + Send + Sync + 'static) {
         self.state.lock().expect("no panic").witness = Some(Arc::new(see));
     }
 
-    /// Lets the requests go on that are held now.
+    /// Passes on the requests that are held now.
     pub fn release(&self) {
         self.gate.send_modify(|times| *times += 1);
     }
 
-    /// How many requests came, by operation, whatever was done to them.
+    /// Returns the number of requests by operation, with and without faults.
     pub fn counts(&self) -> BTreeMap<String, u64> {
         self.state.lock().expect("no panic").counts.clone()
     }
 
-    /// Counts from zero.
+    /// Resets the counts to zero.
     pub fn forget_counts(&self) {
         self.state.lock().expect("no panic").counts.clear();
     }
@@ -133,22 +141,22 @@ impl fmt::Debug for AwsFaults {
 struct Upstream {
     client: reqwest::Client,
     url: String,
-    /// Who is told of the answer, and to which request.
-    witnessed: Option<(Witness, Request)>,
+    /// The function to call with the request and its answer.
+    witnessed: Option<(Observer, Request)>,
 }
 
-async fn meet(
+async fn handle(
     state: &Mutex<State>,
     mut gate: watch::Receiver<u64>,
     mut upstream: Upstream,
-    mut asked: Asked,
+    mut asked: HttpRequest,
 ) -> Answer {
     let target = asked.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let (service, operation) = target.split_once('.').unwrap_or(("", asked.uri.path()));
     let (is_sqs, operation) = (service == "AmazonSQS", operation.to_owned());
-    // before the request counts: whoever sees it counted may release it
+    // before the request counts, because a test may release it once it is counted
     gate.mark_unchanged();
-    let (request, fault) = note(state, &operation, asked.json());
+    let (request, fault) = count_request(state, &operation, asked.json());
     if let Some(witness) = state.lock().expect("no panic").witness.clone() {
         if !is_sqs {
             let mut body = request.body.clone();
@@ -179,7 +187,7 @@ async fn meet(
     }
 }
 
-fn note(state: &Mutex<State>, operation: &str, body: Value) -> (Request, Fault) {
+fn count_request(state: &Mutex<State>, operation: &str, body: Value) -> (Request, Fault) {
     let mut state = state.lock().expect("no panic");
     let count = state.counts.entry(operation.to_owned()).or_default();
     let request = Request { operation: operation.to_owned(), body, n: *count };
@@ -189,15 +197,15 @@ fn note(state: &Mutex<State>, operation: &str, body: Value) -> (Request, Fault) 
 }
 
 impl Upstream {
-    async fn answer(&self, asked: Asked) -> Answer {
+    async fn answer(&self, asked: HttpRequest) -> Answer {
         let path = asked.uri.path_and_query().map_or("/", |whole| whole.as_str());
         match forward(&self.client, format!("{}{path}", self.url), asked.clone()).await {
-            Ok(reply) => Answer::Reply(self.told(reply).await),
+            Ok(reply) => Answer::Reply(self.observed(reply).await),
             Err(error) => Answer::json(502, &json!({"message": format!("the service does not answer: {error}")})),
         }
     }
 
-    async fn told(&self, reply: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    async fn observed(&self, reply: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
         let Some((witness, request)) = &self.witnessed else { return reply };
         let (head, body) = reply.into_parts();
         let Ok(body) = body.collect().await;
@@ -206,7 +214,7 @@ impl Upstream {
         Response::from_parts(head, Full::new(body))
     }
 
-    async fn answer_partly(&self, request: &Request, places: &[usize], mut asked: Asked) -> Answer {
+    async fn answer_partly(&self, request: &Request, places: &[usize], mut asked: HttpRequest) -> Answer {
         let Some(parts) = aws_parts::split(&request.operation, &request.body, places) else {
             let message = format!("{} is no batch: a plan left out a part of it", request.operation);
             return Answer::json(501, &json!({"message": message}));
@@ -222,7 +230,7 @@ impl Upstream {
         let (mut head, body) = reply.into_parts();
         let Ok(body) = body.collect().await;
         let body: Value = serde_json::from_slice(&body.to_bytes()).expect("the service answers with JSON");
-        // of the body as it came
+        // these headers describe the original body
         head.headers.remove("x-amz-crc32");
         Answer::Reply(Response::from_parts(head, Full::new(Bytes::from(parts.complete(body).to_string()))))
     }
@@ -233,15 +241,16 @@ fn conflict(request: &Request) -> Answer {
         return refusal(400, "TransactionConflictException");
     };
     let reason = json!({"Code": "TransactionConflict", "Message": "Transaction is ongoing for the item"});
-    refused(400, "TransactionCanceledException", json!({"CancellationReasons": vec![reason; items.len()]}))
+    error_answer(400, "TransactionCanceledException", json!({"CancellationReasons": vec![reason; items.len()]}))
 }
 
 fn refusal(status: u16, code: &str) -> Answer {
-    refused(status, code, json!({}))
+    error_answer(status, code, json!({}))
 }
 
-/// In the form of both services: the code is in the body, and SQS has it in a header, too.
-fn refused(status: u16, code: &str, mut body: Value) -> Answer {
+/// Returns an error in the form of both services. The code is in the body, and for SQS also in a
+/// header.
+fn error_answer(status: u16, code: &str, mut body: Value) -> Answer {
     body["__type"] = json!(format!("com.amazonaws.fault#{code}"));
     body["message"] = json!("a fault on purpose");
     let side = if status < 500 { "Sender" } else { "Receiver" };

@@ -1,25 +1,26 @@
-//! Batches in AWS's JSON, taken apart: what is carried out of one, and how the answer says that the rest was not.
+//! Splits batches in AWS's JSON: one part is carried out, and the answer says that the other part
+//! was not.
 
 use serde_json::{Map, Value, json};
 
-/// A batch in two parts.
+/// A batch in two parts: one to carry out, and one to leave out.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Parts {
-    /// The batch with what is carried out; none when that is nothing.
+pub(crate) struct SplitBatch {
+    /// The batch with the part to carry out; `None` if that part is empty.
     pub(crate) forwarded: Option<Value>,
-    left_out: LeftOut,
+    left_out: UnprocessedEntries,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum LeftOut {
-    /// By table, as they were asked.
+enum UnprocessedEntries {
+    /// The requests by table, unchanged.
     Unprocessed(&'static str, Value),
     /// The ids of entries.
     Failed(Vec<Value>),
 }
 
-/// Takes the entries at `places` out of a batch. `None` when the operation is no batch.
-pub(crate) fn split(operation: &str, body: &Value, places: &[usize]) -> Option<Parts> {
+/// Leaves the entries at `places` out of a batch. Returns `None` if the operation is not a batch.
+pub(crate) fn split(operation: &str, body: &Value, places: &[usize]) -> Option<SplitBatch> {
     match operation {
         "BatchWriteItem" => Some(split_tables(body, places, "UnprocessedItems", None)),
         "BatchGetItem" => Some(split_tables(body, places, "UnprocessedKeys", Some("Keys"))),
@@ -27,17 +28,17 @@ pub(crate) fn split(operation: &str, body: &Value, places: &[usize]) -> Option<P
             let (kept, left) = divide(&body["Entries"], &mut 0, places);
             let forwarded = (!kept.is_empty()).then(|| with(body, "Entries", kept.into()));
             let ids = left.iter().map(|entry| entry["Id"].clone()).collect();
-            Some(Parts { forwarded, left_out: LeftOut::Failed(ids) })
+            Some(SplitBatch { forwarded, left_out: UnprocessedEntries::Failed(ids) })
         }
         _ => None,
     }
 }
 
-impl Parts {
-    /// The answer for what was carried out becomes the answer for the whole.
+impl SplitBatch {
+    /// Turns the answer for the part that was carried out into the answer for the whole batch.
     pub(crate) fn complete(&self, mut answer: Value) -> Value {
         match &self.left_out {
-            LeftOut::Unprocessed(field, tables) => {
+            UnprocessedEntries::Unprocessed(field, tables) => {
                 for (table, rest) in tables.as_object().expect("made here") {
                     answer[*field][table] = rest.clone();
                 }
@@ -45,7 +46,7 @@ impl Parts {
                     answer["Responses"] = json!({});
                 }
             }
-            LeftOut::Failed(ids) => {
+            UnprocessedEntries::Failed(ids) => {
                 for list in ["Successful", "Failed"] {
                     if !answer[list].is_array() {
                         answer[list] = json!([]);
@@ -62,8 +63,8 @@ impl Parts {
     }
 }
 
-/// Under each table lies the list, or an object with the list in a field.
-fn split_tables(body: &Value, places: &[usize], unprocessed: &'static str, field: Option<&str>) -> Parts {
+/// Each table has a list, or an object with the list in a field.
+fn split_tables(body: &Value, places: &[usize], unprocessed: &'static str, field: Option<&str>) -> SplitBatch {
     let (mut kept, mut left, mut place) = (Map::new(), Map::new(), 0);
     for (table, asked) in body["RequestItems"].as_object().into_iter().flatten() {
         let list = field.map_or(asked, |field| &asked[field]);
@@ -76,7 +77,7 @@ fn split_tables(body: &Value, places: &[usize], unprocessed: &'static str, field
         }
     }
     let forwarded = (!kept.is_empty()).then(|| with(body, "RequestItems", kept.into()));
-    Parts { forwarded, left_out: LeftOut::Unprocessed(unprocessed, left.into()) }
+    SplitBatch { forwarded, left_out: UnprocessedEntries::Unprocessed(unprocessed, left.into()) }
 }
 
 fn divide(list: &Value, place: &mut usize, places: &[usize]) -> (Vec<Value>, Vec<Value>) {

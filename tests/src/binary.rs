@@ -1,10 +1,12 @@
-//! Where the binary under test is. It is built before it is used, so that a test never runs against yesterday's.
+//! Finds the binary under test. It is built before it is used, so that tests never run an old
+//! binary.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-/// The `stepladder` binary: `STEPLADDER_BIN` when that is set, else built here, beside the test itself.
+/// Returns the path of the `stepladder` binary: `STEPLADDER_BIN` if that is set. Otherwise builds
+/// it beside this test.
 pub fn path() -> &'static Path {
     static BINARY: LazyLock<PathBuf> = LazyLock::new(|| match std::env::var_os("STEPLADDER_BIN") {
         Some(given) => PathBuf::from(given),
@@ -13,7 +15,7 @@ pub fn path() -> &'static Path {
     &BINARY
 }
 
-/// The root of the checkout.
+/// Returns the root of the checkout.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the checkout")
 }

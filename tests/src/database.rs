@@ -1,4 +1,5 @@
-//! A double of Supabase in Rust: just enough of PostgREST and of GoTrue's admin interface for the functions, in memory.
+//! A stub of Supabase in memory, with the parts of PostgREST and of GoTrue's admin interface that
+//! the functions need.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -6,34 +7,34 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::double::{Answer, Asked, serve};
+use crate::stub_server::{Answer, HttpRequest, serve};
 
-/// A running double.
+/// A running stub.
 #[derive(Clone, Debug)]
 pub struct Database {
     address: SocketAddr,
     rows: Arc<Mutex<Rows>>,
 }
 
-/// What has been written.
+/// The data that was written.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
-    /// The last PATCH of each client, by its id.
+    /// The last PATCH of each client, by the client's id.
     pub clients: BTreeMap<String, Value>,
-    /// Requests that arrived: method and path.
+    /// The requests: method and path.
     pub requests: Vec<(String, String)>,
-    /// What each other table was sent, in order.
+    /// The rows that were sent to other tables, in order.
     pub tables: BTreeMap<String, Vec<Value>>,
-    /// The accounts that there are, by id.
+    /// The current accounts, by id.
     pub accounts: BTreeMap<String, Value>,
-    /// Accounts that were made, deleted ones among them.
+    /// The number of accounts that were created, including deleted ones.
     pub made: usize,
-    /// Tables that refuse everything, as those do whose rules a row breaks.
+    /// The tables that refuse all writes, as if a row violated a constraint.
     pub refusing: Vec<String>,
 }
 
 impl Database {
-    /// Knows every client that is asked for.
+    /// Starts the stub. It has a client for every id.
     pub async fn start() -> Self {
         let rows = Arc::new(Mutex::new(Rows::default()));
         let inner = Arc::clone(&rows);
@@ -45,23 +46,23 @@ impl Database {
         Self { address, rows }
     }
 
-    /// What `SUPABASE_URL` is set to.
+    /// Returns the value for `SUPABASE_URL`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// From now on a table refuses whatever it is sent, for good.
+    /// From now on, the table refuses all writes with a permanent error.
     pub fn refuse(&self, table: &str) {
         self.rows.lock().expect("no panic").refusing.push(table.to_owned());
     }
 
-    /// What has been written so far.
+    /// Returns the data that was written so far.
     pub fn rows(&self) -> Rows {
         self.rows.lock().expect("no panic").clone()
     }
 }
 
-fn answer(rows: &Mutex<Rows>, asked: &Asked) -> Answer {
+fn answer(rows: &Mutex<Rows>, asked: &HttpRequest) -> Answer {
     let mut rows = rows.lock().expect("no panic");
     rows.requests.push((asked.method.to_string(), asked.uri.path().to_owned()));
     match (asked.method.as_str(), asked.uri.path()) {
@@ -95,6 +96,6 @@ fn answer(rows: &Mutex<Rows>, asked: &Asked) -> Answer {
             rows.tables.entry(table).or_default().push(asked.json());
             Answer::json(if verb == "POST" { 201 } else { 200 }, &json!([{"id": "some-row"}]))
         }
-        (method, path) => Answer::json(404, &json!({"message": format!("the double has no {method} {path}")})),
+        (method, path) => Answer::json(404, &json!({"message": format!("the stub has no {method} {path}")})),
     }
 }

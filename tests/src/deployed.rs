@@ -1,8 +1,10 @@
-//! The whole stack, deployed: `template.yaml` through CloudFormation to a [`Ministack`], which runs the binary under test
-//! as the functions' processes. What a test sees of it is what an account's owner sees: queues, HTTP, the table, logs.
+//! Deploys the whole stack: `template.yaml` through CloudFormation to a [`Ministack`], which runs
+//! the binary under test as the processes of the Lambda functions. Tests see what the owner of an
+//! account sees: queues, HTTP, the table, logs.
 //!
-//! A function's process has the machine's clock, whatever [`Ministack::advance`] says; and roles, throttles and the
-//! limits of an invocation are not what this emulator keeps to.
+//! The clock of a Lambda function's process is the machine's, and does not follow
+//! [`Ministack::advance`]. The emulator does not enforce roles, throttling and the limits of an
+//! invocation.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -21,10 +23,10 @@ use crate::wait::wait_calmly;
 /// The stack's name.
 pub const STACK: &str = "ladder";
 
-/// Who may send: [`Api`] sends with this key.
+/// The event key, which [`Api`] uses.
 pub const EVENT_KEY: &str = "test-event-key";
 
-/// Who may look.
+/// The dashboard token.
 pub const TOKEN: &str = "a-token-of-this-test";
 
 /// A deployed stack.
@@ -35,8 +37,8 @@ pub struct Deployed {
 }
 
 impl Deployed {
-    /// A new stack, with these parameters of the template beside the keys. What a parameter that names a secret is given
-    /// here is the secret itself.
+    /// Deploys a new stack with these parameters, in addition to the keys. The value of a parameter
+    /// for a secret is the secret itself.
     pub async fn start(parameters: &[(&str, String)]) -> Self {
         let stack = Ministack::start().await;
         let folder = tempfile::Builder::new().prefix("stepladder-deploy-").tempdir().expect("a temporary folder");
@@ -46,11 +48,11 @@ impl Deployed {
         }
         command.env("AWS_ENDPOINT_URL", stack.url()).env("AWS_DEFAULT_REGION", REGION);
         command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
-        // it would remember things at home
+        // SAM would keep state in the home folder
         command.env("HOME", folder.path()).env("SAM_CLI_TELEMETRY", "0").env("PYTHONDONTWRITEBYTECODE", "1");
         command.arg(binary::root().join("tests/python/deploy.py")).arg(folder.path().join("work"));
         std::fs::create_dir(folder.path().join("work")).expect("a folder in a folder of our own");
-        // no alarms and no dashboard: saved queries are among what the emulator does not take
+        // without alarms and dashboard, because the emulator does not support saved queries
         command
             .arg(binary::path())
             .args([STACK, "Watch=no"])
@@ -64,45 +66,46 @@ impl Deployed {
         Self { stack, outputs }
     }
 
-    /// An output of the template.
+    /// Returns an output of the template.
     pub fn output(&self, name: &str) -> &str {
         self.outputs.get(name).unwrap_or_else(|| panic!("no output {name}: {:?}", self.outputs))
     }
 
-    /// Its HTTP interface, for one who may look.
+    /// Returns a client of its HTTP interface, with the token.
     pub fn api(&self) -> Api {
-        self.stranger().with_token(TOKEN)
+        self.api_without_token().with_token(TOKEN)
     }
 
-    /// Its HTTP interface, for one who has no token.
-    pub fn stranger(&self) -> Api {
+    /// Returns a client of its HTTP interface, without the token.
+    pub fn api_without_token(&self) -> Api {
         Api::new(&self.http_url())
     }
 
-    /// Where its HTTP interface is.
+    /// Returns the address of its HTTP interface.
     pub fn http_url(&self) -> String {
-        // the emulator takes the API's host as a part of the path, too, which needs no name server
+        // the emulator also accepts the API's host as a part of the path, which needs no DNS
         let host = self.output("HttpUrl").split("://").nth(1).expect("an address");
         let id = host.split('.').next().expect("a host");
         format!("{}/_aws/execute-api/{id}/$default", self.stack.url())
     }
 
-    /// Where everything is.
+    /// Returns the endpoint of all services.
     pub fn endpoint(&self) -> String {
         self.stack.url()
     }
 
-    /// A client of its queues, table and logs.
+    /// Returns a client of its queues, table and logs.
     pub fn client(&self) -> AwsJson {
         self.stack.client()
     }
 
-    /// Queues' and the schedule's time moves on.
+    /// Advances the time of the queues and of the schedule.
     pub fn advance(&self, by: Duration) {
         self.stack.advance(by);
     }
 
-    /// Sends messages to the queue whose address is this output, in one request: their ids.
+    /// Sends messages to the queue with this output as its address, in one request. Returns their
+    /// ids.
     pub async fn send(&self, queue: &str, bodies: &[String]) -> Vec<String> {
         let entries: Vec<_> =
             bodies.iter().enumerate().map(|(n, body)| json!({"Id": n.to_string(), "MessageBody": body})).collect();
@@ -114,8 +117,8 @@ impl Deployed {
         sent.iter().map(|entry| entry["MessageId"].as_str().expect("text").to_owned()).collect()
     }
 
-    /// How many messages are in the queue whose address is this output: those to be received, those being worked on, and
-    /// those that are delayed.
+    /// Returns the numbers of visible, received and delayed messages in the queue with this output
+    /// as its address.
     pub async fn messages(&self, queue: &str) -> [u64; 3] {
         let asked = json!({"QueueUrl": self.output(queue), "AttributeNames": ["All"]});
         let answer =
@@ -126,13 +129,13 @@ impl Deployed {
         })
     }
 
-    /// Waits until nothing is in that queue: each message was taken, and its invocation succeeded.
+    /// Waits until that queue is empty: each message was received, and its invocation succeeded.
     pub async fn until_empty(&self, queue: &str) {
         wait_calmly(&format!("{queue} to be empty"), async || (self.messages(queue).await == [0; 3]).then_some(()))
             .await;
     }
 
-    /// What the function of this role has printed, each line read as the JSON that it has to be. The lines of Lambda
+    /// Returns the log lines of this role's Lambda function, each parsed as JSON. Lines of Lambda
     /// itself are left out.
     pub async fn lines(&self, role: &str) -> Vec<Value> {
         let group = format!("/stepladder/{STACK}/{role}");
@@ -159,7 +162,7 @@ impl Deployed {
         }
     }
 
-    /// A line of that function, waited for.
+    /// Waits for a log line of that Lambda function, and returns it.
     pub async fn line(&self, role: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         wait_calmly(&format!("the line of {role}: {what}"), async || {
             self.lines(role).await.into_iter().find(|line| is(line))

@@ -1,25 +1,26 @@
-//! A run's journal as REST shows it, and what must be true of every journal whatever was killed.
+//! A run's journal as the REST interface returns it, and checks that hold for every journal after
+//! any crash.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-/// The entries, in order: `{"seq", "at", "fact"}` each.
+/// The entries, in order. Each is `{"seq", "at", "fact"}`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Journal(pub Vec<Value>);
 
 impl Journal {
-    /// How many entries there are.
+    /// Returns the number of entries.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The names of the facts, in order, with the step that each is about: `StepStarted call-openai`.
+    /// Returns the names of the facts, in order, each with its step: `StepStarted call-openai`.
     pub fn story(&self) -> Vec<String> {
         let told = self.facts().map(|(name, fact)| match fact["step"].as_str() {
             Some(step) => format!("{name} {step}"),
@@ -28,7 +29,7 @@ impl Journal {
         told.collect()
     }
 
-    /// The names of the facts and what they hold.
+    /// Returns the names of the facts and their contents.
     pub fn facts(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.0.iter().map(|entry| {
             let fact = entry["fact"].as_object().and_then(|fact| fact.iter().next());
@@ -37,37 +38,39 @@ impl Journal {
         })
     }
 
-    /// The steps whose outcome the journal has.
+    /// Returns the steps with an outcome.
     pub fn succeeded(&self) -> BTreeSet<String> {
         self.steps("StepSucceeded").into_iter().collect()
     }
 
-    /// The steps that the facts of this name are about, in order.
+    /// Returns the steps of the facts with this name, in order.
     pub fn steps(&self, name: &str) -> Vec<String> {
         let facts = self.facts().filter(|(found, _)| *found == name);
         facts.filter_map(|(_, fact)| fact["step"].as_str().map(str::to_owned)).collect()
     }
 
-    /// When the first fact of this name was written.
+    /// Returns when the first fact with this name was written.
     pub fn first_at(&self, name: &str) -> Option<&str> {
         let place = self.facts().position(|(found, _)| found == name)?;
         self.0[place]["at"].as_str()
     }
 
-    /// Panics unless this journal continues `earlier`: nothing that was read before a crash is gone or changed.
+    /// Panics unless this journal continues `earlier`: no entry that was read before a crash is
+    /// missing or changed.
     pub fn assert_continues(&self, earlier: &Journal) {
         assert!(self.len() >= earlier.len(), "entries are gone: {:#?}\nbefore: {:#?}", self.story(), earlier.story());
         assert_eq!(&self.0[..earlier.len()], &earlier.0[..], "entries changed");
     }
 
-    /// Panics unless the entries tell one legal line of events.
+    /// Panics unless the journal is legal (see [`Journal::violation`]).
     pub fn assert_legal(&self) {
-        assert_eq!(self.fault(), None, "{:#?}", self.story());
+        assert_eq!(self.violation(), None, "{:#?}", self.story());
     }
 
-    /// What no journal may say, if this one says it: entries are numbered without a gap, the first creates the run,
-    /// nothing follows the end, and a step has one outcome, no attempt after it and none twice.
-    pub fn fault(&self) -> Option<String> {
+    /// Returns the first violation of these rules: entries are numbered without a gap, the first
+    /// creates the run, nothing follows the end, and each step has at most one outcome, no attempt
+    /// after it, and no attempt twice.
+    pub fn violation(&self) -> Option<String> {
         let mut done = BTreeSet::new();
         let mut attempts = BTreeMap::new();
         let mut over = false;
@@ -114,8 +117,8 @@ mod tests {
         json!({"StepStarted": {"step": "a", "attempt": attempt}})
     }
 
-    fn fault(facts: &[Value]) -> Option<String> {
-        journal(&[&[json!({"RunCreated": {}})], facts].concat()).fault()
+    fn violation(facts: &[Value]) -> Option<String> {
+        journal(&[&[json!({"RunCreated": {}})], facts].concat()).violation()
     }
 
     #[test]
@@ -123,18 +126,18 @@ mod tests {
         let interrupted = json!({"AttemptInterrupted": {"step": "a", "attempt": 1}});
         let succeeded = json!({"StepSucceeded": {"step": "a", "attempt": 2}});
         let story = [started(1), interrupted, started(2), succeeded, json!({"RunCompleted": {}})];
-        assert_eq!(fault(&story), None);
+        assert_eq!(violation(&story), None);
     }
 
     #[test]
     fn what_must_never_happen_is_found() {
         let (succeeded, end) = (json!({"StepSucceeded": {"step": "a"}}), json!({"RunCompleted": {}}));
-        let found = |facts: &[Value]| fault(facts).expect("a fault");
+        let found = |facts: &[Value]| violation(facts).expect("a violation");
         assert!(found(&[started(1), succeeded.clone(), started(2)]).contains("ran again"));
         assert!(found(&[started(1), succeeded.clone(), succeeded.clone()]).contains("two outcomes"));
         assert!(found(&[started(1), started(1)]).contains("follows attempt"));
         assert!(found(&[end.clone(), end]).contains("follows the end"));
         assert!(found(&[json!({"RunCreated": {}})]).contains("is entry 1"));
-        assert!(Journal(vec![json!({"seq": 1, "fact": {"RunCreated": {}}})]).fault().is_some());
+        assert!(Journal(vec![json!({"seq": 1, "fact": {"RunCreated": {}}})]).violation().is_some());
     }
 }

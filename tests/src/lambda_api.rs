@@ -1,7 +1,8 @@
-//! Lambda's Runtime API, as the process of a function sees it: it asks for its next event, and posts a response or an
-//! error. Every process that asks is an execution environment; each holds one event at a time.
+//! A stub of Lambda's Runtime API. The process of a Lambda function asks it for the next event, and
+//! posts a response or an error. Each process is an execution environment, and has one event at a
+//! time.
 //!
-//! It starts no process and stops none: that is the test's, and a time-out is the test's to punish.
+//! The test starts and stops processes, also after a timeout.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,21 +16,21 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::aws_json::{ACCOUNT, REGION};
-use crate::double::{Answer, Asked, serve};
+use crate::stub_server::{Answer, HttpRequest, serve};
 
 const NAME: &str = "stepladder-test";
 const ROOT: &str = "/2018-06-01/runtime";
-/// Bytes of an event and of a response, at most. Lambda's own message says 6,291,556.
+/// The maximum size of an event and of a response, in bytes, as Lambda's error message says.
 const PAYLOAD_BYTES: usize = 6_291_556;
 
 /// How an invocation ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// The function's response.
+    /// The process responded.
     Response(Value),
-    /// The function's error: `{"errorType", "errorMessage", …}`.
+    /// The process reported an error: `{"errorType", "errorMessage", …}`.
     Error(Value),
-    /// Nobody took the event and answered it by its deadline; an answer that comes later is refused.
+    /// No process answered by the deadline. A later answer is refused.
     TimedOut,
 }
 
@@ -59,7 +60,7 @@ struct Event {
 }
 
 impl LambdaApi {
-    /// On a free port.
+    /// Starts the stub on a free port.
     pub async fn start() -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let (events, queue) = mpsc::unbounded_channel();
@@ -72,8 +73,8 @@ impl LambdaApi {
         Self { address, events, state }
     }
 
-    /// The environment variables that Lambda gives to the process of an OS-only runtime. Every other variable of the
-    /// test process is to be taken away, `PATH` excepted.
+    /// Returns the environment variables that Lambda sets for an OS-only runtime. The test must
+    /// remove all other variables except `PATH`.
     pub fn env(&self) -> Vec<(&'static str, String)> {
         let own = [("AWS_LAMBDA_RUNTIME_API", self.address.to_string())];
         let fixed = [
@@ -97,8 +98,8 @@ impl LambdaApi {
         own.into_iter().chain(fixed.map(|(name, value)| (name, value.to_owned()))).collect()
     }
 
-    /// Gives the event to the next process that asks for one, and waits for what it makes of it, until `timeout` from
-    /// now: the deadline that the process is told.
+    /// Gives an event to the next process that asks for one, and waits for its answer, at most for
+    /// `timeout`. This is also the deadline that the process gets.
     pub async fn invoke(&self, payload: &Value, timeout: Duration) -> Outcome {
         let payload = payload.to_string();
         if payload.len() > PAYLOAD_BYTES {
@@ -125,23 +126,25 @@ impl LambdaApi {
         }
     }
 
-    /// When a process first asked for an event: from its start to here is what Lambda bills as `Init Duration`.
+    /// Returns when a process first asked for an event. The time from its start to then is what
+    /// Lambda bills as `Init Duration`.
     pub fn first_asked(&self) -> Option<Instant> {
         self.state.lock().expect("no panic").first_asked
     }
 
-    /// When the first response came: from the start of the process to here is its cold start, with its first event.
+    /// Returns when the first response came. The time from the start of the process to then is its
+    /// cold start, including the first event.
     pub fn first_answered(&self) -> Option<Instant> {
         self.state.lock().expect("no panic").first_answered
     }
 
-    /// What processes said that could not begin.
+    /// Returns the errors of processes that could not start.
     pub fn init_errors(&self) -> Vec<Value> {
         self.state.lock().expect("no panic").init_errors.clone()
     }
 }
 
-/// What Lambda says instead of handing it on.
+/// Returns Lambda's error for a payload that is too large.
 fn too_large(kind: &str, bytes: usize) -> Outcome {
     let said = format!("payload size ({bytes} bytes) exceeded maximum allowed payload size ({PAYLOAD_BYTES} bytes).");
     Outcome::Error(json!({"errorType": kind, "errorMessage": said}))
@@ -149,7 +152,7 @@ fn too_large(kind: &str, bytes: usize) -> Outcome {
 
 type Queue = tokio::sync::Mutex<mpsc::UnboundedReceiver<Event>>;
 
-async fn answer(state: &Mutex<State>, queue: &Queue, asked: Asked) -> Answer {
+async fn answer(state: &Mutex<State>, queue: &Queue, asked: HttpRequest) -> Answer {
     let path = asked.uri.path().to_owned();
     let Some(rest) = path.strip_prefix(ROOT) else {
         return Answer::json(404, &json!({"errorMessage": format!("{path} is not of the Runtime API")}));
@@ -174,12 +177,13 @@ async fn answer(state: &Mutex<State>, queue: &Queue, asked: Asked) -> Answer {
     }
 }
 
-/// A process that goes away while it waits is dropped here, and the event stays.
+/// If a process disconnects while it waits, this future is dropped and the event stays in the
+/// queue.
 async fn next(state: &Mutex<State>, queue: &Queue) -> Answer {
     state.lock().expect("no panic").first_asked.get_or_insert_with(Instant::now);
     let event = loop {
         let Some(event) = queue.lock().await.recv().await else { return Answer::Cut };
-        // one whose time is over is nobody's any more
+        // an event whose deadline has passed is not delivered
         if state.lock().expect("no panic").open.contains_key(&event.id) {
             break event;
         }
@@ -198,7 +202,7 @@ fn end(state: &Mutex<State>, id: &str, outcome: Outcome) -> Answer {
         let said = json!({"errorType": "InvalidRequestID", "errorMessage": "it is over, or never was"});
         return Answer::json(400, &said);
     };
-    // nobody waits any more when the test has dropped its invocation
+    // an error means that the test has dropped the invocation
     let _ = waiting.send(outcome);
     Answer::json(202, &json!({"status": "OK"}))
 }

@@ -1,7 +1,9 @@
-//! What Lambda's event source mapping does between a queue and a function, one batch at a time and when the test says
-//! so: it receives, invokes with the records, and deletes what did not fail.
+//! A stand-in for Lambda's event source mapping between a queue and a Lambda function. For each
+//! call of the test, it receives one batch, invokes the function with the records, and deletes the
+//! messages that did not fail.
 //!
-//! It does not retry, split or filter: what failed comes back when the queue makes it visible again.
+//! It does not retry, split or filter. A failed message comes back when the queue makes it visible
+//! again.
 
 use std::time::Duration;
 
@@ -10,52 +12,54 @@ use serde_json::{Map, Value, json};
 use crate::aws_json::{AwsJson, REGION};
 use crate::lambda_api::{LambdaApi, Outcome};
 
-/// Between one queue and one function.
+/// A mapping between one queue and one Lambda function.
 #[derive(Clone, Debug)]
 pub struct LambdaPump {
     client: AwsJson,
     queue: String,
     api: LambdaApi,
-    /// Messages in an invocation, at most: 1 to 10.
+    /// The maximum number of messages in an invocation, 1 to 10.
     pub batch_size: usize,
-    /// The function's time-out.
+    /// The Lambda function's timeout.
     pub timeout: Duration,
 }
 
-/// What came of one batch.
+/// The result of one batch.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pumped {
-    /// Ids of the messages that were deleted.
+pub struct BatchResult {
+    /// The ids of the deleted messages.
     pub deleted: Vec<String>,
-    /// Ids of those that were left to come back.
+    /// The ids of the messages that will come back.
     pub failed: Vec<String>,
     /// How the invocation ended.
     pub outcome: Outcome,
 }
 
 impl LambdaPump {
-    /// From the queue at this address, as the service at `endpoint` gave it. Ten messages, thirty seconds.
+    /// Creates a mapping from the queue with this address at the service `endpoint`, with batches
+    /// of ten messages and a timeout of thirty seconds.
     pub fn new(endpoint: impl Into<String>, queue: impl Into<String>, api: LambdaApi) -> Self {
         let (batch_size, timeout) = (10, Duration::from_secs(30));
         Self { client: AwsJson::new(endpoint), queue: queue.into(), api, batch_size, timeout }
     }
 
-    /// Receives once, invokes once. `None` when there was no message to receive.
-    pub async fn pump(&self) -> Option<Pumped> {
+    /// Receives one batch and invokes the function. Returns `None` if there was no message.
+    pub async fn pump(&self) -> Option<BatchResult> {
         let (messages, pumped) = self.invoke().await?;
         self.delete(messages.iter().filter(|message| pumped.deleted.contains(&text(&message["MessageId"])))).await;
         Some(pumped)
     }
 
-    /// Receives once, invokes once, and loses the function's answer: no message is deleted, and all come again.
-    pub async fn pump_and_lose(&self) -> Option<Pumped> {
-        let (_, Pumped { deleted, mut failed, outcome }) = self.invoke().await?;
+    /// Receives one batch, invokes the function, and loses its answer: no message is deleted, and
+    /// all come back.
+    pub async fn pump_and_lose(&self) -> Option<BatchResult> {
+        let (_, BatchResult { deleted, mut failed, outcome }) = self.invoke().await?;
         failed.extend(deleted);
-        Some(Pumped { deleted: Vec::new(), failed, outcome })
+        Some(BatchResult { deleted: Vec::new(), failed, outcome })
     }
 
-    /// What was received, and what is to become of it.
-    async fn invoke(&self) -> Option<(Vec<Value>, Pumped)> {
+    /// Receives one batch and invokes the function. Returns the messages and the result.
+    async fn invoke(&self) -> Option<(Vec<Value>, BatchResult)> {
         let messages = self.receive().await;
         if messages.is_empty() {
             return None;
@@ -65,11 +69,11 @@ impl LambdaPump {
         let all: Vec<_> = messages.iter().map(|message| text(&message["MessageId"])).collect();
         let failed = failed(&outcome, &all);
         let deleted: Vec<_> = all.into_iter().filter(|id| !failed.contains(id)).collect();
-        Some((messages, Pumped { deleted, failed, outcome }))
+        Some((messages, BatchResult { deleted, failed, outcome }))
     }
 
-    /// Pumps until nothing is to be received: what came of each batch.
-    pub async fn drain(&self) -> Vec<Pumped> {
+    /// Handles batches until the queue has no visible message. Returns the result of each batch.
+    pub async fn drain(&self) -> Vec<BatchResult> {
         let mut all = Vec::new();
         while let Some(pumped) = self.pump().await {
             all.push(pumped);
@@ -95,12 +99,12 @@ impl LambdaPump {
             .collect();
         if !entries.is_empty() {
             let asked = json!({"QueueUrl": self.queue, "Entries": entries});
-            // a handle that was superseded meanwhile is refused: then the message is somebody else's
+            // a handle is refused if the message was received again meanwhile
             self.client.sqs("DeleteMessageBatch", &asked).await.expect("an answer").expect("the queue is there");
         }
     }
 
-    /// A message as a record of the event:
+    /// Returns a message as a record of the event:
     /// <https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event>.
     fn record(&self, message: &Value) -> Value {
         let parts: Vec<_> = self.queue.rsplit('/').take(2).collect();
@@ -135,8 +139,8 @@ fn attribute(value: &Value) -> Value {
     attribute
 }
 
-/// The messages that come back, by the rules of `ReportBatchItemFailures`: all of them after an error, a time-out, or
-/// an id that is none of theirs.
+/// Returns the messages that come back, by the rules of `ReportBatchItemFailures`: all of them
+/// after an error, a timeout, or an unknown id.
 fn failed(outcome: &Outcome, all: &[String]) -> Vec<String> {
     let response = match outcome {
         Outcome::Response(response) => response,

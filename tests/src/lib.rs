@@ -1,8 +1,9 @@
-//! The harness of the end-to-end tests: it starts the real binary on a port and a file of its own, the services
-//! that the functions call, and faults between them; and it waits for conditions, with a limit.
+//! The harness of the end-to-end tests. It starts the real binary on a separate port and data file,
+//! and the services that the functions call. It injects faults between them, and waits for
+//! conditions with a limit of time.
 //!
-//! It knows the project only by what a user sees: the command line, HTTP and the environment. Nothing here reaches
-//! into the engine.
+//! It uses only what users use: the command line, HTTP and the environment. Nothing here depends on
+//! the engine's internals.
 
 pub mod aimock;
 pub mod api;
@@ -12,7 +13,6 @@ mod aws_parts;
 pub mod binary;
 pub mod database;
 pub mod deployed;
-pub mod double;
 pub mod dynamodb_local;
 pub mod journal;
 pub mod lambda_api;
@@ -20,13 +20,14 @@ pub mod lambda_pump;
 pub mod load;
 pub mod ministack;
 pub mod openai;
+pub mod owned_server;
 pub mod parts;
 pub mod postgres;
 pub mod proxy;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub mod refusing_disk;
 pub mod server;
-pub mod tied;
+pub mod stub_server;
 pub mod wait;
 
 pub use api::Api;

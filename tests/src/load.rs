@@ -1,6 +1,7 @@
-//! More events than a server can serve, from many connections at once, and what it answered to each.
+//! Sends more events than a server can serve, over many connections, and records the answers.
 //!
-//! These clients do not listen: pushed back, they send the next at once. Whoever stands that stands those who wait.
+//! These clients ignore `Retry-After`: after a refusal they send the next event at once. This is a
+//! harder load than that of clients that wait.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,32 +12,32 @@ use serde_json::Value;
 
 use crate::Api;
 
-/// How a load is made.
+/// The size of a load.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// Clients, each with one request at a time.
+    /// The number of clients. Each sends one request at a time.
     pub clients: usize,
-    /// Events in a request.
+    /// The number of events in a request.
     pub batch: usize,
 }
 
-/// What became of a load.
+/// The answers to a load.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
-    /// The numbers of the events that were accepted, with the ids that they were given.
+    /// The numbers of the accepted events, with their ids.
     pub accepted: Vec<(usize, String)>,
-    /// The numbers of those that were pushed back.
+    /// The numbers of the refused events.
     pub refused: Vec<usize>,
-    /// What `Retry-After` said, the least and the most.
+    /// The minimum and maximum of `Retry-After`.
     pub waits: Option<(u64, u64)>,
 }
 
 impl Load {
-    /// Sends events, the n-th as `event` makes it, until `enough`.
+    /// Sends events until `enough` returns `true`. `event` creates the n-th event.
     ///
     /// # Panics
-    /// When an answer is neither 200 with an id for each event, nor 429 with a `Retry-After` in whole seconds and a
-    /// sentence.
+    /// If an answer is neither 200 with an id for each event, nor 429 with a `Retry-After` in whole
+    /// seconds and a message.
     pub async fn send(self, api: &Api, event: impl Fn(usize) -> Value, enough: impl Fn(&Answers) -> bool) -> Answers {
         let (next, answers) = (AtomicUsize::new(0), Mutex::new(Answers::default()));
         let client = async || {

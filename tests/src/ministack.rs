@@ -1,8 +1,8 @@
-//! ministack: SQS, DynamoDB and Lambda on this machine, with time that a test moves.
+//! Runs ministack, an emulator of SQS, DynamoDB and Lambda, with a clock that tests can advance.
 //!
-//! It is kinder than AWS where it takes a delay above 900 s and a group's name above 128 characters, and keeps the order
-//! of a standard queue; it is harsher where it refuses a receipt handle that was superseded or used. It never
-//! throttles: [`crate::aws_faults`] does.
+//! It differs from AWS. It accepts a delay above 900 s and a group's name above 128 characters, and
+//! keeps the order of a standard queue. It refuses a receipt handle that was replaced or used. It
+//! never throttles; [`crate::aws_faults`] injects that.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use crate::aws_json::{AwsJson, REGION, plain_client};
 use crate::binary;
+use crate::owned_server::OwnedServer;
 use crate::parts::{free_port, python_program};
-use crate::tied::Tied;
 
-/// Servers that a test has given back. They stay until the process ends.
+/// The servers that tests no longer use. They run until the process ends.
 static IDLE: Mutex<Vec<Server>> = Mutex::new(Vec::new());
 
 /// The file that `python/sitecustomize.py` maps.
@@ -24,21 +24,22 @@ const OFFSET: &str = "offset";
 #[derive(Debug)]
 struct Server {
     port: u16,
-    /// How far its time is ahead.
+    /// How far its clock is ahead.
     offset: Mutex<Duration>,
-    process: Tied,
+    process: OwnedServer,
 }
 
-/// A ministack that nobody else has: its time is the test's own. Starting takes a second, so a dropped one goes to the
-/// next test that asks, emptied.
+/// A ministack that only one test uses, so that the test can advance its clock. Starting takes a
+/// second, so a dropped one is emptied and reused by the next test.
 #[derive(Debug)]
 pub struct Ministack {
-    /// There until it is dropped.
+    /// `Some` until it is dropped.
     server: Option<Server>,
 }
 
 impl Ministack {
-    /// One without queues, tables or functions. Its time is not behind this machine's, but may be ahead of it.
+    /// Returns a ministack without queues, tables or functions. Its clock may be ahead of this
+    /// machine's, and is never behind.
     pub async fn start() -> Self {
         let idle = IDLE.lock().expect("no panic").pop();
         let server = match idle {
@@ -50,34 +51,34 @@ impl Ministack {
         Self { server: Some(server) }
     }
 
-    /// What `AWS_ENDPOINT_URL` is set to.
+    /// Returns the value for `AWS_ENDPOINT_URL`.
     pub fn url(&self) -> String {
         self.server().url()
     }
 
-    /// A client of it.
+    /// Returns a client of its services.
     pub fn client(&self) -> AwsJson {
         AwsJson::new(self.url())
     }
 
-    /// Its time moves on: what was due within `by` is due at the next request. The engine's own clock is another one,
-    /// and so is that of a Lambda's process.
+    /// Advances its clock. This changes neither the engine's clock nor the clocks of Lambda
+    /// processes.
     pub fn advance(&self, by: Duration) {
         let mut offset = self.server().offset.lock().expect("no panic");
         *offset += by;
         let nanoseconds = u64::try_from(offset.as_nanos()).expect("less than 584 years");
         let file = OpenOptions::new().write(true).open(self.server().process.path().join(OFFSET));
-        // in place: the other side has mapped it
+        // written in place, because the emulator has mapped the file into memory
         let written = file.and_then(|file| file.write_all_at(&nanoseconds.to_le_bytes(), 0));
         written.expect("a file in a folder of our own");
     }
 
-    /// What it printed since its process began.
+    /// Returns what it has printed since its process started.
     pub fn log(&self) -> String {
         self.server().process.log()
     }
 
-    /// Its process.
+    /// Returns the id of its process.
     pub fn process(&self) -> u32 {
         self.server().process.id()
     }
@@ -89,7 +90,7 @@ impl Ministack {
 
 impl Drop for Ministack {
     fn drop(&mut self) {
-        // after a panic it may be in any state, and its log is of use: it ends
+        // after a panic it may be in any state, so it is not reused
         if let Some(server) = self.server.take().filter(|_| !std::thread::panicking()) {
             IDLE.lock().expect("no panic").push(server);
         }
@@ -98,7 +99,7 @@ impl Drop for Ministack {
 
 impl Server {
     async fn start() -> Self {
-        let (port, folder) = (free_port(), Tied::folder("ministack"));
+        let (port, folder) = (free_port(), OwnedServer::folder("ministack"));
         let url = format!("http://127.0.0.1:{port}");
         let mut command = Command::new(python_program("ministack"));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
@@ -106,13 +107,13 @@ impl Server {
         }
         command.env("GATEWAY_PORT", port.to_string()).env("BIND_HOST", "127.0.0.1").env("MINISTACK_HOST", "127.0.0.1");
         command.env("LAMBDA_EXECUTOR", "local").env("AWS_ENDPOINT_URL", &url).env("MINISTACK_REGION", REGION);
-        // a listener at a fixed port, on every interface, which two of them would fight for
+        // disables a listener at a fixed port, which two servers could not both use
         command.env("IOT_MTLS_ENABLED", "0");
         command.env("TMPDIR", folder.path()).env("STEPLADDER_TIME_OFFSET", folder.path().join(OFFSET));
         command.env("PYTHONPATH", binary::root().join("tests/python")).env("PYTHONDONTWRITEBYTECODE", "1");
         std::fs::write(folder.path().join(OFFSET), [0; 8]).expect("a file in a folder of our own");
         command.current_dir(folder.path());
-        let process = Tied::start(&command, folder);
+        let process = OwnedServer::start(&command, folder);
         let client = plain_client();
         let process = process.serving("ministack to answer", async || {
             let answer = client.get(format!("{url}/_ministack/health")).send().await.ok()?;

@@ -1,5 +1,5 @@
-//! A double of OpenAI's chat completions in Rust: it answers any JSON schema with a value that fits it, counts, and
-//! can hold its answers back, so that a test decides what is in flight.
+//! A stub of OpenAI's chat completions. It answers any JSON schema with a value that fits, counts
+//! requests, and can hold its answers back, so that tests control which requests are in flight.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
-use crate::double::{Answer, Asked, serve};
+use crate::stub_server::{Answer, HttpRequest, serve};
 
-/// A running double.
+/// A running stub.
 #[derive(Clone, Debug)]
 pub struct OpenAi {
     address: SocketAddr,
@@ -19,32 +19,32 @@ pub struct OpenAi {
 
 #[derive(Clone, Copy, Debug)]
 struct Gate {
-    /// Requests with a number up to this are answered.
+    /// Requests with a number up to this one are answered.
     answered: usize,
 }
 
-/// What the double has seen.
+/// The requests that the stub has received.
 #[derive(Clone, Debug, Default)]
 pub struct Count {
-    /// Requests that arrived.
+    /// The number of requests.
     pub requests: Vec<Value>,
-    /// Requests that are being answered now.
+    /// The number of requests without an answer yet.
     pub now: usize,
-    /// The most that were being answered at the same moment.
+    /// The maximum number of such requests at the same time.
     pub most: usize,
 }
 
 struct InFlight(Arc<Mutex<Count>>);
 
 impl Drop for InFlight {
-    // also when the client goes away in the middle
+    // also if the client disconnects
     fn drop(&mut self) {
         self.0.lock().expect("no panic").now -= 1;
     }
 }
 
 impl OpenAi {
-    /// Answers everything at once, until [`OpenAi::hold`].
+    /// Starts a stub that answers everything at once, until [`OpenAi::hold`].
     pub async fn start() -> Self {
         let count = Arc::new(Mutex::new(Count::default()));
         let open = Arc::new(watch::Sender::new(Gate { answered: usize::MAX }));
@@ -53,11 +53,11 @@ impl OpenAi {
             let (count, mut gate) = (Arc::clone(&inner), gate.clone());
             async move {
                 if !asked.uri.path().ends_with("/chat/completions") {
-                    return Answer::json(404, &json!({"error": {"message": "the double knows chat completions only"}}));
+                    return Answer::json(404, &json!({"error": {"message": "the stub knows chat completions only"}}));
                 }
                 let number = arrive(&count, &asked);
                 let _in_flight = InFlight(count);
-                gate.wait_for(|gate| number <= gate.answered).await.expect("the double outlives its requests");
+                gate.wait_for(|gate| number <= gate.answered).await.expect("the stub outlives its requests");
                 Answer::json(200, &completion(&asked.json()))
             }
         })
@@ -65,34 +65,34 @@ impl OpenAi {
         Self { address, count, open }
     }
 
-    /// What `OPENAI_BASE_URL` is set to.
+    /// Returns the value for `OPENAI_BASE_URL`.
     pub fn url(&self) -> String {
         format!("http://{}/v1", self.address)
     }
 
-    /// What it has seen so far.
+    /// Returns the requests so far.
     pub fn count(&self) -> Count {
         self.count.lock().expect("no panic").clone()
     }
 
-    /// From now on only the first `n` requests ever are answered; the others wait.
+    /// From now on, only the first `n` requests since the start are answered. The others wait.
     pub fn answer_first(&self, n: usize) {
         self.open.send_replace(Gate { answered: n });
     }
 
-    /// No answers until [`OpenAi::release`], but to requests that have one already.
+    /// Holds all answers back until [`OpenAi::release`], except those that were sent already.
     pub fn hold(&self) {
         let arrived = self.count().requests.len();
         self.answer_first(arrived);
     }
 
-    /// Answers everything again.
+    /// Sends all answers again.
     pub fn release(&self) {
         self.answer_first(usize::MAX);
     }
 }
 
-fn arrive(count: &Mutex<Count>, asked: &Asked) -> usize {
+fn arrive(count: &Mutex<Count>, asked: &HttpRequest) -> usize {
     let mut count = count.lock().expect("no panic");
     count.requests.push(asked.json());
     count.now += 1;
@@ -103,7 +103,7 @@ fn arrive(count: &Mutex<Count>, asked: &Asked) -> usize {
 fn completion(request: &Value) -> Value {
     let content = fitting(&request["response_format"]["json_schema"]["schema"], "answer");
     json!({
-        "id": "chatcmpl-double",
+        "id": "chatcmpl-stub",
         "object": "chat.completion",
         "created": 1_700_000_000,
         "model": request["model"],
@@ -117,7 +117,7 @@ fn completion(request: &Value) -> Value {
     })
 }
 
-/// A value that fits a JSON schema of the kind that strict answers are asked for with.
+/// Returns a value that fits a JSON schema of strict answers.
 pub fn fitting(schema: &Value, name: &str) -> Value {
     if let Some(choice) = schema["enum"].get(0) {
         return choice.clone();
@@ -134,7 +134,7 @@ pub fn fitting(schema: &Value, name: &str) -> Value {
         Some("array") => json!([fitting(&schema["items"], name)]),
         Some("integer" | "number") => json!(1),
         Some("boolean") => json!(true),
-        // what looks like a name, and like a domain to whom it must be one
+        // a value that is accepted both as a name and as a domain
         Some(_) | None => json!(format!("{}.example", name.replace('_', "-"))),
     }
 }

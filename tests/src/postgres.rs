@@ -1,4 +1,4 @@
-//! A PostgreSQL of the test's own with the functions' tables in it, and the real PostgREST over it.
+//! Runs a separate PostgreSQL with the functions' tables, and the real PostgREST in front of it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use crate::binary;
 use crate::parts::{free_port, listening, postgrest};
 use crate::wait::wait_for;
 
-/// What signs the tokens that PostgREST accepts: a secret of this test alone.
+/// The secret that signs the tokens for PostgREST. Only this test uses it.
 const JWT_SECRET: &str = "a-secret-that-only-this-test-knows-0123456789";
 
-/// A running PostgreSQL and PostgREST; both end with the test.
+/// A running PostgreSQL and PostgREST. Both end with the test.
 #[derive(Debug)]
 pub struct Postgres {
     tools: PathBuf,
@@ -27,7 +27,8 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// An empty cluster on a free port, with the SQL of `functions/sql`, served by PostgREST.
+    /// Starts an empty cluster on a free port, executes the SQL of `functions/sql`, and starts
+    /// PostgREST.
     pub async fn start() -> Self {
         let folder = tempfile::Builder::new().prefix("stepladder-pg-").tempdir().expect("a temporary folder");
         let tools = tools();
@@ -73,17 +74,17 @@ impl Postgres {
         Self { tools, port, rest_port, _server: server, _rest: rest, _folder: folder }
     }
 
-    /// PostgREST's address; its base path is `/`.
+    /// Returns PostgREST's address. Its base path is `/`.
     pub fn rest_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.rest_port)
     }
 
-    /// A service-role key, as Supabase issues them: a signed token that never ends.
+    /// Returns a service-role key like Supabase's: a signed token that never expires.
     pub fn service_role_key(&self) -> &'static str {
         SERVICE_ROLE_KEY
     }
 
-    /// What a query answers, its rows as a JSON array.
+    /// Executes a query, and returns its rows as JSON.
     pub async fn rows(&self, query: &str) -> Vec<Value> {
         let whole = format!("select coalesce(json_agg(q), '[]') from ({query}) q");
         let mut command = run_sql(&self.tools.join("psql"), self.port);
@@ -93,7 +94,7 @@ impl Postgres {
         rows.as_array().expect("an array").clone()
     }
 
-    /// Runs a statement.
+    /// Executes a statement.
     pub async fn execute(&self, statement: &str) {
         succeed(run_sql(&self.tools.join("psql"), self.port).arg("-c").arg(statement)).await;
     }
@@ -125,7 +126,7 @@ fn sql_files() -> Vec<PathBuf> {
     files
 }
 
-/// The newest PostgreSQL that Debian has installed, else what is on the path.
+/// Returns the folder of the newest PostgreSQL that Debian has installed; otherwise uses `PATH`.
 fn tools() -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut folders: Vec<_> = versions.map(|version| version.path().join("bin")).collect();
@@ -139,7 +140,8 @@ fn tools() -> PathBuf {
     found.expect("PostgreSQL's initdb is neither in /usr/lib/postgresql nor on the path; ./test says how to get it")
 }
 
-/// PostgreSQL refuses to run as root: then it runs as the user that Debian's package made for it.
+/// Returns whether this process is root. PostgreSQL refuses to run as root, and then runs as the
+/// user of Debian's package.
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)

@@ -1,5 +1,4 @@
-//! A reverse proxy that counts what passes and makes the faults that it is told to make: what lies between a
-//! function and its database on a bad day.
+//! A reverse proxy that records requests and injects faults between a function and its database.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -10,18 +9,18 @@ use hyper::Response;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::double::{Answer, Asked, serve};
+use crate::stub_server::{Answer, HttpRequest, serve};
 
-/// What happens to a request instead of being passed on.
+/// An injected fault, instead of passing the request on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is answered with this status; the service never sees it.
+    /// Answers with this status. The service does not get the request.
     Status(u16),
-    /// It is answered with status 503, and to be sent again after this many seconds; the service never sees it.
+    /// Answers 503 with `Retry-After` of this many seconds. The service does not get the request.
     RetryAfter(u32),
-    /// The connection is closed before the service sees it.
+    /// Closes the connection. The service does not get the request.
     CutBefore,
-    /// The service does what it is asked, then the connection is closed: the client cannot know.
+    /// Passes the request on, then closes the connection instead of returning the reply.
     CutAfter,
 }
 
@@ -30,18 +29,18 @@ pub enum Fault {
 pub struct Proxy {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
-    held: Arc<watch::Sender<Held>>,
+    held: Arc<watch::Sender<HeldRequests>>,
 }
 
-/// Which requests wait.
+/// Which requests are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Held {
+enum HeldRequests {
     None,
     All,
     Method(&'static str),
 }
 
-impl Held {
+impl HeldRequests {
     fn is_free(self, method: &str) -> bool {
         match self {
             Self::None => true,
@@ -54,34 +53,34 @@ impl Held {
 #[derive(Debug, Default)]
 struct State {
     faults: Vec<(&'static str, Fault)>,
-    seen: Vec<Seen>,
+    seen: Vec<ProxiedRequest>,
 }
 
 /// A request that reached the proxy.
 #[derive(Clone, Debug)]
-pub struct Seen {
-    /// The method, in capitals.
+pub struct ProxiedRequest {
+    /// The method, in upper case.
     pub method: String,
     /// The path, with the prefix.
     pub path: String,
     /// The body.
     pub body: serde_json::Value,
-    /// What was done to it.
+    /// The fault that it met, if any.
     pub fault: Option<Fault>,
 }
 
 impl Proxy {
-    /// Passes `prefix/…` on to `upstream/…` (an address without a final slash).
+    /// Starts a proxy that passes `prefix/…` on to `upstream/…` (an address without a final slash).
     pub async fn start(prefix: &'static str, upstream: String) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
-        let held = Arc::new(watch::Sender::new(Held::None));
+        let held = Arc::new(watch::Sender::new(HeldRequests::None));
         let client = reqwest::Client::new();
         let (inner, gate) = (Arc::clone(&state), held.subscribe());
         let address = serve(move |asked| {
             let (state, mut gate) = (Arc::clone(&inner), gate.clone());
             let (client, upstream) = (client.clone(), upstream.clone());
             async move {
-                let fault = note(&state, &asked);
+                let fault = record(&state, &asked);
                 gate.wait_for(|held| held.is_free(asked.method.as_str()))
                     .await
                     .expect("the proxy outlives its requests");
@@ -101,39 +100,39 @@ impl Proxy {
         Self { address, state, held }
     }
 
-    /// Where the proxy listens, without the prefix.
+    /// Returns the address of the proxy, without the prefix.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The next requests of this method meet these faults, one each.
+    /// Injects these faults into the next requests of this method, one into each.
     pub fn next_meet(&self, method: &'static str, faults: impl IntoIterator<Item = Fault>) {
         self.state.lock().expect("no panic").faults.extend(faults.into_iter().map(|fault| (method, fault)));
     }
 
-    /// Everything that reached the proxy, in order.
-    pub fn seen(&self) -> Vec<Seen> {
+    /// Returns all requests that reached the proxy, in order.
+    pub fn seen(&self) -> Vec<ProxiedRequest> {
         self.state.lock().expect("no panic").seen.clone()
     }
 
-    /// Faults that nothing has met are not made any more.
+    /// Removes the faults that no request has met yet.
     pub fn forget_faults(&self) {
         self.state.lock().expect("no panic").faults.clear();
     }
 
-    /// Requests are noted, then wait until [`Proxy::release`].
+    /// Holds requests until [`Proxy::release`]. They are recorded when they arrive.
     pub fn hold(&self) {
-        self.held.send_replace(Held::All);
+        self.held.send_replace(HeldRequests::All);
     }
 
-    /// [`Proxy::hold`], for one method only.
+    /// Like [`Proxy::hold`], for one method only.
     pub fn hold_method(&self, method: &'static str) {
-        self.held.send_replace(Held::Method(method));
+        self.held.send_replace(HeldRequests::Method(method));
     }
 
-    /// Lets held requests go on.
+    /// Passes the held requests on.
     pub fn release(&self) {
-        self.held.send_replace(Held::None);
+        self.held.send_replace(HeldRequests::None);
     }
 }
 
@@ -144,11 +143,11 @@ fn retry_after(seconds: u32) -> Answer {
     Answer::Reply(reply.expect("a number is a header value"))
 }
 
-fn note(state: &Mutex<State>, asked: &Asked) -> Option<Fault> {
+fn record(state: &Mutex<State>, asked: &HttpRequest) -> Option<Fault> {
     let mut state = state.lock().expect("no panic");
     let due = state.faults.iter().position(|(method, _)| asked.method == *method);
     let fault = due.map(|place| state.faults.remove(place).1);
-    state.seen.push(Seen {
+    state.seen.push(ProxiedRequest {
         method: asked.method.to_string(),
         path: asked.uri.path().to_owned(),
         body: asked.json(),
@@ -157,7 +156,7 @@ fn note(state: &Mutex<State>, asked: &Asked) -> Option<Fault> {
     fault
 }
 
-async fn pass_on(client: &reqwest::Client, prefix: &str, upstream: &str, asked: Asked) -> Answer {
+async fn pass_on(client: &reqwest::Client, prefix: &str, upstream: &str, asked: HttpRequest) -> Answer {
     let path = asked.uri.path_and_query().map_or("/", |whole| whole.as_str());
     let Some(rest) = path.strip_prefix(prefix) else {
         return Answer::json(404, &json!({"message": format!("nothing is served at {path}, only under {prefix}")}));
@@ -169,15 +168,16 @@ async fn pass_on(client: &reqwest::Client, prefix: &str, upstream: &str, asked: 
     }
 }
 
-/// Asks the service at `url` what was asked here: its whole answer, with its headers but for those of the connection.
+/// Sends the request to the service at `url`. Returns the whole answer, without the headers of the
+/// connection.
 pub(crate) async fn forward(
     client: &reqwest::Client,
     url: String,
-    asked: Asked,
+    asked: HttpRequest,
 ) -> reqwest::Result<Response<Full<Bytes>>> {
     let mut headers = asked.headers;
     headers.remove("host");
-    // of the body as it came; it may be another one by now
+    // these headers describe the original body, which may have changed
     headers.remove("content-length");
     let answer = client.request(asked.method, url).headers(headers).body(asked.body).send().await?;
     let (status, mut headers) = (answer.status(), answer.headers().clone());

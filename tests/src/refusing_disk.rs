@@ -1,5 +1,6 @@
-//! A disk that is full, or read-only, while a test says so: a library in C, compiled here, that the server's loader puts
-//! before the C library. Only the data file and the files beside it are on that disk. Linux with glibc.
+//! A disk that a test can make full or read-only. It is a C library, compiled here and preloaded
+//! into the server (`LD_PRELOAD`). It affects only the data file and the files beside it. It needs
+//! Linux with glibc.
 
 use std::fs::{File, remove_file};
 use std::path::PathBuf;
@@ -9,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::Server;
 
-/// The source. It says which variables it listens to.
+/// The source, which documents its environment variables.
 const SOURCE: &str = include_str!("refusing_disk.c");
 
 /// The disk of one server.
@@ -19,7 +20,7 @@ pub struct RefusingDisk {
 }
 
 impl RefusingDisk {
-    /// A disk that takes everything so far.
+    /// Creates a disk that accepts all writes.
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("stepladder-disk-").tempdir().expect("a temporary folder");
         let disk = Self { folder };
@@ -42,20 +43,20 @@ impl RefusingDisk {
             .variable("REFUSING_DISK_FLAGS", text(self.folder.path().join("disk")))
     }
 
-    /// From now on there is no room.
+    /// From now on, the disk is full.
     pub fn fill(&self) {
         self.raise("full");
     }
 
-    /// From now on nothing may be written.
+    /// From now on, the disk is read-only.
     pub fn make_read_only(&self) {
         self.raise("read-only");
     }
 
-    /// From now on everything is taken again.
-    pub fn relent(&self) {
+    /// From now on, the disk accepts all writes again.
+    pub fn accept_writes(&self) {
         for flag in ["full", "read-only"] {
-            // one that is not there need not go
+            // a missing flag file need not be removed
             let _ = remove_file(self.flag(flag));
         }
     }

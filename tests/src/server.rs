@@ -1,5 +1,5 @@
-//! The server under test as a process: started on a free port and a file of its own, killed as a power cut would,
-//! started again on the same file.
+//! The server under test as a process. It starts on a free port and a separate data file, can be
+//! killed like a power cut, and started again on the same file.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 use crate::wait::{LIMIT, wait_for};
 use crate::{Api, binary};
 
-/// A server, running or not. Dropping it kills the process and removes its folder.
+/// A server, running or not. Dropping it kills the process and removes the folder.
 #[derive(Debug)]
 pub struct Server {
     folder: TempDir,
@@ -25,19 +25,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that is to be started, without any variable of this process that it would listen to.
+    /// Prepares a server without the environment variables of this process that would configure it.
     pub fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("stepladder-test-").tempdir().expect("a temporary folder");
         let (variables, arguments) = (Vec::new(), Vec::new());
         Self { folder, program: None, variables, arguments, process: None, starts: 0, url: String::new() }
     }
 
-    /// The same of another program than the shipped one: an app with functions of a test's own.
+    /// Like [`Server::new`], for another program: an app with a test's functions.
     pub fn of(program: impl Into<PathBuf>) -> Self {
         Self { program: Some(program.into()), ..Self::new() }
     }
 
-    /// Started without anything set, with short retry delays.
+    /// Starts a server with default settings and short retry delays.
     pub async fn plain() -> Self {
         let mut server = Self::new().argument("--retry-delay").argument("20ms");
         server.start().await;
@@ -56,7 +56,7 @@ impl Server {
         self
     }
 
-    /// Starts it, on a new port each time, and waits until it serves.
+    /// Starts the process, on a new port each time, and waits until it serves.
     pub async fn start(&mut self) {
         self.launch();
         let mut process = self.process.take().expect("it was launched");
@@ -73,7 +73,7 @@ impl Server {
             .await;
     }
 
-    /// Starts the process, and waits for nothing.
+    /// Starts the process without waiting.
     pub fn launch(&mut self) {
         assert!(self.process.is_none(), "it runs already");
         self.starts += 1;
@@ -85,28 +85,29 @@ impl Server {
         self.process = Some(command.kill_on_drop(true).spawn().expect("the binary starts"));
     }
 
-    /// How the process ended that is expected to end by itself.
+    /// Waits until the process ends by itself, and returns its status.
     pub async fn ended(&mut self) -> ExitStatus {
         let mut process = self.process.take().expect("it runs");
         let end = tokio::time::timeout(LIMIT, process.wait()).await;
         end.unwrap_or_else(|_| panic!("the server runs on:\n{}", self.log())).expect("the process is ours")
     }
 
-    /// Its process, while it runs.
+    /// Returns the id of its process, if it runs.
     pub fn id(&self) -> Option<u32> {
         self.process.as_ref()?.id()
     }
 
-    /// `kill -9`, and waits until the process is gone.
+    /// Kills the process (`kill -9`), and waits until it has ended.
     pub async fn kill(&mut self) {
         let mut process = self.process.take().expect("it runs");
         process.kill().await.expect("the process is ours");
     }
 
-    /// `kill -9` the moment that the n-th write from now reaches the data file; whether that was before `over`.
+    /// Kills the process when the n-th write from now reaches the data file. Returns whether that
+    /// was before `over` returned `true`.
     ///
-    /// Writes are seen in the index of SQLite's write-ahead log, whose 4 bytes at 16 are the number of its last valid
-    /// frame (<https://sqlite.org/walformat.html>).
+    /// It detects writes in the index of SQLite's write-ahead log: the 4 bytes at offset 16 are the
+    /// number of the last valid frame (<https://sqlite.org/walformat.html>).
     pub async fn kill_at_write(&mut self, n: usize, over: impl Fn() -> bool + Send + 'static) -> bool {
         let mut process = self.process.take().expect("it runs");
         let index = File::open(self.folder.path().join("dev.db-shm")).expect("the data file is open");
@@ -136,13 +137,13 @@ impl Server {
         came
     }
 
-    /// [`Server::kill`], then [`Server::start`].
+    /// Kills the process, and starts it again.
     pub async fn kill_and_restart(&mut self) {
         self.kill().await;
         self.start().await;
     }
 
-    /// Ends it as Ctrl-C does, and waits until it is gone.
+    /// Ends the process as Ctrl-C does, and waits until it has ended.
     pub async fn interrupt(&mut self) -> ExitStatus {
         let mut process = self.process.take().expect("it runs");
         let id = process.id().expect("it runs").to_string();
@@ -151,52 +152,53 @@ impl Server {
         process.wait().await.expect("the process is ours")
     }
 
-    /// Its process.
+    /// Returns the id of its process.
     pub fn pid(&self) -> u32 {
         self.process.as_ref().and_then(Child::id).expect("it runs")
     }
 
-    /// Its HTTP interface.
+    /// Returns a client of its HTTP interface.
     pub fn api(&self) -> Api {
         Api::new(&self.url)
     }
 
-    /// Its address, without a final slash.
+    /// Returns its address, without a final slash.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Its port.
+    /// Returns its port.
     pub fn port(&self) -> u16 {
         let port = self.url.rsplit(':').next().and_then(|port| port.parse().ok());
         port.expect("an address ends with its port")
     }
 
-    /// The data file.
+    /// Returns the path of the data file.
     pub fn db(&self) -> PathBuf {
         self.folder.path().join("dev.db")
     }
 
-    /// The folder that is removed with it.
+    /// Returns its folder, which is removed on drop.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Everything that it has printed since it was started last: standard output, then standard error.
+    /// Returns everything that it has printed since its last start: standard output, then standard
+    /// error.
     pub fn log(&self) -> String {
         let read = |kind: &str| std::fs::read(self.log_path(kind)).unwrap_or_default();
         let text = [read("out"), read("err")].concat();
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    /// Panics when anything was logged at error level, or a thread panicked, since the last start.
+    /// Panics if anything was logged at error level, or a thread panicked, since the last start.
     pub fn assert_no_error_logged(&self) {
         let log = self.log();
         let bad = log.lines().find(|line| line.contains("ERROR") || line.contains("panicked at"));
         assert_eq!(bad, None, "in the log:\n{log}");
     }
 
-    /// A client command of the binary, told where this server is.
+    /// Returns a client command of the binary, with the address of this server.
     pub fn client(&self, arguments: &[&str]) -> Command {
         let mut command = self.command();
         command.args(arguments).env("STEPLADDER_URL", &self.url).current_dir(self.folder.path()).stdin(Stdio::null());
@@ -221,7 +223,7 @@ impl Default for Server {
     }
 }
 
-/// The binary, with none of the variables that it listens to.
+/// Returns the binary as a command, without environment variables that would configure it.
 pub fn command() -> Command {
     command_of(binary::path())
 }
@@ -235,12 +237,13 @@ fn command_of(program: &Path) -> Command {
             command.env_remove(&name);
         }
     }
-    // a proxy that the machine is set up with is not for loopback
+    // requests to loopback must not go through the machine's proxy
     command.env("NO_PROXY", "127.0.0.1,localhost").env_remove("NO_COLOR").kill_on_drop(true);
     command
 }
 
-/// The address in `Stepladder is ready: http://localhost:8288`, as one that no resolver is needed for.
+/// Returns the address in `Stepladder is ready: http://localhost:8288`, with 127.0.0.1, which needs
+/// no DNS.
 fn address(log: &str) -> Option<String> {
     let (_, rest) = log.split_once("ready: http://")?;
     let (_, port) = rest.split_once(':')?;

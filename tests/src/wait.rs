@@ -1,21 +1,22 @@
-//! Waiting for a condition, never for a time: a test that waits is as fast as what it waits for.
+//! Waits for a condition, never for a fixed time, so that a test is as fast as what it waits for.
 
 use std::time::{Duration, Instant};
 
-/// How long anything in these tests may take before it counts as never: far above what it takes on a busy machine.
+/// The maximum wait for any condition, far above what it takes on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// Asks again and again until `look` finds something. Panics with `what` after [`LIMIT`].
+/// Calls `look` until it returns `Some`. Panics with `what` after [`LIMIT`].
 pub async fn wait_for<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
     wait_within(LIMIT, what, look).await
 }
 
-/// [`wait_for`] with a limit that is part of what the test says.
+/// Like [`wait_for`], with the test's own limit of time.
 pub async fn wait_within<T>(limit: Duration, what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
     wait(limit, Duration::from_millis(2), what, look).await
 }
 
-/// [`wait_for`], asking less often: where each question is work for somebody whom the test waits for.
+/// Like [`wait_for`], but calls `look` less often, for checks that slow down what the test waits
+/// for.
 pub async fn wait_calmly<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
     wait(LIMIT, Duration::from_millis(100), what, look).await
 }

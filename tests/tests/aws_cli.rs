@@ -1,4 +1,4 @@
-//! The command line over a table: what it reads, what it changes, and what it says when it cannot.
+//! The command line with `--table`: what it reads, what it changes, and its error messages.
 
 #[path = "aws/queues.rs"]
 mod queues;
@@ -23,7 +23,7 @@ struct World {
 }
 
 impl World {
-    /// A table, and queues of which it does not know yet.
+    /// Creates a table and queues. The table does not have the queues' addresses yet.
     async fn start() -> Self {
         let ministack = Ministack::start().await;
         let connection = Connection::emulators(&ministack.url(), &ministack.url());
@@ -34,7 +34,7 @@ impl World {
         Self { sqs, ministack, table, queues }
     }
 
-    /// What the sweep does once after a deployment.
+    /// Writes the queues' addresses into the table, as the first sweep after a deployment does.
     async fn publish(&self) {
         let connection = Connection::emulators(&self.ministack.url(), &self.ministack.url());
         let options = Options {
@@ -47,7 +47,7 @@ impl World {
         Aws::new(&connection, options).publish_addresses(&self.queues).await.expect("the addresses are written");
     }
 
-    /// Runs a command with `--table`: whether it succeeded, and what it wrote.
+    /// Runs a command with `--table`. Returns whether it succeeded, and its output.
     async fn run(&self, arguments: &[&str]) -> (bool, String, String) {
         self.run_on(&self.table, arguments).await
     }
@@ -81,7 +81,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn runs_are_started_shown_cancelled_and_run_again_without_a_server() {
+async fn runs_are_created_shown_cancelled_and_rerun_without_a_server() {
     let world = World::start().await;
     world.publish().await;
     let (good, out, err) = world.run(&["send", "test/hello.world", r#"{"name":"Ada"}"#]).await;
@@ -89,7 +89,7 @@ async fn runs_are_started_shown_cancelled_and_run_again_without_a_server() {
     let listed = world.json(&["runs"]).await;
     let id = listed["data"][0]["run_id"].as_str().expect("a run").to_owned();
     assert_eq!(listed["data"][0]["status"], "Scheduled");
-    // the wake is in the steps queue, for a worker
+    // the run's wake is in the steps queue
     let wakes = world.messages(&world.queues.steps).await;
     assert!(wakes[0]["Body"].as_str().is_some_and(|body| body.contains(&id)), "{wakes:?}");
 
@@ -105,7 +105,7 @@ async fn runs_are_started_shown_cancelled_and_run_again_without_a_server() {
 }
 
 #[tokio::test]
-async fn dead_letters_are_told_and_moved_back_and_what_nobody_can_read_stays() {
+async fn dead_letters_are_listed_and_redriven_and_unreadable_ones_stay() {
     let world = World::start().await;
     world.publish().await;
     let wake = json!({"run": "01HF7YAT000000000000000001", "cause": "Next", "group": "hello-world"});
@@ -137,14 +137,14 @@ async fn dead_letters_are_told_and_moved_back_and_what_nobody_can_read_stays() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_not_there_or_names_no_queues_is_told_in_one_line() {
+async fn a_missing_table_or_missing_queues_are_reported_in_one_line() {
     let world = World::start().await;
     let (good, out, err) = world.run_on("no-such-table", &["runs"]).await;
     assert!(!good && out.is_empty());
     assert_eq!(err.lines().count(), 1, "{err}");
     assert!(err.contains("`no-such-table` cannot be read") && err.contains("AWS_REGION"), "{err}");
 
-    // reading needs no queues; changing something does
+    // reading needs no queues, but changing something does
     let (good, _, err) = world.run(&["runs"]).await;
     assert!(good && err.contains("no runs match"), "{err}");
     for command in [&["send", "test/hello.world"][..], &["redrive"]] {

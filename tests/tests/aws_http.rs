@@ -1,4 +1,5 @@
-//! The HTTP front on Lambda, as a process: what passes Lambda's 6 MB, and what no role logs.
+//! The HTTP role as a process: requests and answers up to Lambda's limit of 6 MB, and no secrets in
+//! logs.
 
 #[path = "aws/roles.rs"]
 mod roles;
@@ -46,7 +47,7 @@ fn hello(id: &str, name: &str) -> String {
     json!({"name": "test/hello.world", "id": id, "data": {"name": name}}).to_string()
 }
 
-/// A run of hello-world with this name, to its end.
+/// Executes a run of hello-world with this name to its end.
 async fn run(world: &World, id: &str, name: &str) -> RunId {
     assert_eq!(send(world, &hello(id, name), true).await.expect("it is taken").0, 200);
     let run = world.run_of(id).await;
@@ -55,17 +56,17 @@ async fn run(world: &World, id: &str, name: &str) -> RunId {
 }
 
 #[tokio::test]
-async fn a_run_with_large_values_passes_lambda() {
+async fn a_run_with_large_values_fits_into_lambdas_answers() {
     let world = world("info").await;
     let (_worker, _front) = (world.worker(), world.http());
-    // quotes take two bytes in the journal's JSON, and four in Lambda's
+    // quotes take two bytes in the journal's JSON, and four in Lambda's JSON
     for (id, name) in [("large", "x".repeat(1_900_000)), ("quotes", "\"".repeat(900_000))] {
         let run = run(&world, id, &name).await;
         let whole = get_json(&world, &format!("/v1/runs/{run}")).await["data"].take();
         assert_eq!(whole["status"], "Completed");
         let values = [&whole["event"]["data"], &whole["output"], &whole["steps"][0]["output"]];
         let left_out = values.map(|value| &value["stepladder_left_out"]);
-        assert!(left_out.iter().any(|link| link.is_object()), "{id}: something must be left out");
+        assert!(left_out.iter().any(|link| link.is_object()), "{id}: a value must be left out");
         for link in left_out.into_iter().filter(|link| link.is_object()) {
             let (status, value) = get(&world, link["href"].as_str().expect("a link")).await;
             assert_eq!((status, Some(value.len() as u64)), (200, link["bytes"].as_u64()), "{link}");
@@ -78,7 +79,7 @@ async fn a_run_with_large_values_passes_lambda() {
         }
         assert!(pages > 1, "{id}: {pages}");
         let recorded = world.journal(run).await;
-        assert_eq!(entries, recorded.0, "{id}: page by page it is the journal");
+        assert_eq!(entries, recorded.0, "{id}: the pages are the whole journal");
         for path in [
             format!("/v1/events/{id}"),
             format!("/v1/events/{id}/runs"),
@@ -97,13 +98,13 @@ async fn a_run_with_large_values_passes_lambda() {
     }
 }
 
-/// The limits that docs/deploying-on-aws.md names for requests.
+/// The limits of requests in docs/deploying-on-aws.md.
 #[tokio::test]
-async fn a_request_passes_lambda_as_long_as_its_encoding_does() {
+async fn a_request_is_accepted_if_its_encoding_fits_into_lambdas_limit() {
     let world = world("info").await;
     let _front = world.http();
     let quotes = hello("quotes", &"\"".repeat(1_200_000));
-    // a quote is two bytes in JSON, and four in Lambda's JSON of it
+    // a quote takes two bytes in JSON, and four in Lambda's JSON
     assert_eq!(quotes.len() / 1_000_000, 2);
     assert_eq!(send(&world, &quotes, false).await.expect("it passes").0, 200);
     let many = json!([
@@ -116,7 +117,7 @@ async fn a_request_passes_lambda_as_long_as_its_encoding_does() {
     assert_eq!(send(&world, &many, true).await.expect("as bytes they do").0, 200);
 }
 
-/// No role, at the most talkative level.
+/// Checks each role at the most verbose level.
 #[tokio::test]
 async fn no_secret_is_logged_by_any_role_at_any_level() {
     let world = world("trace,hyper=trace,lambda_runtime=trace,aws_smithy_runtime=trace").await;

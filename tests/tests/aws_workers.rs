@@ -1,5 +1,5 @@
-//! Workers that die and messages that repeat: the roles' processes on the queues and the table, with a hand on each
-//! delivery. A body runs again only where nobody can know whether it ended, and a run ends whatever happens to its wakes.
+//! Workers that die and messages that repeat. The test makes each delivery to the roles' processes.
+//! A body is executed again only if its outcome was lost, and every run ends.
 
 #[path = "aws/blocked.rs"]
 mod blocked;
@@ -28,7 +28,7 @@ use stepladder_tests::{Journal, wait_calmly, wait_for};
 
 use roles::{VISIBILITY, World};
 
-/// The time-out of an invocation that is not to end: its leases are over 5 s after it.
+/// The timeout of an invocation that will not end. Its leases end 5 s later.
 const SHORT: Duration = Duration::from_secs(2);
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -41,8 +41,8 @@ fn enhance(id: &str) -> Value {
     json!({"name": "client/enhance.requested", "id": id, "data": data})
 }
 
-/// The roles of the binary, and doubles of what its functions call.
-async fn with_doubles() -> (World, OpenAi, Database) {
+/// Starts the roles of the binary, and stubs of the services that its functions call.
+async fn with_stubs() -> (World, OpenAi, Database) {
     let (ai, database) = (OpenAi::start().await, Database::start().await);
     let world = World::start(&[
         ("OPENAI_API_KEY", "sk-a-key-of-this-test".into()),
@@ -54,7 +54,7 @@ async fn with_doubles() -> (World, OpenAi, Database) {
     (world, ai, database)
 }
 
-/// How often the body of each step was started, where more than once.
+/// Returns the steps with more than one start, and the number of starts.
 fn again(journal: &Journal) -> Vec<(String, usize)> {
     let started = journal.steps("StepStarted");
     let steps: HashSet<_> = started.iter().collect();
@@ -68,8 +68,8 @@ async fn assert_completed(world: &World, run: RunId) {
 }
 
 #[tokio::test]
-async fn a_body_whose_worker_is_killed_runs_again_when_its_lease_is_over_and_nothing_else_does() {
-    let (world, ai, database) = with_doubles().await;
+async fn only_the_body_of_a_killed_worker_runs_again_after_its_lease() {
+    let (world, ai, database) = with_stubs().await;
     let [run] = world.runs([enhance("killed")]).await;
     ai.hold();
     let mut dying = world.worker();
@@ -77,7 +77,7 @@ async fn a_body_whose_worker_is_killed_runs_again_when_its_lease_is_over_and_not
     pump.timeout = SHORT;
     let asked = async || (!ai.count().requests.is_empty()).then_some(());
     let deliver = async {
-        // so short an invocation hands the step over, once; the next one starts it
+        // an invocation this short hands the step over, once; the next one starts it
         let mut last = None;
         while asked().await.is_none() {
             last = pump.pump().await.or(last);
@@ -105,13 +105,13 @@ async fn a_body_whose_worker_is_killed_runs_again_when_its_lease_is_over_and_not
 
 #[tokio::test]
 async fn a_worker_killed_in_the_middle_of_a_batch_loses_none_of_its_runs() {
-    let (world, ai, _) = with_doubles().await;
+    let (world, ai, _) = with_stubs().await;
     let [slow, quick @ ..] = world.runs([enhance("slow"), hello("first"), hello("second")]).await;
     ai.hold();
     let mut dying = world.worker();
     let mut pump = world.steps();
     pump.timeout = SHORT;
-    // so short an invocation hands the steps over, once; the next one starts them
+    // an invocation this short hands the steps over, once; the next one starts them
     let handed_over = pump.pump().await.expect("three wakes");
     assert_eq!((handed_over.deleted.len(), handed_over.failed.len()), (3, 0));
     let kill = async {
@@ -140,8 +140,8 @@ async fn a_worker_killed_in_the_middle_of_a_batch_loses_none_of_its_runs() {
 }
 
 #[tokio::test]
-async fn messages_that_come_twice_and_in_reverse_execute_every_body_once() {
-    let (world, ai, database) = with_doubles().await;
+async fn messages_delivered_twice_and_in_reverse_execute_every_body_once() {
+    let (world, ai, database) = with_stubs().await;
     let events = ["a", "b"].map(|id| [hello(&format!("hello-{id}")), enhance(&format!("enhance-{id}"))]).concat();
     world.send(&events.iter().map(ToString::to_string).collect::<Vec<_>>()).await;
     let mut doubled = HashSet::new();
@@ -182,7 +182,7 @@ async fn messages_that_come_twice_and_in_reverse_execute_every_body_once() {
 }
 
 #[tokio::test]
-async fn an_event_without_an_id_is_one_event_however_often_its_message_comes() {
+async fn an_event_without_an_id_is_one_event_although_its_message_is_repeated() {
     let world = World::start(&[]).await;
     let event = json!({"name": "test/hello.world", "data": {"name": "anonymous"}});
     world.send(&[json!([event, event]).to_string()]).await;
@@ -207,7 +207,7 @@ async fn an_event_without_an_id_is_one_event_however_often_its_message_comes() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_in_a_batch_is_reported_alone() {
+async fn only_the_invalid_message_of_a_batch_is_reported_as_failed() {
     let world = World::start(&[]).await;
     let [first, second] = world.runs([hello("beside-1"), hello("beside-2")]).await;
     let worker = world.worker();
@@ -229,7 +229,8 @@ async fn what_makes_no_sense_in_a_batch_is_reported_alone() {
     }
 }
 
-/// A run whose only wake is given up by the queue: five workers in a row cannot even start.
+/// Creates a run whose only wake became a dead letter, because five workers in a row could not
+/// start.
 async fn run_without_wake(world: &World) -> RunId {
     let [run] = world.runs([hello("given-up")]).await;
     let mut pump = world.steps();
@@ -250,7 +251,7 @@ async fn run_without_wake(world: &World) -> RunId {
 }
 
 #[tokio::test]
-async fn a_run_whose_wake_is_a_dead_letter_is_woken_by_its_watchdog_an_hour_after_its_creation() {
+async fn the_watchdog_wakes_a_run_whose_wake_is_a_dead_letter_after_an_hour() {
     let world = World::start(&[]).await;
     let run = run_without_wake(&world).await;
     let created = world.run(run).await.created_at;
@@ -267,14 +268,14 @@ async fn a_run_whose_wake_is_a_dead_letter_is_woken_by_its_watchdog_an_hour_afte
 }
 
 #[tokio::test]
-async fn a_dead_letter_that_is_moved_back_moves_its_run() {
+async fn a_redriven_dead_letter_continues_its_run() {
     let world = World::start(&[]).await;
     let run = run_without_wake(&world).await;
     let aws = world.aws(Arc::new(SystemClock));
     let looked = aws.redrive(DeadLetterQueue::Wakes, 10, true).await.expect("the queues answer");
     assert_eq!((looked.moved.len(), looked.left.len()), (0, 1));
     assert_eq!((world.wakes().await, world.dead_wakes().await), (0, 1), "looking moves nothing");
-    // who looked keeps it for a minute
+    // a listed message stays hidden for a minute
     world.stack.advance(Duration::from_secs(60));
     let redriven = aws.redrive(DeadLetterQueue::Wakes, 10, false).await.expect("the queues answer");
     assert_eq!((redriven.moved.len(), redriven.left.len()), (1, 0));
@@ -284,9 +285,10 @@ async fn a_dead_letter_that_is_moved_back_moves_its_run() {
     assert_completed(&world, run).await;
 }
 
-/// A permission is taken away: the message fails each time, and becomes a dead letter. The log says what to do, and counts.
+/// A permission is removed. Each delivery of the message fails, and it becomes a dead letter. The
+/// log says what to do, and a metric counts the errors.
 #[tokio::test]
-async fn a_worker_that_is_denied_its_writes_says_so_and_its_wake_becomes_a_dead_letter() {
+async fn a_wake_becomes_a_dead_letter_if_writes_are_denied_and_the_log_says_why() {
     let world = World::start(&[("RUST_LOG", "info".into())]).await;
     let [run] = world.runs([hello("denied")]).await;
     let proxy = AwsFaults::start(world.dynamo()).await;

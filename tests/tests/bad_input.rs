@@ -1,4 +1,5 @@
-//! Bad input against the real server: a 4xx with a sentence each, nothing stored, nothing at error level in the log.
+//! Bad input to the real server: each request gets a 4xx with a sentence, nothing is stored, and
+//! nothing is logged at error level.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -8,8 +9,8 @@ use tokio::net::TcpStream;
 
 const MIB: usize = 1024 * 1024;
 
-/// An unknown id of the right shape.
-const NOBODY: &str = "01JB0000000000000000000000";
+/// An unknown id of the right format.
+const UNKNOWN: &str = "01JB0000000000000000000000";
 
 fn with_name(name: &str) -> Vec<u8> {
     json!({"name": name, "id": "bad"}).to_string().into_bytes()
@@ -19,7 +20,7 @@ fn with(field: &str, text: &str) -> Vec<u8> {
     format!(r#"{{"name":"test/hello.world","id":"bad","{field}":{text}}}"#).into_bytes()
 }
 
-/// An event of exactly so many bytes.
+/// Returns an event of exactly this many bytes.
 fn of_size(bytes: usize) -> Vec<u8> {
     let (head, tail) = (r#"{"name":"test/large","id":"bad","data":{"x":""#, r#""}}"#);
     format!("{head}{}{tail}", "x".repeat(bytes - head.len() - tail.len())).into_bytes()
@@ -113,7 +114,7 @@ async fn bad_events_are_refused_and_leave_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_just_within_the_limits_is_taken() {
+async fn events_just_within_the_limits_are_accepted() {
     let server = Server::plain().await;
     let api = server.api();
     let (status, body) = api.post("/e/test", of_size(3 * MIB)).await;
@@ -152,18 +153,18 @@ async fn unknown_ids_and_bad_parameters_are_refused() {
         assert_refused(path, api.get(path).await);
     }
     for path in ["", "/journal"] {
-        let path = format!("/v1/runs/{NOBODY}{path}");
+        let path = format!("/v1/runs/{UNKNOWN}{path}");
         let answer = api.get(&path).await;
         assert_eq!(answer.0, 404, "{path}");
         assert_refused(&path, answer);
     }
-    assert_eq!(api.get(&format!("/v1/events/{NOBODY}")).await.0, 404);
+    assert_eq!(api.get(&format!("/v1/events/{UNKNOWN}")).await.0, 404);
 
     for (method, path, body) in [
-        (Method::DELETE, format!("/v1/runs/{NOBODY}"), ""),
+        (Method::DELETE, format!("/v1/runs/{UNKNOWN}"), ""),
         (Method::DELETE, "/v1/runs/nobody".into(), ""),
-        (Method::POST, format!("/v1/runs/{NOBODY}/rerun"), ""),
-        (Method::POST, format!("/v1/runs/{NOBODY}/rerun"), "{"),
+        (Method::POST, format!("/v1/runs/{UNKNOWN}/rerun"), ""),
+        (Method::POST, format!("/v1/runs/{UNKNOWN}/rerun"), "{"),
         (Method::POST, "/v1/runs/nobody/rerun".into(), "{}"),
         (Method::POST, "/v1/signals/nobody".into(), "{}"),
         (Method::PUT, "/e/test".into(), "{}"),
@@ -181,7 +182,7 @@ async fn unknown_ids_and_bad_parameters_are_refused() {
 }
 
 #[tokio::test]
-async fn a_rerun_that_makes_no_sense_is_refused() {
+async fn an_invalid_rerun_is_refused() {
     let server = Server::plain().await;
     let api = server.api();
     let ids = api.send(&json!({"name": "test/hello.world"})).await;
@@ -207,14 +208,14 @@ async fn foreign_hosts_and_origins_are_refused() {
             assert!((400..500).contains(&status), "{header}: {value} on {path}: {status}");
         }
     }
-    // a front end on another origin may send events
+    // a page of another origin may send events
     let sent = api.request(Method::POST, "/e/test").header("origin", "https://shop.example").body(r#"{"name":"a/b"}"#);
     assert_eq!(sent.send().await.expect("it answers").status().as_u16(), 200);
     server.assert_no_error_logged();
 }
 
 #[tokio::test]
-async fn what_is_no_http_harms_nobody() {
+async fn bytes_that_are_not_http_do_no_harm() {
     let server = Server::plain().await;
     for bytes in [
         &b"\0\0\0\0\r\n\r\n"[..],
@@ -227,7 +228,7 @@ async fn what_is_no_http_harms_nobody() {
         socket.write_all(bytes).await.expect("it reads");
         socket.shutdown().await.expect("it reads");
         let mut answer = Vec::new();
-        // an answer or a closed connection are both right; success would not be
+        // an error answer and a closed connection are both right
         let _ = socket.read_to_end(&mut answer).await;
         let line = String::from_utf8_lossy(&answer);
         assert!(!line.starts_with("HTTP/1.1 2") && !line.starts_with("HTTP/1.1 5"), "{line}");

@@ -1,4 +1,5 @@
-//! `journal` and `check` as a deploy uses them: what live runs have recorded, replayed by the real binary.
+//! The commands `journal` and `check`, as used before a deploy: the real binary replays the
+//! journals of live runs.
 
 use std::process::{Output, Stdio};
 
@@ -13,7 +14,7 @@ async fn tell(server: &Server, arguments: &[&str]) -> (Option<i32>, String, Stri
 }
 
 #[tokio::test]
-async fn kept_journals_replay_under_the_build_that_wrote_them_and_not_under_another() {
+async fn saved_journals_replay_under_their_own_build_and_not_under_another() {
     let server = Server::plain().await;
     let ids = server.api().send(&json!({"name": "test/hello.world", "data": {"name": "Ada"}})).await;
     let run = server.api().run_of(&ids[0]).await;
@@ -31,7 +32,7 @@ async fn kept_journals_replay_under_the_build_that_wrote_them_and_not_under_anot
     let (code, out, err) = tell(&server, &["check", "--against", "kept"]).await;
     assert_eq!((code, out.as_str()), (Some(0), "1 runs replay under this build\n"), "{err}");
 
-    // as a build would have written it whose first step had another name
+    // as if a build with another name of the first step had written it
     let older = lines.replace("\"greet\"", "\"hail\"");
     std::fs::write(server.folder().join("older.jsonl"), older).expect("a file of our own");
     let (code, out, err) = tell(&server, &["check", "--against", "older.jsonl"]).await;
@@ -47,8 +48,8 @@ async fn kept_journals_replay_under_the_build_that_wrote_them_and_not_under_anot
 async fn live_runs_are_checked_at_their_server() {
     let server = Server::plain().await;
     let (code, out, _) = tell(&server, &["check"]).await;
-    assert_eq!((code, out.as_str()), (Some(0), ""), "there are none");
-    // it begins in the year 2100
+    assert_eq!((code, out.as_str()), (Some(0), ""), "there are no runs");
+    // the run starts in the year 2100
     let data = json!({"name": "test/hello.world", "data": {"name": "Ada"}, "ts": 4_102_444_800_000_i64});
     let ids = server.api().send(&data).await;
     server.api().run_of(&ids[0]).await;

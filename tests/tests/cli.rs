@@ -1,4 +1,4 @@
-//! The command line as a user meets it: the real binary, its output in a pipe, its exit codes.
+//! The command line for users: the real binary, its output in a pipe, and its exit codes.
 
 use std::process::{Output, Stdio};
 
@@ -9,31 +9,32 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::process::Command;
 
-struct Said {
+struct CommandOutput {
     code: Option<i32>,
     out: String,
     err: String,
 }
 
-impl From<Output> for Said {
+impl From<Output> for CommandOutput {
     fn from(output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).expect("the command line writes UTF-8");
         Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     }
 }
 
-impl Said {
-    /// Panics unless the command succeeded, without a colour in the pipe.
+impl CommandOutput {
+    /// Panics unless the command succeeded, without colours in the pipe. Returns its standard
+    /// output.
     #[track_caller]
-    fn well(self) -> String {
+    fn expect_success(self) -> String {
         assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
         assert!(!self.out.contains('\x1b') && !self.err.contains('\x1b'), "colours in a pipe: {:?}", self.out);
         self.out
     }
 
-    /// Panics unless the command failed with one line on standard error.
+    /// Panics unless the command failed with one line on standard error. Returns that line.
     #[track_caller]
-    fn badly(self) -> String {
+    fn expect_failure(self) -> String {
         assert_eq!(self.code, Some(1), "{}{}", self.out, self.err);
         assert_eq!(self.err.lines().count(), 1, "not one line: {}", self.err);
         assert!(self.err.starts_with("error: "), "{}", self.err);
@@ -42,16 +43,16 @@ impl Said {
     }
 }
 
-async fn said(mut command: Command) -> Said {
+async fn execute(mut command: Command) -> CommandOutput {
     let output = command.stdin(Stdio::null()).output();
     tokio::time::timeout(LIMIT, output).await.expect("the command ends").expect("the binary starts").into()
 }
 
-async fn tell(server: &Server, arguments: &[&str]) -> Said {
-    said(server.client(arguments)).await
+async fn run_client(server: &Server, arguments: &[&str]) -> CommandOutput {
+    execute(server.client(arguments)).await
 }
 
-fn alone(arguments: &[&str]) -> Command {
+fn without_server(arguments: &[&str]) -> Command {
     let mut command = server::command();
     command.args(arguments).current_dir(std::env::temp_dir());
     command
@@ -62,54 +63,55 @@ fn json(text: &str) -> Value {
 }
 
 #[tokio::test]
-async fn help_tells_of_every_command() {
-    let all = said(alone(&["--help"])).await.well();
+async fn help_lists_every_command() {
+    let all = execute(without_server(&["--help"])).await.expect_success();
     for command in ["dev", "functions", "send", "runs", "run", "cancel", "signal", "rerun", "journal", "check"] {
         assert!(all.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))), "{command}: {all}");
-        let help = said(alone(&[command, "--help"])).await.well();
+        let help = execute(without_server(&[command, "--help"])).await.expect_success();
         assert!(help.contains("Usage: stepladder"), "{help}");
     }
-    let dev = said(alone(&["dev", "--help"])).await.well();
+    let dev = execute(without_server(&["dev", "--help"])).await.expect_success();
     for option in ["--port", "--host", "--db", "--event-key", "--demo", "--retry-delay", "8288", "127.0.0.1"] {
         assert!(dev.contains(option), "{option}: {dev}");
     }
-    assert!(said(alone(&["--version"])).await.well().starts_with("stepladder "));
-    assert_eq!(said(alone(&["no-such-command"])).await.code, Some(2));
+    assert!(execute(without_server(&["--version"])).await.expect_success().starts_with("stepladder "));
+    assert_eq!(execute(without_server(&["no-such-command"])).await.code, Some(2));
 }
 
 #[tokio::test]
 async fn functions_are_listed_without_a_server() {
-    let text = said(alone(&["functions"])).await.well();
+    let text = execute(without_server(&["functions"])).await.expect_success();
     for word in
         ["hello-world", "test/hello.world", "enhance-client-with-ai", "create-client-user", "content/brief.requested"]
     {
         assert!(text.contains(word), "{word}: {text}");
     }
-    let listed = json(&said(alone(&["functions", "--json"])).await.well());
+    let listed = json(&execute(without_server(&["functions", "--json"])).await.expect_success());
     let all = listed["data"].as_array().unwrap_or_else(|| panic!("no data: {listed}"));
     let enhance = all.iter().find(|function| function["id"] == "enhance-client-with-ai").expect("it is registered");
     assert_eq!((&enhance["retries"], &enhance["concurrency"][0]["limit"]), (&json!(2), &json!(3)));
 }
 
 #[tokio::test]
-async fn send_and_wait_tells_how_it_ended() {
+async fn send_with_wait_prints_how_the_run_ended() {
     let server = Server::plain().await;
-    let out = tell(&server, &["send", "test/hello.world", r#"{"name":"Ada"}"#, "--wait"]).await.well();
+    let out = run_client(&server, &["send", "test/hello.world", r#"{"name":"Ada"}"#, "--wait"]).await.expect_success();
     assert!(out.contains("Completed") && out.contains("Hello, Ada!"), "{out}");
 
-    // no key is set: the step that needs it fails for good and names it
+    // no key is set, so the step that needs it fails without a retry, with an error that names the
+    // key
     let data = r#"{"clientId":"1","clientName":"Acme","clientDomain":"acme.example"}"#;
-    let failed = tell(&server, &["send", "client/enhance.requested", data, "--wait"]).await;
+    let failed = run_client(&server, &["send", "client/enhance.requested", data, "--wait"]).await;
     assert_eq!(failed.code, Some(1), "{}{}", failed.out, failed.err);
     assert!(failed.out.contains("OPENAI_API_KEY") || failed.err.contains("OPENAI_API_KEY"), "{}", failed.out);
 }
 
 #[tokio::test]
-async fn an_event_can_come_from_a_file_or_a_pipe_and_has_an_id_once() {
+async fn an_event_is_read_from_a_file_or_a_pipe_and_its_id_counts_once() {
     let server = Server::plain().await;
     let file = server.folder().join("data.json");
     std::fs::write(&file, r#"{"name":"File"}"#).expect("a file in a folder of our own");
-    let out = tell(&server, &["send", "test/hello.world", "@data.json", "--wait"]).await.well();
+    let out = run_client(&server, &["send", "test/hello.world", "@data.json", "--wait"]).await.expect_success();
     assert!(out.contains("Hello, File!"), "{out}");
 
     let mut command = server.client(&["send", "test/hello.world", "-", "--wait"]);
@@ -117,39 +119,43 @@ async fn an_event_can_come_from_a_file_or_a_pipe_and_has_an_id_once() {
     let mut input = child.stdin.take().expect("piped");
     input.write_all(br#"{"name":"Pipe"}"#).await.expect("it reads");
     drop(input);
-    let out = Said::from(child.wait_with_output().await.expect("it is ours")).well();
+    let out = CommandOutput::from(child.wait_with_output().await.expect("it is ours")).expect_success();
     assert!(out.contains("Hello, Pipe!"), "{out}");
 
     let send = ["send", "test/hello.world", "--id", "only-once", "--json"];
-    let first = json(&tell(&server, &send).await.well());
-    let again = json(&tell(&server, &send).await.well());
+    let first = json(&run_client(&server, &send).await.expect_success());
+    let again = json(&run_client(&server, &send).await.expect_success());
     assert_eq!((&first["ids"], first["ids"].as_array().map(Vec::len)), (&again["ids"], Some(1)));
 }
 
 #[tokio::test]
-async fn runs_are_listed_shown_cancelled_and_repeated() {
+async fn runs_are_listed_shown_cancelled_and_rerun() {
     let server = Server::plain().await;
     let api = server.api();
     let ids = api.send(&json!({"name": "test/hello.world", "data": {"name": "Ada"}})).await;
     let run = api.run_of(&ids[0]).await;
     api.ended(&run).await;
 
-    let listed = tell(&server, &["runs"]).await.well();
+    let listed = run_client(&server, &["runs"]).await.expect_success();
     assert!(listed.contains(&run) && listed.contains("hello-world") && listed.contains("Completed"), "{listed}");
-    let page =
-        json(&tell(&server, &["runs", "--json", "--status", "completed", "--function", "hello-world"]).await.well());
+    let page = json(
+        &run_client(&server, &["runs", "--json", "--status", "completed", "--function", "hello-world"])
+            .await
+            .expect_success(),
+    );
     assert_eq!(page["data"][0]["run_id"], json!(run));
-    let none = json(&tell(&server, &["runs", "--json", "--status", "failed"]).await.well());
+    let none = json(&run_client(&server, &["runs", "--json", "--status", "failed"]).await.expect_success());
     assert_eq!(none["data"], json!([]));
 
-    let shown = tell(&server, &["run", &run]).await.well();
+    let shown = run_client(&server, &["run", &run]).await.expect_success();
     for word in ["greet", "a-short-sleep", "farewell", "Completed", "Goodbye, Ada!"] {
         assert!(shown.contains(word), "{word}: {shown}");
     }
-    let whole = json(&tell(&server, &["run", &run, "--json"]).await.well());
+    let whole = json(&run_client(&server, &["run", &run, "--json"]).await.expect_success());
     assert_eq!(whole["data"]["steps"].as_array().map(Vec::len), Some(3), "{whole}");
 
-    let repeated = json(&tell(&server, &["rerun", &run, "--from-step", "farewell", "--json"]).await.well());
+    let repeated =
+        json(&run_client(&server, &["rerun", &run, "--from-step", "farewell", "--json"]).await.expect_success());
     let copy = repeated["data"]["run_id"].as_str().expect("an id").to_owned();
     assert_ne!(copy, run);
     assert_eq!(api.ended(&copy).await["status"], "Completed");
@@ -158,52 +164,53 @@ async fn runs_are_listed_shown_cancelled_and_repeated() {
 
     let ids = api.send(&json!({"name": "test/hello.world"})).await;
     let sleeping = api.run_of(&ids[0]).await;
-    tell(&server, &["cancel", &sleeping]).await.well();
+    run_client(&server, &["cancel", &sleeping]).await.expect_success();
     assert_eq!(api.ended(&sleeping).await["status"], "Cancelled");
 }
 
 #[tokio::test]
-async fn a_function_is_paused_and_its_runs_are_cancelled_and_repeated_together() {
+async fn a_function_is_paused_and_its_runs_are_cancelled_and_rerun_in_bulk() {
     let server = Server::plain().await;
     let api = server.api();
-    assert!(tell(&server, &["pause", "hello-world"]).await.well().contains("hello-world is paused"));
+    assert!(run_client(&server, &["pause", "hello-world"]).await.expect_success().contains("hello-world is paused"));
     for n in 0..3 {
         api.send(&json!({"name": "test/hello.world", "data": {"name": n.to_string()}})).await;
     }
     let count = async |arguments: &[&str]| {
-        let page = json(&tell(&server, &[arguments, &["--json"]].concat()).await.well());
+        let page = json(&run_client(&server, &[arguments, &["--json"]].concat()).await.expect_success());
         page["data"].as_array().expect("runs").len()
     };
     assert_eq!(count(&["runs", "--status", "scheduled", "--since", "1h"]).await, 3);
     assert_eq!(count(&["runs", "--until", "1h"]).await, 0);
-    let out = tell(&server, &["cancel", "--all", "--status", "scheduled", "--since", "1h"]).await.well();
+    let out =
+        run_client(&server, &["cancel", "--all", "--status", "scheduled", "--since", "1h"]).await.expect_success();
     assert!(out.contains("3 runs cancelled"), "{out}");
-    assert!(tell(&server, &["resume", "hello-world"]).await.well().contains("hello-world is resumed"));
+    assert!(run_client(&server, &["resume", "hello-world"]).await.expect_success().contains("hello-world is resumed"));
     wait_for("them to be cancelled", async || (count(&["runs", "--status", "cancelled"]).await == 3).then_some(()))
         .await;
     assert_eq!(count(&["rerun", "--all", "--status", "cancelled", "--function", "hello-world"]).await, 3);
     wait_for("them to end", async || (count(&["runs", "--status", "completed"]).await == 3).then_some(())).await;
-    // in a pipe nobody can be asked
+    // in a pipe, the command cannot ask for confirmation
     for all in [&["cancel", "--all"][..], &["rerun", "--all"], &["rerun", "--all", "--from-step", "greet"]] {
-        assert!(tell(&server, all).await.badly().contains("--yes"), "{all:?}");
+        assert!(run_client(&server, all).await.expect_failure().contains("--yes"), "{all:?}");
     }
     assert_eq!(count(&["runs"]).await, 6, "nothing was done");
-    assert!(tell(&server, &["cancel", "--all", "--yes"]).await.well().contains("0 runs cancelled"));
+    assert!(run_client(&server, &["cancel", "--all", "--yes"]).await.expect_success().contains("0 runs cancelled"));
     assert_eq!(count(&["rerun", "--all", "--yes"]).await, 6);
-    let said = tell(&server, &["cancel", "--all", "--since", "soon"]).await;
-    assert!(said.code == Some(2) && said.err.contains("`soon` is not a time"), "{}", said.err);
+    let run = run_client(&server, &["cancel", "--all", "--since", "soon"]).await;
+    assert!(run.code == Some(2) && run.err.contains("`soon` is not a time"), "{}", run.err);
 }
 
 #[tokio::test]
-async fn a_failure_is_one_line_and_an_exit_code() {
+async fn a_failed_command_prints_one_line_and_exits_with_a_code() {
     let server = Server::plain().await;
-    let nobody = "01JB0000000000000000000000";
+    let unknown = "01JB0000000000000000000000";
     for arguments in [
-        &["run", nobody][..],
-        &["cancel", nobody],
-        &["rerun", nobody],
-        &["signal", nobody],
-        &["signal", nobody, "{"],
+        &["run", unknown][..],
+        &["cancel", unknown],
+        &["rerun", unknown],
+        &["signal", unknown],
+        &["signal", unknown, "{"],
         &["send", "test/hello.world", "{"],
         &["send", "test/hello.world", "[1]"],
         &["send", "test/hello.world", "@no-such-file.json"],
@@ -220,23 +227,24 @@ async fn a_failure_is_one_line_and_an_exit_code() {
         &["send", "test/hello.world", "--key", ".."],
         &["send", "test/hello.world", "--key", " "],
     ] {
-        let said = tell(&server, arguments).await;
-        // an event that starts nothing was still accepted, and that is told before
-        assert!(said.out.is_empty() || arguments[0] == "send", "{arguments:?}: {}", said.out);
-        let line = said.badly();
+        let run = run_client(&server, arguments).await;
+        // an event that creates no run was accepted nevertheless, and the command prints that first
+        assert!(run.out.is_empty() || arguments[0] == "send", "{arguments:?}: {}", run.out);
+        let line = run.expect_failure();
         assert!(!line.contains("pass@") && !line.contains("ada"), "{line}");
     }
     server.assert_no_error_logged();
 
-    // bound, but not listening: whoever connects is refused, and nobody else gets the port
+    // a port that is bound, but not listening: connections are refused, and no other process gets
+    // the port
     let nobody_listens = TcpSocket::new_v4().expect("a socket");
     nobody_listens.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let away = format!("http://{}", nobody_listens.local_addr().expect("it is bound"));
-    for arguments in [&["runs"][..], &["run", nobody], &["send", "test/hello.world"], &["cancel", nobody]] {
-        let mut command = alone(arguments);
+    for arguments in [&["runs"][..], &["run", unknown], &["send", "test/hello.world"], &["cancel", unknown]] {
+        let mut command = without_server(arguments);
         command.env("STEPLADDER_URL", &away);
-        let line = said(command).await.badly();
-        assert!(line.contains(&away), "it says who does not answer: {line}");
+        let line = execute(command).await.expect_failure();
+        assert!(line.contains(&away), "it names the server that does not answer: {line}");
     }
 }
 
@@ -245,54 +253,60 @@ async fn a_second_server_on_one_file_or_port_is_refused() {
     let server = Server::plain().await;
     let file = server.db();
     let file = file.to_str().expect("a readable path");
-    let line = said(alone(&["dev", "--port", "0", "--db", file])).await.badly();
-    assert!(line.contains(file), "it says which file: {line}");
+    let line = execute(without_server(&["dev", "--port", "0", "--db", file])).await.expect_failure();
+    assert!(line.contains(file), "it names the file: {line}");
 
     let other = tempfile::tempdir().expect("a temporary folder");
     let other = other.path().join("other.db");
     let port = server.port().to_string();
-    let line = said(alone(&["dev", "--port", &port, "--db", other.to_str().expect("a readable path")])).await.badly();
-    assert!(line.contains(&port), "it says which port: {line}");
+    let line = execute(without_server(&["dev", "--port", &port, "--db", other.to_str().expect("a readable path")]))
+        .await
+        .expect_failure();
+    assert!(line.contains(&port), "it names the port: {line}");
 
-    let out = tell(&server, &["send", "test/hello.world", "--wait"]).await.well();
-    assert!(out.contains("Completed"), "the first one is unharmed: {out}");
+    let out = run_client(&server, &["send", "test/hello.world", "--wait"]).await.expect_success();
+    assert!(out.contains("Completed"), "the first server still works: {out}");
 }
 
 #[tokio::test]
-async fn a_server_that_others_can_reach_asks_for_keys() {
+async fn a_server_reachable_from_outside_requires_keys() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("dev.db");
     let file = file.to_str().expect("a readable path");
-    let line = said(alone(&["dev", "--host", "0.0.0.0", "--port", "0", "--db", file])).await.badly();
+    let line =
+        execute(without_server(&["dev", "--host", "0.0.0.0", "--port", "0", "--db", file])).await.expect_failure();
     assert!(line.contains("--event-key") && line.contains("STEPLADDER_DASHBOARD_TOKEN"), "{line}");
 
     let arguments =
         ["dev", "--host", "0.0.0.0", "--port", "0", "--db", file, "--event-key", "long-enough", "--retry-delay", "1ms"];
-    let mut command = alone(&arguments);
+    let mut command = without_server(&arguments);
     command.env("STEPLADDER_DASHBOARD_TOKEN", "long-enough");
-    assert!(said(command).await.badly().contains("--retry-delay"));
+    assert!(execute(command).await.expect_failure().contains("--retry-delay"));
 
     for (key, token, what) in [("k", "long-enough", "an event key"), ("long-enough", "t", "the dashboard token")] {
-        let mut command = alone(&["dev", "--host", "0.0.0.0", "--port", "0", "--db", file, "--event-key", key]);
+        let mut command =
+            without_server(&["dev", "--host", "0.0.0.0", "--port", "0", "--db", file, "--event-key", key]);
         command.env("STEPLADDER_DASHBOARD_TOKEN", token);
-        let line = said(command).await.badly();
+        let line = execute(command).await.expect_failure();
         assert!(line.contains(what) && line.contains("has 1 characters"), "{line}");
     }
     for key in ["", " ", ".."] {
-        let line = said(alone(&["dev", "--port", "0", "--db", file, "--event-key", key])).await.badly();
+        let line =
+            execute(without_server(&["dev", "--port", "0", "--db", file, "--event-key", key])).await.expect_failure();
         assert!(line.contains("event key"), "{line}");
     }
-    let mut command = alone(&["dev", "--port", "0", "--db", file]);
+    let mut command = without_server(&["dev", "--port", "0", "--db", file]);
     command.env("STEPLADDER_EVENT_KEYS", " , ");
-    assert!(said(command).await.badly().contains("STEPLADDER_EVENT_KEYS has no key"));
+    assert!(execute(command).await.expect_failure().contains("STEPLADDER_EVENT_KEYS has no key"));
 
-    let line = said(alone(&["dev", "--port", "0", "--db", "/proc/no/such/folder/dev.db"])).await.badly();
+    let line =
+        execute(without_server(&["dev", "--port", "0", "--db", "/proc/no/such/folder/dev.db"])).await.expect_failure();
     assert!(line.contains("/proc/no/such/folder"), "{line}");
 }
 
-/// A proxy cannot reach a server of this machine.
+/// A proxy could not reach a server on this machine.
 #[tokio::test]
-async fn a_server_on_this_machine_is_asked_without_the_proxy_of_the_environment() {
+async fn commands_reach_a_local_server_without_the_environments_proxy() {
     let server = Server::plain().await;
     let proxy = TcpSocket::new_v4().expect("a socket");
     proxy.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
@@ -300,11 +314,11 @@ async fn a_server_on_this_machine_is_asked_without_the_proxy_of_the_environment(
     let mut command = server.client(&["functions", "--url", server.url()]);
     command.env_remove("NO_PROXY").env_remove("no_proxy");
     command.envs(["HTTP_PROXY", "http_proxy", "ALL_PROXY"].map(|name| (name, &proxy)));
-    assert!(said(command).await.well().contains("hello-world"));
+    assert!(execute(command).await.expect_success().contains("hello-world"));
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_away_is_no_failure() {
+async fn a_closed_pipe_is_not_a_failure() {
     let server = Server::plain().await;
     let mut command = server.client(&["functions"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
@@ -334,16 +348,16 @@ async fn the_demonstration_finishes_its_runs_without_keys() {
         journal.story()
     );
     assert_eq!(journal.steps("StepStarted").iter().filter(|step| *step == "call-openai").count(), 1);
-    // what a watcher sees: every step, and the retries
+    // the terminal shows every step, and the retries
     for word in ["call-openai", "update-client", "upsert-competitors", "Completed"] {
         assert!(server.log().contains(word), "{word}: {}", server.log());
     }
     assert!(!server.log().contains('\x1b'), "colours in a pipe");
 }
 
-/// Whatever the service asks for: the database of the demonstration wants to be asked again after two seconds.
+/// The database of the demonstration answers with `Retry-After: 2`.
 #[tokio::test]
-async fn retries_wait_as_long_as_they_are_told_to() {
+async fn retries_wait_as_long_as_retry_after_says() {
     let mut server = Server::new().argument("--demo").argument("--retry-delay").argument("1h");
     server.start().await;
     let api = server.api();

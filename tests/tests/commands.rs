@@ -1,5 +1,5 @@
-//! The commands against functions that the shipped program does not have: the real binary, and a
-//! server in this process.
+//! Commands of the real binary, with a server in this process that has other functions than the
+//! shipped program.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use stepladder_testkit::memory::Memory;
 use stepladder_tests::{Api, server, wait_for};
 use tokio::net::TcpListener;
 
-/// A server with one function.
+/// A server in this process with one function.
 struct World {
     url: String,
     _workers: Workers,
@@ -74,7 +74,7 @@ impl EventData for Order {
     const NAME: &'static str = "test/order";
 }
 
-/// The charge is declined once, ever. Then an invoice goes out in its place.
+/// The first charge is declined, and the function sends an invoice instead. Later charges succeed.
 fn order(charges: &Arc<AtomicU32>) -> Function {
     let charges = charges.clone();
     let handler = move |ctx: Context, _: Event<Order>| {
@@ -96,7 +96,7 @@ fn order(charges: &Arc<AtomicU32>) -> Function {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rerun_by_command_keeps_a_failure_that_was_handled() {
+async fn a_rerun_by_command_copies_a_handled_failure() {
     let charges = Arc::default();
     let world = World::of(order(&charges)).await;
     let first = world.run(&json!({"name": "test/order"})).await;
@@ -131,7 +131,7 @@ async fn sleeps(ctx: Context, event: Event<Until>) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_ends_of_time_are_shown_by_command_by_rest_and_on_the_dashboard() {
+async fn extreme_times_are_shown_by_command_rest_and_dashboard() {
     let world = World::of(Function::new("sleeps", sleeps)).await;
     let until = async |ms: i64| world.run(&json!({"name": "test/until", "data": {"ms": ms}})).await;
     let page = async |run: &str| {
@@ -140,7 +140,7 @@ async fn the_ends_of_time_are_shown_by_command_by_rest_and_on_the_dashboard() {
         answer.text().await.expect("HTML")
     };
 
-    // the last moment that can be written
+    // the last timestamp with a four-digit year
     let last = until(Timestamp::MAX.as_millis()).await;
     let step = wait_for("the sleep", async || {
         let run = world.data(&["run", &last]).await;
@@ -153,7 +153,7 @@ async fn the_ends_of_time_are_shown_by_command_by_rest_and_on_the_dashboard() {
     assert!(shown.contains("to the end") && shown.contains("in 2"), "in more than two million days: {shown}");
     assert!(page(&last).await.contains("9999-12-30"));
 
-    // past it
+    // beyond it
     for ms in [i64::MAX, i64::MIN] {
         let run = until(ms).await;
         let ended = world.api().ended(&run).await;
@@ -164,7 +164,7 @@ async fn the_ends_of_time_are_shown_by_command_by_rest_and_on_the_dashboard() {
         assert!(page(&run).await.contains(&why));
     }
 
-    // before 1970: over at once
+    // before 1970: ends at once
     for ms in [-1, Timestamp::MIN.as_millis()] {
         let run = until(ms).await;
         assert_eq!(world.api().ended(&run).await["status"], "Completed");

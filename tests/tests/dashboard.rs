@@ -1,6 +1,8 @@
-//! The dashboard in a headless Chromium against the real server: `tests/node/dashboard.mjs` says what is done and seen.
+//! Tests the dashboard of the real server in a headless Chromium. The steps and checks are in
+//! `tests/node/dashboard.mjs`.
 //!
-//! With `STEPLADDER_SCREENSHOTS` set to a folder it leaves pictures of every page there (`just screenshots`).
+//! If `STEPLADDER_SCREENSHOTS` names a folder, the test saves pictures of every page there (`just
+//! screenshots`).
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -9,7 +11,7 @@ use stepladder_tests::openai::OpenAi;
 use stepladder_tests::{Server, binary, parts};
 use tokio::process::Command;
 
-/// Runs the script on a server; panics with what it says when something does not hold.
+/// Runs a scene of the script on a server. Panics with its output if a check fails.
 async fn browse(server: &Server, scene: &str) {
     let mut node = Command::new("node");
     node.arg(binary::root().join("tests/node/dashboard.mjs")).args([scene, server.url()]);
@@ -24,16 +26,16 @@ async fn browse(server: &Server, scene: &str) {
     assert!(output.status.success(), "{said}\n{}", server.log());
 }
 
-/// Debian's Chromium, or the one that `CHROMIUM` names.
+/// Returns the path of Debian's Chromium, or of the one in `CHROMIUM`.
 fn chromium() -> PathBuf {
     let chromium = std::env::var_os("CHROMIUM").map_or_else(|| PathBuf::from("/usr/bin/chromium"), PathBuf::from);
     assert!(chromium.exists(), "{} is missing; run ./test once, or name another in CHROMIUM", chromium.display());
     chromium
 }
 
-/// Runs that complete, fail and wait, without a database.
+/// With runs that complete, fail and wait, without a database.
 #[tokio::test]
-async fn what_a_person_does_with_the_dashboard() {
+async fn a_person_uses_the_dashboard() {
     let ai = OpenAi::start().await;
     let mut server = Server::new()
         .argument("--retry-delay")
@@ -45,18 +47,18 @@ async fn what_a_person_does_with_the_dashboard() {
     server.assert_no_error_logged();
 }
 
-/// What the demonstration shows: runs within a run, beside one another.
+/// In the demonstration, a run calls several runs at the same time.
 #[tokio::test]
-async fn a_run_that_calls_others_side_by_side() {
+async fn the_dashboard_shows_a_run_that_calls_parallel_runs() {
     let mut server = Server::new().argument("--demo").argument("--retry-delay").argument("300ms");
     server.start().await;
     browse(&server, "demonstration").await;
     server.assert_no_error_logged();
 }
 
-/// A service that is not there is asked again at once when somebody says so.
+/// A person skips the wait for a retry of a service that cannot be reached.
 #[tokio::test]
-async fn a_person_who_does_not_wait_for_a_retry() {
+async fn a_person_skips_the_wait_for_a_retry() {
     let nobody = format!("http://127.0.0.1:{}/v1", parts::free_port());
     let mut server =
         Server::new().variable("OPENAI_API_KEY", "sk-a-key-of-this-test").variable("OPENAI_BASE_URL", nobody);

@@ -1,4 +1,4 @@
-//! Which data files a server starts on, and how long it takes to say no.
+//! Which data files a server refuses, and that it does so at once.
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 
 use std::os::unix::fs::PermissionsExt;
@@ -10,8 +10,8 @@ use stepladder_tests::wait::LIMIT;
 use stepladder_tests::{Server, server};
 use tempfile::TempDir;
 
-/// The one line with which `dev` ends on this file.
-async fn rejected(db: &Path) -> String {
+/// Returns the only line with which `dev` ends on this file.
+async fn refusal(db: &Path) -> String {
     let mut command = server::command();
     command.args(["dev", "--port", "0", "--db"]).arg(db).stdin(Stdio::null());
     let output = tokio::time::timeout(LIMIT, command.output()).await.expect("it ends").expect("the binary starts");
@@ -21,21 +21,21 @@ async fn rejected(db: &Path) -> String {
 }
 
 #[tokio::test]
-async fn a_second_server_is_rejected_under_every_name_of_the_file() {
+async fn a_second_server_is_refused_under_every_name_of_the_file() {
     let server = Server::plain().await;
     let links = TempDir::new_in(server.folder()).expect("a temporary folder");
     let (symbolic, hard) = (links.path().join("symbolic.db"), links.path().join("hard.db"));
     std::os::unix::fs::symlink(server.db(), &symbolic).expect("a link");
     std::fs::hard_link(server.db(), &hard).expect("a link");
     for name in [symbolic, hard] {
-        let line = rejected(&name).await;
+        let line = refusal(&name).await;
         assert!(line.contains("in use by another process"), "{line}");
         assert!(line.contains(&*name.to_string_lossy()), "{line}");
     }
 }
 
 #[tokio::test]
-async fn what_cannot_be_written_is_found_out_at_the_start() {
+async fn an_unwritable_data_file_is_refused_at_the_start() {
     let disk = RefusingDisk::new();
     let mut server = disk.under(Server::new());
     server.start().await;
@@ -45,14 +45,14 @@ async fn what_cannot_be_written_is_found_out_at_the_start() {
     assert_eq!(server.ended().await.code(), Some(1));
     assert!(server.log().contains("cannot be written"), "{}", server.log());
     assert!(!server.log().contains("is ready"), "{}", server.log());
-    disk.relent();
+    disk.accept_writes();
     server.start().await;
 }
 
 #[tokio::test]
-async fn a_server_makes_folders_for_its_owner_alone_and_does_not_keep_data_in_memory() {
+async fn a_server_creates_private_folders_and_refuses_data_in_memory() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    assert!(rejected(Path::new(":memory:")).await.contains("kept in memory"));
+    assert!(refusal(Path::new(":memory:")).await.contains("kept in memory"));
     let inner = folder.path().join("outer/inner");
     let mut command = server::command();
     command.args(["dev", "--port", "0", "--db"]).arg(inner.join("notes.db")).stdin(Stdio::null());

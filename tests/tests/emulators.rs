@@ -1,5 +1,5 @@
-//! The harness for AWS itself: time moves where it should, faults happen as planned, a killed test leaves no server
-//! behind, and the stand-ins for Lambda speak as Lambda does.
+//! Tests the AWS harness itself: clocks advance, faults happen as planned, a killed test leaves no
+//! server behind, and the stubs of Lambda behave like Lambda.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use stepladder_tests::wait_for;
 const QUARTER: Duration = Duration::from_secs(900);
 
 #[tokio::test]
-async fn a_delayed_message_is_there_once_time_has_moved() {
+async fn a_delayed_message_is_visible_after_time_advances() {
     let stack = Ministack::start().await;
     let (client, queue) = queue(&stack).await;
     let message = json!({"QueueUrl": queue, "MessageBody": "later", "DelaySeconds": 900});
@@ -29,7 +29,7 @@ async fn a_delayed_message_is_there_once_time_has_moved() {
 }
 
 #[tokio::test]
-async fn a_received_message_is_there_again_after_its_visibility() {
+async fn a_received_message_is_visible_again_after_its_visibility_timeout() {
     let stack = Ministack::start().await;
     let (client, queue) = queue(&stack).await;
     send(&client, &queue, "again").await;
@@ -42,7 +42,7 @@ async fn a_received_message_is_there_again_after_its_visibility() {
 }
 
 #[tokio::test]
-async fn a_transaction_s_token_is_forgotten_after_ten_minutes() {
+async fn the_token_of_a_transaction_is_forgotten_after_ten_minutes() {
     let stack = Ministack::start().await;
     let (client, table) = (stack.client(), fresh_name("table"));
     client.create_table(&table).await;
@@ -57,7 +57,7 @@ async fn a_transaction_s_token_is_forgotten_after_ten_minutes() {
 }
 
 #[tokio::test]
-async fn a_returned_ministack_comes_empty_to_the_next_test() {
+async fn a_reused_ministack_is_empty() {
     let stack = Ministack::start().await;
     let (_, queue) = queue(&stack).await;
     drop(stack);
@@ -67,7 +67,7 @@ async fn a_returned_ministack_comes_empty_to_the_next_test() {
 }
 
 #[tokio::test]
-async fn a_lost_request_did_nothing_and_a_lost_reply_did_it() {
+async fn a_lost_request_has_no_effect_and_a_lost_reply_has() {
     let (faults, client, table) = table_behind_faults().await;
     faults.plan(|request| match (request.operation.as_str(), request.n) {
         ("PutItem", 0) => Fault::LoseRequest,
@@ -132,7 +132,7 @@ async fn a_held_request_goes_on_when_it_is_released() {
 }
 
 #[tokio::test]
-async fn what_is_left_out_of_a_batch_is_answered_as_unprocessed() {
+async fn entries_left_out_of_a_batch_are_reported_as_unprocessed() {
     let (faults, client, table) = table_behind_faults().await;
     faults.plan(|request| if request.n == 0 { Fault::LeaveOut(vec![0, 2]) } else { Fault::Pass });
     let puts: Vec<_> = ["a", "b", "c"].map(|sort| json!({"PutRequest": {"Item": key(sort)}})).into();
@@ -154,7 +154,7 @@ async fn what_is_left_out_of_a_batch_is_answered_as_unprocessed() {
 }
 
 #[tokio::test]
-async fn what_is_left_out_of_a_batch_of_messages_is_answered_as_failed() {
+async fn messages_left_out_of_a_batch_are_reported_as_failed() {
     let stack = Ministack::start().await;
     let (client, queue) = queue(&stack).await;
     let faults = AwsFaults::start(stack.url()).await;
@@ -176,7 +176,7 @@ async fn what_is_left_out_of_a_batch_of_messages_is_answered_as_failed() {
 }
 
 #[tokio::test]
-async fn a_function_s_response_error_and_silence_reach_their_invocations() {
+async fn a_response_an_error_and_a_timeout_end_their_invocations() {
     let api = LambdaApi::start().await;
     let started = Instant::now();
     let process = tokio::spawn(function(api.clone(), |event| match event["is"].as_str() {
@@ -196,7 +196,7 @@ async fn a_function_s_response_error_and_silence_reach_their_invocations() {
 }
 
 #[tokio::test]
-async fn a_message_that_failed_comes_back_and_the_others_do_not() {
+async fn only_a_failed_message_comes_back() {
     let stack = Ministack::start().await;
     let (client, queue) = queue(&stack).await;
     let message = json!({
@@ -233,7 +233,8 @@ async fn a_message_that_failed_comes_back_and_the_others_do_not() {
     process.abort();
 }
 
-/// Run by itself once more, as the process that is killed: it starts the servers, says so and stays.
+/// Starts itself once more as the process to kill, which starts the servers, prints their addresses
+/// and waits.
 #[tokio::test]
 async fn a_killed_test_leaves_no_server_behind() {
     if std::env::var_os("STEPLADDER_KILLED_TEST").is_some() {
@@ -288,12 +289,13 @@ async fn table_behind_faults() -> (AwsFaults, AwsJson, String) {
     (faults, client, table)
 }
 
-/// An item that is its own key.
+/// Returns an item with only its key.
 fn key(sort: &str) -> Value {
     json!({"pk": {"S": "all"}, "sk": {"S": sort}})
 }
 
-/// What the process of a function does: next event, response or error, and so on.
+/// Acts as the process of a Lambda function: gets the next event, and posts a response or an error,
+/// again and again.
 async fn function(api: LambdaApi, handle: impl Fn(&Value) -> Result<Value, Value>) {
     let variables = api.env();
     let (_, address) = variables.iter().find(|(name, _)| *name == "AWS_LAMBDA_RUNTIME_API").unwrap();

@@ -1,11 +1,11 @@
-//! The functions end to end: the real binary, doubles of OpenAI and Supabase, and what people see of it.
+//! The shipped functions end to end: the real binary, with stubs of OpenAI and Supabase.
 
 use serde_json::{Value, json};
 use stepladder_tests::database::Database;
 use stepladder_tests::openai::OpenAi;
 use stepladder_tests::{Server, wait_for};
 
-/// A server with its services.
+/// A server and the stubs of its services.
 struct World {
     ai: OpenAi,
     database: Database,
@@ -31,13 +31,13 @@ impl World {
         self.server.api().run_of(&ids[0]).await
     }
 
-    /// What a table was sent.
+    /// Returns the rows that were sent to a table.
     fn sent(&self, table: &str) -> Vec<Value> {
         self.database.rows().tables.get(table).cloned().unwrap_or_default()
     }
 }
 
-/// The steps of a run with their statuses.
+/// Returns the steps of a run with their statuses.
 fn steps(run: &Value) -> Vec<(&str, &str)> {
     run["steps"]
         .as_array()
@@ -48,13 +48,13 @@ fn steps(run: &Value) -> Vec<(&str, &str)> {
 }
 
 #[tokio::test]
-async fn queries_are_asked_for_side_by_side_stored_and_accounted_for() {
+async fn queries_are_generated_in_parallel_stored_and_counted() {
     let world = World::start().await;
     let data = json!({"clientId": "c1", "clientName": "Acme", "clientDomain": "acme.example"});
     let run = world.send("client/queries.requested", data).await;
     let ended = world.server.api().ended(&run).await;
     assert_eq!(ended["status"], "Completed", "{ended}");
-    // the double gives every intent the same query: it is stored once
+    // the stub returns the same query for every intent, so it is stored once
     let row = json!({"client_id": "c1", "query": "queries.example", "intent": "learn"});
     assert_eq!(world.sent("queries"), [json!([row])]);
     assert_eq!(world.ai.count().requests.len(), 3);
@@ -65,7 +65,7 @@ async fn queries_are_asked_for_side_by_side_stored_and_accounted_for() {
 }
 
 #[tokio::test]
-async fn a_brief_waits_for_its_approval_over_a_restart_and_is_then_ready() {
+async fn a_brief_waits_for_its_approval_across_a_restart() {
     let mut world = World::start().await;
     let data = json!({"briefId": "b1", "clientId": "c1", "topic": "tea", "approval": true});
     let run = world.send("content/brief.requested", data).await;
@@ -78,7 +78,7 @@ async fn a_brief_waits_for_its_approval_over_a_restart_and_is_then_ready() {
     .await;
     let asked = world.ai.count().requests.len();
     world.server.kill_and_restart().await;
-    // of another brief: not this one's
+    // the approval of another brief does not count
     for (brief, approved) in [("b2", true), ("b1", true)] {
         let decided = json!({"name": "content/brief.decided", "data": {"briefId": brief, "approved": approved}});
         world.server.api().send(&decided).await;
@@ -99,7 +99,7 @@ async fn a_brief_waits_for_its_approval_over_a_restart_and_is_then_ready() {
 }
 
 #[tokio::test]
-async fn an_account_whose_profile_is_refused_is_deleted_again() {
+async fn an_account_is_deleted_if_its_profile_is_refused() {
     let world = World::start().await;
     world.database.refuse("profiles");
     let data = json!({"clientId": "c1", "email": "Ada@Acme.example", "fullName": "Ada"});

@@ -1,4 +1,5 @@
-//! The real `inngest` npm package against the real server: its `send()` works with only the base URL changed.
+//! The real `inngest` npm package with the real server: its `send()` works if only the base URL is
+//! changed.
 
 use std::process::Stdio;
 
@@ -6,7 +7,7 @@ use serde_json::{Value, json};
 use stepladder_tests::{Server, parts};
 use tokio::process::Command;
 
-/// What the `inngest` package listens to besides its options.
+/// The environment variables that the `inngest` package reads.
 const INNGEST_VARIABLES: [&str; 6] = [
     "INNGEST_BASE_URL",
     "INNGEST_DEV",
@@ -16,7 +17,7 @@ const INNGEST_VARIABLES: [&str; 6] = [
     "INNGEST_EVENT_API_BASE_URL",
 ];
 
-/// Runs a script with the package's client as `inngest`; what it returns.
+/// Runs a script with the package's client as `inngest`. Returns the script's result.
 async fn with_client(server: &Server, options: &str, script: &str) -> Value {
     let base = server.url();
     let whole = format!(
@@ -89,7 +90,7 @@ async fn an_id_sent_twice_is_one_event_and_one_run() {
 }
 
 #[tokio::test]
-async fn the_event_key_is_asked_for_where_one_is_set() {
+async fn a_configured_event_key_is_required() {
     let mut server = Server::new().argument("--event-key").argument("a-key-of-this-test");
     server.start().await;
     let send =

@@ -1,4 +1,5 @@
-//! A concurrency limit under a burst, seen from outside: by the service that the steps call, and in the journals.
+//! A concurrency limit under a burst of events, checked at the service that the steps call, and in
+//! the journals.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +35,8 @@ async fn fifty_events_against_a_limit_of_three() {
         runs.push(api.run_of(id).await);
     }
 
-    // while nothing is answered: three execute, and every other run says what it waits for
+    // while no request is answered, three steps execute, and every other run shows what it waits
+    // for
     wait_for("three requests, and everybody else in line", async || {
         let mut waiting = 0;
         for run in &runs {
@@ -58,8 +60,8 @@ async fn fifty_events_against_a_limit_of_three() {
     assert_eq!((count.requests.len(), count.most), (EVENTS, LIMIT), "one request a run, never more than the limit");
     assert_eq!(database.rows().clients.len(), EVENTS);
 
-    // Admitted in order of arrival: whoever came earlier and is seen later was admitted already, so it held one of the
-    // other slots, and only wrote it down or asked the AI a moment later.
+    // Runs start in the order of their events. A run that comes earlier and is seen later held one
+    // of the other slots at that time, and wrote its start or called the AI a moment later.
     for (at, n) in &started {
         let overtaken = started.iter().filter(|(other_at, other)| other < n && other_at > at).count();
         assert!(overtaken < LIMIT, "run {n} started before {overtaken} that came earlier: {started:#?}");

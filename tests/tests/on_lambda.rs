@@ -1,6 +1,6 @@
-//! On Lambda: `template.yaml` deployed through CloudFormation, every role a process of the binary
-//! under test. Events come in by queue and by HTTP, runs move through the queues, and all that is
-//! known of them is what an account's owner sees.
+//! Tests the deployed stack: `template.yaml` through CloudFormation on an emulator, where every
+//! role is a process of the binary under test. Events are sent by queue and by HTTP. The tests see
+//! only what the owner of an account sees.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ const EVENTS_DEAD: &str = "EventsDeadLettersUrl";
 const STEPS: &str = "StepsQueueUrl";
 const STEPS_DEAD: &str = "StepsDeadLettersUrl";
 
-/// A deployment takes ten seconds, so the tests that need no doubles share one. Nothing is set for
-/// OpenAI or Supabase.
+/// Returns a stack that the tests without stubs share, because a deployment takes ten seconds. It
+/// has no settings for OpenAI or Supabase.
 async fn shared() -> &'static Deployed {
     static SHARED: OnceCell<Deployed> = OnceCell::const_new();
     SHARED.get_or_init(|| Deployed::start(&[])).await
@@ -34,7 +34,7 @@ fn enhance(id: &str) -> Value {
     json!({"name": "client/enhance.requested", "id": id, "data": data})
 }
 
-/// The only run of an event that may not have been taken in yet.
+/// Waits for the only run of an event, which may not be applied yet.
 async fn run_of(stack: &Deployed, event: &str) -> String {
     let (api, path) = (stack.api(), format!("/v1/events/{event}/runs"));
     wait_calmly("the event to be known", async || (api.get(&path).await.0 == 200).then_some(())).await;
@@ -42,9 +42,9 @@ async fn run_of(stack: &Deployed, event: &str) -> String {
 }
 
 #[tokio::test]
-async fn an_event_by_http_is_a_run_that_is_shown_to_whoever_has_the_token() {
+async fn an_event_by_http_creates_a_run_that_is_shown_with_the_token() {
     let stack = shared().await;
-    let (api, stranger) = (stack.api(), stack.stranger());
+    let (api, stranger) = (stack.api(), stack.api_without_token());
     let (status, refused) = stranger.post("/e/wrong", hello("by-http", "Ada").to_string()).await;
     assert_eq!((status, refused["ids"].clone()), (401, json!([])), "{refused}");
     let (status, _) = api.get("/v1/events/by-http").await;
@@ -80,8 +80,7 @@ async fn an_event_by_http_is_a_run_that_is_shown_to_whoever_has_the_token() {
 #[tokio::test]
 async fn a_browser_logs_in_with_the_token_and_pages_of_other_sites_cannot() {
     let stack = shared().await;
-    // what is answered is looked at, not followed: paths are absolute, and the emulator's have a
-    // prefix
+    // redirects are checked and not followed: paths are absolute, and the emulator's have a prefix
     let plain = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
     let browser = plain.build().expect("a client");
     let (url, own) = (stack.http_url(), stack.endpoint());
@@ -105,7 +104,7 @@ async fn a_browser_logs_in_with_the_token_and_pages_of_other_sites_cannot() {
 }
 
 #[tokio::test]
-async fn what_is_no_event_ends_among_the_dead_letters_and_its_neighbours_in_runs() {
+async fn an_invalid_message_becomes_a_dead_letter_and_its_neighbours_create_runs() {
     let stack = shared().await;
     let broken = r#"{"name": "test/hello.world", "data": "#.to_owned();
     let good = [hello("beside-broken-1", "Bob"), hello("beside-broken-2", "Eve")].map(|event| event.to_string());
@@ -136,7 +135,7 @@ async fn what_is_no_event_ends_among_the_dead_letters_and_its_neighbours_in_runs
 }
 
 #[tokio::test]
-async fn dead_letters_are_counted_on_the_page_of_health_and_moved_back_from_it() {
+async fn the_health_page_counts_and_redrives_dead_letters() {
     let stack = Deployed::start(&[("DedicatedFunctionId", "content-brief-generator".into())]).await;
     let dead_event = hello("was-dead", "Ada").to_string();
     stack.send(EVENTS_DEAD, &[dead_event, "<what is this>".into()]).await;
@@ -174,7 +173,7 @@ async fn dead_letters_are_counted_on_the_page_of_health_and_moved_back_from_it()
 }
 
 #[tokio::test]
-async fn the_sweep_runs_each_minute_and_writes_where_the_queues_are() {
+async fn the_sweep_runs_each_minute_and_publishes_the_queues_addresses() {
     let stack = shared().await;
     stack.advance(Duration::from_secs(61));
     let swept = stack.line("sweep", "sweep_completed", |line| line["activity"] == "sweep_completed").await;
@@ -200,7 +199,7 @@ async fn the_sweep_runs_each_minute_and_writes_where_the_queues_are() {
 }
 
 #[tokio::test]
-async fn every_line_is_json_and_ended_runs_are_metrics_though_no_invocation_fails() {
+async fn every_log_line_is_json_and_ended_runs_are_metrics() {
     let stack = shared().await;
     let api = stack.api();
     let ids = api.send(&json!([hello("metric", "Mel"), enhance("metric-of-failure")])).await;
@@ -219,7 +218,7 @@ async fn every_line_is_json_and_ended_runs_are_metrics_though_no_invocation_fail
         assert_eq!((&line["Stack"], &line["Function"]), (&json!(STACK), &json!(function)), "{line}");
         assert_eq!(metric(&line, "RunDuration"), "Milliseconds", "{line}");
     }
-    // a wake is deleted when its invocation succeeds, and comes again otherwise
+    // a wake is deleted if its invocation succeeds, and otherwise comes again
     stack.until_empty(STEPS).await;
     assert_eq!(stack.messages(STEPS_DEAD).await, [0; 3]);
     let problems = |line: &&Value| line["level"] == "ERROR" || line["level"] == "WARN";
@@ -230,7 +229,7 @@ async fn every_line_is_json_and_ended_runs_are_metrics_though_no_invocation_fail
     }
 }
 
-/// The unit of a metric that a line declares; null when it declares none of that name.
+/// Returns the unit of a metric that a log line declares; null if it does not declare that metric.
 fn metric(line: &Value, name: &str) -> Value {
     let declared = &line["_aws"]["CloudWatchMetrics"][0];
     let metrics = declared["Metrics"].as_array().cloned().unwrap_or_default();
@@ -239,7 +238,7 @@ fn metric(line: &Value, name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn an_event_in_the_queue_ends_as_a_row_though_the_database_refuses_twice_and_the_ai_is_asked_once() {
+async fn an_event_ends_as_a_row_with_one_ai_request_although_the_database_refuses_twice() {
     let answer = intelligence();
     let (ai, postgres) = tokio::join!(AiMock::start(&answer), Postgres::start());
     let line = Proxy::start("/v1", ai.url()).await;
@@ -254,7 +253,7 @@ async fn an_event_in_the_queue_ends_as_a_row_though_the_database_refuses_twice_a
     let client = "00000000-0000-4000-8000-000000000001";
     postgres.execute(&format!("insert into clients (id, name) values ('{client}', 'Acme')")).await;
     database.next_meet("PATCH", [Fault::RetryAfter(1); 2]);
-    // one message may hold one event or several; a queue may give a message twice
+    // a message may contain one event or several, and a queue may deliver it twice
     let greeting = hello("by-queue", "Ada").to_string();
     let request = json!([enhance(client)]).to_string();
     stack.send(EVENTS, &[greeting.clone(), request.clone(), greeting, request]).await;
@@ -275,7 +274,7 @@ async fn an_event_in_the_queue_ends_as_a_row_though_the_database_refuses_twice_a
     assert_eq!(json!(rows), json!([{"name": "First", "domain": "first.example"}]));
     assert_eq!(stack.api().number_of_runs().await, 2, "two messages of an event are one run");
     stack.until_empty(EVENTS).await;
-    // the second message's wake may have met a lease, and look again when that would be over
+    // the second message's wake may have met a lease, and comes again after the lease
     stack.advance(Duration::from_secs(900));
     stack.until_empty(STEPS).await;
     for secret in ["sk-a-key-of-this-test", postgres.service_role_key(), TOKEN, &format!("/e/{EVENT_KEY}")] {
@@ -286,7 +285,7 @@ async fn an_event_in_the_queue_ends_as_a_row_though_the_database_refuses_twice_a
     }
 }
 
-/// What the AI says.
+/// Returns the answer of the AI.
 fn intelligence() -> Value {
     json!({
         "industry": "Tea", "description": "Sells tea.", "business_model": "Shops", "tone": "Warm",

@@ -1,7 +1,7 @@
-//! Pay once: whatever fails or is killed after the AI has answered, the AI is not asked again.
+//! After the AI has answered, no failure and no kill makes the server ask the AI again.
 //!
-//! The real binary, against an OpenAI-compatible server and the real PostgREST over a real PostgreSQL, with a proxy
-//! before each that makes faults and holds requests back.
+//! Uses the real binary, an OpenAI-compatible server, and the real PostgREST with a real
+//! PostgreSQL. A proxy in front of each injects faults and holds requests.
 
 use serde_json::{Value, json};
 use stepladder_tests::aimock::AiMock;
@@ -11,13 +11,13 @@ use stepladder_tests::{Api, Journal, Server, wait_for};
 
 const UNAVAILABLE: Fault = Fault::Status(503);
 
-/// Everything that the enhance run touches.
+/// The server and all services that a run of `enhance-client-with-ai` uses.
 struct World {
     ai: AiMock,
-    /// Before the AI.
+    /// The proxy in front of the AI.
     line: Proxy,
     postgres: Postgres,
-    /// Before the database.
+    /// The proxy in front of the database.
     database: Proxy,
     server: Server,
 }
@@ -33,7 +33,7 @@ impl World {
         world
     }
 
-    /// Another server, on a file of its own.
+    /// Starts another server on a separate data file.
     async fn renew_server(&mut self) {
         self.server = Server::new()
             .variable("OPENAI_API_KEY", "sk-a-key-of-this-test")
@@ -45,7 +45,7 @@ impl World {
         self.server.start().await;
     }
 
-    /// A new client's row, and the event that asks to enhance it.
+    /// Inserts the row of a new client. Its event asks to enhance the client.
     async fn client(&self, n: usize) -> Client {
         let id = format!("00000000-0000-4000-8000-{n:012}");
         let name = format!("Client number {n} of this test");
@@ -58,13 +58,13 @@ impl World {
         self.server.api().run_of(&ids[0]).await
     }
 
-    /// How often the AI itself was asked about a client.
+    /// Returns the number of requests to the AI about a client.
     async fn asked_about(&self, client: &Client) -> usize {
         let requests = self.ai.requests().await;
         requests.iter().filter(|request| request["messages"].to_string().contains(&client.name)).count()
     }
 
-    /// Panics unless the rows of a client are what the AI's answer comes to, once.
+    /// Panics unless the client's rows are those of the AI's answer, each once.
     async fn assert_rows(&self, client: &Client) {
         let id = &client.id;
         let rows = self.postgres.rows(&format!("select * from clients where id = '{id}'")).await;
@@ -77,8 +77,8 @@ impl World {
         assert_eq!(json!(self.postgres.rows(&query).await), expected, "each competitor once");
     }
 
-    /// Panics unless the run ended well, with a legal journal that continues what was read before a kill, and nothing
-    /// that was acknowledged then was done again.
+    /// Panics unless the run completed with a legal journal that continues the journal before the
+    /// kill, and no step with an outcome was executed again.
     async fn assert_survived(&self, what: &str, run: &str, client: &Client, before: &Journal) {
         let ended = self.server.api().ended(run).await;
         assert_eq!(ended["status"], "Completed", "{what}: {ended}");
@@ -108,7 +108,7 @@ impl Client {
     }
 }
 
-/// What the AI says of everybody: more than the caps allow, and one competitor twice.
+/// Returns the AI's answer for every client: more entries than allowed, and one competitor twice.
 fn intelligence() -> Value {
     let many: Vec<_> = (1..=12).map(|n| format!("Product {n}")).collect();
     let competitor = |name: &str, domain: &str| json!({"name": name, "domain": domain, "reason": "Sells tea too."});
@@ -125,7 +125,7 @@ fn intelligence() -> Value {
 }
 
 #[tokio::test]
-async fn the_ai_is_asked_once_though_the_database_fails_twice() {
+async fn the_ai_is_asked_once_although_the_database_fails_twice() {
     let world = World::start().await;
     for (n, faults) in [[UNAVAILABLE; 2], [Fault::CutBefore; 2], [Fault::CutAfter; 2]].into_iter().enumerate() {
         let client = world.client(n).await;
@@ -146,7 +146,7 @@ async fn the_ai_is_asked_once_though_the_database_fails_twice() {
 #[tokio::test]
 async fn a_kill_after_each_entry_loses_nothing_and_repeats_nothing() {
     let mut world = World::start().await;
-    // every run meets one fault at each table, so that failed attempts are among the entries
+    // every run meets one fault at each table, so that its journal has failed attempts
     let undisturbed = world.client(0).await;
     make_faults(&world);
     let run = world.send(&undisturbed).await;
@@ -185,17 +185,18 @@ async fn a_kill_at_each_write_loses_nothing_and_repeats_nothing() {
         }
         kills = n;
         world.server.start().await;
-        // the kill may have come before the answer: a sender who has none sends again
+        // if the kill came before the answer, the sender repeats the event
         let run = world.send(&client).await;
         let what = format!("killed at write {n}");
         world.assert_survived(&what, &run, &client, &Journal::default()).await;
         assert_eq!(world.server.api().number_of_runs().await, 1, "{what}");
     }
-    // at the least the event, four outcomes, two failures and the end: other entries may share a write with one of them
+    // at least the event, four outcomes, two failures and the end are separate writes. Other
+    // entries may share a write with one of them
     assert!(kills >= 8, "only {kills} writes were seen");
 }
 
-/// Sends an event and waits for its run to end; gives up when the server is gone.
+/// Sends an event and waits until its run has ended. Returns `None` if the server was killed.
 async fn until_it_ends(api: &Api, event: &Value) -> Option<()> {
     let (_, sent) = api.try_post("/e/test", event.to_string()).await.ok()?;
     let runs = format!("/v1/events/{}/runs", sent["ids"][0].as_str()?);
@@ -205,7 +206,7 @@ async fn until_it_ends(api: &Api, event: &Value) -> Option<()> {
     Some(())
 }
 
-/// One fault at each table, and none left over from before: a kill can come before they are met.
+/// Injects one fault at each table, and removes faults of earlier runs that were not met.
 fn make_faults(world: &World) {
     world.database.forget_faults();
     world.database.next_meet("PATCH", [UNAVAILABLE]);
@@ -213,7 +214,7 @@ fn make_faults(world: &World) {
 }
 
 #[tokio::test]
-async fn a_kill_while_a_body_is_in_flight_repeats_that_body_alone() {
+async fn a_kill_during_a_body_repeats_only_that_body() {
     let mut world = World::start().await;
     let client = world.client(1).await;
     world.line.hold();
@@ -226,7 +227,8 @@ async fn a_kill_while_a_body_is_in_flight_repeats_that_body_alone() {
     world.server.start().await;
     world.server.api().journal(&run).await.assert_continues(&before);
 
-    // the AI has answered by the time that the database is asked; then one kill in each of its two steps
+    // when the first request to the database comes, the AI has answered. Then one kill in each of
+    // the two database steps
     for method in ["PATCH", "POST"] {
         let asked = async || world.database.seen().iter().any(|seen| seen.method == method).then_some(());
         wait_for("the request to the database", asked).await;
@@ -249,18 +251,18 @@ async fn a_kill_while_a_body_is_in_flight_repeats_that_body_alone() {
 }
 
 #[tokio::test]
-async fn a_kill_while_the_event_is_taken_leaves_one_run_when_the_sender_repeats_it() {
+async fn a_kill_while_an_event_is_accepted_leaves_one_run_after_the_sender_repeats_it() {
     let mut world = World::start().await;
     for n in 1..=5 {
         let client = world.client(n).await;
         let (api, body) = (world.server.api(), client.event().to_string());
         let sending = tokio::spawn(async move { api.try_post("/e/test", body).await });
-        // the more rounds it is given, the further the request gets before the kill
+        // with each round, the request gets further before the kill
         for _ in 0..n * n {
             tokio::task::yield_now().await;
         }
         world.server.kill().await;
-        // answered or cut off: the sender who does not know sends it again
+        // answered or interrupted, the sender repeats the event
         let first = sending.await.expect("no panic").ok();
         world.server.start().await;
         let ids = world.server.api().send(&client.event()).await;
@@ -284,6 +286,6 @@ async fn secrets_reach_neither_journal_nor_log() {
     assert!(ended["error"]["message"].as_str().is_some_and(|said| said.contains("a fault on purpose")), "{ended}");
     let everything = format!("{ended}{:?}{}", world.server.api().journal(&run).await, world.server.log());
     for secret in ["sk-a-key-of-this-test", world.postgres.service_role_key()] {
-        assert!(!everything.contains(secret), "{secret} is told to everybody");
+        assert!(!everything.contains(secret), "{secret} is visible");
     }
 }

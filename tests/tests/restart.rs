@@ -1,4 +1,4 @@
-//! Ends of the process, gentle and not, and what the next one makes of them.
+//! Graceful and abrupt ends of the server process, and how its successor continues.
 
 use std::time::Duration;
 
@@ -7,10 +7,11 @@ use stepladder_tests::database::Database;
 use stepladder_tests::openai::OpenAi;
 use stepladder_tests::{Server, wait_for};
 
-/// Far below a lease of `call-openai`, which may run for 90 s: whoever finishes within this did not wait for it.
-const AT_ONCE: Duration = Duration::from_secs(20);
+/// Far below the lease of `call-openai`, which may run for 90 s. A run that ends within this time
+/// did not wait for the lease.
+const WITHOUT_LEASE_WAIT: Duration = Duration::from_secs(20);
 
-async fn with_doubles(ai: &OpenAi, database: &Database) -> Server {
+async fn with_stubs(ai: &OpenAi, database: &Database) -> Server {
     let mut server = Server::new()
         .variable("OPENAI_API_KEY", "sk-a-key-of-this-test")
         .variable("OPENAI_BASE_URL", ai.url())
@@ -29,9 +30,9 @@ async fn send_enhance(server: &Server) -> String {
 }
 
 #[tokio::test]
-async fn what_was_running_at_a_kill_is_taken_over_at_once() {
+async fn steps_interrupted_by_a_kill_start_again_at_once() {
     let (ai, database) = (OpenAi::start().await, Database::start().await);
-    let mut server = with_doubles(&ai, &database).await;
+    let mut server = with_stubs(&ai, &database).await;
     ai.hold();
     let run = send_enhance(&server).await;
     wait_for("the request to the AI", async || (ai.count().now == 1).then_some(())).await;
@@ -40,7 +41,7 @@ async fn what_was_running_at_a_kill_is_taken_over_at_once() {
     ai.release();
     server.start().await;
 
-    let ended = server.api().ended_within(AT_ONCE, &run).await;
+    let ended = server.api().ended_within(WITHOUT_LEASE_WAIT, &run).await;
     assert_eq!(ended["status"], "Completed", "{ended}");
     let journal = server.api().journal(&run).await;
     journal.assert_legal();
@@ -51,9 +52,9 @@ async fn what_was_running_at_a_kill_is_taken_over_at_once() {
 }
 
 #[tokio::test]
-async fn a_step_interrupted_again_and_again_is_taken_over_each_time() {
+async fn a_step_interrupted_many_times_starts_again_each_time() {
     let (ai, database) = (OpenAi::start().await, Database::start().await);
-    let mut server = with_doubles(&ai, &database).await;
+    let mut server = with_stubs(&ai, &database).await;
     ai.hold();
     let run = send_enhance(&server).await;
     for kills in 1..=5 {
@@ -61,8 +62,9 @@ async fn a_step_interrupted_again_and_again_is_taken_over_each_time() {
         server.kill_and_restart().await;
     }
     ai.release();
-    // more interruptions than the function has retries: they are not the code's failures and use none up
-    assert_eq!(server.api().ended_within(AT_ONCE, &run).await["status"], "Completed");
+    // more interruptions than the function has retries: interruptions are not failures and use no
+    // retry
+    assert_eq!(server.api().ended_within(WITHOUT_LEASE_WAIT, &run).await["status"], "Completed");
     let journal = server.api().journal(&run).await;
     journal.assert_legal();
     assert_eq!(journal.steps("AttemptInterrupted").len(), 5, "{:#?}", journal.story());
@@ -71,7 +73,7 @@ async fn a_step_interrupted_again_and_again_is_taken_over_each_time() {
 #[tokio::test]
 async fn a_gentle_stop_lets_the_running_step_finish() {
     let (ai, database) = (OpenAi::start().await, Database::start().await);
-    let mut server = with_doubles(&ai, &database).await;
+    let mut server = with_stubs(&ai, &database).await;
     ai.hold();
     let run = send_enhance(&server).await;
     wait_for("the request to the AI", async || (ai.count().now == 1).then_some(())).await;
@@ -83,7 +85,7 @@ async fn a_gentle_stop_lets_the_running_step_finish() {
     assert!(status.success(), "{status}: {}", server.log());
 
     server.start().await;
-    assert_eq!(server.api().ended_within(AT_ONCE, &run).await["status"], "Completed");
+    assert_eq!(server.api().ended_within(WITHOUT_LEASE_WAIT, &run).await["status"], "Completed");
     let journal = server.api().journal(&run).await;
     journal.assert_legal();
     assert_eq!(journal.steps("AttemptInterrupted"), [""; 0], "{:#?}", journal.story());
@@ -91,7 +93,7 @@ async fn a_gentle_stop_lets_the_running_step_finish() {
 }
 
 #[tokio::test]
-async fn a_sleep_goes_on_where_it_was() {
+async fn a_sleep_continues_after_a_kill() {
     let mut server = Server::plain().await;
     let ids = server.api().send(&json!({"name": "test/hello.world", "data": {"name": "Ada"}})).await;
     let run = server.api().run_of(&ids[0]).await;
@@ -101,7 +103,7 @@ async fn a_sleep_goes_on_where_it_was() {
     })
     .await;
     server.kill_and_restart().await;
-    let ended = server.api().ended_within(AT_ONCE, &run).await;
+    let ended = server.api().ended_within(WITHOUT_LEASE_WAIT, &run).await;
     assert_eq!((&ended["status"], &ended["output"]["greeting"]), (&json!("Completed"), &json!("Hello, Ada!")));
     let journal = server.api().journal(&run).await;
     journal.assert_legal();
@@ -116,7 +118,7 @@ async fn an_accepted_event_outlives_a_kill_right_after_its_answer() {
     server.kill_and_restart().await;
     for (n, id) in ids.iter().enumerate() {
         let run = server.api().run_of(id).await;
-        let ended = server.api().ended_within(AT_ONCE, &run).await;
+        let ended = server.api().ended_within(WITHOUT_LEASE_WAIT, &run).await;
         assert_eq!(ended["output"]["greeting"], format!("Hello, {n}!"), "{ended}");
     }
     assert_eq!(server.api().number_of_runs().await, 20);

@@ -1,6 +1,6 @@
-//! Types the commands of `README.md` and of the runbook (`docs/deploying-on-aws.md`, `docs/operating.md`), word for word,
-//! into a shell in front of an emulator of AWS: from the first deployment, by pressing Enter, to the last deleted queue.
-//! `tests/python/runbook.py` types them.
+//! Executes the commands of `README.md` and of the runbook (`docs/deploying-on-aws.md`,
+//! `docs/operating.md`) word for word in a shell, with an emulator of AWS: from the first
+//! deployment to the last deleted queue. `tests/python/runbook.py` types them.
 
 use std::process::Stdio;
 
@@ -11,7 +11,7 @@ use stepladder_tests::parts::python_program;
 use tokio::process::Command;
 
 #[tokio::test]
-async fn what_the_runbook_says_can_be_typed_and_does_what_it_says() {
+async fn the_commands_of_the_runbook_work() {
     let stack = Ministack::start().await;
     let folder = tempfile::Builder::new().prefix("stepladder-runbook-").tempdir().expect("a temporary folder");
     let work = folder.path().join("work");
@@ -22,7 +22,7 @@ async fn what_the_runbook_says_can_be_typed_and_does_what_it_says() {
     }
     command.env("AWS_ENDPOINT_URL", stack.url()).env("AWS_DEFAULT_REGION", REGION);
     command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
-    // it would remember things at home
+    // SAM would keep state in the home folder
     command.env("HOME", folder.path()).env("SAM_CLI_TELEMETRY", "0").env("PYTHONDONTWRITEBYTECODE", "1");
     command.arg(binary::root().join("tests/python/runbook.py")).arg(&work).arg(binary::path());
     let done = command.stdin(Stdio::null()).kill_on_drop(true).output().await.expect("Python starts");

@@ -1,4 +1,5 @@
-//! Waits on a data file, by the machine's clock: the process that began to wait is gone when what it waited for comes.
+//! Waits on a data file with the machine's clock: the process that started the wait has ended when
+//! the event comes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,39 +13,39 @@ use stepladder_sqlite::{Options, Sqlite};
 use stepladder_tests::wait_for;
 
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct BriefWritten {
     id: u32,
 }
 
-impl EventData for Written {
+impl EventData for BriefWritten {
     const NAME: &'static str = "brief/written";
 }
 
 #[derive(Serialize, Deserialize)]
-struct Approved {
+struct BriefApproved {
     id: u32,
     by: String,
 }
 
-impl EventData for Approved {
+impl EventData for BriefApproved {
     const NAME: &'static str = "brief/approved";
 }
 
-async fn publish(ctx: Context, event: Event<Written>) -> Result<String> {
-    let approved = ctx.wait_for_event::<Approved>("approval").matching("id", &event.data.id).await?;
+async fn publish(ctx: Context, event: Event<BriefWritten>) -> Result<String> {
+    let approved = ctx.wait_for_event::<BriefApproved>("approval").matching("id", &event.data.id).await?;
     let by = approved.map(|approved| approved.data.by).unwrap_or_default();
     let paid = ctx.wait_for_signal::<u32>("payment").await?;
     Ok(format!("{by} {paid:?}"))
 }
 
-/// A process on the data file.
+/// A server process on the data file.
 struct Process {
     engine: Arc<Engine>,
     workers: Workers,
 }
 
 impl Process {
-    /// Once the one before has closed the file.
+    /// Starts a process after the previous one has closed the file.
     async fn start(file: &Path) -> Self {
         let sqlite = wait_for("the data file", async || Sqlite::open(file, Options::default()).ok()).await;
         let programs = stepladder_sdk::runtime::programs(Function::new("publish", publish), &Default::default())
@@ -78,19 +79,19 @@ fn event<T: EventData + Serialize>(data: &T) -> NewEvent {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_dead_process_waited_for_reaches_the_next_within_a_second() {
+async fn an_event_for_a_dead_process_reaches_the_next_within_a_second() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("dev.db");
     let first = Process::start(&file).await;
-    let written = first.send(event(&Written { id: 7 })).await;
+    let written = first.send(event(&BriefWritten { id: 7 })).await;
     let run = first.engine.query().runs_of_event(&written).await.expect("listed")[0].run;
     first.waits_in(run, "approval").await;
     first.stop().await;
 
     let second = Process::start(&file).await;
-    second.send(event(&Approved { id: 8, by: "Bob".into() })).await;
+    second.send(event(&BriefApproved { id: 8, by: "Bob".into() })).await;
     let sent = Instant::now();
-    second.send(event(&Approved { id: 7, by: "Ada".into() })).await;
+    second.send(event(&BriefApproved { id: 7, by: "Ada".into() })).await;
     second.waits_in(run, "payment").await;
     let took = sent.elapsed();
     assert!(took < Duration::from_secs(1), "it took {took:?}: not by the next sweep");

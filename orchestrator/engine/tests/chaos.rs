@@ -70,11 +70,11 @@ async fn chaos(seed: u64) {
             return check(&world, &onlooker, seed, (&main_done, &helper_done)).await;
         }
     }
-    panic!("seed {seed}: not every run ended:\n{}", told(&world, &onlooker).await);
+    panic!("seed {seed}: not every run ended:\n{}", describe(&world, &onlooker).await);
 }
 
 /// Formats the journals, for the message of a failure.
-async fn told(world: &World, onlooker: &Engine) -> String {
+async fn describe(world: &World, onlooker: &Engine) -> String {
     let mut lines = Vec::new();
     for run in onlooker.query().runs(RunFilter::default()).await.unwrap().runs {
         lines.push(format!("{} {}", run.run, run.function));
@@ -124,7 +124,7 @@ async fn live(world: &World, engine: &Arc<Engine>, dice: &Dice, events: &[NewEve
 }
 
 /// Returns the longest total time that a run slept.
-async fn slept(world: &World, onlooker: &Engine) -> Duration {
+async fn longest_sleep(world: &World, onlooker: &Engine) -> Duration {
     let mut longest = Duration::ZERO;
     for run in onlooker.query().runs(RunFilter::default()).await.unwrap().runs {
         let journal = world.journal(onlooker, run.run).await;

@@ -1,4 +1,4 @@
-//! The functions that are measured: steps whose bodies do nothing.
+//! The functions of the benchmark: steps with empty bodies.
 
 use std::sync::LazyLock;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use stepladder::prelude::*;
 /// Starts [`sequential`].
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Sequential {
-    /// How many steps.
+    /// The number of steps.
     pub(crate) steps: usize,
 }
 
@@ -19,11 +19,11 @@ impl EventData for Sequential {
 
 /// Starts three steps.
 #[derive(Serialize, Deserialize)]
-struct Three {
+struct ThreeSteps {
     n: u64,
 }
 
-impl EventData for Three {
+impl EventData for ThreeSteps {
     const NAME: &'static str = "bench/three";
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn app() -> App {
     App::new().function(Function::new("sequential", sequential)).function(Function::new("three", three))
 }
 
-/// Gives when each body began and ended, in nanoseconds of one clock.
+/// Returns the start and end of each body, in nanoseconds of one clock.
 async fn sequential(ctx: Context, event: Event<Sequential>) -> Result<Vec<(u64, u64)>> {
     let mut marks = Vec::new();
     for i in 0..event.data.steps {
@@ -41,7 +41,7 @@ async fn sequential(ctx: Context, event: Event<Sequential>) -> Result<Vec<(u64, 
     Ok(marks)
 }
 
-async fn three(ctx: Context, event: Event<Three>) -> Result<u64> {
+async fn three(ctx: Context, event: Event<ThreeSteps>) -> Result<u64> {
     let first = ctx.step("first", async || Ok(event.data.n + 1)).await?;
     let second = ctx.step("second", async || Ok(first + 1)).await?;
     ctx.step("third", async || Ok(second + 1)).await

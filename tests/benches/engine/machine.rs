@@ -1,4 +1,4 @@
-//! What the figures depend on: the machine's processors, its disk, and what else it does meanwhile.
+//! Describes the machine that the figures depend on: its processors, its disk and its load.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 
 use crate::marks::percentile;
 
-/// A machine as it is now.
+/// The current state of the machine.
 #[derive(Debug)]
 pub(crate) struct Machine {
-    /// Processors that this process may use.
+    /// The number of processors that this process may use.
     pub(crate) processors: usize,
-    /// Programs that want a processor, as an average over a minute; `None` where the system does not tell.
+    /// The load average of the last minute; `None` if the system does not report it.
     pub(crate) load: Option<f64>,
-    /// How long a 4 KiB write with its `fdatasync` takes: the median, and the 99th of 100.
+    /// The time of a 4 KiB write with its `fdatasync`: the median and the 99th percentile.
     pub(crate) sync: (Duration, Duration),
 }
 
 impl Machine {
-    /// Looks at it; writes to the folder that the servers' files will be in.
+    /// Measures the machine. Writes to the folder of the servers' files.
     pub(crate) fn look() -> Self {
         let load = std::fs::read_to_string("/proc/loadavg").ok();
         Self {
@@ -34,7 +34,7 @@ fn sync_times() -> std::io::Result<(Duration, Duration)> {
     let block = [7_u8; 4096];
     let mut times = Vec::new();
     for _ in 0..500 {
-        // one place again and again, as in a log that is used anew: the file does not grow
+        // the same place again and again, so that the file does not grow, like a log that is reused
         file.seek(SeekFrom::Start(0))?;
         let begun = Instant::now();
         file.write_all(&block)?;

@@ -1,9 +1,10 @@
-//! How fast the engine is on this machine: `just bench`, or `just bench --quick`; and `just load`, for what becomes of a
-//! server that is sent more than it can serve.
+//! The benchmark: `just bench` (or `just bench --quick`) measures how fast the engine is on this
+//! machine. `just load` overloads a server.
 //!
-//! The server is the real one (SQLite, HTTP, workers) in a process of its own: this executable again, with functions
-//! that do nothing. It is driven over HTTP, and beside it, where npm is there, Restate's server with the same
-//! functions. Nothing here judges a figure: machines differ.
+//! The server is the real one (SQLite, HTTP, workers) in a separate process: this executable again,
+//! with functions that do nothing. Events are sent over HTTP. If npm is installed, Restate's server
+//! is measured with the same functions. The benchmark has no limits that fail, because machines
+//! differ.
 
 mod functions;
 mod machine;

@@ -1,23 +1,23 @@
-//! When steps began and ended, and what follows from it.
+//! The starts and ends of steps, and the figures that follow from them.
 
 use std::time::Duration;
 
-/// When the body of each step began and ended, in nanoseconds of one clock.
+/// The start and end of each step's body, in nanoseconds of one clock.
 pub(crate) type Marks = Vec<(u64, u64)>;
 
-/// Runs of sequential steps.
+/// The figures of runs of sequential steps.
 #[derive(Clone, Debug)]
 pub(crate) struct Gaps {
-    /// From the beginning of one step to that of the next, in milliseconds: the median of the runs.
+    /// From the start of a step to the start of the next, in milliseconds: the median of the runs.
     pub(crate) step_ms: f64,
-    /// From a step's end to the next step's beginning.
+    /// From the end of a step to the start of the next: the median.
     pub(crate) p50: Duration,
-    /// The same, the 99th of 100.
+    /// From the end of a step to the start of the next: the 99th percentile.
     pub(crate) p99: Duration,
 }
 
 impl Gaps {
-    /// What the marks of some runs say.
+    /// Computes the figures from the marks of some runs.
     pub(crate) fn of(runs: &[Marks]) -> Self {
         let mut gaps = Vec::new();
         let mut steps = Vec::new();
@@ -31,7 +31,7 @@ impl Gaps {
     }
 }
 
-/// The value that so many of 100 are not above. Sorts.
+/// Returns a percentile. Sorts the times.
 pub(crate) fn percentile(times: &mut [Duration], percent: usize) -> Duration {
     times.sort_unstable();
     times.get((times.len().max(1) - 1) * percent / 100).copied().unwrap_or_default()

@@ -1,27 +1,27 @@
-//! What was measured of an engine, whichever it is.
+//! The figures of an engine: ours or Restate's.
 
 use std::time::Duration;
 
 use crate::marks::{Gaps, Marks};
-use crate::process::Used;
+use crate::process::Usage;
 
-/// An engine under the two loads.
+/// The figures of an engine under the two loads.
 #[derive(Clone, Debug)]
-pub(crate) struct Measured {
-    /// What it is, and how it ran.
+pub(crate) struct EngineFigures {
+    /// The engine's name and settings.
     pub(crate) name: String,
-    /// One long run after the other.
-    pub(crate) sequential: Sequential,
-    /// Many short runs at once; one for each way of sending them.
-    pub(crate) many: Vec<Many>,
-    /// The most memory that its processes had, in bytes.
+    /// Long runs, one after the other.
+    pub(crate) sequential: SequentialFigures,
+    /// Many short runs at the same time, once for each way of sending them.
+    pub(crate) many: Vec<ParallelFigures>,
+    /// The peak memory of its processes, in bytes.
     pub(crate) memory: Option<u64>,
 }
 
 /// Runs of sequential steps, one after the other.
 #[derive(Clone, Debug)]
-pub(crate) struct Sequential {
-    /// Between steps.
+pub(crate) struct SequentialFigures {
+    /// The times between steps.
     pub(crate) gaps: Gaps,
     /// Processor time of a step.
     pub(crate) cpu: Option<Duration>,
@@ -29,12 +29,13 @@ pub(crate) struct Sequential {
     pub(crate) others: Option<f64>,
 }
 
-/// Many short runs at once, several times over.
+/// Many short runs at the same time, measured several times.
 #[derive(Clone, Debug)]
-pub(crate) struct Many {
-    /// How they were sent.
+pub(crate) struct ParallelFigures {
+    /// The way of sending them.
     pub(crate) sent: String,
-    /// Runs a second, from the first request to the last run's end: each time that it was measured, slowest first.
+    /// Runs a second, from the first request to the last run's end: one figure for each
+    /// measurement, slowest first.
     pub(crate) rates: Vec<f64>,
     /// Processor time of a step.
     pub(crate) cpu: Option<Duration>,
@@ -42,17 +43,18 @@ pub(crate) struct Many {
     pub(crate) others: Option<f64>,
 }
 
-impl Sequential {
-    /// From the marks of runs, and what these cost.
-    pub(crate) fn of(runs: &[Marks], used: &Used) -> Self {
+impl SequentialFigures {
+    /// Computes the figures from the marks of runs and their processor time.
+    pub(crate) fn of(runs: &[Marks], used: &Usage) -> Self {
         let steps: usize = runs.iter().map(Vec::len).sum();
         Self { gaps: Gaps::of(runs), cpu: each(used.cpu, steps), others: used.others }
     }
 }
 
-impl Many {
-    /// From what it took each time to do so many runs of so many steps.
-    pub(crate) fn of(sent: impl Into<String>, runs: usize, steps: usize, times: &[Used]) -> Self {
+impl ParallelFigures {
+    /// Computes the figures from the times of several measurements, each of `runs` runs with
+    /// `steps` steps.
+    pub(crate) fn of(sent: impl Into<String>, runs: usize, steps: usize, times: &[Usage]) -> Self {
         let mut rates: Vec<f64> = times.iter().map(|used| runs as f64 / used.elapsed.as_secs_f64()).collect();
         rates.sort_by(f64::total_cmp);
         let cpu = times.iter().map(|used| used.cpu).sum();
@@ -60,15 +62,15 @@ impl Many {
         Self { sent: sent.into(), rates, cpu: each(cpu, runs * steps * times.len()), others }
     }
 
-    /// The median.
+    /// Returns the median of the runs a second.
     pub(crate) fn rate(&self) -> f64 {
         self.rates[self.rates.len() / 2]
     }
 }
 
-impl Measured {
-    /// The way of sending in which it did most runs a second.
-    pub(crate) fn best(&self) -> &Many {
+impl EngineFigures {
+    /// Returns the way of sending with the most runs a second.
+    pub(crate) fn best(&self) -> &ParallelFigures {
         self.many.iter().max_by(|a, b| a.rate().total_cmp(&b.rate())).expect("at least one way")
     }
 }

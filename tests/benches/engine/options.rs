@@ -1,4 +1,4 @@
-//! What the benchmark can be told.
+//! The command line of the benchmark.
 
 use std::time::Duration;
 
@@ -7,43 +7,43 @@ const USAGE: &str = "usage: just bench [--quick] [--alone], or just load [SECOND
   --alone   no other engine beside it
   SECONDS   how long a server is sent more than it can serve; 180 unless told otherwise";
 
-/// How much is measured.
+/// What to measure, and how much.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// Runs of 100 steps, one after the other.
+    /// The number of runs of 100 steps, one after the other.
     pub(crate) sequential_runs: usize,
-    /// Runs of 3 steps, all at once.
+    /// The number of runs of 3 steps, all at the same time.
     pub(crate) runs: usize,
-    /// How often that is repeated.
+    /// How often the parallel runs are measured.
     pub(crate) rounds: usize,
-    /// Events that no function takes.
+    /// The number of events that trigger no function.
     pub(crate) events: usize,
-    /// Replays of a journal.
+    /// The number of replays of a journal.
     pub(crate) replays: usize,
-    /// Whether no other engine is measured.
+    /// Whether only our engine is measured.
     pub(crate) alone: bool,
-    /// How long a server is overloaded, where this is measured and nothing else.
+    /// How long to overload a server; if set, nothing else is measured.
     pub(crate) overload: Option<Duration>,
 }
 
-/// How long a server is overloaded unless told otherwise.
+/// How long a server is overloaded by default.
 const OVERLOAD: Duration = Duration::from_secs(180);
-/// Steps of a sequential run.
+/// The number of steps of a sequential run.
 pub(crate) const STEPS: usize = 100;
-/// Steps of each of many runs.
+/// The number of steps of a parallel run.
 pub(crate) const STEPS_OF_MANY: usize = 3;
-/// Events in a request, where they are sent in batches.
+/// The number of events in a request, if events are sent in batches.
 pub(crate) const BATCH: usize = 100;
-/// Such requests at a time.
+/// The number of such requests at the same time.
 pub(crate) const BATCHES: usize = 4;
-/// Connections of the client, where events are sent one in a request.
+/// The number of connections, if each request has one event.
 pub(crate) const CLIENTS: usize = 64;
 
 impl Options {
-    /// From the command line.
+    /// Reads the command line.
     ///
     /// # Errors
-    /// How it is used, when it makes no sense.
+    /// The usage text, if the arguments are not valid.
     pub(crate) fn from_arguments() -> Result<Self, String> {
         let mut options = Self {
             sequential_runs: 20,
@@ -62,7 +62,7 @@ impl Options {
                         Self { sequential_runs: 3, runs: 200, rounds: 1, events: 2_000, replays: 20, alone, overload };
                 }
                 "--alone" => options.alone = true,
-                "--bench" => {} // cargo's own
+                "--bench" => {} // cargo adds this argument
                 "--load" => options.overload = Some(OVERLOAD),
                 seconds if options.overload.is_some() && seconds.parse::<u32>().is_ok_and(|n| n > 0) => {
                     options.overload = seconds.parse().map(Duration::from_secs).ok();

@@ -1,4 +1,4 @@
-//! Our server under its loads, at both paces.
+//! Measures our server, with one step an invocation and within budget.
 
 pub(crate) mod overload;
 mod server;
@@ -10,38 +10,38 @@ use serde_json::{Value, json};
 use stepladder_tests::Api;
 
 use crate::marks::Marks;
-use crate::measured::{Many, Measured, Sequential};
+use crate::measured::{EngineFigures, ParallelFigures, SequentialFigures};
 use crate::options::{BATCH, BATCHES, CLIENTS, Options, STEPS, STEPS_OF_MANY};
-use crate::process::{Used, Watch, peak_memory};
+use crate::process::{Usage, Watch, peak_memory};
 use server::Server;
 
-/// What was measured of our server.
+/// The figures of our server.
 #[derive(Debug)]
-pub(crate) struct Ours {
+pub(crate) struct OurFigures {
     /// One step an invocation.
-    pub(crate) step: Measured,
+    pub(crate) step: EngineFigures,
     /// Within budget.
-    pub(crate) budget: Measured,
-    /// Events that no function takes.
-    pub(crate) ingest: Used,
+    pub(crate) budget: EngineFigures,
+    /// Events that trigger no function.
+    pub(crate) ingest: Usage,
 }
 
-/// How often the end of runs is asked for: often enough to see it, seldom enough not to be a load.
-const ASK: Duration = Duration::from_millis(4);
+/// How often to check whether runs have ended. More often would be a load of its own.
+const CHECK_INTERVAL: Duration = Duration::from_millis(4);
 
-/// Measures it.
-pub(crate) async fn measure(options: &Options) -> Ours {
-    Ours {
+/// Measures our server.
+pub(crate) async fn measure(options: &Options) -> OurFigures {
+    OurFigures {
         step: at_pace("one step an invocation", "step", options).await,
         budget: at_pace("within budget", "budget", options).await,
         ingest: ingest(options).await,
     }
 }
 
-async fn at_pace(name: &str, pace: &str, options: &Options) -> Measured {
+async fn at_pace(name: &str, pace: &str, options: &Options) -> EngineFigures {
     let server = Server::start(pace).await;
     let api = server.api();
-    // files, connections and caches as they are a moment after the start, not at it
+    // warm up files, connections and caches
     let begun = Instant::now();
     sequential(&api, Duration::ZERO).await;
     let usual = begun.elapsed();
@@ -52,20 +52,21 @@ async fn at_pace(name: &str, pace: &str, options: &Options) -> Measured {
     for _ in 0..options.sequential_runs {
         marks.push(sequential(&api, usual.mul_f64(0.7)).await);
     }
-    let sequential = Sequential::of(&marks, &watch.stop());
+    let sequential = SequentialFigures::of(&marks, &watch.stop());
     let mut ways = Vec::new();
     for sending in [Sending::Batches, Sending::Single] {
         let mut times = Vec::new();
         for _ in 0..options.rounds {
             times.push(many(&api, &server, options.runs, sending).await);
         }
-        ways.push(Many::of(sending.name(), options.runs, STEPS_OF_MANY, &times));
+        ways.push(ParallelFigures::of(sending.name(), options.runs, STEPS_OF_MANY, &times));
     }
     let memory = peak_memory(&[server.pid()]);
-    Measured { name: name.into(), sequential, many: ways, memory }
+    EngineFigures { name: name.into(), sequential, many: ways, memory }
 }
 
-/// One run; its marks. It is left alone for a while: asking for its end costs the server time.
+/// Executes one run, and returns its marks. Waits for `alone` before the first check, because a
+/// check costs the server time.
 async fn sequential(api: &Api, alone: Duration) -> Marks {
     let ids = api.send(&json!({"name": "bench/sequential", "data": {"steps": STEPS}})).await;
     tokio::time::sleep(alone).await;
@@ -78,9 +79,9 @@ async fn sequential(api: &Api, alone: Duration) -> Marks {
 /// How events are sent.
 #[derive(Clone, Copy, Debug)]
 enum Sending {
-    /// [`BATCH`] in a request, [`BATCHES`] requests at a time.
+    /// [`BATCH`] events in a request, [`BATCHES`] requests at the same time.
     Batches,
-    /// One in a request, [`CLIENTS`] requests at a time.
+    /// One event in a request, [`CLIENTS`] requests at the same time.
     Single,
 }
 
@@ -104,19 +105,19 @@ impl Sending {
     }
 }
 
-/// Many runs, from the first request to the end of the last.
-async fn many(api: &Api, server: &Server, runs: usize, sending: Sending) -> Used {
+/// Executes many runs at the same time. Measures from the first request to the end of the last run.
+async fn many(api: &Api, server: &Server, runs: usize, sending: Sending) -> Usage {
     let watch = Watch::start(&[server.pid()]);
     let ids = sending.send(api, "bench/three", runs).await;
     ended(api, ids.last().expect("at least one run")).await;
-    // the last to be sent may not be the last to end
+    // the last run to be created may not be the last to end
     for status in ["Running", "Scheduled"] {
         while !api.get(&format!("/v1/runs?status={status}&limit=1")).await.1["data"]
             .as_array()
             .expect("a list")
             .is_empty()
         {
-            tokio::time::sleep(ASK).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
     }
     let used = watch.stop();
@@ -126,7 +127,7 @@ async fn many(api: &Api, server: &Server, runs: usize, sending: Sending) -> Used
     used
 }
 
-/// The only run of an event, once it has completed.
+/// Waits until the only run of an event has completed, and returns the run.
 async fn ended(api: &Api, event: &str) -> Value {
     loop {
         let (status, mut answer) = api.get(&format!("/v1/events/{event}/runs")).await;
@@ -136,11 +137,11 @@ async fn ended(api: &Api, event: &str) -> Value {
             assert_eq!(run["status"], "Completed", "{run}");
             return run;
         }
-        tokio::time::sleep(ASK).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
 }
 
-async fn ingest(options: &Options) -> Used {
+async fn ingest(options: &Options) -> Usage {
     let server = Server::start("step").await;
     let api = server.api();
     Sending::Batches.send(&api, "bench/nobody", options.events / 10).await;

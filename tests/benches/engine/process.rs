@@ -1,11 +1,12 @@
-//! What processes cost: processor time and memory, as Linux tells it. Elsewhere there are no such figures.
+//! Measures the processor time and memory of processes, from `/proc` on Linux. On other systems
+//! there are no such figures.
 
 use std::time::{Duration, Instant};
 
-/// Linux counts processor time in hundredths of a second, whatever its own tick is.
+/// The unit of processor time in `/proc`: always a hundredth of a second.
 const TICK: Duration = Duration::from_millis(10);
 
-/// The processor time of a process so far, and of the machine, to take differences of.
+/// The processor times at the start of a measurement.
 #[derive(Clone, Debug)]
 pub(crate) struct Watch {
     pids: Vec<u32>,
@@ -15,19 +16,19 @@ pub(crate) struct Watch {
     busy: Option<Duration>,
 }
 
-/// What happened since.
+/// The time that a measurement took.
 #[derive(Clone, Debug)]
-pub(crate) struct Used {
-    /// By the clock.
+pub(crate) struct Usage {
+    /// Elapsed time.
     pub(crate) elapsed: Duration,
-    /// Processor time of the processes that were watched, together.
+    /// The total processor time of the measured processes.
     pub(crate) cpu: Option<Duration>,
-    /// Processors that other programs than these and this one had, on average.
+    /// The average number of processors that other programs used.
     pub(crate) others: Option<f64>,
 }
 
 impl Watch {
-    /// Begins to watch processes.
+    /// Starts a measurement of these processes.
     pub(crate) fn start(pids: &[u32]) -> Self {
         Self {
             pids: pids.to_vec(),
@@ -38,23 +39,23 @@ impl Watch {
         }
     }
 
-    /// What happened since then.
-    pub(crate) fn stop(&self) -> Used {
+    /// Ends the measurement.
+    pub(crate) fn stop(&self) -> Usage {
         let now = Self::start(&self.pids);
         let elapsed = self.begun.elapsed();
         let since = |now: Option<Duration>, then: Option<Duration>| now?.checked_sub(then?);
         let (cpu, own, busy) = (since(now.used, self.used), since(now.own, self.own), since(now.busy, self.busy));
         let others = || Some(busy?.saturating_sub(cpu? + own?).as_secs_f64() / elapsed.as_secs_f64());
-        Used { elapsed, cpu, others: others() }
+        Usage { elapsed, cpu, others: others() }
     }
 }
 
-/// The most memory that the processes had, each at its time, in bytes.
+/// Returns the sum of the peak memory of these processes, in bytes.
 pub(crate) fn peak_memory(pids: &[u32]) -> Option<u64> {
     pids.iter().map(|pid| status_of(*pid, "VmHWM:")).sum()
 }
 
-/// The memory that a process has now, in bytes.
+/// Returns the current memory of a process, in bytes.
 pub(crate) fn memory(pid: u32) -> Option<u64> {
     status_of(pid, "VmRSS:")
 }
@@ -69,7 +70,8 @@ fn cpu_of(pids: &[u32]) -> Option<Duration> {
     pids.iter()
         .map(|pid| {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            // the name, in brackets, may hold anything; user and system time are the 12th and 13th after it
+            // the name, in brackets, may contain spaces. User and system time are the 12th and 13th
+            // field after it
             let mut fields = stat.rsplit_once(") ")?.1.split(' ').skip(11);
             let ticks = fields.next()?.parse::<u32>().ok()? + fields.next()?.parse::<u32>().ok()?;
             Some(TICK * ticks)
@@ -77,7 +79,7 @@ fn cpu_of(pids: &[u32]) -> Option<Duration> {
         .sum()
 }
 
-/// User and system time of the whole machine.
+/// Returns the user and system time of the whole machine.
 fn busy() -> Option<Duration> {
     let stat = std::fs::read_to_string("/proc/stat").ok()?;
     let mut fields = stat.strip_prefix("cpu")?.split_whitespace();

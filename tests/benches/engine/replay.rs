@@ -1,4 +1,4 @@
-//! Replaying a journal of 1,000 steps, in this process: from its text to the step that comes next.
+//! Measures the replay of a journal of 1,000 steps in this process, from its JSON to the next step.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,16 +14,16 @@ use crate::marks::percentile;
 
 const STEPS: usize = 1_000;
 
-/// How long the parts of a replay take: medians.
+/// The median times of the parts of a replay.
 #[derive(Clone, Debug)]
 pub(crate) struct Replay {
-    /// Bytes of each step's outcome.
+    /// The size of each step's outcome, in bytes.
     pub(crate) bytes: usize,
     /// Reading the journal's JSON.
     pub(crate) read: Duration,
     /// Folding its entries to the run's state.
     pub(crate) fold: Duration,
-    /// Running the function up to the step that comes next, outcomes decoded on the way.
+    /// Running the function up to the next step, including the decoding of outcomes.
     pub(crate) run: Duration,
 }
 
@@ -42,7 +42,7 @@ async fn thousand(ctx: Context, _: Event<Thousand>) -> Result<usize> {
     ctx.step("last", async || Ok(bytes)).await
 }
 
-/// Replays a journal whose outcomes have so many bytes, so many times.
+/// Replays a journal `times` times. Each of its outcomes has `bytes` bytes.
 pub(crate) fn measure(bytes: usize, times: usize) -> Replay {
     let program = program();
     let run = RunId::new(Timestamp::from_millis(0), 7);
@@ -67,7 +67,7 @@ fn program() -> Arc<dyn Program> {
     programs.expect("a function without expressions").remove(0)
 }
 
-/// The one step that the function wants after all that is recorded.
+/// Returns the step that the function requests after all recorded outcomes.
 fn next_step(program: &dyn Program, state: &RunState) -> String {
     let history = RunHistory {
         run: state.run,
@@ -85,7 +85,8 @@ fn next_step(program: &dyn Program, state: &RunState) -> String {
     }
 }
 
-/// As the engine writes them within a budget: an outcome, and the beginning of the next step.
+/// Returns the records as the engine writes them within budget: an outcome, and the start of the
+/// next step.
 fn records(bytes: usize) -> Vec<Record> {
     let output = json::to_json(&"x".repeat(bytes.saturating_sub(2))).expect("text is JSON");
     let mut records = vec![record(0, vec![Fact::RunCreated(Box::new(created())), started(0)])];

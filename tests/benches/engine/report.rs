@@ -1,34 +1,35 @@
-//! What is printed.
+//! Prints the figures.
 
 use std::time::Duration;
 
 use stepladder_tests::load::Load;
 
 use crate::machine::Machine;
-use crate::measured::{Many, Measured, Sequential};
+use crate::measured::{EngineFigures, ParallelFigures, SequentialFigures};
 use crate::options::{Options, STEPS, STEPS_OF_MANY};
-use crate::ours::Ours;
+use crate::ours::OurFigures;
 use crate::ours::overload::{self, Overload};
 use crate::replay::Replay;
 
-/// What all figures depend on.
+/// Prints the state of the machine before the measurements.
 pub(crate) fn introduction(machine: &Machine) {
-    println!("{}", looks(machine));
+    println!("{}", describe(machine));
     println!("Stepladder: SQLite with WAL, synchronous=FULL, group commit; no step starts before the outcome of the");
     println!("one before is on disk. Server and functions are one process, the client another, all on this machine.");
 }
 
-/// The machine again: another one than before makes all figures doubtful.
+/// Prints the state of the machine after the measurements. If it has changed, the figures are
+/// doubtful.
 pub(crate) fn afterwards(machine: &Machine) {
-    println!("\nAfterwards: {}", looks(machine));
+    println!("\nAfterwards: {}", describe(machine));
 }
 
-fn looks(Machine { processors, load, sync: (p50, p99) }: &Machine) -> String {
+fn describe(Machine { processors, load, sync: (p50, p99) }: &Machine) -> String {
     let load = load.map_or("unknown".into(), |load| format!("{load:.1}"));
     format!("{processors} processors, load {load}; a 4 KiB write with fdatasync: p50 {}, p99 {}", ms(*p50), ms(*p99))
 }
 
-/// Replays in this process.
+/// Prints the figures of replays.
 pub(crate) fn replays(replays: &[Replay]) {
     println!("\nReplay of 1,000 steps (medians)");
     for Replay { bytes, read, fold, run } in replays {
@@ -39,8 +40,8 @@ pub(crate) fn replays(replays: &[Replay]) {
     }
 }
 
-/// Our server.
-pub(crate) fn ours(ours: &Ours, options: &Options) {
+/// Prints the figures of our server.
+pub(crate) fn ours(ours: &OurFigures, options: &Options) {
     println!("\n{} runs of {STEPS} sequential steps, one after the other", options.sequential_runs);
     for pace in [&ours.step, &ours.budget] {
         println!("  {:<24} {}", pace.name, sequential(&pace.sequential));
@@ -62,8 +63,8 @@ pub(crate) fn ours(ours: &Ours, options: &Options) {
     }
 }
 
-/// Restate's, and how ours compares.
-pub(crate) fn restate(restate: &Measured, ours: &Ours) {
+/// Prints the figures of Restate's server, and the comparison with ours.
+pub(crate) fn restate(restate: &EngineFigures, ours: &OurFigures) {
     println!("\n{} (its default settings: its log is synced too; server and Node.js process together)", restate.name);
     println!("  {:<24} {}", format!("{STEPS} sequential steps"), sequential(&restate.sequential));
     for way in &restate.many {
@@ -74,7 +75,7 @@ pub(crate) fn restate(restate: &Measured, ours: &Ours) {
     let (gap, rate) = (restate.sequential.gaps.p50.as_secs_f64(), restate.best().rate());
     for pace in [&ours.step, &ours.budget] {
         let shorter = gap / pace.sequential.gaps.p50.as_secs_f64();
-        // like for like: one run a request
+        // a fair comparison: one run a request
         let single = pace.many.last().expect("at least one way").rate() / rate;
         let batched = pace.many.first().expect("at least one way").rate() / rate;
         println!(
@@ -84,7 +85,7 @@ pub(crate) fn restate(restate: &Measured, ours: &Ours) {
     }
 }
 
-/// A server that was sent more than it could serve.
+/// Prints the figures of an overload.
 pub(crate) fn overload(of: &Overload) {
     let lasted = of.lasted.as_secs_f64();
     let rate = |n: usize| n as f64 / lasted;
@@ -108,7 +109,7 @@ pub(crate) fn overload(of: &Overload) {
     );
 }
 
-fn sequential(of: &Sequential) -> String {
+fn sequential(of: &SequentialFigures) -> String {
     let gaps = &of.gaps;
     format!(
         "{:.2} ms a step; gap p50 {}, p99 {}; CPU {} a step{}",
@@ -120,13 +121,13 @@ fn sequential(of: &Sequential) -> String {
     )
 }
 
-fn many(of: &Many) -> String {
+fn many(of: &ParallelFigures) -> String {
     let (slowest, fastest) = (of.rates.first().unwrap_or(&0.0), of.rates.last().unwrap_or(&0.0));
     let (rate, cpu, noise) = (of.rate(), micros(of.cpu), noise(of.others));
     format!("{rate:.0} runs/s ({slowest:.0} to {fastest:.0}); CPU {cpu} a step; {}{noise}", of.sent)
 }
 
-/// Said only where it matters: a figure that others disturbed is to be taken again.
+/// Returns a warning if other programs disturbed a figure.
 fn noise(others: Option<f64>) -> String {
     match others {
         Some(others) if others > 0.1 => format!(" [noisy: other programs had {others:.1} processors]"),

@@ -1,4 +1,5 @@
-//! Restate's server under the same loads, as it comes: its default settings, with the functions in Node.js.
+//! Measures Restate's server under the same loads, with its default settings and functions in
+//! Node.js.
 
 mod parts;
 mod server;
@@ -8,20 +9,21 @@ use serde_json::json;
 use stepladder_tests::Api;
 
 use crate::marks::Marks;
-use crate::measured::{Many, Measured, Sequential};
+use crate::measured::{EngineFigures, ParallelFigures, SequentialFigures};
 use crate::options::{CLIENTS, Options, STEPS, STEPS_OF_MANY};
-use crate::process::{Used, Watch, peak_memory};
-pub(crate) use parts::{Parts, install};
+use crate::process::{Usage, Watch, peak_memory};
+pub(crate) use parts::{Installation, install};
 use server::Server;
 
-/// Requests at a time, each of which waits for its run's end. The better one counts.
+/// The numbers of requests at the same time. Each request waits for its run's end. The better
+/// figure counts.
 const WAITING: [usize; 2] = [CLIENTS, 4 * CLIENTS];
 
-/// Measures it.
-pub(crate) async fn measure(parts: &Parts, options: &Options) -> Measured {
+/// Measures Restate's server.
+pub(crate) async fn measure(parts: &Installation, options: &Options) -> EngineFigures {
     let server = Server::start(parts).await;
     let api = server.api();
-    // its functions are compiled while they run: they are to be warm
+    // warm up: Node.js compiles the functions while they run
     sequential(&api).await;
     sequential(&api).await;
     many(&api, &server, options.runs.div_ceil(5), CLIENTS).await;
@@ -31,7 +33,7 @@ pub(crate) async fn measure(parts: &Parts, options: &Options) -> Measured {
     for _ in 0..options.sequential_runs {
         marks.push(sequential(&api).await);
     }
-    let sequential = Sequential::of(&marks, &watch.stop());
+    let sequential = SequentialFigures::of(&marks, &watch.stop());
     let mut ways = Vec::new();
     for waiting in WAITING {
         let mut times = Vec::new();
@@ -39,13 +41,13 @@ pub(crate) async fn measure(parts: &Parts, options: &Options) -> Measured {
             times.push(many(&api, &server, options.runs, waiting).await);
         }
         let sent = format!("1 run a request, {waiting} requests at a time");
-        ways.push(Many::of(sent, options.runs, STEPS_OF_MANY, &times));
+        ways.push(ParallelFigures::of(sent, options.runs, STEPS_OF_MANY, &times));
     }
     let memory = peak_memory(&server.pids());
-    Measured { name: format!("Restate {}", parts.version), sequential, many: ways, memory }
+    EngineFigures { name: format!("Restate {}", parts.version), sequential, many: ways, memory }
 }
 
-/// One run; its marks.
+/// Executes one run, and returns its marks.
 async fn sequential(api: &Api) -> Marks {
     let (status, body) = api.post("/bench/sequential", STEPS.to_string()).await;
     assert_eq!(status, 200, "{body}");
@@ -54,8 +56,8 @@ async fn sequential(api: &Api) -> Marks {
     marks
 }
 
-/// Many runs, from the first request to the last answer.
-async fn many(api: &Api, server: &Server, runs: usize, at_once: usize) -> Used {
+/// Executes many runs at the same time. Measures from the first request to the last answer.
+async fn many(api: &Api, server: &Server, runs: usize, at_once: usize) -> Usage {
     let watch = Watch::start(&server.pids());
     let answers = stream::iter(0..runs).map(|n| api.post("/bench/three", n.to_string())).buffered(at_once);
     let answers: Vec<_> = answers.collect().await;

@@ -1,12 +1,12 @@
-//! DynamoDB and SQS as far as one hop goes: a run that has just begun is read, everything written is taken.
+//! A stub of DynamoDB and SQS for one hop: it returns a new run, and accepts all writes.
 
 use serde_json::{Value, json};
-use stepladder_tests::double::{Answer, serve};
+use stepladder_tests::stub_server::{Answer, serve};
 
-/// The run that there is.
+/// The id of the run.
 pub(crate) const RUN: &str = "01HF7YAT000000000000000001";
 
-/// On a free port; its address.
+/// Starts the stub on a free port, and returns its address.
 pub(crate) async fn start() -> String {
     let address = serve(|asked| async move {
         let target = asked.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
@@ -25,7 +25,7 @@ fn answer(operation: &str) -> Value {
     }
 }
 
-/// The first record of the run, as the adapter writes it.
+/// Returns the first record of the run, as the adapter writes it.
 fn first_record() -> Value {
     let event = json!({
         "id": RUN, "name": "test/hello.world", "data": {"name": "Ada"},

@@ -1,4 +1,4 @@
-//! The binary as it is deployed: built, stripped, started.
+//! Builds, strips and starts the binary as it is deployed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,14 +6,14 @@ use std::process::{Command, Stdio};
 use stepladder_tests::binary::root;
 use stepladder_tests::lambda_api::LambdaApi;
 
-/// The stripped binary, and the folder that it lies in.
+/// The stripped binary, and its folder.
 pub(crate) struct Bootstrap {
     pub(crate) path: PathBuf,
     _folder: tempfile::TempDir,
 }
 
-/// Builds it for this machine, with the features of `functions/CargoLambda.toml` and the profile of
-/// `functions/.cargo/config.toml`.
+/// Builds the binary for this machine, with the features of `functions/CargoLambda.toml` and the
+/// profile of `functions/.cargo/config.toml`.
 pub(crate) fn build() -> Bootstrap {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
@@ -30,14 +30,14 @@ pub(crate) fn build() -> Bootstrap {
     Bootstrap { path, _folder: folder }
 }
 
-/// The target folder that this benchmark was built in: `<target>/<profile>/deps/<this>`.
+/// Returns the target folder of this benchmark, which is at `<target>/<profile>/deps/<this>`.
 fn target() -> PathBuf {
     let this = std::env::current_exe().expect("a program knows its own path");
     this.ancestors().nth(3).map(Path::to_path_buf).expect("a benchmark lies in <target>/<profile>/deps")
 }
 
 impl Bootstrap {
-    /// A process of it, with the environment that Lambda and the template give it and nothing else.
+    /// Starts a process, with only the environment that Lambda and the template set.
     pub(crate) fn start(&self, lambda: &LambdaApi, aws: String) -> std::io::Result<tokio::process::Child> {
         let mut command = tokio::process::Command::new(&self.path);
         command.env_clear().envs(lambda.env());

@@ -1,10 +1,11 @@
-//! The binary that is deployed: how large it is, and how long it takes from the start of its process to the answer of
-//! its first invocation: `just bench-lambda`.
+//! `just bench-lambda` measures the deployed binary: its size, and the time from the start of its
+//! process to the answer of its first invocation.
 //!
-//! The process is the real one, built as `cargo lambda` builds it (release, without SQLite and the local server). Lambda
-//! is a stub of its Runtime API, DynamoDB and SQS are a stub that answers at once: what is measured is our part, and
-//! neither an emulator's nor the network's. The invocation is a real hop: the journal of a run is read, its first step
-//! executes, two records are written and a wake is sent. Nothing here judges a figure: machines differ.
+//! The process is the real one, built as `cargo lambda` builds it (release, without SQLite and the
+//! local server). Lambda is a stub of its Runtime API. DynamoDB and SQS are a stub that answers at
+//! once, so that the figures contain neither an emulator's time nor the network's. The invocation
+//! is a real hop: it reads the journal of a run, executes its first step, writes two records and
+//! sends a wake. The benchmark has no limits that fail, because machines differ.
 
 mod aws;
 mod bootstrap;
@@ -14,9 +15,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use stepladder_tests::lambda_api::{LambdaApi, Outcome};
 
-/// Processes that are started, one after the other.
+/// The number of processes, started one after the other.
 const STARTS: usize = 40;
-/// Of those, the first that do not count: the file is not in memory yet.
+/// The number of first processes that do not count, because the file is not in memory yet.
 const WARM_UP: usize = 5;
 
 #[tokio::main]
@@ -37,7 +38,8 @@ async fn main() {
     print("has answered it (one hop)", &mut answered);
 }
 
-/// Starts a process, lets it hop once, ends it. The times until it asked for an invocation, and until it answered.
+/// Starts a process, lets it make one hop, and ends it. Returns the times until it asked for an
+/// invocation and until it answered.
 async fn first_invocation(bootstrap: &bootstrap::Bootstrap) -> (Duration, Duration) {
     let (lambda, aws) = (LambdaApi::start().await, aws::start().await);
     let begun = Instant::now();
@@ -50,7 +52,7 @@ async fn first_invocation(bootstrap: &bootstrap::Bootstrap) -> (Duration, Durati
     times
 }
 
-/// The wake of the run that the stub of DynamoDB holds, as an event source mapping delivers it.
+/// Returns the wake of the stub's run, as an event source mapping delivers it.
 fn delivery() -> Value {
     json!({"Records": [{
         "messageId": "5a1d9c40-0000-4000-8000-000000000001",

@@ -1,6 +1,6 @@
-//! A body that blocks its thread: its own time-out never comes, and the supervisor's thread is what ends it.
+//! A body that blocks its thread: its own timeout cannot fire, so the supervisor's thread ends it.
 //!
-//! No function of the product does this, so the program under test is this executable itself.
+//! No shipped function does this, so the program under test is this executable.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use stepladder::prelude::{Backoff, Context, Deserialize, Event, EventData, Funct
 use crate::roles::World;
 use crate::{again, assert_completed};
 
-/// The data of the event that starts the function which blocks its thread.
+/// Triggers the function that blocks its thread.
 #[derive(Deserialize)]
 struct Block {}
 
@@ -19,10 +19,11 @@ impl EventData for Block {
     const NAME: &'static str = "test/block";
 }
 
-/// Where the first attempt leaves word that it has begun.
+/// The variable with the path of a file that the first attempt creates when it starts.
 const BEGUN: &str = "STEPLADDER_TEST_BEGUN";
 
-/// This executable, run by itself once more, is a program with one function: its first attempt blocks for ever.
+/// Not a real test: the other test starts this executable with it, as a program with one function.
+/// The first attempt of its step blocks for ever.
 #[test]
 fn a_program_whose_function_blocks_its_thread() {
     let Some(begun) = std::env::var_os(BEGUN).map(PathBuf::from) else { return };
@@ -47,7 +48,7 @@ async fn block_once(ctx: Context, begun: PathBuf) -> Result<String> {
 }
 
 #[tokio::test]
-async fn a_body_that_blocks_its_thread_is_failed_in_its_place_and_its_process_ends() {
+async fn the_supervisor_fails_a_blocked_body_and_ends_its_process() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let begun = folder.path().join("begun").to_string_lossy().into_owned();
     let this = std::env::current_exe().expect("a test knows its own path");

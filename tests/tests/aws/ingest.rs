@@ -1,4 +1,4 @@
-//! Messages of more events than an invocation has time for.
+//! Messages with more events than an invocation has time for.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use stepladder_engine::{PIECE, RunFilter};
 
 use crate::roles::World;
 
-/// Events of the messages whose time is taken.
+/// The number of events in the messages that are timed.
 const SOME: usize = 32;
 
-/// A message of so many events, none with an id.
+/// Returns a message with events without ids.
 fn message(events: usize) -> String {
     json!(vec![json!({"name": "test/hello.world", "data": {"name": "Ada"}}); events]).to_string()
 }
 
-/// The runs of all events that were taken in.
+/// Returns the number of runs of all accepted events.
 async fn runs(world: &World) -> usize {
     let engine = world.engine(Arc::new(SystemClock));
     let mut runs = HashSet::new();
@@ -34,12 +34,12 @@ async fn runs(world: &World) -> usize {
 }
 
 #[tokio::test]
-async fn a_message_of_more_events_than_there_is_time_for_is_taken_in_by_several_invocations() {
+async fn several_invocations_apply_a_message_with_more_events_than_one_has_time_for() {
     let world = World::start(&[]).await;
     let ingest = world.ingest();
     let mut pump = world.events();
     let mut took = Duration::ZERO;
-    // the first one connects
+    // the first invocation connects
     for _ in 0..2 {
         world.send(&[message(SOME)]).await;
         let before = Instant::now();
@@ -47,7 +47,7 @@ async fn a_message_of_more_events_than_there_is_time_for_is_taken_in_by_several_
         took = before.elapsed();
         assert_eq!(pumped.failed, [] as [String; 0], "{pumped:?}\n{}", ingest.log());
     }
-    // time for some events, and more than four times as many
+    // measure some events, then send more than four times as many
     pump.timeout = (4 * took).max(Duration::from_secs(1));
     let many = (SOME as f64 * 4.0 * pump.timeout.as_secs_f64() / took.as_secs_f64()).min(5_000.0) as usize;
     world.send(&[message(many)]).await;
@@ -58,7 +58,7 @@ async fn a_message_of_more_events_than_there_is_time_for_is_taken_in_by_several_
     assert!(all.len() > 1, "{many} events, {:?}", pump.timeout);
     let all_events = 2 * SOME + many;
     assert_eq!(runs(&world).await, all_events);
-    // an invocation may have begun a piece that it had no time for: its wakes come twice
+    // an invocation may have started a piece that it had no time for, whose wakes then come twice
     let wakes = usize::try_from(world.wakes().await).expect("small");
     assert!((all_events..all_events + PIECE * all.len()).contains(&wakes), "{wakes} wakes of {all_events} runs");
 }

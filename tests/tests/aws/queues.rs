@@ -1,8 +1,8 @@
-//! Queues as `template.yaml` makes them, on an emulator.
+//! Creates queues like those of `template.yaml` on an emulator.
 
 use stepladder_aws::{Connection, QueueAddresses};
 
-/// The queues that go with a table of this name.
+/// Creates the queues for a table with this name.
 pub(crate) async fn create(connection: &Connection, name: &str) -> QueueAddresses {
     let queue = async |kind: &str| {
         let made = connection.sqs().create_queue().queue_name(format!("{name}-{kind}")).send().await.expect("a queue");

@@ -1,7 +1,8 @@
-//! Roles of a Lambda function as processes, over a table on DynamoDB Local and queues on ministack, each invoked when
-//! the test says so: what dies and what repeats is the test's to decide.
+//! Runs the Lambda roles as processes, with a table on DynamoDB Local and queues on ministack. The
+//! test makes each invocation, so it decides which process dies and which message repeats.
 //!
-//! A role's process has the machine's clock. The queues' time is moved, so wakes may come before theirs.
+//! The clock of a process is the machine's. The test advances the queues' clock, so wakes may come
+//! early.
 
 #![allow(dead_code, reason = "each test uses its own part")]
 
@@ -30,10 +31,10 @@ use tokio::process::{Child, Command};
 
 use crate::table;
 
-/// For how long a message that was received is invisible: the worker's time-out of 120 s and half a minute.
+/// How long a received message is invisible: the worker's timeout of 120 s plus 30 s.
 pub(crate) const VISIBILITY: Duration = Duration::from_secs(150);
 
-/// A table, queues and what may be started over them.
+/// A table, its queues, and the settings of the roles' processes.
 pub(crate) struct World {
     pub(crate) stack: Ministack,
     program: Vec<PathBuf>,
@@ -51,30 +52,31 @@ pub(crate) struct World {
 /// The host of the HTTP API.
 const FRONT: &str = "x.execute-api.us-east-1.amazonaws.com";
 
-/// What is asked of the front.
+/// A request to the HTTP role.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ask<'a> {
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
     pub(crate) headers: &'a [(&'a str, &'a str)],
     pub(crate) body: Option<&'a str>,
-    /// Whether the HTTP API hands the body on in base64, as it does for content types that are no text.
+    /// Whether the HTTP API encodes the body in base64, as it does for content types that are not
+    /// text.
     pub(crate) base64: bool,
 }
 
-/// The process of a role.
+/// The running process of a role.
 pub(crate) struct Role {
     process: Child,
     log: PathBuf,
 }
 
 impl World {
-    /// Of the binary under test, with these variables in each role's environment.
+    /// Prepares roles of the binary under test, with these environment variables.
     pub(crate) async fn start(variables: &[(&str, String)]) -> Self {
         Self::of(vec![binary::path().to_owned()], variables).await
     }
 
-    /// Of a program with its arguments.
+    /// Prepares roles of another program, with its arguments.
     pub(crate) async fn of(program: Vec<PathBuf>, variables: &[(&str, String)]) -> Self {
         let (stack, dynamo) = (Ministack::start().await, DynamoDbLocal::shared().await);
         let connection = Connection::emulators(&dynamo.url(), &stack.url());
@@ -109,32 +111,33 @@ impl World {
         self.role("worker", &self.workers, &[])
     }
 
-    /// Starts a worker that is deployed with a variable that makes no sense.
+    /// Starts a worker with an invalid environment variable.
     pub(crate) fn broken_worker(&self) -> Role {
         self.role("worker", &self.workers, &[("STEPLADDER_PACE", "breakneck")])
     }
 
-    /// Starts a worker whose table is behind this address.
+    /// Starts a worker that reaches its table at this address.
     pub(crate) fn worker_behind(&self, dynamo: &str) -> Role {
         self.role("worker", &self.workers, &[("AWS_ENDPOINT_URL_DYNAMODB", dynamo)])
     }
 
-    /// Where the table is.
+    /// Returns the endpoint of the table.
     pub(crate) fn dynamo(&self) -> &str {
         &self.dynamo
     }
 
-    /// Starts an ingest.
+    /// Starts a process of the ingest role.
     pub(crate) fn ingest(&self) -> Role {
         self.role("ingest", &self.ingests, &[])
     }
 
-    /// Starts an HTTP front.
+    /// Starts a process of the HTTP role.
     pub(crate) fn http(&self) -> Role {
         self.role("http", &self.fronts, &[])
     }
 
-    /// Asks the front, as an HTTP API does: its status and body, or what Lambda says instead.
+    /// Sends a request to the HTTP role, as an HTTP API does. Returns the status and body, or
+    /// Lambda's error.
     pub(crate) async fn ask(&self, asked: Ask<'_>) -> Result<(u64, String), Value> {
         let Ask { method, path, headers, body, base64 } = asked;
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
@@ -184,14 +187,14 @@ impl World {
         Role { process: command.spawn().expect("the program starts"), log }
     }
 
-    /// Between the steps queue and the workers.
+    /// Returns the event source mapping between the steps queue and the workers.
     pub(crate) fn steps(&self) -> LambdaPump {
         let mut pump = LambdaPump::new(self.stack.url(), &self.queues.steps, self.workers.clone());
         pump.timeout = Duration::from_secs(120);
         pump
     }
 
-    /// Between the events queue and the ingests.
+    /// Returns the event source mapping between the events queue and the ingest role.
     pub(crate) fn events(&self) -> LambdaPump {
         LambdaPump::new(self.stack.url(), self.events_queue(), self.ingests.clone())
     }
@@ -203,7 +206,7 @@ impl World {
         }
     }
 
-    /// Sends events, one a message, and takes them in: the run of each.
+    /// Sends events, one in each message, and applies them. Returns the run of each.
     pub(crate) async fn runs<const N: usize>(&self, events: [Value; N]) -> [RunId; N] {
         self.send(&events.each_ref().map(ToString::to_string)).await;
         let ingest = self.ingest();
@@ -217,21 +220,21 @@ impl World {
         runs.try_into().expect("as many as events")
     }
 
-    /// The only run that an event started.
+    /// Returns the only run of an event.
     pub(crate) async fn run_of(&self, event: &str) -> RunId {
         let runs = self.engine(Arc::new(SystemClock)).query().runs_of_event(event).await.expect("the event is known");
         assert_eq!(runs.len(), 1, "{runs:?}");
         runs[0].run
     }
 
-    /// The engine in this process, over the same table and queues, with a clock of the test's.
+    /// Creates an engine in this process, on the same table and queues, with the test's clock.
     pub(crate) fn engine(&self, clock: Arc<dyn Clock>) -> Engine {
         let aws = Arc::new(self.aws(clock.clone()));
         let entropy = Arc::new(stepladder_engine::clock::SystemEntropy);
         Engine::with_ports(aws, clock, entropy, Vec::new(), Config::default()).expect("no function, no fault")
     }
 
-    /// The adapter in this process.
+    /// Creates the adapter in this process.
     pub(crate) fn aws(&self, clock: Arc<dyn Clock>) -> Aws {
         let retention = Duration::from_secs(30 * 86_400);
         let options =
@@ -239,12 +242,12 @@ impl World {
         Aws::new(&self.connection, options)
     }
 
-    /// A run as it is now.
+    /// Returns the current summary of a run.
     pub(crate) async fn run(&self, run: RunId) -> RunSummary {
         self.engine(Arc::new(SystemClock)).query().run(run).await.expect("the run is known").summary
     }
 
-    /// Its journal, which is a legal one.
+    /// Returns a run's journal, and checks that it is legal.
     pub(crate) async fn journal(&self, run: RunId) -> Journal {
         let page = self.engine(Arc::new(SystemClock)).query().journal(run, 0, 1_000).await.expect("the run is known");
         let entry = |(seq, entry): &(u64, stepladder_core::Entry)| json!({"seq": seq, "at": entry.at.to_string(), "fact": entry.fact});
@@ -253,7 +256,8 @@ impl World {
         journal
     }
 
-    /// Gives wakes to the workers, and moves the queues' time on when there is none, until all of these runs have ended.
+    /// Gives wakes to the workers until all of these runs have ended. Advances the queues' clock
+    /// when no wake is visible.
     pub(crate) async fn until_ended(&self, runs: &[RunId]) {
         let pump = self.steps();
         wait_calmly("the end of the runs", async || {
@@ -271,23 +275,23 @@ impl World {
         .await;
     }
 
-    /// How many messages are in the steps queue, in whichever state.
+    /// Returns the number of messages in the steps queue, in any state.
     pub(crate) async fn wakes(&self) -> u64 {
         count(&self.stack, &self.queues.steps).await
     }
 
-    /// How many wakes nobody could work on.
+    /// Returns the number of dead wakes.
     pub(crate) async fn dead_wakes(&self) -> u64 {
         count(&self.stack, self.queues.steps_dead_letters.as_deref().expect("made above")).await
     }
 
-    /// Puts a message into the steps queue.
+    /// Sends a message to the steps queue.
     pub(crate) async fn post_wake(&self, body: &str) -> String {
         post(&self.stack, &self.queues.steps, body).await
     }
 
-    /// Each visible message of a queue comes twice from here on, the last one first. Those of `doubled` came twice
-    /// already.
+    /// Duplicates each visible message of a queue, and reverses their order. Messages in `doubled`
+    /// were duplicated before.
     pub(crate) async fn double(&self, queue: &str, doubled: &mut HashSet<String>) {
         let client = self.stack.client();
         let asked = json!({"QueueUrl": queue, "MaxNumberOfMessages": 10});
@@ -317,23 +321,23 @@ impl World {
 }
 
 impl Role {
-    /// `kill -9`, and waits until it is gone.
+    /// Kills the process (`kill -9`), and waits until it has ended.
     pub(crate) async fn kill(&mut self) {
         self.process.kill().await.expect("the process is ours");
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until the process has ended by itself.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         self.process.wait().await.expect("the process is ours")
     }
 
-    /// What it printed.
+    /// Returns what the process has printed.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).expect("a file in a folder of our own")
     }
 }
 
-/// A queue that gives a message up after five receives, and the queue that takes it then.
+/// Creates a queue that gives up a message after five receives, and its dead letter queue.
 async fn queue(stack: &Ministack, name: &str) -> (String, String) {
     let client = stack.client();
     let dead = client.create_queue(&format!("{name}-dead"), &json!({})).await;

@@ -1,5 +1,5 @@
-//! An engine over the adapter for AWS, between two emulators, on a clock that moves all of it: what happens on it is
-//! what would happen to a Lambda worker, one delivery at a time.
+//! An engine with the AWS adapter, on two emulators and one virtual clock. It handles one delivery
+//! at a time, like a Lambda worker.
 
 #![allow(dead_code, reason = "each test uses its own part")]
 
@@ -37,25 +37,25 @@ pub(crate) const RETENTION: Duration = Duration::from_secs(30 * 86_400);
 /// How far ahead of their time the sweep sends timers.
 const AHEAD: Duration = Duration::from_secs(120);
 
-/// How the SDK deals with faults.
+/// How the AWS SDK handles errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sdk {
-    /// Tries 3 times, as in production, but at once.
+    /// Tries 3 times, as in production, but without waits.
     Retries,
-    /// Tells the engine of the first.
+    /// Returns the first error to the engine.
     Tells,
 }
 
 pub(crate) struct Stage {
     pub(crate) clock: Arc<VirtualClock>,
     pub(crate) wire: Arc<Wire>,
-    /// To see and change the table without being seen.
+    /// A client for reading and changing the table, past the proxy.
     pub(crate) direct: Connection,
     pub(crate) table: String,
     queues: QueueAddresses,
     /// The adapter under test.
     pub(crate) aws: Arc<Aws>,
-    /// The same places, past the wire: where Lambda receives and deletes messages.
+    /// An adapter past the proxy, with which Lambda receives and deletes messages.
     pub(crate) lambda: Arc<Aws>,
     pub(crate) config: Config,
     pub(crate) dynamo: AwsFaults,
@@ -66,7 +66,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// With these functions.
+    /// Creates a stage with these functions.
     pub(crate) async fn new(sdk: Sdk, functions: Vec<Function>) -> Self {
         let (ministack, tables) = (Ministack::start().await, DynamoDbLocal::shared().await);
         let dynamo = AwsFaults::start(tables.url()).await;
@@ -89,14 +89,14 @@ impl Stage {
         Self { clock, wire, direct, table, queues, aws, lambda, config, dynamo, sqs, ministack, programs, seed }
     }
 
-    /// The adapter with the connection that a Lambda function has: its time-outs, its retries.
+    /// Uses the connection settings of production: timeouts and retries.
     pub(crate) async fn with_production_clients(mut self) -> Self {
         let connection = Connection::emulators(&self.dynamo.url(), &self.sqs.url());
         self.aws = Arc::new(Aws::new(&connection, options(&self.table, &self.queues, &self.clock)));
         self
     }
 
-    /// A process: its own cache and worker's name.
+    /// Creates an engine, as a separate process with its own cache and worker id.
     pub(crate) fn engine(&self) -> Arc<Engine> {
         self.engine_with(&self.config)
     }
@@ -108,7 +108,7 @@ impl Stage {
         Arc::new(engine.expect("functions that can work"))
     }
 
-    /// Sends an event, as often as it takes: a sender repeats what failed under the same id.
+    /// Sends an event until it is accepted. A sender repeats a failed request with the same id.
     pub(crate) async fn send(&self, engine: &Engine, event: &NewEvent) -> EventId {
         for _ in 0..5 {
             if let Ok(ids) = engine.intake().ingest(vec![event.clone()], None).await {
@@ -118,12 +118,12 @@ impl Stage {
         panic!("the event cannot be sent");
     }
 
-    /// The time on the clock that moves all of it.
+    /// Returns the time of the virtual clock.
     pub(crate) fn clock_now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// Time moves, for all.
+    /// Advances the virtual clock, and with it the emulators.
     pub(crate) fn advance(&self, by: Duration) {
         self.clock.advance(by);
         self.ministack.advance(by);
@@ -133,12 +133,12 @@ impl Stage {
         self.advance(moment.since(self.clock.now()));
     }
 
-    /// What is visible in the queue now, in the order in which it was sent.
+    /// Receives all visible messages, in the order in which they were sent.
     pub(crate) async fn look(&self) -> Vec<Delivery> {
         self.lambda.receive_now(10, self.config.visibility()).await.expect("the queue answers")
     }
 
-    /// One invocation for one message. What Lambda does: an answer without an error deletes the message.
+    /// Makes one invocation for one message. Deletes the message if it succeeds, as Lambda does.
     pub(crate) async fn invoke(&self, engine: &Engine, delivery: Delivery) -> bool {
         let Delivery { wake, receipt, receives } = delivery;
         let inner = Delivery { wake, receipt: Receipt::Invocation, receives };
@@ -158,8 +158,8 @@ impl Stage {
         self.lambda.commit(Commit { acks: vec![receipt], ..Commit::default() }).await.expect("the queue answers");
     }
 
-    /// Hops whatever comes, one at a time, and moves time on to what is due next, until nothing is. Gives the number of
-    /// invocations.
+    /// Handles all messages, one at a time, and advances the clock to the next due time, until
+    /// nothing is due. Returns the number of invocations.
     pub(crate) async fn settle(&self, mut engine: impl FnMut() -> Arc<Engine>) -> usize {
         let mut hops = 0;
         loop {
@@ -169,13 +169,14 @@ impl Stage {
             }
             for delivery in deliveries {
                 hops += 1;
-                assert!(hops < 2_000, "wakes without end");
+                assert!(hops < 2_000, "the wakes do not end");
                 self.invoke(&engine(), delivery).await;
             }
         }
     }
 
-    /// Moves time on to what is due next; false when nothing is. The sweep comes where it has something to do.
+    /// Advances the clock to the next due time; returns `false` if nothing is due. Sweeps if a
+    /// timer is due.
     pub(crate) async fn move_on(&self, engine: &Engine) -> bool {
         if self.wire.take_timers(AHEAD) {
             self.sweep(engine).await;
@@ -192,7 +193,8 @@ impl Stage {
         }
     }
 
-    /// A sweep, as if there had been one each minute: the minutes before had nothing.
+    /// Sweeps as if there had been a sweep each minute: skips the minutes before, which have no
+    /// timers.
     pub(crate) async fn sweep(&self, engine: &Engine) {
         let minute = (self.clock.now() - AHEAD).minute() - 1;
         let there = self.lambda.cursor().await.expect("the table answers");
@@ -208,7 +210,7 @@ impl Stage {
         panic!("no sweep comes to its end");
     }
 
-    /// The runs of an event, in full.
+    /// Returns all details of an event's runs.
     pub(crate) async fn runs(&self, event: EventId) -> Vec<RunDetail> {
         let onlooker = self.onlooker();
         let mut runs = Vec::new();
@@ -218,7 +220,7 @@ impl Stage {
         runs
     }
 
-    /// An engine past the wire, that has seen nothing.
+    /// Creates an engine past the proxy, with an empty cache.
     pub(crate) fn onlooker(&self) -> Engine {
         let entropy = Arc::new(SeededEntropy::new(u64::MAX));
         let engine = Engine::with_ports(
@@ -231,14 +233,15 @@ impl Stage {
         engine.expect("functions that can work")
     }
 
-    /// What the journal says, but for times, leases and names of workers.
+    /// Describes the facts of a journal, without times, leases and worker ids.
     pub(crate) async fn facts(&self, run: RunId) -> Vec<String> {
         let page = self.onlooker().query().journal(run, 0, usize::MAX - 1).await.expect("a journal");
         assert_nothing_is_early(page.entries.iter().map(|(_, entry)| entry));
-        page.entries.iter().map(|(_, entry)| told(&entry.fact)).collect()
+        page.entries.iter().map(|(_, entry)| describe(&entry.fact)).collect()
     }
 
-    /// Fails when a journal in the table is not as it must be, by a checker that shares nothing with the engine.
+    /// Fails if a journal in the table is not legal, by a checker that shares no code with the
+    /// engine.
     pub(crate) async fn assert_journals(&self) {
         let onlooker = self.onlooker();
         let all = RunFilter { limit: Some(500), ..RunFilter::default() };
@@ -252,7 +255,7 @@ impl Stage {
         assert_eq!(stepladder_proof::check(&journals), [] as [String; 0]);
     }
 
-    /// Fails when something passed that AWS would not have taken.
+    /// Fails if a request exceeded a limit of AWS.
     pub(crate) fn assert_within_limits(&self) {
         assert_eq!(self.wire.breaches(), [] as [String; 0]);
     }
@@ -263,7 +266,7 @@ fn options(table: &str, queues: &QueueAddresses, clock: &Arc<VirtualClock>) -> O
     Options { table, queues, clock, retention: RETENTION, trace: || None }
 }
 
-/// No sleep ends, and nothing is tried again, before its time.
+/// Fails if a sleep or a retry wait ended before its time.
 fn assert_nothing_is_early<'a>(entries: impl Iterator<Item = &'a Entry>) {
     let mut due = BTreeMap::new();
     for Entry { at, fact } in entries {
@@ -279,7 +282,7 @@ fn assert_nothing_is_early<'a>(entries: impl Iterator<Item = &'a Entry>) {
     }
 }
 
-fn told(fact: &Fact) -> String {
+fn describe(fact: &Fact) -> String {
     match fact {
         Fact::RunCreated(created) => format!("created {}", created.function),
         Fact::StepStarted { step, attempt, .. } => format!("{step} started, {attempt}"),

@@ -1,11 +1,11 @@
-//! A table as `template.yaml` makes it, on an emulator.
+//! Creates a table like that of `template.yaml` on an emulator.
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
     ScalarAttributeType,
 };
 
-/// A table of this name.
+/// Creates a table with this name.
 pub(crate) async fn create(client: &aws_sdk_dynamodb::Client, name: &str) {
     let key =
         |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().expect("a key");

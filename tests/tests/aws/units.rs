@@ -1,5 +1,6 @@
-//! What DynamoDB and SQS count of a request: items by their names and values, writes by the KB, reads by 4 KB, messages
-//! by 64 KB ("Item sizes and formats", "Read and write request units", "SQS pricing").
+//! What DynamoDB and SQS count of a request: items by their names and values, writes by the KB,
+//! reads by 4 KB, messages by 64 KB ("Item sizes and formats", "Read and write request units", "SQS
+//! pricing").
 
 use serde_json::Value;
 
@@ -37,7 +38,8 @@ pub(crate) fn to_write(item: &Value) -> f64 {
     item_bytes(item).div_ceil(1_024).max(1) as f64
 }
 
-/// Read units of these items together, strongly or not; what finds nothing counts as if it had found something small.
+/// Read units of these items together, strongly or not; what finds nothing counts as if it had
+/// found something small.
 pub(crate) fn to_read(items: &[Value], strong: bool) -> f64 {
     let bytes: usize = items.iter().map(item_bytes).sum();
     bytes.div_ceil(4_096).max(1) as f64 * if strong { 1.0 } else { 0.5 }
@@ -70,7 +72,7 @@ pub(crate) fn sqs_requests(body: &Value) -> f64 {
     body.to_string().len().div_ceil(64 * 1_024).max(1) as f64
 }
 
-/// The messages of a request that sends some.
+/// Returns the messages of a request that sends messages.
 pub(crate) fn messages<'a>(operation: &str, body: &'a Value) -> Vec<&'a Value> {
     match operation {
         "SendMessage" => vec![body],
@@ -79,7 +81,7 @@ pub(crate) fn messages<'a>(operation: &str, body: &'a Value) -> Vec<&'a Value> {
     }
 }
 
-/// The keys of a table's item, in one text.
+/// Returns the keys of an item as one text.
 pub(crate) fn key(item: &Value) -> String {
     let part = |name: &str| item[name]["S"].as_str().unwrap_or_default().to_owned();
     format!("{}/{}", part("PK"), part("SK"))

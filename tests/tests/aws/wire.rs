@@ -1,5 +1,5 @@
-//! What passes between the adapter and AWS: counted, held against the limits that emulators do not keep, and met with
-//! the faults of a plan.
+//! Watches the requests between the adapter and AWS: counts them, checks limits of AWS that
+//! emulators do not enforce, and injects faults by a plan.
 
 #![allow(dead_code, reason = "each test uses its own part")]
 
@@ -15,15 +15,15 @@ use stepladder_tests::aws_faults::{AwsFaults, Fault, Request};
 
 use crate::units;
 
-/// Requests by operation, and the units that are paid for.
+/// The requests by operation, and the billed units.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Tally {
     pub(crate) requests: BTreeMap<String, u64>,
-    /// Write request units.
+    /// The number of write request units.
     pub(crate) writes: f64,
-    /// Read request units.
+    /// The number of read request units.
     pub(crate) reads: f64,
-    /// Requests to SQS, each 64 KB.
+    /// The billed requests to SQS: one for each 64 KB.
     pub(crate) sqs: f64,
 }
 
@@ -33,18 +33,18 @@ impl Tally {
     }
 }
 
-/// A request as a plan sees it.
+/// A request, for the plan of faults.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
     pub(crate) operation: &'a str,
     pub(crate) body: &'a Value,
-    /// How many requests for the same operation came before, since the plan was made.
+    /// The number of earlier requests for the same operation, since the plan was set.
     pub(crate) n: usize,
 }
 
 impl Call<'_> {
-    /// Whether it changes anything, or reads a run's journal: all that a run's life consists of. The sweep's reading is
-    /// not part of it.
+    /// Returns whether it writes something or reads a run's journal. Other reads, such as the
+    /// sweep's, do not count.
     pub(crate) fn is_of_a_run(&self) -> bool {
         match self.operation {
             "Query" => {
@@ -67,15 +67,15 @@ struct State {
     tally: Tally,
     plan: Plan,
     seen: BTreeMap<String, usize>,
-    /// When messages that were sent for later, and timers, fall due.
+    /// The due times of delayed messages and of timers.
     dues: BTreeSet<Timestamp>,
     timers: BTreeSet<Timestamp>,
-    /// What AWS would not have taken.
+    /// The requests that exceeded a limit of AWS.
     breaches: Vec<String>,
 }
 
 impl Wire {
-    /// Between the clients and these two services.
+    /// Watches the requests to these two services.
     pub(crate) fn new(clock: Arc<VirtualClock>, proxies: [&AwsFaults; 2]) -> Arc<Self> {
         let state = State {
             tally: Tally::default(),
@@ -88,49 +88,49 @@ impl Wire {
         let wire = Arc::new(Self { clock, state: Mutex::new(state) });
         for proxy in proxies {
             let (meeting, told) = (wire.clone(), wire.clone());
-            proxy.plan(move |request| meeting.meet(request));
-            proxy.witness(move |request, answer| told.answered(request, answer));
+            proxy.plan(move |request| meeting.decide_fault(request));
+            proxy.witness(move |request, answer| told.count_answer(request, answer));
         }
         wire
     }
 
-    /// From now on, each request meets what the plan says.
+    /// From now on, the plan decides which fault each request meets.
     pub(crate) fn plan(&self, plan: impl FnMut(&Call<'_>) -> Fault + Send + 'static) {
         let mut state = self.lock();
         state.plan = Box::new(plan);
         state.seen.clear();
     }
 
-    /// No faults any more.
+    /// Stops injecting faults.
     pub(crate) fn clear(&self) {
         self.plan(|_| Fault::Pass);
     }
 
-    /// What passed since the last call.
+    /// Returns the counts since the last call, and resets them.
     pub(crate) fn take_tally(&self) -> Tally {
         std::mem::take(&mut self.lock().tally)
     }
 
-    /// The next moment at which something that was sent falls due.
+    /// Returns the next due time of a delayed message or a timer.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         let (state, now) = (self.lock(), self.clock.now());
         let later = |all: &BTreeSet<Timestamp>| all.iter().copied().find(|due| *due > now);
         later(&state.dues).into_iter().chain(later(&state.timers)).min()
     }
 
-    /// Whether a sweep is to come: a timer falls due within its reach.
+    /// Returns whether a sweep is needed: a timer is due within this time. Removes these timers.
     pub(crate) fn take_timers(&self, within: Duration) -> bool {
         let (mut state, soon) = (self.lock(), self.clock.now() + within);
         let later = state.timers.split_off(&(soon + Duration::from_millis(1)));
         !std::mem::replace(&mut state.timers, later).is_empty()
     }
 
-    /// Something falls due that was not sent here: a message that comes again.
+    /// Adds a due time of a message that was not sent here, because it is delivered again.
     pub(crate) fn expect(&self, due: Timestamp) {
         self.lock().dues.insert(due);
     }
 
-    /// What AWS would not have taken, of all that passed.
+    /// Returns the requests that exceeded a limit of AWS.
     pub(crate) fn breaches(&self) -> Vec<String> {
         self.lock().breaches.clone()
     }
@@ -139,7 +139,7 @@ impl Wire {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn meet(&self, request: &Request) -> Fault {
+    fn decide_fault(&self, request: &Request) -> Fault {
         let (operation, body) = (request.operation.as_str(), &request.body);
         let now = self.clock.now();
         let mut guard = self.lock();
@@ -178,24 +178,25 @@ impl Wire {
         (state.plan)(&call)
     }
 
-    fn answered(&self, request: &Request, answer: &Value) {
+    fn count_answer(&self, request: &Request, answer: &Value) {
         let strong = request.body["ConsistentRead"] == true;
         let found = match request.operation.as_str() {
             "Query" => answer["Items"].as_array().cloned().unwrap_or_default(),
             "GetItem" => answer.get("Item").cloned().into_iter().collect(),
-            _ => return self.changed(request, answer),
+            _ => return self.count_reported_writes(request, answer),
         };
         let (units, counted) = (units::to_read(&found, strong), answer["ConsumedCapacity"]["CapacityUnits"].as_f64());
         let mut state = self.lock();
         state.tally.reads += units;
-        // DynamoDB Local counts nothing for what it does not find
+        // DynamoDB Local reports no units for items that it does not find
         if counted != Some(units) && !found.is_empty() {
             state.breaches.push(format!("{units} read units are counted as {counted:?}: {}", request.body));
         }
     }
 
-    /// An update or a deletion names no size: the service says what it counted.
-    fn changed(&self, request: &Request, answer: &Value) {
+    /// Counts an update or a deletion by the units that the service reports, because the request
+    /// does not show the item's size.
+    fn count_reported_writes(&self, request: &Request, answer: &Value) {
         if request.operation == "PutItem" {
             let counted = answer["ConsumedCapacity"]["CapacityUnits"].as_f64();
             let item = &request.body["Item"];
@@ -205,7 +206,7 @@ impl Wire {
             }
         }
         if matches!(request.operation.as_str(), "UpdateItem" | "DeleteItem") {
-            // a condition that does not hold is paid for, too
+            // a failed condition is billed, too
             let counted = answer["ConsumedCapacity"]["CapacityUnits"].as_f64().unwrap_or(1.0);
             self.lock().tally.writes += counted;
         }

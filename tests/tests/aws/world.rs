@@ -1,4 +1,4 @@
-//! A table and queues of a test's own on emulators, and the adapter over them.
+//! Creates a separate table and queues on emulators, and the adapter for them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,7 +14,7 @@ use stepladder_tests::ministack::Ministack;
 
 use crate::{queues, table};
 
-/// Which emulator keeps the table. The queues are ministack's.
+/// The emulator of the table. The queues are always on ministack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tables {
     /// Amazon's own DynamoDB Local.
@@ -26,7 +26,7 @@ pub(crate) enum Tables {
 /// How long items are kept.
 pub(crate) const RETENTION: Duration = Duration::from_secs(30 * 86_400);
 
-/// The adapter, empty, under the conformance suite.
+/// Creates an empty adapter for the conformance suite.
 pub(crate) async fn subject(tables: Tables) -> Subject {
     let ministack = Arc::new(Ministack::start().await);
     let dynamo = match tables {
@@ -53,7 +53,7 @@ pub(crate) async fn subject(tables: Tables) -> Subject {
         })
 }
 
-/// The adapter over a table and queues that are made for it.
+/// Creates the adapter with a new table and new queues.
 async fn adapter(connection: &Connection, clock: Arc<dyn Clock>) -> Aws {
     let table = fresh_name("runs");
     table::create(connection.dynamo(), &table).await;

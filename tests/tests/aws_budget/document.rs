@@ -1,4 +1,4 @@
-//! `infra/COST.md` says what was counted: its rows are looked for, word for word.
+//! Checks that `infra/COST.md` contains the computed rows, word for word.
 
 use stepladder_observe::metrics::Metric;
 use stepladder_tests::binary;
@@ -11,24 +11,24 @@ use crate::price::{
 fn rows() -> Vec<String> {
     let path = binary::root().join("infra/COST.md");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    text.lines().filter(|line| line.starts_with('|')).map(squeezed).collect()
+    text.lines().filter(|line| line.starts_with('|')).map(without_alignment).collect()
 }
 
-/// Without the spaces that line up columns.
-fn squeezed(row: &str) -> String {
+/// Removes the spaces that align columns.
+fn without_alignment(row: &str) -> String {
     row.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Fails when a row is not there, and says how it would have to read.
-pub(crate) fn holds(computed: &[String]) {
+/// Fails if a row is missing, and prints the expected row.
+pub(crate) fn assert_has_rows(computed: &[String]) {
     let there = rows();
-    let missing: Vec<&String> = computed.iter().filter(|row| !there.contains(&squeezed(row))).collect();
+    let missing: Vec<&String> = computed.iter().filter(|row| !there.contains(&without_alignment(row))).collect();
     assert!(missing.is_empty(), "infra/COST.md lacks, or has otherwise:\n{missing:#?}");
 }
 
 #[test]
-fn the_list_prices_are_those_that_were_computed_with() {
-    holds(&[
+fn the_document_has_the_list_prices_of_the_code() {
+    assert_has_rows(&[
         format!("| DynamoDB on demand, write request units | ${WRITES} a million |"),
         format!("| DynamoDB on demand, read request units | ${READS} a million |"),
         format!("| SQS standard, requests | ${SQS:.2} a million |"),
@@ -43,20 +43,21 @@ fn the_list_prices_are_those_that_were_computed_with() {
     ]);
 }
 
-/// CloudWatch bills each name with each set of dimension values: the stack, and the stack with a function.
+/// CloudWatch bills each metric once for each set of dimension values: the stack, and the stack
+/// with a function.
 #[test]
-fn metrics_are_priced_for_the_stack_and_again_for_each_function() {
+fn metrics_are_priced_for_the_stack_and_for_each_function() {
     let of_the_stack_alone = |name: &str| name.starts_with("Sweep") || name == "PermanentErrors";
     let names = Metric::ALL.map(Metric::name);
     let by_function = names.iter().filter(|name| !of_the_stack_alone(name)).count();
     let row = |what: &str, n: usize| format!("| {n} custom metrics of {what} | {} |", dollars(n as f64 * METRIC));
-    holds(&[row("the stack", names.len()), row("each function that runs", by_function)]);
+    assert_has_rows(&[row("the stack", names.len()), row("each function that runs", by_function)]);
 }
 
 #[test]
 fn compute_is_priced_by_its_formula() {
     let of = |memory: f64, seconds: f64| memory / 1_024.0 * seconds * GB_SECOND * 1_000_000.0;
-    holds(&[
+    assert_has_rows(&[
         format!("| 256 MB, 20 ms | ${:.3} |", of(256.0, 0.020)),
         format!("| 256 MB, 200 ms | ${:.2} |", of(256.0, 0.2)),
         format!("| 256 MB, 2 s | ${:.2} |", of(256.0, 2.0)),

@@ -1,4 +1,4 @@
-//! The functions that are measured. A plain step's outcome has 200 bytes.
+//! The measured functions. The outcome of a plain step has 200 bytes.
 
 use futures::future::try_join_all;
 use stepladder::prelude::*;
@@ -12,27 +12,27 @@ impl EventData for Go {
     const NAME: &'static str = "shop/go";
 }
 
-/// One after the other, as many as the event says.
+/// Sequential steps. The event says how many.
 pub(crate) fn plain() -> Function {
     Function::new("plain", steps)
 }
 
-/// The same under a limit that has room.
+/// Sequential steps under a limit with free slots.
 pub(crate) fn limited() -> Function {
     Function::new("limited", steps).concurrency(Concurrency::limit(10))
 }
 
-/// The same, one at a time.
+/// Sequential steps under a limit of one.
 pub(crate) fn queued() -> Function {
     Function::new("queued", steps).concurrency(Concurrency::limit(1))
 }
 
-/// The same under a throttle that has room.
+/// Sequential steps under a throttle that is not reached.
 pub(crate) fn throttled() -> Function {
     Function::new("throttled", steps).throttle(Rate::new(1_000, Duration::from_secs(60)))
 }
 
-/// The same under a rate limit that has room.
+/// Sequential steps under a rate limit that is not reached.
 pub(crate) fn rated() -> Function {
     Function::new("rated", steps).rate_limit(Rate::new(1_000, Duration::from_secs(60)))
 }
@@ -44,7 +44,7 @@ async fn steps(ctx: Context, event: Event<Go>) -> Result<()> {
     Ok(())
 }
 
-/// A step, a wait of so many seconds, a step.
+/// A step, a sleep of the event's number of seconds, and a step.
 pub(crate) fn sleeping() -> Function {
     Function::new("sleeping", async |ctx: Context, event: Event<Go>| {
         ctx.step("before", outcome).await?;
@@ -53,13 +53,13 @@ pub(crate) fn sleeping() -> Function {
     })
 }
 
-/// A step whose first attempt fails.
+/// A step with a first attempt that fails.
 pub(crate) fn failing() -> Function {
     Function::new("failing", async |ctx: Context, _: Event<Go>| ctx.step("work", fails_once).await)
         .backoff(Backoff::Fixed(Duration::from_millis(15_300)))
 }
 
-/// So many at once.
+/// Parallel steps. The event says how many.
 pub(crate) fn joining() -> Function {
     Function::new("joining", async |ctx: Context, event: Event<Go>| {
         try_join_all((0..event.data.n).map(|_| ctx.step("work", outcome))).await

@@ -1,5 +1,5 @@
-//! What a run costs in requests and in units, counted at the wire between the adapter and AWS, not timed; and the
-//! prices of `infra/COST.md`, which follow from the counts.
+//! Counts the requests and billed units of runs between the adapter and AWS. Checks the prices of
+//! `infra/COST.md`, which follow from these counts.
 
 #[path = "../aws/queues.rs"]
 mod queues;

@@ -1,4 +1,4 @@
-//! One run, measured: what its start took, and what its invocations did.
+//! Measures one run: the requests of its start, and those of its invocations.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use stepladder_core::{NewEvent, Status, json};
 use crate::stage::{Sdk, Stage};
 use crate::wire::Tally;
 
-/// Whether each invocation finds the run in its worker's memory.
+/// Whether each invocation finds the run in its worker's cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cache {
     Warm,
@@ -16,14 +16,15 @@ pub(crate) enum Cache {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Measured {
+pub(crate) struct MeasuredRun {
     pub(crate) start: Tally,
-    /// From the first invocation to the end, the sweep included.
+    /// The requests from the first invocation to the end, including the sweep.
     pub(crate) rest: Tally,
     pub(crate) invocations: u64,
 }
 
-/// A stage for one function, on which one run has been: what a process does once is done.
+/// Creates a stage for one function. Executes one run first, so that requests which a process makes
+/// only once do not count.
 pub(crate) async fn warmed_up(function: Function, pace: Pace) -> Stage {
     let mut stage = Stage::new(Sdk::Tells, vec![function]).await;
     stage.config.pace = pace;
@@ -31,11 +32,11 @@ pub(crate) async fn warmed_up(function: Function, pace: Pace) -> Stage {
     stage
 }
 
-/// A run of the stage's function.
-pub(crate) async fn run(stage: &Stage, n: u32, cache: Cache) -> Measured {
+/// Measures a run of the stage's function.
+pub(crate) async fn run(stage: &Stage, n: u32, cache: Cache) -> MeasuredRun {
     let engine = stage.engine();
     if cache == Cache::Warm {
-        // once in ten seconds, a worker looks whether functions are paused
+        // every ten seconds, a worker reads whether the function is paused
         engine.functions().paused().await.expect("the table answers");
     }
     let event = NewEvent::new("shop/go", json::to_json(&serde_json::json!({"n": n})).expect("JSON"));
@@ -50,5 +51,5 @@ pub(crate) async fn run(stage: &Stage, n: u32, cache: Cache) -> Measured {
     let rest = stage.wire.take_tally();
     assert_eq!(stage.runs(event).await[0].summary.status, Status::Completed);
     stage.assert_within_limits();
-    Measured { start, rest, invocations }
+    MeasuredRun { start, rest, invocations }
 }

@@ -1,4 +1,4 @@
-//! What is remembered beside the runs: flow state, and large requests that may come again.
+//! The cost of flow states, and of large requests that may be repeated.
 
 use std::time::Duration;
 
@@ -9,38 +9,38 @@ use stepladder_engine::{IdSeed, PIECE};
 
 use crate::document;
 use crate::functions::{plain, rated, throttled};
-use crate::measure::{Cache, Measured, run, warmed_up};
+use crate::measure::{Cache, MeasuredRun, run, warmed_up};
 use crate::price::Bill;
 use crate::wire::Tally;
 
 const OPERATIONS: [&str; 6] = ["GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", "SendMessage"];
 
-async fn one_step(function: Function) -> Measured {
+async fn one_step(function: Function) -> MeasuredRun {
     let stage = warmed_up(function, Pace::StepPerInvocation).await;
-    // the next place of a throttle is some milliseconds after the one before
+    // the next start time of a throttle is some milliseconds after the previous one
     stage.advance(Duration::from_secs(60));
     run(&stage, 1, Cache::Warm).await
 }
 
-/// How many more requests of each operation there are.
+/// Returns the difference of the requests, by operation.
 fn more(tally: &Tally, than: &Tally) -> [u64; 6] {
     OPERATIONS.map(|operation| tally.of(operation) - than.of(operation))
 }
 
 #[tokio::test]
-async fn an_admission_is_one_read_and_one_write() {
+async fn an_admission_costs_one_read_and_one_write() {
     let free = one_step(plain()).await;
-    let bill = |measured: &Measured| Bill::of(&measured.rest, measured.invocations);
+    let bill = |measured: &MeasuredRun| Bill::of(&measured.rest, measured.invocations);
     for function in [throttled(), rated()] {
         let limited = one_step(function).await;
         assert_eq!(more(&limited.rest, &free.rest), [1, 1, 0, 0, 0, 0]);
         let admission = bill(&limited).less(bill(&free));
-        document::holds(&[admission.row("a run's admission under a throttle, or under a rate limit")]);
+        document::assert_has_rows(&[admission.row("a run's admission under a throttle, or under a rate limit")]);
     }
 }
 
 #[tokio::test]
-async fn a_large_request_without_ids_is_noted_by_one_read_and_two_writes() {
+async fn a_large_request_without_ids_costs_one_read_and_two_writes_more() {
     let stage = warmed_up(plain(), Pace::StepPerInvocation).await;
     let engine = stage.engine();
     let events = |n: usize| vec![NewEvent::new("shop/nobody", json::empty_object()); n];
@@ -52,12 +52,12 @@ async fn a_large_request_without_ids_is_noted_by_one_read_and_two_writes() {
         engine.intake().ingest_by(events, seed, body, now + Duration::from_secs(20)).await.expect("taken in");
         stage.wire.take_tally()
     };
-    // the first request of a second looks up who waits
+    // the first request of a second reads the subscribed names
     tally_of(events(1), None).await;
     let large = PIECE + 1;
     let (plain, noted) = (tally_of(events(large), None).await, tally_of(events(large), Some(7)).await);
     assert_eq!(more(&noted, &plain), [1, 1, 0, 1, 0, 0]);
-    document::holds(&[Bill::of(&noted, 0)
+    document::assert_has_rows(&[Bill::of(&noted, 0)
         .less(Bill::of(&plain, 0))
         .row("an HTTP request with more than 16 events, of which one has no `id`")]);
 

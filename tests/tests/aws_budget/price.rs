@@ -1,4 +1,5 @@
-//! List prices of AWS, us-east-1, November 2026, without taxes, discounts and free tiers; in dollars.
+//! List prices of AWS, us-east-1, November 2026, without taxes, discounts and free tiers; in
+//! dollars.
 
 use crate::wire::Tally;
 
@@ -25,7 +26,7 @@ pub(crate) const SECRET: f64 = 0.40;
 /// CloudWatch: a custom metric for a month, of the first 10,000.
 pub(crate) const METRIC: f64 = 0.30;
 
-/// What is paid for.
+/// The billed units.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Bill {
     pub(crate) writes: f64,
@@ -35,8 +36,8 @@ pub(crate) struct Bill {
 }
 
 impl Bill {
-    /// Of requests that were counted. For each invocation the event source mapping receives a message and deletes it:
-    /// requests that we do not make and pay for.
+    /// Computes the bill of counted requests. For each invocation, adds the two requests of the
+    /// event source mapping, which receives and deletes the message. These are billed, too.
     pub(crate) fn of(tally: &Tally, invocations: u64) -> Self {
         let invocations = invocations as f64;
         Self { writes: tally.writes, reads: tally.reads, sqs: tally.sqs + 2.0 * invocations, invocations }
@@ -56,12 +57,12 @@ impl Bill {
         }
     }
 
-    /// Dollars for a million of it.
+    /// Returns the price of a million of these, in dollars.
     pub(crate) fn dollars(self) -> f64 {
         self.writes * WRITES + self.reads * READS + self.sqs * SQS + self.invocations * INVOCATIONS
     }
 
-    /// As a row of a table in `infra/COST.md`.
+    /// Formats the bill as a row of a table in `infra/COST.md`.
     pub(crate) fn row(self, what: &str) -> String {
         let Self { writes, reads, sqs, invocations } = self;
         let units = [writes, reads, sqs, invocations].map(short).join(" | ");
@@ -69,12 +70,12 @@ impl Bill {
     }
 }
 
-/// With cents; half a cent is rounded up.
+/// Formats dollars with cents. Half a cent is rounded up.
 pub(crate) fn dollars(n: f64) -> String {
     format!("${:.2}", n + 1e-9)
 }
 
-/// With at most two decimals.
+/// Formats a number with at most two decimals.
 fn short(n: f64) -> String {
     let text = format!("{n:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

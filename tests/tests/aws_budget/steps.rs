@@ -1,10 +1,10 @@
-//! Plain steps at both paces: the budget of the design, request by request.
+//! The cost of plain steps at both paces, request by request.
 
 use stepladder::Pace;
 
 use crate::document;
 use crate::functions::plain;
-use crate::measure::{Cache, Measured, run, warmed_up};
+use crate::measure::{Cache, MeasuredRun, run, warmed_up};
 use crate::price::Bill;
 use crate::wire::Tally;
 
@@ -14,26 +14,27 @@ fn requests(of: &[(&str, u64)]) -> std::collections::BTreeMap<String, u64> {
     of.iter().filter(|(_, n)| *n > 0).map(|(operation, n)| ((*operation).to_owned(), *n)).collect()
 }
 
-/// The same whatever comes after it: the event, the run, its row and its watchdog, its first wake.
+/// Checks the requests of a run's start: the event, the run, its row, its watchdog and its first
+/// wake.
 fn assert_start(start: &Tally) {
     assert_eq!(start.requests, requests(&[("PutItem", 1), ("TransactWriteItems", 1), ("SendMessage", 1)]));
-    // the event; four items, each twice; the row in two indexes
+    // the event; four items, each twice because of the transaction; the row in two indexes
     assert_eq!((start.writes, start.reads, start.sqs), (11.0, 0.0, 1.0));
 }
 
-/// What the end adds: the row, and its two entries in the indexes.
+/// The write units of a run's end: the row, and its two entries in the indexes.
 const END: f64 = 3.0;
 
-/// The units of the steps alone: the end's are told apart, and the first wake is theirs.
-fn of_steps(measured: &Measured) -> Bill {
+/// Returns the units of the steps only, without those of the end. The first wake counts as theirs.
+fn of_steps(measured: &MeasuredRun) -> Bill {
     let mut bill = Bill::of(&measured.rest, measured.invocations);
     bill.writes -= END;
     bill.sqs += measured.start.sqs;
     bill
 }
 
-fn print(what: &str, n: u32, measured: &Measured) {
-    let Measured { rest, invocations, .. } = measured;
+fn print(what: &str, n: u32, measured: &MeasuredRun) {
+    let MeasuredRun { rest, invocations, .. } = measured;
     let bill = of_steps(measured).each(n.into());
     println!(
         "{what:32} {n:>4} steps {invocations:>4} invocations {:>4} Query {:>4} PutItem {:>4} SendMessage {:>7.2} WRU \
@@ -48,7 +49,7 @@ fn print(what: &str, n: u32, measured: &Measured) {
 }
 
 #[tokio::test]
-async fn a_step_an_invocation_takes_one_query_two_puts_and_one_send() {
+async fn with_one_step_an_invocation_a_step_costs_one_query_two_puts_and_one_send() {
     let stage = warmed_up(plain(), Pace::StepPerInvocation).await;
     for n in LENGTHS {
         let measured = run(&stage, n, Cache::Warm).await;
@@ -59,12 +60,12 @@ async fn a_step_an_invocation_takes_one_query_two_puts_and_one_send() {
         assert_eq!(measured.rest.requests, requests(&expected));
         assert_eq!(measured.invocations, n);
         assert_eq!(measured.rest.writes, (2 * n) as f64 + END, "no record of a plain step is above 1 KB");
-        // the first invocation has the run's beginning to read, too: less than 4 KB
+        // the first invocation also reads the run's first record, which has less than 4 KB
         assert_eq!(measured.rest.reads, n as f64);
         let bill = of_steps(&measured).each(n as f64);
         assert!(bill.dollars() <= 3.0, "{bill:?}");
         if n == 30 {
-            document::holds(&[
+            document::assert_has_rows(&[
                 bill.row("a plain step at `StepPerInvocation`"),
                 Bill::of(&measured.start, 0).less(Bill { sqs: 1.0, ..Bill::default() }).row("a run's creation"),
                 Bill { writes: END, ..Bill::default() }.row("a run's end"),
@@ -74,14 +75,14 @@ async fn a_step_an_invocation_takes_one_query_two_puts_and_one_send() {
 }
 
 #[tokio::test]
-async fn a_cold_journal_takes_more_read_units_and_no_more_requests() {
+async fn a_cold_cache_costs_more_read_units_and_no_more_requests() {
     let stage = warmed_up(plain(), Pace::StepPerInvocation).await;
     let mut rows = Vec::new();
     for n in [1, 3, 30, 100] {
         let measured = run(&stage, n, Cache::Cold).await;
         print("a step an invocation, cold", n, &measured);
         let n = u64::from(n);
-        // the first one looks whether the function is paused
+        // the first invocation reads whether the function is paused
         let expected = [("GetItem", 1), ("Query", n), ("PutItem", 2 * n), ("SendMessage", n - 1), ("UpdateItem", 1)];
         assert_eq!(measured.rest.requests, requests(&expected));
         let bill = of_steps(&measured).each(n as f64);
@@ -89,11 +90,11 @@ async fn a_cold_journal_takes_more_read_units_and_no_more_requests() {
             rows.push(bill.row(&format!("one of {n} steps, every invocation on a cold worker")));
         }
     }
-    document::holds(&rows);
+    document::assert_has_rows(&rows);
 }
 
 #[tokio::test]
-async fn within_budget_an_invocation_takes_one_query_and_a_step_one_put() {
+async fn within_budget_an_invocation_costs_one_query_and_a_step_one_put() {
     let stage = warmed_up(plain(), Pace::WithinBudget).await;
     let mut rows = Vec::new();
     for n in LENGTHS {
@@ -112,12 +113,12 @@ async fn within_budget_an_invocation_takes_one_query_and_a_step_one_put() {
             rows.push(bill.row(&format!("a plain step at `WithinBudget`, {n} an invocation")));
         }
     }
-    document::holds(&rows);
+    document::assert_has_rows(&rows);
 }
 
-/// From how many steps an invocation on the bound holds: said beside the number.
+/// The document says from how many steps an invocation on the price holds.
 #[test]
-fn the_price_within_budget_holds_from_thirteen_steps_an_invocation_on() {
+fn the_price_within_budget_holds_from_thirteen_steps_an_invocation() {
     let bill = |n: f64| Bill { writes: n + 1.0, reads: 1.0, sqs: 3.0, invocations: 1.0 }.each(n);
     assert!(bill(12.0).dollars() > 0.80 && bill(13.0).dollars() <= 0.80);
 }

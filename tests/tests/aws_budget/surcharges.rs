@@ -1,5 +1,4 @@
-//! What makes a step or a run more expensive: waiting, failing, limits, and the sweep that never rests. Each is told as
-//! what it adds to plain steps.
+//! The surcharges of waits, failures, limits and the sweep. Each is the difference to plain steps.
 
 use std::time::Duration;
 
@@ -11,27 +10,27 @@ use stepladder_engine::ports::Slots;
 
 use crate::document;
 use crate::functions::{failing, joining, limited, plain, queued, sleeping};
-use crate::measure::{Cache, Measured, run, warmed_up};
+use crate::measure::{Cache, MeasuredRun, run, warmed_up};
 use crate::price::{Bill, SECRET, TRACES, dollars};
 use crate::stage::Stage;
 use crate::wire::Tally;
 
-/// A minute of the sweep that finds nothing.
+/// The bill of a sweep without due timers.
 const QUIET_SWEEP: Bill = Bill { writes: 1.0, reads: 49.0, sqs: 0.0, invocations: 0.0 };
 
-async fn measured(function: Function, n: u32) -> Measured {
+async fn measured(function: Function, n: u32) -> MeasuredRun {
     let stage = warmed_up(function, Pace::StepPerInvocation).await;
     run(&stage, n, Cache::Warm).await
 }
 
-/// All of a run.
-fn whole(measured: &Measured) -> Bill {
-    let Measured { start, rest, invocations } = measured;
+/// Returns the whole bill of a run.
+fn whole(measured: &MeasuredRun) -> Bill {
+    let MeasuredRun { start, rest, invocations } = measured;
     let (start, rest) = (Bill::of(start, 0), Bill::of(rest, *invocations));
     rest.less(Bill::default().less(start))
 }
 
-/// All of a run of plain steps.
+/// Returns the whole bill of a run of plain steps.
 fn plain_run(n: f64) -> Bill {
     Bill { writes: 14.0 + 2.0 * n, reads: n, sqs: 3.0 * n, invocations: n }
 }
@@ -42,7 +41,7 @@ fn tell(what: &str, added: Bill, of: &Tally) -> String {
 }
 
 #[tokio::test]
-async fn a_slot_takes_two_updates_and_five_reads() {
+async fn a_slot_costs_two_updates_and_five_reads() {
     let stage = warmed_up(limited(), Pace::StepPerInvocation).await;
     let one = run(&stage, 1, Cache::Warm).await;
     let three = run(&stage, 3, Cache::Warm).await;
@@ -51,14 +50,14 @@ async fn a_slot_takes_two_updates_and_five_reads() {
     assert_eq!(operations.map(more), [2 * 2, 2 * (1 + 5), 2 * 2, 2, 0, 0]);
     let slot = whole(&three).less(whole(&one)).each(2.0).less(plain_run(2.0).less(plain_run(1.0)));
     let arrival = whole(&one).less(plain_run(1.0)).less(slot);
-    document::holds(&[
+    document::assert_has_rows(&[
         tell("a step under a limit that has room: its slot", slot, &three.rest),
         tell("a run under a limit: its ticket on arrival, its end", arrival, &one.rest),
     ]);
 }
 
 #[tokio::test]
-async fn a_parked_step_asks_again_when_a_lease_ends() {
+async fn a_waiting_step_tries_again_when_a_lease_ends() {
     let stage = warmed_up(queued(), Pace::StepPerInvocation).await;
     let free = run(&stage, 1, Cache::Warm).await;
     let limit = Limit { key: "queued/0".into(), slots: 1 };
@@ -67,7 +66,7 @@ async fn a_parked_step_asks_again_when_a_lease_ends() {
     stage.lambda.acquire(&limit, &other, until, stage.clock.now()).await.expect("the table answers");
     let parked = run(&stage, 1, Cache::Warm).await;
     assert_eq!(parked.invocations, 2);
-    document::holds(&[tell(
+    document::assert_has_rows(&[tell(
         "a run's first step that waits for its slot",
         whole(&parked).less(whole(&free)),
         &parked.rest,
@@ -75,12 +74,12 @@ async fn a_parked_step_asks_again_when_a_lease_ends() {
 }
 
 #[tokio::test]
-async fn a_short_sleep_takes_a_delayed_message_and_a_long_one_a_timer() {
+async fn a_short_sleep_costs_a_delayed_message_and_a_long_one_a_timer() {
     let short = measured(sleeping(), 60).await;
     let expected = [("PutItem", 5), ("Query", 2), ("SendMessage", 1), ("UpdateItem", 1)];
     assert_eq!(short.rest.requests, expected.map(|(operation, n)| (operation.to_owned(), n)).into());
     let long = measured(sleeping(), 1_800).await;
-    document::holds(&[
+    document::assert_has_rows(&[
         tell("a sleep of up to 15 minutes", whole(&short).less(plain_run(2.0)), &short.rest),
         tell("a longer sleep", whole(&long).less(plain_run(2.0)).less(QUIET_SWEEP), &long.rest),
     ]);
@@ -92,32 +91,36 @@ async fn a_failed_attempt_costs_an_invocation_with_its_two_puts() {
     let failed = run(&stage, 1, Cache::Warm).await;
     let clean = run(&stage, 1, Cache::Warm).await;
     let more = |operation| failed.rest.of(operation) - clean.rest.of(operation);
-    // a wake that comes before its moment would be sent again, and cost one more of each
+    // a wake that comes early would be sent again, and cost one more of each
     assert_eq!(["Query", "PutItem", "SendMessage"].map(more), [1, 2, 1]);
-    let bill = |m: &Measured| Bill::of(&m.rest, m.invocations);
-    document::holds(&[tell("a failed attempt that is retried", bill(&failed).less(bill(&clean)), &failed.rest)]);
+    let bill = |m: &MeasuredRun| Bill::of(&m.rest, m.invocations);
+    document::assert_has_rows(&[tell(
+        "a failed attempt that is retried",
+        bill(&failed).less(bill(&clean)),
+        &failed.rest,
+    )]);
 }
 
 #[tokio::test]
-async fn a_join_of_four_runs_in_one_invocation() {
+async fn a_join_of_four_steps_costs_one_invocation() {
     let joined = measured(joining(), 4).await;
     assert_eq!((joined.invocations, joined.rest.of("Query")), (1, 1));
     let steps = whole(&joined).less(plain_run(0.0));
-    document::holds(&[tell("a `join!` of 4 plain steps, all of it", steps, &joined.rest)]);
+    document::assert_has_rows(&[tell("a `join!` of 4 plain steps, all of it", steps, &joined.rest)]);
 }
 
 #[tokio::test]
-async fn an_event_that_starts_nothing_is_one_put() {
+async fn an_event_that_creates_no_run_costs_one_put() {
     let stage = warmed_up(plain(), Pace::StepPerInvocation).await;
     let engine = stage.engine();
     stage.wire.take_tally();
     stage.send(&engine, &NewEvent::new("shop/nobody", json::empty_object())).await;
     let event = stage.wire.take_tally();
     assert_eq!((event.of("PutItem"), event.requests.len()), (1, 1));
-    // sent to the queue, received, deleted, taken in; the start of a run counts the event itself
+    // the message is sent, received and deleted; the start of a run includes the event itself
     let through = Bill { sqs: 3.0, invocations: 1.0, ..Bill::default() };
     let run = plain_run(10.0).less(Bill::default().less(through));
-    document::holds(&[
+    document::assert_has_rows(&[
         tell("an event that starts nothing, stored", Bill::of(&event, 0), &event),
         tell("an event's way through the events queue", through, &event),
         tell("a run of 10 plain steps, from its event to its end", run, &event),
@@ -125,7 +128,7 @@ async fn an_event_that_starts_nothing_is_one_put() {
 }
 
 #[tokio::test]
-async fn an_id_of_the_senders_is_one_put_more_and_who_waits_is_asked_once_a_second() {
+async fn a_senders_id_costs_one_put_more_and_subscribed_names_are_read_once_a_second() {
     let stage = warmed_up(plain(), Pace::StepPerInvocation).await;
     let engine = stage.engine();
     let mut event = NewEvent::new("shop/nobody", json::empty_object());
@@ -147,7 +150,7 @@ async fn an_id_of_the_senders_is_one_put_more_and_who_waits_is_asked_once_a_seco
         [[1, 0, 0], [1, 1, 0], [2, 0, 0], [2, 0, 0]]
     );
     let bill = |tally: &Tally| Bill::of(tally, 0);
-    document::holds(&[
+    document::assert_has_rows(&[
         tell("an event's `id`, remembered for 24 hours", bill(&with_id).less(bill(&soon)), &with_id),
         tell(
             "ingest's read of the subscribed event names, once a second and process",
@@ -159,7 +162,7 @@ async fn an_id_of_the_senders_is_one_put_more_and_who_waits_is_asked_once_a_seco
 }
 
 #[tokio::test]
-async fn within_budget_a_step_under_a_limit_is_written_no_less_often() {
+async fn within_budget_a_step_under_a_limit_costs_as_many_writes() {
     let mut rows = Vec::new();
     let mut writes = Vec::new();
     for (pace, what) in [(Pace::StepPerInvocation, "`StepPerInvocation`"), (Pace::WithinBudget, "`WithinBudget`")] {
@@ -170,11 +173,11 @@ async fn within_budget_a_step_under_a_limit_is_written_no_less_often() {
         rows.push(tell(&format!("a plain step under a limit at {what}, 10 after the first"), step, &eleven.rest));
     }
     assert_eq!(writes[0], writes[1]);
-    document::holds(&rows);
+    document::assert_has_rows(&rows);
 }
 
 #[tokio::test]
-async fn a_quiet_sweep_reads_six_minutes_of_timers() {
+async fn a_sweep_without_due_timers_reads_six_minutes_of_timers() {
     let stage = warmed_up(plain(), Pace::StepPerInvocation).await;
     let engine = stage.engine();
     stage.sweep(&engine).await;
@@ -184,13 +187,13 @@ async fn a_quiet_sweep_reads_six_minutes_of_timers() {
     let quiet = stage.wire.take_tally();
     let operations = ["GetItem", "Query", "PutItem"].map(|operation| quiet.of(operation));
     assert_eq!((operations, Bill::of(&quiet, 0)), ([1, 48, 1], QUIET_SWEEP));
-    // a month of minutes, in dollars and not a million of them
+    // the price of a month of minutes, in dollars
     let month = 1_440.0 * 30.0;
     let Bill { writes, reads, .. } = QUIET_SWEEP;
     let sweep = Bill { writes: writes * month, reads: reads * month, sqs: 0.0, invocations: month };
     let polls = 5.0 * 3.0 * 86_400.0 * 30.0 / 20.0;
     let row = |what: &str, bill: Bill| format!("| {what} | {} |", dollars(bill.dollars() / 1_000_000.0));
-    document::holds(&[
+    document::assert_has_rows(&[
         row("sweep: 43,200 invocations, 2.12 million RRU, 43,200 WRU", sweep),
         row("empty receives of three queues: 1.9 million", Bill { sqs: polls, ..Bill::default() }),
         format!("| traces of the sweep: 43,200 | {} |", dollars(month * TRACES / 1_000_000.0)),

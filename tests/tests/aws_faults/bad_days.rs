@@ -1,4 +1,4 @@
-//! Throttles, broken services, conflicts and stalls.
+//! Throttling, broken services, conflicts and stalled connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ fn is_dynamo(call: &Call<'_>) -> bool {
     call.body.get("QueueUrl").is_none()
 }
 
-/// One run of everything that meets these faults, to its end, each body as often as it should be.
+/// Executes one run with these faults to its end, and checks the number of executions of each body.
 async fn survives(plan: impl Fn(usize, &Call<'_>) -> Fault + Send + 'static) {
     let account = Account::default();
     let stage = Stage::new(Sdk::Retries, everything(&account)).await;
@@ -36,12 +36,12 @@ async fn survives(plan: impl Fn(usize, &Call<'_>) -> Fault + Send + 'static) {
 }
 
 #[tokio::test]
-async fn every_third_request_may_be_throttled() {
+async fn a_run_completes_although_every_third_request_is_throttled() {
     survives(|n, _| if n % 3 == 0 { Fault::Throttle } else { Fault::Pass }).await;
 }
 
 #[tokio::test]
-async fn a_service_may_be_broken_for_every_third_request() {
+async fn a_run_completes_although_every_third_request_fails() {
     survives(|n, _| match n % 6 {
         0 => Fault::Status(500),
         3 => Fault::Status(503),
@@ -51,7 +51,7 @@ async fn a_service_may_be_broken_for_every_third_request() {
 }
 
 #[tokio::test]
-async fn a_run_is_begun_after_conflicts_with_other_transactions() {
+async fn a_run_is_created_after_conflicts_with_other_transactions() {
     survives(|_, call| match call.operation {
         "TransactWriteItems" if call.n < 3 => Fault::Conflict,
         "TransactWriteItems" if call.n < 4 => Fault::Refuse("TransactionInProgressException"),
@@ -60,9 +60,10 @@ async fn a_run_is_begun_after_conflicts_with_other_transactions() {
     .await;
 }
 
-/// Rule 13: the deliveries of a message are not used up by a table that is throttled; the run is woken again later.
+/// Rule 13: while the table is throttled, the message is not delivered again and again. The run is
+/// woken later.
 #[tokio::test]
-async fn a_brown_out_of_the_table_puts_wakes_off_and_loses_none() {
+async fn throttling_of_the_table_delays_wakes_and_loses_none() {
     let account = Account::default();
     let stage = Stage::new(Sdk::Retries, everything(&account)).await;
     let engine = stage.engine();
@@ -84,9 +85,9 @@ async fn a_brown_out_of_the_table_puts_wakes_off_and_loses_none() {
     stage.assert_within_limits();
 }
 
-/// The queue is no better: then the message comes again when its visibility is over.
+/// If the queue fails, too, the message is delivered again at the end of its visibility.
 #[tokio::test]
-async fn a_brown_out_of_everything_leaves_the_message_in_the_queue() {
+async fn throttling_of_table_and_queue_leaves_the_message_in_the_queue() {
     let account = Account::default();
     let stage = Stage::new(Sdk::Retries, everything(&account)).await;
     let engine = stage.engine();
@@ -101,9 +102,10 @@ async fn a_brown_out_of_everything_leaves_the_message_in_the_queue() {
     assert_eq!(account.of(1), everything_once());
 }
 
-/// A request that is never answered is given up after the 5 s of an attempt, and made again: the one test that waits.
+/// A request without an answer is given up after 5 s and repeated. This is the only test that
+/// waits.
 #[tokio::test]
-async fn a_stalled_connection_is_given_up_and_the_outcome_is_written_all_the_same() {
+async fn an_outcome_is_written_although_a_connection_stalls() {
     let account = Account::default();
     let stage = Stage::new(Sdk::Retries, everything(&account)).await.with_production_clients().await;
     let engine = stage.engine();

@@ -1,4 +1,4 @@
-//! Batches that AWS carries out in part: what is left undone is asked for again.
+//! Batches that AWS carries out in part: the remaining entries are requested again.
 
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ fn first_without(operation: &'static str, places: &[usize]) -> impl FnMut(&crate
     }
 }
 
-/// Two sleeps are set in one batch.
+/// Two timers are set in one batch.
 #[tokio::test]
-async fn timers_that_a_batch_left_out_are_set_after_all() {
+async fn timers_left_out_of_a_batch_are_set_again() {
     let account = Account::default();
     let stage = Stage::new(Sdk::Tells, vec![patient(&account, Duration::from_secs(1_800))]).await;
     stage.wire.plan(first_without("BatchWriteItem", &[1]));
@@ -38,7 +38,7 @@ async fn timers_that_a_batch_left_out_are_set_after_all() {
 }
 
 #[tokio::test]
-async fn wakes_that_a_batch_left_out_are_sent_after_all() {
+async fn wakes_left_out_of_a_batch_are_sent_again() {
     let account = Account::default();
     let mut stage = Stage::new(Sdk::Tells, vec![wide(&account, 12)]).await;
     stage.config.side_by_side = 4;
@@ -53,7 +53,7 @@ async fn wakes_that_a_batch_left_out_are_sent_after_all() {
 }
 
 #[tokio::test]
-async fn rows_that_a_batch_left_out_are_read_after_all() {
+async fn rows_left_out_of_a_batch_are_read_again() {
     let account = Account::default();
     let stage = Stage::new(Sdk::Tells, {
         let mut functions = everything(&account);
@@ -69,7 +69,7 @@ async fn rows_that_a_batch_left_out_are_read_after_all() {
 }
 
 #[tokio::test]
-async fn messages_that_a_batch_did_not_delete_are_deleted_after_all() {
+async fn messages_left_out_of_a_batch_are_deleted_again() {
     let account = Account::default();
     let stage = Stage::new(Sdk::Tells, everything(&account)).await;
     let wake = |n| Wake {

@@ -1,5 +1,5 @@
-//! Each call of a run's life in its turn: the request is lost, the reply is lost, or the process dies there. The run ends
-//! as if nothing had happened.
+//! Injects a fault at each call of a run: the request is lost, the reply is lost, or the process
+//! dies. The run ends as without the fault.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -13,7 +13,8 @@ use stepladder_tests::aws_faults::Fault;
 use crate::functions::{Account, everything, everything_once, go, patient};
 use crate::stage::{Sdk, Stage};
 
-/// One run with a fault at call number `at`; `usize::MAX` for none. How many calls there were.
+/// Executes one run with a fault at call number `at`; `usize::MAX` for none. Returns the number of
+/// calls.
 async fn run(stage: &Stage, n: u32, at: usize, fault: Fault) -> usize {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
@@ -26,7 +27,7 @@ async fn run(stage: &Stage, n: u32, at: usize, fault: Fault) -> usize {
     calls.load(Ordering::SeqCst)
 }
 
-/// Facts of the run that `go-n` started, which has completed.
+/// Returns the facts of the run of event `go-n`, and checks that it has completed.
 async fn facts(stage: &Stage, n: u32) -> Vec<String> {
     let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
     assert_eq!(runs.len(), 1, "{n}");
@@ -35,7 +36,8 @@ async fn facts(stage: &Stage, n: u32) -> Vec<String> {
     facts
 }
 
-/// The same with a fault at each of its calls: what the journal says is what it says of a clean run.
+/// Executes a run with a fault at each of its calls. Its facts must be those of a run without
+/// faults.
 async fn at_each_call(stage: &Stage, fault: Fault, check: impl Fn(u32)) -> usize {
     let calls = run(stage, 0, usize::MAX, Fault::Pass).await;
     let clean = facts(stage, 0).await;
@@ -61,17 +63,17 @@ async fn everything_at_each_call(sdk: Sdk, pace: Pace, fault: Fault) {
 }
 
 #[tokio::test]
-async fn a_reply_that_is_lost_anywhere_changes_nothing_where_the_sdk_tries_again() {
+async fn a_lost_reply_at_any_call_changes_nothing_with_retries_of_the_sdk() {
     everything_at_each_call(Sdk::Retries, Pace::WithinBudget, Fault::LoseReply).await;
 }
 
 #[tokio::test]
-async fn a_reply_that_is_lost_anywhere_changes_nothing_where_the_engine_tries_again() {
+async fn a_lost_reply_at_any_call_changes_nothing_with_retries_of_the_engine() {
     everything_at_each_call(Sdk::Tells, Pace::StepPerInvocation, Fault::LoseReply).await;
 }
 
 #[tokio::test]
-async fn a_request_that_is_lost_anywhere_changes_nothing() {
+async fn a_lost_request_at_any_call_changes_nothing() {
     everything_at_each_call(Sdk::Tells, Pace::StepPerInvocation, Fault::LoseRequest).await;
 }
 
@@ -82,10 +84,10 @@ async fn timers_and_sweeps_survive_lost_replies() {
     at_each_call(&stage, Fault::LoseReply, |n| assert_eq!(account.of(n).values().sum::<u32>(), 1)).await;
 }
 
-/// The process dies at a call: whether that is carried out nobody knows, and nothing comes after it. Its message comes
-/// again, to another process.
+/// The process dies at a call, which may or may not be carried out. Its message is delivered again,
+/// to another process.
 #[tokio::test]
-async fn a_process_may_die_at_any_call() {
+async fn a_run_completes_although_its_process_dies_at_any_call() {
     let account = Account::default();
     let stage = Stage::new(Sdk::Tells, everything(&account)).await;
     let calls = run(&stage, 0, usize::MAX, Fault::Pass).await;

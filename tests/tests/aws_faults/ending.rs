@@ -1,5 +1,5 @@
-//! What ends a run from outside, or keeps it from beginning, on the table and the queue: with a request or a reply lost at
-//! each call.
+//! Cancellations, timeouts and pauses on DynamoDB and SQS, with a request or a reply lost at each
+//! call.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::steps::{life, plan};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Two steps with ten minutes between.
+/// Two steps with a sleep of ten minutes between them.
 async fn works_long(ctx: Context, event: Event<Go>) -> Result<u32> {
     ctx.step("first", async || Ok(())).await?;
     ctx.sleep("a while", 10 * MINUTE).await?;
     ctx.step("last", async || Ok(event.data.n)).await
 }
 
-/// The status of the one run of an event, and why it has it.
+/// Returns the status of an event's only run, and its reason.
 async fn end_of(stage: &Stage, n: u32) -> (Status, String) {
     let mut runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
     assert_eq!(runs.len(), 1, "{n}");
@@ -30,7 +30,7 @@ async fn end_of(stage: &Stage, n: u32) -> (Status, String) {
     (run.status, run.error.map_or_else(String::new, |error| error.message.to_string()))
 }
 
-/// What is visible now, and what comes of it; no time passes.
+/// Handles all messages that are visible now, without advancing the clock.
 async fn work(stage: &Stage) {
     let engine = stage.engine();
     loop {
@@ -54,10 +54,10 @@ impl EventData for Stop {
 }
 
 #[tokio::test]
-async fn an_event_cancels_the_run_whose_field_it_shares_whatever_is_lost() {
+async fn an_event_cancels_the_run_with_the_same_field_under_any_loss() {
     let function = Function::new("f", works_long).cancel_on(CancelOn::event::<Stop>().matching("n"));
     let stage = Stage::new(Sdk::Tells, vec![function]).await;
-    // two runs sleep; one is stopped
+    // two runs sleep, and one of them is cancelled
     let stopped = async |n: u32, at: usize, fault: &Fault| {
         let engine = stage.engine();
         for event in [go(n), go(n + 1)] {
@@ -89,8 +89,8 @@ async fn an_event_cancels_the_run_whose_field_it_shares_whatever_is_lost() {
 }
 
 #[tokio::test]
-async fn a_run_that_takes_too_long_is_cancelled_whatever_is_lost() {
-    // well before it would go on by itself, whichever wake has to come again
+async fn a_run_that_takes_too_long_is_cancelled_under_any_loss() {
+    // well before the run would continue by itself, even if a wake is delivered again
     let function = Function::new("f", works_long).timeouts(Timeouts::new().finish(4 * MINUTE));
     let stage = Stage::new(Sdk::Tells, vec![function]).await;
     let calls = life(&stage, &[go(0)], usize::MAX, &Fault::Pass).await;
@@ -110,7 +110,7 @@ async fn a_run_that_takes_too_long_is_cancelled_whatever_is_lost() {
 }
 
 #[tokio::test]
-async fn a_run_that_does_not_begin_in_time_is_cancelled_whatever_reply_is_lost() {
+async fn a_run_that_does_not_start_in_time_is_cancelled_under_any_lost_reply() {
     let function =
         Function::new("f", works_long).concurrency(Concurrency::runs(1)).timeouts(Timeouts::new().start(4 * MINUTE));
     let stage = Stage::new(Sdk::Tells, vec![function]).await;
@@ -129,7 +129,7 @@ async fn a_run_that_does_not_begin_in_time_is_cancelled_whatever_reply_is_lost()
 }
 
 #[tokio::test]
-async fn a_paused_function_begins_nothing_until_it_is_resumed_whatever_is_lost() {
+async fn a_paused_function_starts_nothing_until_it_is_resumed_under_any_loss() {
     let stage = Stage::new(Sdk::Tells, vec![Function::new("f", works_long)]).await;
     let resumed = async |n: u32, at: usize, fault: &Fault| {
         assert!(stage.engine().functions().pause("f").await.expect("paused"));
@@ -141,7 +141,7 @@ async fn a_paused_function_begins_nothing_until_it_is_resumed_whatever_is_lost()
             stage.advance(5 * MINUTE);
         }
         let calls = plan(&stage, at, fault);
-        // whoever resumes asks again where he got no answer
+        // the caller repeats the request if it got no answer
         while engine.functions().resume("f").await.is_err() {}
         stage.settle(|| engine.clone()).await;
         assert_eq!(end_of(&stage, n).await.0, Status::Completed, "{fault:?} at call {at}");
@@ -161,7 +161,7 @@ async fn a_paused_function_begins_nothing_until_it_is_resumed_whatever_is_lost()
 }
 
 #[tokio::test]
-async fn many_runs_are_cancelled_and_run_again_together() {
+async fn many_runs_are_cancelled_and_rerun_in_bulk() {
     let stage = Stage::new(Sdk::Retries, vec![Function::new("f", works_long)]).await;
     let engine = stage.engine();
     for n in 0..5 {
@@ -169,7 +169,7 @@ async fn many_runs_are_cancelled_and_run_again_together() {
     }
     work(&stage).await;
     let of = |status| RunFilter { status, function: Some("f".into()), limit: Some(2), ..RunFilter::default() };
-    // page by page, as a person's client asks
+    // page by page, like a client
     let (mut cancelled, mut cursor) = (Vec::new(), None);
     loop {
         let page = engine.control().cancel_all(RunFilter { cursor, ..of(None) }, "by hand").await.expect("cancelled");

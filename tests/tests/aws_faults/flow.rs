@@ -1,5 +1,5 @@
-//! Flow control on the table and the queue: with a request or a reply lost at each call, each event leads to what it leads
-//! to on a good day.
+//! Flow control on DynamoDB and SQS: with a request or a reply lost at each call, each event has
+//! the same result as without the fault.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::steps::life;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Half a minute.
+/// A function that sleeps for half a minute.
 async fn sleeps(ctx: Context, event: Event<Go>) -> Result<u32> {
     ctx.sleep("a while", 30 * SECOND).await?;
     ctx.step("work", async || Ok(event.data.n)).await
@@ -28,7 +28,7 @@ async fn works(ctx: Context, event: Event<Go>) -> Result<u32> {
     ctx.step("work", async || Ok(event.data.n)).await
 }
 
-/// The runs that an event led to: each with its status and output.
+/// Returns the runs of an event, each with its status and output.
 async fn led_to(stage: &Stage, n: u32) -> Vec<(RunId, Status, String)> {
     let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
     let told = |run: stepladder_engine::view::RunSummary| {
@@ -38,7 +38,7 @@ async fn led_to(stage: &Stage, n: u32) -> Vec<(RunId, Status, String)> {
 }
 
 #[tokio::test]
-async fn a_batch_has_each_event_once_whatever_is_lost() {
+async fn a_batch_has_each_event_once_under_any_loss() {
     let function = || Function::batch("gathers", Batch::new(2, 60 * SECOND), gathers);
     let stage = Stage::new(Sdk::Tells, vec![function()]).await;
     let calls = life(&stage, &[go(1), go(2)], usize::MAX, &Fault::Pass).await;
@@ -50,7 +50,7 @@ async fn a_batch_has_each_event_once_whatever_is_lost() {
             life(&stage, &[go(n + 1), go(n + 2)], at, &fault).await;
             let (one, two) = (led_to(&stage, n + 1).await, led_to(&stage, n + 2).await);
             assert_eq!((one.len(), two.len()), (1, 1), "{fault:?} at call {at}: {one:?}, {two:?}");
-            // together, or, where the fault came between, in a batch each
+            // in one batch, or in two batches if the fault came between the events
             let all = if one == two { one[0].2.clone() } else { format!("{} {}", one[0].2, two[0].2) };
             let (a, b) = (n + 1, n + 2);
             assert!(all == format!("[{a},{b}]") || all == format!("[{a}] [{b}]"), "{fault:?} at call {at}: {all}");
@@ -62,8 +62,8 @@ async fn a_batch_has_each_event_once_whatever_is_lost() {
 }
 
 #[tokio::test]
-async fn a_throttle_books_one_place_for_each_event_whatever_is_lost() {
-    // those that are sent together are counted together
+async fn a_throttle_counts_each_event_once_under_any_loss() {
+    // the events of each group are sent together
     let rate = || Rate::new(1, 10 * SECOND).key("string(int((event.data.n - 1) / 2))");
     let function = || Function::new("works", works).throttle(rate());
     let stage = Stage::new(Sdk::Tells, vec![function()]).await;
@@ -78,7 +78,7 @@ async fn a_throttle_books_one_place_for_each_event_whatever_is_lost() {
                 assert_eq!(led.len(), 1, "{fault:?} at call {at}: {led:?}");
                 assert_eq!((led[0].1, &led[0].2), (Status::Completed, &event.to_string()));
                 let page = stage.onlooker().query().journal(led[0].0, 0, 100).await.expect("a journal");
-                // what was booked: a lost reply may put off the hop itself
+                // the planned start, because a lost reply may delay the hop itself
                 let (_, first) = &page.entries[0];
                 let Fact::RunCreated(created) = &first.fact else { panic!("{first:?}") };
                 begins.push(created.begins_at.unwrap_or(first.at));
@@ -91,8 +91,8 @@ async fn a_throttle_books_one_place_for_each_event_whatever_is_lost() {
 }
 
 #[tokio::test]
-async fn a_debounce_gives_the_last_event_to_one_run_whatever_is_lost() {
-    // those that are sent together belong together
+async fn a_debounce_gives_the_last_event_to_one_run_under_any_loss() {
+    // the events of each group are sent together
     let debounce = || Debounce::new(10 * SECOND).key("string(int((event.data.n - 1) / 2))");
     let stage = Stage::new(Sdk::Tells, vec![Function::new("calms", works).debounce(debounce())]).await;
     let calls = life(&stage, &[go(1), go(2)], usize::MAX, &Fault::Pass).await;
@@ -116,9 +116,9 @@ async fn a_debounce_gives_the_last_event_to_one_run_whatever_is_lost() {
 }
 
 #[tokio::test]
-async fn who_has_priority_is_served_before_those_who_came_earlier() {
-    // each stands a minute further ahead than the one before, and comes a second later; all have joined the line before
-    // the first hop
+async fn runs_with_priority_start_before_earlier_runs() {
+    // each event has a minute more priority than the one before, and comes a second later. All runs
+    // are enqueued before the first hop
     let function = Function::new("f", sleeps).concurrency(Concurrency::runs(1)).priority("event.data.n * 60");
     let stage = Stage::new(Sdk::Retries, vec![function]).await;
     let engine = stage.engine();
@@ -138,7 +138,7 @@ async fn who_has_priority_is_served_before_those_who_came_earlier() {
 }
 
 #[tokio::test]
-async fn a_singleton_an_idempotency_key_and_a_limit_on_runs_hold_on_the_table() {
+async fn a_singleton_an_idempotency_key_and_a_limit_on_runs_hold_on_dynamodb() {
     let functions = vec![
         Function::new("single", sleeps).singleton(Singleton::skip()),
         Function::new("replaced", sleeps).singleton(Singleton::replace()),
@@ -175,7 +175,7 @@ async fn a_singleton_an_idempotency_key_and_a_limit_on_runs_hold_on_the_table() 
 }
 
 #[tokio::test]
-async fn rule_32_a_throttle_holds_on_the_table_after_an_hour_in_which_no_worker_was_there() {
+async fn rule_32_a_throttle_holds_on_dynamodb_after_an_hour_without_workers() {
     let function = Function::new("works", works).throttle(Rate::new(1, 60 * SECOND));
     let stage = Stage::new(Sdk::Retries, vec![function]).await;
     let engine = stage.engine();
@@ -190,7 +190,7 @@ async fn rule_32_a_throttle_holds_on_the_table_after_an_hour_in_which_no_worker_
         started.push(stage.onlooker().query().run(run).await.expect("a run").summary.started_at.expect("it began"));
     }
     started.sort_unstable();
-    // wakes come by whole seconds
+    // SQS delays messages by whole seconds
     assert!(started.windows(2).all(|pair| pair[1].since(pair[0]) >= 55 * SECOND), "{started:?}");
     stage.assert_journals().await;
     stage.assert_within_limits();

@@ -1,4 +1,4 @@
-//! The functions that are to survive, and an account of what their bodies did.
+//! The functions under test, and an account of the executions of their bodies.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -17,21 +17,21 @@ impl EventData for Go {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Told {
+pub(crate) struct ShopTold {
     n: u32,
 }
 
-impl EventData for Told {
+impl EventData for ShopTold {
     const NAME: &'static str = "shop/told";
 }
 
-/// The event that starts number `n`.
+/// Returns the event that starts run number `n`.
 pub(crate) fn go(n: u32) -> NewEvent {
     let data = json::to_json(&Go { n }).expect("JSON");
     NewEvent { id: Some(format!("go-{n}").into()), ..NewEvent::new(Go::NAME, data) }
 }
 
-/// How often the bodies of each number's steps were executed, and how many at a time.
+/// Counts the executions of each run's bodies, and how many execute at the same time.
 #[derive(Clone, Default)]
 pub(crate) struct Account(Arc<Mutex<Bodies>>);
 
@@ -58,7 +58,7 @@ impl Account {
         self.0.lock().expect("no panic").now -= 1;
     }
 
-    /// A body that gives others time to begin.
+    /// A body that yields, so that other bodies can start.
     pub(crate) async fn body(&self, n: u32, step: &str) -> u32 {
         let count = self.begin(n, step);
         for _ in 0..20 {
@@ -68,18 +68,18 @@ impl Account {
         count
     }
 
-    /// Executions, by step.
+    /// Returns the number of executions by step.
     pub(crate) fn of(&self, n: u32) -> BTreeMap<String, u32> {
         let bodies = self.0.lock().expect("no panic");
         bodies.of.iter().filter(|((of, _), _)| *of == n).map(|((_, step), count)| (step.clone(), *count)).collect()
     }
 
-    /// The most bodies at a time.
+    /// Returns the maximum number of bodies at the same time.
     pub(crate) fn most(&self) -> usize {
         self.0.lock().expect("no panic").most
     }
 
-    /// The numbers, in the order in which their first bodies began.
+    /// Returns the numbers of the runs, in the order in which their first bodies started.
     pub(crate) fn order(&self) -> Vec<u32> {
         let mut order = self.0.lock().expect("no panic").order.clone();
         let mut seen = std::collections::HashSet::new();
@@ -88,7 +88,8 @@ impl Account {
     }
 }
 
-/// Steps, two side by side, a sleep, a failure, an event: all that a run writes in different ways.
+/// Functions with parallel steps, a sleep, a failure and an event, so that all kinds of writes
+/// happen.
 pub(crate) fn everything(account: &Account) -> Vec<Function> {
     let (mine, theirs) = (account.clone(), account.clone());
     let main = Function::new("everything", move |ctx: Context, event: Event<Go>| {
@@ -104,23 +105,23 @@ pub(crate) fn everything(account: &Account) -> Vec<Function> {
                 _ => Ok(()),
             };
             ctx.step("fails", fails).await?;
-            ctx.send_event("tell", Told { n }).await?;
+            ctx.send_event("tell", ShopTold { n }).await?;
             Ok("done")
         }
     });
-    let told = Function::new("told", move |ctx: Context, event: Event<Told>| {
+    let told = Function::new("told", move |ctx: Context, event: Event<ShopTold>| {
         let account = theirs.clone();
         async move { ctx.step("told", async || Ok(account.body(event.data.n, "told").await)).await }
     });
     vec![main.backoff(Backoff::Fixed(Duration::from_millis(15_300))), told]
 }
 
-/// What the account has of it when each body was executed as often as it should be.
+/// Returns the expected executions of [`everything`].
 pub(crate) fn everything_once() -> BTreeMap<String, u32> {
     [("first", 1), ("left", 1), ("right", 1), ("fails", 2), ("told", 1)].map(|(name, n)| (name.to_owned(), n)).into()
 }
 
-/// Two waits that the sweep ends, the second a minute after the first.
+/// A function with two sleeps that the sweep ends, the second a minute after the first.
 pub(crate) fn patient(account: &Account, wait: Duration) -> Function {
     let account = account.clone();
     Function::new("patient", move |ctx: Context, event: Event<Go>| {
@@ -134,7 +135,7 @@ pub(crate) fn patient(account: &Account, wait: Duration) -> Function {
     })
 }
 
-/// So many steps at once, each by itself.
+/// A function with parallel steps, each with its own wake.
 pub(crate) fn wide(account: &Account, width: u32) -> Function {
     let account = account.clone();
     Function::new("wide", move |ctx: Context, event: Event<Go>| {
@@ -150,7 +151,7 @@ pub(crate) fn wide(account: &Account, width: u32) -> Function {
     })
 }
 
-/// Two steps, of all runs at most two at a time.
+/// A function with two steps and a limit of two.
 pub(crate) fn narrow(account: &Account) -> Function {
     let account = account.clone();
     Function::new("narrow", move |ctx: Context, event: Event<Go>| {
@@ -164,7 +165,7 @@ pub(crate) fn narrow(account: &Account) -> Function {
     .concurrency(Concurrency::limit(2))
 }
 
-/// A step with an outcome of 3 MB that hardly shrinks, and one that has seen it.
+/// A function with a step whose outcome has 3 MB and compresses badly, and a step that reads it.
 pub(crate) fn large() -> Function {
     Function::new("large", async |ctx: Context, _: Event<Go>| {
         let text: String = ctx.step("much", async || Ok(noise(3_000_000))).await?;

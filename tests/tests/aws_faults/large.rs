@@ -1,4 +1,5 @@
-//! Values that no item holds: parts first, then the entry; read eventually, then strongly; and never in silence.
+//! Values that are too large for an item. Their parts are written before the entry. They are read
+//! eventually consistent first, then strongly. A missing part is an error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +24,7 @@ fn is_part(item: &Item) -> bool {
     item["PK"].as_s().is_ok_and(|pk| pk.starts_with("B#"))
 }
 
-/// All items of the table that are parts.
+/// Returns all items of the table that are parts.
 async fn parts(stage: &Stage) -> Vec<Item> {
     let pages = stage.direct.dynamo().scan().table_name(&stage.table).into_paginator().items().send();
     let items: Vec<Item> = pages.try_collect().await.expect("scanned");
@@ -64,7 +65,7 @@ async fn an_outcome_of_three_megabytes_survives_lost_replies_and_cold_workers() 
 }
 
 #[tokio::test]
-async fn a_part_that_is_not_there_yet_is_read_strongly_and_one_that_is_gone_is_told() {
+async fn a_missing_part_is_read_again_strongly_and_a_lost_part_is_reported() {
     let stage = Stage::new(Sdk::Retries, vec![large()]).await;
     let engine = stage.engine();
     let event = stage.send(&engine, &go(1)).await;
@@ -78,7 +79,7 @@ async fn a_part_that_is_not_there_yet_is_read_strongly_and_one_that_is_gone_is_t
     let error = stage.engine().query().run(run).await.expect_err("no run without its parts").to_string();
     assert!(error.contains("parts of a large value are missing or damaged in partition B#"), "{error}");
 
-    // a replica that lags behind, and the truth after it
+    // the first read comes from a stale replica, the second is strongly consistent
     let reads = Arc::new(std::sync::Mutex::new(Vec::new()));
     let seen = reads.clone();
     stage.wire.plan(move |call| {

@@ -1,5 +1,5 @@
-//! Errors that no repetition can fix: a permission that is missing, a queue or a table that is gone, a key of KMS that is
-//! disabled. The message fails, its receives are counted, and nothing is sent beside it.
+//! Permanent errors: a missing permission, a deleted queue or table, a disabled KMS key. Each
+//! delivery of the message fails, and no other message is sent.
 
 use std::time::Duration;
 
@@ -10,14 +10,15 @@ use crate::functions::{Account, everything, everything_once, go};
 use crate::stage::{Sdk, Stage};
 use crate::wire::Call;
 
-/// What a queue gives up after.
+/// The number of receives after which the queue gives up a message.
 const RECEIVES: u32 = 5;
 
 fn is_of_a_journal(call: &Call<'_>) -> bool {
     call.body["Item"]["SK"]["S"].as_str().is_some_and(|sk| sk.starts_with("J#"))
 }
 
-/// A run whose wake meets these faults: each receive fails. Afterwards the sweep finds the run, and it ends.
+/// Lets each receive of a run's wake fail with these faults. Afterwards the sweep wakes the run,
+/// and it ends.
 async fn fails_each_time(plan: impl Fn(&Call<'_>) -> Fault + Send + 'static) {
     let account = Account::default();
     let stage = Stage::new(Sdk::Retries, everything(&account)).await;
@@ -41,19 +42,19 @@ async fn fails_each_time(plan: impl Fn(&Call<'_>) -> Fault + Send + 'static) {
 }
 
 #[tokio::test]
-async fn a_permission_to_write_that_is_missing() {
+async fn a_wake_fails_without_the_permission_to_write() {
     fails_each_time(|call| if is_of_a_journal(call) { Fault::Refuse("AccessDeniedException") } else { Fault::Pass })
         .await;
 }
 
 #[tokio::test]
-async fn a_request_that_the_table_calls_invalid() {
+async fn a_wake_fails_if_the_table_rejects_a_request() {
     fails_each_time(|call| if is_of_a_journal(call) { Fault::Refuse("ValidationException") } else { Fault::Pass })
         .await;
 }
 
 #[tokio::test]
-async fn a_table_that_is_gone() {
+async fn a_wake_fails_if_the_table_is_deleted() {
     fails_each_time(|call| match call.body.get("QueueUrl") {
         None => Fault::Refuse("ResourceNotFoundException"),
         Some(_) => Fault::Pass,
@@ -62,7 +63,7 @@ async fn a_table_that_is_gone() {
 }
 
 #[tokio::test]
-async fn a_key_of_kms_that_is_disabled() {
+async fn a_wake_fails_if_the_kms_key_is_disabled() {
     fails_each_time(|call| match call.operation {
         "Query" => Fault::Refuse("KMSDisabledException"),
         _ => Fault::Pass,
@@ -71,8 +72,8 @@ async fn a_key_of_kms_that_is_disabled() {
 }
 
 #[tokio::test]
-async fn a_steps_queue_that_is_gone() {
-    // nothing can be read at the moment either: the wake would be sent again, if there were a queue
+async fn a_wake_fails_if_the_steps_queue_is_deleted() {
+    // reads fail, too, so the wake would be sent again with a delay if the queue existed
     fails_each_time(|call| match call.body.get("QueueUrl") {
         None => Fault::Throttle,
         Some(_) => Fault::Refuse("AWS.SimpleQueueService.NonExistentQueue"),

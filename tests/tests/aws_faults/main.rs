@@ -1,5 +1,6 @@
-//! Everything that can go wrong between the engine and AWS: requests and replies lost at every call of a run, throttles,
-//! stalls, batches carried out in part, messages twice and out of order, large values, and time that passes.
+//! Faults between the engine and AWS: requests and replies lost at every call of a run, throttling,
+//! stalls, batches carried out in part, duplicated and reordered messages, large values, and
+//! expiry.
 
 #[path = "../aws/queues.rs"]
 mod queues;

@@ -1,4 +1,5 @@
-//! Messages that come twice, in the wrong order, and to several workers at once: SQS promises none of it away.
+//! Messages that come twice, in the wrong order, and to several workers at the same time, as SQS
+//! may deliver them.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ async fn assert_ended(stage: &Stage, account: &Account, numbers: std::ops::Range
 }
 
 #[tokio::test]
-async fn each_wake_may_come_twice_in_reverse_order_and_again_to_a_cold_worker() {
+async fn runs_complete_with_wakes_that_come_twice_in_reverse_order_and_to_cold_workers() {
     let account = Account::default();
     let stage = Stage::new(Sdk::Tells, everything(&account)).await;
     let engine = stage.engine();
@@ -46,9 +47,9 @@ async fn each_wake_may_come_twice_in_reverse_order_and_again_to_a_cold_worker() 
     assert_ended(&stage, &account, 0..3).await;
 }
 
-/// Two workers with the same wake at the same time, on threads of their own.
+/// Two workers handle the same wake at the same time, on separate threads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn two_workers_that_race_for_a_run_execute_each_body_once() {
+async fn two_racing_workers_execute_each_body_once() {
     let account = Account::default();
     let stage = Arc::new(Stage::new(Sdk::Tells, everything(&account)).await);
     let workers = [stage.engine(), stage.engine()];

@@ -1,4 +1,4 @@
-//! Requests of several events on the table: decided on in their order, and against what is repeated.
+//! Requests of several events on DynamoDB: their order, and repeated requests.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::functions::{Go, go};
 use crate::stage::{Sdk, Stage};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// More than a call may need rounds of decisions.
+/// More events than the maximum number of rounds without progress.
 const MANY: u32 = 110;
 
 #[derive(Serialize, Deserialize)]
@@ -22,7 +22,7 @@ impl EventData for Word {
     const NAME: &'static str = "shop/word";
 }
 
-/// An event about number 1, under this id.
+/// Returns an event about number 1, with this id.
 fn word(id: &str) -> NewEvent {
     NewEvent { id: Some(id.into()), ..NewEvent::new(Word::NAME, json::to_json(&Word { n: 1 }).expect("JSON")) }
 }
@@ -41,19 +41,23 @@ async fn sleeps(ctx: Context, _: Event<Go>) -> Result<bool> {
 }
 
 #[tokio::test]
-async fn a_request_of_many_events_of_one_key_begins_each_run_once() {
+async fn a_request_of_many_events_of_one_key_creates_each_run_once() {
     let function = Function::new("many", works).throttle(Rate::new(1_000, SECOND).burst(1_000));
     let stage = Stage::new(Sdk::Retries, vec![function]).await;
     let engine = stage.engine();
     let events: Vec<_> = (0..MANY).map(go).collect();
     let ids = engine.intake().ingest(events.clone(), None).await.expect("accepted");
-    assert_eq!(engine.intake().ingest(events, None).await.expect("accepted"), ids, "and when it is repeated");
+    assert_eq!(
+        engine.intake().ingest(events, None).await.expect("accepted"),
+        ids,
+        "a repeated request has the same ids"
+    );
     let filter = RunFilter { limit: Some(500), ..RunFilter::default() };
     assert_eq!(stage.onlooker().query().runs(filter).await.expect("listed").runs.len(), MANY as usize);
 }
 
 #[tokio::test]
-async fn an_event_cancels_and_enters_only_runs_of_earlier_events() {
+async fn an_event_cancels_and_reaches_only_runs_of_earlier_events() {
     let functions = vec![
         Function::new("stopped", sleeps).cancel_on(CancelOn::event::<Word>().matching("n")),
         Function::new("waits", waits),
@@ -67,7 +71,7 @@ async fn an_event_cancels_and_enters_only_runs_of_earlier_events() {
             |function: &str| runs.iter().find(|run| *run.summary.function == *function).expect("begun").summary.status;
         [of("stopped"), of("waits")]
     };
-    // both runs have begun: one sleeps, the other one waits
+    // both runs have started: one sleeps, the other waits for an event
     for delivery in stage.look().await {
         assert!(stage.invoke(&engine, delivery).await);
     }

@@ -1,4 +1,5 @@
-//! Rule 27: what belongs to a live run does not expire under it; and what has expired is no run.
+//! Rule 27: the items of a live run do not expire. The remaining items of an expired run do not
+//! count as a run.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -25,7 +26,7 @@ async fn all_items(stage: &Stage) -> Vec<Item> {
     pages.try_collect().await.expect("scanned")
 }
 
-/// What DynamoDB does with expired items, but at once.
+/// Deletes expired items, as DynamoDB does some time later.
 async fn expire(stage: &Stage) {
     let now = stage.clock.now().as_millis() / 1_000;
     for item in all_items(stage).await {
@@ -38,7 +39,8 @@ async fn expire(stage: &Stage) {
     }
 }
 
-/// The sweep comes when the watchdog is due; the minutes between have nothing.
+/// Advances the clock to the watchdog's due time, and sweeps. The minutes in between have no
+/// timers.
 async fn sweep_at(stage: &Stage, moment: Timestamp) {
     stage.advance(moment.since(stage.clock.now()));
     let there = stage.lambda.cursor().await.expect("a cursor");
@@ -47,7 +49,7 @@ async fn sweep_at(stage: &Stage, moment: Timestamp) {
 }
 
 #[tokio::test]
-async fn a_run_that_sleeps_for_seventy_days_keeps_all_that_belongs_to_it() {
+async fn the_items_of_a_run_that_sleeps_for_seventy_days_do_not_expire() {
     let account = Account::default();
     let stage = Stage::new(Sdk::Tells, vec![patient(&account, 70 * DAY)]).await;
     let engine = stage.engine();
@@ -57,7 +59,7 @@ async fn a_run_that_sleeps_for_seventy_days_keeps_all_that_belongs_to_it() {
     let hop = stage.look().await.remove(0);
     assert!(stage.invoke(&engine, hop).await);
     let wakes_at = begun + 70 * DAY;
-    // the first look is an hour after the start, the others are a day apart
+    // the first visit is an hour after the start, the others are a day apart
     for day in 0..70 {
         sweep_at(&stage, begun + Duration::from_secs(3_600) + day * DAY).await;
         if day % 10 == 9 {
@@ -73,7 +75,8 @@ async fn a_run_that_sleeps_for_seventy_days_keeps_all_that_belongs_to_it() {
     };
     let kept: Vec<&Item> = items.iter().filter(of_run).collect();
     let kinds: Vec<String> = kept.iter().map(|item| format!("{}/{}", text(item, "PK"), text(item, "SK"))).collect();
-    // two records, the row; the event, its link to the run; the hour and the day that list it
+    // two records, the row, the event, its link to the run, and the index items of its hour and its
+    // day
     assert_eq!(kept.len(), 7, "{kinds:#?}");
     for (item, kind) in kept.iter().zip(&kinds) {
         let ttl: i64 = item["ttl"].as_n().expect("a number").parse().expect("digits");
@@ -90,9 +93,10 @@ async fn a_run_that_sleeps_for_seventy_days_keeps_all_that_belongs_to_it() {
     stage.assert_within_limits();
 }
 
-/// Rule 26: the first sweeps were denied for an hour, so no cursor was stored. Rule 34: one of the timers cannot be read.
+/// Rule 26: the first sweeps failed for an hour, so no cursor was stored. Rule 34: one of the
+/// timers cannot be read.
 #[tokio::test]
-async fn the_first_sweep_that_is_allowed_sends_what_was_due_before_it() {
+async fn the_first_successful_sweep_sends_the_timers_due_before_it() {
     let account = Account::default();
     let stage = Stage::new(Sdk::Tells, vec![patient(&account, Duration::from_secs(1_800))]).await;
     let engine = stage.engine();
@@ -112,7 +116,7 @@ async fn the_first_sweep_that_is_allowed_sends_what_was_due_before_it() {
 }
 
 #[tokio::test]
-async fn what_is_left_of_an_expired_run_is_no_run() {
+async fn the_rest_of_an_expired_run_does_not_count_as_a_run() {
     let account = Account::default();
     let stage = Stage::new(Sdk::Tells, everything(&account)).await;
     let engine = stage.engine();
@@ -127,6 +131,6 @@ async fn what_is_left_of_an_expired_run_is_no_run() {
     let deletion = stage.direct.dynamo().delete_item().table_name(&stage.table).set_key(Some(key.into()));
     deletion.send().await.expect("deleted");
     gone(stage.onlooker().query().run(run).await.expect_err("its first record is gone").to_string());
-    // a late wake of it moves nothing
+    // a late wake of the run does nothing
     assert_eq!(stage.settle(|| stage.engine()).await, 0);
 }

@@ -1,4 +1,5 @@
-//! Limits under faults: never more bodies than slots, nobody forgotten, first come first served.
+//! Limits under faults: never more bodies than slots, every ticket is promoted, and tickets are
+//! promoted in order.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,13 +37,13 @@ async fn assert_ended(stage: &Stage, account: &Account) {
     assert!(line.is_empty(), "nobody waits any more: {line:?}");
     let now = stage.clock.now();
     let alive = stage.lambda.holders(&limit()).await.expect("holders").into_iter().filter(|h| h.lease_until > now);
-    assert_eq!(alive.count(), 0, "nobody holds any more");
+    assert_eq!(alive.count(), 0, "no slot is held");
     stage.assert_journals().await;
     stage.assert_within_limits();
 }
 
-/// All that is visible at once, as Lambda would; until nothing is left.
-async fn side_by_side(stage: &Stage) {
+/// Handles all visible messages at the same time, as Lambda does, until no message is left.
+async fn work_in_parallel(stage: &Stage) {
     let engine = stage.engine();
     for n in 0..RUNS {
         stage.send(&engine, &go(n)).await;
@@ -57,7 +58,7 @@ async fn side_by_side(stage: &Stage) {
 }
 
 #[tokio::test]
-async fn lost_replies_let_nobody_exceed_a_limit_or_wait_for_ever() {
+async fn with_lost_replies_limits_hold_and_no_step_waits_for_ever() {
     let account = Account::default();
     let stage = Stage::new(Sdk::Retries, vec![narrow(&account)]).await;
     let mut n = 0;
@@ -65,20 +66,21 @@ async fn lost_replies_let_nobody_exceed_a_limit_or_wait_for_ever() {
         n += 1;
         if n % 3 == 0 { Fault::LoseReply } else { Fault::Pass }
     });
-    side_by_side(&stage).await;
+    work_in_parallel(&stage).await;
     stage.wire.clear();
     assert_ended(&stage, &account).await;
     assert!((0..RUNS).all(|n| account.of(n).values().all(|times| *times == 1)));
 }
 
-/// An asker counts the holders, then reads the line; another one takes the last slot and leaves the line in between.
+/// A step counts the holders, and then reads the queue. In between, another step acquires the last
+/// slot and its ticket is removed.
 #[tokio::test]
-async fn a_slot_that_was_free_a_moment_ago_is_not_given_twice() {
+async fn the_last_free_slot_is_not_given_twice() {
     let stage = Stage::new(Sdk::Tells, vec![narrow(&Account::default())]).await;
     let one = Limit { key: "one".into(), slots: 1 };
     let holder = |n| Holder { run: RunId::new(Timestamp::from_millis(1), n), step: "s".into(), attempt: 1, hop: 0 };
     let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
-    // the item that keeps the holders is there
+    // so that the item with the holders exists
     stage.lambda.acquire(&one, &holder(0), until, now).await.expect("taken");
     let after = vec![LateWrite::Release { limit: one.clone(), holder: holder(0) }];
     stage.lambda.commit(Commit { after, ..Commit::default() }).await.expect("released");
@@ -97,9 +99,9 @@ async fn a_slot_that_was_free_a_moment_ago_is_not_given_twice() {
     assert_eq!(stage.lambda.holders(&one).await.expect("holders").len(), 1);
 }
 
-/// Rule 24: a place that is left behind would be woken in vain, and what is free stays free.
+/// Rule 24: a ticket that is left behind would be promoted in vain, and the slot would stay free.
 #[tokio::test]
-async fn who_takes_a_slot_leaves_the_line_also_where_the_reply_is_lost() {
+async fn acquiring_a_slot_removes_the_ticket_also_if_the_reply_is_lost() {
     let account = Account::default();
     let stage = Stage::new(Sdk::Retries, vec![narrow(&account)]).await;
     let engine = stage.engine();
@@ -107,7 +109,7 @@ async fn who_takes_a_slot_leaves_the_line_also_where_the_reply_is_lost() {
         let event = stage.send(&engine, &go(n)).await;
         let run = stage.runs(event).await[0].summary.run;
         stage.wire.plan(|call| {
-            // the first slot comes with its item, the second changes it
+            // the first acquisition creates the item, the second changes it
             let takes = call.body["Item"].get("h").is_some() || call.operation == "UpdateItem";
             if takes && call.n == 0 { Fault::LoseReply } else { Fault::Pass }
         });
@@ -119,9 +121,9 @@ async fn who_takes_a_slot_leaves_the_line_also_where_the_reply_is_lost() {
     }
 }
 
-/// The reply of who joins is lost, and his place is used up before the SDK sends the request again.
+/// The reply to an enqueue is lost, and the ticket is used before the SDK repeats the request.
 #[tokio::test]
-async fn a_place_that_was_given_up_is_not_brought_back_by_a_repeated_request() {
+async fn a_repeated_request_does_not_restore_a_used_ticket() {
     let stage = Stage::new(Sdk::Retries, vec![narrow(&Account::default())]).await;
     let one = Limit { key: "one".into(), slots: 1 };
     let (now, until) = (stage.clock.now(), stage.clock.now() + Duration::from_secs(100));
@@ -148,7 +150,7 @@ async fn a_place_that_was_given_up_is_not_brought_back_by_a_repeated_request() {
     assert_eq!(stage.lambda.tickets(&one, 9).await.expect("a line"), []);
 }
 
-/// Deletes what leads from a run to its places.
+/// Deletes the item that lists a run's tickets.
 async fn forget_places(stage: &Stage, run: RunId) {
     let dynamo = stage.direct.dynamo();
     let all = dynamo.scan().table_name(&stage.table).send().await.expect("the table answers");
@@ -163,9 +165,9 @@ async fn forget_places(stage: &Stage, run: RunId) {
     }
 }
 
-/// A process that died between the two writes of giving a place up.
+/// A process died between the two writes that remove a ticket.
 #[tokio::test]
-async fn a_place_that_no_run_knows_of_goes_when_its_turn_comes() {
+async fn a_ticket_that_its_run_does_not_know_is_removed_at_its_turn() {
     let account = Account::default();
     let stage = Stage::new(Sdk::Retries, vec![narrow(&account)]).await;
     let engine = stage.engine();
@@ -185,9 +187,10 @@ async fn a_place_that_no_run_knows_of_goes_when_its_turn_comes() {
     assert_ended(&stage, &account).await;
 }
 
-/// Both slots are held by others while all arrive; every reply that says "taken" is lost.
+/// Other holders have both slots while all runs are enqueued. Every reply to a successful
+/// acquisition is lost.
 #[tokio::test]
-async fn slots_are_given_in_the_order_of_arrival_also_where_replies_are_lost() {
+async fn slots_are_given_in_order_also_if_replies_are_lost() {
     let account = Account::default();
     let stage = Stage::new(Sdk::Retries, vec![narrow(&account)]).await;
     let until = stage.clock.now() + Duration::from_secs(100);
@@ -209,9 +212,10 @@ async fn slots_are_given_in_the_order_of_arrival_also_where_replies_are_lost() {
     assert_ended(&stage, &account).await;
 }
 
-/// A slot is held, but its step never started: the lease ends, and the next asker reaps it.
+/// A slot is held, but its step never starts. After the lease has ended, the next acquisition
+/// removes the holder.
 #[tokio::test]
-async fn a_worker_that_dies_with_a_slot_blocks_it_no_longer_than_its_lease() {
+async fn a_slot_of_a_dead_worker_is_free_at_the_end_of_its_lease() {
     let account = Account::default();
     let stage = Stage::new(Sdk::Tells, vec![narrow(&account)]).await;
     let dead = Arc::new(AtomicBool::new(false));

@@ -1,5 +1,5 @@
-//! What functions are written with, on the table and the queue: with a request or a reply lost at each call, a run ends as
-//! it does on a good day.
+//! The kinds of steps on DynamoDB and SQS: with a request or a reply lost at each call, a run ends
+//! as without the fault.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,14 +12,15 @@ use stepladder_core::{NewEvent, Status};
 use stepladder_engine::view::RunDetail;
 use stepladder_tests::aws_faults::Fault;
 
-use crate::functions::{Account, Go, Told, go};
+use crate::functions::{Account, Go, ShopTold, go};
 use crate::stage::{Sdk, Stage};
 use crate::wire::Call;
 
 const BOTH: [Fault; 2] = [Fault::LoseReply, Fault::LoseRequest];
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Sends these one by one, the `at`th call of all failing, and lets everything end. How many calls there were.
+/// Sends these events one by one and lets their runs end, with a fault at the `at`th call. Returns
+/// the number of calls.
 pub(crate) async fn life(stage: &Stage, events: &[NewEvent], at: usize, fault: &Fault) -> usize {
     let calls = plan(stage, at, fault);
     let engine = stage.engine();
@@ -30,12 +31,12 @@ pub(crate) async fn life(stage: &Stage, events: &[NewEvent], at: usize, fault: &
     calls.load(Ordering::SeqCst)
 }
 
-/// From now on, the `at`th call fails. How many there have been is counted.
+/// From now on, injects the fault into the `at`th call. Returns the count of calls.
 pub(crate) fn plan(stage: &Stage, at: usize, fault: &Fault) -> Arc<AtomicUsize> {
     plan_of(stage, |_| true, at, fault)
 }
 
-/// The same, of these calls.
+/// Like [`plan`], but counts only these calls.
 pub(crate) fn plan_of(
     stage: &Stage,
     of: impl Fn(&Call<'_>) -> bool + Send + 'static,
@@ -51,7 +52,8 @@ pub(crate) fn plan_of(
     calls
 }
 
-/// A run of these functions for each call at which one of these can happen; each is shown with it in words.
+/// Executes a run of these functions for each fault at each call. Calls `check` with the run and a
+/// description of the fault.
 async fn at_each_call(stage: &Stage, faults: &[Fault], check: impl AsyncFn(RunDetail, &str)) {
     let calls = life(stage, &[go(0)], usize::MAX, &Fault::Pass).await;
     assert!(calls > 8, "{calls}");
@@ -79,7 +81,7 @@ fn number_of(run: &RunDetail) -> u32 {
 }
 
 #[tokio::test]
-async fn a_check_is_made_again_until_it_has_a_value_whatever_is_lost() {
+async fn a_poll_repeats_its_check_until_it_has_a_value_under_any_loss() {
     let account = Account::default();
     let mine = account.clone();
     let function = Function::new("polls", move |ctx: Context, event: Event<Go>| {
@@ -99,7 +101,7 @@ async fn a_check_is_made_again_until_it_has_a_value_whatever_is_lost() {
 }
 
 #[tokio::test]
-async fn what_was_done_is_undone_once_whatever_is_lost() {
+async fn each_step_is_compensated_once_under_any_loss() {
     let account = Account::default();
     let mine = account.clone();
     let function = Function::new("trip", move |ctx: Context, event: Event<Go>| {
@@ -140,7 +142,7 @@ impl EventData for Item {
 }
 
 #[tokio::test]
-async fn a_map_of_runs_gives_each_result_in_order_whatever_reply_is_lost() {
+async fn a_map_of_runs_returns_the_results_in_order_under_any_lost_reply() {
     let account = Account::default();
     let theirs = account.clone();
     let maps = Function::new("maps", async |ctx: Context, event: Event<Go>| {
@@ -171,7 +173,7 @@ async fn a_map_of_runs_gives_each_result_in_order_whatever_reply_is_lost() {
 }
 
 #[tokio::test]
-async fn a_line_is_said_once_and_usage_is_counted_once_whatever_is_lost() {
+async fn a_log_line_and_usage_are_recorded_once_under_any_loss() {
     let function = Function::new("says", async |ctx: Context, _: Event<Go>| {
         ctx.log("begun");
         ctx.step("ask", async || {
@@ -195,14 +197,14 @@ async fn a_line_is_said_once_and_usage_is_counted_once_whatever_is_lost() {
 }
 
 #[tokio::test]
-async fn who_wins_a_race_has_won_it_whatever_is_lost() {
+async fn the_winner_of_a_race_stays_the_winner_under_any_loss() {
     let function = Function::new("races", async |ctx: Context, _: Event<Go>| {
         let first = tokio::select! {
             out = ctx.sleep("short", MINUTE) => out.map(|()| "short"),
             out = ctx.sleep("long", 5 * MINUTE) => out.map(|()| "long"),
-            out = ctx.wait_for_event::<Told>("event").timeout(10 * MINUTE) => out.map(|_| "event"),
+            out = ctx.wait_for_event::<ShopTold>("event").timeout(10 * MINUTE) => out.map(|_| "event"),
         }?;
-        // long enough for the others to come
+        // long enough for the other events to arrive
         ctx.sleep("on", 14 * MINUTE).await?;
         Ok(first)
     });
@@ -213,9 +215,10 @@ async fn who_wins_a_race_has_won_it_whatever_is_lost() {
     .await;
 }
 
-/// One called run is bound to its caller, the other is not; the caller is cancelled while both sleep.
+/// One called run is bound to its caller, and the other is not. The caller is cancelled while both
+/// sleep.
 #[tokio::test]
-async fn a_called_run_is_cancelled_with_its_caller_whatever_reply_is_lost() {
+async fn a_called_run_is_cancelled_with_its_caller_under_any_lost_reply() {
     let input = |n: u32| serde_json::json!({"n": n, "of": 0});
     let calls = Function::new("calls", move |ctx: Context, _: Event<Go>| async move {
         let bound = ctx.invoke::<u32>("bound", "sleeper", &input(1)).cancelled_with_run();
@@ -236,7 +239,7 @@ async fn a_called_run_is_cancelled_with_its_caller_whatever_reply_is_lost() {
             }
         }
         let (run, calls) = (run_of(&stage, n).await.summary.run, plan(&stage, at, fault));
-        // whoever cancels asks again where he got no answer
+        // the caller repeats the request if it got no answer
         while engine.control().cancel(run, "by hand").await.is_err() {}
         stage.settle(|| engine.clone()).await;
         let what = format!("{fault:?} at call {at}");

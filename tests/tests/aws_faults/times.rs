@@ -1,4 +1,5 @@
-//! Runs that begin at a time: of an event that says when, and of cron lines, with a request or a reply lost at each call.
+//! Runs that start at a given time, by their event or by a cron schedule, with a request or a reply
+//! lost at each call.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,11 +15,11 @@ use crate::stage::{Sdk, Stage};
 use crate::steps::{life, plan_of};
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Longer than a message can be delayed: the sweep sends the wake.
+/// Longer than the maximum delay of a message, so that the sweep sends the wake.
 const HALF_AN_HOUR: Duration = Duration::from_secs(30 * 60);
 
 #[tokio::test]
-async fn a_run_begins_when_its_event_says_whatever_is_lost() {
+async fn a_run_starts_at_the_time_of_its_event_under_any_loss() {
     let function =
         Function::new("f", async |ctx: Context, event: Event<Go>| ctx.step("work", async || Ok(event.data.n)).await);
     let stage = Stage::new(Sdk::Tells, vec![function]).await;
@@ -43,12 +44,12 @@ async fn a_run_begins_when_its_event_says_whatever_is_lost() {
 }
 
 #[tokio::test]
-async fn each_tick_starts_one_run_whatever_is_lost() {
+async fn each_tick_starts_one_run_under_any_loss() {
     let function = Function::new("f", async |ctx: Context, _: Event<Tick>| ctx.step("work", async || Ok(())).await)
         .cron("*/5 * * * *");
     let stage = Stage::new(Sdk::Tells, vec![function]).await;
     let engine = stage.engine();
-    // a sweep each minute for so many; what is visible is hopped
+    // sweeps each minute, and handles the visible messages
     let live = async |minutes: u32| {
         for _ in 0..minutes {
             while engine.sweep().await.is_err() {}
@@ -61,7 +62,7 @@ async fn each_tick_starts_one_run_whatever_is_lost() {
         }
     };
     live(10).await;
-    // what the sweep only reads is read again by the next one
+    // a read that fails in one sweep is repeated by the next sweep
     let calls = plan_of(&stage, |call| call.is_of_a_run(), usize::MAX, &Fault::Pass);
     live(5).await;
     let calls = calls.load(Ordering::SeqCst);
@@ -80,7 +81,7 @@ async fn each_tick_starts_one_run_whatever_is_lost() {
         .expect("listed")
         .runs;
     assert!(runs.iter().all(|run| run.status == Status::Completed));
-    // a wake whose hop failed comes again a little later
+    // the wake of a failed hop is delivered again a little later
     let mut ticks: Vec<i64> = runs.iter().map(|run| run.created_at.minute() / 5).collect();
     ticks.sort_unstable();
     assert!(ticks.len() > calls, "{ticks:?}");

@@ -1,4 +1,4 @@
-//! Waits for events and signals: on the table and the queue, and with a request or a reply lost at each call.
+//! Waits for events and callbacks on DynamoDB and SQS, with a request or a reply lost at each call.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use crate::functions::{Go, go};
 use crate::stage::{Sdk, Stage};
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
-/// Longer than a message can be delayed.
+/// Longer than the maximum delay of a message.
 const HOURS: Duration = Duration::from_secs(3 * 3_600);
 
 #[derive(Serialize, Deserialize)]
@@ -26,7 +26,8 @@ impl EventData for Word {
     const NAME: &'static str = "shop/word";
 }
 
-/// Waits for an event, then for a signal, so long for each. Gives the number of the event that came, and what was posted.
+/// A function that waits for an event and then for a callback, each for this time. It returns the
+/// event's number and the posted data.
 fn waits(time: Duration) -> Function {
     Function::new("waits", move |ctx: Context, event: Event<Go>| async move {
         let word = ctx.wait_for_event::<Word>("word").matching("n", &event.data.n).timeout(time).await?;
@@ -47,7 +48,7 @@ async fn run_of(stage: &Stage, n: u32) -> RunId {
     runs[0].run
 }
 
-/// Invokes what is visible, and moves time on while the run has not come so far.
+/// Handles messages and advances the clock until the run's journal has a matching fact.
 async fn until(stage: &Stage, engine: &Arc<Engine>, run: RunId, there: impl Fn(&Fact) -> bool) {
     for _ in 0..20 {
         loop {
@@ -68,7 +69,8 @@ async fn until(stage: &Stage, engine: &Arc<Engine>, run: RunId, there: impl Fn(&
     panic!("it did not come so far: {:#?}", stage.facts(run).await);
 }
 
-/// A run with a fault at call number `at`, from its event to its end. How many calls there were.
+/// Executes a run with a fault at call number `at`, from its event to its end. Returns the number
+/// of calls.
 async fn life(stage: &Stage, n: u32, at: usize, fault: Fault) -> usize {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
@@ -101,7 +103,7 @@ async fn assert_well(stage: &Stage, n: u32, what: &str) {
 }
 
 #[tokio::test]
-async fn an_event_and_a_signal_reach_the_run_that_waits_for_them_and_no_other() {
+async fn an_event_and_a_callback_reach_only_the_run_that_waits_for_them() {
     let stage = Stage::new(Sdk::Retries, vec![waits(YEAR)]).await;
     let engine = stage.engine();
     for n in [1, 2] {
@@ -111,7 +113,7 @@ async fn an_event_and_a_signal_reach_the_run_that_waits_for_them_and_no_other() 
     for run in [one, two] {
         until(&stage, &engine, run, |fact| matches!(fact, Fact::EventAwaited { .. })).await;
     }
-    // by a process that has not seen any of it
+    // by a process with an empty cache
     let ingest = stage.engine();
     stage.send(&ingest, &word(3)).await;
     stage.send(&ingest, &word(1)).await;
@@ -123,7 +125,7 @@ async fn an_event_and_a_signal_reach_the_run_that_waits_for_them_and_no_other() 
 }
 
 #[tokio::test]
-async fn a_wait_that_nothing_comes_for_ends_by_its_timer() {
+async fn a_wait_without_an_event_ends_at_its_timeout() {
     let stage = Stage::new(Sdk::Retries, vec![waits(HOURS)]).await;
     let engine = stage.engine();
     stage.send(&engine, &go(1)).await;
@@ -136,7 +138,7 @@ async fn a_wait_that_nothing_comes_for_ends_by_its_timer() {
 }
 
 #[tokio::test]
-async fn what_is_lost_at_any_call_loses_no_event_and_gives_none_twice() {
+async fn each_event_is_delivered_once_under_any_loss() {
     for fault in [Fault::LoseReply, Fault::LoseRequest] {
         let stage = Stage::new(Sdk::Tells, vec![waits(YEAR)]).await;
         let calls = life(&stage, 0, usize::MAX, Fault::Pass).await;

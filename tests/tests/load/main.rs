@@ -1,5 +1,5 @@
-//! More events than can be served, to the real server: what it accepts it does, what it pushes back it forgets, its
-//! memory stays small, and afterwards it is as quick as before.
+//! Overloads the real server: it serves all accepted events, refused events leave nothing, its
+//! memory stays small, and afterwards it is as fast as before.
 
 mod stored;
 
@@ -9,24 +9,24 @@ use serde_json::{Value, json};
 use stepladder_tests::load::{Answers, Load};
 use stepladder_tests::{Server, wait_calmly, wait_for};
 
-/// Wakes that may be due: little, so that a short load is past it at once.
+/// The limit of due wakes: small, so that a short load exceeds it at once.
 const BACKLOG: usize = 20;
-/// Memory that the server may take up: about twice what it has when nothing happens. What becomes of it in minutes of
-/// load is seen by `just load`.
+/// The maximum memory of the server: about twice that of an idle one. `just load` shows the memory
+/// over minutes of load.
 const MEMORY: usize = 96 * 1024 * 1024;
 
 fn event(n: usize) -> Value {
     json!({"name": "test/hello.world", "id": format!("load-{n}"), "data": {"name": "Ada", "padding": "x".repeat(1_024)}})
 }
 
-/// Several times as much was refused as was served.
+/// Returns whether several times as many events were refused as accepted.
 fn enough(answers: &Answers) -> bool {
     let (accepted, refused) = (answers.accepted.len(), answers.refused.len());
     accepted >= 300 && refused >= 3 * accepted
 }
 
 #[tokio::test]
-async fn what_is_accepted_under_overload_is_done_and_what_is_pushed_back_leaves_nothing() {
+async fn under_overload_accepted_events_are_served_and_refused_ones_leave_nothing() {
     let mut server = Server::new().argument("--quiet").argument("--max-backlog").argument(BACKLOG.to_string());
     // one hop at a time: several times as much as is served is sent at once, whatever the machine
     server = server.argument("--concurrency").argument("1");
@@ -36,7 +36,7 @@ async fn what_is_accepted_under_overload_is_done_and_what_is_pushed_back_leaves_
     let (least, most) = answers.waits.expect("some were pushed back");
     assert!(1 <= least && most <= 60, "{least} to {most} s");
 
-    // it recovers: all that it took is done, and there is room again
+    // it recovers: all accepted events are served, and new ones are accepted
     let first = answers.accepted.first().expect("some were accepted");
     api.ended(&api.run_of(&first.1).await).await;
     for status in ["Scheduled", "Running"] {
@@ -71,8 +71,8 @@ async fn what_is_accepted_under_overload_is_done_and_what_is_pushed_back_leaves_
 }
 
 #[tokio::test]
-async fn the_command_that_sends_waits_until_there_is_room() {
-    // a backlog that the sleep of one run does not fill, and a burst does
+async fn the_send_command_waits_until_the_server_accepts() {
+    // a limit that one sleeping run does not reach, and a burst does
     let mut server = Server::new().argument("--max-backlog").argument("1").argument("--quiet");
     server.start().await;
     let api = server.api();
@@ -91,7 +91,7 @@ async fn the_command_that_sends_waits_until_there_is_room() {
     .await;
 }
 
-/// The most memory that a process had, in bytes, where Linux tells it.
+/// Returns the peak memory of a process in bytes, on Linux.
 fn peak_memory(pid: u32) -> Option<usize> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

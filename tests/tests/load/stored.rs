@@ -1,4 +1,4 @@
-//! What a server's data file holds once the server is gone.
+//! Reads a server's data file after the server has ended.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use stepladder_engine::ports::{Events, Journals, Listings, RunQuery};
 use stepladder_proof::Journal;
 use stepladder_sqlite::{Options, Sqlite};
 
-/// A data file, and the runs in it.
+/// A data file and its runs.
 pub(crate) struct Stored {
     file: Sqlite,
     pub(crate) journals: Vec<Journal>,
@@ -14,7 +14,7 @@ pub(crate) struct Stored {
     pub(crate) started: Vec<String>,
 }
 
-/// Reads all of it.
+/// Reads a data file.
 pub(crate) async fn read(path: &Path) -> Stored {
     let file = Sqlite::open(path, Options::default()).expect("the file that the server left");
     let rows = file.runs(RunQuery { limit: usize::MAX >> 1, ..RunQuery::default() }).await.expect("the runs");
@@ -28,7 +28,7 @@ pub(crate) async fn read(path: &Path) -> Stored {
 }
 
 impl Stored {
-    /// Whether there is an event that its sender gave this id.
+    /// Returns whether an event with this sender's id is stored.
     pub(crate) async fn has(&self, external_id: &str) -> bool {
         self.file.resolve(external_id).await.expect("the events").is_some()
     }

@@ -1,4 +1,4 @@
-//! `docs/reference/cli.md` has the help of each command, as the binary prints it.
+//! Checks that `docs/reference/cli.md` has the help of each command, as the binary prints it.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -6,12 +6,12 @@ use std::process::{Command, Stdio};
 use stepladder_tests::binary::{self, root};
 
 const PAGE: &str = "docs/reference/cli.md";
-/// What is above it is written by hand.
+/// The text above this mark is written by hand.
 const MARK: &str = "<!-- What follows is generated. To renew it: just reference -->\n";
-/// With this variable set, the page is written instead of compared.
+/// If this variable is set, the test writes the page instead of comparing it.
 const RENEW: &str = "STEPLADDER_RENEW_REFERENCE";
 
-/// What `stepladder ARGS… --help` prints, on no terminal.
+/// Returns the output of `stepladder ARGS… --help`, without a terminal.
 fn help(args: &[&str]) -> String {
     let mut command = Command::new(binary::path());
     command.args(args).arg("--help").stdin(Stdio::null()).env("NO_COLOR", "1").env_remove("COLUMNS");
@@ -25,7 +25,7 @@ fn help(args: &[&str]) -> String {
     lines.join("\n").trim().to_owned()
 }
 
-/// The commands that the help of the program lists.
+/// Returns the commands that the program's help lists.
 fn commands(help: &str) -> Vec<String> {
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| line.starts_with("  "));
     // a continued description is indented further

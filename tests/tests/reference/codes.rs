@@ -1,4 +1,4 @@
-//! `docs/reference/error-codes.md` has every code of the SDK, and none that no code uses.
+//! Checks that `docs/reference/error-codes.md` has every error code of the SDK, and no others.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use crate::pages::{self, Page};
 
 const PAGE: &str = "docs/reference/error-codes.md";
 
-/// The codes of the SDK: `Self::PollTimeout => "poll-timeout"`.
+/// Returns the error codes in the SDK's source: `Self::PollTimeout => "poll-timeout"`.
 fn codes_of_the_sdk(source: &str) -> BTreeSet<&str> {
     let arms = source.lines().filter_map(|line| line.trim().strip_prefix("Self::")?.split_once(" => \""));
     arms.filter_map(|(_, code)| code.strip_suffix("\",")).collect()

@@ -1,4 +1,5 @@
-//! `docs/reference/environment.md` has every variable that the code reads or `template.yaml` sets, and no other.
+//! Checks that `docs/reference/environment.md` has every variable that the code reads or
+//! `template.yaml` sets, and no others.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,9 +10,9 @@ use stepladder_tests::binary::root;
 use crate::pages::{self, Page};
 
 const PAGE: &str = "docs/reference/environment.md";
-/// With which the names of our variables, and of those of the services, begin.
+/// The prefixes of our variables and of those for services.
 const OURS: [&str; 3] = ["STEPLADDER_", "OPENAI_", "SUPABASE_"];
-/// Variables of others that the code reads by name.
+/// Other variables that the code reads.
 const OTHERS: [&str; 7] = [
     "RUST_LOG",
     "AWS_REGION",
@@ -21,14 +22,14 @@ const OTHERS: [&str; 7] = [
     "AWS_XRAY_DAEMON_ADDRESS",
     "_X_AMZN_TRACE_ID",
 ];
-/// Variables that libraries read: the AWS SDK, and the library of colours.
+/// Variables that libraries read: the AWS SDK, and the library for colours.
 const LIBRARIES: [&str; 3] = ["AWS_PROFILE", "AWS_ENDPOINT_URL", "NO_COLOR"];
 
 fn is_name(text: &str) -> bool {
     text.len() > 3 && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
 }
 
-/// The names in a source file: string literals before the tests in it.
+/// Returns the names of variables in a source file: string literals before its tests.
 fn read_by(source: &str) -> BTreeSet<String> {
     let code = source.split("#[cfg(test)]").next().unwrap_or_default();
     let literals = code.split('"').filter(|text| is_name(text));
@@ -36,7 +37,7 @@ fn read_by(source: &str) -> BTreeSet<String> {
     named.map(str::to_owned).collect()
 }
 
-/// The names that the template sets: keys below `Variables`.
+/// Returns the names of variables that the template sets: keys below `Variables`.
 fn set_by(template: &str) -> BTreeSet<String> {
     let keys = template.lines().filter_map(|line| line.trim().split_once(": ").or(line.trim().split_once(':')));
     let names =

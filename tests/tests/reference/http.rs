@@ -1,4 +1,4 @@
-//! `docs/reference/http.md` has every route of the server, and no other.
+//! Checks that `docs/reference/http.md` has every route of the server, and no others.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,8 +10,8 @@ use crate::pages::{self, Page};
 const PAGE: &str = "docs/reference/http.md";
 const METHODS: [&str; 5] = ["get", "post", "delete", "put", "patch"];
 
-/// The routes that a source file makes, as `.route("/path", get(a).post(b))` says.
-fn made(source: &str) -> BTreeSet<String> {
+/// Returns the routes in a source file: `.route("/path", get(a).post(b))`.
+fn routes_in(source: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for route in source.split(".route(\"").skip(1) {
         let (path, rest) = route.split_once('"').expect("a path ends");
@@ -29,7 +29,7 @@ fn made(source: &str) -> BTreeSet<String> {
 fn the_page_has_every_route() {
     let sources = pages::files(&root().join("orchestrator/server/src"), "rs");
     let read = |path: &std::path::PathBuf| fs::read_to_string(root().join(path)).expect("a source file");
-    let made: BTreeSet<String> = sources.iter().flat_map(|path| made(&read(path))).collect();
+    let made: BTreeSet<String> = sources.iter().flat_map(|path| routes_in(&read(path))).collect();
     assert!(made.len() > 40, "{made:?}");
     let page = Page::read(PAGE);
     let rows = page.rows();
@@ -43,6 +43,6 @@ fn the_page_has_every_route() {
 #[test]
 fn several_methods_of_a_route_are_found() {
     let source = ".route(\"/login\", get(form).post(log_in))\n.route(\"/a\", get(a));";
-    let found: Vec<String> = made(source).into_iter().collect();
+    let found: Vec<String> = routes_in(source).into_iter().collect();
     assert_eq!(found, ["GET /a", "GET /login", "POST /login"]);
 }

@@ -1,4 +1,4 @@
-//! Links within the repository, and the contents of the book.
+//! Checks the links within the repository, and the contents of the book.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Component, Path, PathBuf};
@@ -7,11 +7,11 @@ use stepladder_tests::binary::root;
 
 use crate::pages::{self, Page};
 
-/// Where the links and pictures of a page lead.
+/// Returns the targets of the links and pictures on a page.
 fn targets(page: &Page) -> Vec<String> {
     let mut found = Vec::new();
     for line in page.prose() {
-        // a code span may hold brackets that are no link
+        // brackets in a code span are not a link
         let text: String =
             line.split('`').enumerate().map(|(i, part)| if i % 2 == 0 { part } else { "code" }).collect();
         for rest in text.split("](").skip(1) {
@@ -21,14 +21,14 @@ fn targets(page: &Page) -> Vec<String> {
     found
 }
 
-/// The anchor that GitHub and mdBook give to a heading.
+/// Returns the anchor of a heading on GitHub and in mdBook.
 fn anchor(heading: &str) -> String {
     let kept = heading.to_lowercase();
     let kept = kept.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
     kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
-/// The anchors of a page; that of a repeated heading is numbered.
+/// Returns the anchors of a page. The anchor of a repeated heading is numbered.
 fn anchors(page: &Page) -> BTreeSet<String> {
     let mut uses: HashMap<String, u32> = HashMap::new();
     let headings = page.prose().filter(|line| line.starts_with('#'));
@@ -42,7 +42,7 @@ fn anchors(page: &Page) -> BTreeSet<String> {
         .collect()
 }
 
-/// A path without `.` and `..`.
+/// Removes `.` and `..` from a path.
 fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for part in path.components() {

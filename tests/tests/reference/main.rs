@@ -1,8 +1,8 @@
-//! The documents hold: links lead somewhere, the files and tests that they name exist, and the reference tables agree with
-//! the code.
+//! Checks the documents: links work, named files and tests exist, and the reference tables agree
+//! with the code.
 //!
-//! What is deliberately not here: the commands of the runbook, which `runbook.rs` types, and the figures of
-//! `infra/COST.md`, which `aws_budget` counts.
+//! Two checks are elsewhere: `runbook.rs` executes the commands of the runbook, and `aws_budget`
+//! computes the figures of `infra/COST.md`.
 
 mod cli;
 mod codes;

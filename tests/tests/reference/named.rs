@@ -1,4 +1,4 @@
-//! Files and tests that documents name.
+//! Checks that the files and tests exist that documents name.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,16 +7,16 @@ use stepladder_tests::binary::root;
 
 use crate::pages::{self, Page};
 
-/// Folders of the repository with which a path in a document begins.
+/// The folders with which a path in a document begins.
 const FOLDERS: [&str; 6] = ["orchestrator/", "functions/", "proof/", "tests/", "infra/", "docs/"];
 
-/// In docs/features.md paths may begin below `orchestrator/`.
+/// Returns the file of a path. In docs/features.md, `orchestrator/` may be left out.
 fn file(path: &str) -> PathBuf {
     let is_whole = FOLDERS.iter().any(|folder| path.starts_with(folder));
     if is_whole { root().join(path) } else { root().join("orchestrator").join(path) }
 }
 
-/// A code span that is a path: no spaces, no pattern, no placeholder.
+/// Returns whether a code span is a path: it has no spaces, pattern or placeholder.
 fn is_path(span: &str) -> bool {
     FOLDERS.iter().any(|folder| span.starts_with(folder))
         && !span.contains([' ', '*', '<', '…', '{', '$', ':', '('])
@@ -28,7 +28,7 @@ fn every_path_in_a_document_exists() {
     let mut missing = Vec::new();
     for page in pages::all().iter().filter(|page| !page.path.ends_with("CHANGELOG.md")) {
         let folder = root().join(page.path.parent().expect("a file lies in a folder"));
-        // a crate's own page names files from the crate's folder
+        // a crate's page names files relative to the crate's folder
         let near = page.code_spans().filter(|span| span.starts_with("src/") || span.starts_with("sql/"));
         let near = near.map(|span| (span, folder.join(span)));
         let named = page.code_spans().filter(|span| is_path(span)).map(|span| (span, root().join(span)));
@@ -41,7 +41,7 @@ fn every_path_in_a_document_exists() {
     assert!(missing.is_empty(), "not there:\n{}", missing.join("\n"));
 }
 
-/// A page names a test after the file that contains it.
+/// Checks that each test on a page is in the file that the page names before it.
 fn check_tests(path: &str, least: usize) {
     let page = Page::read(path);
     let (mut names, mut source) = (0, String::new());

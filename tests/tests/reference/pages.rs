@@ -1,4 +1,4 @@
-//! The Markdown files of the repository.
+//! Reads the Markdown files of the repository.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use stepladder_tests::binary::root;
 
 /// One Markdown file.
 pub(crate) struct Page {
-    /// Its path from the repository's root.
+    /// The path from the repository's root.
     pub(crate) path: PathBuf,
     pub(crate) text: String,
 }
@@ -18,7 +18,7 @@ impl Page {
         Self { path: path.into(), text }
     }
 
-    /// The lines outside of code blocks.
+    /// Returns the lines outside code blocks.
     pub(crate) fn prose(&self) -> impl Iterator<Item = &str> {
         let mut in_code = false;
         self.text.lines().filter(move |line| {
@@ -28,12 +28,12 @@ impl Page {
         })
     }
 
-    /// The code spans outside of code blocks.
+    /// Returns the code spans outside code blocks.
     pub(crate) fn code_spans(&self) -> impl Iterator<Item = &str> {
         self.prose().flat_map(|line| line.split('`').skip(1).step_by(2))
     }
 
-    /// The cells of each row of a table, without the row of dashes.
+    /// Returns the cells of each table row, without the row of dashes.
     pub(crate) fn rows(&self) -> impl Iterator<Item = Vec<&str>> {
         self.prose().filter_map(|line| {
             let cells = line.strip_prefix("| ")?.strip_suffix(" |")?;
@@ -42,15 +42,15 @@ impl Page {
     }
 }
 
-/// Every Markdown file, in the order of their paths.
+/// Returns all Markdown files, sorted by path.
 pub(crate) fn all() -> Vec<Page> {
     let mut found = files(root(), "md");
     found.retain(|path| !path.starts_with("proof/fuzz/corpus"));
     found.iter().map(|path| Page::read(path.to_str().expect("a path of ours is UTF-8"))).collect()
 }
 
-/// The files below a folder that have this extension, as paths from the repository's root. Hidden folders, and those that
-/// builds and installations make, are left out.
+/// Returns the files below a folder with this extension, as paths from the repository's root. Skips
+/// hidden folders and folders that builds and installations create.
 pub(crate) fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_path_buf()];

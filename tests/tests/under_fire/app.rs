@@ -1,5 +1,5 @@
-//! The app under fire. Its functions have a bit of everything: steps one after the other and side by side, failures that
-//! are tried again and one that is not, a sleep, a call, an event, a limit, a handler of failures.
+//! The app under test. Its functions have sequential and parallel steps, failures with and without
+//! retries, a sleep, a call, an event, a limit, and a handler for failures.
 
 use std::collections::HashSet;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -10,9 +10,9 @@ use stepladder::prelude::*;
 
 use crate::ledger::Ledger;
 
-/// How many bodies of all orders may execute at a time.
+/// The limit of bodies of all orders at the same time.
 pub(crate) const LIMIT: usize = 4;
-/// One of so many orders fails in the end.
+/// One of this many orders fails in the end.
 const DOOMED: u64 = 7;
 
 /// Starts an order.
@@ -25,7 +25,7 @@ impl EventData for Order {
     const NAME: &'static str = "fire/order";
 }
 
-/// What an order calls another function with.
+/// The data of an order's call of another function.
 #[derive(Serialize, Deserialize)]
 struct Part {
     n: u64,
@@ -35,17 +35,17 @@ impl EventData for Part {
     const NAME: &'static str = "fire/part.asked";
 }
 
-/// What an order sends.
+/// The event that an order sends.
 #[derive(Serialize, Deserialize)]
-struct Told {
+struct OrderSent {
     n: u64,
 }
 
-impl EventData for Told {
+impl EventData for OrderSent {
     const NAME: &'static str = "fire/told";
 }
 
-/// Starts an item: two short steps, for many of them.
+/// Starts an item: a run of two short steps, of which there are many.
 #[derive(Serialize, Deserialize)]
 struct Item {
     n: u64,
@@ -56,23 +56,23 @@ impl EventData for Item {
     const NAME: &'static str = "fire/item";
 }
 
-/// Whether this order fails in the end.
+/// Returns whether this order fails in the end.
 pub(crate) fn is_doomed(n: u64) -> bool {
     n.is_multiple_of(DOOMED)
 }
 
-/// What an order comes to, unless it is doomed.
+/// Returns the result of an order that does not fail.
 pub(crate) fn total(n: u64) -> u64 {
     (n + 1) + (n + 2) + (n + 3) + n * 2
 }
 
-/// The whole app.
+/// Returns the app.
 pub(crate) fn app() -> App {
     ledger().life();
     App::new()
         .function(
             Function::new("order", order)
-                .retries(50) // its first attempts fail in each life of the server, and there are many
+                .retries(50) // its first attempts fail after each restart of the server, and there are many restarts
                 .concurrency(Concurrency::limit(u32::try_from(LIMIT).unwrap_or(u32::MAX)))
                 .on_failure(sorry),
         )
@@ -88,7 +88,7 @@ async fn order(ctx: Context, event: Event<Order>) -> Result<u64> {
         try_join!(ctx.step("charge", || shaky(ctx, "charge", n + 2)), ctx.step("label", || body(ctx, "label", n + 3)))?;
     ctx.sleep("pause", Duration::from_millis(20)).await?;
     let part: u64 = ctx.invoke("part", "part", &Part { n }).await?;
-    ctx.send_event("tell", Told { n }).await?;
+    ctx.send_event("tell", OrderSent { n }).await?;
     if is_doomed(n) {
         ctx.step("doomed", async || Err::<(), _>(Error::terminal("nobody wants it"))).await?;
     }
@@ -99,7 +99,7 @@ async fn part(ctx: Context, event: Event<Part>) -> Result<u64> {
     ctx.step("double", || body(&ctx, "double", event.data.n * 2)).await
 }
 
-async fn told(ctx: Context, event: Event<Told>) -> Result<u64> {
+async fn told(ctx: Context, event: Event<OrderSent>) -> Result<u64> {
     ctx.step("hear", || body(&ctx, "hear", event.data.n)).await
 }
 
@@ -113,7 +113,7 @@ async fn item(ctx: Context, event: Event<Item>) -> Result<u64> {
     ctx.step("pack", || at_once(ctx, "pack", weight + 1)).await
 }
 
-/// A body that takes up to 8 ms, so that kills hit it at times.
+/// A body that takes up to 8 ms, so that some kills hit it.
 async fn body<T>(ctx: &Context, step: &str, value: T) -> Result<T> {
     ledger().begin(ctx.run_id(), step);
     tokio::time::sleep(Duration::from_millis(ctx.random() % 8)).await;
@@ -121,7 +121,7 @@ async fn body<T>(ctx: &Context, step: &str, value: T) -> Result<T> {
     Ok(value)
 }
 
-/// A body that fails when it is executed first in a life of the process.
+/// A body that fails at its first execution in each process.
 async fn shaky(ctx: &Context, step: &str, value: u64) -> Result<u64> {
     static FAILED: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);
     let run = ctx.run_id().to_string();

@@ -1,23 +1,23 @@
-//! Chance that a printed number repeats (SplitMix64).
+//! Random numbers with a printed seed (SplitMix64).
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use crate::setting;
 
-/// A sequence of numbers.
+/// A sequence of random numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct Chance(u64);
 
 impl Chance {
-    /// From `STEPLADDER_FIRE_SEED`, or a new one; printed.
+    /// Creates a sequence from `STEPLADDER_FIRE_SEED` or a new seed, and prints the seed.
     pub(crate) fn of_this_run() -> Self {
         let seed = setting("STEPLADDER_FIRE_SEED", RandomState::new().hash_one(0) % 1_000_000);
         println!("STEPLADDER_FIRE_SEED={seed}");
         Self(seed)
     }
 
-    /// Another sequence.
+    /// Returns an independent sequence.
     pub(crate) fn fork(&mut self) -> Self {
         Self(self.next())
     }
@@ -30,12 +30,12 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    /// Less than `n`.
+    /// Returns a number less than `n`.
     pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 
-    /// Shorter than this, to the microsecond.
+    /// Returns a duration shorter than this, in whole microseconds.
     pub(crate) fn shorter_than(&mut self, most: Duration) -> Duration {
         Duration::from_micros(self.below(u64::try_from(most.as_micros()).unwrap_or(u64::MAX)))
     }

@@ -1,5 +1,5 @@
-//! Those who send events and look at runs while the server comes and goes. An event is sent under the same id until
-//! somebody says that it is accepted.
+//! The clients, which send events and read runs while the server is killed and restarted. Each
+//! event is sent with the same id until a server accepts it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,9 +13,9 @@ use tokio::task::JoinHandle;
 
 use crate::chance::Chance;
 
-/// How long a client waits at most before it tries again.
-const AGAIN: Duration = Duration::from_millis(10);
-/// One request of so many brings several events.
+/// The maximum wait of a client before it repeats a request.
+const MAX_RETRY_WAIT: Duration = Duration::from_millis(10);
+/// One of this many requests has several events.
 const BATCHES: u64 = 8;
 
 /// The clients.
@@ -24,38 +24,38 @@ pub(crate) struct Clients {
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// What they know together.
+/// The state that all clients share.
 struct Shared {
     api: Mutex<Api>,
     stop: AtomicBool,
     next: AtomicU64,
-    heard: Mutex<Heard>,
+    answers: Mutex<Answers>,
 }
 
-/// What they were told.
+/// The answers to all clients.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Heard {
-    /// The orders that were accepted, and the ids of their events.
+pub(crate) struct Answers {
+    /// The accepted orders, and the ids of their events.
     pub(crate) accepted: BTreeMap<u64, String>,
-    /// All orders that were sent, accepted or not, are below this.
+    /// The number of orders that were sent, accepted or not.
     pub(crate) sent: u64,
-    /// The runs that were shown to have ended, as they were shown.
+    /// The runs that the server returned as ended.
     pub(crate) ended: HashMap<String, Value>,
-    /// How often which refusal came, by its status and its sentence.
+    /// The number of refusals, by status and message.
     pub(crate) refusals: BTreeMap<(u16, String), usize>,
-    /// How often nobody answered.
+    /// The number of requests without an answer.
     pub(crate) unanswered: usize,
 }
 
 impl Clients {
-    /// Starts so many senders, each waiting up to `pause` between requests, and one that looks at what became of the
-    /// events.
+    /// Starts this many senders, each waiting up to `pause` between requests, and one client that
+    /// reads the events' runs.
     pub(crate) fn start(server: &Server, senders: usize, pause: Duration, chance: &mut Chance) -> Self {
         let shared = Arc::new(Shared {
             api: Mutex::new(server.api()),
             stop: AtomicBool::new(false),
             next: AtomicU64::new(0),
-            heard: Mutex::default(),
+            answers: Mutex::default(),
         });
         let mut tasks: Vec<_> =
             (0..senders).map(|_| tokio::spawn(send(shared.clone(), pause, chance.fork()))).collect();
@@ -63,34 +63,34 @@ impl Clients {
         Self { shared, tasks }
     }
 
-    /// Tells them where the server is now.
+    /// Sets the address of the restarted server.
     pub(crate) fn moved(&self, server: &Server) {
         *lock(&self.shared.api) = server.api();
     }
 
-    /// How many orders were accepted so far.
+    /// Returns the number of orders accepted so far.
     pub(crate) fn accepted(&self) -> usize {
-        lock(&self.shared.heard).accepted.len()
+        lock(&self.shared.answers).accepted.len()
     }
 
-    /// How many requests were refused so far.
+    /// Returns the number of requests refused so far.
     pub(crate) fn refused(&self) -> usize {
-        lock(&self.shared.heard).refusals.values().sum()
+        lock(&self.shared.answers).refusals.values().sum()
     }
 
-    /// Lets them finish what they have begun: the server must be there.
-    pub(crate) async fn stop(self) -> Heard {
+    /// Stops the clients after their current requests. The server must be running.
+    pub(crate) async fn stop(self) -> Answers {
         self.shared.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
             task.await.expect("a client does not panic");
         }
-        let mut heard = lock(&self.shared.heard).clone();
-        heard.sent = self.shared.next.load(Ordering::Relaxed);
-        heard
+        let mut answers = lock(&self.shared.answers).clone();
+        answers.sent = self.shared.next.load(Ordering::Relaxed);
+        answers
     }
 }
 
-/// The id under which an order is sent.
+/// Returns the sender's id of an order.
 pub(crate) fn name_of(n: u64) -> String {
     format!("order-{n}")
 }
@@ -107,16 +107,16 @@ async fn send(shared: Arc<Shared>, pause: Duration, mut chance: Chance) {
                 shared.api().request(Method::POST, "/e/test").header(header::CONTENT_TYPE, "application/json");
             match request.body(body.clone()).send().await {
                 Ok(response) if response.status().is_success() => {
-                    // the server may die in the middle of its answer
+                    // the server may be killed in the middle of its answer
                     if let Ok(answer) = response.json::<Value>().await {
                         accepted(&shared, orders, &answer);
                         break;
                     }
                 }
                 Ok(response) => refused(&shared, response).await,
-                Err(_) => lock(&shared.heard).unanswered += 1,
+                Err(_) => lock(&shared.answers).unanswered += 1,
             }
-            tokio::time::sleep(chance.shorter_than(AGAIN)).await;
+            tokio::time::sleep(chance.shorter_than(MAX_RETRY_WAIT)).await;
         }
         tokio::time::sleep(chance.shorter_than(pause)).await;
     }
@@ -126,10 +126,10 @@ fn accepted(shared: &Shared, orders: std::ops::Range<u64>, answer: &Value) {
     let ids = answer["ids"].as_array().expect("ids");
     assert_eq!(ids.len() as u64, orders.end - orders.start, "{answer}");
     let ids = ids.iter().map(|id| id.as_str().expect("text").to_owned());
-    lock(&shared.heard).accepted.extend(orders.zip(ids));
+    lock(&shared.answers).accepted.extend(orders.zip(ids));
 }
 
-/// Who is refused is told so in a sentence, is told when to come again, and none of his events is accepted.
+/// Checks that a refusal has a message and a `Retry-After`. None of its events counts as accepted.
 async fn refused(shared: &Shared, response: Response) {
     let status = response.status().as_u16();
     let again = response.headers().get(header::RETRY_AFTER).cloned();
@@ -138,24 +138,24 @@ async fn refused(shared: &Shared, response: Response) {
     assert!(again.is_some_and(|seconds| seconds.to_str().is_ok_and(|s| s.parse::<u32>().is_ok())), "no Retry-After");
     assert_eq!(answer["ids"], json!([]), "{answer}");
     let sentence = answer["error"].as_str().expect("a sentence").to_owned();
-    *lock(&shared.heard).refusals.entry((status, sentence)).or_default() += 1;
+    *lock(&shared.answers).refusals.entry((status, sentence)).or_default() += 1;
 }
 
-/// Asks for the runs of accepted events, and keeps what it is told of those that have ended.
+/// Reads the runs of accepted events, and keeps those that have ended.
 async fn look(shared: Arc<Shared>, pause: Duration, mut chance: Chance) {
     while !shared.stop.load(Ordering::Relaxed) {
         tokio::time::sleep(chance.shorter_than(pause)).await;
         let event = {
-            let heard = lock(&shared.heard);
-            let n = chance.below(heard.accepted.len().max(1) as u64) as usize;
-            heard.accepted.values().nth(n).cloned()
+            let answers = lock(&shared.answers);
+            let n = chance.below(answers.accepted.len().max(1) as u64) as usize;
+            answers.accepted.values().nth(n).cloned()
         };
         let Some(event) = event else { continue };
         let Ok((200, answer)) = shared.api().try_get(&format!("/v1/events/{event}/runs")).await else { continue };
         let runs = answer["data"].as_array().expect("data");
-        let mut heard = lock(&shared.heard);
+        let mut answers = lock(&shared.answers);
         for run in runs.iter().filter(|run| !run["ended_at"].is_null()) {
-            heard.ended.insert(run["run_id"].as_str().expect("text").to_owned(), run.clone());
+            answers.ended.insert(run["run_id"].as_str().expect("text").to_owned(), run.clone());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The disk is full, or cannot be written, for a while: in the middle of a load, and at the start.
+//! The disk is full or read-only for a while: under load, and at the start.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,11 @@ use crate::kills::{server, settled};
 use crate::trial;
 use crate::verdict::Sum;
 
-/// How often the disk refuses, and takes everything again.
+/// How often the disk refuses writes and accepts them again.
 const ROUNDS: usize = 2;
-/// How long a sender waits at most between requests.
+/// The maximum wait of a sender between requests.
 const PAUSE: Duration = Duration::from_millis(40);
-/// How many more answers of a kind are waited for in each round.
+/// The number of answers of each kind to wait for in each round.
 const ANSWERS: usize = 15;
 
 /// How a disk refuses.
@@ -43,7 +43,7 @@ impl Refusal {
         }
     }
 
-    /// What the log says of it.
+    /// Returns the log message about it.
     fn sentence(self) -> &'static str {
         match self {
             Self::Full => "the disk is full; free some space, the work goes on by itself",
@@ -62,11 +62,11 @@ async fn refused_for_a_while(refusal: Refusal) {
         more(&clients, "accepted", Clients::accepted).await;
         refusal.begin(&disk);
         more(&clients, "refused", Clients::refused).await;
-        disk.relent();
+        disk.accept_writes();
     }
     let relented = Instant::now();
     more(&clients, "accepted", Clients::accepted).await;
-    let (heard, sum) = settled(&mut server, clients).await;
+    let (answers, sum) = settled(&mut server, clients).await;
     let log = server.log();
     assert!(log.contains(refusal.sentence()), "{log}");
     assert!(!log.contains("panicked at"), "{log}");
@@ -74,11 +74,11 @@ async fn refused_for_a_while(refusal: Refusal) {
     println!(
         "{refusal:?}: {} orders accepted, refused {:?}; all {runs} runs had ended {:.1?} after the disk relented for the \
          last time, {interrupted} attempts interrupted",
-        heard.accepted.len(),
-        heard.refusals,
+        answers.accepted.len(),
+        answers.refusals,
         relented.elapsed(),
     );
-    assert_eq!(heard.unanswered, 0, "a request was left without an answer");
+    assert_eq!(answers.unanswered, 0, "a request was left without an answer");
 }
 
 async fn killed_on_a_full_disk() {
@@ -92,7 +92,7 @@ async fn killed_on_a_full_disk() {
         disk.fill();
         more(&clients, "refused", Clients::refused).await;
         server.kill().await;
-        disk.relent();
+        disk.accept_writes();
         server.start().await;
         clients.moved(&server);
     }
@@ -117,14 +117,14 @@ async fn starts_that_end() {
             assert_eq!(status.code(), Some(1), "{log}");
             let told = log.lines().filter(|line| line.starts_with("error: ")).count();
             assert_eq!((told, log.contains("panicked at")), (1, false), "{log}");
-            disk.relent();
+            disk.accept_writes();
         }
     }
     server.start().await;
     server.assert_no_error_logged();
 }
 
-/// Waits for so many more answers of a kind.
+/// Waits for [`ANSWERS`] more answers of a kind.
 async fn more(clients: &Clients, what: &str, count: impl Fn(&Clients) -> usize) {
     let before = count(clients);
     let told = format!("{ANSWERS} more requests to be {what}");

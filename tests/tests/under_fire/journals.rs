@@ -1,4 +1,4 @@
-//! What lies in a data file once its server is dead, read through the adapter and none of the engine.
+//! Reads the data file of a dead server through the adapter, without the engine.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,10 +12,10 @@ use stepladder_engine::ports::{Events, Journals, Listings, RunQuery, Slots};
 use stepladder_proof::Journal;
 use stepladder_sqlite::{Options, Sqlite};
 
-/// Rows in a page of the listing.
+/// The number of rows in a page of the listing.
 const PAGE: usize = 500;
 
-/// All runs of a data file.
+/// A data file with all its runs.
 pub(crate) struct Stored {
     file: Sqlite,
     pub(crate) journals: Vec<Journal>,
@@ -23,7 +23,7 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// Reads it. Its server must be gone.
+    /// Reads a data file. Its server must have ended.
     pub(crate) async fn read(path: &Path) -> Self {
         let file = Sqlite::open(path, Options::default()).expect("the data file opens");
         let (mut journals, mut rows) = (Vec::new(), HashMap::new());
@@ -40,20 +40,20 @@ impl Stored {
         Self { file, journals, rows }
     }
 
-    /// The event that a sender's id stands for, if it was stored.
+    /// Returns the id of the event with this sender's id, if it was stored.
     pub(crate) async fn event(&self, external_id: &str) -> Option<EventId> {
         let id = self.file.resolve(external_id).await.expect("a look-up")?;
         self.file.event(id).await.expect("a look-up").map(|event| event.id)
     }
 
-    /// Those who wait for a slot of a function with one limit.
+    /// Returns the tickets of a function with one limit.
     pub(crate) async fn line(&self, function: &str) -> Vec<Ticket> {
         let limit = Limit { key: format!("{function}/0").into(), slots: 1 };
         self.file.tickets(&limit, usize::MAX).await.expect("a line")
     }
 }
 
-/// What a run starts from.
+/// Returns entry 0 of a run.
 pub(crate) fn created(journal: &Journal) -> &NewRun {
     match journal.entries.first().map(|entry| &entry.fact) {
         Some(Fact::RunCreated(created)) => created,
@@ -61,7 +61,7 @@ pub(crate) fn created(journal: &Journal) -> &NewRun {
     }
 }
 
-/// Which run called it, or failed, if it was started by one.
+/// Returns the run that called this run, or whose failure it handles.
 pub(crate) fn started_by(journal: &Journal) -> Option<RunId> {
     match created(journal).origin {
         Origin::Event | Origin::Cron => None,
@@ -70,12 +70,12 @@ pub(crate) fn started_by(journal: &Journal) -> Option<RunId> {
     }
 }
 
-/// How it ended.
+/// Returns how the run ended.
 pub(crate) fn ending(journal: &Journal) -> Option<RunOutcome> {
     journal.entries.iter().find_map(RunEnd::from).map(|end| end.how)
 }
 
-/// The events that it sent.
+/// Returns the events that the run sent.
 pub(crate) fn sent(journal: &Journal) -> Vec<EventId> {
     let ids = journal.entries.iter().filter_map(|entry| match &entry.fact {
         Fact::EventsSent { ids, .. } => Some(ids.clone()),
@@ -93,7 +93,7 @@ async fn journal(file: &Sqlite, run: RunId) -> Journal {
     Journal { run, entries }
 }
 
-/// The id of a function whose name is short here.
+/// Returns whether a run is of this function, given without the app's prefix.
 pub(crate) fn is_of(journal: &Journal, function: &str) -> bool {
     created(journal).function == Arc::from(function)
 }

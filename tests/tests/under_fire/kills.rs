@@ -1,4 +1,4 @@
-//! `kill -9`, again and again, while events keep arriving.
+//! Kills the server (`kill -9`) again and again, while clients send events.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,22 +9,22 @@ use stepladder_tests::wait::LIMIT;
 use stepladder_tests::{Api, Server};
 
 use crate::chance::Chance;
-use crate::clients::{Clients, Heard};
+use crate::clients::{Answers, Clients};
 use crate::journals::Stored;
 use crate::verdict::{self, Sum};
 use crate::{ledger, setting, trial};
 
-/// One kill of so many comes while the server is starting.
+/// One of this many kills comes while the server is starting.
 const EARLY: u64 = 5;
-/// How long a server lives at most, once it serves.
+/// The maximum time from the start of serving to the kill.
 const LIFE: Duration = Duration::from_millis(400);
-/// How long it takes at most to start, when all goes well: an early kill comes within this.
+/// The usual maximum time to start. An early kill comes within this time.
 const START: Duration = Duration::from_millis(60);
-/// How long a sender waits at most between requests.
+/// The maximum wait of a sender between requests.
 const PAUSE: Duration = Duration::from_millis(60);
 
-/// How often it is asked whether all runs have ended.
-const ASK: Duration = Duration::from_millis(100);
+/// How often to check whether all runs have ended.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -41,7 +41,7 @@ async fn killed_again_and_again(pace: &str) {
     let clients = Clients::start(&server, 2, PAUSE, &mut chance);
     let (begun, mut early) = (Instant::now(), 0);
     for _ in 0..kills {
-        // the moment is what is tried here
+        // the random moment of the kill is the point of this test
         tokio::time::sleep(chance.shorter_than(LIFE)).await;
         server.kill().await;
         while chance.below(EARLY) == 0 {
@@ -54,20 +54,20 @@ async fn killed_again_and_again(pace: &str) {
         clients.moved(&server);
     }
     let took = begun.elapsed();
-    let (heard, sum) = settled(&mut server, clients).await;
+    let (answers, sum) = settled(&mut server, clients).await;
     server.assert_no_error_logged();
     let Sum { runs, entries, interrupted, bodies } = sum;
     println!(
         "{pace}: {kills} kills of a serving and {early} of a starting server in {took:.1?}; {} orders accepted, {} requests \
          unanswered, {} ends of runs told; {runs} runs, {entries} entries, {bodies} bodies executed, {interrupted} interrupted",
-        heard.accepted.len(),
-        heard.unanswered,
-        heard.ended.len(),
+        answers.accepted.len(),
+        answers.unanswered,
+        answers.ended.len(),
     );
     assert!(interrupted > 0, "no kill hit a body");
 }
 
-/// The app, with what its bodies write to.
+/// Prepares the server with the app and its ledger.
 pub(crate) fn server(pace: &str) -> Server {
     let server = Server::of(std::env::current_exe().expect("a program knows its own path"));
     let ledger = server.folder().join("ledger");
@@ -75,20 +75,20 @@ pub(crate) fn server(pace: &str) -> Server {
     ["--quiet", "--retry-delay", "20ms", "--pace", pace].into_iter().fold(server, Server::argument)
 }
 
-/// The clients stop, the runs end by themselves, the server is killed, and what it leaves is judged.
-pub(crate) async fn settled(server: &mut Server, clients: Clients) -> (Heard, Sum) {
-    let heard = clients.stop().await;
+/// Stops the clients, waits until all runs have ended, kills the server, and checks its data file.
+pub(crate) async fn settled(server: &mut Server, clients: Clients) -> (Answers, Sum) {
+    let answers = clients.stop().await;
     let api = server.api();
     wait_while_bodies_run(&api, &server.folder().join("ledger")).await;
     server.kill().await;
     let lines = ledger::read(&server.folder().join("ledger"));
     let stored = Stored::read(&server.db()).await;
-    let sum = verdict::check_orders(&stored, &heard, &lines).await;
-    (heard, sum)
+    let sum = verdict::check_orders(&stored, &answers, &lines).await;
+    (answers, sum)
 }
 
-/// Waits until no run lives, as long as that takes, while bodies begin. Where none does for long, the runs that are left
-/// are told.
+/// Waits until no run is live, as long as bodies still start. If none starts for a long time,
+/// panics with the remaining runs.
 async fn wait_while_bodies_run(api: &Api, ledger: &Path) {
     let written = || std::fs::metadata(ledger).map_or(0, |file| file.len());
     let (mut before, mut since) = (written(), Instant::now());
@@ -108,11 +108,11 @@ async fn wait_while_bodies_run(api: &Api, ledger: &Path) {
             }
             panic!("for {LIMIT:?} no body has begun, and runs are left");
         }
-        tokio::time::sleep(ASK).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
 }
 
-/// A few runs that have a status.
+/// Returns a few runs with this status.
 async fn live(api: &Api, status: &str) -> Vec<Value> {
     let (code, body) = api.get(&format!("/v1/runs?status={status}&limit=3")).await;
     assert_eq!(code, 200, "{body}");

@@ -1,5 +1,6 @@
-//! The ledger: a file to which each body adds a line when it begins and when it ends, whatever becomes of its outcome.
-//! Lines are appended whole, so their order is the order of things, also across the deaths of the server.
+//! The ledger: a file to which each body appends a line when it starts and when it ends, even if
+//! its outcome is lost. Each line is one write, so the lines are in the order of events, across
+//! restarts of the server.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -12,27 +13,27 @@ use stepladder_core::{RunId, Timestamp};
 /// The environment variable that names the file.
 pub(crate) const LEDGER: &str = "FIRE_LEDGER";
 
-/// What the server writes to.
+/// The file that the server appends to.
 #[derive(Debug)]
 pub(crate) struct Ledger(File);
 
-/// What a line says.
+/// A line of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// A server starts: whatever ran before is dead.
+    /// A server starts. All bodies before are dead.
     Life,
-    /// A body begins.
+    /// A body starts.
     Begin { run: RunId, step: String, at: Timestamp },
-    /// A body has done its work; whether it gives a value or an error is not said.
+    /// A body has ended, with a value or an error.
     End { run: RunId, step: String },
 }
 
 /// All executions of one step.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Executed {
-    /// When its bodies began, in order.
+    /// The positions of the starts of its bodies, in order.
     pub(crate) began: Vec<Timestamp>,
-    /// How many of them came to their end.
+    /// The number of bodies that ended.
     pub(crate) ended: usize,
 }
 
@@ -60,7 +61,7 @@ impl Ledger {
     }
 }
 
-/// What the servers have written.
+/// Reads the lines of all servers.
 pub(crate) fn read(path: &Path) -> Vec<Line> {
     let text = std::fs::read_to_string(path).expect("the ledger");
     text.lines().map(|line| parse(line).unwrap_or_else(|| panic!("`{line}` in the ledger"))).collect()
@@ -80,7 +81,7 @@ fn parse(line: &str) -> Option<Line> {
     }
 }
 
-/// The lines by step.
+/// Groups the lines by step.
 pub(crate) fn by_step(lines: &[Line]) -> HashMap<(RunId, String), Executed> {
     let mut steps: HashMap<(RunId, String), Executed> = HashMap::new();
     for line in lines {
@@ -93,7 +94,7 @@ pub(crate) fn by_step(lines: &[Line]) -> HashMap<(RunId, String), Executed> {
     steps
 }
 
-/// The most bodies that executed at a time, of runs that count.
+/// Returns the maximum number of bodies at the same time, of runs that count.
 pub(crate) fn most_at_once(lines: &[Line], counts: impl Fn(RunId) -> bool) -> usize {
     let (mut now, mut most) = (0_usize, 0);
     for line in lines {

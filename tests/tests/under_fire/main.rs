@@ -1,12 +1,13 @@
-//! The real thing under fire: a real app on SQLite, killed again and again under load, its disk full and read-only, and
-//! an hour's worth of events.
+//! Stress tests of a real app on SQLite: it is killed again and again under load, its disk is full
+//! or read-only, and it gets an hour's worth of events.
 //!
-//! This is a program of its own, not a list of test functions: started with the command `dev`, it is the server under
-//! test, with functions whose bodies write down that they run. What is told by the clients, by those lines and by the
-//! journals in the file must fit together in the end.
+//! This executable is also the server under test, with the command `dev`. The bodies of its
+//! functions write to a ledger. At the end, the answers to clients, the ledger and the journals
+//! must agree.
 //!
-//! `STEPLADDER_KILLS=200` kills that often, `STEPLADDER_SOAK=36000` sends so many events; `STEPLADDER_FIRE_SEED=n`
-//! repeats the moments of a printed seed (what the server was doing then is the machine's affair).
+//! `STEPLADDER_KILLS=200` sets the number of kills, and `STEPLADDER_SOAK=36000` the number of
+//! events. `STEPLADDER_FIRE_SEED=n` repeats the moments of a printed seed, but not what the server
+//! does at these moments.
 
 mod app;
 mod chance;
@@ -36,12 +37,13 @@ fn main() -> ExitCode {
     #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
     println!("a full disk is played by a library that glibc's loader puts before the C library: not tried here");
     let mut arguments = Arguments::from_args();
-    // one after the other: each loads the machine, and the soak looks at memory under a load of its own
+    // one after the other, because each loads the machine, and the soak measures memory under its
+    // own load
     arguments.test_threads.get_or_insert(1);
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// A test of an async function.
+/// Creates a test from an async function.
 fn trial<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F + Send + 'static) -> Trial {
     Trial::test(name, move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -50,7 +52,7 @@ fn trial<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F + Send + '
     })
 }
 
-/// A number from the environment.
+/// Returns a number from the environment, or the default.
 fn setting(name: &str, usual: u64) -> u64 {
     match std::env::var(name) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is `{text}`, which is no number")),

@@ -1,16 +1,16 @@
-//! Whether memory is steady, judged from samples of it over work that goes on evenly.
+//! Judges from samples whether memory is steady while the load is constant.
 //!
-//! What each run leaves behind shows in every part of the way; a table that doubles, or a region that the allocator adds,
-//! shows in one. So the growth that counts is the median of the parts' growths, taken from a third of the way on, when
-//! caches are full. Single steps are allowed for, within a bound of their own.
+//! A leak of each run shows in every part of the time. A table that doubles, or a region that the
+//! allocator adds, shows in one part only. So the growth that counts is the median growth of the
+//! parts, from a third of the time on, when caches are full. Single steps have a separate limit.
 
-/// Parts of the way.
+/// The number of parts.
 const PARTS: u64 = 30;
 
-/// Memory when so many of the runs had ended.
+/// The number of ended runs, and the memory at that time.
 pub(crate) type Sample = (u64, u64);
 
-/// What is wrong with the memory over the last two thirds of so many runs, if anything.
+/// Returns what is wrong with the memory over the last two thirds of the runs, if anything.
 pub(crate) fn unsteady(samples: &[Sample], runs: u64) -> Option<String> {
     let level = |part: u64| {
         let within = |ended: u64| (runs * part / PARTS..=runs * (part + 1) / PARTS).contains(&ended);
@@ -36,7 +36,7 @@ fn median(values: impl Iterator<Item = i64>) -> Option<i64> {
     values.get(values.len() / 2).copied()
 }
 
-/// The judge itself.
+/// Tests the judgement itself.
 pub(crate) fn what_each_run_leaves_is_told_from_a_step() {
     const RUNS: u64 = 36_000;
     let samples = |bytes: fn(u64) -> u64| (0..=RUNS).step_by(100).map(|n| (n, bytes(n))).collect::<Vec<_>>();

@@ -1,5 +1,5 @@
-//! An hour's worth of events (36,000, ten a second), as fast as the server ends their runs, and what its memory does
-//! meanwhile.
+//! Sends an hour's worth of events (36,000, ten a second) as fast as the server ends their runs,
+//! and checks its memory.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -16,16 +16,17 @@ use crate::kills::server;
 use crate::ledger::LEDGER;
 use crate::{memory, setting, trial};
 
-/// Events in a request.
+/// The number of events in a request.
 const BATCH: u64 = 10;
-/// Events under way at most. More would make the queue longer, and with it the memory: that is another question than
-/// whether what has ended leaves something behind.
+/// The maximum number of unfinished events. More would lengthen the queue and so need more memory,
+/// but this test looks for leaks of ended runs.
 const UNDER_WAY: u64 = 200;
-/// Events that share a limit. There are ever new shelves, so a limit that nobody uses any more must be forgotten.
+/// The number of events that share the key of a limit. New keys appear all the time, so unused keys
+/// must be forgotten.
 const SHELF: u64 = 20;
-/// Steps in a run.
+/// The number of steps in a run.
 const STEPS: u64 = 2;
-/// Parts of the way for each of which the memory is told.
+/// The number of parts for which the memory is printed.
 const PARTS: u64 = 10;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -64,10 +65,10 @@ async fn send(api: &Api, items: std::ops::Range<u64>) {
     assert_eq!(sent.len() as u64, BATCH);
 }
 
-/// The ends of runs, as the ledger tells them: nothing is asked of the server.
+/// Counts the ends of runs from the ledger, without requests to the server.
 struct Ends {
     lines: BufReader<std::fs::File>,
-    /// What has been read of the line that is being written.
+    /// The beginning of a line that is not complete yet.
     line: String,
     seen: u64,
 }
@@ -89,7 +90,7 @@ impl Ends {
     }
 }
 
-/// Bytes of memory that the server has, of its own and of files.
+/// Returns the resident memory of the server, in bytes.
 fn resident(server: &Server) -> u64 {
     let id = server.id().expect("it runs");
     let Ok(status) = std::fs::read_to_string(format!("/proc/{id}/status")) else { return 0 };
@@ -105,7 +106,7 @@ fn tell(events: u64, took: Duration, samples: &[(u64, u64)]) {
     println!("  {}", memory.collect::<Vec<_>>().join("  "));
 }
 
-/// Each event has led to one run that ended as it should.
+/// Checks that each event has one run that ended as expected.
 async fn check(mut server: Server, events: u64) {
     let api = server.api();
     wait_for("the last run to be written down", async || {

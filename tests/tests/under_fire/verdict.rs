@@ -1,4 +1,4 @@
-//! Whether what the clients were told, what the bodies wrote down and what the journals say fit together.
+//! Checks that the answers to clients, the ledger of the bodies and the journals agree.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -9,11 +9,11 @@ use stepladder_core::{EventId, RunId, Timestamp};
 use stepladder_proof::Journal;
 
 use crate::app;
-use crate::clients::{Heard, name_of};
+use crate::clients::{Answers, name_of};
 use crate::journals::{Stored, created, ending, is_of, sent, started_by};
 use crate::ledger::{Line, by_step, most_at_once};
 
-/// What the journals add up to.
+/// Totals of the journals.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sum {
     pub(crate) runs: usize,
@@ -22,13 +22,13 @@ pub(crate) struct Sum {
     pub(crate) bodies: usize,
 }
 
-/// Panics with all that is wrong.
-pub(crate) async fn check_orders(stored: &Stored, heard: &Heard, lines: &[Line]) -> Sum {
+/// Panics with all violations.
+pub(crate) async fn check_orders(stored: &Stored, answers: &Answers, lines: &[Line]) -> Sum {
     let mut wrong = stepladder_proof::check(&stored.journals);
     wrong.extend(stepladder_proof::unfinished(&stored.journals).iter().map(|run| format!("{run} has not ended")));
     wrong.extend(rows(stored));
-    wrong.extend(orders(stored, heard).await);
-    wrong.extend(told(stored, heard));
+    wrong.extend(orders(stored, answers).await);
+    wrong.extend(told(stored, answers));
     wrong.extend(executions(&stored.journals, lines));
     let orders: HashSet<RunId> = stored.journals.iter().filter(|j| is_of(j, "order")).map(|j| j.run).collect();
     let most = most_at_once(lines, |run| orders.contains(&run));
@@ -43,7 +43,7 @@ pub(crate) async fn check_orders(stored: &Stored, heard: &Heard, lines: &[Line])
     sum(stored, lines)
 }
 
-/// What was found, for those who read the test's output.
+/// Computes and prints the totals.
 fn sum(stored: &Stored, lines: &[Line]) -> Sum {
     let entries = || stored.journals.iter().flat_map(|journal| &journal.entries);
     Sum {
@@ -54,7 +54,7 @@ fn sum(stored: &Stored, lines: &[Line]) -> Sum {
     }
 }
 
-/// The listing says of each run what its journal says.
+/// Checks that the listing agrees with each run's journal.
 fn rows(stored: &Stored) -> Vec<String> {
     let mut wrong = Vec::new();
     for journal in &stored.journals {
@@ -67,9 +67,9 @@ fn rows(stored: &Stored) -> Vec<String> {
     wrong
 }
 
-/// Each accepted order is one run of `order`, with one child, one event sent that started one run, and, where it failed,
-/// one run of its handler; and there is no run beside these.
-async fn orders(stored: &Stored, heard: &Heard) -> Vec<String> {
+/// Checks that each accepted order has one run of `order`, one called run, one sent event with one
+/// run, and, if it failed, one run of its failure handler. There must be no other runs.
+async fn orders(stored: &Stored, answers: &Answers) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut of_event: HashMap<EventId, Vec<&Journal>> = HashMap::new();
     let mut of_run: HashMap<RunId, Vec<&Journal>> = HashMap::new();
@@ -80,7 +80,7 @@ async fn orders(stored: &Stored, heard: &Heard) -> Vec<String> {
         }
     }
     let mut expected = 0;
-    for (n, id) in &heard.accepted {
+    for (n, id) in &answers.accepted {
         let event = stored.event(&name_of(*n)).await;
         if event.map(|event| event.to_string()).as_ref() != Some(id) {
             wrong.push(format!("order {n} was accepted as {id}, and is stored as {event:?}"));
@@ -121,11 +121,11 @@ async fn orders(stored: &Stored, heard: &Heard) -> Vec<String> {
     wrong
 }
 
-/// A run that was shown to have ended has ended so, and is shown so for ever.
-fn told(stored: &Stored, heard: &Heard) -> Vec<String> {
+/// Checks that each run that a client saw as ended has that end in its journal.
+fn told(stored: &Stored, answers: &Answers) -> Vec<String> {
     let journals: HashMap<String, &Journal> = stored.journals.iter().map(|j| (j.run.to_string(), j)).collect();
     let mut wrong = Vec::new();
-    for (run, shown) in &heard.ended {
+    for (run, shown) in &answers.ended {
         let end = journals.get(run).and_then(|journal| ending(journal));
         let is_true = match &end {
             Some(RunOutcome::Completed(output)) => {
@@ -145,8 +145,8 @@ fn text(value: &Value) -> String {
     value.to_string()
 }
 
-/// A body is executed for an attempt that the journal has as started, at least once where it gave a value, and not once
-/// more after the outcome was written.
+/// Checks that each body was executed for a started attempt, at least once for a value, and never
+/// after its outcome was written.
 fn executions(journals: &[Journal], lines: &[Line]) -> Vec<String> {
     let mut steps: BTreeMap<(RunId, String), Attempts> = BTreeMap::new();
     for journal in journals {
@@ -186,7 +186,7 @@ fn executions(journals: &[Journal], lines: &[Line]) -> Vec<String> {
     wrong
 }
 
-/// What a journal says of a step's attempts.
+/// The attempts of a step in a journal.
 #[derive(Default)]
 struct Attempts {
     started: usize,

@@ -1,5 +1,5 @@
-//! A server that is sent more than it can serve, for minutes: what it accepts and what it pushes back, the memory that it
-//! takes up, and how soon it is as quick as before.
+//! Overloads a server for minutes. Measures what it accepts and refuses, its memory, and how soon
+//! it is as fast as before.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,41 +8,42 @@ use serde_json::json;
 use stepladder_tests::Api;
 use stepladder_tests::load::{Answers, Load};
 
-use super::ASK;
+use super::CHECK_INTERVAL;
 use super::server::Server;
 use crate::options::STEPS_OF_MANY;
 use crate::process::{memory, peak_memory};
 
-/// The clients, none of which waits when it is pushed back.
+/// The number of clients. None of them waits after a refusal.
 pub(crate) const LOAD: Load = Load { clients: 64, batch: 10 };
-/// An event's first step starts this soon on a server that is not busy.
+/// On an idle server, the first step of an event's run starts within this time.
 pub(crate) const SOON: Duration = Duration::from_millis(100);
 
-/// What was seen.
+/// The figures of an overload.
 #[derive(Debug)]
 pub(crate) struct Overload {
-    /// How long it was sent more than it could serve.
+    /// How long the overload lasted.
     pub(crate) lasted: Duration,
     pub(crate) accepted: usize,
     pub(crate) refused: usize,
-    /// What `Retry-After` said, in seconds.
+    /// The values of `Retry-After`, in seconds.
     pub(crate) waits: Option<(u64, u64)>,
-    /// The most memory, and what it was after a quarter of the time, in bytes.
+    /// The peak memory, and the memory after a quarter of the time, in bytes.
     pub(crate) memory: (Option<u64>, Option<u64>),
-    /// From the end of the overload until no run was left.
+    /// The time from the end of the overload until no run was left.
     pub(crate) until_empty: Duration,
-    /// From the end of the overload until an event was sent whose first step started [`SOON`].
+    /// The time from the end of the overload until the first event whose first step started within
+    /// [`SOON`].
     pub(crate) until_soon: Duration,
 }
 
 impl Overload {
-    /// Steps a second, from the first event to the end of the last run.
+    /// Returns the steps a second, from the first event to the end of the last run.
     pub(crate) fn steps_a_second(&self) -> f64 {
         (self.accepted * STEPS_OF_MANY) as f64 / (self.lasted + self.until_empty).as_secs_f64()
     }
 }
 
-/// Overloads a server of its own for so long.
+/// Starts a server and overloads it for this time.
 pub(crate) async fn measure(lasts: Duration) -> Overload {
     let server = Server::start("step").await;
     let (api, pid) = (server.api(), server.pid());
@@ -59,17 +60,17 @@ pub(crate) async fn measure(lasts: Duration) -> Overload {
     let over = Instant::now();
     let left = async {
         while !is_idle(&api).await {
-            tokio::time::sleep(ASK * 5).await;
+            tokio::time::sleep(CHECK_INTERVAL * 5).await;
         }
         over.elapsed()
     };
     let (until_empty, (until_soon, probes)) = futures::join!(left, quick(&api, over));
-    // the last of the probes may have ended after the look that found nothing
+    // the run of the last probe may have ended after the last check
     while !is_idle(&api).await {
-        tokio::time::sleep(ASK).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
     let runs = api.number_of_runs().await;
-    assert_eq!(runs, answers.accepted.len() + probes, "each accepted event has its run, and no other has");
+    assert_eq!(runs, answers.accepted.len() + probes, "each accepted event has a run, and no other event has one");
     let early = Some(early.into_inner()).filter(|bytes| *bytes > 0);
     Overload {
         lasted,
@@ -92,8 +93,8 @@ async fn is_idle(api: &Api) -> bool {
     true
 }
 
-/// Sends one event after the other until the first step of one starts soon: when that one was sent, and how many were
-/// accepted.
+/// Sends events one after the other until the first step of one starts soon. Returns the time until
+/// that event, and the number of accepted events.
 async fn quick(api: &Api, over: Instant) -> (Duration, usize) {
     let mut accepted = 0;
     loop {
@@ -106,11 +107,12 @@ async fn quick(api: &Api, over: Instant) -> (Duration, usize) {
                 return (sent, accepted);
             }
         }
-        tokio::time::sleep(ASK * 5).await;
+        tokio::time::sleep(CHECK_INTERVAL * 5).await;
     }
 }
 
-/// How long after its run's creation the first step of an event's run started, by the server's clock.
+/// Returns the time from the creation of an event's run to the start of its first step, by the
+/// server's clock.
 async fn first_step(api: &Api, event: &str) -> Duration {
     let run = api.run_of(event).await;
     loop {
@@ -119,6 +121,6 @@ async fn first_step(api: &Api, event: &str) -> Duration {
             let at = |text: &str| text.parse::<jiff::Timestamp>().expect("a time");
             return Duration::try_from(at(started).duration_since(at(created))).unwrap_or_default();
         }
-        tokio::time::sleep(ASK * 5).await;
+        tokio::time::sleep(CHECK_INTERVAL * 5).await;
     }
 }

@@ -1,4 +1,4 @@
-//! This executable again, as the server: `dev`, on a free port and a data file of its own.
+//! Starts this executable again as the server: `dev`, on a free port and a separate data file.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -6,18 +6,18 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use stepladder_tests::{Api, wait_for};
 use tempfile::TempDir;
 
-/// A running server. Dropping it ends it and removes its file.
+/// A running server. Dropping it ends the process and removes the data file.
 #[derive(Debug)]
 pub(super) struct Server {
     process: Child,
-    /// Kept open: a server that cannot say what it has to say ends.
+    /// Kept open, because a server that cannot write its output ends.
     _output: BufReader<ChildStdout>,
     url: String,
     _folder: TempDir,
 }
 
 impl Server {
-    /// Starts it at a pace, and waits until it serves.
+    /// Starts a server at a pace, and waits until it serves.
     pub(super) async fn start(pace: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("stepladder-bench-").tempdir().expect("a temporary folder");
         let mut command = Command::new(std::env::current_exe().expect("a program knows its own path"));
@@ -36,12 +36,12 @@ impl Server {
         server
     }
 
-    /// A client of it.
+    /// Returns a client of the server.
     pub(super) fn api(&self) -> Api {
         Api::new(&self.url)
     }
 
-    /// Its process.
+    /// Returns the id of its process.
     pub(super) fn pid(&self) -> u32 {
         self.process.id()
     }
@@ -49,13 +49,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // one that has ended by itself has nothing left to end
+        // an error means that the process has ended by itself
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// Of `Stepladder is ready: http://localhost:8288`.
+/// Returns the port in `Stepladder is ready: http://localhost:8288`.
 fn port(line: &str) -> Option<u16> {
     line.split_once("ready: http://localhost:")?.1.trim().parse().ok()
 }

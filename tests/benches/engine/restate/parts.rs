@@ -1,15 +1,15 @@
-//! Where Restate comes from: npm, at the versions of `tests/bench/node/package-lock.json`, into a folder of the
-//! project's own.
+//! Installs Restate from npm, in the versions of `tests/bench/node/package-lock.json`, into a
+//! folder of this project.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use stepladder_tests::binary::root;
 
-/// What Restate needs to run.
+/// The installed files of Restate.
 #[derive(Clone, Debug)]
-pub(crate) struct Parts {
-    /// Its server.
+pub(crate) struct Installation {
+    /// The server.
     pub(super) server: PathBuf,
     /// The functions, beside the packages that they import.
     pub(super) functions: PathBuf,
@@ -19,11 +19,11 @@ pub(crate) struct Parts {
 
 const FILES: [&str; 4] = ["package.json", "package-lock.json", ".npmrc", "endpoint.mjs"];
 
-/// Installs what is not there yet.
+/// Installs the packages that are not installed yet.
 ///
 /// # Errors
-/// In a sentence: what is missing.
-pub(crate) fn install() -> Result<Parts, String> {
+/// A sentence that says what is missing.
+pub(crate) fn install() -> Result<Installation, String> {
     let platform = match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "x86_64") => "linux-x64",
         ("linux", "aarch64") => "linux-arm64",
@@ -50,7 +50,7 @@ pub(crate) fn install() -> Result<Parts, String> {
     let package = std::fs::read_to_string(packages.join("restate-server/package.json")).unwrap_or_default();
     let package: serde_json::Value = serde_json::from_str(&package).unwrap_or_default();
     let version = package["version"].as_str().unwrap_or("of an unknown version").to_owned();
-    Ok(Parts { server, functions: into.join("endpoint.mjs"), version })
+    Ok(Installation { server, functions: into.join("endpoint.mjs"), version })
 }
 
 fn copy(from: &Path, into: &Path) -> Result<(), String> {
@@ -59,7 +59,7 @@ fn copy(from: &Path, into: &Path) -> Result<(), String> {
     FILES.iter().try_for_each(|file| std::fs::copy(from.join(file), into.join(file)).map(|_| ())).map_err(failed)
 }
 
-/// What the command prints; `None` when it is not there, or fails.
+/// Returns what the command prints; `None` if it is not installed or fails.
 fn run(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())

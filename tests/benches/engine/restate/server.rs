@@ -1,4 +1,4 @@
-//! Restate's two processes: its server, and the functions that it calls.
+//! Starts Restate's two processes: its server, and the functions that it calls.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -10,9 +10,9 @@ use stepladder_tests::parts::free_port;
 use stepladder_tests::{Api, wait_for};
 use tempfile::TempDir;
 
-use super::Parts;
+use super::Installation;
 
-/// A running server with its functions. Dropping it ends both and removes what they wrote.
+/// A running server with its functions. Dropping it ends both processes and removes their files.
 #[derive(Debug)]
 pub(super) struct Server {
     server: Process,
@@ -21,21 +21,22 @@ pub(super) struct Server {
     _folder: TempDir,
 }
 
-/// A process that ends with its value.
+/// A process that is killed on drop.
 #[derive(Debug)]
 struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // one that has ended by itself has nothing left to end
+        // an error means that the process has ended by itself
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
 impl Server {
-    /// Starts both, makes them known to each other, and waits until a function answers.
-    pub(super) async fn start(parts: &Parts) -> Self {
+    /// Starts both processes, registers the functions at the server, and waits until a function
+    /// answers.
+    pub(super) async fn start(parts: &Installation) -> Self {
         let folder = tempfile::Builder::new().prefix("stepladder-bench-").tempdir().expect("a temporary folder");
         let (functions, port) = functions(parts, folder.path());
         let (ingress, admin) = (free_port(), free_port());
@@ -63,18 +64,19 @@ impl Server {
         server
     }
 
-    /// A client of its functions.
+    /// Returns a client of its functions.
     pub(super) fn api(&self) -> Api {
         Api::new(&format!("http://127.0.0.1:{}", self.ingress))
     }
 
-    /// Its processes. Ours runs functions itself, so both count.
+    /// Returns the ids of its processes. Both count, because our server executes the functions
+    /// itself.
     pub(super) fn pids(&self) -> [u32; 2] {
         [self.server.0.id(), self.functions.0.id()]
     }
 }
 
-fn functions(parts: &Parts, folder: &Path) -> (Process, u16) {
+fn functions(parts: &Installation, folder: &Path) -> (Process, u16) {
     let mut command = Command::new("node");
     command.arg(&parts.functions).env("NODE_ENV", "production").env("RESTATE_LOGGING", "ERROR");
     let command = quietly(&mut command, folder, "functions").stdout(Stdio::piped());
@@ -85,7 +87,7 @@ fn functions(parts: &Parts, folder: &Path) -> (Process, u16) {
     (process, port)
 }
 
-/// What it says goes to a file: a terminal would slow it down.
+/// Redirects the output to a file, because a terminal would slow the process down.
 fn quietly<'a>(command: &'a mut Command, folder: &Path, name: &str) -> &'a mut Command {
     let log = |kind: &str| File::create(folder.join(format!("{name}.{kind}"))).expect("a file in a folder of our own");
     command.stdin(Stdio::null()).stdout(log("out")).stderr(log("err"))

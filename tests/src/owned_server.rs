@@ -1,5 +1,5 @@
-//! A server of the tests' own that ends with them: when it is dropped, and also when the test process ends without
-//! dropping anything, by a kill or because it keeps the server in a static.
+//! A server process that ends with its test: when it is dropped, and also if the test process is
+//! killed or keeps the server in a static.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,8 +11,9 @@ use tempfile::TempDir;
 
 use crate::wait::wait_for;
 
-/// Becomes the program (`exec`), beside a watcher that waits for the end of its standard input, whose other end only
-/// the test process holds; then it removes the folder and kills the process group, itself included.
+/// Starts a watcher, then becomes the program (`exec`). The watcher waits for the end of its
+/// standard input, which only the test process holds open. Then it removes the folder and kills the
+/// process group, including itself.
 const WRAPPER: &str = r#"
 exec 3<&0
 ( cat <&3 >/dev/null; rm -rf "$TIED_FOLDER"; kill -KILL 0 ) &
@@ -20,21 +21,21 @@ exec 3<&-
 exec "$@" </dev/null
 "#;
 
-/// A running server with a folder of its own.
+/// A running server with a separate folder.
 #[derive(Debug)]
-pub struct Tied {
-    // dropped first: the watcher may remove the folder, too
+pub struct OwnedServer {
+    // dropped before the folder, because the watcher may also remove the folder
     process: Child,
     folder: TempDir,
 }
 
-impl Tied {
-    /// A temporary folder for [`Tied::start`].
+impl OwnedServer {
+    /// Creates a temporary folder for [`OwnedServer::start`].
     pub fn folder(name: &str) -> TempDir {
         tempfile::Builder::new().prefix(&format!("stepladder-{name}-")).tempdir().expect("a temporary folder")
     }
 
-    /// Starts `command` in a process group of its own; what it prints goes to `log` in the folder.
+    /// Starts `command` in a separate process group. Its output goes to `log` in the folder.
     pub fn start(command: &Command, folder: TempDir) -> Self {
         let log = File::create(folder.path().join("log")).expect("a file in a folder of our own");
         let mut wrapper = Command::new("sh");
@@ -53,7 +54,7 @@ impl Tied {
         Self { process: wrapper.spawn().expect("sh starts"), folder }
     }
 
-    /// Waits until it serves, as `look` sees it; panics with what it printed when it ends first.
+    /// Waits until `look` returns `Some`. Panics with the log if the process ends first.
     pub async fn serving(mut self, what: &str, mut look: impl AsyncFnMut() -> Option<()>) -> Self {
         wait_for(what, async || {
             if let Some(status) = self.process.try_wait().expect("the process is ours") {
@@ -65,30 +66,30 @@ impl Tied {
         self
     }
 
-    /// Its process, which leads a process group.
+    /// Returns the id of its process, which leads a process group.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// Where it keeps what it writes.
+    /// Returns its folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// What it printed so far.
+    /// Returns what it has printed so far.
     pub fn log(&self) -> String {
         let mut text = Vec::new();
-        // a log that cannot be read is an empty one: the panic that shows it has its own words
+        // an unreadable log counts as empty, because the log is only a detail of a panic
         let _ = File::open(self.path().join("log")).and_then(|mut file| file.read_to_end(&mut text));
         String::from_utf8_lossy(&text).into_owned()
     }
 }
 
-impl Drop for Tied {
+impl Drop for OwnedServer {
     fn drop(&mut self) {
-        // the watcher sees its input end and kills what the server started, too
+        // the watcher's input ends, and it kills the server's child processes, too
         drop(self.process.stdin.take());
-        // an error here means that it ended already
+        // an error means that the process has ended already
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

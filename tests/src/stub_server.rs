@@ -1,5 +1,5 @@
-//! A small HTTP server for doubles and proxies: every request goes to one async function, which answers it or cuts
-//! the connection. It keeps no state; its users do.
+//! A small HTTP server for stubs and proxies. One async function answers each request or closes the
+//! connection. The server itself has no state.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -13,42 +13,42 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-/// A request with its whole body.
+/// A request with its complete body.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct HttpRequest {
     /// The method.
     pub method: Method,
     /// Path and query.
     pub uri: Uri,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body, complete.
+    /// The complete body.
     pub body: Bytes,
 }
 
-impl Asked {
-    /// The body as JSON; null when it is none.
+impl HttpRequest {
+    /// Returns the body as JSON; null if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 }
 
-/// What a double does about a request.
+/// The response to a request.
 #[derive(Debug)]
 pub enum Answer {
-    /// It answers.
+    /// Sends a response.
     Reply(Response<Full<Bytes>>),
-    /// It closes the connection without a word.
+    /// Closes the connection without a response.
     Cut,
 }
 
 impl Answer {
-    /// A JSON answer.
+    /// Creates a JSON answer.
     pub fn json(status: u16, body: &Value) -> Self {
         Self::bytes(status, "application/json", body.to_string())
     }
 
-    /// An answer of a content type.
+    /// Creates an answer with this content type.
     pub fn bytes(status: u16, kind: &str, body: impl Into<Bytes>) -> Self {
         let status = StatusCode::from_u16(status).expect("a status");
         let reply = Response::builder().status(status).header("content-type", kind);
@@ -56,11 +56,11 @@ impl Answer {
     }
 }
 
-/// Serves on a free loopback port until the test's runtime ends. A request whose client goes away is dropped where
-/// it is.
+/// Serves on a free loopback port until the test's runtime ends. If a client disconnects, the
+/// function that handles its request is dropped.
 pub async fn serve<F, Fut>(answer: F) -> SocketAddr
 where
-    F: Fn(Asked) -> Fut + Clone + Send + Sync + 'static,
+    F: Fn(HttpRequest) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Answer> + Send + 'static,
 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
@@ -73,8 +73,12 @@ where
                 async move {
                     let (head, body) = request.into_parts();
                     let Ok(body) = body.collect().await else { return Err("the client went away".to_owned()) };
-                    let asked =
-                        Asked { method: head.method, uri: head.uri, headers: head.headers, body: body.to_bytes() };
+                    let asked = HttpRequest {
+                        method: head.method,
+                        uri: head.uri,
+                        headers: head.headers,
+                        body: body.to_bytes(),
+                    };
                     match answer(asked).await {
                         Answer::Reply(reply) => Ok(reply),
                         Answer::Cut => Err("cut".to_owned()),
@@ -82,7 +86,7 @@ where
                 }
             });
             tokio::spawn(async move {
-                // an error here is the cut that was asked for, or a client that was killed
+                // an error means that the answer closed the connection, or that a client was killed
                 let _ =
                     hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
                 Ok::<_, Infallible>(())
