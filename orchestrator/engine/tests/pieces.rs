@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use stepladder_core::{NewEvent, Timestamp, json};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Backend, StoreError, StoreResult};
+use stepladder_engine::ports::{Backend, Listings, StoreError, StoreResult};
 use stepladder_engine::{Engine, EngineError, PIECE, RunFilter, TimeLimit};
 use stepladder_testkit::clock::VirtualClock;
 use stepladder_testkit::intercept::{Call, Intercept, Intercepted};
@@ -250,4 +250,19 @@ async fn a_request_is_accepted_although_the_last_reply_is_lost_and_the_next_is_n
     let next = attempt(&world, &other).await;
     assert_eq!(runs(&other).await, 2 * MANY);
     assert!(next.iter().all(|id| !first.contains(id)));
+}
+
+#[tokio::test]
+async fn a_failed_request_may_come_again_to_a_process_whose_clock_is_behind() {
+    let (mut world, _) = world(CallFault::Slowly);
+    let fails = world.engine_on(support::around::unanswered(&world.memory, "accept"));
+    let deadline = world.clock.now() + 3_600 * SECOND;
+    let failed = fails.intake().ingest_by(events(), fails.intake().seed(MANY), Some(7), deadline).await;
+    assert!(matches!(failed, Err(EngineError::Store(_))), "{failed:?}");
+    let behind = VirtualClock::new(world.clock.now() - SECOND);
+    let other = world.engine_at(world.memory.clone(), Arc::new(behind));
+    let ids = attempt(&world, &other).await;
+    let stored = world.memory.events(None, 10 * MANY).await.expect("listed");
+    assert_eq!((runs(&other).await, stored.len()), (MANY, MANY), "the events are stored once");
+    assert!(stored.iter().all(|event| ids.contains(&event.id)));
 }

@@ -1,14 +1,15 @@
 //! Reads the data file of a dead server through the adapter, without the engine.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use stepladder_core::journal::{Entry, Fact, NewRun, Origin};
 use stepladder_core::slot::{Limit, Ticket};
 use stepladder_core::state::{RunEnd, RunOutcome};
 use stepladder_core::{EventId, RunId, RunRow};
-use stepladder_engine::ports::{Events, Journals, Listings, RunQuery, Slots};
+use stepladder_engine::ports::{Events, Journals, Listings, Queue, RunQuery, Slots};
 use stepladder_proof::Journal;
 use stepladder_sqlite::{Options, Sqlite};
 
@@ -20,6 +21,8 @@ pub(crate) struct Stored {
     file: Sqlite,
     pub(crate) journals: Vec<Journal>,
     pub(crate) rows: HashMap<RunId, RunRow>,
+    /// The runs of wakes that the server had not acknowledged and that are due.
+    pub(crate) due: HashSet<RunId>,
 }
 
 impl Stored {
@@ -37,7 +40,12 @@ impl Stored {
                 rows.insert(row.run, row);
             }
         }
-        Self { file, journals, rows }
+        let mut due = HashSet::new();
+        if file.backlog().is_some_and(|backlog| backlog.due > 0) {
+            let deliveries = file.receive(usize::MAX, Duration::from_secs(60)).await.expect("deliveries");
+            due.extend(deliveries.into_iter().map(|delivery| delivery.wake.run));
+        }
+        Self { file, journals, rows, due }
     }
 
     /// Returns the id of the event with this sender's id, if it was stored.

@@ -93,7 +93,11 @@ async fn wait_while_bodies_run(api: &Api, ledger: &Path) {
     let written = || std::fs::metadata(ledger).map_or(0, |file| file.len());
     let (mut before, mut since) = (written(), Instant::now());
     loop {
-        let left = [live(api, "Scheduled").await, live(api, "Running").await].concat();
+        // twice: a run that was created after the first look may have started before the second one
+        let mut left = Vec::new();
+        for status in ["Running", "Scheduled", "Running", "Scheduled"] {
+            left.extend(live(api, status).await);
+        }
         if left.is_empty() {
             return;
         }

@@ -35,7 +35,9 @@ pub(crate) async fn check_orders(stored: &Stored, answers: &Answers, lines: &[Li
     if most > app::LIMIT {
         wrong.push(format!("{most} bodies of orders executed at a time, {} may", app::LIMIT));
     }
-    let line = stored.line("order").await;
+    // a worker that died after it enqueued a step leaves a ticket: the wake that it did not acknowledge removes it
+    let mut line = stored.line("order").await;
+    line.retain(|ticket| !stored.due.contains(&ticket.run));
     if !line.is_empty() {
         wrong.push(format!("all runs have ended, and these wait for a slot: {line:?}"));
     }

@@ -5,6 +5,7 @@
 //! A request of at most [`PIECE`](super::PIECE) events has no such state, because it would cost two
 //! writes.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,11 +40,15 @@ impl Intake {
         let (now, key) = (self.runtime.now(), flow_state_key("request", "", &format!("{body:032x}")));
         let seen = self.runtime.backend.read_flow_state(vec![key.clone()]).await?.pop().flatten();
         let first = match seen.as_deref().and_then(parse) {
-            Some((_, until)) if now < until => return Ok((own, None)),
-            Some((first, until)) if now < until + REPEATABLE_FOR => first,
+            Some((_, AttemptState::Running { until })) if now < until => return Ok((own, None)),
+            Some((first, AttemptState::Running { until: ended } | AttemptState::Failed { at: ended }))
+                if now < ended + REPEATABLE_FOR =>
+            {
+                first
+            }
             Some(_) | None => EventId::new(own.at, own.random),
         };
-        let text: Arc<str> = format!("{first} {}", deadline.as_millis()).into();
+        let text: Arc<str> = format!("{first} {}", AttemptState::Running { until: deadline }).into();
         let note =
             FlowStateChange { key: key.clone(), seen, becomes: Some(text.clone()), until: deadline + REPEATABLE_FOR };
         match self.runtime.backend.change_flow_state(vec![note]).await?[..] {
@@ -59,7 +64,7 @@ impl Intake {
     pub(crate) async fn end_attempt(&self, attempt: RequestAttempt, failed: bool) -> Result<(), StoreError> {
         let RequestAttempt { key, text, first } = attempt;
         let now = self.runtime.now();
-        let becomes = failed.then(|| format!("{first} {}", now.as_millis()).into());
+        let becomes = failed.then(|| format!("{first} {}", AttemptState::Failed { at: now }).into());
         let note = FlowStateChange { key, seen: Some(text), becomes, until: now + REPEATABLE_FOR };
         // a lost reply does not mean that the write failed. Without a retry here, the sender would
         // get an error and repeat a request that has succeeded
@@ -67,7 +72,31 @@ impl Intake {
     }
 }
 
-fn parse(text: &str) -> Option<(EventId, Timestamp)> {
-    let (first, until) = text.split_once(' ')?;
-    Some((first.parse().ok()?, Timestamp::from_millis(until.parse().ok()?)))
+/// How far an attempt is, as far as its flow state tells.
+enum AttemptState {
+    /// It may still be at work until its deadline.
+    Running { until: Timestamp },
+    /// It failed. The time alone would not tell: the clock of the next process may be behind.
+    Failed { at: Timestamp },
+}
+
+impl fmt::Display for AttemptState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running { until } => write!(f, "running {}", until.as_millis()),
+            Self::Failed { at } => write!(f, "failed {}", at.as_millis()),
+        }
+    }
+}
+
+fn parse(text: &str) -> Option<(EventId, AttemptState)> {
+    let mut words = text.split(' ');
+    let (first, state, at) = (words.next()?, words.next()?, words.next()?);
+    let at = Timestamp::from_millis(at.parse().ok()?);
+    let state = match state {
+        "running" => AttemptState::Running { until: at },
+        "failed" => AttemptState::Failed { at },
+        _ => return None,
+    };
+    Some((first.parse().ok()?, state))
 }
