@@ -44,6 +44,12 @@ impl Simulation {
         stored.into_iter().filter(|((number, _), _)| is_given_up(*number)).map(|(_, (id, _))| id).collect()
     }
 
+    /// Whether events of a request are stored.
+    pub(super) fn has_stored(&self, number: usize) -> bool {
+        let stored = self.stored_in_bulk().unwrap_or_default();
+        stored.keys().any(|(of, _)| *of == number)
+    }
+
     /// No event is stored under two ids.
     fn stored_in_bulk(&self) -> Result<Stored, Broken> {
         let mut stored = Stored::new();

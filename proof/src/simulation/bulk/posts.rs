@@ -6,10 +6,12 @@ use std::time::Duration;
 use futures::future::{Either, select};
 use stepladder_core::{EventId, Timestamp};
 use stepladder_engine::clock::Clock;
+use stepladder_engine::ports::FlowStates;
 use stepladder_engine::{EngineError, IdSeed};
 
 use super::{RESERVE, State, Way};
 use crate::simulation::Simulation;
+use crate::simulation::invariants::at_once;
 
 /// For so long after its end an attempt may be repeated.
 const WITHIN: Duration = Duration::from_secs(120);
@@ -31,6 +33,12 @@ impl Simulation {
         };
         if let State::Sent { .. } = state {
             self.tell(format!("the sender of request {number} got no answer"));
+            if way == Way::Body && self.is_served(number) {
+                // the process died between its last write and its answer: no repetition can be told from a new request
+                self.tell(format!("request {number} was served, and is not repeated"));
+                self.bulk.borrow_mut().requests[number].state = State::GivenUp;
+                return true;
+            }
         }
         let is_too_late = first_end.is_some_and(|end| now + MARGIN > end + WITHIN);
         if way == Way::Body && is_too_late {
@@ -40,6 +48,13 @@ impl Simulation {
         }
         self.post_request(number);
         true
+    }
+
+    /// Whether an attempt at a request has ended well: its events are stored, and its flow state is gone.
+    fn is_served(&self, number: usize) -> bool {
+        let key = format!("request//{:032x}", self.bulk.borrow().requests[number].body).into();
+        let attempt = at_once(self.memory.read_flow_state(vec![key])).pop().flatten();
+        attempt.is_none() && self.has_stored(number)
     }
 
     fn post_request(&mut self, number: usize) {
