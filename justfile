@@ -1,4 +1,4 @@
-# The words for what is done here every day; `just` alone lists them.
+# The commands for daily work; `just` alone lists them.
 
 _:
     @just --list --unsorted
@@ -7,7 +7,7 @@ _:
 dev *ARGS:
     cargo run -- dev {{ ARGS }}
 
-# the local server with stand-ins for OpenAI and Supabase: watch a run retry and finish, without a key
+# the local server with stand-ins for OpenAI and Supabase: a run retries and completes without keys
 demo *ARGS:
     cargo run -- dev --demo {{ ARGS }}
 
@@ -15,15 +15,15 @@ demo *ARGS:
 test:
     ./test
 
-# the real server killed 200 times under load, full and read-only disks, 36,000 events: minutes
+# stress tests: 200 kills under load, full and read-only disks, 36,000 events; takes minutes
 fire *ARGS:
     STEPLADDER_KILLS=200 STEPLADDER_SOAK=36000 cargo test -p stepladder-tests --test under_fire -- {{ ARGS }}
 
-# twenty million actions of the simulation, and a death at every place (--actions N, --seed N, --places): minutes
+# simulation: 20 million actions, a death at every storage call (--actions N, --seed N, --places)
 proof *ARGS:
     cargo run --profile proof -p stepladder-proof --no-default-features --example proof -- {{ ARGS }}
 
-# breaks each rule on purpose in a copy of the tree, and checks that the simulation or a test notices (--quick, NAME): an hour
+# mutations: breaks each rule in a copy, and checks that a test notices (--quick, NAME); an hour
 planted *ARGS:
     proof/mutate {{ ARGS }}
 
@@ -45,11 +45,11 @@ fmt:
 audit:
     cargo deny check advisories
 
-# the documentation of every crate
+# builds the documentation of every crate
 doc *ARGS:
     cargo doc --no-deps --workspace {{ ARGS }}
 
-# the book of docs/, as a site in target/book; needs mdbook: cargo install mdbook --locked, or that of .ci/run
+# builds the book of docs/ in target/book; needs mdbook: cargo install mdbook --locked
 book:
     PATH="$PWD/.test/tools/bin:$PATH" mdbook build
 
@@ -57,22 +57,22 @@ book:
 reference:
     STEPLADDER_RENEW_REFERENCE=1 cargo test --workspace --test reference
 
-# gaps between steps, runs per second, CPU, memory; beside Restate where npm is there (--quick, --alone)
+# benchmark: gaps between steps, runs per second, CPU, memory; also of Restate (--quick, --alone)
 bench *ARGS:
     cargo bench -p stepladder-tests --bench engine -- {{ ARGS }}
 
-# a server that is sent more than it can serve, for three minutes or so many seconds: accepted, refused, memory, recovery
+# overloads a server for three minutes or SECONDS: accepted, refused, memory, recovery
 load *SECONDS:
     cargo bench -p stepladder-tests --bench engine -- --load {{ SECONDS }}
 
-# the binary that is deployed: its size, and the time from its start to the answer of its first invocation
+# benchmark of the deployed binary: its size, and the time until its first answer
 bench-lambda:
     cargo bench -p stepladder-tests --bench lambda
 
-# hostile bytes for one of event, journal, cel, cron, http, wake, for so many seconds; fetches cargo-fuzz
+# fuzzes one of event, journal, cel, cron, http, wake for SECONDS; fetches cargo-fuzz
 fuzz TARGET SECONDS="60":
     proof/fuzz/run {{ TARGET }} {{ SECONDS }}
 
-# all that must pass before a change lands
+# runs all checks that must pass before a change lands
 ci:
     .ci/run

@@ -1,4 +1,4 @@
-//! //! Supabase's accounts, by GoTrue's admin interface. No other file uses it.
+//! Supabase's accounts, by GoTrue's admin interface. No other file uses it.
 //!
 //! It creates, finds and deletes an account. The engine retries, so a repeated request has the same
 //! effect.
@@ -70,11 +70,11 @@ impl Auth {
         Ok(Self { client: http::client()?, users, key })
     }
 
-    /// /// Creates a confirmed account without a known password; the user sets one by the link of
+    /// Creates a confirmed account without a known password; the user sets one by the link of
     /// "forgotten password". An existing account of the same client is returned as it is.
     ///
     /// # Errors
-    /// /// Terminal with code `user-exists`, when another client's account has the address. No
+    /// Terminal with code `user-exists`, when another client's account has the address. No
     /// connection, 408, 429 and 5xx are retried, after `Retry-After` if the service sent one. Every
     /// other 4xx is terminal.
     pub async fn create(&self, new: NewUser<'_>) -> Result<User> {

@@ -1,9 +1,9 @@
-//! //! `content-brief-generator`: researches a topic, outlines and drafts an article, and stores
+//! `content-brief-generator`: researches a topic, outlines and drafts an article, and stores
 //! all of it as a brief.
 //!
-//! Research, outline and draft are steps of their own, as is each research question, and no answer
-//! of the AI is paid for twice. The brief's row exists from the start, so that people see its
-//! status; if the run fails for good, so does the row.
+//! Each research question, the outline and the draft are separate steps, so that no answer of the
+//! AI is paid for twice. The brief's row exists from the start, so that people see its status; if
+//! the run fails for good, so does the row.
 
 mod questions;
 
@@ -75,7 +75,7 @@ pub struct BriefReady {
     pub title: String,
 }
 
-/// /// The data of `content/brief.decided`, for which a run with an approval waits.
+/// The data of `content/brief.decided`, for which a run with an approval waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[event(name = "content/brief.decided")]
 #[serde(rename_all = "camelCase")]
@@ -174,7 +174,7 @@ async fn write_brief(ctx: Context, event: Event<BriefRequested>, services: Servi
         ctx.step(step, body).retries(5).timeout(Duration::from_secs(30))
     };
     if request.approval {
-        // // in parallel: the wait is recorded before the row asks for a decision
+        // in parallel: the wait is recorded before the row asks for a decision
         let decided = ctx.wait_for_event::<BriefDecided>("approval").matching("briefId", &request.brief_id);
         let (decided, saved) = tokio::join!(decided.timeout(APPROVAL_TIMEOUT), save("save-for-approval", "approval"));
         saved?;

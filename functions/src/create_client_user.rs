@@ -1,4 +1,4 @@
-//! //! `create-client-user`: creates an account for a client's user, and links it to the client.
+//! `create-client-user`: creates an account for a client's user, and links it to the client.
 //!
 //! The two systems share no transaction. If the link fails for good, the account is deleted, unless
 //! it existed before.

@@ -1,4 +1,4 @@
-//! //! `dev --demo`: stand-ins for OpenAI and Supabase on loopback. They show the functions retry
+//! `dev --demo`: stand-ins for OpenAI and Supabase on loopback. They show the functions retry
 //! and complete without a key.
 //!
 //! Every answer and log line names them as stand-ins. Tests use other stubs, which check what they

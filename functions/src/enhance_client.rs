@@ -1,6 +1,6 @@
 //! `enhance-client-with-ai`: asks an AI for business intelligence about a client, and stores it.
 //!
-//! The AI call is slow and costs money, so it is a step of its own: no later failure repeats it.
+//! The AI call is slow and costs money, so it is a separate step: no later failure repeats it.
 //! `enhance_client/intelligence.rs` has the type of the answer, `enhance_client/tidy.rs` prepares
 //! it for storage.
 

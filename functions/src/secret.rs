@@ -1,9 +1,9 @@
 //! A key that is sent but never shown in an error, the journal or a log.
 //!
-//! Services sometimes answer with what they were sent. Every text of a service passes through
-//! [`Secret::mask`], or [`Secret::mask_json`], before it becomes part of an error or of an outcome:
-//! after it was decoded, because an escaped key (`\u0073k-…`) is no less a key. This is no vault:
-//! the key stays in memory as it is.
+//! Some services repeat the request in their answer, with the key. So every text of a service is
+//! masked by [`Secret::mask`] or [`Secret::mask_json`] before it becomes part of an error or an
+//! outcome. It is decoded first, because a key may be escaped (`\u0073k-…`). The key is not
+//! protected in memory.
 
 use std::fmt;
 
@@ -13,10 +13,11 @@ use stepladder::prelude::*;
 
 const MASK: &str = "***";
 
-/// Services' texts are cut to this many bytes before they go into an error, so that an HTML page of
-/// a proxy does not fill the journal.
+/// The maximum size of a service's text in an error, in bytes, so that a proxy's HTML page does not
+/// fill the journal.
 pub const EXCERPT_BYTES: usize = 2048;
-/// A shorter key may be an ordinary word, which answers contain for other reasons.
+/// The minimum length of a key that is masked in JSON. A shorter key may be an ordinary word, which
+/// answers contain for other reasons.
 const MIN_MASKED_CHARS: usize = 8;
 
 /// An API key. `Debug` shows `***`; [`Secret::expose`] is the only way to its text.
@@ -24,12 +25,12 @@ const MIN_MASKED_CHARS: usize = 8;
 pub struct Secret(String);
 
 impl Secret {
-    /// A key as it came from the variable `name`, without the white space around it (a line end
-    /// that came along from a file is the usual mistake).
+    /// Creates a key from the value of the variable `name`, without the white space around it.
+    /// Values from files often end with a line break.
     ///
     /// # Errors
-    /// Terminal, naming the variable, when nothing is left or when a character of it cannot be sent
-    /// in an HTTP header.
+    /// Terminal, with the variable's name, if the key is empty or has a character that is not
+    /// allowed in an HTTP header.
     pub fn new(name: &str, text: &str) -> Result<Self> {
         let text = text.trim();
         if text.is_empty() {
@@ -43,34 +44,33 @@ impl Secret {
         Ok(Self(text.to_owned()))
     }
 
-    /// The key itself, to be put into a request and nowhere else.
+    /// Returns the key itself. Use it only in requests.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The key as a header's value, after `prefix`. HTTP clients leave such a value out of what
-    /// they log.
+    /// Returns the key as a header's value, after `prefix`. HTTP clients do not log such a value.
     ///
     /// # Errors
-    /// None in practice: [`Secret::new`] refuses a key that no header can carry.
+    /// None in practice: [`Secret::new`] refuses a key that is not allowed in a header.
     pub(crate) fn header(&self, prefix: &str) -> Result<HeaderValue> {
         let mut value = HeaderValue::from_str(&format!("{prefix}{}", self.0))?;
         value.set_sensitive(true);
         Ok(value)
     }
 
-    /// `text` with every occurrence of the key replaced by `***`.
+    /// Returns `text` with every occurrence of the key replaced by `***`.
     #[must_use]
     pub fn mask(&self, text: &str) -> String {
         text.replace(&self.0, MASK)
     }
 
-    /// Masks the key in every string of `value`, names of fields included, and returns whether it
-    /// was there.
+    /// Masks the key in every string of `value`, including the names of fields. Returns whether the
+    /// key was there.
     ///
-    /// A key of fewer than 8 characters is left where it is: local servers accept any word as key,
-    /// and masking a word would change answers that merely contain it.
+    /// A key of fewer than 8 characters is not masked. Local servers accept any word as a key, and
+    /// masking a word would change answers that contain it for other reasons.
     pub fn mask_json(&self, value: &mut Value) -> bool {
         if self.0.len() < MIN_MASKED_CHARS {
             return false;
@@ -95,8 +95,8 @@ impl Secret {
         }
     }
 
-    /// What a service said, to be quoted in an error: JSON is decoded, masked and written again,
-    /// text is masked, and the result is cut to [`EXCERPT_BYTES`].
+    /// Returns an excerpt of a service's answer, for an error. JSON is decoded, masked and written
+    /// again, other text is masked, and the result is cut to [`EXCERPT_BYTES`].
     #[must_use]
     pub fn excerpt_of_body(&self, body: &str) -> String {
         match serde_json::from_str::<Value>(body) {
@@ -105,7 +105,7 @@ impl Secret {
         }
     }
 
-    /// `text` masked and then cut to [`EXCERPT_BYTES`], at a character's border.
+    /// Returns `text`, masked and then cut to [`EXCERPT_BYTES`] at the end of a character.
     #[must_use]
     pub fn excerpt(&self, text: &str) -> String {
         let masked = self.mask(text.trim());

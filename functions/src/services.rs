@@ -1,8 +1,8 @@
 //! The services that the functions call: OpenAI, and Supabase's tables and accounts.
 //!
 //! By default, environment variables configure them. They are read when a step first needs a
-//! service, so a missing variable fails that step and not the server. Tests pass clients of their
-//! own. Nothing connects here.
+//! service, so a missing variable fails that step and not the server. Tests pass other clients.
+//! Nothing connects here.
 
 use std::sync::{Arc, OnceLock};
 

@@ -1,10 +1,10 @@
-//! Supabase's tables over its REST interface (PostgREST): the one file that knows the `postgrest`
+//! Supabase's tables over its REST interface (PostgREST). No other file uses the `postgrest`
 //! client.
 //!
 //! It updates rows by id and upserts rows. It does not retry: the engine does. `postgrest` only
-//! builds the requests. They are sent by the client that every service uses ([`crate::http`]),
-//! because `postgrest`'s own, of 2023, follows redirects and would take the key along. The key is
-//! not even known to it.
+//! builds the requests. The HTTP client of all services ([`crate::http`]) sends them, because
+//! `postgrest`'s own client follows redirects and would send the key to them. `postgrest` does not
+//! get the key.
 
 use std::fmt;
 
@@ -16,8 +16,8 @@ use stepladder::prelude::*;
 use crate::http;
 use crate::secret::Secret;
 
-/// A client for one project, with its service role: it passes row level security, so its key
-/// belongs on servers only.
+/// A client for one project, with its service role. This role bypasses row level security, so its
+/// key belongs on servers only.
 #[derive(Clone)]
 pub struct Supabase {
     rest: Postgrest,
@@ -52,12 +52,12 @@ impl Supabase {
         Ok(Self { rest: Postgrest::new(format!("{url}/rest/v1")), client: http::client()?, key })
     }
 
-    /// Sets the columns in `row` on the row of `table` whose `id` is the one given.
+    /// Sets the columns in `row` on the row of `table` with this `id`.
     ///
     /// # Errors
-    /// Terminal, when no row has that id; otherwise as every request here: no connection, 408, 429
-    /// and 5xx are retried (after `Retry-After`, if one was sent), every other 4xx is terminal with
-    /// what the database said.
+    /// Terminal, if no row has that id. No connection, 408, 429 and 5xx are retried (after
+    /// `Retry-After`, if the service sent one). Every other 4xx is terminal, with the database's
+    /// message.
     pub async fn update_by_id(&self, table: &str, id: &str, row: &impl Serialize) -> Result<()> {
         let request = self.rest.from(table).eq("id", id).select("id").update(serde_json::to_string(row)?);
         let answer = self.execute("update", table, request).await?;
@@ -69,9 +69,9 @@ impl Supabase {
         Ok(())
     }
 
-    /// Inserts `rows` into `table`; a row that agrees with an existing one on the columns `unique`
-    /// (comma-separated, with a unique index of their own) is merged into it. Doing it twice
-    /// changes nothing.
+    /// Inserts `rows` into `table`. A row with the same values in the columns `unique` as an
+    /// existing row is merged into that row. `unique` is a comma-separated list of columns with a
+    /// unique index. A repeated call changes nothing.
     ///
     /// # Errors
     /// As [`Self::update_by_id`].
@@ -95,16 +95,17 @@ impl Supabase {
         let said = self.key.excerpt(&error_message(&body));
         let hint = if matches!(status.as_u16(), 401 | 403) { " (check SUPABASE_SERVICE_ROLE_KEY)" } else { "" };
         let message = format!("supabase answered {status} to the {what} of `{table}`: {said}{hint}");
-        // PostgREST's 409 is a violated constraint, which trying again does not mend
+        // PostgREST's 409 is a violated constraint, which a retry does not fix
         if status.as_u16() == 409 {
             return Err(Error::terminal(message).with_code("http-409"));
         }
         Err(Error::from_http_status(status.as_u16(), retry_after.as_deref(), message))
     }
 
-    /// The request that `postgrest` has built, as one of the client that sends it, with the key.
+    /// Converts a request of `postgrest` into one of the client that sends it, and adds the key.
     fn request(&self, built: Builder) -> Result<RequestBuilder> {
-        // the builder's error: the address or a header is wrong, and will be at the next attempt
+        // an error of the builder means that the address or a header is invalid, which a retry does
+        // not fix
         let built = built.build().build().map_err(|error| {
             Error::terminal(format!("the request to supabase cannot be made: {}", error.without_url()))
         })?;
@@ -127,8 +128,8 @@ impl fmt::Debug for Supabase {
     }
 }
 
-// PostgREST says {"code","message","details","hint"}; the gateway before it {"message"}, or plain
-// text
+// PostgREST sends {"code","message","details","hint"}; the gateway in front of it sends {"message"}
+// or plain text
 fn error_message(body: &str) -> String {
     let Ok(json) = serde_json::from_str::<Value>(body) else {
         return if body.trim().is_empty() { "(no message)".to_owned() } else { body.to_owned() };

@@ -1,5 +1,5 @@
-//! A question that is handed in: what is paid for once, what is recorded, and what becomes of
-//! answers that never come.
+//! Questions in the background: each answer is paid for once, its usage is recorded, and an answer
+//! that never comes is an error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,8 +30,8 @@ struct Report {
     text: String,
 }
 
-/// A server that takes one kind of question and answers the nth look with the nth of these, the
-/// last one for ever.
+/// A server that accepts questions, and answers the nth check with the nth of these answers. It
+/// repeats the last one.
 struct Ai {
     server: MockServer,
     looks: Arc<AtomicUsize>,
@@ -71,7 +71,7 @@ impl Ai {
         app.send(&Asked { topic: "tea".to_owned() }).await.remove(0)
     }
 
-    /// What was handed in.
+    /// Returns the submitted questions.
     async fn submitted(&self) -> Vec<Value> {
         let requests = self.server.received_requests().await.unwrap();
         requests.iter().filter(|r| r.method.as_str() == "POST").map(|r| r.body_json().unwrap()).collect()
@@ -133,7 +133,7 @@ async fn usage_is_recorded_once_with_the_answer() {
     let [used] = &usage[..] else { panic!("{usage:?}") };
     assert_eq!((&*used.model, used.input_tokens, used.output_tokens), ("gpt-5-mini-2025-08-07", 1_000, 300));
     assert_eq!((used.cached_input_tokens, used.micro_dollars), (200, Some(805)));
-    // the function was tried again; the answer was paid for, and looked for, once
+    // the function was retried, and the answer was submitted and fetched only once
     assert_eq!((ai.submitted().await.len(), ai.looks.load(Ordering::Relaxed)), (1, 2));
 }
 

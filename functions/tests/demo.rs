@@ -1,5 +1,4 @@
-//! The stand-ins, asked through the real clients: what `dev --demo` shows is what the services
-//! would do.
+//! Tests the stand-ins of `dev --demo` with the real clients: they behave like the services.
 
 use std::time::Duration;
 
@@ -29,7 +28,7 @@ async fn the_stand_in_for_openai_fits_the_schema_and_names_itself() {
     let raw: BusinessIntelligence = openai.answer(question(&client)).await.unwrap();
     assert!(raw.profile.description.contains("Acme (acme.example)"), "{}", raw.profile.description);
     assert!(raw.profile.description.contains(LABEL), "{}", raw.profile.description);
-    // the demonstration gives `process-data` something to do
+    // the answer contains repeats, so that `process-data` has something to do
     let tidy = limit_array_fields(raw.clone(), &client.client_domain);
     assert!(tidy.profile.products.len() < raw.profile.products.len());
     assert_eq!(tidy.competitors.len(), 2);

@@ -1,4 +1,4 @@
-//! `hello-world` from event to end, on a virtual clock.
+//! Tests `hello-world` from event to end, on a virtual clock.
 
 use std::time::Duration;
 

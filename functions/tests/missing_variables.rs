@@ -1,5 +1,5 @@
-//! A missing variable fails the one step that needs it. Alone in its file, since it changes the
-//! environment as the whole process sees it.
+//! Tests that a missing variable fails only the step that needs it. The test is alone in its file,
+//! because it changes the environment of the process.
 
 use stepladder::testing::{Status, TestApp};
 use stepladder_functions::{
@@ -10,7 +10,7 @@ use stepladder_functions::{
 #[tokio::test]
 async fn a_missing_variable_fails_its_step_at_once_and_names_it() {
     for name in ["OPENAI_API_KEY", "SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY"] {
-        // empty is as good as missing, and holds on a machine that has the variable
+        // an empty variable counts as missing, also on a machine that sets it
         stepladder::override_env(name, "");
     }
     let event = EnhanceRequested {
@@ -22,13 +22,13 @@ async fn a_missing_variable_fails_its_step_at_once_and_names_it() {
     assert_eq!((run.status(), run.attempts("call-openai")), (Status::Failed, 1));
     assert!(format!("{:?}", run.error()).contains("OPENAI_API_KEY"), "{:?}", run.error());
 
-    // with the AI's step spared, the database's is the one that fails
+    // if the AI's step succeeds, the database's step fails
     let mut app = TestApp::new().function(function()).mock("call-openai", BusinessIntelligence::default());
     let run = app.send(&event).await.remove(0);
     assert_eq!((run.status(), run.attempts("update-client")), (Status::Failed, 1));
     assert!(format!("{:?}", run.error()).contains("SUPABASE_URL"), "{:?}", run.error());
 
-    // and everything that needs none of them goes on
+    // steps without these variables succeed
     let run = TestApp::new().function(hello_world::function()).send(&Hello::default()).await.remove(0);
     assert_eq!(run.status(), Status::Completed);
 }

@@ -1,4 +1,4 @@
-//! The real OpenAI client against a server that checks what it is sent and answers as services do.
+//! Tests the OpenAI client with a stub server that checks requests and answers like real services.
 
 use std::time::Duration;
 
@@ -53,7 +53,8 @@ async fn answering(template: ResponseTemplate) -> MockServer {
     server
 }
 
-/// The error of one question to a server that answers so; it must have been asked exactly once.
+/// Returns the error of one question to a server with this answer. The server must get exactly one
+/// request.
 async fn refused(template: ResponseTemplate) -> Error {
     let server = answering(template).await;
     let error = ask(&server).await.unwrap_err();
@@ -130,7 +131,7 @@ async fn server_errors_are_retried() {
 #[tokio::test]
 async fn a_400_is_terminal_and_quotes_the_service() {
     let body = json!({ "error": { "message": "Invalid schema for response_format", "type": "invalid_request_error" } });
-    // a header that makes no sense here must not turn it into a retry
+    // an invalid header must not make it retryable
     let error = refused(ResponseTemplate::new(400).insert_header("retry-after-ms", "5").set_body_json(body)).await;
     assert!(error.is_terminal());
     assert!(error.to_string().contains("Invalid schema for response_format [invalid_request_error]"), "{error}");
@@ -192,7 +193,7 @@ async fn a_success_that_is_no_completion_is_retried_without_showing_the_key() {
 async fn a_key_that_is_also_a_word_leaves_the_answer_as_it_is() {
     let body = completion(&intelligence().to_string());
     let server = answering(ResponseTemplate::new(200).set_body_json(body)).await;
-    // local servers take any key, and people give them such
+    // local servers accept any key, and people choose ordinary words
     let openai = OpenAi::new("tools", &format!("{}/v1", server.uri()), "m").unwrap();
     let answer: BusinessIntelligence = openai.answer(question(&client())).await.unwrap();
     assert_eq!(serde_json::to_value(&answer).unwrap(), intelligence());
@@ -208,7 +209,7 @@ async fn a_similar_server_that_leaves_fields_out_is_understood() {
 
 #[tokio::test]
 async fn a_key_that_the_service_sends_back_reaches_no_outcome() {
-    // escaped once in the response, and once more in the model's JSON within it
+    // the key is escaped once in the response, and once more in the model's JSON within it
     let twice = KEY.replace('-', "\\u002d");
     let mut body = completion(&intelligence().to_string().replace("Makes tools.", &twice));
     body["model"] = json!(KEY);
@@ -235,7 +236,7 @@ async fn a_redirect_does_not_carry_the_question_elsewhere() {
 
 #[tokio::test]
 async fn no_connection_is_retried_and_shows_no_password_of_the_address() {
-    // a port that was free a moment ago, and listens no more
+    // a port that was free a moment ago
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let openai = OpenAi::new(KEY, &format!("http://user:hunter2@127.0.0.1:{port}/v1"), "m").unwrap();
     let error = openai.answer::<Value>(question(&client())).await.unwrap_err();

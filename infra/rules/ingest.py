@@ -4,8 +4,9 @@ import re
 
 from .reading import as_list, of_type, rule, target, text
 
-# The memory of ingest: without work, and per byte of the messages of a batch. An unoptimised build needed
-# 38 MB, and 63 MB with 6 MB of messages (events of 60 bytes or of 190,000). These figures are twice that.
+# The memory of ingest: without work, and per byte of the messages of a batch. An unoptimised build
+# needed 38 MB, and 63 MB with 6 MB of messages (events of 60 bytes or of 190,000). These figures
+# are twice that.
 INGEST_BASE_MB, INGEST_BYTES_PER_BYTE = 60, 8
 # the maximum size of a batch, whatever its number of messages
 PAYLOAD_MB = 6

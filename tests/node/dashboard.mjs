@@ -1,8 +1,10 @@
-// The dashboard in a real browser: node dashboard.mjs SCENE URL [FOLDER FOR SCREENSHOTS]
+// Tests the dashboard in a real browser: node dashboard.mjs SCENE URL [FOLDER FOR SCREENSHOTS]
 //
-// Started by tests/tests/dashboard.rs in the folder with the packages. Ends with 0 when all that is said of the scene holds.
-// `demonstration`: a server with `--demo`. `person`: a server whose functions have no database, so that what writes to it fails for good. `retries`: one
-// whose AI is not there, so that it is asked again after 15 seconds, and after 30.
+// tests/tests/dashboard.rs starts it in the folder with the packages. It exits with 0 if all checks
+// of the scene hold. The scenes:
+// - `demonstration`: a server with `--demo`.
+// - `person`: a server without a database, so that steps which write to it fail without a retry.
+// - `retries`: a server without an AI, so that requests to it are retried after 15 s and after 30 s.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
@@ -23,7 +25,7 @@ const flags = [
   '--disable-component-update',
   '--disable-sync',
 ];
-// a fresh profile each time: playwright makes one for each launch
+// playwright creates a new profile for each launch
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: flags });
 const context = await browser.newContext({ colorScheme: 'light', viewport: { width: 1280, height: 800 } });
 context.setDefaultTimeout(LIMIT);
@@ -60,7 +62,7 @@ async function shows(selector, text) {
 async function look(name) {
   for (const scheme of ['light', 'dark']) {
     await page.emulateMedia({ colorScheme: scheme });
-    // by the debugger: the page's policy lets no other script in
+    // by the debugger, because the page's policy allows no other scripts
     const { result } = await axeOn();
     const serious = result.violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
     const told = serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => html + '\n' + failureSummary).join('\n')}`);
@@ -97,7 +99,7 @@ async function aRunAdvances() {
   await shows('#output', 'Goodbye, Grace!');
   assert(await isMarked(), 'the run went on without being loaded again');
   assert.equal(await page.locator('main').getAttribute('data-live'), null, 'what is over has no news');
-  // back in time, by the slider
+  // show an earlier state, by the slider
   await page.locator('#at').fill('2');
   await shows('#now', 'The run after entry 1');
   await page.locator('#head .status.Running').waitFor();
@@ -139,7 +141,7 @@ async function anotherIsCancelled() {
   await page.locator('#head button.danger').click();
   await page.locator('#head .status.Cancelled').waitFor();
   await shows('.notice', 'Cancelled 1 run.');
-  // and one from the list, by its keys
+  // cancel one from the list, by keys
   const second = await runOf(await send(two));
   await page.goto(`${base}/?status=Scheduled`);
   await page.locator(`#r-${second}`).waitFor();
@@ -161,7 +163,7 @@ async function eventsAreSent() {
   await shows('.notice', 'The event was sent.');
   await page.locator('table.runs a', { hasText: 'hello-world' }).click();
   await shows('#output', 'Goodbye, Edsger!');
-  await send({ name: 'shop/nobody.asked', data: {} });
+  await send({ name: 'shop/unused', data: {} });
 }
 
 async function aFunctionIsTriedOut() {
@@ -250,7 +252,7 @@ async function retries() {
     await shows('.notice', 'The wait was skipped.');
   }
   await page.locator('#head .status.Failed').waitFor();
-  assert(Date.now() - begun < 40_000, 'nobody waited for 45 seconds');
+  assert(Date.now() - begun < 40_000, 'the wait of 45 seconds was skipped');
   await step.click();
   assert.equal(await page.locator('.attempts tbody tr').count(), 3);
 }
@@ -266,7 +268,7 @@ async function demonstration() {
   const journal = await (await fetch(`${base}/v1/runs/${run}/journal`)).json();
   const story = journal.data.map(({ fact }) => Object.keys(fact)[0]).filter((word) => word.startsWith('Invoke'));
   assert.deepEqual(story, ['InvokeStarted', 'InvokeStarted', 'InvokeEnded', 'InvokeEnded'], 'side by side');
-  // what executes in a called run is no idle stretch of this one
+  // the time in which a called run executes is not shown as idle
   const widths = await page.locator('#steps .child rect.done').evaluateAll((all) => all.map((rect) => rect.getBBox().width));
   const lane = await page.locator('#steps .child .lane').first().evaluate((svg) => svg.getBoundingClientRect().width);
   assert(Math.max(...widths) > lane / 2, `${widths} of ${lane}`);
@@ -275,7 +277,7 @@ async function demonstration() {
 
 try {
   await { person, retries, demonstration }[scene]();
-  // the page that there is none of was meant to be
+  // the test opened a missing page on purpose
   const unmeant = complaints.filter((text) => !text.includes('404 (Not Found)'));
   assert.deepEqual(unmeant, [], 'the console');
   console.log('all of it holds');

@@ -1,4 +1,4 @@
-"""Deploys template.yaml as it is to an emulator: deploy.py FOLDER BOOTSTRAP STACK [PARAMETER=VALUE …]
+"""Deploys template.yaml, unchanged, to an emulator: deploy.py FOLDER BOOTSTRAP STACK [PARAMETER=VALUE …]
 
 The functions' code is the program BOOTSTRAP instead of a build of it. FOLDER is empty and takes what is in between. The
 value of a parameter that names a secret is what the secret is to hold.
@@ -28,7 +28,7 @@ def code():
     if shutil.which("strip"):
         # four functions unpack it, and a debug binary is ten times as large
         subprocess.run(["strip", program], check=False)
-    # the least compression: the archive travels over the loopback only
+    # the fastest compression, because the archive is sent over loopback only
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
         file.write(program, "bootstrap")
     return archive
@@ -47,7 +47,7 @@ def template():
 
 
 def named(parameter):
-    """The parameter as the template takes it."""
+    """Returns a parameter in the form that CloudFormation accepts."""
     name, value = parameter.split("=", 1)
     if not name.endswith("Secret"):
         return parameter

@@ -1,8 +1,8 @@
 """Types the commands of README.md and of the runbook, word for word, into a shell: runbook.py FOLDER PROGRAM
 
-FOLDER is empty and takes a copy of the project, whose `cargo` packs the program PROGRAM instead of building one. Where
-the emulator is, and with which credentials, is in the environment. Prints what was shown, and fails where it is not what
-the documents promise.
+FOLDER is empty and gets a copy of the project. Its `cargo` packs the program PROGRAM instead of
+building one. The environment has the emulator's address and credentials. Prints the output of the
+commands, and fails if it is not what the documents promise.
 """
 
 import os
@@ -19,16 +19,16 @@ from botocore.exceptions import ClientError
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ["README.md", "docs", "template.yaml", "samconfig.toml", "infra", "functions"]
-# the longest that anything takes here is the deployment of a stack
+# the maximum time of a command: the deployment of a stack
 LIMIT = 240
 PROMPT = "the-next-command> "
 STACK = "stepladder"
 README = ["README.md"]
 RUNBOOK = ["docs/deploying-on-aws.md", "docs/operating.md"]
-# it takes neither saved queries nor alarms on more than one metric
+# the emulator supports neither saved queries nor alarms on more than one metric
 FOR_THE_EMULATOR = {"Watch": "no"}
 
-# a stand-in for the compiler: the program under test is what it builds
+# a stand-in for cargo, which copies the program under test instead of building it
 CARGO = """#!/usr/bin/env bash
 set -euo pipefail
 project={project}
@@ -44,7 +44,7 @@ esac
 """
 
 
-# version 1 leaves `AWS_ENDPOINT_URL` for SQS's old host names
+# version 1 ignores `AWS_ENDPOINT_URL` for SQS and uses its old host names
 AWS = """#!/usr/bin/env bash
 exec {python} -m awscli --endpoint-url "$AWS_ENDPOINT_URL" "$@"
 """
@@ -69,7 +69,7 @@ def blocks(documents):
 
 
 def said(documents, *parts):
-    """The one line of the documents' commands that has these parts."""
+    """Returns the only command line in the documents with these parts."""
     lines = {line.strip() for block in blocks(documents) for line in block.splitlines()}
     found = [line for line in lines if all(part in line for part in parts)]
     if len(found) != 1:
@@ -78,7 +78,7 @@ def said(documents, *parts):
 
 
 def block(documents, part):
-    """The whole block of the documents' commands that has this part, as one command."""
+    """Returns the only block of commands in the documents with this part, as one command."""
     found = [block for block in blocks(documents) if part in block]
     if len(found) != 1:
         sys.exit(f"{documents} have {len(found)} blocks with {part}")
@@ -86,7 +86,7 @@ def block(documents, part):
 
 
 class Shell:
-    """A shell with a person before it."""
+    """A shell in which a person types commands."""
 
     def __init__(self, folder, tools):
         self.folder = folder
@@ -105,8 +105,8 @@ class Shell:
         return found - 2
 
     def type(self, command, answers={}, fails=False):
-        """A command: what it printed, and the names of the parameters that it asked for. Enter is the answer to each
-        question that has none in `answers`, and `y` to whether to do it."""
+        """Types a command. Returns its output, and the names of the parameters that it asked for. Answers each
+        question from `answers`, otherwise by pressing Enter, and confirms with `y`."""
         self.child.sendline(command)
         shown, asked = "", []
         while True:
@@ -141,7 +141,7 @@ def deployed_parameters():
 
 
 def what_is_kept():
-    """Tables and queues."""
+    """Returns the names of all tables and queues."""
     tables = boto3.client("dynamodb").list_tables()["TableNames"]
     queues = boto3.client("sqs").list_queues().get("QueueUrls", [])
     return sorted(tables + [queue.rsplit("/", 1)[1] for queue in queues])
@@ -160,7 +160,7 @@ def set_concurrency_again():
 
 
 def until(what, holds):
-    """Asks again until it holds."""
+    """Repeats a check until it holds."""
     end = time.monotonic() + LIMIT
     while not holds():
         must(time.monotonic() < end, f"waited {LIMIT} s for {what}")
@@ -174,7 +174,7 @@ def messages(shell, queue):
 
 
 def builds(folder, program):
-    """What `cargo` builds from now on."""
+    """Sets the program that `cargo` builds from now on."""
     copy = folder / "tools" / Path(program).name
     shutil.copy(program, copy)
     if shutil.which("strip"):
@@ -184,10 +184,10 @@ def builds(folder, program):
 
 
 def first_deployments_that_fail(shell):
-    """Nothing of them ever runs."""
+    """Deploys stacks that must fail before any of their functions runs."""
     builds(shell.folder, shutil.which("true"))
     shell.type("sam build")
-    # the template's own bound, one character past it
+    # one character more than the template allows
     name = "a" * 48
     shell.type(f"sam deploy --stack-name {name} --parameter-overrides Watch=no", fails=True)
     events = boto3.client("cloudformation").describe_stack_events(StackName=name)["StackEvents"]
@@ -204,7 +204,7 @@ def first_deployment(shell):
     must(asked == list(deployed_parameters()), f"asked for {asked}")
     set_concurrency_again()
     shell.type(block(RUNBOOK, "output TableName"))
-    # its own host names need a name server
+    # the emulator's host names need DNS
     shell.type("URL=$AWS_ENDPOINT_URL/_aws/execute-api/$(echo $URL | sed 's|.*//||; s|[.].*||')/\\$default")
     shell.type(said(README, "aws sqs send-message"))
     shell.type(block(RUNBOOK, "output EventKeyCommand"))
@@ -245,7 +245,8 @@ def taken_back(shell):
     shell.type("sed -i.bak 's|SecretsRevision=[^ ]*|SecretsRevision=2|' samconfig.toml")
     shell.type(said(RUNBOOK, "sed -i.bak"))
     must(deployed_parameters()["DedicatedFunctionId"] == "", "it is still there")
-    # that the function changes is what makes CloudFormation read the secret again; the emulator wants a changed template
+    # that the function changes is what makes CloudFormation read the secret again; the emulator
+    # wants a changed template
     revisions = [variables(f"stepladder-{role}")["STEPLADDER_SECRETS_REVISION"] for role in ("worker", "http")]
     must(revisions == ["2", "2"], f"SecretsRevision changes nothing of the functions: {revisions}")
     must(messages(shell, "steps-dedicated") == [1, 0, 0], "the wake went with the function's workers")

@@ -1,4 +1,4 @@
-"""What every Python of the tests does first: time that a test can move, and no Nagle.
+"""Prepares every Python process of the tests: a clock that tests can advance, and no Nagle's algorithm.
 
 `STEPLADDER_TIME_OFFSET` names a file of eight bytes, an unsigned number of nanoseconds, little-endian: `time.time()` is
 that far ahead. The file is mapped, so a new number counts from the next call on, and reading it costs nothing.
@@ -13,7 +13,8 @@ import socketserver
 import sys
 import time
 
-# the Runtime API of a local Lambda answers in two writes; Nagle's algorithm makes the second wait 40 ms
+# the Runtime API of a local Lambda answers in two writes; Nagle's algorithm makes the second wait
+# 40 ms
 socketserver.StreamRequestHandler.disable_nagle_algorithm = True
 
 _NOT_MOVED = {"ministack.core.lambda_runtime"}

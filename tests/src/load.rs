@@ -41,7 +41,7 @@ impl Load {
     pub async fn send(self, api: &Api, event: impl Fn(usize) -> Value, enough: impl Fn(&Answers) -> bool) -> Answers {
         let (next, answers) = (AtomicUsize::new(0), Mutex::new(Answers::default()));
         let client = async || {
-            while !enough(&answers.lock().expect("nobody panicked")) {
+            while !enough(&answers.lock().expect("no client panicked")) {
                 let first = next.fetch_add(self.batch, Ordering::Relaxed);
                 let numbers = first..first + self.batch;
                 let events: Vec<Value> = numbers.clone().map(&event).collect();
@@ -50,7 +50,7 @@ impl Load {
                 let (status, wait) = (answer.status(), answer.headers().get("retry-after").cloned());
                 let body: Value = answer.json().await.expect("JSON");
                 let ids = body["ids"].as_array().expect("ids");
-                let mut answers = answers.lock().expect("nobody panicked");
+                let mut answers = answers.lock().expect("no client panicked");
                 match status.as_u16() {
                     200 => {
                         assert_eq!(ids.len(), self.batch, "{body}");
@@ -71,6 +71,6 @@ impl Load {
         };
         let clients: Vec<_> = (0..self.clients).map(|_| client()).collect();
         join_all(clients).await;
-        answers.into_inner().expect("nobody panicked")
+        answers.into_inner().expect("no client panicked")
     }
 }

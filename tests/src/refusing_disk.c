@@ -1,4 +1,4 @@
-/* A disk that refuses to be written to while a file exists: a library for LD_PRELOAD, which stands before the C library.
+/* A disk that refuses writes while a file exists: a library for LD_PRELOAD, loaded before the C library.
 
    REFUSING_DISK_FILES is how the paths of the files begin that are on the disk. While $REFUSING_DISK_FLAGS.full exists,
    writing to them, lengthening and making them fails with ENOSPC, and so does syncing: on file systems that allocate
@@ -16,7 +16,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* What the disk refuses with now; 0 when it takes everything. */
+/* The error of writes to the disk now; 0 if it accepts them. */
 static int refuses(void) {
     const char *flags = getenv("REFUSING_DISK_FLAGS");
     char path[4096];
@@ -49,7 +49,7 @@ static int refuses_file(int file) {
     return is_on_disk(path) ? error : 0;
 }
 
-/* A full disk has no room for a new file; a read-only one lets nobody open for writing. */
+/* A full disk has no space for a new file. On a read-only disk, no file can be opened for writing. */
 static int refuses_open(const char *path, int flags) {
     int error = is_on_disk(path) ? refuses() : 0;
     struct stat found;
@@ -85,7 +85,7 @@ REFUSING(int, fallocate64, (int file, int mode, off64_t at, off64_t n), (file, m
 REFUSING(int, fsync, (int file), (file))
 REFUSING(int, fdatasync, (int file), (file))
 
-/* These give the error instead of setting errno. */
+/* These functions return the error instead of setting errno. */
 int posix_fallocate(int file, off_t at, off_t n) {
     int error = refuses_file(file);
     return error != 0 ? error : REAL(posix_fallocate)(file, at, n);

@@ -108,8 +108,8 @@ async fn a_request_is_accepted_if_its_encoding_fits_into_lambdas_limit() {
     assert_eq!(quotes.len() / 1_000_000, 2);
     assert_eq!(send(&world, &quotes, false).await.expect("it passes").0, 200);
     let many = json!([
-        {"name": "nobody/listens", "id": "1", "data": {"name": "\"".repeat(1_100_000)}},
-        {"name": "nobody/listens", "id": "2", "data": {"name": "\"".repeat(1_100_000)}},
+        {"name": "unused/event", "id": "1", "data": {"name": "\"".repeat(1_100_000)}},
+        {"name": "unused/event", "id": "2", "data": {"name": "\"".repeat(1_100_000)}},
     ])
     .to_string();
     let error = send(&world, &many, false).await.expect_err("4.4 MB of quotes do not pass as text");

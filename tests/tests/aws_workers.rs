@@ -211,7 +211,7 @@ async fn only_the_invalid_message_of_a_batch_is_reported_as_failed() {
     let world = World::start(&[]).await;
     let [first, second] = world.runs([hello("beside-1"), hello("beside-2")]).await;
     let worker = world.worker();
-    let broken = world.post_wake(r#"{"run": "nobody's"}"#).await;
+    let broken = world.post_wake(r#"{"run": "no id"}"#).await;
     let batch = world.steps().pump().await.expect("three messages");
     assert_eq!((batch.deleted.len(), batch.failed), (2, vec![broken.clone()]));
     assert!(worker.log().contains(&broken), "the log says which: {}", worker.log());

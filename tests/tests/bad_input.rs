@@ -135,13 +135,13 @@ async fn unknown_ids_and_bad_parameters_are_refused() {
     let server = Server::plain().await;
     let api = server.api();
     let get = [
-        "/v1/events/nobody",
+        "/v1/events/unknown",
         "/v1/events/%00",
         "/v1/events/%ff",
-        "/v1/events/nobody/runs",
-        "/v1/runs/nobody",
+        "/v1/events/unknown/runs",
+        "/v1/runs/unknown",
         "/v1/runs/%00",
-        "/v1/runs/nobody/journal",
+        "/v1/runs/unknown/journal",
         "/v1/runs?status=Done",
         "/v1/runs?limit=many",
         "/v1/runs?limit=-1",
@@ -162,11 +162,11 @@ async fn unknown_ids_and_bad_parameters_are_refused() {
 
     for (method, path, body) in [
         (Method::DELETE, format!("/v1/runs/{UNKNOWN}"), ""),
-        (Method::DELETE, "/v1/runs/nobody".into(), ""),
+        (Method::DELETE, "/v1/runs/unknown".into(), ""),
         (Method::POST, format!("/v1/runs/{UNKNOWN}/rerun"), ""),
         (Method::POST, format!("/v1/runs/{UNKNOWN}/rerun"), "{"),
-        (Method::POST, "/v1/runs/nobody/rerun".into(), "{}"),
-        (Method::POST, "/v1/signals/nobody".into(), "{}"),
+        (Method::POST, "/v1/runs/unknown/rerun".into(), "{}"),
+        (Method::POST, "/v1/signals/unknown".into(), "{}"),
         (Method::PUT, "/e/test".into(), "{}"),
         (Method::GET, "/e/test".into(), ""),
         (Method::DELETE, "/v1/functions".into(), ""),

@@ -216,7 +216,7 @@ async fn a_failed_command_prints_one_line_and_exits_with_a_code() {
         &["send", "test/hello.world", "@no-such-file.json"],
         &["send", "inngest/reserved"],
         &["send", ""],
-        &["send", "test/nobody-listens", "--wait"],
+        &["send", "test/unused", "--wait"],
         &["runs", "--cursor", "x"],
         &["runs", "--url", "nonsense"],
         &["runs", "--url", "http://ada:pass@127.0.0.1:1"],

@@ -59,9 +59,9 @@ async fn the_dashboard_shows_a_run_that_calls_parallel_runs() {
 /// A person skips the wait for a retry of a service that cannot be reached.
 #[tokio::test]
 async fn a_person_skips_the_wait_for_a_retry() {
-    let nobody = format!("http://127.0.0.1:{}/v1", parts::free_port());
+    let unreachable = format!("http://127.0.0.1:{}/v1", parts::free_port());
     let mut server =
-        Server::new().variable("OPENAI_API_KEY", "sk-a-key-of-this-test").variable("OPENAI_BASE_URL", nobody);
+        Server::new().variable("OPENAI_API_KEY", "sk-a-key-of-this-test").variable("OPENAI_BASE_URL", unreachable);
     server.start().await;
     browse(&server, "retries").await;
     server.assert_no_error_logged();

@@ -81,5 +81,5 @@ fn asked_about(request: &Value) -> usize {
     let text = request["messages"].to_string();
     let all: BTreeMap<String, usize> = (0..EVENTS).map(|n| (name(n), n)).collect();
     let found = all.iter().find(|(name, _)| text.contains(name.as_str()));
-    *found.unwrap_or_else(|| panic!("whose request is this? {text}")).1
+    *found.unwrap_or_else(|| panic!("no run matches this request: {text}")).1
 }

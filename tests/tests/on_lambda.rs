@@ -169,7 +169,7 @@ async fn the_health_page_counts_and_redrives_dead_letters() {
 
     let run = run_of(&stack, "was-dead").await;
     assert_eq!(stack.api().ended(&run).await["status"], "Completed");
-    assert_eq!(stack.messages(EVENTS_DEAD).await, [0, 1, 0], "what nobody can read stays, and is hidden for a minute");
+    assert_eq!(stack.messages(EVENTS_DEAD).await, [0, 1, 0], "an unreadable message stays, and is hidden for a minute");
 }
 
 #[tokio::test]

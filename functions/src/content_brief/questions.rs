@@ -1,6 +1,6 @@
 //! The questions to the AI for a brief, and the types of its answers.
 //!
-//! //! Text of the event or of an earlier answer is passed as JSON, so that the AI treats it as
+//! Text of the event or of an earlier answer is passed as JSON, so that the AI treats it as
 //! data.
 
 use stepladder::prelude::*;

@@ -1,4 +1,4 @@
-//! //! `demo-onboard-client`: a function of the demonstration. It invokes two functions in
+//! `demo-onboard-client`: a function of the demonstration. It invokes two functions in
 //! parallel, so that the dashboard shows nested runs.
 
 use serde_json::Value;

@@ -1,6 +1,6 @@
-//! //! A stand-in for OpenAI, which invents answers to the questions of these functions.
+//! A stand-in for OpenAI, which invents answers to the questions of these functions.
 //!
-//! //! No model runs here. An answer fits the schema, and its text names the stand-in.
+//! No model runs here. An answer fits the schema, and its text names the stand-in.
 
 use std::time::Duration;
 

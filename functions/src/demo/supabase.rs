@@ -1,4 +1,4 @@
-//! //! A stand-in for Supabase with tables and accounts in memory. Its first requests fail.
+//! A stand-in for Supabase with tables and accounts in memory. Its first requests fail.
 //!
 //! It treats every id as an existing row. Nothing outlives the process.
 

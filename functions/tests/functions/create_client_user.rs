@@ -1,5 +1,5 @@
-//! `create-client-user`: one account whatever is lost on the way, and none when it cannot be
-//! linked.
+//! Tests `create-client-user`: it creates one account even if replies are lost, and leaves none if
+//! the account cannot be linked.
 
 use serde_json::{Value, json};
 use stepladder::testing::{Fact, Status, TestApp, TestRun};

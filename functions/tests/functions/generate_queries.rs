@@ -1,4 +1,5 @@
-//! `generate-queries`: three questions side by side, each paid for once, and rows without repeats.
+//! Tests `generate-queries`: three parallel questions, each paid for once, and rows without
+//! repeats.
 
 use serde_json::{Value, json};
 use stepladder::testing::{Fact, Status, TestApp};

@@ -1,5 +1,5 @@
-//! The functions from event to end, on a virtual clock, with the real clients against servers that
-//! count what they are asked.
+//! Tests functions from event to end, on a virtual clock, with the real clients and stub servers
+//! that count requests.
 
 mod content_brief;
 mod create_client_user;

@@ -1,5 +1,5 @@
-//! The services of a test: an AI that answers by the schema it is asked with, tables that take
-//! everything, and accounts as GoTrue keeps them.
+//! The services of a test: an AI that answers by the requested schema, tables that accept
+//! everything, and accounts like GoTrue's.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -13,13 +13,13 @@ const KEY: &str = "a-key-of-this-test";
 
 pub(crate) struct World {
     pub(crate) ai: MockServer,
-    /// Tables and accounts, as one project has them.
+    /// The tables and accounts of one project.
     pub(crate) supabase: MockServer,
     pub(crate) accounts: Accounts,
 }
 
 impl World {
-    /// Everything works; what is mounted with a higher priority goes before.
+    /// Starts services that work. A test adds other answers with a higher priority.
     pub(crate) async fn start(knows: fn(&str, &Value) -> Value) -> Self {
         let (ai, supabase) = (MockServer::start().await, MockServer::start().await);
         let answer = move |request: &Request| {
@@ -48,13 +48,13 @@ impl World {
         Services::new(Some(openai), Some(supabase)).with_auth(Auth::new(&self.supabase.uri(), KEY).unwrap())
     }
 
-    /// The next `times` requests of this kind to a table are answered so.
+    /// Sets the answer to the next `times` requests of this kind to a table.
     pub(crate) async fn table_says(&self, verb: &str, table: &str, times: u64, template: ResponseTemplate) {
         let on_table = Mock::given(method(verb)).and(path(format!("/rest/v1/{table}")));
         on_table.respond_with(template).up_to_n_times(times).with_priority(1).mount(&self.supabase).await;
     }
 
-    /// The schemas that the AI was asked with, in order.
+    /// Returns the schemas of the requests to the AI, in order.
     pub(crate) async fn asked(&self) -> Vec<String> {
         let requests = self.ai.received_requests().await.unwrap();
         let schema = |request: &Request| -> String {
@@ -64,7 +64,7 @@ impl World {
         requests.iter().map(schema).collect()
     }
 
-    /// What a table was sent with this verb.
+    /// Returns the bodies of the requests to a table with this method.
     pub(crate) async fn sent(&self, verb: &str, table: &str) -> Vec<Value> {
         let requests = self.supabase.received_requests().await.unwrap();
         let path = format!("/rest/v1/{table}");
@@ -73,21 +73,21 @@ impl World {
     }
 }
 
-/// Accounts, as GoTrue's admin interface keeps them.
+/// A stub of GoTrue's admin interface.
 #[derive(Clone, Default)]
 pub(crate) struct Accounts(Arc<Mutex<Kept>>);
 
 #[derive(Default)]
 struct Kept {
-    /// By id.
+    /// The accounts by id.
     users: BTreeMap<String, Value>,
     made: usize,
-    /// So many replies to a creation are lost: it happens, and 504 is answered.
+    /// The number of replies to a creation to lose: the account is created, and the answer is 504.
     lost: usize,
 }
 
 impl Accounts {
-    /// The accounts that there are, by address.
+    /// Returns the addresses of all accounts.
     pub(crate) fn emails(&self) -> Vec<String> {
         let kept = self.0.lock().unwrap();
         kept.users.values().map(|user| user["email"].as_str().unwrap().to_owned()).collect()
@@ -97,7 +97,7 @@ impl Accounts {
         self.0.lock().unwrap().lost += 1;
     }
 
-    /// An account that another client has created.
+    /// Adds an account of another client.
     pub(crate) fn add(&self, email: &str, app_metadata: Value) -> String {
         let mut kept = self.0.lock().unwrap();
         kept.add(json!({ "email": email, "app_metadata": app_metadata }))["id"].as_str().unwrap().to_owned()

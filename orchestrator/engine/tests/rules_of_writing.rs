@@ -136,7 +136,7 @@ async fn rule_8_steps_after_an_outcome_start_before_its_siblings_end() {
         let second = spawn_hop(&world, &engine);
         tokio::time::timeout(Duration::from_secs(10), first)
             .await
-            .expect("b waits for c, which nobody started")
+            .expect("b waits for c, which was not started")
             .unwrap();
         second.abort();
         world.memory.redeliver();

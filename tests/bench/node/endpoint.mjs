@@ -1,7 +1,7 @@
 // The same functions as the benchmark's own, for Restate's server. Prints the port that it serves on.
 import http2 from "node:http2";
 
-// what the SDK needs of a newer Node.js than 20
+// the SDK needs this function, which Node.js 20 does not have
 Promise.withResolvers ??= function () {
   let resolve, reject;
   const promise = new Promise((yes, no) => ([resolve, reject] = [yes, no]));
@@ -14,7 +14,7 @@ const nanoseconds = () => Number(process.hrtime.bigint());
 const bench = restate.service({
   name: "bench",
   handlers: {
-    // gives when each body began and ended
+    // returns the start and end of each body
     sequential: async (ctx, steps) => {
       const marks = [];
       for (let i = 0; i < steps; i++) {

@@ -144,9 +144,9 @@ async fn ended(api: &Api, event: &str) -> Value {
 async fn ingest(options: &Options) -> Usage {
     let server = Server::start("step").await;
     let api = server.api();
-    Sending::Batches.send(&api, "bench/nobody", options.events / 10).await;
+    Sending::Batches.send(&api, "bench/unused", options.events / 10).await;
     let watch = Watch::start(&[server.pid()]);
-    let ids = Sending::Batches.send(&api, "bench/nobody", options.events).await;
+    let ids = Sending::Batches.send(&api, "bench/unused", options.events).await;
     let used = watch.stop();
     assert_eq!(ids.len(), options.events);
     used

@@ -59,7 +59,7 @@ async fn the_supervisor_fails_a_blocked_body_and_ends_its_process() {
     let mut blocked = world.worker();
     let pump = world.steps();
     let status = tokio::select! {
-        pumped = pump.pump() => panic!("nobody answers: {pumped:?}\n{}", blocked.log()),
+        pumped = pump.pump() => panic!("the blocked process must not answer: {pumped:?}\n{}", blocked.log()),
         status = blocked.ended() => status,
     };
     assert_eq!(status.code(), Some(1), "{}", blocked.log());

@@ -43,7 +43,7 @@ async fn an_admission_costs_one_read_and_one_write() {
 async fn a_large_request_without_ids_costs_one_read_and_two_writes_more() {
     let stage = warmed_up(plain(), Pace::StepPerInvocation).await;
     let engine = stage.engine();
-    let events = |n: usize| vec![NewEvent::new("shop/nobody", json::empty_object()); n];
+    let events = |n: usize| vec![NewEvent::new("shop/unused", json::empty_object()); n];
     let mut seeds = 1..;
     let mut tally_of = async |events: Vec<NewEvent>, body: Option<u128>| {
         let now = stage.clock.now();

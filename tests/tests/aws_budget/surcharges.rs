@@ -114,7 +114,7 @@ async fn an_event_that_creates_no_run_costs_one_put() {
     let stage = warmed_up(plain(), Pace::StepPerInvocation).await;
     let engine = stage.engine();
     stage.wire.take_tally();
-    stage.send(&engine, &NewEvent::new("shop/nobody", json::empty_object())).await;
+    stage.send(&engine, &NewEvent::new("shop/unused", json::empty_object())).await;
     let event = stage.wire.take_tally();
     assert_eq!((event.of("PutItem"), event.requests.len()), (1, 1));
     // the message is sent, received and deleted; the start of a run includes the event itself
@@ -131,7 +131,7 @@ async fn an_event_that_creates_no_run_costs_one_put() {
 async fn a_senders_id_costs_one_put_more_and_subscribed_names_are_read_once_a_second() {
     let stage = warmed_up(plain(), Pace::StepPerInvocation).await;
     let engine = stage.engine();
-    let mut event = NewEvent::new("shop/nobody", json::empty_object());
+    let mut event = NewEvent::new("shop/unused", json::empty_object());
     let tally_of = async |event: &NewEvent| {
         stage.wire.take_tally();
         stage.send(&engine, event).await;

@@ -34,7 +34,7 @@ async fn assert_ended(stage: &Stage, account: &Account) {
     for place in &line {
         println!("waits still: {place:?}\n{:#?}", stage.facts(place.run).await);
     }
-    assert!(line.is_empty(), "nobody waits any more: {line:?}");
+    assert!(line.is_empty(), "the queue is empty: {line:?}");
     let now = stage.clock.now();
     let alive = stage.lambda.holders(&limit()).await.expect("holders").into_iter().filter(|h| h.lease_until > now);
     assert_eq!(alive.count(), 0, "no slot is held");

@@ -90,7 +90,7 @@ async fn order(ctx: Context, event: Event<Order>) -> Result<u64> {
     let part: u64 = ctx.invoke("part", "part", &Part { n }).await?;
     ctx.send_event("tell", OrderSent { n }).await?;
     if is_doomed(n) {
-        ctx.step("doomed", async || Err::<(), _>(Error::terminal("nobody wants it"))).await?;
+        ctx.step("doomed", async || Err::<(), _>(Error::terminal("the order is doomed"))).await?;
     }
     ctx.step("close", || body(ctx, "close", reserved + charged + labelled + part)).await
 }

@@ -98,7 +98,7 @@ async fn orders(stored: &Stored, answers: &Answers) -> Vec<String> {
         }
         let right = match ending(order) {
             Some(RunOutcome::Completed(output)) => !app::is_doomed(*n) && output.get() == app::total(*n).to_string(),
-            Some(RunOutcome::Failed(failure)) => app::is_doomed(*n) && failure.message.contains("nobody wants it"),
+            Some(RunOutcome::Failed(failure)) => app::is_doomed(*n) && failure.message.contains("the order is doomed"),
             Some(RunOutcome::Cancelled(_) | RunOutcome::Skipped(_)) | None => false,
         };
         if !right {

@@ -201,7 +201,7 @@ async fn wrong_wishes_for_a_rerun_are_refused_and_start_nothing() {
         ("5", "not a JSON object"),
         (r#"{"from_step":5}"#, "invalid type"),
         (r#"{"fromStep":"say"}"#, "unknown field `fromStep`"),
-        (r#"{"from_step":"nobody"}"#, "no step `nobody`"),
+        (r#"{"from_step":"unknown"}"#, "no step `unknown`"),
         (r#"{"input":[1]}"#, "`input` must be a JSON object"),
         (r#"{"input":{"x":"\u0000"}}"#, "NUL"),
         (&deep, "levels deep"),

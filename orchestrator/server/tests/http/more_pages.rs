@@ -61,11 +61,11 @@ async fn the_form_begins_with_the_functions_example_or_else_with_a_recent_runs_d
 async fn events_say_what_they_started_or_why_nothing() {
     let world = World::new();
     let run = world.run(json!({"name": "test/echo", "id": "mine", "data": {"n": 1}})).await;
-    world.send(json!({"name": "test/nobody"})).await;
+    world.send(json!({"name": "test/unknown"})).await;
     let short = world.send(json!({"name": "test/nap", "data": {"long": false}})).await.remove(0);
     let page = world.get("/events").await.text;
     assert!(links(&page, "/runs/").contains(&&*format!("/runs/{run}")), "{page}");
-    for part in ["no function is started by `test/nobody`", "the condition of `nap` is not met"] {
+    for part in ["no function is started by `test/unknown`", "the condition of `nap` is not met"] {
         assert!(page.contains(part), "{part}: {page}");
     }
     let one = world.get("/events/mine").await.text;
@@ -79,7 +79,7 @@ async fn events_say_what_they_started_or_why_nothing() {
 #[tokio::test]
 async fn events_are_paged() {
     let world = World::new();
-    let events: Vec<_> = (0..30).map(|n| json!({"name": "test/nobody", "data": {"n": n}})).collect();
+    let events: Vec<_> = (0..30).map(|n| json!({"name": "test/unknown", "data": {"n": n}})).collect();
     world.send(json!(events)).await;
     let page = world.get("/events").await.text;
     assert_eq!(page.matches("<tr>").count(), 26, "a head and 25 rows");

@@ -41,7 +41,7 @@ async fn an_events_runs_are_shown_with_their_outputs() {
     assert_eq!((&run["status"], &run["output"]), (&json!("Completed"), &json!({"x": 1})));
     assert_eq!((&run["function_id"], &run["event_id"]), (&json!("echo"), &json!(event)));
     assert_eq!(run["ended_at"], "2023-11-14T22:13:20.000Z");
-    let none = world.send(json!({"name": "nobody/listens"})).await.remove(0);
+    let none = world.send(json!({"name": "unused/event"})).await.remove(0);
     assert_eq!(world.get(&format!("/v1/events/{none}/runs")).await.json(), json!({"data": []}));
 }
 
@@ -107,7 +107,7 @@ async fn runs_are_listed_newest_first_by_page_status_and_function() {
         ("status=Cancelled", 0),
         ("function=nap", 1),
         ("function=nap&status=Completed", 0),
-        ("function=nobody", 0),
+        ("function=unknown", 0),
         ("status=&function=&limit=&cursor=", 7),
     ] {
         let page = world.get(&format!("/v1/runs?{query}")).await;
