@@ -31,7 +31,7 @@ async fn a_run_of_an_unregistered_function_is_not_rerun() {
     world.programs.clear();
     let without = world.engine();
     let refused = rerun(&without, run, None).await.expect_err("its function is not there");
-    assert!(refused.contains("of function `f`, which is not registered"), "{refused}");
+    assert!(refused.contains("belongs to function `f`, which is not registered"), "{refused}");
     assert_eq!(only_run(&without).await, run, "no run was created");
 }
 
