@@ -12,6 +12,9 @@ pub(crate) enum SqliteError {
     /// A value cannot be read or written as JSON.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
+    /// A column that should hold text does not.
+    #[error(transparent)]
+    Column(#[from] rusqlite::types::FromSqlError),
     /// A stored value cannot be read.
     #[error("{0}")]
     Unreadable(String),
@@ -23,15 +26,16 @@ impl SqliteError {
         let error = match self {
             Self::Unreadable(reason) => return StoreError::Unreadable(reason),
             Self::Json(error) => return StoreError::Unreadable(error.to_string()),
+            Self::Column(error) => return StoreError::Unreadable(error.to_string()),
             Self::Sql(error) => error,
         };
         let advice = match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => "the disk is full; free some space, the work goes on by itself",
+            Some(ErrorCode::DiskFull) => "the disk is full; free some space, then work continues without a restart",
             Some(ErrorCode::CannotOpen) => {
                 "the data file or its log cannot be opened; check the rights of the file and its folder"
             }
             Some(ErrorCode::SystemIoFailure) => {
-                "the disk cannot be written; check that it works, is not read-only and has room"
+                "the disk cannot be written; check that it works, is not read-only and has free space"
             }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 return StoreError::Unreadable(format!("the data file is damaged ({error}); restore it from a copy"));

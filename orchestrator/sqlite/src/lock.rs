@@ -101,8 +101,8 @@ fn not_writable(error: &std::io::Error) -> String {
     use std::io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
     let advice = match error.kind() {
         PermissionDenied | ReadOnlyFilesystem => "give this user the right to write it and its folder",
-        NotFound => "make its folder",
-        _ => "check that the disk works and has room",
+        NotFound => "create its folder",
+        _ => "check that the disk works and has free space",
     };
     format!("it cannot be written ({error}); {advice}, or name another file with --db")
 }

@@ -1,4 +1,4 @@
-//! Opens a data file: takes the lock, creates or migrates the tables, and takes over the state that
+//! Opens a data file: acquires the lock, creates or migrates the tables, and loads the state that
 //! the previous process left.
 
 use std::collections::HashMap;
@@ -39,13 +39,13 @@ impl Default for Options {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has the file open.
-    #[error("the data file `{}` is in use by another process; stop that one, or name another file with --db", db.display())]
+    #[error("the data file `{}` is in use by another process; stop that process, or name another file with --db", db.display())]
     InUse {
         /// The data file.
         db: PathBuf,
     },
     /// The lock file cannot be created or locked.
-    #[error("the lock `{}` cannot be taken: {source}; check the folder's rights and its free space, or name another file with --db", path.display())]
+    #[error("the lock `{}` cannot be acquired: {source}; check the rights and the free space of its folder, or name another file with --db", path.display())]
     Lock {
         /// The lock file.
         path: PathBuf,
@@ -54,7 +54,7 @@ pub enum OpenError {
     },
     /// A later version of this program wrote the file.
     #[error(
-        "the data file `{}` has version {found}, this program knows {known}; use the program that wrote it, or a newer one",
+        "the data file `{}` has version {found}, but this program reads versions up to {known}; use the program that wrote it, or a newer one",
         db.display(),
         known = schema::VERSION
     )]
@@ -65,7 +65,7 @@ pub enum OpenError {
         found: usize,
     },
     /// The file is a SQLite file of another program. It is not changed.
-    #[error("`{}` is a SQLite file of another program, and is left as it is; name another file with --db", db.display())]
+    #[error("`{}` is a SQLite file of another program and was not changed; name another file with --db", db.display())]
     Foreign {
         /// The file.
         db: PathBuf,
@@ -98,7 +98,7 @@ impl Sqlite {
     /// A missing file is created, readable by its owner only. Its folder must exist.
     ///
     /// Wakes that the previous process received and did not acknowledge are delivered again. The
-    /// slots that its steps held are free, and the first tickets that wait for them are woken.
+    /// slots of its steps are free, and the first tickets of their wait queues are woken.
     ///
     /// # Errors
     /// Returns an [`OpenError`] if the file is in use, is not a data file, or cannot be written.
@@ -144,7 +144,7 @@ fn check_writable(db: &mut Connection) -> rusqlite::Result<()> {
     let result = transaction.pragma_update(None, "user_version", version).and_then(|()| transaction.commit());
     match result {
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
-            tracing::warn!("the disk is full; free some space, the work goes on by itself");
+            tracing::warn!("the disk is full; free some space, then work continues without a restart");
             Ok(())
         }
         result => result,
@@ -156,8 +156,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
     cache_statements(&db)?;
-    // before the write-ahead log exists: the id must be in the file itself, where other programs
-    // read it
+    // before the write-ahead log exists, so that the id is in the file itself, where other
+    // programs read it
     schema::sign(&db)?;
     db.pragma_update(None, "journal_mode", "wal")?;
     db.pragma_update(None, "synchronous", "full")?;

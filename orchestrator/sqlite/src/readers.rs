@@ -48,8 +48,8 @@ impl Readers {
         query: impl FnOnce(&Connection) -> Result<T, SqliteError> + Send + 'static,
     ) -> StoreResult<T> {
         let readers = self.clone();
-        let listed = tokio::task::spawn_blocking(move || readers.read(query)).await;
-        listed.unwrap_or_else(|error| Err(StoreError::Unavailable(format!("a listing was cut short: {error}"))))
+        let result = tokio::task::spawn_blocking(move || readers.read(query)).await;
+        result.unwrap_or_else(|error| Err(StoreError::Unavailable(format!("a query was interrupted: {error}"))))
     }
 
     fn connect(&self) -> rusqlite::Result<Connection> {

@@ -99,8 +99,7 @@ pub(crate) fn run_row(row: &Row<'_>) -> Result<RunRow, SqliteError> {
 
 /// Reads a column that holds JSON.
 pub(crate) fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T, SqliteError> {
-    let text = row.get_ref(column)?.as_str().map_err(|error| SqliteError::Unreadable(error.to_string()))?;
-    Ok(serde_json::from_str(text)?)
+    Ok(serde_json::from_str(row.get_ref(column)?.as_str()?)?)
 }
 
 fn number(n: u64) -> Result<i64, SqliteError> {

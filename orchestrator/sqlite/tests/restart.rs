@@ -120,7 +120,7 @@ async fn slots_of_a_dead_process_are_free_and_as_many_tickets_are_woken() {
     let mut woken: Vec<_> = receive_due(&sqlite).await.into_iter().map(|d| (d.wake.run, d.wake.cause)).collect();
     woken.sort_by_key(|(run, _)| *run);
     assert_eq!(woken, [(run(3), WakeCause::Step("pay".into())), (run(4), WakeCause::Slot)]);
-    // a run that acquires a slot leaves the wait queue for good
+    // a run that acquires a slot leaves the wait queue, also after a restart
     assert_eq!(sqlite.acquire(&two, &holder(3), lease_until, NOW).await.expect("a slot"), AcquireResult::Acquired);
     drop(sqlite);
     assert_eq!(open(&path).tickets(&two, 9).await.expect("a wait queue"), [ticket(4, ARRIVAL), ticket(5, ARRIVAL)]);
@@ -202,7 +202,7 @@ async fn a_file_of_a_later_version_is_refused() {
     db.pragma_update(None, "user_version", 99).expect("a version");
     drop(db);
     let refused = open_at(&path, NOW).expect_err("a later version");
-    assert!(refused.to_string().contains("has version 99, this program knows "), "{refused}");
+    assert!(refused.to_string().contains("has version 99, but this program reads versions up to "), "{refused}");
 }
 
 #[tokio::test]
@@ -220,7 +220,7 @@ async fn a_file_that_is_not_a_database_is_refused_and_not_changed() {
 async fn a_missing_folder_is_named() {
     let refused = open_at(Path::new("/nowhere/at/all/dev.db"), NOW).expect_err("no folder");
     let refused = refused.to_string();
-    assert!(refused.contains("`/nowhere/at/all/dev.db`") && refused.contains("make its folder"), "{refused}");
+    assert!(refused.contains("`/nowhere/at/all/dev.db`") && refused.contains("create its folder"), "{refused}");
 }
 
 #[tokio::test]

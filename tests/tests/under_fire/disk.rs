@@ -46,7 +46,7 @@ impl Refusal {
     /// Returns the log message about it.
     fn sentence(self) -> &'static str {
         match self {
-            Self::Full => "the disk is full; free some space, the work goes on by itself",
+            Self::Full => "the disk is full; free some space, then work continues without a restart",
             Self::ReadOnly => "the disk cannot be written; check that it works, is not read-only",
         }
     }

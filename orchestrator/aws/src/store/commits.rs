@@ -18,13 +18,13 @@ impl Commits for Aws {
     async fn commit(&self, commit: Commit) -> StoreResult<CommitResult> {
         let Commit { before, append, after, wakes, acks } = commit;
         let now = self.now();
-        let WritesBefore { wakes: later, timers, subscriptions, inbox_events, links } = group_by_kind(before);
+        let WritesBefore { wakes: later_wakes, timers, subscriptions, inbox_events, links } = group_by_kind(before);
         let indexed = try_join3(
             self.register(subscriptions, now),
             self.put_inbox_events(inbox_events, now),
             self.link(links, now),
         );
-        try_join3(self.send(later, now), self.set_timers(timers), indexed).await?;
+        try_join3(self.send(later_wakes, now), self.set_timers(timers), indexed).await?;
         if let Some(append) = append
             && self.append(append, now).await? == CommitResult::Conflict
         {
@@ -49,8 +49,8 @@ struct WritesBefore {
 
 fn group_by_kind(before: Vec<EarlyWrite>) -> WritesBefore {
     let mut writes = WritesBefore::default();
-    for later in before {
-        match later {
+    for write in before {
+        match write {
             EarlyWrite::Wake { wake, due } => writes.wakes.push((wake, due)),
             EarlyWrite::Timer(timer) => writes.timers.push(timer),
             EarlyWrite::Subscribe(subscription) => writes.subscriptions.push(subscription),

@@ -52,7 +52,8 @@ impl Journals for Aws {
 /// ended run one by one, in any order, and the remaining items are not a run.
 ///
 /// The first record expires no later than any other, so it stands for all. The exception is a
-/// retention that was shortened in the meantime. Then the row still says that the run has ended.
+/// retention that was shortened in the meantime. The caller detects this: the row of the run then
+/// has an end that the journal lacks.
 fn has_expired(items: &[Item], now: Timestamp) -> bool {
     let Some(first) = items.first() else { return false };
     let is_first = first.text("SK").is_ok_and(|sk| sk == layout::record_sk(0));
@@ -62,7 +63,7 @@ fn has_expired(items: &[Item], now: Timestamp) -> bool {
 impl Aws {
     async fn record(&self, item: &Item) -> StoreResult<Record> {
         let seq = item.text("SK")?.strip_prefix("J#").and_then(|digits| digits.parse().ok());
-        let seq = seq.ok_or_else(|| StoreError::Unreadable("a journal record without a number".into()))?;
+        let seq = seq.ok_or_else(|| StoreError::Unreadable("a journal record has no number".into()))?;
         let entries = self.unpack(item).await?;
         let entries = serde_json::from_str(&entries)
             .map_err(|e| StoreError::Unreadable(format!("record {seq} of {}: {e}", item.text("PK").unwrap_or("?"))))?;

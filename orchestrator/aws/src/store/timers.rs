@@ -53,7 +53,7 @@ impl Timers for Aws {
         };
         let Some(first) = self.query(first).await?.pop() else { return Ok(None) };
         let hour: i64 =
-            first.text("SK")?.parse().map_err(|_| StoreError::Unreadable("an hour without a number".into()))?;
+            first.text("SK")?.parse().map_err(|_| StoreError::Unreadable("a listed hour is not a number".into()))?;
         Ok(Some((hour * 60).max((self.now() - TIMER_RETENTION).minute())))
     }
 
@@ -117,7 +117,7 @@ pub(super) fn timer_item(timer: &Timer, now: Timestamp) -> Item {
     item
 }
 
-/// A timer; or why its item cannot be read, and which one it is.
+/// Reads a timer. The error of an unreadable item names its keys.
 fn readable(item: &Item) -> StoreResult<Timer> {
     timer(item).map_err(|error| {
         let [pk, sk] = ["PK", "SK"].map(|key| item.text(key).unwrap_or("?"));

@@ -1,5 +1,5 @@
-//! The ends of the journals that were written lately. A worker that already knows a whole journal
-//! is answered without reading the file, which no other process writes.
+//! Caches where recently written journals end. A worker that has read a journal up to its end is
+//! answered from memory. The cache is exact, because no other process writes the file.
 
 use hashlink::LruCache;
 use parking_lot::Mutex;

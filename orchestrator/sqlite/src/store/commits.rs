@@ -36,12 +36,12 @@ impl Commits for Sqlite {
         let mut record = None;
         let end = append.as_ref().map(|append| (append.run, append.record.next()));
         let prepared: Result<(), SqliteError> = (|| {
-            for later in before {
-                match later {
+            for write in before {
+                match write {
                     EarlyWrite::Wake { wake, due } => sent.push(self.outgoing_wake(wake, due)?),
                     EarlyWrite::Timer(timer) => timers.push(TimerRow::new(&timer)?),
                     EarlyWrite::Subscribe(_) | EarlyWrite::PutInInbox { .. } | EarlyWrite::LinkEvent { .. } => {
-                        indexed.push(later)
+                        indexed.push(write)
                     }
                 }
             }
@@ -63,7 +63,7 @@ impl Commits for Sqlite {
                 return Ok(written);
             }
             timers.iter().try_for_each(|timer| set_timer(db, timer))?;
-            indexed.iter().try_for_each(|later| subscriptions::apply(db, later))?;
+            indexed.iter().try_for_each(|write| subscriptions::apply(db, write))?;
             rows.iter().try_for_each(|after| apply(db, after))?;
             numbers.iter().try_for_each(|(n, due, text)| send(db, *n, *due, text))?;
             acked.iter().try_for_each(|n| acknowledge(db, *n))?;

@@ -67,9 +67,9 @@ impl SubscriptionIndex for Sqlite {
     }
 }
 
-/// Stores the part of a commit that this table holds.
-pub(super) fn apply(db: &Connection, later: &EarlyWrite) -> Result<(), SqliteError> {
-    match later {
+/// Stores a subscription, an event in an inbox, or a link. Ignores the other writes.
+pub(super) fn apply(db: &Connection, write: &EarlyWrite) -> Result<(), SqliteError> {
+    match write {
         EarlyWrite::Subscribe(Subscription { event, key: bucket, run, step, until }) => {
             let (path, value) = columns(bucket);
             db.prepare_cached(
