@@ -38,6 +38,16 @@ pub(crate) enum PutOutcome {
     Refused(Item),
 }
 
+/// The condition of a put.
+#[derive(Clone, Debug)]
+pub(crate) struct Condition<'a> {
+    pub(crate) expression: &'a str,
+    /// An alias in the expression, and the reserved attribute name that it stands for.
+    pub(crate) alias: Option<(&'a str, &'a str)>,
+    /// A placeholder in the expression, and its value.
+    pub(crate) value: Option<(&'a str, AttributeValue)>,
+}
+
 /// A query of a partition.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TableQuery<'a> {
@@ -64,28 +74,22 @@ impl Aws {
 
     /// Writes an item if it does not exist yet.
     pub(crate) async fn put_new(&self, item: Item) -> StoreResult<PutOutcome> {
-        self.put_if(item, IS_NEW, &[], HashMap::new()).await
+        self.put_if(item, Condition { expression: IS_NEW, alias: None, value: None }).await
     }
 
     /// Writes an item if the condition holds for the existing item.
-    async fn put_if(
-        &self,
-        item: Item,
-        condition: &str,
-        names: &[(&str, &str)],
-        values: HashMap<String, AttributeValue>,
-    ) -> StoreResult<PutOutcome> {
-        let names =
-            names.iter().map(|(alias, name)| ((*alias).to_owned(), (*name).to_owned())).collect::<HashMap<_, _>>();
+    pub(crate) async fn put_if(&self, item: Item, condition: Condition<'_>) -> StoreResult<PutOutcome> {
+        let names = condition.alias.map(|(alias, name)| HashMap::from([(alias.to_owned(), name.to_owned())]));
+        let values = condition.value.map(|(placeholder, value)| HashMap::from([(placeholder.to_owned(), value)]));
         let key = Key { pk: item_text(&item, "PK"), sk: item_text(&item, "SK") };
         let request = self
             .dynamo
             .put_item()
             .table_name(&self.table)
             .set_item(Some(item))
-            .condition_expression(condition)
-            .set_expression_attribute_names((!names.is_empty()).then_some(names))
-            .set_expression_attribute_values((!values.is_empty()).then_some(values))
+            .condition_expression(condition.expression)
+            .set_expression_attribute_names(names)
+            .set_expression_attribute_values(values)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         match request.send().await {
             Ok(_) => Ok(PutOutcome::Written),
@@ -102,28 +106,6 @@ impl Aws {
             }
             Err(e) => Err(request_error("PutItem", &e)),
         }
-    }
-
-    /// Writes an item if a condition with one alias and one value holds.
-    pub(crate) async fn put_if_named(
-        &self,
-        item: Item,
-        condition: &str,
-        (alias, name): (&str, &str),
-        (placeholder, value): (&str, AttributeValue),
-    ) -> StoreResult<PutOutcome> {
-        let values = HashMap::from([(placeholder.to_owned(), value)]);
-        self.put_if(item, condition, &[(alias, name)], values).await
-    }
-
-    /// Writes an item if a condition with one value holds.
-    pub(crate) async fn put_if_one(
-        &self,
-        item: Item,
-        condition: &str,
-        (placeholder, value): (&str, AttributeValue),
-    ) -> StoreResult<PutOutcome> {
-        self.put_if(item, condition, &[], HashMap::from([(placeholder.to_owned(), value)])).await
     }
 
     /// Reads an item strongly.

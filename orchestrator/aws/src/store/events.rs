@@ -12,7 +12,7 @@ use stepladder_engine::ports::{Events, StoreError, StoreResult};
 use crate::Aws;
 use crate::item::{Item, ReadItem, item, number, text};
 use crate::layout;
-use crate::table::PutOutcome;
+use crate::table::{Condition, PutOutcome};
 use crate::value::pack;
 
 /// The maximum number of events that are stored concurrently.
@@ -98,9 +98,12 @@ impl Aws {
         let mut item = item(&layout::external_id(external_id), self.ttl(now));
         item.insert("id".into(), text(event.id.to_string()));
         item.insert("at".into(), number(event.received_at.as_millis()));
-        let since = number(now.as_millis() - DEDUPLICATION_MS);
-        let is_new_or_old = "attribute_not_exists(PK) OR #at <= :since";
-        match self.put_if_named(item, is_new_or_old, ("#at", "at"), (":since", since)).await? {
+        let is_new_or_old = Condition {
+            expression: "attribute_not_exists(PK) OR #at <= :since",
+            alias: Some(("#at", "at")),
+            value: Some((":since", number(now.as_millis() - DEDUPLICATION_MS))),
+        };
+        match self.put_if(item, is_new_or_old).await? {
             PutOutcome::Written => Ok(event.id),
             PutOutcome::Refused(existing) => existing.event("id"),
         }

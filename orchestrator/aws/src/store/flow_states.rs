@@ -14,7 +14,7 @@ use crate::Aws;
 use crate::error::{condition_failed, request_error};
 use crate::item::{Item, ReadItem, item, keys, text};
 use crate::layout::{self, Key};
-use crate::table::{IS_NEW, PutOutcome};
+use crate::table::{Condition, IS_NEW, PutOutcome};
 
 /// The time for which flow state is kept beyond its end, because clocks differ.
 const TTL_MARGIN: Duration = Duration::from_secs(3_600);
@@ -54,7 +54,9 @@ impl Aws {
             (None, None) => return Ok(self.get(&layout::flow_state(&change.key)).await?.is_none()),
             (None, Some(_)) => self.put_new(self.state_item(change)).await?,
             (Some(seen), Some(_)) => {
-                self.put_if_one(self.state_item(change), IS_UNCHANGED, (":seen", text(&**seen))).await?
+                let value = Some((":seen", text(&**seen)));
+                let is_unchanged = Condition { expression: IS_UNCHANGED, alias: None, value };
+                self.put_if(self.state_item(change), is_unchanged).await?
             }
             (Some(seen), None) => self.delete_if(&layout::flow_state(&change.key), seen).await?,
         };

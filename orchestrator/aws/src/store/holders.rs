@@ -23,6 +23,14 @@ pub(super) struct Shard {
     pub(super) holders: Vec<HeldSlot>,
 }
 
+/// The lease of a holder that is added.
+#[derive(Clone, Copy)]
+pub(super) struct Lease {
+    pub(super) until: Timestamp,
+    /// The time of the attempt. Holders with a lease that ended by then are removed.
+    pub(super) now: Timestamp,
+}
+
 /// A write that adds a holder.
 pub(super) enum HolderWrite {
     /// Creates an item with its first holder.
@@ -56,9 +64,9 @@ impl Aws {
         limit: &Limit,
         shard: &Shard,
         holder: &Holder,
-        (lease_until, now): (Timestamp, Timestamp),
+        Lease { until, now }: Lease,
     ) -> HolderWrite {
-        let until = number(lease_until.as_millis());
+        let until = number(until.as_millis());
         let key = layout::holders_shard(limit, shard.number);
         if !shard.exists {
             let mut item = item(&key, self.ttl(now));

@@ -19,7 +19,7 @@ use crate::item::{ReadItem, number};
 use crate::layout::{self, Key, MAX_HOLDERS};
 use crate::table::PutOutcome;
 
-use super::holders::{HolderUpdate, HolderWrite, Shard, holder_name, shard_slots};
+use super::holders::{HolderUpdate, HolderWrite, Lease, Shard, holder_name, shard_slots};
 
 /// The maximum number of attempts to acquire a slot that others acquire first.
 const MAX_ATTEMPTS: usize = 40;
@@ -52,7 +52,7 @@ impl Slots for Aws {
                 },
                 SlotView::Free(shard, ticket) => (shard, ticket),
             };
-            if self.add_holder(limit, &shard, holder, (lease_until, now)).await? {
+            if self.add_holder(limit, &shard, holder, Lease { until: lease_until, now }).await? {
                 self.delete_used_ticket(limit, ticket).await?;
                 return Ok(AcquireResult::Acquired);
             }
@@ -84,8 +84,8 @@ impl Slots for Aws {
                     continue 'rounds;
                 }
             }
-            let writes =
-                free.iter().map(|(limit, shard, _)| self.holder_write(limit, shard, holder, (lease_until, now)));
+            let lease = Lease { until: lease_until, now };
+            let writes = free.iter().map(|(limit, shard, _)| self.holder_write(limit, shard, holder, lease));
             if free.is_empty() || self.write_together(writes).await? {
                 for (limit, _, ticket) in free {
                     self.delete_used_ticket(limit, ticket).await?;
@@ -229,14 +229,8 @@ impl Aws {
 
     /// Adds a holder, and removes holders with an expired lease. Returns false if another write
     /// came first.
-    async fn add_holder(
-        &self,
-        limit: &Limit,
-        shard: &Shard,
-        holder: &Holder,
-        times: (Timestamp, Timestamp),
-    ) -> StoreResult<bool> {
-        match self.holder_write(limit, shard, holder, times) {
+    async fn add_holder(&self, limit: &Limit, shard: &Shard, holder: &Holder, lease: Lease) -> StoreResult<bool> {
+        match self.holder_write(limit, shard, holder, lease) {
             HolderWrite::Create(item) => Ok(matches!(self.put_new(item).await?, PutOutcome::Written)),
             HolderWrite::Update(update) => self.update_holders(update).await,
         }

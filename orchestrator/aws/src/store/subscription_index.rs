@@ -22,6 +22,7 @@ use stepladder_engine::ports::StoreResult;
 use crate::Aws;
 use crate::item::{Item, ReadItem, item, number, text};
 use crate::layout::{self, Key};
+use crate::table::Condition;
 
 /// The time for which a process may cache the list, by its own clock.
 const CACHE_TIME: Duration = Duration::from_secs(1);
@@ -173,8 +174,12 @@ impl Aws {
             item.insert("path".into(), text(&*field.path));
         }
         // if the condition fails, another process has written an entry that is kept for longer
-        let is_sooner = "attribute_not_exists(PK) OR #t < :ttl";
-        self.put_if_named(item, is_sooner, ("#t", "ttl"), (":ttl", number(ttl))).await.map(drop)
+        let is_sooner = Condition {
+            expression: "attribute_not_exists(PK) OR #t < :ttl",
+            alias: Some(("#t", "ttl")),
+            value: Some((":ttl", number(ttl))),
+        };
+        self.put_if(item, is_sooner).await.map(drop)
     }
 }
 

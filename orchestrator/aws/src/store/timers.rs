@@ -15,7 +15,7 @@ use stepladder_engine::ports::{Cursor, StoreError, StoreResult, Timers};
 use crate::Aws;
 use crate::item::{Item, ReadItem, bytes, item, number, text};
 use crate::layout::{self, TIMER_SHARDS};
-use crate::table::{PutOutcome, TableQuery};
+use crate::table::{Condition, PutOutcome, TableQuery};
 
 /// The time for which a timer is kept after it is due. A running sweep is at most minutes behind.
 const TIMER_RETENTION: Duration = Duration::from_secs(7 * 86_400);
@@ -75,8 +75,12 @@ impl Timers for Aws {
         let put = match &expected {
             None => self.put_new(item).await?,
             Some(expected) => {
-                let expected = text(hash(expected.minute, &encode(expected)));
-                self.put_if_named(item, "#hash = :expected", ("#hash", "hash"), (":expected", expected)).await?
+                let is_expected = Condition {
+                    expression: "#hash = :expected",
+                    alias: Some(("#hash", "hash")),
+                    value: Some((":expected", text(hash(expected.minute, &encode(expected))))),
+                };
+                self.put_if(item, is_expected).await?
             }
         };
         // the same cursor exists: an earlier reply was lost, or another sweep has sent the same
