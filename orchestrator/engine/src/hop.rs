@@ -200,7 +200,7 @@ impl Hop<'_> {
             if let Some(due) = self.state.handler_retry_at.filter(|due| *due > self.now()) {
                 // its wake was written before its entry
                 self.resend_if_early(due);
-                self.give_up_turn(due);
+                self.give_up_turn(due).await?;
                 self.append(Vec::new(), Ack::Now).await?;
                 return Ok(());
             }

@@ -118,12 +118,17 @@ impl Hop<'_> {
         let event = &self.state.created.event;
         let scope = &mut LazyScope::new(event);
         let (of_steps, of_runs) = (self.spec().limits(scope), self.spec().run_limits(scope));
-        let run = self.state.run;
+        let (run, before) = (self.state.run, self.commit.after.len());
         for limit in of_steps.into_iter().chain(of_runs).flatten() {
             if self.hops.runtime.backend.ticket(&limit, run, None).await?.is_some() {
                 self.commit.after.push(LateWrite::Dequeue { limit: limit.clone(), run, step: None });
                 self.limits.push(limit);
             }
+        }
+        if self.commit.after.len() > before {
+            // before the tickets are removed, a hop after the resumption may find and rely on them
+            let wake = self.wake(WakeCause::Next);
+            self.commit.wakes.push(wake);
         }
         Ok(())
     }

@@ -164,9 +164,13 @@ impl Hop<'_> {
         }
         let went_on = self.hops.runs.catch_up(&mut self.state).await?;
         for Holder { run, step, attempt, .. } in std::mem::take(&mut self.joined) {
-            if self.state.steps.get(&step).is_some_and(|s| s.attempt >= attempt) {
-                let leave = |limit| LateWrite::Dequeue { limit, run, step: Some(step.clone()) };
-                self.commit.after.extend(self.limits.iter().cloned().map(leave));
+            let Some(state) = self.state.steps.get(&step).filter(|s| s.attempt >= attempt) else { continue };
+            let leave = |limit| LateWrite::Dequeue { limit, run, step: Some(step.clone()) };
+            self.commit.after.extend(self.limits.iter().cloned().map(leave));
+            // before the ticket is removed, a later attempt may find it and rely on it
+            if !is_settled(state) {
+                let wake = self.wake(WakeCause::Step(step));
+                self.commit.wakes.push(wake);
             }
         }
         Ok(went_on)
@@ -261,13 +265,15 @@ impl Hop<'_> {
             }
             return;
         }
-        let is_settled = |s: &Step| matches!(s.state, StepState::Done | StepState::Abandoned);
         if self.state.steps.get(step).is_none_or(is_settled) {
             return;
         }
-        let due = plan.later.iter().find(|(later, _)| later == step).map_or(now, |(_, due)| *due);
-        let wake = self.hops.runtime.later(self.wake(WakeCause::Step(step.clone())), due);
-        self.commit.before.push(wake);
+        let wake = self.wake(WakeCause::Step(step.clone()));
+        match plan.later.iter().find(|(later, _)| later == step) {
+            Some((_, due)) => self.commit.before.push(self.hops.runtime.later(wake, *due)),
+            // after the removal: a hop that came before it would rely on the ticket
+            None => self.commit.wakes.push(wake),
+        }
     }
 
     /// Starts nothing because the lease has ended (rule 3), and hands the steps to another
@@ -331,4 +337,9 @@ impl Hop<'_> {
 
 fn is_release_of(after: &LateWrite, by: &Holder) -> bool {
     matches!(after, LateWrite::Release { holder, .. } if holder == by)
+}
+
+/// Returns whether a step has its outcome, or needs none.
+fn is_settled(step: &Step) -> bool {
+    matches!(step.state, StepState::Done | StepState::Abandoned)
 }

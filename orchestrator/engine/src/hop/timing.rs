@@ -15,7 +15,7 @@ use stepladder_core::state::StepState;
 use stepladder_core::{StepId, Timestamp, WakeCause};
 
 use super::{Hop, MARGIN};
-use crate::ports::{EarlyWrite, LateWrite};
+use crate::ports::{EarlyWrite, LateWrite, StoreError};
 
 /// How early a wake may come: clocks differ by less than this.
 const EARLY: Duration = Duration::from_secs(60);
@@ -101,19 +101,28 @@ impl Hop<'_> {
     /// Gives up a promoted ticket, because the handler runs again only at `due`. If that is within
     /// a moment, the wake is sent again for then. Otherwise the ticket is removed and the next one
     /// is promoted (rule 24). The handler's next attempt enqueues again.
-    pub(crate) fn give_up_turn(&mut self, due: Timestamp) {
-        let step = match self.wake.cause.step() {
+    pub(crate) async fn give_up_turn(&mut self, due: Timestamp) -> Result<(), StoreError> {
+        let step: StepId = match self.wake.cause.step() {
             Some(step) => step.clone(),
             None if self.wake.cause == WakeCause::Slot => ARRIVAL.into(),
-            None => return,
+            None => return Ok(()),
         };
         if due <= self.now() + MOMENT {
             self.commit.before.push(EarlyWrite::Wake { wake: self.wake(self.wake.cause.clone()), due });
-            return;
+            return Ok(());
         }
-        let run = self.state.run;
-        let leave = |limit| LateWrite::Dequeue { limit, run, step: Some(step.clone()) };
-        self.commit.after.extend(self.limits.iter().cloned().map(leave));
+        let (run, before) = (self.state.run, self.commit.after.len());
+        for limit in self.limits.clone() {
+            if self.hops.runtime.backend.ticket(&limit, run, Some(step.clone())).await?.is_some() {
+                self.commit.after.push(LateWrite::Dequeue { limit, run, step: Some(step.clone()) });
+            }
+        }
+        if self.commit.after.len() > before {
+            // before the ticket is removed, the handler's next attempt may find it and rely on it
+            let wake = self.wake(self.wake.cause.clone());
+            self.commit.wakes.push(wake);
+        }
+        Ok(())
     }
 
     /// Returns whether the wake may have been sent for this step's sleep or retry.
