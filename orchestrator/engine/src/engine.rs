@@ -79,7 +79,7 @@ impl Engine {
         programs: Vec<Arc<dyn Program>>,
         config: Config,
     ) -> Result<Self, EngineError> {
-        let (programs, order) = catalog(programs, &config)?;
+        let (programs, order) = build_catalog(programs, &config)?;
         let listened = EndListeners::by(programs.all_newest().map(|program| program.spec()));
         let worker = format!("{:016x}", entropy.bits() as u64).into();
         let runtime = Runtime { backend, clock, entropy, config, programs, order, worker };
@@ -216,7 +216,7 @@ impl Engine {
 
 /// Checks the functions. Returns them by id and version, and their ids in the order of
 /// registration.
-fn catalog(programs: Vec<Arc<dyn Program>>, config: &Config) -> Result<(Versions, Vec<Arc<str>>), EngineError> {
+fn build_catalog(programs: Vec<Arc<dyn Program>>, config: &Config) -> Result<(Versions, Vec<Arc<str>>), EngineError> {
     let mut versions = Versions::default();
     let mut order: Vec<Arc<str>> = Vec::new();
     for program in programs {

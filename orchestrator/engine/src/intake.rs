@@ -68,19 +68,19 @@ impl Intake {
     /// seed) is harmless.
     pub async fn ingest(&self, events: Vec<NewEvent>, seed: Option<IdSeed>) -> Result<Vec<EventId>, EngineError> {
         let now = self.runtime.now();
-        let accepted = self.numbered(events, seed, now)?;
+        let accepted = self.assign_ids(events, seed, now)?;
         Ok(self.accept(accepted, now).await?)
     }
 
     /// Returns a seed for a request of this many events. It identifies them when they are sent
     /// again.
     pub fn seed(&self, events: usize) -> IdSeed {
-        let first = self.event_ids(self.runtime.now(), events);
+        let first = self.next_event_ids(self.runtime.now(), events);
         IdSeed { at: first.time(), random: first.random() }
     }
 
     /// Returns the events under their ids, as they will be stored.
-    pub(crate) fn numbered(
+    pub(crate) fn assign_ids(
         &self,
         events: Vec<NewEvent>,
         seed: Option<IdSeed>,
@@ -93,7 +93,7 @@ impl Intake {
         }
         let mut id = match seed {
             Some(seed) => EventId::new(seed.at, seed.random),
-            None => self.event_ids(received_at, events.len()),
+            None => self.next_event_ids(received_at, events.len()),
         };
         let accepted = events.into_iter().map(|event| {
             let this = id;
@@ -119,7 +119,7 @@ impl Intake {
     /// delivers the events. A run still gets no event that came before its own: event ids are in
     /// the order of arrival, and delivery compares them.
     pub(crate) async fn apply(&self, events: &[Event], now: Timestamp) -> Result<(), StoreError> {
-        for part in self.parts(events) {
+        for part in self.split_at_cancellations(events) {
             let mut triggered = TriggeredRuns::default();
             for event in part {
                 self.add_triggered(event, now, &mut triggered);
@@ -139,7 +139,7 @@ impl Intake {
     /// Splits events into parts that may each be applied at once. A part ends with each event that
     /// may cancel runs of a singleton. A later event creates a run only if the singleton's run has
     /// ended.
-    fn parts<'a>(&self, events: &'a [Event]) -> impl Iterator<Item = &'a [Event]> {
+    fn split_at_cancellations<'a>(&self, events: &'a [Event]) -> impl Iterator<Item = &'a [Event]> {
         let singletons = self.runtime.specs().filter(|spec| spec.flow.singleton.is_some());
         let cancel: HashSet<Arc<str>> =
             singletons.flat_map(|spec| spec.flow.cancel_on.iter().map(|cancel| cancel.event.clone())).collect();
@@ -148,7 +148,7 @@ impl Intake {
 
     /// Returns the first of `n` consecutive ids. They sort after all ids that this process has
     /// assigned, so events keep their order.
-    fn event_ids(&self, now: Timestamp, n: usize) -> EventId {
+    fn next_event_ids(&self, now: Timestamp, n: usize) -> EventId {
         let mut latest = self.latest_event.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let first = match *latest {
             Some(latest) if latest.time() >= now => latest.next(),

@@ -96,22 +96,22 @@ impl Sweep {
         let mut ticks = self.intake.ticks(cursor.minute..(now + SEND_AHEAD).minute() + 1, now);
         let mut buckets = stream::iter(reads).buffered(PARALLEL_READS);
         while let Some((minute, timers)) = buckets.next().await {
-            let timers = self.readable(timers?, &mut report);
+            let timers = self.keep_readable(timers?, &mut report);
             let mut ticks = ticks.remove(&minute).unwrap_or_default();
             if timers.is_empty() && ticks.is_empty() {
                 continue;
             }
             let sent = cursor.sent.iter().position(|(m, _)| *m == minute).map(|i| cursor.sent.swap_remove(i).1);
             let mut sent = sent.unwrap_or_default();
-            let is_new = |timer: &Timer| timer.due <= now + SEND_AHEAD && !sent.contains(&mark(timer));
+            let is_new = |timer: &Timer| timer.due <= now + SEND_AHEAD && !sent.contains(&cursor_hash(timer));
             let due: Vec<Timer> = timers.into_iter().filter(is_new).collect();
-            ticks.retain(|tick| !sent.contains(&tick.mark()));
-            sent.extend(due.iter().map(mark).chain(ticks.iter().map(Tick::mark)));
+            ticks.retain(|tick| !sent.contains(&tick.cursor_hash()));
+            sent.extend(due.iter().map(cursor_hash).chain(ticks.iter().map(Tick::cursor_hash)));
             cursor.sent.push((minute, sent));
             if due.is_empty() && ticks.is_empty() {
                 continue;
             }
-            self.fire(due, ticks, now, &mut report).await?;
+            self.send_due(due, ticks, now, &mut report).await?;
             // stored after each minute, so that a later failure does not repeat this minute
             match self.move_cursor(&mut stored, &mut cursor, (minute + 1).min(open_from)).await {
                 Ok(true) => {}
@@ -143,7 +143,7 @@ impl Sweep {
 
     /// Returns the timers that can be read, and reports the others. An unreadable timer must not
     /// stop the sweep (rule 34).
-    fn readable(&self, timers: Vec<StoreResult<Timer>>, report: &mut SweepReport) -> Vec<Timer> {
+    fn keep_readable(&self, timers: Vec<StoreResult<Timer>>, report: &mut SweepReport) -> Vec<Timer> {
         let mut readable = Vec::with_capacity(timers.len());
         for timer in timers {
             match timer {
@@ -190,7 +190,7 @@ impl Sweep {
 
     /// Sends the wakes of timers and ticks, and visits the runs of watchdogs. Ten thousand timers
     /// may be due in one minute, so many are handled at the same time.
-    async fn fire(
+    async fn send_due(
         &self,
         timers: Vec<Timer>,
         ticks: Vec<Tick>,
@@ -294,7 +294,7 @@ fn waits_for_a_wake(state: &RunState) -> bool {
 }
 
 /// Returns the hash that stands for a timer in the cursor.
-fn mark(timer: &Timer) -> u64 {
+fn cursor_hash(timer: &Timer) -> u64 {
     let purpose: &[u8] = match &timer.purpose {
         TimerPurpose::Watchdog => b"\0",
         TimerPurpose::Deadline => b"\0deadline",

@@ -33,7 +33,7 @@ impl Functions {
     /// [`EngineError::NotFound`] for a function that is not registered; [`EngineError::Store`].
     pub async fn pause(&self, function: &str) -> Result<bool, EngineError> {
         self.require_registered(function)?;
-        self.unpaused().remove(function);
+        self.lock_unpaused().remove(function);
         if self.read_pause(function).await?.is_some() {
             return Ok(false);
         }
@@ -102,7 +102,7 @@ impl Functions {
             .backend
             .read_flow_state(functions.iter().map(|function| pause_key(function)).collect())
             .await?;
-        let (mut paused, mut unpaused, now) = (HashMap::new(), self.unpaused(), self.runtime.now());
+        let (mut paused, mut unpaused, now) = (HashMap::new(), self.lock_unpaused(), self.runtime.now());
         for (function, text) in functions.into_iter().zip(stored) {
             match text.and_then(|text| text.parse().ok()).map(Timestamp::from_millis) {
                 Some(since) => drop(paused.insert(function.clone(), since)),
@@ -116,11 +116,11 @@ impl Functions {
     /// it is in the queue.
     pub(crate) async fn waits_for_resumption(&self, state: &RunState) -> Result<bool, StoreError> {
         let (function, now) = (&state.created.function, self.runtime.now());
-        if self.unpaused().get(function).is_some_and(|seen| *seen + UNPAUSED_FOR > now) {
+        if self.lock_unpaused().get(function).is_some_and(|seen| *seen + UNPAUSED_FOR > now) {
             return Ok(false);
         }
         if self.read_pause(function).await?.is_none() {
-            self.unpaused().insert(function.clone(), now);
+            self.lock_unpaused().insert(function.clone(), now);
             return Ok(false);
         }
         let ticket =
@@ -134,7 +134,7 @@ impl Functions {
     }
 
     /// Locks the times of the last readings that a function is not paused.
-    fn unpaused(&self) -> MutexGuard<'_, HashMap<Arc<str>, Timestamp>> {
+    fn lock_unpaused(&self) -> MutexGuard<'_, HashMap<Arc<str>, Timestamp>> {
         self.unpaused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -14,7 +14,7 @@ use stepladder_core::state::RunState;
 use stepladder_core::{Spec, Timestamp};
 
 use crate::intake::Intake;
-use crate::intake::flow_control::value_of;
+use crate::intake::flow_control::evaluate_key;
 use crate::intake::starts::{bypasses_flow_control, flow_state_key};
 use crate::ports::{FlowStateChange, StoreError};
 
@@ -35,7 +35,7 @@ impl Intake {
             let Some(rate) = rate else { continue };
             // the key could be evaluated when the event was accepted. If it cannot now, the code
             // has changed, and the run is not counted
-            let Ok(value) = value_of(rate.key.as_ref(), scope) else { continue };
+            let Ok(value) = evaluate_key(rate.key.as_ref(), scope) else { continue };
             let key = flow_state_key(kind, &spec.id, &value);
             let mut attempts = 0..MAX_ATTEMPTS;
             let admission = loop {

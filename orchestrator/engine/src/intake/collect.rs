@@ -21,7 +21,7 @@ use stepladder_core::state::RunState;
 use stepladder_core::{Event, EventId, RunId, Spec, Timestamp, WakeCause};
 
 use crate::intake::Intake;
-use crate::intake::flow_control::value_of;
+use crate::intake::flow_control::evaluate_key;
 use crate::intake::starts::{RunDraft, flow_state_key};
 use crate::ports::{Commit, EarlyWrite, FlowStateChange, StartResult, StoreError};
 
@@ -37,7 +37,7 @@ impl Intake {
         for event in events {
             let of_batch = spec.flow.batch.as_ref().and_then(|batch| batch.key.as_ref());
             let key = of_batch.or(spec.flow.debounce.as_ref().and_then(|debounce| debounce.key.as_ref()));
-            match value_of(key, &mut LazyScope::new(&event)) {
+            match evaluate_key(key, &mut LazyScope::new(&event)) {
                 // an event with a future `ts` gets a separate run: in a common run it would delay
                 // the other events, or start too early
                 Ok(_) if event.starts_not_before().is_some() => {
@@ -113,28 +113,28 @@ impl Intake {
         let order = positions(&events);
         // rule 15: the run may have an event without its wake, because the process died in between
         let (met, joining) = events.into_iter().partition(|event| state.has_seen(event.id));
-        let (mut ours, mut elsewhere) = self.claim(spec, state.run, joining).await?;
+        let (mut ours, mut elsewhere) = self.assign_to_run(spec, state.run, joining).await?;
         elsewhere.extend::<Vec<_>>(met);
         // rule 31: an earlier attempt may have assigned some events to a run. They keep their place
         // before the other events, in this run or in another
         let mut back = self.find_undelivered(spec, Some(state.run), elsewhere).await?;
         if !back.is_empty() {
-            let (more, others) = self.claim(spec, state.run, back).await?;
+            let (more, others) = self.assign_to_run(spec, state.run, back).await?;
             ours.extend(more);
             ours.sort_by_key(|event| order.get(&event.id));
             back = others;
         }
         let late = self.join_run(spec, state.run, ours).await?;
         for event in &late {
-            self.unclaim(spec, state.run, event).await?;
+            self.unassign(spec, state.run, event).await?;
         }
         back.extend(late);
         Ok(back)
     }
 
-    /// Returns the events that are in no run. A flow state may name a run that started without the
-    /// event. Those that are
-    /// assigned to the run `joining` are among them: they join it with others, in their order.
+    /// Returns the events that are in no run yet. A flow state may name a run that started without
+    /// the event. Events that are assigned to the run `joining` are also returned: they join it
+    /// together with other events, in their order.
     async fn find_undelivered(
         &self,
         spec: &Spec,
@@ -178,13 +178,18 @@ impl Intake {
         if self.join_run(spec, run, vec![event.clone()]).await?.is_empty() {
             return Ok(true);
         }
-        self.unclaim(spec, run, event).await?;
+        self.unassign(spec, run, event).await?;
         Ok(false)
     }
 
     /// Assigns events to this run, each by a flow state. Returns the assigned events, and the
     /// events that another run was assigned before.
-    async fn claim(&self, spec: &Spec, run: RunId, events: Vec<Event>) -> Result<(Vec<Event>, Vec<Event>), StoreError> {
+    async fn assign_to_run(
+        &self,
+        spec: &Spec,
+        run: RunId,
+        events: Vec<Event>,
+    ) -> Result<(Vec<Event>, Vec<Event>), StoreError> {
         let until = self.runtime.now() + RETENTION_OF_NOTES;
         let becomes: Arc<str> = run.to_string().into();
         let note = |event: &Event| FlowStateChange {
@@ -203,7 +208,7 @@ impl Intake {
 
     /// Removes the flow state that assigns an event to a run. The run has started without the event
     /// and can no longer accept it.
-    async fn unclaim(&self, spec: &Spec, run: RunId, event: &Event) -> Result<(), StoreError> {
+    async fn unassign(&self, spec: &Spec, run: RunId, event: &Event) -> Result<(), StoreError> {
         let seen = Some(run.to_string().into());
         let note =
             FlowStateChange { key: destination_key(spec, event), seen, becomes: None, until: self.runtime.now() };
@@ -228,7 +233,7 @@ impl Intake {
         let mut created = NewRun::new(spec.id.clone(), event.clone(), Origin::Event);
         if max_events(&spec.flow) > 1 && event.bytes() < COLLECTED_BYTES {
             created.collects = true;
-            created.begins_at = Some(begins_at(&spec.flow, now, now));
+            created.begins_at = Some(start_time(&spec.flow, now, now));
         }
         let start = self.prepare_start((run, created, Vec::new()), notes);
         Ok(self.commit_starts(vec![start], Vec::new()).await? != [StartResult::Overtaken])
@@ -245,7 +250,7 @@ impl Intake {
             }
             let (fits, closes) = count_fitting(&spec.flow, &state, &events);
             let late = events.split_off(fits);
-            let entries = self.joining(spec, &state, &events, closes);
+            let entries = self.joining_entries(spec, &state, &events, closes);
             let before = events.iter().map(|event| EarlyWrite::LinkEvent { run, event: event.id }).collect();
             let wakes = closes.then(|| self.runtime.wake_of(&state, WakeCause::Arrived)).into_iter().collect();
             let mut commit = Commit { before, wakes, ..Commit::default() };
@@ -261,7 +266,7 @@ impl Intake {
     }
 
     /// Returns the journal entries that add these events to a run.
-    fn joining(&self, spec: &Spec, state: &RunState, events: &[Event], closes: bool) -> Vec<Entry> {
+    fn joining_entries(&self, spec: &Spec, state: &RunState, events: &[Event], closes: bool) -> Vec<Entry> {
         let (now, last) = (self.runtime.now(), events.len().saturating_sub(1));
         let replaces = spec.flow.debounce.is_some();
         let entry = |(i, event): (usize, &Event)| {
@@ -269,7 +274,7 @@ impl Intake {
                 true if closes => Some(now),
                 // an event may also join after the start time, while the function is paused. The
                 // run then starts after another quiet period
-                true if replaces => Some(begins_at(&spec.flow, state.created_at, now)),
+                true if replaces => Some(start_time(&spec.flow, state.created_at, now)),
                 _ => None,
             };
             let closes = closes && i == last;
@@ -285,7 +290,7 @@ fn positions(events: &[Event]) -> HashMap<EventId, usize> {
 }
 
 /// Returns when a run starts that got its first event at `first` and its latest event at `now`.
-fn begins_at(flow: &FlowControl, first: Timestamp, now: Timestamp) -> Timestamp {
+fn start_time(flow: &FlowControl, first: Timestamp, now: Timestamp) -> Timestamp {
     match (&flow.batch, &flow.debounce) {
         (Some(batch), _) => first + batch.timeout,
         (None, Some(debounce)) => debounce.begins_at(first, now),

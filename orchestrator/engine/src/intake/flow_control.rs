@@ -21,22 +21,22 @@ use crate::ports::{FlowStateChange, StoreError};
 const SINGLETON_STATE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// The decision about a new run.
-pub(crate) enum GateDecision {
+pub(crate) enum StartDecision {
     /// The run exists already.
     Exists,
     /// The call contains the run twice. Only the first occurrence counts.
     Duplicate,
     /// The event has the idempotency key of this run, which exists or which the same call creates.
-    BelongsTo(RunId, Basis),
+    BelongsTo(RunId, DecisionBasis),
     /// The run is skipped, for this reason.
-    Skip(String, Basis),
+    Skip(String, DecisionBasis),
     /// The run is created, perhaps with a delay, and these flow states change with it.
     Create(Box<NewRun>, Vec<FlowStateChange>),
 }
 
 /// What a decision relies on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Basis {
+pub(crate) enum DecisionBasis {
     /// Stored data.
     Stored,
     /// Other runs of the same call. The decision is made again if one of them meets a conflict.
@@ -45,16 +45,16 @@ pub(crate) enum Basis {
 
 /// The flow states as one call sees them. Each run sees the changes of the runs before it.
 #[derive(Default)]
-pub(crate) struct ReadState {
-    notes: HashMap<Arc<str>, (Option<Arc<str>>, Basis)>,
+pub(crate) struct SeenFlowStates {
+    values: HashMap<Arc<str>, (Option<Arc<str>>, DecisionBasis)>,
     starting: HashSet<RunId>,
 }
 
 /// The changes of a new run to flow states, until it is decided whether the run is created.
 struct PendingChanges<'a> {
-    seen: &'a mut ReadState,
-    notes: Vec<FlowStateChange>,
-    basis: Basis,
+    seen: &'a mut SeenFlowStates,
+    changes: Vec<FlowStateChange>,
+    basis: DecisionBasis,
 }
 
 impl Intake {
@@ -65,20 +65,20 @@ impl Intake {
         spec: &Spec,
         run: RunId,
         created: &NewRun,
-        seen: &mut ReadState,
-    ) -> Result<GateDecision, StoreError> {
+        seen: &mut SeenFlowStates,
+    ) -> Result<StartDecision, StoreError> {
         if seen.starting.contains(&run) {
-            return Ok(GateDecision::Duplicate);
+            return Ok(StartDecision::Duplicate);
         }
         if self.runs.state(run).await?.is_some() {
-            return Ok(GateDecision::Exists);
+            return Ok(StartDecision::Exists);
         }
-        let mut changing = PendingChanges { seen: &mut *seen, notes: Vec::new(), basis: Basis::Stored };
+        let mut changing = PendingChanges { seen: &mut *seen, changes: Vec::new(), basis: DecisionBasis::Stored };
         let decision = self.apply_flow_control(spec, run, created.clone(), &mut changing).await?;
-        if let GateDecision::Create(_, notes) = &decision {
+        if let StartDecision::Create(_, changes) = &decision {
             seen.starting.insert(run);
-            for note in notes {
-                seen.notes.insert(note.key.clone(), (note.becomes.clone(), Basis::SameCall));
+            for change in changes {
+                seen.values.insert(change.key.clone(), (change.becomes.clone(), DecisionBasis::SameCall));
             }
         }
         Ok(decision)
@@ -90,29 +90,33 @@ impl Intake {
         run: RunId,
         mut created: NewRun,
         changing: &mut PendingChanges<'_>,
-    ) -> Result<GateDecision, StoreError> {
+    ) -> Result<StartDecision, StoreError> {
         let (flow, now) = (&spec.flow, self.runtime.now());
         let event = created.event.clone();
         let scope = &mut LazyScope::new(&event);
         if let (Some(key), Origin::Event) = (&flow.idempotency, &created.origin) {
             let value = match key.eval_key(scope.get()) {
                 Ok(value) => value,
-                Err(bad) => return Ok(GateDecision::Skip(format!("its idempotency key: {bad}"), Basis::Stored)),
+                Err(bad) => {
+                    return Ok(StartDecision::Skip(format!("its idempotency key: {bad}"), DecisionBasis::Stored));
+                }
             };
             if let Some(first) = self.first_run_with_key(spec, run, &value, changing).await? {
-                return Ok(GateDecision::BelongsTo(first, changing.basis));
+                return Ok(StartDecision::BelongsTo(first, changing.basis));
             }
         }
         if let Some(singleton) = &flow.singleton {
-            let value = match value_of(singleton.key.as_ref(), scope) {
+            let value = match evaluate_key(singleton.key.as_ref(), scope) {
                 Ok(value) => value,
-                Err(bad) => return Ok(GateDecision::Skip(format!("the key of its singleton: {bad}"), Basis::Stored)),
+                Err(bad) => {
+                    return Ok(StartDecision::Skip(format!("the key of its singleton: {bad}"), DecisionBasis::Stored));
+                }
             };
             if let Some(live) = self.live_singleton(spec, run, &value, changing).await? {
                 match singleton {
                     Singleton { mode: SingletonMode::Skip, .. } => {
                         let why = format!("run {live} is live, and this function has one run at a time");
-                        return Ok(GateDecision::Skip(why, changing.basis));
+                        return Ok(StartDecision::Skip(why, changing.basis));
                     }
                     Singleton { mode: SingletonMode::Replace, .. } => created.replaces = Some(live),
                 }
@@ -122,18 +126,20 @@ impl Intake {
             let Some(rate) = rate else { continue };
             let begins_at = match self.book_start(spec, kind, rate, scope, changing).await? {
                 Ok(begins_at) => begins_at,
-                Err(bad) => return Ok(GateDecision::Skip(format!("the key of its {kind}: {bad}"), Basis::Stored)),
+                Err(bad) => {
+                    return Ok(StartDecision::Skip(format!("the key of its {kind}: {bad}"), DecisionBasis::Stored));
+                }
             };
             match begins_at <= now {
                 true => {}
                 false if kind == "rate" => {
                     let why = format!("its rate limit ({rate}) is reached until {begins_at}");
-                    return Ok(GateDecision::Skip(why, changing.basis));
+                    return Ok(StartDecision::Skip(why, changing.basis));
                 }
                 false => created.begins_at = Some(begins_at),
             }
         }
-        Ok(GateDecision::Create(Box::new(created), std::mem::take(&mut changing.notes)))
+        Ok(StartDecision::Create(Box::new(created), std::mem::take(&mut changing.changes)))
     }
 
     /// Returns the run of an event with this idempotency key within 24 hours, if there is one.
@@ -180,7 +186,7 @@ impl Intake {
     pub(crate) async fn renew_singleton(&self, state: &RunState) -> Result<(), StoreError> {
         let Some(spec) = self.runtime.spec_of(&state.created) else { return Ok(()) };
         let Some(singleton) = &spec.flow.singleton else { return Ok(()) };
-        let Ok(value) = value_of(singleton.key.as_ref(), &mut LazyScope::new(&state.created.event)) else {
+        let Ok(value) = evaluate_key(singleton.key.as_ref(), &mut LazyScope::new(&state.created.event)) else {
             return Ok(());
         };
         let run: Arc<str> = state.run.to_string().into();
@@ -204,7 +210,7 @@ impl Intake {
         scope: &mut LazyScope<'_>,
         changing: &mut PendingChanges<'_>,
     ) -> Result<Result<Timestamp, ExprError>, StoreError> {
-        let value = match value_of(rate.key.as_ref(), scope) {
+        let value = match evaluate_key(rate.key.as_ref(), scope) {
             Ok(value) => value,
             Err(bad) => return Ok(Err(bad)),
         };
@@ -225,26 +231,26 @@ impl Intake {
         key: &Arc<str>,
         changing: &mut PendingChanges<'_>,
     ) -> Result<Option<Arc<str>>, StoreError> {
-        if let Some((known, basis)) = changing.seen.notes.get(key) {
-            if *basis == Basis::SameCall {
-                changing.basis = Basis::SameCall;
+        if let Some((known, basis)) = changing.seen.values.get(key) {
+            if *basis == DecisionBasis::SameCall {
+                changing.basis = DecisionBasis::SameCall;
             }
             return Ok(known.clone());
         }
         let stored = self.runtime.backend.read_flow_state(vec![key.clone()]).await?.pop().flatten();
-        changing.seen.notes.insert(key.clone(), (stored.clone(), Basis::Stored));
+        changing.seen.values.insert(key.clone(), (stored.clone(), DecisionBasis::Stored));
         Ok(stored)
     }
 }
 
 impl PendingChanges<'_> {
     fn change(&mut self, key: Arc<str>, seen: Option<Arc<str>>, becomes: String, until: Timestamp) {
-        self.notes.push(FlowStateChange { key, seen, becomes: Some(becomes.into()), until });
+        self.changes.push(FlowStateChange { key, seen, becomes: Some(becomes.into()), until });
     }
 }
 
 /// Returns the value of a key. Without a key, all runs have the same value.
-pub(crate) fn value_of(key: Option<&Expr>, scope: &mut LazyScope<'_>) -> Result<String, ExprError> {
+pub(crate) fn evaluate_key(key: Option<&Expr>, scope: &mut LazyScope<'_>) -> Result<String, ExprError> {
     key.map_or_else(|| Ok(String::new()), |key| key.eval_key(scope.get()))
 }
 

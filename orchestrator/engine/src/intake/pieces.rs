@@ -52,12 +52,12 @@ impl Intake {
         let now = self.runtime.now();
         // if this machine's clock is slow, the given time may be in the future
         let received_at = received_at.map_or(now, |at| at.min(now));
-        let accepted = self.numbered(events, Some(seed), received_at)?;
+        let accepted = self.assign_ids(events, Some(seed), received_at)?;
         let each = |piece: &[Event]| {
             let piece = piece.to_vec();
             async move { self.accept(piece, now).await.map(drop) }
         };
-        Ok(self.in_pieces(&accepted, within, each).await)
+        Ok(self.apply_in_pieces(&accepted, within, each).await)
     }
 
     /// Applies stored events, piece by piece. Events past their retention are skipped.
@@ -70,7 +70,7 @@ impl Intake {
                 self.apply(&events, self.runtime.now()).await
             }
         };
-        self.in_pieces(events, within, each).await
+        self.apply_in_pieces(events, within, each).await
     }
 
     /// Accepts events like [`Intake::ingest`], but answers by a deadline. It leaves the events that
@@ -111,7 +111,7 @@ impl Intake {
         deadline: Timestamp,
     ) -> Result<Vec<EventId>, EngineError> {
         let now = self.runtime.now();
-        let accepted = self.numbered(events, Some(seed), now)?;
+        let accepted = self.assign_ids(events, Some(seed), now)?;
         let late = || StoreError::Unavailable("there was no time to store the events".into());
         let stored =
             match select(self.runtime.backend.accept(accepted, now), self.runtime.clock.sleep_until(deadline)).await {
@@ -124,7 +124,7 @@ impl Intake {
             let piece = piece.to_vec();
             async move { self.apply(&piece, now).await }
         };
-        let Progress { applied, error } = self.in_pieces(&stored, within, each).await;
+        let Progress { applied, error } = self.apply_in_pieces(&stored, within, each).await;
         if applied < ids.len() {
             let left = ids.len() - applied;
             tracing::warn!(
@@ -140,7 +140,7 @@ impl Intake {
         Ok(ids)
     }
 
-    async fn in_pieces<'a, T, F>(&self, all: &'a [T], within: TimeLimit, each: impl Fn(&'a [T]) -> F) -> Progress
+    async fn apply_in_pieces<'a, T, F>(&self, all: &'a [T], within: TimeLimit, each: impl Fn(&'a [T]) -> F) -> Progress
     where
         F: Future<Output = Result<(), StoreError>> + Send,
     {

@@ -14,7 +14,7 @@ use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{RunId, RunRow, Status, Timer, Timestamp, Wake, WakeCause};
 
 use crate::intake::Intake;
-use crate::intake::flow_control::{Basis, GateDecision, ReadState};
+use crate::intake::flow_control::{DecisionBasis, SeenFlowStates, StartDecision};
 use crate::ports::{Commit, EarlyWrite, FlowStateChange, RunStart, StartResult, StoreError};
 
 /// How long after a run's creation or its next timer the watchdog checks the run (rule 12).
@@ -38,11 +38,11 @@ struct DecidedStarts {
 
 impl DecidedStarts {
     fn into_drafts(self) -> impl Iterator<Item = NumberedDraft> {
-        self.starts.into_iter().map(|(_, asked)| asked).chain(self.links.into_iter().map(|(_, asked)| asked))
+        self.starts.into_iter().map(|(_, draft)| draft).chain(self.links.into_iter().map(|(_, draft)| draft))
     }
 }
 
-impl Basis {
+impl DecisionBasis {
     /// Returns the list for a decision. Decisions that rely on other runs of the same call go into
     /// `last`, which is written only after all of `now` has succeeded.
     fn list_for<'a>(self, now: &'a mut DecidedStarts, last: &'a mut DecidedStarts) -> &'a mut DecidedStarts {
@@ -77,29 +77,29 @@ impl Intake {
                 return Err(StoreError::Unavailable("too many processes start runs of the same key at once".into()));
             }
             let (mut seen, mut now, mut last) =
-                (ReadState::default(), DecidedStarts::default(), DecidedStarts::default());
+                (SeenFlowStates::default(), DecidedStarts::default(), DecidedStarts::default());
             let all = runs.len();
             for (n, (run, created, more)) in runs {
                 let Some(spec) = self.runtime.spec_of(&created).cloned() else { continue };
-                let asked = (n, (run, created.clone(), more.clone()));
+                let draft = (n, (run, created.clone(), more.clone()));
                 match self.decide(&spec, run, &created, &mut seen).await? {
-                    GateDecision::Duplicate => {}
+                    StartDecision::Duplicate => {}
                     // rule 15: the process that created it may have died before it sent the first
                     // wake
-                    GateDecision::Exists => {
-                        now.starts.push((self.prepare_start((run, created, more), Vec::new()), asked))
+                    StartDecision::Exists => {
+                        now.starts.push((self.prepare_start((run, created, more), Vec::new()), draft))
                     }
-                    GateDecision::Create(let_in, changes) => {
-                        now.starts.push((self.prepare_start((run, *let_in, more), changes), asked))
+                    StartDecision::Create(admitted, changes) => {
+                        now.starts.push((self.prepare_start((run, *admitted, more), changes), draft))
                     }
-                    GateDecision::BelongsTo(first, basis) => {
+                    StartDecision::BelongsTo(first, basis) => {
                         let link = EarlyWrite::LinkEvent { run: first, event: created.event.id };
-                        basis.list_for(&mut now, &mut last).links.push((link, asked));
+                        basis.list_for(&mut now, &mut last).links.push((link, draft));
                     }
-                    GateDecision::Skip(reason, basis) => {
+                    StartDecision::Skip(reason, basis) => {
                         let end = Fact::RunSkipped { reason: reason.into() }.at(self.runtime.now());
                         let start = self.prepare_start((run, created, vec![end]), Vec::new());
-                        basis.list_for(&mut now, &mut last).starts.push((start, asked));
+                        basis.list_for(&mut now, &mut last).starts.push((start, draft));
                     }
                 }
             }
@@ -117,9 +117,9 @@ impl Intake {
     /// Creates the decided runs. Returns the runs with a conflict.
     async fn commit_decided(&self, decided: DecidedStarts) -> Result<Vec<NumberedDraft>, StoreError> {
         let DecidedStarts { starts, links } = decided;
-        let (starts, asked): (Vec<_>, Vec<_>) = starts.into_iter().unzip();
+        let (starts, drafts): (Vec<_>, Vec<_>) = starts.into_iter().unzip();
         let results = self.commit_starts(starts, links.into_iter().map(|(link, _)| link).collect()).await?;
-        Ok(asked
+        Ok(drafts
             .into_iter()
             .zip(results)
             .filter(|(_, result)| *result == StartResult::Overtaken)
@@ -172,7 +172,7 @@ impl Intake {
         let function = created.function.clone();
         let event = created.event.id;
         let ended = more.iter().any(|entry| entry.fact.is_end());
-        let places = if ended { Vec::new() } else { self.arrival_tickets(run, &created, now) };
+        let tickets = if ended { Vec::new() } else { self.arrival_tickets(run, &created, now) };
         let mut entries = vec![Fact::RunCreated(Box::new(created)).at(now)];
         entries.extend(more);
         RunStart {
@@ -196,7 +196,7 @@ impl Intake {
                 purpose: TimerPurpose::Watchdog,
             },
             wake: Wake { run, cause: WakeCause::Created, group: function },
-            tickets: places,
+            tickets,
             flow_state: changes,
         }
     }
@@ -215,9 +215,9 @@ impl Intake {
         let scope = &mut LazyScope::new(&created.event);
         let of_runs = spec.run_limits(scope).unwrap_or_default();
         let limits = if of_runs.is_empty() { spec.limits(scope).unwrap_or_default() } else { of_runs };
-        let asked = self.slots.queue_time(spec, scope, now);
-        let place = || Ticket { queued_at: asked, event: created.event.id, run, step: ARRIVAL.into() };
-        limits.into_iter().take(1).map(|limit| (limit, place())).collect()
+        let queued_at = self.slots.queue_time(spec, scope, now);
+        let ticket = || Ticket { queued_at, event: created.event.id, run, step: ARRIVAL.into() };
+        limits.into_iter().take(1).map(|limit| (limit, ticket())).collect()
     }
 }
 

@@ -34,13 +34,13 @@ pub(crate) struct Tick {
 
 impl Tick {
     /// Returns the hash that stands for it in the sweep's cursor.
-    pub(crate) fn mark(&self) -> u64 {
+    pub(crate) fn cursor_hash(&self) -> u64 {
         id::hash(&[b"tick", self.function.as_bytes(), &self.minute.to_be_bytes()]) as u64
     }
 
     /// Returns the wake that creates the tick's run.
     pub(crate) fn wake(&self) -> EarlyWrite {
-        let run = run_of(&self.function, self.minute);
+        let run = tick_run(&self.function, self.minute);
         EarlyWrite::Wake {
             wake: Wake { run, cause: WakeCause::Tick(self.minute), group: self.function.clone() },
             due: self.due,
@@ -49,13 +49,13 @@ impl Tick {
 }
 
 /// Returns the id of a tick's event.
-fn event_of(function: &str, minute: i64) -> EventId {
+fn tick_event(function: &str, minute: i64) -> EventId {
     let random = id::hash(&[b"tick", function.as_bytes(), &minute.to_be_bytes()]);
     EventId::new(Timestamp::of_minute(minute), random)
 }
 
-fn run_of(function: &str, minute: i64) -> RunId {
-    RunId::started_by(event_of(function, minute), function)
+fn tick_run(function: &str, minute: i64) -> RunId {
+    RunId::started_by(tick_event(function, minute), function)
 }
 
 impl Intake {
@@ -86,13 +86,13 @@ impl Intake {
     /// Creates the run of a tick.
     pub(crate) async fn begin_tick(&self, wake: &Wake, minute: i64) -> Result<(), StoreError> {
         let function = &wake.group;
-        if wake.run != run_of(function, minute) {
+        if wake.run != tick_run(function, minute) {
             tracing::warn!(run = %wake.run, %function, "a tick with the run id of another tick is ignored");
             return Ok(());
         }
         let at = Timestamp::of_minute(minute);
         let event = Event {
-            id: event_of(function, minute),
+            id: tick_event(function, minute),
             name: TICK.into(),
             data: json::to_json(&TickData { at }).unwrap_or_else(|_| json::empty_object()),
             ts: at,

@@ -42,7 +42,7 @@ impl Cache {
         let mut inner = self.lock();
         let state = inner.states.remove(&run)?;
         inner.latest.remove(&run);
-        inner.bytes -= cost(&state);
+        inner.bytes -= size(&state);
         Some(state)
     }
 
@@ -53,7 +53,7 @@ impl Cache {
 
     /// Adds a state. Removes the oldest states if the cache is full.
     pub(crate) fn put(&self, state: Arc<RunState>) {
-        let bytes = cost(&state);
+        let bytes = size(&state);
         if bytes > self.capacity {
             return;
         }
@@ -64,7 +64,7 @@ impl Cache {
         inner.order.push_back((run, inner.tick));
         inner.latest.insert(run, inner.tick);
         if let Some(before) = inner.states.insert(run, state) {
-            inner.bytes -= cost(&before);
+            inner.bytes -= size(&before);
         }
         inner.bytes += bytes;
         while inner.bytes > self.capacity || inner.order.len() > 2 * inner.states.len() + 64 {
@@ -75,7 +75,7 @@ impl Cache {
             if inner.bytes > self.capacity {
                 inner.latest.remove(&oldest);
                 if let Some(state) = inner.states.remove(&oldest) {
-                    inner.bytes -= cost(&state);
+                    inner.bytes -= size(&state);
                 }
             } else {
                 inner.order.push_back((oldest, tick));
@@ -84,7 +84,7 @@ impl Cache {
     }
 }
 
-fn cost(state: &RunState) -> usize {
+fn size(state: &RunState) -> usize {
     OVERHEAD + state.bytes + state.logs.bytes() + state.created.event.data.get().len() + 256 * state.steps.len()
 }
 

@@ -73,7 +73,7 @@ impl Subscriptions {
                 }
                 None => {}
             }
-            if let Some(sentence) = too_late(&state, &step, &data) {
+            if let Some(sentence) = refusal_reason(&state, &step, &data) {
                 break Err(EngineError::TooLate(sentence));
             }
             let received = Fact::SignalReceived { step: step.clone(), data: data.clone() }.at(self.runtime.now());
@@ -116,7 +116,7 @@ fn has_same_data(earlier: &RevealedOutcome, data: &Json) -> bool {
 }
 
 /// Returns the reason if nothing can be posted to this step any more.
-fn too_late(state: &RunState, step: &StepId, data: &Json) -> Option<String> {
+fn refusal_reason(state: &RunState, step: &StepId, data: &Json) -> Option<String> {
     if let Some(end) = &state.end {
         let status = end.how.status();
         return Some(format!("the run that waited for this signal has ended, {status} at {}", end.at));
