@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stepladder_aws::{Aws, Connection, Options, QueueAddresses};
 use stepladder_engine::clock::SystemClock;
+use stepladder_engine::retries::Retries;
 use stepladder_tests::aws_json::{AwsJson, REGION, fresh_name};
 use stepladder_tests::ministack::Ministack;
 use stepladder_tests::server::command;
@@ -43,6 +44,7 @@ impl World {
             clock: Arc::new(SystemClock),
             retention: Duration::from_secs(86_400),
             trace: || None,
+            retries: Retries::at_once(),
         };
         Aws::new(&connection, options).publish_addresses(&self.queues).await.expect("the addresses are written");
     }

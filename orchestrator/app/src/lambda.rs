@@ -24,6 +24,7 @@ use std::time::Duration;
 use stepladder_aws::{Aws, Connection};
 use stepladder_core::Timestamp;
 use stepladder_engine::clock::{Clock, SystemClock};
+use stepladder_engine::retries::Retries;
 use stepladder_engine::{Config, Engine};
 
 use crate::app::App;
@@ -96,6 +97,7 @@ fn backend(connection: &Connection, settings: &Settings) -> Aws {
         clock: Arc::new(SystemClock),
         retention: settings.retention,
         trace: stepladder_observe::trace::current,
+        retries: Retries::default(),
     };
     Aws::new(connection, options)
 }

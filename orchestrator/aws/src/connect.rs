@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::config::interceptors::BeforeSerializationInterceptorContextRef;
+use aws_sdk_dynamodb::config::{BehaviorVersion, ConfigBag, Credentials, Intercept, Region};
+use aws_sdk_dynamodb::error::BoxError;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
+use stepladder_engine::retries::{Retries, time_left};
 
 /// The timeout of one attempt at a request. A connection that hangs must not use up an invocation.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -17,8 +21,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The clients of DynamoDB and SQS.
 ///
-/// Each request is tried 3 times (the SDK's standard mode: throttles, 5xx, lost connections), each
-/// time for at most 5 s. A client belongs to the runtime in which it is first used.
+/// Each request is tried at most 5 times (the SDK's standard mode: throttles, 5xx, lost
+/// connections), each time for at most 5 s. All attempts end at the caller's deadline, or after 5 s
+/// if that is later. A client belongs to the runtime in which it is first used.
 #[derive(Clone, Debug)]
 pub struct Connection {
     pub(crate) dynamo: aws_sdk_dynamodb::Client,
@@ -29,7 +34,42 @@ pub struct Connection {
 /// credential process.
 #[cfg(feature = "profiles")]
 pub async fn connect() -> Connection {
-    Connection::with(&aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts()).load().await)
+    Connection::with(
+        &aws_config::defaults(BehaviorVersion::latest())
+            .timeout_config(timeouts())
+            .retry_config(retries())
+            .load()
+            .await,
+    )
+}
+
+/// The SDK's own retries, with the engine's policy. The SDK retries less while most requests fail.
+fn retries() -> RetryConfig {
+    let Retries { attempts, first, longest } = Retries::default();
+    RetryConfig::standard().with_max_attempts(attempts).with_initial_backoff(first).with_max_backoff(longest)
+}
+
+/// Ends a request and its retries at the deadline of the task that sends it.
+#[derive(Debug)]
+struct UntilDeadline;
+
+impl Intercept for UntilDeadline {
+    fn name(&self) -> &'static str {
+        "UntilDeadline"
+    }
+
+    fn read_before_execution(
+        &self,
+        _: &BeforeSerializationInterceptorContextRef<'_>,
+        cfg: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if let Some(left) = time_left() {
+            let timeouts = cfg.load::<TimeoutConfig>().map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder);
+            // a late result is still worth one attempt: the invocation may have a moment left
+            cfg.interceptor_state().store_put(timeouts.operation_timeout(left.max(ATTEMPT_TIMEOUT)).build());
+        }
+        Ok(())
+    }
 }
 
 fn timeouts() -> TimeoutConfig {
@@ -66,7 +106,8 @@ fn environment() -> SdkConfig {
         .credentials_provider(SharedCredentialsProvider::new(EnvironmentVariableCredentialsProvider::new()))
         .region(variable("AWS_REGION").map(Region::new))
         .service_config(EndpointVariables)
-        .timeout_config(timeouts());
+        .timeout_config(timeouts())
+        .retry_config(retries());
     config.set_use_fips(flag("AWS_USE_FIPS_ENDPOINT"));
     config.set_use_dual_stack(flag("AWS_USE_DUALSTACK_ENDPOINT"));
     config.build()
@@ -75,7 +116,7 @@ fn environment() -> SdkConfig {
 impl Connection {
     /// Connects with the caller's configuration.
     pub fn with(config: &SdkConfig) -> Self {
-        Self { dynamo: aws_sdk_dynamodb::Client::new(config), sqs: aws_sdk_sqs::Client::new(config) }
+        Self::each(config, config)
     }
 
     /// Connects with the environment variables that Lambda sets, and nothing else.
@@ -90,14 +131,21 @@ impl Connection {
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .timeout_config(timeouts());
+            .timeout_config(timeouts())
+            .retry_config(retries());
         Self::at(&shared.build(), dynamo, sqs)
     }
 
     /// Connects to these endpoints with the caller's configuration.
     pub fn at(config: &SdkConfig, dynamo: &str, sqs: &str) -> Self {
         let at = |url: &str| config.clone().into_builder().endpoint_url(url).build();
-        Self { dynamo: aws_sdk_dynamodb::Client::new(&at(dynamo)), sqs: aws_sdk_sqs::Client::new(&at(sqs)) }
+        Self::each(&at(dynamo), &at(sqs))
+    }
+
+    fn each(dynamo: &SdkConfig, sqs: &SdkConfig) -> Self {
+        let dynamo = aws_sdk_dynamodb::config::Builder::from(dynamo).interceptor(UntilDeadline).build();
+        let sqs = aws_sdk_sqs::config::Builder::from(sqs).interceptor(UntilDeadline).build();
+        Self { dynamo: aws_sdk_dynamodb::Client::from_conf(dynamo), sqs: aws_sdk_sqs::Client::from_conf(sqs) }
     }
 
     /// Returns the client of DynamoDB.

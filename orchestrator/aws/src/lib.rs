@@ -26,6 +26,7 @@ use hashlink::LruCache;
 use parking_lot::Mutex;
 use stepladder_core::Timestamp;
 use stepladder_engine::clock::Clock;
+use stepladder_engine::retries::Retries;
 
 use store::subscription_index::SubscriptionIndex;
 
@@ -46,6 +47,7 @@ pub struct Aws {
     clock: Arc<dyn Clock>,
     retention: Duration,
     trace: fn() -> Option<String>,
+    retries: Retries,
     /// The hours and days that this process has listed as having runs.
     listed_periods: Mutex<LruCache<layout::Key, ()>>,
     /// The list of subscribed event names and fields, as it was last read.
@@ -66,6 +68,8 @@ pub struct Options {
     pub retention: Duration,
     /// Returns the trace header of the current task, which is passed on with each wake.
     pub trace: fn() -> Option<String>,
+    /// How the rest of a partly done batch, or a busy transaction, is repeated. The connection repeats whole requests.
+    pub retries: Retries,
 }
 
 /// The time for which items are kept beyond the retention, because clocks differ and DynamoDB
@@ -78,7 +82,7 @@ const MAX_LISTED_PERIODS: usize = 10_000;
 impl Aws {
     /// Creates the adapter over a connection.
     pub fn new(connection: &Connection, options: Options) -> Self {
-        let Options { table, queues, clock, retention, trace } = options;
+        let Options { table, queues, clock, retention, trace, retries } = options;
         let Connection { dynamo, sqs } = connection.clone();
         Self {
             dynamo,
@@ -88,6 +92,7 @@ impl Aws {
             clock,
             retention,
             trace,
+            retries,
             listed_periods: Mutex::new(LruCache::new(MAX_LISTED_PERIODS)),
             subscription_index: Mutex::default(),
             propagated: Mutex::default(),

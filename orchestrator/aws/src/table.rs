@@ -2,11 +2,11 @@
 //! partial answer leaves undone.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{
     AttributeValue, KeysAndAttributes, PutRequest, ReturnValuesOnConditionCheckFailure, WriteRequest,
 };
+use stepladder_engine::clock::{Entropy, SystemEntropy};
 use stepladder_engine::ports::{StoreError, StoreResult};
 
 use crate::Aws;
@@ -25,9 +25,6 @@ const MAX_WRITES: usize = 25;
 
 /// The maximum number of keys in one BatchGetItem.
 const MAX_GETS: usize = 100;
-
-/// The maximum number of requests for one batch. Each repeats what the one before left undone.
-const ROUNDS: u32 = 8;
 
 /// The outcome of a conditional put.
 #[derive(Debug)]
@@ -264,15 +261,13 @@ impl Aws {
         Ok(())
     }
 
-    /// Waits before a repetition, longer each time. Fails after [`ROUNDS`] rounds.
+    /// Waits before a repetition. Fails when the policy's attempts, or the time, are used up.
     pub(crate) async fn pause(&self, round: &mut u32, operation: &str, left: usize) -> StoreResult<()> {
-        if *round == ROUNDS {
+        let random = || SystemEntropy.bits() as u64;
+        if *round > 0 && !self.retries.pause(&*self.clock, *round, random()).await {
             return Err(StoreError::Unavailable(format!(
-                "{operation}: {left} items of a batch are left undone because of throttling"
+                "{operation}: {left} items are left undone: throttled, or others write to them"
             )));
-        }
-        if *round > 0 {
-            tokio::time::sleep(Duration::from_millis(25 << *round)).await;
         }
         *round += 1;
         Ok(())

@@ -12,6 +12,7 @@ use stepladder_core::journal::{Fact, NewRun, Origin, Record};
 use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{EventId, NewEvent, RunId, RunRow, Timer, Timestamp, Wake, WakeCause};
 use stepladder_engine::ports::{FlowStateChange, RunCreation, RunStart, StartResult};
+use stepladder_engine::retries::Retries;
 use stepladder_testkit::clock::VirtualClock;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
@@ -47,8 +48,14 @@ fn aws(server: &MockServer) -> Aws {
         dedicated: Default::default(),
     };
     let clock = Arc::new(VirtualClock::new(NOW));
-    let options =
-        Options { table: "table".into(), queues, clock, retention: Duration::from_secs(86_400), trace: || None };
+    let options = Options {
+        table: "table".into(),
+        queues,
+        clock,
+        retention: Duration::from_secs(86_400),
+        trace: || None,
+        retries: Retries::at_once(),
+    };
     Aws::new(&Connection::emulators(&server.uri(), &server.uri()), options)
 }
 

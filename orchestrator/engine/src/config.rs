@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::retries::Retries;
+
 /// How far one hop goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pace {
@@ -37,6 +39,8 @@ pub struct Config {
     /// the function, the step and the error. A poll is repeated after this time or its own
     /// interval, whichever is shorter.
     pub retry_delay: Option<Duration>,
+    /// How calls to an unavailable storage are repeated.
+    pub storage_retries: Retries,
     /// The version of the code, written into every record.
     pub code: Arc<str>,
     /// The maximum size of the cache of run states, in bytes.
@@ -54,6 +58,7 @@ impl Default for Config {
             side_by_side: 16,
             is_only_process: false,
             retry_delay: None,
+            storage_retries: Retries::default(),
             code: "0".into(),
             cache_bytes: 16 * 1024 * 1024,
         }

@@ -19,6 +19,7 @@ pub mod permanent;
 pub mod ports;
 pub mod program;
 mod query;
+pub mod retries;
 mod runs;
 mod runtime;
 mod slots;

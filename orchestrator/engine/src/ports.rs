@@ -100,6 +100,11 @@ pub trait Journals: Send + Sync {
 pub trait Commits: Send + Sync {
     /// Carries out a commit.
     async fn commit(&self, commit: Commit) -> StoreResult<CommitResult>;
+
+    /// Returns whether the adapter repeats its requests while the storage is unavailable. If so, the engine does not.
+    fn repeats_requests(&self) -> bool {
+        false
+    }
 }
 
 /// Stores accepted events.

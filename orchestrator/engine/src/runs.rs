@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use stepladder_core::journal::{Entry, Fact, Record};
 use stepladder_core::state::RunState;
-use stepladder_core::{RunId, Status, WakeCause, bounds};
+use stepladder_core::{RunId, Status, Timestamp, WakeCause, bounds};
 
 use cache::Cache;
 
@@ -20,10 +20,6 @@ pub(crate) struct Runs {
     runtime: Arc<Runtime>,
     pub(crate) cache: Cache,
 }
-
-/// The maximum number of times that a failed write is sent (with the same token), or a failed read,
-/// before the wake is delayed.
-const ATTEMPTS: u32 = 3;
 
 /// The result of an append.
 #[derive(Debug)]
@@ -86,6 +82,17 @@ impl Runs {
         entries: Vec<Entry>,
         commit: &mut Commit,
     ) -> Result<Appended, StoreError> {
+        self.append_until(state, entries, commit, None).await
+    }
+
+    /// Like [`Self::append`]. While the storage is unavailable, a commit with entries is repeated until `until`.
+    pub(crate) async fn append_until(
+        &self,
+        state: &mut RunState,
+        entries: Vec<Entry>,
+        commit: &mut Commit,
+        until: Option<Timestamp>,
+    ) -> Result<Appended, StoreError> {
         if entries.is_empty() {
             self.runtime.carry_out(std::mem::take(commit)).await?;
             return Ok(Appended::Done);
@@ -103,7 +110,7 @@ impl Runs {
             entries,
         };
         let whole = Commit { append: Some(JournalAppend { run: state.run, record: record.clone() }), ..commit.clone() };
-        match self.runtime.carry_out(whole).await? {
+        match self.runtime.again("write", until, || self.runtime.backend.commit(whole.clone())).await? {
             CommitResult::Done => {
                 state.extend(&record).map_err(unreadable)?;
                 *commit = Commit::default();
@@ -120,7 +127,7 @@ impl Runs {
     /// failed read is repeated: the caller may hold an outcome that is not written yet, and its
     /// body would execute once more if this failed.
     pub(crate) async fn catch_up(&self, state: &mut RunState) -> Result<bool, StoreError> {
-        let records = again("read", || self.runtime.backend.read(state.run, state.next)).await?;
+        let records = self.runtime.again("read", None, || self.runtime.backend.read(state.run, state.next)).await?;
         records.iter().try_for_each(|record| state.extend(record)).map_err(unreadable)?;
         Ok(!records.is_empty())
     }
@@ -149,23 +156,6 @@ impl Runs {
                 }
                 return Ok(state.status());
             }
-        }
-    }
-}
-
-/// Calls the storage, and repeats the call a few times while the storage is unavailable.
-pub(crate) async fn again<T, F>(what: &str, ask: impl Fn() -> F) -> Result<T, StoreError>
-where
-    F: Future<Output = Result<T, StoreError>>,
-{
-    let mut attempt = 1;
-    loop {
-        match ask().await {
-            Err(StoreError::Unavailable(why)) if attempt < ATTEMPTS => {
-                tracing::warn!(attempt, why, "a {what} failed, it is sent again");
-                attempt += 1;
-            }
-            result => return result,
         }
     }
 }

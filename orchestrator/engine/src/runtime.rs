@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::functions::versions::{ChosenVersion, Versions};
 use crate::ports::{Backend, Commit, CommitResult, EarlyWrite, StoreError};
 use crate::program::Program;
+use crate::retries::{self, Retries};
 
 /// The ports, the settings and the functions of an engine.
 pub(crate) struct Runtime {
@@ -68,7 +69,43 @@ impl Runtime {
     /// Carries out a commit. A commit whose reply is lost is sent again as it is: its token shows
     /// that it was written (rule 1).
     pub(crate) async fn carry_out(&self, commit: Commit) -> Result<CommitResult, StoreError> {
-        crate::runs::again("write", || self.backend.commit(commit.clone())).await
+        self.again("write", None, || self.backend.commit(commit.clone())).await
+    }
+
+    /// Calls the storage, and repeats the call while the storage is unavailable: by the policy and within the task's
+    /// deadline, or any number of times until `until`. Calls that the adapter repeats itself are repeated only with `until`.
+    pub(crate) async fn again<T, F>(
+        &self,
+        what: &str,
+        until: Option<Timestamp>,
+        ask: impl Fn() -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let policy = self.config.storage_retries;
+        let retries = match until {
+            Some(_) => Retries { attempts: u32::MAX, ..policy },
+            None if self.backend.repeats_requests() => Retries { attempts: 1, ..policy },
+            None => policy,
+        };
+        let mut attempt = 1;
+        loop {
+            let why = match ask().await {
+                Err(StoreError::Unavailable(why)) => why,
+                answer => return answer,
+            };
+            let pause = retries.pause(&*self.clock, attempt, self.entropy.bits() as u64);
+            let repeats = match until {
+                Some(until) => retries::within(self.clock.clone(), until, pause).await,
+                None => pause.await,
+            };
+            if !repeats {
+                return Err(StoreError::Unavailable(why));
+            }
+            tracing::warn!(attempt, why, "a {what} failed, it is sent again");
+            attempt += 1;
+        }
     }
 
     /// Returns a wake for a run.

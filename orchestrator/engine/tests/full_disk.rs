@@ -12,6 +12,7 @@ use stepladder_core::journal::Fact;
 use stepladder_core::spec::Concurrency;
 use stepladder_engine::Engine;
 use stepladder_engine::clock::Clock;
+use stepladder_engine::retries::Retries;
 use support::script::Script;
 use support::{World, count, gated, only_run, slow, spawn_hop};
 
@@ -44,7 +45,10 @@ async fn attempts(world: &World, engine: &Engine, step: &str) -> usize {
 #[tokio::test]
 async fn an_outcome_is_kept_until_the_disk_has_space() {
     let (script, begun, open) = gated(Script::new("f"), "a", &[]);
-    let mut world = World::new(vec![script.step("b", &["a"]).program()]).config(|config| config.is_only_process = true);
+    let mut world = World::new(vec![script.step("b", &["a"]).program()]).config(|config| {
+        config.is_only_process = true;
+        config.storage_retries = Retries::default();
+    });
     let (engine, full) = process(&mut world);
     world.go(&engine).await;
     let hop = spawn_hop(&world, &engine);

@@ -125,4 +125,8 @@ impl<I: Intercept> Commits for Intercepted<I> {
         let call = Call { name: "commit", asked: &asked, commit: Some(&asked) };
         self.0.around(call, self.0.backend().commit(commit)).await
     }
+
+    fn repeats_requests(&self) -> bool {
+        self.0.backend().repeats_requests()
+    }
 }

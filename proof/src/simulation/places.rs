@@ -13,6 +13,7 @@ const HANDED_ON: &[&str] = &[
     "again",
     "append",
     "append_patiently",
+    "append_until",
     "carry_out",
     "catch_up",
     "note_of",

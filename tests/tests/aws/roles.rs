@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use stepladder_aws::{Aws, Connection, Options, QueueAddresses};
 use stepladder_core::RunId;
 use stepladder_engine::clock::{Clock, SystemClock};
+use stepladder_engine::retries::Retries;
 use stepladder_engine::view::RunSummary;
 use stepladder_engine::{Config, Engine};
 use stepladder_tests::aws_json::{ACCOUNT, REGION, fresh_name};
@@ -237,8 +238,14 @@ impl World {
     /// Creates the adapter in this process.
     pub(crate) fn aws(&self, clock: Arc<dyn Clock>) -> Aws {
         let retention = Duration::from_secs(30 * 86_400);
-        let options =
-            Options { table: self.table.clone(), queues: self.queues.clone(), clock, retention, trace: || None };
+        let options = Options {
+            table: self.table.clone(),
+            queues: self.queues.clone(),
+            clock,
+            retention,
+            trace: || None,
+            retries: Retries::at_once(),
+        };
         Aws::new(&self.connection, options)
     }
 

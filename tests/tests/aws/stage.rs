@@ -18,6 +18,7 @@ use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::{EventId, NewEvent, RunId, Timestamp};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Commit, Commits, Cursor, Delivery, Receipt, Timers};
+use stepladder_engine::retries::Retries;
 use stepladder_engine::view::RunDetail;
 use stepladder_engine::{Config, Engine, Program, RunFilter};
 use stepladder_proof::Journal;
@@ -40,7 +41,7 @@ const AHEAD: Duration = Duration::from_secs(120);
 /// How the AWS SDK handles errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sdk {
-    /// Tries 3 times, as in production, but without waits.
+    /// Tries 3 times without waits.
     Retries,
     /// Returns the first error to the engine.
     Tells,
@@ -85,7 +86,9 @@ impl Stage {
             .into_iter()
             .flat_map(|f| stepladder_sdk::runtime::programs(f, &data).expect("a function that can work"));
         let programs = programs.collect();
-        let (config, seed) = (Config::default(), AtomicU64::new(1));
+        // the clock stands still while a hop waits for the table
+        let config = Config { storage_retries: Retries::at_once(), ..Config::default() };
+        let seed = AtomicU64::new(1);
         Self { clock, wire, direct, table, queues, aws, lambda, config, dynamo, sqs, ministack, programs, seed }
     }
 
@@ -263,7 +266,7 @@ impl Stage {
 
 fn options(table: &str, queues: &QueueAddresses, clock: &Arc<VirtualClock>) -> Options {
     let (table, queues, clock) = (table.to_owned(), queues.clone(), clock.clone());
-    Options { table, queues, clock, retention: RETENTION, trace: || None }
+    Options { table, queues, clock, retention: RETENTION, trace: || None, retries: Retries::at_once() }
 }
 
 /// Fails if a sleep or a retry wait ended before its time.

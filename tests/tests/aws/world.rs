@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use stepladder_aws::{Aws, Connection, Options};
 use stepladder_engine::clock::Clock;
+use stepladder_engine::retries::Retries;
 use stepladder_testkit::clock::VirtualClock;
 use stepladder_testkit::conformance::{Subject, start};
 use stepladder_tests::aws_json::fresh_name;
@@ -58,5 +59,8 @@ async fn adapter(connection: &Connection, clock: Arc<dyn Clock>) -> Aws {
     let table = fresh_name("runs");
     table::create(connection.dynamo(), &table).await;
     let queues = queues::create(connection, &table).await;
-    Aws::new(connection, Options { table, queues, clock, retention: RETENTION, trace: || None })
+    Aws::new(
+        connection,
+        Options { table, queues, clock, retention: RETENTION, trace: || None, retries: Retries::at_once() },
+    )
 }

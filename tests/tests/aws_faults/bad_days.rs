@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use stepladder_core::Status;
+use stepladder_engine::ports::FlowStates;
+use stepladder_engine::retries::within;
 use stepladder_tests::aws_faults::Fault;
 
 use crate::functions::{Account, everything, everything_once, go};
@@ -120,4 +122,13 @@ async fn an_outcome_is_written_although_a_connection_stalls() {
     assert!(stalled.load(Ordering::SeqCst));
     assert_eq!(stage.runs(event).await[0].summary.status, Status::Completed);
     assert_eq!(account.of(1), everything_once());
+}
+
+/// For example, the request of the supervisor, or that of a hop which writes a result at its last moment.
+#[tokio::test]
+async fn a_request_past_its_deadline_still_gets_an_attempt() {
+    let stage = Stage::new(Sdk::Retries, Vec::new()).await.with_production_clients().await;
+    let request = stage.aws.read_flow_state(vec!["unknown".into()]);
+    let answer = within(stage.clock.clone(), stage.clock_now(), request).await;
+    assert_eq!(answer.expect("an answer"), [None]);
 }

@@ -6,6 +6,7 @@ use axum::body::{Body, to_bytes};
 use reqwest::RequestBuilder;
 use stepladder_aws::{Aws, QueueAddresses};
 use stepladder_engine::clock::SystemClock;
+use stepladder_engine::retries::Retries;
 use stepladder_engine::{Config, Engine};
 use tower::ServiceExt;
 
@@ -34,8 +35,14 @@ pub(crate) async fn open(table: &str) -> Result<(Aws, Option<QueueAddresses>), S
     let connection = stepladder_aws::connect().await;
     let over = |queues| {
         let clock = std::sync::Arc::new(SystemClock);
-        let options =
-            stepladder_aws::Options { table: table.to_owned(), queues, clock, retention: RETENTION, trace: || None };
+        let options = stepladder_aws::Options {
+            table: table.to_owned(),
+            queues,
+            clock,
+            retention: RETENTION,
+            trace: || None,
+            retries: Retries::default(),
+        };
         Aws::new(&connection, options)
     };
     let published = over(QueueAddresses::default()).read_addresses().await.map_err(|e| {

@@ -35,6 +35,10 @@ impl Commits for Aws {
         self.acknowledge(acks).await?;
         Ok(CommitResult::Done)
     }
+
+    fn repeats_requests(&self) -> bool {
+        self.dynamo.config().retry_config().is_none_or(|retries| retries.max_attempts() > 1)
+    }
 }
 
 /// The writes that precede the append, by kind.

@@ -22,9 +22,6 @@ use crate::table::{IS_NEW, TableQuery};
 /// The maximum number of runs that are created concurrently.
 const CONCURRENCY: usize = 16;
 
-/// The maximum number of attempts at a transaction that conflicts with others.
-const ROUNDS: u32 = 6;
-
 /// The outcome of a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StartOutcome {
@@ -121,11 +118,6 @@ impl Aws {
                 TransactionOutcome::Committed => return Ok(StartOutcome::New),
                 TransactionOutcome::Overtaken => return Ok(StartOutcome::Overtaken),
                 TransactionOutcome::Refused => return self.existing_run(run).await,
-                TransactionOutcome::Busy if round == ROUNDS => {
-                    return Err(StoreError::Unavailable(format!(
-                        "run {run} cannot be created: other requests write to it"
-                    )));
-                }
                 TransactionOutcome::Busy => {}
             }
         }

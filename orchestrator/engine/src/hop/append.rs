@@ -1,8 +1,6 @@
 //! Appends within a hop. An append carries the gathered commit and promotes waiting tickets. A
 //! failed append of outcomes is retried where that is useful.
 
-use std::time::Duration;
-
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::state::StepState;
 
@@ -12,9 +10,6 @@ use super::timing::Punctuality;
 use super::{Ack, Hop, log_attempt, log_end};
 use crate::ports::{Commit, LateWrite, StoreError};
 use crate::runs::Appended;
-
-/// The first and the longest wait before a failed append of outcomes is retried.
-const OFFERED_AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 impl Hop<'_> {
     /// Appends entries with the gathered commit. After a conflict, the releases are kept; the rest
@@ -99,18 +94,8 @@ impl Hop<'_> {
     async fn append_patiently(&mut self, entries: Vec<Entry>) -> Result<Appended, StoreError> {
         let starts = entries.iter().any(|entry| matches!(entry.fact, Fact::StepStarted { .. }));
         let patient = self.hops.runtime.config.is_only_process && !starts && entries.iter().any(is_outcome);
-        let mut wait = OFFERED_AGAIN.0;
-        loop {
-            let appended = self.hops.runs.append(&mut self.state, entries.clone(), &mut self.commit).await;
-            let again = self.now() + wait;
-            match appended {
-                Err(StoreError::Unavailable(_)) if patient && again < self.lease_until => {
-                    self.hops.runtime.clock.sleep_until(again).await;
-                    wait = (wait * 2).min(OFFERED_AGAIN.1);
-                }
-                appended => return appended,
-            }
-        }
+        let until = patient.then_some(self.lease_until);
+        self.hops.runs.append_until(&mut self.state, entries, &mut self.commit, until).await
     }
 }
 

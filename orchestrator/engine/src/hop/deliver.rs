@@ -14,6 +14,7 @@ use super::{Hop, UNREGISTERED};
 use crate::hop::Hops;
 use crate::permanent;
 use crate::ports::{Commit, Delivery, EarlyWrite, Receipt, StoreError};
+use crate::retries;
 
 /// How long a wake is delayed after a failure of the storage (rule 13).
 const AGAIN: Duration = Duration::from_secs(10);
@@ -46,7 +47,10 @@ impl Hops {
         let cause = wake.cause.clone().replaced_unless_needed(WakeCause::Again);
         let again = Wake { cause, ..wake.clone() };
         let invocation = Invocation { redelivered: receives > 1, deadline };
-        let Err(error) = self.move_run(wake, receipt.clone(), invocation).await else { return Ok(()) };
+        let until = deadline.unwrap_or_else(|| self.runtime.now() + self.runtime.config.worker_timeout_of(&wake.group));
+        let moved =
+            retries::within(self.runtime.clock.clone(), until, self.move_run(wake, receipt.clone(), invocation)).await;
+        let Err(error) = moved else { return Ok(()) };
         // rule 34: a lasting error must become visible, so the delay grows
         let lasts = error.is_permanent();
         if lasts {

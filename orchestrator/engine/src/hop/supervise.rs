@@ -17,6 +17,7 @@ use stepladder_core::{Report, RunId, StepId, Timestamp, WakeCause};
 
 use crate::hop::Hops;
 use crate::ports::{Commit, StoreError};
+use crate::retries;
 use crate::runs::Appended;
 use crate::slots::release;
 
@@ -107,7 +108,8 @@ impl Hops {
         let mut expelled = Vec::new();
         for (key, holder, ready, began) in overdue {
             let run = holder.run;
-            self.fail_overdue_body(holder, &ready, began).await?;
+            // no repetition: the supervisor's thread may have no timer, and it runs again in a second
+            retries::within(self.runtime.clock.clone(), now, self.fail_overdue_body(holder, &ready, began)).await?;
             self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
             expelled.push((run, ready.step));
         }

@@ -14,6 +14,7 @@ use crate::EngineError;
 use crate::intake::IdSeed;
 use crate::intake::Intake;
 use crate::ports::StoreError;
+use crate::retries;
 
 /// The number of events in a piece. A repeated request applies at most this many events again.
 pub const PIECE: usize = 16;
@@ -92,7 +93,8 @@ impl Intake {
             Some(body) => self.record_attempt(body, seed, deadline).await?,
             None => (seed, None),
         };
-        let ingested = self.store_and_apply(events, seed, deadline).await;
+        let ingested = self.store_and_apply(events, seed, deadline);
+        let ingested = retries::within(self.runtime.clock.clone(), deadline, ingested).await;
         if let Some(attempt) = attempt {
             // the flow state must change before the answer. Otherwise the next request with the
             // same body would count as a repetition

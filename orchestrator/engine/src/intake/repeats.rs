@@ -68,7 +68,7 @@ impl Intake {
         let note = FlowStateChange { key, seen: Some(text), becomes, until: now + REPEATABLE_FOR };
         // a lost reply does not mean that the write failed. Without a retry here, the sender would
         // get an error and repeat a request that has succeeded
-        crate::runs::again("note", || self.runtime.backend.change_flow_state(vec![note.clone()])).await.map(drop)
+        self.runtime.again("note", None, || self.runtime.backend.change_flow_state(vec![note.clone()])).await.map(drop)
     }
 }
 

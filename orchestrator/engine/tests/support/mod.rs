@@ -18,6 +18,7 @@ use stepladder_core::journal::{Entry, Fact, Record};
 use stepladder_core::{EventId, NewEvent, RunId, Status, Timestamp, json};
 use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::{Backend, Commit, Commits, JournalAppend, Queue};
+use stepladder_engine::retries::Retries;
 use stepladder_engine::view::RunDetail;
 use stepladder_engine::{Config, Engine, Pace, Program, RunFilter};
 use stepladder_testkit::clock::{SeededEntropy, VirtualClock};
@@ -39,7 +40,9 @@ impl World {
     pub fn new(programs: Vec<Arc<dyn Program>>) -> Self {
         let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_700_000_000_000)));
         let memory = Arc::new(Memory::new(clock.clone()));
-        Self { memory, clock, programs, config: Config::default(), seed: 1 }
+        // the clock stands still while a hop waits for the storage
+        let config = Config { storage_retries: Retries::at_once(), ..Config::default() };
+        Self { memory, clock, programs, config, seed: 1 }
     }
 
     pub fn pace(mut self, pace: Pace) -> Self {
