@@ -68,7 +68,8 @@ pub struct Options {
     pub retention: Duration,
     /// Returns the trace header of the current task, which is passed on with each wake.
     pub trace: fn() -> Option<String>,
-    /// How the rest of a partly done batch, or a busy transaction, is repeated. The connection repeats whole requests.
+    /// How the rest of a partly done batch, or a busy transaction, is repeated. The connection
+    /// repeats whole requests.
     pub retries: Retries,
 }
 

@@ -13,7 +13,14 @@
 //!   nothing past `append` happens.
 //! - When a call returns `Ok`, what it wrote survives a crash of the machine. Slots and commits of
 //!   [bookkeeping](Commit::is_bookkeeping) survive at least the death of the process.
-//! - Every method may be called again with the same arguments. The second call changes nothing.
+//! - Every method that writes may be called again with the same arguments. The second call changes
+//!   nothing. After a lost answer, the second answer is the same for a [`Commit`], a change of flow
+//!   states, accepted events, timers and acquired slots. It differs for three methods:
+//!   [`create_runs`](RunCreation::create_runs) answers [`StartResult::Known`],
+//!   [`enqueue`](Slots::enqueue) answers that the ticket is not new, and
+//!   [`advance`](Timers::advance) answers that the cursor was another one. The engine relies on
+//!   none of these three after a repeated call.
+//! - [`receive`](Queue::receive) is different: a second call returns other wakes.
 
 mod commit;
 mod queue;
@@ -101,7 +108,8 @@ pub trait Commits: Send + Sync {
     /// Carries out a commit.
     async fn commit(&self, commit: Commit) -> StoreResult<CommitResult>;
 
-    /// Returns whether the adapter repeats its requests while the storage is unavailable. If so, the engine does not.
+    /// Returns whether the adapter repeats its requests while the storage is unavailable. If so,
+    /// the engine does not.
     fn repeats_requests(&self) -> bool {
         false
     }

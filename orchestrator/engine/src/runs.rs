@@ -13,6 +13,7 @@ use cache::Cache;
 use crate::EngineError;
 use crate::engine::no_such_run;
 use crate::ports::{Commit, CommitResult, JournalAppend, StoreError};
+use crate::retries::RepeatedCall;
 use crate::runtime::Runtime;
 
 /// Reads and writes journals. Caches the states of runs that this process moved lately.
@@ -85,7 +86,8 @@ impl Runs {
         self.append_until(state, entries, commit, None).await
     }
 
-    /// Like [`Self::append`]. While the storage is unavailable, a commit with entries is repeated until `until`.
+    /// Like [`Self::append`]. While the storage is unavailable, a commit with entries is repeated
+    /// until `until`.
     pub(crate) async fn append_until(
         &self,
         state: &mut RunState,
@@ -110,7 +112,7 @@ impl Runs {
             entries,
         };
         let whole = Commit { append: Some(JournalAppend { run: state.run, record: record.clone() }), ..commit.clone() };
-        match self.runtime.again("write", until, || self.runtime.backend.commit(whole.clone())).await? {
+        match self.runtime.again(RepeatedCall::Commit, until, || self.runtime.backend.commit(whole.clone())).await? {
             CommitResult::Done => {
                 state.extend(&record).map_err(unreadable)?;
                 *commit = Commit::default();
@@ -127,7 +129,8 @@ impl Runs {
     /// failed read is repeated: the caller may hold an outcome that is not written yet, and its
     /// body would execute once more if this failed.
     pub(crate) async fn catch_up(&self, state: &mut RunState) -> Result<bool, StoreError> {
-        let records = self.runtime.again("read", None, || self.runtime.backend.read(state.run, state.next)).await?;
+        let records =
+            self.runtime.again(RepeatedCall::Read, None, || self.runtime.backend.read(state.run, state.next)).await?;
         records.iter().try_for_each(|record| state.extend(record)).map_err(unreadable)?;
         Ok(!records.is_empty())
     }

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::functions::versions::{ChosenVersion, Versions};
 use crate::ports::{Backend, Commit, CommitResult, EarlyWrite, StoreError};
 use crate::program::Program;
-use crate::retries::{self, Retries};
+use crate::retries::{self, RepeatedCall, Retries};
 
 /// The ports, the settings and the functions of an engine.
 pub(crate) struct Runtime {
@@ -69,14 +69,15 @@ impl Runtime {
     /// Carries out a commit. A commit whose reply is lost is sent again as it is: its token shows
     /// that it was written (rule 1).
     pub(crate) async fn carry_out(&self, commit: Commit) -> Result<CommitResult, StoreError> {
-        self.again("write", None, || self.backend.commit(commit.clone())).await
+        self.again(RepeatedCall::Commit, None, || self.backend.commit(commit.clone())).await
     }
 
-    /// Calls the storage, and repeats the call while the storage is unavailable: by the policy and within the task's
-    /// deadline, or any number of times until `until`. Calls that the adapter repeats itself are repeated only with `until`.
+    /// Calls the storage, and repeats the call while the storage is unavailable: by the policy and
+    /// within the task's deadline, or any number of times until `until`. Calls that the adapter
+    /// repeats itself are repeated only with `until`.
     pub(crate) async fn again<T, F>(
         &self,
-        what: &str,
+        call: RepeatedCall,
         until: Option<Timestamp>,
         ask: impl Fn() -> F,
     ) -> Result<T, StoreError>
@@ -103,7 +104,7 @@ impl Runtime {
             if !repeats {
                 return Err(StoreError::Unavailable(why));
             }
-            tracing::warn!(attempt, why, "a {what} failed, it is sent again");
+            tracing::warn!(attempt, why, "a {} failed, it is sent again", call.name());
             attempt += 1;
         }
     }

@@ -1,12 +1,25 @@
 //! How calls to an unavailable storage are repeated.
 
+mod support;
+
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use futures::future::BoxFuture;
 use stepladder_core::Timestamp;
+use stepladder_core::journal::{Entry, Fact};
+use stepladder_engine::Pace;
 use stepladder_engine::clock::Clock;
+use stepladder_engine::ports::{Backend, Queue, StoreError, StoreResult};
 use stepladder_engine::retries::{Retries, time_left, within};
 use stepladder_testkit::clock::VirtualClock;
+use stepladder_testkit::intercept::{Call, Intercept, Intercepted};
+use stepladder_testkit::memory::Memory;
+use support::World;
+use support::script::Script;
 
 const RETRIES: Retries = Retries { attempts: 5, first: Duration::from_millis(50), longest: Duration::from_millis(200) };
 
@@ -53,4 +66,120 @@ async fn no_wait_reaches_the_deadline() {
     assert_eq!(within(clock.clone(), at(100), repeat(&clock)).await, (1, Duration::ZERO), "it is over");
     assert_eq!(within(clock.clone(), at(1_000), async { time_left() }).await, Some(Duration::from_millis(900)));
     assert_eq!(time_left(), None);
+}
+
+/// A storage that refuses a number of commits with a step's result.
+struct BrownOut {
+    memory: Arc<Memory>,
+    clock: Arc<VirtualClock>,
+    /// When the first of these commits is answered.
+    answers_at: Timestamp,
+    /// The commits to refuse.
+    refuses: AtomicU32,
+    /// The commits that came.
+    asked: AtomicU32,
+    /// Whether it counts as one that repeats its requests.
+    repeats: bool,
+}
+
+#[async_trait]
+impl Intercept for BrownOut {
+    fn backend(&self) -> &dyn Backend {
+        &*self.memory
+    }
+
+    fn repeats_requests(&self) -> bool {
+        self.repeats
+    }
+
+    async fn around<'a, T: std::fmt::Debug + Send>(
+        &'a self,
+        call: Call<'a>,
+        reply: BoxFuture<'a, StoreResult<T>>,
+    ) -> StoreResult<T> {
+        let append = call.commit.and_then(|commit| commit.append.as_ref());
+        let is_result = |entry: &Entry| matches!(entry.fact, Fact::StepSucceeded { .. });
+        if append.is_none_or(|append| !append.record.entries.iter().any(is_result)) {
+            return reply.await;
+        }
+        if self.asked.fetch_add(1, SeqCst) == 0 {
+            self.clock.set(self.answers_at);
+        }
+        match self.refuses.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)) {
+            Ok(_) => Err(StoreError::Unavailable("throttled".into())),
+            Err(_) => reply.await,
+        }
+    }
+}
+
+/// The time that a hop has.
+const HOP: Duration = Duration::from_secs(120);
+
+/// A hop of one step over such a storage.
+struct BrownHop {
+    /// How often the step's result was sent.
+    asked: u32,
+    /// How long the hop took after the first answer.
+    took: Duration,
+    /// How often the body ran, until the run ended.
+    executed: u32,
+}
+
+/// Moves a run of one step `a`. When its result is refused first, the hop has so much time left.
+/// After that the clock moves only when the hop sleeps.
+async fn brown_hop(refuses: u32, repeats: bool, left: Duration) -> BrownHop {
+    let script = Script::new("f").step("a", &[]);
+    let executed = script.executed();
+    let mut world = World::new(vec![script.program()])
+        .pace(Pace::StepPerInvocation)
+        .config(|config| config.storage_retries = Retries::default());
+    let (clock, deadline) = (world.clock.clone(), world.clock.now() + HOP);
+    let (memory, asked) = (world.memory.clone(), AtomicU32::new(0));
+    let answers_at = deadline - left;
+    let storage = BrownOut { memory, clock, answers_at, refuses: refuses.into(), asked, repeats };
+    let storage = Arc::new(Intercepted(storage));
+    let engine = world.engine_on(storage.clone());
+    world.go(&engine).await;
+    let delivery = world.memory.receive(1, engine.config().visibility()).await.unwrap().remove(0);
+    let hop = engine.hop_until(delivery, deadline);
+    futures::pin_mut!(hop);
+    loop {
+        if let std::task::Poll::Ready(moved) = futures::poll!(&mut hop) {
+            moved.expect("the wake is acknowledged or sent again");
+            break;
+        }
+        // a sleeper far away is the body's time-out
+        let soon = world.clock.now() + Duration::from_secs(1);
+        match world.clock.pending().filter(|due| *due <= soon) {
+            Some(due) => world.clock.set(due),
+            None => tokio::task::yield_now().await,
+        }
+    }
+    let (asked, took) = (storage.0.asked.load(SeqCst), world.clock.now().since(deadline - left));
+    storage.0.refuses.store(0, SeqCst);
+    let engine = world.engine();
+    world.settle(&engine).await;
+    BrownHop { asked, took, executed: executed.of("a") }
+}
+
+#[tokio::test]
+async fn a_result_that_meets_a_brown_out_is_sent_until_it_is_written() {
+    let BrownHop { asked, took, executed } = brown_hop(4, false, Duration::from_secs(60)).await;
+    assert_eq!((asked, executed), (5, 1));
+    assert!(took > Duration::ZERO && took <= Duration::from_millis(750), "it waits {took:?} between attempts");
+}
+
+#[tokio::test]
+async fn a_result_is_given_up_before_the_hops_deadline() {
+    let left = Duration::from_millis(60);
+    let BrownHop { asked, took, executed } = brown_hop(u32::MAX, false, left).await;
+    assert!((1..5).contains(&asked), "{asked} attempts do not fit into {left:?}");
+    assert!(took < left, "the hop took {took:?} of {left:?}");
+    assert!(executed > 1, "the body runs again, for its result was not written");
+}
+
+#[tokio::test]
+async fn the_engine_repeats_nothing_that_the_adapter_repeats() {
+    let BrownHop { asked, .. } = brown_hop(u32::MAX, true, Duration::from_secs(60)).await;
+    assert_eq!(asked, 1);
 }

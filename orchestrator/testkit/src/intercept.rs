@@ -31,6 +31,11 @@ pub trait Intercept: Send + Sync {
     /// Where calls go.
     fn backend(&self) -> &dyn Backend;
 
+    /// Whether the backend counts as one that repeats its requests.
+    fn repeats_requests(&self) -> bool {
+        self.backend().repeats_requests()
+    }
+
     /// Where questions for listings go: they may be answered by an older copy.
     fn listings(&self) -> &dyn Listings {
         self.backend()
@@ -127,6 +132,6 @@ impl<I: Intercept> Commits for Intercepted<I> {
     }
 
     fn repeats_requests(&self) -> bool {
-        self.0.backend().repeats_requests()
+        self.0.repeats_requests()
     }
 }

@@ -124,7 +124,8 @@ async fn an_outcome_is_written_although_a_connection_stalls() {
     assert_eq!(account.of(1), everything_once());
 }
 
-/// For example, the request of the supervisor, or that of a hop which writes a result at its last moment.
+/// For example, the request of the supervisor, or that of a hop which writes a result at its last
+/// moment.
 #[tokio::test]
 async fn a_request_past_its_deadline_still_gets_an_attempt() {
     let stage = Stage::new(Sdk::Retries, Vec::new()).await.with_production_clients().await;

@@ -108,7 +108,8 @@ impl Hops {
         let mut expelled = Vec::new();
         for (key, holder, ready, began) in overdue {
             let run = holder.run;
-            // no repetition: the supervisor's thread may have no timer, and it runs again in a second
+            // no repetition: the supervisor's thread may have no timer, and the next call comes
+            // within a second
             retries::within(self.runtime.clock.clone(), now, self.fail_overdue_body(holder, &ready, began)).await?;
             self.bodies.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
             expelled.push((run, ready.step));

@@ -15,6 +15,7 @@ use crate::intake::IdSeed;
 use crate::intake::Intake;
 use crate::intake::starts::flow_state_key;
 use crate::ports::{FlowStateChange, StoreError};
+use crate::retries::RepeatedCall;
 
 /// How long after its deadline an attempt may be repeated. After that, the same body is a new
 /// request.
@@ -68,7 +69,10 @@ impl Intake {
         let note = FlowStateChange { key, seen: Some(text), becomes, until: now + REPEATABLE_FOR };
         // a lost reply does not mean that the write failed. Without a retry here, the sender would
         // get an error and repeat a request that has succeeded
-        self.runtime.again("note", None, || self.runtime.backend.change_flow_state(vec![note.clone()])).await.map(drop)
+        self.runtime
+            .again(RepeatedCall::FlowStateChange, None, || self.runtime.backend.change_flow_state(vec![note.clone()]))
+            .await
+            .map(drop)
     }
 }
 
