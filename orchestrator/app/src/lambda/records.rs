@@ -18,12 +18,16 @@ where
         let id = record.message_id.clone().unwrap_or_default();
         let task = tokio::spawn(work(record));
         async move {
-            let error = match task.await {
+            match task.await {
                 Ok(Ok(())) => return None,
-                Ok(Err(error)) => error,
-                Err(panic) => format!("a panic: {panic}"),
-            };
-            tracing::error!(message_id = id, error, "a record failed; the queue delivers it again");
+                // a permanent error has been reported at ERROR, with what to do
+                Ok(Err(error)) => {
+                    tracing::warn!(message_id = id, error, "a record failed; the queue delivers it again");
+                }
+                Err(panic) => {
+                    tracing::error!(message_id = id, %panic, "a record panicked; the queue delivers it again");
+                }
+            }
             let mut failure = BatchItemFailure::default();
             failure.item_identifier = id;
             Some(failure)
