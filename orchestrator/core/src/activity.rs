@@ -17,7 +17,7 @@ pub const SWEEP_TARGET: &str = "stepladder::sweep";
 /// The tracing target of lines about errors that no retry can fix.
 pub const PERMANENT_TARGET: &str = "stepladder::permanent";
 
-/// What happened, without its details.
+/// The kind of an activity, without its details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ActivityKind {
     /// A run executed its handler for the first time.
@@ -26,11 +26,11 @@ pub enum ActivityKind {
     RunEnded,
     /// The body of a step started.
     StepStarted,
-    /// An attempt returned a value.
+    /// An attempt of a step returned a value.
     StepSucceeded,
-    /// An attempt failed. Another attempt may follow.
+    /// An attempt of a step failed. Another attempt may follow.
     StepFailed,
-    /// A step that polls for a condition did not find it yet.
+    /// A polling step checked its condition, which was not met yet.
     StepChecked,
     /// The worker of an attempt died.
     StepInterrupted,
@@ -92,7 +92,7 @@ impl ActivityKind {
     }
 }
 
-/// The text is not the name of a kind of activity.
+/// The error for a text that is not the name of a kind of activity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a kind of activity")]
 pub struct UnknownActivity(String);

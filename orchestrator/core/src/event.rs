@@ -1,4 +1,4 @@
-//! Events: what a user sends, as it comes in and as it is kept.
+//! Events: as a sender submits them ([`NewEvent`]) and as the engine stores them ([`Event`]).
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -13,90 +13,97 @@ use crate::sentence::shortened;
 use crate::system::reserved_prefix;
 use crate::{EventId, Timestamp};
 
-/// An event as its sender wrote it, checked.
+/// An event as its sender wrote it, before the engine accepts it.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
-    /// What happened: `client/enhance.requested`.
+    /// The event's name, for example `client/enhance.requested`.
     pub name: Arc<str>,
-    /// A JSON object.
+    /// The payload: a JSON object.
     pub data: Json,
-    /// The sender's id: a second event with it, within 24 hours, is the same event.
+    /// The sender's id. A second event with this id within 24 hours counts as the same event.
     pub id: Option<Arc<str>>,
-    /// When it happened, if the sender says.
+    /// When the event happened, if the sender says so.
     pub ts: Option<Timestamp>,
-    /// Whom it is about; a JSON object.
+    /// The user whom the event is about: a JSON object.
     pub user: Option<Json>,
 }
 
 /// An accepted event.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
-    /// Given by the engine.
+    /// The id that the engine assigned.
     pub id: EventId,
-    /// What happened.
+    /// The event's name.
     pub name: Arc<str>,
-    /// A JSON object.
+    /// The payload: a JSON object.
     pub data: Json,
-    /// When it happened: the sender's word, else when it was received.
+    /// When the event happened: the sender's time, or the time of reception if the sender gave
+    /// none.
     pub ts: Timestamp,
-    /// Whom it is about.
+    /// The user whom the event is about: a JSON object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<Json>,
-    /// The sender's own id.
+    /// The sender's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub external_id: Option<Arc<str>>,
-    /// When it was accepted.
+    /// When the engine accepted the event.
     pub received_at: Timestamp,
 }
 
-/// Why a body or an event in it is refused. Says what to mend.
+/// Why a request body, or an event in it, is refused. The message says what to correct.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
-    /// Not the JSON that is expected; has the place.
+    /// The text is not the expected JSON. The message contains the place.
     #[error("{0}")]
     Malformed(String),
-    /// Past a limit.
+    /// The body or an event exceeds a limit.
     #[error("{0}")]
     TooLarge(String),
 }
 
 impl Event {
-    /// When its runs begin, where its `ts` is so far after its reception that it means a later moment and not a sender's
-    /// clock ([`AHEAD_MS`]).
+    /// Returns the earliest start of the event's runs if its `ts` is a planned start time.
+    ///
+    /// A `ts` up to [`AHEAD_MS`] after the reception is taken for a clock difference; then this
+    /// returns `None`.
     pub fn starts_not_before(&self) -> Option<Timestamp> {
         (self.ts.as_millis() > self.received_at.as_millis().saturating_add(AHEAD_MS)).then_some(self.ts)
     }
 
-    /// Whether it came before another event (rule 31): in the same request, or at an earlier time. A repetition keeps the
-    /// id and the time of the first. Across requests ids say little, because a sender or a run chooses them; but an id
-    /// of a later time than the other's reception shows that this machine's clock was set back.
+    /// Returns whether this event came before the other one (rule 31).
+    ///
+    /// Events of one request are ordered by their ids. Other events are ordered by reception. Their
+    /// ids say little, because a sender or a run may choose them. However, an id with a later time
+    /// than the other event's reception shows that this machine's clock was set back; then this
+    /// event did not come first. A repeated event keeps the id and the time of its first reception.
     pub fn came_before(&self, other: &Self) -> bool {
-        match self.id.is_of_one_sequence(other.id) {
+        match self.id.is_in_same_sequence(other.id) {
             true => self.id < other.id,
             false => self.received_at < other.received_at && self.id.time() <= other.received_at,
         }
     }
 
-    /// Bytes of what its sender wrote into it: `data` and `user`.
+    /// Returns the size of `data` and `user`, in bytes.
     pub fn bytes(&self) -> usize {
         self.data.get().len() + self.user.as_ref().map_or(0, |user| user.get().len())
     }
 }
 
 impl NewEvent {
-    /// An event of this name and data, without an id.
+    /// Creates an event with this name and data, and without an id.
     pub fn new(name: impl Into<Arc<str>>, data: Json) -> Self {
         Self { name: name.into(), data, id: None, ts: None, user: None }
     }
 
-    /// Sets the sender's id: a second event with it, within 24 hours, is the same event.
+    /// Sets the sender's id. A second event with this id within 24 hours counts as the same event.
     #[must_use]
     pub fn with_id(mut self, id: impl Into<Arc<str>>) -> Self {
         self.id = Some(id.into());
         self
     }
 
-    /// Sets when the event happened. Runs of an event that is more than a minute ahead start at this time.
+    /// Sets when the event happened. If this time is more than a minute ahead, the event's runs
+    /// start at it.
     #[must_use]
     pub fn with_ts(mut self, ts: impl Into<Timestamp>) -> Self {
         self.ts = Some(ts.into());
@@ -110,19 +117,20 @@ impl NewEvent {
         self
     }
 
-    /// Reads a request's body: one event or an array. One bad event refuses them all.
+    /// Decodes a request's body: one event, or an array of events. One invalid event makes the
+    /// whole body invalid.
     ///
     /// # Errors
-    /// [`EventError`] with the place and what is wrong there.
+    /// [`EventError`], which names the invalid place and the problem.
     pub fn decode_all(body: &[u8]) -> Result<Vec<NewEvent>, EventError> {
         let text = std::str::from_utf8(body)
-            .map_err(|e| malformed(format_args!("the body is not UTF-8 at byte {}", e.valid_up_to())))?;
-        json::check(text).map_err(|unfit| malformed(format_args!("the body {unfit}")))?;
+            .map_err(|e| malformed_error(format_args!("the body is not UTF-8 at byte {}", e.valid_up_to())))?;
+        json::check(text).map_err(|unfit| malformed_error(format_args!("the body {unfit}")))?;
         if !text.trim_start().starts_with('[') {
             return Ok(vec![Self::decode("the event", text)?]);
         }
         let elements: Vec<&RawValue> =
-            serde_json::from_str(text).map_err(|e| malformed(format_args!("the body is not valid JSON: {e}")))?;
+            serde_json::from_str(text).map_err(|e| malformed_error(format_args!("the body is not valid JSON: {e}")))?;
         if elements.len() > EVENTS_PER_REQUEST {
             return Err(EventError::TooLarge(format!(
                 "the request has {} events; at most {EVENTS_PER_REQUEST} are allowed, send the rest in further requests",
@@ -133,7 +141,8 @@ impl NewEvent {
     }
 
     fn decode(place: &str, text: &str) -> Result<Self, EventError> {
-        // what is misspelt would be lost in silence: an event whose `dta` is ignored starts a run without its data
+        // Unknown fields are refused: if a misspelt `dta` were ignored, a run would start without
+        // its data.
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Incoming {
@@ -146,10 +155,11 @@ impl NewEvent {
             ts: Option<i64>,
             #[serde(default)]
             user: Option<Box<RawValue>>,
-            /// The version of the event's schema, which Inngest's clients may send. It is not kept.
+            /// The version of the event's schema, which Inngest's clients may send. It is not
+            /// stored.
             #[serde(default, rename = "v")]
             _version: Option<IgnoredAny>,
-            /// What Inngest's clients send of sessions. It is not kept.
+            /// The session data that Inngest's clients may send. It is not stored.
             #[serde(default, rename = "meta")]
             _meta: Option<IgnoredAny>,
         }
@@ -160,32 +170,34 @@ impl NewEvent {
             )));
         }
         if !text.trim_start().starts_with('{') {
-            return Err(malformed(format_args!("{place} is not a JSON object with at least a `name`")));
+            return Err(malformed_error(format_args!("{place} is not a JSON object with at least a `name`")));
         }
-        let incoming: Incoming =
-            serde_json::from_str(text).map_err(|e| malformed(format_args!("{place} is not a valid event: {e}")))?;
+        let incoming: Incoming = serde_json::from_str(text)
+            .map_err(|e| malformed_error(format_args!("{place} is not a valid event: {e}")))?;
         let event = Self {
             name: incoming.name.into(),
             data: incoming.data.map_or_else(json::empty_object, Into::into),
-            // an empty id is how some clients say "none"
+            // Some clients send an empty id for "no id".
             id: incoming.id.filter(|id| !id.is_empty()).map(Into::into),
-            // a zero is how some clients say "now"
+            // Some clients send 0 for "now".
             ts: incoming.ts.filter(|ts| *ts != 0).map(Timestamp::from_millis),
             user: incoming.user.map(Into::into),
         };
-        // the whole body was checked: depth, NUL characters, halves of pairs
-        match event.problem_besides_texts() {
-            Some(fault) => Err(malformed(format_args!("{place}: {fault}"))),
+        // `decode_all` has already checked the body's depth, NUL characters and surrogate pairs.
+        match event.field_problem() {
+            Some(problem) => Err(malformed_error(format_args!("{place}: {problem}"))),
             None => Ok(event),
         }
     }
 
-    /// What is wrong with this event as a sentence; `None` when it can be accepted. Every event has the same limits,
-    /// whether it comes by HTTP, by queue or from a function: size, depth, NUL characters, halves of surrogate pairs.
+    /// Returns what is wrong with this event, as a sentence; `None` if it can be accepted.
+    ///
+    /// The limits (size, depth, NUL characters, halves of surrogate pairs) are the same for events
+    /// that come by HTTP, through a queue or from a function.
     pub fn problem(&self) -> Option<String> {
-        self.problem_besides_texts().or_else(|| {
+        self.field_problem().or_else(|| {
             if self.bytes() > EVENT_BYTES {
-                return Some(too_large(self.bytes()));
+                return Some(too_large_sentence(self.bytes()));
             }
             let user = self.user.as_deref().and_then(|user| json::check_within(user.get(), 1).err());
             let data = json::check_within(self.data.get(), 1).err();
@@ -193,21 +205,21 @@ impl NewEvent {
         })
     }
 
-    /// Bytes of what its sender wrote into it.
+    /// Returns the size of all texts that the sender wrote, in bytes.
     fn bytes(&self) -> usize {
         let texts = self.name.len() + self.id.as_ref().map_or(0, |id| id.len());
         texts + self.data.get().len() + self.user.as_ref().map_or(0, |user| user.get().len())
     }
 
-    fn problem_besides_texts(&self) -> Option<String> {
-        if let Some(fault) = name_problem(&self.name) {
-            return Some(format!("`name` {fault}"));
+    fn field_problem(&self) -> Option<String> {
+        if let Some(problem) = name_problem(&self.name) {
+            return Some(format!("`name` {problem}"));
         }
         if let Some(prefix) = reserved_prefix(&self.name) {
             return Some(format!("names that start with `{prefix}` are reserved; choose another `name`"));
         }
-        if let Some(fault) = self.id.as_deref().and_then(name_problem) {
-            return Some(format!("`id` {fault}"));
+        if let Some(problem) = self.id.as_deref().and_then(name_problem) {
+            return Some(format!("`id` {problem}"));
         }
         if !json::is_object(&self.data) {
             return Some("`data` must be a JSON object".into());
@@ -222,7 +234,7 @@ impl NewEvent {
         None
     }
 
-    /// The accepted event.
+    /// Turns this event into an accepted one, with the engine's id and the time of reception.
     pub fn accept(self, id: EventId, now: Timestamp) -> Event {
         Event {
             id,
@@ -236,18 +248,20 @@ impl NewEvent {
     }
 }
 
-/// What is wrong with the data of an event, as the end of a sentence that begins with its name; `None` when nothing is.
+/// Returns what is wrong with the data of an event, as the end of a sentence that begins with the
+/// field's name; `None` if the data is valid.
 pub fn data_problem(data: &RawValue) -> Option<String> {
     if !json::is_object(data) {
         return Some("must be a JSON object".into());
     }
     if data.get().len() > EVENT_BYTES {
-        return Some(too_large(data.get().len()));
+        return Some(too_large_sentence(data.get().len()));
     }
     json::check_within(data.get(), 1).err().map(|unfit| unfit.to_string())
 }
 
-/// What is wrong with events that a function sends together, as a sentence; `None` when they can be accepted.
+/// Returns what is wrong with events that a function sends together, as a sentence; `None` if they
+/// can be accepted.
 pub fn problem_of_all(events: &[NewEvent]) -> Option<String> {
     if events.len() > EVENTS_PER_REQUEST {
         let n = events.len();
@@ -261,15 +275,16 @@ pub fn problem_of_all(events: &[NewEvent]) -> Option<String> {
     }
     events
         .iter()
-        .find_map(|event| event.problem().map(|fault| format!("the event `{}`: {fault}", shortened(&event.name))))
+        .find_map(|event| event.problem().map(|problem| format!("the event `{}`: {problem}", shortened(&event.name))))
 }
 
-fn too_large(bytes: usize) -> String {
+fn too_large_sentence(bytes: usize) -> String {
     format!("has {bytes} bytes; at most {EVENT_BYTES} are allowed: store large values elsewhere and send a reference")
 }
 
-/// A decoder quotes what it cannot use, which may be as long as the body.
-fn malformed(message: impl Display) -> EventError {
+/// Creates an error with a shortened message: a decoder quotes invalid text, which may be as long
+/// as the body.
+fn malformed_error(message: impl Display) -> EventError {
     EventError::Malformed(shortened(message))
 }
 
@@ -278,7 +293,7 @@ mod tests {
     use super::*;
     use crate::sentence::SENTENCE_BYTES;
 
-    fn refused(body: &str) -> String {
+    fn refusal(body: &str) -> String {
         NewEvent::decode_all(body.as_bytes()).expect_err("refused").to_string()
     }
 
@@ -295,7 +310,7 @@ mod tests {
         assert_eq!(before(&event((5, 1 << 70), 5), &event((6, 1), 6)), (true, false));
         // two processes in one millisecond: nothing says which was first
         assert_eq!(before(&event((5, 1), 5), &event((5, 1 << 70), 5)), (false, false));
-        // a sender whose clock is ahead, and a clock that was set back
+        // A sender's clock is ahead, and this machine's clock was set back.
         assert_eq!(before(&event((500, 1), 5), &event((6, 1), 6)), (false, false));
         assert_eq!(before(&event((900, 1), 900), &event((1_000, 9), 5)), (false, false));
         // sent by a run: the time in the id is that of the run's creation
@@ -317,27 +332,27 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_place_and_the_fault() {
-        assert!(refused("{").contains("not a valid event"));
-        assert!(refused("").contains("not a JSON object"));
-        assert!(refused("7").contains("not a JSON object"));
-        assert!(refused(r#"[{"name":"a"},{"name":5}]"#).starts_with("event 1 is not a valid event: invalid type"));
-        assert!(refused(r#"[{"name":"a"}, 3]"#).starts_with("event 1 is not a JSON object"));
-        assert!(refused(r#"{"data":{}}"#).contains("missing field `name`"));
-        assert!(refused(r#"{"name":"a","dta":{}}"#).contains("unknown field `dta`"));
+        assert!(refusal("{").contains("not a valid event"));
+        assert!(refusal("").contains("not a JSON object"));
+        assert!(refusal("7").contains("not a JSON object"));
+        assert!(refusal(r#"[{"name":"a"},{"name":5}]"#).starts_with("event 1 is not a valid event: invalid type"));
+        assert!(refusal(r#"[{"name":"a"}, 3]"#).starts_with("event 1 is not a JSON object"));
+        assert!(refusal(r#"{"data":{}}"#).contains("missing field `name`"));
+        assert!(refusal(r#"{"name":"a","dta":{}}"#).contains("unknown field `dta`"));
         assert!(
-            refused(r#"[{"name":"a"},{"name":"b","Id":"k"}]"#)
+            refusal(r#"[{"name":"a"},{"name":"b","Id":"k"}]"#)
                 .starts_with("event 1 is not a valid event: unknown field `Id`")
         );
-        assert!(refused(r#"{"name":"a","v":1,"v":2}"#).contains("duplicate field `v`"));
-        assert!(refused(r#"{"name":"a","data":[1]}"#).contains("`data` must be a JSON object"));
-        assert!(refused(r#"{"name":"a","data":"{}"}"#).contains("`data` must be a JSON object"));
-        assert!(refused(r#"{"name":"inngest/x"}"#).contains("reserved"));
-        assert!(refused(r#"{"name":""}"#).contains("`name` is empty"));
-        assert!(refused(r#"{"name":"a","ts":-1}"#).contains("`ts`"));
-        assert!(refused(r#"{"name":"a","ts":1.5}"#).contains("invalid type"));
-        assert!(refused(&format!(r#"{{"name":"{}"}}"#, "x".repeat(256))).contains("256 characters"));
-        assert!(refused(r#"{"name":"a","data":{"b":"\u0000"}}"#).contains("NUL"));
-        assert!(refused(&"[".repeat(200)).contains("levels deep"));
+        assert!(refusal(r#"{"name":"a","v":1,"v":2}"#).contains("duplicate field `v`"));
+        assert!(refusal(r#"{"name":"a","data":[1]}"#).contains("`data` must be a JSON object"));
+        assert!(refusal(r#"{"name":"a","data":"{}"}"#).contains("`data` must be a JSON object"));
+        assert!(refusal(r#"{"name":"inngest/x"}"#).contains("reserved"));
+        assert!(refusal(r#"{"name":""}"#).contains("`name` is empty"));
+        assert!(refusal(r#"{"name":"a","ts":-1}"#).contains("`ts`"));
+        assert!(refusal(r#"{"name":"a","ts":1.5}"#).contains("invalid type"));
+        assert!(refusal(&format!(r#"{{"name":"{}"}}"#, "x".repeat(256))).contains("256 characters"));
+        assert!(refusal(r#"{"name":"a","data":{"b":"\u0000"}}"#).contains("NUL"));
+        assert!(refusal(&"[".repeat(200)).contains("levels deep"));
     }
 
     #[test]
@@ -348,7 +363,7 @@ mod tests {
             format!(r#"{{"name":"a","id":{{"{long}":1}}}}"#),
             format!(r#"{{"name":["{long}"]}}"#),
         ] {
-            assert!(refused(&body).len() <= SENTENCE_BYTES + '…'.len_utf8());
+            assert!(refusal(&body).len() <= SENTENCE_BYTES + '…'.len_utf8());
         }
     }
 

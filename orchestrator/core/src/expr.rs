@@ -1,4 +1,5 @@
-//! CEL expressions over events: trigger conditions, limit keys, what a wait is for. Compiled once, run many times.
+//! CEL expressions over events: conditions of triggers, keys of limits, filters of waits. An
+//! expression is compiled once and evaluated many times.
 
 mod cost;
 mod decimal;
@@ -33,28 +34,29 @@ pub(crate) use operators::is_same_json;
 pub(crate) use scope::indexed_scalar;
 pub use scope::{EventValues, Scope};
 
-/// Stack of the thread that parses. The parser refuses more than 96 levels by itself, for which it takes between 8 and
-/// 16 MiB in a build without optimisation: on a thread of 2 MiB, 20 brackets ended the process.
+/// Stack size of the thread that parses. The parser accepts up to 96 levels, which take 8 to 16 MiB
+/// in a build without optimisation. On a thread of 2 MiB, 20 brackets crashed the process.
 const PARSER_STACK_BYTES: usize = 64 * 1024 * 1024;
 
-/// A compiled CEL expression. The variable is `event`, with `id`, `name`, `data`, `ts` and `user`; where a run waits for
-/// another event, that one is `async`.
+/// A compiled CEL expression. Its variable is `event`, with the fields `id`, `name`, `data`, `ts`
+/// and `user`. If a run waits for another event, that event is the variable `async`.
 ///
-/// The numbers of an event are of one kind, whole or not, and exact: `event.data.amount / 8` is 12.5 for 100 and for 100.0.
+/// All numbers of an event have one type and are exact. So `event.data.amount / 8` is 12.5 for 100
+/// and for 100.0.
 #[derive(Clone)]
 pub struct Expr {
     source: Arc<str>,
-    compiled: Arc<Compiled>,
+    compiled: Arc<CompiledExpr>,
 }
 
-struct Compiled {
+struct CompiledExpr {
     expression: IdedExpr,
     patterns: Vec<Regex>,
-    /// The size of an event, in values, up to which it takes no more than [`EXPR_STEPS`].
-    fits: f64,
+    /// The largest event, in values, on which the expression stays within [`EXPR_STEPS`].
+    max_event_size: f64,
 }
 
-/// An expression that cannot be compiled, or that failed on an event.
+/// The error of an expression that cannot be compiled, or that failed on an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expression `{source_text}`: {message}")]
 pub struct ExprError {
@@ -63,21 +65,23 @@ pub struct ExprError {
 }
 
 impl Expr {
-    /// Compiles an expression over `event`.
+    /// Compiles an expression with `event` as its only variable.
     ///
     /// # Errors
-    /// As [`Self::compile_over`].
+    /// The same as those of [`Self::compile_over`].
     pub fn compile(source: &str) -> Result<Self, ExprError> {
         Self::compile_over(source, Names::Event)
     }
 
-    /// Compiles an expression over these variables, on a thread of its own: the parser recurses further than the caller's
-    /// stack may be.
+    /// Compiles an expression over these variables. It runs on a thread of its own, because the
+    /// parser may recurse deeper than the caller's stack allows.
     ///
     /// # Errors
-    /// When it is not CEL, or names a variable, a field of an event or a function that does not exist; the message has the
-    /// place. When it is longer than [`EXPR_BYTES`], deeper than [`EXPR_LEVELS`], or may take more than [`EXPR_STEPS`] on an
-    /// event of [`EXPR_EVENT`] values.
+    /// - The text is not CEL.
+    /// - It names a variable, a function or an event's field that does not exist. The message
+    /// contains the place.
+    /// - It is longer than [`EXPR_BYTES`] or deeper than [`EXPR_LEVELS`].
+    /// - It may take more than [`EXPR_STEPS`] on an event of [`EXPR_EVENT`] values.
     pub fn compile_over(source: &str, names: Names) -> Result<Self, ExprError> {
         let bad = |message: String| ExprError { source_text: shortened(source), message };
         if source.len() > EXPR_BYTES {
@@ -92,29 +96,32 @@ impl Expr {
         Ok(Self { source: source.into(), compiled: Arc::new(compiled.map_err(bad)?) })
     }
 
-    /// The text it was compiled from.
+    /// Returns the text that the expression was compiled from.
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    /// Whether the expression is true of this event.
+    /// Returns whether the expression is true for this event.
     ///
     /// # Errors
-    /// When it fails (a missing field, say) or gives something other than a boolean.
+    /// The evaluation fails, for example because of a missing field, or the value is not a boolean.
     pub fn eval_bool(&self, scope: &Scope) -> Result<bool, ExprError> {
-        self.run(scope, |value| {
+        self.evaluate(scope, |value| {
             as_truth(value).ok_or_else(|| format!("gives {}, not true or false", shortened(format_args!("{value:?}"))))
         })
     }
 
-    /// The expression's value as a text: the key of a limit. A number is written with all its digits and no exponent, so
-    /// that 100, 100.0 and 1e2 are one key; a boolean and null are written as in JSON.
+    /// Evaluates the key of a limit: the expression's value as a text.
+    ///
+    /// A number is written with all its digits and without an exponent, so that 100, 100.0 and 1e2
+    /// are the same key. Booleans and null are written as in JSON.
     ///
     /// # Errors
-    /// When it fails, gives a value that has no plain text (a list, a map), or a text longer than [`KEY_BYTES`].
+    /// The evaluation fails, the value is a list or a map, or the text is longer than
+    /// [`KEY_BYTES`].
     pub fn eval_key(&self, scope: &Scope) -> Result<String, ExprError> {
         let number = |value: &dyn Val| Number::of_value(value)?.plain();
-        self.run(scope, |value| {
+        self.evaluate(scope, |value| {
             if let Some(text) = value.downcast_ref::<CelString>() {
                 let text = text.inner();
                 return match text.len() <= KEY_BYTES {
@@ -133,74 +140,76 @@ impl Expr {
         })
     }
 
-    /// The expression's value as a whole number: a priority.
+    /// Evaluates a priority: the expression's value as a whole number.
     ///
     /// # Errors
-    /// When it fails, or gives something else.
+    /// The evaluation fails, or the value is not a whole number.
     pub fn eval_int(&self, scope: &Scope) -> Result<i64, ExprError> {
-        self.run(scope, |value| match Number::of_value(value) {
+        self.evaluate(scope, |value| match Number::of_value(value) {
             Some(Number::Whole(whole)) => Ok(whole.clamp(i64::MIN.into(), i64::MAX.into()) as i64),
             Some(_) | None => Err(format!("gives {}, not a whole number", shortened(format_args!("{value:?}")))),
         })
     }
 
-    fn run<T>(&self, scope: &Scope, take: impl FnOnce(&dyn Val) -> Result<T, String>) -> Result<T, ExprError> {
-        if let Some(fault) = &scope.fault {
-            return Err(self.bad(fault));
+    fn evaluate<T>(&self, scope: &Scope, take: impl FnOnce(&dyn Val) -> Result<T, String>) -> Result<T, ExprError> {
+        if let Some(problem) = &scope.problem {
+            return Err(self.error(problem));
         }
-        let Compiled { expression, patterns, fits } = &*self.compiled;
-        if scope.size > *fits {
+        let CompiledExpr { expression, patterns, max_event_size } = &*self.compiled;
+        if scope.size > *max_event_size {
             let values = scope.size.ceil();
-            return Err(self.bad(format_args!(
+            return Err(self.error(format_args!(
                 "may take more than {EXPR_STEPS} steps on an event of this size ({values} values); it is not evaluated"
             )));
         }
         let mut context = scope.context.new_inner_scope();
         for (i, pattern) in patterns.iter().enumerate() {
-            context.add_variable_as_val(patterns::name(i), Box::new(Pattern(pattern.clone())));
+            context.add_variable_as_val(patterns::variable_of(i), Box::new(Pattern(pattern.clone())));
         }
-        let value = Value::resolve_val(expression, &context).map_err(|e| self.bad(e))?;
-        take(&*value).map_err(|why| self.bad(why))
+        let value = Value::resolve_val(expression, &context).map_err(|e| self.error(e))?;
+        take(&*value).map_err(|why| self.error(why))
     }
 
-    /// Values and errors hold what the sender wrote, as much of it as there is: only the beginning is kept.
-    fn bad(&self, message: impl fmt::Display) -> ExprError {
+    /// Creates an error with a shortened message, because values and errors may quote a whole
+    /// event.
+    fn error(&self, message: impl fmt::Display) -> ExprError {
         ExprError { source_text: shortened(&self.source), message: shortened(message) }
     }
 }
 
-fn parse(source: &str, names: Names) -> Result<Compiled, String> {
+fn parse(source: &str, names: Names) -> Result<CompiledExpr, String> {
     let parsed = environment::shared().parser().parse_with_source_info(source);
-    let (mut expression, places) = parsed.map_err(|bad| not_cel(&bad))?;
+    let (mut expression, places) = parsed.map_err(|bad| syntax_error(&bad))?;
     let levels = depth::levels(&expression);
     if levels > EXPR_LEVELS {
         return Err(format!("is {levels} levels deep; at most {EXPR_LEVELS} are allowed, write it flatter"));
     }
     names::check(&expression, &places, names)?;
-    let fits = fits(&expression);
-    if fits < EXPR_EVENT as f64 {
+    let max_event_size = find_max_event_size(&expression);
+    if max_event_size < EXPR_EVENT as f64 {
         return Err(format!(
             "may take more than {EXPR_STEPS} steps on an event of {EXPR_EVENT} values; put fewer of `all`, `exists`, `map` and \
              `filter` into each other"
         ));
     }
     let mut patterns = Vec::new();
-    patterns::take(&mut expression, &mut patterns)?;
+    patterns::compile_patterns(&mut expression, &mut patterns)?;
     operators::replace(&mut expression);
-    Ok(Compiled { expression, patterns, fits })
+    Ok(CompiledExpr { expression, patterns, max_event_size })
 }
 
-/// The first error of the parser, with its place.
-fn not_cel(bad: &ParseErrors) -> String {
+/// Returns the parser's first error, with its place.
+fn syntax_error(bad: &ParseErrors) -> String {
     let Some(first) = bad.errors.first() else { return "is not CEL".into() };
     let line = if first.pos.0 > 1 { format!("line {}, ", first.pos.0) } else { String::new() };
     shortened(format_args!("is not CEL at {line}character {}: {}", first.pos.1, first.msg))
 }
 
-/// The size of an event up to which an expression takes no more steps than it may; infinite where no event is too large.
-fn fits(expression: &IdedExpr) -> f64 {
+/// Returns the largest event, in values, on which the expression stays within [`EXPR_STEPS`];
+/// infinite if no event is too large.
+fn find_max_event_size(expression: &IdedExpr) -> f64 {
     let is_fine = |eighths: &u32| cost::steps(expression, size_of(*eighths)) <= EXPR_STEPS as f64;
-    // in steps of an eighth of a doubling; no event of 3 MiB has more values than the last
+    // Eight sizes per doubling. No event of 3 MiB has more values than the last size.
     let sizes: Vec<u32> = (0..=22 * 8).collect();
     match sizes.partition_point(is_fine) {
         0 => 0.0,
@@ -225,29 +234,29 @@ impl PartialEq for Expr {
     }
 }
 
-/// Expressions over `event` and `async` that come with steps, not with functions: each is compiled when it is first met, and
-/// kept.
+/// A cache of expressions over `event` and `async` that belong to steps. Each is compiled on its
+/// first use.
 #[derive(Debug, Default)]
 pub struct ExprCache(Mutex<HashMap<Arc<str>, Result<Expr, ExprError>>>);
 
-/// Expressions that are kept; then all are forgotten.
-const KEPT: usize = 1_000;
+/// Maximum number of cached expressions. When it is reached, the cache is emptied.
+const MAX_CACHED: usize = 1_000;
 
 impl ExprCache {
-    /// The compiled expression.
+    /// Returns the compiled expression, and compiles it if it is not cached.
     ///
     /// # Errors
-    /// As [`Expr::compile`].
+    /// The same as those of [`Expr::compile_over`].
     pub fn get(&self, source: &str) -> Result<Expr, ExprError> {
         if let Some(known) = self.lock().get(source) {
             return known.clone();
         }
         let compiled = Expr::compile_over(source, Names::EventAndAsync);
-        let mut kept = self.lock();
-        if kept.len() >= KEPT {
-            kept.clear();
+        let mut cached = self.lock();
+        if cached.len() >= MAX_CACHED {
+            cached.clear();
         }
-        kept.insert(source.into(), compiled.clone());
+        cached.insert(source.into(), compiled.clone());
         compiled
     }
 
@@ -290,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_errors_that_show_the_expression() {
+    fn an_error_quotes_the_expression() {
         assert!(Expr::compile("event.data.").unwrap_err().to_string().contains("`event.data.`"));
         let scope = Scope::of(&event("{}"));
         assert!(Expr::compile("event.data.missing == 1").unwrap().eval_bool(&scope).is_err());

@@ -1,7 +1,8 @@
 //! Identities: events, runs and steps.
 //!
-//! A run's id is a ULID whose time is its event's and whose random part is a hash of what makes the run unique.
-//! Starting "the same run" twice is therefore starting it once, whoever does it.
+//! A run's id is a ULID. Its time is the event's, and its random part is a hash of what makes the
+//! run unique. So two processes that start the same run use the same id, and only one of them
+//! creates it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,22 +24,22 @@ macro_rules! ulid_id {
         pub struct $name(Ulid);
 
         impl $name {
-            /// From a time and 80 bits; higher bits of `random` are ignored.
+            /// Creates an id from a time and 80 bits. Higher bits of `random` are ignored.
             pub fn new(at: Timestamp, random: u128) -> Self {
                 Self(Ulid::from_parts(u64::try_from(at.as_millis()).unwrap_or(0), random))
             }
 
-            /// The time within the id.
+            /// Returns the time within the id.
             pub fn time(self) -> Timestamp {
                 Timestamp::from_millis(i64::try_from(self.0.timestamp_ms()).unwrap_or(i64::MAX))
             }
 
-            /// The 16 bytes, which sort as the text does.
+            /// Returns the 16 bytes, which sort as the text does.
             pub fn to_bytes(self) -> [u8; 16] {
                 self.0.to_bytes()
             }
 
-            /// From the 16 bytes.
+            /// Creates an id from its 16 bytes.
             pub fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(Ulid::from_bytes(bytes))
             }
@@ -71,8 +72,8 @@ macro_rules! ulid_id {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                struct Text;
-                impl serde::de::Visitor<'_> for Text {
+                struct IdVisitor;
+                impl serde::de::Visitor<'_> for IdVisitor {
                     type Value = $name;
                     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                         f.write_str("a ULID of 26 characters")
@@ -81,7 +82,7 @@ macro_rules! ulid_id {
                         v.parse().map_err(E::custom)
                     }
                 }
-                d.deserialize_str(Text)
+                d.deserialize_str(IdVisitor)
             }
         }
     };
@@ -96,55 +97,58 @@ ulid_id! {
     RunId
 }
 
-/// A text that is not a ULID.
+/// The error for a text that is not a ULID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an id: a ULID of 26 characters is expected")]
 pub struct InvalidId;
 
 impl EventId {
-    /// The next id of the same millisecond: events of one request keep their order.
+    /// Returns the next id of the same millisecond. Events of one request get such ids, which keep
+    /// their order.
     pub fn next(self) -> Self {
         Self(self.0.increment().unwrap_or_else(|wrapped| wrapped))
     }
 
-    /// The 80 bits beside the time.
+    /// Returns the 80 bits besides the time.
     pub fn random(self) -> u128 {
         self.0.random()
     }
 
-    /// Whether both ids were counted up from one beginning: those of one request are, and those that one process gives
-    /// out in one millisecond. Only then does their order say which event came first.
-    pub fn is_of_one_sequence(self, other: Self) -> bool {
-        self.time() == other.time() && self.random().abs_diff(other.random()) < SEQUENCE
+    /// Returns whether both ids were counted up from the same first id. This holds for the events
+    /// of one request, and for the ids that one process assigns in one millisecond. Only then does
+    /// the order of the ids say which event came first.
+    pub fn is_in_same_sequence(self, other: Self) -> bool {
+        self.time() == other.time() && self.random().abs_diff(other.random()) < SEQUENCE_IDS
     }
 }
 
-/// Ids that are further apart belong to two sequences. A request has 5,000 events at most.
-const SEQUENCE: u128 = 1 << 16;
+/// The largest distance of two ids of one sequence. A request has at most 5,000 events.
+const SEQUENCE_IDS: u128 = 1 << 16;
 
 impl RunId {
-    /// The run that `event` starts of `function`.
+    /// Returns the id of the run of `function` that `event` starts.
     pub fn started_by(event: EventId, function: &str) -> Self {
         Self::new(event.time(), hash(&[b"event", &event.to_bytes(), function.as_bytes()]))
     }
 
-    /// The run that step `step` of this run invokes, registered at `at`.
+    /// Returns the id of the run that the step `step` of this run invokes. `at` is when the
+    /// invocation was recorded.
     pub fn invoked_by(self, step: &str, at: Timestamp) -> Self {
         Self::new(at, hash(&[b"invoke", &self.to_bytes(), step.as_bytes()]))
     }
 
-    /// The run that handles this run's failure.
+    /// Returns the id of the run that handles this run's failure.
     pub fn on_failure_of(self, at: Timestamp) -> Self {
         Self::new(at, hash(&[b"on-failure", &self.to_bytes()]))
     }
 
-    /// A rerun of this run; `nonce` tells two reruns apart.
+    /// Returns the id of a rerun of this run. Each rerun needs another `nonce`.
     pub fn rerun_of(self, at: Timestamp, nonce: u128) -> Self {
         Self::new(at, hash(&[b"rerun", &self.to_bytes(), &nonce.to_be_bytes()]))
     }
 }
 
-/// 80 bits of SHA-256 over length-prefixed parts.
+/// Returns 80 bits of the SHA-256 over these parts, each prefixed by its length.
 pub fn hash(parts: &[&[u8]]) -> u128 {
     let mut sha = Sha256::new();
     for part in parts {
@@ -169,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_told_apart_by_length() {
+    fn parts_of_other_lengths_have_another_hash() {
         assert_ne!(hash(&[b"ab", b"c"]), hash(&[b"a", b"bc"]));
     }
 
@@ -182,12 +186,12 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_one_sequence_are_told_by_their_distance() {
+    fn ids_of_one_sequence_are_recognised_by_their_distance() {
         let first = EventId::new(Timestamp::from_millis(5), 41);
         let last = (0..5_000).fold(first, |id, _| id.next());
-        assert!(first.is_of_one_sequence(last) && last.is_of_one_sequence(first));
-        assert!(!first.is_of_one_sequence(EventId::new(Timestamp::from_millis(5), 41 + SEQUENCE)));
-        assert!(!first.is_of_one_sequence(EventId::new(Timestamp::from_millis(6), 41)));
+        assert!(first.is_in_same_sequence(last) && last.is_in_same_sequence(first));
+        assert!(!first.is_in_same_sequence(EventId::new(Timestamp::from_millis(5), 41 + SEQUENCE_IDS)));
+        assert!(!first.is_in_same_sequence(EventId::new(Timestamp::from_millis(6), 41)));
     }
 
     #[test]

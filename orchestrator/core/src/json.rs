@@ -1,4 +1,4 @@
-//! JSON kept as text: what a step returned is stored, passed on and compared without being taken apart.
+//! JSON kept as text. Outcomes of steps are stored, passed on and compared without decoding them.
 
 use std::sync::Arc;
 
@@ -8,64 +8,67 @@ use serde_json::value::RawValue;
 use crate::expr;
 use crate::limits::JSON_DEPTH;
 
-/// A JSON text, shared. Decoding it is the business of whoever knows its type.
+/// A shared JSON text. It is decoded only where its Rust type is known.
 pub type Json = Arc<RawValue>;
 
-/// A value as JSON.
-///
+/// Writes a value as JSON.
 /// # Errors
-/// When the value cannot be written as JSON: a map whose keys are not text, a failing `Serialize`.
+/// The value cannot be written as JSON: it has a map with keys that are not text, or its
+/// `Serialize` fails.
 pub fn to_json<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Json> {
     serde_json::value::to_raw_value(value).map(Into::into)
 }
 
-/// The JSON `null`.
+/// Returns the JSON `null`.
 pub fn null() -> Json {
     Arc::from(RawValue::NULL.to_owned())
 }
 
-/// The JSON `{}`.
+/// Returns the JSON `{}`.
 pub fn empty_object() -> Json {
     Arc::from(RawValue::from_string("{}".to_owned()).unwrap_or_else(|_| RawValue::NULL.to_owned()))
 }
 
-/// Whether a (valid) JSON text is an object.
+/// Returns whether a valid JSON text is an object.
 pub fn is_object(json: &RawValue) -> bool {
     json.get().trim_start().starts_with('{')
 }
 
-/// Whether two (valid) JSON texts are one value: numbers by all of their digits, the fields of objects in any order.
+/// Returns whether two valid JSON texts have the same value. Numbers are compared by all of their
+/// digits, and the fields of objects in any order.
 pub fn is_same(one: &RawValue, other: &RawValue) -> bool {
     expr::is_same_json(one.get(), other.get())
 }
 
-/// What a text holds that this engine refuses although JSON allows it.
+/// A problem of a JSON text that JSON allows but this engine refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonProblem {
-    /// More nesting than [`JSON_DEPTH`].
+    /// The text is nested more than [`JSON_DEPTH`] levels deep.
     #[error("is nested more than {JSON_DEPTH} levels deep at byte {0}")]
     TooDeep(usize),
-    /// A NUL character, which PostgreSQL and many others cannot store.
+    /// The text contains a NUL character, which PostgreSQL and other databases cannot store.
     #[error("contains a NUL character (\\u0000) at byte {0}; databases cannot store it, remove it")]
     Nul(usize),
-    /// One half of a surrogate pair, which is no character: no decoder of text takes it.
+    /// The text contains one half of a surrogate pair. It is not a character, so decoders refuse
+    /// it.
     #[error(
         "contains half a surrogate pair (\\uD800 to \\uDFFF) at byte {0}; write both halves or the character itself"
     )]
     HalfPair(usize),
-    /// A field whose name serde_json keeps for itself: decoding it gives what its text says, unchecked, instead of the
-    /// object.
+    /// The text has a field with a name that serde_json uses internally. Decoding such an object
+    /// yields the unchecked JSON in the field's text instead of the object.
     #[error(
-        "has a field at byte {0} whose name begins with `{RESERVED}`; decoders take it for something else, rename it"
+        "has a field at byte {0} with a name that begins with `{RESERVED}`; decoders misread such a field, rename it"
     )]
     Reserved(usize),
 }
 
-/// How serde_json marks text that it has not decoded. Whoever sends a field of this name sends any JSON past every check.
+/// The prefix of the field names that serde_json uses internally for text that it has not decoded.
+/// A sender could use such a field to bypass all checks of its JSON.
 const RESERVED: &str = "$serde_json::private::";
 
-/// Checks a JSON text for depth, NUL characters, halves of surrogate pairs and reserved names, in one pass and without
-/// recursion.
+/// Checks a JSON text for depth, NUL characters, halves of surrogate pairs and reserved names, in
+/// one pass and without recursion.
 ///
 /// # Errors
 /// [`JsonProblem`], with the byte at which it was found.
@@ -73,13 +76,13 @@ pub fn check(text: &str) -> Result<(), JsonProblem> {
     check_within(text, 0)
 }
 
-/// The same for a text that lies this many levels deep in another.
+/// Checks a JSON text that is embedded in another one, this many levels deep. See [`check`].
 ///
 /// # Errors
 /// [`JsonProblem`], with the byte of this text at which it was found.
 pub fn check_within(text: &str, levels: usize) -> Result<(), JsonProblem> {
     let (mut depth, mut in_string) = (levels, false);
-    let (mut began, mut escapes) = (0, false);
+    let (mut string_start, mut escapes) = (0, false);
     let bytes = text.as_bytes();
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
@@ -94,15 +97,15 @@ pub fn check_within(text: &str, levels: usize) -> Result<(), JsonProblem> {
                     Some(_) | None => {}
                 }
                 escapes = true;
-                at += 1; // the escaped character is not looked at
+                at += 1; // skip the escaped character
             }
             (true, b'"') => {
                 in_string = false;
-                if is_reserved(&text[began..=at], escapes) && text[at + 1..].trim_start().starts_with(':') {
-                    return Err(JsonProblem::Reserved(began));
+                if is_reserved(&text[string_start..=at], escapes) && text[at + 1..].trim_start().starts_with(':') {
+                    return Err(JsonProblem::Reserved(string_start));
                 }
             }
-            (false, b'"') => (in_string, began, escapes) = (true, at, false),
+            (false, b'"') => (in_string, string_start, escapes) = (true, at, false),
             (_, 0) => return Err(JsonProblem::Nul(at)),
             (false, b'{' | b'[') => {
                 depth += 1;
@@ -118,7 +121,7 @@ pub fn check_within(text: &str, levels: usize) -> Result<(), JsonProblem> {
     Ok(())
 }
 
-/// Whether a text in its quotes begins as the reserved names do.
+/// Returns whether a quoted text begins with the reserved prefix.
 fn is_reserved(quoted: &str, escapes: bool) -> bool {
     match escapes {
         false => quoted[1..].starts_with(RESERVED),
@@ -126,7 +129,7 @@ fn is_reserved(quoted: &str, escapes: bool) -> bool {
     }
 }
 
-/// The number of an escape like `\u00e9` that the bytes begin with.
+/// Returns the number of the escape, such as `\u00e9`, that the bytes begin with.
 fn code_unit(bytes: &[u8]) -> Option<u16> {
     let digits = bytes.strip_prefix(b"\\u")?.get(..4)?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
@@ -137,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_the_same_by_all_of_their_digits() {
+    fn values_are_compared_by_all_of_their_digits() {
         let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
         for (one, other, same) in [
             (r#"{"a":1,"b":[true,null]}"#, r#" {"b":[true,null],"a":1.0}"#, true),
@@ -172,7 +175,10 @@ mod tests {
     #[test]
     fn a_name_that_serde_json_keeps_for_itself_is_found_however_it_is_written() {
         let raw = r#"{"$serde_json::private::RawValue":"[1]"}"#;
-        assert!(serde_json::from_str::<serde_json::Value>(raw).unwrap().is_array(), "what it is refused for");
+        assert!(
+            serde_json::from_str::<serde_json::Value>(raw).unwrap().is_array(),
+            "serde_json decodes the field's text"
+        );
         assert_eq!(check(raw), Err(JsonProblem::Reserved(1)));
         assert_eq!(check(r#"[{"\u0024serde_json\u003a:private::RawValue" : "1"}]"#), Err(JsonProblem::Reserved(2)));
         assert_eq!(check(r#"{"a":"$serde_json::private::RawValue"}"#), Ok(()));

@@ -1,11 +1,12 @@
-//! The rules of a durable run, and nothing else.
+//! //! The rules of a durable run, as pure functions.
 //!
-//! A run is its [journal]: numbered entries, each a fact. [`RunState::fold`] turns the entries into the
-//! state of the run, [`admits`](RunState::admits) says whether one more fact may be added, and [`decide`] says what
-//! may happen next. Everything here is a function of its arguments: no I/O, no clock, no randomness; `now` and
-//! seeds are passed in.
+//! A run is its [journal]: numbered entries, each a fact. [`RunState::fold`] turns the entries into
+//! the state of the run, [`admits`](RunState::admits) says whether one more fact may be added, and
+//! [`decide`] says what may happen next. Everything here is a function of its arguments: no I/O, no
+//! clock, no randomness; `now` and seeds are passed in.
 //!
-//! What is deliberately not here: storage, queues and the polling of handlers (the `engine` and `sdk` crates).
+//! What is deliberately not here: storage, queues and the polling of handlers (the `engine` and
+//! `sdk` crates).
 
 pub mod activity;
 pub mod admits;

@@ -1,7 +1,7 @@
-//! What code says beside its outcome: lines for people, and what it used of a service that is paid for.
+//! Reports of user code besides its outcome: log lines, and its usage of paid models.
 //!
-//! Both are bounded where they are made. What is deliberately not here: which lines a run has said before; that is its
-//! [state](crate::state::RecordedLogs)'s to say.
+//! Both are bounded when they are created. What is deliberately not here: which lines a run has
+//! already logged. That is in the run's [state](crate::state::RecordedLogs).
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,26 +11,28 @@ use serde::{Deserialize, Serialize};
 use crate::Json;
 use crate::limits::{LOG_BYTES, LOG_LINE_BYTES, LOG_LINES, NAME_CHARS, USAGE_MODELS};
 
-/// What a body reported. It is recorded with the attempt's outcome, whatever that is: what was paid for was paid for.
+/// The log lines and the usage that a body reported. They are recorded with the attempt's outcome,
+/// even if it is a failure: used tokens must be paid for in any case.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// What it said, in order.
+    /// Its log lines, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<LogLine>,
-    /// What it used, one for each model.
+    /// Its usage, one item per model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub usage: Vec<Usage>,
 }
 
 impl Report {
-    /// The same within the limits of what is kept: each line, and how many models are named, and how.
+    /// Returns this report cut to the limits of a journal: the size of each line, the number of
+    /// models, and the length of their names.
     pub(crate) fn bounded(self) -> Self {
         let mut usage = Vec::with_capacity(self.usage.len().min(USAGE_MODELS + 1));
         self.usage.into_iter().for_each(|used| used.add_to(&mut usage));
         Self { lines: self.lines.into_iter().map(LogLine::bounded).collect(), usage }
     }
 
-    /// Whether nothing was reported.
+    /// Returns whether nothing was reported.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty() && self.usage.is_empty()
     }
@@ -49,13 +51,14 @@ pub struct Usage {
     pub cached_input_tokens: u64,
     /// Tokens that the model wrote, including those of its reasoning.
     pub output_tokens: u64,
-    /// The cost in micro-dollars (a millionth of a US dollar); `None` if the model's price is unknown.
+    /// The cost in micro-dollars (a millionth of a US dollar); `None` if the model's price is
+    /// unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub micro_dollars: Option<u64>,
 }
 
-/// The model under which usage is added up once there are too many.
-const OTHERS: &str = "others";
+/// The model name under which the usage of further models is added up, past [`USAGE_MODELS`].
+const OTHER_MODELS: &str = "others";
 
 impl Usage {
     /// Creates usage of a model, without tokens and without a cost.
@@ -91,17 +94,18 @@ impl Usage {
         self
     }
 
-    /// Adds this to what was used before. Past [`USAGE_MODELS`] models, the rest adds up as `others`.
+    /// Adds this usage to a list with one item per model. Past [`USAGE_MODELS`] models, further
+    /// usage is added up under the name `others`.
     pub fn add_to(mut self, used: &mut Vec<Usage>) {
         if self.model.chars().nth(NAME_CHARS).is_some() {
             self.model = self.model.chars().take(NAME_CHARS).collect::<String>().into();
         }
-        let is_new = used.iter().all(|of| of.model != self.model);
+        let is_new = used.iter().all(|usage| usage.model != self.model);
         if is_new && used.len() >= USAGE_MODELS {
-            self.model = OTHERS.into();
+            self.model = OTHER_MODELS.into();
         }
-        match used.iter_mut().find(|of| of.model == self.model) {
-            Some(of) => of.add(&self),
+        match used.iter_mut().find(|usage| usage.model == self.model) {
+            Some(usage) => usage.add(&self),
             None => used.push(self),
         }
     }
@@ -117,29 +121,29 @@ impl Usage {
 /// One line of a run's log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LogLine {
-    /// How much it matters.
+    /// Its severity.
     pub level: LogLevel,
-    /// What it says.
+    /// The text.
     pub message: Arc<str>,
-    /// Values that belong to it: a JSON object.
+    /// Values that belong to the text: a JSON object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<Json>,
 }
 
-/// How much a line matters.
+/// The severity of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogLevel {
-    /// That something happened.
+    /// A normal event.
     #[default]
     Info,
-    /// That somebody may want to look.
+    /// An event that people may want to look at.
     Warn,
-    /// That something went wrong.
+    /// An error.
     Error,
 }
 
 impl LogLevel {
-    /// The word for it.
+    /// Returns its name in lower case.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Info => "info",
@@ -156,7 +160,8 @@ impl fmt::Display for LogLevel {
 }
 
 impl LogLine {
-    /// A line of at most [`LOG_LINE_BYTES`]: a longer message is cut, and fields that find no room are left out.
+    /// Creates a line of at most [`LOG_LINE_BYTES`]. A longer message is cut, and fields that do
+    /// not fit are left out.
     pub fn new(level: LogLevel, message: &str, fields: Option<Json>) -> Self {
         let message: Arc<str> = match message.len() <= LOG_LINE_BYTES {
             true => message.into(),
@@ -166,18 +171,18 @@ impl LogLine {
         Self { level, message, fields: fields.filter(|fields| fields.get().len() <= room) }
     }
 
-    /// The last line of a run that has said too much.
-    fn last() -> Self {
-        let message = "this run has said as much as is kept of it; its further lines are left out";
+    /// Creates the line that is recorded when the log of a run becomes full.
+    fn end_of_log() -> Self {
+        let message = "the log of this run has reached its limit; further lines are not recorded";
         Self { level: LogLevel::Warn, message: message.into(), fields: None }
     }
 
-    /// The same within [`LOG_LINE_BYTES`].
+    /// Returns this line cut to [`LOG_LINE_BYTES`].
     pub(crate) fn bounded(self) -> Self {
         if self.bytes() <= LOG_LINE_BYTES { self } else { Self::new(self.level, &self.message, self.fields) }
     }
 
-    /// Its size.
+    /// Returns the size of its message and fields, in bytes.
     pub fn bytes(&self) -> usize {
         self.message.len() + self.fields.as_ref().map_or(0, |fields| fields.get().len())
     }
@@ -190,19 +195,22 @@ impl PartialEq for LogLine {
     }
 }
 
-/// A line that a function said outside its steps, and where: how many outcomes it had been shown, and how many lines it
-/// had said since the last of them. A replay comes to the same places.
+/// A line that a function logged outside its steps, with its position.
+///
+/// The position is the number of outcomes that were revealed before the line, and the number of
+/// lines since the last of them. A replay reaches the same positions, so it recognises lines that
+/// are already recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HandlerLogLine {
-    /// Outcomes that it had been shown.
+    /// Number of outcomes that were revealed to the function before this line.
     pub after: u64,
-    /// Lines that it had said since.
+    /// Number of lines that the function logged between the last of these outcomes and this line.
     pub nth: u32,
     /// The line.
     pub line: LogLine,
 }
 
-/// How many more lines are kept of a run.
+/// Counts the log lines of a run against the limits [`LOG_LINES`] and [`LOG_BYTES`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogBudget {
     lines: usize,
@@ -210,23 +218,24 @@ pub struct LogBudget {
 }
 
 impl LogBudget {
-    /// Counts a line.
+    /// Adds a line to the count.
     pub fn add(&mut self, line: &LogLine) {
         self.lines += 1;
         self.bytes += line.bytes();
     }
 
-    /// Whether there is none: while there is, every line fits.
+    /// Returns whether the log is full. If it is not, the next line fits, whatever its size.
     pub fn is_full(self) -> bool {
         self.lines >= LOG_LINES || self.bytes + LOG_LINE_BYTES > LOG_BYTES
     }
 
-    /// Bytes of the lines so far.
+    /// Returns the size of all counted lines, in bytes.
     pub fn bytes(self) -> usize {
         self.bytes
     }
 
-    /// Keeps those of a body's lines that find room. With the last that does comes a line that says so.
+    /// Removes the lines of a body that do not fit. When the log becomes full, adds a line that
+    /// says so.
     pub fn fit(&mut self, lines: &mut Vec<LogLine>) {
         let mut kept = Vec::new();
         for line in lines.drain(..) {
@@ -235,13 +244,14 @@ impl LogBudget {
             }
             self.add(&line);
             kept.push(line);
-            kept.extend(self.is_full().then(LogLine::last));
+            kept.extend(self.is_full().then(LogLine::end_of_log));
         }
         *lines = kept;
     }
 
-    /// The same for a function's lines.
-    pub fn fit_placed(&mut self, lines: &mut Vec<HandlerLogLine>) {
+    /// Removes the lines of a function that do not fit. When the log becomes full, adds a line that
+    /// says so.
+    pub fn fit_handler_lines(&mut self, lines: &mut Vec<HandlerLogLine>) {
         let mut kept = Vec::new();
         for placed in lines.drain(..) {
             if self.is_full() {
@@ -250,8 +260,8 @@ impl LogBudget {
             self.add(&placed.line);
             let after = placed.after;
             kept.push(placed);
-            // no line of the function has this number
-            kept.extend(self.is_full().then(|| HandlerLogLine { after, nth: u32::MAX, line: LogLine::last() }));
+            // The number `u32::MAX` cannot collide with one of the function's own lines.
+            kept.extend(self.is_full().then(|| HandlerLogLine { after, nth: u32::MAX, line: LogLine::end_of_log() }));
         }
         *lines = kept;
     }
@@ -278,8 +288,9 @@ mod tests {
         [usage("a", 1, Some(5)), usage("b", 1, None), usage("a", 10, Some(7)), usage("b", 1, Some(1))]
             .into_iter()
             .for_each(|more| more.add_to(&mut used));
-        let told: Vec<_> = used.iter().map(|u| (&*u.model, u.input_tokens, u.output_tokens, u.micro_dollars)).collect();
-        assert_eq!(told, [("a", 11, 22, Some(12)), ("b", 2, 4, None)]);
+        let summary: Vec<_> =
+            used.iter().map(|u| (&*u.model, u.input_tokens, u.output_tokens, u.micro_dollars)).collect();
+        assert_eq!(summary, [("a", 11, 22, Some(12)), ("b", 2, 4, None)]);
         assert_eq!(used[0].cached_input_tokens, 2);
     }
 
@@ -297,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_cut_between_characters_and_fields_without_room_are_left_out() {
+    fn a_line_is_cut_between_characters_and_fields_that_do_not_fit_are_left_out() {
         let fields = json::to_json(&serde_json::json!({"rows": 7})).unwrap();
         let short = LogLine::new(LogLevel::Info, "stored", Some(fields.clone()));
         assert_eq!((&*short.message, short.bytes()), ("stored", 6 + fields.get().len()));
@@ -307,19 +318,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_of_a_run_ends_with_a_line_that_says_so() {
+    fn a_full_log_ends_with_a_line_that_says_so() {
         let line = |n: usize| LogLine::new(LogLevel::Info, &"x".repeat(n), None);
-        let (mut room, mut many) = (LogBudget::default(), vec![line(1); LOG_LINES + 5]);
-        room.fit(&mut many);
-        assert_eq!((many.len(), many[LOG_LINES].clone()), (LOG_LINES + 1, LogLine::last()));
+        let (mut budget, mut many) = (LogBudget::default(), vec![line(1); LOG_LINES + 5]);
+        budget.fit(&mut many);
+        assert_eq!((many.len(), many[LOG_LINES].clone()), (LOG_LINES + 1, LogLine::end_of_log()));
         let mut more = vec![line(1)];
-        room.fit(&mut more);
+        budget.fit(&mut more);
         assert!(more.is_empty());
 
         let place = |nth| HandlerLogLine { after: 3, nth, line: line(LOG_LINE_BYTES) };
-        let (mut room, mut long) = (LogBudget::default(), (0..1_000).map(place).collect::<Vec<_>>());
-        room.fit_placed(&mut long);
-        assert!(room.is_full() && room.bytes() <= LOG_BYTES);
+        let (mut budget, mut long) = (LogBudget::default(), (0..1_000).map(place).collect::<Vec<_>>());
+        budget.fit_handler_lines(&mut long);
+        assert!(budget.is_full() && budget.bytes() <= LOG_BYTES);
         assert_eq!(long.last().map(|last| (last.after, last.nth)), Some((3, u32::MAX)));
     }
 }

@@ -1,4 +1,4 @@
-//! Retries: how many, and how long to wait before each.
+//! Retries: how often a failed attempt is repeated, and how long to wait before each retry.
 
 use std::time::Duration;
 
@@ -6,38 +6,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 
-/// How many times a failed attempt is repeated unless told otherwise: 4, so 5 attempts in all.
+/// The number of retries by default: 4, which makes 5 attempts in all.
 pub const DEFAULT_RETRIES: u32 = 4;
 
-/// Delays of [`Backoff::Default`] in seconds; the last repeats.
+/// Delays of [`Backoff::Default`] in seconds. The last one repeats.
 const DELAYS: [u64; 10] = [15, 30, 60, 120, 300, 600, 1_200, 2_400, 3_600, 7_200];
 
 /// The waits between attempts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Backoff {
-    /// 15 s, 30 s, 1 m, 2 m, 5 m, 10 m, 20 m, 40 m, 1 h, then 2 h each; up to a tenth more as jitter.
+    /// 15 s, 30 s, 1 m, 2 m, 5 m, 10 m, 20 m, 40 m, 1 h, then 2 h each. Jitter adds up to a tenth.
     #[default]
     Default,
     /// The same wait each time, without jitter.
     Fixed(Duration),
-    /// Doubles from `first` to at most `max`; up to a tenth more as jitter.
+    /// Doubles from `first` to at most `max`. Jitter adds up to a tenth.
     Exponential {
         /// The wait before the first retry.
         first: Duration,
-        /// No wait is longer.
+        /// The longest wait, without jitter.
         max: Duration,
     },
 }
 
 impl From<Duration> for Backoff {
-    /// The same wait each time.
+    /// Waits equally long before each retry.
     fn from(wait: Duration) -> Self {
         Self::Fixed(wait)
     }
 }
 
 impl Backoff {
-    /// The wait that the others grow to, without jitter.
+    /// Returns the longest wait, without jitter.
     pub fn longest(&self) -> Duration {
         match self {
             Self::Default => Duration::from_secs(DELAYS[DELAYS.len() - 1]),
@@ -45,7 +45,8 @@ impl Backoff {
         }
     }
 
-    /// The wait after failure number `failures` (from 1). `seed` decides the jitter: the same seed, the same wait.
+    /// Returns the wait after failure number `failures`, counted from 1. The jitter depends on
+    /// `seed` only.
     pub fn delay(&self, failures: u32, seed: u64) -> Duration {
         let nth = failures.saturating_sub(1);
         let plain = match self {
@@ -53,29 +54,29 @@ impl Backoff {
             Self::Fixed(wait) => return *wait,
             Self::Exponential { first, max } => first.saturating_mul(2_u32.saturating_pow(nth)).min(*max),
         };
-        // the top of the seed's bits as a fraction of a tenth
+        // The top 53 bits of the seed, as a fraction of a tenth.
         plain + plain.mul_f64((seed >> 11) as f64 / (1_u64 << 53) as f64 / 10.0)
     }
 }
 
-/// What an error says of trying again.
+/// The advice of an error on whether and when to retry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RetryAdvice {
-    /// Try again after the usual wait, while retries are left.
+    /// Retry after the usual wait, while retries are left.
     #[default]
     Default,
-    /// Do not: it would fail the same way.
+    /// Do not retry: the next attempt would fail in the same way.
     Never,
-    /// Try again after this long, while retries are left.
+    /// Retry after this wait, while retries are left.
     After(Duration),
 }
 
-/// How often and after how long a step, or a handler, is tried again.
+/// How often a step or a handler is retried, and after which waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Repetitions after the first attempt.
+    /// Maximum number of retries after the first attempt.
     pub retries: u32,
-    /// The waits between.
+    /// The waits between attempts.
     pub backoff: Backoff,
 }
 
@@ -86,8 +87,8 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The wait before the next attempt after `failures` failures of which the last said `retry`; `None` when it was
-    /// the last.
+    /// Returns the wait before the next attempt; `None` if there is no further attempt. `failures`
+    /// counts the failed attempts, and `retry` is the advice of the last failure.
     pub fn next_delay(&self, failures: u32, retry: RetryAdvice, seed: u64) -> Option<Duration> {
         match retry {
             RetryAdvice::Never => None,
@@ -99,14 +100,17 @@ impl RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// When the attempts still to come would begin if each failed at once: after `failures` failures the next one comes at
-    /// `next`. Without jitter; the first `most` of them.
+    /// Returns when the attempts still to come would start if each one failed at once, without
+    /// jitter.
+    ///
+    /// So far `failures` attempts have failed, and the next one starts at `next`. Returns at most
+    /// `most` times.
     pub fn upcoming(&self, failures: u32, next: Timestamp, most: usize) -> Vec<Timestamp> {
-        let begins = |(at, failures): &(Timestamp, u32)| {
+        let following = |(at, failures): &(Timestamp, u32)| {
             let failures = failures.saturating_add(1);
             (failures <= self.retries).then(|| (*at + self.backoff.delay(failures, 0), failures))
         };
-        std::iter::successors(Some((next, failures)), begins).map(|(at, _)| at).take(most).collect()
+        std::iter::successors(Some((next, failures)), following).map(|(at, _)| at).take(most).collect()
     }
 }
 
@@ -134,12 +138,12 @@ mod tests {
     }
 
     #[test]
-    fn attempts_still_to_come_are_as_many_as_there_are_retries_left() {
+    fn one_attempt_is_upcoming_for_each_retry_that_is_left() {
         let (policy, next) = (RetryPolicy::default(), Timestamp::from_millis(0));
         let seconds = |failures, most| -> Vec<i64> {
             policy.upcoming(failures, next, most).iter().map(|at| at.as_millis() / 1_000).collect()
         };
-        assert_eq!(seconds(1, 10), [0, 30, 90, 210], "the second attempt, and those after 30 s, 1 m, 2 m");
+        assert_eq!(seconds(1, 10), [0, 30, 90, 210], "the second attempt, then 30 s, 1 m and 2 m later");
         assert_eq!(seconds(4, 10), [0], "the last one");
         assert_eq!(seconds(0, 10).len(), 5, "an interruption uses no retry up");
         assert_eq!(seconds(1, 2), [0, 30]);

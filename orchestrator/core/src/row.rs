@@ -1,4 +1,5 @@
-//! A run as listings show it. Written when the run is created and when it ends, never between.
+//! A run as listings show it. The row is written when the run is created and when it ends, never in
+//! between.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,41 +12,41 @@ use crate::{EventId, RunId, Timestamp};
 /// One row of a listing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunRow {
-    /// Which run.
+    /// The run's id.
     pub run: RunId,
-    /// Of which function.
+    /// The id of its function.
     pub function: Arc<str>,
-    /// Started by which event.
+    /// The event that started the run.
     pub event: EventId,
     /// When it was created.
     pub created_at: Timestamp,
-    /// How and when it ended; `None` while it lives.
+    /// When and with which status the run ended; `None` while it is live.
     pub ended: Option<(Timestamp, Status)>,
 }
 
 /// The status of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Status {
-    /// Created; none of its steps has begun.
+    /// The run is created, and none of its steps has started.
     Scheduled,
-    /// Under way: a step runs, or it waits for something.
+    /// The run has started: it executes a step or waits for something.
     Running,
-    /// Ended with a value.
+    /// The run ended with a value.
     Completed,
-    /// Ended with an error.
+    /// The run ended with an error.
     Failed,
-    /// Ended on request.
+    /// The run ended because its cancellation was requested.
     Cancelled,
-    /// Ended before it began.
+    /// The run ended before it started.
     Skipped,
 }
 
 impl Status {
-    /// All of them, in the order of a run's life.
+    /// All statuses, in the order of a run's life.
     pub const ALL: [Status; 6] =
         [Self::Scheduled, Self::Running, Self::Completed, Self::Failed, Self::Cancelled, Self::Skipped];
 
-    /// Whether a run of this status is over.
+    /// Returns whether a run with this status has ended.
     pub fn is_end(self) -> bool {
         match self {
             Self::Scheduled | Self::Running => false,
@@ -69,7 +70,7 @@ impl fmt::Display for Status {
 
 impl FromStr for Status {
     type Err = String;
-    /// Case does not matter.
+    /// Reads the name of a status, in upper or lower case.
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|s| s.to_string().eq_ignore_ascii_case(text)).ok_or_else(|| {
             format!("`{text}` is not a status; use Scheduled, Running, Completed, Failed, Cancelled or Skipped")

@@ -1,31 +1,35 @@
-//! Sentences of bounded length. What a sender wrote is quoted back by parsers and by CEL, and may be megabytes: a
-//! refusal, a log line or the reason of a skipped run must not grow with it.
+//! Sentences of bounded length.
+//!
+//! Parsers and CEL quote what a sender wrote, which may be megabytes. Refusals, log lines and the
+//! reasons of skipped runs must not grow with it.
 
 use std::fmt::{self, Display, Write};
 
-/// Bytes of a sentence that quotes what came from outside; what is longer ends in `…`.
+/// Maximum size of a sentence that quotes input. A longer one is cut and ends in `…`.
 pub const SENTENCE_BYTES: usize = 1_000;
 
-/// The text of something, cut at [`SENTENCE_BYTES`]. Writing stops there: the rest is not even made.
+/// Returns the text of `what`, cut after [`SENTENCE_BYTES`]. Formatting stops there, so the rest
+/// costs nothing.
 pub fn shortened(what: impl Display) -> String {
     truncated(what, SENTENCE_BYTES)
 }
 
-/// The text of something, cut at this many bytes; what is longer ends in `…` besides. Writing stops there.
+/// Returns the text of `what`, cut after this many bytes; a longer text is followed by `…`.
+/// Formatting stops there.
 pub fn truncated(what: impl Display, bytes: usize) -> String {
-    let mut short = Short { text: String::new(), bytes };
-    if write!(short, "{what}").is_err() {
-        short.text.push('…');
+    let mut text = BoundedText { text: String::new(), bytes };
+    if write!(text, "{what}").is_err() {
+        text.text.push('…');
     }
-    short.text
+    text.text
 }
 
-struct Short {
+struct BoundedText {
     text: String,
     bytes: usize,
 }
 
-impl Write for Short {
+impl Write for BoundedText {
     fn write_str(&mut self, more: &str) -> fmt::Result {
         let room = self.bytes - self.text.len();
         let fits = &more[..more.floor_char_boundary(room)];
@@ -39,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_short_stays_and_what_is_long_is_cut_between_characters() {
+    fn a_short_text_stays_and_a_long_one_is_cut_between_characters() {
         assert_eq!(shortened("short"), "short");
         assert_eq!(shortened("x".repeat(SENTENCE_BYTES)).len(), SENTENCE_BYTES);
         let cut = shortened(format_args!("x{}", "é".repeat(SENTENCE_BYTES)));

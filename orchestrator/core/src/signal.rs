@@ -1,8 +1,10 @@
-//! Signals: the token that a function hands out, and that a third party posts back to, once.
+//! Callback tokens (`wait_for_signal`): a function gives a token to a third party, which posts data
+//! back to it once.
 //!
-//! A token is the run, the step and a seal. The seal is made of the run's secret (the random token of its first record),
-//! so who knows a run's id and its code still cannot make one; and whoever has the run's journal can check one, so no
-//! index of tokens is needed, and none expires before its run.
+//! A token contains the run, the step and a seal. The seal is a hash over the run's secret, which
+//! is the random token of its first record. So a person who knows a run's id and its code still
+//! cannot forge a token. A process with the run's journal can verify a token, so no index of tokens
+//! is needed, and no token expires before its run.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,33 +16,34 @@ use sha2::{Digest, Sha256};
 use crate::limits::NAME_CHARS;
 use crate::{RunId, StepId};
 
-/// Bytes of a seal: 128 bits.
+/// Size of a seal: 16 bytes, or 128 bits.
 const SEAL_BYTES: usize = 16;
 
-/// What a signal is posted to. Its text is safe in the path of a URL.
+/// The token to which a third party posts. Its text can be part of a URL's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallbackToken {
-    /// Whose signal.
+    /// The run that waits.
     pub run: RunId,
-    /// Which step waits for it.
+    /// The step that waits.
     pub step: StepId,
     seal: [u8; SEAL_BYTES],
 }
 
-/// A text that is not a token.
+/// The error for a text that is not a callback token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not the token of a signal; use it as the function gave it out")]
 pub struct InvalidToken;
 
 impl CallbackToken {
-    /// The token of a step's signal, in the run with this secret.
+    /// Creates the token for a step of the run with this secret.
     pub fn new(run: RunId, secret: u128, step: &StepId) -> Self {
         Self { run, step: step.clone(), seal: seal(run, secret, step) }
     }
 
-    /// Whether the run with this secret gave it out.
+    /// Returns whether the run with this secret created the token.
     pub fn is_sealed_with(&self, secret: u128) -> bool {
-        // all bytes are compared: the time that it takes says nothing of how many are right
+        // All bytes are compared, so that the time of the comparison does not reveal how many are
+        // right.
         let expected = seal(self.run, secret, &self.step);
         self.seal.iter().zip(expected).fold(0, |differ, (one, other)| differ | (one ^ other)) == 0
     }
@@ -63,7 +66,7 @@ impl FromStr for CallbackToken {
         };
         let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidToken);
         let step = String::from_utf8(decode(step)?).map_err(|_| InvalidToken)?;
-        // a repeated name has a number behind it
+        // The id of a repeated step name ends in a number.
         if step.is_empty() || step.chars().count() > NAME_CHARS + 16 {
             return Err(InvalidToken);
         }
@@ -75,6 +78,7 @@ impl FromStr for CallbackToken {
     }
 }
 
+/// Computes the seal: the first 128 bits of a hash over secret, run and step.
 fn seal(run: RunId, secret: u128, step: &str) -> [u8; SEAL_BYTES] {
     let mut sha = Sha256::new();
     for part in [b"signal".as_slice(), &secret.to_be_bytes(), &run.to_bytes(), step.as_bytes()] {
@@ -96,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_comes_back_from_its_text_and_knows_its_run() {
+    fn a_token_is_read_from_its_text_and_verified_with_the_secret() {
         let step: StepId = "wait for ü/payment:1".into();
         let token = CallbackToken::new(run(1), 7, &step);
         let text = token.to_string();
@@ -115,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_are_no_tokens_are_told() {
+    fn a_text_that_is_not_a_token_is_refused() {
         let good = CallbackToken::new(run(1), 7, &"a".into()).to_string();
         for text in ["", "x", "..", &format!("{good}.YQ"), &good[1..], &good[..good.len() - 2], &format!("{good}=")] {
             assert_eq!(text.parse::<CallbackToken>(), Err(InvalidToken), "{text}");

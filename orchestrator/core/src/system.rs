@@ -1,32 +1,36 @@
-//! Names that no sender may use, and the events under them that tell of a run's end.
+//! Reserved event names, which no sender may use, and the events under these names that report the
+//! end of a run.
 
-/// The event that a function's own failure handler gets, and that functions of the SDK's `FunctionFailed` listen to.
+/// The event that starts a function's failure handler, and the functions that listen to the SDK's
+/// `FunctionFailed`.
 pub const FUNCTION_FAILED: &str = "stepladder/function.failed";
-/// A run has failed, as Inngest says it.
+/// Inngest's event for a failed run.
 pub const INNGEST_FAILED: &str = "inngest/function.failed";
-/// A run has ended: it has completed, failed or been cancelled.
+/// Inngest's event for a run that completed, failed or was cancelled.
 pub const INNGEST_FINISHED: &str = "inngest/function.finished";
-/// A run was cancelled.
+/// Inngest's event for a cancelled run.
 pub const INNGEST_CANCELLED: &str = "inngest/function.cancelled";
-/// The event of a run that another run called.
+/// The event that starts a run called by another run.
 pub const FUNCTION_INVOKED: &str = "stepladder/function.invoked";
-/// The same name as Inngest has it: a function with this trigger is started by calls alone.
+/// Inngest's name of the same event. A function with this trigger starts only when another run
+/// calls it.
 const INNGEST_INVOKED: &str = "inngest/function.invoked";
 
-/// The events that tell of a run's end.
+/// The events that report a run's end.
 pub const ENDS: [&str; 4] = [FUNCTION_FAILED, INNGEST_FAILED, INNGEST_FINISHED, INNGEST_CANCELLED];
 
-/// The reserved prefix that a name begins with, if it does.
+/// Returns the reserved prefix that a name begins with; `None` if the name is not reserved.
 pub fn reserved_prefix(name: &str) -> Option<&'static str> {
     ["inngest/", "stepladder/"].into_iter().find(|prefix| name.starts_with(prefix))
 }
 
-/// Whether events of this name tell of a run's end.
+/// Returns whether events of this name report a run's end.
 pub fn is_run_end_event(name: &str) -> bool {
     ENDS.contains(&name)
 }
 
-/// Why no function can listen to a name, as the end of a sentence; `None` when one can.
+/// Returns why no function can listen to an event name, as the end of a sentence; `None` if a
+/// function can.
 pub fn trigger_problem(name: &str) -> Option<String> {
     let prefix = reserved_prefix(name)?;
     if is_run_end_event(name) || name == INNGEST_INVOKED {
@@ -36,7 +40,7 @@ pub fn trigger_problem(name: &str) -> Option<String> {
     Some(format!("begins with `{prefix}`, and no such event is ever sent; the reserved names to listen to are {ends}"))
 }
 
-/// Why no run can wait for a name, as the end of a sentence; `None` when one can.
+/// Returns why no run can wait for an event name, as the end of a sentence; `None` if a run can.
 pub fn wait_problem(name: &str) -> Option<String> {
     let prefix = reserved_prefix(name)?;
     Some(format!("begins with `{prefix}`: no run can wait for such an event; let it trigger a function instead"))

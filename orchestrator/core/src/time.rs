@@ -1,4 +1,5 @@
-//! Time as the engine counts it: milliseconds since 1970, always UTC, always given by the caller.
+//! Time as the engine counts it: milliseconds since 1970 in UTC. The caller always passes the
+//! current time in.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -12,38 +13,41 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The last moment that can be written in every time zone: two days before the end of the year 9999.
+    /// The last moment that can be written in every time zone: two days before the end of the year
+    /// 9999.
     pub const MAX: Timestamp = Timestamp(253_402_128_000_000);
 
     /// The first moment that RFC 3339 can write: the beginning of the year 0.
     pub const MIN: Timestamp = Timestamp(-62_167_219_200_000);
 
-    /// From milliseconds since the epoch.
+    /// Creates a moment from milliseconds since the epoch.
     pub const fn from_millis(ms: i64) -> Self {
         Self(ms)
     }
 
-    /// Milliseconds since the epoch.
+    /// Returns the milliseconds since the epoch.
     pub const fn as_millis(self) -> i64 {
         self.0
     }
 
-    /// The minute that this moment lies in, counted from the epoch: the bucket of a timer.
+    /// Returns the minute of this moment, counted from the epoch. Timers are stored in buckets of
+    /// one minute.
     pub const fn minute(self) -> i64 {
         self.0.div_euclid(60_000)
     }
 
-    /// The first moment of a minute, counted from the epoch.
+    /// Returns the first moment of a minute that is counted from the epoch.
     pub const fn of_minute(minute: i64) -> Self {
         Self(minute.saturating_mul(60_000))
     }
 
-    /// Whether it can be written in every time zone: the years 0 to 9999.
+    /// Returns whether this moment can be written in every time zone, which holds from
+    /// [`Timestamp::MIN`] to [`Timestamp::MAX`].
     pub const fn is_representable(self) -> bool {
         self.0 >= Self::MIN.0 && self.0 <= Self::MAX.0
     }
 
-    /// How long after `earlier` this is; nothing when it is not after it.
+    /// Returns how long after `earlier` this moment is; zero if it is not later.
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -84,7 +88,8 @@ impl From<Timestamp> for SystemTime {
 
 impl Add<Duration> for Timestamp {
     type Output = Self;
-    /// Saturates at [`Timestamp::MAX`]: "sleep for ever" is a date, not an overflow.
+    /// Adds a duration, up to [`Timestamp::MAX`]. So a sleep "for ever" has an end instead of an
+    /// overflow.
     fn add(self, d: Duration) -> Self {
         let ms = i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
         Self(self.0.saturating_add(ms).min(Self::MAX.0))
@@ -100,7 +105,8 @@ impl Sub<Duration> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // what lies beyond is written as the first or the last moment: readers expect RFC 3339
+        // RFC 3339 cannot write moments outside this range, so they are written as its first or
+        // last moment.
         match jiff::Timestamp::from_millisecond(self.0.clamp(Self::MIN.0, Self::MAX.0)) {
             Ok(t) => write!(f, "{t:.3}"),
             Err(_) => write!(f, "{} ms", self.0),

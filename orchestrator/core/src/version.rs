@@ -1,15 +1,16 @@
-//! Versions of a function: which of two is newer.
+//! Comparison of two versions of a function's code.
 
 use std::cmp::Ordering;
 
-/// Compares two versions as people read them: numbers within them by their value, the rest as text. `2` is older than
-/// `10`, `1.9` older than `1.10`, `2026-01-31` older than `2026-02-01`. No version is older than any.
+/// Compares two versions as people read them. Numbers within them are compared by their value, the
+/// rest as text. `2` is older than `10`, `1.9` is older than `1.10`, and `2026-01-31` is older than
+/// `2026-02-01`. `None` is older than any version.
 pub fn compare_versions(a: Option<&str>, b: Option<&str>) -> Ordering {
     let (Some(a), Some(b)) = (a, b) else { return a.cmp(&b) };
     let (mut left, mut right) = (a, b);
     while !left.is_empty() && !right.is_empty() {
-        let ((l, l_rest), (r, r_rest)) = (part(left), part(right));
-        let order = match (is_number(l), is_number(r)) {
+        let ((l, l_rest), (r, r_rest)) = (split_part(left), split_part(right));
+        let order = match (starts_with_digit(l), starts_with_digit(r)) {
             (true, true) => {
                 let (l, r) = (l.trim_start_matches('0'), r.trim_start_matches('0'));
                 l.len().cmp(&r.len()).then_with(|| l.cmp(r))
@@ -21,17 +22,18 @@ pub fn compare_versions(a: Option<&str>, b: Option<&str>) -> Ordering {
         }
         (left, right) = (l_rest, r_rest);
     }
-    // `01` and `1` are not the same version
+    // `01` and `1` are different versions.
     left.len().cmp(&right.len()).then_with(|| a.cmp(b))
 }
 
-/// The digits that a text begins with, or what comes before its first digit; and the rest.
-fn part(text: &str) -> (&str, &str) {
-    let digits = is_number(text);
+/// Splits a text after its leading digits, or before its first digit if it begins with something
+/// else.
+fn split_part(text: &str) -> (&str, &str) {
+    let digits = starts_with_digit(text);
     text.split_at(text.find(|c: char| c.is_ascii_digit() != digits).unwrap_or(text.len()))
 }
 
-fn is_number(text: &str) -> bool {
+fn starts_with_digit(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_digit())
 }
 

@@ -1,4 +1,4 @@
-//! What a run keeps, and entries made to fit.
+//! Limits on the values in a run's journal, and how entries are changed to fit them.
 
 use stepladder_core::bounds::{TOO_LARGE, fit_entries, kept_bytes};
 use stepladder_core::journal::{Entry, Failure, NewRun, Origin};
@@ -12,43 +12,43 @@ use stepladder_core::{
 
 const AT: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
-/// JSON of this many bytes.
-fn value(bytes: usize) -> Json {
+/// Creates JSON of this many bytes.
+fn value_of_size(bytes: usize) -> Json {
     json::to_json(&"x".repeat(bytes - 2)).unwrap()
 }
 
-fn event(bytes: usize) -> Event {
+fn event_of_size(bytes: usize) -> Event {
     let data = json::to_json(&serde_json::json!({ "a": "x".repeat(bytes - 8) })).unwrap();
     let id = EventId::new(AT, 7);
     Event { id, name: "a/b".into(), data, ts: AT, user: None, external_id: None, received_at: AT }
 }
 
 fn succeeded(step: &str, bytes: usize) -> Fact {
-    Fact::StepSucceeded { step: step.into(), attempt: 1, output: value(bytes), report: Report::default() }
+    Fact::StepSucceeded { step: step.into(), attempt: 1, output: value_of_size(bytes), report: Report::default() }
 }
 
 fn state(facts: Vec<Fact>) -> RunState {
-    let created = NewRun::new("f".into(), event(8), Origin::Event);
+    let created = NewRun::new("f".into(), event_of_size(8), Origin::Event);
     let facts = std::iter::once(Fact::RunCreated(Box::new(created))).chain(facts);
     let entries = facts.map(|fact| fact.at(AT)).collect();
     RunState::fold(RunId::new(AT, 1), &[Record { seq: 0, token: 1, code: "".into(), entries }]).unwrap()
 }
 
-/// A run that keeps this many bytes.
-fn keeping(bytes: usize) -> RunState {
+/// Creates a run with values of this many bytes in its journal.
+fn run_with_values(bytes: usize) -> RunState {
     let last = bytes % OUTCOME_BYTES;
     let whole = (0..bytes / OUTCOME_BYTES).map(|n| succeeded(&format!("step {n}"), OUTCOME_BYTES));
     state(whole.chain((last > 0).then(|| succeeded("last", last))).collect())
 }
 
-fn fitted(state: &RunState, facts: Vec<Fact>) -> Vec<Fact> {
+fn fit_facts(state: &RunState, facts: Vec<Fact>) -> Vec<Fact> {
     fit_entries(state, facts.into_iter().map(|fact| fact.at(AT)).collect())
         .into_iter()
         .map(|entry: Entry| entry.fact)
         .collect()
 }
 
-fn code(fact: &Fact) -> Option<&str> {
+fn error_code(fact: &Fact) -> Option<&str> {
     match fact {
         Fact::StepFailed { error, retry_at: None, .. }
         | Fact::StepRefused { error, .. }
@@ -58,38 +58,45 @@ fn code(fact: &Fact) -> Option<&str> {
 }
 
 #[test]
-fn each_entry_of_a_write_is_held_against_those_before_it() {
-    let state = keeping(RUN_BYTES - 100);
+fn the_entries_of_a_record_share_the_free_bytes() {
+    let state = run_with_values(RUN_BYTES - 100);
     let facts = vec![succeeded("a", 60), succeeded("b", 50), succeeded("c", 40)];
-    let codes: Vec<_> = fitted(&state, facts).iter().map(|fact| code(fact).map(str::to_owned)).collect();
-    // what is said of `b` is kept, and leaves no room for `c`
+    let codes: Vec<_> = fit_facts(&state, facts).iter().map(|fact| error_code(fact).map(str::to_owned)).collect();
+    // The failure of `b` is recorded, and leaves no room for `c`.
     let too_large = Some(TOO_LARGE.to_owned());
     assert_eq!(codes, [None, too_large.clone(), too_large]);
 }
 
 #[test]
 fn an_outcome_that_just_fits_is_kept() {
-    let state = keeping(RUN_BYTES - 100);
-    assert_eq!(code(&fitted(&state, vec![succeeded("a", 100)])[0]), None);
-    assert_eq!(code(&fitted(&state, vec![succeeded("a", 101)])[0]), Some(TOO_LARGE));
-    assert_eq!(code(&fitted(&keeping(8), vec![succeeded("a", OUTCOME_BYTES + 1)])[0]), Some(TOO_LARGE));
+    let state = run_with_values(RUN_BYTES - 100);
+    assert_eq!(error_code(&fit_facts(&state, vec![succeeded("a", 100)])[0]), None);
+    assert_eq!(error_code(&fit_facts(&state, vec![succeeded("a", 101)])[0]), Some(TOO_LARGE));
+    assert_eq!(
+        error_code(&fit_facts(&run_with_values(8), vec![succeeded("a", OUTCOME_BYTES + 1)])[0]),
+        Some(TOO_LARGE)
+    );
 }
 
 #[test]
-fn results_of_calls_and_events_are_held_against_the_same_limit() {
-    let state = keeping(RUN_BYTES - 100);
-    let ended = |bytes| Fact::InvokeEnded { step: "a".into(), outcome: Outcome::Value(value(bytes)) };
-    assert_eq!(code(&fitted(&state, vec![ended(101)])[0]), Some(TOO_LARGE));
-    assert_eq!(code(&fitted(&state, vec![ended(100)])[0]), None);
+fn results_of_calls_and_events_count_against_the_same_limit() {
+    let state = run_with_values(RUN_BYTES - 100);
+    let ended = |bytes| Fact::InvokeEnded { step: "a".into(), outcome: Outcome::Value(value_of_size(bytes)) };
+    assert_eq!(error_code(&fit_facts(&state, vec![ended(101)])[0]), Some(TOO_LARGE));
+    assert_eq!(error_code(&fit_facts(&state, vec![ended(100)])[0]), None);
     let steps: Vec<StepId> = vec!["a".into(), "b".into()];
-    let entered = |bytes| Fact::EventDelivered { event: Box::new(event(bytes)), steps: steps.clone() };
-    let refused = fitted(&state, vec![entered(101)]);
-    assert_eq!(refused.iter().map(code).collect::<Vec<_>>(), [Some(TOO_LARGE); 2], "every wait that it fulfils");
-    assert!(matches!(fitted(&state, vec![entered(100)])[..], [Fact::EventDelivered { .. }]));
+    let entered = |bytes| Fact::EventDelivered { event: Box::new(event_of_size(bytes)), steps: steps.clone() };
+    let refused = fit_facts(&state, vec![entered(101)]);
+    assert_eq!(
+        refused.iter().map(error_code).collect::<Vec<_>>(),
+        [Some(TOO_LARGE); 2],
+        "every wait that the event fulfils"
+    );
+    assert!(matches!(fit_facts(&state, vec![entered(100)])[..], [Fact::EventDelivered { .. }]));
 }
 
 #[test]
-fn all_that_a_run_keeps_is_counted() {
+fn all_values_in_a_journal_are_counted() {
     let failure = || Failure { message: "x".repeat(40), code: Some("y".repeat(2)) };
     let step = || StepId::from("a");
     let report = Report::default;
@@ -98,16 +105,16 @@ fn all_that_a_run_keeps_is_counted() {
         (Fact::StepFailed { step: step(), attempt: 1, error: failure(), retry_at: Some(AT), report: report() }, 42),
         (Fact::HandlerFailed { attempt: 1, error: failure(), retry_at: AT }, 42),
         (Fact::StepRefused { step: step(), error: failure(), kind: None }, 42),
-        (Fact::StepCarriedOver { step: step(), kind: StepKind::Run, outcome: Outcome::Value(value(9)) }, 9),
+        (Fact::StepCarriedOver { step: step(), kind: StepKind::Run, outcome: Outcome::Value(value_of_size(9)) }, 9),
         (Fact::InvokeEnded { step: step(), outcome: Outcome::Failed(failure()) }, 42),
-        (Fact::SignalReceived { step: step(), data: value(9) }, 9),
-        (Fact::EventDelivered { event: Box::new(event(30)), steps: vec![step()] }, 30),
+        (Fact::SignalReceived { step: step(), data: value_of_size(9) }, 9),
+        (Fact::EventDelivered { event: Box::new(event_of_size(30)), steps: vec![step()] }, 30),
         (
             Fact::InvokeStarted {
                 step: step(),
                 function: "f".into(),
                 child: RunId::new(AT, 2),
-                input: value(30),
+                input: value_of_size(30),
                 bound: false,
             },
             30,
@@ -119,7 +126,7 @@ fn all_that_a_run_keeps_is_counted() {
 }
 
 #[test]
-fn failures_are_cut_and_hold_no_nul() {
+fn failures_are_cut_and_contain_no_nul() {
     let long = Failure { message: format!("\0{}", "é".repeat(FAILURE_BYTES)), code: Some("c".repeat(1_000)) };
     let facts = [
         Fact::RunFailed { error: long.clone() },
@@ -128,7 +135,7 @@ fn failures_are_cut_and_hold_no_nul() {
         Fact::InvokeEnded { step: "a".into(), outcome: Outcome::Failed(long.clone()) },
         Fact::StepFailed { step: "a".into(), attempt: 1, error: long, retry_at: None, report: Report::default() },
     ];
-    for fact in fitted(&keeping(8), facts.to_vec()) {
+    for fact in fit_facts(&run_with_values(8), facts.to_vec()) {
         let (Fact::RunFailed { error }
         | Fact::HandlerFailed { error, .. }
         | Fact::StepRefused { error, .. }
@@ -148,32 +155,34 @@ fn failures_are_cut_and_hold_no_nul() {
     let short = Failure { message: "x".repeat(FAILURE_BYTES), code: Some("ok".into()) };
     assert_eq!(short.clone().bounded(), short);
     let reason = "x".repeat(100_000).into();
-    let Fact::RunCancelled { reason } = &fitted(&keeping(8), vec![Fact::RunCancelled { reason }])[0] else { panic!() };
+    let Fact::RunCancelled { reason } = &fit_facts(&run_with_values(8), vec![Fact::RunCancelled { reason }])[0] else {
+        panic!()
+    };
     assert!(reason.len() < 2_000);
 }
 
 #[test]
-fn a_run_that_undoes_what_it_did_needs_no_room() {
-    assert!(keeping(RUN_BYTES - ROOM_BYTES).has_room(RUN_BYTES - ROOM_BYTES));
-    assert!(!keeping(8).has_room(RUN_BYTES - ROOM_BYTES + 1));
+fn compensations_are_recorded_in_a_full_journal() {
+    assert!(run_with_values(RUN_BYTES - ROOM_BYTES).has_room(RUN_BYTES - ROOM_BYTES));
+    assert!(!run_with_values(8).has_room(RUN_BYTES - ROOM_BYTES + 1));
     let lease_until = Timestamp::from_millis(AT.as_millis() + 1);
     let undo = Fact::StepStarted { step: UNDO.into(), attempt: 1, lease_until, worker: "w".into() };
     let mut facts: Vec<Fact> = (0..8).map(|n| succeeded(&format!("step {n}"), OUTCOME_BYTES)).collect();
     facts.push(undo);
     let full = state(facts);
     assert!(full.has_room(full.bytes));
-    assert_eq!(code(&fitted(&full, vec![succeeded(UNDO, 1_000)])[0]), None);
-    assert_eq!(code(&fitted(&full, vec![succeeded("undo a", 4)])[0]), None);
+    assert_eq!(error_code(&fit_facts(&full, vec![succeeded(UNDO, 1_000)])[0]), None);
+    assert_eq!(error_code(&fit_facts(&full, vec![succeeded("undo a", 4)])[0]), None);
 }
 
 #[test]
-fn lines_and_usage_of_any_front_end_are_cut() {
+fn log_lines_and_usage_are_cut() {
     let line = || LogLine { level: LogLevel::Info, message: "x".repeat(1 << 20).into(), fields: None };
     let usage = |n: usize| Usage::new(format!("{n}{}", "m".repeat(1_000)));
     let report = Report { lines: vec![line()], usage: (0..100).map(usage).collect() };
-    let succeeded = Fact::StepSucceeded { step: "a".into(), attempt: 1, output: value(4), report };
+    let succeeded = Fact::StepSucceeded { step: "a".into(), attempt: 1, output: value_of_size(4), report };
     let logged = Fact::LogWritten { attempt: 1, lines: vec![HandlerLogLine { after: 0, nth: 0, line: line() }] };
-    let facts = fitted(&keeping(8), vec![succeeded, logged]);
+    let facts = fit_facts(&run_with_values(8), vec![succeeded, logged]);
     let report = facts[0].report().unwrap();
     assert!(report.lines[0].bytes() <= LOG_LINE_BYTES && report.usage.len() == USAGE_MODELS + 1);
     assert!(report.usage.iter().all(|used| used.model.chars().count() <= NAME_CHARS));

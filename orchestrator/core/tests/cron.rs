@@ -1,4 +1,4 @@
-//! Cron lines, by the minutes at which they come.
+//! Cron schedules: the minutes of their ticks, and the refusal of invalid ones.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -7,25 +7,25 @@ use proptest::prelude::*;
 use stepladder_core::cron::{CronExpression, CronSchedule, LONGEST_JITTER};
 use stepladder_core::{Spec, Timestamp};
 
-/// The minute of a moment in UTC.
+/// Returns the minute of a moment in UTC, counted from the epoch.
 fn minute(utc: &str) -> i64 {
     let at: jiff::Timestamp = utc.parse().expect("a moment");
     at.as_second().div_euclid(60)
 }
 
-fn told(minute: i64) -> String {
+fn display_minute(minute: i64) -> String {
     Timestamp::of_minute(minute).to_string().replace(":00.000Z", "")
 }
 
-/// The first ticks after a moment, in UTC.
+/// Returns the first `n` ticks after a moment, in UTC.
 fn ticks(line: &str, zone: &str, after: &str, n: usize) -> Vec<String> {
     let cron = CronExpression::parse(line, zone).unwrap_or_else(|bad| panic!("{bad}"));
     let next = |minute: &i64| cron.next_after(*minute);
-    std::iter::successors(next(&minute(after)), next).take(n).map(told).collect()
+    std::iter::successors(next(&minute(after)), next).take(n).map(display_minute).collect()
 }
 
 #[test]
-fn lines_come_at_the_minutes_that_they_name() {
+fn ticks_come_at_the_minutes_of_the_expression() {
     let after = "2026-11-25T17:05:00Z"; // a Wednesday
     for (line, expected) in [
         ("*/15 * * * *", "2026-11-25T17:15"),
@@ -48,17 +48,18 @@ fn lines_come_at_the_minutes_that_they_name() {
         ("0 0 * * 5L", "2026-11-27T00:00"),
         ("0 0 * * mon#5", "2026-11-30T00:00"),
         ("0 0 LW * *", "2026-11-30T00:00"),
-        // a Sunday, so the Monday after it
+        // 29 November is a Sunday, so the tick is on the Monday after it.
         ("0 0 29W * *", "2026-11-30T00:00"),
-        // the first of a month is a Saturday in May 2027
+        // 1 May 2027 is a Saturday, so the tick is on the Monday after it.
         ("0 0 1W 5 *", "2027-05-03T00:00"),
         ("50/5 * * * *", "2026-11-25T17:50"),
-        // the day of the month or the day of the week, where both are named
+        // With a day of the month and a weekday, the tick comes on either.
         ("0 0 13 * FRI", "2026-11-27T00:00"),
-        // both, where one begins with a star: the days from the first on, two apart, that are Fridays
+        // If one of the two begins with a star, the tick must match both: a Friday with an odd day
+        // of the month.
         ("0 0 */2 * FRI", "2026-11-27T00:00"),
         ("0 0 */10 * FRI", "2026-12-11T00:00"),
-        // the first Sunday of a month
+        // The first Sunday of a month.
         ("0 0 1-7 * */7", "2026-12-06T00:00"),
     ] {
         assert_eq!(ticks(line, "UTC", after, 1), [expected], "{line}");
@@ -66,7 +67,7 @@ fn lines_come_at_the_minutes_that_they_name() {
 }
 
 #[test]
-fn a_line_goes_by_the_clock_of_its_zone() {
+fn ticks_follow_the_clock_of_the_time_zone() {
     assert_eq!(
         ticks("0 9 * * *", "Europe/Berlin", "2026-10-24T00:00:00Z", 3),
         ["2026-10-24T07:00", "2026-10-25T08:00", "2026-10-26T08:00"]
@@ -75,24 +76,24 @@ fn a_line_goes_by_the_clock_of_its_zone() {
 }
 
 #[test]
-fn an_hour_that_is_left_out_comes_as_soon_as_the_clock_goes_on() {
-    // Berlin, 29 March 2026: 01:59 is followed by 03:00
+fn a_tick_in_a_skipped_hour_comes_when_that_hour_would_have_started() {
+    // In Berlin, 03:00 follows 01:59 on 29 March 2026.
     let after = "2026-03-28T12:00:00Z";
     assert_eq!(ticks("30 2 * * *", "Europe/Berlin", after, 2), ["2026-03-29T01:00", "2026-03-30T00:30"]);
-    // three lines' worth of left out minutes are one tick
+    // Three skipped minutes make one tick.
     assert_eq!(ticks("0,20,40 2 * * *", "Europe/Berlin", after, 2), ["2026-03-29T01:00", "2026-03-30T00:00"]);
-    // what comes at every hour comes when there is one
+    // A schedule for every hour skips the missing hour.
     assert_eq!(
         ticks("30 * * * *", "Europe/Berlin", "2026-03-28T23:45:00Z", 3),
         ["2026-03-29T00:30", "2026-03-29T01:30", "2026-03-29T02:30"]
     );
-    // midnight itself is left out in Beirut
+    // Beirut skips midnight.
     assert_eq!(ticks("@daily", "Asia/Beirut", "2026-03-28T12:00:00Z", 2), ["2026-03-28T22:00", "2026-03-29T21:00"]);
 }
 
 #[test]
-fn an_hour_that_comes_twice_is_met_once_unless_every_hour_is_meant() {
-    // Berlin, 25 October 2026: 02:59 is followed by 02:00
+fn a_repeated_hour_has_one_tick_unless_the_schedule_names_every_hour() {
+    // In Berlin, 02:00 follows 02:59 on 25 October 2026.
     let after = "2026-10-24T23:00:00Z";
     assert_eq!(ticks("30 2 * * *", "Europe/Berlin", after, 2), ["2026-10-25T00:30", "2026-10-26T01:30"]);
     assert_eq!(
@@ -109,7 +110,7 @@ fn an_hour_that_comes_twice_is_met_once_unless_every_hour_is_meant() {
 }
 
 #[test]
-fn what_is_no_line_is_refused_with_its_place_and_what_to_write() {
+fn a_refusal_names_the_place_and_what_to_write() {
     for (line, says) in [
         ("", "it has 0 fields; write five: minute, hour, day of the month, month, weekday"),
         ("* * * *", "it has 4 fields; write five"),
@@ -154,7 +155,7 @@ fn what_is_no_line_is_refused_with_its_place_and_what_to_write() {
 }
 
 #[test]
-fn jitter_spreads_ticks_and_is_the_same_for_the_same_tick() {
+fn jitter_spreads_functions_and_is_constant_for_a_tick() {
     let lines = vec![CronExpression::parse("0 * * * *", "UTC").expect("a line")];
     let schedule = CronSchedule { lines, jitter: Duration::from_secs(300), ..CronSchedule::default() };
     let begin = minute("2026-11-25T17:00:00Z");
@@ -164,13 +165,13 @@ fn jitter_spreads_ticks_and_is_the_same_for_the_same_tick() {
     assert_eq!(schedule.due("f", begin), schedule.due("f", begin));
     let mut spec = Spec::new("f");
     spec.schedule = CronSchedule { jitter: LONGEST_JITTER + Duration::from_secs(1), ..schedule };
-    assert!(spec.problem().expect("a fault").contains("jitter"));
+    assert!(spec.problem().expect("a problem").contains("jitter"));
 }
 
 proptest! {
-    /// The next tick is one, and none comes before it.
+    /// The next tick matches the schedule, and no earlier minute does.
     #[test]
-    fn the_next_tick_is_the_first_that_comes(
+    fn the_next_tick_is_the_first_matching_minute(
         m in 0..60u32, h in 0..24u32, every in 1..30u32, zone in 0..4usize, from in 0..4_000_000i64,
     ) {
         let zone = ["UTC", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe"][zone];
@@ -184,7 +185,7 @@ proptest! {
         }
     }
 
-    /// Whoever writes the line: it is read or refused, and never more than that.
+    /// Any text is read or refused without a panic.
     #[test]
     fn any_text_is_read_or_refused(line in "[0-9A-Za-z@*/,#?LW -]{0,20}") {
         if let Ok(cron) = CronExpression::parse(&line, "America/New_York") {

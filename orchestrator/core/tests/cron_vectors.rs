@@ -1,5 +1,5 @@
-//! The vectors that robfig/cron publishes (`spec_test.go`, `parser_test.go`), as facts: what it says of a schedule, and where
-//! this one differs on purpose.
+//! The test vectors of robfig/cron (`spec_test.go`, `parser_test.go`), and the cases in which
+//! Stepladder differs on purpose.
 
 use stepladder_core::Timestamp;
 use stepladder_core::cron::CronExpression;
@@ -14,7 +14,7 @@ fn cron(line: &str, zone: &str) -> CronExpression {
 }
 
 #[test]
-fn a_schedule_comes_at_the_minutes_at_which_robfig_cron_activates_it() {
+fn ticks_come_at_the_minutes_of_robfig_cron() {
     for (at, line, comes) in [
         ("2012-07-09T15:00", "0/15 * * * *", true),
         ("2012-07-09T15:45", "0/15 * * * *", true),
@@ -50,7 +50,7 @@ fn a_schedule_comes_at_the_minutes_at_which_robfig_cron_activates_it() {
 }
 
 #[test]
-fn the_next_minute_is_that_of_robfig_cron() {
+fn the_next_tick_is_that_of_robfig_cron() {
     let new_york = "America/New_York";
     for (after, line, zone, next) in [
         ("2012-07-09T14:45:00Z", "0/15 * * * *", "UTC", "2012-07-09T15:00:00Z"),
@@ -69,14 +69,14 @@ fn the_next_minute_is_that_of_robfig_cron() {
         ("2012-07-09T23:35:00Z", "0 0 * Feb Mon/2", "UTC", "2013-02-01T00:00:00Z"),
         ("2012-12-31T23:59:45Z", "* * * * *", "UTC", "2013-01-01T00:00:00Z"),
         ("2012-07-09T23:35:00Z", "0 0 29 Feb ?", "UTC", "2016-02-29T00:00:00Z"),
-        // hourly, over both changes of the clock
+        // Hourly ticks over both changes of the clock.
         ("2012-03-11T00:00:00-05:00", "0 * * * ?", new_york, "2012-03-11T01:00:00-05:00"),
         ("2012-03-11T01:00:00-05:00", "0 * * * ?", new_york, "2012-03-11T03:00:00-04:00"),
         ("2012-03-11T03:00:00-04:00", "0 * * * ?", new_york, "2012-03-11T04:00:00-04:00"),
         ("2012-11-04T00:00:00-04:00", "0 * * * ?", new_york, "2012-11-04T01:00:00-04:00"),
         ("2012-11-04T01:00:00-04:00", "0 * * * ?", new_york, "2012-11-04T01:00:00-05:00"),
         ("2012-11-04T01:00:00-05:00", "0 * * * ?", new_york, "2012-11-04T02:00:00-05:00"),
-        // nightly
+        // Nightly ticks over both changes of the clock.
         ("2012-03-11T00:00:00-05:00", "0 1 * * ?", new_york, "2012-03-11T01:00:00-05:00"),
         ("2012-03-11T01:00:00-05:00", "0 1 * * ?", new_york, "2012-03-12T01:00:00-04:00"),
         ("2012-11-04T00:00:00-04:00", "30 2 04 Nov ?", new_york, "2012-11-04T02:30:00-05:00"),
@@ -87,7 +87,7 @@ fn the_next_minute_is_that_of_robfig_cron() {
         ("2012-11-04T00:00:00-04:00", "0 3 * * ?", new_york, "2012-11-04T03:00:00-05:00"),
         ("2012-11-04T03:00:00-05:00", "0 3 * * ?", new_york, "2012-11-05T03:00:00-05:00"),
         ("2012-11-04T00:00:00-04:00", "0 3 3 * ?", new_york, "2012-12-03T03:00:00-05:00"),
-        // midnight is left out there
+        // This zone skips midnight when the clock goes forward.
         ("2018-10-17T05:00:00-04:00", "0 9 10 * ?", "America/Sao_Paulo", "2018-11-10T06:00:00-05:00"),
         ("2018-02-14T05:00:00-05:00", "0 9 22 * ?", "America/Sao_Paulo", "2018-02-22T07:00:00-05:00"),
         ("2016-01-03T13:09:03+05:30", "14 14 * * *", "Asia/Kolkata", "2016-01-03T14:14:00+05:30"),
@@ -102,15 +102,15 @@ fn the_next_minute_is_that_of_robfig_cron() {
     }
 }
 
-/// What robfig/cron says, and what is said here, as Vixie cron does.
+/// Cases in which Stepladder follows Vixie cron instead of robfig/cron.
 #[test]
-fn these_differ_on_purpose() {
+fn differences_from_robfig_cron_are_intended() {
     let new_york = "America/New_York";
     for (after, line, zone, robfig, here) in [
-        // a day field that begins with a star restricts nothing: both fields must fit
+        // If a day field begins with a star, both day fields must match.
         ("2012-07-09T23:35:00Z", "0 0 */5 Apr,Aug,Oct Mon", "UTC", "2012-08-01T00:00:00Z", "2012-08-06T00:00:00Z"),
         ("2012-07-14T23:59:00Z", "* * */10 * Sun", "UTC", "2012-07-15T00:00:00Z", "2012-10-21T00:00:00Z"),
-        // an hour that is left out: not skipped, but made up for as soon as the clock goes on
+        // A tick in a skipped hour is made up for when the clock goes on; robfig/cron drops it.
         (
             "2012-03-11T00:00:00-05:00",
             "30 2 11 Mar ?",
@@ -119,7 +119,7 @@ fn these_differ_on_purpose() {
             "2012-03-11T03:00:00-04:00",
         ),
         ("2012-03-11T00:00:00-05:00", "0 2 * * ?", new_york, "2012-03-12T02:00:00-04:00", "2012-03-11T03:00:00-04:00"),
-        // an hour that comes twice: once
+        // A repeated hour has one tick; robfig/cron has two.
         ("2012-11-04T01:00:00-04:00", "0 1 * * ?", new_york, "2012-11-04T01:00:00-05:00", "2012-11-05T01:00:00-05:00"),
         (
             "2012-11-04T01:45:00-04:00",

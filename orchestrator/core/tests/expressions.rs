@@ -1,5 +1,5 @@
-//! Expressions that nobody writes in good faith, and events that make good ones fail: an error each, of bounded length,
-//! and never the end of the process.
+//! Hostile expressions, and events that make good expressions fail. Each gives an error of bounded
+//! length, and none crashes the process.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ fn scope(data: &str) -> Scope {
     Scope::of(&NewEvent::decode_all(body.as_bytes()).unwrap().remove(0).accept(EventId::new(now, 1), now))
 }
 
-/// Every way in which an expression nests or grows, `n` levels of it.
-fn grown(n: usize) -> Vec<String> {
+/// Returns an expression for each way to nest or grow, with `n` levels.
+fn nested_expressions(n: usize) -> Vec<String> {
     let around = |open: &str, inner: &str, close: &str| format!("{}{inner}{}", open.repeat(n), close.repeat(n));
     let after = |first: &str, more: &str| format!("{first}{}", more.repeat(n));
     vec![
@@ -43,10 +43,10 @@ fn grown(n: usize) -> Vec<String> {
 }
 
 #[test]
-fn whatever_nests_is_refused_before_it_takes_the_stack() {
+fn a_deep_expression_is_refused_before_it_overflows_the_stack() {
     let scope = scope("{}");
     for n in [EXPR_LEVELS / 2, EXPR_LEVELS, 40, 96, 200, 1_000] {
-        for source in grown(n) {
+        for source in nested_expressions(n) {
             match Expr::compile(&source) {
                 Ok(expr) => drop((expr.eval_bool(&scope), expr.eval_key(&scope))),
                 Err(bad) => assert!(bad.to_string().len() <= 3 * SENTENCE_BYTES, "{source}"),
@@ -70,8 +70,8 @@ fn depth_and_size_are_bounded_and_the_error_says_so() {
 }
 
 #[test]
-fn what_compiles_is_evaluated_on_half_a_workers_stack() {
-    let deepest = grown(EXPR_LEVELS / 2).into_iter().chain([format!("1{}", "+1".repeat(EXPR_LEVELS - 1))]);
+fn the_deepest_expressions_are_evaluated_on_half_a_workers_stack() {
+    let deepest = nested_expressions(EXPR_LEVELS / 2).into_iter().chain([format!("1{}", "+1".repeat(EXPR_LEVELS - 1))]);
     let macros = (1..EXPR_LEVELS).map(|n| format!("{}true{}", "[1].all(x,".repeat(n), ")".repeat(n)));
     let compiled: Vec<Expr> = deepest.chain(macros).filter_map(|source| Expr::compile(&source).ok()).collect();
     assert!(compiled.len() > 10);
@@ -106,7 +106,7 @@ fn a_key_that_an_event_makes_too_long_is_refused() {
 }
 
 #[test]
-fn a_number_that_no_float_can_hold_is_a_number_all_the_same() {
+fn a_number_too_large_for_a_float_is_exact() {
     let expr = |source: &str| Expr::compile(source).unwrap();
     let scope = scope(r#"{"plan":"pro","x":1e999,"y":10e998}"#);
     assert_eq!(expr("event.data.plan == 'pro' && event.data.x == event.data.y").eval_bool(&scope), Ok(true));
@@ -119,8 +119,8 @@ fn a_number_that_no_float_can_hold_is_a_number_all_the_same() {
     assert!(refused.contains("`event.data` cannot be read: number out of range"), "{refused}");
 }
 
-/// Macros inside each other, each over the whole list again.
-fn nested(macros: &[&str], inner: &str) -> String {
+/// Nests macros, each of which visits the whole list.
+fn nest_macros(macros: &[&str], inner: &str) -> String {
     let open: String = macros.iter().enumerate().map(|(n, name)| format!("event.data.list.{name}(x{n}, ")).collect();
     format!("{open}{inner}{}", ")".repeat(macros.len()))
 }
@@ -130,21 +130,21 @@ fn macros_that_multiply_are_refused_when_they_are_compiled() {
     for (one, inner) in
         [("all", "true"), ("exists", "false"), ("exists_one", "false"), ("filter", "true"), ("map", "1")]
     {
-        assert!(Expr::compile(&nested(&[one], inner)).is_ok(), "{one}");
-        for source in [nested(&[one; 3], inner), nested(&["all", "exists", one, "map"], inner)] {
+        assert!(Expr::compile(&nest_macros(&[one], inner)).is_ok(), "{one}");
+        for source in [nest_macros(&[one; 3], inner), nest_macros(&["all", "exists", one, "map"], inner)] {
             let refused = Expr::compile(&source).unwrap_err().to_string();
             assert!(refused.contains("may take more than 10000000 steps"), "{source}: {refused}");
         }
     }
-    // made larger before it is gone through
-    let grown = "event.data.list.map(a, event.data.list).all(b, b.all(c, c == event.data.list))";
-    assert!(Expr::compile(grown).is_err());
+    // The first macro enlarges the list that the second one visits.
+    let growing = "event.data.list.map(a, event.data.list).all(b, b.all(c, c == event.data.list))";
+    assert!(Expr::compile(growing).is_err());
     let doubled = |n: usize| format!("[event.data.text]{}.size() > 0", ".map(x, x + x)".repeat(n));
     assert!(Expr::compile(&doubled(2)).is_ok());
 }
 
 #[test]
-fn the_parts_of_parts_are_no_square() {
+fn a_macro_over_the_parts_of_each_item_is_not_counted_as_a_square() {
     let parts = "event.data.lines.all(line, line.tags.all(tag, tag.size() < 9))";
     let expr = Expr::compile(parts).unwrap();
     let line = r#"{"tags":["a","b","c","d"]},"#.repeat(5_000);
@@ -156,31 +156,35 @@ fn an_event_that_is_too_large_for_an_expression_is_refused_and_not_evaluated() {
     let list = |n: usize| scope(&format!(r#"{{"list":[{}0]}}"#, "1,".repeat(n)));
     let pairs = Expr::compile("event.data.list.all(a, event.data.list.exists(b, a == b))").unwrap();
     assert_eq!(pairs.eval_bool(&list(100)), Ok(true));
-    let began = Instant::now();
+    let started_at = Instant::now();
     let refused = pairs.eval_bool(&list(100_000)).unwrap_err().to_string();
     assert!(refused.contains("may take more than 10000000 steps on an event of this size"), "{refused}");
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
-    // once through is fine
+    assert!(started_at.elapsed() < Duration::from_secs(1), "{:?}", started_at.elapsed());
+    // A single pass over the list stays within the limit.
     let once = Expr::compile("event.data.list.exists(a, a == 0)").unwrap();
     assert_eq!(once.eval_bool(&list(100_000)), Ok(true));
-    assert!(Expr::compile("event.data.plan == 'pro'").unwrap().eval_bool(&list(300_000)).is_err(), "no such field");
+    assert!(
+        Expr::compile("event.data.plan == 'pro'").unwrap().eval_bool(&list(300_000)).is_err(),
+        "the field does not exist"
+    );
 }
 
 #[test]
-fn whatever_compiles_ends_soon_on_an_event_of_the_size_that_is_counted_with() {
+fn an_accepted_expression_is_fast_on_an_event_of_the_documented_size() {
     let list = vec![r#"{"n":1,"tags":["a"]}"#; EXPR_EVENT / 4].join(",");
     let scope = scope(&format!(r#"{{"list":[{list}]}}"#));
     let macros = ["all", "exists", "exists_one", "filter", "map"];
     let mut evaluated = 0;
     for outer in macros {
         for inner in macros {
-            for source in
-                [nested(&[outer, inner], "x0 == x1"), format!("event.data.list.{outer}(x, x.tags.{inner}(y, y == x))")]
-            {
+            for source in [
+                nest_macros(&[outer, inner], "x0 == x1"),
+                format!("event.data.list.{outer}(x, x.tags.{inner}(y, y == x))"),
+            ] {
                 let Ok(expr) = Expr::compile(&source) else { continue };
-                let began = Instant::now();
+                let started_at = Instant::now();
                 drop(expr.eval_bool(&scope));
-                assert!(began.elapsed() < Duration::from_secs(20), "{source}: {:?}", began.elapsed());
+                assert!(started_at.elapsed() < Duration::from_secs(20), "{source}: {:?}", started_at.elapsed());
                 evaluated += 1;
             }
         }

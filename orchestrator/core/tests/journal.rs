@@ -1,7 +1,9 @@
-//! The journal under everything that may race for it: properties, checked on generated histories.
+//! Properties of the journal when several workers race to append to it, checked on generated
+//! histories.
 //!
-//! The model: any number of workers propose entries at the end of the journal, each from what it last saw. A proposal
-//! is judged by `admits` on the whole journal, exactly as an append with its conflicts is, and added when admitted.
+//! The model: any number of workers propose entries at the end of the journal. `admits` judges each
+//! proposal against the whole journal, as it judges an append after its conflicts. The entry is
+//! appended if it is admitted.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +22,7 @@ fn run() -> RunId {
     RunId::new(Timestamp::from_millis(START), 7)
 }
 
-fn beginning() -> Record {
+fn first_record() -> Record {
     let at = Timestamp::from_millis(START);
     let event = Event {
         id: EventId::new(at, 1),
@@ -39,29 +41,31 @@ fn record(seq: u64, entries: Vec<Entry>) -> Record {
     Record { seq, token: u128::from(seq), code: "1".into(), entries }
 }
 
-fn any(event: &str) -> Arc<EventWait> {
+fn wait_for_any(event: &str) -> Arc<EventWait> {
     Arc::new(EventWait { events: vec![event.into()], matching: EventMatch::Any })
 }
 
-/// The `n`th event; the first is what started the run.
-fn arriving(n: u128, received_at: i64) -> Event {
+/// Creates the event number `n`. Event 1 started the run.
+fn arriving_event(n: u128, received_at: i64) -> Event {
     let received_at = Timestamp::from_millis(received_at);
     let id = EventId::new(Timestamp::from_millis(START), n);
     NewEvent::new("c/d", json::empty_object()).accept(id, received_at)
 }
 
-/// A proposal: of which kind, about which step, for which attempt, how much later than the one before.
+/// A generated proposal for an entry.
 #[derive(Clone, Debug)]
 struct Proposal {
-    what: u8,
+    /// Selects the kind of fact.
+    fact: u8,
     step: u8,
     attempt: u32,
+    /// Milliseconds since the previous proposal.
     wait: i64,
 }
 
 fn proposals() -> impl Strategy<Value = Vec<Proposal>> {
-    let one = (0_u8..30, 0_u8..4, 1_u32..5, 0_i64..40).prop_map(|(what, step, attempt, wait)| Proposal {
-        what,
+    let one = (0_u8..30, 0_u8..4, 1_u32..5, 0_i64..40).prop_map(|(fact, step, attempt, wait)| Proposal {
+        fact,
         step,
         attempt,
         wait,
@@ -69,9 +73,9 @@ fn proposals() -> impl Strategy<Value = Vec<Proposal>> {
     prop::collection::vec(one, 0..120)
 }
 
-/// The same with nothing but waits and events.
-fn waiting(proposals: Vec<Proposal>) -> Vec<Proposal> {
-    proposals.into_iter().map(|p| Proposal { what: 22 + p.what % 3, ..p }).collect()
+/// Restricts proposals to waits and events.
+fn only_waits(proposals: Vec<Proposal>) -> Vec<Proposal> {
+    proposals.into_iter().map(|p| Proposal { fact: 22 + p.fact % 3, ..p }).collect()
 }
 
 fn step_id(n: u8) -> StepId {
@@ -84,7 +88,7 @@ fn entry(p: &Proposal, now: i64) -> Entry {
     let lease_until = Timestamp::from_millis(now + 30);
     let error = Failure::new("broken");
     let value = || json::to_json(&now).unwrap();
-    let fact = match p.what {
+    let fact = match p.fact {
         0..=4 => Fact::StepStarted { step, attempt, lease_until, worker: "w".into() },
         5..=7 => Fact::StepSucceeded { step, attempt, output: value(), report: Report::default() },
         8 | 9 => Fact::StepFailed { step, attempt, error, retry_at: Some(at), report: Report::default() },
@@ -100,17 +104,17 @@ fn entry(p: &Proposal, now: i64) -> Entry {
         19 => Fact::StepsWoken { steps: vec![step] },
         20 => Fact::HandlerFailed { attempt, error, retry_at: at },
         21 => Fact::WaitSkipped { step: (p.step > 0).then_some(step) },
-        22 | 23 => Fact::EventAwaited { step, wait: any("c/d"), until: lease_until },
+        22 | 23 => Fact::EventAwaited { step, wait: wait_for_any("c/d"), until: lease_until },
         24 => Fact::EventDelivered {
-            event: Box::new(arriving(attempt.into(), now)),
+            event: Box::new(arriving_event(attempt.into(), now)),
             steps: (p.step..4).map(step_id).take(1 + attempt as usize % 2).collect(),
         },
         25 => Fact::SignalAwaited { step, until: lease_until },
         26 => Fact::SignalReceived { step, data: value() },
         27 => Fact::WaitExpired { step },
-        28 => Fact::LogWritten { attempt, lines: vec![placed(p.step.into(), 0, "said")] },
+        28 => Fact::LogWritten { attempt, lines: vec![log_line(p.step.into(), 0, "said")] },
         29 => Fact::VersionChosen { version: "1".into() },
-        // ends are rare: most of a history is before them
+        // Ends are rare, so that histories become long.
         _ if p.step == 0 && p.wait > 30 => match p.attempt {
             1 => Fact::RunCompleted { output: json::null() },
             2 => Fact::RunFailed { error },
@@ -122,9 +126,9 @@ fn entry(p: &Proposal, now: i64) -> Entry {
     fact.at(at)
 }
 
-/// The journal that results when each proposal is judged, and added if it is admitted.
+/// Returns the journal of all admitted proposals.
 fn journal(proposals: &[Proposal]) -> Vec<Record> {
-    let mut records = vec![beginning()];
+    let mut records = vec![first_record()];
     let mut state = RunState::fold(run(), &records).unwrap();
     let mut now = START;
     for proposal in proposals {
@@ -139,8 +143,8 @@ fn journal(proposals: &[Proposal]) -> Vec<Record> {
     records
 }
 
-/// Everything that can be told of a state, for comparing two.
-fn told(state: &RunState) -> String {
+/// Describes a whole state as text, to compare two states.
+fn describe(state: &RunState) -> String {
     let mut steps: Vec<String> = state.steps.iter().map(|(id, step)| format!("{id}: {step:?}")).collect();
     steps.sort();
     let outcomes: Vec<String> = state.outcomes.iter().map(|r| format!("{r:?}")).collect();
@@ -172,7 +176,7 @@ proptest! {
             *outcomes.entry(&revealed.step).or_default() += 1;
         }
         prop_assert!(outcomes.values().all(|n| *n == 1), "{outcomes:?}");
-        // rule 3: a step's outcome is that of the attempt that was started last
+        // Rule 3: a step's outcome belongs to the attempt that was started last.
         let mut latest: HashMap<&StepId, u32> = HashMap::new();
         for entry in entries(&records) {
             match &entry.fact {
@@ -186,7 +190,7 @@ proptest! {
     }
 
     #[test]
-    fn every_admitted_history_is_one_legal_state(proposals in proposals()) {
+    fn every_admitted_history_gives_a_consistent_state(proposals in proposals()) {
         let records = journal(&proposals);
         let state = RunState::fold(run(), &records).unwrap();
         for (id, step) in &state.steps {
@@ -201,7 +205,7 @@ proptest! {
                 StepState::Wanted | StepState::Retrying { .. } | StepState::Done | StepState::Abandoned => {}
             }
         }
-        // nothing follows an end, and a run ends once
+        // A run ends at most once, and no entry follows its end.
         let ends: Vec<usize> = entries(&records).enumerate().filter(|(_, e)| e.fact.is_end()).map(|(i, _)| i).collect();
         prop_assert!(ends.len() <= 1);
         prop_assert!(ends.first().is_none_or(|end| end + 1 == entries(&records).count()));
@@ -209,7 +213,7 @@ proptest! {
     }
 
     #[test]
-    fn rule_17_an_event_enters_once_and_the_trigger_never(proposals in proposals().prop_map(waiting)) {
+    fn rule_17_an_event_is_delivered_once_and_the_trigger_never(proposals in proposals().prop_map(only_waits)) {
         let records = journal(&proposals);
         let mut entered = Vec::new();
         let mut open: HashMap<&StepId, Timestamp> = HashMap::new();
@@ -246,9 +250,9 @@ proptest! {
                 | Fact::StepFailed { step, attempt, .. }
                 | Fact::AttemptInterrupted { step, attempt }
                 | Fact::StepAbandoned { step, attempt, .. } => {
-                    // rule 3: only the running attempt reports
+                    // Rule 3: only the running attempt has an outcome.
                     prop_assert_eq!(last.get(step).copied().map(|(a, _)| a), Some(*attempt));
-                    prop_assert!(last[step].1.is_some(), "an outcome of an attempt that was over");
+                    prop_assert!(last[step].1.is_some(), "an outcome of an attempt that had ended");
                     last.insert(step.clone(), (*attempt, None));
                 }
                 _ => {}
@@ -265,7 +269,7 @@ proptest! {
         for record in &records[cut..] {
             continued.extend(record).unwrap();
         }
-        prop_assert_eq!(told(&whole), told(&continued));
+        prop_assert_eq!(describe(&whole), describe(&continued));
     }
 
     #[test]
@@ -274,7 +278,7 @@ proptest! {
         let stored: Vec<String> = records.iter().map(|r| serde_json::to_string(r).unwrap()).collect();
         let loaded: Vec<Record> = stored.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
         let (before, after) = (RunState::fold(run(), &records).unwrap(), RunState::fold(run(), &loaded).unwrap());
-        prop_assert_eq!(told(&before), told(&after));
+        prop_assert_eq!(describe(&before), describe(&after));
     }
 
     #[test]
@@ -299,7 +303,7 @@ proptest! {
 
 fn state(facts: Vec<(i64, Fact)>) -> RunState {
     let entries = facts.into_iter().map(|(at, fact)| fact.at(Timestamp::from_millis(START + at))).collect();
-    RunState::fold(run(), &[beginning(), record(1, entries)]).unwrap()
+    RunState::fold(run(), &[first_record(), record(1, entries)]).unwrap()
 }
 
 fn started(attempt: u32, lease: i64) -> Fact {
@@ -316,13 +320,13 @@ fn at(ms: i64) -> Timestamp {
 }
 
 #[test]
-fn rule_3_a_late_outcome_is_admitted_while_nobody_took_over() {
+fn rule_3_a_late_outcome_is_admitted_until_the_next_attempt_starts() {
     let state = state(vec![(0, started(1, 10))]);
     assert_eq!(state.admits(&succeeded(1).at(at(500))), Ok(()));
 }
 
 #[test]
-fn rule_3_an_outcome_of_an_attempt_that_was_taken_over_is_refused() {
+fn rule_3_an_outcome_is_refused_after_the_next_attempt_has_started() {
     let state = state(vec![(0, started(1, 10)), (10, started(2, 20))]);
     let refused = state.admits(&succeeded(1).at(at(11)));
     assert_eq!(refused, Err(Refusal::Fenced { step: "a".into(), attempt: 1 }));
@@ -330,7 +334,7 @@ fn rule_3_an_outcome_of_an_attempt_that_was_taken_over_is_refused() {
 }
 
 #[test]
-fn rule_3_nobody_takes_over_under_a_live_lease() {
+fn rule_3_no_attempt_starts_under_a_live_lease() {
     let state = state(vec![(0, started(1, 10))]);
     assert!(matches!(state.admits(&started(2, 30).at(at(9))), Err(Refusal::Leased { .. })));
     assert_eq!(state.admits(&started(2, 30).at(at(10))), Ok(()));
@@ -352,83 +356,87 @@ fn a_takeover_counts_as_an_interruption_and_a_failure_does_not() {
 }
 
 #[test]
-fn a_journal_with_a_hole_or_without_a_beginning_is_refused() {
+fn a_journal_with_a_gap_or_without_entry_0_is_refused() {
     let next = record(5, vec![succeeded(1).at(at(0))]);
-    assert!(RunState::fold(run(), &[beginning(), next.clone()]).is_err());
+    assert!(RunState::fold(run(), &[first_record(), next.clone()]).is_err());
     assert!(RunState::fold(run(), &[next]).is_err());
     assert!(RunState::fold(run(), &Vec::<Record>::new()).is_err());
-    let _: Arc<NewRun> = RunState::fold(run(), &[beginning()]).unwrap().created;
+    let _: Arc<NewRun> = RunState::fold(run(), &[first_record()]).unwrap().created;
 }
 
 fn awaited(step: &str, until: i64) -> Fact {
-    Fact::EventAwaited { step: step.into(), wait: any("c/d"), until: at(until) }
+    Fact::EventAwaited { step: step.into(), wait: wait_for_any("c/d"), until: at(until) }
 }
 
-fn entered(event: Event, steps: &[&str]) -> Fact {
+fn delivered(event: Event, steps: &[&str]) -> Fact {
     Fact::EventDelivered { event: Box::new(event), steps: steps.iter().map(|step| (*step).into()).collect() }
 }
 
 #[test]
-fn rule_17_an_event_that_entered_fulfils_no_later_wait_and_the_trigger_none() {
-    let event = || arriving(2, START + 5);
-    let state = state(vec![(0, awaited("a", 10)), (5, entered(event(), &["a"])), (6, awaited("b", 20))]);
-    let again = state.admits(&entered(event(), &["b"]).at(at(7)));
+fn rule_17_a_delivered_event_fulfils_no_later_wait_and_the_trigger_none() {
+    let event = || arriving_event(2, START + 5);
+    let state = state(vec![(0, awaited("a", 10)), (5, delivered(event(), &["a"])), (6, awaited("b", 20))]);
+    let again = state.admits(&delivered(event(), &["b"]).at(at(7)));
     assert_eq!(again, Err(Refusal::AlreadyDelivered(event().id)));
-    let trigger = arriving(1, START);
-    assert_eq!(state.admits(&entered(trigger.clone(), &["b"]).at(at(7))), Err(Refusal::AlreadyDelivered(trigger.id)));
-    assert_eq!(state.admits(&entered(arriving(3, START + 7), &["b"]).at(at(7))), Ok(()));
+    let trigger = arriving_event(1, START);
+    assert_eq!(state.admits(&delivered(trigger.clone(), &["b"]).at(at(7))), Err(Refusal::AlreadyDelivered(trigger.id)));
+    assert_eq!(state.admits(&delivered(arriving_event(3, START + 7), &["b"]).at(at(7))), Ok(()));
 }
 
 #[test]
-fn rule_31_an_event_that_came_before_the_runs_own_does_not_enter() {
+fn rule_31_an_event_from_before_the_runs_trigger_is_not_delivered() {
     let state = state(vec![(0, awaited("a", 10))]);
-    let earlier = arriving(0, START - 1);
-    assert_eq!(state.admits(&entered(earlier.clone(), &["a"]).at(at(1))), Err(Refusal::OlderThanRun(earlier.id)));
+    let earlier = arriving_event(0, START - 1);
+    assert_eq!(state.admits(&delivered(earlier.clone(), &["a"]).at(at(1))), Err(Refusal::OlderThanRun(earlier.id)));
     assert_eq!(state.fulfilled_by(&ArrivingEvent::new(&earlier), &ExprCache::default()), Vec::<StepId>::new());
-    // its repetition, an hour later, is still the earlier one; another event of the same name is not
+    // Another event of the same name is delivered.
     assert_eq!(
-        state.fulfilled_by(&ArrivingEvent::new(&arriving(2, START)), &ExprCache::default()),
+        state.fulfilled_by(&ArrivingEvent::new(&arriving_event(2, START)), &ExprCache::default()),
         ["a".into()] as [StepId; 1]
     );
 }
 
 #[test]
 fn one_event_fulfils_all_waits_that_are_open_and_they_are_revealed_one_by_one() {
-    let state =
-        state(vec![(0, awaited("a", 10)), (0, awaited("b", 10)), (5, entered(arriving(2, START + 5), &["a", "b"]))]);
+    let state = state(vec![
+        (0, awaited("a", 10)),
+        (0, awaited("b", 10)),
+        (5, delivered(arriving_event(2, START + 5), &["a", "b"])),
+    ]);
     let revealed: Vec<_> = state.outcomes.iter().map(|r| (&*r.step, r.kind)).collect();
     assert_eq!(revealed, [("a", StepKind::Event), ("b", StepKind::Event)]);
-    assert_eq!(state.bytes, arriving(2, START + 5).bytes(), "the journal holds it once");
+    assert_eq!(state.bytes, arriving_event(2, START + 5).bytes(), "the journal holds it once");
 }
 
 #[test]
-fn an_event_that_came_in_time_fulfils_a_wait_however_late_it_gets_there() {
+fn an_event_received_in_time_fulfils_a_wait_even_if_it_is_delivered_late() {
     let state = state(vec![(0, awaited("a", 10))]);
-    assert_eq!(state.admits(&entered(arriving(2, START + 10), &["a"]).at(at(500))), Ok(()));
-    let late = state.admits(&entered(arriving(2, START + 11), &["a"]).at(at(500)));
+    assert_eq!(state.admits(&delivered(arriving_event(2, START + 10), &["a"]).at(at(500))), Ok(()));
+    let late = state.admits(&delivered(arriving_event(2, START + 11), &["a"]).at(at(500)));
     assert_eq!(late, Err(Refusal::NotWaiting("a".into())));
     let expired = Fact::WaitExpired { step: "a".into() };
     assert_eq!(state.admits(&expired.clone().at(at(9))), Err(Refusal::NotDue("a".into())));
-    let both = [expired.at(at(10)), entered(arriving(2, START + 10), &["a"]).at(at(10))];
+    let both = [expired.at(at(10)), delivered(arriving_event(2, START + 10), &["a"]).at(at(10))];
     assert_eq!(state.admits_all(&both), Err(Refusal::AlreadySettled("a".into())));
 }
 
 #[test]
-fn a_step_that_a_failing_handler_dropped_is_wanted_again_in_the_same_breath() {
+fn an_abandoned_step_may_start_again_in_the_record_of_its_handlers_failure() {
     let start = |attempt| Fact::StepStarted { step: "a".into(), attempt, lease_until: at(90), worker: "w".into() };
     let dropped = Fact::StepAbandoned { step: "a".into(), attempt: 1, report: Report::default() };
     let failed = Fact::HandlerFailed { attempt: 1, error: Failure::new("no"), retry_at: at(9) };
     let state = state(vec![(0, start(1)), (1, dropped)]);
     assert_eq!(state.admits(&start(2).at(at(9))), Err(Refusal::AlreadySettled("a".into())));
     assert_eq!(state.admits_all(&[failed.clone().at(at(2)), start(2).at(at(9))]), Ok(()));
-    let hastened = Fact::WaitSkipped { step: None };
-    assert_eq!(state.admits_all(&[failed.at(at(2)), hastened.clone().at(at(3))]), Ok(()));
-    assert_eq!(state.admits(&hastened.at(at(3))), Err(Refusal::HandlerNotRetrying));
+    let skipped = Fact::WaitSkipped { step: None };
+    assert_eq!(state.admits_all(&[failed.at(at(2)), skipped.clone().at(at(3))]), Ok(()));
+    assert_eq!(state.admits(&skipped.at(at(3))), Err(Refusal::HandlerNotRetrying));
 }
 
-/// Whichever of two hops of the failing attempt writes first: the one that says so, or the one that executes the step.
+/// Two hops of the failing attempt race: one records the handler's failure, the other one abandons
+/// its step.
 #[test]
-fn a_step_that_is_dropped_when_its_handler_has_failed_is_wanted_again() {
+fn a_step_that_is_abandoned_after_its_handlers_failure_may_start_again() {
     let start = |attempt| Fact::StepStarted { step: "a".into(), attempt, lease_until: at(90), worker: "w".into() };
     let dropped = |attempt| Fact::StepAbandoned { step: "a".into(), attempt, report: Report::default() };
     let failed = Fact::HandlerFailed { attempt: 1, error: Failure::new("no"), retry_at: at(9) };
@@ -436,20 +444,20 @@ fn a_step_that_is_dropped_when_its_handler_has_failed_is_wanted_again() {
     assert_eq!(again.admits(&start(2).at(at(9))), Ok(()));
     let running = state(vec![(0, start(1)), (1, failed.clone())]);
     assert_eq!(running.admits_all(&[dropped(1).at(at(2)), start(2).at(at(9))]), Ok(()));
-    // the next attempt has started it, and drops it itself
+    // Here the next attempt of the handler started the step and abandoned it.
     let anew = state(vec![(0, start(1)), (1, failed), (2, dropped(1)), (9, start(2)), (10, dropped(2))]);
     assert_eq!(anew.admits(&start(3).at(at(11))), Err(Refusal::AlreadySettled("a".into())));
 }
 
 #[test]
-fn a_function_that_waits_to_be_run_again_is_hastened_once() {
-    let hastened = |n: i64| Fact::WaitSkipped { step: None }.at(at(n));
+fn the_retry_of_a_handler_can_be_skipped_once() {
+    let skipped = |n: i64| Fact::WaitSkipped { step: None }.at(at(n));
     let failed = || (5, Fact::HandlerFailed { attempt: 1, error: Failure::new("no"), retry_at: at(100) });
-    assert_eq!(state(vec![]).admits(&hastened(6)), Err(Refusal::HandlerNotRetrying));
+    assert_eq!(state(vec![]).admits(&skipped(6)), Err(Refusal::HandlerNotRetrying));
     let waits = state(vec![failed()]);
-    assert_eq!((waits.admits(&hastened(99)), waits.admits(&hastened(100))), (Ok(()), Err(Refusal::HandlerNotRetrying)));
+    assert_eq!((waits.admits(&skipped(99)), waits.admits(&skipped(100))), (Ok(()), Err(Refusal::HandlerNotRetrying)));
     let cut = state(vec![failed(), (6, Fact::WaitSkipped { step: None })]);
-    assert_eq!((cut.handler_retry_at, cut.admits(&hastened(7))), (Some(at(6)), Err(Refusal::HandlerNotRetrying)));
+    assert_eq!((cut.handler_retry_at, cut.admits(&skipped(7))), (Some(at(6)), Err(Refusal::HandlerNotRetrying)));
 }
 
 /// Version 0.2.0 wrote these entries under other names.
@@ -469,9 +477,9 @@ fn entries_of_version_0_2_0_are_read_under_their_old_names() {
     ));
 }
 
-/// As it was written before a function could be hastened, too.
+/// The step is missing if the wait for a retry of the handler was skipped.
 #[test]
-fn whose_time_was_cut_short_is_read_with_a_step_or_without() {
+fn a_skipped_wait_is_read_with_a_step_and_without() {
     let read = |json: &str| serde_json::from_str::<Fact>(json).expect("a fact");
     assert_eq!(read(r#"{"Hastened":{"step":"a"}}"#).step().map(|step| &**step), Some("a"));
     let of_the_function = read(r#"{"Hastened":{}}"#);
@@ -480,20 +488,24 @@ fn whose_time_was_cut_short_is_read_with_a_step_or_without() {
 }
 
 #[test]
-fn only_what_waits_for_a_time_to_come_is_hastened() {
-    let hastened = |n: i64| Fact::WaitSkipped { step: Some("a".into()) }.at(at(n));
+fn only_a_wait_for_a_time_can_be_skipped() {
+    let skipped = |n: i64| Fact::WaitSkipped { step: Some("a".into()) }.at(at(n));
     let sleeps = || (0, Fact::SleepStarted { step: "a".into(), until: at(100) });
     let over = Fact::SleepEnded { step: "a".into() };
     assert_eq!(state(vec![sleeps()]).admits(&over.clone().at(at(5))), Err(Refusal::NotDue("a".into())));
-    assert_eq!(state(vec![sleeps()]).admits_all(&[hastened(5), over.clone().at(at(5))]), Ok(()));
+    assert_eq!(state(vec![sleeps()]).admits_all(&[skipped(5), over.clone().at(at(5))]), Ok(()));
     let cut = state(vec![sleeps(), (5, Fact::WaitSkipped { step: Some("a".into()) })]);
     assert_eq!(cut.admits(&over.clone().at(at(5))), Ok(()));
-    assert_eq!(cut.admits(&hastened(6)), Err(Refusal::NotWaiting("a".into())), "its time has come");
-    assert_eq!(state(vec![sleeps(), (100, over)]).admits(&hastened(101)), Err(Refusal::AlreadySettled("a".into())));
-    assert_eq!(state(vec![(0, started(1, 10))]).admits(&hastened(1)), Err(Refusal::NotWaiting("a".into())));
-    assert_eq!(state(vec![]).admits(&hastened(1)), Err(Refusal::NotWaiting("a".into())));
+    assert_eq!(cut.admits(&skipped(6)), Err(Refusal::NotWaiting("a".into())), "the wait is over");
+    assert_eq!(state(vec![sleeps(), (100, over)]).admits(&skipped(101)), Err(Refusal::AlreadySettled("a".into())));
+    assert_eq!(state(vec![(0, started(1, 10))]).admits(&skipped(1)), Err(Refusal::NotWaiting("a".into())));
+    assert_eq!(state(vec![]).admits(&skipped(1)), Err(Refusal::NotWaiting("a".into())));
     let waits = Fact::SignalAwaited { step: "a".into(), until: at(9) };
-    assert_eq!(state(vec![(0, waits)]).admits(&hastened(1)), Err(Refusal::NotWaiting("a".into())), "not by time alone");
+    assert_eq!(
+        state(vec![(0, waits)]).admits(&skipped(1)),
+        Err(Refusal::NotWaiting("a".into())),
+        "it waits for a callback"
+    );
 }
 
 #[test]
@@ -514,37 +526,38 @@ fn a_signal_is_received_once_early_or_in_time() {
     assert_eq!(body.admits(&received().at(at(1))), Err(Refusal::OtherKind("a".into())));
 }
 
-/// A line at its place.
-fn placed(after: u64, nth: u32, says: &str) -> HandlerLogLine {
+/// Creates a log line at a position.
+fn log_line(after: u64, nth: u32, says: &str) -> HandlerLogLine {
     HandlerLogLine { after, nth, line: LogLine::new(LogLevel::Info, says, None) }
 }
 
 #[test]
-fn a_line_is_known_by_its_place_and_a_later_attempt_says_another_one() {
-    let said = |attempt, lines: &[HandlerLogLine]| Fact::LogWritten { attempt, lines: lines.to_vec() };
+fn a_recorded_line_is_recognised_by_its_position_and_its_attempt() {
+    let logged = |attempt, lines: &[HandlerLogLine]| Fact::LogWritten { attempt, lines: lines.to_vec() };
     let trips = |attempt| Fact::HandlerFailed { attempt, error: Failure::new("x"), retry_at: at(5) };
-    let begun = [placed(0, 0, "begun"), placed(0, 1, "tries")];
-    let run = state(vec![(1, said(1, &begun)), (2, trips(1)), (3, said(2, &[placed(0, 1, "tries again")]))]);
-    // in the attempt that said it, whatever it says there now; in a later one, the same line only
-    assert!(run.logs.has(2, &placed(0, 1, "tries, for the third time")));
-    assert!(run.logs.has(2, &placed(0, 0, "begun")) && !run.logs.has(2, &placed(0, 0, "begun anew")));
-    assert!(run.logs.has(3, &placed(0, 1, "tries again")) && !run.logs.has(3, &placed(0, 1, "tries")));
-    // a step that is new before it moves it to another place, and one that is removed leaves it where it was
-    assert!(!run.logs.has(2, &placed(1, 0, "begun")) && !run.logs.has(2, &placed(0, 2, "tries again")));
+    let lines = [log_line(0, 0, "started"), log_line(0, 1, "tries")];
+    let run = state(vec![(1, logged(1, &lines)), (2, trips(1)), (3, logged(2, &[log_line(0, 1, "tries again")]))]);
+    // In the attempt that logged it, the position is enough. In a later attempt, the text must
+    // match, too.
+    assert!(run.logs.has(2, &log_line(0, 1, "tries, for the third time")));
+    assert!(run.logs.has(2, &log_line(0, 0, "started")) && !run.logs.has(2, &log_line(0, 0, "started anew")));
+    assert!(run.logs.has(3, &log_line(0, 1, "tries again")) && !run.logs.has(3, &log_line(0, 1, "tries")));
+    // A step that was added before the line changes its position.
+    assert!(!run.logs.has(2, &log_line(1, 0, "started")) && !run.logs.has(2, &log_line(0, 2, "tries again")));
 }
 
 #[test]
-fn a_run_takes_one_version_and_nothing_after_its_end_is_said() {
-    let taken = |version: &str| Fact::VersionChosen { version: version.into() };
-    let run = state(vec![(1, taken("1")), (1, started(1, 50))]);
+fn a_run_has_one_version_and_no_log_line_after_its_end() {
+    let chosen = |version: &str| Fact::VersionChosen { version: version.into() };
+    let run = state(vec![(1, chosen("1")), (1, started(1, 50))]);
     assert_eq!((run.version.as_deref(), run.has_requested()), (Some("1"), true));
-    assert_eq!(run.admits(&taken("2").at(at(2))), Err(Refusal::HasVersion));
+    assert_eq!(run.admits(&chosen("2").at(at(2))), Err(Refusal::HasVersion));
     let fresh = state(Vec::new());
     assert!(!fresh.has_requested());
-    let twice = [taken("1").at(at(1)), taken("1").at(at(1))];
+    let twice = [chosen("1").at(at(1)), chosen("1").at(at(1))];
     assert_eq!(fresh.admits_all(&twice), Err(Refusal::HasVersion));
     let over = state(vec![(1, Fact::RunCompleted { output: json::null() })]);
-    let line = Fact::LogWritten { attempt: 1, lines: vec![placed(0, 0, "late")] };
+    let line = Fact::LogWritten { attempt: 1, lines: vec![log_line(0, 0, "late")] };
     assert_eq!(over.admits(&line.at(at(2))), Err(Refusal::Ended));
 }
 
@@ -563,7 +576,7 @@ fn rule_32_a_run_that_flow_control_admitted_is_neither_delayed_nor_admitted_agai
 }
 
 #[test]
-fn what_was_taken_over_and_a_signal_that_came_early_are_no_move() {
+fn carried_over_outcomes_and_early_callbacks_do_not_count_as_requests() {
     let carried =
         Fact::StepCarriedOver { step: "a".into(), kind: StepKind::Run, outcome: Outcome::Value(json::null()) };
     let early = Fact::SignalReceived { step: "s".into(), data: json::null() };

@@ -1,4 +1,4 @@
-//! What expressions make of an event's values: numbers of one kind, texts, times; and which values are the same.
+//! The values of an event in expressions: numbers of one type, texts, times, and equality.
 
 use proptest::prelude::*;
 use stepladder_core::expr::{EventValues, Expr, Names, Scope};
@@ -22,18 +22,18 @@ fn text(source: &str, data: &str) -> Result<String, String> {
 }
 
 #[track_caller]
-fn all_true(data: &str, sources: &[&str]) {
+fn assert_all_true(data: &str, sources: &[&str]) {
     for source in sources {
         assert_eq!(is_true(source, data), Ok(true), "{source} on {data}");
     }
 }
 
 #[test]
-fn nothing_depends_on_how_a_number_is_written() {
+fn results_do_not_depend_on_how_a_number_is_written() {
     let (whole, point) =
         (r#"{"n":3,"hundred":100,"i":1,"list":[1,2]}"#, r#"{"n":3.0,"hundred":1e2,"i":1.0,"list":[1.0,2.0]}"#);
     for data in [whole, point] {
-        all_true(
+        assert_all_true(
             data,
             &[
                 "event.data.n / 2 == 1.5",
@@ -62,8 +62,11 @@ fn nothing_depends_on_how_a_number_is_written() {
         assert_eq!(text("event.data.hundred", data), Ok("100".into()));
         assert_eq!(text("event.data.n / 2", data), Ok("1.5".into()));
     }
-    // what an expression says itself is CEL's: ints are divided to ints
-    all_true("{}", &["7 / 2 == 3", "7.0 / 2.0 == 3.5", "event.ts / 86400000 == 20422", "size('abcde') / 2 == 2"]);
+    // Literals in an expression are CEL numbers: the quotient of two ints is an int.
+    assert_all_true(
+        "{}",
+        &["7 / 2 == 3", "7.0 / 2.0 == 3.5", "event.ts / 86400000 == 20422", "size('abcde') / 2 == 2"],
+    );
     for source in ["event.data.n / 0 > 0", "event.data.n % (event.data.n - 3) > 0"] {
         assert!(is_true(source, whole).unwrap_err().contains("divided by zero"), "{source}");
     }
@@ -72,7 +75,7 @@ fn nothing_depends_on_how_a_number_is_written() {
 #[test]
 fn numbers_past_64_bits_are_exact() {
     let data = r#"{"a":89014103211118510720,"b":89014103211118510721,"c":89014103211118510720.0,"d":0.1,"e":0.10000000000000000001}"#;
-    all_true(
+    assert_all_true(
         data,
         &[
             "event.data.a != event.data.b && event.data.a == event.data.c && event.data.a < event.data.b",
@@ -89,24 +92,24 @@ fn numbers_past_64_bits_are_exact() {
 }
 
 #[test]
-fn as_a_key_a_value_is_its_text() {
+fn the_key_of_a_value_is_its_text() {
     let key = |value: &str| text("event.data.k", &format!(r#"{{"k":{value}}}"#));
-    // a number, a boolean or null has the key of the text that is written the same
+    // A number, a boolean or null has the same key as the text of the same characters.
     for (value, same) in [("1", r#""1""#), ("null", r#""null""#), ("true", r#""true""#)] {
         assert_eq!((key(value), key(same)), (Ok(same.trim_matches('"').into()), Ok(same.trim_matches('"').into())));
     }
     for (value, is) in [("-0.0", "0"), ("-0", "0"), ("1.0", "1"), ("1.50", "1.5"), ("1e21", "1000000000000000000000")] {
         assert_eq!(key(value), Ok(is.into()), "{value}");
     }
-    // what is missing is no key: not that of null
+    // A missing field is an error, and not the key of null.
     assert!(text("event.data.k", "{}").unwrap_err().contains("No such key"));
     assert!(key("[1]").is_err() && key("{}").is_err());
 }
 
 #[test]
-fn in_an_expression_values_of_two_kinds_are_never_the_same() {
+fn values_of_different_types_are_never_equal_in_an_expression() {
     let data = r#"{"one":1,"text":"1","nil":null,"word":"null","zero":-0.0}"#;
-    all_true(
+    assert_all_true(
         data,
         &[
             "event.data.one != event.data.text && event.data.one != '1' && event.data.text != 1",
@@ -120,9 +123,9 @@ fn in_an_expression_values_of_two_kinds_are_never_the_same() {
 }
 
 #[test]
-fn the_standard_functions_are_there() {
+fn the_standard_functions_work() {
     let data = r#"{"at":"2026-03-29T00:30:00.25Z","mail":"Ada@Example.com","code":"AB-12","n":90,"tags":["a"]}"#;
-    all_true(
+    assert_all_true(
         data,
         &[
             "event.data.mail.contains('@') && event.data.mail.startsWith('Ada') && event.data.mail.endsWith('.com')",
@@ -177,7 +180,7 @@ fn refused(source: &str, names: Names) -> String {
 }
 
 #[test]
-fn what_does_not_exist_is_refused_with_its_place_and_a_hint() {
+fn an_unknown_name_is_refused_with_its_place_and_a_hint() {
     for (source, says) in [
         ("evnt.data.plan == 'pro'", "names `evnt`, which there is not, at character 1; did you mean `event`?"),
         ("data.plan == 'pro'", "names `data`, which there is not, at character 1; write `event.data`"),
@@ -228,8 +231,8 @@ fn what_does_not_exist_is_refused_with_its_place_and_a_hint() {
 }
 
 #[test]
-fn a_pattern_takes_no_more_time_than_is_counted() {
-    // exponential for engines that go back
+fn a_pattern_takes_no_more_steps_than_estimated() {
+    // Engines that backtrack take exponential time for this pattern.
     let expr = Expr::compile("event.data.text.matches('^(a|aa)+$')").unwrap();
     let data = |n: usize| format!(r#"{{"text":"{}!"}}"#, "a".repeat(n));
     assert_eq!(expr.eval_bool(&Scope::of(&event(&data(10_000)))), Ok(false));
@@ -239,15 +242,15 @@ fn a_pattern_takes_no_more_time_than_is_counted() {
 }
 
 #[test]
-fn two_events_are_seen_side_by_side() {
+fn an_expression_compares_two_events() {
     let (trigger, arriving) = (event(r#"{"sim":89014103211118510720}"#), event(r#"{"sim":89014103211118510721}"#));
     let expr = Expr::compile_over("async.data.sim == event.data.sim", Names::EventAndAsync).unwrap();
     assert_eq!(expr.eval_bool(&Scope::with_async(&trigger, &EventValues::of(&arriving))), Ok(false));
     assert_eq!(expr.eval_bool(&Scope::with_async(&trigger, &EventValues::of(&trigger))), Ok(true));
 }
 
-/// The value of a field as version 0.2.0 wrote it into its index.
-fn as_0_2_0_indexed(number: &serde_json::Number) -> String {
+/// Returns the value of a field as version 0.2.0 wrote it into its index.
+fn index_form_of_0_2_0(number: &serde_json::Number) -> String {
     match number.as_f64() {
         Some(float) if !number.is_i64() && !number.is_u64() && float.fract() == 0.0 && float.abs() < 9e15 => {
             format!("{float:.0}")
@@ -257,17 +260,18 @@ fn as_0_2_0_indexed(number: &serde_json::Number) -> String {
 }
 
 proptest! {
-    /// Keys and index entries that version 0.2.0 stored are still found: all of those by numbers that it told apart.
+    /// The keys and index entries of numbers that version 0.2.0 stored are still found, except
+    /// where it gave two numbers the same form.
     #[test]
     fn numbers_have_the_forms_of_version_0_2_0(int in any::<i64>(), uint in any::<u64>(), bits in any::<u64>(), cents in any::<i32>()) {
         let floats = [f64::from_bits(bits), f64::from(cents) / 100.0, f64::from(cents)];
         for float in floats.into_iter().filter(|float| float.is_finite() && *float != 0.0) {
             let json = serde_json::to_string(&float).unwrap();
             prop_assert_eq!(text("event.data.k", &format!(r#"{{"k":{json}}}"#)), Ok(float.to_string()));
-            // a whole one of 9e15 or more has had two forms
+            // Version 0.2.0 wrote whole numbers of 9e15 or more in two forms.
             if float.fract() != 0.0 || float.abs() < 9e15 || float.abs() > 2e19 {
                 let number: serde_json::Number = serde_json::from_str(&json).unwrap();
-                prop_assert_eq!(&*Field::new("k", &float).unwrap().value, as_0_2_0_indexed(&number));
+                prop_assert_eq!(&*Field::new("k", &float).unwrap().value, index_form_of_0_2_0(&number));
             }
         }
         prop_assert_eq!(text("event.data.k", &format!(r#"{{"k":{int}}}"#)), Ok(int.to_string()));

@@ -18,7 +18,7 @@ pub(super) struct Fields {
 #[derive(Clone, Debug, Default)]
 struct Days {
     on: u64,
-    /// Days whose nearest weekday matches: `15W`.
+    /// The weekdays nearest to these days: `15W`.
     nearest: u64,
     last: bool,
     last_weekday: bool,

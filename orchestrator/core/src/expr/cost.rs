@@ -1,75 +1,93 @@
-//! What evaluating an expression takes, at most, before it is evaluated: by its text and by the size of the event.
+//! An upper bound on the steps of an evaluation, computed beforehand from the expression and the
+//! size of the event.
 //!
-//! `all`, `exists`, `map` and `filter` go through what an event holds, and inside each other they multiply: three of them
-//! over a list of a thousand are a thousand million steps. There is no way to stop an evaluation, so it is bounded
-//! beforehand. The bound is never less than what happens, and for what goes through the parts of parts (`a.all(x, x.b.all(…))`)
-//! it is no square: the parts of all items together are no larger than the whole.
+//! `all`, `exists`, `map` and `filter` visit each item of a list. Nested in each other they
+//! multiply: three of them over a list of a thousand items take a thousand million steps. An
+//! evaluation cannot be stopped, so it is bounded beforehand.
+//!
+//! The bound is never less than the real number of steps. For a macro over the parts of each item
+//! (`a.all(x, x.b.all(…))`) the bound is not the square of the size, because the parts of all items
+//! together are no larger than the whole.
 
 use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, LiteralValue};
 
 use super::depth::parts;
 
-/// Bytes of text that count as one value: comparing and copying text is quick.
-const TEXT: f64 = 64.0;
+/// Bytes of text that count as one value, because comparing and copying text is fast.
+const TEXT_BYTES_PER_VALUE: f64 = 64.0;
 
-/// Parts of the largest pattern.
-const PARTS: usize = 1_024;
-/// Parts of a pattern that are tried in the time of a step.
+/// Number of parts that a regular expression is assumed to have at most.
+const MAX_PATTERN_PARTS: usize = 1_024;
+/// Parts of a regular expression that are matched in the time of one step.
 const PARTS_PER_STEP: f64 = 16.0;
 
-/// Steps, and the size of what comes out.
+/// The bounds of a subexpression: the number of its steps, and the size of its result in values.
 #[derive(Clone, Copy)]
-struct Work {
+struct Bounds {
     steps: f64,
     size: f64,
 }
 
-/// The sizes of variables within macros; the innermost last. Whatever else is named is an event.
-type Known<'e> = Vec<(&'e str, f64)>;
+/// The sizes of the variables of macros, with the innermost last. All other variables are events.
+type VariableSizes<'e> = Vec<(&'e str, f64)>;
 
-/// The most steps that this takes on an event of so many values. Recurses as far as the expression is deep, and doubles with each
-/// macro in another; [`levels`](super::depth::levels) bounds both.
+/// Returns the maximum number of steps on an event with this number of values.
+///
+/// It recurses as deep as the expression is nested, and its own work doubles with each nested
+/// macro. [`levels`](super::depth::levels) bounds both.
 pub(super) fn steps(of: &IdedExpr, event: f64) -> f64 {
-    work(of, event, &mut Vec::new()).steps
+    bound_work(of, event, &mut Vec::new()).steps
 }
 
-/// How many values a JSON text of this many bytes, with so many values in it, counts as.
+/// Returns the size of a JSON text, in values: the number of its values, plus one for each
+/// [`TEXT_BYTES_PER_VALUE`] bytes.
 pub(super) fn size(values: usize, bytes: usize) -> f64 {
-    values as f64 + bytes as f64 / TEXT
+    values as f64 + bytes as f64 / TEXT_BYTES_PER_VALUE
 }
 
-fn work<'e>(of: &'e IdedExpr, event: f64, known: &mut Known<'e>) -> Work {
+fn bound_work<'e>(of: &'e IdedExpr, event: f64, variables: &mut VariableSizes<'e>) -> Bounds {
     match &of.expr {
-        Expr::Unspecified => Work { steps: 1.0, size: 1.0 },
-        Expr::Literal(LiteralValue::String(text)) => Work { steps: 1.0, size: 1.0 + text.inner().len() as f64 / TEXT },
-        Expr::Literal(_) => Work { steps: 1.0, size: 1.0 },
+        Expr::Unspecified => Bounds { steps: 1.0, size: 1.0 },
+        Expr::Literal(LiteralValue::String(text)) => {
+            Bounds { steps: 1.0, size: 1.0 + text.inner().len() as f64 / TEXT_BYTES_PER_VALUE }
+        }
+        Expr::Literal(_) => Bounds { steps: 1.0, size: 1.0 },
         Expr::Ident(name) => {
-            let size = known.iter().rev().find(|(of, _)| of == name).map_or(event, |(_, size)| *size);
-            Work { steps: 1.0, size }
+            let size = variables.iter().rev().find(|(of, _)| of == name).map_or(event, |(_, size)| *size);
+            Bounds { steps: 1.0, size }
         }
         Expr::Select(select) => {
-            let from = work(&select.operand, event, known);
-            Work { steps: from.steps + 1.0, size: if select.test { 1.0 } else { from.size } }
+            let from = bound_work(&select.operand, event, variables);
+            Bounds { steps: from.steps + 1.0, size: if select.test { 1.0 } else { from.size } }
         }
-        Expr::Call(call) => called(call, event, known),
-        Expr::Comprehension(of) => repeated(of, event, known),
-        Expr::List(list) => copied(list.elements.iter(), event, known),
-        Expr::Map(map) => copied(map.entries.iter().flat_map(|entry| parts(&entry.expr)).flatten(), event, known),
-        Expr::Struct(of) => copied(of.entries.iter().flat_map(|entry| parts(&entry.expr)).flatten(), event, known),
+        Expr::Call(call) => bound_call(call, event, variables),
+        Expr::Comprehension(of) => bound_macro(of, event, variables),
+        Expr::List(list) => bound_copies(list.elements.iter(), event, variables),
+        Expr::Map(map) => {
+            bound_copies(map.entries.iter().flat_map(|entry| parts(&entry.expr)).flatten(), event, variables)
+        }
+        Expr::Struct(of) => {
+            bound_copies(of.entries.iter().flat_map(|entry| parts(&entry.expr)).flatten(), event, variables)
+        }
     }
 }
 
-/// A list or a map is made of copies.
-fn copied<'e>(parts: impl Iterator<Item = &'e IdedExpr>, event: f64, known: &mut Known<'e>) -> Work {
-    parts.fold(Work { steps: 1.0, size: 1.0 }, |sum, part| {
-        let Work { steps, size } = work(part, event, known);
-        Work { steps: sum.steps + steps + size, size: sum.size + size }
+/// Bounds a list or a map, which is made of copies of its parts.
+fn bound_copies<'e>(
+    parts: impl Iterator<Item = &'e IdedExpr>,
+    event: f64,
+    variables: &mut VariableSizes<'e>,
+) -> Bounds {
+    parts.fold(Bounds { steps: 1.0, size: 1.0 }, |sum, part| {
+        let Bounds { steps, size } = bound_work(part, event, variables);
+        Bounds { steps: sum.steps + steps + size, size: sum.size + size }
     })
 }
 
-fn called<'e>(call: &'e CallExpr, event: f64, known: &mut Known<'e>) -> Work {
-    let parts: Vec<Work> =
-        call.target.as_deref().into_iter().chain(&call.args).map(|part| work(part, event, known)).collect();
+/// Bounds the call of a function or an operator.
+fn bound_call<'e>(call: &'e CallExpr, event: f64, variables: &mut VariableSizes<'e>) -> Bounds {
+    let parts: Vec<Bounds> =
+        call.target.as_deref().into_iter().chain(&call.args).map(|part| bound_work(part, event, variables)).collect();
     let steps = 1.0 + parts.iter().map(|part| part.steps).sum::<f64>();
     let sizes: f64 = parts.iter().map(|part| part.size).sum();
     let largest = parts.iter().map(|part| part.size).fold(1.0, f64::max);
@@ -79,44 +97,46 @@ fn called<'e>(call: &'e CallExpr, event: f64, known: &mut Known<'e>) -> Work {
         "_==_" | "_!=_" | "_<_" | "_<=_" | "_>_" | "_>=_" | "@in" | "-_" | "_-_" | "_*_" | "_/_" | "_%_" | "size" => {
             (sizes, 1.0)
         }
-        "matches" => (sizes + matching(call, largest), 1.0),
-        // what is added up is as large as its parts; of what else there is nothing gives more than it gets
+        "matches" => (sizes + bound_matching(call, largest), 1.0),
+        // A sum is as large as its parts, and no other function returns more than it receives.
         _ => (sizes, sizes.max(1.0)),
     };
-    Work { steps: steps + extra, size }
+    Bounds { steps: steps + extra, size }
 }
 
-/// What matching a text takes: for each byte, as many small steps as the pattern has parts.
-fn matching(call: &CallExpr, text: f64) -> f64 {
+/// Bounds the matching of a text, which tries each part of the pattern on each byte.
+fn bound_matching(call: &CallExpr, text: f64) -> f64 {
     let parts = match call.args.last().map(|arg| &arg.expr) {
-        // a repetition like `{200}` has more parts than letters, up to what a pattern may be compiled to
+        // A repetition such as `{200}` has more parts than characters, up to the size limit of
+        // compiled patterns.
         Some(Expr::Literal(LiteralValue::String(pattern))) if !pattern.inner().contains('{') => pattern.inner().len(),
-        _ => PARTS,
+        _ => MAX_PATTERN_PARTS,
     };
-    text * TEXT * parts as f64 / PARTS_PER_STEP
+    text * TEXT_BYTES_PER_VALUE * parts as f64 / PARTS_PER_STEP
 }
 
-/// A macro. Its body is worked out twice: for an item of size 1, and for one that is all there is. No division of the whole
-/// among items takes more than the first for each, and once the second.
-fn repeated<'e>(of: &'e ComprehensionExpr, event: f64, known: &mut Known<'e>) -> Work {
-    let range = work(&of.iter_range, event, known);
-    let init = work(&of.accu_init, event, known);
+/// Bounds a macro. Its body is bounded twice: for an item of size 1, and for an item as large as
+/// the whole range. However the range is divided among its items, the body takes at most the first
+/// bound per item, plus the second bound once.
+fn bound_macro<'e>(of: &'e ComprehensionExpr, event: f64, variables: &mut VariableSizes<'e>) -> Bounds {
+    let range = bound_work(&of.iter_range, event, variables);
+    let init = bound_work(&of.accu_init, event, variables);
     let mut body = |item: f64| {
-        let before = known.len();
-        known.push((&of.iter_var, item));
-        known.extend(of.iter_var2.as_deref().map(|name| (name, item)));
-        // what has gathered is appended to in place
-        known.push((&of.accu_var, 0.0));
-        let (cond, step) = (work(&of.loop_cond, event, known), work(&of.loop_step, event, known));
-        known.truncate(before);
-        Work { steps: cond.steps + step.steps + 1.0, size: step.size }
+        let before = variables.len();
+        variables.push((&of.iter_var, item));
+        variables.extend(of.iter_var2.as_deref().map(|name| (name, item)));
+        // The accumulator counts as 0, because items are appended to it in place.
+        variables.push((&of.accu_var, 0.0));
+        let (cond, step) = (bound_work(&of.loop_cond, event, variables), bound_work(&of.loop_step, event, variables));
+        variables.truncate(before);
+        Bounds { steps: cond.steps + step.steps + 1.0, size: step.size }
     };
     let (small, whole) = (body(1.0), body(range.size));
     let gathered = init.size + range.size * small.size + whole.size;
-    known.push((&of.accu_var, gathered));
-    let result = work(&of.result, event, known);
-    known.pop();
-    // each item is copied once
-    let turns = range.size + range.size * small.steps + whole.steps;
-    Work { steps: range.steps + init.steps + turns + result.steps, size: result.size }
+    variables.push((&of.accu_var, gathered));
+    let result = bound_work(&of.result, event, variables);
+    variables.pop();
+    // Each item is copied once.
+    let visits = range.size + range.size * small.steps + whole.steps;
+    Bounds { steps: range.steps + init.steps + visits + result.steps, size: result.size }
 }

@@ -1,8 +1,9 @@
-//! Decimals of any length, exact: what JSON can write and neither an `i128` nor an `f64` can hold.
+//! Exact decimals of any length, for JSON numbers that fit neither an `i128` nor an `f64`.
 
 use std::cmp::Ordering;
 
-/// `0.digits × 10^point`. The digits have no zero at either end, so that each value has one form; zero has no digits.
+/// A decimal with the value `0.digits × 10^point`. The digits neither begin nor end with a zero, so
+/// that each value has one form. Zero has no digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Decimal {
     negative: bool,
@@ -11,7 +12,7 @@ pub(super) struct Decimal {
 }
 
 impl Decimal {
-    /// Reads a number as JSON writes it; `None` when its exponent does not fit 32 bits.
+    /// Reads a JSON number; `None` if its exponent does not fit 32 bits.
     pub(super) fn read(text: &str) -> Option<Self> {
         let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
         let (mantissa, exponent) = match text.find(['e', 'E']) {
@@ -28,7 +29,7 @@ impl Decimal {
         }
     }
 
-    /// From a whole number.
+    /// Creates a decimal from a whole number.
     pub(super) fn of(whole: i128) -> Self {
         let text = whole.unsigned_abs().to_string();
         let digits = text.trim_end_matches('0');
@@ -36,7 +37,7 @@ impl Decimal {
         Self { negative: whole < 0, digits: digits.into(), point }
     }
 
-    /// The whole number that it is, if it is one of at most 38 digits.
+    /// Returns this value as a whole number; `None` if it has a fraction or more than 38 digits.
     pub(super) fn whole(&self) -> Option<i128> {
         if self.digits.is_empty() {
             return Some(0);
@@ -45,14 +46,15 @@ impl Decimal {
         (self.point <= 38).then(|| [self.sign(), &self.digits, &"0".repeat(zeros)].concat().parse().ok()).flatten()
     }
 
-    /// The nearest float; infinite where there is none.
+    /// Returns the nearest float; infinite if the value is too large for a float.
     pub(super) fn float(&self) -> f64 {
         format!("{}0.{}e{}", self.sign(), if self.digits.is_empty() { "0" } else { &self.digits }, self.point)
             .parse()
             .unwrap_or(f64::NAN)
     }
 
-    /// Written without an exponent: `0.001`, `1200`; `None` when that takes more than `longest` bytes.
+    /// Returns the value without an exponent, such as `0.001` or `1200`; `None` if this takes more
+    /// than `longest` bytes.
     pub(super) fn plain(&self, longest: usize) -> Option<String> {
         let (digits, length) = (&*self.digits, self.digits.len());
         let zeros = |n: i64| usize::try_from(n).ok().filter(|n| *n <= longest).map(|n| "0".repeat(n));
@@ -71,7 +73,7 @@ impl Decimal {
         if self.negative { "-" } else { "" }
     }
 
-    /// Which of the two is larger; there is no rounding.
+    /// Compares two decimals exactly.
     pub(super) fn compare(&self, other: &Self) -> Ordering {
         let rank = |of: &Self| match (of.digits.is_empty(), of.negative) {
             (true, _) => 0,
@@ -122,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_are_known_however_they_are_written() {
+    fn whole_numbers_are_recognised_however_they_are_written() {
         let whole = |text: &str| Decimal::read(text).unwrap().whole();
         assert_eq!([whole("100.0"), whole("-1e3"), whole("0.0")], [Some(100), Some(-1_000), Some(0)]);
         assert_eq!([whole("1.5"), whole("0.1"), whole("1e39"), whole("1e999999")], [None; 4]);
     }
 
     #[test]
-    fn order_is_that_of_values() {
+    fn decimals_are_ordered_by_value() {
         let sorted = ["-1e30", "-2", "-1.5", "-0.001", "0", "1e-9", "0.5", "0.51", "1", "9", "10", "1e999"];
         for pair in sorted.windows(2) {
             let [a, b] = [pair[0], pair[1]].map(|text| Decimal::read(text).unwrap());
@@ -139,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn floats_are_the_nearest() {
+    fn a_decimal_becomes_the_nearest_float() {
         for x in [0.1, 1.5, 1e300, 5e-324, -2.0, 123_456_789.125, 0.0] {
             assert_eq!(Decimal::read(&format!("{x:e}")).unwrap().float(), x);
         }

@@ -1,9 +1,10 @@
-//! How deep a parsed expression is: evaluating it recurses as far.
+//! The depth of a parsed expression. Its evaluation recurses equally deep.
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr};
 
-/// Levels of an expression: one for a name or a literal, one more for whatever is made of it. Recurses itself, with
-/// frames much smaller than those of the parser that made the expression.
+/// Returns the levels of an expression: one for a name or a literal, and one more than its deepest
+/// part for anything else. This function recurses too, but its frames are much smaller than those
+/// of the parser.
 pub(super) fn levels(of: &IdedExpr) -> usize {
     let deepest = |parts: &mut dyn Iterator<Item = &IdedExpr>| parts.map(levels).max().unwrap_or(0);
     1 + match &of.expr {
@@ -19,7 +20,7 @@ pub(super) fn levels(of: &IdedExpr) -> usize {
     }
 }
 
-/// The key and the value of an entry; a field has its value only.
+/// Returns the key and the value of a map's entry, or the value alone of a struct's field.
 pub(super) fn parts(entry: &EntryExpr) -> [Option<&IdedExpr>; 2] {
     match entry {
         EntryExpr::StructField(field) => [None, Some(&field.value)],

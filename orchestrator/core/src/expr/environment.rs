@@ -1,4 +1,5 @@
-//! The functions that expressions may call: CEL's standard ones, on numbers of JSON as well, and on times.
+//! The functions that expressions may call: CEL's standard functions, extended to JSON numbers and
+//! to times.
 
 use std::sync::{Arc, LazyLock};
 
@@ -9,61 +10,63 @@ use cel::{Env, ExecutionError};
 use regex_lite::Regex;
 
 use super::number::{NUMBER, Number};
-use super::operators::{self, Given, truth};
-use super::scope::unfit;
+use super::operators::{self, CallResult, bool_value};
+use super::scope::no_overload;
 use super::time;
 
 static SHARED: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut declare = Declare(Env::stdlib());
     operators::declare(&mut declare);
-    conversions(&mut declare);
+    declare_conversions(&mut declare);
     time::declare(&mut declare);
     Arc::new(declare.0)
 });
 
-/// The environment of all expressions.
+/// Returns the environment that all expressions share.
 pub(super) fn shared() -> Arc<Env> {
     SHARED.clone()
 }
 
-/// An environment that is being made. A name that is declared twice stays what it was: a test calls each function.
+/// Declares functions in an environment. A second declaration of a name would have no effect, so a
+/// test calls each function.
 pub(super) struct Declare(pub(super) Env);
 
 impl Declare {
-    /// A function that takes anything.
+    /// Declares a function that takes values of any type.
     pub(super) fn of_any(&mut self, name: &str, arguments: usize, function: Function) {
         self.of(name, name, (0..arguments).map(|_| DYN_TYPE).collect(), function);
     }
 
-    /// A function that takes values of these types; `id` tells it from others of its name.
+    /// Declares a function that takes values of these types. `id` distinguishes it from other
+    /// overloads of its name.
     pub(super) fn of(&mut self, name: &str, id: &str, types: Vec<Type>, function: Function) {
         let declared = self.0.add_overload(name, id, types, function);
         debug_assert!(declared.is_ok(), "{declared:?}");
     }
 
-    /// A function that is called on a value of a type.
+    /// Declares a method of a type.
     pub(super) fn on(&mut self, target: Type, name: &str, id: &str, types: Vec<Type>, function: Function) {
         let declared = self.0.add_member_overload(name, id, target, types, function);
         debug_assert!(declared.is_ok(), "{declared:?}");
     }
 }
 
-fn conversions(declare: &mut Declare) {
+fn declare_conversions(declare: &mut Declare) {
     declare.of("int", "number_to_int", vec![NUMBER], |of| {
-        converted("int", &of, |number| number.truncated().map(|int| CowVal::owned(CelInt::from(int))))
+        convert_number("int", &of, |number| number.truncated().map(|int| CowVal::owned(CelInt::from(int))))
     });
     declare.of("uint", "number_to_uint", vec![NUMBER], |of| {
         let uint = |number: &Number| match number {
             Number::Whole(whole) => u64::try_from(*whole).ok(),
             Number::Other(_) => u64::try_from(number.truncated()?).ok(),
         };
-        converted("uint", &of, |number| uint(number).map(|uint| CowVal::owned(CelUInt::from(uint))))
+        convert_number("uint", &of, |number| uint(number).map(|uint| CowVal::owned(CelUInt::from(uint))))
     });
     declare.of("double", "number_to_double", vec![NUMBER], |of| {
-        converted("double", &of, |number| Some(CowVal::owned(CelDouble::from(number.float()))))
+        convert_number("double", &of, |number| Some(CowVal::owned(CelDouble::from(number.float()))))
     });
     declare.of("string", "number_to_string", vec![NUMBER], |of| {
-        converted("string", &of, |number| number.plain().map(|text| CowVal::owned(CelString::from(text))))
+        convert_number("string", &of, |number| number.plain().map(|text| CowVal::owned(CelString::from(text))))
     });
     declare.of_any("@type", 1, |of| {
         let whole = of[0].downcast_ref::<Number>().map(|number| matches!(number, Number::Whole(_)));
@@ -75,17 +78,17 @@ fn conversions(declare: &mut Declare) {
     });
     declare.of("@matches", "@matches", vec![STRING_TYPE, PATTERN], |of| {
         match (of[0].downcast_ref::<CelString>(), of[1].downcast_ref::<Pattern>()) {
-            (Some(text), Some(Pattern(regex))) => Ok(truth(regex.is_match(text.inner()))),
-            _ => Err(unfit("matches", &[&*of[0], &*of[1]])),
+            (Some(text), Some(Pattern(regex))) => Ok(bool_value(regex.is_match(text.inner()))),
+            _ => Err(no_overload("matches", &[&*of[0], &*of[1]])),
         }
     });
 }
 
-fn converted<'b, 'v>(
+fn convert_number<'b, 'v>(
     to: &str,
     of: &[CowVal<'b, 'v>],
     convert: impl Fn(&Number) -> Option<CowVal<'b, 'v>>,
-) -> Given<'b, 'v> {
+) -> CallResult<'b, 'v> {
     let number = of[0].downcast_ref::<Number>();
     number.and_then(convert).ok_or_else(|| ExecutionError::function_error(to, "the number is out of range"))
 }
@@ -93,7 +96,7 @@ fn converted<'b, 'v>(
 const PATTERN: Type = Type::new_unspecified_type("pattern");
 static PATTERN_TYPE: Type = PATTERN;
 
-/// A regular expression that was compiled with its expression.
+/// A regular expression, compiled together with the expression that contains it.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern(pub(super) Regex);
 
@@ -117,7 +120,7 @@ impl Val for Pattern {
 
 impl StaticVal for Pattern {}
 
-/// The truth that a value is, if it is one.
+/// Returns the boolean that a value holds; `None` if it is not a boolean.
 pub(super) fn as_truth(value: &dyn Val) -> Option<bool> {
     value.downcast_ref::<CelBool>().map(|truth| *truth.inner())
 }

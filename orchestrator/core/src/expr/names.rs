@@ -1,17 +1,17 @@
-//! What an expression names, checked before any event comes: a misspelt name would make a condition fail on every event, and
-//! a wait never end.
+//! Checks the names in an expression when it is compiled. Otherwise a misspelt name would make a
+//! condition fail on every event, or a wait never end.
 
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, SourceInfo};
 
-use super::time::{Moment, Span, is_zone};
+use super::time::{Moment, Span, check_zone};
 use crate::sentence::shortened;
 
 /// The variables of an expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {
-    /// `event` alone.
+    /// Only `event`.
     Event,
-    /// `event`, which started the run, and `async`, which arrives.
+    /// `event`, the event that started the run, and `async`, the event that arrives.
     EventAndAsync,
 }
 
@@ -19,9 +19,9 @@ pub enum Names {
 const FIELDS: [&str; 5] = ["id", "name", "data", "ts", "user"];
 /// Names of types.
 const TYPES: [&str; 10] = ["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"];
-/// Names of types with dots.
+/// Names of types in the package `google.protobuf`.
 const TIME_TYPES: [&str; 2] = ["Timestamp", "Duration"];
-/// Functions, with the numbers of their arguments.
+/// Functions, with their numbers of arguments.
 const FUNCTIONS: [(&str, usize); 12] = [
     ("bool", 1),
     ("bytes", 1),
@@ -36,7 +36,7 @@ const FUNCTIONS: [(&str, usize); 12] = [
     ("type", 1),
     ("uint", 1),
 ];
-/// Functions that are called on a value, with the least and the greatest number of their arguments.
+/// Methods, with their minimum and maximum numbers of arguments.
 const METHODS: [(&str, usize, usize); 15] = [
     ("contains", 1, 1),
     ("endsWith", 1, 1),
@@ -54,40 +54,40 @@ const METHODS: [(&str, usize, usize); 15] = [
     ("size", 0, 0),
     ("startsWith", 1, 1),
 ];
-/// Macros, which are functions to whoever misspells them.
+/// Macros. The parser takes a macro with wrong arguments for a call of an unknown function.
 const MACROS: [&str; 7] = ["all", "exists", "exists_one", "existsOne", "filter", "has", "map"];
 
-/// Checks names, functions and literal times.
+/// Checks the variables, functions and literal times of an expression.
 ///
 /// # Errors
-/// A sentence about the first that is wrong, with its place.
+/// A sentence about the first problem, with its place.
 pub(super) fn check(of: &IdedExpr, places: &SourceInfo, names: Names) -> Result<(), String> {
-    Check { places, names, known: Vec::new() }.check(of)
+    NameCheck { places, names, macro_variables: Vec::new() }.check(of)
 }
 
-struct Check<'e> {
+struct NameCheck<'e> {
     places: &'e SourceInfo,
     names: Names,
-    /// The variables of macros; the innermost last.
-    known: Vec<&'e str>,
+    /// The variables of the enclosing macros, with the innermost last.
+    macro_variables: Vec<&'e str>,
 }
 
-impl<'e> Check<'e> {
+impl<'e> NameCheck<'e> {
     fn check(&mut self, of: &'e IdedExpr) -> Result<(), String> {
         match &of.expr {
             Expr::Unspecified | Expr::Literal(_) => Ok(()),
-            Expr::Ident(name) => self.variable(of, name),
-            Expr::Select(select) => self.select(of, &select.operand, &select.field),
-            Expr::Call(call) => self.call(of, call),
+            Expr::Ident(name) => self.check_variable(of, name),
+            Expr::Select(select) => self.check_field(of, &select.operand, &select.field),
+            Expr::Call(call) => self.check_call(of, call),
             Expr::Comprehension(macr) => {
                 self.check(&macr.iter_range)?;
                 self.check(&macr.accu_init)?;
-                let before = self.known.len();
-                self.known.extend([&*macr.iter_var, &*macr.accu_var]);
-                self.known.extend(macr.iter_var2.as_deref());
+                let before = self.macro_variables.len();
+                self.macro_variables.extend([&*macr.iter_var, &*macr.accu_var]);
+                self.macro_variables.extend(macr.iter_var2.as_deref());
                 let body = [&macr.loop_cond, &macr.loop_step, &macr.result];
                 let checked = body.into_iter().try_for_each(|part| self.check(part));
-                self.known.truncate(before);
+                self.macro_variables.truncate(before);
                 checked
             }
             Expr::List(list) => list.elements.iter().try_for_each(|item| self.check(item)),
@@ -99,16 +99,16 @@ impl<'e> Check<'e> {
         }
     }
 
-    fn is_known(&self, name: &str) -> bool {
-        self.known.contains(&name)
+    fn is_macro_variable(&self, name: &str) -> bool {
+        self.macro_variables.contains(&name)
     }
 
     fn is_event(&self, name: &str) -> bool {
-        !self.is_known(name) && (name == "event" || name == "async" && self.names == Names::EventAndAsync)
+        !self.is_macro_variable(name) && (name == "event" || name == "async" && self.names == Names::EventAndAsync)
     }
 
-    fn variable(&self, of: &IdedExpr, name: &str) -> Result<(), String> {
-        if self.is_known(name) || self.is_event(name) || TYPES.contains(&name) {
+    fn check_variable(&self, of: &IdedExpr, name: &str) -> Result<(), String> {
+        if self.is_macro_variable(name) || self.is_event(name) || TYPES.contains(&name) {
             return Ok(());
         }
         let hint = match name {
@@ -116,7 +116,7 @@ impl<'e> Check<'e> {
             name if FIELDS.contains(&name) => format!("write `event.{name}`"),
             name => {
                 let events: &[&str] = if self.names == Names::Event { &["event"] } else { &["event", "async"] };
-                match nearest(name, events.iter().copied().chain(self.known.iter().copied())) {
+                match nearest_name(name, events.iter().copied().chain(self.macro_variables.iter().copied())) {
                     Some(meant) => format!("did you mean `{meant}`?"),
                     None => {
                         format!("a field of the event's data is `event.data.{name}`, a text stands in quotes: '{name}'")
@@ -127,11 +127,11 @@ impl<'e> Check<'e> {
         Err(format!("names `{}`, which there is not, {}; {hint}", shortened(name), self.place(of)))
     }
 
-    fn select(&mut self, of: &'e IdedExpr, operand: &'e IdedExpr, field: &'e str) -> Result<(), String> {
+    fn check_field(&mut self, of: &'e IdedExpr, operand: &'e IdedExpr, field: &'e str) -> Result<(), String> {
         match &operand.expr {
             Expr::Select(outer) if self.is_time_type(outer, field) => return Ok(()),
             Expr::Ident(name) if self.is_event(name) && !FIELDS.contains(&field) => {
-                let hint = match nearest(field, FIELDS.into_iter()) {
+                let hint = match nearest_name(field, FIELDS.into_iter()) {
                     Some(meant) => format!("did you mean `{name}.{meant}`?"),
                     None => format!("what its sender wrote is in `{name}.data.{field}`"),
                 };
@@ -146,29 +146,32 @@ impl<'e> Check<'e> {
         self.check(operand)
     }
 
-    /// Whether it is `google.protobuf.Timestamp` or the like.
+    /// Returns whether the selected field is a type such as `google.protobuf.Timestamp`.
     fn is_time_type(&self, outer: &SelectExpr, field: &str) -> bool {
-        let is_google = matches!(&outer.operand.expr, Expr::Ident(name) if name == "google" && !self.is_known(name));
+        let is_google =
+            matches!(&outer.operand.expr, Expr::Ident(name) if name == "google" && !self.is_macro_variable(name));
         is_google && outer.field == "protobuf" && TIME_TYPES.contains(&field)
     }
 
-    fn call(&mut self, of: &'e IdedExpr, call: &'e CallExpr) -> Result<(), String> {
-        // an operator is no name
+    fn check_call(&mut self, of: &'e IdedExpr, call: &'e CallExpr) -> Result<(), String> {
+        // The parser represents operators as calls, too. They need no check.
         let is_operator = !call.func_name.starts_with(|c: char| c.is_ascii_alphabetic());
         if !is_operator {
-            self.function(of, call)?;
+            self.check_function(of, call)?;
         }
         call.target.iter().try_for_each(|target| self.check(target))?;
         call.args.iter().try_for_each(|arg| self.check(arg))
     }
 
-    fn function(&self, of: &IdedExpr, call: &CallExpr) -> Result<(), String> {
+    fn check_function(&self, of: &IdedExpr, call: &CallExpr) -> Result<(), String> {
         let (name, given) = (&*call.func_name, call.args.len());
         let (global, method) =
             (FUNCTIONS.iter().find(|(known, _)| *known == name), METHODS.iter().find(|(known, ..)| *known == name));
         let hint = match (&call.target, global, method) {
-            (None, Some((_, takes)), _) if *takes == given => return self.literal(of, call),
-            (Some(_), _, Some((_, least, most))) if (*least..=*most).contains(&given) => return self.zone(of, call),
+            (None, Some((_, takes)), _) if *takes == given => return self.check_literal_time(of, call),
+            (Some(_), _, Some((_, least, most))) if (*least..=*most).contains(&given) => {
+                return self.check_zone(of, call);
+            }
             (None, Some((_, takes)), _) => format!("it takes {takes} and not {given}"),
             (Some(_), _, Some((_, least, most))) if least == most => format!("it takes {least} and not {given}"),
             (Some(_), _, Some(_)) => format!("it takes a time zone at most, not {given} values"),
@@ -179,7 +182,7 @@ impl<'e> Check<'e> {
             }
             (target, _, _) => {
                 let all = FUNCTIONS.iter().map(|(name, _)| *name).chain(METHODS.iter().map(|(name, ..)| *name));
-                let meant = nearest(name, all.chain(MACROS));
+                let meant = nearest_name(name, all.chain(MACROS));
                 let hint = meant.map(|meant| format!("did you mean `{meant}`?"));
                 let all = "docs/flow-control.md lists all there are".into();
                 return Err(format!(
@@ -194,8 +197,9 @@ impl<'e> Check<'e> {
         Err(format!("calls `{name}` {} in a way it cannot be called; {hint}", self.place(of)))
     }
 
-    /// A time that is written out is read once, before any event comes.
-    fn literal(&self, of: &IdedExpr, call: &CallExpr) -> Result<(), String> {
+    /// Checks that a literal timestamp or duration can be read, so that it does not fail on each
+    /// event.
+    fn check_literal_time(&self, of: &IdedExpr, call: &CallExpr) -> Result<(), String> {
         let bad = |why: String| Err(format!("{why}, {}", self.place(of)));
         match (&*call.func_name, call.args.first().map(|arg| &arg.expr)) {
             ("timestamp", Some(Expr::Literal(LiteralValue::String(text)))) => {
@@ -214,33 +218,35 @@ impl<'e> Check<'e> {
         }
     }
 
-    /// A time zone that is written out is looked up once.
-    fn zone(&self, of: &IdedExpr, call: &CallExpr) -> Result<(), String> {
+    /// Checks that a literal time zone exists.
+    fn check_zone(&self, of: &IdedExpr, call: &CallExpr) -> Result<(), String> {
         match call.args.first().map(|arg| &arg.expr) {
             Some(Expr::Literal(LiteralValue::String(zone))) if call.func_name.starts_with("get") => {
-                is_zone(zone.inner()).map_err(|why| format!("{why}, {}", self.place(of)))
+                check_zone(zone.inner()).map_err(|why| format!("{why}, {}", self.place(of)))
             }
             _ => Ok(()),
         }
     }
 
-    /// "at character 7".
+    /// Returns the place of a part of the expression, such as "at character 7".
     fn place(&self, of: &IdedExpr) -> String {
-        // of a field or a method, the place is that of its dot
+        // The place of a field or a method is that of its dot.
         let (start, _) = self.places.offset_for(of.id).unwrap_or_default();
         format!("at character {}", start + 1)
     }
 }
 
-/// The name that was probably meant: one that differs in case alone, or in a letter or two.
-fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let distance = |known: &str| if known.eq_ignore_ascii_case(name) { 0 } else { distance(name, known) };
+/// Returns the name that was probably meant: one that differs in case only, or in one or two
+/// letters.
+fn nearest_name<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let distance = |known: &str| if known.eq_ignore_ascii_case(name) { 0 } else { edit_distance(name, known) };
     let near = known.map(|known| (distance(known), known)).min_by_key(|(distance, _)| *distance);
     near.filter(|(distance, _)| *distance <= if name.len() < 4 { 1 } else { 2 }).map(|(_, known)| known)
 }
 
-/// How many letters have to be changed, put in, left out, or swapped with their neighbour.
-fn distance(a: &str, b: &str) -> usize {
+/// Returns the number of letters to change, insert, remove or swap with their neighbour to get from
+/// `a` to `b`.
+fn edit_distance(a: &str, b: &str) -> usize {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     if a.len().abs_diff(b.len()) > 2 {
         return usize::MAX;

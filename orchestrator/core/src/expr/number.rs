@@ -1,5 +1,5 @@
-//! Numbers of an event's JSON: exact, and of one kind. JavaScript writes 100.0 as 100, so nothing may depend on whether a
-//! number happens to be whole.
+//! The numbers of an event's JSON. They are exact and have one type: JavaScript writes 100.0 as
+//! 100, so no result may depend on whether a number happens to be whole.
 
 use std::any::Any;
 use std::cmp::Ordering;
@@ -11,20 +11,20 @@ use cel::common::value::{StaticVal, Val};
 use super::decimal::Decimal;
 use crate::limits::KEY_BYTES;
 
-/// What expressions call the type.
+/// The type's name in expressions.
 pub(super) const NUMBER: Type = Type::new_unspecified_type("number");
 static NUMBER_TYPE: Type = NUMBER;
 
-/// A number. Whole ones of up to 38 digits are always `Whole`, so that each value has one form.
+/// A number. A whole number of up to 38 digits is always `Whole`, so that each value has one form.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Number {
     Whole(i128),
     Other(Arc<Decimal>),
 }
 
-/// What two numbers are combined by.
+/// An arithmetic operator on two numbers.
 #[derive(Clone, Copy)]
-pub(super) enum Sum {
+pub(super) enum Operator {
     Add,
     Subtract,
     Multiply,
@@ -33,7 +33,7 @@ pub(super) enum Sum {
 }
 
 impl Number {
-    /// Reads a number as JSON writes it; `None` when its exponent is beyond all reason.
+    /// Reads a JSON number; `None` if its exponent does not fit 32 bits.
     pub(super) fn read(text: &str) -> Option<Self> {
         text.parse::<i64>()
             .map_or_else(|_| Some(Self::of(Decimal::read(text)?)), |whole| Some(Self::Whole(whole.into())))
@@ -43,12 +43,12 @@ impl Number {
         decimal.whole().map_or_else(|| Self::Other(Arc::new(decimal)), Self::Whole)
     }
 
-    /// The number as a program would write it: the shortest decimal that reads as this float.
+    /// Returns the shortest decimal that reads as this float; `None` if the float is not finite.
     pub(super) fn of_float(float: f64) -> Option<Self> {
         float.is_finite().then(|| Self::read(&format!("{float:e}"))).flatten()
     }
 
-    /// The number that a value of CEL is; `None` when it is none.
+    /// Returns the number that a CEL value holds; `None` if it is not a number.
     pub(super) fn of_value(value: &dyn Val) -> Option<Self> {
         if let Some(number) = value.downcast_ref::<Self>() {
             return Some(number.clone());
@@ -69,12 +69,13 @@ impl Number {
         }
     }
 
-    /// Without what comes after the point; `None` when the rest is no `i64`.
+    /// Returns the number without its fraction; `None` if that does not fit an `i64`.
     pub(super) fn truncated(&self) -> Option<i64> {
         match self {
             Self::Whole(whole) => i64::try_from(*whole).ok(),
             Self::Other(decimal) => {
-                // what is not whole and has an `i64` before its point has few enough digits there
+                // If the part before the point fits an `i64`, the number is short enough to be
+                // written out.
                 let text = decimal.plain(KEY_BYTES)?;
                 let whole = text.split_once('.').map_or(&*text, |(whole, _)| whole);
                 whole.parse().ok()
@@ -82,7 +83,8 @@ impl Number {
         }
     }
 
-    /// Its digits, without an exponent: the text of a key.
+    /// Returns the digits without an exponent, as in the text of a key; `None` if they exceed
+    /// [`KEY_BYTES`].
     pub(super) fn plain(&self) -> Option<String> {
         match self {
             Self::Whole(whole) => Some(whole.to_string()),
@@ -90,8 +92,11 @@ impl Number {
         }
     }
 
-    /// The form by which the index of waits knows it. Numbers that a float holds exactly look as in version 0.2.0, whose
-    /// entries are still found; of the others, that version confused several.
+    /// Returns the form of the number in the index of subscriptions.
+    ///
+    /// A number that a float holds exactly has the same form as in version 0.2.0, so that the
+    /// entries of that version are found. Version 0.2.0 gave several other numbers the same form;
+    /// here they differ.
     pub(super) fn indexed(&self) -> Option<String> {
         match self {
             Self::Whole(whole) if i64::try_from(*whole).is_ok() || u64::try_from(*whole).is_ok() => {
@@ -118,36 +123,36 @@ impl Number {
         }
     }
 
-    /// Whole numbers give exact results where these are whole and have up to 38 digits, and all others floats, as in
-    /// JavaScript.
+    /// Applies an operator. The result of two whole numbers is exact if it is whole and has up to
+    /// 38 digits. Any other result is a float, as in JavaScript.
     ///
     /// # Errors
-    /// When it is divided by zero, or no float is large enough.
-    pub(super) fn combine(&self, by: Sum, other: &Self) -> Result<Self, &'static str> {
-        if matches!(by, Sum::Divide | Sum::Remainder) && *other == Self::Whole(0) {
+    /// The divisor is zero, or the result is too large for a float.
+    pub(super) fn combine(&self, by: Operator, other: &Self) -> Result<Self, &'static str> {
+        if matches!(by, Operator::Divide | Operator::Remainder) && *other == Self::Whole(0) {
             return Err("a number is divided by zero");
         }
         let exact = match (self, other) {
             (Self::Whole(a), Self::Whole(b)) => match by {
-                Sum::Add => a.checked_add(*b),
-                Sum::Subtract => a.checked_sub(*b),
-                Sum::Multiply => a.checked_mul(*b),
-                Sum::Divide => a.checked_div(*b).filter(|_| a.checked_rem(*b) == Some(0)),
-                Sum::Remainder => a.checked_rem(*b),
+                Operator::Add => a.checked_add(*b),
+                Operator::Subtract => a.checked_sub(*b),
+                Operator::Multiply => a.checked_mul(*b),
+                Operator::Divide => a.checked_div(*b).filter(|_| a.checked_rem(*b) == Some(0)),
+                Operator::Remainder => a.checked_rem(*b),
             },
             _ => None,
         };
-        // an i128 of more digits would have a second form
+        // A longer `i128` is not `Whole`, because each value must have one form.
         if let Some(exact) = exact.filter(|exact| exact.unsigned_abs() < 10_u128.pow(38)) {
             return Ok(Self::Whole(exact));
         }
         let (a, b) = (self.float(), other.float());
         let float = match by {
-            Sum::Add => a + b,
-            Sum::Subtract => a - b,
-            Sum::Multiply => a * b,
-            Sum::Divide => a / b,
-            Sum::Remainder => a % b,
+            Operator::Add => a + b,
+            Operator::Subtract => a - b,
+            Operator::Multiply => a * b,
+            Operator::Divide => a / b,
+            Operator::Remainder => a % b,
         };
         Self::of_float(float).ok_or("the result is larger than a number can be")
     }
@@ -185,23 +190,23 @@ mod tests {
         Number::read(text).unwrap()
     }
 
-    fn combined(a: &str, by: Sum, b: &str) -> String {
+    fn combined(a: &str, by: Operator, b: &str) -> String {
         read(a).combine(by, &read(b)).unwrap().plain().unwrap()
     }
 
     #[test]
-    fn sums_do_not_depend_on_how_a_number_is_written() {
+    fn arithmetic_does_not_depend_on_how_a_number_is_written() {
         for (three, two) in [("3", "2"), ("3.0", "2"), ("30e-1", "2.00")] {
-            assert_eq!(combined(three, Sum::Divide, two), "1.5");
-            assert_eq!(combined(three, Sum::Remainder, two), "1");
-            assert_eq!(combined(three, Sum::Add, two), "5");
+            assert_eq!(combined(three, Operator::Divide, two), "1.5");
+            assert_eq!(combined(three, Operator::Remainder, two), "1");
+            assert_eq!(combined(three, Operator::Add, two), "5");
         }
-        assert_eq!(combined("100.0", Sum::Divide, "8"), "12.5");
-        assert_eq!(combined("5.5", Sum::Remainder, "2"), "1.5");
-        assert_eq!(combined("0.1", Sum::Add, "0.2"), "0.30000000000000004");
-        assert_eq!(combined("89014103211118510720", Sum::Add, "1"), "89014103211118510721");
-        assert!(read("1").combine(Sum::Divide, &read("-0.0")).is_err());
-        assert!(read("1e308").combine(Sum::Multiply, &read("10")).is_err());
+        assert_eq!(combined("100.0", Operator::Divide, "8"), "12.5");
+        assert_eq!(combined("5.5", Operator::Remainder, "2"), "1.5");
+        assert_eq!(combined("0.1", Operator::Add, "0.2"), "0.30000000000000004");
+        assert_eq!(combined("89014103211118510720", Operator::Add, "1"), "89014103211118510721");
+        assert!(read("1").combine(Operator::Divide, &read("-0.0")).is_err());
+        assert!(read("1e308").combine(Operator::Multiply, &read("10")).is_err());
     }
 
     #[test]
@@ -223,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_after_the_point_is_cut_off() {
+    fn a_number_is_truncated_towards_zero() {
         let whole = ["2.9", "-2.9", "0.9", "1e30", "-7"].map(|text| read(text).truncated());
         assert_eq!(whole, [Some(2), Some(-2), Some(0), None, Some(-7)]);
     }

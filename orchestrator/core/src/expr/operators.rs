@@ -1,6 +1,8 @@
-//! Operators over numbers of JSON and those of CEL alike. CEL knows three kinds of number, whose sums and comparisons do not
-//! mix; an event has one, so the operators of a parsed expression are replaced by these. Two numbers of one kind of CEL are
-//! left to CEL: `7 / 2` is 3 there.
+//! Operators on JSON numbers and CEL numbers.
+//!
+//! CEL has three types of number, which cannot be mixed in arithmetic. An event's numbers have one
+//! type. So the operators of a parsed expression are replaced by the functions in this module. They
+//! leave two CEL numbers of the same type to CEL, where `7 / 2` is 3.
 
 use std::cmp::Ordering;
 
@@ -10,16 +12,17 @@ use cel::common::types::{CelBool, CelDouble, CelInt, CelUInt, Kind};
 use cel::common::value::{CowVal, Val};
 
 use super::environment::Declare;
-use super::number::{Number, Sum};
+use super::number::{Number, Operator};
 use super::read;
-use super::scope::unfit;
+use super::scope::no_overload;
 use super::time;
 
-/// What a function of the environment gives.
-pub(super) type Given<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
+/// The result of a function of the environment.
+pub(super) type CallResult<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
 
-/// Each operator of CEL with the function that takes its place. No expression can name these.
-const REPLACED: [(&str, &str); 14] = [
+/// The operators of CEL, and the functions that replace them. No expression can name these
+/// functions.
+const REPLACEMENTS: [(&str, &str); 14] = [
     (op::ADD, "@add"),
     (op::SUBSTRACT, "@subtract"),
     (op::MULTIPLY, "@multiply"),
@@ -36,7 +39,7 @@ const REPLACED: [(&str, &str); 14] = [
     ("type", "@type"),
 ];
 
-/// Puts the functions of this module in the place of operators.
+/// Replaces the operators in an expression by the functions of this module.
 pub(super) fn replace(of: &mut IdedExpr) {
     match &mut of.expr {
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => {}
@@ -44,12 +47,13 @@ pub(super) fn replace(of: &mut IdedExpr) {
             call.target.iter_mut().for_each(|target| replace(target));
             call.args.iter_mut().for_each(replace);
             if call.func_name == op::INDEX {
-                call.args.iter_mut().skip(1).for_each(as_index);
+                call.args.iter_mut().skip(1).for_each(wrap_index);
             }
-            // `map` and `filter` append to a list: the interpreter knows that by its form
+            // `map` and `filter` append to a list with `+`. The interpreter recognises this form,
+            // so it must stay.
             let appends =
                 matches!(call.args.first().map(|arg| &arg.expr), Some(Expr::Ident(name)) if name.starts_with('@'));
-            let replaced = REPLACED.iter().find(|(name, _)| *name == call.func_name);
+            let replaced = REPLACEMENTS.iter().find(|(name, _)| *name == call.func_name);
             if let (Some((_, by)), None, false) = (replaced, &call.target, appends) {
                 call.func_name = (*by).into();
             }
@@ -63,7 +67,7 @@ pub(super) fn replace(of: &mut IdedExpr) {
         Expr::Map(map) => map.entries.iter_mut().for_each(|entry| {
             if let EntryExpr::MapEntry(entry) = &mut entry.expr {
                 replace(&mut entry.key);
-                as_index(&mut entry.key);
+                wrap_index(&mut entry.key);
                 replace(&mut entry.value);
             }
         }),
@@ -72,8 +76,9 @@ pub(super) fn replace(of: &mut IdedExpr) {
     }
 }
 
-/// Lists and maps know the numbers of CEL alone.
-fn as_index(of: &mut IdedExpr) {
+/// Wraps an index or a key in a conversion to a CEL number, because lists and maps cannot be
+/// indexed by a JSON number.
+fn wrap_index(of: &mut IdedExpr) {
     if !matches!(of.expr, Expr::Literal(_)) {
         let inner = std::mem::take(of);
         of.id = inner.id;
@@ -89,30 +94,31 @@ pub(super) fn declare(env: &mut Declare) {
         ("@multiply", multiply),
         ("@divide", divide),
         ("@remainder", remainder),
-        ("@equal", |of| Ok(truth(equal(&*of[0], &*of[1])))),
-        ("@unequal", |of| Ok(truth(!equal(&*of[0], &*of[1])))),
-        ("@less", |of| Ok(truth(compare("_<_", &of)?.is_lt()))),
-        ("@at_most", |of| Ok(truth(compare("_<=_", &of)?.is_le()))),
-        ("@more", |of| Ok(truth(compare("_>_", &of)?.is_gt()))),
-        ("@at_least", |of| Ok(truth(compare("_>=_", &of)?.is_ge()))),
-        ("@within", within),
+        ("@equal", |of| Ok(bool_value(is_equal(&*of[0], &*of[1])))),
+        ("@unequal", |of| Ok(bool_value(!is_equal(&*of[0], &*of[1])))),
+        ("@less", |of| Ok(bool_value(compare("_<_", &of)?.is_lt()))),
+        ("@at_most", |of| Ok(bool_value(compare("_<=_", &of)?.is_le()))),
+        ("@more", |of| Ok(bool_value(compare("_>_", &of)?.is_gt()))),
+        ("@at_least", |of| Ok(bool_value(compare("_>=_", &of)?.is_ge()))),
+        ("@within", is_in),
     ] {
         env.of_any(name, 2, function);
     }
-    env.of_any("@negative", 1, negative);
-    env.of_any("@index", 1, index);
+    env.of_any("@negative", 1, negate);
+    env.of_any("@index", 1, convert_index);
 }
 
-pub(super) fn truth<'b, 'v>(is_true: bool) -> CowVal<'b, 'v> {
+pub(super) fn bool_value<'b, 'v>(is_true: bool) -> CowVal<'b, 'v> {
     CowVal::owned(CelBool::from(is_true))
 }
 
-fn failed(what: impl ToString) -> ExecutionError {
+fn arithmetic_error(what: impl ToString) -> ExecutionError {
     ExecutionError::function_error("arithmetic", what)
 }
 
-/// Whether both are numbers, and not of one kind of CEL.
-fn numbers(a: &dyn Val, b: &dyn Val) -> Option<(Number, Number)> {
+/// Returns both values as numbers; `None` if one is not a number, or if CEL can combine the two
+/// itself.
+fn mixed_numbers(a: &dyn Val, b: &dyn Val) -> Option<(Number, Number)> {
     let alike = a.get_type() == b.get_type() && a.downcast_ref::<Number>().is_none();
     if alike {
         return None;
@@ -120,63 +126,64 @@ fn numbers(a: &dyn Val, b: &dyn Val) -> Option<(Number, Number)> {
     Some((Number::of_value(a)?, Number::of_value(b)?))
 }
 
-fn sum<'b, 'v>(by: Sum, of: &[CowVal<'b, 'v>]) -> Option<Given<'b, 'v>> {
-    let (a, b) = numbers(&*of[0], &*of[1])?;
-    Some(a.combine(by, &b).map(CowVal::owned).map_err(failed))
+fn combine_numbers<'b, 'v>(by: Operator, of: &[CowVal<'b, 'v>]) -> Option<CallResult<'b, 'v>> {
+    let (a, b) = mixed_numbers(&*of[0], &*of[1])?;
+    Some(a.combine(by, &b).map(CowVal::owned).map_err(arithmetic_error))
 }
 
-fn add<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> Given<'b, 'v> {
-    if let Some(given) = sum(Sum::Add, &of).or_else(|| time::add(&*of[0], &*of[1])) {
+fn add<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
+    if let Some(given) = combine_numbers(Operator::Add, &of).or_else(|| time::add_times(&*of[0], &*of[1])) {
         return given;
     }
-    let adder = of[0].as_adder().ok_or_else(|| unfit("_+_", &[&*of[0], &*of[1]]))?;
+    let adder = of[0].as_adder().ok_or_else(|| no_overload("_+_", &[&*of[0], &*of[1]]))?;
     Ok(CowVal::Owned(adder.add(&*of[1])?.into_owned()))
 }
 
-fn subtract<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> Given<'b, 'v> {
-    if let Some(given) = sum(Sum::Subtract, &of).or_else(|| time::subtract(&*of[0], &*of[1])) {
+fn subtract<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
+    if let Some(given) = combine_numbers(Operator::Subtract, &of).or_else(|| time::subtract_times(&*of[0], &*of[1])) {
         return given;
     }
-    let subtractor = of[0].as_subtractor().ok_or_else(|| unfit("_-_", &[&*of[0], &*of[1]]))?;
+    let subtractor = of[0].as_subtractor().ok_or_else(|| no_overload("_-_", &[&*of[0], &*of[1]]))?;
     Ok(CowVal::Owned(subtractor.sub(&*of[1])?.into_owned()))
 }
 
-fn multiply<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> Given<'b, 'v> {
-    if let Some(given) = sum(Sum::Multiply, &of) {
+fn multiply<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
+    if let Some(given) = combine_numbers(Operator::Multiply, &of) {
         return given;
     }
-    let multiplier = of[0].as_multiplier().ok_or_else(|| unfit("_*_", &[&*of[0], &*of[1]]))?;
+    let multiplier = of[0].as_multiplier().ok_or_else(|| no_overload("_*_", &[&*of[0], &*of[1]]))?;
     Ok(CowVal::Owned(multiplier.mul(&*of[1])?.into_owned()))
 }
 
-fn divide<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> Given<'b, 'v> {
-    if let Some(given) = sum(Sum::Divide, &of) {
+fn divide<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
+    if let Some(given) = combine_numbers(Operator::Divide, &of) {
         return given;
     }
-    let divider = of[0].as_divider().ok_or_else(|| unfit("_/_", &[&*of[0], &*of[1]]))?;
+    let divider = of[0].as_divider().ok_or_else(|| no_overload("_/_", &[&*of[0], &*of[1]]))?;
     Ok(CowVal::Owned(divider.div(&*of[1])?.into_owned()))
 }
 
-fn remainder<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> Given<'b, 'v> {
-    if let Some(given) = sum(Sum::Remainder, &of) {
+fn remainder<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
+    if let Some(given) = combine_numbers(Operator::Remainder, &of) {
         return given;
     }
-    let modder = of[0].as_modder().ok_or_else(|| unfit("_%_", &[&*of[0], &*of[1]]))?;
+    let modder = of[0].as_modder().ok_or_else(|| no_overload("_%_", &[&*of[0], &*of[1]]))?;
     Ok(CowVal::Owned(modder.modulo(&*of[1])?.into_owned()))
 }
 
-fn negative<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> Given<'b, 'v> {
+fn negate<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
     if let Some(number) = of[0].downcast_ref::<Number>() {
         let zero = Number::Whole(0);
-        return zero.combine(Sum::Subtract, number).map(CowVal::owned).map_err(failed);
+        return zero.combine(Operator::Subtract, number).map(CowVal::owned).map_err(arithmetic_error);
     }
-    let negator = of[0].as_negator().ok_or_else(|| unfit("-_", &[&*of[0]]))?;
+    let negator = of[0].as_negator().ok_or_else(|| no_overload("-_", &[&*of[0]]))?;
     Ok(CowVal::Owned(negator.negate()?))
 }
 
-/// Whether two values are equal: numbers by their value, however they are written; lists and maps by what they hold.
-fn equal(a: &dyn Val, b: &dyn Val) -> bool {
-    if let Some((a, b)) = numbers(a, b) {
+/// Returns whether two values are equal. Numbers are compared by value, and lists and maps by their
+/// items.
+fn is_equal(a: &dyn Val, b: &dyn Val) -> bool {
+    if let Some((a, b)) = mixed_numbers(a, b) {
         return a == b;
     }
     let size = |of: &dyn Val| of.as_sizer().map(|sizer| *sizer.size().inner());
@@ -186,7 +193,7 @@ fn equal(a: &dyn Val, b: &dyn Val) -> bool {
             let (Some(a), Some(b)) = (a.as_iterable(), b.as_iterable()) else { return false };
             let (mut a, mut b) = (a.iter(), b.iter());
             while let (Some(a), Some(b)) = (a.next(), b.next()) {
-                if !equal(a, b) {
+                if !is_equal(a, b) {
                     return false;
                 }
             }
@@ -199,7 +206,7 @@ fn equal(a: &dyn Val, b: &dyn Val) -> bool {
             let mut keys = keys.iter();
             while let Some(key) = keys.next() {
                 match (one.get(key), other.get(key)) {
-                    (Ok(a), Ok(b)) if equal(&*a, &*b) => {}
+                    (Ok(a), Ok(b)) if is_equal(&*a, &*b) => {}
                     _ => return false,
                 }
             }
@@ -209,47 +216,48 @@ fn equal(a: &dyn Val, b: &dyn Val) -> bool {
     }
 }
 
-/// Whether two JSON texts are equal, as expressions see them.
+/// Returns whether two JSON texts are equal in expressions.
 pub(crate) fn is_same_json(one: &str, other: &str) -> bool {
     let read = |json| read::read(json, &mut 0);
-    matches!((read(one), read(other)), (Ok(one), Ok(other)) if equal(&*one, &*other))
+    matches!((read(one), read(other)), (Ok(one), Ok(other)) if is_equal(&*one, &*other))
 }
 
 fn compare(operator: &str, of: &[CowVal<'_, '_>]) -> Result<Ordering, ExecutionError> {
     let (a, b) = (&*of[0], &*of[1]);
-    if let Some((a, b)) = numbers(a, b) {
+    if let Some((a, b)) = mixed_numbers(a, b) {
         return Ok(a.compare(&b));
     }
-    let not_to_be = || unfit(operator, &[a, b]);
-    a.as_comparer().ok_or_else(not_to_be)?.compare(b).map_err(|_| not_to_be())
+    let mismatch = || no_overload(operator, &[a, b]);
+    a.as_comparer().ok_or_else(mismatch)?.compare(b).map_err(|_| mismatch())
 }
 
-fn within<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> Given<'b, 'v> {
-    let not_to_be = || unfit("@in", &[&*of[0], &*of[1]]);
+fn is_in<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
+    let mismatch = || no_overload("@in", &[&*of[0], &*of[1]]);
     match of[1].get_type().kind() {
         Kind::List => {
-            let mut items = of[1].as_iterable().ok_or_else(not_to_be)?.iter();
+            let mut items = of[1].as_iterable().ok_or_else(mismatch)?.iter();
             let mut found = false;
             while let (false, Some(item)) = (found, items.next()) {
-                found = equal(item, &*of[0]);
+                found = is_equal(item, &*of[0]);
             }
-            Ok(truth(found))
+            Ok(bool_value(found))
         }
         _ => {
-            let key = indexing(&*of[0]);
+            let key = to_cel_number(&*of[0]);
             let key = key.as_deref().unwrap_or(&*of[0]);
-            of[1].as_container().ok_or_else(not_to_be)?.contains(key).map(truth).map_err(|_| not_to_be())
+            of[1].as_container().ok_or_else(mismatch)?.contains(key).map(bool_value).map_err(|_| mismatch())
         }
     }
 }
 
-fn index<'b, 'v>(mut of: Vec<CowVal<'b, 'v>>) -> Given<'b, 'v> {
+fn convert_index<'b, 'v>(mut of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
     let given = of.swap_remove(0);
-    Ok(indexing(&*given).map_or(given, CowVal::Owned))
+    Ok(to_cel_number(&*given).map_or(given, CowVal::Owned))
 }
 
-/// A number of JSON as the kind of CEL by which lists and maps are looked into.
-fn indexing<'v>(value: &(dyn Val + '_)) -> Option<Box<dyn Val + 'v>> {
+/// Converts a JSON number to the CEL number that indexes lists and maps; `None` if the value is not
+/// a JSON number.
+fn to_cel_number<'v>(value: &(dyn Val + '_)) -> Option<Box<dyn Val + 'v>> {
     let number = value.downcast_ref::<Number>()?;
     Some(match number {
         Number::Whole(whole) => match (i64::try_from(*whole), u64::try_from(*whole)) {

@@ -1,4 +1,4 @@
-//! JSON as values of CEL. Decoders of JSON keep 64 bits of a number; here all of its digits count.
+//! Reads JSON into CEL values. Unlike serde_json, this keeps all digits of a number.
 
 use std::collections::HashMap;
 
@@ -8,23 +8,23 @@ use cel::common::value::Val;
 use super::number::Number;
 use crate::limits::JSON_DEPTH;
 
-/// Nesting up to which JSON is read: what comes from outside has at most [`JSON_DEPTH`] levels, and a caller's input a few
-/// more.
-const DEPTH: usize = JSON_DEPTH + 28;
+/// Maximum nesting. JSON from outside has at most [`JSON_DEPTH`] levels, and the input of a called
+/// function has a few more.
+const MAX_DEPTH: usize = JSON_DEPTH + 28;
 
-/// A reader of one JSON text, which has been checked to be JSON.
+/// A reader of one JSON text, which is known to be valid.
 pub(super) struct Reader<'j> {
     text: &'j str,
     at: usize,
     depth: usize,
-    /// How many values have been read.
+    /// The number of values that were read so far.
     pub(super) values: usize,
 }
 
-type Read<T> = Result<T, String>;
+type ReadResult<T> = Result<T, String>;
 
-/// The value of a JSON text, and of how many values it is made.
-pub(super) fn read(json: &str, values: &mut usize) -> Read<Box<dyn Val>> {
+/// Reads the value of a JSON text, and adds the number of its values to `values`.
+pub(super) fn read(json: &str, values: &mut usize) -> ReadResult<Box<dyn Val>> {
     let mut reader = Reader { text: json, at: 0, depth: 0, values: 0 };
     let value = reader.value();
     *values += reader.values;
@@ -32,7 +32,7 @@ pub(super) fn read(json: &str, values: &mut usize) -> Read<Box<dyn Val>> {
 }
 
 impl<'j> Reader<'j> {
-    fn value(&mut self) -> Read<Box<dyn Val>> {
+    fn value(&mut self) -> ReadResult<Box<dyn Val>> {
         self.values += 1;
         Ok(match self.peek() {
             b'{' => Box::new(self.map()?),
@@ -42,11 +42,11 @@ impl<'j> Reader<'j> {
             b'f' => Box::new(self.word(5, CelBool::from(false))),
             b'n' => Box::new(self.word(4, CelNull)),
             b'-' | b'0'..=b'9' => Box::new(self.number()?),
-            _ => return Err(self.broken()),
+            _ => return Err(self.invalid_json()),
         })
     }
 
-    /// The next byte that is no white space; 0 at the end.
+    /// Skips white space and returns the next byte; 0 at the end.
     fn peek(&mut self) -> u8 {
         let rest = &self.text.as_bytes()[self.at..];
         let blank = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).count();
@@ -54,7 +54,7 @@ impl<'j> Reader<'j> {
         rest.get(blank).copied().unwrap_or(0)
     }
 
-    fn broken(&self) -> String {
+    fn invalid_json(&self) -> String {
         format!("no JSON at byte {}", self.at)
     }
 
@@ -63,7 +63,7 @@ impl<'j> Reader<'j> {
         value
     }
 
-    fn number(&mut self) -> Read<Number> {
+    fn number(&mut self) -> ReadResult<Number> {
         let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
         let length = self.text.as_bytes()[self.at..].iter().take_while(|byte| is_part(byte)).count();
         let text = &self.text[self.at..self.at + length];
@@ -72,7 +72,7 @@ impl<'j> Reader<'j> {
         number
     }
 
-    fn string(&mut self) -> Read<String> {
+    fn string(&mut self) -> ReadResult<String> {
         let (start, bytes) = (self.at, self.text.as_bytes());
         let (mut at, mut escapes) = (start + 1, false);
         loop {
@@ -80,7 +80,7 @@ impl<'j> Reader<'j> {
                 Some(b'"') => break,
                 Some(b'\\') => (at, escapes) = (at + 2, true),
                 Some(_) => at += 1,
-                None => return Err(self.broken()),
+                None => return Err(self.invalid_json()),
             }
         }
         self.at = at + 1;
@@ -90,7 +90,7 @@ impl<'j> Reader<'j> {
         }
     }
 
-    fn list(&mut self) -> Read<CelList<'static>> {
+    fn list(&mut self) -> ReadResult<CelList<'static>> {
         let mut items = Vec::new();
         self.items(b']', |reader| {
             items.push(reader.value()?);
@@ -99,15 +99,15 @@ impl<'j> Reader<'j> {
         Ok(CelList::from(items))
     }
 
-    fn map(&mut self) -> Read<CelMap<'static>> {
+    fn map(&mut self) -> ReadResult<CelMap<'static>> {
         let mut fields: HashMap<CelMapKey<'static>, Box<dyn Val>> = HashMap::new();
         self.items(b'}', |reader| {
             let name = match reader.peek() {
                 b'"' => reader.string()?,
-                _ => return Err(reader.broken()),
+                _ => return Err(reader.invalid_json()),
             };
             if reader.peek() != b':' {
-                return Err(reader.broken());
+                return Err(reader.invalid_json());
             }
             reader.at += 1;
             fields.insert(name.into(), reader.value()?);
@@ -116,11 +116,11 @@ impl<'j> Reader<'j> {
         Ok(CelMap::from(fields))
     }
 
-    /// What is between two brackets, with commas between.
-    fn items(&mut self, end: u8, mut item: impl FnMut(&mut Self) -> Read<()>) -> Read<()> {
+    /// Reads the items between two brackets, which are separated by commas.
+    fn items(&mut self, end: u8, mut item: impl FnMut(&mut Self) -> ReadResult<()>) -> ReadResult<()> {
         self.depth += 1;
-        if self.depth > DEPTH {
-            return Err(format!("more than {DEPTH} levels deep at byte {}", self.at));
+        if self.depth > MAX_DEPTH {
+            return Err(format!("more than {MAX_DEPTH} levels deep at byte {}", self.at));
         }
         self.at += 1;
         while self.peek() != end {
@@ -128,7 +128,7 @@ impl<'j> Reader<'j> {
             match self.peek() {
                 b',' => self.at += 1,
                 byte if byte == end => {}
-                _ => return Err(self.broken()),
+                _ => return Err(self.invalid_json()),
             }
         }
         self.at += 1;
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_those_of_the_json() {
+    fn all_kinds_of_json_values_are_read() {
         let mut values = 0;
         let json = " { \"a\\u0062\" : [ 1 , 2.50 , \"x\\n\" , true , false , null , { } , [ ] ] } ";
         let read = format!("{:?}", read(json, &mut values).unwrap());
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_an_error_and_no_panic() {
+    fn invalid_json_is_an_error_and_not_a_panic() {
         for json in ["", "{", "[1", "[1 2]", "{\"a\"}", "{\"a\":}", "{1:2}", "\"a", "\"\\", "x", "-", "[1e99999999999]"]
         {
             let read = debug(json);
@@ -165,6 +165,6 @@ mod tests {
         }
         assert!(debug(&"[".repeat(100_000)).contains("levels deep"));
         let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
-        assert!(debug(&nested(DEPTH)).starts_with("Ok("));
+        assert!(debug(&nested(MAX_DEPTH)).starts_with("Ok("));
     }
 }

@@ -1,4 +1,4 @@
-//! What expressions see of events.
+//! The variables of an evaluation: events as CEL values.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,51 +13,54 @@ use super::{cost, environment, read};
 use crate::Event;
 use crate::limits::KEY_BYTES;
 
-/// What expressions see of one event. Made once an event, used by every expression that is asked about it.
+/// The variables of an evaluation. A scope is created once per event and used by all expressions on
+/// it.
 pub struct Scope {
     pub(super) context: Context<'static, 'static>,
-    /// Of the event, or the larger of the two, in values.
+    /// The size of the event, in values; with two events, that of the larger one.
     pub(super) size: f64,
-    /// Why no expression can be asked about the event, as the end of a sentence.
-    pub(super) fault: Option<String>,
+    /// Why no expression can be evaluated on the event, as the end of a sentence.
+    pub(super) problem: Option<String>,
 }
 
 impl Scope {
-    /// The scope of an event.
+    /// Creates the scope of an event.
     pub fn of(event: &Event) -> Self {
-        let EventValues { value, size, fault } = EventValues::of(event);
+        let EventValues { value, size, problem } = EventValues::of(event);
         let mut context = Context::with_env(environment::shared());
         context.add_variable_as_val("event", Box::new(value));
-        Self { context, size, fault: fault.map(|fault| format!("`event.{fault}")) }
+        Self { context, size, problem: problem.map(|problem| format!("`event.{problem}")) }
     }
 
-    /// The scope of a run that `event` started and that waits for another one, which is `async`.
+    /// Creates the scope of a wait: `event` started the run, and `arriving` is the variable
+    /// `async`.
     pub fn with_async(event: &Event, arriving: &EventValues) -> Self {
         let mut scope = Self::of(event);
         scope.context.add_variable_as_val("async", Box::new(arriving.value.clone()));
         scope.size = scope.size.max(arriving.size);
-        scope.fault = scope.fault.or_else(|| arriving.fault.as_ref().map(|fault| format!("`async.{fault}")));
+        scope.problem = scope.problem.or_else(|| arriving.problem.as_ref().map(|problem| format!("`async.{problem}")));
         scope
     }
 }
 
-/// An event as expressions see it: made once, shown in many scopes.
+/// An event as a CEL value, which many scopes can share.
 #[derive(Clone)]
 pub struct EventValues {
-    value: Shared,
-    /// How large it is, in values.
+    value: SharedMap,
+    /// The size of the event, in values.
     size: f64,
-    /// Why no expression can be asked about it: the rest of a sentence that begins with its variable's name.
-    fault: Option<String>,
+    /// Why no expression can be evaluated on the event, as the end of a sentence that begins with
+    /// the variable's name.
+    problem: Option<String>,
 }
 
 impl EventValues {
-    /// An event.
+    /// Reads an event's JSON.
     pub fn of(event: &Event) -> Self {
-        let (mut fault, mut values) = (None, 8);
+        let (mut problem, mut values) = (None, 8);
         let mut value_of = |name: &str, json: &serde_json::value::RawValue| {
             read::read(json.get(), &mut values).unwrap_or_else(|why| {
-                fault = Some(format!("{name}` cannot be read: {why}"));
+                problem = Some(format!("{name}` cannot be read: {why}"));
                 Box::new(CelNull)
             })
         };
@@ -72,27 +75,29 @@ impl EventValues {
         let fields: HashMap<CelMapKey<'static>, Box<dyn Val>> =
             fields.into_iter().map(|(name, value)| (CelMapKey::from(name), value)).collect();
         let bytes = event.data.get().len() + event.user.as_deref().map_or(0, |user| user.get().len());
-        Self { value: Shared(Arc::new(CelMap::from(fields))), size: cost::size(values, bytes), fault }
+        Self { value: SharedMap(Arc::new(CelMap::from(fields))), size: cost::size(values, bytes), problem }
     }
 
-    /// The value of a field of its data in the form by which the index of waits knows it; `None` where there is none, or a
-    /// list or a map, or more than [`KEY_BYTES`].
+    /// Returns the value of a field of the event's data in its form in the index of subscriptions;
+    /// `None` if the field is missing, is a list or a map, or is larger than [`KEY_BYTES`].
     pub(crate) fn indexed(&self, path: &str) -> Option<String> {
         let mut value: &dyn Val = self.value.0.inner().get(&CelMapKey::from("data"))?.as_ref();
         for name in path.split('.') {
             value = value.downcast_ref::<CelMap>()?.inner().get(&CelMapKey::from(name))?.as_ref();
         }
-        scalar(value).filter(|text| text.len() <= KEY_BYTES)
+        index_form(value).filter(|text| text.len() <= KEY_BYTES)
     }
 }
 
-/// The form by which the index of waits knows the value of a JSON text; `None` for a list or a map.
+/// Returns the value of a JSON text in its form in the index of subscriptions; `None` for a list or
+/// a map.
 pub(crate) fn indexed_scalar(json: &str) -> Option<String> {
-    scalar(&*read::read(json, &mut 0).ok()?)
+    index_form(&*read::read(json, &mut 0).ok()?)
 }
 
-/// The form by which the index of waits knows a value: its JSON, one for each value. `None` for a list or a map.
-fn scalar(value: &dyn Val) -> Option<String> {
+/// Returns a value in its form in the index of subscriptions: JSON with one form per value. `None`
+/// for a list or a map.
+fn index_form(value: &dyn Val) -> Option<String> {
     if let Some(number) = value.downcast_ref::<Number>() {
         return number.indexed();
     }
@@ -107,9 +112,9 @@ fn scalar(value: &dyn Val) -> Option<String> {
 
 /// A map that many scopes share.
 #[derive(Clone, Debug)]
-struct Shared(Arc<CelMap<'static>>);
+struct SharedMap(Arc<CelMap<'static>>);
 
-impl Val for Shared {
+impl Val for SharedMap {
     fn get_type(&self) -> &Type {
         CelMap::cel_type()
     }
@@ -149,10 +154,10 @@ impl Val for Shared {
     }
 }
 
-impl StaticVal for Shared {}
+impl StaticVal for SharedMap {}
 
-/// What an overload gets when none of its types fits.
-pub(super) fn unfit(function: &str, of: &[&dyn Val]) -> ExecutionError {
+/// Returns CEL's error for a function that has no overload for these values.
+pub(super) fn no_overload(function: &str, of: &[&dyn Val]) -> ExecutionError {
     let types = of.iter().map(|value| value.get_type().name().to_owned()).collect();
     ExecutionError::no_such_overload(function, types)
 }

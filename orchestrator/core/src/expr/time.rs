@@ -1,4 +1,4 @@
-//! CEL's timestamps and durations, with the arithmetic and the functions that its specification names.
+//! CEL's timestamps and durations, with the arithmetic and the functions of its specification.
 
 mod civil;
 
@@ -12,8 +12,8 @@ use cel::common::value::{CowVal, StaticVal, Val};
 
 use super::environment::Declare;
 use super::number::{NUMBER, Number};
-use super::operators::Given;
-use super::scope::unfit;
+use super::operators::CallResult;
+use super::scope::no_overload;
 
 /// Nanoseconds of a second.
 const SECOND: i128 = 1_000_000_000;
@@ -53,7 +53,7 @@ impl Moment {
 
 impl Span {
     fn new(nanos: i128) -> Result<Self, ExecutionError> {
-        // as long as the years 1 to 9999 are
+        // CEL's limit, about the length of the years 1 to 9999.
         match nanos.abs() <= 315_576_000_000 * SECOND {
             true => Ok(Self(nanos)),
             false => Err(ExecutionError::function_error("duration", "it is longer than 10,000 years")),
@@ -62,7 +62,7 @@ impl Span {
 
     /// Reads numbers with units: `90s`, `1h30m`, `-1.5h`, `250ms`.
     pub(super) fn read(text: &str) -> Result<Self, ExecutionError> {
-        let nanos = span(text).ok_or_else(|| {
+        let nanos = read_nanos(text).ok_or_else(|| {
             ExecutionError::function_error("duration", format!("`{text}` is no duration like 90s, 1h30m or 250ms"))
         })?;
         Self::new(nanos)
@@ -72,12 +72,13 @@ impl Span {
 /// Checks the name of a time zone.
 ///
 /// # Errors
-/// When there is none of this name.
-pub(super) fn is_zone(name: &str) -> Result<(), ExecutionError> {
-    civil::ahead(name, 0).map(drop)
+/// No time zone has this name.
+pub(super) fn check_zone(name: &str) -> Result<(), ExecutionError> {
+    civil::zone_offset(name, 0).map(drop)
 }
 
-fn span(text: &str) -> Option<i128> {
+/// Reads a duration in nanoseconds; `None` if the text is not a duration.
+fn read_nanos(text: &str) -> Option<i128> {
     let (sign, mut rest) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
     if rest == "0" {
         return Some(0);
@@ -106,7 +107,7 @@ fn span(text: &str) -> Option<i128> {
         }
         let part = |digits: &str| if digits.is_empty() { Some(0) } else { digits.parse::<i128>().ok() };
         let whole = part(whole)?.checked_mul(unit)?;
-        // what is finer than a nanosecond is cut off
+        // A fraction finer than a nanosecond is cut off.
         let fraction = &fraction[..fraction.len().min(15)];
         let fraction = part(fraction)? * unit / 10_i128.pow(fraction.len() as u32);
         nanos = nanos.checked_add(whole)?.checked_add(fraction)?;
@@ -115,8 +116,8 @@ fn span(text: &str) -> Option<i128> {
     Some(sign * nanos)
 }
 
-/// The sum of times; `None` when neither is one.
-pub(super) fn add<'b, 'v>(a: &dyn Val, b: &dyn Val) -> Option<Given<'b, 'v>> {
+/// Adds a duration to a timestamp or to a duration; `None` if the values are of other types.
+pub(super) fn add_times<'b, 'v>(a: &dyn Val, b: &dyn Val) -> Option<CallResult<'b, 'v>> {
     let (a, b) = if b.downcast_ref::<Moment>().is_some() { (b, a) } else { (a, b) };
     let Span(by) = *b.downcast_ref::<Span>()?;
     if let Some(Moment(at)) = a.downcast_ref::<Moment>() {
@@ -126,8 +127,9 @@ pub(super) fn add<'b, 'v>(a: &dyn Val, b: &dyn Val) -> Option<Given<'b, 'v>> {
     Some(Span::new(nanos + by).map(CowVal::owned))
 }
 
-/// The difference of times; `None` when neither is one.
-pub(super) fn subtract<'b, 'v>(a: &dyn Val, b: &dyn Val) -> Option<Given<'b, 'v>> {
+/// Subtracts two timestamps, or a duration from a timestamp or a duration; `None` if the values are
+/// of other types.
+pub(super) fn subtract_times<'b, 'v>(a: &dyn Val, b: &dyn Val) -> Option<CallResult<'b, 'v>> {
     if let (Some(Moment(a)), Some(Moment(b))) = (a.downcast_ref::<Moment>(), b.downcast_ref::<Moment>()) {
         return Some(Span::new(a - b).map(CowVal::owned));
     }
@@ -142,27 +144,27 @@ pub(super) fn subtract<'b, 'v>(a: &dyn Val, b: &dyn Val) -> Option<Given<'b, 'v>
 pub(super) fn declare(declare: &mut Declare) {
     declare.of("timestamp", "string_to_timestamp", vec![STRING_TYPE], |of| match of[0].downcast_ref::<CelString>() {
         Some(text) => Moment::read(text.inner()).map(CowVal::owned),
-        None => Err(unfit("timestamp", &[&*of[0]])),
+        None => Err(no_overload("timestamp", &[&*of[0]])),
     });
     for (id, of) in [("int_to_timestamp", INT_TYPE), ("number_to_timestamp", NUMBER)] {
         declare.of("timestamp", id, vec![of], |of| {
             let second = Number::of_value(&*of[0]).and_then(|number| number.truncated());
-            let second = second.ok_or_else(|| unfit("timestamp", &[&*of[0]]))?;
+            let second = second.ok_or_else(|| no_overload("timestamp", &[&*of[0]]))?;
             Moment::new(i128::from(second) * SECOND).map(CowVal::owned)
         });
     }
-    declare.of("timestamp", "timestamp_to_timestamp", vec![TIMESTAMP_TYPE], same);
+    declare.of("timestamp", "timestamp_to_timestamp", vec![TIMESTAMP_TYPE], return_argument);
     declare.of("duration", "string_to_duration", vec![STRING_TYPE], |of| match of[0].downcast_ref::<CelString>() {
         Some(text) => Span::read(text.inner()).map(CowVal::owned),
-        None => Err(unfit("duration", &[&*of[0]])),
+        None => Err(no_overload("duration", &[&*of[0]])),
     });
-    declare.of("duration", "duration_to_duration", vec![DURATION_TYPE], same);
+    declare.of("duration", "duration_to_duration", vec![DURATION_TYPE], return_argument);
     declare.of("int", "timestamp_to_int", vec![TIMESTAMP_TYPE], |of| match of[0].downcast_ref::<Moment>() {
-        Some(Moment(nanos)) => Ok(int(nanos.div_euclid(SECOND))),
-        None => Err(unfit("int", &[&*of[0]])),
+        Some(Moment(nanos)) => Ok(int_value(nanos.div_euclid(SECOND))),
+        None => Err(no_overload("int", &[&*of[0]])),
     });
-    declare.of("string", "timestamp_to_string", vec![TIMESTAMP_TYPE], text);
-    declare.of("string", "duration_to_string", vec![DURATION_TYPE], text);
+    declare.of("string", "timestamp_to_string", vec![TIMESTAMP_TYPE], to_text);
+    declare.of("string", "duration_to_string", vec![DURATION_TYPE], to_text);
     for (name, get) in civil::PARTS {
         declare.on(TIMESTAMP_TYPE, name, &format!("timestamp_{name}"), vec![], get);
         declare.on(TIMESTAMP_TYPE, name, &format!("timestamp_{name}_in"), vec![STRING_TYPE], get);
@@ -175,31 +177,31 @@ pub(super) fn declare(declare: &mut Declare) {
 }
 
 const SPAN_PARTS: [(&str, cel::common::functions::Function); 4] = [
-    ("getHours", |of| whole(&of, 3_600 * SECOND)),
-    ("getMinutes", |of| whole(&of, 60 * SECOND)),
-    ("getSeconds", |of| whole(&of, SECOND)),
-    ("getMilliseconds", |of| whole(&of, 1_000_000)),
+    ("getHours", |of| whole_units(&of, 3_600 * SECOND)),
+    ("getMinutes", |of| whole_units(&of, 60 * SECOND)),
+    ("getSeconds", |of| whole_units(&of, SECOND)),
+    ("getMilliseconds", |of| whole_units(&of, 1_000_000)),
 ];
 
-/// How many whole units a duration has.
-fn whole<'b, 'v>(of: &[CowVal<'b, 'v>], unit: i128) -> Given<'b, 'v> {
-    let Span(nanos) = of[0].downcast_ref::<Span>().ok_or_else(|| unfit("a part of a duration", &[&*of[0]]))?;
-    Ok(int(nanos / unit))
+/// Returns the number of whole units in a duration.
+fn whole_units<'b, 'v>(of: &[CowVal<'b, 'v>], unit: i128) -> CallResult<'b, 'v> {
+    let Span(nanos) = of[0].downcast_ref::<Span>().ok_or_else(|| no_overload("a part of a duration", &[&*of[0]]))?;
+    Ok(int_value(nanos / unit))
 }
 
-fn same<'b, 'v>(mut of: Vec<CowVal<'b, 'v>>) -> Given<'b, 'v> {
+fn return_argument<'b, 'v>(mut of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
     Ok(of.swap_remove(0))
 }
 
-fn int<'b, 'v>(of: i128) -> CowVal<'b, 'v> {
+fn int_value<'b, 'v>(of: i128) -> CowVal<'b, 'v> {
     CowVal::owned(CelInt::from(i64::try_from(of).unwrap_or(i64::MAX)))
 }
 
-fn text<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> Given<'b, 'v> {
+fn to_text<'b, 'v>(of: Vec<CowVal<'b, 'v>>) -> CallResult<'b, 'v> {
     if let Some(Moment(nanos)) = of[0].downcast_ref::<Moment>() {
         return Ok(CowVal::owned(CelString::from(civil::write(*nanos))));
     }
-    let Span(nanos) = of[0].downcast_ref::<Span>().ok_or_else(|| unfit("string", &[&*of[0]]))?;
+    let Span(nanos) = of[0].downcast_ref::<Span>().ok_or_else(|| no_overload("string", &[&*of[0]]))?;
     let sign = if *nanos < 0 { "-" } else { "" };
     let (seconds, fraction) = (nanos.abs() / SECOND, civil::fraction(nanos.abs() % SECOND));
     Ok(CowVal::owned(CelString::from(format!("{sign}{seconds}{fraction}s"))))
@@ -237,7 +239,10 @@ macro_rules! time_value {
 
         impl Comparer for $type {
             fn compare(&self, other: &dyn Val) -> Result<Ordering, ExecutionError> {
-                other.downcast_ref::<Self>().map(|other| self.cmp(other)).ok_or_else(|| unfit("_<_", &[self, other]))
+                other
+                    .downcast_ref::<Self>()
+                    .map(|other| self.cmp(other))
+                    .ok_or_else(|| no_overload("_<_", &[self, other]))
             }
         }
     };

@@ -63,7 +63,7 @@ impl Hop<'_> {
         }
         self.said.forget_recorded(&self.state);
         let (attempt, mut lines) = (self.said.attempt, self.said.lines.clone());
-        room.fit_placed(&mut lines);
+        room.fit_handler_lines(&mut lines);
         if !lines.is_empty() {
             let comes_first = |entry: &Entry| is_outcome(entry) || matches!(entry.fact, Fact::VersionChosen { .. });
             let at = entries.iter().position(|entry| !comes_first(entry)).unwrap_or(entries.len());

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use stepladder_core::flow::FlowControl;
 use stepladder_core::journal::{Entry, Fact, NewRun, Origin};
-use stepladder_core::limits::{COLLECTED, COLLECTED_BYTES, RETENTION_OF_NOTES};
+use stepladder_core::limits::{COLLECTED, COLLECTED_BYTES, FLOW_STATE_RETENTION};
 use stepladder_core::spec::LazyScope;
 use stepladder_core::state::RunState;
 use stepladder_core::{Event, EventId, RunId, Spec, Timestamp, WakeCause};
@@ -190,7 +190,7 @@ impl Intake {
         run: RunId,
         events: Vec<Event>,
     ) -> Result<(Vec<Event>, Vec<Event>), StoreError> {
-        let until = self.runtime.now() + RETENTION_OF_NOTES;
+        let until = self.runtime.now() + FLOW_STATE_RETENTION;
         let becomes: Arc<str> = run.to_string().into();
         let note = |event: &Event| FlowStateChange {
             key: destination_key(spec, event),
@@ -225,7 +225,7 @@ impl Intake {
         event: &Event,
     ) -> Result<bool, StoreError> {
         let (run, now) = (RunId::started_by(event.id, &spec.id), self.runtime.now());
-        let (text, until): (Arc<str>, _) = (run.to_string().into(), now + RETENTION_OF_NOTES);
+        let (text, until): (Arc<str>, _) = (run.to_string().into(), now + FLOW_STATE_RETENTION);
         let notes = vec![
             FlowStateChange { key: open.clone(), seen: pointer, becomes: Some(text.clone()), until },
             FlowStateChange { key: destination_key(spec, event), seen: None, becomes: Some(text), until },

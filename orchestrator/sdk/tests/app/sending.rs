@@ -24,7 +24,7 @@ fn unfit() -> Vec<(String, &'static str)> {
         (nested(100), "nested more than 100 levels deep"),
         (r#"{"a":"\u0000"}"#.into(), "a NUL character"),
         (r#"{"a":"\ud800"}"#.into(), "half a surrogate pair"),
-        (r#"{"$serde_json::private::RawValue":"1"}"#.into(), "decoders take it for something else"),
+        (r#"{"$serde_json::private::RawValue":"1"}"#.into(), "decoders misread such a field"),
         ("[1]".into(), "must be a JSON object"),
     ]
 }

@@ -1,5 +1,5 @@
-//! Moments as people write them: dates, times, zones. A library's moments end a day before the year 9999 does, which is what
-//! many take for "never".
+//! Dates, times and zones of CEL timestamps. They are computed here, because the timestamps of the
+//! library `jiff` end a day before the year 9999 does, and many people write that end for "never".
 
 use cel::ExecutionError;
 use cel::common::functions::Function;
@@ -7,22 +7,23 @@ use cel::common::types::CelString;
 use cel::common::value::CowVal;
 use jiff::tz::TimeZoneDatabase;
 
-use super::{Moment, SECOND, int};
-use crate::expr::operators::Given;
-use crate::expr::scope::unfit;
+use super::{Moment, SECOND, int_value};
+use crate::expr::operators::CallResult;
+use crate::expr::scope::no_overload;
 use crate::sentence::shortened;
 
 const DAY: i128 = 86_400;
 
-/// Days since 1970 of a date of the Gregorian calendar; each "year" begins in March, so that leap days end it.
-fn days(year: i64, month: i64, day: i64) -> i64 {
+/// Returns the days since 1970 of a date of the Gregorian calendar. The computation uses years that
+/// begin in March, so that a leap day is the last day of its year.
+fn days_of(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
     let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
     era * 146_097 + year * 365 + year / 4 - year / 100 + (153 * month + 2) / 5 + day - 1 - 719_468
 }
 
-/// Year, month and day of a day since 1970.
-fn date(days: i64) -> (i64, i64, i64) {
+/// Returns the year, the month and the day of a number of days since 1970.
+fn date_of(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
@@ -33,18 +34,18 @@ fn date(days: i64) -> (i64, i64, i64) {
     (era * 400 + year + later, month, day)
 }
 
-/// Reads RFC 3339, in nanoseconds since 1970.
+/// Reads RFC 3339. Returns nanoseconds since 1970.
 pub(super) fn read(text: &str) -> Option<i128> {
     let form = text.as_bytes().get(..19)?;
     let marks = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
     if !marks.iter().all(|(at, mark)| form[*at] == *mark) || !matches!(form[10], b'T' | b't' | b' ') {
         return None;
     }
-    let part = |from: usize, to: usize| number(text.get(from..to)?);
+    let part = |from: usize, to: usize| read_digits(text.get(from..to)?);
     let (year, month, day) = (part(0, 4)?, part(5, 7)?, part(8, 10)?);
     let (hour, minute, second) = (part(11, 13)?, part(14, 16)?, part(17, 19)?);
-    let days = days(year, month, day);
-    if date(days) != (year, month, day) || hour > 23 || minute > 59 || second > 59 {
+    let days = days_of(year, month, day);
+    if date_of(days) != (year, month, day) || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     let rest = text.get(19..)?;
@@ -56,37 +57,37 @@ pub(super) fn read(text: &str) -> Option<i128> {
         return None;
     }
     let nanos = format!("{fraction:0<9}").parse::<i128>().ok()?;
-    let offset = if zone.eq_ignore_ascii_case("z") { 0 } else { offset(zone)? };
+    let offset = if zone.eq_ignore_ascii_case("z") { 0 } else { read_offset(zone)? };
     let seconds = i128::from(days) * DAY + i128::from(hour * 3_600 + minute * 60 + second) - i128::from(offset);
     Some(seconds * SECOND + nanos)
 }
 
-fn number(digits: &str) -> Option<i64> {
+fn read_digits(digits: &str) -> Option<i64> {
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
 }
 
-/// Seconds of `+01:00`, `-08:00`.
-fn offset(text: &str) -> Option<i64> {
+/// Reads an offset from UTC, such as `+01:00` or `-08:00`. Returns seconds.
+fn read_offset(text: &str) -> Option<i64> {
     let sign = match text.bytes().next()? {
         b'+' => 1,
         b'-' => -1,
         _ => return None,
     };
     let (hours, minutes) = text[1..].split_once(':')?;
-    let (hours, minutes) = (number(hours)?, number(minutes)?);
+    let (hours, minutes) = (read_digits(hours)?, read_digits(minutes)?);
     (text.len() == 6 && hours < 24 && minutes < 60).then_some(sign * (hours * 3_600 + minutes * 60))
 }
 
-/// RFC 3339 in UTC.
+/// Writes nanoseconds since 1970 as RFC 3339 in UTC.
 pub(super) fn write(nanos: i128) -> String {
     let (seconds, fraction) = (nanos.div_euclid(SECOND), fraction(nanos.rem_euclid(SECOND)));
-    let (year, month, day) = date(i64::try_from(seconds.div_euclid(DAY)).unwrap_or(0));
+    let (year, month, day) = date_of(i64::try_from(seconds.div_euclid(DAY)).unwrap_or(0));
     let second = seconds.rem_euclid(DAY);
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
 }
 
-/// `.25` for a quarter of a second; empty for none.
+/// Writes a fraction of a second, such as `.25`; empty if it is zero.
 pub(super) fn fraction(nanos: i128) -> String {
     match nanos {
         0 => String::new(),
@@ -94,50 +95,51 @@ pub(super) fn fraction(nanos: i128) -> String {
     }
 }
 
-/// Functions that give a part of a moment: in UTC, or in a zone.
+/// Functions that return a part of a timestamp, in UTC or in a zone.
 pub(super) const PARTS: [(&str, Function); 10] = [
-    ("getFullYear", |of| part(&of, |at| at.date().0.into())),
-    ("getMonth", |of| part(&of, |at| (at.date().1 - 1).into())),
-    ("getDate", |of| part(&of, |at| at.date().2.into())),
-    ("getDayOfMonth", |of| part(&of, |at| (at.date().2 - 1).into())),
-    ("getDayOfYear", |of| part(&of, |at| at.day() - i128::from(days(at.date().0, 1, 1)))),
-    ("getDayOfWeek", |of| part(&of, |at| (at.day() + 4).rem_euclid(7))),
-    ("getHours", |of| part(&of, |at| at.second() / 3_600)),
-    ("getMinutes", |of| part(&of, |at| at.second() / 60 % 60)),
-    ("getSeconds", |of| part(&of, |at| at.second() % 60)),
-    ("getMilliseconds", |of| part(&of, |at| at.0.rem_euclid(SECOND) / 1_000_000)),
+    ("getFullYear", |of| get_part(&of, |at| at.date().0.into())),
+    ("getMonth", |of| get_part(&of, |at| (at.date().1 - 1).into())),
+    ("getDate", |of| get_part(&of, |at| at.date().2.into())),
+    ("getDayOfMonth", |of| get_part(&of, |at| (at.date().2 - 1).into())),
+    ("getDayOfYear", |of| get_part(&of, |at| at.day() - i128::from(days_of(at.date().0, 1, 1)))),
+    ("getDayOfWeek", |of| get_part(&of, |at| (at.day() + 4).rem_euclid(7))),
+    ("getHours", |of| get_part(&of, |at| at.second() / 3_600)),
+    ("getMinutes", |of| get_part(&of, |at| at.second() / 60 % 60)),
+    ("getSeconds", |of| get_part(&of, |at| at.second() % 60)),
+    ("getMilliseconds", |of| get_part(&of, |at| at.0.rem_euclid(SECOND) / 1_000_000)),
 ];
 
-/// A moment by the clock of its zone.
-struct Local(i128);
+/// A moment in the local time of a zone, in nanoseconds.
+struct LocalTime(i128);
 
-impl Local {
+impl LocalTime {
     fn day(&self) -> i128 {
         self.0.div_euclid(SECOND * DAY)
     }
 
     fn date(&self) -> (i64, i64, i64) {
-        date(i64::try_from(self.day()).unwrap_or(0))
+        date_of(i64::try_from(self.day()).unwrap_or(0))
     }
 
-    /// Of the day.
+    /// Returns the second of the day.
     fn second(&self) -> i128 {
         self.0.div_euclid(SECOND).rem_euclid(DAY)
     }
 }
 
-fn part<'b, 'v>(of: &[CowVal<'b, 'v>], get: fn(&Local) -> i128) -> Given<'b, 'v> {
-    let Moment(nanos) = *of[0].downcast_ref::<Moment>().ok_or_else(|| unfit("a part of a timestamp", &[&*of[0]]))?;
-    let ahead = match of.get(1).and_then(|zone| zone.downcast_ref::<CelString>()) {
-        Some(zone) => ahead(zone.inner(), nanos)?,
+fn get_part<'b, 'v>(of: &[CowVal<'b, 'v>], get: fn(&LocalTime) -> i128) -> CallResult<'b, 'v> {
+    let Moment(nanos) =
+        *of[0].downcast_ref::<Moment>().ok_or_else(|| no_overload("a part of a timestamp", &[&*of[0]]))?;
+    let offset = match of.get(1).and_then(|zone| zone.downcast_ref::<CelString>()) {
+        Some(zone) => zone_offset(zone.inner(), nanos)?,
         None => 0,
     };
-    Ok(int(get(&Local(nanos + ahead * SECOND))))
+    Ok(int_value(get(&LocalTime(nanos + offset * SECOND))))
 }
 
-/// By how many seconds the clocks of a zone are ahead of UTC at a moment.
-pub(super) fn ahead(zone: &str, nanos: i128) -> Result<i128, ExecutionError> {
-    let signed = || if zone.starts_with(['+', '-']) { offset(zone) } else { offset(&format!("+{zone}")) };
+/// Returns the offset of a zone at a moment, in seconds ahead of UTC.
+pub(super) fn zone_offset(zone: &str, nanos: i128) -> Result<i128, ExecutionError> {
+    let signed = || if zone.starts_with(['+', '-']) { read_offset(zone) } else { read_offset(&format!("+{zone}")) };
     if let Some(offset) = signed() {
         return Ok(offset.into());
     }
@@ -163,8 +165,8 @@ mod tests {
             (1, 1, 1, -719_162),
             (9999, 12, 31, 2_932_896),
         ] {
-            assert_eq!(days(year, month, day), since);
-            assert_eq!(date(since), (year, month, day));
+            assert_eq!(days_of(year, month, day), since);
+            assert_eq!(date_of(since), (year, month, day));
         }
     }
 
