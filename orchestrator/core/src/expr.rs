@@ -79,7 +79,7 @@ impl Expr {
     /// # Errors
     /// - The text is not CEL.
     /// - It names a variable, a function or an event's field that does not exist. The message
-    /// contains the place.
+    ///   contains the place.
     /// - It is longer than [`EXPR_BYTES`] or deeper than [`EXPR_LEVELS`].
     /// - It may take more than [`EXPR_STEPS`] on an event of [`EXPR_EVENT`] values.
     pub fn compile_over(source: &str, names: Names) -> Result<Self, ExprError> {
