@@ -1,4 +1,5 @@
-//! Runs the simulation for a number of actions and prints what it covered; or until the first failure, for `proof/mutate`.
+//! Runs the simulation for a number of actions and prints what it covered; or until the first
+//! failure, for `proof/mutate`.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -9,7 +10,8 @@ use std::time::Instant;
 use clap::Parser;
 use stepladder_proof::{Broken, Covered, Place, Site, has_bulk_requests, run_seed, run_seed_aimed};
 
-/// Actions, unless others are asked for: at least, and where places are met late.
+/// The default number of actions: at least `LEAST`, and at most `MOST` if some places are reached
+/// late.
 const LEAST: u64 = 20_000_000;
 const MOST: u64 = 100_000_000;
 
@@ -21,8 +23,8 @@ const MOST: u64 = 100_000_000;
     after_help = "A failure prints its seed and its shortest story; --seed runs that one again."
 )]
 struct Args {
-    /// Go on until so many actions were simulated: polls of tasks and calls of the storage [default: 20 million, and until a
-    /// process has died at each place that calls the storage; 100 million at most]
+    /// Simulate this many actions: polls of tasks and calls of the store [default: 20 million, and
+    /// until a process has died at each place that calls the store; at most 100 million]
     #[arg(long, value_name = "N")]
     actions: Option<u64>,
     /// The first seed
@@ -31,25 +33,26 @@ struct Args {
     /// Run this seed alone
     #[arg(long, value_name = "SEED", conflicts_with_all = ["actions", "from"])]
     seed: Option<u64>,
-    /// With --seed: let a process die at this place besides, the first time that it is met
+    /// With --seed: also let a process die at this place, the first time that it is reached
     #[arg(long, value_name = "PLACE", requires = "seed")]
     die_at: Option<Place>,
-    /// List every place in the engine that calls the storage, and what befell it there
+    /// List every place in the engine that calls the store, with its calls and faults
     #[arg(long)]
     places: bool,
-    /// Run only seeds with requests of many events that deadlines cut
+    /// Run only seeds with requests of many events that are cut by deadlines
     #[arg(long, conflicts_with = "seed")]
     bulk: bool,
-    /// Print the first failure as it came, without looking for its shortest story
+    /// Print the first failure as it is, without searching for its shortest story
     #[arg(long)]
     no_shrink: bool,
-    /// Run at most N seeds and stop at the first failure; print its seed and what does not hold, without a story
+    /// Run at most N seeds and stop at the first failure; print its seed and the violation, without
+    /// a story
     #[arg(long, value_name = "N", conflicts_with_all = ["actions", "seed", "places"])]
     until_broken: Option<u64>,
 }
 
 impl Args {
-    /// Takes the next seed that is to be run.
+    /// Returns the next seed to run.
     fn next(&self, next: &AtomicU64) -> u64 {
         loop {
             let seed = next.fetch_add(1, SeqCst);
@@ -59,7 +62,7 @@ impl Args {
         }
     }
 
-    /// How far it has come, from 0 to 1.
+    /// Returns the progress, from 0 to 1.
     fn share(&self, actions: u64, covered: &Covered) -> f64 {
         let share = actions as f64 / self.actions.unwrap_or(LEAST) as f64;
         let is_complete = || covered.sites().iter().all(|site| site.crashes > 0);
@@ -80,7 +83,7 @@ fn main() -> ExitCode {
         Some(seed) => (seed, 1),
         None => (args.from, std::thread::available_parallelism().map_or(1, Into::into)),
     };
-    // the next seed; seeds and actions that are done
+    // The next seed, and the numbers of finished seeds and actions.
     let (next, done, actions) = (AtomicU64::new(first), AtomicU64::new(0), AtomicU64::new(0));
     let failed: Mutex<Option<Failed>> = Mutex::default();
     let (told, failing) = (Mutex::new(Progress::new()), AtomicBool::new(false));
@@ -93,7 +96,7 @@ fn main() -> ExitCode {
                         Err(other) => {
                             failing.store(true, SeqCst);
                             let mut failed = failed.lock().expect("no panic");
-                            // of several, the first seed
+                            // Of several failures, the one with the lowest seed is reported.
                             let seed = |failed: &Failed| failed.0.seed;
                             *failed = failed.take().into_iter().chain([other]).min_by_key(seed);
                             return;
@@ -158,10 +161,11 @@ fn until_broken(args: &Args, most: u64) -> ExitCode {
     }
 }
 
-/// What must not be, and how it is run again.
+/// A failed seed, and the arguments that run it again.
 type Failed = (Box<Broken>, String);
 
-/// Runs a seed; then once more with a death at that one of the places it has met at which the fewest processes have died.
+/// Runs a seed. Then runs it again with an additional death, at the place that it reached and at
+/// which the fewest processes have died.
 fn once_and_again(seed: u64, args: &Args, covered: &Covered) -> Result<u64, Failed> {
     let aimed = |place| {
         let again = format!("--seed {seed} --die-at '{place}'");
@@ -176,7 +180,8 @@ fn once_and_again(seed: u64, args: &Args, covered: &Covered) -> Result<u64, Fail
     Ok(actions + covered.least_crashed(&met).map_or(Ok(0), aimed)?)
 }
 
-/// Tells what befell the places that call the storage; those at which no process died, or each.
+/// Prints the counts of all places that call the store. With `each`, lists all places, otherwise
+/// those at which no process died.
 fn report(sites: &[Site], each: bool) {
     let count = |is: fn(&Site) -> bool| sites.iter().filter(|site| is(site)).count();
     println!(
@@ -192,7 +197,7 @@ fn report(sites: &[Site], each: bool) {
     }
 }
 
-/// A line that is written over, on a terminal; nothing in a pipe.
+/// A progress line on a terminal. It prints nothing into a pipe.
 struct Progress {
     is_terminal: bool,
     said: Instant,

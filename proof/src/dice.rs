@@ -1,11 +1,11 @@
-//! Chance in small numbers, from a seed.
+//! Random numbers from a seed.
 
 use std::sync::Arc;
 
 use stepladder_engine::clock::Entropy;
 use stepladder_testkit::clock::SeededEntropy;
 
-/// A stream of chance.
+/// A stream of random numbers.
 #[derive(Clone)]
 pub(crate) struct Dice(Arc<SeededEntropy>);
 
@@ -14,7 +14,8 @@ impl Dice {
         Self(Arc::new(SeededEntropy::new(seed)))
     }
 
-    /// One of the streams of a seed; they share nothing, so that one more throw in one does not change the others.
+    /// Creates stream number `n` of a seed. The streams are independent, so that one more number
+    /// from one stream does not change the others.
     pub(crate) fn stream(seed: u64, n: u64) -> Self {
         Self::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(n << 48))
     }

@@ -1,8 +1,9 @@
-//! Hostile input: for each thing that reads what comes from outside, a function that feeds it any bytes and panics when
-//! what must hold does not.
+//! Hostile input. For each decoder of outside data there is a function that feeds it any bytes, and
+//! panics if an invariant is broken.
 //!
-//! The fuzz targets in `proof/fuzz` call these, and so do the tests of this crate, with every kept input and with
-//! mutations of them. What is deliberately not here: what a function's author may do, who is trusted.
+//! The fuzz targets in `proof/fuzz` call these functions. The tests of this crate call them with
+//! every input of the corpus, and with mutations of these. What is deliberately not here: input
+//! from the author of a function, which is trusted.
 
 mod cel;
 mod cron;
@@ -20,9 +21,9 @@ pub use http::http;
 pub use journal::journal;
 pub use wake::wake;
 
-/// A reader of hostile bytes. Panics when it finds a fault.
+/// A function that takes hostile bytes and panics if an invariant is broken.
 pub type Target = fn(&[u8]);
 
-/// Every target by the name of its corpus.
+/// All targets, with the names of their corpora.
 pub const TARGETS: [(&str, Target); 6] =
     [("event", event), ("journal", journal), ("cel", cel), ("cron", cron), ("http", http), ("wake", wake)];

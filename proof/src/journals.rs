@@ -1,4 +1,5 @@
-//! What must hold between runs: an event starts a function once, a parent is told what its child came to.
+//! Invariants between runs: an event starts each function once, and a parent learns how its child
+//! ended.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,22 +9,22 @@ use stepladder_core::{EventId, RunId, StepId};
 
 use crate::one_run;
 
-/// A run, and all that was written of it, in order.
+/// A run and its journal.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    /// Which run.
+    /// The run's id.
     pub run: RunId,
-    /// Its entries, from 0 on.
+    /// The entries, in order from number 0.
     pub entries: Vec<Entry>,
 }
 
 impl Journal {
-    /// How it ended, if it did.
+    /// Returns how the run ended; `None` if it is live.
     fn ending(&self) -> Option<RunOutcome> {
         self.entries.iter().find_map(RunEnd::from).map(|end| end.how)
     }
 
-    /// The event, the function, and what started the run.
+    /// Returns the event, the function and the origin of the run.
     fn created(&self) -> Option<(EventId, &str, &Origin)> {
         match &self.entries.first()?.fact {
             Fact::RunCreated(created) => Some((created.event.id, &created.function, &created.origin)),
@@ -32,8 +33,9 @@ impl Journal {
     }
 }
 
-/// Whatever is not as it must be, each in a sentence. These are all journals of a storage: a run whose parent is not
-/// among them is one whose parent is missing.
+/// Checks all journals of a store. Returns a sentence for each violation.
+///
+/// The list must be complete: a parent that is not in it counts as missing.
 pub fn check(journals: &[Journal]) -> Vec<String> {
     let mut broken: Vec<String> = journals.iter().flat_map(one_run::check).collect();
     let by_run: HashMap<RunId, &Journal> = journals.iter().map(|journal| (journal.run, journal)).collect();
@@ -72,12 +74,12 @@ pub fn check(journals: &[Journal]) -> Vec<String> {
     broken
 }
 
-/// The runs that have not ended.
+/// Returns the runs that have not ended.
 pub fn unfinished(journals: &[Journal]) -> Vec<RunId> {
     journals.iter().filter(|journal| journal.ending().is_none()).map(|journal| journal.run).collect()
 }
 
-/// The run that a step asked for.
+/// Returns the run that a step invoked.
 fn invoked(parent: &Journal, by: &StepId) -> Option<RunId> {
     parent.entries.iter().find_map(|entry| match &entry.fact {
         Fact::InvokeStarted { step, child, .. } if step == by => Some(*child),
@@ -85,7 +87,7 @@ fn invoked(parent: &Journal, by: &StepId) -> Option<RunId> {
     })
 }
 
-/// What a parent wrote of its children's ends is how they ended.
+/// Checks that the outcomes of a parent's calls are the ends of its children.
 fn told_of_children(parent: &Journal, by_run: &HashMap<RunId, &Journal>) -> Vec<String> {
     let mut broken = Vec::new();
     for entry in &parent.entries {
@@ -97,7 +99,8 @@ fn told_of_children(parent: &Journal, by_run: &HashMap<RunId, &Journal>) -> Vec<
             (Some(RunOutcome::Failed(_) | RunOutcome::Cancelled(_) | RunOutcome::Skipped(_)), Outcome::Failed(_)) => {
                 true
             }
-            // a function that nobody has registered, or an input that cannot be: the call failed, there is no run
+            // The function is not registered or its input is invalid: the call failed, and no run
+            // exists.
             (None, Outcome::Failed(_)) => !by_run.contains_key(&child),
             (Some(_) | None, Outcome::Value(_) | Outcome::Failed(_)) => false,
         };

@@ -1,10 +1,12 @@
-//! What must hold of every run, checked by code that shares nothing with the engine's own judgement.
+//! Checks of what must hold for every run. They share no code with the engine's own checks.
 //!
-//! [`check`] reads journals, whoever wrote them: the simulation's memory, a SQLite file after its server was killed,
-//! a DynamoDB table behind a proxy that loses replies. The simulation ([`run_seed`]) looks for what does not hold: several
-//! workers over one storage, the real handlers of the SDK, every interleaving, crash, lost reply, torn commit, frozen
-//! worker and wrong clock by chance, and what must hold looked at after every action. `hostile` feeds the decoders and the
-//! HTTP interface with bytes that nobody sends in good faith.
+//! - [`check`] checks journals from any store: the simulation's memory, a SQLite file after its
+//!   server was killed, or a DynamoDB table behind a proxy that loses replies.
+//! - The simulation ([`run_seed`]) searches for violations. It runs several workers on one store,
+//!   with the real handlers of the SDK, under a randomized scheduler. It injects crashes, lost
+//!   replies, torn commits, frozen workers and wrong clocks, and checks the invariants after every
+//!   action.
+//! - `hostile` feeds hostile bytes to the decoders and to the HTTP interface.
 
 mod dice;
 #[cfg(feature = "hostile")]

@@ -1,5 +1,9 @@
-//! What must hold of one journal: at most one outcome a step, of an attempt that was running; no two attempts at once;
-//! an event at most once, and only where it was waited for; nothing after the end.
+//! Invariants of one journal:
+//!
+//! - a step has at most one outcome, from an attempt that was running,
+//! - no two attempts of a step run at the same time,
+//! - an event is delivered at most once, and only to a step that waits for it,
+//! - nothing follows the end.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,36 +13,36 @@ use stepladder_core::{StepId, Timestamp};
 
 use crate::Journal;
 
-/// What the entries so far say of a step.
+/// The state of a step after the entries so far.
 #[derive(Default)]
 struct Step {
     /// The number of the latest attempt.
     attempt: u32,
-    /// Until when it runs at the latest, while it does.
+    /// The end of the running attempt's lease; `None` if no attempt runs.
     running: Option<Timestamp>,
-    /// Not before this may it go on.
+    /// The earliest time at which the step may continue.
     due: Option<Timestamp>,
-    /// Whether a timer, or a child, is waited for.
+    /// Whether the step waits for a time, a child, an event or a callback.
     waits: bool,
-    /// Of what kind it is, once an entry has said so.
+    /// The kind of the step, once an entry shows it.
     kind: Option<StepKind>,
     settled: bool,
-    /// Whether the handler dropped it.
+    /// Whether the handler dropped the step.
     abandoned: bool,
-    /// Whether the handler has failed since it began to run.
+    /// Whether the handler has failed since the running attempt started.
     outlives: bool,
 }
 
-/// Whatever is not as it must be, each in a sentence.
+/// Returns a sentence for each violation.
 pub(crate) fn check(journal: &Journal) -> Vec<String> {
     let mut broken = Vec::new();
     let mut known: HashMap<StepId, Step> = HashMap::new();
     let mut is_rerun = false;
     let mut ended = false;
     let mut handler = 0;
-    // whether further events may join it: it has not begun
+    // Whether further events may still join the run.
     let mut collects = false;
-    // what started it among them
+    // The events of the run, including the one that started it.
     let mut entered = HashSet::new();
     let (mut said, mut outcomes) = (HashSet::new(), 0);
     for (n, entry) in journal.entries.iter().enumerate() {
@@ -61,11 +65,11 @@ pub(crate) fn check(journal: &Journal) -> Vec<String> {
                 if *attempt != handler {
                     wrong("an attempt of the handler is missing");
                 }
-                // what one attempt of the handler dropped, the next may want
+                // The next attempt of the handler may start a step that this attempt dropped.
                 for step in known.values_mut().filter(|step| step.abandoned) {
                     (step.settled, step.abandoned) = (false, false);
                 }
-                // or will have dropped, once its worker says so
+                // A step that is still running counts as dropped once its worker reports it.
                 known.values_mut().for_each(|step| step.outlives = step.running.is_some());
             }
             Fact::EventDelivered { event, steps } => {
@@ -117,7 +121,7 @@ fn steps_of<'a>(known: &'a mut HashMap<StepId, Step>, step: &StepId) -> &'a mut 
     known.entry(step.clone()).or_default()
 }
 
-/// Takes one entry further.
+/// Applies one entry to the state of its step.
 fn follow(step: &mut Step, entry: &Entry) -> Result<(), &'static str> {
     if step.settled {
         return Err("the step has its outcome already");
@@ -189,7 +193,7 @@ fn follow(step: &mut Step, entry: &Entry) -> Result<(), &'static str> {
             }
             step.settled = true;
         }
-        // it may come before it is waited for
+        // A callback may arrive before the step waits for it.
         Fact::SignalReceived { .. } => step.settled = true,
         Fact::WaitExpired { .. } => {
             if !step.waits {
@@ -217,7 +221,7 @@ fn follow(step: &mut Step, entry: &Entry) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// What kind of step an entry is about.
+/// Returns the kind of step that an entry belongs to; `None` if the entry does not show it.
 fn kind_of(fact: &Fact) -> Option<StepKind> {
     match fact {
         Fact::StepStarted { .. }
@@ -231,7 +235,7 @@ fn kind_of(fact: &Fact) -> Option<StepKind> {
         Fact::InvokeStarted { .. } | Fact::InvokeEnded { .. } => Some(StepKind::Invoke),
         Fact::EventAwaited { .. } | Fact::EventDelivered { .. } => Some(StepKind::Event),
         Fact::SignalAwaited { .. } | Fact::SignalReceived { .. } => Some(StepKind::Signal),
-        // a step with a body, or a wait for an event or a signal
+        // The step may have a body, or wait for an event or a callback.
         Fact::StepRefused { .. } | Fact::WaitExpired { .. } | Fact::WaitSkipped { .. } => None,
         Fact::RunCreated(_)
         | Fact::EventJoined { .. }
@@ -249,7 +253,7 @@ fn kind_of(fact: &Fact) -> Option<StepKind> {
     }
 }
 
-/// An attempt's end is that of the running one.
+/// Checks that the attempt that ends is the running one.
 fn ends(step: &mut Step, attempt: u32) -> Result<(), &'static str> {
     if step.running.take().is_none() || attempt != step.attempt {
         return Err("this attempt was not running");

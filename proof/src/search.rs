@@ -1,4 +1,5 @@
-//! One seed, and what is told of it when it fails: as little of everything as still shows it, and its story.
+//! Runs one seed. If it fails, finds the smallest settings that still fail, and reports what
+//! happened.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,16 +9,16 @@ use crate::simulation::knobs::Knobs;
 use crate::simulation::places::{Places, Site as PlaceOf};
 use crate::simulation::{Failed, Simulation};
 
-/// What a seed has shown.
+/// A failure of a seed.
 #[derive(Clone, Debug)]
 pub struct Broken {
     /// The seed.
     pub seed: u64,
-    /// What must not be, in a sentence.
+    /// The violation, as a sentence.
     pub why: String,
-    /// How little of everything shows it.
+    /// The smallest settings that still show the violation.
     pub with: String,
-    /// What happened, line by line.
+    /// What happened, one event per line.
     pub story: Vec<String>,
 }
 
@@ -28,7 +29,8 @@ impl fmt::Display for Broken {
     }
 }
 
-/// Runs a seed; gives the number of actions. `tells` says whether a failure is to be shrunk and told in full.
+/// Runs a seed and returns the number of its actions. With `tells`, a failure is shrunk and
+/// reported in full.
 ///
 /// # Errors
 /// What must not be, when it is.
@@ -36,7 +38,7 @@ pub fn run_seed(seed: u64, tells: bool, covered: Option<&Covered>) -> Result<u64
     run(seed, Knobs::of(seed), tells, covered)
 }
 
-/// Runs a seed with one death more: at this place, the first time that it is met.
+/// Runs a seed in which a process also dies at this place, the first time that it is reached.
 ///
 /// # Errors
 /// What must not be, when it is.
@@ -44,12 +46,12 @@ pub fn run_seed_aimed(seed: u64, place: Place, tells: bool, covered: Option<&Cov
     run(seed, Knobs { aim_too: Some(place.0), ..Knobs::of(seed) }, tells, covered)
 }
 
-/// Whether a seed is about requests of many events that deadlines cut.
+/// Returns whether a seed has requests of many events that are cut by deadlines.
 pub fn has_bulk_requests(seed: u64) -> bool {
     Knobs::of(seed).bulk > 0
 }
 
-/// A place in the engine that calls the storage: `file: function method`.
+/// A place in the engine that calls the store: `file: function method`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place(&'static PlaceOf);
 
@@ -84,34 +86,34 @@ fn shrink(seed: u64, mut knobs: Knobs, mut broken: Broken) -> Broken {
         knobs = smaller;
         broken = Broken { seed, why, with: format!("{knobs:?}"), story };
     }
-    // once more, with every call
+    // Runs the smallest settings once more, and logs every call.
     if let Err(Failed { why, story }) = Simulation::new(seed, knobs, true, None).run() {
         broken = Broken { why, story, ..broken };
     }
     broken
 }
 
-/// Where in the engine the storage was called, and what befell these calls.
+/// Counts the calls of the store by their places in the engine, and the faults that they met.
 #[derive(Clone, Default)]
 pub struct Covered(Arc<Coverage>);
 
-/// One such place.
+/// A place in the engine that calls the store, with its counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
     /// The engine's file and function.
     pub function: String,
     /// The port's method.
     pub method: &'static str,
-    /// How often it was called.
+    /// Number of calls.
     pub calls: u64,
-    /// How often the process died before, within or after the call.
+    /// Number of calls at which the process died before, during or after the call.
     pub crashes: u64,
-    /// How often the call was refused, or its reply lost, or one of both late.
+    /// Number of calls that were refused or late, or lost their reply.
     pub failures: u64,
 }
 
 impl Covered {
-    /// All places that the engine's source has, those without a call included.
+    /// Returns all places in the engine's source, including those that were not reached.
     pub fn sites(&self) -> Vec<Site> {
         let told = self.0.sites().into_iter().map(|((function, method), befell)| {
             let Befell { calls, crashes, failures } = befell;
@@ -120,12 +122,13 @@ impl Covered {
         told.collect()
     }
 
-    /// Adds what befell the places of another one.
+    /// Adds the counts of another report.
     pub fn add(&self, other: &Self) {
         self.0.add(&other.0);
     }
 
-    /// Of the places that `met` has met, the one at which the fewest processes have died here; of several, the rarest.
+    /// Returns the place that `met` has reached and at which the fewest processes have died here.
+    /// Of several, returns the one with the fewest calls.
     pub fn least_crashed(&self, met: &Self) -> Option<Place> {
         let here = self.0.sites();
         let met = met.0.sites().into_iter().filter(|(_, befell)| befell.calls > 0).map(|(site, _)| site);

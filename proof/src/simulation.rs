@@ -1,5 +1,6 @@
-//! Several workers over one memory, on clocks of their own, under a scheduler that chance rules. Everything comes from
-//! the seed: the functions, the interleaving, the faults, the clocks.
+//! Runs several workers on one store in memory, with clocks of their own, under a randomized
+//! scheduler. The seed determines everything: the functions, the interleaving, the faults and the
+//! clocks.
 
 mod account;
 pub(crate) mod bulk;
@@ -57,40 +58,41 @@ use tree::Place;
 use wire::Shared;
 use words::Words;
 
-/// Actions after which a run that has not ended never will.
+/// Maximum number of actions. After these, a live run counts as stuck.
 const TURNS: u32 = 400_000;
-/// Hops of one process at a time: no run waits for a worker.
+/// Maximum number of concurrent hops of a process. It is high enough that no run waits for a
+/// worker.
 const AT_A_TIME: usize = 24;
-/// After so long without a write, nothing will happen any more: watchdogs come within the hour.
+/// The time without a write after which the runs count as stuck. Watchdogs run at least hourly.
 const STANDSTILL: Duration = Duration::from_secs(5 * 3_600);
-/// Deliveries after which the queue gives a message up.
+/// Number of deliveries after which a message becomes a dead letter.
 const DELIVERIES: u32 = 5;
 
-/// How it failed: why, and what had happened.
+/// A failure of a simulation: the violation, and what happened before.
 pub(crate) struct Failed {
     pub(crate) why: Broken,
     pub(crate) story: Vec<String>,
 }
 
-/// That these runs have ended, as who cancelled them was told: when, and how long what follows from that may have taken
-/// already.
+/// Runs with an acknowledged cancellation: the run, the time of the acknowledgement, and the
+/// allowed delay at that time.
 type Cancelled = Vec<(RunId, Timestamp, Duration)>;
 
-/// What has happened, of what nobody can be blamed for.
+/// Counts the injected disturbances. They excuse delays and repetitions.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mishaps {
     deaths: u32,
-    /// Those of bodies that take their invocation with them.
+    /// Deaths caused by a body that kills its invocation.
     of_bodies: u32,
     freezes: u32,
     brown_outs: u32,
     losses: u32,
     redeliveries: u32,
-    /// How far the clock was moved for no reason.
+    /// How far the clock was moved at random.
     drift: Duration,
-    /// How long a function was paused, or nobody worked, or the queue gave nothing out.
+    /// How long a function was paused, all workers were down, or the queue delivered nothing.
     stood: Duration,
-    /// How often the queue gave nothing out, or all workers were down.
+    /// How often the queue delivered nothing for hours, or all workers were down.
     standstills: u32,
 }
 
@@ -98,19 +100,19 @@ pub(crate) struct Simulation {
     memory: Arc<Memory>,
     clock: Arc<VirtualClock>,
     programs: Vec<Arc<dyn Program>>,
-    /// What the first worker has instead, where it has an older version.
+    /// The older program of the first worker, if it has an older version of the code.
     older: Option<Arc<dyn Program>>,
     config: Config,
     seed: u64,
-    /// Engines so far.
+    /// Number of engines created so far.
     engines: u64,
-    /// What may still happen, of all that was allowed.
+    /// The settings: what may still happen, and what was allowed at first.
     knobs: Knobs,
     allowed: Knobs,
     mishaps: Mishaps,
-    /// Who goes next; what happens around.
+    /// Decides which task is next, and what happens around the workers.
     dice: Dice,
-    /// Which calls fail, and when; on average every so manieth.
+    /// Decides which calls fail. On average, one call in `mean_calls_per_fault` does.
     fate: Dice,
     every: u64,
     shared: Arc<Shared>,
@@ -120,36 +122,37 @@ pub(crate) struct Simulation {
     controlled: Controlled,
     begun: Timestamp,
     swept: Timestamp,
-    /// When something was written for the last time.
+    /// When a journal was last written.
     moved: Timestamp,
-    /// Whether all has ended that was sent at first, and nothing goes wrong any more.
+    /// Whether all runs of the first round have ended. In the second round, there are no faults.
     afterwards: bool,
     requests: Rc<RefCell<Requests>>,
     bulk: Rc<RefCell<Bulk>>,
     cancelled: Rc<RefCell<Cancelled>>,
     reruns: Rc<RefCell<Reruns>>,
-    /// Wakes that became dead letters while a worker could write nothing: a person moves them back.
+    /// Wakes that became dead letters while a worker could not write. An operator moves them back
+    /// later.
     letters: Vec<Wake>,
-    /// Until then, the queue gives nothing out.
+    /// The queue delivers nothing until this time.
     queue_until: Timestamp,
-    /// The function that is paused now and then.
+    /// The function that may be paused.
     pausable: &'static str,
-    /// Whether it is paused, or may be, and from when on somebody resumes it.
+    /// When the function is resumed; `None` if it is not paused.
     paused: Rc<Cell<Option<Timestamp>>>,
-    /// How often it was paused.
+    /// How often the function was paused.
     pauses: Rc<Cell<u32>>,
     words: Rc<RefCell<Words>>,
     exprs: ExprCache,
-    /// Invocations whose time was up.
+    /// Number of invocations that were cut by their deadline.
     cut: Rc<Cell<u32>>,
-    /// In how many actions a worker ends in the middle of what it does.
+    /// The number of actions until a busy process is killed.
     doom: Option<u64>,
     listings: Arc<Lagging>,
     counted: Counted,
     story: Vec<String>,
-    /// What was seen that must not be, where it is not looked for after every action.
+    /// A violation that was found outside the checks after each action.
     broken: Option<Broken>,
-    /// What somebody was told that is not so.
+    /// A query with a wrong answer.
     untrue: Rc<RefCell<Option<Broken>>>,
 }
 
@@ -165,7 +168,7 @@ impl Simulation {
         let pace = if settings.one_in(2) { Pace::StepPerInvocation } else { Pace::WithinBudget };
         let side_by_side = 1 + settings.below(4) as usize;
         let cache_bytes = 1 << (10 + settings.below(12));
-        // one worker may know that it is the only one, as a local server does
+        // A single worker may know that it is the only process, as a local server does.
         let alone = knobs.processes == 1 && settings.one_in(2);
         let config = Config { pace, side_by_side, cache_bytes, is_only_process: alone, ..Config::default() };
         let is_controlled = functions.control.is_some() && (knobs.standstills > 0 || settings.one_in(2));
@@ -193,7 +196,7 @@ impl Simulation {
             scheduler,
             processes: Vec::new(),
             begun: now,
-            // a server sweeps when it starts
+            // A server sweeps when it starts, so the first sweep is due.
             swept: now - Duration::from_secs(60),
             moved: now,
             afterwards: false,
@@ -226,7 +229,7 @@ impl Simulation {
         simulation
     }
 
-    /// To the end; gives the number of actions.
+    /// Runs the simulation to its end. Returns the number of actions.
     pub(crate) fn run(mut self) -> Result<u64, Failed> {
         let listening = self.counted.listen();
         let result = self.turns();
@@ -234,7 +237,7 @@ impl Simulation {
         result.map_err(|why| Failed { why, story: self.whole_story() })
     }
 
-    /// What happened, whether or not it should have.
+    /// Runs the simulation and returns what happened, whether it failed or not.
     #[cfg(test)]
     pub(crate) fn story(mut self) -> Vec<String> {
         drop(self.turns());
@@ -307,19 +310,20 @@ impl Simulation {
         self.story.push(format!("{:>10.3} s  {what}", at.as_secs_f64()));
     }
 
-    /// What workers asked the storage since the last time.
+    /// Adds the calls of the store since the last time to the story.
     fn overhear(&mut self) {
         for call in self.shared.take_log() {
             self.tell(call);
         }
     }
 
-    /// A worker by chance.
+    /// Picks a worker at random.
     fn one(&self) -> usize {
         self.dice.below(self.workers() as u64) as usize
     }
 
-    /// How many processes take wakes; those that take bulk requests in come after them.
+    /// Returns the number of processes that receive wakes. The processes that receive bulk requests
+    /// come after them.
     fn workers(&self) -> usize {
         self.allowed.processes as usize
     }
@@ -332,7 +336,7 @@ impl Simulation {
         polled.is_some()
     }
 
-    /// Once more, with nothing that goes wrong: whoever comes now gets through.
+    /// Starts the second round, without faults. All of its runs must succeed.
     fn begin_afterwards(&mut self) {
         self.afterwards = true;
         let Knobs { processes, skew, leaves, .. } = self.knobs;
@@ -341,7 +345,7 @@ impl Simulation {
         self.shared.aim_at_nothing();
         self.shared.denied_until.store(0, SeqCst);
         self.listings.go_on();
-        // leases of the dead are over
+        // All leases of dead workers have expired then.
         self.clock.advance(Duration::from_secs(1_000));
         self.invariants.forget_idle();
         self.moved = self.clock.now();
@@ -350,7 +354,7 @@ impl Simulation {
             process.wire.0.disarm();
         }
         if self.allowed.old > 0 {
-            // all have the newest version by now
+            // All workers have the newest version in the second round.
             let clock = self.processes[0].clock.clone();
             self.processes[0] = self.process(0, clock);
         }
@@ -358,7 +362,7 @@ impl Simulation {
         self.tell("all has ended; once more, with nothing that goes wrong".into());
     }
 
-    /// The story, with the journals that came of it.
+    /// Returns the story, followed by all journals.
     fn whole_story(&mut self) -> Vec<String> {
         self.overhear();
         let mut story = std::mem::take(&mut self.story);

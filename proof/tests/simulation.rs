@@ -1,4 +1,5 @@
-//! A share of the simulation. `SIMULATION_SEED=n` runs one seed alone, `SIMULATION_SEEDS=n` so many, from 0.
+//! A short run of the simulation. `SIMULATION_SEED=n` runs one seed, `SIMULATION_SEEDS=n` runs n
+//! seeds from 0.
 
 use stepladder_proof::run_seed;
 

@@ -1,20 +1,21 @@
-//! CEL: any text as an expression, any body as the event that it is asked about. The two are separated by an empty line.
+//! CEL: any text as an expression, evaluated on any body as its event. An empty line separates the
+//! two.
 
 use stepladder_core::expr::{Expr, Scope};
 use stepladder_core::limits::{EXPR_BYTES, KEY_BYTES};
 use stepladder_core::sentence::SENTENCE_BYTES;
 use stepladder_core::{EventId, NewEvent, Timestamp};
 
-/// Words that loop. What nests them takes time that is the product of their lengths, which is the author's to know.
+/// Macros that loop. Nested loops multiply, and the author of a function is trusted with that.
 const LOOPS: [&str; 6] = ["all", "exists", "map", "filter", "existsOne", "transform"];
-/// Of those, how many an expression may have to be evaluated here.
+/// Maximum number of loops in an expression that is evaluated here.
 const MOST_LOOPS: usize = 2;
 
-/// A good event, which every expression is asked about besides the one that comes along.
+/// A valid event. Each expression is evaluated on it, and on the event of the input.
 const EVENT: &str = r#"{"name":"a/b","id":"k","ts":5,"user":{"n":1.5},"data":{"plan":"pro","n":7,"big":18446744073709551615,
     "tags":["a","b",null,true,{"x":-1}],"deep":{"er":{"x":"é"}}}}"#;
 
-/// Compiles and evaluates. Whatever happens is a value or a sentence of bounded length.
+/// Compiles and evaluates an expression. The result must be a value, or an error of bounded length.
 pub fn cel(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let (source, body) = text.split_once("\n\n").unwrap_or((text, ""));

@@ -1,13 +1,14 @@
-//! Cron: a first line as a cron line, a second one as its time zone, a third one as the minute from which ticks are asked for.
+//! Cron schedules. The first line of the input is a cron expression, the second its time zone, and
+//! the third the minute after which its ticks are computed.
 
 use stepladder_core::cron::{CronExpression, CronSchedule};
 use stepladder_core::sentence::SENTENCE_BYTES;
 
-/// Ticks that are looked for.
+/// Number of ticks that are computed.
 const TICKS: usize = 20;
 
-/// Reads a line and asks for its ticks. Whatever happens is a tick or a sentence of bounded length; the next tick is one, and
-/// ticks go forward.
+/// Parses an expression and computes its ticks. The result must be ticks in ascending order that
+/// match the expression, or an error of bounded length.
 pub fn cron(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let mut lines = text.splitn(3, '\n');

@@ -7,8 +7,8 @@ use stepladder_core::limits::{EVENT_BYTES, EVENTS_PER_REQUEST, JSON_DEPTH, name_
 use stepladder_core::sentence::SENTENCE_BYTES;
 use stepladder_core::{Event, EventId, NewEvent, Timestamp, json};
 
-/// Decodes a body. What is taken is within every limit, survives being stored, and can be asked by expressions; what is
-/// refused is refused in a sentence of bounded length.
+/// Decodes a body. An accepted event must be within every limit, survive being stored, and work in
+/// expressions. A refusal must be a sentence of bounded length.
 pub fn event(body: &[u8]) {
     match NewEvent::decode_all(body) {
         Err(EventError::Malformed(sentence) | EventError::TooLarge(sentence)) => {
@@ -45,7 +45,7 @@ fn taken(event: NewEvent, id: EventId, now: Timestamp) {
     drop(Scope::of(&event));
 }
 
-/// Levels of arrays and objects, counted by who knows nothing of the check before.
+/// Counts the levels of arrays and objects, independently of the decoder's check.
 fn levels(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(levels).max().unwrap_or(0),

@@ -1,4 +1,4 @@
-//! Functions of one step each: enough for events to start runs, wait in lines, sleep and fail.
+//! Functions of one step each, so that events start runs that wait in queues, sleep and fail.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,14 @@ use stepladder_core::{Event, Spec, StepId};
 use stepladder_engine::program::{AdvisedFailure, FinishedStep, PollResult, RunHistory};
 use stepladder_engine::{Program, Session};
 
-/// `echo` gives the event's data back, `keyed` does so one at a time for each client, `nap` sleeps for an hour where a
-/// condition holds, and `<b>markup</b>` has names that are HTML. `event.data.fail` makes a step fail.
+/// Returns all functions:
+///
+/// - `echo` returns the event's data.
+/// - `keyed` does the same, one run at a time for each client.
+/// - `nap` sleeps for an hour if a condition holds.
+/// - `<b>markup</b>` has names that are HTML.
+///
+/// `event.data.fail` makes a step fail.
 pub(super) fn all() -> Vec<Arc<dyn Program>> {
     let of = |id: &str, event: &str, ask: Operation| {
         let mut spec = Spec::new(id);

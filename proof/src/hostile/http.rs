@@ -1,4 +1,5 @@
-//! The HTTP interface: any conversation with a server over memory whose functions run on between the requests.
+//! The HTTP interface: any conversation with a server on a store in memory. Its functions run
+//! between the requests.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -21,13 +22,18 @@ use super::function;
 use super::script::{Ids, KEY, Script, TOKEN, request};
 use crate::{Journal, check};
 
-/// Bytes of a refusal, escaping included.
+/// Maximum size of a refusal, including escaping.
 const REFUSAL_BYTES: usize = 8 * 1024;
-/// Hops between two requests; a run here takes two.
+/// Maximum number of hops between two requests. A run takes two.
 const MOST_HOPS: usize = 200;
 
-/// Holds the conversation. Nothing panics, no answer is a 5xx, none is longer than what was sent explains, what is
-/// guarded is not shown, what was accepted is there, and the journals are as they must be.
+/// Sends the requests of a conversation and checks the answers:
+///
+/// - nothing panics, and no answer is a 5xx,
+/// - the size of an answer is bounded by what was sent,
+/// - protected pages are not shown without the token,
+/// - accepted events are stored,
+/// - the journals are valid.
 pub fn http(input: &[u8]) {
     let script = Script::read(input);
     block_on(async {
@@ -66,11 +72,11 @@ pub(super) fn block_on<F: Future>(future: F) -> F::Output {
     RUNTIME.with_borrow(|runtime| runtime.block_on(future))
 }
 
-/// What was asked, as far as the answer must fit it.
+/// The parts of a request that its answer must fit.
 struct Asked {
     method: Method,
     path: String,
-    /// Whether it may be shown what is guarded.
+    /// Whether the answer may show protected pages.
     may_look: bool,
 }
 
@@ -79,7 +85,8 @@ impl Asked {
         let what = format!("{} {}: {status} {:.300}", self.method, self.path, String::from_utf8_lossy(body));
         assert!(!status.is_server_error(), "{what}");
         assert!(headers.get(header::X_CONTENT_TYPE_OPTIONS).is_some_and(|value| value == "nosniff"), "{what}");
-        // each text that was sent may be shown several times, and every character of it as six
+        // Each sent text may be shown several times, and each of its characters may be escaped as
+        // six.
         assert!(body.len() <= 64 * 1024 + 64 * sent, "{} bytes: {what}", body.len());
         let kind = headers.get(header::CONTENT_TYPE).map_or("", |value| value.to_str().expect("a readable type"));
         if kind == "application/json" && self.method != Method::HEAD {
@@ -95,7 +102,7 @@ impl Asked {
         }
     }
 
-    /// Whether the guarded server answers this to anybody, or to who knows a key.
+    /// Returns whether the guarded server answers this request without the token.
     fn is_open(&self) -> bool {
         match self.path.strip_prefix("/e/") {
             Some(key) => self.method == Method::OPTIONS || key == KEY || key.contains('%'),
@@ -104,13 +111,13 @@ impl Asked {
     }
 }
 
-/// Whether a request has something in it that admits it: the token, or the cookie that the login gives.
+/// Returns whether a request contains the token or the cookie of the login.
 fn has_secret(request: &[u8]) -> bool {
     let text = String::from_utf8_lossy(request);
     text.contains(TOKEN) || text.contains("stepladder_login")
 }
 
-/// The events of which an answer says that they were taken.
+/// Returns the events that an answer reports as accepted.
 fn told(body: &[u8]) -> Option<Vec<EventId>> {
     let answer: Value = serde_json::from_slice(body).ok()?;
     answer["ids"].as_array()?.iter().map(|id| id.as_str()?.parse().ok()).collect()
@@ -144,7 +151,7 @@ impl World {
         Self { memory, clock, engine, router }
     }
 
-    /// Lets runs go on as far as they can now.
+    /// Continues all runs as far as possible without moving the clock.
     async fn settle(&self) {
         for _ in 0..MOST_HOPS {
             if self.memory.next_due().is_none_or(|due| due > self.clock.now()) {

@@ -1,4 +1,4 @@
-//! The journal decoder: stored records, one a line, as a store gives them back.
+//! The journal decoder: stored records as a store returns them, one per line.
 
 use std::sync::Arc;
 
@@ -17,8 +17,10 @@ use tower::ServiceExt;
 use super::{function, http};
 use crate::{Journal, check};
 
-/// Reads records and folds them. What is read is written as it was; a journal folds to the same at once and one record
-/// after the other, and whatever it says, the checker and the pages can look at it.
+/// Reads records and folds them.
+///
+/// A record that is read must be written as it was. A journal must fold to the same state at once
+/// and record by record. The checker and the pages must accept any journal.
 pub fn journal(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let records: Vec<Record> = text.lines().map_while(|line| serde_json::from_str(line).ok()).collect();
@@ -47,7 +49,7 @@ pub fn journal(input: &[u8]) {
     look(run, records);
 }
 
-/// Whoever looks at the run is answered.
+/// Requests the pages of the run, and checks that they are answered.
 fn look(run: RunId, records: Vec<Record>) {
     let clock = Arc::new(VirtualClock::new(Timestamp::from_millis(1_700_000_000_000)));
     let memory = Arc::new(Memory::new(clock.clone()));

@@ -1,16 +1,16 @@
-//! An HTTP conversation as bytes: requests as they are written, separated by a line of `====`.
+//! An HTTP conversation as bytes: plain requests, separated by a line of `====`.
 //!
-//! `{event}` and `{run}` stand for the latest ids of which an answer told, so that an input that was kept still reaches
-//! what it reached. A first line `@guarded` asks for a server that others can reach, with a key and a token.
+//! `{event}` and `{run}` stand for the latest ids in the answers, so that a stored input keeps
+//! working. With a first line `@guarded`, the server requires a key and a token.
 
 use axum::body::Body;
 use axum::http::{Method, Request, Uri};
 
 /// The key of the guarded server.
 pub(super) const KEY: &str = "a-key";
-/// Its token.
+/// The token of the guarded server.
 pub(super) const TOKEN: &str = "sesame";
-/// Requests of one conversation that are made; the rest is ignored.
+/// Maximum number of requests of a conversation. The rest is ignored.
 const MOST_REQUESTS: usize = 8;
 
 /// A conversation.
@@ -29,8 +29,8 @@ impl<'a> Script<'a> {
     }
 }
 
-/// A request: its line, headers up to an empty line, the body. `None` where HTTP itself knows no such request, which
-/// the server's parser has refused before it comes to a route.
+/// Reads a request: its first line, headers up to an empty line, and the body. Returns `None` for a
+/// request that is not valid HTTP, because the server's parser would refuse it.
 pub(super) fn request(bytes: &[u8], ids: &Ids) -> Option<Request<Body>> {
     let (head, body) = match split(bytes, b"\n\n").next() {
         Some(head) => (head, bytes.get(head.len() + 2..).unwrap_or_default()),
@@ -48,7 +48,7 @@ pub(super) fn request(bytes: &[u8], ids: &Ids) -> Option<Request<Body>> {
     request.body(Body::from(body.to_vec())).ok()
 }
 
-/// The latest ids that were told.
+/// The latest ids in the answers.
 #[derive(Default)]
 pub(super) struct Ids {
     pub(super) event: String,

@@ -1,4 +1,4 @@
-//! What bodies were executed: written down by the bodies themselves, independent of any journal.
+//! A log of executed bodies. The bodies write it themselves, independently of any journal.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -8,28 +8,28 @@ use stepladder_core::{RunId, StepId};
 /// A step of a run.
 pub(crate) type Body = (RunId, StepId);
 
-/// The account, shared by all bodies.
+/// The log, which all bodies share.
 #[derive(Clone, Default)]
 pub(crate) struct Account(Arc<Mutex<Entries>>);
 
 #[derive(Default)]
 struct Entries {
-    /// How often each body was begun.
+    /// How often each body was started.
     begun: HashMap<Body, u32>,
-    /// Those that came to their end at least once.
+    /// The bodies that returned at least once.
     ended: HashSet<Body>,
-    /// What is being executed; a body as often as it is.
+    /// The bodies that are executing now. A body may occur several times.
     now: Vec<Body>,
 }
 
-/// A body that is being executed, until it is dropped.
+/// The registration of an executing body. Dropping it ends the execution.
 pub(crate) struct Executing {
     account: Account,
     body: Body,
 }
 
 impl Executing {
-    /// The body came to its end.
+    /// Records that the body returned.
     pub(crate) fn end(&self) {
         self.account.0.lock().expect("no panic").ended.insert(self.body.clone());
     }
@@ -44,7 +44,7 @@ impl Drop for Executing {
 }
 
 impl Account {
-    /// A body begins; tells how often it has, from 1.
+    /// Records the start of a body. Returns the number of its starts so far, and its registration.
     pub(crate) fn begin(&self, run: RunId, step: &str) -> (u32, Executing) {
         let body = (run, StepId::from(step));
         let mut entries = self.0.lock().expect("no panic");
@@ -54,34 +54,34 @@ impl Account {
         (*count, Executing { account: self.clone(), body })
     }
 
-    /// How often a body was begun.
+    /// Returns how often a body was started.
     pub(crate) fn executions(&self, body: &Body) -> u32 {
         self.0.lock().expect("no panic").begun.get(body).copied().unwrap_or(0)
     }
 
-    /// Whether a body came to its end.
+    /// Returns whether a body returned at least once.
     pub(crate) fn has_ended(&self, run: RunId, step: &str) -> bool {
         self.0.lock().expect("no panic").ended.contains(&(run, StepId::from(step)))
     }
 
-    /// The bodies of a run and how often they were begun.
+    /// Returns the bodies of a run, and how often each was started.
     pub(crate) fn of_run(&self, run: RunId) -> Vec<(StepId, u32)> {
         let entries = self.0.lock().expect("no panic");
         let of_run = entries.begun.iter().filter(|((of, _), _)| *of == run);
         of_run.map(|((_, step), count)| (step.clone(), *count)).collect()
     }
 
-    /// Bodies that are being executed at this moment.
+    /// Returns the bodies that are executing now.
     pub(crate) fn executing(&self) -> Vec<Body> {
         self.0.lock().expect("no panic").now.clone()
     }
 
-    /// Whether a body is being executed.
+    /// Returns whether a body is executing now.
     pub(crate) fn executes(&self, run: RunId, step: &StepId) -> bool {
         self.0.lock().expect("no panic").now.iter().any(|(of, body)| *of == run && body == step)
     }
 
-    /// Bodies that are being executed more than once at this moment.
+    /// Returns the bodies that are executing more than once now.
     pub(crate) fn twice(&self) -> Vec<Body> {
         let entries = self.0.lock().expect("no panic");
         let mut seen = HashSet::new();

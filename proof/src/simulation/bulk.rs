@@ -1,6 +1,8 @@
-//! Requests of up to some hundred events, as the roles of a deployment take them: by messages of the events queue, or over
-//! HTTP. Each storage call takes time there, and a deadline cuts the work in the middle. The rest comes as a message of its
-//! own.
+//! Bulk requests of up to some hundred events, as the roles of a deployment receive them: as
+//! messages of the events queue, or over HTTP.
+//!
+//! Each storage call takes time here, and a deadline cuts the work. The rest is sent as a new
+//! message.
 
 mod checks;
 mod messages;
@@ -26,21 +28,21 @@ use messages::{Content, Messages};
 
 /// The name of the events of a bulk request.
 pub(crate) const BULK: &str = "sim/bulk";
-/// The function without flow control that each of them starts.
+/// The function without flow control that each event starts.
 pub(crate) const EACH: &str = "each";
-/// What an invocation keeps of its time, to send on what it could not do.
+/// The time that an invocation reserves for sending the rest of its work.
 const RESERVE: Duration = Duration::from_secs(3);
-/// Milliseconds that a storage call of these roles takes at most.
+/// Maximum duration of a storage call of these roles, in milliseconds.
 const LATENCY: u64 = 120;
 
-/// The data of an event: its place says which event it is.
+/// The data of an event, which identifies the event by its position.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Numbered {
-    /// The key of flow control; no two requests share one.
+    /// The key of flow control. Each request has keys of its own.
     pub(crate) k: u64,
     /// The number of its request.
     pub(crate) request: usize,
-    /// Its place in the request.
+    /// The position in the request.
     pub(crate) n: usize,
 }
 
@@ -48,29 +50,31 @@ impl EventData for Numbered {
     const NAME: &'static str = BULK;
 }
 
-/// All requests, and what is under way.
+/// The state of all bulk requests.
 pub(super) struct Bulk {
     to_send: u64,
-    /// Events of a request, at most.
+    /// Maximum number of events of a request.
     size: u64,
     requests: Vec<Request>,
     queue: Arc<Mutex<Messages>>,
-    /// By process and body: the seeds of attempts whose sender got no good answer, as a server process keeps them.
+    /// The seeds of attempts without a good answer, by process and body. A server process keeps the
+    /// same.
     unanswered: HashMap<(usize, u128), (Timestamp, IdSeed)>,
     deliveries: u32,
-    /// Deliveries that have ended since the last look.
+    /// Deliveries that have ended since the last check.
     ended: Vec<Delivered>,
-    /// Invocations that ran past their time since the last look, by what had gone wrong when they began.
+    /// Invocations that exceeded their deadline since the last check: the disturbances when each
+    /// started.
     overran: Vec<Option<u64>>,
     refused: Option<String>,
 }
 
-/// How far a delivery came.
+/// The result of a delivery.
 struct Delivered {
     applied: usize,
-    /// Whether the message had been delivered before: then it is applied event by event.
+    /// Whether the message was delivered before. Then it is applied event by event.
     again: bool,
-    /// What had gone wrong when it began; `None` where something still did.
+    /// The disturbances when the delivery started; `None` if one was going on.
     mishaps: Option<u64>,
 }
 
@@ -78,38 +82,38 @@ struct Request {
     events: Vec<NewEvent>,
     way: Way,
     state: State,
-    /// When the first attempt was to end, by the true time.
+    /// The deadline of the first attempt, in true time.
     first_end: Option<Timestamp>,
     attempts: u32,
     body: u128,
 }
 
-/// How a request is sent, and what tells its repetition.
+/// How a request is sent, and how a repetition is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
-    /// A message of the events queue: its id.
+    /// As a message of the events queue, recognised by the message's id.
     Message,
-    /// HTTP, and the events' own ids.
+    /// Over HTTP, recognised by the ids of the events.
     Ids,
-    /// HTTP with a seed.
+    /// Over HTTP, recognised by a seed.
     Seed(IdSeed),
-    /// HTTP without either: the body.
+    /// Over HTTP, recognised by the body.
     Body,
 }
 
-/// What its sender knows.
+/// What the sender of a request knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// It is sent (again) at this time.
+    /// The request is sent, or sent again, at this time.
     Unsent(Timestamp),
-    /// Attempt `attempt` is under way at a process. The sender waits until `until` for an answer.
+    /// A process is handling attempt `attempt`. The sender waits for an answer until `until`.
     Sent {
         attempt: u32,
         process: usize,
         until: Timestamp,
     },
     Accepted,
-    /// It could not be repeated in time: what is there of it is there once.
+    /// The request could not be repeated in time. Its stored events must still be stored only once.
     GivenUp,
 }
 
@@ -128,13 +132,13 @@ impl Bulk {
         }
     }
 
-    /// Whether all requests are applied, as far as senders and queue know.
+    /// Returns whether all requests are applied, as far as the senders and the queue know.
     pub(super) fn is_done(&self) -> bool {
         let is_over = |request: &Request| matches!(request.state, State::Accepted | State::GivenUp);
         self.to_send == 0 && self.requests.iter().all(is_over) && self.queue.lock().expect("no panic").is_empty()
     }
 
-    /// When something is to be done, if anything is.
+    /// Returns when the next request or message is due; `None` if there is none.
     pub(super) fn next_at(&self) -> Option<Timestamp> {
         let times = self.requests.iter().filter_map(|request| match request.state {
             State::Unsent(at) | State::Sent { until: at, .. } => Some(at),
@@ -143,29 +147,30 @@ impl Bulk {
         times.chain(self.queue.lock().expect("no panic").next_at()).min()
     }
 
-    /// What was delivered and not deleted is delivered again.
+    /// Makes the delivered messages visible again.
     pub(super) fn redeliver(&self, now: Timestamp) {
         self.queue.lock().expect("no panic").redeliver(now);
     }
 
-    /// A process has died: its senders hear nothing, and it remembers nothing.
+    /// Forgets what a dead process kept in memory. Its senders get no answer.
     pub(super) fn is_dead(&mut self, process: usize) {
         self.unanswered.retain(|(at, _), _| *at != process);
     }
 }
 
 impl Simulation {
-    /// How many processes take bulk requests in. They come after the workers.
+    /// Returns the number of processes that receive bulk requests. They come after the workers.
     pub(super) fn intakes(knobs: &Knobs, dice: &Dice) -> usize {
         if knobs.bulk == 0 { 0 } else { 1 + dice.below(2) as usize }
     }
 
-    /// How slow the storage calls of a process are at most, in milliseconds.
+    /// Returns the maximum duration of a process's storage calls, in milliseconds.
     pub(super) fn latency_of(&self, process: usize) -> u64 {
         if process < self.workers() { 0 } else { LATENCY }
     }
 
-    /// A request is put together, sent or repeated, or a message is delivered; whether anything was to be done.
+    /// Creates, sends or repeats a request, or delivers a message. Returns whether there was
+    /// anything to do.
     pub(super) fn bulk_goes_on(&mut self) -> bool {
         if self.bulk.borrow().to_send > 0 {
             self.bulk.borrow_mut().to_send -= 1;
@@ -176,7 +181,7 @@ impl Simulation {
         self.post_what_is_due() || self.deliver_events()
     }
 
-    /// Some hundred events at most, with events that cancel runs among them where the control is about those.
+    /// Creates a request. Some of its events cancel runs if the flow control is about cancelling.
     fn bulk_request(&mut self) -> Request {
         let (number, size) = (self.bulk.borrow().requests.len(), self.bulk.borrow().size);
         let way = match self.dice.below(6) {
@@ -186,7 +191,7 @@ impl Simulation {
             _ => Way::Body,
         };
         let stops = matches!(self.controlled.control(), Some(Control::CancelOn | Control::StopOne));
-        // where nothing else tells a repetition, only large requests are told by their body
+        // Only large requests are recognised by their body.
         let least = stepladder_engine::PIECE as u64 + 1;
         let events = least.max(size / 2 + self.dice.below(1 + size / 2)) as usize;
         let with_ids = way == Way::Ids || (way == Way::Message && self.dice.one_in(2));
@@ -213,20 +218,21 @@ impl Simulation {
         Request { events, way, state, first_end: None, attempts: 0, body }
     }
 
-    /// All that has gone wrong so far, as a number that grows.
+    /// Returns the disturbances so far, as a number that grows with each.
     fn mishaps_so_far(&self) -> u64 {
         let m = self.mishaps;
         let all = m.deaths + m.freezes + m.brown_outs + m.redeliveries + m.standstills;
         u64::from(all) + self.shared.faulty.load(SeqCst) + m.drift.as_millis() as u64
     }
 
-    /// The same, unless something goes wrong at this moment.
+    /// Returns the disturbances so far; `None` if one is going on now.
     fn undisturbed(&self) -> Option<u64> {
         let is_refusing = self.clock.now().as_millis() < self.shared.brown_out_until.load(SeqCst);
         (!is_refusing).then(|| self.mishaps_so_far())
     }
 
-    /// Each delivery that nothing disturbed got further, and they are not endless.
+    /// Checks that each undisturbed delivery makes progress, and that the number of deliveries is
+    /// bounded.
     pub(super) fn bulk_gets_further(&mut self) -> Result<(), Broken> {
         let postponed = self.memory.take_postponed();
         let now = self.clock.now();

@@ -1,4 +1,4 @@
-//! A function under one kind of flow control, and what that has to hold.
+//! A function with one kind of flow control, and the checks of that control.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -17,18 +17,18 @@ use super::invariants::{Broken, journal, rows};
 use super::tree::Place;
 use crate::dice::Dice;
 
-/// The function that is controlled.
+/// The function with flow control.
 pub(crate) const CONTROLLED: &str = "controlled";
-/// The period of the rates.
+/// The period of throttles and rate limits.
 pub(super) const PERIOD: Duration = Duration::from_secs(20);
 /// How long a run sleeps between its steps.
 pub(super) const PAUSE: Duration = Duration::from_secs(4);
-/// How long it sleeps where its watchdog is to find it alive.
+/// How long a run sleeps if its watchdog must find it alive.
 pub(super) const LONG: Duration = Duration::from_secs(5_000);
 /// Minutes between ticks.
 pub(super) const EVERY: i64 = 2;
 
-/// How.
+/// The kind of flow control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Control {
     Batch(u32),
@@ -40,14 +40,14 @@ pub(crate) enum Control {
     Rate,
     Runs,
     CancelOn,
-    /// A singleton for each key, which events cancel.
+    /// A singleton per key, which events cancel.
     StopOne,
-    /// Not by events: every [`EVERY`] minutes.
+    /// A cron schedule with a tick every [`EVERY`] minutes.
     Cron(MissedTicks),
 }
 
 impl Control {
-    /// By chance: some simulations have none.
+    /// Picks a kind of flow control at random; `None` for a simulation without any.
     pub(crate) fn by_chance(dice: &Dice) -> Option<Self> {
         Some(match dice.below(14) {
             0 | 1 => Self::Batch(2 + dice.below(2) as u32),
@@ -96,7 +96,7 @@ impl Control {
     }
 }
 
-/// Under no control.
+/// Creates the function without flow control.
 pub(crate) fn unlimited(place: &Place) -> Function {
     open(place, PAUSE)
 }
@@ -106,7 +106,7 @@ fn open(place: &Place, pause: Duration) -> Function {
     Function::new(CONTROLLED, move |ctx: Context, _: Event<Come>| works(ctx, place.clone(), pause))
 }
 
-/// Two steps, and a while between them.
+/// The handler: two steps, and a sleep between them.
 async fn works(ctx: Context, place: Place, time: Duration) -> Result<u32> {
     let run = ctx.run_id();
     for (step, pause) in [("one", true), ("two", false)] {
@@ -123,7 +123,7 @@ async fn works(ctx: Context, place: Place, time: Duration) -> Result<u32> {
     Ok(0)
 }
 
-/// A run of the function, as its journal tells it.
+/// A run of the function, as read from its journal.
 struct Run {
     run: RunId,
     created: NewRun,
@@ -144,12 +144,12 @@ impl Run {
         self.entries.iter().any(|entry| matches!(entry.fact, Fact::RunSkipped { .. }))
     }
 
-    /// The key of its first event.
+    /// Returns the key of its first event.
     fn key(&self) -> u64 {
         serde_json::from_str(self.created.event.data.get()).map_or(0, |Come { k }| k)
     }
 
-    /// The events that it begins, or began, with.
+    /// Returns the events of the run: the one that started it, and those that joined.
     fn events(&self) -> impl Iterator<Item = EventId> {
         let joined = self.entries.iter().filter_map(|entry| match &entry.fact {
             Fact::EventJoined { event, .. } => Some(event.id),
@@ -159,12 +159,12 @@ impl Run {
     }
 }
 
-/// Runs that events started; those that somebody ran again are not controlled.
+/// Returns the runs that events started. Reruns are not controlled.
 fn runs(memory: &Memory) -> Vec<Run> {
     runs_but(memory, &HashSet::new())
 }
 
-/// The same, without these.
+/// Returns the runs that events started, without these.
 fn runs_but(memory: &Memory, passed_over: &HashSet<RunId>) -> Vec<Run> {
     let of_events = |(run, entries): (RunId, Vec<Entry>)| match &entries.first()?.fact {
         Fact::RunCreated(created) if created.origin == Origin::Event => {
@@ -178,13 +178,13 @@ fn runs_but(memory: &Memory, passed_over: &HashSet<RunId>) -> Vec<Run> {
     ours.map(|row| (row.run, journal(memory, row.run))).filter_map(of_events).collect()
 }
 
-/// Looks after the function.
+/// Checks the function's flow control.
 pub(crate) struct Controlled {
     memory: Arc<Memory>,
     control: Option<Control>,
-    /// Whether a worker has a version that does not count runs.
+    /// Whether a worker has an older version, which does not limit the number of runs.
     uncounted: bool,
-    /// Runs that have ended: an end is final, so nobody looks at them again.
+    /// Runs that have ended. An end is final, so they are not read again.
     over: RefCell<HashSet<RunId>>,
 }
 
@@ -197,9 +197,9 @@ impl Controlled {
         self.control
     }
 
-    /// When the runs started that have, in the order of these times.
+    /// Returns the start times of all started runs, sorted.
     pub(crate) fn started(&self) -> Vec<Timestamp> {
-        // one that was let go just before its worker died is counted as started then
+        // A run counts as started when it is admitted, even if its worker died right after that.
         let starts = |fact: &Fact| matches!(fact, Fact::RunAdmitted) || fact.is_requested_by_handler();
         let first = |run: Run| run.entries.into_iter().find(|entry| starts(&entry.fact));
         let mut started: Vec<Timestamp> = runs(&self.memory).into_iter().filter_map(first).map(|e| e.at).collect();
@@ -207,7 +207,7 @@ impl Controlled {
         started
     }
 
-    /// After every action that wrote something.
+    /// Checks the runs after every action that wrote something.
     pub(crate) fn check(&self) -> Result<(), Broken> {
         use Control::{Replace, Runs, Skip, StopOne};
         if !matches!(self.control, Some(Skip | Replace | StopOne | Runs)) {
@@ -241,7 +241,8 @@ impl Controlled {
         }
     }
 
-    /// Each tick after this that the sweep has passed has started its run, where that is late, or nothing is under way.
+    /// Checks that each tick after `from` has started one run. It ignores ticks that the sweep has
+    /// not passed, and recent ticks while wakes are pending.
     pub(crate) fn check_ticks(&self, from: Timestamp, late: Timestamp) -> Result<(), Broken> {
         if !matches!(self.control, Some(Control::Cron(_))) {
             return Ok(());
@@ -265,7 +266,8 @@ impl Controlled {
         Ok(())
     }
 
-    /// Of these accepted events, at the end; `perhaps` are events whose sender does not know what became of them.
+    /// Checks the runs of all accepted events at the end. The senders of the events in `perhaps`
+    /// got no answer.
     pub(crate) fn check_at_the_end(
         &self,
         accepted: &[EventId],
@@ -279,7 +281,7 @@ impl Controlled {
         for event in accepted {
             match (control, led.get(event).copied().unwrap_or(0)) {
                 (_, 1) => {}
-                // it leads to an earlier one's
+                // The event belongs to the run of an earlier event.
                 (Control::Once, 0) if !self.linked(*event).is_empty() => {}
                 (_, n) => return Err(format!("event {event} is in {n} runs of a function under {control:?}")),
             }

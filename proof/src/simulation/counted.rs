@@ -1,4 +1,4 @@
-//! What metrics count: the lines that say that a run has started, as the processes of one simulation write them.
+//! Counts the log lines about started runs, as metrics do.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -14,12 +14,12 @@ use tracing::{Event, Metadata, Subscriber};
 use super::Simulation;
 use super::invariants::{Broken, journal, rows};
 
-/// How often each run was said to have started.
+/// The number of log lines about the start of each run.
 #[derive(Clone, Default)]
 pub(super) struct Counted(Arc<Mutex<HashMap<String, u32>>>);
 
 impl Counted {
-    /// Counts what this thread says, until the guard is dropped.
+    /// Counts the log lines of this thread until the guard is dropped.
     pub(super) fn listen(&self) -> DefaultGuard {
         tracing::subscriber::set_default(self.clone())
     }
@@ -77,8 +77,8 @@ impl Subscriber for Counted {
 }
 
 impl Simulation {
-    /// A run that has started is counted once; where a process died in between, or its write was not answered, it may not
-    /// be counted.
+    /// Checks that each started run is counted once. It may be missing if a process died or a write
+    /// was not answered.
     pub(super) fn each_start_is_counted_once(&self) -> Result<(), Broken> {
         let counted = self.counted.0.lock().expect("no panic");
         let of = |run: RunId| counted.get(&run.to_string()).copied().unwrap_or(0);

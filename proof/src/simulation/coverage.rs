@@ -1,4 +1,4 @@
-//! What befell the calls of the storage, by the place in the engine that makes them.
+//! Counts the calls of the store, and the faults that they met, by their places in the engine.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -6,22 +6,22 @@ use std::sync::Mutex;
 use super::places::{Places, Site};
 use super::wire::Fault;
 
-/// What befell the calls of one place.
+/// The counts of one place.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Befell {
     pub(crate) calls: u64,
-    /// The process died before it, within it or after it.
+    /// Calls at which the process died before, during or after the call.
     pub(crate) crashes: u64,
-    /// The reply was lost, or the call refused, or one of both late.
+    /// Calls that were refused or late, or lost their reply.
     pub(crate) failures: u64,
 }
 
-/// What was met so far, by place.
+/// The counts so far, by place.
 #[derive(Default)]
 pub(crate) struct Coverage(Mutex<BTreeMap<Site, Befell>>);
 
 impl Coverage {
-    /// Notes the call that is being made.
+    /// Counts the current call.
     pub(crate) fn note(&self, name: &'static str, fault: Option<Fault>) {
         let Some(function) = Places::all().caller() else { return };
         let mut sites = self.0.lock().expect("no panic");
@@ -36,7 +36,7 @@ impl Coverage {
         }
     }
 
-    /// Adds what befell the places of another one.
+    /// Adds the counts of another coverage.
     pub(crate) fn add(&self, other: &Self) {
         let mut sites = self.0.lock().expect("no panic");
         for (site, more) in &*other.0.lock().expect("no panic") {

@@ -1,4 +1,4 @@
-//! How wakes reach workers and events reach them, and what happens when nobody has anything to do.
+//! Delivers wakes and requests to workers, and moves the clock when no task is ready.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -14,7 +14,8 @@ use super::processes::Process;
 use super::{AT_A_TIME, DELIVERIES, STANDSTILL, Simulation};
 
 impl Simulation {
-    /// A worker takes a wake, if one is visible, and hops. What was delivered too often is a dead letter.
+    /// Delivers a visible wake to a worker, which makes a hop. A wake that was delivered too often
+    /// becomes a dead letter.
     pub(super) fn receive(&mut self) {
         let at = self.one();
         let process = &self.processes[at];
@@ -42,7 +43,7 @@ impl Simulation {
             }
             self.tell(format!("worker {at} takes {:?} of {}", delivery.wake.cause, delivery.wake.run));
             let engine = engine.clone();
-            // an invocation that begins late has less time than a worker has; a fresh one has all of it
+            // Some invocations have a short deadline. A fresh wake gets a full invocation.
             let is_fresh = matches!(delivery.wake.cause, WakeCause::Fresh(_));
             let short = self.dice.one_in(3) && !is_fresh;
             let deadline = short.then(|| clock.now() + Duration::from_secs(self.dice.below(120)));
@@ -60,7 +61,7 @@ impl Simulation {
         }
     }
 
-    /// Nobody has anything to do at this moment: the next thing happens.
+    /// Starts the next due activity, or moves the clock to it. Called when no task is ready.
     pub(super) fn wait(&mut self) {
         let now = self.clock.now();
         let to_send = self.requests.borrow().next_at();
@@ -93,7 +94,7 @@ impl Simulation {
         if now.since(self.swept) >= Duration::from_secs(60) {
             self.swept = now;
             let at = self.one();
-            // nobody sweeps where all are down
+            // A frozen worker does not sweep.
             if self.processes[at].frozen_until <= now {
                 let engine = self.processes[at].engine.clone();
                 self.scheduler.spawn(at, async move { drop(engine.sweep().await) });

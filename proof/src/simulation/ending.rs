@@ -1,4 +1,4 @@
-//! What must hold once every run has ended.
+//! Checks after every run has ended.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ impl Simulation {
         self.bulk_requests_are_applied_once()?;
         self.ends_are_announced_once()?;
         let Mishaps { brown_outs, freezes, losses, standstills, .. } = self.mishaps;
-        // after a standstill, each tick has its run only where all missed ticks are to start
+        // After a standstill, each tick has a run only if all missed ticks must start.
         let stood = standstills > 0 && !matches!(self.controlled.control(), Some(Control::Cron(MissedTicks::RunAll)));
         if brown_outs + freezes + losses == 0 && !stood && !self.afterwards {
             let patience = self.patience();
@@ -53,7 +53,8 @@ impl Simulation {
         rows(&self.memory).into_iter().flat_map(move |row| of(row.run))
     }
 
-    /// Where nobody died or stood still, and no write failed three times, each attempt has an end of its own.
+    /// Checks that each attempt has an end, if no worker died or stood still and fewer than three
+    /// writes failed.
     fn no_attempt_was_lost_for_no_reason(&self) -> Result<(), Broken> {
         let Mishaps { deaths, freezes, brown_outs, standstills, .. } = self.mishaps;
         if deaths + freezes + brown_outs + standstills > 0 || self.used_faults() > 2 {
@@ -73,7 +74,8 @@ impl Simulation {
                     }
                 }
                 Fact::AttemptInterrupted { .. } => {
-                    // given back by its own worker, whose lease ran out on the way: the clocks differ
+                    // The attempt's own worker interrupted it, because its lease expired by a
+                    // faster clock.
                     running.remove(&key);
                 }
                 Fact::StepSucceeded { .. } | Fact::StepFailed { .. } | Fact::StepAbandoned { .. } => {
@@ -85,7 +87,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Who has ended waits for nothing, where nobody died or stood still: repetitions leave nothing behind.
+    /// Checks that ended runs have no tickets, if no worker died or stood still.
     fn nobody_is_left_in_line(&self) -> Result<(), Broken> {
         let Mishaps { deaths, freezes, brown_outs, losses, .. } = self.mishaps;
         if deaths + freezes + brown_outs + losses + self.used_faults() > 0 {
@@ -98,7 +100,7 @@ impl Simulation {
         }
     }
 
-    /// Exactly one run of each function that an event matches, whoever sent it.
+    /// Checks that each event led to exactly one run of each matching function.
     fn each_event_led_to_its_runs(&self) -> Result<(), Broken> {
         let accepted = self.requests.borrow().jobs().to_vec();
         let sent = self.entries().filter_map(|(_, fact)| match fact {
@@ -125,7 +127,8 @@ impl Simulation {
         }
     }
 
-    /// A few wakes for each entry, twice as many where slots are waited for; in a brown-out each is put off every ten seconds, and nothing can be said of their number.
+    /// Checks that there are only a few wakes per entry, or twice as many with wait queues. A
+    /// brown-out repeats wakes every ten seconds, so it is not checked.
     fn wakes_did_not_multiply(&self) -> Result<(), Broken> {
         if self.mishaps.brown_outs > 0 {
             return Ok(());
@@ -133,7 +136,7 @@ impl Simulation {
         let entries = self.entries().count() as u64;
         let Mishaps { deaths, freezes, redeliveries, .. } = self.mishaps;
         let mishaps = u64::from(deaths + freezes + redeliveries) + self.allowed.faults;
-        // who gives a slot back wakes who is next, as does who cannot use one
+        // A hop that releases a slot, or cannot use one, wakes the next ticket.
         let each = if self.invariants.limits().next().is_some() { 6 } else { 3 };
         let (sends, most) = (self.memory.counts().sends, 40 + each * entries + 25 * mishaps);
         match sends <= most {
@@ -142,7 +145,8 @@ impl Simulation {
         }
     }
 
-    /// Completed; or failed for a reason that the function has; or cancelled by somebody.
+    /// Checks that runs failed only for reasons that their functions have, and that rows show the
+    /// real status.
     fn runs_ended_as_they_should(&self) -> Result<(), Broken> {
         let known = ["hopeless", "tripped", "the child failed"];
         for (run, fact) in self.entries() {
@@ -183,7 +187,7 @@ impl Simulation {
         }
     }
 
-    /// The handler, shown the journal, comes to the same end.
+    /// Checks that replaying a handler over its journal gives the same end.
     fn replays_end_the_same_way(&self) -> Result<(), Broken> {
         for row in rows(&self.memory) {
             let Some(state) = self.state(row.run) else { continue };
@@ -217,7 +221,8 @@ impl Simulation {
         Ok(())
     }
 
-    /// What the last attempt of a handler has said is what a replay of it says, at the same places; and nothing is lost.
+    /// Checks that the recorded log lines of a handler's last attempt are those of its replay, at
+    /// the same positions.
     fn lines_are_where_a_replay_says_them(&self, state: &RunState, said: &[HandlerLogLine]) -> Result<(), Broken> {
         let attempt = state.handler_attempt();
         if let Some(lost) = said.iter().find(|placed| !state.logs.has(attempt, placed)) {
@@ -233,7 +238,7 @@ impl Simulation {
         }
     }
 
-    /// Who came last got through, and left empty lines.
+    /// Checks that no ticket and no live slot is left after the second round.
     pub(super) fn nothing_is_left(&self) -> Result<(), Broken> {
         for limit in self.invariants.limits() {
             let (line, held) = (at_once(self.memory.tickets(limit, 9)), at_once(self.memory.holders(limit)));
@@ -246,7 +251,7 @@ impl Simulation {
     }
 }
 
-/// A future that waits for nothing but its own turn.
+/// Runs a future that needs no I/O.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.expect("a runtime").block_on(future)

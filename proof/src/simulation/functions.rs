@@ -1,5 +1,5 @@
-//! The functions of a simulation: two that an event starts, one that is called, one that sent events start, one that
-//! hears of failures.
+//! The functions of a simulation: two that an event starts, one that others call, one that sent
+//! events start, and one that handles failures.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +21,12 @@ use crate::dice::Dice;
 pub(crate) const MAIN: &str = "main";
 /// Another one that the same event starts.
 pub(crate) const OTHER: &str = "other";
-/// The one that others call.
+/// The function that others call.
 pub(crate) const HELPER: &str = "helper";
-/// The one that sent events start.
+/// The function that events sent by runs start.
 pub(crate) const HEARER: &str = "hearer";
 
-/// What starts [`MAIN`] and [`OTHER`].
+/// The event that starts [`MAIN`] and [`OTHER`].
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Go {
     /// The key of the limit.
@@ -37,7 +37,8 @@ impl EventData for Go {
     const NAME: &'static str = "sim/go";
 }
 
-/// What starts [`CONTROLLED`](super::controls::CONTROLLED): what starts the others, or a crowd that is for it alone.
+/// The events that start [`CONTROLLED`](super::controls::CONTROLLED): the one that starts the other
+/// functions, and those of a crowd.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Come {
     pub(crate) k: u64,
@@ -51,7 +52,7 @@ impl EventData for Come {
     const NAMES: &'static [&'static str] = &[Go::NAME, CROWD, BULK];
 }
 
-/// What starts [`HEARER`].
+/// The event that starts [`HEARER`].
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Told {
     pub(crate) n: u64,
@@ -61,7 +62,7 @@ impl EventData for Told {
     const NAME: &'static str = "sim/told";
 }
 
-/// What runs wait for.
+/// The event that runs wait for.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Word {
     pub(crate) k: u64,
@@ -81,20 +82,21 @@ impl EventData for Called {
     const NAMES: &'static [&'static str] = &[];
 }
 
-/// How the functions were made.
+/// The functions of a simulation.
 pub(crate) struct Functions {
     pub(crate) programs: Vec<Arc<dyn Program>>,
     /// An older version of the controlled function, which did not count its runs.
     pub(crate) older: Option<Arc<dyn Program>>,
-    /// Every limit that there is.
+    /// All concurrency limits.
     pub(crate) limits: Vec<Limit>,
-    /// What controls [`CONTROLLED`](super::controls::CONTROLLED), if there is such a function.
+    /// The flow control of [`CONTROLLED`](super::controls::CONTROLLED), if there is such a
+    /// function.
     pub(crate) control: Option<Control>,
-    /// What they are, in words.
+    /// A description of the functions, for the story.
     pub(crate) told: String,
 }
 
-/// Makes them by chance.
+/// Creates the functions at random.
 pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
     let Knobs { leaves, deadly, words, bulk, listens, .. } = knobs;
     let (deadly, waits) = (deadly > 0, words > 0);
@@ -111,7 +113,7 @@ pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
         Some(if keyed { limit.key("string(event.data.k)") } else { limit })
     };
     let (main_limit, helper_limit) = (limit(MAIN), dice.one_in(3));
-    // a second one, over all that the first one tells apart
+    // A second limit, over all keys of the first one.
     let second = (main_limit.is_some() && dice.one_in(3)).then(|| 1 + dice.below(2) as u32);
     limits.extend(second.map(|slots| Limit { key: format!("{MAIN}/1").into(), slots }));
     let allowed =
@@ -143,7 +145,7 @@ pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
     let listener = (listens > 0).then(|| patient(listeners::listener(place, listens > 1)));
     let each = (bulk > 0).then(|| patient(Function::new(EACH, hears::<Numbered>(place))));
     let all = all.into_iter().chain(each).chain(listener);
-    // a watchdog finds the run of a singleton alive
+    // A long sleep, so that a watchdog finds the run of a singleton alive.
     let is_single = matches!(control, Some(Control::Skip | Control::Replace | Control::StopOne));
     let pause = if is_single && dice.one_in(3) { controls::LONG } else { controls::PAUSE };
     let all = all.chain(control.map(|control| patient(control.function(place, pause))));
@@ -154,7 +156,7 @@ pub(crate) fn functions(dice: &Dice, place: &Place, knobs: Knobs) -> Functions {
     Functions { programs, older, limits, control, told }
 }
 
-/// Nothing fails for having been tried too often.
+/// Sets so many retries that no run fails because of injected faults.
 fn patient(function: Function) -> Function {
     function.retries(20).backoff(Backoff::Fixed(Duration::from_secs(2)))
 }
@@ -169,7 +171,7 @@ fn function<T: EventData>(id: &'static str, tree: Arc<Node>, place: &Place) -> F
 
 type Heard = std::pin::Pin<Box<dyn Future<Output = Result<u32>> + Send>>;
 
-/// A handler with one step.
+/// Creates a handler with one step.
 fn hears<T: EventData>(place: &Place) -> impl Fn(Context, Event<T>) -> Heard + Send + Sync + 'static {
     let place = place.clone();
     move |ctx, _| {

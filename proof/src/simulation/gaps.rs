@@ -1,4 +1,5 @@
-//! How long a run stood still without a reason: the time from when an entry could have been written until it was.
+//! Measures how long a run stood still without a reason: from when an entry could have been written
+//! until it was.
 
 use std::time::Duration;
 
@@ -6,7 +7,8 @@ use stepladder_core::journal::{Entry, Fact, Record};
 use stepladder_core::state::{RunState, StepState};
 use stepladder_core::{RunId, StepId, Timestamp};
 
-/// The longest such time of a run that has ended, and the entry that came late. `ended` tells when another run ended.
+/// Returns the longest such time of an ended run, and the late entry. `ended` returns when another
+/// run ended.
 pub(crate) fn longest(
     run: RunId,
     records: &[Record],
@@ -16,7 +18,8 @@ pub(crate) fn longest(
     let mut state = RunState::fold(run, std::slice::from_ref(first)).ok()?;
     let mut longest: Option<(Duration, Entry)> = None;
     for record in rest {
-        // what travels with it is written at the same time; a line comes with whatever is written
+        // The other entries of a record are written at the same time. Log lines are written with
+        // any other entry.
         if let Some(entry) = record
             .entries
             .iter()
@@ -33,7 +36,7 @@ pub(crate) fn longest(
     longest
 }
 
-/// When an entry could have been written at the earliest.
+/// Returns the earliest time at which an entry could have been written.
 fn due(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestamp>) -> Timestamp {
     let of = |step: &StepId| state.steps.get(step).map(|step| &step.state);
     match &entry.fact {
@@ -56,7 +59,7 @@ fn due(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Timestam
             Some(StepState::Awaiting { until, .. }) => *until,
             _ => state.last_at,
         },
-        // bodies take their time, and a cancel comes when it comes
+        // These times depend on bodies, senders and users.
         Fact::StepSucceeded { .. }
         | Fact::StepFailed { .. }
         | Fact::StepAbandoned { .. }

@@ -1,4 +1,5 @@
-//! Who holds slots, against who executes: written down by the bodies themselves and by the journal.
+//! Compares the holders of slots with the executing bodies, by the bodies' own log and by the
+//! journal.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,13 +15,13 @@ use stepladder_testkit::memory::Memory;
 use super::account::Account;
 use super::invariants::{Broken, at_once};
 
-/// What is known of slots and those who hold them.
+/// Checks the slots and their holders.
 pub(crate) struct Holdings {
     memory: Arc<Memory>,
     programs: Vec<Arc<dyn Program>>,
-    /// The limits of each run that was met.
+    /// The limits of each known run.
     limits: HashMap<RunId, Vec<Limit>>,
-    /// Slots that nobody uses, and since when.
+    /// Slots that no body uses, and since when.
     unused: HashMap<(Arc<str>, Holder), Timestamp>,
 }
 
@@ -29,8 +30,11 @@ impl Holdings {
         Self { memory, programs, limits: HashMap::new(), unused: HashMap::new() }
     }
 
-    /// After an action, at the true time: each body that executes under a live lease holds a slot of each of its limits
-    /// (rule 20). `skew` is how far clocks are apart at most: by a fast one, a lease is over that is not.
+    /// Checks, after each action, that each body with a live lease holds a slot of each of its
+    /// limits (rule 20).
+    ///
+    /// `now` is the true time. `skew` is the largest difference of two clocks: by a fast clock, a
+    /// live lease may have expired.
     pub(crate) fn check(
         &mut self,
         account: &Account,
@@ -57,13 +61,14 @@ impl Holdings {
         Ok(())
     }
 
-    /// The longest that a slot is held by now for a body that nobody executes.
+    /// Returns the slot that has been held for the longest time without an executing body.
     pub(crate) fn longest_unused(&self, now: Timestamp) -> Option<(std::time::Duration, &Arc<str>, &Holder)> {
         let unused = self.unused.iter().map(|((key, holder), since)| (now.since(*since), key, holder));
         unused.max_by_key(|(time, _, _)| *time)
     }
 
-    /// A slot is of no use when the journal gives its attempt to nobody, or its run has ended, and nobody executes it.
+    /// Records the unused slots. A slot is unused if its body is not executing, and its attempt is
+    /// not running or its run has ended.
     fn note_unused(&mut self, account: &Account, limits: &[Limit], now: Timestamp) {
         let mut unused = HashMap::new();
         for limit in limits {
@@ -86,7 +91,7 @@ impl Holdings {
         !has_ended && self.running(run, step).is_some_and(|(running, _)| running == attempt)
     }
 
-    /// The attempt of a step that the journal shows as running, and its lease.
+    /// Returns the running attempt of a step according to the journal, and its lease.
     fn running(&self, run: RunId, step: &StepId) -> Option<(u32, Timestamp)> {
         let state = RunState::fold(run, &at_once(self.memory.read(run, 0))).ok()?;
         let step = state.steps.get(step)?;

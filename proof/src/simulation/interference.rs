@@ -1,5 +1,5 @@
-//! What happens around workers: people who look, cancels, repetitions, processes that stand still, a storage that refuses everything; and
-//! what must hold of it at every moment.
+//! Disturbs the workers: with queries, cancellations, repeated deliveries, frozen processes, and a
+//! store that refuses everything. It also checks that runs make progress all the while.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -14,18 +14,19 @@ use super::invariants::{Broken, at_once, journal, rows};
 use super::standstill::PAUSE;
 use super::{Mishaps, Simulation, gaps};
 
-/// How long a run may stand still, or a slot be free, where nothing went wrong.
+/// How long a run may stand still, or a slot be free, if nothing went wrong.
 const PROMPT: Duration = Duration::from_secs(15);
-/// How much longer a crash, a lost reply or a repetition may take: a lease, a message's visibility, a retry of its wake.
+/// Additional time for each crash, lost reply or repetition: a lease, a visibility timeout, a retry
+/// of a wake.
 const MISHAP: Duration = Duration::from_secs(310);
-/// How much longer a process may stand still.
+/// Additional time for each frozen process.
 const FREEZE: Duration = Duration::from_secs(400);
-/// How much longer the storage may refuse everything.
+/// Additional time for each brown-out, during which the store refuses everything.
 const BROWN_OUT: Duration = Duration::from_secs(1_500);
-/// How much longer a run takes whose wakes reach a worker with an older version again and again: each puts them off by a
+/// Additional time for a worker with an older version, which delays each wake that it receives by a
 /// minute.
 const OLD: Duration = Duration::from_secs(1_500);
-/// How much longer a run takes whose wake is lost for good: its watchdog comes within the hour.
+/// Additional time for each wake that is lost for good. The run's watchdog comes within an hour.
 const WATCHDOG: Duration = Duration::from_secs(3_700);
 
 impl Simulation {
@@ -47,7 +48,7 @@ impl Simulation {
                 self.memory.redeliver();
                 self.bulk.borrow().redeliver(self.clock.now());
                 self.tell("what was delivered is delivered again".into());
-                // whoever has it now may not come to its end
+                // The process that has a delivery now may be killed soon.
                 if self.knobs.kills > 0 && self.dice.one_in(2) {
                     self.doom = Some(self.dice.below(60));
                 }
@@ -85,7 +86,7 @@ impl Simulation {
                 self.tell(format!("listings {}", if stand { "stand still" } else { "go on" }));
             }
             9 if self.dice.one_in(8) => {
-                // retention has removed it
+                // A wake of a run that retention has removed.
                 let wake = Wake { run: RunId::new(self.begun, 7), cause: WakeCause::Due, group: "gone".into() };
                 at_once(self.memory.commit(Commit { wakes: vec![wake], ..Commit::default() }));
             }
@@ -93,7 +94,7 @@ impl Simulation {
         }
     }
 
-    /// A worker ends in the middle of what it does, when its time has come.
+    /// Kills a busy process when its time has come.
     pub(super) fn somebody_ends_in_the_middle(&mut self) {
         match self.doom {
             None => return,
@@ -124,7 +125,8 @@ impl Simulation {
         });
     }
 
-    /// Questions change nothing, and what they tell of ended runs is true, however old the listing is.
+    /// Queries a run in many ways. Queries must not change anything, and must show ended runs as
+    /// ended.
     fn somebody_asks(&mut self) {
         let Some(run) = self.any_run(|_| true) else { return };
         let at = self.one();
@@ -133,7 +135,7 @@ impl Simulation {
         let ended: Vec<RunId> = rows(&self.memory).into_iter().map(|row| row.run).filter(|r| has_ended(*r)).collect();
         let (untrue, event) = (self.untrue.clone(), format!("e{}", self.dice.below(3)));
         self.scheduler.spawn(at, async move {
-            // who sees that it waits for a time may not want to wait
+            // A user may skip a wait for a time.
             if let Ok(detail) = engine.query().run(run).await
                 && let Some(step) = detail.steps.iter().find(|step| waits_for_time(step))
             {
@@ -157,42 +159,45 @@ impl Simulation {
         });
     }
 
-    /// A run that has ended and is not listed so.
+    /// Returns a run that has ended but is listed as live.
     pub(super) fn is_torn(&self) -> Option<RunId> {
         let is_torn = |run: &RunId| journal(&self.memory, *run).iter().any(|entry| entry.fact.is_end());
         let torn = rows(&self.memory).into_iter().filter(|row| row.ended.is_none()).map(|row| row.run);
         torn.filter(is_torn).find(|run| self.cancelled.borrow().iter().all(|(told, ..)| told != run))
     }
 
-    /// What has ended but is not listed so: its last wake was lost. Whoever sees it in the list cancels it (rule 28). Once.
+    /// Cancels a run that has ended but is listed as live, because its last wake was lost (rule
+    /// 28).
     pub(super) fn somebody_cancels_what_has_ended(&mut self) -> bool {
         let Some(run) = self.is_torn() else { return false };
         self.cancel(run, "it has ended");
         true
     }
 
-    /// Each delivery in vain has its reason: a worker that died or stood still, a repetition, a failed call.
+    /// Returns whether the disturbances explain a dead letter: each failed delivery needs a dead or
+    /// frozen worker, a repetition, or a failed call.
     pub(super) fn has_an_excuse_for_dead_letters(&self) -> bool {
         let Mishaps { deaths, of_bodies, freezes, redeliveries, .. } = self.mishaps;
-        // a takeover goes on under a wake of its own (rule 14): a deadly body costs a wake one delivery
+        // A takeover sends a wake of its own (rule 14), so a deadly body costs a wake only one
+        // delivery.
         let excuses = deaths - of_bodies + of_bodies.min(1) + freezes + redeliveries + self.used_faults();
-        // a permanent error ends in a dead letter (rule 34)
+        // A permanent error ends in a dead letter (rule 34).
         excuses >= super::DELIVERIES - 1 || self.knobs.denials < self.allowed.denials
     }
 
-    /// Whether nothing has gone wrong at all.
+    /// Returns whether nothing has gone wrong so far.
     pub(super) fn is_calm(&self) -> bool {
         let Mishaps { deaths, freezes, brown_outs, losses, redeliveries, standstills, .. } = self.mishaps;
         deaths + freezes + brown_outs + losses + redeliveries + standstills + self.used_faults() == 0
     }
 
-    /// Faults that have come.
+    /// Returns the number of injected faults so far.
     pub(super) fn used_faults(&self) -> u32 {
         let allowed = self.allowed.faults as u32;
         allowed - self.shared.faults_left.load(SeqCst).min(allowed)
     }
 
-    /// Who has not ended, when nothing happens any more.
+    /// Describes the live runs after all activity has stopped.
     pub(super) fn who_stands_still(&self) -> Broken {
         let live = rows(&self.memory).into_iter().filter(|row| row.ended.is_none());
         let live: Vec<_> = live.map(|row| format!("{} of `{}`", row.run, row.function)).collect();
@@ -204,7 +209,7 @@ impl Simulation {
         (!runs.is_empty()).then(|| runs[self.dice.below(runs.len() as u64) as usize].run)
     }
 
-    /// How long something may take that should happen at once, by all that went wrong.
+    /// Returns how long an immediate action may take, given the disturbances so far.
     pub(super) fn patience(&self) -> Duration {
         let mishaps = self.mishaps;
         let used = self.used_faults();
@@ -220,7 +225,8 @@ impl Simulation {
             + WATCHDOG * mishaps.losses
     }
 
-    /// No slot is free for long while somebody waits, no run stands still for no reason.
+    /// Checks that no slot stays free while a ticket waits for it, or held without an executing
+    /// body.
     pub(super) fn nobody_waits_for_nothing(&self, now: Timestamp) -> Result<(), Broken> {
         let patience = self.patience();
         match self.invariants.idle(now) {
@@ -236,7 +242,7 @@ impl Simulation {
         }
     }
 
-    /// No run stood still for no reason, in the end.
+    /// Checks that no run stood still without a reason.
     pub(super) fn no_run_stood_still(&self) -> Result<(), Broken> {
         let patience = self.patience();
         for row in rows(&self.memory) {
@@ -258,7 +264,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Accepted events are there, with their runs; cancelled runs have ended.
+    /// Checks that accepted events are stored with their runs, and that cancelled runs have ended.
     pub(super) fn what_was_told_is_true(&mut self) -> Result<(), Broken> {
         for id in self.requests.borrow().jobs() {
             if at_once(self.memory.event(*id)).is_none() {
@@ -267,7 +273,7 @@ impl Simulation {
             let runs = at_once(self.memory.runs_of(*id));
             for function in [super::functions::MAIN, super::functions::OTHER] {
                 let started = runs.iter().filter(|row| *row.function == *function);
-                // those that were run again are of the same event
+                // There may be several, because reruns belong to the same event.
                 if started.count() == 0 {
                     return Err(format!("event {id} was accepted, and no run of `{function}` is there"));
                 }
@@ -278,7 +284,8 @@ impl Simulation {
             if !journal(&self.memory, *run).iter().any(|entry| entry.fact.is_end()) {
                 return Err(format!("{run} was cancelled, and goes on"));
             }
-            // what went wrong before the answer is no excuse for what comes after it, but for a standstill that lasts
+            // Disturbances before the answer do not excuse a delay after it, except for a
+            // standstill that lasts.
             let within = (patience - *before) + PROMPT + self.mishaps.stood;
             if now.since(*at) > within && at_once(self.memory.row(*run)).is_none_or(|row| row.ended.is_none()) {
                 return Err(format!("{run} was cancelled at {at}, and is not listed as ended after {within:?}"));

@@ -1,4 +1,4 @@
-//! What holds at every moment, looked at after every action.
+//! Invariants that are checked after every action.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,42 +15,42 @@ use stepladder_testkit::memory::Memory;
 use super::account::{Account, Body};
 use super::holding::Holdings;
 
-/// What must not be, in a sentence.
+/// A violation, as a sentence.
 pub(crate) type Broken = String;
 
-/// Looks at the storage itself, and at what bodies wrote down.
+/// Checks the invariants against the store and the log of executed bodies.
 pub(crate) struct Invariants {
     memory: Arc<Memory>,
     account: Account,
-    /// How far clocks are apart at most: a lease may be shorter than it says by that.
+    /// The largest difference of two clocks. A lease may be shorter by this time.
     skew: Duration,
     lines: Vec<Line>,
     pub(crate) holdings: Holdings,
-    /// How often a body had been executed when its outcome was written.
+    /// How often each body had been executed when its outcome was written.
     memoized: HashMap<Body, u32>,
 }
 
-/// What was seen of a limit's slots.
+/// The slots and tickets of a limit at the last check.
 struct Line {
     limit: Limit,
     places: Vec<Ticket>,
     held: Vec<HeldSlot>,
-    /// Since when a slot is free while somebody waits.
+    /// Since when a slot is free while a ticket could use it.
     idle_since: Option<Timestamp>,
 }
 
-/// The journal of a run, as it is.
+/// Reads the journal of a run.
 pub(crate) fn journal(memory: &Memory, run: RunId) -> Vec<Entry> {
     let records = at_once(memory.read(run, 0));
     records.into_iter().flat_map(|record| record.entries).collect()
 }
 
-/// All runs.
+/// Reads the rows of all runs.
 pub(crate) fn rows(memory: &Memory) -> Vec<RunRow> {
     at_once(memory.runs(RunQuery { limit: usize::MAX, ..RunQuery::default() }))
 }
 
-/// What memory answers at once.
+/// Returns the answer of the store in memory, which is immediate.
 pub(crate) fn at_once<T, E: std::fmt::Debug>(answer: impl Future<Output = Result<T, E>>) -> T {
     answer.now_or_never().expect("memory answers at once").expect("memory answers")
 }
@@ -68,7 +68,7 @@ impl Invariants {
         Self { memory, account, skew, lines: limits.iter().map(line).collect(), holdings, memoized: HashMap::new() }
     }
 
-    /// After an action, at the true time; `touched` are the runs that were appended to.
+    /// Checks all invariants at the true time `now`. `touched` are the runs with new entries.
     pub(crate) fn check(&mut self, now: Timestamp, touched: Vec<RunId>) -> Result<(), Broken> {
         for run in touched.into_iter().collect::<HashSet<_>>() {
             self.run(run)?;
@@ -82,7 +82,8 @@ impl Invariants {
         Ok(())
     }
 
-    /// A slot is idle that the first of the line could take, and nothing keeps from it at another limit.
+    /// Records the idle slots. A slot is idle if one of the first tickets could acquire it, and no
+    /// other limit stops that run.
     fn note_idle(&mut self, now: Timestamp) {
         let free = |line: &Line| {
             let alive = line.held.iter().filter(|holding| holding.lease_until > now).count();
@@ -91,7 +92,7 @@ impl Invariants {
         let may_take = |run: RunId| {
             self.lines.iter().all(|line| match line.places.iter().position(|place| place.run == run) {
                 Some(ahead) => ahead < free(line),
-                // a function's first limit and its second; of a keyed one, the other key's line is none of its own
+                // The run has no ticket at this limit, so the limit does not stop it.
                 None => true,
             })
         };
@@ -102,28 +103,29 @@ impl Invariants {
         }
     }
 
-    /// The clock was moved where nobody waited: what was idle before begins anew.
+    /// Forgets the idle slots, because the clock was moved while no run waited.
     pub(crate) fn forget_idle(&mut self) {
         self.lines.iter_mut().for_each(|line| line.idle_since = None);
     }
 
-    /// The longest that a slot is free by now while somebody waits for it.
+    /// Returns the limit with the longest idle slot, and the time.
     pub(crate) fn idle(&self, now: Timestamp) -> Option<(Duration, &Limit)> {
         let idle = self.lines.iter().filter_map(|line| Some((now.since(line.idle_since?), &line.limit)));
         idle.max_by_key(|(time, _)| *time)
     }
 
-    /// How often a body was executed.
+    /// Returns how often a body was executed.
     pub(crate) fn executions(&self, body: &Body) -> u32 {
         self.account.executions(body)
     }
 
-    /// All limits.
+    /// Returns all limits.
     pub(crate) fn limits(&self) -> impl Iterator<Item = &Limit> {
         self.lines.iter().map(|line| &line.limit)
     }
 
-    /// One outcome a step, no execution without a start, nothing memoized executed again.
+    /// Checks a run: each step has at most one outcome, no body executes without a start, and none
+    /// executes after its outcome.
     fn run(&mut self, run: RunId) -> Result<(), Broken> {
         let mut outcomes: HashMap<StepId, u32> = HashMap::new();
         let mut starts: HashMap<StepId, u32> = HashMap::new();
@@ -163,7 +165,7 @@ impl Invariants {
                 _ => None,
             });
             let mut leases: Vec<Timestamp> = leases.collect();
-            // of all but the latest attempt; its own is alive, as it should be
+            // The lease of the latest attempt may be live.
             leases.pop();
             if leases.last().is_none_or(|before| *before > now + self.skew) {
                 return Err(format!(
@@ -188,9 +190,9 @@ impl Line {
         Ok(())
     }
 
-    /// Who has taken a slot since the last look was among the first of the line, or nobody waited.
+    /// Checks that each new holder had one of the first tickets, or that no ticket waited.
     fn in_order(&self, held: &[HeldSlot], now: Timestamp, skew: Duration) -> Result<(), Broken> {
-        // by a fast clock, leases are over that are not
+        // By a fast clock, a live lease may have expired.
         let alive = self.held.iter().filter(|before| before.lease_until > now + skew).count();
         let free = (self.limit.slots as usize).saturating_sub(alive);
         for new in held.iter().filter(|new| self.held.iter().all(|before| before.holder != new.holder)) {

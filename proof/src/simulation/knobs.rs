@@ -1,4 +1,5 @@
-//! How much of everything may happen. A seed chooses; shrinking lowers one after the other while the failure stays.
+//! The settings of a simulation: how much of everything may happen. A seed chooses them. Shrinking
+//! lowers one after the other while the failure stays.
 
 use stepladder_sdk::MissedTicks;
 
@@ -6,67 +7,69 @@ use super::controls::Control;
 use super::places::{Places, Site};
 use crate::dice::Dice;
 
-/// The amounts.
+/// The settings of a simulation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Knobs {
     /// Workers that share the storage.
     pub(crate) processes: u64,
-    /// Crashes, lost replies, refusals, torn commits, over all processes.
+    /// Number of crashes, lost replies, refusals and torn commits, over all processes.
     pub(crate) faults: u64,
-    /// Whether calls only fail and replies are only lost, and nobody dies of it.
+    /// Whether faults only refuse or delay calls and lose replies, so that no process dies.
     pub(crate) gentle: u64,
-    /// At which of the places that call the storage a process dies besides, the first time that the place is met.
+    /// The place at which an additional process dies, the first time that it is reached.
     pub(crate) aim: Option<&'static Site>,
-    /// And at which other one, where a seed is run again for that.
+    /// Another such place, if a seed is run again for it.
     pub(crate) aim_too: Option<&'static Site>,
-    /// How often a process ends in the middle of what it does.
+    /// How often a busy process is killed.
     pub(crate) kills: u64,
-    /// How often a process stands still for minutes, its bodies with it.
+    /// How often a process and its bodies freeze for minutes.
     pub(crate) freezes: u64,
-    /// How often the storage refuses everything for many minutes.
+    /// How often the store refuses everything for many minutes.
     pub(crate) brown_outs: u64,
     /// How often a wake is lost for good.
     pub(crate) losses: u64,
-    /// How far each worker's clock may be off, in milliseconds, either way.
+    /// How far each worker's clock may be wrong, in milliseconds, in either direction.
     pub(crate) skew: u64,
-    /// How often all that is delivered and not acknowledged is delivered again.
+    /// How often all unacknowledged deliveries are repeated.
     pub(crate) redeliveries: u64,
-    /// How often somebody cancels a run.
+    /// How often a run is cancelled.
     pub(crate) cancels: u64,
-    /// How often somebody runs an ended run again.
+    /// How often an ended run is rerun.
     pub(crate) reruns: u64,
     /// Whether a worker has an older version of the code, without one of the functions.
     pub(crate) old: u64,
-    /// How often listings stand still for a while.
+    /// How often listings become stale for a while.
     pub(crate) lags: u64,
-    /// Whether a body may take its process with it.
+    /// Whether a body may kill its process.
     pub(crate) deadly: u64,
-    /// Events that start runs.
+    /// Number of events that start runs.
     pub(crate) events: u64,
-    /// About so many leaves has the larger tree.
+    /// The approximate number of leaves of the largest tree.
     pub(crate) leaves: u64,
-    /// Events that runs may wait for. With none, nothing waits.
+    /// Number of events that runs may wait for. With 0, no run waits.
     pub(crate) words: u64,
-    /// Events of one key more, in the same request, for the function that is controlled.
+    /// Number of additional events of one key in the same request, for the controlled function.
     pub(crate) crowd: u64,
-    /// Whether events that cancel runs are among those that start them.
+    /// Whether requests also contain events that cancel runs.
     pub(crate) stops: u64,
-    /// How often nothing goes on for hours: a function is paused, all workers are down, the queue gives nothing out.
+    /// How often nothing happens for hours: a function is paused, all workers are down, or the
+    /// queue delivers nothing.
     pub(crate) standstills: u64,
-    /// How often the storage takes nothing from the first worker any more, whatever it does, for long.
+    /// How often the store refuses all writes of the first worker for a long time.
     pub(crate) denials: u64,
-    /// How often the process that takes a request in is cut by its deadline.
+    /// How often the process that receives a request is cut by its deadline.
     pub(crate) cuts: u64,
-    /// Events of a bulk request, at most. With none, there are no such requests.
+    /// Maximum number of events of a bulk request. With 0, there are none.
     pub(crate) bulk: u64,
-    /// Bulk requests.
+    /// Number of bulk requests.
     pub(crate) bulks: u64,
-    /// Whether a function listens to how runs end; with 2, it calls another one, which no seed chooses: it takes too long.
+    /// Whether a function listens to the ends of runs. With 2, it also calls another function,
+    /// which no seed chooses because it takes too long.
     pub(crate) listens: u64,
 }
 
 impl Knobs {
-    /// Whether a function is to be controlled in a way that the rest is about.
+    /// Returns the flow control that these settings need, if they need one.
     pub(crate) fn wanted_control(&self, dice: &Dice) -> Option<Control> {
         let of = |controls: &[Control]| Some(controls[dice.below(controls.len() as u64) as usize]);
         use Control::{Batch, CancelOn, Cron, Debounce, Once, Rate, Replace, Skip as One, StopOne, Throttle};
@@ -97,11 +100,11 @@ impl Knobs {
         }
     }
 
-    /// What a seed chooses.
+    /// Returns the settings of a seed.
     pub(crate) fn of(seed: u64) -> Self {
         let dice = Dice::new(seed);
         let rarely = |n: u64| u64::from(dice.one_in(n));
-        // every third has no faults at all: what goes wrong then has no excuse
+        // Every third seed has no faults at all, so nothing excuses a delay.
         let calm = dice.one_in(3);
         let only = |amount: u64| if calm { 0 } else { amount };
         Self {
@@ -140,7 +143,8 @@ impl Knobs {
         .with_listeners(&dice)
     }
 
-    /// Not beside bulk requests: the ends of so many runs take long to be heard.
+    /// Adds a listener, except with bulk requests: handling the ends of so many runs takes too
+    /// long.
     fn with_listeners(self, dice: &Dice) -> Self {
         match dice.below(8) {
             _ if self.bulk > 0 => self,
@@ -149,14 +153,14 @@ impl Knobs {
         }
     }
 
-    /// What takes much time to simulate, or leaves little room for anything else.
+    /// Adds rare settings, which take long to simulate or leave little room for others.
     fn with_what_is_rare(self, dice: &Dice) -> Self {
         match dice.below(64) {
-            // more than a request has ever been decided again
+            // More events than a request is ever decided again for.
             0 => Self { crowd: 100 + dice.below(30), events: 1, leaves: 1, words: 0, faults: 0, kills: 0, ..self },
             1..8 => Self { stops: 1, events: 2 + dice.below(4), ..self },
             8..12 => Self { crowd: 3 + dice.below(8), standstills: 1 + dice.below(2), ..self },
-            // what starts too early has no other excuse
+            // Without faults, nothing else excuses a start that is too early.
             12..16 => Self {
                 crowd: 3 + dice.below(8),
                 standstills: 1 + dice.below(2),
@@ -176,7 +180,7 @@ impl Knobs {
         }
     }
 
-    /// Each of these has less of one thing.
+    /// Returns settings with less of one thing each.
     pub(crate) fn smaller(&self) -> Vec<Self> {
         let less = |now: u64, least: u64| [least, now / 2, now.saturating_sub(1)].map(|to| to.max(least));
         let mut all = Vec::new();

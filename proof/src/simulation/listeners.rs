@@ -1,5 +1,6 @@
-//! A function that listens to how runs end. Each end is announced once, under each name that applies. Runs that such an
-//! event started are not announced, nor those that they called.
+//! A function that listens to the ends of runs. Each end is announced once, under each name that
+//! applies. The ends of runs that such an event started, and of runs that these called, are not
+//! announced.
 
 use std::collections::HashMap;
 
@@ -20,7 +21,7 @@ use super::tree::Place;
 /// The function that listens.
 pub(super) const LISTENER: &str = "listener";
 
-/// What it reads of an event that tells of an end.
+/// The data that the listener reads from an announced end.
 #[derive(Serialize, Deserialize)]
 struct Ended {
     #[serde(alias = "runId")]
@@ -32,7 +33,7 @@ impl EventData for Ended {
     const NAMES: &'static [&'static str] = &[FUNCTION_FAILED, INNGEST_FAILED, INNGEST_FINISHED, INNGEST_CANCELLED];
 }
 
-/// The function. With `calls`, it calls [`HELPER`], whose end is that of a listener then.
+/// Creates the function. With `calls`, it also calls [`HELPER`].
 pub(super) fn listener(place: &Place, calls: bool) -> Function {
     let place = place.clone();
     Function::new(LISTENER, move |ctx: Context, _: Received<Ended>| {
@@ -56,7 +57,7 @@ pub(super) fn listener(place: &Place, calls: bool) -> Function {
 }
 
 impl Simulation {
-    /// Looked at when all has ended.
+    /// Checks that each end is announced once.
     pub(super) fn ends_are_announced_once(&self) -> std::result::Result<(), Broken> {
         if self.allowed.listens == 0 {
             return Ok(());
@@ -67,7 +68,7 @@ impl Simulation {
                 announced.entry((run, event.name.to_string())).or_default().push(event.id);
             }
         }
-        // the finishing work of an ended run is redone by the wake that lies there
+        // An announcement may be missing while the wake that repeats it is pending.
         let may_be_missing = self.memory.wakes() > 0 || self.mishaps.losses > 0 || !self.letters.is_empty();
         for row in rows(&self.memory) {
             let Some(state) = self.state_of(row.run) else { continue };

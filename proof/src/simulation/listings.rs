@@ -1,4 +1,4 @@
-//! Listings that are a moment old, as those of a store are that keeps them in an index.
+//! Stale listings, as in a store that keeps them in an index.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use stepladder_testkit::memory::Memory;
 
 use super::invariants::rows;
 
-/// The memory's listings, or those of the moment at which they stood still.
+/// The listings of the store in memory, either current or frozen at a moment.
 pub(crate) struct Lagging {
     memory: Arc<Memory>,
     stands: Mutex<Option<Vec<RunRow>>>,
@@ -20,7 +20,8 @@ impl Lagging {
         Self { memory, stands: Mutex::default() }
     }
 
-    /// From now on they show what is there now; or, if they do already, what is there at any time.
+    /// Freezes the listings, or unfreezes them if they are frozen. Returns whether they are frozen
+    /// now.
     pub(crate) fn stand_still_or_go_on(&self) -> bool {
         let mut stands = self.stands.lock().expect("no panic");
         *stands = if stands.is_none() { Some(rows(&self.memory)) } else { None };

@@ -1,5 +1,5 @@
-//! What a function promises for each period of time (rule 32), looked at when all has ended: it holds of the times at which
-//! runs really started, whatever stood still before.
+//! Checks of what flow control promises per period (rule 32), after all runs have ended. The
+//! promises apply to the real start times of runs, even after a standstill.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use super::Simulation;
 use super::controls::{CONTROLLED, Control, EVERY, PERIOD};
 use super::invariants::{Broken, journal, rows};
 
-/// A run counts as started in time this long after its moment.
+/// How late a run may start.
 const TOLERANCE: Duration = Duration::from_secs(5);
-/// A tick that has not started this long after its time is missed.
+/// How late a tick may start before it counts as missed.
 const MISSED_AFTER: Duration = Duration::from_secs(60);
 
 impl Simulation {
-    /// Looked at where each process that let a run go could write its start down at once.
+    /// Checks the start times, if each process could record its starts at once.
     pub(super) fn starts_keep_their_periods(&self) -> Result<(), Broken> {
         if self.used_faults() + self.mishaps.freezes + self.mishaps.brown_outs > 0 {
             return Ok(());
@@ -29,13 +29,13 @@ impl Simulation {
         }
     }
 
-    /// By how much the clocks of two processes differ at most.
+    /// Returns the largest difference of two clocks.
     fn clocks(&self) -> Duration {
         Duration::from_millis(2 * self.allowed.skew)
     }
 
-    /// Of a throttle of one a period, no more start in a time than fit into it: but for how late a wake may be, by clocks
-    /// that differ.
+    /// Checks that a throttle starts at most one run per period, with a tolerance for late wakes
+    /// and different clocks.
     fn starts_are_spaced(&self) -> Result<(), Broken> {
         let started: Vec<Timestamp> = self.controlled.started();
         let slack = 3 * TOLERANCE + self.clocks();
@@ -51,8 +51,8 @@ impl Simulation {
         Ok(())
     }
 
-    /// What was missed starts no run where missed ticks are skipped; where one run stands for them, it starts none when the
-    /// time of a later one has come.
+    /// Checks that missed ticks follow their policy. Skipped ticks start no run. If one run stands
+    /// for all missed ticks, an earlier tick starts none once a later tick is due.
     fn missed_ticks_follow(&self, policy: MissedTicks) -> Result<(), Broken> {
         let most = match policy {
             MissedTicks::Skip => MISSED_AFTER,
@@ -62,7 +62,8 @@ impl Simulation {
         for row in rows(&self.memory).into_iter().filter(|row| *row.function == *CONTROLLED) {
             let entries = journal(&self.memory, row.run);
             let Some(Fact::RunCreated(created)) = entries.first().map(|entry| &entry.fact) else { continue };
-            // one that was let go just before its worker died is counted as started then
+            // A run counts as started when it is admitted, even if its worker died right after
+            // that.
             let starts = |fact: &Fact| matches!(fact, Fact::RunAdmitted) || fact.is_requested_by_handler();
             let Some(start) = entries.iter().find(|entry| starts(&entry.fact)) else { continue };
             if created.origin == Origin::Cron && start.at.since(created.event.ts) > most + self.clocks() {

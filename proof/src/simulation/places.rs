@@ -1,4 +1,5 @@
-//! The places in the engine that call the storage: they come from its source, and who makes a call is read off the stack.
+//! The places in the engine that call the store. They are read from its source, and the caller of a
+//! call is found on the stack.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::sync::{Mutex, OnceLock};
 const SERVICES: &[&str] =
     &["control", "functions", "hop", "intake", "query", "runs", "runtime", "slots", "subscriptions", "sweep"];
 
-/// Functions that only hand a call on: the place is where they are called from.
+/// Functions that only pass a call on. The place of the call is their caller.
 const HANDED_ON: &[&str] = &[
     "again",
     "append",
@@ -24,7 +25,7 @@ const HANDED_ON: &[&str] = &[
     "take_state",
 ];
 
-/// The methods of ports, and what calls of functions that hand them on stand for.
+/// How the source calls the methods of ports, directly or through functions that pass the call on.
 const METHODS: &[(&str, &str)] = &[
     (".backend.read_flow_state(", "read_flow_state"),
     (".note_of(", "read_flow_state"),
@@ -66,14 +67,14 @@ pub(crate) type Site = (String, &'static str);
 /// All places.
 pub(crate) struct Places {
     source: Source,
-    /// In order.
+    /// Sorted.
     sites: Vec<Site>,
-    /// The engine's function at an address, where it is one.
+    /// The engine's function at an address; `None` for code outside the engine.
     known: Mutex<HashMap<usize, Option<String>>>,
 }
 
 impl Places {
-    /// Those of this engine, read once.
+    /// Returns the places of this engine, which are read once.
     pub(crate) fn all() -> &'static Self {
         static PLACES: OnceLock<Places> = OnceLock::new();
         PLACES.get_or_init(|| {
@@ -85,7 +86,7 @@ impl Places {
         })
     }
 
-    /// The place of this name: one of the source, or one that only came up as it ran.
+    /// Returns the place of this name, from the source or from an earlier run.
     pub(crate) fn site(&self, function: &str, method: &str) -> Option<&'static Site> {
         static MORE: Mutex<Vec<&'static Site>> = Mutex::new(Vec::new());
         let is_it = |site: &Site| site.0 == function && site.1 == method;
@@ -103,12 +104,12 @@ impl Places {
         Some(site)
     }
 
-    /// Every place of the source.
+    /// Returns all places of the source.
     pub(crate) fn sites(&'static self) -> &'static [Site] {
         &self.sites
     }
 
-    /// The engine's function that makes the call which is being made.
+    /// Returns the engine's function that makes the current call.
     pub(crate) fn caller(&self) -> Option<String> {
         let mut known = self.known.lock().expect("no panic");
         let mut found = None;
@@ -129,7 +130,7 @@ impl Places {
     }
 }
 
-/// The engine's source: where its functions begin, and what is in them.
+/// The engine's source: the functions of each file.
 struct Source {
     /// By file, below the engine's folder.
     functions: HashMap<PathBuf, Vec<Function>>,
@@ -138,7 +139,7 @@ struct Source {
 struct Function {
     line: usize,
     name: String,
-    /// Without white space: calls may begin on a line of their own.
+    /// Without white space, because a call may span lines.
     code: String,
 }
 
@@ -160,7 +161,7 @@ impl Source {
         Self { functions }
     }
 
-    /// The function that a line of a file is in, unless it only hands calls on.
+    /// Returns the function at a line of a file, unless it only passes calls on.
     fn function_at(&self, file: &Path, line: usize) -> Option<String> {
         let text = file.to_str()?;
         let (_, below) = text.split_once("engine/src/")?;
@@ -169,7 +170,7 @@ impl Source {
         (!HANDED_ON.contains(&function.name.as_str())).then(|| named(Path::new(below), &function.name))
     }
 
-    /// Every place that calls the storage.
+    /// Returns all places that call the store.
     fn expected(&self) -> Vec<Site> {
         let mut sites = Vec::new();
         for (file, functions) in &self.functions {

@@ -1,4 +1,5 @@
-//! The workers: each has an engine, a clock and a way to the storage of its own. One that dies is started again.
+//! The processes. Each has an engine, a clock and a connection to the store of its own. A dead
+//! process is restarted.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use stepladder_testkit::intercept::Intercepted;
 use super::wire::Wire;
 use super::{Simulation, functions};
 
-/// A worker's clock: right by so many milliseconds.
+/// A worker's clock, which differs from the true time by some milliseconds.
 pub(super) struct Skewed {
     pub(super) clock: Arc<VirtualClock>,
     pub(super) by: i64,
@@ -43,7 +44,7 @@ impl Simulation {
         let wire =
             Wire::new(store, self.clock.clone(), self.shared.clone(), chance, (clock.by, n == 0, self.latency_of(n)));
         let wire = Arc::new(Intercepted(wire));
-        // the first worker may have an older version
+        // The first worker may have an older version.
         let is_old = self.knobs.old > 0 && self.processes.is_empty() && self.knobs.processes > 1;
         let engine = self.engine(wire.clone(), clock.clone(), is_old);
         Process { wire, engine, clock, frozen_until: self.begun }
@@ -64,7 +65,7 @@ impl Simulation {
         Arc::new(engine.expect("functions that can work"))
     }
 
-    /// Who stood still may have bodies whose time is up: its supervisor looks at once.
+    /// Runs the supervisor of a process after a freeze, because its bodies may have timed out.
     pub(super) fn supervise(&mut self) {
         let now = self.clock.now();
         for n in 0..self.processes.len() {
@@ -76,7 +77,7 @@ impl Simulation {
         }
     }
 
-    /// Who died is started again, with nothing in memory.
+    /// Restarts dead processes with an empty memory.
     pub(super) fn bury(&mut self) {
         for n in 0..self.processes.len() {
             if self.processes[n].wire.0.has_died() {

@@ -1,5 +1,7 @@
-//! What clients send: requests with several events, the same again until each is accepted. And what must hold of a request
-//! (rule 31): it is applied in its own order, and its repetition starts nothing twice.
+//! Requests of clients with several events. A client repeats a request until it is accepted.
+//!
+//! A request must be applied in its own order, and its repetition must not start anything twice
+//! (rule 31).
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -19,36 +21,36 @@ use super::invariants::{Broken, at_once, journal, rows};
 use super::knobs::Knobs;
 use super::{Mishaps, Simulation};
 
-/// What clients send, and what they know.
+/// The state of all clients.
 pub(super) struct Requests {
-    /// The events of the request that is not accepted yet, once it is put together.
+    /// The request that is being sent, until it is accepted.
     open: Option<(Vec<NewEvent>, Option<IdSeed>)>,
-    /// How many events start runs in the request that is not accepted yet; none when all are accepted.
+    /// Number of events that start runs in the next request; 0 if all requests are accepted.
     jobs_to_send: u64,
     crowd: u64,
     stops: bool,
     afterwards: bool,
     pub(super) sending: bool,
-    /// From when on a client sends again what was refused.
+    /// When a refused request is sent again.
     again_at: Timestamp,
-    /// The events that start the functions of each simulation, as they were accepted.
+    /// The accepted events that start [`MAIN`] and [`OTHER`].
     jobs: Vec<EventId>,
-    /// Those that start the controlled function alone.
+    /// The accepted events that start only the controlled function.
     crowded: Vec<EventId>,
-    /// Those of bulk requests that were accepted.
+    /// The accepted events of bulk requests.
     in_bulk: Vec<EventId>,
-    /// The events of each request, in its order.
+    /// The events of each accepted request, in order.
     together: Vec<Vec<EventId>>,
-    /// Accepted since the last look.
+    /// Requests that were accepted since the last check.
     fresh: Vec<Accepted>,
-    /// The sentence of the latest refusal since the last look.
+    /// The latest refusal since the last check.
     refused: Option<String>,
 }
 
 /// Events that were accepted together.
 pub(super) struct Accepted {
     pub(super) events: Vec<(EventId, NewEvent)>,
-    /// The runs of the controlled function that were live when they were sent.
+    /// The live runs of the controlled function when the events were sent.
     pub(super) live: Vec<RunId>,
 }
 
@@ -71,17 +73,17 @@ impl Requests {
         }
     }
 
-    /// Two more events, when all that was sent at first has ended.
+    /// Starts the second round, with two more events.
     pub(super) fn come_afterwards(&mut self) {
         (self.jobs_to_send, self.crowd, self.stops, self.afterwards) = (2, 0, false, true);
     }
 
-    /// Whether all that is to be sent is accepted.
+    /// Returns whether all requests are accepted.
     pub(super) fn are_accepted(&self) -> bool {
         self.jobs_to_send == 0
     }
 
-    /// When something is to be sent, if anything is.
+    /// Returns when the next request is due; `None` if there is none.
     pub(super) fn next_at(&self) -> Option<Timestamp> {
         (!self.are_accepted() && !self.sending).then_some(self.again_at)
     }
@@ -91,12 +93,12 @@ impl Requests {
         &self.jobs
     }
 
-    /// The accepted events that start the controlled function.
+    /// Returns the accepted events that start the controlled function.
     pub(super) fn for_the_controlled(&self) -> Vec<EventId> {
         self.jobs.iter().chain(&self.crowded).chain(&self.in_bulk).copied().collect()
     }
 
-    /// A bulk request of these events is accepted, under these ids.
+    /// Records that a bulk request was accepted, with the ids of its events.
     pub(super) fn accept_bulk(&mut self, ids: Vec<EventId>, events: &[NewEvent]) {
         let starts = ids.iter().zip(events).filter(|(_, event)| *event.name == *BULK);
         self.in_bulk.extend(starts.map(|(id, _)| *id));
@@ -117,8 +119,8 @@ impl Requests {
 }
 
 impl Simulation {
-    /// A client sends its request, the same each time, until it is told that the events are accepted. It sends again a
-    /// second after a refusal.
+    /// Sends the current request. It is repeated unchanged until it is accepted, one second after
+    /// each refusal.
     pub(super) fn send(&mut self) {
         let at = self.one();
         let open = self.requests.borrow().open.clone();
@@ -141,7 +143,7 @@ impl Simulation {
             requests.sending = false;
             requests.again_at = clock.now() + Duration::from_secs(1);
             match answer {
-                // its invocation's time was up: nobody is answered
+                // The deadline cut the invocation, so the client gets no answer.
                 None => cut.set(cut.get() + 1),
                 Some(Ok(ids)) => {
                     (requests.open, requests.jobs_to_send) = (None, 0);
@@ -152,8 +154,9 @@ impl Simulation {
         });
     }
 
-    /// Events that start runs, with those among them that cancel runs; then the crowd, which has no ids of its own: the
-    /// request's seed tells its repetition.
+    /// Creates a request: events that start runs, with events that cancel runs between them, and
+    /// then the crowd. The events of the crowd have no ids, so a repetition is recognised by the
+    /// request's seed.
     fn put_together(&mut self) -> (Vec<NewEvent>, Option<IdSeed>) {
         let (jobs, crowd, stops, when) = {
             let requests = self.requests.borrow();
@@ -181,7 +184,7 @@ impl Simulation {
         }
     }
 
-    /// The runs of the controlled function that have not ended.
+    /// Returns the live runs of the controlled function.
     pub(super) fn live_of_the_controlled(&self) -> Vec<RunId> {
         if self.controlled.control() != Some(Control::CancelOn) {
             return Vec::new();
@@ -190,8 +193,8 @@ impl Simulation {
         live.map(|row| row.run).collect()
     }
 
-    /// An accepted event that cancels runs has ended those that were there before it, in its request or outside. And a
-    /// request is refused only where something went wrong.
+    /// Checks that an accepted event that cancels runs has ended all earlier ones, in its request
+    /// and outside. Also checks that requests are refused only if something went wrong.
     pub(super) fn requests_are_applied_in_order(&mut self) -> Result<(), Broken> {
         let (fresh, refused) = {
             let mut requests = self.requests.borrow_mut();
@@ -224,7 +227,7 @@ impl Simulation {
 
     fn is_cancelled(&self, run: RunId, stop: EventId, event: &NewEvent) -> Result<(), Broken> {
         let entries = journal(&self.memory, run);
-        // a run that repeats another is of an old event, and began later
+        // A rerun belongs to an old event but started later, so it is ignored.
         let of_event = created(&entries).filter(|created| created.origin == Origin::Event);
         let Some(created) = of_event else { return Ok(()) };
         let is_meant = created.event.data.get() == event.data.get() && created.event.id < stop;
@@ -234,8 +237,8 @@ impl Simulation {
         }
     }
 
-    /// Whether an event came before another: earlier in its request, or received earlier. By clocks that differ, both the
-    /// id and the time say so.
+    /// Returns whether an event came before another: earlier in the same request, or received
+    /// earlier. The clocks differ, so both the id and the time must be earlier.
     fn came_before(&self, event: EventId, other: EventId) -> bool {
         let requests = self.requests.borrow();
         let both = requests.together.iter().find(|ids| ids.contains(&event) && ids.contains(&other));
@@ -247,8 +250,8 @@ impl Simulation {
         event < other && received(event) < received(other)
     }
 
-    /// No run is of an event under an id that no client was told; none was entered or cancelled by an event that came
-    /// before it.
+    /// Checks that each run belongs to an event that a client knows, and that no earlier event was
+    /// delivered to it or cancelled it.
     pub(super) fn no_run_is_of_an_event_that_nobody_sent(&self) -> Result<(), Broken> {
         let known: HashSet<EventId> =
             self.requests.borrow().for_the_controlled().into_iter().chain(self.given_up_in_bulk()).collect();
@@ -268,7 +271,7 @@ impl Simulation {
     }
 }
 
-/// Comes after so many turns of the task, or never.
+/// Completes after this many polls; never for `None`.
 async fn deadline(turns: Option<u64>) {
     let Some(turns) = turns else { return std::future::pending().await };
     for _ in 0..turns {
@@ -283,7 +286,7 @@ fn created(entries: &[Entry]) -> Option<&NewRun> {
     }
 }
 
-/// The event that has entered a run, or has cancelled it, as the reason says.
+/// Returns the event that was delivered to a run, or that cancelled it according to the reason.
 fn met(fact: &Fact) -> Option<EventId> {
     match fact {
         Fact::EventDelivered { event, .. } => Some(event.id),

@@ -1,4 +1,4 @@
-//! Ended runs that somebody runs again: from the beginning, or from one of their steps on.
+//! Reruns of ended runs, from the beginning or from one of their steps.
 
 use stepladder_core::state::RunState;
 use stepladder_core::{RunId, StepId, StepKind};
@@ -8,11 +8,11 @@ use stepladder_engine::ports::Journals;
 use super::Simulation;
 use super::invariants::{Broken, at_once};
 
-/// The reruns from a step: the new run, the one that it repeats, and the step.
+/// The reruns from a step: the new run, the original run, and the step.
 pub(super) type Reruns = Vec<(RunId, RunId, String)>;
 
 impl Simulation {
-    /// Somebody runs an ended run again, if that is still to happen and there is one.
+    /// Reruns an ended run, if a rerun is still allowed and there is such a run.
     pub(super) fn somebody_runs_one_again(&mut self) -> bool {
         if self.knobs.reruns == 0 {
             return false;
@@ -30,7 +30,8 @@ impl Simulation {
             steps.sort_unstable();
             steps
         });
-        // of steps that meet, one waits in its body for another's, which would be taken over
+        // Steps that meet wait for each other in their bodies. A rerun from one of them would wait
+        // forever, because the other outcome is carried over.
         let meets = steps.iter().any(|step| step.starts_with("meet-"));
         let from_step = (!steps.is_empty() && !meets && !self.dice.one_in(3))
             .then(|| steps[self.dice.below(steps.len() as u64) as usize].clone());
@@ -44,11 +45,11 @@ impl Simulation {
         });
     }
 
-    /// What came before the step is not executed again, however it had ended: the rerun would take another path.
+    /// Checks that a rerun does not execute the bodies of steps that ended before its first step.
     pub(super) fn reruns_kept_what_came_before(&self) -> Result<(), Broken> {
         for (again, of, from) in self.reruns.borrow().iter() {
             let Some(first) = self.state_of(*of) else { continue };
-            // one that was dropped has no outcome, and what came before it is not so clear
+            // A dropped step has no outcome, so the steps before it are unknown.
             let Some(at) = first.outcomes.iter().position(|outcome| *outcome.step == **from) else { continue };
             let before = first.outcomes[..at].iter();
             for outcome in before.filter(|outcome| outcome.kind == StepKind::Run) {

@@ -1,4 +1,5 @@
-//! Tasks on one thread, of which chance picks the next: every interleaving of port calls is one seed away.
+//! A randomized scheduler: it polls tasks on one thread in random order, so that any interleaving
+//! of port calls can occur.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,16 +8,16 @@ use std::task::{Context, Wake, Waker};
 
 use crate::dice::Dice;
 
-/// All that goes on, in every process.
+/// The tasks of all processes.
 #[derive(Default)]
 pub(crate) struct Scheduler {
     tasks: Vec<Task>,
-    /// Set by a body that takes its invocation with it.
+    /// Set by a body that kills its invocation.
     pub(crate) dying: Arc<AtomicBool>,
 }
 
 struct Task {
-    /// Which process it dies with.
+    /// The process that the task belongs to.
     process: usize,
     future: Pin<Box<dyn Future<Output = ()>>>,
     woken: Arc<Woken>,
@@ -37,7 +38,8 @@ impl Scheduler {
         self.tasks.push(Task { process, future: Box::pin(future), woken });
     }
 
-    /// Polls one task that has something to do, of a process that is not frozen. Whether it died; `None` when there was none.
+    /// Polls a random task that is ready and does not belong to a frozen process. Returns whether
+    /// it killed its invocation; `None` if no task was ready.
     pub(crate) fn poll_one(&mut self, dice: &Dice, is_frozen: impl Fn(usize) -> bool) -> Option<bool> {
         let ready = |task: &Task| task.woken.0.load(SeqCst) && !is_frozen(task.process);
         let ready: Vec<usize> = (0..self.tasks.len()).filter(|n| ready(&self.tasks[*n])).collect();
@@ -56,12 +58,12 @@ impl Scheduler {
         Some(dies)
     }
 
-    /// How many tasks a process has.
+    /// Returns the number of tasks of a process.
     pub(crate) fn tasks_of(&self, process: usize) -> usize {
         self.tasks.iter().filter(|task| task.process == process).count()
     }
 
-    /// Drops what a process was doing.
+    /// Drops all tasks of a process.
     pub(crate) fn kill(&mut self, process: usize) {
         self.tasks.retain(|task| task.process != process);
     }

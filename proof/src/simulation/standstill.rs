@@ -1,5 +1,6 @@
-//! Times in which nothing goes on: a function is paused, for seconds or for hours; all workers are down for hours; the
-//! queue gives nothing out for hours; the storage takes nothing from one worker. What is overdue afterwards must not come all at once (rule 32).
+//! Standstills of hours: a function is paused, all workers are down, the queue delivers nothing, or
+//! the store refuses the writes of one worker. Overdue work must not start all at once afterwards
+//! (rule 32).
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -15,12 +16,13 @@ use stepladder_testkit::clock::VirtualClock;
 use super::Simulation;
 use super::invariants::at_once;
 
-/// How long a function is paused, where that is no standstill.
+/// The longest pause of a function that is not a standstill.
 pub(super) const PAUSE: Duration = Duration::from_secs(30);
-/// How long a standstill lasts at least, and at most twice as long.
+/// The minimum duration of a standstill. The maximum is twice as long.
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A pause that was asked for. Answered, or dead with its worker, it is there to be resumed, after a time.
+/// A requested pause. When the request is answered, or its worker dies, the time until the
+/// resumption starts.
 struct Asked {
     time: Duration,
     paused: Rc<Cell<Option<Timestamp>>>,
@@ -34,12 +36,12 @@ impl Drop for Asked {
 }
 
 impl Simulation {
-    /// A function is paused for a time.
+    /// Pauses a function for a time.
     pub(super) fn somebody_pauses(&mut self, time: Duration) {
         let (at, function) = (self.one(), self.pausable);
         self.tell(format!("somebody pauses `{function}` at worker {at} for {time:?}"));
         self.pauses.set(self.pauses.get() + 1);
-        // whatever becomes of it; while it is under way, nobody resumes
+        // The pause is not resumed before the request is answered or its worker dies.
         self.paused.set(Some(Timestamp::MAX));
         self.mishaps.stood += time;
         let asked = Asked { paused: self.paused.clone(), clock: self.clock.clone(), time };
@@ -50,7 +52,7 @@ impl Simulation {
         });
     }
 
-    /// Somebody resumes what is paused, and asks again in a second where that is not answered.
+    /// Resumes the paused function, and tries again in a second if there is no answer.
     pub(super) fn somebody_resumes(&mut self) {
         let (at, now, function) = (self.one(), self.clock.now(), self.pausable);
         // a worker that is down takes no request: thousands would all be answered at its return
@@ -66,14 +68,15 @@ impl Simulation {
         self.scheduler.spawn(at, async move {
             let resumed = engine.functions().paused_since(function).await.is_ok()
                 && engine.functions().resume(function).await.is_ok();
-            // an answer that comes late says nothing of a pause since
+            // A late answer does not apply to a newer pause.
             if resumed && pauses.get() == which {
                 paused.set(None);
             }
         });
     }
 
-    /// One of three standstills. Not before a sweep has written down how far it came: a server sweeps as soon as it starts.
+    /// Starts one of three standstills. None starts before the first sweep has stored its cursor,
+    /// because a server sweeps when it starts.
     pub(super) fn nothing_goes_on_for_hours(&mut self) {
         if at_once(self.memory.cursor()).is_none() {
             return;
@@ -104,9 +107,8 @@ impl Simulation {
         }
     }
 
-    /// The first worker loses its right to write, and gets it back after a long time. What it does meanwhile no repetition
-    /// mends.
-    /// Not before a sweep has written down how far it came, either.
+    /// Takes the right to write from the first worker for a long time. This does not start before
+    /// the first sweep has stored its cursor.
     pub(super) fn the_storage_denies_a_worker(&mut self) {
         if at_once(self.memory.cursor()).is_none() {
             return;

@@ -1,5 +1,5 @@
-//! Functions made by chance: trees of steps, parallel groups, races, sleeps, events, calls and failures, run by the real
-//! `Context` of the SDK.
+//! Random functions: trees of steps, parallel groups, races, sleeps, events, calls and failures,
+//! executed by the SDK's real `Context`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -22,41 +22,41 @@ use crate::dice::Dice;
 pub(crate) enum Node {
     Step(String, Fate),
     Sleep(String, Duration),
-    /// Two steps whose names are one, numbered.
+    /// Two steps with the same name, which are numbered.
     Twice(String),
     Send(String, u64),
-    /// Calls the helper; whether that is cancelled with its caller.
+    /// A call of the helper, and whether the helper is cancelled with its caller.
     Call(String, bool),
-    /// The handler itself fails, at its first attempts.
+    /// The handler itself fails in its first attempts.
     Trip(u32),
     Seq(Vec<Node>),
     Join(Vec<Node>),
-    /// All at once, until the first fails: what runs then is dropped.
+    /// All in parallel until the first one fails, which drops the others.
     TryJoin(Vec<Node>),
     Race(Vec<Node>),
-    /// Waits for a word of this key, so long.
+    /// A wait for an event with this key, with a timeout.
     Listen(String, u64, How, Duration),
-    /// Waits for a signal, so long.
+    /// A wait for a callback, with a timeout.
     Signal(String, Duration),
-    /// The first step waits, in its body, for what comes after the second one: it ends only where the handler is polled
-    /// after each outcome.
+    /// The body of the first step waits for the step after the second one. So it ends only if the
+    /// handler is polled after each outcome.
     Meet(String),
 }
 
-/// What becomes of a step's body.
+/// The behaviour of a step's body.
 #[derive(Clone, Debug)]
 pub(crate) enum Fate {
-    /// It fails so often, and gives others so many turns in between.
+    /// It fails `times` times, and yields `turns` times in between.
     Fails { times: u32, turns: u64, wait: Duration },
     /// It takes time.
     Takes(Duration),
     /// It fails for good; the handler goes on without it, or fails with it.
     Hopeless { caught: bool },
-    /// It takes its invocation with it, each time.
+    /// It kills its invocation, each time.
     Deadly,
 }
 
-/// How a word is waited for.
+/// How the awaited event is selected.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum How {
     ByField,
@@ -64,10 +64,10 @@ pub(crate) enum How {
     Any,
 }
 
-/// What may be in a tree.
+/// The nodes that a tree may contain.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowed {
-    /// At most so many leaves, about.
+    /// The approximate maximum number of leaves.
     pub(crate) leaves: u64,
     pub(crate) calls: bool,
     pub(crate) meets: bool,
@@ -75,7 +75,7 @@ pub(crate) struct Allowed {
     pub(crate) waits: bool,
 }
 
-/// Grows a tree.
+/// Creates a random tree.
 pub(crate) fn grow(dice: &Dice, allowed: Allowed) -> Node {
     let mut leaves = 1 + dice.below(allowed.leaves);
     let mut count = 0;
@@ -95,8 +95,8 @@ fn branch(dice: &Dice, allowed: Allowed, leaves: &mut u64, count: &mut u32, dept
         (0..n).map(|_| branch(dice, allowed, leaves, count, depth + 1)).collect::<Vec<_>>()
     };
     let several = |leaves: &mut u64, count: &mut u32| several_of(allowed, leaves, count);
-    // what wins a race may be written by another hop than the one that executes what loses it: that one's body would wait
-    // for a step that nobody wants any more
+    // No meetings inside races with waits: another hop may record the winner, and then the loser's
+    // body would wait for a step that never starts.
     let racing = Allowed { meets: false, ..allowed };
     match dice.below(10) {
         0 if depth < 3 && *leaves > 2 => Node::Seq(several(leaves, count)),
@@ -138,17 +138,17 @@ fn leaf(dice: &Dice, allowed: Allowed, n: u32) -> Node {
     }
 }
 
-/// What bodies need of the world.
+/// What bodies need from the simulation.
 #[derive(Clone)]
 pub(crate) struct Place {
     pub(crate) account: Account,
     pub(crate) clock: Arc<VirtualClock>,
-    /// Whether the invocation is to die that is being polled.
+    /// Set by a body to kill the invocation that is being polled.
     pub(crate) dying: Arc<AtomicBool>,
 }
 
 impl Node {
-    /// The same, and then it fails.
+    /// Returns this tree with a failing step at its end.
     pub(crate) fn doomed(self) -> Self {
         Self::Seq(vec![self, Self::Step("doom".into(), Fate::Hopeless { caught: false })])
     }
@@ -184,7 +184,7 @@ impl Node {
                 Self::Call(name, bound) => {
                     let call = ctx.invoke(name, HELPER, &json!({"n": 1}));
                     let result: Result<Value> = if *bound { call.cancelled_with_run().await } else { call.await };
-                    // what became of the child is part of the result, not the end of it
+                    // A failure of the child is part of the result and does not fail the run.
                     Ok(result.unwrap_or_else(|_| json!("the child failed")))
                 }
                 Self::Trip(times) if ctx.attempt() <= *times => {
@@ -228,7 +228,8 @@ async fn step(ctx: &Context, place: &Place, name: &str, fate: &Fate) -> Result<V
                 executing.end();
                 if n <= *times { Err(Error::new("by chance")) } else { Ok(json!(n)) }
             };
-            // crashes between a failure and its entry repeat it: a few more retries than failures
+            // A crash between a failure and its entry repeats the failure, so there are more
+            // retries than failures.
             ctx.step(name, body).retries(50).backoff(Backoff::Fixed(*wait)).await
         }
         Fate::Takes(time) => {
@@ -238,7 +239,7 @@ async fn step(ctx: &Context, place: &Place, name: &str, fate: &Fate) -> Result<V
                 executing.end();
                 Ok(json!(n))
             };
-            // a worker that stands still runs past it
+            // A frozen worker exceeds the timeout, so there are retries.
             ctx.step(name, body).retries(50).backoff(Backoff::Fixed(Duration::from_secs(5))).await
         }
         Fate::Hopeless { caught } => {

@@ -1,5 +1,5 @@
-//! The storage as one process sees it: others get in between at each call, listings may be stale, calls fail, and the
-//! process dies before, in the middle of, or after them.
+//! The store as one process sees it. Other tasks run before each call, listings may be stale, calls
+//! fail, and the process may die before, during or after a call.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -21,34 +21,35 @@ use super::listings::Lagging;
 use super::places::{Places, Site};
 use crate::dice::Dice;
 
-/// What goes wrong at a call.
+/// A fault at a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The process dies before the call does anything.
     DieBefore,
     /// The process dies after the call did everything.
     DieAfter,
-    /// The call does everything, the reply is lost.
+    /// The call is executed, and its reply is lost.
     LoseReply,
-    /// The call fails and does nothing.
+    /// The call fails without any effect.
     Refuse,
-    /// The same, and it will fail as long as nobody has changed something (rule 34).
+    /// The call fails without any effect, and so will its repetitions (rule 34).
     Deny,
-    /// The call reaches the storage so many milliseconds late; of a commit, all but its first part.
+    /// The call reaches the store this many milliseconds late. The first part of a commit is not
+    /// late.
     DelayRequest(u64),
-    /// The call does everything, and its reply is so many milliseconds late.
+    /// The call is executed, and its reply is this many milliseconds late.
     DelayReply(u64),
-    /// The process dies within a commit, after so many of its five parts (as on a store without transactions); before any
-    /// other call.
+    /// The process dies within a commit, after this many of its five parts, as on a store without
+    /// transactions. It dies before any other call.
     Tear(u8),
 }
 
 const GENTLE: &[Fault] = &[Fault::LoseReply, Fault::Refuse, Fault::DelayRequest(LATE), Fault::DelayReply(LATE)];
 
-/// By how many milliseconds a request or a reply is late at most.
+/// Maximum delay of a request or a reply, in milliseconds.
 const LATE: u64 = 60_000;
 
-/// Milliseconds between the moments at which slow calls are answered.
+/// Slow calls are answered at multiples of this many milliseconds.
 const TICK: i64 = 40;
 
 const FAULTS: &[Fault] = &[
@@ -83,25 +84,25 @@ const QUEUE: &[&str] = &["postpone", "send"];
 
 const DEATHS: &[Fault] = &[Fault::DieBefore, Fault::DieAfter, Fault::Tear(2), Fault::Tear(3), Fault::Tear(4)];
 
-/// What all processes share: how many faults are left, and what is told of the calls.
+/// The state that all processes share: the faults that are left, and the log of calls.
 #[derive(Default)]
 pub(crate) struct Shared {
     pub(crate) faults_left: AtomicU32,
-    /// Whether nobody dies of them.
+    /// Whether no process dies of a fault.
     gentle: bool,
-    /// Places where a process dies besides, until one has.
+    /// Places at which an additional process is still to die.
     aims: Mutex<Vec<&'static Site>>,
-    /// Until then, every call is refused: milliseconds since 1970.
+    /// Every call is refused until this time, in milliseconds since 1970.
     pub(crate) brown_out_until: AtomicI64,
-    /// Until then, nothing is taken from the first worker.
+    /// Writes of the first worker are refused until this time, in milliseconds since 1970.
     pub(crate) denied_until: AtomicI64,
-    /// Calls so far.
+    /// Number of calls so far.
     pub(crate) calls: AtomicU64,
-    /// Of those, how many met a fault.
+    /// Number of calls with a fault.
     pub(crate) faulty: AtomicU64,
-    /// The runs that were appended to since somebody looked.
+    /// The runs that were appended to since the last check.
     touched: Mutex<Vec<RunId>>,
-    /// Calls in the order of their answers, where the story is told with them.
+    /// The calls in the order of their answers, if they are part of the story.
     log: Option<Mutex<Vec<String>>>,
     pub(crate) coverage: Option<Arc<Coverage>>,
 }
@@ -114,41 +115,41 @@ impl Shared {
         Arc::new(Self { faults_left, gentle: knobs.gentle > 0, aims, log, coverage, ..Self::default() })
     }
 
-    /// Nobody dies any more at the places that were aimed at.
+    /// Cancels the additional deaths.
     pub(crate) fn aim_at_nothing(&self) {
         self.aims.lock().expect("no panic").clear();
     }
 
-    /// The runs that were appended to since the last time.
+    /// Returns the runs that were appended to since the last time.
     pub(crate) fn take_touched(&self) -> Vec<RunId> {
         std::mem::take(&mut *self.touched.lock().expect("no panic"))
     }
 
-    /// The calls since the last time, in words.
+    /// Returns the descriptions of the calls since the last time.
     pub(crate) fn take_log(&self) -> Vec<String> {
         self.log.as_ref().map_or_else(Vec::new, |log| std::mem::take(&mut *log.lock().expect("no panic")))
     }
 }
 
-/// The storage of one process.
+/// The store of one process.
 pub(crate) struct Wire {
     memory: Arc<Memory>,
     listings: Arc<Lagging>,
     clock: Arc<VirtualClock>,
     shared: Arc<Shared>,
-    /// Who goes on; which call fails, and how.
+    /// Decides which task continues, and which calls fail how.
     dice: Dice,
     fate: Dice,
-    /// A fault comes on average at every so manieth call.
+    /// The mean number of calls between two faults.
     every: u64,
-    /// The calls until the next fault; none when there is none to come.
+    /// The number of calls until the next fault; `None` if there is no further fault.
     countdown: Mutex<Option<u64>>,
     died: AtomicBool,
-    /// By how many milliseconds the process's clock is ahead.
+    /// How far the process's clock is ahead, in milliseconds.
     ahead: i64,
     /// Whether it is the first worker's.
     is_first: bool,
-    /// How many milliseconds a call takes at most.
+    /// Maximum duration of a call, in milliseconds.
     latency: u64,
 }
 
@@ -167,17 +168,17 @@ impl Wire {
         wire
     }
 
-    /// Ends the process, whatever it does.
+    /// Kills the process.
     pub(crate) fn kill(&self) {
         self.died.store(true, SeqCst);
     }
 
-    /// Whether the process is dead.
+    /// Returns whether the process is dead.
     pub(crate) fn has_died(&self) -> bool {
         self.died.load(SeqCst)
     }
 
-    /// No fault comes any more.
+    /// Stops the faults.
     pub(crate) fn disarm(&self) {
         *self.countdown.lock().expect("no panic") = None;
     }
@@ -188,7 +189,7 @@ impl Wire {
         *self.countdown.lock().expect("no panic") = armed.then(|| 1 + self.fate.below(2 * self.every));
     }
 
-    /// Whether this is a call of a place at which somebody is to die: nobody else does.
+    /// Returns whether this call is at a place with an additional death, and removes that place.
     fn is_aimed_at(&self, method: &str) -> bool {
         let mut aims = self.shared.aims.lock().expect("no panic");
         let is_here = |(function, of): &Site| *of == method && Places::all().caller().as_ref() == Some(function);
@@ -196,9 +197,9 @@ impl Wire {
         here.map(|here| aims.remove(here)).is_some()
     }
 
-    /// What goes wrong at this call, if anything does.
+    /// Returns the fault of this call, if it has one.
     fn fault(&self, call: &Call<'_>) -> Option<Fault> {
-        // a table may be throttled; the queue beside it is not
+        // A brown-out throttles the table, but not the queue.
         let only_queue = call.commit.is_some_and(|commit| commit.append.is_none() && commit.after.is_empty())
             || QUEUE.contains(&call.name);
         if self.clock.now().as_millis() < self.shared.brown_out_until.load(SeqCst) && !only_queue {
@@ -272,7 +273,8 @@ impl Wire {
     }
 }
 
-/// The first parts of a commit, in the order in which a store without transactions writes them.
+/// Returns the first parts of a commit, in the order in which a store without transactions writes
+/// them.
 fn torn(commit: Commit, parts: u8) -> Commit {
     let Commit { before, append, after, wakes, acks } = commit;
     Commit {
@@ -294,7 +296,7 @@ impl Intercept for Wire {
         &*self.listings
     }
 
-    /// A queue is told for how long to delay a message, by whoever sends it and by his clock.
+    /// Corrects the due times of delayed wakes: the sender computes a delay by its own clock.
     fn amend(&self, mut commit: Commit) -> Commit {
         for later in &mut commit.before {
             if let EarlyWrite::Wake { due, .. } = later {
@@ -311,7 +313,7 @@ impl Intercept for Wire {
     ) -> StoreResult<T> {
         tokio::task::yield_now().await;
         if self.latency > 0 {
-            // answers come together: each moment at which the clock stops costs a turn of every task
+            // Answers are grouped, because each stop of the clock polls every task.
             let due = self.clock.now().as_millis() + self.dice.below(self.latency) as i64;
             let due = Timestamp::from_millis(due - due % TICK);
             self.clock.sleep_until(due).await;

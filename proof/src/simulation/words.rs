@@ -1,5 +1,5 @@
-//! What arrives from outside while runs wait: words, which are events, and signals. And what whoever sent them must find
-//! true: an accepted word has entered each run that waited for it all the while, a completed signal is in its journal.
+//! Events and callbacks that are sent to waiting runs. An accepted event must be delivered to each
+//! run that waited for it throughout, and a completed callback must be in its journal.
 
 use stepladder_core::journal::Fact;
 use stepladder_core::signal::CallbackToken;
@@ -16,32 +16,33 @@ use super::functions::Word;
 use super::invariants::{Broken, at_once, journal, rows};
 use super::requests::Accepted;
 
-/// Runs and steps that waited when something was sent.
+/// The steps that waited when something was sent.
 type Waiting = Vec<(RunId, StepId)>;
 
-/// What senders know.
+/// The events and callbacks that were sent.
 #[derive(Default)]
 pub(super) struct Words {
-    /// Sent so far, the accepted ones among them.
+    /// Events that were sent so far, accepted or not.
     sent: Vec<NewEvent>,
-    /// Accepted since somebody looked, and who waited when they were sent.
+    /// Events that were accepted since the last check, and the steps that waited when they were
+    /// sent.
     accepted: Vec<(EventId, Waiting)>,
-    /// Signals that were completed.
+    /// Callbacks that were completed since the last check.
     completed: Vec<(RunId, StepId)>,
-    /// What was posted to signals, and to which worker, until it is answered.
+    /// Unanswered posts, and the worker of each; `None` if that worker died.
     posted: Vec<(Post, Option<usize>)>,
 }
 
-/// A number for a step's signal.
+/// A post of a number to a step's callback token.
 type Post = (RunId, StepId, u64);
 
 impl Words {
-    /// Events that runs may wait for, or are cancelled by: somebody sends them once more under their ids.
+    /// Adds events that may be sent again under the same ids.
     pub(super) fn repeat(&mut self, more: impl Iterator<Item = NewEvent>) {
         self.sent.extend(more);
     }
 
-    /// A worker has died: who posted to it will hear nothing.
+    /// Records that a worker died, so that its posts are not answered.
     pub(super) fn is_dead(&mut self, worker: usize) {
         let by_it = self.posted.iter_mut().filter(|(_, at)| *at == Some(worker));
         by_it.for_each(|(_, at)| *at = None);
@@ -49,11 +50,11 @@ impl Words {
 }
 
 impl Simulation {
-    /// Somebody sends a word, for the first time or once more; or posts to a signal.
+    /// Sends an event, for the first time or again, or posts to a callback token.
     pub(super) fn somebody_tells(&mut self) {
         match self.dice.below(3) {
             0 => self.somebody_signals(),
-            // a sender that was not answered sends again, and a queue delivers twice
+            // Senders without an answer send again, and queues deliver twice.
             1 if !self.words.borrow().sent.is_empty() => {
                 let n = self.dice.below(self.words.borrow().sent.len() as u64) as usize;
                 let word = self.words.borrow().sent[n].clone();
@@ -95,7 +96,7 @@ impl Simulation {
         self.post((run, step, n));
     }
 
-    /// Who posted and heard nothing posts again. Whether anybody did.
+    /// Repeats a post without an answer. Returns whether there was one.
     pub(super) fn somebody_posts_again(&mut self) -> bool {
         let lost = self.words.borrow().posted.iter().position(|(_, at)| at.is_none());
         let Some(lost) = lost else { return false };
@@ -140,8 +141,8 @@ impl Simulation {
         waiting
     }
 
-    /// Rule 17, as senders see it: whoever waited when a word was sent, and waits still when it is accepted, was not for it,
-    /// or has met it.
+    /// Checks rule 17: a step that waited when an event was sent, and still waits when the event is
+    /// accepted, either did not match it or its run has seen it.
     pub(super) fn what_was_said_arrived(&mut self) -> Result<(), Broken> {
         let accepted = std::mem::take(&mut self.words.borrow_mut().accepted);
         for (id, waiting) in accepted {
@@ -151,7 +152,7 @@ impl Simulation {
             let arriving = ArrivingEvent::new(&event);
             for (run, step) in waiting {
                 let Some(state) = self.state_of(run) else { continue };
-                // by a clock that is ahead, its time may be up
+                // By a fast clock, the wait may have timed out.
                 let now = self.clock.now() + std::time::Duration::from_millis(self.allowed.skew);
                 let is_late = |known: &Step| matches!(known.state, StepState::Awaiting { until, .. } if until <= now);
                 if state.end.is_some() || state.has_seen(id) || state.steps.get(&step).is_some_and(is_late) {

@@ -1,15 +1,16 @@
-//! The kept inputs: seeds by hand under their names, the fuzzer's finds under their hashes.
+//! The corpus: inputs written by hand, which have names, and inputs that the fuzzer found, which
+//! are named by their hashes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// An input, and the file that holds it.
+/// An input of the corpus.
 pub(crate) struct Kept {
     pub(crate) file: PathBuf,
     pub(crate) bytes: Vec<u8>,
 }
 
-/// The inputs of a target, in the order of their names.
+/// Reads the inputs of a target, sorted by name.
 pub(crate) fn of(target: &str) -> Vec<Kept> {
     let folder = folder().join(target);
     let files = fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
@@ -21,7 +22,7 @@ pub(crate) fn of(target: &str) -> Vec<Kept> {
     kept
 }
 
-/// Where they are.
+/// Returns the folder of the corpus.
 pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus")
 }

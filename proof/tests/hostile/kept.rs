@@ -1,4 +1,4 @@
-//! The kept inputs as they are.
+//! Runs each target on the unchanged inputs of its corpus.
 
 use std::fs;
 
@@ -6,14 +6,14 @@ use stepladder_proof::hostile::TARGETS;
 
 use crate::corpus;
 
-/// Bytes of all kept inputs: they are in every clone.
+/// Maximum size of the corpus, because it is part of every clone.
 const MOST_BYTES: usize = 300_000;
 
 #[test]
 fn kept_inputs_harm_nobody() {
     for (name, target) in TARGETS {
         for kept in corpus::of(name) {
-            // a stack overflow ends the process without a word: the last line printed names the input
+            // A stack overflow ends the process without a message, so each input is printed first.
             println!("{}", kept.file.display());
             target(&kept.bytes);
         }

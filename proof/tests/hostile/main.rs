@@ -1,4 +1,4 @@
-//! Every kept input, and mutations of them, through the functions that the fuzzer calls.
+//! Runs the fuzzer's targets on every input of the corpus, and on mutations of them.
 
 mod corpus;
 mod kept;

@@ -1,4 +1,5 @@
-//! Mutations of the kept inputs, the same ones each time: what a fuzzer does, in the seconds that a test has.
+//! Mutations of the corpus, the same ones each time. This is fuzzing in the seconds that a test
+//! has.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -8,7 +9,7 @@ use stepladder_proof::hostile::{self, Target};
 
 use crate::corpus;
 
-/// What decoders trip over.
+/// Texts that are likely to break decoders.
 const WORDS: [&str; 24] = [
     "{",
     "}",
@@ -39,15 +40,15 @@ const WORDS: [&str; 24] = [
 /// One change to an input.
 #[derive(Clone, Debug)]
 enum Change {
-    /// A byte becomes another.
+    /// Replaces a byte.
     Byte(Index, u8),
-    /// Bytes from here on are left out.
+    /// Removes bytes from this position on.
     Cut(Index, usize),
-    /// A word comes in between, so many times.
+    /// Inserts a text, this many times.
     Word(Index, &'static str, usize),
-    /// Bytes from here on are repeated.
+    /// Repeats bytes from this position on.
     Again(Index, usize, usize),
-    /// It goes on as another input does.
+    /// Replaces the rest by the end of another input.
     Cross(Index, Index),
 }
 
@@ -94,7 +95,7 @@ impl Change {
     }
 }
 
-/// Tries so many mutations. A failure is shrunk to few changes, and shows the input.
+/// Runs a target on this many mutations. A failure is shrunk to few changes, and prints the input.
 fn tries(name: &str, target: Target, cases: u32) {
     let corpus: Vec<Vec<u8>> = corpus::of(name).into_iter().map(|kept| kept.bytes).collect();
     let config = Config { cases, failure_persistence: None, ..Config::default() };
@@ -110,7 +111,7 @@ fn tries(name: &str, target: Target, cases: u32) {
     runner.run(&inputs, run).unwrap_or_else(|fault| panic!("{name}: {fault}"));
 }
 
-/// Shown as text, for people.
+/// An input that is printed as text.
 #[derive(Clone)]
 struct Input(Vec<u8>);
 

@@ -1,5 +1,5 @@
-//! What must hold of bulk requests when all has ended: each event is stored once and starts its runs once, in the order of
-//! its request (rules 15 and 31).
+//! Checks of bulk requests after all runs have ended: each event is stored once and starts its runs
+//! once, in the order of its request (rules 15 and 31).
 
 use std::collections::HashMap;
 
@@ -15,11 +15,11 @@ use crate::simulation::controls::{CONTROLLED, Control};
 use crate::simulation::functions::Word;
 use crate::simulation::invariants::{Broken, at_once, journal};
 
-/// The stored events of each request, by their places in it.
+/// The id and the key of each stored event, by request and position.
 type Stored = HashMap<(usize, usize), (EventId, u64)>;
 
 impl Simulation {
-    /// Looked at when all has ended.
+    /// Checks all requests.
     pub(in crate::simulation) fn bulk_requests_are_applied_once(&self) -> Result<(), Broken> {
         if self.allowed.bulk == 0 {
             return Ok(());
@@ -33,7 +33,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// The events of requests that were given up: what is there of them.
+    /// Returns the stored events of requests that were given up.
     pub(in crate::simulation) fn given_up_in_bulk(&self) -> Vec<EventId> {
         if self.allowed.bulk == 0 {
             return Vec::new();
@@ -50,7 +50,7 @@ impl Simulation {
         stored.keys().any(|(of, _)| *of == number)
     }
 
-    /// No event is stored under two ids.
+    /// Returns all stored events, and checks that none is stored under two ids.
     fn stored_in_bulk(&self) -> Result<Stored, Broken> {
         let mut stored = Stored::new();
         let all = at_once(self.memory.events(None, usize::MAX));
@@ -113,7 +113,8 @@ impl Simulation {
         }
     }
 
-    /// The runs of the controlled function that events of a request started: event, key, run's first entry, its journal.
+    /// Returns the runs of the controlled function that a request started: the event's position,
+    /// its key, the run and its journal.
     fn controlled_runs<'a>(
         &'a self,
         number: usize,
@@ -128,7 +129,8 @@ impl Simulation {
         })
     }
 
-    /// A run that collects events has those of a request in its order: a debounce begins with the last.
+    /// A run that collects events must have those of a request in the request's order. A debounced
+    /// run starts with the last one.
     fn events_join_in_order(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
         let places: HashMap<EventId, usize> =
             stored.iter().filter(|((of, _), _)| *of == number).map(|((_, n), (id, _))| (*id, *n)).collect();
@@ -146,7 +148,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// A throttle lets runs go in the order in which their events came.
+    /// A throttle must admit runs in the order of their events.
     fn begins_in_order(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
         let mut before = None;
         for (n, _, _, entries) in self.controlled_runs(number, request, stored) {
@@ -160,7 +162,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Of events with one idempotency key, the first starts the run.
+    /// Of the events with the same idempotency key, only the first may start a run.
     fn first_event_decides(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
         let mut first: HashMap<u64, usize> = HashMap::new();
         for n in 0..request.events.len() {
@@ -176,7 +178,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// A singleton's run is replaced by that of a later event.
+    /// The run of a singleton may only be replaced by that of a later event.
     fn later_replace_earlier(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
         let places: HashMap<RunId, usize> =
             self.controlled_runs(number, request, stored).map(|(n, _, run, _)| (run, n)).collect();
@@ -189,7 +191,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// An event that cancels the singleton's run lets the next event start one.
+    /// After an event that cancels the singleton's run, the next event must start one.
     fn stops_make_room(&self, number: usize, request: &Request, stored: &Stored) -> Result<(), Broken> {
         let is_stop = |n: usize| *request.events[n].name == *Word::NAME;
         let key = |n: usize| stored.get(&(number, n)).map(|(_, k)| *k);

@@ -1,5 +1,6 @@
-//! The events queue, and the role that takes its messages, as `stepladder` does on AWS: shortly before its deadline it sends
-//! the rest as a message of its own, and a message of which nothing could be done is applied event by event the next time.
+//! The events queue, and the role that receives its messages as `stepladder` does on AWS. Shortly
+//! before its deadline, the role sends the rest as a new message. If a delivery could apply
+//! nothing, the next one applies the message event by event.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,19 +17,19 @@ use crate::dice::Dice;
 use crate::simulation::wire::Wire;
 use crate::simulation::{DELIVERIES, Simulation};
 
-/// After so long a message that was delivered and not deleted is delivered again.
+/// The time after which a delivered message that is not deleted is visible again.
 const VISIBILITY: Duration = Duration::from_secs(90);
-/// After an error, the rest comes after so long.
+/// The delay of the rest after an error.
 const PAUSE: Duration = Duration::from_secs(10);
-/// Messages that a process takes at a time.
+/// Maximum number of messages that a process handles at the same time.
 const SIDE_BY_SIDE: usize = 2;
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, Debug)]
 pub(super) enum Content {
-    /// Events as they were sent, or the rest of such; the first one has this id.
+    /// Events as they were sent, or the rest of them. The first one has this id.
     Events { first: EventId, received_at: Timestamp, events: Vec<NewEvent> },
-    /// Events that are stored, and left to be applied.
+    /// Stored events that are still to be applied.
     Stored(Vec<EventId>),
 }
 
@@ -36,12 +37,12 @@ pub(super) enum Content {
 struct Message {
     number: u64,
     content: Content,
-    /// From when on it is visible.
+    /// When the message becomes visible.
     due: Timestamp,
     receives: u32,
 }
 
-/// The queue.
+/// The events queue.
 #[derive(Debug, Default)]
 pub(super) struct Messages {
     sent: u64,
@@ -62,7 +63,7 @@ impl Messages {
         self.all.iter().map(|message| message.due).min()
     }
 
-    /// One of those that are visible.
+    /// Receives a visible message at random.
     fn receive(&mut self, now: Timestamp, dice: &Dice) -> Option<Message> {
         let mut visible: Vec<&mut Message> = self.all.iter_mut().filter(|message| message.due <= now).collect();
         if visible.is_empty() {
@@ -77,12 +78,12 @@ impl Messages {
         self.all.retain(|message| message.number != number);
     }
 
-    /// What was delivered and not deleted is visible at once.
+    /// Makes the delivered messages visible at once.
     pub(super) fn redeliver(&mut self, now: Timestamp) {
         self.all.iter_mut().filter(|message| message.receives > 0).for_each(|message| message.due = now);
     }
 
-    /// A person moves a dead letter back.
+    /// Moves a dead letter back to the queue.
     fn redrive(&mut self, number: u64, due: Timestamp) {
         let letter = self.all.iter_mut().find(|message| message.number == number);
         letter.into_iter().for_each(|letter| (letter.due, letter.receives) = (due, 0));
@@ -90,7 +91,7 @@ impl Messages {
 }
 
 impl Simulation {
-    /// A process takes a message that is visible, if one is.
+    /// Delivers a visible message to a process. Returns whether there was one.
     pub(super) fn deliver_events(&mut self) -> bool {
         let now = self.clock.now();
         let free: Vec<usize> = (self.workers()..self.processes.len())
@@ -125,7 +126,7 @@ impl Simulation {
                 Either::Right(_) => return bulk.borrow_mut().overran.push(mishaps),
             };
             bulk.borrow_mut().ended.push(Delivered { applied: applied.unwrap_or(0), again: receives > 1, mishaps });
-            // the process may die before the invocation's answer deletes the message
+            // The process may die before the answer of its invocation deletes the message.
             tokio::task::yield_now().await;
             if applied.is_some() {
                 queue.lock().expect("no panic").delete(number);
@@ -135,8 +136,8 @@ impl Simulation {
     }
 }
 
-/// Applies what a message says, and sends the rest; how many events were applied. `None` is an error: the message comes
-/// again.
+/// Applies the events of a message and sends the rest. Returns the number of applied events; `None`
+/// after an error, so that the message is delivered again.
 async fn take(
     engine: &Engine,
     wire: &Intercepted<Wire>,
