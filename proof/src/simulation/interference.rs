@@ -117,7 +117,7 @@ impl Simulation {
         self.tell(format!("somebody cancels {run} at worker {at}: {why}"));
         let (engine, cancelled, clock) =
             (self.processes[at].engine.clone(), self.cancelled.clone(), self.clock.clone());
-        let patience = self.patience();
+        let patience = self.patience_for_the_future();
         self.scheduler.spawn(at, async move {
             if engine.control().cancel(run, why).await.is_ok() {
                 cancelled.borrow_mut().push((run, clock.now(), patience));
@@ -225,6 +225,12 @@ impl Simulation {
             + WATCHDOG * mishaps.losses
     }
 
+    /// Returns the patience whose difference between two moments covers what went wrong in between:
+    /// faults count when they occur, not when they are armed.
+    fn patience_for_the_future(&self) -> Duration {
+        self.patience() + MISHAP * self.shared.faults_met.load(SeqCst)
+    }
+
     /// Checks that no slot stays free while a ticket waits for it, or held without an executing
     /// body.
     pub(super) fn nobody_waits_for_nothing(&self, now: Timestamp) -> Result<(), Broken> {
@@ -279,7 +285,7 @@ impl Simulation {
                 }
             }
         }
-        let (now, patience) = (self.clock.now(), self.patience());
+        let (now, patience) = (self.clock.now(), self.patience_for_the_future());
         for (run, at, before) in self.cancelled.borrow().iter() {
             if !journal(&self.memory, *run).iter().any(|entry| entry.fact.is_end()) {
                 return Err(format!("{run} was cancelled, and goes on"));

@@ -88,6 +88,8 @@ const DEATHS: &[Fault] = &[Fault::DieBefore, Fault::DieAfter, Fault::Tear(2), Fa
 #[derive(Default)]
 pub(crate) struct Shared {
     pub(crate) faults_left: AtomicU32,
+    /// How many faults have occurred. Each is taken from `faults_left` long before.
+    pub(crate) faults_met: AtomicU32,
     /// Whether no process dies of a fault.
     gentle: bool,
     /// Places at which an additional process is still to die.
@@ -219,6 +221,7 @@ impl Wire {
             *left == 0
         };
         comes.then(|| {
+            self.shared.faults_met.fetch_add(1, SeqCst);
             self.arm();
             let faults = if self.shared.gentle { GENTLE } else { FAULTS };
             match faults[self.fate.below(faults.len() as u64) as usize] {
