@@ -10,12 +10,17 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 use crate::limits::{FAILURE_BYTES, NAME_CHARS};
 use crate::report::{HandlerLogLine, Report};
 use crate::sentence::truncated;
 use crate::waiting::EventWait;
 use crate::{Event, EventId, Json, RunId, StepId, Timestamp};
+
+mod visitor;
+
+pub use visitor::{AttemptEnd, DirectOutcome, FactVisitor, StartChange, Wait, WaitEnd};
 
 /// The number of an entry within its run, from 0.
 pub type Seq = u64;
@@ -52,7 +57,7 @@ pub struct Entry {
 }
 
 /// What an entry says. Attempts count from 1.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, IntoStaticStr, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the variants are explained; their fields are named by what they hold")]
 pub enum Fact {
     /// Entry 0 of every run.
@@ -301,6 +306,11 @@ impl Failure {
 }
 
 impl Fact {
+    /// Returns the name of the fact, such as `StepStarted`.
+    pub fn name(&self) -> &'static str {
+        self.into()
+    }
+
     /// Returns the step of the fact; `None` if the fact is about the run or about several steps.
     pub fn step(&self) -> Option<&StepId> {
         match self {

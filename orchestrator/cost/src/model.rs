@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::ops::AddAssign;
 use std::time::Duration;
 
-use stepladder_core::{Entry, Fact, StepId, Timestamp, Usage};
+use stepladder_core::journal::{AttemptEnd, DirectOutcome, FactVisitor, StartChange, Wait, WaitEnd};
+use stepladder_core::state::RunEnd;
+use stepladder_core::{Entry, Event, Failure, StepId, Timestamp, Usage};
 
 use crate::prices::{GB_SECOND, INVOCATION, READ_UNIT, SQS_REQUEST, WRITE_UNIT};
 
@@ -67,86 +69,9 @@ impl RunCost {
     /// Counts the cost of a run from its journal. `limits` is the number of concurrency limits of
     /// its function.
     pub fn of<'a>(entries: impl IntoIterator<Item = &'a Entry>, limits: usize) -> Self {
-        let limits = limits as u64;
-        // a run's start, and its event's way through the events queue
-        let mut cost = Self { write_units: 11, sqs_requests: 3, invocations: 1, ..Self::default() };
-        // its tickets on arrival, and dequeuing them
-        cost.write_units += 7 * limits;
-        cost.read_units += 2 * limits;
-        let mut started: HashMap<StepId, Timestamp> = HashMap::new();
-        let mut finished: Duration = Duration::ZERO;
-        let (mut steps, mut finished_tokens) = (0, 0_u64);
-        for entry in entries {
-            let mut again = false;
-            let used = entry.fact.report().map_or(0, |report| cost.add_usage(&report.usage));
-            if matches!(entry.fact, Fact::StepSucceeded { .. }) {
-                finished_tokens = finished_tokens.saturating_add(used);
-            }
-            match &entry.fact {
-                Fact::StepStarted { step, attempt, .. } => {
-                    cost.add_hop();
-                    cost.write_units += 1 + 2 * limits;
-                    cost.read_units += 5 * limits;
-                    started.insert(step.clone(), entry.at);
-                    again = *attempt > 1;
-                }
-                Fact::StepSucceeded { step, output, .. } => {
-                    cost.write_units += write_units(output.get().len());
-                    let took = started.remove(step).map_or(Duration::ZERO, |at| entry.at.since(at));
-                    cost.executed += took;
-                    finished += took;
-                    steps += 1;
-                }
-                Fact::StepFailed { step, error, .. } => {
-                    cost.write_units += write_units(error.message.len());
-                    cost.executed += started.remove(step).map_or(Duration::ZERO, |at| entry.at.since(at));
-                }
-                Fact::AttemptInterrupted { step, .. } | Fact::StepAbandoned { step, .. } => {
-                    cost.write_units += 1;
-                    cost.executed += started.remove(step).map_or(Duration::ZERO, |at| entry.at.since(at));
-                }
-                Fact::HandlerFailed { .. } => {
-                    cost.write_units += 1;
-                    again = true;
-                }
-                Fact::SleepStarted { until, .. } => {
-                    cost.write_units += if until.since(entry.at) > MAX_QUEUE_DELAY { 2 } else { 1 };
-                }
-                Fact::EventAwaited { .. } => cost.write_units += 4,
-                Fact::SignalAwaited { .. } => cost.write_units += 2,
-                Fact::SleepEnded { .. }
-                | Fact::WaitExpired { .. }
-                | Fact::EventDelivered { .. }
-                | Fact::SignalReceived { .. }
-                | Fact::InvokeEnded { .. } => {
-                    cost.add_hop();
-                    cost.write_units += 1;
-                }
-                Fact::StepRefused { .. }
-                | Fact::StepsWoken { .. }
-                | Fact::EventsSent { .. }
-                | Fact::EventJoined { .. }
-                | Fact::RunDelayed { .. }
-                | Fact::WaitSkipped { .. }
-                | Fact::InvokeStarted { .. } => cost.write_units += 1,
-                Fact::StepCarriedOver { .. }
-                | Fact::RunCreated(_)
-                | Fact::CollectingEnded
-                | Fact::RunAdmitted
-                | Fact::VersionChosen { .. }
-                | Fact::LogWritten { .. } => {}
-                Fact::RunCompleted { .. }
-                | Fact::RunFailed { .. }
-                | Fact::RunCancelled { .. }
-                | Fact::RunSkipped { .. } => cost.write_units += 3,
-            }
-            if again {
-                cost.saved_steps += steps;
-                cost.saved_time += finished;
-                cost.saved_tokens = cost.saved_tokens.saturating_add(finished_tokens);
-            }
-        }
-        cost
+        let mut count = Count::of_new_run(limits as u64);
+        entries.into_iter().for_each(|entry| entry.visit(&mut count));
+        count.cost
     }
 
     /// Adds the usage of models, and returns its tokens.
@@ -182,6 +107,120 @@ impl RunCost {
         // 1,000 MB make a GB and 1,000 ms a second
         let mb_millis = u64::try_from(self.executed.as_millis()).unwrap_or(u64::MAX).saturating_mul(MEMORY_MB);
         GB_SECOND.nanodollars(mb_millis) / 1_000_000
+    }
+}
+
+/// The cost so far of a run whose journal is read, and what the rest of the count needs.
+struct Count {
+    cost: RunCost,
+    /// The number of concurrency limits of the function.
+    limits: u64,
+    /// The start of each attempt that has not ended.
+    started: HashMap<StepId, Timestamp>,
+    /// The steps that have succeeded, how long they executed, and the tokens that they used.
+    succeeded: u64,
+    succeeded_time: Duration,
+    succeeded_tokens: u64,
+}
+
+impl Count {
+    /// The creation of a run, its event's way through the events queue, and its tickets.
+    fn of_new_run(limits: u64) -> Self {
+        let cost = RunCost {
+            write_units: 11 + 7 * limits,
+            read_units: 2 * limits,
+            sqs_requests: 3,
+            invocations: 1,
+            ..RunCost::default()
+        };
+        let (succeeded, succeeded_time, succeeded_tokens) = (0, Duration::ZERO, 0);
+        Self { cost, limits, started: HashMap::new(), succeeded, succeeded_time, succeeded_tokens }
+    }
+
+    /// Something is retried: the steps that have succeeded are not repeated.
+    fn add_retry(&mut self) {
+        self.cost.saved_steps += self.succeeded;
+        self.cost.saved_time += self.succeeded_time;
+        self.cost.saved_tokens = self.cost.saved_tokens.saturating_add(self.succeeded_tokens);
+    }
+}
+
+impl FactVisitor for Count {
+    fn start_changed(&mut self, _: Timestamp, change: StartChange<'_>) {
+        self.cost.write_units += match change {
+            StartChange::EventJoined { .. } | StartChange::Delayed { .. } => 1,
+            // written with the creation of the run, or with its first request
+            StartChange::CollectingEnded | StartChange::Admitted | StartChange::VersionChosen { .. } => 0,
+        };
+    }
+
+    fn run_ended(&mut self, _: &RunEnd) {
+        self.cost.write_units += 3;
+    }
+
+    fn handler_failed(&mut self, _: Timestamp, _: u32, _: &Failure, _: Timestamp) {
+        self.cost.write_units += 1;
+        self.add_retry();
+    }
+
+    fn attempt_started(&mut self, at: Timestamp, step: &StepId, attempt: u32, _: Timestamp) {
+        self.cost.add_hop();
+        self.cost.write_units += 1 + 2 * self.limits;
+        self.cost.read_units += 5 * self.limits;
+        self.started.insert(step.clone(), at);
+        if attempt > 1 {
+            self.add_retry();
+        }
+    }
+
+    fn attempt_ended(&mut self, at: Timestamp, step: &StepId, _: u32, end: AttemptEnd<'_>) {
+        let tokens = end.report().map_or(0, |report| self.cost.add_usage(&report.usage));
+        let took = self.started.remove(step).map_or(Duration::ZERO, |started| at.since(started));
+        self.cost.executed += took;
+        self.cost.write_units += match end {
+            AttemptEnd::Succeeded { output, .. } => {
+                self.succeeded += 1;
+                self.succeeded_time += took;
+                self.succeeded_tokens = self.succeeded_tokens.saturating_add(tokens);
+                write_units(output.get().len())
+            }
+            AttemptEnd::Failed { error, .. } => write_units(error.message.len()),
+            AttemptEnd::Interrupted | AttemptEnd::Abandoned { .. } => 1,
+        };
+    }
+
+    fn steps_woken(&mut self, _: Timestamp, _: &[StepId]) {
+        self.cost.write_units += 1;
+    }
+
+    fn step_settled(&mut self, _: Timestamp, _: &StepId, outcome: DirectOutcome<'_>) {
+        self.cost.write_units += match outcome {
+            DirectOutcome::Refused(..) | DirectOutcome::EventsSent(_) => 1,
+            DirectOutcome::CarriedOver(..) => 0,
+        };
+    }
+
+    fn wait_started(&mut self, at: Timestamp, _: &StepId, wait: Wait<'_>) {
+        self.cost.write_units += match wait {
+            Wait::Sleep { until } if until.since(at) > MAX_QUEUE_DELAY => 2,
+            Wait::Sleep { .. } | Wait::Run { .. } => 1,
+            Wait::Signal { .. } => 2,
+            Wait::Event { .. } => 4,
+        };
+    }
+
+    fn wait_skipped(&mut self, _: Timestamp, _: Option<&StepId>) {
+        self.cost.write_units += 1;
+    }
+
+    fn wait_ended(&mut self, _: Timestamp, _: &StepId, _: WaitEnd<'_>) {
+        self.cost.add_hop();
+        self.cost.write_units += 1;
+    }
+
+    fn event_delivered(&mut self, _: Timestamp, _: &Event, _: &[StepId]) {
+        self.cost.add_hop();
+        self.cost.write_units += 1;
     }
 }
 

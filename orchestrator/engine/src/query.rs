@@ -24,7 +24,7 @@ use crate::functions::Functions;
 use crate::hop::RunningBodies;
 use crate::runs::Runs;
 use crate::runtime::Runtime;
-use view::{JournalPage, RunDetail, RunSummary};
+use view::{JournalPage, RunDetail, RunSummary, RunTimeline};
 
 /// Runs in a page of a listing, at most.
 const MOST_RUNS: usize = 500;
@@ -159,7 +159,7 @@ impl Query {
             return Err(no_such_run(run));
         }
         let state = RunState::fold(run, &records).map_err(|e| StoreError::Unreadable(e.to_string()))?;
-        Ok(RunDetail::of(&state, view::tell_story(&state, &records), self.waiting(&state).await?))
+        Ok(RunDetail::of(&state, RunTimeline::of(&state, &records), self.waiting(&state).await?))
     }
 
     /// Why a run is not moving.

@@ -9,7 +9,7 @@ use stepladder_core::{Entry, RunId, RunRow, Status};
 use crate::engine::{EngineError, no_such_run};
 use crate::ports::{RunQuery, RunStatusFilter, StoreError};
 use crate::query::Query;
-use crate::query::view::{self, RunDetail, RunSummary};
+use crate::query::view::{RunDetail, RunSummary, RunTimeline};
 
 /// Rows that are looked at for one page, at most: a status that only journals tell may be rare
 /// among them.
@@ -146,16 +146,16 @@ impl Query {
             truncate(&mut records, at.max(1));
         }
         let state = RunState::fold(run, &records).map_err(|e| StoreError::Unreadable(e.to_string()))?;
-        let mut story = view::tell_story(&state, &records);
+        let mut timeline = RunTimeline::of(&state, &records);
         let waiting = match past {
             Some(_) => None,
             None => self.waiting(&state).await?,
         };
         if past.is_some() {
             // a signal that was waited for then may be over by now
-            story.steps.iter_mut().for_each(|step| step.token = None);
+            timeline.steps.iter_mut().for_each(|step| step.token = None);
         }
-        let detail = RunDetail::of(&state, story, waiting);
+        let detail = RunDetail::of(&state, timeline, waiting);
         let entries = records.into_iter().flat_map(|record| (record.seq..).zip(record.entries)).collect();
         Ok(RunAtEntry { detail, entries, total })
     }

@@ -1,9 +1,13 @@
 //! The journal, entry by entry, in words.
 
-use stepladder_core::Entry;
-use stepladder_core::journal::{Fact, Origin, Outcome, Seq};
+use stepladder_core::journal::{
+    AttemptEnd, DirectOutcome, FactVisitor, NewRun, Origin, Outcome, Seq, StartChange, Wait, WaitEnd,
+};
+use stepladder_core::report::HandlerLogLine;
+use stepladder_core::state::{RunEnd, RunOutcome};
+use stepladder_core::{Entry, Event, Failure, StepId, Timestamp};
 
-use super::text::{Moment, brief, clock, sentence, time};
+use super::text::{Moment, brief, clock, sentence, size, time};
 use super::value::ByteBudget;
 
 /// Bytes of an error in the list of entries.
@@ -13,14 +17,17 @@ const ERROR_BYTES: usize = 200;
 const NAME_BYTES: usize = 120;
 const DETAIL_BYTES: usize = 600;
 
+/// Names of steps in the description of an entry.
+const NAMES: usize = 10;
+
 /// An entry in the list.
 pub(super) struct EntryRow {
     pub(super) seq: Seq,
     /// The number of entries of the run after it, for the link.
     pub(super) at: Seq,
     pub(super) moment: Moment,
-    /// The fact's name.
-    pub(super) word: &'static str,
+    /// The name of the fact.
+    pub(super) word: String,
     /// The step that it belongs to.
     pub(super) step: String,
     pub(super) detail: String,
@@ -30,105 +37,162 @@ pub(super) struct EntryRow {
 
 impl EntryRow {
     pub(super) fn of(seq: Seq, entry: &Entry, current: bool, budget: &mut ByteBudget) -> Self {
-        let (word, detail) = describe(&entry.fact);
+        let mut details = Details::default();
+        entry.visit(&mut details);
         Self {
             seq,
             at: seq + 1,
             moment: Moment { shown: clock(entry.at), ..Moment::of(entry.at) },
-            word,
+            word: label(entry.fact.name()),
             step: entry.fact.step().map(|step| budget.words(step, NAME_BYTES)).unwrap_or_default(),
-            detail: budget.words(&detail, DETAIL_BYTES),
+            detail: budget.words(&details.text, DETAIL_BYTES),
             current,
         }
     }
 }
 
-/// Returns the name of a fact, and its details.
-fn describe(fact: &Fact) -> (&'static str, String) {
-    let error = |failure| brief(&sentence(failure), ERROR_BYTES);
-    match fact {
-        Fact::RunCreated(created) => {
-            let origin = match &created.origin {
-                Origin::Event => String::new(),
-                Origin::Cron => ", by its cron schedule".into(),
-                Origin::Invoke { parent, .. } => format!(", invoked by run {parent}"),
-                Origin::Failure { of } => format!(", because run {of} failed"),
-                Origin::Rerun { of } => format!(", a rerun of {of}"),
-            };
-            ("Run created", format!("of {}, from event {}{origin}", created.function, created.event.name))
+/// Writes the name of a fact as a label: `Step started` for `StepStarted`.
+fn label(name: &str) -> String {
+    let mut label = String::with_capacity(name.len() + 2);
+    for letter in name.chars() {
+        if letter.is_uppercase() && !label.is_empty() {
+            label.push(' ');
+            label.extend(letter.to_lowercase());
+        } else {
+            label.push(letter);
         }
-        Fact::StepStarted { attempt, lease_until, .. } => {
-            ("Step started", format!("attempt {attempt}, at most until {}", time(*lease_until)))
-        }
-        Fact::StepSucceeded { attempt, output, .. } => {
-            ("Step succeeded", format!("attempt {attempt}, {} of output", super::text::size(output.get().len())))
-        }
-        Fact::StepFailed { attempt, error: failure, retry_at, .. } => {
-            let next = retry_at.map_or("not retried".into(), |at| format!("retried at {}", time(at)));
-            ("Step failed", format!("attempt {attempt}, {next}: {}", error(failure)))
-        }
-        Fact::AttemptInterrupted { attempt, .. } => {
-            ("Attempt interrupted", format!("attempt {attempt}: its worker died"))
-        }
-        Fact::StepAbandoned { attempt, .. } => {
-            ("Step abandoned", format!("attempt {attempt}: the function dropped it"))
-        }
-        Fact::StepRefused { error: failure, .. } => ("Step refused", error(failure)),
-        Fact::StepCarriedOver { outcome, .. } => {
-            let failed = match outcome {
-                Outcome::Value(_) => String::new(),
-                Outcome::Failed(failure) => format!(": {}", error(failure)),
-            };
-            ("Step carried", format!("kept from the run that this one reruns{failed}"))
-        }
-        Fact::StepsWoken { steps } => {
-            let names: Vec<&str> = steps.iter().take(10).map(|step| &**step).collect();
-            let more = steps.len().saturating_sub(10);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            ("Steps woken", format!("{}{more}", names.join(", ")))
-        }
-        Fact::SleepStarted { until, .. } => ("Sleep started", format!("until {}", time(*until))),
-        Fact::SleepEnded { .. } => ("Sleep ended", String::new()),
-        Fact::EventsSent { ids, .. } => match &ids[..] {
-            [one] => ("Events sent", one.to_string()),
-            many => ("Events sent", format!("{} of them", many.len())),
-        },
-        Fact::InvokeStarted { function, child, .. } => ("Invoke started", format!("run {child} of {function}")),
-        Fact::InvokeEnded { outcome, .. } => match outcome {
-            Outcome::Value(_) => ("Invoke ended", String::new()),
-            Outcome::Failed(failure) => ("Invoke ended", error(failure)),
-        },
-        Fact::EventAwaited { wait, until, .. } => ("Event awaited", format!("{wait}, until {}", time(*until))),
-        Fact::EventJoined { event, replaces, begins_at, closes } => {
-            let how = if *replaces { "instead of the previous one" } else { "in addition" };
-            let begins = begins_at.map_or_else(String::new, |at| format!(", starts at {}", time(at)));
-            let last = if *closes { ", the last" } else { "" };
-            ("Event joined", format!("{} {} {how}{begins}{last}", event.name, event.id))
-        }
-        Fact::CollectingEnded => ("Run begun", "no more events join it".into()),
-        Fact::RunDelayed { begins_at } => {
-            ("Run delayed", format!("it missed its start time; starts at {}", time(*begins_at)))
-        }
-        Fact::RunAdmitted => ("Run admitted", "flow control lets it start".into()),
-        Fact::VersionChosen { version } => ("Version taken", brief(version, ERROR_BYTES)),
-        Fact::LogWritten { attempt, lines } => {
-            let first = lines.first().map(|placed| brief(&placed.line.message, ERROR_BYTES)).unwrap_or_default();
-            let more = if lines.len() > 1 { format!(" and {} more lines", lines.len() - 1) } else { String::new() };
-            ("Logged", format!("attempt {attempt}: {first}{more}"))
-        }
-        Fact::EventDelivered { event, .. } => ("Event entered", format!("{} {}", event.name, event.id)),
-        Fact::SignalAwaited { until, .. } => ("Signal awaited", format!("until {}", time(*until))),
-        Fact::SignalReceived { .. } => ("Signal received", String::new()),
-        Fact::WaitSkipped { .. } => ("Wait skipped", "on request".into()),
-        Fact::WaitExpired { .. } => ("Wait expired", "no event arrived in time".into()),
-        Fact::HandlerFailed { attempt, error: failure, retry_at } => {
-            ("Handler failed", format!("attempt {attempt}, retried at {}: {}", time(*retry_at), error(failure)))
-        }
-        Fact::RunCompleted { output } => {
-            ("Run completed", format!("{} of output", super::text::size(output.get().len())))
-        }
-        Fact::RunFailed { error: failure } => ("Run failed", error(failure)),
-        Fact::RunCancelled { reason } => ("Run cancelled", brief(reason, ERROR_BYTES)),
-        Fact::RunSkipped { reason } => ("Run skipped", brief(reason, ERROR_BYTES)),
+    }
+    label
+}
+
+fn brief_error(failure: &Failure) -> String {
+    brief(&sentence(failure), ERROR_BYTES)
+}
+
+fn until(at: Timestamp) -> String {
+    format!("until {}", time(at))
+}
+
+/// The details of one entry, in words; empty where the label says everything.
+#[derive(Default)]
+struct Details {
+    text: String,
+}
+
+impl FactVisitor for Details {
+    fn run_created(&mut self, _: Timestamp, run: &NewRun) {
+        let origin = match &run.origin {
+            Origin::Event => String::new(),
+            Origin::Cron => ", by its cron schedule".into(),
+            Origin::Invoke { parent, .. } => format!(", invoked by run {parent}"),
+            Origin::Failure { of } => format!(", because run {of} failed"),
+            Origin::Rerun { of } => format!(", a rerun of {of}"),
+        };
+        self.text = format!("of {}, from event {}{origin}", run.function, run.event.name);
+    }
+
+    fn start_changed(&mut self, _: Timestamp, change: StartChange<'_>) {
+        self.text = match change {
+            StartChange::EventJoined { event, replaces, begins_at, closes } => {
+                let how = if replaces { "instead of the previous one" } else { "in addition" };
+                let begins = begins_at.map_or_else(String::new, |at| format!(", starts at {}", time(at)));
+                let last = if closes { ", the last" } else { "" };
+                format!("{} {} {how}{begins}{last}", event.name, event.id)
+            }
+            StartChange::CollectingEnded => "no more events join it".into(),
+            StartChange::Delayed { begins_at } => format!("it missed its start time; starts at {}", time(begins_at)),
+            StartChange::Admitted => "flow control lets it start".into(),
+            StartChange::VersionChosen { version } => brief(version, ERROR_BYTES),
+        };
+    }
+
+    fn run_ended(&mut self, end: &RunEnd) {
+        self.text = match &end.how {
+            RunOutcome::Completed(output) => format!("{} of output", size(output.get().len())),
+            RunOutcome::Failed(error) => brief_error(error),
+            RunOutcome::Cancelled(reason) | RunOutcome::Skipped(reason) => brief(reason, ERROR_BYTES),
+        };
+    }
+
+    fn handler_logged(&mut self, _: Timestamp, attempt: u32, lines: &[HandlerLogLine]) {
+        let first = lines.first().map(|placed| brief(&placed.line.message, ERROR_BYTES)).unwrap_or_default();
+        let more = if lines.len() > 1 { format!(" and {} more lines", lines.len() - 1) } else { String::new() };
+        self.text = format!("attempt {attempt}: {first}{more}");
+    }
+
+    fn handler_failed(&mut self, _: Timestamp, attempt: u32, error: &Failure, retry_at: Timestamp) {
+        self.text = format!("attempt {attempt}, retried at {}: {}", time(retry_at), brief_error(error));
+    }
+
+    fn attempt_started(&mut self, _: Timestamp, _: &StepId, attempt: u32, lease_until: Timestamp) {
+        self.text = format!("attempt {attempt}, at most {}", until(lease_until));
+    }
+
+    fn attempt_ended(&mut self, _: Timestamp, _: &StepId, attempt: u32, end: AttemptEnd<'_>) {
+        let end = match end {
+            AttemptEnd::Succeeded { output, .. } => format!(", {} of output", size(output.get().len())),
+            AttemptEnd::Failed { error, retry_at, .. } => {
+                let next = retry_at.map_or("not retried".into(), |at| format!("retried at {}", time(at)));
+                format!(", {next}: {}", brief_error(error))
+            }
+            AttemptEnd::Interrupted => ": its worker died".into(),
+            AttemptEnd::Abandoned { .. } => ": the function dropped it".into(),
+        };
+        self.text = format!("attempt {attempt}{end}");
+    }
+
+    fn steps_woken(&mut self, _: Timestamp, steps: &[StepId]) {
+        let names: Vec<&str> = steps.iter().take(NAMES).map(|step| &**step).collect();
+        let more = steps.len().saturating_sub(NAMES);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        self.text = format!("{}{more}", names.join(", "));
+    }
+
+    fn step_settled(&mut self, _: Timestamp, _: &StepId, outcome: DirectOutcome<'_>) {
+        self.text = match outcome {
+            DirectOutcome::Refused(_, error) => brief_error(error),
+            DirectOutcome::CarriedOver(_, Outcome::Value(_)) => "kept from the run that this one reruns".into(),
+            DirectOutcome::CarriedOver(_, Outcome::Failed(error)) => {
+                format!("kept from the run that this one reruns: {}", brief_error(error))
+            }
+            DirectOutcome::EventsSent([id]) => id.to_string(),
+            DirectOutcome::EventsSent(ids) => format!("{} events", ids.len()),
+        };
+    }
+
+    fn wait_started(&mut self, _: Timestamp, _: &StepId, wait: Wait<'_>) {
+        self.text = match wait {
+            Wait::Sleep { until: at } | Wait::Signal { until: at } => until(at),
+            Wait::Event { wait, until: at } => format!("{wait}, {}", until(at)),
+            Wait::Run { function, child } => format!("run {child} of {function}"),
+        };
+    }
+
+    fn wait_skipped(&mut self, _: Timestamp, _: Option<&StepId>) {
+        self.text = "on request".into();
+    }
+
+    fn wait_ended(&mut self, _: Timestamp, _: &StepId, end: WaitEnd<'_>) {
+        self.text = match end {
+            WaitEnd::SleepOver | WaitEnd::Signal(_) | WaitEnd::Run(Outcome::Value(_)) => String::new(),
+            WaitEnd::Expired => "nothing arrived in time".into(),
+            WaitEnd::Run(Outcome::Failed(error)) => brief_error(error),
+        };
+    }
+
+    fn event_delivered(&mut self, _: Timestamp, event: &Event, _: &[StepId]) {
+        self.text = format!("{} {}", event.name, event.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_the_name_of_the_fact_in_words() {
+        assert_eq!(label(stepladder_core::Fact::CollectingEnded.name()), "Collecting ended");
+        let fact = stepladder_core::Fact::SleepEnded { step: "nap".into() };
+        assert_eq!(label(fact.name()), "Sleep ended");
     }
 }

@@ -139,7 +139,7 @@ async fn load_page(
     let shown: Vec<(usize, &StepView)> = detail.steps.iter().enumerate().skip(first).take(STEPS).collect();
     let children = children(engine, &shown).await;
     let invoked: Vec<&StepView> = children.iter().flat_map(|(_, run)| ChildRow::drawn(run)).collect();
-    let waterfall = Waterfall::new(entries, &detail.steps, &invoked, end);
+    let waterfall = Waterfall::new(detail.summary.created_at, end, &detail.steps, &invoked);
     let mut budget = ByteBudget::new();
     let event_data = budget.show(&detail.event.data, value_link(run, "event"));
     let output = detail.summary.output.as_deref().map(|output| budget.show(output, value_link(run, "output")));

@@ -5,11 +5,9 @@
 //! cross failed, a thin bar is queued, a line waits for the next attempt, and a dashed bar sleeps
 //! or waits.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use stepladder_core::journal::{Fact, Seq};
-use stepladder_core::{Entry, StepId, Timestamp};
+use stepladder_core::Timestamp;
 use stepladder_engine::view::{AttemptView, StepStatus, StepView};
 
 use super::scale::{CompressedSpan, Scale, percent};
@@ -39,27 +37,21 @@ pub(super) struct Lane {
 pub(super) struct Waterfall {
     scale: Scale,
     end: Timestamp,
-    ready: HashMap<StepId, Timestamp>,
 }
 
 impl Waterfall {
-    /// Creates the axis of a run from its entries until `end`. `invoked` are steps of invoked runs
-    /// that are drawn too.
-    pub(super) fn new(entries: &[(Seq, Entry)], steps: &[StepView], invoked: &[&StepView], end: Timestamp) -> Self {
-        let begin = entries.first().map_or(end, |(_, entry)| entry.at);
+    /// Creates the axis of a run from `begin` to `end`. `invoked` are steps of invoked runs that are
+    /// drawn too.
+    pub(super) fn new(begin: Timestamp, end: Timestamp, steps: &[StepView], invoked: &[&StepView]) -> Self {
         let mut busy: Vec<_> = steps
             .iter()
             .chain(invoked.iter().copied())
             .flat_map(|step| &step.attempts)
             .map(|attempt| (attempt.started_at, attempt.ended_at.unwrap_or(end)))
             .collect();
-        let ready = ready(entries);
         // queueing is not compressed: a waterfall must show it
-        busy.extend(steps.iter().filter_map(|step| {
-            let first = step.attempts.first()?.started_at;
-            ready.get(&step.id).map(|ready| (*ready, first))
-        }));
-        Self { scale: Scale::new(begin, end, busy), end, ready }
+        busy.extend(steps.iter().filter_map(|step| Some((step.ready_at, step.attempts.first()?.started_at))));
+        Self { scale: Scale::new(begin, end, busy), end }
     }
 
     /// Returns the compressed spans of the axis.
@@ -69,7 +61,7 @@ impl Waterfall {
 
     /// Draws a step of this run, with its last `attempts` attempts.
     pub(super) fn lane(&self, step: &StepView, attempts: usize) -> Lane {
-        self.draw(step, self.ready.get(&step.id).copied(), attempts)
+        self.draw(step, Some(step.ready_at), attempts)
     }
 
     /// Draws a step of an invoked run.
@@ -87,29 +79,6 @@ impl Waterfall {
 /// Returns the last attempts of a step: a poll may have thousands.
 pub(super) fn latest(step: &StepView, most: usize) -> &[AttemptView] {
     &step.attempts[step.attempts.len().saturating_sub(most)..]
-}
-
-/// Computes when each step could have started: when its wake was sent, or when the entry before its
-/// first was written.
-fn ready(entries: &[(Seq, Entry)]) -> HashMap<StepId, Timestamp> {
-    let mut ready = HashMap::new();
-    let mut before = None;
-    for (_, entry) in entries {
-        match &entry.fact {
-            Fact::StepsWoken { steps } => {
-                for step in steps {
-                    ready.entry(step.clone()).or_insert(entry.at);
-                }
-            }
-            fact => {
-                if let Some(step) = fact.step() {
-                    ready.entry(step.clone()).or_insert(before.unwrap_or(entry.at));
-                }
-            }
-        }
-        before = Some(entry.at);
-    }
-    ready
 }
 
 struct Drawing<'a> {

@@ -1,0 +1,193 @@
+//! One walk over facts for readers: views, lists, costs.
+//!
+//! [`Entry::visit`] sorts facts into few kinds and calls one method for each. A new fact that is of
+//! such a kind needs no change in any reader. The rules (`state`, `admits`, `bounds`) do not read
+//! this way: they match on every [`Fact`].
+
+use super::{Entry, Fact, Failure, NewRun, Outcome, StepKind};
+use crate::report::{HandlerLogLine, Report};
+use crate::state::RunEnd;
+use crate::waiting::EventWait;
+use crate::{Event, EventId, Json, RunId, StepId, Timestamp};
+
+/// A reader of entries. Each method is called with the time of the entry, and does nothing by
+/// default.
+pub trait FactVisitor {
+    /// Entry 0.
+    fn run_created(&mut self, _at: Timestamp, _run: &NewRun) {}
+    /// Something about the start of the run is decided.
+    fn start_changed(&mut self, _at: Timestamp, _change: StartChange<'_>) {}
+    /// The run ends.
+    fn run_ended(&mut self, _end: &RunEnd) {}
+
+    /// The handler wrote log lines in an attempt.
+    fn handler_logged(&mut self, _at: Timestamp, _attempt: u32, _lines: &[HandlerLogLine]) {}
+    /// The handler failed outside a step.
+    fn handler_failed(&mut self, _at: Timestamp, _attempt: u32, _error: &Failure, _retry_at: Timestamp) {}
+
+    /// An attempt at a step starts.
+    fn attempt_started(&mut self, _at: Timestamp, _step: &StepId, _attempt: u32, _lease_until: Timestamp) {}
+    /// An attempt at a step ends.
+    fn attempt_ended(&mut self, _at: Timestamp, _step: &StepId, _attempt: u32, _end: AttemptEnd<'_>) {}
+    /// Each of these steps was sent a wake.
+    fn steps_woken(&mut self, _at: Timestamp, _steps: &[StepId]) {}
+    /// A step has its outcome without an attempt and without a wait.
+    fn step_settled(&mut self, _at: Timestamp, _step: &StepId, _outcome: DirectOutcome<'_>) {}
+
+    /// A step starts to wait.
+    fn wait_started(&mut self, _at: Timestamp, _step: &StepId, _wait: Wait<'_>) {}
+    /// A user skipped the wait of a step, or of the handler.
+    fn wait_skipped(&mut self, _at: Timestamp, _step: Option<&StepId>) {}
+    /// The wait of a step ends.
+    fn wait_ended(&mut self, _at: Timestamp, _step: &StepId, _end: WaitEnd<'_>) {}
+    /// An event ends the waits of these steps.
+    fn event_delivered(&mut self, _at: Timestamp, _event: &Event, _steps: &[StepId]) {}
+}
+
+/// A change before a run starts.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "fields as in the fact of the same name")]
+pub enum StartChange<'a> {
+    /// [`Fact::EventJoined`].
+    EventJoined { event: &'a Event, replaces: bool, begins_at: Option<Timestamp>, closes: bool },
+    /// [`Fact::CollectingEnded`].
+    CollectingEnded,
+    /// [`Fact::RunDelayed`].
+    Delayed { begins_at: Timestamp },
+    /// [`Fact::RunAdmitted`].
+    Admitted,
+    /// [`Fact::VersionChosen`].
+    VersionChosen { version: &'a str },
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "fields as in the fact of the same name")]
+pub enum AttemptEnd<'a> {
+    /// [`Fact::StepSucceeded`].
+    Succeeded { output: &'a Json, report: &'a Report },
+    /// [`Fact::StepFailed`].
+    Failed { error: &'a Failure, retry_at: Option<Timestamp>, report: &'a Report },
+    /// [`Fact::AttemptInterrupted`].
+    Interrupted,
+    /// [`Fact::StepAbandoned`].
+    Abandoned { report: &'a Report },
+}
+
+impl<'a> AttemptEnd<'a> {
+    /// Returns the report of the attempt; `None` if its worker died.
+    pub fn report(self) -> Option<&'a Report> {
+        match self {
+            Self::Succeeded { report, .. } | Self::Failed { report, .. } | Self::Abandoned { report } => Some(report),
+            Self::Interrupted => None,
+        }
+    }
+}
+
+/// An outcome without an attempt and without a wait.
+#[derive(Clone, Copy, Debug)]
+pub enum DirectOutcome<'a> {
+    /// [`Fact::StepRefused`].
+    Refused(StepKind, &'a Failure),
+    /// [`Fact::StepCarriedOver`].
+    CarriedOver(StepKind, &'a Outcome),
+    /// [`Fact::EventsSent`].
+    EventsSent(&'a [EventId]),
+}
+
+/// What a step waits for.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "fields as in the fact of the same name")]
+pub enum Wait<'a> {
+    /// [`Fact::SleepStarted`].
+    Sleep { until: Timestamp },
+    /// [`Fact::EventAwaited`].
+    Event { wait: &'a EventWait, until: Timestamp },
+    /// [`Fact::SignalAwaited`].
+    Signal { until: Timestamp },
+    /// [`Fact::InvokeStarted`].
+    Run { function: &'a str, child: RunId },
+}
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug)]
+pub enum WaitEnd<'a> {
+    /// [`Fact::SleepEnded`].
+    SleepOver,
+    /// [`Fact::SignalReceived`].
+    Signal(&'a Json),
+    /// [`Fact::WaitExpired`].
+    Expired,
+    /// [`Fact::InvokeEnded`].
+    Run(&'a Outcome),
+}
+
+impl Entry {
+    /// Calls the method of the visitor for this entry.
+    pub fn visit(&self, visitor: &mut impl FactVisitor) {
+        let at = self.at;
+        match &self.fact {
+            Fact::RunCreated(run) => visitor.run_created(at, run),
+            Fact::EventJoined { event, replaces, begins_at, closes } => {
+                let (replaces, begins_at, closes) = (*replaces, *begins_at, *closes);
+                visitor.start_changed(at, StartChange::EventJoined { event, replaces, begins_at, closes });
+            }
+            Fact::CollectingEnded => visitor.start_changed(at, StartChange::CollectingEnded),
+            Fact::RunDelayed { begins_at } => {
+                visitor.start_changed(at, StartChange::Delayed { begins_at: *begins_at });
+            }
+            Fact::RunAdmitted => visitor.start_changed(at, StartChange::Admitted),
+            Fact::VersionChosen { version } => visitor.start_changed(at, StartChange::VersionChosen { version }),
+            Fact::RunCompleted { .. }
+            | Fact::RunFailed { .. }
+            | Fact::RunCancelled { .. }
+            | Fact::RunSkipped { .. } => {
+                if let Some(end) = RunEnd::from(self) {
+                    visitor.run_ended(&end);
+                }
+            }
+            Fact::LogWritten { attempt, lines } => visitor.handler_logged(at, *attempt, lines),
+            Fact::HandlerFailed { attempt, error, retry_at } => {
+                visitor.handler_failed(at, *attempt, error, *retry_at);
+            }
+            Fact::StepStarted { step, attempt, lease_until, .. } => {
+                visitor.attempt_started(at, step, *attempt, *lease_until);
+            }
+            Fact::StepSucceeded { step, attempt, output, report } => {
+                visitor.attempt_ended(at, step, *attempt, AttemptEnd::Succeeded { output, report });
+            }
+            Fact::StepFailed { step, attempt, error, retry_at, report } => {
+                let retry_at = *retry_at;
+                visitor.attempt_ended(at, step, *attempt, AttemptEnd::Failed { error, retry_at, report });
+            }
+            Fact::AttemptInterrupted { step, attempt } => {
+                visitor.attempt_ended(at, step, *attempt, AttemptEnd::Interrupted);
+            }
+            Fact::StepAbandoned { step, attempt, report } => {
+                visitor.attempt_ended(at, step, *attempt, AttemptEnd::Abandoned { report });
+            }
+            Fact::StepsWoken { steps } => visitor.steps_woken(at, steps),
+            Fact::StepRefused { step, error, kind } => {
+                visitor.step_settled(at, step, DirectOutcome::Refused(kind.unwrap_or(StepKind::Run), error));
+            }
+            Fact::StepCarriedOver { step, kind, outcome } => {
+                visitor.step_settled(at, step, DirectOutcome::CarriedOver(*kind, outcome));
+            }
+            Fact::EventsSent { step, ids } => visitor.step_settled(at, step, DirectOutcome::EventsSent(ids)),
+            Fact::SleepStarted { step, until } => visitor.wait_started(at, step, Wait::Sleep { until: *until }),
+            Fact::EventAwaited { step, wait, until } => {
+                visitor.wait_started(at, step, Wait::Event { wait, until: *until });
+            }
+            Fact::SignalAwaited { step, until } => visitor.wait_started(at, step, Wait::Signal { until: *until }),
+            Fact::InvokeStarted { step, function, child, .. } => {
+                visitor.wait_started(at, step, Wait::Run { function, child: *child });
+            }
+            Fact::WaitSkipped { step } => visitor.wait_skipped(at, step.as_ref()),
+            Fact::SleepEnded { step } => visitor.wait_ended(at, step, WaitEnd::SleepOver),
+            Fact::SignalReceived { step, data } => visitor.wait_ended(at, step, WaitEnd::Signal(data)),
+            Fact::WaitExpired { step } => visitor.wait_ended(at, step, WaitEnd::Expired),
+            Fact::InvokeEnded { step, outcome } => visitor.wait_ended(at, step, WaitEnd::Run(outcome)),
+            Fact::EventDelivered { event, steps } => visitor.event_delivered(at, event, steps),
+        }
+    }
+}
