@@ -10,6 +10,7 @@ pub mod logged;
 pub mod refusing;
 pub mod script;
 pub mod slow;
+pub mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,66 @@
+//! Runs that wait for events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepladder_core::decide::Operation;
+use stepladder_core::journal::Fact;
+use stepladder_core::waiting::{EventMatch, EventWait};
+use stepladder_core::{EventId, NewEvent, RunId, Status, json};
+use stepladder_engine::Engine;
+
+use super::script::Script;
+use super::{World, count, only_run};
+
+pub const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A wait of an hour for an event that matches.
+pub fn wait_for(event: &str, matching: EventMatch) -> Operation {
+    wait_at_most(HOUR, event, matching)
+}
+
+/// A wait of an hour for any event of this name.
+pub fn any(event: &str) -> Operation {
+    wait_for(event, EventMatch::Any)
+}
+
+pub fn wait_at_most(timeout: Duration, event: &str, matching: EventMatch) -> Operation {
+    Operation::WaitForEvent { wait: Arc::new(EventWait { events: vec![event.into()], matching }), timeout }
+}
+
+pub fn event(name: &str, data: serde_json::Value) -> NewEvent {
+    NewEvent::new(name, json::to_json(&data).unwrap())
+}
+
+/// An event that is the same one when it is sent again.
+pub fn named(name: &str, id: &str) -> NewEvent {
+    event(name, serde_json::json!({})).with_id(id)
+}
+
+pub async fn send(engine: &Engine, event: NewEvent) -> EventId {
+    engine.intake().ingest(vec![event], None).await.expect("accepted")[0]
+}
+
+/// Does everything that can be done without moving the clock.
+pub async fn work(world: &World, engine: &Arc<Engine>) {
+    world.settle_within(engine, Duration::ZERO).await;
+}
+
+pub async fn status(engine: &Engine, run: RunId) -> Status {
+    engine.query().run(run).await.unwrap().summary.status
+}
+
+/// Returns the number of events that were delivered to a run.
+pub async fn delivered(world: &World, engine: &Engine, run: RunId) -> usize {
+    count(&world.journal(engine, run).await, |fact| matches!(fact, Fact::EventDelivered { .. }))
+}
+
+/// Starts the one run of a script, which then waits.
+pub async fn waiting_run(script: Script) -> (World, Arc<Engine>, RunId) {
+    let mut world = World::new(vec![script.program()]);
+    let engine = world.engine();
+    world.go(&engine).await;
+    work(&world, &engine).await;
+    let run = only_run(&engine).await;
+    (world, engine, run)
+}
