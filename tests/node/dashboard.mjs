@@ -137,7 +137,7 @@ async function anotherIsCancelled() {
   const [one, two] = [0, 1].map((n) => ({ name: 'test/hello.world', ts: inAnHour + n, data: { name: 'later' } }));
   const run = await runOf(await send(one));
   await page.goto(`${base}/runs/${run}`);
-  await shows('.why', 'begins at');
+  await shows('.why', 'starts at');
   await page.locator('#head button.danger').click();
   await page.locator('#head .status.Cancelled').waitFor();
   await shows('.notice', 'Cancelled 1 run.');

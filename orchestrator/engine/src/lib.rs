@@ -35,8 +35,8 @@ pub use hop::RunningBody;
 pub use intake::{IdSeed, Intake, PIECE, Progress, TimeLimit};
 pub use program::{Program, Session};
 pub use query::{
-    EventDetail, Health, MAX_ROWS_READ, MAX_TICKETS, MAX_TIMERS, Query, RunAtEntry, RunFilter, RunPage, RunSearch,
-    RunSearchPage, WaitQueueView, view,
+    EventDetail, Health, ListingDepth, MAX_ROWS_READ, MAX_TICKETS, MAX_TIMERS, Query, RunAtEntry, RunFilter, RunPage,
+    WaitQueueView, view,
 };
 pub use stepladder_core as core;
 pub use subscriptions::{SignalReceipt, Subscriptions};

@@ -15,7 +15,7 @@ use support::script::Script;
 const DAY: Duration = Duration::from_secs(86_400);
 
 async fn send(engine: &Engine, ts: Timestamp) -> EventId {
-    let event = NewEvent { ts: Some(ts), ..NewEvent::new("go", json::empty_object()) };
+    let event = NewEvent::new("go", json::empty_object()).with_ts(ts);
     engine.intake().ingest(vec![event], None).await.unwrap()[0]
 }
 
@@ -36,7 +36,7 @@ async fn a_run_starts_at_the_time_of_its_event_and_not_before() {
     world.settle_within(&engine, 3 * DAY - Duration::from_secs(1)).await;
     let run = world.runs(&engine, event).await.remove(0);
     assert_eq!(run.summary.status, Status::Scheduled);
-    assert_eq!(run.waiting, Some(format!("begins at {at}, the `ts` of its event")));
+    assert_eq!(run.waiting, Some(format!("starts at {at}, the `ts` of its event")));
     world.settle(&engine).await;
     let run = world.runs(&engine, event).await.remove(0);
     assert_eq!(run.summary.status, Status::Completed);

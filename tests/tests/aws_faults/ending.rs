@@ -66,7 +66,7 @@ async fn an_event_cancels_the_run_with_the_same_field_under_any_loss() {
         work(&stage).await;
         let calls = plan(&stage, at, fault);
         let data = json::to_json(&Stop { n }).expect("JSON");
-        let stop = NewEvent { id: Some(format!("stop-{n}").into()), ..NewEvent::new(Stop::NAME, data) };
+        let stop = NewEvent::new(Stop::NAME, data).with_id(format!("stop-{n}"));
         stage.send(&engine, &stop).await;
         stage.settle(|| engine.clone()).await;
         let (status, why) = end_of(&stage, n).await;
@@ -168,7 +168,7 @@ async fn many_runs_are_cancelled_and_rerun_in_bulk() {
         stage.send(&engine, &go(n)).await;
     }
     work(&stage).await;
-    let of = |status| RunFilter { status, function: Some("f".into()), limit: Some(2), ..RunFilter::default() };
+    let of = |status| RunFilter { status, functions: vec!["f".into()], limit: Some(2), ..RunFilter::default() };
     // page by page, like a client
     let (mut cancelled, mut cursor) = (Vec::new(), None);
     loop {

@@ -151,7 +151,7 @@ async fn a_singleton_an_idempotency_key_and_a_limit_on_runs_hold_on_dynamodb() {
     life(&stage, &events, usize::MAX, &Fault::Pass).await;
     let mut outcomes = Vec::new();
     for function in ["single", "replaced", "once", "alive", "limited"] {
-        let filter = stepladder_engine::RunFilter { function: Some(function.into()), ..Default::default() };
+        let filter = stepladder_engine::RunFilter { functions: vec![function.into()], ..Default::default() };
         let page = stage.onlooker().query().runs(filter).await.expect("a listing");
         let mut statuses: Vec<Status> = page.runs.iter().map(|run| run.status).collect();
         statuses.sort_by_key(|status| status.to_string());

@@ -1,4 +1,4 @@
-//! Events as people look at them: what came in, what each started, and why one started nothing.
+//! Events: what arrived, and the runs that it started.
 
 use futures::future::try_join_all;
 use stepladder_core::spec::LazyScope;
@@ -6,36 +6,66 @@ use stepladder_core::{Event, EventId, RunRow};
 
 use crate::EngineError;
 use crate::query::Query;
+use crate::query::view::RunSummary;
 
-/// Events in a page, at most.
-const MOST_EVENTS: usize = 100;
+/// Maximum number of events of a page.
+const MAX_EVENTS: usize = 100;
 
 /// An event, and the runs that it started.
 #[derive(Clone, Debug)]
 pub struct EventDetail {
     /// The event.
     pub event: Event,
-    /// Oldest first.
+    /// The runs, oldest first.
     pub runs: Vec<RunRow>,
-    /// Why it started nothing, in a sentence; `None` when it started something.
-    pub nothing: Option<String>,
+    /// Why it started no run, in a sentence; `None` if it started one.
+    pub why_no_runs: Option<String>,
 }
 
 impl Query {
-    /// The events before `before`, newest first, with what each started: one listing, and a look-up
-    /// for each.
+    /// Returns an event, by its id or by the id that its sender gave it.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`] for a limit that is none; [`EngineError::Store`].
+    /// [`EngineError::NotFound`]; [`EngineError::Store`].
+    pub async fn event(&self, id: &str) -> Result<Event, EngineError> {
+        let unknown = || EngineError::NotFound(format!("there is no event `{id}`"));
+        if let Ok(known) = id.parse::<EventId>()
+            && let Some(event) = self.runtime.backend.event(known).await?
+        {
+            return Ok(event);
+        }
+        let known = self.runtime.backend.resolve(id).await?.ok_or_else(unknown)?;
+        self.runtime.backend.event(known).await?.ok_or_else(unknown)
+    }
+
+    /// Returns the runs that an event started, with their outputs, oldest first.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] for an unknown event; [`EngineError::Store`].
+    pub async fn runs_of_event(&self, id: &str) -> Result<Vec<RunSummary>, EngineError> {
+        let event = self.event(id).await?;
+        let mut runs = Vec::new();
+        for row in self.runtime.backend.runs_of(event.id).await? {
+            runs.push(self.summary(&row).await?);
+        }
+        Ok(runs)
+    }
+
+    /// Returns the events before `before`, newest first, with the runs that each started: one
+    /// listing, and a look-up for each event.
+    ///
+    /// # Errors
+    /// - [`EngineError::Invalid`] if the limit is not within 1 to 100
+    /// - [`EngineError::Store`]
     pub async fn events(&self, before: Option<EventId>, limit: usize) -> Result<Vec<EventDetail>, EngineError> {
-        if !(1..=MOST_EVENTS).contains(&limit) {
-            return Err(EngineError::Invalid(format!("`limit` is {limit}; use 1 to {MOST_EVENTS}")));
+        if !(1..=MAX_EVENTS).contains(&limit) {
+            return Err(EngineError::Invalid(format!("`limit` is {limit}; use 1 to {MAX_EVENTS}")));
         }
         let events = self.runtime.backend.events(before, limit).await?;
         try_join_all(events.into_iter().map(|event| self.detail_of(event))).await
     }
 
-    /// One event, by its id or its sender's, with what it started.
+    /// Returns one event, by its id or its sender's, with the runs that it started.
     ///
     /// # Errors
     /// [`EngineError::NotFound`]; [`EngineError::Store`].
@@ -45,22 +75,23 @@ impl Query {
 
     async fn detail_of(&self, event: Event) -> Result<EventDetail, EngineError> {
         let runs = self.runtime.backend.runs_of(event.id).await?;
-        let nothing = runs.is_empty().then(|| self.why_no_runs(&event));
-        Ok(EventDetail { event, runs, nothing })
+        let why_no_runs = runs.is_empty().then(|| self.why_no_runs(&event));
+        Ok(EventDetail { event, runs, why_no_runs })
     }
 
-    /// By the functions that are registered now: those of then may have been others.
+    /// Compares the event with the functions that are registered now. When it arrived, there may
+    /// have been others.
     fn why_no_runs(&self, event: &Event) -> String {
-        let named: Vec<_> = self
+        let triggered: Vec<_> = self
             .runtime
             .specs()
             .filter(|spec| spec.triggers.iter().any(|trigger| trigger.event == event.name))
             .collect();
-        if named.is_empty() {
+        if triggered.is_empty() {
             return format!("no function is started by `{}`; it may have reached runs that waited for it", event.name);
         }
         let scope = &mut LazyScope::new(event);
-        let reasons = named.iter().map(|spec| match spec.matches(event, scope) {
+        let reasons = triggered.iter().map(|spec| match spec.matches(event, scope) {
             Ok(false) => format!("the condition of `{}` is not met", spec.id),
             Ok(true) => {
                 format!("`{}` is started by such events now, and was not when it came, or its run is gone", spec.id)

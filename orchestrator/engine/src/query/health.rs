@@ -1,4 +1,4 @@
-//! How the engine itself is doing, for people who look.
+//! The health of the engine: what waits, what executes, and what is due.
 
 use futures::{StreamExt, stream};
 use stepladder_core::{Timer, Timestamp};
@@ -8,32 +8,32 @@ use crate::hop::RunningBody;
 use crate::ports::Backlog;
 use crate::query::Query;
 
-/// Minutes ahead whose timers are shown, and behind where the sweep has not been.
+/// How many minutes ahead timers are shown, and at most how many behind.
 const MINUTES: i64 = 5;
-/// Timers that are looked at, at most.
+/// Maximum number of timers that are shown.
 pub const MAX_TIMERS: usize = 200;
-/// Minutes that are read at a time.
+/// Minutes that are read at the same time.
 const READS: usize = 4;
 
-/// What waits, what executes, and what is still to come.
+/// What waits, what executes, and what is due.
 #[derive(Clone, Debug)]
 pub struct Health {
-    /// What waits in this process; `None` where the queue is a service of its own.
+    /// What waits in this process; `None` if the queue is a service of its own.
     pub backlog: Option<Backlog>,
-    /// Bodies that execute in this process, the oldest first.
+    /// Bodies that execute in this process, oldest first.
     pub executing: Vec<RunningBody>,
-    /// All timers before this were sent; `None` before the first sweep that sent any.
+    /// The time up to which all timers are sent; `None` before the first sweep.
     pub swept_to: Option<Timestamp>,
-    /// Timers of the last and the next few minutes that the sweep's cursor is not past, soonest
-    /// first; [`MAX_TIMERS`] at most.
+    /// Timers of the last and the next five minutes that the sweep has not passed, soonest first; at
+    /// most [`MAX_TIMERS`].
     pub timers: Vec<Timer>,
-    /// Whether there are more of them.
+    /// Whether there are more timers.
     pub more_timers: bool,
 }
 
 impl Query {
-    /// Looks: the cursor, and the timers of at most 11 minutes until there are enough. The sweep
-    /// reports those that cannot be read.
+    /// Reads the cursor, and the timers of at most 11 minutes. Timers that cannot be read are left
+    /// out; the sweep reports them.
     ///
     /// # Errors
     /// [`EngineError::Store`].

@@ -1,109 +1,120 @@
-//! What a page asks: a stretch of the listing with a bound on what is read for it, a run as it
-//! stood at an entry, and whether anything has changed since.
+//! Listings of runs, newest first.
 
 use futures::future::try_join_all;
-use stepladder_core::journal::{Record, Seq};
-use stepladder_core::state::RunState;
-use stepladder_core::{Entry, RunId, RunRow, Status};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use stepladder_core::{RunId, RunRow, Status};
 
-use crate::engine::{EngineError, no_such_run};
+use crate::engine::EngineError;
 use crate::ports::{RunQuery, RunStatusFilter, StoreError};
 use crate::query::Query;
-use crate::query::view::{RunDetail, RunSummary, RunTimeline};
+use crate::query::view::RunSummary;
 
-/// Rows that are looked at for one page, at most: a status that only journals tell may be rare
-/// among them.
+/// Runs of a page by default.
+const DEFAULT_RUNS: usize = 50;
+/// Maximum number of runs of a page.
+const MAX_RUNS: usize = 500;
+/// Maximum number of rows of each function that a quick listing reads for one page.
 pub const MAX_ROWS_READ: usize = 200;
+/// Journals that are read at the same time.
+const READS: usize = 16;
 
-/// Which stretch of the listing.
+/// Which runs to list, and how many.
 #[derive(Clone, Debug, Default)]
-pub struct RunSearch {
-    /// With this status.
+pub struct RunFilter {
+    /// Only runs of this status.
     pub status: Option<Status>,
-    /// Of one of these functions; of any when there is none here.
+    /// Only runs that have not ended. A `status` takes precedence.
+    pub live: bool,
+    /// Only runs of these functions; of all functions if it is empty.
     pub functions: Vec<String>,
-    /// Not older than this.
+    /// Only runs whose id is not below this one. A run's id begins with the time of its event.
     pub from: Option<RunId>,
-    /// Older than this.
+    /// Only runs whose id is below this one.
     pub before: Option<RunId>,
-    /// Maximum number of runs; values above [`MAX_ROWS_READ`] count as that.
-    pub limit: usize,
+    /// Where the previous page ended.
+    pub cursor: Option<RunId>,
+    /// Runs of the page: 1 to 500, by default 50.
+    pub limit: Option<usize>,
+    /// How much is read for it.
+    pub depth: ListingDepth,
 }
 
-/// What was found.
+/// How much a listing reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ListingDepth {
+    /// The journal of each run. A page is full unless it is the last one.
+    #[default]
+    Full,
+    /// Only the journals of live runs, for their status, and of failed runs, for their error. It
+    /// reads at most [`MAX_ROWS_READ`] rows of each function. A page may therefore be short, or
+    /// empty, and still have a cursor.
+    Quick,
+}
+
+/// A page of runs.
 #[derive(Clone, Debug)]
-pub struct RunSearchPage {
-    /// Newest first; without outputs.
+pub struct RunPage {
+    /// The runs, newest first. They have no output, because 500 outputs may be 2 GiB.
     pub runs: Vec<RunSummary>,
-    /// Where to go on; `None` at the end.
+    /// The cursor of the next page; `None` at the end.
     pub cursor: Option<RunId>,
 }
 
-/// A run, and its journal up to where it is looked at.
-#[derive(Clone, Debug)]
-pub struct RunAtEntry {
-    /// The run as it stood then.
-    pub detail: RunDetail,
-    /// The entries up to then, with their numbers from 0.
-    pub entries: Vec<(Seq, Entry)>,
-    /// How many entries there are by now.
-    pub total: Seq,
-}
-
 impl Query {
-    /// Runs, newest first. Reads the journals of those only whose row does not say all: live ones,
-    /// and failed ones for their error. At most [`MAX_ROWS_READ`] rows a function are looked at; a
-    /// page may therefore be short, or empty, and still have a cursor.
+    /// Lists a page of runs, newest first.
     ///
     /// # Errors
-    /// [`EngineError::Store`].
-    pub async fn search(&self, search: &RunSearch) -> Result<RunSearchPage, EngineError> {
-        let shown = match search.status {
-            None => RunStatusFilter::All,
-            Some(status) if status.is_end() => RunStatusFilter::Ended(status),
-            Some(_) => RunStatusFilter::Live,
-        };
-        let limit = search.limit.clamp(1, MAX_ROWS_READ);
-        let mut found = RunSearchPage { runs: Vec::new(), cursor: search.before };
-        let mut looked_at = 0;
+    /// - [`EngineError::Invalid`] if the limit is not within 1 to 500
+    /// - [`EngineError::Store`]
+    pub async fn runs(&self, filter: RunFilter) -> Result<RunPage, EngineError> {
+        let limit = filter.limit.unwrap_or(DEFAULT_RUNS);
+        if !(1..=MAX_RUNS).contains(&limit) {
+            return Err(EngineError::Invalid(format!("`limit` is {limit}; use 1 to {MAX_RUNS}")));
+        }
+        let mut page = RunPage { runs: Vec::new(), cursor: filter.cursor };
+        let mut rows_read = 0;
         loop {
-            let rows = self.rows(search, shown, found.cursor, limit).await?;
-            let last = rows.len() < limit;
-            looked_at += rows.len();
-            let summaries = try_join_all(rows.iter().map(|row| self.listing_summary(row))).await?;
-            for summary in summaries {
-                found.cursor = Some(summary.run);
-                if search.status.is_none_or(|wanted| wanted == summary.status) {
-                    found.runs.push(summary);
+            let rows = self.rows(&filter, page.cursor, limit).await?;
+            let is_last = rows.len() < limit;
+            rows_read += rows.len();
+            let reads: Vec<_> = rows.iter().map(|row| self.listed(row, filter.depth)).collect();
+            let mut summaries = stream::iter(reads).buffered(READS);
+            while let Some(summary) = summaries.try_next().await? {
+                page.cursor = Some(summary.run);
+                if filter.status.is_none_or(|status| status == summary.status) {
+                    page.runs.push(summary);
                 }
-                if found.runs.len() == limit {
-                    return Ok(found);
+                if page.runs.len() == limit {
+                    return Ok(page);
                 }
             }
-            if last {
-                found.cursor = None;
-                return Ok(found);
+            if is_last {
+                page.cursor = None;
+                return Ok(page);
             }
-            if looked_at >= MAX_ROWS_READ {
-                return Ok(found);
+            if filter.depth == ListingDepth::Quick && rows_read >= MAX_ROWS_READ {
+                return Ok(page);
             }
         }
     }
 
-    async fn rows(
-        &self,
-        search: &RunSearch,
-        shown: RunStatusFilter,
-        before: Option<RunId>,
-        limit: usize,
-    ) -> Result<Vec<RunRow>, StoreError> {
-        let of = |function: Option<String>| {
-            self.runtime.backend.runs(RunQuery { function, status: shown, before, from: search.from, limit })
+    /// Reads the next rows after the cursor.
+    async fn rows(&self, filter: &RunFilter, cursor: Option<RunId>, limit: usize) -> Result<Vec<RunRow>, StoreError> {
+        // which live runs have started is in their journals
+        let status = match filter.status {
+            None if filter.live => RunStatusFilter::Live,
+            None => RunStatusFilter::All,
+            Some(status) if status.is_end() => RunStatusFilter::Ended(status),
+            Some(_) => RunStatusFilter::Live,
         };
-        match &search.functions[..] {
-            [] => of(None).await,
+        let before = cursor.into_iter().chain(filter.before).min();
+        let rows_of = |function: Option<String>| {
+            self.runtime.backend.runs(RunQuery { function, status, before, from: filter.from, limit })
+        };
+        match &filter.functions[..] {
+            [] => rows_of(None).await,
             functions => {
-                let each = functions.iter().map(|function| of(Some(function.clone())));
+                let each = functions.iter().map(|function| rows_of(Some(function.clone())));
                 let mut rows = try_join_all(each).await?.concat();
                 rows.sort_by_key(|row| std::cmp::Reverse(row.run));
                 rows.truncate(limit);
@@ -112,68 +123,34 @@ impl Query {
         }
     }
 
-    /// What a listing shows of a run.
-    async fn listing_summary(&self, row: &RunRow) -> Result<RunSummary, EngineError> {
-        match row.ended {
-            Some((_, Status::Completed | Status::Cancelled | Status::Skipped)) => Ok(RunSummary::of_row(row)),
-            Some((_, Status::Failed | Status::Scheduled | Status::Running)) | None => {
-                Ok(RunSummary { output: None, ..self.summary(row).await? })
+    /// Returns what a listing shows of a run.
+    async fn listed(&self, row: &RunRow, depth: ListingDepth) -> Result<RunSummary, EngineError> {
+        match (depth, row.ended) {
+            (ListingDepth::Quick, Some((_, Status::Completed | Status::Cancelled | Status::Skipped))) => {
+                Ok(RunSummary::of_row(row))
             }
+            (ListingDepth::Quick, Some((_, Status::Failed | Status::Scheduled | Status::Running)) | None)
+            | (ListingDepth::Full, _) => Ok(RunSummary { output: None, ..self.summary(row).await? }),
         }
     }
 
-    /// One run for a listing; `None` when there is none of this id.
+    /// Returns one run as a quick listing shows it; `None` if it does not exist.
     ///
     /// # Errors
     /// [`EngineError::Store`].
-    pub async fn summary_of(&self, run: RunId) -> Result<Option<RunSummary>, EngineError> {
+    pub async fn listed_run(&self, run: RunId) -> Result<Option<RunSummary>, EngineError> {
         match self.runtime.backend.row(run).await? {
-            Some(row) => self.listing_summary(&row).await.map(Some),
+            Some(row) => self.listed(&row, ListingDepth::Quick).await.map(Some),
             None => Ok(None),
         }
     }
 
-    /// A run as it stood after its first `at` entries, or as it is. One that is looked at in the
-    /// past waits for nothing.
-    ///
-    /// # Errors
-    /// [`EngineError::NotFound`]; [`EngineError::Store`].
-    pub async fn run_at(&self, run: RunId, at: Option<Seq>) -> Result<RunAtEntry, EngineError> {
-        let mut records = self.runtime.backend.read(run, 0).await?;
-        let total = records.last().ok_or_else(|| no_such_run(run))?.next();
-        let past = at.filter(|at| *at < total);
-        if let Some(at) = past {
-            truncate(&mut records, at.max(1));
-        }
-        let state = RunState::fold(run, &records).map_err(|e| StoreError::Unreadable(e.to_string()))?;
-        let mut timeline = RunTimeline::of(&state, &records);
-        let waiting = match past {
-            Some(_) => None,
-            None => self.waiting(&state).await?,
-        };
-        if past.is_some() {
-            // a signal that was waited for then may be over by now
-            timeline.steps.iter_mut().for_each(|step| step.token = None);
-        }
-        let detail = RunDetail::of(&state, timeline, waiting);
-        let entries = records.into_iter().flat_map(|record| (record.seq..).zip(record.entries)).collect();
-        Ok(RunAtEntry { detail, entries, total })
-    }
-
-    /// Returns the number of entries of a run. The caller knows the first `from` entries; for an
-    /// unknown run, `from` is returned.
+    /// Returns the rows of the newest runs of a function, without their journals.
     ///
     /// # Errors
     /// [`EngineError::Store`].
-    pub async fn entries_since(&self, run: RunId, from: Seq) -> Result<Seq, EngineError> {
-        Ok(self.runtime.backend.read(run, from).await?.last().map_or(from, Record::next))
-    }
-}
-
-/// Keeps the first `n` entries.
-fn truncate(records: &mut Vec<Record>, n: Seq) {
-    records.retain(|record| record.seq < n);
-    if let Some(last) = records.last_mut() {
-        last.entries.truncate(usize::try_from(n - last.seq).unwrap_or(usize::MAX));
+    pub async fn newest_rows(&self, function: &str, limit: usize) -> Result<Vec<RunRow>, EngineError> {
+        let query = RunQuery { function: Some(function.to_owned()), limit, ..RunQuery::default() };
+        Ok(self.runtime.backend.runs(query).await?)
     }
 }

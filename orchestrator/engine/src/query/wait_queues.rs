@@ -1,46 +1,37 @@
-//! Who holds a function's slots and who stands in line for them, for people who look.
+//! The limits of a function: which runs hold slots, and which wait in their queues.
 
 use std::collections::BTreeMap;
 
 use futures::future::try_join_all;
+use stepladder_core::Timestamp;
 use stepladder_core::slot::{HeldSlot, Limit, Ticket};
 use stepladder_core::spec::LazyScope;
-use stepladder_core::{RunRow, Timestamp};
 
 use crate::EngineError;
 use crate::ports::{RunQuery, RunStatusFilter};
 use crate::query::Query;
 
-/// Live runs whose events are looked at for the keys of their limits.
+/// Live runs of a function whose limits are shown.
 const RUNS: usize = 30;
-/// Limits that are looked at.
+/// Maximum number of limits that are shown.
 const LIMITS: usize = 10;
-/// Places of a line that are read.
+/// Maximum number of tickets that are shown of a wait queue.
 pub const MAX_TICKETS: usize = 20;
 
-/// One limit: its slots, and its line.
+/// One limit: its slots, and its wait queue.
 #[derive(Clone, Debug)]
 pub struct WaitQueueView {
-    /// Which.
+    /// The limit.
     pub limit: Limit,
-    /// Who holds a slot whose lease is not over.
+    /// The slots that are held under a lease that has not ended.
     pub held: Vec<HeldSlot>,
-    /// The first in line, at most [`MAX_TICKETS`].
-    pub line: Vec<Ticket>,
+    /// The first tickets of the wait queue, at most [`MAX_TICKETS`].
+    pub tickets: Vec<Ticket>,
 }
 
 impl Query {
-    /// The newest runs of a function, by their rows alone.
-    ///
-    /// # Errors
-    /// [`EngineError::Store`].
-    pub async fn rows_of(&self, function: &str, limit: usize) -> Result<Vec<RunRow>, EngineError> {
-        let query = RunQuery { function: Some(function.to_owned()), limit, ..RunQuery::default() };
-        Ok(self.runtime.backend.runs(query).await?)
-    }
-
-    /// The limits that the function's newest live runs fall under, with who holds and who waits.
-    /// Reads at most 30 journals and 10 lines.
+    /// Returns the limits of the newest live runs of a function. Reads at most 30 journals and 10
+    /// wait queues.
     ///
     /// # Errors
     /// [`EngineError::NotFound`] for a function that is not registered; [`EngineError::Store`].
@@ -62,7 +53,7 @@ impl Query {
         let states = try_join_all(rows.iter().map(|row| self.runs.state(row.run))).await?;
         let mut limits = BTreeMap::new();
         for state in states.into_iter().flatten() {
-            // an event on which a key fails has no line: its run has failed for that
+            // a limit whose key fails on the event has no wait queue: its run has failed for that
             let scope = &mut LazyScope::new(&state.created.event);
             let (of_runs, of_steps) = (spec.run_limits(scope), spec.limits(scope));
             let of_event = of_runs.into_iter().chain(of_steps).flatten();
@@ -74,8 +65,8 @@ impl Query {
 
     async fn wait_queue_of(&self, limit: Limit, now: Timestamp) -> Result<WaitQueueView, EngineError> {
         let mut held = self.runtime.backend.holders(&limit).await?;
-        held.retain(|holding| holding.lease_until > now);
-        let line = self.runtime.backend.tickets(&limit, MAX_TICKETS).await?;
-        Ok(WaitQueueView { limit, held, line })
+        held.retain(|slot| slot.lease_until > now);
+        let tickets = self.runtime.backend.tickets(&limit, MAX_TICKETS).await?;
+        Ok(WaitQueueView { limit, held, tickets })
     }
 }

@@ -45,7 +45,7 @@ async fn rule_32_a_delayed_run_reports_when_it_starts() {
     let run = all_runs(&mut app).await.remove(2);
     assert_eq!(run.status(), Status::Scheduled);
     let waiting = app.engine().query().run(run.id()).await.unwrap().waiting.unwrap();
-    assert_eq!(waiting, "begins at 2024-01-01T01:02:00.000Z, when its throttle or rate limit has room");
+    assert_eq!(waiting, "starts at 2024-01-01T01:02:00.000Z, when its throttle or rate limit has room");
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn rule_32_a_rate_limit_holds_after_a_pause() {
 async fn rule_32_events_for_one_later_moment_are_spaced_from_then_on() {
     let mut app = TestApp::new().function(Function::new("f", works).throttle(Rate::new(1, MINUTE)));
     let later = app.now() + HOUR;
-    let events = (0..4).map(|n| NewEvent { ts: Some(later), ..job("a", n).to_event().unwrap() });
+    let events = (0..4).map(|n| job("a", n).to_event().unwrap().with_ts(later));
     app.engine().intake().ingest(events.collect(), None).await.unwrap();
     app.finish().await;
     assert_eq!(started(&all_runs(&mut app).await, later), [0, 60, 120, 180]);

@@ -14,7 +14,7 @@ use futures::future::join_all;
 use stepladder_api::text::{dollars, duration};
 use stepladder_core::{RunId, Status};
 use stepladder_cost::{RunCost, prices};
-use stepladder_engine::{Engine, EngineError, RunSearch};
+use stepladder_engine::{Engine, EngineError, ListingDepth, RunFilter};
 
 use super::shell::{Shell, Tab};
 use super::text::{Moment, brief, query};
@@ -118,7 +118,8 @@ pub(super) async fn page(State(shared): State<Shared>, request: PageRequest) -> 
 
 async fn load_page(shared: &Shared, before: Option<RunId>, request: &PageRequest) -> Result<CostPage, EngineError> {
     let engine = &shared.engine;
-    let found = engine.query().search(&RunSearch { before, limit: RUNS, ..RunSearch::default() }).await?;
+    let filter = RunFilter { cursor: before, limit: Some(RUNS), depth: ListingDepth::Quick, ..RunFilter::default() };
+    let found = engine.query().runs(filter).await?;
     let costs = join_all(found.runs.iter().map(|run| cost_of(engine, run.run))).await;
     let (mut runs, mut total) = (Vec::new(), RunCost::default());
     let mut functions: BTreeMap<String, (usize, RunCost)> = BTreeMap::new();

@@ -59,7 +59,7 @@ impl EventRow {
             size: size(look.event.data.get().len()),
             runs: look.runs.iter().take(most).map(started).collect(),
             more: look.runs.len().saturating_sub(most),
-            nothing: look.nothing.as_deref().map(|why| brief(why, 300)),
+            nothing: look.why_no_runs.as_deref().map(|why| brief(why, 300)),
         }
     }
 }
@@ -208,7 +208,9 @@ async fn send_again(shared: &Shared, path: Result<EventPath, Problem>) -> Result
     if event.data.get().len() > EVENT_BYTES {
         return Err(Problem::bad_request("this event is larger than an event may be now"));
     }
-    ingest_one(shared, vec![NewEvent { user: event.user, ..NewEvent::new(event.name, event.data) }]).await
+    let mut again = NewEvent::new(event.name, event.data);
+    again.user = event.user;
+    ingest_one(shared, vec![again]).await
 }
 
 /// Ingests an event, in a task of its own: when the browser goes away, all runs of the stored event

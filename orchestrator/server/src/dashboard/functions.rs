@@ -105,7 +105,7 @@ pub(super) async fn list(State(shared): State<Shared>, request: PageRequest) -> 
 }
 
 async fn strip(engine: &Engine, function: &str) -> Result<Vec<(Status, RunId)>, EngineError> {
-    let rows = engine.query().rows_of(function, STRIP).await?;
+    let rows = engine.query().newest_rows(function, STRIP).await?;
     let of = |row: &stepladder_core::RunRow| (row.ended.map_or(Status::Running, |(_, status)| status), row.run);
     Ok(rows.iter().rev().map(of).collect())
 }
@@ -154,20 +154,20 @@ async fn load_page(shared: &Shared, id: &str, request: &PageRequest) -> Result<F
     let engine = &shared.engine;
     let none = || Problem::not_found(format!("there is no function `{}`", brief(id, 100)));
     let spec = engine.functions().specs().find(|spec| *spec.id == *id).ok_or_else(none)?;
-    let rows = engine.query().rows_of(id, HISTORY).await?;
+    let rows = engine.query().newest_rows(id, HISTORY).await?;
     let now = engine.now();
     let ended = rows.iter().filter(|row| row.ended.is_some()).take(TIMED);
     // a run that was deleted meanwhile is left out
     let details: Vec<_> = join_all(ended.map(|row| engine.query().run(row.run))).await.into_iter().flatten().collect();
     let newest = rows.iter().take(LISTED);
-    let runs = join_all(newest.map(|row| engine.query().summary_of(row.run))).await;
+    let runs = join_all(newest.map(|row| engine.query().listed_run(row.run))).await;
     let runs = runs.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
     let wait_queues = engine.query().wait_queues_of(id).await?.into_iter().map(|view| WaitQueueRow {
         key: brief(&view.limit.key, 200),
         slots: view.limit.slots,
         held: view.held.iter().map(|h| (h.holder.run, brief(&h.holder.step, 80))).collect(),
-        more: view.line.len() == stepladder_engine::MAX_TICKETS,
-        tickets: view.line.iter().map(|place| (place.run, Moment::of(place.queued_at))).collect(),
+        more: view.tickets.len() == stepladder_engine::MAX_TICKETS,
+        tickets: view.tickets.iter().map(|ticket| (ticket.run, Moment::of(ticket.queued_at))).collect(),
     });
     let fits = |data: &Json| data.get().len() <= EDITOR_BYTES;
     let declared = spec.example.as_ref().filter(|example| fits(&example.data));

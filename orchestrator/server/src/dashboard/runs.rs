@@ -1,8 +1,7 @@
 //! Runs: the list with its filters, and the forms for several runs at once.
 //!
-//! The page reads a part of the listing, and the journals of its live runs (for their status) and
-//! of its failed runs (for their error): at most
-//! [`MOST_LOOKED_AT`](stepladder_engine::MOST_LOOKED_AT) rows a function, however many are stored.
+//! The page is a [quick](stepladder_engine::ListingDepth::Quick) listing: it reads at most
+//! [`MAX_ROWS_READ`](stepladder_engine::MAX_ROWS_READ) rows a function, however many are stored.
 
 mod search;
 

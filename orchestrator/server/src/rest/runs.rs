@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use stepladder_api::{Data, JournalEntry, JournalPage, Page, RerunRequest, Run, RunCancelled, RunRef};
-use stepladder_core::Status;
 use stepladder_core::limits::EVENT_BYTES;
+use stepladder_core::{RunId, Status};
 use stepladder_engine::{RerunOptions, RunFilter};
 
 use super::{answer, fit};
@@ -35,14 +35,15 @@ pub(super) fn filter(query: &Parameters) -> Result<RunFilter, Problem> {
         text.parse()
             .map_err(|_| Problem::bad_request(format!("`cursor` is `{text}`; use the `cursor` of the previous page")))
     });
+    let first_at = |at| RunId::new(at, 0);
     Ok(RunFilter {
         status: status.map_err(|fault| Problem::bad_request(format!("`status`: {fault}")))?,
-        function: query.get("function").map(str::to_owned),
+        functions: query.get("function").map(str::to_owned).into_iter().collect(),
         limit: query.number("limit", "1 to 500")?,
-        live: false,
-        since: query.time("since")?,
-        until: query.time("until")?,
+        from: query.time("since")?.map(first_at),
+        before: query.time("until")?.map(first_at),
         cursor: cursor.transpose()?,
+        ..RunFilter::default()
     })
 }
 

@@ -53,7 +53,7 @@ async fn a_function_is_paused_and_resumed_and_the_listing_says_so() {
     let run = world.run(json!({"name": "test/echo", "data": {"n": 1}})).await;
     let data = world.get(&format!("/v1/runs/{run}")).await.data();
     assert_eq!(data["status"], "Scheduled");
-    assert_eq!(data["waiting"], "waits to begin: function `echo` is paused");
+    assert_eq!(data["waiting"], "waits to start: function `echo` is paused");
     let listed = world.get("/v1/functions").await.data();
     let of = |id: &str| listed.as_array().unwrap().iter().find(|f| f["id"] == id).unwrap()["paused_since"].clone();
     assert_eq!((of("echo"), of("nap")), (json!("2023-11-14T22:13:20.000Z"), json!(null)));

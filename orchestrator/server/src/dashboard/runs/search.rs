@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use stepladder_core::{EventId, RunId, Status, Timestamp};
-use stepladder_engine::{Engine, EngineError, RunSearch, RunSearchPage};
+use stepladder_engine::{Engine, EngineError, ListingDepth, RunFilter, RunPage};
 
 use super::PAGE;
 use crate::dashboard::PageRequest;
@@ -43,7 +43,7 @@ pub(in crate::dashboard) struct Search {
 
 /// The runs of a search, and how its text was understood.
 pub(in crate::dashboard) struct SearchResult {
-    pub(in crate::dashboard) found: RunSearchPage,
+    pub(in crate::dashboard) found: RunPage,
     pub(super) meaning: Option<String>,
 }
 
@@ -119,26 +119,29 @@ impl Search {
 
     /// Runs the search.
     pub(in crate::dashboard) async fn run(&self, engine: &Engine) -> Result<SearchResult, EngineError> {
-        let mut search = RunSearch {
+        let filter = RunFilter {
             status: self.status,
             functions: self.function.iter().cloned().collect(),
             from: self.begins.map(|at| RunId::new(at, 0)),
-            before: earlier(self.cursor, self.ends.map(|at| RunId::new(at, 0))),
-            limit: PAGE,
+            before: self.ends.map(|at| RunId::new(at, 0)),
+            cursor: self.cursor,
+            limit: Some(PAGE),
+            depth: ListingDepth::Quick,
+            ..RunFilter::default()
         };
         let text = &self.text[..];
         if text.is_empty() {
-            return Ok(SearchResult { found: engine.query().search(&search).await?, meaning: None });
+            return Ok(SearchResult { found: engine.query().runs(filter).await?, meaning: None });
         }
         if let Ok(run) = text.parse::<RunId>()
-            && let Some(found) = engine.query().summary_of(run).await?
+            && let Some(found) = engine.query().listed_run(run).await?
         {
             return Ok(result(vec![found], "the run of this id".into()));
         }
         if let Some((first, last)) = id_range(text) {
-            search.from = search.from.max(Some(first));
-            search.before = earlier(search.before, Some(last));
-            let found = engine.query().search(&search).await?;
+            let from = filter.from.max(Some(first));
+            let before = filter.before.into_iter().chain([last]).min();
+            let found = engine.query().runs(RunFilter { from, before, ..filter.clone() }).await?;
             if !found.runs.is_empty() || found.cursor.is_some() {
                 return Ok(SearchResult { found, meaning: Some("runs whose id begins with this".into()) });
             }
@@ -157,9 +160,8 @@ impl Search {
             let first = if all > MAX_FUNCTIONS { format!("the first {MAX_FUNCTIONS} of ") } else { String::new() };
             let meaning =
                 format!("runs of {first}{all} function{} with this in the id", if all == 1 { "" } else { "s" });
-            (search.functions, search.from) = (functions, self.begins.map(|at| RunId::new(at, 0)));
-            search.before = earlier(self.cursor, self.ends.map(|at| RunId::new(at, 0)));
-            return Ok(SearchResult { found: engine.query().search(&search).await?, meaning: Some(meaning) });
+            let found = engine.query().runs(RunFilter { functions, ..filter }).await?;
+            return Ok(SearchResult { found, meaning: Some(meaning) });
         }
         match engine.query().runs_of_event(text).await {
             Ok(mut runs) => {
@@ -177,15 +179,7 @@ impl Search {
 }
 
 fn result(runs: Vec<stepladder_engine::view::RunSummary>, meaning: String) -> SearchResult {
-    SearchResult { found: RunSearchPage { runs, cursor: None }, meaning: Some(meaning) }
-}
-
-/// Returns the earlier of two optional bounds.
-fn earlier(a: Option<RunId>, b: Option<RunId>) -> Option<RunId> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (one, other) => one.or(other),
-    }
+    SearchResult { found: RunPage { runs, cursor: None }, meaning: Some(meaning) }
 }
 
 /// Reads a form field with a date and a time in UTC.

@@ -1,0 +1,80 @@
+//! What a live run waits for, in a sentence.
+
+use stepladder_core::slot::Limit;
+use stepladder_core::spec::{LazyScope, Spec};
+use stepladder_core::state::{RunState, StepState, WaitTarget};
+use stepladder_core::{StepId, Timestamp};
+
+use crate::engine::EngineError;
+use crate::query::Query;
+
+impl Query {
+    /// Says what a run waits for; `None` if it executes or has ended.
+    pub(crate) async fn waiting(&self, state: &RunState) -> Result<Option<String>, EngineError> {
+        if state.end.is_some() || state.steps.values().any(|s| matches!(s.state, StepState::Running { .. })) {
+            return Ok(None);
+        }
+        let function = &state.created.function;
+        let Some(program) = self.runtime.program(function) else {
+            return Ok(Some(format!("waits for the function `{function}` to be registered")));
+        };
+        if let Some(at) = state.begins_at().filter(|at| *at > self.runtime.now()) {
+            return Ok(Some(delayed_start(state, at)));
+        }
+        if state.first_run_at.is_none() && self.functions.paused_since(function).await?.is_some() {
+            return Ok(Some(format!("waits to start: function `{function}` is paused")));
+        }
+        if let Some(queue) = self.wait_queue(state, program.spec()).await? {
+            return Ok(Some(queue));
+        }
+        if let Some(due) = state.handler_retry_at.filter(|due| *due > self.runtime.now()) {
+            return Ok(Some(format!("retries the function at {due}")));
+        }
+        let waits = state.steps.iter().filter_map(|(id, step)| step_wait(id, step.attempt, &step.state));
+        Ok(waits.min().map(|(_, sentence)| sentence))
+    }
+
+    /// Says in which wait queue a run is.
+    async fn wait_queue(&self, state: &RunState, spec: &Spec) -> Result<Option<String>, EngineError> {
+        let scope = &mut LazyScope::new(&state.created.event);
+        let (of_runs, of_steps) = (spec.run_limits(scope), spec.limits(scope));
+        for limit in of_runs.into_iter().chain(of_steps).flatten() {
+            if let Some(ahead) = self.runtime.backend.position(&limit, state.run).await? {
+                let Limit { key, slots } = limit;
+                return Ok(Some(format!("number {} in the wait queue of `{key}` (limit {slots})", ahead + 1)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn delayed_start(state: &RunState, at: Timestamp) -> String {
+    if state.collecting {
+        format!("collects events until {at}; it has {}", state.next)
+    } else if state.created.event.starts_not_before() == Some(at) {
+        format!("starts at {at}, the `ts` of its event")
+    } else {
+        format!("starts at {at}, when its throttle or rate limit has room")
+    }
+}
+
+/// Says what a step waits for, with the time at which the wait ends at the latest.
+fn step_wait(id: &StepId, attempt: u32, state: &StepState) -> Option<(Timestamp, String)> {
+    match state {
+        StepState::Sleeping { until } => Some((*until, format!("sleeps in `{id}` until {until}"))),
+        StepState::Retrying { retry_at, .. } => {
+            let next = attempt.saturating_add(1);
+            Some((*retry_at, format!("retries step `{id}` at {retry_at} (attempt {next})")))
+        }
+        StepState::Invoking { child, function, .. } => {
+            Some((Timestamp::MAX, format!("waits in `{id}` for run {child} of `{function}`")))
+        }
+        StepState::Awaiting { what: WaitTarget::Event(wait), until } => {
+            Some((*until, format!("waits in `{id}` for {wait} until {until}")))
+        }
+        StepState::Awaiting { what: WaitTarget::Signal, until } => {
+            Some((*until, format!("waits in `{id}` for a signal until {until}")))
+        }
+        StepState::Wanted | StepState::Running { .. } | StepState::Done | StepState::Abandoned => None,
+    }
+}
