@@ -31,6 +31,7 @@ pub struct DevSetup {
 }
 
 /// A flag of `dev`.
+#[cfg_attr(not(feature = "local"), expect(dead_code, reason = "only `dev` reads flags"))]
 pub(crate) struct DevFlag {
     pub(crate) name: &'static str,
     pub(crate) help: &'static str,
