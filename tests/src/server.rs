@@ -9,6 +9,8 @@ use std::process::{ExitStatus, Stdio};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use crate::database::Database;
+use crate::openai::OpenAi;
 use crate::wait::{LIMIT, wait_for};
 use crate::{Api, binary};
 
@@ -40,6 +42,19 @@ impl Server {
     /// Starts a server with default settings and short retry delays.
     pub async fn plain() -> Self {
         let mut server = Self::new().argument("--retry-delay").argument("20ms");
+        server.start().await;
+        server
+    }
+
+    /// Starts a server whose functions call these services, with short retry delays.
+    pub async fn with_services(ai: &OpenAi, database: &Database) -> Self {
+        let mut server = Self::new()
+            .variable("OPENAI_API_KEY", "sk-a-key-of-this-test")
+            .variable("OPENAI_BASE_URL", ai.url())
+            .variable("SUPABASE_URL", database.url())
+            .variable("SUPABASE_SERVICE_ROLE_KEY", "a-role-key-of-this-test")
+            .argument("--retry-delay")
+            .argument("20ms");
         server.start().await;
         server
     }

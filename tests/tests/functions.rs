@@ -15,14 +15,7 @@ struct World {
 impl World {
     async fn start() -> Self {
         let (ai, database) = (OpenAi::start().await, Database::start().await);
-        let mut server = Server::new()
-            .variable("OPENAI_API_KEY", "sk-a-key-of-this-test")
-            .variable("OPENAI_BASE_URL", ai.url())
-            .variable("SUPABASE_URL", database.url())
-            .variable("SUPABASE_SERVICE_ROLE_KEY", "a-role-key-of-this-test")
-            .argument("--retry-delay")
-            .argument("20ms");
-        server.start().await;
+        let server = Server::with_services(&ai, &database).await;
         Self { ai, database, server }
     }
 

@@ -11,18 +11,6 @@ use stepladder_tests::{Server, wait_for};
 /// did not wait for the lease.
 const WITHOUT_LEASE_WAIT: Duration = Duration::from_secs(20);
 
-async fn with_stubs(ai: &OpenAi, database: &Database) -> Server {
-    let mut server = Server::new()
-        .variable("OPENAI_API_KEY", "sk-a-key-of-this-test")
-        .variable("OPENAI_BASE_URL", ai.url())
-        .variable("SUPABASE_URL", database.url())
-        .variable("SUPABASE_SERVICE_ROLE_KEY", "a-role-key-of-this-test")
-        .argument("--retry-delay")
-        .argument("20ms");
-    server.start().await;
-    server
-}
-
 async fn send_enhance(server: &Server) -> String {
     let data = json!({"clientId": "c1", "clientName": "Acme", "clientDomain": "acme.example"});
     let ids = server.api().send(&json!({"name": "client/enhance.requested", "data": data})).await;
@@ -32,7 +20,7 @@ async fn send_enhance(server: &Server) -> String {
 #[tokio::test]
 async fn steps_interrupted_by_a_kill_start_again_at_once() {
     let (ai, database) = (OpenAi::start().await, Database::start().await);
-    let mut server = with_stubs(&ai, &database).await;
+    let mut server = Server::with_services(&ai, &database).await;
     ai.hold();
     let run = send_enhance(&server).await;
     wait_for("the request to the AI", async || (ai.count().now == 1).then_some(())).await;
@@ -54,7 +42,7 @@ async fn steps_interrupted_by_a_kill_start_again_at_once() {
 #[tokio::test]
 async fn a_step_interrupted_many_times_starts_again_each_time() {
     let (ai, database) = (OpenAi::start().await, Database::start().await);
-    let mut server = with_stubs(&ai, &database).await;
+    let mut server = Server::with_services(&ai, &database).await;
     ai.hold();
     let run = send_enhance(&server).await;
     for kills in 1..=5 {
@@ -73,7 +61,7 @@ async fn a_step_interrupted_many_times_starts_again_each_time() {
 #[tokio::test]
 async fn a_gentle_stop_lets_the_running_step_finish() {
     let (ai, database) = (OpenAi::start().await, Database::start().await);
-    let mut server = with_stubs(&ai, &database).await;
+    let mut server = Server::with_services(&ai, &database).await;
     ai.hold();
     let run = send_enhance(&server).await;
     wait_for("the request to the AI", async || (ai.count().now == 1).then_some(())).await;

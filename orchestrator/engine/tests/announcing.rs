@@ -3,18 +3,17 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use stepladder_core::spec::Trigger;
 use stepladder_core::system::ENDS;
 use stepladder_core::{NewEvent, Status, json};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::{Listings, Queue};
-use stepladder_engine::{Engine, Pace, RunFilter};
-use support::World;
+use stepladder_engine::ports::Listings;
+use stepladder_engine::{Pace, RunFilter};
 use support::faults::{FAULTS, Fault, Faulty};
 use support::script::{Script, terminal};
+use support::{World, have_ended};
 
 fn listener(name: &'static str) -> Script {
     let trigger = Trigger { event: name.into(), condition: None };
@@ -30,7 +29,7 @@ async fn ends_well(pace: Pace, fault: Fault, at: u32) -> bool {
     let faulty = Faulty::new(world.memory.clone(), fault, at);
     let mut engine = world.engine_on(faulty.clone());
     let onlooker = world.engine();
-    let event = NewEvent { id: Some("once".into()), ..NewEvent::new("go", json::empty_object()) };
+    let event = NewEvent::new("go", json::empty_object()).with_id("once");
     let mut ingested = false;
     for _ in 0..200 {
         let life = async {
@@ -38,7 +37,7 @@ async fn ends_well(pace: Pace, fault: Fault, at: u32) -> bool {
                 ingested = engine.intake().ingest(vec![event.clone()], None).await.is_ok();
             }
             engine.sweep().await.ok();
-            work(&world, &engine).await
+            world.hop_visible(&engine).await
         };
         let alive = tokio::select! {
             biased;
@@ -48,7 +47,7 @@ async fn ends_well(pace: Pace, fault: Fault, at: u32) -> bool {
         match alive {
             None => engine = world.engine(), // the process died; its successor has no fault
             Some(true) => {}
-            Some(false) if ingested && world.memory.wakes() == 0 && all_ended(&onlooker).await => break,
+            Some(false) if ingested && world.memory.wakes() == 0 && have_ended(&onlooker).await => break,
             Some(false) => {
                 let minute = world.clock.now() + Duration::from_secs(60);
                 world.clock.set(world.memory.next_due().unwrap_or(minute).clamp(world.clock.now(), minute));
@@ -66,22 +65,6 @@ async fn ends_well(pace: Pace, fault: Fault, at: u32) -> bool {
     }
     assert_eq!(world.memory.events(None, 10).await.unwrap().len(), 4, "{place}: `go`, and each end once");
     faulty.happened()
-}
-
-/// Makes a hop for each visible wake. Returns whether there was one.
-async fn work(world: &World, engine: &Arc<Engine>) -> bool {
-    if world.memory.next_due().is_none_or(|due| due > world.clock.now()) {
-        return false;
-    }
-    for delivery in world.memory.receive(4, engine.config().visibility()).await.unwrap() {
-        engine.hop(delivery).await.ok();
-    }
-    true
-}
-
-async fn all_ended(engine: &Engine) -> bool {
-    let page = engine.query().runs(RunFilter::default()).await;
-    page.is_ok_and(|page| !page.runs.is_empty() && page.runs.iter().all(|run| run.status.is_end()))
 }
 
 #[tokio::test]

@@ -13,12 +13,11 @@ use stepladder_core::spec::Concurrency;
 use stepladder_core::waiting::{EventMatch, EventWait, Field};
 use stepladder_core::{NewEvent, Status, json};
 use stepladder_engine::clock::Clock;
-use stepladder_engine::ports::Queue;
 use stepladder_engine::view::StepStatus;
 use stepladder_engine::{Engine, Pace};
 use support::faults::{FAULTS, Fault, Faulty};
 use support::script::{Executed, Script, fault};
-use support::{World, count};
+use support::{World, count, have_ended};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -75,7 +74,7 @@ impl Clients {
         let waits = detail.steps.iter().any(|step| &*step.id == "word" && step.status == StepStatus::Awaiting);
         if !self.event && (waits || detail.summary.status.is_end()) {
             let data = json::to_json(&serde_json::json!({"of": "main"})).unwrap();
-            let event = NewEvent { id: Some("word".into()), ..NewEvent::new("word", data) };
+            let event = NewEvent::new("word", data).with_id("word");
             self.event = engine.intake().ingest(vec![event], None).await.is_ok();
         }
     }
@@ -89,7 +88,7 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
     let mut world = World::new(vec![main.program(), helper.program()]).pace(pace);
     let faulty = Faulty::new(world.memory.clone(), fault, at);
     let engine = world.engine_on(faulty.clone());
-    let event = NewEvent { id: Some("once".into()), ..NewEvent::new("go", json::empty_object()) };
+    let event = NewEvent::new("go", json::empty_object()).with_id("once");
 
     // reads from outside, without faults
     let onlooker = world.engine();
@@ -108,7 +107,7 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
                 last_sweep = world.clock.now();
                 engine.sweep().await.ok();
             }
-            work(&world, &engine).await
+            world.hop_visible(&engine).await
         };
         let alive = tokio::select! {
             biased;
@@ -118,7 +117,7 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
         match alive {
             None => engine = world.engine(), // the process died; its successor has no fault
             Some(true) => {}
-            Some(false) if ingested && done(&onlooker).await => break,
+            Some(false) if ingested && have_ended(&onlooker).await => break,
             Some(false) => {
                 let minute = world.clock.now() + Duration::from_secs(60);
                 world.clock.set(world.memory.next_due().unwrap_or(minute).clamp(world.clock.now(), minute));
@@ -145,22 +144,6 @@ async fn ends_well(pace: Pace, limited: bool, fault: Fault, at: u32) -> bool {
         }
     }
     faulty.happened()
-}
-
-/// Makes a hop for each visible wake. Returns whether there was one.
-async fn work(world: &World, engine: &Arc<Engine>) -> bool {
-    if world.memory.next_due().is_none_or(|due| due > world.clock.now()) {
-        return false;
-    }
-    for delivery in world.memory.receive(4, engine.config().visibility()).await.unwrap() {
-        engine.hop(delivery).await.ok();
-    }
-    true
-}
-
-async fn done(engine: &Engine) -> bool {
-    let runs = engine.query().runs(Default::default()).await;
-    runs.is_ok_and(|page| !page.runs.is_empty() && page.runs.iter().all(|run| run.status.is_end()))
 }
 
 /// Checks that each body was executed only after its `StepStarted`, and that each step has one

@@ -49,14 +49,6 @@ impl Concurrency {
         Self { counted: CountedUnit::Runs, ..Self::limit(n) }
     }
 
-    /// Limits each value of a CEL expression over the `event` separately: `event.data.clientId`.
-    #[must_use]
-    pub fn key(mut self, cel: impl Into<String>) -> Self {
-        self.calls.record("key");
-        self.key = Some(cel.into());
-        self
-    }
-
     /// Shares the limit with all functions that use this name, for example for an API that they
     /// call.
     ///
@@ -107,14 +99,6 @@ impl Rate {
         self.burst = Some(n);
         self
     }
-
-    /// Counts each value of a CEL expression over the `event` separately.
-    #[must_use]
-    pub fn key(mut self, cel: impl Into<String>) -> Self {
-        self.calls.record("key");
-        self.key = Some(cel.into());
-        self
-    }
 }
 
 /// Starts one run for events that arrive close together, with the last of them.
@@ -151,14 +135,6 @@ impl Debounce {
         self.max_wait = Some(limit);
         self
     }
-
-    /// Debounces each value of a CEL expression over the `event` separately.
-    #[must_use]
-    pub fn key(mut self, cel: impl Into<String>) -> Self {
-        self.calls.record("key");
-        self.key = Some(cel.into());
-        self
-    }
 }
 
 /// Collects events, which start one run together: see [`Function::batch`](crate::Function::batch).
@@ -185,14 +161,6 @@ impl Batch {
     /// most 31 days).
     pub fn new(size: u32, timeout: Duration) -> Self {
         Self { size, timeout, key: None, calls: SingleCalls::default() }
-    }
-
-    /// Batches each value of a CEL expression over the `event` separately.
-    #[must_use]
-    pub fn key(mut self, cel: impl Into<String>) -> Self {
-        self.calls.record("key");
-        self.key = Some(cel.into());
-        self
     }
 }
 
@@ -224,14 +192,34 @@ impl Singleton {
     pub fn replace() -> Self {
         Self { second: SingletonMode::Replace, ..Self::skip() }
     }
+}
 
+/// Adds the option `key`, which every limit has.
+macro_rules! keyed {
+    ($($(#[$doc:meta])* $limit:ident;)*) => {$(
+        impl $limit {
+            $(#[$doc])*
+            #[must_use]
+            pub fn key(mut self, cel: impl Into<String>) -> Self {
+                self.calls.record("key");
+                self.key = Some(cel.into());
+                self
+            }
+        }
+    )*};
+}
+
+keyed! {
+    /// Limits each value of a CEL expression over the `event` separately: `event.data.clientId`.
+    Concurrency;
+    /// Counts each value of a CEL expression over the `event` separately.
+    Rate;
+    /// Debounces each value of a CEL expression over the `event` separately.
+    Debounce;
+    /// Batches each value of a CEL expression over the `event` separately.
+    Batch;
     /// Allows one live run for each value of a CEL expression over the `event`.
-    #[must_use]
-    pub fn key(mut self, cel: impl Into<String>) -> Self {
-        self.calls.record("key");
-        self.key = Some(cel.into());
-        self
-    }
+    Singleton;
 }
 
 /// Cancels runs that start or finish late: see [`Function::timeouts`](crate::Function::timeouts).

@@ -11,10 +11,8 @@ use std::time::Duration;
 use stepladder_core::decide::StepOptions;
 use stepladder_core::retry::Backoff;
 
-use crate::Result;
-
 pub use invoke::Invoke;
-pub(crate) use recorded::{Decode, Recorded, delegate_future};
+pub(crate) use recorded::{Decode, Recorded, delegate_future, undoable};
 pub use send::{SendEvent, SendEvents};
 pub use sleep::Sleep;
 pub(crate) use untyped::{Body, UntypedStep};
@@ -36,17 +34,9 @@ pub struct Step<'a, T> {
     step: Recorded<'a, T>,
 }
 
-impl<'a, T> Step<'a, T> {
-    pub(crate) fn new(step: Recorded<'a, T>) -> Self {
-        Self { step }
-    }
-
+impl<T> Step<'_, T> {
     pub(crate) fn set_options(&mut self, change: impl FnOnce(&mut StepOptions)) {
         self.step.set_options(change);
-    }
-
-    pub(crate) fn record_call(&mut self, method: &'static str) {
-        self.step.record_call(method);
     }
 
     /// Sets the maximum number of retries after the first attempt. By default, the function's. 0
@@ -71,7 +61,13 @@ impl<'a, T> Step<'a, T> {
         self.set_options(|options| options.backoff = Some(backoff));
         self
     }
+}
 
+delegate_future! {
+    Step<'a, T> => T;
+}
+
+undoable! {
     /// Sets how the step is undone if the run fails for good after the step has succeeded.
     ///
     /// Steps are undone in reverse order, each by a step `undo <step>`. That step gets the value
@@ -97,17 +93,5 @@ impl<'a, T> Step<'a, T> {
     /// - a step that a `select!` or a `try_join!` dropped
     ///
     /// For the last two, call [`Context::undo`](crate::Context::undo) before the step.
-    pub fn undo<F, Fut>(mut self, undo: F) -> Self
-    where
-        T: Send + 'static,
-        F: FnOnce(T) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<()>> + Send + 'static,
-    {
-        self.step.undo(undo);
-        self
-    }
-}
-
-delegate_future! {
-    Step<'a, T> => T;
+    Step
 }

@@ -150,16 +150,15 @@ impl Intake {
         value: &str,
         changing: &mut PendingChanges<'_>,
     ) -> Result<Option<RunId>, StoreError> {
-        let key = flow_state_key("once", &spec.id, value);
-        let seen = self.read_once(&key, changing).await?;
-        if let Some((first, until)) = seen.as_deref().and_then(parse_idempotency_state)
+        let state = self.flow_state("once", spec, value, changing).await?;
+        if let Some((first, until)) = state.seen.as_deref().and_then(parse_idempotency_state)
             && first != run
             && self.runtime.now() < until
         {
             return Ok(Some(first));
         }
         let until = self.runtime.now() + Duration::from_millis(DEDUPLICATION_MS.unsigned_abs());
-        changing.change(key, seen, format!("{run} {}", until.as_millis()), until);
+        changing.change(state, format!("{run} {}", until.as_millis()), until);
         Ok(None)
     }
 
@@ -172,10 +171,9 @@ impl Intake {
         value: &str,
         changing: &mut PendingChanges<'_>,
     ) -> Result<Option<RunId>, StoreError> {
-        let key = flow_state_key("single", &spec.id, value);
-        let seen = self.read_once(&key, changing).await?;
-        let known = seen.as_deref().and_then(|text| text.parse::<RunId>().ok());
-        changing.change(key, seen, run.to_string(), self.runtime.now() + SINGLETON_STATE_LIFETIME);
+        let state = self.flow_state("single", spec, value, changing).await?;
+        let known = state.seen.as_deref().and_then(|text| text.parse::<RunId>().ok());
+        changing.change(state, run.to_string(), self.runtime.now() + SINGLETON_STATE_LIFETIME);
         let Some(known) = known.filter(|known| *known != run) else { return Ok(None) };
         let is_starting = changing.seen.starting.contains(&known);
         let lives = is_starting || self.runs.state(known).await?.is_some_and(|state| state.end.is_none());
@@ -214,37 +212,46 @@ impl Intake {
             Ok(value) => value,
             Err(bad) => return Ok(Err(bad)),
         };
-        let key = flow_state_key(kind, &spec.id, &value);
-        let seen = self.read_once(&key, changing).await?;
-        let booking = rate.book(seen.as_deref(), self.runtime.now());
+        let state = self.flow_state(kind, spec, &value, changing).await?;
+        let booking = rate.book(state.seen.as_deref(), self.runtime.now());
         // two requests may get the same start time at once, and would write the same flow state.
         // Both would then count as successful, and their order would be lost (rule 31). The random
         // token makes the values differ
         let kept = format!("{} {:x}", booking.kept, self.runtime.entropy.bits());
-        changing.change(key, seen, kept, booking.until);
+        changing.change(state, kept, booking.until);
         Ok(Ok(booking.starts_at))
     }
 
-    /// Returns a flow state. It is read only once in a call, however many runs need it.
-    async fn read_once(
+    /// Returns the flow state of a key's value. It is read only once in a call, however many runs
+    /// need it.
+    async fn flow_state(
         &self,
-        key: &Arc<str>,
+        kind: &str,
+        spec: &Spec,
+        value: &str,
         changing: &mut PendingChanges<'_>,
-    ) -> Result<Option<Arc<str>>, StoreError> {
-        if let Some((known, basis)) = changing.seen.values.get(key) {
+    ) -> Result<FlowState, StoreError> {
+        let key = flow_state_key(kind, &spec.id, value);
+        if let Some((seen, basis)) = changing.seen.values.get(&key) {
             if *basis == DecisionBasis::SameCall {
                 changing.basis = DecisionBasis::SameCall;
             }
-            return Ok(known.clone());
+            return Ok(FlowState { key, seen: seen.clone() });
         }
-        let stored = self.runtime.backend.read_flow_state(vec![key.clone()]).await?.pop().flatten();
-        changing.seen.values.insert(key.clone(), (stored.clone(), DecisionBasis::Stored));
-        Ok(stored)
+        let seen = self.runtime.backend.read_flow_state(vec![key.clone()]).await?.pop().flatten();
+        changing.seen.values.insert(key.clone(), (seen.clone(), DecisionBasis::Stored));
+        Ok(FlowState { key, seen })
     }
 }
 
+/// A flow state as it was read.
+struct FlowState {
+    key: Arc<str>,
+    seen: Option<Arc<str>>,
+}
+
 impl PendingChanges<'_> {
-    fn change(&mut self, key: Arc<str>, seen: Option<Arc<str>>, becomes: String, until: Timestamp) {
+    fn change(&mut self, FlowState { key, seen }: FlowState, becomes: String, until: Timestamp) {
         self.changes.push(FlowStateChange { key, seen, becomes: Some(becomes.into()), until });
     }
 }

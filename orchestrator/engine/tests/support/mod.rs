@@ -114,6 +114,18 @@ impl World {
         page.is_ok_and(|page| page.runs.iter().all(|run| run.status.is_end()))
     }
 
+    /// Hops the visible deliveries, at most four, although hops may fail. Returns whether there were
+    /// any.
+    pub async fn hop_visible(&self, engine: &Arc<Engine>) -> bool {
+        if self.memory.next_due().is_none_or(|due| due > self.clock.now()) {
+            return false;
+        }
+        for delivery in self.memory.receive(4, engine.config().visibility()).await.unwrap() {
+            engine.hop(delivery).await.ok();
+        }
+        true
+    }
+
     pub async fn runs(&self, engine: &Engine, event: EventId) -> Vec<RunDetail> {
         let mut runs = Vec::new();
         for run in engine.query().runs_of_event(&event.to_string()).await.expect("listed") {
@@ -148,6 +160,12 @@ async fn hop_once(memory: &Memory, engine: &Engine) -> bool {
 /// Makes hops until no wake is visible.
 pub async fn hop_all(memory: &Memory, engine: &Engine) {
     while hop_once(memory, engine).await {}
+}
+
+/// Returns whether there are runs, and all of them have ended.
+pub async fn have_ended(engine: &Engine) -> bool {
+    let page = engine.query().runs(RunFilter::default()).await;
+    page.is_ok_and(|page| !page.runs.is_empty() && page.runs.iter().all(|run| run.status.is_end()))
 }
 
 /// Returns the number of entries for which `is` holds.

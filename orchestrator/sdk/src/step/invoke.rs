@@ -2,8 +2,7 @@
 
 use stepladder_core::decide::Operation;
 
-use super::{Recorded, delegate_future};
-use crate::Result;
+use super::{Recorded, delegate_future, undoable};
 
 /// Runs another function: see [`Context::invoke`](crate::Context::invoke). Await it, or compose it
 /// like any future.
@@ -34,15 +33,7 @@ pub struct Invoke<'a, T> {
     step: Recorded<'a, T>,
 }
 
-impl<'a, T> Invoke<'a, T> {
-    pub(crate) fn new(step: Recorded<'a, T>) -> Self {
-        Self { step }
-    }
-
-    pub(crate) fn record_call(&mut self, method: &'static str) {
-        self.step.record_call(method);
-    }
-
+impl<T> Invoke<'_, T> {
     /// Cancels the invoked run when this run ends before it: because it is cancelled, fails, or
     /// drops the call. By default, the invoked run continues.
     pub fn cancelled_with_run(mut self) -> Self {
@@ -54,20 +45,14 @@ impl<'a, T> Invoke<'a, T> {
         });
         self
     }
-
-    /// Sets how the call is undone if the run fails for good after the call has succeeded. See
-    /// [`Step::undo`](crate::Step::undo).
-    pub fn undo<F, Fut>(mut self, undo: F) -> Self
-    where
-        T: Send + 'static,
-        F: FnOnce(T) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<()>> + Send + 'static,
-    {
-        self.step.undo(undo);
-        self
-    }
 }
 
 delegate_future! {
     Invoke<'a, T> => T;
+}
+
+undoable! {
+    /// Sets how the call is undone if the run fails for good after the call has succeeded. See
+    /// [`Step::undo`](crate::Step::undo).
+    Invoke
 }

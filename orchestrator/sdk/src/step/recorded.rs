@@ -112,3 +112,31 @@ macro_rules! delegate_future {
     )*};
 }
 pub(crate) use delegate_future;
+
+/// Adds to a type that wraps a [`Recorded`] in a field `step` what every step has that can be
+/// undone.
+macro_rules! undoable {
+    ($(#[$doc:meta])* $name:ident) => {
+        impl<'a, T> $name<'a, T> {
+            pub(crate) fn new(step: $crate::step::Recorded<'a, T>) -> Self {
+                Self { step }
+            }
+
+            pub(crate) fn record_call(&mut self, method: &'static str) {
+                self.step.record_call(method);
+            }
+
+            $(#[$doc])*
+            pub fn undo<F, Fut>(mut self, undo: F) -> Self
+            where
+                T: Send + 'static,
+                F: FnOnce(T) -> Fut + Send + 'static,
+                Fut: Future<Output = $crate::Result<()>> + Send + 'static,
+            {
+                self.step.undo(undo);
+                self
+            }
+        }
+    };
+}
+pub(crate) use undoable;
