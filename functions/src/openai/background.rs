@@ -13,7 +13,7 @@ use super::{OpenAi, Question, beginning, usage};
 use crate::services::Services;
 
 /// The waits between checks.
-const POLL_EVERY: Backoff = Backoff::Exponential { first: Duration::from_secs(5), max: Duration::from_secs(120) };
+const POLL_EVERY: Backoff = Backoff::exponential(Duration::from_secs(5), Duration::from_secs(120));
 /// Maximum characters of a response's id, which the journal keeps and which becomes a part of an
 /// address.
 const ID_CHARS: usize = 255;

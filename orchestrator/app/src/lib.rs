@@ -33,6 +33,13 @@ mod terminal;
 
 pub use app::App;
 pub use dev_setup::DevSetup;
+/// Set it with [`App::pace`]:
+///
+/// ```
+/// use stepladder::{App, Pace};
+///
+/// let app = App::new().pace(Pace::WithinBudget);
+/// ```
 pub use stepladder_engine::Pace;
 #[doc(hidden)]
 pub use stepladder_sdk::__private;

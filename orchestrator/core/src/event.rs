@@ -15,6 +15,7 @@ use crate::{EventId, Timestamp};
 
 /// An event as its sender wrote it, before the engine accepts it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct NewEvent {
     /// The event's name, for example `client/enhance.requested`.
     pub name: Arc<str>,

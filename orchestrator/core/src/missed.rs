@@ -20,6 +20,7 @@ const SEARCHED_MINUTES: i64 = 32 * 24 * 60;
 
 /// What happens to missed ticks of a function.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MissedTicks {
     /// No missed tick starts.
     Skip,

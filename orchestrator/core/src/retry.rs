@@ -14,6 +14,7 @@ const DELAYS: [u64; 10] = [15, 30, 60, 120, 300, 600, 1_200, 2_400, 3_600, 7_200
 
 /// The waits between attempts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Backoff {
     /// 15 s, 30 s, 1 m, 2 m, 5 m, 10 m, 20 m, 40 m, 1 h, then 2 h each. Jitter adds up to a tenth.
     #[default]
@@ -21,6 +22,7 @@ pub enum Backoff {
     /// The same wait each time, without jitter.
     Fixed(Duration),
     /// Doubles from `first` to at most `max`. Jitter adds up to a tenth.
+    #[non_exhaustive]
     Exponential {
         /// The wait before the first retry.
         first: Duration,
@@ -37,6 +39,11 @@ impl From<Duration> for Backoff {
 }
 
 impl Backoff {
+    /// Creates [`Backoff::Exponential`]: the wait doubles from `first` to at most `max`.
+    pub const fn exponential(first: Duration, max: Duration) -> Self {
+        Self::Exponential { first, max }
+    }
+
     /// Returns the longest wait, without jitter.
     pub fn longest(&self) -> Duration {
         match self {

@@ -8,6 +8,7 @@ use crate::retries::Retries;
 
 /// How far one hop goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Pace {
     /// One step (or one small set of parallel steps) an invocation.
     #[default]

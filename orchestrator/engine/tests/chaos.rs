@@ -40,9 +40,8 @@ async fn chaos(seed: u64) {
     let mut faulty = Faulty::often(world.memory.clone(), dice.bits(), every, faults.clone());
     let mut engine = world.engine_on(faulty.clone());
     let onlooker = world.engine();
-    let events: Vec<NewEvent> = (0..1 + dice.below(4))
-        .map(|n| NewEvent { id: Some(format!("e{n}").into()), ..NewEvent::new("go", json::empty_object()) })
-        .collect();
+    let events: Vec<NewEvent> =
+        (0..1 + dice.below(4)).map(|n| NewEvent::new("go", json::empty_object()).with_id(format!("e{n}"))).collect();
     let mut ingested = false;
     let begun = world.clock.now();
     for _ in 0..20_000 {

@@ -20,7 +20,7 @@ use support::script::Script;
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn event(name: &str, id: &str) -> NewEvent {
-    NewEvent { id: Some(id.into()), ..NewEvent::new(name, json::empty_object()) }
+    NewEvent::new(name, json::empty_object()).with_id(id)
 }
 
 async fn statuses(engine: &Engine) -> Vec<Status> {

@@ -19,7 +19,7 @@ use support::{World, count};
 const MINUTE: Duration = Duration::from_secs(60);
 
 async fn send(engine: &Engine, id: &str) {
-    let event = NewEvent { id: Some(id.into()), ..NewEvent::new("go", json::empty_object()) };
+    let event = NewEvent::new("go", json::empty_object()).with_id(id);
     engine.intake().ingest(vec![event], None).await.expect("accepted");
 }
 
@@ -64,7 +64,7 @@ async fn rule_31_events_of_an_interrupted_request_join_a_batch_in_order() {
         let other = world.engine();
         send(&other, "zero").await;
         let request = |ids: &[&str]| {
-            let event = |id: &&str| NewEvent { id: Some((*id).into()), ..NewEvent::new("go", json::empty_object()) };
+            let event = |id: &&str| NewEvent::new("go", json::empty_object()).with_id(*id);
             ids.iter().map(event).collect::<Vec<_>>()
         };
         let dies = world.engine_on(around::after(&world.memory, "change_flow_state", Box::pin(std::future::pending())));

@@ -171,7 +171,7 @@ async fn rule_15_a_repeated_event_finishes_what_the_first_left_undone() {
     // call 1 stores the event, call 2 would create the run
     let faulty = Faulty::new(world.memory.clone(), Fault::DieBefore, 2);
     let dying = world.engine_on(faulty.clone());
-    let event = NewEvent { id: Some("once".into()), ..NewEvent::new("go", json::empty_object()) };
+    let event = NewEvent::new("go", json::empty_object()).with_id("once");
     tokio::select! {
         _ = dying.intake().ingest(vec![event.clone()], None) => panic!("it should have died"),
         () = faulty.death.notified() => {}

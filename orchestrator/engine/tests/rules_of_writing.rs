@@ -23,7 +23,7 @@ async fn rule_1_a_write_with_a_lost_reply_is_not_done_twice() {
         let mut world = World::new(vec![script.program()]);
         let faulty = Faulty::new(world.memory.clone(), Fault::LoseReply, at);
         let engine = world.engine_on(faulty);
-        let event = NewEvent { id: Some("once".into()), ..NewEvent::new("go", json::empty_object()) };
+        let event = NewEvent::new("go", json::empty_object()).with_id("once");
         while engine.intake().ingest(vec![event.clone()], None).await.is_err() {}
         world.settle_within(&engine, Duration::from_secs(60)).await;
         let onlooker = world.engine();

@@ -42,9 +42,126 @@ pub use map::{Map, MapResults, MapRuns};
 pub use poll::PollUntil;
 pub use serde_json::json;
 pub use step::{Invoke, SendEvent, SendEvents, Sleep, Step};
+/// Its text sorts by time, and is read back by `parse`:
+///
+/// ```
+/// use stepladder::EventId;
+///
+/// let id: EventId = "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
+/// assert_eq!(id.to_string(), "01ARZ3NDEKTSV4RRFFQ69G5FAV");
+/// assert_eq!(id.time().to_string(), "2016-07-30T23:54:10.259Z");
+/// ```
+pub use stepladder_core::EventId;
+/// A function that reacts to failures gets it in [`FunctionFailed`]:
+///
+/// ```
+/// use stepladder::Failure;
+///
+/// fn is_declined(failure: &Failure) -> bool {
+///     failure.code.as_deref() == Some("card-declined")
+/// }
+///
+/// assert!(!is_declined(&Failure::new("the bank did not answer")));
+/// ```
+pub use stepladder_core::Failure;
+/// It keeps its text as it was written. serde reads a value from it:
+///
+/// ```
+/// use stepladder::prelude::*;
+/// use stepladder::Json;
+///
+/// #[derive(Deserialize)]
+/// struct User { email: String }
+///
+/// fn email_of(user: &Json) -> Option<String> {
+///     serde_json::from_str::<User>(user.get()).ok().map(|user| user.email)
+/// }
+/// ```
+pub use stepladder_core::Json;
+/// [`ToEvent`] makes one of an event's data, for example to give it an id:
+///
+/// ```
+/// use stepladder::prelude::*;
+/// use stepladder::ToEvent;
+///
+/// #[derive(Serialize, Deserialize, Event)]
+/// #[event(name = "order/paid")]
+/// struct Paid { order: String }
+///
+/// # async fn example(ctx: Context) -> Result<()> {
+/// let event = Paid { order: "o-7".into() }.to_event()?.with_id("payment-7");
+/// ctx.send_event("announce", event).await?;
+/// # Ok(()) }
+/// ```
+pub use stepladder_core::NewEvent;
+/// The id of the current run is an idempotency key that all retries share:
+///
+/// ```
+/// use stepladder::prelude::*;
+/// use stepladder::RunId;
+///
+/// # async fn charge(key: String) -> Result<u32> { Ok(7) }
+/// # async fn example(ctx: Context) -> Result<()> {
+/// let run: RunId = ctx.run_id();
+/// let paid = ctx.step("charge", || charge(format!("{run}-charge"))).await?;
+/// # Ok(()) }
+/// ```
+pub use stepladder_core::RunId;
+/// It converts from and to `jiff::Timestamp` and `SystemTime`, and takes a `Duration`:
+///
+/// ```
+/// use stepladder::prelude::*;
+/// use stepladder::Timestamp;
+///
+/// # async fn example(ctx: Context) -> Result<()> {
+/// let tomorrow: Timestamp = ctx.now() + Duration::from_secs(86_400);
+/// ctx.sleep_until("tomorrow", tomorrow).await?;
+/// # Ok(()) }
+/// assert_eq!(Timestamp::from_millis(0).to_string(), "1970-01-01T00:00:00.000Z");
+/// ```
+pub use stepladder_core::Timestamp;
+/// A body records it with [`record_usage`]:
+///
+/// ```
+/// use stepladder::prelude::*;
+/// use stepladder::{Usage, record_usage};
+///
+/// # async fn example(ctx: Context) -> Result<()> {
+/// let answer = ctx
+///     .step("ask", async || {
+///         record_usage(Usage::new("a-model").input_tokens(1_200).output_tokens(80).micro_dollars(640));
+///         Ok("42".to_owned())
+///     })
+///     .await?;
+/// # Ok(()) }
+/// ```
+pub use stepladder_core::Usage;
+/// Set it with [`Function::missed_ticks`]:
+///
+/// ```
+/// use stepladder::prelude::*;
+/// use stepladder::{MissedTicks, Tick};
+///
+/// async fn report(ctx: Context, tick: Event<Tick>) -> Result<()> {
+///     ctx.step("send", async || Ok(())).await
+/// }
+///
+/// let function = Function::new("daily-report", report).cron("0 9 * * MON-FRI").missed_ticks(MissedTicks::Skip);
+/// ```
 pub use stepladder_core::missed::MissedTicks;
+/// Set it for a step, or for all steps of a function:
+///
+/// ```
+/// use stepladder::prelude::*;
+///
+/// # async fn charge() -> Result<u32> { Ok(7) }
+/// # async fn example(ctx: Context) -> Result<()> {
+/// let second = Duration::from_secs(1);
+/// let paid = ctx.step("charge", charge).backoff(Backoff::exponential(second, 60 * second)).await?;
+/// let sent = ctx.step("send", async || Ok(paid)).backoff(Backoff::Fixed(10 * second)).await?;
+/// # Ok(()) }
+/// ```
 pub use stepladder_core::retry::Backoff;
-pub use stepladder_core::{EventId, Failure, Json, NewEvent, RunId, Timestamp, Usage};
 /// Implements `EventData` for a type.
 ///
 /// On a struct, `#[event(name = "…")]` sets the event's name:

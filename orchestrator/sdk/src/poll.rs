@@ -14,7 +14,7 @@ use crate::error::ErrorCode;
 use crate::{Error, Result, Step};
 
 /// The default waits between checks.
-const EVERY: Backoff = Backoff::Exponential { first: Duration::from_secs(5), max: Duration::from_secs(300) };
+const EVERY: Backoff = Backoff::exponential(Duration::from_secs(5), Duration::from_secs(300));
 /// The default timeout.
 const TIMEOUT: Duration = Duration::from_secs(3_600);
 

@@ -50,7 +50,17 @@ use world::World;
 
 pub use run::TestRun;
 pub use stepladder_core::Status;
-pub use stepladder_core::journal::{Entry, Fact, Outcome};
+/// A test may look for a fact in a run's journal:
+///
+/// ```
+/// use stepladder::testing::{Fact, TestRun};
+///
+/// fn slept(run: &TestRun) -> bool {
+///     run.journal().iter().any(|entry| matches!(entry.fact, Fact::SleepEnded { .. }))
+/// }
+/// ```
+pub use stepladder_core::journal::Fact;
+pub use stepladder_core::journal::{Entry, Outcome};
 pub use stepladder_engine::Pace;
 
 /// An app for tests.

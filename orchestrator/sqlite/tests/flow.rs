@@ -199,7 +199,7 @@ async fn a_start_at_a_later_time_survives_restarts() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, clock) = (folder.path().join("dev.db"), Arc::new(VirtualClock::new(NOW)));
     let data = json::to_json(&Job { n: 1 }).expect("JSON");
-    let event = NewEvent { ts: Some(NOW + 1_800 * SECOND), ..NewEvent::new(Job::NAME, data) };
+    let event = NewEvent::new(Job::NAME, data).with_ts(NOW + 1_800 * SECOND);
     process(&path, &clock, Function::new("f", work)).0.intake().ingest(vec![event], None).await.expect("accepted");
     let (runs, _) = settle(&path, &clock, || Function::new("f", work)).await;
     assert_eq!((outputs(&runs), runs[0].started_at.expect("a start").since(NOW)), (vec!["1".into()], 1_800 * SECOND));

@@ -198,8 +198,8 @@ impl Simulation {
         let event = |n: usize| {
             let k = 100 * (number as u64 + 1) + self.dice.below(2);
             let name = if stops && self.dice.one_in(8) { Word::NAME } else { BULK };
-            let id = with_ids.then(|| format!("bulk-{number}-{n}").into());
-            NewEvent { id, ..NewEvent::new(name, json::to_json(&Numbered { k, request: number, n }).expect("JSON")) }
+            let event = NewEvent::new(name, json::to_json(&Numbered { k, request: number, n }).expect("JSON"));
+            if with_ids { event.with_id(format!("bulk-{number}-{n}")) } else { event }
         };
         let events: Vec<NewEvent> = (0..events).map(event).collect();
         let now = self.clock.now();

@@ -58,6 +58,7 @@ impl Simulation {
             MissedTicks::Skip => MISSED_AFTER,
             MissedTicks::RunOnce => MISSED_AFTER.max(Duration::from_secs(60 * EVERY.unsigned_abs())),
             MissedTicks::RunAll => return Ok(()),
+            other => return Err(format!("the simulation does not check the policy {other:?}")),
         };
         for row in rows(&self.memory).into_iter().filter(|row| *row.function == *CONTROLLED) {
             let entries = journal(&self.memory, row.run);

@@ -166,7 +166,7 @@ impl Simulation {
         for n in 0..jobs {
             self.put_stops(stops, &mut events);
             let data = json::to_json(&Go { k: n % 2 }).expect("JSON");
-            events.push(NewEvent { id: Some(format!("{when}{n}").into()), ..NewEvent::new(Go::NAME, data) });
+            events.push(NewEvent::new(Go::NAME, data).with_id(format!("{when}{n}")));
         }
         self.put_stops(stops, &mut events);
         let of_crowd = || NewEvent::new(CROWD, json::to_json(&Come { k: 0 }).expect("JSON"));
@@ -180,7 +180,7 @@ impl Simulation {
         while stops && self.dice.one_in(2) {
             let data = json::to_json(&Word { k: self.dice.below(2) }).expect("JSON");
             let id = format!("stop-{}", events.len());
-            events.push(NewEvent { id: Some(id.into()), ..NewEvent::new(Word::NAME, data) });
+            events.push(NewEvent::new(Word::NAME, data).with_id(id));
         }
     }
 

@@ -64,7 +64,7 @@ impl Simulation {
                 self.knobs.words -= 1;
                 let data = json::to_json(&Word { k: self.dice.below(2) }).expect("JSON");
                 let id = format!("word-{}", self.knobs.words);
-                let word = NewEvent { id: Some(id.into()), ..NewEvent::new(Word::NAME, data) };
+                let word = NewEvent::new(Word::NAME, data).with_id(id);
                 self.words.borrow_mut().sent.push(word.clone());
                 self.send_word(word);
             }

@@ -28,7 +28,7 @@ impl EventData for ShopTold {
 /// Returns the event that starts run number `n`.
 pub(crate) fn go(n: u32) -> NewEvent {
     let data = json::to_json(&Go { n }).expect("JSON");
-    NewEvent { id: Some(format!("go-{n}").into()), ..NewEvent::new(Go::NAME, data) }
+    NewEvent::new(Go::NAME, data).with_id(format!("go-{n}"))
 }
 
 /// Counts the executions of each run's bodies, and how many execute at the same time.

@@ -24,7 +24,7 @@ impl EventData for Word {
 
 /// Returns an event about number 1, with this id.
 fn word(id: &str) -> NewEvent {
-    NewEvent { id: Some(id.into()), ..NewEvent::new(Word::NAME, json::to_json(&Word { n: 1 }).expect("JSON")) }
+    NewEvent::new(Word::NAME, json::to_json(&Word { n: 1 }).expect("JSON")).with_id(id)
 }
 
 async fn works(ctx: Context, event: Event<Go>) -> Result<u32> {

@@ -25,7 +25,7 @@ async fn a_run_starts_at_the_time_of_its_event_under_any_loss() {
     let stage = Stage::new(Sdk::Tells, vec![function]).await;
     let begins = async |n: u32, at: usize, fault: &Fault| {
         let says = stage.clock_now() + HALF_AN_HOUR;
-        let event = NewEvent { ts: Some(says), ..go(n) };
+        let event = go(n).with_ts(says);
         let calls = life(&stage, &[event], at, fault).await;
         let runs = stage.onlooker().query().runs_of_event(&format!("go-{n}")).await.expect("listed");
         let began = runs[0].started_at.expect("it began");

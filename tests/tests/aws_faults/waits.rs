@@ -39,7 +39,7 @@ fn waits(time: Duration) -> Function {
 
 fn word(n: u32) -> NewEvent {
     let data = json::to_json(&Word { n }).expect("JSON");
-    NewEvent { id: Some(format!("word-{n}").into()), ..NewEvent::new(Word::NAME, data) }
+    NewEvent::new(Word::NAME, data).with_id(format!("word-{n}"))
 }
 
 async fn run_of(stage: &Stage, n: u32) -> RunId {

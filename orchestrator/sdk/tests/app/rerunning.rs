@@ -224,10 +224,8 @@ async fn an_event_delivered_to_a_run_is_not_delivered_to_its_rerun() {
         let second = ctx.wait_for_event::<Paid>("second").timeout(HOUR).await?;
         Ok((first.is_some(), second.is_some()))
     });
-    let paid = NewEvent {
-        id: Some("payment-7".into()),
-        ..NewEvent::new("order/paid", stepladder_core::json::to_json(&json!({"cents": 7})).unwrap())
-    };
+    let paid =
+        NewEvent::new("order/paid", stepladder_core::json::to_json(&json!({"cents": 7})).unwrap()).with_id("payment-7");
     app.start(&order()).await;
     app.start(&paid).await;
     app.finish().await;

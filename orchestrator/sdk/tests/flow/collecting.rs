@@ -81,10 +81,7 @@ async fn a_repeated_event_is_in_one_batch_once_before_and_after_that_has_begun()
     let engine = app.engine();
     let event = |n: u32| {
         let data = stepladder_core::json::to_json(&job("acme", n)).unwrap();
-        stepladder_sdk::NewEvent {
-            id: Some(format!("job-{n}").into()),
-            ..stepladder_sdk::NewEvent::new(Job::NAME, data)
-        }
+        stepladder_sdk::NewEvent::new(Job::NAME, data).with_id(format!("job-{n}"))
     };
     for n in [1, 2, 1, 2] {
         engine.intake().ingest(vec![event(n)], None).await.unwrap();
@@ -150,7 +147,7 @@ async fn an_event_with_a_future_ts_has_a_run_of_its_own_that_starts_then() {
     for function in [batch, debounce] {
         let mut app = TestApp::new().function(function);
         let sent = app.now();
-        let ahead = |n: u32| NewEvent { ts: Some(sent + 60 * MINUTE), ..job("acme", n).to_event().unwrap() };
+        let ahead = |n: u32| job("acme", n).to_event().unwrap().with_ts(sent + 60 * MINUTE);
         app.engine().intake().ingest(vec![ahead(0), job("acme", 1).to_event().unwrap(), ahead(2)], None).await.unwrap();
         app.advance(30 * MINUTE).await;
         let statuses: Vec<_> = all_runs(&mut app).await.iter().map(|run| run.status()).collect();

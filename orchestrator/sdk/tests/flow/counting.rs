@@ -148,7 +148,7 @@ async fn a_singleton_holds_for_a_run_of_months() {
 async fn a_run_that_replaces_a_waiting_run_replaces_its_predecessor_too() {
     let mut app = TestApp::new().function(Function::new("f", works_long).singleton(Singleton::replace()));
     app.start(&job("a", 0)).await;
-    let later = NewEvent { ts: Some(app.now() + 30 * 60 * SECOND), ..job("a", 1).to_event().unwrap() };
+    let later = job("a", 1).to_event().unwrap().with_ts(app.now() + 30 * 60 * SECOND);
     app.engine().intake().ingest(vec![later], None).await.unwrap();
     app.advance(SECOND).await;
     app.start(&job("a", 2)).await;

@@ -117,7 +117,7 @@ async fn the_start_timeout_counts_from_a_future_ts() {
         let function = if limited { function().concurrency(Concurrency::runs(1)) } else { function() };
         let mut app = TestApp::new().function(function);
         let sent = app.now();
-        let ahead = |n| NewEvent { ts: Some(sent + 120 * MINUTE), ..job("a", n).to_event().unwrap() };
+        let ahead = |n| job("a", n).to_event().unwrap().with_ts(sent + 120 * MINUTE);
         app.engine().intake().ingest(vec![ahead(0), ahead(1)], None).await.unwrap();
         app.finish().await;
         let runs = all_runs(&mut app).await;

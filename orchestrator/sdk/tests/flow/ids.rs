@@ -25,7 +25,7 @@ async fn counts<T: EventData>(ctx: Context, event: Event<T>) -> Result<Timestamp
 
 fn named(name: &str, id: &str) -> NewEvent {
     let data = stepladder_core::json::to_json(&json!({ "client": "acme", "n": 1 })).unwrap();
-    NewEvent { id: Some(id.into()), ..NewEvent::new(name, data) }
+    NewEvent::new(name, data).with_id(id)
 }
 
 #[tokio::test]

@@ -103,8 +103,7 @@ async fn a_repeated_request_starts_nothing_again() {
     ];
     for function in functions {
         let mut app = TestApp::new().function(function);
-        let events: Vec<_> =
-            (0..MANY).map(|n| NewEvent { id: Some(format!("job-{n}").into()), ..asked("a", n) }).collect();
+        let events: Vec<_> = (0..MANY).map(|n| asked("a", n).with_id(format!("job-{n}"))).collect();
         let first = app.engine().intake().ingest(events.clone(), None).await.unwrap();
         let runs = app.runs().await.len();
         assert_eq!(app.engine().intake().ingest(events, None).await.unwrap(), first);
@@ -131,7 +130,7 @@ async fn a_stop_cancels_the_job_before_it_and_not_the_one_after_it() {
 async fn a_repeated_stop_cancels_earlier_runs_and_not_later_ones() {
     let mut app =
         TestApp::new().function(Function::new("f", works_long).cancel_on(CancelOn::event::<Stop>().matching("client")));
-    let stop = NewEvent { id: Some("stop-1".into()), ..stop("a") };
+    let stop = stop("a").with_id("stop-1");
     app.start(&stop).await;
     app.advance(SECOND).await;
     let run = app.start(&job("a", 1)).await.remove(0);
