@@ -9,7 +9,6 @@ use rusqlite::Connection;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use stepladder_core::{EventId, RunId, Status, Timestamp};
-use stepladder_engine::clock::Clock;
 use stepladder_engine::ports::Queue;
 use stepladder_engine::{Config, Engine, RunFilter};
 use stepladder_sdk::prelude::*;
