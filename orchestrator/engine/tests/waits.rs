@@ -9,9 +9,9 @@ use stepladder_core::decide::Operation;
 use stepladder_core::journal::Fact;
 use stepladder_core::waiting::{EventMatch, Field};
 use stepladder_engine::clock::Clock;
+use support::World;
 use support::script::Script;
 use support::waiting::{HOUR, any, delivered, event, named, send, status, wait_at_most, wait_for, waiting_run, work};
-use support::World;
 
 fn by(path: &str, value: serde_json::Value) -> EventMatch {
     EventMatch::Field(Field::new(path, &value).unwrap())
