@@ -4,7 +4,7 @@
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::{TestEngine, programs};
 use stepladder_sdk::testing::{Fact, Status, TestApp, TestRun};
-use stepladder_sdk::{NewEvent, Tick, Timestamp, ToEvent};
+use stepladder_sdk::{Tick, Timestamp, ToEvent};
 
 use crate::{MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works, works_long};
 
