@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use stepladder_sdk::ToEvent;
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::TestEngine;
 use stepladder_sdk::testing::{Fact, Status, TestApp};
-use stepladder_sdk::ToEvent;
 
 use crate::{Job, MINUTE, SECOND, all_runs, began_after, job, outputs, send_all, works};
 
