@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stepladder::Tick;
 use stepladder::prelude::*;
-use stepladder_core::{NewEvent, Status};
+use stepladder_core::Status;
 use stepladder_engine::RunFilter;
 use stepladder_tests::aws_faults::Fault;
 
