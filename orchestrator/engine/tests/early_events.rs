@@ -176,7 +176,7 @@ async fn rule_18_an_event_that_is_offered_after_the_entry_is_found_by_its_wake()
 #[tokio::test]
 async fn the_wake_of_an_offer_comes_again_as_what_it_is() {
     let script = Script::new("f").ask("w", &[], any("approved")).step("a", &["w"]);
-    let (mut world, engine, run) = waiting_run(script).await;
+    let (mut world, _, run) = waiting_run(script).await;
     let wake = stepladder_core::Wake { run, cause: WakeCause::Offered, group: "f".into() };
     world.memory.commit(Commit { wakes: vec![wake], ..Commit::default() }).await.unwrap();
     // rule 13: the storage fails, the wake is sent again
